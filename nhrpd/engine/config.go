@@ -1,0 +1,52 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is what the engine needs to know of the configuration: checked, with every default filled in.
+type Config struct {
+	Interfaces []InterfaceConfig
+}
+
+// InterfaceConfig describes one mGRE interface.
+type InterfaceConfig struct {
+	Name           string
+	Address        netip.Prefix // the overlay address and the overlay's prefix length
+	Table          uint32       // the routing table that it forwards by
+	Protected      bool         // IPsec is required of every peer
+	HoldingTime    time.Duration
+	IdleTime       time.Duration // a shortcut without traffic ends after it
+	Authentication string        // password of the Authentication extension; empty: none is sent, and none accepted
+	MTU            uint16        // offered in CIEs; 0: none is stated
+	Unique         bool          // send U in registrations
+	Shortcut       bool          // resolve on traffic indications
+	Redirect       bool          // send traffic indications
+	NHS            []NHSConfig
+	Maps           []Map
+	Limits         Limits
+}
+
+// NHSConfig names a next hop server to register with.
+type NHSConfig struct {
+	Name     string     // as configured, an address or a host name; key of NHSResolved
+	Protocol netip.Addr // its overlay address; zero: learned from its reply
+}
+
+// Map is a static binding.
+type Map struct {
+	Protocol netip.Addr
+	NBMA     netip.Addr
+}
+
+// Limits bound what strangers can make the engine do and remember, an interface.
+type Limits struct {
+	Bindings    int // registered clients
+	Shortcuts   int // shortcuts and resolutions under way
+	Answers     int // answers given and waiting to be given
+	Held        int // packets that wait for their sender's SA
+	Indications int // traffic indications sent, a second
+	Errors      int // error indications sent, a second
+	Requests    int // requests of one peer taken, a second
+}

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Event is one of the types in this file: something that happened outside.
+type Event interface{ event() }
+
+// PacketReceived is an NHRP packet from the tunnel. Data is only read while Handle runs.
+type PacketReceived struct {
+	Interface string
+	From      netip.Addr // outer source
+	Data      []byte
+}
+
+// LocalAddress says which NBMA address the tunnel sends from. The zero address means that the underlay has none.
+type LocalAddress struct {
+	Interface string
+	NBMA      netip.Addr
+}
+
+// NHSResolved gives the addresses of a configured NHS, best first. With an empty list the NHS is unknown for now.
+type NHSResolved struct {
+	Interface string
+	Name      string // as in NHSConfig
+	NBMA      []netip.Addr
+}
+
+// RoutesChanged mirrors a routing table without the routes that the daemon itself put there.
+type RoutesChanged struct {
+	Table   uint32
+	Reset   bool // forget the table's routes first
+	Added   []Route
+	Removed []Route
+}
+
+// Route is a route of the kernel.
+type Route struct {
+	Prefix  netip.Prefix
+	NextHop netip.Addr // zero: directly connected
+	Device  string     // output interface; empty: the prefix is unreachable (blackhole, prohibit, unreachable)
+	Local   bool       // delivered to this host
+	Metric  uint32
+}
+
+// Peer is what IKE proved about a peer.
+type Peer struct {
+	Interface string
+	NBMA      netip.Addr // as this end sees it, after NAT
+	Identity  string
+	Initiator bool // this end initiated the IKE_SA
+	LocalNAT  bool // this end is behind NAT
+	RemoteNAT bool // the peer is behind NAT
+}
+
+// PeerSecured says that an SA with the peer is up. It may come again for a peer that is secured already.
+type PeerSecured struct{ Peer }
+
+// PeerLost says that no SA with the peer is left.
+type PeerLost struct {
+	Interface string
+	NBMA      netip.Addr
+	Reason    string
+}
+
+// PeerFailed says that an attempt to secure the peer failed. While it is wanted, further ones follow.
+type PeerFailed struct {
+	Interface string
+	NBMA      netip.Addr
+	Reason    string
+}
+
+// PeersSecured lists all peers of an interface with an SA, after strongSwan came back or at start.
+type PeersSecured struct {
+	Interface string
+	Peers     []Peer
+}
+
+// Redirected says that the kernel forwarded a packet from the tunnel back into it.
+type Redirected struct {
+	Interface string
+	From      netip.Addr // outer source of the packet
+	Packet    []byte     // its first bytes, from the inner IP header
+}
+
+// Used answers a ReadUse with the last times that data passed to and from NBMA addresses.
+type Used struct {
+	Interface string
+	Peers     []PeerUse
+}
+
+// PeerUse is the last use of one peer. A zero time means never.
+type PeerUse struct {
+	NBMA netip.Addr
+	Out  time.Time
+	In   time.Time
+}
+
+// Leave makes the engine say goodbye on an interface: purge what it registered and answered, withdraw everything that it wants.
+// The interface stays configured but inactive until the next Configure.
+type Leave struct{ Interface string }
+
+func (PacketReceived) event() {}
+func (LocalAddress) event()   {}
+func (NHSResolved) event()    {}
+func (RoutesChanged) event()  {}
+func (PeerSecured) event()    {}
+func (PeerLost) event()       {}
+func (PeerFailed) event()     {}
+func (PeersSecured) event()   {}
+func (Redirected) event()     {}
+func (Used) event()           {}
+func (Leave) event()          {}

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Output collects what follows from events. The caller owns it, hands it to every call and resets it after carrying it out;
+// the order within each list is the order to carry it out in.
+type Output struct {
+	Packets   []Packet         // action: send
+	Neighbors []NeighborChange // wanted state
+	Routes    []RouteChange    // wanted state
+	SAs       []SAChange       // wanted state
+	Closed    []PeerKey        // action: terminate every SA with the peer, after the changes of neighbours and routes are in the kernel
+	ReadUse   []string         // action: read the use of these interfaces' peers and answer with Used
+	Notices   []Notice         // for log and watchers
+
+	arena []byte
+}
+
+// Packet is an NHRP packet to send. Data is valid until Reset.
+type Packet struct {
+	Interface string
+	To        netip.Addr // NBMA address
+	Data      []byte
+}
+
+// NeighborChange wants Protocol to be reached at NBMA, or with Delete nothing any more.
+type NeighborChange struct {
+	Interface string
+	Protocol  netip.Addr
+	NBMA      netip.Addr
+	Delete    bool
+}
+
+// RouteChange wants a route to Prefix via NextHop on the interface, or with Delete nothing any more.
+type RouteChange struct {
+	Interface string
+	Prefix    netip.Prefix
+	NextHop   netip.Addr
+	Delete    bool
+}
+
+// PeerKey names a peer.
+type PeerKey struct {
+	Interface string
+	NBMA      netip.Addr
+}
+
+// Security is what is wanted of strongSwan for one peer.
+type Security uint8
+
+const (
+	SANone     Security = iota // no interest: load nothing, initiate nothing; an SA that is there stays until Closed names it
+	SAAccept                   // an SA of the peer's making is awaited or there: never initiate
+	SAInitiate                 // secure the peer, and again whenever its SA is lost
+)
+
+// SAChange changes what is wanted for a peer.
+type SAChange struct {
+	PeerKey
+	Want Security
+}
+
+// NoticeKind says what a Notice is about.
+type NoticeKind uint8
+
+// What a log reader or a watcher cares about.
+const (
+	NoticeRegistered     NoticeKind = iota // an NHS accepted our registration
+	NoticeRefused                          // an NHS refused it, with Reason
+	NoticeUnanswered                       // an NHS does not answer
+	NoticeBound                            // a client registered with us
+	NoticeMoved                            // a client's binding moved to another NBMA address
+	NoticeRejected                         // we refused a registration or a resolution, with Reason
+	NoticeUnbound                          // a client's binding ended, with Reason
+	NoticePeerSecured                      // an SA came up
+	NoticePeerLost                         // the last SA went, with Reason
+	NoticePeerFailed                       // an SA could not be had, with Reason
+	NoticePeerClosed                       // we close an SA nobody needs
+	NoticeResolving                        // a traffic indication made us ask for Prefix
+	NoticeShortcutUp                       // route installed; Resolved and Secured tell how long each took
+	NoticeShortcutDown                     // a shortcut ended, with Reason
+	NoticeShortcutDenied                   // an answer was not installed, with Reason
+	NoticeUnresolved                       // no usable answer, with Reason
+	NoticeNAT                              // the NHS sees us at another address: we are behind NAT
+	NoticeError                            // a peer sent an Error Indication, with Reason
+)
+
+// Notice is one event worth telling. Fields that do not apply are zero.
+type Notice struct {
+	Kind      NoticeKind
+	Interface string
+	Prefix    netip.Prefix // overlay address (as a host prefix) or prefix it is about
+	NextHop   netip.Addr   // overlay address of the router it is about
+	NBMA      netip.Addr
+	Identity  string
+	Reason    string        // lower case, what happened and what it means
+	Resolved  time.Duration // since the indication: the answer was there
+	Secured   time.Duration // since the indication: the SA was there
+	Took      time.Duration // since the indication: the route is wanted
+}
+
+// Reset empties the output and keeps its memory.
+func (o *Output) Reset() {
+	o.Packets = o.Packets[:0]
+	o.Neighbors = o.Neighbors[:0]
+	o.Routes = o.Routes[:0]
+	o.SAs = o.SAs[:0]
+	o.Closed = o.Closed[:0]
+	o.ReadUse = o.ReadUse[:0]
+	o.Notices = o.Notices[:0]
+	o.arena = o.arena[:0]
+}

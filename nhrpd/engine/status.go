@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+)
+
+// SecurityState is the state of a peer's SA.
+type SecurityState uint8
+
+// A peer goes from absent to securing to secured; without IPsec it is always secured.
+const (
+	StateAbsent SecurityState = iota
+	StateSecuring
+	StateSecured
+)
+
+// NHSState is how far the registration with an NHS is.
+type NHSState uint8
+
+const (
+	NHSUnresolved  NHSState = iota // its name has no address yet
+	NHSSecuring                    // waits for the SA
+	NHSRegistering                 // waits for the reply
+	NHSRegistered
+	NHSRefused // answered with a NAK; tried again with back-off
+)
+
+// InterfaceStatus is a copy of an interface's state.
+type InterfaceStatus struct {
+	Name       string
+	Address    netip.Prefix
+	NBMA       netip.Addr // local; zero: none
+	PublicNBMA netip.Addr // as an NHS sees us, when that differs: behind NAT
+	Protected  bool
+	Left       bool
+	NHS        []NHSStatus
+	Bindings   []BindingStatus
+	Shortcuts  []ShortcutStatus
+	Peers      []PeerStatus
+}
+
+// NHSStatus is a copy of the state of one NHS.
+type NHSStatus struct {
+	Name       string
+	Protocol   netip.Addr
+	NBMA       netip.Addr
+	State      NHSState
+	Registered time.Time // when the last reply came
+	Expires    time.Time // when the registration ends without a refresh
+	Next       time.Time // when the next request goes
+	Attempts   int       // unanswered requests in a row
+	Error      string
+}
+
+// BindingStatus is a copy of one binding of the server's cache.
+type BindingStatus struct {
+	Protocol     netip.Addr
+	NBMA         netip.Addr // where packets go: as observed
+	ClientNBMA   netip.Addr // as the client says; differs behind NAT
+	Identity     string
+	Static       bool
+	Unique       bool
+	Secured      bool
+	MTU          uint16
+	RegisteredAt time.Time
+	Expires      time.Time // zero: static
+}
+
+// ShortcutState is how far a shortcut is.
+type ShortcutState uint8
+
+const (
+	ShortcutResolving ShortcutState = iota // the request is out
+	ShortcutSecuring                       // answered; waits for the SA
+	ShortcutUp                             // neighbour and route are wanted
+)
+
+// ShortcutStatus is a copy of one shortcut, or of a resolution under way.
+type ShortcutStatus struct {
+	Prefix  netip.Prefix
+	NextHop netip.Addr
+	NBMA    netip.Addr
+	State   ShortcutState
+	Since   time.Time
+	Used    time.Time // last time data went out on it, as far as known
+	Expires time.Time
+}
+
+// PeerStatus is a copy of one peer's state.
+type PeerStatus struct {
+	Peer
+	State    SecurityState
+	Since    time.Time
+	Interest []string // why we want it: nhs, binding, shortcut, resolution, answer
+	In, Out  time.Time
+	Error    string
+}
+
+// Stats counts since start, all interfaces together.
+type Stats struct {
+	Received map[string]uint64 // by message type
+	Sent     map[string]uint64 // by message type
+	Dropped  map[string]uint64 // by reason
+}
+
+// Saved is what outlives a restart of the daemon.
+type Saved struct {
+	Interfaces []SavedInterface
+}
+
+// SavedInterface is one interface's part of Saved.
+type SavedInterface struct {
+	Name      string
+	Bindings  []BindingStatus
+	Shortcuts []ShortcutStatus
+}
