@@ -1,0 +1,215 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Status is a copy of everything that the daemon knows.
+type Status struct {
+	Version    string      `json:"version"`
+	PID        int         `json:"pid"`
+	Started    time.Time   `json:"started"`
+	Now        time.Time   `json:"now"` // when the copy was made; the server fills it in if it is zero
+	StrongSwan StrongSwan  `json:"strongswan"`
+	Interfaces []Interface `json:"interfaces"`
+	Routes     []Route     `json:"routes"`
+	SAs        []SA        `json:"sas"`
+	Advice     []string    `json:"advice"` // what on this host limits the daemon, and what to set instead
+	Counters   Counters    `json:"counters"`
+}
+
+// StrongSwan is the state of the VICI connection to charon.
+type StrongSwan struct {
+	Connected bool      `json:"connected"`
+	Socket    string    `json:"socket"`            // where charon is looked for
+	Version   string    `json:"version,omitempty"` // of charon, as it says itself
+	Since     time.Time `json:"since,omitzero"`    // connected, or not connected, since then
+	Error     string    `json:"error,omitempty"`   // why not connected
+}
+
+// Interface is one mGRE interface.
+type Interface struct {
+	Name       string       `json:"name"`
+	Index      int          `json:"index,omitempty"` // the kernel's; 0: not there
+	Up         bool         `json:"up"`
+	Address    netip.Prefix `json:"address"`              // overlay address, with the overlay's prefix length
+	NBMA       netip.Addr   `json:"nbma,omitzero"`        // that the tunnel sends from; absent: the underlay has none
+	PublicNBMA netip.Addr   `json:"public_nbma,omitzero"` // as an NHS sees us, where that differs: behind NAT
+	Protected  bool         `json:"protected"`            // IPsec is required of every peer
+	Redirect   bool         `json:"redirect"`
+	Shortcut   bool         `json:"shortcut"`
+	Sampling   Sampling     `json:"sampling,omitempty"`
+	Left       bool         `json:"left"`            // we said goodbye; inactive until the daemon is restarted or its configuration reloaded
+	Error      string       `json:"error,omitempty"` // why the interface does not work
+	NHS        []NHS        `json:"nhs"`
+	Bindings   []Binding    `json:"bindings"`
+	Shortcuts  []Shortcut   `json:"shortcuts"`
+	Peers      []Peer       `json:"peers"`
+}
+
+// Sampling is how forwarded packets that deserve a shortcut are noticed.
+type Sampling string
+
+// The ways to sample.
+const (
+	SamplingEBPF  Sampling = "ebpf"
+	SamplingNFLOG Sampling = "nflog"
+)
+
+// NHS is a next hop server that the daemon registers with.
+type NHS struct {
+	Interface  string     `json:"interface"`
+	Name       string     `json:"name"`              // as configured: an address or a host name
+	Protocol   netip.Addr `json:"protocol,omitzero"` // overlay address; absent: not known yet
+	NBMA       netip.Addr `json:"nbma,omitzero"`     // absent: its name is not resolved
+	State      NHSState   `json:"state"`
+	Registered time.Time  `json:"registered,omitzero"` // when the last reply came
+	Expires    time.Time  `json:"expires,omitzero"`    // when the registration ends without a refresh
+	Next       time.Time  `json:"next,omitzero"`       // when the next request goes
+	Attempts   int        `json:"attempts"`            // unanswered requests in a row
+	Error      string     `json:"error,omitempty"`
+}
+
+// NHSState is how far the registration with an NHS is.
+type NHSState string
+
+// The states of a registration.
+const (
+	NHSUnresolved  NHSState = "unresolved"  // its name has no address yet
+	NHSSecuring    NHSState = "securing"    // waits for the SA
+	NHSRegistering NHSState = "registering" // waits for the reply
+	NHSRegistered  NHSState = "registered"
+	NHSRefused     NHSState = "refused" // answered with a NAK; tried again
+)
+
+// Binding is one entry of the server's cache: a client and where it is.
+type Binding struct {
+	Interface  string     `json:"interface"`
+	Protocol   netip.Addr `json:"protocol"`
+	NBMA       netip.Addr `json:"nbma"`                 // where packets go: as observed
+	ClientNBMA netip.Addr `json:"client_nbma,omitzero"` // as the client says, where that differs: it is behind NAT
+	Identity   string     `json:"identity,omitempty"`   // proven by IKE
+	Static     bool       `json:"static"`
+	Unique     bool       `json:"unique"`
+	Secured    bool       `json:"secured"`
+	MTU        uint16     `json:"mtu,omitempty"`
+	Registered time.Time  `json:"registered,omitzero"`
+	Expires    time.Time  `json:"expires,omitzero"` // absent: static
+}
+
+// Shortcut is a direct path to another spoke, or the resolution that may become one.
+type Shortcut struct {
+	Interface string        `json:"interface"`
+	Prefix    netip.Prefix  `json:"prefix"`
+	NextHop   netip.Addr    `json:"next_hop,omitzero"`
+	NBMA      netip.Addr    `json:"nbma,omitzero"`
+	State     ShortcutState `json:"state"`
+	Since     time.Time     `json:"since"`
+	Used      time.Time     `json:"used,omitzero"` // last time data went out on it, as far as known
+	Expires   time.Time     `json:"expires,omitzero"`
+}
+
+// ShortcutState is how far a shortcut is.
+type ShortcutState string
+
+// The states of a shortcut.
+const (
+	ShortcutResolving ShortcutState = "resolving" // the request is out
+	ShortcutSecuring  ShortcutState = "securing"  // answered; waits for the SA
+	ShortcutUp        ShortcutState = "up"        // neighbour and route are there
+)
+
+// Peer is another router, by its NBMA address.
+type Peer struct {
+	Interface string     `json:"interface"`
+	NBMA      netip.Addr `json:"nbma"` // as this end sees it, after NAT
+	Identity  string     `json:"identity,omitempty"`
+	State     PeerState  `json:"state"`
+	Since     time.Time  `json:"since,omitzero"`
+	Initiator bool       `json:"initiator"`    // this end initiated the IKE_SA
+	LocalNAT  bool       `json:"local_nat"`    // this end is behind NAT
+	RemoteNAT bool       `json:"remote_nat"`   // the peer is behind NAT
+	Interest  []string   `json:"interest"`     // why the peer is wanted: nhs, binding, shortcut, resolution, answer
+	In        time.Time  `json:"in,omitzero"`  // last time data came from it
+	Out       time.Time  `json:"out,omitzero"` // last time data went to it
+	Error     string     `json:"error,omitempty"`
+}
+
+// PeerState is the security of a peer.
+type PeerState string
+
+// A peer goes from absent to securing to secured; without IPsec it is always secured.
+const (
+	PeerAbsent   PeerState = "absent"
+	PeerSecuring PeerState = "securing"
+	PeerSecured  PeerState = "secured"
+)
+
+// Route is a shortcut's route.
+type Route struct {
+	Interface string       `json:"interface"`
+	Prefix    netip.Prefix `json:"prefix"`
+	NextHop   netip.Addr   `json:"next_hop"`
+	Table     uint32       `json:"table"`
+	Metric    uint32       `json:"metric"`
+	Installed bool         `json:"installed"` // seen in the kernel; otherwise only wanted
+	Error     string       `json:"error,omitempty"`
+}
+
+// SA is an IKE_SA with its children, as charon lists it.
+type SA struct {
+	Interface      string     `json:"interface,omitempty"`
+	Connection     string     `json:"connection"` // its name in charon
+	ID             uint32     `json:"id"`         // charon's unique id, as swanctl --terminate --ike-id takes it
+	State          string     `json:"state"`      // in charon's words
+	Local          netip.Addr `json:"local"`
+	Remote         netip.Addr `json:"remote"`
+	LocalIdentity  string     `json:"local_identity,omitempty"`
+	RemoteIdentity string     `json:"remote_identity,omitempty"`
+	Initiator      bool       `json:"initiator"`
+	LocalNAT       bool       `json:"local_nat"`
+	RemoteNAT      bool       `json:"remote_nat"`
+	Proposal       string     `json:"proposal,omitempty"` // negotiated, in strongSwan's notation
+	Established    time.Time  `json:"established,omitzero"`
+	Rekey          time.Time  `json:"rekey,omitzero"`
+	Children       []ChildSA  `json:"children"`
+}
+
+// ChildSA is a pair of ESP SAs.
+type ChildSA struct {
+	Name      string    `json:"name"`
+	ID        uint32    `json:"id"`
+	State     string    `json:"state"`
+	Mode      string    `json:"mode"`
+	Proposal  string    `json:"proposal,omitempty"`
+	SPIIn     string    `json:"spi_in,omitempty"` // eight hexadecimal digits
+	SPIOut    string    `json:"spi_out,omitempty"`
+	BytesIn   uint64    `json:"bytes_in"`
+	BytesOut  uint64    `json:"bytes_out"`
+	Installed time.Time `json:"installed,omitzero"`
+	Rekey     time.Time `json:"rekey,omitzero"`
+}
+
+// Counters count NHRP packets since the daemon started, all interfaces together.
+type Counters struct {
+	Received map[string]uint64 `json:"received"` // by message type
+	Sent     map[string]uint64 `json:"sent"`     // by message type
+	Dropped  map[string]uint64 `json:"dropped"`  // by reason
+}
+
+// VersionInfo says what is running.
+type VersionInfo struct {
+	Version string `json:"version"`
+	Go      string `json:"go"`
+}
+
+// LeaveRequest asks the daemon to say goodbye.
+type LeaveRequest struct {
+	Interface string `json:"interface"` // empty: all interfaces
+}
+
+// Failure is the body of an answer that is not a success.
+type Failure struct {
+	Error string `json:"error"`
+}

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// DefaultAPISocket is where the daemon listens and where the command line finds it.
+const DefaultAPISocket = "/run/cygnet/cygnet.sock"
+
+func defaultDaemon() Daemon {
+	return Daemon{
+		APISocket:      DefaultAPISocket,
+		VICISocket:     "/var/run/charon.vici",
+		StateDir:       "/var/lib/cygnet",
+		MaxInitiations: 32,
+	}
+}
+
+func defaultLog() Log {
+	return Log{Level: slog.LevelInfo, Levels: map[string]slog.Level{}, Format: FormatText}
+}
+
+func defaultInterface(name string) Interface {
+	return Interface{
+		Name:        name,
+		TTL:         64,
+		MTU:         1400,
+		Table:       254,
+		HoldingTime: 10 * time.Minute,
+		IdleTime:    5 * time.Minute,
+		Limits:      defaultLimits(),
+		Protected:   true,
+	}
+}
+
+func defaultLimits() Limits {
+	return Limits{
+		Bindings:    10000,
+		Shortcuts:   4096,
+		Answers:     4096,
+		Held:        1024,
+		Indications: 1000,
+		Errors:      100,
+		Requests:    100,
+	}
+}
+
+// Every peer offers both key lengths, so that the order alone decides; the second group is for peers without X25519.
+func defaultIPsec() IPsec {
+	return IPsec{
+		Proposals: []string{
+			"aes256gcm16-prfsha384-x25519-ecp384",
+			"aes128gcm16-prfsha256-x25519-ecp256",
+		},
+		ESPProposals: []string{
+			"aes256gcm16-x25519-ecp384",
+			"aes128gcm16-x25519-ecp256",
+		},
+		DPDDelay:       30 * time.Second,
+		RekeyTime:      4 * time.Hour,
+		ChildRekeyTime: time.Hour,
+	}
+}
