@@ -1,4 +1,3 @@
-// Package packet is NHRP's wire format (RFC 2332 §5) with what DMVPN adds to it.
 package packet
 
 import "net/netip"
@@ -72,6 +71,10 @@ type CIE struct {
 	NBMA           netip.Addr
 	NBMASubaddress []byte // aliases the parsed input
 	Protocol       netip.Addr
+
+	addressBits uint8  // length of an overlay address in this packet, from Parse; 0 in one built by hand
+	unused      uint16 // as received
+	received    oddity
 }
 
 // ExtensionType is the type of an extension without the compulsory bit (RFC 2332 §5.3).
@@ -85,18 +88,28 @@ const (
 	ExtensionReverseTransit ExtensionType = 5
 	ExtensionAuthentication ExtensionType = 7
 	ExtensionVendor         ExtensionType = 8
-	ExtensionNATAddress     ExtensionType = 9
+	ExtensionNATAddress     ExtensionType = 9 // Cisco's; with 8 bytes the device capabilities of RFC 2735
 )
 
 // Extension is one entry of the extensions part. The End extension is not listed: it is written by Append and required by Parse.
+//
+// Type 9 has two meanings, told apart by length: 8 bytes, too short for a CIE, are the device capabilities of RFC 2735 and stay in
+// Data; every other length is a list of CIEs, the NAT addresses.
 type Extension struct {
 	Type       ExtensionType
 	Compulsory bool
 	CIEs       []CIE  // of the types 3, 4, 5 and 9
 	Data       []byte // of all other types, as it came; aliases the parsed input. Authentication: see Password
+
+	received oddity
 }
 
 // Packet is one NHRP packet. An address that is absent is the zero netip.Addr.
+//
+// Fields that a type of message does not have are zero: CIEs and RequestID in indications, the Error fields and Quoted in all others.
+//
+// A Packet that Parse filled remembers the fields that a receiver ignores (unused and reserved bits), and Append writes them again: what is
+// forwarded goes on as it came. To start from nothing use a new Packet, or assign Packet{}.
 type Packet struct {
 	Type             Type
 	HopCount         uint8
@@ -110,7 +123,33 @@ type Packet struct {
 
 	ErrorCode   ErrorCode // Error Indication only
 	ErrorOffset uint16    // Error Indication only: where in Quoted the fault is
-	Quoted      []byte    // Error and Traffic Indication: the packet they are about; aliases the parsed input
+	Quoted      []byte    // Error and Traffic Indication: the (first bytes of the) packet they are about; aliases the parsed input
 
 	Extensions []Extension
+
+	nbmaLen     uint8   // length of an NBMA address, from Parse: needed when none is present
+	protocolLen uint8   // likewise of an overlay address
+	snap        [5]byte // ar$pro.snap as received
+	unused      uint32  // Traffic Indication only: the code and the reserved field after it, as received
+	received    oddity
+	memory      memory
+}
+
+// oddity marks what was received in one of several forms of the same meaning, so that it can be forwarded as it came.
+type oddity uint8
+
+const (
+	oddAddressFormat    oddity = 1 << iota // the E.164 bit on an NBMA address of length 0 (RFC 2332 §5.1: ignored)
+	oddSubaddressFormat                    // likewise on a subaddress
+	oddUnusedBit                           // the unused bit of an extension; in a Packet: of its End
+	oddEndOptional                         // an End without the compulsory bit
+	oddEndPresent                          // an extensions part was there, if only an End
+	oddChecksum                            // 0xffff where Append computes 0x0000, the other zero of ones' complement
+)
+
+// memory is where Parse keeps CIEs and extensions. It is apart from the exported slices so that Parse never overwrites a slice that a
+// caller put there.
+type memory struct {
+	cies       []CIE
+	extensions []Extension
 }

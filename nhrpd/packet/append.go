@@ -1,0 +1,279 @@
+package packet
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// Append appends p's encoding to dst, with packet size, extension offset, checksum and, where there are extensions, the End extension.
+// The address family and the protocol type follow from the addresses in p. With no NBMA (overlay) address in all of p they are those that
+// Parse saw, IPv4 in a Packet built by hand.
+//
+// After Parse it gives the same bytes again. It fails where p cannot be encoded, and then returns dst as it was: addresses of several
+// families or with a zone, fields that the type of message does not have, more than 65535 bytes.
+func (p *Packet) Append(dst []byte) ([]byte, error) {
+	b, err := p.append(dst)
+	if err != nil {
+		return dst, fmt.Errorf("encode NHRP %s: %w", p.Type, err)
+	}
+	return b, nil
+}
+
+func (p *Packet) append(dst []byte) ([]byte, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	f := families{}
+	if err := f.scan(p); err != nil {
+		return nil, err
+	}
+	start := len(dst)
+	b := p.appendFixed(dst, f)
+	b, err := p.appendMandatory(b)
+	if err != nil {
+		return nil, err
+	}
+	offset := 0
+	if len(p.Extensions) > 0 || p.received&oddEndPresent != 0 {
+		offset = len(b) - start
+		if b, err = p.appendExtensions(b); err != nil {
+			return nil, err
+		}
+	}
+	whole := b[start:]
+	if len(whole) > maxSize {
+		return nil, fmt.Errorf("%d bytes, more than %d", len(whole), maxSize)
+	}
+	binary.BigEndian.PutUint16(whole[offSize:], uint16(len(whole)))
+	binary.BigEndian.PutUint16(whole[offExtensions:], uint16(offset))
+	sum := checksum(whole)
+	if sum == 0 && p.received&oddChecksum != 0 {
+		sum = 0xffff
+	}
+	binary.BigEndian.PutUint16(whole[offChecksum:], sum)
+	return b, nil
+}
+
+// check finds fields that the type of message does not have.
+func (p *Packet) check() error {
+	if p.Type < ResolutionRequest || p.Type > TrafficIndication {
+		return errors.New("no such type of message")
+	}
+	if p.Type != ErrorIndication && (p.ErrorCode != 0 || p.ErrorOffset != 0) {
+		return errors.New("error code and offset belong to error indications")
+	}
+	if p.Type.hasCIEs() {
+		if len(p.Quoted) > 0 {
+			return errors.New("a quoted packet belongs to indications")
+		}
+		return nil
+	}
+	if p.RequestID != 0 {
+		return errors.New("indications have no request id")
+	}
+	if len(p.CIEs) > 0 {
+		return errors.New("indications have no CIEs")
+	}
+	return nil
+}
+
+// appendFixed appends the fixed header with packet size, checksum and extension offset 0.
+func (p *Packet) appendFixed(b []byte, f families) []byte {
+	family, protocol := uint16(familyIPv4), uint16(protocolIPv4)
+	if f.nbma == 16 {
+		family = familyIPv6
+	}
+	if f.protocol == 16 {
+		protocol = protocolIPv6
+	}
+	b = binary.BigEndian.AppendUint16(b, family)
+	b = binary.BigEndian.AppendUint16(b, protocol)
+	b = append(b, p.snap[:]...)
+	b = append(b, p.HopCount, 0, 0, 0, 0, 0, 0, version, byte(p.Type))
+	return append(b,
+		typeLen(addrLen(p.SourceNBMA), p.received&oddAddressFormat),
+		typeLen(len(p.SourceSubaddress), p.received&oddSubaddressFormat))
+}
+
+func (p *Packet) appendMandatory(b []byte) ([]byte, error) {
+	if n := len(p.SourceSubaddress); n > maxSubaddress {
+		return nil, fmt.Errorf("source NBMA subaddress of %d bytes, more than %d", n, maxSubaddress)
+	}
+	b = append(b, byte(addrLen(p.SourceProtocol)), byte(addrLen(p.DestProtocol)))
+	b = binary.BigEndian.AppendUint16(b, uint16(p.Flags))
+	switch p.Type {
+	case ErrorIndication:
+		b = binary.BigEndian.AppendUint16(b, uint16(p.ErrorCode))
+		b = binary.BigEndian.AppendUint16(b, p.ErrorOffset)
+	case TrafficIndication:
+		b = binary.BigEndian.AppendUint32(b, p.unused)
+	default:
+		b = binary.BigEndian.AppendUint32(b, p.RequestID)
+	}
+	b = appendAddr(b, p.SourceNBMA)
+	b = append(b, p.SourceSubaddress...)
+	b = appendAddr(b, p.SourceProtocol)
+	b = appendAddr(b, p.DestProtocol)
+	b = append(b, p.Quoted...)
+	return appendCIEs(b, p.CIEs)
+}
+
+func (p *Packet) appendExtensions(b []byte) ([]byte, error) {
+	var seen uint16
+	for i := range p.Extensions {
+		e := &p.Extensions[i]
+		if err := e.check(); err != nil {
+			return nil, err
+		}
+		if e.Type.once(len(e.Data)) {
+			if seen&(1<<e.Type) != 0 {
+				return nil, fmt.Errorf("extension %d more than once", e.Type)
+			}
+			seen |= 1 << e.Type
+		}
+		var err error
+		if b, err = e.append(b); err != nil {
+			return nil, fmt.Errorf("extension %d: %w", e.Type, err)
+		}
+	}
+	end := Extension{Type: ExtensionEnd, Compulsory: p.received&oddEndOptional == 0, received: p.received & oddUnusedBit}
+	return end.append(b)
+}
+
+// check finds contents that an extension of that type cannot have.
+func (e *Extension) check() error {
+	switch {
+	case e.Type == ExtensionEnd:
+		return errors.New("the End extension is not to be listed")
+	case e.Type > extTypeMask:
+		return fmt.Errorf("extension type %d, more than %d", e.Type, extTypeMask)
+	case !e.Type.hasCIEs(len(e.Data)) && len(e.CIEs) > 0:
+		return fmt.Errorf("extension %d with CIEs", e.Type)
+	case e.Type.hasCIEs(len(e.Data)) && len(e.Data) > 0:
+		return fmt.Errorf("extension %d with data instead of CIEs", e.Type)
+	}
+	return nil
+}
+
+func (e *Extension) append(b []byte) ([]byte, error) {
+	head := uint16(e.Type)
+	if e.Compulsory {
+		head |= extCompulsory
+	}
+	if e.received&oddUnusedBit != 0 {
+		head |= extUnused
+	}
+	b = binary.BigEndian.AppendUint16(b, head)
+	b = append(b, 0, 0)
+	value := len(b)
+	b = append(b, e.Data...)
+	b, err := appendCIEs(b, e.CIEs)
+	if err != nil {
+		return nil, err
+	}
+	// A length that does not fit makes the packet too long, which Append reports.
+	binary.BigEndian.PutUint16(b[value-2:], uint16(len(b)-value))
+	return b, nil
+}
+
+func appendCIEs(b []byte, cies []CIE) ([]byte, error) {
+	for i := range cies {
+		c := &cies[i]
+		if n := len(c.NBMASubaddress); n > maxSubaddress {
+			return nil, fmt.Errorf("client NBMA subaddress of %d bytes, more than %d", n, maxSubaddress)
+		}
+		b = append(b, byte(c.Code), c.PrefixLength)
+		b = binary.BigEndian.AppendUint16(b, c.unused)
+		b = binary.BigEndian.AppendUint16(b, c.MTU)
+		b = binary.BigEndian.AppendUint16(b, c.HoldingTime)
+		b = append(b,
+			typeLen(addrLen(c.NBMA), c.received&oddAddressFormat),
+			typeLen(len(c.NBMASubaddress), c.received&oddSubaddressFormat),
+			byte(addrLen(c.Protocol)), c.Preference)
+		b = appendAddr(b, c.NBMA)
+		b = append(b, c.NBMASubaddress...)
+		b = appendAddr(b, c.Protocol)
+	}
+	return b, nil
+}
+
+// families are the lengths of a packet's NBMA and overlay addresses.
+type families struct{ nbma, protocol int }
+
+// scan finds the families of all addresses in p.
+func (f *families) scan(p *Packet) error {
+	err := f.add(p.SourceNBMA, p.SourceProtocol)
+	if err == nil {
+		err = f.add(netip.Addr{}, p.DestProtocol)
+	}
+	for i := 0; i < len(p.CIEs) && err == nil; i++ {
+		err = f.add(p.CIEs[i].NBMA, p.CIEs[i].Protocol)
+	}
+	for i := range p.Extensions {
+		cies := p.Extensions[i].CIEs
+		for j := 0; j < len(cies) && err == nil; j++ {
+			err = f.add(cies[j].NBMA, cies[j].Protocol)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if f.nbma == 0 {
+		f.nbma = int(p.nbmaLen)
+	}
+	if f.protocol == 0 {
+		f.protocol = int(p.protocolLen)
+	}
+	return nil
+}
+
+func (f *families) add(nbma, protocol netip.Addr) error {
+	if err := same(&f.nbma, nbma); err != nil {
+		return fmt.Errorf("NBMA address %s %w", nbma, err)
+	}
+	if err := same(&f.protocol, protocol); err != nil {
+		return fmt.Errorf("protocol address %s %w", protocol, err)
+	}
+	return nil
+}
+
+// same checks that a is absent or as long as n, which it sets if it is 0.
+func same(n *int, a netip.Addr) error {
+	if !a.IsValid() {
+		return nil
+	}
+	if a.Zone() != "" {
+		return errors.New("has a zone")
+	}
+	if *n == 0 {
+		*n = addrLen(a)
+	}
+	if *n != addrLen(a) {
+		return errors.New("is not of the family of the packet's other addresses")
+	}
+	return nil
+}
+
+// typeLen is a type/length field (RFC 2332 §5.1) for a length of n, with the format bit as received where it has no meaning.
+func typeLen(n int, received oddity) byte {
+	if n == 0 && received != 0 {
+		return lenFormat
+	}
+	return byte(n)
+}
+
+func addrLen(a netip.Addr) int { return a.BitLen() / 8 }
+
+func appendAddr(b []byte, a netip.Addr) []byte {
+	switch {
+	case a.Is4():
+		v := a.As4()
+		return append(b, v[:]...)
+	case a.Is6():
+		v := a.As16()
+		return append(b, v[:]...)
+	}
+	return b
+}

@@ -1,0 +1,54 @@
+package packet
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Extension returns the first extension of type t, nil if there is none. It points into p.Extensions. ExtensionNATAddress never gives the
+// device capabilities of the same type (see Extension).
+func (p *Packet) Extension(t ExtensionType) *Extension {
+	for i := range p.Extensions {
+		e := &p.Extensions[i]
+		if e.Type == t && (t != ExtensionNATAddress || len(e.Data) == 0) {
+			return e
+		}
+	}
+	return nil
+}
+
+// Authentication data is this number (RFC 2332 §5.3.4.1: reserved and SPI), then, unlike the RFC, no source address but the plaintext
+// password, unpadded.
+const (
+	plaintextPassword = 1
+	maxPassword       = 64
+)
+
+var errNotPlaintext = errors.New("authentication extension is not a plaintext password")
+
+// Password returns the password of an Authentication extension as Cisco and FRR send it. It fails on other kinds of authentication, on an empty password and on
+// one of more than 64 bytes. The error never contains any of the data.
+func Password(e Extension) (string, error) {
+	if e.Type != ExtensionAuthentication {
+		return "", fmt.Errorf("%s is not the authentication extension", e.Type)
+	}
+	if len(e.Data) < 4 || binary.BigEndian.Uint32(e.Data) != plaintextPassword {
+		return "", errNotPlaintext
+	}
+	pw := e.Data[4:]
+	if len(pw) == 0 || len(pw) > maxPassword {
+		return "", fmt.Errorf("authentication extension with a password of %d bytes, must be 1 to %d", len(pw), maxPassword)
+	}
+	return string(pw), nil
+}
+
+// PasswordExtension returns the Authentication extension with a plaintext password of 1 to 64 bytes. (Cisco takes at most 8.) For any
+// other length it returns the zero Extension, which Append refuses.
+func PasswordExtension(pw string) Extension {
+	if len(pw) == 0 || len(pw) > maxPassword {
+		return Extension{}
+	}
+	data := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(pw)), plaintextPassword)
+	return Extension{Type: ExtensionAuthentication, Compulsory: true, Data: append(data, pw...)}
+}

@@ -1,0 +1,101 @@
+package packet
+
+import "fmt"
+
+// String names the type as RFC 2332 does, in lower case.
+func (t Type) String() string {
+	switch t {
+	case ResolutionRequest:
+		return "resolution request"
+	case ResolutionReply:
+		return "resolution reply"
+	case RegistrationRequest:
+		return "registration request"
+	case RegistrationReply:
+		return "registration reply"
+	case PurgeRequest:
+		return "purge request"
+	case PurgeReply:
+		return "purge reply"
+	case ErrorIndication:
+		return "error indication"
+	case TrafficIndication:
+		return "traffic indication"
+	}
+	return fmt.Sprintf("message of type %d", uint8(t))
+}
+
+// IsRequest says whether a reply answers messages of the type.
+func (t Type) IsRequest() bool {
+	return t == ResolutionRequest || t == RegistrationRequest || t == PurgeRequest
+}
+
+// IsReply says whether the type answers a request.
+func (t Type) IsReply() bool {
+	return t == ResolutionReply || t == RegistrationReply || t == PurgeReply
+}
+
+// String is RFC 2332's wording of the code, in lower case.
+func (c Code) String() string {
+	switch c {
+	case CodeSuccess:
+		return "success"
+	case CodeProhibited:
+		return "administratively prohibited"
+	case CodeInsufficientResources:
+		return "insufficient resources"
+	case CodeNoBinding:
+		return "no internetworking layer address to NBMA address binding exists"
+	case CodeNotUnique:
+		return "binding exists but is not unique"
+	case CodeUniqueRegistered:
+		return "unique internetworking layer address already registered"
+	}
+	return fmt.Sprintf("unknown code %d", uint8(c))
+}
+
+// String is RFC 2332's wording of the error, in lower case.
+func (c ErrorCode) String() string {
+	switch c {
+	case ErrorUnrecognizedExtension:
+		return "unrecognized extension"
+	case ErrorLoop:
+		return "NHRP loop detected"
+	case ErrorProtocolUnreachable:
+		return "protocol address unreachable"
+	case ErrorProtocol:
+		return "protocol error"
+	case ErrorSDUSizeExceeded:
+		return "NHRP SDU size exceeded"
+	case ErrorInvalidExtension:
+		return "invalid extension"
+	case ErrorInvalidResolutionReply:
+		return "invalid NHRP resolution reply received"
+	case ErrorAuthentication:
+		return "authentication failure"
+	case ErrorHopCount:
+		return "hop count exceeded"
+	}
+	return fmt.Sprintf("unknown error %d", uint16(c))
+}
+
+// String names the extension as RFC 2332 does, in lower case.
+func (t ExtensionType) String() string {
+	switch t {
+	case ExtensionEnd:
+		return "end of extensions"
+	case ExtensionResponder:
+		return "responder address"
+	case ExtensionForwardTransit:
+		return "forward transit NHS record"
+	case ExtensionReverseTransit:
+		return "reverse transit NHS record"
+	case ExtensionAuthentication:
+		return "authentication"
+	case ExtensionVendor:
+		return "vendor-private"
+	case ExtensionNATAddress:
+		return "NAT address"
+	}
+	return fmt.Sprintf("extension of type %d", uint16(t))
+}

@@ -1,0 +1,311 @@
+package packet
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Parse fills p from the NHRP packet at the start of b. What follows the packet's own size is padding and ignored. The byte slices in p alias b.
+// CIEs and extensions are kept in memory that belongs to p and that the next Parse overwrites: what is to stay must be copied, also out of
+// copies of *p. Repeated use of one Packet therefore allocates nothing once it has seen packets as large.
+//
+// An error is always a *ParseError. p then holds what was read before the fault, which may be enough to answer: the addresses of the header
+// if they are valid, else zero.
+//
+// Accepted is what RFC 2332 lets a receiver ignore, and a hop count of 0, which concerns only who has to forward the packet. The values of
+// flags, codes and prefix lengths are the caller's to judge.
+func (p *Packet) Parse(b []byte) error {
+	*p = Packet{memory: p.memory}
+	if err := p.parse(b); err != nil {
+		// RFC 2332 §5.2.7: an error indication never answers another.
+		if len(b) > offType && Type(b[offType]) == ErrorIndication {
+			err.silent = true
+		}
+		return err
+	}
+	return nil
+}
+
+func (p *Packet) parse(b []byte) *ParseError {
+	b, err := frame(b)
+	if err != nil {
+		return err
+	}
+	end, err := p.parseFixed(b)
+	if err != nil {
+		return err
+	}
+	at, err := p.parseCommon(b, end)
+	if err != nil {
+		return err
+	}
+	p.memory.cies = p.memory.cies[:0]
+	if p.Type.hasCIEs() {
+		if p.CIEs, err = p.parseCIEs(b[:end], at); err != nil {
+			return err
+		}
+	} else {
+		p.Quoted = opaque(b[at:end])
+	}
+	if binary.BigEndian.Uint16(b[offExtensions:]) == 0 {
+		return nil
+	}
+	return p.parseExtensions(b, end)
+}
+
+// frame cuts off the padding and checks that the packet is whole.
+func frame(b []byte) ([]byte, *ParseError) {
+	if len(b) < headerLen {
+		return nil, damaged(min(len(b), offSize), "packet", len(b), "at least 28 bytes")
+	}
+	size := int(binary.BigEndian.Uint16(b[offSize:]))
+	if size < headerLen || size > len(b) {
+		return nil, damaged(offSize, "packet size", size, "at least 28 and not more than was received")
+	}
+	b = b[:size]
+	if checksum(b) != 0 {
+		return nil, damaged(offChecksum, "checksum", int(binary.BigEndian.Uint16(b[offChecksum:])), "that of the packet")
+	}
+	return b, nil
+}
+
+// parseFixed reads the fixed header and returns where the mandatory part ends.
+func (p *Packet) parseFixed(b []byte) (int, *ParseError) {
+	if b[offVersion] != version {
+		return 0, malformed(offVersion, "version", int(b[offVersion]), "1")
+	}
+	t := Type(b[offType])
+	if t < ResolutionRequest || t > TrafficIndication {
+		return 0, malformed(offType, "message type", int(t), "1 to 8")
+	}
+	p.Type = t
+	switch family := binary.BigEndian.Uint16(b[offFamily:]); family {
+	case familyIPv4:
+		p.nbmaLen = 4
+	case familyIPv6:
+		p.nbmaLen = 16
+	default:
+		return 0, malformed(offFamily, "address family", int(family), "1 (IPv4) or 2 (IPv6)")
+	}
+	switch protocol := binary.BigEndian.Uint16(b[offProtocol:]); protocol {
+	case protocolIPv4:
+		p.protocolLen = 4
+	case protocolIPv6:
+		p.protocolLen = 16
+	default:
+		return 0, malformed(offProtocol, "protocol type", int(protocol), "2048 (IPv4) or 34525 (IPv6)")
+	}
+	copy(p.snap[:], b[offSNAP:])
+	p.HopCount = b[offHopCount]
+	if binary.BigEndian.Uint16(b[offChecksum:]) == 0xffff {
+		p.received |= oddChecksum
+	}
+	offset := int(binary.BigEndian.Uint16(b[offExtensions:]))
+	if offset == 0 {
+		return len(b), nil
+	}
+	if offset < headerLen || offset > len(b)-tlvLen {
+		return 0, malformed(offExtensions, "extension offset", offset, "0, or in the packet and after the mandatory part's header")
+	}
+	return offset, nil
+}
+
+// parseCommon reads the mandatory part up to and including the header's addresses and returns where they end.
+func (p *Packet) parseCommon(b []byte, end int) (int, *ParseError) {
+	p.Flags = Flags(binary.BigEndian.Uint16(b[offFlags:]))
+	switch p.Type {
+	case ErrorIndication:
+		p.ErrorCode = ErrorCode(binary.BigEndian.Uint16(b[offErrorCode:]))
+		p.ErrorOffset = binary.BigEndian.Uint16(b[offErrorOffset:])
+	case TrafficIndication:
+		p.unused = binary.BigEndian.Uint32(b[offRequestID:])
+	default:
+		p.RequestID = binary.BigEndian.Uint32(b[offRequestID:])
+	}
+	r := reader{b: b[:end], at: headerLen}
+	nbma := r.nbmaLen(offSourceLen, "source NBMA address length", p.nbmaLen, oddAddressFormat, &p.received)
+	sub := r.subaddressLen(offSubLen, "source NBMA subaddress length", &p.received)
+	src := r.protocolLen(offSrcProtoLen, "source protocol address length", p.protocolLen)
+	dst := r.protocolLen(offDstProtoLen, "destination protocol address length", p.protocolLen)
+	r.room(offSourceLen, "length of the header's addresses", nbma+sub+src+dst)
+	p.SourceNBMA = r.address(nbma)
+	p.SourceSubaddress = r.bytes(sub)
+	p.SourceProtocol = r.address(src)
+	p.DestProtocol = r.address(dst)
+	return r.at, r.err
+}
+
+// parseCIEs reads CIEs from at to the end of b.
+func (p *Packet) parseCIEs(b []byte, at int) ([]CIE, *ParseError) {
+	m := &p.memory
+	first := len(m.cies)
+	for at < len(b) {
+		m.cies = append(m.cies, CIE{})
+		next, err := p.parseCIE(&m.cies[len(m.cies)-1], b, at)
+		if err != nil {
+			return nil, err
+		}
+		at = next
+	}
+	if len(m.cies) == first {
+		return nil, nil
+	}
+	return m.cies[first:len(m.cies):len(m.cies)], nil
+}
+
+// parseCIE reads the CIE at offset at of b and returns where it ends.
+func (p *Packet) parseCIE(c *CIE, b []byte, at int) (int, *ParseError) {
+	if len(b)-at < cieLen {
+		return 0, malformed(at, "length of a CIE", len(b)-at, "at least 12")
+	}
+	h := b[at : at+cieLen]
+	c.Code = Code(h[0])
+	c.PrefixLength = h[1]
+	c.unused = binary.BigEndian.Uint16(h[2:])
+	c.MTU = binary.BigEndian.Uint16(h[4:])
+	c.HoldingTime = binary.BigEndian.Uint16(h[6:])
+	c.Preference = h[11]
+	c.addressBits = p.protocolLen * 8
+
+	r := reader{b: b, at: at + cieLen}
+	nbma := r.nbmaLen(at+8, "client NBMA address length", p.nbmaLen, oddAddressFormat, &c.received)
+	sub := r.subaddressLen(at+9, "client NBMA subaddress length", &c.received)
+	protocol := r.protocolLen(at+10, "client protocol address length", p.protocolLen)
+	r.room(at+8, "length of a CIE's addresses", nbma+sub+protocol)
+	c.NBMA = r.address(nbma)
+	c.NBMASubaddress = r.bytes(sub)
+	c.Protocol = r.address(protocol)
+	return r.at, r.err
+}
+
+// parseExtensions reads the extensions part, from at to the end of b.
+func (p *Packet) parseExtensions(b []byte, at int) *ParseError {
+	m := &p.memory
+	m.extensions = m.extensions[:0]
+	var seen uint16
+	for {
+		if len(b)-at < tlvLen {
+			return malformed(at, "length of an extension", len(b)-at, "at least 4: the End extension is missing")
+		}
+		head := binary.BigEndian.Uint16(b[at:])
+		n := int(binary.BigEndian.Uint16(b[at+2:]))
+		value := at + tlvLen
+		if n > len(b)-value {
+			return malformed(at+2, "extension length", n, "not more than what is left of the packet")
+		}
+		t := ExtensionType(head & extTypeMask)
+		if t == ExtensionEnd {
+			p.Extensions = m.extensions[:len(m.extensions):len(m.extensions)]
+			return p.parseEnd(b, at, head, n)
+		}
+		if t.once(n) {
+			if seen&(1<<t) != 0 {
+				return &ParseError{Code: ErrorInvalidExtension, Offset: uint16(at), Field: "extension type", Got: int(t), Want: "there only once"}
+			}
+			seen |= 1 << t
+		}
+		e := Extension{Type: t, Compulsory: head&extCompulsory != 0}
+		if head&extUnused != 0 {
+			e.received |= oddUnusedBit
+		}
+		if t.hasCIEs(n) {
+			var err *ParseError
+			if e.CIEs, err = p.parseCIEs(b[:value+n], value); err != nil {
+				return err
+			}
+		} else {
+			e.Data = opaque(b[value : value+n])
+		}
+		m.extensions = append(m.extensions, e)
+		at = value + n
+	}
+}
+
+// parseEnd checks the End extension at offset at, which must be empty and the last.
+func (p *Packet) parseEnd(b []byte, at int, head uint16, n int) *ParseError {
+	p.received |= oddEndPresent
+	if head&extCompulsory == 0 {
+		p.received |= oddEndOptional
+	}
+	if head&extUnused != 0 {
+		p.received |= oddUnusedBit
+	}
+	if n != 0 {
+		return malformed(at+2, "length of the End extension", n, "0")
+	}
+	if after := len(b) - at - tlvLen; after != 0 {
+		return malformed(at+tlvLen, "number of bytes after the End extension", after, "0")
+	}
+	return nil
+}
+
+// opaque is b without room to grow into what follows it, nil if empty.
+func opaque(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return b[:len(b):len(b)]
+}
+
+// reader reads lengths and then the addresses at at. After the first error it gives only zero values.
+type reader struct {
+	b   []byte
+	at  int
+	err *ParseError
+}
+
+// nbmaLen reads the type/length field of an NBMA address, which is as long as the family says or absent.
+func (r *reader) nbmaLen(offset int, field string, family uint8, format oddity, received *oddity) int {
+	n := r.typeLen(offset, field, format, received)
+	if r.err == nil && n != 0 && n != int(family) {
+		r.err = malformed(offset, field, n, "that of the address family, or 0")
+	}
+	return n
+}
+
+// subaddressLen reads the type/length field of an NBMA subaddress.
+func (r *reader) subaddressLen(offset int, field string, received *oddity) int {
+	return r.typeLen(offset, field, oddSubaddressFormat, received)
+}
+
+// typeLen reads a type/length field (RFC 2332 §5.1). The format bit has no meaning with length 0; otherwise it says E.164, not IP.
+func (r *reader) typeLen(offset int, field string, format oddity, received *oddity) int {
+	v := r.b[offset]
+	n := int(v & lenMask)
+	if r.err == nil && (v&lenReserved != 0 || v&lenFormat != 0 && n != 0) {
+		r.err = malformed(offset, field, int(v), "without the bits 0x80 and 0x40")
+	}
+	if v&lenFormat != 0 {
+		*received |= format
+	}
+	return n
+}
+
+// protocolLen reads the length of an overlay address, which is as long as the protocol type says or absent.
+func (r *reader) protocolLen(offset int, field string, protocol uint8) int {
+	n := int(r.b[offset])
+	if r.err == nil && n != 0 && n != int(protocol) {
+		r.err = malformed(offset, field, n, "that of the protocol type, or 0")
+	}
+	return n
+}
+
+// room checks that n bytes of addresses are there.
+func (r *reader) room(offset int, field string, n int) {
+	if r.err == nil && n > len(r.b)-r.at {
+		r.err = malformed(offset, field, n, "not more than what is left for them")
+	}
+}
+
+func (r *reader) address(n int) netip.Addr {
+	a, _ := netip.AddrFromSlice(r.bytes(n))
+	return a
+}
+
+func (r *reader) bytes(n int) []byte {
+	if r.err != nil || n == 0 {
+		return nil
+	}
+	r.at += n
+	return r.b[r.at-n : r.at : r.at]
+}
