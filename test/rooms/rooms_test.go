@@ -1,0 +1,129 @@
+// Package rooms holds the packages of this module to the import rules of ARCHITECTURE.md.
+package rooms
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// pkg is what this test needs of `go list -json`.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+// rule says what a room may import besides the standard library. A trailing /... takes in everything below.
+type rule struct {
+	room  string
+	mayBe []string
+}
+
+var rules = []rule{
+	{"cygnet/cmd/cygnetd", []string{"cygnet/nhrpd", "cygnet/nhrpd/api", "cygnet/nhrpd/config"}},
+	{"cygnet/cmd/cygnet", []string{"cygnet/nhrpd/api", "cygnet/nhrpd/config"}},
+	{"cygnet/nhrpd/packet", nil},
+	{"cygnet/nhrpd/engine", []string{"cygnet/nhrpd/packet"}},
+	{"cygnet/nhrpd/config", []string{"github.com/BurntSushi/toml/..."}},
+	{"cygnet/nhrpd/api", nil},
+	{"cygnet/nhrpd", []string{
+		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/kernel", "cygnet/vici",
+		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
+	}},
+	{"cygnet/vici", []string{"github.com/strongswan/govici/..."}},
+	{"cygnet/kernel", []string{
+		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",
+		"github.com/cilium/ebpf/...", "golang.org/x/sys/unix",
+	}},
+}
+
+// impure are the parts of the standard library that the engine and the codec have no business with.
+var impure = []string{"os", "os/...", "net", "net/http", "log", "log/...", "sync", "sync/...", "syscall", "context", "runtime", "unsafe"}
+
+func TestImportRules(t *testing.T) {
+	ruled := make(map[string]bool)
+	for _, p := range packages(t) {
+		for _, r := range rules {
+			if p.ImportPath != r.room {
+				continue
+			}
+			ruled[r.room] = true
+			for _, imported := range p.Imports {
+				if outside(imported) && !within(imported, r.mayBe) {
+					t.Errorf("%s imports %s, which its room does not allow", p.ImportPath, imported)
+				}
+			}
+		}
+	}
+	for _, r := range rules {
+		if !ruled[r.room] {
+			t.Errorf("there is a rule for %s but no such package", r.room)
+		}
+	}
+}
+
+func TestEngineAndCodecArePure(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.ImportPath != "cygnet/nhrpd/engine" && p.ImportPath != "cygnet/nhrpd/packet" {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if within(imported, impure) {
+				t.Errorf("%s imports %s: it must stay free of I/O, clocks, goroutines, locks and logs", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// TestEveryPackageHasARoom keeps new packages out of places that the table does not know.
+func TestEveryPackageHasARoom(t *testing.T) {
+	for _, p := range packages(t) {
+		if within(p.ImportPath, []string{"cygnet/test/...", "cygnet/kernel/...", "cygnet/packaging/...", "cygnet/contrib/..."}) {
+			continue
+		}
+		known := false
+		for _, r := range rules {
+			known = known || p.ImportPath == r.room
+		}
+		if !known {
+			t.Errorf("%s is in no room of ARCHITECTURE.md", p.ImportPath)
+		}
+	}
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "cygnet/...").Output()
+	if err != nil {
+		t.Fatalf("list the module's packages: %v", err)
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatalf("read the list of packages: %v", err)
+		}
+		all = append(all, p)
+	}
+}
+
+// outside says whether an import is not of the standard library: those have no dot in their first element and are not ours.
+func outside(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return first == "cygnet" || strings.Contains(first, ".")
+}
+
+func within(path string, patterns []string) bool {
+	for _, pattern := range patterns {
+		base, tree := strings.CutSuffix(pattern, "/...")
+		if path == base || tree && strings.HasPrefix(path, base+"/") {
+			return true
+		}
+	}
+	return false
+}
