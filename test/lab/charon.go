@@ -1,0 +1,155 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/strongswan/govici/vici"
+)
+
+// Charon is the stock charon of a router.
+type Charon struct {
+	*Process
+	router *Router
+}
+
+// CharonSocket is where charon listens on every router: Debian's default.
+const CharonSocket = "/run/charon.vici"
+
+// strongswanConf is what a site needs to say, and what makes dead peers be noticed soon enough for a test.
+const strongswanConf = `charon {
+	load = random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 pkcs8 pubkey x509 constraints revocation kernel-netlink socket-default counters updown vici
+	install_routes = no
+	retransmit_tries = 3
+	retransmit_timeout = 2.0
+	filelog {
+		log {
+			path = %s
+			time_format = %%b %%e %%T
+			time_add_ms = yes
+			ike_name = yes
+			flush_line = yes
+			default = 1
+			ike = 2
+			cfg = 2
+			knl = 2
+		}
+	}
+}
+swanctl {
+	load = pem pkcs1 pkcs8 x509 pubkey openssl
+}
+`
+
+// Charon starts charon on the router and waits until it answers. What is in /etc/swanctl is not loaded: Run("swanctl",
+// "--load-all") does.
+func (r *Router) Charon() *Charon {
+	r.net.Helper()
+	r.WriteFile("/etc/strongswan.conf", 0o644, fmt.Sprintf(strongswanConf, r.dir+"/log/charon.log"))
+	c := &Charon{router: r}
+	c.Start()
+	return c
+}
+
+// Start starts charon again after it was terminated or killed.
+func (c *Charon) Start() {
+	t := c.router.net
+	t.Helper()
+	c.Process = c.router.Node.Start("charon-output", nil, "/usr/lib/ipsec/charon")
+	t.Await("charon on "+c.router.Name+" answers", 20*time.Second, func() error {
+		if !c.Alive() {
+			t.Fatalf("charon on %s ended: %v\n%s", c.router.Name, c.err, c.Output())
+		}
+		_, err := c.list()
+		return err
+	})
+}
+
+// SA is an IKE_SA with its first CHILD_SA, as charon lists it.
+type SA struct {
+	Name      string
+	ID        string // unique id: swanctl --terminate --ike-id
+	State     string // ESTABLISHED, CONNECTING …
+	Local     netip.Addr
+	Remote    netip.Addr
+	RemoteID  string
+	Initiator bool
+	NAT       bool // either end is behind NAT
+	Child     string
+	Mode      string // TRANSPORT
+	ChildUp   bool   // an INSTALLED child is there
+	BytesIn   uint64
+	BytesOut  uint64
+}
+
+// SAs lists charon's IKE_SAs.
+func (c *Charon) SAs() []SA {
+	t := c.router.net
+	t.Helper()
+	sas, err := c.list()
+	if err != nil {
+		t.Fatalf("list the SAs of %s: %v", c.router.Name, err)
+	}
+	return sas
+}
+
+// With lists the IKE_SAs with a peer.
+func (c *Charon) With(peer netip.Addr) []SA {
+	c.router.net.Helper()
+	var list []SA
+	for _, sa := range c.SAs() {
+		if sa.Remote == peer {
+			list = append(list, sa)
+		}
+	}
+	return list
+}
+
+func (c *Charon) list() ([]SA, error) {
+	session, err := vici.NewSession(vici.WithAddr("unix", c.router.Path(CharonSocket)))
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var sas []SA
+	for m, err := range session.CallStreaming(ctx, "list-sas", "list-sa", nil) {
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range m.Keys() {
+			if section, ok := m.Get(name).(*vici.Message); ok {
+				sas = append(sas, readSA(name, section))
+			}
+		}
+	}
+	return sas, nil
+}
+
+func readSA(name string, m *vici.Message) SA {
+	text := func(m *vici.Message, key string) string {
+		s, _ := m.Get(key).(string)
+		return s
+	}
+	sa := SA{Name: name, ID: text(m, "uniqueid"), State: text(m, "state"), RemoteID: text(m, "remote-id"),
+		Initiator: text(m, "initiator") == "yes", NAT: text(m, "nat-any") == "yes"}
+	sa.Local, _ = netip.ParseAddr(text(m, "local-host"))
+	sa.Remote, _ = netip.ParseAddr(text(m, "remote-host"))
+	children, _ := m.Get("child-sas").(*vici.Message)
+	if children == nil {
+		return sa
+	}
+	for _, key := range children.Keys() {
+		child, ok := children.Get(key).(*vici.Message)
+		if !ok || text(child, "state") != "INSTALLED" {
+			continue
+		}
+		sa.Child, sa.Mode, sa.ChildUp = text(child, "name"), text(child, "mode"), true
+		fmt.Sscan(text(child, "bytes-in"), &sa.BytesIn)
+		fmt.Sscan(text(child, "bytes-out"), &sa.BytesOut)
+	}
+	return sa
+}

@@ -1,0 +1,129 @@
+package lab
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Kind says what a packet on the underlay is.
+type Kind uint8
+
+// Other is everything that is none of the rest: ping, NAT keepalives, and so on.
+const (
+	Other    Kind = iota
+	IKE           // UDP port 500, or 4500 with the non-ESP marker
+	ESP           // IP protocol 50
+	ESPinUDP      // ESP in UDP port 4500 (RFC 3948)
+	GRE           // IP protocol 47: in clear
+)
+
+func (k Kind) String() string {
+	switch k {
+	case IKE:
+		return "IKE"
+	case ESP:
+		return "ESP"
+	case ESPinUDP:
+		return "ESP in UDP"
+	case GRE:
+		return "clear GRE"
+	}
+	return "other"
+}
+
+// Packet is an IP packet that was seen.
+type Packet struct {
+	Kind     Kind
+	At       time.Time // of reception by the kernel
+	Src, Dst netip.Addr
+	Length   int // of the frame
+	SPI      uint32
+	GREProto uint16 // payload type of a GRE packet: 0x0800 data, 0x2001 NHRP
+}
+
+func (p Packet) String() string {
+	return fmt.Sprintf("%s %s -> %s, %d bytes", p.Kind, p.Src, p.Dst, p.Length)
+}
+
+// classify reads an Ethernet frame. It is false for what is not an IP packet.
+func classify(frame []byte) (Packet, bool) {
+	if len(frame) < 14 {
+		return Packet{}, false
+	}
+	data := frame[14:]
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case 0x0800:
+		return classify4(data)
+	case 0x86dd:
+		return classify6(data)
+	}
+	return Packet{}, false
+}
+
+func classify4(data []byte) (Packet, bool) {
+	if len(data) < 20 || data[0]>>4 != 4 {
+		return Packet{}, false
+	}
+	p := Packet{Src: netip.AddrFrom4([4]byte(data[12:16])), Dst: netip.AddrFrom4([4]byte(data[16:20]))}
+	payload := data[min(int(data[0]&15)*4, len(data)):]
+	if fragment := binary.BigEndian.Uint16(data[6:]) & 0x1fff; fragment != 0 {
+		payload = nil // no header in it: the protocol alone tells
+	}
+	p.read(data[9], payload)
+	return p, true
+}
+
+func classify6(data []byte) (Packet, bool) {
+	if len(data) < 40 || data[0]>>4 != 6 {
+		return Packet{}, false
+	}
+	p := Packet{Src: netip.AddrFrom16([16]byte(data[8:24])), Dst: netip.AddrFrom16([16]byte(data[24:40]))}
+	proto, payload := data[6], data[40:]
+	if proto == 44 && len(payload) >= 8 {
+		proto = payload[0]
+		if binary.BigEndian.Uint16(payload[2:])>>3 != 0 {
+			payload = payload[:8]
+		}
+		payload = payload[8:]
+	}
+	p.read(proto, payload)
+	return p, true
+}
+
+// read fills in what the transport header says.
+func (p *Packet) read(proto uint8, payload []byte) {
+	switch proto {
+	case 47:
+		p.Kind = GRE
+		if len(payload) >= 4 {
+			p.GREProto = binary.BigEndian.Uint16(payload[2:])
+		}
+	case 50:
+		p.Kind = ESP
+		if len(payload) >= 4 {
+			p.SPI = binary.BigEndian.Uint32(payload)
+		}
+	case 17:
+		p.readUDP(payload)
+	}
+}
+
+func (p *Packet) readUDP(payload []byte) {
+	if len(payload) < 8 {
+		return
+	}
+	src, dst, data := binary.BigEndian.Uint16(payload), binary.BigEndian.Uint16(payload[2:]), payload[8:]
+	switch {
+	case src == 500 || dst == 500:
+		p.Kind = IKE
+	case src != 4500 && dst != 4500 || len(data) < 4:
+		return // not IPsec, or a NAT keepalive
+	case binary.BigEndian.Uint32(data) == 0:
+		p.Kind = IKE
+	default:
+		p.Kind = ESPinUDP
+		p.SPI = binary.BigEndian.Uint32(data)
+	}
+}

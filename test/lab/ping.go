@@ -1,0 +1,54 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Ping sends count echo requests, fifty milliseconds apart, and fails the test unless all are answered.
+func (n *Node) Ping(dst netip.Addr, count int) {
+	n.net.Helper()
+	n.Run("ping", "-n", "-c", strconv.Itoa(count), "-i", "0.05", "-W", "3", dst.String())
+}
+
+// Reaches sends one echo request and returns nil when it is answered within a second, for Await.
+func (n *Node) Reaches(dst netip.Addr) error {
+	out, err := n.Try("ping", "-n", "-c", "1", "-W", "1", dst.String())
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, strings.TrimSpace(out))
+	}
+	return nil
+}
+
+// Train is a row of echo requests under way.
+type Train struct{ *Process }
+
+// Train starts to send echo requests, the interval apart, until Stop.
+func (n *Node) Train(dst netip.Addr, interval time.Duration) *Train {
+	n.net.Helper()
+	seconds := strconv.FormatFloat(interval.Seconds(), 'f', 3, 64)
+	return &Train{n.Start("ping-"+dst.String(), nil, "ping", "-n", "-D", "-O", "-i", seconds, dst.String())}
+}
+
+// Stop ends the train and says how many requests were sent and how many of them stayed without an answer.
+func (t *Train) Stop() (sent, lost int) {
+	n := t.node.net
+	n.Helper()
+	t.Signal(syscall.SIGINT)
+	t.Wait(10 * time.Second)
+	out := t.Output()
+	at := strings.LastIndex(out, " statistics ---")
+	var received int
+	if at < 0 {
+		n.Fatalf("ping on %s gave no result:\n%s", t.node.Name, out)
+	}
+	_, summary, _ := strings.Cut(out[at:], "\n")
+	if _, err := fmt.Sscanf(summary, "%d packets transmitted, %d received", &sent, &received); err != nil {
+		n.Fatalf("ping on %s gave an unknown result: %v\n%s", t.node.Name, err, out)
+	}
+	return sent, sent - received
+}

@@ -1,0 +1,197 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a program that runs on a node.
+type Process struct {
+	Name string
+	Log  string // path of its output, from outside
+
+	node   *Node
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error // how it ended; valid when exited is closed
+}
+
+// command is exec.Command with an environment that does not depend on who runs the test.
+func command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root", "TERM=dumb"}
+	return cmd
+}
+
+// runFor is how long a command may take that the test waits for.
+const runFor = 60 * time.Second
+
+// Try runs a command on the node and returns what it printed, on both outputs.
+func (n *Node) Try(name string, args ...string) (string, error) {
+	var out bytes.Buffer
+	cmd := command(name, args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
+	if err := n.inside(cmd.Start); err != nil {
+		return "", fmt.Errorf("start %s on %s: %w", name, n.Name, err)
+	}
+	timer := time.AfterFunc(runFor, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	if err := cmd.Wait(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+		return out.String(), fmt.Errorf("%s: %s %s: %w", n.Name, name, strings.Join(args, " "), err)
+	}
+	return out.String(), nil
+}
+
+// Run is Try for a command that must succeed.
+func (n *Node) Run(name string, args ...string) string {
+	n.net.Helper()
+	out, err := n.Try(name, args...)
+	if err != nil {
+		n.net.Fatalf("%v\n%s", err, out)
+	}
+	return out
+}
+
+// RunJSON decodes what a command prints into v.
+func (n *Node) RunJSON(v any, name string, args ...string) {
+	n.net.Helper()
+	out := n.Run(name, args...)
+	if err := json.Unmarshal([]byte(out), v); err != nil {
+		n.net.Fatalf("%s: %s %s prints no JSON that fits: %v\n%s", n.Name, name, strings.Join(args, " "), err, out)
+	}
+}
+
+// Start runs a program on the node in the background, until it ends, is told to, or the network ends. The environment is
+// added to the usual one.
+func (n *Node) Start(label string, env []string, name string, args ...string) *Process {
+	n.net.Helper()
+	p := &Process{Name: label, Log: filepath.Join(n.dir, "log", label+".log"), node: n, exited: make(chan struct{})}
+	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		n.net.Fatalf("%s: %v", n.Name, err)
+	}
+	defer log.Close()
+	p.cmd = command(name, args...)
+	p.cmd.Env = append(p.cmd.Env, env...)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := n.inside(p.cmd.Start); err != nil {
+		n.net.Fatalf("start %s on %s: %v", label, n.Name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	n.jobs = append(n.jobs, p)
+	return p
+}
+
+// Alive says whether the program still runs.
+func (p *Process) Alive() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// Pid is the process id, the same in every namespace.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal to the program.
+func (p *Process) Signal(sig syscall.Signal) {
+	p.node.net.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		p.node.net.Fatalf("%s on %s: %v: %v", p.Name, p.node.Name, sig, err)
+	}
+}
+
+// Terminate sends SIGTERM and waits for the end.
+func (p *Process) Terminate() {
+	p.node.net.Helper()
+	p.Signal(syscall.SIGTERM)
+	p.Wait(20 * time.Second)
+}
+
+// Kill sends SIGKILL and waits for the end.
+func (p *Process) Kill() {
+	p.node.net.Helper()
+	p.Signal(syscall.SIGKILL)
+	p.Wait(20 * time.Second)
+}
+
+// Wait waits for the program to end by itself and returns its exit code, -1 after a signal.
+func (p *Process) Wait(within time.Duration) int {
+	p.node.net.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(within):
+		p.node.net.Fatalf("%s on %s did not end within %v; its output:\n%s", p.Name, p.node.Name, within, p.Output())
+		return -1
+	}
+}
+
+// Output is all that the program, and its predecessors under that label, printed so far.
+func (p *Process) Output() string {
+	b, err := os.ReadFile(p.Log)
+	if err != nil {
+		p.node.net.Fatalf("%s: %v", p.node.Name, err)
+	}
+	return string(b)
+}
+
+// killAll ends every process in the node's network namespace, daemons of its own making included.
+func (n *Node) killAll() {
+	for range 50 {
+		pids := n.pids()
+		if len(pids) == 0 {
+			break
+		}
+		for _, pid := range pids {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+		time.Sleep(10 * time.Millisecond) // others' children cannot be awaited
+	}
+	for _, p := range n.jobs {
+		<-p.exited
+	}
+	if pids := n.pids(); len(pids) > 0 {
+		n.net.Errorf("%s: processes %v outlive SIGKILL", n.Name, pids)
+	}
+}
+
+// pids lists the processes that are in the node's network namespace, this one never.
+func (n *Node) pids() []int {
+	if n.ns == nil {
+		return nil
+	}
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", n.ns.Fd()))
+	if err != nil {
+		n.net.Errorf("%s: %v", n.Name, err)
+		return nil
+	}
+	links, _ := filepath.Glob("/proc/[0-9]*/ns/net")
+	var pids []int
+	for _, link := range links {
+		pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+		if ns, err := os.Readlink(link); err == nil && ns == name && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

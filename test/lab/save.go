@@ -1,0 +1,88 @@
+package lab
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// views are what Save asks every node for.
+var views = []struct{ file, command string }{
+	{"addresses", "ip -d -s addr"},
+	{"routes", "ip route show table all; ip rule"},
+	{"neighbors", "ip -s neigh show nud all"},
+	{"xfrm-state", "ip -s xfrm state"},
+	{"xfrm-policy", "ip -s xfrm policy"},
+	{"xfrm-stat", "cat /proc/net/xfrm_stat"},
+	{"counters", "cat /proc/net/snmp /proc/net/netstat"},
+	{"iptables", "iptables-legacy-save -c"},
+	{"sas", "[ -S /run/charon.vici ] && { timeout 10 swanctl --list-sas; timeout 10 swanctl --list-conns; }"},
+	{"cygnet", `[ -S /run/cygnet/cygnet.sock ] && for what in status peers bindings shortcuts nhs routes sas; do
+		echo "== $what"; timeout 10 "$CYGNET" "$what"; done`},
+	{"processes", "ps -ef"},
+}
+
+// Save writes the logs and tables of all nodes, and the capture, to test/out/NAME of the project, and returns that directory.
+// What cannot be had is said in its file.
+func (n *Net) Save() string {
+	root, err := Root()
+	if err != nil {
+		n.Errorf("%v", err)
+		return n.dir
+	}
+	dir := filepath.Join(root, "test", "out", strings.ReplaceAll(n.Name(), "/", "-"))
+	if err := os.RemoveAll(dir); err != nil {
+		n.Errorf("%v", err)
+	}
+	for _, node := range n.nodes {
+		if err := node.save(filepath.Join(dir, node.Name), filepath.Join(root, "bin", "cygnet")); err != nil {
+			n.Errorf("save %s: %v", node.Name, err)
+		}
+	}
+	if n.Underlay != nil {
+		n.Underlay.mu.Lock()
+		n.Underlay.drain()
+		n.Underlay.mu.Unlock()
+		if err := n.Underlay.write(filepath.Join(dir, "underlay.pcap")); err != nil {
+			n.Errorf("save the capture: %v", err)
+		}
+	}
+	return dir
+}
+
+func (n *Node) save(dir, cygnet string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, v := range views {
+		out, err := n.Try("env", "CYGNET="+cygnet, "sh", "-c", v.command)
+		if err != nil && len(out) > 0 {
+			out += "\n" + err.Error() + "\n"
+		}
+		if len(out) == 0 {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, v.file), []byte(out), 0o644); err != nil {
+			return err
+		}
+	}
+	logs, err := filepath.Glob(filepath.Join(n.dir, "log", "*"))
+	if err != nil {
+		return err
+	}
+	logs = append(logs, n.Path("/etc/cygnet/cygnet.toml"))
+	for _, log := range logs {
+		text, err := os.ReadFile(log)
+		if os.IsNotExist(err) || len(bytes.TrimSpace(text)) == 0 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(log)), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

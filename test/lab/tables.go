@@ -1,0 +1,123 @@
+package lab
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Neighbor is an entry of a node's neighbour table, as ip shows it.
+type Neighbor struct {
+	Dst    netip.Addr `json:"dst"`
+	LLAddr netip.Addr `json:"lladdr"` // on a GRE device the NBMA address
+	State  []string   `json:"state"`
+}
+
+// Neighbors lists the neighbours on a tunnel that have an address; none when there is no such device.
+func (n *Node) Neighbors(device string) map[netip.Addr]netip.Addr {
+	n.net.Helper()
+	table := map[netip.Addr]netip.Addr{}
+	if !n.HasDevice(device) {
+		return table
+	}
+	var list []Neighbor
+	n.RunJSON(&list, "ip", "-j", "neigh", "show", "nud", "all", "dev", device)
+	for _, e := range list {
+		if e.LLAddr.IsValid() {
+			table[e.Dst] = e.LLAddr
+		}
+	}
+	return table
+}
+
+// Route is a route of a node's main table, as ip shows it.
+type Route struct {
+	Dst      string     `json:"dst"`
+	Gateway  netip.Addr `json:"gateway"`
+	Device   string     `json:"dev"`
+	Protocol string     `json:"protocol"`
+	Metric   int        `json:"metric"`
+}
+
+// Routes lists the routes of the main table to or inside a prefix.
+func (n *Node) Routes(inside string) []Route {
+	n.net.Helper()
+	var list []Route
+	n.RunJSON(&list, "ip", "-j", "route", "show", "root", inside)
+	return list
+}
+
+// NextHop is the gateway that the kernel uses for a destination; the zero address where it is on the link or has no route.
+func (n *Node) NextHop(dst netip.Addr) netip.Addr {
+	n.net.Helper()
+	out, err := n.Try("ip", "-o", "route", "get", dst.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	words := strings.Fields(out)
+	for i, w := range words[:len(words)-1] {
+		if w == "via" {
+			a, _ := netip.ParseAddr(words[i+1])
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// HasDevice says whether the node has a network device of that name.
+func (n *Node) HasDevice(name string) bool {
+	_, err := n.Try("ip", "link", "show", name)
+	return err == nil
+}
+
+// XfrmState is an IPsec SA of the kernel.
+type XfrmState struct {
+	Src, Dst  netip.Addr
+	SPI       uint32
+	Transport bool
+	Packets   uint64
+}
+
+// XfrmStates lists the kernel's ESP SAs of the node.
+func (n *Node) XfrmStates() []XfrmState {
+	n.net.Helper()
+	var list []XfrmState
+	err := n.xfrm(func(h *netlink.Handle) error {
+		states, err := h.XfrmStateList(unix.AF_UNSPEC)
+		for _, s := range states {
+			src, _ := netip.AddrFromSlice(s.Src)
+			dst, _ := netip.AddrFromSlice(s.Dst)
+			list = append(list, XfrmState{Src: src.Unmap(), Dst: dst.Unmap(), SPI: uint32(s.Spi),
+				Transport: s.Mode == netlink.XFRM_MODE_TRANSPORT, Packets: s.Statistics.Packets})
+		}
+		return err
+	})
+	if err != nil {
+		n.net.Fatalf("%s: list the kernel's SAs: %v", n.Name, err)
+	}
+	return list
+}
+
+// ESPBetween counts the packets of the kernel's SAs from one address to another.
+func (n *Node) ESPBetween(src, dst netip.Addr) uint64 {
+	n.net.Helper()
+	var packets uint64
+	for _, s := range n.XfrmStates() {
+		if s.Src == src && s.Dst == dst {
+			packets += s.Packets
+		}
+	}
+	return packets
+}
+
+func (n *Node) xfrm(f func(*netlink.Handle) error) error {
+	h, err := netlink.NewHandleAt(netns.NsHandle(n.ns.Fd()), unix.NETLINK_XFRM)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return f(h)
+}
