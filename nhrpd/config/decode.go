@@ -1,0 +1,166 @@
+package config
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// The TOML library stops at the first wrong type and knows nothing of near misses, so it only parses; the raw types are filled
+// here, by their tags.
+
+type filler interface {
+	fill(at path, x any) (wrong string)
+}
+
+var pathType = reflect.TypeFor[path]()
+
+// decodeTable fills a raw struct from a table.
+func (c *checker) decodeTable(at path, in map[string]any, out reflect.Value) {
+	fields := keysOf(out.Type())
+	for _, key := range slices.Sorted(maps.Keys(in)) {
+		i, ok := fields[key]
+		if !ok {
+			c.unknown(at.key(key), slices.Sorted(maps.Keys(fields)))
+			continue
+		}
+		c.decodeField(at.key(key), in[key], out.Field(i))
+	}
+	if f := out.FieldByName("At"); f.IsValid() && f.Type() == pathType {
+		f.Set(reflect.ValueOf(at))
+	}
+}
+
+func (c *checker) decodeField(at path, x any, out reflect.Value) {
+	if f, ok := out.Addr().Interface().(filler); ok {
+		if wrong := f.fill(at, x); wrong != "" {
+			c.problem(at, "found %s, allowed is %s", c.found(f, x), wrong)
+		}
+		return
+	}
+	switch out.Kind() {
+	case reflect.Pointer:
+		out.Set(reflect.New(out.Type().Elem()))
+		c.decodeField(at, x, out.Elem())
+	case reflect.Struct:
+		if in, ok := x.(map[string]any); ok {
+			c.decodeTable(at, in, out)
+			return
+		}
+		c.problem(at, "found %s, allowed is a table: [%s]", describe(x), at)
+	case reflect.Map:
+		c.decodeNamed(at, x, out)
+	case reflect.Slice:
+		c.decodeList(at, x, out)
+	}
+}
+
+// found describes a value, but not one that was meant as a secret.
+func (c *checker) found(f filler, x any) string {
+	if _, ok := f.(*value[Secret]); ok {
+		return kind(x)
+	}
+	return describe(x)
+}
+
+// decodeNamed fills a map of raw structs from tables that the user names.
+func (c *checker) decodeNamed(at path, x any, out reflect.Value) {
+	in, ok := x.(map[string]any)
+	if !ok {
+		c.problem(at, "found %s, allowed are tables with a name: [%s.NAME]", describe(x), at)
+		return
+	}
+	out.Set(reflect.MakeMap(out.Type()))
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		table, ok := in[name].(map[string]any)
+		if !ok {
+			c.problem(at.key(name), "found %s, allowed is a table: [%s]", describe(in[name]), at.key(name))
+			continue
+		}
+		element := reflect.New(out.Type().Elem()).Elem()
+		c.decodeTable(at.key(name), table, element)
+		out.SetMapIndex(reflect.ValueOf(name), element)
+	}
+}
+
+// decodeList fills a slice of raw structs from a list of tables.
+func (c *checker) decodeList(at path, x any, out reflect.Value) {
+	elements, ok := listOf(x)
+	if !ok {
+		c.problem(at, "found %s, allowed is a list of tables: %s = [{ … }]", describe(x), at.last())
+		return
+	}
+	for i, e := range elements {
+		in, ok := e.(map[string]any)
+		if !ok {
+			c.problem(at.element(i), "found %s, allowed is a table: { … }", describe(e))
+			continue
+		}
+		element := reflect.New(out.Type().Elem()).Elem()
+		c.decodeTable(at.element(i), in, element)
+		out.Set(reflect.Append(out, element))
+	}
+}
+
+// listOf returns the elements of a list, inline or of [[…]] tables.
+func listOf(x any) ([]any, bool) {
+	switch x := x.(type) {
+	case []any:
+		return x, true
+	case []map[string]any:
+		elements := make([]any, len(x))
+		for i, e := range x {
+			elements[i] = e
+		}
+		return elements, true
+	}
+	return nil, false
+}
+
+// keysOf returns the keys of a raw struct's table with the fields that they fill.
+func keysOf(t reflect.Type) map[string]int {
+	keys := map[string]int{}
+	for i := range t.NumField() {
+		if key := t.Field(i).Tag.Get("toml"); key != "" {
+			keys[key] = i
+		}
+	}
+	return keys
+}
+
+// unknown reports a key that its table does not have.
+func (c *checker) unknown(at path, known []string) {
+	if near := nearest(at.last(), known); near != "" {
+		c.problem(at, "unknown key; did you mean %s?", quote(near))
+		return
+	}
+	if other := elsewhere(at); other != "" {
+		c.problem(at, "unknown key; it belongs into [%s]", other)
+		return
+	}
+	c.problem(at, "unknown key; allowed here: %s", list(known))
+}
+
+// elsewhere finds the table that a misplaced key belongs into, seen from where it was written.
+func elsewhere(at path) string {
+	iface := "interface.NAME"
+	if len(at) > 2 && at[0].name == "interface" {
+		iface = at[:2].String()
+	}
+	tables := []struct {
+		name string
+		raw  reflect.Type
+	}{
+		{iface, reflect.TypeFor[rawInterface]()},
+		{iface + ".ipsec", reflect.TypeFor[rawIPsec]()},
+		{iface + ".limits", reflect.TypeFor[rawLimits]()},
+		{"daemon", reflect.TypeFor[rawDaemon]()},
+		{"log", reflect.TypeFor[rawLog]()},
+	}
+	for _, t := range tables {
+		if _, ok := keysOf(t.raw)[at.last()]; ok {
+			return t.name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,83 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// maxFile is far above any configuration or secret that makes sense.
+const maxFile = 1 << 20
+
+// fileReader returns a file's content and mode.
+type fileReader func(path string) ([]byte, fs.FileMode, error)
+
+// readFile reads a regular file; without O_NONBLOCK, opening a pipe would wait for its writer.
+func readFile(path string) ([]byte, fs.FileMode, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s is not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(data) > maxFile {
+		return nil, 0, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	}
+	return data, info.Mode(), nil
+}
+
+// absolute checks the path of a file.
+func (c *checker) absolute(v value[string], def string) string {
+	if !v.set {
+		return def
+	}
+	if !filepath.IsAbs(v.v) || filepath.Clean(v.v) != v.v {
+		c.problem(v.at, "found %s, allowed is an absolute path without . and .. in it", quote(v.v))
+	}
+	return v.v
+}
+
+// secretFile reads the secret that a file holds, without the end of its line.
+func (c *checker) secretFile(v value[string]) Secret {
+	if !v.set || c.absolute(v, "") == "" || c.read == nil {
+		return nil
+	}
+	data, mode, err := c.read(v.v)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.problem(v.at, "%s does not exist; create it readable by root alone: install -m 600 /dev/stdin %s", v.v, v.v)
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		c.problem(v.at, "no permission to read %s; run this as root", v.v)
+		return nil
+	case err != nil:
+		c.problem(v.at, "%v", err)
+		return nil
+	case mode&0o007 != 0:
+		c.problem(v.at, "everybody on this host has access to %s (mode %04o), so it is no secret; change the secret, then chmod 600 %s", v.v, mode.Perm(), v.v)
+		return nil
+	}
+	secret := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
+	switch {
+	case len(secret) == 0:
+		c.problem(v.at, "%s holds no secret: its first line is empty", v.v)
+	case bytes.IndexByte(secret, '\n') >= 0:
+		c.problem(v.at, "%s has several lines, allowed is the secret alone on one line", v.v)
+	}
+	return secret
+}

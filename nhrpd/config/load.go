@@ -1,0 +1,72 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Load reads the configuration file and the secrets that it names, and checks everything. If anything is wrong there is no
+// Config, and the error joins a *[Problem] for each fault. A file that cannot be opened is an error that wraps the system's.
+func Load(path string) (*Config, error) {
+	data, mode, err := readFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	c := &checker{file: path, read: readFile}
+	return c.parse(data, mode)
+}
+
+// Parse does what [Load] does with the content of a file. It opens no other file: secrets that the configuration takes from
+// files stay empty. The name stands for the file in messages.
+func Parse(data []byte, name string) (*Config, error) {
+	c := &checker{file: name}
+	return c.parse(data, 0)
+}
+
+func (c *checker) parse(data []byte, mode fs.FileMode) (*Config, error) {
+	var tree map[string]any
+	if err := toml.Unmarshal(data, &tree); err != nil {
+		return nil, c.syntax(err)
+	}
+	c.lines = locate(string(data))
+	var raw rawFile
+	c.decodeTable(nil, tree, reflect.ValueOf(&raw).Elem())
+
+	cfg := &Config{Daemon: c.daemon(&raw.Daemon), Log: c.log(&raw.Log)}
+	for _, name := range slices.Sorted(maps.Keys(raw.Interface)) {
+		in := raw.Interface[name]
+		c.exposed(&in, mode)
+		cfg.Interfaces = append(cfg.Interfaces, c.iface(name, &in))
+	}
+	c.overlaps(cfg.Interfaces)
+	if len(cfg.Interfaces) == 0 {
+		c.warn(nil, "there is no [interface.NAME] table: the daemon has nothing to do")
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	cfg.Warnings = c.warnings
+	return cfg, nil
+}
+
+// syntax turns the parser's error into a Problem.
+func (c *checker) syntax(err error) error {
+	var parse toml.ParseError
+	if !errors.As(err, &parse) {
+		return &Problem{File: c.file, Text: "not TOML: " + err.Error()}
+	}
+	return &Problem{File: c.file, Line: parse.Position.Line, Text: "not TOML: " + parse.Message}
+}
+
+// exposed warns of a password in a file that everybody may read.
+func (c *checker) exposed(in *rawInterface, mode fs.FileMode) {
+	if in.Authentication.set && mode&0o004 != 0 {
+		c.warn(in.Authentication.at, "everybody on this host may read the file with the password in it; use authentication_file, or chmod o-r %s", c.file)
+	}
+}

@@ -1,0 +1,39 @@
+package config
+
+// overlaps checks the interfaces against each other.
+func (c *checker) overlaps(all []Interface) {
+	for i := range all {
+		for j := range i {
+			c.tunnelClash(&all[j], &all[i])
+			c.overlayClash(&all[j], &all[i])
+		}
+	}
+}
+
+// tunnelClash: the kernel tells tunnels on one underlay apart by their keys alone.
+func (c *checker) tunnelClash(a, b *Interface) {
+	if a.Underlay != b.Underlay || a.Underlay == (Underlay{}) {
+		return
+	}
+	at := path{}.key("interface").key(b.Name)
+	switch {
+	case a.Key == nil && b.Key == nil:
+		c.problem(at.key("underlay"), "found %s without a key, which %s has too; allowed is one tunnel without a key on an underlay: give each a key", b.Underlay, a.Name)
+	case a.Key != nil && b.Key != nil && *a.Key == *b.Key:
+		c.problem(at.key("key"), "found %d, which %s has on the same underlay %s; allowed is each key once", *b.Key, a.Name, b.Underlay)
+	}
+}
+
+// overlayClash: within one routing table, a prefix can lead to one interface only.
+func (c *checker) overlayClash(a, b *Interface) {
+	if !a.Address.IsValid() || !b.Address.IsValid() {
+		return
+	}
+	at := path{}.key("interface").key(b.Name).key("address")
+	switch {
+	case a.Address.Addr() == b.Address.Addr():
+		c.problem(at, "found %s, the overlay address of %s; allowed is each address once", b.Address, a.Name)
+	case a.Table == b.Table && a.Address.Overlaps(b.Address):
+		c.problem(at, "found %s, which overlaps with %s of %s in the same routing table; allowed are separate overlays, or a table for each", b.Address, a.Address, a.Name)
+	}
+}

@@ -1,0 +1,106 @@
+package config
+
+import "net/netip"
+
+// nhs checks the servers to register with.
+func (c *checker) nhs(raw *rawInterface, i *Interface) []NHS {
+	var servers []NHS
+	seen := map[string]path{}
+	for _, r := range raw.NHS {
+		if !r.NBMA.set {
+			if !r.NBMA.present() {
+				c.problem(r.At.key("nbma"), "missing; give the server's address or host name: { nbma = \"hub.example.net\" }")
+			}
+			continue
+		}
+		n := NHS{NBMA: c.host(r.NBMA), Protocol: c.protocol(r.Protocol, i)}
+		if n.NBMA == "" {
+			continue
+		}
+		if n.Protocol.IsValid() && n.Protocol == i.Address.Addr() {
+			c.problem(r.Protocol.at, "found %s, this router's own overlay address; allowed is the server's", n.Protocol)
+		}
+		if a, err := netip.ParseAddr(n.NBMA); err == nil && a == i.Underlay.Address {
+			c.problem(r.NBMA.at, "found %s, this router's own underlay address; allowed is the server's", a)
+		}
+		if first, ok := seen[n.NBMA]; ok {
+			c.problem(r.NBMA.at, "found %s again, after %s; allowed is each server once", quote(n.NBMA), first)
+		}
+		seen[n.NBMA] = r.NBMA.at
+		servers = append(servers, n)
+	}
+	return servers
+}
+
+// maps checks the static bindings.
+func (c *checker) maps(raw *rawInterface, i *Interface) []Map {
+	var maps []Map
+	seen := map[netip.Addr]path{}
+	for _, r := range raw.Map {
+		for key, v := range map[string]*value[string]{"protocol": &r.Protocol, "nbma": &r.NBMA} {
+			if !v.present() {
+				c.problem(r.At.key(key), "missing; a map needs both: { protocol = \"10.255.0.12\", nbma = \"203.0.113.12\" }")
+			}
+		}
+		m := Map{Protocol: c.protocol(r.Protocol, i), NBMA: c.addr(r.NBMA, "203.0.113.12")}
+		if !m.Protocol.IsValid() || !m.NBMA.IsValid() {
+			continue
+		}
+		if m.Protocol == i.Address.Addr() {
+			c.problem(r.Protocol.at, "found %s, this router's own overlay address; allowed is a peer's", m.Protocol)
+		}
+		if m.NBMA == i.Underlay.Address {
+			c.problem(r.NBMA.at, "found %s, this router's own underlay address; allowed is a peer's", m.NBMA)
+		}
+		if first, ok := seen[m.Protocol]; ok {
+			c.problem(r.Protocol.at, "found %s again, after %s; allowed is one map an overlay address", m.Protocol, first)
+		}
+		seen[m.Protocol] = r.Protocol.at
+		maps = append(maps, m)
+	}
+	return maps
+}
+
+// protocol checks the overlay address of a peer. An overlay of host addresses (/32, /128) has no prefix for them to be in.
+func (c *checker) protocol(v value[string], i *Interface) netip.Addr {
+	a := c.addr(v, "10.255.0.1")
+	if !a.IsValid() || !i.Address.IsValid() {
+		return a
+	}
+	switch {
+	case a.Is4() != i.Address.Addr().Is4():
+		c.problem(v.at, "found %s, allowed is an address of the overlay's family, which is that of %s", a, i.Address)
+	case !i.Address.IsSingleIP() && !i.Address.Contains(a):
+		c.problem(v.at, "found %s, allowed is an address in the overlay %s", a, i.Address.Masked())
+	}
+	return a
+}
+
+// families checks that the NBMA addresses of an interface are all IPv4 or all IPv6, as one tunnel carries one of them, and that
+// none is in the overlay, where its packets would be led back into the tunnel.
+func (c *checker) families(raw *rawInterface, i *Interface) {
+	var first value[string]
+	var family netip.Addr
+	check := func(v value[string]) {
+		a, err := netip.ParseAddr(v.v)
+		if err != nil || notUnicast(a) != "" {
+			return
+		}
+		if i.Address.IsValid() && i.Address.Masked().Contains(a) {
+			c.problem(v.at, "found %s, which is in the overlay %s; allowed is an address outside the tunnel", a, i.Address.Masked())
+		}
+		if !family.IsValid() {
+			first, family = v, a
+		}
+		if a.Is4() != family.Is4() {
+			c.problem(v.at, "found %s, but %s is %s; allowed on one tunnel is one address family", a, first.at, family)
+		}
+	}
+	check(raw.Underlay)
+	for _, r := range raw.NHS {
+		check(r.NBMA)
+	}
+	for _, r := range raw.Map {
+		check(r.NBMA)
+	}
+}

@@ -1,0 +1,69 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Problem is one fault in a configuration file. The errors of [Load] and [Parse] are one Problem or several of them joined,
+// in the order of the file.
+type Problem struct {
+	File string
+	Line int    // counted from 1; 0: the file as a whole
+	Key  string // as TOML writes it, with indexes into lists: interface.gre1.nhs[0].nbma; empty: the file as a whole
+	Text string // what was found, what is allowed and what may have been meant
+}
+
+// Error returns the problem on one line as FILE:LINE: KEY: TEXT.
+func (p *Problem) Error() string {
+	where := p.File
+	if p.Line > 0 {
+		where = fmt.Sprintf("%s:%d", p.File, p.Line)
+	}
+	if p.Key != "" {
+		where += ": " + p.Key
+	}
+	return where + ": " + p.Text
+}
+
+// checker collects what is wrong with one file.
+type checker struct {
+	file     string
+	lines    map[string]int // by path.String
+	read     fileReader     // nil: files that the configuration names are not opened
+	problems []*Problem
+	warnings []string
+}
+
+func (c *checker) problem(at path, format string, args ...any) {
+	c.problems = append(c.problems, c.at(at, fmt.Sprintf(format, args...)))
+}
+
+func (c *checker) warn(at path, format string, args ...any) {
+	c.warnings = append(c.warnings, c.at(at, fmt.Sprintf(format, args...)).Error())
+}
+
+func (c *checker) at(at path, text string) *Problem {
+	return &Problem{File: c.file, Line: c.line(at), Key: at.String(), Text: text}
+}
+
+// line finds where a path was written; for what is missing, where the nearest table around it was.
+func (c *checker) line(at path) int {
+	for ; len(at) > 0; at = at[:len(at)-1] {
+		if line, ok := c.lines[at.String()]; ok {
+			return line
+		}
+	}
+	return 0
+}
+
+func (c *checker) err() error {
+	slices.SortStableFunc(c.problems, func(a, b *Problem) int { return cmp.Compare(a.Line, b.Line) })
+	errs := make([]error, len(c.problems))
+	for i, p := range c.problems {
+		errs[i] = p
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"slices"
+	"time"
+)
+
+// number checks that an integer is in a range and takes the default where the file has none.
+func number[N ~int | ~uint8 | ~uint32](c *checker, v value[int64], def N, least, most int64) N {
+	if !v.set {
+		return def
+	}
+	if v.v < least || v.v > most {
+		c.problem(v.at, "found %d, allowed is %d to %d", v.v, least, most)
+		return def
+	}
+	return N(v.v)
+}
+
+// duration does the same for durations.
+func (c *checker) duration(v value[time.Duration], def, least, most time.Duration) time.Duration {
+	if !v.set {
+		return def
+	}
+	if v.v < least || v.v > most {
+		c.problem(v.at, "found %s, allowed is %s to %s", v.v, least, most)
+		return def
+	}
+	return v.v
+}
+
+// rekeying is a duration that zero switches off.
+func (c *checker) rekeying(v value[time.Duration], def, least, most time.Duration) time.Duration {
+	if v.set && v.v == 0 {
+		return 0
+	}
+	if v.set && (v.v < least || v.v > most) {
+		c.problem(v.at, "found %s, allowed is %s to %s, or \"0s\" for never", v.v, least, most)
+		return def
+	}
+	return v.or(def)
+}
+
+// word checks that a string is one of a few.
+func (c *checker) word(v value[string], def string, allowed ...string) string {
+	if !v.set {
+		return def
+	}
+	if !slices.Contains(allowed, v.v) {
+		c.problem(v.at, "found %s%s", quote(v.v), didYouMean(v.v, allowed))
+		return def
+	}
+	return v.v
+}
+
+// printable says whether a string is fit for a log line and for VICI: not empty, and without control characters.
+func printable(s string) bool {
+	for _, r := range s {
+		if r < ' ' || r == 0x7f || r == '\ufffd' {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,96 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Keys that the free VICI maps do not take, with the reason: what has a setting of its own, and what the daemon depends on.
+var (
+	connectionKeys = map[string]string{
+		"version":      "the daemon needs IKEv2",
+		"children":     "it is the daemon's own; child = { … } adds keys to it",
+		"remote_addrs": "the daemon sets it for each peer",
+		"local_addrs":  "set underlay in the interface's table",
+		"proposals":    "set proposals in the ipsec table",
+		"dpd_delay":    "set dpd_delay in the ipsec table",
+		"rekey_time":   "set rekey_time in the ipsec table",
+	}
+	childKeys = map[string]string{
+		"mode":          "GRE needs transport mode",
+		"local_ts":      "it is GRE from the underlay address",
+		"remote_ts":     "it is GRE to the peer",
+		"start_action":  "the daemon starts SAs when they are needed",
+		"esp_proposals": "set esp_proposals in the ipsec table",
+		"rekey_time":    "set child_rekey_time in the ipsec table",
+	}
+)
+
+// vici checks a map of further VICI keys and brings it to the three kinds of values that VICI has.
+func (c *checker) vici(v value[map[string]any], kept map[string]string) map[string]any {
+	for _, key := range slices.Sorted(maps.Keys(v.v)) {
+		if why, ok := kept[key]; ok {
+			c.problem(v.at.key(key), "this key cannot be given here: %s", why)
+		}
+	}
+	if !v.set {
+		return nil
+	}
+	return c.viciSection(v.at, v.v)
+}
+
+func (c *checker) viciSection(at path, in map[string]any) map[string]any {
+	const longest = 255 // VICI has one byte for the length of a name
+	out := make(map[string]any, len(in))
+	for _, key := range slices.Sorted(maps.Keys(in)) {
+		if !printable(key) || len(key) > longest || strings.ContainsAny(key, " .{}=") {
+			c.problem(at.key(key), "found the VICI key %s, allowed are letters, digits, - and _", quote(key))
+			continue
+		}
+		if x, ok := c.viciValue(at.key(key), in[key]); ok {
+			out[key] = x
+		}
+	}
+	return out
+}
+
+func (c *checker) viciValue(at path, x any) (any, bool) {
+	switch x := x.(type) {
+	case map[string]any:
+		return c.viciSection(at, x), true
+	case []any:
+		items := make([]string, 0, len(x))
+		for i, e := range x {
+			s, ok := c.viciText(at.element(i), e)
+			if !ok {
+				return nil, false
+			}
+			items = append(items, s)
+		}
+		return items, true
+	}
+	s, ok := c.viciText(at, x)
+	return s, ok
+}
+
+// viciText writes a scalar as swanctl.conf does.
+func (c *checker) viciText(at path, x any) (string, bool) {
+	const longest = 65535
+	switch x := x.(type) {
+	case string:
+		if len(x) <= longest {
+			return x, true
+		}
+	case bool:
+		if x {
+			return "yes", true
+		}
+		return "no", true
+	case int64:
+		return fmt.Sprint(x), true
+	}
+	c.problem(at, "found %s, allowed is a string of at most %d bytes, an integer, true or false, a list of these or a table", kind(x), longest)
+	return "", false
+}
