@@ -24,19 +24,19 @@ type limiter[K comparable] struct {
 	index map[K]int // of slots
 
 	// slots[0] holds the bucket that is shared, and is the head of the ring of the others: from its next on by last use, latest first.
-	slots []slot[K]
+	slots []limiterSlot[K]
 }
 
 // tokenParts is the number of parts of a token, chosen so that rate tokens a second is a whole number of parts in a nanosecond.
 const tokenParts = int64(time.Second)
 
-type slot[K comparable] struct {
-	bucket
+type limiterSlot[K comparable] struct {
+	tokenBucket
 	key        K
 	prev, next int
 }
 
-type bucket struct {
+type tokenBucket struct {
 	parts int64
 	at    time.Time // of the last use, when parts was right
 }
@@ -50,7 +50,7 @@ func newLimiter[K comparable](rate, burst, keys int) *limiter[K] {
 		keys:  max(keys, 0),
 		index: make(map[K]int),
 	}
-	l.slots = []slot[K]{{bucket: bucket{parts: l.full}}}
+	l.slots = []limiterSlot[K]{{tokenBucket: tokenBucket{parts: l.full}}}
 	return l
 }
 
@@ -59,7 +59,7 @@ func (l *limiter[K]) allow(now time.Time, k K) bool {
 	if now.After(l.now) {
 		l.now = now
 	}
-	b := &l.slots[l.slot(k)].bucket
+	b := &l.slots[l.slot(k)].tokenBucket
 	*b = l.refilled(*b)
 	if b.parts < tokenParts {
 		return false
@@ -77,28 +77,28 @@ func (l *limiter[K]) slot(k K) int {
 	}
 	i := len(l.slots)
 	if i <= l.keys {
-		l.slots = append(l.slots, slot[K]{})
+		l.slots = append(l.slots, limiterSlot[K]{})
 	} else {
 		i = l.slots[0].prev
-		if i == 0 || !l.forgettable(l.slots[i].bucket) {
+		if i == 0 || !l.forgettable(l.slots[i].tokenBucket) {
 			return 0
 		}
 		delete(l.index, l.slots[i].key)
 		l.unlink(i)
 	}
 	l.slots[i].key = k
-	l.slots[i].bucket = bucket{parts: l.full, at: l.now}
+	l.slots[i].tokenBucket = tokenBucket{parts: l.full, at: l.now}
 	l.index[k] = i
 	l.linkFirst(i)
 	return i
 }
 
-func (l *limiter[K]) forgettable(b bucket) bool {
+func (l *limiter[K]) forgettable(b tokenBucket) bool {
 	return l.now.Sub(b.at) >= limiterKeep && l.refilled(b).parts == l.full
 }
 
 // refilled is the bucket as of now.
-func (l *limiter[K]) refilled(b bucket) bucket {
+func (l *limiter[K]) refilled(b tokenBucket) tokenBucket {
 	elapsed, missing := int64(max(l.now.Sub(b.at), 0)), l.full-b.parts
 	switch {
 	case l.rate == 0:

@@ -10,7 +10,7 @@ import (
 
 // routeTable mirrors one routing table of the kernel without the daemon's own routes. It is a path-compressed binary trie for each
 // address family. Nodes and routes live in slices and name each other by index, and next hops are shared: a full Internet table
-// costs some 60 bytes a route and nothing for the garbage collector to follow. The zero value is an empty table.
+// costs some 70 bytes a route and nothing for the garbage collector to follow. The zero value is an empty table.
 //
 // Prefixes are masked on the way in, and an address's zone is ignored. IPv4 addresses mapped into IPv6 are IPv6 addresses here.
 type routeTable struct {
@@ -142,9 +142,6 @@ func (t *routeTable) removePath(n *routeNode, hop routeHop) bool {
 // prune takes the linked node out when it has neither a route nor two children to tell apart.
 func (t *routeTable) prune(link *uint32) {
 	i := *link
-	if i == 0 {
-		return
-	}
 	n := &t.nodes[i]
 	if n.paths != 0 || n.child[0] != 0 && n.child[1] != 0 {
 		return

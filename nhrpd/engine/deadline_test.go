@@ -1,0 +1,334 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+var timerEpoch = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
+
+func afterSeconds(seconds int) time.Time { return timerEpoch.Add(time.Duration(seconds) * time.Second) }
+
+// timerLog gives timers that write their names down when they run.
+type timerLog struct {
+	deadlines
+	ran []string
+}
+
+func (l *timerLog) timer(name string, then ...func()) *timer {
+	return &timer{run: func() {
+		l.ran = append(l.ran, name)
+		for _, f := range then {
+			f()
+		}
+	}}
+}
+
+func (l *timerLog) wantRan(t *testing.T, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, l.ran); diff != "" {
+		t.Errorf("ran (-want +got):\n%s", diff)
+	}
+	l.ran = nil
+}
+
+func TestTimersRunInOrderOfTimeThenOfSetting(t *testing.T) {
+	var l timerLog
+	a, b, c, d := l.timer("a"), l.timer("b"), l.timer("c"), l.timer("d")
+	l.set(c, afterSeconds(2))
+	l.set(b, afterSeconds(1))
+	l.set(a, afterSeconds(1))
+	l.set(d, afterSeconds(3))
+	l.advance(afterSeconds(0))
+	l.wantRan(t)
+	l.advance(afterSeconds(2))
+	l.wantRan(t, "b", "a", "c")
+	if at, ok := l.next(); !ok || !at.Equal(afterSeconds(3)) {
+		t.Errorf("next is %v, %v", at, ok)
+	}
+	l.advance(afterSeconds(2))
+	l.wantRan(t)
+	l.advance(afterSeconds(9))
+	l.wantRan(t, "d")
+	if at, ok := l.next(); ok {
+		t.Errorf("with nothing set next is %v", at)
+	}
+}
+
+func TestSettingAgainMovesATimerBehindItsEquals(t *testing.T) {
+	var l timerLog
+	a, b, c := l.timer("a"), l.timer("b"), l.timer("c")
+	l.set(a, afterSeconds(5))
+	l.set(b, afterSeconds(1))
+	l.set(c, afterSeconds(3))
+	l.set(a, afterSeconds(1)) // earlier
+	l.set(b, afterSeconds(3)) // later
+	if !a.at.Equal(afterSeconds(1)) {
+		t.Errorf("a is set to %v", a.at)
+	}
+	l.advance(afterSeconds(9))
+	l.wantRan(t, "a", "c", "b")
+}
+
+func TestAStoppedTimerDoesNotRun(t *testing.T) {
+	var l timerLog
+	a, b, c := l.timer("a"), l.timer("b"), l.timer("c")
+	l.stop(a)
+	l.set(a, afterSeconds(1))
+	l.set(b, afterSeconds(2))
+	l.set(c, afterSeconds(3))
+	l.stop(a)
+	l.stop(a)
+	if !a.at.IsZero() {
+		t.Errorf("a stopped timer is set to %v", a.at)
+	}
+	if at, _ := l.next(); !at.Equal(afterSeconds(2)) {
+		t.Errorf("next is %v", at)
+	}
+	l.advance(afterSeconds(3))
+	l.stop(b)
+	l.wantRan(t, "b", "c")
+}
+
+func TestARunMaySetAndStopOthers(t *testing.T) {
+	var l timerLog
+	early, late, gone := l.timer("early"), l.timer("late"), l.timer("gone")
+	first := l.timer("first", func() {
+		l.set(late, afterSeconds(4))
+		l.set(early, afterSeconds(0)) // is past: runs next
+		l.stop(gone)
+	})
+	l.set(first, afterSeconds(1))
+	l.set(gone, afterSeconds(1))
+	l.advance(afterSeconds(5))
+	l.wantRan(t, "first", "early", "late")
+}
+
+func TestATimerIsNotSetWhileItRuns(t *testing.T) {
+	var l timerLog
+	var self *timer
+	self = l.timer("self", func() {
+		if _, ok := l.next(); ok || !self.at.IsZero() {
+			t.Error("the running timer is still set")
+		}
+		l.stop(self)
+		l.set(self, afterSeconds(20))
+	})
+	l.set(self, afterSeconds(1))
+	l.advance(afterSeconds(10))
+	l.wantRan(t, "self")
+	l.advance(afterSeconds(20))
+	l.wantRan(t, "self")
+}
+
+func TestTimersThatSetThemselvesNeitherHoldUpAnAdvanceNorTime(t *testing.T) {
+	var l timerLog
+	var self, ping, pong *timer
+	self = l.timer("self", func() { l.set(self, afterSeconds(0)) })
+	ping = l.timer("ping", func() { l.set(pong, afterSeconds(0)) })
+	pong = l.timer("pong", func() { l.set(ping, afterSeconds(10)) })
+	last := l.timer("last")
+	l.set(self, afterSeconds(1))
+	l.set(ping, afterSeconds(2))
+	l.set(last, afterSeconds(10))
+	l.advance(afterSeconds(10))
+	l.wantRan(t, "self", "ping", "pong", "last")
+
+	at, _ := l.next()
+	if want := afterSeconds(10).Add(time.Nanosecond); !at.Equal(want) {
+		t.Errorf("due again at %v, want %v", at, want)
+	}
+	l.advance(afterSeconds(10))
+	l.wantRan(t)
+	l.advance(at)
+	l.wantRan(t, "self", "ping", "pong")
+}
+
+func TestTimeGoingBackwardsRunsNothing(t *testing.T) {
+	var l timerLog
+	a, b := l.timer("a"), l.timer("b")
+	l.set(a, afterSeconds(10))
+	l.advance(afterSeconds(10))
+	l.wantRan(t, "a")
+	l.set(b, afterSeconds(5))
+	l.advance(afterSeconds(4))
+	l.wantRan(t)
+	l.set(a, afterSeconds(4)) // ran in an earlier advance: any time will do
+	l.advance(afterSeconds(4))
+	l.wantRan(t, "a")
+}
+
+// deadlineModel is the specification of deadlines: what is set in the order it was set in.
+type deadlineModel struct {
+	set []modelTimer
+	now time.Time
+	ran map[int]bool // in the advance under way; nil: none is
+	log []int
+}
+
+type modelTimer struct {
+	id int
+	at time.Time
+}
+
+func (m *deadlineModel) stop(id int) {
+	m.set = slices.DeleteFunc(m.set, func(t modelTimer) bool { return t.id == id })
+}
+
+func (m *deadlineModel) start(id int, at time.Time) {
+	if m.ran[id] && !at.After(m.now) {
+		at = m.now.Add(1)
+	}
+	m.stop(id)
+	m.set = append(m.set, modelTimer{id, at})
+}
+
+func (m *deadlineModel) next() (modelTimer, bool) {
+	if len(m.set) == 0 {
+		return modelTimer{}, false
+	}
+	return slices.MinFunc(m.set, func(a, b modelTimer) int { return a.at.Compare(b.at) }), true
+}
+
+func (m *deadlineModel) advance(now time.Time, run func(id int)) {
+	m.now, m.ran = now, map[int]bool{}
+	for t, ok := m.next(); ok && !t.at.After(now); t, ok = m.next() {
+		m.stop(t.id)
+		m.ran[t.id] = true
+		m.log = append(m.log, t.id)
+		run(t.id)
+	}
+	m.ran = nil
+}
+
+// timerStep is what a timer's run does to one timer.
+type timerStep struct {
+	Timer int
+	Stop  bool
+	At    int
+}
+
+func TestDeadlinesDoWhatTheirModelDoes(t *testing.T) {
+	const timers = 12
+	step := rapid.Custom(func(t *rapid.T) timerStep {
+		return timerStep{rapid.IntRange(0, timers-1).Draw(t, "timer"), rapid.Bool().Draw(t, "stop"), rapid.IntRange(0, 20).Draw(t, "at")}
+	})
+	rapid.Check(t, func(rt *rapid.T) {
+		var d deadlines
+		var model deadlineModel
+		var log []int
+		scripts := rapid.SliceOfN(rapid.SliceOfN(step, 0, 3), timers, timers).Draw(rt, "what runs do")
+		var ts [timers]timer
+		for i := range ts {
+			ts[i].run = func() {
+				log = append(log, i)
+				for _, s := range scripts[i] {
+					if s.Stop {
+						d.stop(&ts[s.Timer])
+					} else {
+						d.set(&ts[s.Timer], afterSeconds(s.At))
+					}
+				}
+			}
+		}
+		runModel := func(id int) {
+			for _, s := range scripts[id] {
+				if s.Stop {
+					model.stop(s.Timer)
+				} else {
+					model.start(s.Timer, afterSeconds(s.At))
+				}
+			}
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"set": func(rt *rapid.T) {
+				s := step.Draw(rt, "set")
+				d.set(&ts[s.Timer], afterSeconds(s.At))
+				model.start(s.Timer, afterSeconds(s.At))
+			},
+			"stop": func(rt *rapid.T) {
+				id := rapid.IntRange(0, timers-1).Draw(rt, "timer")
+				d.stop(&ts[id])
+				model.stop(id)
+			},
+			"advance": func(rt *rapid.T) {
+				now := afterSeconds(rapid.IntRange(0, 20).Draw(rt, "now"))
+				d.advance(now)
+				model.advance(now, runModel)
+			},
+			"": func(rt *rapid.T) {
+				if diff := cmp.Diff(model.log, log); diff != "" {
+					rt.Fatalf("ran (-want +got):\n%s", diff)
+				}
+				at, ok := d.next()
+				want, wantOK := model.next()
+				if !at.Equal(want.at) || ok != wantOK {
+					rt.Fatalf("next is %v, %v; want %v, %v", at, ok, want.at, wantOK)
+				}
+			},
+		})
+	})
+}
+
+func TestMovingATimerDoesNotAllocate(t *testing.T) {
+	var d deadlines
+	var a, b timer
+	d.set(&a, afterSeconds(1))
+	d.set(&b, afterSeconds(2))
+	n := 0
+	if allocs := testing.AllocsPerRun(100, func() {
+		n++
+		d.set(&a, afterSeconds(n))
+		d.stop(&b)
+		d.set(&b, afterSeconds(n))
+	}); allocs != 0 {
+		t.Errorf("allocates %v times", allocs)
+	}
+}
+
+func BenchmarkDeadlines100k(b *testing.B) {
+	const timers = 100_000
+	fill := func(run func()) (*deadlines, []timer, *rand.Rand) {
+		var d deadlines
+		rnd := rand.New(rand.NewPCG(1, 2))
+		ts := make([]timer, timers)
+		for i := range ts {
+			ts[i].run = run
+			d.set(&ts[i], timerEpoch.Add(time.Duration(rnd.Int64N(int64(2*time.Hour)))))
+		}
+		return &d, ts, rnd
+	}
+	b.Run("move", func(b *testing.B) {
+		d, ts, rnd := fill(func() {})
+		b.ReportAllocs()
+		for b.Loop() {
+			d.set(&ts[rnd.IntN(timers)], afterSeconds(rnd.IntN(7200)))
+		}
+	})
+	b.Run("stop and set", func(b *testing.B) {
+		d, ts, rnd := fill(func() {})
+		b.ReportAllocs()
+		for b.Loop() {
+			t := &ts[rnd.IntN(timers)]
+			d.stop(t)
+			d.set(t, afterSeconds(rnd.IntN(7200)))
+		}
+	})
+	b.Run("run and set", func(b *testing.B) {
+		d, ts, rnd := fill(nil)
+		for i := range ts {
+			t := &ts[i]
+			t.run = func() { d.set(t, d.now.Add(time.Duration(1+rnd.Int64N(int64(2*time.Hour))))) }
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			at, _ := d.next()
+			d.advance(at)
+		}
+	})
+}

@@ -1,0 +1,288 @@
+package engine
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// limiterGrants counts how many of n tries at one time are allowed.
+func limiterGrants(l *limiter[string], now time.Time, key string, n int) int {
+	count := 0
+	for range n {
+		if l.allow(now, key) {
+			count++
+		}
+	}
+	return count
+}
+
+func TestLimiterGrantsBurstThenRate(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		rate, burst int
+		wait        time.Duration // after the burst is used up
+		want        int
+	}{
+		{"no time", 10, 5, 0, 0},
+		{"just not one token", 10, 5, 100*time.Millisecond - 1, 0},
+		{"one token", 10, 5, 100 * time.Millisecond, 1},
+		{"one token at a rate that does not divide a second", 3, 5, 333_333_334, 1},
+		{"never more than burst", 10, 5, time.Hour, 5},
+		{"never more than burst in centuries", 1_000_000_000, 5, 1 << 62, 5},
+		{"a large rate", 1_000_000, 50, time.Microsecond, 1},
+		{"rate 0: never again", 0, 5, 1000 * time.Hour, 0},
+		{"below 0 counts as 0", -1, 5, time.Hour, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLimiter[string](tt.rate, tt.burst, 4)
+			if got := limiterGrants(l, timerEpoch, "a", tt.burst+3); got != tt.burst {
+				t.Fatalf("at first %d granted, want %d", got, tt.burst)
+			}
+			if got := limiterGrants(l, timerEpoch.Add(tt.wait), "a", 100); got != tt.want {
+				t.Errorf("after %v %d granted, want %d", tt.wait, got, tt.want)
+			}
+		})
+	}
+	if got := limiterGrants(newLimiter[string](10, 0, 4), timerEpoch, "a", 3); got != 0 {
+		t.Errorf("with burst 0 %d granted", got)
+	}
+}
+
+func TestKeysDoNotTakeFromEachOther(t *testing.T) {
+	l := newLimiter[string](1, 2, 4)
+	limiterGrants(l, timerEpoch, "a", 100)
+	if got := limiterGrants(l, timerEpoch, "b", 100); got != 2 {
+		t.Errorf("%d granted to b, want 2", got)
+	}
+}
+
+func TestTimeGoingBackwardsGrantsNothing(t *testing.T) {
+	l := newLimiter[string](1, 2, 4)
+	limiterGrants(l, afterSeconds(100), "a", 2)
+	if got := limiterGrants(l, afterSeconds(50), "a", 9); got != 0 {
+		t.Errorf("%d granted in the past", got)
+	}
+	if got := limiterGrants(l, afterSeconds(100), "a", 9); got != 0 {
+		t.Errorf("%d granted for the way back", got)
+	}
+	if got := limiterGrants(l, afterSeconds(101), "a", 9); got != 1 {
+		t.Errorf("%d granted a second later, want 1", got)
+	}
+	limiterGrants(l, afterSeconds(0), "b", 2)
+	if got := limiterGrants(l, afterSeconds(101), "b", 9); got != 0 {
+		t.Errorf("%d granted to one that first came in the past", got)
+	}
+}
+
+func TestNewcomersShareABucketWhenAllAreTaken(t *testing.T) {
+	l := newLimiter[string](1, 3, 2)
+	limiterGrants(l, timerEpoch, "a", 1)
+	limiterGrants(l, timerEpoch, "b", 1)
+	if got := limiterGrants(l, timerEpoch, "x", 2) + limiterGrants(l, timerEpoch, "y", 9); got != 3 {
+		t.Errorf("%d granted to newcomers, want 3", got)
+	}
+	if got := limiterGrants(l, timerEpoch, "a", 9); got != 2 {
+		t.Errorf("%d granted to a, want the rest of its own, 2", got)
+	}
+	if got := limiterGrants(l, afterSeconds(1), "z", 9); got != 1 {
+		t.Errorf("%d granted to newcomers after a second, want 1", got)
+	}
+	if got := limiterGrants(newLimiter[string](1, 3, 0), timerEpoch, "a", 9); got != 3 {
+		t.Errorf("%d granted with room for no key, want those of the shared bucket, 3", got)
+	}
+}
+
+func TestANewcomerTakesTheBucketUnusedForLongest(t *testing.T) {
+	l := newLimiter[string](1, 3, 2)
+	limiterGrants(l, timerEpoch, "a", 3)
+	limiterGrants(l, afterSeconds(1), "b", 3)
+	limiterGrants(l, afterSeconds(2), "a", 1)
+	limiterGrants(l, afterSeconds(2), "x", 3) // the shared one
+	late := afterSeconds(1).Add(limiterKeep)
+	if got := limiterGrants(l, late.Add(-1), "b2", 9); got != 3 {
+		t.Fatalf("%d granted, want those of the shared bucket, 3", got)
+	}
+	if got := limiterGrants(l, late, "new", 9); got != 3 {
+		t.Errorf("%d granted to the newcomer, want a bucket of its own, 3", got)
+	}
+	if got := limiterGrants(l, late, "b", 9); got != 0 {
+		t.Errorf("%d granted to the one that lost its bucket, want the shared one, 0", got)
+	}
+	if got := limiterGrants(l, late, "a", 9); got != 3 {
+		t.Errorf("%d granted to a, want its own, 3", got)
+	}
+}
+
+func TestABucketThatIsNotFullIsNeverForgotten(t *testing.T) {
+	l := newLimiter[string](0, 3, 1)
+	limiterGrants(l, timerEpoch, "a", 1)
+	limiterGrants(l, timerEpoch.Add(2*limiterKeep), "new", 9)
+	if got := limiterGrants(l, timerEpoch.Add(2*limiterKeep), "a", 9); got != 2 {
+		t.Errorf("%d granted to a, want the rest of its own, 2", got)
+	}
+}
+
+// A flood under made-up names reaches the limit of the buckets together, and takes nothing from a peer that was there before.
+func TestAFloodOfKeysIsLimitedAndLocksNobodyOut(t *testing.T) {
+	const rate, burst, keys, seconds = 2, 4, 8, 7200
+	l := newLimiter[string](rate, burst, keys)
+	limiterGrants(l, timerEpoch, "peer", 1)
+	flood := 0
+	for s := range seconds {
+		for i := range 20 {
+			if l.allow(afterSeconds(s), fmt.Sprintf("stranger %d.%d", s, i)) {
+				flood++
+			}
+		}
+		if s%1800 == 1799 {
+			if got := limiterGrants(l, afterSeconds(s), "peer", burst); got != burst {
+				t.Errorf("second %d: %d granted to the peer, want %d", s, got, burst)
+			}
+		}
+	}
+	if limit := keys*burst + burst + rate*seconds + keys*burst; flood > limit {
+		t.Errorf("%d granted to the flood, want at most %d", flood, limit)
+	}
+	if got := len(l.index); got > keys {
+		t.Errorf("%d keys remembered, want at most %d", got, keys)
+	}
+}
+
+// limiterModel is the specification of limiter: exact fractions, and a search where limiter keeps a list.
+type limiterModel struct {
+	rate, burst int64
+	keys        int
+	now         time.Time
+	buckets     []*modelBucket // by last use, longest ago first
+	shared      modelBucket
+}
+
+type modelBucket struct {
+	key    int
+	tokens *big.Rat
+	at     time.Time
+}
+
+func (m *limiterModel) tokens(b *modelBucket) *big.Rat {
+	grown := big.NewRat(int64(m.now.Sub(b.at)), int64(time.Second))
+	grown.Mul(grown, big.NewRat(m.rate, 1))
+	grown.Add(grown, b.tokens)
+	if full := big.NewRat(m.burst, 1); grown.Cmp(full) > 0 {
+		return full
+	}
+	return grown
+}
+
+func (m *limiterModel) bucket(k int) *modelBucket {
+	if i := slices.IndexFunc(m.buckets, func(b *modelBucket) bool { return b.key == k }); i >= 0 {
+		b := m.buckets[i]
+		m.buckets = append(slices.Delete(m.buckets, i, i+1), b)
+		return b
+	}
+	full := big.NewRat(m.burst, 1)
+	if len(m.buckets) == m.keys {
+		if m.keys == 0 || m.now.Sub(m.buckets[0].at) < limiterKeep || m.tokens(m.buckets[0]).Cmp(full) < 0 {
+			return &m.shared
+		}
+		m.buckets = slices.Delete(m.buckets, 0, 1)
+	}
+	b := &modelBucket{key: k, tokens: full, at: m.now}
+	m.buckets = append(m.buckets, b)
+	return b
+}
+
+func (m *limiterModel) allow(now time.Time, k int) bool {
+	if now.After(m.now) {
+		m.now = now
+	}
+	b := m.bucket(k)
+	b.tokens, b.at = m.tokens(b), m.now
+	one := big.NewRat(1, 1)
+	if b.tokens.Cmp(one) < 0 {
+		return false
+	}
+	b.tokens = new(big.Rat).Sub(b.tokens, one)
+	return true
+}
+
+func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
+	step := rapid.OneOf(
+		rapid.Just(time.Duration(0)),
+		rapid.Custom(func(t *rapid.T) time.Duration {
+			return time.Duration(rapid.Int64Range(-int64(time.Second), int64(2*time.Second)).Draw(t, "short"))
+		}),
+		rapid.SampledFrom([]time.Duration{-limiterKeep, limiterKeep / 2, limiterKeep - 1, limiterKeep, 3 * limiterKeep}),
+	)
+	rapid.Check(t, func(rt *rapid.T) {
+		rate := rapid.IntRange(0, 7).Draw(rt, "rate")
+		burst := rapid.IntRange(0, 4).Draw(rt, "burst")
+		keys := rapid.IntRange(0, 4).Draw(rt, "keys")
+		l := newLimiter[int](rate, burst, keys)
+		model := limiterModel{rate: int64(rate), burst: int64(burst), keys: keys}
+		model.shared.tokens = big.NewRat(int64(burst), 1)
+		now, total := timerEpoch, int64(0)
+		var first time.Time // that the limiter was used at
+		rt.Repeat(map[string]func(*rapid.T){
+			"allow": func(rt *rapid.T) {
+				if first.IsZero() {
+					first = now
+				}
+				k := rapid.IntRange(0, 6).Draw(rt, "key")
+				got, want := l.allow(now, k), model.allow(now, k)
+				if got != want {
+					rt.Fatalf("allow(%v, %d) = %v, want %v", now.Sub(first), k, got, want)
+				}
+				if got {
+					total++
+				}
+			},
+			"wait": func(rt *rapid.T) { now = now.Add(step.Draw(rt, "step")) },
+			"": func(rt *rapid.T) {
+				if len(l.index) > keys || len(l.slots) > keys+1 {
+					rt.Fatalf("%d keys in %d slots, room for %d", len(l.index), len(l.slots), keys)
+				}
+				elapsed := int64(model.now.Sub(first)/time.Second) + 1
+				if limit := int64(keys+1) * (int64(burst) + int64(rate)*elapsed); total > limit {
+					rt.Fatalf("%d granted in %d s, want at most %d", total, elapsed, limit)
+				}
+			},
+		})
+	})
+}
+
+func BenchmarkLimiter(b *testing.B) {
+	const keys = 10_000
+	fill := func() *limiter[int] {
+		l := newLimiter[int](100, 100, keys)
+		for k := range keys {
+			l.allow(timerEpoch, k)
+		}
+		return l
+	}
+	b.Run("known keys", func(b *testing.B) {
+		l := fill()
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			l.allow(timerEpoch.Add(time.Duration(i)*time.Microsecond), i*7919%keys)
+		}
+	})
+	b.Run("flood of new keys", func(b *testing.B) {
+		l := fill()
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			l.allow(timerEpoch.Add(time.Duration(i)*time.Microsecond), keys+i)
+		}
+	})
+	b.Run("turnover", func(b *testing.B) {
+		l := fill()
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			l.allow(timerEpoch.Add(time.Duration(i)*limiterKeep), keys+i)
+		}
+	})
+}
