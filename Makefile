@@ -1,0 +1,81 @@
+# Cygnet. 'make' alone says what there is.
+
+GO      ?= go
+# The lab's kernel: a user-mode Linux (uml), or this machine's own (host) where that has GRE and ESP.
+LAB     ?= uml
+T       ?=
+KEEP    ?=
+FUZZ    ?= 30s
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+run     = $(CURDIR)/test/$(LAB)/run
+static  = CGO_ENABLED=0 $(GO)
+# What is tested on a real kernel: the packages that have tests for it.
+lab     = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -r -n1 dirname | sort -u)
+
+.PHONY: help
+help: ## this list
+	@echo "Cygnet: strongSwan sites as a dynamic multipoint VPN. Targets:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo "LAB=host runs demo, test and lab on this machine's kernel instead of user-mode Linux."
+
+.PHONY: build
+build: ## bin/cygnetd and bin/cygnet, static
+	$(static) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/cygnetd ./cmd/cygnet
+
+.PHONY: demo
+demo: deps build ## a hub and two spokes become an encrypted mesh, step by step; KEEP=1 leaves them running
+	@$(static) build -trimpath -o bin/demo ./test/demo
+	@UML_KEEP=$(KEEP) $(run) bin/demo $(if $(KEEP),-keep)
+
+.PHONY: test
+test: deps build lint test-host test-lab ## everything: lint, tests on the host with the race detector, tests on a real kernel
+
+.PHONY: test-host
+test-host:
+	$(GO) test -race ./...
+
+.PHONY: test-lab
+test-lab:
+	$(static) test -count=1 -timeout 12m -tags lab -exec $(run) $(lab)
+
+.PHONY: lab
+lab: ## the scenarios on a real kernel: lists them, or runs one with T=NAME
+ifeq ($(T),)
+	@echo "Scenarios (make lab T=NAME runs one):"
+	@$(GO) test -tags lab -list . ./test/scenario | sed -n 's/^Test/  /p'
+else
+	@$(MAKE) --no-print-directory deps build
+	$(static) test -count=1 -v -timeout 15m -tags lab -exec $(run) -run '^(Test)?$(T)$$' ./test/scenario
+endif
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck, with and without the tests on a real kernel
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+		[ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags lab ./...
+	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck -tags lab ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ (30s)
+	@grep -r --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | while read -r dir name; do \
+		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ) "$$dir" || exit 1; done
+
+.PHONY: bench
+bench: deps ## benchmarks, on the host and on a real kernel
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(static) test -run '^$$' -bench . -benchmem -timeout 30m -tags lab -exec $(run) $(lab)
+
+.PHONY: packages
+packages: build ## deb and rpm in dist/
+	cd packaging && $(static) run . -version '$(VERSION)'
+
+.PHONY: deps
+deps: ## the Debian packages that tests and demo need: installs what is lacking, starts no service
+	@test/uml/deps
+
+.PHONY: clean
+clean: ## removes what was built and what failed tests left
+	rm -rf bin dist test/out
