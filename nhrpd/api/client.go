@@ -1,0 +1,166 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// Errors of a client's methods, found by errors.Is. What the daemon itself refuses is a *[Refusal].
+var (
+	ErrNotRunning = errors.New("cygnetd is not running")
+	ErrPermission = errors.New("no permission to use the API")
+)
+
+// Refusal is the daemon's answer that it does not do what was asked for.
+type Refusal struct {
+	Code    int // HTTP status
+	Message string
+}
+
+// Error returns the daemon's message.
+func (r *Refusal) Error() string { return r.Message }
+
+// Is makes a refusal for an unknown interface an ErrNoInterface.
+func (r *Refusal) Is(target error) bool {
+	return target == ErrNoInterface && r.Code == http.StatusNotFound
+}
+
+// maxAnswer is far above the status of a hub with a hundred thousand spokes.
+const maxAnswer = 256 << 20
+
+// Client asks a daemon. Its methods may be called from several goroutines; it holds no connection between calls.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// Dial returns a client for the socket at path. Whether a daemon is there, the first call tells.
+func Dial(path string) *Client {
+	return &Client{path: path, http: &http.Client{
+		Timeout: leaveTimeout + 10*time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives:  true,
+			DisableCompression: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", path)
+			},
+		},
+	}}
+}
+
+// Status asks for everything.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	return get[*Status](ctx, c, "/v1/status")
+}
+
+// Peers asks for the peers of all interfaces.
+func (c *Client) Peers(ctx context.Context) ([]Peer, error) { return get[[]Peer](ctx, c, "/v1/peers") }
+
+// Bindings asks for the bindings of all interfaces.
+func (c *Client) Bindings(ctx context.Context) ([]Binding, error) {
+	return get[[]Binding](ctx, c, "/v1/bindings")
+}
+
+// Shortcuts asks for the shortcuts of all interfaces.
+func (c *Client) Shortcuts(ctx context.Context) ([]Shortcut, error) {
+	return get[[]Shortcut](ctx, c, "/v1/shortcuts")
+}
+
+// NHS asks for the next hop servers of all interfaces.
+func (c *Client) NHS(ctx context.Context) ([]NHS, error) { return get[[]NHS](ctx, c, "/v1/nhs") }
+
+// Routes asks for the routes of all shortcuts.
+func (c *Client) Routes(ctx context.Context) ([]Route, error) {
+	return get[[]Route](ctx, c, "/v1/routes")
+}
+
+// SAs asks for the SAs of all peers.
+func (c *Client) SAs(ctx context.Context) ([]SA, error) { return get[[]SA](ctx, c, "/v1/sas") }
+
+// Version asks for the version of the daemon.
+func (c *Client) Version(ctx context.Context) (*VersionInfo, error) {
+	return get[*VersionInfo](ctx, c, "/v1/version")
+}
+
+// Metrics asks for the metrics in the Prometheus text format.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	return c.do(ctx, http.MethodGet, "/metrics", nil)
+}
+
+// Leave makes the daemon say goodbye on an interface, on all with an empty name, and returns when it has. For an interface that
+// the daemon does not have, the error wraps ErrNoInterface.
+func (c *Client) Leave(ctx context.Context, iface string) error {
+	body, err := json.Marshal(LeaveRequest{Interface: iface})
+	if err != nil {
+		return err
+	}
+	_, err = c.do(ctx, http.MethodPost, "/v1/leave", body)
+	return err
+}
+
+func get[T any](ctx context.Context, c *Client, endpoint string) (answer T, err error) {
+	body, err := c.do(ctx, http.MethodGet, endpoint, nil)
+	if err != nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return answer, fmt.Errorf("%s on %s gave an answer that this version does not understand: %w", endpoint, c.path, err)
+	}
+	return answer, nil
+}
+
+// do sends a request and returns the body of a success.
+func (c *Client) do(ctx context.Context, method, endpoint string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://cygnet"+endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the answer of cygnetd at %s: %w", c.path, err)
+	case len(answer) > maxAnswer:
+		return nil, fmt.Errorf("the answer of cygnetd at %s is larger than %d bytes", c.path, maxAnswer)
+	case response.StatusCode >= 400:
+		return nil, refusal(response.StatusCode, answer)
+	}
+	return answer, nil
+}
+
+func refusal(code int, body []byte) error {
+	var f Failure
+	if err := json.Unmarshal(body, &f); err != nil || f.Error == "" {
+		f.Error = "the daemon answered " + http.StatusText(code)
+	}
+	return &Refusal{Code: code, Message: f.Error}
+}
+
+// unreachable says what an error before the answer means.
+func (c *Client) unreachable(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: there is no socket at %s", ErrNotRunning, c.path)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: nobody listens on the socket at %s", ErrNotRunning, c.path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w at %s: be root or in the group that api_group in the daemon's configuration names", ErrPermission, c.path)
+	}
+	return fmt.Errorf("ask cygnetd at %s: %w", c.path, err)
+}

@@ -1,0 +1,80 @@
+package api
+
+import "time"
+
+// Peers lists the peers of all interfaces.
+func (s *Status) Peers() []Peer {
+	return flatten(s.Interfaces, func(i *Interface) []Peer { return i.Peers })
+}
+
+// Bindings lists the bindings of all interfaces.
+func (s *Status) Bindings() []Binding {
+	return flatten(s.Interfaces, func(i *Interface) []Binding { return i.Bindings })
+}
+
+// Shortcuts lists the shortcuts of all interfaces.
+func (s *Status) Shortcuts() []Shortcut {
+	return flatten(s.Interfaces, func(i *Interface) []Shortcut { return i.Shortcuts })
+}
+
+// NHS lists the next hop servers of all interfaces.
+func (s *Status) NHS() []NHS {
+	return flatten(s.Interfaces, func(i *Interface) []NHS { return i.NHS })
+}
+
+// flatten returns a new list, never nil.
+func flatten[T any](interfaces []Interface, of func(*Interface) []T) []T {
+	all := []T{}
+	for i := range interfaces {
+		all = append(all, of(&interfaces[i])...)
+	}
+	return all
+}
+
+// complete fills in what a daemon need not repeat: the time, the interface in each entry, and empty lists for missing ones.
+func (s *Status) complete(now time.Time) {
+	if s.Now.IsZero() {
+		s.Now = now
+	}
+	present(&s.Interfaces)
+	present(&s.Routes)
+	present(&s.SAs)
+	present(&s.Advice)
+	for i := range s.SAs {
+		present(&s.SAs[i].Children)
+	}
+	for _, counts := range []*map[string]uint64{&s.Counters.Received, &s.Counters.Sent, &s.Counters.Dropped} {
+		if *counts == nil {
+			*counts = map[string]uint64{}
+		}
+	}
+	for i := range s.Interfaces {
+		s.Interfaces[i].complete()
+	}
+}
+
+func (i *Interface) complete() {
+	present(&i.NHS)
+	present(&i.Bindings)
+	present(&i.Shortcuts)
+	present(&i.Peers)
+	for n := range i.NHS {
+		i.NHS[n].Interface = i.Name
+	}
+	for n := range i.Bindings {
+		i.Bindings[n].Interface = i.Name
+	}
+	for n := range i.Shortcuts {
+		i.Shortcuts[n].Interface = i.Name
+	}
+	for n := range i.Peers {
+		i.Peers[n].Interface = i.Name
+		present(&i.Peers[n].Interest)
+	}
+}
+
+func present[T any](list *[]T) {
+	if *list == nil {
+		*list = []T{}
+	}
+}

@@ -1,0 +1,151 @@
+package api
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// WriteMetrics writes a status in the Prometheus text format, version 0.0.4. Nothing in it is a secret, but it names interfaces
+// and servers.
+func WriteMetrics(w io.Writer, s *Status) error {
+	m := &metrics{w: bufio.NewWriter(w)}
+	m.daemon(s)
+	m.interfaces(s)
+	m.entries(s)
+	m.packets(&s.Counters)
+	return m.w.Flush()
+}
+
+// metrics writes one family after the other. Errors of the writer stay in it and come out of its Flush.
+type metrics struct {
+	w    *bufio.Writer
+	name string
+}
+
+func (m *metrics) daemon(s *Status) {
+	m.family("cygnet_build_info", "gauge", "The version of the daemon; always 1.")
+	m.sample(1, "version", s.Version)
+	m.family("cygnet_start_time_seconds", "gauge", "When the daemon started, in seconds since 1970.")
+	m.sample(float64(s.Started.UnixMilli()) / 1000)
+	m.family("cygnet_strongswan_connected", "gauge", "1 while the daemon is connected to charon over VICI.")
+	m.sample(bit(s.StrongSwan.Connected))
+	m.family("cygnet_advice", "gauge", "Number of settings of this host that limit the daemon; cygnet status names them.")
+	m.sample(float64(len(s.Advice)))
+}
+
+func (m *metrics) interfaces(s *Status) {
+	m.family("cygnet_interface_up", "gauge", "1 while the tunnel interface is up.")
+	for _, i := range s.Interfaces {
+		m.sample(bit(i.Up), "interface", i.Name)
+	}
+	m.family("cygnet_interface_protected", "gauge", "1 where IPsec is required of every peer.")
+	for _, i := range s.Interfaces {
+		m.sample(bit(i.Protected), "interface", i.Name)
+	}
+	m.family("cygnet_interface_failed", "gauge", "1 while the interface does not work for a reason that cygnet status gives.")
+	for _, i := range s.Interfaces {
+		m.sample(bit(i.Error != ""), "interface", i.Name)
+	}
+	m.family("cygnet_nhs_registered", "gauge", "1 while the registration with the next hop server holds.")
+	for _, n := range s.NHS() {
+		m.sample(bit(n.State == NHSRegistered), "interface", n.Interface, "nhs", n.Name)
+	}
+	m.family("cygnet_nhs_unanswered_requests", "gauge", "Registration requests in a row without an answer.")
+	for _, n := range s.NHS() {
+		m.sample(float64(n.Attempts), "interface", n.Interface, "nhs", n.Name)
+	}
+}
+
+func (m *metrics) entries(s *Status) {
+	m.family("cygnet_bindings", "gauge", "Bindings in the cache.")
+	for _, i := range s.Interfaces {
+		static := 0
+		for _, b := range i.Bindings {
+			if b.Static {
+				static++
+			}
+		}
+		m.sample(float64(len(i.Bindings)-static), "interface", i.Name, "kind", "registered")
+		m.sample(float64(static), "interface", i.Name, "kind", "static")
+	}
+	m.family("cygnet_shortcuts", "gauge", "Shortcuts by state.")
+	for _, i := range s.Interfaces {
+		count(m, i.Name, i.Shortcuts, func(e Shortcut) ShortcutState { return e.State }, ShortcutResolving, ShortcutSecuring, ShortcutUp)
+	}
+	m.family("cygnet_peers", "gauge", "Peers by the state of their security.")
+	for _, i := range s.Interfaces {
+		count(m, i.Name, i.Peers, func(e Peer) PeerState { return e.State }, PeerAbsent, PeerSecuring, PeerSecured)
+	}
+	m.family("cygnet_routes_missing", "gauge", "Shortcut routes that are wanted but not in the kernel.")
+	missing := 0
+	for _, r := range s.Routes {
+		if !r.Installed {
+			missing++
+		}
+	}
+	m.sample(float64(missing))
+	m.family("cygnet_ike_sas", "gauge", "IKE_SAs of the daemon's peers.")
+	m.sample(float64(len(s.SAs)))
+}
+
+// count writes one sample for each state, with 0 for those that no entry is in, so that no series comes and goes.
+func count[E any, S ~string](m *metrics, iface string, entries []E, state func(E) S, states ...S) {
+	counts := map[S]int{}
+	for _, e := range entries {
+		counts[state(e)]++
+	}
+	for _, s := range states {
+		m.sample(float64(counts[s]), "interface", iface, "state", string(s))
+	}
+}
+
+func (m *metrics) packets(c *Counters) {
+	for _, f := range []struct {
+		name, label, help string
+		counts            map[string]uint64
+	}{
+		{"cygnet_packets_received_total", "type", "NHRP packets received, by message type.", c.Received},
+		{"cygnet_packets_sent_total", "type", "NHRP packets sent, by message type.", c.Sent},
+		{"cygnet_packets_dropped_total", "reason", "NHRP packets dropped, by reason.", c.Dropped},
+	} {
+		m.family(f.name, "counter", f.help)
+		for _, key := range slices.Sorted(maps.Keys(f.counts)) {
+			m.sample(float64(f.counts[key]), f.label, key)
+		}
+	}
+}
+
+func (m *metrics) family(name, kind, help string) {
+	m.name = name
+	fmt.Fprintf(m.w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+var escapeLabel = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// sample writes one line; labels come in pairs of name and value.
+func (m *metrics) sample(x float64, labels ...string) {
+	m.w.WriteString(m.name)
+	for i := 0; i+1 < len(labels); i += 2 {
+		open := "{"
+		if i > 0 {
+			open = ","
+		}
+		fmt.Fprintf(m.w, `%s%s="%s"`, open, labels[i], escapeLabel.Replace(labels[i+1]))
+	}
+	if len(labels) > 0 {
+		m.w.WriteByte('}')
+	}
+	m.w.WriteString(" " + strconv.FormatFloat(x, 'f', -1, 64) + "\n")
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,186 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Bounds on what one request may take of the server.
+const (
+	statusTimeout = 5 * time.Second  // for the daemon to make a copy of its state
+	leaveTimeout  = 60 * time.Second // purges are sent, routes and SAs withdrawn
+	maxBody       = 4 << 10
+	maxHeader     = 16 << 10
+	shutdownGrace = 2 * time.Second
+)
+
+// Serve answers requests on l from what d says, until the context ends; then requests under way get a short time to finish. It
+// closes l, and when it returns, nothing that it started is left. The error is nil after the end of the context.
+func Serve(ctx context.Context, l net.Listener, d Daemon, log *slog.Logger) error {
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	handler := &server{daemon: d, log: log}
+	srv := &http.Server{
+		Handler:           handler,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      leaveTimeout + 30*time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, stop := context.WithTimeout(requests, shutdownGrace)
+	defer stop()
+	if err := srv.Shutdown(grace); err != nil {
+		cancel()
+		srv.Close()
+	}
+	<-served
+	handler.busy.Wait()
+	return nil
+}
+
+type server struct {
+	daemon Daemon
+	log    *slog.Logger
+	busy   sync.WaitGroup // requests under way, which http.Server's Close leaves behind
+}
+
+// views are the endpoints that show the status or a part of it.
+var views = map[string]func(*Status) any{
+	"/v1/status":    func(s *Status) any { return s },
+	"/v1/peers":     func(s *Status) any { return s.Peers() },
+	"/v1/bindings":  func(s *Status) any { return s.Bindings() },
+	"/v1/shortcuts": func(s *Status) any { return s.Shortcuts() },
+	"/v1/nhs":       func(s *Status) any { return s.NHS() },
+	"/v1/routes":    func(s *Status) any { return s.Routes },
+	"/v1/sas":       func(s *Status) any { return s.SAs },
+}
+
+// ServeHTTP finds the endpoint. Every answer that is not a success is a Failure.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.busy.Add(1)
+	defer s.busy.Done()
+	allowed, serve := http.MethodGet, s.view
+	switch r.URL.Path {
+	case "/v1/leave":
+		allowed, serve = http.MethodPost, s.leave
+	case "/v1/version":
+		serve = s.version
+	case "/metrics":
+		serve = s.metrics
+	default:
+		if views[r.URL.Path] == nil {
+			s.fail(w, http.StatusNotFound, fmt.Errorf("the API has no %s", r.URL.Path))
+			return
+		}
+	}
+	if r.Method != allowed && !(allowed == http.MethodGet && r.Method == http.MethodHead) {
+		w.Header().Set("Allow", allowed)
+		s.fail(w, http.StatusMethodNotAllowed, fmt.Errorf("%s takes %s only", r.URL.Path, allowed))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	serve(w, r)
+}
+
+func (s *server) view(w http.ResponseWriter, r *http.Request) {
+	status, err := s.status(r.Context())
+	if err != nil {
+		s.fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	s.answer(w, http.StatusOK, views[r.URL.Path](status))
+}
+
+func (s *server) version(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, VersionInfo{Version: Version, Go: runtime.Version()})
+}
+
+func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
+	status, err := s.status(r.Context())
+	if err != nil {
+		s.fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	if err := WriteMetrics(w, status); err != nil {
+		s.log.Debug("metrics were not read to their end", "error", err)
+	}
+}
+
+func (s *server) leave(w http.ResponseWriter, r *http.Request) {
+	var request LeaveRequest
+	if err := decode(r, &request); err != nil {
+		s.fail(w, http.StatusBadRequest, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), leaveTimeout)
+	defer cancel()
+	switch err := s.daemon.Leave(ctx, request.Interface); {
+	case errors.Is(err, ErrNoInterface):
+		s.fail(w, http.StatusNotFound, err)
+	case err != nil:
+		s.fail(w, http.StatusInternalServerError, err)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// decode reads a request's body: one JSON object and nothing else. JSON is asked for, so that no web page can make a browser
+// send a request through some proxy before the socket.
+func decode(r *http.Request, into any) error {
+	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(media) != "application/json" {
+		return errors.New("the request must have the content type application/json")
+	}
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("read the request: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("read the request: there is more than one JSON object")
+	}
+	return nil
+}
+
+func (s *server) status(ctx context.Context) (*Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	status, err := s.daemon.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the daemon gives no status: %w", err)
+	}
+	status.complete(time.Now())
+	return status, nil
+}
+
+func (s *server) fail(w http.ResponseWriter, code int, err error) {
+	s.answer(w, code, Failure{Error: err.Error()})
+}
+
+func (s *server) answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		s.log.Debug("an answer was not read to its end", "error", err)
+	}
+}
