@@ -129,13 +129,13 @@ func (p *Packet) appendExtensions(b []byte) ([]byte, error) {
 		}
 		if e.Type.once(len(e.Data)) {
 			if seen&(1<<e.Type) != 0 {
-				return nil, fmt.Errorf("extension %d more than once", e.Type)
+				return nil, fmt.Errorf("%s extension more than once", e.Type)
 			}
 			seen |= 1 << e.Type
 		}
 		var err error
 		if b, err = e.append(b); err != nil {
-			return nil, fmt.Errorf("extension %d: %w", e.Type, err)
+			return nil, fmt.Errorf("%s extension: %w", e.Type, err)
 		}
 	}
 	end := Extension{Type: ExtensionEnd, Compulsory: p.received&oddEndOptional == 0, received: p.received & oddUnusedBit}
@@ -150,9 +150,9 @@ func (e *Extension) check() error {
 	case e.Type > extTypeMask:
 		return fmt.Errorf("extension type %d, more than %d", e.Type, extTypeMask)
 	case !e.Type.hasCIEs(len(e.Data)) && len(e.CIEs) > 0:
-		return fmt.Errorf("extension %d with CIEs", e.Type)
+		return fmt.Errorf("%s extension with CIEs", e.Type)
 	case e.Type.hasCIEs(len(e.Data)) && len(e.Data) > 0:
-		return fmt.Errorf("extension %d with data instead of CIEs", e.Type)
+		return fmt.Errorf("%s extension with data instead of CIEs", e.Type)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ var errNotPlaintext = errors.New("authentication extension is not a plaintext pa
 // one of more than 64 bytes. The error never contains any of the data.
 func Password(e Extension) (string, error) {
 	if e.Type != ExtensionAuthentication {
-		return "", fmt.Errorf("%s is not the authentication extension", e.Type)
+		return "", fmt.Errorf("%s extension is not the authentication extension", e.Type)
 	}
 	if len(e.Data) < 4 || binary.BigEndian.Uint32(e.Data) != plaintextPassword {
 		return "", errNotPlaintext

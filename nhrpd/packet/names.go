@@ -97,5 +97,5 @@ func (t ExtensionType) String() string {
 	case ExtensionNATAddress:
 		return "NAT address"
 	}
-	return fmt.Sprintf("extension of type %d", uint16(t))
+	return fmt.Sprintf("type %d", uint16(t))
 }

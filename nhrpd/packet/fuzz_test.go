@@ -1,0 +1,122 @@
+package packet
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Whatever comes from the network: Parse does not panic, and what it takes Append gives back byte for byte. The input is tried as it is and
+// with size and checksum put right, without which nearly everything stops at the checksum.
+func FuzzParse(f *testing.F) {
+	for _, test := range golden {
+		f.Add(unhex(f, test.hex))
+	}
+	var used Packet // one that earlier inputs have filled
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkParse(t, &used, b)
+		if len(b) < headerLen || len(b) > maxSize {
+			return
+		}
+		checkParse(t, &used, seal(bytes.Clone(b)))
+	})
+}
+
+func checkParse(t *testing.T, used *Packet, b []byte) {
+	var p Packet
+	err := p.Parse(b)
+	if reused := used.Parse(b); (err == nil) != (reused == nil) {
+		t.Fatalf("fresh packet: %v, used packet: %v", err, reused)
+	}
+	if diff := cmp.Diff(p, *used, exported); diff != "" {
+		t.Fatalf("a used packet keeps something of the last (-fresh +used):\n%s", diff)
+	}
+	if err != nil {
+		var fault *ParseError
+		if !errors.As(err, &fault) || int(fault.Offset) > len(b) || fault.Code == 0 || fault.Error() == "" {
+			t.Fatalf("error %v", err)
+		}
+		return
+	}
+	got, err := p.Append(nil)
+	if err != nil {
+		t.Fatalf("append after parse: %v", err)
+	}
+	if !bytes.HasPrefix(b, got) {
+		t.Fatalf("append after parse:\n got %x\nfrom %x", got, b)
+	}
+	checkRebuilt(t, &p)
+}
+
+// checkRebuilt copies what callers see of p into a packet built by hand: it means the same and can be sent.
+func checkRebuilt(t *testing.T, p *Packet) {
+	cies := func(list []CIE) []CIE {
+		var built []CIE
+		for _, c := range list {
+			c.PrefixOf(c.Protocol)
+			c.addressBits, c.unused, c.received = 0, 0, 0
+			built = append(built, c)
+		}
+		return built
+	}
+	built := *p
+	built.nbmaLen, built.protocolLen, built.snap, built.unused, built.received, built.memory = 0, 0, [5]byte{}, 0, 0, memory{}
+	built.CIEs = cies(p.CIEs)
+	built.Extensions = nil
+	for _, e := range p.Extensions {
+		e.received = 0
+		e.CIEs = cies(e.CIEs)
+		built.Extensions = append(built.Extensions, e)
+		if pw, err := Password(e); err == nil {
+			if diff := cmp.Diff(PasswordExtension(pw).Data, e.Data); diff != "" {
+				t.Fatalf("password (-sent +received):\n%s", diff)
+			}
+		}
+	}
+	b, err := built.Append(nil)
+	if err != nil {
+		t.Fatalf("append of the rebuilt packet: %v", err)
+	}
+	var again Packet
+	if err := again.Parse(b); err != nil {
+		t.Fatalf("parse of the rebuilt packet: %v", err)
+	}
+	if diff := cmp.Diff(*p, again, exported); diff != "" {
+		t.Fatalf("rebuilt packet (-want +got):\n%s", diff)
+	}
+}
+
+// Quoted packets are as hostile as the rest: ParseInner does not panic, and where it succeeds both addresses are there, of one family.
+func FuzzInner(f *testing.F) {
+	for name, b := range captured(f) {
+		var p Packet
+		if err := p.Parse(b); err != nil {
+			f.Fatalf("%s: %v", name, err)
+		}
+		if p.Type == TrafficIndication {
+			f.Add(p.Quoted)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		in, err := ParseInner(b)
+		if err != nil {
+			if in != (Inner{}) {
+				t.Fatalf("%+v in spite of %v", in, err)
+			}
+			return
+		}
+		if !in.Source.IsValid() || in.Source.BitLen() != in.Dest.BitLen() {
+			t.Fatalf("%+v", in)
+		}
+		if !in.Ports && (in.SourcePort != 0 || in.DestPort != 0) {
+			t.Fatalf("ports that are not there: %+v", in)
+		}
+		// The family of more bytes is that of fewer.
+		longer, err := ParseInner(append(bytes.Clone(b), make([]byte, 64)...))
+		if err != nil || longer.Source != in.Source || longer.Dest != in.Dest {
+			t.Fatalf("%+v, %v with more bytes, %+v without", longer, err, in)
+		}
+	})
+}
