@@ -9,7 +9,7 @@ import (
 // holding time: a peer that does no more than refresh its registration keeps its own.
 const limiterKeep = time.Hour
 
-// limiter is a token bucket for each key, for a bounded number of keys.
+// limiter is a token bucket for each key, for a bounded number of keys. The times must come from one clock.
 //
 // A key that comes gets a bucket of its own and keeps it as long as it comes once in limiterKeep, whatever strangers do. When all
 // buckets are taken, a newcomer gets the one unused for longest if that is past limiterKeep and full again, so that forgetting it
@@ -99,7 +99,7 @@ func (l *limiter[K]) forgettable(b tokenBucket) bool {
 
 // refilled is the bucket as of now.
 func (l *limiter[K]) refilled(b tokenBucket) tokenBucket {
-	elapsed, missing := int64(max(l.now.Sub(b.at), 0)), l.full-b.parts
+	elapsed, missing := int64(l.now.Sub(b.at)), l.full-b.parts
 	switch {
 	case l.rate == 0:
 	case elapsed > missing/l.rate: // asked this way round, since the product may overflow

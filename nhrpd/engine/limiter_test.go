@@ -32,6 +32,7 @@ func TestLimiterGrantsBurstThenRate(t *testing.T) {
 		{"just not one token", 10, 5, 100*time.Millisecond - 1, 0},
 		{"one token", 10, 5, 100 * time.Millisecond, 1},
 		{"one token at a rate that does not divide a second", 3, 5, 333_333_334, 1},
+		{"a fraction of a nanosecond before that", 3, 1, 333_333_333, 0},
 		{"never more than burst", 10, 5, time.Hour, 5},
 		{"never more than burst in centuries", 1_000_000_000, 5, 1 << 62, 5},
 		{"a large rate", 1_000_000, 50, time.Microsecond, 1},

@@ -102,11 +102,8 @@ func (t *routeTable) remove(r Route) {
 	length := uint8(r.Prefix.Bits())
 	var parent *uint32
 	link := &t.roots[family]
-	for *link != 0 {
+	for *link != 0 && t.nodes[*link].bits < length {
 		n := &t.nodes[*link]
-		if n.bits >= length || n.key.common(key) < int(n.bits) {
-			break
-		}
 		parent, link = link, &n.child[key.bit(n.bits)]
 	}
 	if *link == 0 {

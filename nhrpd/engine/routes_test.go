@@ -131,6 +131,27 @@ func TestRemoveTakesOnlyTheRouteItNames(t *testing.T) {
 	}
 }
 
+// Two prefixes that part make a fork in the trie; a route for just that prefix is like any other.
+func TestARouteWhereOthersPart(t *testing.T) {
+	for _, tt := range []struct{ low, high, fork string }{
+		{"10.0.0.4/30", "10.0.0.8/30", "10.0.0.0/28"},
+		{"2001:db8:0:7::/64", "2001:db8:0:9::/64", "2001:db8::/60"},
+		{"2001:db8::ff:1/128", "2001:db8::ff:2/128", "2001:db8::ff:0/126"},
+		{"2001:db8::7fff:0:0:1/128", "2001:db8::ffff:0:0:1/128", "2001:db8::/64"},
+	} {
+		low, high, fork := routeVia(tt.low, "", "low", 0), routeVia(tt.high, "", "high", 0), routeVia(tt.fork, "", "fork", 0)
+		// high comes last, so that the fork is made from its bits.
+		table := tableOf(low, high, fork)
+		if diff := cmp.Diff([]Route{fork, low, high}, slices.Collect(table.inside(fork.Prefix)), compareNetip); diff != "" {
+			t.Errorf("inside(%s) (-want +got):\n%s", tt.fork, diff)
+		}
+		table.remove(fork)
+		if diff := cmp.Diff([]Route{low, high}, slices.Collect(table.inside(fork.Prefix)), compareNetip); diff != "" {
+			t.Errorf("without %s (-want +got):\n%s", tt.fork, diff)
+		}
+	}
+}
+
 func TestAnInvalidPrefixIsIgnored(t *testing.T) {
 	var table routeTable
 	table.add(Route{Device: "a"})
