@@ -21,7 +21,7 @@ help: ## this list
 
 .PHONY: build
 build: ## bin/cygnetd and bin/cygnet, static
-	$(static) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/cygnetd ./cmd/cygnet
+	$(static) build -trimpath -ldflags '-s -w -X cygnet/nhrpd/api.Version=$(VERSION)' -o bin/ ./cmd/cygnetd ./cmd/cygnet
 
 .PHONY: demo
 demo: deps build ## a hub and two spokes become an encrypted mesh, step by step; KEEP=1 leaves them running

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Capture reads all frames that cross a device, keeps what kind of packet each was, and the first bytes of all of them for
-// a pcap file.
+// Capture reads all packets that cross a device, keeps what kind each was, and the first bytes of all of them for a pcap file.
 type Capture struct {
 	net    *Net
+	name   string
 	fd     int
 	ended  chan struct{}
 	closed chan struct{}
@@ -31,6 +31,7 @@ type Capture struct {
 // frame is what goes into the pcap file.
 type frame struct {
 	at     time.Time
+	from   unix.SockaddrLinklayer
 	length int
 	data   []byte
 }
@@ -41,40 +42,50 @@ const (
 	captureMax = 100_000
 )
 
-func newCapture(n *Net, node *Node, device string) *Capture {
-	n.Helper()
-	c := &Capture{net: n, ended: make(chan struct{}), closed: make(chan struct{}), buf: make([]byte, 65536), oob: make([]byte, 256)}
-	if err := node.inside(func() (err error) {
+// Capture starts to capture on a device of the node. On a tunnel it sees what is inside, and Packet.Link is the outer source.
+func (n *Node) Capture(device string) *Capture {
+	n.net.Helper()
+	c := &Capture{net: n.net, name: n.Name + "-" + device, ended: make(chan struct{}), closed: make(chan struct{}),
+		buf: make([]byte, 65536), oob: make([]byte, 256)}
+	if err := n.inside(func() (err error) {
 		c.fd, err = listen(device)
 		return err
 	}); err != nil {
-		n.Fatalf("capture on %s: %v", device, err)
+		n.net.Fatalf("capture on %s of %s: %v", device, n.Name, err)
 	}
 	go c.run()
+	n.net.captures = append(n.net.captures, c)
 	return c
 }
 
-// listen opens a packet socket in the thread's network namespace.
+// listen opens a packet socket in the thread's network namespace. It delivers from the network header on, so that Ethernet and
+// GRE look the same.
 func listen(device string) (int, error) {
 	link, err := net.InterfaceByName(device)
 	if err != nil {
 		return 0, err
 	}
-	const all = unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8 // network byte order
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return 0, err
 	}
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all & 0xffff, Ifindex: link.Index}),
+		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_ALL), Ifindex: link.Index}),
 	)
 	if err != nil {
 		unix.Close(fd)
 		return 0, err
 	}
 	return fd, nil
+}
+
+// swap turns the bytes of a protocol number between the host's order and the network's.
+func swap(v uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], v)
+	return binary.NativeEndian.Uint16(b[:])
 }
 
 func (c *Capture) run() {
@@ -97,7 +108,7 @@ func (c *Capture) run() {
 // drain reads all that has arrived.
 func (c *Capture) drain() {
 	for {
-		n, oobn, _, _, err := unix.Recvmsg(c.fd, c.buf, c.oob, unix.MSG_TRUNC)
+		n, oobn, _, from, err := unix.Recvmsg(c.fd, c.buf, c.oob, unix.MSG_TRUNC)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) {
 			continue
 		}
@@ -107,7 +118,9 @@ func (c *Capture) drain() {
 			}
 			return
 		}
-		c.add(stamp(c.oob[:oobn]), c.buf[:min(n, len(c.buf))], n)
+		if link, ok := from.(*unix.SockaddrLinklayer); ok {
+			c.add(stamp(c.oob[:oobn]), link, c.buf[:min(n, len(c.buf))], n)
+		}
 	}
 }
 
@@ -125,13 +138,14 @@ func stamp(oob []byte) time.Time {
 	return time.Now()
 }
 
-func (c *Capture) add(at time.Time, data []byte, length int) {
-	if p, ok := classify(data); ok {
-		p.At, p.Length = at, length
+func (c *Capture) add(at time.Time, from *unix.SockaddrLinklayer, data []byte, length int) {
+	if p, ok := classify(swap(from.Protocol), data); ok {
+		p.At, p.Length, p.Sent = at, length, from.Pkttype == unix.PACKET_OUTGOING
+		p.Link, _ = netip.AddrFromSlice(from.Addr[:min(int(from.Halen), len(from.Addr))])
 		c.packets = append(c.packets, p)
 	}
 	if len(c.frames) < captureMax {
-		c.frames = append(c.frames, frame{at, length, append([]byte(nil), data[:min(len(data), snapLength)]...)})
+		c.frames = append(c.frames, frame{at, *from, length, append([]byte(nil), data[:min(len(data), snapLength)]...)})
 	}
 }
 

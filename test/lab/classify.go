@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind says what a packet on the underlay is.
@@ -38,7 +40,9 @@ type Packet struct {
 	Kind     Kind
 	At       time.Time // of reception by the kernel
 	Src, Dst netip.Addr
-	Length   int // of the frame
+	Link     netip.Addr // on a tunnel the outer source of a received packet
+	Sent     bool       // by the device that the capture is on, not received
+	Length   int        // in bytes from the IP header on
 	SPI      uint32
 	GREProto uint16 // payload type of a GRE packet: 0x0800 data, 0x2001 NHRP
 }
@@ -47,16 +51,12 @@ func (p Packet) String() string {
 	return fmt.Sprintf("%s %s -> %s, %d bytes", p.Kind, p.Src, p.Dst, p.Length)
 }
 
-// classify reads an Ethernet frame. It is false for what is not an IP packet.
-func classify(frame []byte) (Packet, bool) {
-	if len(frame) < 14 {
-		return Packet{}, false
-	}
-	data := frame[14:]
-	switch binary.BigEndian.Uint16(frame[12:]) {
-	case 0x0800:
+// classify reads a packet from its network header on. It is false for what is not IP.
+func classify(etherType uint16, data []byte) (Packet, bool) {
+	switch etherType {
+	case unix.ETH_P_IP:
 		return classify4(data)
-	case 0x86dd:
+	case unix.ETH_P_IPV6:
 		return classify6(data)
 	}
 	return Packet{}, false

@@ -42,7 +42,8 @@ type Net struct {
 	dir    string // on tmpfs: the nodes' files
 	inet   *Node  // holds the bridge that stands for the internet
 	nodes  []*Node
-	hosts  int
+
+	captures []*Capture
 }
 
 // base is where the networks keep their files: a tmpfs, since hostfs has no working sockets.
@@ -63,7 +64,7 @@ func New(t T) *Net {
 	n.ip(n.inet,
 		"link add br0 type bridge mcast_snooping 0",
 		"link set br0 up promisc on")
-	n.Underlay = newCapture(n, n.inet, "br0")
+	n.Underlay = n.inet.Capture("br0")
 	return n
 }
 
@@ -90,8 +91,8 @@ func (n *Net) close() {
 	if n.Failed() {
 		n.Logf("logs, tables and captures: %s", n.Save())
 	}
-	if n.Underlay != nil {
-		n.Underlay.close()
+	for _, c := range n.captures {
+		c.close()
 	}
 	for _, node := range n.nodes {
 		node.close()

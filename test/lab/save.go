@@ -40,11 +40,8 @@ func (n *Net) Save() string {
 			n.Errorf("save %s: %v", node.Name, err)
 		}
 	}
-	if n.Underlay != nil {
-		n.Underlay.mu.Lock()
-		n.Underlay.drain()
-		n.Underlay.mu.Unlock()
-		if err := n.Underlay.write(filepath.Join(dir, "underlay.pcap")); err != nil {
+	for _, c := range n.captures {
+		if err := c.write(filepath.Join(dir, c.name+".pcap")); err != nil {
 			n.Errorf("save the capture: %v", err)
 		}
 	}

@@ -1,0 +1,135 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Cygnetd is the daemon on a router.
+type Cygnetd struct {
+	*Process
+	router *Router
+	notify *net.UnixConn // what it tells its service manager
+}
+
+// Where the daemon has its files on every router: the defaults.
+const (
+	CygnetConfig = "/etc/cygnet/cygnet.toml"
+	CygnetSocket = "/run/cygnet/cygnet.sock"
+	notifySocket = "/run/notify.sock"
+)
+
+// Cygnetd starts the daemon with a configuration (empty: the one that is there) and waits until it says that it is ready.
+func (r *Router) Cygnetd(config string) *Cygnetd {
+	r.net.Helper()
+	d := r.LaunchCygnetd(config)
+	d.AwaitReady()
+	return d
+}
+
+// LaunchCygnetd is Cygnetd without waiting.
+func (r *Router) LaunchCygnetd(config string) *Cygnetd {
+	r.net.Helper()
+	if config != "" {
+		r.WriteFile(CygnetConfig, 0o640, config)
+	}
+	d := &Cygnetd{router: r}
+	d.Launch()
+	return d
+}
+
+// Start starts the daemon again after it ended, and waits until it is ready.
+func (d *Cygnetd) Start() {
+	d.router.net.Helper()
+	d.Launch()
+	d.AwaitReady()
+}
+
+// Launch is Start without waiting.
+func (d *Cygnetd) Launch() {
+	t := d.router.net
+	t.Helper()
+	d.listen()
+	env := []string{"NOTIFY_SOCKET=" + notifySocket, "RUNTIME_DIRECTORY=/run/cygnet", "STATE_DIRECTORY=/var/lib/cygnet"}
+	d.Process = d.router.Node.Start("cygnetd", env, t.binary("cygnetd"), "-config", CygnetConfig)
+}
+
+// listen opens the service manager's socket anew, so that nothing is left of an earlier run.
+func (d *Cygnetd) listen() {
+	t := d.router.net
+	t.Helper()
+	if d.notify != nil {
+		d.notify.Close()
+	}
+	path := d.router.Path(notifySocket)
+	os.Remove(path)
+	var err error
+	if d.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
+		t.Fatalf("%s: %v", d.router.Name, err)
+	}
+	t.Cleanup(func() { d.notify.Close() })
+}
+
+// AwaitReady waits for READY=1, as systemd does.
+func (d *Cygnetd) AwaitReady() {
+	t := d.router.net
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	buf := make([]byte, 4096)
+	for time.Now().Before(deadline) {
+		if !d.Alive() {
+			t.Fatalf("cygnetd on %s ended before it was ready: %v\n%s", d.router.Name, d.err, d.Output())
+		}
+		d.notify.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		n, err := d.notify.Read(buf)
+		if err == nil && strings.Contains("\n"+string(buf[:n])+"\n", "\nREADY=1\n") {
+			return
+		}
+	}
+	t.Fatalf("cygnetd on %s is not ready after 30 s:\n%s", d.router.Name, d.Output())
+}
+
+// Cygnet runs the command line on the router and returns what it prints.
+func (r *Router) Cygnet(args ...string) string {
+	r.net.Helper()
+	return r.Run(r.net.binary("cygnet"), args...)
+}
+
+// TryCygnet is Cygnet for a command that may fail.
+func (r *Router) TryCygnet(args ...string) (string, error) {
+	r.net.Helper()
+	return r.Try(r.net.binary("cygnet"), args...)
+}
+
+// CygnetJSON decodes what the command line says with --json. Unlike the other methods it returns its error, for Await: the
+// daemon may not be there yet.
+func (r *Router) CygnetJSON(v any, args ...string) error {
+	r.net.Helper()
+	out, err := r.TryCygnet(append(args, "--json")...)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	if err := json.Unmarshal([]byte(out), v); err != nil {
+		return fmt.Errorf("cygnet %v --json on %s: %w\n%s", args, r.Name, err, out)
+	}
+	return nil
+}
+
+// binary is the path of a program that 'make build' made.
+func (n *Net) binary(name string) string {
+	n.Helper()
+	root, err := Root()
+	if err != nil {
+		n.Fatalf("%v", err)
+	}
+	path := filepath.Join(root, "bin", name)
+	if _, err := os.Stat(path); err != nil {
+		n.Fatalf("%v: 'make build' makes it", err)
+	}
+	return path
+}

@@ -1,0 +1,82 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+)
+
+// FRR is FRR's zebra and nhrpd on a router: a peer that is not ours.
+type FRR struct {
+	router *Router
+}
+
+// FRR starts zebra and nhrpd with nhrpd's configuration. FRR's own directories and group are as Debian's package has them.
+func (r *Router) FRR(config string) *FRR {
+	r.net.Helper()
+	f := &FRR{router: r}
+	r.WriteFile("/etc/frr/nhrpd.conf", 0o644, config)
+	if err := f.ownDirectories(); err != nil {
+		r.net.Fatalf("FRR on %s: %v", r.Name, err)
+	}
+	f.daemon("zebra", "-f", "/dev/null")
+	r.net.Await("zebra on "+r.Name+" answers", 20*time.Second, func() error {
+		_, err := r.Try("vtysh", "-c", "show version")
+		return err
+	})
+	f.daemon("nhrpd", "-f", "/etc/frr/nhrpd.conf")
+	r.net.Await("nhrpd on "+r.Name+" answers", 20*time.Second, func() error {
+		_, err := f.show("show ip nhrp cache json")
+		return err
+	})
+	return f
+}
+
+func (f *FRR) daemon(name string, args ...string) {
+	f.router.net.Helper()
+	args = append([]string{"--log", "file:" + f.router.dir + "/log/" + name + ".log", "--log-level", "debug"}, args...)
+	f.router.Start(name+"-output", nil, "/usr/lib/frr/"+name, args...)
+}
+
+// ownDirectories gives FRR's user the directories that FRR writes to.
+func (f *FRR) ownDirectories() error {
+	frr, err := user.Lookup("frr")
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.Atoi(frr.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(frr.Gid)
+	if err != nil {
+		return err
+	}
+	run := f.router.Path("/run/frr")
+	return errors.Join(os.MkdirAll(run, 0o755), os.Chown(run, uid, gid), os.Chown(f.router.Path("/etc/frr"), uid, gid),
+		os.Chmod(f.router.dir+"/log", 0o777))
+}
+
+// Show decodes what a show command of vtysh says, with "json" added.
+func (f *FRR) Show(v any, what string) error {
+	out, err := f.show(what + " json")
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(out), v); err != nil {
+		return fmt.Errorf("%s on %s: %w\n%s", what, f.router.Name, err, out)
+	}
+	return nil
+}
+
+func (f *FRR) show(what string) (string, error) {
+	out, err := f.router.Try("vtysh", "-d", "nhrpd", "-c", what)
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return out, nil
+}

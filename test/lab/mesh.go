@@ -1,0 +1,161 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Mesh is the DMVPN that most scenarios need: a hub and two spokes, each with cygnetd, charon, a LAN and a host on it.
+//
+//	hub     192.0.2.1    10.255.0.1    172.16.0.0/24
+//	spoke1  192.0.2.11   10.255.0.11   172.16.1.0/24
+//	spoke2  192.0.2.12   10.255.0.12   172.16.2.0/24
+//
+// Routes between the LANs are static and lead to overlay addresses, the spokes' ones all to the hub, as a routing protocol
+// would leave them.
+type Mesh struct {
+	*Net
+	Hub, Spoke1, Spoke2 *Site
+}
+
+// Site is one router of a mesh. Nothing runs on it until Start, so that a scenario can change the configuration before.
+type Site struct {
+	*Router
+	Host    *Host
+	Overlay netip.Addr
+	Public  netip.Addr // the NBMA address that the world sees
+	PSK     string
+
+	// Interface and IPsec are lines of the configuration's [interface.gre1] and [interface.gre1.ipsec]. Without lines for IPsec
+	// there is no such table.
+	Interface, IPsec []string
+
+	Charon *Charon
+	Daemon *Cygnetd
+
+	routes []string
+}
+
+// MeshOption changes a mesh before its routers are made.
+type MeshOption func(*meshConfig)
+
+type meshConfig struct{ nat map[string]bool }
+
+// SpokeBehindNAT puts a spoke behind a NAT box of its own, which has the spoke's usual address.
+func SpokeBehindNAT(name string) MeshOption { return func(c *meshConfig) { c.nat[name] = true } }
+
+// NewMesh makes a mesh on which nothing runs yet.
+func NewMesh(t T, options ...MeshOption) *Mesh {
+	t.Helper()
+	c := meshConfig{nat: map[string]bool{}}
+	for _, o := range options {
+		o(&c)
+	}
+	m := &Mesh{Net: New(t)}
+	m.Hub = m.site("hub", "192.0.2.1", 0, c)
+	m.Spoke1 = m.site("spoke1", "192.0.2.11", 1, c)
+	m.Spoke2 = m.site("spoke2", "192.0.2.12", 2, c)
+
+	m.Hub.Interface = append(m.Hub.Interface, "redirect = true")
+	m.Hub.routes = []string{"172.16.1.0/24 via 10.255.0.11", "172.16.2.0/24 via 10.255.0.12"}
+	for _, s := range []*Site{m.Spoke1, m.Spoke2} {
+		s.Interface = append(s.Interface, `nhs = [{ nbma = "192.0.2.1" }]`, "shortcut = true")
+		s.routes = []string{"172.16.0.0/16 via 10.255.0.1"}
+	}
+	return m
+}
+
+func (m *Mesh) site(name, public string, number int, c meshConfig) *Site {
+	m.Helper()
+	options := []RouterOption{LAN(fmt.Sprintf("172.16.%d.1/24", number))}
+	if c.nat[name] {
+		box := m.NAT(name+"-nat", public+"/24", fmt.Sprintf("10.%d.0.1/24", number))
+		options = append(options, Addr(fmt.Sprintf("10.%d.0.2/24", number)), BehindNAT(box))
+	} else {
+		options = append(options, Addr(public+"/24"))
+	}
+	overlay := netip.AddrFrom4([4]byte{10, 255, 0, byte(10 + number)})
+	if number == 0 {
+		overlay = netip.AddrFrom4([4]byte{10, 255, 0, 1})
+	}
+	s := &Site{Router: m.Router(name, options...), Overlay: overlay, Public: netip.MustParseAddr(public), PSK: "a long key for a mesh of the lab"}
+	s.Host = s.Router.Host(fmt.Sprintf("host%d", number))
+	s.Interface = []string{
+		fmt.Sprintf("address = %q", overlay.String()+"/24"),
+		`underlay = "eth0"`,
+		"key = 42",
+	}
+	s.IPsec = []string{
+		fmt.Sprintf("identity = %q", name+".example.net"),
+		`psk_file = "/etc/cygnet/gre1.psk"`,
+	}
+	return s
+}
+
+// Sites lists hub and spokes.
+func (m *Mesh) Sites() []*Site { return []*Site{m.Hub, m.Spoke1, m.Spoke2} }
+
+// Add gives all sites further lines for [interface.gre1].
+func (m *Mesh) Add(lines ...string) {
+	for _, s := range m.Sites() {
+		s.Interface = append(s.Interface, lines...)
+	}
+}
+
+// AddIPsec gives all sites further lines for [interface.gre1.ipsec].
+func (m *Mesh) AddIPsec(lines ...string) {
+	for _, s := range m.Sites() {
+		s.IPsec = append(s.IPsec, lines...)
+	}
+}
+
+// Unprotect makes all sites go without IPsec and charon.
+func (m *Mesh) Unprotect() {
+	for _, s := range m.Sites() {
+		s.IPsec = nil
+		s.Interface = append(s.Interface, `protection = "none"`)
+	}
+}
+
+// Start starts all sites, the hub first.
+func (m *Mesh) Start() {
+	m.Helper()
+	for _, s := range m.Sites() {
+		s.Start()
+	}
+}
+
+// Config is the site's configuration as it is now.
+func (s *Site) Config() string {
+	text := "[log.levels]\nengine = \"debug\"\nvici = \"debug\"\n\n[interface.gre1]\n" + strings.Join(s.Interface, "\n") + "\n"
+	if len(s.IPsec) > 0 {
+		text += "\n[interface.gre1.ipsec]\n" + strings.Join(s.IPsec, "\n") + "\n"
+	}
+	return text
+}
+
+// Start starts charon, where IPsec is configured, and the daemon, and sets the routes to the other LANs.
+func (s *Site) Start() {
+	s.net.Helper()
+	if len(s.IPsec) > 0 {
+		s.Charon = s.Router.Charon()
+	}
+	s.StartDaemon()
+}
+
+// StartDaemon is Start without charon.
+func (s *Site) StartDaemon() {
+	s.net.Helper()
+	s.WriteFile("/etc/cygnet/gre1.psk", 0o600, s.PSK+"\n")
+	s.Daemon = s.Cygnetd(s.Config())
+	s.SetRoutes()
+}
+
+// SetRoutes sets the static routes to the other LANs. They go with the tunnel.
+func (s *Site) SetRoutes() {
+	s.net.Helper()
+	for _, r := range s.routes {
+		s.IP("route replace " + r + " dev gre1 onlink")
+	}
+}
