@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// limiterKeep is how long a key that stays away keeps its bucket when others want it. It is above a third of two hours, a customary
-// holding time: a peer that does no more than refresh its registration keeps its own.
+// limiterKeep is how long a key that stays away keeps its bucket when others want it, unless keepFor says otherwise. It is above a
+// third of two hours, a customary holding time: a peer that does no more than refresh its registration keeps its own.
 const limiterKeep = time.Hour
 
 // limiter is a token bucket for each key, for a bounded number of keys. The times must come from one clock.
@@ -20,6 +20,7 @@ type limiter[K comparable] struct {
 	rate  int64 // tokens a second; also parts of a token in a nanosecond, see tokenParts
 	full  int64 // parts in a full bucket
 	keys  int
+	keep  time.Duration
 	now   time.Time // the latest time seen
 	index map[K]int // of slots
 
@@ -48,9 +49,17 @@ func newLimiter[K comparable](rate, burst, keys int) *limiter[K] {
 		rate:  int64(max(rate, 0)),
 		full:  min(int64(max(burst, 0)), math.MaxInt64/tokenParts) * tokenParts,
 		keys:  max(keys, 0),
+		keep:  limiterKeep,
 		index: make(map[K]int),
 	}
 	l.slots = []limiterSlot[K]{{tokenBucket: tokenBucket{parts: l.full}}}
+	return l
+}
+
+// keepFor sets what stands for limiterKeep and returns l. 0 suits keys that come and go, such as flows: a bucket is up for others as
+// soon as it is full again.
+func (l *limiter[K]) keepFor(d time.Duration) *limiter[K] {
+	l.keep = d
 	return l
 }
 
@@ -94,7 +103,7 @@ func (l *limiter[K]) slot(k K) int {
 }
 
 func (l *limiter[K]) forgettable(b tokenBucket) bool {
-	return l.now.Sub(b.at) >= limiterKeep && l.refilled(b).parts == l.full
+	return l.now.Sub(b.at) >= l.keep && l.refilled(b).parts == l.full
 }
 
 // refilled is the bucket as of now.

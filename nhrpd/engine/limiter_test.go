@@ -119,6 +119,22 @@ func TestANewcomerTakesTheBucketUnusedForLongest(t *testing.T) {
 	}
 }
 
+// Flows are many and short: those that are over must not keep new ones from a bucket of their own.
+func TestKeysThatComeAndGoAreNotKept(t *testing.T) {
+	l := newLimiter[string](1, 1, 3).keepFor(0)
+	for s := range 100 {
+		for i := range 3 {
+			if key := fmt.Sprintf("flow %d.%d", s, i); limiterGrants(l, afterSeconds(s), key, 5) != 1 {
+				t.Fatalf("second %d: %s does not get a bucket of its own", s, key)
+			}
+		}
+	}
+	half := afterSeconds(99).Add(time.Second / 2)
+	if got := limiterGrants(l, half, "x", 5) + limiterGrants(l, half, "y", 5); got != 1 {
+		t.Errorf("%d granted to newcomers before a bucket is full, want that of the shared one, 1", got)
+	}
+}
+
 func TestABucketThatIsNotFullIsNeverForgotten(t *testing.T) {
 	l := newLimiter[string](0, 3, 1)
 	limiterGrants(l, timerEpoch, "a", 1)
@@ -158,6 +174,7 @@ func TestAFloodOfKeysIsLimitedAndLocksNobodyOut(t *testing.T) {
 type limiterModel struct {
 	rate, burst int64
 	keys        int
+	keep        time.Duration
 	now         time.Time
 	buckets     []*modelBucket // by last use, longest ago first
 	shared      modelBucket
@@ -187,7 +204,7 @@ func (m *limiterModel) bucket(k int) *modelBucket {
 	}
 	full := big.NewRat(m.burst, 1)
 	if len(m.buckets) == m.keys {
-		if m.keys == 0 || m.now.Sub(m.buckets[0].at) < limiterKeep || m.tokens(m.buckets[0]).Cmp(full) < 0 {
+		if m.keys == 0 || m.now.Sub(m.buckets[0].at) < m.keep || m.tokens(m.buckets[0]).Cmp(full) < 0 {
 			return &m.shared
 		}
 		m.buckets = slices.Delete(m.buckets, 0, 1)
@@ -223,8 +240,9 @@ func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
 		rate := rapid.IntRange(0, 7).Draw(rt, "rate")
 		burst := rapid.IntRange(0, 4).Draw(rt, "burst")
 		keys := rapid.IntRange(0, 4).Draw(rt, "keys")
-		l := newLimiter[int](rate, burst, keys)
-		model := limiterModel{rate: int64(rate), burst: int64(burst), keys: keys}
+		keep := rapid.SampledFrom([]time.Duration{limiterKeep, time.Second, 0}).Draw(rt, "keep")
+		l := newLimiter[int](rate, burst, keys).keepFor(keep)
+		model := limiterModel{rate: int64(rate), burst: int64(burst), keys: keys, keep: keep}
 		model.shared.tokens = big.NewRat(int64(burst), 1)
 		now, total := timerEpoch, int64(0)
 		var first time.Time // that the limiter was used at
