@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 )
@@ -161,6 +162,8 @@ func (c *Client) unreachable(err error) error {
 		return fmt.Errorf("%w: nobody listens on the socket at %s", ErrNotRunning, c.path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w at %s: be root or in the group that api_group in the daemon's configuration names", ErrPermission, c.path)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("cygnetd takes connections at %s but does not answer: %w", c.path, context.DeadlineExceeded)
 	}
 	return fmt.Errorf("ask cygnetd at %s: %w", c.path, err)
 }

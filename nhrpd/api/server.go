@@ -29,9 +29,10 @@ const (
 func Serve(ctx context.Context, l net.Listener, d Daemon, log *slog.Logger) error {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	handler := &server{daemon: d, log: log}
+	var conns sync.WaitGroup // http.Server's Close does not wait for requests under way
 	srv := &http.Server{
-		Handler:           handler,
+		Handler:           &server{daemon: d, log: log},
+		ConnState:         counting(&conns),
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -44,6 +45,9 @@ func Serve(ctx context.Context, l net.Listener, d Daemon, log *slog.Logger) erro
 	go func() { served <- srv.Serve(l) }()
 	select {
 	case err := <-served:
+		cancel()
+		srv.Close()
+		conns.Wait()
 		return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
@@ -54,14 +58,26 @@ func Serve(ctx context.Context, l net.Listener, d Daemon, log *slog.Logger) erro
 		srv.Close()
 	}
 	<-served
-	handler.busy.Wait()
+	conns.Wait()
 	return nil
+}
+
+// counting keeps wg at the number of connections with a goroutine. A connection becomes new before Serve takes the next one, so
+// that none is added after Serve has returned.
+func counting(wg *sync.WaitGroup) func(net.Conn, http.ConnState) {
+	return func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			wg.Add(1)
+		case http.StateClosed:
+			wg.Done()
+		}
+	}
 }
 
 type server struct {
 	daemon Daemon
 	log    *slog.Logger
-	busy   sync.WaitGroup // requests under way, which http.Server's Close leaves behind
 }
 
 // views are the endpoints that show the status or a part of it.
@@ -77,8 +93,6 @@ var views = map[string]func(*Status) any{
 
 // ServeHTTP finds the endpoint. Every answer that is not a success is a Failure.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.busy.Add(1)
-	defer s.busy.Done()
 	allowed, serve := http.MethodGet, s.view
 	switch r.URL.Path {
 	case "/v1/leave":

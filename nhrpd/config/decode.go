@@ -130,7 +130,7 @@ func keysOf(t reflect.Type) map[string]int {
 
 // unknown reports a key that its table does not have.
 func (c *checker) unknown(at path, known []string) {
-	if near := nearest(at.last(), known); near != "" {
+	if near := Nearest(at.last(), known); near != "" {
 		c.problem(at, "unknown key; did you mean %s?", quote(near))
 		return
 	}

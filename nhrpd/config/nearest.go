@@ -2,8 +2,8 @@ package config
 
 import "slices"
 
-// nearest returns the candidate that word is most likely a slip of, or nothing if none is near.
-func nearest(word string, candidates []string) string {
+// Nearest returns the candidate that word is most likely a slip of, or nothing if none is near.
+func Nearest(word string, candidates []string) string {
 	if len(word) > 64 {
 		return ""
 	}
@@ -43,7 +43,7 @@ func editDistance(a, b string) int {
 
 // didYouMean is the end of a message about a word that is none of the candidates.
 func didYouMean(word string, candidates []string) string {
-	if near := nearest(word, candidates); near != "" {
+	if near := Nearest(word, candidates); near != "" {
 		return "; did you mean " + quote(near) + "?"
 	}
 	return "; allowed: " + list(slices.Sorted(slices.Values(candidates)))

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"strings"
+
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
+)
+
+func leave(in *invocation, iface string) error {
+	client := api.Dial(in.socket)
+	if err := client.Leave(in.ctx, iface); err != nil {
+		return fmt.Errorf("leave: %w", err)
+	}
+	if in.json {
+		return in.printJSON(api.LeaveRequest{Interface: iface})
+	}
+	where := "all interfaces"
+	if iface != "" {
+		where = iface
+	}
+	in.printf("Said goodbye on %s: registrations and answers purged, shortcut routes and neighbours removed, SAs closed.\n"+
+		"It stays inactive until the daemon reloads its configuration or is restarted.\n", clean(where))
+	return nil
+}
+
+// checked is what check says in JSON.
+type checked struct {
+	File     string    `json:"file"`
+	Valid    bool      `json:"valid"`
+	Problems []problem `json:"problems"`
+	Warnings []string  `json:"warnings"`
+}
+
+type problem struct {
+	Line int    `json:"line,omitempty"` // absent: the file as a whole
+	Key  string `json:"key,omitempty"`
+	Text string `json:"text"`
+}
+
+func check(in *invocation, file string) error {
+	if file == "" {
+		file = config.DefaultPath
+	}
+	cfg, err := config.Load(file)
+	if in.json {
+		return in.checkJSON(file, cfg, err)
+	}
+	if err != nil {
+		return checkFailed(file, err)
+	}
+	for _, w := range cfg.Warnings {
+		in.printf("warning: %s\n", clean(w))
+	}
+	in.printf("%s is valid: %s\n", clean(file), interfaces(cfg))
+	return nil
+}
+
+// checkFailed says how many problems there are, each on a line of its own.
+func checkFailed(file string, err error) error {
+	found := problems(err)
+	switch len(found) {
+	case 0:
+		return err
+	case 1:
+		return fmt.Errorf("%s is not valid, cygnetd would not start:\n%w", file, err)
+	}
+	return fmt.Errorf("%s has %d problems, cygnetd would not start:\n%w", file, len(found), err)
+}
+
+func (in *invocation) checkJSON(file string, cfg *config.Config, err error) error {
+	result := checked{File: file, Valid: err == nil, Problems: []problem{}, Warnings: []string{}}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	for _, p := range problems(err) {
+		result.Problems = append(result.Problems, problem{Line: p.Line, Key: p.Key, Text: p.Text})
+	}
+	if err != nil && len(result.Problems) == 0 {
+		return err
+	}
+	if cfg != nil {
+		result.Warnings = append(result.Warnings, cfg.Warnings...)
+	}
+	if jerr := in.printJSON(result); jerr != nil {
+		return jerr
+	}
+	if err != nil {
+		return checkFailed(file, err)
+	}
+	return nil
+}
+
+// problems takes a configuration's error apart.
+func problems(err error) []*config.Problem {
+	var all []*config.Problem
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			all = append(all, problems(e)...)
+		}
+		return all
+	}
+	var p *config.Problem
+	if errors.As(err, &p) {
+		return []*config.Problem{p}
+	}
+	return nil
+}
+
+func interfaces(cfg *config.Config) string {
+	if len(cfg.Interfaces) == 0 {
+		return "no interface"
+	}
+	var words []string
+	for _, i := range cfg.Interfaces {
+		protection := "protected by IPsec"
+		if !i.Protected {
+			protection = "NOT PROTECTED"
+		}
+		words = append(words, fmt.Sprintf("%s (%s on %s, %s)", i.Name, i.Address, i.Underlay, protection))
+	}
+	return strings.Join(words, ", ")
+}
+
+// versions is what version says in JSON.
+type versions struct {
+	Cygnet  api.VersionInfo  `json:"cygnet"`
+	Cygnetd *api.VersionInfo `json:"cygnetd,omitempty"` // absent: not running
+}
+
+// showVersion works without a daemon, too.
+func showVersion(in *invocation, _ string) error {
+	client, ctx, cancel := in.ask()
+	defer cancel()
+	v := versions{Cygnet: api.VersionInfo{Version: api.Version, Go: runtime.Version()}}
+	daemon, err := client.Version(ctx)
+	if err == nil {
+		v.Cygnetd = daemon
+	}
+	if in.json {
+		return in.printJSON(v)
+	}
+	in.printf("cygnet  %s (%s)\n", v.Cygnet.Version, v.Cygnet.Go)
+	if err != nil {
+		in.printf("cygnetd unknown: %v\n", err)
+		return nil
+	}
+	in.printf("cygnetd %s (%s)\n", clean(daemon.Version), clean(daemon.Go))
+	return nil
+}

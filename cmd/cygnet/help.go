@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+)
+
+const exitHelp = `exit codes: 0 done, 1 an error, 2 wrong arguments, 3 the daemon is not running, 4 refused, by the daemon or for want of permission`
+
+func help(in *invocation, about string) error {
+	if about != "" {
+		return helpOn(in, about)
+	}
+	in.printf("cygnet shows and steers cygnetd, the DMVPN daemon.\n\nusage: cygnet [--socket PATH] [--json] COMMAND [ARGUMENT]\n\n")
+	w := tabwriter.NewWriter(&in.out, 0, 8, 2, ' ', 0)
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %s %s\t%s\n", c.name, c.argument, c.summary)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	in.printf("\n  --socket PATH  the daemon's API socket (default /run/cygnet/cygnet.sock)\n" +
+		"  --json         write JSON for programs\n\n" + exitHelp + "\n")
+	return nil
+}
+
+func helpOn(in *invocation, about string) error {
+	c, err := find(about)
+	if err != nil {
+		return err
+	}
+	argument := ""
+	if c.argument != "" {
+		argument = " " + c.argument
+	}
+	in.printf("usage: cygnet [--socket PATH] [--json] %s%s\n\n%s\n", c.name, argument, c.detail)
+	return nil
+}
+
+const statusHelp = `Shows what the daemon does: what is wrong first, then each interface with its registrations, clients,
+shortcuts and peers in numbers, the packets counted, and advice on settings of this host that limit the daemon.`
+
+const peersHelp = `Lists the other routers by the address that they are reached at. STATE is the security of the peer: absent, securing
+or secured. IN and OUT tell when data last passed. WANTED FOR says why the daemon keeps the peer: nhs, binding,
+shortcut, resolution (under way) or answer (given, and not expired).`
+
+const bindingsHelp = `Lists which overlay address (PROTOCOL) is reached at which underlay address (NBMA): the clients that registered here,
+and the static maps of the configuration. CLIENT SAYS is the client's own idea of its address where that differs:
+it is behind NAT.`
+
+const shortcutsHelp = `Lists the direct paths to other spokes. STATE is resolving (the request is out), securing (answered, waits for IPsec)
+or up. A shortcut ends when it is not used for the idle_time of the configuration.`
+
+const nhsHelp = `Lists the next hop servers that this router registers with. STATE is unresolved (the name has no address), securing
+(waits for IPsec), registering (waits for the reply), registered or refused.`
+
+const routesHelp = `Lists the routes of the shortcuts, and whether the kernel has them.`
+
+const sasHelp = `Lists the IKE_SAs of the daemon's peers with a row for each child, as strongSwan lists them. ID is the one that
+swanctl --terminate --ike-id takes.`
+
+const leaveHelp = `Says goodbye on the interface, on all without a name: what was registered and answered is purged, the routes and
+neighbours are removed, the SAs closed. It asks for no confirmation. The interface stays inactive until the daemon
+reloads its configuration or is restarted. Stopping or restarting the daemon does none of this: the network stays.`
+
+const checkHelp = `Checks a configuration, /etc/cygnet/cygnet.toml without a name, and the secrets that it names. It says what cygnetd
+would say, and needs no daemon. The exit code is 0 only if the daemon would start on it.`
+
+const versionHelp = `Shows the versions of this program and of the daemon, if it runs.`
+
+const helpHelp = `Shows the list of commands, or more about one of them.`

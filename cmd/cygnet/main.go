@@ -1,0 +1,64 @@
+// Cygnet shows and steers a running cygnetd through the API on its unix socket, and checks configurations.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"cygnet/nhrpd/api"
+)
+
+// Exit codes, for scripts.
+const (
+	exitOK = iota
+	exitError
+	exitUsage
+	exitNotRunning
+	exitRefused // by the daemon or by the rights of a file or socket
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, time.Now)
+	stop()
+	os.Exit(code)
+}
+
+// run does what the arguments say and returns the exit code. Nothing is written to stdout if it fails half-way.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, now func() time.Time) int {
+	in := &invocation{ctx: ctx, now: now}
+	err := in.run(args)
+	if _, werr := stdout.Write(in.out.Bytes()); err == nil && werr != nil {
+		err = fmt.Errorf("write the output: %w", werr)
+	}
+	if err == nil {
+		return exitOK
+	}
+	if message := err.Error(); message != "" {
+		fmt.Fprintln(stderr, "cygnet: "+message)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var usage *usageError
+	var refusal *api.Refusal
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, api.ErrNotRunning):
+		return exitNotRunning
+	case errors.Is(err, api.ErrPermission), errors.Is(err, fs.ErrPermission):
+		return exitRefused
+	case errors.As(err, &refusal) && refusal.Code < 500:
+		return exitRefused
+	}
+	return exitError
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"cygnet/nhrpd/api"
+)
+
+func showStatus(in *invocation, _ string) error {
+	client, ctx, cancel := in.ask()
+	defer cancel()
+	status, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if in.json {
+		return in.printJSON(status)
+	}
+	in.overview(status, in.now())
+	return nil
+}
+
+// overview writes the status for people: what is wrong first, then a block for each interface.
+func (in *invocation) overview(s *api.Status, now time.Time) {
+	in.printf("cygnetd %s, running for %s (pid %d)\n", clean(s.Version), span(now.Sub(s.Started)), s.PID)
+	if s.StrongSwan.Connected {
+		in.printf("strongSwan %s, connected for %s\n", clean(s.StrongSwan.Version), span(now.Sub(s.StrongSwan.Since)))
+	}
+	in.bullets("WRONG", troubles(s, now))
+	if len(s.Interfaces) == 0 {
+		in.printf("\nNo interface is configured.\n")
+	}
+	for i := range s.Interfaces {
+		in.printf("\n")
+		in.block(&s.Interfaces[i], now)
+	}
+	in.printf("\nNHRP packets: %s received, %s sent, %s dropped%s\n",
+		total(s.Counters.Received), total(s.Counters.Sent), total(s.Counters.Dropped), detail(s.Counters.Dropped))
+	in.bullets("ADVICE", s.Advice)
+}
+
+func (in *invocation) bullets(title string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	in.printf("\n%s\n", title)
+	for _, l := range lines {
+		in.printf("  * %s\n", clean(l))
+	}
+}
+
+// block writes one interface.
+func (in *invocation) block(i *api.Interface, now time.Time) {
+	in.printf("%s  %s  %s\n", clean(i.Name), i.Address, condition(i))
+	in.line("underlay", underlay(i))
+	in.line("role", role(i))
+	for _, n := range i.NHS {
+		in.line("nhs", registration(&n, now))
+	}
+	in.line("bindings", bindings(i.Bindings))
+	in.line("shortcuts", tally(i.Shortcuts, func(s api.Shortcut) string { return string(s.State) }, "up", "securing", "resolving"))
+	in.line("peers", tally(i.Peers, func(p api.Peer) string { return string(p.State) }, "secured", "securing", "absent"))
+}
+
+func (in *invocation) line(key, text string) {
+	if text != "" {
+		in.printf("  %-10s %s\n", key, clean(text))
+	}
+}
+
+func condition(i *api.Interface) string {
+	var words []string
+	switch {
+	case i.Left:
+		words = append(words, "left")
+	case i.Up:
+		words = append(words, "up")
+	default:
+		words = append(words, "DOWN")
+	}
+	if i.Protected {
+		return strings.Join(append(words, "protected by IPsec"), ", ")
+	}
+	return strings.Join(append(words, "NOT PROTECTED"), ", ")
+}
+
+func underlay(i *api.Interface) string {
+	switch {
+	case !i.NBMA.IsValid():
+		return "no address"
+	case i.PublicNBMA.IsValid():
+		return fmt.Sprintf("%s, seen from outside as %s (NAT)", i.NBMA, i.PublicNBMA)
+	}
+	return i.NBMA.String()
+}
+
+func role(i *api.Interface) string {
+	var words []string
+	if i.Redirect {
+		words = append(words, "sends redirects")
+	}
+	if i.Shortcut {
+		words = append(words, "takes shortcuts")
+	}
+	if i.Sampling == api.SamplingNFLOG {
+		words = append(words, "samples by NFLOG, as eBPF is not to be had")
+	}
+	return strings.Join(words, ", ")
+}
+
+func registration(n *api.NHS, now time.Time) string {
+	name := server(n)
+	if n.Protocol.IsValid() {
+		name = fmt.Sprintf("%s at %s", n.Protocol, name)
+	}
+	if n.State == api.NHSRegistered {
+		return fmt.Sprintf("%s: registered %s, expires %s", name, when(n.Registered, now), when(n.Expires, now))
+	}
+	return fmt.Sprintf("%s: %s", name, n.State)
+}
+
+// server names an NHS by what is configured, and by its address where that is another.
+func server(n *api.NHS) string {
+	if n.NBMA.IsValid() && n.NBMA.String() != n.Name {
+		return fmt.Sprintf("%s (%s)", n.Name, n.NBMA)
+	}
+	return n.Name
+}
+
+func bindings(all []api.Binding) string {
+	static := 0
+	for _, b := range all {
+		if b.Static {
+			static++
+		}
+	}
+	if static > 0 {
+		return fmt.Sprintf("%d registered, %d static", len(all)-static, static)
+	}
+	return fmt.Sprintf("%d registered", len(all))
+}
+
+// tally counts entries by state, in the order of the states.
+func tally[T any](entries []T, state func(T) string, states ...string) string {
+	counts := map[string]int{}
+	for _, e := range entries {
+		counts[state(e)]++
+	}
+	var parts []string
+	for _, s := range states {
+		if counts[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[s], s))
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func total(counts map[string]uint64) string {
+	sum := uint64(0)
+	for _, n := range counts {
+		sum += n
+	}
+	return fmt.Sprint(sum)
+}
+
+// detail lists counts by name in brackets, the largest first.
+func detail(counts map[string]uint64) string {
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		if counts[a] != counts[b] {
+			return int(min(counts[b], 1<<30)) - int(min(counts[a], 1<<30))
+		}
+		return strings.Compare(a, b)
+	})
+	var parts []string
+	for _, k := range keys {
+		if counts[k] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", clean(k), counts[k]))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
