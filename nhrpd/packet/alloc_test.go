@@ -69,18 +69,16 @@ func TestParseLeavesForeignSlicesAlone(t *testing.T) {
 	if mine[0].Preference != 99 || mine[1].Preference != 98 {
 		t.Errorf("overwritten: %+v", mine)
 	}
-	grown := append(p.CIEs[:1:1], CIE{Preference: 97})
-	if p.CIEs[1].Preference == 97 || len(grown) != 2 {
-		t.Error("a shorter list grows into the next entry")
-	}
 }
 
 // A transit NHS appends its record to a parsed list; the entries of the following extension are not its room.
 func TestAppendingToAParsedList(t *testing.T) {
 	b := captured(t)["frr-8.4.4-hub-nat/frame 28"]
 	var p Packet
-	if err := p.Parse(b); err != nil {
-		t.Fatal(err)
+	for range 2 { // the second time all lists lie in one piece of memory
+		if err := p.Parse(b); err != nil {
+			t.Fatal(err)
+		}
 	}
 	forward, reverse := p.Extension(ExtensionForwardTransit), p.Extension(ExtensionReverseTransit)
 	before := reverse.CIEs[0].NBMA
@@ -96,6 +94,47 @@ func TestAppendingToAParsedList(t *testing.T) {
 	}
 	if want := len(b) + 20 + 7 + 16; len(out) != want {
 		t.Errorf("%d bytes, want %d", len(out), want)
+	}
+}
+
+// Nothing that Parse gives has room to grow into what follows it in the input or in p's memory.
+func TestParsedSlicesHaveNoRoom(t *testing.T) {
+	var p Packet
+	full := func(name, what string, length, capacity int) {
+		if length != capacity {
+			t.Errorf("%s: %s of %d has room for %d", name, what, length, capacity)
+		}
+	}
+	for range 2 {
+		for _, test := range golden {
+			if err := p.Parse(unhex(t, test.hex)); err != nil {
+				t.Fatal(err)
+			}
+			full(test.name, "CIEs", len(p.CIEs), cap(p.CIEs))
+			full(test.name, "quoted", len(p.Quoted), cap(p.Quoted))
+			full(test.name, "subaddress", len(p.SourceSubaddress), cap(p.SourceSubaddress))
+			full(test.name, "extensions", len(p.Extensions), cap(p.Extensions))
+			for _, e := range p.Extensions {
+				full(test.name, "data", len(e.Data), cap(e.Data))
+				full(test.name, "extension's CIEs", len(e.CIEs), cap(e.CIEs))
+			}
+		}
+	}
+}
+
+// p's memory is as large as the largest packet needed, however many came.
+func TestMemoryIsBounded(t *testing.T) {
+	input, _ := parsed(t)
+	var p Packet
+	for range 1000 {
+		for _, b := range input {
+			if err := p.Parse(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if cap(p.memory.cies) > 8 || cap(p.memory.extensions) > 8 {
+		t.Errorf("memory for %d CIEs and %d extensions", cap(p.memory.cies), cap(p.memory.extensions))
 	}
 }
 

@@ -26,7 +26,11 @@ func FuzzParse(f *testing.F) {
 
 func checkParse(t *testing.T, used *Packet, b []byte) {
 	var p Packet
+	quoted := p.ParseQuoted(b)
 	err := p.Parse(b)
+	if err == nil && quoted != nil {
+		t.Fatalf("a whole packet, quoted: %v", quoted)
+	}
 	if reused := used.Parse(b); (err == nil) != (reused == nil) {
 		t.Fatalf("fresh packet: %v, used packet: %v", err, reused)
 	}

@@ -277,6 +277,46 @@ func TestIgnoredFieldsArePreserved(t *testing.T) {
 	}
 }
 
+// What is preserved of an absent address does not outlive its absence: a reply made from a request fills it in.
+func TestPreservedFormatEndsWithAnAddress(t *testing.T) {
+	b := seal(unhex(t, `
+		0001 0800 0000000000 ff 0000 0000 0000 01 05 40 40
+		04 04 0000 0000000a 0aff000c 0aff0001
+		00 00 0000 0000 0000 40 40 00 00`))
+	var p Packet
+	if err := p.Parse(b); err != nil {
+		t.Fatal(err)
+	}
+	p.SourceNBMA, p.CIEs[0].NBMA = addr("192.0.2.1"), addr("192.0.2.2")
+	p.SourceSubaddress, p.CIEs[0].NBMASubaddress = []byte{1}, []byte{2}
+	b, err := p.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Parse(b); err != nil || p.SourceNBMA != addr("192.0.2.1") || p.CIEs[0].NBMA != addr("192.0.2.2") {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// RFC 1071 §3's example, and RFC 2332 §5.1: an odd byte at the end counts as if a zero followed it.
+func TestChecksum(t *testing.T) {
+	tests := []struct {
+		hex  string
+		want uint16
+	}{
+		{"", 0xffff},
+		{"0001 f203 f4f5 f6f7", 0x220d},
+		{"0001 f203 f4f5", 0x1905},
+		{"0001 f203 f4", 0x19fa},
+		{"ffff ffff ffff ffff 01", 0xfeff},
+	}
+	for _, test := range tests {
+		if got := checksum(unhex(t, test.hex)); got != test.want {
+			t.Errorf("checksum of %s is %#04x, want %#04x", test.hex, got, test.want)
+		}
+	}
+}
+
 // What follows the packet's own size is padding (RFC 2332 §5.1, ar$pktsz).
 func TestPaddingIsIgnored(t *testing.T) {
 	for _, test := range golden {

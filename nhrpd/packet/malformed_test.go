@@ -38,8 +38,8 @@ func TestMalformed(t *testing.T) {
 		field  string
 		silent bool
 	}{
-		{"nothing", func([]byte) []byte { return nil }, ErrorProtocol, 0, "packet", true},
-		{"shorter than the header", func(b []byte) []byte { return b[:27] }, ErrorProtocol, 10, "packet", true},
+		{"nothing", func([]byte) []byte { return nil }, ErrorProtocol, 0, "length of the packet", true},
+		{"shorter than the header", func(b []byte) []byte { return b[:27] }, ErrorProtocol, 27, "length of the packet", true},
 		{"shorter than its size", func(b []byte) []byte { return b[:91] }, ErrorProtocol, 10, "packet size", true},
 		{"size smaller than the header", func(b []byte) []byte { b[11] = 27; return b }, ErrorProtocol, 10, "packet size", true},
 		{"checksum", func(b []byte) []byte { b[12] ^= 1; return b }, ErrorProtocol, 12, "checksum", true},

@@ -1,9 +1,6 @@
 package packet
 
-import (
-	"encoding/binary"
-	"net/netip"
-)
+import "encoding/binary"
 
 // Parse fills p from the NHRP packet at the start of b. What follows the packet's own size is padding and ignored. The byte slices in p alias b.
 // CIEs and extensions are kept in memory that belongs to p and that the next Parse overwrites: what is to stay must be copied, also out of
@@ -31,11 +28,14 @@ func (p *Packet) parse(b []byte) *ParseError {
 	if err != nil {
 		return err
 	}
-	end, err := p.parseFixed(b)
+	if err := p.parseFixed(b); err != nil {
+		return err
+	}
+	end, err := mandatoryEnd(b)
 	if err != nil {
 		return err
 	}
-	at, err := p.parseCommon(b, end)
+	at, err := p.parseCommon(b[:end])
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (p *Packet) parse(b []byte) *ParseError {
 // frame cuts off the padding and checks that the packet is whole.
 func frame(b []byte) ([]byte, *ParseError) {
 	if len(b) < headerLen {
-		return nil, damaged(min(len(b), offSize), "packet", len(b), "at least 28 bytes")
+		return nil, tooShort(b)
 	}
 	size := int(binary.BigEndian.Uint16(b[offSize:]))
 	if size < headerLen || size > len(b) {
@@ -69,14 +69,18 @@ func frame(b []byte) ([]byte, *ParseError) {
 	return b, nil
 }
 
-// parseFixed reads the fixed header and returns where the mandatory part ends.
-func (p *Packet) parseFixed(b []byte) (int, *ParseError) {
+func tooShort(b []byte) *ParseError {
+	return damaged(len(b), "length of the packet", len(b), "at least 28")
+}
+
+// parseFixed reads the fixed header.
+func (p *Packet) parseFixed(b []byte) *ParseError {
 	if b[offVersion] != version {
-		return 0, malformed(offVersion, "version", int(b[offVersion]), "1")
+		return malformed(offVersion, "version", int(b[offVersion]), "1")
 	}
 	t := Type(b[offType])
 	if t < ResolutionRequest || t > TrafficIndication {
-		return 0, malformed(offType, "message type", int(t), "1 to 8")
+		return malformed(offType, "message type", int(t), "1 to 8")
 	}
 	p.Type = t
 	switch family := binary.BigEndian.Uint16(b[offFamily:]); family {
@@ -85,7 +89,7 @@ func (p *Packet) parseFixed(b []byte) (int, *ParseError) {
 	case familyIPv6:
 		p.nbmaLen = 16
 	default:
-		return 0, malformed(offFamily, "address family", int(family), "1 (IPv4) or 2 (IPv6)")
+		return malformed(offFamily, "address family", int(family), "1 (IPv4) or 2 (IPv6)")
 	}
 	switch protocol := binary.BigEndian.Uint16(b[offProtocol:]); protocol {
 	case protocolIPv4:
@@ -93,13 +97,18 @@ func (p *Packet) parseFixed(b []byte) (int, *ParseError) {
 	case protocolIPv6:
 		p.protocolLen = 16
 	default:
-		return 0, malformed(offProtocol, "protocol type", int(protocol), "2048 (IPv4) or 34525 (IPv6)")
+		return malformed(offProtocol, "protocol type", int(protocol), "2048 (IPv4) or 34525 (IPv6)")
 	}
 	copy(p.snap[:], b[offSNAP:])
 	p.HopCount = b[offHopCount]
 	if binary.BigEndian.Uint16(b[offChecksum:]) == 0xffff {
 		p.received |= oddChecksum
 	}
+	return nil
+}
+
+// mandatoryEnd returns where the mandatory part ends.
+func mandatoryEnd(b []byte) (int, *ParseError) {
 	offset := int(binary.BigEndian.Uint16(b[offExtensions:]))
 	if offset == 0 {
 		return len(b), nil
@@ -110,8 +119,8 @@ func (p *Packet) parseFixed(b []byte) (int, *ParseError) {
 	return offset, nil
 }
 
-// parseCommon reads the mandatory part up to and including the header's addresses and returns where they end.
-func (p *Packet) parseCommon(b []byte, end int) (int, *ParseError) {
+// parseCommon reads the mandatory part, which ends with b, up to and including the header's addresses and returns where they end.
+func (p *Packet) parseCommon(b []byte) (int, *ParseError) {
 	p.Flags = Flags(binary.BigEndian.Uint16(b[offFlags:]))
 	switch p.Type {
 	case ErrorIndication:
@@ -122,7 +131,7 @@ func (p *Packet) parseCommon(b []byte, end int) (int, *ParseError) {
 	default:
 		p.RequestID = binary.BigEndian.Uint32(b[offRequestID:])
 	}
-	r := reader{b: b[:end], at: headerLen}
+	r := reader{b: b, at: headerLen}
 	nbma := r.nbmaLen(offSourceLen, "source NBMA address length", p.nbmaLen, oddAddressFormat, &p.received)
 	sub := r.subaddressLen(offSubLen, "source NBMA subaddress length", &p.received)
 	src := r.protocolLen(offSrcProtoLen, "source protocol address length", p.protocolLen)
@@ -245,67 +254,4 @@ func opaque(b []byte) []byte {
 		return nil
 	}
 	return b[:len(b):len(b)]
-}
-
-// reader reads lengths and then the addresses at at. After the first error it gives only zero values.
-type reader struct {
-	b   []byte
-	at  int
-	err *ParseError
-}
-
-// nbmaLen reads the type/length field of an NBMA address, which is as long as the family says or absent.
-func (r *reader) nbmaLen(offset int, field string, family uint8, format oddity, received *oddity) int {
-	n := r.typeLen(offset, field, format, received)
-	if r.err == nil && n != 0 && n != int(family) {
-		r.err = malformed(offset, field, n, "that of the address family, or 0")
-	}
-	return n
-}
-
-// subaddressLen reads the type/length field of an NBMA subaddress.
-func (r *reader) subaddressLen(offset int, field string, received *oddity) int {
-	return r.typeLen(offset, field, oddSubaddressFormat, received)
-}
-
-// typeLen reads a type/length field (RFC 2332 §5.1). The format bit has no meaning with length 0; otherwise it says E.164, not IP.
-func (r *reader) typeLen(offset int, field string, format oddity, received *oddity) int {
-	v := r.b[offset]
-	n := int(v & lenMask)
-	if r.err == nil && (v&lenReserved != 0 || v&lenFormat != 0 && n != 0) {
-		r.err = malformed(offset, field, int(v), "without the bits 0x80 and 0x40")
-	}
-	if v&lenFormat != 0 {
-		*received |= format
-	}
-	return n
-}
-
-// protocolLen reads the length of an overlay address, which is as long as the protocol type says or absent.
-func (r *reader) protocolLen(offset int, field string, protocol uint8) int {
-	n := int(r.b[offset])
-	if r.err == nil && n != 0 && n != int(protocol) {
-		r.err = malformed(offset, field, n, "that of the protocol type, or 0")
-	}
-	return n
-}
-
-// room checks that n bytes of addresses are there.
-func (r *reader) room(offset int, field string, n int) {
-	if r.err == nil && n > len(r.b)-r.at {
-		r.err = malformed(offset, field, n, "not more than what is left for them")
-	}
-}
-
-func (r *reader) address(n int) netip.Addr {
-	a, _ := netip.AddrFromSlice(r.bytes(n))
-	return a
-}
-
-func (r *reader) bytes(n int) []byte {
-	if r.err != nil || n == 0 {
-		return nil
-	}
-	r.at += n
-	return r.b[r.at-n : r.at : r.at]
 }

@@ -1,0 +1,66 @@
+package packet
+
+import "net/netip"
+
+// reader reads lengths and then the addresses at at. After the first error it gives only zero values.
+type reader struct {
+	b   []byte
+	at  int
+	err *ParseError
+}
+
+// nbmaLen reads the type/length field of an NBMA address, which is as long as the family says or absent.
+func (r *reader) nbmaLen(offset int, field string, family uint8, format oddity, received *oddity) int {
+	n := r.typeLen(offset, field, format, received)
+	if r.err == nil && n != 0 && n != int(family) {
+		r.err = malformed(offset, field, n, "that of the address family, or 0")
+	}
+	return n
+}
+
+// subaddressLen reads the type/length field of an NBMA subaddress.
+func (r *reader) subaddressLen(offset int, field string, received *oddity) int {
+	return r.typeLen(offset, field, oddSubaddressFormat, received)
+}
+
+// typeLen reads a type/length field (RFC 2332 §5.1). The format bit has no meaning with length 0; otherwise it says E.164, not IP.
+func (r *reader) typeLen(offset int, field string, format oddity, received *oddity) int {
+	v := r.b[offset]
+	n := int(v & lenMask)
+	if r.err == nil && (v&lenReserved != 0 || v&lenFormat != 0 && n != 0) {
+		r.err = malformed(offset, field, int(v), "without the bits 0x80 and 0x40")
+	}
+	if v&lenFormat != 0 {
+		*received |= format
+	}
+	return n
+}
+
+// protocolLen reads the length of an overlay address, which is as long as the protocol type says or absent.
+func (r *reader) protocolLen(offset int, field string, protocol uint8) int {
+	n := int(r.b[offset])
+	if r.err == nil && n != 0 && n != int(protocol) {
+		r.err = malformed(offset, field, n, "that of the protocol type, or 0")
+	}
+	return n
+}
+
+// room checks that n bytes of addresses are there.
+func (r *reader) room(offset int, field string, n int) {
+	if r.err == nil && n > len(r.b)-r.at {
+		r.err = malformed(offset, field, n, "not more than what is left for them")
+	}
+}
+
+func (r *reader) address(n int) netip.Addr {
+	a, _ := netip.AddrFromSlice(r.bytes(n))
+	return a
+}
+
+func (r *reader) bytes(n int) []byte {
+	if r.err != nil || n == 0 {
+		return nil
+	}
+	r.at += n
+	return r.b[r.at-n : r.at : r.at]
+}
