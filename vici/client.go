@@ -1,0 +1,200 @@
+package vici
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// DefaultSocket is where charon listens unless its plugin is told otherwise.
+const DefaultSocket = "/var/run/charon.vici"
+
+// DefaultMaxInitiations is how many initiations are in flight at most unless Options says otherwise.
+const DefaultMaxInitiations = 32
+
+// Options are the settings of a Client.
+type Options struct {
+	Socket         string       // charon's VICI socket; empty: DefaultSocket
+	Log            *slog.Logger // nil: slog.Default
+	MaxInitiations int          // attempts whose first seconds overlap; 0: DefaultMaxInitiations
+}
+
+// Want is what is wanted of charon for one peer.
+type Want uint8
+
+const (
+	None     Want = iota // nothing: its connection is unloaded; an SA that is there stays until Close
+	Accept               // the peer dials: never initiate
+	Initiate             // secure the peer, and again whenever its last SA is lost
+)
+
+// Client keeps charon as it is wanted. All methods may be called by any goroutine and before, while and after Run runs; none
+// waits for charon. What is called takes effect in the order of the calls.
+type Client struct {
+	log       *slog.Logger
+	socket    string
+	inFlight  int
+	times     times
+	events    chan Event
+	published published
+	runs      sync.Mutex // held by Run
+
+	mailbox struct {
+		sync.Mutex
+		posts []func(*reconciler)
+	}
+	wake chan struct{}
+	r    *reconciler // owned by Run's goroutine
+}
+
+// times are the waits of the reconciler.
+type times struct {
+	command      time.Duration // for charon to answer a command
+	list         time.Duration // for charon to stream all SAs
+	firstCheck   time.Duration // from an initiation to the first look at what became of it, and on for as long as it is young
+	check        time.Duration // between further looks
+	attempt      time.Duration // for an attempt to establish
+	childless    time.Duration // for an IKE_SA to get its child
+	duplicate    time.Duration // for two SAs with one peer to be settled by themselves
+	settled      time.Duration // an SA that lasted this long starts the back-off anew
+	returning    time.Duration // after charon's return, for which unanswered attempts are restarted with every check
+	connections  time.Duration // between comparisons of what is loaded
+	comparison   time.Duration // between comparisons of all SAs
+	orphans      time.Duration // after charon's return, before what nobody wants is unloaded
+	profileRetry time.Duration // before a profile that charon refused is loaded again
+}
+
+var defaultTimes = times{
+	command: 30 * time.Second, list: 2 * time.Minute,
+	firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
+	childless: 5 * time.Second, duplicate: 3 * time.Second, settled: 10 * time.Second,
+	returning: 30 * time.Second, connections: 10 * time.Second, comparison: time.Minute, orphans: 30 * time.Second,
+	profileRetry: 10 * time.Second,
+}
+
+// New makes a client. Nothing happens before Run.
+func New(o Options) *Client {
+	c := &Client{
+		log:      o.Log,
+		socket:   cmp.Or(o.Socket, DefaultSocket),
+		inFlight: cmp.Or(o.MaxInitiations, DefaultMaxInitiations),
+		times:    defaultTimes,
+		events:   make(chan Event, 64),
+		wake:     make(chan struct{}, 1),
+	}
+	if c.log == nil {
+		c.log = slog.Default()
+	}
+	c.r = newReconciler(c)
+	return c
+}
+
+// Run works until ctx ends, and returns its error. It reconnects for ever. At its end it leaves charon as it is: nothing is
+// terminated or unloaded. It must not run twice at the same time.
+func (c *Client) Run(ctx context.Context) error {
+	if !c.runs.TryLock() {
+		return errors.New("the VICI client runs already")
+	}
+	defer c.runs.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer cancel()
+	tasks.Go(func() { c.connect(ctx) })
+	return c.r.run(ctx)
+}
+
+// SetProfile sets or replaces the profile of an interface. A Snapshot of the interface follows when it is new and charon is
+// there. Existing SAs stay, but one from an address that is none of LocalAddrs any more protects nothing: it is closed and
+// does not count. A PSK that is replaced stays known to charon until charon restarts, since one that could be unloaded would be
+// unloaded by everybody's swanctl --load-creds; the newest is tried first.
+func (c *Client) SetProfile(p Profile) {
+	p = p.clone()
+	c.post(func(r *reconciler) { r.setProfile(p) })
+}
+
+// RemoveProfile forgets an interface with all that is wanted on it, and unloads its connections. Its SAs stay; Close comes before.
+func (c *Client) RemoveProfile(iface string) {
+	c.post(func(r *reconciler) { r.removeProfile(iface) })
+}
+
+// Want says what is wanted for a peer; the latest call holds. It needs a profile of the interface to have an effect.
+func (c *Client) Want(k Key, w Want) {
+	c.post(func(r *reconciler) { r.want(k, w) })
+}
+
+// Close terminates all our SAs with a peer and unloads its connection, now or as soon as charon is there. What is wanted
+// stays: with Initiate the peer is dialled again.
+func (c *Client) Close(k Key) {
+	c.post(func(r *reconciler) { r.close(k) })
+}
+
+// Events gives what happened, in order, for one consumer. The channel is never closed. A consumer that is too slow gets
+// Connected or Disconnected and a Snapshot of each interface in place of what it missed.
+func (c *Client) Events() <-chan Event { return c.events }
+
+// post hands f to the goroutine that owns the state.
+func (c *Client) post(f func(*reconciler)) {
+	c.mailbox.Lock()
+	c.mailbox.posts = append(c.mailbox.posts, f)
+	c.mailbox.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Client) posts() []func(*reconciler) {
+	c.mailbox.Lock()
+	defer c.mailbox.Unlock()
+	posts := c.mailbox.posts
+	c.mailbox.posts = nil
+	return posts
+}
+
+// Status is the state of the link to charon.
+type Status struct {
+	Connected     bool
+	Version       string    // charon's, as of the last connection
+	Since         time.Time // of the present state
+	LastError     string    // why charon was lost or could not be reached last, or a profile be loaded; empty: nothing is wrong
+	EventsDropped uint64    // events that the consumer did not take in time
+	Initiating    int       // attempts under way
+	SAs           int
+}
+
+// published is what readers see. Its owner writes it; SAs in it are never changed, only replaced.
+type published struct {
+	sync.RWMutex
+	status Status
+	sas    map[uint32]*SA
+}
+
+// SAs returns a copy of the table of our SAs, by peer, then by age. While charon is away it is as it was.
+func (c *Client) SAs() []SA {
+	c.published.RLock()
+	sas := make([]SA, 0, len(c.published.sas))
+	for _, sa := range c.published.sas {
+		s := *sa
+		s.Children = slices.Clone(s.Children)
+		sas = append(sas, s)
+	}
+	c.published.RUnlock()
+	slices.SortFunc(sas, func(a, b SA) int {
+		return cmp.Or(cmp.Compare(a.Interface, b.Interface), a.RemoteHost.Compare(b.RemoteHost), cmp.Compare(a.ID, b.ID))
+	})
+	return sas
+}
+
+// Status returns the state of the link to charon.
+func (c *Client) Status() Status {
+	c.published.RLock()
+	defer c.published.RUnlock()
+	s := c.published.status
+	s.SAs = len(c.published.sas)
+	return s
+}

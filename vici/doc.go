@@ -1,0 +1,16 @@
+// Package vici drives a stock strongSwan charon over its VICI socket so that the peers that are wanted have an IPsec SA
+// protecting GRE, and says which peers have one.
+//
+// Per interface there is a [Profile]. From it come a template connection, "cygnet-INTERFACE", that lets any peer with the
+// right credentials dial in, and a connection per peer that this end dials, "cygnet-INTERFACE-ADDRESS". Names with the
+// prefix "cygnet-" belong to this package: whatever else is loaded under one is unloaded.
+//
+// A [Client] holds what is wanted and brings charon to it: after a start, after a restart of charon, after an administrator's
+// swanctl --load-all, and every minute anew. What is there is always read from charon, never concluded from what was done.
+// At its end everything stays: SAs, connections, secrets.
+//
+// What depends on the version of strongSwan: events of address changes (ike-update) come with 5.9.2, before it a change is
+// found by the comparison every minute; the answer "existing duplicate" to an initiation comes with 5.9.6, before it two SAs
+// may result, of which one is closed after three seconds; alert events come with 6.0.3, before it the reason of a failure is
+// taken from charon's log events. Nothing needs to be configured for any of it.
+package vici

@@ -1,0 +1,163 @@
+package vici
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// hint is why attempts of a connection fail, as charon's log or an alert said.
+type hint struct {
+	cause cause
+	said  string
+}
+
+// cause sorts failures by what is to be checked.
+type cause uint8
+
+const (
+	noAnswer cause = iota
+	authentication
+	noSecret
+	noKey
+	untrusted
+	wrongIdentity
+	proposals
+	selectors
+	unsupported
+)
+
+// signs are pieces of charon's log messages and of alert types that tell a cause. Earlier ones are more telling.
+var signs = []struct {
+	piece string
+	cause cause
+}{
+	{"no shared key found", noSecret},
+	{"no private key found", noKey},
+	{"no trusted", untrusted},
+	{"no issuer certificate found", untrusted},
+	{"certificate expired", untrusted},
+	{"certificate was revoked", untrusted},
+	{"constraint check failed", wrongIdentity},
+	{"not supported", unsupported},
+	{"MAC mismatched", authentication},
+	{"AUTHENTICATION_FAILED", authentication},
+	{"auth-failed", authentication},
+	{"NO_PROPOSAL_CHOSEN", proposals},
+	{"INVALID_KE_PAYLOAD notify error", proposals},
+	{"proposal-mismatch", proposals},
+	{"TS_UNACCEPTABLE", selectors},
+	{"ts-mismatch", selectors},
+	{"giving up after", noAnswer},
+	{"unreachable", noAnswer},
+}
+
+// heard takes a line of charon's log about one of our connections.
+func (r *reconciler) heard(connection, line string) {
+	if connection == "" || !strings.HasPrefix(connection, Prefix) {
+		return
+	}
+	for _, sign := range signs {
+		if strings.Contains(line, sign.piece) {
+			r.suspect(connection, hint{sign.cause, line})
+			return
+		}
+	}
+}
+
+// alerted takes an alert (strongSwan 6.0.3): its type, and the IKE_SA it is about.
+func (r *reconciler) alerted(m *govici.Message) {
+	names, _ := sections(m)
+	if len(names) == 0 {
+		return
+	}
+	for _, key := range m.Keys() {
+		if value := text(m, key); value != "" {
+			r.heard(names[0], strings.ReplaceAll(strings.ToLower(value), "_", "-"))
+		}
+	}
+}
+
+// suspect notes why a connection's attempt fails, and looks what became of it at once. The first sign is the cause, the
+// following ones its consequences.
+func (r *reconciler) suspect(connection string, h hint) {
+	iface, addr, _ := parseName(connection)
+	p := r.peers[Key{iface, addr}]
+	if p == nil || p.attempt == nil {
+		return
+	}
+	if _, known := r.hints[connection]; known {
+		return
+	}
+	r.hints[connection] = h
+	a := p.attempt
+	r.after(50*time.Millisecond, func() { r.look(p, a) })
+}
+
+// failureWords says why an attempt failed.
+func (r *reconciler) failureWords(k Key) string {
+	h := r.hints[connName(k.Interface, k.NBMA)]
+	profile := r.profiles[k.Interface]
+	identity := "this end's identity"
+	if profile != nil && profile.Identity != "" {
+		identity = fmt.Sprintf("the identity %q", profile.Identity)
+	}
+	said := ""
+	if h.said != "" {
+		said = fmt.Sprintf(" (charon: %s)", h.said)
+	}
+	switch h.cause {
+	case authentication:
+		return fmt.Sprintf("authentication with %v failed: check that both ends have the same PSK, or certificates of CAs that the other trusts, and that the peer accepts %s%s", k, identity, said)
+	case noSecret:
+		return fmt.Sprintf("no PSK for %v: check that the identities of both ends match those the PSK is for%s", k, said)
+	case noKey:
+		return fmt.Sprintf("no private key to authenticate to %v: check that /etc/swanctl/private holds the key of %s and that swanctl --load-creds has loaded it%s", k, identity, said)
+	case untrusted:
+		return fmt.Sprintf("the certificate of %v is not trusted: check that its CA is in /etc/swanctl/x509ca, loaded by swanctl --load-creds, and that it is valid now%s", k, said)
+	case wrongIdentity:
+		return fmt.Sprintf("%v is not who it must be: check the remote identity of the profile against the peer's%s", k, said)
+	case proposals:
+		return fmt.Sprintf("%v shares no algorithms with this end: check that the proposals of both ends have one in common%s", k, said)
+	case selectors:
+		return fmt.Sprintf("%v does not let GRE through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre]%s", k, said)
+	case unsupported:
+		return fmt.Sprintf("charon here lacks an algorithm of the proposals for %v: install its plugins (Debian: libstrongswan-standard-plugins) or change the proposals%s", k, said)
+	}
+	return fmt.Sprintf("no answer from %v: check that the peer is up, that its charon runs, and that UDP ports 500 and 4500 get through in both directions%s", k, said)
+}
+
+// childlessWords says why an IKE_SA without a child was closed.
+func (r *reconciler) childlessWords(sa *SA) string {
+	h, known := r.hints[sa.Connection]
+	if !known || h.cause == noAnswer {
+		r.hints[sa.Connection] = hint{cause: selectors}
+	}
+	words := r.failureWords(Key{sa.Interface, sa.RemoteHost})
+	delete(r.hints, sa.Connection)
+	if sa.Connection != connName(sa.Interface, sa.RemoteHost) {
+		words = fmt.Sprintf("%v authenticated but asked for nothing that this end lets through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and ESP proposals in common", sa.Key())
+	}
+	return words
+}
+
+// modeWords says why a child of the wrong mode was refused.
+func modeWords(sa *SA, got, want string) string {
+	return fmt.Sprintf("%v negotiated %s mode where this end needs %s mode: the SA was closed; check mode = transport in the peer's connection, and that no NAT or address change keeps it from it",
+		sa.Key(), strings.ToLower(got), strings.ToLower(want))
+}
+
+// refusedWords says why an initiation was not even begun.
+func refusedWords(k Key, err error) string {
+	return fmt.Sprintf("charon does not dial %v: %v: check the connection settings of the profile", k, err)
+}
+
+// downWords says why an IKE_SA ended, as far as the event tells.
+func downWords(sa *SA) string {
+	if sa.State == "DELETING" {
+		return "closed by the peer, or by an administrator here"
+	}
+	return "the peer stopped answering, or the SA expired"
+}

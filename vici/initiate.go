@@ -1,0 +1,218 @@
+package vici
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// attempt is an initiation under way. charon works on it by itself; we look what became of it, and when its time is up we end it.
+type attempt struct {
+	started time.Time
+	young   bool // counts towards MaxInitiations
+	missing int  // looks in a row that found nothing of it
+	looking bool // a look is under way
+}
+
+// queue has a peer dialled when there is room.
+func (r *reconciler) queue(p *peer) {
+	if !p.queued {
+		p.queued = true
+		r.waiting = append(r.waiting, p)
+	}
+	r.dispatch()
+}
+
+// dispatch starts attempts while fewer than MaxInitiations are in their first seconds. Older ones wait for an answer of their
+// peer and cost charon little; they must not keep others from starting.
+func (r *reconciler) dispatch() {
+	for len(r.waiting) > 0 && r.starting < r.inFlight {
+		p := r.waiting[0]
+		r.waiting = r.waiting[1:]
+		p.queued = false
+		profile := r.profiles[p.Interface]
+		if profile != nil && profile.loaded && r.peers[p.Key] == p && !p.busy && !p.closing && p.want == Initiate && p.up == nil && p.attempt == nil {
+			r.initiate(p, profile)
+		}
+	}
+}
+
+// initiate loads the peer's connection, a no-op where charon has it already, and has charon dial without waiting for the
+// outcome: an initiation that is waited for holds one of charon's worker threads all the time.
+func (r *reconciler) initiate(p *peer, profile *profile) {
+	a := &attempt{started: time.Now(), young: true}
+	p.attempt, p.busy, p.loaded = a, true, true
+	r.starting++
+	name, command := connName(p.Interface, p.NBMA), r.times.command
+	conn, connErr := profile.connection(p.NBMA)
+	delete(r.hints, name)
+	r.do(func(ctx context.Context, s *session) error {
+		if connErr != nil {
+			return connErr
+		}
+		if _, err := s.call(ctx, command, "load-conn", conn); err != nil {
+			return err
+		}
+		args, err := message(map[string]any{"ike": name, "child": child, "timeout": -1})
+		if err != nil {
+			return err
+		}
+		_, err = s.call(ctx, command, "initiate", args)
+		return err
+	}, func(err error) {
+		p.busy = false
+		switch {
+		case r.fatal(err):
+			return
+		case p.attempt != a: // secured or no longer wanted meanwhile
+		case err != nil && strings.Contains(err.Error(), "existing duplicate"):
+			// Success: the peer was faster and its SA is in the table soon, whatever its name. If not, the look says so.
+			r.compare()
+			r.after(r.times.firstCheck, func() { r.look(p, a) })
+		case err != nil:
+			r.fail(p, refusedWords(p.Key, err))
+		default:
+			r.after(r.times.firstCheck, func() { r.look(p, a) })
+		}
+		r.settle(p)
+	})
+	r.countAttempts()
+}
+
+// endAttempt stops watching an attempt. charon goes on with it, if it has not ended.
+func (r *reconciler) endAttempt(p *peer) {
+	if p.attempt == nil {
+		return
+	}
+	r.grown(p.attempt)
+	p.attempt = nil
+	r.countAttempts()
+}
+
+// grown frees an attempt's place among those in their first seconds.
+func (r *reconciler) grown(a *attempt) {
+	if a.young {
+		a.young = false
+		r.starting--
+		r.dispatch()
+	}
+}
+
+func (r *reconciler) countAttempts() {
+	n := 0
+	for _, p := range r.peers {
+		if p.attempt != nil {
+			n++
+		}
+	}
+	r.status(func(s *Status) { s.Initiating = n })
+}
+
+// look asks charon what became of an attempt: one that never establishes raises no event.
+func (r *reconciler) look(p *peer, a *attempt) {
+	if p.attempt != a || a.looking {
+		return
+	}
+	a.looking = true
+	r.grown(a)
+	name := connName(p.Interface, p.NBMA)
+	var found []*SA
+	r.do(func(ctx context.Context, s *session) (err error) {
+		found, err = listSAs(ctx, s, r.times.command, "ike", name)
+		return err
+	}, func(err error) {
+		a.looking = false
+		if r.fatal(err) {
+			return
+		}
+		if err != nil {
+			r.log.Warn("list-sas failed", slog.String("connection", name), slog.Any("error", err))
+		}
+		for _, sa := range found {
+			if sa.established() {
+				r.put(sa)
+			}
+		}
+		if p.attempt == a {
+			r.judge(p, a, found)
+		}
+	})
+}
+
+// judge decides on an attempt from the IKE_SAs found under its connection's name, none of which protects traffic yet.
+func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
+	age := time.Since(a.started)
+	returning := time.Since(r.arrival) < r.times.returning
+	open, childless := (*SA)(nil), false
+	for _, sa := range found {
+		if sa.established() {
+			childless = true
+		} else if sa.Initiator {
+			open = sa
+		}
+	}
+	again := r.times.check
+	if returning {
+		again = r.times.firstCheck
+	}
+	switch {
+	case childless: // watched by its own timer, which ends it with the right words
+		a.missing = 0
+	case open == nil:
+		// A busy charon may not have begun yet; what is missing twice, or for a known reason, has failed.
+		a.missing++
+		_, known := r.hints[connName(p.Interface, p.NBMA)]
+		if known || a.missing > 1 {
+			r.fail(p, r.failureWords(p.Key))
+			return
+		}
+		again = min(again, time.Second)
+	case returning && open.ResponderSPI == 0:
+		// Peers that return together miss each other's first packets; charon's own retransmission waits ever longer.
+		r.terminate(open.ID)
+		r.endAttempt(p)
+		r.settle(p)
+		return
+	case age >= r.times.attempt:
+		r.terminate(open.ID)
+		r.fail(p, r.failureWords(p.Key))
+		return
+	default:
+		a.missing = 0
+	}
+	r.after(again, func() { r.look(p, a) })
+}
+
+// fail ends an attempt, tells why, and has the next one wait.
+func (r *reconciler) fail(p *peer, reason string) {
+	r.endAttempt(p)
+	r.emit(Failed{p.Key, reason})
+	r.log.Debug("no SA", slog.Any("peer", p.Key), slog.String("reason", reason))
+	r.rest(p, p.backoff.next())
+	r.settle(p)
+}
+
+// rest has a peer's next attempt wait.
+func (r *reconciler) rest(p *peer, length time.Duration) {
+	wait := &pause{length}
+	p.pause = wait
+	r.after(length, func() {
+		if p.pause == wait {
+			p.pause = nil
+			r.settle(p)
+		}
+	})
+}
+
+// terminate has charon close an IKE_SA.
+func (r *reconciler) terminate(id uint32) {
+	r.do(func(ctx context.Context, s *session) error {
+		return terminate(ctx, s, r.times.command, id)
+	}, func(err error) {
+		if !r.fatal(err) && err != nil {
+			r.log.Warn("terminate failed", slog.String("ike-id", strconv.FormatUint(uint64(id), 10)), slog.Any("error", err))
+		}
+	})
+}

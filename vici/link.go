@@ -1,0 +1,134 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// commandSessions is how many commands run at the same time. Each occupies a session; charon's listen backlog is 3.
+const commandSessions = 3
+
+// Events that every charon has which this package works with, and those of later ones.
+var (
+	requiredEvents = []string{"ike-updown", "child-updown", "ike-rekey", "child-rekey"}
+	optionalEvents = []string{"ike-update", "alert", "log"}
+)
+
+// errGone is the cause of a link's end that charon itself brought about.
+var errGone = errors.New("charon closed the connection: it stopped or was restarted")
+
+// link is one connection to charon: a session for events and some for commands.
+type link struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	events <-chan govici.Event
+	conn   *frameConn // of the events
+	jobs   chan job
+}
+
+// job is work for a command session. done runs on the owner of the state, unless the link has ended.
+type job struct {
+	run  func(ctx context.Context, s *session) error
+	done func(err error)
+}
+
+// connect keeps a link to charon until ctx ends.
+func (c *Client) connect(ctx context.Context) {
+	wait := linkBackoff()
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := c.serve(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		c.post(func(r *reconciler) { r.unreachable(err) })
+		if time.Since(started) > time.Second {
+			wait.reset()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait.next()):
+		}
+	}
+}
+
+// serve makes one link, hands it to the reconciler and keeps it until it ends. The error says why it did.
+func (c *Client) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s, err := dial(ctx, c.socket)
+	if err != nil {
+		return fmt.Errorf("%w: is strongSwan's charon running, with its vici plugin?", err)
+	}
+	defer s.Close()
+	events, version, err := s.listen(ctx, c.times.command, requiredEvents, optionalEvents)
+	if err != nil {
+		return err
+	}
+	l := &link{ctx: ctx, cancel: cancel, events: events, conn: s.conn, jobs: make(chan job)}
+	var workers sync.WaitGroup
+	for range commandSessions {
+		workers.Go(func() { l.work(c) })
+	}
+	c.post(func(r *reconciler) { r.connected(l, text(version, "version")) })
+	<-ctx.Done()
+	_ = s.Close()
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// work runs jobs on a session of its own, which it makes anew when one breaks.
+func (l *link) work(c *Client) {
+	var s *session
+	defer func() {
+		if s != nil {
+			_ = s.Close()
+		}
+	}()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case j := <-l.jobs:
+			var err error
+			if s == nil {
+				s, err = l.redial(c.socket, c.times.command)
+			}
+			if err == nil {
+				err = j.run(l.ctx, s)
+				if s.broken {
+					_ = s.Close()
+					s = nil
+				}
+			}
+			c.post(func(r *reconciler) {
+				if r.link == l {
+					j.done(err)
+				}
+			})
+		}
+	}
+}
+
+// redial connects, and again for a while when charon's backlog is full.
+func (l *link) redial(socket string, patience time.Duration) (*session, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, patience)
+	defer cancel()
+	wait := backoff{first: 10 * time.Millisecond, last: time.Second}
+	for {
+		s, err := dial(ctx, socket)
+		if err == nil {
+			return s, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", errBroken, err)
+		case <-time.After(wait.next()):
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package vici
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+)
+
+// profile is a Profile and what charon knows of it.
+type profile struct {
+	Profile
+	loaded  bool   // charon has it, as it is
+	busy    bool   // being loaded
+	stale   bool   // to be loaded again when done
+	refusal string // why charon does not take it, as told
+}
+
+// from tells whether an SA's local address is one that the tunnel sends from.
+func (p *profile) from(a netip.Addr) bool {
+	return len(p.LocalAddrs) == 0 || slices.Contains(p.LocalAddrs, a)
+}
+
+// protects tells whether a child carries the tunnel's traffic.
+func (p *profile) protects(c Child) bool {
+	switch c.State {
+	case "INSTALLED", "REKEYING", "REKEYED", "UPDATING":
+		return c.Mode == p.mode()
+	}
+	return false
+}
+
+// good tells whether an SA counts.
+func (p *profile) good(sa *SA) bool {
+	return sa.established() && p.from(sa.LocalHost) && slices.ContainsFunc(sa.Children, p.protects)
+}
+
+func (r *reconciler) setProfile(p Profile) {
+	known := r.profiles[p.Interface]
+	switch {
+	case known == nil:
+		known = &profile{Profile: p}
+		r.profiles[p.Interface] = known
+		if r.synced {
+			r.adopt(p.Interface)
+			r.emit(r.snapshot(p.Interface))
+		}
+	case reflect.DeepEqual(known.Profile, p):
+		return
+	default:
+		known.Profile, known.loaded, known.stale = p, false, true
+	}
+	r.load(known)
+	r.review(p.Interface)
+}
+
+// adopt takes the table's SAs of an interface for what they are, without an event.
+func (r *reconciler) adopt(iface string) {
+	for k := range r.byPeer {
+		if k.Interface == iface {
+			r.peer(k)
+		}
+	}
+	for k, p := range r.peers {
+		if k.Interface != iface {
+			continue
+		}
+		sa := r.securing(k)
+		if sa == nil {
+			p.up = nil
+			continue
+		}
+		info := sa.peer()
+		p.up, p.upSince = &info, time.Now()
+	}
+}
+
+// review looks at all SAs and peers of an interface anew.
+func (r *reconciler) review(iface string) {
+	if !r.synced {
+		return
+	}
+	for _, sa := range r.sas {
+		if sa.Interface == iface {
+			r.inspect(sa)
+		}
+	}
+	for k := range r.peers {
+		if k.Interface == iface {
+			r.evaluate(k)
+		}
+	}
+}
+
+func (r *reconciler) removeProfile(iface string) {
+	if r.profiles[iface] == nil {
+		return
+	}
+	delete(r.profiles, iface)
+	for k, p := range r.peers {
+		if k.Interface == iface {
+			p.want, p.up = None, nil
+			r.endAttempt(p)
+			r.settle(p)
+		}
+	}
+	name := connName(iface, netip.Addr{})
+	r.do(func(ctx context.Context, s *session) error {
+		return unloadConn(ctx, s, r.times.command, name)
+	}, func(err error) {
+		r.fatal(err)
+		if again := r.profiles[iface]; again != nil { // set again meanwhile, on another session
+			again.loaded = false
+			r.load(again)
+		}
+	})
+}
+
+// load brings a profile's secret and template to charon, again and again until it takes them.
+func (r *reconciler) load(p *profile) {
+	if !r.synced || p.busy {
+		return
+	}
+	p.busy, p.stale = true, false
+	template, templateErr := p.connection(netip.Addr{})
+	psk, pskErr := p.sharedKey()
+	withPSK, command := len(p.PSK) > 0, r.times.command
+	r.do(func(ctx context.Context, s *session) error {
+		if withPSK {
+			if pskErr != nil {
+				return pskErr
+			}
+			if _, err := s.call(ctx, command, "load-shared", psk); err != nil {
+				return err
+			}
+		}
+		if templateErr != nil {
+			return templateErr
+		}
+		_, err := s.call(ctx, command, "load-conn", template)
+		return err
+	}, func(err error) {
+		p.busy = false
+		switch {
+		case r.fatal(err) || r.profiles[p.Interface] != p:
+		case p.stale:
+			r.load(p)
+		case err != nil:
+			r.profileRefused(p, err)
+		default:
+			p.loaded, p.refusal = true, ""
+			r.review(p.Interface)
+		}
+	})
+}
+
+func (r *reconciler) profileRefused(p *profile, err error) {
+	r.after(r.times.profileRetry, func() {
+		if r.profiles[p.Interface] == p && !p.loaded {
+			r.load(p)
+		}
+	})
+	if p.refusal == err.Error() {
+		return
+	}
+	p.refusal = err.Error()
+	reason := fmt.Sprintf("charon does not take the IPsec profile of %s: %v: check the profile, and with certificates that their files are there", p.Interface, err)
+	r.log.Error("IPsec profile refused", slog.String("interface", p.Interface), slog.Any("error", err))
+	r.status(func(s *Status) { s.LastError = reason })
+	for k, peer := range r.peers {
+		if k.Interface == p.Interface && peer.want == Initiate && peer.up == nil {
+			r.emit(Failed{k, reason})
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// peer is what is wanted for a peer and how far it is. Its entry goes when there is nothing left to remember.
+type peer struct {
+	Key
+	want    Want
+	up      *Peer // as told; nil: not secured
+	upSince time.Time
+	reason  string // why its SA goes, where we know it before charon says so
+	mixed   bool   // told that several routers share its address
+
+	loaded   bool // its connection may be loaded in charon
+	closing  bool
+	busy     bool // a job about its connection runs: one at a time
+	settling bool // a timer will look at its duplicates
+	queued   bool // in the reconciler's waiting list
+
+	attempt *attempt
+	backoff backoff
+	pause   *pause // before the next attempt; nil: none
+}
+
+type pause struct{ length time.Duration }
+
+// forget drops what belonged to the link that ended.
+func (p *peer) forget() {
+	p.busy, p.settling, p.queued, p.attempt, p.pause = false, false, false, nil, nil
+	p.backoff.reset()
+}
+
+func (r *reconciler) peer(k Key) *peer {
+	p := r.peers[k]
+	if p == nil {
+		p = &peer{Key: k, backoff: peerBackoff()}
+		r.peers[k] = p
+	}
+	return p
+}
+
+func (r *reconciler) want(k Key, w Want) {
+	if r.peers[k] == nil && w == None {
+		return
+	}
+	p := r.peer(k)
+	p.want = w
+	if w != Initiate {
+		r.endAttempt(p)
+		p.pause = nil
+		p.backoff.reset()
+	}
+	r.settle(p)
+}
+
+func (r *reconciler) close(k Key) {
+	p := r.peer(k)
+	p.closing = true
+	r.endAttempt(p)
+	r.settle(p)
+}
+
+// evaluate tells what the table says about a peer, and does what follows.
+func (r *reconciler) evaluate(k Key) {
+	if !r.synced || r.profiles[k.Interface] == nil {
+		return
+	}
+	p := r.peer(k)
+	sa := r.securing(k)
+	switch {
+	case sa != nil:
+		r.secured(p, sa)
+	case p.up != nil:
+		r.lost(p)
+	}
+	r.settle(p)
+}
+
+func (r *reconciler) secured(p *peer, sa *SA) {
+	r.endAttempt(p)
+	p.pause = nil
+	info := sa.peer()
+	if p.up != nil && *p.up == info {
+		return
+	}
+	if p.up == nil {
+		p.upSince = time.Now()
+	}
+	p.up = &info
+	r.emit(Up{info})
+}
+
+func (r *reconciler) lost(p *peer) {
+	reason := p.reason
+	if reason == "" {
+		reason = "the SA ended"
+	}
+	p.up, p.reason = nil, ""
+	r.emit(Down{p.Key, reason})
+	if time.Since(p.upSince) >= r.times.settled {
+		p.backoff.reset()
+		return
+	}
+	first := p.backoff.span == 0
+	wait := p.backoff.next()
+	if !first {
+		r.rest(p, wait)
+	}
+}
+
+// securing gives the SA that protects traffic with a peer: the oldest with an installed child of the right mode from a local
+// address of the profile.
+func (r *reconciler) securing(k Key) *SA {
+	profile := r.profiles[k.Interface]
+	var best *SA
+	for _, sa := range r.byPeer[k] {
+		if sa.established() && profile.from(sa.LocalHost) && slices.ContainsFunc(sa.Children, profile.protects) && (best == nil || sa.ID < best.ID) {
+			best = sa
+		}
+	}
+	return best
+}
+
+// settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on several sessions.
+func (r *reconciler) settle(p *peer) {
+	if !r.synced || p.busy {
+		return
+	}
+	profile := r.profiles[p.Interface]
+	switch {
+	case p.closing:
+		r.closePeer(p)
+	case p.loaded && (p.want == None || profile == nil):
+		r.unload(p)
+	case profile == nil:
+		delete(r.peers, p.Key)
+	case p.want == Initiate && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
+		r.queue(p)
+	case p.want == None && p.up == nil && len(r.byPeer[p.Key]) == 0:
+		delete(r.peers, p.Key)
+	}
+}
+
+// closePeer terminates what is there with a peer, half-open attempts included, and unloads its connection.
+func (r *reconciler) closePeer(p *peer) {
+	name := connName(p.Interface, p.NBMA)
+	var ids []uint32
+	for id := range r.byPeer[p.Key] {
+		ids = append(ids, id)
+	}
+	p.busy, p.reason = true, "closed by this end"
+	command := r.times.command
+	r.do(func(ctx context.Context, s *session) error {
+		if err := unloadConn(ctx, s, command, name); err != nil {
+			return err
+		}
+		open, err := listSAs(ctx, s, command, "ike", name)
+		if err != nil {
+			return err
+		}
+		for _, sa := range open {
+			if !slices.Contains(ids, sa.ID) && sa.RemoteHost == p.NBMA {
+				ids = append(ids, sa.ID)
+			}
+		}
+		var errs []error
+		for _, id := range ids {
+			errs = append(errs, terminate(ctx, s, command, id))
+		}
+		return errors.Join(errs...)
+	}, func(err error) {
+		p.busy = false
+		if r.fatal(err) {
+			return
+		}
+		if err != nil {
+			r.log.Warn("closing a peer's SAs failed", slog.Any("peer", p.Key), slog.Any("error", err))
+		}
+		p.closing, p.loaded = false, false
+		r.settle(p)
+	})
+}
+
+func (r *reconciler) unload(p *peer) {
+	name := connName(p.Interface, p.NBMA)
+	p.busy = true
+	r.do(func(ctx context.Context, s *session) error {
+		return unloadConn(ctx, s, r.times.command, name)
+	}, func(err error) {
+		p.busy = false
+		if r.fatal(err) {
+			return
+		}
+		p.loaded = false
+		r.settle(p)
+	})
+}
+
+// unloadConn unloads a connection. That it is not loaded is no error.
+func unloadConn(ctx context.Context, s *session, timeout time.Duration, name string) error {
+	args, err := message(map[string]any{"name": name})
+	if err != nil {
+		return err
+	}
+	_, err = s.call(ctx, timeout, "unload-conn", args)
+	if refused := (*CommandError)(nil); errors.As(err, &refused) {
+		return nil
+	}
+	return err
+}
+
+// terminate tells charon to close an IKE_SA; events say when it is done. That there is none is no error.
+func terminate(ctx context.Context, s *session, timeout time.Duration, id uint32) error {
+	args, err := message(map[string]any{"ike-id": int(id), "timeout": -1})
+	if err != nil {
+		return err
+	}
+	_, err = s.call(ctx, timeout, "terminate", args)
+	if refused := (*CommandError)(nil); errors.As(err, &refused) && strings.Contains(refused.Message, "no matching") {
+		return nil
+	}
+	return err
+}
+
+// listSAs asks for our SAs, half-open ones included; with a key (ike or ike-id) for those of a name or id.
+func listSAs(ctx context.Context, s *session, timeout time.Duration, key, value string) ([]*SA, error) {
+	args := map[string]any{}
+	if key != "" {
+		args[key] = value
+	}
+	m, err := message(args)
+	if err != nil {
+		return nil, err
+	}
+	var sas []*SA
+	err = s.stream(ctx, timeout, "list-sas", "list-sa", m, func(item *govici.Message) {
+		names, bodies := sections(item)
+		for i, name := range names {
+			if sa, ok := parseSA(name, bodies[i], time.Now()); ok {
+				sas = append(sas, sa)
+			}
+		}
+	})
+	return sas, err
+}

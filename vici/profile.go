@@ -1,0 +1,286 @@
+package vici
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// Prefix begins the name of every connection that this package loads.
+const Prefix = "cygnet-"
+
+// child is the name of the CHILD_SA in every connection that this package loads.
+const child = "gre"
+
+// What charon offers and accepts unless a profile says otherwise. All of it is in Debian's libstrongswan-standard-plugins
+// (plugins openssl and gcm); ESP's AES-GCM is the kernel's.
+var (
+	DefaultProposals    = []string{"aes128gcm16-prfsha256-x25519", "aes256gcm16-prfsha384-ecp384", "aes128-sha256-x25519"}
+	DefaultESPProposals = []string{"aes128gcm16-x25519", "aes256gcm16-ecp384"}
+)
+
+// Defaults of a profile's times. With charon's retransmit_tries = 3 and retransmit_timeout = 2.0 a dead peer is found
+// within about 24 s of silence, with charon's defaults after 165 s.
+const (
+	DefaultDPDDelay       = 10 * time.Second
+	DefaultRekeyTime      = 4 * time.Hour
+	DefaultChildRekeyTime = time.Hour
+)
+
+// Profile holds the IPsec settings of one interface.
+type Profile struct {
+	Interface  string
+	LocalAddrs []netip.Addr // NBMA addresses of this end; empty: any. When one changes, set the profile again
+	Identity   string       // IKE identity of this end; empty: its address, or with certificates the subject
+
+	PSK     Secret   // empty: certificates, which swanctl loads with their keys
+	Certs   []string // this end's certificates: file names below /etc/swanctl/x509, or absolute; empty: charon finds one by Identity
+	CACerts []string // CAs that the peer's certificate must come from: below /etc/swanctl/x509ca, or absolute; empty: all that are loaded
+
+	// RemoteIdentity is a pattern that a peer's identity must match, such as "*.example.net"; empty: any that authenticates.
+	// It also keeps the PSK from connections that are not ours.
+	RemoteIdentity string
+
+	Hub            bool          // many dial in: a new IKE_SA does not end others of the same identity, unless its initiator says so
+	Proposals      []string      // IKE; empty: DefaultProposals
+	ESPProposals   []string      // empty: DefaultESPProposals
+	DPDDelay       time.Duration // whole seconds; 0: DefaultDPDDelay
+	RekeyTime      time.Duration // of the IKE_SA; 0: DefaultRekeyTime
+	ReauthTime     time.Duration // 0: never, since it interrupts traffic
+	ChildRekeyTime time.Duration // 0: DefaultChildRekeyTime
+
+	// Connection and Child are further keys of swanctl.conf's connection and child sections. They override what this package sets.
+	// Values are string, bool, int, int64, []string, []any of strings, and nested maps, which are merged.
+	Connection map[string]any
+	Child      map[string]any
+}
+
+// Validate says what is wrong with a profile, as far as it can be said without charon.
+func (p Profile) Validate() error {
+	var errs []error
+	if p.Interface == "" {
+		errs = append(errs, errors.New("a profile needs an interface"))
+	}
+	if len(p.PSK) > 0 && len(p.Certs) > 0 {
+		errs = append(errs, fmt.Errorf("profile of %s: it has both a PSK and certificates: choose one", p.Interface))
+	}
+	for _, a := range p.LocalAddrs {
+		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+			errs = append(errs, fmt.Errorf("profile of %s: %v is no address to send from", p.Interface, a))
+		}
+	}
+	if _, err := p.connection(netip.Addr{}); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// clone makes the profile independent of its caller's slices. Nested override maps are only ever read.
+func (p Profile) clone() Profile {
+	p.LocalAddrs = slices.Clone(p.LocalAddrs)
+	p.PSK = slices.Clone(p.PSK)
+	p.Certs, p.CACerts = slices.Clone(p.Certs), slices.Clone(p.CACerts)
+	p.Proposals, p.ESPProposals = slices.Clone(p.Proposals), slices.Clone(p.ESPProposals)
+	p.Connection, p.Child = maps.Clone(p.Connection), maps.Clone(p.Child)
+	return p
+}
+
+// mode is the IPsec mode that a child must have: TRANSPORT unless the site overrides it.
+func (p Profile) mode() string {
+	if mode, ok := p.Child["mode"].(string); ok && mode == "tunnel" {
+		return "TUNNEL"
+	}
+	return "TRANSPORT"
+}
+
+// connection builds the argument of load-conn: the template for the zero address, else the connection to that peer.
+func (p Profile) connection(peer netip.Addr) (*govici.Message, error) {
+	auth := "pubkey"
+	if len(p.PSK) > 0 {
+		auth = "psk"
+	}
+	local := map[string]any{"auth": auth}
+	if p.Identity != "" {
+		local["id"] = p.Identity
+	}
+	certificates(local, "cert", "/etc/swanctl/x509", p.Certs)
+	remote := map[string]any{"auth": auth, "id": cmp.Or(p.RemoteIdentity, "%any")}
+	certificates(remote, "cacert", "/etc/swanctl/x509ca", p.CACerts)
+
+	gre := map[string]any{
+		"mode":          "transport",
+		"local_ts":      []string{"dynamic[gre]"},
+		"remote_ts":     []string{"dynamic[gre]"},
+		"esp_proposals": orDefault(p.ESPProposals, DefaultESPProposals),
+		"rekey_time":    seconds(cmp.Or(p.ChildRekeyTime, DefaultChildRekeyTime)),
+		"start_action":  "none",
+		"close_action":  "none",
+		"dpd_action":    "clear",
+	}
+	merge(gre, p.Child)
+
+	remotes := []string{"%any"}
+	if peer.IsValid() {
+		remotes = []string{peer.String()}
+	}
+	// Between spokes the initial contact that any policy but never sends can leave one end with an SA that the other has closed.
+	unique := "never"
+	if p.Hub {
+		unique = "no"
+	}
+	conn := map[string]any{
+		"version":      "2",
+		"remote_addrs": remotes,
+		"proposals":    orDefault(p.Proposals, DefaultProposals),
+		"mobike":       "no", // the tunnel's source is fixed; an SA that moved away would protect nothing
+		"unique":       unique,
+		"dpd_delay":    seconds(cmp.Or(p.DPDDelay, DefaultDPDDelay)),
+		"rekey_time":   seconds(cmp.Or(p.RekeyTime, DefaultRekeyTime)),
+		"reauth_time":  seconds(p.ReauthTime),
+		"keyingtries":  "1", // the client retries
+		"local":        local,
+		"remote":       remote,
+		"children":     map[string]any{child: gre},
+	}
+	if len(p.LocalAddrs) > 0 {
+		conn["local_addrs"] = texts(p.LocalAddrs)
+	}
+	merge(conn, p.Connection)
+
+	m, err := message(map[string]any{connName(p.Interface, peer): conn})
+	if err != nil {
+		return nil, fmt.Errorf("profile of %s: %w", p.Interface, err)
+	}
+	return m, nil
+}
+
+// sharedKey builds the argument of load-shared. It has no id: keys with one are unloaded by anybody's swanctl --load-creds.
+//
+// Its owners are the identities it is for. A responder looks for the key before it knows which identity of its own the peer
+// means, so the peer's must match: without a RemoteIdentity that is any, and the key is then also tried on connections of the
+// administrator's that take any peer by PSK.
+func (p Profile) sharedKey() (*govici.Message, error) {
+	owners := []string{cmp.Or(p.RemoteIdentity, "%any")}
+	if p.Identity != "" {
+		owners = append(owners, p.Identity)
+	}
+	return message(map[string]any{"type": "IKE", "data": string(p.PSK), "owners": owners})
+}
+
+// certificates names files as charon's own sections cert1, cert2 and so on; swanctl's lists are for contents.
+func certificates(section map[string]any, kind, directory string, names []string) {
+	for i, name := range names {
+		if !path.IsAbs(name) {
+			name = path.Join(directory, name)
+		}
+		section[kind+strconv.Itoa(i+1)] = map[string]any{"file": name}
+	}
+}
+
+// merge puts override's keys over base's; sections in both are merged.
+func merge(base, override map[string]any) {
+	for key, value := range override {
+		below, isMap := base[key].(map[string]any)
+		above, isMapToo := value.(map[string]any)
+		if isMap && isMapToo {
+			merge(below, above)
+			continue
+		}
+		base[key] = value
+	}
+}
+
+// message turns nested maps into a VICI message with its keys in order.
+func message(section map[string]any) (*govici.Message, error) {
+	m := govici.NewMessage()
+	for _, key := range slices.Sorted(maps.Keys(section)) {
+		value, err := element(section[key])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		if err := m.Set(key, value); err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	return m, nil
+}
+
+func element(value any) (any, error) {
+	switch v := value.(type) {
+	case string, []string:
+		return v, nil
+	case bool:
+		if v {
+			return "yes", nil
+		}
+		return "no", nil
+	case int:
+		return strconv.Itoa(v), nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case map[string]any:
+		return message(v)
+	case []any:
+		list := make([]string, len(v))
+		for i, item := range v {
+			s, ok := item.(string)
+			if !ok {
+				return nil, fmt.Errorf("item %d is %T: lists hold strings", i+1, item)
+			}
+			list[i] = s
+		}
+		return list, nil
+	}
+	return nil, fmt.Errorf("%T is no value of swanctl.conf: use a string, a number, a truth value, a list of strings or a table", value)
+}
+
+func orDefault(list, fallback []string) []string {
+	if len(list) > 0 {
+		return list
+	}
+	return fallback
+}
+
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) + "s" }
+
+func texts(addrs []netip.Addr) []string {
+	list := make([]string, len(addrs))
+	for i, a := range addrs {
+		list[i] = a.String()
+	}
+	return list
+}
+
+// connName names the template of an interface (zero address) or the connection to a peer.
+func connName(iface string, peer netip.Addr) string {
+	if !peer.IsValid() {
+		return Prefix + iface
+	}
+	return Prefix + iface + "-" + peer.String()
+}
+
+// parseName undoes connName. Names that are not ours are not ok.
+func parseName(name string) (iface string, peer netip.Addr, ok bool) {
+	if len(name) <= len(Prefix) || name[:len(Prefix)] != Prefix {
+		return "", netip.Addr{}, false
+	}
+	iface = name[len(Prefix):]
+	for i := len(iface) - 1; i > 0; i-- {
+		if iface[i] != '-' {
+			continue
+		}
+		if a, err := netip.ParseAddr(iface[i+1:]); err == nil {
+			return iface[:i], a, true
+		}
+		break
+	}
+	return iface, netip.Addr{}, true
+}

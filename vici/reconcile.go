@@ -1,0 +1,182 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// reconciler owns all state. Its methods run on one goroutine and never wait: what takes time is a job on a command session
+// or a timer, and both post what follows from them.
+type reconciler struct {
+	*Client
+	link    *link // nil: charon is not there
+	synced  bool  // the table holds what this link's charon listed
+	version string
+	lastErr error
+	arrival time.Time // of the link
+	told    bool      // the consumer knows whether charon is there
+
+	jobs     []job
+	outbox   []Event
+	profiles map[string]*profile
+	peers    map[Key]*peer
+	sas      map[uint32]*SA // by charon's unique id; shared with readers
+	byPeer   map[Key]map[uint32]*SA
+	doubtful map[uint32]bool     // SAs that a timer or job is about: childless or refused
+	removed  map[uint32]struct{} // removed while a comparison runs; nil: none runs
+	hints    map[string]hint     // why attempts of a connection fail, from charon's log
+
+	waiting  []*peer // to initiate, in order, when there is room
+	starting int     // initiations in their first seconds
+}
+
+func newReconciler(c *Client) *reconciler {
+	r := &reconciler{
+		Client:   c,
+		profiles: map[string]*profile{},
+		peers:    map[Key]*peer{},
+		sas:      map[uint32]*SA{},
+		byPeer:   map[Key]map[uint32]*SA{},
+		doubtful: map[uint32]bool{},
+		hints:    map[string]hint{},
+	}
+	c.published.sas = r.sas
+	c.published.status.Since = time.Now()
+	return r
+}
+
+func (r *reconciler) run(ctx context.Context) error {
+	for {
+		var events <-chan govici.Event
+		var jobs chan<- job
+		var next job
+		if r.link != nil {
+			if r.synced {
+				events = r.link.events
+			}
+			if len(r.jobs) > 0 {
+				jobs, next = r.link.jobs, r.jobs[0]
+			}
+		}
+		var out chan<- Event
+		var event Event
+		if len(r.outbox) > 0 {
+			out, event = r.Client.events, r.outbox[0]
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.wake:
+			for _, f := range r.posts() {
+				f(r)
+			}
+		case e, ok := <-events:
+			if !ok {
+				r.lose(errGone)
+				continue
+			}
+			r.link.conn.consumed()
+			r.handle(e)
+		case jobs <- next:
+			r.jobs = r.jobs[1:]
+		case out <- event:
+			r.outbox = r.outbox[1:]
+		}
+	}
+}
+
+// do queues a job.
+func (r *reconciler) do(run func(ctx context.Context, s *session) error, done func(err error)) {
+	if r.link != nil {
+		r.jobs = append(r.jobs, job{run: run, done: done})
+	}
+}
+
+// after runs f later, unless the link has changed by then.
+func (r *reconciler) after(d time.Duration, f func()) {
+	l := r.link
+	time.AfterFunc(d, func() {
+		r.post(func(r *reconciler) {
+			if r.link == l && l != nil {
+				f()
+			}
+		})
+	})
+}
+
+func (r *reconciler) status(change func(*Status)) {
+	r.published.Lock()
+	defer r.published.Unlock()
+	change(&r.published.status)
+}
+
+// lose gives up the link: connect makes a new one, and everything is read anew.
+func (r *reconciler) lose(cause error) {
+	r.link.cancel(cause)
+	r.link, r.synced, r.jobs, r.removed, r.lastErr = nil, false, nil, nil, cause
+	r.waiting, r.starting = nil, 0
+	clear(r.doubtful)
+	clear(r.hints)
+	for _, p := range r.peers {
+		p.forget()
+	}
+	for _, p := range r.profiles {
+		p.loaded, p.busy = false, false
+	}
+	r.status(func(s *Status) {
+		s.Connected, s.Since, s.LastError, s.Initiating = false, time.Now(), cause.Error(), 0
+	})
+	r.log.Warn("charon is gone: SAs stay as they are until it is back", slog.Any("error", cause))
+	r.emit(Disconnected{Err: cause})
+}
+
+// unreachable notes a failed attempt to reach charon. It is told once.
+func (r *reconciler) unreachable(err error) {
+	r.lastErr = err
+	r.status(func(s *Status) { s.LastError = err.Error() })
+	if r.told {
+		return
+	}
+	r.told = true
+	r.log.Warn("charon cannot be reached: nothing is secured until it is there", slog.Any("error", err))
+	r.emit(Disconnected{Err: err})
+}
+
+func (r *reconciler) connected(l *link, version string) {
+	r.link, r.version, r.arrival, r.told = l, version, time.Now(), true
+	r.status(func(s *Status) {
+		s.Connected, s.Version, s.Since, s.LastError = true, version, time.Now(), ""
+	})
+	r.log.Info("charon is there", slog.String("version", version))
+	r.resync()
+}
+
+// interfaces names the interfaces with a profile, in order.
+func (r *reconciler) interfaces() []string { return slices.Sorted(maps.Keys(r.profiles)) }
+
+// snapshot lists the peers of an interface that are secured, in order.
+func (r *reconciler) snapshot(iface string) Snapshot {
+	s := Snapshot{Interface: iface}
+	for k, p := range r.peers {
+		if k.Interface == iface && p.up != nil {
+			s.Peers = append(s.Peers, *p.up)
+		}
+	}
+	slices.SortFunc(s.Peers, func(a, b Peer) int { return a.NBMA.Compare(b.NBMA) })
+	return s
+}
+
+// fatal tells a failure of the session from a refusal by charon, and gives up the link for it.
+func (r *reconciler) fatal(err error) bool {
+	if err != nil && errors.Is(err, errBroken) {
+		r.lose(err)
+		return true
+	}
+	return false
+}

@@ -1,0 +1,172 @@
+package vici
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// resync reads what a charon that is new to us has. Events are subscribed to already; they wait until this is done.
+func (r *reconciler) resync() {
+	var listed []*SA
+	r.do(func(ctx context.Context, s *session) (err error) {
+		listed, err = listSAs(ctx, s, r.times.list, "", "")
+		return err
+	}, func(err error) {
+		if err != nil {
+			r.lose(err)
+			return
+		}
+		for _, sa := range r.sas {
+			r.drop(sa)
+		}
+		for _, sa := range listed {
+			if sa.established() {
+				r.put(sa)
+			}
+		}
+		r.synced = true
+		r.emit(Connected{Version: r.version})
+		for _, iface := range r.interfaces() {
+			r.adopt(iface)
+			r.emit(r.snapshot(iface))
+		}
+		for _, iface := range r.interfaces() {
+			r.load(r.profiles[iface])
+			r.review(iface)
+		}
+		for _, p := range r.peers {
+			r.settle(p)
+		}
+		r.after(r.times.connections, r.compareConnections)
+		r.after(r.times.comparison, r.compareRegularly)
+	})
+}
+
+func (r *reconciler) compareRegularly() {
+	r.compare()
+	r.after(r.times.comparison, r.compareRegularly)
+}
+
+// compare brings the table in line with all that charon lists now. What it does not list is asked for by id before it is
+// believed gone, and what events took away meanwhile stays away.
+func (r *reconciler) compare() {
+	if r.removed != nil {
+		return
+	}
+	r.removed = map[uint32]struct{}{}
+	known := make([]uint32, 0, len(r.sas))
+	for id := range r.sas {
+		known = append(known, id)
+	}
+	var listed []*SA
+	var gone []uint32
+	r.do(func(ctx context.Context, s *session) (err error) {
+		listed, gone, err = listAndAsk(ctx, s, r.times, known)
+		return err
+	}, func(err error) {
+		removed := r.removed
+		r.removed = nil
+		if r.fatal(err) || err != nil {
+			return
+		}
+		for _, sa := range listed {
+			if _, ended := removed[sa.ID]; !ended && sa.established() {
+				r.put(sa)
+			}
+		}
+		for _, id := range gone {
+			r.remove(id, "the SA ended")
+		}
+	})
+}
+
+// listAndAsk lists all SAs, and asks by id for those of known that the list lacks.
+func listAndAsk(ctx context.Context, s *session, t times, known []uint32) (listed []*SA, gone []uint32, err error) {
+	if listed, err = listSAs(ctx, s, t.list, "", ""); err != nil {
+		return nil, nil, err
+	}
+	seen := map[uint32]bool{}
+	for _, sa := range listed {
+		seen[sa.ID] = true
+	}
+	for _, id := range known {
+		if seen[id] {
+			continue
+		}
+		found, err := listSAs(ctx, s, t.command, "ike-id", strconv.FormatUint(uint64(id), 10))
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(found) == 0 {
+			gone = append(gone, id)
+		}
+		listed = append(listed, found...)
+	}
+	return listed, gone, nil
+}
+
+// compareConnections looks at what is loaded: an administrator's swanctl --load-all unloads what it does not know, ours
+// included, without an event; and what nobody wants is unloaded.
+func (r *reconciler) compareConnections() {
+	var names []string
+	r.do(func(ctx context.Context, s *session) error {
+		answer, err := s.call(ctx, r.times.command, "get-conns", govici.NewMessage())
+		if err == nil {
+			names = list(answer, "conns")
+		}
+		return err
+	}, func(err error) {
+		if r.fatal(err) {
+			return
+		}
+		if err != nil {
+			r.log.Warn("get-conns failed", slog.Any("error", err))
+		} else {
+			r.connectionsAre(names)
+		}
+		r.after(r.times.connections, r.compareConnections)
+	})
+}
+
+func (r *reconciler) connectionsAre(names []string) {
+	loaded := map[string]bool{}
+	for _, name := range names {
+		loaded[name] = true
+	}
+	for iface, p := range r.profiles {
+		if p.loaded && !loaded[Prefix+iface] {
+			r.log.Info("somebody unloaded our connections: loading them again", slog.String("interface", iface))
+			p.loaded = false
+			r.load(p)
+		}
+	}
+	if time.Since(r.arrival) < r.times.orphans {
+		return
+	}
+	for _, name := range names {
+		r.unloadOrphan(name)
+	}
+}
+
+// unloadOrphan unloads a connection with our prefix that nobody wants, left from before a restart. SAs of it live on.
+func (r *reconciler) unloadOrphan(name string) {
+	iface, addr, ours := parseName(name)
+	if !ours {
+		return
+	}
+	k := Key{iface, addr}
+	wanted := r.profiles[iface] != nil
+	if addr.IsValid() {
+		wanted = wanted && r.peers[k] != nil && (r.peers[k].want != None || r.peers[k].busy)
+	}
+	if wanted {
+		return
+	}
+	r.do(func(ctx context.Context, s *session) error {
+		return unloadConn(ctx, s, r.times.command, name)
+	}, func(err error) { r.fatal(err) })
+}

@@ -1,0 +1,171 @@
+package vici
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// SA is an IKE_SA of one of our connections with its CHILD_SAs, as charon told it last. Counters are as fresh as the last
+// comparison, at most a minute old.
+type SA struct {
+	Interface    string
+	Connection   string // the name of the connection that charon filed it under: a peer's or the template's
+	ID           uint32 // charon's unique id, for terminate
+	State        string // charon's word at the time
+	LocalHost    netip.Addr
+	RemoteHost   netip.Addr // as this end sees it: after NAT
+	RemotePort   uint16
+	LocalID      string
+	RemoteID     string
+	Initiator    bool // this end initiated the IKE_SA
+	InitiatorSPI uint64
+	ResponderSPI uint64 // 0: the peer has not answered yet
+	LocalNAT     bool   // this end is behind NAT
+	RemoteNAT    bool   // the peer is behind NAT
+	Encryption   string // of the IKE_SA, such as AES_GCM_16-128 with CURVE_25519
+	Group        string
+	Established  time.Time // zero: not known
+	Rekey        time.Time // when the IKE_SA is rekeyed; zero: not known
+	Children     []Child
+}
+
+// Child is a CHILD_SA: the pair of ESP SAs.
+type Child struct {
+	Name       string
+	ID         uint32
+	ReqID      uint32
+	State      string
+	Mode       string // TRANSPORT or TUNNEL
+	Encap      bool   // in UDP, because of NAT
+	SPIIn      uint32
+	SPIOut     uint32
+	Encryption string
+	BytesIn    uint64
+	BytesOut   uint64
+	PacketsIn  uint64
+	PacketsOut uint64
+	Installed  time.Time
+	Rekey      time.Time
+	LocalTS    []string
+	RemoteTS   []string
+}
+
+// Key names the peer that an SA is with.
+func (s *SA) Key() Key { return Key{s.Interface, s.RemoteHost} }
+
+// established tells an IKE_SA that stands from one that is being negotiated or taken down.
+func (s *SA) established() bool {
+	switch s.State {
+	case "ESTABLISHED", "REKEYING", "REKEYED":
+		return true
+	}
+	return false
+}
+
+// peer is what IKE proved about the other end.
+func (s *SA) peer() Peer {
+	return Peer{Interface: s.Interface, NBMA: s.RemoteHost, Identity: s.RemoteID, Initiator: s.Initiator, LocalNAT: s.LocalNAT, RemoteNAT: s.RemoteNAT}
+}
+
+// sections gives a message's subsections in order.
+func sections(m *govici.Message) (names []string, bodies []*govici.Message) {
+	for _, key := range m.Keys() {
+		if body, ok := m.Get(key).(*govici.Message); ok {
+			names, bodies = append(names, key), append(bodies, body)
+		}
+	}
+	return names, bodies
+}
+
+// parseSA reads the section of an IKE_SA. Those of foreign connections, and without an id or remote host, are not ok.
+func parseSA(name string, m *govici.Message, now time.Time) (*SA, bool) {
+	iface, _, ours := parseName(name)
+	if !ours {
+		return nil, false
+	}
+	sa := &SA{
+		Interface: iface, Connection: name,
+		ID:         uint32(number(m, "uniqueid", 10)),
+		State:      text(m, "state"),
+		LocalHost:  address(m, "local-host"),
+		RemoteHost: address(m, "remote-host"),
+		RemotePort: uint16(number(m, "remote-port", 10)),
+		LocalID:    text(m, "local-id"), RemoteID: text(m, "remote-id"),
+		Initiator:    text(m, "initiator") == "yes",
+		InitiatorSPI: number(m, "initiator-spi", 16), ResponderSPI: number(m, "responder-spi", 16),
+		LocalNAT: text(m, "nat-local") == "yes", RemoteNAT: text(m, "nat-remote") == "yes",
+		Encryption: algorithm(m), Group: text(m, "dh-group"),
+		Established: since(m, "established", now, -1), Rekey: since(m, "rekey-time", now, 1),
+	}
+	if eap := text(m, "remote-eap-id"); eap != "" {
+		sa.RemoteID = eap
+	}
+	if sa.ID == 0 || !sa.RemoteHost.IsValid() {
+		return nil, false
+	}
+	if children, ok := m.Get("child-sas").(*govici.Message); ok {
+		_, bodies := sections(children)
+		for _, body := range bodies {
+			sa.Children = append(sa.Children, parseChild(body, now))
+		}
+	}
+	return sa, true
+}
+
+func parseChild(m *govici.Message, now time.Time) Child {
+	return Child{
+		Name: text(m, "name"), ID: uint32(number(m, "uniqueid", 10)), ReqID: uint32(number(m, "reqid", 10)),
+		State: text(m, "state"), Mode: text(m, "mode"), Encap: text(m, "encap") == "yes",
+		SPIIn: uint32(number(m, "spi-in", 16)), SPIOut: uint32(number(m, "spi-out", 16)), Encryption: algorithm(m),
+		BytesIn: number(m, "bytes-in", 10), BytesOut: number(m, "bytes-out", 10),
+		PacketsIn: number(m, "packets-in", 10), PacketsOut: number(m, "packets-out", 10),
+		Installed: since(m, "install-time", now, -1), Rekey: since(m, "rekey-time", now, 1),
+		LocalTS: list(m, "local-ts"), RemoteTS: list(m, "remote-ts"),
+	}
+}
+
+func text(m *govici.Message, key string) string {
+	s, _ := m.Get(key).(string)
+	return s
+}
+
+func list(m *govici.Message, key string) []string {
+	l, _ := m.Get(key).([]string)
+	return l
+}
+
+func number(m *govici.Message, key string, base int) uint64 {
+	n, err := strconv.ParseUint(text(m, key), base, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func address(m *govici.Message, key string) netip.Addr {
+	a, err := netip.ParseAddr(text(m, key))
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap()
+}
+
+// since turns a number of seconds before (sign -1) or after now into a time.
+func since(m *govici.Message, key string, now time.Time, sign time.Duration) time.Time {
+	n, err := strconv.ParseInt(text(m, key), 10, 32)
+	if err != nil {
+		return time.Time{}
+	}
+	return now.Add(sign * time.Duration(n) * time.Second)
+}
+
+func algorithm(m *govici.Message) string {
+	alg := text(m, "encr-alg")
+	if size := text(m, "encr-keysize"); size != "" {
+		alg += "-" + size
+	}
+	return alg
+}

@@ -1,0 +1,127 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// errBroken marks a session that cannot be used any more, whatever the cause.
+var errBroken = errors.New("session lost")
+
+// session is one VICI connection. It belongs to one goroutine: calls of two on one govici session hang.
+type session struct {
+	*govici.Session
+	conn   *frameConn
+	broken bool
+}
+
+// dial connects to charon. Its listen backlog is 3, so an EAGAIN is ordinary and retried by the caller's back-off.
+func dial(ctx context.Context, socket string) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	raw, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("connect to charon: %w", err)
+	}
+	conn := newFrameConn(raw)
+	s, err := govici.NewSession(govici.WithDialContext(func(context.Context, string, string) (net.Conn, error) { return conn, nil }))
+	if err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("connect to charon at %s: %w", socket, err)
+	}
+	return &session{Session: s, conn: conn}, nil
+}
+
+// call runs a command and waits for its answer, at most timeout. An answer that says no gives a [CommandError]; any other error
+// is errBroken. Arguments, which may be secrets, are in no error.
+func (s *session) call(ctx context.Context, timeout time.Duration, command string, args *govici.Message) (*govici.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	answer, err := s.Call(ctx, command, args)
+	s.conn.consumedAll()
+	return answer, s.verdict(command, answer, err)
+}
+
+// stream runs a command that answers with events, and hands each of them to item. All are read, also after an error of item's.
+func (s *session) stream(ctx context.Context, timeout time.Duration, command, event string, args *govici.Message, item func(*govici.Message)) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var failed error
+	for m, err := range s.CallStreaming(ctx, command, event, args) {
+		s.conn.consumed()
+		if err != nil {
+			failed = s.verdict(command, m, err)
+			continue
+		}
+		item(m)
+	}
+	s.conn.consumedAll()
+	if failed == nil && ctx.Err() != nil {
+		s.broken = true
+		failed = fmt.Errorf("%s: %w: %w", command, errBroken, ctx.Err())
+	}
+	return failed
+}
+
+func (s *session) verdict(command string, answer *govici.Message, err error) error {
+	if err == nil {
+		return nil
+	}
+	if answer != nil {
+		text, _ := answer.Get("errmsg").(string)
+		return &CommandError{Command: command, Message: text}
+	}
+	s.broken = true
+	return fmt.Errorf("%s: %w: %w", command, errBroken, err)
+}
+
+// CommandError is a command that charon refused.
+type CommandError struct {
+	Command string // such as "load-conn"
+	Message string // charon's words
+}
+
+func (e *CommandError) Error() string {
+	return fmt.Sprintf("%s: charon says: %s", e.Command, e.Message)
+}
+
+// listen subscribes to events and returns the channel they come on, which is closed when the session ends, and the daemon's
+// answer to version. Events that a charon does not know yet are in optional. The caller takes an event, then calls consumed.
+//
+// govici deadlocks when an event comes while it subscribes, so the connection holds events back until the last subscription
+// is confirmed; the answer to version is what wakes the reader up again to deliver them.
+func (s *session) listen(ctx context.Context, timeout time.Duration, required, optional []string) (<-chan govici.Event, *govici.Message, error) {
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	watchdog := time.AfterFunc(timeout, func() { _ = s.Close() })
+	defer watchdog.Stop()
+
+	events := make(chan govici.Event, 2*window)
+	s.NotifyEvents(events)
+	s.conn.hold.Store(true)
+	for _, name := range required {
+		if err := s.Subscribe(name); err != nil {
+			return nil, nil, fmt.Errorf("subscribe to %s: %w", name, err)
+		}
+	}
+	for _, name := range optional {
+		if err := s.Subscribe(name); err != nil && s.conn.isClosed() {
+			return nil, nil, fmt.Errorf("subscribe to %s: %w", name, err)
+		}
+	}
+	s.conn.consumedAll()
+	s.conn.hold.Store(false)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	version, err := s.Call(ctx, "version", nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask for the version: %w", err)
+	}
+	s.conn.consumed()
+	return events, version, nil
+}

@@ -1,0 +1,282 @@
+package vici
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// handle applies one event to the table.
+func (r *reconciler) handle(e govici.Event) {
+	switch e.Name {
+	case "ike-updown":
+		r.ikeUpDown(e.Message)
+	case "child-updown":
+		r.childUpDown(e.Message)
+	case "ike-rekey":
+		r.ikeRekeyed(e.Message)
+	case "child-rekey":
+		r.childRekeyed(e.Message)
+	case "ike-update":
+		r.moved(e.Message)
+	case "log":
+		r.heard(text(e.Message, "ikesa-name"), text(e.Message, "msg"))
+	case "alert":
+		r.alerted(e.Message)
+	}
+}
+
+// eventSA reads the IKE_SA an event is about, with the children that the table knows.
+func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
+	names, bodies := sections(m)
+	if len(names) == 0 {
+		return nil, nil, false
+	}
+	sa, ok := parseSA(names[0], bodies[0], time.Now())
+	return sa, bodies[0], ok
+}
+
+// ikeUpDown heeds only up: the state in the event may be that of the moment before.
+func (r *reconciler) ikeUpDown(m *govici.Message) {
+	sa, _, ok := r.eventSA(m)
+	if !ok {
+		return
+	}
+	if text(m, "up") != "yes" {
+		r.remove(sa.ID, downWords(sa))
+		return
+	}
+	sa.State = "ESTABLISHED"
+	if known := r.sas[sa.ID]; known != nil {
+		sa.Children = known.Children
+	}
+	r.put(sa)
+}
+
+func (r *reconciler) childUpDown(m *govici.Message) {
+	sa, _, ok := r.eventSA(m)
+	if !ok {
+		return
+	}
+	affected, up := sa.Children, text(m, "up") == "yes"
+	known := r.sas[sa.ID]
+	if known == nil && !up {
+		return
+	}
+	sa.Children = nil
+	if known != nil {
+		sa.Children = slices.DeleteFunc(slices.Clone(known.Children), func(c Child) bool {
+			return slices.ContainsFunc(affected, func(a Child) bool { return a.ID == c.ID })
+		})
+		sa.State = known.State
+	}
+	if up {
+		sa.State = "ESTABLISHED"
+		for _, c := range affected {
+			c.State = "INSTALLED"
+			sa.Children = append(sa.Children, c)
+		}
+	} else if p := r.peers[sa.Key()]; p != nil && p.reason == "" {
+		p.reason = "the CHILD_SA was closed"
+	}
+	r.put(sa)
+}
+
+func (r *reconciler) ikeRekeyed(m *govici.Message) {
+	names, bodies := sections(m)
+	if len(names) == 0 {
+		return
+	}
+	before, okBefore := section(bodies[0], "old")
+	after, okAfter := section(bodies[0], "new")
+	if !okBefore || !okAfter {
+		return
+	}
+	sa, ok := parseSA(names[0], after, time.Now())
+	if !ok {
+		return
+	}
+	sa.State = "ESTABLISHED"
+	if old := r.sas[uint32(number(before, "uniqueid", 10))]; old != nil {
+		sa.Children = old.Children
+		r.drop(old)
+	}
+	r.put(sa)
+}
+
+func (r *reconciler) childRekeyed(m *govici.Message) {
+	sa, body, ok := r.eventSA(m)
+	if !ok {
+		return
+	}
+	known := r.sas[sa.ID]
+	if known == nil {
+		return
+	}
+	children, ok := section(body, "child-sas")
+	if !ok {
+		return
+	}
+	updated := *known
+	updated.Children = slices.Clone(known.Children)
+	_, pairs := sections(children)
+	for _, pair := range pairs {
+		before, ok := section(pair, "old")
+		after, okAfter := section(pair, "new")
+		if !ok || !okAfter {
+			continue
+		}
+		gone, fresh := uint32(number(before, "uniqueid", 10)), parseChild(after, time.Now())
+		fresh.State = "INSTALLED"
+		updated.Children = slices.DeleteFunc(updated.Children, func(c Child) bool { return c.ID == gone || c.ID == fresh.ID })
+		updated.Children = append(updated.Children, fresh)
+	}
+	r.put(&updated)
+}
+
+// moved follows an IKE_SA to another address, which stands beside the section in the event.
+func (r *reconciler) moved(m *govici.Message) {
+	sa, _, ok := r.eventSA(m)
+	if !ok || r.sas[sa.ID] == nil {
+		return
+	}
+	updated := *r.sas[sa.ID]
+	if a := address(m, "remote-host"); a.IsValid() {
+		updated.RemoteHost = a
+	}
+	if a := address(m, "local-host"); a.IsValid() {
+		updated.LocalHost = a
+	}
+	if port := number(m, "remote-port", 10); port != 0 {
+		updated.RemotePort = uint16(port)
+	}
+	r.put(&updated)
+}
+
+// put enters an established IKE_SA as it is now, and sees to what follows from it.
+func (r *reconciler) put(sa *SA) {
+	var before Key
+	if old := r.sas[sa.ID]; old != nil {
+		before = old.Key()
+		r.drop(old)
+	}
+	r.published.Lock()
+	r.sas[sa.ID] = sa
+	r.published.Unlock()
+	k := sa.Key()
+	if r.byPeer[k] == nil {
+		r.byPeer[k] = map[uint32]*SA{}
+	}
+	r.byPeer[k][sa.ID] = sa
+	if !r.synced {
+		return
+	}
+	r.inspect(sa)
+	if before.NBMA.IsValid() && before != k {
+		if p := r.peers[before]; p != nil && p.reason == "" {
+			p.reason = fmt.Sprintf("the peer moved to %v", k.NBMA)
+		}
+		r.evaluate(before)
+	}
+	r.evaluate(k)
+}
+
+// drop takes an IKE_SA out of the table without a word.
+func (r *reconciler) drop(sa *SA) {
+	r.published.Lock()
+	delete(r.sas, sa.ID)
+	r.published.Unlock()
+	k := sa.Key()
+	delete(r.byPeer[k], sa.ID)
+	if len(r.byPeer[k]) == 0 {
+		delete(r.byPeer, k)
+	}
+	if r.removed != nil {
+		r.removed[sa.ID] = struct{}{}
+	}
+}
+
+// remove takes an IKE_SA that has ended out of the table.
+func (r *reconciler) remove(id uint32, reason string) {
+	sa := r.sas[id]
+	if sa == nil {
+		return
+	}
+	r.drop(sa)
+	if p := r.peers[sa.Key()]; p != nil && p.reason == "" {
+		p.reason = reason
+	}
+	r.evaluate(sa.Key())
+}
+
+// inspect looks for what must not stay: a child of the wrong mode, no child, a local address that is ours no more, a duplicate.
+func (r *reconciler) inspect(sa *SA) {
+	profile := r.profiles[sa.Interface]
+	if profile == nil || r.doubtful[sa.ID] {
+		return
+	}
+	switch wrong := slices.IndexFunc(sa.Children, func(c Child) bool { return c.Mode != "" && c.Mode != profile.mode() }); {
+	case !profile.from(sa.LocalHost):
+		r.doubtful[sa.ID] = true
+		r.log.Info("closing an SA from an address that is not ours any more", slog.Any("peer", sa.Key()), slog.Any("local", sa.LocalHost))
+		r.terminate(sa.ID)
+	case wrong >= 0:
+		r.doubtful[sa.ID] = true
+		r.terminate(sa.ID)
+		r.refuse(sa, modeWords(sa, sa.Children[wrong].Mode, profile.mode()))
+	case len(sa.Children) == 0:
+		r.doubtful[sa.ID] = true
+		r.after(r.times.childless, func() { r.lookChildless(sa.ID) })
+	}
+	r.watchDuplicates(sa.Key())
+}
+
+// lookChildless closes an IKE_SA that did not get a child in time: the peer refused the traffic selectors. Charon is asked,
+// the table alone does not decide.
+func (r *reconciler) lookChildless(id uint32) {
+	delete(r.doubtful, id)
+	if sa := r.sas[id]; sa == nil || len(sa.Children) > 0 {
+		return
+	}
+	var found []*SA
+	r.do(func(ctx context.Context, s *session) (err error) {
+		found, err = listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
+		return err
+	}, func(err error) {
+		if r.fatal(err) || err != nil || r.sas[id] == nil {
+			return
+		}
+		if len(found) == 0 {
+			r.remove(id, "the SA ended")
+			return
+		}
+		sa := found[0]
+		if len(sa.Children) > 0 {
+			r.put(sa)
+			return
+		}
+		r.doubtful[id] = true
+		r.terminate(id)
+		r.refuse(sa, r.childlessWords(sa))
+	})
+}
+
+// refuse tells that an SA is not good enough, and ends the attempt that led to it.
+func (r *reconciler) refuse(sa *SA, reason string) {
+	p := r.peer(sa.Key())
+	if p.up == nil {
+		r.fail(p, reason)
+		return
+	}
+	r.emit(Failed{p.Key, reason})
+}
+
+func section(m *govici.Message, key string) (*govici.Message, bool) {
+	s, ok := m.Get(key).(*govici.Message)
+	return s, ok
+}
