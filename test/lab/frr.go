@@ -20,6 +20,7 @@ func (r *Router) FRR(config string) *FRR {
 	r.net.Helper()
 	f := &FRR{router: r}
 	r.WriteFile("/etc/frr/nhrpd.conf", 0o644, config)
+	r.WriteFile("/etc/frr/vtysh.conf", 0o644, "")
 	if err := f.ownDirectories(); err != nil {
 		r.net.Fatalf("FRR on %s: %v", r.Name, err)
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -120,4 +121,56 @@ func (n *Node) xfrm(f func(*netlink.Handle) error) error {
 	}
 	defer h.Close()
 	return f(h)
+}
+
+// XfrmStat is one of the kernel's IPsec counters of the node, such as XfrmOutPolBlock.
+func (n *Node) XfrmStat(name string) int {
+	n.net.Helper()
+	for line := range strings.Lines(n.Run("cat", "/proc/net/xfrm_stat")) {
+		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == name {
+			count, err := strconv.Atoi(fields[1])
+			if err != nil {
+				n.net.Fatalf("%s: %v", n.Name, err)
+			}
+			return count
+		}
+	}
+	n.net.Fatalf("%s: the kernel has no counter %s", n.Name, name)
+	return 0
+}
+
+// Guards lists the block policies for GRE of the node.
+func (n *Node) Guards() []netlink.XfrmPolicy {
+	n.net.Helper()
+	var list []netlink.XfrmPolicy
+	err := n.xfrm(func(h *netlink.Handle) error {
+		policies, err := h.XfrmPolicyList(unix.AF_UNSPEC)
+		for _, p := range policies {
+			if p.Action == netlink.XFRM_POLICY_BLOCK && p.Proto == unix.IPPROTO_GRE {
+				list = append(list, p)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		n.net.Fatalf("%s: list the kernel's IPsec policies: %v", n.Name, err)
+	}
+	return list
+}
+
+// RemoveGuards deletes the block policies for GRE behind the daemon's back.
+func (n *Node) RemoveGuards() {
+	n.net.Helper()
+	guards := n.Guards()
+	err := n.xfrm(func(h *netlink.Handle) error {
+		for _, p := range guards {
+			if err := h.XfrmPolicyDel(&p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		n.net.Fatalf("%s: delete the block policies: %v", n.Name, err)
+	}
 }

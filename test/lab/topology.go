@@ -9,7 +9,7 @@ import (
 type Router struct {
 	*Node
 	NBMA netip.Addr   // as the router itself has it: behind NAT the world sees another
-	Net  netip.Prefix // the LAN, zero without one
+	LAN  netip.Prefix // zero without one
 
 	lan   netip.Prefix // the router's own address in it
 	ports int
@@ -72,7 +72,7 @@ func (n *Net) Router(name string, options ...RouterOption) *Router {
 	r.Sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 	if c.lan != "" {
 		r.lan = addr(n, c.lan)
-		r.Net = r.lan.Masked()
+		r.LAN = r.lan.Masked()
 		r.IP("link add lan0 type bridge", "link add lan0-up type dummy", "link set lan0-up master lan0 up",
 			"link set lan0 up", "addr add "+c.lan+" dev lan0")
 	}
@@ -113,7 +113,7 @@ func (r *Router) Host(name string) *Host {
 	if !r.lan.IsValid() {
 		t.Fatalf("lab: %s has no LAN for host %s", r.Name, name)
 	}
-	ip := r.Net.Addr()
+	ip := r.LAN.Addr()
 	for range 10 + r.ports {
 		ip = ip.Next()
 	}

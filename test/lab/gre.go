@@ -1,0 +1,29 @@
+package lab
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// SendGRE sends one GRE packet with a key from the node's own address, past every tunnel: what a stranger could send.
+func (n *Node) SendGRE(to netip.Addr, key uint32, protocol uint16, payload []byte) {
+	n.net.Helper()
+	packet := []byte{0x20, 0} // a key is present, version 0
+	packet = binary.BigEndian.AppendUint16(packet, protocol)
+	packet = binary.BigEndian.AppendUint32(packet, key)
+	packet = append(packet, payload...)
+	err := n.inside(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_GRE)
+		if err != nil {
+			return fmt.Errorf("open a raw socket: %w", err)
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: to.As4()})
+	})
+	if err != nil {
+		n.net.Fatalf("send GRE from %s to %s: %v", n.Name, to, err)
+	}
+}

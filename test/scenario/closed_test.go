@@ -1,0 +1,110 @@
+//go:build lab
+
+package scenario
+
+import (
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// Whatever is absent, charon, the daemon or both: what hosts and routers send into the tunnel is stopped by the kernel.
+func TestFailClosed(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 50*time.Millisecond)
+	m.Hub.Host.Train(m.Spoke1.Host.Addr, 50*time.Millisecond)
+
+	// With SIGTERM charon takes its SAs and policies along: only the guard is left.
+	for _, s := range m.Sites() {
+		s.Charon.Terminate()
+	}
+	blocked(m, "without charon")
+	for _, s := range m.Sites() {
+		s.Daemon.Kill()
+	}
+	blocked(m, "without charon and daemon")
+	for _, s := range m.Sites() {
+		s.Daemon.Start()
+	}
+	blocked(m, "with a daemon that finds no charon")
+	train.Stop()
+	encrypted(m)
+
+	for _, s := range m.Sites() {
+		s.Charon.Start()
+	}
+	registered(m, m.Spoke1, later)
+	registered(m, m.Spoke2, later)
+	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
+	encrypted(m)
+}
+
+// blocked awaits that the kernel stopped some packets more at hub and spoke1, which proves that there were some.
+func blocked(m *lab.Mesh, when string) {
+	m.Helper()
+	for _, s := range []*lab.Site{m.Hub, m.Spoke1} {
+		before := s.XfrmStat("XfrmOutPolBlock")
+		m.Await(s.Name+" stops packets "+when, soon, func() error {
+			now := s.XfrmStat("XfrmOutPolBlock")
+			return lab.True(now >= before+20, "the kernel stopped %d packets", now-before)
+		})
+	}
+}
+
+// A stranger on the underlay who sends GRE in clear is not heard.
+func TestStrangerInClear(t *testing.T) {
+	m := lab.NewMesh(t)
+	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	inside := m.Hub.Capture("gre1")
+	before := m.Hub.XfrmStat("XfrmInPolBlock")
+	for range 10 {
+		stranger.SendGRE(m.Hub.Public, 42, 0x2001, []byte("not NHRP at all"))
+		stranger.SendGRE(m.Hub.Public, 42, 0x0800, []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 172, 16, 1, 10, 172, 16, 0, 10})
+	}
+	m.Await("the hub's kernel drops what comes in clear", soon, func() error {
+		now := m.Hub.XfrmStat("XfrmInPolBlock")
+		return lab.True(now >= before+20, "it dropped %d packets", now-before)
+	})
+	if n := inside.Count(func(p lab.Packet) bool { return p.Link == stranger.NBMA }); n != 0 {
+		t.Errorf("%d of the stranger's packets came into the tunnel", n)
+	}
+	alive(m)
+}
+
+// Without IPsec anybody can send anything: what is no NHRP is dropped and counted.
+func TestMalformedPacketsAreCounted(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Unprotect()
+	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	for size := range 100 {
+		junk := make([]byte, size)
+		for i := range junk {
+			junk[i] = byte(i * size)
+		}
+		stranger.SendGRE(m.Hub.Public, 42, 0x2001, junk)
+	}
+	m.Await("the hub counts the drops", soon, func() error {
+		st, err := status(m.Hub)
+		if err != nil {
+			return err
+		}
+		var dropped uint64
+		for _, n := range st.Counters.Dropped {
+			dropped += n
+		}
+		return lab.True(dropped >= 100, "dropped: %v", st.Counters.Dropped)
+	})
+	registered(m, m.Spoke2, soon)
+	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
+	alive(m)
+}

@@ -1,0 +1,63 @@
+//go:build lab
+
+package scenario
+
+import (
+	"testing"
+
+	"cygnet/test/lab"
+)
+
+// What somebody takes away from the kernel's tables comes back, and the tunnel too.
+func TestFlushedTablesHeal(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+
+	m.Hub.Run("ip", "neigh", "flush", "dev", "gre1", "nud", "all")
+	m.Hub.Run("ip", "neigh", "flush", "dev", "gre1", "nud", "permanent")
+	registered(m, m.Spoke1, later)
+	registered(m, m.Spoke2, later)
+
+	m.Spoke1.Run("ip", "route", "del", m.Spoke2.LAN.String(), "via", m.Spoke2.Overlay.String(), "dev", "gre1")
+	m.Await("the route of the shortcut is back", later, func() error { return up(m.Spoke1, m.Spoke2) })
+
+	m.Spoke1.RemoveGuards()
+	m.Await("the guard is back", later, func() error {
+		return lab.True(len(m.Spoke1.Guards()) > 0, "there is no block policy for GRE")
+	})
+
+	m.Spoke1.IP("link del gre1")
+	m.Await("the tunnel is back", later, func() error {
+		return lab.True(m.Spoke1.HasDevice("gre1"), "there is no gre1")
+	})
+	m.Await("the tunnel is up", soon, func() error {
+		_, err := m.Spoke1.Try("ip", "route", "get", m.Hub.Overlay.String(), "oif", "gre1")
+		return err
+	})
+	m.Spoke1.SetRoutes()
+	registered(m, m.Spoke1, later)
+	m.Await("traffic passes again", later, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+	alive(m)
+	encrypted(m)
+}
+
+// A spoke whose NBMA address changes registers from the new one, under the same identity.
+func TestAddressChange(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.AddIPsec(`dpd_delay = "3s"`)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	m.Spoke1.IP("addr add 192.0.2.111/24 dev eth0", "addr del 192.0.2.11/24 dev eth0",
+		"addr del 192.0.2.111/24 dev eth0", "addr add 192.0.2.111/24 dev eth0")
+	m.Spoke1.Public = addr("192.0.2.111")
+	registered(m, m.Spoke1, later)
+	m.Await("spoke1 reaches the hub's LAN", later, func() error {
+		m.Spoke1.SetRoutes()
+		return m.Spoke1.Host.Reaches(m.Hub.Host.Addr)
+	})
+	alive(m)
+	encrypted(m)
+}

@@ -1,0 +1,159 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"cygnet/nhrpd/api"
+	"cygnet/test/lab"
+)
+
+// How long what is awaited may take: far more than it does, since a machine under load is slow.
+const (
+	soon  = 30 * time.Second
+	later = 120 * time.Second // with back-off, dead peer detection or the minute's audit in it
+)
+
+// registered awaits that the hub's kernel knows the way to a spoke and the spoke's the way to the hub, over IPsec where that is
+// configured.
+func registered(m *lab.Mesh, s *lab.Site, within time.Duration) {
+	m.Helper()
+	m.Await(s.Name+" is registered with the hub", within, func() error {
+		if at := m.Hub.Neighbors("gre1")[s.Overlay]; at != s.Public {
+			return fmt.Errorf("the hub's neighbour %s is at %s, not at %s", s.Overlay, at, s.Public)
+		}
+		if at := s.Neighbors("gre1")[m.Hub.Overlay]; at != m.Hub.Public {
+			return fmt.Errorf("the spoke's neighbour %s is at %s, not at %s", m.Hub.Overlay, at, m.Hub.Public)
+		}
+		return secured(s, m.Hub)
+	})
+}
+
+// secured is nil when charon on one site has an SA in transport mode with the other.
+func secured(s, peer *lab.Site) error {
+	if s.Charon == nil {
+		return nil
+	}
+	for _, sa := range s.Charon.With(peer.Public) {
+		if sa.State == "ESTABLISHED" && sa.ChildUp && sa.Mode == "TRANSPORT" {
+			return nil
+		}
+	}
+	return fmt.Errorf("charon on %s has no SA with %s: %+v", s.Name, peer.Name, s.Charon.SAs())
+}
+
+// unsecured is nil when neither charon nor the kernel of a site has an SA with the other.
+func unsecured(s, peer *lab.Site) error {
+	if s.Charon == nil {
+		return nil
+	}
+	if sas := s.Charon.With(peer.Public); len(sas) > 0 {
+		return fmt.Errorf("charon on %s still has %+v", s.Name, sas)
+	}
+	for _, state := range s.XfrmStates() {
+		if state.Src == peer.Public || state.Dst == peer.Public {
+			return fmt.Errorf("the kernel of %s still has %+v", s.Name, state)
+		}
+	}
+	return nil
+}
+
+// up is nil when the kernel of one spoke sends what is for the other's LAN straight to the other, through an SA.
+func up(s, peer *lab.Site) error {
+	if hop := s.NextHop(peer.Host.Addr); hop != peer.Overlay {
+		return fmt.Errorf("%s sends what is for %s via %s", s.Name, peer.Host.Addr, hop)
+	}
+	if at := s.Neighbors("gre1")[peer.Overlay]; at != peer.Public {
+		return fmt.Errorf("on %s neighbour %s is at %s", s.Name, peer.Overlay, at)
+	}
+	return secured(s, peer)
+}
+
+// down is nil when nothing is left of a shortcut: route, neighbour, SA.
+func down(m *lab.Mesh, s, peer *lab.Site) error {
+	if hop := s.NextHop(peer.Host.Addr); hop != m.Hub.Overlay {
+		return fmt.Errorf("%s sends what is for %s via %s", s.Name, peer.Host.Addr, hop)
+	}
+	if at, ok := s.Neighbors("gre1")[peer.Overlay]; ok {
+		return fmt.Errorf("on %s neighbour %s is still at %s", s.Name, peer.Overlay, at)
+	}
+	return unsecured(s, peer)
+}
+
+// shortcut keeps traffic going between the spokes' hosts until both directions are direct.
+func shortcut(m *lab.Mesh) {
+	m.Helper()
+	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 50*time.Millisecond)
+	m.Await("a shortcut from spoke1 to spoke2", soon, func() error { return up(m.Spoke1, m.Spoke2) })
+	m.Await("a shortcut from spoke2 to spoke1", soon, func() error { return up(m.Spoke2, m.Spoke1) })
+	train.Stop()
+}
+
+// Of what host sends to another, passing is what arrived at a tunnel, by its outer source.
+func passing(from, to netip.Addr) lab.Filter {
+	return func(p lab.Packet) bool { return !p.Sent && p.Src == from && p.Dst == to }
+}
+
+// by passes what came from a router.
+func by(s *lab.Site) lab.Filter { return func(p lab.Packet) bool { return p.Link == s.Public } }
+
+// encrypted proves that nothing but ESP and IKE was between routers on the underlay since the network was made, and that there
+// was some.
+func encrypted(m *lab.Mesh) {
+	m.Helper()
+	if clear := m.Underlay.Packets(lab.OfKind(lab.GRE)); len(clear) > 0 {
+		m.Fatalf("%d clear GRE packets on the underlay, the first at %s: %v", len(clear), clear[0].At.Format("15:04:05.000"), clear[0])
+	}
+	if m.Underlay.Count(lab.OfKind(lab.ESP, lab.ESPinUDP)) == 0 {
+		m.Fatalf("no ESP packet on the underlay: the capture proves nothing")
+	}
+}
+
+// alive fails the test where a daemon ended.
+func alive(m *lab.Mesh) {
+	m.Helper()
+	for _, s := range m.Sites() {
+		if s.Daemon != nil && !s.Daemon.Alive() {
+			m.Fatalf("cygnetd on %s ended:\n%s", s.Name, s.Daemon.Output())
+		}
+	}
+}
+
+// status is what the daemon says: for what neither the kernel nor charon can tell.
+func status(s *lab.Site) (api.Status, error) {
+	var st api.Status
+	err := s.CygnetJSON(&st, "status")
+	return st, err
+}
+
+// nhs is the state of a spoke's only NHS, as the daemon says.
+func nhs(s *lab.Site) (api.NHS, error) {
+	st, err := status(s)
+	if err != nil {
+		return api.NHS{}, err
+	}
+	for _, i := range st.Interfaces {
+		if len(i.NHS) == 1 {
+			return i.NHS[0], nil
+		}
+	}
+	return api.NHS{}, fmt.Errorf("cygnetd on %s does not have one NHS: %+v", s.Name, st.Interfaces)
+}
+
+// logged is nil when the daemon's log has a line with all of these words.
+func logged(s *lab.Site, words ...string) error {
+next:
+	for line := range strings.Lines(s.Daemon.Output()) {
+		for _, w := range words {
+			if !strings.Contains(line, w) {
+				continue next
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("the log of cygnetd on %s has no line with %q", s.Name, words)
+}

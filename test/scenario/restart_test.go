@@ -1,0 +1,94 @@
+//go:build lab
+
+package scenario
+
+import (
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// The end of the daemon, by SIGTERM or SIGKILL, is nothing to the network, and neither is its return.
+func TestRestartOfTheDaemonKeepsTraffic(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+	before := m.Spoke1.Charon.SAs()
+	direct := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 20*time.Millisecond)
+	viaHub := m.Hub.Host.Train(m.Spoke1.Host.Addr, 20*time.Millisecond)
+
+	for _, s := range []*lab.Site{m.Spoke1, m.Hub, m.Spoke2} {
+		s.Daemon.Terminate()
+		if err := up(m.Spoke1, m.Spoke2); err != nil {
+			t.Errorf("after SIGTERM of %s: %v", s.Name, err)
+		}
+		s.Daemon.Start()
+		s.Daemon.Kill()
+		if err := up(m.Spoke1, m.Spoke2); err != nil {
+			t.Errorf("after SIGKILL of %s: %v", s.Name, err)
+		}
+		s.Daemon.Start()
+	}
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		m.Await(s.Name+" is registered with the daemon started anew", soon, func() error {
+			n, err := nhs(s)
+			if err != nil {
+				return err
+			}
+			return lab.True(n.State == "registered", "%+v", n)
+		})
+	}
+	if err := up(m.Spoke1, m.Spoke2); err != nil {
+		t.Errorf("after all: %v", err)
+	}
+	for name, train := range map[string]*lab.Train{"between the spokes": direct, "between hub and spoke1": viaHub} {
+		if sent, lost := train.Stop(); lost > 0 || sent == 0 {
+			t.Errorf("%s %d of %d packets were lost", name, lost, sent)
+		}
+	}
+	if after := m.Spoke1.Charon.SAs(); len(after) != len(before) {
+		t.Errorf("charon on spoke1 had %d SAs and has %d: %+v", len(before), len(after), after)
+	}
+	encrypted(m)
+}
+
+// Charon killed, so that peers know nothing of it, or terminated, so that all of it is gone: the mesh comes back by itself, and
+// meanwhile nothing is in clear.
+func TestRestartOfCharonHeals(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.AddIPsec(`dpd_delay = "3s"`)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 100*time.Millisecond)
+
+	ends := []struct {
+		name string
+		end  func(*lab.Charon)
+	}{
+		{"killed", func(c *lab.Charon) { c.Kill() }},
+		{"terminated", func(c *lab.Charon) { c.Terminate() }},
+	}
+	for _, s := range []*lab.Site{m.Spoke1, m.Hub} {
+		for _, e := range ends {
+			t.Logf("charon on %s is %s", s.Name, e.name)
+			e.end(s.Charon)
+			s.Charon.Start()
+			for _, spoke := range []*lab.Site{m.Spoke1, m.Spoke2} {
+				registered(m, spoke, later)
+				m.Await(spoke.Name+" reaches the hub's LAN", later, func() error { return spoke.Host.Reaches(m.Hub.Host.Addr) })
+			}
+			m.Await("spoke1 reaches spoke2's LAN", later, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+		}
+	}
+	m.Await("the shortcut is back", later, func() error { return up(m.Spoke1, m.Spoke2) })
+	if sent, lost := train.Stop(); sent == lost {
+		t.Errorf("all of %d packets were lost", sent)
+	}
+	alive(m)
+	encrypted(m)
+}
