@@ -2,3 +2,112 @@
 // security of each peer. It does no I/O, reads no clock, starts nothing and locks nothing: events go in with the time of now,
 // what follows from them comes out. The same state, random source and events give the same output.
 package engine
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// Engine is one node. Its methods must not run at the same time.
+//
+// All of them take the time of now, which should come from one clock with a monotonic reading. A time before one seen earlier counts
+// as that one.
+type Engine struct {
+	rng       *rand.Rand
+	requestID uint32
+	now       time.Time
+	out       *Output // of the call under way
+	ifaces    map[string]*iface
+	tables    map[uint32]*table
+	deadlines deadlines
+	stats     counters
+
+	in   packet.Packet // the packet being handled
+	cies []packet.CIE  // lists made for it
+}
+
+// New makes an engine without interfaces. All jitter comes from rng. Request ids grow from firstRequestID, which should be above
+// those used before a restart (RFC 2332 §5.2.3): the time in seconds will do.
+func New(rng *rand.Rand, firstRequestID uint32) *Engine {
+	return &Engine{
+		rng:       rng,
+		requestID: firstRequestID,
+		ifaces:    make(map[string]*iface),
+		tables:    make(map[uint32]*table),
+	}
+}
+
+// Handle takes one event and appends what follows from it to out. Events about an interface that is not configured are ignored.
+func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
+	e.enter(now, out)
+	switch ev := ev.(type) {
+	case PacketReceived:
+		e.receiveFrom(ev.Interface, ev.From, ev.Data)
+	case RoutesChanged:
+		e.routesChanged(ev)
+	case LocalAddress:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.localAddress(ifc, ev.NBMA) })
+	case NHSResolved:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.nhsResolved(ifc, ev.Name, ev.NBMA) })
+	case PeerSecured:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.peerSecured(ifc, ev.Peer) })
+	case PeerLost:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.peerLost(ifc, ev.NBMA, ev.Reason) })
+	case PeerFailed:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.peerFailed(ifc, ev.NBMA, ev.Reason) })
+	case PeersSecured:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.peersSecured(ifc, ev.Peers) })
+	case Redirected:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.redirected(ifc, ev.From, ev.Packet) })
+	case Used:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.used(ifc, ev.Peers) })
+	case Leave:
+		e.withInterface(ev.Interface, e.leave)
+	}
+}
+
+// Receive is Handle for PacketReceived, without the cost of an Event. Data is only read while it runs.
+func (e *Engine) Receive(now time.Time, ifname string, from netip.Addr, data []byte, out *Output) {
+	e.enter(now, out)
+	e.receiveFrom(ifname, from, data)
+}
+
+// Deadline is when Advance is next due; false: not before another event.
+func (e *Engine) Deadline() (time.Time, bool) { return e.deadlines.next() }
+
+// Advance does what is due at now.
+func (e *Engine) Advance(now time.Time, out *Output) {
+	e.enter(now, out)
+	e.deadlines.advance(e.now)
+}
+
+func (e *Engine) enter(now time.Time, out *Output) {
+	if now.After(e.now) {
+		e.now = now
+	}
+	e.out = out
+}
+
+func (e *Engine) withInterface(name string, f func(*iface)) {
+	if ifc := e.ifaces[name]; ifc != nil {
+		f(ifc)
+	}
+}
+
+func (e *Engine) newRequestID() uint32 {
+	e.requestID++
+	return e.requestID
+}
+
+// jittered is d less up to a part of it: percent of 100.
+func (e *Engine) jittered(d time.Duration, percent int64) time.Duration {
+	return d - time.Duration(e.rng.Int64N(int64(d)*percent/100+1))
+}
+
+func (e *Engine) notice(ifc *iface, n Notice) {
+	n.Interface = ifc.cfg.Name
+	e.out.Notices = append(e.out.Notices, n)
+}

@@ -79,6 +79,7 @@ const (
 // ShortcutStatus is a copy of one shortcut, or of a resolution under way.
 type ShortcutStatus struct {
 	Prefix  netip.Prefix
+	Dest    netip.Addr // that it was asked for
 	NextHop netip.Addr
 	NBMA    netip.Addr
 	State   ShortcutState

@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// answer is one that we gave, or that waits for the SA with the requester. What was given is remembered until it expires, so that it
+// can be taken back when the routes change (RFC 2332 §6.2.1).
+type answer struct {
+	answerKey
+	ifc     *iface
+	dest    netip.Addr // asked for last
+	nbma    netip.Addr // of the requester
+	claim   claim
+	waiting []waitingRequest
+	dialAt  time.Time // when we start to dial although the other should
+	giveUp  time.Time // when those who wait are refused
+	expires time.Time // of what was given; zero: nothing yet
+	expiry  timer
+}
+
+// answerKey names an answer: to whom, and for what.
+type answerKey struct {
+	requester netip.Addr // overlay address
+	prefix    netip.Prefix
+}
+
+func (k answerKey) compare(o answerKey) int {
+	if c := k.requester.Compare(o.requester); c != 0 {
+		return c
+	}
+	return k.prefix.Compare(o.prefix)
+}
+
+// waitingRequest is a request that is answered when the SA is up.
+type waitingRequest struct {
+	dest netip.Addr
+	via  netip.Addr // where it came from
+	raw  []byte
+}
+
+const (
+	secondDialer  = time.Second      // how long the one who is not to dial first waits
+	answerWait    = 8 * time.Second  // how long a request waits for the SA
+	requesterWait = 30 * time.Second // how long we await the SA of a requester that must dial
+	maxWaiting    = 4                // requests that wait for one answer
+)
+
+// answerFor finds or makes the answer to a request; nil if there are too many.
+func (e *Engine) answerFor(m *message, prefix netip.Prefix) *answer {
+	key := answerKey{requester: m.SourceProtocol, prefix: prefix}
+	a := m.ifc.answers[key]
+	if a == nil {
+		if len(m.ifc.answers) >= m.ifc.cfg.Limits.Answers {
+			return nil
+		}
+		a = &answer{answerKey: key, ifc: m.ifc}
+		a.claim.owner = a
+		a.expiry.run = func() { e.answerDue(a) }
+		m.ifc.answers[key] = a
+	}
+	a.dest = m.DestProtocol
+	return a
+}
+
+// give answers the request that is being handled.
+func (e *Engine) give(a *answer, m *message, to netip.Addr) {
+	dest := m.DestProtocol
+	a.waiting = slices.DeleteFunc(a.waiting, func(w waitingRequest) bool { return w.dest == dest })
+	a.expires = e.now.Add(a.ifc.cfg.HoldingTime)
+	if a.ifc.secured(a.nbma) {
+		e.claim(&a.claim, e.peerAt(a.ifc, a.nbma), interestAnswer, false)
+		e.deadlines.set(&a.expiry, a.expires)
+	} else {
+		e.deadlines.set(&a.expiry, e.now.Add(requesterWait))
+	}
+	e.sendAnswer(m, a.prefix, to)
+}
+
+// keepWaiting holds the request until the SA is up, and sees to it that somebody dials: we at once, unless the requester does so for
+// a request of ours, which both ends must see alike. Then the lower NBMA address goes first.
+func (e *Engine) keepWaiting(a *answer, m *message) {
+	i := slices.IndexFunc(a.waiting, func(w waitingRequest) bool { return w.dest == m.DestProtocol })
+	switch {
+	case i >= 0:
+		a.waiting[i].via, a.waiting[i].raw = m.from, append(a.waiting[i].raw[:0], m.raw...)
+		return
+	case len(a.waiting) >= maxWaiting:
+		e.drop(dropTableFull)
+		e.refuse(m, packet.CodeInsufficientResources)
+		return
+	}
+	first := len(a.waiting) == 0
+	a.waiting = append(a.waiting, waitingRequest{dest: m.DestProtocol, via: m.from, raw: slices.Clone(m.raw)})
+	if !first {
+		return
+	}
+	ifc := a.ifc
+	dial := ifc.behindNAT() || ifc.local.Less(a.nbma) || !ifc.asking(a.prefix)
+	a.giveUp, a.dialAt = e.now.Add(answerWait), e.now.Add(secondDialer)
+	if dial {
+		a.dialAt = a.giveUp
+	}
+	e.deadlines.set(&a.expiry, a.dialAt)
+	e.claim(&a.claim, e.peerAt(ifc, a.nbma), interestAnswer, dial)
+}
+
+// asking says whether a request of ours is under way that traffic from inside prefix led to: traffic flows both ways.
+func (ifc *iface) asking(prefix netip.Prefix) bool {
+	for _, s := range ifc.shortcuts {
+		if s.state != ShortcutUp && prefix.Contains(s.source) {
+			return true
+		}
+	}
+	return false
+}
+
+// answerDue takes the next step of an answer that waited.
+func (e *Engine) answerDue(a *answer) {
+	switch {
+	case len(a.waiting) > 0 && e.now.Before(a.giveUp):
+		e.deadlines.set(&a.expiry, a.giveUp)
+		e.claim(&a.claim, e.peerAt(a.ifc, a.nbma), interestAnswer, true)
+	case len(a.waiting) > 0:
+		e.giveUpAnswer(a)
+	case e.now.Before(a.expires):
+		// The requester did not come: without it there is nothing to secure, but the answer is out.
+		e.release(&a.claim)
+		e.deadlines.set(&a.expiry, a.expires)
+	default:
+		e.dropAnswer(a)
+	}
+}
+
+// giveUpAnswer tells those who waited that there is no tunnel to be had (RFC 2332 §5.3.1 has code 5 for that).
+func (e *Engine) giveUpAnswer(a *answer) {
+	waiting := a.waiting
+	a.waiting = nil
+	e.notice(a.ifc, Notice{Kind: NoticeRejected, Prefix: a.prefix, NextHop: a.requester, NBMA: a.nbma,
+		Reason: "resolution refused: no SA with the requester could be had"})
+	for _, w := range waiting {
+		e.withRequest(a.ifc, w, func(m *message) { e.refuse(m, packet.CodeInsufficientResources) })
+	}
+	if e.now.Before(a.expires) {
+		e.release(&a.claim)
+		e.deadlines.set(&a.expiry, a.expires)
+		return
+	}
+	e.dropAnswer(a)
+}
+
+// withRequest reads a request again that waited.
+func (e *Engine) withRequest(ifc *iface, w waitingRequest, f func(*message)) {
+	m := message{Packet: &e.in, ifc: ifc, from: w.via, raw: w.raw}
+	e.cies = e.cies[:0]
+	if err := m.Parse(w.raw); err == nil {
+		f(&m)
+	}
+}
+
+// peerSecured answers those who waited for it, as the routes are now.
+func (a *answer) peerSecured(e *Engine) {
+	waiting := a.waiting
+	a.waiting = nil
+	if e.now.Before(a.expires) {
+		e.claim(&a.claim, a.claim.peer, interestAnswer, false)
+		e.deadlines.set(&a.expiry, a.expires)
+	}
+	for _, w := range waiting {
+		e.withRequest(a.ifc, w, e.resolution)
+	}
+	if a.expires.IsZero() && len(a.waiting) == 0 {
+		e.dropAnswer(a)
+	}
+}
+
+// peerLost ends the interest: the requester's shortcut has ended as well.
+func (a *answer) peerLost(e *Engine, _ string) {
+	if len(a.waiting) == 0 {
+		e.release(&a.claim)
+	}
+}
+
+func (a *answer) peerFailed(*Engine) {}
+
+func (e *Engine) dropAnswer(a *answer) {
+	delete(a.ifc.answers, a.answerKey)
+	e.deadlines.stop(&a.expiry)
+	e.release(&a.claim)
+}
+
+// reviewAnswers takes back what the routes do not support any more.
+func (e *Engine) reviewAnswers(ifc *iface) {
+	for _, a := range inOrder(ifc.answers, answerKey.compare) {
+		prefix, ours := e.egress(ifc, a.dest)
+		if ours && prefix == a.prefix {
+			continue
+		}
+		given := e.now.Before(a.expires)
+		waiting := a.waiting
+		a.waiting = nil
+		e.dropAnswer(a)
+		if given {
+			e.purgeAnswer(a)
+		}
+		for _, w := range waiting {
+			e.withRequest(ifc, w, e.resolution)
+		}
+	}
+}

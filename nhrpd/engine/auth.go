@@ -1,0 +1,34 @@
+package engine
+
+import (
+	"crypto/subtle"
+
+	"cygnet/nhrpd/packet"
+)
+
+// authentic says whether a packet's password is the configured one. Where none is configured, a packet with one is refused: the two
+// ends disagree, and silently accepting that would hide it. Error Indications carry none by RFC 2332 §5.2.7, but some send it.
+func (e *Engine) authentic(m *message) bool {
+	if m.Type == packet.ErrorIndication {
+		return true
+	}
+	want := m.ifc.cfg.Authentication
+	ext := m.Extension(packet.ExtensionAuthentication)
+	if ext == nil || want == "" {
+		return ext == nil && want == ""
+	}
+	got, err := packet.Password(*ext)
+	return err == nil && subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
+}
+
+// authenticate regenerates the password, which counts from hop to hop.
+func (e *Engine) authenticate(ifc *iface, p *packet.Packet) {
+	if ifc.cfg.Authentication == "" || p.Type == packet.ErrorIndication {
+		return
+	}
+	if ext := p.Extension(packet.ExtensionAuthentication); ext != nil {
+		ext.Data = ifc.auth.Data
+		return
+	}
+	p.Extensions = append(p.Extensions, ifc.auth)
+}

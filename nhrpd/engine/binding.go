@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+)
+
+// binding is an entry of the server's cache: a client that registered, or a static map.
+type binding struct {
+	ifc        *iface
+	protocol   netip.Addr
+	nbma       netip.Addr // where packets go: the outer source as observed
+	clientNBMA netip.Addr // as the client says; another one behind NAT
+	identity   string
+	static     bool
+	unique     bool
+	restored   bool // from before a restart, and not confirmed since
+	mtu        uint16
+	since      time.Time
+	expires    time.Time
+
+	claim    claim
+	neighbor neighborClaim
+	expiry   timer
+}
+
+func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
+	b := &binding{ifc: ifc, protocol: protocol, since: e.now}
+	b.claim.owner = b
+	b.expiry.run = func() { e.unbind(b, "not refreshed within its holding time") }
+	ifc.bindings[protocol] = b
+	return b
+}
+
+// bind points the binding at an NBMA address.
+func (e *Engine) bind(b *binding, nbma netip.Addr) {
+	b.nbma = nbma
+	if b.claim.peer == nil || b.claim.peer.nbma != nbma {
+		e.claim(&b.claim, e.peerAt(b.ifc, nbma), interestBinding, false)
+	}
+	rank := rankBinding
+	if b.static {
+		rank = rankMap
+	}
+	e.wantNeighbor(&b.neighbor, b.ifc, rank, b.protocol, nbma)
+}
+
+func (e *Engine) unbind(b *binding, reason string) {
+	if b.static {
+		return
+	}
+	e.notice(b.ifc, Notice{Kind: NoticeUnbound, Prefix: hostPrefix(b.protocol), NBMA: b.nbma, Identity: b.identity, Reason: reason})
+	e.dropBinding(b)
+}
+
+func (e *Engine) dropBinding(b *binding) {
+	delete(b.ifc.bindings, b.protocol)
+	e.deadlines.stop(&b.expiry)
+	e.dropNeighbor(&b.neighbor)
+	e.release(&b.claim)
+}
+
+// peerSecured ends a binding that is not that of the router which is there now.
+func (b *binding) peerSecured(e *Engine) {
+	if !b.static && b.identity != b.claim.peer.ike.Identity {
+		e.unbind(b, "another identity has the client's NBMA address now: "+b.claim.peer.ike.Identity)
+		return
+	}
+	b.restored = false
+}
+
+// peerLost leaves the binding unused until the peer is back or lost for good.
+func (b *binding) peerLost(*Engine, string) {}
+func (b *binding) peerFailed(*Engine)       {}
+
+// setMaps makes the interface's static bindings those configured.
+func (e *Engine) setMaps(ifc *iface) {
+	want := make(map[netip.Addr]netip.Addr)
+	for _, m := range ifc.cfg.Maps {
+		want[m.Protocol] = m.NBMA
+	}
+	for _, b := range inOrder(ifc.bindings, byAddr) {
+		if b.static && !want[b.protocol].IsValid() {
+			e.dropBinding(b)
+		}
+	}
+	for _, m := range ifc.cfg.Maps {
+		b := ifc.bindings[m.Protocol]
+		if b != nil && !b.static {
+			e.unbind(b, "a static map has its overlay address now")
+			b = nil
+		}
+		if b == nil {
+			b = e.newBinding(ifc, m.Protocol)
+			b.static = true
+		}
+		b.clientNBMA = m.NBMA
+		e.bind(b, m.NBMA)
+	}
+}

@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"slices"
+	"time"
+)
+
+// Configure takes the first configuration and every later one. An interface that is not in it any more leaves, as with Leave; what
+// changed in one that stays changes in place, but for its address and protection: those make it leave and join anew. An interface
+// that left joins again.
+func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
+	e.enter(now, out)
+	for _, ifc := range e.interfaces() {
+		if !slices.ContainsFunc(cfg.Interfaces, func(c InterfaceConfig) bool { return c.Name == ifc.cfg.Name }) {
+			e.leave(ifc)
+			delete(e.ifaces, ifc.cfg.Name)
+		}
+	}
+	for _, c := range cfg.Interfaces {
+		ifc := e.ifaces[c.Name]
+		if ifc == nil {
+			ifc = e.newInterface(c)
+			e.ifaces[c.Name] = ifc
+		}
+		e.reconfigure(ifc, c)
+	}
+}
+
+func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
+	old := ifc.cfg
+	if old.Address != cfg.Address || old.Protected != cfg.Protected {
+		e.leave(ifc)
+	}
+	joins := ifc.left
+	ifc.left = false
+	ifc.configure(cfg)
+	e.setNHSs(ifc)
+	e.setMaps(ifc)
+	switch {
+	case !cfg.Shortcut:
+		for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+			e.endShortcut(s, "shortcuts are switched off")
+		}
+		fallthrough
+	default:
+		e.reroute(ifc)
+	}
+	announced := old.HoldingTime != cfg.HoldingTime || old.Authentication != cfg.Authentication ||
+		old.MTU != cfg.MTU || old.Unique != cfg.Unique
+	if joins || announced {
+		for _, n := range ifc.nhs {
+			e.registerAnew(n)
+		}
+	}
+	e.deadlines.stop(&ifc.poll)
+	if ifc.needsUse() {
+		e.startPoll(ifc)
+	}
+}
+
+// setNHSs makes the interface's next hop servers those configured, in that order.
+func (e *Engine) setNHSs(ifc *iface) {
+	old := ifc.nhs
+	ifc.nhs = nil
+	for _, c := range ifc.cfg.NHS {
+		i := slices.IndexFunc(old, func(n *nhs) bool { return n.cfg == c })
+		if i >= 0 {
+			ifc.nhs = append(ifc.nhs, old[i])
+			old = slices.Delete(old, i, i+1)
+			continue
+		}
+		n := e.newNHS(ifc, c)
+		if i := slices.IndexFunc(old, func(n *nhs) bool { return n.cfg.Name == c.Name }); i >= 0 {
+			n.addrs = old[i].addrs // nobody tells them again
+		}
+		ifc.nhs = append(ifc.nhs, n)
+	}
+	for _, n := range old {
+		e.dropNHS(n)
+	}
+	for _, n := range ifc.nhs {
+		e.useResolved(n)
+	}
+}

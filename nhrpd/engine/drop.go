@@ -1,0 +1,98 @@
+package engine
+
+import "cygnet/nhrpd/packet"
+
+// dropReason says why a packet or another input went no further.
+type dropReason uint8
+
+const (
+	dropNoInterface dropReason = iota
+	dropInactive
+	dropUnsecured
+	dropHeldFull
+	dropMalformed
+	dropWrongFamily
+	dropAuthentication
+	dropRateLimit
+	dropOwnPacket
+	dropNotForUs
+	dropUnsolicited
+	dropThirdParty
+	dropUnknownExtension
+	dropHopCount
+	dropLoop
+	dropUnreachable
+	dropNoBinding
+	dropShortcutOff
+	dropNotFirstHop
+	dropNotVia
+	dropNotTunnel
+	dropKnown
+	dropTableFull
+	dropNotOwner
+	dropRedirectOff
+	dropErrorLimit
+	dropUnsendable
+	dropReasons // how many there are
+)
+
+var dropNames = [dropReasons]string{
+	dropNoInterface:      "interface not configured",
+	dropInactive:         "interface not active",
+	dropUnsecured:        "peer not secured",
+	dropHeldFull:         "too many packets wait for their sender's SA",
+	dropMalformed:        "malformed",
+	dropWrongFamily:      "address missing or of another family",
+	dropAuthentication:   "authentication",
+	dropRateLimit:        "rate limit of the sender",
+	dropOwnPacket:        "our own packet came back",
+	dropNotForUs:         "not for us",
+	dropUnsolicited:      "reply without a request",
+	dropThirdParty:       "reply from somebody we did not ask",
+	dropUnknownExtension: "unknown compulsory extension",
+	dropHopCount:         "hop count exceeded",
+	dropLoop:             "loop",
+	dropUnreachable:      "no route",
+	dropNoBinding:        "no binding",
+	dropShortcutOff:      "indication, but shortcuts are off",
+	dropNotFirstHop:      "indication, but we are not the first router",
+	dropNotVia:           "indication from somebody we do not send through",
+	dropNotTunnel:        "indication, but the route is not through the tunnel",
+	dropKnown:            "indication, but shortcut or resolution is there",
+	dropTableFull:        "table full",
+	dropNotOwner:         "purge of what is somebody else's",
+	dropRedirectOff:      "redirected packet, but indications are off or limited",
+	dropErrorLimit:       "error indication not sent: limit or size",
+	dropUnsendable:       "could not be sent",
+}
+
+func (r dropReason) String() string { return dropNames[r] }
+
+// messageTypes is one more than the highest packet.Type.
+const messageTypes = int(packet.TrafficIndication) + 1
+
+type counters struct {
+	received, sent [messageTypes]uint64
+	dropped        [dropReasons]uint64
+}
+
+func (e *Engine) drop(r dropReason) { e.stats.dropped[r]++ }
+
+// Stats copies the counters. What never happened is not listed.
+func (e *Engine) Stats() Stats {
+	s := Stats{Received: map[string]uint64{}, Sent: map[string]uint64{}, Dropped: map[string]uint64{}}
+	for t := packet.ResolutionRequest; t <= packet.TrafficIndication; t++ {
+		if n := e.stats.received[t]; n > 0 {
+			s.Received[t.String()] = n
+		}
+		if n := e.stats.sent[t]; n > 0 {
+			s.Sent[t.String()] = n
+		}
+	}
+	for r := range dropReasons {
+		if n := e.stats.dropped[r]; n > 0 {
+			s.Dropped[r.String()] = n
+		}
+	}
+	return s
+}

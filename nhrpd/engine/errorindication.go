@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"encoding/binary"
+
+	"cygnet/nhrpd/packet"
+)
+
+// sendError answers a packet with an Error Indication to the neighbour that it came from; it finds its way to the source from there.
+// It is never longer than what it answers, so that nobody can use us to multiply traffic.
+func (e *Engine) sendError(m *message, code packet.ErrorCode, offset uint16) {
+	p := packet.Packet{
+		Type:           packet.ErrorIndication,
+		HopCount:       hopCount,
+		SourceNBMA:     m.ifc.local,
+		SourceProtocol: m.ifc.overlay(),
+		ErrorCode:      code,
+		ErrorOffset:    offset,
+	}
+	if m.ifc.onOverlay(m.SourceProtocol) {
+		p.DestProtocol = m.SourceProtocol
+	}
+	room := len(m.raw) - errorHeaderLen(&p)
+	if room < quotedLen || !m.ifc.errors.allow(e.now, struct{}{}) {
+		e.drop(dropErrorLimit)
+		return
+	}
+	p.Quoted = m.raw[:room]
+	e.send(m.ifc, m.from, &p)
+}
+
+const (
+	fixedLen  = 20           // of the fixed header (RFC 2332 §5.1)
+	commonLen = 8            // of the mandatory part before the addresses
+	quotedLen = fixedLen + 8 // what says which request an Error Indication is about
+)
+
+func errorHeaderLen(p *packet.Packet) int {
+	bits := p.SourceNBMA.BitLen() + p.SourceProtocol.BitLen() + p.DestProtocol.BitLen()
+	return fixedLen + commonLen + bits/8
+}
+
+// quotedRequest reads type and request id of a quoted packet, which may be cut off.
+func quotedRequest(b []byte) (packet.Type, uint32, bool) {
+	if len(b) < quotedLen {
+		return 0, 0, false
+	}
+	return packet.Type(b[17]), binary.BigEndian.Uint32(b[24:]), true
+}
+
+// errorIndication takes one: about our own request it is an answer, somebody else's goes on.
+func (e *Engine) errorIndication(m *message) {
+	ifc := m.ifc
+	if m.SourceProtocol == ifc.overlay() {
+		e.drop(dropOwnPacket) // RFC 2332 §5.2.7: quietly
+		return
+	}
+	if m.DestProtocol.IsValid() && m.DestProtocol != ifc.overlay() {
+		if !ifc.onOverlay(m.DestProtocol) {
+			e.drop(dropWrongFamily)
+			return
+		}
+		e.forward(m, m.DestProtocol, packet.ExtensionReverseTransit)
+		return
+	}
+	reason := "it reports: " + m.ErrorCode.String()
+	t, id, ok := quotedRequest(m.Quoted)
+	if !ok || !e.failedRequest(m, t, id, reason) {
+		e.drop(dropUnsolicited)
+		return
+	}
+	e.notice(ifc, Notice{Kind: NoticeError, NextHop: m.SourceProtocol, NBMA: m.from, Reason: m.ErrorCode.String()})
+}
+
+// failedRequest finds the request of ours that an Error Indication is about.
+func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason string) bool {
+	switch t {
+	case packet.RegistrationRequest:
+		for _, n := range m.ifc.nhs {
+			if n.awaiting && n.requestID == id && n.nbma == m.from {
+				n.err = reason
+				return true
+			}
+		}
+	case packet.ResolutionRequest:
+		if s := m.ifc.requests[id]; s != nil && (m.from == s.via || m.ifc.isNHS(m.from)) {
+			e.unresolve(s, reason)
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// iface is the state of one interface. One that has left keeps its configuration, its local address, the addresses of its NHSs and
+// what it knows of SAs, and does nothing.
+type iface struct {
+	cfg   InterfaceConfig
+	left  bool
+	local netip.Addr
+	auth  packet.Extension // from cfg.Authentication
+
+	peers      map[netip.Addr]*peer // by NBMA address
+	held       map[netip.Addr]*heldPacket
+	nhs        []*nhs
+	bindings   map[netip.Addr]*binding // by overlay address
+	neighbors  map[netip.Addr]*neighbor
+	shortcuts  map[netip.Prefix]*shortcut // unanswered ones as host prefixes
+	requests   map[uint32]*shortcut       // by the id of the resolution request that is out
+	unresolved map[netip.Addr]time.Time   // destinations not to ask for again until then
+	answers    map[answerKey]*answer
+	purges     map[uint32]*purge // by request id
+
+	poll      timer // asks for the peers' use
+	grace     timer // ends what was restored and is not confirmed
+	confirmed bool  // strongSwan said once which peers have an SA
+
+	fromPeer    *limiter[netip.Addr] // requests taken
+	errors      *limiter[struct{}]   // error indications sent
+	indications *limiter[struct{}]   // traffic indications sent
+	indicated   *limiter[netip.Addr] // likewise, a peer
+	flows       *limiter[flow]       // likewise, a flow
+}
+
+func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
+	ifc := &iface{
+		peers:      make(map[netip.Addr]*peer),
+		held:       make(map[netip.Addr]*heldPacket),
+		bindings:   make(map[netip.Addr]*binding),
+		neighbors:  make(map[netip.Addr]*neighbor),
+		shortcuts:  make(map[netip.Prefix]*shortcut),
+		requests:   make(map[uint32]*shortcut),
+		unresolved: make(map[netip.Addr]time.Time),
+		answers:    make(map[answerKey]*answer),
+		purges:     make(map[uint32]*purge),
+	}
+	ifc.poll.run = func() { e.pollUse(ifc) }
+	ifc.grace.run = func() { e.endUnconfirmed(ifc) }
+	ifc.configure(cfg)
+	return ifc
+}
+
+// configure sets what is only looked up when needed.
+func (ifc *iface) configure(cfg InterfaceConfig) {
+	if ifc.fromPeer == nil || ifc.cfg.Limits != cfg.Limits {
+		l := cfg.Limits
+		ifc.fromPeer = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
+		ifc.errors = newLimiter[struct{}](l.Errors, l.Errors, 0)
+		ifc.indications = newLimiter[struct{}](l.Indications, l.Indications, 0)
+		share := l.Indications/4 + 1
+		ifc.indicated = newLimiter[netip.Addr](share, share, l.Bindings+spareKeys)
+		ifc.flows = newLimiter[flow](1, 1, l.Bindings+spareKeys)
+	}
+	ifc.auth = packet.Extension{}
+	if cfg.Authentication != "" {
+		ifc.auth = packet.PasswordExtension(cfg.Authentication)
+	}
+	ifc.cfg = cfg
+}
+
+// spareKeys is how many more buckets limiters have than clients may register.
+const spareKeys = 256
+
+// overlay is our own overlay address.
+func (ifc *iface) overlay() netip.Addr { return ifc.cfg.Address.Addr() }
+
+// onOverlay says whether addr is of the overlay's address family.
+func (ifc *iface) onOverlay(addr netip.Addr) bool {
+	return addr.IsValid() && addr.Is4() == ifc.overlay().Is4()
+}
+
+// secured says whether packets may go to and come from an NBMA address.
+func (ifc *iface) secured(nbma netip.Addr) bool {
+	if !ifc.cfg.Protected {
+		return true
+	}
+	p := ifc.peers[nbma]
+	return p != nil && p.secured
+}
+
+// public is our NBMA address as an NHS sees it, when that is not the one that we send from: behind NAT.
+func (ifc *iface) public() netip.Addr {
+	for _, n := range ifc.nhs {
+		if n.public.IsValid() {
+			return n.public
+		}
+	}
+	return netip.Addr{}
+}
+
+// behindNAT says whether others cannot start to talk to us.
+func (ifc *iface) behindNAT() bool { return ifc.public().IsValid() }
+
+// isNHS says whether nbma is the address of an NHS in use.
+func (ifc *iface) isNHS(nbma netip.Addr) bool {
+	return slices.ContainsFunc(ifc.nhs, func(n *nhs) bool { return n.nbma == nbma })
+}
+
+// inOrder gives a map's values in the order of its keys, for where the order reaches the output.
+func inOrder[K comparable, V any](m map[K]V, compare func(K, K) int) []V {
+	values := make([]V, 0, len(m))
+	for _, k := range slices.SortedFunc(maps.Keys(m), compare) {
+		values = append(values, m[k])
+	}
+	return values
+}
+
+func byAddr(a, b netip.Addr) int     { return a.Compare(b) }
+func byPrefix(a, b netip.Prefix) int { return a.Compare(b) }
+
+func (e *Engine) interfaces() []*iface { return inOrder(e.ifaces, cmp.Compare[string]) }
+
+// localAddress takes the address that the tunnel sends from. All registrations name it, so they are made anew.
+func (e *Engine) localAddress(ifc *iface, nbma netip.Addr) {
+	if ifc.local == nbma {
+		return
+	}
+	ifc.local = nbma
+	for _, n := range ifc.nhs {
+		n.public = netip.Addr{}
+		e.registerAnew(n)
+	}
+}
+
+// hostPrefix is the prefix of one address.
+func hostPrefix(a netip.Addr) netip.Prefix {
+	if !a.IsValid() {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(a, a.BitLen())
+}
+
+// seconds is a holding time as it goes on the wire.
+func seconds(d time.Duration) uint16 {
+	return uint16(min(max(d/time.Second, 0), 65535))
+}

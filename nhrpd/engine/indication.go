@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"net/netip"
+
+	"cygnet/nhrpd/packet"
+)
+
+// flow is what a traffic indication is about.
+type flow struct{ source, dest netip.Addr }
+
+// maxQuoted bounds what an indication quotes.
+const maxQuoted = 576
+
+// redirected tells a router whose packet came out of the tunnel and goes back into it that there may be a shorter way.
+func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
+	if !ifc.cfg.Redirect || ifc.left || !ifc.local.IsValid() {
+		e.drop(dropRedirectOff)
+		return
+	}
+	if !ifc.secured(from) {
+		e.drop(dropUnsecured)
+		return
+	}
+	inner, err := packet.ParseInner(quoted)
+	if err != nil || !ifc.onOverlay(inner.Source) {
+		e.drop(dropMalformed)
+		return
+	}
+	if !ifc.flows.allow(e.now, flow{inner.Source, inner.Dest}) || !ifc.indicated.allow(e.now, from) ||
+		!ifc.indications.allow(e.now, struct{}{}) {
+		e.drop(dropRedirectOff)
+		return
+	}
+	e.send(ifc, from, &packet.Packet{
+		Type:           packet.TrafficIndication,
+		HopCount:       hopCount,
+		SourceNBMA:     ifc.local,
+		SourceProtocol: ifc.overlay(),
+		DestProtocol:   inner.Source,
+		Quoted:         quoted[:min(len(quoted), maxQuoted)],
+	})
+}
+
+// indication takes a traffic indication: where we are the first router of the packet it quotes, we ask for a shorter way.
+func (e *Engine) indication(m *message) {
+	ifc := m.ifc
+	if !ifc.cfg.Shortcut {
+		e.drop(dropShortcutOff)
+		return
+	}
+	inner, err := packet.ParseInner(m.Quoted)
+	switch {
+	case err != nil:
+		e.drop(dropMalformed)
+		return
+	case !ifc.onOverlay(inner.Source) || !ifc.onOverlay(inner.Dest):
+		e.drop(dropWrongFamily)
+		return
+	case !e.firstHopOf(ifc, inner.Source):
+		e.drop(dropNotFirstHop)
+		return
+	}
+	way, fault := e.pathTo(ifc, inner.Dest)
+	switch {
+	case fault != pathOK, inner.Dest == ifc.overlay(), inner.Dest.IsMulticast(), inner.Dest.IsLoopback(), inner.Dest.IsUnspecified():
+		e.drop(dropNotTunnel)
+	case way.nbma != m.from:
+		e.drop(dropNotVia)
+	case !e.mayAsk(ifc, inner.Dest):
+		e.drop(dropKnown)
+	case len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts:
+		e.drop(dropTableFull)
+	default:
+		e.resolve(ifc, inner, way)
+	}
+}
+
+// firstHopOf says whether packets from source enter the DMVPN here.
+func (e *Engine) firstHopOf(ifc *iface, source netip.Addr) bool {
+	if source == ifc.overlay() || e.table(ifc).isLocal(source) {
+		return true
+	}
+	_, fault := e.pathTo(ifc, source)
+	return fault == pathElsewhere
+}
+
+func (e *Engine) resolve(ifc *iface, inner packet.Inner, way path) {
+	s := e.newShortcut(ifc, inner.Dest, hostPrefix(inner.Dest))
+	s.source, s.led, s.indicated = inner.Source, way.route, e.now
+	e.notice(ifc, Notice{Kind: NoticeResolving, Prefix: s.prefix, NextHop: way.nextHop, NBMA: way.nbma})
+	e.askFor(s)
+}

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// admissible says whether what was answered may be installed, and for which prefix: where narrowing the answer makes it harmless, it is
+// narrowed. It returns the route beneath, or an objection.
+func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (netip.Prefix, Route, string) {
+	ifc := s.ifc
+	prefix, ok := cie.PrefixOf(s.dest)
+	if !ok {
+		return hostPrefix(s.dest), Route{}, "it has an impossible prefix length"
+	}
+	if objection := ifc.objectToRouter(cie, nbma); objection != "" {
+		return prefix, Route{}, objection
+	}
+	if prefix.Bits() == 0 {
+		return prefix, Route{}, "it is for the default route"
+	}
+	way, err := e.pathTo(ifc, s.dest)
+	if err != pathOK && err != pathNoBinding {
+		return prefix, Route{}, "the destination is not behind the tunnel any more"
+	}
+	prefix = e.narrowed(ifc, s.dest, prefix, way.route)
+	if objection := e.objectToPrefix(ifc, prefix, nbma); objection != "" {
+		return prefix, Route{}, objection
+	}
+	return prefix, way.route, ""
+}
+
+// narrowed is the part of prefix around dest that is not wider than the route which led to the question, and hides no other route
+// and none of our own addresses.
+func (e *Engine) narrowed(ifc *iface, dest netip.Addr, prefix netip.Prefix, led Route) netip.Prefix {
+	t := e.table(ifc)
+	if prefix.Bits() < led.Prefix.Bits() {
+		prefix = led.Prefix.Masked()
+	}
+	return t.local.widest(dest, t.routes.widest(dest, prefix))
+}
+
+// objectToRouter objects to answers that name an impossible next hop.
+func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) string {
+	nextHop := cie.Protocol
+	switch {
+	case time.Duration(cie.HoldingTime)*time.Second < leastHolding:
+		return "its holding time is too short"
+	case !ifc.clientAddress(nextHop):
+		return "its next hop is not another router of the overlay"
+	case !ifc.peerAddress(nbma):
+		return "its NBMA address is ours or impossible"
+	}
+	n := ifc.neighbors[nextHop]
+	if n == nil || n.nbma == nbma {
+		return ""
+	}
+	for _, c := range n.claims {
+		if c.rank != rankShortcut {
+			return "its next hop is known at another NBMA address: " + n.nbma.String()
+		}
+	}
+	return ""
+}
+
+// objectToPrefix objects to prefixes that hide what the tunnels themselves rest on.
+func (e *Engine) objectToPrefix(ifc *iface, prefix netip.Prefix, nbma netip.Addr) string {
+	if prefix.Contains(nbma) {
+		return "it covers the NBMA address " + nbma.String()
+	}
+	for _, other := range e.interfaces() {
+		if prefix.Contains(other.overlay()) {
+			return "it covers our own overlay address"
+		}
+		if a := other.underlayInside(prefix); a.IsValid() {
+			return "it covers the NBMA address " + a.String()
+		}
+	}
+	return ""
+}
+
+// underlayInside finds an NBMA address that is known and lies inside prefix.
+func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
+	for _, a := range []netip.Addr{ifc.local, ifc.public()} {
+		if prefix.Contains(a) {
+			return a
+		}
+	}
+	for _, n := range ifc.nhs {
+		for _, a := range n.addrs {
+			if prefix.Contains(a) {
+				return a
+			}
+		}
+	}
+	var found netip.Addr
+	lowest := func(a netip.Addr) {
+		if prefix.Contains(a) && (!found.IsValid() || a.Less(found)) {
+			found = a
+		}
+	}
+	for a := range ifc.peers {
+		lowest(a)
+	}
+	for _, b := range ifc.bindings {
+		lowest(b.nbma)
+	}
+	return found
+}
+
+// stillLed says whether the route that led to a shortcut is the same, and nothing more specific has come beneath it.
+func (e *Engine) stillLed(s *shortcut) bool {
+	way, err := e.pathTo(s.ifc, s.dest)
+	if !s.led.Prefix.IsValid() { // restored
+		if err != pathOK && err != pathNoBinding {
+			return true // the mirror may not be filled yet: see endUnconfirmed
+		}
+		s.led = way.route
+	}
+	switch {
+	case err != pathOK && err != pathNoBinding:
+		return false
+	case way.route.Prefix != s.led.Prefix || way.route.NextHop != s.led.NextHop:
+		return false
+	case s.state == ShortcutResolving:
+		return true
+	}
+	return e.narrowed(s.ifc, s.dest, s.prefix, way.route) == s.prefix
+}

@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"net/netip"
+
+	"cygnet/nhrpd/packet"
+)
+
+// natAddress is the NBMA address that the NAT address extension gives for an overlay address; zero: none.
+func natAddress(p *packet.Packet, protocol netip.Addr) netip.Addr {
+	ext := p.Extension(packet.ExtensionNATAddress)
+	if ext == nil {
+		return netip.Addr{}
+	}
+	for i := range ext.CIEs {
+		if c := &ext.CIEs[i]; c.Protocol == protocol && c.NBMA.IsValid() && !c.NBMA.IsUnspecified() {
+			return c.NBMA
+		}
+	}
+	return netip.Addr{}
+}
+
+// natCIE is an entry of the NAT address extension, in the form that Cisco and FRR give it.
+func natCIE(protocol, nbma netip.Addr) packet.CIE {
+	return packet.CIE{PrefixLength: uint8(protocol.BitLen()), NBMA: nbma, Protocol: protocol}
+}
+
+// publicCIE lists our public address when we are behind NAT, and nothing else.
+func (ifc *iface) publicCIE() []packet.CIE {
+	if public := ifc.public(); public.IsValid() {
+		return []packet.CIE{natCIE(ifc.overlay(), public)}
+	}
+	return nil
+}
+
+// fillNAT fills an empty NAT address extension of a packet that we forward with what we know of a client behind NAT.
+func (e *Engine) fillNAT(m *message, protocol netip.Addr) {
+	ext := m.Extension(packet.ExtensionNATAddress)
+	if ext == nil || len(ext.CIEs) > 0 {
+		return
+	}
+	b := m.ifc.bindings[protocol]
+	if b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == b.nbma {
+		return
+	}
+	ext.CIEs = e.cieList(nil, natCIE(protocol, b.nbma))
+}

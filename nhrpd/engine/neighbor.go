@@ -1,0 +1,85 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// neighborRank orders those who want a neighbour for one overlay address: the first decides.
+type neighborRank uint8
+
+const (
+	rankMap neighborRank = iota
+	rankNHS
+	rankBinding
+	rankShortcut
+)
+
+// neighborClaim is its owner's wish for a neighbour. It lives in its owner and must not be copied.
+type neighborClaim struct {
+	ifc      *iface
+	rank     neighborRank
+	protocol netip.Addr // zero: no wish
+	nbma     netip.Addr
+}
+
+// neighbor is one overlay address's entry.
+type neighbor struct {
+	nbma   netip.Addr // what is wanted of the kernel
+	claims []*neighborClaim
+}
+
+// wantNeighbor makes protocol be reached at nbma, unless somebody of higher rank knows better.
+func (e *Engine) wantNeighbor(c *neighborClaim, ifc *iface, rank neighborRank, protocol, nbma netip.Addr) {
+	if c.protocol == protocol && c.nbma == nbma {
+		return
+	}
+	if c.protocol != protocol {
+		e.dropNeighbor(c)
+	}
+	isNew := c.protocol != protocol
+	*c = neighborClaim{ifc: ifc, rank: rank, protocol: protocol, nbma: nbma}
+	n := ifc.neighbors[protocol]
+	if n == nil {
+		n = &neighbor{}
+		ifc.neighbors[protocol] = n
+	}
+	if isNew {
+		n.claims = append(n.claims, c)
+	}
+	e.reviseNeighbor(ifc, protocol, n)
+}
+
+// dropNeighbor ends the wish.
+func (e *Engine) dropNeighbor(c *neighborClaim) {
+	if !c.protocol.IsValid() {
+		return
+	}
+	protocol := c.protocol
+	c.protocol, c.nbma = netip.Addr{}, netip.Addr{}
+	n := c.ifc.neighbors[protocol]
+	if i := slices.Index(n.claims, c); i >= 0 {
+		n.claims = slices.Delete(n.claims, i, i+1)
+	}
+	e.reviseNeighbor(c.ifc, protocol, n)
+}
+
+func (e *Engine) reviseNeighbor(ifc *iface, protocol netip.Addr, n *neighbor) {
+	if len(n.claims) == 0 {
+		delete(ifc.neighbors, protocol)
+		e.out.Neighbors = append(e.out.Neighbors,
+			NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma, Delete: true})
+		return
+	}
+	best := n.claims[0]
+	for _, c := range n.claims[1:] {
+		if c.rank < best.rank {
+			best = c
+		}
+	}
+	if n.nbma == best.nbma {
+		return
+	}
+	n.nbma = best.nbma
+	e.out.Neighbors = append(e.out.Neighbors, NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma})
+}

@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// nhs is our registration with one next hop server (RFC 2332 §5.2.3).
+type nhs struct {
+	ifc   *iface
+	cfg   NHSConfig
+	addrs []netip.Addr // of its name, best first
+	nbma  netip.Addr   // the one in use; zero: none
+	claim claim
+
+	protocol   netip.Addr // its overlay address: configured or learned; zero: not known yet
+	neighbor   neighborClaim
+	public     netip.Addr // as it sees us, when that is another address than ours
+	registered bool
+	refused    bool
+	awaiting   bool // a request is out
+	requestID  uint32
+	sentNBMA   netip.Addr // source address of the request
+	attempts   int        // unanswered requests in a row
+	since      time.Time  // of the last reply
+	expires    time.Time
+	next       time.Time // when the next request goes
+	err        string
+	timer      timer
+}
+
+const (
+	retryFirst    = time.Second
+	retryMost     = time.Minute
+	retryJitter   = 25 // percent
+	refreshJitter = 5  // percent
+	triesPerAddr  = 3  // unanswered requests after which the next address is tried
+)
+
+func (e *Engine) newNHS(ifc *iface, cfg NHSConfig) *nhs {
+	n := &nhs{ifc: ifc, cfg: cfg, protocol: cfg.Protocol}
+	n.claim.owner = n
+	n.timer.run = func() { e.registrationDue(n) }
+	return n
+}
+
+// state is how far the registration is.
+func (n *nhs) state() NHSState {
+	switch {
+	case !n.nbma.IsValid():
+		return NHSUnresolved
+	case !n.ifc.secured(n.nbma):
+		return NHSSecuring
+	case n.refused:
+		return NHSRefused
+	case n.registered:
+		return NHSRegistered
+	}
+	return NHSRegistering
+}
+
+// usable says whether requests may be sent through it.
+func (n *nhs) usable() bool { return n.registered && n.ifc.secured(n.nbma) }
+
+// nhsResolved takes the addresses of a name. While a name cannot be resolved, the address in use stays.
+func (e *Engine) nhsResolved(ifc *iface, name string, addrs []netip.Addr) {
+	for _, n := range ifc.nhs {
+		if n.cfg.Name != name {
+			continue
+		}
+		if len(addrs) == 0 && n.nbma.IsValid() {
+			continue
+		}
+		n.addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !a.IsValid() })
+		if !ifc.left {
+			e.useResolved(n)
+		}
+	}
+}
+
+// useResolved goes to the best address, unless the one in use is still among them.
+func (e *Engine) useResolved(n *nhs) {
+	if len(n.addrs) > 0 && !slices.Contains(n.addrs, n.nbma) {
+		e.useAddress(n, n.addrs[0])
+	}
+}
+
+// useNextAddress goes to the next of several addresses.
+func (e *Engine) useNextAddress(n *nhs) {
+	if i := slices.Index(n.addrs, n.nbma); len(n.addrs) > 1 {
+		e.useAddress(n, n.addrs[(i+1)%len(n.addrs)])
+	}
+}
+
+func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
+	n.nbma, n.registered, n.refused, n.public = nbma, false, false, netip.Addr{}
+	e.claim(&n.claim, e.peerAt(n.ifc, nbma), interestNHS, true)
+	e.registerAnew(n)
+}
+
+// registerAnew sends a registration now, if that is possible.
+func (e *Engine) registerAnew(n *nhs) {
+	n.attempts, n.awaiting = 0, false
+	e.stopRegistering(n)
+	if !n.ifc.left && n.nbma.IsValid() && n.ifc.local.IsValid() && n.ifc.secured(n.nbma) {
+		e.register(n)
+	}
+}
+
+func (e *Engine) stopRegistering(n *nhs) {
+	n.next = time.Time{}
+	e.deadlines.stop(&n.timer)
+}
+
+// register sends a request, or sends the one that is out again, and sets the time of the next.
+func (e *Engine) register(n *nhs) {
+	if !n.awaiting {
+		n.awaiting, n.requestID = true, e.newRequestID()
+	}
+	n.sentNBMA = n.ifc.local
+	e.sendRegistration(n)
+	wait := min(retryFirst<<min(n.attempts, 6), retryMost)
+	e.registerIn(n, e.jittered(wait, retryJitter))
+}
+
+func (e *Engine) registerIn(n *nhs, d time.Duration) {
+	n.next = e.now.Add(d)
+	e.deadlines.set(&n.timer, n.next)
+}
+
+// registrationDue sends a refresh, or repeats a request that was not answered.
+func (e *Engine) registrationDue(n *nhs) {
+	if n.awaiting {
+		e.unanswered(n)
+	}
+	if !n.ifc.secured(n.nbma) || !n.ifc.local.IsValid() {
+		e.stopRegistering(n)
+		return
+	}
+	if !n.awaiting || n.attempts > 0 {
+		e.register(n)
+	}
+}
+
+func (e *Engine) unanswered(n *nhs) {
+	n.attempts++
+	if n.registered && !e.now.Before(n.expires) {
+		n.registered = false
+	}
+	if n.attempts == triesPerAddr {
+		n.err = "does not answer registrations"
+		e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NextHop: n.protocol, NBMA: n.nbma,
+			Reason: "the NHS does not answer our registrations; trying on"})
+	}
+	if n.attempts%triesPerAddr == 0 && !n.registered {
+		e.useNextAddress(n)
+	}
+}
+
+// peerSecured registers as soon as the SA is there: the NHS may have forgotten us.
+func (n *nhs) peerSecured(e *Engine) { e.registerAnew(n) }
+
+func (n *nhs) peerLost(e *Engine, reason string) {
+	n.awaiting, n.attempts, n.registered = false, 0, false
+	n.err = reason
+	e.stopRegistering(n)
+}
+
+func (n *nhs) peerFailed(e *Engine) {
+	n.err = n.claim.peer.err
+	e.useNextAddress(n)
+}
+
+// dropNHS forgets an NHS. It is told so if it knows of us.
+func (e *Engine) dropNHS(n *nhs) {
+	if n.usable() && n.ifc.local.IsValid() {
+		e.purgeRegistration(n)
+	}
+	n.registered, n.refused, n.awaiting, n.attempts, n.public = false, false, false, 0, netip.Addr{}
+	n.nbma, n.protocol, n.err = netip.Addr{}, n.cfg.Protocol, ""
+	e.stopRegistering(n)
+	e.dropNeighbor(&n.neighbor)
+	e.release(&n.claim)
+}

@@ -1,0 +1,153 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// peer is a router by its NBMA address, as the world sees it. There is one while somebody has an interest in it or it has an SA.
+type peer struct {
+	ifc     *iface
+	nbma    netip.Addr
+	secured bool
+	ike     Peer      // what IKE proved, while secured
+	since   time.Time // of the state
+	want    Security
+	claims  []*claim
+	in, out time.Time // last use
+	err     string    // why it could not be secured
+
+	lost timer // set since the SA went: what depends on the peer ends with it
+}
+
+// lostGrace is how long bindings and NHSs outlive the SA of their peer, unused.
+const lostGrace = 5 * time.Second
+
+// peerAt finds the peer at an address, or makes it. The caller claims it.
+func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
+	if p := ifc.peers[nbma]; p != nil {
+		return p
+	}
+	p := &peer{ifc: ifc, nbma: nbma, since: e.now}
+	p.lost.run = func() { e.lostForGood(p) }
+	ifc.peers[nbma] = p
+	return p
+}
+
+// forgetIdlePeer lets a peer go that nobody wants and that has no SA.
+func (e *Engine) forgetIdlePeer(p *peer) {
+	if len(p.claims) > 0 || p.secured || p.want != SANone {
+		return
+	}
+	e.deadlines.stop(&p.lost)
+	if p.ifc.peers[p.nbma] == p {
+		delete(p.ifc.peers, p.nbma)
+	}
+}
+
+func (p *peer) state() SecurityState {
+	switch {
+	case p.secured || !p.ifc.cfg.Protected:
+		return StateSecured
+	case p.want != SANone:
+		return StateSecuring
+	}
+	return StateAbsent
+}
+
+// peerSecured takes note of an SA: those who wait for it go on, and a packet that came before it is handled now.
+func (e *Engine) peerSecured(ifc *iface, ike Peer) {
+	if !ifc.cfg.Protected || !ike.NBMA.IsValid() {
+		return
+	}
+	p := e.peerAt(ifc, ike.NBMA)
+	if p.secured && p.ike.Identity != ike.Identity {
+		e.unsecure(p, "somebody else is there now: "+ike.Identity)
+		p = e.peerAt(ifc, ike.NBMA)
+	}
+	fresh := !p.secured
+	p.secured, p.ike = true, ike
+	if !fresh {
+		return
+	}
+	p.since, p.in, p.out, p.err = e.now, time.Time{}, time.Time{}, ""
+	e.deadlines.stop(&p.lost)
+	e.notice(ifc, Notice{Kind: NoticePeerSecured, NBMA: p.nbma, Identity: ike.Identity})
+	for _, c := range slices.Clone(p.claims) {
+		if c.peer == p {
+			c.owner.peerSecured(e)
+		}
+	}
+	e.replay(ifc, p.nbma)
+	e.reviseSecurity(p)
+}
+
+// peerLost takes note that the last SA went.
+func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string) {
+	if p := ifc.peers[nbma]; p != nil && p.secured {
+		e.unsecure(p, reason)
+	}
+}
+
+func (e *Engine) unsecure(p *peer, reason string) {
+	e.notice(p.ifc, Notice{Kind: NoticePeerLost, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
+	p.secured, p.since = false, e.now
+	e.deadlines.set(&p.lost, e.now.Add(lostGrace))
+	for _, c := range slices.Clone(p.claims) {
+		if c.peer == p {
+			c.owner.peerLost(e, reason)
+		}
+	}
+	e.reviseSecurity(p)
+}
+
+// lostForGood ends what waited in vain for the peer to come back.
+func (e *Engine) lostForGood(p *peer) {
+	for _, c := range slices.Clone(p.claims) {
+		switch owner := c.owner.(type) {
+		case *binding:
+			e.unbind(owner, "no SA with the client any more")
+		case *nhs:
+			e.dropNeighbor(&owner.neighbor)
+		}
+	}
+	e.forgetIdlePeer(p)
+}
+
+// peerFailed takes note of an attempt in vain. strongSwan's side goes on trying while the peer is wanted.
+func (e *Engine) peerFailed(ifc *iface, nbma netip.Addr, reason string) {
+	p := ifc.peers[nbma]
+	if p == nil || p.secured {
+		return
+	}
+	if p.err != reason {
+		p.err = reason
+		e.notice(ifc, Notice{Kind: NoticePeerFailed, NBMA: nbma, Reason: reason})
+	}
+	for _, c := range slices.Clone(p.claims) {
+		if c.peer == p {
+			c.owner.peerFailed(e)
+		}
+	}
+}
+
+// peersSecured compares what we know with what strongSwan has.
+func (e *Engine) peersSecured(ifc *iface, there []Peer) {
+	has := make(map[netip.Addr]bool, len(there))
+	for _, ike := range there {
+		has[ike.NBMA] = true
+	}
+	for _, p := range inOrder(ifc.peers, byAddr) {
+		if p.secured && !has[p.nbma] {
+			e.unsecure(p, "strongSwan has no SA with it any more")
+		}
+	}
+	for _, ike := range there {
+		e.peerSecured(ifc, ike)
+	}
+	if !ifc.confirmed {
+		ifc.confirmed = true
+		e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
+	}
+}

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// purge is a purge request of ours that waits for its reply (RFC 2332 §5.2.5).
+type purge struct {
+	answerKey
+	ifc   *iface
+	id    uint32
+	nbma  netip.Addr // of the requester, to reach it directly
+	tries int
+	again timer
+}
+
+const (
+	purgeTries = 3
+	purgeAgain = 2 * time.Second
+)
+
+// purgeAnswer takes an answer back: the routes do not support it any more.
+func (e *Engine) purgeAnswer(a *answer) {
+	ifc := a.ifc
+	if len(ifc.purges) >= ifc.cfg.Limits.Answers {
+		e.drop(dropTableFull)
+		return
+	}
+	p := &purge{answerKey: a.answerKey, ifc: ifc, id: e.newRequestID(), nbma: a.nbma}
+	p.again.run = func() { e.sendPurge(p) }
+	ifc.purges[p.id] = p
+	e.sendPurge(p)
+}
+
+func (e *Engine) sendPurge(p *purge) {
+	if p.tries == purgeTries {
+		e.endPurge(p)
+		return
+	}
+	p.tries++
+	e.deadlines.set(&p.again, e.now.Add(purgeAgain))
+	e.sendPurgeOf(p.ifc, p.answerKey, p.nbma, p.id, 0)
+}
+
+func (e *Engine) endPurge(p *purge) {
+	delete(p.ifc.purges, p.id)
+	e.deadlines.stop(&p.again)
+}
+
+// sendPurgeOf takes an answer back, directly where there is an SA, else along the route.
+func (e *Engine) sendPurgeOf(ifc *iface, key answerKey, nbma netip.Addr, id uint32, flags packet.Flags) {
+	if p := ifc.peers[nbma]; p == nil || !p.secured {
+		way, err := e.pathTo(ifc, key.requester)
+		if err != pathOK {
+			return
+		}
+		nbma = way.nbma
+	}
+	e.sendPurgeRequest(ifc, key.requester, key.prefix, nbma, id, flags)
+}
+
+// purgeRegistration tells an NHS that we go. Some take it only with the id of the registration.
+func (e *Engine) purgeRegistration(n *nhs) {
+	to := n.protocol
+	if !to.IsValid() {
+		to = n.ifc.overlay()
+	}
+	e.sendPurgeRequest(n.ifc, to, hostPrefix(n.ifc.overlay()), n.nbma, n.requestID, packet.PurgeNoReply)
+}
+
+func (e *Engine) sendPurgeRequest(ifc *iface, dest netip.Addr, prefix netip.Prefix, nbma netip.Addr, id uint32, flags packet.Flags) {
+	e.send(ifc, nbma, &packet.Packet{
+		Type:           packet.PurgeRequest,
+		HopCount:       hopCount,
+		Flags:          flags,
+		RequestID:      id,
+		SourceNBMA:     ifc.local,
+		SourceProtocol: ifc.overlay(),
+		DestProtocol:   dest,
+		CIEs:           []packet.CIE{{PrefixLength: uint8(prefix.Bits()), Protocol: prefix.Addr()}},
+	})
+}
+
+// purgeRequest forgets what its sender told us, and nothing else.
+func (e *Engine) purgeRequest(m *message) {
+	if m.hasUnknownCompulsory() {
+		e.drop(dropUnknownExtension)
+		e.sendError(m, packet.ErrorUnrecognizedExtension, 0)
+		return
+	}
+	for i := range m.CIEs {
+		prefix, ok := m.CIEs[i].PrefixOf(m.clientOf(&m.CIEs[i]))
+		if !ok {
+			continue
+		}
+		e.purgeBinding(m, prefix)
+		e.purgeShortcuts(m, prefix)
+	}
+	if m.Flags&packet.PurgeNoReply != 0 {
+		return
+	}
+	m.Type = packet.PurgeReply
+	m.HopCount = hopCount
+	e.fillResponder(m)
+	e.send(m.ifc, m.from, m.Packet)
+}
+
+// purgeBinding ends the sender's own registration.
+func (e *Engine) purgeBinding(m *message, prefix netip.Prefix) {
+	b := m.ifc.bindings[prefix.Addr()]
+	if b == nil || !prefix.IsSingleIP() || b.static {
+		return
+	}
+	if b.nbma != m.from || b.identity != m.identity() {
+		e.drop(dropNotOwner)
+		return
+	}
+	e.unbind(b, "the client took its registration back")
+}
+
+// purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through one of our NHSs.
+func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) {
+	for _, s := range inOrder(m.ifc.shortcuts, byPrefix) {
+		if s.state == ShortcutResolving || !prefix.Overlaps(s.prefix) {
+			continue
+		}
+		if s.nextHop != m.SourceProtocol || s.nbma != m.from && !m.ifc.isNHS(m.from) {
+			e.drop(dropNotOwner)
+			continue
+		}
+		e.endShortcut(s, "the router that it leads to took its answer back")
+	}
+}
+
+// purgeReply ends the repetition.
+func (e *Engine) purgeReply(m *message) {
+	p := m.ifc.purges[m.RequestID]
+	if p == nil || p.requester != m.DestProtocol {
+		e.drop(dropUnsolicited)
+		return
+	}
+	e.endPurge(p)
+}

@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// message is a packet that was received.
+type message struct {
+	*packet.Packet
+	ifc  *iface
+	from netip.Addr // outer source
+	raw  []byte
+}
+
+// direct says whether the packet came from the router that its header names as the source.
+func (m *message) direct() bool { return m.from == m.SourceNBMA }
+
+func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
+	ifc := e.ifaces[ifname]
+	switch {
+	case ifc == nil:
+		e.drop(dropNoInterface)
+	case ifc.left || !ifc.local.IsValid() || !from.IsValid():
+		e.drop(dropInactive)
+	case !ifc.secured(from):
+		e.hold(ifc, from, data)
+	default:
+		e.receive(ifc, from, data)
+	}
+}
+
+// receive handles a packet of a secured sender.
+func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
+	m := message{Packet: &e.in, ifc: ifc, from: from, raw: data}
+	e.cies = e.cies[:0]
+	if err := m.Parse(data); err != nil {
+		e.malformed(&m, err)
+		return
+	}
+	e.stats.received[m.Type]++
+	if !e.authentic(&m) {
+		e.drop(dropAuthentication)
+		if m.Type != packet.ErrorIndication {
+			e.sendError(&m, packet.ErrorAuthentication, 0)
+		}
+		return
+	}
+	if m.Type == packet.ErrorIndication {
+		e.errorIndication(&m)
+		return
+	}
+	if !ifc.onOverlay(m.SourceProtocol) || m.DestProtocol.IsValid() && !ifc.onOverlay(m.DestProtocol) {
+		e.drop(dropWrongFamily)
+		return
+	}
+	if !m.Type.IsReply() {
+		if !ifc.fromPeer.allow(e.now, from) {
+			e.drop(dropRateLimit)
+			return
+		}
+		if m.SourceProtocol == ifc.overlay() {
+			e.drop(dropOwnPacket)
+			return
+		}
+	}
+	e.dispatch(&m)
+}
+
+func (e *Engine) dispatch(m *message) {
+	if m.Type == packet.TrafficIndication {
+		e.indication(m)
+		return
+	}
+	if !m.DestProtocol.IsValid() {
+		e.drop(dropWrongFamily)
+		return
+	}
+	own := m.ifc.overlay()
+	switch m.Type {
+	case packet.RegistrationRequest:
+		e.registration(m)
+	case packet.RegistrationReply:
+		e.registrationReply(m)
+	case packet.ResolutionRequest:
+		e.resolution(m)
+	case packet.ResolutionReply:
+		if m.SourceProtocol == own {
+			e.answered(m)
+			return
+		}
+		e.forward(m, m.SourceProtocol, packet.ExtensionReverseTransit)
+	case packet.PurgeRequest:
+		if m.DestProtocol == own || m.DestProtocol == m.SourceProtocol {
+			e.purgeRequest(m)
+			return
+		}
+		e.forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
+	case packet.PurgeReply:
+		if m.SourceProtocol == own {
+			e.purgeReply(m)
+			return
+		}
+		e.forward(m, m.SourceProtocol, packet.ExtensionReverseTransit)
+	}
+}
+
+func (e *Engine) malformed(m *message, err error) {
+	e.drop(dropMalformed)
+	var fault *packet.ParseError
+	if errors.As(err, &fault) && fault.Answerable() {
+		e.sendError(m, fault.Code, fault.Offset)
+	}
+}
+
+// heldPacket is the last packet of somebody whose SA we have not heard of yet: the packet may overtake that message by some
+// milliseconds.
+type heldPacket struct {
+	data    []byte
+	timeout timer
+}
+
+const (
+	holdTime   = 3 * time.Second
+	maxHeldLen = 2048
+)
+
+func (e *Engine) hold(ifc *iface, from netip.Addr, data []byte) {
+	h := ifc.held[from]
+	switch {
+	case len(data) > maxHeldLen:
+		e.drop(dropUnsecured)
+		return
+	case h != nil:
+		e.drop(dropUnsecured) // the one before
+	case len(ifc.held) >= ifc.cfg.Limits.Held:
+		e.drop(dropHeldFull)
+		return
+	default:
+		h = &heldPacket{}
+		h.timeout.run = func() {
+			delete(ifc.held, from)
+			e.drop(dropUnsecured)
+		}
+		ifc.held[from] = h
+	}
+	h.data = append(h.data[:0], data...)
+	e.deadlines.set(&h.timeout, e.now.Add(holdTime))
+}
+
+// replay handles what was held.
+func (e *Engine) replay(ifc *iface, from netip.Addr) {
+	h := ifc.held[from]
+	if h == nil {
+		return
+	}
+	e.deadlines.stop(&h.timeout)
+	delete(ifc.held, from)
+	e.receiveFrom(ifc.cfg.Name, from, h.data)
+}

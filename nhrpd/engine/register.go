@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// sendRegistration sends a registration in the form that Cisco gives it: the CIE has no addresses, they are the header's.
+func (e *Engine) sendRegistration(n *nhs) {
+	ifc, own := n.ifc, n.ifc.overlay()
+	p := packet.Packet{
+		Type:           packet.RegistrationRequest,
+		HopCount:       hopCount,
+		Flags:          packet.FlagNAT,
+		RequestID:      n.requestID,
+		SourceNBMA:     ifc.local,
+		SourceProtocol: own,
+		DestProtocol:   n.protocol,
+	}
+	cie := packet.CIE{
+		PrefixLength: uint8(own.BitLen()),
+		MTU:          ifc.cfg.MTU,
+		HoldingTime:  seconds(ifc.cfg.HoldingTime),
+	}
+	if ifc.cfg.Unique {
+		p.Flags |= packet.RegistrationUnique
+		cie.PrefixLength = 255
+	}
+	nhsCIE := natCIE(n.protocol, n.nbma)
+	if !n.protocol.IsValid() {
+		// RFC 2332 §5.2.3: who does not know the NHS's address names its own.
+		p.DestProtocol = own
+		nhsCIE = natCIE(unspecified(own), n.nbma)
+	}
+	p.CIEs = []packet.CIE{cie}
+	p.Extensions = ifc.emptyExtensions(nhsCIE)
+	e.send(ifc, n.nbma, &p)
+}
+
+// unspecified is the zero address of a's family.
+func unspecified(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// registrationReply takes an NHS's answer. It comes directly (RFC 2332 §5.2.4).
+func (e *Engine) registrationReply(m *message) {
+	if m.SourceProtocol != m.ifc.overlay() {
+		e.drop(dropNotForUs)
+		return
+	}
+	for _, n := range m.ifc.nhs {
+		if n.awaiting && n.requestID == m.RequestID && n.nbma == m.from && n.sentNBMA == m.SourceNBMA {
+			e.registrationAnswered(n, m)
+			return
+		}
+	}
+	e.drop(dropUnsolicited)
+}
+
+func (e *Engine) registrationAnswered(n *nhs, m *message) {
+	if len(m.CIEs) == 0 {
+		e.drop(dropMalformed)
+		return
+	}
+	n.awaiting = false
+	if cie := &m.CIEs[0]; cie.Code != packet.CodeSuccess {
+		e.registrationRefused(n, cie.Code)
+		return
+	}
+	first := !n.registered
+	holding := n.ifc.cfg.HoldingTime
+	if s := m.CIEs[0].HoldingTime; s > 0 {
+		holding = min(holding, time.Duration(s)*time.Second)
+	}
+	n.registered, n.refused, n.attempts, n.err = true, false, 0, ""
+	n.since, n.expires = e.now, e.now.Add(holding)
+	e.registerIn(n, e.jittered(holding/3, refreshJitter))
+	e.learnNHS(n, m)
+	if n.protocol.IsValid() {
+		e.wantNeighbor(&n.neighbor, n.ifc, rankNHS, n.protocol, n.nbma)
+	}
+	if first {
+		e.notice(n.ifc, Notice{Kind: NoticeRegistered, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma})
+	}
+	e.learnPublic(n, natAddress(m.Packet, n.ifc.overlay()))
+}
+
+// registrationRefused takes a NAK: the NHS has no binding of us, and we ask again, more and more seldom.
+func (e *Engine) registrationRefused(n *nhs, code packet.Code) {
+	reason := "the NHS refuses our registration: " + code.String()
+	if n.err != reason {
+		n.err = reason
+		e.notice(n.ifc, Notice{Kind: NoticeRefused, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
+	}
+	n.registered, n.refused = false, true
+	n.attempts++
+	e.registerIn(n, e.jittered(min(retryFirst<<min(n.attempts, 6), retryMost), retryJitter))
+}
+
+// learnNHS learns the NHS's overlay address where none is configured: it is the reply's destination, or who replied.
+func (e *Engine) learnNHS(n *nhs, m *message) {
+	if n.cfg.Protocol.IsValid() {
+		return
+	}
+	protocol := m.DestProtocol
+	if protocol == n.ifc.overlay() {
+		protocol = netip.Addr{}
+		if ext := m.Extension(packet.ExtensionResponder); ext != nil && len(ext.CIEs) > 0 {
+			protocol = ext.CIEs[0].Protocol
+		}
+	}
+	if n.ifc.clientAddress(protocol) {
+		n.protocol = protocol
+	}
+}
+
+// learnPublic takes the address that the NHS sees us at.
+func (e *Engine) learnPublic(n *nhs, public netip.Addr) {
+	if public == n.ifc.local {
+		public = netip.Addr{}
+	}
+	if public == n.public {
+		return
+	}
+	n.public = public
+	if public.IsValid() {
+		e.notice(n.ifc, Notice{Kind: NoticeNAT, NextHop: n.protocol, NBMA: public,
+			Reason: "the NHS sees us at another address than our own: we are behind NAT"})
+	}
+}

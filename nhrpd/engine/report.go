@@ -1,0 +1,101 @@
+package engine
+
+import "time"
+
+// Status copies the state of all interfaces, in the order of their names, and everything in them in the order of addresses.
+func (e *Engine) Status() []InterfaceStatus {
+	var list []InterfaceStatus
+	for _, ifc := range e.interfaces() {
+		list = append(list, ifc.status())
+	}
+	return list
+}
+
+func (ifc *iface) status() InterfaceStatus {
+	st := InterfaceStatus{
+		Name:       ifc.cfg.Name,
+		Address:    ifc.cfg.Address,
+		NBMA:       ifc.local,
+		PublicNBMA: ifc.public(),
+		Protected:  ifc.cfg.Protected,
+		Left:       ifc.left,
+	}
+	for _, n := range ifc.nhs {
+		st.NHS = append(st.NHS, n.status())
+	}
+	for _, b := range inOrder(ifc.bindings, byAddr) {
+		st.Bindings = append(st.Bindings, b.status())
+	}
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		st.Shortcuts = append(st.Shortcuts, s.status())
+	}
+	for _, p := range inOrder(ifc.peers, byAddr) {
+		st.Peers = append(st.Peers, p.status())
+	}
+	return st
+}
+
+func (n *nhs) status() NHSStatus {
+	st := NHSStatus{
+		Name:     n.cfg.Name,
+		Protocol: n.protocol,
+		NBMA:     n.nbma,
+		State:    n.state(),
+		Next:     n.next,
+		Attempts: n.attempts,
+		Error:    n.err,
+	}
+	if n.registered {
+		st.Registered, st.Expires = n.since, n.expires
+	}
+	return st
+}
+
+func (b *binding) status() BindingStatus {
+	return BindingStatus{
+		Protocol:     b.protocol,
+		NBMA:         b.nbma,
+		ClientNBMA:   b.clientNBMA,
+		Identity:     b.identity,
+		Static:       b.static,
+		Unique:       b.unique,
+		Secured:      b.ifc.secured(b.nbma),
+		MTU:          b.mtu,
+		RegisteredAt: b.since,
+		Expires:      b.expires,
+	}
+}
+
+func (s *shortcut) status() ShortcutStatus {
+	st := ShortcutStatus{
+		Prefix:  s.prefix,
+		Dest:    s.dest,
+		NextHop: s.nextHop,
+		NBMA:    s.nbma,
+		State:   s.state,
+		Since:   s.since,
+		Used:    s.used,
+	}
+	if s.state != ShortcutResolving {
+		st.Expires = s.expires
+	}
+	return st
+}
+
+func (p *peer) status() PeerStatus {
+	st := PeerStatus{
+		Peer:     p.ike,
+		State:    p.state(),
+		Since:    p.since,
+		Interest: p.interests(),
+		In:       p.in,
+		Out:      p.out,
+		Error:    p.err,
+	}
+	if !p.secured {
+		st.Peer = Peer{}
+		st.In, st.Out = time.Time{}, time.Time{}
+	}
+	st.Interface, st.NBMA = p.ifc.cfg.Name, p.nbma
+	return st
+}

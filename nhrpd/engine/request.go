@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// askIntervals are the times between repetitions of a resolution request; after the last it counts as unanswered.
+var askIntervals = [...]time.Duration{1 * time.Second, 2 * time.Second, 4 * time.Second, 7 * time.Second, 7 * time.Second, 7 * time.Second}
+
+// unresolvedTime is how long a destination is not asked for again after there was no usable answer.
+const unresolvedTime = 10 * time.Second
+
+// askFor sends a new request for the shortcut's destination.
+func (e *Engine) askFor(s *shortcut) {
+	s.asking, s.attempts, s.requestID = true, 0, e.newRequestID()
+	s.ifc.requests[s.requestID] = s
+	e.sendRequest(s)
+}
+
+// sendRequest sends the request along the route to the destination, which the shortcut itself has no part in.
+func (e *Engine) sendRequest(s *shortcut) {
+	ifc := s.ifc
+	e.deadlines.set(&s.ask, e.now.Add(askIntervals[s.attempts]))
+	way, err := e.pathTo(ifc, s.dest)
+	if err != pathOK || !ifc.local.IsValid() {
+		return // a later try may find one
+	}
+	s.via, s.sentNBMA = way.nbma, ifc.local
+	p := packet.Packet{
+		Type:     packet.ResolutionRequest,
+		HopCount: hopCount,
+		Flags: packet.ResolutionRouter | packet.ResolutionAuthoritative | packet.ResolutionSourceStable |
+			packet.FlagNAT,
+		RequestID:      s.requestID,
+		SourceNBMA:     ifc.local,
+		SourceProtocol: ifc.overlay(),
+		DestProtocol:   s.dest,
+		// Prefix length 0: any prefix will do (RFC 2332 §5.2.1).
+		CIEs:       []packet.CIE{{MTU: ifc.cfg.MTU, HoldingTime: seconds(ifc.cfg.HoldingTime)}},
+		Extensions: ifc.emptyExtensions(ifc.publicCIE()...),
+	}
+	e.send(ifc, way.nbma, &p)
+}
+
+func (e *Engine) askAgain(s *shortcut) {
+	s.attempts++
+	switch {
+	case s.attempts < len(askIntervals):
+		e.sendRequest(s)
+	case s.state == ShortcutUp:
+		e.endAsking(s) // it stays for its holding time
+	default:
+		e.unresolve(s, "nobody answered the resolution request")
+	}
+}
+
+func (e *Engine) endAsking(s *shortcut) {
+	if s.asking {
+		s.asking = false
+		delete(s.ifc.requests, s.requestID)
+	}
+	e.deadlines.stop(&s.ask)
+}
+
+// unresolve ends a question without a usable answer, and does not ask again for a while.
+func (e *Engine) unresolve(s *shortcut, reason string) {
+	e.rememberUnresolved(s.ifc, s.dest)
+	e.endShortcut(s, reason)
+}
+
+func (e *Engine) rememberUnresolved(ifc *iface, dest netip.Addr) {
+	if len(ifc.unresolved) >= ifc.cfg.Limits.Shortcuts {
+		for addr, until := range ifc.unresolved {
+			if !e.now.Before(until) {
+				delete(ifc.unresolved, addr)
+			}
+		}
+	}
+	if len(ifc.unresolved) < ifc.cfg.Limits.Shortcuts {
+		ifc.unresolved[dest] = e.now.Add(unresolvedTime)
+	}
+}
+
+// mayAsk says whether a destination is worth a question now.
+func (e *Engine) mayAsk(ifc *iface, dest netip.Addr) bool {
+	until, ok := ifc.unresolved[dest]
+	if ok && e.now.Before(until) {
+		return false
+	}
+	delete(ifc.unresolved, dest)
+	return !ifc.covered(dest)
+}
+
+// answered takes the answer to a request of ours (RFC 2332 §5.2.2).
+func (e *Engine) answered(m *message) {
+	s := m.ifc.requests[m.RequestID]
+	switch {
+	case s == nil || s.dest != m.DestProtocol || s.sentNBMA != m.SourceNBMA:
+		e.drop(dropUnsolicited)
+		e.sendError(m, packet.ErrorInvalidResolutionReply, fixedLen)
+		return
+	case len(m.CIEs) == 0:
+		e.drop(dropMalformed)
+		return
+	}
+	along := m.from == s.via || m.ifc.isNHS(m.from)
+	cie := &m.CIEs[0]
+	if cie.Code != packet.CodeSuccess {
+		if !along && s.state != ShortcutUp {
+			e.drop(dropThirdParty)
+			return
+		}
+		e.unresolve(s, "the answer is no: "+cie.Code.String())
+		return
+	}
+	nbma := natAddress(m.Packet, cie.Protocol)
+	switch {
+	case !along:
+		nbma = m.from // it came through the tunnel that it is about
+	case !nbma.IsValid():
+		nbma = cie.NBMA
+	}
+	e.accept(s, cie, nbma)
+}
+
+// accept takes an answer over, as far as an answer may decide.
+func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
+	ifc := s.ifc
+	prefix, led, objection := e.admissible(s, cie, nbma)
+	if objection != "" {
+		e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: cie.Protocol, NBMA: nbma, Reason: objection})
+		e.rememberUnresolved(ifc, s.dest)
+		if s.state == ShortcutUp {
+			e.endShortcut(s, "the answer to its refresh is not admissible")
+		} else {
+			e.removeShortcut(s)
+		}
+		return
+	}
+	e.endAsking(s)
+	holding := time.Duration(cie.HoldingTime) * time.Second
+	s.answered, s.expires, s.refresh = e.now, e.now.Add(holding), e.now.Add(holding*2/3)
+	same := s.prefix == prefix && s.nextHop == cie.Protocol && s.nbma == nbma
+	if s.state == ShortcutUp && same {
+		e.scheduleShortcut(s)
+		return
+	}
+	if s.state != ShortcutUp {
+		s.resolved = e.now.Sub(s.indicated)
+	} else {
+		s.indicated, s.resolved = e.now, 0
+	}
+	if e.merge(s, prefix, cie.Protocol, nbma) {
+		return
+	}
+	e.withdraw(s)
+	delete(ifc.shortcuts, s.prefix)
+	s.prefix, s.nextHop, s.nbma, s.led = prefix, cie.Protocol, nbma, led
+	ifc.shortcuts[prefix] = s
+	e.secure(s)
+}
+
+// merge settles what an answer means for the shortcuts that are there: one to the same prefix and router is renewed, and s not
+// needed; those that contradict it end, since the newer answer is right.
+func (e *Engine) merge(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr) bool {
+	ifc := s.ifc
+	other := ifc.shortcuts[prefix]
+	if other != nil && other != s && other.state != ShortcutResolving && other.nextHop == nextHop && other.nbma == nbma {
+		other.answered, other.expires, other.refresh = s.answered, s.expires, s.refresh
+		if other.state == ShortcutUp {
+			e.scheduleShortcut(other)
+		}
+		e.removeShortcut(s)
+		return true
+	}
+	moved := slices.DeleteFunc(inOrder(ifc.shortcuts, byPrefix), func(o *shortcut) bool {
+		replaced := o.prefix == prefix
+		elsewhere := o.nextHop == nextHop && o.nbma != nbma
+		return o == s || !replaced && !elsewhere
+	})
+	for _, o := range moved {
+		e.endShortcut(o, "a newer answer says otherwise")
+	}
+	return false
+}

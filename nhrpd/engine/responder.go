@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"net/netip"
+
+	"cygnet/nhrpd/packet"
+)
+
+// resolution serves a resolution request: where its destination leaves the DMVPN here, we answer; else it goes on.
+func (e *Engine) resolution(m *message) {
+	if !m.SourceNBMA.IsValid() {
+		e.drop(dropWrongFamily)
+		return
+	}
+	ifc := m.ifc
+	if prefix, ours := e.egress(ifc, m.DestProtocol); ours {
+		e.respond(m, prefix)
+		return
+	}
+	if b := ifc.bindings[m.DestProtocol]; b != nil && b.static && m.Flags&packet.ResolutionAuthoritative == 0 && ifc.secured(b.nbma) {
+		e.answerFromMap(m, b)
+		return
+	}
+	e.forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
+}
+
+// egress says whether packets to dest leave the DMVPN here, and the prefix that may be answered for it: that of the route, narrowed
+// so that it hides no other (RFC 2332 §6.3).
+func (e *Engine) egress(ifc *iface, dest netip.Addr) (netip.Prefix, bool) {
+	host := hostPrefix(dest)
+	if dest == ifc.overlay() {
+		return host, true
+	}
+	t := e.table(ifc)
+	_, err := e.pathTo(ifc, dest)
+	if err != pathElsewhere {
+		return host, t.isLocal(dest)
+	}
+	prefix := e.answerable(t, dest)
+	if prefix.Overlaps(ifc.cfg.Address) {
+		prefix = host
+	}
+	return prefix, true
+}
+
+// answerable is the prefix around dest that we may answer for. The default route leads anywhere: only the host is certain.
+func (e *Engine) answerable(t *table, dest netip.Addr) netip.Prefix {
+	r, ok := t.routes.lookup(dest)
+	if !ok || r.Prefix.Bits() == 0 {
+		return hostPrefix(dest)
+	}
+	return t.routes.widest(dest, r.Prefix)
+}
+
+// respond answers a request whose destination leaves the DMVPN here, now or when the SA with the requester is up.
+func (e *Engine) respond(m *message, prefix netip.Prefix) {
+	if m.hasUnknownCompulsory() {
+		e.drop(dropUnknownExtension)
+		e.sendError(m, packet.ErrorUnrecognizedExtension, 0)
+		return
+	}
+	ifc := m.ifc
+	nbma, nat := m.requester()
+	if !ifc.peerAddress(nbma) {
+		e.drop(dropWrongFamily)
+		e.refuse(m, packet.CodeProhibited)
+		return
+	}
+	a := e.answerFor(m, prefix)
+	if a == nil {
+		e.drop(dropTableFull)
+		e.refuse(m, packet.CodeInsufficientResources)
+		return
+	}
+	a.nbma = nbma
+	switch {
+	case ifc.cfg.Protected && ifc.secured(nbma):
+		e.give(a, m, nbma)
+	case !ifc.cfg.Protected && !nat:
+		e.give(a, m, nbma)
+	case nat:
+		// The requester must dial, and needs the answer for it. Behind NAT ourselves, we dial as well: the NATs may let it pass.
+		e.claim(&a.claim, e.peerAt(ifc, nbma), interestAnswer, ifc.behindNAT())
+		e.give(a, m, m.from)
+	default:
+		e.keepWaiting(a, m)
+	}
+}
+
+// requester is the NBMA address that the requester can be reached at, and whether it is behind NAT.
+func (m *message) requester() (netip.Addr, bool) {
+	if nbma := natAddress(m.Packet, m.SourceProtocol); nbma.IsValid() {
+		return nbma, nbma != m.SourceNBMA
+	}
+	if ext := m.Extension(packet.ExtensionForwardTransit); ext != nil && len(ext.CIEs) == 0 && !m.ifc.isNHS(m.from) {
+		return m.from, m.from != m.SourceNBMA
+	}
+	return m.SourceNBMA, false
+}
+
+// peerAddress says whether an NBMA address may be another router's.
+func (ifc *iface) peerAddress(nbma netip.Addr) bool {
+	return nbma.IsValid() && nbma.Is4() == ifc.local.Is4() && nbma != ifc.local && nbma != ifc.public() &&
+		!nbma.IsUnspecified() && !nbma.IsMulticast() && !nbma.IsLoopback()
+}
+
+// sendAnswer turns the request into the reply (RFC 2332 §5.2.2) and sends it.
+func (e *Engine) sendAnswer(m *message, prefix netip.Prefix, to netip.Addr) {
+	ifc := m.ifc
+	cie := ifc.ownCIE()
+	cie.PrefixLength = uint8(prefix.Bits())
+	nat := m.Extension(packet.ExtensionNATAddress)
+	switch public := ifc.public(); {
+	case nat != nil:
+		nat.CIEs = ifc.publicCIE()
+	case public.IsValid():
+		cie.NBMA = public
+	}
+	m.Flags |= packet.ResolutionAuthoritative | packet.ResolutionDestStable
+	e.reply(m, cie, to)
+}
+
+// answerFromMap answers for a router that has a static map and does not register.
+func (e *Engine) answerFromMap(m *message, b *binding) {
+	cie := packet.CIE{
+		PrefixLength: uint8(b.protocol.BitLen()),
+		HoldingTime:  seconds(m.ifc.cfg.HoldingTime),
+		NBMA:         b.nbma,
+		Protocol:     b.protocol,
+	}
+	if ext := m.Extension(packet.ExtensionNATAddress); ext != nil {
+		ext.CIEs = nil
+	}
+	m.Flags &^= packet.ResolutionAuthoritative
+	e.reply(m, cie, m.from)
+}
+
+// refuse answers a resolution request with a NAK, along the way that it came.
+func (e *Engine) refuse(m *message, code packet.Code) {
+	if ext := m.Extension(packet.ExtensionNATAddress); ext != nil {
+		ext.CIEs = nil
+	}
+	m.Flags &^= packet.ResolutionDestStable
+	e.reply(m, packet.CIE{Code: code}, m.from)
+}
+
+func (e *Engine) reply(m *message, cie packet.CIE, to netip.Addr) {
+	m.Type = packet.ResolutionReply
+	m.HopCount = hopCount
+	m.CIEs = e.cieList(nil, cie)
+	e.fillResponder(m)
+	if ext := m.Extension(packet.ExtensionReverseTransit); ext != nil {
+		ext.CIEs = nil
+	}
+	e.send(m.ifc, to, m.Packet)
+}

@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+)
+
+// restoreGrace is how long restored bindings and shortcuts wait for the word that their peers are secured.
+const restoreGrace = 10 * time.Second
+
+// maxHolding is the longest holding time there is on the wire.
+const maxHolding = 65535 * time.Second
+
+// Save copies what should outlive a restart: bindings of clients and shortcuts that are up.
+func (e *Engine) Save() Saved {
+	var s Saved
+	for _, ifc := range e.interfaces() {
+		saved := SavedInterface{Name: ifc.cfg.Name}
+		for _, b := range inOrder(ifc.bindings, byAddr) {
+			if !b.static {
+				saved.Bindings = append(saved.Bindings, b.status())
+			}
+		}
+		for _, sc := range inOrder(ifc.shortcuts, byPrefix) {
+			if sc.state == ShortcutUp {
+				saved.Shortcuts = append(saved.Shortcuts, sc.status())
+			}
+		}
+		s.Interfaces = append(s.Interfaces, saved)
+	}
+	return s
+}
+
+// Restore takes what Save gave before a restart, after the first Configure. Neighbours and routes are wanted at once, so that traffic
+// goes on; what is not confirmed within 10 seconds of the first PeersSecured ends.
+func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
+	e.enter(now, out)
+	for _, saved := range s.Interfaces {
+		ifc := e.ifaces[saved.Name]
+		if ifc == nil || ifc.left {
+			continue
+		}
+		for i := range saved.Bindings {
+			e.restoreBinding(ifc, &saved.Bindings[i])
+		}
+		for i := range saved.Shortcuts {
+			e.restoreShortcut(ifc, &saved.Shortcuts[i])
+		}
+		if !ifc.cfg.Protected {
+			e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
+		}
+	}
+}
+
+// remaining is the time from now until a saved time, which another clock may have written.
+func (e *Engine) remaining(until time.Time) time.Duration {
+	return min(until.Sub(e.now), maxHolding)
+}
+
+func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
+	left := e.remaining(st.Expires)
+	if left <= 0 || !ifc.clientAddress(st.Protocol) || !usableNBMA(st.NBMA) ||
+		ifc.bindings[st.Protocol] != nil || len(ifc.bindings) >= ifc.cfg.Limits.Bindings {
+		return
+	}
+	b := e.newBinding(ifc, st.Protocol)
+	b.clientNBMA, b.identity, b.unique, b.mtu = st.ClientNBMA, st.Identity, st.Unique, st.MTU
+	b.restored = ifc.cfg.Protected
+	b.expires = e.now.Add(left)
+	e.deadlines.set(&b.expiry, b.expires)
+	e.bind(b, st.NBMA)
+}
+
+func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
+	left := e.remaining(st.Expires)
+	switch {
+	case left <= 0, !ifc.cfg.Shortcut, st.State != ShortcutUp, len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts,
+		!st.Prefix.IsValid(), st.Prefix.Bits() == 0, st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
+		!ifc.onOverlay(st.Dest), !ifc.clientAddress(st.NextHop), !usableNBMA(st.NBMA),
+		ifc.shortcuts[st.Prefix] != nil, e.objectToPrefix(ifc, st.Prefix, st.NBMA) != "":
+		return
+	}
+	s := e.newShortcut(ifc, st.Dest, st.Prefix)
+	s.nextHop, s.nbma, s.state = st.NextHop, st.NBMA, ShortcutUp
+	s.answered, s.expires, s.refresh = e.now, e.now.Add(left), e.now.Add(left*2/3)
+	s.restored = ifc.cfg.Protected
+	e.claim(&s.claim, e.peerAt(ifc, s.nbma), interestShortcut, false)
+	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
+	e.wantRoute(s)
+	e.scheduleShortcut(s)
+	e.startPoll(ifc)
+}
+
+// usableNBMA says whether a saved address can be one of a router.
+func usableNBMA(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast()
+}
+
+// endUnconfirmed ends what was restored and has no secured peer, or no route beneath it.
+func (e *Engine) endUnconfirmed(ifc *iface) {
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		if s.restored || !s.led.Prefix.IsValid() {
+			e.endShortcut(s, "not confirmed after the restart")
+		}
+	}
+	for _, b := range inOrder(ifc.bindings, byAddr) {
+		if b.restored {
+			e.unbind(b, "no SA with the client after the restart")
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+const leastHolding = 10 * time.Second
+
+// clientAddress says whether an overlay address may be another router's: inside the overlay's prefix, not ours, and neither the
+// prefix's network nor its broadcast address.
+func (ifc *iface) clientAddress(a netip.Addr) bool {
+	prefix := ifc.cfg.Address
+	if !a.IsValid() || !prefix.Contains(a) || a == prefix.Addr() {
+		return false
+	}
+	if prefix.Bits() >= a.BitLen()-1 {
+		return true // RFC 3021: both addresses are hosts
+	}
+	return a != prefix.Masked().Addr() && a != broadcast(prefix)
+}
+
+// broadcast is the last address of an IPv4 prefix; IPv6 has none.
+func broadcast(p netip.Prefix) netip.Addr {
+	if !p.Addr().Is4() {
+		return netip.Addr{}
+	}
+	a := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+// registration serves a registration request (RFC 2332 §5.2.3). One that names another NHS is refused rather than passed on: that
+// NHS could not see where it came from.
+func (e *Engine) registration(m *message) {
+	switch {
+	case m.hasUnknownCompulsory():
+		e.drop(dropUnknownExtension)
+		e.sendError(m, packet.ErrorUnrecognizedExtension, 0)
+		return
+	case len(m.CIEs) == 0, m.Flags&packet.RegistrationUnique != 0 && len(m.CIEs) > 1, !m.SourceNBMA.IsValid():
+		e.drop(dropMalformed)
+		e.sendError(m, packet.ErrorProtocol, fixedLen)
+		return
+	}
+	own := m.ifc.overlay()
+	ours := m.DestProtocol == own || m.DestProtocol == m.SourceProtocol
+	for i := range m.CIEs {
+		cie := &m.CIEs[i]
+		code, reason := packet.CodeProhibited, "it names another NHS"
+		if ours {
+			code, reason = e.registerClient(m, cie)
+		}
+		cie.Code = code
+		if code != packet.CodeSuccess {
+			cie.HoldingTime = 0
+			e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(m.clientOf(cie)), NBMA: m.from,
+				Identity: m.identity(), Reason: "registration refused: " + reason})
+		}
+	}
+	e.replyToRegistration(m)
+}
+
+// replyToRegistration turns the request into the reply (RFC 2332 §5.2.4).
+func (e *Engine) replyToRegistration(m *message) {
+	m.Type = packet.RegistrationReply
+	m.HopCount = hopCount
+	m.DestProtocol = m.ifc.overlay()
+	e.fillResponder(m)
+	ext := m.Extension(packet.ExtensionNATAddress)
+	if ext != nil && !m.direct() && !natAddress(m.Packet, m.SourceProtocol).IsValid() {
+		ext.CIEs = e.cieList(ext.CIEs, natCIE(m.SourceProtocol, m.from))
+	}
+	e.send(m.ifc, m.from, m.Packet)
+}
+
+// clientOf is the overlay address that a CIE of a registration or purge is about.
+func (m *message) clientOf(cie *packet.CIE) netip.Addr {
+	if cie.Protocol.IsValid() {
+		return cie.Protocol
+	}
+	return m.SourceProtocol
+}
+
+// identity is what IKE proved of the sender; without IPsec nothing.
+func (m *message) identity() string {
+	if p := m.ifc.peers[m.from]; p != nil {
+		return p.ike.Identity
+	}
+	return ""
+}
+
+// registerClient registers what one CIE names. It returns the code to answer, and the reason of a refusal.
+func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, string) {
+	ifc, client := m.ifc, m.clientOf(cie)
+	switch {
+	case !cie.Host():
+		return packet.CodeProhibited, "prefixes cannot be registered"
+	case !ifc.clientAddress(client):
+		return packet.CodeProhibited, "the address is ours or not a router's address of the overlay"
+	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != m.from:
+		return packet.CodeProhibited, "it is for somebody else's NBMA address"
+	}
+	b := ifc.bindings[client]
+	unique := m.Flags&packet.RegistrationUnique != 0
+	switch {
+	case b == nil && len(ifc.bindings) >= ifc.cfg.Limits.Bindings:
+		return packet.CodeInsufficientResources, "as many clients are registered as the configuration allows"
+	case b != nil && b.static:
+		return packet.CodeProhibited, "a static map has the address"
+	case b != nil && !ifc.sameClient(b, m):
+		return packet.CodeUniqueRegistered, "another router has the address: " + b.nbma.String() + " " + b.identity
+	}
+	if b == nil {
+		b = e.newBinding(ifc, client)
+		b.identity = m.identity()
+		e.notice(ifc, Notice{Kind: NoticeBound, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity})
+	} else if b.nbma != m.from {
+		e.notice(ifc, Notice{Kind: NoticeMoved, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity,
+			Reason: "it was at " + b.nbma.String()})
+	}
+	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
+	cie.HoldingTime = seconds(holding)
+	b.unique, b.restored = unique, false
+	b.clientNBMA = m.SourceNBMA
+	b.mtu = cie.MTU
+	if ifc.cfg.MTU != 0 {
+		b.mtu = min(b.mtu, ifc.cfg.MTU)
+	}
+	b.expires = e.now.Add(holding)
+	e.deadlines.set(&b.expiry, b.expires)
+	e.bind(b, m.from)
+	return packet.CodeSuccess, ""
+}
+
+// sameClient says whether a registration comes from the router that has the binding: by the identity that IKE proved, or, without
+// IPsec, by its NBMA address, which only counts where it registered as unique.
+func (ifc *iface) sameClient(b *binding, m *message) bool {
+	if ifc.cfg.Protected {
+		return b.identity == m.identity()
+	}
+	return b.nbma == m.from || !b.unique
+}

@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// shortcut is a way past the hub: first the question for it, then the answer that waits for an SA, then a route.
+type shortcut struct {
+	ifc      *iface
+	dest     netip.Addr   // asked for
+	source   netip.Addr   // of the packet that led to it; zero: restored
+	prefix   netip.Prefix // what was answered; the host before
+	nextHop  netip.Addr
+	nbma     netip.Addr
+	state    ShortcutState
+	led      Route // the route beneath; zero: restored, and the mirror has none yet
+	restored bool  // from before a restart, and not confirmed since
+
+	asking    bool // a request is out
+	requestID uint32
+	attempts  int
+	via       netip.Addr // where the request went
+	sentNBMA  netip.Addr // its source address
+
+	indicated time.Time     // the traffic indication came
+	resolved  time.Duration // from it to the answer
+	since     time.Time     // of the state
+	answered  time.Time
+	refresh   time.Time // when it is asked for again, if it is used
+	expires   time.Time
+	used      time.Time // last, outgoing
+
+	claim    claim
+	neighbor neighborClaim
+	routed   bool
+	ask      timer // when the request is repeated
+	step     timer // when the state has to move on
+}
+
+const (
+	responderDials = time.Second      // how long we leave it to the responder to dial
+	securingTime   = 30 * time.Second // how long an answer waits for the SA
+)
+
+func (e *Engine) newShortcut(ifc *iface, dest netip.Addr, prefix netip.Prefix) *shortcut {
+	s := &shortcut{ifc: ifc, dest: dest, prefix: prefix, since: e.now}
+	s.claim.owner = s
+	s.ask.run = func() { e.askAgain(s) }
+	s.step.run = func() { e.shortcutDue(s) }
+	ifc.shortcuts[prefix] = s
+	return s
+}
+
+// covered says whether a shortcut, or a question for one, is there for an address.
+func (ifc *iface) covered(addr netip.Addr) bool {
+	for bits := addr.BitLen(); bits > 0; bits-- {
+		if p, err := addr.Prefix(bits); err == nil && ifc.shortcuts[p] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// secure waits for the SA with the next hop, or goes on if it is there.
+func (e *Engine) secure(s *shortcut) {
+	ifc := s.ifc
+	s.state, s.since = ShortcutSecuring, e.now
+	secured := ifc.secured(s.nbma)
+	// Behind NAT it is for us to dial; else the responder does, and has done so before it answered.
+	dial := !secured && ifc.behindNAT()
+	e.claim(&s.claim, e.peerAt(ifc, s.nbma), interestResolution, dial)
+	if secured {
+		e.install(s)
+		return
+	}
+	wait := securingTime
+	if !dial {
+		wait = responderDials
+	}
+	e.deadlines.set(&s.step, e.now.Add(wait))
+}
+
+// install wants the neighbour, then the route.
+func (e *Engine) install(s *shortcut) {
+	ifc := s.ifc
+	p := e.peerAt(ifc, s.nbma)
+	e.claim(&s.claim, p, interestShortcut, s.claim.dial)
+	s.state, s.since = ShortcutUp, e.now
+	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
+	e.wantRoute(s)
+	e.scheduleShortcut(s)
+	e.startPoll(ifc)
+	n := Notice{Kind: NoticeShortcutUp, Prefix: s.prefix, NextHop: s.nextHop, NBMA: s.nbma, Identity: p.ike.Identity,
+		Resolved: s.resolved, Took: e.now.Sub(s.indicated)}
+	if ifc.cfg.Protected {
+		n.Secured = max(p.since.Sub(s.indicated), 0)
+	}
+	e.notice(ifc, n)
+}
+
+func (e *Engine) wantRoute(s *shortcut) {
+	if !s.routed {
+		s.routed = true
+		e.out.Routes = append(e.out.Routes, RouteChange{Interface: s.ifc.cfg.Name, Prefix: s.prefix, NextHop: s.nextHop})
+	}
+}
+
+// withdraw takes back what the kernel was to have: the route goes before the neighbour.
+func (e *Engine) withdraw(s *shortcut) {
+	if s.routed {
+		s.routed = false
+		e.out.Routes = append(e.out.Routes,
+			RouteChange{Interface: s.ifc.cfg.Name, Prefix: s.prefix, NextHop: s.nextHop, Delete: true})
+	}
+	e.dropNeighbor(&s.neighbor)
+}
+
+// scheduleShortcut sets the time to ask again, or to end.
+func (e *Engine) scheduleShortcut(s *shortcut) {
+	at := s.expires
+	if e.now.Before(s.refresh) {
+		at = s.refresh
+	}
+	e.deadlines.set(&s.step, at)
+}
+
+// shortcutDue moves on what waited long enough.
+func (e *Engine) shortcutDue(s *shortcut) {
+	switch {
+	case s.state == ShortcutSecuring && e.now.Before(s.since.Add(securingTime)):
+		e.claim(&s.claim, e.peerAt(s.ifc, s.nbma), interestResolution, true)
+		e.deadlines.set(&s.step, s.since.Add(securingTime))
+	case s.state == ShortcutSecuring:
+		e.unresolve(s, "no SA with the router that it leads to could be had; the traffic stays on the hub")
+	case !e.now.Before(s.expires):
+		e.endShortcut(s, "its holding time is over")
+	default:
+		e.readUse(s.ifc)
+		e.scheduleShortcut(s)
+	}
+}
+
+// endShortcut forgets a shortcut or the question for one. Traffic goes through the hub again.
+func (e *Engine) endShortcut(s *shortcut, reason string) {
+	ifc := s.ifc
+	n := Notice{Kind: NoticeShortcutDown, Prefix: s.prefix, NextHop: s.nextHop, NBMA: s.nbma, Reason: reason}
+	if s.state != ShortcutUp {
+		n.Kind = NoticeUnresolved
+	}
+	e.notice(ifc, n)
+	e.removeShortcut(s)
+}
+
+func (e *Engine) removeShortcut(s *shortcut) {
+	e.withdraw(s)
+	e.endAsking(s)
+	e.deadlines.stop(&s.step)
+	if s.ifc.shortcuts[s.prefix] == s {
+		delete(s.ifc.shortcuts, s.prefix)
+	}
+	e.release(&s.claim)
+}
+
+// peerSecured installs what waited for the SA.
+func (s *shortcut) peerSecured(e *Engine) {
+	if s.state == ShortcutSecuring {
+		e.install(s)
+		return
+	}
+	if s.restored && s.claim.peer.ike.Identity != "" {
+		s.restored = false
+	}
+}
+
+func (s *shortcut) peerLost(e *Engine, reason string) {
+	if s.state == ShortcutUp {
+		e.endShortcut(s, "the SA with its next hop went: "+reason)
+	}
+}
+
+func (s *shortcut) peerFailed(*Engine) {}
+
+// reviewShortcut looks at a shortcut once its use is known.
+func (e *Engine) reviewShortcut(s *shortcut) {
+	idle := s.ifc.cfg.IdleTime
+	last := s.since
+	if s.used.After(last) {
+		last = s.used
+	}
+	switch {
+	case e.now.Sub(last) >= idle:
+		e.endShortcut(s, fmt.Sprintf("not used for %s", idle))
+	case !s.asking && !e.now.Before(s.refresh) && s.used.After(s.answered):
+		e.askFor(s)
+	}
+}

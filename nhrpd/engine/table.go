@@ -1,0 +1,119 @@
+package engine
+
+import "net/netip"
+
+// table mirrors a routing table. Our own addresses are kept apart: they lie inside the prefixes of connected networks, and must
+// neither narrow an answer for the network nor stand in its way.
+type table struct {
+	routes routeTable
+	local  routeTable
+}
+
+func (t *table) of(r Route) *routeTable {
+	if r.Local && r.Prefix.IsSingleIP() {
+		return &t.local
+	}
+	return &t.routes
+}
+
+// isLocal says whether addr is delivered to this host.
+func (t *table) isLocal(addr netip.Addr) bool {
+	r, ok := t.local.lookup(addr)
+	if ok && r.Prefix.Contains(addr) {
+		return true
+	}
+	r, ok = t.routes.lookup(addr)
+	return ok && r.Local
+}
+
+// table is the mirror of the table that the interface forwards by.
+func (e *Engine) table(ifc *iface) *table {
+	t := e.tables[ifc.cfg.Table]
+	if t == nil {
+		t = &table{}
+		e.tables[ifc.cfg.Table] = t
+	}
+	return t
+}
+
+// routesChanged updates a mirror; what was decided by it is decided anew.
+func (e *Engine) routesChanged(ev RoutesChanged) {
+	t := e.tables[ev.Table]
+	if t == nil {
+		t = &table{}
+		e.tables[ev.Table] = t
+	}
+	if ev.Reset {
+		t.routes.reset()
+		t.local.reset()
+	}
+	for _, r := range ev.Removed {
+		t.of(r).remove(r)
+	}
+	for _, r := range ev.Added {
+		t.of(r).add(r)
+	}
+	for _, ifc := range e.interfaces() {
+		if ifc.cfg.Table == ev.Table && !ifc.left {
+			e.reroute(ifc)
+		}
+	}
+}
+
+// reroute ends the shortcuts and takes back the answers that the routes do not support any more.
+func (e *Engine) reroute(ifc *iface) {
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		if !e.stillLed(s) {
+			e.endShortcut(s, "the route beneath it changed")
+		}
+	}
+	e.reviewAnswers(ifc)
+}
+
+// path is the way that a packet to an overlay destination takes out of an interface.
+type path struct {
+	route   Route
+	nextHop netip.Addr
+	nbma    netip.Addr
+}
+
+// pathError says why there is no path.
+type pathError uint8
+
+const (
+	pathOK        pathError = iota
+	pathNoRoute             // no route, or an unreachable one
+	pathElsewhere           // the route leaves this DMVPN
+	pathNoBinding           // nobody knows the next hop's NBMA address
+)
+
+// pathTo finds the way to dest without regard to shortcuts. A next hop without a binding is looked for through the first NHS that
+// has us registered.
+func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
+	r, ok := e.table(ifc).routes.lookup(dest)
+	if (!ok || r.Prefix.Bits() == 0) && ifc.cfg.Address.Contains(dest) {
+		// The overlay's own route may not be in the mirror yet.
+		r, ok = Route{Prefix: ifc.cfg.Address.Masked(), Device: ifc.cfg.Name}, true
+	}
+	switch {
+	case !ok || r.Device == "" && !r.Local:
+		return path{}, pathNoRoute
+	case r.Local || r.Device != ifc.cfg.Name:
+		return path{route: r}, pathElsewhere
+	}
+	p := path{route: r, nextHop: r.NextHop}
+	if !p.nextHop.IsValid() {
+		p.nextHop = dest
+	}
+	if n := ifc.neighbors[p.nextHop]; n != nil && ifc.secured(n.nbma) {
+		p.nbma = n.nbma
+		return p, pathOK
+	}
+	for _, n := range ifc.nhs {
+		if n.usable() && n.protocol != dest {
+			p.nextHop, p.nbma = n.protocol, n.nbma
+			return p, pathOK
+		}
+	}
+	return p, pathNoBinding
+}
