@@ -1,0 +1,135 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	batchSize   = 400             // messages in one send: one read of the kernel, well below its send buffer
+	readBuffer  = 4 << 20         // room for the failures of a whole batch
+	readTimeout = 5 * time.Second // an answer that takes longer does not come
+	dumpTries   = 5               // a table that changes during a dump makes the kernel say that it is inconsistent
+)
+
+var errDumpInterrupted = errors.New("the table changed during every try to read it")
+
+// requests is a socket for requests to rtnetlink: dumps, and changes in batches. It is not for concurrent use. After an error that
+// is not a message's own, its state is unknown: close it and open another.
+type requests struct{ conn *netlink.Conn }
+
+func openRequests() (*requests, error) {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true})
+	if err != nil {
+		return nil, explain(err, "open a netlink socket")
+	}
+	if err := conn.SetReadBuffer(readBuffer); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("set a netlink socket's receive buffer: %w", err)
+	}
+	return &requests{conn}, nil
+}
+
+func (r *requests) close() { r.conn.Close() }
+
+// ask sends one request and returns its answers.
+func (r *requests) ask(m netlink.Message) ([]netlink.Message, error) {
+	if err := r.conn.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+		return nil, err
+	}
+	m.Header.Flags |= netlink.Request
+	return r.conn.Execute(m)
+}
+
+// dump asks for a table and returns its entries, read again while the kernel says that it changed in between.
+func (r *requests) dump(kind netlink.HeaderType, data []byte) ([]netlink.Message, error) {
+	request := netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Dump}, Data: data}
+	for range dumpTries {
+		entries, err := r.ask(request)
+		if err != nil {
+			return nil, err
+		}
+		if !interrupted(entries) {
+			return entries, nil
+		}
+	}
+	return nil, errDumpInterrupted
+}
+
+func interrupted(entries []netlink.Message) bool {
+	for _, m := range entries {
+		if m.Header.Flags&netlink.DumpInterrupted != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// change carries out messages in their order, whatever becomes of each. It calls failed with the index and the error of every
+// message that the kernel refused. An error means that it is unknown how far it came.
+func (r *requests) change(messages []netlink.Message, failed func(i int, err error)) error {
+	for start := 0; start < len(messages); start += batchSize {
+		part := messages[start:min(start+batchSize, len(messages))]
+		err := r.changePart(part, func(i int, err error) { failed(start+i, err) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changePart asks for an acknowledgement of the last message only: failures come without being asked for, and in order.
+func (r *requests) changePart(part []netlink.Message, failed func(i int, err error)) error {
+	for i := range part {
+		part[i].Header.Flags |= netlink.Request
+		part[i].Header.Sequence = 0
+	}
+	part[len(part)-1].Header.Flags |= netlink.Acknowledge
+	sent, err := r.conn.SendMessages(part)
+	if err != nil {
+		return fmt.Errorf("send %d messages to the kernel: %w", len(part), err)
+	}
+	if err := r.conn.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+		return err
+	}
+	index := make(map[uint32]int, len(sent))
+	for i, m := range sent {
+		index[m.Header.Sequence] = i
+	}
+	for {
+		answers, err := r.conn.Receive()
+		sequence, refused := refusal(err)
+		if err != nil && !refused {
+			return fmt.Errorf("read the answers to %d messages: %w", len(part), err)
+		}
+		if !refused {
+			if len(answers) == 0 {
+				continue
+			}
+			sequence = answers[len(answers)-1].Header.Sequence
+		}
+		i, ours := index[sequence]
+		if !ours {
+			continue
+		}
+		if refused {
+			failed(i, err)
+		}
+		if i == len(part)-1 {
+			return nil
+		}
+	}
+}
+
+// refusal tells a message's failure, which carries its sequence number, from one of the socket.
+func refusal(err error) (sequence uint32, ok bool) {
+	var op *netlink.OpError
+	if !errors.As(err, &op) || op.Sequence == 0 {
+		return 0, false
+	}
+	return op.Sequence, true
+}

@@ -1,0 +1,240 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The attributes of a GRE link (linux/if_tunnel.h).
+const (
+	greIFlags      = 2
+	greOFlags      = 3
+	greIKey        = 4
+	greOKey        = 5
+	greLocal       = 6
+	greRemote      = 7
+	greTTL         = 8
+	grePMTUDisc    = 10
+	greEncapLimit  = 11
+	greFlags       = 13
+	greCollectMeta = 18
+
+	greKeyFlag        = 0x2000 // GRE_KEY, in network byte order on the wire of netlink too
+	ignoreEncapLimit  = 0x1    // IP6_TNL_F_IGN_ENCAP_LIMIT: without it ip6gre puts a destination option before GRE
+	kindGRE, kindGRE6 = "gre", "ip6gre"
+)
+
+// greParams are the parameters of an mGRE tunnel that the configuration decides.
+type greParams struct {
+	local netip.Addr
+	key   uint32
+	keyed bool
+	ttl   uint8
+}
+
+func (p greParams) kind() string {
+	if p.local.Is4() {
+		return kindGRE
+	}
+	return kindGRE6
+}
+
+// link is a link as the kernel has it; what concerns GRE is only set where kind is gre or ip6gre.
+type link struct {
+	index    int
+	name     string
+	alias    string
+	kind     string // as `ip -d link` names it; empty for hardware
+	up       bool
+	noARP    bool
+	mtu      int
+	master   int
+	gre      greParams
+	okey     uint32
+	okeyed   bool
+	remote   netip.Addr
+	external bool                // its tunnel parameters come with each packet
+	data     []netlink.Attribute // all GRE attributes, to hand back what is not ours to change
+}
+
+func (l *link) isGRE() bool { return l.kind == kindGRE || l.kind == kindGRE6 }
+
+// isNBMA says whether it is a GRE tunnel with many peers.
+func (l *link) isNBMA() bool {
+	return l.isGRE() && !l.external && (!l.remote.IsValid() || l.remote.IsUnspecified())
+}
+
+// matches says whether the tunnel has these parameters.
+func (l *link) matches(p greParams) bool {
+	return l.kind == p.kind() && l.gre == p && l.okey == p.key && l.okeyed == p.keyed
+}
+
+// linkByName reads a link. Without one of that name it returns nil.
+func (r *requests) linkByName(name string) (*link, error) {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(unix.IFLA_IFNAME, name)
+	request := netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETLINK},
+		Data:   append(make([]byte, ifinfomsgLen), encoded(attributes)...),
+	}
+	answers, err := r.ask(request)
+	if errors.Is(err, unix.ENODEV) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain(err, "read the link %s", name)
+	}
+	for _, m := range answers {
+		if l, ok := parseLink(m); ok {
+			return l, nil
+		}
+	}
+	return nil, nil
+}
+
+// greLinks reads all links of kind gre or ip6gre.
+func (r *requests) greLinks() ([]*link, error) {
+	messages, err := r.dump(unix.RTM_GETLINK, make([]byte, ifinfomsgLen))
+	if err != nil {
+		return nil, fmt.Errorf("read the links: %w", err)
+	}
+	var tunnels []*link
+	for _, m := range messages {
+		if l, ok := parseLink(m); ok && l.isGRE() {
+			tunnels = append(tunnels, l)
+		}
+	}
+	return tunnels, nil
+}
+
+func parseLink(m netlink.Message) (*link, bool) {
+	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < ifinfomsgLen {
+		return nil, false
+	}
+	attributes, err := netlink.NewAttributeDecoder(m.Data[ifinfomsgLen:])
+	if err != nil {
+		return nil, false
+	}
+	flags := binary.NativeEndian.Uint32(m.Data[8:])
+	l := &link{index: int(int32(binary.NativeEndian.Uint32(m.Data[4:]))), up: flags&unix.IFF_UP != 0, noARP: flags&unix.IFF_NOARP != 0}
+	for attributes.Next() {
+		switch attributes.Type() {
+		case unix.IFLA_IFNAME:
+			l.name = attributes.String()
+		case unix.IFLA_IFALIAS:
+			l.alias = attributes.String()
+		case unix.IFLA_MTU:
+			l.mtu = int(attributes.Uint32())
+		case unix.IFLA_MASTER:
+			l.master = int(attributes.Uint32())
+		case unix.IFLA_LINKINFO:
+			attributes.Nested(l.parseInfo)
+		}
+	}
+	return l, attributes.Err() == nil
+}
+
+func (l *link) parseInfo(info *netlink.AttributeDecoder) error {
+	for info.Next() {
+		switch info.Type() {
+		case unix.IFLA_INFO_KIND:
+			l.kind = info.String()
+		case unix.IFLA_INFO_DATA:
+			if !l.isGRE() {
+				continue
+			}
+			if err := l.parseGRE(info.Bytes()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *link) parseGRE(b []byte) (err error) {
+	if l.data, err = netlink.UnmarshalAttributes(b); err != nil {
+		return err
+	}
+	for _, a := range l.data {
+		switch n := len(a.Data); {
+		case a.Type == greIFlags && n == 2:
+			l.gre.keyed = binary.BigEndian.Uint16(a.Data)&greKeyFlag != 0
+		case a.Type == greOFlags && n == 2:
+			l.okeyed = binary.BigEndian.Uint16(a.Data)&greKeyFlag != 0
+		case a.Type == greIKey && n == 4:
+			l.gre.key = binary.BigEndian.Uint32(a.Data)
+		case a.Type == greOKey && n == 4:
+			l.okey = binary.BigEndian.Uint32(a.Data)
+		case a.Type == greLocal:
+			l.gre.local, _ = netip.AddrFromSlice(a.Data)
+		case a.Type == greRemote:
+			l.remote, _ = netip.AddrFromSlice(a.Data)
+		case a.Type == greTTL && n == 1:
+			l.gre.ttl = a.Data[0]
+		case a.Type == greCollectMeta:
+			l.external = true
+		}
+	}
+	return nil
+}
+
+// createGRE makes an mGRE tunnel. It is down and without addresses.
+func (r *requests) createGRE(name string, p greParams) error {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(unix.IFLA_IFNAME, name)
+	data := []netlink.Attribute{{Type: grePMTUDisc, Data: []byte{1}}}
+	if p.kind() == kindGRE6 {
+		data = []netlink.Attribute{
+			{Type: greEncapLimit, Data: []byte{0}},
+			{Type: greFlags, Data: binary.NativeEndian.AppendUint32(nil, ignoreEncapLimit)},
+		}
+	}
+	addGREInfo(attributes, p, data)
+	return r.setLink(netlink.Create|netlink.Excl, linkFlags{}, attributes)
+}
+
+// changeGRE gives a tunnel of the same kind other parameters, in place: neighbours, routes and addresses stay.
+func (r *requests) changeGRE(l *link, p greParams) error {
+	var keep []netlink.Attribute
+	for _, a := range l.data {
+		switch a.Type {
+		case greIFlags, greOFlags, greIKey, greOKey, greLocal, greTTL:
+		default:
+			keep = append(keep, a)
+		}
+	}
+	attributes := netlink.NewAttributeEncoder()
+	addGREInfo(attributes, p, keep)
+	return r.setLink(0, linkFlags{index: l.index}, attributes)
+}
+
+func addGREInfo(attributes *netlink.AttributeEncoder, p greParams, data []netlink.Attribute) {
+	var flags []byte
+	if p.keyed {
+		flags = binary.BigEndian.AppendUint16(nil, greKeyFlag)
+	} else {
+		flags = make([]byte, 2)
+	}
+	key := binary.BigEndian.AppendUint32(nil, p.key)
+	attributes.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
+		info.String(unix.IFLA_INFO_KIND, p.kind())
+		info.Nested(unix.IFLA_INFO_DATA, func(gre *netlink.AttributeEncoder) error {
+			gre.Bytes(greLocal, p.local.AsSlice())
+			gre.Bytes(greIFlags, flags)
+			gre.Bytes(greOFlags, flags)
+			gre.Bytes(greIKey, key)
+			gre.Bytes(greOKey, key)
+			gre.Uint8(greTTL, p.ttl)
+			for _, a := range data {
+				gre.Bytes(a.Type, a.Data)
+			}
+			return nil
+		})
+		return nil
+	})
+}

@@ -1,0 +1,89 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	vnl "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// guardPriority is behind the policies of SAs (a lower number is looked at first; strongSwan's are below 400000).
+const guardPriority = 500000
+
+const protocolGRE = vnl.Proto(unix.IPPROTO_GRE)
+
+// EnsureGuard sees to it that no GRE packet leaves from or reaches the local address unless IPsec protects it: a policy that blocks
+// protocol 47 between it and every other address, in both directions, behind the policies of SAs. Packets to this host meet the
+// policies of direction in; those of direction fwd only concern packets to others. It may be called at any time and changes nothing
+// that is right. A policy of the same addresses that demands IPsec itself (a trap) guards as well and is left alone.
+func EnsureGuard(local netip.Addr) error {
+	return withXFRM(func(h *vnl.Handle) error {
+		for _, policy := range guardPolicies(local) {
+			have, err := h.XfrmPolicyGet(policy)
+			if err == nil && guards(have) {
+				continue
+			}
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				return explain(err, "read the guard of %s (%s)", local, policy.Dir)
+			}
+			if err := h.XfrmPolicyUpdate(policy); err != nil {
+				return explain(err, "set the guard of %s (%s)", local, policy.Dir)
+			}
+		}
+		return nil
+	})
+}
+
+// RemoveGuard removes the guard of a local address: clear GRE may pass afterwards. Policies that are not the guard's stay.
+func RemoveGuard(local netip.Addr) error {
+	return withXFRM(func(h *vnl.Handle) error {
+		var problems error
+		for _, policy := range guardPolicies(local) {
+			have, err := h.XfrmPolicyGet(policy)
+			if err == nil && have.Action == vnl.XFRM_POLICY_BLOCK && have.Priority == guardPriority {
+				err = h.XfrmPolicyDel(policy)
+			}
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				problems = errors.Join(problems, explain(err, "remove the guard of %s (%s)", local, policy.Dir))
+			}
+		}
+		return problems
+	})
+}
+
+func withXFRM(f func(*vnl.Handle) error) error {
+	h, err := vnl.NewHandle(unix.NETLINK_XFRM)
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return fmt.Errorf("open a netlink socket for IPsec: %w", ErrNoXFRM)
+	}
+	if err != nil {
+		return explain(err, "open a netlink socket for IPsec")
+	}
+	defer h.Close()
+	return f(h)
+}
+
+// guards says whether a policy lets nothing through in clear.
+func guards(p *vnl.XfrmPolicy) bool {
+	if p.Action == vnl.XFRM_POLICY_BLOCK {
+		return true
+	}
+	for _, template := range p.Tmpls {
+		if template.Optional == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func guardPolicies(local netip.Addr) []*vnl.XfrmPolicy {
+	host := &net.IPNet{IP: local.AsSlice(), Mask: net.CIDRMask(local.BitLen(), local.BitLen())}
+	all := &net.IPNet{IP: make(net.IP, local.BitLen()/8), Mask: net.CIDRMask(0, local.BitLen())}
+	policy := func(dir vnl.Dir, src, dst *net.IPNet) *vnl.XfrmPolicy {
+		return &vnl.XfrmPolicy{Dir: dir, Src: src, Dst: dst, Proto: protocolGRE, Priority: guardPriority, Action: vnl.XFRM_POLICY_BLOCK}
+	}
+	return []*vnl.XfrmPolicy{policy(vnl.XFRM_DIR_IN, all, host), policy(vnl.XFRM_DIR_OUT, host, all)}
+}

@@ -1,0 +1,121 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Neighbor says at which NBMA address an overlay address is reached over a tunnel device.
+type Neighbor struct {
+	Device   string
+	Protocol netip.Addr
+	NBMA     netip.Addr
+}
+
+func (n Neighbor) String() string {
+	return fmt.Sprintf("neighbour %s on %s at %s", n.Protocol, n.Device, n.NBMA)
+}
+
+// neighborKey is what the kernel knows a neighbour by.
+type neighborKey struct {
+	device   string
+	protocol netip.Addr
+}
+
+func (n Neighbor) key() neighborKey { return neighborKey{n.Device, n.Protocol} }
+
+// neighborEntry is a neighbour as the kernel has it.
+type neighborEntry struct {
+	Neighbor
+	permanent bool
+	ours      bool // tagged with Protocol
+}
+
+const (
+	ndmsgLen    = 12
+	ndaProtocol = 12 // NDA_PROTOCOL, Linux 5.0
+)
+
+// addNeighbor makes the message that sets a neighbour, in place of any other of that address. Permanent: the garbage collection of a
+// full table takes nothing else than these, and they do not age.
+func addNeighbor(n Neighbor, index int) netlink.Message {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Bytes(unix.NDA_DST, n.Protocol.AsSlice())
+	attributes.Bytes(unix.NDA_LLADDR, n.NBMA.AsSlice())
+	attributes.Uint8(ndaProtocol, Protocol)
+	return neighborMessage(unix.RTM_NEWNEIGH, netlink.Create|netlink.Replace, n.Protocol, index, unix.NUD_PERMANENT, attributes)
+}
+
+func deleteNeighbor(k neighborKey, index int) netlink.Message {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Bytes(unix.NDA_DST, k.protocol.AsSlice())
+	return neighborMessage(unix.RTM_DELNEIGH, 0, k.protocol, index, 0, attributes)
+}
+
+func neighborMessage(kind netlink.HeaderType, flags netlink.HeaderFlags, address netip.Addr, index int, state uint16, attributes *netlink.AttributeEncoder) netlink.Message {
+	head := make([]byte, ndmsgLen, 64)
+	head[0] = family(address)
+	binary.NativeEndian.PutUint32(head[4:], uint32(index))
+	binary.NativeEndian.PutUint16(head[8:], state)
+	return netlink.Message{Header: netlink.Header{Type: kind, Flags: flags}, Data: append(head, encoded(attributes)...)}
+}
+
+// dumpNeighbors reads the neighbours of all devices; links names the devices.
+func (r *requests) dumpNeighbors(links linkTable) ([]neighborEntry, error) {
+	messages, err := r.dump(unix.RTM_GETNEIGH, make([]byte, ndmsgLen))
+	if err != nil {
+		return nil, fmt.Errorf("read the neighbours: %w", err)
+	}
+	entries := make([]neighborEntry, 0, len(messages))
+	for _, m := range messages {
+		e, index, ok := parseNeighbor(m)
+		if e.Device = links.name(index); ok && e.Device != "" {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
+// parseNeighbor reads an entry, without the name of its device but with its index. What is no IP neighbour is not ok.
+func parseNeighbor(m netlink.Message) (e neighborEntry, index int, ok bool) {
+	if len(m.Data) < ndmsgLen {
+		return e, 0, false
+	}
+	attributes, err := netlink.NewAttributeDecoder(m.Data[ndmsgLen:])
+	if err != nil {
+		return e, 0, false
+	}
+	for attributes.Next() {
+		switch attributes.Type() {
+		case unix.NDA_DST:
+			e.Protocol, _ = netip.AddrFromSlice(attributes.Bytes())
+		case unix.NDA_LLADDR:
+			e.NBMA, _ = netip.AddrFromSlice(attributes.Bytes())
+		case ndaProtocol:
+			e.ours = attributes.Uint8() == Protocol
+		}
+	}
+	e.permanent = binary.NativeEndian.Uint16(m.Data[8:])&unix.NUD_PERMANENT != 0
+	index = int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
+	return e, index, attributes.Err() == nil && e.Protocol.IsValid()
+}
+
+func family(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// encoded returns the attributes' bytes. Encoding fails only on attributes longer than 64 KiB, which none here is.
+func encoded(attributes *netlink.AttributeEncoder) []byte {
+	b, err := attributes.Encode()
+	if err != nil {
+		panic(err)
+	}
+	return b
+}

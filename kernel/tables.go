@@ -1,0 +1,263 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// Change changes what is wanted: either a neighbour or a route. With Delete it is no longer wanted; then NBMA and NextHop do not
+// matter.
+type Change struct {
+	Neighbor *Neighbor
+	Route    *Route
+	Delete   bool
+}
+
+// Tables holds wanted neighbours and routes in the kernel. What it works on is the kernel's own tables: it reads them at start, when
+// notifications were lost, when one of its entries vanished, when a device comes back, and every minute, and puts right what differs.
+// It adds before it deletes, and a route only after its neighbour. Entries whose device is missing or down wait for it.
+//
+// All methods may be called from any goroutine, before and while Run runs.
+type Tables struct {
+	log  *slog.Logger
+	wake chan struct{}
+
+	mu    sync.Mutex
+	inbox inbox
+	stats TablesStats
+}
+
+// inbox is what was asked for since Run last looked.
+type inbox struct {
+	neighbors map[neighborKey]wish
+	routes    map[routeKey]wish
+	after     []func()
+	resync    bool
+	settle    bool
+}
+
+// wish is an NBMA address or a next hop to be, or nothing any more.
+type wish struct {
+	address netip.Addr
+	gone    bool
+}
+
+// TablesStats tells how the kernel's tables compare with what is wanted.
+type TablesStats struct {
+	WantedNeighbors int
+	WantedRoutes    int
+	Waiting         int               // wanted entries whose device is missing or down
+	Failing         int               // wanted entries that the kernel refused at the last try
+	Failures        map[string]uint64 // refusals since start, by operation and reason
+	Resyncs         map[string]uint64 // comparisons with the kernel since start, by cause
+	Restored        uint64            // entries that a comparison found missing or changed
+	Removed         uint64            // entries of ours that nobody wanted and a comparison removed
+}
+
+// Present is the number of wanted entries that were in the kernel when last looked at.
+func (s TablesStats) Present() int { return s.WantedNeighbors + s.WantedRoutes - s.Waiting - s.Failing }
+
+// NewTables returns Tables that want nothing yet.
+func NewTables(log *slog.Logger) *Tables {
+	return &Tables{log: log, wake: make(chan struct{}, 1), inbox: newInbox()}
+}
+
+func newInbox() inbox {
+	return inbox{neighbors: make(map[neighborKey]wish), routes: make(map[routeKey]wish)}
+}
+
+// Want takes over changes of what is wanted. It copies them and never blocks. Of several changes of one neighbour (device and overlay
+// address) or route (device, prefix, table and metric) the latest wins.
+func (t *Tables) Want(changes []Change) {
+	t.ask(func(in *inbox) {
+		for _, c := range changes {
+			if n := c.Neighbor; n != nil {
+				in.neighbors[n.key()] = wish{n.NBMA, c.Delete}
+			}
+			if c.Route != nil {
+				r := c.Route.normal()
+				in.routes[r.key()] = wish{r.NextHop, c.Delete}
+			}
+		}
+	})
+}
+
+// After has f run once all changes handed over before are in the kernel, wait for their device, or failed and were reported. f runs on
+// Run's goroutine and must not block; it does not run after Run has returned.
+func (t *Tables) After(f func()) {
+	t.ask(func(in *inbox) { in.after = append(in.after, f) })
+}
+
+// Resync has everything compared with the kernel now.
+func (t *Tables) Resync() {
+	t.ask(func(in *inbox) { in.resync = true })
+}
+
+// Settle ends the time after a start in which entries of ours that are in the kernel and that nobody has wanted yet stay there: from
+// now on they are removed.
+func (t *Tables) Settle() {
+	t.ask(func(in *inbox) { in.settle = true })
+}
+
+// Stats returns a copy of the counters.
+func (t *Tables) Stats() TablesStats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.stats
+	s.Failures, s.Resyncs = maps.Clone(s.Failures), maps.Clone(s.Resyncs)
+	return s
+}
+
+func (t *Tables) ask(f func(*inbox)) {
+	t.mu.Lock()
+	f(&t.inbox)
+	t.mu.Unlock()
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (t *Tables) take() inbox {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	in := t.inbox
+	t.inbox = newInbox()
+	return in
+}
+
+func (t *Tables) publish(s TablesStats) {
+	s.Failures, s.Resyncs = maps.Clone(s.Failures), maps.Clone(s.Resyncs)
+	t.mu.Lock()
+	t.stats = s
+	t.mu.Unlock()
+}
+
+const (
+	auditInterval = time.Minute
+	vanishedPause = time.Second           // at most one comparison a second because entries vanish: somebody may be at it all the time
+	settlingDelay = 20 * time.Millisecond // what happens together is looked at together
+	retryFirst    = 200 * time.Millisecond
+	retryLimit    = 30 * time.Second
+	causeStart    = "start"
+	causeAsked    = "asked for"
+	causeSettle   = "settle"
+	causeLink     = "link changed"
+	causeVanished = "entry vanished"
+	causeLost     = "notifications lost"
+	causeUnclear  = "notification unclear"
+	causeRetry    = "retry"
+	causeAudit    = "audit"
+)
+
+// Run works until ctx ends, and leaves everything in the kernel as it is then. It returns an error only where trying again is of no
+// use (ErrNoPermission).
+func (t *Tables) Run(ctx context.Context) error {
+	notices, err := listen(ctx, t.log, monitorConfig{
+		family: unix.NETLINK_ROUTE,
+		groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE},
+		filter: tablesFilter(),
+	})
+	if err != nil {
+		return err
+	}
+	r := newReconciler(t.log)
+	defer r.close()
+	retry := newBackoff(retryFirst, retryLimit)
+	next := newAlarm()
+	work := func(in inbox, cause string) error {
+		err := r.work(in, cause)
+		t.publish(r.stats)
+		for _, f := range in.after {
+			f()
+		}
+		if errors.Is(err, ErrNoPermission) {
+			return err
+		}
+		if err != nil {
+			t.log.Warn("cannot bring the kernel's tables in step, trying again", "error", err)
+		}
+		if err != nil || r.stats.Failing > 0 {
+			next.set(retry.delay(), causeRetry)
+			return nil
+		}
+		retry.reset()
+		next.set(auditInterval, causeAudit)
+		return nil
+	}
+	if err := work(t.take(), causeStart); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.wake:
+			err = work(t.take(), "")
+		case <-next.timer.C:
+			err = work(t.take(), next.fired())
+		case n := <-notices:
+			if cause := r.notice(n); cause != "" {
+				next.set(r.pause(cause), cause)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// tablesFilter lets through what may mean that an entry of ours is gone: links, neighbours deleted, routes of ours deleted, routes put
+// in the place of another. A full BGP table in motion stays in the kernel.
+func tablesFilter() []bpf.Instruction {
+	const typeOffset, flagsOffset, protocolOffset = 4, 6, unix.SizeofNlMsghdr + 5
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: typeOffset, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: asLoaded(unix.RTM_NEWLINK), SkipTrue: 8},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: asLoaded(unix.RTM_DELLINK), SkipTrue: 7},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: asLoaded(unix.RTM_DELNEIGH), SkipTrue: 6},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: asLoaded(unix.RTM_DELROUTE), SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(unix.RTM_NEWROUTE), SkipTrue: 5},
+		bpf.LoadAbsolute{Off: flagsOffset, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: asLoaded(uint16(netlink.Replace)), SkipTrue: 2, SkipFalse: 3},
+		bpf.LoadAbsolute{Off: protocolOffset, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: Protocol, SkipTrue: 1},
+		bpf.RetConstant{Val: 1 << 18},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+// alarm goes off at the earliest of the times set since it last did.
+type alarm struct {
+	timer *time.Timer
+	at    time.Time
+	cause string
+}
+
+func newAlarm() *alarm {
+	return &alarm{timer: time.NewTimer(auditInterval), at: time.Now().Add(auditInterval), cause: causeAudit}
+}
+
+func (a *alarm) set(d time.Duration, cause string) {
+	at := time.Now().Add(d)
+	if a.cause != "" && !at.Before(a.at) {
+		return
+	}
+	a.at, a.cause = at, cause
+	a.timer.Reset(d)
+}
+
+func (a *alarm) fired() string {
+	cause := a.cause
+	a.cause = ""
+	return cause
+}

@@ -1,0 +1,390 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TunnelAlias marks the links that this package created, and may therefore recreate and remove (`ip link` shows it).
+const TunnelAlias = "cygnet"
+
+// TunnelConfig describes an mGRE tunnel.
+type TunnelConfig struct {
+	Name      string
+	Address   netip.Prefix // overlay address and the overlay's prefix length
+	Local     netip.Addr   // NBMA address to send from; zero: an address of Underlay
+	Underlay  string       // device whose first global address is used, and followed when it changes, where Local is zero
+	Key       *uint32      // nil: without a key
+	TTL       uint8        // of the outer packets; 0: the inner packet's
+	MTU       int          // 0: as the kernel has it
+	Protected bool         // guard the local address (EnsureGuard) from before the tunnel is up until after it is gone
+}
+
+// TunnelState says how the tunnel is.
+type TunnelState struct {
+	Index   int        // of the link; another one after it was recreated
+	Local   netip.Addr // NBMA address; zero: the underlay has none now
+	Created bool       // made by us, in this run or an earlier one
+	Adopted bool       // was there when Run started
+	Up      bool
+}
+
+// Tunnel owns one mGRE interface. Run and Remove must not run at the same time.
+type Tunnel struct {
+	cfg   TunnelConfig
+	log   *slog.Logger
+	state TunnelState
+	ready bool            // ensured at least once
+	known bool            // looked for the link at least once
+	said  map[string]bool // what was logged once and would come again with every look
+}
+
+// NewTunnel returns a tunnel that is not looked for before Run.
+func NewTunnel(cfg TunnelConfig, log *slog.Logger) *Tunnel {
+	return &Tunnel{cfg: cfg, log: log.With("interface", cfg.Name), said: make(map[string]bool)}
+}
+
+// Run creates or adopts the tunnel and keeps it as configured until ctx ends, which leaves everything in place. It puts right what
+// others change: a link deleted or set down, addresses, guard, parameters; it follows the underlay's address. It calls changed, on its
+// own goroutine, once the tunnel is there and at every change of its state. What can be retried is retried. Before the tunnel was
+// there for the first time, Run returns what only the user can mend: ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM.
+func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
+	notices, err := t.listen(ctx)
+	if err != nil {
+		return err
+	}
+	policies, err := t.listenGuard(ctx)
+	if err != nil {
+		return err
+	}
+	retry := newBackoff(retryFirst, retryLimit)
+	lastError := ""
+	for ctx.Err() == nil {
+		before := t.state
+		first := !t.ready
+		err := t.ensure()
+		if err != nil && first && permanent(err) {
+			return err
+		}
+		if t.ready && (first || t.state != before) {
+			changed(t.state)
+		}
+		wait := auditInterval
+		if err == nil {
+			retry.reset()
+			lastError = ""
+		} else {
+			wait = retry.delay()
+			if err.Error() != lastError {
+				t.log.Warn("the tunnel is not as it should be, trying again", "error", err)
+				lastError = err.Error()
+			}
+		}
+		t.await(ctx, notices, policies, wait)
+	}
+	return nil
+}
+
+// ensure makes the tunnel be as configured. The guard comes first, the link goes up last.
+func (t *Tunnel) ensure() error {
+	r, err := openRequests()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	have, err := r.linkByName(t.cfg.Name)
+	if err != nil {
+		return err
+	}
+	if err := adoptable(t.cfg.Name, have); err != nil {
+		return err
+	}
+	t.note(have)
+	params, err := t.params(r, have)
+	if err != nil {
+		if errors.Is(err, ErrNoAddress) {
+			t.state.Local = netip.Addr{}
+		}
+		return err
+	}
+	if t.cfg.Protected {
+		if err := EnsureGuard(params.local); err != nil {
+			return err
+		}
+	}
+	now, err := t.place(r, have, params)
+	if err != nil {
+		return err
+	}
+	if err := t.configure(r, now); err != nil {
+		return err
+	}
+	t.state.Index, t.state.Local, t.state.Up = now.index, params.local, true
+	t.state.Created = now.alias == TunnelAlias
+	t.ready = true
+	if have != nil && have.gre.local != params.local {
+		return t.releaseGuard(r, have.gre.local)
+	}
+	return nil
+}
+
+// note compares the link with what was known of it, for the log and the state.
+func (t *Tunnel) note(have *link) {
+	switch {
+	case !t.known:
+		t.known = true
+		t.state.Adopted = have != nil
+		if have != nil {
+			t.log.Info("adopting the tunnel that is there", "ours", have.alias == TunnelAlias, "local", have.gre.local)
+		}
+	case !t.ready:
+	case have == nil:
+		t.log.Warn("the tunnel was deleted: making it again")
+	case !have.up:
+		t.log.Warn("the tunnel was set down: setting it up")
+	}
+}
+
+// adoptable says whether the link, if there is one, can be made the tunnel.
+func adoptable(name string, l *link) error {
+	what := ""
+	switch {
+	case name == "gre0" || name == "ip6gre0":
+		what = "the kernel's own fallback device"
+	case l == nil, l.alias == TunnelAlias && l.isGRE(), l.isNBMA():
+		return nil
+	case l.isGRE() && l.external:
+		what = "a GRE device in external mode"
+	case l.isGRE():
+		what = fmt.Sprintf("a GRE tunnel to the single peer %s", l.remote)
+	case l.kind == "":
+		what = "a hardware interface"
+	default:
+		what = "an interface of type " + l.kind
+	}
+	return fmt.Errorf("interface %s is %s: %w", name, what, ErrNameTaken)
+}
+
+// params returns the wanted parameters. The link's local address is kept while the underlay still has it.
+func (t *Tunnel) params(r *requests, have *link) (greParams, error) {
+	p := greParams{local: t.cfg.Local, ttl: t.cfg.TTL, keyed: t.cfg.Key != nil}
+	if p.keyed {
+		p.key = *t.cfg.Key
+	}
+	if p.local.IsValid() {
+		return p, nil
+	}
+	var current netip.Addr
+	if have != nil {
+		current = have.gre.local
+	}
+	var err error
+	p.local, err = r.underlayAddress(t.cfg.Underlay, current)
+	return p, err
+}
+
+// place returns the link with the wanted parameters: as it is, changed in place, or made anew.
+func (t *Tunnel) place(r *requests, have *link, p greParams) (*link, error) {
+	name := t.cfg.Name
+	switch {
+	case have != nil && have.isNBMA() && have.matches(p):
+		return have, nil
+	case have != nil && have.isNBMA() && have.kind == p.kind():
+		if err := r.changeGRE(have, p); err != nil {
+			return nil, t.explainGRE(r, err, p, "change the parameters of %s", name)
+		}
+		t.log.Info("tunnel parameters changed in place", "local", p.local, "before", have.gre.local)
+	case have != nil && have.alias != TunnelAlias:
+		return nil, fmt.Errorf("interface %s carries GRE over another IP version, and is not ours to recreate: %w", name, ErrNameTaken)
+	default:
+		if have != nil {
+			if err := r.deleteLink(have.index); err != nil && !errors.Is(err, unix.ENODEV) {
+				return nil, explain(err, "remove %s to make it again", name)
+			}
+		}
+		if err := t.create(r, p); err != nil {
+			return nil, err
+		}
+	}
+	now, err := r.linkByName(name)
+	if err != nil {
+		return nil, err
+	}
+	if now == nil || !now.isNBMA() {
+		return nil, fmt.Errorf("interface %s was changed by somebody else meanwhile", name)
+	}
+	return now, nil
+}
+
+func (t *Tunnel) create(r *requests, p greParams) error {
+	if err := r.createGRE(t.cfg.Name, p); err != nil {
+		return t.explainGRE(r, err, p, "create the tunnel %s", t.cfg.Name)
+	}
+	made, err := r.linkByName(t.cfg.Name)
+	if err != nil || made == nil {
+		return errors.Join(err, fmt.Errorf("the new tunnel %s is gone already", t.cfg.Name))
+	}
+	if err := r.setAlias(made.index, TunnelAlias); err != nil {
+		return explain(err, "mark the tunnel %s as ours", t.cfg.Name)
+	}
+	t.log.Info("tunnel created", "local", p.local, "keyed", p.keyed)
+	return nil
+}
+
+// explainGRE finds the reason of a refused creation or change: the kernel says EEXIST when another tunnel has the same parameters.
+func (t *Tunnel) explainGRE(r *requests, err error, p greParams, format string, args ...any) error {
+	err = explain(err, format, args...)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w (%w)", ErrNoGRE, err)
+	case errors.Is(err, unix.EEXIST):
+		tunnels, _ := r.greLinks()
+		for _, l := range tunnels {
+			if l.name != t.cfg.Name && l.isNBMA() && l.matches(greParams{p.local, p.key, p.keyed, l.gre.ttl}) {
+				return fmt.Errorf("%w: %w: it is %s", err, ErrTunnelTaken, l.name)
+			}
+		}
+	}
+	return err
+}
+
+// configure sets everything but the tunnel's parameters, and sets the link up.
+func (t *Tunnel) configure(r *requests, l *link) error {
+	if l.noARP {
+		if err := r.setARP(l.index); err != nil {
+			return explain(err, "make %s resolve neighbours (arp on)", l.name)
+		}
+	}
+	if t.cfg.MTU != 0 && l.mtu != t.cfg.MTU {
+		if err := r.setMTU(l.index, t.cfg.MTU); err != nil {
+			return explain(err, "set the MTU of %s to %d", l.name, t.cfg.MTU)
+		}
+	}
+	t.sysctls(l.name)
+	if err := t.address(r, l); err != nil {
+		return err
+	}
+	if l.up {
+		return nil
+	}
+	return explain(r.setUp(l.index), "set %s up", l.name)
+}
+
+// sysctls says what it changed, and once what it could not: the tunnel works without.
+func (t *Tunnel) sysctls(name string) {
+	set, err := tunnelSysctls(name)
+	for _, path := range set {
+		t.log.Info("sysctl set: redirects would name next hops that peers cannot reach", "sysctl", path, "value", 0)
+	}
+	if err != nil && !t.said[err.Error()] {
+		t.said[err.Error()] = true
+		t.log.Warn("a setting of the tunnel is not as it should be", "error", err)
+	}
+}
+
+// address gives the link its overlay address. On a link of ours it takes away others of the same family: they are the configuration's
+// of yesterday.
+func (t *Tunnel) address(r *requests, l *link) error {
+	all, err := r.addresses(l.index)
+	if err != nil {
+		return err
+	}
+	want, there := t.cfg.Address, false
+	for _, a := range all {
+		there = there || a.prefix == want
+	}
+	if !there {
+		if err := r.addAddress(l.index, want); err != nil {
+			return explain(err, "add the address %s to %s", want, l.name)
+		}
+	}
+	if l.alias != TunnelAlias {
+		return nil
+	}
+	for _, a := range all {
+		if a.prefix == want || a.scope != unix.RT_SCOPE_UNIVERSE || a.prefix.Addr().Is4() != want.Addr().Is4() {
+			continue
+		}
+		if err := r.deleteAddress(l.index, a.prefix); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			return explain(err, "remove the address %s from %s", a.prefix, l.name)
+		}
+		t.log.Info("removed an address that is not configured", "address", a.prefix)
+	}
+	return nil
+}
+
+// releaseGuard removes the guard of an address that no GRE tunnel uses any more.
+func (t *Tunnel) releaseGuard(r *requests, local netip.Addr) error {
+	if !t.cfg.Protected || !local.IsValid() || local.IsUnspecified() {
+		return nil
+	}
+	tunnels, err := r.greLinks()
+	if err != nil {
+		return err
+	}
+	for _, l := range tunnels {
+		if l.gre.local == local {
+			t.log.Info("the guard stays: another tunnel uses the address", "local", local, "tunnel", l.name)
+			return nil
+		}
+	}
+	return RemoveGuard(local)
+}
+
+// Remove says goodbye: it removes the link if it is ours, and then the guard, unless a GRE tunnel that uses the address stays (one that
+// was adopted stays, and stays guarded). What sends through the tunnel's address in other ways must be gone before.
+func (t *Tunnel) Remove() error {
+	r, err := openRequests()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	have, err := r.linkByName(t.cfg.Name)
+	if err != nil {
+		return err
+	}
+	locals := map[netip.Addr]bool{t.state.Local: true, t.cfg.Local: true}
+	if have != nil && have.isGRE() {
+		locals[have.gre.local] = true
+		if have.alias == TunnelAlias {
+			if err := r.deleteLink(have.index); err != nil && !errors.Is(err, unix.ENODEV) {
+				return explain(err, "remove the tunnel %s", t.cfg.Name)
+			}
+			t.log.Info("tunnel removed")
+		}
+	}
+	var problems error
+	for local := range locals {
+		problems = errors.Join(problems, t.releaseGuard(r, local))
+	}
+	t.state, t.ready, t.known = TunnelState{}, false, false
+	return problems
+}
+
+// await returns when something happened that may concern the tunnel, or after d.
+func (t *Tunnel) await(ctx context.Context, notices, policies <-chan notice, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case n := <-notices:
+			if t.concerns(n) {
+				return
+			}
+		case n := <-policies:
+			if guardTouched(n) {
+				return
+			}
+		}
+	}
+}
