@@ -1,8 +1,12 @@
 package config
 
 import (
+	"log/slog"
 	"net/netip"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const spoke = `
@@ -30,23 +34,203 @@ identity = "hub.example.net"
 psk_file = "/etc/cygnet/gre1.psk"
 `
 
-// A spoke needs no more than this, a hub no more than its counterpart.
-func TestSmallestConfigurations(t *testing.T) {
-	s, err := Parse([]byte(spoke), "spoke.toml")
+func mustParse(t *testing.T, text string) *Config {
+	t.Helper()
+	cfg, err := Parse([]byte(text), "test.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := Parse([]byte(hub), "hub.toml")
-	if err != nil {
-		t.Fatal(err)
+	return cfg
+}
+
+// A spoke needs no more than this, and gets the defaults that most sites want.
+func TestSmallestSpoke(t *testing.T) {
+	key := uint32(42)
+	want := &Config{
+		Daemon: Daemon{
+			APISocket:      "/run/cygnet/cygnet.sock",
+			VICISocket:     "/var/run/charon.vici",
+			StateDir:       "/var/lib/cygnet",
+			MaxInitiations: 32,
+		},
+		Log: Log{Level: slog.LevelInfo, Levels: map[string]slog.Level{}, Format: FormatText},
+		Interfaces: []Interface{{
+			Name:        "gre1",
+			Address:     netip.MustParsePrefix("10.255.0.11/24"),
+			Underlay:    Underlay{Device: "eth0"},
+			Key:         &key,
+			TTL:         64,
+			MTU:         1400,
+			Table:       254,
+			HoldingTime: 10 * time.Minute,
+			IdleTime:    5 * time.Minute,
+			Shortcut:    true,
+			NHS:         []NHS{{NBMA: "hub.example.net"}},
+			Limits:      Limits{Bindings: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024, Indications: 1000, Errors: 100, Requests: 100},
+			Protected:   true,
+			IPsec: &IPsec{
+				Identity:       "spoke1.example.net",
+				Auth:           AuthPSK,
+				PSKFile:        "/etc/cygnet/gre1.psk",
+				Proposals:      []string{"aes256gcm16-prfsha384-x25519-ecp384", "aes128gcm16-prfsha256-x25519-ecp256"},
+				ESPProposals:   []string{"aes256gcm16-x25519-ecp384", "aes128gcm16-x25519-ecp256"},
+				DPDDelay:       30 * time.Second,
+				RekeyTime:      4 * time.Hour,
+				ChildRekeyTime: time.Hour,
+			},
+		}},
 	}
-	if len(s.Warnings)+len(h.Warnings) != 0 {
-		t.Errorf("warnings: %q %q", s.Warnings, h.Warnings)
+	if diff := cmp.Diff(want, mustParse(t, spoke), comparable); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
 	}
-	if got := s.Interfaces[0].Underlay; got != (Underlay{Device: "eth0"}) {
-		t.Errorf("spoke's underlay: %+v", got)
+}
+
+// A hub needs no more than the counterpart.
+func TestSmallestHub(t *testing.T) {
+	cfg := mustParse(t, hub)
+	if len(cfg.Warnings) != 0 {
+		t.Errorf("warnings: %q", cfg.Warnings)
 	}
-	if got := h.Interfaces[0].Underlay; got != (Underlay{Address: netip.MustParseAddr("198.51.100.1")}) {
-		t.Errorf("hub's underlay: %+v", got)
+	got := cfg.Interfaces[0]
+	if got.Underlay != (Underlay{Address: netip.MustParseAddr("198.51.100.1")}) || !got.Redirect || got.Shortcut {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Every key takes effect.
+func TestEveryKey(t *testing.T) {
+	key := uint32(0)
+	want := &Config{
+		Daemon: Daemon{APISocket: "/tmp/a.sock", APIGroup: "adm", VICISocket: "/tmp/v.sock", StateDir: "/tmp/s", MaxInitiations: 7},
+		Log: Log{Level: slog.LevelWarn, Format: FormatJSON, Levels: map[string]slog.Level{
+			"api": slog.LevelError, "config": slog.LevelWarn, "engine": slog.LevelDebug, "kernel": slog.LevelInfo, "vici": slog.LevelDebug,
+		}},
+		Interfaces: []Interface{
+			{
+				Name:           "a0",
+				Address:        netip.MustParsePrefix("2001:db8:1::1/64"),
+				Underlay:       Underlay{Address: netip.MustParseAddr("2001:db8::1")},
+				Key:            &key,
+				TTL:            255,
+				MTU:            1300,
+				Table:          100,
+				Metric:         20,
+				HoldingTime:    65535 * time.Second,
+				IdleTime:       time.Second,
+				Authentication: Secret("pass word"),
+				Unique:         true,
+				Redirect:       true,
+				Shortcut:       true,
+				NHS: []NHS{
+					{NBMA: "hub.example.net.", Protocol: netip.MustParseAddr("2001:db8:1::2")},
+					{NBMA: "2001:db8::2"},
+				},
+				Maps:      []Map{{Protocol: netip.MustParseAddr("2001:db8:1::3"), NBMA: netip.MustParseAddr("2001:db8::3")}},
+				Limits:    Limits{Bindings: 1, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5, Errors: 6, Requests: 7},
+				Protected: true,
+				IPsec: &IPsec{
+					Identity:       "C=CH, CN=spoke",
+					RemoteIdentity: "C=CH, CN=*",
+					Auth:           AuthCertificate,
+					Certs:          []string{"spoke.pem"},
+					CACerts:        []string{"ca.pem", "/etc/ca2.pem"},
+					Proposals:      []string{"aes128-sha256-x25519"},
+					ESPProposals:   []string{"aes128gcm16"},
+					RekeyTime:      30 * time.Minute,
+					Connection:     map[string]any{"mobike": "no", "if_id_in": "7", "pools": []string{"a", "1"}, "local": map[string]any{"round": "1"}},
+					Child:          map[string]any{"copy_df": "yes"},
+				},
+			},
+			{
+				Name:        "b0",
+				Address:     netip.MustParsePrefix("10.0.0.1/32"),
+				Underlay:    Underlay{Device: "eth0"},
+				TTL:         64,
+				MTU:         1400,
+				Table:       254,
+				HoldingTime: 10 * time.Minute,
+				IdleTime:    5 * time.Minute,
+				Limits:      defaultLimits(),
+			},
+		},
+		Warnings: []string{
+			`test.toml:29: interface.a0.authentication: the password has 9 characters, and Cisco routers take no more than 8`,
+			`test.toml:63: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
+		},
+	}
+	got := mustParse(t, `
+[daemon]
+api_socket = "/tmp/a.sock"
+api_group = "adm"
+vici_socket = "/tmp/v.sock"
+state_dir = "/tmp/s"
+max_initiations = 7
+[log]
+level = "warn"
+format = "json"
+[log.levels]
+api = "error"
+config = "warn"
+engine = "debug"
+kernel = "info"
+vici = "debug"
+
+[interface.a0]
+address = "2001:db8:1::1/64"
+underlay = "2001:db8::1"
+key = 0
+ttl = 255
+mtu = 1300
+table = 100
+metric = 20
+holding_time = "65535s"
+idle_time = "1s"
+
+authentication = "pass word"
+unique = true
+redirect = true
+shortcut = true
+nhs = [
+  { nbma = "HUB.example.net.", protocol = "2001:db8:1::2" },
+  { nbma = "2001:DB8:0::2" }, # comma at the end
+]
+map = [{ protocol = "2001:db8:1::3", nbma = "2001:db8::3" }]
+protection = "ipsec"
+[interface.a0.limits]
+bindings = 1
+shortcuts = 2
+answers = 3
+held = 4
+indications = 5
+errors = 6
+requests = 7
+[interface.a0.ipsec]
+identity = "C=CH, CN=spoke"
+remote_identity = "C=CH, CN=*"
+certificates = ["spoke.pem"]
+ca = ["ca.pem", "/etc/ca2.pem"]
+proposals = ["aes128-sha256-x25519"]
+esp_proposals = ["aes128gcm16"]
+dpd_delay = "0s"
+rekey_time = "30m"
+child_rekey_time = "0s"
+connection = { mobike = false, if_id_in = 7, pools = ["a", 1], local = { round = 1 } }
+child = { copy_df = true }
+
+[interface.b0]
+address = "10.0.0.1/32"
+underlay = "eth0"
+protection = "none"
+`)
+	if diff := cmp.Diff(want, got, comparable); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+}
+
+// A subsystem without a level of its own logs at the general one.
+func TestLevelOf(t *testing.T) {
+	l := mustParse(t, "log.level = \"error\"\nlog.levels.engine = \"debug\"").Log
+	if l.LevelOf("engine") != slog.LevelDebug || l.LevelOf("vici") != slog.LevelError {
+		t.Errorf("engine %v, vici %v", l.LevelOf("engine"), l.LevelOf("vici"))
 	}
 }

@@ -82,6 +82,7 @@ func (c *checker) authentication(raw *rawInterface) Secret {
 	if raw.AuthenticationFile.set {
 		if raw.Authentication.set {
 			c.problem(raw.AuthenticationFile.at, "found together with authentication, allowed is one of the two")
+			return nil
 		}
 		at, secret = raw.AuthenticationFile.at, c.secretFile(raw.AuthenticationFile)
 	}

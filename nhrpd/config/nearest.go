@@ -1,15 +1,24 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
-// Nearest returns the candidate that word is most likely a slip of, or nothing if none is near.
+// Nearest returns the candidate that word is most likely a slip of: one that few changes make of it, or one that it begins, or
+// that begins it. It is empty if none is near.
 func Nearest(word string, candidates []string) string {
-	if len(word) > 64 {
+	const longest, shortest = 64, 3
+	if len(word) > longest {
 		return ""
 	}
 	best, distance := "", 1+max(1, len(word)/3)
 	for _, c := range candidates {
-		if d := editDistance(word, c); d < distance {
+		d := editDistance(word, c)
+		if min(len(word), len(c)) >= shortest && (strings.HasPrefix(word, c) || strings.HasPrefix(c, word)) {
+			d = min(d, 1)
+		}
+		if d < distance {
 			best, distance = c, d
 		}
 	}

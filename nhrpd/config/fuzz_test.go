@@ -1,0 +1,78 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Whatever the file holds: Parse returns, its error consists of Problems with a line in the file, and what it accepts keeps the
+// promises of the types. Every key of what is TOML is found by locate.
+func FuzzParse(f *testing.F) {
+	reference, err := os.ReadFile(referenceFile)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(reference))
+	f.Add(spoke)
+	f.Add(hub)
+	for _, fault := range faults {
+		f.Add(spokeWith(fault.text))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		cfg, err := Parse([]byte(text), "F")
+		if err != nil {
+			for _, p := range problemsOf(t, err) {
+				if p.Line < 0 || p.Line > strings.Count(text, "\n")+1 || strings.ContainsAny(p.Error(), "\n\x1b") {
+					t.Errorf("problem %q", p)
+				}
+			}
+		} else {
+			for i := range cfg.Interfaces {
+				checkPromises(t, &cfg.Interfaces[i])
+			}
+		}
+		checkLines(t, text)
+	})
+}
+
+func checkPromises(t *testing.T, i *Interface) {
+	t.Helper()
+	if !i.Address.IsValid() || (i.Underlay.Device == "") == (i.Underlay.Address == netip.Addr{}) {
+		t.Errorf("address %v, underlay %+v", i.Address, i.Underlay)
+	}
+	if i.TTL == 0 || i.MTU < 576 || i.Table == 0 || i.HoldingTime < 10*time.Second || i.HoldingTime%time.Second != 0 || i.IdleTime < time.Second {
+		t.Errorf("numbers of %+v", i)
+	}
+	if i.Protected != (i.IPsec != nil) || i.IPsec != nil && (i.IPsec.Identity == "" || i.IPsec.Auth == "") {
+		t.Errorf("protection of %+v", i)
+	}
+	for _, m := range i.Maps {
+		if !m.Protocol.IsValid() || !m.NBMA.IsValid() {
+			t.Errorf("map %+v", m)
+		}
+	}
+	for _, n := range i.NHS {
+		if n.NBMA == "" {
+			t.Errorf("NHS %+v", n)
+		}
+	}
+}
+
+func checkLines(t *testing.T, text string) {
+	t.Helper()
+	var tree map[string]any
+	if toml.Unmarshal([]byte(text), &tree) != nil {
+		return
+	}
+	lines := locate(text)
+	for _, at := range places(nil, tree) {
+		if lines[at.String()] == 0 {
+			t.Errorf("no line for %s in:\n%s", at, text)
+		}
+	}
+}
