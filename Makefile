@@ -26,7 +26,7 @@ build: ## bin/cygnetd and bin/cygnet, static
 .PHONY: demo
 demo: deps build ## a hub and two spokes become an encrypted mesh, step by step; KEEP=1 leaves them running
 	@$(static) build -trimpath -o bin/demo ./test/demo
-	@UML_KEEP=$(KEEP) $(run) bin/demo $(if $(KEEP),-keep)
+	@LAB=$(LAB) UML_KEEP=$(KEEP) $(run) bin/demo $(if $(KEEP),-keep)
 
 .PHONY: test
 test: deps build lint test-host test-lab ## everything: lint, tests on the host with the race detector, tests on a real kernel

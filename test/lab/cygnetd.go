@@ -110,7 +110,7 @@ func (r *Router) TryCygnet(args ...string) (string, error) {
 // daemon may not be there yet.
 func (r *Router) CygnetJSON(v any, args ...string) error {
 	r.net.Helper()
-	out, err := r.TryCygnet(append(args, "--json")...)
+	out, err := r.TryCygnet(append([]string{"--json"}, args...)...)
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}

@@ -251,3 +251,15 @@ func (n *Node) close() {
 		os.Remove(path)
 	}
 }
+
+// EnterScript is a shell script that runs a command on a node of this network: its arguments are the node's name and the
+// command.
+func (n *Net) EnterScript() string {
+	return `#!/bin/sh
+[ $# -ge 2 ] || { echo "usage: on NODE COMMAND..." >&2; exit 64; }
+node=` + n.prefix + `-$1
+[ -e "/run/netns/$node" ] || { echo "there is no node $1" >&2; exit 68; }
+shift
+exec nsenter --net="/run/netns/$node" --mount="/run/mntns/$node" --wd=/ "$@"
+`
+}

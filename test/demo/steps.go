@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// idleTime is the setting after which a shortcut without traffic ends; the default is five minutes.
+const idleTime = "5s"
+
+// within is how long a step may take, on a slow machine.
+const within = 40 * time.Second
+
+// secure shows both spokes register through IPsec.
+func secure(s *story, m *lab.Mesh) {
+	s.chapter("Both spokes register with the hub, through IPsec")
+	for _, spoke := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		m.Await(spoke.Name+" registers", within, func() error {
+			at := m.Hub.Neighbors("gre1")[spoke.Overlay]
+			return lab.True(at == spoke.Public && len(transport(spoke, m.Hub)) > 0, "the hub has %s at %s, %s has %+v", spoke.Overlay, at, spoke.Name, spoke.Charon.SAs())
+		})
+		s.say("%s: SA in transport mode with the hub; the hub's kernel has neighbour %s at %s", spoke.Name, spoke.Overlay, spoke.Public)
+	}
+	if sas := m.Spoke1.Charon.With(m.Spoke2.Public); len(sas) > 0 {
+		m.Fatalf("there is an SA between the spokes already: %+v", sas)
+	}
+	s.say("between the spokes there is no SA")
+}
+
+// transport lists the SAs of a site with another that carry GRE.
+func transport(site, peer *lab.Site) []lab.SA {
+	var list []lab.SA
+	for _, sa := range site.Charon.With(peer.Public) {
+		if sa.ChildUp && sa.Mode == "TRANSPORT" {
+			list = append(list, sa)
+		}
+	}
+	return list
+}
+
+// forward shows the first packets go through the hub, and how the direct path comes of it.
+func forward(s *story, m *lab.Mesh) {
+	one, two := m.Spoke1.Host, m.Spoke2.Host
+	s.chapter(fmt.Sprintf("%s behind spoke1 talks to %s behind spoke2: first through the hub, then directly", one.Addr, two.Addr))
+	atHub, atSpoke2 := m.Hub.Capture("gre1"), m.Spoke2.Capture("gre1")
+	train := one.Train(two.Addr, 10*time.Millisecond)
+
+	var forwarded, direct lab.Packet
+	m.Await("the hub forwards the first packet", within, func() error {
+		return first(&forwarded, atHub, one.Addr, two.Addr, m.Spoke1)
+	})
+	s.say("the hub forwards the first packet, and indicates to spoke1 that there is a shorter way")
+	m.Await("a packet comes straight from spoke1 to spoke2", within, func() error {
+		return first(&direct, atSpoke2, one.Addr, two.Addr, m.Spoke1)
+	})
+	for _, end := range [][2]*lab.Site{{m.Spoke1, m.Spoke2}, {m.Spoke2, m.Spoke1}} {
+		site, peer := end[0], end[1]
+		m.Await("a shortcut from "+site.Name+" to "+peer.Name, within, func() error {
+			hop := site.NextHop(peer.Host.Addr)
+			return lab.True(hop == peer.Overlay && len(transport(site, peer)) > 0, "the next hop is %s, the SAs are %+v", hop, site.Charon.SAs())
+		})
+		s.say("%s has an SA with %s and the route %s via %s", site.Name, peer.Name, peer.LAN, peer.Overlay)
+	}
+	for line := range strings.Lines(m.Spoke1.Daemon.Output()) {
+		if strings.Contains(line, "shortcut up") {
+			s.say("cygnetd on spoke1 logs: %s", strings.TrimSpace(line))
+		}
+	}
+	if sent, lost := train.Stop(); lost > 0 {
+		s.say("of %d pings %d were lost meanwhile", sent, lost)
+	} else {
+		s.say("of %d pings none was lost meanwhile", sent)
+	}
+	s.say("first packet forwarded by the hub to direct path, IKE included: %d ms", direct.At.Sub(forwarded.At).Milliseconds())
+	encryptedPath(s, m, atHub, atSpoke2)
+}
+
+// first finds the first packet from a host to another that came to a tunnel from a router.
+func first(p *lab.Packet, c *lab.Capture, from, to netip.Addr, router *lab.Site) error {
+	seen := c.Packets(data(from, to), func(p lab.Packet) bool { return p.Link == router.Public })
+	if len(seen) == 0 {
+		return fmt.Errorf("none of the packets is from %s to %s by %s", from, to, router.Name)
+	}
+	*p = seen[0]
+	return nil
+}
+
+// data passes what came out of a tunnel from one host to another.
+func data(from, to netip.Addr) lab.Filter {
+	return func(p lab.Packet) bool { return !p.Sent && p.Src == from && p.Dst == to }
+}
+
+// encryptedPath shows where the packets go now.
+func encryptedPath(s *story, m *lab.Mesh, atHub, atSpoke2 *lab.Capture) {
+	one, two := m.Spoke1.Host, m.Spoke2.Host
+	start := time.Now()
+	one.Ping(two.Addr, 50)
+	direct := atSpoke2.Count(data(one.Addr, two.Addr), lab.Since(start))
+	via := atHub.Count(data(one.Addr, two.Addr), lab.Since(start)) + atHub.Count(data(two.Addr, one.Addr), lab.Since(start))
+	esp := m.Underlay.Count(lab.OfKind(lab.ESP), lab.Between(m.Spoke1.Public, m.Spoke2.Public), lab.Since(start))
+	s.say("50 pings more: %d requests straight from spoke1 to spoke2, %d packets through the hub, %d ESP packets between the spokes", direct, via, esp)
+	if direct != 50 || via != 0 || esp < 100 {
+		m.Fatalf("they should be 50, 0 and at least 100")
+	}
+}
+
+// end shows the shortcut and its SA go away without traffic, and the hub's SAs stay.
+func end(s *story, m *lab.Mesh) {
+	s.chapter("Without traffic the shortcut and its SA go away again (idle_time is set to " + idleTime + " here)")
+	ids := func(site *lab.Site) string {
+		var list []string
+		for _, sa := range transport(site, m.Hub) {
+			list = append(list, sa.ID)
+		}
+		return strings.Join(list, " ")
+	}
+	before := [2]string{ids(m.Spoke1), ids(m.Spoke2)}
+	for _, end := range [][2]*lab.Site{{m.Spoke1, m.Spoke2}, {m.Spoke2, m.Spoke1}} {
+		site, peer := end[0], end[1]
+		m.Await("the shortcut of "+site.Name+" ends", within, func() error {
+			hop, sas := site.NextHop(peer.Host.Addr), site.Charon.With(peer.Public)
+			return lab.True(hop == m.Hub.Overlay && len(sas) == 0, "the next hop is %s, the SAs are %+v", hop, sas)
+		})
+		s.say("%s sends to %s via the hub again; no SA with %s", site.Name, peer.LAN, peer.Name)
+	}
+	if after := [2]string{ids(m.Spoke1), ids(m.Spoke2)}; after != before || before[0] == "" || before[1] == "" {
+		m.Fatalf("the spokes' SAs with the hub were %q and are %q", before, after)
+	}
+	s.say("the SAs with the hub are the same as before")
+}
+
+// finish shows the state of all and what was on the underlay.
+func finish(s *story, m *lab.Mesh) {
+	s.chapter("What the three daemons say")
+	for _, site := range m.Sites() {
+		fmt.Printf("\n$ cygnet status      # on %s\n%s", site.Name, site.Cygnet("status"))
+	}
+	s.chapter("What was on the underlay, from before the tunnels were up until now")
+	fmt.Println()
+	for _, kind := range []lab.Kind{lab.ESP, lab.IKE, lab.GRE} {
+		fmt.Printf("   %-18s %6d packets\n", kind, m.Underlay.Count(lab.OfKind(kind)))
+	}
+	if clear := m.Underlay.Packets(lab.OfKind(lab.GRE)); len(clear) > 0 {
+		m.Fatalf("GRE in clear, the first: %v", clear[0])
+	}
+	if m.Underlay.Count(lab.OfKind(lab.ESP)) == 0 {
+		m.Fatalf("no ESP was seen")
+	}
+}
