@@ -76,20 +76,12 @@ func (r *reconciler) emit(e Event) {
 	}
 	r.status(func(s *Status) { s.EventsDropped += uint64(len(r.outbox)) + 1 })
 	r.log.Warn("events are not taken fast enough: replaced by a snapshot", slog.Int("dropped", len(r.outbox)+1))
-	r.outbox = nil
-	if r.link == nil {
+	r.outbox = make([]Event, 0, 1+len(r.profiles))
+	if !r.synced {
 		r.outbox = append(r.outbox, Disconnected{Err: r.lastErr})
 		return
 	}
 	r.outbox = append(r.outbox, Connected{Version: r.version})
-	r.snapshots()
-}
-
-// snapshots queues one snapshot per interface. It is the only thing that does not heed maxOutbox: interfaces are few.
-func (r *reconciler) snapshots() {
-	if !r.synced {
-		return
-	}
 	for _, iface := range r.interfaces() {
 		r.outbox = append(r.outbox, r.snapshot(iface))
 	}

@@ -61,9 +61,20 @@ func (r *reconciler) heard(connection, line string) {
 	}
 	for _, sign := range signs {
 		if strings.Contains(line, sign.piece) {
+			if sign.cause == noSecret {
+				r.secretMissing(connection)
+			}
 			r.suspect(connection, hint{sign.cause, line})
 			return
 		}
+	}
+}
+
+// secretMissing brings back a PSK that somebody cleared, unless it was loaded just now and so is not what is missing.
+func (r *reconciler) secretMissing(connection string) {
+	iface, _, _ := parseName(connection)
+	if p := r.profiles[iface]; p != nil && len(p.PSK) > 0 && time.Since(p.since) > r.times.connections {
+		r.load(p)
 	}
 }
 

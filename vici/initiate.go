@@ -78,7 +78,7 @@ func (r *reconciler) initiate(p *peer, profile *profile) {
 		}
 		r.settle(p)
 	})
-	r.countAttempts()
+	r.countAttempts(1)
 }
 
 // endAttempt stops watching an attempt. charon goes on with it, if it has not ended.
@@ -88,7 +88,7 @@ func (r *reconciler) endAttempt(p *peer) {
 	}
 	r.grown(p.attempt)
 	p.attempt = nil
-	r.countAttempts()
+	r.countAttempts(-1)
 }
 
 // grown frees an attempt's place among those in their first seconds.
@@ -100,14 +100,9 @@ func (r *reconciler) grown(a *attempt) {
 	}
 }
 
-func (r *reconciler) countAttempts() {
-	n := 0
-	for _, p := range r.peers {
-		if p.attempt != nil {
-			n++
-		}
-	}
-	r.status(func(s *Status) { s.Initiating = n })
+func (r *reconciler) countAttempts(change int) {
+	r.attempts += change
+	r.status(func(s *Status) { s.Initiating = r.attempts })
 }
 
 // look asks charon what became of an attempt: one that never establishes raises no event.
@@ -171,18 +166,30 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		again = min(again, time.Second)
 	case returning && open.ResponderSPI == 0:
 		// Peers that return together miss each other's first packets; charon's own retransmission waits ever longer.
-		r.terminate(open.ID)
 		r.endAttempt(p)
-		r.settle(p)
+		r.abandon(p, open.ID)
 		return
 	case age >= r.times.attempt:
-		r.terminate(open.ID)
 		r.fail(p, r.failureWords(p.Key))
+		r.abandon(p, open.ID)
 		return
 	default:
 		a.missing = 0
 	}
 	r.after(again, func() { r.look(p, a) })
+}
+
+// abandon has charon give up a half-open IKE_SA, which it does at once. Until then a new initiation would be taken for a duplicate.
+func (r *reconciler) abandon(p *peer, id uint32) {
+	p.busy = true
+	r.do(func(ctx context.Context, s *session) error {
+		return terminate(ctx, s, r.times.command, id, time.Second)
+	}, func(err error) {
+		p.busy = false
+		if !r.fatal(err) {
+			r.settle(p)
+		}
+	})
 }
 
 // fail ends an attempt, tells why, and has the next one wait.
@@ -206,10 +213,10 @@ func (r *reconciler) rest(p *peer, length time.Duration) {
 	})
 }
 
-// terminate has charon close an IKE_SA.
+// terminate has charon close an IKE_SA. Events say when it is done.
 func (r *reconciler) terminate(id uint32) {
 	r.do(func(ctx context.Context, s *session) error {
-		return terminate(ctx, s, r.times.command, id)
+		return terminate(ctx, s, r.times.command, id, 0)
 	}, func(err error) {
 		if !r.fatal(err) && err != nil {
 			r.log.Warn("terminate failed", slog.String("ike-id", strconv.FormatUint(uint64(id), 10)), slog.Any("error", err))

@@ -13,10 +13,11 @@ import (
 // profile is a Profile and what charon knows of it.
 type profile struct {
 	Profile
-	loaded  bool   // charon has it, as it is
-	busy    bool   // being loaded
-	stale   bool   // to be loaded again when done
-	refusal string // why charon does not take it, as told
+	loaded  bool      // charon has it, as it is
+	busy    bool      // being loaded
+	stale   bool      // to be loaded again when done
+	refusal string    // why charon does not take it, as told
+	since   time.Time // of the last load
 }
 
 // from tells whether an SA's local address is one that the tunnel sends from.
@@ -51,7 +52,7 @@ func (r *reconciler) setProfile(p Profile) {
 	case reflect.DeepEqual(known.Profile, p):
 		return
 	default:
-		known.Profile, known.loaded, known.stale = p, false, true
+		known.Profile, known.loaded = p, false
 	}
 	r.load(known)
 	r.review(p.Interface)
@@ -69,8 +70,8 @@ func (r *reconciler) adopt(iface string) {
 			continue
 		}
 		sa := r.securing(k)
+		p.up, p.reason = nil, ""
 		if sa == nil {
-			p.up = nil
 			continue
 		}
 		info := sa.peer()
@@ -107,13 +108,18 @@ func (r *reconciler) removeProfile(iface string) {
 			r.settle(p)
 		}
 	}
+	r.unloadTemplate(iface)
+}
+
+func (r *reconciler) unloadTemplate(iface string) {
 	name := connName(iface, netip.Addr{})
 	r.do(func(ctx context.Context, s *session) error {
 		return unloadConn(ctx, s, r.times.command, name)
 	}, func(err error) {
-		r.fatal(err)
-		if again := r.profiles[iface]; again != nil { // set again meanwhile, on another session
-			again.loaded = false
+		if r.fatal(err) {
+			return
+		}
+		if again := r.profiles[iface]; again != nil { // set meanwhile, and loaded on another session: before or after, who knows
 			r.load(again)
 		}
 	})
@@ -122,9 +128,10 @@ func (r *reconciler) removeProfile(iface string) {
 // load brings a profile's secret and template to charon, again and again until it takes them.
 func (r *reconciler) load(p *profile) {
 	if !r.synced || p.busy {
+		p.stale = true
 		return
 	}
-	p.busy, p.stale = true, false
+	p.busy, p.stale, p.since = true, false, time.Now()
 	template, templateErr := p.connection(netip.Addr{})
 	psk, pskErr := p.sharedKey()
 	withPSK, command := len(p.PSK) > 0, r.times.command
@@ -151,8 +158,14 @@ func (r *reconciler) load(p *profile) {
 		case err != nil:
 			r.profileRefused(p, err)
 		default:
-			p.loaded, p.refusal = true, ""
-			r.review(p.Interface)
+			if p.refusal != "" {
+				p.refusal = ""
+				r.status(func(s *Status) { s.LastError = "" })
+			}
+			if !p.loaded {
+				p.loaded = true
+				r.review(p.Interface)
+			}
 		}
 	})
 }

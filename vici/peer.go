@@ -1,6 +1,7 @@
 package vici
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -17,8 +18,9 @@ type peer struct {
 	want    Want
 	up      *Peer // as told; nil: not secured
 	upSince time.Time
-	reason  string // why its SA goes, where we know it before charon says so
-	mixed   bool   // told that several routers share its address
+	reason  string    // why its SA goes, as far as an event told
+	closed  time.Time // when this end closed its SAs last
+	mixed   bool      // told that several routers share its address
 
 	loaded   bool // its connection may be loaded in charon
 	closing  bool
@@ -49,6 +51,7 @@ func (r *reconciler) peer(k Key) *peer {
 }
 
 func (r *reconciler) want(k Key, w Want) {
+	k.NBMA = k.NBMA.Unmap()
 	if r.peers[k] == nil && w == None {
 		return
 	}
@@ -63,6 +66,7 @@ func (r *reconciler) want(k Key, w Want) {
 }
 
 func (r *reconciler) close(k Key) {
+	k.NBMA = k.NBMA.Unmap()
 	p := r.peer(k)
 	p.closing = true
 	r.endAttempt(p)
@@ -87,7 +91,7 @@ func (r *reconciler) evaluate(k Key) {
 
 func (r *reconciler) secured(p *peer, sa *SA) {
 	r.endAttempt(p)
-	p.pause = nil
+	p.pause, p.reason = nil, ""
 	info := sa.peer()
 	if p.up != nil && *p.up == info {
 		return
@@ -100,9 +104,9 @@ func (r *reconciler) secured(p *peer, sa *SA) {
 }
 
 func (r *reconciler) lost(p *peer) {
-	reason := p.reason
-	if reason == "" {
-		reason = "the SA ended"
+	reason := cmp.Or(p.reason, "the SA ended")
+	if time.Since(p.closed) < r.times.attempt {
+		reason = "closed by this end"
 	}
 	p.up, p.reason = nil, ""
 	r.emit(Down{p.Key, reason})
@@ -157,7 +161,7 @@ func (r *reconciler) closePeer(p *peer) {
 	for id := range r.byPeer[p.Key] {
 		ids = append(ids, id)
 	}
-	p.busy, p.reason = true, "closed by this end"
+	p.busy, p.closed = true, time.Now()
 	command := r.times.command
 	r.do(func(ctx context.Context, s *session) error {
 		if err := unloadConn(ctx, s, command, name); err != nil {
@@ -174,7 +178,7 @@ func (r *reconciler) closePeer(p *peer) {
 		}
 		var errs []error
 		for _, id := range ids {
-			errs = append(errs, terminate(ctx, s, command, id))
+			errs = append(errs, terminate(ctx, s, command, id, 0))
 		}
 		return errors.Join(errs...)
 	}, func(err error) {
@@ -218,9 +222,13 @@ func unloadConn(ctx context.Context, s *session, timeout time.Duration, name str
 	return err
 }
 
-// terminate tells charon to close an IKE_SA; events say when it is done. That there is none is no error.
-func terminate(ctx context.Context, s *session, timeout time.Duration, id uint32) error {
-	args, err := message(map[string]any{"ike-id": int(id), "timeout": -1})
+// terminate has charon close an IKE_SA, and waits at most wait until it is done; events say so too. That there is none is no error.
+func terminate(ctx context.Context, s *session, timeout time.Duration, id uint32, wait time.Duration) error {
+	limit := -1
+	if wait > 0 {
+		limit = int(wait.Milliseconds())
+	}
+	args, err := message(map[string]any{"ike-id": int(id), "timeout": limit})
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,9 @@ func (p Profile) Validate() error {
 // clone makes the profile independent of its caller's slices. Nested override maps are only ever read.
 func (p Profile) clone() Profile {
 	p.LocalAddrs = slices.Clone(p.LocalAddrs)
+	for i, a := range p.LocalAddrs {
+		p.LocalAddrs[i] = a.Unmap()
+	}
 	p.PSK = slices.Clone(p.PSK)
 	p.Certs, p.CACerts = slices.Clone(p.Certs), slices.Clone(p.CACerts)
 	p.Proposals, p.ESPProposals = slices.Clone(p.Proposals), slices.Clone(p.ESPProposals)

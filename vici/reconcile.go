@@ -18,7 +18,7 @@ type reconciler struct {
 	link    *link // nil: charon is not there
 	synced  bool  // the table holds what this link's charon listed
 	version string
-	lastErr error
+	lastErr error     // why the last link ended
 	arrival time.Time // of the link
 	told    bool      // the consumer knows whether charon is there
 
@@ -34,6 +34,7 @@ type reconciler struct {
 
 	waiting  []*peer // to initiate, in order, when there is room
 	starting int     // initiations in their first seconds
+	attempts int     // all that are under way
 }
 
 func newReconciler(c *Client) *reconciler {
@@ -45,6 +46,7 @@ func newReconciler(c *Client) *reconciler {
 		byPeer:   map[Key]map[uint32]*SA{},
 		doubtful: map[uint32]bool{},
 		hints:    map[string]hint{},
+		lastErr:  errGone,
 	}
 	c.published.sas = r.sas
 	c.published.status.Since = time.Now()
@@ -120,7 +122,7 @@ func (r *reconciler) status(change func(*Status)) {
 func (r *reconciler) lose(cause error) {
 	r.link.cancel(cause)
 	r.link, r.synced, r.jobs, r.removed, r.lastErr = nil, false, nil, nil, cause
-	r.waiting, r.starting = nil, 0
+	r.waiting, r.starting, r.attempts = nil, 0, 0
 	clear(r.doubtful)
 	clear(r.hints)
 	for _, p := range r.peers {

@@ -48,6 +48,9 @@ func (r *reconciler) resync() {
 
 func (r *reconciler) compareRegularly() {
 	r.compare()
+	for _, iface := range r.interfaces() {
+		r.load(r.profiles[iface]) // secrets cannot be listed, and loading what is there already changes nothing
+	}
 	r.after(r.times.comparison, r.compareRegularly)
 }
 
@@ -158,15 +161,13 @@ func (r *reconciler) unloadOrphan(name string) {
 	if !ours {
 		return
 	}
-	k := Key{iface, addr}
-	wanted := r.profiles[iface] != nil
-	if addr.IsValid() {
-		wanted = wanted && r.peers[k] != nil && (r.peers[k].want != None || r.peers[k].busy)
-	}
-	if wanted {
+	if !addr.IsValid() {
+		if r.profiles[iface] == nil {
+			r.unloadTemplate(iface)
+		}
 		return
 	}
-	r.do(func(ctx context.Context, s *session) error {
-		return unloadConn(ctx, s, r.times.command, name)
-	}, func(err error) { r.fatal(err) })
+	p := r.peer(Key{iface, addr})
+	p.loaded = true
+	r.settle(p)
 }

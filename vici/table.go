@@ -104,7 +104,7 @@ func (r *reconciler) ikeRekeyed(m *govici.Message) {
 	sa.State = "ESTABLISHED"
 	if old := r.sas[uint32(number(before, "uniqueid", 10))]; old != nil {
 		sa.Children = old.Children
-		r.drop(old)
+		r.forget(old)
 	}
 	r.put(sa)
 }
@@ -196,6 +196,12 @@ func (r *reconciler) drop(sa *SA) {
 	if len(r.byPeer[k]) == 0 {
 		delete(r.byPeer, k)
 	}
+}
+
+// forget drops an IKE_SA that is no more.
+func (r *reconciler) forget(sa *SA) {
+	r.drop(sa)
+	delete(r.doubtful, sa.ID)
 	if r.removed != nil {
 		r.removed[sa.ID] = struct{}{}
 	}
@@ -207,7 +213,7 @@ func (r *reconciler) remove(id uint32, reason string) {
 	if sa == nil {
 		return
 	}
-	r.drop(sa)
+	r.forget(sa)
 	if p := r.peers[sa.Key()]; p != nil && p.reason == "" {
 		p.reason = reason
 	}

@@ -3,7 +3,11 @@
 package vici
 
 import (
+	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestPSK(t *testing.T) {
@@ -25,4 +29,338 @@ func TestPSK(t *testing.T) {
 		t.Errorf("the hub was told %+v, want %+v", got, want)
 	}
 	t.Logf("%+v", spoke.SAs())
+}
+
+// pair is a hub and a spoke with clients, profiles and an SA that the spoke initiated.
+func pair(t *testing.T) (r []*router, hub, spoke *watch) {
+	t.Helper()
+	r = routers(t, 2)
+	hub, spoke = r[0].client(), r[1].client()
+	hub.SetProfile(r[0].profile())
+	spoke.SetProfile(r[1].profile())
+	hub.snapshot(0)
+	spoke.snapshot(0)
+	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
+	spoke.Want(r[0].key(), Initiate)
+	spoke.up(r[0].key())
+	hub.up(r[1].key())
+	return r, hub, spoke
+}
+
+// Close terminates on both ends and unloads the peer's connection; the template stays.
+func TestClose(t *testing.T) {
+	r, hub, spoke := pair(t)
+	if !r[1].loaded("cygnet-gre1-192.0.2.1") {
+		t.Error("the spoke has no connection to the hub")
+	}
+	spoke.Want(r[0].key(), None)
+	spoke.Close(r[0].key())
+	if reason := spoke.down(r[0].key()); reason != "closed by this end" {
+		t.Errorf("the spoke's reason is %q", reason)
+	}
+	if reason := hub.down(r[1].key()); !strings.Contains(reason, "closed by the peer") {
+		t.Errorf("the hub's reason is %q", reason)
+	}
+	eventually(t, "the connection unloaded", func() bool { return !r[1].loaded("cygnet-gre1-192.0.2.1") })
+	if !r[1].loaded("cygnet-gre1") {
+		t.Error("the template went with the peer")
+	}
+	if out := shell(t, "ip -n r1 xfrm state; ip -n r2 xfrm state"); out != "" {
+		t.Errorf("states left:\n%s", out)
+	}
+}
+
+// When both ends dial at the same time, one pair of SAs remains, and no end was ever told that its peer is lost.
+func TestBothInitiate(t *testing.T) {
+	r := routers(t, 2)
+	w := []*watch{r[0].client(), r[1].client()}
+	for i := range w {
+		w[i].SetProfile(r[i].profile())
+		w[i].snapshot(0)
+	}
+	for i := range w {
+		eventually(t, "the templates", func() bool { return r[i].loaded("cygnet-gre1") })
+	}
+	for round := range 6 {
+		for i := range w {
+			w[i].Want(r[1-i].key(), Initiate)
+		}
+		for i := range w {
+			w[i].up(r[1-i].key())
+		}
+		duplicates := max(len(w[0].SAs()), len(w[1].SAs())) > 1
+		eventually(t, "one IKE_SA", func() bool { return len(w[0].SAs()) == 1 && len(w[1].SAs()) == 1 })
+		eventually(t, "one pair of states on each end", func() bool {
+			return shell(t, "ip -n r1 xfrm state | grep -c '^src'; ip -n r2 xfrm state | grep -c '^src'") == "2\n2\n"
+		})
+		a, b := w[0].SAs()[0], w[1].SAs()[0]
+		if a.InitiatorSPI != b.InitiatorSPI {
+			t.Errorf("the ends kept different SAs: %x and %x", a.InitiatorSPI, b.InitiatorSPI)
+		}
+		t.Logf("round %d: duplicates %v", round+1, duplicates)
+		for i := range w {
+			w[i].Want(r[1-i].key(), Accept)
+		}
+		w[0].Close(r[1].key())
+		for i := range w {
+			w[i].down(r[1-i].key())
+		}
+	}
+	for i := range w {
+		ups, downs := 0, 0
+		for _, e := range w[i].events {
+			switch e.(type) {
+			case Up:
+				ups++
+			case Down:
+				downs++
+			}
+		}
+		if downs != 6 {
+			t.Errorf("%s: %d times down in 6 rounds (%d up)", w[i].name, downs, ups)
+		}
+	}
+}
+
+// A charon that crashed and comes back knows nothing: the client tells so by a snapshot without peers and secures them again.
+func TestCharonKilled(t *testing.T) {
+	r, _, spoke := pair(t)
+	before := shell(t, "ip -n r2 xfrm state | grep -c '^src'")
+	r[1].kill()
+	await(spoke, "Disconnected", func(Disconnected) bool { return true })
+	if after := shell(t, "ip -n r2 xfrm state | grep -c '^src'"); after != before {
+		t.Errorf("the kernel has %s states after the crash, had %s", after, before)
+	}
+	if spoke.Status().Connected {
+		t.Error("the status says that charon is there")
+	}
+	r[1].start()
+	await(spoke, "Connected", func(e Connected) bool { return e.Version == "5.9.8" })
+	spoke.snapshot(0)
+	spoke.up(r[0].key())
+}
+
+// An orderly stop of charon closes the SAs; the other end hears of it and redials as soon as charon is back.
+func TestCharonRestarted(t *testing.T) {
+	r, hub, spoke := pair(t)
+	r[0].stop()
+	if reason := spoke.down(r[0].key()); !strings.Contains(reason, "closed by the peer") {
+		t.Errorf("the reason is %q", reason)
+	}
+	await(hub, "Disconnected", func(Disconnected) bool { return true })
+	r[0].start()
+	hub.snapshot(0)
+	spoke.up(r[0].key())
+	hub.up(r[1].key())
+}
+
+// A client that starts anew adopts the SAs that are there, and unloads connections that nobody wants any more.
+func TestAdopt(t *testing.T) {
+	r, _, spoke := pair(t)
+	spoke.stop()
+	again := r[1].client(func(t *times) { t.orphans, t.connections = time.Second, time.Second })
+	again.SetProfile(r[1].profile())
+	again.snapshot(1)
+	again.Want(r[0].key(), Accept)
+	if sas := again.SAs(); len(sas) != 1 || sas[0].Connection != "cygnet-gre1-192.0.2.1" {
+		t.Errorf("adopted %+v", sas)
+	}
+	again.Want(r[0].key(), None)
+	eventually(t, "the orphan unloaded", func() bool { return !r[1].loaded("cygnet-gre1-192.0.2.1") })
+	if sas := again.SAs(); len(sas) != 1 {
+		t.Errorf("the SA went with its connection: %+v", sas)
+	}
+	if out := r[1].swanctl("--list-sas"); !strings.Contains(out, "cygnet-gre1-192.0.2.1") {
+		t.Errorf("charon has no SA:\n%s", out)
+	}
+}
+
+// A wrong PSK is told in words, with the peer's address and what to check; attempts go on, and succeed once it is right.
+func TestWrongPSK(t *testing.T) {
+	r := routers(t, 2)
+	hub, spoke := r[0].client(), r[1].client()
+	hub.SetProfile(r[0].profile())
+	wrong := r[1].profile()
+	wrong.PSK = Secret("wrong")
+	spoke.SetProfile(wrong)
+	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
+	spoke.Want(r[0].key(), Initiate)
+	reason := spoke.failed(r[0].key(), "authentication")
+	for _, word := range []string{"192.0.2.1", "PSK", `"r2.example.net"`} {
+		if !strings.Contains(reason, word) {
+			t.Errorf("%q does not name %s", reason, word)
+		}
+	}
+	spoke.failed(r[0].key(), "authentication")
+	spoke.SetProfile(r[1].profile())
+	spoke.up(r[0].key())
+}
+
+// A peer that does not answer, one that has other algorithms, one with other traffic selectors: each in its own words.
+func TestFailures(t *testing.T) {
+	r := routers(t, 2)
+	quick := func(t *times) { t.attempt, t.returning = 8*time.Second, 0 }
+	hub, spoke := r[0].client(), r[1].client(quick)
+	theirs, ours := r[0].profile(), r[1].profile()
+	hub.SetProfile(theirs)
+	spoke.SetProfile(ours)
+	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
+
+	nobody := Key{"gre1", netip.MustParseAddr("192.0.2.99")}
+	spoke.Want(nobody, Initiate)
+	spoke.failed(nobody, "UDP ports 500 and 4500")
+	spoke.Want(nobody, None)
+
+	ours.Proposals = []string{"aes256-sha384-modp3072"}
+	spoke.SetProfile(ours)
+	spoke.Want(r[0].key(), Initiate)
+	spoke.failed(r[0].key(), "proposals")
+	spoke.Want(r[0].key(), None)
+
+	ours.Proposals, ours.Child = nil, map[string]any{"remote_ts": []string{"10.9.9.0/24[gre]"}}
+	spoke.SetProfile(ours)
+	spoke.Want(r[0].key(), Initiate)
+	spoke.failed(r[0].key(), "transport mode")
+	spoke.Want(r[0].key(), None)
+
+	ours.Child = map[string]any{"mode": "no such mode"}
+	spoke.SetProfile(ours)
+	eventually(t, "the refusal", func() bool { return strings.Contains(spoke.Status().LastError, "gre1") })
+	ours.Child = nil
+	spoke.SetProfile(ours)
+	spoke.Want(r[0].key(), Initiate)
+	spoke.up(r[0].key())
+	if err := spoke.Status().LastError; err != "" {
+		t.Errorf("the status still says %q", err)
+	}
+}
+
+// A peer that talks charon down to tunnel mode is refused: GRE would not go through such an SA as the kernel's policies want it.
+func TestTunnelModeRefused(t *testing.T) {
+	r := routers(t, 2)
+	hub, spoke := r[0].client(), r[1].client()
+	theirs := r[0].profile()
+	theirs.Child = map[string]any{"mode": "tunnel"}
+	hub.SetProfile(theirs)
+	spoke.SetProfile(r[1].profile())
+	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
+	spoke.Want(r[0].key(), Initiate)
+	spoke.failed(r[0].key(), "tunnel mode")
+	for _, e := range spoke.events {
+		if up, ok := e.(Up); ok {
+			t.Errorf("told %+v", up)
+		}
+	}
+}
+
+// An administrator's swanctl --load-all unloads what it does not know. The template comes back by itself, SAs are not
+// touched, and what he has loaded stays.
+func TestAdministratorLoadsAll(t *testing.T) {
+	r, hub, spoke := pair(t)
+	r[0].write("swanctl/swanctl.conf", `
+	connections {
+		site {
+			remote_addrs = 192.0.2.77
+			local { auth = psk
+				id = r1.example.net }
+			remote { auth = psk
+				id = other.example.net }
+			children { net { local_ts = 10.1.0.0/16
+				remote_ts = 10.2.0.0/16 } }
+		}
+	}
+	secrets {
+		ike-site {
+			id = other.example.net
+			secret = "his"
+		}
+	}`)
+	r[0].swanctl("--load-all")
+	eventually(t, "the template again", func() bool { return r[0].loaded("cygnet-gre1") })
+	if !r[0].loaded("site") {
+		t.Error("the administrator's connection is gone")
+	}
+	if len(hub.SAs()) != 1 || len(spoke.SAs()) != 1 {
+		t.Errorf("SAs are gone: %+v, %+v", hub.SAs(), spoke.SAs())
+	}
+	spoke.Close(r[0].key())
+	spoke.down(r[0].key())
+	spoke.up(r[0].key())
+}
+
+// Rekeying changes ids and SPIs, not that the peer is up.
+func TestRekey(t *testing.T) {
+	r, hub, spoke := pair(t)
+	before := spoke.SAs()[0]
+	r[1].swanctl("--rekey", "--ike", before.Connection)
+	eventually(t, "the new IKE_SA on both ends", func() bool {
+		a, b := spoke.SAs(), hub.SAs()
+		return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI != before.InitiatorSPI && a[0].InitiatorSPI == b[0].InitiatorSPI
+	})
+	if got := spoke.SAs()[0].Children; len(got) != 1 || got[0].SPIIn != before.Children[0].SPIIn {
+		t.Errorf("the child did not come along: %+v", got)
+	}
+	r[1].swanctl("--rekey", "--child", "gre")
+	eventually(t, "the new CHILD_SA on both ends", func() bool {
+		a, b := spoke.SAs()[0].Children, hub.SAs()[0].Children
+		return len(a) == 1 && len(b) == 1 && a[0].SPIIn != before.Children[0].SPIIn && a[0].SPIIn == b[0].SPIOut
+	})
+	spoke.Close(r[0].key())
+	spoke.down(r[0].key())
+	for _, e := range spoke.events[:len(spoke.events)-1] {
+		if down, ok := e.(Down); ok {
+			t.Errorf("told %+v", down)
+		}
+	}
+}
+
+// An SA from an address that the tunnel does not use any more protects nothing: it goes, and a new one comes from the new address.
+func TestLocalAddressChanges(t *testing.T) {
+	r, _, spoke := pair(t)
+	shell(t, "ip -n r2 addr add 192.0.2.22/24 dev eth0")
+	moved := r[1].profile()
+	moved.LocalAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.22")}
+	spoke.SetProfile(moved)
+	spoke.down(r[0].key())
+	spoke.up(r[0].key())
+	eventually(t, "the old SA gone", func() bool {
+		sas := spoke.SAs()
+		return len(sas) == 1 && sas[0].LocalHost == moved.LocalAddrs[0]
+	})
+}
+
+// Certificates and keys stay where swanctl keeps and loads them; the profile names an identity, and the CA to trust.
+func TestCertificates(t *testing.T) {
+	r := routers(t, 2)
+	ca := t.TempDir()
+	shell(t, fmt.Sprintf(`cd %s
+		pki --gen --type ed25519 --outform pem >ca.key
+		pki --self --ca --type ed25519 --in ca.key --dn "CN=Lab CA" --outform pem >ca.crt`, ca))
+	var w []*watch
+	for _, r := range r {
+		for _, dir := range []string{"x509", "x509ca", "private"} {
+			shell(t, "mkdir -p "+r.dir+"/swanctl/"+dir)
+		}
+		shell(t, fmt.Sprintf(`cd %s
+			pki --gen --type ecdsa --size 256 --outform pem >%[2]s/swanctl/private/router.pem
+			pki --pub --type ecdsa --in %[2]s/swanctl/private/router.pem |
+				pki --issue --cacert ca.crt --cakey ca.key --dn "CN=%[3]s" --san %[3]s.example.net --outform pem >%[2]s/swanctl/x509/router.pem
+			cp ca.crt %[2]s/swanctl/x509ca/ca.pem`, ca, r.dir, r.name))
+		p := r.profile()
+		p.PSK, p.RemoteIdentity, p.CACerts = nil, "*.example.net", []string{"/run/swanctl/x509ca/ca.pem"}
+		c := r.client()
+		c.SetProfile(p)
+		w = append(w, c)
+		eventually(t, "the templates", func() bool { return r.loaded("cygnet-gre1") })
+	}
+	r[0].swanctl("--load-creds")
+	w[1].Want(r[0].key(), Initiate)
+	w[1].failed(r[0].key(), "private key")
+	r[1].swanctl("--load-creds")
+	if got := w[1].up(r[0].key()); got.Identity != "r1.example.net" {
+		t.Errorf("the hub proved to be %q", got.Identity)
+	}
+	if got := w[0].up(r[1].key()); got.Identity != "r2.example.net" {
+		t.Errorf("the spoke proved to be %q", got.Identity)
+	}
 }
