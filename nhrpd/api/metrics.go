@@ -52,12 +52,16 @@ func (m *metrics) interfaces(s *Status) {
 		m.sample(bit(i.Error != ""), "interface", i.Name)
 	}
 	m.family("cygnet_nhs_registered", "gauge", "1 while the registration with the next hop server holds.")
-	for _, n := range s.NHS() {
-		m.sample(bit(n.State == NHSRegistered), "interface", n.Interface, "nhs", n.Name)
+	for _, i := range s.Interfaces {
+		for _, n := range i.NHS {
+			m.sample(bit(n.State == NHSRegistered), "interface", i.Name, "nhs", n.Name)
+		}
 	}
 	m.family("cygnet_nhs_unanswered_requests", "gauge", "Registration requests in a row without an answer.")
-	for _, n := range s.NHS() {
-		m.sample(float64(n.Attempts), "interface", n.Interface, "nhs", n.Name)
+	for _, i := range s.Interfaces {
+		for _, n := range i.NHS {
+			m.sample(float64(n.Attempts), "interface", i.Name, "nhs", n.Name)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,7 +33,7 @@ func Parse(data []byte, name string) (*Config, error) {
 func (c *checker) parse(data []byte, mode fs.FileMode) (*Config, error) {
 	var tree map[string]any
 	if err := toml.Unmarshal(data, &tree); err != nil {
-		return nil, c.syntax(err)
+		return nil, c.syntax(data, err)
 	}
 	c.lines = locate(string(data))
 	var raw rawFile
@@ -55,13 +56,18 @@ func (c *checker) parse(data []byte, mode fs.FileMode) (*Config, error) {
 	return cfg, nil
 }
 
-// syntax turns the parser's error into a Problem.
-func (c *checker) syntax(err error) error {
+// syntax turns the parser's error into a Problem. The parser quotes what it stumbled over, which may be a password.
+func (c *checker) syntax(data []byte, err error) error {
 	var parse toml.ParseError
 	if !errors.As(err, &parse) {
 		return &Problem{File: c.file, Text: "not TOML: " + err.Error()}
 	}
-	return &Problem{File: c.file, Line: parse.Position.Line, Text: "not TOML: " + parse.Message}
+	p := &Problem{File: c.file, Line: parse.Position.Line, Text: "not TOML: " + parse.Message}
+	lines := bytes.Split(data, []byte("\n"))
+	if p.Line >= 1 && p.Line <= len(lines) && bytes.Contains(lines[p.Line-1], []byte("authentication")) {
+		p.Text = "not TOML; a password is written in quotes: authentication = \"…\""
+	}
+	return p
 }
 
 // exposed warns of a password in a file that everybody may read.

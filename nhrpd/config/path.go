@@ -17,11 +17,10 @@ type step struct {
 	isIndex bool
 }
 
-func (p path) key(name string) path  { return p.with(step{name: name}) }
-func (p path) element(i int) path    { return p.with(step{index: i, isIndex: true}) }
-func (p path) with(s step) path      { return append(p[:len(p):len(p)], s) }
-func (p path) last() string          { return p[len(p)-1].name }
-func (p path) sibling(k string) path { return p[:len(p)-1].key(k) }
+func (p path) key(name string) path { return p.with(step{name: name}) }
+func (p path) element(i int) path   { return p.with(step{index: i, isIndex: true}) }
+func (p path) with(s step) path     { return append(p[:len(p):len(p)], s) }
+func (p path) last() string         { return p[len(p)-1].name }
 
 // String writes the path as TOML writes a dotted key.
 func (p path) String() string {

@@ -240,6 +240,15 @@ func TestSyntaxError(t *testing.T) {
 	}
 }
 
+// A password without quotes is not TOML, and the message does not quote it.
+func TestSyntaxErrorInPassword(t *testing.T) {
+	_, err := Parse([]byte("[interface.gre1]\nauthentication = hunter2\n"), "F")
+	want := `F:2: not TOML; a password is written in quotes: authentication = "…"`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 // What works but is probably not meant is a warning.
 func TestWarnings(t *testing.T) {
 	for _, test := range []struct{ rule, text, want string }{

@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+)
+
+// fake is a daemon that says what it was told to say.
+type fake struct {
+	mu     sync.Mutex
+	status *Status
+	err    error
+	left   []string
+	block  bool // answer only when the context ends
+}
+
+func (f *fake) Status(ctx context.Context) (*Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.block {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	s := *f.status
+	return &s, nil
+}
+
+func (f *fake) Leave(_ context.Context, iface string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left = append(f.left, iface)
+	return f.err
+}
+
+var (
+	started = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	now     = started.Add(time.Hour)
+)
+
+// small is a status with one of everything.
+func small() *Status {
+	return &Status{
+		Version:    "1.2.3",
+		PID:        7,
+		Started:    started,
+		Now:        now,
+		StrongSwan: StrongSwan{Connected: true, Socket: "/var/run/charon.vici", Version: "5.9.8", Since: started},
+		Interfaces: []Interface{{
+			Name:      "gre1",
+			Index:     3,
+			Up:        true,
+			Address:   netip.MustParsePrefix("10.255.0.11/24"),
+			NBMA:      netip.MustParseAddr("203.0.113.11"),
+			Protected: true,
+			Shortcut:  true,
+			Sampling:  SamplingEBPF,
+			NHS:       []NHS{{Name: "hub.example.net", NBMA: netip.MustParseAddr("198.51.100.1"), State: NHSRegistered, Registered: now, Expires: now.Add(time.Minute)}},
+			Bindings:  []Binding{{Protocol: netip.MustParseAddr("10.255.0.12"), NBMA: netip.MustParseAddr("203.0.113.12"), Static: true}},
+			Shortcuts: []Shortcut{{Prefix: netip.MustParsePrefix("192.168.12.0/24"), State: ShortcutResolving, Since: now}},
+			Peers:     []Peer{{NBMA: netip.MustParseAddr("198.51.100.1"), Identity: "hub.example.net", State: PeerSecured, Interest: []string{"nhs"}}},
+		}},
+		Routes:   []Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("192.168.12.0/24"), NextHop: netip.MustParseAddr("10.255.0.12"), Table: 254, Installed: true}},
+		SAs:      []SA{{Connection: "cygnet-gre1", ID: 1, State: "ESTABLISHED", Local: netip.MustParseAddr("203.0.113.11"), Remote: netip.MustParseAddr("198.51.100.1")}},
+		Counters: Counters{Received: map[string]uint64{"registration reply": 2}, Dropped: map[string]uint64{"checksum": 1}},
+	}
+}
+
+// serve runs a server for the test and returns a client of it.
+func serve(t *testing.T, d Daemon) *Client {
+	t.Helper()
+	path := t.TempDir() + "/cygnet/cygnet.sock"
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, l, d, quiet) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return Dial(path)
+}

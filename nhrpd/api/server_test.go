@@ -1,0 +1,226 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var (
+	quiet      = slog.New(slog.DiscardHandler)
+	comparable = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+)
+
+// What the daemon says comes out at the client, with the interface in each entry and no list missing.
+func TestStatusArrivesComplete(t *testing.T) {
+	client := serve(t, &fake{status: small()})
+	ctx := t.Context()
+
+	want := small()
+	want.Interfaces[0].NHS[0].Interface = "gre1"
+	want.Interfaces[0].Bindings[0].Interface = "gre1"
+	want.Interfaces[0].Shortcuts[0].Interface = "gre1"
+	want.Interfaces[0].Peers[0].Interface = "gre1"
+	want.SAs[0].Children = []ChildSA{}
+	want.Advice = []string{}
+	want.Counters.Sent = map[string]uint64{}
+
+	check := func(name string, want, got any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(want, got, comparable); diff != "" {
+			t.Errorf("%s: want (-), got (+):\n%s", name, diff)
+		}
+	}
+	status, err := client.Status(ctx)
+	check("status", want, status, err)
+	peers, err := client.Peers(ctx)
+	check("peers", want.Interfaces[0].Peers, peers, err)
+	bindings, err := client.Bindings(ctx)
+	check("bindings", want.Interfaces[0].Bindings, bindings, err)
+	shortcuts, err := client.Shortcuts(ctx)
+	check("shortcuts", want.Interfaces[0].Shortcuts, shortcuts, err)
+	nhs, err := client.NHS(ctx)
+	check("nhs", want.Interfaces[0].NHS, nhs, err)
+	routes, err := client.Routes(ctx)
+	check("routes", want.Routes, routes, err)
+	sas, err := client.SAs(ctx)
+	check("sas", want.SAs, sas, err)
+	version, err := client.Version(ctx)
+	check("version", &VersionInfo{Version: Version, Go: runtime.Version()}, version, err)
+	metrics, err := client.Metrics(ctx)
+	if err != nil || !strings.Contains(string(metrics), "cygnet_build_info{version=\"1.2.3\"} 1\n") {
+		t.Errorf("metrics: %v\n%s", err, metrics)
+	}
+}
+
+// The field names are the API's promise: a change here breaks other programs.
+func TestFieldNames(t *testing.T) {
+	s := small()
+	s.complete(now)
+	w := httptest.NewRecorder()
+	(&server{daemon: &fake{status: s}, log: quiet}).ServeHTTP(w, httptest.NewRequest("GET", "/v1/status", nil))
+	const want = `{"version":"1.2.3","pid":7,"started":"2026-03-01T10:00:00Z","now":"2026-03-01T11:00:00Z",` +
+		`"strongswan":{"connected":true,"socket":"/var/run/charon.vici","version":"5.9.8","since":"2026-03-01T10:00:00Z"},` +
+		`"interfaces":[{"name":"gre1","index":3,"up":true,"address":"10.255.0.11/24","nbma":"203.0.113.11","protected":true,"redirect":false,"shortcut":true,"sampling":"ebpf","left":false,` +
+		`"nhs":[{"interface":"gre1","name":"hub.example.net","nbma":"198.51.100.1","state":"registered","registered":"2026-03-01T11:00:00Z","expires":"2026-03-01T11:01:00Z","attempts":0}],` +
+		`"bindings":[{"interface":"gre1","protocol":"10.255.0.12","nbma":"203.0.113.12","static":true,"unique":false,"secured":false}],` +
+		`"shortcuts":[{"interface":"gre1","prefix":"192.168.12.0/24","state":"resolving","since":"2026-03-01T11:00:00Z"}],` +
+		`"peers":[{"interface":"gre1","nbma":"198.51.100.1","identity":"hub.example.net","state":"secured","initiator":false,"local_nat":false,"remote_nat":false,"interest":["nhs"]}]}],` +
+		`"routes":[{"interface":"gre1","prefix":"192.168.12.0/24","next_hop":"10.255.0.12","table":254,"metric":0,"installed":true}],` +
+		`"sas":[{"connection":"cygnet-gre1","id":1,"state":"ESTABLISHED","local":"203.0.113.11","remote":"198.51.100.1","initiator":false,"local_nat":false,"remote_nat":false,"children":[]}],` +
+		`"advice":[],"counters":{"received":{"registration reply":2},"sent":{},"dropped":{"checksum":1}}}` + "\n"
+	if diff := cmp.Diff(strings.ReplaceAll(want, ",", ",\n"), strings.ReplaceAll(w.Body.String(), ",", ",\n")); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+}
+
+// A daemon that has nothing yet gives empty lists, never null.
+func TestEmptyStatus(t *testing.T) {
+	handler := &server{daemon: &fake{status: &Status{}}, log: quiet}
+	for path := range views {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != http.StatusOK || strings.Contains(w.Body.String(), "null") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+// What cannot be done is answered by its status code and a Failure.
+func TestRefusals(t *testing.T) {
+	jsonBody := "application/json"
+	for _, test := range []struct {
+		name, method, path, media, body string
+		daemon                          *fake
+		code                            int
+		want                            string
+	}{
+		{"unknown endpoint", "GET", "/v2/status", "", "", &fake{}, 404, `{"error":"the API has no /v2/status"}`},
+		{"wrong method for a view", "POST", "/v1/peers", jsonBody, "{}", &fake{}, 405, `{"error":"/v1/peers takes GET only"}`},
+		{"leaving takes a POST", "GET", "/v1/leave", "", "", &fake{}, 405, `{"error":"/v1/leave takes POST only"}`},
+		{"of JSON", "POST", "/v1/leave", "text/plain", "{}", &fake{}, 400, `{"error":"the request must have the content type application/json"}`},
+		{"that is JSON", "POST", "/v1/leave", jsonBody, "{", &fake{}, 400, `{"error":"read the request: unexpected EOF"}`},
+		{"of known fields", "POST", "/v1/leave", jsonBody, `{"iface":"gre1"}`, &fake{}, 400, `{"error":"read the request: json: unknown field \"iface\""}`},
+		{"one object", "POST", "/v1/leave", jsonBody, `{}{}`, &fake{}, 400, `{"error":"read the request: there is more than one JSON object"}`},
+		{"of bounded size", "POST", "/v1/leave", jsonBody, `{"interface":"` + strings.Repeat("x", maxBody) + `"}`, &fake{}, 400, `{"error":"read the request: http: request body too large"}`},
+		{"for an interface that is there", "POST", "/v1/leave", jsonBody, `{"interface":"gre9"}`, &fake{err: ErrNoInterface}, 404, `{"error":"no such interface in the daemon's configuration"}`},
+		{"that can be left", "POST", "/v1/leave", jsonBody, `{"interface":"gre1"}`, &fake{err: errors.New("stuck")}, 500, `{"error":"stuck"}`},
+		{"no status to be had", "GET", "/v1/nhs", "", "", &fake{err: errors.New("stopping")}, 503, `{"error":"the daemon gives no status: stopping"}`},
+		{"nor metrics", "GET", "/metrics", "", "", &fake{err: errors.New("stopping")}, 503, `{"error":"the daemon gives no status: stopping"}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest(test.method, test.path, strings.NewReader(test.body))
+			r.Header.Set("Content-Type", test.media)
+			w := httptest.NewRecorder()
+			(&server{daemon: test.daemon, log: quiet}).ServeHTTP(w, r)
+			if got := strings.TrimSpace(w.Body.String()); w.Code != test.code || got != test.want {
+				t.Errorf("got %d %s", w.Code, got)
+			}
+		})
+	}
+}
+
+// Leave reaches the daemon with the interface's name; a refusal comes back with the daemon's words.
+func TestLeave(t *testing.T) {
+	d := &fake{}
+	client := serve(t, d)
+	for _, name := range []string{"gre1", ""} {
+		if err := client.Leave(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"gre1", ""}, d.left); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+	d.mu.Lock()
+	d.err = ErrNoInterface
+	d.mu.Unlock()
+	err := client.Leave(t.Context(), "gre9")
+	var refusal *Refusal
+	if !errors.Is(err, ErrNoInterface) || !errors.As(err, &refusal) || refusal.Code != 404 || err.Error() != ErrNoInterface.Error() {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A hub's status of several megabytes comes through whole.
+func TestLargeStatus(t *testing.T) {
+	s := small()
+	binding := s.Interfaces[0].Bindings[0]
+	for range 20000 {
+		s.Interfaces[0].Bindings = append(s.Interfaces[0].Bindings, binding)
+	}
+	bindings, err := serve(t, &fake{status: s}).Bindings(t.Context())
+	if err != nil || len(bindings) != 20001 {
+		t.Errorf("%d bindings, %v", len(bindings), err)
+	}
+}
+
+// Serve ends although a request hangs in the daemon and a client holds a connection open; nothing of it is left, the socket included.
+func TestServeEnds(t *testing.T) {
+	path := t.TempDir() + "/s"
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, l, &fake{block: true}, quiet) }()
+
+	idle, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	asked := make(chan error, 1)
+	go func() {
+		_, err := Dial(path).Status(context.Background())
+		asked <- err
+	}()
+	busy, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	io.WriteString(busy, "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n")
+	if _, err := busy.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if err := <-asked; err == nil {
+		t.Error("the hanging request got an answer")
+	}
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("socket: %v", err)
+	}
+	deadline := time.After(5 * time.Second)
+	for runtime.NumGoroutine() > before {
+		select {
+		case <-deadline:
+			buf := make([]byte, 1<<16)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		default:
+			runtime.Gosched()
+		}
+	}
+}
