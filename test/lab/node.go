@@ -12,7 +12,7 @@ import (
 )
 
 // Node is a machine of the network: a network namespace and a mount namespace with its own /run, /var/lib, /etc/cygnet,
-// /etc/swanctl, /etc/strongswan.conf and /etc/frr, so that every daemon finds its files in the usual places.
+// /etc/swanctl, /etc/strongswan.conf, /etc/frr and /etc/hosts, so that every daemon finds its files in the usual places.
 type Node struct {
 	Name string
 
@@ -24,7 +24,7 @@ type Node struct {
 }
 
 // own are the paths of /etc that each node has for itself; all others are the machine's.
-var own = []string{"cygnet", "swanctl", "strongswan.conf", "strongswan.d", "ipsec.conf", "ipsec.secrets", "ipsec.d", "frr"}
+var own = []string{"hosts", "cygnet", "swanctl", "strongswan.conf", "strongswan.d", "ipsec.conf", "ipsec.secrets", "ipsec.d", "frr"}
 
 // node makes a machine that is connected to nothing.
 func (n *Net) node(name string) *Node {
@@ -123,6 +123,9 @@ func (n *Node) mounts() error {
 		if err := os.MkdirAll(filepath.Join(at("etc"), dir), 0o755); err != nil {
 			return err
 		}
+	}
+	if err := os.WriteFile(at("etc/hosts"), []byte("127.0.0.1 localhost\n"), 0o644); err != nil {
+		return err
 	}
 	return errors.Join(
 		mount(at("etc"), "/etc", "", unix.MS_BIND),
