@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"encoding/binary"
-
 	"cygnet/nhrpd/packet"
 )
 
@@ -40,14 +38,6 @@ func errorHeaderLen(p *packet.Packet) int {
 	return fixedLen + commonLen + bits/8
 }
 
-// quotedRequest reads type and request id of a quoted packet, which may be cut off.
-func quotedRequest(b []byte) (packet.Type, uint32, bool) {
-	if len(b) < quotedLen {
-		return 0, 0, false
-	}
-	return packet.Type(b[17]), binary.BigEndian.Uint32(b[24:]), true
-}
-
 // errorIndication takes one: about our own request it is an answer, somebody else's goes on.
 func (e *Engine) errorIndication(m *message) {
 	ifc := m.ifc
@@ -64,8 +54,9 @@ func (e *Engine) errorIndication(m *message) {
 		return
 	}
 	reason := "it reports: " + m.ErrorCode.String()
-	t, id, ok := quotedRequest(m.Quoted)
-	if !ok || !e.failedRequest(m, t, id, reason) {
+	var quoted packet.Packet
+	_ = quoted.ParseQuoted(m.Quoted) // type and id are read first; addresses that are cut off do no harm
+	if !e.failedRequest(m, quoted.Type, quoted.RequestID, reason) {
 		e.drop(dropUnsolicited)
 		return
 	}

@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"cygnet/nhrpd/packet"
+)
+
+// sender is a router that a test plays itself: what it says is written out by hand.
+type sender struct {
+	t    testing.TB
+	to   *node
+	nbma string
+}
+
+// from makes an SA with a router that only exists in the test.
+func (n *node) from(nbma, identity string) sender {
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identity}})
+	return sender{n.w.t, n, nbma}
+}
+
+// says hands a packet to the node and returns what the node sends because of it.
+func (s sender) says(p packet.Packet) []packet.Packet {
+	s.t.Helper()
+	if p.HopCount == 0 {
+		p.HopCount = 255
+	}
+	data, err := p.Append(nil)
+	if err != nil {
+		s.t.Fatalf("%+v: %v", p, err)
+	}
+	return s.saysBytes(data)
+}
+
+func (s sender) saysBytes(data []byte) []packet.Packet {
+	s.t.Helper()
+	before := len(s.to.sent)
+	s.to.handle(PacketReceived{Interface: "gre1", From: addr(s.nbma), Data: data})
+	return s.to.sentSince(before)
+}
+
+// sentSince reads what the node sent after its first packets.
+func (n *node) sentSince(before int) []packet.Packet {
+	n.w.t.Helper()
+	var list []packet.Packet
+	for _, s := range n.sent[before:] {
+		var p packet.Packet
+		if err := p.Parse(s.data); err != nil {
+			n.w.t.Fatalf("%s sent what cannot be read: %v", n.name, err)
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// only is the single packet of a list.
+func only(t testing.TB, list []packet.Packet) packet.Packet {
+	t.Helper()
+	if len(list) != 1 {
+		t.Fatalf("%d packets sent, want 1: %v", len(list), typesOf(list))
+	}
+	return list[0]
+}
+
+func typesOf(list []packet.Packet) []string {
+	var types []string
+	for i := range list {
+		types = append(types, list[i].Type.String())
+	}
+	return types
+}
+
+// samePacket compares what is on the wire.
+func samePacket(t testing.TB, got, want packet.Packet) {
+	t.Helper()
+	if d := cmp.Diff(want, got, cmpopts.IgnoreUnexported(packet.Packet{}, packet.CIE{}, packet.Extension{}),
+		cmpopts.EquateComparable(addr("0.0.0.0")), cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("packet differs (- want, + got):\n%s", d)
+	}
+}
+
+// registrationFrom is a registration as Cisco sends it.
+func registrationFrom(nbma, overlay string) packet.Packet {
+	return packet.Packet{
+		Type:           packet.RegistrationRequest,
+		HopCount:       255,
+		Flags:          packet.FlagNAT,
+		RequestID:      7,
+		SourceNBMA:     addr(nbma),
+		SourceProtocol: addr(overlay),
+		DestProtocol:   addr(overlay),
+		CIEs:           []packet.CIE{{PrefixLength: 32, MTU: 17916, HoldingTime: 600}},
+		Extensions: []packet.Extension{
+			{Type: packet.ExtensionResponder, Compulsory: true},
+			{Type: packet.ExtensionForwardTransit, Compulsory: true},
+			{Type: packet.ExtensionReverseTransit, Compulsory: true},
+			{Type: packet.ExtensionNATAddress, CIEs: []packet.CIE{{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("0.0.0.0")}}},
+		},
+	}
+}
+
+// requestFrom is a resolution request for dest.
+func requestFrom(nbma, overlay, dest string) packet.Packet {
+	return packet.Packet{
+		Type:           packet.ResolutionRequest,
+		HopCount:       255,
+		Flags:          packet.ResolutionRouter | packet.ResolutionAuthoritative | packet.ResolutionSourceStable | packet.FlagNAT,
+		RequestID:      9,
+		SourceNBMA:     addr(nbma),
+		SourceProtocol: addr(overlay),
+		DestProtocol:   addr(dest),
+		CIEs:           []packet.CIE{{HoldingTime: 600}},
+		Extensions: []packet.Extension{
+			{Type: packet.ExtensionResponder, Compulsory: true},
+			{Type: packet.ExtensionForwardTransit, Compulsory: true},
+			{Type: packet.ExtensionReverseTransit, Compulsory: true},
+			{Type: packet.ExtensionNATAddress},
+		},
+	}
+}
+
+// hubAlone is a hub whose clients are played by the test.
+func hubAlone(t testing.TB, change ...func(*InterfaceConfig)) *node {
+	cfg := hubConfig()
+	for _, f := range change {
+		f(&cfg)
+	}
+	n := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
+	n.addRoutes(viaTunnel(lan1, "10.255.0.11"), viaTunnel(lan2, "10.255.0.12"))
+	return n
+}
+
+// spokeAlone is a spoke whose hub is played by the test, and registered there.
+func spokeAlone(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender) {
+	t.Helper()
+	cfg := spokeConfig("10.255.0.11/24")
+	for _, f := range change {
+		f(&cfg)
+	}
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
+	hub := n.from("192.0.2.1", "hub")
+	hub.says(acceptance(only(t, n.sentSince(0))))
+	if !n.registered() {
+		t.Fatalf("not registered: %+v", n.status())
+	}
+	return n, hub
+}
+
+// acceptance is the hub's reply to a registration.
+func acceptance(p packet.Packet) packet.Packet {
+	p.Type = packet.RegistrationReply
+	p.DestProtocol = addr("10.255.0.1")
+	return p
+}
+
+// indicationOf is the hub's word that a packet took a detour.
+func indicationOf(source, dest string) packet.Packet {
+	return packet.Packet{
+		Type:           packet.TrafficIndication,
+		HopCount:       255,
+		SourceNBMA:     addr("192.0.2.1"),
+		SourceProtocol: addr("10.255.0.1"),
+		DestProtocol:   addr(source),
+		Quoted:         ipv4(addr(source), addr(dest)),
+	}
+}
+
+// answerTo answers a resolution request with a prefix behind a router.
+func answerTo(request packet.Packet, bits uint8, overlay, nbma string) packet.Packet {
+	p := request
+	p.Type = packet.ResolutionReply
+	p.CIEs = []packet.CIE{{PrefixLength: bits, HoldingTime: 600, NBMA: addr(nbma), Protocol: addr(overlay)}}
+	return p
+}
+
+func dropped(n *node, r dropReason) uint64 { return n.engine.Stats().Dropped[r.String()] }
