@@ -20,7 +20,6 @@ var views = []struct{ file, command string }{
 	{"sas", "[ -S /run/charon.vici ] && { timeout 10 swanctl --list-sas; timeout 10 swanctl --list-conns; }"},
 	{"cygnet", `[ -S /run/cygnet/cygnet.sock ] && for what in status peers bindings shortcuts nhs routes sas; do
 		echo "== $what"; timeout 10 "$CYGNET" "$what"; done`},
-	{"processes", "ps -ef"},
 }
 
 // Save writes the logs and tables of all nodes, and the capture, to test/out/NAME of the project, and returns that directory.
@@ -38,6 +37,11 @@ func (n *Net) Save() string {
 	for _, node := range n.nodes {
 		if err := node.save(filepath.Join(dir, node.Name), filepath.Join(root, "bin", "cygnet")); err != nil {
 			n.Errorf("save %s: %v", node.Name, err)
+		}
+	}
+	if out, err := n.inet.Try("ps", "-ef"); err == nil {
+		if err := os.WriteFile(filepath.Join(dir, "processes"), []byte(out), 0o644); err != nil {
+			n.Errorf("save the list of processes: %v", err)
 		}
 	}
 	for _, c := range n.captures {

@@ -10,25 +10,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Neighbor is an entry of a node's neighbour table, as ip shows it.
-type Neighbor struct {
+// neighbor is an entry of a node's neighbour table, as ip shows it.
+type neighbor struct {
 	Dst    netip.Addr `json:"dst"`
-	LLAddr netip.Addr `json:"lladdr"` // on a GRE device the NBMA address
+	LLAddr string     `json:"lladdr"` // on a GRE device the NBMA address
 	State  []string   `json:"state"`
 }
 
-// Neighbors lists the neighbours on a tunnel that have an address; none when there is no such device.
+// Neighbors lists the neighbours on a tunnel with their NBMA addresses; none when there is no such device.
 func (n *Node) Neighbors(device string) map[netip.Addr]netip.Addr {
 	n.net.Helper()
 	table := map[netip.Addr]netip.Addr{}
 	if !n.HasDevice(device) {
 		return table
 	}
-	var list []Neighbor
+	var list []neighbor
 	n.RunJSON(&list, "ip", "-j", "neigh", "show", "nud", "all", "dev", device)
 	for _, e := range list {
-		if e.LLAddr.IsValid() {
-			table[e.Dst] = e.LLAddr
+		if nbma, err := netip.ParseAddr(e.LLAddr); err == nil && !e.Dst.IsMulticast() {
+			table[e.Dst] = nbma
 		}
 	}
 	return table
