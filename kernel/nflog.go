@@ -1,0 +1,202 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// nflogCopy is how many bytes of a packet the kernel hands on at most.
+const nflogCopy = 256
+
+// nfgenmsgLen is the size of the header of netfilter's messages: family, version, resource number.
+const nfgenmsgLen = 4
+
+// From linux/netfilter/nfnetlink_log.h: message types, attributes of a packet, attributes and values of a configuration.
+const (
+	nflogPacket = unix.NFNL_SUBSYS_ULOG << 8
+	nflogConfig = unix.NFNL_SUBSYS_ULOG<<8 | 1
+
+	nfulaIndexIn  = 4
+	nfulaIndexOut = 5
+	nfulaHWAddr   = 8
+	nfulaPayload  = 9
+
+	nfulaConfigCommand   = 1
+	nfulaConfigMode      = 2
+	nfulaConfigThreshold = 5
+	nfulnlBind           = 1
+	nfulnlCopyPacket     = 2
+)
+
+// nflogSampler takes redirects from a firewall rule of the user's with the target NFLOG.
+type nflogSampler struct {
+	conn   *netlink.Conn // nil: no redirects wanted
+	index  uint32
+	reason string
+	closed context.Context
+	close  context.CancelFunc
+
+	sampled, lost, foreign atomic.Uint64
+}
+
+func attachNFLOG(log *slog.Logger, cfg SamplerConfig, reason string) (*nflogSampler, error) {
+	s := &nflogSampler{index: uint32(cfg.Index), reason: reason}
+	s.closed, s.close = context.WithCancel(context.Background())
+	if !cfg.Redirect {
+		return s, nil
+	}
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, explain(err, "open nfnetlink")
+	}
+	if err := bindNFLOG(conn, cfg.Group); err != nil {
+		err = errors.Join(err, conn.Close())
+		if errors.Is(err, unix.EBUSY) {
+			return nil, fmt.Errorf("take packets of NFLOG group %d: another program or interface has it: choose another group (%w)", cfg.Group, err)
+		}
+		return nil, explain(err, "take packets of NFLOG group %d (is the module nfnetlink_log there?)", cfg.Group)
+	}
+	s.conn = conn
+	log.Info("redirects come from NFLOG: the firewall must have this rule, and the same for ip6tables", "interface", cfg.Device, "rule", nflogRule(cfg))
+	return s, nil
+}
+
+// nflogRule is the rule that the user adds.
+func nflogRule(cfg SamplerConfig) string {
+	return fmt.Sprintf("iptables -I FORWARD -i %[1]s -o %[1]s -m hashlimit --hashlimit-upto 1/second --hashlimit-burst 1 "+
+		"--hashlimit-mode srcip,dstip --hashlimit-name %[1]s -j NFLOG --nflog-group %[2]d --nflog-size 128", cfg.Device, cfg.Group)
+}
+
+// bindNFLOG makes the kernel deliver the group's packets to the connection, each at once: by default it collects them for up to a second.
+func bindNFLOG(conn *netlink.Conn, group uint16) error {
+	mode := binary.BigEndian.AppendUint32(nil, nflogCopy)
+	mode = append(mode, nfulnlCopyPacket, 0)
+	steps := []netlink.Attribute{
+		{Type: nfulaConfigCommand, Data: []byte{nfulnlBind}},
+		{Type: nfulaConfigMode, Data: mode},
+		{Type: nfulaConfigThreshold, Data: []byte{0, 0, 0, 1}},
+	}
+	for _, step := range steps {
+		attributes, err := netlink.MarshalAttributes([]netlink.Attribute{step})
+		if err != nil {
+			return err
+		}
+		header := binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, unix.NFNETLINK_V0}, group)
+		_, err = conn.Execute(netlink.Message{
+			Header: netlink.Header{Type: nflogConfig, Flags: netlink.Request | netlink.Acknowledge},
+			Data:   append(header, attributes...),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return conn.SetReadBuffer(4 << 20)
+}
+
+func (s *nflogSampler) Mode() string   { return ModeNFLOG }
+func (s *nflogSampler) Reason() string { return s.reason }
+
+func (s *nflogSampler) Run(ctx context.Context, f func(Redirect)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.closed, cancel)()
+	if s.conn == nil {
+		<-ctx.Done()
+		return nil
+	}
+	if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+		return s.runError(ctx, err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = s.conn.SetReadDeadline(time.Unix(0, 1)) })()
+	for {
+		messages, err := s.conn.Receive()
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			s.lost.Add(1)
+			continue
+		case err != nil:
+			return s.runError(ctx, err)
+		}
+		for _, m := range messages {
+			s.take(m, f)
+		}
+	}
+}
+
+// runError tells an error from the end of Run.
+func (s *nflogSampler) runError(ctx context.Context, err error) error {
+	if ctx.Err() != nil || s.closed.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("read redirects: %w", err)
+}
+
+func (s *nflogSampler) take(m netlink.Message, f func(Redirect)) {
+	if m.Header.Type != nflogPacket {
+		return
+	}
+	r, ok := parseNFLOG(m.Data, s.index)
+	if !ok {
+		s.foreign.Add(1)
+		return
+	}
+	s.sampled.Add(1)
+	f(r)
+}
+
+// parseNFLOG reads a logged packet. Only those that came in on the device and leave by it are redirects, whatever the rule matches.
+func parseNFLOG(b []byte, index uint32) (r Redirect, ok bool) {
+	if len(b) < nfgenmsgLen {
+		return Redirect{}, false
+	}
+	attributes, err := netlink.NewAttributeDecoder(b[nfgenmsgLen:])
+	if err != nil {
+		return Redirect{}, false
+	}
+	attributes.ByteOrder = binary.BigEndian
+	var in, out uint32
+	for attributes.Next() {
+		switch attributes.Type() {
+		case nfulaIndexIn:
+			in = attributes.Uint32()
+		case nfulaIndexOut:
+			out = attributes.Uint32()
+		case nfulaHWAddr:
+			r.From = hardwareAddress(attributes.Bytes())
+		case nfulaPayload:
+			r.Packet = attributes.Bytes()
+		}
+	}
+	return r, attributes.Err() == nil && in == index && out == index && len(r.Packet) > 0
+}
+
+// hardwareAddress reads struct nfulnl_msg_packet_hw: on a gre device the link-layer source is the outer source address.
+func hardwareAddress(b []byte) netip.Addr {
+	if len(b) < 8 || binary.BigEndian.Uint16(b) != 4 {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom4([4]byte(b[4:8]))
+}
+
+func (s *nflogSampler) Use() ([]Use, error) { return nil, ErrNoUse }
+
+func (s *nflogSampler) Stats() (SamplerStats, error) {
+	return SamplerStats{Sampled: s.sampled.Load(), Lost: s.lost.Load(), Foreign: s.foreign.Load()}, nil
+}
+
+func (s *nflogSampler) Close() error {
+	s.close()
+	if s.conn == nil {
+		return nil
+	}
+	return s.conn.Close()
+}

@@ -1,0 +1,130 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Ways to sample what passes over a tunnel.
+const (
+	ModeEBPF  = "ebpf"  // eBPF programs on the tunnel device; Linux 5.8
+	ModeNFLOG = "nflog" // packets that a firewall rule of the user's logs; no use times
+)
+
+// ErrNoUse is returned by Sampler.Use where last-use times cannot be had. The byte counters of the peers' SAs tell instead.
+var ErrNoUse = errors.New("last-use times need eBPF on the tunnel device")
+
+// Redirect is a packet that came in from the tunnel and that the kernel forwards back into it.
+type Redirect struct {
+	From   netip.Addr // its outer source, the NBMA address of the router that sent it; zero where the kernel does not tell
+	Packet []byte     // its first bytes from the inner IP header on, at most 256 (eBPF) or what the firewall rule copies (NFLOG)
+}
+
+// Use says when data last passed to and from an NBMA address since the sampler was attached. A zero time means never. NHRP packets
+// and multicast are not data. Two readings of the same time may differ by microseconds.
+type Use struct {
+	NBMA netip.Addr
+	Out  time.Time
+	In   time.Time
+}
+
+// SamplerStats counts redirects since the sampler was attached.
+type SamplerStats struct {
+	Sampled uint64 // handed to the daemon
+	Limited uint64 // not handed on: more than SampleRate.PerSecond
+	Lost    uint64 // not handed on: the daemon was too slow
+	Foreign uint64 // NFLOG only: the rule logged something else, or damaged packets
+}
+
+// SampleRate limits the redirects of a tunnel device.
+type SampleRate struct {
+	First     time.Duration // least time between the first two samples of a flow; it doubles from one to the next. 0: 1 s
+	Last      time.Duration // where the doubling ends. 0: 8 s
+	PerSecond int           // samples of all flows together. 0: 1,000
+}
+
+// SamplerConfig says what to sample.
+type SamplerConfig struct {
+	Device   string // name of the gre device
+	Index    int    // its interface index
+	Redirect bool   // sample packets that turn back; otherwise only use times are kept
+	Mode     string // empty: eBPF, and NFLOG where that fails. ModeEBPF or ModeNFLOG: only this one
+	Group    uint16 // NFLOG group of the fallback, one for each device; 0: 16
+	Rate     SampleRate
+}
+
+// Sampler tells what passes over a tunnel device. Its methods may be called by several goroutines, Run by one at a time.
+type Sampler interface {
+	// Mode is ModeEBPF or ModeNFLOG.
+	Mode() string
+	// Reason says why it is not eBPF, and what to do; empty with ModeEBPF.
+	Reason() string
+	// Run calls f with each redirect until ctx ends or Close, and returns nil then. A Redirect's Packet is valid until f returns.
+	Run(ctx context.Context, f func(Redirect)) error
+	// Use returns the last use of all peers since attaching, in no order, or ErrNoUse.
+	Use() ([]Use, error)
+	// Stats returns the counts so far.
+	Stats() (SamplerStats, error)
+	// Close releases the sampler and makes Run return. The programs stay on the device, as a stop of the daemon leaves all else in
+	// the kernel: without a reader they do no harm, and the next AttachSampler puts its own in their place. Detach removes them.
+	Close() error
+}
+
+// AttachSampler puts the programs on the device, in the network namespace of the calling thread, in place of those of an earlier run.
+// Filters of others on the device's clsact qdisc stay and keep running. Where eBPF is not to be had it logs the reason and falls back to NFLOG.
+func AttachSampler(log *slog.Logger, cfg SamplerConfig) (Sampler, error) {
+	cfg.setDefaults()
+	if cfg.Mode == ModeNFLOG {
+		return attachNFLOG(log, cfg, "chosen by the configuration")
+	}
+	s, err := attachEBPF(cfg)
+	if err == nil {
+		return s, nil
+	}
+	err = explainEBPF(err, cfg.Device)
+	if cfg.Mode == ModeEBPF {
+		return nil, err
+	}
+	log.Warn("no eBPF on the tunnel: shortcuts need a firewall rule, and last-use times are coarser", "interface", cfg.Device, "reason", err)
+	fallback, fallbackErr := attachNFLOG(log, cfg, err.Error())
+	if fallbackErr != nil {
+		return nil, errors.Join(err, fallbackErr)
+	}
+	return fallback, nil
+}
+
+func (cfg *SamplerConfig) setDefaults() {
+	if cfg.Rate.First <= 0 {
+		cfg.Rate.First = time.Second
+	}
+	if cfg.Rate.Last <= 0 {
+		cfg.Rate.Last = 8 * time.Second
+	}
+	if cfg.Rate.PerSecond <= 0 {
+		cfg.Rate.PerSecond = 1000
+	}
+	if cfg.Group == 0 {
+		cfg.Group = 16
+	}
+}
+
+// explainEBPF adds what the user can do about it.
+func explainEBPF(err error, device string) error {
+	err = fmt.Errorf("sample %s with eBPF: %w", device, err)
+	switch {
+	case errors.As(err, new(*ebpf.VerifierError)):
+		return fmt.Errorf("%w (this kernel's verifier refuses the program: please report it with the kernel's version)", err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w (the daemon needs CAP_BPF and CAP_NET_ADMIN, before Linux 5.11 also LimitMEMLOCK=infinity; kernel lockdown may forbid it)", err)
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("%w (it needs Linux 5.8 with CONFIG_BPF_SYSCALL, CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)", err)
+	}
+	return err
+}

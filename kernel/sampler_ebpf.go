@@ -1,0 +1,196 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// Layout of struct event in bpf/sampler.c.
+const (
+	eventLength = 16 // offset
+	eventData   = 20 // offset
+)
+
+// Indices of the map of counters, as in bpf/sampler.c.
+const (
+	counterSampled uint32 = iota
+	counterLimited
+	counterLost
+)
+
+// useBatch is the number of peers read with one system call.
+const useBatch = 2048
+
+type ebpfSampler struct {
+	objects bpfObjects
+	closed  context.Context
+	close   context.CancelFunc
+
+	mu     sync.Mutex // guards what follows, the memory of Use
+	keys   []bpfAddress
+	values []bpfUse
+}
+
+func attachEBPF(cfg SamplerConfig) (*ebpfSampler, error) {
+	objects, err := loadSampler(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := attachFilters(cfg.Index, cfg.Device, objects.CygnetIngress.FD(), objects.CygnetEgress.FD()); err != nil {
+		return nil, errors.Join(err, objects.Close())
+	}
+	s := &ebpfSampler{objects: objects, keys: make([]bpfAddress, useBatch), values: make([]bpfUse, useBatch)}
+	s.closed, s.close = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// loadSampler hands programs and maps to the kernel.
+func loadSampler(cfg SamplerConfig) (objects bpfObjects, err error) {
+	spec, err := loadBpf()
+	if err != nil {
+		return objects, err
+	}
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		return objects, fmt.Errorf("read the kernel's version: %w", err)
+	}
+	settings := []struct {
+		variable string
+		value    any
+	}{
+		{bpfVarSample, byteOf(cfg.Redirect)},
+		{bpfVarSampleUnresolved, byteOf(version >= 5<<16|12<<8)},
+		{bpfVarFirstInterval, uint64(cfg.Rate.First)},
+		{bpfVarLastInterval, uint64(cfg.Rate.Last)},
+		{bpfVarPerSecond, uint64(cfg.Rate.PerSecond)},
+	}
+	for _, s := range settings {
+		if err := spec.Variables[s.variable].Set(s.value); err != nil {
+			return objects, fmt.Errorf("set %s: %w", s.variable, err)
+		}
+	}
+	// Before Linux 5.11 maps count against this limit. Where it cannot be raised, loading fails and says so.
+	_ = rlimit.RemoveMemlock()
+	if err := spec.LoadAndAssign(&objects, nil); err != nil {
+		return objects, fmt.Errorf("load the programs: %w", err)
+	}
+	return objects, nil
+}
+
+func byteOf(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (s *ebpfSampler) Mode() string   { return ModeEBPF }
+func (s *ebpfSampler) Reason() string { return "" }
+
+func (s *ebpfSampler) Run(ctx context.Context, f func(Redirect)) error {
+	reader, err := ringbuf.NewReader(s.objects.Events)
+	if err != nil {
+		return fmt.Errorf("read redirects: %w", err)
+	}
+	defer reader.Close()
+	// Closing is what wakes a reader.
+	defer context.AfterFunc(ctx, func() { reader.Close() })()
+	defer context.AfterFunc(s.closed, func() { reader.Close() })()
+	var record ringbuf.Record
+	for {
+		err := reader.ReadInto(&record)
+		if errors.Is(err, os.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read redirects: %w", err)
+		}
+		if r, ok := parseEvent(record.RawSample); ok {
+			f(r)
+		}
+	}
+}
+
+// parseEvent reads struct event of bpf/sampler.c.
+func parseEvent(b []byte) (Redirect, bool) {
+	if len(b) < eventData {
+		return Redirect{}, false
+	}
+	n := binary.NativeEndian.Uint32(b[eventLength:])
+	if uint64(n) > uint64(len(b)-eventData) {
+		return Redirect{}, false
+	}
+	return Redirect{From: netip.AddrFrom16([16]byte(b)).Unmap(), Packet: b[eventData : eventData+n]}, true
+}
+
+func (s *ebpfSampler) Use() ([]Use, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clock, err := readClock()
+	if err != nil {
+		return nil, err
+	}
+	var used []Use
+	var cursor ebpf.MapBatchCursor
+	for done := false; !done; {
+		n, err := s.objects.Peers.BatchLookup(&cursor, s.keys, s.values, nil)
+		done = errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !done {
+			return nil, fmt.Errorf("read last-use times: %w", err)
+		}
+		for i := range n {
+			nbma := netip.AddrFrom16(s.keys[i].B).Unmap()
+			used = append(used, Use{NBMA: nbma, Out: clock.at(s.values[i].Out), In: clock.at(s.values[i].In)})
+		}
+	}
+	return used, nil
+}
+
+// clock ties the programs' clock to Go's. bpf_ktime_get_ns reads CLOCK_MONOTONIC, which stands still while the machine sleeps
+// (unlike CLOCK_BOOTTIME), as Go's monotonic times do: time asleep is not time without traffic.
+type clock struct {
+	now       time.Time
+	monotonic int64 // ns
+}
+
+func readClock() (clock, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return clock{}, os.NewSyscallError("clock_gettime", err)
+	}
+	return clock{now: time.Now(), monotonic: t.Nano()}, nil
+}
+
+func (c clock) at(ns uint64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return c.now.Add(time.Duration(int64(ns) - c.monotonic))
+}
+
+func (s *ebpfSampler) Stats() (SamplerStats, error) {
+	var stats SamplerStats
+	for index, to := range map[uint32]*uint64{counterSampled: &stats.Sampled, counterLimited: &stats.Limited, counterLost: &stats.Lost} {
+		if err := s.objects.Counters.Lookup(index, to); err != nil {
+			return SamplerStats{}, fmt.Errorf("read counters of redirects: %w", err)
+		}
+	}
+	return stats, nil
+}
+
+func (s *ebpfSampler) Close() error {
+	s.close()
+	return s.objects.Close()
+}
