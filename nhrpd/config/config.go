@@ -142,9 +142,9 @@ type IPsec struct {
 
 	Proposals      []string      // of IKE, in strongSwan's notation, best first
 	ESPProposals   []string      // of ESP, likewise
-	DPDDelay       time.Duration // 0: no dead peer detection
-	RekeyTime      time.Duration // of the IKE_SA; 0: never
-	ChildRekeyTime time.Duration // of the CHILD_SA; 0: never
+	DPDDelay       time.Duration // this and the next two: whole seconds, never 0
+	RekeyTime      time.Duration // of the IKE_SA
+	ChildRekeyTime time.Duration // of the CHILD_SA
 
 	// Further VICI keys for the connection and its child. Values are string, []string or map[string]any of the same.
 	Connection map[string]any

@@ -74,7 +74,7 @@ func TestSmallestSpoke(t *testing.T) {
 				PSKFile:        "/etc/cygnet/gre1.psk",
 				Proposals:      []string{"aes256gcm16-prfsha384-x25519-ecp384", "aes128gcm16-prfsha256-x25519-ecp256"},
 				ESPProposals:   []string{"aes256gcm16-x25519-ecp384", "aes128gcm16-x25519-ecp256"},
-				DPDDelay:       30 * time.Second,
+				DPDDelay:       10 * time.Second,
 				RekeyTime:      4 * time.Hour,
 				ChildRekeyTime: time.Hour,
 			},
@@ -136,7 +136,9 @@ func TestEveryKey(t *testing.T) {
 					CACerts:        []string{"ca.pem", "/etc/ca2.pem"},
 					Proposals:      []string{"aes128-sha256-x25519"},
 					ESPProposals:   []string{"aes128gcm16"},
+					DPDDelay:       time.Second,
 					RekeyTime:      30 * time.Minute,
+					ChildRekeyTime: 7 * 24 * time.Hour,
 					Connection:     map[string]any{"mobike": "no", "if_id_in": "7", "pools": []string{"a", "1"}, "local": map[string]any{"round": "1"}},
 					Child:          map[string]any{"copy_df": "yes"},
 				},
@@ -211,9 +213,9 @@ certificates = ["spoke.pem"]
 ca = ["ca.pem", "/etc/ca2.pem"]
 proposals = ["aes128-sha256-x25519"]
 esp_proposals = ["aes128gcm16"]
-dpd_delay = "0s"
+dpd_delay = "1s"
 rekey_time = "30m"
-child_rekey_time = "0s"
+child_rekey_time = "168h"
 connection = { mobike = false, if_id_in = 7, pools = ["a", 1], local = { round = 1 } }
 child = { copy_df = true }
 

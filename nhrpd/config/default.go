@@ -57,7 +57,7 @@ func defaultIPsec() IPsec {
 			"aes256gcm16-x25519-ecp384",
 			"aes128gcm16-x25519-ecp256",
 		},
-		DPDDelay:       30 * time.Second,
+		DPDDelay:       10 * time.Second,
 		RekeyTime:      4 * time.Hour,
 		ChildRekeyTime: time.Hour,
 	}

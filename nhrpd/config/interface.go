@@ -26,7 +26,7 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	}
 	i.Metric = number(c, raw.Metric, i.Metric, 0, math.MaxUint32)
 
-	i.HoldingTime = c.holdingTime(raw, i.HoldingTime)
+	i.HoldingTime = c.seconds(raw.HoldingTime, i.HoldingTime, 10*time.Second, math.MaxUint16*time.Second)
 	i.IdleTime = c.duration(raw.IdleTime, i.IdleTime, time.Second, 24*time.Hour)
 	i.Authentication = c.authentication(raw)
 	i.Unique, i.Redirect, i.Shortcut = raw.Unique.v, raw.Redirect.v, raw.Shortcut.v
@@ -66,14 +66,6 @@ func (c *checker) mtu(raw *rawInterface, def int) int {
 		c.warn(raw.MTU.at, "packets of %d bytes do not fit into an underlay of 1500 with GRE and ESP around them and will be fragmented; 1400 is right for most", mtu)
 	}
 	return mtu
-}
-
-func (c *checker) holdingTime(raw *rawInterface, def time.Duration) time.Duration {
-	d := c.duration(raw.HoldingTime, def, 10*time.Second, math.MaxUint16*time.Second)
-	if d%time.Second != 0 {
-		c.problem(raw.HoldingTime.at, "found %s, allowed are whole seconds", d)
-	}
-	return d
 }
 
 // authentication takes the NHRP password from the file or from a file of its own.

@@ -33,9 +33,9 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 	c.auth(raw, &p)
 	p.Proposals = c.proposals(raw.Proposals, p.Proposals)
 	p.ESPProposals = c.proposals(raw.ESPProposals, p.ESPProposals)
-	p.DPDDelay = c.rekeying(raw.DPDDelay, p.DPDDelay, time.Second, time.Hour)
-	p.RekeyTime = c.rekeying(raw.RekeyTime, p.RekeyTime, 10*time.Second, 7*24*time.Hour)
-	p.ChildRekeyTime = c.rekeying(raw.ChildRekeyTime, p.ChildRekeyTime, 10*time.Second, 7*24*time.Hour)
+	p.DPDDelay = c.seconds(raw.DPDDelay, p.DPDDelay, time.Second, time.Hour)
+	p.RekeyTime = c.seconds(raw.RekeyTime, p.RekeyTime, 10*time.Second, 7*24*time.Hour)
+	p.ChildRekeyTime = c.seconds(raw.ChildRekeyTime, p.ChildRekeyTime, 10*time.Second, 7*24*time.Hour)
 	p.Connection = c.vici(raw.Connection, connectionKeys)
 	p.Child = c.vici(raw.Child, childKeys)
 	return &p

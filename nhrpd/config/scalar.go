@@ -29,16 +29,13 @@ func (c *checker) duration(v value[time.Duration], def, least, most time.Duratio
 	return v.v
 }
 
-// rekeying is a duration that zero switches off.
-func (c *checker) rekeying(v value[time.Duration], def, least, most time.Duration) time.Duration {
-	if v.set && v.v == 0 {
-		return 0
+// seconds is a duration that is counted in whole seconds, on the wire or by strongSwan.
+func (c *checker) seconds(v value[time.Duration], def, least, most time.Duration) time.Duration {
+	d := c.duration(v, def, least, most)
+	if d%time.Second != 0 {
+		c.problem(v.at, "found %s, allowed are whole seconds", d)
 	}
-	if v.set && (v.v < least || v.v > most) {
-		c.problem(v.at, "found %s, allowed is %s to %s, or \"0s\" for never", v.v, least, most)
-		return def
-	}
-	return v.or(def)
+	return d
 }
 
 // word checks that a string is one of a few.

@@ -1,0 +1,89 @@
+// Command cygnetd makes this host a node of a dynamic multipoint VPN: it keeps the mGRE tunnels, speaks NHRP on them and has
+// strongSwan secure every peer.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"cygnet/nhrpd"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
+)
+
+// Exit codes besides 0.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("cygnetd", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: cygnetd [-config FILE] [-check] [-version]")
+		flags.PrintDefaults()
+	}
+	path := flags.String("config", config.DefaultPath, "the configuration `file`")
+	check := flags.Bool("check", false, "check the configuration, say what is wrong with it, and exit")
+	version := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return exitUsage
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "cygnetd: unexpected argument %q; the configuration file is named with -config\n", flags.Arg(0))
+		return exitUsage
+	}
+	if *version {
+		fmt.Fprintln(stdout, "cygnetd", api.Version)
+		return 0
+	}
+	c, err := config.Load(*path)
+	if err != nil {
+		fmt.Fprintf(stderr, "cygnetd: not started, the configuration needs mending:\n%v\n", err)
+		return exitFailed
+	}
+	for _, warning := range c.Warnings {
+		fmt.Fprintf(stderr, "cygnetd: warning: %s\n", warning)
+	}
+	if *check {
+		fmt.Fprintf(stdout, "%s is good\n", *path)
+		return 0
+	}
+	if err := serve(*path, c, stderr); err != nil {
+		fmt.Fprintf(stderr, "cygnetd: %v\n", err)
+		return exitFailed
+	}
+	return 0
+}
+
+// serve runs the daemon until SIGTERM or SIGINT, which change nothing in the network; SIGHUP reloads.
+func serve(path string, c *config.Config, logTo io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	d := nhrpd.New(path, c, nhrpd.Linux(c), logTo)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				d.ReloadAndTell(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return d.Run(ctx)
+}

@@ -1,0 +1,94 @@
+package nhrpd
+
+import (
+	"cygnet/kernel"
+	"cygnet/nhrpd/engine"
+	"cygnet/vici"
+)
+
+// carryOut does what the engine said since the last turn and empties its output.
+func (l *loop) carryOut() {
+	l.wantEntries()
+	for _, sa := range l.out.SAs {
+		l.strongswan.Want(vici.Key(sa.PeerKey), wanted(sa.Want))
+	}
+	l.send()
+	l.closePeers()
+	for _, name := range l.out.ReadUse {
+		if p := l.ports[name]; p != nil {
+			p.askUse()
+		}
+	}
+	for i := range l.out.Notices {
+		l.notice(&l.out.Notices[i])
+	}
+	l.out.Reset()
+}
+
+// wantEntries hands changes of neighbours and routes to the kernel's reconciler, which puts them into the safe order.
+func (l *loop) wantEntries() {
+	if len(l.out.Neighbors)+len(l.out.Routes) == 0 {
+		return
+	}
+	changes := l.changes[:0]
+	for _, n := range l.out.Neighbors {
+		changes = append(changes, kernel.Change{
+			Neighbor: &kernel.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA},
+			Delete:   n.Delete,
+		})
+	}
+	for _, r := range l.out.Routes {
+		route := &kernel.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}
+		if p := l.ports[r.Interface]; p != nil {
+			route.Table, route.Metric = p.config.Table, p.config.Metric
+		}
+		changes = append(changes, kernel.Change{Route: route, Delete: r.Delete})
+	}
+	l.tables.Want(changes)
+	clear(changes)
+	l.changes = changes
+	l.dirty = true
+}
+
+// closePeers terminates SAs once nothing in the kernel leads to those peers any more: traffic falls back before the tunnel goes.
+func (l *loop) closePeers() {
+	if len(l.out.Closed) == 0 {
+		return
+	}
+	closed := append([]engine.PeerKey(nil), l.out.Closed...)
+	l.tables.After(func() {
+		for _, k := range closed {
+			l.strongswan.Close(vici.Key(k))
+		}
+	})
+}
+
+// send sends the packets, those of one interface in a row as one batch.
+func (l *loop) send() {
+	packets := l.out.Packets
+	for len(packets) > 0 {
+		device := packets[0].Interface
+		batch := l.sending[:0]
+		for len(packets) > 0 && packets[0].Interface == device {
+			batch = append(batch, kernel.Message{NBMA: packets[0].To, Data: packets[0].Data})
+			packets = packets[1:]
+		}
+		l.sendBatch(device, batch)
+		clear(batch)
+		l.sending = batch
+	}
+}
+
+func (l *loop) sendBatch(device string, batch []kernel.Message) {
+	p := l.ports[device]
+	if p == nil || p.line == nil {
+		l.sendErrors["tunnel is not up"] += uint64(len(batch))
+		return
+	}
+	sent, err := p.line.socket.WriteBatch(batch)
+	if err == nil {
+		return
+	}
+	l.sendErrors["kernel refused"] += uint64(len(batch) - sent)
+	l.log.Warn("some NHRP packets could not be sent", "interface", device, "packets", len(batch)-sent, "error", err)
+}

@@ -1,0 +1,61 @@
+package nhrpd
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/engine"
+	"cygnet/vici"
+)
+
+// counterUse derives last-use times from the byte counters of SAs, for kernels that do not let the daemon watch the tunnel itself. They are
+// read once a minute, and NHRP counts in them too: a use may be seen later than it was, never earlier.
+type counterUse struct {
+	seen map[netip.Addr]*counted
+}
+
+type counted struct {
+	in, out uint64
+	use     engine.PeerUse
+}
+
+func newCounterUse() *counterUse {
+	return &counterUse{seen: make(map[netip.Addr]*counted)}
+}
+
+// read compares the counters with those of the last call and returns the use of every peer that has an SA.
+func (c *counterUse) read(now time.Time, device string, sas []vici.SA) []engine.PeerUse {
+	in, out := make(map[netip.Addr]uint64), make(map[netip.Addr]uint64)
+	for _, sa := range sas {
+		if sa.Interface != device {
+			continue
+		}
+		for _, child := range sa.Children {
+			in[sa.RemoteHost] += child.BytesIn
+			out[sa.RemoteHost] += child.BytesOut
+		}
+	}
+	uses := make([]engine.PeerUse, 0, len(in))
+	for nbma := range in {
+		s := c.seen[nbma]
+		if s == nil {
+			s = &counted{use: engine.PeerUse{NBMA: nbma}}
+			c.seen[nbma] = s
+		}
+		// A rekey starts at zero again: any other value than the last is use.
+		if in[nbma] != s.in {
+			s.use.In = now
+		}
+		if out[nbma] != s.out {
+			s.use.Out = now
+		}
+		s.in, s.out = in[nbma], out[nbma]
+		uses = append(uses, s.use)
+	}
+	for nbma := range c.seen {
+		if _, ok := in[nbma]; !ok {
+			delete(c.seen, nbma)
+		}
+	}
+	return uses
+}

@@ -1,0 +1,227 @@
+// Package nhrpd is the daemon: it runs the tasks around the engine, turns what happens outside into the engine's events and
+// what the engine decides into packets, kernel entries and SAs.
+package nhrpd
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/engine"
+)
+
+// Daemon is cygnetd without its main.
+type Daemon struct {
+	path     string // of the configuration file, for reloads
+	platform Platform
+	logs     *loggers
+	log      *slog.Logger
+	started  time.Time
+	charon   string // its VICI socket
+
+	loop       *loop
+	tables     Tables
+	strongswan Strongswan
+	state      stateFile
+
+	reload chan reloadRequest
+	config *config.Config   // owned by the manager
+	ports  map[string]*port // owned by the manager
+}
+
+// New makes a daemon for the configuration that was read from path. It logs to w.
+func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon {
+	logs := newLoggers(w, c.Log)
+	now := time.Now()
+	seed := uint64(now.UnixNano())
+	e := engine.New(rand.New(rand.NewPCG(seed, rand.Uint64())), firstRequestID(now))
+	tables := platform.NewTables(logs.of(logKernel))
+	strongswan := platform.NewStrongswan(logs.of(logVICI))
+	return &Daemon{
+		path:       path,
+		platform:   platform,
+		logs:       logs,
+		log:        logs.of(logConfig),
+		started:    now,
+		loop:       newLoop(logs.of(logEngine), e, tables, strongswan),
+		tables:     tables,
+		strongswan: strongswan,
+		state:      stateFile{dir: c.Daemon.StateDir},
+		reload:     make(chan reloadRequest),
+		config:     c,
+		ports:      make(map[string]*port),
+	}
+}
+
+// firstRequestID makes request ids grow over restarts (RFC 2332 §5.2.3) without remembering any: eight a second are free between
+// two starts, and the counter comes around after 17 years.
+func firstRequestID(now time.Time) uint32 { return uint32(now.Unix() << 3) }
+
+// settleTime is how long entries that an earlier run left in the kernel stay though nobody wants them yet: peers have
+// registered again by then.
+const settleTime = 30 * time.Second
+
+// Run works until the context ends, then leaves the tunnels, neighbours, routes and SAs as they are. An error says what made
+// work impossible.
+func (d *Daemon) Run(ctx context.Context) error {
+	listener, err := d.platform.ListenAPI(d.config.Daemon.APISocket, d.config.Daemon.APIGroup)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	d.advise()
+
+	g, ctx := errgroup.WithContext(ctx)
+	d.loop.alive = watchdog()
+	task{"event loop", d.loop.run}.start(ctx, g)
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	task{"kernel tables", d.tables.Run}.start(ctx, g)
+	task{"strongSwan", d.strongswan.Run}.start(ctx, g)
+	task{"API", func(ctx context.Context) error {
+		return api.Serve(ctx, listener, d, d.logs.of(logAPI))
+	}}.start(ctx, g)
+	task{"saved state", d.keepState}.start(ctx, g)
+	task{"settling", d.settle}.start(ctx, g)
+	task{"interfaces", d.manage}.start(ctx, g)
+	err = g.Wait()
+	d.saveLast()
+	return err
+}
+
+// begin gives the engine its configuration and what the last run knew.
+func (d *Daemon) begin(ctx context.Context) error {
+	saved, err := d.state.load()
+	if err != nil {
+		d.log.Warn("starting without the saved state: peers are unknown until they register again", "error", err)
+	}
+	return d.loop.call(ctx, func(now time.Time) {
+		d.loop.engine.Configure(now, engineConfig(d.config), &d.loop.out)
+		d.loop.engine.Restore(now, saved, &d.loop.out)
+	})
+}
+
+func (d *Daemon) settle(ctx context.Context) error {
+	if pause(ctx, settleTime) {
+		d.tables.Settle()
+	}
+	return nil
+}
+
+// manage owns the set of interfaces: it starts them, says when all are ready, and carries out reloads and goodbyes.
+func (d *Daemon) manage(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, c := range d.config.Interfaces {
+		if err := d.open(ctx, g, c); err != nil {
+			return nil
+		}
+	}
+	stopRoutes := d.watchRoutes(ctx, g)
+	firsts := make([]chan struct{}, 0, len(d.ports))
+	for _, p := range d.ports {
+		firsts = append(firsts, p.first)
+	}
+	task{"readiness", func(ctx context.Context) error { return d.ready(ctx, firsts) }}.start(ctx, g)
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case r := <-d.reload:
+				before := tablesOf(d.config)
+				r.done <- r.run(ctx, g)
+				if !slices.Equal(before, tablesOf(d.config)) {
+					stopRoutes()
+					stopRoutes = d.watchRoutes(ctx, g)
+				}
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// open starts an interface and makes it known to the loop.
+func (d *Daemon) open(ctx context.Context, g *errgroup.Group, c config.Interface) error {
+	p := d.newPort(c)
+	if err := d.loop.call(ctx, func(time.Time) { d.loop.ports[c.Name] = p }); err != nil {
+		return err
+	}
+	d.ports[c.Name] = p
+	p.start(ctx, g)
+	return nil
+}
+
+// close stops an interface and leaves it in the kernel as it is.
+func (d *Daemon) close(ctx context.Context, name string) {
+	p := d.ports[name]
+	delete(d.ports, name)
+	p.stop()
+	// The context's end is the only error, and then the loop is gone as well.
+	_ = d.loop.call(ctx, func(time.Time) { delete(d.loop.ports, name) })
+}
+
+// watchRoutes feeds the engine's mirror of the routing tables in use until the returned function is called.
+func (d *Daemon) watchRoutes(ctx context.Context, g *errgroup.Group) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	tables := tablesOf(d.config)
+	done := make(chan struct{})
+	task{"route watch", func(ctx context.Context) error {
+		defer close(done)
+		return d.platform.WatchRoutes(ctx, d.logs.of(logKernel), tables, func(b kernel.RouteBatch) {
+			d.loop.post(ctx, engineRoutes(b))
+		})
+	}}.start(ctx, g)
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func tablesOf(c *config.Config) []uint32 {
+	var tables []uint32
+	for i := range c.Interfaces {
+		tables = append(tables, c.Interfaces[i].Table)
+	}
+	slices.Sort(tables)
+	return slices.Compact(tables)
+}
+
+// readyTime bounds how long a start waits for the first try on every tunnel.
+const readyTime = 10 * time.Second
+
+// ready tells systemd that the daemon works: the configuration is good, the API answers, and every tunnel is there or said
+// why it cannot be had for now.
+func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
+	timeout := time.NewTimer(readyTime)
+	defer timeout.Stop()
+	for _, first := range firsts {
+		select {
+		case <-first:
+		case <-timeout.C:
+			return notifyReady(d.log)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return notifyReady(d.log)
+}
+
+// usualPeers is what the kernel's settings are checked for at start, when nobody knows how many there will be; the status checks for as
+// many as there are.
+const usualPeers = 512
+
+// advise says once at start what in the kernel's settings is too small for a hub.
+func (d *Daemon) advise() {
+	for _, a := range d.platform.Check(kernel.CheckConfig{Peers: usualPeers, Forwards: true}) {
+		d.log.Warn("a kernel setting may be too small", "setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
+	}
+}

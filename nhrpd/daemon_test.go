@@ -1,0 +1,317 @@
+package nhrpd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/packet"
+	"cygnet/vici"
+)
+
+var (
+	hubNBMA     = netip.MustParseAddr("192.0.2.1")
+	hubOverlay  = netip.MustParseAddr("10.255.0.1")
+	spokeNBMA   = netip.MustParseAddr("192.0.2.11")
+	hubKey      = vici.Key{Interface: "gre1", NBMA: hubNBMA}
+	tunnelThere = kernel.TunnelState{Index: 7, Local: spokeNBMA, Created: true, Up: true}
+)
+
+// inWorld runs a daemon in virtual time against a world, and has it end before the test does.
+func inWorld(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := testConfig(t, dir)
+		path := filepath.Join(dir, "cygnet.toml")
+		d := New(path, c, w.platform(), io.Discard)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- d.Run(ctx) }()
+		synctest.Wait()
+		f(t, w, d)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the daemon ended with %v", err)
+		}
+	})
+}
+
+// secureHub brings the tunnel up and has strongSwan secure the hub.
+func secureHub(w *world) {
+	w.tunnels["gre1"].states <- tunnelThere
+	synctest.Wait()
+	w.mu.Lock()
+	w.sas = []vici.SA{{Interface: "gre1", RemoteHost: hubNBMA, State: "ESTABLISHED"}}
+	w.mu.Unlock()
+	w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: hubNBMA, Identity: "hub.example.net", Initiator: true}}
+	synctest.Wait()
+}
+
+// registrationIn returns the registration request among sent packets.
+func registrationIn(t *testing.T, sent []kernel.Message) packet.Packet {
+	t.Helper()
+	var p packet.Packet
+	for _, m := range sent {
+		if err := p.Parse(m.Data); err != nil {
+			t.Fatalf("the daemon sent a packet that does not parse: %v", err)
+		}
+		if p.Type == packet.RegistrationRequest && m.NBMA == hubNBMA {
+			return p
+		}
+	}
+	t.Fatal("no registration request was sent to the hub")
+	return p
+}
+
+// register answers the registration as a hub does.
+func register(t *testing.T, w *world, s *fakeSocket) {
+	t.Helper()
+	p := registrationIn(t, s.packets())
+	p.Type = packet.RegistrationReply
+	p.DestProtocol = hubOverlay
+	p.CIEs[0].Code = packet.CodeSuccess
+	data, err := p.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.in <- kernel.Message{NBMA: hubNBMA, Data: data}
+	synctest.Wait()
+	if w.noted("add neighbour 10.255.0.1") < 0 {
+		t.Fatalf("the hub's reply led to no neighbour; asked so far: %q", w.record)
+	}
+}
+
+func TestSpokeRegistersOnceItsHubIsSecured(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.tunnels["gre1"].states <- tunnelThere
+		synctest.Wait()
+		if got := w.wanted(hubKey); got != vici.Initiate {
+			t.Errorf("the hub's SA is wanted as %v, not to be initiated", got)
+		}
+		if n := len(w.socket(0).packets()); n != 0 {
+			t.Errorf("%d packets left before there was an SA", n)
+		}
+		secureHub(w)
+		register(t, w, w.socket(0))
+	})
+}
+
+func TestNewDeviceGetsANewSocket(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		moved := tunnelThere
+		moved.Index = 8
+		w.tunnels["gre1"].states <- moved
+		synctest.Wait()
+		select {
+		case <-w.socket(0).closed:
+		default:
+			t.Error("the socket to the device that is gone is still open")
+		}
+		if got := w.socket(1).index; got != 8 {
+			t.Errorf("the new socket is on interface %d, not 8", got)
+		}
+	})
+}
+
+func TestTunnelThatCannotBeHadIsToldAndTriedAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.tunnels["gre1"].faults <- errors.New("gre1 is a bridge")
+		synctest.Wait()
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Interfaces[0].Error; got != "gre1 is a bridge" {
+			t.Errorf("status gives %q as the reason", got)
+		}
+		secureHub(w) // taken only by a second Run
+		if st, err = d.Status(t.Context()); err != nil || st.Interfaces[0].Error != "" {
+			t.Errorf("after the tunnel is there, status still says %q, %v", st.Interfaces[0].Error, err)
+		}
+	})
+}
+
+func TestLeaveTakesThingsDownInOrder(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		register(t, w, w.socket(0))
+		if err := d.Leave(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		order := []string{"delete neighbour 10.255.0.1", "close 192.0.2.1", "remove profile gre1", "remove gre1"}
+		last := -1
+		for _, step := range order {
+			at := w.noted(step)
+			if at <= last {
+				t.Errorf("%q came at %d, after what should follow it at %d; all of it: %q", step, at, last, w.record)
+			}
+			last = at
+		}
+		var p packet.Packet
+		sent := w.socket(0).packets()
+		if err := p.Parse(sent[len(sent)-1].Data); err != nil || p.Type != packet.PurgeRequest {
+			t.Errorf("the last packet is a %v (%v), not the purge of the registration", p.Type, err)
+		}
+		if err := d.Leave(t.Context(), "gre1"); !errors.Is(err, api.ErrNoInterface) {
+			t.Errorf("leaving twice gives %v", err)
+		}
+	})
+}
+
+func TestReloadOfAFaultyFileChangesNothing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		if err := os.WriteFile(d.path, []byte("[interface.gre1]\nadress = 1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "adress") {
+			t.Errorf("the fault in the file is told as %v", err)
+		}
+		if w.noted("remove gre1") >= 0 {
+			t.Error("the interface was removed")
+		}
+		if st, err := d.Status(t.Context()); err != nil || len(st.Interfaces) != 1 {
+			t.Errorf("status has %d interfaces, %v", len(st.Interfaces), err)
+		}
+	})
+}
+
+func TestReloadLeavesWhatIsGoneFromTheFile(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		register(t, w, w.socket(0))
+		if err := os.WriteFile(d.path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w.noted("remove gre1") < 0 {
+			t.Errorf("the tunnel stayed; asked: %q", w.record)
+		}
+	})
+}
+
+func TestStopChangesNothing(t *testing.T) {
+	var w *world
+	inWorld(t, func(t *testing.T, in *world, d *Daemon) {
+		w = in
+		secureHub(w)
+		register(t, w, w.socket(0))
+	})
+	for _, line := range w.record {
+		if strings.HasPrefix(line, "delete") || strings.HasPrefix(line, "close") || strings.HasPrefix(line, "remove") {
+			t.Errorf("the stop did %q", line)
+		}
+	}
+	if n := len(w.socket(0).packets()); n != 1 {
+		t.Errorf("%d packets were sent, not the registration alone", n)
+	}
+}
+
+func TestEntriesOfAnEarlierRunStayUntilPeersHadTime(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		time.Sleep(settleTime - time.Nanosecond)
+		synctest.Wait()
+		if w.noted("settle") >= 0 {
+			t.Error("the kernel's tables were settled early")
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if w.noted("settle") < 0 {
+			t.Error("the kernel's tables were never settled")
+		}
+	})
+}
+
+func TestStatusShowsWhatTheKernelDropped(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Counters.Dropped["receive buffer full"]; got != 7 {
+			t.Errorf("status counts %d packets lost to a full buffer, the socket 7", got)
+		}
+	})
+}
+
+// A flood of sampled redirects must neither block their reader nor go unseen.
+func TestOffersBeyondTheQueueAreCounted(t *testing.T) {
+	l := newLoop(nil, nil, nil, nil)
+	for range eventQueue + 3 {
+		l.offer(engine.Redirected{})
+	}
+	if got := l.offersDropped.Load(); got != 3 {
+		t.Errorf("counted %d lost events, not 3", got)
+	}
+}
+
+func TestSavedStateComesBack(t *testing.T) {
+	f := stateFile{dir: filepath.Join(t.TempDir(), "state")}
+	if got, err := f.load(); err != nil || len(got.Interfaces) != 0 {
+		t.Fatalf("without a file: %v, %v", got, err)
+	}
+	want := engine.Saved{Interfaces: []engine.SavedInterface{{
+		Name:     "gre1",
+		Bindings: []engine.BindingStatus{{Protocol: hubOverlay, NBMA: hubNBMA, Identity: "hub", Expires: time.Unix(1e9, 0).UTC()}},
+	}}}
+	if err := f.save(want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.load()
+	if err != nil || len(got.Interfaces) != 1 || !slices.Equal(got.Interfaces[0].Bindings, want.Interfaces[0].Bindings) {
+		t.Errorf("saved %v, loaded %v, %v", want, got, err)
+	}
+	if err := os.WriteFile(f.path(), []byte(`{"Version": 99}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.load(); err == nil {
+		t.Error("a file of another version was taken for one of this")
+	}
+}
+
+// Byte counters stand in for last-use times where eBPF cannot be had.
+func TestUseFromCounters(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	sa := func(in, out uint64) []vici.SA {
+		return []vici.SA{{Interface: "gre1", RemoteHost: hubNBMA, Children: []vici.Child{{BytesIn: in, BytesOut: out}}}}
+	}
+	c := newCounterUse()
+	steps := []struct {
+		rule    string
+		sas     []vici.SA
+		in, out time.Time
+	}{
+		{"nothing passed yet", sa(0, 0), time.Time{}, time.Time{}},
+		{"one direction grew", sa(0, 100), time.Time{}, at(1)},
+		{"no further use", sa(0, 100), time.Time{}, at(1)},
+		{"both grew", sa(5, 200), at(3), at(3)},
+		{"a rekey begins at zero", sa(1, 0), at(4), at(4)},
+	}
+	for i, step := range steps {
+		got := c.read(at(i), "gre1", step.sas)
+		want := []engine.PeerUse{{NBMA: hubNBMA, In: step.in, Out: step.out}}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, not %v", step.rule, got, want)
+		}
+	}
+	if got := c.read(at(9), "gre1", nil); len(got) != 0 {
+		t.Errorf("without an SA there is use: %v", got)
+	}
+}

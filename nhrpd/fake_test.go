@@ -1,0 +1,266 @@
+package nhrpd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/config"
+	"cygnet/vici"
+)
+
+// world is a platform without a kernel and without charon. It writes down what the daemon asks of it, in order.
+type world struct {
+	t *testing.T
+
+	mu      sync.Mutex
+	record  []string
+	tunnels map[string]*fakeTunnel
+	sockets []*fakeSocket
+	sas     []vici.SA
+	wants   map[vici.Key]vici.Want
+
+	events chan vici.Event
+	routes chan kernel.RouteBatch
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{
+		t:       t,
+		tunnels: make(map[string]*fakeTunnel),
+		wants:   make(map[vici.Key]vici.Want),
+		events:  make(chan vici.Event),
+		routes:  make(chan kernel.RouteBatch),
+	}
+}
+
+func (w *world) note(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.record = append(w.record, what)
+}
+
+// noted returns where in the record a line stands; -1: nowhere.
+func (w *world) noted(what string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Index(w.record, what)
+}
+
+func (w *world) socket(i int) *fakeSocket {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i >= len(w.sockets) {
+		w.t.Fatalf("only %d NHRP sockets were opened", len(w.sockets))
+	}
+	return w.sockets[i]
+}
+
+func (w *world) wanted(k vici.Key) vici.Want {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wants[k]
+}
+
+func (w *world) platform() Platform {
+	return Platform{
+		NewTunnel: func(c kernel.TunnelConfig, _ *slog.Logger) Tunnel {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			tunnel := &fakeTunnel{world: w, config: c, states: make(chan kernel.TunnelState), faults: make(chan error)}
+			w.tunnels[c.Name] = tunnel
+			return tunnel
+		},
+		NewTables: func(*slog.Logger) Tables { return &fakeTables{world: w} },
+		WatchRoutes: func(ctx context.Context, _ *slog.Logger, _ []uint32, f func(kernel.RouteBatch)) error {
+			for {
+				select {
+				case b := <-w.routes:
+					f(b)
+				case <-ctx.Done():
+					return nil
+				}
+			}
+		},
+		Listen: func(index int) (Socket, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			s := &fakeSocket{index: index, in: make(chan kernel.Message, 1024), closed: make(chan struct{})}
+			w.sockets = append(w.sockets, s)
+			return s, nil
+		},
+		Sample: func(*slog.Logger, kernel.SamplerConfig) (kernel.Sampler, error) {
+			return nil, errors.New("no sampler in this world")
+		},
+		Lookup: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+		},
+		ListenAPI:     func(string, string) (net.Listener, error) { return newPipeListener(), nil },
+		Check:         func(kernel.CheckConfig) []kernel.Advice { return nil },
+		OwnRoutes:     func() ([]kernel.Route, error) { return nil, nil },
+		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
+	}
+}
+
+// fakeTunnel is there when the test says so.
+type fakeTunnel struct {
+	world  *world
+	config kernel.TunnelConfig
+	states chan kernel.TunnelState
+	faults chan error
+}
+
+func (f *fakeTunnel) Run(ctx context.Context, changed func(kernel.TunnelState)) error {
+	for {
+		select {
+		case st := <-f.states:
+			changed(st)
+		case err := <-f.faults:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (f *fakeTunnel) Remove() error {
+	f.world.note("remove " + f.config.Name)
+	return nil
+}
+
+// fakeTables has every change in the kernel at once.
+type fakeTables struct{ world *world }
+
+func (f *fakeTables) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+func (f *fakeTables) Want(changes []kernel.Change) {
+	for _, c := range changes {
+		verb := "add "
+		if c.Delete {
+			verb = "delete "
+		}
+		if c.Neighbor != nil {
+			f.world.note(verb + "neighbour " + c.Neighbor.Protocol.String())
+		}
+		if c.Route != nil {
+			f.world.note(verb + "route " + c.Route.Prefix.String())
+		}
+	}
+}
+
+func (f *fakeTables) After(then func()) { then() }
+func (f *fakeTables) Resync()           {}
+func (f *fakeTables) Settle()           { f.world.note("settle") }
+
+// fakeSocket receives what the test puts in and keeps what the daemon sends.
+type fakeSocket struct {
+	index  int
+	in     chan kernel.Message
+	once   sync.Once
+	closed chan struct{}
+
+	mu   sync.Mutex
+	sent []kernel.Message
+}
+
+func (s *fakeSocket) ReadBatch(ms []kernel.Message) (int, error) {
+	select {
+	case m := <-s.in:
+		ms[0] = m
+		return 1, nil
+	case <-s.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (s *fakeSocket) WriteBatch(ms []kernel.Message) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range ms {
+		s.sent = append(s.sent, kernel.Message{NBMA: m.NBMA, Data: slices.Clone(m.Data)})
+	}
+	return len(ms), nil
+}
+
+func (s *fakeSocket) Stats() (kernel.SocketStats, error) { return kernel.SocketStats{Overflow: 7}, nil }
+
+func (s *fakeSocket) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+func (s *fakeSocket) packets() []kernel.Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sent)
+}
+
+// fakeStrongswan does what it is told and says what the test says.
+type fakeStrongswan struct{ w *world }
+
+func (f fakeStrongswan) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (f fakeStrongswan) SetProfile(p vici.Profile) {
+	f.w.note("profile " + p.Interface + " from " + p.LocalAddrs[0].String())
+}
+func (f fakeStrongswan) RemoveProfile(iface string) { f.w.note("remove profile " + iface) }
+func (f fakeStrongswan) Events() <-chan vici.Event  { return f.w.events }
+func (f fakeStrongswan) Status() vici.Status        { return vici.Status{Connected: true, Version: "5.9.8"} }
+
+func (f fakeStrongswan) Want(k vici.Key, want vici.Want) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.wants[k] = want
+}
+
+func (f fakeStrongswan) Close(k vici.Key) {
+	f.w.note("close " + k.NBMA.String())
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.sas = slices.DeleteFunc(f.w.sas, func(sa vici.SA) bool { return sa.RemoteHost == k.NBMA })
+}
+
+func (f fakeStrongswan) SAs() []vici.SA {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	return slices.Clone(f.w.sas)
+}
+
+// pipeListener accepts nothing and ends when it is closed.
+type pipeListener struct {
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newPipeListener() *pipeListener { return &pipeListener{closed: make(chan struct{})} }
+
+func (l *pipeListener) Accept() (net.Conn, error) { <-l.closed; return nil, net.ErrClosed }
+func (l *pipeListener) Addr() net.Addr            { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+func (l *pipeListener) Close() error              { l.once.Do(func() { close(l.closed) }); return nil }
+
+// testConfig is a spoke's configuration that keeps its state in dir.
+func testConfig(t *testing.T, dir string) *config.Config {
+	t.Helper()
+	c, err := config.Parse([]byte(`
+[interface.gre1]
+address  = "10.255.0.11/24"
+underlay = "eth0"
+key      = 42
+nhs      = [{ nbma = "hub.example.net" }]
+shortcut = true
+
+[interface.gre1.ipsec]
+identity = "spoke1.example.net"
+psk_file = "/etc/cygnet/gre1.psk"
+`), "test.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Daemon.StateDir = dir
+	return c
+}

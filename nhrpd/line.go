@@ -1,0 +1,177 @@
+package nhrpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/engine"
+)
+
+// line is what the daemon has open to one tunnel device while that device exists: the NHRP socket and the sampler.
+type line struct {
+	index   int
+	socket  Socket
+	sampler kernel.Sampler // nil where the kernel has none
+
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+}
+
+// batch is one read's worth of packets. Its reader gets it back through free.
+type batch struct {
+	device   string
+	messages []kernel.Message
+	n        int
+	free     chan *batch
+}
+
+const (
+	batchSize = 64 // packets a read
+	batches   = 4  // under way between a reader and the loop: beyond them the socket's buffer is the queue
+)
+
+func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, error) {
+	socket, err := p.platform.Listen(st.Index)
+	if err != nil {
+		return nil, fmt.Errorf("open the NHRP socket on %s: %w", p.config.Name, err)
+	}
+	sampler, err := p.platform.Sample(p.log, kernel.SamplerConfig{
+		Device: p.config.Name, Index: st.Index, Redirect: p.config.Redirect,
+	})
+	if err != nil {
+		p.log.Warn("no redirect detection and no last-use times on this tunnel", "error", err)
+		sampler = nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ln := &line{index: st.Index, socket: socket, sampler: sampler, cancel: cancel}
+	ln.tasks.Go(func() { p.read(ctx, ln) })
+	ln.tasks.Go(func() { p.readUse(ctx, ln) })
+	if sampler != nil {
+		ln.tasks.Go(func() { p.sample(ctx, ln) })
+	}
+	return ln, nil
+}
+
+// close ends the line's tasks and waits for them. A nil line is closed already.
+func (ln *line) close() {
+	if ln == nil {
+		return
+	}
+	ln.cancel()
+	ln.socket.Close()
+	if ln.sampler != nil {
+		ln.sampler.Close()
+	}
+	ln.tasks.Wait()
+}
+
+// read hands packets to the loop in batches. When all batches are with the loop it waits: packets then queue in the
+// socket's buffer, which is bounded and whose drops the kernel counts.
+func (p *port) read(ctx context.Context, ln *line) {
+	free := make(chan *batch, batches)
+	for range batches {
+		free <- &batch{device: p.config.Name, messages: make([]kernel.Message, batchSize), free: free}
+	}
+	for {
+		var b *batch
+		select {
+		case b = <-free:
+		case <-ctx.Done():
+			return
+		}
+		n, err := ln.socket.ReadBatch(b.messages)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			p.log.Warn("reading NHRP packets failed", "error", err)
+			free <- b
+			if !pause(ctx, time.Second) {
+				return
+			}
+			continue
+		}
+		b.n = n
+		select {
+		case p.loop.batches <- b:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sample hands sampled redirects to the loop. They are offered, not posted: losing one only delays a shortcut.
+func (p *port) sample(ctx context.Context, ln *line) {
+	err := ln.sampler.Run(ctx, func(r kernel.Redirect) {
+		p.loop.offer(engine.Redirected{
+			Interface: p.config.Name,
+			From:      r.From,
+			Packet:    append([]byte(nil), r.Packet...),
+		})
+	})
+	if err != nil && ctx.Err() == nil {
+		p.log.Error("redirect detection ended", "error", err)
+	}
+}
+
+// readUse reads the peers' last-use times when the engine asks for them.
+func (p *port) readUse(ctx context.Context, ln *line) {
+	counters := newCounterUse()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.useAsked:
+		}
+		used := engine.Used{Interface: p.config.Name}
+		if uses, err := useOf(ln.sampler); err == nil {
+			for _, u := range uses {
+				used.Peers = append(used.Peers, engine.PeerUse(u))
+			}
+		} else {
+			used.Peers = counters.read(time.Now(), p.config.Name, p.strongswan.SAs())
+		}
+		p.loop.post(ctx, used)
+	}
+}
+
+func useOf(s kernel.Sampler) ([]kernel.Use, error) {
+	if s == nil {
+		return nil, kernel.ErrNoUse
+	}
+	return s.Use()
+}
+
+// pause waits and says whether the context is still good.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// addDrops adds what the kernel dropped on this line to the counts by reason.
+func (ln *line) addDrops(dropped map[string]uint64) {
+	st, err := ln.socket.Stats()
+	if err != nil {
+		return
+	}
+	for reason, n := range map[string]uint64{
+		"receive buffer full":         st.Overflow,
+		"longer than any NHRP packet": st.Truncated,
+		"no usable outer source":      st.BadAddress,
+	} {
+		if n > 0 {
+			dropped[reason] += n
+		}
+	}
+}

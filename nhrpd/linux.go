@@ -1,0 +1,42 @@
+package nhrpd
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
+	"cygnet/vici"
+)
+
+// etherTypeNHRP is NHRP's protocol type in GRE (RFC 2332 §5.1: the SNAP code point, taken as an EtherType).
+const etherTypeNHRP = 0x2001
+
+// Linux is the platform of a real daemon: this kernel and the strongSwan that the configuration names.
+func Linux(c *config.Config) Platform {
+	return Platform{
+		NewTunnel:   func(c kernel.TunnelConfig, log *slog.Logger) Tunnel { return kernel.NewTunnel(c, log) },
+		NewTables:   func(log *slog.Logger) Tables { return kernel.NewTables(log) },
+		WatchRoutes: kernel.WatchRoutes,
+		Listen: func(index int) (Socket, error) {
+			return kernel.ListenPacket(index, etherTypeNHRP)
+		},
+		Sample:    kernel.AttachSampler,
+		Check:     kernel.Check,
+		OwnRoutes: kernel.OwnRoutes,
+		ListenAPI: api.Listen,
+		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		},
+		NewStrongswan: func(log *slog.Logger) Strongswan {
+			return vici.New(vici.Options{
+				Socket:         c.Daemon.VICISocket,
+				Log:            log,
+				MaxInitiations: c.Daemon.MaxInitiations,
+			})
+		},
+	}
+}

@@ -1,0 +1,71 @@
+package nhrpd
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"cygnet/nhrpd/config"
+)
+
+// Subsystems that have a level of their own in the configuration.
+const (
+	logEngine = "engine"
+	logKernel = "kernel"
+	logVICI   = "vici"
+	logAPI    = "api"
+	logConfig = "config"
+)
+
+// loggers makes the daemon's loggers and follows the configured levels over reloads.
+type loggers struct {
+	handler slog.Handler
+	levels  map[string]*slog.LevelVar
+}
+
+func newLoggers(w io.Writer, c config.Log) *loggers {
+	opts := &slog.HandlerOptions{Level: slog.Level(-100)}
+	l := &loggers{levels: make(map[string]*slog.LevelVar)}
+	if c.Format == "json" {
+		l.handler = slog.NewJSONHandler(w, opts)
+	} else {
+		l.handler = slog.NewTextHandler(w, opts)
+	}
+	for _, subsystem := range []string{logEngine, logKernel, logVICI, logAPI, logConfig} {
+		l.levels[subsystem] = new(slog.LevelVar)
+	}
+	l.configure(c)
+	return l
+}
+
+// configure sets the level of every subsystem.
+func (l *loggers) configure(c config.Log) {
+	for subsystem, level := range l.levels {
+		level.Set(c.Level)
+		if own, ok := c.Levels[subsystem]; ok {
+			level.Set(own)
+		}
+	}
+}
+
+// of returns the logger of a subsystem.
+func (l *loggers) of(subsystem string) *slog.Logger {
+	h := leveled{Handler: l.handler, level: l.levels[subsystem]}
+	return slog.New(h).With("subsystem", subsystem)
+}
+
+// leveled lets records pass from a level of its own on, which may change while it is in use.
+type leveled struct {
+	slog.Handler
+	level slog.Leveler
+}
+
+func (h leveled) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level.Level() }
+
+func (h leveled) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return leveled{Handler: h.Handler.WithAttrs(attrs), level: h.level}
+}
+
+func (h leveled) WithGroup(name string) slog.Handler {
+	return leveled{Handler: h.Handler.WithGroup(name), level: h.level}
+}

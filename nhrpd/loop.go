@@ -1,0 +1,148 @@
+package nhrpd
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/engine"
+	"cygnet/vici"
+)
+
+// loop is the one goroutine that touches the engine. Everything else reaches it through its channels, which are bounded:
+// who must not lose an event waits for a place (post), who may, drops and counts (offer).
+type loop struct {
+	log        *slog.Logger
+	engine     *engine.Engine
+	out        engine.Output
+	tables     Tables
+	strongswan Strongswan
+
+	ports   map[string]*port // owned by the loop
+	events  chan engine.Event
+	batches chan *batch
+	calls   chan func(now time.Time)
+
+	offersDropped atomic.Uint64
+	sendErrors    map[string]uint64 // owned by the loop; by reason
+	dirty         bool              // owned by the loop; the saved state is behind
+	urgent        bool              // owned by the loop; by more than expiry times
+	alive         func()            // told after every turn, for the watchdog
+
+	changes []kernel.Change  // scratch
+	sending []kernel.Message // scratch
+}
+
+const (
+	eventQueue = 1024
+	batchQueue = 16
+	callQueue  = 64
+)
+
+func newLoop(log *slog.Logger, e *engine.Engine, tables Tables, s Strongswan) *loop {
+	return &loop{
+		log:        log,
+		engine:     e,
+		tables:     tables,
+		strongswan: s,
+		ports:      make(map[string]*port),
+		events:     make(chan engine.Event, eventQueue),
+		batches:    make(chan *batch, batchQueue),
+		calls:      make(chan func(time.Time), callQueue),
+		sendErrors: make(map[string]uint64),
+		alive:      func() {},
+	}
+}
+
+// run turns until the context ends. What was handed in before is carried out whole.
+func (l *loop) run(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		l.arm(timer)
+		select {
+		case <-ctx.Done():
+			return nil
+		case b := <-l.batches:
+			l.receive(b)
+		case ev := <-l.events:
+			l.engine.Handle(time.Now(), ev, &l.out)
+		case ev := <-l.strongswan.Events():
+			l.secure(ev)
+		case f := <-l.calls:
+			f(time.Now())
+		case <-timer.C:
+			l.engine.Advance(time.Now(), &l.out)
+		}
+		l.carryOut()
+		l.alive()
+	}
+}
+
+// longestTurn bounds how long the loop sleeps: it reports to the watchdog at least that often.
+const longestTurn = 5 * time.Second
+
+func (l *loop) arm(timer *time.Timer) {
+	wait := longestTurn
+	if at, ok := l.engine.Deadline(); ok {
+		wait = min(wait, max(0, time.Until(at)))
+	}
+	timer.Reset(wait)
+}
+
+// receive hands a batch of packets to the engine and the batch back to its reader.
+func (l *loop) receive(b *batch) {
+	now := time.Now()
+	for _, m := range b.messages[:b.n] {
+		l.engine.Receive(now, b.device, m.NBMA, m.Data, &l.out)
+	}
+	l.dirty = true
+	b.free <- b
+}
+
+func (l *loop) secure(ev vici.Event) {
+	switch ev := ev.(type) {
+	case vici.Connected:
+		l.log.Info("strongSwan is there", "version", ev.Version)
+	case vici.Disconnected:
+		l.log.Warn("strongSwan is gone: the SAs in the kernel stay, none can be made until it is back", "error", ev.Err)
+	}
+	if e := engineEvent(ev); e != nil {
+		l.engine.Handle(time.Now(), e, &l.out)
+	}
+}
+
+// post hands an event to the loop and waits for a place in its queue.
+func (l *loop) post(ctx context.Context, ev engine.Event) {
+	select {
+	case l.events <- ev:
+	case <-ctx.Done():
+	}
+}
+
+// offer hands an event to the loop unless its queue is full; then the event is counted and lost.
+func (l *loop) offer(ev engine.Event) {
+	select {
+	case l.events <- ev:
+	default:
+		l.offersDropped.Add(1)
+	}
+}
+
+// call runs f on the loop and waits for its end.
+func (l *loop) call(ctx context.Context, f func(now time.Time)) error {
+	done := make(chan struct{})
+	select {
+	case l.calls <- func(now time.Time) { f(now); close(done) }:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

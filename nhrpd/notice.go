@@ -1,0 +1,98 @@
+package nhrpd
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/engine"
+)
+
+// sentence is how a kind of notice reads in the log.
+type sentence struct {
+	level slog.Level
+	text  string
+}
+
+var sentences = map[engine.NoticeKind]sentence{
+	engine.NoticeRegistered:     {slog.LevelInfo, "registered with the NHS"},
+	engine.NoticeRefused:        {slog.LevelWarn, "the NHS refused our registration"},
+	engine.NoticeUnanswered:     {slog.LevelWarn, "the NHS does not answer"},
+	engine.NoticeBound:          {slog.LevelInfo, "client registered"},
+	engine.NoticeMoved:          {slog.LevelInfo, "client moved to another NBMA address"},
+	engine.NoticeRejected:       {slog.LevelWarn, "request refused"},
+	engine.NoticeUnbound:        {slog.LevelInfo, "binding ended"},
+	engine.NoticePeerSecured:    {slog.LevelInfo, "peer secured"},
+	engine.NoticePeerLost:       {slog.LevelWarn, "peer lost its SA"},
+	engine.NoticePeerFailed:     {slog.LevelWarn, "peer could not be secured"},
+	engine.NoticePeerClosed:     {slog.LevelInfo, "closing an SA that nobody uses"},
+	engine.NoticeResolving:      {slog.LevelInfo, "resolving a shorter way"},
+	engine.NoticeShortcutUp:     {slog.LevelInfo, "shortcut up"},
+	engine.NoticeShortcutDown:   {slog.LevelInfo, "shortcut ended"},
+	engine.NoticeShortcutDenied: {slog.LevelWarn, "answer not installed"},
+	engine.NoticeUnresolved:     {slog.LevelWarn, "no shorter way found; traffic stays on its route"},
+	engine.NoticeNAT:            {slog.LevelInfo, "this node is behind NAT"},
+	engine.NoticeError:          {slog.LevelWarn, "peer reports an error"},
+}
+
+// urgentNotices change what a restart must remember.
+var urgentNotices = map[engine.NoticeKind]bool{
+	engine.NoticeBound:        true,
+	engine.NoticeMoved:        true,
+	engine.NoticeUnbound:      true,
+	engine.NoticeShortcutUp:   true,
+	engine.NoticeShortcutDown: true,
+}
+
+// notice writes one line to the log.
+func (l *loop) notice(n *engine.Notice) {
+	l.urgent = l.urgent || urgentNotices[n.Kind]
+	s := sentences[n.Kind]
+	if !l.log.Enabled(context.Background(), s.level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 8)
+	attrs = append(attrs, slog.String("interface", n.Interface))
+	attrs = appendPrefix(attrs, n.Prefix)
+	attrs = appendAddr(attrs, "next_hop", n.NextHop)
+	attrs = appendAddr(attrs, "nbma", n.NBMA)
+	attrs = appendText(attrs, "identity", n.Identity)
+	attrs = appendText(attrs, "reason", n.Reason)
+	attrs = appendDuration(attrs, "resolved", n.Resolved)
+	attrs = appendDuration(attrs, "secured", n.Secured)
+	attrs = appendDuration(attrs, "took", n.Took)
+	l.log.LogAttrs(context.Background(), s.level, s.text, attrs...)
+}
+
+// appendPrefix writes a host prefix as the address that it is.
+func appendPrefix(attrs []slog.Attr, p netip.Prefix) []slog.Attr {
+	switch {
+	case !p.IsValid():
+		return attrs
+	case p.IsSingleIP():
+		return append(attrs, slog.String("protocol", p.Addr().String()))
+	}
+	return append(attrs, slog.String("prefix", p.String()))
+}
+
+func appendAddr(attrs []slog.Attr, key string, a netip.Addr) []slog.Attr {
+	if !a.IsValid() {
+		return attrs
+	}
+	return append(attrs, slog.String(key, a.String()))
+}
+
+func appendText(attrs []slog.Attr, key, value string) []slog.Attr {
+	if value == "" {
+		return attrs
+	}
+	return append(attrs, slog.String(key, value))
+}
+
+func appendDuration(attrs []slog.Attr, key string, d time.Duration) []slog.Attr {
+	if d == 0 {
+		return attrs
+	}
+	return append(attrs, slog.Duration(key, d.Round(100*time.Microsecond)))
+}

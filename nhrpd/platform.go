@@ -1,0 +1,60 @@
+package nhrpd
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"cygnet/kernel"
+	"cygnet/vici"
+)
+
+// Platform is what the daemon runs on: the kernel and strongSwan. Linux makes the real one; tests bring their own.
+type Platform struct {
+	NewTunnel     func(kernel.TunnelConfig, *slog.Logger) Tunnel
+	NewTables     func(*slog.Logger) Tables
+	WatchRoutes   func(ctx context.Context, log *slog.Logger, tables []uint32, f func(kernel.RouteBatch)) error
+	Listen        func(index int) (Socket, error)
+	Sample        func(log *slog.Logger, cfg kernel.SamplerConfig) (kernel.Sampler, error)
+	Lookup        func(ctx context.Context, name string) ([]netip.Addr, error)
+	ListenAPI     func(path, group string) (net.Listener, error)
+	Check         func(kernel.CheckConfig) []kernel.Advice
+	OwnRoutes     func() ([]kernel.Route, error)
+	NewStrongswan func(*slog.Logger) Strongswan
+}
+
+// Tunnel keeps one mGRE interface as configured; see kernel.Tunnel.
+type Tunnel interface {
+	Run(ctx context.Context, changed func(kernel.TunnelState)) error
+	Remove() error
+}
+
+// Tables reconciles neighbours and routes; see kernel.Tables.
+type Tables interface {
+	Run(ctx context.Context) error
+	Want(changes []kernel.Change)
+	After(f func())
+	Resync()
+	Settle()
+}
+
+// Socket sends and receives NHRP packets on one tunnel; see kernel.Socket.
+type Socket interface {
+	ReadBatch(ms []kernel.Message) (int, error)
+	WriteBatch(ms []kernel.Message) (int, error)
+	Stats() (kernel.SocketStats, error)
+	Close() error
+}
+
+// Strongswan secures peers; see vici.Client.
+type Strongswan interface {
+	Run(ctx context.Context) error
+	SetProfile(vici.Profile)
+	RemoveProfile(iface string)
+	Want(vici.Key, vici.Want)
+	Close(vici.Key)
+	Events() <-chan vici.Event
+	SAs() []vici.SA
+	Status() vici.Status
+}

@@ -1,0 +1,184 @@
+package nhrpd
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/engine"
+)
+
+// Status returns a copy of everything; see api.Daemon.
+func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
+	s := &api.Status{Version: api.Version, PID: os.Getpid(), Started: d.started}
+	err := d.loop.call(ctx, func(now time.Time) {
+		s.Now = now
+		s.Counters = d.loop.counters()
+		for _, st := range d.loop.engine.Status() {
+			s.Interfaces = append(s.Interfaces, d.loop.interfaceStatus(&st))
+		}
+		s.Routes = d.loop.wantedRoutes(s.Interfaces)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	s.StrongSwan = d.strongswanStatus()
+	s.SAs = saStatus(d.strongswan.SAs())
+	d.markInstalled(s.Routes)
+	check := kernel.CheckConfig{Forwards: true}
+	for _, ifc := range s.Interfaces {
+		check.Peers += len(ifc.Peers)
+	}
+	for _, a := range d.platform.Check(check) {
+		s.Advice = append(s.Advice, a.String())
+	}
+	return s, nil
+}
+
+// counters are the engine's, with what was lost on the way to it and from it.
+func (l *loop) counters() api.Counters {
+	st := l.engine.Stats()
+	dropped := maps.Clone(st.Dropped)
+	if dropped == nil {
+		dropped = make(map[string]uint64)
+	}
+	if n := l.offersDropped.Load(); n > 0 {
+		dropped["redirect not looked at: the daemon is busy"] = n
+	}
+	for reason, n := range l.sendErrors {
+		dropped["not sent: "+reason] += n
+	}
+	for _, p := range l.ports {
+		if p.line != nil {
+			p.line.addDrops(dropped)
+		}
+	}
+	return api.Counters{Received: st.Received, Sent: st.Sent, Dropped: dropped}
+}
+
+// interfaceStatus joins what the engine and the port know of an interface. It runs on the loop.
+func (l *loop) interfaceStatus(st *engine.InterfaceStatus) api.Interface {
+	out := api.Interface{
+		Name: st.Name, Address: st.Address, NBMA: st.NBMA, PublicNBMA: st.PublicNBMA, Protected: st.Protected, Left: st.Left,
+		NHS:       list(st.NHS, func(n engine.NHSStatus) api.NHS { return nhsStatus(st.Name, n) }),
+		Bindings:  list(st.Bindings, func(b engine.BindingStatus) api.Binding { return bindingStatus(st.Name, b) }),
+		Shortcuts: list(st.Shortcuts, func(s engine.ShortcutStatus) api.Shortcut { return shortcutStatus(st.Name, s) }),
+		Peers:     list(st.Peers, peerStatus),
+	}
+	p := l.ports[st.Name]
+	if p == nil {
+		return out
+	}
+	out.Index, out.Up, out.Error = p.state.Index, p.state.Up, p.fault
+	out.Redirect, out.Shortcut = p.config.Redirect, p.config.Shortcut
+	if p.line != nil && p.line.sampler != nil {
+		out.Sampling = api.Sampling(p.line.sampler.Mode())
+	}
+	return out
+}
+
+// list turns every element of a list; the result is never nil, so that it reads as a list in JSON.
+func list[T, U any](in []T, f func(T) U) []U {
+	out := make([]U, len(in))
+	for i := range in {
+		out[i] = f(in[i])
+	}
+	return out
+}
+
+var nhsStates = map[engine.NHSState]api.NHSState{
+	engine.NHSUnresolved:  api.NHSUnresolved,
+	engine.NHSSecuring:    api.NHSSecuring,
+	engine.NHSRegistering: api.NHSRegistering,
+	engine.NHSRegistered:  api.NHSRegistered,
+	engine.NHSRefused:     api.NHSRefused,
+}
+
+func nhsStatus(device string, n engine.NHSStatus) api.NHS {
+	return api.NHS{
+		Interface: device, Name: n.Name, Protocol: n.Protocol, NBMA: n.NBMA, State: nhsStates[n.State],
+		Registered: n.Registered, Expires: n.Expires, Next: n.Next, Attempts: n.Attempts, Error: n.Error,
+	}
+}
+
+func bindingStatus(device string, b engine.BindingStatus) api.Binding {
+	out := api.Binding{
+		Interface: device, Protocol: b.Protocol, NBMA: b.NBMA, Identity: b.Identity, Static: b.Static,
+		Unique: b.Unique, Secured: b.Secured, MTU: b.MTU, Registered: b.RegisteredAt, Expires: b.Expires,
+	}
+	if b.ClientNBMA != b.NBMA {
+		out.ClientNBMA = b.ClientNBMA
+	}
+	return out
+}
+
+var shortcutStates = map[engine.ShortcutState]api.ShortcutState{
+	engine.ShortcutResolving: api.ShortcutResolving,
+	engine.ShortcutSecuring:  api.ShortcutSecuring,
+	engine.ShortcutUp:        api.ShortcutUp,
+}
+
+func shortcutStatus(device string, s engine.ShortcutStatus) api.Shortcut {
+	return api.Shortcut{
+		Interface: device, Prefix: s.Prefix, NextHop: s.NextHop, NBMA: s.NBMA, State: shortcutStates[s.State],
+		Since: s.Since, Used: s.Used, Expires: s.Expires,
+	}
+}
+
+var peerStates = map[engine.SecurityState]api.PeerState{
+	engine.StateAbsent:   api.PeerAbsent,
+	engine.StateSecuring: api.PeerSecuring,
+	engine.StateSecured:  api.PeerSecured,
+}
+
+func peerStatus(p engine.PeerStatus) api.Peer {
+	interest := p.Interest
+	if interest == nil {
+		interest = []string{}
+	}
+	return api.Peer{
+		Interface: p.Interface, NBMA: p.NBMA, Identity: p.Identity, State: peerStates[p.State], Since: p.Since,
+		Initiator: p.Initiator, LocalNAT: p.LocalNAT, RemoteNAT: p.RemoteNAT, Interest: interest,
+		In: p.In, Out: p.Out, Error: p.Error,
+	}
+}
+
+// wantedRoutes lists the routes of shortcuts that are up. It runs on the loop.
+func (l *loop) wantedRoutes(interfaces []api.Interface) []api.Route {
+	routes := []api.Route{}
+	for _, ifc := range interfaces {
+		p := l.ports[ifc.Name]
+		for _, s := range ifc.Shortcuts {
+			if p == nil || s.State != api.ShortcutUp {
+				continue
+			}
+			routes = append(routes, api.Route{
+				Interface: ifc.Name, Prefix: s.Prefix, NextHop: s.NextHop, Table: p.config.Table, Metric: p.config.Metric,
+			})
+		}
+	}
+	return routes
+}
+
+// markInstalled looks which of the routes the kernel has.
+func (d *Daemon) markInstalled(routes []api.Route) {
+	if len(routes) == 0 {
+		return
+	}
+	there, err := d.platform.OwnRoutes()
+	for i := range routes {
+		r := &routes[i]
+		if err != nil {
+			r.Error = err.Error()
+			continue
+		}
+		r.Installed = slices.ContainsFunc(there, func(k kernel.Route) bool {
+			return k.Device == r.Interface && k.Prefix == r.Prefix && k.NextHop == r.NextHop && k.Table == r.Table
+		})
+	}
+}

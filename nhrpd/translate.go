@@ -1,0 +1,131 @@
+package nhrpd
+
+import (
+	"net/netip"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/engine"
+	"cygnet/vici"
+)
+
+// engineConfig is the part of the configuration that the engine decides by.
+func engineConfig(c *config.Config) engine.Config {
+	var out engine.Config
+	for i := range c.Interfaces {
+		out.Interfaces = append(out.Interfaces, engineInterface(&c.Interfaces[i]))
+	}
+	return out
+}
+
+func engineInterface(c *config.Interface) engine.InterfaceConfig {
+	out := engine.InterfaceConfig{
+		Name:           c.Name,
+		Address:        c.Address,
+		Table:          c.Table,
+		Protected:      c.Protected,
+		HoldingTime:    c.HoldingTime,
+		IdleTime:       c.IdleTime,
+		Authentication: string(c.Authentication),
+		MTU:            uint16(c.MTU),
+		Unique:         c.Unique,
+		Shortcut:       c.Shortcut,
+		Redirect:       c.Redirect,
+		Limits:         engine.Limits(c.Limits),
+	}
+	for _, nhs := range c.NHS {
+		out.NHS = append(out.NHS, engine.NHSConfig{Name: nhs.NBMA, Protocol: nhs.Protocol})
+	}
+	for _, m := range c.Maps {
+		out.Maps = append(out.Maps, engine.Map(m))
+	}
+	return out
+}
+
+func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
+	return kernel.TunnelConfig{
+		Name:      c.Name,
+		Address:   c.Address,
+		Local:     c.Underlay.Address,
+		Underlay:  c.Underlay.Device,
+		Key:       c.Key,
+		TTL:       c.TTL,
+		MTU:       c.MTU,
+		Protected: c.Protected,
+	}
+}
+
+// profile is the IPsec profile of a protected interface that sends from local.
+func profile(c *config.Interface, local netip.Addr) vici.Profile {
+	s := c.IPsec
+	return vici.Profile{
+		Interface:      c.Name,
+		LocalAddrs:     []netip.Addr{local},
+		Identity:       s.Identity,
+		PSK:            vici.Secret(s.PSK),
+		Certs:          s.Certs,
+		CACerts:        s.CACerts,
+		RemoteIdentity: s.RemoteIdentity,
+		Hub:            len(c.NHS) == 0 || c.Redirect,
+		Proposals:      s.Proposals,
+		ESPProposals:   s.ESPProposals,
+		DPDDelay:       s.DPDDelay,
+		RekeyTime:      s.RekeyTime,
+		ChildRekeyTime: s.ChildRekeyTime,
+		Connection:     s.Connection,
+		Child:          s.Child,
+	}
+}
+
+func engineRoutes(b kernel.RouteBatch) engine.RoutesChanged {
+	return engine.RoutesChanged{Table: b.Table, Reset: b.Reset, Added: routesOf(b.Added), Removed: routesOf(b.Removed)}
+}
+
+func routesOf(entries []kernel.RouteEntry) []engine.Route {
+	out := make([]engine.Route, len(entries))
+	for i, e := range entries {
+		out[i] = engine.Route(e)
+	}
+	return out
+}
+
+func enginePeer(p vici.Peer) engine.Peer {
+	return engine.Peer{
+		Interface: p.Interface,
+		NBMA:      p.NBMA,
+		Identity:  p.Identity,
+		Initiator: p.Initiator,
+		LocalNAT:  p.LocalNAT,
+		RemoteNAT: p.RemoteNAT,
+	}
+}
+
+// engineEvent turns what strongSwan reports into what the engine knows; nil for what only the daemon cares about.
+func engineEvent(ev vici.Event) engine.Event {
+	switch ev := ev.(type) {
+	case vici.Up:
+		return engine.PeerSecured{Peer: enginePeer(ev.Peer)}
+	case vici.Down:
+		return engine.PeerLost{Interface: ev.Interface, NBMA: ev.NBMA, Reason: ev.Reason}
+	case vici.Failed:
+		return engine.PeerFailed{Interface: ev.Interface, NBMA: ev.NBMA, Reason: ev.Reason}
+	case vici.Snapshot:
+		peers := make([]engine.Peer, len(ev.Peers))
+		for i, p := range ev.Peers {
+			peers[i] = enginePeer(p)
+		}
+		return engine.PeersSecured{Interface: ev.Interface, Peers: peers}
+	}
+	return nil
+}
+
+// wanted maps the engine's wish for a peer to the reconciler's.
+func wanted(s engine.Security) vici.Want {
+	switch s {
+	case engine.SAInitiate:
+		return vici.Initiate
+	case engine.SAAccept:
+		return vici.Accept
+	}
+	return vici.None
+}
