@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/nhrpd/api"
+)
+
+// Scripts tell by the exit code what happened; people by the message on standard error.
+func TestExitCodes(t *testing.T) {
+	socket := start(t, &daemon{status: spoke()})
+	failing := start(t, &daemon{err: errors.New("it is stopping"), leaveErr: errors.New("charon hangs")})
+	unknown := start(t, &daemon{leaveErr: api.ErrNoInterface})
+	dir := t.TempDir()
+	write(t, dir+"/bad.toml", "[interface.gre1]\nunderley = \"eth0\"\n")
+	write(t, dir+"/good.toml", "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \"eth0\"\nprotection = \"none\"\n")
+
+	for _, test := range []struct {
+		args   string
+		code   int
+		stderr string // part of it; empty: nothing
+	}{
+		{"--socket " + socket + " status", exitOK, ""},
+		{"status --socket " + socket, exitOK, ""},
+		{"status -socket=" + socket + " -json", exitOK, ""},
+		{"leave --socket " + socket + " gre1 --json", exitOK, ""},
+		{"help", exitOK, ""},
+		{"help leave", exitOK, ""},
+		{"--help", exitOK, ""},
+		{"leave --help", exitOK, ""},
+		{"-h leave", exitOK, ""},
+		{"version --socket " + dir + "/none", exitOK, ""},
+		{"check " + dir + "/good.toml", exitOK, ""},
+
+		{"check " + dir + "/bad.toml", exitError, `interface.gre1.underley: unknown key; did you mean "underlay"?`},
+		{"check " + dir + "/none.toml", exitError, "no such file"},
+		{"status --socket " + failing, exitError, "the daemon gives no status: it is stopping"},
+		{"leave --socket " + failing, exitError, "leave: charon hangs"},
+
+		{"", exitUsage, "no command given"},
+		{"--socket " + socket, exitUsage, "no command given"},
+		{"shortcut --socket " + socket, exitUsage, `there is no command "shortcut"; did you mean "shortcuts"?`},
+		{"frobnicate", exitUsage, `there is no command "frobnicate"`},
+		{"help frobnicate", exitUsage, `there is no command "frobnicate"`},
+		{"status --jsonn", exitUsage, "-jsonn"},
+		{"status --socket", exitUsage, "socket"},
+		{"status gre1", exitUsage, `status takes no argument, found "gre1"`},
+		{"leave gre1 gre2", exitUsage, "leave takes one argument"},
+
+		{"status --socket " + dir + "/none", exitNotRunning, "cygnetd is not running: there is no socket at " + dir + "/none"},
+		{"leave --socket " + dir + "/none", exitNotRunning, "cygnetd is not running"},
+		{"leave gre9 --socket " + unknown, exitRefused, "no such interface"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			code, stdout, stderr := cygnet(strings.Fields(test.args)...)
+			if code != test.code {
+				t.Errorf("code %d, want %d", code, test.code)
+			}
+			if test.stderr == "" && stderr != "" || !strings.Contains(stderr, test.stderr) {
+				t.Errorf("stderr: %q, want %q", stderr, test.stderr)
+			}
+			if code == exitOK && stdout == "" || code != exitOK && stdout != "" {
+				t.Errorf("stdout: %q", stdout)
+			}
+		})
+	}
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What the rights of a socket or file forbid has its own code, whoever runs the tests.
+func TestExitCodeOfPermission(t *testing.T) {
+	for _, err := range []error{api.ErrPermission, &os.PathError{Op: "open", Path: "x", Err: os.ErrPermission}} {
+		if got := exitCode(err); got != exitRefused {
+			t.Errorf("%v: %d", err, got)
+		}
+	}
+}
+
+// With --json everything comes in the API's types, also an empty list.
+func TestJSON(t *testing.T) {
+	full, empty := start(t, &daemon{status: spoke()}), start(t, &daemon{status: &api.Status{}})
+	for command, into := range map[string]any{
+		"status": &api.Status{}, "peers": &[]api.Peer{}, "bindings": &[]api.Binding{}, "shortcuts": &[]api.Shortcut{}, "nhs": &[]api.NHS{},
+		"routes": &[]api.Route{}, "sas": &[]api.SA{}, "version": &versions{}, "leave": &api.LeaveRequest{},
+	} {
+		for _, socket := range []string{full, empty} {
+			code, out, errs := cygnet(command, "--json", "--socket", socket)
+			d := json.NewDecoder(strings.NewReader(out))
+			d.DisallowUnknownFields()
+			if err := d.Decode(into); code != exitOK || err != nil {
+				t.Errorf("%s: code %d, %v, %s\n%s", command, code, err, errs, out)
+			}
+			if strings.Contains(out, "null") {
+				t.Errorf("%s: null in %s", command, out)
+			}
+		}
+	}
+}
+
+// The version of the program is told without a daemon, the daemon's where one runs.
+func TestVersion(t *testing.T) {
+	socket := start(t, &daemon{})
+	_, out, _ := cygnet("version", "--socket", socket)
+	if !strings.Contains(out, "cygnet  "+api.Version+" (go") || !strings.Contains(out, "cygnetd "+api.Version+" (go") {
+		t.Errorf("got %s", out)
+	}
+	_, out, _ = cygnet("version", "--socket", socket+"x")
+	if !strings.Contains(out, "cygnetd unknown: cygnetd is not running") {
+		t.Errorf("got %s", out)
+	}
+}
+
+// Leave tells the daemon the interface and the user what was done.
+func TestLeave(t *testing.T) {
+	d := &daemon{}
+	socket := start(t, d)
+	_, one, _ := cygnet("leave", "gre1", "--socket", socket)
+	_, all, _ := cygnet("leave", "--socket", socket)
+	if diff := cmp.Diff([]string{"gre1", ""}, d.left); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+	if !strings.HasPrefix(one, "Said goodbye on gre1: ") || !strings.HasPrefix(all, "Said goodbye on all interfaces: ") {
+		t.Errorf("got %q and %q", one, all)
+	}
+}
+
+// Check says what the daemon would say, in words or in JSON, and for a good file what it sets up.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	bad, good := filepath.Join(dir, "bad.toml"), filepath.Join(dir, "good.toml")
+	write(t, bad, "[interface.gre1]\naddress = \"10.255.0.0/24\"\nunderley = \"eth0\"\nprotection = \"none\"\n")
+	write(t, good, "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \"eth0\"\nprotection = \"none\"\n")
+
+	_, out, errs := cygnet("check", good)
+	golden(t, "testdata/check-good.txt", strings.ReplaceAll(out+errs, dir, "DIR"))
+	_, out, errs = cygnet("check", bad)
+	golden(t, "testdata/check-bad.txt", strings.ReplaceAll(out+errs, dir, "DIR"))
+	_, out, _ = cygnet("check", good, "--json")
+	golden(t, "testdata/check-good.json", strings.ReplaceAll(out, dir, "DIR"))
+	code, out, _ := cygnet("check", bad, "--json")
+	golden(t, "testdata/check-bad.json", strings.ReplaceAll(out, dir, "DIR"))
+	if code != exitError {
+		t.Errorf("code %d", code)
+	}
+}
+
+// The help names every command and fits a terminal.
+func TestHelp(t *testing.T) {
+	_, out, _ := cygnet("help")
+	golden(t, "testdata/help.txt", out)
+	for _, c := range commands() {
+		_, out, _ := cygnet("help", c.name)
+		if !strings.HasPrefix(out, "usage: cygnet [--socket PATH] [--json] "+c.name) {
+			t.Errorf("%s: %q", c.name, out)
+		}
+		for line := range strings.Lines(out) {
+			if len(line) > 121 {
+				t.Errorf("%s: a line of %d characters: %s", c.name, len(line), line)
+			}
+		}
+	}
+}
+
+// A daemon that takes the connection and says nothing does not hold the program when it is interrupted.
+func TestInterrupt(t *testing.T) {
+	l, err := net.Listen("unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			defer conn.Close()
+			cancel()
+			<-t.Context().Done()
+		}
+	}()
+	var out, errs strings.Builder
+	if code := run(ctx, []string{"status", "--socket", l.Addr().String()}, &out, &errs, time.Now); code != exitError {
+		t.Errorf("code %d: %s", code, &errs)
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// Output that cannot be written is an error.
+func TestFullDisk(t *testing.T) {
+	var errs strings.Builder
+	if code := run(t.Context(), []string{"help"}, full{}, &errs, time.Now); code != exitError || !strings.Contains(errs.String(), "no space left") {
+		t.Errorf("code %d: %s", code, &errs)
+	}
+}

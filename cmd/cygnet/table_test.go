@@ -1,0 +1,94 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/nhrpd/api"
+)
+
+var update = flag.Bool("update", false, "write the golden files from what the program prints")
+
+// What people read is what the golden files show.
+func TestTables(t *testing.T) {
+	sockets := map[string]string{
+		"spoke": start(t, &daemon{status: spoke()}),
+		"hub":   start(t, &daemon{status: hub()}),
+		"empty": start(t, &daemon{status: &api.Status{Version: "1.2.3", PID: 1, Started: ago(time.Second), StrongSwan: api.StrongSwan{Socket: "/s"}}}),
+	}
+	for node, socket := range sockets {
+		for _, command := range []string{"status", "peers", "bindings", "shortcuts", "nhs", "routes", "sas"} {
+			t.Run(node+"/"+command, func(t *testing.T) {
+				code, out, errs := cygnet("--socket", socket, command)
+				if code != exitOK || errs != "" {
+					t.Fatalf("code %d: %s", code, errs)
+				}
+				golden(t, "testdata/"+node+"-"+command+".txt", out)
+			})
+		}
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+}
+
+// A peer's identity cannot steer the terminal, nor break a table.
+func TestTablesAreClean(t *testing.T) {
+	socket := start(t, &daemon{status: hub()})
+	for _, command := range []string{"status", "bindings"} {
+		_, out, _ := cygnet("--socket", socket, command)
+		if strings.ContainsAny(out, "\x1b\t") {
+			t.Errorf("%s: %q", command, out)
+		}
+	}
+}
+
+// Times are told by distance, in two units.
+func TestWhen(t *testing.T) {
+	for _, test := range []struct {
+		t    time.Time
+		want string
+	}{
+		{time.Time{}, ""},
+		{now, "0s ago"},
+		{ago(4 * time.Second), "4s ago"},
+		{ago(400 * time.Millisecond), "0s ago"},
+		{in(192 * time.Second), "in 3m12s"},
+		{in(59*time.Second + 600*time.Millisecond), "in 1m0s"},
+		{in(2*time.Hour + 5*time.Minute + 59*time.Second), "in 2h5m"},
+		{ago(4*24*time.Hour + 3*time.Hour), "4d3h ago"},
+	} {
+		if got := when(test.t, now); got != test.want {
+			t.Errorf("when(%v) = %q, want %q", test.t, got, test.want)
+		}
+	}
+}
+
+// Bytes are told in binary units with one decimal.
+func TestSize(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB", 1<<64 - 1: "16.0 EiB",
+	} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
