@@ -5,7 +5,8 @@ import (
 	"text/tabwriter"
 )
 
-const exitHelp = `exit codes: 0 done, 1 an error, 2 wrong arguments, 3 the daemon is not running, 4 refused, by the daemon or for want of permission`
+const exitHelp = `exit codes: 0 done, 1 an error, 2 wrong arguments, 3 the daemon is not running,
+            4 refused, by the daemon or for want of permission`
 
 func help(in *invocation, about string) error {
 	if about != "" {
