@@ -145,6 +145,7 @@ func (r *reconciler) settle(p *peer) {
 		r.closePeer(p)
 	case p.loaded && (p.want == None || profile == nil):
 		r.unload(p)
+	case profile == nil && p.want != None: // its profile may come later
 	case profile == nil:
 		delete(r.peers, p.Key)
 	case p.want == Initiate && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
