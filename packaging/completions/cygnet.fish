@@ -1,0 +1,28 @@
+# fish completion for cygnet
+
+function __cygnet_interfaces
+    for path in /sys/class/net/*
+        # 778 and 823 are GRE over IPv4 and over IPv6.
+        contains (cat $path/type 2>/dev/null) 778 823; and basename $path
+    end
+end
+
+set -l commands status peers bindings shortcuts nhs routes sas leave check version help
+
+complete -c cygnet -f
+complete -c cygnet -l socket -r -F -d 'the API socket of the daemon'
+complete -c cygnet -l json -d 'write JSON for programs'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a status -d 'what the daemon does, what is wrong first'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a peers -d 'the other routers and their security'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a bindings -d 'the clients registered here, and static maps'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a shortcuts -d 'direct paths to other spokes'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a nhs -d 'the next hop servers and our registrations'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a routes -d 'the routes of the shortcuts'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a sas -d 'the IKE and ESP SAs, as strongSwan lists them'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a leave -d 'say goodbye to the network'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a check -d 'check a configuration, without the daemon'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a version -d 'the versions of cygnet and of the running daemon'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a help -d 'the list of commands, or more about one command'
+complete -c cygnet -n '__fish_seen_subcommand_from leave' -a '(__cygnet_interfaces)' -d interface
+complete -c cygnet -n '__fish_seen_subcommand_from check' -F
+complete -c cygnet -n '__fish_seen_subcommand_from help' -a "$commands"

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"io/fs"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/goreleaser/nfpm/v2"
+	"github.com/goreleaser/nfpm/v2/files"
+)
+
+// build is what the packages are made of.
+type build struct {
+	root    string    // the sources
+	bin     string    // the programs
+	version string    // as packageVersion makes it
+	arch    string    // in Go's words
+	mtime   time.Time // of every file in the packages
+}
+
+const description = `Dynamic multipoint VPN for strongSwan
+Makes sites with a stock strongSwan into a dynamic multipoint VPN: multipoint
+GRE, NHRP (RFC 2332) and IPsec, with direct tunnels between spokes that come
+when traffic wants them and go when it stops.
+
+The daemon starts only when it is configured, enabled and started by hand.`
+
+// common is what all formats have in common.
+func (b *build) common() *nfpm.Info {
+	return nfpm.WithDefaults(&nfpm.Info{
+		Name:            "cygnet",
+		Arch:            b.arch,
+		Platform:        "linux",
+		Version:         b.version,
+		VersionSchema:   "none",
+		Section:         "net",
+		Priority:        "optional",
+		Maintainer:      "Cygnet maintainers <maintainers@cygnet.invalid>",
+		Description:     description,
+		License:         "Apache-2.0",
+		MTime:           b.mtime,
+		DisableGlobbing: true,
+	})
+}
+
+func debInfo(b *build, stage string) *nfpm.Info {
+	info := b.common()
+	info.Contents = b.contents(stage, "/lib/systemd/system", "/usr/share/zsh/vendor-completions")
+	info.Recommends = []string{"charon-systemd | strongswan-charon", "strongswan-swanctl", "libstrongswan-standard-plugins", "iproute2"}
+	info.Suggests = []string{"frr | bird2", "prometheus-node-exporter"}
+	info.Scripts = nfpm.Scripts{
+		PostInstall: b.source("packaging/scripts/deb/postinst"),
+		PreRemove:   b.source("packaging/scripts/deb/prerm"),
+		PostRemove:  b.source("packaging/scripts/deb/postrm"),
+	}
+	info.Deb.Compression = "xz"
+	return info
+}
+
+func rpmInfo(b *build, stage string) *nfpm.Info {
+	info := b.common()
+	info.Contents = b.contents(stage, "/usr/lib/systemd/system", "/usr/share/zsh/site-functions")
+	info.Recommends = []string{"strongswan", "iproute"}
+	info.Suggests = []string{"frr", "bird"}
+	info.Scripts = nfpm.Scripts{
+		PostInstall: b.source("packaging/scripts/rpm/post"),
+		PreRemove:   b.source("packaging/scripts/rpm/preun"),
+		PostRemove:  b.source("packaging/scripts/rpm/postun"),
+	}
+	info.RPM.BuildHost = "localhost" // whose host it was is nobody's business, and differs from one to the next
+	info.RPM.Compression = "xz"
+	return info
+}
+
+func rpmArch(arch string) string {
+	if name, ok := map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}[arch]; ok {
+		return name
+	}
+	return arch
+}
+
+func (b *build) source(name string) string { return filepath.Join(b.root, filepath.FromSlash(name)) }
+
+// contents says what lands where, with which mode.
+func (b *build) contents(stage, units, zsh string) files.Contents {
+	const doc = "/usr/share/doc/cygnet"
+	staged := func(name string) string { return filepath.Join(stage, filepath.FromSlash(name)) }
+	all := files.Contents{
+		file(filepath.Join(b.bin, "cygnetd"), "/usr/sbin/cygnetd", 0o755),
+		file(filepath.Join(b.bin, "cygnet"), "/usr/bin/cygnet", 0o755),
+		file(b.source("packaging/systemd/cygnetd.service"), units+"/cygnetd.service", 0o644),
+		dir("/etc/cygnet", 0o755),
+		// A password may be in it.
+		config(b.source("packaging/etc/cygnet.toml"), "/etc/cygnet/cygnet.toml", 0o640),
+		config(b.source("packaging/etc/rt_protos.conf"), "/etc/iproute2/rt_protos.d/cygnet.conf", 0o644),
+		file(b.source("packaging/completions/cygnet.bash"), "/usr/share/bash-completion/completions/cygnet", 0o644),
+		file(b.source("packaging/completions/_cygnet"), zsh+"/_cygnet", 0o644),
+		file(b.source("packaging/completions/cygnet.fish"), "/usr/share/fish/vendor_completions.d/cygnet.fish", 0o644),
+		dir(doc, 0o755),
+		file(b.source("packaging/copyright"), doc+"/copyright", 0o644),
+		file(b.source("LICENSE"), doc+"/LICENSE", 0o644),
+		file(staged(libraryLicenses), doc+"/"+libraryLicenses, 0o644),
+		file(b.source("contrib/cygnet/reference.toml"), doc+"/reference.toml", 0o644),
+	}
+	for _, page := range manPages {
+		all = append(all, file(staged(page+".gz"), "/usr/share/man/man"+page[len(page)-1:]+"/"+page+".gz", 0o644))
+	}
+	for _, name := range examples {
+		mode := fs.FileMode(0o644)
+		if path.Ext(name) == "" {
+			mode = 0o755 // a script
+		}
+		all = append(all, file(b.source("contrib/"+name), doc+"/examples/"+name, mode))
+	}
+	return all
+}
+
+var manPages = []string{"cygnet.1", "cygnet.toml.5", "cygnetd.8"}
+
+// examples are the files of contrib that the packages bring along.
+var examples = []string{
+	"bird/bird.conf",
+	"cygnet/hub.toml",
+	"cygnet/spoke.toml",
+	"frr/hub.conf",
+	"frr/spoke.conf",
+	"grafana/cygnet.json",
+	"prometheus/cygnet-metrics.service",
+	"prometheus/cygnet-metrics.timer",
+	"prometheus/cygnet.rules.yml",
+	"prometheus/prometheus.yml",
+	"swanctl/charon-cygnet.conf",
+	"swanctl/cygnet.conf",
+	"swanctl/hub.toml",
+	"swanctl/make-certificates",
+	"swanctl/spoke.toml",
+	"sysctl/60-cygnet.conf",
+}
+
+func file(source, destination string, mode fs.FileMode) *files.Content {
+	return &files.Content{Source: source, Destination: destination, FileInfo: &files.ContentFileInfo{Mode: mode}}
+}
+
+// config is a file that the administrator's changes survive in.
+func config(source, destination string, mode fs.FileMode) *files.Content {
+	c := file(source, destination, mode)
+	c.Type = files.TypeConfigNoReplace
+	return c
+}
+
+func dir(destination string, mode fs.FileMode) *files.Content {
+	return &files.Content{Destination: destination, Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Mode: mode}}
+}
