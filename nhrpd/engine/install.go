@@ -18,9 +18,6 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 	if objection := ifc.objectToRouter(cie, nbma); objection != "" {
 		return prefix, Route{}, objection
 	}
-	if prefix.Bits() == 0 {
-		return prefix, Route{}, "it is for the default route"
-	}
 	way, err := e.pathTo(ifc, s.dest)
 	if err != pathOK && err != pathNoBinding {
 		return prefix, Route{}, "the destination is not behind the tunnel any more"
@@ -67,6 +64,9 @@ func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) string {
 
 // objectToPrefix objects to prefixes that hide what the tunnels themselves rest on.
 func (e *Engine) objectToPrefix(ifc *iface, prefix netip.Prefix, nbma netip.Addr) string {
+	if prefix.Bits() < leastBits(prefix.Addr()) {
+		return "it is for the default route, or nearly"
+	}
 	if prefix.Contains(nbma) {
 		return "it covers the NBMA address " + nbma.String()
 	}
@@ -79,6 +79,14 @@ func (e *Engine) objectToPrefix(ifc *iface, prefix netip.Prefix, nbma netip.Addr
 		}
 	}
 	return ""
+}
+
+// leastBits is the shortest prefix length that is not for half the world.
+func leastBits(a netip.Addr) int {
+	if a.Is4() {
+		return 8
+	}
+	return 16
 }
 
 // underlayInside finds an NBMA address that is known and lies inside prefix.

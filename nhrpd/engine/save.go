@@ -11,11 +11,16 @@ const restoreGrace = 10 * time.Second
 // maxHolding is the longest holding time there is on the wire.
 const maxHolding = 65535 * time.Second
 
-// Save copies what should outlive a restart: bindings of clients and shortcuts that are up.
+// Save copies what should outlive a restart: where the NHSs are, bindings of clients, and shortcuts that are up.
 func (e *Engine) Save() Saved {
 	var s Saved
 	for _, ifc := range e.interfaces() {
 		saved := SavedInterface{Name: ifc.cfg.Name}
+		for _, n := range ifc.nhs {
+			if n.registered {
+				saved.NHS = append(saved.NHS, n.status())
+			}
+		}
 		for _, b := range inOrder(ifc.bindings, byAddr) {
 			if !b.static {
 				saved.Bindings = append(saved.Bindings, b.status())
@@ -40,6 +45,9 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 		if ifc == nil || ifc.left {
 			continue
 		}
+		for i := range saved.NHS {
+			e.restoreNHS(ifc, &saved.NHS[i])
+		}
 		for i := range saved.Bindings {
 			e.restoreBinding(ifc, &saved.Bindings[i])
 		}
@@ -55,6 +63,23 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 // remaining is the time from now until a saved time, which another clock may have written.
 func (e *Engine) remaining(until time.Time) time.Duration {
 	return min(until.Sub(e.now), maxHolding)
+}
+
+// restoreNHS goes back to the address of before, so that a name that cannot be resolved does not keep us from our NHS.
+func (e *Engine) restoreNHS(ifc *iface, st *NHSStatus) {
+	for _, n := range ifc.nhs {
+		if n.cfg.Name != st.Name || n.nbma.IsValid() || !usableNBMA(st.NBMA) {
+			continue
+		}
+		n.addrs = []netip.Addr{st.NBMA}
+		e.useResolved(n)
+		if !n.protocol.IsValid() && ifc.clientAddress(st.Protocol) {
+			n.protocol = st.Protocol
+		}
+		if n.protocol.IsValid() {
+			e.wantNeighbor(&n.neighbor, ifc, rankNHS, n.protocol, n.nbma)
+		}
+	}
 }
 
 func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
@@ -75,7 +100,7 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	left := e.remaining(st.Expires)
 	switch {
 	case left <= 0, !ifc.cfg.Shortcut, st.State != ShortcutUp, len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts,
-		!st.Prefix.IsValid(), st.Prefix.Bits() == 0, st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
+		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
 		!ifc.onOverlay(st.Dest), !ifc.clientAddress(st.NextHop), !usableNBMA(st.NBMA),
 		ifc.shortcuts[st.Prefix] != nil, e.objectToPrefix(ifc, st.Prefix, st.NBMA) != "":
 		return
@@ -101,6 +126,11 @@ func (e *Engine) endUnconfirmed(ifc *iface) {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		if s.restored || !s.led.Prefix.IsValid() {
 			e.endShortcut(s, "not confirmed after the restart")
+		}
+	}
+	for _, n := range ifc.nhs {
+		if !n.nbma.IsValid() || !ifc.secured(n.nbma) {
+			e.dropNeighbor(&n.neighbor)
 		}
 	}
 	for _, b := range inOrder(ifc.bindings, byAddr) {

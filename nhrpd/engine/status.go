@@ -113,6 +113,7 @@ type Saved struct {
 // SavedInterface is one interface's part of Saved.
 type SavedInterface struct {
 	Name      string
+	NHS       []NHSStatus
 	Bindings  []BindingStatus
 	Shortcuts []ShortcutStatus
 }

@@ -1,0 +1,69 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// newClients makes a hub with as many registered clients, and their registrations.
+func newClients(tb testing.TB, count int) (*node, []netip.Addr, [][]byte) {
+	hub := newWorld(tb).add("hub", InterfaceConfig{
+		Name:        "gre1",
+		Address:     mustPrefix("10.128.0.1/9"),
+		Table:       testTable,
+		Protected:   true,
+		HoldingTime: 10 * time.Minute,
+		IdleTime:    5 * time.Minute,
+		MTU:         1400,
+		Limits:      Limits{Bindings: 2 * count, Shortcuts: 10, Answers: 10, Held: 10, Indications: 10, Errors: 10, Requests: 1000},
+	}, "192.0.2.1", "")
+	var from []netip.Addr
+	var registrations [][]byte
+	for i := range count {
+		nbma := netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)})
+		hub.from(nbma.String(), fmt.Sprint("client", i))
+		p := registrationFrom(nbma.String(), netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)}).String())
+		data, err := p.Append(nil)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		from, registrations = append(from, nbma), append(registrations, data)
+		hub.handle(PacketReceived{Interface: "gre1", From: nbma, Data: data})
+	}
+	if got := len(hub.status().Bindings); got != count {
+		tb.Fatalf("%d bindings, want %d", got, count)
+	}
+	return hub, from, registrations
+}
+
+// A refresh of a known binding allocates nothing.
+func TestRefreshDoesNotAllocate(t *testing.T) {
+	hub, from, registrations := newClients(t, 100)
+	var out Output
+	now, i := hub.w.now, 0
+	allocs := testing.AllocsPerRun(1000, func() {
+		now, i = now.Add(time.Millisecond), (i+1)%len(from)
+		hub.engine.Receive(now, "gre1", from[i], registrations[i], &out)
+		if len(out.Packets) != 1 {
+			t.Fatal("not answered")
+		}
+		out.Reset()
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations for a refresh", allocs)
+	}
+}
+
+func BenchmarkRegistrationRefresh(b *testing.B) {
+	hub, from, registrations := newClients(b, 10000)
+	var out Output
+	now, i := hub.w.now, 0
+	b.ReportAllocs()
+	for b.Loop() {
+		now, i = now.Add(20*time.Millisecond), (i+1)%len(from)
+		hub.engine.Receive(now, "gre1", from[i], registrations[i], &out)
+		out.Reset()
+	}
+}

@@ -1,0 +1,274 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// A packet may come some milliseconds before we hear of its sender's SA: the last one is kept for three seconds.
+func TestPacketBeforeItsSA(t *testing.T) {
+	early := sender{t: t, nbma: "192.0.2.11"}
+	early.to = hubAlone(t)
+	hub := early.to
+	if got := early.says(registrationFrom("192.0.2.11", "10.255.0.11")); len(got) != 0 {
+		t.Fatal("answered somebody without an SA")
+	}
+	hub.w.run(2 * time.Second)
+	hub.from("192.0.2.11", "spoke1")
+	if got := only(t, hub.sentSince(0)); got.Type != packet.RegistrationReply || len(hub.status().Bindings) != 1 {
+		t.Errorf("%s", got.Type)
+	}
+
+	early.nbma = "192.0.2.12"
+	before := len(hub.sent)
+	early.says(registrationFrom("192.0.2.12", "10.255.0.12"))
+	hub.w.run(holdTime)
+	hub.from("192.0.2.12", "spoke2")
+	if len(hub.sent) != before || dropped(hub, dropUnsecured) != 1 {
+		t.Error("answered a packet of long ago")
+	}
+}
+
+// Nobody without an SA makes us remember more than allowed.
+func TestHeldPacketsAreBounded(t *testing.T) {
+	hub := hubAlone(t)
+	for i := range 200 {
+		s := sender{t, hub, fmt.Sprintf("198.51.100.%d", i)}
+		s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+		s.saysBytes(make([]byte, maxHeldLen+1))
+	}
+	if got := len(hub.engine.ifaces["gre1"].held); got != 10 {
+		t.Errorf("%d packets held, limit 10", got)
+	}
+	if len(hub.sent) != 0 {
+		t.Error("answered somebody without an SA")
+	}
+	hub.w.run(holdTime)
+	if got := len(hub.engine.ifaces["gre1"].held); got != 0 {
+		t.Errorf("%d packets held for ever", got)
+	}
+}
+
+func TestRequestsOfOnePeerAreLimited(t *testing.T) {
+	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Requests = 5 })
+	s := hub.from("192.0.2.11", "spoke1")
+	for range 1000 {
+		s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	}
+	if len(hub.sent) != 10 || dropped(hub, dropRateLimit) != 990 {
+		t.Errorf("%d answered, %d dropped", len(hub.sent), dropped(hub, dropRateLimit))
+	}
+	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
+	if len(hub.status().Bindings) != 2 {
+		t.Error("the flood of one locked out another")
+	}
+}
+
+// Tables stay within their limits, whatever an admitted peer sends.
+func TestTablesAreBounded(t *testing.T) {
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Requests = 100000; c.Limits.Bindings = 20 })
+	for i := range 1000 {
+		other := netip.AddrFrom4([4]byte{10, 255, 0, byte(i)}).String()
+		hub.says(indicationOf(host1, fmt.Sprintf("172.16.%d.%d", 100+i/250, i%250)))
+		if other != "10.255.0.11" {
+			hub.says(requestFrom(fmt.Sprintf("198.51.%d.%d", i/250, i%250), other, fmt.Sprintf("172.16.1.%d", i%250)))
+			hub.says(requestFrom("198.51.100.1", other, fmt.Sprintf("172.16.1.%d", i%250)))
+			p := registrationFrom("192.0.2.1", other)
+			hub.says(p)
+		}
+		n.w.run(time.Millisecond)
+	}
+	ifc := n.engine.ifaces["gre1"]
+	for what, is := range map[string][2]int{
+		"shortcuts": {len(ifc.shortcuts), 100}, "requests": {len(ifc.requests), 100}, "answers": {len(ifc.answers), 100},
+		"bindings": {len(ifc.bindings), 20}, "unresolved": {len(ifc.unresolved), 100}, "peers": {len(ifc.peers), 320},
+	} {
+		if is[0] > is[1] {
+			t.Errorf("%d %s, limit %d", is[0], what, is[1])
+		}
+	}
+}
+
+// RFC 2332 §5.2.7 and our own limits: when an Error Indication is sent, and that it is not longer than what it answers.
+func TestErrorIndications(t *testing.T) {
+	hub := hubAlone(t)
+	s := hub.from("192.0.2.11", "spoke1")
+	p := requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1")
+	data, _ := p.Append(nil)
+	got := only(t, s.saysBytes(data))
+	want := packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
+		DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorProtocolUnreachable, Quoted: data[:len(data)-40]}
+	samePacket(t, got, want)
+	if len(hub.sent[0].data) > len(data) {
+		t.Error("longer than what it answers")
+	}
+
+	malformed := slices.Clone(data)
+	malformed[16] = 9 // version
+	fixChecksum(malformed)
+	if got := only(t, s.saysBytes(malformed)); got.ErrorCode != packet.ErrorProtocol || got.ErrorOffset != 16 {
+		t.Errorf("malformed: %+v", got)
+	}
+	malformed[12]++ // damaged on the way: nobody knows by whom
+	if got := s.saysBytes(malformed); len(got) != 0 {
+		t.Errorf("answered a damaged packet: %v", typesOf(got))
+	}
+	before := len(hub.sent)
+	for range 100 {
+		s.saysBytes(data)
+	}
+	if got := len(hub.sent) - before; got > 10 {
+		t.Errorf("%d errors in no time, limit 10", got)
+	}
+}
+
+// An Error Indication is never answered with one.
+func TestErrorsAreNotAnswered(t *testing.T) {
+	for name, change := range map[string]func(*packet.Packet){
+		"for nobody we know":   func(p *packet.Packet) { p.DestProtocol = addr("203.0.113.1") },
+		"for a client unknown": func(p *packet.Packet) { p.DestProtocol = addr("10.255.0.77") },
+		"from ourselves":       func(p *packet.Packet) { p.SourceProtocol = addr("10.255.0.1") },
+		"about nothing":        func(p *packet.Packet) { p.Quoted = []byte{1, 2, 3} },
+		"without hops":         func(p *packet.Packet) { p.HopCount = 1; p.DestProtocol = addr("10.255.0.12") },
+	} {
+		hub := hubAlone(t)
+		hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
+		p := packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("10.255.0.1"), ErrorCode: packet.ErrorLoop, Quoted: make([]byte, 60)}
+		change(&p)
+		if got := hub.from("192.0.2.11", "spoke1").says(p); len(got) != 0 {
+			t.Errorf("%s: sent %v", name, typesOf(got))
+		}
+	}
+}
+
+// An error about our own request is as good as a refusal; one about somebody else's goes on to him.
+func TestErrorAboutRequest(t *testing.T) {
+	n, hub := spokeAlone(t)
+	request := only(t, hub.says(indicationOf(host1, host2)))
+	data, _ := request.Append(nil)
+	p := packet.Packet{Type: packet.ErrorIndication, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
+		DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorLoop, Quoted: data[:30]}
+	hub.says(p)
+	if n.has(NoticeError) != 1 || len(n.status().Shortcuts) != 0 {
+		t.Errorf("%+v", n.status().Shortcuts)
+	}
+
+	h := hubAlone(t)
+	h.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
+	p.SourceProtocol, p.SourceNBMA, p.DestProtocol, p.HopCount = addr("10.255.0.11"), addr("192.0.2.11"), addr("10.255.0.12"), 255
+	got := only(t, h.from("192.0.2.11", "spoke1").says(p))
+	p.HopCount--
+	samePacket(t, got, p)
+}
+
+// RFC 2332 §5.3.4: a wrong, missing or unexpected password is answered with error 11.
+func TestAuthentication(t *testing.T) {
+	for _, tt := range []struct {
+		rule       string
+		have, sent string
+		ok         bool
+	}{
+		{"the same", "secret", "secret", true}, {"none and none", "", "", true},
+		{"another", "secret", "secreT", false}, {"missing", "secret", "", false}, {"unexpected", "", "secret", false},
+	} {
+		hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = tt.have })
+		p := registrationFrom("192.0.2.11", "10.255.0.11")
+		if tt.sent != "" {
+			p.Extensions = append(p.Extensions, packet.PasswordExtension(tt.sent))
+		}
+		got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
+		if ok := got.Type == packet.RegistrationReply; ok != tt.ok || !ok && got.ErrorCode != packet.ErrorAuthentication {
+			t.Errorf("%s: %s %s", tt.rule, got.Type, got.ErrorCode)
+		}
+		if tt.ok && tt.have != "" {
+			pw, err := packet.Password(*got.Extension(packet.ExtensionAuthentication))
+			if err != nil || pw != tt.have {
+				t.Errorf("%s: replied with %q, %v", tt.rule, pw, err)
+			}
+		}
+	}
+}
+
+// Only who said something takes it back.
+func TestWhoMayPurge(t *testing.T) {
+	purge := func(nbma, overlay, dest, prefix string) packet.Packet {
+		p := mustPrefix(prefix)
+		return packet.Packet{Type: packet.PurgeRequest, HopCount: 255, RequestID: 5, SourceNBMA: addr(nbma), SourceProtocol: addr(overlay),
+			DestProtocol: addr(dest), CIEs: []packet.CIE{{PrefixLength: uint8(p.Bits()), Protocol: p.Addr()}}}
+	}
+	hub := hubAlone(t)
+	spoke1 := hub.from("192.0.2.11", "spoke1")
+	spoke1.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	spoke2 := hub.from("192.0.2.12", "spoke2")
+	forged := purge("192.0.2.12", "10.255.0.12", "10.255.0.1", "10.255.0.11/32")
+	if got := only(t, spoke2.says(forged)); got.Type != packet.PurgeReply || got.RequestID != 5 || len(hub.status().Bindings) != 1 {
+		t.Errorf("%s, bindings %+v", got.Type, hub.status().Bindings)
+	}
+	quiet := purge("192.0.2.11", "10.255.0.11", "10.255.0.1", "10.255.0.11/32")
+	quiet.Flags = packet.PurgeNoReply
+	if got := spoke1.says(quiet); len(got) != 0 || len(hub.status().Bindings) != 0 {
+		t.Errorf("sent %v, bindings %+v", typesOf(got), hub.status().Bindings)
+	}
+
+	n, via := spokeAlone(t)
+	two := n.from("192.0.2.12", "spoke2")
+	three := n.from("192.0.2.13", "spoke3")
+	via.says(answerTo(only(t, via.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+	three.says(purge("192.0.2.13", "10.255.0.13", "10.255.0.11", lan2))
+	three.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2))
+	two.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", "172.16.9.0/24"))
+	if len(n.shortcuts) != 1 || dropped(n, dropNotOwner) != 2 {
+		t.Fatalf("routes %v, dropped %v", n.shortcuts, n.engine.Stats().Dropped)
+	}
+	two.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2))
+	if len(n.shortcuts) != 0 {
+		t.Error("its own purge was not honoured")
+	}
+}
+
+// Packets whose header makes no sense here.
+func TestNonsense(t *testing.T) {
+	for name, change := range map[string]func(*packet.Packet){
+		"no source":      func(p *packet.Packet) { p.SourceProtocol = netip.Addr{} },
+		"no destination": func(p *packet.Packet) { p.DestProtocol = netip.Addr{} },
+		"another family": func(p *packet.Packet) {
+			p.SourceProtocol, p.DestProtocol = addr("2001:db8::1"), addr("2001:db8::2")
+			p.CIEs = nil
+		},
+		"our own address":    func(p *packet.Packet) { p.SourceProtocol = addr("10.255.0.1") },
+		"no NBMA address":    func(p *packet.Packet) { p.SourceNBMA = netip.Addr{} },
+		"our NBMA address":   func(p *packet.Packet) { p.SourceNBMA = addr("192.0.2.1"); p.Extensions[1].CIEs = []packet.CIE{{}} },
+		"a multicast source": func(p *packet.Packet) { p.SourceNBMA = addr("224.0.0.1"); p.Extensions[1].CIEs = []packet.CIE{{}} },
+	} {
+		hub := hubAlone(t)
+		p := requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9")
+		change(&p)
+		for _, got := range hub.from("192.0.2.11", "spoke1").says(p) {
+			if got.Type == packet.ResolutionReply && got.CIEs[0].Code == packet.CodeSuccess {
+				t.Errorf("%s: answered", name)
+			}
+		}
+		if len(hub.engine.ifaces["gre1"].answers) != 0 || len(hub.want) != 0 {
+			t.Errorf("%s: left something behind", name)
+		}
+	}
+}
+
+// fixChecksum makes a changed packet whole again.
+func fixChecksum(b []byte) {
+	b[12], b[13] = 0, 0
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	b[12], b[13] = byte(^sum>>8), byte(^sum)
+}
