@@ -38,21 +38,26 @@ func routers(t *testing.T, n int) []*router {
 	t.Cleanup(func() { shell(t, "ip link del underlay") })
 	var all []*router
 	for i := range n {
-		r := &router{t: t, name: fmt.Sprintf("r%d", i+1), addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})}
-		r.dir = filepath.Join("/run", "vici-"+r.name)
-		shell(t, fmt.Sprintf(`mkdir -p %[4]s/swanctl
-			ip netns add %[1]s
-			ip link add u%[2]d type veth peer name eth0 netns %[1]s
-			ip link set u%[2]d master underlay up
-			ip -n %[1]s addr add %[3]v/24 dev eth0
-			ip -n %[1]s link set eth0 up
-			ip -n %[1]s link set lo up`, r.name, i+1, r.addr, r.dir))
-		t.Cleanup(func() { shell(t, fmt.Sprintf("ip netns del %s; rm -rf %s", r.name, r.dir)) })
-		t.Cleanup(r.kill)
-		r.start()
-		all = append(all, r)
+		all = append(all, newRouter(t, fmt.Sprintf("r%d", i+1), fmt.Sprintf("192.0.2.%d", i+1), "underlay"))
 	}
 	return all
+}
+
+// newRouter makes a router on a bridge, with its charon running.
+func newRouter(t *testing.T, name, addr, bridge string) *router {
+	t.Helper()
+	r := &router{t: t, name: name, addr: netip.MustParseAddr(addr), dir: filepath.Join("/run", "vici-"+name)}
+	shell(t, fmt.Sprintf(`mkdir -p %[3]s/swanctl
+		ip netns add %[1]s
+		ip link add u-%[1]s type veth peer name eth0 netns %[1]s
+		ip link set u-%[1]s master %[4]s up
+		ip -n %[1]s addr add %[2]v/24 dev eth0
+		ip -n %[1]s link set eth0 up
+		ip -n %[1]s link set lo up`, name, addr, r.dir, bridge))
+	t.Cleanup(func() { shell(t, fmt.Sprintf("ip netns del %s; rm -rf %s", r.name, r.dir)) })
+	t.Cleanup(r.kill)
+	r.start()
+	return r
 }
 
 // start starts charon and waits for its socket.
@@ -62,8 +67,8 @@ func (r *router) start() {
 	r.write("strongswan.conf", fmt.Sprintf(`charon {
 		load = openssl nonce pem pkcs1 pkcs8 x509 pubkey constraints kdf hmac kernel-netlink socket-default updown vici
 		install_routes = no
-		retransmit_tries = 3
-		retransmit_timeout = 2.0
+		retransmit_tries = 2
+		retransmit_timeout = 1.0
 		plugins {
 			vici {
 				socket = unix:///run/charon.vici

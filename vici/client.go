@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ const (
 type Client struct {
 	log       *slog.Logger
 	socket    string
+	dialer    func(ctx context.Context, network, address string) (net.Conn, error)
 	inFlight  int
 	times     times
 	events    chan Event
@@ -81,6 +83,7 @@ func New(o Options) *Client {
 	c := &Client{
 		log:      o.Log,
 		socket:   cmp.Or(o.Socket, DefaultSocket),
+		dialer:   (&net.Dialer{}).DialContext,
 		inFlight: cmp.Or(o.MaxInitiations, DefaultMaxInitiations),
 		times:    defaultTimes,
 		events:   make(chan Event, 64),

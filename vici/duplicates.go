@@ -41,6 +41,9 @@ func (r *reconciler) closeDuplicates(p *peer) {
 			slog.Any("peer", p.Key), slog.Any("identities", identities(sas)))
 	}
 	for _, sa := range losers(sas, profile.good) {
+		if r.ending[sa.ID] {
+			continue
+		}
 		r.log.Debug("closing a duplicate SA", slog.Any("peer", p.Key), slog.Uint64("ike-id", uint64(sa.ID)))
 		r.terminate(sa.ID)
 	}

@@ -127,12 +127,3 @@ func (c *frameConn) Close() error {
 	})
 	return err
 }
-
-func (c *frameConn) isClosed() bool {
-	select {
-	case <-c.closed:
-		return true
-	default:
-		return false
-	}
-}

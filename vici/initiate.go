@@ -215,10 +215,12 @@ func (r *reconciler) rest(p *peer, length time.Duration) {
 
 // terminate has charon close an IKE_SA. Events say when it is done.
 func (r *reconciler) terminate(id uint32) {
+	r.ending[id] = true
 	r.do(func(ctx context.Context, s *session) error {
 		return terminate(ctx, s, r.times.command, id, 0)
 	}, func(err error) {
 		if !r.fatal(err) && err != nil {
+			delete(r.ending, id)
 			r.log.Warn("terminate failed", slog.String("ike-id", strconv.FormatUint(uint64(id), 10)), slog.Any("error", err))
 		}
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,11 +15,35 @@ import (
 // commandSessions is how many commands run at the same time. Each occupies a session; charon's listen backlog is 3.
 const commandSessions = 3
 
-// Events that every charon has which this package works with, and those of later ones.
-var (
-	requiredEvents = []string{"ike-updown", "child-updown", "ike-rekey", "child-rekey"}
-	optionalEvents = []string{"ike-update", "alert", "log"}
-)
+// eventsOf gives the events to subscribe to, which depend on the version of strongSwan.
+func eventsOf(version string) []string {
+	events := []string{"ike-updown", "child-updown", "ike-rekey", "child-rekey", "log"}
+	if atLeast(version, 5, 9, 2) {
+		events = append(events, "ike-update")
+	}
+	if atLeast(version, 6, 0, 3) {
+		events = append(events, "alert")
+	}
+	return events
+}
+
+// atLeast compares a version such as "5.9.8" or "6.0.0rc1" with another.
+func atLeast(version string, wanted ...int) bool {
+	parts := strings.SplitN(version, ".", len(wanted))
+	for i, want := range wanted {
+		part := ""
+		if i < len(parts) {
+			part = parts[i]
+		}
+		if end := strings.IndexFunc(part, func(c rune) bool { return c < '0' || c > '9' }); end >= 0 {
+			part = part[:end]
+		}
+		if have, _ := strconv.Atoi(part); have != want {
+			return have > want
+		}
+	}
+	return true
+}
 
 // errGone is the cause of a link's end that charon itself brought about.
 var errGone = errors.New("charon closed the connection: it stopped or was restarted")
@@ -61,12 +87,12 @@ func (c *Client) connect(ctx context.Context) {
 func (c *Client) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s, err := dial(ctx, c.socket)
+	s, err := c.dial(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: is strongSwan's charon running, with its vici plugin?", err)
 	}
 	defer s.Close()
-	events, version, err := s.listen(ctx, c.times.command, requiredEvents, optionalEvents)
+	events, version, err := s.listen(ctx, c.times.command)
 	if err != nil {
 		return err
 	}
@@ -75,7 +101,7 @@ func (c *Client) serve(ctx context.Context) error {
 	for range commandSessions {
 		workers.Go(func() { l.work(c) })
 	}
-	c.post(func(r *reconciler) { r.connected(l, text(version, "version")) })
+	c.post(func(r *reconciler) { r.connected(l, version) })
 	<-ctx.Done()
 	_ = s.Close()
 	workers.Wait()
@@ -97,7 +123,7 @@ func (l *link) work(c *Client) {
 		case j := <-l.jobs:
 			var err error
 			if s == nil {
-				s, err = l.redial(c.socket, c.times.command)
+				s, err = l.redial(c)
 			}
 			if err == nil {
 				err = j.run(l.ctx, s)
@@ -116,12 +142,12 @@ func (l *link) work(c *Client) {
 }
 
 // redial connects, and again for a while when charon's backlog is full.
-func (l *link) redial(socket string, patience time.Duration) (*session, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, patience)
+func (l *link) redial(c *Client) (*session, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, c.times.command)
 	defer cancel()
 	wait := backoff{first: 10 * time.Millisecond, last: time.Second}
 	for {
-		s, err := dial(ctx, socket)
+		s, err := c.dial(ctx)
 		if err == nil {
 			return s, nil
 		}

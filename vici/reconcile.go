@@ -22,15 +22,16 @@ type reconciler struct {
 	arrival time.Time // of the link
 	told    bool      // the consumer knows whether charon is there
 
-	jobs     []job
-	outbox   []Event
-	profiles map[string]*profile
-	peers    map[Key]*peer
-	sas      map[uint32]*SA // by charon's unique id; shared with readers
-	byPeer   map[Key]map[uint32]*SA
-	doubtful map[uint32]bool     // SAs that a timer or job is about: childless or refused
-	removed  map[uint32]struct{} // removed while a comparison runs; nil: none runs
-	hints    map[string]hint     // why attempts of a connection fail, from charon's log
+	jobs      []job
+	outbox    []Event
+	profiles  map[string]*profile
+	peers     map[Key]*peer
+	sas       map[uint32]*SA // by charon's unique id; shared with readers
+	byPeer    map[Key]map[uint32]*SA
+	childless map[uint32]bool     // SAs without a child that a timer is about
+	ending    map[uint32]bool     // SAs that we told charon to close
+	removed   map[uint32]struct{} // removed while a comparison runs; nil: none runs
+	hints     map[string]hint     // why attempts of a connection fail, from charon's log
 
 	waiting  []*peer // to initiate, in order, when there is room
 	starting int     // initiations in their first seconds
@@ -39,14 +40,15 @@ type reconciler struct {
 
 func newReconciler(c *Client) *reconciler {
 	r := &reconciler{
-		Client:   c,
-		profiles: map[string]*profile{},
-		peers:    map[Key]*peer{},
-		sas:      map[uint32]*SA{},
-		byPeer:   map[Key]map[uint32]*SA{},
-		doubtful: map[uint32]bool{},
-		hints:    map[string]hint{},
-		lastErr:  errGone,
+		Client:    c,
+		profiles:  map[string]*profile{},
+		peers:     map[Key]*peer{},
+		sas:       map[uint32]*SA{},
+		byPeer:    map[Key]map[uint32]*SA{},
+		childless: map[uint32]bool{},
+		ending:    map[uint32]bool{},
+		hints:     map[string]hint{},
+		lastErr:   errGone,
 	}
 	c.published.sas = r.sas
 	c.published.status.Since = time.Now()
@@ -123,7 +125,8 @@ func (r *reconciler) lose(cause error) {
 	r.link.cancel(cause)
 	r.link, r.synced, r.jobs, r.removed, r.lastErr = nil, false, nil, nil, cause
 	r.waiting, r.starting, r.attempts = nil, 0, 0
-	clear(r.doubtful)
+	clear(r.childless)
+	clear(r.ending)
 	clear(r.hints)
 	for _, p := range r.peers {
 		p.forget()

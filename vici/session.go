@@ -21,10 +21,10 @@ type session struct {
 }
 
 // dial connects to charon. Its listen backlog is 3, so an EAGAIN is ordinary and retried by the caller's back-off.
-func dial(ctx context.Context, socket string) (*session, error) {
+func (c *Client) dial(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	raw, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	raw, err := c.dialer(ctx, "unix", c.socket)
 	if err != nil {
 		return nil, fmt.Errorf("connect to charon: %w", err)
 	}
@@ -32,7 +32,7 @@ func dial(ctx context.Context, socket string) (*session, error) {
 	s, err := govici.NewSession(govici.WithDialContext(func(context.Context, string, string) (net.Conn, error) { return conn, nil }))
 	if err != nil {
 		_ = raw.Close()
-		return nil, fmt.Errorf("connect to charon at %s: %w", socket, err)
+		return nil, fmt.Errorf("connect to charon at %s: %w", c.socket, err)
 	}
 	return &session{Session: s, conn: conn}, nil
 }
@@ -90,38 +90,33 @@ func (e *CommandError) Error() string {
 	return fmt.Sprintf("%s: charon says: %s", e.Command, e.Message)
 }
 
-// listen subscribes to events and returns the channel they come on, which is closed when the session ends, and the daemon's
-// answer to version. Events that a charon does not know yet are in optional. The caller takes an event, then calls consumed.
+// listen subscribes to the events that this charon has. It returns the channel they come on, which is closed when the session
+// ends, and charon's version. The caller takes an event, then calls conn.consumed.
 //
 // govici deadlocks when an event comes while it subscribes, so the connection holds events back until the last subscription
-// is confirmed; the answer to version is what wakes the reader up again to deliver them.
-func (s *session) listen(ctx context.Context, timeout time.Duration, required, optional []string) (<-chan govici.Event, *govici.Message, error) {
+// is confirmed; a second question for the version is what makes its reader go on to deliver them.
+func (s *session) listen(ctx context.Context, timeout time.Duration) (<-chan govici.Event, string, error) {
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	watchdog := time.AfterFunc(timeout, func() { _ = s.Close() })
 	defer watchdog.Stop()
 
+	answer, err := s.call(ctx, timeout, "version", nil)
+	if err != nil {
+		return nil, "", err
+	}
+	version := text(answer, "version")
 	events := make(chan govici.Event, 2*window)
 	s.NotifyEvents(events)
 	s.conn.hold.Store(true)
-	for _, name := range required {
+	for _, name := range eventsOf(version) {
 		if err := s.Subscribe(name); err != nil {
-			return nil, nil, fmt.Errorf("subscribe to %s: %w", name, err)
+			return nil, "", fmt.Errorf("subscribe to %s: %w", name, err)
 		}
 	}
-	for _, name := range optional {
-		if err := s.Subscribe(name); err != nil && s.conn.isClosed() {
-			return nil, nil, fmt.Errorf("subscribe to %s: %w", name, err)
-		}
-	}
-	s.conn.consumedAll()
 	s.conn.hold.Store(false)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	version, err := s.Call(ctx, "version", nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("ask for the version: %w", err)
+	if _, err := s.call(ctx, timeout, "version", nil); err != nil {
+		return nil, "", err
 	}
-	s.conn.consumed()
 	return events, version, nil
 }

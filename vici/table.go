@@ -81,8 +81,8 @@ func (r *reconciler) childUpDown(m *govici.Message) {
 			c.State = "INSTALLED"
 			sa.Children = append(sa.Children, c)
 		}
-	} else if p := r.peers[sa.Key()]; p != nil && p.reason == "" {
-		p.reason = "the CHILD_SA was closed"
+	} else {
+		r.reason(sa.Key(), "the CHILD_SA was closed")
 	}
 	r.put(sa)
 }
@@ -178,9 +178,7 @@ func (r *reconciler) put(sa *SA) {
 	}
 	r.inspect(sa)
 	if before.NBMA.IsValid() && before != k {
-		if p := r.peers[before]; p != nil && p.reason == "" {
-			p.reason = fmt.Sprintf("the peer moved to %v", k.NBMA)
-		}
+		r.reason(before, fmt.Sprintf("the peer moved to %v", k.NBMA))
 		r.evaluate(before)
 	}
 	r.evaluate(k)
@@ -201,7 +199,8 @@ func (r *reconciler) drop(sa *SA) {
 // forget drops an IKE_SA that is no more.
 func (r *reconciler) forget(sa *SA) {
 	r.drop(sa)
-	delete(r.doubtful, sa.ID)
+	delete(r.childless, sa.ID)
+	delete(r.ending, sa.ID)
 	if r.removed != nil {
 		r.removed[sa.ID] = struct{}{}
 	}
@@ -214,29 +213,33 @@ func (r *reconciler) remove(id uint32, reason string) {
 		return
 	}
 	r.forget(sa)
-	if p := r.peers[sa.Key()]; p != nil && p.reason == "" {
+	r.reason(sa.Key(), reason)
+	r.evaluate(sa.Key())
+}
+
+// reason notes why a peer loses its SA, should it be the last. The first event of several tells most.
+func (r *reconciler) reason(k Key, reason string) {
+	if p := r.peers[k]; p != nil && p.up != nil && p.reason == "" {
 		p.reason = reason
 	}
-	r.evaluate(sa.Key())
 }
 
 // inspect looks for what must not stay: a child of the wrong mode, no child, a local address that is ours no more, a duplicate.
 func (r *reconciler) inspect(sa *SA) {
 	profile := r.profiles[sa.Interface]
-	if profile == nil || r.doubtful[sa.ID] {
+	if profile == nil || r.ending[sa.ID] {
 		return
 	}
 	switch wrong := slices.IndexFunc(sa.Children, func(c Child) bool { return c.Mode != "" && c.Mode != profile.mode() }); {
 	case !profile.from(sa.LocalHost):
-		r.doubtful[sa.ID] = true
 		r.log.Info("closing an SA from an address that is not ours any more", slog.Any("peer", sa.Key()), slog.Any("local", sa.LocalHost))
+		r.reason(sa.Key(), "this end's address changed")
 		r.terminate(sa.ID)
 	case wrong >= 0:
-		r.doubtful[sa.ID] = true
 		r.terminate(sa.ID)
 		r.refuse(sa, modeWords(sa, sa.Children[wrong].Mode, profile.mode()))
-	case len(sa.Children) == 0:
-		r.doubtful[sa.ID] = true
+	case len(sa.Children) == 0 && !r.childless[sa.ID]:
+		r.childless[sa.ID] = true
 		r.after(r.times.childless, func() { r.lookChildless(sa.ID) })
 	}
 	r.watchDuplicates(sa.Key())
@@ -245,7 +248,7 @@ func (r *reconciler) inspect(sa *SA) {
 // lookChildless closes an IKE_SA that did not get a child in time: the peer refused the traffic selectors. Charon is asked,
 // the table alone does not decide.
 func (r *reconciler) lookChildless(id uint32) {
-	delete(r.doubtful, id)
+	delete(r.childless, id)
 	if sa := r.sas[id]; sa == nil || len(sa.Children) > 0 {
 		return
 	}
@@ -266,7 +269,6 @@ func (r *reconciler) lookChildless(id uint32) {
 			r.put(sa)
 			return
 		}
-		r.doubtful[id] = true
 		r.terminate(id)
 		r.refuse(sa, r.childlessWords(sa))
 	})

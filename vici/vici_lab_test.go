@@ -364,3 +364,61 @@ func TestCertificates(t *testing.T) {
 		t.Errorf("the spoke proved to be %q", got.Identity)
 	}
 }
+
+// A peer that dies without a word is found by dead peer detection, and dialled again.
+func TestDeadPeer(t *testing.T) {
+	r := routers(t, 2)
+	hub, spoke := r[0].client(), r[1].client()
+	hub.SetProfile(r[0].profile())
+	p := r[1].profile()
+	p.DPDDelay = 2 * time.Second
+	spoke.SetProfile(p)
+	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
+	spoke.Want(r[0].key(), Initiate)
+	spoke.up(r[0].key())
+	r[0].kill()
+	if reason := spoke.down(r[0].key()); !strings.Contains(reason, "stopped answering") {
+		t.Errorf("the reason is %q", reason)
+	}
+	r[0].start()
+	spoke.up(r[0].key())
+}
+
+// A spoke behind NAT is known by the address that the hub sees, in transport mode, and both ends are told of the NAT.
+func TestNAT(t *testing.T) {
+	r := routers(t, 1)
+	shell(t, `ip link add inside type bridge && ip link set inside up
+		ip netns add nat
+		ip link add u-nat type veth peer name out netns nat
+		ip link add i-nat type veth peer name in netns nat
+		ip link set u-nat master underlay up
+		ip link set i-nat master inside up
+		ip -n nat addr add 192.0.2.50/24 dev out
+		ip -n nat addr add 192.168.7.1/24 dev in
+		ip -n nat link set out up
+		ip -n nat link set in up
+		ip netns exec nat sysctl -qw net.ipv4.ip_forward=1
+		ip netns exec nat iptables-legacy -t nat -A POSTROUTING -o out -j MASQUERADE`)
+	t.Cleanup(func() { shell(t, "ip netns del nat; ip link del inside") })
+	spoke := newRouter(t, "r2", "192.168.7.11", "inside")
+	shell(t, "ip -n r2 route add default via 192.168.7.1")
+
+	hubClient, spokeClient := r[0].client(), spoke.client()
+	hubClient.SetProfile(r[0].profile())
+	spokeClient.SetProfile(spoke.profile())
+	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
+	spokeClient.Want(r[0].key(), Initiate)
+	if got, want := spokeClient.up(r[0].key()), (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true, LocalNAT: true}); got != want {
+		t.Errorf("the spoke was told %+v, want %+v", got, want)
+	}
+	outside := Key{"gre1", netip.MustParseAddr("192.0.2.50")}
+	if got, want := hubClient.up(outside), (Peer{Interface: "gre1", NBMA: outside.NBMA, Identity: "r2.example.net", RemoteNAT: true}); got != want {
+		t.Errorf("the hub was told %+v, want %+v", got, want)
+	}
+	if sa := hubClient.SAs()[0]; sa.Children[0].Mode != "TRANSPORT" || !sa.Children[0].Encap {
+		t.Errorf("the hub's SA: %+v", sa)
+	}
+	hubClient.Close(outside)
+	hubClient.down(outside)
+	spokeClient.up(r[0].key())
+}

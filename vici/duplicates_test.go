@@ -1,0 +1,79 @@
+package vici
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Of several SAs with one peer the pair with the lowest initiator SPI stays; the initiator of the others closes them. Both ends
+// come to the same result, since they see the same SPIs and the opposite initiator.
+func TestLosers(t *testing.T) {
+	sa := func(id uint32, spi uint64, initiator bool, identity string) *SA {
+		return &SA{ID: id, InitiatorSPI: spi, Initiator: initiator, RemoteID: identity, State: "ESTABLISHED", Children: []Child{{}}}
+	}
+	childless := sa(9, 1, true, "a")
+	childless.Children = nil
+	for _, test := range []struct {
+		name string
+		sas  []*SA
+		want []uint32
+	}{
+		{"one", []*SA{sa(1, 10, true, "a")}, nil},
+		{"ours is lower", []*SA{sa(1, 10, true, "a"), sa(2, 20, false, "a")}, nil},
+		{"ours is higher", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a")}, []uint32{1}},
+		{"both ours", []*SA{sa(1, 30, true, "a"), sa(2, 20, true, "a")}, []uint32{1}},
+		{"both the peer's", []*SA{sa(1, 30, false, "a"), sa(2, 20, false, "a")}, nil},
+		{"three", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a"), sa(3, 25, true, "a")}, []uint32{1, 3}},
+		{"two routers behind one address", []*SA{sa(1, 30, true, "a"), sa(2, 20, true, "b")}, nil},
+		{"one without a child neither wins nor loses", []*SA{sa(1, 30, true, "a"), childless}, nil},
+	} {
+		var got []uint32
+		for _, loser := range losers(test.sas, func(sa *SA) bool { return len(sa.Children) > 0 }) {
+			got = append(got, loser.ID)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
+		}
+	}
+}
+
+// Duplicates get three seconds, then this end closes its own; the peer stays up all the time.
+func TestDuplicatesSettle(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1-192.0.2.1", "192.0.2.1", "initiator-spi", "00000000000000ff")
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "000000000000000f")
+		})
+		wantEvents(t, "up", after(c, 2*time.Second), upOf("192.0.2.1", true))
+		if f.count("terminate") != 0 {
+			t.Error("closed before three seconds")
+		}
+		wantEvents(t, "settled", after(c, 2*time.Second), upOf("192.0.2.1", false))
+		if f.count("terminate") != 1 || f.count("terminate 1") != 1 {
+			t.Errorf("did %v", f.order)
+		}
+	})
+}
+
+// Two routers behind one address are not duplicates: nothing is closed, nothing flaps, and when one goes the other is told.
+func TestSeveralBehindOneAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		var first uint32
+		f.do(func(f *fakeCharon) {
+			first = f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "a")
+			f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "b")
+		})
+		a, b := upOf("192.0.2.1", true), upOf("192.0.2.1", true)
+		a.Identity, b.Identity = "a", "b"
+		wantEvents(t, "both", after(c, time.Minute), a)
+		if f.count("terminate") != 0 {
+			t.Errorf("did %v", f.order)
+		}
+		f.do(func(f *fakeCharon) { f.end(first) })
+		wantEvents(t, "one gone", told(c), b)
+	})
+}

@@ -1,0 +1,337 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fakeCharon speaks VICI over pipes, so that tests run in a bubble with its own clock. It keeps connections and SAs, and does
+// what the hooks say.
+type fakeCharon struct {
+	mu       sync.Mutex
+	version  string
+	down     bool
+	sessions map[*fakeSession]bool
+	conns    map[string]*tree
+	order    []string // of the commands, as "command argument"
+	shared   []*tree
+	sas      map[uint32]*tree // the section of an IKE_SA; its name is under "name"
+	lastID   uint32
+	at       []time.Time // of the initiations
+
+	onInitiate  func(f *fakeCharon, name string) *tree // its answer; called with mu held
+	onSubscribe func(f *fakeCharon, event string)      // before the confirmation; called with mu held
+	onList      func(f *fakeCharon)                    // before list-sas streams; called with mu held
+}
+
+type fakeSession struct {
+	f      *fakeCharon
+	conn   net.Conn
+	events map[string]bool
+	mu     sync.Mutex
+	queue  [][]byte
+	wake   chan struct{}
+}
+
+func newFake() *fakeCharon {
+	return &fakeCharon{version: "5.9.8", sessions: map[*fakeSession]bool{}, conns: map[string]*tree{}, sas: map[uint32]*tree{}}
+}
+
+func (f *fakeCharon) dial(context.Context, string, string) (net.Conn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return nil, errors.New("connection refused")
+	}
+	ours, theirs := net.Pipe()
+	s := &fakeSession{f: f, conn: ours, events: map[string]bool{}, wake: make(chan struct{}, 1)}
+	f.sessions[s] = true
+	go s.serve()
+	go s.write()
+	return theirs, nil
+}
+
+func (s *fakeSession) send(b []byte) {
+	s.mu.Lock()
+	s.queue = append(s.queue, b)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *fakeSession) write() {
+	for range s.wake {
+		s.mu.Lock()
+		queue := s.queue
+		s.queue = nil
+		s.mu.Unlock()
+		for _, b := range queue {
+			if _, err := s.conn.Write(b); err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (s *fakeSession) serve() {
+	defer func() {
+		s.f.mu.Lock()
+		delete(s.f.sessions, s)
+		s.f.mu.Unlock()
+		_ = s.conn.Close()
+		close(s.wake)
+	}()
+	for {
+		kind, name, m, err := readPacket(s.conn)
+		if err != nil {
+			return
+		}
+		s.f.mu.Lock()
+		switch kind {
+		case eventRegister:
+			if s.f.onSubscribe != nil {
+				s.f.onSubscribe(s.f, name)
+			}
+			s.events[name] = true
+			s.send(packet(eventConfirm, "", nil))
+		case eventUnregister:
+			delete(s.events, name)
+			s.send(packet(eventConfirm, "", nil))
+		case cmdRequest:
+			if answer := s.f.command(s, name, m); answer != nil {
+				s.send(packet(cmdResponse, "", answer))
+			}
+		}
+		s.f.mu.Unlock()
+	}
+}
+
+var yes = mk("success", "yes")
+
+// command answers a command; mu is held. No answer leaves the client waiting.
+func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
+	argument := ""
+	switch command {
+	case "load-conn":
+		argument = m.keys[0]
+		f.conns[argument] = m.values[argument].(*tree)
+	case "unload-conn", "get-conns", "load-shared", "version":
+		argument = m.text("name")
+	case "initiate":
+		argument = m.text("ike")
+	case "terminate":
+		argument = m.text("ike-id")
+	case "list-sas":
+		argument = m.text("ike") + m.text("ike-id")
+	}
+	f.order = append(f.order, strings.TrimSpace(command+" "+argument))
+	switch command {
+	case "version":
+		return mk("daemon", "charon", "version", f.version)
+	case "load-shared":
+		f.shared = append(f.shared, m)
+	case "unload-conn":
+		if f.conns[argument] == nil {
+			return mk("success", "no", "errmsg", "connection not found")
+		}
+		delete(f.conns, argument)
+	case "get-conns":
+		var names []string
+		for name := range f.conns {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return mk("conns", names)
+	case "list-sas":
+		if f.onList != nil {
+			f.onList(f)
+		}
+		for _, id := range f.ids() {
+			sa := f.sas[id]
+			if argument == "" || argument == sa.text("name") || argument == sa.text("uniqueid") {
+				s.send(packet(eventRaised, "list-sa", mk(sa.text("name"), sa)))
+			}
+		}
+		return mk()
+	case "initiate":
+		f.at = append(f.at, time.Now())
+		if f.onInitiate != nil {
+			return f.onInitiate(f, argument)
+		}
+	case "terminate":
+		id, _ := strconv.Atoi(argument)
+		if f.sas[uint32(id)] == nil {
+			return mk("success", "no", "errmsg", "no matching SAs to terminate found")
+		}
+		f.end(uint32(id))
+	}
+	return yes
+}
+
+func (f *fakeCharon) ids() []uint32 {
+	var ids []uint32
+	for id := range f.sas {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// raise sends an event to its subscribers; mu is held.
+func (f *fakeCharon) raise(event string, m *tree) {
+	for s := range f.sessions {
+		if s.events[event] {
+			s.send(packet(eventRaised, event, m))
+		}
+	}
+}
+
+// section makes an established IKE_SA with a child; overrides are keys and values. mu is held.
+func (f *fakeCharon) section(name, remote string, overrides ...any) (uint32, *tree) {
+	f.lastID++
+	id := f.lastID
+	sa := mk("name", name, "uniqueid", strconv.Itoa(int(id)), "state", "ESTABLISHED",
+		"local-host", "192.0.2.100", "local-id", "me.example.net",
+		"remote-host", remote, "remote-port", "500", "remote-id", "id-"+remote, "initiator", "yes",
+		"initiator-spi", fmt.Sprintf("%016x", 1000+id), "responder-spi", fmt.Sprintf("%016x", 2000+id),
+		"encr-alg", "AES_GCM_16", "encr-keysize", "128", "established", "0",
+		"child-sas", mk(fmt.Sprintf("gre-%d", id), f.child(id, "TRANSPORT")))
+	for i := 0; i < len(overrides); i += 2 {
+		sa.set(overrides[i].(string), overrides[i+1])
+	}
+	return id, sa
+}
+
+func (f *fakeCharon) child(id uint32, mode string) *tree {
+	return mk("name", "gre", "uniqueid", strconv.Itoa(int(id)), "reqid", "1", "state", "INSTALLED", "mode", mode,
+		"spi-in", fmt.Sprintf("%08x", 0xc0000000+id), "spi-out", fmt.Sprintf("%08x", 0xd0000000+id), "bytes-in", "7", "bytes-out", "8")
+}
+
+// establish brings up an SA with the events in charon's order; mu is held.
+func (f *fakeCharon) establish(name, remote string, overrides ...any) uint32 {
+	id, sa := f.section(name, remote, overrides...)
+	f.sas[id] = sa
+	bare := mk()
+	for _, key := range sa.keys {
+		if key != "child-sas" {
+			bare.set(key, sa.values[key])
+		}
+	}
+	bare.set("state", "CONNECTING")
+	f.raise("ike-updown", mk("up", "yes", name, bare))
+	f.raise("child-updown", mk("up", "yes", name, sa))
+	return id
+}
+
+// end takes an SA down with its events, in charon's order; mu is held.
+func (f *fakeCharon) end(id uint32) {
+	sa := f.sas[id]
+	delete(f.sas, id)
+	sa.set("state", "DELETING")
+	f.raise("ike-updown", mk(sa.text("name"), sa))
+	f.raise("child-updown", mk(sa.text("name"), sa))
+}
+
+// do runs f with mu held.
+func (f *fakeCharon) do(change func(f *fakeCharon)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+// crash ends all sessions and refuses new ones; SAs and connections are forgotten.
+func (f *fakeCharon) crash() {
+	f.do(func(f *fakeCharon) {
+		f.down = true
+		clear(f.sas)
+		clear(f.conns)
+		for s := range f.sessions {
+			_ = s.conn.Close()
+		}
+	})
+}
+
+func (f *fakeCharon) back() { f.do(func(f *fakeCharon) { f.down = false }) }
+
+// count counts the commands that begin so.
+func (f *fakeCharon) count(prefix string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, command := range f.order {
+		if strings.HasPrefix(command, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *fakeCharon) has(conn string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conns[conn] != nil
+}
+
+// bubble runs a test against a fake charon with a clock of its own, with the profile of gre1 set and a client running.
+func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		c := New(Options{Log: slog.New(slog.DiscardHandler), MaxInitiations: 10})
+		c.dialer = f.dial
+		c.SetProfile(testProfile())
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- c.Run(ctx) }()
+		test(t, f, c)
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func testProfile() Profile {
+	return Profile{Interface: "gre1", LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}, Identity: "me.example.net", PSK: Secret("hunter2")}
+}
+
+func key(addr string) Key { return Key{"gre1", netip.MustParseAddr(addr)} }
+
+// told takes all events that are there when nothing moves any more.
+func told(c *Client) []Event {
+	var events []Event
+	for {
+		synctest.Wait()
+		select {
+		case e := <-c.Events():
+			events = append(events, e)
+		default:
+			return events
+		}
+	}
+}
+
+// after lets time pass, then takes all events.
+func after(c *Client, d time.Duration) []Event {
+	var events []Event
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		select {
+		case e := <-c.Events():
+			events = append(events, e)
+		case <-time.After(time.Until(end)):
+		}
+	}
+	return append(events, told(c)...)
+}

@@ -1,0 +1,310 @@
+package vici
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// refuse has charon say no to every initiation.
+func refuse(f *fakeCharon, name string) *tree {
+	return mk("success", "no", "errmsg", "establishing failed")
+}
+
+// Attempts that fail wait 1 s, 2 s, 4 s and so on up to a minute, each a little longer by chance.
+func TestBackoff(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = refuse })
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		after(c, 10*time.Minute)
+		span := time.Second
+		for i := range f.at[1:] {
+			wait := f.at[i+1].Sub(f.at[i])
+			if wait < span || wait > span+span/4 || wait > time.Minute {
+				t.Errorf("wait %d is %v, want %v and up to a quarter more", i+1, wait, span)
+			}
+			span = min(2*span, 48*time.Second)
+		}
+		if len(f.at) < 12 {
+			t.Errorf("%d attempts in ten minutes", len(f.at))
+		}
+	})
+}
+
+// Each failure is told, with the peer's address and what to check; the next attempt follows.
+func TestFailureIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = refuse })
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		got := after(c, 2*time.Second)
+		if len(got) != 2 {
+			t.Fatalf("told %v", got)
+		}
+		failed, ok := got[0].(Failed)
+		if !ok || failed.Key != key("192.0.2.1") || !strings.Contains(failed.Reason, "192.0.2.1") || !strings.Contains(failed.Reason, "establishing failed") {
+			t.Errorf("told %+v", got[0])
+		}
+	})
+}
+
+// A lost SA is replaced at once; one that is lost again right away, as when the peer closes it, waits.
+func TestLostAndFlapping(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		after(c, time.Minute)
+		f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
+		lost := time.Now()
+		wantEvents(t, "lost", told(c), Down{key("192.0.2.1"), closedByPeer}, upOf("192.0.2.1", true))
+		if !f.at[1].Equal(lost) {
+			t.Errorf("dialled %v after the loss", f.at[1].Sub(lost))
+		}
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				f.end(f.establish(name, "192.0.2.1"))
+				return yes
+			}
+			f.end(f.ids()[0])
+		})
+		before := len(f.at)
+		after(c, 10*time.Second)
+		if n := len(f.at) - before; n < 2 || n > 5 {
+			t.Errorf("%d attempts in 10 s against a peer that closes each SA", n)
+		}
+	})
+}
+
+// "Existing duplicate" is success: the peer was faster. Nothing failed, and its SA is found.
+func TestExistingDuplicate(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				id, sa := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no")
+				f.sas[id] = sa // without an event
+				return mk("success", "no", "errmsg", "not establishing CHILD_SA 'gre' due to existing duplicate")
+			}
+		})
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		wantEvents(t, "up", after(c, 5*time.Second), upOf("192.0.2.1", false))
+	})
+}
+
+// halfOpen has charon begin and get no answer.
+func halfOpen(f *fakeCharon, name string) *tree {
+	_, addr, _ := parseName(name)
+	id, sa := f.section(name, addr.String(), "state", "CONNECTING", "responder-spi", "0000000000000000", "child-sas", mk())
+	f.sas[id] = sa
+	return yes
+}
+
+// In the first half minute after charon's return an attempt without any answer starts anew every two seconds; later it has its
+// 30 seconds, is then ended, and told as a peer that does not answer.
+func TestNoAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		wantEvents(t, "the first half minute", after(c, 29*time.Second))
+		if n := len(f.at); n < 13 || n > 15 {
+			t.Errorf("%d attempts in 29 s", n)
+		}
+		if n := len(f.sas); n != 1 {
+			t.Errorf("%d half-open IKE_SAs", n)
+		}
+		before := len(f.at)
+		got := after(c, 35*time.Second)
+		if n := len(f.at) - before; n > 3 {
+			t.Errorf("%d attempts in the next 35 s", n)
+		}
+		if failed, ok := got[0].(Failed); !ok || !strings.Contains(failed.Reason, "UDP ports 500 and 4500") {
+			t.Errorf("told %+v", got)
+		}
+	})
+}
+
+// Only so many attempts are in their first seconds; those that wait for an answer keep no others from starting.
+func TestMaxInitiations(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		after(c, time.Minute)
+		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
+		for i := range 95 {
+			c.Want(key(fmt.Sprintf("192.0.2.%d", i+1)), Initiate)
+		}
+		after(c, time.Second)
+		if n := f.count("initiate"); n != 10 {
+			t.Errorf("%d initiations at once, want 10", n)
+		}
+		after(c, 20*time.Second)
+		if n := f.count("initiate"); n != 95 {
+			t.Errorf("%d of 95 initiated after 21 s", n)
+		}
+		if got := c.Status().Initiating; got != 95 {
+			t.Errorf("%d attempts under way, want 95", got)
+		}
+	})
+}
+
+// Why an attempt failed is read from charon's log, at once.
+func TestFailureWords(t *testing.T) {
+	for _, test := range []struct{ line, word string }{
+		{"received AUTHENTICATION_FAILED notify error", "same PSK"},
+		{"no shared key found for 'a' - 'b'", "no PSK"},
+		{"no private key found for 'a'", "/etc/swanctl/private"},
+		{"no trusted ECDSA public key found for 'b'", "x509ca"},
+		{"constraint check failed: identity 'c' required ", "remote identity"},
+		{"received NO_PROPOSAL_CHOSEN notify error", "algorithms"},
+		{"received TS_UNACCEPTABLE notify, no CHILD_SA built", "dynamic[gre]"},
+		{"configured DH group CURVE_25519 not supported", "libstrongswan-standard-plugins"},
+		{"giving up after 3 retransmits", "UDP ports"},
+	} {
+		t.Run(test.word, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				f.do(func(f *fakeCharon) {
+					f.onInitiate = func(f *fakeCharon, name string) *tree {
+						f.raise("log", mk("ikesa-name", name, "msg", "initiating IKE_SA"))
+						f.raise("log", mk("ikesa-name", name, "msg", test.line))
+						return yes
+					}
+				})
+				told(c)
+				c.Want(key("192.0.2.1"), Initiate)
+				got := after(c, 500*time.Millisecond)
+				if len(got) != 1 {
+					t.Fatalf("told %v within half a second", got)
+				}
+				reason := got[0].(Failed).Reason
+				for _, word := range []string{test.word, test.line, "192.0.2.1 on gre1"} {
+					if !strings.Contains(reason, word) {
+						t.Errorf("%q lacks %q", reason, word)
+					}
+				}
+			})
+		})
+	}
+}
+
+// An alert (strongSwan 6.0.3) tells the cause as well; older ones are not asked for it, since they would log an error.
+func TestAlert(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.version = "6.0.3" })
+		f.crash()
+		f.back()
+		after(c, time.Second)
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				f.raise("alert", mk("type", "PEER_AUTH_FAILED", name, mk("uniqueid", "1")))
+				return yes
+			}
+		})
+		c.Want(key("192.0.2.1"), Initiate)
+		if got := after(c, 500*time.Millisecond); len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "authentication") {
+			t.Errorf("told %v", got)
+		}
+	})
+}
+
+func TestEventsOfVersions(t *testing.T) {
+	base := []string{"ike-updown", "child-updown", "ike-rekey", "child-rekey", "log"}
+	for version, more := range map[string][]string{
+		"5.9.1": nil, "5.9.2": {"ike-update"}, "5.9.14": {"ike-update"}, "5.10": {"ike-update"}, "6.0.2": {"ike-update"},
+		"6.0.3": {"ike-update", "alert"}, "6.1": {"ike-update", "alert"}, "6.0.0rc1": {"ike-update"}, "": nil, "U5": nil,
+	} {
+		if diff := cmp.Diff(append(append([]string{}, base...), more...), eventsOf(version)); diff != "" {
+			t.Errorf("%q: %s", version, diff)
+		}
+	}
+}
+
+// An IKE_SA that gets no child is closed after a while: the traffic selectors do not fit.
+func TestChildless(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				id, sa := f.section(name, "192.0.2.1", "child-sas", mk())
+				f.sas[id] = sa
+				f.raise("ike-updown", mk("up", "yes", name, sa))
+				return yes
+			}
+		})
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		wantEvents(t, "for some time", after(c, 4*time.Second))
+		got := after(c, 1500*time.Millisecond)
+		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "dynamic[gre]") || f.count("terminate 1") != 1 {
+			t.Errorf("told %v, did %v", got, f.order)
+		}
+	})
+}
+
+// A child of another mode than wanted is refused at once, by closing its IKE_SA; the peer was never up.
+func TestWrongMode(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", mk("gre-1", f.child(1, "TUNNEL")))
+		})
+		got := told(c)
+		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "tunnel mode") || f.count("terminate 1") != 1 {
+			t.Errorf("told %v, did %v", got, f.order)
+		}
+	})
+}
+
+// Rekeying and moving in the events' own shapes: SPIs and ids change, the peer stays up; a new address is another peer.
+func TestRekeyAndMove(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1") })
+		wantEvents(t, "up", told(c), upOf("192.0.2.1", true))
+		f.do(func(f *fakeCharon) {
+			id, fresh := f.section("cygnet-gre1", "192.0.2.1", "child-sas", mk())
+			f.raise("ike-rekey", mk("cygnet-gre1", mk("old", f.sas[1], "new", fresh)))
+			f.sas[id] = fresh
+			delete(f.sas, 1)
+			f.raise("child-rekey", mk("cygnet-gre1", mk("uniqueid", "2", "remote-host", "192.0.2.1",
+				"child-sas", mk("gre-1", mk("old", f.child(1, "TRANSPORT"), "new", f.child(7, "TRANSPORT"))))))
+		})
+		wantEvents(t, "rekeyed", told(c))
+		if sas := c.SAs(); len(sas) != 1 || sas[0].ID != 2 || len(sas[0].Children) != 1 || sas[0].Children[0].ID != 7 {
+			t.Errorf("SAs: %+v", sas)
+		}
+		f.do(func(f *fakeCharon) {
+			f.raise("ike-update", mk("remote-host", "192.0.2.5", "remote-port", "4500", "cygnet-gre1", f.sas[2]))
+		})
+		moved := upOf("192.0.2.5", true)
+		moved.Identity = "id-192.0.2.1"
+		wantEvents(t, "moved", told(c), Down{key("192.0.2.1"), "the peer moved to 192.0.2.5"}, moved)
+	})
+}
+
+// A changed local address: SAs from the old one do not count, are closed, and the peer is dialled from the new one.
+func TestLocalAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		local := "192.0.2.100"
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				f.establish(name, "192.0.2.1", "local-host", local)
+				return yes
+			}
+		})
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		wantEvents(t, "up", told(c), upOf("192.0.2.1", true))
+		f.do(func(*fakeCharon) { local = "192.0.2.200" })
+		p := testProfile()
+		p.LocalAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.200")}
+		c.SetProfile(p)
+		wantEvents(t, "moved", told(c), Down{key("192.0.2.1"), "this end's address changed"}, upOf("192.0.2.1", true))
+		if sas := c.SAs(); len(sas) != 1 || sas[0].LocalHost.String() != local {
+			t.Errorf("SAs: %+v", sas)
+		}
+	})
+}
