@@ -114,7 +114,7 @@ func (r *requests) underlayAddress(device string, preferred netip.Addr) (netip.A
 		return netip.Addr{}, err
 	}
 	if l == nil {
-		return netip.Addr{}, fmt.Errorf("underlay %s: %w: there is no such interface", device, ErrNoAddress)
+		return netip.Addr{}, fmt.Errorf("there is no underlay interface %s: %w", device, ErrNoAddress)
 	}
 	all, err := r.addresses(l.index)
 	if err != nil {
@@ -135,7 +135,7 @@ func (r *requests) underlayAddress(device string, preferred netip.Addr) (netip.A
 		}
 	}
 	if !first.IsValid() {
-		return first, fmt.Errorf("underlay %s: %w", device, ErrNoAddress)
+		return first, fmt.Errorf("the underlay interface %s has no global address: %w", device, ErrNoAddress)
 	}
 	return first, nil
 }

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	batchSize   = 400             // messages in one send: one read of the kernel, well below its send buffer
-	readBuffer  = 4 << 20         // room for the failures of a whole batch
-	readTimeout = 5 * time.Second // an answer that takes longer does not come
-	dumpTries   = 5               // a table that changes during a dump makes the kernel say that it is inconsistent
+	messageBuffer = 64 << 10        // above what the kernel puts into one read
+	batchSize     = 400             // messages in one send: one read of the kernel, well below its send buffer
+	readBuffer    = 4 << 20         // room for the failures of a whole batch
+	readTimeout   = 5 * time.Second // an answer that takes longer does not come
+	dumpTries     = 5               // a table that changes during a dump makes the kernel say that it is inconsistent
 )
 
 var errDumpInterrupted = errors.New("the table changed during every try to read it")
@@ -23,7 +24,7 @@ var errDumpInterrupted = errors.New("the table changed during every try to read 
 type requests struct{ conn *netlink.Conn }
 
 func openRequests() (*requests, error) {
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true})
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true, MessageBufferSize: messageBuffer})
 	if err != nil {
 		return nil, explain(err, "open a netlink socket")
 	}

@@ -14,7 +14,7 @@ var (
 	ErrNoPermission = errors.New("no permission: CAP_NET_ADMIN is needed; run as root or with the systemd unit of the package")
 	ErrNoGRE        = errors.New("the kernel has no GRE tunnels: load the module (modprobe ip_gre, ip6_gre for IPv6), or boot a kernel that has it")
 	ErrNoXFRM       = errors.New("the kernel has no IPsec policies: load the module (modprobe xfrm_user), or boot a kernel that has it")
-	ErrNoAddress    = errors.New("there is no global address on the interface")
+	ErrNoAddress    = errors.New("no NBMA address to send from")
 )
 
 // permanent says whether trying again is of no use until the user has changed something.

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const monitorBuffer = 8 << 20
+// monitorBuffer is a monitor's receive buffer. Tests make it small.
+var monitorBuffer = 8 << 20
 
 // notice is what a monitor saw. With lost, messages are missing before these, and what follows from them must be read anew.
 type notice struct {
@@ -73,7 +74,7 @@ func listen(ctx context.Context, log *slog.Logger, cfg monitorConfig) (<-chan no
 }
 
 func openMonitor(cfg monitorConfig) (*netlink.Conn, error) {
-	conn, err := netlink.Dial(cfg.family, nil)
+	conn, err := netlink.Dial(cfg.family, &netlink.Config{MessageBufferSize: messageBuffer})
 	if err != nil {
 		return nil, explain(err, "open a netlink socket")
 	}

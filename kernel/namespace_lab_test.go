@@ -40,6 +40,14 @@ func ip(t *testing.T, args string) string {
 	return run(t, "ip", strings.Fields(args)...)
 }
 
+// ipBatch runs many ip commands at once, all of them even if one fails.
+func ipBatch(lines []string) (string, error) {
+	cmd := exec.Command("ip", "-force", "-batch", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()

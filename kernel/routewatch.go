@@ -61,7 +61,7 @@ func WatchRoutes(ctx context.Context, log *slog.Logger, tables []uint32, f func(
 			next.set(readEvery, causeAudit)
 		case n := <-notices:
 			if cause := m.notices(n, notices); cause != "" {
-				next.set(settlingDelay, cause)
+				next.set(m.pause(cause), cause)
 			}
 		}
 		for _, b := range m.batches() {
@@ -84,8 +84,14 @@ type mirrorKey struct {
 // mirrored is a route known to be in the kernel.
 type mirrored struct {
 	entry RouteEntry
+	hops  int  // IPv6 tells of the hops of a multipath route one by one
 	ours  bool // of Protocol: known, so that it is clear what a replacement replaced, but not told
 	dead  bool // no next hop works, or not one that is known: not told
+}
+
+// tellsLike says whether the receiver could not tell one from the other.
+func (e mirrored) tellsLike(other mirrored) bool {
+	return e.entry == other.entry && e.ours == other.ours
 }
 
 // mirror is what WatchRoutes has told, and the changes that it has not told yet. Until the first reading it knows nothing.
@@ -95,6 +101,8 @@ type mirror struct {
 	routes  map[mirrorKey][]mirrored
 	changes map[uint32]*RouteBatch
 	filled  bool
+	started time.Time     // when the last reading began
+	took    time.Duration // and how long it took
 }
 
 func newMirror(tables []uint32) *mirror {
@@ -115,6 +123,8 @@ func (m *mirror) read() error {
 		return err
 	}
 	defer r.close()
+	m.started = time.Now()
+	defer func() { m.took = time.Since(m.started) }()
 	if m.links, err = r.dumpLinks(); err != nil {
 		return err
 	}
@@ -136,6 +146,15 @@ func (m *mirror) read() error {
 	m.routes = routes
 	m.filled = true
 	return nil
+}
+
+// pause returns how long to wait before reading all tables: with a million routes that takes a second, and a table in motion gives a
+// reason for it all the time. A tenth of the time may go into it.
+func (m *mirror) pause(cause string) time.Duration {
+	if cause == causeLost {
+		return settlingDelay
+	}
+	return max(settlingDelay, 10*m.took-time.Since(m.started))
 }
 
 // compare notes the differences between what was told and routes.
@@ -165,7 +184,7 @@ func without(a, b []mirrored) []mirrored {
 	left := slices.Clone(b)
 	var only []mirrored
 	for _, e := range a {
-		if i := slices.Index(left, e); i >= 0 {
+		if i := slices.IndexFunc(left, e.tellsLike); i >= 0 {
 			left = slices.Delete(left, i, i+1)
 		} else {
 			only = append(only, e)
@@ -231,13 +250,13 @@ func (m *mirror) route(head netlink.Header, k mirrorKey, e mirrored) bool {
 	case head.Flags&netlink.Replace != 0 && i == 0:
 	case head.Flags&netlink.Replace != 0 && len(known) == 1:
 		m.set(k, []mirrored{e})
-		m.removed(k, known[0])
-		m.added(k, e)
+		if !e.tellsLike(known[0]) {
+			m.removed(k, known[0])
+			m.added(k, e)
+		}
 	case k.prefix.Addr().Is6() && len(known) > 0:
 		return false // IPv6 tells a multipath route by its next hops, one by one or all at once
-	case i >= 0:
-		return false // two that look the same
-	default:
+	case i < 0:
 		m.set(k, append(slices.Clone(known), e))
 		m.added(k, e)
 	}
@@ -304,7 +323,7 @@ func (m *mirror) parse(message netlink.Message) (k mirrorKey, e mirrored, ok boo
 	if _, watched := m.tables[r.table]; !watched {
 		return k, e, false
 	}
-	e.ours = r.protocol == Protocol
+	e.ours, e.hops = r.protocol == Protocol, len(r.hops)
 	e.entry = RouteEntry{Prefix: r.prefix, Metric: r.metric}
 	switch r.kind {
 	case unix.RTN_UNICAST, unix.RTN_LOCAL:

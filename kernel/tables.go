@@ -164,7 +164,7 @@ const (
 func (t *Tables) Run(ctx context.Context) error {
 	notices, err := listen(ctx, t.log, monitorConfig{
 		family: unix.NETLINK_ROUTE,
-		groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE},
+		groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE},
 		filter: tablesFilter(),
 	})
 	if err != nil {
@@ -216,24 +216,27 @@ func (t *Tables) Run(ctx context.Context) error {
 	}
 }
 
-// tablesFilter lets through what may mean that an entry of ours is gone: links, neighbours deleted, routes of ours deleted, routes put
+// tablesFilter lets through what may mean that an entry of ours is gone: links, addresses, neighbours deleted, routes of ours deleted, routes put
 // in the place of another. A full BGP table in motion stays in the kernel.
 func tablesFilter() []bpf.Instruction {
 	const typeOffset, flagsOffset, protocolOffset = 4, 6, unix.SizeofNlMsghdr + 5
-	return []bpf.Instruction{
-		bpf.LoadAbsolute{Off: typeOffset, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: asLoaded(unix.RTM_NEWLINK), SkipTrue: 8},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: asLoaded(unix.RTM_DELLINK), SkipTrue: 7},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: asLoaded(unix.RTM_DELNEIGH), SkipTrue: 6},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: asLoaded(unix.RTM_DELROUTE), SkipTrue: 3},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(unix.RTM_NEWROUTE), SkipTrue: 5},
-		bpf.LoadAbsolute{Off: flagsOffset, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: asLoaded(uint16(netlink.Replace)), SkipTrue: 2, SkipFalse: 3},
+	pass, drop := bpf.RetConstant{Val: 1 << 18}, bpf.RetConstant{Val: 0}
+	filter := []bpf.Instruction{bpf.LoadAbsolute{Off: typeOffset, Size: 2}}
+	for _, kind := range []uint16{unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR, unix.RTM_DELNEIGH} {
+		filter = append(filter, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(kind), SkipTrue: 1}, pass)
+	}
+	return append(filter,
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(unix.RTM_DELROUTE), SkipTrue: 4},
 		bpf.LoadAbsolute{Off: protocolOffset, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: Protocol, SkipTrue: 1},
-		bpf.RetConstant{Val: 1 << 18},
-		bpf.RetConstant{Val: 0},
-	}
+		pass,
+		drop,
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(unix.RTM_NEWROUTE), SkipTrue: 3},
+		bpf.LoadAbsolute{Off: flagsOffset, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: asLoaded(uint16(netlink.Replace)), SkipTrue: 1},
+		pass,
+		drop,
+	)
 }
 
 // alarm goes off at the earliest of the times set since it last did.

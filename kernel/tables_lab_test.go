@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // runTables runs tables for the length of the test.
@@ -109,6 +110,7 @@ func TestTablesHeal(t *testing.T) {
 		{"neigh del 10.255.1.2 dev gre1"},
 		{"route flush table main proto 84"},
 		{"route replace 172.16.2.0/24 via 10.255.1.9 dev gre1"},
+		{"addr del 10.255.1.1/24 dev gre1", "addr add 10.255.1.1/24 dev gre1"},
 		{"link set gre1 down", "link set gre1 up"},
 		{"link del gre1", "link add gre1 type gre local 198.51.100.1 key 1", "addr add 10.255.1.1/24 dev gre1", "link set gre1 arp on up"},
 	} {
@@ -117,5 +119,241 @@ func TestTablesHeal(t *testing.T) {
 			ip(t, args)
 		}
 		there()
+	}
+}
+
+// A route of ours comes before another's of the same prefix and metric without taking its place (IPv4), or has a lower metric (IPv6),
+// and goes without a trace.
+func TestTablesPrecede(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	greDevice(t, "gre1", 1)
+	ip(t, "link add lan0 type dummy")
+	ip(t, "link set lan0 up")
+	ip(t, "addr add 192.0.2.1/24 dev lan0")
+	ip(t, "addr add 2001:db8::1/64 dev lan0 nodad")
+	ip(t, "addr add fd00::1/64 dev gre1 nodad")
+	ip(t, "route add 172.16.2.0/24 via 192.0.2.254 proto static")
+	ip(t, "-6 route add fd16:2::/48 via 2001:db8::fe metric 20 proto static")
+	tables := runTables(t)
+	changes := []Change{wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"), wantRoute("gre1", "fd16:2::/48", "fd00::2")}
+	tables.Want(changes)
+	settled(tables)
+	shows(t, "route get 172.16.2.1", "via 10.255.1.2 dev gre1")
+	shows(t, "-6 route get fd16:2::1", "via fd00::2 dev gre1")
+	shows(t, "route", "172.16.2.0/24 via 192.0.2.254 dev lan0 proto static")
+	shows(t, "-6 route", "fd16:2::/48 via 2001:db8::fe dev lan0 proto static metric 20")
+
+	for i := range changes {
+		changes[i].Delete = true
+	}
+	tables.Want(changes)
+	settled(tables)
+	shows(t, "route get 172.16.2.1", "via 192.0.2.254 dev lan0")
+	shows(t, "-6 route get fd16:2::1", "via 2001:db8::fe dev lan0")
+}
+
+// Tables above 255 and metrics are the route's own; a VRF's device may be the tunnel's master.
+func TestTablesByNumber(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	greDevice(t, "gre1", 1)
+	ip(t, "link add vrf1 type vrf table 1000")
+	ip(t, "link set vrf1 up")
+	ip(t, "link set gre1 master vrf1")
+	tables := runTables(t)
+	c := wantRoute("gre1", "172.16.2.0/24", "10.255.1.2")
+	c.Route.Table, c.Route.Metric = 1000, 30
+	tables.Want([]Change{c})
+	settled(tables)
+	shows(t, "route show table 1000", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 metric 30 onlink")
+	shows(t, "route show table main", "-172.16.2.0/24")
+	tables.Want([]Change{gone(c)})
+	settled(tables)
+	shows(t, "route show table 1000", "-172.16.2.0/24")
+}
+
+// Entries wait for a device that is missing or down, without a failure, and come when it does.
+func TestTablesWaitForDevice(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	tables := runTables(t)
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2")})
+	settled(tables)
+	if s := tables.Stats(); s.Waiting != 2 || s.Failing != 0 || s.Present() != 0 || len(s.Failures) != 0 {
+		t.Errorf("without a device: %+v", s)
+	}
+	greDevice(t, "gre1", 1)
+	shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT")
+	shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1")
+	eventually(t, "nothing waits", func() bool { return tables.Stats().Present() == 2 })
+}
+
+// What the kernel refuses is counted with its reason and tried again, and keeps nothing else from getting in.
+func TestTablesCountRefusals(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	greDevice(t, "gre1", 1)
+	tables := runTables(t)
+	tables.Want([]Change{
+		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"),
+		wantRoute("gre1", "172.16.9.0/24", "10.255.1.1"), // our own address is no next hop
+		wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
+	})
+	settled(tables)
+	shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1", "-172.16.9.0/24")
+	eventually(t, "it was tried again", func() bool { return tables.Stats().Failures["add route: invalid argument"] > 1 })
+	if s := tables.Stats(); s.Failing != 1 || s.Present() != 2 {
+		t.Errorf("%+v", s)
+	}
+	ip(t, "addr del 10.255.1.1/24 dev gre1")
+	ip(t, "addr add 10.255.1.9/24 dev gre1")
+	shows(t, "route", "172.16.9.0/24 via 10.255.1.1 dev gre1")
+}
+
+// What an earlier run left stays until Settle, unless something else is wanted in its place; another's entries always stay.
+func TestTablesSettle(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	greDevice(t, "gre1", 1)
+	for _, left := range []string{
+		"neigh add 10.255.1.2 lladdr 203.0.113.2 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.3 lladdr 203.0.113.3 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.4 lladdr 203.0.113.4 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.5 lladdr 203.0.113.5 dev gre1 nud permanent",
+		"route add 172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink",
+		"route add 172.16.3.0/24 via 10.255.1.3 dev gre1 proto 84 onlink",
+		"route add 172.16.4.0/24 via 10.255.1.4 dev gre1 proto 84 onlink",
+		"route add 172.16.5.0/24 via 10.255.1.5 dev gre1",
+	} {
+		ip(t, left)
+	}
+	tables := runTables(t)
+	settled(tables) // it has read what is there
+	tables.Want([]Change{
+		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
+		wantNeighbor("gre1", "10.255.1.3", "203.0.113.33"), wantRoute("gre1", "172.16.3.0/24", "10.255.1.2"),
+	})
+	settled(tables)
+	shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 ", "10.255.1.3 lladdr 203.0.113.33 ", "10.255.1.4", "10.255.1.5")
+	shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-via 10.255.1.3", "172.16.4.0/24", "172.16.5.0/24")
+
+	tables.Settle()
+	shows(t, "neigh show dev gre1", "10.255.1.2", "10.255.1.3", "-10.255.1.4", "10.255.1.5")
+	shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-172.16.4.0/24", "172.16.5.0/24")
+	if s := tables.Stats(); s.Removed != 2 {
+		t.Errorf("removed %d, want the neighbour and the route nobody wanted", s.Removed)
+	}
+}
+
+// Permanent neighbours do not count for the garbage collection's limits, and it does not take them.
+func TestNeighborsOutliveCollection(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	greDevice(t, "gre1", 1)
+	tables := runTables(t)
+	changes := manyNeighbors(3000) // gc_thresh3 is 1024
+	tables.Want(changes)
+	settled(tables)
+	if n := permanentNeighbors(t); n != len(changes) {
+		t.Fatalf("%d neighbours, want %d", n, len(changes))
+	}
+	// As many others as the table holds, and more, which makes the collection run and then fail.
+	ip(t, "link add lan0 type dummy")
+	ip(t, "addr add 10.99.0.1/16 dev lan0")
+	ip(t, "link set lan0 arp on up")
+	var lines []string
+	for i := range 2000 {
+		lines = append(lines, fmt.Sprintf("neigh replace 10.99.%d.%d lladdr 02:00:00:00:00:01 dev lan0 nud stale", 1+i/200, 1+i%200))
+	}
+	if out, err := ipBatch(lines); err == nil {
+		t.Fatalf("the table is not full:\n%s", out)
+	}
+	if n := permanentNeighbors(t); n != len(changes) {
+		t.Errorf("%d neighbours after the collection, want %d", n, len(changes))
+	}
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.2", "203.0.113.2")})
+	settled(tables)
+	if n := permanentNeighbors(t); n != len(changes)+1 {
+		t.Errorf("%d neighbours after one more in a full table, want %d", n, len(changes)+1)
+	}
+}
+
+func manyNeighbors(n int) []Change {
+	changes := make([]Change, n)
+	for i := range changes {
+		b := [2]byte{byte(i / 250), byte(1 + i%250)}
+		changes[i].Neighbor = &Neighbor{"gre1", netip.AddrFrom4([4]byte{10, 128, b[0], b[1]}), netip.AddrFrom4([4]byte{203, 0, b[0], b[1]})}
+	}
+	return changes
+}
+
+func permanentNeighbors(t testing.TB) int {
+	t.Helper()
+	r, err := openRequests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	links, err := r.dumpLinks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := r.dumpNeighbors(links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		if e.ours && e.permanent {
+			n++
+		}
+	}
+	return n
+}
+
+// Ten thousand neighbours are in the kernel at once; what is printed is how long that, a comparison and their removal take.
+func TestTenThousandNeighbors(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	greDevice(t, "gre1", 1)
+	tables := runTables(t)
+	settled(tables)
+	changes := manyNeighbors(10000)
+	timed := func(what string, do func()) {
+		start := time.Now()
+		do()
+		t.Logf("%s: %v", what, time.Since(start).Round(time.Millisecond))
+	}
+	timed("10,000 neighbours added", func() { tables.Want(changes); settled(tables) })
+	if n := permanentNeighbors(t); n != len(changes) {
+		t.Fatalf("%d neighbours, want %d", n, len(changes))
+	}
+	timed("compared", func() { tables.Resync(); settled(tables) })
+	ip(t, "link set gre1 down")
+	eventually(t, "all wait", func() bool { return tables.Stats().Waiting == len(changes) })
+	timed("restored after the link was down", func() {
+		ip(t, "link set gre1 up")
+		eventually(t, "all are there", func() bool { return tables.Stats().Present() == len(changes) })
+	})
+	if n := permanentNeighbors(t); n != len(changes) {
+		t.Fatalf("%d neighbours, want %d", n, len(changes))
+	}
+	for i := range changes {
+		changes[i].Delete = true
+	}
+	timed("removed", func() { tables.Want(changes); settled(tables) })
+	if n := permanentNeighbors(t); n != 0 {
+		t.Errorf("%d neighbours left", n)
+	}
+	if s := tables.Stats(); len(s.Failures) > 0 {
+		t.Errorf("failures: %v", s.Failures)
 	}
 }

@@ -330,7 +330,7 @@ func (t *Tunnel) releaseGuard(r *requests, local netip.Addr) error {
 	}
 	for _, l := range tunnels {
 		if l.gre.local == local {
-			t.log.Info("the guard stays: another tunnel uses the address", "local", local, "tunnel", l.name)
+			t.log.Info("the guard stays: a tunnel uses the address", "local", local, "tunnel", l.name)
 			return nil
 		}
 	}

@@ -101,3 +101,191 @@ func TestTunnelNameTaken(t *testing.T) {
 		}
 	}
 }
+
+// A tunnel that is there is taken as it is where it fits, and changed in place where it does not: its index stays. Only what carries
+// our alias is ours to remove.
+func TestTunnelAdopts(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		make []string
+		key  *uint32
+		ours bool
+	}{
+		{"as configured", []string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"}, key(42), false},
+		{"up, with another key", []string{"link add gre1 type gre local 198.51.100.1 key 7 ttl 64", "link set gre1 up"}, key(42), false},
+		{"with two keys", []string{"link add gre1 type gre local 198.51.100.1 ikey 42 okey 43 ttl 64"}, key(42), false},
+		{"keyed, to be keyless", []string{"link add gre1 type gre local 198.51.100.1 key 7 ttl 64"}, nil, false},
+		{"keyless, to be keyed", []string{"link add gre1 type gre local 198.51.100.1 ttl 64"}, key(42), false},
+		{"keyless, to have key 0", []string{"link add gre1 type gre local 198.51.100.1 ttl 64"}, key(0), false},
+		{"at another address", []string{"link add gre1 type gre local 198.51.100.99 key 42"}, key(42), false},
+		{"at no address", []string{"link add gre1 type gre key 42"}, key(42), false},
+		{"ours", []string{"link add gre1 type gre local 198.51.100.1 key 42", "link set gre1 alias cygnet up"}, key(42), true},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+			if !ownNamespace(t) {
+				return
+			}
+			underlay(t)
+			for _, args := range c.make {
+				ip(t, args)
+			}
+			before := linkNamed(t, "gre1")
+			cfg := labTunnel
+			cfg.Key = c.key
+			tunnel := NewTunnel(cfg, testLog(t))
+			ctx, cancel := context.WithCancel(t.Context())
+			err := tunnel.Run(ctx, func(s TunnelState) {
+				if !s.Adopted || s.Created != c.ours || s.Index != before.index {
+					t.Errorf("state %+v, want it adopted with index %d", s, before.index)
+				}
+				cancel()
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := greParams{local: netip.MustParseAddr("198.51.100.1"), ttl: 64, keyed: c.key != nil}
+			if want.keyed {
+				want.key = *c.key
+			}
+			if l := linkNamed(t, "gre1"); !l.matches(want) || !l.up || l.noARP {
+				t.Errorf("link %+v, want %+v", l, want)
+			}
+
+			if err := tunnel.Remove(); err != nil {
+				t.Fatal(err)
+			}
+			if l := linkNamed(t, "gre1"); (l == nil) != c.ours {
+				t.Errorf("after Remove the link is %+v", l)
+			}
+			if guarded := strings.Contains(ip(t, "xfrm policy"), "198.51.100.1/32"); guarded == c.ours {
+				t.Errorf("guarded after Remove: %v; the guard stays exactly as long as a tunnel uses the address", guarded)
+			}
+		})
+	}
+}
+
+func linkNamed(t *testing.T, name string) *link {
+	t.Helper()
+	r, err := openRequests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	l, err := r.linkByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// What an adopted tunnel has that the configuration does not speak of stays when its parameters are changed.
+func TestTunnelKeepsTheRest(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	underlay(t)
+	ip(t, "link add gre1 type gre local 198.51.100.99 key 7 ttl 64 tos 0x10 dev under0")
+	ip(t, "addr add 10.1.1.1/32 dev gre1")
+	_, states := runTunnel(t, labTunnel)
+	<-states
+	shows(t, "-d link show gre1", "gre1@under0", "local 198.51.100.1 dev under0 ttl 64 tos 0x10 ikey 0.0.0.42", "-alias")
+	shows(t, "addr show gre1", "10.255.0.1/24", "10.1.1.1/32")
+}
+
+// The tunnel follows its underlay's address, guarded at the new one before it moves and released at the old one after; while there is
+// none it says so and stays guarded. Neighbours and routes outlive the move.
+func TestTunnelFollowsUnderlay(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	underlay(t)
+	_, states := runTunnel(t, labTunnel)
+	first := <-states
+	tables := runTables(t)
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.0.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.0.2")})
+	settled(tables)
+	restored := tables.Stats().Restored
+
+	ip(t, "addr add 198.51.100.2/24 dev under0") // a further address is no reason to move
+	ip(t, "addr del 198.51.100.1/24 dev under0") // takes the secondary along
+	if s := <-states; s.Local.IsValid() || s.Index != first.Index {
+		t.Fatalf("without an address: %+v", s)
+	}
+	shows(t, "xfrm policy", "src 198.51.100.1/32 dst 0.0.0.0/0 proto gre")
+	ip(t, "addr add 203.0.113.77/24 dev under0")
+	if s := <-states; s.Local != netip.MustParseAddr("203.0.113.77") || s.Index != first.Index {
+		t.Fatalf("with a new address: %+v", s)
+	}
+	shows(t, "-d link show gre1", "local 203.0.113.77", "<UP", "-NOARP")
+	shows(t, "xfrm policy", "src 203.0.113.77/32 dst 0.0.0.0/0 proto gre", "-198.51.100.1")
+	shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 203.0.113.2 PERMANENT")
+	shows(t, "route", "172.16.2.0/24 via 10.255.0.2 dev gre1")
+	tables.Resync()
+	settled(tables)
+	if n := tables.Stats().Restored - restored; n != 0 {
+		t.Errorf("the move cost %d entries", n)
+	}
+}
+
+// A start without the underlay waits for it.
+func TestTunnelWaitsForUnderlay(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	_, states := runTunnel(t, labTunnel)
+	underlay(t)
+	if s := <-states; s.Local != netip.MustParseAddr("198.51.100.1") || !s.Created {
+		t.Fatalf("state %+v", s)
+	}
+}
+
+// Two tunnels with one address and key cannot be told apart by the kernel: the message names the other.
+func TestTunnelTaken(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	underlay(t)
+	ip(t, "link add other0 type gre local 198.51.100.1 key 42")
+	err := NewTunnel(labTunnel, testLog(t)).Run(t.Context(), func(TunnelState) {})
+	if !errors.Is(err, ErrTunnelTaken) || !strings.Contains(err.Error(), "other0") {
+		t.Errorf("%v, want %v and other0", err, ErrTunnelTaken)
+	}
+}
+
+// A process that may not is told what it lacks.
+func TestTunnelNoPermission(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	underlay(t)
+	dropNetAdmin(t)
+	err := NewTunnel(labTunnel, testLog(t)).Run(t.Context(), func(TunnelState) {})
+	if !errors.Is(err, ErrNoPermission) {
+		t.Errorf("%v, want %v", err, ErrNoPermission)
+	}
+}
+
+// The NBMA network may be IPv6.
+func TestTunnelIPv6(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	ip(t, "link add under0 type dummy")
+	ip(t, "addr add 2001:db8::1/64 dev under0 nodad")
+	ip(t, "link set under0 up")
+	tunnel, states := runTunnel(t, labTunnel)
+	if s := <-states; s.Local != netip.MustParseAddr("2001:db8::1") {
+		t.Fatalf("state %+v", s)
+	}
+	shows(t, "-d link show gre1", "ip6gre remote any local 2001:db8::1", "hoplimit 64 encaplimit none", "ikey 0.0.0.42 okey 0.0.0.42", "-NOARP")
+	shows(t, "xfrm policy", "src 2001:db8::1/128 dst ::/0 proto gre", "src ::/0 dst 2001:db8::1/128 proto gre")
+	tables := runTables(t)
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.0.2", "2001:db8::2")})
+	settled(tables)
+	shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 2001:db8::2 PERMANENT")
+	ip(t, "link set gre1 type ip6gre key 7")
+	shows(t, "-d link show gre1", "ikey 0.0.0.42 okey 0.0.0.42", "encaplimit none")
+	if err := tunnel.Remove(); err != nil {
+		t.Fatal(err)
+	}
+}

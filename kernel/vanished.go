@@ -19,6 +19,11 @@ func (r *reconciler) notice(n notice) (cause string) {
 			if before != now && r.devices[before.name]+r.devices[now.name] > 0 {
 				cause = causeLink
 			}
+		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+			// A device's last address takes its routes along without a word.
+			if a, ok := parseAddress(m); ok && r.devices[r.links.name(a.index)] > 0 {
+				cause = causeLink
+			}
 		case unix.RTM_DELNEIGH:
 			if r.neighborVanished(m) && cause == "" {
 				cause = causeVanished

@@ -1,0 +1,163 @@
+//go:build lab
+
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// dropNetAdmin takes CAP_NET_ADMIN from all threads of the test's process, which has a namespace of its own to lose.
+func dropNetAdmin(t *testing.T) {
+	t.Helper()
+	if err := unix.Setgid(65534); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setuid(65534); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// peerNamespace makes a second namespace behind under0 (198.51.100.1/24) that holds 198.51.100.2/24 and a plain GRE tunnel.
+func peerNamespace(t *testing.T) string {
+	t.Helper()
+	peer := fmt.Sprintf("peer%d", os.Getpid())
+	ip(t, "netns add "+peer)
+	t.Cleanup(func() { ip(t, "netns del "+peer) })
+	ip(t, "link add under0 type veth peer name under0 netns "+peer)
+	for _, side := range []struct{ in, number string }{{"", "1"}, {"-n " + peer + " ", "2"}} {
+		other := map[string]string{"1": "2", "2": "1"}[side.number]
+		for _, args := range []string{
+			"link set lo up",
+			"addr add 198.51.100." + side.number + "/24 dev under0",
+			"addr add 2001:db8::" + side.number + "/64 dev under0 nodad",
+			"link set under0 up",
+			"link add gre1 type gre local 198.51.100." + side.number + " key 42 ttl 64",
+			"addr add 10.255.0." + side.number + "/24 dev gre1",
+			"link set gre1 arp on up",
+			"neigh add 10.255.0." + other + " lladdr 198.51.100." + other + " dev gre1 nud permanent",
+			"link add gre6 type ip6gre local 2001:db8::" + side.number + " remote 2001:db8::" + other + " key 42 encaplimit none",
+			"addr add 10.255.6." + side.number + "/24 dev gre6",
+			"link set gre6 up",
+		} {
+			ip(t, side.in+args)
+		}
+	}
+	for _, a := range []string{"198.51.100.2", "2001:db8::2"} {
+		eventually(t, a+" answers", func() bool { return exec.Command("ping", "-c1", "-W1", a).Run() == nil })
+	}
+	return peer
+}
+
+// xfrmStat reads a counter of what IPsec policies did.
+func xfrmStat(t *testing.T, name string) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/net/xfrm_stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(name + `\s+(\d+)`).FindStringSubmatch(string(b))
+	if m == nil {
+		t.Fatalf("no %s in %s", name, b)
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
+// received is how many packets a tunnel of a namespace ("": the test's own) has delivered.
+func received(t *testing.T, namespace, device string) int {
+	t.Helper()
+	in := ""
+	if namespace != "" {
+		in = "-n " + namespace + " "
+	}
+	m := regexp.MustCompile(`RX:.*\n\s*\d+\s+(\d+)`).FindStringSubmatch(ip(t, in+"-s link show "+device))
+	if m == nil {
+		t.Fatal("no counters of " + device)
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
+// The guard stops clear GRE in both directions, over IPv4 and IPv6, leaves everything else alone, and can be set any number of times.
+func TestGuard(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	peer := peerNamespace(t)
+	for _, c := range []struct{ local, underlay, inner, device string }{
+		{"198.51.100.1", "198.51.100.2", "10.255.0", "gre1"},
+		{"2001:db8::1", "2001:db8::2", "10.255.6", "gre6"},
+	} {
+		local := netip.MustParseAddr(c.local)
+		out := func() bool { return exec.Command("ping", "-c1", "-W1", c.inner+".2").Run() == nil }
+		in := func() bool {
+			return exec.Command("ip", "netns", "exec", peer, "ping", "-c1", "-W1", c.inner+".1").Run() == nil
+		}
+		if !out() || !in() {
+			t.Fatalf("%s: GRE does not pass even without a guard", c.device)
+		}
+		for range 2 {
+			if err := EnsureGuard(local); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := strings.Count(ip(t, "xfrm policy"), local.String()+"/"); n != 2 {
+			t.Errorf("%s: %d policies, want 2:\n%s", c.device, n, ip(t, "xfrm policy"))
+		}
+		here, there := received(t, "", c.device), received(t, peer, c.device)
+		blockedOut, blockedIn := xfrmStat(t, "XfrmOutPolBlock"), xfrmStat(t, "XfrmInPolBlock")
+		if out() || in() {
+			t.Errorf("%s: a ping got through the guard", c.device)
+		}
+		if now := received(t, peer, c.device); now != there {
+			t.Errorf("%s: the peer received %d packets in clear", c.device, now-there)
+		}
+		if now := received(t, "", c.device); now != here {
+			t.Errorf("%s: %d packets in clear were taken in", c.device, now-here)
+		}
+		if n := xfrmStat(t, "XfrmOutPolBlock") - blockedOut; n < 1 {
+			t.Errorf("%s: %d packets blocked on the way out, want 1 or more", c.device, n)
+		}
+		if n := xfrmStat(t, "XfrmInPolBlock") - blockedIn; n < 1 {
+			t.Errorf("%s: %d packets blocked on the way in, want 1 or more", c.device, n)
+		}
+		run(t, "ping", "-c1", "-W1", c.underlay)
+
+		for range 2 {
+			if err := RemoveGuard(local); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !out() || !in() {
+			t.Errorf("%s: GRE does not pass after the guard was removed", c.device)
+		}
+	}
+}
+
+// Policies of the same addresses that are not the guard's: one that demands IPsec guards as well and stays, one that allows is replaced.
+func TestGuardAmongPolicies(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	local := netip.MustParseAddr("198.51.100.1")
+	ip(t, "xfrm policy add dir out src 198.51.100.1/32 dst 0.0.0.0/0 proto gre priority 399999 tmpl proto esp mode transport reqid 7")
+	ip(t, "xfrm policy add dir in src 0.0.0.0/0 dst 198.51.100.1/32 proto gre priority 100")
+	if err := EnsureGuard(local); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, "xfrm policy show dir out", "tmpl", "reqid 7", "-action block")
+	shows(t, "xfrm policy show dir in", "action block priority 500000", "-priority 100")
+	if err := RemoveGuard(local); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, "xfrm policy", "reqid 7", "-action block")
+}

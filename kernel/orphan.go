@@ -1,0 +1,92 @@
+package kernel
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	vnl "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// ESPState is one direction of a CHILD_SA in the kernel.
+type ESPState struct {
+	Src      netip.Addr
+	Dst      netip.Addr
+	SPI      uint32
+	ReqID    uint32
+	Mark     uint32 // 0 with MarkMask 0: no mark
+	MarkMask uint32
+	Added    time.Time // when it was put into the kernel, in its clock
+	Bytes    uint64    // that passed through it
+}
+
+// OrphanStates lists the ESP states that may carry our GRE from or to the local address and whose SPI is not known: what a charon that
+// was killed has left behind. These are states of transport mode with a selector from host to host for GRE or, as strongSwan installs
+// them by default, for any protocol. States under negotiation have no such selector yet. A state that charon has just installed may be
+// among them if it was not asked since: look at Added.
+func OrphanStates(local netip.Addr, known map[uint32]bool) ([]ESPState, error) {
+	var orphans []ESPState
+	err := withXFRM(func(h *vnl.Handle) error {
+		h.SetSocketTimeout(readTimeout)
+		states, err := h.XfrmStateList(int(family(local)))
+		if err != nil {
+			return explain(err, "read the IPsec states")
+		}
+		for i := range states {
+			s := espState(&states[i])
+			if carriesGRE(&states[i]) && (s.Src == local || s.Dst == local) && !known[s.SPI] {
+				orphans = append(orphans, s)
+			}
+		}
+		return nil
+	})
+	return orphans, err
+}
+
+// DeleteStates removes states that OrphanStates listed. One that is gone already is no error.
+func DeleteStates(states []ESPState) error {
+	return withXFRM(func(h *vnl.Handle) error {
+		var problems error
+		for _, s := range states {
+			id := &vnl.XfrmState{Src: s.Src.AsSlice(), Dst: s.Dst.AsSlice(), Proto: vnl.XFRM_PROTO_ESP, Spi: int(s.SPI)}
+			if s.MarkMask != 0 {
+				id.Mark = &vnl.XfrmMark{Value: s.Mark, Mask: s.MarkMask}
+			}
+			if err := h.XfrmStateDel(id); err != nil && !errors.Is(err, unix.ESRCH) {
+				problems = errors.Join(problems, explain(err, "delete the ESP state %s to %s, SPI %08x", s.Src, s.Dst, s.SPI))
+			}
+		}
+		return problems
+	})
+}
+
+func espState(s *vnl.XfrmState) ESPState {
+	e := ESPState{
+		Src: addrFrom(s.Src), Dst: addrFrom(s.Dst), SPI: uint32(s.Spi), ReqID: uint32(s.Reqid),
+		Added: time.Unix(int64(s.Statistics.AddTime), 0), Bytes: s.Statistics.Bytes,
+	}
+	if s.Mark != nil {
+		e.Mark, e.MarkMask = s.Mark.Value, s.Mark.Mask
+	}
+	return e
+}
+
+func carriesGRE(s *vnl.XfrmState) bool {
+	sel := s.Selector
+	if s.Proto != vnl.XFRM_PROTO_ESP || s.Mode != vnl.XFRM_MODE_TRANSPORT || s.Spi == 0 {
+		return false
+	}
+	return (sel.Proto == protocolGRE || sel.Proto == 0) && isHost(sel.Src) && isHost(sel.Dst)
+}
+
+func isHost(n *net.IPNet) bool {
+	ones, bits := n.Mask.Size()
+	return ones == bits
+}
+
+func addrFrom(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
