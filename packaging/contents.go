@@ -54,7 +54,7 @@ func debInfo(b *build, stage string) *nfpm.Info {
 		PreRemove:   b.source("packaging/scripts/deb/prerm"),
 		PostRemove:  b.source("packaging/scripts/deb/postrm"),
 	}
-	info.Deb.Compression = "xz"
+	info.Deb.Compression = "gzip:9" // every dpkg takes it
 	return info
 }
 
@@ -69,7 +69,7 @@ func rpmInfo(b *build, stage string) *nfpm.Info {
 		PostRemove:  b.source("packaging/scripts/rpm/postun"),
 	}
 	info.RPM.BuildHost = "localhost" // whose host it was is nobody's business, and differs from one to the next
-	info.RPM.Compression = "xz"
+	info.RPM.Compression = "gzip:9"
 	return info
 }
 

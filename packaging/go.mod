@@ -2,7 +2,11 @@ module cygnet/packaging
 
 go 1.26.4
 
-require github.com/goreleaser/nfpm/v2 v2.47.0
+require (
+	github.com/google/go-cmp v0.7.0
+	github.com/goreleaser/nfpm/v2 v2.47.0
+	go.yaml.in/yaml/v3 v3.0.6
+)
 
 require (
 	dario.cat/mergo v1.0.2 // indirect
@@ -42,7 +46,6 @@ require (
 	github.com/ulikunitz/xz v0.5.15 // indirect
 	github.com/xanzy/ssh-agent v0.3.3 // indirect
 	gitlab.com/digitalxero/go-conventional-commit v1.0.7 // indirect
-	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/crypto v0.52.0 // indirect
 	golang.org/x/net v0.55.0 // indirect
 	golang.org/x/sys v0.45.0 // indirect

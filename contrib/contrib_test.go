@@ -1,0 +1,273 @@
+// Package contrib has no code: these tests hold the example configurations beside it against the programs that read them.
+package contrib
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// load reads one of our configurations, which must be without a warning and have one protected interface.
+func load(t *testing.T, path string) *config.Interface {
+	t.Helper()
+	c, err := config.Parse([]byte(read(t, path)), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) > 0 || len(c.Interfaces) != 1 || !c.Interfaces[0].Protected {
+		t.Fatalf("%s: warnings %q, interfaces %+v", path, c.Warnings, c.Interfaces)
+	}
+	return &c.Interfaces[0]
+}
+
+// Hub and spoke of a pair fit each other: one overlay, one key, the spoke registers with the hub, redirects meet shortcuts.
+func TestHubAndSpokeFit(t *testing.T) {
+	for folder, auth := range map[string]config.Auth{"cygnet": config.AuthPSK, "swanctl": config.AuthCertificate} {
+		hub, spoke := load(t, folder+"/hub.toml"), load(t, folder+"/spoke.toml")
+		if hub.Name != spoke.Name || hub.Address.Masked() != spoke.Address.Masked() || hub.Address == spoke.Address || *hub.Key != *spoke.Key {
+			t.Errorf("%s: hub %s %s key %d, spoke %s %s key %d", folder, hub.Name, hub.Address, *hub.Key, spoke.Name, spoke.Address, *spoke.Key)
+		}
+		if len(spoke.NHS) != 1 || spoke.NHS[0].NBMA != hub.Underlay.Address.String() {
+			t.Errorf("%s: the spoke registers with %v, the hub is at %s", folder, spoke.NHS, hub.Underlay)
+		}
+		if !hub.Redirect || !spoke.Shortcut {
+			t.Errorf("%s: redirect %t, shortcut %t", folder, hub.Redirect, spoke.Shortcut)
+		}
+		if hub.IPsec.Auth != auth || spoke.IPsec.Auth != auth || hub.IPsec.Identity == spoke.IPsec.Identity {
+			t.Errorf("%s: hub %+v, spoke %+v", folder, hub.IPsec, spoke.IPsec)
+		}
+	}
+}
+
+// The routing examples are for the routers of cygnet/hub.toml and cygnet/spoke.toml.
+func TestRoutingIsForTheseRouters(t *testing.T) {
+	hub, spoke := load(t, "cygnet/hub.toml"), load(t, "cygnet/spoke.toml")
+	for path, facts := range map[string][]string{
+		"frr/hub.conf":   {"bgp router-id " + hub.Address.Addr().String(), "bgp listen range " + hub.Address.Masked().String(), "match interface " + hub.Name},
+		"frr/spoke.conf": {"bgp router-id " + spoke.Address.Addr().String(), "neighbor " + hub.Address.Addr().String() + " remote-as", "match interface " + spoke.Name},
+		"bird/bird.conf": {"local " + spoke.Address.Addr().String() + " as", "neighbor " + hub.Address.Addr().String() + " as", `-"` + spoke.Underlay.Device + `"`},
+	} {
+		for _, fact := range facts {
+			if !strings.Contains(read(t, path), fact) {
+				t.Errorf("%s has no %q", path, fact)
+			}
+		}
+	}
+}
+
+// FRR takes the configurations: vtysh knows the commands of all daemons, bgpd those of its own. Both are shown to refuse
+// what is wrong, as each exits with 0 on some errors.
+func TestFRR(t *testing.T) {
+	check := func(path string) string {
+		var all []byte
+		for _, command := range [][]string{{"vtysh", "-C", "-f", path}, {"/usr/lib/frr/bgpd", "-C", "-f", path}} {
+			out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
+			all = append(all, withoutVtyshConf(out)...)
+			if err != nil {
+				all = append(all, err.Error()...)
+			}
+		}
+		return string(all)
+	}
+	for _, path := range []string{"frr/hub.conf", "frr/spoke.conf"} {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if complaints := check(path); complaints != "" {
+			t.Errorf("%s:\n%s", path, complaints)
+		}
+		wrong := filepath.Join(t.TempDir(), "wrong.conf")
+		text := strings.Replace(read(t, path), " address-family ipv4 unicast\n", " address-family ipv4 unicast\n  redistribute everything\n", 1)
+		if err := os.WriteFile(wrong, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if complaints := check(wrong); !strings.Contains(complaints, "redistribute everything") {
+			t.Errorf("an error is not found:\n%s", complaints)
+		}
+	}
+}
+
+// withoutVtyshConf drops what vtysh says of its own settings, which it need not have.
+func withoutVtyshConf(out []byte) []byte {
+	return regexp.MustCompile(`(?m)^% Can't open configuration file \S*/vtysh.conf .*\n`).ReplaceAll(out, nil)
+}
+
+func TestBIRD(t *testing.T) {
+	if out, err := exec.Command("/usr/sbin/bird", "-p", "-c", "bird/bird.conf").CombinedOutput(); err != nil {
+		t.Errorf("bird: %v\n%s", err, out)
+	}
+}
+
+// BIRD tells cygnetd's routes by the number that the daemon gives them.
+func TestBIRDKnowsOurRoutes(t *testing.T) {
+	number := regexp.MustCompile(`(?m)^define CYGNET = (\d+);`).FindStringSubmatch(read(t, "bird/bird.conf"))
+	if number == nil || !strings.Contains(read(t, "../kernel/kernel.go"), "\nconst Protocol = "+number[1]+"\n") {
+		t.Errorf("bird.conf has %q, which is not the number in kernel.go", number)
+	}
+}
+
+// Every setting is of a form that sysctl takes, and there where this kernel has the part that it is of.
+func TestSysctl(t *testing.T) {
+	setting := regexp.MustCompile(`^([a-z0-9_.]+) = (\d+)$`)
+	found := 0
+	for line := range strings.Lines(read(t, "sysctl/60-cygnet.conf")) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		m := setting.FindStringSubmatch(line)
+		if m == nil {
+			t.Errorf("not a setting: %q", line)
+			continue
+		}
+		found++
+		path := "/proc/sys/" + strings.ReplaceAll(m[1], ".", "/")
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("%s: %v", m[1], err)
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d settings found", found)
+	}
+}
+
+// exported are the metrics that the daemon has.
+func exported(t *testing.T) map[string]bool {
+	t.Helper()
+	counts := map[string]uint64{"x": 1}
+	status := &api.Status{Counters: api.Counters{Received: counts, Sent: counts, Dropped: counts}}
+	var text bytes.Buffer
+	if err := api.WriteMetrics(&text, status); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllStringSubmatch(text.String(), -1) {
+		all[m[1]] = true
+	}
+	return all
+}
+
+// Alerts and dashboard ask for metrics that there are.
+func TestMetricsExist(t *testing.T) {
+	has := exported(t)
+	for _, path := range []string{"prometheus/cygnet.rules.yml", "grafana/cygnet.json"} {
+		asked := regexp.MustCompile(`\bcygnet_[a-z_]+`).FindAllString(read(t, path), -1)
+		if len(asked) < 8 {
+			t.Errorf("%s asks for %q only", path, asked)
+		}
+		for _, name := range asked {
+			if !has[name] {
+				t.Errorf("%s asks for %s, which the daemon does not export", path, name)
+			}
+		}
+	}
+}
+
+// Together, alerts and dashboard show everything that the daemon exports.
+func TestMetricsAreAllUsed(t *testing.T) {
+	text := read(t, "prometheus/cygnet.rules.yml") + read(t, "grafana/cygnet.json")
+	for name := range exported(t) {
+		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(text) {
+			t.Errorf("neither alerts nor dashboard use %s", name)
+		}
+	}
+}
+
+func TestDashboard(t *testing.T) {
+	var dashboard struct {
+		Title  string
+		Panels []struct {
+			ID      int
+			Title   string
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, "grafana/cygnet.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[int]bool{}
+	for _, p := range dashboard.Panels {
+		if ids[p.ID] || p.Title == "" || len(p.Targets) == 0 || p.Targets[0].Expr == "" || p.GridPos.W == 0 || p.GridPos.X+p.GridPos.W > 24 {
+			t.Errorf("panel %+v", p)
+		}
+		ids[p.ID] = true
+	}
+	if dashboard.Title == "" || len(ids) < 6 {
+		t.Errorf("%q has %d panels", dashboard.Title, len(ids))
+	}
+}
+
+// make-certificates gives every router a certificate that its peers accept: for the identity that its configuration has, from the
+// authority that the configurations name. Keys are for their owner alone, and a second call leaves what is there.
+func TestMakeCertificates(t *testing.T) {
+	script, err := filepath.Abs("swanctl/make-certificates")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	certify := func(names ...string) {
+		cmd := exec.Command(script, names...)
+		cmd.Dir = folder
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("make-certificates: %v\n%s", err, out)
+		}
+	}
+	hub, spoke := load(t, "swanctl/hub.toml"), load(t, "swanctl/spoke.toml")
+	certify(hub.IPsec.Identity)
+	first := read(t, filepath.Join(folder, "pki/x509", hub.IPsec.Certs[0]))
+	certify(hub.IPsec.Identity, spoke.IPsec.Identity)
+	if read(t, filepath.Join(folder, "pki/x509", hub.IPsec.Certs[0])) != first {
+		t.Error("the second call makes another certificate for the hub")
+	}
+	for _, i := range []*config.IPsec{hub.IPsec, spoke.IPsec} {
+		authority := x509.NewCertPool()
+		authority.AppendCertsFromPEM([]byte(read(t, filepath.Join(folder, "pki", i.CACerts[0]))))
+		block, _ := pem.Decode([]byte(read(t, filepath.Join(folder, "pki/x509", i.Certs[0]))))
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		usage := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		if _, err := certificate.Verify(x509.VerifyOptions{Roots: authority, DNSName: i.Identity, KeyUsages: usage}); err != nil {
+			t.Errorf("%s: %v", i.Identity, err)
+		}
+		info, err := os.Stat(filepath.Join(folder, "pki/private", i.Certs[0]))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("the key of %s: %v, %v", i.Identity, info, err)
+		}
+	}
+	err = filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && filepath.Ext(path) != ".pem" {
+			t.Errorf("left over: %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

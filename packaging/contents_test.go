@@ -1,0 +1,203 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// landed is what both packages put where, "DEB" and "RPM" marking what only one of them has.
+const landed = `
+-rw-r----- /etc/cygnet/cygnet.toml
+-rw-r--r-- /etc/iproute2/rt_protos.d/cygnet.conf
+DEB -rw-r--r-- /lib/systemd/system/cygnetd.service
+-rwxr-xr-x /usr/bin/cygnet
+RPM -rw-r--r-- /usr/lib/systemd/system/cygnetd.service
+-rwxr-xr-x /usr/sbin/cygnetd
+-rw-r--r-- /usr/share/bash-completion/completions/cygnet
+-rw-r--r-- /usr/share/doc/cygnet/LICENSE
+-rw-r--r-- /usr/share/doc/cygnet/LICENSES.libraries
+-rw-r--r-- /usr/share/doc/cygnet/copyright
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/bird.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/hub.toml
+-rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/spoke.toml
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/grafana/cygnet.json
+-rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/cygnet-metrics.service
+-rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/cygnet-metrics.timer
+-rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/cygnet.rules.yml
+-rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/prometheus.yml
+-rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/charon-cygnet.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/cygnet.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/hub.toml
+-rwxr-xr-x /usr/share/doc/cygnet/examples/swanctl/make-certificates
+-rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/spoke.toml
+-rw-r--r-- /usr/share/doc/cygnet/examples/sysctl/60-cygnet.conf
+-rw-r--r-- /usr/share/doc/cygnet/reference.toml
+-rw-r--r-- /usr/share/fish/vendor_completions.d/cygnet.fish
+-rw-r--r-- /usr/share/man/man1/cygnet.1.gz
+-rw-r--r-- /usr/share/man/man5/cygnet.toml.5.gz
+-rw-r--r-- /usr/share/man/man8/cygnetd.8.gz
+RPM -rw-r--r-- /usr/share/zsh/site-functions/_cygnet
+DEB -rw-r--r-- /usr/share/zsh/vendor-completions/_cygnet
+`
+
+// wanted lists what lands with the packages of a format.
+func wanted(format string) []string {
+	var all []string
+	for line := range strings.Lines(strings.TrimSpace(landed)) {
+		line = strings.TrimSpace(line)
+		if only, rest, _ := strings.Cut(line, " "); only == "DEB" || only == "RPM" {
+			if only != format {
+				continue
+			}
+			line = rest
+		}
+		all = append(all, line)
+	}
+	return all
+}
+
+// unpack puts the content of a deb below a folder.
+func unpack(t *testing.T, deb string) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	output(t, "dpkg-deb", "-x", deb, root)
+	return root
+}
+
+// listing lists the files below root as landed does. What belongs to somebody else than root is told.
+func listing(t *testing.T, root string, skip ...string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, root)
+		if slices.Contains(skip, name) {
+			return fs.SkipDir
+		}
+		if e.IsDir() {
+			return nil
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		line := fmt.Sprintf("%s %s", info.Mode(), name)
+		if owner := info.Sys().(*syscall.Stat_t); int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid() {
+			line += fmt.Sprintf(" of %d:%d", owner.Uid, owner.Gid)
+		}
+		all = append(all, line)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestDebLandsWhereItShould(t *testing.T) {
+	b := testBuild(t)
+	deb, _ := b.make(t)
+	if diff := cmp.Diff(wanted("DEB"), listing(t, unpack(t, deb))); diff != "" {
+		t.Errorf("wanted (-), in the deb (+):\n%s", diff)
+	}
+}
+
+func TestRPMLandsWhereItShould(t *testing.T) {
+	b := testBuild(t)
+	_, rpm := b.make(t)
+	output(t, "rpm", "-K", "--nosignature", rpm)
+	root := t.TempDir()
+	output(t, "rpm", "--root", root, "--dbpath", "/rpmdb", "-i", "--nodeps", "--noscripts", "--nosignature", rpm)
+	if diff := cmp.Diff(wanted("RPM"), listing(t, root, "/rpmdb")); diff != "" {
+		t.Errorf("wanted (-), installed by rpm (+):\n%s", diff)
+	}
+	flags := output(t, "rpm", "-qp", "--qf", `[%{FILEFLAGS:fflags} %{FILENAMES}\n]`, rpm)
+	for _, config := range []string{"/etc/cygnet/cygnet.toml", "/etc/iproute2/rt_protos.d/cygnet.conf"} {
+		if !strings.Contains(flags, "cn "+config+"\n") {
+			t.Errorf("%s is not config(noreplace):\n%s", config, flags)
+		}
+	}
+}
+
+// The programs that land are the ones that were built.
+func TestProgramsAreTheBuiltOnes(t *testing.T) {
+	b := testBuild(t)
+	deb, _ := b.make(t)
+	root := unpack(t, deb)
+	if got := output(t, filepath.Join(root, "usr/sbin/cygnetd")); got != "cygnetd\n" {
+		t.Errorf("/usr/sbin/cygnetd says %q", got)
+	}
+	if got := output(t, filepath.Join(root, "usr/bin/cygnet")); got != "cygnet\n" {
+		t.Errorf("/usr/bin/cygnet says %q", got)
+	}
+}
+
+// What the packages ask for is there to be had on Debian and on Fedora, and nothing is required: the programs are static.
+func TestDependencies(t *testing.T) {
+	b := testBuild(t)
+	deb, rpm := b.make(t)
+	recommended := output(t, "dpkg-deb", "-f", deb, "Recommends")
+	for _, name := range []string{"charon-systemd | strongswan-charon", "strongswan-swanctl"} {
+		if !strings.Contains(recommended, name) {
+			t.Errorf("the deb recommends %q, without %s", recommended, name)
+		}
+	}
+	if required := output(t, "dpkg-deb", "-f", deb, "Depends"); strings.TrimSpace(required) != "" {
+		t.Errorf("the deb requires %q", required)
+	}
+	if recommended := output(t, "rpm", "-qp", "--recommends", rpm); !strings.Contains(recommended, "strongswan\n") {
+		t.Errorf("the rpm recommends %q", recommended)
+	}
+}
+
+// Every file of contrib is among the packages' examples.
+func TestExamplesAreComplete(t *testing.T) {
+	var all []string
+	err := filepath.WalkDir("../contrib", func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && filepath.Ext(path) != ".go" {
+			all = append(all, strings.TrimPrefix(path, "../contrib/"))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = slices.DeleteFunc(all, func(name string) bool { return name == "cygnet/reference.toml" })
+	if diff := cmp.Diff(all, examples); diff != "" {
+		t.Errorf("in contrib (-), in the packages (+):\n%s", diff)
+	}
+}
+
+// The license of every library in the programs is passed on.
+func TestLibraryLicenses(t *testing.T) {
+	b := testBuild(t)
+	deb, _ := b.make(t)
+	text := read(t, filepath.Join(unpack(t, deb), "usr/share/doc/cygnet", libraryLicenses))
+	modules := output(t, "go", "version", "-m", filepath.Join(programs, "cygnetd"))
+	found := 0
+	for line := range strings.Lines(modules) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[0] != "dep" {
+			continue
+		}
+		found++
+		if !strings.Contains(text, "==== "+fields[1]+" "+fields[2]+", ") {
+			t.Errorf("no license of %s %s", fields[1], fields[2])
+		}
+	}
+	if found < 5 || !strings.Contains(text, "==== Go's standard library, LICENSE") {
+		t.Errorf("%d libraries found in cygnetd:\n%s", found, modules)
+	}
+}
