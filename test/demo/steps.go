@@ -66,8 +66,8 @@ func forward(s *story, m *lab.Mesh) {
 		s.say("%s has an SA with %s and the route %s via %s", site.Name, peer.Name, peer.LAN, peer.Overlay)
 	}
 	for line := range strings.Lines(m.Spoke1.Daemon.Output()) {
-		if strings.Contains(line, "shortcut up") {
-			s.say("cygnetd on spoke1 logs: %s", strings.TrimSpace(line))
+		if _, said, ok := strings.Cut(line, `msg="shortcut up"`); ok {
+			s.say("cygnetd on spoke1 logs: shortcut up%s", strings.TrimRight(said, "\n"))
 		}
 	}
 	if sent, lost := train.Stop(); lost > 0 {

@@ -24,8 +24,16 @@ const strongswanConf = `charon {
 	install_routes = no
 	retransmit_tries = 3
 	retransmit_timeout = 2.0
+}
+swanctl {
+	load = pem pkcs1 pkcs8 x509 pubkey openssl
+}
+`
+
+// charonLog has charon write to a file of the node.
+const charonLog = `charon {
 	filelog {
-		log {
+		lab {
 			path = %s
 			time_format = %%b %%e %%T
 			time_add_ms = yes
@@ -38,16 +46,34 @@ const strongswanConf = `charon {
 		}
 	}
 }
-swanctl {
-	load = pem pkcs1 pkcs8 x509 pubkey openssl
-}
 `
 
 // Charon starts charon on the router and waits until it answers. What is in /etc/swanctl is not loaded: Run("swanctl",
 // "--load-all") does.
 func (r *Router) Charon() *Charon {
 	r.net.Helper()
-	r.WriteFile("/etc/strongswan.conf", 0o644, fmt.Sprintf(strongswanConf, r.dir+"/log/charon.log"))
+	r.WriteFile("/etc/strongswan.conf", 0o644, strongswanConf+r.charonLog())
+	return r.startCharon()
+}
+
+// DebianCharon is Charon with the configuration that Debian's packages bring, and one file added to /etc/strongswan.d.
+func (r *Router) DebianCharon(conf string) *Charon {
+	r.net.Helper()
+	for _, name := range []string{"/etc/strongswan.conf", "/etc/strongswan.d"} {
+		// The node's own /etc is laid over the machine's: copy from outside.
+		if out, err := command("cp", "-a", name, r.Path("/etc")).CombinedOutput(); err != nil {
+			r.net.Fatalf("%s: copy %s: %v: %s", r.Name, name, err, out)
+		}
+	}
+	r.WriteFile("/etc/strongswan.d/cygnet.conf", 0o644, conf)
+	r.WriteFile("/etc/strongswan.d/lab.conf", 0o644, r.charonLog())
+	return r.startCharon()
+}
+
+func (r *Router) charonLog() string { return fmt.Sprintf(charonLog, r.dir+"/log/charon.log") }
+
+func (r *Router) startCharon() *Charon {
+	r.net.Helper()
 	c := &Charon{router: r}
 	c.Start()
 	return c

@@ -10,16 +10,17 @@ import (
 	"time"
 )
 
-// FRR is FRR's zebra and nhrpd on a router: a peer that is not ours.
+// FRR is FRR's zebra and one further daemon on a router: nhrpd, a peer that is not ours, or a routing protocol.
 type FRR struct {
 	router *Router
+	name   string
 }
 
-// FRR starts zebra and nhrpd with nhrpd's configuration. FRR's own directories and group are as Debian's package has them.
-func (r *Router) FRR(config string) *FRR {
+// FRR starts zebra and a daemon ("nhrpd", "bgpd") with its configuration.
+func (r *Router) FRR(daemon, config string) *FRR {
 	r.net.Helper()
-	f := &FRR{router: r}
-	r.WriteFile("/etc/frr/nhrpd.conf", 0o644, config)
+	f := &FRR{router: r, name: daemon}
+	r.WriteFile("/etc/frr/"+daemon+".conf", 0o644, config)
 	r.WriteFile("/etc/frr/vtysh.conf", 0o644, "")
 	if err := f.ownDirectories(); err != nil {
 		r.net.Fatalf("FRR on %s: %v", r.Name, err)
@@ -29,9 +30,9 @@ func (r *Router) FRR(config string) *FRR {
 		_, err := r.Try("vtysh", "-c", "show version")
 		return err
 	})
-	f.daemon("nhrpd", "-f", "/etc/frr/nhrpd.conf")
-	r.net.Await("nhrpd on "+r.Name+" answers", 20*time.Second, func() error {
-		_, err := f.show("show ip nhrp cache json")
+	f.daemon(daemon, "-f", "/etc/frr/"+daemon+".conf")
+	r.net.Await(daemon+" on "+r.Name+" answers", 20*time.Second, func() error {
+		_, err := f.show("show running-config")
 		return err
 	})
 	return f
@@ -75,7 +76,7 @@ func (f *FRR) Show(v any, what string) error {
 }
 
 func (f *FRR) show(what string) (string, error) {
-	out, err := f.router.Try("vtysh", "-d", "nhrpd", "-c", what)
+	out, err := f.router.Try("vtysh", "-d", f.name, "-c", what)
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,8 +16,8 @@ var views = []struct{ file, command string }{
 	{"xfrm-state", "ip -s xfrm state"},
 	{"xfrm-policy", "ip -s xfrm policy"},
 	{"xfrm-stat", "cat /proc/net/xfrm_stat"},
-	{"counters", "cat /proc/net/snmp /proc/net/netstat"},
-	{"iptables", "iptables-legacy-save -c"},
+	{"counters", "cat /proc/net/snmp"},
+	{"nat", "case $(pwd) in *-nat) iptables-legacy-save -c;; esac"},
 	{"sas", "[ -S /run/charon.vici ] && { timeout 10 swanctl --list-sas; timeout 10 swanctl --list-conns; }"},
 	{"cygnet", `[ -S /run/cygnet/cygnet.sock ] && for what in status peers bindings shortcuts nhs routes sas; do
 		echo "== $what"; timeout 10 "$CYGNET" "$what"; done`},
@@ -52,28 +53,32 @@ func (n *Net) Save() string {
 	return dir
 }
 
+// save writes the files of one node. One shell does it all: to start one is slow in user-mode Linux.
 func (n *Node) save(dir, cygnet string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	script := "cd '" + dir + "'; CYGNET='" + cygnet + "'\n"
 	for _, v := range views {
-		out, err := n.Try("env", "CYGNET="+cygnet, "sh", "-c", v.command)
-		if err != nil && len(out) > 0 {
-			out += "\n" + err.Error() + "\n"
-		}
-		if len(out) == 0 {
-			continue
-		}
-		if err := os.WriteFile(filepath.Join(dir, v.file), []byte(out), 0o644); err != nil {
-			return err
+		script += "{ " + v.command + "; } >" + v.file + " 2>&1\n"
+	}
+	if out, err := n.Try("sh", "-c", script+"true"); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	for _, v := range views {
+		if st, err := os.Stat(filepath.Join(dir, v.file)); err == nil && st.Size() == 0 {
+			os.Remove(filepath.Join(dir, v.file))
 		}
 	}
+	return n.saveLogs(dir)
+}
+
+func (n *Node) saveLogs(dir string) error {
 	logs, err := filepath.Glob(filepath.Join(n.dir, "log", "*"))
 	if err != nil {
 		return err
 	}
-	logs = append(logs, n.Path("/etc/cygnet/cygnet.toml"))
-	for _, log := range logs {
+	for _, log := range append(logs, n.Path(CygnetConfig)) {
 		text, err := os.ReadFile(log)
 		if os.IsNotExist(err) || len(bytes.TrimSpace(text)) == 0 {
 			continue

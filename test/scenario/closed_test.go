@@ -86,7 +86,7 @@ func TestMalformedPacketsAreCounted(t *testing.T) {
 	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
 	m.Start()
 	registered(m, m.Spoke1, soon)
-	for size := range 100 {
+	for size := 4; size < 104; size++ { // with less than four bytes of payload the kernel itself drops the packet
 		junk := make([]byte, size)
 		for i := range junk {
 			junk[i] = byte(i * size)

@@ -16,8 +16,8 @@ func TestLabFRR(t *testing.T) {
 	for r, overlay := range map[*lab.Router]string{hub: "10.255.0.1/32", spoke: "10.255.0.11/32"} {
 		r.IP("link add gre1 type gre local "+r.NBMA.String()+" key 42 ttl 64", "link set gre1 arp on up", "addr add "+overlay+" dev gre1")
 	}
-	hubFRR := hub.FRR("interface gre1\n ip nhrp network-id 1\n ip nhrp redirect\n")
-	spoke.FRR("interface gre1\n ip nhrp network-id 1\n ip nhrp nhs dynamic nbma 192.0.2.1\n ip nhrp shortcut\n")
+	hubFRR := hub.FRR("nhrpd", "interface gre1\n ip nhrp network-id 1\n ip nhrp redirect\n")
+	spoke.FRR("nhrpd", "interface gre1\n ip nhrp network-id 1\n ip nhrp nhs dynamic nbma 192.0.2.1\n ip nhrp shortcut\n")
 	net.Await("the hub knows the spoke", soon, func() error {
 		var cache any
 		if err := hubFRR.Show(&cache, "show ip nhrp cache"); err != nil {
