@@ -34,6 +34,7 @@ type iface struct {
 	confirmed bool  // strongSwan said once which peers have an SA
 
 	fromPeer    *limiter[netip.Addr] // requests taken
+	refusals    *limiter[netip.Addr] // refusals of one peer told
 	errors      *limiter[struct{}]   // error indications sent
 	indications *limiter[struct{}]   // traffic indications sent
 	indicated   *limiter[netip.Addr] // likewise, a peer
@@ -63,6 +64,7 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 	if ifc.fromPeer == nil || ifc.cfg.Limits != cfg.Limits {
 		l := cfg.Limits
 		ifc.fromPeer = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
+		ifc.refusals = newLimiter[netip.Addr](1, 3, l.Bindings+spareKeys)
 		ifc.errors = newLimiter[struct{}](l.Errors, l.Errors, 0)
 		ifc.indications = newLimiter[struct{}](l.Indications, l.Indications, 0)
 		share := l.Indications/4 + 1

@@ -21,8 +21,12 @@ type peer struct {
 	lost timer // set since the SA went: what depends on the peer ends with it
 }
 
-// lostGrace is how long bindings and NHSs outlive the SA of their peer, unused.
-const lostGrace = 5 * time.Second
+// How long bindings and NHSs outlive the SA of their peer, unused. When strongSwan itself was restarted, SAs in the kernel go on, and
+// the other ends find out by dead peer detection: that takes longer.
+const (
+	lostGrace   = 5 * time.Second
+	resyncGrace = 30 * time.Second
+)
 
 // peerAt finds the peer at an address, or makes it. The caller claims it.
 func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
@@ -63,7 +67,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	}
 	p := e.peerAt(ifc, ike.NBMA)
 	if p.secured && p.ike.Identity != ike.Identity {
-		e.unsecure(p, "somebody else is there now: "+ike.Identity)
+		e.unsecure(p, "somebody else is there now: "+ike.Identity, lostGrace)
 		p = e.peerAt(ifc, ike.NBMA)
 	}
 	fresh := !p.secured
@@ -86,14 +90,14 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 // peerLost takes note that the last SA went.
 func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string) {
 	if p := ifc.peers[nbma]; p != nil && p.secured {
-		e.unsecure(p, reason)
+		e.unsecure(p, reason, lostGrace)
 	}
 }
 
-func (e *Engine) unsecure(p *peer, reason string) {
+func (e *Engine) unsecure(p *peer, reason string, grace time.Duration) {
 	e.notice(p.ifc, Notice{Kind: NoticePeerLost, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
 	p.secured, p.since = false, e.now
-	e.deadlines.set(&p.lost, e.now.Add(lostGrace))
+	e.deadlines.set(&p.lost, e.now.Add(grace))
 	for _, c := range slices.Clone(p.claims) {
 		if c.peer == p {
 			c.owner.peerLost(e, reason)
@@ -140,7 +144,7 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	}
 	for _, p := range inOrder(ifc.peers, byAddr) {
 		if p.secured && !has[p.nbma] {
-			e.unsecure(p, "strongSwan has no SA with it any more")
+			e.unsecure(p, "strongSwan has no SA with it any more", resyncGrace)
 		}
 	}
 	for _, ike := range there {

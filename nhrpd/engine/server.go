@@ -58,11 +58,18 @@ func (e *Engine) registration(m *message) {
 		cie.Code = code
 		if code != packet.CodeSuccess {
 			cie.HoldingTime = 0
-			e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(m.clientOf(cie)), NBMA: m.from,
-				Identity: m.identity(), Reason: "registration refused: " + reason})
+			e.tellRefusal(m, m.clientOf(cie), reason)
 		}
 	}
 	e.replyToRegistration(m)
+}
+
+// tellRefusal tells that a registration was refused, but not each time to the log of a client that tries again and again.
+func (e *Engine) tellRefusal(m *message, client netip.Addr, reason string) {
+	if m.ifc.refusals.allow(e.now, m.from) {
+		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(client), NBMA: m.from,
+			Identity: m.identity(), Reason: "registration refused: " + reason})
+	}
 }
 
 // replyToRegistration turns the request into the reply (RFC 2332 §5.2.4).

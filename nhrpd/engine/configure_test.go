@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+func (n *node) configure(change func(*InterfaceConfig)) {
+	change(&n.cfg)
+	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+	n.carryOut()
+}
+
+// A reload that changes nothing does nothing.
+func TestReloadOfTheSame(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	for _, n := range m.nodes {
+		n.engine.Configure(m.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+		if o := n.out; len(o.Packets)+len(o.Neighbors)+len(o.Routes)+len(o.SAs)+len(o.Closed)+len(o.Notices) != 0 {
+			t.Errorf("%s: %+v", n.name, o)
+		}
+	}
+}
+
+// An interface that is not configured any more leaves.
+func TestInterfaceRemoved(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	m.spoke1.engine.Configure(m.now, Config{}, &m.spoke1.out)
+	m.spoke1.carryOut()
+	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.want) != 0 || len(m.spoke1.engine.Status()) != 0 {
+		t.Errorf("%s", m)
+	}
+	m.run(10 * time.Millisecond)
+	if len(m.hub.status().Bindings) != 1 {
+		t.Error("the hub was not told")
+	}
+	if _, ok := m.spoke1.engine.Deadline(); ok {
+		t.Error("a timer is left")
+	}
+}
+
+// What the NHS must know is registered at once.
+func TestChangesThatAreRegistered(t *testing.T) {
+	for name, change := range map[string]func(*InterfaceConfig){
+		"holding time": func(c *InterfaceConfig) { c.HoldingTime = time.Hour },
+		"MTU":          func(c *InterfaceConfig) { c.MTU = 1300 },
+		"U":            func(c *InterfaceConfig) { c.Unique = true },
+		"password":     func(c *InterfaceConfig) { c.Authentication = "new" },
+	} {
+		n, _ := spokeAlone(t)
+		before := len(n.sent)
+		n.configure(change)
+		if got := n.sentSince(before); len(got) != 1 || got[0].Type != packet.RegistrationRequest {
+			t.Errorf("%s: sent %v", name, typesOf(got))
+		}
+	}
+}
+
+// A new overlay address: goodbye with the old one, and all anew with what is known of underlay and NHS.
+func TestAddressChanged(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	m.spoke1.configure(func(c *InterfaceConfig) { c.Address = mustPrefix("10.255.0.21/24") })
+	m.until("registered anew", 10*time.Second, m.spoke1.registered)
+	bindings := m.hub.status().Bindings
+	if len(bindings) != 2 || bindings[1].Protocol != addr("10.255.0.21") {
+		t.Errorf("%+v", bindings)
+	}
+}
+
+func TestNHSChanged(t *testing.T) {
+	n, _ := spokeAlone(t)
+	n.configure(func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.2"}} })
+	if got := n.sentSince(1); len(got) != 1 || got[0].Type != packet.PurgeRequest || got[0].Flags&packet.PurgeNoReply == 0 {
+		t.Errorf("the old NHS was sent %v", typesOf(got))
+	}
+	if len(n.neighbors) != 0 {
+		t.Errorf("neighbours %v", n.neighbors)
+	}
+	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.2", NBMA: []netip.Addr{addr("192.0.2.2")}})
+	if n.want[addr("192.0.2.2")] != SAInitiate || n.want[addr("192.0.2.1")] != SAAccept {
+		t.Errorf("wants %v", n.want)
+	}
+	n.configure(func(c *InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.2") })
+	if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.2") || st.Protocol != addr("10.255.0.2") {
+		t.Errorf("its address was forgotten: %+v", st)
+	}
+}
+
+func TestMapsChanged(t *testing.T) {
+	hub := hubAlone(t)
+	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	hub.configure(func(c *InterfaceConfig) { c.Maps = []Map{{addr("10.255.0.11"), addr("192.0.2.99")}} })
+	if hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.99") || hub.has(NoticeUnbound) != 1 {
+		t.Errorf("neighbours %v", hub.neighbors)
+	}
+	hub.configure(func(c *InterfaceConfig) { c.Maps = nil })
+	if len(hub.neighbors) != 0 || len(hub.status().Bindings) != 0 {
+		t.Errorf("neighbours %v", hub.neighbors)
+	}
+}
+
+// Two interfaces with tables of their own: the routes of one say nothing about the other.
+func TestTwoInterfaces(t *testing.T) {
+	n, hub := spokeAlone(t)
+	second := spokeConfig("10.254.0.11/24")
+	second.Name, second.Table = "gre2", 100
+	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg, second}}, &n.out)
+	n.carryOut()
+	n.handle(RoutesChanged{Table: 100, Added: []Route{{Prefix: mustPrefix(lan2), Device: "lan9"}}})
+	if got := hub.says(indicationOf(host1, host2)); len(got) != 1 {
+		t.Errorf("sent %v, dropped %v", typesOf(got), n.engine.Stats().Dropped)
+	}
+	if st := n.engine.Status(); len(st) != 2 || st[1].Name != "gre2" || st[1].NHS[0].State != NHSUnresolved {
+		t.Errorf("%+v", st)
+	}
+}
+
+// Both the overlay and the underlay may be IPv6.
+func TestIPv6(t *testing.T) {
+	w := newWorld(t)
+	hub := w.add("hub", func() InterfaceConfig {
+		cfg := hubConfig()
+		cfg.Address = mustPrefix("fd00::1/64")
+		return cfg
+	}(), "2001:db8::1", "fd01:0:0:1::1/64")
+	spokes := make([]*node, 2)
+	for i := range spokes {
+		cfg := spokeConfig([]string{"fd00::11/64", "fd00::12/64"}[i])
+		cfg.NHS = []NHSConfig{{Name: "2001:db8::1"}}
+		cfg.Unique = true
+		spokes[i] = w.add(cfg.Address.Addr().String(), cfg, []string{"2001:db8::11", "2001:db8::12"}[i], []string{"fd01:0:0:11::1/64", "fd01:0:0:12::1/64"}[i])
+		spokes[i].addRoutes(Route{Prefix: mustPrefix("fd01::/48"), NextHop: addr("fd00::1"), Device: "gre1"})
+		lan := []string{"fd01:0:0:11::/64", "fd01:0:0:12::/64"}[i]
+		hub.addRoutes(Route{Prefix: mustPrefix(lan), NextHop: cfg.Address.Addr(), Device: "gre1"})
+	}
+	w.until("both register", 5*time.Second, func() bool { return spokes[0].registered() && spokes[1].registered() })
+	spokes[0].handle(PacketReceived{Interface: "gre1", From: addr("2001:db8::1"), Data: indication6(t)})
+	w.until("a shortcut", 5*time.Second, func() bool { return len(spokes[0].shortcuts) == 1 })
+	if spokes[0].shortcuts[mustPrefix("fd01:0:0:12::/64")] != addr("fd00::12") {
+		t.Errorf("%v", spokes[0].shortcuts)
+	}
+}
+
+// indication6 is about a packet from the first LAN to the second.
+func indication6(t *testing.T) []byte {
+	quoted := make([]byte, 64)
+	quoted[0], quoted[6], quoted[7] = 0x60, 17, 63
+	copy(quoted[8:], addr("fd01:0:0:11::10").AsSlice())
+	copy(quoted[24:], addr("fd01:0:0:12::10").AsSlice())
+	p := packet.Packet{Type: packet.TrafficIndication, HopCount: 255, SourceNBMA: addr("2001:db8::1"), SourceProtocol: addr("fd00::1"),
+		DestProtocol: addr("fd01:0:0:11::10"), Quoted: quoted}
+	data, err := p.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}

@@ -1,0 +1,385 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"cygnet/nhrpd/packet"
+)
+
+// storm is one node under random events. Its helper types check what the engine wants: see carryOut of node.
+type storm struct {
+	*node
+	t *rapid.T
+}
+
+var (
+	stormNBMA    = []string{"192.0.2.1", "192.0.2.2", "192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.7"}
+	stormOverlay = []string{"10.255.0.1", "10.255.0.2", "10.255.0.11", "10.255.0.12", "10.255.0.13", "10.255.0.0", "10.9.9.9"}
+	stormHost    = []string{host1, host2, "172.16.2.77", "172.16.3.1", "10.255.0.12", "203.0.113.1", "192.0.2.12"}
+	stormRoutes  = []Route{
+		viaTunnel("172.16.0.0/16", "10.255.0.1"), viaTunnel(lan2, "10.255.0.1"), viaTunnel(lan2, "10.255.0.12"), viaTunnel("172.16.2.64/26", "10.255.0.2"),
+		{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("10.255.0.1"), Device: "gre1"}, {Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"},
+		{Prefix: mustPrefix("172.16.3.0/24"), Device: "lan1"}, {Prefix: mustPrefix("203.0.113.0/24")}, {Prefix: mustPrefix("172.16.2.77/32"), Device: "lo", Local: true},
+	}
+)
+
+var stormPauses = []time.Duration{0, 0, time.Millisecond, 60 * time.Millisecond, time.Second, 5 * time.Second, time.Minute}
+
+func stormConfig() InterfaceConfig {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.Redirect = true
+	cfg.NHS = append(cfg.NHS, NHSConfig{Name: "hub.example.net", Protocol: addr("10.255.0.2")})
+	cfg.Limits = Limits{Bindings: 3, Shortcuts: 3, Answers: 3, Held: 2, Indications: 20, Errors: 5, Requests: 50}
+	return cfg
+}
+
+func pick[T any](t *rapid.T, list []T) T {
+	return rapid.SampledFrom(list).Draw(t, "pick")
+}
+
+func (s *storm) nbma() netip.Addr { return addr(pick(s.t, stormNBMA)) }
+
+// packet makes a message of the right form and random content; often about a request that the node has out.
+func (s *storm) packet() []byte {
+	t := s.t
+	p := packet.Packet{
+		Type:           packet.Type(rapid.IntRange(1, 8).Draw(t, "type")),
+		HopCount:       pick(t, []uint8{0, 1, 2, 255}),
+		Flags:          packet.Flags(pick(t, []uint16{0, 0x8000, 0x4000, 0xc802, 2})),
+		SourceNBMA:     s.nbma(),
+		SourceProtocol: addr(pick(t, stormOverlay)),
+		DestProtocol:   addr(pick(t, append(slices.Clone(stormOverlay), stormHost...))),
+	}
+	switch p.Type {
+	case packet.TrafficIndication:
+		p.Quoted = ipv4(addr(pick(t, stormHost)), addr(pick(t, stormHost)))
+	case packet.ErrorIndication:
+		p.ErrorCode = packet.ErrorCode(rapid.IntRange(0, 15).Draw(t, "code"))
+		p.Quoted = pick(t, s.ownRequests())
+	default:
+		s.request(&p)
+	}
+	if p.Type != packet.ErrorIndication && rapid.Bool().Draw(t, "extensions") {
+		p.Extensions = []packet.Extension{{Type: packet.ExtensionResponder, Compulsory: true}, {Type: packet.ExtensionForwardTransit, Compulsory: true},
+			{Type: packet.ExtensionReverseTransit, Compulsory: true}, {Type: packet.ExtensionNATAddress}}
+		if rapid.Bool().Draw(t, "nat") {
+			p.Extensions[3].CIEs = []packet.CIE{natCIE(addr(pick(t, stormOverlay)), s.nbma())}
+		}
+	}
+	return encoded(t, p)
+}
+
+// request fills the parts of requests and replies.
+func (s *storm) request(p *packet.Packet) {
+	t := s.t
+	p.RequestID = uint32(rapid.IntRange(0, 3).Draw(t, "id"))
+	cie := packet.CIE{Code: packet.Code(pick(t, []uint8{0, 0, 0, 4})), PrefixLength: pick(t, []uint8{0, 1, 16, 24, 25, 32, 33, 255}), HoldingTime: pick(t, []uint16{0, 5, 60, 600, 65535})}
+	if rapid.Bool().Draw(t, "addresses") {
+		cie.NBMA, cie.Protocol = s.nbma(), addr(pick(t, stormOverlay))
+	}
+	p.CIEs = []packet.CIE{cie}
+	if own := pick(t, s.ownRequests()); p.Type.IsReply() && len(own) > 0 {
+		var q packet.Packet
+		if err := q.Parse(own); err != nil {
+			t.Fatal(err)
+		}
+		p.Type, p.RequestID, p.SourceNBMA, p.SourceProtocol, p.DestProtocol = q.Type+1, q.RequestID, q.SourceNBMA, q.SourceProtocol, q.DestProtocol
+	}
+}
+
+// ownRequests are the last requests that the node sent, and nothing.
+func (s *storm) ownRequests() [][]byte {
+	list := [][]byte{nil}
+	for _, p := range s.sent[max(0, len(s.sent)-5):] {
+		if packet.Type(p.data[17]).IsRequest() {
+			list = append(list, p.data)
+		}
+	}
+	return list
+}
+
+// stormEvents are the events of a storm, the more frequent ones several times.
+var stormEvents = map[string]func(*storm){
+	"local address": func(s *storm) {
+		s.handle(LocalAddress{Interface: "gre1", NBMA: pick(s.t, []netip.Addr{{}, addr("192.0.2.11"), addr("192.0.2.11"), addr("192.0.2.111")})})
+	},
+	"resolved": func(s *storm) {
+		addrs := []netip.Addr{s.nbma(), s.nbma()}[:pick(s.t, []int{0, 1, 2})]
+		s.handle(NHSResolved{Interface: "gre1", Name: pick(s.t, []string{"192.0.2.1", "hub.example.net", "gone"}), NBMA: addrs})
+	},
+	"routes": func(s *storm) {
+		s.handle(RoutesChanged{Table: testTable, Added: []Route{pick(s.t, stormRoutes)}, Removed: []Route{pick(s.t, stormRoutes)}})
+	},
+	"routes read anew": func(s *storm) {
+		s.handle(RoutesChanged{Table: testTable, Reset: true, Added: append(s.routes, pick(s.t, stormRoutes))})
+	},
+	"secured": func(s *storm) { s.handle(PeerSecured{s.somePeer()}) },
+	"lost":    func(s *storm) { s.handle(PeerLost{Interface: "gre1", NBMA: s.nbma(), Reason: "lost"}) },
+	"failed":  func(s *storm) { s.handle(PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"}) },
+	"resync": func(s *storm) {
+		s.handle(PeersSecured{Interface: "gre1", Peers: []Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]})
+	},
+	"redirected": func(s *storm) {
+		s.handle(Redirected{Interface: "gre1", From: s.nbma(), Packet: ipv4(addr(pick(s.t, stormHost)), addr(pick(s.t, stormHost)))})
+	},
+	"used": func(s *storm) {
+		for _, p := range s.status().Peers {
+			s.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: p.NBMA, Out: s.w.now, In: s.w.now.Add(-time.Hour)}}})
+		}
+	},
+	"reconfigured": (*storm).reconfigure,
+	"charon":       (*storm).charon, "charon again": (*storm).charon, "charon once more": (*storm).charon,
+	"answer": (*storm).answer, "answer again": (*storm).answer, "answer once more": (*storm).answer,
+	"indication": (*storm).indicate, "indication again": (*storm).indicate,
+	"request": func(s *storm) {
+		p := requestFrom("192.0.2.12", "10.255.0.12", host1)
+		p.Extensions[1].CIEs = []packet.CIE{{NBMA: s.hub(), Protocol: addr("10.255.0.1")}}
+		s.handle(PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, p)})
+	},
+	"registration": func(s *storm) {
+		s.handle(PacketReceived{Interface: "gre1", From: s.nbma(), Data: encoded(s.t, registrationFrom(pick(s.t, stormNBMA), pick(s.t, stormOverlay)))})
+	},
+	"packet":       (*storm).anyPacket,
+	"packet again": (*storm).anyPacket,
+}
+
+var stormEventNames = slices.Sorted(maps.Keys(stormEvents))
+
+func (s *storm) anyPacket() {
+	s.handle(PacketReceived{Interface: "gre1", From: s.nbma(), Data: s.packet()})
+}
+
+func (s *storm) indicate() {
+	s.handle(PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, indicationOf(host1, pick(s.t, stormHost)))})
+}
+
+// charon makes the SAs that are wanted.
+func (s *storm) charon() {
+	for _, nbma := range slices.SortedFunc(maps.Keys(s.want), byAddr) {
+		if s.want[nbma] == SAInitiate {
+			s.handle(PeerSecured{Peer{Interface: "gre1", NBMA: nbma, Identity: "a", Initiator: true}})
+		}
+	}
+}
+
+// hub is the NBMA address of an NHS.
+func (s *storm) hub() netip.Addr {
+	if st := s.status(); len(st.NHS) > 0 && st.NHS[0].NBMA.IsValid() {
+		return st.NHS[0].NBMA
+	}
+	return addr("192.0.2.1")
+}
+
+// answer replies to one of the node's last requests as it should be, more or less.
+func (s *storm) answer() {
+	t := s.t
+	for _, sent := range s.sent[max(0, len(s.sent)-3):] {
+		var p packet.Packet
+		if err := p.Parse(sent.data); err != nil {
+			t.Fatal(err)
+		}
+		from := sent.to
+		switch p.Type {
+		case packet.RegistrationRequest:
+			p = acceptance(p)
+			p.DestProtocol = addr(pick(t, stormOverlay[:2]))
+		case packet.ResolutionRequest:
+			p = answerTo(p, pick(t, []uint8{16, 24, 25, 32}), pick(t, stormOverlay[3:5]), pick(t, stormNBMA[3:]))
+			if rapid.IntRange(0, 3).Draw(t, "direct") == 0 {
+				from = p.CIEs[0].NBMA
+			}
+		default:
+			continue
+		}
+		s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(t, p)})
+	}
+}
+
+func encoded(t *rapid.T, p packet.Packet) []byte {
+	data, err := p.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func (s *storm) somePeer() Peer {
+	return Peer{Interface: "gre1", NBMA: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), Initiator: rapid.Bool().Draw(s.t, "initiator")}
+}
+
+// reconfigure changes what can change in place, or leaves, or restarts the daemon.
+func (s *storm) reconfigure() {
+	cfg := stormConfig()
+	switch rapid.IntRange(0, 6).Draw(s.t, "change") {
+	case 0:
+		cfg.Shortcut = false
+	case 1:
+		cfg.NHS = cfg.NHS[1:]
+	case 2:
+		cfg.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}}
+	case 3:
+		cfg.Address = mustPrefix("10.255.0.13/24")
+	case 4:
+		s.handle(Leave{Interface: "gre1"})
+		if len(s.neighbors)+len(s.shortcuts)+len(s.want) != 0 {
+			s.t.Fatalf("left behind: %v %v %v", s.neighbors, s.shortcuts, s.want)
+		}
+		return
+	case 5:
+		s.restart()
+		return
+	}
+	s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &s.out)
+	s.carryOut()
+}
+
+func (s *storm) restart() {
+	saved := s.engine.Save()
+	s.boot(saved)
+}
+
+// check holds the invariants of lifecycle.md at any time.
+func (s *storm) check() {
+	ifc := s.engine.ifaces["gre1"]
+	for prefix, nextHop := range s.shortcuts {
+		sc := ifc.shortcuts[prefix]
+		switch {
+		case sc == nil || sc.state != ShortcutUp || sc.nextHop != nextHop:
+			s.t.Fatalf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
+		case !sc.restored && !ifc.secured(sc.nbma):
+			s.t.Fatalf("route %s without an SA", prefix)
+		case prefix.Bits() < 8 || prefix.Contains(ifc.overlay()) || prefix.Contains(sc.nbma):
+			s.t.Fatalf("route %s covers what the tunnel rests on", prefix)
+		}
+	}
+	l := ifc.cfg.Limits
+	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
+		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers {
+		s.t.Fatalf("a table is over its limit: %+v", s.status())
+	}
+	for nbma, p := range ifc.peers {
+		for _, c := range p.claims {
+			if c.peer != p {
+				s.t.Fatalf("%s has a claim of somebody else's", nbma)
+			}
+		}
+		if s.want[nbma] != p.want {
+			s.t.Fatalf("%s: wanted %d, said %d", nbma, p.want, s.want[nbma])
+		}
+		if len(p.claims) == 0 && !p.secured && p.want == SANone {
+			s.t.Fatalf("%s is kept for nothing", nbma)
+		}
+	}
+	for nbma := range s.want {
+		if ifc.peers[nbma] == nil {
+			s.t.Fatalf("%s is wanted, but not known", nbma)
+		}
+	}
+	for protocol, nbma := range s.neighbors {
+		if n := ifc.neighbors[protocol]; n == nil || n.nbma != nbma {
+			s.t.Fatalf("neighbour %s is wanted, but not known", protocol)
+		}
+	}
+}
+
+func newStorm(t *rapid.T, tb testing.TB) *storm {
+	n := newWorld(tb).add("spoke1", stormConfig(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
+	return &storm{node: n, t: t}
+}
+
+// Whatever happens in whatever order: no panic, nothing wanted twice or withdrawn unwanted, no route without an SA, tables within
+// their limits, and at the end all of it can be withdrawn.
+func TestInvariants(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := newStorm(rt, t)
+		for range 60 {
+			stormEvents[rapid.SampledFrom(stormEventNames).Draw(rt, "event")](s)
+			s.check()
+			s.w.run(pick(rt, stormPauses))
+			s.check()
+			if t.Failed() {
+				rt.FailNow()
+			}
+		}
+		s.w.run(20 * time.Minute)
+		s.check()
+		s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{stormConfig()}}, &s.out)
+		s.carryOut()
+		s.handle(Leave{Interface: "gre1"})
+		ifc := s.engine.ifaces["gre1"]
+		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(ifc.peers)+len(ifc.requests)+len(ifc.neighbors) != 0 {
+			rt.Fatalf("left behind: %+v", s.status())
+		}
+		if _, ok := s.engine.Deadline(); ok {
+			rt.Fatal("a timer is left after leaving")
+		}
+	})
+}
+
+// The same state, random source and events give the same output.
+func TestDeterminism(t *testing.T) {
+	play := func() string {
+		m := newMesh(t)
+		for i := range 20 {
+			m.addSpoke(fmt.Sprint("spoke", 3+i), spokeConfig(fmt.Sprintf("10.255.0.%d/24", 20+i)), fmt.Sprintf("192.0.2.%d", 20+i), fmt.Sprintf("172.16.%d.1/24", 20+i), false)
+			m.hub.addRoutes(viaTunnel(fmt.Sprintf("172.16.%d.0/24", 20+i), fmt.Sprintf("10.255.0.%d", 20+i)))
+		}
+		m.run(time.Second)
+		for i := range 20 {
+			m.ping(m.spoke1, host1, fmt.Sprintf("172.16.%d.9", 20+i))
+		}
+		m.ping(m.spoke2, host2, host1)
+		m.run(time.Hour)
+		m.spoke1.handle(Leave{Interface: "gre1"})
+		var log string
+		for _, n := range m.nodes {
+			for _, p := range n.sent {
+				log += fmt.Sprintln(p.at, n.name, p.to, p.data)
+			}
+			log += fmt.Sprintln(n.notices, n.closed)
+		}
+		return log
+	}
+	if play() != play() {
+		t.Error("two runs differ")
+	}
+}
+
+// A clock that goes back, or leaps, breaks nothing.
+func TestStrangeClock(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	e, out := m.spoke1.engine, &Output{}
+	for _, leap := range []time.Duration{-time.Hour, 24 * time.Hour, -24 * time.Hour, 100 * 365 * 24 * time.Hour} {
+		now := m.now.Add(leap)
+		e.Advance(now, out)
+		e.Handle(now, PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "leap"}, out)
+		for range 100 {
+			at, ok := e.Deadline()
+			if !ok {
+				break
+			}
+			e.Advance(at, out)
+			out.Reset()
+		}
+	}
+	if st := e.Status(); len(st) != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// The seed of an engine decides its jitter only.
+func TestFirstRequestID(t *testing.T) {
+	e := New(rand.New(rand.NewPCG(1, 2)), 41)
+	if got := e.newRequestID(); got != 42 {
+		t.Errorf("first id %d", got)
+	}
+}
