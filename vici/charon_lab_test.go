@@ -80,6 +80,8 @@ func (r *router) start() {
 				append = yes
 				default = 1
 				flush_line = yes
+				time_format = %%T
+				time_add_ms = yes
 			}
 		}
 	}

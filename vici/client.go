@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,7 +44,7 @@ type Client struct {
 	times     times
 	events    chan Event
 	published published
-	runs      sync.Mutex // held by Run
+	ran       atomic.Bool
 
 	mailbox struct {
 		sync.Mutex
@@ -97,12 +98,11 @@ func New(o Options) *Client {
 }
 
 // Run works until ctx ends, and returns its error. It reconnects for ever. At its end it leaves charon as it is: nothing is
-// terminated or unloaded. It must not run twice at the same time.
+// terminated or unloaded. A client runs once.
 func (c *Client) Run(ctx context.Context) error {
-	if !c.runs.TryLock() {
-		return errors.New("the VICI client runs already")
+	if c.ran.Swap(true) {
+		return errors.New("a VICI client runs once: make a new one")
 	}
-	defer c.runs.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()

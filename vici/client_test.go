@@ -393,6 +393,25 @@ func TestComparison(t *testing.T) {
 	})
 }
 
+// An SA that ends while a comparison lists it stays ended.
+func TestEndDuringComparison(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			id := f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
+			f.onListed = func(f *fakeCharon) time.Duration {
+				f.onListed = nil
+				f.end(id)
+				return time.Second
+			}
+		})
+		wantEvents(t, "in the end", after(c, 90*time.Second), upOf("192.0.2.1", false), Down{key("192.0.2.1"), closedByPeer})
+		if f.onListed != nil {
+			t.Error("nothing was compared")
+		}
+	})
+}
+
 // An interface that comes later gets a snapshot of what is there already; one that goes takes its connections along, not its SAs.
 func TestProfilesComeAndGo(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
@@ -419,5 +438,80 @@ func TestProfilesComeAndGo(t *testing.T) {
 		if f.count("terminate") != 0 {
 			t.Error("terminated an SA of an interface that is not ours any more")
 		}
+	})
+}
+
+// A Close that comes while charon is away is done when it is back, if there is still something to close.
+func TestCloseWhileAway(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no") })
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.down = true
+			for s := range f.sessions {
+				_ = s.conn.Close()
+			}
+		})
+		wantEvents(t, "away", told(c), Disconnected{})
+		c.Close(key("192.0.2.1"))
+		f.back()
+		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
+			Snapshot{"gre1", []Peer{upOf("192.0.2.1", false).Peer}}, Down{key("192.0.2.1"), "closed by this end"})
+	})
+}
+
+// The jobs of a peer do not overtake each other, although they run on several sessions: a connection that is wanted again while
+// it is being unloaded is there in the end.
+func TestWantedAgainWhileUnloading(t *testing.T) {
+	for name, leave := range map[string]func(c *Client){
+		"want": func(c *Client) {
+			c.Want(key("192.0.2.1"), None)
+		},
+		"close": func(c *Client) {
+			c.Close(key("192.0.2.1"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				f.do(func(f *fakeCharon) {
+					f.onInitiate = succeed
+					f.delay = map[string]time.Duration{"unload-conn": time.Second}
+				})
+				told(c)
+				c.Want(key("192.0.2.1"), Initiate)
+				told(c)
+				leave(c)
+				f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
+				told(c)
+				c.Want(key("192.0.2.1"), Initiate)
+				after(c, 10*time.Second)
+				if len(c.SAs()) != 1 || !f.has("cygnet-gre1-192.0.2.1") {
+					t.Errorf("SAs %+v, connections %v", c.SAs(), f.conns)
+				}
+				if n := f.count("unload-conn"); n != 1 {
+					t.Errorf("unloaded %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// What was left over from a peer that was forgotten does not touch what is wanted of it later.
+func TestForgottenPeerComesBack(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		after(c, time.Minute)
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = succeed
+			f.delay = map[string]time.Duration{"initiate": 5 * time.Second}
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", mk("gre-1", f.child(1, "TUNNEL")))
+		})
+		if got := told(c); len(got) != 1 {
+			t.Fatalf("told %v, want a refusal", got)
+		}
+		c.Want(key("192.0.2.1"), Initiate)
+		wantEvents(t, "up", after(c, 10*time.Second), upOf("192.0.2.1", true))
+		f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
+		wantEvents(t, "again", after(c, 10*time.Second), Down{key("192.0.2.1"), closedByPeer}, upOf("192.0.2.1", true))
 	})
 }

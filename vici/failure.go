@@ -8,7 +8,7 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// hint is why attempts of a connection fail, as charon's log or an alert said.
+// hint is why an attempt fails, as charon's log or an alert said.
 type hint struct {
 	cause cause
 	said  string
@@ -96,21 +96,21 @@ func (r *reconciler) alerted(m *govici.Message) {
 func (r *reconciler) suspect(connection string, h hint) {
 	iface, addr, _ := parseName(connection)
 	p := r.peers[Key{iface, addr}]
-	if p == nil || p.attempt == nil {
+	if p == nil || p.attempt == nil || p.hint != nil {
 		return
 	}
-	if _, known := r.hints[connection]; known {
-		return
-	}
-	r.hints[connection] = h
+	p.hint = &h
 	a := p.attempt
 	r.after(50*time.Millisecond, func() { r.look(p, a) })
 }
 
 // failureWords says why an attempt failed.
-func (r *reconciler) failureWords(k Key) string {
-	h := r.hints[connName(k.Interface, k.NBMA)]
-	profile := r.profiles[k.Interface]
+func (r *reconciler) failureWords(p *peer) string {
+	h := hint{cause: noAnswer}
+	if p.hint != nil {
+		h = *p.hint
+	}
+	k, profile := p.Key, r.profiles[p.Interface]
 	identity := "this end's identity"
 	if profile != nil && profile.Identity != "" {
 		identity = fmt.Sprintf("the identity %q", profile.Identity)
@@ -142,16 +142,11 @@ func (r *reconciler) failureWords(k Key) string {
 
 // childlessWords says why an IKE_SA without a child was closed.
 func (r *reconciler) childlessWords(sa *SA) string {
-	h, known := r.hints[sa.Connection]
-	if !known || h.cause == noAnswer {
-		r.hints[sa.Connection] = hint{cause: selectors}
+	p := r.peer(sa.Key())
+	if p.hint != nil && p.hint.cause != noAnswer {
+		return r.failureWords(p)
 	}
-	words := r.failureWords(Key{sa.Interface, sa.RemoteHost})
-	delete(r.hints, sa.Connection)
-	if sa.Connection != connName(sa.Interface, sa.RemoteHost) {
-		words = fmt.Sprintf("%v authenticated but asked for nothing that this end lets through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and ESP proposals in common", sa.Key())
-	}
-	return words
+	return fmt.Sprintf("%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and share an ESP proposal", p.Key)
 }
 
 // modeWords says why a child of the wrong mode was refused.

@@ -30,9 +30,11 @@ type fakeCharon struct {
 	lastID   uint32
 	at       []time.Time // of the initiations
 
+	delay       map[string]time.Duration               // before a command has its effect
 	onInitiate  func(f *fakeCharon, name string) *tree // its answer; called with mu held
 	onSubscribe func(f *fakeCharon, event string)      // before the confirmation; called with mu held
 	onList      func(f *fakeCharon)                    // before list-sas streams; called with mu held
+	onListed    func(f *fakeCharon) time.Duration      // after it streamed, how long its answer takes; called with mu held
 }
 
 type fakeSession struct {
@@ -100,6 +102,11 @@ func (s *fakeSession) serve() {
 			return
 		}
 		s.f.mu.Lock()
+		if delay := s.f.delay[name]; delay > 0 {
+			s.f.mu.Unlock()
+			<-time.After(delay)
+			s.f.mu.Lock()
+		}
 		switch kind {
 		case eventRegister:
 			if s.f.onSubscribe != nil {
@@ -164,6 +171,12 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 			if argument == "" || argument == sa.text("name") || argument == sa.text("uniqueid") {
 				s.send(packet(eventRaised, "list-sa", mk(sa.text("name"), sa)))
 			}
+		}
+		if f.onListed != nil {
+			delay := f.onListed(f)
+			f.mu.Unlock()
+			<-time.After(delay)
+			f.mu.Lock()
 		}
 		return mk()
 	case "initiate":

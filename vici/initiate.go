@@ -47,7 +47,7 @@ func (r *reconciler) initiate(p *peer, profile *profile) {
 	r.starting++
 	name, command := connName(p.Interface, p.NBMA), r.times.command
 	conn, connErr := profile.connection(p.NBMA)
-	delete(r.hints, name)
+	p.hint = nil
 	r.do(func(ctx context.Context, s *session) error {
 		if connErr != nil {
 			return connErr
@@ -158,9 +158,8 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	case open == nil:
 		// A busy charon may not have begun yet; what is missing twice, or for a known reason, has failed.
 		a.missing++
-		_, known := r.hints[connName(p.Interface, p.NBMA)]
-		if known || a.missing > 1 {
-			r.fail(p, r.failureWords(p.Key))
+		if p.hint != nil || a.missing > 1 {
+			r.fail(p, r.failureWords(p))
 			return
 		}
 		again = min(again, time.Second)
@@ -170,7 +169,7 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		r.abandon(p, open.ID)
 		return
 	case age >= r.times.attempt:
-		r.fail(p, r.failureWords(p.Key))
+		r.fail(p, r.failureWords(p))
 		r.abandon(p, open.ID)
 		return
 	default:

@@ -29,6 +29,7 @@ type peer struct {
 	queued   bool // in the reconciler's waiting list
 
 	attempt *attempt
+	hint    *hint // why the attempt fails, from charon's log; nil: not known
 	backoff backoff
 	pause   *pause // before the next attempt; nil: none
 }
@@ -136,7 +137,7 @@ func (r *reconciler) securing(k Key) *SA {
 
 // settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on several sessions.
 func (r *reconciler) settle(p *peer) {
-	if !r.synced || p.busy {
+	if !r.synced || p.busy || r.peers[p.Key] != p {
 		return
 	}
 	profile := r.profiles[p.Interface]

@@ -41,9 +41,10 @@ type Profile struct {
 	LocalAddrs []netip.Addr // NBMA addresses of this end; empty: any. When one changes, set the profile again
 	Identity   string       // IKE identity of this end; empty: its address, or with certificates the subject
 
-	PSK     Secret   // empty: certificates, which swanctl loads with their keys
-	Certs   []string // this end's certificates: file names below /etc/swanctl/x509, or absolute; empty: charon finds one by Identity
-	CACerts []string // CAs that the peer's certificate must come from: below /etc/swanctl/x509ca, or absolute; empty: all that are loaded
+	PSK Secret // empty: certificates, which swanctl loads with their keys
+	// Certificates are files that charon itself reads, so its AppArmor profile must let it where they are elsewhere.
+	Certs   []string // this end's: file names below /etc/swanctl/x509, or absolute; empty: charon finds one by Identity
+	CACerts []string // CAs that the peer's must come from: below /etc/swanctl/x509ca, or absolute; empty: all that are loaded
 
 	// RemoteIdentity is a pattern that a peer's identity must match, such as "*.example.net"; empty: any that authenticates.
 	// It also keeps the PSK from connections that are not ours.

@@ -31,7 +31,6 @@ type reconciler struct {
 	childless map[uint32]bool     // SAs without a child that a timer is about
 	ending    map[uint32]bool     // SAs that we told charon to close
 	removed   map[uint32]struct{} // removed while a comparison runs; nil: none runs
-	hints     map[string]hint     // why attempts of a connection fail, from charon's log
 
 	waiting  []*peer // to initiate, in order, when there is room
 	starting int     // initiations in their first seconds
@@ -47,7 +46,6 @@ func newReconciler(c *Client) *reconciler {
 		byPeer:    map[Key]map[uint32]*SA{},
 		childless: map[uint32]bool{},
 		ending:    map[uint32]bool{},
-		hints:     map[string]hint{},
 		lastErr:   errGone,
 	}
 	c.published.sas = r.sas
@@ -127,7 +125,6 @@ func (r *reconciler) lose(cause error) {
 	r.waiting, r.starting, r.attempts = nil, 0, 0
 	clear(r.childless)
 	clear(r.ending)
-	clear(r.hints)
 	for _, p := range r.peers {
 		p.forget()
 	}
