@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -25,6 +26,8 @@ type world struct {
 	sockets []*fakeSocket
 	sas     []vici.SA
 	wants   map[vici.Key]vici.Want
+	spis    map[uint32]bool   // of all of charon's SAs
+	states  []kernel.ESPState // in the kernel
 
 	events chan vici.Event
 	routes chan kernel.RouteBatch
@@ -101,8 +104,19 @@ func (w *world) platform() Platform {
 		Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 		},
-		ListenAPI:     func(string, string) (net.Listener, error) { return newPipeListener(), nil },
-		Check:         func(kernel.CheckConfig) []kernel.Advice { return nil },
+		ListenAPI: func(string, string) (net.Listener, error) { return newPipeListener(), nil },
+		Check:     func(kernel.CheckConfig) []kernel.Advice { return nil },
+		OrphanStates: func(_ netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.DeleteFunc(slices.Clone(w.states), func(s kernel.ESPState) bool { return known[s.SPI] }), nil
+		},
+		DeleteStates: func(gone []kernel.ESPState) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.states = slices.DeleteFunc(w.states, func(s kernel.ESPState) bool { return slices.Contains(gone, s) })
+			return nil
+		},
 		OwnRoutes:     func() ([]kernel.Route, error) { return nil, nil },
 		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
 	}
@@ -223,6 +237,12 @@ func (f fakeStrongswan) Close(k vici.Key) {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
 	f.w.sas = slices.DeleteFunc(f.w.sas, func(sa vici.SA) bool { return sa.RemoteHost == k.NBMA })
+}
+
+func (f fakeStrongswan) SPIs(context.Context) (map[uint32]bool, error) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	return maps.Clone(f.w.spis), nil
 }
 
 func (f fakeStrongswan) SAs() []vici.SA {

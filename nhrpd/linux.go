@@ -24,10 +24,12 @@ func Linux(c *config.Config) Platform {
 		Listen: func(index int) (Socket, error) {
 			return kernel.ListenPacket(index, etherTypeNHRP)
 		},
-		Sample:    kernel.AttachSampler,
-		Check:     kernel.Check,
-		OwnRoutes: kernel.OwnRoutes,
-		ListenAPI: api.Listen,
+		Sample:       kernel.AttachSampler,
+		Check:        kernel.Check,
+		OwnRoutes:    kernel.OwnRoutes,
+		OrphanStates: kernel.OrphanStates,
+		DeleteStates: kernel.DeleteStates,
+		ListenAPI:    api.Listen,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},

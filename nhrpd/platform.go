@@ -20,6 +20,8 @@ type Platform struct {
 	Lookup        func(ctx context.Context, name string) ([]netip.Addr, error)
 	ListenAPI     func(path, group string) (net.Listener, error)
 	Check         func(kernel.CheckConfig) []kernel.Advice
+	OrphanStates  func(local netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error)
+	DeleteStates  func([]kernel.ESPState) error
 	OwnRoutes     func() ([]kernel.Route, error)
 	NewStrongswan func(*slog.Logger) Strongswan
 }
@@ -56,5 +58,6 @@ type Strongswan interface {
 	Close(vici.Key)
 	Events() <-chan vici.Event
 	SAs() []vici.SA
+	SPIs(ctx context.Context) (map[uint32]bool, error)
 	Status() vici.Status
 }

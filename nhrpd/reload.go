@@ -43,6 +43,9 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the running configuration stays: %w", err)
 	}
+	for _, warning := range next.Warnings {
+		d.log.Warn(warning)
+	}
 	return d.managed(ctx, func(ctx context.Context, g *errgroup.Group) error { return d.moveTo(ctx, g, next) })
 }
 
