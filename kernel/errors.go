@@ -33,6 +33,9 @@ func explain(err error, format string, args ...any) error {
 		return nil
 	}
 	doing := fmt.Sprintf(format, args...)
+	if errors.Is(err, unix.EPROTONOSUPPORT) { // of netlink's families only the one for IPsec may be missing
+		return fmt.Errorf("%s: %w (%w)", doing, ErrNoXFRM, err)
+	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("%s: %w (%w)", doing, ErrNoPermission, err)
 	}

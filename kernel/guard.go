@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 
@@ -56,9 +55,6 @@ func RemoveGuard(local netip.Addr) error {
 
 func withXFRM(f func(*vnl.Handle) error) error {
 	h, err := vnl.NewHandle(unix.NETLINK_XFRM)
-	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		return fmt.Errorf("open a netlink socket for IPsec: %w", ErrNoXFRM)
-	}
 	if err != nil {
 		return explain(err, "open a netlink socket for IPsec")
 	}

@@ -15,7 +15,7 @@ import (
 
 // ownNamespace has the rest of the test run in a process of its own in a new network namespace, as the daemon is in one. It returns
 // false in the process that only waits for that one.
-func ownNamespace(t *testing.T) bool {
+func ownNamespace(t testing.TB) bool {
 	t.Helper()
 	const mark = "CYGNET_TEST_NAMESPACE"
 	if os.Getenv(mark) == t.Name() {
@@ -23,7 +23,11 @@ func ownNamespace(t *testing.T) bool {
 		return true
 	}
 	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.count=1", "-test.run="+pattern)
+	args := []string{"-test.v", "-test.count=1", "-test.run=" + pattern}
+	if _, ok := t.(*testing.B); ok {
+		args = []string{"-test.run=^$", "-test.bench=" + pattern}
+	}
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), mark+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := cmd.CombinedOutput()
@@ -35,7 +39,7 @@ func ownNamespace(t *testing.T) bool {
 }
 
 // ip runs iproute2 and returns what it prints.
-func ip(t *testing.T, args string) string {
+func ip(t testing.TB, args string) string {
 	t.Helper()
 	return run(t, "ip", strings.Fields(args)...)
 }
@@ -48,7 +52,7 @@ func ipBatch(lines []string) (string, error) {
 	return string(out), err
 }
 
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
@@ -58,7 +62,7 @@ func run(t *testing.T, name string, args ...string) string {
 }
 
 // eventually waits for a condition that follows from netlink events within moments.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(15 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -73,7 +77,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 // shows waits until the output of an ip command has all of the words that begin without a dash, and none of the others.
-func shows(t *testing.T, args string, words ...string) {
+func shows(t testing.TB, args string, words ...string) {
 	t.Helper()
 	var out string
 	t.Cleanup(func() {
@@ -94,6 +98,6 @@ func shows(t *testing.T, args string, words ...string) {
 	})
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }

@@ -38,7 +38,7 @@ func WatchRoutes(ctx context.Context, log *slog.Logger, tables []uint32, f func(
 	notices, err := listen(ctx, log, monitorConfig{family: unix.NETLINK_ROUTE, groups: []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEXTHOP,
 	}})
-	if err != nil {
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	m := newMirror(tables)

@@ -167,7 +167,7 @@ func (t *Tables) Run(ctx context.Context) error {
 		groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE},
 		filter: tablesFilter(),
 	})
-	if err != nil {
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	r := newReconciler(t.log)
