@@ -53,7 +53,7 @@ func TestDuplicatesSettle(t *testing.T) {
 		}
 		wantEvents(t, "settled", after(c, 2*time.Second), upOf("192.0.2.1", false))
 		if f.count("terminate") != 1 || f.count("terminate 1") != 1 {
-			t.Errorf("did %v", f.order)
+			t.Errorf("did %v", f.seen().order)
 		}
 	})
 }
@@ -71,7 +71,7 @@ func TestSeveralBehindOneAddress(t *testing.T) {
 		a.Identity, b.Identity = "a", "b"
 		wantEvents(t, "both", after(c, time.Minute), a)
 		if f.count("terminate") != 0 {
-			t.Errorf("did %v", f.order)
+			t.Errorf("did %v", f.seen().order)
 		}
 		f.do(func(f *fakeCharon) { f.end(first) })
 		wantEvents(t, "one gone", told(c), b)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -156,12 +157,7 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 		}
 		delete(f.conns, argument)
 	case "get-conns":
-		var names []string
-		for name := range f.conns {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		return mk("conns", names)
+		return mk("conns", slices.Sorted(maps.Keys(f.conns)))
 	case "list-sas":
 		if f.onList != nil {
 			f.onList(f)
@@ -195,12 +191,7 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 }
 
 func (f *fakeCharon) ids() []uint32 {
-	var ids []uint32
-	for id := range f.sas {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
+	return slices.Sorted(maps.Keys(f.sas))
 }
 
 // raise sends an event to its subscribers; mu is held.
@@ -278,6 +269,21 @@ func (f *fakeCharon) crash() {
 }
 
 func (f *fakeCharon) back() { f.do(func(f *fakeCharon) { f.down = false }) }
+
+// seen is a copy of what a fake charon has and was told.
+type seen struct {
+	order  []string
+	shared []*tree
+	at     []time.Time
+	sas    []uint32
+	conns  []string
+}
+
+func (f *fakeCharon) seen() seen {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return seen{slices.Clone(f.order), slices.Clone(f.shared), slices.Clone(f.at), f.ids(), slices.Sorted(maps.Keys(f.conns))}
+}
 
 // count counts the commands that begin so.
 func (f *fakeCharon) count(prefix string) int {

@@ -23,15 +23,16 @@ func TestBackoff(t *testing.T) {
 		c.Want(key("192.0.2.1"), Initiate)
 		after(c, 10*time.Minute)
 		span := time.Second
-		for i := range f.at[1:] {
-			wait := f.at[i+1].Sub(f.at[i])
+		at := f.seen().at
+		for i := range at[1:] {
+			wait := at[i+1].Sub(at[i])
 			if wait < span || wait > span+span/4 || wait > time.Minute {
 				t.Errorf("wait %d is %v, want %v and up to a quarter more", i+1, wait, span)
 			}
 			span = min(2*span, 48*time.Second)
 		}
-		if len(f.at) < 12 {
-			t.Errorf("%d attempts in ten minutes", len(f.at))
+		if len(at) < 12 {
+			t.Errorf("%d attempts in ten minutes", len(at))
 		}
 	})
 }
@@ -63,8 +64,8 @@ func TestLostAndFlapping(t *testing.T) {
 		f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
 		lost := time.Now()
 		wantEvents(t, "lost", told(c), Down{key("192.0.2.1"), closedByPeer}, upOf("192.0.2.1", true))
-		if !f.at[1].Equal(lost) {
-			t.Errorf("dialled %v after the loss", f.at[1].Sub(lost))
+		if !f.seen().at[1].Equal(lost) {
+			t.Errorf("dialled %v after the loss", f.seen().at[1].Sub(lost))
 		}
 		f.do(func(f *fakeCharon) {
 			f.onInitiate = func(f *fakeCharon, name string) *tree {
@@ -73,9 +74,9 @@ func TestLostAndFlapping(t *testing.T) {
 			}
 			f.end(f.ids()[0])
 		})
-		before := len(f.at)
+		before := len(f.seen().at)
 		after(c, 10*time.Second)
-		if n := len(f.at) - before; n < 2 || n > 5 {
+		if n := len(f.seen().at) - before; n < 2 || n > 5 {
 			t.Errorf("%d attempts in 10 s against a peer that closes each SA", n)
 		}
 	})
@@ -113,15 +114,15 @@ func TestNoAnswer(t *testing.T) {
 		told(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		wantEvents(t, "the first half minute", after(c, 29*time.Second))
-		if n := len(f.at); n < 13 || n > 15 {
+		if n := len(f.seen().at); n < 13 || n > 15 {
 			t.Errorf("%d attempts in 29 s", n)
 		}
-		if n := len(f.sas); n != 1 {
+		if n := len(f.seen().sas); n != 1 {
 			t.Errorf("%d half-open IKE_SAs", n)
 		}
-		before := len(f.at)
+		before := len(f.seen().at)
 		got := after(c, 35*time.Second)
-		if n := len(f.at) - before; n > 3 {
+		if n := len(f.seen().at) - before; n > 3 {
 			t.Errorf("%d attempts in the next 35 s", n)
 		}
 		if failed, ok := got[0].(Failed); !ok || !strings.Contains(failed.Reason, "UDP ports 500 and 4500") {
@@ -239,7 +240,7 @@ func TestChildless(t *testing.T) {
 		wantEvents(t, "for some time", after(c, 4*time.Second))
 		got := after(c, 1500*time.Millisecond)
 		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "dynamic[gre]") || f.count("terminate 1") != 1 {
-			t.Errorf("told %v, did %v", got, f.order)
+			t.Errorf("told %v, did %v", got, f.seen().order)
 		}
 	})
 }
@@ -253,7 +254,7 @@ func TestWrongMode(t *testing.T) {
 		})
 		got := told(c)
 		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "tunnel mode") || f.count("terminate 1") != 1 {
-			t.Errorf("told %v, did %v", got, f.order)
+			t.Errorf("told %v, did %v", got, f.seen().order)
 		}
 	})
 }
