@@ -3,6 +3,7 @@ package vici
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -274,5 +275,43 @@ func TestForgottenPeerComesBack(t *testing.T) {
 		wantEvents(t, "up", after(c, 10*time.Second), upOf("192.0.2.1", true))
 		f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
 		wantEvents(t, "again", after(c, 10*time.Second), Down{key("192.0.2.1"), closedByPeer}, upOf("192.0.2.1", true))
+	})
+}
+
+// A peer that is wanted before its interface has a profile is dialled when the profile is there.
+func TestWantedBeforeItsProfile(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+		told(c)
+		k := Key{"gre2", netip.MustParseAddr("192.0.2.1")}
+		c.Want(k, Initiate)
+		wantEvents(t, "without a profile", after(c, 2*time.Minute))
+		p := testProfile()
+		p.Interface = "gre2"
+		c.SetProfile(p)
+		up := upOf("192.0.2.1", true)
+		up.Interface = "gre2"
+		wantEvents(t, "with it", told(c), Snapshot{Interface: "gre2"}, up)
+	})
+}
+
+// The SPIs are those of all CHILD_SAs, also of connections that are not ours; without a charon there is no answer.
+func TestSPIs(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.1")
+			f.establish("site", "192.0.2.2")
+		})
+		got, err := c.SPIs(t.Context())
+		want := map[uint32]bool{0xc0000001: true, 0xd0000001: true, 0xc0000002: true, 0xd0000002: true}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%v %s", err, diff)
+		}
+		f.crash()
+		told(c)
+		if _, err := c.SPIs(t.Context()); !errors.Is(err, ErrNotConnected) {
+			t.Errorf("without a charon: %v", err)
+		}
 	})
 }
