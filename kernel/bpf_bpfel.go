@@ -52,6 +52,7 @@ const (
 	bpfMapEvents           = "events"
 	bpfMapFlows            = "flows"
 	bpfMapPeers            = "peers"
+	bpfMapScratches        = "scratches"
 	bpfProgCygnetEgress    = "cygnet_egress"
 	bpfProgCygnetIngress   = "cygnet_ingress"
 	bpfVarFirstInterval    = "first_interval"
@@ -111,11 +112,12 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Budgets  *ebpf.MapSpec `ebpf:"budgets"`
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Flows    *ebpf.MapSpec `ebpf:"flows"`
-	Peers    *ebpf.MapSpec `ebpf:"peers"`
+	Budgets   *ebpf.MapSpec `ebpf:"budgets"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Flows     *ebpf.MapSpec `ebpf:"flows"`
+	Peers     *ebpf.MapSpec `ebpf:"peers"`
+	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -149,11 +151,12 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Budgets  *ebpf.Map `ebpf:"budgets"`
-	Counters *ebpf.Map `ebpf:"counters"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Flows    *ebpf.Map `ebpf:"flows"`
-	Peers    *ebpf.Map `ebpf:"peers"`
+	Budgets   *ebpf.Map `ebpf:"budgets"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Flows     *ebpf.Map `ebpf:"flows"`
+	Peers     *ebpf.Map `ebpf:"peers"`
+	Scratches *ebpf.Map `ebpf:"scratches"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -163,6 +166,7 @@ func (m *bpfMaps) Close() error {
 		m.Events,
 		m.Flows,
 		m.Peers,
+		m.Scratches,
 	)
 }
 

@@ -15,6 +15,8 @@ const (
 	filterHandle   = 0x2001
 )
 
+var errPlaceTaken = errors.New("another program's filter is in the place of ours")
+
 // hook is one end of the clsact qdisc and the name of our filter there.
 type hook struct {
 	parent uint32
@@ -55,10 +57,7 @@ func Detach(device string) error {
 	if errors.As(err, new(vnl.LinkNotFoundError)) {
 		return nil
 	}
-	if err != nil {
-		return explain(err, "detach programs from %s", device)
-	}
-	return nil
+	return explain(err, "detach programs from %s", device)
 }
 
 func withDevice(name string, f func(*vnl.Handle, vnl.Link) error) error {
@@ -149,15 +148,18 @@ func ourFilter(h *vnl.Handle, device vnl.Link, at hook) (vnl.Filter, error) {
 		if isBPF && program.Name == at.filter {
 			return f, nil
 		}
-		return nil, fmt.Errorf("another filter has priority %d at %s: move it to another one", filterPriority, at.end)
+		return nil, fmt.Errorf("%w: priority %d at %s; give it another priority", errPlaceTaken, filterPriority, at.end)
 	}
 	return nil, nil
 }
 
 func detachFilter(h *vnl.Handle, device vnl.Link, at hook) error {
 	filter, err := ourFilter(h, device, at)
+	if errors.Is(err, errPlaceTaken) {
+		return nil
+	}
 	if filter == nil || err != nil {
-		return nil // nothing of ours there
+		return err
 	}
 	if err := h.FilterDel(filter); err != nil {
 		return fmt.Errorf("remove the program at %s: %w", at.end, err)

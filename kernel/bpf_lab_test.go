@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -34,25 +35,25 @@ const (
 // hubAndSpokes builds the lab and returns the hub's gre1.
 func hubAndSpokes(t testing.TB) vnl.Link {
 	t.Helper()
-	labIP(t, "link add br0 type bridge")
-	labIP(t, "addr add 192.0.2.1/24 dev br0")
-	labIP(t, "link set br0 mtu 12000 up")
-	labSysctl(t, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.send_redirects=0",
-		"net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0", "net.ipv6.conf.default.accept_dad=0")
-	labRouter(t, "", 1)
+	labRun(t, "", "sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.send_redirects=0 "+
+		"net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.default.accept_dad=0")
+	hub := "link add eth0 type bridge\n" + labRouter(1)
 	for _, n := range []int{11, 12} {
 		ns := fmt.Sprintf("cygnet-spoke-%d", n)
 		labIP(t, "netns add %s", ns)
 		t.Cleanup(func() { labIP(t, "netns del %s", ns) })
-		labIP(t, "link add up%d mtu 12000 type veth peer name eth0 netns %s", n, ns)
-		labIP(t, "link set up%d master br0 up", n)
-		labIP(t, "-n %s addr add 192.0.2.%d/24 dev eth0", ns, n)
-		labIP(t, "-n %s link set eth0 mtu 12000 up", ns)
-		labRouter(t, "-n "+ns+" ", n)
-		labIP(t, "neigh add 10.255.0.%d lladdr 192.0.2.%d dev gre1", n, n)
-		labIP(t, "neigh add fd00:255::%d lladdr 192.0.2.%d dev gre1", n, n)
-		labIP(t, "route add 172.16.%d.0/24 via 10.255.0.%d", n, n)
-		labIP(t, "route add fd00:%d::/64 via fd00:255::%d", n, n)
+		labIP(t, "link add up%d type veth peer name eth0 netns %s", n, ns)
+		labRun(t, labRouter(n), "ip -n "+ns+" -batch -")
+		hub += fmt.Sprintf(`link set up%[1]d mtu 12000 master eth0 up
+			neigh add 10.255.0.%[1]d lladdr 192.0.2.%[1]d dev gre1
+			neigh add fd00:255::%[1]d lladdr 192.0.2.%[1]d dev gre1
+			route add 172.16.%[1]d.0/24 via 10.255.0.%[1]d
+			route add fd00:%[1]d::/64 via fd00:255::%[1]d
+			`, n)
+	}
+	labRun(t, hub, "ip -batch -")
+	for _, ns := range []string{spoke1, spoke2} { // the underlay works, both ends have resolved the other
+		labIP(t, "netns exec %s ping -q -c 1 -w 20 -i 0.1 192.0.2.1", ns)
 	}
 	gre, err := vnl.LinkByName("gre1")
 	if err != nil {
@@ -61,15 +62,20 @@ func hubAndSpokes(t testing.TB) vnl.Link {
 	return gre
 }
 
-func labRouter(t testing.TB, in string, n int) {
-	t.Helper()
-	labIP(t, "%slink add gre1 type gre local 192.0.2.%d key 42 ttl 64", in, n)
-	labIP(t, "%slink set gre1 mtu 11000 arp on up", in)
-	labIP(t, "%saddr add 10.255.0.%d/24 dev gre1", in, n)
-	labIP(t, "%saddr add fd00:255::%d/64 dev gre1 nodad", in, n)
-	labIP(t, "%slink add lan0 type dummy", in)
-	labIP(t, "%saddr add 172.16.%d.1/24 dev lan0", in, n)
-	labIP(t, "%slink set lan0 up", in)
+// labRouter is an ip batch that gives a router its addresses and devices. A spoke's eth0 is a veth that ends in the hub's namespace,
+// the hub's is a bridge.
+func labRouter(n int) string {
+	batch := `addr add 192.0.2.%[1]d/24 dev eth0
+		link set eth0 mtu 12000 up
+		link add gre1 type gre local 192.0.2.%[1]d key 42 ttl 64
+		link set gre1 mtu 11000 arp on up
+		addr add 10.255.0.%[1]d/24 dev gre1
+		addr add fd00:255::%[1]d/64 dev gre1 nodad
+		link add lan0 type dummy
+		addr add 172.16.%[1]d.1/24 dev lan0
+		link set lan0 up
+		`
+	return fmt.Sprintf(batch, n)
 }
 
 // openIn opens a socket on the device in a namespace.
@@ -162,20 +168,38 @@ func sameAddr(a, b netip.Addr) bool { return a == b }
 
 func labIP(t testing.TB, format string, args ...any) {
 	t.Helper()
-	labRun(t, "ip "+fmt.Sprintf(format, args...))
+	labRun(t, "", "ip "+fmt.Sprintf(format, args...))
 }
 
-func labSysctl(t testing.TB, settings ...string) {
-	t.Helper()
-	labRun(t, "sysctl -q -w "+strings.Join(settings, " "))
-}
-
-func labRun(t testing.TB, command string) string {
+// labRun runs a command with an input.
+func labRun(t testing.TB, input, command string) {
 	t.Helper()
 	words := strings.Fields(command)
-	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", command, err, out)
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Stdin = strings.NewReader(input)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s%s", command, err, input, out)
 	}
-	return string(out)
+}
+
+// labNamespace moves a benchmark into a network namespace of its own with the lab in it, and its thread stays there.
+func labNamespace(b *testing.B) {
+	b.Helper()
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		b.Fatal(err)
+	}
+	lab, err := netns.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := errors.Join(netns.Set(home), home.Close(), lab.Close()); err != nil {
+			b.Error(err)
+		}
+		runtime.UnlockOSThread()
+	})
+	labIP(b, "link set lo up")
+	hubAndSpokes(b)
 }

@@ -59,15 +59,23 @@ func attachNFLOG(log *slog.Logger, cfg SamplerConfig, reason string) (*nflogSamp
 		return nil, explain(err, "open nfnetlink")
 	}
 	if err := bindNFLOG(conn, cfg.Group); err != nil {
-		err = errors.Join(err, conn.Close())
-		if errors.Is(err, unix.EBUSY) {
-			return nil, fmt.Errorf("take packets of NFLOG group %d: another program or interface has it: choose another group (%w)", cfg.Group, err)
-		}
-		return nil, explain(err, "take packets of NFLOG group %d (is the module nfnetlink_log there?)", cfg.Group)
+		return nil, errors.Join(explainNFLOG(err, cfg.Group), conn.Close())
 	}
 	s.conn = conn
 	log.Info("redirects come from NFLOG: the firewall must have this rule, and the same for ip6tables", "interface", cfg.Device, "rule", nflogRule(cfg))
 	return s, nil
+}
+
+// explainNFLOG adds what the user can do about it.
+func explainNFLOG(err error, group uint16) error {
+	err = fmt.Errorf("take packets of NFLOG group %d: %w", group, err)
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY): // the kernel uses either for a group that is taken
+		return fmt.Errorf("%w (another program or interface has this group: choose another one; or CAP_NET_ADMIN is missing)", err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("%w (load the module: modprobe nfnetlink_log)", err)
+	}
+	return err
 }
 
 // nflogRule is the rule that the user adds.

@@ -115,10 +115,11 @@ func (s *Socket) address(link *linkAddress, m *Message) error {
 	if len(m.Data) == 0 {
 		return ErrSize
 	}
-	if !m.NBMA.IsValid() || m.NBMA.BitLen() != s.length*8 || m.NBMA.IsUnspecified() || m.NBMA.IsMulticast() || m.NBMA.Zone() != "" {
+	to := m.NBMA
+	if !to.IsValid() || to.BitLen() != s.length*8 || to.Is4In6() || to.Zone() != "" || to.IsUnspecified() || to.IsMulticast() {
 		return ErrNBMA
 	}
 	*link = linkAddress{family: unix.AF_PACKET, protocol: s.protocol, ifindex: s.index, halen: uint8(s.length)}
-	copy(link.addr[:], m.NBMA.AsSlice())
+	copy(link.addr[:], to.AsSlice())
 	return nil
 }

@@ -34,13 +34,13 @@ const (
 const useBatch = 2048
 
 type ebpfSampler struct {
-	objects bpfObjects
-	closed  context.Context
-	close   context.CancelFunc
+	closed context.Context
+	close  context.CancelFunc
 
-	mu     sync.Mutex // guards what follows, the memory of Use
-	keys   []bpfAddress
-	values []bpfUse
+	mu      sync.Mutex // guards what follows
+	objects bpfObjects
+	keys    []bpfAddress // memory of Use
+	values  []bpfUse
 }
 
 func attachEBPF(cfg SamplerConfig) (*ebpfSampler, error) {
@@ -100,9 +100,12 @@ func (s *ebpfSampler) Mode() string   { return ModeEBPF }
 func (s *ebpfSampler) Reason() string { return "" }
 
 func (s *ebpfSampler) Run(ctx context.Context, f func(Redirect)) error {
-	reader, err := ringbuf.NewReader(s.objects.Events)
+	reader, err := s.openRedirects()
 	if err != nil {
 		return fmt.Errorf("read redirects: %w", err)
+	}
+	if reader == nil {
+		return nil
 	}
 	defer reader.Close()
 	// Closing is what wakes a reader.
@@ -121,6 +124,16 @@ func (s *ebpfSampler) Run(ctx context.Context, f func(Redirect)) error {
 			f(r)
 		}
 	}
+}
+
+// openRedirects returns nil after Close.
+func (s *ebpfSampler) openRedirects() (*ringbuf.Reader, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Err() != nil {
+		return nil, nil
+	}
+	return ringbuf.NewReader(s.objects.Events)
 }
 
 // parseEvent reads struct event of bpf/sampler.c.
@@ -181,6 +194,8 @@ func (c clock) at(ns uint64) time.Time {
 }
 
 func (s *ebpfSampler) Stats() (SamplerStats, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var stats SamplerStats
 	for index, to := range map[uint32]*uint64{counterSampled: &stats.Sampled, counterLimited: &stats.Limited, counterLost: &stats.Lost} {
 		if err := s.objects.Counters.Lookup(index, to); err != nil {
@@ -191,6 +206,8 @@ func (s *ebpfSampler) Stats() (SamplerStats, error) {
 }
 
 func (s *ebpfSampler) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.close()
 	return s.objects.Close()
 }

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -108,5 +109,235 @@ func TestSamplerIgnoresWhatDoesNotTurnBack(t *testing.T) {
 	stats, err := s.Stats()
 	if diff := cmp.Diff(SamplerStats{Sampled: 1}, stats); diff != "" || err != nil {
 		t.Errorf("statistics (-want +got), %v:\n%s", err, diff)
+	}
+}
+
+func TestSamplerLimitsEachFlow(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	_, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+		Rate: SampleRate{First: time.Hour, Last: time.Hour}})
+	one, two := openIn(t, spoke1, "gre1", unix.ETH_P_IP), openIn(t, spoke2, "gre1", unix.ETH_P_IP)
+	flow := datagram("172.16.11.5", "172.16.12.5", 60)
+	otherSource, otherDestination := datagram("172.16.11.6", "172.16.12.5", 60), datagram("172.16.11.5", "172.16.12.6", 60)
+	send(t, one, hubNBMA, flow, flow, flow, otherSource, flow, otherDestination, flow)
+	send(t, two, hubNBMA, flow, flow) // another peer; the hub does not mind that its source address is spoofed
+	back := datagram("172.16.12.5", "172.16.11.5", 60)
+	send(t, two, hubNBMA, back)
+	var got []Redirect
+	for range 5 {
+		got = append(got, next(t, redirects))
+	}
+	want := []Redirect{{spoke1NBMA, flow}, {spoke1NBMA, otherSource}, {spoke1NBMA, otherDestination}, {spoke2NBMA, flow}, {spoke2NBMA, back}}
+	if diff := cmp.Diff(want, got, cmp.Comparer(sameAddr)); diff != "" {
+		t.Errorf("redirects (-want +got):\n%s", diff)
+	}
+}
+
+func TestSamplerSlowsDownOnAFlowThatGoesOn(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+		Rate: SampleRate{First: 100 * time.Millisecond, Last: 400 * time.Millisecond}})
+	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	packet := datagram("172.16.11.5", "172.16.12.5", 60)
+	key := bpfFlow{OuterSource: bpfAddress{B: spoke1NBMA.As16()}, Source: bpfAddress{B: netip.MustParseAddr("172.16.11.5").As16()},
+		Destination: bpfAddress{B: netip.MustParseAddr("172.16.12.5").As16()}}
+	seen := map[time.Duration]bool{}
+	eventually(t, "the interval has doubled to its limit", func() bool {
+		send(t, spoke, hubNBMA, packet)
+		var pace bpfPace
+		if err := s.(*ebpfSampler).objects.Flows.Lookup(key, &pace); err != nil {
+			return false // the first packet is still on its way
+		}
+		seen[time.Duration(pace.Interval)] = true
+		return pace.Interval == uint64(400*time.Millisecond)
+	})
+	for interval := range seen {
+		if interval != 100*time.Millisecond && interval != 200*time.Millisecond && interval != 400*time.Millisecond {
+			t.Errorf("interval %v", interval)
+		}
+	}
+	for range seen { // a sample for each step
+		next(t, redirects)
+	}
+}
+
+func TestSamplerLimitsAllFlowsTogether(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3}})
+	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	const flows = 200
+	packets := make([][]byte, flows)
+	for i := range packets {
+		packets[i] = datagram("172.16.11.5", netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)}).String(), 60)
+	}
+	send(t, spoke, hubNBMA, packets...)
+	stats := statsWhen(t, s, "every flow is counted", func(stats SamplerStats) bool { return stats.Sampled+stats.Limited == flows })
+	if stats.Sampled < 3 || stats.Limited == 0 {
+		t.Fatalf("%d flows, 3 samples a second: %+v", flows, stats)
+	}
+	for range stats.Sampled {
+		next(t, redirects)
+	}
+}
+
+func TestSamplerTakesPacketsWhoseNextHopIsUnresolved(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	labIP(t, "route add 172.16.77.0/24 via 10.255.0.77")
+	_, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	packet := datagram("172.16.11.5", "172.16.77.5", 60)
+	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, packet)
+	if diff := cmp.Diff(Redirect{spoke1NBMA, packet}, next(t, redirects), cmp.Comparer(sameAddr)); diff != "" {
+		t.Errorf("redirect (-want +got):\n%s", diff)
+	}
+}
+
+func TestSamplerSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s, err := AttachSampler(testLog(t), SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+		Rate: SampleRate{PerSecond: 1 << 30}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const flows = 2000 // more than the ring buffer holds
+	packets := make([][]byte, flows)
+	for i := range packets {
+		source, destination := netip.AddrFrom4([4]byte{172, 16, 11, byte(i / 250)}), netip.AddrFrom4([4]byte{172, 16, 12, byte(i%250 + 2)})
+		packets[i] = datagram(source.String(), destination.String(), 60)
+	}
+	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, packets...)
+	stats := statsWhen(t, s, "every flow is counted", func(stats SamplerStats) bool { return stats.Sampled+stats.Lost == flows })
+	if stats.Lost == 0 || stats.Sampled == 0 {
+		t.Errorf("%d redirects and no reader: %+v", flows, stats)
+	}
+}
+
+// statsWhen waits for statistics that follow from packets on their way.
+func statsWhen(t *testing.T, s Sampler, what string, holds func(SamplerStats) bool) (stats SamplerStats) {
+	t.Helper()
+	eventually(t, what, func() bool {
+		var err error
+		if stats, err = s.Stats(); err != nil {
+			t.Fatal(err)
+		}
+		return holds(stats)
+	})
+	return stats
+}
+
+func TestSamplerWithoutRedirectsKeepsUseOnly(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s, _ := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
+	eventually(t, "the use is noted", func() bool { return !usedBy(t, s)[spoke2NBMA].Out.IsZero() })
+	if stats, err := s.Stats(); stats != (SamplerStats{}) || err != nil {
+		t.Errorf("samples were taken: %+v, %v", stats, err)
+	}
+}
+
+// usedBy reads the use by peer.
+func usedBy(t *testing.T, s Sampler) map[netip.Addr]Use {
+	t.Helper()
+	all, err := s.Use()
+	if err != nil {
+		t.Fatal(err)
+	}
+	byPeer := map[netip.Addr]Use{}
+	for _, u := range all {
+		byPeer[u.NBMA] = u
+	}
+	return byPeer
+}
+
+func TestUseMovesWithDataOnly(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s, _ := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
+	hubData, spokeData := openIn(t, "", "gre1", unix.ETH_P_IP), openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+
+	send(t, spokeData, hubNBMA, datagram("10.255.0.11", "224.0.0.5", 60))
+	send(t, hubData, spoke1NBMA, datagram("10.255.0.1", "224.0.0.5", 60))
+	send(t, hub, spoke1NBMA, numbered(3)...)
+	send(t, spoke, hubNBMA, numbered(3)...)
+	readAll(t, hub, spoke1NBMA, 3) // came behind the multicast
+	if used := usedBy(t, s); len(used) != 0 {
+		t.Errorf("NHRP and multicast count as use: %v", used)
+	}
+
+	before := time.Now()
+	send(t, spokeData, hubNBMA, datagram("172.16.11.5", "172.16.1.77", 60))
+	used := usedWhen(t, s, "in from spoke 1", func(used map[netip.Addr]Use) bool { return !used[spoke1NBMA].In.IsZero() })
+	if u := used[spoke1NBMA]; len(used) != 1 || !u.Out.IsZero() || !within(before, u.In, time.Now()) {
+		t.Errorf("after a packet from spoke 1: %v", used)
+	}
+	send(t, spokeData, hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
+	used = usedWhen(t, s, "out to spoke 2", func(used map[netip.Addr]Use) bool { return !used[spoke2NBMA].Out.IsZero() })
+	if u := used[spoke2NBMA]; len(used) != 2 || !u.In.IsZero() || !within(before, u.Out, time.Now()) || !used[spoke1NBMA].Out.IsZero() {
+		t.Errorf("after a packet from spoke 1 to spoke 2: %v", used)
+	}
+	send(t, openIn(t, spoke2, "gre1", unix.ETH_P_IPV6), hubNBMA, datagram("fd00:12::5", "fd00:11::5", 60))
+	used = usedWhen(t, s, "out to spoke 1", func(used map[netip.Addr]Use) bool { return !used[spoke1NBMA].Out.IsZero() })
+	if one, two := used[spoke1NBMA], used[spoke2NBMA]; one.Out.Before(two.Out) || two.In.Before(one.In) {
+		t.Errorf("after a packet back: %v", used)
+	}
+}
+
+// usedWhen waits for use that follows from packets on their way.
+func usedWhen(t *testing.T, s Sampler, what string, holds func(map[netip.Addr]Use) bool) (used map[netip.Addr]Use) {
+	t.Helper()
+	eventually(t, what, func() bool {
+		used = usedBy(t, s)
+		return holds(used)
+	})
+	return used
+}
+
+// within allows for the precision that Use promises.
+func within(from, t, to time.Time) bool {
+	return !t.Before(from.Add(-time.Millisecond)) && !t.After(to.Add(time.Millisecond))
+}
+
+func TestUseOfManyPeers(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s, _ := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	const peers = 10000
+	keys, values := make([]bpfAddress, peers), make([]bpfUse, peers)
+	for i := range keys {
+		keys[i] = bpfAddress{B: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}).As16()}
+		values[i] = bpfUse{Out: uint64(i + 1)}
+	}
+	if _, err := s.(*ebpfSampler).objects.Peers.BatchUpdate(keys, values, nil); err != nil {
+		t.Fatal(err)
+	}
+	used := usedBy(t, s)
+	if len(used) != peers {
+		t.Errorf("%d of %d peers", len(used), peers)
+	}
+	if u := used[netip.MustParseAddr("10.0.1.2")]; u.Out.IsZero() || !u.In.IsZero() {
+		t.Errorf("one of them: %+v", u)
 	}
 }

@@ -75,6 +75,19 @@ struct event {
 
 enum counter { SAMPLED, LIMITED, LOST, COUNTERS };
 
+enum hook { INGRESS, EGRESS, HOOKS };
+
+/*
+ * What a program works on. It is not on the stack because without CAP_PERFMON the verifier refuses to have the parts of a stack
+ * slot written one by one (6.1), and how they are written is the compiler's choice.
+ */
+struct scratch {
+	struct flow flow;
+	struct address peer; /* outer destination, at egress */
+	struct bpf_fib_lookup route;
+	__u32 length; /* of the inner packet, by its header */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -104,6 +117,13 @@ struct {
 } counters SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HOOKS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct scratch)); /* not by type: bpf2go has no Go for it */
+} scratches SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
@@ -119,9 +139,8 @@ static __always_inline void count(__u32 what)
 static __always_inline void map_ipv4(struct address *to, __be32 from)
 {
 	__builtin_memset(to->b, 0, 10);
-	to->b[10] = 0xff;
-	to->b[11] = 0xff;
-	__builtin_memcpy(&to->b[12], &from, 4);
+	__builtin_memset(to->b + 10, 0xff, 2);
+	__builtin_memcpy(to->b + 12, &from, 4);
 }
 
 /* Reads one address of the outer IPv4 header. Fails when there is none or the address is not a peer's. */
@@ -162,11 +181,12 @@ static __always_inline void note_use(struct address *peer, int out)
 }
 
 /*
- * Reads the inner header into the flow and the query for its route, and the length of the packet. Fails for what is not data
- * between two routers' networks: NHRP, other protocols, multicast, damaged headers.
+ * Reads the inner header: the flow's ends, the query for its route, the length. Fails for what is not data between two routers'
+ * networks: NHRP, other protocols, multicast, damaged headers.
  */
-static __always_inline int read_inner(struct __sk_buff *skb, struct flow *flow, struct bpf_fib_lookup *route, __u32 *length)
+static __always_inline int read_inner(struct __sk_buff *skb, struct scratch *s)
 {
+	__builtin_memset(&s->route, 0, sizeof(s->route));
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
@@ -174,15 +194,15 @@ static __always_inline int read_inner(struct __sk_buff *skb, struct flow *flow, 
 			return -1;
 		if ((ip.daddr & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000))
 			return -1;
-		map_ipv4(&flow->source, ip.saddr);
-		map_ipv4(&flow->destination, ip.daddr);
-		route->family = AF_INET;
-		route->l4_protocol = ip.protocol;
-		route->tos = ip.tos;
-		route->ipv4_src = ip.saddr;
-		route->ipv4_dst = ip.daddr;
-		*length = bpf_ntohs(ip.tot_len);
-		return *length < sizeof(ip) ? -1 : 0;
+		map_ipv4(&s->flow.source, ip.saddr);
+		map_ipv4(&s->flow.destination, ip.daddr);
+		s->route.family = AF_INET;
+		s->route.l4_protocol = ip.protocol;
+		s->route.tos = ip.tos;
+		s->route.ipv4_src = ip.saddr;
+		s->route.ipv4_dst = ip.daddr;
+		s->length = bpf_ntohs(ip.tot_len);
+		return s->length < sizeof(ip) ? -1 : 0;
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr ip;
@@ -191,14 +211,14 @@ static __always_inline int read_inner(struct __sk_buff *skb, struct flow *flow, 
 			return -1;
 		if (ip.daddr.in6_u.u6_addr8[0] == 0xff)
 			return -1;
-		__builtin_memcpy(&flow->source, &ip.saddr, 16);
-		__builtin_memcpy(&flow->destination, &ip.daddr, 16);
-		route->family = AF_INET6;
-		route->l4_protocol = ip.nexthdr;
-		route->flowinfo = *(__be32 *)&ip & bpf_htonl(0x0fffffff);
-		__builtin_memcpy(route->ipv6_src, &ip.saddr, 16);
-		__builtin_memcpy(route->ipv6_dst, &ip.daddr, 16);
-		*length = sizeof(ip) + bpf_ntohs(ip.payload_len);
+		__builtin_memcpy(&s->flow.source, &ip.saddr, 16);
+		__builtin_memcpy(&s->flow.destination, &ip.daddr, 16);
+		s->route.family = AF_INET6;
+		s->route.l4_protocol = ip.nexthdr;
+		s->route.flowinfo = *(__be32 *)&ip & bpf_htonl(0x0fffffff);
+		__builtin_memcpy(s->route.ipv6_src, &ip.saddr, 16);
+		__builtin_memcpy(s->route.ipv6_dst, &ip.daddr, 16);
+		s->length = sizeof(ip) + bpf_ntohs(ip.payload_len);
 		return 0;
 	}
 	return -1;
@@ -264,35 +284,34 @@ static __always_inline void hand_on(struct __sk_buff *skb, struct address *outer
 SEC("tc")
 int cygnet_ingress(struct __sk_buff *skb)
 {
-	struct bpf_fib_lookup route = {};
-	struct pace next = {};
-	struct flow flow = {};
-	struct pace *pace;
-	__u32 length;
+	__u32 hook = INGRESS;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &hook);
+	struct pace last = {}, next = {};
+	struct pace *known;
 	__u64 now;
 
-	if (read_outer(skb, offsetof(struct iphdr, saddr), &flow.outer_source))
+	if (!s || read_outer(skb, offsetof(struct iphdr, saddr), &s->flow.outer_source) || read_inner(skb, s))
 		return TC_ACT_UNSPEC;
-	if (read_inner(skb, &flow, &route, &length))
-		return TC_ACT_UNSPEC;
-	note_use(&flow.outer_source, 0);
+	note_use(&s->flow.outer_source, 0);
 	if (!sample)
 		return TC_ACT_UNSPEC;
 
 	now = bpf_ktime_get_ns();
-	pace = bpf_map_lookup_elem(&flows, &flow);
-	if (pace && now < pace->due)
+	known = bpf_map_lookup_elem(&flows, &s->flow);
+	if (known)
+		last = *known;
+	if (now < last.due)
 		return TC_ACT_UNSPEC;
-	if (!turns_back(skb, &route)) {
+	if (!turns_back(skb, &s->route)) {
 		/* Remembered as well: the look-up costs more than this table does. */
 		next.due = now + first_interval;
-		bpf_map_update_elem(&flows, &flow, &next, BPF_ANY);
+		bpf_map_update_elem(&flows, &s->flow, &next, BPF_ANY);
 		return TC_ACT_UNSPEC;
 	}
 	next.interval = first_interval;
 	/* A flow that paused for as long as its interval starts again from the first. */
-	if (pace && pace->interval && now - pace->due < pace->interval)
-		next.interval = pace->interval * 2;
+	if (now - last.due < last.interval)
+		next.interval = last.interval * 2;
 	if (next.interval > last_interval)
 		next.interval = last_interval;
 	next.due = now + next.interval;
@@ -300,23 +319,19 @@ int cygnet_ingress(struct __sk_buff *skb)
 		count(LIMITED);
 		return TC_ACT_UNSPEC;
 	}
-	bpf_map_update_elem(&flows, &flow, &next, BPF_ANY);
-	hand_on(skb, &flow.outer_source, length);
+	bpf_map_update_elem(&flows, &s->flow, &next, BPF_ANY);
+	hand_on(skb, &s->flow.outer_source, s->length);
 	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int cygnet_egress(struct __sk_buff *skb)
 {
-	struct bpf_fib_lookup route = {};
-	struct address peer = {};
-	struct flow flow = {};
-	__u32 length;
+	__u32 hook = EGRESS;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &hook);
 
-	if (read_outer(skb, offsetof(struct iphdr, daddr), &peer))
+	if (!s || read_outer(skb, offsetof(struct iphdr, daddr), &s->peer) || read_inner(skb, s))
 		return TC_ACT_UNSPEC;
-	if (read_inner(skb, &flow, &route, &length))
-		return TC_ACT_UNSPEC;
-	note_use(&peer, 1);
+	note_use(&s->peer, 1);
 	return TC_ACT_UNSPEC;
 }

@@ -1,0 +1,212 @@
+//go:build lab
+
+package kernel
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/google/go-cmp/cmp"
+	vnl "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// filtersAt lists the names of the filters at a hook of the device.
+func filtersAt(t *testing.T, device vnl.Link, parent uint32) []string {
+	t.Helper()
+	filters, err := vnl.FilterList(device, parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{}
+	for _, f := range filters {
+		if b, ok := f.(*vnl.BpfFilter); ok {
+			names = append(names, b.Name)
+		} else {
+			names = append(names, f.Type())
+		}
+	}
+	return names
+}
+
+func attach(t *testing.T, device vnl.Link) Sampler {
+	t.Helper()
+	s, err := AttachSampler(testLog(t), SamplerConfig{Device: device.Attrs().Name, Index: device.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// foreign puts somebody else's program on the ingress of the device: it gives every packet the mark 77.
+func foreign(t *testing.T, device vnl.Link, priority uint16, handle uint32) {
+	t.Helper()
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "foreign", Type: ebpf.SchedCLS, License: "MIT",
+		Instructions: asm.Instructions{
+			asm.Mov.Imm(asm.R2, 77),
+			asm.StoreMem(asm.R1, 8, asm.R2, asm.Word), // __sk_buff.mark
+			asm.Mov.Imm(asm.R0, -1),                   // TC_ACT_UNSPEC
+			asm.Return(),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	err = vnl.FilterAdd(&vnl.BpfFilter{
+		FilterAttrs: vnl.FilterAttrs{LinkIndex: device.Attrs().Index, Parent: vnl.HANDLE_MIN_INGRESS, Handle: handle, Priority: priority, Protocol: unix.ETH_P_ALL},
+		Fd:          program.FD(), Name: "foreign", DirectAction: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRestartReplacesThePrograms(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	first := attach(t, gre)
+	attach(t, gre) // while the first one is still there
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	last := attach(t, gre)
+	check := func(when string, ingress, egress []string) {
+		t.Helper()
+		if diff := cmp.Diff(ingress, filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS)); diff != "" {
+			t.Errorf("%s, filters at ingress (-want +got):\n%s", when, diff)
+		}
+		if diff := cmp.Diff(egress, filtersAt(t, gre, vnl.HANDLE_MIN_EGRESS)); diff != "" {
+			t.Errorf("%s, filters at egress (-want +got):\n%s", when, diff)
+		}
+	}
+	check("attached three times", []string{"cygnet_ingress"}, []string{"cygnet_egress"})
+	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
+	eventually(t, "the last sampler sees the traffic", func() bool { return len(usedBy(t, last)) == 2 })
+	if err := last.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check("closed", []string{"cygnet_ingress"}, []string{"cygnet_egress"})
+	for range 2 {
+		if err := Detach("gre1"); err != nil {
+			t.Fatal(err)
+		}
+		check("detached", []string{}, []string{})
+	}
+	if err := Detach("gre99"); err != nil {
+		t.Errorf("detach from a device that is gone: %v", err)
+	}
+}
+
+func TestForeignFiltersStayAndRun(t *testing.T) {
+	for name, priority := range map[string]uint16{"before ours": 5, "behind ours": 60000} {
+		t.Run(name, func(t *testing.T) {
+			if !ownNamespace(t) {
+				return
+			}
+			gre := hubAndSpokes(t)
+			labRun(t, "", "tc qdisc add dev gre1 clsact")
+			foreign(t, gre, priority, 1)
+			s := attach(t, gre)
+			attach(t, gre)
+			if got := filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS); len(got) != 2 || !strings.Contains(strings.Join(got, " "), "foreign") {
+				t.Errorf("filters %v", got)
+			}
+			hub := openIn(t, "", "gre1", protocolNHRP)
+			send(t, openIn(t, spoke1, "gre1", protocolNHRP), hubNBMA, numbered(1)...)
+			ms := make([]Message, 1)
+			if _, err := hub.ReadBatch(ms); err != nil || ms[0].Mark != 77 {
+				t.Errorf("a packet came with mark %d, %v; the foreign program sets 77", ms[0].Mark, err)
+			}
+			if err := errors.Join(s.Close(), Detach("gre1")); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"foreign"}, filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS)); diff != "" {
+				t.Errorf("after Detach (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAttachSaysWhatIsInTheWay(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(*testing.T, vnl.Link) SamplerConfig
+		words   []string
+	}{
+		"an ingress qdisc": {func(t *testing.T, gre vnl.Link) SamplerConfig {
+			labRun(t, "", "tc qdisc add dev gre1 ingress")
+			return SamplerConfig{Device: "gre1", Index: gre.Attrs().Index}
+		}, []string{"gre1", "ingress qdisc", "tc qdisc del"}},
+		"a filter in our place": {func(t *testing.T, gre vnl.Link) SamplerConfig {
+			labRun(t, "", "tc qdisc add dev gre1 clsact")
+			foreign(t, gre, filterPriority, filterHandle)
+			return SamplerConfig{Device: "gre1", Index: gre.Attrs().Index}
+		}, []string{"gre1", "priority 8193", "ingress"}},
+		"another device": {func(t *testing.T, gre vnl.Link) SamplerConfig {
+			return SamplerConfig{Device: "lan0", Index: gre.Attrs().Index + 1}
+		}, []string{"lan0", "dummy", "gre"}},
+		"a new device of the same name": {func(t *testing.T, gre vnl.Link) SamplerConfig {
+			return SamplerConfig{Device: "gre1", Index: gre.Attrs().Index + 1000}
+		}, []string{"gre1", "replaced"}},
+		"no device": {func(t *testing.T, gre vnl.Link) SamplerConfig {
+			return SamplerConfig{Device: "gre99", Index: 99}
+		}, []string{"gre99", "not found"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !ownNamespace(t) {
+				return
+			}
+			cfg := test.prepare(t, hubAndSpokes(t))
+			cfg.Mode = ModeEBPF
+			_, err := AttachSampler(testLog(t), cfg)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, word := range test.words {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("error %q does not have %q", err, word)
+				}
+			}
+		})
+	}
+}
+
+func TestAttachNeedsPrivileges(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	cfg := SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF}
+	withCapabilities(t, nil, func() {
+		if _, err := AttachSampler(testLog(t), cfg); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
+			t.Errorf("without privileges: %v", err)
+		}
+		if err := Detach("gre1"); err != nil {
+			t.Errorf("detach where nothing is: %v", err)
+		}
+	})
+	const capBPF = 39
+	withCapabilities(t, []int{capBPF, unix.CAP_NET_ADMIN}, func() {
+		s, err := AttachSampler(testLog(t), cfg)
+		if err != nil {
+			var refused *ebpf.VerifierError
+			errors.As(err, &refused)
+			t.Errorf("with CAP_BPF and CAP_NET_ADMIN: %v\n%+v", err, refused)
+			return
+		}
+		s.Close()
+	})
+	attach(t, gre)
+	withCapabilities(t, nil, func() {
+		if err := Detach("gre1"); !errors.Is(err, ErrNoPermission) {
+			t.Errorf("detach without privileges: %v", err)
+		}
+	})
+}

@@ -1,0 +1,133 @@
+//go:build lab
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// addNFLOGRules adds the rules that the log tells the user to add.
+func addNFLOGRules(t *testing.T, cfg SamplerConfig) {
+	t.Helper()
+	cfg.setDefaults()
+	rule := strings.Fields(nflogRule(cfg))
+	if rule[0] != "iptables" {
+		t.Fatalf("the rule is no iptables command: %q", rule)
+	}
+	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {
+		labRun(t, "", program+" "+strings.Join(rule[1:], " "))
+	}
+}
+
+func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	cfg := SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
+	s, redirects := watch(t, cfg)
+	addNFLOGRules(t, cfg)
+	// Rules may be broader than they must be.
+	labRun(t, "", "iptables-legacy -I FORWARD -i gre1 -o lan0 -j NFLOG --nflog-group 16 --nflog-size 128")
+	labRun(t, "", "iptables-legacy -I INPUT -i gre1 -j NFLOG --nflog-group 16 --nflog-size 128")
+	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	short, long := datagram("172.16.11.5", "172.16.12.5", 60), datagram("172.16.11.5", "172.16.12.6", 1300)
+	six := datagram("fd00:11::5", "fd00:12::5", 100)
+	send(t, spoke, hubNBMA, datagram("172.16.11.5", "172.16.1.77", 60), datagram("172.16.11.5", "10.255.0.1", 60), short, short, long)
+	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IPV6), hubNBMA, six)
+	for _, packet := range [][]byte{short, long, six} {
+		packet = append([]byte(nil), packet[:min(len(packet), 128)]...)
+		got := next(t, redirects)
+		forwarded(packet)
+		if diff := cmp.Diff(Redirect{spoke1NBMA, packet}, got, cmp.Comparer(sameAddr)); diff != "" {
+			t.Errorf("redirect (-want +got):\n%s", diff)
+		}
+	}
+	if stats, err := s.Stats(); stats != (SamplerStats{Sampled: 3, Foreign: 2}) || err != nil {
+		t.Errorf("statistics %+v, %v", stats, err)
+	}
+	if _, err := s.Use(); !errors.Is(err, ErrNoUse) {
+		t.Errorf("use: %v", err)
+	}
+}
+
+// forwarded changes a packet as a router does before its FORWARD chain.
+func forwarded(packet []byte) {
+	if packet[0]>>4 == 6 {
+		packet[7]--
+		return
+	}
+	packet[8]--
+	packet[10]++ // the checksum
+}
+
+func TestAttachFallsBackToNFLOG(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	labRun(t, "", "tc qdisc add dev gre1 ingress")
+	cfg := SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true}
+	s, redirects := watch(t, cfg)
+	if s.Mode() != ModeNFLOG || !strings.Contains(s.Reason(), "ingress qdisc") {
+		t.Errorf("mode %q, reason %q", s.Mode(), s.Reason())
+	}
+	addNFLOGRules(t, cfg)
+	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
+	if r := next(t, redirects); r.From != spoke1NBMA {
+		t.Errorf("redirect from %v", r.From)
+	}
+	if _, err := AttachSampler(testLog(t), cfg); err == nil || !strings.Contains(err.Error(), "another program or interface has this group") {
+		t.Errorf("a second reader of the group: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := AttachSampler(testLog(t), cfg)
+	if err != nil {
+		t.Fatalf("after Close the group is free again: %v", err)
+	}
+	again.Close()
+}
+
+func TestSamplerRunEndsAndStartsAgain(t *testing.T) {
+	for _, mode := range []string{ModeEBPF, ModeNFLOG} {
+		for _, redirect := range []bool{true, false} {
+			t.Run(mode, func(t *testing.T) {
+				if !ownNamespace(t) {
+					return
+				}
+				gre := hubAndSpokes(t)
+				s, err := AttachSampler(testLog(t), SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: redirect, Mode: mode})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				nothing := func(r Redirect) { t.Errorf("redirect %v", r) }
+				for range 2 {
+					ctx, cancel := context.WithCancel(context.Background())
+					ended := make(chan error)
+					go func() { ended <- s.Run(ctx, nothing) }()
+					cancel()
+					if err := <-ended; err != nil {
+						t.Errorf("Run after its context ended: %v", err)
+					}
+				}
+				ended := make(chan error)
+				go func() { ended <- s.Run(context.Background(), nothing) }()
+				if err := s.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+				if err := <-ended; err != nil {
+					t.Errorf("Run after Close: %v", err)
+				}
+			})
+		}
+	}
+}
