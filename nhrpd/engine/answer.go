@@ -173,8 +173,21 @@ func (a *answer) peerSecured(e *Engine) {
 	for _, w := range waiting {
 		e.withRequest(a.ifc, w, e.resolution)
 	}
+	if a.claim.peer != nil && a.claim.peer.ike.Initiator {
+		e.repeatRequests(a.ifc, a.prefix)
+	}
 	if a.expires.IsZero() && len(a.waiting) == 0 {
 		e.dropAnswer(a)
+	}
+}
+
+// repeatRequests asks again, at once, what traffic from inside prefix made us ask. When both ends ask each other and we initiated
+// the SA, the other end had it first and answered through it: an answer that came before our kernel had the SA was lost.
+func (e *Engine) repeatRequests(ifc *iface, prefix netip.Prefix) {
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		if s.asking && s.state == ShortcutResolving && prefix.Contains(s.source) {
+			e.sendRequest(s)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	dropOwnPacket
 	dropNotForUs
 	dropUnsolicited
+	dropAnswered
 	dropThirdParty
 	dropUnknownExtension
 	dropHopCount
@@ -48,6 +49,7 @@ var dropNames = [dropReasons]string{
 	dropOwnPacket:        "our own packet came back",
 	dropNotForUs:         "not for us",
 	dropUnsolicited:      "reply without a request",
+	dropAnswered:         "answer came a second time",
 	dropThirdParty:       "reply from somebody we did not ask",
 	dropUnknownExtension: "unknown compulsory extension",
 	dropHopCount:         "hop count exceeded",

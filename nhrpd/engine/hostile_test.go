@@ -223,7 +223,8 @@ func TestWhoMayPurge(t *testing.T) {
 	three.says(purge("192.0.2.13", "10.255.0.13", "10.255.0.11", lan2))
 	three.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2))
 	two.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", "172.16.9.0/24"))
-	if len(n.shortcuts) != 1 || dropped(n, dropNotOwner) != 2 {
+	via.says(purge("192.0.2.13", "10.255.0.13", "10.255.0.11", lan2))
+	if len(n.shortcuts) != 1 || dropped(n, dropNotOwner) != 3 {
 		t.Fatalf("routes %v, dropped %v", n.shortcuts, n.engine.Stats().Dropped)
 	}
 	two.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2))

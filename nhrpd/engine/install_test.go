@@ -113,6 +113,11 @@ func TestWhoMayAnswer(t *testing.T) {
 	if got := only(t, spoke2.says(wrong)); got.ErrorCode != packet.ErrorInvalidResolutionReply {
 		t.Errorf("RFC 2332 §5.2.2: %+v", got)
 	}
+	other := answerTo(request, 24, "10.255.0.12", "192.0.2.12")
+	other.DestProtocol = addr("172.16.9.9")
+	if got := only(t, spoke2.says(other)); got.ErrorCode != packet.ErrorInvalidResolutionReply || len(n.shortcuts) != 0 {
+		t.Errorf("an answer to another question was taken: %v", n.shortcuts)
+	}
 	refusal := answerTo(request, 24, "10.255.0.12", "192.0.2.12")
 	refusal.CIEs = []packet.CIE{{Code: packet.CodeProhibited}}
 	spoke2.says(refusal)
@@ -180,6 +185,17 @@ func TestRequesterDialsLate(t *testing.T) {
 	}
 	n.w.run(securingTime)
 	if n.want[nbma] != SANone || n.has(NoticeUnresolved) != 1 {
+		t.Errorf("wants %v", n.want)
+	}
+}
+
+// Behind NAT the requester dials as soon as it knows whom.
+func TestRequesterBehindNATDialsAtOnce(t *testing.T) {
+	n, hub := spokeAlone(t)
+	n.engine.ifaces["gre1"].nhs[0].public = addr("198.51.100.9")
+	request := only(t, hub.says(indicationOf(host1, host2)))
+	hub.says(answerTo(request, 24, "10.255.0.12", "192.0.2.12"))
+	if n.want[addr("192.0.2.12")] != SAInitiate {
 		t.Errorf("wants %v", n.want)
 	}
 }

@@ -92,13 +92,22 @@ func (e *Engine) mayAsk(ifc *iface, dest netip.Addr) bool {
 		return false
 	}
 	delete(ifc.unresolved, dest)
-	return !ifc.covered(dest)
+	return ifc.covering(dest) == nil
+}
+
+// answeredBefore says whether a reply is a further one to a request that a shortcut came of: requests are repeated, and so are answers.
+func (ifc *iface) answeredBefore(m *message) bool {
+	s := ifc.covering(m.DestProtocol)
+	return s != nil && !s.asking && s.requestID == m.RequestID
 }
 
 // answered takes the answer to a request of ours (RFC 2332 §5.2.2).
 func (e *Engine) answered(m *message) {
 	s := m.ifc.requests[m.RequestID]
 	switch {
+	case s == nil && m.ifc.answeredBefore(m):
+		e.drop(dropAnswered)
+		return
 	case s == nil || s.dest != m.DestProtocol || s.sentNBMA != m.SourceNBMA:
 		e.drop(dropUnsolicited)
 		e.sendError(m, packet.ErrorInvalidResolutionReply, fixedLen)

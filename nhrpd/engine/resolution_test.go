@@ -91,6 +91,7 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 		rule      string
 		secured   bool
 		nat       string // the requester's public address
+		behindNAT bool   // we
 		asking    bool   // we have a request to that router out
 		nbma      string // the requester's
 		dials     at
@@ -103,11 +104,16 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 		{rule: "not behind NAT", nbma: "192.0.2.12", dials: 0, answers: never, refuses: answerWait, wantFirst: SAInitiate},
 		{rule: "two-way, ours is the lower address", asking: true, nbma: "192.0.2.12", dials: 0, answers: never, refuses: answerWait, wantFirst: SAInitiate},
 		{rule: "two-way, ours is the higher address", asking: true, nbma: "192.0.2.5", dials: time.Second, answers: never, refuses: answerWait, wantFirst: SAAccept},
+		{rule: "two-way, ours is the higher address, but nobody can dial us", behindNAT: true, asking: true, nbma: "192.0.2.5", dials: 0, answers: never, refuses: answerWait, wantFirst: SAInitiate},
+		{rule: "both behind NAT", behindNAT: true, nat: "192.0.2.50", nbma: "192.168.7.12", dials: 0, answers: 0, refuses: never, directTo: "192.0.2.1", wantFirst: SAInitiate},
 		{rule: "requester behind NAT", nat: "192.0.2.50", nbma: "192.168.7.12", dials: never, answers: 0, refuses: never, directTo: "192.0.2.1", wantFirst: SAAccept},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
 			n, hub := spokeAlone(t)
+			if tt.behindNAT {
+				n.engine.ifaces["gre1"].nhs[0].public = addr("198.51.100.9")
+			}
 			if tt.asking {
 				hub.says(indicationOf(host1, host2))
 			}

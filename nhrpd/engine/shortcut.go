@@ -53,14 +53,14 @@ func (e *Engine) newShortcut(ifc *iface, dest netip.Addr, prefix netip.Prefix) *
 	return s
 }
 
-// covered says whether a shortcut, or a question for one, is there for an address.
-func (ifc *iface) covered(addr netip.Addr) bool {
+// covering finds the most specific shortcut, or question for one, that an address is in.
+func (ifc *iface) covering(addr netip.Addr) *shortcut {
 	for bits := addr.BitLen(); bits > 0; bits-- {
 		if p, err := addr.Prefix(bits); err == nil && ifc.shortcuts[p] != nil {
-			return true
+			return ifc.shortcuts[p]
 		}
 	}
-	return false
+	return nil
 }
 
 // secure waits for the SA with the next hop, or goes on if it is there.

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -135,6 +134,9 @@ func TestUsedShortcutStaysIdleOneGoes(t *testing.T) {
 	}
 	if got := len(m.spoke1.closed) + len(m.spoke2.closed); got != 1 {
 		t.Errorf("closed %d times, want once, by the initiator", got)
+	}
+	if len(m.spoke1.want) != 1 || len(m.spoke2.want) != 1 {
+		t.Errorf("still wanted: %v, %v", m.spoke1.want, m.spoke2.want)
 	}
 	m.run(time.Hour)
 	if !m.hasSA(m.hub, m.spoke1) || !m.hasSA(m.hub, m.spoke2) || len(m.hub.closed) != 0 {
@@ -345,85 +347,6 @@ func TestLeave(t *testing.T) {
 	m.spoke1.engine.Configure(m.now, Config{Interfaces: []InterfaceConfig{m.spoke1.cfg}}, &m.spoke1.out)
 	m.spoke1.carryOut()
 	m.until("it joins again", 5*time.Second, m.spoke1.registered)
-}
-
-// A restart is not noticed: bindings and shortcuts of before are wanted at once, and stay when charon still has the SAs.
-func TestRestart(t *testing.T) {
-	m := newMesh(t)
-	m.makeShortcut()
-	for _, n := range m.nodes {
-		saved := n.engine.Save()
-		neighbors, shortcuts := n.neighbors, n.shortcuts
-		n.down = true
-		m.run(time.Second)
-		n.boot(saved)
-		if !maps.Equal(n.neighbors, neighbors) || !maps.Equal(n.shortcuts, shortcuts) {
-			t.Errorf("%s wants %v %v, before %v %v", n.name, n.neighbors, n.shortcuts, neighbors, shortcuts)
-		}
-		if got, want := m.pingPong(m.spoke1, host1, m.spoke2, host2), []string{"spoke1", "spoke2"}; !slices.Equal(got, want) {
-			t.Errorf("%s: packets go %v, want %v", n.name, got, want)
-		}
-		m.run(time.Minute)
-	}
-	m.keepTalking(20 * time.Minute)
-	if !m.direct() || len(m.hub.status().Bindings) != 2 {
-		t.Errorf("%s", m)
-	}
-	for _, n := range m.nodes {
-		if n.has(NoticeShortcutDown)+n.has(NoticeUnbound) != 0 {
-			t.Errorf("%s lost something\n%s", n.name, m)
-		}
-	}
-}
-
-// What strongSwan does not confirm after a restart goes.
-func TestRestartWithoutSAs(t *testing.T) {
-	m := newMesh(t)
-	m.makeShortcut()
-	saved := m.spoke1.engine.Save()
-	m.spoke1.down = true
-	m.sas = map[saKey]bool{}
-	m.spoke1.boot(saved)
-	if len(m.spoke1.shortcuts) != 1 {
-		t.Fatal("not wanted at once")
-	}
-	m.refuse = func(_, _ *node) bool { return true }
-	m.run(restoreGrace)
-	if len(m.spoke1.shortcuts) != 0 || len(m.spoke1.neighbors) != 0 {
-		t.Errorf("%s", m)
-	}
-}
-
-// What was saved by another clock, or by hand, is checked.
-func TestRestoreOfNonsense(t *testing.T) {
-	n, _ := spokeAlone(t)
-	now := n.w.now
-	good := ShortcutStatus{Prefix: mustPrefix(lan2), Dest: addr(host2), NextHop: addr("10.255.0.12"), NBMA: addr("192.0.2.12"),
-		State: ShortcutUp, Expires: now.Add(time.Minute)}
-	tests := map[string]func(*ShortcutStatus){
-		"expired":           func(s *ShortcutStatus) { s.Expires = now },
-		"default route":     func(s *ShortcutStatus) { s.Prefix = mustPrefix("0.0.0.0/0") },
-		"no prefix":         func(s *ShortcutStatus) { s.Prefix = mustPrefix("10.0.0.0/8"); s.Dest = addr("10.1.1.1") },
-		"other destination": func(s *ShortcutStatus) { s.Dest = addr("172.17.0.1") },
-		"own next hop":      func(s *ShortcutStatus) { s.NextHop = addr("10.255.0.11") },
-		"no NBMA address":   func(s *ShortcutStatus) { s.NBMA = addr("0.0.0.0") },
-		"not up":            func(s *ShortcutStatus) { s.State = ShortcutSecuring },
-	}
-	for name, change := range tests {
-		st := good
-		change(&st)
-		n.engine.Restore(now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Shortcuts: []ShortcutStatus{st}}, {Name: "gre7"}}}, &n.out)
-		n.carryOut()
-		if len(n.shortcuts) != 0 {
-			t.Fatalf("%s: restored", name)
-		}
-	}
-	good.Expires = now.Add(1000 * time.Hour)
-	n.engine.Restore(now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Shortcuts: []ShortcutStatus{good}}}}, &n.out)
-	n.carryOut()
-	if len(n.shortcuts) != 1 || n.status().Shortcuts[0].Expires.After(now.Add(maxHolding)) {
-		t.Errorf("%+v", n.status().Shortcuts)
-	}
 }
 
 // charon comes back with only some of the SAs.

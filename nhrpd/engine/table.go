@@ -110,7 +110,7 @@ func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
 		return p, pathOK
 	}
 	for _, n := range ifc.nhs {
-		if n.usable() && n.protocol != dest {
+		if n.usable() {
 			p.nextHop, p.nbma = n.protocol, n.nbma
 			return p, pathOK
 		}

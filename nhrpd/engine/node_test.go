@@ -1,0 +1,247 @@
+package engine
+
+import (
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// node is a router: an engine, and what its output made of kernel and charon.
+type node struct {
+	w         *world
+	name      string
+	engine    *Engine
+	out       Output
+	cfg       InterfaceConfig
+	local     netip.Addr
+	public    netip.Addr // behind a NAT; zero: local is public
+	routes    []Route    // of the administrator
+	neighbors map[netip.Addr]netip.Addr
+	shortcuts map[netip.Prefix]netip.Addr
+	want      map[netip.Addr]Security
+	uses      map[netip.Addr]*PeerUse
+	notices   []Notice
+	sent      []sentPacket
+	closed    []netip.Addr
+	down      bool
+}
+
+type sentPacket struct {
+	at   time.Time
+	to   netip.Addr
+	data []byte
+}
+
+// boot starts the node's daemon, anew or for the first time.
+func (n *node) boot(saved Saved) {
+	seed := uint64(slices.Index(n.w.nodes, n)) + uint64(n.w.now.Sub(n.w.start))
+	n.engine = New(rand.New(rand.NewPCG(seed, 1)), uint32(n.w.now.Unix()))
+	n.down = false
+	n.neighbors, n.shortcuts = map[netip.Addr]netip.Addr{}, map[netip.Prefix]netip.Addr{}
+	n.want = map[netip.Addr]Security{}
+	if n.uses == nil {
+		n.uses = map[netip.Addr]*PeerUse{}
+	}
+	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+	n.engine.Restore(n.w.now, saved, &n.out)
+	n.handle(LocalAddress{Interface: "gre1", NBMA: n.local})
+	n.handle(RoutesChanged{Table: testTable, Reset: true, Added: n.routes})
+	n.handle(PeersSecured{Interface: "gre1", Peers: n.secured()})
+	for _, c := range n.cfg.NHS {
+		if a, err := netip.ParseAddr(c.Name); err == nil {
+			n.handle(NHSResolved{Interface: "gre1", Name: c.Name, NBMA: []netip.Addr{a}})
+		}
+	}
+}
+
+// seenAs is the address that others know the node by.
+func (n *node) seenAs() netip.Addr {
+	if n.public.IsValid() {
+		return n.public
+	}
+	return n.local
+}
+
+// secured is what the node's charon has.
+func (n *node) secured() []Peer {
+	var peers []Peer
+	for _, other := range n.w.nodes {
+		if n.w.sas[saKey{n, other}] {
+			peers = append(peers, n.peer(other, true))
+		} else if n.w.sas[saKey{other, n}] {
+			peers = append(peers, n.peer(other, false))
+		}
+	}
+	return peers
+}
+
+func (n *node) peer(other *node, initiator bool) Peer {
+	return Peer{Interface: "gre1", NBMA: other.seenAs(), Identity: other.name, Initiator: initiator,
+		LocalNAT: n.public.IsValid(), RemoteNAT: other.public.IsValid()}
+}
+
+func (n *node) handle(ev Event) {
+	if n.down {
+		return
+	}
+	n.engine.Handle(n.w.now, ev, &n.out)
+	n.carryOut()
+}
+
+// carryOut is kernel and charon. What is wanted twice, or withdrawn without being wanted, is a fault of the engine.
+func (n *node) carryOut() {
+	t := n.w.t
+	for _, c := range n.out.Neighbors {
+		have, there := n.neighbors[c.Protocol]
+		switch {
+		case c.Delete && (!there || have != c.NBMA):
+			t.Errorf("%s: neighbour withdrawn that was not wanted: %+v", n.name, c)
+		case c.Delete:
+			delete(n.neighbors, c.Protocol)
+		case there && have == c.NBMA:
+			t.Errorf("%s: neighbour wanted twice: %+v", n.name, c)
+		default:
+			n.neighbors[c.Protocol] = c.NBMA
+		}
+	}
+	for _, c := range n.out.Routes {
+		have, there := n.shortcuts[c.Prefix]
+		switch {
+		case c.Delete && (!there || have != c.NextHop):
+			t.Errorf("%s: route withdrawn that was not wanted: %+v", n.name, c)
+		case c.Delete:
+			delete(n.shortcuts, c.Prefix)
+		case there:
+			t.Errorf("%s: route wanted twice: %+v", n.name, c)
+		default:
+			n.shortcuts[c.Prefix] = c.NextHop
+		}
+	}
+	for _, c := range n.out.SAs {
+		if n.want[c.NBMA] == c.Want {
+			t.Errorf("%s: security wanted twice: %+v", n.name, c)
+		}
+		n.want[c.NBMA] = c.Want
+		if c.Want == SANone {
+			delete(n.want, c.NBMA)
+		}
+		n.dial(c.NBMA)
+	}
+	for prefix, nextHop := range n.shortcuts {
+		if _, ok := n.neighbors[nextHop]; !ok {
+			t.Errorf("%s: route %s via %s without a neighbour", n.name, prefix, nextHop)
+		}
+	}
+	packets := n.out.Packets
+	for _, p := range packets {
+		n.transmit(p)
+	}
+	for _, k := range n.out.Closed {
+		n.closed = append(n.closed, k.NBMA)
+		n.w.after(2*underlayDelay, func() { n.w.terminate(n, n.w.node(k.NBMA), "closed by "+n.name) })
+	}
+	for range n.out.ReadUse {
+		n.w.after(0, func() {
+			used := Used{Interface: "gre1"}
+			for _, a := range slices.SortedFunc(maps.Keys(n.uses), byAddr) {
+				used.Peers = append(used.Peers, *n.uses[a])
+			}
+			n.handle(used)
+		})
+	}
+	n.notices = append(n.notices, n.out.Notices...)
+	n.out.Reset()
+}
+
+func (n *node) transmit(p Packet) {
+	w := n.w
+	data := slices.Clone(p.Data)
+	n.sent = append(n.sent, sentPacket{w.now, p.To, data})
+	to := w.node(p.To)
+	if to == nil || n.cfg.Protected && !w.hasSA(n, to) || w.lose != nil && w.lose(n, to, data) {
+		return
+	}
+	from := n.seenAs()
+	w.after(underlayDelay, func() {
+		to.handle(PacketReceived{Interface: "gre1", From: from, Data: data})
+	})
+}
+
+// dial makes an SA when it is wanted and not there. Behind a NAT only who dials himself can be reached.
+func (n *node) dial(nbma netip.Addr) {
+	w := n.w
+	to := w.node(nbma)
+	if n.down || n.want[nbma] != SAInitiate || to != nil && w.hasSA(n, to) {
+		return
+	}
+	w.after(charonDelay, func() {
+		switch {
+		case n.want[nbma] != SAInitiate || to != nil && w.hasSA(n, to):
+		case to == nil || to.public.IsValid() && to.want[n.seenAs()] != SAInitiate || w.refuse != nil && w.refuse(n, to):
+			n.handle(PeerFailed{Interface: "gre1", NBMA: nbma, Reason: "no answer"})
+			w.after(time.Second, func() { n.dial(nbma) })
+		default:
+			w.sas[saKey{n, to}] = true
+			to.handle(PeerSecured{to.peer(n, false)})
+			n.handle(PeerSecured{n.peer(to, true)})
+		}
+	})
+}
+
+// route is the kernel's decision: the longest prefix, our shortcut before the administrator's route.
+func (n *node) route(dst netip.Addr) (netip.Addr, string) {
+	best, device, bits := netip.Addr{}, "", -1
+	for _, r := range n.routes {
+		if r.Prefix.Contains(dst) && r.Prefix.Bits() > bits {
+			best, device, bits = r.NextHop, r.Device, r.Prefix.Bits()
+			if r.Local {
+				device = "lo"
+			}
+		}
+	}
+	for p, nextHop := range n.shortcuts {
+		if p.Contains(dst) && p.Bits() >= bits {
+			best, device, bits = nextHop, "gre1", p.Bits()
+		}
+	}
+	if !best.IsValid() {
+		best = dst
+	}
+	return best, device
+}
+
+func (n *node) use(peer *node) *PeerUse {
+	a := peer.seenAs()
+	if n.uses[a] == nil {
+		n.uses[a] = &PeerUse{NBMA: a}
+	}
+	return n.uses[a]
+}
+
+func (n *node) has(kind NoticeKind) int {
+	count := 0
+	for _, x := range n.notices {
+		if x.Kind == kind {
+			count++
+		}
+	}
+	return count
+}
+
+func (n *node) last(kind NoticeKind) Notice {
+	for _, x := range slices.Backward(n.notices) {
+		if x.Kind == kind {
+			return x
+		}
+	}
+	return Notice{}
+}
+
+func (n *node) status() InterfaceStatus { return n.engine.Status()[0] }
+
+func (n *node) registered() bool {
+	st := n.status()
+	return len(st.NHS) > 0 && st.NHS[0].State == NHSRegistered
+}
