@@ -152,7 +152,7 @@ func TestLeaveTakesThingsDownInOrder(t *testing.T) {
 		if err := d.Leave(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
-		order := []string{"delete neighbour 10.255.0.1", "close 192.0.2.1", "remove profile gre1", "remove gre1"}
+		order := []string{"delete neighbour 10.255.0.1", "close 192.0.2.1", "remove profile gre1", "detach gre1", "remove gre1"}
 		last := -1
 		for _, step := range order {
 			at := w.noted(step)

@@ -106,6 +106,7 @@ func (w *world) platform() Platform {
 		},
 		ListenAPI: func(string, string) (net.Listener, error) { return newPipeListener(), nil },
 		Check:     func(kernel.CheckConfig) []kernel.Advice { return nil },
+		Detach:    func(device string) error { w.note("detach " + device); return nil },
 		OrphanStates: func(_ netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -27,6 +27,7 @@ func Linux(c *config.Config) Platform {
 		Sample:       kernel.AttachSampler,
 		Check:        kernel.Check,
 		OwnRoutes:    kernel.OwnRoutes,
+		Detach:       kernel.Detach,
 		OrphanStates: kernel.OrphanStates,
 		DeleteStates: kernel.DeleteStates,
 		ListenAPI:    api.Listen,

@@ -20,6 +20,7 @@ type Platform struct {
 	Lookup        func(ctx context.Context, name string) ([]netip.Addr, error)
 	ListenAPI     func(path, group string) (net.Listener, error)
 	Check         func(kernel.CheckConfig) []kernel.Advice
+	Detach        func(device string) error
 	OrphanStates  func(local netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error)
 	DeleteStates  func([]kernel.ESPState) error
 	OwnRoutes     func() ([]kernel.Route, error)

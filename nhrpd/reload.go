@@ -126,7 +126,7 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 	}
 	d.strongswan.RemoveProfile(name)
 	d.close(ctx, name)
-	if err := p.tunnel.Remove(); err != nil {
+	if err := errors.Join(d.platform.Detach(name), p.tunnel.Remove()); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)
 	}
 	return nil
