@@ -18,7 +18,7 @@ type InterfaceConfig struct {
 	Protected      bool         // IPsec is required of every peer
 	HoldingTime    time.Duration
 	IdleTime       time.Duration // a shortcut without traffic ends after it
-	Authentication string        // password of the Authentication extension; empty: none is sent, and none accepted
+	Authentication string        // password of the Authentication extension; empty: none is sent, and packets with one are refused
 	MTU            uint16        // offered in CIEs; 0: none is stated
 	Unique         bool          // send U in registrations
 	Shortcut       bool          // resolve on traffic indications

@@ -193,3 +193,23 @@ func TestRefresh(t *testing.T) {
 		}
 	}
 }
+
+// A refresh that nobody answers leaves the shortcut its holding time.
+func TestUnansweredRefresh(t *testing.T) {
+	n, hub := spokeAlone(t)
+	n.from("192.0.2.12", "spoke2")
+	hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+	use := &PeerUse{NBMA: addr("192.0.2.12")}
+	n.uses[use.NBMA] = use
+	for range 599 {
+		use.Out = n.w.now
+		n.w.run(time.Second)
+	}
+	if len(n.shortcuts) != 1 {
+		t.Fatalf("ended early: %+v", n.last(NoticeShortcutDown))
+	}
+	n.w.run(time.Second)
+	if len(n.shortcuts) != 0 {
+		t.Error("outlives its holding time")
+	}
+}

@@ -205,6 +205,28 @@ func TestNHSNameLost(t *testing.T) {
 	}
 }
 
+// An NHS may grant less time than asked for.
+func TestShorterHoldingTimeOfNHS(t *testing.T) {
+	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
+	hub := n.from("192.0.2.1", "hub")
+	reply := acceptance(only(t, n.sentSince(0)))
+	reply.CIEs[0].HoldingTime = 30
+	hub.says(reply)
+	st := n.status().NHS[0]
+	if refresh := st.Next.Sub(n.w.now); refresh > 10*time.Second || st.Expires.Sub(n.w.now) != 30*time.Second {
+		t.Errorf("refreshes in %s, expires in %s", refresh, st.Expires.Sub(n.w.now))
+	}
+}
+
+// What the NHS saw of the old address says nothing about the new one.
+func TestPublicAddressOfOldLocalAddress(t *testing.T) {
+	m := newMeshNAT(t, true, false)
+	m.spoke1.handle(LocalAddress{Interface: "gre1", NBMA: addr("203.0.113.9")})
+	if got := m.spoke1.status().PublicNBMA; got.IsValid() {
+		t.Errorf("still public at %s", got)
+	}
+}
+
 // A new local address is registered at once.
 func TestLocalAddressChanges(t *testing.T) {
 	n, _ := spokeAlone(t)

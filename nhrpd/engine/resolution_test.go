@@ -308,3 +308,28 @@ func TestStaticMap(t *testing.T) {
 		t.Errorf("neighbours %v, wants %v", hub.neighbors, hub.want)
 	}
 }
+
+// Clients on the overlay are found before the mirror of the routing table is filled.
+func TestTransitWithoutRoutes(t *testing.T) {
+	hub := hubAlone(t)
+	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	hub.handle(RoutesChanged{Table: testTable, Reset: true})
+	reply := answerTo(requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12")
+	if got := only(t, hub.from("192.0.2.12", "spoke2").says(reply)); got.Type != packet.ResolutionReply {
+		t.Errorf("%s", got.Type)
+	}
+}
+
+// Nothing goes to a peer without an SA, not even the refusal of a request that came from it.
+func TestNothingIsSentWithoutAnSA(t *testing.T) {
+	n, hub := spokeAlone(t)
+	request := requestFrom("192.0.2.12", "10.255.0.12", host1)
+	request.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	hub.says(request)
+	n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	before := len(n.sent)
+	n.w.run(answerWait + time.Second)
+	if len(n.sent) != before || n.has(NoticeRejected) != 1 {
+		t.Errorf("sent %v", typesOf(n.sentSince(before)))
+	}
+}

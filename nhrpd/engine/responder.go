@@ -36,11 +36,7 @@ func (e *Engine) egress(ifc *iface, dest netip.Addr) (netip.Prefix, bool) {
 	if err != pathElsewhere {
 		return host, t.isLocal(dest)
 	}
-	prefix := e.answerable(t, dest)
-	if prefix.Overlaps(ifc.cfg.Address) {
-		prefix = host
-	}
-	return prefix, true
+	return e.answerable(t, dest), true
 }
 
 // answerable is the prefix around dest that we may answer for. The default route leads anywhere: only the host is certain.

@@ -187,3 +187,27 @@ func TestNewIdentityAtOldAddress(t *testing.T) {
 		t.Errorf("neighbours %v", hub.neighbors)
 	}
 }
+
+// When strongSwan itself was restarted, SAs in the kernel go on, and clients take their time to find out.
+func TestBindingOutlivesARestartOfStrongSwan(t *testing.T) {
+	hub := hubAlone(t)
+	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	hub.handle(PeersSecured{Interface: "gre1"})
+	hub.w.run(29 * time.Second)
+	if len(hub.neighbors) != 1 {
+		t.Error("gone before the client could know")
+	}
+	hub.w.run(time.Second)
+	if len(hub.neighbors) != 0 {
+		t.Error("stays for ever")
+	}
+}
+
+// wire.md: what a client claims of its MTU is not more than the tunnel has.
+func TestClaimedMTU(t *testing.T) {
+	hub := hubAlone(t)
+	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	if got := hub.status().Bindings[0].MTU; got != 1400 {
+		t.Errorf("MTU %d", got)
+	}
+}
