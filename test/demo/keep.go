@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"cygnet/test/lab"
 	"golang.org/x/sys/unix"
+
+	"cygnet/test/lab"
 )
 
 // look are the commands that a visitor may like to begin with: node and command.
@@ -37,7 +38,7 @@ func lookAround(m *lab.Mesh) {
 			fmt.Printf("    test/uml/enter -n %s %s\n", l[0], l[1])
 		}
 	}
-	if _, err := unix.IoctlGetTermios(0, unix.TCGETS); err != nil {
+	if !terminal(guest) {
 		fmt.Println("\nIt ends with this command (Ctrl-C).")
 		ended := make(chan os.Signal, 1)
 		signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM)
@@ -54,6 +55,15 @@ func lookAround(m *lab.Mesh) {
 	}
 }
 
+// terminal says whether a visitor sits at the standard input. In a guest that is a console in any case: test/uml/run knows.
+func terminal(guest bool) bool {
+	if guest {
+		return os.Getenv("UML_KEEP") == "terminal"
+	}
+	_, err := unix.IoctlGetTermios(0, unix.TCGETS)
+	return err == nil
+}
+
 // shell runs a shell that has the command "on".
 func shell(m *lab.Mesh, bin string) error {
 	dir, err := os.MkdirTemp("", "cygnet-demo")
@@ -64,7 +74,7 @@ func shell(m *lab.Mesh, bin string) error {
 	if err := os.WriteFile(filepath.Join(dir, "on"), []byte(m.EnterScript()), 0o755); err != nil {
 		return err
 	}
-	cmd := exec.Command("setsid", "--ctty", "--wait", "bash", "--norc", "-i")
+	cmd := exec.Command("bash", "--norc", "-i")
 	cmd.Env = append(os.Environ(), "PATH="+dir+":"+bin+":"+os.Getenv("PATH"), `PS1=cygnet lab \$ `)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	return cmd.Run()
