@@ -38,6 +38,7 @@ var sentences = map[engine.NoticeKind]sentence{
 
 // urgentNotices change what a restart must remember.
 var urgentNotices = map[engine.NoticeKind]bool{
+	engine.NoticeRegistered:   true,
 	engine.NoticeBound:        true,
 	engine.NoticeMoved:        true,
 	engine.NoticeUnbound:      true,
