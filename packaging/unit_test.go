@@ -58,7 +58,7 @@ func TestUnitIsHardened(t *testing.T) {
 func TestCapabilities(t *testing.T) {
 	const unit = "systemd/cygnetd.service"
 	capabilities := strings.Fields(strings.Join(settings(t, unit)["CapabilityBoundingSet"], " "))
-	want := []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF", "CAP_PERFMON", "CAP_CHOWN"}
+	want := []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF", "CAP_CHOWN"}
 	if !slices.Equal(capabilities, want) {
 		t.Errorf("the unit gives %q", capabilities)
 	}
