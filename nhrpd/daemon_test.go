@@ -145,6 +145,31 @@ func TestTunnelThatCannotBeHadIsToldAndTriedAgain(t *testing.T) {
 	})
 }
 
+func TestTunnelWithoutNHRPIsToldAndTriedAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.mu.Lock()
+		w.noSocket = errors.New("no CAP_NET_RAW")
+		w.mu.Unlock()
+		w.tunnels["gre1"].states <- tunnelThere
+		synctest.Wait()
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Interfaces[0].Error; !strings.Contains(got, "no CAP_NET_RAW") {
+			t.Errorf("status gives %q as the reason", got)
+		}
+		w.mu.Lock()
+		w.noSocket = nil
+		w.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if st, err = d.Status(t.Context()); err != nil || st.Interfaces[0].Error != "" {
+			t.Errorf("once there is a socket, status still says %q, %v", st.Interfaces[0].Error, err)
+		}
+	})
+}
+
 func TestLeaveTakesThingsDownInOrder(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)

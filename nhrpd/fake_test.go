@@ -29,6 +29,8 @@ type world struct {
 	spis    map[uint32]bool   // of all of charon's SAs
 	states  []kernel.ESPState // in the kernel
 
+	noSocket error // what opening an NHRP socket fails with
+
 	events chan vici.Event
 	routes chan kernel.RouteBatch
 }
@@ -94,6 +96,9 @@ func (w *world) platform() Platform {
 		Listen: func(index int) (Socket, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
+			if w.noSocket != nil {
+				return nil, w.noSocket
+			}
 			s := &fakeSocket{index: index, in: make(chan kernel.Message, 1024), closed: make(chan struct{})}
 			w.sockets = append(w.sockets, s)
 			return s, nil

@@ -149,15 +149,14 @@ func (p *port) keepLine(ctx context.Context) error {
 		case st = <-p.states:
 		case <-retry.C:
 		}
+		var fault error
 		if current == nil || current.index != st.Index {
-			next, err := p.replaceLine(ctx, current, st)
-			if err != nil {
-				p.log.Warn("cannot send or receive NHRP; trying again", "error", err)
+			if current, fault = p.replaceLine(ctx, current, st); fault != nil {
+				p.log.Warn("cannot send or receive NHRP; trying again", "error", fault)
 				retry.Reset(time.Second)
 			}
-			current = next
 		}
-		if err := p.moved(ctx, st, current); err != nil {
+		if err := p.moved(ctx, st, current, fault); err != nil {
 			return nil
 		}
 	}
@@ -175,14 +174,17 @@ func (p *port) replaceLine(ctx context.Context, old *line, st kernel.TunnelState
 	return p.openLine(ctx, st)
 }
 
-// moved tells strongSwan, the engine and the kernel's reconciler where the tunnel is now.
-func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line) error {
+// moved tells strongSwan, the engine and the kernel's reconciler where the tunnel is now, and the status what is wrong with it.
+func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, fault error) error {
 	if p.config.Protected && st.Local.IsValid() {
 		p.strongswan.SetProfile(profile(&p.config, st.Local))
 	}
 	p.tables.Resync()
 	return p.loop.call(ctx, func(now time.Time) {
 		p.line, p.state, p.fault = current, st, ""
+		if fault != nil {
+			p.fault = fault.Error()
+		}
 		p.loop.engine.Handle(now, engine.LocalAddress{Interface: p.config.Name, NBMA: st.Local}, &p.loop.out)
 		p.settled()
 	})

@@ -36,7 +36,7 @@ var rules = []rule{
 	{"cygnet/vici", []string{"github.com/strongswan/govici/..."}},
 	{"cygnet/kernel", []string{
 		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",
-		"github.com/cilium/ebpf/...", "golang.org/x/sys/unix",
+		"github.com/cilium/ebpf/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf",
 	}},
 }
 
