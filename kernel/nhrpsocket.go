@@ -21,7 +21,7 @@ const MaxPacket = 9216
 const (
 	socketBatch  = 128      // messages that one system call moves
 	socketBuffer = 16 << 20 // bytes; a burst of registrations must fit
-	controlSpace = 64               // bytes for the control messages of a packet; the mark takes 24
+	controlSpace = 64       // bytes for the control messages of a packet; the mark takes 24
 	linkSize     = int(unsafe.Sizeof(linkAddress{}))
 	linkPrefix   = int(unsafe.Offsetof(linkAddress{}.addr))
 )
