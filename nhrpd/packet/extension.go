@@ -18,6 +18,10 @@ func (p *Packet) Extension(t ExtensionType) *Extension {
 	return nil
 }
 
+// Offset is where the extension began in the packet that Parse read, from the start of the fixed header: what an Error Indication names
+// (RFC 2332 §5.2.7). It is 0 in one built by hand.
+func (e *Extension) Offset() uint16 { return e.offset }
+
 // Authentication data is this number (RFC 2332 §5.3.4.1: reserved and SPI), then, unlike the RFC, no source address but the plaintext
 // password, unpadded.
 const (

@@ -102,6 +102,7 @@ type Extension struct {
 	Data       []byte // of all other types, as it came; aliases the parsed input. Authentication: see Password
 
 	received oddity
+	offset   uint16 // from Parse
 }
 
 // Packet is one NHRP packet. An address that is absent is the zero netip.Addr.

@@ -213,7 +213,7 @@ func (p *Packet) parseExtensions(b []byte, at int) *ParseError {
 			}
 			seen |= 1 << t
 		}
-		e := Extension{Type: t, Compulsory: head&extCompulsory != 0}
+		e := Extension{Type: t, Compulsory: head&extCompulsory != 0, offset: uint16(at)}
 		if head&extUnused != 0 {
 			e.received |= oddUnusedBit
 		}
