@@ -4,6 +4,7 @@ package nhrpd
 
 import (
 	"context"
+	crand "crypto/rand"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -41,8 +42,9 @@ type Daemon struct {
 func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon {
 	logs := newLoggers(w, c.Log)
 	now := time.Now()
-	seed := uint64(now.UnixNano())
-	e := engine.New(rand.New(rand.NewPCG(seed, rand.Uint64())), firstRequestID(now))
+	var seed [32]byte // request ids are drawn from it: nobody must be able to go on with the sequence
+	_, _ = crand.Read(seed[:])
+	e := engine.New(rand.New(rand.NewChaCha8(seed)), firstRequestID(now))
 	tables := platform.NewTables(logs.of(logKernel))
 	strongswan := platform.NewStrongswan(logs.of(logVICI))
 	return &Daemon{

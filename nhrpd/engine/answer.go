@@ -12,15 +12,17 @@ import (
 // can be taken back when the routes change (RFC 2332 §6.2.1).
 type answer struct {
 	answerKey
-	ifc     *iface
-	dest    netip.Addr // asked for last
-	nbma    netip.Addr // of the requester
-	claim   claim
-	waiting []waitingRequest
-	dialAt  time.Time // when we start to dial although the other should
-	giveUp  time.Time // when those who wait are refused
-	expires time.Time // of what was given; zero: nothing yet
-	expiry  timer
+	ifc      *iface
+	dest     netip.Addr // asked for last
+	nbma     netip.Addr // of the requester
+	mapped   netip.Addr // NBMA address given from a static map; zero: our own
+	claim    claim
+	waiting  []waitingRequest
+	dialAt   time.Time // when we start to dial although the other should
+	giveUp   time.Time // when those who wait are refused
+	expires  time.Time // of what was given; zero: nothing yet
+	restored bool      // from before a restart, and not yet compared with the routes
+	expiry   timer
 }
 
 // answerKey names an answer: to whom, and for what.
@@ -58,12 +60,17 @@ func (e *Engine) answerFor(m *message, prefix netip.Prefix) *answer {
 		if len(m.ifc.answers) >= m.ifc.cfg.Limits.Answers {
 			return nil
 		}
-		a = &answer{answerKey: key, ifc: m.ifc}
-		a.claim.owner = a
-		a.expiry.run = func() { e.answerDue(a) }
-		m.ifc.answers[key] = a
+		a = e.newAnswer(m.ifc, key)
 	}
-	a.dest = m.DestProtocol
+	a.dest, a.mapped, a.restored = m.DestProtocol, netip.Addr{}, false
+	return a
+}
+
+func (e *Engine) newAnswer(ifc *iface, key answerKey) *answer {
+	a := &answer{answerKey: key, ifc: ifc}
+	a.claim.owner = a
+	a.expiry.run = func() { e.answerDue(a) }
+	ifc.answers[key] = a
 	return a
 }
 
@@ -206,11 +213,25 @@ func (e *Engine) dropAnswer(a *answer) {
 	e.release(&a.claim)
 }
 
+// stillRight says whether we would answer the same now, or for more.
+func (e *Engine) stillRight(a *answer) bool {
+	if a.mapped.IsValid() {
+		b := a.ifc.bindings[a.dest]
+		return b != nil && b.static && b.nbma == a.mapped
+	}
+	prefix, ours := e.egress(a.ifc, a.dest)
+	return ours && prefix.Bits() <= a.prefix.Bits()
+}
+
 // reviewAnswers takes back what the routes do not support any more.
 func (e *Engine) reviewAnswers(ifc *iface) {
+	unread := e.table(ifc).empty()
 	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		prefix, ours := e.egress(ifc, a.dest)
-		if ours && prefix == a.prefix {
+		if a.restored && unread {
+			continue
+		}
+		a.restored = false
+		if e.stillRight(a) {
 			continue
 		}
 		given := e.now.Before(a.expires)

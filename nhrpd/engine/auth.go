@@ -21,6 +21,14 @@ func (e *Engine) authentic(m *message) bool {
 	return err == nil && subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
 }
 
+// passwordOffset is where a refused password stands; 0 where it is missing.
+func (m *message) passwordOffset() uint16 {
+	if ext := m.Extension(packet.ExtensionAuthentication); ext != nil {
+		return ext.Offset()
+	}
+	return 0
+}
+
 // authenticate regenerates the password, which counts from hop to hop.
 func (e *Engine) authenticate(ifc *iface, p *packet.Packet) {
 	if ifc.cfg.Authentication == "" || p.Type == packet.ErrorIndication {

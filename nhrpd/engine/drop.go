@@ -34,6 +34,9 @@ const (
 	dropRedirectOff
 	dropErrorLimit
 	dropUnsendable
+	dropTooLong
+	dropTooMany
+	dropForeignError
 	dropReasons // how many there are
 )
 
@@ -66,6 +69,9 @@ var dropNames = [dropReasons]string{
 	dropRedirectOff:      "redirected packet, but indications are off or limited",
 	dropErrorLimit:       "error indication not sent: limit or size",
 	dropUnsendable:       "could not be sent",
+	dropTooLong:          "longer than the tunnel's MTU",
+	dropTooMany:          "more entries than a request may have",
+	dropForeignError:     "error indication about no request of ours",
 }
 
 func (r dropReason) String() string { return dropNames[r] }

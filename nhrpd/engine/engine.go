@@ -102,6 +102,16 @@ func (e *Engine) newRequestID() uint32 {
 	return e.requestID
 }
 
+// newSecretID is the id of a resolution request. An answer may come from anybody with an SA, so who was not asked must not guess it;
+// that counting up is easier to follow (RFC 2332 §5.2.0.1) weighs less.
+func (e *Engine) newSecretID(ifc *iface) uint32 {
+	for {
+		if id := e.rng.Uint32(); id != 0 && ifc.requests[id] == nil {
+			return id
+		}
+	}
+}
+
 // jittered is d less up to a part of it: percent of 100.
 func (e *Engine) jittered(d time.Duration, percent int64) time.Duration {
 	return d - time.Duration(e.rng.Int64N(int64(d)*percent/100+1))

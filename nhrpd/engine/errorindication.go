@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"net/netip"
+
 	"cygnet/nhrpd/packet"
 )
 
@@ -15,10 +17,14 @@ func (e *Engine) sendError(m *message, code packet.ErrorCode, offset uint16) {
 		ErrorCode:      code,
 		ErrorOffset:    offset,
 	}
-	if m.ifc.onOverlay(m.SourceProtocol) {
-		p.DestProtocol = m.SourceProtocol
+	if origin := m.origin(); m.ifc.onOverlay(origin) && origin != p.SourceProtocol {
+		p.DestProtocol = origin
 	}
-	room := len(m.raw) - errorHeaderLen(&p)
+	room := len(m.raw)
+	if mtu := int(m.ifc.cfg.MTU); mtu != 0 {
+		room = min(room, mtu)
+	}
+	room -= errorHeaderLen(&p)
 	if room < quotedLen || !m.ifc.errors.allow(e.now, struct{}{}) {
 		e.drop(dropErrorLimit)
 		return
@@ -27,11 +33,40 @@ func (e *Engine) sendError(m *message, code packet.ErrorCode, offset uint16) {
 	e.send(m.ifc, m.from, &p)
 }
 
+// origin is the overlay address of who sent the packet, which in a reply is not its header's source: that is the requester (RFC 2332
+// §5.2.0.1). It is zero where the packet does not tell.
+func (m *message) origin() netip.Addr {
+	if !m.Type.IsReply() {
+		return m.SourceProtocol
+	}
+	if ext := m.Extension(packet.ExtensionResponder); ext != nil && len(ext.CIEs) > 0 {
+		return ext.CIEs[0].Protocol
+	}
+	if m.Type != packet.ResolutionReply {
+		return m.DestProtocol
+	}
+	if len(m.CIEs) > 0 {
+		return m.CIEs[0].Protocol
+	}
+	return netip.Addr{}
+}
+
 const (
+	hopCountOffset = 9 // of the field in the fixed header
+
 	fixedLen  = 20           // of the fixed header (RFC 2332 §5.1)
 	commonLen = 8            // of the mandatory part before the addresses
 	quotedLen = fixedLen + 8 // what says which request an Error Indication is about
 )
+
+// addressOffset is where the header's overlay address stands that a packet is on its way to.
+func (m *message) addressOffset() uint16 {
+	at := fixedLen + commonLen + m.SourceNBMA.BitLen()/8 + len(m.SourceSubaddress)
+	if !m.Type.IsReply() {
+		at += m.SourceProtocol.BitLen() / 8
+	}
+	return uint16(at)
+}
 
 func errorHeaderLen(p *packet.Packet) int {
 	bits := p.SourceNBMA.BitLen() + p.SourceProtocol.BitLen() + p.DestProtocol.BitLen()
@@ -57,7 +92,7 @@ func (e *Engine) errorIndication(m *message) {
 	var quoted packet.Packet
 	_ = quoted.ParseQuoted(m.Quoted) // type and id are read first; addresses that are cut off do no harm
 	if !e.failedRequest(m, quoted.Type, quoted.RequestID, reason) {
-		e.drop(dropUnsolicited)
+		e.drop(dropForeignError)
 		return
 	}
 	e.notice(ifc, Notice{Kind: NoticeError, NextHop: m.SourceProtocol, NBMA: m.from, Reason: m.ErrorCode.String()})

@@ -33,7 +33,8 @@ type iface struct {
 	grace     timer // ends what was restored and is not confirmed
 	confirmed bool  // strongSwan said once which peers have an SA
 
-	fromPeer    *limiter[netip.Addr] // requests taken
+	fromPeer    *limiter[netip.Addr] // requests and indications taken
+	repliesOf   *limiter[netip.Addr] // replies and errors taken
 	refusals    *limiter[netip.Addr] // refusals of one peer told
 	errors      *limiter[struct{}]   // error indications sent
 	indications *limiter[struct{}]   // traffic indications sent
@@ -64,6 +65,7 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 	if ifc.fromPeer == nil || ifc.cfg.Limits != cfg.Limits {
 		l := cfg.Limits
 		ifc.fromPeer = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
+		ifc.repliesOf = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
 		ifc.refusals = newLimiter[netip.Addr](1, 3, l.Bindings+spareKeys)
 		ifc.errors = newLimiter[struct{}](l.Errors, l.Errors, 0)
 		ifc.indications = newLimiter[struct{}](l.Indications, l.Indications, 0)

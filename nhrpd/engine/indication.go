@@ -63,7 +63,7 @@ func (e *Engine) indication(m *message) {
 	}
 	way, fault := e.pathTo(ifc, inner.Dest)
 	switch {
-	case fault != pathOK, inner.Dest == ifc.overlay(), inner.Dest.IsMulticast(), inner.Dest.IsLoopback(), inner.Dest.IsUnspecified():
+	case fault != pathOK, inner.Dest == ifc.overlay(), !inner.Dest.IsGlobalUnicast():
 		e.drop(dropNotTunnel)
 	case way.nbma != m.from:
 		e.drop(dropNotVia)

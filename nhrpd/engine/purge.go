@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/packet"
@@ -26,7 +27,8 @@ const (
 func (e *Engine) purgeAnswer(a *answer) {
 	ifc := a.ifc
 	if len(ifc.purges) >= ifc.cfg.Limits.Answers {
-		e.drop(dropTableFull)
+		e.drop(dropTableFull) // of those that are repeated: this one goes once
+		e.sendPurgeOf(ifc, a.answerKey, a.nbma, e.newRequestID(), packet.PurgeNoReply)
 		return
 	}
 	p := &purge{answerKey: a.answerKey, ifc: ifc, id: e.newRequestID(), nbma: a.nbma}
@@ -86,9 +88,7 @@ func (e *Engine) sendPurgeRequest(ifc *iface, dest netip.Addr, prefix netip.Pref
 
 // purgeRequest forgets what its sender told us, and nothing else.
 func (e *Engine) purgeRequest(m *message) {
-	if m.hasUnknownCompulsory() {
-		e.drop(dropUnknownExtension)
-		e.sendError(m, packet.ErrorUnrecognizedExtension, 0)
+	if !e.understood(m) {
 		return
 	}
 	for i := range m.CIEs {
@@ -96,7 +96,7 @@ func (e *Engine) purgeRequest(m *message) {
 		if !ok {
 			continue
 		}
-		e.purgeBinding(m, prefix)
+		e.purgeBindings(m, prefix)
 		e.purgeShortcuts(m, prefix)
 	}
 	if m.Flags&packet.PurgeNoReply != 0 {
@@ -108,30 +108,52 @@ func (e *Engine) purgeRequest(m *message) {
 	e.send(m.ifc, m.from, m.Packet)
 }
 
-// purgeBinding ends the sender's own registration.
-func (e *Engine) purgeBinding(m *message, prefix netip.Prefix) {
-	b := m.ifc.bindings[prefix.Addr()]
-	if b == nil || !prefix.IsSingleIP() || b.static {
-		return
-	}
-	if b.nbma != m.from || b.identity != m.identity() {
+// purgeBindings ends the sender's own registrations inside prefix.
+func (e *Engine) purgeBindings(m *message, prefix netip.Prefix) {
+	owns := func(b *binding) bool { return b.nbma == m.from && b.identity == m.identity() }
+	if b := m.ifc.bindings[prefix.Addr()]; b != nil && prefix.IsSingleIP() && !b.static && !owns(b) {
 		e.drop(dropNotOwner)
-		return
 	}
-	e.unbind(b, "the client took its registration back")
+	for _, c := range m.ifc.claimsAt(m.from) {
+		if b, ok := c.owner.(*binding); ok && !b.static && prefix.Contains(b.protocol) && owns(b) {
+			e.unbind(b, "the client took its registration back")
+		}
+	}
+}
+
+// claimsAt copies the claims on the peer at an NBMA address.
+func (ifc *iface) claimsAt(nbma netip.Addr) []*claim {
+	if p := ifc.peers[nbma]; p != nil {
+		return slices.Clone(p.claims)
+	}
+	return nil
 }
 
 // purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through one of our NHSs.
 func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) {
-	for _, s := range inOrder(m.ifc.shortcuts, byPrefix) {
-		if s.state == ShortcutResolving || !prefix.Overlaps(s.prefix) {
-			continue
+	var ends []*shortcut
+	take := func(s *shortcut) {
+		if s.state != ShortcutResolving && prefix.Overlaps(s.prefix) && s.saidBy(m.SourceProtocol) {
+			ends = append(ends, s)
 		}
-		if s.nextHop != m.SourceProtocol || s.nbma != m.from && !m.ifc.isNHS(m.from) {
-			e.drop(dropNotOwner)
-			continue
+	}
+	if m.ifc.isNHS(m.from) {
+		for _, s := range m.ifc.shortcuts {
+			take(s)
 		}
-		e.endShortcut(s, "the router that it leads to took its answer back")
+	} else {
+		for _, c := range m.ifc.claimsAt(m.from) {
+			if s, ok := c.owner.(*shortcut); ok {
+				take(s)
+			}
+		}
+	}
+	if s := m.ifc.shortcuts[prefix]; len(ends) == 0 && s != nil && s.state != ShortcutResolving {
+		e.drop(dropNotOwner)
+	}
+	slices.SortFunc(ends, func(a, b *shortcut) int { return a.prefix.Compare(b.prefix) })
+	for _, s := range ends {
+		e.endShortcut(s, "the router that answered for it took its answer back")
 	}
 }
 

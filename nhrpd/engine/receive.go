@@ -44,9 +44,11 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 	e.stats.received[m.Type]++
 	if !e.authentic(&m) {
 		e.drop(dropAuthentication)
-		if m.Type != packet.ErrorIndication {
-			e.sendError(&m, packet.ErrorAuthentication, 0)
-		}
+		e.sendError(&m, packet.ErrorAuthentication, m.passwordOffset())
+		return
+	}
+	if !ifc.takes(e.now, &m) {
+		e.drop(dropRateLimit)
 		return
 	}
 	if m.Type == packet.ErrorIndication {
@@ -57,18 +59,24 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 		e.drop(dropWrongFamily)
 		return
 	}
-	if !m.Type.IsReply() {
-		if !ifc.fromPeer.allow(e.now, from) {
-			e.drop(dropRateLimit)
-			return
-		}
-		if m.SourceProtocol == ifc.overlay() {
-			e.drop(dropOwnPacket)
-			return
-		}
+	if !m.Type.IsReply() && m.SourceProtocol == ifc.overlay() {
+		e.drop(dropOwnPacket)
+		return
 	}
 	e.dispatch(&m)
 }
+
+// takes says whether the sender keeps within its rate. Replies and errors have one of their own, so that who asks much is answered
+// none the less.
+func (ifc *iface) takes(now time.Time, m *message) bool {
+	if m.Type.IsReply() || m.Type == packet.ErrorIndication {
+		return ifc.repliesOf.allow(now, m.from)
+	}
+	return ifc.fromPeer.allow(now, m.from)
+}
+
+// maxEntries bounds the CIEs of one request: each costs a search.
+const maxEntries = 64
 
 func (e *Engine) dispatch(m *message) {
 	if m.Type == packet.TrafficIndication {
@@ -77,6 +85,11 @@ func (e *Engine) dispatch(m *message) {
 	}
 	if !m.DestProtocol.IsValid() {
 		e.drop(dropWrongFamily)
+		return
+	}
+	if m.Type.IsRequest() && len(m.CIEs) > maxEntries {
+		e.drop(dropTooMany)
+		e.sendError(m, packet.ErrorProtocol, 0)
 		return
 	}
 	own := m.ifc.overlay()

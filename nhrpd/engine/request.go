@@ -16,7 +16,7 @@ const unresolvedTime = 10 * time.Second
 
 // askFor sends a new request for the shortcut's destination.
 func (e *Engine) askFor(s *shortcut) {
-	s.asking, s.attempts, s.requestID = true, 0, e.newRequestID()
+	s.asking, s.attempts, s.requestID = true, 0, e.newSecretID(s.ifc)
 	s.ifc.requests[s.requestID] = s
 	e.sendRequest(s)
 }
@@ -133,6 +133,7 @@ func (e *Engine) answered(m *message) {
 	case !nbma.IsValid():
 		nbma = cie.NBMA
 	}
+	s.answerer = m.origin()
 	e.accept(s, cie, nbma)
 }
 
@@ -179,7 +180,7 @@ func (e *Engine) merge(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Add
 	ifc := s.ifc
 	other := ifc.shortcuts[prefix]
 	if other != nil && other != s && other.state != ShortcutResolving && other.nextHop == nextHop && other.nbma == nbma {
-		other.answered, other.expires, other.refresh = s.answered, s.expires, s.refresh
+		other.answered, other.expires, other.refresh, other.answerer = s.answered, s.expires, s.refresh, s.answerer
 		if other.state == ShortcutUp {
 			e.scheduleShortcut(other)
 		}

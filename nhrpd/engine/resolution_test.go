@@ -283,8 +283,17 @@ func TestLoopingReplies(t *testing.T) {
 		spoke2 := hub.from("192.0.2.12", "spoke2")
 		reply := answerTo(requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12")
 		reply.Extensions[extension].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
-		if got := spoke2.says(reply); len(got) != 0 || dropped(hub, dropLoop) != 1 {
-			t.Errorf("extension %d: sent %v", extension, typesOf(got))
+		got := only(t, spoke2.says(reply))
+		if got.ErrorCode != packet.ErrorLoop || got.ErrorOffset != 60+uint16(4*extension) || dropped(hub, dropLoop) != 1 {
+			t.Errorf("extension %d: sent %s %s at %d", extension, got.Type, got.ErrorCode, got.ErrorOffset)
+		}
+		// The error is for the router that answered, not for the one that asked; if that is us, it is for whoever sent it here.
+		want := addr("10.255.0.12")
+		if extension == 0 {
+			want = netip.Addr{}
+		}
+		if got.DestProtocol != want {
+			t.Errorf("extension %d: the error is for %s, want %s", extension, got.DestProtocol, want)
 		}
 	}
 }

@@ -12,6 +12,10 @@ func (e *Engine) resolution(m *message) {
 		e.drop(dropWrongFamily)
 		return
 	}
+	if !m.DestProtocol.IsGlobalUnicast() {
+		e.refuseTransit(m, dropUnreachable, packet.ErrorProtocolUnreachable, m.addressOffset())
+		return
+	}
 	ifc := m.ifc
 	if prefix, ours := e.egress(ifc, m.DestProtocol); ours {
 		e.respond(m, prefix)
@@ -50,12 +54,13 @@ func (e *Engine) answerable(t *table, dest netip.Addr) netip.Prefix {
 
 // respond answers a request whose destination leaves the DMVPN here, now or when the SA with the requester is up.
 func (e *Engine) respond(m *message, prefix netip.Prefix) {
-	if m.hasUnknownCompulsory() {
-		e.drop(dropUnknownExtension)
-		e.sendError(m, packet.ErrorUnrecognizedExtension, 0)
+	if !e.understood(m) {
 		return
 	}
 	ifc := m.ifc
+	if m.Flags&packet.ResolutionUnique != 0 {
+		prefix = hostPrefix(m.DestProtocol) // RFC 2332 §5.2.1: then the prefix length is the host's
+	}
 	nbma, nat := m.requester()
 	if !ifc.peerAddress(nbma) {
 		e.drop(dropWrongFamily)
@@ -116,8 +121,22 @@ func (e *Engine) sendAnswer(m *message, prefix netip.Prefix, to netip.Addr) {
 	e.reply(m, cie, to)
 }
 
-// answerFromMap answers for a router that has a static map and does not register.
+// answerFromMap answers for a router that has a static map and does not register. The answer is remembered, to be taken back when the
+// map changes.
 func (e *Engine) answerFromMap(m *message, b *binding) {
+	if !e.understood(m) {
+		return
+	}
+	a := e.answerFor(m, hostPrefix(b.protocol))
+	if a == nil {
+		e.drop(dropTableFull)
+		e.refuse(m, packet.CodeInsufficientResources)
+		return
+	}
+	a.nbma, _ = m.requester()
+	a.mapped = b.nbma
+	a.expires = e.now.Add(m.ifc.cfg.HoldingTime)
+	e.deadlines.set(&a.expiry, a.expires)
 	cie := packet.CIE{
 		PrefixLength: uint8(b.protocol.BitLen()),
 		HoldingTime:  seconds(m.ifc.cfg.HoldingTime),
@@ -127,7 +146,7 @@ func (e *Engine) answerFromMap(m *message, b *binding) {
 	if ext := m.Extension(packet.ExtensionNATAddress); ext != nil {
 		ext.CIEs = nil
 	}
-	m.Flags &^= packet.ResolutionAuthoritative
+	m.Flags &^= packet.ResolutionAuthoritative | packet.ResolutionDestStable
 	e.reply(m, cie, m.from)
 }
 

@@ -11,7 +11,8 @@ const restoreGrace = 10 * time.Second
 // maxHolding is the longest holding time there is on the wire.
 const maxHolding = 65535 * time.Second
 
-// Save copies what should outlive a restart: where the NHSs are, bindings of clients, and shortcuts that are up.
+// Save copies what should outlive a restart: where the NHSs are, bindings of clients, shortcuts that are up, and answers that others
+// rely on.
 func (e *Engine) Save() Saved {
 	var s Saved
 	for _, ifc := range e.interfaces() {
@@ -29,6 +30,12 @@ func (e *Engine) Save() Saved {
 		for _, sc := range inOrder(ifc.shortcuts, byPrefix) {
 			if sc.state == ShortcutUp {
 				saved.Shortcuts = append(saved.Shortcuts, sc.status())
+			}
+		}
+		for _, a := range inOrder(ifc.answers, answerKey.compare) {
+			if e.now.Before(a.expires) {
+				saved.Answers = append(saved.Answers, SavedAnswer{Requester: a.requester, NBMA: a.nbma, Prefix: a.prefix, Dest: a.dest,
+					Mapped: a.mapped, Expires: a.expires})
 			}
 		}
 		s.Interfaces = append(s.Interfaces, saved)
@@ -53,6 +60,9 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 		}
 		for i := range saved.Shortcuts {
 			e.restoreShortcut(ifc, &saved.Shortcuts[i])
+		}
+		for i := range saved.Answers {
+			e.restoreAnswer(ifc, &saved.Answers[i])
 		}
 		if !ifc.cfg.Protected {
 			e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
@@ -114,6 +124,20 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	e.wantRoute(s)
 	e.scheduleShortcut(s)
 	e.startPoll(ifc)
+}
+
+// restoreAnswer remembers an answer of before, so that it is taken back if it is not true any more when the routes are known.
+func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
+	left := e.remaining(st.Expires)
+	key := answerKey{requester: st.Requester, prefix: st.Prefix}
+	if left <= 0 || !ifc.clientAddress(st.Requester) || !usableNBMA(st.NBMA) || !st.Prefix.IsValid() || st.Prefix != st.Prefix.Masked() ||
+		!st.Prefix.Contains(st.Dest) || ifc.answers[key] != nil || len(ifc.answers) >= ifc.cfg.Limits.Answers {
+		return
+	}
+	a := e.newAnswer(ifc, key)
+	a.nbma, a.dest, a.mapped, a.restored = st.NBMA, st.Dest, st.Mapped, true
+	a.expires = e.now.Add(left)
+	e.deadlines.set(&a.expiry, a.expires)
 }
 
 // usableNBMA says whether a saved address can be one of a router.

@@ -9,24 +9,32 @@ import (
 // hopCount is what our own packets start with. Cisco drops some of those that come with 0.
 const hopCount = 255
 
-// send sends p to an NBMA address. It says whether it could.
-func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) bool {
+// send sends p to an NBMA address, or counts why it cannot.
+func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) {
+	if why, ok := e.trySend(ifc, to, p); !ok {
+		e.drop(why)
+	}
+}
+
+// trySend sends p to an NBMA address. Where it cannot it says why, and leaves the counting to the caller.
+func (e *Engine) trySend(ifc *iface, to netip.Addr, p *packet.Packet) (dropReason, bool) {
 	if !ifc.secured(to) {
-		e.drop(dropUnsecured)
-		return false
+		return dropUnsecured, false
 	}
 	e.authenticate(ifc, p)
 	start := len(e.out.arena)
 	arena, err := p.Append(e.out.arena)
-	if err != nil {
-		e.drop(dropUnsendable)
-		return false
+	switch size := len(arena) - start; {
+	case err != nil:
+		return dropUnsendable, false
+	case ifc.cfg.MTU != 0 && size > int(ifc.cfg.MTU):
+		return dropTooLong, false // the tunnel does not fragment NHRP
 	}
 	// When the arena grows it moves; packets before this one keep the old memory, which nobody writes to any more.
 	e.out.arena = arena
 	e.out.Packets = append(e.out.Packets, Packet{Interface: ifc.cfg.Name, To: to, Data: arena[start:len(arena):len(arena)]})
 	e.stats.sent[p.Type]++
-	return true
+	return 0, true
 }
 
 // cieList makes a list of CIEs that lives until the next packet is received.
@@ -77,12 +85,24 @@ func knownExtension(t packet.ExtensionType) bool {
 	return false
 }
 
-// hasUnknownCompulsory says whether the packet asks for what we cannot do.
-func (m *message) hasUnknownCompulsory() bool {
+// unknownCompulsory is the first extension that asks for what we cannot do; nil if there is none.
+func (m *message) unknownCompulsory() *packet.Extension {
 	for i := range m.Extensions {
-		if m.Extensions[i].Compulsory && !knownExtension(m.Extensions[i].Type) {
-			return true
+		if ext := &m.Extensions[i]; ext.Compulsory && !knownExtension(ext.Type) {
+			return ext
 		}
 	}
+	return nil
+}
+
+// understood says whether we know all that a request demands of who answers it. Where we do not, its source is told, and there is no
+// other answer (RFC 2332 §5.3).
+func (e *Engine) understood(m *message) bool {
+	ext := m.unknownCompulsory()
+	if ext == nil {
+		return true
+	}
+	e.drop(dropUnknownExtension)
+	e.sendError(m, packet.ErrorUnrecognizedExtension, ext.Offset())
 	return false
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/packet"
@@ -37,12 +38,10 @@ func broadcast(p netip.Prefix) netip.Addr {
 // registration serves a registration request (RFC 2332 §5.2.3). One that names another NHS is refused rather than passed on: that
 // NHS could not see where it came from.
 func (e *Engine) registration(m *message) {
-	switch {
-	case m.hasUnknownCompulsory():
-		e.drop(dropUnknownExtension)
-		e.sendError(m, packet.ErrorUnrecognizedExtension, 0)
+	if !e.understood(m) {
 		return
-	case len(m.CIEs) == 0, m.Flags&packet.RegistrationUnique != 0 && len(m.CIEs) > 1, !m.SourceNBMA.IsValid():
+	}
+	if len(m.CIEs) == 0 || m.Flags&packet.RegistrationUnique != 0 && len(m.CIEs) > 1 || !m.SourceNBMA.IsValid() {
 		e.drop(dropMalformed)
 		e.sendError(m, packet.ErrorProtocol, fixedLen)
 		return
@@ -107,7 +106,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	switch {
 	case !cie.Host():
 		return packet.CodeProhibited, "prefixes cannot be registered"
-	case !ifc.clientAddress(client):
+	case !ifc.clientAddress(client), e.table(ifc).isLocal(client):
 		return packet.CodeProhibited, "the address is ours or not a router's address of the overlay"
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != m.from:
 		return packet.CodeProhibited, "it is for somebody else's NBMA address"
@@ -117,6 +116,10 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	switch {
 	case b == nil && len(ifc.bindings) >= ifc.cfg.Limits.Bindings:
 		return packet.CodeInsufficientResources, "as many clients are registered as the configuration allows"
+	case b == nil && ifc.bindingsAt(m.from) >= maxBindingsOfPeer:
+		return packet.CodeInsufficientResources, "the router has registered as many addresses as one may"
+	case b == nil && ifc.isNHSElsewhere(client, m.from):
+		return packet.CodeProhibited, "it is the address of an NHS of ours"
 	case b != nil && b.static:
 		return packet.CodeProhibited, "a static map has the address"
 	case b != nil && !ifc.sameClient(b, m):
@@ -142,6 +145,28 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	e.deadlines.set(&b.expiry, b.expires)
 	e.bind(b, m.from)
 	return packet.CodeSuccess, ""
+}
+
+// maxBindingsOfPeer is how many overlay addresses may be registered from one NBMA address: one router does not fill the table.
+const maxBindingsOfPeer = 32
+
+func (ifc *iface) bindingsAt(nbma netip.Addr) int {
+	p := ifc.peers[nbma]
+	if p == nil {
+		return 0
+	}
+	n := 0
+	for _, c := range p.claims {
+		if c.kind == interestBinding {
+			n++
+		}
+	}
+	return n
+}
+
+// isNHSElsewhere says whether an overlay address is that of a next hop server of ours which is not at this NBMA address.
+func (ifc *iface) isNHSElsewhere(protocol, nbma netip.Addr) bool {
+	return slices.ContainsFunc(ifc.nhs, func(n *nhs) bool { return n.protocol == protocol && n.nbma != nbma })
 }
 
 // sameClient says whether a registration comes from the router that has the binding: by the identity that IKE proved, or, without

@@ -14,6 +14,7 @@ type shortcut struct {
 	prefix   netip.Prefix // what was answered; the host before
 	nextHop  netip.Addr
 	nbma     netip.Addr
+	answerer netip.Addr // overlay address of who answered, when that is not the next hop
 	state    ShortcutState
 	led      Route // the route beneath; zero: restored, and the mirror has none yet
 	restored bool  // from before a restart, and not confirmed since
@@ -61,6 +62,11 @@ func (ifc *iface) covering(addr netip.Addr) *shortcut {
 		}
 	}
 	return nil
+}
+
+// saidBy says whether the shortcut rests on the word of the router with that overlay address.
+func (s *shortcut) saidBy(protocol netip.Addr) bool {
+	return protocol == s.nextHop || protocol == s.answerer
 }
 
 // secure waits for the SA with the next hop, or goes on if it is there.

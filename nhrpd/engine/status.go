@@ -116,4 +116,15 @@ type SavedInterface struct {
 	NHS       []NHSStatus
 	Bindings  []BindingStatus
 	Shortcuts []ShortcutStatus
+	Answers   []SavedAnswer
+}
+
+// SavedAnswer is an answer to a resolution request that a requester still relies on: it is to be taken back when it stops being true.
+type SavedAnswer struct {
+	Requester netip.Addr   // overlay address
+	NBMA      netip.Addr   // of the requester
+	Prefix    netip.Prefix // what was answered
+	Dest      netip.Addr   // asked for last
+	Mapped    netip.Addr   // NBMA address given from a static map; zero: our own
+	Expires   time.Time
 }

@@ -16,6 +16,9 @@ func (t *table) of(r Route) *routeTable {
 	return &t.routes
 }
 
+// empty says whether there is no route at all: nobody has read the kernel's table yet.
+func (t *table) empty() bool { return t.routes.len() == 0 && t.local.len() == 0 }
+
 // isLocal says whether addr is delivered to this host.
 func (t *table) isLocal(addr netip.Addr) bool {
 	r, ok := t.local.lookup(addr)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 
 	"cygnet/nhrpd/packet"
 )
@@ -12,34 +13,42 @@ func (e *Engine) forward(m *message, to netip.Addr, record packet.ExtensionType)
 	p, err := e.pathTo(m.ifc, to)
 	switch {
 	case err == pathNoRoute || err == pathElsewhere:
-		e.refuseTransit(m, dropUnreachable, packet.ErrorProtocolUnreachable)
+		e.refuseTransit(m, dropUnreachable, packet.ErrorProtocolUnreachable, m.addressOffset())
 	case err == pathNoBinding && m.Type == packet.ResolutionRequest:
 		e.drop(dropNoBinding)
-		e.refuse(m, packet.CodeNoBinding)
+		if e.understood(m) {
+			e.refuse(m, packet.CodeNoBinding)
+		}
 	case err == pathNoBinding:
-		e.refuseTransit(m, dropNoBinding, packet.ErrorProtocolUnreachable)
+		e.refuseTransit(m, dropNoBinding, packet.ErrorProtocolUnreachable, m.addressOffset())
 	default:
 		e.forwardOn(m, to, p, record)
 	}
 }
 
 func (e *Engine) forwardOn(m *message, to netip.Addr, p path, record packet.ExtensionType) {
-	switch {
-	case m.HopCount <= 1:
-		e.refuseTransit(m, dropHopCount, packet.ErrorHopCount)
+	if m.HopCount <= 1 {
+		e.refuseTransit(m, dropHopCount, packet.ErrorHopCount, hopCountOffset)
 		return
-	case p.nbma == m.from, e.passedBefore(m, record):
-		e.refuseTransit(m, dropLoop, packet.ErrorLoop)
+	}
+	if offset, passed := e.passedBefore(m, record); passed || p.nbma == m.from {
+		e.refuseTransit(m, dropLoop, packet.ErrorLoop, offset)
 		return
 	}
 	m.HopCount--
-	if !m.hasUnknownCompulsory() {
+	if m.unknownCompulsory() == nil {
 		if ext := m.Extension(record); ext != nil {
 			ext.CIEs = e.cieList(ext.CIEs, m.ifc.ownCIE())
 		}
 		e.fillTransitNAT(m)
 	}
-	e.send(m.ifc, p.nbma, m.Packet)
+	switch why, ok := e.trySend(m.ifc, p.nbma, m.Packet); {
+	case ok:
+	case why == dropTooLong:
+		e.refuseTransit(m, why, packet.ErrorSDUSizeExceeded, 0)
+	default:
+		e.drop(why)
+	}
 }
 
 // fillTransitNAT adds what the hub of a client behind NAT knows about it.
@@ -54,29 +63,26 @@ func (e *Engine) fillTransitNAT(m *message) {
 	}
 }
 
-// passedBefore says whether the packet came through here already. The Responder extension of a reply tells as well (RFC 2332 §5.3.1).
-func (e *Engine) passedBefore(m *message, record packet.ExtensionType) bool {
+// passedBefore says whether the packet came through here already, and where it says so. The Responder extension of a reply tells as
+// well (RFC 2332 §5.3.1).
+func (e *Engine) passedBefore(m *message, record packet.ExtensionType) (uint16, bool) {
 	own := m.ifc.overlay()
-	names := func(t packet.ExtensionType) bool {
-		ext := m.Extension(t)
-		if ext == nil {
-			return false
+	for i := range m.Extensions {
+		ext := &m.Extensions[i]
+		if ext.Type != record && (ext.Type != packet.ExtensionResponder || !m.Type.IsReply()) {
+			continue
 		}
-		for i := range ext.CIEs {
-			if ext.CIEs[i].Protocol == own {
-				return true
-			}
+		if slices.ContainsFunc(ext.CIEs, func(c packet.CIE) bool { return c.Protocol == own }) {
+			return ext.Offset(), true
 		}
-		return false
 	}
-	return names(record) || m.Type.IsReply() && names(packet.ExtensionResponder)
+	return 0, false
 }
 
-// refuseTransit drops a message that cannot go on and tells its source. Only requests are answered: an error about a reply would go
-// to the router that has done its part.
-func (e *Engine) refuseTransit(m *message, why dropReason, code packet.ErrorCode) {
+// refuseTransit drops a message that cannot go on and tells its source, if it is not an error itself.
+func (e *Engine) refuseTransit(m *message, why dropReason, code packet.ErrorCode, offset uint16) {
 	e.drop(why)
-	if m.Type.IsRequest() {
-		e.sendError(m, code, 0)
+	if m.Type != packet.ErrorIndication {
+		e.sendError(m, code, offset)
 	}
 }
