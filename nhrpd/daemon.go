@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,6 +33,9 @@ type Daemon struct {
 	tables     Tables
 	strongswan Strongswan
 	state      stateFile
+
+	protected   chan struct{} // closed when the first interface needs strongSwan
+	protectOnce sync.Once
 
 	reload chan reloadRequest
 	config *config.Config   // owned by the manager
@@ -57,6 +61,7 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		tables:     tables,
 		strongswan: strongswan,
 		state:      stateFile{dir: c.Daemon.StateDir},
+		protected:  make(chan struct{}),
 		reload:     make(chan reloadRequest),
 		config:     c,
 		ports:      make(map[string]*port),
@@ -88,7 +93,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	task{"kernel tables", d.tables.Run}.start(ctx, g)
-	task{"strongSwan", d.strongswan.Run}.start(ctx, g)
+	task{"strongSwan", d.runStrongswan}.start(ctx, g)
 	task{"API", func(ctx context.Context) error {
 		return api.Serve(ctx, listener, d, d.logs.of(logAPI))
 	}}.start(ctx, g)
@@ -99,6 +104,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	err = g.Wait()
 	d.saveLast()
 	return err
+}
+
+// runStrongswan works with charon once an interface needs it: without one, charon's absence is nobody's concern.
+func (d *Daemon) runStrongswan(ctx context.Context) error {
+	select {
+	case <-d.protected:
+		return d.strongswan.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // begin gives the engine its configuration and what the last run knew.
@@ -159,6 +174,9 @@ func (d *Daemon) open(ctx context.Context, g *errgroup.Group, c config.Interface
 		return err
 	}
 	d.ports[c.Name] = p
+	if c.Protected {
+		d.protectOnce.Do(func() { close(d.protected) })
+	}
 	p.start(ctx, g)
 	return nil
 }

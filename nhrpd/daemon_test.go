@@ -31,10 +31,16 @@ var (
 // inWorld runs a daemon in virtual time against a world, and has it end before the test does.
 func inWorld(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
 	t.Helper()
+	inWorldOf(t, []byte(spokeToml), f)
+}
+
+// inWorldOf is inWorld with a configuration of the test's own.
+func inWorldOf(t *testing.T, toml []byte, f func(t *testing.T, w *world, d *Daemon)) {
+	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		c := testConfig(t, dir)
+		c := testConfig(t, toml, dir)
 		path := filepath.Join(dir, "cygnet.toml")
 		d := New(path, c, w.platform(), io.Discard)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -106,6 +112,21 @@ func TestSpokeRegistersOnceItsHubIsSecured(t *testing.T) {
 		}
 		secureHub(w)
 		register(t, w, w.socket(0))
+	})
+}
+
+// A lab in clear has no charon, and a site may add IPsec later.
+func TestStrongswanIsAskedForOnlyWhereAnInterfaceIsProtected(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		if w.noted("run strongSwan") < 0 {
+			t.Error("nothing talks to charon though gre1 is protected")
+		}
+	})
+	clear := []byte("[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\nprotection = \"none\"\n")
+	inWorldOf(t, clear, func(t *testing.T, w *world, d *Daemon) {
+		if w.noted("run strongSwan") >= 0 {
+			t.Error("charon is looked for though nothing is protected")
+		}
 	})
 }
 

@@ -224,7 +224,11 @@ func (s *fakeSocket) packets() []kernel.Message {
 // fakeStrongswan does what it is told and says what the test says.
 type fakeStrongswan struct{ w *world }
 
-func (f fakeStrongswan) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (f fakeStrongswan) Run(ctx context.Context) error {
+	f.w.note("run strongSwan")
+	<-ctx.Done()
+	return nil
+}
 func (f fakeStrongswan) SetProfile(p vici.Profile) {
 	f.w.note("profile " + p.Interface + " from " + p.LocalAddrs[0].String())
 }
@@ -269,10 +273,8 @@ func (l *pipeListener) Accept() (net.Conn, error) { <-l.closed; return nil, net.
 func (l *pipeListener) Addr() net.Addr            { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 func (l *pipeListener) Close() error              { l.once.Do(func() { close(l.closed) }); return nil }
 
-// testConfig is a spoke's configuration that keeps its state in dir.
-func testConfig(t *testing.T, dir string) *config.Config {
-	t.Helper()
-	c, err := config.Parse([]byte(`
+// spokeToml is the least that a spoke needs.
+const spokeToml = `
 [interface.gre1]
 address  = "10.255.0.11/24"
 underlay = "eth0"
@@ -283,7 +285,12 @@ shortcut = true
 [interface.gre1.ipsec]
 identity = "spoke1.example.net"
 psk_file = "/etc/cygnet/gre1.psk"
-`), "test.toml")
+`
+
+// testConfig reads a configuration and has its state kept in dir.
+func testConfig(t *testing.T, toml []byte, dir string) *config.Config {
+	t.Helper()
+	c, err := config.Parse(toml, "test.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
