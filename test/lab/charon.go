@@ -40,9 +40,6 @@ const charonLog = `charon {
 			ike_name = yes
 			flush_line = yes
 			default = 1
-			ike = 2
-			cfg = 2
-			knl = 2
 		}
 	}
 }
