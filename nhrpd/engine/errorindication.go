@@ -7,8 +7,13 @@ import (
 )
 
 // sendError answers a packet with an Error Indication to the neighbour that it came from; it finds its way to the source from there.
-// It is never longer than what it answers, so that nobody can use us to multiply traffic.
 func (e *Engine) sendError(m *message, code packet.ErrorCode, offset uint16) {
+	e.sendErrorTo(m.from, m, code, offset)
+}
+
+// sendErrorTo sends an Error Indication about a packet. It is never longer than what it answers, so that nobody can use us to multiply
+// traffic.
+func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, offset uint16) {
 	p := packet.Packet{
 		Type:           packet.ErrorIndication,
 		HopCount:       hopCount,
@@ -30,7 +35,7 @@ func (e *Engine) sendError(m *message, code packet.ErrorCode, offset uint16) {
 		return
 	}
 	p.Quoted = m.raw[:room]
-	e.send(m.ifc, m.from, &p)
+	e.send(m.ifc, to, &p)
 }
 
 // origin is the overlay address of who sent the packet, which in a reply is not its header's source: that is the requester (RFC 2332

@@ -78,6 +78,7 @@ type path struct {
 	route   Route
 	nextHop netip.Addr
 	nbma    netip.Addr
+	byNHS   bool // nobody here knows the next hop; an NHS may
 }
 
 // pathError says why there is no path.
@@ -114,7 +115,7 @@ func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
 	}
 	for _, n := range ifc.nhs {
 		if n.usable() {
-			p.nextHop, p.nbma = n.protocol, n.nbma
+			p.nextHop, p.nbma, p.byNHS = n.protocol, n.nbma, true
 			return p, pathOK
 		}
 	}

@@ -11,6 +11,9 @@ import (
 // extension that is named, unless the packet asks for what we do not know.
 func (e *Engine) forward(m *message, to netip.Addr, record packet.ExtensionType) {
 	p, err := e.pathTo(m.ifc, to)
+	if err == pathOK && p.byNHS && p.nbma == m.from {
+		err = pathNoBinding // who sent it here knows no better
+	}
 	switch {
 	case err == pathNoRoute || err == pathElsewhere:
 		e.refuseTransit(m, dropUnreachable, packet.ErrorProtocolUnreachable, m.addressOffset())
@@ -79,10 +82,16 @@ func (e *Engine) passedBefore(m *message, record packet.ExtensionType) (uint16, 
 	return 0, false
 }
 
-// refuseTransit drops a message that cannot go on and tells its source, if it is not an error itself.
+// refuseTransit drops a message that cannot go on and tells its source, if it is not an error itself. The error goes along the route to
+// the source: the way that a packet in a loop came would lead it through here again.
 func (e *Engine) refuseTransit(m *message, why dropReason, code packet.ErrorCode, offset uint16) {
 	e.drop(why)
-	if m.Type != packet.ErrorIndication {
-		e.sendError(m, code, offset)
+	if m.Type == packet.ErrorIndication {
+		return
 	}
+	to := m.from
+	if p, err := e.pathTo(m.ifc, m.origin()); err == pathOK {
+		to = p.nbma
+	}
+	e.sendErrorTo(to, m, code, offset)
 }
