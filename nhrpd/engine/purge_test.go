@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// purgeOf is a purge request for prefixes.
+func purgeOf(nbma, overlay, dest string, prefixes ...string) packet.Packet {
+	p := packet.Packet{Type: packet.PurgeRequest, HopCount: 255, RequestID: 5, SourceNBMA: addr(nbma), SourceProtocol: addr(overlay), DestProtocol: addr(dest)}
+	for _, prefix := range prefixes {
+		q := mustPrefix(prefix)
+		p.CIEs = append(p.CIEs, packet.CIE{PrefixLength: uint8(q.Bits()), Protocol: q.Addr()})
+	}
+	return p
+}
+
+// RFC 2332 §5.2.5: everybody who was told is told otherwise: directly, or along the routes, and again if it was lost.
+func TestPurgeReachesEverybodyWhoWasTold(t *testing.T) {
+	tests := []struct {
+		rule      string
+		nat       bool
+		protected bool
+		losses    int // of purge requests
+		way       []string
+	}{
+		{"directly through the SA", false, true, 0, []string{"spoke2>spoke1", "spoke2>spoke3"}},
+		{"to a requester behind NAT", true, true, 0, []string{"spoke2>spoke1", "spoke2>spoke3"}},
+		{"twice lost", false, true, 4, []string{"spoke2>spoke1", "spoke2>spoke3", "spoke2>spoke1", "spoke2>spoke3", "spoke2>spoke1", "spoke2>spoke3"}},
+		{"along the routes without IPsec", false, false, 0,
+			[]string{"spoke2>east", "spoke2>east", "east>central", "east>spoke3", "central>west", "west>spoke1"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.rule, func(t *testing.T) {
+			h := newHierarchy(t, tt.nat, func(c *InterfaceConfig) { c.Protected = tt.protected })
+			h.ping(h.spoke1, host1, host2)
+			h.ping(h.spoke3, "172.16.3.10", host2)
+			h.until("both have a shortcut", 5*time.Second, func() bool { return len(h.spoke1.shortcuts) == 1 && len(h.spoke3.shortcuts) == 1 })
+			h.wire = nil
+			lost := 0
+			h.lose = func(from, to *node, data []byte) bool {
+				h.record(from, to, data)
+				if packet.Type(data[17]) == packet.PurgeRequest && lost < tt.losses {
+					lost++
+					return true
+				}
+				return false
+			}
+			h.spoke2.removeRoutes(lanRoute(lan2))
+			h.run(10 * time.Second)
+			if len(h.spoke1.shortcuts)+len(h.spoke3.shortcuts) != 0 {
+				t.Errorf("not told: spoke1 %v, spoke3 %v", h.spoke1.shortcuts, h.spoke3.shortcuts)
+			}
+			if got := h.way(packet.PurgeRequest); !slices.Equal(got, tt.way) {
+				t.Errorf("the purges went %v, want %v", got, tt.way)
+			}
+			if got := len(h.spoke2.engine.ifaces["gre1"].purges); got != 0 {
+				t.Errorf("%d purges still wait for a reply", got)
+			}
+		})
+	}
+}
+
+// RFC 2332 §5.2.5: repeating a purge ends with the reply, or after three times.
+func TestPurgeIsRepeatedThreeTimes(t *testing.T) {
+	n, _ := spokeAlone(t)
+	n.from("192.0.2.12", "spoke2").says(requestFrom("192.0.2.12", "10.255.0.12", host1))
+	before := len(n.sent)
+	n.removeRoutes(lanRoute(lan1))
+	n.w.run(time.Minute)
+	sent := n.sentSince(before)
+	if len(sent) != purgeTries || sent[0].Type != packet.PurgeRequest || sent[0].RequestID != sent[2].RequestID {
+		t.Errorf("sent %v", typesOf(sent))
+	}
+	want := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1)
+	want.RequestID = sent[0].RequestID
+	samePacket(t, sent[0], want)
+}
+
+// When more answers have to be taken back than are kept for repetition, the others are taken back once, without a reply.
+func TestMorePurgesThanAreRepeated(t *testing.T) {
+	n, _ := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 2 })
+	spoke2 := n.from("192.0.2.12", "spoke2")
+	for range 2 {
+		spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
+		spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", "172.16.7.9"))
+		n.addRoutes(lanRoute("172.16.7.0/24"))
+		spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", "172.16.7.9"))
+		n.removeRoutes(lanRoute(lan1), lanRoute("172.16.7.0/24"))
+		n.addRoutes(lanRoute(lan1))
+	}
+	quiet := 0
+	for _, p := range n.sentSince(0) {
+		if p.Type == packet.PurgeRequest && p.Flags&packet.PurgeNoReply != 0 {
+			quiet++
+		}
+	}
+	if quiet != 2 || dropped(n, dropTableFull) != 2 || len(n.engine.ifaces["gre1"].purges) != 2 {
+		t.Errorf("%d without a reply, dropped %v, %d repeated", quiet, n.engine.Stats().Dropped, len(n.engine.ifaces["gre1"].purges))
+	}
+}
+
+// RFC 2332 §5.2.5: a reply comes unless N forbids it, whether there was anything to forget or not; §5.2.6: it is the request with another
+// type and the extensions filled in.
+func TestPurgeReply(t *testing.T) {
+	hub := hubAlone(t)
+	spoke1 := hub.from("192.0.2.11", "spoke1")
+	request := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", "172.16.99.0/24")
+	request.Extensions = []packet.Extension{{Type: packet.ExtensionResponder, Compulsory: true}, {Type: packet.ExtensionVendor, Data: []byte{0, 0, 12, 1}}}
+	got := only(t, spoke1.says(request))
+	want := clone(request)
+	want.Type = packet.PurgeReply
+	want.Extensions[0].CIEs = []packet.CIE{{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	samePacket(t, got, want)
+	request.Flags = packet.PurgeNoReply
+	if got := spoke1.says(request); len(got) != 0 {
+		t.Errorf("sent %v in spite of N", typesOf(got))
+	}
+}
+
+// RFC 2332 §5.2.5: a client that does not know its NHS's address names itself; a purge for somebody else goes on.
+func TestWhereAPurgeGoes(t *testing.T) {
+	hub := hubAlone(t)
+	spoke1 := hub.from("192.0.2.11", "spoke1")
+	spoke1.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
+	request := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1)
+	request.Extensions = []packet.Extension{{Type: packet.ExtensionForwardTransit, Compulsory: true}}
+	got := only(t, spoke1.says(request))
+	want := clone(request)
+	want.HopCount--
+	want.Extensions[0].CIEs = []packet.CIE{{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	samePacket(t, got, want)
+	if to := hub.sent[len(hub.sent)-1].to; to != addr("192.0.2.12") {
+		t.Errorf("sent on to %s", to)
+	}
+	spoke1.says(purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.11", "10.255.0.11/32"))
+	if len(hub.status().Bindings) != 1 {
+		t.Errorf("bindings %+v", hub.status().Bindings)
+	}
+}
+
+// RFC 2332 §5.2.5: everything inside the prefix goes, as far as the sender may take it back.
+func TestPurgeOfAPrefix(t *testing.T) {
+	hub := hubAlone(t)
+	spoke1 := hub.from("192.0.2.11", "spoke1")
+	spoke1.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	second := registrationFrom("192.0.2.11", "10.255.0.11")
+	second.CIEs[0].Protocol = addr("10.255.0.13")
+	spoke1.says(second)
+	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
+	only(t, spoke1.says(purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", "10.255.0.0/28")))
+	if b := hub.status().Bindings; len(b) != 1 || b[0].Protocol != addr("10.255.0.12") {
+		t.Errorf("bindings %+v, want spoke2's alone", b)
+	}
+
+	n, via := spokeAlone(t)
+	two := n.from("192.0.2.12", "spoke2")
+	via.says(answerTo(only(t, via.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+	via.says(answerTo(only(t, via.says(indicationOf(host1, "172.16.3.9"))), 24, "10.255.0.12", "192.0.2.12"))
+	two.says(purgeOf("192.0.2.12", "10.255.0.12", "10.255.0.11", "172.16.2.0/23"))
+	if len(n.shortcuts) != 0 {
+		t.Errorf("shortcuts %v", n.shortcuts)
+	}
+}
+
+// RFC 2332 §5.2.5: a purge reply that nobody waits for is ignored.
+func TestUnsolicitedPurgeReply(t *testing.T) {
+	n, hub := spokeAlone(t)
+	p := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1)
+	p.Type = packet.PurgeReply
+	if got := hub.says(p); len(got) != 0 || dropped(n, dropUnsolicited) != 1 {
+		t.Errorf("sent %v, dropped %v", typesOf(got), n.engine.Stats().Dropped)
+	}
+}
+
+// RFC 2332 §6.2.1: an answer from a static map is remembered, and taken back when the map changes.
+func TestMapAnswerTakenBack(t *testing.T) {
+	hub := hubAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}} })
+	hub.from("192.0.2.99", "static")
+	spoke1 := hub.from("192.0.2.11", "spoke1")
+	ask := requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.99")
+	ask.Flags &^= packet.ResolutionAuthoritative
+	spoke1.says(ask)
+	before := len(hub.sent)
+	hub.addRoutes(viaTunnel("172.30.0.0/16", "10.255.0.12"))
+	if len(hub.sent) != before {
+		t.Fatalf("taken back without a reason: %v", typesOf(hub.sentSince(before)))
+	}
+	hub.configure(func(c *InterfaceConfig) { c.Maps[0].NBMA = addr("192.0.2.98") })
+	got := only(t, hub.sentSince(before))
+	want := purgeOf("192.0.2.1", "10.255.0.1", "10.255.0.11", "10.255.0.99/32")
+	want.RequestID = got.RequestID
+	samePacket(t, got, want)
+}
+
+// Who answered takes back what it answered, though it is not the next hop.
+func TestPurgeByTheResponder(t *testing.T) {
+	n, hub := spokeAlone(t)
+	n.from("192.0.2.99", "static")
+	reply := answerTo(only(t, hub.says(indicationOf(host1, "10.255.0.99"))), 32, "10.255.0.99", "192.0.2.99")
+	reply.Extensions[0].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	hub.says(reply)
+	if len(n.shortcuts) != 1 {
+		t.Fatalf("shortcuts %v", n.shortcuts)
+	}
+	hub.says(purgeOf("192.0.2.1", "10.255.0.1", "10.255.0.11", "10.255.0.99/32"))
+	if len(n.shortcuts) != 0 {
+		t.Errorf("shortcuts %v", n.shortcuts)
+	}
+}
+
+// A restart does not forget to whom we answered: what is not true any more when we are back is taken back then.
+func TestAnswersOutliveARestart(t *testing.T) {
+	for _, changed := range []bool{false, true} {
+		m := newMesh(t)
+		m.makeShortcut()
+		saved := m.spoke2.engine.Save()
+		m.spoke2.down = true
+		m.run(time.Second)
+		if changed {
+			m.spoke2.routes = slices.DeleteFunc(m.spoke2.routes, func(r Route) bool { return r == lanRoute(lan2) })
+		}
+		m.spoke2.boot(saved)
+		m.run(5 * time.Second)
+		if got := len(m.spoke1.shortcuts) == 0; got != changed {
+			t.Errorf("the network went %v, spoke1 was told %v", changed, got)
+		}
+	}
+}
+
+// Saved answers of nonsense are not taken.
+func TestRestoreOfNonsenseAnswers(t *testing.T) {
+	n, _ := spokeAlone(t)
+	good := SavedAnswer{Requester: addr("10.255.0.12"), NBMA: addr("192.0.2.12"), Prefix: mustPrefix(lan1), Dest: addr(host1), Expires: n.w.now.Add(time.Minute)}
+	restore := func(a SavedAnswer) int {
+		n.engine.Restore(n.w.now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Answers: []SavedAnswer{a}}}}, &n.out)
+		n.carryOut()
+		return len(n.engine.ifaces["gre1"].answers)
+	}
+	for name, change := range map[string]func(*SavedAnswer){
+		"expired":          func(a *SavedAnswer) { a.Expires = n.w.now },
+		"to ourselves":     func(a *SavedAnswer) { a.Requester = addr("10.255.0.11") },
+		"to nowhere":       func(a *SavedAnswer) { a.NBMA = addr("0.0.0.0") },
+		"for no prefix":    func(a *SavedAnswer) { a.Prefix = mustPrefix("172.16.1.5/24") },
+		"for another host": func(a *SavedAnswer) { a.Dest = addr(host2) },
+	} {
+		bad := good
+		change(&bad)
+		if restore(bad) != 0 {
+			t.Errorf("%s: restored", name)
+		}
+	}
+	if restore(good) != 1 {
+		t.Error("the good one was not restored")
+	}
+	n.w.run(time.Minute)
+	if len(n.engine.ifaces["gre1"].answers) != 0 {
+		t.Error("outlives its holding time")
+	}
+}
