@@ -73,6 +73,8 @@ func TestIndicationLimits(t *testing.T) {
 	}
 }
 
+func defaultRoute(n *node) { n.addRoutes(viaTunnel("0.0.0.0/0", "10.255.0.1")) }
+
 // Which indications a spoke follows.
 func TestIndicationsFollowed(t *testing.T) {
 	tests := []struct {
@@ -94,6 +96,9 @@ func TestIndicationsFollowed(t *testing.T) {
 		{rule: "to ourselves", source: host1, dest: "10.255.0.11", reason: dropNotTunnel},
 		{rule: "to nowhere", source: host1, dest: "203.0.113.1", reason: dropNotTunnel},
 		{rule: "to many", source: host1, dest: "224.0.0.5", reason: dropNotTunnel},
+		{rule: "to everybody", source: host1, dest: "255.255.255.255", setup: defaultRoute, reason: dropNotTunnel},
+		{rule: "to a link-local address", source: host1, dest: "169.254.1.1", setup: defaultRoute, reason: dropNotTunnel},
+		{rule: "to a loopback address", source: host1, dest: "127.0.0.1", setup: defaultRoute, reason: dropNotTunnel},
 		{rule: "from a router that we do not send through", source: host1, dest: host2, from: "192.0.2.12", reason: dropNotVia},
 		{rule: "what is being asked already", source: host1, dest: host2, setup: func(n *node) {
 			sender{n.w.t, n, "192.0.2.1"}.says(indicationOf(host1, host2))
