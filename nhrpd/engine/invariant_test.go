@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -96,9 +97,9 @@ func (s *storm) request(p *packet.Packet) {
 }
 
 // ownRequests are the last requests that the node sent, and nothing.
-func (s *storm) ownRequests() [][]byte {
+func (n *node) ownRequests() [][]byte {
 	list := [][]byte{nil}
-	for _, p := range s.sent[max(0, len(s.sent)-5):] {
+	for _, p := range n.sent[max(0, len(n.sent)-5):] {
 		if packet.Type(p.data[17]).IsRequest() {
 			list = append(list, p.data)
 		}
@@ -246,48 +247,68 @@ func (s *storm) restart() {
 	s.boot(saved)
 }
 
-// check holds the invariants of lifecycle.md at any time.
+// check holds the invariants at any time.
 func (s *storm) check() {
-	ifc := s.engine.ifaces["gre1"]
-	for prefix, nextHop := range s.shortcuts {
+	if err := s.broken(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// broken says which invariant of lifecycle.md does not hold.
+func (n *node) broken() error {
+	ifc := n.engine.ifaces["gre1"]
+	return cmp.Or(n.brokenRoutes(ifc), n.brokenLimits(ifc), n.brokenPeers(ifc))
+}
+
+func (n *node) brokenRoutes(ifc *iface) error {
+	for prefix, nextHop := range n.shortcuts {
 		sc := ifc.shortcuts[prefix]
 		switch {
 		case sc == nil || sc.state != ShortcutUp || sc.nextHop != nextHop:
-			s.t.Fatalf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
+			return fmt.Errorf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
 		case !sc.restored && !ifc.secured(sc.nbma):
-			s.t.Fatalf("route %s without an SA", prefix)
+			return fmt.Errorf("route %s without an SA", prefix)
 		case prefix.Bits() < 8 || prefix.Contains(ifc.overlay()) || prefix.Contains(sc.nbma):
-			s.t.Fatalf("route %s covers what the tunnel rests on", prefix)
+			return fmt.Errorf("route %s covers what the tunnel rests on", prefix)
 		}
 	}
+	for protocol, nbma := range n.neighbors {
+		if have := ifc.neighbors[protocol]; have == nil || have.nbma != nbma {
+			return fmt.Errorf("neighbour %s is wanted, but not known", protocol)
+		}
+	}
+	return nil
+}
+
+func (n *node) brokenLimits(ifc *iface) error {
 	l := ifc.cfg.Limits
 	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
 		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers {
-		s.t.Fatalf("a table is over its limit: %+v", s.status())
+		return fmt.Errorf("a table is over its limit: %+v", n.status())
 	}
+	return nil
+}
+
+func (n *node) brokenPeers(ifc *iface) error {
 	for nbma, p := range ifc.peers {
 		for _, c := range p.claims {
 			if c.peer != p {
-				s.t.Fatalf("%s has a claim of somebody else's", nbma)
+				return fmt.Errorf("%s has a claim of somebody else's", nbma)
 			}
 		}
-		if s.want[nbma] != p.want {
-			s.t.Fatalf("%s: wanted %d, said %d", nbma, p.want, s.want[nbma])
+		if n.want[nbma] != p.want {
+			return fmt.Errorf("%s: wanted %d, said %d", nbma, p.want, n.want[nbma])
 		}
 		if len(p.claims) == 0 && !p.secured && p.want == SANone {
-			s.t.Fatalf("%s is kept for nothing", nbma)
+			return fmt.Errorf("%s is kept for nothing", nbma)
 		}
 	}
-	for nbma := range s.want {
+	for nbma := range n.want {
 		if ifc.peers[nbma] == nil {
-			s.t.Fatalf("%s is wanted, but not known", nbma)
+			return fmt.Errorf("%s is wanted, but not known", nbma)
 		}
 	}
-	for protocol, nbma := range s.neighbors {
-		if n := ifc.neighbors[protocol]; n == nil || n.nbma != nbma {
-			s.t.Fatalf("neighbour %s is wanted, but not known", protocol)
-		}
-	}
+	return nil
 }
 
 func newStorm(t *rapid.T, tb testing.TB) *storm {

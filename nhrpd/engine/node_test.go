@@ -21,6 +21,7 @@ type node struct {
 	neighbors map[netip.Addr]netip.Addr
 	shortcuts map[netip.Prefix]netip.Addr
 	want      map[netip.Addr]Security
+	dials     map[netip.Addr]int // attempts to make an SA with each peer: only the last one goes on
 	uses      map[netip.Addr]*PeerUse
 	notices   []Notice
 	sent      []sentPacket
@@ -41,6 +42,9 @@ func (n *node) boot(saved Saved) {
 	n.down = false
 	n.neighbors, n.shortcuts = map[netip.Addr]netip.Addr{}, map[netip.Prefix]netip.Addr{}
 	n.want = map[netip.Addr]Security{}
+	if n.dials == nil {
+		n.dials = map[netip.Addr]int{}
+	}
 	if n.uses == nil {
 		n.uses = map[netip.Addr]*PeerUse{}
 	}
@@ -176,12 +180,19 @@ func (n *node) dial(nbma netip.Addr) {
 	if n.down || n.want[nbma] != SAInitiate || to != nil && w.hasSA(n, to) {
 		return
 	}
+	n.dials[nbma]++
+	attempt := n.dials[nbma]
 	w.after(charonDelay, func() {
 		switch {
+		case attempt != n.dials[nbma]:
 		case n.want[nbma] != SAInitiate || to != nil && w.hasSA(n, to):
 		case to == nil || to.public.IsValid() && to.want[n.seenAs()] != SAInitiate || w.refuse != nil && w.refuse(n, to):
 			n.handle(PeerFailed{Interface: "gre1", NBMA: nbma, Reason: "no answer"})
-			w.after(time.Second, func() { n.dial(nbma) })
+			w.after(time.Second, func() {
+				if attempt == n.dials[nbma] {
+					n.dial(nbma)
+				}
+			})
 		default:
 			w.sas[saKey{n, to}] = true
 			to.handle(PeerSecured{to.peer(n, false)})

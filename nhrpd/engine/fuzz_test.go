@@ -1,0 +1,212 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// script reads events from bytes. At their end it gives zeros.
+type script struct {
+	*node
+	rest []byte
+}
+
+func (s *script) byte() byte {
+	if len(s.rest) == 0 {
+		return 0
+	}
+	b := s.rest[0]
+	s.rest = s.rest[1:]
+	return b
+}
+
+func (s *script) bytes(n int) []byte {
+	n = min(n, len(s.rest))
+	b := s.rest[:n]
+	s.rest = s.rest[n:]
+	return bytes.Clone(b)
+}
+
+// of picks one of a list.
+func of[T any](s *script, list []T) T { return list[int(s.byte())%len(list)] }
+
+func (s *script) nbma() netip.Addr { return addr(of(s, stormNBMA)) }
+
+// templates are packets that make sense, for the script to change.
+func (s *script) templates() [][]byte {
+	list := append(s.ownRequests()[1:],
+		encode(s.w.t, registrationFrom("192.0.2.12", "10.255.0.12")),
+		encode(s.w.t, requestFrom("192.0.2.12", "10.255.0.12", host1)),
+		encode(s.w.t, requestFrom("192.0.2.12", "10.255.0.12", host2)),
+		encode(s.w.t, indicationOf(host1, host2)),
+		encode(s.w.t, purgeOf("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2)),
+		encode(s.w.t, packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
+			DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorLoop, Quoted: make([]byte, 40)}))
+	for _, own := range s.ownRequests()[1:] {
+		list = append(list, reply(own))
+	}
+	return list
+}
+
+// reply answers one of our own requests.
+func reply(own []byte) []byte {
+	var p packet.Packet
+	if err := p.Parse(own); err != nil {
+		panic(err)
+	}
+	switch p.Type {
+	case packet.RegistrationRequest:
+		p = acceptance(p)
+	case packet.ResolutionRequest:
+		p = answerTo(p, 24, "10.255.0.12", "192.0.2.12")
+	default:
+		p.Type++
+	}
+	data, err := p.Append(nil)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// changed is a template with some bytes changed, cut or made longer, whose size and checksum are right again.
+func (s *script) changed() []byte {
+	data := bytes.Clone(of(s, s.templates()))
+	for range s.byte() % 8 {
+		data[int(s.byte())%len(data)] = s.byte()
+	}
+	if cut := int(s.byte()); cut > 200 {
+		data = data[:max(28, len(data)-(cut-200))]
+	} else if cut > 190 {
+		data = append(data, s.bytes(int(s.byte()))...)
+	}
+	return sealed(data)
+}
+
+// sealed puts size and checksum of what could be a packet right.
+func sealed(data []byte) []byte {
+	if len(data) < 28 {
+		return data
+	}
+	binary.BigEndian.PutUint16(data[10:], uint16(len(data)))
+	if len(data)%2 == 0 {
+		fixChecksum(data)
+		return data
+	}
+	fixed := append(data, 0)
+	fixChecksum(fixed)
+	return fixed[:len(data)]
+}
+
+// step plays one event.
+func (s *script) step() {
+	switch s.byte() % 16 {
+	case 0, 1, 2, 3:
+		s.receive(s.nbma(), s.changed())
+	case 4:
+		s.receive(s.nbma(), sealed(s.bytes(int(s.byte()))))
+	case 5, 6:
+		own := s.ownRequests()
+		if last := own[len(own)-1]; last != nil {
+			s.receive(s.nbma(), reply(last))
+		}
+	case 7:
+		s.handle(PeerSecured{s.somePeer()})
+	case 8:
+		s.handle(PeerLost{Interface: "gre1", NBMA: s.nbma(), Reason: "lost"})
+	case 9:
+		s.w.run(time.Duration(s.byte()) * time.Duration(s.byte()) * 10 * time.Millisecond)
+	case 10:
+		s.handle(RoutesChanged{Table: testTable, Reset: s.byte() > 250, Added: []Route{of(s, stormRoutes)}, Removed: []Route{of(s, stormRoutes)}})
+	case 11:
+		s.handle(Redirected{Interface: "gre1", From: s.nbma(), Packet: s.bytes(int(s.byte()))})
+	case 12:
+		s.handle(LocalAddress{Interface: "gre1", NBMA: s.nbma()})
+	case 13:
+		s.handle(NHSResolved{Interface: "gre1", Name: of(s, []string{"192.0.2.1", "hub.example.net"}), NBMA: []netip.Addr{s.nbma(), s.nbma()}})
+	case 14:
+		s.handle(PeersSecured{Interface: "gre1", Peers: []Peer{s.somePeer(), s.somePeer()}})
+	case 15:
+		s.rare()
+	}
+}
+
+// rare events end most of what there is.
+func (s *script) rare() {
+	switch s.byte() % 8 {
+	case 0:
+		s.handle(Leave{Interface: "gre1"})
+	case 1:
+		s.boot(s.engine.Save())
+	case 2:
+		s.configure(func(c *InterfaceConfig) { c.Shortcut = !c.Shortcut })
+	case 3:
+		s.configure(func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}} })
+	case 4:
+		s.configure(func(c *InterfaceConfig) { c.Protected = !c.Protected })
+	default:
+		s.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: s.nbma(), Out: s.w.now, In: s.w.now}}})
+	}
+}
+
+func (s *script) somePeer() Peer {
+	return Peer{Interface: "gre1", NBMA: s.nbma(), Identity: of(s, []string{"a", "b"}), Initiator: s.byte()%2 == 0}
+}
+
+// receive hands in a packet and holds what comes of it against what anybody may make us send: one packet, not longer than what came but
+// for what was asked to be filled in, and an error not longer at all.
+func (s *script) receive(from netip.Addr, data []byte) {
+	const filled = 256
+	before := len(s.sent)
+	s.handle(PacketReceived{Interface: "gre1", From: from, Data: data})
+	sent := s.sent[before:]
+	switch {
+	case len(sent) > 1:
+		s.w.t.Fatalf("%d packets because of one: %x", len(sent), data)
+	case len(sent) == 0:
+	case packet.Type(sent[0].data[17]) == packet.ErrorIndication && packet.Type(data[17]) == packet.ErrorIndication && sent[0].data[9] == hopCount:
+		s.w.t.Fatalf("an error answered with an error: %x", data)
+	case packet.Type(sent[0].data[17]) == packet.ErrorIndication && len(sent[0].data) > len(data):
+		s.w.t.Fatalf("an error of %d bytes because of %d bytes", len(sent[0].data), len(data))
+	case len(sent[0].data) > len(data)+filled:
+		s.w.t.Fatalf("%d bytes because of %d", len(sent[0].data), len(data))
+	}
+	var p packet.Packet
+	for _, x := range sent {
+		if err := p.Parse(x.data); err != nil {
+			s.w.t.Fatalf("sent what cannot be read: %v", err)
+		}
+	}
+}
+
+// Any sequence of events, packets of strangers among them: no panic, tables within their limits, one packet sent for one that came, no
+// route without an SA, nothing wanted twice; and Leave ends all of it. See node.carryOut and node.broken.
+func FuzzEngine(f *testing.F) {
+	f.Add([]byte{7, 0, 0, 0, 5, 0, 7, 3, 0, 0, 0, 0, 3, 0, 0, 5, 3, 9, 100, 100})
+	f.Add([]byte{7, 3, 1, 0, 0, 3, 1, 0, 0, 0, 3, 2, 3, 20, 7, 40, 9, 60, 0, 9, 255, 255})
+	f.Add([]byte{12, 5, 7, 0, 0, 0, 4, 0, 40, 1, 2, 3, 15, 1, 15, 2, 15, 3, 9, 9, 9, 15, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n := newWorld(t).add("spoke1", stormConfig(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
+		s := &script{node: n, rest: b}
+		for steps := 0; len(s.rest) > 0 && steps < 200; steps++ {
+			s.step()
+			if err := s.broken(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.w.run(20 * time.Minute)
+		s.configure(func(*InterfaceConfig) {}) // what has left joins: only from there everything goes
+		s.handle(Leave{Interface: "gre1"})
+		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+tablesOf(s.node) != 0 {
+			t.Fatalf("left behind: %+v", s.status())
+		}
+		if _, ok := s.engine.Deadline(); ok {
+			t.Fatal("a timer is left after leaving")
+		}
+	})
+}
