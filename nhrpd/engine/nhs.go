@@ -93,7 +93,10 @@ func (e *Engine) useNextAddress(n *nhs) {
 	}
 }
 
+// useAddress goes to another address of the NHS. The neighbour at the one before goes now: no interest in that one is left that would
+// end it with the SA.
 func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
+	e.dropNeighbor(&n.neighbor)
 	n.nbma, n.registered, n.refused, n.public = nbma, false, false, netip.Addr{}
 	e.claim(&n.claim, e.peerAt(n.ifc, nbma), interestNHS, true)
 	e.registerAnew(n)

@@ -196,6 +196,18 @@ func TestNextAddressOfNHS(t *testing.T) {
 	}
 }
 
+// An NHS that moved is not sent to where it was: nothing is wanted at an address that we have no interest in any more.
+func TestNHSMoves(t *testing.T) {
+	n, _ := spokeAlone(t)
+	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.1") {
+		t.Fatalf("neighbour of the NHS: %s", got)
+	}
+	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1", NBMA: []netip.Addr{addr("192.0.2.2")}})
+	if len(n.neighbors) != 0 {
+		t.Errorf("neighbours %v", n.neighbors)
+	}
+}
+
 // A name that cannot be resolved for a while does not end the registration.
 func TestNHSNameLost(t *testing.T) {
 	n, _ := spokeAlone(t)
