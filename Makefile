@@ -6,6 +6,7 @@ LAB     ?= uml
 T       ?=
 KEEP    ?=
 FUZZ    ?= 30s
+SEED    ?= 1
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 run     = $(CURDIR)/test/$(LAB)/run
@@ -71,6 +72,12 @@ fuzz: ## every fuzz target for FUZZ (30s)
 bench: deps ## benchmarks, on the host and on a real kernel
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(static) test -run '^$$' -bench . -benchmem -timeout 30m -tags lab -exec $(run) $(lab)
+
+.PHONY: sim
+sim: ## simulated networks in virtual time: thousands of hours in small ones, then one of 10,000 spokes; SEED=N for others
+	$(GO) test ./test/sim -run TestNetwork -count=1 -v -timeout 2h -sim.seed=$(SEED) -sim.seeds=100 -sim.spokes=12 -sim.hours=24
+	$(GO) test ./test/sim -run TestNetwork -count=1 -v -timeout 2h -sim.seed=$(SEED) -sim.seeds=4 -sim.spokes=300 -sim.hours=6
+	$(GO) test ./test/sim -run TestNetwork -count=1 -v -timeout 2h -sim.seed=$(SEED) -sim.seeds=1 -sim.spokes=10000 -sim.hours=2
 
 .PHONY: packages
 packages: build ## deb and rpm in dist/

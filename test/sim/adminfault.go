@@ -1,0 +1,92 @@
+package sim
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/engine"
+)
+
+// leave has a spoke say goodbye and join again later.
+func (w *world) leave(n *node) {
+	if !n.well() {
+		return
+	}
+	away := w.between(time.Second, 5*time.Minute)
+	n.log.add(w.now, "leaves", netip.Addr{}, time.Duration(away).String())
+	n.disturb(w.now + away + int64(healing))
+	n.handle(engine.Leave{Interface: device})
+	n.left = true
+	if len(n.wanted.neighbors)+len(n.wanted.routes)+len(n.wanted.peers) > 0 {
+		w.violate("who leaves wants nothing any more", n, "%v %v %v", n.wanted.neighbors, n.wanted.routes, n.wanted.peers)
+	}
+	boots := n.boots
+	w.after(away, func() {
+		if n.boots == boots {
+			n.log.add(w.now, "joins", netip.Addr{}, "")
+			n.left = false
+			n.configure()
+		}
+	})
+}
+
+// configure hands the configuration to the engine, as a reload does.
+func (n *node) configure() {
+	n.call(func(now time.Time, out *engine.Output) { n.engine.Configure(now, n.config(), out) })
+}
+
+// swapLANs moves the LANs of two spokes of a region to each other's place. Routing tells their hubs.
+func (w *world) swapLANs(a, b *node) {
+	if a == b || a.region != b.region || !a.well() || !b.well() {
+		return
+	}
+	a.lan, b.lan = b.lan, a.lan
+	for _, x := range []struct{ now, before *node }{{a, b}, {b, a}} {
+		lan := x.now.lan
+		w.rerouteSoon(x.now, []engine.Route{lanRoute(lan)}, nil)
+		w.rerouteSoon(x.before, nil, []engine.Route{lanRoute(lan)})
+		for _, h := range a.nhs {
+			quiet := h.quietAt
+			w.rerouteSoon(h, []engine.Route{tunnelRoute(lan, x.now)}, []engine.Route{tunnelRoute(lan, x.before)})
+			h.quietAt = quiet // only these two are concerned, and disturbed
+		}
+	}
+}
+
+// splitLAN gives a quarter of a spoke's LAN a route of its own for a while: nobody may have a shortcut that hides it.
+func (w *world) splitLAN(n *node) {
+	if !n.well() || n.split {
+		return
+	}
+	part := engine.Route{Prefix: netip.PrefixFrom(n.lan.Addr(), 30), Device: "lan1"}
+	n.split = true
+	n.reroute([]engine.Route{part}, nil)
+	w.after(w.about(3*time.Minute), func() {
+		n.split = false
+		n.reroute(nil, []engine.Route{part})
+	})
+}
+
+// imitate gives a spoke the overlay address of another one, by a mistake of its administrator.
+func (w *world) imitate(n, victim *node) {
+	if n == victim || n.region != victim.region || !n.well() || !victim.well() {
+		return
+	}
+	lasts := w.between(10*time.Second, 3*time.Minute)
+	end := w.now + lasts + int64(healing)
+	n.log.add(w.now, "imitates", victim.overlay(), time.Duration(lasts).String())
+	victim.log.add(w.now, "imitated", n.public, time.Duration(lasts).String())
+	n.disturb(end)
+	victim.disturb(end)
+	own := n.cfg.Address
+	n.imitating = true
+	n.cfg.Address = victim.cfg.Address
+	n.configure()
+	boots := n.boots
+	w.after(lasts, func() {
+		n.cfg.Address = own
+		if n.imitating = false; n.boots == boots {
+			n.configure()
+		}
+	})
+}

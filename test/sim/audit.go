@@ -1,0 +1,112 @@
+package sim
+
+import (
+	"maps"
+
+	"cygnet/nhrpd/engine"
+)
+
+// audit checks everything, each virtual minute.
+func (w *world) audit() {
+	for _, n := range w.nodes {
+		if n.daemonUp && w.failed == nil {
+			n.audit()
+		}
+	}
+}
+
+func (n *node) audit() {
+	st := n.engine.Status()[0]
+	n.auditTables(&st)
+	n.auditBindings(&st)
+	n.auditShortcuts(&st)
+	n.auditKernel()
+	if deadline, ok := n.engine.Deadline(); ok && n.wakeAt == 0 {
+		n.w.violate("the simulation wakes an engine that is due", n, "due at %s", deadline)
+	}
+}
+
+func (n *node) auditTables(st *engine.InterfaceStatus) {
+	l := n.cfg.Limits
+	peers := l.Bindings + l.Answers + l.Shortcuts + len(n.cfg.NHS) + len(n.ends)
+	if len(st.Bindings) > l.Bindings || len(st.Shortcuts) > l.Shortcuts || len(st.Peers) > peers {
+		n.w.violate(ruleLimits, n, "%d bindings, %d shortcuts, %d peers", len(st.Bindings), len(st.Shortcuts), len(st.Peers))
+	}
+	for i := range st.Peers {
+		p := &st.Peers[i]
+		if secured := n.wanted.known[p.NBMA] != ""; secured != (p.State == engine.StateSecured) && !n.left {
+			n.w.violate("the engine knows who is secured", n, "peer %+v, told %v", *p, secured)
+		}
+		if len(p.Interest) == 0 && p.State != engine.StateSecured {
+			n.w.violate(ruleLimits, n, "peer %+v is kept for nothing", *p)
+		}
+	}
+}
+
+func (n *node) auditBindings(st *engine.InterfaceStatus) {
+	for i := range st.Bindings {
+		b := &st.Bindings[i]
+		identity := n.wanted.known[b.NBMA]
+		switch {
+		case n.expired(b.Expires.UnixNano()):
+			n.w.violate(ruleExpired, n, "binding %+v, now %s", *b, n.latest)
+		case i > 0 && b.Protocol == st.Bindings[i-1].Protocol:
+			n.w.violate(ruleOwner, n, "two bindings: %+v and %+v", st.Bindings[i-1], *b)
+		case identity != "" && identity != b.Identity:
+			n.w.violate(ruleOwner, n, "binding %+v, but %s is there", *b, identity)
+		case n.wanted.neighbors[b.Protocol] != b.NBMA && n.cfg.Address.Addr() != b.Protocol && !n.isNHS(b):
+			n.w.violate(ruleWanted, n, "binding %+v, but the neighbour is wanted at %s", *b, n.wanted.neighbors[b.Protocol])
+		}
+	}
+}
+
+// isNHS says whether a binding is that of a router that is our NHS as well, whose entry counts for more.
+func (n *node) isNHS(b *engine.BindingStatus) bool {
+	for _, h := range n.nhs {
+		if h.overlay() == b.Protocol {
+			return true
+		}
+	}
+	return false
+}
+
+// expired leaves the engine a moment, since it is not called at once after a leap of the clock.
+func (n *node) expired(at int64) bool {
+	return n.latest.UnixNano() > at && n.clock().UnixNano() > at+second
+}
+
+func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
+	up := 0
+	for i := range st.Shortcuts {
+		s := &st.Shortcuts[i]
+		if s.State == engine.ShortcutResolving {
+			continue
+		}
+		if n.expired(s.Expires.UnixNano()) {
+			n.w.violate(ruleExpired, n, "shortcut %+v, now %s", *s, n.latest)
+		}
+		if s.State == engine.ShortcutUp {
+			up++
+			if n.wanted.routes[s.Prefix] != s.NextHop {
+				n.w.violate(ruleWanted, n, "shortcut %+v has no route", *s)
+			}
+		}
+	}
+	if up != len(n.wanted.routes) {
+		n.w.violate(ruleWanted, n, "%d shortcuts, %d routes", up, len(n.wanted.routes))
+	}
+}
+
+// auditKernel compares what is wanted with what is there, when no change is under way.
+func (n *node) auditKernel() {
+	if n.w.now <= n.changedAt {
+		return
+	}
+	same := maps.Equal(n.neighbors, n.wanted.neighbors) && len(n.own.routes) == len(n.wanted.routes)
+	for p, via := range n.wanted.routes {
+		same = same && n.own.routes[p].NextHop == via
+	}
+	if !same {
+		n.w.violate("the kernel has what is wanted", n, "neighbours %v routes %v, wanted %v %v", n.neighbors, n.own.routes, n.wanted.neighbors, n.wanted.routes)
+	}
+}

@@ -1,0 +1,270 @@
+package sim
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/engine"
+)
+
+// How long a fault may keep data from arriving, after it is over.
+const (
+	// healing adds up what happens one after the other at the worst: dead peer detection (34 s), the longest pause between attempts to
+	// secure a peer (60 s) after one that began too early (26 s), IKE with lost messages (6 s), five lost registrations (31 s).
+	healing = 160 * time.Second
+	// lookedUp is the time in which a spoke looks up its hub's name again.
+	lookedUp = time.Minute
+	// forgotten is for a hub whose clock leaps: it forgets its spokes, who only refresh at a third of the holding time.
+	forgotten = longestHolding/3 + 60*time.Second
+
+	// mostBack is the furthest that a clock jumps back. The engine stands still until it is there again.
+	mostBack = 30 * time.Second
+
+	longestHolding = 10 * time.Minute
+	longestIdle    = 5 * time.Minute
+)
+
+// disturb says that faults explain losses at a node until then.
+func (n *node) disturb(until int64) { n.quietAt = max(n.quietAt, until) }
+
+// fault names what may go wrong. One whose victim is not fit for it does nothing.
+type fault struct {
+	name string
+	run  func(w *world)
+}
+
+// spokeFaults befall spokes, the frequent ones several times. They come as often as there are spokes.
+var spokeFaults = []fault{
+	{"machine", func(w *world) { w.crash(w.spoke()) }},
+	{"machine", func(w *world) { w.crash(w.spoke()) }},
+	{"daemon", func(w *world) { w.restart(w.spoke()) }},
+	{"charon", func(w *world) { w.restartCharon(w.spoke()) }},
+	{"address", func(w *world) { w.move(w.spoke()) }},
+	{"address", func(w *world) { w.move(w.spoke()) }},
+	{"partition of spokes", func(w *world) { w.part(w.spoke(), w.spoke()) }},
+	{"partition of peers", func(w *world) { w.partPeers(w.spoke()) }},
+	{"partition from hub", func(w *world) { n := w.spoke(); w.part(n, anyOf(w, n.nhs)) }},
+	{"line", func(w *world) { w.breakLine(w.spoke()) }},
+	{"line", func(w *world) { w.breakLine(w.spoke()) }},
+	{"clock", func(w *world) { w.leap(w.spoke()) }},
+	{"leave", func(w *world) { w.leave(w.spoke()) }},
+	{"routes", func(w *world) { w.swapLANs(w.spoke(), w.spoke()) }},
+	{"specific route", func(w *world) { w.splitLAN(w.spoke()) }},
+	{"impostor", func(w *world) { w.imitate(w.spoke(), w.spoke()) }},
+}
+
+// hubFaults befall hubs, in a large network as often as in a small one: each is felt by thousands of spokes.
+var hubFaults = []fault{
+	{"machine", func(w *world) { w.crash(w.hub()) }},
+	{"daemon", func(w *world) { w.restart(w.hub()) }},
+	{"charon", func(w *world) { w.restartCharon(w.hub()) }},
+	{"address", func(w *world) { w.moveHub(w.hub()) }},
+	{"partition", func(w *world) { w.part(w.hubs[0], anyOf(w, w.hubs[1:])) }},
+	{"line", func(w *world) { w.breakLine(w.hub()) }},
+	{"clock", func(w *world) { w.leap(w.hub()) }},
+}
+
+// keepFailing has faults happen, one after the other.
+func (w *world) keepFailing(faults []fault, mean time.Duration) {
+	w.after(w.about(mean), func() {
+		if w.stopped {
+			return
+		}
+		w.Faults++
+		anyOf(w, faults).run(w)
+		w.keepFailing(faults, mean)
+	})
+}
+
+func (w *world) hub() *node   { return anyOf(w, w.hubs) }
+func (w *world) spoke() *node { return anyOf(w, w.spokes()) }
+
+// well says whether a node is in no other fault that this one would mix up.
+func (n *node) well() bool { return n.up && n.daemonUp && n.charonUp && !n.left && !n.imitating }
+
+// crash switches a machine off, and on again later.
+func (w *world) crash(n *node) {
+	if !n.well() {
+		return
+	}
+	off := w.between(5*time.Second, time.Minute)
+	if w.chance(0.3) {
+		off = w.between(time.Minute, 10*time.Minute)
+	}
+	n.log.add(w.now, "machine off", netip.Addr{}, time.Duration(off).String())
+	n.disturb(w.now + off + int64(healing))
+	saved := n.engine.Save()
+	if w.chance(0.2) {
+		saved = engine.Saved{} // a new disk
+	}
+	ends := n.all()
+	n.up, n.daemonUp, n.charonUp = false, false, false
+	n.boots++
+	for _, e := range ends {
+		e.charon, e.kernel = false, false
+		e.far.suspect()
+	}
+	n.clear()
+	w.reelectSoon(n)
+	w.after(off, func() {
+		n.powerOn(saved)
+		w.reelectSoon(n)
+	})
+}
+
+func (w *world) reelectSoon(n *node) {
+	if n.hub {
+		w.after(w.between(3*time.Second, 10*time.Second), w.reelect)
+	}
+}
+
+// restart stops the daemon, by whatever means, and starts it again: the network shall not notice.
+func (w *world) restart(n *node) {
+	if !n.well() {
+		return
+	}
+	off := w.between(200*time.Millisecond, 30*time.Second)
+	n.log.add(w.now, "daemon stops", netip.Addr{}, time.Duration(off).String())
+	n.disturb(w.now + off + int64(healing))
+	saved := n.engine.Save()
+	n.daemonUp = false
+	n.boots++
+	n.stopDialling()
+	w.after(off, func() {
+		if n.up {
+			n.boot(saved)
+		}
+	})
+}
+
+func (w *world) restartCharon(n *node) {
+	if !n.well() {
+		return
+	}
+	off := w.between(time.Second, 20*time.Second)
+	killed := w.chance(0.5)
+	n.log.add(w.now, "charon stops", netip.Addr{}, time.Duration(off).String())
+	n.disturb(w.now + off + int64(orphanAge+healing))
+	n.stopCharon(killed)
+	boots := n.boots
+	w.after(off, func() {
+		if n.boots == boots {
+			n.startCharon()
+		}
+	})
+}
+
+// move gives a node another NBMA address. Where the tunnel's local address changes with it, its SAs are of no use at once.
+func (w *world) move(n *node) {
+	if !n.up || n.left {
+		return
+	}
+	n.takeAddress(w.newAddress())
+	n.log.add(w.now, "moves to", n.public, "")
+	n.disturb(w.now + int64(healing))
+	ends := n.all()
+	for _, e := range ends {
+		e.suspect()
+		e.far.suspect()
+	}
+	if n.nat != noNAT {
+		return
+	}
+	boots := n.boots
+	w.after(w.between(20*time.Millisecond, time.Second), func() {
+		if n.boots != boots {
+			return
+		}
+		for _, e := range ends {
+			if e.charon && !e.works() {
+				e.remove("the local address is gone")
+				e.far.suspect()
+			}
+		}
+		n.handle(engine.LocalAddress{Interface: device, NBMA: n.local()})
+	})
+}
+
+// moveHub moves a hub; those who register with it look its name up again.
+func (w *world) moveHub(n *node) {
+	w.move(n)
+	for _, m := range w.nodes {
+		for _, h := range m.nhs {
+			if h == n {
+				m.disturb(w.now + int64(lookedUp+healing))
+				w.after(w.between(0, lookedUp), func() { m.resolved(h) })
+			}
+		}
+	}
+	n.disturb(w.now + int64(lookedUp+healing))
+}
+
+// part cuts the underlay between two nodes for a while.
+func (w *world) part(a, b *node) {
+	if a == b || w.cut(a, b) {
+		return
+	}
+	p := pairOf(a, b)
+	lasts := w.about(time.Minute)
+	end := w.now + lasts
+	w.cuts[p] = end
+	a.log.add(w.now, "parted from", b.public, time.Duration(lasts).String())
+	b.log.add(w.now, "parted from", a.public, time.Duration(lasts).String())
+	w.pairQuiet[p] = w.now + int64(healing)
+	for _, e := range append(a.all(), b.all()...) {
+		if pairOf(e.node, e.far.node) == p {
+			e.suspect()
+		}
+	}
+	w.after(lasts, func() {
+		delete(w.cuts, p)
+		end := w.now + int64(healing)
+		w.pairQuiet[p] = end
+		w.after(int64(healing), func() {
+			if w.pairQuiet[p] == end {
+				delete(w.pairQuiet, p)
+			}
+		})
+	})
+}
+
+// partPeers cuts a spoke from another one that it has an SA with.
+func (w *world) partPeers(n *node) {
+	for _, e := range n.all() {
+		if !e.far.node.hub {
+			w.part(n, e.far.node)
+			return
+		}
+	}
+}
+
+// breakLine takes a node's underlay away for a while.
+func (w *world) breakLine(n *node) {
+	if !n.up || w.lineDown(n) {
+		return
+	}
+	lasts := w.about(15 * time.Second)
+	n.brokenUntil = w.now + lasts
+	n.log.add(w.now, "line down", netip.Addr{}, time.Duration(lasts).String())
+	n.disturb(w.now + lasts + int64(healing))
+	for _, e := range n.all() {
+		e.suspect()
+		e.far.suspect()
+	}
+}
+
+func (w *world) lineDown(n *node) bool { return w.now < n.brokenUntil }
+
+// leap makes a clock jump: forward by any time, as after a suspension; back by little, since the daemon's clock is monotonic.
+func (w *world) leap(n *node) {
+	d := time.Duration(w.about(10 * time.Minute))
+	if w.chance(0.3) {
+		d = -time.Duration(w.between(0, mostBack))
+	}
+	n.log.add(w.now, "clock leaps", netip.Addr{}, d.String())
+	n.disturb(w.now + int64(mostBack+healing))
+	if n.hub {
+		n.disturb(w.now + int64(mostBack+forgotten))
+	}
+	n.leap(d)
+}

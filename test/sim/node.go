@@ -1,0 +1,212 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/engine"
+)
+
+// node is a router: an engine, and its machine, kernel and charon.
+type node struct {
+	w        *world
+	name     string
+	index    int
+	identity string
+	cfg      engine.InterfaceConfig
+	hub      bool
+	region   int
+	lan      netip.Prefix
+	nhs      []*node
+	delay    int64 // of its line, one way
+	seed     *rand.PCG
+
+	up, daemonUp, charonUp, left bool
+
+	public  netip.Addr // as the world sees it
+	private netip.Addr // behind NAT
+	nat     natKind
+
+	engine   *engine.Engine
+	boots    int           // of the daemon: what was under way for an earlier one is nobody's
+	offset   time.Duration // of its clock
+	latest   time.Time     // the latest time that the engine saw
+	wakeAt   int64         // when the next wake is due; 0: none
+	spinning int           // wakes at one moment
+	bootedAt int64
+	leaptAt  int64 // when its clock jumped last
+
+	kernel
+	charon
+	wanted wanted
+
+	quietAt     int64 // until then faults explain what goes wrong here
+	brokenUntil int64 // its line
+	imitating   bool
+	split       bool // its LAN
+	overhear    func(data []byte)
+	log         trace
+}
+
+// clear makes the state of a machine that was just switched on.
+func (n *node) clear() {
+	n.kernel.clear()
+	n.charon.clear()
+	n.wanted.clear()
+}
+
+func (n *node) overlay() netip.Addr { return n.cfg.Address.Addr() }
+
+// local is the address that the tunnel sends from.
+func (n *node) local() netip.Addr {
+	if n.nat != noNAT {
+		return n.private
+	}
+	return n.public
+}
+
+// clock is the time that the node believes it is.
+func (n *node) clock() time.Time { return epoch.Add(time.Duration(n.w.now) + n.offset) }
+
+// powerOn starts machine, charon and daemon.
+func (n *node) powerOn(saved engine.Saved) {
+	n.clear()
+	n.up, n.charonUp = true, true
+	n.boot(saved)
+}
+
+// boot starts the daemon: a first time, or with what an earlier one left in charon and the kernel.
+func (n *node) boot(saved engine.Saved) {
+	w := n.w
+	n.boots++
+	n.bootedAt = w.now
+	n.daemonUp, n.left, n.latest = true, false, time.Time{}
+	n.wanted.clear()
+	n.stopDialling()
+	n.log.add(w.now, "daemon starts", netip.Addr{}, "")
+	n.engine = engine.New(rand.New(n.seed), uint32(n.clock().Unix()))
+	n.wakeAt = 0
+	n.call(func(now time.Time, out *engine.Output) {
+		n.engine.Configure(now, n.config(), out)
+		n.engine.Restore(now, saved, out)
+	})
+	n.handle(engine.LocalAddress{Interface: device, NBMA: n.local()})
+	n.handle(engine.RoutesChanged{Table: table, Reset: true, Added: n.base.list()})
+	if n.charonUp {
+		n.snapshot()
+	}
+	for _, h := range n.nhs {
+		n.resolved(h)
+	}
+	n.compareKernelSoon()
+}
+
+// config is the configuration: next hop servers by name, without their overlay addresses.
+func (n *node) config() engine.Config {
+	cfg := n.cfg
+	cfg.NHS = nil
+	for _, h := range n.nhs {
+		cfg.NHS = append(cfg.NHS, engine.NHSConfig{Name: h.name})
+	}
+	return engine.Config{Interfaces: []engine.InterfaceConfig{cfg}}
+}
+
+// resolved tells the address of an NHS.
+func (n *node) resolved(h *node) {
+	n.handle(engine.NHSResolved{Interface: device, Name: h.name, NBMA: []netip.Addr{h.public}})
+}
+
+func (n *node) handle(ev engine.Event) {
+	if n.daemonUp {
+		n.call(func(now time.Time, out *engine.Output) { n.engine.Handle(now, ev, out) })
+	}
+}
+
+// call lets the engine think and carries out what came of it.
+func (n *node) call(think func(time.Time, *engine.Output)) {
+	now := n.clock()
+	if now.After(n.latest) {
+		n.latest = now
+	}
+	think(now, &n.w.out)
+	n.carryOut(&n.w.out)
+	n.w.out.Reset()
+	n.arm()
+}
+
+// arm sees to it that the engine is called when it is due.
+func (n *node) arm() {
+	deadline, ok := n.engine.Deadline()
+	if !ok {
+		return
+	}
+	w := n.w
+	at := max(int64(deadline.Sub(epoch)-n.offset), w.now)
+	if n.wakeAt != 0 && n.wakeAt <= at {
+		return
+	}
+	n.wakeAt = at
+	boots := n.boots
+	w.queue.push(at, func() {
+		if n.boots == boots && n.wakeAt == at {
+			n.wake()
+		}
+	})
+}
+
+// spins is how often an engine may be called at one moment before it counts as going in circles.
+const spins = 1000
+
+func (n *node) wake() {
+	if n.spinning++; n.wakeAt != n.w.now || n.spinning > spins {
+		n.w.violate("the engine comes to rest", n, "called %d times at one moment", n.spinning)
+		return
+	}
+	n.wakeAt = 0
+	if !n.daemonUp {
+		return
+	}
+	if deadline, ok := n.engine.Deadline(); ok && deadline.After(n.clock()) {
+		n.arm()
+		return
+	}
+	n.call(n.engine.Advance)
+	if n.wakeAt != n.w.now {
+		n.spinning = 0
+	}
+}
+
+// leap makes the node's clock jump.
+func (n *node) leap(d time.Duration) {
+	n.offset += d
+	n.leaptAt = n.w.now
+	n.wakeAt = 0
+	if n.daemonUp {
+		n.arm()
+	}
+}
+
+// carryOut does what the engine said, as the daemon does.
+func (n *node) carryOut(out *engine.Output) {
+	n.stepped(out)
+	n.apply(out.Neighbors, out.Routes)
+	for _, c := range out.SAs {
+		n.want(c.NBMA, c.Want)
+	}
+	for i := range out.Packets {
+		n.transmit(&out.Packets[i])
+	}
+	for _, k := range out.Closed {
+		n.closeSoon(k.NBMA)
+	}
+	if len(out.ReadUse) > 0 {
+		n.readUse()
+	}
+	for i := range out.Notices {
+		n.log.notice(n.w.now, &out.Notices[i])
+		if out.Notices[i].Kind == engine.NoticeShortcutUp {
+			n.w.Shortcuts++
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"time"
+
+	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/packet"
+)
+
+const (
+	// idleEnds is when everything must have ended that nobody uses: twice the idle time (the end that did not initiate an SA waits that
+	// long), the intervals between looks, and the packets of it all.
+	idleEnds = 2*longestIdle + 2*time.Minute
+	// watched is how long the silence is listened to: every registration is refreshed several times.
+	watched = 20 * time.Minute
+)
+
+const ruleQuiet = "when nothing happens, only registrations are refreshed"
+
+// quieten ends faults and traffic, and checks that the network comes to rest, whole.
+func (w *world) quieten() {
+	w.stopped = true
+	latest := w.now
+	for _, n := range w.nodes {
+		latest = max(latest, n.quietAt, n.brokenUntil+int64(healing))
+	}
+	for _, until := range w.cuts {
+		latest = max(latest, until+int64(healing))
+	}
+	w.runUntil(latest + int64(idleEnds))
+	if w.failed != nil {
+		return
+	}
+	w.checkRest()
+	w.listen()
+	w.checkReach()
+}
+
+// checkRest looks for what somebody still keeps.
+func (w *world) checkRest() {
+	for _, n := range w.nodes {
+		st := n.engine.Status()[0]
+		if len(st.Shortcuts) > 0 {
+			w.violate(ruleQuiet, n, "shortcuts are left: %+v", st.Shortcuts)
+		}
+		for _, p := range st.Peers {
+			for _, interest := range p.Interest {
+				if interest != "nhs" && interest != "binding" {
+					w.violate(ruleQuiet, n, "peer %+v is kept", p)
+				}
+			}
+		}
+		for _, e := range n.all() {
+			if m := e.far.node; !n.hub && !m.hub {
+				w.violateAt(ruleQuiet, []*node{n, m}, "an SA is left between "+n.name+" and "+m.name)
+			}
+		}
+		for _, s := range st.NHS {
+			if s.State != engine.NHSRegistered {
+				w.violate("everybody registers again", n, "NHS %+v", s)
+			}
+		}
+	}
+}
+
+// listen counts what is sent when nothing happens.
+func (w *world) listen() {
+	type counts struct{ registrations, others int }
+	sent := make(map[*node]*counts, len(w.nodes))
+	for _, n := range w.nodes {
+		c := &counts{}
+		sent[n] = c
+		n.overhear = func(data []byte) {
+			switch t := packet.Type(data[17]); t {
+			case packet.RegistrationRequest:
+				c.registrations++
+			case packet.RegistrationReply:
+			default:
+				c.others++
+			}
+		}
+	}
+	nhrp, dialled := w.NHRP, w.dialled
+	w.runUntil(w.now + int64(watched))
+	w.Quiet = float64(w.NHRP-nhrp) / watched.Minutes()
+	if w.dialled != dialled {
+		w.violate(ruleQuiet, w.hubs[0], "%d attempts to make SAs in the network", w.dialled-dialled)
+	}
+	for _, n := range w.nodes {
+		n.overhear = nil
+		refresh := n.cfg.HoldingTime / 3 * 95 / 100
+		// A lost request or reply costs a repetition: with 5 % loss one in ten, rarely many.
+		most := len(n.nhs) * (int(watched/refresh) + 1) * 2
+		if c := sent[n]; c.others > 0 || c.registrations > most+10 {
+			w.violate(ruleQuiet, n, "sent %d registrations (%d are expected at most) and %d other packets in %s", c.registrations, most, c.others, watched)
+		}
+	}
+}
+
+// checkReach has each spoke talk to another one. What dice took is sent again.
+func (w *world) checkReach() {
+	spokes := w.spokes()
+	var flows []*flow
+	for i, n := range spokes {
+		m := spokes[(i+1+w.rng.IntN(len(spokes)-1))%len(spokes)]
+		f := w.newFlow(n, m)
+		flows = append(flows, f)
+		w.after(w.between(0, 10*time.Second), func() { w.askUntilAnswered(f, 20) })
+	}
+	w.runUntil(w.now + int64(2*time.Minute))
+	for _, f := range flows {
+		if f.back.arrived == 0 {
+			w.violateAt("everybody reaches everybody", []*node{f.from, f.to}, f.from.name+" and "+f.to.name+" do not reach each other")
+		}
+	}
+}
+
+func (w *world) askUntilAnswered(f *flow, tries int) {
+	if f.back.arrived > 0 || tries == 0 {
+		return
+	}
+	w.ask(f)
+	w.after(second, func() { w.askUntilAnswered(f, tries-1) })
+}

@@ -1,0 +1,193 @@
+package sim
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/engine"
+)
+
+// wanted is what a node's engine wants, and what it knows of its peers: what every step is checked against.
+type wanted struct {
+	neighbors map[netip.Addr]netip.Addr
+	pointing  map[netip.Addr]int // neighbours at an NBMA address
+	owners    map[netip.Addr]string
+	routes    map[netip.Prefix]netip.Addr
+	peers     map[netip.Addr]engine.Security
+	known     map[netip.Addr]string // identities of the peers that the engine was told are secured
+	lostAt    map[netip.Addr]int64  // when the SA of others went
+}
+
+func (x *wanted) clear() {
+	*x = wanted{
+		neighbors: make(map[netip.Addr]netip.Addr),
+		pointing:  make(map[netip.Addr]int),
+		owners:    make(map[netip.Addr]string),
+		routes:    make(map[netip.Prefix]netip.Addr),
+		peers:     make(map[netip.Addr]engine.Security),
+		known:     make(map[netip.Addr]string),
+		lostAt:    make(map[netip.Addr]int64),
+	}
+}
+
+// The grace times of the engine: what depends on a peer outlives its SA that long, unused.
+const (
+	lostGrace    = 5 * time.Second  // the SA went
+	resyncGrace  = 30 * time.Second // strongSwan was restarted
+	restoreGrace = 10 * time.Second // the daemon was restarted
+)
+
+// Rules that are broken in more than one place.
+const (
+	ruleSecured = "nothing is wanted of, and nothing sent to, a peer without an SA (lifecycle.md)"
+	ruleWanted  = "wanted state is handed on as changes of what was wanted before (design.md)"
+	ruleOwner   = "an overlay address belongs to the identity that registered it until its binding ends"
+	ruleExpired = "no state outlives its holding time"
+	ruleLimits  = "tables are bounded"
+)
+
+// restoring says whether the engine still waits for the word that restored peers are secured.
+func (n *node) restoring() bool { return n.w.now <= n.bootedAt+int64(restoreGrace) }
+
+// hear hands an event of charon's to the engine.
+func (n *node) hear(ev engine.Event) {
+	var lost []netip.Addr
+	grace := lostGrace
+	switch ev := ev.(type) {
+	case engine.PeerSecured:
+		n.wanted.known[ev.NBMA] = ev.Identity
+		delete(n.wanted.lostAt, ev.NBMA)
+	case engine.PeerLost:
+		lost = append(lost, ev.NBMA)
+	case engine.PeersSecured:
+		there := make(map[netip.Addr]string, len(ev.Peers))
+		for _, p := range ev.Peers {
+			there[p.NBMA] = p.Identity
+		}
+		for _, a := range sortedAddrs(n.wanted.known) {
+			if there[a] == "" {
+				lost = append(lost, a)
+			}
+		}
+		for a, identity := range there {
+			n.wanted.known[a] = identity
+			delete(n.wanted.lostAt, a)
+		}
+		grace = resyncGrace
+	}
+	for _, a := range lost {
+		delete(n.wanted.known, a)
+	}
+	n.handle(ev)
+	for _, a := range lost {
+		n.lost(a, grace)
+	}
+}
+
+// lost looks at what is wanted of a peer whose SA went: no route at once, no neighbour after the grace time.
+func (n *node) lost(nbma netip.Addr, grace time.Duration) {
+	if n.wanted.pointing[nbma] == 0 || n.restoring() {
+		return
+	}
+	for prefix, via := range n.wanted.routes {
+		if n.wanted.neighbors[via] == nbma && n.wanted.known[nbma] == "" {
+			n.w.violate(ruleSecured, n, "route %s via %s is wanted after the SA with %s went", prefix, via, nbma)
+		}
+	}
+	boots, since := n.boots, n.w.now
+	n.wanted.lostAt[nbma] = since
+	n.w.after(int64(grace)+second, func() {
+		if n.boots != boots || n.wanted.lostAt[nbma] != since {
+			return
+		}
+		delete(n.wanted.lostAt, nbma)
+		if n.wanted.known[nbma] == "" && n.wanted.pointing[nbma] > 0 && !n.leaptAround(since) {
+			n.w.violate(ruleSecured, n, "neighbours at %s are wanted %s after its SA went", nbma, grace)
+		}
+	})
+}
+
+// leaptAround says whether the node's clock jumped since then, or shortly before, and may stand still.
+func (n *node) leaptAround(at int64) bool { return n.leaptAt > 0 && n.leaptAt+int64(mostBack) > at }
+
+// stepped checks what a step of the engine wants and does.
+func (n *node) stepped(out *engine.Output) {
+	for i := range out.Neighbors {
+		n.steppedNeighbor(&out.Neighbors[i])
+	}
+	for i := range out.Routes {
+		n.steppedRoute(&out.Routes[i])
+	}
+	for i := range out.Routes {
+		n.routeRests(&out.Routes[i])
+	}
+	for i := range out.Packets {
+		if p := &out.Packets[i]; n.wanted.known[p.To] == "" {
+			n.w.violate(ruleSecured, n, "%s sent to %s", typeOf(p.Data), p.To)
+		}
+	}
+	for _, k := range out.Closed {
+		delete(n.wanted.known, k.NBMA)
+	}
+}
+
+func (n *node) steppedNeighbor(c *engine.NeighborChange) {
+	x := &n.wanted
+	have, there := x.neighbors[c.Protocol]
+	if there {
+		x.pointing[have]--
+		if x.pointing[have] == 0 {
+			delete(x.pointing, have)
+		}
+	}
+	if c.Delete {
+		if !there || have != c.NBMA {
+			n.w.violate(ruleWanted, n, "neighbour %s at %s is withdrawn, but %s is wanted", c.Protocol, c.NBMA, have)
+		}
+		delete(x.neighbors, c.Protocol)
+		delete(x.owners, c.Protocol)
+		return
+	}
+	x.neighbors[c.Protocol] = c.NBMA
+	x.pointing[c.NBMA]++
+	identity := x.known[c.NBMA]
+	switch owner := x.owners[c.Protocol]; {
+	case there && have == c.NBMA:
+		n.w.violate(ruleWanted, n, "neighbour %s at %s is wanted twice", c.Protocol, c.NBMA)
+	case identity == "" && !n.restoring():
+		n.w.violate(ruleSecured, n, "neighbour %s at %s is wanted", c.Protocol, c.NBMA)
+	case n.hub && owner != "" && identity != "" && owner != identity:
+		n.w.violate(ruleOwner, n, "%s moved from %s to %s", c.Protocol, owner, identity)
+	}
+	x.owners[c.Protocol] = identity
+}
+
+func (n *node) steppedRoute(c *engine.RouteChange) {
+	x := &n.wanted
+	have, there := x.routes[c.Prefix]
+	if c.Delete {
+		if !there || have != c.NextHop {
+			n.w.violate(ruleWanted, n, "route %s via %s is withdrawn, but via %s is wanted", c.Prefix, c.NextHop, have)
+		}
+		delete(x.routes, c.Prefix)
+		return
+	}
+	if there {
+		n.w.violate(ruleWanted, n, "route %s is wanted twice", c.Prefix)
+	}
+	x.routes[c.Prefix] = c.NextHop
+}
+
+// routeRests checks that a route which is wanted after the step rests on a neighbour and its SA.
+func (n *node) routeRests(c *engine.RouteChange) {
+	x := &n.wanted
+	if c.Delete || x.routes[c.Prefix] != c.NextHop {
+		return
+	}
+	switch nbma := x.neighbors[c.NextHop]; {
+	case !nbma.IsValid():
+		n.w.violate(ruleSecured, n, "route %s via %s is wanted without a neighbour", c.Prefix, c.NextHop)
+	case x.known[nbma] == "" && !n.restoring():
+		n.w.violate(ruleSecured, n, "route %s via %s at %s is wanted", c.Prefix, c.NextHop, nbma)
+	}
+}

@@ -1,0 +1,226 @@
+package sim
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/engine"
+)
+
+// flow is two hosts that talk to each other: one asks at intervals, the other answers.
+type flow struct {
+	from, to *node
+	src, dst netip.Addr
+	interval int64
+	until    int64
+	there    way
+	back     way
+}
+
+// way is what became of the packets of one direction.
+type way struct {
+	arrived   int64 // when one arrived last
+	lostSince int64 // when the first was lost after that; 0: none was
+}
+
+// dataPacket is on its way from one router's LAN to another's.
+type dataPacket struct {
+	flow     *flow
+	reply    bool
+	from, to *node
+	src, dst netip.Addr
+	ttl      int
+	path     []*node
+}
+
+const (
+	firstTTL = 16
+	// brownout is for how long packets may be lost without a fault: those on the way when an SA that looked idle is closed.
+	brownout = 2 * time.Second
+)
+
+// keepTalking starts flows between spokes, one after the other.
+func (w *world) keepTalking(mean time.Duration) {
+	w.after(w.about(mean), func() {
+		if w.stopped {
+			return
+		}
+		if from, to := w.spoke(), w.spoke(); from != to {
+			f := w.newFlow(from, to)
+			f.interval = w.between(200*time.Millisecond, 10*time.Second)
+			f.until = w.now + w.about(anyOf(w, []time.Duration{10 * time.Second, time.Minute, 15 * time.Minute}))
+			w.keepAsking(f)
+		}
+		w.keepTalking(mean)
+	})
+}
+
+func (w *world) newFlow(from, to *node) *flow {
+	return &flow{from: from, to: to, src: w.hostOf(from), dst: w.hostOf(to)}
+}
+
+// hostOf is some host of a LAN.
+func (w *world) hostOf(n *node) netip.Addr {
+	a := n.lan.Addr().As4()
+	a[3] += byte(2 + w.rng.IntN(12))
+	return netip.AddrFrom4(a)
+}
+
+func (w *world) keepAsking(f *flow) {
+	if w.stopped || w.now > f.until || !f.from.lan.Contains(f.src) || !f.to.lan.Contains(f.dst) {
+		return
+	}
+	w.ask(f)
+	w.after(f.interval, func() { w.keepAsking(f) })
+}
+
+func (w *world) ask(f *flow) {
+	if f.from.up {
+		w.Data++
+		w.forward(&dataPacket{flow: f, from: f.from, to: f.to, src: f.src, dst: f.dst, ttl: firstTTL}, f.from, netip.Addr{})
+	}
+}
+
+// forward is what a kernel does with a packet that came from the tunnel's far end at from, or from a LAN.
+func (w *world) forward(p *dataPacket, n *node, from netip.Addr) {
+	p.path = append(p.path, n)
+	r, ok := n.route(p.dst)
+	switch {
+	case !ok:
+		w.lose(p, "no route")
+		return
+	case r.Device != device:
+		w.deliver(p, n)
+		return
+	case p.ttl == 0:
+		w.lose(p, "it ran in circles")
+		return
+	}
+	p.ttl--
+	next := r.NextHop
+	if !next.IsValid() {
+		next = p.dst
+	}
+	if from.IsValid() && n.cfg.Redirect {
+		w.redirected(p, n, from)
+	}
+	nbma := n.neighbors[next]
+	if !nbma.IsValid() {
+		w.lose(p, "no neighbour for "+next.String())
+		return
+	}
+	n.use(nbma).out = n.clock()
+	w.ship(n, nbma, func(m *node, from netip.Addr) {
+		m.use(from).in = m.clock()
+		w.forward(p, m, from)
+	}, func(why string) { w.lose(p, why) })
+}
+
+// redirected tells the daemon that a packet leaves by the tunnel that it came from.
+func (w *world) redirected(p *dataPacket, n *node, from netip.Addr) {
+	header := make([]byte, 28)
+	header[0], header[3], header[8], header[9] = 0x45, 28, 63, 17
+	copy(header[12:], p.src.AsSlice())
+	copy(header[16:], p.dst.AsSlice())
+	boots := n.boots
+	w.after(w.between(100*time.Microsecond, 10*time.Millisecond), func() {
+		if n.boots == boots {
+			n.handle(engine.Redirected{Interface: device, From: from, Packet: header})
+		}
+	})
+}
+
+func (p *dataPacket) way() *way {
+	if p.reply {
+		return &p.flow.back
+	}
+	return &p.flow.there
+}
+
+func (w *world) deliver(p *dataPacket, n *node) {
+	if !n.lan.Contains(p.dst) {
+		w.lose(p, "it arrived at the wrong LAN")
+		return
+	}
+	w.Arrived++
+	*p.way() = way{arrived: w.now}
+	if !p.reply {
+		w.Data++
+		w.forward(&dataPacket{flow: p.flow, reply: true, from: n, to: p.from, src: p.dst, dst: p.src, ttl: firstTTL}, n, netip.Addr{})
+	}
+}
+
+// lose judges the loss of a packet: whether it should have arrived.
+func (w *world) lose(p *dataPacket, why string) {
+	if why == lostByChance {
+		w.Chance++
+		return
+	}
+	x := p.way()
+	base := w.basePath(p.from, p.to, p.dst)
+	if base == nil || w.disturbed(base) || w.disturbed(p.path) || w.now < w.pairQuiet[pairOf(p.from, p.to)] {
+		x.lostSince = 0
+		return
+	}
+	if x.lostSince == 0 {
+		x.lostSince = w.now
+	}
+	if w.now-x.lostSince < int64(brownout) {
+		return
+	}
+	var nodes []*node
+	said := make(map[*node]bool)
+	for _, n := range append(base, p.path...) {
+		if !said[n] {
+			said[n] = true
+			nodes = append(nodes, n)
+		}
+	}
+	w.violateAt("data between routers with a working path arrives", nodes, fmt.Sprintf("a packet from %s behind %s to %s behind %s was lost at %s (%s), after %s; without shortcuts there is a path: %s. Lost since %s, arrived last at %s",
+		p.src, p.from.name, p.dst, p.to.name, p.path[len(p.path)-1].name, why, names(p.path), names(base), time.Duration(x.lostSince), time.Duration(x.arrived)))
+}
+
+func names(nodes []*node) string {
+	s := ""
+	for i, n := range nodes {
+		if i > 0 {
+			s += " – "
+		}
+		s += n.name
+	}
+	return s
+}
+
+// basePath is the way that a packet takes without shortcuts, over routers that are there and can reach each other; nil: there is none.
+func (w *world) basePath(from, to *node, dst netip.Addr) []*node {
+	path := []*node{from}
+	for n := from; len(path) < firstTTL; path = append(path, n) {
+		r, ok := n.base.lookup(dst)
+		if !ok || !n.up || n.left {
+			return nil
+		}
+		if r.Device != device {
+			if n != to {
+				return nil
+			}
+			return path
+		}
+		next := w.byOverlay[r.NextHop]
+		if next == nil || w.cut(n, next) || w.lineDown(n) || w.lineDown(next) || w.now < w.pairQuiet[pairOf(n, next)] {
+			return nil
+		}
+		n = next
+	}
+	return nil
+}
+
+// disturbed says whether faults may still explain losses at one of these.
+func (w *world) disturbed(path []*node) bool {
+	for _, n := range path {
+		if w.now < n.quietAt {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,127 @@
+package sim
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/engine"
+)
+
+// natKind is how a NAT in front of a router treats packets that come from outside.
+type natKind uint8
+
+const (
+	noNAT      natKind = iota
+	fullCone           // lets everybody in to a port that is mapped
+	restricted         // only addresses that the router sent to
+	symmetric          // only answers: another port for each destination
+)
+
+// punched is how long a NAT remembers an attempt to reach somebody.
+const punched = int64(30 * time.Second)
+
+// pair names two nodes whichever way round.
+type pair struct{ low, high int }
+
+func pairOf(a, b *node) pair { return pair{min(a.index, b.index), max(a.index, b.index)} }
+
+// newAddress is an NBMA address for somebody: new, or one that another router had.
+func (w *world) newAddress() netip.Addr {
+	if len(w.freed) > 0 && w.chance(0.3) {
+		i := w.rng.IntN(len(w.freed))
+		a := w.freed[i]
+		w.freed = slices.Delete(w.freed, i, i+1)
+		return a
+	}
+	w.taken++
+	return v4(198<<24 | 18<<16 + w.taken)
+}
+
+func (n *node) takeAddress(a netip.Addr) {
+	if n.public.IsValid() {
+		delete(n.w.byAddr, n.public)
+		n.w.freed = append(n.w.freed, n.public)
+	}
+	n.public = a
+	n.w.byAddr[a] = n
+}
+
+func (w *world) cut(a, b *node) bool { return w.now < w.cuts[pairOf(a, b)] }
+
+// reaches says whether packets of the underlay can pass between two routers that have mappings in their NATs.
+func (w *world) reaches(a, b *node) bool {
+	return a.up && b.up && !w.cut(a, b) && !w.lineDown(a) && !w.lineDown(b)
+}
+
+// letsIn says whether n's NAT, if any, lets an unexpected packet of another router in.
+func (n *node) letsIn(from *node) bool {
+	switch n.nat {
+	case restricted:
+		d := n.dials[from.public]
+		return n.secures(from.public) || d != nil && d.tried && n.w.now-d.last < punched
+	case symmetric:
+		return false
+	}
+	return true
+}
+
+// oneWay is how long a packet takes.
+func (w *world) oneWay(a, b *node) int64 {
+	d := a.delay + b.delay + w.between(0, 3*time.Millisecond)
+	if w.chance(0.01) {
+		d += w.between(0, 200*time.Millisecond) // later ones overtake it
+	}
+	return d
+}
+
+// Why a data packet was lost, where it is not for lack of a route.
+const (
+	lostByChance = "the underlay lost it"
+	lostNoSA     = "no SA"
+	lostOnTheWay = "the far end has no such SA or is not where it was"
+)
+
+// ship carries a packet through the newest SA with an NBMA address. One of the two functions is called, for each copy that arrives.
+func (w *world) ship(n *node, to netip.Addr, arrive func(m *node, from netip.Addr), lost func(why string)) {
+	end := n.outbound(to)
+	if end == nil {
+		lost(lostNoSA)
+		return
+	}
+	if w.chance(w.Loss) {
+		lost(lostByChance)
+		return
+	}
+	far := end.far
+	w.after(w.oneWay(n, far.node), func() {
+		if !far.kernel || !end.works() {
+			lost(lostOnTheWay)
+			return
+		}
+		arrive(far.node, far.remote)
+	})
+}
+
+// transmit sends an NHRP packet, now and then twice.
+func (n *node) transmit(p *engine.Packet) {
+	w := n.w
+	w.NHRP++
+	data := slices.Clone(p.Data)
+	n.log.add(w.now, "sends", p.To, typeOf(data))
+	if n.overhear != nil {
+		n.overhear(data)
+	}
+	arrive := func(m *node, from netip.Addr) {
+		if !m.daemonUp {
+			return
+		}
+		m.log.add(w.now, "receives", from, typeOf(data))
+		m.call(func(now time.Time, out *engine.Output) { m.engine.Receive(now, device, from, data, out) })
+	}
+	to := p.To
+	w.ship(n, to, arrive, func(string) {})
+	if w.chance(0.01) {
+		w.ship(n, to, arrive, func(string) {})
+	}
+}
