@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/strongswan/govici/vici"
@@ -105,6 +106,7 @@ type SA struct {
 	ChildUp   bool   // an INSTALLED child is there
 	BytesIn   uint64
 	BytesOut  uint64
+	SPIs      []uint32 // of all children, in both directions
 }
 
 // SAs lists charon's IKE_SAs.
@@ -167,7 +169,15 @@ func readSA(name string, m *vici.Message) SA {
 	}
 	for _, key := range children.Keys() {
 		child, ok := children.Get(key).(*vici.Message)
-		if !ok || text(child, "state") != "INSTALLED" {
+		if !ok {
+			continue
+		}
+		for _, key := range []string{"spi-in", "spi-out"} {
+			if spi, err := strconv.ParseUint(text(child, key), 16, 32); err == nil {
+				sa.SPIs = append(sa.SPIs, uint32(spi))
+			}
+		}
+		if text(child, "state") != "INSTALLED" {
 			continue
 		}
 		sa.Child, sa.Mode, sa.ChildUp = text(child, "name"), text(child, "mode"), true

@@ -85,10 +85,29 @@ func TestRestartOfCharonHeals(t *testing.T) {
 			m.Await("spoke1 reaches spoke2's LAN", later, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
 		}
 	}
+	for _, s := range m.Sites() {
+		m.Await("the kernel of "+s.Name+" has no ESP state of an earlier charon", later, func() error { return noOrphans(s) })
+	}
 	m.Await("the shortcut is back", later, func() error { return up(m.Spoke1, m.Spoke2) })
 	if sent, lost := train.Stop(); sent == lost {
 		t.Errorf("all of %d packets were lost", sent)
 	}
 	alive(m)
 	encrypted(m)
+}
+
+// noOrphans compares the kernel's ESP states with charon's list. A state under negotiation has no SPI yet.
+func noOrphans(s *lab.Site) error {
+	known := make(map[uint32]bool)
+	for _, sa := range s.Charon.SAs() {
+		for _, spi := range sa.SPIs {
+			known[spi] = true
+		}
+	}
+	for _, st := range s.XfrmStates() {
+		if st.SPI != 0 && !known[st.SPI] {
+			return lab.True(false, "the state from %s to %s with SPI %08x is in no list of charon's", st.Src, st.Dst, st.SPI)
+		}
+	}
+	return nil
 }
