@@ -130,7 +130,7 @@ func TestIndicationsFollowed(t *testing.T) {
 	}
 }
 
-// wire.md: the resolution request, without and with our public address.
+// The resolution request as DMVPN routers send it, without and with our public address.
 func TestResolutionRequest(t *testing.T) {
 	n, hub := spokeAlone(t)
 	got := only(t, hub.says(indicationOf(host1, host2)))

@@ -8,7 +8,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// lifecycle.md, "never installed from an answer", one rule a row.
+// What is never installed from an answer, one rule a row.
 func TestWhatAnAnswerMayInstall(t *testing.T) {
 	tests := []struct {
 		rule   string
@@ -151,7 +151,7 @@ func TestRefusedResolution(t *testing.T) {
 	}
 }
 
-// wire.md: repetitions after 1, 2, 4, 7, 7 s with the same id, then it counts as unanswered.
+// As FRR does it: repetitions after 1, 2, 4, 7, 7 s with the same id, then it counts as unanswered.
 func TestResolutionRepetitions(t *testing.T) {
 	n, hub := spokeAlone(t)
 	before := len(n.sent)

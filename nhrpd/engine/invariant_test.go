@@ -254,7 +254,7 @@ func (s *storm) check() {
 	}
 }
 
-// broken says which invariant of lifecycle.md does not hold.
+// broken says which invariant does not hold.
 func (n *node) broken() error {
 	ifc := n.engine.ifaces["gre1"]
 	return cmp.Or(n.brokenRoutes(ifc), n.brokenLimits(ifc), n.brokenPeers(ifc))

@@ -8,7 +8,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// wire.md's form of a registration: one CIE without addresses, the extensions in their customary order, the NHS in the NAT extension.
+// A registration in the form that Cisco's routers give it: one CIE without addresses, the extensions in their customary order, the NHS in the NAT extension.
 func TestRegistrationRequest(t *testing.T) {
 	base := packet.Packet{
 		Type:           packet.RegistrationRequest,

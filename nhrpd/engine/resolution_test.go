@@ -63,7 +63,7 @@ func TestResolutionReply(t *testing.T) {
 	}
 }
 
-// wire.md: behind NAT our public address is in the NAT extension, or, where the requester has none, in the answer itself.
+// Behind NAT our public address is in the NAT extension, or, where the requester has none, in the answer itself.
 func TestAnswerBehindNAT(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.168.7.11", "172.16.1.1/24", "172.16.0.0/16")
 	hub := n.from("192.0.2.1", "hub")
@@ -83,7 +83,7 @@ func TestAnswerBehindNAT(t *testing.T) {
 	}
 }
 
-// lifecycle.md, "Who initiates IKE", from the responder's side.
+// Who initiates IKE, from the responder's side.
 func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 	type at = time.Duration
 	const never = at(-1)

@@ -7,7 +7,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// RFC 2332 §5.2.4 and wire.md: the reply is the request with code, our address, the Responder and what we see of the client's NAT.
+// RFC 2332 §5.2.4 with the NAT extension: the reply is the request with code, our address, the Responder and what we see of the client's NAT.
 func TestRegistrationReply(t *testing.T) {
 	tests := []struct {
 		rule string
@@ -100,7 +100,7 @@ func TestUniqueRegistrationOfTwo(t *testing.T) {
 	}
 }
 
-// lifecycle.md: the same identity may move its binding; without IPsec another NBMA address may not take over what is unique.
+// The same identity may move its binding; without IPsec another NBMA address may not take over what is unique.
 func TestWhoMayMoveABinding(t *testing.T) {
 	tests := []struct {
 		rule      string
@@ -203,7 +203,7 @@ func TestBindingOutlivesARestartOfStrongSwan(t *testing.T) {
 	}
 }
 
-// wire.md: what a client claims of its MTU is not more than the tunnel has.
+// What a client claims of its MTU is not more than the tunnel has.
 func TestClaimedMTU(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))

@@ -112,7 +112,7 @@ func (m *mesh) keepTalking(d time.Duration) {
 	}
 }
 
-// lifecycle.md: what is used stays, and is asked for again before its holding time ends; what is not used for the idle time goes, and
+// What is used stays, and is asked for again before its holding time ends; what is not used for the idle time goes, and
 // so does the SA, closed by who initiated it. The hub's SAs stay.
 func TestUsedShortcutStaysIdleOneGoes(t *testing.T) {
 	m := newMesh(t)
@@ -199,7 +199,7 @@ func TestNoSABetweenSpokes(t *testing.T) {
 	}
 }
 
-// lifecycle.md, who initiates: the spoke behind NAT dials, the other answers at once and waits; behind NAT both, both dial.
+// Who initiates: the spoke behind NAT dials, the other answers at once and waits; behind NAT both, both dial.
 func TestShortcutsBehindNAT(t *testing.T) {
 	for _, tt := range []struct {
 		rule       string

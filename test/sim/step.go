@@ -39,8 +39,8 @@ const (
 
 // Rules that are broken in more than one place.
 const (
-	ruleSecured = "nothing is wanted of, and nothing sent to, a peer without an SA (lifecycle.md)"
-	ruleWanted  = "wanted state is handed on as changes of what was wanted before (design.md)"
+	ruleSecured = "nothing is wanted of, and nothing sent to, a peer without an SA"
+	ruleWanted  = "wanted state is handed on as changes of what was wanted before"
 	ruleOwner   = "an overlay address belongs to the identity that registered it until its binding ends"
 	ruleExpired = "no state outlives its holding time"
 	ruleLimits  = "tables are bounded"
