@@ -224,10 +224,10 @@ func (e *Engine) stillRight(a *answer) bool {
 }
 
 // reviewAnswers takes back what the routes do not support any more.
-func (e *Engine) reviewAnswers(ifc *iface) {
+func (e *Engine) reviewAnswers(ifc *iface, touched func(netip.Prefix) bool) {
 	unread := e.table(ifc).empty()
 	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		if a.restored && unread {
+		if !touched(a.prefix) || a.restored && unread {
 			continue
 		}
 		a.restored = false

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,8 @@ type binding struct {
 	mtu        uint16
 	since      time.Time
 	expires    time.Time
+	prefixes   []*announced
+	routed     bool // routes to the prefixes are wanted
 
 	claim    claim
 	neighbor neighborClaim
@@ -43,6 +46,7 @@ func (e *Engine) bind(b *binding, nbma netip.Addr) {
 		rank = rankMap
 	}
 	e.wantNeighbor(&b.neighbor, b.ifc, rank, b.protocol, nbma)
+	e.routePrefixes(b)
 }
 
 func (e *Engine) unbind(b *binding, reason string) {
@@ -54,6 +58,9 @@ func (e *Engine) unbind(b *binding, reason string) {
 }
 
 func (e *Engine) dropBinding(b *binding) {
+	for _, a := range slices.Clone(b.prefixes) {
+		e.dropAnnounced(a)
+	}
 	delete(b.ifc.bindings, b.protocol)
 	e.deadlines.stop(&b.expiry)
 	e.dropNeighbor(&b.neighbor)
@@ -67,11 +74,18 @@ func (b *binding) peerSecured(e *Engine) {
 		return
 	}
 	b.restored = false
+	e.routePrefixes(b)
 }
 
-// peerLost leaves the binding unused until the peer is back or lost for good.
-func (b *binding) peerLost(*Engine, string) {}
-func (b *binding) peerFailed(*Engine)       {}
+// peerLost leaves the binding unused until the peer is back or lost for good. What is behind the client may have another way meanwhile.
+// When only strongSwan was restarted, the kernel's SAs go on and so do the routes.
+func (b *binding) peerLost(e *Engine, _ string) {
+	if !b.claim.peer.unlisted {
+		e.unroutePrefixes(b)
+	}
+}
+
+func (b *binding) peerFailed(*Engine) {}
 
 // setMaps makes the interface's static bindings those configured.
 func (e *Engine) setMaps(ifc *iface) {

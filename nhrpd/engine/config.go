@@ -25,6 +25,8 @@ type InterfaceConfig struct {
 	Redirect       bool          // send traffic indications
 	NHS            []NHSConfig
 	Maps           []Map
+	Announce       []netip.Prefix // networks behind us to register with every NHS, masked, each once
+	Accept         []netip.Prefix // what clients may announce lies in these; empty: nothing
 	Limits         Limits
 }
 
@@ -43,6 +45,7 @@ type Map struct {
 // Limits bound what strangers can make the engine do and remember, an interface.
 type Limits struct {
 	Bindings    int // registered clients
+	Prefixes    int // prefixes that clients registered
 	Shortcuts   int // shortcuts and resolutions under way
 	Answers     int // answers given and waiting to be given
 	Held        int // packets that wait for their sender's SA

@@ -6,7 +6,7 @@ import (
 )
 
 // Configure takes the first configuration and every later one. An interface that is not in it any more leaves, as with Leave; what
-// changed in one that stays changes in place, but for its address and protection: those make it leave and join anew. An interface
+// changed in one that stays changes in place, but for its address, table and protection: those make it leave and join anew. An interface
 // that left joins again.
 func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
 	e.enter(now, out)
@@ -24,11 +24,12 @@ func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
 		}
 		e.reconfigure(ifc, c)
 	}
+	e.finish()
 }
 
 func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	old := ifc.cfg
-	if old.Address != cfg.Address || old.Protected != cfg.Protected {
+	if old.Address != cfg.Address || old.Protected != cfg.Protected || old.Table != cfg.Table {
 		e.leave(ifc)
 	}
 	joins := ifc.left
@@ -43,13 +44,17 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 		}
 		fallthrough
 	default:
-		e.reroute(ifc)
+		e.reviewAnnounced(ifc)
+		e.reroute(ifc, everything)
 	}
-	announced := old.HoldingTime != cfg.HoldingTime || old.Authentication != cfg.Authentication ||
+	restated := old.HoldingTime != cfg.HoldingTime || old.Authentication != cfg.Authentication ||
 		old.MTU != cfg.MTU || old.Unique != cfg.Unique
-	if joins || announced {
-		for _, n := range ifc.nhs {
+	for _, n := range ifc.nhs {
+		switch {
+		case joins || restated:
 			e.registerAnew(n)
+		case !slices.Equal(old.Announce, cfg.Announce):
+			e.announceAnew(n)
 		}
 	}
 	e.deadlines.stop(&ifc.poll)

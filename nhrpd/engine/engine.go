@@ -24,6 +24,7 @@ type Engine struct {
 	tables    map[uint32]*table
 	deadlines deadlines
 	stats     counters
+	moved     []movedRoute // during the call under way
 
 	in   packet.Packet // the packet being handled
 	cies []packet.CIE  // lists made for it
@@ -67,12 +68,14 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 	case Leave:
 		e.withInterface(ev.Interface, e.leave)
 	}
+	e.finish()
 }
 
 // Receive is Handle for PacketReceived, without the cost of an Event. Data is only read while it runs.
 func (e *Engine) Receive(now time.Time, ifname string, from netip.Addr, data []byte, out *Output) {
 	e.enter(now, out)
 	e.receiveFrom(ifname, from, data)
+	e.finish()
 }
 
 // Deadline is when Advance is next due; false: not before another event.
@@ -82,6 +85,7 @@ func (e *Engine) Deadline() (time.Time, bool) { return e.deadlines.next() }
 func (e *Engine) Advance(now time.Time, out *Output) {
 	e.enter(now, out)
 	e.deadlines.advance(e.now)
+	e.finish()
 }
 
 func (e *Engine) enter(now time.Time, out *Output) {

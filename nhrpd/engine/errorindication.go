@@ -112,6 +112,11 @@ func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason stri
 				n.err = reason
 				return true
 			}
+			if a := &n.announcement; a.awaiting && a.requestID == id && n.nbma == m.from {
+				e.stopAnnouncing(n)
+				e.announcementRefused(n, a.sent, "the NHS does not take our prefixes: "+reason)
+				return true
+			}
 		}
 	case packet.ResolutionRequest:
 		if s := m.ifc.requests[id]; s != nil && (m.from == s.via || m.ifc.isNHS(m.from)) {

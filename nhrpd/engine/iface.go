@@ -22,6 +22,7 @@ type iface struct {
 	held       map[netip.Addr]*heldPacket
 	nhs        []*nhs
 	bindings   map[netip.Addr]*binding // by overlay address
+	announced  map[netip.Prefix]*announced
 	neighbors  map[netip.Addr]*neighbor
 	shortcuts  map[netip.Prefix]*shortcut // unanswered ones as host prefixes
 	requests   map[uint32]*shortcut       // by the id of the resolution request that is out
@@ -47,6 +48,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		peers:      make(map[netip.Addr]*peer),
 		held:       make(map[netip.Addr]*heldPacket),
 		bindings:   make(map[netip.Addr]*binding),
+		announced:  make(map[netip.Prefix]*announced),
 		neighbors:  make(map[netip.Addr]*neighbor),
 		shortcuts:  make(map[netip.Prefix]*shortcut),
 		requests:   make(map[uint32]*shortcut),

@@ -18,11 +18,17 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 	if objection := ifc.objectToRouter(cie, nbma); objection != "" {
 		return prefix, Route{}, objection
 	}
+	if e.behindClient(ifc, nbma) {
+		return prefix, Route{}, "its NBMA address is inside a prefix that a client registered"
+	}
 	way, err := e.pathTo(ifc, s.dest)
 	if err != pathOK && err != pathNoBinding {
 		return prefix, Route{}, "the destination is not behind the tunnel any more"
 	}
 	prefix = e.narrowed(ifc, s.dest, prefix, way.route)
+	if e.announcedIn(ifc.cfg.Table, prefix) != nil {
+		return prefix, Route{}, "a client has registered this very prefix"
+	}
 	if objection := e.objectToPrefix(ifc, prefix, nbma); objection != "" {
 		return prefix, Route{}, objection
 	}
@@ -36,7 +42,7 @@ func (e *Engine) narrowed(ifc *iface, dest netip.Addr, prefix netip.Prefix, led 
 	if prefix.Bits() < led.Prefix.Bits() {
 		prefix = led.Prefix.Masked()
 	}
-	return t.local.widest(dest, t.routes.widest(dest, prefix))
+	return t.local.widest(dest, t.widest(dest, prefix))
 }
 
 // objectToRouter objects to answers that name an impossible next hop.

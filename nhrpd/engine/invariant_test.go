@@ -22,10 +22,11 @@ type storm struct {
 }
 
 var (
-	stormNBMA    = []string{"192.0.2.1", "192.0.2.2", "192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.7"}
-	stormOverlay = []string{"10.255.0.1", "10.255.0.2", "10.255.0.11", "10.255.0.12", "10.255.0.13", "10.255.0.0", "10.9.9.9"}
-	stormHost    = []string{host1, host2, "172.16.2.77", "172.16.3.1", "10.255.0.12", "203.0.113.1", "192.0.2.12"}
-	stormRoutes  = []Route{
+	stormNBMA     = []string{"192.0.2.1", "192.0.2.2", "192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.7"}
+	stormOverlay  = []string{"10.255.0.1", "10.255.0.2", "10.255.0.11", "10.255.0.12", "10.255.0.13", "10.255.0.0", "10.9.9.9"}
+	stormHost     = []string{host1, host2, "172.16.2.77", "172.16.3.1", "10.255.0.12", "203.0.113.1", "192.0.2.12"}
+	stormPrefixes = []string{"172.16.2.0/24", "172.16.2.64/26", "172.18.0.0/16", "172.18.7.0/24", "172.18.7.7/32", "172.16.1.0/25", "10.0.0.0/8"}
+	stormRoutes   = []Route{
 		viaTunnel("172.16.0.0/16", "10.255.0.1"), viaTunnel(lan2, "10.255.0.1"), viaTunnel(lan2, "10.255.0.12"), viaTunnel("172.16.2.64/26", "10.255.0.2"),
 		{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("10.255.0.1"), Device: "gre1"}, {Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"},
 		{Prefix: mustPrefix("172.16.3.0/24"), Device: "lan1"}, {Prefix: mustPrefix("203.0.113.0/24")}, {Prefix: mustPrefix("172.16.2.77/32"), Device: "lo", Local: true},
@@ -38,7 +39,9 @@ func stormConfig() InterfaceConfig {
 	cfg := spokeConfig("10.255.0.11/24")
 	cfg.Redirect = true
 	cfg.NHS = append(cfg.NHS, NHSConfig{Name: "hub.example.net", Protocol: addr("10.255.0.2")})
-	cfg.Limits = Limits{Bindings: 3, Shortcuts: 3, Answers: 3, Held: 2, Indications: 20, Errors: 5, Requests: 50}
+	cfg.Announce = []netip.Prefix{mustPrefix(lan1), mustPrefix("172.17.1.0/24")}
+	cfg.Accept = []netip.Prefix{mustPrefix("172.16.0.0/14")}
+	cfg.Limits = Limits{Bindings: 3, Prefixes: 3, Shortcuts: 3, Answers: 3, Held: 2, Indications: 20, Errors: 5, Requests: 50}
 	return cfg
 }
 
@@ -148,6 +151,7 @@ var stormEvents = map[string]func(*storm){
 	"registration": func(s *storm) {
 		s.handle(PacketReceived{Interface: "gre1", From: s.nbma(), Data: encoded(s.t, registrationFrom(pick(s.t, stormNBMA), pick(s.t, stormOverlay)))})
 	},
+	"announcement": (*storm).announce, "announcement again": (*storm).announce,
 	"packet":       (*storm).anyPacket,
 	"packet again": (*storm).anyPacket,
 }
@@ -169,6 +173,17 @@ func (s *storm) charon() {
 			s.handle(PeerSecured{Peer{Interface: "gre1", NBMA: nbma, Identity: "a", Initiator: true}})
 		}
 	}
+}
+
+// announce registers a client, and a network behind it.
+func (s *storm) announce() {
+	from, client := s.nbma(), pick(s.t, stormOverlay[2:5])
+	s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, registrationFrom(from.String(), client))})
+	p := announcementFrom(from.String(), client, pick(s.t, stormPrefixes), pick(s.t, stormPrefixes))
+	if rapid.IntRange(0, 4).Draw(s.t, "purge") == 0 {
+		p.Type = packet.PurgeRequest
+	}
+	s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, p)})
 }
 
 // hub is the NBMA address of an NHS.
@@ -219,7 +234,7 @@ func (s *storm) somePeer() Peer {
 // reconfigure changes what can change in place, or leaves, or restarts the daemon.
 func (s *storm) reconfigure() {
 	cfg := stormConfig()
-	switch rapid.IntRange(0, 6).Draw(s.t, "change") {
+	switch rapid.IntRange(0, 8).Draw(s.t, "change") {
 	case 0:
 		cfg.Shortcut = false
 	case 1:
@@ -237,6 +252,10 @@ func (s *storm) reconfigure() {
 	case 5:
 		s.restart()
 		return
+	case 6:
+		cfg.Accept = cfg.Accept[:0]
+	case 7:
+		cfg.Announce = cfg.Announce[:1]
 	}
 	s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &s.out)
 	s.carryOut()
@@ -263,6 +282,12 @@ func (n *node) broken() error {
 func (n *node) brokenRoutes(ifc *iface) error {
 	for prefix, nextHop := range n.shortcuts {
 		sc := ifc.shortcuts[prefix]
+		if a := ifc.announced[prefix]; a != nil && (sc == nil || !sc.routed) {
+			if err := n.brokenAnnounced(a, nextHop); err != nil {
+				return err
+			}
+			continue
+		}
 		switch {
 		case sc == nil || sc.state != ShortcutUp || sc.nextHop != nextHop:
 			return fmt.Errorf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
@@ -283,7 +308,7 @@ func (n *node) brokenRoutes(ifc *iface) error {
 func (n *node) brokenLimits(ifc *iface) error {
 	l := ifc.cfg.Limits
 	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
-		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers {
+		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers || len(ifc.announced) > l.Prefixes {
 		return fmt.Errorf("a table is over its limit: %+v", n.status())
 	}
 	return nil
@@ -307,6 +332,22 @@ func (n *node) brokenPeers(ifc *iface) error {
 		if ifc.peers[nbma] == nil {
 			return fmt.Errorf("%s is wanted, but not known", nbma)
 		}
+	}
+	return nil
+}
+
+// brokenAnnounced says whether the route to an announced prefix must not be there.
+func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
+	b := a.owner
+	ifc := b.ifc
+	_, found := n.engine.table(ifc).announced.enclosing(a.prefix)
+	switch {
+	case ifc.bindings[b.protocol] != b || nextHop != b.protocol || !b.routed || !found:
+		return fmt.Errorf("route %s via %s, announced by %+v", a.prefix, nextHop, b)
+	case !b.restored && !b.claim.peer.unlisted && !ifc.secured(b.nbma):
+		return fmt.Errorf("route %s without an SA with %s", a.prefix, b.protocol)
+	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol) != "":
+		return fmt.Errorf("route %s hides what it must not", a.prefix)
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ type nhs struct {
 	next       time.Time // when the next request goes
 	err        string
 	timer      timer
+
+	announcement announcement
 }
 
 const (
@@ -42,6 +44,7 @@ func (e *Engine) newNHS(ifc *iface, cfg NHSConfig) *nhs {
 	n := &nhs{ifc: ifc, cfg: cfg, protocol: cfg.Protocol}
 	n.claim.owner = n
 	n.timer.run = func() { e.registrationDue(n) }
+	n.announcement.timer.run = func() { e.announceDue(n) }
 	return n
 }
 
@@ -106,6 +109,7 @@ func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
 func (e *Engine) registerAnew(n *nhs) {
 	n.attempts, n.awaiting = 0, false
 	e.stopRegistering(n)
+	e.forgetAnnouncement(n)
 	if !n.ifc.left && n.nbma.IsValid() && n.ifc.local.IsValid() && n.ifc.secured(n.nbma) {
 		e.register(n)
 	}
@@ -168,6 +172,7 @@ func (n *nhs) peerLost(e *Engine, reason string) {
 	n.awaiting, n.attempts, n.registered = false, 0, false
 	n.err = reason
 	e.stopRegistering(n)
+	e.forgetAnnouncement(n)
 }
 
 func (n *nhs) peerFailed(e *Engine) {
@@ -183,6 +188,7 @@ func (e *Engine) dropNHS(n *nhs) {
 	n.registered, n.refused, n.awaiting, n.attempts, n.public = false, false, false, 0, netip.Addr{}
 	n.nbma, n.protocol, n.err = netip.Addr{}, n.cfg.Protocol, ""
 	e.stopRegistering(n)
+	e.forgetAnnouncement(n)
 	e.dropNeighbor(&n.neighbor)
 	e.release(&n.claim)
 }

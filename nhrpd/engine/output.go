@@ -75,6 +75,9 @@ const (
 	NoticeMoved                            // a client's binding moved to another NBMA address
 	NoticeRejected                         // we refused a registration or a resolution, with Reason
 	NoticeUnbound                          // a client's binding ended, with Reason
+	NoticeAnnounced                        // an NHS accepted a prefix of ours
+	NoticePrefixBound                      // a client registered a prefix behind it with us
+	NoticePrefixUnbound                    // a client's prefix ended, with Reason
 	NoticePeerSecured                      // an SA came up
 	NoticePeerLost                         // the last SA went, with Reason
 	NoticePeerFailed                       // an SA could not be had, with Reason

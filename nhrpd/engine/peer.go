@@ -8,15 +8,16 @@ import (
 
 // peer is a router by its NBMA address, as the world sees it. There is one while somebody has an interest in it or it has an SA.
 type peer struct {
-	ifc     *iface
-	nbma    netip.Addr
-	secured bool
-	ike     Peer      // what IKE proved, while secured
-	since   time.Time // of the state
-	want    Security
-	claims  []*claim
-	in, out time.Time // last use
-	err     string    // why it could not be secured
+	ifc      *iface
+	nbma     netip.Addr
+	secured  bool
+	unlisted bool      // strongSwan was restarted and does not list its SA, which the kernel may still have
+	ike      Peer      // what IKE proved, while secured
+	since    time.Time // of the state
+	want     Security
+	claims   []*claim
+	in, out  time.Time // last use
+	err      string    // why it could not be secured
 
 	lost timer // set since the SA went: what depends on the peer ends with it
 }
@@ -71,7 +72,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		p = e.peerAt(ifc, ike.NBMA)
 	}
 	fresh := !p.secured
-	p.secured, p.ike = true, ike
+	p.secured, p.unlisted, p.ike = true, false, ike
 	if !fresh {
 		return
 	}
@@ -144,6 +145,7 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	}
 	for _, p := range inOrder(ifc.peers, byAddr) {
 		if p.secured && !has[p.nbma] {
+			p.unlisted = true
 			e.unsecure(p, "strongSwan has no SA with it any more", resyncGrace)
 		}
 	}

@@ -61,7 +61,7 @@ func (e *Engine) sendPurgeOf(ifc *iface, key answerKey, nbma netip.Addr, id uint
 		}
 		nbma = way.nbma
 	}
-	e.sendPurgeRequest(ifc, key.requester, key.prefix, nbma, id, flags)
+	e.sendPurgeRequest(ifc, key.requester, nbma, id, flags, key.prefix)
 }
 
 // purgeRegistration tells an NHS that we go. Some take it only with the id of the registration.
@@ -70,10 +70,17 @@ func (e *Engine) purgeRegistration(n *nhs) {
 	if !to.IsValid() {
 		to = n.ifc.overlay()
 	}
-	e.sendPurgeRequest(n.ifc, to, hostPrefix(n.ifc.overlay()), n.nbma, n.requestID, packet.PurgeNoReply)
+	if held := n.announcement.held; len(held) > 0 {
+		e.sendPurgeRequest(n.ifc, to, n.nbma, n.announcement.requestID, packet.PurgeNoReply, held...)
+	}
+	e.sendPurgeRequest(n.ifc, to, n.nbma, n.requestID, packet.PurgeNoReply, hostPrefix(n.ifc.overlay()))
 }
 
-func (e *Engine) sendPurgeRequest(ifc *iface, dest netip.Addr, prefix netip.Prefix, nbma netip.Addr, id uint32, flags packet.Flags) {
+func (e *Engine) sendPurgeRequest(ifc *iface, dest, nbma netip.Addr, id uint32, flags packet.Flags, prefixes ...netip.Prefix) {
+	var cies []packet.CIE
+	for _, p := range prefixes {
+		cies = append(cies, packet.CIE{PrefixLength: uint8(p.Bits()), Protocol: p.Addr()})
+	}
 	e.send(ifc, nbma, &packet.Packet{
 		Type:           packet.PurgeRequest,
 		HopCount:       hopCount,
@@ -82,7 +89,7 @@ func (e *Engine) sendPurgeRequest(ifc *iface, dest netip.Addr, prefix netip.Pref
 		SourceNBMA:     ifc.local,
 		SourceProtocol: ifc.overlay(),
 		DestProtocol:   dest,
-		CIEs:           []packet.CIE{{PrefixLength: uint8(prefix.Bits()), Protocol: prefix.Addr()}},
+		CIEs:           cies,
 	})
 }
 
@@ -97,6 +104,7 @@ func (e *Engine) purgeRequest(m *message) {
 			continue
 		}
 		e.purgeBindings(m, prefix)
+		e.purgeAnnounced(m, prefix)
 		e.purgeShortcuts(m, prefix)
 	}
 	if m.Flags&packet.PurgeNoReply != 0 {
@@ -127,6 +135,25 @@ func (ifc *iface) claimsAt(nbma netip.Addr) []*claim {
 		return slices.Clone(p.claims)
 	}
 	return nil
+}
+
+// purgeAnnounced ends the sender's own prefixes inside prefix.
+func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) {
+	owns := func(b *binding) bool { return b.nbma == m.from && b.identity == m.identity() }
+	if a := m.ifc.announced[prefix]; a != nil && !owns(a.owner) {
+		e.drop(dropNotOwner)
+	}
+	for _, c := range m.ifc.claimsAt(m.from) {
+		b, ok := c.owner.(*binding)
+		if !ok || !owns(b) {
+			continue
+		}
+		for _, a := range slices.Clone(b.prefixes) {
+			if prefix.Bits() <= a.prefix.Bits() && prefix.Contains(a.prefix.Addr()) {
+				e.endAnnounced(a, "the client took it back")
+			}
+		}
+	}
 }
 
 // purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through one of our NHSs.

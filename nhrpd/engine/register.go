@@ -58,6 +58,10 @@ func (e *Engine) registrationReply(m *message) {
 			e.registrationAnswered(n, m)
 			return
 		}
+		if a := &n.announcement; a.awaiting && a.requestID == m.RequestID && n.nbma == m.from && a.sentNBMA == m.SourceNBMA {
+			e.announcementAnswered(n, m)
+			return
+		}
 	}
 	e.drop(dropUnsolicited)
 }
@@ -88,6 +92,9 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 		e.notice(n.ifc, Notice{Kind: NoticeRegistered, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma})
 	}
 	e.learnPublic(n, natAddress(m.Packet, n.ifc.overlay()))
+	if n.protocol.IsValid() {
+		e.announce(n)
+	}
 }
 
 // registrationRefused takes a NAK: the NHS has no binding of us, and we ask again, more and more seldom.
@@ -98,6 +105,7 @@ func (e *Engine) registrationRefused(n *nhs, code packet.Code) {
 		e.notice(n.ifc, Notice{Kind: NoticeRefused, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
 	}
 	n.registered, n.refused = false, true
+	e.forgetAnnouncement(n)
 	n.attempts++
 	e.registerIn(n, e.jittered(min(retryFirst<<min(n.attempts, 6), retryMost), retryJitter))
 }

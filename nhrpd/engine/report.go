@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Status copies the state of all interfaces, in the order of their names, and everything in them in the order of addresses.
 func (e *Engine) Status() []InterfaceStatus {
@@ -45,7 +48,11 @@ func (n *nhs) status() NHSStatus {
 		Attempts: n.attempts,
 		Error:    n.err,
 	}
+	if st.Error == "" {
+		st.Error = n.announcement.err
+	}
 	if n.registered {
+		st.Announced = slices.Clone(n.announcement.held)
 		st.Registered, st.Expires = n.since, n.expires
 	}
 	return st
@@ -61,6 +68,7 @@ func (b *binding) status() BindingStatus {
 		Unique:       b.unique,
 		Secured:      b.ifc.secured(b.nbma),
 		MTU:          b.mtu,
+		Prefixes:     b.prefixList(),
 		RegisteredAt: b.since,
 		Expires:      b.expires,
 	}

@@ -45,11 +45,11 @@ func (e *Engine) egress(ifc *iface, dest netip.Addr) (netip.Prefix, bool) {
 
 // answerable is the prefix around dest that we may answer for. The default route leads anywhere: only the host is certain.
 func (e *Engine) answerable(t *table, dest netip.Addr) netip.Prefix {
-	r, ok := t.routes.lookup(dest)
+	r, ok := t.lookup(dest)
 	if !ok || r.Prefix.Bits() == 0 {
 		return hostPrefix(dest)
 	}
-	return t.routes.widest(dest, r.Prefix)
+	return t.widest(dest, r.Prefix)
 }
 
 // respond answers a request whose destination leaves the DMVPN here, now or when the SA with the requester is up.
@@ -62,7 +62,7 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 		prefix = hostPrefix(m.DestProtocol) // RFC 2332 §5.2.1: then the prefix length is the host's
 	}
 	nbma, nat := m.requester()
-	if !ifc.peerAddress(nbma) {
+	if !ifc.peerAddress(nbma) || e.behindClient(ifc, nbma) {
 		e.drop(dropWrongFamily)
 		e.refuse(m, packet.CodeProhibited)
 		return

@@ -3,6 +3,8 @@ package engine
 import (
 	"net/netip"
 	"time"
+
+	"cygnet/nhrpd/packet"
 )
 
 // restoreGrace is how long restored bindings and shortcuts wait for the word that their peers are secured.
@@ -68,6 +70,7 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 			e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
 		}
 	}
+	e.finish()
 }
 
 // remaining is the time from now until a saved time, which another clock may have written.
@@ -104,6 +107,22 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 	b.expires = e.now.Add(left)
 	e.deadlines.set(&b.expiry, b.expires)
 	e.bind(b, st.NBMA)
+	for _, p := range st.Prefixes {
+		e.restorePrefix(b, p)
+	}
+}
+
+// restorePrefix restores a client's prefix, to be refreshed like its binding.
+func (e *Engine) restorePrefix(b *binding, prefix netip.Prefix) {
+	if !prefix.IsValid() || prefix != prefix.Masked() || b.ifc.announced[prefix] != nil {
+		return
+	}
+	if code, _ := e.mayAnnounce(b, prefix); code != packet.CodeSuccess {
+		return
+	}
+	a := e.newAnnounced(b, prefix)
+	a.expires = b.expires
+	e.deadlines.set(&a.expiry, a.expires)
 }
 
 func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {

@@ -57,16 +57,17 @@ func (e *Engine) registration(m *message) {
 		cie.Code = code
 		if code != packet.CodeSuccess {
 			cie.HoldingTime = 0
-			e.tellRefusal(m, m.clientOf(cie), reason)
+			e.tellRefusal(m, cie, reason)
 		}
 	}
 	e.replyToRegistration(m)
 }
 
 // tellRefusal tells that a registration was refused, but not each time to the log of a client that tries again and again.
-func (e *Engine) tellRefusal(m *message, client netip.Addr, reason string) {
+func (e *Engine) tellRefusal(m *message, cie *packet.CIE, reason string) {
+	prefix, _ := cie.PrefixOf(m.clientOf(cie))
 	if m.ifc.refusals.allow(e.now, m.from) {
-		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(client), NBMA: m.from,
+		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: prefix, NBMA: m.from,
 			Identity: m.identity(), Reason: "registration refused: " + reason})
 	}
 }
@@ -103,9 +104,12 @@ func (m *message) identity() string {
 // registerClient registers what one CIE names. It returns the code to answer, and the reason of a refusal.
 func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, string) {
 	ifc, client := m.ifc, m.clientOf(cie)
+	prefix, ok := cie.PrefixOf(client)
 	switch {
-	case !cie.Host():
-		return packet.CodeProhibited, "prefixes cannot be registered"
+	case !ok || !ifc.onOverlay(client):
+		return packet.CodeProhibited, "it has an impossible prefix"
+	case !prefix.IsSingleIP() || !ifc.cfg.Address.Contains(client) && len(ifc.cfg.Accept) > 0:
+		return e.registerPrefix(m, cie, prefix)
 	case !ifc.clientAddress(client), e.table(ifc).isLocal(client):
 		return packet.CodeProhibited, "the address is ours or not a router's address of the overlay"
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != m.from:

@@ -46,10 +46,11 @@ type NHSStatus struct {
 	Protocol   netip.Addr
 	NBMA       netip.Addr
 	State      NHSState
-	Registered time.Time // when the last reply came
-	Expires    time.Time // when the registration ends without a refresh
-	Next       time.Time // when the next request goes
-	Attempts   int       // unanswered requests in a row
+	Registered time.Time      // when the last reply came
+	Expires    time.Time      // when the registration ends without a refresh
+	Next       time.Time      // when the next request goes
+	Attempts   int            // unanswered requests in a row
+	Announced  []netip.Prefix // of our prefixes it accepted
 	Error      string
 }
 
@@ -63,6 +64,7 @@ type BindingStatus struct {
 	Unique       bool
 	Secured      bool
 	MTU          uint16
+	Prefixes     []netip.Prefix // that the client announces, in order
 	RegisteredAt time.Time
 	Expires      time.Time // zero: static
 }

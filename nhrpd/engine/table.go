@@ -5,8 +5,9 @@ import "net/netip"
 // table mirrors a routing table. Our own addresses are kept apart: they lie inside the prefixes of connected networks, and must
 // neither narrow an answer for the network nor stand in its way.
 type table struct {
-	routes routeTable
-	local  routeTable
+	routes    routeTable
+	local     routeTable
+	announced routeTable // what clients announced and we want routes to: the mirror leaves ours out
 }
 
 func (t *table) of(r Route) *routeTable {
@@ -27,6 +28,20 @@ func (t *table) isLocal(addr netip.Addr) bool {
 	}
 	r, ok = t.routes.lookup(addr)
 	return ok && r.Local
+}
+
+// lookup finds the route for an address, announced prefixes included; of two for one prefix the administrator's.
+func (t *table) lookup(addr netip.Addr) (Route, bool) {
+	r, ok := t.routes.lookup(addr)
+	if a, is := t.announced.lookup(addr); is && (!ok || a.Prefix.Bits() > r.Prefix.Bits()) {
+		return a, true
+	}
+	return r, ok
+}
+
+// widest is routeTable.widest over the routes and the announced prefixes.
+func (t *table) widest(addr netip.Addr, within netip.Prefix) netip.Prefix {
+	return t.announced.widest(addr, t.routes.widest(addr, within))
 }
 
 // table is the mirror of the table that the interface forwards by.
@@ -58,20 +73,24 @@ func (e *Engine) routesChanged(ev RoutesChanged) {
 	}
 	for _, ifc := range e.interfaces() {
 		if ifc.cfg.Table == ev.Table && !ifc.left {
-			e.reroute(ifc)
+			e.reviewAnnounced(ifc)
+			e.reroute(ifc, everything)
 		}
 	}
 }
 
-// reroute ends the shortcuts and takes back the answers that the routes do not support any more.
-func (e *Engine) reroute(ifc *iface) {
+// reroute ends the shortcuts and takes back the answers among those touched that the routes do not support any more.
+func (e *Engine) reroute(ifc *iface, touched func(netip.Prefix) bool) {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		if !e.stillLed(s) {
+		if touched(s.prefix) && !e.stillLed(s) {
 			e.endShortcut(s, "the route beneath it changed")
 		}
 	}
-	e.reviewAnswers(ifc)
+	e.reviewAnswers(ifc, touched)
 }
+
+// everything is touched.
+func everything(netip.Prefix) bool { return true }
 
 // path is the way that a packet to an overlay destination takes out of an interface.
 type path struct {
@@ -94,7 +113,7 @@ const (
 // pathTo finds the way to dest without regard to shortcuts. A next hop without a binding is looked for through the first NHS that
 // has us registered.
 func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
-	r, ok := e.table(ifc).routes.lookup(dest)
+	r, ok := e.table(ifc).lookup(dest)
 	if (!ok || r.Prefix.Bits() == 0) && ifc.cfg.Address.Contains(dest) {
 		// The overlay's own route may not be in the mirror yet.
 		r, ok = Route{Prefix: ifc.cfg.Address.Masked(), Device: ifc.cfg.Name}, true

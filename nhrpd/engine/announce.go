@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// announcement is our registration of prefixes with one NHS: the networks behind us. It has a request of its own (U allows a single CIE,
+// RFC 2332 §5.2.0.1), which follows each registration of our address that the NHS accepts, and whatever becomes of it, that one stands.
+type announcement struct {
+	held      []netip.Prefix // accepted
+	refused   []netip.Prefix // not tried before again
+	again     time.Time
+	awaiting  bool // a request is out
+	sent      []netip.Prefix
+	requestID uint32
+	sentNBMA  netip.Addr
+	attempts  int // unanswered requests in a row
+	err       string
+	timer     timer
+}
+
+// announceAgain is how long an NHS that refused prefixes, or seems to know none, is not bothered with them.
+const announceAgain = 10 * time.Minute
+
+// announce registers our prefixes, or refreshes them.
+func (e *Engine) announce(n *nhs) {
+	a := &n.announcement
+	if a.awaiting {
+		return
+	}
+	if !e.now.Before(a.again) {
+		a.refused = nil
+	}
+	a.sent = nil
+	for _, p := range n.ifc.cfg.Announce {
+		if !slices.Contains(a.refused, p) {
+			a.sent = append(a.sent, p)
+		}
+	}
+	if len(a.sent) == 0 {
+		return
+	}
+	a.awaiting, a.attempts, a.requestID = true, 0, e.newRequestID()
+	e.sendAnnouncement(n)
+}
+
+func (e *Engine) sendAnnouncement(n *nhs) {
+	ifc, a := n.ifc, &n.announcement
+	a.sentNBMA = ifc.local
+	e.deadlines.set(&a.timer, e.now.Add(e.jittered(retryFirst<<a.attempts, retryJitter)))
+	p := packet.Packet{
+		Type:           packet.RegistrationRequest,
+		HopCount:       hopCount,
+		Flags:          packet.FlagNAT,
+		RequestID:      a.requestID,
+		SourceNBMA:     ifc.local,
+		SourceProtocol: ifc.overlay(),
+		DestProtocol:   n.protocol,
+		Extensions:     ifc.emptyExtensions(natCIE(n.protocol, n.nbma)),
+	}
+	for _, prefix := range a.sent {
+		p.CIEs = append(p.CIEs, packet.CIE{
+			PrefixLength: uint8(prefix.Bits()),
+			MTU:          ifc.cfg.MTU,
+			HoldingTime:  seconds(ifc.cfg.HoldingTime),
+			Protocol:     prefix.Addr(),
+		})
+	}
+	e.send(ifc, n.nbma, &p)
+}
+
+// announceDue repeats a request that was not answered. An NHS that never answered one knows no prefixes; one that did is asked again
+// with the next refresh.
+func (e *Engine) announceDue(n *nhs) {
+	a := &n.announcement
+	a.attempts++
+	if a.attempts < triesPerAddr && n.usable() && n.ifc.local.IsValid() {
+		e.sendAnnouncement(n)
+		return
+	}
+	e.stopAnnouncing(n)
+	if n.usable() && len(a.held) == 0 {
+		e.announcementRefused(n, a.sent, "the NHS does not answer the registration of our prefixes: it may know none")
+	}
+}
+
+// announcementAnswered takes the NHS's word on each prefix.
+func (e *Engine) announcementAnswered(n *nhs, m *message) {
+	a := &n.announcement
+	e.stopAnnouncing(n)
+	before := a.held
+	a.held, a.err = nil, ""
+	refused := make(map[packet.Code][]netip.Prefix)
+	for i := range m.CIEs {
+		cie := &m.CIEs[i]
+		prefix, ok := cie.PrefixOf(m.clientOf(cie))
+		switch {
+		case !ok || !slices.Contains(a.sent, prefix):
+			e.drop(dropUnsolicited)
+		case cie.Code == packet.CodeSuccess:
+			a.held = append(a.held, prefix)
+			if !slices.Contains(before, prefix) {
+				e.notice(n.ifc, Notice{Kind: NoticeAnnounced, Prefix: prefix, NextHop: n.protocol, NBMA: n.nbma})
+			}
+		default:
+			refused[cie.Code] = append(refused[cie.Code], prefix)
+		}
+	}
+	for _, code := range slices.Sorted(maps.Keys(refused)) {
+		e.announcementRefused(n, refused[code], "the NHS refuses our prefix: "+code.String())
+	}
+}
+
+// announcementRefused leaves prefixes alone for a while.
+func (e *Engine) announcementRefused(n *nhs, prefixes []netip.Prefix, reason string) {
+	a := &n.announcement
+	a.again = e.now.Add(announceAgain)
+	for _, p := range prefixes {
+		a.refused = append(a.refused, p)
+		e.notice(n.ifc, Notice{Kind: NoticeRefused, Prefix: p, NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
+	}
+	a.err = reason + " " + prefixes[0].String()
+}
+
+func (e *Engine) stopAnnouncing(n *nhs) {
+	n.announcement.awaiting = false
+	e.deadlines.stop(&n.announcement.timer)
+}
+
+// forgetAnnouncement begins anew: the NHS may have forgotten our prefixes, or be another.
+func (e *Engine) forgetAnnouncement(n *nhs) {
+	e.stopAnnouncing(n)
+	a := &n.announcement
+	a.held, a.refused, a.again, a.err = nil, nil, time.Time{}, ""
+}
+
+// announceAnew follows a change of the configured prefixes.
+func (e *Engine) announceAnew(n *nhs) {
+	a := &n.announcement
+	gone := slices.DeleteFunc(slices.Clone(a.held), func(p netip.Prefix) bool { return slices.Contains(n.ifc.cfg.Announce, p) })
+	kept := slices.DeleteFunc(slices.Clone(a.held), func(p netip.Prefix) bool { return slices.Contains(gone, p) })
+	if len(gone) > 0 && n.usable() && n.ifc.local.IsValid() {
+		e.sendPurgeRequest(n.ifc, n.protocol, n.nbma, a.requestID, packet.PurgeNoReply, gone...)
+	}
+	e.forgetAnnouncement(n)
+	a.held = kept
+	if n.usable() && n.ifc.local.IsValid() {
+		e.announce(n)
+	}
+}

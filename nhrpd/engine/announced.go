@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// announced is a network behind a client, which registered it beside its own address. It ends with the client's binding at the
+// latest. A route to it is wanted while the client is secured.
+type announced struct {
+	prefix  netip.Prefix
+	owner   *binding
+	expires time.Time
+	expiry  timer
+}
+
+// clientPrefixes is how many prefixes one client may register: nobody can use up the interface's limit alone.
+const clientPrefixes = 64
+
+// registerPrefix registers a prefix that one CIE names. It returns the code to answer, and the reason of a refusal.
+func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix) (packet.Code, string) {
+	ifc := m.ifc
+	b := ifc.bindings[m.SourceProtocol]
+	switch {
+	case m.Flags&packet.RegistrationUnique != 0:
+		return packet.CodeProhibited, "a prefix cannot be registered as unique" // RFC 2332 §5.2.0.1: with U a host only
+	case len(ifc.cfg.Accept) == 0:
+		return packet.CodeProhibited, "prefixes are not accepted here (accept is not configured)"
+	case b == nil || b.static || b.nbma != m.from || b.identity != m.identity():
+		return packet.CodeProhibited, "prefixes are taken from routers only that are registered themselves"
+	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != m.from:
+		return packet.CodeProhibited, "it is for somebody else's NBMA address"
+	}
+	if code, reason := e.mayAnnounce(b, prefix); code != packet.CodeSuccess {
+		return code, reason
+	}
+	a := ifc.announced[prefix]
+	if a != nil && a.owner != b {
+		e.dropAnnounced(a) // the same router under its new overlay address
+		a = nil
+	}
+	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
+	cie.HoldingTime = seconds(holding)
+	if a == nil {
+		a = e.newAnnounced(b, prefix)
+		e.notice(ifc, Notice{Kind: NoticePrefixBound, Prefix: prefix, NextHop: b.protocol, NBMA: b.nbma, Identity: b.identity})
+	}
+	a.expires = e.now.Add(holding)
+	e.deadlines.set(&a.expiry, a.expires)
+	return packet.CodeSuccess, ""
+}
+
+// mayAnnounce is where it is decided whether a client may announce a prefix, new or again.
+//
+// First come, first served: another router's prefix is its own until it ends. A longer prefix inside another router's is taken, and
+// the longest match decides between them, as it does between a site and the region that announces it as well. What this router
+// itself rests on or leads to is never hidden: neither overlay, underlay, own and connected networks, nor a route that has the same
+// prefix.
+func (e *Engine) mayAnnounce(b *binding, prefix netip.Prefix) (packet.Code, string) {
+	ifc := b.ifc
+	if !ifc.cfg.accepts(prefix) {
+		return packet.CodeProhibited, "the prefix is not in what is accepted here (accept)"
+	}
+	if objection := e.hides(ifc, prefix, b.protocol); objection != "" {
+		return packet.CodeProhibited, objection
+	}
+	a := e.announcedIn(ifc.cfg.Table, prefix)
+	switch {
+	case a != nil && a.owner == b:
+		return packet.CodeSuccess, ""
+	case a != nil && !(a.owner.ifc == ifc && ifc.cfg.Protected && a.owner.identity == b.identity):
+		return packet.CodeUniqueRegistered, "another router has the prefix: " + a.owner.protocol.String() + " " + a.owner.identity
+	}
+	if objection := e.objectToPrefix(ifc, prefix, b.nbma); objection != "" {
+		return packet.CodeProhibited, objection
+	}
+	switch {
+	case a != nil:
+	case len(ifc.announced) >= ifc.cfg.Limits.Prefixes:
+		return packet.CodeInsufficientResources, "as many prefixes are registered as the configuration allows (limits.prefixes)"
+	case len(b.prefixes) >= clientPrefixes:
+		return packet.CodeInsufficientResources, "the client has registered as many prefixes as one may"
+	}
+	return packet.CodeSuccess, ""
+}
+
+// accepts says whether clients may announce a prefix.
+func (c *InterfaceConfig) accepts(prefix netip.Prefix) bool {
+	return slices.ContainsFunc(c.Accept, func(p netip.Prefix) bool {
+		return p.Bits() <= prefix.Bits() && p.Contains(prefix.Addr())
+	})
+}
+
+// hides says what a route to prefix through a client would hide.
+func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) string {
+	for _, other := range e.ifaces {
+		if other.cfg.Table == ifc.cfg.Table && prefix.Overlaps(other.cfg.Address.Masked()) {
+			return "it overlaps the overlay"
+		}
+	}
+	t := e.table(ifc)
+	connected := func(r Route) bool {
+		return r.Local || r.Device != "" && r.Device != ifc.cfg.Name && !r.NextHop.IsValid()
+	}
+	if r, ok := t.routes.enclosing(prefix); ok && r.Prefix.Bits() > 0 {
+		same := r.Prefix == prefix && (r.Device != ifc.cfg.Name || r.NextHop != client)
+		switch {
+		case connected(r):
+			return "it overlaps the local network " + r.Prefix.String()
+		case same:
+			return "another route leads to this prefix already"
+		}
+	}
+	for r := range t.routes.inside(prefix) {
+		if connected(r) {
+			return "it overlaps the local network " + r.Prefix.String()
+		}
+	}
+	for r := range t.local.inside(prefix) {
+		return "it covers our own address " + r.Prefix.Addr().String()
+	}
+	return ""
+}
+
+// announcedIn finds a prefix among those of all interfaces that forward by one routing table.
+func (e *Engine) announcedIn(table uint32, prefix netip.Prefix) *announced {
+	for _, ifc := range e.ifaces {
+		if a := ifc.announced[prefix]; a != nil && ifc.cfg.Table == table {
+			return a
+		}
+	}
+	return nil
+}
+
+func (e *Engine) newAnnounced(b *binding, prefix netip.Prefix) *announced {
+	a := &announced{prefix: prefix, owner: b}
+	a.expiry.run = func() { e.endAnnounced(a, "not refreshed within its holding time") }
+	b.ifc.announced[prefix] = a
+	b.prefixes = append(b.prefixes, a)
+	if b.routed {
+		e.routePrefix(a)
+	} else {
+		e.routePrefixes(b)
+	}
+	return a
+}
+
+// endAnnounced ends a prefix whose client stays.
+func (e *Engine) endAnnounced(a *announced, reason string) {
+	b := a.owner
+	e.notice(b.ifc, Notice{Kind: NoticePrefixUnbound, Prefix: a.prefix, NextHop: b.protocol, NBMA: b.nbma, Identity: b.identity, Reason: reason})
+	e.dropAnnounced(a)
+}
+
+func (e *Engine) dropAnnounced(a *announced) {
+	b := a.owner
+	if b.routed {
+		e.unroutePrefix(a)
+	}
+	e.deadlines.stop(&a.expiry)
+	delete(b.ifc.announced, a.prefix)
+	b.prefixes = slices.DeleteFunc(b.prefixes, func(o *announced) bool { return o == a })
+}
+
+// routePrefixes wants routes to the prefixes of a client that can be reached.
+func (e *Engine) routePrefixes(b *binding) {
+	if b.routed || !b.restored && !b.ifc.secured(b.nbma) {
+		return
+	}
+	b.routed = true
+	for _, a := range b.prefixes {
+		e.routePrefix(a)
+	}
+}
+
+func (e *Engine) unroutePrefixes(b *binding) {
+	if !b.routed {
+		return
+	}
+	for _, a := range b.prefixes {
+		e.unroutePrefix(a)
+	}
+	b.routed = false
+}
+
+// routePrefix wants the route, and has look-ups find it: the mirror leaves out routes of ours.
+func (e *Engine) routePrefix(a *announced) {
+	ifc := a.owner.ifc
+	if s := ifc.shortcuts[a.prefix]; s != nil && s.routed {
+		e.endShortcut(s, "a client has registered this very prefix")
+	}
+	e.out.Routes = append(e.out.Routes, RouteChange{Interface: ifc.cfg.Name, Prefix: a.prefix, NextHop: a.owner.protocol})
+	e.table(ifc).announced.add(a.route())
+	e.routeMoved(ifc.cfg.Table, a.prefix)
+}
+
+func (e *Engine) unroutePrefix(a *announced) {
+	ifc := a.owner.ifc
+	e.out.Routes = append(e.out.Routes, RouteChange{Interface: ifc.cfg.Name, Prefix: a.prefix, NextHop: a.owner.protocol, Delete: true})
+	e.table(ifc).announced.remove(a.route())
+	e.routeMoved(ifc.cfg.Table, a.prefix)
+}
+
+func (a *announced) route() Route {
+	return Route{Prefix: a.prefix, NextHop: a.owner.protocol, Device: a.owner.ifc.cfg.Name}
+}
+
+// behindClient says whether an address is inside an announced prefix: no router of the underlay can be there.
+func (e *Engine) behindClient(ifc *iface, nbma netip.Addr) bool {
+	_, is := e.table(ifc).announced.lookup(nbma)
+	return is
+}
+
+// reviewAnnounced ends what the configuration or the routes do not allow any more. Its client learns of it with its next refresh.
+func (e *Engine) reviewAnnounced(ifc *iface) {
+	for _, a := range inOrder(ifc.announced, byPrefix) {
+		if !ifc.cfg.accepts(a.prefix) {
+			e.endAnnounced(a, "the prefix is not in what is accepted here any more (accept)")
+		} else if objection := e.hides(ifc, a.prefix, a.owner.protocol); objection != "" {
+			e.endAnnounced(a, objection)
+		}
+	}
+}
+
+// prefixList copies a binding's prefixes, in order.
+func (b *binding) prefixList() []netip.Prefix {
+	var list []netip.Prefix
+	for _, a := range b.prefixes {
+		list = append(list, a.prefix)
+	}
+	slices.SortFunc(list, byPrefix)
+	return list
+}
