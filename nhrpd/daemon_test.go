@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -314,14 +315,15 @@ func TestSavedStateComesBack(t *testing.T) {
 		t.Fatalf("without a file: %v, %v", got, err)
 	}
 	want := engine.Saved{Interfaces: []engine.SavedInterface{{
-		Name:     "gre1",
-		Bindings: []engine.BindingStatus{{Protocol: hubOverlay, NBMA: hubNBMA, Identity: "hub", Expires: time.Unix(1e9, 0).UTC()}},
+		Name: "gre1",
+		Bindings: []engine.BindingStatus{{Protocol: hubOverlay, NBMA: hubNBMA, Identity: "hub",
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.1.0/24")}, Expires: time.Unix(1e9, 0).UTC()}},
 	}}}
 	if err := f.save(want); err != nil {
 		t.Fatal(err)
 	}
 	got, err := f.load()
-	if err != nil || len(got.Interfaces) != 1 || !slices.Equal(got.Interfaces[0].Bindings, want.Interfaces[0].Bindings) {
+	if err != nil || len(got.Interfaces) != 1 || !reflect.DeepEqual(got.Interfaces[0].Bindings, want.Interfaces[0].Bindings) {
 		t.Errorf("saved %v, loaded %v, %v", want, got, err)
 	}
 	if err := os.WriteFile(f.path(), []byte(`{"Version": 99}`), 0o600); err != nil {

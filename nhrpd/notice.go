@@ -23,6 +23,9 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeMoved:          {slog.LevelInfo, "client moved to another NBMA address"},
 	engine.NoticeRejected:       {slog.LevelWarn, "request refused"},
 	engine.NoticeUnbound:        {slog.LevelInfo, "binding ended"},
+	engine.NoticeAnnounced:      {slog.LevelInfo, "the NHS accepted our prefix"},
+	engine.NoticePrefixBound:    {slog.LevelInfo, "client announces a prefix"},
+	engine.NoticePrefixUnbound:  {slog.LevelInfo, "client's prefix ended"},
 	engine.NoticePeerSecured:    {slog.LevelInfo, "peer secured"},
 	engine.NoticePeerLost:       {slog.LevelWarn, "peer lost its SA"},
 	engine.NoticePeerFailed:     {slog.LevelWarn, "peer could not be secured"},
@@ -38,12 +41,14 @@ var sentences = map[engine.NoticeKind]sentence{
 
 // urgentNotices change what a restart must remember.
 var urgentNotices = map[engine.NoticeKind]bool{
-	engine.NoticeRegistered:   true,
-	engine.NoticeBound:        true,
-	engine.NoticeMoved:        true,
-	engine.NoticeUnbound:      true,
-	engine.NoticeShortcutUp:   true,
-	engine.NoticeShortcutDown: true,
+	engine.NoticeRegistered:    true,
+	engine.NoticeBound:         true,
+	engine.NoticeMoved:         true,
+	engine.NoticePrefixBound:   true,
+	engine.NoticePrefixUnbound: true,
+	engine.NoticeUnbound:       true,
+	engine.NoticeShortcutUp:    true,
+	engine.NoticeShortcutDown:  true,
 }
 
 // notice writes one line to the log.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -91,6 +92,8 @@ func list[T, U any](in []T, f func(T) U) []U {
 	return out
 }
 
+func same[T any](v T) T { return v }
+
 var nhsStates = map[engine.NHSState]api.NHSState{
 	engine.NHSUnresolved:  api.NHSUnresolved,
 	engine.NHSSecuring:    api.NHSSecuring,
@@ -102,14 +105,16 @@ var nhsStates = map[engine.NHSState]api.NHSState{
 func nhsStatus(device string, n engine.NHSStatus) api.NHS {
 	return api.NHS{
 		Interface: device, Name: n.Name, Protocol: n.Protocol, NBMA: n.NBMA, State: nhsStates[n.State],
-		Registered: n.Registered, Expires: n.Expires, Next: n.Next, Attempts: n.Attempts, Error: n.Error,
+		Registered: n.Registered, Expires: n.Expires, Next: n.Next, Attempts: n.Attempts,
+		Announced: list(n.Announced, same[netip.Prefix]), Error: n.Error,
 	}
 }
 
 func bindingStatus(device string, b engine.BindingStatus) api.Binding {
 	out := api.Binding{
 		Interface: device, Protocol: b.Protocol, NBMA: b.NBMA, Identity: b.Identity, Static: b.Static,
-		Unique: b.Unique, Secured: b.Secured, MTU: b.MTU, Registered: b.RegisteredAt, Expires: b.Expires,
+		Unique: b.Unique, Secured: b.Secured, MTU: b.MTU,
+		Prefixes: list(b.Prefixes, same[netip.Prefix]), Registered: b.RegisteredAt, Expires: b.Expires,
 	}
 	if b.ClientNBMA != b.NBMA {
 		out.ClientNBMA = b.ClientNBMA
@@ -148,18 +153,30 @@ func peerStatus(p engine.PeerStatus) api.Peer {
 	}
 }
 
-// wantedRoutes lists the routes of shortcuts that are up. It runs on the loop.
+// wantedRoutes lists the routes of shortcuts that are up, and to what secured clients announced. It runs on the loop.
 func (l *loop) wantedRoutes(interfaces []api.Interface) []api.Route {
 	routes := []api.Route{}
 	for _, ifc := range interfaces {
 		p := l.ports[ifc.Name]
-		for _, s := range ifc.Shortcuts {
-			if p == nil || s.State != api.ShortcutUp {
-				continue
-			}
+		if p == nil {
+			continue
+		}
+		add := func(prefix netip.Prefix, nextHop netip.Addr) {
 			routes = append(routes, api.Route{
-				Interface: ifc.Name, Prefix: s.Prefix, NextHop: s.NextHop, Table: p.config.Table, Metric: p.config.Metric,
+				Interface: ifc.Name, Prefix: prefix, NextHop: nextHop, Table: p.config.Table, Metric: p.config.Metric,
 			})
+		}
+		for _, s := range ifc.Shortcuts {
+			if s.State == api.ShortcutUp {
+				add(s.Prefix, s.NextHop)
+			}
+		}
+		for _, b := range ifc.Bindings {
+			for _, prefix := range b.Prefixes {
+				if b.Secured {
+					add(prefix, b.Protocol)
+				}
+			}
 		}
 	}
 	return routes

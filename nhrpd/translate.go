@@ -31,6 +31,8 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 		Unique:         c.Unique,
 		Shortcut:       c.Shortcut,
 		Redirect:       c.Redirect,
+		Announce:       c.Announce,
+		Accept:         c.Accept,
 		Limits:         engine.Limits(c.Limits),
 	}
 	for _, nhs := range c.NHS {

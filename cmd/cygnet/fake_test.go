@@ -122,7 +122,7 @@ func hub() *api.Status {
 				},
 				Bindings: []api.Binding{
 					{Protocol: addr("10.255.0.11"), NBMA: addr("203.0.113.11"), ClientNBMA: addr("192.168.1.2"), Identity: "spoke1.example.net", Secured: true, MTU: 1400,
-						Registered: ago(3 * time.Minute), Expires: in(7 * time.Minute)},
+						Prefixes: []netip.Prefix{subnet("172.16.1.0/24"), subnet("172.17.1.0/24")}, Registered: ago(3 * time.Minute), Expires: in(7 * time.Minute)},
 					{Protocol: addr("10.255.0.12"), NBMA: addr("203.0.113.12"), Identity: "evil\x1b[2J\nspoke", Unique: true, Registered: ago(26 * time.Hour), Expires: ago(time.Second)},
 					{Protocol: addr("10.255.0.13"), NBMA: addr("203.0.113.13"), Static: true},
 				},

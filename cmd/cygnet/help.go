@@ -47,15 +47,16 @@ shortcut, resolution (under way) or answer (given, and not expired).`
 
 const bindingsHelp = `Lists which overlay address (PROTOCOL) is reached at which underlay address (NBMA): the clients that registered here,
 and the static maps of the configuration. CLIENT SAYS is the client's own idea of its address where that differs:
-it is behind NAT.`
+it is behind NAT. PREFIXES are the networks behind a client that it announced.`
 
 const shortcutsHelp = `Lists the direct paths to other spokes. STATE is resolving (the request is out), securing (answered, waits for IPsec)
 or up. A shortcut ends when it is not used for the idle_time of the configuration.`
 
 const nhsHelp = `Lists the next hop servers that this router registers with. STATE is unresolved (the name has no address), securing
-(waits for IPsec), registering (waits for the reply), registered or refused.`
+(waits for IPsec), registering (waits for the reply), registered or refused. PREFIXES are those of this router that
+the server accepted.`
 
-const routesHelp = `Lists the routes of the shortcuts, and whether the kernel has them.`
+const routesHelp = `Lists the routes of the shortcuts and those to prefixes that clients announced, and whether the kernel has them.`
 
 const sasHelp = `Lists the IKE_SAs of the daemon's peers with a row for each child, as strongSwan lists them. ID is the one that
 swanctl --terminate --ike-id takes.`

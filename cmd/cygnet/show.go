@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -68,7 +69,7 @@ func showBindings(in *invocation, _ string) error {
 }
 
 func bindingTable(bindings []api.Binding, now time.Time) *table {
-	t := newTable("INTERFACE", "PROTOCOL", "NBMA", "CLIENT SAYS", "SECURED", "IDENTITY", "KIND", "UNIQUE", "MTU", "REGISTERED", "EXPIRES")
+	t := newTable("INTERFACE", "PROTOCOL", "NBMA", "CLIENT SAYS", "SECURED", "IDENTITY", "KIND", "UNIQUE", "MTU", "PREFIXES", "REGISTERED", "EXPIRES")
 	for _, b := range bindings {
 		kind, mtu := "registered", ""
 		if b.Static {
@@ -77,9 +78,18 @@ func bindingTable(bindings []api.Binding, now time.Time) *table {
 		if b.MTU > 0 {
 			mtu = fmt.Sprint(b.MTU)
 		}
-		t.row(b.Interface, b.Protocol, b.NBMA, b.ClientNBMA, yes(b.Secured), b.Identity, kind, yes(b.Unique), mtu, when(b.Registered, now), when(b.Expires, now))
+		t.row(b.Interface, b.Protocol, b.NBMA, b.ClientNBMA, yes(b.Secured), b.Identity, kind, yes(b.Unique), mtu, prefixes(b.Prefixes), when(b.Registered, now), when(b.Expires, now))
 	}
 	return t
+}
+
+// prefixes puts a list into one cell.
+func prefixes(list []netip.Prefix) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, " ")
 }
 
 func showShortcuts(in *invocation, _ string) error {
@@ -99,13 +109,13 @@ func showNHS(in *invocation, _ string) error {
 }
 
 func nhsTable(servers []api.NHS, now time.Time) *table {
-	t := newTable("INTERFACE", "NHS", "PROTOCOL", "NBMA", "STATE", "REGISTERED", "EXPIRES", "NEXT REQUEST", "UNANSWERED", "PROBLEM")
+	t := newTable("INTERFACE", "NHS", "PROTOCOL", "NBMA", "STATE", "REGISTERED", "EXPIRES", "NEXT REQUEST", "UNANSWERED", "PREFIXES", "PROBLEM")
 	for _, n := range servers {
 		unanswered := ""
 		if n.Attempts > 0 {
 			unanswered = fmt.Sprint(n.Attempts)
 		}
-		t.row(n.Interface, n.Name, n.Protocol, n.NBMA, n.State, when(n.Registered, now), when(n.Expires, now), when(n.Next, now), unanswered, n.Error)
+		t.row(n.Interface, n.Name, n.Protocol, n.NBMA, n.State, when(n.Registered, now), when(n.Expires, now), when(n.Next, now), unanswered, prefixes(n.Announced), n.Error)
 	}
 	return t
 }

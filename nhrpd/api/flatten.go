@@ -40,6 +40,14 @@ func (s *Status) complete(now time.Time) {
 	present(&s.Routes)
 	present(&s.SAs)
 	present(&s.Advice)
+	for i := range s.Interfaces {
+		for b := range s.Interfaces[i].Bindings {
+			present(&s.Interfaces[i].Bindings[b].Prefixes)
+		}
+		for n := range s.Interfaces[i].NHS {
+			present(&s.Interfaces[i].NHS[n].Announced)
+		}
+	}
 	for i := range s.SAs {
 		present(&s.SAs[i].Children)
 	}

@@ -31,7 +31,9 @@ func TestStatusArrivesComplete(t *testing.T) {
 
 	want := small()
 	want.Interfaces[0].NHS[0].Interface = "gre1"
+	want.Interfaces[0].NHS[0].Announced = []netip.Prefix{}
 	want.Interfaces[0].Bindings[0].Interface = "gre1"
+	want.Interfaces[0].Bindings[0].Prefixes = []netip.Prefix{}
 	want.Interfaces[0].Shortcuts[0].Interface = "gre1"
 	want.Interfaces[0].Peers[0].Interface = "gre1"
 	want.SAs[0].Children = []ChildSA{}
@@ -78,8 +80,8 @@ func TestFieldNames(t *testing.T) {
 	const want = `{"version":"1.2.3","pid":7,"started":"2026-03-01T10:00:00Z","now":"2026-03-01T11:00:00Z",` +
 		`"strongswan":{"connected":true,"socket":"/var/run/charon.vici","version":"5.9.8","since":"2026-03-01T10:00:00Z"},` +
 		`"interfaces":[{"name":"gre1","index":3,"up":true,"address":"10.255.0.11/24","nbma":"203.0.113.11","protected":true,"redirect":false,"shortcut":true,"sampling":"ebpf","left":false,` +
-		`"nhs":[{"interface":"gre1","name":"hub.example.net","nbma":"198.51.100.1","state":"registered","registered":"2026-03-01T11:00:00Z","expires":"2026-03-01T11:01:00Z","attempts":0}],` +
-		`"bindings":[{"interface":"gre1","protocol":"10.255.0.12","nbma":"203.0.113.12","static":true,"unique":false,"secured":false}],` +
+		`"nhs":[{"interface":"gre1","name":"hub.example.net","nbma":"198.51.100.1","state":"registered","registered":"2026-03-01T11:00:00Z","expires":"2026-03-01T11:01:00Z","attempts":0,"announced":[]}],` +
+		`"bindings":[{"interface":"gre1","protocol":"10.255.0.12","nbma":"203.0.113.12","static":true,"unique":false,"secured":false,"prefixes":[]}],` +
 		`"shortcuts":[{"interface":"gre1","prefix":"192.168.12.0/24","state":"resolving","since":"2026-03-01T11:00:00Z"}],` +
 		`"peers":[{"interface":"gre1","nbma":"198.51.100.1","identity":"hub.example.net","state":"secured","initiator":false,"local_nat":false,"remote_nat":false,"interest":["nhs"]}]}],` +
 		`"routes":[{"interface":"gre1","prefix":"192.168.12.0/24","next_hop":"10.255.0.12","table":254,"metric":0,"installed":true}],` +

@@ -59,16 +59,17 @@ const (
 
 // NHS is a next hop server that the daemon registers with.
 type NHS struct {
-	Interface  string     `json:"interface"`
-	Name       string     `json:"name"`              // as configured: an address or a host name
-	Protocol   netip.Addr `json:"protocol,omitzero"` // overlay address; absent: not known yet
-	NBMA       netip.Addr `json:"nbma,omitzero"`     // absent: its name is not resolved
-	State      NHSState   `json:"state"`
-	Registered time.Time  `json:"registered,omitzero"` // when the last reply came
-	Expires    time.Time  `json:"expires,omitzero"`    // when the registration ends without a refresh
-	Next       time.Time  `json:"next,omitzero"`       // when the next request goes
-	Attempts   int        `json:"attempts"`            // unanswered requests in a row
-	Error      string     `json:"error,omitempty"`
+	Interface  string         `json:"interface"`
+	Name       string         `json:"name"`              // as configured: an address or a host name
+	Protocol   netip.Addr     `json:"protocol,omitzero"` // overlay address; absent: not known yet
+	NBMA       netip.Addr     `json:"nbma,omitzero"`     // absent: its name is not resolved
+	State      NHSState       `json:"state"`
+	Registered time.Time      `json:"registered,omitzero"` // when the last reply came
+	Expires    time.Time      `json:"expires,omitzero"`    // when the registration ends without a refresh
+	Next       time.Time      `json:"next,omitzero"`       // when the next request goes
+	Attempts   int            `json:"attempts"`            // unanswered requests in a row
+	Announced  []netip.Prefix `json:"announced"`           // of our prefixes it accepted
+	Error      string         `json:"error,omitempty"`
 }
 
 // NHSState is how far the registration with an NHS is.
@@ -85,17 +86,18 @@ const (
 
 // Binding is one entry of the server's cache: a client and where it is.
 type Binding struct {
-	Interface  string     `json:"interface"`
-	Protocol   netip.Addr `json:"protocol"`
-	NBMA       netip.Addr `json:"nbma"`                 // where packets go: as observed
-	ClientNBMA netip.Addr `json:"client_nbma,omitzero"` // as the client says, where that differs: it is behind NAT
-	Identity   string     `json:"identity,omitempty"`   // proven by IKE
-	Static     bool       `json:"static"`
-	Unique     bool       `json:"unique"`
-	Secured    bool       `json:"secured"`
-	MTU        uint16     `json:"mtu,omitempty"`
-	Registered time.Time  `json:"registered,omitzero"`
-	Expires    time.Time  `json:"expires,omitzero"` // absent: static
+	Interface  string         `json:"interface"`
+	Protocol   netip.Addr     `json:"protocol"`
+	NBMA       netip.Addr     `json:"nbma"`                 // where packets go: as observed
+	ClientNBMA netip.Addr     `json:"client_nbma,omitzero"` // as the client says, where that differs: it is behind NAT
+	Identity   string         `json:"identity,omitempty"`   // proven by IKE
+	Static     bool           `json:"static"`
+	Unique     bool           `json:"unique"`
+	Secured    bool           `json:"secured"`
+	MTU        uint16         `json:"mtu,omitempty"`
+	Prefixes   []netip.Prefix `json:"prefixes"` // networks behind it that it announced, in order
+	Registered time.Time      `json:"registered,omitzero"`
+	Expires    time.Time      `json:"expires,omitzero"` // absent: static
 }
 
 // Shortcut is a direct path to another spoke, or the resolution that may become one.
@@ -146,7 +148,7 @@ const (
 	PeerSecured  PeerState = "secured"
 )
 
-// Route is a shortcut's route.
+// Route is the route of a shortcut, or to a prefix that a client announced.
 type Route struct {
 	Interface string       `json:"interface"`
 	Prefix    netip.Prefix `json:"prefix"`

@@ -77,6 +77,8 @@ type Interface struct {
 	Shortcut       bool          // resolve on traffic indications
 	NHS            []NHS
 	Maps           []Map
+	Announce       []netip.Prefix // networks behind this router to register with every NHS; masked, each once
+	Accept         []netip.Prefix // what clients announce must lie in one of these; empty: nothing is accepted
 	Limits         Limits
 
 	Protected bool   // every peer must be secured by IPsec
@@ -112,6 +114,7 @@ type Map struct {
 // Limits bound what others can make the daemon do and remember, for each interface.
 type Limits struct {
 	Bindings    int // registered clients
+	Prefixes    int // prefixes that clients announced
 	Shortcuts   int // shortcuts and resolutions under way
 	Answers     int // answers given and waiting to be given
 	Held        int // packets that wait for their sender's SA

@@ -66,7 +66,7 @@ func TestSmallestSpoke(t *testing.T) {
 			IdleTime:    5 * time.Minute,
 			Shortcut:    true,
 			NHS:         []NHS{{NBMA: "hub.example.net"}},
-			Limits:      Limits{Bindings: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024, Indications: 1000, Errors: 100, Requests: 100},
+			Limits:      Limits{Bindings: 10000, Prefixes: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024, Indications: 1000, Errors: 100, Requests: 100},
 			Protected:   true,
 			IPsec: &IPsec{
 				Identity:       "spoke1.example.net",
@@ -126,7 +126,9 @@ func TestEveryKey(t *testing.T) {
 					{NBMA: "2001:db8::2"},
 				},
 				Maps:      []Map{{Protocol: netip.MustParseAddr("2001:db8:1::3"), NBMA: netip.MustParseAddr("2001:db8::3")}},
-				Limits:    Limits{Bindings: 1, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5, Errors: 6, Requests: 7},
+				Announce:  []netip.Prefix{netip.MustParsePrefix("2001:db8:2::/48"), netip.MustParsePrefix("2001:db8:3::1/128")},
+				Accept:    []netip.Prefix{netip.MustParsePrefix("2001:db8:8000::/33")},
+				Limits:    Limits{Bindings: 1, Prefixes: 8, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5, Errors: 6, Requests: 7},
 				Protected: true,
 				IPsec: &IPsec{
 					Identity:       "C=CH, CN=spoke",
@@ -157,7 +159,7 @@ func TestEveryKey(t *testing.T) {
 		},
 		Warnings: []string{
 			`test.toml:29: interface.a0.authentication: the password has 9 characters, and Cisco routers take no more than 8`,
-			`test.toml:63: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
+			`test.toml:66: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
 		},
 	}
 	got := mustParse(t, `
@@ -197,9 +199,12 @@ nhs = [
   { nbma = "2001:DB8:0::2" }, # comma at the end
 ]
 map = [{ protocol = "2001:db8:1::3", nbma = "2001:db8::3" }]
+announce = ["2001:db8:2::/48", "2001:db8:3::1/128"]
+accept = ["2001:db8:8000::/33"]
 protection = "ipsec"
 [interface.a0.limits]
 bindings = 1
+prefixes = 8
 shortcuts = 2
 answers = 3
 held = 4

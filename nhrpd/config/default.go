@@ -37,6 +37,7 @@ func defaultInterface(name string) Interface {
 func defaultLimits() Limits {
 	return Limits{
 		Bindings:    10000,
+		Prefixes:    10000,
 		Shortcuts:   4096,
 		Answers:     4096,
 		Held:        1024,

@@ -33,6 +33,8 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	i.Limits = c.limits(&raw.Limits, i.Limits)
 	i.NHS = c.nhs(raw, &i)
 	i.Maps = c.maps(raw, &i)
+	i.Announce = c.announce(raw, &i)
+	i.Accept = c.accept(raw, &i)
 	c.families(raw, &i)
 	c.protection(raw, &i)
 	if i.Shortcut && len(i.NHS) == 0 {
@@ -95,6 +97,7 @@ func (c *checker) authentication(raw *rawInterface) Secret {
 func (c *checker) limits(raw *rawLimits, l Limits) Limits {
 	const entries, rate = 1_000_000, 1_000_000
 	l.Bindings = number(c, raw.Bindings, l.Bindings, 1, entries)
+	l.Prefixes = number(c, raw.Prefixes, l.Prefixes, 1, entries)
 	l.Shortcuts = number(c, raw.Shortcuts, l.Shortcuts, 1, entries)
 	l.Answers = number(c, raw.Answers, l.Answers, 1, entries)
 	l.Held = number(c, raw.Held, l.Held, 1, entries)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ var faults = []struct {
 	{"an unknown key names its near miss", `holdingtime = "10m"`,
 		[]string{`interface.gre1.holdingtime: unknown key; did you mean "holding_time"?`}},
 	{"an unknown key that is near nothing lists what is allowed", "[interface.gre1.limits]\nfrobnication = 1",
-		[]string{`interface.gre1.limits.frobnication: unknown key; allowed here: answers, bindings, errors, held, indications, requests, shortcuts`}},
+		[]string{`interface.gre1.limits.frobnication: unknown key; allowed here: answers, bindings, errors, held, indications, prefixes, requests, shortcuts`}},
 	{"a key in the wrong table names the right one", `dpd_delay = "10s"`,
 		[]string{`interface.gre1.dpd_delay: unknown key; it belongs into [interface.gre1.ipsec]`}},
 	{"an unknown table", "[deamon]",
@@ -113,6 +114,30 @@ var faults = []struct {
 	{"each overlay address is mapped once", "map = [{ protocol = \"10.255.0.3\", nbma = \"198.51.100.1\" }, { protocol = \"10.255.0.3\", nbma = \"198.51.100.2\" }]",
 		[]string{`interface.gre1.map[1].protocol: found 10.255.0.3 again, after interface.gre1.map[0].protocol; allowed is one map an overlay address`}},
 
+	{"prefixes are prefixes", `announce = ["172.16.1.0", "172.16.1.1/24"]`,
+		[]string{`interface.gre1.announce[0]: found "172.16.1.0", allowed is a prefix, such as "172.16.1.0/24"`,
+			`interface.gre1.announce[1]: found 172.16.1.1/24, which has bits set beyond its length; allowed is the network, 172.16.1.0/24`}},
+	{"of unicast addresses", `accept = ["224.0.0.0/8", "127.0.0.0/8"]`,
+		[]string{`interface.gre1.accept[0]: found 224.0.0.0/8, a multicast or broadcast address; allowed is a network of unicast addresses`,
+			`interface.gre1.accept[1]: found 127.0.0.0/8, a loopback address; allowed is a network of unicast addresses`}},
+	{"not the default route, nor nearly", `accept = ["0.0.0.0/0", "128.0.0.0/1"]`,
+		[]string{`interface.gre1.accept[0]: found 0.0.0.0/0, nearly the whole world; allowed is a prefix length of 8 and above, for IPv6 16 and above`,
+			`interface.gre1.accept[1]: found 128.0.0.0/1, nearly the whole world; allowed is a prefix length of 8 and above, for IPv6 16 and above`}},
+	{"of the overlay's family", `announce = ["2001:db8::/48"]`,
+		[]string{`interface.gre1.announce[0]: found 2001:db8::/48, allowed is a prefix of the overlay's family, which is that of 10.255.0.11/24`}},
+	{"outside the overlay", "announce = [\"10.255.0.0/28\"]\naccept = [\"10.255.0.0/24\", \"10.0.0.0/8\"]",
+		[]string{`interface.gre1.announce[0]: found 10.255.0.0/28, which overlaps with the overlay 10.255.0.0/24; allowed are networks outside the tunnel`,
+			`interface.gre1.accept[0]: found 10.255.0.0/24, which is in the overlay 10.255.0.0/24; allowed are networks outside the tunnel`}},
+	{"outside the underlay", "underlay = \"198.51.100.11\"\nannounce = [\"198.51.100.8/29\"]",
+		[]string{`interface.gre1.announce[0]: found 198.51.100.8/29, which contains 198.51.100.11, the address that the tunnel sends from; allowed are networks outside the underlay`}},
+	{"where the peers are, too", "nhs = [{ nbma = \"198.51.100.1\" }]\nmap = [{ protocol = \"10.255.0.3\", nbma = \"203.0.113.3\" }]\naccept = [\"198.51.100.0/24\", \"203.0.113.0/24\"]",
+		[]string{`interface.gre1.accept[0]: found 198.51.100.0/24, which contains the NHS 198.51.100.1; allowed are networks outside the underlay`,
+			`interface.gre1.accept[1]: found 203.0.113.0/24, which contains the underlay address 203.0.113.3 of a map; allowed are networks outside the underlay`}},
+	{"each once", `announce = ["172.16.0.0/16", "172.16.1.0/24"]`,
+		[]string{`interface.gre1.announce[1]: found 172.16.1.0/24, which overlaps with 172.16.0.0/16 of interface.gre1.announce[0]; allowed is each address once`}},
+	{"few enough for one registration", `announce = [` + strings.Join(manyPrefixes(33), ", ") + `]`,
+		[]string{`interface.gre1.announce: found 33 prefixes, allowed are 32: announce what they have in common`}},
+
 	{"without IPsec the daemon does not start", "[interface.gre1.ipsec]\n-",
 		[]string{`interface.gre1.ipsec: missing, so nothing would protect the tunnel; add [interface.gre1.ipsec] with identity and psk_file or certificates, or say protection = "none" for clear GRE in a lab`}},
 	{"protection is one thing", `protection = "none"`,
@@ -167,6 +192,15 @@ var faults = []struct {
 		[]string{`log.level: found "warning"; did you mean "warn"?`,
 			`log.format: found "xml"; allowed: json, text`,
 			`log.levels.engine: found 1, allowed is a string`}},
+}
+
+// manyPrefixes are so many prefixes as the file has them.
+func manyPrefixes(count int) []string {
+	var list []string
+	for i := range count {
+		list = append(list, fmt.Sprintf("\"172.16.%d.0/24\"", i))
+	}
+	return list
 }
 
 // Every fault is an error with file, line and key, that says what was found and what is allowed; a good rest does not hide it, and

@@ -53,6 +53,8 @@ type rawInterface struct {
 	Shortcut           value[bool]          `toml:"shortcut"`
 	NHS                []rawNHS             `toml:"nhs"`
 	Map                []rawMap             `toml:"map"`
+	Announce           value[[]string]      `toml:"announce"`
+	Accept             value[[]string]      `toml:"accept"`
 	Limits             rawLimits            `toml:"limits"`
 
 	Protection value[string] `toml:"protection"`
@@ -75,6 +77,7 @@ type rawMap struct {
 
 type rawLimits struct {
 	Bindings    value[int64] `toml:"bindings"`
+	Prefixes    value[int64] `toml:"prefixes"`
 	Shortcuts   value[int64] `toml:"shortcuts"`
 	Answers     value[int64] `toml:"answers"`
 	Held        value[int64] `toml:"held"`

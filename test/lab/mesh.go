@@ -152,6 +152,9 @@ func (s *Site) StartDaemon() {
 	s.SetRoutes()
 }
 
+// UseRoutes has Start set these routes through the tunnel in the place of a mesh's usual ones: "PREFIX via ADDRESS" each.
+func (s *Site) UseRoutes(routes ...string) { s.routes = routes }
+
 // SetRoutes sets the static routes to the other LANs. They go with the tunnel.
 func (s *Site) SetRoutes() {
 	s.net.Helper()

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"cmp"
+	"net/netip"
+)
+
+// mostAnnounced is how many prefixes go into one registration that no tunnel has to fragment.
+const mostAnnounced = 32
+
+// announce checks the networks that are registered with the servers.
+func (c *checker) announce(raw *rawInterface, i *Interface) []netip.Prefix {
+	v := raw.Announce
+	prefixes := c.prefixes(v, i, func(p netip.Prefix) string {
+		if overlay := i.Address.Masked(); p.Overlaps(overlay) {
+			return "which overlaps with the overlay " + overlay.String() + "; allowed are networks outside the tunnel"
+		}
+		return ""
+	})
+	if len(prefixes) > mostAnnounced {
+		c.problem(v.at, "found %d prefixes, allowed are %d: announce what they have in common", len(prefixes), mostAnnounced)
+	}
+	if len(prefixes) > 0 && len(i.NHS) == 0 && len(raw.NHS) == 0 {
+		c.warn(v.at, "prefixes are announced to an NHS, and none is configured: give nhs = [{ nbma = \"…\" }]")
+	}
+	return prefixes
+}
+
+// accept checks what clients may announce. The overlay may lie inside of it: no part of that is ever accepted.
+func (c *checker) accept(raw *rawInterface, i *Interface) []netip.Prefix {
+	return c.prefixes(raw.Accept, i, func(p netip.Prefix) string {
+		if overlay := i.Address.Masked(); overlay.Bits() <= p.Bits() && p.Overlaps(overlay) {
+			return "which is in the overlay " + overlay.String() + "; allowed are networks outside the tunnel"
+		}
+		return ""
+	})
+}
+
+// prefixes checks a list of networks that may lie behind routers of the overlay.
+func (c *checker) prefixes(v value[[]string], i *Interface, inOverlay func(netip.Prefix) string) []netip.Prefix {
+	var list []netip.Prefix
+	for n, text := range v.v {
+		at := v.at.element(n)
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			c.problem(at, "found %s, allowed is a prefix, such as \"172.16.1.0/24\"", quote(text))
+			continue
+		}
+		if wrong := cmp.Or(prefixFault(p, i), inOverlay(p)); wrong != "" {
+			c.problem(at, "found %s, %s", p, wrong)
+			continue
+		}
+		for m, other := range list {
+			if other.Overlaps(p) {
+				c.problem(at, "found %s, which overlaps with %s of %s; allowed is each address once", p, other, v.at.element(m))
+				break
+			}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// prefixFault says why a prefix cannot be a network behind a router of the overlay, or nothing if it can.
+func prefixFault(p netip.Prefix, i *Interface) string {
+	least := 8
+	if p.Addr().Is6() {
+		least = 16
+	}
+	switch {
+	case p != p.Masked():
+		return "which has bits set beyond its length; allowed is the network, " + p.Masked().String()
+	case notUnicast(p.Addr()) != "" && !p.Addr().IsUnspecified():
+		return notUnicast(p.Addr()) + "; allowed is a network of unicast addresses"
+	case p.Bits() < least:
+		return "nearly the whole world; allowed is a prefix length of 8 and above, for IPv6 16 and above"
+	case !i.Address.IsValid():
+		return ""
+	case p.Addr().Is4() != i.Address.Addr().Is4():
+		return "allowed is a prefix of the overlay's family, which is that of " + i.Address.String()
+	case p.Contains(i.Underlay.Address):
+		return "which contains " + i.Underlay.Address.String() + ", the address that the tunnel sends from; allowed are networks outside the underlay"
+	}
+	for _, n := range i.NHS {
+		if a, err := netip.ParseAddr(n.NBMA); err == nil && p.Contains(a) {
+			return "which contains the NHS " + a.String() + "; allowed are networks outside the underlay"
+		}
+	}
+	for _, m := range i.Maps {
+		if p.Contains(m.NBMA) {
+			return "which contains the underlay address " + m.NBMA.String() + " of a map; allowed are networks outside the underlay"
+		}
+	}
+	return ""
+}
