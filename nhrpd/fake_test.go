@@ -281,8 +281,6 @@ underlay = "eth0"
 key      = 42
 nhs      = [{ nbma = "hub.example.net" }]
 shortcut = true
-announce = ["172.16.1.0/24"]
-accept   = ["172.16.0.0/12"]
 
 [interface.gre1.ipsec]
 identity = "spoke1.example.net"

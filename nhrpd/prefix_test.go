@@ -2,6 +2,7 @@ package nhrpd
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -33,7 +34,8 @@ func registrationOf(t *testing.T, cie packet.CIE) kernel.Message {
 
 // What a client announces becomes a route in the kernel, shows in the status, and is announced by us to the hub if it is ours.
 func TestPrefixesReachKernelAndStatus(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+	toml := strings.Replace(spokeToml, "shortcut = true\n", "shortcut = true\nannounce = [\"172.16.1.0/24\"]\naccept = [\"172.16.0.0/12\"]\n", 1)
+	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		socket := w.socket(0)
 		register(t, w, socket)
