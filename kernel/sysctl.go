@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -36,14 +37,43 @@ func setSysctl(path, value string) (changed bool, err error) {
 	return true, nil
 }
 
-// tunnelSysctls sets what a tunnel of this name must have. ICMP redirects off, on all and on it (the kernel takes the OR of both): a
-// hub would tell spokes to use next hops that they cannot reach.
-func tunnelSysctls(device string) (changed []string, err error) {
-	for _, path := range []string{"net/ipv4/conf/all/send_redirects", "net/ipv4/conf/" + device + "/send_redirects"} {
-		set, problem := setSysctl(path, "0")
+// sysctl is a setting by its path below /proc/sys, and why it must be so.
+type sysctl struct {
+	path, value, why string
+}
+
+// tunnelSysctls are the settings that a tunnel must have. ICMP redirects off, on all and on it (the kernel takes the OR of both).
+func tunnelSysctls(c TunnelConfig) []sysctl {
+	const noRedirects = "redirects would name next hops that peers cannot reach"
+	list := []sysctl{
+		{"net/ipv4/conf/all/send_redirects", "0", noRedirects},
+		{"net/ipv4/conf/" + c.Name + "/send_redirects", "0", noRedirects},
+	}
+	if !c.ResolveMisses {
+		return list
+	}
+	const asksUs = "neighbours that are missing are asked of the daemon, and packets wait meanwhile"
+	family := "ipv4"
+	if c.Address.Addr().Is6() {
+		family = "ipv6"
+	}
+	table := "net/" + family + "/neigh/" + c.Name + "/"
+	return append(list,
+		sysctl{table + "app_solicit", strconv.Itoa(missTries), asksUs},
+		sysctl{table + "mcast_solicit", "0", asksUs},
+		sysctl{table + "ucast_solicit", "0", asksUs})
+}
+
+// missTries is how often the kernel asks for a neighbour, and thereby for how many seconds it holds packets.
+const missTries = 5
+
+// ensureSysctls sets what differs and returns it.
+func ensureSysctls(list []sysctl) (changed []sysctl, err error) {
+	for _, s := range list {
+		set, problem := setSysctl(s.path, s.value)
 		err = errors.Join(err, problem)
 		if set {
-			changed = append(changed, path)
+			changed = append(changed, s)
 		}
 	}
 	return changed, err

@@ -16,14 +16,16 @@ const TunnelAlias = "cygnet"
 
 // TunnelConfig describes an mGRE tunnel.
 type TunnelConfig struct {
-	Name      string
-	Address   netip.Prefix // overlay address and the overlay's prefix length
-	Local     netip.Addr   // NBMA address to send from; zero: an address of Underlay
-	Underlay  string       // device whose first global address is used, and followed when it changes, where Local is zero
-	Key       *uint32      // nil: without a key
-	TTL       uint8        // of the outer packets; 0: the inner packet's
-	MTU       int          // 0: as the kernel has it
-	Protected bool         // guard the local address (EnsureGuard) from before the tunnel is up until after it is gone
+	Name     string
+	Address  netip.Prefix // overlay address and the overlay's prefix length
+	Local    netip.Addr   // NBMA address to send from; zero: an address of Underlay
+	Underlay string       // device whose first global address is used, and followed when it changes, where Local is zero
+	Key      *uint32      // nil: without a key
+	TTL      uint8        // of the outer packets; 0: the inner packet's
+	MTU      int          // 0: as the kernel has it
+	// ResolveMisses has the kernel ask for missing neighbours by netlink (WatchMisses) and hold packets for 5 s meanwhile.
+	ResolveMisses bool
+	Protected     bool // guard the local address (EnsureGuard) from before the tunnel is up until after it is gone
 }
 
 // TunnelState says how the tunnel is.
@@ -266,7 +268,7 @@ func (t *Tunnel) configure(r *requests, l *link) error {
 			return explain(err, "set the MTU of %s to %d", l.name, t.cfg.MTU)
 		}
 	}
-	t.sysctls(l.name)
+	t.sysctls()
 	if err := t.address(r, l); err != nil {
 		return err
 	}
@@ -277,10 +279,10 @@ func (t *Tunnel) configure(r *requests, l *link) error {
 }
 
 // sysctls says what it changed, and once what it could not: the tunnel works without.
-func (t *Tunnel) sysctls(name string) {
-	set, err := tunnelSysctls(name)
-	for _, path := range set {
-		t.log.Info("sysctl set: redirects would name next hops that peers cannot reach", "sysctl", path, "value", 0)
+func (t *Tunnel) sysctls() {
+	set, err := ensureSysctls(tunnelSysctls(t.cfg))
+	for _, s := range set {
+		t.log.Info("sysctl set: "+s.why, "sysctl", s.path, "value", s.value)
 	}
 	if err != nil && !t.said[err.Error()] {
 		t.said[err.Error()] = true

@@ -33,6 +33,7 @@ type world struct {
 
 	events chan vici.Event
 	routes chan kernel.RouteBatch
+	misses chan netip.Addr
 }
 
 func newWorld(t *testing.T) *world {
@@ -42,6 +43,7 @@ func newWorld(t *testing.T) *world {
 		wants:   make(map[vici.Key]vici.Want),
 		events:  make(chan vici.Event),
 		routes:  make(chan kernel.RouteBatch),
+		misses:  make(chan netip.Addr),
 	}
 }
 
@@ -105,6 +107,16 @@ func (w *world) platform() Platform {
 		},
 		Sample: func(*slog.Logger, kernel.SamplerConfig) (kernel.Sampler, error) {
 			return nil, errors.New("no sampler in this world")
+		},
+		WatchMisses: func(ctx context.Context, _ *slog.Logger, _ int, f func(netip.Addr)) error {
+			for {
+				select {
+				case a := <-w.misses:
+					f(a)
+				case <-ctx.Done():
+					return nil
+				}
+			}
 		},
 		Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil

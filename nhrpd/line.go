@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -53,6 +54,9 @@ func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, erro
 	ln.tasks.Go(func() { p.readUse(ctx, ln) })
 	if sampler != nil {
 		ln.tasks.Go(func() { p.sample(ctx, ln) })
+	}
+	if p.config.Shortcut {
+		ln.tasks.Go(func() { p.watchMisses(ctx, ln) })
 	}
 	return ln, nil
 }
@@ -116,6 +120,16 @@ func (p *port) sample(ctx context.Context, ln *line) {
 	})
 	if err != nil && ctx.Err() == nil {
 		p.log.Error("redirect detection ended", "error", err)
+	}
+}
+
+// watchMisses hands neighbours that the kernel misses to the loop. They are offered, not posted: the kernel asks again in a second.
+func (p *port) watchMisses(ctx context.Context, ln *line) {
+	err := p.platform.WatchMisses(ctx, p.log, ln.index, func(protocol netip.Addr) {
+		p.loop.offer(engine.Missed{Interface: p.config.Name, Protocol: protocol})
+	})
+	if err != nil && ctx.Err() == nil {
+		p.log.Error("missing neighbours are not resolved: routes must lead to the hub", "error", err)
 	}
 }
 

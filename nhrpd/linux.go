@@ -25,6 +25,7 @@ func Linux(c *config.Config) Platform {
 			return kernel.ListenPacket(index, etherTypeNHRP)
 		},
 		Sample:       kernel.AttachSampler,
+		WatchMisses:  kernel.WatchMisses,
 		Check:        kernel.Check,
 		OwnRoutes:    kernel.OwnRoutes,
 		Detach:       kernel.Detach,

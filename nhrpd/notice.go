@@ -35,6 +35,7 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeShortcutDown:   {slog.LevelInfo, "shortcut ended"},
 	engine.NoticeShortcutDenied: {slog.LevelWarn, "answer not installed"},
 	engine.NoticeUnresolved:     {slog.LevelWarn, "no shorter way found; traffic stays on its route"},
+	engine.NoticeRelayed:        {slog.LevelInfo, "traffic to a router goes through the NHS"},
 	engine.NoticeNAT:            {slog.LevelInfo, "this node is behind NAT"},
 	engine.NoticeError:          {slog.LevelWarn, "peer reports an error"},
 }

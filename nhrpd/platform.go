@@ -17,6 +17,7 @@ type Platform struct {
 	WatchRoutes   func(ctx context.Context, log *slog.Logger, tables []uint32, f func(kernel.RouteBatch)) error
 	Listen        func(index int) (Socket, error)
 	Sample        func(log *slog.Logger, cfg kernel.SamplerConfig) (kernel.Sampler, error)
+	WatchMisses   func(ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr)) error
 	Lookup        func(ctx context.Context, name string) ([]netip.Addr, error)
 	ListenAPI     func(path, group string) (net.Listener, error)
 	Check         func(kernel.CheckConfig) []kernel.Advice

@@ -49,7 +49,7 @@ func (l *loop) counters() api.Counters {
 		dropped = make(map[string]uint64)
 	}
 	if n := l.offersDropped.Load(); n > 0 {
-		dropped["redirect not looked at: the daemon is busy"] = n
+		dropped["redirect or missing neighbour not looked at: the daemon is busy"] = n
 	}
 	for reason, n := range l.sendErrors {
 		dropped["not sent: "+reason] += n

@@ -46,14 +46,15 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 
 func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
 	return kernel.TunnelConfig{
-		Name:      c.Name,
-		Address:   c.Address,
-		Local:     c.Underlay.Address,
-		Underlay:  c.Underlay.Device,
-		Key:       c.Key,
-		TTL:       c.TTL,
-		MTU:       c.MTU,
-		Protected: c.Protected,
+		Name:          c.Name,
+		Address:       c.Address,
+		Local:         c.Underlay.Address,
+		Underlay:      c.Underlay.Device,
+		Key:           c.Key,
+		TTL:           c.TTL,
+		MTU:           c.MTU,
+		Protected:     c.Protected,
+		ResolveMisses: c.Shortcut,
 	}
 }
 

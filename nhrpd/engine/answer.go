@@ -107,7 +107,7 @@ func (e *Engine) keepWaiting(a *answer, m *message) {
 		return
 	}
 	ifc := a.ifc
-	dial := ifc.behindNAT() || ifc.local.Less(a.nbma) || !ifc.asking(a.prefix)
+	dial := ifc.behindNAT() || ifc.local.Less(a.nbma) || !ifc.asking(a.prefix, a.requester)
 	a.giveUp, a.dialAt = e.now.Add(answerWait), e.now.Add(secondDialer)
 	if dial {
 		a.dialAt = a.giveUp
@@ -116,10 +116,12 @@ func (e *Engine) keepWaiting(a *answer, m *message) {
 	e.claim(&a.claim, e.peerAt(ifc, a.nbma), interestAnswer, dial)
 }
 
-// asking says whether a request of ours is under way that traffic from inside prefix led to: traffic flows both ways.
-func (ifc *iface) asking(prefix netip.Prefix) bool {
+// asking says whether a request of ours is under way that traffic from inside prefix led to: traffic flows both ways. Where we asked
+// for the router itself (phase 2), our traffic has no other address than ours.
+func (ifc *iface) asking(prefix netip.Prefix, requester netip.Addr) bool {
 	for _, s := range ifc.shortcuts {
-		if s.state != ShortcutUp && prefix.Contains(s.source) {
+		elsewhere := ifc.cfg.Address.Contains(s.dest) && s.dest != requester
+		if s.state != ShortcutUp && prefix.Contains(s.source) && !elsewhere {
 			return true
 		}
 	}

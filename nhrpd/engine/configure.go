@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -42,6 +43,7 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 		for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 			e.endShortcut(s, "shortcuts are switched off")
 		}
+		e.dropRelaysBy(ifc, netip.Addr{})
 		fallthrough
 	default:
 		e.reviewAnnounced(ifc)

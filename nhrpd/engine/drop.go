@@ -32,6 +32,7 @@ const (
 	dropTableFull
 	dropNotOwner
 	dropRedirectOff
+	dropMissLimit
 	dropErrorLimit
 	dropUnsendable
 	dropTooLong
@@ -67,6 +68,7 @@ var dropNames = [dropReasons]string{
 	dropTableFull:        "table full",
 	dropNotOwner:         "purge of what is somebody else's",
 	dropRedirectOff:      "redirected packet, but indications are off or limited",
+	dropMissLimit:        "missing neighbour not asked for: too many a second",
 	dropErrorLimit:       "error indication not sent: limit or size",
 	dropUnsendable:       "could not be sent",
 	dropTooLong:          "longer than the tunnel's MTU",

@@ -63,6 +63,8 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peersSecured(ifc, ev.Peers) })
 	case Redirected:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.redirected(ifc, ev.From, ev.Packet) })
+	case Missed:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.missed(ifc, ev.Protocol) })
 	case Used:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.used(ifc, ev.Peers) })
 	case Leave:

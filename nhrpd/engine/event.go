@@ -85,6 +85,12 @@ type Redirected struct {
 	Packet    []byte     // its first bytes, from the inner IP header
 }
 
+// Missed says that the kernel holds packets for an overlay address whose neighbour it does not have. It may come again each second.
+type Missed struct {
+	Interface string
+	Protocol  netip.Addr
+}
+
 // Used answers a ReadUse with the last times that data passed to and from NBMA addresses.
 type Used struct {
 	Interface string
@@ -111,5 +117,6 @@ func (PeerLost) event()       {}
 func (PeerFailed) event()     {}
 func (PeersSecured) event()   {}
 func (Redirected) event()     {}
+func (Missed) event()         {}
 func (Used) event()           {}
 func (Leave) event()          {}

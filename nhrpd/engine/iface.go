@@ -27,6 +27,7 @@ type iface struct {
 	shortcuts  map[netip.Prefix]*shortcut // unanswered ones as host prefixes
 	requests   map[uint32]*shortcut       // by the id of the resolution request that is out
 	unresolved map[netip.Addr]time.Time   // destinations not to ask for again until then
+	relays     map[netip.Addr]*relay      // by overlay address
 	answers    map[answerKey]*answer
 	purges     map[uint32]*purge // by request id
 
@@ -41,6 +42,7 @@ type iface struct {
 	indications *limiter[struct{}]   // traffic indications sent
 	indicated   *limiter[netip.Addr] // likewise, a peer
 	flows       *limiter[flow]       // likewise, a flow
+	misses      *limiter[struct{}]   // neighbours that the kernel missed
 }
 
 func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
@@ -53,6 +55,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		shortcuts:  make(map[netip.Prefix]*shortcut),
 		requests:   make(map[uint32]*shortcut),
 		unresolved: make(map[netip.Addr]time.Time),
+		relays:     make(map[netip.Addr]*relay),
 		answers:    make(map[answerKey]*answer),
 		purges:     make(map[uint32]*purge),
 	}
@@ -73,6 +76,7 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 		ifc.indications = newLimiter[struct{}](l.Indications, l.Indications, 0)
 		share := l.Indications/4 + 1
 		ifc.indicated = newLimiter[netip.Addr](share, share, l.Bindings+spareKeys)
+		ifc.misses = newLimiter[struct{}](missLimit, 2*missLimit, 0)
 		ifc.flows = newLimiter[flow](1, 1, l.Bindings+spareKeys)
 	}
 	ifc.auth = packet.Extension{}

@@ -26,6 +26,9 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 		return prefix, Route{}, "the destination is not behind the tunnel any more"
 	}
 	prefix = e.narrowed(ifc, s.dest, prefix, way.route)
+	if ifc.cfg.Address.Contains(s.dest) {
+		prefix = hostPrefix(s.dest) // in the overlay every address is a router of its own
+	}
 	if e.announcedIn(ifc.cfg.Table, prefix) != nil {
 		return prefix, Route{}, "a client has registered this very prefix"
 	}
@@ -61,7 +64,7 @@ func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) string {
 		return ""
 	}
 	for _, c := range n.claims {
-		if c.rank != rankShortcut {
+		if c.rank < rankShortcut {
 			return "its next hop is known at another NBMA address: " + n.nbma.String()
 		}
 	}
@@ -132,6 +135,9 @@ func (e *Engine) stillLed(s *shortcut) bool {
 			return true // the mirror may not be filled yet: see endUnconfirmed
 		}
 		s.led = way.route
+		if s.state == ShortcutUp {
+			e.wantRoute(s)
+		}
 	}
 	switch {
 	case err != pathOK && err != pathNoBinding:

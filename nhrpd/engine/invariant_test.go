@@ -134,6 +134,7 @@ var stormEvents = map[string]func(*storm){
 	"redirected": func(s *storm) {
 		s.handle(Redirected{Interface: "gre1", From: s.nbma(), Packet: ipv4(addr(pick(s.t, stormHost)), addr(pick(s.t, stormHost)))})
 	},
+	"missed": func(s *storm) { s.handle(Missed{Interface: "gre1", Protocol: addr(pick(s.t, stormOverlay))}) },
 	"used": func(s *storm) {
 		for _, p := range s.status().Peers {
 			s.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: p.NBMA, Out: s.w.now, In: s.w.now.Add(-time.Hour)}}})
@@ -308,7 +309,7 @@ func (n *node) brokenRoutes(ifc *iface) error {
 func (n *node) brokenLimits(ifc *iface) error {
 	l := ifc.cfg.Limits
 	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
-		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers || len(ifc.announced) > l.Prefixes {
+		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers || len(ifc.announced) > l.Prefixes || len(ifc.relays) > l.Shortcuts {
 		return fmt.Errorf("a table is over its limit: %+v", n.status())
 	}
 	return nil

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"net/netip"
 
 	"cygnet/nhrpd/packet"
 )
@@ -33,6 +34,7 @@ func (e *Engine) withdrawAll(ifc *iface) {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		e.endShortcut(s, "we leave the DMVPN")
 	}
+	e.dropRelaysBy(ifc, netip.Addr{})
 	for _, a := range inOrder(ifc.answers, answerKey.compare) {
 		e.dropAnswer(a)
 	}

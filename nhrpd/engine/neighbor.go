@@ -13,6 +13,7 @@ const (
 	rankNHS
 	rankBinding
 	rankShortcut
+	rankRelay
 )
 
 // neighborClaim is its owner's wish for a neighbour. It lives in its owner and must not be copied.

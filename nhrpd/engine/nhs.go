@@ -100,6 +100,9 @@ func (e *Engine) useNextAddress(n *nhs) {
 // end it with the SA.
 func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
 	e.dropNeighbor(&n.neighbor)
+	if n.nbma.IsValid() {
+		e.dropRelaysBy(n.ifc, n.nbma)
+	}
 	n.nbma, n.registered, n.refused, n.public = nbma, false, false, netip.Addr{}
 	e.claim(&n.claim, e.peerAt(n.ifc, nbma), interestNHS, true)
 	e.registerAnew(n)
@@ -169,6 +172,7 @@ func (e *Engine) unanswered(n *nhs) {
 func (n *nhs) peerSecured(e *Engine) { e.registerAnew(n) }
 
 func (n *nhs) peerLost(e *Engine, reason string) {
+	e.dropRelaysBy(n.ifc, n.nbma)
 	n.awaiting, n.attempts, n.registered = false, 0, false
 	n.err = reason
 	e.stopRegistering(n)
@@ -182,6 +186,9 @@ func (n *nhs) peerFailed(e *Engine) {
 
 // dropNHS forgets an NHS. It is told so if it knows of us.
 func (e *Engine) dropNHS(n *nhs) {
+	if n.nbma.IsValid() {
+		e.dropRelaysBy(n.ifc, n.nbma)
+	}
 	if n.usable() && n.ifc.local.IsValid() {
 		e.purgeRegistration(n)
 	}

@@ -87,6 +87,7 @@ const (
 	NoticeShortcutDown                     // a shortcut ended, with Reason
 	NoticeShortcutDenied                   // an answer was not installed, with Reason
 	NoticeUnresolved                       // no usable answer, with Reason
+	NoticeRelayed                          // traffic to the router Prefix goes through the NHS, with Reason
 	NoticeNAT                              // the NHS sees us at another address: we are behind NAT
 	NoticeError                            // a peer sent an Error Indication, with Reason
 )

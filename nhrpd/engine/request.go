@@ -70,6 +70,7 @@ func (e *Engine) endAsking(s *shortcut) {
 func (e *Engine) unresolve(s *shortcut, reason string) {
 	e.rememberUnresolved(s.ifc, s.dest)
 	e.endShortcut(s, reason)
+	e.relayUnresolved(s.ifc, s.dest)
 }
 
 func (e *Engine) rememberUnresolved(ifc *iface, dest netip.Addr) {
@@ -123,6 +124,9 @@ func (e *Engine) answered(m *message) {
 			e.drop(dropThirdParty)
 			return
 		}
+		if r := m.ifc.relays[s.dest]; r != nil && cie.Code == packet.CodeNoBinding {
+			e.dropRelay(r) // nobody there: the NHS would not know the way either
+		}
 		e.unresolve(s, "the answer is no: "+cie.Code.String())
 		return
 	}
@@ -149,6 +153,7 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 		} else {
 			e.removeShortcut(s)
 		}
+		e.relayUnresolved(ifc, s.dest)
 		return
 	}
 	e.endAsking(s)

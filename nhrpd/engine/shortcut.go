@@ -95,6 +95,9 @@ func (e *Engine) install(s *shortcut) {
 	e.claim(&s.claim, p, interestShortcut, s.claim.dial)
 	s.state, s.since = ShortcutUp, e.now
 	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
+	if r := ifc.relays[s.nextHop]; r != nil {
+		e.dropRelay(r)
+	}
 	e.wantRoute(s)
 	e.scheduleShortcut(s)
 	e.startPoll(ifc)
@@ -106,8 +109,14 @@ func (e *Engine) install(s *shortcut) {
 	e.notice(ifc, n)
 }
 
+// needsRoute says whether packets need a route to find the next hop. Those to the next hop itself find its neighbour without one, where
+// the overlay is on the link.
+func (s *shortcut) needsRoute() bool {
+	return s.prefix != hostPrefix(s.nextHop) || s.led.NextHop.IsValid()
+}
+
 func (e *Engine) wantRoute(s *shortcut) {
-	if !s.routed {
+	if !s.routed && s.needsRoute() {
 		s.routed = true
 		e.out.Routes = append(e.out.Routes, RouteChange{Interface: s.ifc.cfg.Name, Prefix: s.prefix, NextHop: s.nextHop})
 	}

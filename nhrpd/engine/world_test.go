@@ -174,7 +174,12 @@ func (w *world) ping(from *node, source, dest string) []string {
 				here.handle(Redirected{Interface: "gre1", From: prev.seenAs(), Packet: ipv4(src, dst)})
 			})
 		}
-		next := w.node(at.neighbors[nextHop])
+		nbma, known := at.neighbors[nextHop]
+		if !known && at.cfg.Shortcut {
+			here := at
+			w.after(0, func() { here.handle(Missed{Interface: "gre1", Protocol: nextHop}) })
+		}
+		next := w.node(nbma)
 		if next == nil || at.cfg.Protected && !w.hasSA(at, next) {
 			return nil
 		}

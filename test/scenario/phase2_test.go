@@ -1,0 +1,97 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// phase2 is a mesh whose spokes have routes to each other's overlay addresses, as a routing protocol leaves them in phase 2.
+func phase2(t *testing.T) *lab.Mesh {
+	m := lab.NewMesh(t)
+	m.Spoke1.UseRoutes("172.16.0.0/24 via 10.255.0.1", "172.16.2.0/24 via 10.255.0.12")
+	m.Spoke2.UseRoutes("172.16.0.0/24 via 10.255.0.1", "172.16.1.0/24 via 10.255.0.11")
+	return m
+}
+
+// adjacent is nil when a site's kernel sends what is for a peer's overlay address straight to it, through an SA.
+func adjacent(s, peer *lab.Site) error {
+	if at := s.Neighbors("gre1")[peer.Overlay]; at != peer.Public {
+		return fmt.Errorf("on %s neighbour %s is at %v", s.Name, peer.Overlay, at)
+	}
+	return secured(s, peer)
+}
+
+// Phase 2: routes lead to the other spoke itself. The kernel holds the first packet until the spoke is found and secured; nothing goes
+// through the hub, which need not even say that there is a shorter way.
+func TestPhase2(t *testing.T) {
+	m := phase2(t)
+	m.Hub.Interface = slices.DeleteFunc(m.Hub.Interface, func(line string) bool { return line == "redirect = true" })
+	m.Add(`idle_time = "8s"`)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	atHub, atSpoke2 := m.Hub.Capture("gre1"), m.Spoke2.Capture("gre1")
+	one, two := m.Spoke1.Host, m.Spoke2.Host
+	one.Ping(two.Addr, 1)
+	if n := atSpoke2.Count(passing(one.Addr, two.Addr), by(m.Spoke1)); n != 1 {
+		t.Errorf("of the first packet %d came straight from spoke1", n)
+	}
+	one.Ping(two.Addr, 20)
+	if n := atHub.Count(passing(one.Addr, two.Addr)) + atHub.Count(passing(two.Addr, one.Addr)); n != 0 {
+		t.Errorf("%d packets between the spokes went through the hub", n)
+	}
+	for s, peer := range map[*lab.Site]*lab.Site{m.Spoke1: m.Spoke2, m.Spoke2: m.Spoke1} {
+		if err := adjacent(s, peer); err != nil {
+			t.Error(err)
+		}
+		for _, r := range s.Routes("10.255.0.0/24") {
+			if r.Dst != "10.255.0.0/24" {
+				t.Errorf("on %s there is a route into the overlay: %+v", s.Name, r)
+			}
+		}
+	}
+	m.Await("what nobody uses ends", later, func() error {
+		if at, ok := m.Spoke1.Neighbors("gre1")[m.Spoke2.Overlay]; ok && at == m.Spoke2.Public {
+			return fmt.Errorf("neighbour %s is still at %s", m.Spoke2.Overlay, at)
+		}
+		return unsecured(m.Spoke1, m.Spoke2)
+	})
+	one.Ping(two.Addr, 1)
+	alive(m)
+	encrypted(m)
+}
+
+// Where the two spokes cannot reach each other, what routes lead straight to the other goes through the hub.
+func TestPhase2WithoutDirectWay(t *testing.T) {
+	m := phase2(t)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	for s, peer := range map[*lab.Site]*lab.Site{m.Spoke1: m.Spoke2, m.Spoke2: m.Spoke1} {
+		s.IP("route add blackhole " + peer.Public.String())
+	}
+	atHub := m.Hub.Capture("gre1")
+	begin := time.Now()
+	m.Await("spoke1's host reaches spoke2's", soon, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("that took %s", took)
+	}
+	if atHub.Count(passing(m.Spoke1.Host.Addr, m.Spoke2.Host.Addr), by(m.Spoke1)) == 0 {
+		t.Error("and did not go through the hub")
+	}
+	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 20)
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		s.IP("route flush type blackhole")
+	}
+	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 100*time.Millisecond)
+	m.Await("direct again", later, func() error { return adjacent(m.Spoke1, m.Spoke2) })
+	train.Stop()
+	alive(m)
+	encrypted(m)
+}
