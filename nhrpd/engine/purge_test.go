@@ -204,12 +204,12 @@ func TestPurgeByTheResponder(t *testing.T) {
 	reply := answerTo(only(t, hub.says(indicationOf(host1, "10.255.0.99"))), 32, "10.255.0.99", "192.0.2.99")
 	reply.Extensions[0].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
 	hub.says(reply)
-	if len(n.shortcuts) != 1 {
-		t.Fatalf("shortcuts %v", n.shortcuts)
+	if n.at("10.255.0.99") != addr("192.0.2.99") {
+		t.Fatalf("neighbours %v", n.neighbors)
 	}
 	hub.says(purgeOf("192.0.2.1", "10.255.0.1", "10.255.0.11", "10.255.0.99/32"))
-	if len(n.shortcuts) != 0 {
-		t.Errorf("shortcuts %v", n.shortcuts)
+	if n.at("10.255.0.99").IsValid() {
+		t.Errorf("neighbours %v", n.neighbors)
 	}
 }
 
