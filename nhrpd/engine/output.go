@@ -75,9 +75,6 @@ const (
 	NoticeMoved                            // a client's binding moved to another NBMA address
 	NoticeRejected                         // we refused a registration or a resolution, with Reason
 	NoticeUnbound                          // a client's binding ended, with Reason
-	NoticeAnnounced                        // an NHS accepted a prefix of ours
-	NoticePrefixBound                      // a client registered a prefix behind it with us
-	NoticePrefixUnbound                    // a client's prefix ended, with Reason
 	NoticePeerSecured                      // an SA came up
 	NoticePeerLost                         // the last SA went, with Reason
 	NoticePeerFailed                       // an SA could not be had, with Reason
@@ -87,9 +84,12 @@ const (
 	NoticeShortcutDown                     // a shortcut ended, with Reason
 	NoticeShortcutDenied                   // an answer was not installed, with Reason
 	NoticeUnresolved                       // no usable answer, with Reason
-	NoticeRelayed                          // traffic to the router Prefix goes through the NHS, with Reason
 	NoticeNAT                              // the NHS sees us at another address: we are behind NAT
 	NoticeError                            // a peer sent an Error Indication, with Reason
+	NoticeAnnounced                        // an NHS accepted a prefix of ours
+	NoticePrefixBound                      // a client registered a prefix behind it with us
+	NoticePrefixUnbound                    // a client's prefix ended, with Reason
+	NoticeRelayed                          // traffic to the router Prefix goes through the NHS, with Reason
 )
 
 // Notice is one event worth telling. Fields that do not apply are zero.

@@ -85,7 +85,8 @@ func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
 		if n.expired(s.Expires.UnixNano()) {
 			n.w.violate(ruleExpired, n, "shortcut %+v, now %s", *s, n.latest)
 		}
-		if s.State == engine.ShortcutUp {
+		alone := s.Prefix.IsSingleIP() && s.Prefix.Addr() == s.NextHop // its neighbour is all that it needs
+		if s.State == engine.ShortcutUp && !alone {
 			up++
 			if n.wanted.routes[s.Prefix] != s.NextHop {
 				n.w.violate(ruleWanted, n, "shortcut %+v has no route", *s)

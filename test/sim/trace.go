@@ -45,7 +45,8 @@ func (t *trace) notice(at int64, x *engine.Notice) {
 }
 
 var noticeNames = [...]string{"registered", "refused", "unanswered", "bound", "moved", "rejected", "unbound", "peer secured", "peer lost",
-	"peer failed", "peer closed", "resolving", "shortcut up", "shortcut down", "shortcut denied", "unresolved", "nat", "error"}
+	"peer failed", "peer closed", "resolving", "shortcut up", "shortcut down", "shortcut denied", "unresolved", "nat", "error",
+	"announced", "prefix bound", "prefix unbound", "relayed"}
 
 func (e *entry) String() string {
 	s := fmt.Sprintf("%14s  %s", time.Duration(e.at), e.what)
