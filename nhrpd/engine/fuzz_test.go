@@ -187,9 +187,17 @@ func (s *script) receive(from netip.Addr, data []byte) {
 // Any sequence of events, packets of strangers among them: no panic, tables within their limits, one packet sent for one that came, no
 // route without an SA, nothing wanted twice; and Leave ends all of it. See node.carryOut and node.broken.
 func FuzzEngine(f *testing.F) {
-	f.Add([]byte{7, 0, 0, 0, 5, 0, 7, 3, 0, 0, 0, 0, 3, 0, 0, 5, 3, 9, 100, 100})
-	f.Add([]byte{7, 3, 1, 0, 0, 3, 1, 0, 0, 0, 3, 2, 3, 20, 7, 40, 9, 60, 0, 9, 255, 255})
-	f.Add([]byte{12, 5, 7, 0, 0, 0, 4, 0, 40, 1, 2, 3, 15, 1, 15, 2, 15, 3, 9, 9, 9, 15, 0})
+	registered := []byte{7, 0, 0, 0, 5, 0}
+	asking := append(bytes.Clone(registered), 0, 0, 4, 0, 0)
+	direct := append(bytes.Clone(asking), 5, 0, 7, 3, 0, 0)
+	f.Add(registered)
+	f.Add(asking)
+	f.Add(direct)
+	f.Add(append(bytes.Clone(direct), 0, 3, 6, 0, 0))                  // purged
+	f.Add(append(bytes.Clone(direct), 9, 255, 255, 15, 7, 3, 5, 0))    // refreshed
+	f.Add(append(bytes.Clone(direct), 10, 0, 1, 0, 15, 1, 9, 255, 99)) // routes change, restart
+	f.Add(append(bytes.Clone(direct), 8, 3, 9, 60, 60, 14, 0, 0, 0, 3, 0, 0))
+	f.Add(append(bytes.Clone(registered), 0, 0, 2, 1, 50, 7, 0, 7, 3, 1, 0, 0, 3, 3, 0, 0)) // asked
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := newWorld(t).add("spoke1", stormConfig(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
 		s := &script{node: n, rest: b}

@@ -138,6 +138,11 @@ func TestResolutionThroughAHierarchy(t *testing.T) {
 			t.Errorf("%s, which only passed it on, keeps something of it", n.name)
 		}
 	}
+	for _, overlay := range []string{"10.255.1.11", "10.255.2.12"} {
+		if nbma, cached := h.central.neighbors[addr(overlay)]; cached {
+			t.Errorf("central took from others' packets that %s is at %s", overlay, nbma)
+		}
+	}
 }
 
 // RFC 2332 §6.4: of the routers that a packet passes only the first one asks.

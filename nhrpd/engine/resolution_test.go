@@ -342,3 +342,24 @@ func TestNothingIsSentWithoutAnSA(t *testing.T) {
 		t.Errorf("sent %v", typesOf(n.sentSince(before)))
 	}
 }
+
+// RFC 2332 §5.2.2: code 4 for a requester that cannot be one, code 5 when no more answers can be remembered, which is what would be needed
+// to take them back.
+func TestRefusingToAnswer(t *testing.T) {
+	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 1 })
+	spoke1 := hub.from("192.0.2.11", "spoke1")
+	ask := func(nbma, overlay string) packet.CIE {
+		p := requestFrom(nbma, overlay, "172.16.0.9")
+		p.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.7"), Protocol: addr("10.255.0.7")}}
+		return only(t, spoke1.says(p)).CIEs[0]
+	}
+	if got := ask("224.0.0.9", "10.255.0.11"); got.Code != packet.CodeProhibited {
+		t.Errorf("a multicast address: %s", got.Code)
+	}
+	if got := ask("192.0.2.11", "10.255.0.11"); got.Code != packet.CodeSuccess {
+		t.Errorf("the first: %s", got.Code)
+	}
+	if got := ask("192.0.2.11", "10.255.0.12"); got.Code != packet.CodeInsufficientResources || dropped(hub, dropTableFull) != 1 {
+		t.Errorf("the second: %s", got.Code)
+	}
+}

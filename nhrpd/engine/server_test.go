@@ -211,3 +211,20 @@ func TestClaimedMTU(t *testing.T) {
 		t.Errorf("MTU %d", got)
 	}
 }
+
+// RFC 2332 §5.2.4: every CIE of a registration gets its own code.
+func TestRegistrationOfSeveral(t *testing.T) {
+	hub := hubAlone(t)
+	p := registrationFrom("192.0.2.11", "10.255.0.11")
+	p.CIEs = append(p.CIEs, packet.CIE{PrefixLength: 32, HoldingTime: 600, Protocol: addr("10.255.0.1")},
+		packet.CIE{PrefixLength: 32, HoldingTime: 600, Protocol: addr("10.255.0.13")})
+	got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
+	for i, want := range []packet.Code{packet.CodeSuccess, packet.CodeProhibited, packet.CodeSuccess} {
+		if c := got.CIEs[i]; c.Code != want || (c.HoldingTime == 0) != (want != packet.CodeSuccess) {
+			t.Errorf("CIE %d: %s for %d s, want %s", i, c.Code, c.HoldingTime, want)
+		}
+	}
+	if len(hub.status().Bindings) != 2 {
+		t.Errorf("bindings %+v", hub.status().Bindings)
+	}
+}
