@@ -46,7 +46,8 @@ func (s *script) templates() [][]byte {
 		encode(s.w.t, indicationOf(host1, host2)),
 		encode(s.w.t, purgeOf("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2)),
 		encode(s.w.t, packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
-			DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorLoop, Quoted: make([]byte, 40)}))
+			DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorLoop, Quoted: make([]byte, 40)}),
+		encode(s.w.t, announcementFrom("192.0.2.12", "10.255.0.12", "172.18.0.0/16", "172.18.7.0/24")))
 	for _, own := range s.ownRequests()[1:] {
 		list = append(list, reply(own))
 	}
@@ -149,6 +150,8 @@ func (s *script) rare() {
 		s.configure(func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}} })
 	case 4:
 		s.configure(func(c *InterfaceConfig) { c.Protected = !c.Protected })
+	case 5:
+		s.handle(Missed{Interface: "gre1", Protocol: addr(of(s, stormOverlay))})
 	default:
 		s.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: s.nbma(), Out: s.w.now, In: s.w.now}}})
 	}
@@ -187,16 +190,18 @@ func (s *script) receive(from netip.Addr, data []byte) {
 // Any sequence of events, packets of strangers among them: no panic, tables within their limits, one packet sent for one that came, no
 // route without an SA, nothing wanted twice; and Leave ends all of it. See node.carryOut and node.broken.
 func FuzzEngine(f *testing.F) {
-	registered := []byte{7, 0, 0, 0, 5, 0}
-	asking := append(bytes.Clone(registered), 0, 0, 4, 0, 0)
+	registered := []byte{7, 0, 0, 0, 5, 0, 5, 0}
+	asking := append(bytes.Clone(registered), 0, 0, 5, 0, 0)
 	direct := append(bytes.Clone(asking), 5, 0, 7, 3, 0, 0)
 	f.Add(registered)
 	f.Add(asking)
 	f.Add(direct)
-	f.Add(append(bytes.Clone(direct), 0, 3, 6, 0, 0))                  // purged
+	f.Add(append(bytes.Clone(direct), 0, 3, 7, 0, 0))                  // purged
 	f.Add(append(bytes.Clone(direct), 9, 255, 255, 15, 7, 3, 5, 0))    // refreshed
 	f.Add(append(bytes.Clone(direct), 10, 0, 1, 0, 15, 1, 9, 255, 99)) // routes change, restart
 	f.Add(append(bytes.Clone(direct), 8, 3, 9, 60, 60, 14, 0, 0, 0, 3, 0, 0))
+	f.Add(append(bytes.Clone(registered), 15, 5, 3, 5, 0, 9, 40, 40, 7, 3, 0, 0))           // missed
+	f.Add(append(bytes.Clone(registered), 7, 3, 0, 0, 0, 3, 2, 0, 0, 0, 3, 8, 0, 0))        // a client announces
 	f.Add(append(bytes.Clone(registered), 0, 0, 2, 1, 50, 7, 0, 7, 3, 1, 0, 0, 3, 3, 0, 0)) // asked
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := newWorld(t).add("spoke1", stormConfig(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")

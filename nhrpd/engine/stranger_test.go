@@ -236,7 +236,7 @@ func encode(t testing.TB, p packet.Packet) []byte {
 func tablesOf(n *node) int {
 	i := n.engine.ifaces["gre1"]
 	return len(i.peers) + len(i.held) + len(i.bindings) + len(i.neighbors) + len(i.shortcuts) + len(i.requests) + len(i.unresolved) +
-		len(i.answers) + len(i.purges)
+		len(i.answers) + len(i.purges) + len(i.announced) + len(i.relays)
 }
 
 // A packet that was cut off anywhere leads to nothing, and is counted.
