@@ -9,8 +9,9 @@ import (
 // cookedLength is the length of a cooked capture's header.
 const cookedLength = 16
 
-// write saves the frames as a pcap file with times in nanoseconds.
-func (c *Capture) write(path string) error {
+// WritePcap saves what was captured so far as a pcap file with times in nanoseconds: the first bytes of the first frames, which
+// is all of every NHRP packet of a scenario's length.
+func (c *Capture) WritePcap(path string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drain()

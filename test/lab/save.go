@@ -46,7 +46,7 @@ func (n *Net) Save() string {
 		}
 	}
 	for _, c := range n.captures {
-		if err := c.write(filepath.Join(dir, c.name+".pcap")); err != nil {
+		if err := c.WritePcap(filepath.Join(dir, c.name+".pcap")); err != nil {
 			n.Errorf("save the capture: %v", err)
 		}
 	}

@@ -1,0 +1,159 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// Two spokes of FRR's register with our hub, are told by it of a shorter way, and take it.
+func TestFRRSpokesUnderOurHub(t *testing.T) {
+	m := frrMesh(t)
+	m.Hub.Start()
+	one, two := frrSpoke(m, m.Spoke1), frrSpoke(m, m.Spoke2)
+	for _, f := range []*frrSite{one, two} {
+		f.registeredWith(m, m.Hub, soon)
+		f.Host.Ping(m.Hub.Host.Addr, 2)
+	}
+	train := one.Host.Train(two.Host.Addr, 100*time.Millisecond)
+	m.Await("FRR's spoke1 sends directly to spoke2", soon, func() error { return one.heads(two.Site) })
+	m.Await("FRR's spoke2 sends directly to spoke1", soon, func() error { return two.heads(one.Site) })
+	train.Stop()
+	direct(m, one.Site, two.Site)
+	alive(m)
+	decoded(m, m.Hub)
+}
+
+// Our spoke and one of FRR's find each other through our hub.
+func TestOurSpokeAndFRRSpokeUnderOurHub(t *testing.T) {
+	m := frrMesh(t)
+	m.Hub.Start()
+	m.Spoke1.Start()
+	two := frrSpoke(m, m.Spoke2)
+	registered(m, m.Spoke1, soon)
+	two.registeredWith(m, m.Hub, soon)
+	shortcutWith(m, m.Spoke1, two)
+	direct(m, m.Spoke1, m.Spoke2)
+	alive(m)
+	decoded(m, m.Hub, m.Spoke1)
+}
+
+// Our spokes register with FRR's hub and follow its traffic indications.
+func TestOurSpokesUnderFRRHub(t *testing.T) {
+	m := frrMesh(t)
+	hub := frrHub(m)
+	m.Spoke1.Start()
+	m.Spoke2.Start()
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		registered(m, s, soon)
+		m.Await("FRR's hub lists "+s.Name, soon, func() error { return hub.knows(s, "dynamic") })
+		s.Host.Ping(m.Hub.Host.Addr, 2)
+	}
+	shortcut(m)
+	direct(m, m.Spoke1, m.Spoke2)
+	alive(m)
+	decoded(m, m.Spoke1, m.Spoke2)
+}
+
+// Our spoke and one of FRR's find each other through FRR's hub.
+func TestOurSpokeAndFRRSpokeUnderFRRHub(t *testing.T) {
+	m := frrMesh(t)
+	hub := frrHub(m)
+	m.Spoke1.Start()
+	two := frrSpoke(m, m.Spoke2)
+	registered(m, m.Spoke1, soon)
+	two.registeredWith(m, m.Hub, soon)
+	m.Await("FRR's hub lists our spoke", soon, func() error { return hub.knows(m.Spoke1, "dynamic") })
+	shortcutWith(m, m.Spoke1, two)
+	direct(m, m.Spoke1, m.Spoke2)
+	alive(m)
+	decoded(m, m.Spoke1)
+}
+
+// FRR's spoke dies while it is registered and has a shortcut, comes back, and everything is as before.
+func TestFRRSpokeRestarted(t *testing.T) {
+	m := frrMesh(t)
+	m.Hub.Start()
+	m.Spoke1.Start()
+	two := frrSpoke(m, m.Spoke2)
+	registered(m, m.Spoke1, soon)
+	two.registeredWith(m, m.Hub, soon)
+	shortcutWith(m, m.Spoke1, two)
+
+	two.kill(m)
+	two.start(m)
+	two.registeredWith(m, m.Hub, soon)
+	two.Host.Ping(m.Hub.Host.Addr, 2)
+	shortcutWith(m, m.Spoke1, two)
+	direct(m, m.Spoke1, m.Spoke2)
+	var bindings []struct{ Prefix, NBMA string }
+	if err := m.Hub.CygnetJSON(&bindings, "bindings"); err != nil {
+		t.Error(err)
+	} else if len(bindings) != 2 {
+		t.Errorf("after the restart the hub lists %+v", bindings)
+	}
+	alive(m)
+	decoded(m, m.Hub, m.Spoke1)
+}
+
+// Of three hubs of FRR's one dies and comes back. Our spokes stay with the others meanwhile and return to it.
+func TestOneOfThreeFRRHubsDies(t *testing.T) {
+	m := frrMesh(t)
+	hubs := []*frrSite{frrHub(m), frrFurtherHub(m, 2), frrFurtherHub(m, 3)}
+	spokes := []*lab.Site{m.Spoke1, m.Spoke2}
+	for _, s := range spokes {
+		for i, line := range s.Interface {
+			if contains(line, "nhs =") {
+				s.Interface[i] = `nhs = [{ nbma = "192.0.2.1" }, { nbma = "192.0.2.2" }, { nbma = "192.0.2.3" }]`
+			}
+		}
+		s.Interface = append(s.Interface, `holding_time = "10s"`)
+		s.Start()
+	}
+	with := func(h *frrSite, within time.Duration) {
+		t.Helper()
+		for _, s := range spokes {
+			m.Await(s.Name+" is registered with "+h.Name, within, func() error {
+				if at := s.Neighbors("gre1")[h.Overlay]; at != h.Public {
+					return fmt.Errorf("the spoke's neighbour %s is at %s", h.Overlay, at)
+				}
+				return h.knows(s, "dynamic")
+			})
+		}
+	}
+	for _, h := range hubs {
+		with(h, soon)
+	}
+
+	hubs[1].kill(m)
+	for _, s := range spokes {
+		m.Await(s.Name+" notices that the hub is gone", soon, func() error {
+			st, err := status(s)
+			if err != nil {
+				return err
+			}
+			for _, n := range st.Interfaces[0].NHS {
+				if (n.State == "registered") == (n.NBMA == hubs[1].Public) {
+					return fmt.Errorf("its NHSs are %+v", st.Interfaces[0].NHS)
+				}
+			}
+			return nil
+		})
+	}
+	with(hubs[0], soon)
+	with(hubs[2], soon)
+	shortcut(m)
+	direct(m, m.Spoke1, m.Spoke2)
+
+	hubs[1].start(m)
+	with(hubs[1], later)
+	for _, s := range spokes {
+		s.Ping(hubs[1].Overlay, 2)
+	}
+	alive(m)
+	decoded(m, spokes...)
+}
