@@ -236,15 +236,21 @@ func (e *Engine) reviewAnswers(ifc *iface, touched func(netip.Prefix) bool) {
 		if e.stillRight(a) {
 			continue
 		}
-		given := e.now.Before(a.expires)
-		waiting := a.waiting
-		a.waiting = nil
-		e.dropAnswer(a)
-		if given {
-			e.purgeAnswer(a)
-		}
-		for _, w := range waiting {
-			e.withRequest(ifc, w, e.resolution)
-		}
+		e.takeBack(a)
+	}
+}
+
+// takeBack tells the requester that an answer does not hold any more, and answers those who wait for it as things are now.
+func (e *Engine) takeBack(a *answer) {
+	ifc := a.ifc
+	given := e.now.Before(a.expires)
+	waiting := a.waiting
+	a.waiting = nil
+	e.dropAnswer(a)
+	if given {
+		e.purgeAnswer(a)
+	}
+	for _, w := range waiting {
+		e.withRequest(ifc, w, e.resolution)
 	}
 }

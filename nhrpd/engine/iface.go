@@ -16,6 +16,7 @@ type iface struct {
 	cfg   InterfaceConfig
 	left  bool
 	local netip.Addr
+	known netip.Addr       // the local address that answers named, while there is none or before a restart
 	auth  packet.Extension // from cfg.Authentication
 
 	peers      map[netip.Addr]*peer // by NBMA address
@@ -137,18 +138,6 @@ func byAddr(a, b netip.Addr) int     { return a.Compare(b) }
 func byPrefix(a, b netip.Prefix) int { return a.Compare(b) }
 
 func (e *Engine) interfaces() []*iface { return inOrder(e.ifaces, cmp.Compare[string]) }
-
-// localAddress takes the address that the tunnel sends from. All registrations name it, so they are made anew.
-func (e *Engine) localAddress(ifc *iface, nbma netip.Addr) {
-	if ifc.local == nbma {
-		return
-	}
-	ifc.local = nbma
-	for _, n := range ifc.nhs {
-		n.public = netip.Addr{}
-		e.registerAnew(n)
-	}
-}
 
 // hostPrefix is the prefix of one address.
 func hostPrefix(a netip.Addr) netip.Prefix {

@@ -89,6 +89,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 		e.wantNeighbor(&n.neighbor, n.ifc, rankNHS, n.protocol, n.nbma)
 	}
 	if first {
+		e.repeatPurges(n.ifc)
 		e.notice(n.ifc, Notice{Kind: NoticeRegistered, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma})
 	}
 	e.learnPublic(n, natAddress(m.Packet, n.ifc.overlay()))
@@ -135,7 +136,11 @@ func (e *Engine) learnPublic(n *nhs, public netip.Addr) {
 	if public == n.public {
 		return
 	}
+	moved := n.public.IsValid()
 	n.public = public
+	if moved {
+		e.takeAllBack(n.ifc)
+	}
 	if public.IsValid() {
 		e.notice(n.ifc, Notice{Kind: NoticeNAT, NextHop: n.protocol, NBMA: public,
 			Reason: "the NHS sees us at another address than our own: we are behind NAT"})

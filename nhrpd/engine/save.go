@@ -18,7 +18,7 @@ const maxHolding = 65535 * time.Second
 func (e *Engine) Save() Saved {
 	var s Saved
 	for _, ifc := range e.interfaces() {
-		saved := SavedInterface{Name: ifc.cfg.Name}
+		saved := SavedInterface{Name: ifc.cfg.Name, NBMA: ifc.known}
 		for _, n := range ifc.nhs {
 			if n.registered {
 				saved.NHS = append(saved.NHS, n.status())
@@ -54,6 +54,7 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 		if ifc == nil || ifc.left {
 			continue
 		}
+		ifc.known = saved.NBMA
 		for i := range saved.NHS {
 			e.restoreNHS(ifc, &saved.NHS[i])
 		}

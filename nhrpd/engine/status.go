@@ -115,6 +115,7 @@ type Saved struct {
 // SavedInterface is one interface's part of Saved.
 type SavedInterface struct {
 	Name      string
+	NBMA      netip.Addr // local, that answers named
 	NHS       []NHSStatus
 	Bindings  []BindingStatus
 	Shortcuts []ShortcutStatus

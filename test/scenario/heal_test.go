@@ -43,20 +43,3 @@ func TestFlushedTablesHeal(t *testing.T) {
 	alive(m)
 	encrypted(m)
 }
-
-// A spoke whose NBMA address changes registers from the new one, under the same identity.
-func TestAddressChange(t *testing.T) {
-	m := lab.NewMesh(t)
-	m.AddIPsec(`dpd_delay = "3s"`)
-	m.Start()
-	registered(m, m.Spoke1, soon)
-	m.Spoke1.IP("addr del 192.0.2.11/24 dev eth0", "addr add 192.0.2.111/24 dev eth0")
-	m.Spoke1.Public = addr("192.0.2.111")
-	registered(m, m.Spoke1, later)
-	m.Await("spoke1 reaches the hub's LAN", later, func() error {
-		m.Spoke1.SetRoutes()
-		return m.Spoke1.Host.Reaches(m.Hub.Host.Addr)
-	})
-	alive(m)
-	encrypted(m)
-}

@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// moveTo gives a node another underlay address. Its own end of every SA is gone with the old one; the others do not know.
+func (n *node) moveTo(nbma string) {
+	n.handle(LocalAddress{Interface: "gre1"})
+	for _, other := range n.w.nodes {
+		if n.w.hasSA(n, other) {
+			delete(n.w.sas, saKey{n, other})
+			delete(n.w.sas, saKey{other, n})
+			n.handle(PeerLost{Interface: "gre1", NBMA: other.seenAs(), Reason: "this end's address changed"})
+		}
+	}
+	n.local = addr(nbma)
+	n.handle(LocalAddress{Interface: "gre1", NBMA: n.local})
+	for nbma := range n.want {
+		n.dial(nbma)
+	}
+}
+
+// A spoke whose address changes registers from the new one at once, the hub moves its binding, and who has a shortcut to it falls back
+// to the hub at once and finds it anew; it does not wait for its dead peer detection.
+func TestAddressChange(t *testing.T) {
+	for _, tt := range []struct {
+		rule string
+		make func(testing.TB) mesh
+	}{
+		{"with shortcuts", func(t testing.TB) mesh { m := newMesh(t); m.makeShortcut(); return m }},
+		{"with neighbours of phase 2", func(t testing.TB) mesh {
+			m := phase2(t)
+			m.ping(m.spoke1, host1, host2)
+			m.ping(m.spoke2, host2, host1)
+			m.until("direct", time.Second, func() bool {
+				return m.spoke1.at("10.255.0.12").IsValid() && m.spoke2.at("10.255.0.11").IsValid()
+			})
+			return m
+		}},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			m := tt.make(t)
+			m.spoke1.moveTo("192.0.2.111")
+			m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.11") == addr("192.0.2.111") })
+			m.until("spoke2 leaves the old address", time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+			m.until("packets arrive", 3*time.Second, func() bool {
+				return m.ping(m.spoke2, host2, host1) != nil && m.ping(m.spoke1, host1, host2) != nil
+			})
+			m.until("directly", 5*time.Second, func() bool {
+				return slices.Equal(m.ping(m.spoke2, host2, host1), []string{"spoke2", "spoke1"}) &&
+					slices.Equal(m.ping(m.spoke1, host1, host2), []string{"spoke1", "spoke2"})
+			})
+			if n := m.hub.has(NoticeUnbound); n != 0 || m.hub.has(NoticeMoved) != 1 {
+				t.Errorf("the binding did not move\n%s", m)
+			}
+		})
+	}
+}
+
+// An address that goes and comes back changes nothing that others rely on.
+func TestAddressGoneAndBack(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	before := m.spoke1.engine.Stats().Sent["purge request"]
+	m.spoke1.handle(LocalAddress{Interface: "gre1"})
+	m.spoke1.handle(LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.11")})
+	m.run(10 * time.Second)
+	if !m.direct() || m.spoke1.engine.Stats().Sent["purge request"] != before {
+		t.Errorf("%s", m)
+	}
+}
+
+// A change while the daemon was down is noticed by what it saved.
+func TestAddressChangeWhileDown(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	saved := m.spoke1.engine.Save()
+	m.spoke1.down = true
+	m.run(time.Second)
+	m.sas = map[saKey]bool{{m.spoke2, m.hub}: true}
+	m.spoke1.local = addr("192.0.2.111")
+	m.spoke1.boot(saved)
+	m.until("spoke2 leaves the old address", 3*time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+}
+
+// Behind NAT it is the public address that answers name.
+func TestPublicAddressChange(t *testing.T) {
+	m := newMeshNAT(t, true, false)
+	m.makeShortcut()
+	m.spoke1.public = addr("192.0.2.113")
+	delete(m.sas, saKey{m.spoke1, m.hub})
+	delete(m.sas, saKey{m.spoke1, m.spoke2})
+	for _, peer := range []string{"192.0.2.1", "192.0.2.12"} {
+		m.spoke1.handle(PeerLost{Interface: "gre1", NBMA: addr(peer), Reason: "dead peer"})
+		m.spoke1.dial(addr(peer))
+	}
+	m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.11") == addr("192.0.2.113") })
+	m.until("spoke2 leaves the old address", 3*time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+}
