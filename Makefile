@@ -6,6 +6,8 @@ LAB     ?= uml
 T       ?=
 KEEP    ?=
 FUZZ    ?= 30s
+# Flags of the comparison with FRR: bin/bench -help lists them.
+BENCH   ?= -out bin/bench.json
 SEED    ?= 1
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -69,7 +71,9 @@ fuzz: ## every fuzz target for FUZZ (30s)
 		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ) "$$dir" || exit 1; done
 
 .PHONY: bench
-bench: deps ## benchmarks, on the host and on a real kernel
+bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side; then all benchmarks. BENCH='-sizes 1000 …'
+	$(static) build -trimpath -o bin/bench ./test/bench
+	$(run) bin/bench $(BENCH)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(static) test -run '^$$' -bench . -benchmem -timeout 30m -tags lab -exec $(run) $(lab)
 

@@ -1,0 +1,336 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// result is what was measured of one subject.
+type result struct {
+	Subject       string         `json:"subject"`
+	Phases        []phase        `json:"phases"`
+	Burst         *burst         `json:"burst,omitempty"`
+	IndicationsMS []float64      `json:"indications_ms,omitempty"` // from a packet's forwarding to the traffic indication, rising
+	NoIndication  string         `json:"no_indication,omitempty"`
+	SystemCalls   *systemCalls   `json:"system_calls,omitempty"`
+	Silence       *neighborCount `json:"silence,omitempty"`
+}
+
+// phase is first registrations or refreshes of one number of spokes.
+type phase struct {
+	Name          string    `json:"name"`
+	Spokes        int       `json:"spokes"`
+	Registrations int       `json:"registrations"` // answered, in all runs
+	Lost          int       `json:"lost"`
+	CPUSeconds    float64   `json:"cpu_s"`              // in all runs
+	MicrosEach    []float64 `json:"cpu_us_each"`        // processor time of an answered registration, of each run, rising
+	Rate          float64   `json:"rate"`               // registrations a second of the last run
+	ResidentMB    float64   `json:"resident_mb"`        // at the end
+	Present       int       `json:"neighbours_present"` // at the end
+}
+
+// median is the processor time of a registration in microseconds.
+func (p phase) median() float64 { return median(p.MicrosEach) }
+
+type burst struct {
+	Sent       int `json:"sent"`
+	Unanswered int `json:"unanswered"`
+	neighborCount
+}
+
+type neighborCount struct {
+	Spokes  int     `json:"spokes"`
+	Present int     `json:"neighbours_present"`
+	Reached int     `json:"reached"` // by a forwarded packet
+	After   float64 `json:"after_s,omitempty"`
+}
+
+type systemCalls struct {
+	Registrations int     `json:"registrations"`
+	Each          float64 `json:"each"`
+}
+
+func median(sorted []float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[len(sorted)/2]
+}
+
+const (
+	phaseFirst   = "first"
+	phaseRefresh = "refresh"
+)
+
+// measure measures one subject.
+func measure(ctx context.Context, o options, subject string) (result, error) {
+	r := result{Subject: subject}
+	sizes := o.sizes
+	if subject == bareLoop {
+		sizes = sizes[:1] // it does not know how many there are
+	}
+	for _, n := range sizes {
+		err := serve(ctx, o, subject, func(h *hub, g *generator) error { return r.size(ctx, o, h, g, n) })
+		if err != nil {
+			return r, fmt.Errorf("%d spokes: %w", n, err)
+		}
+	}
+	if subject == bareLoop {
+		return r, nil
+	}
+	err := serve(ctx, o, subject, func(h *hub, g *generator) error {
+		// In this order: many forwarded packets at once use up the indications that a hub sends in a second.
+		return errors.Join(r.burst(o, g), r.indications(g), r.neighbors(o, h, g), r.countCalls(ctx, o, h, g))
+	})
+	if err != nil || o.silence == 0 {
+		return r, err
+	}
+	return r, serve(ctx, o, subject, func(h *hub, g *generator) error { return r.silence(ctx, o, h, g) })
+}
+
+// serve has f work on a subject that has just started and answers.
+func serve(ctx context.Context, o options, subject string, f func(*hub, *generator) error) error {
+	h, err := startHub(ctx, o, subject)
+	if err != nil {
+		return err
+	}
+	defer h.stop()
+	w, err := openWire(h.mac)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	g := newGenerator(w)
+	if err := g.awaitHub(ctx); err != nil {
+		return fmt.Errorf("%w\n%s", err, logs())
+	}
+	return f(h, g)
+}
+
+// logs is the end of what the subject printed.
+func logs() string {
+	files, _ := filepath.Glob(filepath.Join(filesDir, "*.log"))
+	var all strings.Builder
+	for _, f := range files {
+		text, _ := os.ReadFile(f)
+		all.Write(text[max(0, len(text)-2000):])
+	}
+	return all.String()
+}
+
+// size measures first registrations and refreshes of n spokes.
+func (r *result) size(ctx context.Context, o options, h *hub, g *generator, n int) error {
+	first := phase{Name: phaseFirst, Spokes: n}
+	if err := first.run(ctx, o, h, g, func(sent int) bool { return sent >= n }); err != nil {
+		return err
+	}
+	if err := first.end(h); err != nil {
+		return err
+	}
+	r.Phases = append(r.Phases, first)
+	fmt.Fprintf(os.Stderr, "%s, %d spokes: %.0f us a first registration\n", r.Subject, n, first.median())
+	if o.runs == 0 {
+		return nil
+	}
+	refresh := phase{Name: phaseRefresh, Spokes: n}
+	for range o.runs {
+		before := h.cpu()
+		enough := func(sent int) bool { return sent >= n && h.cpu()-before >= o.cpu }
+		if err := refresh.run(ctx, o, h, g, enough); err != nil {
+			return err
+		}
+	}
+	if err := refresh.end(h); err != nil {
+		return err
+	}
+	r.Phases = append(r.Phases, refresh)
+	fmt.Fprintf(os.Stderr, "%s, %d spokes: %.0f us a refresh\n", r.Subject, n, refresh.median())
+	return nil
+}
+
+// run is one run of a phase.
+func (p *phase) run(ctx context.Context, o options, h *hub, g *generator, enough func(int) bool) error {
+	before, start := h.cpu(), time.Now()
+	answered, lost, err := g.register(ctx, p.Spokes, o.window, enough)
+	if err != nil {
+		return err
+	}
+	if answered == 0 {
+		return fmt.Errorf("none of the registrations was answered\n%s", logs())
+	}
+	took := time.Since(start)
+	settle(h)
+	used := h.cpu() - before
+	p.Registrations += answered
+	p.Lost += lost
+	p.CPUSeconds += used.Seconds()
+	p.MicrosEach = append(p.MicrosEach, float64(used.Microseconds())/float64(answered))
+	slices.Sort(p.MicrosEach)
+	p.Rate = float64(answered) / took.Seconds()
+	return nil
+}
+
+func (p *phase) end(h *hub) (err error) {
+	p.ResidentMB = h.resident()
+	p.Present, err = h.present(p.Spokes)
+	return err
+}
+
+// settle waits until the hub has done what is left to do: what follows from a registration counts as its cost.
+func settle(h *hub) {
+	const quiet = 300 * time.Millisecond
+	for before := h.cpu(); ; {
+		time.Sleep(quiet)
+		now := h.cpu()
+		if now-before <= 10*time.Millisecond {
+			return
+		}
+		before = now
+	}
+}
+
+// burst sends registrations of many spokes at once, as after a failure of the hub's line.
+func (r *result) burst(o options, g *generator) error {
+	clear(g.waiting)
+	if err := g.sendRegistrations(0, o.burst, o.burst); err != nil {
+		return err
+	}
+	if err := g.collect(); err != nil {
+		return err
+	}
+	r.Burst = &burst{Sent: o.burst, Unanswered: g.drain()}
+	return nil
+}
+
+// neighbors looks at the neighbours of those who were in the burst.
+func (r *result) neighbors(o options, h *hub, g *generator) (err error) {
+	r.Burst.neighborCount, err = neighbors(h, g, o.burst)
+	return err
+}
+
+func neighbors(h *hub, g *generator, spokes int) (neighborCount, error) {
+	present, err := h.present(spokes)
+	if err != nil {
+		return neighborCount{}, err
+	}
+	reached, err := g.reached(spokes)
+	return neighborCount{Spokes: spokes, Present: present, Reached: reached}, err
+}
+
+// indications measures the time to a traffic indication with new flows, one after the other, after both ends have registered.
+func (r *result) indications(g *generator) error {
+	const flows = 25
+	for i := range flows {
+		from, to := 1000+2*i, 1001+2*i // flows that no other measurement made
+		clear(g.waiting)
+		if err := g.sendRegistrations(from, 2, mostSpokes); err != nil {
+			return err
+		}
+		g.drain()
+		d, err := g.indication(from, to)
+		if err != nil {
+			r.NoIndication = err.Error()
+			return nil
+		}
+		r.IndicationsMS = append(r.IndicationsMS, d.Seconds()*1000)
+	}
+	slices.Sort(r.IndicationsMS)
+	return nil
+}
+
+// countCalls counts the hub's system calls with strace, where there is one. It slows the hub down, so that nothing else is measured then.
+func (r *result) countCalls(ctx context.Context, o options, h *hub, g *generator) error {
+	if _, err := exec.LookPath("strace"); err != nil {
+		return nil
+	}
+	out := filepath.Join(filesDir, "strace")
+	args := []string{"-f", "-c", "-U", "calls,name", "-o", out}
+	for _, p := range h.programs {
+		args = append(args, "-p", strconv.Itoa(p.Process.Pid))
+	}
+	cmd := exec.CommandContext(ctx, "strace", args...)
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	said.Read(make([]byte, 1)) // it says that it is attached
+	const registrations = 500
+	answered, _, err := g.register(ctx, registrations, o.window, func(sent int) bool { return sent >= registrations })
+	cmd.Process.Signal(unix.SIGINT)
+	cmd.Wait()
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(out)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 2 && f[1] == "total" {
+			calls, _ := strconv.Atoi(f[0])
+			r.SystemCalls = &systemCalls{answered, float64(calls) / float64(max(answered, 1))}
+		}
+	}
+	return nil
+}
+
+// silence registers spokes and looks after a long time without any packet whether they are still reached.
+func (r *result) silence(ctx context.Context, o options, h *hub, g *generator) error {
+	if _, _, err := g.register(ctx, o.silent, o.window, func(sent int) bool { return sent >= o.silent }); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(o.silence):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	count, err := neighbors(h, g, o.silent)
+	count.After = o.silence.Seconds()
+	r.Silence = &count
+	return err
+}
+
+// cpu is the processor time of the subject's programs so far, user and system, in ticks of 10 ms.
+func (h *hub) cpu() time.Duration {
+	var ticks int
+	for _, p := range h.programs {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
+		_, rest, _ := strings.Cut(string(text), ") ")
+		fields := strings.Fields(rest)
+		if len(fields) < 13 {
+			continue // it has ended; the generator notices
+		}
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		ticks += user + system
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// resident is the memory of the subject's programs in MB.
+func (h *hub) resident() float64 {
+	var kB int
+	for _, p := range h.programs {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) >= 2 && f[0] == "VmRSS:" {
+				n, _ := strconv.Atoi(f[1])
+				kB += n
+			}
+		}
+	}
+	return float64(kB) / 1024
+}

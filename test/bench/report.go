@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+)
+
+// report is the JSON file.
+type report struct {
+	Subjects []result     `json:"subjects"`
+	Ratios   []comparison `json:"ratios,omitempty"`
+}
+
+// comparison is the processor time of a registration of cygnetd in parts of the others'.
+type comparison struct {
+	Phase       string  `json:"phase"`
+	Spokes      int     `json:"spokes"`
+	ToFRR       float64 `json:"to_frr,omitempty"`
+	ToBareLoop  float64 `json:"to_bare_loop,omitempty"`
+	ToItsFewest float64 `json:"to_fewest_spokes,omitempty"` // cygnetd's own at the smallest size
+}
+
+func compare(all []result) []comparison {
+	by := make(map[string]map[string]map[int]float64)
+	floor := make(map[string]float64)
+	fewest := make(map[string]float64)
+	for _, r := range all {
+		by[r.Subject] = make(map[string]map[int]float64)
+		for _, p := range r.Phases {
+			if by[r.Subject][p.Name] == nil {
+				by[r.Subject][p.Name] = make(map[int]float64)
+				switch r.Subject {
+				case cygnetd:
+					fewest[p.Name] = p.median()
+				case bareLoop:
+					floor[p.Name] = p.median()
+				}
+			}
+			by[r.Subject][p.Name][p.Spokes] = p.median()
+		}
+	}
+	var list []comparison
+	for _, r := range all {
+		if r.Subject != cygnetd {
+			continue
+		}
+		for _, p := range r.Phases {
+			list = append(list, comparison{p.Name, p.Spokes, ratio(p.median(), by[frr][p.Name][p.Spokes]),
+				ratio(p.median(), floor[phaseRefresh]), ratio(p.median(), fewest[p.Name])})
+		}
+	}
+	return list
+}
+
+// ratio is 0 where there is nothing to compare with.
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+func save(path string, all []result) error {
+	data, err := json.MarshalIndent(report{all, compare(all)}, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o644)
+}
+
+// tell prints the tables.
+func tell(w io.Writer, all []result) {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "subject\tphase\tspokes\tcpu us/registration\tcpu s\tregistrations\tlost\trate/s\tresident MB\tneighbours\t")
+	for _, r := range all {
+		for _, p := range r.Phases {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%.1f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n", r.Subject, p.Name, p.Spokes, p.median(), p.CPUSeconds,
+				p.Registrations, p.Lost, p.Rate, p.ResidentMB, p.Present)
+		}
+	}
+	t.Flush()
+	fmt.Fprintln(w)
+	for _, r := range all {
+		tellOthers(w, r)
+	}
+	for _, c := range compare(all) {
+		fmt.Fprintf(w, "cygnetd, %s, %d spokes: %.3f of FRR, %.2f of the bare loop's refresh, %.2f of its own with the fewest spokes\n",
+			c.Phase, c.Spokes, c.ToFRR, c.ToBareLoop, c.ToItsFewest)
+	}
+}
+
+// tellOthers prints what was measured once.
+func tellOthers(w io.Writer, r result) {
+	if b := r.Burst; b != nil {
+		fmt.Fprintf(w, "%s: of a burst of %d registrations %d unanswered; neighbours present %d, reached %d\n",
+			r.Subject, b.Sent, b.Unanswered, b.Present, b.Reached)
+	}
+	if n := len(r.IndicationsMS); n > 0 {
+		fmt.Fprintf(w, "%s: traffic indication after %.2f ms (median of %d; most %.2f ms)\n", r.Subject, median(r.IndicationsMS), n, r.IndicationsMS[n-1])
+	}
+	if r.NoIndication != "" {
+		fmt.Fprintf(w, "%s: %s\n", r.Subject, r.NoIndication)
+	}
+	if c := r.SystemCalls; c != nil {
+		fmt.Fprintf(w, "%s: %.2f system calls a registration (refreshes)\n", r.Subject, c.Each)
+	}
+	if s := r.Silence; s != nil {
+		fmt.Fprintf(w, "%s: of %d neighbours after %.0f s of silence present %d, reached %d\n", r.Subject, s.Spokes, s.After, s.Present, s.Reached)
+	}
+}
