@@ -69,6 +69,7 @@ type times struct {
 	comparison   time.Duration // between comparisons of all SAs
 	orphans      time.Duration // after charon's return, before what nobody wants is unloaded
 	profileRetry time.Duration // before a profile that charon refused is loaded again
+	ear          time.Duration // between looks whether charon's log has to be heard any longer
 }
 
 var defaultTimes = times{
@@ -76,7 +77,7 @@ var defaultTimes = times{
 	firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 3 * time.Second, settled: 10 * time.Second,
 	returning: 30 * time.Second, connections: 10 * time.Second, comparison: time.Minute, orphans: 30 * time.Second,
-	profileRetry: 10 * time.Second,
+	profileRetry: 10 * time.Second, ear: time.Minute,
 }
 
 // New makes a client. Nothing happens before Run.

@@ -13,4 +13,12 @@
 // found by the comparison every minute; the answer "existing duplicate" to an initiation comes with 5.9.6, before it two SAs
 // may result, of which one is closed after three seconds; alert events come with 6.0.3, before it the reason of a failure is
 // taken from charon's log events. Nothing needs to be configured for any of it.
+//
+// Log events cost much of what a handshake costs, so they are subscribed to only while wanted peers fail, and for up to a minute
+// more. A first failure for no known reason is therefore told only when a second attempt, right after it, has failed too; for
+// a peer that does not answer at all there is no need to.
+//
+// What somebody takes away from charon comes back: connections, and with them the PSK, within ten seconds; a PSK alone
+// (swanctl --load-creds --clear) with the second attempt of a peer that is dialled, some three seconds after the first, and
+// within a minute where peers dial in.
 package vici

@@ -27,6 +27,7 @@ const (
 	proposals
 	selectors
 	unsupported
+	unknown
 )
 
 // signs are pieces of charon's log messages and of alert types that tell a cause. Earlier ones are more telling.
@@ -70,7 +71,8 @@ func (r *reconciler) heard(connection, line string) {
 	}
 }
 
-// secretMissing brings back a PSK that somebody cleared, unless it was loaded just now and so is not what is missing.
+// secretMissing brings back a PSK that somebody cleared, unless it was loaded just now and so is not what is missing. Where only
+// peers dial in nobody may hear that it is: the comparison every minute brings it back.
 func (r *reconciler) secretMissing(connection string) {
 	iface, _, _ := parseName(connection)
 	if p := r.profiles[iface]; p != nil && len(p.PSK) > 0 && time.Since(p.since) > r.times.connections {
@@ -134,6 +136,8 @@ func (r *reconciler) failureWords(p *peer) string {
 		return fmt.Sprintf("%v shares no algorithms with this end: check that the proposals of both ends have one in common%s", k, said)
 	case selectors:
 		return fmt.Sprintf("%v does not let GRE through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre]%s", k, said)
+	case unknown:
+		return fmt.Sprintf("charon gave up dialling %v and did not say why: see its log at both ends", k)
 	case unsupported:
 		return fmt.Sprintf("charon here lacks an algorithm of the proposals for %v: install its plugins (Debian: libstrongswan-standard-plugins) or change the proposals%s", k, said)
 	}

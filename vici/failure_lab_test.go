@@ -55,6 +55,7 @@ func TestFailures(t *testing.T) {
 	spoke.SetProfile(ours)
 	spoke.Want(r[0].key(), Initiate)
 	spoke.failed(r[0].key(), "transport mode")
+	spoke.failed(r[0].key(), "TS_UNACCEPTABLE")
 	spoke.Want(r[0].key(), None)
 
 	ours.Child = map[string]any{"mode": "no such mode"}

@@ -35,6 +35,7 @@ type fakeCharon struct {
 	onInitiate  func(f *fakeCharon, name string) *tree // its answer; called with mu held
 	onSubscribe func(f *fakeCharon, event string)      // before the confirmation; called with mu held
 	onList      func(f *fakeCharon)                    // before list-sas streams; called with mu held
+	unknown     string                                 // an event that it does not know
 	onListed    func(f *fakeCharon) time.Duration      // after it streamed, how long its answer takes; called with mu held
 }
 
@@ -112,6 +113,10 @@ func (s *fakeSession) serve() {
 		case eventRegister:
 			if s.f.onSubscribe != nil {
 				s.f.onSubscribe(s.f, name)
+			}
+			if name == s.f.unknown {
+				s.send(packet(eventUnknown, "", nil))
+				break
 			}
 			s.events[name] = true
 			s.send(packet(eventConfirm, "", nil))
@@ -302,6 +307,19 @@ func (f *fakeCharon) has(conn string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.conns[conn] != nil
+}
+
+// listeners counts the sessions that are subscribed to an event.
+func (f *fakeCharon) listeners(event string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for s := range f.sessions {
+		if s.events[event] {
+			n++
+		}
+	}
+	return n
 }
 
 // bubble runs a test against a fake charon with a clock of its own, with the profile of gre1 set and a client running.

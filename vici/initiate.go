@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	govici "github.com/strongswan/govici/vici"
 )
 
 // attempt is an initiation under way. charon works on it by itself; we look what became of it, and when its time is up we end it.
@@ -14,6 +16,9 @@ type attempt struct {
 	young   bool // counts towards MaxInitiations
 	missing int  // looks in a row that found nothing of it
 	looking bool // a look is under way
+	silent  bool // at the last look the peer had not answered
+	heard   bool // the reason of its failure was to be heard from its start
+	last    bool // a failure is told, heard or not
 }
 
 // queue has a peer dialled when there is room.
@@ -42,15 +47,24 @@ func (r *reconciler) dispatch() {
 // initiate loads the peer's connection, a no-op where charon has it already, and has charon dial without waiting for the
 // outcome: an initiation that is waited for holds one of charon's worker threads all the time.
 func (r *reconciler) initiate(p *peer, profile *profile) {
-	a := &attempt{started: time.Now(), young: true}
+	a := &attempt{started: time.Now(), young: true, heard: r.hears(), last: p.again}
 	p.attempt, p.busy, p.loaded = a, true, true
 	r.starting++
 	name, command := connName(p.Interface, p.NBMA), r.times.command
 	conn, connErr := profile.connection(p.NBMA)
-	p.hint = nil
+	var psk *govici.Message
+	if p.again && len(profile.PSK) > 0 {
+		psk, _ = profile.sharedKey() // had it an error, the profile would not be loaded
+	}
+	p.hint, p.again = nil, false
 	r.do(func(ctx context.Context, s *session) error {
 		if connErr != nil {
 			return connErr
+		}
+		if psk != nil {
+			if _, err := s.call(ctx, command, "load-shared", psk); err != nil {
+				return err
+			}
 		}
 		if _, err := s.call(ctx, command, "load-conn", conn); err != nil {
 			return err
@@ -159,7 +173,7 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		// A busy charon may not have begun yet; what is missing twice, or for a known reason, has failed.
 		a.missing++
 		if p.hint != nil || a.missing > 1 {
-			r.fail(p, r.failureWords(p))
+			r.gone(p, a)
 			return
 		}
 		again = min(again, time.Second)
@@ -169,13 +183,30 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		r.abandon(p, open.ID)
 		return
 	case age >= r.times.attempt:
+		p.refused = false
 		r.fail(p, r.failureWords(p))
 		r.abandon(p, open.ID)
 		return
 	default:
-		a.missing = 0
+		a.missing, a.silent = 0, open.ResponderSPI == 0
 	}
 	r.after(again, func() { r.look(p, a) })
+}
+
+// gone tells why charon gave an attempt up, or finds out.
+func (r *reconciler) gone(p *peer, a *attempt) {
+	switch {
+	case p.hint != nil:
+		p.refused = p.hint.cause != noAnswer
+	case a.silent: // charon's retransmissions were over before the attempt's time
+		p.refused = false
+	case !a.heard && !a.last:
+		r.tryAgain(p)
+		return
+	default:
+		p.hint, p.refused = &hint{cause: unknown}, true
+	}
+	r.fail(p, r.failureWords(p))
 }
 
 // abandon has charon give up a half-open IKE_SA, which it does at once. Until then a new initiation would be taken for a duplicate.
@@ -204,12 +235,15 @@ func (r *reconciler) fail(p *peer, reason string) {
 func (r *reconciler) rest(p *peer, length time.Duration) {
 	wait := &pause{length}
 	p.pause = wait
-	r.after(length, func() {
-		if p.pause == wait {
-			p.pause = nil
-			r.settle(p)
-		}
-	})
+	r.after(length, func() { r.resume(p, wait) })
+}
+
+// resume ends a pause, unless it ended before.
+func (r *reconciler) resume(p *peer, wait *pause) {
+	if p.pause == wait {
+		p.pause = nil
+		r.settle(p)
+	}
 }
 
 // terminate has charon close an IKE_SA. Events say when it is done.

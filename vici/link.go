@@ -17,7 +17,7 @@ const commandSessions = 3
 
 // eventsOf gives the events to subscribe to, which depend on the version of strongSwan.
 func eventsOf(version string) []string {
-	events := []string{"ike-updown", "child-updown", "ike-rekey", "child-rekey", "log"}
+	events := []string{"ike-updown", "child-updown", "ike-rekey", "child-rekey"}
 	if atLeast(version, 5, 9, 2) {
 		events = append(events, "ike-update")
 	}
@@ -48,13 +48,14 @@ func atLeast(version string, wanted ...int) bool {
 // errGone is the cause of a link's end that charon itself brought about.
 var errGone = errors.New("charon closed the connection: it stopped or was restarted")
 
-// link is one connection to charon: a session for events and some for commands.
+// link is one connection to charon: a session for events, some for commands, and at times one for the log.
 type link struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	events <-chan govici.Event
 	conn   *frameConn // of the events
 	jobs   chan job
+	ears   chan *ear // to be opened; room for one, so that its only sender never waits
 }
 
 // job is work for a command session. done runs on the owner of the state, unless the link has ended.
@@ -96,11 +97,12 @@ func (c *Client) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l := &link{ctx: ctx, cancel: cancel, events: events, conn: s.conn, jobs: make(chan job)}
+	l := &link{ctx: ctx, cancel: cancel, events: events, conn: s.conn, jobs: make(chan job), ears: make(chan *ear, 1)}
 	var workers sync.WaitGroup
 	for range commandSessions {
 		workers.Go(func() { l.work(c) })
 	}
+	workers.Go(func() { l.listen(c) })
 	c.post(func(r *reconciler) { r.connected(l, version) })
 	<-ctx.Done()
 	_ = s.Close()
@@ -123,7 +125,7 @@ func (l *link) work(c *Client) {
 		case j := <-l.jobs:
 			var err error
 			if s == nil {
-				s, err = l.redial(c)
+				s, err = c.redial(l.ctx)
 			}
 			if err == nil {
 				err = j.run(l.ctx, s)
@@ -142,8 +144,8 @@ func (l *link) work(c *Client) {
 }
 
 // redial connects, and again for a while when charon's backlog is full.
-func (l *link) redial(c *Client) (*session, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, c.times.command)
+func (c *Client) redial(ctx context.Context) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.times.command)
 	defer cancel()
 	wait := backoff{first: 10 * time.Millisecond, last: time.Second}
 	for {

@@ -30,6 +30,8 @@ type peer struct {
 
 	attempt *attempt
 	hint    *hint // why the attempt fails, from charon's log; nil: not known
+	again   bool  // the next attempt is another one, after one that failed unheard
+	refused bool  // it failed last for another reason than silence
 	backoff backoff
 	pause   *pause // before the next attempt; nil: none
 }
@@ -39,6 +41,7 @@ type pause struct{ length time.Duration }
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
 	p.busy, p.settling, p.queued, p.attempt, p.pause = false, false, false, nil, nil
+	p.again, p.refused = false, false
 	p.backoff.reset()
 }
 
@@ -60,7 +63,7 @@ func (r *reconciler) want(k Key, w Want) {
 	p.want = w
 	if w != Initiate {
 		r.endAttempt(p)
-		p.pause = nil
+		p.pause, p.again, p.refused = nil, false, false
 		p.backoff.reset()
 	}
 	r.settle(p)
@@ -92,7 +95,7 @@ func (r *reconciler) evaluate(k Key) {
 
 func (r *reconciler) secured(p *peer, sa *SA) {
 	r.endAttempt(p)
-	p.pause, p.reason = nil, ""
+	p.pause, p.reason, p.again, p.refused = nil, "", false, false
 	info := sa.peer()
 	if p.up != nil && *p.up == info {
 		return

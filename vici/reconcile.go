@@ -16,6 +16,7 @@ import (
 type reconciler struct {
 	*Client
 	link    *link // nil: charon is not there
+	ear     *ear  // nil: closed
 	synced  bool  // the table holds what this link's charon listed
 	version string
 	lastErr error     // why the last link ended
@@ -66,6 +67,10 @@ func (r *reconciler) run(ctx context.Context) error {
 				jobs, next = r.link.jobs, r.jobs[0]
 			}
 		}
+		var heard <-chan govici.Event
+		if r.ear != nil {
+			heard = r.ear.events
+		}
 		var out chan<- Event
 		var event Event
 		if len(r.outbox) > 0 {
@@ -85,6 +90,13 @@ func (r *reconciler) run(ctx context.Context) error {
 			}
 			r.link.conn.consumed()
 			r.handle(e)
+		case e, ok := <-heard:
+			if !ok {
+				r.closeEar()
+				continue
+			}
+			r.ear.conn.consumed()
+			r.heard(text(e.Message, "ikesa-name"), text(e.Message, "msg"))
 		case jobs <- next:
 			r.jobs = r.jobs[1:]
 		case out <- event:
@@ -121,7 +133,7 @@ func (r *reconciler) status(change func(*Status)) {
 // lose gives up the link: connect makes a new one, and everything is read anew.
 func (r *reconciler) lose(cause error) {
 	r.link.cancel(cause)
-	r.link, r.synced, r.jobs, r.removed, r.lastErr = nil, false, nil, nil, cause
+	r.link, r.ear, r.synced, r.jobs, r.removed, r.lastErr = nil, nil, false, nil, nil, cause
 	r.waiting, r.starting, r.attempts = nil, 0, 0
 	clear(r.childless)
 	clear(r.ending)

@@ -90,33 +90,39 @@ func (e *CommandError) Error() string {
 	return fmt.Sprintf("%s: charon says: %s", e.Command, e.Message)
 }
 
-// listen subscribes to the events that this charon has. It returns the channel they come on, which is closed when the session
-// ends, and charon's version. The caller takes an event, then calls conn.consumed.
-//
-// govici deadlocks when an event comes while it subscribes, so the connection holds events back until the last subscription
-// is confirmed; a second question for the version is what makes its reader go on to deliver them.
+// listen subscribes to the events that this charon has, and says which version it is.
 func (s *session) listen(ctx context.Context, timeout time.Duration) (<-chan govici.Event, string, error) {
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	defer stop()
-	watchdog := time.AfterFunc(timeout, func() { _ = s.Close() })
-	defer watchdog.Stop()
-
 	answer, err := s.call(ctx, timeout, "version", nil)
 	if err != nil {
 		return nil, "", err
 	}
 	version := text(answer, "version")
+	events, err := s.subscribe(ctx, timeout, eventsOf(version)...)
+	return events, version, err
+}
+
+// subscribe has charon send events, on a session that is used for nothing else. It returns the channel they come on, which is
+// closed when the session ends. The caller takes an event, then calls conn.consumed.
+//
+// govici deadlocks when an event comes while it subscribes, so the connection holds events back until the last subscription
+// is confirmed; a question for the version afterwards is what makes its reader go on to deliver them.
+func (s *session) subscribe(ctx context.Context, timeout time.Duration, names ...string) (<-chan govici.Event, error) {
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	watchdog := time.AfterFunc(timeout, func() { _ = s.Close() })
+	defer watchdog.Stop()
+
 	events := make(chan govici.Event, 2*window)
 	s.NotifyEvents(events)
 	s.conn.hold.Store(true)
-	for _, name := range eventsOf(version) {
+	for _, name := range names {
 		if err := s.Subscribe(name); err != nil {
-			return nil, "", fmt.Errorf("subscribe to %s: %w", name, err)
+			return nil, fmt.Errorf("subscribe to %s: %w", name, err)
 		}
 	}
 	s.conn.hold.Store(false)
 	if _, err := s.call(ctx, timeout, "version", nil); err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	return events, version, nil
+	return events, nil
 }

@@ -24,8 +24,6 @@ func (r *reconciler) handle(e govici.Event) {
 		r.childRekeyed(e.Message)
 	case "ike-update":
 		r.moved(e.Message)
-	case "log":
-		r.heard(text(e.Message, "ikesa-name"), text(e.Message, "msg"))
 	case "alert":
 		r.alerted(e.Message)
 	}
@@ -270,6 +268,7 @@ func (r *reconciler) lookChildless(id uint32) {
 			return
 		}
 		r.terminate(id)
+		r.unheard(r.peer(sa.Key()))
 		r.refuse(sa, r.childlessWords(sa))
 	})
 }

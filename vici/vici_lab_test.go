@@ -216,6 +216,29 @@ func TestAdministratorLoadsAll(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
+// An administrator's --clear takes PSKs away, without a word. The end that dials brings its own back before anything is told
+// to have failed, and the end that is dialled its own with the template that --load-all unloads.
+func TestAdministratorClearsSecrets(t *testing.T) {
+	r, _, spoke := pair(t)
+	r[1].write("swanctl/swanctl.conf", "")
+	r[0].write("swanctl/swanctl.conf", "")
+	r[1].swanctl("--load-creds", "--clear")
+	spoke.Close(r[0].key())
+	spoke.down(r[0].key())
+	told := len(spoke.events)
+	spoke.up(r[0].key())
+	for _, e := range spoke.events[told:] {
+		if failed, ok := e.(Failed); ok {
+			t.Errorf("told %+v", failed)
+		}
+	}
+	r[0].swanctl("--load-all", "--clear")
+	eventually(t, "the template again", func() bool { return r[0].loaded("cygnet-gre1") })
+	spoke.Close(r[0].key())
+	spoke.down(r[0].key())
+	spoke.up(r[0].key())
+}
+
 // Rekeying changes ids and SPIs, not that the peer is up.
 func TestRekey(t *testing.T) {
 	r, hub, spoke := pair(t)
