@@ -58,7 +58,8 @@ type Client struct {
 type times struct {
 	command      time.Duration // for charon to answer a command
 	list         time.Duration // for charon to stream all SAs
-	firstCheck   time.Duration // from an initiation to the first look at what became of it, and on for as long as it is young
+	glance       time.Duration // from an initiation to the look whether charon has given it up already
+	firstCheck   time.Duration // from an initiation to the first look that may end it, and on for as long as it is young
 	check        time.Duration // between further looks
 	attempt      time.Duration // for an attempt to establish
 	childless    time.Duration // for an IKE_SA to get its child
@@ -74,7 +75,7 @@ type times struct {
 
 var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
-	firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
+	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 3 * time.Second, settled: 10 * time.Second,
 	returning: 30 * time.Second, connections: 10 * time.Second, comparison: time.Minute, orphans: 30 * time.Second,
 	profileRetry: 10 * time.Second, ear: time.Minute,

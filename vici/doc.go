@@ -19,6 +19,6 @@
 // a peer that does not answer at all there is no need to.
 //
 // What somebody takes away from charon comes back: connections, and with them the PSK, within ten seconds; a PSK alone
-// (swanctl --load-creds --clear) with the second attempt of a peer that is dialled, some three seconds after the first, and
+// (swanctl --load-creds --clear) with the second attempt of a peer that is dialled, some two seconds after the first, and
 // within a minute where peers dial in.
 package vici

@@ -69,7 +69,7 @@ func TestEarOpensAndCloses(t *testing.T) {
 		for range 2 {
 			c.Want(key("192.0.2.1"), Initiate)
 			c.Want(key("192.0.2.2"), Initiate)
-			if got := after(c, 3500*time.Millisecond); len(got) != 2 {
+			if got := after(c, 2*time.Second); len(got) != 2 {
 				t.Errorf("told %v, want a failure of each", got)
 			}
 			c.Want(key("192.0.2.1"), None)
@@ -88,13 +88,25 @@ func TestEarOpensAndCloses(t *testing.T) {
 	})
 }
 
-// A peer that is not wanted any more needs no ear.
+// A peer that is not wanted any more needs no ear, and neither does one that is silent all the time.
 func TestEarClosesWithTheWish(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		f.do(func(f *fakeCharon) { f.onInitiate = rejected })
+		silent := key("192.0.2.9")
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				if name == connName(silent.Interface, silent.NBMA) {
+					return halfOpen(f, name)
+				}
+				return rejected(f, name)
+			}
+		})
 		told(c)
+		c.Want(silent, Initiate)
 		c.Want(key("192.0.2.1"), Initiate)
 		after(c, 10*time.Second)
+		if n := f.listeners("log"); n != 1 {
+			t.Fatalf("%d sessions hear the log while a peer fails", n)
+		}
 		c.Want(key("192.0.2.1"), Accept)
 		after(c, time.Minute)
 		nobodyHears(t, f, "when nothing is wanted")
@@ -113,7 +125,7 @@ func TestUnheardAllTheSame(t *testing.T) {
 				f.do(deaf)
 				told(c)
 				c.Want(key("192.0.2.1"), Initiate)
-				got := after(c, 6500*time.Millisecond)
+				got := after(c, 3500*time.Millisecond)
 				if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "did not say why") || f.count("initiate") != 2 {
 					t.Errorf("told %v after %d attempts", got, f.count("initiate"))
 				}

@@ -88,7 +88,7 @@ func (r *reconciler) initiate(p *peer, profile *profile) {
 		case err != nil:
 			r.fail(p, refusedWords(p.Key, err))
 		default:
-			r.after(r.times.firstCheck, func() { r.look(p, a) })
+			r.after(r.times.glance, func() { r.look(p, a) })
 		}
 		r.settle(p)
 	})
@@ -125,7 +125,9 @@ func (r *reconciler) look(p *peer, a *attempt) {
 		return
 	}
 	a.looking = true
-	r.grown(a)
+	if time.Since(a.started) >= r.times.firstCheck {
+		r.grown(a)
+	}
 	name := connName(p.Interface, p.NBMA)
 	var found []*SA
 	r.do(func(ctx context.Context, s *session) (err error) {
@@ -177,6 +179,8 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 			return
 		}
 		again = min(again, time.Second)
+	case age < r.times.firstCheck:
+		a.missing, again = 0, r.times.firstCheck-age
 	case returning && open.ResponderSPI == 0:
 		// Peers that return together miss each other's first packets; charon's own retransmission waits ever longer.
 		r.endAttempt(p)

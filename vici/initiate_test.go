@@ -178,7 +178,7 @@ func TestFailureWords(t *testing.T) {
 				})
 				told(c)
 				c.Want(key("192.0.2.1"), Initiate)
-				wantEvents(t, "unheard", after(c, 2900*time.Millisecond))
+				wantEvents(t, "unheard", after(c, 1400*time.Millisecond))
 				got := after(c, 500*time.Millisecond)
 				if len(got) != 1 || f.count("initiate") != 2 {
 					t.Fatalf("told %v after %d attempts", got, f.count("initiate"))

@@ -139,7 +139,7 @@ func TestSecretMissing(t *testing.T) {
 			}
 		})
 		c.Want(key("192.0.2.1"), Initiate)
-		wantEvents(t, "up", after(c, 4*time.Second), upOf("192.0.2.1", true))
+		wantEvents(t, "up", after(c, 2*time.Second), upOf("192.0.2.1", true))
 	})
 }
 
