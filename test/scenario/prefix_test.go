@@ -5,7 +5,9 @@ package scenario
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +80,13 @@ func TestAnnouncedPrefixesFollowTheSpoke(t *testing.T) {
 	registered(m, m.Spoke1, soon)
 	m.Await("the hub leads to spoke1's LAN", soon, func() error { return leads(m.Hub, "172.16.1.0/24", m.Spoke1.Overlay) })
 
+	m.Await("the hub has saved what it knows", soon, func() error {
+		saved, err := os.ReadFile(m.Hub.Path("/var/lib/cygnet/state.json"))
+		if err != nil {
+			return err
+		}
+		return lab.True(strings.Contains(string(saved), "172.16.1.0/24"), "the prefix is not in %s", saved)
+	})
 	train := m.Hub.Host.Train(m.Spoke1.Host.Addr, 50*time.Millisecond)
 	m.Hub.Daemon.Kill()
 	if err := leads(m.Hub, "172.16.1.0/24", m.Spoke1.Overlay); err != nil {
