@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine"
@@ -61,10 +63,46 @@ func (w *world) splitLAN(n *node) {
 	part := engine.Route{Prefix: netip.PrefixFrom(n.lan.Addr(), 30), Device: "lan1"}
 	n.split = true
 	n.reroute([]engine.Route{part}, nil)
+	if w.Loss == 0 {
+		w.after(int64(takenBack), func() { w.checkTakenBack(n, part.Prefix) })
+	}
 	w.after(w.about(3*time.Minute), func() {
 		n.split = false
 		n.reroute(nil, []engine.Route{part})
 	})
+}
+
+// pin has a part of what a spoke has a shortcut for go through the hub for a while, by a route of the administrator's.
+func (w *world) pin(n *node) {
+	for _, r := range n.own.list() {
+		via := w.active[n.region]
+		part := tunnelRoute(netip.PrefixFrom(r.Prefix.Addr(), 30), via)
+		if _, there := n.base.routes[part.Prefix]; there || r.Prefix.Bits() >= 30 {
+			continue
+		}
+		n.reroute([]engine.Route{part}, nil)
+		w.after(w.about(3*time.Minute), func() { n.reroute(nil, []engine.Route{part}) })
+		return
+	}
+}
+
+// takenBack is how long it takes to take an answer back, where no packet is lost.
+const takenBack = 5 * time.Second
+
+// checkTakenBack looks for shortcuts that hide a part of a LAN which has a route of its own since takenBack.
+func (w *world) checkTakenBack(n *node, part netip.Prefix) {
+	for _, m := range w.nodes {
+		for _, prefix := range slices.SortedFunc(maps.Keys(m.wanted.routes), netip.Prefix.Compare) {
+			if m.wanted.routes[prefix] != n.overlay() || !prefix.Contains(part.Addr()) || prefix.Bits() >= part.Bits() {
+				continue
+			}
+			back := w.basePath(n, m, m.lan.Addr())
+			if back != nil && !w.disturbed(back) && w.now >= w.pairQuiet[pairOf(n, m)] && n.split {
+				w.violateAt("who was told is told when it is true no more (RFC 2332 §6.2.1)", []*node{m, n},
+					m.name+" has a shortcut "+prefix.String()+" via "+n.name+", which hides "+part.String())
+			}
+		}
+	}
 }
 
 // imitate gives a spoke the overlay address of another one, by a mistake of its administrator.
@@ -82,10 +120,9 @@ func (w *world) imitate(n, victim *node) {
 	n.imitating = true
 	n.cfg.Address = victim.cfg.Address
 	n.configure()
-	boots := n.boots
 	w.after(lasts, func() {
 		n.cfg.Address = own
-		if n.imitating = false; n.boots == boots {
+		if n.imitating = false; n.daemonUp && !n.left {
 			n.configure()
 		}
 	})

@@ -91,10 +91,21 @@ func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
 			if n.wanted.routes[s.Prefix] != s.NextHop {
 				n.w.violate(ruleWanted, n, "shortcut %+v has no route", *s)
 			}
+			n.auditHidden(s)
 		}
 	}
 	if up != len(n.wanted.routes) {
 		n.w.violate(ruleWanted, n, "%d shortcuts, %d routes", up, len(n.wanted.routes))
+	}
+}
+
+// auditHidden looks for routes that a shortcut hides.
+func (n *node) auditHidden(s *engine.ShortcutStatus) {
+	for _, r := range n.base.list() {
+		refined := r.Prefix == s.Prefix && r.Device == device
+		if !refined && r.Prefix.Bits() >= s.Prefix.Bits() && s.Prefix.Contains(r.Prefix.Addr()) {
+			n.w.violate("a shortcut hides no route that is not ours and at least as specific (lifecycle.md)", n, "shortcut %+v, route %+v", *s, r)
+		}
 	}
 }
 

@@ -42,13 +42,15 @@ var spokeFaults = []fault{
 	{"address", func(w *world) { w.move(w.spoke()) }},
 	{"address", func(w *world) { w.move(w.spoke()) }},
 	{"partition of spokes", func(w *world) { w.part(w.spoke(), w.spoke()) }},
-	{"partition of peers", func(w *world) { w.partPeers(w.spoke()) }},
+	{"partition of peers", func(w *world) { n := w.spoke(); w.part(n, w.peerOf(n)) }},
 	{"partition from hub", func(w *world) { n := w.spoke(); w.part(n, anyOf(w, n.nhs)) }},
 	{"line", func(w *world) { w.breakLine(w.spoke()) }},
 	{"line", func(w *world) { w.breakLine(w.spoke()) }},
 	{"clock", func(w *world) { w.leap(w.spoke()) }},
 	{"leave", func(w *world) { w.leave(w.spoke()) }},
 	{"routes", func(w *world) { w.swapLANs(w.spoke(), w.spoke()) }},
+	{"routes of peers", func(w *world) { n := w.spoke(); w.swapLANs(n, w.peerOf(n)) }},
+	{"pinned route", func(w *world) { w.pin(w.spoke()) }},
 	{"specific route", func(w *world) { w.splitLAN(w.spoke()) }},
 	{"impostor", func(w *world) { w.imitate(w.spoke(), w.spoke()) }},
 }
@@ -84,7 +86,7 @@ func (n *node) well() bool { return n.up && n.daemonUp && n.charonUp && !n.left 
 
 // crash switches a machine off, and on again later.
 func (w *world) crash(n *node) {
-	if !n.well() {
+	if !n.daemonUp {
 		return
 	}
 	off := w.between(5*time.Second, time.Minute)
@@ -120,7 +122,7 @@ func (w *world) reelectSoon(n *node) {
 
 // restart stops the daemon, by whatever means, and starts it again: the network shall not notice.
 func (w *world) restart(n *node) {
-	if !n.well() {
+	if !n.daemonUp || n.left {
 		return
 	}
 	off := w.between(200*time.Millisecond, 30*time.Second)
@@ -130,15 +132,16 @@ func (w *world) restart(n *node) {
 	n.daemonUp = false
 	n.boots++
 	n.stopDialling()
+	machine := n.machines
 	w.after(off, func() {
-		if n.up {
+		if n.up && n.machines == machine {
 			n.boot(saved)
 		}
 	})
 }
 
 func (w *world) restartCharon(n *node) {
-	if !n.well() {
+	if !n.charonUp || n.left {
 		return
 	}
 	off := w.between(time.Second, 20*time.Second)
@@ -146,9 +149,9 @@ func (w *world) restartCharon(n *node) {
 	n.log.add(w.now, "charon stops", netip.Addr{}, time.Duration(off).String())
 	n.disturb(w.now + off + int64(orphanAge+healing))
 	n.stopCharon(killed)
-	boots := n.boots
+	machine := n.machines
 	w.after(off, func() {
-		if n.boots == boots {
+		if n.up && n.machines == machine {
 			n.startCharon()
 		}
 	})
@@ -228,14 +231,14 @@ func (w *world) part(a, b *node) {
 	})
 }
 
-// partPeers cuts a spoke from another one that it has an SA with.
-func (w *world) partPeers(n *node) {
+// peerOf is a spoke that another one has an SA with; itself if there is none.
+func (w *world) peerOf(n *node) *node {
 	for _, e := range n.all() {
 		if !e.far.node.hub {
-			w.part(n, e.far.node)
-			return
+			return e.far.node
 		}
 	}
+	return n
 }
 
 // breakLine takes a node's underlay away for a while.

@@ -28,14 +28,16 @@ type node struct {
 	private netip.Addr // behind NAT
 	nat     natKind
 
-	engine   *engine.Engine
-	boots    int           // of the daemon: what was under way for an earlier one is nobody's
-	offset   time.Duration // of its clock
-	latest   time.Time     // the latest time that the engine saw
-	wakeAt   int64         // when the next wake is due; 0: none
-	spinning int           // wakes at one moment
-	bootedAt int64
-	leaptAt  int64 // when its clock jumped last
+	engine    *engine.Engine
+	machines  int           // how often the machine was switched on
+	boots     int           // of the daemon: what was under way for an earlier one is nobody's
+	offset    time.Duration // of its clock
+	latest    time.Time     // the latest time that the engine saw
+	wakeAt    int64         // when the next wake is due; 0: none
+	wakes     int           // since countedAt
+	countedAt int64
+	bootedAt  int64
+	leaptAt   int64 // when its clock jumped last
 
 	kernel
 	charon
@@ -72,6 +74,7 @@ func (n *node) clock() time.Time { return epoch.Add(time.Duration(n.w.now) + n.o
 // powerOn starts machine, charon and daemon.
 func (n *node) powerOn(saved engine.Saved) {
 	n.clear()
+	n.machines++
 	n.up, n.charonUp = true, true
 	n.boot(saved)
 }
@@ -155,12 +158,15 @@ func (n *node) arm() {
 	})
 }
 
-// spins is how often an engine may be called at one moment before it counts as going in circles.
-const spins = 1000
+// mostWakes is how often an engine may be called in a second before it counts as going in circles.
+const mostWakes = 5000
 
 func (n *node) wake() {
-	if n.spinning++; n.wakeAt != n.w.now || n.spinning > spins {
-		n.w.violate("the engine comes to rest", n, "called %d times at one moment", n.spinning)
+	if n.w.now-n.countedAt > second {
+		n.countedAt, n.wakes = n.w.now, 0
+	}
+	if n.wakes++; n.wakes > mostWakes {
+		n.w.violate("the engine comes to rest", n, "called %d times within a second", n.wakes)
 		return
 	}
 	n.wakeAt = 0
@@ -172,9 +178,6 @@ func (n *node) wake() {
 		return
 	}
 	n.call(n.engine.Advance)
-	if n.wakeAt != n.w.now {
-		n.spinning = 0
-	}
 }
 
 // leap makes the node's clock jump.

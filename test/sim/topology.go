@@ -80,6 +80,10 @@ func (w *world) addSpoke(i int) {
 	n.cfg.Shortcut = true
 	n.cfg.Limits = limits(spokeLimit)
 	n.cfg.HoldingTime = anyOf(w, []time.Duration{2 * time.Minute, 5 * time.Minute, longestHolding})
+	n.cfg.Unique = w.chance(0.2)
+	if w.chance(0.2) {
+		n.cfg.Limits = engine.Limits{Bindings: 1, Shortcuts: 3, Answers: 3, Held: 2, Indications: 1, Errors: 1, Requests: 10}
+	}
 	n.nhs = []*node{w.primary(region), w.backup(region)}
 	if w.chance(0.3) {
 		n.nat = anyOf(w, []natKind{fullCone, restricted, symmetric})

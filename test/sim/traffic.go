@@ -22,6 +22,7 @@ type flow struct {
 type way struct {
 	arrived   int64 // when one arrived last
 	lostSince int64 // when the first was lost after that; 0: none was
+	hops      int   // tunnels that the one which arrived went through
 }
 
 // dataPacket is on its way from one router's LAN to another's.
@@ -144,7 +145,7 @@ func (w *world) deliver(p *dataPacket, n *node) {
 		return
 	}
 	w.Arrived++
-	*p.way() = way{arrived: w.now}
+	*p.way() = way{arrived: w.now, hops: len(p.path) - 1}
 	if !p.reply {
 		w.Data++
 		w.forward(&dataPacket{flow: p.flow, reply: true, from: n, to: p.from, src: p.dst, dst: p.src, ttl: firstTTL}, n, netip.Addr{})
