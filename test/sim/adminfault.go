@@ -111,7 +111,8 @@ func (w *world) imitate(n, victim *node) {
 		return
 	}
 	lasts := w.between(10*time.Second, 3*time.Minute)
-	end := w.now + lasts + int64(healing)
+	// The goodbye of the impostor may be lost; then the hub keeps its binding for the holding time.
+	end := w.now + lasts + int64(longestHolding+healing)
 	n.log.add(w.now, "imitates", victim.overlay(), time.Duration(lasts).String())
 	victim.log.add(w.now, "imitated", n.public, time.Duration(lasts).String())
 	n.disturb(end)

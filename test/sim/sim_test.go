@@ -3,8 +3,11 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/engine"
 )
 
 var (
@@ -14,21 +17,24 @@ var (
 	hours  = flag.Float64("sim.hours", 3, "virtual hours with faults and traffic")
 )
 
-// options of a network of the flags' size.
+// options of a network of the flags' size. In a large one, each spoke fails and talks more seldom.
 func options(seed uint64) Options {
-	loss := 0.05
-	if seed%4 == 0 {
-		loss = 0 // some rules can only be checked where nothing is lost
-	}
-	return Options{
+	o := Options{
 		Seed:   seed,
 		Spokes: *spokes,
 		For:    time.Duration(*hours * float64(time.Hour)),
-		Loss:   loss,
+		Loss:   0.05,
 		Each:   20 * time.Minute,
 		Hubs:   10 * time.Minute,
 		Flows:  15 * time.Minute,
 	}
+	if seed%4 == 0 {
+		o.Loss = 0 // some rules can only be checked where nothing is lost
+	}
+	if o.Spokes > 1000 {
+		o.Each, o.Flows = 2*time.Hour, 4*time.Hour
+	}
+	return o
 }
 
 // Networks under faults and traffic keep the rules of doc.go.
@@ -53,4 +59,131 @@ func run(t *testing.T, o Options) Figures {
 	t.Logf("%d spokes, %.1f virtual hours in %.1f s (%.0f h/s), %d events, %d NHRP packets, %d of %d data packets arrived (%d lost by chance), %d SAs, %d shortcuts, %d faults; quiet: %.1f NHRP packets a minute",
 		o.Spokes, f.Virtual.Hours(), took.Seconds(), f.Virtual.Hours()/took.Seconds(), f.Events, f.NHRP, f.Arrived, f.Data, f.Chance, f.SAs, f.Shortcuts, f.Faults, f.Quiet)
 	return f
+}
+
+// The same options give the same run, or a failing seed could not be replayed.
+func TestDeterminism(t *testing.T) {
+	o := options(7)
+	o.Spokes, o.For = 10, time.Hour
+	first, second := run(t, o), run(t, o)
+	if first != second {
+		t.Errorf("two runs differ: %+v and %+v", first, second)
+	}
+}
+
+// quietNetwork is a network without faults and traffic that has settled.
+func quietNetwork(t *testing.T, count int) *world {
+	t.Helper()
+	w := newWorld(Options{Seed: 3, Spokes: count})
+	w.build()
+	w.every(minute, w.audit)
+	w.runUntil(int64(settling))
+	if w.failed != nil {
+		t.Fatal(w.failed)
+	}
+	return w
+}
+
+// talkThroughHubs has two hosts talk, without a shortcut to help.
+func (w *world) talkThroughHubs(from, to *node) {
+	from.cfg.Shortcut = false
+	from.configure()
+	w.keepAsking(&flow{from: from, to: to, src: w.hostOf(from), dst: w.hostOf(to), interval: second, until: w.now + minute})
+}
+
+// What the network is to be caught at is caught: each of these breaks a rule behind the engine's back.
+func TestBrokenRulesAreFound(t *testing.T) {
+	tests := []struct {
+		name   string
+		rule   string
+		breaks func(w *world)
+	}{
+		{"a hub's kernel loses a neighbour", "data between routers with a working path arrives", func(w *world) {
+			from, to := w.spokes()[2], w.spokes()[0]
+			delete(w.primary(to.region).neighbors, to.overlay())
+			w.talkThroughHubs(from, to)
+		}},
+		{"two routers send to each other", "data between routers with a working path arrives", func(w *world) {
+			from, to := w.spokes()[0], w.spokes()[1]
+			w.primary(to.region).own.add(tunnelRoute(to.lan, w.hubs[0]))
+			w.talkThroughHubs(from, to)
+		}},
+		{"an SA that nobody tells of", "the engine knows who is secured", func(w *world) {
+			n := w.spokes()[0]
+			delete(n.wanted.known, w.primary(n.region).public)
+		}},
+		{"a neighbour that nobody wants", "the kernel has what is wanted", func(w *world) {
+			w.hubs[0].neighbors[hubOverlay(9)] = w.hubs[1].public
+		}},
+		{"somebody talks for no reason", ruleQuiet, func(w *world) {
+			n := w.spokes()[0]
+			w.every(second, func() { n.resolved(n.nhs[0]); n.handle(engine.LocalAddress{Interface: device, NBMA: n.local()}) })
+			w.every(5*second, func() {
+				n.handle(engine.LocalAddress{Interface: device})
+			})
+			w.quieten()
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := quietNetwork(t, 6)
+			tt.breaks(w)
+			w.runUntil(w.now + 2*minute)
+			if w.failed == nil || w.failed.Rule != tt.rule {
+				t.Errorf("found %v, want the rule %q broken", w.failed, tt.rule)
+			}
+		})
+	}
+}
+
+// Two routers behind NATs meet where RFC 4787's kinds of filtering allow it.
+func TestNAT(t *testing.T) {
+	tests := []struct {
+		at      natKind
+		knows   bool // the router behind it tried to reach the other one lately
+		letsInX bool
+	}{
+		{noNAT, false, true},
+		{fullCone, false, true},
+		{restricted, false, false},
+		{restricted, true, true},
+		{symmetric, false, false},
+		{symmetric, true, false},
+	}
+	for _, tt := range tests {
+		w := quietNetwork(t, 6)
+		n, x := w.spokes()[0], w.spokes()[1]
+		n.nat = tt.at
+		if tt.knows {
+			n.dials[x.public] = &dial{tried: true, last: w.now}
+		}
+		if got := n.letsIn(x); got != tt.letsInX {
+			t.Errorf("NAT %d, tried %v: lets in %v", tt.at, tt.knows, got)
+		}
+	}
+}
+
+// Data follows the longest prefix; of two alike the daemon's own route, which refines the other.
+func TestKernelRoutes(t *testing.T) {
+	w := quietNetwork(t, 6)
+	n, m := w.spokes()[0], w.spokes()[1]
+	part := netip.PrefixFrom(m.lan.Addr(), 30)
+	dst := m.lan.Addr().Next()
+	tests := []struct {
+		step string
+		do   func()
+		via  netip.Addr
+	}{
+		{"the hub", func() {}, n.nhs[0].overlay()},
+		{"a shortcut", func() { n.own.add(tunnelRoute(m.lan, m)) }, m.overlay()},
+		{"a route as long", func() { n.base.add(tunnelRoute(m.lan, n.nhs[1])) }, m.overlay()},
+		{"a longer route", func() { n.base.add(tunnelRoute(part, n.nhs[1])) }, n.nhs[1].overlay()},
+		{"without it again", func() { n.base.remove(tunnelRoute(part, n.nhs[1])) }, m.overlay()},
+	}
+	for _, tt := range tests {
+		tt.do()
+		if r, ok := n.route(dst); !ok || r.NextHop != tt.via {
+			t.Errorf("%s: %+v, want via %s", tt.step, r, tt.via)
+		}
+	}
 }
