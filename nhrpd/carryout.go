@@ -19,10 +19,20 @@ func (l *loop) carryOut() {
 			p.askUse()
 		}
 	}
-	for i := range l.out.Notices {
-		l.notice(&l.out.Notices[i])
-	}
+	l.tell()
 	l.out.Reset()
+}
+
+// tell logs what the engine said, in one write.
+func (l *loop) tell() {
+	if len(l.out.Notices) == 0 {
+		return
+	}
+	l.held.together(func() {
+		for i := range l.out.Notices {
+			l.notice(&l.out.Notices[i])
+		}
+	})
 }
 
 // wantEntries hands changes of neighbours and routes to the kernel's reconciler, which puts them into the safe order.

@@ -57,7 +57,7 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		logs:       logs,
 		log:        logs.of(logConfig),
 		started:    now,
-		loop:       newLoop(logs.of(logEngine), e, tables, strongswan),
+		loop:       newLoop(logs.of(logEngine), logs.held, e, tables, strongswan),
 		tables:     tables,
 		strongswan: strongswan,
 		state:      stateFile{dir: c.Daemon.StateDir},

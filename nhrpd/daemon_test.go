@@ -300,7 +300,7 @@ func TestStatusShowsWhatTheKernelDropped(t *testing.T) {
 
 // A flood of sampled redirects must neither block their reader nor go unseen.
 func TestOffersBeyondTheQueueAreCounted(t *testing.T) {
-	l := newLoop(nil, nil, nil, nil)
+	l := newLoop(nil, nil, nil, nil, nil)
 	for range eventQueue + 3 {
 		l.offer(engine.Redirected{})
 	}

@@ -20,16 +20,17 @@ const (
 // loggers makes the daemon's loggers and follows the configured levels over reloads.
 type loggers struct {
 	handler slog.Handler
+	held    *heldLog // what the handler writes to
 	levels  map[string]*slog.LevelVar
 }
 
 func newLoggers(w io.Writer, c config.Log) *loggers {
 	opts := &slog.HandlerOptions{Level: slog.Level(-100)}
-	l := &loggers{levels: make(map[string]*slog.LevelVar)}
+	l := &loggers{held: &heldLog{w: w}, levels: make(map[string]*slog.LevelVar)}
 	if c.Format == "json" {
-		l.handler = slog.NewJSONHandler(w, opts)
+		l.handler = slog.NewJSONHandler(l.held, opts)
 	} else {
-		l.handler = slog.NewTextHandler(w, opts)
+		l.handler = slog.NewTextHandler(l.held, opts)
 	}
 	for _, subsystem := range []string{logEngine, logKernel, logVICI, logAPI, logConfig} {
 		l.levels[subsystem] = new(slog.LevelVar)

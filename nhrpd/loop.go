@@ -15,6 +15,7 @@ import (
 // who must not lose an event waits for a place (post), who may, drops and counts (offer).
 type loop struct {
 	log        *slog.Logger
+	held       *heldLog // what log writes to
 	engine     *engine.Engine
 	out        engine.Output
 	tables     Tables
@@ -41,9 +42,10 @@ const (
 	callQueue  = 64
 )
 
-func newLoop(log *slog.Logger, e *engine.Engine, tables Tables, s Strongswan) *loop {
+func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s Strongswan) *loop {
 	return &loop{
 		log:        log,
+		held:       held,
 		engine:     e,
 		tables:     tables,
 		strongswan: s,

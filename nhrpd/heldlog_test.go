@@ -1,0 +1,54 @@
+package nhrpd
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// writes keeps what was written, each write by itself.
+type writes []string
+
+func (w *writes) Write(p []byte) (int, error) {
+	*w = append(*w, string(p))
+	return len(p), nil
+}
+
+// Lines of one turn are one write; outside of it each line is written at once.
+func TestHeldLogWritesOneTurnTogether(t *testing.T) {
+	var out writes
+	h := &heldLog{w: &out}
+	fmt.Fprintln(h, "before")
+	h.together(func() {
+		fmt.Fprintln(h, "first")
+		fmt.Fprintln(h, "second")
+		if len(out) != 1 {
+			t.Errorf("during the turn there are the writes %q", out)
+		}
+	})
+	fmt.Fprintln(h, "after")
+	h.together(func() {})
+	want := []string{"before\n", "first\nsecond\n", "after\n"}
+	if fmt.Sprint(out) != fmt.Sprint(want) {
+		t.Errorf("the writes are %q, want %q", out, want)
+	}
+}
+
+// However much one turn logs, little of it is held, and nothing is lost.
+func TestHeldLogIsBounded(t *testing.T) {
+	var out bytes.Buffer
+	h := &heldLog{w: &out}
+	line := strings.Repeat("x", 1000) + "\n"
+	h.together(func() {
+		for range 1000 {
+			fmt.Fprint(h, line)
+			if len(h.text) >= heldMost {
+				t.Fatalf("%d bytes are held", len(h.text))
+			}
+		}
+	})
+	if got := strings.Count(out.String(), line); got != 1000 {
+		t.Errorf("of 1000 lines %d were written", got)
+	}
+}
