@@ -7,7 +7,7 @@ T       ?=
 KEEP    ?=
 FUZZ    ?= 30s
 # Flags of the comparison with FRR: bin/bench -help lists them.
-BENCH   ?= -out bin/bench.json
+BENCH   ?=
 SEED    ?= 1
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -71,7 +71,7 @@ fuzz: ## every fuzz target for FUZZ (30s)
 		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ) "$$dir" || exit 1; done
 
 .PHONY: bench
-bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side; then all benchmarks. BENCH='-sizes 1000 …'
+bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side; then all benchmarks; BENCH=FLAGS
 	$(static) build -trimpath -o bin/bench ./test/bench
 	$(run) bin/bench $(BENCH)
 	$(GO) test -run '^$$' -bench . -benchmem ./...

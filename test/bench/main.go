@@ -64,7 +64,7 @@ func parseOptions() (options, error) {
 	flag.IntVar(&o.silent, "silent", 2000, "number of spokes that are silent then")
 	flag.StringVar(&o.cygnetd, "cygnetd", "bin/cygnetd", "the `program` to measure")
 	flag.StringVar(&o.logLevel, "log", "info", "cygnetd's log `level`")
-	flag.StringVar(&o.out, "out", "bench.json", "the JSON `file` to write")
+	flag.StringVar(&o.out, "out", "bin/bench.json", "the JSON `file` to write")
 	flag.Parse()
 	for _, word := range strings.Split(sizes, ",") {
 		n, err := strconv.Atoi(word)

@@ -127,8 +127,13 @@ func (w *wire) send(frames [][]byte) error {
 // wait waits until something can be read. It is false when the time is over.
 func (w *wire) wait(d time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, int(d.Milliseconds()))
-	return n > 0 && err == nil
+	for deadline := time.Now().Add(d); ; {
+		left := max(0, time.Until(deadline))
+		n, err := unix.Poll(fds, int((left + time.Millisecond - 1).Milliseconds()))
+		if err != unix.EINTR || left == 0 { // the Go runtime's signals interrupt system calls
+			return n > 0 && err == nil
+		}
+	}
 }
 
 // receive calls f with the GRE packets that have arrived, and returns when there is no more.
