@@ -46,21 +46,27 @@ func (f stateFile) load() (engine.Saved, error) {
 
 // save replaces the file at once: a crash leaves the old one or the new one.
 func (f stateFile) save(s engine.Saved) error {
-	data, err := json.Marshal(stateContent{Version: stateVersion, Saved: s})
-	if err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	part := f.path() + ".part"
-	if err := os.WriteFile(part, data, 0o600); err != nil {
+	if err := writeState(part, s); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	if err := os.Rename(part, f.path()); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	return nil
+}
+
+// writeState encodes into the file, without a copy of all of it in between.
+func writeState(path string, s engine.Saved) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = json.NewEncoder(file).Encode(stateContent{Version: stateVersion, Saved: s})
+	return errors.Join(err, file.Close())
 }
 
 // How far the saved state may be behind: after a change of who is bound where, and after refreshes.
