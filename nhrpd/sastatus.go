@@ -33,3 +33,22 @@ func childStatus(c vici.Child) api.ChildSA {
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Installed: c.Installed, Rekey: c.Rekey,
 	}
 }
+
+// markReached finds who it is that packets to an address reach which several routers share. The kernel takes the newest SA; charon's
+// ids of children rise.
+func markReached(peers []api.Peer, sas []api.SA) {
+	for i := range peers {
+		p := &peers[i]
+		if len(p.SharedWith) == 0 {
+			continue
+		}
+		var newest uint32
+		for _, sa := range sas {
+			for _, c := range sa.Children {
+				if sa.Interface == p.Interface && sa.Remote == p.NBMA && c.ID > newest {
+					newest, p.Reached = c.ID, sa.RemoteIdentity
+				}
+			}
+		}
+	}
+}

@@ -30,6 +30,9 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	}
 	s.StrongSwan = d.strongswanStatus()
 	s.SAs = saStatus(d.strongswan.SAs())
+	for i := range s.Interfaces {
+		markReached(s.Interfaces[i].Peers, s.SAs)
+	}
 	d.markInstalled(s.Routes)
 	check := kernel.CheckConfig{Forwards: true}
 	for _, ifc := range s.Interfaces {
@@ -149,7 +152,7 @@ func peerStatus(p engine.PeerStatus) api.Peer {
 	return api.Peer{
 		Interface: p.Interface, NBMA: p.NBMA, Identity: p.Identity, State: peerStates[p.State], Since: p.Since,
 		Initiator: p.Initiator, LocalNAT: p.LocalNAT, RemoteNAT: p.RemoteNAT, Interest: interest,
-		In: p.In, Out: p.Out, Error: p.Error,
+		In: p.In, Out: p.Out, Error: p.Error, SharedWith: p.SharedWith,
 	}
 }
 

@@ -94,12 +94,13 @@ func routesOf(entries []kernel.RouteEntry) []engine.Route {
 
 func enginePeer(p vici.Peer) engine.Peer {
 	return engine.Peer{
-		Interface: p.Interface,
-		NBMA:      p.NBMA,
-		Identity:  p.Identity,
-		Initiator: p.Initiator,
-		LocalNAT:  p.LocalNAT,
-		RemoteNAT: p.RemoteNAT,
+		Interface:  p.Interface,
+		NBMA:       p.NBMA,
+		Identity:   p.Identity,
+		Initiator:  p.Initiator,
+		LocalNAT:   p.LocalNAT,
+		RemoteNAT:  p.RemoteNAT,
+		SharedWith: p.SharedWith,
 	}
 }
 

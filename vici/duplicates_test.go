@@ -69,11 +69,29 @@ func TestSeveralBehindOneAddress(t *testing.T) {
 		})
 		a, b := upOf("192.0.2.1", true), upOf("192.0.2.1", true)
 		a.Identity, b.Identity = "a", "b"
-		wantEvents(t, "both", after(c, time.Minute), a)
+		both := a
+		both.SharedWith = []string{"b"}
+		wantEvents(t, "both", after(c, time.Minute), a, both)
 		if f.count("terminate") != 0 {
 			t.Errorf("did %v", f.seen().order)
 		}
 		f.do(func(f *fakeCharon) { f.end(first) })
 		wantEvents(t, "one gone", told(c), b)
+	})
+}
+
+// Who is told of first stays the peer while he has an SA, even one younger than the other's, as after a rekeying of the IKE_SA.
+func TestFirstBehindOneAddressStays(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		var first uint32
+		f.do(func(f *fakeCharon) {
+			first = f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "a", "initiator", "no")
+			f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "b", "initiator", "no")
+			f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "a", "initiator", "no")
+		})
+		after(c, time.Minute)
+		f.do(func(f *fakeCharon) { f.end(first) })
+		wantEvents(t, "the first of three SAs gone", told(c))
 	})
 }

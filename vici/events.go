@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 )
 
 // Key names a peer: the interface and the NBMA address as this end sees it, after NAT.
@@ -22,6 +23,16 @@ type Peer struct {
 	Initiator bool       // this end initiated the IKE_SA
 	LocalNAT  bool       // this end is behind NAT
 	RemoteNAT bool       // the peer is behind NAT
+
+	// SharedWith are further identities with an SA from that address, in order: routers behind one NAT. What this end sends there
+	// goes into the newest SA, whosever that is. Identity stays the same as long as its SA does.
+	SharedWith []string
+}
+
+// Equal compares everything.
+func (p Peer) Equal(o Peer) bool {
+	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Identity == o.Identity && p.Initiator == o.Initiator &&
+		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT && slices.Equal(p.SharedWith, o.SharedWith)
 }
 
 // Key names the peer.

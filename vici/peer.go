@@ -97,7 +97,8 @@ func (r *reconciler) secured(p *peer, sa *SA) {
 	r.endAttempt(p)
 	p.pause, p.reason, p.again, p.refused = nil, "", false, false
 	info := sa.peer()
-	if p.up != nil && *p.up == info {
+	info.SharedWith = slices.DeleteFunc(identities(r.protecting(p.Key)), func(id string) bool { return id == info.Identity })
+	if p.up != nil && p.up.Equal(info) {
 		return
 	}
 	if p.up == nil {
@@ -125,17 +126,32 @@ func (r *reconciler) lost(p *peer) {
 	}
 }
 
-// securing gives the SA that protects traffic with a peer: the oldest with an installed child of the right mode from a local
-// address of the profile.
+// securing gives the SA that protects traffic with a peer: the oldest, but one of the identity that was told rather than of another
+// that shares its address. A rekeyed IKE_SA is a new one.
 func (r *reconciler) securing(k Key) *SA {
-	profile := r.profiles[k.Interface]
+	told := func(sa *SA) bool {
+		p := r.peers[k]
+		return p != nil && p.up != nil && p.up.Identity == sa.RemoteID
+	}
 	var best *SA
-	for _, sa := range r.byPeer[k] {
-		if sa.established() && profile.from(sa.LocalHost) && slices.ContainsFunc(sa.Children, profile.protects) && (best == nil || sa.ID < best.ID) {
+	for _, sa := range r.protecting(k) {
+		if best == nil || told(sa) && !told(best) || told(sa) == told(best) && sa.ID < best.ID {
 			best = sa
 		}
 	}
 	return best
+}
+
+// protecting lists the SAs with a peer that have an installed child of the right mode and are from a local address of the profile.
+func (r *reconciler) protecting(k Key) []*SA {
+	profile := r.profiles[k.Interface]
+	var sas []*SA
+	for _, sa := range r.byPeer[k] {
+		if sa.established() && profile.from(sa.LocalHost) && slices.ContainsFunc(sa.Children, profile.protects) {
+			sas = append(sas, sa)
+		}
+	}
+	return sas
 }
 
 // settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on several sessions.

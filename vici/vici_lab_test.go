@@ -21,11 +21,11 @@ func TestPSK(t *testing.T) {
 
 	spoke.Want(r[0].key(), Initiate)
 	got := spoke.up(r[0].key())
-	if want := (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true}); got != want {
+	if want := (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true}); !got.Equal(want) {
 		t.Errorf("the spoke was told %+v, want %+v", got, want)
 	}
 	got = hub.up(r[1].key())
-	if want := (Peer{Interface: "gre1", NBMA: r[1].addr, Identity: "r2.example.net"}); got != want {
+	if want := (Peer{Interface: "gre1", NBMA: r[1].addr, Identity: "r2.example.net"}); !got.Equal(want) {
 		t.Errorf("the hub was told %+v, want %+v", got, want)
 	}
 	eventually(t, "the states", func() bool {
@@ -340,11 +340,11 @@ func TestNAT(t *testing.T) {
 	spokeClient.SetProfile(spoke.profile())
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 	spokeClient.Want(r[0].key(), Initiate)
-	if got, want := spokeClient.up(r[0].key()), (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true, LocalNAT: true}); got != want {
+	if got, want := spokeClient.up(r[0].key()), (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true, LocalNAT: true}); !got.Equal(want) {
 		t.Errorf("the spoke was told %+v, want %+v", got, want)
 	}
 	outside := Key{"gre1", netip.MustParseAddr("192.0.2.50")}
-	if got, want := hubClient.up(outside), (Peer{Interface: "gre1", NBMA: outside.NBMA, Identity: "r2.example.net", RemoteNAT: true}); got != want {
+	if got, want := hubClient.up(outside), (Peer{Interface: "gre1", NBMA: outside.NBMA, Identity: "r2.example.net", RemoteNAT: true}); !got.Equal(want) {
 		t.Errorf("the hub was told %+v, want %+v", got, want)
 	}
 	if sa := hubClient.SAs()[0]; sa.Children[0].Mode != "TRANSPORT" || !sa.Children[0].Encap {

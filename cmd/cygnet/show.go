@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -36,9 +37,17 @@ func peerTable(peers []api.Peer, now time.Time) *table {
 	t := newTable("INTERFACE", "NBMA", "STATE", "SINCE", "IDENTITY", "INITIATED", "NAT", "IN", "OUT", "WANTED FOR", "PROBLEM")
 	for _, p := range peers {
 		t.row(p.Interface, p.NBMA, p.State, when(p.Since, now), p.Identity, initiated(p.State == api.PeerSecured && p.Identity != "", p.Initiator),
-			nat(p.LocalNAT, p.RemoteNAT), when(p.In, now), when(p.Out, now), strings.Join(p.Interest, ", "), p.Error)
+			nat(p.LocalNAT, p.RemoteNAT), when(p.In, now), when(p.Out, now), strings.Join(p.Interest, ", "), cmp.Or(p.Error, sharers(p)))
 	}
 	return t
+}
+
+// sharers names the other routers at a peer's address.
+func sharers(p api.Peer) string {
+	if len(p.SharedWith) == 0 {
+		return ""
+	}
+	return "shares its address with " + strings.Join(p.SharedWith, ", ")
 }
 
 func initiated(up, here bool) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"cygnet/nhrpd/api"
@@ -85,10 +86,23 @@ func nhsTrouble(n *api.NHS, now time.Time) string {
 }
 
 func peerTrouble(p api.Peer) string {
+	if len(p.SharedWith) > 0 {
+		return sharedAddress(p)
+	}
 	if p.Error == "" || p.State == api.PeerSecured {
 		return ""
 	}
 	return fmt.Sprintf("peer %s is not secured: %s", p.NBMA, p.Error)
+}
+
+// sharedAddress says what it means that several routers are behind one NAT address.
+func sharedAddress(p api.Peer) string {
+	routers := slices.Sorted(slices.Values(append([]string{p.Identity}, p.SharedWith...)))
+	text := fmt.Sprintf("%s share the address %s behind NAT: what is sent there goes into the newest SA", strings.Join(routers, ", "), p.NBMA)
+	if p.Reached != "" {
+		text += ", that of " + p.Reached + ", and the others get nothing"
+	}
+	return text + "; give each an address of its own, or let one of them connect the others"
 }
 
 func routeTrouble(r api.Route) string {

@@ -136,6 +136,11 @@ type Peer struct {
 	In        time.Time  `json:"in,omitzero"`  // last time data came from it
 	Out       time.Time  `json:"out,omitzero"` // last time data went to it
 	Error     string     `json:"error,omitempty"`
+
+	// SharedWith are further identities with an SA from the same address: routers behind one NAT. Everything that is sent to the
+	// address goes into the newest SA, and so reaches only the router with the identity Reached.
+	SharedWith []string `json:"shared_with,omitempty"`
+	Reached    string   `json:"reached,omitempty"`
 }
 
 // PeerState is the security of a peer.

@@ -13,6 +13,7 @@ type binding struct {
 	nbma       netip.Addr // where packets go: the outer source as observed
 	clientNBMA netip.Addr // as the client says; another one behind NAT
 	identity   string
+	sharers    []string // further identities at its address when it registered last: it may be any of them
 	static     bool
 	unique     bool
 	restored   bool // from before a restart, and not confirmed since
@@ -69,7 +70,7 @@ func (e *Engine) dropBinding(b *binding) {
 
 // peerSecured ends a binding that is not that of the router which is there now.
 func (b *binding) peerSecured(e *Engine) {
-	if !b.static && b.identity != b.claim.peer.ike.Identity {
+	if !b.static && !b.mayBe(b.claim.peer.ike) {
 		e.unbind(b, "another identity has the client's NBMA address now: "+b.claim.peer.ike.Identity)
 		return
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -53,6 +54,21 @@ type Peer struct {
 	Initiator bool // this end initiated the IKE_SA
 	LocalNAT  bool // this end is behind NAT
 	RemoteNAT bool // the peer is behind NAT
+
+	// SharedWith are further identities with an SA from that address: routers behind one NAT, which cannot be told apart by what
+	// comes through the tunnel. What is sent there reaches one of them.
+	SharedWith []string
+}
+
+// Equal compares everything.
+func (p Peer) Equal(o Peer) bool {
+	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Identity == o.Identity && p.Initiator == o.Initiator &&
+		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT && slices.Equal(p.SharedWith, o.SharedWith)
+}
+
+// isOneOf says whether an identity is one of those at the peer's address.
+func (p Peer) isOneOf(identity string) bool {
+	return p.Identity == identity || slices.Contains(p.SharedWith, identity)
 }
 
 // PeerSecured says that an SA with the peer is up. It may come again for a peer that is secured already.

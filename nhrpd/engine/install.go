@@ -18,6 +18,9 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 	if objection := ifc.objectToRouter(cie, nbma); objection != "" {
 		return prefix, Route{}, objection
 	}
+	if ifc.shared(ifc.peers[nbma]) {
+		return prefix, Route{}, sharedAddress
+	}
 	if e.behindClient(ifc, nbma) {
 		return prefix, Route{}, "its NBMA address is inside a prefix that a client registered"
 	}

@@ -67,13 +67,16 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		return
 	}
 	p := e.peerAt(ifc, ike.NBMA)
-	if p.secured && p.ike.Identity != ike.Identity {
+	if p.secured && !p.ike.isOneOf(ike.Identity) {
 		e.unsecure(p, "somebody else is there now: "+ike.Identity, lostGrace)
 		p = e.peerAt(ifc, ike.NBMA)
 	}
-	fresh := !p.secured
+	fresh, before := !p.secured, p.ike
 	p.secured, p.unlisted, p.ike = true, false, ike
 	if !fresh {
+		if before.Identity != ike.Identity || !slices.Equal(before.SharedWith, ike.SharedWith) {
+			e.sharingChanged(p)
+		}
 		return
 	}
 	p.since, p.in, p.out, p.err = e.now, time.Time{}, time.Time{}, ""

@@ -118,7 +118,7 @@ func (e *Engine) purgeRequest(m *message) {
 
 // purgeBindings ends the sender's own registrations inside prefix.
 func (e *Engine) purgeBindings(m *message, prefix netip.Prefix) {
-	owns := func(b *binding) bool { return b.nbma == m.from && b.identity == m.identity() }
+	owns := func(b *binding) bool { return b.nbma == m.from && b.mayBe(m.proven()) }
 	if b := m.ifc.bindings[prefix.Addr()]; b != nil && prefix.IsSingleIP() && !b.static && !owns(b) {
 		e.drop(dropNotOwner)
 	}
@@ -139,7 +139,7 @@ func (ifc *iface) claimsAt(nbma netip.Addr) []*claim {
 
 // purgeAnnounced ends the sender's own prefixes inside prefix.
 func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) {
-	owns := func(b *binding) bool { return b.nbma == m.from && b.identity == m.identity() }
+	owns := func(b *binding) bool { return b.nbma == m.from && b.mayBe(m.proven()) }
 	if a := m.ifc.announced[prefix]; a != nil && !owns(a.owner) {
 		e.drop(dropNotOwner)
 	}

@@ -94,11 +94,14 @@ func (m *message) clientOf(cie *packet.CIE) netip.Addr {
 }
 
 // identity is what IKE proved of the sender; without IPsec nothing.
-func (m *message) identity() string {
+func (m *message) identity() string { return m.proven().Identity }
+
+// proven is what IKE proved of the sender.
+func (m *message) proven() Peer {
 	if p := m.ifc.peers[m.from]; p != nil {
-		return p.ike.Identity
+		return p.ike
 	}
-	return ""
+	return Peer{}
 }
 
 // registerClient registers what one CIE names. It returns the code to answer, and the reason of a refusal.
@@ -140,6 +143,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
 	cie.HoldingTime = seconds(holding)
 	b.unique, b.restored = unique, false
+	b.identity, b.sharers = m.proven().Identity, m.proven().SharedWith
 	b.clientNBMA = m.SourceNBMA
 	b.mtu = cie.MTU
 	if ifc.cfg.MTU != 0 {
@@ -177,7 +181,7 @@ func (ifc *iface) isNHSElsewhere(protocol, nbma netip.Addr) bool {
 // IPsec, by its NBMA address, which only counts where it registered as unique.
 func (ifc *iface) sameClient(b *binding, m *message) bool {
 	if ifc.cfg.Protected {
-		return b.identity == m.identity()
+		return b.mayBe(m.proven())
 	}
 	return b.nbma == m.from || !b.unique
 }

@@ -180,7 +180,14 @@ func (e *Engine) removeShortcut(s *shortcut) {
 
 // peerSecured installs what waited for the SA.
 func (s *shortcut) peerSecured(e *Engine) {
-	if s.state == ShortcutSecuring {
+	switch shared := s.ifc.shared(s.claim.peer); {
+	case shared && s.state == ShortcutSecuring:
+		e.unresolve(s, sharedAddress)
+		return
+	case shared && s.state == ShortcutUp:
+		e.endShortcut(s, sharedAddress)
+		return
+	case s.state == ShortcutSecuring:
 		e.install(s)
 		return
 	}

@@ -17,6 +17,7 @@ import (
 type Mesh struct {
 	*Net
 	Hub, Spoke1, Spoke2 *Site
+	Spoke3              *Site // nil unless asked for: 192.0.2.13, 10.255.0.13, 172.16.3.0/24
 }
 
 // Site is one router of a mesh. Nothing runs on it until Start, so that a scenario can change the configuration before.
@@ -40,10 +41,16 @@ type Site struct {
 // MeshOption changes a mesh before its routers are made.
 type MeshOption func(*meshConfig)
 
-type meshConfig struct{ nat map[string]bool }
+type meshConfig struct {
+	nat    map[string]bool
+	shared bool
+}
 
 // SpokeBehindNAT puts a spoke behind a NAT box of its own, which has the spoke's usual address.
 func SpokeBehindNAT(name string) MeshOption { return func(c *meshConfig) { c.nat[name] = true } }
+
+// SpokesBehindOneNAT puts both spokes behind one NAT box, which has spoke1's usual address, and adds a third spoke without NAT.
+func SpokesBehindOneNAT() MeshOption { return func(c *meshConfig) { c.shared = true } }
 
 // NewMesh makes a mesh on which nothing runs yet.
 func NewMesh(t T, options ...MeshOption) *Mesh {
@@ -54,25 +61,39 @@ func NewMesh(t T, options ...MeshOption) *Mesh {
 	}
 	m := &Mesh{Net: New(t)}
 	m.Hub = m.site("hub", "192.0.2.1", 0, c)
-	m.Spoke1 = m.site("spoke1", "192.0.2.11", 1, c)
-	m.Spoke2 = m.site("spoke2", "192.0.2.12", 2, c)
+	if c.shared {
+		box := m.NAT("spokes-nat", "192.0.2.11/24", "10.1.0.1/24")
+		m.Spoke1 = m.site("spoke1", "192.0.2.11", 1, c, Addr("10.1.0.2/24"), BehindNAT(box))
+		m.Spoke2 = m.site("spoke2", "192.0.2.11", 2, c, Addr("10.1.0.3/24"), BehindNAT(box))
+	} else {
+		m.Spoke1 = m.site("spoke1", "192.0.2.11", 1, c)
+		m.Spoke2 = m.site("spoke2", "192.0.2.12", 2, c)
+	}
 
 	m.Hub.Interface = append(m.Hub.Interface, "redirect = true")
 	m.Hub.routes = []string{"172.16.1.0/24 via 10.255.0.11", "172.16.2.0/24 via 10.255.0.12"}
-	for _, s := range []*Site{m.Spoke1, m.Spoke2} {
+	if c.shared {
+		m.Spoke3 = m.site("spoke3", "192.0.2.13", 3, c)
+		m.Hub.routes = append(m.Hub.routes, "172.16.3.0/24 via 10.255.0.13")
+	}
+	for _, s := range m.Sites()[1:] {
 		s.Interface = append(s.Interface, `nhs = [{ nbma = "192.0.2.1" }]`, "shortcut = true")
 		s.routes = []string{"172.16.0.0/16 via 10.255.0.1"}
 	}
 	return m
 }
 
-func (m *Mesh) site(name, public string, number int, c meshConfig) *Site {
+// site adds a site. Where options say how it is connected, that is how; else it is on the underlay or behind a box of its own.
+func (m *Mesh) site(name, public string, number int, c meshConfig, options ...RouterOption) *Site {
 	m.Helper()
-	options := []RouterOption{LAN(fmt.Sprintf("172.16.%d.1/24", number))}
-	if c.nat[name] {
+	connected := len(options) > 0
+	options = append(options, LAN(fmt.Sprintf("172.16.%d.1/24", number)))
+	switch {
+	case connected:
+	case c.nat[name]:
 		box := m.NAT(name+"-nat", public+"/24", fmt.Sprintf("10.%d.0.1/24", number))
 		options = append(options, Addr(fmt.Sprintf("10.%d.0.2/24", number)), BehindNAT(box))
-	} else {
+	default:
 		options = append(options, Addr(public+"/24"))
 	}
 	overlay := netip.AddrFrom4([4]byte{10, 255, 0, byte(10 + number)})
@@ -94,7 +115,13 @@ func (m *Mesh) site(name, public string, number int, c meshConfig) *Site {
 }
 
 // Sites lists hub and spokes.
-func (m *Mesh) Sites() []*Site { return []*Site{m.Hub, m.Spoke1, m.Spoke2} }
+func (m *Mesh) Sites() []*Site {
+	sites := []*Site{m.Hub, m.Spoke1, m.Spoke2}
+	if m.Spoke3 != nil {
+		sites = append(sites, m.Spoke3)
+	}
+	return sites
+}
 
 // Add gives all sites further lines for [interface.gre1].
 func (m *Mesh) Add(lines ...string) {

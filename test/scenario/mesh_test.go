@@ -87,9 +87,15 @@ func down(m *lab.Mesh, s, peer *lab.Site) error {
 // shortcut keeps traffic going between the spokes' hosts until both directions are direct.
 func shortcut(m *lab.Mesh) {
 	m.Helper()
-	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 50*time.Millisecond)
-	m.Await("a shortcut from spoke1 to spoke2", soon, func() error { return up(m.Spoke1, m.Spoke2) })
-	m.Await("a shortcut from spoke2 to spoke1", soon, func() error { return up(m.Spoke2, m.Spoke1) })
+	shortcutFrom(m, m.Spoke1, m.Spoke2)
+}
+
+// shortcutFrom is shortcut between any two spokes; the first one's host starts to talk.
+func shortcutFrom(m *lab.Mesh, s, peer *lab.Site) {
+	m.Helper()
+	train := s.Host.Train(peer.Host.Addr, 50*time.Millisecond)
+	m.Await("a shortcut from "+s.Name+" to "+peer.Name, soon, func() error { return up(s, peer) })
+	m.Await("a shortcut from "+peer.Name+" to "+s.Name, soon, func() error { return up(peer, s) })
 	train.Stop()
 }
 

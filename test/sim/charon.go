@@ -104,7 +104,7 @@ func (n *node) evaluate(remote netip.Addr, reason string) {
 	}
 	was, before := n.told[remote]
 	if e := n.securing(remote); e != nil {
-		if is := e.peer(); is != was {
+		if is := e.peer(); !is.Equal(was) {
 			n.told[remote] = is
 			n.post(engine.PeerSecured{Peer: is})
 		}

@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"testing"
+	"time"
+)
+
+// sharedBy has several routers be at an address, the first of which was told of first.
+func (n *node) sharedBy(nbma string, identities ...string) sender {
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identities[0], SharedWith: identities[1:]}})
+	return sender{n.w.t, n, nbma}
+}
+
+// Two routers behind one NAT address register, come and go: nobody is taken for gone while one of them is there, no binding ends or
+// moves, and nothing is told twice.
+func TestSharedAddress(t *testing.T) {
+	n := hubAlone(t)
+	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	both := n.sharedBy("192.0.2.11", "spoke1", "spoke2")
+	for range 3 {
+		both.says(registrationFrom("10.1.0.2", "10.255.0.11"))
+		both.says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	}
+	n.from("192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	if bindings := n.status().Bindings; len(bindings) != 2 {
+		t.Fatalf("bindings: %+v", bindings)
+	}
+	n.sharedBy("192.0.2.11", "spoke2", "spoke1")
+	for kind, want := range map[NoticeKind]int{NoticePeerSecured: 1, NoticeBound: 2, NoticePeerLost: 0, NoticeUnbound: 0, NoticeMoved: 0, NoticeRejected: 0} {
+		if got := n.has(kind); got != want {
+			t.Errorf("%d notices of kind %d, want %d", got, kind, want)
+		}
+	}
+}
+
+// A router that leaves the shared address takes its binding along. Whoever else is there may not have it.
+func TestSharerMoves(t *testing.T) {
+	n := hubAlone(t)
+	n.sharedBy("192.0.2.11", "spoke1", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	n.from("192.0.2.12", "spoke3").says(registrationFrom("192.0.2.12", "10.255.0.12"))
+	if n.has(NoticeRejected) != 1 {
+		t.Error("a stranger has the address of one of the sharers")
+	}
+	n.from("192.0.2.13", "spoke2").says(registrationFrom("192.0.2.13", "10.255.0.12"))
+	if n.has(NoticeMoved) != 1 || n.status().Bindings[0].Identity != "spoke2" {
+		t.Errorf("%d moves, bindings: %+v", n.has(NoticeMoved), n.status().Bindings)
+	}
+	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.12"))
+	if n.has(NoticeRejected) != 2 {
+		t.Error("spoke1 has the address of spoke2, which is elsewhere now")
+	}
+}
+
+// Without anybody else at the address, one identity in another's place is another router.
+func TestSuccessorIsNoSharer(t *testing.T) {
+	n := hubAlone(t)
+	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	n.from("192.0.2.11", "spoke2")
+	if n.has(NoticePeerLost) != 1 || n.has(NoticeUnbound) != 1 {
+		t.Errorf("%d peers lost, %d bindings ended, want 1 and 1", n.has(NoticePeerLost), n.has(NoticeUnbound))
+	}
+}
+
+// No shortcut leads to an address that several routers share: one that is up ends when another router comes, further answers are not
+// taken, and the traffic stays on the hub.
+func TestNoShortcutToSharedAddress(t *testing.T) {
+	n, hub := spokeAlone(t)
+	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	spoke2 := n.from("192.0.2.12", "spoke2")
+	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	if n.has(NoticeShortcutUp) != 1 {
+		t.Fatal("no shortcut")
+	}
+	n.sharedBy("192.0.2.12", "spoke2", "spoke3")
+	if n.has(NoticeShortcutDown) != 1 || len(n.status().Shortcuts) != 0 {
+		t.Errorf("shortcuts: %+v", n.status().Shortcuts)
+	}
+	n.w.run(time.Second)
+	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	if n.has(NoticeShortcutUp) != 1 || n.has(NoticeShortcutDenied) != 1 {
+		t.Errorf("%d shortcuts, %d answers denied, want 1 and 1", n.has(NoticeShortcutUp), n.has(NoticeShortcutDenied))
+	}
+}
