@@ -102,7 +102,7 @@ func sharedAddress(p api.Peer) string {
 	if p.Reached != "" {
 		text += ", that of " + p.Reached + ", and the others get nothing"
 	}
-	return text + "; give each an address of its own, or let one of them connect the others"
+	return text + "; give each an address of its own, or routes to each other inside their site"
 }
 
 func routeTrouble(r api.Route) string {
