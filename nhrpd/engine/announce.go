@@ -24,13 +24,13 @@ type announcement struct {
 	timer     timer
 }
 
-// announceAgain is how long an NHS that refused prefixes, or seems to know none, is not bothered with them.
+// announceAgain is how long an NHS that refused prefixes is not bothered with them.
 const announceAgain = 10 * time.Minute
 
 // announce registers our prefixes, or refreshes them.
 func (e *Engine) announce(n *nhs) {
 	a := &n.announcement
-	if a.awaiting {
+	if a.awaiting && a.attempts < triesPerAddr {
 		return
 	}
 	if !e.now.Before(a.again) {
@@ -52,7 +52,7 @@ func (e *Engine) announce(n *nhs) {
 func (e *Engine) sendAnnouncement(n *nhs) {
 	ifc, a := n.ifc, &n.announcement
 	a.sentNBMA = ifc.local
-	e.deadlines.set(&a.timer, e.now.Add(e.jittered(retryFirst<<a.attempts, retryJitter)))
+	e.deadlines.set(&a.timer, e.now.Add(e.jittered(min(retryFirst<<min(a.attempts, 6), retryMost), retryJitter)))
 	p := packet.Packet{
 		Type:           packet.RegistrationRequest,
 		HopCount:       hopCount,
@@ -74,19 +74,19 @@ func (e *Engine) sendAnnouncement(n *nhs) {
 	e.send(ifc, n.nbma, &p)
 }
 
-// announceDue repeats a request that was not answered. An NHS that never answered one knows no prefixes; one that did is asked again
-// with the next refresh.
+// announceDue repeats a request that was not answered, more and more seldom. Silence may mean that the NHS knows no prefixes, but
+// also that packets were lost, and then it leads nobody to the networks behind us: once a minute is not too often to find out.
 func (e *Engine) announceDue(n *nhs) {
 	a := &n.announcement
 	a.attempts++
-	if a.attempts < triesPerAddr && n.usable() && n.ifc.local.IsValid() {
-		e.sendAnnouncement(n)
+	if !n.usable() || !n.ifc.local.IsValid() {
+		e.stopAnnouncing(n)
 		return
 	}
-	e.stopAnnouncing(n)
-	if n.usable() && len(a.held) == 0 {
-		e.announcementRefused(n, a.sent, "the NHS does not answer the registration of our prefixes: it may know none")
+	if a.attempts == triesPerAddr && len(a.held) == 0 && a.err == "" {
+		e.announcementUnheard(n, a.sent, "the NHS does not answer the registration of our prefixes: it may know none; trying on")
 	}
+	e.sendAnnouncement(n)
 }
 
 // announcementAnswered takes the NHS's word on each prefix.
@@ -120,11 +120,16 @@ func (e *Engine) announcementAnswered(n *nhs, m *message) {
 func (e *Engine) announcementRefused(n *nhs, prefixes []netip.Prefix, reason string) {
 	a := &n.announcement
 	a.again = e.now.Add(announceAgain)
+	a.refused = append(a.refused, prefixes...)
+	e.announcementUnheard(n, prefixes, reason)
+}
+
+// announcementUnheard tells that an NHS does not have prefixes of ours.
+func (e *Engine) announcementUnheard(n *nhs, prefixes []netip.Prefix, reason string) {
 	for _, p := range prefixes {
-		a.refused = append(a.refused, p)
 		e.notice(n.ifc, Notice{Kind: NoticeRefused, Prefix: p, NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
 	}
-	a.err = reason + " " + prefixes[0].String()
+	n.announcement.err = reason + " " + prefixes[0].String()
 }
 
 func (e *Engine) stopAnnouncing(n *nhs) {
