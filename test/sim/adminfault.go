@@ -32,6 +32,13 @@ func (w *world) leave(n *node) {
 	})
 }
 
+// reload is for a node in any state.
+func (n *node) reload() {
+	if n.daemonUp && !n.left {
+		n.configure()
+	}
+}
+
 // configure hands the configuration to the engine, as a reload does.
 func (n *node) configure() {
 	n.call(func(now time.Time, out *engine.Output) { n.engine.Configure(now, n.config(), out) })
@@ -42,11 +49,19 @@ func (w *world) swapLANs(a, b *node) {
 	if a == b || a.region != b.region || !a.well() || !b.well() {
 		return
 	}
-	a.lan, b.lan = b.lan, a.lan
+	lanA, lanB := a.lan, b.lan
+	a.takeLAN(lanB)
+	b.takeLAN(lanA)
 	for _, x := range []struct{ now, before *node }{{a, b}, {b, a}} {
 		lan := x.now.lan
 		w.rerouteSoon(x.now, []engine.Route{lanRoute(lan)}, nil)
 		w.rerouteSoon(x.before, nil, []engine.Route{lanRoute(lan)})
+		if w.Announce {
+			// The goodbye may be lost, or come after the other's announcement: either takes ten minutes.
+			x.now.disturb(w.now + int64(longestHolding+2*healing))
+			w.after(w.between(0, 3*time.Second), x.now.reload)
+			continue
+		}
 		for _, h := range a.nhs {
 			quiet := h.quietAt
 			w.rerouteSoon(h, []engine.Route{tunnelRoute(lan, x.now)}, []engine.Route{tunnelRoute(lan, x.before)})
@@ -123,8 +138,7 @@ func (w *world) imitate(n, victim *node) {
 	n.configure()
 	w.after(lasts, func() {
 		n.cfg.Address = own
-		if n.imitating = false; n.daemonUp && !n.left {
-			n.configure()
-		}
+		n.imitating = false
+		n.reload()
 	})
 }

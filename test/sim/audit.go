@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 
 	"cygnet/nhrpd/engine"
 )
@@ -20,6 +22,7 @@ func (n *node) audit() {
 	n.auditTables(&st)
 	n.auditBindings(&st)
 	n.auditShortcuts(&st)
+	n.auditAnnounced(&st)
 	n.auditKernel()
 	if deadline, ok := n.engine.Deadline(); ok && n.wakeAt == 0 {
 		n.w.violate("the simulation wakes an engine that is due", n, "due at %s", deadline)
@@ -60,6 +63,21 @@ func (n *node) auditBindings(st *engine.InterfaceStatus) {
 	}
 }
 
+// auditAnnounced looks for a LAN that a hub which has its spoke registered does not know.
+func (n *node) auditAnnounced(st *engine.InterfaceStatus) {
+	w := n.w
+	if n.hub || !w.Announce || n.left || n.imitating || w.now < n.quietAt {
+		return
+	}
+	for i := range st.NHS {
+		x, h := &st.NHS[i], n.nhs[i]
+		if x.State != engine.NHSRegistered || x.Attempts > 0 || w.now < h.quietAt || w.now < w.pairQuiet[pairOf(n, h)] || slices.Contains(x.Announced, n.lan) {
+			continue
+		}
+		w.violateAt("a hub that knows a router knows its networks", []*node{n, h}, fmt.Sprintf("%s: %s is not announced at %s: %+v", n.name, n.lan, h.name, *x))
+	}
+}
+
 // isNHS says whether a binding is that of a router that is our NHS as well, whose entry counts for more.
 func (n *node) isNHS(b *engine.BindingStatus) bool {
 	for _, h := range n.nhs {
@@ -76,7 +94,14 @@ func (n *node) expired(at int64) bool {
 }
 
 func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
-	up := 0
+	explained := 0
+	for i := range st.Bindings {
+		for _, p := range st.Bindings[i].Prefixes {
+			if n.wanted.routes[p] == st.Bindings[i].Protocol {
+				explained++
+			}
+		}
+	}
 	for i := range st.Shortcuts {
 		s := &st.Shortcuts[i]
 		if s.State == engine.ShortcutResolving {
@@ -87,15 +112,15 @@ func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
 		}
 		alone := s.Prefix.IsSingleIP() && s.Prefix.Addr() == s.NextHop // its neighbour is all that it needs
 		if s.State == engine.ShortcutUp && !alone {
-			up++
+			explained++
 			if n.wanted.routes[s.Prefix] != s.NextHop {
 				n.w.violate(ruleWanted, n, "shortcut %+v has no route", *s)
 			}
 			n.auditHidden(s)
 		}
 	}
-	if up != len(n.wanted.routes) {
-		n.w.violate(ruleWanted, n, "%d shortcuts, %d routes", up, len(n.wanted.routes))
+	if explained != len(n.wanted.routes) {
+		n.w.violate(ruleWanted, n, "%d routes, %d of them are shortcuts or announced", len(n.wanted.routes), explained)
 	}
 }
 

@@ -92,7 +92,7 @@ func (w *world) listen() {
 		refresh := n.cfg.HoldingTime / 3 * 95 / 100
 		// A lost request or reply costs a repetition: with 5 % loss one in ten, rarely many.
 		most := len(n.nhs) * (int(watched/refresh) + 1) * 2
-		if c := sent[n]; c.others > 0 || c.registrations > most+10 {
+		if c := sent[n]; c.others > 0 || c.registrations > most+most/4+10 {
 			w.violate(ruleQuiet, n, "sent %d registrations (%d are expected at most) and %d other packets in %s", c.registrations, most, c.others, watched)
 		}
 	}

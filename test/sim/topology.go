@@ -13,7 +13,8 @@ import (
 // with the central hub. Each spoke has a LAN of 16 addresses. What a routing protocol would do:
 //
 //   - a spoke sends all LANs' prefix to the hub in charge of its region;
-//   - a regional hub sends each LAN of its two regions to its spoke, and everything else to the central hub;
+//   - a regional hub sends each LAN of its two regions to its spoke, and everything else to the central hub; or the spokes announce
+//     their LANs;
 //   - the central hub sends each region's LANs and overlay addresses to the hub in charge of it;
 //   - when a hub dies or returns, who is in charge follows within seconds.
 const (
@@ -57,6 +58,9 @@ func (w *world) build() {
 		h := w.newNode(fmt.Sprint("hub", i), netip.PrefixFrom(hubOverlay(i), 8))
 		h.hub, h.cfg.Redirect = true, true
 		h.cfg.Limits = limits(hubLimit)
+		if w.Announce {
+			h.cfg.Accept = []netip.Prefix{allLANs}
+		}
 		w.hubs = append(w.hubs, h)
 		if i > 0 {
 			h.nhs = []*node{w.hubs[0]}
@@ -68,6 +72,7 @@ func (w *world) build() {
 	}
 	w.routeHubs()
 	for _, n := range w.nodes {
+		n.disturb(int64(settling))
 		w.after(w.between(0, settling/4), func() { n.powerOn(engine.Saved{}) })
 	}
 }
@@ -76,7 +81,7 @@ func (w *world) addSpoke(i int) {
 	region := i % regions
 	n := w.newNode(fmt.Sprint("spoke", i+1), netip.PrefixFrom(spokeOverlay(region, i/regions), 8))
 	n.region = region
-	n.lan = lanOf(region, i/regions)
+	n.takeLAN(lanOf(region, i/regions))
 	n.cfg.Shortcut = true
 	n.cfg.Limits = limits(spokeLimit)
 	n.cfg.HoldingTime = anyOf(w, []time.Duration{2 * time.Minute, 5 * time.Minute, longestHolding})
@@ -94,7 +99,7 @@ func (w *world) addSpoke(i int) {
 }
 
 func limits(n int) engine.Limits {
-	return engine.Limits{Bindings: n, Shortcuts: 256, Answers: n, Held: 64, Indications: 1000, Errors: 100, Requests: 100}
+	return engine.Limits{Bindings: n, Prefixes: n, Shortcuts: 256, Answers: n, Held: 64, Indications: 1000, Errors: 100, Requests: 100}
 }
 
 func (w *world) newNode(name string, address netip.Prefix) *node {
@@ -127,9 +132,21 @@ func (w *world) routeHubs() {
 		w.hubs[0].addBase(tunnelRoute(regionOverlay(r), w.active[r]))
 		w.hubs[1+r].addBase(tunnelRoute(allLANs, w.hubs[0]))
 	}
+	if w.Announce {
+		return
+	}
 	for _, n := range w.spokes() {
 		w.primary(n.region).addBase(tunnelRoute(n.lan, n))
 		w.backup(n.region).addBase(tunnelRoute(n.lan, n))
+	}
+}
+
+// takeLAN puts a LAN behind a node.
+func (n *node) takeLAN(lan netip.Prefix) {
+	n.lan = lan
+	n.w.byLAN[lan] = n
+	if n.w.Announce {
+		n.cfg.Announce = []netip.Prefix{lan}
 	}
 }
 

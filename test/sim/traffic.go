@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine"
@@ -197,7 +198,7 @@ func names(nodes []*node) string {
 func (w *world) basePath(from, to *node, dst netip.Addr) []*node {
 	path := []*node{from}
 	for n := from; len(path) < firstTTL; path = append(path, n) {
-		r, ok := n.base.lookup(dst)
+		r, ok := w.baseRoute(n, dst)
 		if !ok || !n.up || n.left {
 			return nil
 		}
@@ -214,6 +215,17 @@ func (w *world) basePath(from, to *node, dst netip.Addr) []*node {
 		n = next
 	}
 	return nil
+}
+
+// baseRoute is where a node should send data without shortcuts.
+func (w *world) baseRoute(n *node, dst netip.Addr) (engine.Route, bool) {
+	if w.Announce && n.hub {
+		lan, _ := dst.Prefix(28)
+		if s := w.byLAN[lan]; s != nil && slices.Contains(s.nhs, n) {
+			return tunnelRoute(lan, s), true
+		}
+	}
+	return n.base.lookup(dst)
 }
 
 // disturbed says whether faults may still explain losses at one of these.

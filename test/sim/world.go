@@ -17,6 +17,8 @@ type Options struct {
 	Each   time.Duration // mean time from one fault of a spoke to its next
 	Hubs   time.Duration // mean time from one fault of some hub to the next
 	Flows  time.Duration // mean time from the start of one flow of a spoke to that of its next
+	// Announce has spokes register their LANs with their hubs, instead of a routing protocol that tells of them.
+	Announce bool
 }
 
 // Figures say what a run did.
@@ -44,6 +46,7 @@ type world struct {
 	nodes     []*node // hubs, then spokes
 	byAddr    map[netip.Addr]*node
 	byOverlay map[netip.Addr]*node
+	byLAN     map[netip.Prefix]*node
 	freed     []netip.Addr // NBMA addresses that were given up
 	taken     uint32       // NBMA addresses given out
 	active    []*node      // hub in charge of each region
@@ -86,6 +89,7 @@ func newWorld(o Options) *world {
 		rng:       rand.New(rand.NewPCG(o.Seed, 0)),
 		byAddr:    make(map[netip.Addr]*node),
 		byOverlay: make(map[netip.Addr]*node),
+		byLAN:     make(map[netip.Prefix]*node),
 		cuts:      make(map[pair]int64),
 		pairQuiet: make(map[pair]int64),
 	}
