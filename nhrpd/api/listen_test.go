@@ -141,15 +141,18 @@ func TestClientErrors(t *testing.T) {
 	}
 	defer deaf.Close()
 	ctx, cancel := context.WithCancel(t.Context())
+	answered := make(chan struct{})
 	go func() {
 		if conn, err := deaf.Accept(); err == nil {
-			cancel()
 			defer conn.Close()
+			cancel()
+			<-answered // a connection that is closed would be another error
 		}
 	}()
 	if _, err := Dial(dir + "/deaf").Status(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("deaf daemon: %v", err)
 	}
+	close(answered)
 	late := Dial(dir + "/deaf").unreachable(context.DeadlineExceeded)
 	if !strings.Contains(late.Error(), "does not answer") || !errors.Is(late, context.DeadlineExceeded) {
 		t.Errorf("late: %v", late)
