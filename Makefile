@@ -42,7 +42,7 @@ test-host:
 
 .PHONY: test-lab
 test-lab:
-	$(static) test -count=1 -timeout 12m -tags lab -exec $(run) $(lab)
+	$(static) test -count=1 -timeout 25m -tags lab -exec $(run) $(lab)
 
 .PHONY: lab
 lab: ## the scenarios on a real kernel: lists them, or runs one with T=NAME
