@@ -134,6 +134,9 @@ func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
 func (e *Engine) stillLed(s *shortcut) bool {
 	way, err := e.pathTo(s.ifc, s.dest)
 	if !s.led.Prefix.IsValid() { // restored
+		if err == pathElsewhere && way.route.Prefix.Bits() >= s.prefix.Bits() {
+			return false
+		}
 		if err != pathOK && err != pathNoBinding {
 			return true // the mirror may not be filled yet: see endUnconfirmed
 		}

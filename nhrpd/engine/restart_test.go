@@ -54,6 +54,19 @@ func TestRestartWithoutSAs(t *testing.T) {
 	}
 }
 
+// A network that came to be ours while the daemon was down is not reached through a shortcut of before, not even for the grace time.
+func TestRestartWithNewLocalNetwork(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	saved := m.spoke1.engine.Save()
+	m.spoke1.down = true
+	m.spoke1.routes = append(m.spoke1.routes, Route{Prefix: mustPrefix(lan2), Device: "lan1"})
+	m.spoke1.boot(saved)
+	if len(m.spoke1.shortcuts) != 0 {
+		t.Errorf("%s", m)
+	}
+}
+
 // Neither do bindings stay whose client is not there any more.
 func TestHubRestartWithoutSAs(t *testing.T) {
 	m := newMesh(t)
