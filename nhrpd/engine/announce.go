@@ -83,7 +83,7 @@ func (e *Engine) announceDue(n *nhs) {
 		e.stopAnnouncing(n)
 		return
 	}
-	if a.attempts == triesPerAddr && len(a.held) == 0 && a.err == "" {
+	if a.attempts == triesPerAddr && len(a.held) == 0 {
 		e.announcementUnheard(n, a.sent, "the NHS does not answer the registration of our prefixes: it may know none; trying on")
 	}
 	e.sendAnnouncement(n)
@@ -93,7 +93,7 @@ func (e *Engine) announceDue(n *nhs) {
 func (e *Engine) announcementAnswered(n *nhs, m *message) {
 	a := &n.announcement
 	e.stopAnnouncing(n)
-	before := a.held
+	before, told := a.held, a.err
 	a.held, a.err = nil, ""
 	refused := make(map[packet.Code][]netip.Prefix)
 	for i := range m.CIEs {
@@ -112,7 +112,14 @@ func (e *Engine) announcementAnswered(n *nhs, m *message) {
 		}
 	}
 	for _, code := range slices.Sorted(maps.Keys(refused)) {
-		e.announcementRefused(n, refused[code], "the NHS refuses our prefix: "+code.String())
+		reason := "the NHS refuses our prefix: " + code.String()
+		if code != packet.CodeUniqueRegistered {
+			e.announcementRefused(n, refused[code], reason)
+			continue
+		}
+		// Another router has it, as when a network moved here and that one's goodbye was lost: it ends. The next refresh asks again.
+		a.err = told
+		e.announcementUnheard(n, refused[code], reason)
 	}
 }
 
@@ -124,12 +131,16 @@ func (e *Engine) announcementRefused(n *nhs, prefixes []netip.Prefix, reason str
 	e.announcementUnheard(n, prefixes, reason)
 }
 
-// announcementUnheard tells that an NHS does not have prefixes of ours.
+// announcementUnheard tells that an NHS does not have prefixes of ours, once.
 func (e *Engine) announcementUnheard(n *nhs, prefixes []netip.Prefix, reason string) {
+	err := reason + " " + prefixes[0].String()
+	if n.announcement.err == err {
+		return
+	}
+	n.announcement.err = err
 	for _, p := range prefixes {
 		e.notice(n.ifc, Notice{Kind: NoticeRefused, Prefix: p, NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
 	}
-	n.announcement.err = reason + " " + prefixes[0].String()
 }
 
 func (e *Engine) stopAnnouncing(n *nhs) {

@@ -58,7 +58,7 @@ func TestRefusedAnnouncements(t *testing.T) {
 		}, nil},
 		{"one of two by a NAK", func(_ *node, hub sender, p packet.Packet) {
 			p = acceptance(p)
-			p.CIEs[0].Code = packet.CodeUniqueRegistered
+			p.CIEs[0].Code = packet.CodeInsufficientResources
 			hub.says(p)
 		}, []string{"172.17.1.0/24"}},
 		{"by an Error Indication", func(n *node, hub sender, _ packet.Packet) {
@@ -119,6 +119,33 @@ func TestUnansweredAnnouncement(t *testing.T) {
 	hub.says(acceptance(asked[len(asked)-1]))
 	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) || st.Error != "" {
 		t.Errorf("at last: %+v", st)
+	}
+}
+
+// A prefix that another router has is asked for with each refresh, and told once: networks move, and goodbyes get lost.
+func TestPrefixOfAnotherRouter(t *testing.T) {
+	n, hub, p := announcer(t, lan1)
+	taken := func(p packet.Packet) packet.Packet {
+		p = acceptance(p)
+		p.CIEs[0].Code = packet.CodeUniqueRegistered
+		return p
+	}
+	refresh := func() packet.Packet {
+		before := len(n.sent)
+		n.w.until("a refresh", 3*time.Minute+20*time.Second, func() bool { return len(n.sent) > before })
+		hub.says(acceptance(only(t, n.sentSince(before))))
+		return n.sentSince(before)[1]
+	}
+	hub.says(taken(p))
+	for range 3 {
+		hub.says(taken(refresh()))
+	}
+	if st := n.status().NHS[0]; n.has(NoticeRefused) != 1 || st.Error == "" {
+		t.Errorf("told %d times: %+v", n.has(NoticeRefused), st)
+	}
+	hub.says(acceptance(refresh()))
+	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) || st.Error != "" {
+		t.Errorf("when it is free: %+v", st)
 	}
 }
 
