@@ -57,8 +57,8 @@ func (w *world) swapLANs(a, b *node) {
 		w.rerouteSoon(x.now, []engine.Route{lanRoute(lan)}, nil)
 		w.rerouteSoon(x.before, nil, []engine.Route{lanRoute(lan)})
 		if w.Announce {
-			// The goodbye may be lost, or come after the other's announcement: either takes ten minutes.
-			x.now.disturb(w.now + int64(longestHolding+2*healing))
+			// The goodbye may be lost: then the hub keeps the prefix for the holding time, and the next refresh asks for it.
+			x.now.disturb(w.now + int64(longestHolding+longestHolding/3+2*healing))
 			w.after(w.between(0, 3*time.Second), x.now.reload)
 			continue
 		}
