@@ -26,12 +26,21 @@ type pair struct{ low, high int }
 
 func pairOf(a, b *node) pair { return pair{min(a.index, b.index), max(a.index, b.index)} }
 
+// freedAddress is an NBMA address that was given up.
+type freedAddress struct {
+	addr netip.Addr
+	at   int64
+}
+
+// leased is how long nobody else gets an address that was given up: longer than dead peer detection takes. An SA with whom had it
+// before would stand for whom has it now until then, since the daemon goes by the oldest.
+const leased = int64(time.Minute)
+
 // newAddress is an NBMA address for somebody: new, or one that another router had.
 func (w *world) newAddress() netip.Addr {
-	if len(w.freed) > 0 && w.chance(0.3) {
-		i := w.rng.IntN(len(w.freed))
-		a := w.freed[i]
-		w.freed = slices.Delete(w.freed, i, i+1)
+	if len(w.freed) > 0 && w.now-w.freed[0].at > leased && w.chance(0.3) {
+		a := w.freed[0].addr
+		w.freed = slices.Delete(w.freed, 0, 1)
 		return a
 	}
 	w.taken++
@@ -41,7 +50,7 @@ func (w *world) newAddress() netip.Addr {
 func (n *node) takeAddress(a netip.Addr) {
 	if n.public.IsValid() {
 		delete(n.w.byAddr, n.public)
-		n.w.freed = append(n.w.freed, n.public)
+		n.w.freed = append(n.w.freed, freedAddress{n.public, n.w.now})
 	}
 	n.public = a
 	n.w.byAddr[a] = n

@@ -47,9 +47,9 @@ type world struct {
 	byAddr    map[netip.Addr]*node
 	byOverlay map[netip.Addr]*node
 	byLAN     map[netip.Prefix]*node
-	freed     []netip.Addr // NBMA addresses that were given up
-	taken     uint32       // NBMA addresses given out
-	active    []*node      // hub in charge of each region
+	freed     []freedAddress
+	taken     uint32  // NBMA addresses given out
+	active    []*node // hub in charge of each region
 	cuts      map[pair]int64
 	pairQuiet map[pair]int64
 	out       engine.Output
