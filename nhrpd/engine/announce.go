@@ -20,6 +20,7 @@ type announcement struct {
 	requestID uint32
 	sentNBMA  netip.Addr
 	attempts  int // unanswered requests in a row
+	unknown   int // answers in a row that the NHS does not know us
 	err       string
 	timer     timer
 }
@@ -113,14 +114,27 @@ func (e *Engine) announcementAnswered(n *nhs, m *message) {
 	}
 	for _, code := range slices.Sorted(maps.Keys(refused)) {
 		reason := "the NHS refuses our prefix: " + code.String()
-		if code != packet.CodeUniqueRegistered {
+		switch code {
+		case packet.CodeUniqueRegistered:
+			// As when a network moved here and the other router's goodbye was lost: it ends. The next refresh asks again.
+			a.err = told
+			e.announcementUnheard(n, refused[code], reason)
+		case packet.CodeNoBinding:
+			a.err = told
+			e.announcementUnheard(n, refused[code], reason)
+			e.registerUnknown(n)
+			return
+		default:
 			e.announcementRefused(n, refused[code], reason)
-			continue
 		}
-		// Another router has it, as when a network moved here and that one's goodbye was lost: it ends. The next refresh asks again.
-		a.err = told
-		e.announcementUnheard(n, refused[code], reason)
 	}
+	a.unknown = 0
+}
+
+// registerUnknown registers soon with an NHS that accepted us and does not know us any more: our binding ended meanwhile.
+func (e *Engine) registerUnknown(n *nhs) {
+	e.registerIn(n, e.jittered(min(retryFirst<<min(n.announcement.unknown, 6), retryMost), retryJitter))
+	n.announcement.unknown++
 }
 
 // announcementRefused leaves prefixes alone for a while.

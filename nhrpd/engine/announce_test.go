@@ -149,6 +149,31 @@ func TestPrefixOfAnotherRouter(t *testing.T) {
 	}
 }
 
+// An NHS that does not know us any more when we announce is registered with again, soon, but not without end.
+func TestForgottenBeforeAnnouncement(t *testing.T) {
+	n, hub, p := announcer(t, lan1)
+	forgotten := func(p packet.Packet) packet.Packet {
+		p = acceptance(p)
+		p.CIEs[0].Code = packet.CodeNoBinding
+		return p
+	}
+	registrations := 0
+	for end := n.w.now.Add(time.Minute); n.w.now.Before(end); registrations++ {
+		hub.says(forgotten(p))
+		before := len(n.sent)
+		n.w.until("a registration", retryMost, func() bool { return len(n.sent) > before })
+		hub.says(acceptance(only(t, n.sentSince(before))))
+		p = n.sentSince(before)[1]
+	}
+	if registrations < 4 || registrations > 8 {
+		t.Errorf("registered %d times in a minute", registrations)
+	}
+	hub.says(acceptance(p))
+	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) || st.Error != "" {
+		t.Errorf("in the end: %+v", st)
+	}
+}
+
 // A lost packet costs a prefix nothing that was accepted before.
 func TestAnnouncementLost(t *testing.T) {
 	n, hub, p := announcer(t, lan1)

@@ -29,7 +29,9 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 		return packet.CodeProhibited, "a prefix cannot be registered as unique" // RFC 2332 §5.2.0.1: with U a host only
 	case len(ifc.cfg.Accept) == 0:
 		return packet.CodeProhibited, "prefixes are not accepted here (accept is not configured)"
-	case b == nil || b.static || b.nbma != m.from || !b.mayBe(m.proven()):
+	case b == nil:
+		return packet.CodeNoBinding, "prefixes are taken from routers only that are registered themselves"
+	case b.static || b.nbma != m.from || !b.mayBe(m.proven()):
 		return packet.CodeProhibited, "prefixes are taken from routers only that are registered themselves"
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != m.from:
 		return packet.CodeProhibited, "it is for somebody else's NBMA address"

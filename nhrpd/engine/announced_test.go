@@ -179,7 +179,7 @@ func TestRefusedPrefixes(t *testing.T) {
 	t.Run("of a router that is not registered itself", func(t *testing.T) {
 		hub, _ := hubFor(t, "172.16.0.0/12")
 		reply := only(t, hub.from("192.0.2.13", "spoke3").says(announcementFrom("192.0.2.13", "10.255.0.13", "172.20.1.0/24")))
-		if reply.CIEs[0].Code != no {
+		if reply.CIEs[0].Code != packet.CodeNoBinding {
 			t.Errorf("code %d", reply.CIEs[0].Code)
 		}
 	})
