@@ -19,7 +19,7 @@ func announcer(t testing.TB, prefixes ...string) (*node, sender, packet.Packet) 
 	return n, hub, sent[1]
 }
 
-// RFC 2332 §5.2.0.1: U allows a single CIE, so prefixes go in a request of their own without it; lifecycle.md.
+// RFC 2332 §5.2.0.1: U allows a single CIE, so prefixes go in a request of their own without it.
 func TestAnnouncementOnTheWire(t *testing.T) {
 	n, hub := spokeAlone(t, announcing(lan1, "172.17.1.0/24"), func(c *InterfaceConfig) { c.Unique = true })
 	got := n.sentSince(0)[1]

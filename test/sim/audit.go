@@ -129,7 +129,7 @@ func (n *node) auditHidden(s *engine.ShortcutStatus) {
 	for _, r := range n.base.list() {
 		refined := r.Prefix == s.Prefix && r.Device == device
 		if !refined && r.Prefix.Bits() >= s.Prefix.Bits() && s.Prefix.Contains(r.Prefix.Addr()) {
-			n.w.violate("a shortcut hides no route that is not ours and at least as specific (lifecycle.md)", n, "shortcut %+v, route %+v", *s, r)
+			n.w.violate("a shortcut hides no route that is not ours and at least as specific", n, "shortcut %+v, route %+v", *s, r)
 		}
 	}
 }
