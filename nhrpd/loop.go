@@ -21,7 +21,8 @@ type loop struct {
 	tables     Tables
 	strongswan Strongswan
 
-	ports   map[string]*port // owned by the loop
+	ports   map[string]*port         // owned by the loop
+	leaving map[string]chan struct{} // owned by the loop; closed when the interface has left
 	events  chan engine.Event
 	batches chan *batch
 	calls   chan func(now time.Time)
@@ -29,7 +30,7 @@ type loop struct {
 	offersDropped atomic.Uint64
 	sendErrors    map[string]uint64 // owned by the loop; by reason
 	dirty         bool              // owned by the loop; the saved state is behind
-	urgent        bool              // owned by the loop; by more than expiry times
+	urgent        chan struct{}     // one waits in it when the saved state is behind by more than expiry times
 	alive         func()            // told after every turn, for the watchdog
 
 	changes []kernel.Change  // scratch
@@ -50,10 +51,12 @@ func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s
 		tables:     tables,
 		strongswan: s,
 		ports:      make(map[string]*port),
+		leaving:    make(map[string]chan struct{}),
 		events:     make(chan engine.Event, eventQueue),
 		batches:    make(chan *batch, batchQueue),
 		calls:      make(chan func(time.Time), callQueue),
 		sendErrors: make(map[string]uint64),
+		urgent:     make(chan struct{}, 1),
 		alive:      func() {},
 	}
 }

@@ -54,7 +54,9 @@ var urgentNotices = map[engine.NoticeKind]bool{
 
 // notice writes one line to the log.
 func (l *loop) notice(n *engine.Notice) {
-	l.urgent = l.urgent || urgentNotices[n.Kind]
+	if urgentNotices[n.Kind] {
+		l.saveSoon()
+	}
 	s := sentences[n.Kind]
 	if !l.log.Enabled(context.Background(), s.level) {
 		return

@@ -69,40 +69,61 @@ func writeState(path string, s engine.Saved) error {
 	return errors.Join(err, file.Close())
 }
 
-// How far the saved state may be behind: after a change of who is bound where, and after refreshes.
+// How far the saved state may be behind. A change of who is bound where is saved a moment later, together with what comes in that moment,
+// and refreshes once a minute. On a large hub to save takes long, so that the next time is as many times later.
 const (
-	saveUrgent = 2 * time.Second
-	saveAll    = time.Minute
+	saveDelay = 50 * time.Millisecond
+	saveAll   = time.Minute
+	saveShare = 20 // saving takes at most one part in so many of the time
 )
 
 // keepState saves the state when it changed.
 func (d *Daemon) keepState(ctx context.Context) error {
-	ticker := time.NewTicker(saveUrgent)
-	defer ticker.Stop()
-	var last time.Time
+	refreshes := time.NewTicker(saveAll)
+	defer refreshes.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
-		}
-		var saved engine.Saved
-		var due bool
-		err := d.loop.call(ctx, func(now time.Time) {
-			due = d.loop.urgent || d.loop.dirty && now.Sub(last) >= saveAll
-			if !due {
-				return
+		case <-d.loop.urgent:
+			if !pause(ctx, saveDelay) {
+				return nil
 			}
-			saved, last = d.loop.engine.Save(), now
-			d.loop.urgent, d.loop.dirty = false, false
-		})
-		if err != nil {
+		case <-refreshes.C:
+		}
+		begun := time.Now()
+		if err := d.saveChanged(ctx); err != nil || !pause(ctx, saveShare*time.Since(begun)) {
 			return nil
 		}
-		if due {
-			d.save(saved)
-		}
 	}
+}
+
+// saveSoon has the state saved in a moment. It runs on the loop.
+func (l *loop) saveSoon() {
+	l.dirty = true
+	select {
+	case l.urgent <- struct{}{}:
+	default:
+	}
+}
+
+// saveChanged saves the state if it changed. The only error is the context's end.
+func (d *Daemon) saveChanged(ctx context.Context) error {
+	var saved engine.Saved
+	var changed bool
+	err := d.loop.call(ctx, func(time.Time) {
+		select {
+		case <-d.loop.urgent: // a further change: it is in what is saved now
+		default:
+		}
+		if changed = d.loop.dirty; changed {
+			saved, d.loop.dirty = d.loop.engine.Save(), false
+		}
+	})
+	if err == nil && changed {
+		d.save(saved)
+	}
+	return err
 }
 
 // saveLast saves after the loop has ended, which makes the engine free to read.
