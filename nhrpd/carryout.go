@@ -20,6 +20,12 @@ func (l *loop) carryOut() {
 		}
 	}
 	l.tell()
+	for _, name := range l.out.Left {
+		if left := l.leaving[name]; left != nil {
+			close(left)
+			delete(l.leaving, name)
+		}
+	}
 	l.out.Reset()
 }
 

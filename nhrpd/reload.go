@@ -132,22 +132,29 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 	return nil
 }
 
-// sayGoodbye returns when the purges are sent and the kernel has none of the interface's neighbours and routes any more.
+// sayGoodbye returns when those who were told have heard it, or could not be reached, and the kernel has none of the interface's
+// neighbours and routes any more.
 func (d *Daemon) sayGoodbye(ctx context.Context, name string) error {
+	left, done := make(chan struct{}), make(chan struct{})
 	err := d.loop.call(ctx, func(now time.Time) {
+		d.loop.leaving[name] = left
 		d.loop.engine.Handle(now, engine.Leave{Interface: name}, &d.loop.out)
 	})
 	if err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	// The loop carries the output out before it takes this call: the reconciler has all changes by then.
-	err = d.loop.call(ctx, func(time.Time) { d.tables.After(func() { close(done) }) })
-	if err != nil {
+	if err := closed(ctx, left); err != nil {
 		return err
 	}
+	// The loop carried the output out before it closed the channel: the reconciler has all changes by now.
+	d.tables.After(func() { close(done) })
+	return closed(ctx, done)
+}
+
+// closed waits until a channel is closed.
+func closed(ctx context.Context, c <-chan struct{}) error {
 	select {
-	case <-done:
+	case <-c:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -13,7 +13,7 @@ func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
 	e.enter(now, out)
 	for _, ifc := range e.interfaces() {
 		if !slices.ContainsFunc(cfg.Interfaces, func(c InterfaceConfig) bool { return c.Name == ifc.cfg.Name }) {
-			e.leave(ifc)
+			e.leaveAtOnce(ifc)
 			delete(e.ifaces, ifc.cfg.Name)
 		}
 	}
@@ -31,9 +31,12 @@ func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
 func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	old := ifc.cfg
 	if old.Address != cfg.Address || old.Protected != cfg.Protected || old.Table != cfg.Table {
-		e.leave(ifc)
+		e.leaveAtOnce(ifc)
 	}
 	joins := ifc.left
+	if ifc.leaving {
+		e.leaveNow(ifc) // or our goodbyes would end the new registrations
+	}
 	ifc.left = false
 	ifc.configure(cfg)
 	e.setNHSs(ifc)

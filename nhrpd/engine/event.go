@@ -120,8 +120,8 @@ type PeerUse struct {
 	In   time.Time
 }
 
-// Leave makes the engine say goodbye on an interface: purge what it registered and answered, withdraw everything that it wants.
-// The interface stays configured but inactive until the next Configure.
+// Leave makes the engine say goodbye on an interface: purge what it registered and answered, withdraw everything that it wants, and close
+// the SAs once the purges are answered, or three seconds later; Output.Left tells. The interface stays configured but inactive until the next Configure.
 type Leave struct{ Interface string }
 
 func (PacketReceived) event() {}

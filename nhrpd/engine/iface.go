@@ -13,11 +13,12 @@ import (
 // iface is the state of one interface. One that has left keeps its configuration, its local address, the addresses of its NHSs and
 // what it knows of SAs, and does nothing.
 type iface struct {
-	cfg   InterfaceConfig
-	left  bool
-	local netip.Addr
-	known netip.Addr       // the local address that answers named, while there is none or before a restart
-	auth  packet.Extension // from cfg.Authentication
+	cfg     InterfaceConfig
+	left    bool
+	leaving bool // left, and waits for those who were told
+	local   netip.Addr
+	known   netip.Addr       // the local address that answers named, while there is none or before a restart
+	auth    packet.Extension // from cfg.Authentication
 
 	peers      map[netip.Addr]*peer // by NBMA address
 	held       map[netip.Addr]*heldPacket

@@ -7,29 +7,90 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// leave says goodbye: tells those who rely on us, then withdraws everything that is wanted.
+// leave says goodbye: takes back what others rely on, withdraws everything that is wanted, and closes the SAs when everybody has said that
+// it heard the goodbye, or did not after three tries.
 func (e *Engine) leave(ifc *iface) {
 	if ifc.left {
+		if !ifc.leaving {
+			e.out.Left = append(e.out.Left, ifc.cfg.Name)
+		}
 		return
 	}
+	goodbyes := e.goodbyes(ifc)
+	e.withdrawAll(ifc)
+	ifc.left, ifc.leaving = true, true
+	e.deadlines.stop(&ifc.poll)
+	e.deadlines.stop(&ifc.grace)
+	for _, p := range goodbyes {
+		e.startPurge(p)
+	}
+	if len(goodbyes) == 0 {
+		e.leaveNow(ifc)
+	}
+}
+
+// leaveAtOnce is leave without waiting for anybody.
+func (e *Engine) leaveAtOnce(ifc *iface) {
+	e.leave(ifc)
+	if ifc.leaving {
+		e.leaveNow(ifc)
+	}
+}
+
+// goodbyes are the purges of all that we registered and answered. Without an address nobody can be told.
+func (e *Engine) goodbyes(ifc *iface) []*purge {
+	var list []*purge
+	if !ifc.local.IsValid() {
+		return nil
+	}
 	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		if e.now.Before(a.expires) && ifc.local.IsValid() {
-			e.sendPurgeOf(ifc, a.answerKey, a.nbma, e.newRequestID(), packet.PurgeNoReply)
+		if !e.now.Before(a.expires) {
+			continue
+		}
+		p := &purge{ifc: ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma, prefixes: []netip.Prefix{a.prefix}}
+		if way, err := e.pathTo(ifc, a.requester); err == pathOK {
+			p.via = way.nbma // there is none once everything is withdrawn
+		}
+		if ifc.secured(a.nbma) || p.via.IsValid() {
+			list = append(list, p)
 		}
 	}
 	for _, n := range ifc.nhs {
-		if n.usable() && ifc.local.IsValid() {
-			e.purgeRegistration(n)
+		if n.usable() {
+			list = append(list, n.registrationPurges()...)
 		}
-		n.registered = false
+		n.registered = false // dropNHS has nothing to say
 	}
-	e.withdrawAll(ifc)
-	ifc.left = true
-	e.deadlines.stop(&ifc.poll)
-	e.deadlines.stop(&ifc.grace)
+	return list
 }
 
-// withdrawAll wants nothing any more: routes first, then neighbours, then SAs.
+// leaveNow closes the SAs, and whoever waits for our leaving need not any longer.
+func (e *Engine) leaveNow(ifc *iface) {
+	ifc.leaving = false
+	for _, p := range inOrder(ifc.purges, cmp.Compare) {
+		e.endPurge(p)
+	}
+	for _, p := range inOrder(ifc.peers, byAddr) {
+		if p.secured {
+			e.closePeer(p, "we leave the DMVPN")
+		}
+	}
+	e.out.Left = append(e.out.Left, ifc.cfg.Name)
+}
+
+// farewell hears, while we leave, whether our goodbyes arrived, and nothing else.
+func (e *Engine) farewell(ifc *iface, from netip.Addr, data []byte) {
+	m := message{Packet: &e.in, ifc: ifc, from: from, raw: data}
+	e.cies = e.cies[:0]
+	if !ifc.secured(from) || m.Parse(data) != nil || m.Type != packet.PurgeReply || m.SourceProtocol != ifc.overlay() || !e.authentic(&m) {
+		e.drop(dropInactive)
+		return
+	}
+	e.stats.received[m.Type]++
+	e.purgeReply(&m)
+}
+
+// withdrawAll wants nothing any more, and leaves the SAs that are there.
 func (e *Engine) withdrawAll(ifc *iface) {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		e.endShortcut(s, "we leave the DMVPN")
@@ -37,9 +98,6 @@ func (e *Engine) withdrawAll(ifc *iface) {
 	e.dropRelaysBy(ifc, netip.Addr{})
 	for _, a := range inOrder(ifc.answers, answerKey.compare) {
 		e.dropAnswer(a)
-	}
-	for _, p := range inOrder(ifc.purges, cmp.Compare) {
-		e.endPurge(p)
 	}
 	for _, b := range inOrder(ifc.bindings, byAddr) {
 		e.dropBinding(b)
@@ -52,9 +110,4 @@ func (e *Engine) withdrawAll(ifc *iface) {
 		delete(ifc.held, from)
 	}
 	clear(ifc.unresolved)
-	for _, p := range inOrder(ifc.peers, byAddr) {
-		if p.secured {
-			e.closePeer(p, "we leave the DMVPN")
-		}
-	}
 }

@@ -26,6 +26,7 @@ type node struct {
 	notices   []Notice
 	sent      []sentPacket
 	closed    []netip.Addr
+	left      int // how often the engine said that it has left
 	down      bool
 }
 
@@ -133,6 +134,7 @@ func (n *node) carryOut() {
 		}
 		n.dial(c.NBMA)
 	}
+	n.left += len(n.out.Left)
 	for prefix, nextHop := range n.shortcuts {
 		if _, ok := n.neighbors[nextHop]; !ok {
 			t.Errorf("%s: route %s via %s without a neighbour", n.name, prefix, nextHop)

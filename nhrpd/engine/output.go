@@ -13,6 +13,7 @@ type Output struct {
 	Routes    []RouteChange    // wanted state
 	SAs       []SAChange       // wanted state
 	Closed    []PeerKey        // action: terminate every SA with the peer, after the changes of neighbours and routes are in the kernel
+	Left      []string         // these interfaces have left: whoever was to hear our goodbye has, or could not be reached
 	ReadUse   []string         // action: read the use of these interfaces' peers and answer with Used
 	Notices   []Notice         // for log and watchers
 
@@ -113,6 +114,7 @@ func (o *Output) Reset() {
 	o.Routes = o.Routes[:0]
 	o.SAs = o.SAs[:0]
 	o.Closed = o.Closed[:0]
+	o.Left = o.Left[:0]
 	o.ReadUse = o.ReadUse[:0]
 	o.Notices = o.Notices[:0]
 	o.arena = o.arena[:0]

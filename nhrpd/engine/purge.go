@@ -10,30 +10,38 @@ import (
 
 // purge is a purge request of ours that waits for its reply (RFC 2332 §5.2.5).
 type purge struct {
-	answerKey
-	ifc   *iface
-	id    uint32
-	nbma  netip.Addr // of the requester, to reach it directly
-	tries int
-	again timer
+	ifc      *iface
+	id       uint32
+	dest     netip.Addr // overlay address of who is told
+	nbma     netip.Addr // of who is told, to reach it directly
+	prefixes []netip.Prefix
+	via      netip.Addr // where it went last
+	tries    int
+	again    timer
 }
 
 const (
-	purgeTries = 3
-	purgeAgain = 2 * time.Second
+	purgeTries   = 3
+	purgeAgain   = 2 * time.Second
+	goodbyeAgain = time.Second // likewise, while somebody waits for us to leave
 )
 
 // purgeAnswer takes an answer back: the routes do not support it any more.
 func (e *Engine) purgeAnswer(a *answer) {
 	ifc := a.ifc
+	p := &purge{ifc: ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma, prefixes: []netip.Prefix{a.prefix}}
 	if len(ifc.purges) >= ifc.cfg.Limits.Answers {
 		e.drop(dropTableFull) // of those that are repeated: this one goes once
-		e.sendPurgeOf(ifc, a.answerKey, a.nbma, e.newRequestID(), packet.PurgeNoReply)
+		e.sendPurgeOnce(p, packet.PurgeNoReply)
 		return
 	}
-	p := &purge{answerKey: a.answerKey, ifc: ifc, id: e.newRequestID(), nbma: a.nbma}
+	e.startPurge(p)
+}
+
+// startPurge sends a purge until there is a reply, or often enough.
+func (e *Engine) startPurge(p *purge) {
 	p.again.run = func() { e.sendPurge(p) }
-	ifc.purges[p.id] = p
+	p.ifc.purges[p.id] = p
 	e.sendPurge(p)
 }
 
@@ -43,37 +51,54 @@ func (e *Engine) sendPurge(p *purge) {
 		return
 	}
 	p.tries++
-	e.deadlines.set(&p.again, e.now.Add(purgeAgain))
-	e.sendPurgeOf(p.ifc, p.answerKey, p.nbma, p.id, 0)
+	wait := purgeAgain
+	if p.ifc.leaving {
+		wait = goodbyeAgain
+	}
+	e.deadlines.set(&p.again, e.now.Add(wait))
+	e.sendPurgeOnce(p, 0)
 }
 
+// endPurge ends the repetition. With the last one ends our leaving.
 func (e *Engine) endPurge(p *purge) {
 	delete(p.ifc.purges, p.id)
 	e.deadlines.stop(&p.again)
-}
-
-// sendPurgeOf takes an answer back, directly where there is an SA, else along the route.
-func (e *Engine) sendPurgeOf(ifc *iface, key answerKey, nbma netip.Addr, id uint32, flags packet.Flags) {
-	if p := ifc.peers[nbma]; p == nil || !p.secured {
-		way, err := e.pathTo(ifc, key.requester)
-		if err != pathOK {
-			return
-		}
-		nbma = way.nbma
+	if p.ifc.leaving && len(p.ifc.purges) == 0 {
+		e.leaveNow(p.ifc)
 	}
-	e.sendPurgeRequest(ifc, key.requester, nbma, id, flags, key.prefix)
 }
 
-// purgeRegistration tells an NHS that we go. Some take it only with the id of the registration.
-func (e *Engine) purgeRegistration(n *nhs) {
-	to := n.protocol
+// sendPurgeOnce sends a purge directly where there is an SA, else along the route, or the way it went before if there is none any more.
+func (e *Engine) sendPurgeOnce(p *purge, flags packet.Flags) {
+	if there := p.ifc.peers[p.nbma]; there != nil && there.secured {
+		p.via = p.nbma
+	} else if way, err := e.pathTo(p.ifc, p.dest); err == pathOK {
+		p.via = way.nbma
+	}
+	if p.via.IsValid() && p.ifc.local.IsValid() {
+		e.sendPurgeRequest(p.ifc, p.dest, p.via, p.id, flags, p.prefixes...)
+	}
+}
+
+// registrationPurges tell an NHS that we go. Some take them only with the id of the registration.
+func (n *nhs) registrationPurges() []*purge {
+	ifc, to := n.ifc, n.protocol
 	if !to.IsValid() {
-		to = n.ifc.overlay()
+		to = ifc.overlay()
 	}
+	var purges []*purge
 	if held := n.announcement.held; len(held) > 0 {
-		e.sendPurgeRequest(n.ifc, to, n.nbma, n.announcement.requestID, packet.PurgeNoReply, held...)
+		purges = append(purges, &purge{ifc: ifc, id: n.announcement.requestID, dest: to, nbma: n.nbma, via: n.nbma, prefixes: held})
 	}
-	e.sendPurgeRequest(n.ifc, to, n.nbma, n.requestID, packet.PurgeNoReply, hostPrefix(n.ifc.overlay()))
+	return append(purges, &purge{ifc: ifc, id: n.requestID, dest: to, nbma: n.nbma, via: n.nbma,
+		prefixes: []netip.Prefix{hostPrefix(ifc.overlay())}})
+}
+
+// purgeRegistration tells an NHS once that we go.
+func (e *Engine) purgeRegistration(n *nhs) {
+	for _, p := range n.registrationPurges() {
+		e.sendPurgeRequest(n.ifc, p.dest, n.nbma, p.id, packet.PurgeNoReply, p.prefixes...)
+	}
 }
 
 func (e *Engine) sendPurgeRequest(ifc *iface, dest, nbma netip.Addr, id uint32, flags packet.Flags, prefixes ...netip.Prefix) {
@@ -187,7 +212,7 @@ func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) {
 // purgeReply ends the repetition.
 func (e *Engine) purgeReply(m *message) {
 	p := m.ifc.purges[m.RequestID]
-	if p == nil || p.requester != m.DestProtocol {
+	if p == nil || p.dest != m.DestProtocol {
 		e.drop(dropUnsolicited)
 		return
 	}

@@ -24,6 +24,8 @@ func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
 	switch {
 	case ifc == nil:
 		e.drop(dropNoInterface)
+	case ifc.leaving:
+		e.farewell(ifc, from, data)
 	case ifc.left || !ifc.local.IsValid() || !from.IsValid():
 		e.drop(dropInactive)
 	case !ifc.secured(from):

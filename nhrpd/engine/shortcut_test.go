@@ -326,13 +326,16 @@ func TestLeave(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
 	m.spoke1.handle(Leave{Interface: "gre1"})
-	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.want) != 0 {
-		t.Errorf("left behind: %v %v %v", m.spoke1.neighbors, m.spoke1.shortcuts, m.spoke1.want)
+	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.closed) != 0 {
+		t.Errorf("left behind: %v %v, closed before anybody heard of it: %v", m.spoke1.neighbors, m.spoke1.shortcuts, m.spoke1.closed)
+	}
+	m.run(3 * underlayDelay)
+	if len(m.spoke1.want) != 0 || m.spoke1.left != 1 {
+		t.Errorf("wants %v, said %d times that it left", m.spoke1.want, m.spoke1.left)
 	}
 	if len(m.spoke1.closed) != 2 {
 		t.Errorf("closed %v, want hub and spoke2", m.spoke1.closed)
 	}
-	m.run(3 * underlayDelay)
 	if len(m.hub.status().Bindings) != 1 || m.hub.last(NoticeUnbound).Reason != "the client took its registration back" {
 		t.Errorf("the hub was not told\n%s", m)
 	}

@@ -9,6 +9,9 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
+// goodbye is how long who leaves keeps its SAs at most, until all that it told have heard it.
+const goodbye = 4 * time.Second
+
 // leave has a spoke say goodbye and join again later.
 func (w *world) leave(n *node) {
 	if !n.well() {
@@ -19,10 +22,17 @@ func (w *world) leave(n *node) {
 	n.disturb(w.now + away + int64(healing))
 	n.handle(engine.Leave{Interface: device})
 	n.left = true
-	if len(n.wanted.neighbors)+len(n.wanted.routes)+len(n.wanted.peers) > 0 {
-		w.violate("who leaves wants nothing any more", n, "%v %v %v", n.wanted.neighbors, n.wanted.routes, n.wanted.peers)
+	const rule = "who leaves wants nothing any more"
+	if len(n.wanted.neighbors)+len(n.wanted.routes) > 0 {
+		w.violate(rule, n, "%v %v", n.wanted.neighbors, n.wanted.routes)
 	}
-	boots := n.boots
+	boots, since := n.boots, w.now
+	n.leftAt = since
+	w.after(int64(goodbye), func() {
+		if n.boots == boots && n.left && n.leftAt == since && len(n.wanted.peers) > 0 && !n.leaptAround(since) {
+			w.violate(rule, n, "%v", n.wanted.peers)
+		}
+	})
 	w.after(away, func() {
 		if n.boots == boots {
 			n.log.add(w.now, "joins", netip.Addr{}, "")

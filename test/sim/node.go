@@ -38,6 +38,7 @@ type node struct {
 	countedAt int64
 	bootedAt  int64
 	leaptAt   int64 // when its clock jumped last
+	leftAt    int64 // when it said goodbye last
 
 	kernel
 	charon
