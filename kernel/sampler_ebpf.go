@@ -112,18 +112,46 @@ func (s *ebpfSampler) Run(ctx context.Context, f func(Redirect)) error {
 	defer context.AfterFunc(ctx, func() { reader.Close() })()
 	defer context.AfterFunc(s.closed, func() { reader.Close() })()
 	var record ringbuf.Record
+	var attentive time.Time // until when to look every now and then; zero: wait for the wake-up
 	for {
 		err := reader.ReadInto(&record)
-		if errors.Is(err, os.ErrClosed) {
+		switch {
+		case err == nil:
+			attentive = time.Now().Add(attention)
+			if r, ok := parseEvent(record.RawSample); ok {
+				f(r)
+			}
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if attentive.Before(time.Now()) {
+				attentive = time.Time{}
+			}
+		case errors.Is(err, os.ErrClosed):
 			return nil
-		}
-		if err != nil {
+		default:
 			return fmt.Errorf("read redirects: %w", err)
 		}
-		if r, ok := parseEvent(record.RawSample); ok {
-			f(r)
-		}
+		s.awaitLook(reader, attentive)
 	}
+}
+
+// The ring buffer wakes its reader by irq_work. A kernel that has no interrupt for that does it with its next tick, up to 10 ms late.
+// As redirects seldom come alone, there is a look every millisecond until none has come for a second.
+const (
+	attention = time.Second
+	look      = time.Millisecond
+)
+
+// awaitLook makes the next read wait for the wake-up, or waits itself and makes it take what is there.
+func (s *ebpfSampler) awaitLook(reader *ringbuf.Reader, attentive time.Time) {
+	if attentive.IsZero() {
+		reader.SetDeadline(time.Time{})
+		return
+	}
+	select {
+	case <-time.After(look):
+	case <-s.closed.Done():
+	}
+	reader.SetDeadline(time.Unix(0, 1)) // long ago
 }
 
 // openRedirects returns nil after Close.

@@ -1,13 +1,15 @@
 package nhrpd
 
 import (
+	"time"
+
 	"cygnet/kernel"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
 )
 
 // carryOut does what the engine said since the last turn and empties its output.
-func (l *loop) carryOut() {
+func (l *loop) carryOut(now time.Time) {
 	l.wantEntries()
 	for _, sa := range l.out.SAs {
 		l.strongswan.Want(vici.Key(sa.PeerKey), wanted(sa.Want))
@@ -19,7 +21,7 @@ func (l *loop) carryOut() {
 			p.askUse()
 		}
 	}
-	l.tell()
+	l.tell(now)
 	for _, name := range l.out.Left {
 		if left := l.leaving[name]; left != nil {
 			close(left)
@@ -30,13 +32,13 @@ func (l *loop) carryOut() {
 }
 
 // tell logs what the engine said, in one write.
-func (l *loop) tell() {
+func (l *loop) tell(now time.Time) {
 	if len(l.out.Notices) == 0 {
 		return
 	}
 	l.held.together(func() {
 		for i := range l.out.Notices {
-			l.notice(&l.out.Notices[i])
+			l.notice(now, &l.out.Notices[i])
 		}
 	})
 }

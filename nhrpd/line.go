@@ -32,8 +32,8 @@ type batch struct {
 }
 
 const (
-	batchSize = 64 // packets a read
-	batches   = 4  // under way between a reader and the loop: beyond them the socket's buffer is the queue
+	batchSize = 128 // packets a read
+	batches   = 4   // under way between a reader and the loop: beyond them the socket's buffer is the queue
 )
 
 func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, error) {

@@ -61,27 +61,33 @@ func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s
 	}
 }
 
-// run turns until the context ends. What was handed in before is carried out whole.
+// run turns until the context ends. What was handed in before is carried out whole. The clock is read once a turn: that is a system
+// call where the kernel has no faster way.
 func (l *loop) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for {
-		l.arm(timer)
+	for now := time.Now(); ; {
+		l.arm(timer, now)
 		select {
 		case <-ctx.Done():
 			return nil
 		case b := <-l.batches:
-			l.receive(b)
+			now = time.Now()
+			l.receive(now, b)
 		case ev := <-l.events:
-			l.engine.Handle(time.Now(), ev, &l.out)
+			now = time.Now()
+			l.engine.Handle(now, ev, &l.out)
 		case ev := <-l.strongswan.Events():
-			l.secure(ev)
+			now = time.Now()
+			l.secure(now, ev)
 		case f := <-l.calls:
-			f(time.Now())
+			now = time.Now()
+			f(now)
 		case <-timer.C:
-			l.engine.Advance(time.Now(), &l.out)
+			now = time.Now()
+			l.engine.Advance(now, &l.out)
 		}
-		l.carryOut()
+		l.carryOut(now)
 		l.alive()
 	}
 }
@@ -89,17 +95,17 @@ func (l *loop) run(ctx context.Context) error {
 // longestTurn bounds how long the loop sleeps: it reports to the watchdog at least that often.
 const longestTurn = 5 * time.Second
 
-func (l *loop) arm(timer *time.Timer) {
+// arm sets the timer for the engine's next deadline, which is late by the length of the last turn at most.
+func (l *loop) arm(timer *time.Timer, now time.Time) {
 	wait := longestTurn
 	if at, ok := l.engine.Deadline(); ok {
-		wait = min(wait, max(0, time.Until(at)))
+		wait = min(wait, max(0, at.Sub(now)))
 	}
 	timer.Reset(wait)
 }
 
 // receive hands a batch of packets to the engine and the batch back to its reader.
-func (l *loop) receive(b *batch) {
-	now := time.Now()
+func (l *loop) receive(now time.Time, b *batch) {
 	for _, m := range b.messages[:b.n] {
 		l.engine.Receive(now, b.device, m.NBMA, m.Data, &l.out)
 	}
@@ -107,7 +113,7 @@ func (l *loop) receive(b *batch) {
 	b.free <- b
 }
 
-func (l *loop) secure(ev vici.Event) {
+func (l *loop) secure(now time.Time, ev vici.Event) {
 	switch ev := ev.(type) {
 	case vici.Connected:
 		l.log.Info("strongSwan is there", "version", ev.Version)
@@ -115,7 +121,7 @@ func (l *loop) secure(ev vici.Event) {
 		l.log.Warn("strongSwan is gone: the SAs in the kernel stay, none can be made until it is back", "error", ev.Err)
 	}
 	if e := engineEvent(ev); e != nil {
-		l.engine.Handle(time.Now(), e, &l.out)
+		l.engine.Handle(now, e, &l.out)
 	}
 }
 

@@ -52,8 +52,8 @@ var urgentNotices = map[engine.NoticeKind]bool{
 	engine.NoticeShortcutDown:  true,
 }
 
-// notice writes one line to the log.
-func (l *loop) notice(n *engine.Notice) {
+// notice writes one line to the log, with the time of the turn: the clock is not read for each.
+func (l *loop) notice(now time.Time, n *engine.Notice) {
 	if urgentNotices[n.Kind] {
 		l.saveSoon()
 	}
@@ -71,7 +71,9 @@ func (l *loop) notice(n *engine.Notice) {
 	attrs = appendDuration(attrs, "resolved", n.Resolved)
 	attrs = appendDuration(attrs, "secured", n.Secured)
 	attrs = appendDuration(attrs, "took", n.Took)
-	l.log.LogAttrs(context.Background(), s.level, s.text, attrs...)
+	record := slog.NewRecord(now, s.level, s.text, 0)
+	record.AddAttrs(attrs...)
+	l.log.Handler().Handle(context.Background(), record)
 }
 
 // appendPrefix writes a host prefix as the address that it is.

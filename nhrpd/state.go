@@ -1,10 +1,12 @@
 package nhrpd
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,32 +18,55 @@ import (
 // stateFile keeps what a restart must know: the bindings and shortcuts of before. Losing it costs one registration of every peer.
 type stateFile struct{ dir string }
 
-const stateVersion = 1
+const stateVersion = 2
 
-type stateContent struct {
-	Version int
-	Saved   engine.Saved
+// stateRecord is one of the file's JSON values: at first the version, then the interfaces, each followed by its bindings. There are
+// as many bindings as clients, so that none but the one being written or read is ever in memory as text.
+type stateRecord struct {
+	Version   int                    `json:",omitempty"`
+	Interface *engine.SavedInterface `json:",omitempty"` // without its bindings
+	Binding   *engine.BindingStatus  `json:",omitempty"` // of the interface before it
 }
 
 func (f stateFile) path() string { return filepath.Join(f.dir, "state.json") }
 
 // load returns nothing and no error where there is no file yet.
 func (f stateFile) load() (engine.Saved, error) {
-	data, err := os.ReadFile(f.path())
+	file, err := os.Open(f.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return engine.Saved{}, nil
 	}
 	if err != nil {
 		return engine.Saved{}, fmt.Errorf("read saved state: %w", err)
 	}
-	var content stateContent
-	if err := json.Unmarshal(data, &content); err != nil {
+	defer file.Close()
+	saved, err := readState(file)
+	if err != nil {
 		return engine.Saved{}, fmt.Errorf("read saved state %s: %w", f.path(), err)
 	}
-	if content.Version != stateVersion {
-		return engine.Saved{}, fmt.Errorf("saved state %s is of version %d, this daemon reads %d", f.path(), content.Version, stateVersion)
+	return saved, nil
+}
+
+func readState(r io.Reader) (engine.Saved, error) {
+	var saved engine.Saved
+	decoder := json.NewDecoder(bufio.NewReader(r))
+	for first := true; ; first = false {
+		var record stateRecord
+		err := decoder.Decode(&record)
+		switch {
+		case errors.Is(err, io.EOF) && !first:
+			return saved, nil
+		case err != nil:
+			return engine.Saved{}, err
+		case first && record.Version != stateVersion:
+			return engine.Saved{}, fmt.Errorf("it is of version %d, this daemon reads %d", record.Version, stateVersion)
+		case record.Interface != nil:
+			saved.Interfaces = append(saved.Interfaces, *record.Interface)
+		case record.Binding != nil && len(saved.Interfaces) > 0:
+			last := &saved.Interfaces[len(saved.Interfaces)-1]
+			last.Bindings = append(last.Bindings, *record.Binding)
+		}
 	}
-	return content.Saved, nil
 }
 
 // save replaces the file at once: a crash leaves the old one or the new one.
@@ -59,14 +84,33 @@ func (f stateFile) save(s engine.Saved) error {
 	return nil
 }
 
-// writeState encodes into the file, without a copy of all of it in between.
 func writeState(path string, s engine.Saved) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	err = json.NewEncoder(file).Encode(stateContent{Version: stateVersion, Saved: s})
-	return errors.Join(err, file.Close())
+	buffered := bufio.NewWriter(file)
+	err = encodeState(json.NewEncoder(buffered), s)
+	return errors.Join(err, buffered.Flush(), file.Close())
+}
+
+func encodeState(encoder *json.Encoder, s engine.Saved) error {
+	if err := encoder.Encode(stateRecord{Version: stateVersion}); err != nil {
+		return err
+	}
+	for _, ifc := range s.Interfaces {
+		bindings := ifc.Bindings
+		ifc.Bindings = nil
+		if err := encoder.Encode(stateRecord{Interface: &ifc}); err != nil {
+			return err
+		}
+		for i := range bindings {
+			if err := encoder.Encode(stateRecord{Binding: &bindings[i]}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // How far the saved state may be behind. A change of who is bound where is saved a moment later, together with what comes in that moment,

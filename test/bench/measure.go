@@ -228,8 +228,12 @@ func neighbors(h *hub, g *generator, spokes int) (neighborCount, error) {
 }
 
 // indications measures the time to a traffic indication with new flows, one after the other, after both ends have registered.
+// Each has its neighbours by then: else the packet would wait for them in the kernel and leave after the indication.
 func (r *result) indications(g *generator) error {
-	const flows = 25
+	const (
+		flows        = 25
+		neighborTime = 100 * time.Millisecond
+	)
 	for i := range flows {
 		from, to := 1000+2*i, 1001+2*i // flows that no other measurement made
 		clear(g.waiting)
@@ -237,6 +241,7 @@ func (r *result) indications(g *generator) error {
 			return err
 		}
 		g.drain()
+		time.Sleep(neighborTime)
 		d, err := g.indication(from, to)
 		if err != nil {
 			r.NoIndication = err.Error()
