@@ -121,6 +121,7 @@ type Limits struct {
 	Indications int // traffic indications sent, a second
 	Errors      int // error indications sent, a second
 	Requests    int // requests taken from one peer, a second
+	Transit     int // likewise from one NHS, or that one client passes on for others
 }
 
 // Auth is how the routers prove to each other who they are.

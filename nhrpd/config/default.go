@@ -44,6 +44,7 @@ func defaultLimits() Limits {
 		Indications: 1000,
 		Errors:      100,
 		Requests:    100,
+		Transit:     1000,
 	}
 }
 

@@ -104,5 +104,6 @@ func (c *checker) limits(raw *rawLimits, l Limits) Limits {
 	l.Indications = number(c, raw.Indications, l.Indications, 1, rate)
 	l.Errors = number(c, raw.Errors, l.Errors, 1, rate)
 	l.Requests = number(c, raw.Requests, l.Requests, 1, rate)
+	l.Transit = number(c, raw.Transit, l.Transit, 1, rate)
 	return l
 }

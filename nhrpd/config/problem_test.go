@@ -18,7 +18,7 @@ var faults = []struct {
 	{"an unknown key names its near miss", `holdingtime = "10m"`,
 		[]string{`interface.gre1.holdingtime: unknown key; did you mean "holding_time"?`}},
 	{"an unknown key that is near nothing lists what is allowed", "[interface.gre1.limits]\nfrobnication = 1",
-		[]string{`interface.gre1.limits.frobnication: unknown key; allowed here: answers, bindings, errors, held, indications, prefixes, requests, shortcuts`}},
+		[]string{`interface.gre1.limits.frobnication: unknown key; allowed here: answers, bindings, errors, held, indications, prefixes, requests, shortcuts, transit`}},
 	{"a key in the wrong table names the right one", `dpd_delay = "10s"`,
 		[]string{`interface.gre1.dpd_delay: unknown key; it belongs into [interface.gre1.ipsec]`}},
 	{"an unknown table", "[deamon]",

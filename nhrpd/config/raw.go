@@ -84,6 +84,7 @@ type rawLimits struct {
 	Indications value[int64] `toml:"indications"`
 	Errors      value[int64] `toml:"errors"`
 	Requests    value[int64] `toml:"requests"`
+	Transit     value[int64] `toml:"transit"`
 }
 
 type rawIPsec struct {

@@ -52,4 +52,5 @@ type Limits struct {
 	Indications int // traffic indications sent, a second
 	Errors      int // error indications sent, a second
 	Requests    int // requests of one peer taken, a second
+	Transit     int // likewise of one NHS, or that one client passes on for others
 }

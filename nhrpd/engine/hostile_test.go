@@ -69,9 +69,55 @@ func TestRequestsOfOnePeerAreLimited(t *testing.T) {
 	}
 }
 
+// A regional hub asks for all that are behind it, and an NHS tells what many have to say: they have a rate of their own for that. Who is
+// neither does not get it by naming others, and a client's own requests do not count as others'.
+func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
+	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 50 }
+	forOthers := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
+	tests := []struct {
+		rule string
+		node func(t *testing.T) sender
+		says packet.Packet
+		most int // a burst of two seconds' worth
+	}{
+		{"a client for others", func(t *testing.T) sender {
+			s := hubAlone(t, few).from("192.0.2.11", "west")
+			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+			return s
+		}, forOthers, 100},
+		{"a client for itself", func(t *testing.T) sender {
+			s := hubAlone(t, few).from("192.0.2.11", "west")
+			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+			return s
+		}, requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10"), 9},
+		{"a client behind NAT for itself", func(t *testing.T) sender {
+			s := hubAlone(t, few).from("192.0.2.11", "west")
+			s.says(registrationFrom("10.1.0.2", "10.255.0.11"))
+			return s
+		}, requestFrom("10.1.0.2", "10.255.0.11", "172.16.0.10"), 9},
+		{"somebody else for others", func(t *testing.T) sender { return hubAlone(t, few).from("192.0.2.66", "stranger") }, forOthers, 10},
+		{"an NHS", func(t *testing.T) sender {
+			_, hub := spokeAlone(t, few)
+			return hub
+		}, forOthers, 100},
+	}
+	for _, tt := range tests {
+		t.Run(tt.rule, func(t *testing.T) {
+			s := tt.node(t)
+			before := dropped(s.to, dropRateLimit)
+			for range 1000 {
+				s.says(tt.says)
+			}
+			if got := 1000 - int(dropped(s.to, dropRateLimit)-before); got < tt.most-5 || got > tt.most {
+				t.Errorf("%d of 1000 were taken at once, want %d", got, tt.most)
+			}
+		})
+	}
+}
+
 // Tables stay within their limits, whatever an admitted peer sends.
 func TestTablesAreBounded(t *testing.T) {
-	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Requests = 100000; c.Limits.Bindings = 20 })
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Transit = 100000; c.Limits.Bindings = 20 })
 	for i := range 1000 {
 		other := netip.AddrFrom4([4]byte{10, 255, 0, byte(i)}).String()
 		hub.says(indicationOf(host1, fmt.Sprintf("172.16.%d.%d", 100+i/250, i%250)))

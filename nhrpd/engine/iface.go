@@ -39,6 +39,7 @@ type iface struct {
 
 	fromPeer    *limiter[netip.Addr] // requests and indications taken
 	repliesOf   *limiter[netip.Addr] // replies and errors taken
+	transit     *limiter[transitKey] // what NHSs say, and what clients pass on for others
 	refusals    *limiter[netip.Addr] // refusals of one peer told
 	errors      *limiter[struct{}]   // error indications sent
 	indications *limiter[struct{}]   // traffic indications sent
@@ -73,6 +74,7 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 		l := cfg.Limits
 		ifc.fromPeer = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
 		ifc.repliesOf = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
+		ifc.transit = newLimiter[transitKey](l.Transit, 2*l.Transit, 2*l.Bindings+spareKeys)
 		ifc.refusals = newLimiter[netip.Addr](1, 3, l.Bindings+spareKeys)
 		ifc.errors = newLimiter[struct{}](l.Errors, l.Errors, 0)
 		ifc.indications = newLimiter[struct{}](l.Indications, l.Indications, 0)

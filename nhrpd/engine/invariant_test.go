@@ -41,7 +41,7 @@ func stormConfig() InterfaceConfig {
 	cfg.NHS = append(cfg.NHS, NHSConfig{Name: "hub.example.net", Protocol: addr("10.255.0.2")})
 	cfg.Announce = []netip.Prefix{mustPrefix(lan1), mustPrefix("172.17.1.0/24")}
 	cfg.Accept = []netip.Prefix{mustPrefix("172.16.0.0/14")}
-	cfg.Limits = Limits{Bindings: 3, Prefixes: 3, Shortcuts: 3, Answers: 3, Held: 2, Indications: 20, Errors: 5, Requests: 50}
+	cfg.Limits = Limits{Bindings: 3, Prefixes: 3, Shortcuts: 3, Answers: 3, Held: 2, Indications: 20, Errors: 5, Requests: 50, Transit: 50}
 	return cfg
 }
 

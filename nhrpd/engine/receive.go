@@ -68,15 +68,6 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 	e.dispatch(&m)
 }
 
-// takes says whether the sender keeps within its rate. Replies and errors have one of their own, so that who asks much is answered
-// none the less.
-func (ifc *iface) takes(now time.Time, m *message) bool {
-	if m.Type.IsReply() || m.Type == packet.ErrorIndication {
-		return ifc.repliesOf.allow(now, m.from)
-	}
-	return ifc.fromPeer.allow(now, m.from)
-}
-
 // maxEntries bounds the CIEs of one request: each costs a search.
 const maxEntries = 64
 

@@ -66,7 +66,7 @@ func testConfig(overlay string) InterfaceConfig {
 		HoldingTime: 10 * time.Minute,
 		IdleTime:    5 * time.Minute,
 		MTU:         1400,
-		Limits:      Limits{Bindings: 1000, Shortcuts: 100, Answers: 100, Held: 10, Indications: 100, Errors: 10, Requests: 100},
+		Limits:      Limits{Bindings: 1000, Shortcuts: 100, Answers: 100, Held: 10, Indications: 100, Errors: 10, Requests: 100, Transit: 100},
 	}
 }
 

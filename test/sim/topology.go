@@ -87,7 +87,7 @@ func (w *world) addSpoke(i int) {
 	n.cfg.HoldingTime = anyOf(w, []time.Duration{2 * time.Minute, 5 * time.Minute, longestHolding})
 	n.cfg.Unique = w.chance(0.2)
 	if w.chance(0.2) {
-		n.cfg.Limits = engine.Limits{Bindings: 1, Shortcuts: 3, Answers: 3, Held: 2, Indications: 1, Errors: 1, Requests: 10}
+		n.cfg.Limits = engine.Limits{Bindings: 1, Shortcuts: 3, Answers: 3, Held: 2, Indications: 1, Errors: 1, Requests: 10, Transit: 20}
 	}
 	n.nhs = []*node{w.primary(region), w.backup(region)}
 	if w.chance(0.3) {
@@ -99,7 +99,7 @@ func (w *world) addSpoke(i int) {
 }
 
 func limits(n int) engine.Limits {
-	return engine.Limits{Bindings: n, Prefixes: n, Shortcuts: 256, Answers: n, Held: 64, Indications: 1000, Errors: 100, Requests: 100}
+	return engine.Limits{Bindings: n, Prefixes: n, Shortcuts: 256, Answers: n, Held: 64, Indications: 1000, Errors: 100, Requests: 100, Transit: 1000}
 }
 
 func (w *world) newNode(name string, address netip.Prefix) *node {

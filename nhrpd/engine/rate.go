@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// transitKey names a bucket of what a router says that speaks for many.
+type transitKey struct {
+	from  netip.Addr
+	reply bool
+}
+
+// takes says whether the sender keeps within its rate. Replies and errors have one of their own, so that who asks much is answered
+// none the less. Our NHSs, and clients that pass on what others say, such as the hub of a region, have a larger one for that: every router
+// behind them is held to its own rate where it comes in.
+func (ifc *iface) takes(now time.Time, m *message) bool {
+	reply := m.Type.IsReply() || m.Type == packet.ErrorIndication
+	switch {
+	case ifc.speaksForMany(m):
+		return ifc.transit.allow(now, transitKey{m.from, reply})
+	case reply:
+		return ifc.repliesOf.allow(now, m.from)
+	}
+	return ifc.fromPeer.allow(now, m.from)
+}
+
+// speaksForMany says whether a packet comes from an NHS of ours, or from a client that did not make it itself. Who is neither has no reason
+// to pass anything on to us.
+func (ifc *iface) speaksForMany(m *message) bool {
+	p := ifc.peers[m.from]
+	switch {
+	case p == nil:
+		return false
+	case p.has(interestNHS):
+		return true
+	}
+	return p.has(interestBinding) && !ifc.madeBySender(m)
+}
+
+// madeBySender says whether the sender asks for itself, or is answered by itself what we asked.
+func (ifc *iface) madeBySender(m *message) bool {
+	if m.Type.IsReply() {
+		return m.SourceProtocol == ifc.overlay()
+	}
+	b := ifc.bindings[m.SourceProtocol]
+	return m.direct() || b != nil && b.nbma == m.from
+}
+
+func (p *peer) has(kind interestKind) bool {
+	return slices.ContainsFunc(p.claims, func(c *claim) bool { return c.kind == kind })
+}
