@@ -64,6 +64,7 @@ type times struct {
 	attempt      time.Duration // for an attempt to establish
 	childless    time.Duration // for an IKE_SA to get its child
 	duplicate    time.Duration // for two SAs with one peer to be settled by themselves
+	heed         time.Duration // from the loss of a peer to the attempt to have it again: who was told may not want it any more
 	settled      time.Duration // an SA that lasted this long starts the back-off anew
 	returning    time.Duration // after charon's return, for which unanswered attempts are restarted with every check
 	connections  time.Duration // between comparisons of what is loaded
@@ -76,7 +77,7 @@ type times struct {
 var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
-	childless: 5 * time.Second, duplicate: 3 * time.Second, settled: 10 * time.Second,
+	childless: 5 * time.Second, duplicate: 3 * time.Second, heed: 100 * time.Millisecond, settled: 10 * time.Second,
 	returning: 30 * time.Second, connections: 10 * time.Second, comparison: time.Minute, orphans: 30 * time.Second,
 	profileRetry: 10 * time.Second, ear: time.Minute,
 }

@@ -54,7 +54,7 @@ func TestFailureIsTold(t *testing.T) {
 	})
 }
 
-// A lost SA is replaced at once; one that is lost again right away, as when the peer closes it, waits.
+// A lost SA is replaced as soon as who was told of the loss could say that it is not wanted any more; one that is lost again right away, as when the peer closes it, waits.
 func TestLostAndFlapping(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -63,9 +63,9 @@ func TestLostAndFlapping(t *testing.T) {
 		after(c, time.Minute)
 		f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
 		lost := time.Now()
-		wantEvents(t, "lost", told(c), Down{key("192.0.2.1"), closedByPeer}, upOf("192.0.2.1", true))
-		if !f.seen().at[1].Equal(lost) {
-			t.Errorf("dialled %v after the loss", f.seen().at[1].Sub(lost))
+		wantEvents(t, "lost", after(c, time.Second), Down{key("192.0.2.1"), closedByPeer}, upOf("192.0.2.1", true))
+		if wait := f.seen().at[1].Sub(lost); wait != defaultTimes.heed {
+			t.Errorf("dialled %v after the loss", wait)
 		}
 		f.do(func(f *fakeCharon) {
 			f.onInitiate = func(f *fakeCharon, name string) *tree {
@@ -78,6 +78,35 @@ func TestLostAndFlapping(t *testing.T) {
 		after(c, 10*time.Second)
 		if n := len(f.seen().at) - before; n < 2 || n > 5 {
 			t.Errorf("%d attempts in 10 s against a peer that closes each SA", n)
+		}
+	})
+}
+
+// Nobody is dialled that nobody wants: not a peer whose loss ends the wish, and an attempt under way ends with it.
+func TestNobodyDialsWhoIsNotWanted(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		after(c, time.Minute)
+		f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
+		wantEvents(t, "lost", told(c), Down{key("192.0.2.1"), closedByPeer})
+		c.Want(key("192.0.2.1"), None)
+		after(c, time.Minute)
+		if n := len(f.seen().at); n != 1 {
+			t.Errorf("dialled %d times, the last time for nobody", n)
+		}
+
+		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
+		c.Want(key("192.0.2.2"), Initiate)
+		told(c)
+		if n := len(f.seen().sas); n != 1 {
+			t.Fatalf("%d half-open IKE_SAs", n)
+		}
+		c.Want(key("192.0.2.2"), None)
+		told(c)
+		if sas := f.seen().sas; len(sas) != 0 || f.has("cygnet-gre1-192.0.2.2") {
+			t.Errorf("the attempt goes on for nobody: %v", sas)
 		}
 	})
 }
@@ -315,7 +344,7 @@ func TestLocalAddress(t *testing.T) {
 		p := testProfile()
 		p.LocalAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.200")}
 		c.SetProfile(p)
-		wantEvents(t, "moved", told(c), Down{key("192.0.2.1"), "this end's address changed"}, upOf("192.0.2.1", true))
+		wantEvents(t, "moved", after(c, time.Second), Down{key("192.0.2.1"), "this end's address changed"}, upOf("192.0.2.1", true))
 		if sas := c.SAs(); len(sas) != 1 || sas[0].LocalHost.String() != local {
 			t.Errorf("SAs: %+v", sas)
 		}

@@ -21,6 +21,7 @@ type peer struct {
 	reason  string    // why its SA goes, as far as an event told
 	closed  time.Time // when this end closed its SAs last
 	mixed   bool      // told that several routers share its address
+	given   bool      // an attempt was under way when it was wanted no more
 
 	loaded   bool // its connection may be loaded in charon
 	closing  bool
@@ -41,7 +42,7 @@ type pause struct{ length time.Duration }
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
 	p.busy, p.settling, p.queued, p.attempt, p.pause = false, false, false, nil, nil
-	p.again, p.refused = false, false
+	p.again, p.refused, p.given = false, false, false
 	p.backoff.reset()
 }
 
@@ -62,6 +63,7 @@ func (r *reconciler) want(k Key, w Want) {
 	p := r.peer(k)
 	p.want = w
 	if w != Initiate {
+		p.given = w == None && p.attempt != nil
 		r.endAttempt(p)
 		p.pause, p.again, p.refused = nil, false, false
 		p.backoff.reset()
@@ -115,15 +117,15 @@ func (r *reconciler) lost(p *peer) {
 	}
 	p.up, p.reason = nil, ""
 	r.emit(Down{p.Key, reason})
+	wait := r.times.heed
 	if time.Since(p.upSince) >= r.times.settled {
 		p.backoff.reset()
-		return
+	} else if first := p.backoff.span == 0; first {
+		p.backoff.next()
+	} else {
+		wait = p.backoff.next()
 	}
-	first := p.backoff.span == 0
-	wait := p.backoff.next()
-	if !first {
-		r.rest(p, wait)
-	}
+	r.rest(p, wait)
 }
 
 // securing gives the SA that protects traffic with a peer: the oldest, but one of the identity that was told rather than of another
@@ -215,11 +217,15 @@ func (r *reconciler) closePeer(p *peer) {
 	})
 }
 
+// unload unloads a peer's connection, and ends an attempt that is still under way: it would make an SA that nobody wants.
 func (r *reconciler) unload(p *peer) {
-	name := connName(p.Interface, p.NBMA)
-	p.busy = true
+	name, given, command := connName(p.Interface, p.NBMA), p.given, r.times.command
+	p.busy, p.given = true, false
 	r.do(func(ctx context.Context, s *session) error {
-		return unloadConn(ctx, s, r.times.command, name)
+		if err := unloadConn(ctx, s, command, name); err != nil || !given {
+			return err
+		}
+		return terminateOpen(ctx, s, command, name)
 	}, func(err error) {
 		p.busy = false
 		if r.fatal(err) {
@@ -228,6 +234,21 @@ func (r *reconciler) unload(p *peer) {
 		p.loaded = false
 		r.settle(p)
 	})
+}
+
+// terminateOpen ends the attempts under a connection's name that have not led to an SA.
+func terminateOpen(ctx context.Context, s *session, timeout time.Duration, name string) error {
+	found, err := listSAs(ctx, s, timeout, "ike", name)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, sa := range found {
+		if sa.Initiator && !sa.established() {
+			errs = append(errs, terminate(ctx, s, timeout, sa.ID, 0))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // unloadConn unloads a connection. That it is not loaded is no error.
