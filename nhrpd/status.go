@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"runtime/metrics"
 	"slices"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 
 // Status returns a copy of everything; see api.Daemon.
 func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
-	s := &api.Status{Version: api.Version, PID: os.Getpid(), Started: d.started}
+	s := &api.Status{Version: api.Version, PID: os.Getpid(), Started: d.started, Memory: memory()}
 	err := d.loop.call(ctx, func(now time.Time) {
 		s.Now = now
 		s.Counters = d.loop.counters()
@@ -42,6 +43,13 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 		s.Advice = append(s.Advice, a.String())
 	}
 	return s, nil
+}
+
+// memory reads the runtime's counts, without stopping the daemon for it.
+func memory() api.Memory {
+	counts := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/allocs:objects"}}
+	metrics.Read(counts)
+	return api.Memory{Heap: counts[0].Value.Uint64(), Allocations: counts[1].Value.Uint64()}
 }
 
 // counters are the engine's, with what was lost on the way to it and from it.

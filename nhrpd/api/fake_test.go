@@ -51,6 +51,7 @@ func small() *Status {
 		Started:    started,
 		Now:        now,
 		StrongSwan: StrongSwan{Connected: true, Socket: "/var/run/charon.vici", Version: "5.9.8", Since: started},
+		Memory:     Memory{Heap: 12345678, Allocations: 42},
 		Interfaces: []Interface{{
 			Name:      "gre1",
 			Index:     3,

@@ -36,6 +36,10 @@ func (m *metrics) daemon(s *Status) {
 	m.sample(bit(s.StrongSwan.Connected))
 	m.family("cygnet_advice", "gauge", "Number of settings of this host that limit the daemon; cygnet status names them.")
 	m.sample(float64(len(s.Advice)))
+	m.family("cygnet_heap_bytes", "gauge", "Memory of the daemon's heap that is in use or not collected yet.")
+	m.sample(float64(s.Memory.Heap))
+	m.family("cygnet_heap_allocations_total", "counter", "Objects that the daemon allocated.")
+	m.sample(float64(s.Memory.Allocations))
 }
 
 func (m *metrics) interfaces(s *Status) {

@@ -86,7 +86,7 @@ func TestFieldNames(t *testing.T) {
 		`"peers":[{"interface":"gre1","nbma":"198.51.100.1","identity":"hub.example.net","state":"secured","initiator":false,"local_nat":false,"remote_nat":false,"interest":["nhs"]}]}],` +
 		`"routes":[{"interface":"gre1","prefix":"192.168.12.0/24","next_hop":"10.255.0.12","table":254,"metric":0,"installed":true}],` +
 		`"sas":[{"connection":"cygnet-gre1","id":1,"state":"ESTABLISHED","local":"203.0.113.11","remote":"198.51.100.1","initiator":false,"local_nat":false,"remote_nat":false,"children":[]}],` +
-		`"advice":[],"counters":{"received":{"registration reply":2},"sent":{},"dropped":{"checksum":1}}}` + "\n"
+		`"advice":[],"memory":{"heap_bytes":12345678,"allocations":42},"counters":{"received":{"registration reply":2},"sent":{},"dropped":{"checksum":1}}}` + "\n"
 	if diff := cmp.Diff(strings.ReplaceAll(want, ",", ",\n"), strings.ReplaceAll(w.Body.String(), ",", ",\n")); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}

@@ -16,7 +16,14 @@ type Status struct {
 	Routes     []Route     `json:"routes"`
 	SAs        []SA        `json:"sas"`
 	Advice     []string    `json:"advice"` // what on this host limits the daemon, and what to set instead
+	Memory     Memory      `json:"memory"`
 	Counters   Counters    `json:"counters"`
+}
+
+// Memory is what the daemon's heap takes.
+type Memory struct {
+	Heap        uint64 `json:"heap_bytes"`  // in use, or not collected yet
+	Allocations uint64 `json:"allocations"` // of objects, since the start
 }
 
 // StrongSwan is the state of the VICI connection to charon.

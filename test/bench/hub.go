@@ -23,6 +23,7 @@ const (
 	hubDevice    = "gre1"
 	genDevice    = "bench0"
 	filesDir     = "/dev/shm/cygnet-bench"
+	apiSocket    = filesDir + "/cygnet.sock"
 )
 
 var (

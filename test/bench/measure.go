@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cygnet/nhrpd/api"
 )
 
 // result is what was measured of one subject.
@@ -22,7 +24,8 @@ type result struct {
 	Burst         *burst         `json:"burst,omitempty"`
 	IndicationsMS []float64      `json:"indications_ms,omitempty"` // from a packet's forwarding to the traffic indication, rising
 	NoIndication  string         `json:"no_indication,omitempty"`
-	SystemCalls   *systemCalls   `json:"system_calls,omitempty"`
+	SystemCalls   *each          `json:"system_calls,omitempty"`
+	Allocations   *each          `json:"allocations,omitempty"` // of objects; only cygnetd tells
 	Silence       *neighborCount `json:"silence,omitempty"`
 }
 
@@ -55,7 +58,8 @@ type neighborCount struct {
 	After   float64 `json:"after_s,omitempty"`
 }
 
-type systemCalls struct {
+// each is how many of something a registration takes, counted with refreshes.
+type each struct {
 	Registrations int     `json:"registrations"`
 	Each          float64 `json:"each"`
 }
@@ -90,7 +94,8 @@ func measure(ctx context.Context, o options, subject string) (result, error) {
 	}
 	err := serve(ctx, o, subject, func(h *hub, g *generator) error {
 		// In this order: many forwarded packets at once use up the indications that a hub sends in a second.
-		return errors.Join(r.burst(o, g), r.indications(g), r.neighbors(o, h, g), r.countCalls(ctx, o, h, g))
+		return errors.Join(r.burst(o, g), r.indications(g), r.neighbors(o, h, g),
+			r.countAllocations(ctx, o, g), r.countCalls(ctx, o, h, g))
 	})
 	if err != nil || o.silence == 0 {
 		return r, err
@@ -253,6 +258,32 @@ func (r *result) indications(g *generator) error {
 	return nil
 }
 
+// countAllocations asks cygnetd for its count before and after refreshes. What a question itself allocates is known from a second one.
+func (r *result) countAllocations(ctx context.Context, o options, g *generator) error {
+	if r.Subject != cygnetd {
+		return nil
+	}
+	const registrations = 10000
+	var counts [3]float64
+	var answered int
+	for i := range counts {
+		if i == 2 {
+			var err error
+			if answered, _, err = g.register(ctx, o.burst, o.window, func(sent int) bool { return sent >= registrations }); err != nil {
+				return err
+			}
+		}
+		status, err := api.Dial(apiSocket).Status(ctx)
+		if err != nil {
+			return err
+		}
+		counts[i] = float64(status.Memory.Allocations)
+	}
+	question := counts[1] - counts[0]
+	r.Allocations = &each{answered, (counts[2] - counts[1] - question) / float64(max(answered, 1))}
+	return nil
+}
+
 // countCalls counts the hub's system calls with strace, where there is one. It slows the hub down, so that nothing else is measured then.
 func (r *result) countCalls(ctx context.Context, o options, h *hub, g *generator) error {
 	if _, err := exec.LookPath("strace"); err != nil {
@@ -286,7 +317,7 @@ func (r *result) countCalls(ctx context.Context, o options, h *hub, g *generator
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) == 2 && f[1] == "total" {
 			calls, _ := strconv.Atoi(f[0])
-			r.SystemCalls = &systemCalls{answered, float64(calls) / float64(max(answered, 1))}
+			r.SystemCalls = &each{answered, float64(calls) / float64(max(answered, 1))}
 		}
 	}
 	return nil

@@ -107,6 +107,9 @@ func tellOthers(w io.Writer, r result) {
 	if c := r.SystemCalls; c != nil {
 		fmt.Fprintf(w, "%s: %.2f system calls a registration (refreshes)\n", r.Subject, c.Each)
 	}
+	if a := r.Allocations; a != nil {
+		fmt.Fprintf(w, "%s: %.2f allocations a registration (refreshes)\n", r.Subject, a.Each)
+	}
 	if s := r.Silence; s != nil {
 		fmt.Fprintf(w, "%s: of %d neighbours after %.0f s of silence present %d, reached %d\n", r.Subject, s.Spokes, s.After, s.Present, s.Reached)
 	}
