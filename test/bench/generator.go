@@ -127,10 +127,10 @@ func (g *generator) drain() int {
 	return len(g.waiting)
 }
 
-// awaitHub registers one further spoke until the hub answers.
+// awaitHub registers one further spoke until the hub answers, to whichever of its requests.
 func (g *generator) awaitHub(ctx context.Context) error {
-	for range 150 {
-		clear(g.waiting)
+	clear(g.waiting)
+	for before := range 150 {
 		f, err := g.registration(mostSpokes)
 		if err != nil {
 			return err
@@ -139,7 +139,7 @@ func (g *generator) awaitHub(ctx context.Context) error {
 			return err
 		}
 		g.wait(200 * time.Millisecond)
-		if err := g.collect(); err != nil || len(g.waiting) == 0 || ctx.Err() != nil {
+		if err := g.collect(); err != nil || len(g.waiting) <= before || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
 	}
