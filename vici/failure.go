@@ -153,12 +153,6 @@ func (r *reconciler) childlessWords(sa *SA) string {
 	return fmt.Sprintf("%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and share an ESP proposal", p.Key)
 }
 
-// modeWords says why a child of the wrong mode was refused.
-func modeWords(sa *SA, got, want string) string {
-	return fmt.Sprintf("%v negotiated %s mode where this end needs %s mode: the SA was closed; check mode = transport in the peer's connection, and that no NAT or address change keeps it from it",
-		sa.Key(), strings.ToLower(got), strings.ToLower(want))
-}
-
 // refusedWords says why an initiation was not even begun.
 func refusedWords(k Key, err error) string {
 	return fmt.Sprintf("charon does not dial %v: %v: check the connection settings of the profile", k, err)

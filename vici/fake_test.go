@@ -22,6 +22,7 @@ import (
 type fakeCharon struct {
 	mu       sync.Mutex
 	version  string
+	methods  []string // key exchanges, in charon's words
 	down     bool
 	sessions map[*fakeSession]bool
 	conns    map[string]*tree
@@ -154,6 +155,12 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 	switch command {
 	case "version":
 		return mk("daemon", "charon", "version", f.version)
+	case "get-algorithms":
+		methods := mk()
+		for _, method := range f.methods {
+			methods.set(method, "ml")
+		}
+		return mk("aead", mk("AES_GCM_16", "openssl"), "ke", methods)
 	case "load-shared":
 		f.shared = append(f.shared, m)
 	case "unload-conn":

@@ -93,7 +93,7 @@ func (c *Client) serve(ctx context.Context) error {
 		return fmt.Errorf("%w: is strongSwan's charon running, with its vici plugin?", err)
 	}
 	defer s.Close()
-	events, version, err := s.listen(ctx, c.times.command)
+	events, charon, err := s.listen(ctx, c.times.command)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (c *Client) serve(ctx context.Context) error {
 		workers.Go(func() { l.work(c) })
 	}
 	workers.Go(func() { l.listen(c) })
-	c.post(func(r *reconciler) { r.connected(l, version) })
+	c.post(func(r *reconciler) { r.connected(l, charon) })
 	<-ctx.Done()
 	_ = s.Close()
 	workers.Wait()

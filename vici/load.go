@@ -8,16 +8,25 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	govici "github.com/strongswan/govici/vici"
 )
 
 // profile is a Profile and what charon knows of it.
 type profile struct {
 	Profile
-	loaded  bool      // charon has it, as it is
-	busy    bool      // being loaded
-	stale   bool      // to be loaded again when done
-	refusal string    // why charon does not take it, as told
-	since   time.Time // of the last load
+	loaded  bool            // charon has it, as it is
+	busy    bool            // being loaded
+	stale   bool            // to be loaded again when done
+	refusal string          // why charon does not take it, as told
+	since   time.Time       // of the last load
+	allowed allowed         // of its SAs
+	known   map[string]bool // additional key exchanges that charon has
+}
+
+// connection builds the argument of load-conn as this charon can have it; see [Profile.connection].
+func (p *profile) connection(peer netip.Addr) (*govici.Message, error) {
+	return p.offered(p.known).connection(peer)
 }
 
 // from tells whether an SA's local address is one that the tunnel sends from.
@@ -25,25 +34,39 @@ func (p *profile) from(a netip.Addr) bool {
 	return len(p.LocalAddrs) == 0 || slices.Contains(p.LocalAddrs, a)
 }
 
-// protects tells whether a child carries the tunnel's traffic.
-func (p *profile) protects(c Child) bool {
+// protects tells whether a child of an SA carries the tunnel's traffic.
+func (p *profile) protects(sa *SA, c Child) bool {
 	switch c.State {
 	case "INSTALLED", "REKEYING", "REKEYED", "UPDATING":
-		return c.Mode == p.mode()
+		return c.Mode == p.allowed.mode && p.allowed.refusesChild(sa, c) == ""
 	}
 	return false
 }
 
 // good tells whether an SA counts.
 func (p *profile) good(sa *SA) bool {
-	return sa.established() && p.from(sa.LocalHost) && slices.ContainsFunc(sa.Children, p.protects)
+	return sa.established() && p.from(sa.LocalHost) && p.allowed.refusesIKE(sa) == "" &&
+		slices.ContainsFunc(sa.Children, func(c Child) bool { return p.protects(sa, c) })
+}
+
+// refuses says what must not be of an SA; empty: nothing.
+func (p *profile) refuses(sa *SA) string {
+	if wrong := p.allowed.refusesIKE(sa); wrong != "" {
+		return wrong
+	}
+	for _, c := range sa.Children {
+		if wrong := p.allowed.refusesChild(sa, c); wrong != "" {
+			return wrong
+		}
+	}
+	return ""
 }
 
 func (r *reconciler) setProfile(p Profile) {
 	known := r.profiles[p.Interface]
 	switch {
 	case known == nil:
-		known = &profile{Profile: p}
+		known = &profile{Profile: p, allowed: allowedBy(p), known: r.keyExchanges}
 		r.profiles[p.Interface] = known
 		if r.synced {
 			r.adopt(p.Interface)
@@ -52,7 +75,7 @@ func (r *reconciler) setProfile(p Profile) {
 	case reflect.DeepEqual(known.Profile, p):
 		return
 	default:
-		known.Profile, known.loaded = p, false
+		known.Profile, known.loaded, known.allowed = p, false, allowedBy(p)
 	}
 	r.load(known)
 	r.review(p.Interface)

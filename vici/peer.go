@@ -144,12 +144,12 @@ func (r *reconciler) securing(k Key) *SA {
 	return best
 }
 
-// protecting lists the SAs with a peer that have an installed child of the right mode and are from a local address of the profile.
+// protecting lists the SAs with a peer that count.
 func (r *reconciler) protecting(k Key) []*SA {
 	profile := r.profiles[k.Interface]
 	var sas []*SA
 	for _, sa := range r.byPeer[k] {
-		if sa.established() && profile.from(sa.LocalHost) && slices.ContainsFunc(sa.Children, profile.protects) {
+		if profile.good(sa) {
 			sas = append(sas, sa)
 		}
 	}

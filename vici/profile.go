@@ -20,11 +20,21 @@ const Prefix = "cygnet-"
 // child is the name of the CHILD_SA in every connection that this package loads.
 const child = "gre"
 
-// What charon offers and accepts unless a profile says otherwise. All of it is in Debian's libstrongswan-standard-plugins
-// (plugins openssl and gcm); ESP's AES-GCM is the kernel's.
+// What charon offers and accepts unless a profile says otherwise, best first. Both key lengths are there, so that the order alone
+// decides, and a second group for peers without X25519. ML-KEM is for those whose strongSwan has it, 6.0 and later: a charon
+// without it gets the others. All of the others is in Debian's libstrongswan-standard-plugins (plugins openssl and gcm); ESP's
+// AES-GCM is the kernel's.
 var (
-	DefaultProposals    = []string{"aes128gcm16-prfsha256-x25519", "aes256gcm16-prfsha384-ecp384", "aes128-sha256-x25519"}
-	DefaultESPProposals = []string{"aes128gcm16-x25519", "aes256gcm16-ecp384"}
+	DefaultProposals = []string{
+		"aes256gcm16-prfsha384-x25519-ke1_mlkem768",
+		"aes256gcm16-prfsha384-x25519-ecp384",
+		"aes128gcm16-prfsha256-x25519-ecp256",
+	}
+	DefaultESPProposals = []string{
+		"aes256gcm16-x25519-ke1_mlkem768",
+		"aes256gcm16-x25519-ecp384",
+		"aes128gcm16-x25519-ecp256",
+	}
 )
 
 // Defaults of a profile's times. With charon's retransmit_tries = 3 and retransmit_timeout = 2.0 a dead peer is found
@@ -149,13 +159,14 @@ func (p Profile) connection(peer netip.Addr) (*govici.Message, error) {
 		"dpd_delay":    seconds(cmp.Or(p.DPDDelay, DefaultDPDDelay)),
 		"rekey_time":   seconds(cmp.Or(p.RekeyTime, DefaultRekeyTime)),
 		"reauth_time":  seconds(p.ReauthTime),
-		"keyingtries":  "1", // the client retries
+		"keyingtries":  "1",     // the client retries
+		"childless":    "never", // an IKE_SA that is not for a child is for nothing
 		"local":        local,
 		"remote":       remote,
 		"children":     map[string]any{child: gre},
 	}
 	if len(p.LocalAddrs) > 0 {
-		conn["local_addrs"] = texts(p.LocalAddrs)
+		conn["local_addrs"] = addresses(p.LocalAddrs)
 	}
 	merge(conn, p.Connection)
 
@@ -255,7 +266,7 @@ func orDefault(list, fallback []string) []string {
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) + "s" }
 
-func texts(addrs []netip.Addr) []string {
+func addresses(addrs []netip.Addr) []string {
 	list := make([]string, len(addrs))
 	for i, a := range addrs {
 		list[i] = a.String()

@@ -26,11 +26,12 @@ func TestConnection(t *testing.T) {
 	}{
 		{"template", spoke, netip.Addr{}, `{
   cygnet-gre1 {
+    childless = never
     children {
       gre {
         close_action = none
         dpd_action = clear
-        esp_proposals = aes128gcm16-x25519,aes256gcm16-ecp384
+        esp_proposals = aes256gcm16-x25519-ke1_mlkem768,aes256gcm16-x25519-ecp384,aes128gcm16-x25519-ecp256
         local_ts = dynamic[gre]
         mode = transport
         rekey_time = 3600s
@@ -46,7 +47,7 @@ func TestConnection(t *testing.T) {
     }
     local_addrs = 192.0.2.100
     mobike = no
-    proposals = aes128gcm16-prfsha256-x25519,aes256gcm16-prfsha384-ecp384,aes128-sha256-x25519
+    proposals = aes256gcm16-prfsha384-x25519-ke1_mlkem768,aes256gcm16-prfsha384-x25519-ecp384,aes128gcm16-prfsha256-x25519-ecp256
     reauth_time = 0s
     rekey_time = 14400s
     remote {
@@ -61,6 +62,7 @@ func TestConnection(t *testing.T) {
 `},
 		{"peer, with certificates and overrides", certs, netip.MustParseAddr("2001:db8::1"), `{
   cygnet-gre0-2001:db8::1 {
+    childless = never
     children {
       gre {
         close_action = none

@@ -15,10 +15,10 @@ import (
 // or a timer, and both post what follows from them.
 type reconciler struct {
 	*Client
-	link    *link // nil: charon is not there
-	ear     *ear  // nil: closed
-	synced  bool  // the table holds what this link's charon listed
-	version string
+	link    *link     // nil: charon is not there
+	ear     *ear      // nil: closed
+	synced  bool      // the table holds what this link's charon listed
+	charon            // of the last link
 	lastErr error     // why the last link ended
 	arrival time.Time // of the link
 	told    bool      // the consumer knows whether charon is there
@@ -32,6 +32,7 @@ type reconciler struct {
 	childless map[uint32]bool     // SAs without a child that a timer is about
 	ending    map[uint32]bool     // SAs that we told charon to close
 	removed   map[uint32]struct{} // removed while a comparison runs; nil: none runs
+	refusals  refusals
 
 	waiting  []*peer // to initiate, in order, when there is room
 	starting int     // initiations in their first seconds
@@ -47,6 +48,7 @@ func newReconciler(c *Client) *reconciler {
 		byPeer:    map[Key]map[uint32]*SA{},
 		childless: map[uint32]bool{},
 		ending:    map[uint32]bool{},
+		refusals:  refusals{},
 		lastErr:   errGone,
 	}
 	c.published.sas = r.sas
@@ -162,12 +164,15 @@ func (r *reconciler) unreachable(err error) {
 	r.emit(Disconnected{Err: err})
 }
 
-func (r *reconciler) connected(l *link, version string) {
-	r.link, r.version, r.arrival, r.told = l, version, time.Now(), true
+func (r *reconciler) connected(l *link, c charon) {
+	r.link, r.charon, r.arrival, r.told = l, c, time.Now(), true
+	for _, p := range r.profiles {
+		p.known = c.keyExchanges
+	}
 	r.status(func(s *Status) {
-		s.Connected, s.Version, s.Since, s.LastError = true, version, time.Now(), ""
+		s.Connected, s.Version, s.Since, s.LastError = true, c.version, time.Now(), ""
 	})
-	r.log.Info("charon is there", slog.String("version", version))
+	r.log.Info("charon is there", slog.String("version", c.version), slog.Bool("mlkem", c.keyExchanges["mlkem768"]))
 	r.resync()
 }
 

@@ -90,15 +90,24 @@ func (e *CommandError) Error() string {
 	return fmt.Sprintf("%s: charon says: %s", e.Command, e.Message)
 }
 
-// listen subscribes to the events that this charon has, and says which version it is.
-func (s *session) listen(ctx context.Context, timeout time.Duration) (<-chan govici.Event, string, error) {
+// charon is what a charon says of itself.
+type charon struct {
+	version      string
+	keyExchanges map[string]bool // additional ones, by their keyword in proposals
+}
+
+// listen subscribes to the events that this charon has, and says what it can do.
+func (s *session) listen(ctx context.Context, timeout time.Duration) (<-chan govici.Event, charon, error) {
 	answer, err := s.call(ctx, timeout, "version", nil)
 	if err != nil {
-		return nil, "", err
+		return nil, charon{}, err
 	}
-	version := text(answer, "version")
-	events, err := s.subscribe(ctx, timeout, eventsOf(version)...)
-	return events, version, err
+	c := charon{version: text(answer, "version")}
+	if c.keyExchanges, err = s.keyExchanges(ctx, timeout, c.version); err != nil {
+		return nil, charon{}, err
+	}
+	events, err := s.subscribe(ctx, timeout, eventsOf(c.version)...)
+	return events, c, err
 }
 
 // subscribe has charon send events, on a session that is used for nothing else. It returns the channel they come on, which is

@@ -222,20 +222,21 @@ func (r *reconciler) reason(k Key, reason string) {
 	}
 }
 
-// inspect looks for what must not stay: a child of the wrong mode, no child, a local address that is ours no more, a duplicate.
+// inspect looks for what must not stay: what the profile does not allow, no child, a local address that is ours no more, a duplicate.
 func (r *reconciler) inspect(sa *SA) {
 	profile := r.profiles[sa.Interface]
 	if profile == nil || r.ending[sa.ID] {
 		return
 	}
-	switch wrong := slices.IndexFunc(sa.Children, func(c Child) bool { return c.Mode != "" && c.Mode != profile.mode() }); {
+	switch wrong := profile.refuses(sa); {
 	case !profile.from(sa.LocalHost):
 		r.log.Info("closing an SA from an address that is not ours any more", slog.Any("peer", sa.Key()), slog.Any("local", sa.LocalHost))
 		r.reason(sa.Key(), "this end's address changed")
 		r.terminate(sa.ID)
-	case wrong >= 0:
+	case wrong != "":
+		r.reason(sa.Key(), wrong)
 		r.terminate(sa.ID)
-		r.refuse(sa, modeWords(sa, sa.Children[wrong].Mode, profile.mode()))
+		r.refuse(sa, refusalWords(sa, wrong))
 	case len(sa.Children) == 0 && !r.childless[sa.ID]:
 		r.childless[sa.ID] = true
 		r.after(r.times.childless, func() { r.lookChildless(sa.ID) })
@@ -273,9 +274,13 @@ func (r *reconciler) lookChildless(id uint32) {
 	})
 }
 
-// refuse tells that an SA is not good enough, and ends the attempt that led to it.
+// refuse tells that an SA is not good enough, and ends the attempt that led to it. Who dialled in may be nobody's peer yet, so that it
+// is told here.
 func (r *reconciler) refuse(sa *SA, reason string) {
 	p := r.peer(sa.Key())
+	if p.want != Initiate {
+		r.logRefusal(sa, reason)
+	}
 	if p.up == nil {
 		r.fail(p, reason)
 		return

@@ -32,7 +32,7 @@ func TestPSK(t *testing.T) {
 		return strings.Count(shell(t, "ip -n r2 xfrm state"), "proto esp") == 2
 	})
 	child := spoke.SAs()[0].Children[0]
-	if child.Mode != "TRANSPORT" || child.Encryption != "AES_GCM_16-128" || fmt.Sprint(child.LocalTS, child.RemoteTS) != "[192.0.2.2/32[gre]] [192.0.2.1/32[gre]]" {
+	if child.Mode != "TRANSPORT" || child.Encryption != "AES_GCM_16-256" || fmt.Sprint(child.LocalTS, child.RemoteTS) != "[192.0.2.2/32[gre]] [192.0.2.1/32[gre]]" {
 		t.Errorf("the CHILD_SA is %+v", child)
 	}
 }
