@@ -48,14 +48,17 @@ func defaultLimits() Limits {
 	}
 }
 
-// Every peer offers both key lengths, so that the order alone decides; the second group is for peers without X25519.
+// Every peer offers both key lengths, so that the order alone decides; the second group is for peers without X25519, and the first
+// proposal for those whose strongSwan has ML-KEM.
 func defaultIPsec() IPsec {
 	return IPsec{
 		Proposals: []string{
+			"aes256gcm16-prfsha384-x25519-ke1_mlkem768",
 			"aes256gcm16-prfsha384-x25519-ecp384",
 			"aes128gcm16-prfsha256-x25519-ecp256",
 		},
 		ESPProposals: []string{
+			"aes256gcm16-x25519-ke1_mlkem768",
 			"aes256gcm16-x25519-ecp384",
 			"aes128gcm16-x25519-ecp256",
 		},

@@ -155,7 +155,7 @@ var faults = []struct {
 	{"psk needs its file", "[interface.gre1.ipsec]\npsk_file =\nauth = \"psk\"",
 		[]string{`interface.gre1.ipsec.psk_file: missing; auth = "psk" needs it: psk_file = "/etc/cygnet/gre1.psk"`}},
 	{"proposals have a form", "[interface.gre1.ipsec]\nproposals = [\"AES 128\"]\nesp_proposals = []",
-		[]string{`interface.gre1.ipsec.proposals[0]: found "AES 128", allowed is a proposal in strongSwan's notation, such as "aes256gcm16-prfsha384-x25519-ecp384"`,
+		[]string{`interface.gre1.ipsec.proposals[0]: found "AES 128", allowed is a proposal in strongSwan's notation, such as "aes256gcm16-prfsha384-x25519-ke1_mlkem768"`,
 			`interface.gre1.ipsec.esp_proposals: found an empty list; leave the key out for the default`}},
 	{"dead peers must be noticed, and keys change", "[interface.gre1.ipsec]\nrekey_time = \"9s\"\nchild_rekey_time = \"200h\"\ndpd_delay = \"0s\"",
 		[]string{`interface.gre1.ipsec.rekey_time: found 9s, allowed is 10s to 168h0m0s`,
