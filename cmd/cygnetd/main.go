@@ -50,6 +50,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "cygnetd", api.Version)
 		return 0
 	}
+	if err := keepMemory(); err != nil {
+		fmt.Fprintf(stderr, "cygnetd: warning: secrets may end up in core files: %v\n", err)
+	}
 	c, err := config.Load(*path)
 	if err != nil {
 		fmt.Fprintf(stderr, "cygnetd: not started, the configuration needs mending:\n%v\n", err)

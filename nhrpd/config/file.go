@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,31 +15,31 @@ import (
 // maxFile is far above any configuration or secret that makes sense.
 const maxFile = 1 << 20
 
-// fileReader returns a file's content and mode.
-type fileReader func(path string) ([]byte, fs.FileMode, error)
+// fileReader reads a file and finds out who may get at it.
+type fileReader func(path string) (*file, error)
 
 // readFile reads a regular file; without O_NONBLOCK, opening a pipe would wait for its writer.
-func readFile(path string) ([]byte, fs.FileMode, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+func readFile(path string) (*file, error) {
+	opened, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	defer opened.Close()
+	info, err := opened.Stat()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is not a regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", path, err)
+	f := accessOf(path, info)
+	if f.data, err = io.ReadAll(io.LimitReader(opened, maxFile+1)); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if len(data) > maxFile {
-		return nil, 0, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	if len(f.data) > maxFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
 	}
-	return data, info.Mode(), nil
+	return &f, nil
 }
 
 // absolute checks the path of a file.
@@ -57,7 +58,7 @@ func (c *checker) secretFile(v value[string]) Secret {
 	if !v.set || c.absolute(v, "") == "" || c.read == nil {
 		return nil
 	}
-	data, mode, err := c.read(v.v)
+	f, err := c.read(v.v)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.problem(v.at, "%s does not exist; create it readable by root alone: install -m 600 /dev/stdin %s", v.v, v.v)
@@ -68,11 +69,12 @@ func (c *checker) secretFile(v value[string]) Secret {
 	case err != nil:
 		c.problem(v.at, "%v", err)
 		return nil
-	case mode&0o007 != 0:
-		c.problem(v.at, "everybody on this host has access to %s (mode %04o), so it is no secret; change the secret, then chmod 600 %s", v.v, mode.Perm(), v.v)
+	}
+	if wrong := cmp.Or(f.readable(v.v), f.writable(v.v, os.Geteuid())); wrong != "" {
+		c.problem(v.at, "%s", wrong)
 		return nil
 	}
-	secret := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
+	secret := bytes.TrimSuffix(bytes.TrimSuffix(f.data, []byte("\n")), []byte("\r"))
 	switch {
 	case len(secret) == 0:
 		c.problem(v.at, "%s holds no secret: its first line is empty", v.v)

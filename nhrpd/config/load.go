@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"reflect"
 	"slices"
@@ -15,22 +14,23 @@ import (
 // Load reads the configuration file and the secrets that it names, and checks everything. If anything is wrong there is no
 // Config, and the error joins a *[Problem] for each fault. A file that cannot be opened is an error that wraps the system's.
 func Load(path string) (*Config, error) {
-	data, mode, err := readFile(path)
+	f, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	c := &checker{file: path, read: readFile}
-	return c.parse(data, mode)
+	return c.parse(f.data, f)
 }
 
 // Parse does what [Load] does with the content of a file. It opens no other file: secrets that the configuration takes from
 // files stay empty. The name stands for the file in messages.
 func Parse(data []byte, name string) (*Config, error) {
 	c := &checker{file: name}
-	return c.parse(data, 0)
+	return c.parse(data, nil)
 }
 
-func (c *checker) parse(data []byte, mode fs.FileMode) (*Config, error) {
+// parse checks data; of is the file that it comes from, nil for none.
+func (c *checker) parse(data []byte, of *file) (*Config, error) {
 	var tree map[string]any
 	if err := toml.Unmarshal(data, &tree); err != nil {
 		return nil, c.syntax(data, err)
@@ -38,11 +38,11 @@ func (c *checker) parse(data []byte, mode fs.FileMode) (*Config, error) {
 	c.lines = locate(string(data))
 	var raw rawFile
 	c.decodeTable(nil, tree, reflect.ValueOf(&raw).Elem())
+	c.exposed(of, &raw)
 
 	cfg := &Config{Daemon: c.daemon(&raw.Daemon), Log: c.log(&raw.Log)}
 	for _, name := range slices.Sorted(maps.Keys(raw.Interface)) {
 		in := raw.Interface[name]
-		c.exposed(&in, mode)
 		cfg.Interfaces = append(cfg.Interfaces, c.iface(name, &in))
 	}
 	c.overlaps(cfg.Interfaces)
@@ -68,11 +68,4 @@ func (c *checker) syntax(data []byte, err error) error {
 		p.Text = "not TOML; a password is written in quotes: authentication = \"…\""
 	}
 	return p
-}
-
-// exposed warns of a password in a file that everybody may read.
-func (c *checker) exposed(in *rawInterface, mode fs.FileMode) {
-	if in.Authentication.set && mode&0o004 != 0 {
-		c.warn(in.Authentication.at, "everybody on this host may read the file with the password in it; use authentication_file, or chmod o-r %s", c.file)
-	}
 }

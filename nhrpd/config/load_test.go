@@ -66,6 +66,7 @@ func TestLoadRefusesBadSecrets(t *testing.T) {
 	}{
 		{"readable by everybody", "0123456789abcdef\n", 0o644, "(mode 0644), so it is no secret"},
 		{"writable by everybody", "0123456789abcdef\n", 0o602, "(mode 0602), so it is no secret"},
+		{"writable by its group", "0123456789abcdef\n", 0o660, "the group of the file may change"},
 		{"empty", "", 0o600, "holds no secret"},
 		{"an empty line", "\n", 0o600, "holds no secret"},
 		{"several lines", "0123456789abcdef\nabc\n", 0o600, "has several lines"},
@@ -140,7 +141,17 @@ func TestLoadAuthentication(t *testing.T) {
 	}
 
 	s.spoke(`authentication = "sesame"`)
-	wantWarning(t, s, "everybody on this host may read the file with the password in it", "sesame")
+	wantProblem(t, s, "interface.gre1.authentication", "(mode 0644); change the password, then use authentication_file, or chmod 640 "+s.path("cygnet.toml"))
+	if err := os.Chmod(s.path("cygnet.toml"), 0o660); err != nil {
+		t.Fatal(err)
+	}
+	wantProblem(t, s, "interface.gre1.authentication", "the group of the file may change")
+	if err := os.Chmod(s.path("cygnet.toml"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(s.path("cygnet.toml")); err != nil {
+		t.Error(err)
+	}
 }
 
 func wantWarning(t *testing.T, s site, text, secret string) {
