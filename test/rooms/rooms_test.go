@@ -27,13 +27,14 @@ var rules = []rule{
 	{"cygnet/cmd/cygnet", []string{"cygnet/nhrpd/api", "cygnet/nhrpd/config"}},
 	{"cygnet/nhrpd/packet", nil},
 	{"cygnet/nhrpd/engine", []string{"cygnet/nhrpd/packet"}},
-	{"cygnet/nhrpd/config", []string{"github.com/BurntSushi/toml/..."}},
+	{"cygnet/nhrpd/config", []string{"cygnet/vici/swanctl", "github.com/BurntSushi/toml/..."}},
 	{"cygnet/nhrpd/api", nil},
 	{"cygnet/nhrpd", []string{
 		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/kernel", "cygnet/vici",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
 	{"cygnet/vici", []string{"github.com/strongswan/govici/..."}},
+	{"cygnet/vici/swanctl", nil},
 	{"cygnet/kernel", []string{
 		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",
 		"github.com/cilium/ebpf/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf",

@@ -1,0 +1,82 @@
+package swanctl
+
+import (
+	"slices"
+	"strings"
+)
+
+// children finds the child that carries GRE and checks it. It must be the only one, since the daemon closes a peer's IKE_SA when GRE
+// has no use for it any more.
+func (k *check) children(c *Connection) *Section {
+	var all []*Section
+	at := c.At
+	for _, s := range c.below("children") {
+		all, at = append(all, s.Sections...), s.At
+	}
+	if len(all) == 0 {
+		k.problem(at, "children", "no child; add children { gre { mode = transport, local_ts = dynamic[gre] and remote_ts = dynamic[gre] } }, a line each")
+		return nil
+	}
+	gre := all[max(0, slices.IndexFunc(all, carriesGRE))]
+	for _, s := range all {
+		if s != gre {
+			k.problem(s.At, "children."+s.Name, "another child than %s: the daemon opens and closes a peer's IKE_SA as GRE needs it; move this child to a connection of its own", quote(gre.Name))
+		}
+	}
+	k.inside("children."+gre.Name, func(k *check) { k.child(gre) })
+	return gre
+}
+
+func carriesGRE(s *Section) bool {
+	key, ok := s.key("local_ts")
+	return ok && slices.ContainsFunc(key.List, isGRE)
+}
+
+// isGRE says whether a traffic selector is for protocol 47 and nothing else.
+func isGRE(selector string) bool {
+	_, protocol, _ := strings.Cut(selector, "[")
+	protocol = strings.TrimSuffix(strings.TrimSuffix(protocol, "]"), "/any")
+	return strings.EqualFold(protocol, "gre") || protocol == "47"
+}
+
+func (k *check) child(s *Section) {
+	k.refuse(s, refusedInChild)
+	k.known(s, childKeys)
+	switch mode, ok := s.key("mode"); {
+	case !ok:
+		k.problem(s.At, "mode", "missing, which means tunnel: GRE is a tunnel already and needs transport mode; add mode = transport")
+	case !strings.EqualFold(mode.Text, "transport"):
+		k.problem(mode.At, mode.Name, "found %s: GRE is a tunnel already and needs transport mode; write mode = transport", quote(mode.Text))
+	}
+	k.selector(s, "local_ts")
+	k.selector(s, "remote_ts")
+	for _, name := range []string{"start_action", "close_action", "dpd_action"} {
+		if key, ok := s.key(name); ok && !contains([]string{"none", "clear"}, strings.ToLower(key.Text)) {
+			k.problem(key.At, name, "found %s: the daemon dials when a peer is needed, and charon dialling by itself makes a second SA of it; write %s = none", quote(key.Text), name)
+		}
+	}
+	if key, ok := s.key("policies"); ok && !isTrue(key.Text) {
+		k.problem(key.At, key.Name, "found %s: without policies no packet finds its SA; write policies = yes", quote(key.Text))
+	}
+	if key, ok := s.key("esp_proposals"); ok && slices.ContainsFunc(key.List, withoutEncryption) {
+		k.problem(key.At, key.Name, "a proposal with null encryption leaves everything readable; remove it")
+	}
+	if key, ok := s.key("inactivity"); ok {
+		k.warn(key.At, key.Name, "the daemon ends SAs that nobody uses by itself (idle_time), and this leaves their IKE_SA behind; remove the line")
+	}
+}
+
+// selector checks that a traffic selector follows the hosts' addresses and is for GRE alone.
+func (k *check) selector(s *Section, name string) {
+	key, ok := s.key(name)
+	switch {
+	case !ok:
+		k.problem(s.At, name, "missing, which means all protocols; add %s = dynamic[gre]", name)
+	case len(key.List) != 1 || !isGRE(key.List[0]) || !strings.HasPrefix(key.List[0], "dynamic["):
+		k.problem(key.At, name, "found %s: SAs are for GRE alone, between the two addresses of a peer's IKE_SA; write %s = dynamic[gre]", quote(strings.Join(key.List, ", ")), name)
+	}
+}
+
+func withoutEncryption(proposal string) bool {
+	return slices.Contains(strings.Split(strings.ToLower(proposal), "-"), "null")
+}

@@ -1,0 +1,89 @@
+//go:build lab
+
+package swanctl_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/vici/swanctl"
+)
+
+// Whatever way a site writes its connections: what is read here is, element by element and in the same order, what swanctl sends to
+// charon for the same files.
+func TestReadsAsSwanctlDoes(t *testing.T) {
+	sites, err := os.ReadDir("testdata/sites")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, site := range sites {
+		t.Run(site.Name(), func(t *testing.T) {
+			dir, err := filepath.Abs(filepath.Join("testdata/sites", site.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			loaded, out := recordSwanctl(t, dir)
+			if loaded["dmvpn"] == nil {
+				t.Fatalf("swanctl loads no connection dmvpn:\n%s", out)
+			}
+			f, err := swanctl.Load(filepath.Join(dir, "swanctl.conf"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(slices.Sorted(maps.Keys(loaded)), slices.Sorted(slices.Values(f.Names()))); diff != "" {
+				t.Errorf("connections of swanctl (-) and here (+):\n%s", diff)
+			}
+			for name, want := range loaded {
+				c, err := f.Connection(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, lines(&c.Section)); diff != "" {
+					t.Errorf("%s: swanctl sends (-), read here (+):\n%s", name, diff)
+				}
+			}
+		})
+	}
+	if len(sites) < 20 {
+		t.Errorf("only %d sites", len(sites))
+	}
+}
+
+// lines writes a section as elements writes a message.
+func lines(s *swanctl.Section) []string {
+	all := []string{s.Name + " {"}
+	for _, k := range s.Keys {
+		if !k.IsList {
+			all = append(all, fmt.Sprintf("%s = %q", k.Name, k.Text))
+			continue
+		}
+		all = append(all, k.Name+" = [")
+		for _, item := range k.List {
+			all = append(all, fmt.Sprintf("%q", item))
+		}
+		all = append(all, "]")
+	}
+	for _, below := range s.Sections {
+		all = append(all, lines(below)...)
+	}
+	return append(all, "}")
+}
+
+// What is refused here for its grammar, swanctl refuses as well.
+func TestRefusesAsSwanctlDoes(t *testing.T) {
+	for _, c := range faulty {
+		if !c.both {
+			continue
+		}
+		if loaded, out := recordSwanctl(t, site(t, c.text)); len(loaded) > 0 || !strings.Contains(out, "invalid config file") {
+			t.Errorf("%s: swanctl loads %d connections of it:\n%s", c.name, len(loaded), out)
+		}
+	}
+}

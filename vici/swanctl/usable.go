@@ -1,0 +1,130 @@
+package swanctl
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+const virtualAddress = "SAs would be for a virtual address that GRE does not send from"
+
+// What no connection of a DMVPN can have, with the reason.
+var (
+	refusedInConnection = map[string]string{
+		"vips":           virtualAddress,
+		"if_id_in":       "SAs would be for packets of an XFRM interface, and GRE's are not",
+		"if_id_out":      "SAs would be for packets of an XFRM interface, and GRE's are not",
+		"mediation":      "a mediation server is no router",
+		"mediated_by":    "the daemon knows the peers' addresses by itself",
+		"mediation_peer": "the daemon knows the peers' addresses by itself",
+	}
+	refusedInChild = map[string]string{
+		"ah_proposals": "AH leaves what it protects readable",
+		"interface":    "policies for one device do not follow the route to a peer",
+		"if_id_in":     "SAs would be for packets of an XFRM interface, and GRE's are not",
+		"if_id_out":    "SAs would be for packets of an XFRM interface, and GRE's are not",
+		"mark_in":      "GRE looks its SA up without a mark",
+		"mark_out":     "GRE looks its SA up without a mark",
+		"set_mark_in":  "marks of packets are the daemon's to set",
+		"set_mark_out": "marks of packets are the daemon's to set",
+		"reqid":        "it would be the same for all peers",
+	}
+)
+
+// connection checks what the connection itself says.
+func (k *check) connection(c *Connection, t Tunnel) {
+	k.refuse(&c.Section, refusedInConnection)
+	k.known(&c.Section, connectionKeys)
+	if key, ok := c.key("version"); ok && key.Text != "2" && key.Text != "0" {
+		k.problem(key.At, key.Name, "found %s: the daemon needs IKEv2; write version = 2", quote(key.Text))
+	}
+	if key, ok := c.key("remote_addrs"); ok {
+		for _, item := range key.List {
+			if !manyHosts(item) {
+				k.problem(key.At, key.Name, "found %s, one fixed peer: the connection has to do for all routers, which the daemon dials by the addresses that it learns; write remote_addrs = %%any", quote(item))
+			}
+		}
+	}
+	k.source(c, t)
+	switch key, ok := c.key("dpd_delay"); {
+	case !ok:
+		k.warn(c.At, "dpd_delay", "missing: who dials in by this connection and dies is only noticed when keys change; add dpd_delay = 10s")
+	case strings.Trim(key.Text, "0smhd") == "":
+		k.warn(key.At, key.Name, "a peer that dies is only noticed when keys change; write dpd_delay = 10s")
+	}
+	if key, ok := c.key("reauth_time"); ok && strings.Trim(key.Text, "0smhd") != "" {
+		k.warn(key.At, key.Name, "each reauthentication interrupts the traffic with a peer; remove the line, and let rekey_time renew the keys")
+	}
+}
+
+// source checks the addresses that the connection is for against the tunnel's.
+func (k *check) source(c *Connection, t Tunnel) {
+	key, ok := c.key("local_addrs")
+	fixed := ok && !slices.ContainsFunc(key.List, manyHosts)
+	if fixed && t.Local.IsValid() && !slices.ContainsFunc(key.List, func(item string) bool { return mayBe(item, t.Local) }) {
+		k.problem(key.At, key.Name, "found %s, and the tunnel sends from %s (underlay); write local_addrs = %s, or remove the line",
+			quote(strings.Join(key.List, ", ")), t.Local, t.Local)
+	}
+	if mobike, ok := c.key("mobike"); ok && isTrue(mobike.Text) && (fixed || t.Local.IsValid()) {
+		k.problem(mobike.At, mobike.Name, "found %s, and the tunnel sends from a fixed address: MOBIKE would move SAs to others, where they protect nothing; write mobike = no", quote(mobike.Text))
+	}
+}
+
+// manyHosts tells %any, prefixes and ranges from single addresses and host names.
+func manyHosts(item string) bool {
+	if strings.HasPrefix(item, "%any") || strings.Contains(item, "/") {
+		return true
+	}
+	if a, err := netip.ParseAddr(item); err == nil {
+		return a.IsUnspecified()
+	}
+	from, _, ok := strings.Cut(item, "-")
+	_, err := netip.ParseAddr(from)
+	return ok && err == nil
+}
+
+// mayBe says whether a local address of the file is that of the tunnel. Of a host name that cannot be said without asking.
+func mayBe(item string, local netip.Addr) bool {
+	a, err := netip.ParseAddr(item)
+	return err != nil || a == local
+}
+
+// authentication checks the rounds of one side and returns how the first proves its identity.
+func (k *check) authentication(c *Connection, side string) (way string) {
+	rounds := c.below(side)
+	if len(rounds) == 0 {
+		k.problem(c.At, side, "missing; add %s { auth = psk } or %s { auth = pubkey }, with an id", side, side)
+	}
+	for i, r := range rounds {
+		k.inside(r.Name, func(k *check) {
+			found := k.round(r)
+			if side == "remote" && i == 0 {
+				k.identity(r)
+			}
+			if i == 0 {
+				way = found
+			}
+		})
+	}
+	return way
+}
+
+func (k *check) round(r *Section) (way string) {
+	k.known(r, authenticationKeys)
+	key, ok := r.key("auth")
+	if !ok || slices.ContainsFunc(publicKeys, func(prefix string) bool { return strings.HasPrefix(key.Text, prefix) }) {
+		return "pubkey"
+	}
+	if !strings.EqualFold(key.Text, "psk") {
+		k.problem(key.At, key.Name, "found %s: routers prove their identity by a key or a certificate, either of two may dial; write auth = psk or auth = pubkey", quote(key.Text))
+	}
+	return "psk"
+}
+
+// identity warns of a peer's identity that only one router can have.
+func (k *check) identity(r *Section) {
+	key, ok := r.key("id")
+	if ok && !strings.Contains(key.Text, "*") && !strings.HasPrefix(key.Text, "%any") {
+		k.warn(key.At, key.Name, "found %s: no other router than that can be a peer; write a pattern, such as id = *.example.net", quote(key.Text))
+	}
+}
