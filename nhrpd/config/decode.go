@@ -34,7 +34,7 @@ func (c *checker) decodeTable(at path, in map[string]any, out reflect.Value) {
 func (c *checker) decodeField(at path, x any, out reflect.Value) {
 	if f, ok := out.Addr().Interface().(filler); ok {
 		if wrong := f.fill(at, x); wrong != "" {
-			c.problem(at, "found %s, allowed is %s", c.found(f, x), wrong)
+			c.problem(at, "found %s, allowed is %s", found(at, x), wrong)
 		}
 		return
 	}
@@ -55,9 +55,12 @@ func (c *checker) decodeField(at path, x any, out reflect.Value) {
 	}
 }
 
-// found describes a value, but not one that was meant as a secret.
-func (c *checker) found(f filler, x any) string {
-	if _, ok := f.(*value[Secret]); ok {
+// secrets are the keys whose value is a secret, or may be one that was written in the place of its file.
+var secrets = []string{"authentication", "authentication_file", "psk_file"}
+
+// found describes a value, but not one that may be a secret.
+func found(at path, x any) string {
+	if slices.Contains(secrets, at.last()) {
 		return kind(x)
 	}
 	return describe(x)

@@ -53,9 +53,13 @@ func (c *checker) absolute(v value[string], def string) string {
 	return v.v
 }
 
-// secretFile reads the secret that a file holds, without the end of its line.
+// secretFile reads the secret that a file holds, without the end of its line. What is no path may be the secret itself.
 func (c *checker) secretFile(v value[string]) Secret {
-	if !v.set || c.absolute(v, "") == "" || c.read == nil {
+	if v.set && (!filepath.IsAbs(v.v) || filepath.Clean(v.v) != v.v) {
+		c.problem(v.at, "allowed is the absolute path, without . and .. in it, of a file that holds the secret")
+		return nil
+	}
+	if !v.set || c.read == nil {
 		return nil
 	}
 	f, err := c.read(v.v)

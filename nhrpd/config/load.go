@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 
 	"github.com/BurntSushi/toml"
@@ -56,13 +57,16 @@ func (c *checker) parse(data []byte, of *file) (*Config, error) {
 	return cfg, nil
 }
 
+// quoted is what the parser quotes of the file: where a value without quotes is a password, that.
+var quoted = regexp.MustCompile(` but found "(?:[^"\\]|\\.)*" instead`)
+
 // syntax turns the parser's error into a Problem. The parser quotes what it stumbled over, which may be a password.
 func (c *checker) syntax(data []byte, err error) error {
 	var parse toml.ParseError
 	if !errors.As(err, &parse) {
 		return &Problem{File: c.file, Text: "not TOML: " + err.Error()}
 	}
-	p := &Problem{File: c.file, Line: parse.Position.Line, Text: "not TOML: " + parse.Message}
+	p := &Problem{File: c.file, Line: parse.Position.Line, Text: "not TOML: " + quoted.ReplaceAllString(parse.Message, "; a string is written in quotes")}
 	lines := bytes.Split(data, []byte("\n"))
 	if p.Line >= 1 && p.Line <= len(lines) && bytes.Contains(lines[p.Line-1], []byte("authentication")) {
 		p.Text = "not TOML; a password is written in quotes: authentication = \"…\""

@@ -90,7 +90,7 @@ var faults = []struct {
 	{"one password", "authentication = \"a\"\nauthentication_file = \"/etc/x\"",
 		[]string{`interface.gre1.authentication_file: found together with authentication, allowed is one of the two`}},
 	{"a path is absolute", `authentication_file = "x"`,
-		[]string{`interface.gre1.authentication_file: found "x", allowed is an absolute path without . and .. in it`}},
+		[]string{`interface.gre1.authentication_file: allowed is the absolute path, without . and .. in it, of a file that holds the secret`}},
 
 	{"an NHS is not this router", "underlay = \"198.51.100.1\"\nnhs = [{ nbma = \"198.51.100.1\", protocol = \"10.255.0.11\" }]",
 		[]string{`interface.gre1.nhs[0].protocol: found 10.255.0.11, this router's own overlay address; allowed is the server's`,
@@ -254,7 +254,7 @@ level = "lots"
 	want := `cygnet.toml:4: interface.gre1.kay: unknown key; did you mean "key"?
 cygnet.toml:7: interface.gre1.nhs[1].nbma: found "10.0.0.0.1", which is no address; allowed is an address without prefix length or port, or a host name
 cygnet.toml:11: interface.gre1.ipsec.identity: found "", allowed is an IKE identity such as "spoke1.example.net", "spoke1@example.net", an address or a distinguished name
-cygnet.toml:12: interface.gre1.ipsec.psk_file: found 5, allowed is a string
+cygnet.toml:12: interface.gre1.ipsec.psk_file: found an integer, allowed is a string
 cygnet.toml:14: interface.gre2.address: missing; give the overlay address with its prefix length: address = "10.255.0.11/24"
 cygnet.toml:14: interface.gre2.underlay: missing; give the device or the local address that the tunnel sends from: underlay = "eth0"
 cygnet.toml:14: interface.gre2.map[0].nbma: missing; a map needs both: { protocol = "10.255.0.12", nbma = "203.0.113.12" }

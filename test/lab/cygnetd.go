@@ -13,6 +13,7 @@ import (
 // Cygnetd is the daemon on a router.
 type Cygnetd struct {
 	*Process
+	Env    []string // further variables of its environment, from the next start on
 	router *Router
 	notify *net.UnixConn // what it tells its service manager
 }
@@ -56,6 +57,7 @@ func (d *Cygnetd) Launch() {
 	t.Helper()
 	d.listen()
 	env := []string{"NOTIFY_SOCKET=" + notifySocket, "RUNTIME_DIRECTORY=/run/cygnet", "STATE_DIRECTORY=/var/lib/cygnet"}
+	env = append(env, d.Env...)
 	d.Process = d.router.Node.Start("cygnetd", env, t.binary("cygnetd"), "-config", CygnetConfig)
 }
 
