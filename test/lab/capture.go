@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,10 +46,27 @@ const (
 // Capture starts to capture on a device of the node. On a tunnel it sees what is inside, and Packet.Link is the outer source.
 func (n *Node) Capture(device string) *Capture {
 	n.net.Helper()
+	return n.capture(device, nil)
+}
+
+// CaptureFrom is Capture for nothing but the IPv4 packets of one source: the kernel leaves out the rest, however much it is.
+func (n *Node) CaptureFrom(device string, source netip.Addr) *Capture {
+	n.net.Helper()
+	a := source.As4()
+	return n.capture(device, []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 12, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(a[:]), SkipFalse: 1},
+		bpf.RetConstant{Val: 65535},
+		bpf.RetConstant{Val: 0},
+	})
+}
+
+func (n *Node) capture(device string, filter []bpf.Instruction) *Capture {
+	n.net.Helper()
 	c := &Capture{net: n.net, name: n.Name + "-" + device, ended: make(chan struct{}), closed: make(chan struct{}),
 		buf: make([]byte, 65536), oob: make([]byte, 256)}
 	if err := n.inside(func() (err error) {
-		c.fd, err = listen(device)
+		c.fd, err = listen(device, filter)
 		return err
 	}); err != nil {
 		n.net.Fatalf("capture on %s of %s: %v", device, n.Name, err)
@@ -60,7 +78,7 @@ func (n *Node) Capture(device string) *Capture {
 
 // listen opens a packet socket in the thread's network namespace. It delivers from the network header on, so that Ethernet and
 // GRE look the same.
-func listen(device string) (int, error) {
+func listen(device string, filter []bpf.Instruction) (int, error) {
 	link, err := net.InterfaceByName(device)
 	if err != nil {
 		return 0, err
@@ -72,6 +90,7 @@ func listen(device string) (int, error) {
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+		attach(fd, filter),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_ALL), Ifindex: link.Index}),
 	)
 	if err != nil {
@@ -79,6 +98,22 @@ func listen(device string) (int, error) {
 		return 0, err
 	}
 	return fd, nil
+}
+
+// attach has the kernel pass a socket only what the filter, if there is one, lets through.
+func attach(fd int, filter []bpf.Instruction) error {
+	if len(filter) == 0 {
+		return nil
+	}
+	raw, err := bpf.Assemble(filter)
+	if err != nil {
+		return err
+	}
+	program := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
 // swap turns the bytes of a protocol number between the host's order and the network's.
@@ -142,6 +177,9 @@ func (c *Capture) add(at time.Time, from *unix.SockaddrLinklayer, data []byte, l
 	if p, ok := classify(swap(from.Protocol), data); ok {
 		p.At, p.Length, p.Sent = at, length, from.Pkttype == unix.PACKET_OUTGOING
 		p.Link, _ = netip.AddrFromSlice(from.Addr[:min(int(from.Halen), len(from.Addr))])
+		if from.Halen == 6 {
+			p.Ether = [6]byte(from.Addr[:])
+		}
 		c.packets = append(c.packets, p)
 	}
 	if len(c.frames) < captureMax {

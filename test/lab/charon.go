@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -107,6 +108,7 @@ type SA struct {
 	BytesIn   uint64
 	BytesOut  uint64
 	SPIs      []uint32 // of all children, in both directions
+	IKE       string   // initiator's and responder's SPI: the same at both ends
 }
 
 // SAs lists charon's IKE_SAs.
@@ -154,13 +156,33 @@ func (c *Charon) list() ([]SA, error) {
 	return sas, nil
 }
 
+// Connections names what is loaded, in order.
+func (c *Charon) Connections() []string {
+	t := c.router.net
+	t.Helper()
+	session, err := vici.NewSession(vici.WithAddr("unix", c.router.Path(CharonSocket)))
+	if err != nil {
+		t.Fatalf("connect to charon on %s: %v", c.router.Name, err)
+	}
+	defer session.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	answer, err := session.Call(ctx, "get-conns", vici.NewMessage())
+	if err != nil {
+		t.Fatalf("list the connections of %s: %v", c.router.Name, err)
+	}
+	names, _ := answer.Get("conns").([]string)
+	return slices.Sorted(slices.Values(names))
+}
+
 func readSA(name string, m *vici.Message) SA {
 	text := func(m *vici.Message, key string) string {
 		s, _ := m.Get(key).(string)
 		return s
 	}
 	sa := SA{Name: name, ID: text(m, "uniqueid"), State: text(m, "state"), RemoteID: text(m, "remote-id"),
-		Initiator: text(m, "initiator") == "yes", NAT: text(m, "nat-any") == "yes"}
+		Initiator: text(m, "initiator") == "yes", NAT: text(m, "nat-any") == "yes",
+		IKE: text(m, "initiator-spi") + "_" + text(m, "responder-spi")}
 	sa.Local, _ = netip.ParseAddr(text(m, "local-host"))
 	sa.Remote, _ = netip.ParseAddr(text(m, "remote-host"))
 	children, _ := m.Get("child-sas").(*vici.Message)

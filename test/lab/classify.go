@@ -41,6 +41,7 @@ type Packet struct {
 	At       time.Time // of reception by the kernel
 	Src, Dst netip.Addr
 	Link     netip.Addr // on a tunnel the outer source of a received packet
+	Ether    [6]byte    // on Ethernet the source: who sent it, whatever the IP header says
 	Sent     bool       // by the device that the capture is on, not received
 	Length   int        // in bytes from the IP header on
 	SPI      uint32

@@ -44,6 +44,8 @@ type Net struct {
 	nodes  []*Node
 
 	captures []*Capture
+	flows    []*Flow
+	forgers  []*Forger
 }
 
 // base is where the networks keep their files: a tmpfs, since hostfs has no working sockets.
@@ -90,6 +92,12 @@ func (n *Net) ip(node *Node, lines ...string) {
 func (n *Net) close() {
 	if n.Failed() {
 		n.Logf("logs, tables and captures: %s", n.Save())
+	}
+	for _, f := range n.flows {
+		f.close()
+	}
+	for _, f := range n.forgers {
+		f.close()
 	}
 	for _, c := range n.captures {
 		c.close()

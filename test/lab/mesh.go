@@ -44,13 +44,19 @@ type MeshOption func(*meshConfig)
 type meshConfig struct {
 	nat    map[string]bool
 	shared bool
+	third  bool
 }
 
 // SpokeBehindNAT puts a spoke behind a NAT box of its own, which has the spoke's usual address.
 func SpokeBehindNAT(name string) MeshOption { return func(c *meshConfig) { c.nat[name] = true } }
 
 // SpokesBehindOneNAT puts both spokes behind one NAT box, which has spoke1's usual address, and adds a third spoke without NAT.
-func SpokesBehindOneNAT() MeshOption { return func(c *meshConfig) { c.shared = true } }
+func SpokesBehindOneNAT() MeshOption {
+	return func(c *meshConfig) { c.shared, c.third = true, true }
+}
+
+// ThirdSpoke adds a third spoke.
+func ThirdSpoke() MeshOption { return func(c *meshConfig) { c.third = true } }
 
 // NewMesh makes a mesh on which nothing runs yet.
 func NewMesh(t T, options ...MeshOption) *Mesh {
@@ -72,7 +78,7 @@ func NewMesh(t T, options ...MeshOption) *Mesh {
 
 	m.Hub.Interface = append(m.Hub.Interface, "redirect = true")
 	m.Hub.routes = []string{"172.16.1.0/24 via 10.255.0.11", "172.16.2.0/24 via 10.255.0.12"}
-	if c.shared {
+	if c.third {
 		m.Spoke3 = m.site("spoke3", "192.0.2.13", 3, c)
 		m.Hub.routes = append(m.Hub.routes, "172.16.3.0/24 via 10.255.0.13")
 	}

@@ -1,0 +1,222 @@
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Flow is a row of echo requests under way that knows of each when it went and whether it was answered, so that a test can say
+// what was lost during a fault and for how long. Times are of the monotonic clock: setting the clock does not disturb it.
+type Flow struct {
+	Name string
+
+	node   *Node
+	fd     int
+	dst    netip.Addr
+	id     uint16
+	stop   chan struct{}
+	ended  sync.WaitGroup
+	closed bool
+
+	mu       sync.Mutex
+	sent     []time.Time
+	answered []time.Time // of the request with the same index; zero: not yet
+	last     int         // index of the newest request that was answered; -1: none
+	err      error
+}
+
+var flows atomic.Uint32
+
+// Flow starts to send echo requests, the interval apart, until Stop or the network's end.
+func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
+	n.net.Helper()
+	f := &Flow{Name: n.Name + " to " + dst.String(), node: n, dst: dst, id: uint16(flows.Add(1)), stop: make(chan struct{}), last: -1}
+	err := n.inside(func() (err error) {
+		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+		return err
+	})
+	if err == nil {
+		err = unix.SetsockoptTimeval(f.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000})
+	}
+	if err != nil {
+		n.net.Fatalf("flow %s: %v", f.Name, err)
+	}
+	f.ended.Go(func() { f.send(interval) })
+	f.ended.Go(f.receive)
+	n.net.flows = append(n.net.flows, f)
+	return f
+}
+
+// send sends at fixed times: a request that is late does not delay the next.
+func (f *Flow) send(interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-f.stop:
+			return
+		case <-tick.C:
+			f.sendOne()
+		}
+	}
+}
+
+func (f *Flow) sendOne() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	const echoRequest = 8
+	packet := []byte{echoRequest, 0, 0, 0}
+	packet = binary.BigEndian.AppendUint16(packet, f.id)
+	packet = binary.BigEndian.AppendUint16(packet, uint16(len(f.sent)))
+	packet = binary.BigEndian.AppendUint32(packet, uint32(len(f.sent)))
+	packet = append(packet, make([]byte, 52)...)
+	binary.BigEndian.PutUint16(packet[2:], checksum(packet))
+	f.sent, f.answered = append(f.sent, time.Now()), append(f.answered, time.Time{})
+	// A route that is gone is a loss like any other, and there is no answer to wait for.
+	_ = unix.Sendto(f.fd, packet, 0, &unix.SockaddrInet4{Addr: f.dst.As4()})
+}
+
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+func (f *Flow) receive() {
+	buf := make([]byte, 2048)
+	for {
+		select {
+		case <-f.stop:
+			return
+		default:
+		}
+		n, _, err := unix.Recvfrom(f.fd, buf, 0)
+		switch {
+		case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
+		case err != nil:
+			f.mu.Lock()
+			f.err = err
+			f.mu.Unlock()
+			return
+		default:
+			f.take(buf[:n])
+		}
+	}
+}
+
+// take notes an answer of ours. A raw socket sees all ICMP of its node, with the IP header.
+func (f *Flow) take(packet []byte) {
+	if len(packet) < 20 {
+		return
+	}
+	header := int(packet[0]&15) * 4
+	if len(packet) < header+12 {
+		return
+	}
+	icmp := packet[header:]
+	const echoReply = 0
+	if icmp[0] != echoReply || binary.BigEndian.Uint16(icmp[4:]) != f.id {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := int(binary.BigEndian.Uint32(icmp[8:]))
+	if i < len(f.answered) && f.answered[i].IsZero() {
+		f.answered[i] = time.Now()
+		f.last = max(f.last, i)
+	}
+}
+
+// Back waits until a request that was sent at or after t is answered, and returns when the first of them was sent.
+func (f *Flow) Back(t time.Time, within time.Duration) time.Time {
+	f.node.net.Helper()
+	var first time.Time
+	f.node.net.Await(f.Name+" is answered", within, func() error {
+		var ok bool
+		if first, ok = f.firstAnswered(t); !ok {
+			return fmt.Errorf("%d requests lost, none answered", f.unanswered(t))
+		}
+		return nil
+	})
+	return first
+}
+
+func (f *Flow) firstAnswered(t time.Time) (time.Time, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, at := range f.sent {
+		if !at.Before(t) && !f.answered[i].IsZero() {
+			return at, true
+		}
+	}
+	return time.Time{}, false
+}
+
+func (f *Flow) unanswered(t time.Time) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	count := 0
+	for i, at := range f.sent {
+		if !at.Before(t) && f.answered[i].IsZero() {
+			count++
+		}
+	}
+	return count
+}
+
+// Loss says what happened to the requests sent at or after t, up to the newest one that was answered: how many went, how many of
+// them were lost, and the longest time without any, from the sending of a lost one to that of the next answered one. What may
+// still be answered does not count; call Back before to have it decided.
+func (f *Flow) Loss(t time.Time) (sent, lost int, longest time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var begin time.Time
+	for i, at := range f.sent[:f.last+1] {
+		if at.Before(t) {
+			continue
+		}
+		sent++
+		switch {
+		case f.answered[i].IsZero():
+			lost++
+			if begin.IsZero() {
+				begin = at
+			}
+		case !begin.IsZero():
+			longest = max(longest, at.Sub(begin))
+			begin = time.Time{}
+		}
+	}
+	return sent, lost, longest
+}
+
+// Stop ends the flow. What it knows stays.
+func (f *Flow) Stop() {
+	f.node.net.Helper()
+	f.close()
+	if f.err != nil {
+		f.node.net.Fatalf("flow %s: %v", f.Name, f.err)
+	}
+}
+
+func (f *Flow) close() {
+	if f.closed {
+		return
+	}
+	f.closed = true
+	close(f.stop)
+	f.ended.Wait()
+	unix.Close(f.fd)
+}

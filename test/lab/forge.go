@@ -1,0 +1,107 @@
+package lab
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Forgery is a GRE packet in clear from whatever source.
+type Forgery struct {
+	From, To netip.Addr
+	Key      uint32
+	Protocol uint16 // of the payload: 0x0800 data, 0x2001 NHRP
+	Payload  []byte
+}
+
+// Forger sends forgeries, one after the other and again from the first, until Stop or the network's end. Captures know its packets by
+// Packet.Ether.
+type Forger struct {
+	node   *Node
+	fd     int
+	stop   chan struct{}
+	ended  sync.WaitGroup
+	closed bool
+	sent   int
+}
+
+// Forge starts to send forgeries from the node, the interval apart.
+func (n *Node) Forge(interval time.Duration, forgeries ...Forgery) *Forger {
+	n.net.Helper()
+	f := &Forger{node: n, stop: make(chan struct{})}
+	err := n.inside(func() (err error) {
+		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW) // takes IP headers as they are
+		return err
+	})
+	if err != nil {
+		n.net.Fatalf("forge on %s: %v", n.Name, err)
+	}
+	f.ended.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-f.stop:
+				return
+			case <-tick.C:
+				g := forgeries[f.sent%len(forgeries)]
+				if unix.Sendto(f.fd, g.packet(), 0, &unix.SockaddrInet4{Addr: g.To.As4()}) == nil {
+					f.sent++
+				}
+			}
+		}
+	})
+	n.net.forgers = append(n.net.forgers, f)
+	return f
+}
+
+func (g Forgery) packet() []byte {
+	gre := []byte{0x20, 0} // a key is present, version 0
+	gre = binary.BigEndian.AppendUint16(gre, g.Protocol)
+	gre = binary.BigEndian.AppendUint32(gre, g.Key)
+	return IPv4(g.From, g.To, unix.IPPROTO_GRE, append(gre, g.Payload...))
+}
+
+// IPv4 makes an IPv4 packet.
+func IPv4(from, to netip.Addr, protocol uint8, payload []byte) []byte {
+	src, dst := from.As4(), to.As4()
+	h := []byte{0x45, 0}
+	h = binary.BigEndian.AppendUint16(h, uint16(20+len(payload)))
+	h = append(h, 0, 0, 0, 0, 64, protocol, 0, 0)
+	h = append(append(h, src[:]...), dst[:]...)
+	binary.BigEndian.PutUint16(h[10:], checksum(h))
+	return append(h, payload...)
+}
+
+// Stop ends the forging and says how many packets were sent.
+func (f *Forger) Stop() int {
+	f.close()
+	return f.sent
+}
+
+func (f *Forger) close() {
+	if f.closed {
+		return
+	}
+	f.closed = true
+	close(f.stop)
+	f.ended.Wait()
+	unix.Close(f.fd)
+}
+
+// Ether is the Ethernet address of a device of the node.
+func (n *Node) Ether(device string) [6]byte {
+	n.net.Helper()
+	var link *net.Interface
+	if err := n.inside(func() (err error) {
+		link, err = net.InterfaceByName(device)
+		return err
+	}); err != nil || len(link.HardwareAddr) != 6 {
+		n.net.Fatalf("the Ethernet address of %s of %s: %v", device, n.Name, err)
+	}
+	return [6]byte(link.HardwareAddr)
+}

@@ -1,0 +1,273 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/test/lab"
+)
+
+// A faultyMesh is the network that faults are injected into: a hub and three spokes, each with charon and cygnetd of its own, with
+// traffic since before the first tunnel. All the time a stranger on the underlay sends clear GRE to all routers, from an address of
+// his own and from those of their peers.
+//
+// A scenario makes one, injects one fault after the other, calls settle after each, and end.
+type faultyMesh struct {
+	*lab.Mesh
+	hub       *lab.Flow // spoke1's host to the hub's
+	direct    *lab.Flow // spoke1's host to spoke2's: through a shortcut
+	bystander *lab.Flow // spoke3's host to the hub's
+
+	stranger *lab.Router
+	forger   *lab.Forger
+	inside   map[*lab.Site]*lab.Capture // what the stranger got into a tunnel
+	before   map[string]inventory       // of each site, by name
+}
+
+const (
+	beat = 10 * time.Millisecond // between two requests of a flow
+
+	// cleanup is how long after a fault nothing may be left of it: no SA that only one end has, no state in a kernel that its charon
+	// does not know, no connection or entry more or less than before.
+	cleanup = 60 * time.Second
+)
+
+// forged is the inner source of the stranger's packets.
+var forged = addr("203.0.113.7")
+
+// newFaultyMesh makes the network and awaits that all is up. Further lines of configuration are set before the start.
+func newFaultyMesh(t *testing.T, configure func(*lab.Mesh), options ...lab.MeshOption) *faultyMesh {
+	t.Helper()
+	f := &faultyMesh{Mesh: lab.NewMesh(t, append(options, lab.ThirdSpoke())...), inside: map[*lab.Site]*lab.Capture{}}
+	if configure != nil {
+		configure(f.Mesh)
+	}
+	f.hub = f.Spoke1.Host.Flow(f.Hub.Host.Addr, beat)
+	f.direct = f.Spoke1.Host.Flow(f.Spoke2.Host.Addr, beat)
+	f.bystander = f.Spoke3.Host.Flow(f.Hub.Host.Addr, beat)
+	f.forge()
+	f.Start()
+	for _, s := range f.Sites() {
+		f.inside[s] = s.CaptureFrom("gre1", forged)
+	}
+	for _, s := range f.Sites()[1:] {
+		registered(f.Mesh, s, soon)
+	}
+	f.Await("a shortcut from spoke1 to spoke2", soon, func() error { return up(f.Spoke1, f.Spoke2) })
+	f.Await("a shortcut from spoke2 to spoke1", soon, func() error { return up(f.Spoke2, f.Spoke1) })
+	f.Await("all is sound", cleanup, f.sound)
+	f.before = f.inventories()
+	f.answered(time.Now(), soon)
+	return f
+}
+
+// flows lists all flows.
+func (f *faultyMesh) flows() []*lab.Flow { return []*lab.Flow{f.hub, f.direct, f.bystander} }
+
+// forge starts the stranger, whose packets would go on to the routers' hosts.
+func (f *faultyMesh) forge() {
+	f.Helper()
+	f.stranger = f.Router("stranger", lab.Addr("192.0.2.66/24"))
+	var forgeries []lab.Forgery
+	for _, to := range f.Sites() {
+		data := lab.IPv4(forged, to.Host.Addr, 17, []byte{0x30, 0x39, 0x30, 0x39, 0, 8, 0, 0})
+		sources := []netip.Addr{f.stranger.NBMA}
+		for _, s := range f.Sites() {
+			if s != to {
+				sources = append(sources, s.Public)
+			}
+		}
+		for _, from := range sources {
+			forgeries = append(forgeries, lab.Forgery{From: from, To: to.Public, Key: 42, Protocol: 0x0800, Payload: data})
+		}
+	}
+	f.forger = f.stranger.Forge(100*time.Millisecond, forgeries...)
+}
+
+// answered awaits that all flows pass again.
+func (f *faultyMesh) answered(since time.Time, within time.Duration) {
+	f.Helper()
+	for _, flow := range f.flows() {
+		flow.Back(since, within)
+	}
+}
+
+// back awaits that a flow passes again, and fails the test if that was later than promised: within some time of an event.
+func (f *faultyMesh) back(flow *lab.Flow, event time.Time, promised time.Duration) {
+	f.Helper()
+	first := flow.Back(event, later)
+	_, lost, longest := flow.Loss(event)
+	after := first.Sub(event).Round(time.Millisecond)
+	f.Logf("%s: back after %s; lost since then %d, longest outage %s", flow.Name, after, lost, longest.Round(time.Millisecond))
+	if after > promised {
+		f.Errorf("%s: back after %s; promised are %s", flow.Name, after, promised)
+	}
+}
+
+// lossless awaits that a flow passes now, and fails the test if it lost anything since t.
+func (f *faultyMesh) lossless(flow *lab.Flow, t time.Time) {
+	f.Helper()
+	flow.Back(time.Now(), soon)
+	if sent, lost, longest := flow.Loss(t); lost > 0 || sent == 0 {
+		f.Errorf("%s: %d of %d packets were lost, for at most %s", flow.Name, lost, sent, longest.Round(time.Millisecond))
+	}
+}
+
+// settle awaits that nothing is left of a fault within the time for it: everything is as it was before, and sound.
+func (f *faultyMesh) settle() {
+	f.Helper()
+	begin := time.Now()
+	f.Await("all is as before", cleanup, func() error {
+		if err := f.sound(); err != nil {
+			return err
+		}
+		if diff := cmp.Diff(f.before, f.inventories()); diff != "" {
+			return fmt.Errorf("(-before +now):\n%s", diff)
+		}
+		return nil
+	})
+	f.answered(time.Now(), soon)
+	alive(f.Mesh)
+	f.closed()
+	f.Logf("all is as before after %s", time.Since(begin).Round(100*time.Millisecond))
+}
+
+// sound is nil when every SA is known at both its ends, every pair of peers has one, and kernels and charons know the same ESP states.
+func (f *faultyMesh) sound() error {
+	ends := map[string][]string{}
+	for _, s := range f.Sites() {
+		peers := map[netip.Addr]bool{}
+		known := map[uint32]bool{}
+		for _, sa := range s.Charon.SAs() {
+			if sa.State != "ESTABLISHED" || !sa.ChildUp || len(sa.SPIs) != 2 || peers[sa.Remote] {
+				return fmt.Errorf("charon on %s has an SA with %s that is not up, has not one child, or is one of several: %+v", s.Name, sa.Remote, sa)
+			}
+			peers[sa.Remote] = true
+			ends[sa.IKE] = append(ends[sa.IKE], s.Name)
+			for _, spi := range sa.SPIs {
+				known[spi] = true
+			}
+		}
+		states := map[uint32]bool{}
+		for _, st := range s.XfrmStates() {
+			states[st.SPI] = true
+		}
+		if !maps.Equal(states, known) {
+			return fmt.Errorf("the kernel of %s has the ESP states %08x, its charon %08x", s.Name, slices.Sorted(maps.Keys(states)), slices.Sorted(maps.Keys(known)))
+		}
+	}
+	for ike, at := range ends {
+		if len(at) != 2 {
+			return fmt.Errorf("the IKE_SA %s is known at %s only", ike, strings.Join(at, ", "))
+		}
+	}
+	return nil
+}
+
+// inventory is what a site has: each thing with how many there are.
+type inventory map[string]int
+
+func (f *faultyMesh) inventories() map[string]inventory {
+	f.Helper()
+	all := map[string]inventory{}
+	for _, s := range f.Sites() {
+		all[s.Name] = take(s)
+	}
+	return all
+}
+
+// take counts what a site's charon and kernel have. SPIs and ids differ after a fault; who is connected to whom must not.
+func take(s *lab.Site) inventory {
+	i := inventory{}
+	for _, sa := range s.Charon.SAs() {
+		i["IKE_SA with "+sa.Remote.String()]++
+		i["ends of CHILD_SAs with "+sa.Remote.String()] += len(sa.SPIs)
+	}
+	for _, name := range s.Charon.Connections() {
+		// Of two spokes either may have dialled, or both: a connection is one too many where no SA goes with it.
+		peer, _ := netip.ParseAddr(strings.TrimPrefix(name, "cygnet-gre1-"))
+		if !(peer.IsValid() && peer != addr("192.0.2.1") && i["IKE_SA with "+peer.String()] == 1) {
+			i["connection "+name]++
+		}
+	}
+	for _, st := range s.XfrmStates() {
+		i[fmt.Sprintf("ESP state %s > %s", st.Src, st.Dst)]++
+	}
+	for a, nbma := range s.Neighbors("gre1") {
+		i[fmt.Sprintf("neighbour %s at %s", a, nbma)]++
+	}
+	for _, r := range append(s.Routes("172.16.0.0/12"), s.Routes("10.255.0.0/16")...) {
+		i[fmt.Sprintf("route %s via %s dev %s proto %s metric %d", r.Dst, r.Gateway, r.Device, r.Protocol, r.Metric)]++
+	}
+	i["guards"] = len(s.Guards())
+	return i
+}
+
+// received leaves out what a router itself sends into a tunnel.
+func received(p lab.Packet) bool { return !p.Sent }
+
+// closed proves that so far no clear GRE crossed the underlay but the stranger's, and that none of his got into a tunnel.
+func (f *faultyMesh) closed() {
+	f.Helper()
+	stranger := f.stranger.Ether("eth0")
+	ours := func(p lab.Packet) bool { return p.Ether != stranger }
+	if clear := f.Underlay.Packets(lab.OfKind(lab.GRE), ours); len(clear) > 0 {
+		f.Fatalf("%d clear GRE packets on the underlay, the first at %s: %v", len(clear), clear[0].At.Format("15:04:05.000"), clear[0])
+	}
+	for s, c := range f.inside {
+		if n := c.Count(received); n > 0 {
+			f.Fatalf("%d of the stranger's packets came out of the tunnel of %s", n, s.Name)
+		}
+	}
+}
+
+// end takes the mesh down, everybody's goodbye included, and proves what closed does for all of the time. The flows still run
+// when the last tunnel is gone.
+func (f *faultyMesh) end() {
+	f.Helper()
+	f.closed()
+	f.control()
+	for _, s := range slices.Backward(f.Sites()) {
+		s.Cygnet("leave")
+		s.Charon.Terminate()
+		if s.HasDevice("gre1") {
+			f.Errorf("%s has gre1 after it left", s.Name)
+		}
+	}
+	for _, flow := range f.flows() {
+		flow.Stop()
+	}
+	if f.Underlay.Count(lab.OfKind(lab.ESP, lab.ESPinUDP)) == 0 {
+		f.Errorf("no ESP packet on the underlay: the capture proves nothing")
+	}
+	if sent, seen := f.forger.Stop(), f.Underlay.Count(lab.OfKind(lab.GRE)); sent == 0 || seen == 0 {
+		f.Errorf("of the stranger's %d packets the capture shows %d: it proves nothing", sent, seen)
+	}
+	f.closed()
+}
+
+// control proves that the stranger's packets reach the routers and are stopped by their kernels, and that the captures would
+// show them: a host that uses his inner source is seen.
+func (f *faultyMesh) control() {
+	f.Helper()
+	for _, s := range f.Sites() {
+		if s.XfrmStat("XfrmInPolBlock")+s.XfrmStat("XfrmInTmplMismatch")+s.XfrmStat("XfrmInNoPols") == 0 {
+			f.Errorf("the kernel of %s stopped nothing of the stranger", s.Name)
+		}
+	}
+	f.Spoke3.Host.IP("addr add " + forged.String() + "/32 dev lo")
+	_, _ = f.Spoke3.Host.Try("ping", "-n", "-c", "1", "-W", "1", "-I", forged.String(), f.Hub.Host.Addr.String())
+	if f.inside[f.Hub].Count(received) == 0 {
+		f.Errorf("the capture in the hub's tunnel does not show what came through it")
+	}
+	delete(f.inside, f.Hub)
+}
