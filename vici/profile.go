@@ -37,8 +37,8 @@ var (
 	}
 )
 
-// Defaults of a profile's times. With charon's retransmit_tries = 3 and retransmit_timeout = 2.0 a dead peer is found
-// within about 24 s of silence, with charon's defaults after 165 s.
+// Defaults of a profile's times. With charon's retransmit_tries = 4, retransmit_timeout = 1.5 and retransmit_base = 1.4 a dead peer is
+// given up after 26 s of silence, with charon's defaults after 175 s.
 const (
 	DefaultDPDDelay       = 10 * time.Second
 	DefaultRekeyTime      = 4 * time.Hour

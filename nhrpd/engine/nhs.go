@@ -157,6 +157,7 @@ func (e *Engine) unanswered(n *nhs) {
 	n.attempts++
 	if n.registered && !e.now.Before(n.expires) {
 		n.registered = false
+		e.moveRelaysFrom(n.ifc, n.nbma)
 	}
 	if n.attempts == triesPerAddr {
 		n.err = "does not answer registrations"
@@ -172,8 +173,8 @@ func (e *Engine) unanswered(n *nhs) {
 func (n *nhs) peerSecured(e *Engine) { e.registerAnew(n) }
 
 func (n *nhs) peerLost(e *Engine, reason string) {
-	e.dropRelaysBy(n.ifc, n.nbma)
 	n.awaiting, n.attempts, n.registered = false, 0, false
+	e.moveRelaysFrom(n.ifc, n.nbma)
 	n.err = reason
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)

@@ -107,7 +107,7 @@ func (e *Engine) useRelay(r *relay) {
 		if !n.usable() {
 			continue
 		}
-		if !r.neighbor.protocol.IsValid() {
+		if r.neighbor.nbma != n.nbma {
 			e.notice(r.ifc, Notice{Kind: NoticeRelayed, Prefix: hostPrefix(r.protocol), NextHop: n.protocol, NBMA: n.nbma,
 				Reason: "the router cannot be reached directly for now"})
 		}
@@ -131,6 +131,15 @@ func (e *Engine) dropRelay(r *relay) {
 func (e *Engine) relayUnresolved(ifc *iface, dest netip.Addr) {
 	if r := ifc.relays[dest]; r != nil && ifc.neighbors[dest] == nil {
 		e.useRelay(r)
+	}
+}
+
+// moveRelaysFrom leads what goes through an NHS that is lost through the next one; it must not be usable any more.
+func (e *Engine) moveRelaysFrom(ifc *iface, nbma netip.Addr) {
+	for _, r := range inOrder(ifc.relays, byAddr) {
+		if r.neighbor.protocol.IsValid() && r.neighbor.nbma == nbma {
+			e.useRelay(r)
+		}
 	}
 }
 

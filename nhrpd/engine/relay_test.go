@@ -113,6 +113,25 @@ func TestRelayIsRemembered(t *testing.T) {
 	}
 }
 
+// When the NHS that relays is lost, the next one relays at once, and the traffic does not wait for the direct way anew.
+func TestRelayMovesToTheNextHub(t *testing.T) {
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}} })
+	second := n.from("192.0.2.2", "hub2")
+	reply := acceptance(n.sentSince(1)[0])
+	reply.DestProtocol = addr("10.255.0.2")
+	second.says(reply)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	n.w.run(relayAfter)
+	for _, step := range []struct{ lost, at string }{{"", "192.0.2.1"}, {hub.nbma, "192.0.2.2"}, {second.nbma, ""}} {
+		if step.lost != "" {
+			n.handle(PeerLost{Interface: "gre1", NBMA: addr(step.lost), Reason: "dead peer"})
+		}
+		if at, ok := n.neighbors[addr("10.255.0.12")]; ok != (step.at != "") || ok && at != addr(step.at) {
+			t.Fatalf("after the loss of %q relayed by %v, want %q", step.lost, at, step.at)
+		}
+	}
+}
+
 // missing is a spoke whose kernel misses a neighbour, and its question to the hub, which the test plays.
 func missing(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender, packet.Packet) {
 	t.Helper()

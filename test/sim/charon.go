@@ -33,10 +33,10 @@ func (c *charon) clear() {
 	c.told = make(map[netip.Addr]engine.Peer)
 }
 
-// Dead peer detection every 10 s, which gives up after 24 s of silence: see vici.DefaultDPDDelay.
+// Dead peer detection every 10 s, which gives up after 16 s without an answer: see vici.DefaultDPDDelay.
 const (
-	deadPeerLeast = 24 * time.Second
-	deadPeerMost  = 34 * time.Second
+	deadPeerLeast = 16 * time.Second
+	deadPeerMost  = 27 * time.Second
 	// orphanAge is how long SAs that a killed charon left pass traffic after the next one came.
 	orphanAge = 40 * time.Second
 )

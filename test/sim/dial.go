@@ -18,9 +18,9 @@ type dial struct {
 
 // How attempts go: see vici/backoff.go and charon's retransmissions.
 const (
-	retransmit   = 2 * time.Second // each time 1.8 times as long
-	retransmits  = 3
-	attemptFails = 26 * time.Second
+	retransmit   = 1500 * time.Millisecond // each time 1.4 times as long
+	retransmits  = 4
+	attemptFails = 19 * time.Second
 	pauseFirst   = time.Second
 	pauseLast    = 48 * time.Second // and up to a quarter more
 )
@@ -83,7 +83,7 @@ func (w *world) exchange(n, m *node) (int64, bool) {
 		wait, tries := int64(retransmit), 0
 		for ; w.chance(w.Loss) && tries <= retransmits; tries++ {
 			took += wait
-			wait = wait * 9 / 5
+			wait = wait * 7 / 5
 		}
 		if tries > retransmits {
 			return int64(attemptFails), false
