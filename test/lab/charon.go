@@ -24,8 +24,9 @@ const CharonSocket = "/run/charon.vici"
 const strongswanConf = `charon {
 	load = random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 pkcs8 pubkey x509 constraints revocation kernel-netlink socket-default counters updown vici
 	install_routes = no
-	retransmit_tries = 3
-	retransmit_timeout = 2.0
+	retransmit_tries = 4
+	retransmit_timeout = 1.5
+	retransmit_base = 1.4
 }
 swanctl {
 	load = pem pkcs1 pkcs8 x509 pubkey openssl

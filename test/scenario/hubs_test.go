@@ -1,0 +1,120 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// deadWithin is how soon a peer that is gone without a word is given up: after 10 s of silence and 16 s without an answer, where dpd_delay is
+// the default and charon retransmits as contrib/swanctl has it.
+const deadWithin = 30 * time.Second
+
+// Three hubs and two spokes that cannot reach each other directly, so that a hub relays what they say. The hub in use dies without a word:
+// the traffic moves to the next one, within the time that dead peer detection takes, and returns when the hub does. Nothing goes in clear.
+func TestOneOfThreeHubsDies(t *testing.T) {
+	m := lab.NewMesh(t)
+	hubs := []*lab.Site{m.Hub, m.FurtherHub(2), m.FurtherHub(3)}
+	spokes := []*lab.Site{m.Spoke1, m.Spoke2}
+	for i, s := range spokes {
+		useHubs(s, hubs...)
+		other := spokes[1-i]
+		s.UseRoutes("172.16.0.0/24 via 10.255.0.1", other.LAN.String()+" via "+other.Overlay.String())
+		s.Run("iptables-legacy", "-A", "INPUT", "-s", other.Public.String(), "-j", "DROP")
+	}
+	for _, s := range append(hubs, spokes...) {
+		s.Start()
+	}
+	for _, h := range hubs {
+		registeredWithHub(m, h, soon, spokes...)
+	}
+	flow := m.Spoke1.Host.Flow(m.Spoke2.Host.Addr, beat)
+	flow.Back(time.Now(), soon)
+	relayedBy(m, m.Hub, soon)
+
+	died := time.Now()
+	m.Hub.Die()
+	moved := flow.Back(died.Add(time.Second), later).Sub(died).Round(time.Millisecond)
+	t.Logf("the traffic moved after %s", moved)
+	if moved > deadWithin {
+		t.Errorf("the traffic moved after %s; promised are %s", moved, deadWithin)
+	}
+	relayedBy(m, hubs[1], soon)
+	for _, s := range spokes {
+		m.Await("nothing of the dead hub is left at "+s.Name, soon, func() error {
+			if at, ok := s.Neighbors("gre1")[m.Hub.Overlay]; ok {
+				return fmt.Errorf("neighbour %s at %s", m.Hub.Overlay, at)
+			}
+			return dead(s, m.Hub)
+		})
+	}
+
+	returned := time.Now()
+	m.Hub.Return()
+	registeredWithHub(m, m.Hub, later, spokes...)
+	t.Logf("registered with the hub again after %s", time.Since(returned).Round(time.Millisecond))
+	relayedBy(m, m.Hub, later)
+	t.Logf("the traffic is back after %s", time.Since(returned).Round(time.Millisecond))
+	flow.Back(time.Now(), soon)
+	if sent, lost, longest := flow.Loss(returned); lost > 0 || sent == 0 {
+		t.Errorf("with the return of the hub %d of %d packets were lost, for at most %s", lost, sent, longest)
+	}
+	alive(m)
+	encrypted(m)
+}
+
+// useHubs makes these hubs a spoke's next hop servers.
+func useHubs(s *lab.Site, hubs ...*lab.Site) {
+	var list []string
+	for _, h := range hubs {
+		list = append(list, fmt.Sprintf("{ nbma = %q }", h.Public))
+	}
+	i := slices.IndexFunc(s.Interface, func(line string) bool { return contains(line, "nhs =") })
+	s.Interface[i] = "nhs = [" + strings.Join(list, ", ") + "]"
+}
+
+// registeredWithHub awaits that hub and spokes know the way to each other through SAs.
+func registeredWithHub(m *lab.Mesh, h *lab.Site, within time.Duration, spokes ...*lab.Site) {
+	m.Helper()
+	for _, s := range spokes {
+		m.Await(s.Name+" is registered with "+h.Name, within, func() error {
+			for at, peer := range map[*lab.Site]*lab.Site{s: h, h: s} {
+				if nbma := at.Neighbors("gre1")[peer.Overlay]; nbma != peer.Public {
+					return fmt.Errorf("on %s neighbour %s is at %s", at.Name, peer.Overlay, nbma)
+				}
+			}
+			return secured(s, h)
+		})
+	}
+}
+
+// relayedBy awaits that the spokes send what is for each other to a hub.
+func relayedBy(m *lab.Mesh, h *lab.Site, within time.Duration) {
+	m.Helper()
+	m.Await(h.Name+" relays", within, func() error {
+		at := map[netip.Addr]bool{m.Spoke1.Neighbors("gre1")[m.Spoke2.Overlay]: true, m.Spoke2.Neighbors("gre1")[m.Spoke1.Overlay]: true}
+		return lab.True(len(at) == 1 && at[h.Public], "the spokes have each other at %v", at)
+	})
+}
+
+// dead is nil when neither charon nor the kernel of a site has an SA with a peer that is gone. Attempts to have one may be under way.
+func dead(s, peer *lab.Site) error {
+	for _, sa := range s.Charon.With(peer.Public) {
+		if sa.State == "ESTABLISHED" {
+			return fmt.Errorf("charon on %s still has %+v", s.Name, sa)
+		}
+	}
+	for _, state := range s.XfrmStates() {
+		if state.SPI != 0 && (state.Src == peer.Public || state.Dst == peer.Public) {
+			return fmt.Errorf("the kernel of %s still has %+v", s.Name, state)
+		}
+	}
+	return nil
+}
