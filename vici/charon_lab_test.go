@@ -157,7 +157,7 @@ func (r *router) profile() Profile {
 	return Profile{Interface: "gre1", LocalAddrs: []netip.Addr{r.addr}, Identity: r.name + ".example.net", PSK: Secret("correct horse battery staple")}
 }
 
-func (r *router) key() Key { return Key{"gre1", r.addr} }
+func (r *router) key() Key { return Key{Interface: "gre1", NBMA: r.addr} }
 
 // watch is a running client with the events it told.
 type watch struct {

@@ -70,6 +70,7 @@ type times struct {
 	connections  time.Duration // between comparisons of what is loaded
 	comparison   time.Duration // between comparisons of all SAs
 	orphans      time.Duration // after charon's return, before what nobody wants is unloaded
+	vacant       time.Duration // without an SA at a shared address, before its connection is unloaded
 	profileRetry time.Duration // before a profile that charon refused is loaded again
 	ear          time.Duration // between looks whether charon's log has to be heard any longer
 }
@@ -79,7 +80,7 @@ var defaultTimes = times{
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 3 * time.Second, heed: 100 * time.Millisecond, settled: 10 * time.Second,
 	returning: 30 * time.Second, connections: 10 * time.Second, comparison: time.Minute, orphans: 30 * time.Second,
-	profileRetry: 10 * time.Second, ear: time.Minute,
+	vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute,
 }
 
 // New makes a client. Nothing happens before Run.

@@ -189,7 +189,7 @@ func TestProfilesComeAndGo(t *testing.T) {
 		if !f.has("cygnet-gre2") {
 			t.Error("no template")
 		}
-		c.Want(Key{"gre2", netip.MustParseAddr("192.0.2.2")}, Initiate)
+		c.Want(Key{Interface: "gre2", NBMA: netip.MustParseAddr("192.0.2.2")}, Initiate)
 		told(c)
 		c.RemoveProfile("gre2")
 		wantEvents(t, "removed", told(c))
@@ -283,7 +283,7 @@ func TestWantedBeforeItsProfile(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
 		told(c)
-		k := Key{"gre2", netip.MustParseAddr("192.0.2.1")}
+		k := Key{Interface: "gre2", NBMA: netip.MustParseAddr("192.0.2.1")}
 		c.Want(k, Initiate)
 		wantEvents(t, "without a profile", after(c, 2*time.Minute))
 		p := testProfile()

@@ -35,7 +35,7 @@ func (r *reconciler) closeDuplicates(p *peer) {
 	if profile == nil {
 		return
 	}
-	if severalIdentities(sas) && !p.mixed {
+	if behindOneNAT(sas) && !r.separates(p.Key) && !p.mixed {
 		p.mixed = true
 		r.log.Warn("several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
 			slog.Any("peer", p.Key), slog.Any("identities", identities(sas)))
@@ -76,5 +76,3 @@ func identities(sas []*SA) []string {
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
-
-func severalIdentities(sas []*SA) bool { return len(identities(sas)) > 1 }

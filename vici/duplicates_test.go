@@ -58,17 +58,16 @@ func TestDuplicatesSettle(t *testing.T) {
 	})
 }
 
-// Two routers behind one address are not duplicates: nothing is closed, nothing flaps, and when one goes the other is told.
+// Two routers behind one address are not duplicates. Where packets cannot be given marks nothing is closed, nothing flaps, and when one goes the other is told.
 func TestSeveralBehindOneAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
 		var first uint32
 		f.do(func(f *fakeCharon) {
-			first = f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "a")
-			f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "b")
+			first = f.establish("cygnet-gre1", "192.0.2.1", behindNAT("a", "4500")...)
+			f.establish("cygnet-gre1", "192.0.2.1", behindNAT("b", "49183")...)
 		})
-		a, b := upOf("192.0.2.1", true), upOf("192.0.2.1", true)
-		a.Identity, b.Identity = "a", "b"
+		a, b := upBehindNAT("a"), upBehindNAT("b")
 		both := a
 		both.SharedWith = []string{"b"}
 		wantEvents(t, "both", after(c, time.Minute), a, both)
@@ -86,9 +85,9 @@ func TestFirstBehindOneAddressStays(t *testing.T) {
 		told(c)
 		var first uint32
 		f.do(func(f *fakeCharon) {
-			first = f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "a", "initiator", "no")
-			f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "b", "initiator", "no")
-			f.establish("cygnet-gre1", "192.0.2.1", "remote-id", "a", "initiator", "no")
+			first = f.establish("cygnet-gre1", "192.0.2.1", behindNAT("a", "4500")...)
+			f.establish("cygnet-gre1", "192.0.2.1", behindNAT("b", "49183")...)
+			f.establish("cygnet-gre1", "192.0.2.1", behindNAT("a", "4500")...)
 		})
 		after(c, time.Minute)
 		f.do(func(f *fakeCharon) { f.end(first) })

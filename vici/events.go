@@ -7,38 +7,55 @@ import (
 	"slices"
 )
 
-// Key names a peer: the interface and the NBMA address as this end sees it, after NAT.
+// Key names a peer: the interface and the NBMA address as this end sees it, after NAT; or, where several peers are behind one
+// address and have SAs with marks, the interface and the mark alone, so that it stays the same when the NAT's address changes.
 type Key struct {
 	Interface string
-	NBMA      netip.Addr
+	NBMA      netip.Addr // invalid with a mark
+	Mark      uint32     // 0: named by its address
 }
 
-func (k Key) String() string { return fmt.Sprintf("%v on %s", k.NBMA, k.Interface) }
+func (k Key) String() string {
+	if k.Mark != 0 {
+		return fmt.Sprintf("the peer with mark %d on %s", k.Mark, k.Interface)
+	}
+	return fmt.Sprintf("%v on %s", k.NBMA, k.Interface)
+}
 
 // Peer is what IKE proved about a peer with an SA.
 type Peer struct {
 	Interface string
 	NBMA      netip.Addr // as this end sees it, after NAT
+	Mark      uint32     // of its SA, which it does not share with the others at its address; 0: none
 	Identity  string     // the IKE identity
 	Initiator bool       // this end initiated the IKE_SA
 	LocalNAT  bool       // this end is behind NAT
 	RemoteNAT bool       // the peer is behind NAT
 
-	// SharedWith are further identities with an SA from that address, in order: routers behind one NAT. What this end sends there
-	// goes into the newest SA, whosever that is. Identity stays the same as long as its SA does.
+	// SharedWith are further identities with an SA without a mark from that address, in order: routers behind one NAT. What this end
+	// sends there goes into the newest SA, whosever that is. Identity stays the same as long as its SA does.
 	SharedWith []string
+	// Separating says that those others are being sent away, to come back with SAs that have marks of their own. Until then nobody
+	// knows whose packets come from the address.
+	Separating bool
 }
 
 // Equal compares everything.
 func (p Peer) Equal(o Peer) bool {
-	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Identity == o.Identity && p.Initiator == o.Initiator &&
-		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT && slices.Equal(p.SharedWith, o.SharedWith)
+	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Mark == o.Mark && p.Identity == o.Identity && p.Initiator == o.Initiator &&
+		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT &&
+		p.Separating == o.Separating && slices.Equal(p.SharedWith, o.SharedWith)
 }
 
 // Key names the peer.
-func (p Peer) Key() Key { return Key{p.Interface, p.NBMA} }
+func (p Peer) Key() Key {
+	if p.Mark != 0 {
+		return Key{Interface: p.Interface, Mark: p.Mark}
+	}
+	return Key{Interface: p.Interface, NBMA: p.NBMA}
+}
 
-// Event is one of Connected, Disconnected, Snapshot, Up, Down and Failed.
+// Event is one of Connected, Disconnected, Snapshot, Up, Moved, Down and Failed.
 type Event interface{ event() }
 
 // Connected says that charon answers. Snapshots of all interfaces follow.
@@ -51,11 +68,18 @@ type Disconnected struct{ Err error }
 // Snapshot lists all peers of an interface with an SA. It replaces what was told of them before; peers that it does not name have none.
 type Snapshot struct {
 	Interface string
-	Peers     []Peer // by address
+	Peers     []Peer // by address, then mark
 }
 
-// Up says that there is an SA with the peer. It comes again when what IKE proved changes.
+// Up says that there is an SA with the peer. It comes again when what IKE proved changes, or the address of a peer with a mark.
 type Up struct{ Peer }
+
+// Moved says that the SA with a peer is another key's now: the peer has another address, and From has no SA any more. What is wanted
+// for From stays with From.
+type Moved struct {
+	From Key
+	Peer
+}
 
 // Down says that the last SA with the peer is gone.
 type Down struct {
@@ -73,6 +97,7 @@ func (Connected) event()    {}
 func (Disconnected) event() {}
 func (Snapshot) event()     {}
 func (Up) event()           {}
+func (Moved) event()        {}
 func (Down) event()         {}
 func (Failed) event()       {}
 

@@ -97,7 +97,7 @@ func (r *reconciler) alerted(m *govici.Message) {
 // following ones its consequences.
 func (r *reconciler) suspect(connection string, h hint) {
 	iface, addr, _ := parseName(connection)
-	p := r.peers[Key{iface, addr}]
+	p := r.peers[Key{Interface: iface, NBMA: addr}]
 	if p == nil || p.attempt == nil || p.hint != nil {
 		return
 	}

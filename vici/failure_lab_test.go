@@ -40,7 +40,7 @@ func TestFailures(t *testing.T) {
 	spoke.SetProfile(ours)
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 
-	nobody := Key{"gre1", netip.MustParseAddr("192.0.2.99")}
+	nobody := Key{Interface: "gre1", NBMA: netip.MustParseAddr("192.0.2.99")}
 	spoke.Want(nobody, Initiate)
 	spoke.failed(nobody, "UDP ports 500 and 4500")
 	spoke.Want(nobody, None)

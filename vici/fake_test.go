@@ -351,7 +351,7 @@ func testProfile() Profile {
 	return Profile{Interface: "gre1", LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}, Identity: "me.example.net", PSK: Secret("hunter2")}
 }
 
-func key(addr string) Key { return Key{"gre1", netip.MustParseAddr(addr)} }
+func key(addr string) Key { return Key{Interface: "gre1", NBMA: netip.MustParseAddr(addr)} }
 
 // told takes all events that are there when nothing moves any more.
 func told(c *Client) []Event {

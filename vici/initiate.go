@@ -51,7 +51,7 @@ func (r *reconciler) initiate(p *peer, profile *profile) {
 	p.attempt, p.busy, p.loaded = a, true, true
 	r.starting++
 	name, command := connName(p.Interface, p.NBMA), r.times.command
-	conn, connErr := profile.connection(p.NBMA)
+	conn, connErr := profile.connection(p.NBMA, false)
 	var psk *govici.Message
 	if p.again && len(profile.PSK) > 0 {
 		psk, _ = profile.sharedKey() // had it an error, the profile would not be loaded

@@ -323,7 +323,7 @@ func TestRekeyAndMove(t *testing.T) {
 		})
 		moved := upOf("192.0.2.5", true)
 		moved.Identity = "id-192.0.2.1"
-		wantEvents(t, "moved", told(c), Down{key("192.0.2.1"), "the peer moved to 192.0.2.5"}, moved)
+		wantEvents(t, "moved", told(c), Moved{key("192.0.2.1"), moved.Peer})
 	})
 }
 

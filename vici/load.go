@@ -25,8 +25,8 @@ type profile struct {
 }
 
 // connection builds the argument of load-conn as this charon can have it; see [Profile.connection].
-func (p *profile) connection(peer netip.Addr) (*govici.Message, error) {
-	return p.offered(p.known).connection(peer)
+func (p *profile) connection(peer netip.Addr, shared bool) (*govici.Message, error) {
+	return p.offered(p.known).connection(peer, shared)
 }
 
 // from tells whether an SA's local address is one that the tunnel sends from.
@@ -45,7 +45,7 @@ func (p *profile) protects(sa *SA, c Child) bool {
 
 // good tells whether an SA counts.
 func (p *profile) good(sa *SA) bool {
-	return sa.established() && p.from(sa.LocalHost) && p.allowed.refusesIKE(sa) == "" &&
+	return sa.established() && p.from(sa.LocalHost) && (p.Marks || sa.Mark() == 0) && p.allowed.refusesIKE(sa) == "" &&
 		slices.ContainsFunc(sa.Children, func(c Child) bool { return p.protects(sa, c) })
 }
 
@@ -77,6 +77,9 @@ func (r *reconciler) setProfile(p Profile) {
 	default:
 		known.Profile, known.loaded, known.allowed = p, false, allowedBy(p)
 	}
+	if !p.Marks {
+		r.forgetShared(p.Interface)
+	}
 	r.load(known)
 	r.review(p.Interface)
 }
@@ -97,7 +100,7 @@ func (r *reconciler) adopt(iface string) {
 		if sa == nil {
 			continue
 		}
-		info := sa.peer()
+		info := r.info(k, sa)
 		p.up, p.upSince = &info, time.Now()
 	}
 }
@@ -124,6 +127,7 @@ func (r *reconciler) removeProfile(iface string) {
 		return
 	}
 	delete(r.profiles, iface)
+	r.forgetShared(iface)
 	for k, p := range r.peers {
 		if k.Interface == iface {
 			p.want, p.up = None, nil
@@ -155,9 +159,10 @@ func (r *reconciler) load(p *profile) {
 		return
 	}
 	p.busy, p.stale, p.since = true, false, time.Now()
-	template, templateErr := p.connection(netip.Addr{})
+	template, templateErr := p.connection(netip.Addr{}, false)
 	psk, pskErr := p.sharedKey()
 	withPSK, command := len(p.PSK) > 0, r.times.command
+	shared, sharedConns := r.sharedConns(p)
 	r.do(func(ctx context.Context, s *session) error {
 		if withPSK {
 			if pskErr != nil {
@@ -169,6 +174,11 @@ func (r *reconciler) load(p *profile) {
 		}
 		if templateErr != nil {
 			return templateErr
+		}
+		for _, conn := range sharedConns {
+			if _, err := s.call(ctx, command, "load-conn", conn); err != nil {
+				return err
+			}
 		}
 		_, err := s.call(ctx, command, "load-conn", template)
 		return err
@@ -184,6 +194,9 @@ func (r *reconciler) load(p *profile) {
 			if p.refusal != "" {
 				p.refusal = ""
 				r.status(func(s *Status) { s.LastError = "" })
+			}
+			for _, a := range shared {
+				r.sharedLoaded(a)
 			}
 			if !p.loaded {
 				p.loaded = true

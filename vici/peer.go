@@ -98,8 +98,7 @@ func (r *reconciler) evaluate(k Key) {
 func (r *reconciler) secured(p *peer, sa *SA) {
 	r.endAttempt(p)
 	p.pause, p.reason, p.again, p.refused = nil, "", false, false
-	info := sa.peer()
-	info.SharedWith = slices.DeleteFunc(identities(r.protecting(p.Key)), func(id string) bool { return id == info.Identity })
+	info := r.info(p.Key, sa)
 	if p.up != nil && p.up.Equal(info) {
 		return
 	}
@@ -128,20 +127,39 @@ func (r *reconciler) lost(p *peer) {
 	r.rest(p, wait)
 }
 
-// securing gives the SA that protects traffic with a peer: the oldest, but one of the identity that was told rather than of another
-// that shares its address. A rekeyed IKE_SA is a new one.
-func (r *reconciler) securing(k Key) *SA {
-	told := func(sa *SA) bool {
-		p := r.peers[k]
-		return p != nil && p.up != nil && p.up.Identity == sa.RemoteID
+// info is what there is to tell about a peer with an SA.
+func (r *reconciler) info(k Key, sa *SA) Peer {
+	info := sa.peer()
+	if sas := r.protecting(k); behindOneNAT(sas) {
+		info.SharedWith = slices.DeleteFunc(identities(sas), func(id string) bool { return id == info.Identity })
+		info.Separating = r.separates(k)
 	}
-	var best *SA
-	for _, sa := range r.protecting(k) {
-		if best == nil || told(sa) && !told(best) || told(sa) == told(best) && sa.ID < best.ID {
-			best = sa
+	return info
+}
+
+// securing gives the SA that protects traffic with a peer: the oldest of its identity's. A rekeyed IKE_SA is a new one. Of several
+// identities behind one NAT it is the one that was told; else the newest has the address, and the others had it before.
+func (r *reconciler) securing(k Key) *SA {
+	sas := r.protecting(k)
+	if len(sas) == 0 {
+		return nil
+	}
+	slices.SortFunc(sas, func(a, b *SA) int { return cmp.Compare(a.ID, b.ID) })
+	of := func(identity string) *SA {
+		if i := slices.IndexFunc(sas, func(sa *SA) bool { return sa.RemoteID == identity }); i >= 0 {
+			return sas[i]
+		}
+		return nil
+	}
+	if !behindOneNAT(sas) {
+		return of(sas[len(sas)-1].RemoteID)
+	}
+	if p := r.peers[k]; p != nil && p.up != nil {
+		if sa := of(p.up.Identity); sa != nil {
+			return sa
 		}
 	}
-	return best
+	return sas[0]
 }
 
 // protecting lists the SAs with a peer that count.
@@ -170,7 +188,7 @@ func (r *reconciler) settle(p *peer) {
 	case profile == nil && p.want != None: // its profile may come later
 	case profile == nil:
 		delete(r.peers, p.Key)
-	case p.want == Initiate && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
+	case p.want == Initiate && p.Mark == 0 && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
 		r.queue(p)
 	case p.want == None && p.up == nil && len(r.byPeer[p.Key]) == 0:
 		delete(r.peers, p.Key)
@@ -185,8 +203,11 @@ func (r *reconciler) closePeer(p *peer) {
 		ids = append(ids, id)
 	}
 	p.busy, p.closed = true, time.Now()
-	command := r.times.command
+	command, dialled := r.times.command, p.NBMA.IsValid() // one with a mark never is
 	r.do(func(ctx context.Context, s *session) error {
+		if !dialled {
+			return terminateAll(ctx, s, command, ids)
+		}
 		if err := unloadConn(ctx, s, command, name); err != nil {
 			return err
 		}
@@ -199,11 +220,7 @@ func (r *reconciler) closePeer(p *peer) {
 				ids = append(ids, sa.ID)
 			}
 		}
-		var errs []error
-		for _, id := range ids {
-			errs = append(errs, terminate(ctx, s, command, id, 0))
-		}
-		return errors.Join(errs...)
+		return terminateAll(ctx, s, command, ids)
 	}, func(err error) {
 		p.busy = false
 		if r.fatal(err) {
@@ -262,6 +279,14 @@ func unloadConn(ctx context.Context, s *session, timeout time.Duration, name str
 		return nil
 	}
 	return err
+}
+
+func terminateAll(ctx context.Context, s *session, timeout time.Duration, ids []uint32) error {
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, terminate(ctx, s, timeout, id, 0))
+	}
+	return errors.Join(errs...)
 }
 
 // terminate has charon close an IKE_SA, and waits at most wait until it is done; events say so too. That there is none is no error.

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -68,6 +69,10 @@ type Profile struct {
 	ReauthTime     time.Duration // 0: never, since it interrupts traffic
 	ChildRekeyTime time.Duration // 0: DefaultChildRekeyTime
 
+	// Marks says that the caller can direct packets into an SA by its mark. Routers behind one NAT address then get SAs with marks of
+	// their own; else what is sent to the address goes into the newest of their SAs.
+	Marks bool
+
 	// Connection and Child are further keys of swanctl.conf's connection and child sections. They override what this package sets.
 	// Values are string, bool, int, int64, []string, []any of strings, and nested maps, which are merged.
 	Connection map[string]any
@@ -88,7 +93,7 @@ func (p Profile) Validate() error {
 			errs = append(errs, fmt.Errorf("profile of %s: %v is no address to send from", p.Interface, a))
 		}
 	}
-	if _, err := p.connection(netip.Addr{}); err != nil {
+	if _, err := p.connection(netip.Addr{}, false); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -115,8 +120,9 @@ func (p Profile) mode() string {
 	return "TRANSPORT"
 }
 
-// connection builds the argument of load-conn: the template for the zero address, else the connection to that peer.
-func (p Profile) connection(peer netip.Addr) (*govici.Message, error) {
+// connection builds the argument of load-conn: the template for the zero address, else the connection to that peer; for an address that
+// several routers share, the connection that they dial in by, whose SAs have marks.
+func (p Profile) connection(peer netip.Addr, shared bool) (*govici.Message, error) {
 	auth := "pubkey"
 	if len(p.PSK) > 0 {
 		auth = "psk"
@@ -140,6 +146,11 @@ func (p Profile) connection(peer netip.Addr) (*govici.Message, error) {
 		"dpd_action":    "clear",
 	}
 	merge(gre, p.Child)
+	name := connName(p.Interface, peer)
+	if shared {
+		name = sharedName(p.Interface, peer)
+		merge(gre, marks())
+	}
 
 	remotes := []string{"%any"}
 	if peer.IsValid() {
@@ -170,7 +181,7 @@ func (p Profile) connection(peer netip.Addr) (*govici.Message, error) {
 	}
 	merge(conn, p.Connection)
 
-	m, err := message(map[string]any{connName(p.Interface, peer): conn})
+	m, err := message(map[string]any{name: conn})
 	if err != nil {
 		return nil, fmt.Errorf("profile of %s: %w", p.Interface, err)
 	}
@@ -282,8 +293,20 @@ func connName(iface string, peer netip.Addr) string {
 	return Prefix + iface + "-" + peer.String()
 }
 
-// parseName undoes connName. Names that are not ours are not ok.
+// sharedSuffix ends the name of the connection that routers behind one address dial in by.
+const sharedSuffix = "-nat"
+
+func sharedName(iface string, address netip.Addr) string {
+	return connName(iface, address) + sharedSuffix
+}
+
+// parseName undoes connName, and sharedName. Names that are not ours are not ok.
 func parseName(name string) (iface string, peer netip.Addr, ok bool) {
+	if outer, found := strings.CutSuffix(name, sharedSuffix); found {
+		if iface, peer, ok = parseName(outer); ok && peer.IsValid() {
+			return iface, peer, true
+		}
+	}
 	if len(name) <= len(Prefix) || name[:len(Prefix)] != Prefix {
 		return "", netip.Addr{}, false
 	}

@@ -106,7 +106,7 @@ func TestConnection(t *testing.T) {
 }
 `},
 	} {
-		m, err := test.profile.connection(test.peer)
+		m, err := test.profile.connection(test.peer, false)
 		if err != nil {
 			t.Fatalf("%s: %v", test.name, err)
 		}
@@ -178,6 +178,7 @@ func TestNames(t *testing.T) {
 		{"cygnet-gre-east-2001:db8::1", "gre-east", "2001:db8::1"},
 		{"cygnet-gre-east", "gre-east", ""},
 		{"cygnet-gre-2", "gre-2", ""},
+		{"cygnet-gre1-nat", "gre1-nat", ""},
 	} {
 		iface, peer, ok := parseName(test.name)
 		if !ok || iface != test.iface || (peer.IsValid() && peer.String() != test.peer) || (!peer.IsValid() && test.peer != "") {
@@ -186,6 +187,9 @@ func TestNames(t *testing.T) {
 		if back := connName(iface, peer); back != test.name {
 			t.Errorf("%s became %s", test.name, back)
 		}
+	}
+	if iface, addr, ok := parseName(sharedName("gre-east", netip.MustParseAddr("192.0.2.1"))); !ok || iface != "gre-east" || addr.String() != "192.0.2.1" {
+		t.Errorf("the connection of a shared address is %q, %v, %v", iface, addr, ok)
 	}
 	for _, foreign := range []string{"", "site", "cygnet", "cygnet-", "Cygnet-gre1"} {
 		if iface, _, ok := parseName(foreign); ok {

@@ -1,6 +1,7 @@
 package vici
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -29,6 +30,7 @@ type reconciler struct {
 	peers     map[Key]*peer
 	sas       map[uint32]*SA // by charon's unique id; shared with readers
 	byPeer    map[Key]map[uint32]*SA
+	shared    map[Key]*sharedAddress
 	childless map[uint32]bool     // SAs without a child that a timer is about
 	ending    map[uint32]bool     // SAs that we told charon to close
 	removed   map[uint32]struct{} // removed while a comparison runs; nil: none runs
@@ -46,6 +48,7 @@ func newReconciler(c *Client) *reconciler {
 		peers:     map[Key]*peer{},
 		sas:       map[uint32]*SA{},
 		byPeer:    map[Key]map[uint32]*SA{},
+		shared:    map[Key]*sharedAddress{},
 		childless: map[uint32]bool{},
 		ending:    map[uint32]bool{},
 		refusals:  refusals{},
@@ -142,6 +145,9 @@ func (r *reconciler) lose(cause error) {
 	for _, p := range r.peers {
 		p.forget()
 	}
+	for _, a := range r.shared {
+		a.loaded, a.busy = false, false
+	}
 	for _, p := range r.profiles {
 		p.loaded, p.busy = false, false
 	}
@@ -187,7 +193,7 @@ func (r *reconciler) snapshot(iface string) Snapshot {
 			s.Peers = append(s.Peers, *p.up)
 		}
 	}
-	slices.SortFunc(s.Peers, func(a, b Peer) int { return a.NBMA.Compare(b.NBMA) })
+	slices.SortFunc(s.Peers, func(a, b Peer) int { return cmp.Or(a.NBMA.Compare(b.NBMA), cmp.Compare(a.Mark, b.Mark)) })
 	return s
 }
 

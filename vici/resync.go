@@ -147,6 +147,7 @@ func (r *reconciler) connectionsAre(names []string) {
 			r.load(p)
 		}
 	}
+	r.compareShared(loaded)
 	if time.Since(r.arrival) < r.times.orphans {
 		return
 	}
@@ -167,7 +168,11 @@ func (r *reconciler) unloadOrphan(name string) {
 		}
 		return
 	}
-	p := r.peer(Key{iface, addr})
+	if name == sharedName(iface, addr) {
+		r.adoptShared(Key{Interface: iface, NBMA: addr})
+		return
+	}
+	p := r.peer(Key{Interface: iface, NBMA: addr})
 	p.loaded = true
 	r.settle(p)
 }

@@ -3,6 +3,7 @@ package vici
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -51,10 +52,34 @@ type Child struct {
 	Rekey      time.Time
 	LocalTS    []string
 	RemoteTS   []string
+
+	// Mark selects this pair of ESP SAs among several with equal addresses, in both directions: packets that come through it carry
+	// it, packets that shall go into it must. 0: it has none.
+	Mark uint32
 }
 
 // Key names the peer that an SA is with.
-func (s *SA) Key() Key { return Key{s.Interface, s.RemoteHost} }
+func (s *SA) Key() Key {
+	if mark := s.Mark(); mark != 0 {
+		return Key{Interface: s.Interface, Mark: mark}
+	}
+	return Key{Interface: s.Interface, NBMA: s.RemoteHost}
+}
+
+// Mark is what tells the SA from others with the same address, 0 where nothing does: that of its newest child, the one that the peer
+// sends through. A rekeyed child keeps its mark. Marks of a site's own, which say nothing of the peer, do not count.
+func (s *SA) Mark() uint32 {
+	if !strings.HasSuffix(s.Connection, sharedSuffix) {
+		return 0
+	}
+	var newest Child
+	for _, c := range s.Children {
+		if c.ID >= newest.ID {
+			newest = c
+		}
+	}
+	return newest.Mark
+}
 
 // established tells an IKE_SA that stands from one that is being negotiated or taken down.
 func (s *SA) established() bool {
@@ -67,7 +92,8 @@ func (s *SA) established() bool {
 
 // peer is what IKE proved about the other end.
 func (s *SA) peer() Peer {
-	return Peer{Interface: s.Interface, NBMA: s.RemoteHost, Identity: s.RemoteID, Initiator: s.Initiator, LocalNAT: s.LocalNAT, RemoteNAT: s.RemoteNAT}
+	return Peer{Interface: s.Interface, NBMA: s.RemoteHost, Mark: s.Mark(), Identity: s.RemoteID, Initiator: s.Initiator,
+		LocalNAT: s.LocalNAT, RemoteNAT: s.RemoteNAT}
 }
 
 // sections gives a message's subsections in order.
@@ -124,7 +150,17 @@ func parseChild(m *govici.Message, now time.Time) Child {
 		PacketsIn: number(m, "packets-in", 10), PacketsOut: number(m, "packets-out", 10),
 		Installed: since(m, "install-time", now, -1), Rekey: since(m, "rekey-time", now, 1),
 		LocalTS: list(m, "local-ts"), RemoteTS: list(m, "remote-ts"),
+		Mark: commonMark(m),
 	}
+}
+
+// commonMark is the mark that a child has for both directions. With another one for each it cannot be told by what it receives.
+func commonMark(m *govici.Message) uint32 {
+	in, out := uint32(number(m, "mark-in", 16)), uint32(number(m, "mark-out", 16))
+	if in != out {
+		return 0
+	}
+	return in
 }
 
 func text(m *govici.Message, key string) string {

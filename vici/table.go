@@ -175,11 +175,29 @@ func (r *reconciler) put(sa *SA) {
 		return
 	}
 	r.inspect(sa)
-	if before.NBMA.IsValid() && before != k {
-		r.reason(before, fmt.Sprintf("the peer moved to %v", k.NBMA))
+	if before.Interface != "" && before != k && len(r.protecting(before)) == 0 && !r.move(before, k) {
+		r.reason(before, fmt.Sprintf("the peer moved to %v", sa.RemoteHost))
 		r.evaluate(before)
 	}
 	r.evaluate(k)
+}
+
+// move tells that a peer which has no SA left under one key is another key's now, if that had none before.
+func (r *reconciler) move(from, to Key) bool {
+	old := r.peers[from]
+	sa := r.securing(to)
+	if old == nil || old.up == nil || sa == nil || sa.RemoteID != old.up.Identity || r.peer(to).up != nil {
+		return false
+	}
+	p := r.peer(to)
+	info := r.info(to, sa)
+	p.up, p.upSince = &info, time.Now()
+	old.up, old.reason = nil, ""
+	r.endAttempt(p)
+	p.pause = nil
+	r.emit(Moved{from, info})
+	r.settle(old)
+	return true
 }
 
 // drop takes an IKE_SA out of the table without a word.
@@ -233,6 +251,10 @@ func (r *reconciler) inspect(sa *SA) {
 		r.log.Info("closing an SA from an address that is not ours any more", slog.Any("peer", sa.Key()), slog.Any("local", sa.LocalHost))
 		r.reason(sa.Key(), "this end's address changed")
 		r.terminate(sa.ID)
+	case sa.Mark() != 0 && !profile.Marks:
+		r.log.Info("closing an SA with a mark, which packets cannot be given any more", slog.Any("peer", sa.Key()))
+		r.reason(sa.Key(), "packets cannot be given its mark any more")
+		r.terminate(sa.ID)
 	case wrong != "":
 		r.reason(sa.Key(), wrong)
 		r.terminate(sa.ID)
@@ -242,6 +264,7 @@ func (r *reconciler) inspect(sa *SA) {
 		r.after(r.times.childless, func() { r.lookChildless(sa.ID) })
 	}
 	r.watchDuplicates(sa.Key())
+	r.watchSharing(sa)
 }
 
 // lookChildless closes an IKE_SA that did not get a child in time: the peer refused the traffic selectors. Charon is asked,

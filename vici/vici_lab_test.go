@@ -343,7 +343,7 @@ func TestNAT(t *testing.T) {
 	if got, want := spokeClient.up(r[0].key()), (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true, LocalNAT: true}); !got.Equal(want) {
 		t.Errorf("the spoke was told %+v, want %+v", got, want)
 	}
-	outside := Key{"gre1", netip.MustParseAddr("192.0.2.50")}
+	outside := Key{Interface: "gre1", NBMA: netip.MustParseAddr("192.0.2.50")}
 	if got, want := hubClient.up(outside), (Peer{Interface: "gre1", NBMA: outside.NBMA, Identity: "r2.example.net", RemoteNAT: true}); !got.Equal(want) {
 		t.Errorf("the hub was told %+v, want %+v", got, want)
 	}

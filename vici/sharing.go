@@ -1,0 +1,232 @@
+package vici
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// Routers behind one NAT have one address, and their SAs equal selectors: the kernel sends what is for any of them into the newest.
+// Marks tell their SAs apart. They cost those nothing who do not need them: the template has none. Once a second router is seen at an
+// address, a connection for that very address is loaded, whose children get a unique mark each; charon prefers it to the template. The
+// first router keeps its SA, the others are sent away once and come back by that connection.
+
+// sharedAddress is an address that several routers are at, or were lately.
+type sharedAddress struct {
+	Key
+	loaded bool      // charon has its connection
+	busy   bool      // being loaded
+	gaveUp bool      // charon takes another connection all the same
+	strays int       // SAs in a row that came without a mark though it is loaded
+	vacant time.Time // since when no SA with the address is there; zero: there is one
+}
+
+const (
+	maxStrays = 5
+
+	// sharedPriority is what the policies of SAs with marks have. charon computes 366975 and the like for the others: a policy without
+	// a mark fits packets with any, so it must come after.
+	sharedPriority = 300000
+)
+
+// marks are the keys of a child whose SAs are told apart by a mark.
+func marks() map[string]any {
+	return map[string]any{"mark_in": "%unique", "mark_out": "%unique", "set_mark_in": "%same", "priority": sharedPriority}
+}
+
+// behindOneNAT tells whether SAs with one address are with several routers that a NAT hides, rather than with routers that had the
+// address one after the other.
+func behindOneNAT(sas []*SA) bool {
+	for i, a := range sas {
+		for _, b := range sas[i+1:] {
+			if a.RemoteID != b.RemoteID && a.RemotePort != b.RemotePort && (a.RemoteNAT || b.RemoteNAT) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// separates tells whether routers at an address get SAs with marks.
+func (r *reconciler) separates(address Key) bool {
+	profile := r.profiles[address.Interface]
+	a := r.shared[address]
+	return profile != nil && profile.Marks && (a == nil || !a.gaveUp)
+}
+
+// watchSharing sees to it that those who share an SA's address get marks.
+func (r *reconciler) watchSharing(sa *SA) {
+	address := Key{Interface: sa.Interface, NBMA: sa.RemoteHost}
+	if !r.separates(address) {
+		return
+	}
+	a, marked := r.shared[address], sa.Mark() != 0
+	if a == nil {
+		if !marked && !behindOneNAT(r.protecting(address)) {
+			return
+		}
+		a = &sharedAddress{Key: address}
+		r.shared[address] = a
+		r.log.Info("several routers are behind one NAT address: their SAs get marks of their own", slog.Any("peer", address),
+			slog.Any("identities", identities(r.at(address))))
+	}
+	if marked {
+		a.strays = 0
+	}
+	if a.loaded {
+		r.sendAway(a, true)
+		return
+	}
+	r.loadShared(a)
+}
+
+// at lists the SAs with an address, with and without marks.
+func (r *reconciler) at(address Key) []*SA {
+	var sas []*SA
+	for _, sa := range r.sas {
+		if sa.Interface == address.Interface && sa.RemoteHost == address.NBMA {
+			sas = append(sas, sa)
+		}
+	}
+	return sas
+}
+
+// sendAway closes the SAs without a mark at a shared address but for those of one router. Their ends dial again.
+func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
+	sas := r.protecting(a.Key)
+	if a.gaveUp || !behindOneNAT(sas) {
+		return
+	}
+	slices.SortFunc(sas, func(x, y *SA) int { return cmp.Compare(y.ID, x.ID) })
+	stays := r.securing(a.Key).RemoteID
+	for _, sa := range sas {
+		if sa.RemoteID == stays || r.ending[sa.ID] {
+			continue
+		}
+		if strays {
+			a.strays++
+		}
+		r.log.Debug("closing an SA without a mark at a shared address", slog.Any("peer", a.Key), slog.String("identity", sa.RemoteID))
+		r.terminate(sa.ID)
+	}
+	if a.strays > maxStrays && !a.gaveUp {
+		a.gaveUp = true
+		r.log.Warn("charon does not take the connection with marks for routers behind one NAT address: only the newest SA gets this end's traffic",
+			slog.Any("peer", a.Key), slog.String("connection", sharedName(a.Interface, a.NBMA)))
+		r.evaluate(a.Key)
+	}
+}
+
+// loadShared brings the connection for a shared address to charon. That of a peer which this end dials at the address is as specific,
+// and charon takes the older one for whoever dials in: it is loaded again with the next initiation.
+func (r *reconciler) loadShared(a *sharedAddress) {
+	profile := r.profiles[a.Interface]
+	if a.busy || !r.synced || profile == nil {
+		return
+	}
+	a.busy = true
+	conn, connErr := profile.connection(a.NBMA, true)
+	command, dialled := r.times.command, ""
+	if p := r.peers[a.Key]; p != nil && p.loaded {
+		dialled = connName(p.Interface, p.NBMA)
+	}
+	r.do(func(ctx context.Context, s *session) error {
+		if connErr != nil {
+			return connErr
+		}
+		if dialled != "" {
+			if err := unloadConn(ctx, s, command, dialled); err != nil {
+				return err
+			}
+		}
+		_, err := s.call(ctx, command, "load-conn", conn)
+		return err
+	}, func(err error) {
+		a.busy = false
+		switch {
+		case r.fatal(err):
+		case err != nil:
+			r.log.Error("charon does not take the connection for a shared address", slog.Any("peer", a.Key), slog.Any("error", err))
+			r.after(r.times.profileRetry, func() { r.loadShared(a) })
+		default:
+			r.sharedLoaded(a)
+		}
+	})
+}
+
+func (r *reconciler) sharedLoaded(a *sharedAddress) {
+	if r.shared[a.Key] != a {
+		r.unloadShared(a) // not needed any more
+		return
+	}
+	a.loaded = true
+	r.sendAway(a, false)
+}
+
+// sharedConns are the connections of an interface's shared addresses. They are loaded before its template, by which routers that return
+// with charon would come back without marks.
+func (r *reconciler) sharedConns(p *profile) (addresses []*sharedAddress, conns []*govici.Message) {
+	for k, a := range r.shared {
+		if k.Interface != p.Interface || a.busy {
+			continue
+		}
+		if conn, err := p.connection(k.NBMA, true); err == nil { // else the template has the same fault, and that is told
+			addresses, conns = append(addresses, a), append(conns, conn)
+		}
+	}
+	return addresses, conns
+}
+
+// forgetShared has an interface go without marks. Who has some comes back without.
+func (r *reconciler) forgetShared(iface string) {
+	for k, a := range r.shared {
+		if k.Interface == iface {
+			delete(r.shared, k)
+			r.unloadShared(a)
+		}
+	}
+}
+
+func (r *reconciler) unloadShared(a *sharedAddress) {
+	name := sharedName(a.Interface, a.NBMA)
+	r.do(func(ctx context.Context, s *session) error {
+		return unloadConn(ctx, s, r.times.command, name)
+	}, func(err error) { r.fatal(err) })
+}
+
+// compareShared looks whether the connections of shared addresses are loaded, and ends those that nobody is at any more.
+func (r *reconciler) compareShared(loaded map[string]bool) {
+	for k, a := range r.shared {
+		if a.loaded && !loaded[sharedName(k.Interface, k.NBMA)] {
+			a.loaded = false
+			r.loadShared(a)
+		}
+		switch {
+		case len(r.at(k)) > 0:
+			a.vacant = time.Time{}
+		case a.vacant.IsZero():
+			a.vacant = time.Now()
+		case time.Since(a.vacant) >= r.times.vacant:
+			delete(r.shared, k)
+			r.unloadShared(a)
+		}
+	}
+}
+
+// adoptShared takes over the connection for a shared address that was loaded before a restart.
+func (r *reconciler) adoptShared(address Key) {
+	if r.shared[address] != nil {
+		return
+	}
+	a := &sharedAddress{Key: address}
+	if !r.separates(address) || len(r.at(address)) == 0 {
+		r.unloadShared(a)
+		return
+	}
+	r.shared[address] = a
+	r.loadShared(a)
+}
