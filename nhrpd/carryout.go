@@ -5,14 +5,13 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/nhrpd/engine"
-	"cygnet/vici"
 )
 
 // carryOut does what the engine said since the last turn and empties its output.
 func (l *loop) carryOut(now time.Time) {
 	l.wantEntries()
 	for _, sa := range l.out.SAs {
-		l.strongswan.Want(vici.Key(sa.PeerKey), wanted(sa.Want))
+		l.strongswan.Want(saKey(sa.PeerKey), wanted(sa.Want))
 	}
 	l.send()
 	l.closePeers()
@@ -76,7 +75,7 @@ func (l *loop) closePeers() {
 	closed := append([]engine.PeerKey(nil), l.out.Closed...)
 	l.tables.After(func() {
 		for _, k := range closed {
-			l.strongswan.Close(vici.Key(k))
+			l.strongswan.Close(saKey(k))
 		}
 	})
 }

@@ -92,6 +92,8 @@ func routesOf(entries []kernel.RouteEntry) []engine.Route {
 	return out
 }
 
+func saKey(k engine.PeerKey) vici.Key { return vici.Key{Interface: k.Interface, NBMA: k.NBMA} }
+
 func enginePeer(p vici.Peer) engine.Peer {
 	return engine.Peer{
 		Interface:  p.Interface,
@@ -101,6 +103,7 @@ func enginePeer(p vici.Peer) engine.Peer {
 		LocalNAT:   p.LocalNAT,
 		RemoteNAT:  p.RemoteNAT,
 		SharedWith: p.SharedWith,
+		Separating: p.Separating,
 	}
 }
 
@@ -109,6 +112,8 @@ func engineEvent(ev vici.Event) engine.Event {
 	switch ev := ev.(type) {
 	case vici.Up:
 		return engine.PeerSecured{Peer: enginePeer(ev.Peer)}
+	case vici.Moved:
+		return engine.PeerMoved{From: ev.From.NBMA, Peer: enginePeer(ev.Peer)}
 	case vici.Down:
 		return engine.PeerLost{Interface: ev.Interface, NBMA: ev.NBMA, Reason: ev.Reason}
 	case vici.Failed:

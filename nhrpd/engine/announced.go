@@ -33,7 +33,7 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 		return packet.CodeNoBinding, "prefixes are taken from routers only that are registered themselves"
 	case b.static || b.nbma != m.from || !b.mayBe(m.proven()):
 		return packet.CodeProhibited, "prefixes are taken from routers only that are registered themselves"
-	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != m.from:
+	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
 		return packet.CodeProhibited, "it is for somebody else's NBMA address"
 	}
 	if code, reason := e.mayAnnounce(b, prefix); code != packet.CodeSuccess {
@@ -212,7 +212,7 @@ func (a *announced) route() Route {
 
 // behindClient says whether an address is inside an announced prefix: no router of the underlay can be there.
 func (e *Engine) behindClient(ifc *iface, nbma netip.Addr) bool {
-	_, is := e.table(ifc).announced.lookup(nbma)
+	_, is := e.table(ifc).announced.lookup(ifc.real(nbma))
 	return is
 }
 

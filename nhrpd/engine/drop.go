@@ -38,6 +38,8 @@ const (
 	dropTooLong
 	dropTooMany
 	dropForeignError
+	dropSeparating
+	dropSameAddress
 	dropReasons // how many there are
 )
 
@@ -74,6 +76,8 @@ var dropNames = [dropReasons]string{
 	dropTooLong:          "longer than the tunnel's MTU",
 	dropTooMany:          "more entries than a request may have",
 	dropForeignError:     "error indication about no request of ours",
+	dropSeparating:       "sender not certain: another router came to its NAT address",
+	dropSameAddress:      "redirected packet between routers behind one NAT address",
 }
 
 func (r dropReason) String() string { return dropNames[r] }

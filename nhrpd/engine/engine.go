@@ -55,6 +55,8 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 		e.withInterface(ev.Interface, func(ifc *iface) { e.nhsResolved(ifc, ev.Name, ev.NBMA) })
 	case PeerSecured:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peerSecured(ifc, ev.Peer) })
+	case PeerMoved:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.peerMoved(ifc, ev.From, ev.Peer) })
 	case PeerLost:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peerLost(ifc, ev.NBMA, ev.Reason) })
 	case PeerFailed:
@@ -124,6 +126,6 @@ func (e *Engine) jittered(d time.Duration, percent int64) time.Duration {
 }
 
 func (e *Engine) notice(ifc *iface, n Notice) {
-	n.Interface = ifc.cfg.Name
+	n.Interface, n.NBMA = ifc.cfg.Name, ifc.real(n.NBMA)
 	e.out.Notices = append(e.out.Notices, n)
 }

@@ -49,7 +49,8 @@ type Route struct {
 // Peer is what IKE proved about a peer.
 type Peer struct {
 	Interface string
-	NBMA      netip.Addr // as this end sees it, after NAT
+	NBMA      netip.Addr // as this end sees it, after NAT; or a name in 0.0.0.0/8 for one of several routers behind one address
+	Real      netip.Addr // behind such a name the address that the world sees; else zero
 	Identity  string
 	Initiator bool // this end initiated the IKE_SA
 	LocalNAT  bool // this end is behind NAT
@@ -58,11 +59,12 @@ type Peer struct {
 	// SharedWith are further identities with an SA from that address: routers behind one NAT, which cannot be told apart by what
 	// comes through the tunnel. What is sent there reaches one of them.
 	SharedWith []string
+	Separating bool // the others are about to leave the address, and come back under names of their own
 }
 
 // Equal compares everything.
 func (p Peer) Equal(o Peer) bool {
-	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Identity == o.Identity && p.Initiator == o.Initiator &&
+	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Real == o.Real && p.Separating == o.Separating && p.Identity == o.Identity && p.Initiator == o.Initiator &&
 		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT && slices.Equal(p.SharedWith, o.SharedWith)
 }
 
@@ -73,6 +75,12 @@ func (p Peer) isOneOf(identity string) bool {
 
 // PeerSecured says that an SA with the peer is up. It may come again for a peer that is secured already.
 type PeerSecured struct{ Peer }
+
+// PeerMoved says that a peer, and the SA with it, is at another address than before.
+type PeerMoved struct {
+	From netip.Addr
+	Peer
+}
 
 // PeerLost says that no SA with the peer is left.
 type PeerLost struct {
@@ -129,6 +137,7 @@ func (LocalAddress) event()   {}
 func (NHSResolved) event()    {}
 func (RoutesChanged) event()  {}
 func (PeerSecured) event()    {}
+func (PeerMoved) event()      {}
 func (PeerLost) event()       {}
 func (PeerFailed) event()     {}
 func (PeersSecured) event()   {}

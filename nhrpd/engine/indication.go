@@ -27,6 +27,10 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 		e.drop(dropMalformed)
 		return
 	}
+	if way, fault := e.pathTo(ifc, inner.Dest); fault == pathOK && way.nbma != from && ifc.real(way.nbma) == ifc.real(from) {
+		e.drop(dropSameAddress) // they cannot reach each other from outside their NAT
+		return
+	}
 	if !ifc.flows.allow(e.now, flow{inner.Source, inner.Dest}) || !ifc.indicated.allow(e.now, from) ||
 		!ifc.indications.allow(e.now, struct{}{}) {
 		e.drop(dropRedirectOff)

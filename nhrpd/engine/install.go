@@ -68,7 +68,7 @@ func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) string {
 	}
 	for _, c := range n.claims {
 		if c.rank < rankShortcut {
-			return "its next hop is known at another NBMA address: " + n.nbma.String()
+			return "its next hop is known at another NBMA address: " + ifc.real(n.nbma).String()
 		}
 	}
 	return ""
@@ -79,8 +79,8 @@ func (e *Engine) objectToPrefix(ifc *iface, prefix netip.Prefix, nbma netip.Addr
 	if prefix.Bits() < leastBits(prefix.Addr()) {
 		return "it is for the default route, or nearly"
 	}
-	if prefix.Contains(nbma) {
-		return "it covers the NBMA address " + nbma.String()
+	if a := ifc.real(nbma); prefix.Contains(a) {
+		return "it covers the NBMA address " + a.String()
 	}
 	for _, other := range e.interfaces() {
 		if prefix.Contains(other.overlay()) {
@@ -122,10 +122,10 @@ func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
 		}
 	}
 	for a := range ifc.peers {
-		lowest(a)
+		lowest(ifc.real(a))
 	}
 	for _, b := range ifc.bindings {
-		lowest(b.nbma)
+		lowest(ifc.real(b.nbma))
 	}
 	return found
 }

@@ -13,7 +13,7 @@ func natAddress(p *packet.Packet, protocol netip.Addr) netip.Addr {
 		return netip.Addr{}
 	}
 	for i := range ext.CIEs {
-		if c := &ext.CIEs[i]; c.Protocol == protocol && c.NBMA.IsValid() && !c.NBMA.IsUnspecified() {
+		if c := &ext.CIEs[i]; c.Protocol == protocol && c.NBMA.IsValid() && !c.NBMA.IsUnspecified() && !inThisNetwork(c.NBMA) {
 			return c.NBMA
 		}
 	}
@@ -40,8 +40,8 @@ func (e *Engine) fillNAT(m *message, protocol netip.Addr) {
 		return
 	}
 	b := m.ifc.bindings[protocol]
-	if b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == b.nbma {
+	if b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == m.ifc.real(b.nbma) {
 		return
 	}
-	ext.CIEs = e.cieList(nil, natCIE(protocol, b.nbma))
+	ext.CIEs = e.cieList(nil, natCIE(protocol, m.ifc.real(b.nbma)))
 }

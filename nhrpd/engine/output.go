@@ -12,6 +12,7 @@ type Output struct {
 	Neighbors []NeighborChange // wanted state
 	Routes    []RouteChange    // wanted state
 	SAs       []SAChange       // wanted state
+	Marked    []MarkedChange   // wanted state, before neighbours and packets
 	Closed    []PeerKey        // action: terminate every SA with the peer, after the changes of neighbours and routes are in the kernel
 	Left      []string         // these interfaces have left: whoever was to hear our goodbye has, or could not be reached
 	ReadUse   []string         // action: read the use of these interfaces' peers and answer with Used
@@ -40,6 +41,15 @@ type RouteChange struct {
 	Interface string
 	Prefix    netip.Prefix
 	NextHop   netip.Addr
+	Delete    bool
+}
+
+// MarkedChange wants what is for NBMA, which is only a name, to be sent to Real through the SA that the name stands for; or with Delete
+// nowhere any more.
+type MarkedChange struct {
+	Interface string
+	NBMA      netip.Addr
+	Real      netip.Addr
 	Delete    bool
 }
 
@@ -113,6 +123,7 @@ func (o *Output) Reset() {
 	o.Neighbors = o.Neighbors[:0]
 	o.Routes = o.Routes[:0]
 	o.SAs = o.SAs[:0]
+	o.Marked = o.Marked[:0]
 	o.Closed = o.Closed[:0]
 	o.Left = o.Left[:0]
 	o.ReadUse = o.ReadUse[:0]

@@ -10,6 +10,7 @@ import (
 type peer struct {
 	ifc      *iface
 	nbma     netip.Addr
+	real     netip.Addr // the address that the world sees, where nbma is only a name; else zero
 	secured  bool
 	unlisted bool      // strongSwan was restarted and does not list its SA, which the kernel may still have
 	ike      Peer      // what IKE proved, while secured
@@ -48,6 +49,7 @@ func (e *Engine) forgetIdlePeer(p *peer) {
 	e.deadlines.stop(&p.lost)
 	if p.ifc.peers[p.nbma] == p {
 		delete(p.ifc.peers, p.nbma)
+		e.setReal(p, netip.Addr{})
 	}
 }
 
@@ -73,10 +75,9 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	}
 	fresh, before := !p.secured, p.ike
 	p.secured, p.unlisted, p.ike = true, false, ike
+	e.setReal(p, ike.Real)
 	if !fresh {
-		if before.Identity != ike.Identity || !slices.Equal(before.SharedWith, ike.SharedWith) {
-			e.sharingChanged(p)
-		}
+		e.peerChanged(p, before)
 		return
 	}
 	p.since, p.in, p.out, p.err = e.now, time.Time{}, time.Time{}, ""
@@ -87,6 +88,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 			c.owner.peerSecured(e)
 		}
 	}
+	e.reunite(p)
 	e.replay(ifc, p.nbma)
 	e.reviseSecurity(p)
 }

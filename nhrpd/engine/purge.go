@@ -70,7 +70,7 @@ func (e *Engine) endPurge(p *purge) {
 
 // sendPurgeOnce sends a purge directly where there is an SA, else along the route, or the way it went before if there is none any more.
 func (e *Engine) sendPurgeOnce(p *purge, flags packet.Flags) {
-	if there := p.ifc.peers[p.nbma]; there != nil && there.secured {
+	if there := p.ifc.peers[p.nbma]; there != nil && there.secured && !p.ifc.ambiguous(p.dest, p.nbma) {
 		p.via = p.nbma
 	} else if way, err := e.pathTo(p.ifc, p.dest); err == pathOK {
 		p.via = way.nbma

@@ -17,7 +17,7 @@ type message struct {
 }
 
 // direct says whether the packet came from the router that its header names as the source.
-func (m *message) direct() bool { return m.from == m.SourceNBMA }
+func (m *message) direct() bool { return m.ifc.real(m.from) == m.SourceNBMA }
 
 func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
 	ifc := e.ifaces[ifname]
@@ -30,6 +30,8 @@ func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
 		e.drop(dropInactive)
 	case !ifc.secured(from):
 		e.hold(ifc, from, data)
+	case ifc.separating(from):
+		e.drop(dropSeparating)
 	default:
 		e.receive(ifc, from, data)
 	}
@@ -41,6 +43,10 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 	e.cies = e.cies[:0]
 	if err := m.Parse(data); err != nil {
 		e.malformed(&m, err)
+		return
+	}
+	if m.impossibleNBMA() {
+		e.drop(dropMalformed)
 		return
 	}
 	e.stats.received[m.Type]++

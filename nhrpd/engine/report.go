@@ -62,6 +62,7 @@ func (b *binding) status() BindingStatus {
 	return BindingStatus{
 		Protocol:     b.protocol,
 		NBMA:         b.nbma,
+		Real:         b.ifc.realOf(b.nbma),
 		ClientNBMA:   b.clientNBMA,
 		Identity:     b.identity,
 		Static:       b.static,
@@ -76,13 +77,15 @@ func (b *binding) status() BindingStatus {
 
 func (s *shortcut) status() ShortcutStatus {
 	st := ShortcutStatus{
-		Prefix:  s.prefix,
-		Dest:    s.dest,
-		NextHop: s.nextHop,
-		NBMA:    s.nbma,
-		State:   s.state,
-		Since:   s.since,
-		Used:    s.used,
+		Prefix:   s.prefix,
+		Dest:     s.dest,
+		NextHop:  s.nextHop,
+		NBMA:     s.nbma,
+		Real:     s.ifc.realOf(s.nbma),
+		Identity: s.identity,
+		State:    s.state,
+		Since:    s.since,
+		Used:     s.used,
 	}
 	if s.state != ShortcutResolving {
 		st.Expires = s.expires
@@ -104,6 +107,6 @@ func (p *peer) status() PeerStatus {
 		st.Peer = Peer{}
 		st.In, st.Out = time.Time{}, time.Time{}
 	}
-	st.Interface, st.NBMA = p.ifc.cfg.Name, p.nbma
+	st.Interface, st.NBMA, st.Real = p.ifc.cfg.Name, p.nbma, p.real
 	return st
 }

@@ -131,13 +131,18 @@ func (e *Engine) answered(m *message) {
 		return
 	}
 	nbma := natAddress(m.Packet, cie.Protocol)
-	switch {
-	case !along:
-		nbma = m.from // it came through the tunnel that it is about
-	case !nbma.IsValid():
+	if !nbma.IsValid() {
 		nbma = cie.NBMA
 	}
+	nbma = m.ifc.nameOf(cie.Protocol, nbma)
+	if !along {
+		nbma = m.from // it came through the tunnel that it is about
+	}
 	s.answerer = m.origin()
+	if along && m.ifc.ambiguous(cie.Protocol, nbma) {
+		e.deny(s, cie, hostPrefix(s.dest), nbma, sharedAddress)
+		return
+	}
 	e.accept(s, cie, nbma)
 }
 
@@ -146,14 +151,7 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	ifc := s.ifc
 	prefix, led, objection := e.admissible(s, cie, nbma)
 	if objection != "" {
-		e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: cie.Protocol, NBMA: nbma, Reason: objection})
-		e.rememberUnresolved(ifc, s.dest)
-		if s.state == ShortcutUp {
-			e.endShortcut(s, "the answer to its refresh is not admissible")
-		} else {
-			e.removeShortcut(s)
-		}
-		e.relayUnresolved(ifc, s.dest)
+		e.deny(s, cie, prefix, nbma, objection)
 		return
 	}
 	e.endAsking(s)
@@ -177,6 +175,19 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	s.prefix, s.nextHop, s.nbma, s.led = prefix, cie.Protocol, nbma, led
 	ifc.shortcuts[prefix] = s
 	e.secure(s)
+}
+
+// deny does not take an answer.
+func (e *Engine) deny(s *shortcut, cie *packet.CIE, prefix netip.Prefix, nbma netip.Addr, objection string) {
+	ifc := s.ifc
+	e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: cie.Protocol, NBMA: nbma, Reason: objection})
+	e.rememberUnresolved(ifc, s.dest)
+	if s.state == ShortcutUp {
+		e.endShortcut(s, "the answer to its refresh is not admissible")
+	} else {
+		e.removeShortcut(s)
+	}
+	e.relayUnresolved(ifc, s.dest)
 }
 
 // merge settles what an answer means for the shortcuts that are there: one to the same prefix and router is renewed, and s not

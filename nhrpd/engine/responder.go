@@ -74,15 +74,17 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 		return
 	}
 	a.nbma = nbma
+	unclear := nbma != m.from && ifc.ambiguous(m.SourceProtocol, nbma)
 	switch {
-	case ifc.cfg.Protected && ifc.secured(nbma):
+	case ifc.cfg.Protected && ifc.secured(nbma) && !unclear:
 		e.give(a, m, nbma)
 	case !ifc.cfg.Protected && !nat:
 		e.give(a, m, nbma)
 	case nat:
 		// The requester must dial, and needs the answer for it. Behind NAT ourselves, we dial as well: the NATs may let it pass.
-		e.claim(&a.claim, e.peerAt(ifc, nbma), interestAnswer, ifc.behindNAT())
+		e.claim(&a.claim, e.peerAt(ifc, nbma), interestAnswer, ifc.behindNAT() && !unclear)
 		e.give(a, m, m.from)
+		e.admitVisitors(ifc, nbma)
 	default:
 		e.keepWaiting(a, m)
 	}
@@ -90,18 +92,22 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 
 // requester is the NBMA address that the requester can be reached at, and whether it is behind NAT.
 func (m *message) requester() (netip.Addr, bool) {
-	if nbma := natAddress(m.Packet, m.SourceProtocol); nbma.IsValid() {
-		return nbma, nbma != m.SourceNBMA
-	}
-	if ext := m.Extension(packet.ExtensionForwardTransit); ext != nil && len(ext.CIEs) == 0 && !m.ifc.isNHS(m.from) {
-		return m.from, m.from != m.SourceNBMA
+	ext := m.Extension(packet.ExtensionForwardTransit)
+	straight := ext != nil && len(ext.CIEs) == 0 && !m.ifc.isNHS(m.from)
+	nbma := natAddress(m.Packet, m.SourceProtocol)
+	switch {
+	case straight && (!nbma.IsValid() || nbma == m.ifc.real(m.from)):
+		return m.from, !m.direct()
+	case nbma.IsValid():
+		return m.ifc.nameOf(m.SourceProtocol, nbma), nbma != m.SourceNBMA
 	}
 	return m.SourceNBMA, false
 }
 
 // peerAddress says whether an NBMA address may be another router's.
 func (ifc *iface) peerAddress(nbma netip.Addr) bool {
-	return nbma.IsValid() && nbma.Is4() == ifc.local.Is4() && nbma != ifc.local && nbma != ifc.public() &&
+	nbma = ifc.real(nbma)
+	return !inThisNetwork(nbma) && nbma.IsValid() && nbma.Is4() == ifc.local.Is4() && nbma != ifc.local && nbma != ifc.public() &&
 		!nbma.IsUnspecified() && !nbma.IsMulticast() && !nbma.IsLoopback()
 }
 

@@ -36,7 +36,7 @@ func (e *Engine) Save() Saved {
 		}
 		for _, a := range inOrder(ifc.answers, answerKey.compare) {
 			if e.now.Before(a.expires) {
-				saved.Answers = append(saved.Answers, SavedAnswer{Requester: a.requester, NBMA: a.nbma, Prefix: a.prefix, Dest: a.dest,
+				saved.Answers = append(saved.Answers, SavedAnswer{Requester: a.requester, NBMA: ifc.real(a.nbma), Prefix: a.prefix, Dest: a.dest,
 					Mapped: a.mapped, Expires: a.expires})
 			}
 		}
@@ -102,6 +102,9 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 		ifc.bindings[st.Protocol] != nil || len(ifc.bindings) >= ifc.cfg.Limits.Bindings {
 		return
 	}
+	if !e.restoreName(ifc, st.NBMA, st.Real) {
+		return
+	}
 	b := e.newBinding(ifc, st.Protocol)
 	b.clientNBMA, b.identity, b.unique, b.mtu = st.ClientNBMA, st.Identity, st.Unique, st.MTU
 	b.restored = ifc.cfg.Protected
@@ -111,6 +114,18 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 	for _, p := range st.Prefixes {
 		e.restorePrefix(b, p)
 	}
+}
+
+// restoreName takes note again of the address behind a name of before. It says whether nbma can be used.
+func (e *Engine) restoreName(ifc *iface, nbma, real netip.Addr) bool {
+	switch {
+	case !inThisNetwork(nbma):
+		return !real.IsValid()
+	case !usableNBMA(real) || inThisNetwork(real):
+		return false
+	}
+	e.setReal(e.peerAt(ifc, nbma), real)
+	return true
 }
 
 // restorePrefix restores a client's prefix, to be refreshed like its binding.
@@ -135,8 +150,11 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 		ifc.shortcuts[st.Prefix] != nil, e.objectToPrefix(ifc, st.Prefix, st.NBMA) != "":
 		return
 	}
+	if !e.restoreName(ifc, st.NBMA, st.Real) {
+		return
+	}
 	s := e.newShortcut(ifc, st.Dest, st.Prefix)
-	s.nextHop, s.nbma, s.state = st.NextHop, st.NBMA, ShortcutUp
+	s.nextHop, s.nbma, s.identity, s.state = st.NextHop, st.NBMA, st.Identity, ShortcutUp
 	s.answered, s.expires, s.refresh = e.now, e.now.Add(left), e.now.Add(left*2/3)
 	s.restored = ifc.cfg.Protected
 	e.claim(&s.claim, e.peerAt(ifc, s.nbma), interestShortcut, false)

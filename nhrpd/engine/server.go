@@ -80,7 +80,7 @@ func (e *Engine) replyToRegistration(m *message) {
 	e.fillResponder(m)
 	ext := m.Extension(packet.ExtensionNATAddress)
 	if ext != nil && !m.direct() && !natAddress(m.Packet, m.SourceProtocol).IsValid() {
-		ext.CIEs = e.cieList(ext.CIEs, natCIE(m.SourceProtocol, m.from))
+		ext.CIEs = e.cieList(ext.CIEs, natCIE(m.SourceProtocol, m.ifc.real(m.from)))
 	}
 	e.send(m.ifc, m.from, m.Packet)
 }
@@ -115,7 +115,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 		return e.registerPrefix(m, cie, prefix)
 	case !ifc.clientAddress(client), e.table(ifc).isLocal(client):
 		return packet.CodeProhibited, "the address is ours or not a router's address of the overlay"
-	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != m.from:
+	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
 		return packet.CodeProhibited, "it is for somebody else's NBMA address"
 	}
 	b := ifc.bindings[client]
@@ -130,15 +130,15 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	case b != nil && b.static:
 		return packet.CodeProhibited, "a static map has the address"
 	case b != nil && !ifc.sameClient(b, m):
-		return packet.CodeUniqueRegistered, "another router has the address: " + b.nbma.String() + " " + b.identity
+		return packet.CodeUniqueRegistered, "another router has the address: " + ifc.real(b.nbma).String() + " " + b.identity
 	}
 	if b == nil {
 		b = e.newBinding(ifc, client)
 		b.identity = m.identity()
 		e.notice(ifc, Notice{Kind: NoticeBound, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity})
-	} else if b.nbma != m.from {
+	} else if ifc.real(b.nbma) != ifc.real(m.from) {
 		e.notice(ifc, Notice{Kind: NoticeMoved, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity,
-			Reason: "it was at " + b.nbma.String()})
+			Reason: "it was at " + ifc.real(b.nbma).String()})
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
 	cie.HoldingTime = seconds(holding)

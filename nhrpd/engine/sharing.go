@@ -1,16 +1,130 @@
 package engine
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+	"time"
 
-// Routers behind one NAT address each have an SA with us, and what they send arrives. What we send to the address goes into the newest
-// of the SAs, whomever it is for: the kernel has one policy for the address. Which of them a packet came from cannot be told either. So
-// none of them is taken for gone while one is there, bindings hold for any of them, and no shortcut leads to such an address: what a
-// hub cannot deliver, a spoke had better leave to the hub, which may have another way.
+	"cygnet/nhrpd/packet"
+)
 
-const sharedAddress = "several routers share its NBMA address behind NAT, and only one of them can be reached there"
+// Routers behind one NAT address each have an SA with us. Where the SAs have marks, every router but one has a name in 0.0.0.0/8 in place
+// of that address, which is its NBMA address for all that we do; the address itself, real, is what goes into packets and is shown.
+//
+// Where marks cannot be had, what we send to the address goes into the newest of the SAs, whomever it is for: the kernel has one policy
+// for the address. Which of them a packet came from cannot be told either. So none of them is taken for gone while one is there, bindings
+// hold for any of them, and no shortcut leads to such an address: what a hub cannot deliver, a spoke had better leave to the hub, which
+// may have another way.
 
-// shared says whether several routers are at an NBMA address.
-func (ifc *iface) shared(p *peer) bool { return p != nil && p.secured && len(p.ike.SharedWith) > 0 }
+const sharedAddress = "several routers share its NBMA address behind NAT, and the answer does not tell which of them it is"
+
+// maxDoubt is how young a binding may be for it not to be certain who registered it, once it is known that its address is shared.
+const maxDoubt = 10 * time.Second
+
+// inThisNetwork says whether an address is one of 0.0.0.0/8 that no router has (RFC 1122 §3.2.1.3).
+func inThisNetwork(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 0 && !a.IsUnspecified() }
+
+// impossibleNBMA says whether a packet gives an NBMA address that can only be a name of ours for a router.
+func (m *message) impossibleNBMA() bool {
+	return inThisNetwork(m.SourceNBMA) || slices.ContainsFunc(m.CIEs, func(c packet.CIE) bool { return inThisNetwork(c.NBMA) })
+}
+
+// real is the address that the world sees a peer at.
+func (ifc *iface) real(nbma netip.Addr) netip.Addr {
+	if p := ifc.peers[nbma]; p != nil && p.real.IsValid() {
+		return p.real
+	}
+	return nbma
+}
+
+// realOf is the address behind a name, zero where nbma is no name.
+func (ifc *iface) realOf(nbma netip.Addr) netip.Addr {
+	if p := ifc.peers[nbma]; p != nil {
+		return p.real
+	}
+	return netip.Addr{}
+}
+
+// setReal takes note of the address behind a peer's name; zero: none any more.
+func (e *Engine) setReal(p *peer, real netip.Addr) {
+	if real == p.nbma {
+		real = netip.Addr{}
+	}
+	if p.real == real {
+		return
+	}
+	p.real = real
+	e.out.Marked = append(e.out.Marked, MarkedChange{Interface: p.ifc.cfg.Name, NBMA: p.nbma, Real: real, Delete: !real.IsValid()})
+}
+
+// shared says whether several routers are at an NBMA address, and stay there.
+func (ifc *iface) shared(p *peer) bool {
+	return p != nil && p.secured && len(p.ike.SharedWith) > 0 && !p.ike.Separating
+}
+
+// separating says whether packets of several routers come from an NBMA address for a moment.
+func (ifc *iface) separating(nbma netip.Addr) bool {
+	p := ifc.peers[nbma]
+	return p != nil && p.secured && p.ike.Separating
+}
+
+// ambiguous says whether a router that is said to have an NBMA address may be any of several.
+func (ifc *iface) ambiguous(protocol, nbma netip.Addr) bool {
+	if n := ifc.neighbors[protocol]; n != nil && n.nbma == nbma {
+		return ifc.shared(ifc.peers[nbma])
+	}
+	return ifc.shared(ifc.peers[nbma]) || len(ifc.namedAt(nbma)) > 0
+}
+
+// namedAt lists the peers that have names in the place of an NBMA address.
+func (ifc *iface) namedAt(nbma netip.Addr) []*peer {
+	var list []*peer
+	for _, p := range ifc.peers {
+		if p.real == nbma {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, func(a, b *peer) int { return a.nbma.Compare(b.nbma) })
+	return list
+}
+
+// nameOf is the NBMA address by which we know a router that a packet gives the addresses of.
+func (ifc *iface) nameOf(protocol, nbma netip.Addr) netip.Addr {
+	if n := ifc.neighbors[protocol]; n != nil && ifc.real(n.nbma) == nbma {
+		return n.nbma
+	}
+	return nbma
+}
+
+// peerChanged follows when IKE proves something else of a peer that was there all the time.
+func (e *Engine) peerChanged(p *peer, before Peer) {
+	if p.ike.Separating && !before.Separating && e.doubt(p) {
+		return
+	}
+	if before.Identity != p.ike.Identity || !slices.Equal(before.SharedWith, p.ike.SharedWith) {
+		e.sharingChanged(p)
+	}
+	if before.Real != p.ike.Real {
+		e.moveClaims(p, p, before.Real)
+	}
+}
+
+// doubt ends what somebody registered from an address just before it was known that another router is there as well: its packet may have
+// been faster than the word of its SA. It says whether there was any.
+func (e *Engine) doubt(p *peer) bool {
+	found := false
+	for _, c := range slices.Clone(p.claims) {
+		if b, ok := c.owner.(*binding); ok && !b.static && e.now.Sub(b.since) < maxDoubt {
+			e.unbind(b, "another router came to its address behind NAT: who registered it is not certain")
+			found = true
+		}
+	}
+	if found {
+		e.unsecure(p, "to have it register again, from an SA that tells who it is", lostGrace)
+		e.out.Closed = append(e.out.Closed, PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma})
+	}
+	return found
+}
 
 // sharingChanged follows when other routers than before are at a peer's address, without the peer having been gone.
 func (e *Engine) sharingChanged(p *peer) {
@@ -29,3 +143,58 @@ func (e *Engine) sharingChanged(p *peer) {
 func (b *binding) mayBe(ike Peer) bool {
 	return ike.isOneOf(b.identity) || slices.ContainsFunc(b.sharers, ike.isOneOf)
 }
+
+// reunite gives a router that comes back to its NAT address, by another name, the bindings that wait for it there; and what it may have
+// come for.
+func (e *Engine) reunite(p *peer) {
+	if !p.real.IsValid() {
+		return
+	}
+	ifc := p.ifc
+	before := ifc.namedAt(p.real)
+	if at := ifc.peers[p.real]; at != nil {
+		before = append(before, at)
+	}
+	for _, old := range before {
+		if old.secured {
+			continue
+		}
+		for _, c := range slices.Clone(old.claims) {
+			if b, ok := c.owner.(*binding); ok && !b.static && b.identity != "" && b.identity == p.ike.Identity {
+				e.bind(b, p.nbma)
+				b.restored = false
+			}
+		}
+	}
+	for _, a := range ifc.answers {
+		if a.nbma == p.real && e.now.Before(a.expires) {
+			e.admitVisitor(p)
+			return
+		}
+	}
+}
+
+// visit is the interest in one of several routers behind one address to which an answer went: which of them had asked is not known.
+type visit struct{ claim claim }
+
+// admitVisitors takes note that an answer goes to an address with several routers, one of which will use it.
+func (e *Engine) admitVisitors(ifc *iface, nbma netip.Addr) {
+	for _, p := range ifc.namedAt(nbma) {
+		if p.secured {
+			e.admitVisitor(p)
+		}
+	}
+}
+
+func (e *Engine) admitVisitor(p *peer) {
+	if len(p.claims) > 0 {
+		return
+	}
+	v := &visit{}
+	v.claim.owner = v
+	e.claim(&v.claim, p, interestAnswer, false)
+}
+
+func (v *visit) peerSecured(*Engine)          {}
+func (v *visit) peerLost(e *Engine, _ string) { e.release(&v.claim) }
+func (v *visit) peerFailed(*Engine)           {}

@@ -14,6 +14,7 @@ type shortcut struct {
 	prefix   netip.Prefix // what was answered; the host before
 	nextHop  netip.Addr
 	nbma     netip.Addr
+	identity string     // of the next hop, while the shortcut is up; empty: not known
 	answerer netip.Addr // overlay address of who answered, when that is not the next hop
 	state    ShortcutState
 	led      Route // the route beneath; zero: restored, and the mirror has none yet
@@ -93,7 +94,7 @@ func (e *Engine) install(s *shortcut) {
 	ifc := s.ifc
 	p := e.peerAt(ifc, s.nbma)
 	e.claim(&s.claim, p, interestShortcut, s.claim.dial)
-	s.state, s.since = ShortcutUp, e.now
+	s.state, s.since, s.identity = ShortcutUp, e.now, p.ike.Identity
 	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
 	if r := ifc.relays[s.nextHop]; r != nil {
 		e.dropRelay(r)
@@ -191,7 +192,11 @@ func (s *shortcut) peerSecured(e *Engine) {
 		e.install(s)
 		return
 	}
-	if s.restored && s.claim.peer.ike.Identity != "" {
+	switch identity := s.claim.peer.ike.Identity; {
+	case !s.restored || identity == "":
+	case s.identity != "" && !s.claim.peer.ike.isOneOf(s.identity):
+		e.endShortcut(s, "another identity has its next hop's NBMA address now: "+identity)
+	default:
 		s.restored = false
 	}
 }

@@ -58,6 +58,7 @@ type NHSStatus struct {
 type BindingStatus struct {
 	Protocol     netip.Addr
 	NBMA         netip.Addr // where packets go: as observed
+	Real         netip.Addr // the address that the world sees, where NBMA is only a name; else zero
 	ClientNBMA   netip.Addr // as the client says; differs behind NAT
 	Identity     string
 	Static       bool
@@ -80,14 +81,16 @@ const (
 
 // ShortcutStatus is a copy of one shortcut, or of a resolution under way.
 type ShortcutStatus struct {
-	Prefix  netip.Prefix
-	Dest    netip.Addr // that it was asked for
-	NextHop netip.Addr
-	NBMA    netip.Addr
-	State   ShortcutState
-	Since   time.Time
-	Used    time.Time // last time data went out on it, as far as known
-	Expires time.Time
+	Prefix   netip.Prefix
+	Dest     netip.Addr // that it was asked for
+	NextHop  netip.Addr
+	NBMA     netip.Addr
+	Real     netip.Addr // as of a binding
+	Identity string     // of the next hop; empty: not known
+	State    ShortcutState
+	Since    time.Time
+	Used     time.Time // last time data went out on it, as far as known
+	Expires  time.Time
 }
 
 // PeerStatus is a copy of one peer's state.

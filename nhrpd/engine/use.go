@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 )
 
@@ -85,11 +86,10 @@ func (e *Engine) closeSilent(p *peer) {
 		return
 	}
 	for len(p.claims) > 0 {
-		a := p.claims[0].owner.(*answer)
-		if len(a.waiting) > 0 {
+		if a, ok := p.claims[0].owner.(*answer); ok && len(a.waiting) > 0 {
 			return
 		}
-		e.release(&a.claim)
+		e.release(p.claims[0])
 	}
 	if !p.ike.Initiator {
 		idle *= 2
@@ -102,6 +102,11 @@ func (e *Engine) closeSilent(p *peer) {
 // closePeer ends the SA with a peer. Whoever wants the peer again gets a new one.
 func (e *Engine) closePeer(p *peer, reason string) {
 	e.notice(p.ifc, Notice{Kind: NoticePeerClosed, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
+	for _, c := range slices.Clone(p.claims) {
+		if v, ok := c.owner.(*visit); ok {
+			e.release(&v.claim)
+		}
+	}
 	p.secured, p.since = false, e.now
 	e.out.Closed = append(e.out.Closed, PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma})
 	e.reviseSecurity(p)
