@@ -43,23 +43,37 @@ type bpfUse struct {
 	In  uint64
 }
 
+type bpfWay struct {
+	_         structs.HostLayout
+	Companion uint32
+	Key       uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	bpfMapAdmitted         = "admitted"
 	bpfMapBudgets          = "budgets"
 	bpfMapCounters         = "counters"
 	bpfMapEvents           = "events"
 	bpfMapFlows            = "flows"
+	bpfMapMarked           = "marked"
 	bpfMapPeers            = "peers"
 	bpfMapScratches        = "scratches"
+	bpfMapWays             = "ways"
 	bpfProgCygnetEgress    = "cygnet_egress"
 	bpfProgCygnetIngress   = "cygnet_ingress"
+	bpfProgCygnetProbe     = "cygnet_probe"
+	bpfProgCygnetUnclaimed = "cygnet_unclaimed"
+	bpfVarAdmission        = "admission"
+	bpfVarClient           = "client"
 	bpfVarFirstInterval    = "first_interval"
 	bpfVarLastInterval     = "last_interval"
 	bpfVarPerSecond        = "per_second"
 	bpfVarSample           = "sample"
-	bpfVarSampleUnresolved = "sample_unresolved"
+	bpfVarSourceCheck      = "source_check"
+	bpfVarTellsDevice      = "tells_device"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -104,31 +118,39 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	CygnetEgress  *ebpf.ProgramSpec `ebpf:"cygnet_egress"`
-	CygnetIngress *ebpf.ProgramSpec `ebpf:"cygnet_ingress"`
+	CygnetEgress    *ebpf.ProgramSpec `ebpf:"cygnet_egress"`
+	CygnetIngress   *ebpf.ProgramSpec `ebpf:"cygnet_ingress"`
+	CygnetProbe     *ebpf.ProgramSpec `ebpf:"cygnet_probe"`
+	CygnetUnclaimed *ebpf.ProgramSpec `ebpf:"cygnet_unclaimed"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
+	Admitted  *ebpf.MapSpec `ebpf:"admitted"`
 	Budgets   *ebpf.MapSpec `ebpf:"budgets"`
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Flows     *ebpf.MapSpec `ebpf:"flows"`
+	Marked    *ebpf.MapSpec `ebpf:"marked"`
 	Peers     *ebpf.MapSpec `ebpf:"peers"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
+	Ways      *ebpf.MapSpec `ebpf:"ways"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	FirstInterval    *ebpf.VariableSpec `ebpf:"first_interval"`
-	LastInterval     *ebpf.VariableSpec `ebpf:"last_interval"`
-	PerSecond        *ebpf.VariableSpec `ebpf:"per_second"`
-	Sample           *ebpf.VariableSpec `ebpf:"sample"`
-	SampleUnresolved *ebpf.VariableSpec `ebpf:"sample_unresolved"`
+	Admission     *ebpf.VariableSpec `ebpf:"admission"`
+	Client        *ebpf.VariableSpec `ebpf:"client"`
+	FirstInterval *ebpf.VariableSpec `ebpf:"first_interval"`
+	LastInterval  *ebpf.VariableSpec `ebpf:"last_interval"`
+	PerSecond     *ebpf.VariableSpec `ebpf:"per_second"`
+	Sample        *ebpf.VariableSpec `ebpf:"sample"`
+	SourceCheck   *ebpf.VariableSpec `ebpf:"source_check"`
+	TellsDevice   *ebpf.VariableSpec `ebpf:"tells_device"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -151,22 +173,28 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
+	Admitted  *ebpf.Map `ebpf:"admitted"`
 	Budgets   *ebpf.Map `ebpf:"budgets"`
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Flows     *ebpf.Map `ebpf:"flows"`
+	Marked    *ebpf.Map `ebpf:"marked"`
 	Peers     *ebpf.Map `ebpf:"peers"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
+	Ways      *ebpf.Map `ebpf:"ways"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
+		m.Admitted,
 		m.Budgets,
 		m.Counters,
 		m.Events,
 		m.Flows,
+		m.Marked,
 		m.Peers,
 		m.Scratches,
+		m.Ways,
 	)
 }
 
@@ -174,25 +202,32 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	FirstInterval    *ebpf.Variable `ebpf:"first_interval"`
-	LastInterval     *ebpf.Variable `ebpf:"last_interval"`
-	PerSecond        *ebpf.Variable `ebpf:"per_second"`
-	Sample           *ebpf.Variable `ebpf:"sample"`
-	SampleUnresolved *ebpf.Variable `ebpf:"sample_unresolved"`
+	Admission     *ebpf.Variable `ebpf:"admission"`
+	Client        *ebpf.Variable `ebpf:"client"`
+	FirstInterval *ebpf.Variable `ebpf:"first_interval"`
+	LastInterval  *ebpf.Variable `ebpf:"last_interval"`
+	PerSecond     *ebpf.Variable `ebpf:"per_second"`
+	Sample        *ebpf.Variable `ebpf:"sample"`
+	SourceCheck   *ebpf.Variable `ebpf:"source_check"`
+	TellsDevice   *ebpf.Variable `ebpf:"tells_device"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	CygnetEgress  *ebpf.Program `ebpf:"cygnet_egress"`
-	CygnetIngress *ebpf.Program `ebpf:"cygnet_ingress"`
+	CygnetEgress    *ebpf.Program `ebpf:"cygnet_egress"`
+	CygnetIngress   *ebpf.Program `ebpf:"cygnet_ingress"`
+	CygnetProbe     *ebpf.Program `ebpf:"cygnet_probe"`
+	CygnetUnclaimed *ebpf.Program `ebpf:"cygnet_unclaimed"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.CygnetEgress,
 		p.CygnetIngress,
+		p.CygnetProbe,
+		p.CygnetUnclaimed,
 	)
 }
 

@@ -27,6 +27,8 @@ type hook struct {
 var (
 	ingressHook = hook{vnl.HANDLE_MIN_INGRESS, "ingress", "cygnet_ingress"}
 	egressHook  = hook{vnl.HANDLE_MIN_EGRESS, "egress", "cygnet_egress"}
+
+	companionHook = hook{vnl.HANDLE_MIN_INGRESS, "ingress", "cygnet_unclaimed"}
 )
 
 // attachFilters puts the programs on the device, each in place of our earlier one in a single step.
@@ -48,16 +50,16 @@ func attachFilters(index int, name string, ingress, egress int) error {
 	})
 }
 
-// Detach removes the programs that AttachSampler put on the device. Its clsact qdisc stays: nobody knows who else is about to use it.
-// A device that is gone is no error.
+// Detach removes the programs that AttachDataPath put on the device. Its clsact qdisc stays: nobody knows who else is about to use it.
+// The companion device goes with the last device that has our programs. A device that is gone is no error.
 func Detach(device string) error {
 	err := withDevice(device, func(h *vnl.Handle, link vnl.Link) error {
 		return errors.Join(detachFilter(h, link, ingressHook), detachFilter(h, link, egressHook))
 	})
 	if errors.As(err, new(vnl.LinkNotFoundError)) {
-		return nil
+		err = nil
 	}
-	return explain(err, "detach programs from %s", device)
+	return errors.Join(explain(err, "detach programs from %s", device), removeUnusedCompanion())
 }
 
 func withDevice(name string, f func(*vnl.Handle, vnl.Link) error) error {

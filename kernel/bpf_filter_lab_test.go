@@ -32,9 +32,9 @@ func filtersAt(t *testing.T, device vnl.Link, parent uint32) []string {
 	return names
 }
 
-func attach(t *testing.T, device vnl.Link) Sampler {
+func attach(t *testing.T, device vnl.Link) DataPath {
 	t.Helper()
-	s, err := AttachSampler(testLog(t), SamplerConfig{Device: device.Attrs().Name, Index: device.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	s, err := AttachDataPath(testLog(t), DataPathConfig{Device: device.Attrs().Name, Index: device.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestRestartReplacesThePrograms(t *testing.T) {
 	}
 	check("attached three times", []string{"cygnet_ingress"}, []string{"cygnet_egress"})
 	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
-	eventually(t, "the last sampler sees the traffic", func() bool { return len(usedBy(t, last)) == 2 })
+	eventually(t, "the last one sees the traffic", func() bool { return len(usedBy(t, last)) == 2 })
 	if err := last.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -137,26 +137,26 @@ func TestForeignFiltersStayAndRun(t *testing.T) {
 
 func TestAttachSaysWhatIsInTheWay(t *testing.T) {
 	for name, test := range map[string]struct {
-		prepare func(*testing.T, vnl.Link) SamplerConfig
+		prepare func(*testing.T, vnl.Link) DataPathConfig
 		words   []string
 	}{
-		"an ingress qdisc": {func(t *testing.T, gre vnl.Link) SamplerConfig {
+		"an ingress qdisc": {func(t *testing.T, gre vnl.Link) DataPathConfig {
 			labRun(t, "", "tc qdisc add dev gre1 ingress")
-			return SamplerConfig{Device: "gre1", Index: gre.Attrs().Index}
+			return DataPathConfig{Device: "gre1", Index: gre.Attrs().Index}
 		}, []string{"gre1", "ingress qdisc", "tc qdisc del"}},
-		"a filter in our place": {func(t *testing.T, gre vnl.Link) SamplerConfig {
+		"a filter in our place": {func(t *testing.T, gre vnl.Link) DataPathConfig {
 			labRun(t, "", "tc qdisc add dev gre1 clsact")
 			foreign(t, gre, filterPriority, filterHandle)
-			return SamplerConfig{Device: "gre1", Index: gre.Attrs().Index}
+			return DataPathConfig{Device: "gre1", Index: gre.Attrs().Index}
 		}, []string{"gre1", "priority 8193", "ingress"}},
-		"another device": {func(t *testing.T, gre vnl.Link) SamplerConfig {
-			return SamplerConfig{Device: "lan0", Index: gre.Attrs().Index + 1}
+		"another device": {func(t *testing.T, gre vnl.Link) DataPathConfig {
+			return DataPathConfig{Device: "lan0", Index: gre.Attrs().Index + 1}
 		}, []string{"lan0", "dummy", "gre"}},
-		"a new device of the same name": {func(t *testing.T, gre vnl.Link) SamplerConfig {
-			return SamplerConfig{Device: "gre1", Index: gre.Attrs().Index + 1000}
+		"a new device of the same name": {func(t *testing.T, gre vnl.Link) DataPathConfig {
+			return DataPathConfig{Device: "gre1", Index: gre.Attrs().Index + 1000}
 		}, []string{"gre1", "replaced"}},
-		"no device": {func(t *testing.T, gre vnl.Link) SamplerConfig {
-			return SamplerConfig{Device: "gre99", Index: 99}
+		"no device": {func(t *testing.T, gre vnl.Link) DataPathConfig {
+			return DataPathConfig{Device: "gre99", Index: 99}
 		}, []string{"gre99", "not found"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestAttachSaysWhatIsInTheWay(t *testing.T) {
 			}
 			cfg := test.prepare(t, hubAndSpokes(t))
 			cfg.Mode = ModeEBPF
-			_, err := AttachSampler(testLog(t), cfg)
+			_, err := AttachDataPath(testLog(t), cfg)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -183,9 +183,9 @@ func TestAttachNeedsPrivileges(t *testing.T) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	cfg := SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF}
+	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF}
 	withCapabilities(t, nil, func() {
-		if _, err := AttachSampler(testLog(t), cfg); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
+		if _, err := AttachDataPath(testLog(t), cfg); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
 			t.Errorf("without privileges: %v", err)
 		}
 		if err := Detach("gre1"); err != nil {
@@ -194,7 +194,7 @@ func TestAttachNeedsPrivileges(t *testing.T) {
 	})
 	const capBPF = 39
 	withCapabilities(t, []int{capBPF, unix.CAP_NET_ADMIN}, func() {
-		s, err := AttachSampler(testLog(t), cfg)
+		s, err := AttachDataPath(testLog(t), cfg)
 		if err != nil {
 			var refused *ebpf.VerifierError
 			errors.As(err, &refused)

@@ -37,8 +37,8 @@ const (
 	nfulnlCopyPacket     = 2
 )
 
-// nflogSampler takes redirects from a firewall rule of the user's with the target NFLOG.
-type nflogSampler struct {
+// nflogPath takes redirects from a firewall rule of the user's with the target NFLOG.
+type nflogPath struct {
 	conn   *netlink.Conn // nil: no redirects wanted
 	index  uint32
 	reason string
@@ -48,8 +48,8 @@ type nflogSampler struct {
 	sampled, lost, foreign atomic.Uint64
 }
 
-func attachNFLOG(log *slog.Logger, cfg SamplerConfig, reason string) (*nflogSampler, error) {
-	s := &nflogSampler{index: uint32(cfg.Index), reason: reason}
+func attachNFLOG(log *slog.Logger, cfg DataPathConfig, reason string) (*nflogPath, error) {
+	s := &nflogPath{index: uint32(cfg.Index), reason: reason}
 	s.closed, s.close = context.WithCancel(context.Background())
 	if !cfg.Redirect {
 		return s, nil
@@ -79,7 +79,7 @@ func explainNFLOG(err error, group uint16) error {
 }
 
 // nflogRule is the rule that the user adds.
-func nflogRule(cfg SamplerConfig) string {
+func nflogRule(cfg DataPathConfig) string {
 	return fmt.Sprintf("iptables -I FORWARD -i %[1]s -o %[1]s -m hashlimit --hashlimit-upto 1/second --hashlimit-burst 1 "+
 		"--hashlimit-mode srcip,dstip --hashlimit-name %[1]s -j NFLOG --nflog-group %[2]d --nflog-size 128", cfg.Device, cfg.Group)
 }
@@ -110,10 +110,10 @@ func bindNFLOG(conn *netlink.Conn, group uint16) error {
 	return conn.SetReadBuffer(4 << 20)
 }
 
-func (s *nflogSampler) Mode() string   { return ModeNFLOG }
-func (s *nflogSampler) Reason() string { return s.reason }
+func (s *nflogPath) Mode() string   { return ModeNFLOG }
+func (s *nflogPath) Reason() string { return s.reason }
 
-func (s *nflogSampler) Run(ctx context.Context, f func(Redirect)) error {
+func (s *nflogPath) Run(ctx context.Context, f func(Redirect)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.closed, cancel)()
@@ -141,14 +141,14 @@ func (s *nflogSampler) Run(ctx context.Context, f func(Redirect)) error {
 }
 
 // runError tells an error from the end of Run.
-func (s *nflogSampler) runError(ctx context.Context, err error) error {
+func (s *nflogPath) runError(ctx context.Context, err error) error {
 	if ctx.Err() != nil || s.closed.Err() != nil {
 		return nil
 	}
 	return fmt.Errorf("read redirects: %w", err)
 }
 
-func (s *nflogSampler) take(m netlink.Message, f func(Redirect)) {
+func (s *nflogPath) take(m netlink.Message, f func(Redirect)) {
 	if m.Header.Type != nflogPacket {
 		return
 	}
@@ -195,13 +195,21 @@ func hardwareAddress(b []byte) netip.Addr {
 	return netip.AddrFrom4([4]byte(b[4:8]))
 }
 
-func (s *nflogSampler) Use() ([]Use, error) { return nil, ErrNoUse }
+func (s *nflogPath) Use() ([]Use, error) { return nil, ErrNoUse }
 
-func (s *nflogSampler) Stats() (SamplerStats, error) {
-	return SamplerStats{Sampled: s.sampled.Load(), Lost: s.lost.Load(), Foreign: s.foreign.Load()}, nil
+func (s *nflogPath) Admit([]Admission) error { return ErrNoAdmission }
+
+func (s *nflogPath) EnableMarks() error {
+	return fmt.Errorf("%w: the tunnel has no eBPF programs", ErrNoMarks)
 }
 
-func (s *nflogSampler) Close() error {
+func (s *nflogPath) SetMarked(map[netip.Addr]netip.Addr) error { return s.EnableMarks() }
+
+func (s *nflogPath) Stats() (DataPathStats, error) {
+	return DataPathStats{Sampled: s.sampled.Load(), Lost: s.lost.Load(), Foreign: s.foreign.Load()}, nil
+}
+
+func (s *nflogPath) Close() error {
 	s.close()
 	if s.conn == nil {
 		return nil

@@ -13,7 +13,7 @@ import (
 )
 
 // addNFLOGRules adds the rules that the log tells the user to add.
-func addNFLOGRules(t *testing.T, cfg SamplerConfig) {
+func addNFLOGRules(t *testing.T, cfg DataPathConfig) {
 	t.Helper()
 	cfg.setDefaults()
 	rule := strings.Fields(nflogRule(cfg))
@@ -30,7 +30,7 @@ func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	cfg := SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
+	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
 	s, redirects := watch(t, cfg)
 	addNFLOGRules(t, cfg)
 	// Rules may be broader than they must be.
@@ -49,7 +49,7 @@ func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 			t.Errorf("redirect (-want +got):\n%s", diff)
 		}
 	}
-	if stats, err := s.Stats(); stats != (SamplerStats{Sampled: 3, Foreign: 2}) || err != nil {
+	if stats, err := s.Stats(); stats != (DataPathStats{Sampled: 3, Foreign: 2}) || err != nil {
 		t.Errorf("statistics %+v, %v", stats, err)
 	}
 	if _, err := s.Use(); !errors.Is(err, ErrNoUse) {
@@ -73,7 +73,7 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 	}
 	gre := hubAndSpokes(t)
 	labRun(t, "", "tc qdisc add dev gre1 ingress")
-	cfg := SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true}
+	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true}
 	s, redirects := watch(t, cfg)
 	if s.Mode() != ModeNFLOG || !strings.Contains(s.Reason(), "ingress qdisc") {
 		t.Errorf("mode %q, reason %q", s.Mode(), s.Reason())
@@ -83,20 +83,20 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 	if r := next(t, redirects); r.From != spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}
-	if _, err := AttachSampler(testLog(t), cfg); err == nil || !strings.Contains(err.Error(), "another program or interface has this group") {
+	if _, err := AttachDataPath(testLog(t), cfg); err == nil || !strings.Contains(err.Error(), "another program or interface has this group") {
 		t.Errorf("a second reader of the group: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := AttachSampler(testLog(t), cfg)
+	again, err := AttachDataPath(testLog(t), cfg)
 	if err != nil {
 		t.Fatalf("after Close the group is free again: %v", err)
 	}
 	again.Close()
 }
 
-func TestSamplerRunEndsAndStartsAgain(t *testing.T) {
+func TestDataPathRunEndsAndStartsAgain(t *testing.T) {
 	for _, mode := range []string{ModeEBPF, ModeNFLOG} {
 		for _, redirect := range []bool{true, false} {
 			t.Run(mode, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestSamplerRunEndsAndStartsAgain(t *testing.T) {
 					return
 				}
 				gre := hubAndSpokes(t)
-				s, err := AttachSampler(testLog(t), SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: redirect, Mode: mode})
+				s, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: redirect, Mode: mode})
 				if err != nil {
 					t.Fatal(err)
 				}

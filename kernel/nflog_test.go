@@ -80,7 +80,7 @@ func FuzzParseNFLOG(f *testing.F) {
 func TestNFLOGRule(t *testing.T) {
 	const want = "iptables -I FORWARD -i gre1 -o gre1 -m hashlimit --hashlimit-upto 1/second --hashlimit-burst 1 " +
 		"--hashlimit-mode srcip,dstip --hashlimit-name gre1 -j NFLOG --nflog-group 5 --nflog-size 128"
-	if got := nflogRule(SamplerConfig{Device: "gre1", Group: 5}); got != want {
+	if got := nflogRule(DataPathConfig{Device: "gre1", Group: 5}); got != want {
 		t.Errorf("rule\n%s, want\n%s", got, want)
 	}
 }

@@ -105,8 +105,8 @@ func (w *world) platform() Platform {
 			w.sockets = append(w.sockets, s)
 			return s, nil
 		},
-		Sample: func(*slog.Logger, kernel.SamplerConfig) (kernel.Sampler, error) {
-			return nil, errors.New("no sampler in this world")
+		AttachDataPath: func(*slog.Logger, kernel.DataPathConfig) (kernel.DataPath, error) {
+			return nil, errors.New("no data path in this world")
 		},
 		WatchMisses: func(ctx context.Context, _ *slog.Logger, _ int, f func(netip.Addr)) error {
 			for {

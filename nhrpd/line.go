@@ -13,11 +13,11 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// line is what the daemon has open to one tunnel device while that device exists: the NHRP socket and the sampler.
+// line is what the daemon has open to one tunnel device while that device exists: the NHRP socket and the data path.
 type line struct {
-	index   int
-	socket  Socket
-	sampler kernel.Sampler // nil where the kernel has none
+	index  int
+	socket Socket
+	path   kernel.DataPath // nil where the kernel has none
 
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -41,18 +41,18 @@ func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, erro
 	if err != nil {
 		return nil, fmt.Errorf("open the NHRP socket on %s: %w", p.config.Name, err)
 	}
-	sampler, err := p.platform.Sample(p.log, kernel.SamplerConfig{
+	path, err := p.platform.AttachDataPath(p.log, kernel.DataPathConfig{
 		Device: p.config.Name, Index: st.Index, Redirect: p.config.Redirect,
 	})
 	if err != nil {
 		p.log.Warn("no redirect detection and no last-use times on this tunnel", "error", err)
-		sampler = nil
+		path = nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ln := &line{index: st.Index, socket: socket, sampler: sampler, cancel: cancel}
+	ln := &line{index: st.Index, socket: socket, path: path, cancel: cancel}
 	ln.tasks.Go(func() { p.read(ctx, ln) })
 	ln.tasks.Go(func() { p.readUse(ctx, ln) })
-	if sampler != nil {
+	if path != nil {
 		ln.tasks.Go(func() { p.sample(ctx, ln) })
 	}
 	if p.config.Shortcut {
@@ -68,8 +68,8 @@ func (ln *line) close() {
 	}
 	ln.cancel()
 	ln.socket.Close()
-	if ln.sampler != nil {
-		ln.sampler.Close()
+	if ln.path != nil {
+		ln.path.Close()
 	}
 	ln.tasks.Wait()
 }
@@ -111,7 +111,7 @@ func (p *port) read(ctx context.Context, ln *line) {
 
 // sample hands sampled redirects to the loop. They are offered, not posted: losing one only delays a shortcut.
 func (p *port) sample(ctx context.Context, ln *line) {
-	err := ln.sampler.Run(ctx, func(r kernel.Redirect) {
+	err := ln.path.Run(ctx, func(r kernel.Redirect) {
 		p.loop.offer(engine.Redirected{
 			Interface: p.config.Name,
 			From:      r.From,
@@ -143,7 +143,7 @@ func (p *port) readUse(ctx context.Context, ln *line) {
 		case <-p.useAsked:
 		}
 		used := engine.Used{Interface: p.config.Name}
-		if uses, err := useOf(ln.sampler); err == nil {
+		if uses, err := useOf(ln.path); err == nil {
 			for _, u := range uses {
 				used.Peers = append(used.Peers, engine.PeerUse(u))
 			}
@@ -154,7 +154,7 @@ func (p *port) readUse(ctx context.Context, ln *line) {
 	}
 }
 
-func useOf(s kernel.Sampler) ([]kernel.Use, error) {
+func useOf(s kernel.DataPath) ([]kernel.Use, error) {
 	if s == nil {
 		return nil, kernel.ErrNoUse
 	}

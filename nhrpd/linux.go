@@ -24,14 +24,14 @@ func Linux(c *config.Config) Platform {
 		Listen: func(index int) (Socket, error) {
 			return kernel.ListenPacket(index, etherTypeNHRP)
 		},
-		Sample:       kernel.AttachSampler,
-		WatchMisses:  kernel.WatchMisses,
-		Check:        kernel.Check,
-		OwnRoutes:    kernel.OwnRoutes,
-		Detach:       kernel.Detach,
-		OrphanStates: kernel.OrphanStates,
-		DeleteStates: kernel.DeleteStates,
-		ListenAPI:    api.Listen,
+		AttachDataPath: kernel.AttachDataPath,
+		WatchMisses:    kernel.WatchMisses,
+		Check:          kernel.Check,
+		OwnRoutes:      kernel.OwnRoutes,
+		Detach:         kernel.Detach,
+		OrphanStates:   kernel.OrphanStates,
+		DeleteStates:   kernel.DeleteStates,
+		ListenAPI:      api.Listen,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 		},

@@ -12,20 +12,20 @@ import (
 
 // Platform is what the daemon runs on: the kernel and strongSwan. Linux makes the real one; tests bring their own.
 type Platform struct {
-	NewTunnel     func(kernel.TunnelConfig, *slog.Logger) Tunnel
-	NewTables     func(*slog.Logger) Tables
-	WatchRoutes   func(ctx context.Context, log *slog.Logger, tables []uint32, f func(kernel.RouteBatch)) error
-	Listen        func(index int) (Socket, error)
-	Sample        func(log *slog.Logger, cfg kernel.SamplerConfig) (kernel.Sampler, error)
-	WatchMisses   func(ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr)) error
-	Lookup        func(ctx context.Context, name string) ([]netip.Addr, error)
-	ListenAPI     func(path, group string) (net.Listener, error)
-	Check         func(kernel.CheckConfig) []kernel.Advice
-	Detach        func(device string) error
-	OrphanStates  func(local netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error)
-	DeleteStates  func([]kernel.ESPState) error
-	OwnRoutes     func() ([]kernel.Route, error)
-	NewStrongswan func(*slog.Logger) Strongswan
+	NewTunnel      func(kernel.TunnelConfig, *slog.Logger) Tunnel
+	NewTables      func(*slog.Logger) Tables
+	WatchRoutes    func(ctx context.Context, log *slog.Logger, tables []uint32, f func(kernel.RouteBatch)) error
+	Listen         func(index int) (Socket, error)
+	AttachDataPath func(log *slog.Logger, cfg kernel.DataPathConfig) (kernel.DataPath, error)
+	WatchMisses    func(ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr)) error
+	Lookup         func(ctx context.Context, name string) ([]netip.Addr, error)
+	ListenAPI      func(path, group string) (net.Listener, error)
+	Check          func(kernel.CheckConfig) []kernel.Advice
+	Detach         func(device string) error
+	OrphanStates   func(local netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error)
+	DeleteStates   func([]kernel.ESPState) error
+	OwnRoutes      func() ([]kernel.Route, error)
+	NewStrongswan  func(*slog.Logger) Strongswan
 }
 
 // Tunnel keeps one mGRE interface as configured; see kernel.Tunnel.

@@ -88,8 +88,8 @@ func (l *loop) interfaceStatus(st *engine.InterfaceStatus) api.Interface {
 	}
 	out.Index, out.Up, out.Error = p.state.Index, p.state.Up, p.fault
 	out.Redirect, out.Shortcut = p.config.Redirect, p.config.Shortcut
-	if p.line != nil && p.line.sampler != nil {
-		out.Sampling = api.Sampling(p.line.sampler.Mode())
+	if p.line != nil && p.line.path != nil {
+		out.Sampling = api.Sampling(p.line.path.Mode())
 	}
 	return out
 }

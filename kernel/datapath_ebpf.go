@@ -17,25 +17,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Layout of struct event in bpf/sampler.c.
+// Layout of struct event in bpf/cygnet.c.
 const (
 	eventLength = 16 // offset
 	eventData   = 20 // offset
 )
 
-// Indices of the map of counters, as in bpf/sampler.c.
+// Indices of the map of counters, as in bpf/cygnet.c.
 const (
 	counterSampled uint32 = iota
 	counterLimited
 	counterLost
+	counterNotAdmitted
+	counterWrongSource
+	counterLooped
+	counterNoMark
+	counterNoWay
+	counterUnclaimed
 )
 
 // useBatch is the number of peers read with one system call.
 const useBatch = 2048
 
-type ebpfSampler struct {
+type ebpfPath struct {
 	closed context.Context
 	close  context.CancelFunc
+
+	device string
 
 	mu      sync.Mutex // guards what follows
 	objects bpfObjects
@@ -43,21 +51,25 @@ type ebpfSampler struct {
 	values  []bpfUse
 }
 
-func attachEBPF(cfg SamplerConfig) (*ebpfSampler, error) {
-	objects, err := loadSampler(cfg)
+func attachEBPF(cfg DataPathConfig) (*ebpfPath, error) {
+	objects, err := loadPath(cfg)
 	if err != nil {
 		return nil, err
+	}
+	s := &ebpfPath{device: cfg.Device, objects: objects, keys: make([]bpfAddress, useBatch), values: make([]bpfUse, useBatch)}
+	s.closed, s.close = context.WithCancel(context.Background())
+	// All tables are filled before the programs take over from those of an earlier run: no packet is lost in between.
+	if err := errors.Join(s.admitFirst(cfg), s.markFirst()); err != nil {
+		return nil, errors.Join(err, objects.Close())
 	}
 	if err := attachFilters(cfg.Index, cfg.Device, objects.CygnetIngress.FD(), objects.CygnetEgress.FD()); err != nil {
 		return nil, errors.Join(err, objects.Close())
 	}
-	s := &ebpfSampler{objects: objects, keys: make([]bpfAddress, useBatch), values: make([]bpfUse, useBatch)}
-	s.closed, s.close = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// loadSampler hands programs and maps to the kernel.
-func loadSampler(cfg SamplerConfig) (objects bpfObjects, err error) {
+// loadPath hands programs and maps to the kernel.
+func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return objects, err
@@ -70,11 +82,17 @@ func loadSampler(cfg SamplerConfig) (objects bpfObjects, err error) {
 		variable string
 		value    any
 	}{
+		{bpfVarAdmission, byteOf(cfg.Admission)},
+		{bpfVarSourceCheck, byteOf(cfg.Admission && cfg.SourceCheck)},
+		{bpfVarClient, byteOf(cfg.Client)},
 		{bpfVarSample, byteOf(cfg.Redirect)},
-		{bpfVarSampleUnresolved, byteOf(version >= 5<<16|12<<8)},
+		{bpfVarTellsDevice, byteOf(version >= 5<<16|12<<8)},
 		{bpfVarFirstInterval, uint64(cfg.Rate.First)},
 		{bpfVarLastInterval, uint64(cfg.Rate.Last)},
 		{bpfVarPerSecond, uint64(cfg.Rate.PerSecond)},
+	}
+	for _, name := range []string{"admitted", "marked"} {
+		spec.Maps[name].MaxEntries = uint32(cfg.Peers)
 	}
 	for _, s := range settings {
 		if err := spec.Variables[s.variable].Set(s.value); err != nil {
@@ -96,10 +114,10 @@ func byteOf(b bool) uint8 {
 	return 0
 }
 
-func (s *ebpfSampler) Mode() string   { return ModeEBPF }
-func (s *ebpfSampler) Reason() string { return "" }
+func (s *ebpfPath) Mode() string   { return ModeEBPF }
+func (s *ebpfPath) Reason() string { return "" }
 
-func (s *ebpfSampler) Run(ctx context.Context, f func(Redirect)) error {
+func (s *ebpfPath) Run(ctx context.Context, f func(Redirect)) error {
 	reader, err := s.openRedirects()
 	if err != nil {
 		return fmt.Errorf("read redirects: %w", err)
@@ -142,7 +160,7 @@ const (
 )
 
 // awaitLook makes the next read wait for the wake-up, or waits itself and makes it take what is there.
-func (s *ebpfSampler) awaitLook(reader *ringbuf.Reader, attentive time.Time) {
+func (s *ebpfPath) awaitLook(reader *ringbuf.Reader, attentive time.Time) {
 	if attentive.IsZero() {
 		reader.SetDeadline(time.Time{})
 		return
@@ -155,7 +173,7 @@ func (s *ebpfSampler) awaitLook(reader *ringbuf.Reader, attentive time.Time) {
 }
 
 // openRedirects returns nil after Close.
-func (s *ebpfSampler) openRedirects() (*ringbuf.Reader, error) {
+func (s *ebpfPath) openRedirects() (*ringbuf.Reader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Err() != nil {
@@ -164,7 +182,7 @@ func (s *ebpfSampler) openRedirects() (*ringbuf.Reader, error) {
 	return ringbuf.NewReader(s.objects.Events)
 }
 
-// parseEvent reads struct event of bpf/sampler.c.
+// parseEvent reads struct event of bpf/cygnet.c.
 func parseEvent(b []byte) (Redirect, bool) {
 	if len(b) < eventData {
 		return Redirect{}, false
@@ -176,7 +194,7 @@ func parseEvent(b []byte) (Redirect, bool) {
 	return Redirect{From: netip.AddrFrom16([16]byte(b)).Unmap(), Packet: b[eventData : eventData+n]}, true
 }
 
-func (s *ebpfSampler) Use() ([]Use, error) {
+func (s *ebpfPath) Use() ([]Use, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clock, err := readClock()
@@ -221,19 +239,23 @@ func (c clock) at(ns uint64) time.Time {
 	return c.now.Add(time.Duration(int64(ns) - c.monotonic))
 }
 
-func (s *ebpfSampler) Stats() (SamplerStats, error) {
+func (s *ebpfPath) Stats() (DataPathStats, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var stats SamplerStats
-	for index, to := range map[uint32]*uint64{counterSampled: &stats.Sampled, counterLimited: &stats.Limited, counterLost: &stats.Lost} {
+	var stats DataPathStats
+	for index, to := range map[uint32]*uint64{
+		counterSampled: &stats.Sampled, counterLimited: &stats.Limited, counterLost: &stats.Lost,
+		counterNotAdmitted: &stats.NotAdmitted, counterWrongSource: &stats.WrongSource, counterLooped: &stats.Looped,
+		counterNoMark: &stats.NoMark, counterNoWay: &stats.NoWay, counterUnclaimed: &stats.Unclaimed,
+	} {
 		if err := s.objects.Counters.Lookup(index, to); err != nil {
-			return SamplerStats{}, fmt.Errorf("read counters of redirects: %w", err)
+			return DataPathStats{}, fmt.Errorf("read the counters of %s: %w", s.device, err)
 		}
 	}
 	return stats, nil
 }
 
-func (s *ebpfSampler) Close() error {
+func (s *ebpfPath) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.close()

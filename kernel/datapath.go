@@ -18,7 +18,10 @@ const (
 	ModeNFLOG = "nflog" // packets that a firewall rule of the user's logs; no use times
 )
 
-// ErrNoUse is returned by Sampler.Use where last-use times cannot be had. The byte counters of the peers' SAs tell instead.
+// ErrNoAdmission is returned by DataPath.Admit where every peer may send data, whatever the daemon wants.
+var ErrNoAdmission = errors.New("admission needs eBPF on the tunnel device")
+
+// ErrNoUse is returned by DataPath.Use where last-use times cannot be had. The byte counters of the peers' SAs tell instead.
 var ErrNoUse = errors.New("last-use times need eBPF on the tunnel device")
 
 // Redirect is a packet that came in from the tunnel and that the kernel forwards back into it.
@@ -27,7 +30,7 @@ type Redirect struct {
 	Packet []byte     // its first bytes from the inner IP header on, at most 256 (eBPF) or what the firewall rule copies (NFLOG)
 }
 
-// Use says when data last passed to and from an NBMA address since the sampler was attached. A zero time means never. NHRP packets
+// Use says when data last passed to and from an NBMA address since the programs were attached. A zero time means never. NHRP packets
 // and multicast are not data. Two readings of the same time may differ by microseconds.
 type Use struct {
 	NBMA netip.Addr
@@ -35,12 +38,20 @@ type Use struct {
 	In   time.Time
 }
 
-// SamplerStats counts redirects since the sampler was attached.
-type SamplerStats struct {
-	Sampled uint64 // handed to the daemon
-	Limited uint64 // not handed on: more than SampleRate.PerSecond
-	Lost    uint64 // not handed on: the daemon was too slow
+// DataPathStats counts packets since the programs were attached.
+type DataPathStats struct {
+	Sampled uint64 // redirects handed to the daemon
+	Limited uint64 // redirects not handed on: more than SampleRate.PerSecond
+	Lost    uint64 // redirects not handed on: the daemon was too slow
 	Foreign uint64 // NFLOG only: the rule logged something else, or damaged packets
+
+	// Data that was dropped.
+	NotAdmitted uint64 // received: its outer source is not admitted
+	WrongSource uint64 // received: the way back to its inner source does not lead to the peer that sent it
+	Looped      uint64 // received from a next hop server that would get it back
+	NoMark      uint64 // to be sent to a marked peer that SetMarked does not know, or not any more
+	NoWay       uint64 // to be sent to a marked peer, but the companion device is missing
+	Unclaimed   uint64 // received: GRE that no tunnel claims, of which the companion device gets all
 }
 
 // SampleRate limits the redirects of a tunnel device.
@@ -50,18 +61,25 @@ type SampleRate struct {
 	PerSecond int           // samples of all flows together. 0: 1,000
 }
 
-// SamplerConfig says what to sample.
-type SamplerConfig struct {
+// DataPathConfig says what the programs do.
+type DataPathConfig struct {
 	Device   string // name of the gre device
 	Index    int    // its interface index
 	Redirect bool   // sample packets that turn back; otherwise only use times are kept
 	Mode     string // empty: eBPF, and NFLOG where that fails. ModeEBPF or ModeNFLOG: only this one
 	Group    uint16 // NFLOG group of the fallback, one for each device; 0: 16
 	Rate     SampleRate
+
+	Admission   bool        // let data pass from admitted peers only
+	SourceCheck bool        // with Admission: and only with inner sources that lead back to the peer
+	Client      bool        // this router has next hop servers
+	Admitted    []Admission // from the start, before the programs take the place of those of an earlier run
+	Peers       int         // the most peers that are admitted or marked at a time; 0: 16,384
 }
 
-// Sampler tells what passes over a tunnel device. Its methods may be called by several goroutines, Run by one at a time.
-type Sampler interface {
+// DataPath is what the kernel does with each packet of a tunnel device: it tells what passes, lets only admitted peers send data, and
+// leads to peers that are named by marks. Its methods may be called by several goroutines, Run by one at a time.
+type DataPath interface {
 	// Mode is ModeEBPF or ModeNFLOG.
 	Mode() string
 	// Reason says why it is not eBPF, and what to do; empty with ModeEBPF.
@@ -70,16 +88,23 @@ type Sampler interface {
 	Run(ctx context.Context, f func(Redirect)) error
 	// Use returns the last use of all peers since attaching, in no order, or ErrNoUse.
 	Use() ([]Use, error)
+	// Admit carries out changes of who may send data. Without eBPF it returns ErrNoAdmission.
+	Admit(changes []Admission) error
+	// EnableMarks sees to it that peers can be named by marks, or says why not: ErrNoMarks, ErrCompanionTaken.
+	EnableMarks() error
+	// SetMarked says where marked peers are: it maps MarkedNBMA addresses to the addresses that the world sees, or to the zero address
+	// to forget one. Those not named stay. The first call enables marks.
+	SetMarked(peers map[netip.Addr]netip.Addr) error
 	// Stats returns the counts so far.
-	Stats() (SamplerStats, error)
-	// Close releases the sampler and makes Run return. The programs stay on the device, as a stop of the daemon leaves all else in
-	// the kernel: without a reader they do no harm, and the next AttachSampler puts its own in their place. Detach removes them.
+	Stats() (DataPathStats, error)
+	// Close releases the maps and makes Run return. The programs stay on the device, as a stop of the daemon leaves all else in
+	// the kernel: without a reader they do no harm, and the next AttachDataPath puts its own in their place. Detach removes them.
 	Close() error
 }
 
-// AttachSampler puts the programs on the device, in the network namespace of the calling thread, in place of those of an earlier run.
+// AttachDataPath puts the programs on the device, in the network namespace of the calling thread, in place of those of an earlier run.
 // Filters of others on the device's clsact qdisc stay and keep running. Where eBPF is not to be had it logs the reason and falls back to NFLOG.
-func AttachSampler(log *slog.Logger, cfg SamplerConfig) (Sampler, error) {
+func AttachDataPath(log *slog.Logger, cfg DataPathConfig) (DataPath, error) {
 	cfg.setDefaults()
 	if cfg.Mode == ModeNFLOG {
 		return attachNFLOG(log, cfg, "chosen by the configuration")
@@ -100,7 +125,7 @@ func AttachSampler(log *slog.Logger, cfg SamplerConfig) (Sampler, error) {
 	return fallback, nil
 }
 
-func (cfg *SamplerConfig) setDefaults() {
+func (cfg *DataPathConfig) setDefaults() {
 	if cfg.Rate.First <= 0 {
 		cfg.Rate.First = time.Second
 	}
@@ -112,6 +137,9 @@ func (cfg *SamplerConfig) setDefaults() {
 	}
 	if cfg.Group == 0 {
 		cfg.Group = 16
+	}
+	if cfg.Peers <= 0 {
+		cfg.Peers = 16384
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// event is struct event of bpf/sampler.c as the programs write it.
+// event is struct event of bpf/maps.h as the programs write it.
 func event(from netip.Addr, length int, data string) []byte {
 	outer := from.As16()
 	b := binary.NativeEndian.AppendUint32(outer[:], uint32(length))
@@ -74,7 +74,7 @@ func TestObjectsAreWhole(t *testing.T) {
 			t.Errorf("program %s: %+v", name, program)
 		}
 	}
-	for _, name := range []string{bpfVarSample, bpfVarSampleUnresolved, bpfVarFirstInterval, bpfVarLastInterval, bpfVarPerSecond} {
+	for _, name := range []string{bpfVarSample, bpfVarTellsDevice, bpfVarFirstInterval, bpfVarLastInterval, bpfVarPerSecond} {
 		if v := spec.Variables[name]; v == nil || !v.Constant() {
 			t.Errorf("setting %s is no constant: the verifier would not drop what is switched off", name)
 		}
@@ -108,7 +108,7 @@ func TestErrorsOfEBPFSayWhatToDo(t *testing.T) {
 }
 
 func TestRateHasDefaults(t *testing.T) {
-	var cfg SamplerConfig
+	var cfg DataPathConfig
 	cfg.setDefaults()
 	if want := (SampleRate{First: time.Second, Last: 8 * time.Second, PerSecond: 1000}); cfg.Rate != want || cfg.Group != 16 {
 		t.Errorf("defaults %+v", cfg)

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch attaches a sampler to gre1 and returns its redirects.
-func watch(t *testing.T, cfg SamplerConfig) (Sampler, <-chan Redirect) {
+// watch attaches the programs to gre1 and returns its redirects.
+func watch(t *testing.T, cfg DataPathConfig) (DataPath, <-chan Redirect) {
 	t.Helper()
-	s, err := AttachSampler(testLog(t), cfg)
+	s, err := AttachDataPath(testLog(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +49,12 @@ func next(t *testing.T, redirects <-chan Redirect) Redirect {
 	}
 }
 
-func TestSamplerHandsOnPacketsThatTurnBack(t *testing.T) {
+func TestDataPathHandsOnPacketsThatTurnBack(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	_, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	for name, packet := range map[string][]byte{
 		"IPv4":              datagram("172.16.11.5", "172.16.12.5", 100),
 		"IPv4, header only": datagram("172.16.11.5", "172.16.12.6", 20),
@@ -70,7 +70,7 @@ func TestSamplerHandsOnPacketsThatTurnBack(t *testing.T) {
 			if diff := cmp.Diff(want, next(t, redirects), cmp.Comparer(sameAddr)); diff != "" {
 				t.Errorf("redirect (-want +got):\n%s", diff)
 			}
-			// The sampler only looks: the packet goes on to the other spoke.
+			// The program only looks: the packet goes on to the other spoke.
 			ms := make([]Message, 1)
 			if _, err := arrivals.ReadBatch(ms); err != nil || len(ms[0].Data) != len(packet) {
 				t.Errorf("the other spoke got %d bytes of %d, %v", len(ms[0].Data), len(packet), err)
@@ -79,13 +79,13 @@ func TestSamplerHandsOnPacketsThatTurnBack(t *testing.T) {
 	}
 }
 
-func TestSamplerIgnoresWhatDoesNotTurnBack(t *testing.T) {
+func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	gre := hubAndSpokes(t)
 	labIP(t, "route add blackhole 172.16.99.0/24")
-	s, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
 	fence := datagram("172.16.11.5", "172.16.12.5", 60)
 	damaged := datagram("172.16.11.5", "172.16.12.5", 60)
@@ -107,17 +107,17 @@ func TestSamplerIgnoresWhatDoesNotTurnBack(t *testing.T) {
 		t.Errorf("the first redirect is another packet (-want +got):\n%s", diff)
 	}
 	stats, err := s.Stats()
-	if diff := cmp.Diff(SamplerStats{Sampled: 1}, stats); diff != "" || err != nil {
+	if diff := cmp.Diff(DataPathStats{Sampled: 1}, stats); diff != "" || err != nil {
 		t.Errorf("statistics (-want +got), %v:\n%s", err, diff)
 	}
 }
 
-func TestSamplerLimitsEachFlow(t *testing.T) {
+func TestDataPathLimitsEachFlow(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	_, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{First: time.Hour, Last: time.Hour}})
 	one, two := openIn(t, spoke1, "gre1", unix.ETH_P_IP), openIn(t, spoke2, "gre1", unix.ETH_P_IP)
 	flow := datagram("172.16.11.5", "172.16.12.5", 60)
@@ -136,12 +136,12 @@ func TestSamplerLimitsEachFlow(t *testing.T) {
 	}
 }
 
-func TestSamplerSlowsDownOnAFlowThatGoesOn(t *testing.T) {
+func TestDataPathSlowsDownOnAFlowThatGoesOn(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	s, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{First: 100 * time.Millisecond, Last: 400 * time.Millisecond}})
 	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
 	packet := datagram("172.16.11.5", "172.16.12.5", 60)
@@ -151,7 +151,7 @@ func TestSamplerSlowsDownOnAFlowThatGoesOn(t *testing.T) {
 	eventually(t, "the interval has doubled to its limit", func() bool {
 		send(t, spoke, hubNBMA, packet)
 		var pace bpfPace
-		if err := s.(*ebpfSampler).objects.Flows.Lookup(key, &pace); err != nil {
+		if err := s.(*ebpfPath).objects.Flows.Lookup(key, &pace); err != nil {
 			return false // the first packet is still on its way
 		}
 		seen[time.Duration(pace.Interval)] = true
@@ -167,12 +167,12 @@ func TestSamplerSlowsDownOnAFlowThatGoesOn(t *testing.T) {
 	}
 }
 
-func TestSamplerLimitsAllFlowsTogether(t *testing.T) {
+func TestDataPathLimitsAllFlowsTogether(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	s, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3}})
+	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3}})
 	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
 	const flows = 200
 	packets := make([][]byte, flows)
@@ -180,7 +180,7 @@ func TestSamplerLimitsAllFlowsTogether(t *testing.T) {
 		packets[i] = datagram("172.16.11.5", netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)}).String(), 60)
 	}
 	send(t, spoke, hubNBMA, packets...)
-	stats := statsWhen(t, s, "every flow is counted", func(stats SamplerStats) bool { return stats.Sampled+stats.Limited == flows })
+	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool { return stats.Sampled+stats.Limited == flows })
 	if stats.Sampled < 3 || stats.Limited == 0 {
 		t.Fatalf("%d flows, 3 samples a second: %+v", flows, stats)
 	}
@@ -189,13 +189,13 @@ func TestSamplerLimitsAllFlowsTogether(t *testing.T) {
 	}
 }
 
-func TestSamplerTakesPacketsWhoseNextHopIsUnresolved(t *testing.T) {
+func TestDataPathTakesPacketsWhoseNextHopIsUnresolved(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	gre := hubAndSpokes(t)
 	labIP(t, "route add 172.16.77.0/24 via 10.255.0.77")
-	_, redirects := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	packet := datagram("172.16.11.5", "172.16.77.5", 60)
 	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, packet)
 	if diff := cmp.Diff(Redirect{spoke1NBMA, packet}, next(t, redirects), cmp.Comparer(sameAddr)); diff != "" {
@@ -203,12 +203,12 @@ func TestSamplerTakesPacketsWhoseNextHopIsUnresolved(t *testing.T) {
 	}
 }
 
-func TestSamplerSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
+func TestDataPathSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	s, err := AttachSampler(testLog(t), SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+	s, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{PerSecond: 1 << 30}})
 	if err != nil {
 		t.Fatal(err)
@@ -221,14 +221,14 @@ func TestSamplerSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
 		packets[i] = datagram(source.String(), destination.String(), 60)
 	}
 	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, packets...)
-	stats := statsWhen(t, s, "every flow is counted", func(stats SamplerStats) bool { return stats.Sampled+stats.Lost == flows })
+	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool { return stats.Sampled+stats.Lost == flows })
 	if stats.Lost == 0 || stats.Sampled == 0 {
 		t.Errorf("%d redirects and no reader: %+v", flows, stats)
 	}
 }
 
 // statsWhen waits for statistics that follow from packets on their way.
-func statsWhen(t *testing.T, s Sampler, what string, holds func(SamplerStats) bool) (stats SamplerStats) {
+func statsWhen(t *testing.T, s DataPath, what string, holds func(DataPathStats) bool) (stats DataPathStats) {
 	t.Helper()
 	eventually(t, what, func() bool {
 		var err error
@@ -240,21 +240,21 @@ func statsWhen(t *testing.T, s Sampler, what string, holds func(SamplerStats) bo
 	return stats
 }
 
-func TestSamplerWithoutRedirectsKeepsUseOnly(t *testing.T) {
+func TestDataPathWithoutRedirectsKeepsUseOnly(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	s, _ := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
 	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
 	eventually(t, "the use is noted", func() bool { return !usedBy(t, s)[spoke2NBMA].Out.IsZero() })
-	if stats, err := s.Stats(); stats != (SamplerStats{}) || err != nil {
+	if stats, err := s.Stats(); stats != (DataPathStats{}) || err != nil {
 		t.Errorf("samples were taken: %+v, %v", stats, err)
 	}
 }
 
 // usedBy reads the use by peer.
-func usedBy(t *testing.T, s Sampler) map[netip.Addr]Use {
+func usedBy(t *testing.T, s DataPath) map[netip.Addr]Use {
 	t.Helper()
 	all, err := s.Use()
 	if err != nil {
@@ -272,7 +272,7 @@ func TestUseMovesWithDataOnly(t *testing.T) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	s, _ := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
 	hubData, spokeData := openIn(t, "", "gre1", unix.ETH_P_IP), openIn(t, spoke1, "gre1", unix.ETH_P_IP)
 
@@ -304,7 +304,7 @@ func TestUseMovesWithDataOnly(t *testing.T) {
 }
 
 // usedWhen waits for use that follows from packets on their way.
-func usedWhen(t *testing.T, s Sampler, what string, holds func(map[netip.Addr]Use) bool) (used map[netip.Addr]Use) {
+func usedWhen(t *testing.T, s DataPath, what string, holds func(map[netip.Addr]Use) bool) (used map[netip.Addr]Use) {
 	t.Helper()
 	eventually(t, what, func() bool {
 		used = usedBy(t, s)
@@ -323,14 +323,14 @@ func TestUseOfManyPeers(t *testing.T) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	s, _ := watch(t, SamplerConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
 	const peers = 10000
 	keys, values := make([]bpfAddress, peers), make([]bpfUse, peers)
 	for i := range keys {
 		keys[i] = bpfAddress{B: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}).As16()}
 		values[i] = bpfUse{Out: uint64(i + 1)}
 	}
-	if _, err := s.(*ebpfSampler).objects.Peers.BatchUpdate(keys, values, nil); err != nil {
+	if _, err := s.(*ebpfPath).objects.Peers.BatchUpdate(keys, values, nil); err != nil {
 		t.Fatal(err)
 	}
 	used := usedBy(t, s)

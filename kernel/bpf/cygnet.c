@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
+/*
+ * What cygnetd does with each packet of an mGRE (gre, NBMA) device: at its ingress, data passes from admitted peers only, packets
+ * that would leave by the tunnel again are sampled, and those that would loop are dropped; at its egress, peers that share an address
+ * behind NAT get their packets through their own SAs. Both keep the times of the last data to and from each peer.
+ *
+ * The programs hang on the device's clsact qdisc. The device has no Ethernet header: what stands before the inner packet is the
+ * outer IPv4 header with GRE behind it. At egress the device's header_ops has pushed it with the neighbour's address in it; at
+ * ingress it is still there as the packet's link-layer header.
+ *
+ * What is not dropped or sent gets no verdict: TC_ACT_UNSPEC passes the packet on to the filters of others.
+ *
+ * Plain enough for the interpreter and for Linux 5.8 (ring buffer): no loops, no callbacks, no BTF of the kernel.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "admission.h"
+#include "headers.h"
+#include "maps.h"
+#include "marks.h"
+#include "redirect.h"
+#include "use.h"
+
+/*
+ * bpf_fib_lookup and bpf_ktime_get_ns are for programs with a GPL-compatible licence only. The kernel knows this name for the two
+ * that the first line offers.
+ */
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline int refuse(__u32 reason)
+{
+	count(reason);
+	return TC_ACT_SHOT;
+}
+
+SEC("tc")
+int cygnet_ingress(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_of(INGRESS);
+	enum inner kind;
+	__u32 *flags;
+	int from_nhs, by_mark;
+
+	if (skb->protocol == bpf_htons(ETH_P_NHRP))
+		return TC_ACT_UNSPEC; /* with its mark, which tells the daemon the peer */
+	if (!s || read_outer(skb, offsetof(struct iphdr, saddr), &s->flow.outer_source))
+		return admission ? refuse(NOT_ADMITTED) : TC_ACT_UNSPEC;
+	by_mark = name_by_mark(skb, s);
+	if (by_mark)
+		skb->mark = 0; /* it would meet the site's own rules about marks */
+
+	flags = bpf_map_lookup_elem(&admitted, &s->flow.outer_source);
+	if (admission && !flags)
+		return refuse(NOT_ADMITTED);
+	from_nhs = flags && *flags & ADMITTED_NHS;
+	kind = read_inner(skb, s);
+	if (source_check && !from_nhs && !source_belongs(skb, s, kind))
+		return refuse(WRONG_SOURCE);
+	if (kind != UNICAST)
+		return TC_ACT_UNSPEC;
+	note_use(&s->flow.outer_source, 0);
+	if (!sample && !from_nhs)
+		return TC_ACT_UNSPEC;
+	if (source_check && !from_nhs)
+		read_inner(skb, s); /* the question was for the way back */
+	return follow(skb, s, from_nhs);
+}
+
+SEC("tc")
+int cygnet_egress(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_of(EGRESS);
+
+	if (!s || read_outer(skb, offsetof(struct iphdr, daddr), &s->peer))
+		return TC_ACT_UNSPEC;
+	if (is_marked(&s->peer) && find_real(s))
+		return refuse(NO_MARK);
+	if (read_inner(skb, s) == UNICAST)
+		note_use(&s->peer, 1);
+	return is_marked(&s->peer) ? send_marked(skb, s) : TC_ACT_UNSPEC;
+}
+
+/* At the companion's ingress: it would take in every GRE packet that no tunnel claims, and the host would answer. */
+SEC("tc")
+int cygnet_unclaimed(struct __sk_buff *skb)
+{
+	(void)skb;
+	return refuse(UNCLAIMED);
+}
+
+/* Run once without a packet to send. Returns what the kernel cannot do: 1 set the source of a tunnel key, 2 leave out the GRE key. */
+SEC("tc")
+int cygnet_probe(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_of(PROBE);
+
+	if (!s)
+		return 3;
+	__builtin_memset(&s->key, 0, sizeof(s->key));
+	return (bpf_skb_set_tunnel_key(skb, &s->key, sizeof(s->key), BPF_F_ZERO_CSUM_TX) ? 1 : 0) |
+	       (bpf_skb_set_tunnel_key(skb, &s->key, sizeof(s->key), BPF_F_ZERO_CSUM_TX | BPF_F_NO_TUNNEL_KEY) ? 2 : 0);
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
+/* Settings, tables and counters that the programs share with the daemon, and what a program works on. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_helpers.h>
+
+#define SECOND 1000000000ULL
+#define CAPTURE 256 /* bytes of a sampled packet; a power of two */
+
+/* Settings, filled in before loading. Times are nanoseconds. */
+volatile const __u8 admission = 0;          /* let data pass from admitted peers only */
+volatile const __u8 source_check = 0;       /* and only with inner sources that lead back to them */
+volatile const __u8 client = 0;             /* this router has next hop servers, which know more ways than it does */
+volatile const __u8 sample = 0;             /* look for packets to redirect */
+volatile const __u8 tells_device = 0;       /* bpf_fib_lookup says the device also where the neighbour is missing (Linux 5.12) */
+volatile const __u64 first_interval = SECOND; /* between the first two samples of a flow; then it doubles */
+volatile const __u64 last_interval = 8 * SECOND;
+volatile const __u64 per_second = 1000; /* samples of all flows */
+
+/* IPv4 addresses are mapped (::ffff:a.b.c.d). */
+struct address {
+	__u8 b[16];
+} __attribute__((aligned(4)));
+
+struct use {
+	__u64 out; /* bpf_ktime_get_ns; 0: never */
+	__u64 in;
+};
+
+struct flow {
+	struct address outer_source;
+	struct address source;
+	struct address destination;
+};
+
+struct pace {
+	__u64 due;      /* not looked at before */
+	__u64 interval; /* until then, when last sampled; 0: not sampled last time */
+};
+
+struct budget {
+	__u64 start; /* of the second that is counted */
+	__u64 spent;
+};
+
+struct event {
+	struct address outer_source;
+	__u32 length; /* bytes of data that are valid */
+	__u8 data[CAPTURE];
+};
+
+/* How packets to marked peers leave. */
+struct way {
+	__u32 companion; /* interface index of the collect_md device; 0: there is none */
+	__u32 key;       /* of the tunnel */
+};
+
+enum counter { SAMPLED, LIMITED, LOST, NOT_ADMITTED, WRONG_SOURCE, LOOPED, NO_MARK, NO_WAY, UNCLAIMED, COUNTERS };
+
+enum hook { INGRESS, EGRESS, PROBE, HOOKS };
+
+/* Flags of an admitted address. */
+#define ADMITTED_NHS 1u /* it relays what others sent */
+
+/*
+ * What a program works on. It is not on the stack because without CAP_PERFMON the verifier refuses to have the parts of a stack
+ * slot written one by one (6.1), and how they are written is the compiler's choice.
+ */
+struct scratch {
+	struct flow flow;    /* at ingress */
+	struct address peer; /* outer destination, at egress; next hop, at ingress */
+	struct address real; /* where the world sees a marked peer */
+	struct bpf_fib_lookup route;
+	struct bpf_tunnel_key key;
+	__u32 length; /* of the inner packet, by its header */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct address);
+	__type(value, struct use);
+} peers SEC(".maps");
+
+/* Who may send data, with flags. How many is set before loading. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct address);
+	__type(value, __u32);
+} admitted SEC(".maps");
+
+/* The address that the world sees of a peer that is named by its SA's mark. How many is set before loading. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct address);
+	__type(value, struct address);
+} marked SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct way);
+} ways SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct flow);
+	__type(value, struct pace);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} budgets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HOOKS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct scratch)); /* not by type: bpf2go has no Go for it */
+} scratches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} events SEC(".maps");
+
+static __always_inline void count(__u32 what)
+{
+	__u64 *n = bpf_map_lookup_elem(&counters, &what);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline struct scratch *scratch_of(__u32 hook)
+{
+	return bpf_map_lookup_elem(&scratches, &hook);
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+
+/* What the kernel would do with an inner address. */
+#pragma once
+
+#include "headers.h"
+
+enum way_of { ELSEWHERE, TUNNEL, TUNNEL_TO_PEER };
+
+/*
+ * Looks up the way that s->route asks for. TUNNEL: it leads out of the device that the packet came in on, and the next hop's
+ * neighbour entry is missing. TUNNEL_TO_PEER: the entry is there, and s->peer is its link-layer address.
+ */
+static __always_inline enum way_of look_up(struct __sk_buff *skb, struct scratch *s)
+{
+	__be32 next_hop;
+	long result;
+
+	s->route.ifindex = skb->ifindex;
+	result = bpf_fib_lookup(skb, &s->route, sizeof(s->route), 0);
+	if (result == BPF_FIB_LKUP_RET_NO_NEIGH)
+		/* Before Linux 5.12 ifindex is not the answer then, but still the question. */
+		return tells_device && s->route.ifindex == skb->ifindex ? TUNNEL : ELSEWHERE;
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return ELSEWHERE;
+	if (s->route.ifindex != skb->ifindex)
+		return ELSEWHERE;
+	__builtin_memcpy(&next_hop, s->route.dmac, 4);
+	map_ipv4(&s->peer, next_hop);
+	return TUNNEL_TO_PEER;
+}

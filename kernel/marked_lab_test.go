@@ -1,0 +1,355 @@
+//go:build lab
+
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf/features"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// The namespace of spoke 11 plays a NAT address with two routers behind it. They are the peers with the marks 1 and 2 at the hub; what
+// reaches them has the marks 101 and 102 there, so that a test sees whose SA it came through.
+const aead = "aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128"
+
+var markedNBMAs = map[int]netip.Addr{1: MarkedNBMA(1), 2: MarkedNBMA(2)}
+
+func secureMarked(t *testing.T) {
+	t.Helper()
+	batch := ""
+	hub := "src 192.0.2.1 dst 192.0.2.11"
+	spoke := "src 192.0.2.11 dst 192.0.2.1"
+	for i := 1; i <= 2; i++ {
+		batch += fmt.Sprintf(`xfrm state add %[1]s proto esp spi 0x10%[3]d reqid %[3]d mode transport mark %[3]d mask 0xffffffff %[4]s
+			xfrm state add %[2]s proto esp spi 0x20%[3]d reqid %[3]d mode transport output-mark %[3]d %[4]s
+			xfrm policy add %[1]s proto gre dir out mark %[3]d mask 0xffffffff priority 1000 tmpl %[1]s proto esp reqid %[3]d mode transport
+			xfrm policy add %[2]s proto gre dir in mark %[3]d mask 0xffffffff priority 1000 tmpl %[2]s proto esp reqid %[3]d mode transport
+			`, hub, spoke, i, aead)
+	}
+	labRun(t, batch, "ip -batch -")
+	if err := EnsureGuard(hubNBMA); err != nil {
+		t.Fatal(err)
+	}
+	batch = fmt.Sprintf("xfrm policy add %s proto gre dir out priority 1000 tmpl %s proto esp reqid 1 mode transport\n", spoke, spoke)
+	for i := 1; i <= 2; i++ {
+		batch += fmt.Sprintf(`xfrm state add %[1]s proto esp spi 0x10%[3]d reqid %[3]d mode transport output-mark 10%[3]d %[4]s
+			xfrm state add %[2]s proto esp spi 0x20%[3]d reqid %[3]d mode transport %[4]s
+			`, hub, spoke, i, aead)
+	}
+	labRun(t, batch, "ip -n "+spoke1+" -batch -")
+}
+
+// sendAs makes spoke 11 send through the SA of one of its routers from now on.
+func sendAs(t *testing.T, router int) {
+	t.Helper()
+	labIP(t, "-n %s xfrm policy update src 192.0.2.11 dst 192.0.2.1 proto gre dir out priority 1000 "+
+		"tmpl src 192.0.2.11 dst 192.0.2.1 proto esp reqid %d mode transport", spoke1, router)
+}
+
+// markedHub is the hub with two routers at one address, a neighbour and a network for each, and the programs attached.
+func markedHub(t *testing.T) DataPath {
+	t.Helper()
+	gre := hubAndSpokes(t)
+	secureMarked(t)
+	for i := 1; i <= 2; i++ {
+		labIP(t, "neigh add 10.255.0.2%d lladdr %s dev gre1", i, markedNBMAs[i])
+		labIP(t, "route add 172.16.2%d.0/24 via 10.255.0.2%d", i, i)
+	}
+	s := attach(t, gre)
+	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[1]: spoke1NBMA, markedNBMAs[2]: spoke1NBMA}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func readOne(t *testing.T, s *Socket) Message {
+	t.Helper()
+	ms := make([]Message, 1)
+	if _, err := s.ReadBatch(ms); err != nil {
+		t.Fatal(err)
+	}
+	return ms[0]
+}
+
+func TestMarkedPeersGetTheirOwnPackets(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	markedHub(t)
+	nhrpThere, dataThere := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	nhrp, data := openIn(t, "", "gre1", protocolNHRP), openIn(t, "", "gre1", unix.ETH_P_IP)
+	lan(t)
+	for _, i := range []int{1, 2, 1} {
+		send(t, nhrp, markedNBMAs[i], numbered(1)...)
+		if m := readOne(t, nhrpThere); m.Mark != uint32(100+i) || m.NBMA != hubNBMA {
+			t.Errorf("NHRP for router %d came through the SA of %d, from %s", i, m.Mark-100, m.NBMA)
+		}
+		send(t, data, markedNBMAs[i], datagram("10.255.0.1", fmt.Sprintf("10.255.0.2%d", i), 100))
+		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || len(m.Data) != 100 {
+			t.Errorf("data for router %d came through the SA of %d, %d bytes", i, m.Mark-100, len(m.Data))
+		}
+		labRun(t, "", fmt.Sprintf("ip netns exec cygnet-lan bash -c echo>/dev/udp/172.16.2%d.5/9", i))
+		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || m.NBMA != hubNBMA {
+			t.Errorf("forwarded data for router %d came through the SA of %d, from %s", i, m.Mark-100, m.NBMA)
+		}
+	}
+}
+
+// lan is a host behind the hub.
+func lan(t *testing.T) {
+	t.Helper()
+	labIP(t, "netns add cygnet-lan")
+	t.Cleanup(func() { labIP(t, "netns del cygnet-lan") })
+	labRun(t, `link add lan1 type veth peer name eth0 netns cygnet-lan
+		addr add 172.17.1.1/24 dev lan1
+		link set lan1 up`, "ip -batch -")
+	labRun(t, `addr add 172.17.1.5/24 dev eth0
+		link set eth0 up
+		route add default via 172.17.1.1`, "ip -n cygnet-lan -batch -")
+}
+
+func TestPacketsTooLongForTheUnderlayReachMarkedPeers(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	markedHub(t)
+	labIP(t, "link set eth0 mtu 1400")
+	there, data := openIn(t, spoke1, "gre1", unix.ETH_P_IP), openIn(t, "", "gre1", unix.ETH_P_IP)
+	for _, length := range []int{1300, 1380, 1400, 4000} {
+		packet := datagram("10.255.0.1", "10.255.0.21", length)
+		packet[6] |= 0x40 // don't fragment
+		send(t, data, markedNBMAs[1], packet)
+		if m := readOne(t, there); len(m.Data) != length || m.Mark != 101 {
+			t.Errorf("%d bytes came as %d", length, len(m.Data))
+		}
+	}
+}
+
+func TestNothingLeavesForUnknownMarks(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	s := markedHub(t)
+	there, nhrp := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, "", "gre1", protocolNHRP)
+	sendInVain(t, nhrp, MarkedNBMA(9), 3)
+	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[2]: {}}); err != nil {
+		t.Fatal(err)
+	}
+	sendInVain(t, nhrp, markedNBMAs[2], 2)
+	if stats, err := s.Stats(); err != nil || stats.NoMark != 5 {
+		t.Errorf("statistics %+v, %v; 5 packets had no way", stats, err)
+	}
+	send(t, nhrp, markedNBMAs[1], numbered(1)...)
+	if m := readOne(t, there); m.Mark != 101 {
+		t.Errorf("the first packet that arrives has mark %d", m.Mark)
+	}
+}
+
+// sendInVain sends packets that the program drops, which the kernel tells the sender.
+func sendInVain(t *testing.T, s *Socket, to netip.Addr, packets int) {
+	t.Helper()
+	for _, p := range numbered(packets) {
+		if _, err := s.WriteBatch([]Message{{NBMA: to, Data: p}}); !errors.Is(err, unix.ENOBUFS) {
+			t.Errorf("a packet to %s: %v", to, err)
+		}
+	}
+}
+
+func TestMarksNameSenders(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	s := markedHub(t)
+	nhrp, data := openIn(t, "", "gre1", protocolNHRP), openIn(t, "", "gre1", unix.ETH_P_IP)
+	nhrpThere, dataThere := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	for i := 1; i <= 2; i++ {
+		sendAs(t, i)
+		send(t, nhrpThere, hubNBMA, numbered(1)...)
+		if m := readOne(t, nhrp); m.Mark != uint32(i) || m.NBMA != spoke1NBMA {
+			t.Errorf("NHRP of router %d came with mark %d from %s", i, m.Mark, m.NBMA)
+		}
+		if _, there := usedBy(t, s)[markedNBMAs[i]]; there {
+			t.Errorf("router %d has sent data already", i)
+		}
+		send(t, dataThere, hubNBMA, datagram("10.255.0.21", "172.16.1.77", 100))
+		if m := readOne(t, data); m.Mark != 0 {
+			t.Errorf("data of router %d still has mark %d: rules of the site may take it for theirs", i, m.Mark)
+		}
+		if _, there := usedBy(t, s)[markedNBMAs[i]]; !there {
+			t.Errorf("data of router %d does not count as its use: %v", i, usedBy(t, s))
+		}
+	}
+	if _, there := usedBy(t, s)[spoke1NBMA]; there {
+		t.Error("data of a marked peer counts for the address that it shares")
+	}
+}
+
+func TestRestartKnowsMarkedPeers(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	first := markedHub(t)
+	link := linkNamed(t, "gre1")
+	second, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre1", Index: link.index, Mode: ModeEBPF})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	there, nhrp := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, "", "gre1", protocolNHRP)
+	for i := 1; i <= 2; i++ {
+		send(t, nhrp, markedNBMAs[i], numbered(1)...)
+		if m := readOne(t, there); m.Mark != uint32(100+i) {
+			t.Errorf("after the restart NHRP for router %d came through the SA of %d", i, m.Mark-100)
+		}
+	}
+	want := map[netip.Addr]netip.Addr{markedNBMAs[1]: spoke1NBMA, markedNBMAs[2]: spoke1NBMA}
+	got, err := MarkedPeers(hubNBMA)
+	if diff := cmp.Diff(want, got, cmp.Comparer(sameAddr)); diff != "" || err != nil {
+		t.Errorf("marked peers by the kernel's policies (-want +got), %v:\n%s", err, diff)
+	}
+}
+
+func TestCompanionNeverAnswersStrangers(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	s := attach(t, hubAndSpokes(t))
+	if err := s.EnableMarks(); err != nil {
+		t.Fatal(err)
+	}
+	before := icmpEchos(t)
+	// Two tunnels that the hub does not have: without a key, and with another one.
+	for name, key := range map[string]string{"gre8": "", "gre9": "key 99"} {
+		labRun(t, fmt.Sprintf(`link add %[1]s type gre local 192.0.2.12 remote 192.0.2.1 %[2]s
+			link set %[1]s up
+			route add 172.16.1.1/32 dev %[1]s src 10.255.0.12`, name, key), "ip -n "+spoke2+" -batch -")
+		_ = exec.Command("ip", "netns", "exec", spoke2, "ping", "-q", "-c", "1", "-W", "1", "172.16.1.1").Run()
+		labIP(t, "-n %s link del %s", spoke2, name)
+	}
+	if after := icmpEchos(t); after != before {
+		t.Errorf("the host took in echo requests of strangers: %s, %s before", after, before)
+	}
+	if stats, err := s.Stats(); err != nil || stats.Unclaimed == 0 {
+		t.Errorf("the companion dropped nothing: %+v, %v", stats, err)
+	}
+}
+
+// icmpEchos is how many echo requests the host has received.
+func icmpEchos(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/net/snmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		if fields[0] != "Icmp:" {
+			continue
+		}
+		if names == nil {
+			names = fields
+			continue
+		}
+		for i, n := range names {
+			if n == "InEchos" {
+				return fields[i]
+			}
+		}
+	}
+	t.Fatal("no count of echo requests")
+	return ""
+}
+
+func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s := attach(t, gre)
+	if l := linkNamed(t, "gre1-nat"); l != nil {
+		t.Fatalf("a companion nobody needs: %+v", l)
+	}
+	for range 2 {
+		if err := s.EnableMarks(); err != nil {
+			t.Fatal(err)
+		}
+		if l := linkNamed(t, "gre1-nat"); l == nil || !l.up || !l.external || l.alias != companionAlias {
+			t.Fatalf("the companion: %+v", l)
+		}
+	}
+	if err := Detach("gre1"); err != nil {
+		t.Fatal(err)
+	}
+	if l := linkNamed(t, "gre1-nat"); l != nil {
+		t.Errorf("the companion is left behind: %+v", l)
+	}
+}
+
+func TestCompanionOfSomebodyElse(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	labIP(t, "link add other type gre external")
+	s := attach(t, gre)
+	for what, err := range map[string]error{
+		"enable marks": s.EnableMarks(),
+		"set marked":   s.SetMarked(map[netip.Addr]netip.Addr{MarkedNBMA(1): spoke1NBMA}),
+	} {
+		if !errors.Is(err, ErrCompanionTaken) || !strings.Contains(err.Error(), "other") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := Detach("gre1"); err != nil {
+		t.Fatal(err)
+	}
+	if linkNamed(t, "other") == nil {
+		t.Error("somebody else's device is gone")
+	}
+}
+
+func TestMarksWithoutKey(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gre := hubAndSpokes(t)
+	labIP(t, "link set gre1 type gre local 192.0.2.1 nokey")
+	err = attach(t, gre).EnableMarks()
+	if able := version >= 6<<16|3<<8; able != (err == nil) {
+		t.Errorf("on Linux %#x: %v", version, err)
+	} else if !able && (!errors.Is(err, ErrNoMarks) || !strings.Contains(err.Error(), "GRE key")) {
+		t.Errorf("the reason is %v", err)
+	}
+}
+
+func TestSetMarkedRefusesImpossibleAddresses(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	s := attach(t, hubAndSpokes(t))
+	for name, real := range map[netip.Addr]netip.Addr{
+		hubNBMA:       spoke1NBMA,
+		MarkedNBMA(1): netip.MustParseAddr("2001:db8::1"),
+		MarkedNBMA(2): netip.MustParseAddr("224.0.0.1"),
+	} {
+		if err := s.SetMarked(map[netip.Addr]netip.Addr{name: real}); !errors.Is(err, ErrNBMA) {
+			t.Errorf("%s at %s: %v", name, real, err)
+		}
+	}
+}
