@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"cygnet/nhrpd/policy"
 )
 
 // DefaultPath is where the daemon and the command line look for the configuration.
@@ -78,7 +80,8 @@ type Interface struct {
 	NHS            []NHS
 	Maps           []Map
 	Announce       []netip.Prefix // networks behind this router to register with every NHS; masked, each once
-	Accept         []netip.Prefix // what clients announce must lie in one of these; empty: nothing is accepted
+	Accept         []netip.Prefix // what clients announce must lie in one of these; empty: nothing, or what Policy says
+	Policy         *policy.Rules  // who may be who, [[interface.NAME.peer]]; nil: no rules
 	Limits         Limits
 
 	Protected bool   // every peer must be secured by IPsec

@@ -37,6 +37,7 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	i.Accept = c.accept(raw, &i)
 	c.families(raw, &i)
 	c.protection(raw, &i)
+	i.Policy = c.rules(raw, &i)
 	if i.Shortcut && len(i.NHS) == 0 {
 		c.warn(raw.Shortcut.at, "shortcuts need an NHS to resolve with, and none is configured: give nhs = [{ nbma = \"…\" }]")
 	}

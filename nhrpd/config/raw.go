@@ -55,6 +55,7 @@ type rawInterface struct {
 	Map                []rawMap             `toml:"map"`
 	Announce           value[[]string]      `toml:"announce"`
 	Accept             value[[]string]      `toml:"accept"`
+	Peer               []rawPeer            `toml:"peer"`
 	Limits             rawLimits            `toml:"limits"`
 
 	Protection value[string] `toml:"protection"`
@@ -73,6 +74,15 @@ type rawMap struct {
 
 	Protocol value[string] `toml:"protocol"`
 	NBMA     value[string] `toml:"nbma"`
+}
+
+type rawPeer struct {
+	At path
+
+	Identity  value[string]   `toml:"identity"`
+	Addresses value[[]string] `toml:"addresses"`
+	Announce  value[[]string] `toml:"announce"`
+	Shortcut  value[bool]     `toml:"shortcut"`
 }
 
 type rawLimits struct {

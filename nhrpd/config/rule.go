@@ -1,0 +1,104 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+
+	"cygnet/nhrpd/policy"
+)
+
+// rules checks who may be who: the list [[interface.NAME.peer]].
+func (c *checker) rules(raw *rawInterface, i *Interface) *policy.Rules {
+	var rules []policy.Rule
+	var at []path
+	for n := range raw.Peer {
+		if r, ok := c.rule(&raw.Peer[n], i); ok {
+			rules, at = append(rules, r), append(at, raw.Peer[n].Identity.at)
+		}
+	}
+	compiled := policy.New(rules)
+	for n, r := range rules {
+		// The text of a pattern is an identity that it matches, but for its captures.
+		if g := compiled.Of(r.Identity.String()); g.Rule != nil && g.Rule.Source != r.Source {
+			c.warn(at[n], "%s never decides: %s comes before it and matches the same", quote(r.Identity.String()), g.Rule)
+		}
+	}
+	switch {
+	case len(raw.Peer) == 0:
+	case !i.Protected:
+		c.problem(raw.Peer[0].At, "found together with protection = \"none\"; allowed with IPsec only, which proves the identities")
+	case i.IPsec != nil && i.IPsec.Auth == AuthPSK && i.IPsec.PSKFile != "":
+		c.warn(raw.Peer[0].At, "all routers share the key %s, so whoever has it can claim any identity and the rule for it; use certificates, or a key for each peer", i.IPsec.PSKFile)
+	}
+	return compiled
+}
+
+func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
+	r := policy.Rule{Shortcut: raw.Shortcut.or(true), Bounded: raw.Announce.set, Source: fmt.Sprintf("%s:%d", c.file, c.line(raw.At))}
+	before := len(c.problems)
+	var err error
+	switch {
+	case !raw.Identity.present():
+		c.problem(raw.At.key("identity"), "missing; give the IKE identity of the peers that the rule is for: identity = \"spoke-{n}.example.net\"")
+	case raw.Identity.set:
+		c.identity(raw.Identity)
+		if r.Identity, err = policy.ParsePattern(raw.Identity.v); err != nil {
+			c.problem(raw.Identity.at, "found %s, which %s; allowed is an identity, one * for any part of it, and captures such as {n} for numbers", quote(raw.Identity.v), err)
+		}
+	}
+	if !raw.Addresses.present() {
+		c.problem(raw.At.key("addresses"), "missing; give the overlay addresses that these peers may have: addresses = [\"10.255.0.{n}\"], or [] for none")
+	}
+	captures := r.Identity.Captures()
+	r.Addresses = c.templates(raw.Addresses, captures, i, func(t policy.Template, p netip.Prefix) string { return addressFault(t, p, i) })
+	r.Announce = c.templates(raw.Announce, captures, i, func(t policy.Template, p netip.Prefix) string {
+		if t.Literal() {
+			return prefixFault(p, i)
+		}
+		return ""
+	})
+	return r, len(c.problems) == before
+}
+
+// templates checks a list of addresses or prefixes with captures; of what they give, one example.
+func (c *checker) templates(v value[[]string], captures []string, i *Interface, fault func(policy.Template, netip.Prefix) string) []policy.Template {
+	var list []policy.Template
+	for n, text := range v.v {
+		at := v.at.element(n)
+		t, err := policy.ParseTemplate(text, captures)
+		if err != nil {
+			c.problem(at, "found %s, which %s", quote(text), err)
+			continue
+		}
+		if p, ok := t.Example(); ok {
+			if wrong := cmp.Or(familyFault(p, i), fault(t, p)); wrong != "" {
+				c.problem(at, "found %s, %s", quote(text), wrong)
+				continue
+			}
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+func familyFault(p netip.Prefix, i *Interface) string {
+	if i.Address.IsValid() && p.Addr().Is4() != i.Address.Addr().Is4() {
+		return "allowed is what is of the overlay's family, which is that of " + i.Address.String()
+	}
+	return ""
+}
+
+// addressFault says why no peer can have one of these overlay addresses. An overlay of host addresses has no prefix for them to be in.
+func addressFault(t policy.Template, p netip.Prefix, i *Interface) string {
+	overlay := i.Address.Masked()
+	switch {
+	case !i.Address.IsValid() || i.Address.IsSingleIP():
+		return ""
+	case !p.Overlaps(overlay):
+		return "which is outside the overlay " + overlay.String() + "; allowed are addresses of routers in it"
+	case t.Literal() && p.IsSingleIP() && p.Addr() == i.Address.Addr():
+		return "this router's own overlay address; allowed are those of peers"
+	}
+	return ""
+}

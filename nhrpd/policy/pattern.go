@@ -1,0 +1,264 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Pattern matches IKE identities as charon prints them: host names, user@host, addresses and distinguished names. Case does not
+// matter, as it does not to charon.
+//
+// A pattern is literal but for two things. A * stands for one or more characters: of a host name or user@host any but @, of a
+// distinguished name any inside one attribute's value; a pattern that is nothing but * matches every identity. A capture such as {n}
+// stands for a number of one to nine decimal digits, whose value the rule's addresses and prefixes may use. There is one * at most,
+// in a distinguished name one in each attribute, and no capture stands beside a digit, a * or another capture: so an identity
+// matches in one way only.
+type Pattern struct {
+	text     string
+	any      bool
+	exact    string // canonical; empty: there is a * or a capture
+	segments []segment
+	dn       bool
+}
+
+// segment is the pattern, or one attribute of a distinguished name's: what is before the *, and what is after it.
+type segment struct {
+	head, tail []part
+	star       bool
+}
+
+// part is a literal or, by its name, a capture.
+type part struct{ literal, capture string }
+
+// Capture is what a capture matched.
+type Capture struct {
+	Name  string
+	Value uint32
+}
+
+// mostDigits of a capture.
+const mostDigits = 9
+
+// ParsePattern reads a pattern.
+func ParsePattern(text string) (Pattern, error) {
+	p := Pattern{text: text, any: text == "*", dn: strings.Contains(text, "=")}
+	if text == "" {
+		return p, errors.New("is empty")
+	}
+	if p.any {
+		return p, nil
+	}
+	names := make(map[string]bool)
+	for _, piece := range attributes(Canonical(text), p.dn) {
+		s, err := parseSegment(piece, names)
+		if err != nil {
+			return p, err
+		}
+		p.segments = append(p.segments, s)
+	}
+	if !strings.ContainsAny(text, "*{") {
+		p.exact = Canonical(text)
+	}
+	return p, nil
+}
+
+// attributes are the parts of a distinguished name; another identity is one part.
+func attributes(canonical string, dn bool) []string {
+	if !dn {
+		return []string{canonical}
+	}
+	return strings.Split(canonical, ", ")
+}
+
+func parseSegment(text string, names map[string]bool) (segment, error) {
+	var s segment
+	head, tail, star := strings.Cut(text, "*")
+	if strings.Contains(tail, "*") {
+		return s, errors.New("has more than one *")
+	}
+	s.star = star
+	var err error
+	if s.head, err = parseParts(head, names); err != nil {
+		return s, err
+	}
+	if s.tail, err = parseParts(tail, names); err != nil {
+		return s, err
+	}
+	if star && (len(s.head) > 0 && s.head[len(s.head)-1].capture != "" || len(s.tail) > 0 && s.tail[0].capture != "") {
+		return s, errors.New("has a capture beside the *, and where one ends could not be told")
+	}
+	return s, nil
+}
+
+func parseParts(text string, names map[string]bool) ([]part, error) {
+	var parts []part
+	for text != "" {
+		literal, rest, open := strings.Cut(text, "{")
+		if strings.Contains(literal, "}") {
+			return nil, errors.New("has a } without its {")
+		}
+		if literal != "" {
+			if len(parts) > 0 && isDigit(literal[0]) {
+				return nil, errors.New("has a digit beside a capture, and where that ends could not be told")
+			}
+			parts = append(parts, part{literal: literal})
+		}
+		if !open {
+			break
+		}
+		name, after, closed := strings.Cut(rest, "}")
+		switch {
+		case !closed || !captureName(name):
+			return nil, errors.New("has a { that begins no capture: one is a word of letters in braces, such as {n}")
+		case names[name]:
+			return nil, fmt.Errorf("has the capture {%s} twice", name)
+		case literal == "" && len(parts) > 0:
+			return nil, errors.New("has two captures side by side, and where one ends could not be told")
+		case literal != "" && isDigit(literal[len(literal)-1]):
+			return nil, errors.New("has a digit beside a capture, and where that begins could not be told")
+		}
+		names[name] = true
+		parts = append(parts, part{capture: name})
+		text = after
+	}
+	return parts, nil
+}
+
+func captureName(s string) bool {
+	return s != "" && len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// String is the pattern as written.
+func (p Pattern) String() string { return p.text }
+
+// Equal compares patterns by what is written.
+func (p Pattern) Equal(o Pattern) bool { return p.text == o.text }
+
+// Captures names the pattern's captures, in order.
+func (p Pattern) Captures() []string {
+	var names []string
+	for _, s := range p.segments {
+		for _, part := range append(s.head[:len(s.head):len(s.head)], s.tail...) {
+			if part.capture != "" {
+				names = append(names, part.capture)
+			}
+		}
+	}
+	return names
+}
+
+// Match says whether an identity matches, and what the captures are.
+func (p Pattern) Match(identity string) ([]Capture, bool) { return p.match(Canonical(identity)) }
+
+func (p Pattern) match(canonical string) ([]Capture, bool) {
+	switch {
+	case p.any:
+		return nil, canonical != ""
+	case p.exact != "":
+		return nil, p.exact == canonical
+	case p.dn != strings.Contains(canonical, "="):
+		return nil, false
+	}
+	pieces := attributes(canonical, p.dn)
+	if len(pieces) != len(p.segments) {
+		return nil, false
+	}
+	var captures []Capture
+	for i, s := range p.segments {
+		var ok bool
+		if captures, ok = s.match(pieces[i], p.dn, captures); !ok {
+			return nil, false
+		}
+	}
+	return captures, true
+}
+
+func (s segment) match(text string, dn bool, captures []Capture) ([]Capture, bool) {
+	ok := true
+	for _, p := range s.head {
+		if text, captures, ok = p.eat(text, captures); !ok {
+			return nil, false
+		}
+	}
+	if !s.star {
+		return captures, text == ""
+	}
+	var last []Capture // found from the end
+	for i := len(s.tail) - 1; i >= 0; i-- {
+		if text, last, ok = s.tail[i].eatLast(text, last); !ok {
+			return nil, false
+		}
+	}
+	for i := len(last) - 1; i >= 0; i-- {
+		captures = append(captures, last[i])
+	}
+	forbidden := "@,"
+	if dn {
+		forbidden = ",=+"
+	}
+	return captures, text != "" && !strings.ContainsAny(text, forbidden)
+}
+
+// eat takes the part off the start of a text.
+func (p part) eat(text string, captures []Capture) (string, []Capture, bool) {
+	if p.capture == "" {
+		rest, ok := strings.CutPrefix(text, p.literal)
+		return rest, captures, ok
+	}
+	n := 0
+	for n < len(text) && isDigit(text[n]) {
+		n++
+	}
+	captures, ok := p.captured(text[:n], captures)
+	return text[n:], captures, ok
+}
+
+// eatLast takes the part off the end of a text.
+func (p part) eatLast(text string, captures []Capture) (string, []Capture, bool) {
+	if p.capture == "" {
+		rest, ok := strings.CutSuffix(text, p.literal)
+		return rest, captures, ok
+	}
+	n := len(text)
+	for n > 0 && isDigit(text[n-1]) {
+		n--
+	}
+	captures, ok := p.captured(text[n:], captures)
+	return text[:n], captures, ok
+}
+
+func (p part) captured(digits string, captures []Capture) ([]Capture, bool) {
+	if digits == "" || len(digits) > mostDigits {
+		return captures, false
+	}
+	value, err := strconv.ParseUint(digits, 10, 32)
+	return append(captures, Capture{Name: p.capture, Value: uint32(value)}), err == nil
+}
+
+// Canonical is the form in which identities that charon takes for the same are the same: in small letters, and a distinguished name
+// with ", " between its attributes.
+func Canonical(identity string) string {
+	identity = strings.TrimSpace(foldASCII(identity))
+	if !strings.Contains(identity, "=") || !strings.Contains(identity, ",") {
+		return identity
+	}
+	attributes := strings.Split(identity, ",")
+	for i, a := range attributes {
+		attributes[i] = strings.TrimSpace(a)
+	}
+	return strings.Join(attributes, ", ")
+}
+
+// foldASCII leaves letters beyond ASCII alone: charon does so, too.
+func foldASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
