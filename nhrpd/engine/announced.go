@@ -27,8 +27,8 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 	switch {
 	case m.Flags&packet.RegistrationUnique != 0:
 		return packet.CodeProhibited, "a prefix cannot be registered as unique" // RFC 2332 §5.2.0.1: with U a host only
-	case len(ifc.cfg.Accept) == 0:
-		return packet.CodeProhibited, "prefixes are not accepted here (accept is not configured)"
+	case !ifc.cfg.takesPrefixes():
+		return packet.CodeProhibited, "prefixes are not accepted here (accept is not configured, and no peer rule has announce)"
 	case b == nil:
 		return packet.CodeNoBinding, "prefixes are taken from routers only that are registered themselves"
 	case b.static || b.nbma != m.from || !b.mayBe(m.proven()):
@@ -63,7 +63,12 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 // prefix.
 func (e *Engine) mayAnnounce(b *binding, prefix netip.Prefix) (packet.Code, string) {
 	ifc := b.ifc
-	if !ifc.cfg.accepts(prefix) {
+	s := e.standing(ifc, b.identity)
+	if objection := s.objectToPrefix(prefix); objection != "" {
+		return packet.CodeProhibited, objection
+	}
+	ruled := s.rules && s.grant.Rule.Bounded
+	if !ifc.cfg.accepts(prefix) && (!ruled || len(ifc.cfg.Accept) > 0) {
 		return packet.CodeProhibited, "the prefix is not in what is accepted here (accept)"
 	}
 	if objection := e.hides(ifc, prefix, b.protocol); objection != "" {
@@ -95,6 +100,9 @@ func (c *InterfaceConfig) accepts(prefix netip.Prefix) bool {
 		return p.Bits() <= prefix.Bits() && p.Contains(prefix.Addr())
 	})
 }
+
+// takesPrefixes says whether clients may announce anything at all.
+func (c *InterfaceConfig) takesPrefixes() bool { return len(c.Accept) > 0 || c.Policy.Announces() }
 
 // hides says what a route to prefix through a client would hide.
 func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) string {
@@ -219,7 +227,7 @@ func (e *Engine) behindClient(ifc *iface, nbma netip.Addr) bool {
 // reviewAnnounced ends what the configuration or the routes do not allow any more. Its client learns of it with its next refresh.
 func (e *Engine) reviewAnnounced(ifc *iface) {
 	for _, a := range inOrder(ifc.announced, byPrefix) {
-		if !ifc.cfg.accepts(a.prefix) {
+		if !ifc.cfg.accepts(a.prefix) && (len(ifc.cfg.Accept) > 0 || !ifc.cfg.Policy.Announces()) {
 			e.endAnnounced(a, "the prefix is not in what is accepted here any more (accept)")
 		} else if objection := e.hides(ifc, a.prefix, a.owner.protocol); objection != "" {
 			e.endAnnounced(a, objection)

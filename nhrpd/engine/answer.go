@@ -173,6 +173,12 @@ func (e *Engine) withRequest(ifc *iface, w waitingRequest, f func(*message)) {
 
 // peerSecured answers those who waited for it, as the routes are now.
 func (a *answer) peerSecured(e *Engine) {
+	if o := a.ifc.objectToPath(a.nbma, a.requester); o != "" {
+		p := a.claim.peer
+		e.takeBack(a)
+		e.closeUnwanted(p, o)
+		return
+	}
 	waiting := a.waiting
 	a.waiting = nil
 	if e.now.Before(a.expires) {

@@ -19,6 +19,8 @@ type binding struct {
 	restored   bool // from before a restart, and not confirmed since
 	mtu        uint16
 	since      time.Time
+	before     netip.Addr // the NBMA address that it moved away from, at movedAt
+	movedAt    time.Time
 	expires    time.Time
 	prefixes   []*announced
 	routed     bool // routes to the prefixes are wanted
@@ -72,6 +74,10 @@ func (e *Engine) dropBinding(b *binding) {
 func (b *binding) peerSecured(e *Engine) {
 	if !b.static && !b.mayBe(b.claim.peer.ike) {
 		e.unbind(b, "another identity has the client's NBMA address now: "+b.claim.peer.ike.Identity)
+		return
+	}
+	if o := b.ifc.objectToBeing(b.nbma, b.protocol); !b.static && o != "" {
+		e.revoke(b, o)
 		return
 	}
 	b.restored = false

@@ -3,6 +3,8 @@ package engine
 import (
 	"net/netip"
 	"time"
+
+	"cygnet/nhrpd/policy"
 )
 
 // Config is what the engine needs to know of the configuration: checked, with every default filled in.
@@ -26,7 +28,8 @@ type InterfaceConfig struct {
 	NHS            []NHSConfig
 	Maps           []Map
 	Announce       []netip.Prefix // networks behind us to register with every NHS, masked, each once
-	Accept         []netip.Prefix // what clients may announce lies in these; empty: nothing
+	Accept         []netip.Prefix // what clients may announce lies in these; empty: nothing, or what Policy says
+	Policy         *policy.Rules  // who may be who; nil: whoever comes first
 	Limits         Limits
 }
 

@@ -41,6 +41,9 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	ifc.configure(cfg)
 	e.setNHSs(ifc)
 	e.setMaps(ifc)
+	if !old.Policy.Equal(cfg.Policy) {
+		e.reviewPolicy(ifc)
+	}
 	switch {
 	case !cfg.Shortcut:
 		for _, s := range inOrder(ifc.shortcuts, byPrefix) {

@@ -40,6 +40,7 @@ const (
 	dropForeignError
 	dropSeparating
 	dropSameAddress
+	dropProhibited
 	dropReasons // how many there are
 )
 
@@ -78,6 +79,7 @@ var dropNames = [dropReasons]string{
 	dropForeignError:     "error indication about no request of ours",
 	dropSeparating:       "sender not certain: another router came to its NAT address",
 	dropSameAddress:      "redirected packet between routers behind one NAT address",
+	dropProhibited:       "administratively prohibited",
 }
 
 func (r dropReason) String() string { return dropNames[r] }

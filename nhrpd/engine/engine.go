@@ -22,6 +22,7 @@ type Engine struct {
 	out       *Output // of the call under way
 	ifaces    map[string]*iface
 	tables    map[uint32]*table
+	blocks    map[string]*block // by canonical identity
 	deadlines deadlines
 	stats     counters
 	moved     []movedRoute // during the call under way
@@ -38,6 +39,7 @@ func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 		requestID: firstRequestID,
 		ifaces:    make(map[string]*iface),
 		tables:    make(map[uint32]*table),
+		blocks:    make(map[string]*block),
 	}
 }
 
@@ -69,6 +71,10 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 		e.withInterface(ev.Interface, func(ifc *iface) { e.missed(ifc, ev.Protocol) })
 	case Used:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.used(ifc, ev.Peers) })
+	case Block:
+		e.block(ev)
+	case Unblock:
+		e.unblock(ev.Identity, "the administrator took it back")
 	case Leave:
 		e.withInterface(ev.Interface, e.leave)
 	}

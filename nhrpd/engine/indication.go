@@ -27,8 +27,17 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 		e.drop(dropMalformed)
 		return
 	}
-	if way, fault := e.pathTo(ifc, inner.Dest); fault == pathOK && way.nbma != from && ifc.real(way.nbma) == ifc.real(from) {
+	if ifc.objectToDirect(from) != "" {
+		e.drop(dropProhibited)
+		return
+	}
+	switch way, fault := e.pathTo(ifc, inner.Dest); {
+	case fault != pathOK:
+	case way.nbma != from && ifc.real(way.nbma) == ifc.real(from):
 		e.drop(dropSameAddress) // they cannot reach each other from outside their NAT
+		return
+	case ifc.objectToDirect(way.nbma) != "":
+		e.drop(dropProhibited)
 		return
 	}
 	if !ifc.flows.allow(e.now, flow{inner.Source, inner.Dest}) || !ifc.indicated.allow(e.now, from) ||

@@ -19,6 +19,7 @@ type nhs struct {
 	public     netip.Addr // as it sees us, when that is another address than ours
 	registered bool
 	refused    bool
+	denied     bool // who is at its address may not be it
 	awaiting   bool // a request is out
 	requestID  uint32
 	sentNBMA   netip.Addr // source address of the request
@@ -53,7 +54,7 @@ func (n *nhs) state() NHSState {
 	switch {
 	case !n.nbma.IsValid():
 		return NHSUnresolved
-	case !n.ifc.secured(n.nbma):
+	case !n.ifc.secured(n.nbma) || n.denied:
 		return NHSSecuring
 	case n.refused:
 		return NHSRefused
@@ -113,9 +114,36 @@ func (e *Engine) registerAnew(n *nhs) {
 	n.attempts, n.awaiting = 0, false
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)
+	if o := e.objectToNHS(n); o != "" {
+		e.denyNHS(n, o)
+		return
+	}
+	n.denied = false
 	if !n.ifc.left && n.nbma.IsValid() && n.ifc.local.IsValid() && n.ifc.secured(n.nbma) {
 		e.register(n)
 	}
+}
+
+// objectToNHS says why who is at the address of an NHS may not be it.
+func (e *Engine) objectToNHS(n *nhs) string {
+	if !n.protocol.IsValid() {
+		return n.ifc.objectTo(n.nbma)
+	}
+	return n.ifc.objectToBeing(n.nbma, n.protocol)
+}
+
+// denyNHS leaves an NHS alone until it has another SA, or other rules.
+func (e *Engine) denyNHS(n *nhs, objection string) {
+	reason := "who is at the NHS's address may not be it: " + objection
+	if n.err != reason {
+		n.err = reason
+		e.notice(n.ifc, Notice{Kind: NoticeRefused, NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
+	}
+	e.dropNeighbor(&n.neighbor)
+	e.dropRelaysBy(n.ifc, n.nbma)
+	n.denied, n.registered, n.refused, n.awaiting = true, false, false, false
+	e.stopRegistering(n)
+	e.forgetAnnouncement(n)
 }
 
 func (e *Engine) stopRegistering(n *nhs) {
@@ -193,7 +221,7 @@ func (e *Engine) dropNHS(n *nhs) {
 	if n.usable() && n.ifc.local.IsValid() {
 		e.purgeRegistration(n)
 	}
-	n.registered, n.refused, n.awaiting, n.attempts, n.public = false, false, false, 0, netip.Addr{}
+	n.registered, n.refused, n.denied, n.awaiting, n.attempts, n.public = false, false, false, false, 0, netip.Addr{}
 	n.nbma, n.protocol, n.err = netip.Addr{}, n.cfg.Protocol, ""
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)

@@ -15,6 +15,7 @@ type Output struct {
 	Marked    []MarkedChange   // wanted state, before neighbours and packets
 	Closed    []PeerKey        // action: terminate every SA with the peer, after the changes of neighbours and routes are in the kernel
 	Left      []string         // these interfaces have left: whoever was to hear our goodbye has, or could not be reached
+	Expelled  []Expelled       // action: terminate the SAs with the peer that prove this identity, and leave others alone
 	ReadUse   []string         // action: read the use of these interfaces' peers and answer with Used
 	Notices   []Notice         // for log and watchers
 
@@ -59,6 +60,12 @@ type PeerKey struct {
 	NBMA      netip.Addr
 }
 
+// Expelled names the SAs of one identity at a peer's address.
+type Expelled struct {
+	PeerKey
+	Identity string
+}
+
 // Security is what is wanted of strongSwan for one peer.
 type Security uint8
 
@@ -101,6 +108,9 @@ const (
 	NoticePrefixBound                      // a client registered a prefix behind it with us
 	NoticePrefixUnbound                    // a client's prefix ended, with Reason
 	NoticeRelayed                          // traffic to the router Prefix goes through the NHS, with Reason
+	NoticeProhibited                       // a peer with an SA may nothing here, with Reason
+	NoticeBlocked                          // an identity is blocked from now on
+	NoticeUnblocked                        // it is not any more, with Reason
 )
 
 // Notice is one event worth telling. Fields that do not apply are zero.
@@ -125,6 +135,7 @@ func (o *Output) Reset() {
 	o.SAs = o.SAs[:0]
 	o.Marked = o.Marked[:0]
 	o.Closed = o.Closed[:0]
+	o.Expelled = o.Expelled[:0]
 	o.Left = o.Left[:0]
 	o.ReadUse = o.ReadUse[:0]
 	o.Notices = o.Notices[:0]

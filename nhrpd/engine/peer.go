@@ -8,17 +8,18 @@ import (
 
 // peer is a router by its NBMA address, as the world sees it. There is one while somebody has an interest in it or it has an SA.
 type peer struct {
-	ifc      *iface
-	nbma     netip.Addr
-	real     netip.Addr // the address that the world sees, where nbma is only a name; else zero
-	secured  bool
-	unlisted bool      // strongSwan was restarted and does not list its SA, which the kernel may still have
-	ike      Peer      // what IKE proved, while secured
-	since    time.Time // of the state
-	want     Security
-	claims   []*claim
-	in, out  time.Time // last use
-	err      string    // why it could not be secured
+	ifc       *iface
+	nbma      netip.Addr
+	real      netip.Addr // the address that the world sees, where nbma is only a name; else zero
+	secured   bool
+	unlisted  bool       // strongSwan was restarted and does not list its SA, which the kernel may still have
+	ike       Peer       // what IKE proved, while secured
+	standings []standing // of the identities in it
+	since     time.Time  // of the state
+	want      Security
+	claims    []*claim
+	in, out   time.Time // last use
+	err       string    // why it could not be secured
 
 	lost timer // set since the SA went: what depends on the peer ends with it
 }
@@ -81,6 +82,9 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		return
 	}
 	p.since, p.in, p.out, p.err = e.now, time.Time{}, time.Time{}, ""
+	if e.barred(p) {
+		return
+	}
 	e.deadlines.stop(&p.lost)
 	e.notice(ifc, Notice{Kind: NoticePeerSecured, NBMA: p.nbma, Identity: ike.Identity})
 	for _, c := range slices.Clone(p.claims) {

@@ -28,8 +28,12 @@ const (
 
 // purgeAnswer takes an answer back: the routes do not support it any more.
 func (e *Engine) purgeAnswer(a *answer) {
-	ifc := a.ifc
-	p := &purge{ifc: ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma, prefixes: []netip.Prefix{a.prefix}}
+	e.takeBackFrom(a.ifc, a.requester, a.nbma, a.prefix)
+}
+
+// takeBackFrom tells a router that what it may have heard of a prefix does not hold any more.
+func (e *Engine) takeBackFrom(ifc *iface, dest, nbma netip.Addr, prefix netip.Prefix) {
+	p := &purge{ifc: ifc, id: e.newRequestID(), dest: dest, nbma: nbma, prefixes: []netip.Prefix{prefix}}
 	if len(ifc.purges) >= ifc.cfg.Limits.Answers {
 		e.drop(dropTableFull) // of those that are repeated: this one goes once
 		e.sendPurgeOnce(p, packet.PurgeNoReply)
@@ -131,6 +135,7 @@ func (e *Engine) purgeRequest(m *message) {
 		e.purgeBindings(m, prefix)
 		e.purgeAnnounced(m, prefix)
 		e.purgeShortcuts(m, prefix)
+		e.purgeRouter(m, prefix)
 	}
 	if m.Flags&packet.PurgeNoReply != 0 {
 		return
@@ -206,6 +211,36 @@ func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) {
 	slices.SortFunc(ends, func(a, b *shortcut) int { return a.prefix.Compare(b.prefix) })
 	for _, s := range ends {
 		e.endShortcut(s, "the router that answered for it took its answer back")
+	}
+}
+
+// purgeRouter forgets a router that one of our NHSs takes back: it has shut it out. What leads to the router, and what it was told, ends
+// like anything that rests on the NHS's word.
+func (e *Engine) purgeRouter(m *message, prefix netip.Prefix) {
+	ifc := m.ifc
+	router := prefix.Addr()
+	says := func(n *nhs) bool { return n.nbma == m.from && n.protocol == m.SourceProtocol }
+	if !prefix.IsSingleIP() || !ifc.clientAddress(router) || !slices.ContainsFunc(ifc.nhs, says) {
+		return
+	}
+	const reason = "the NHS shut out the router that it leads to"
+	var left []*peer
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		if s.state != ShortcutResolving && s.nextHop == router {
+			left = append(left, s.claim.peer)
+			e.endShortcut(s, reason)
+		}
+	}
+	for _, a := range inOrder(ifc.answers, answerKey.compare) {
+		if a.requester == router {
+			left = append(left, a.claim.peer)
+			e.dropAnswer(a)
+		}
+	}
+	for _, p := range left {
+		if p != nil && p.secured && len(p.claims) == 0 {
+			e.closePeer(p, "the NHS shut it out")
+		}
 	}
 }
 

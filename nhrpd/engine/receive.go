@@ -59,6 +59,10 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 		e.drop(dropRateLimit)
 		return
 	}
+	if m.Type != packet.RegistrationRequest && m.Type != packet.ResolutionRequest && ifc.objectTo(from) != "" {
+		e.drop(dropProhibited) // what asks is told so by who answers
+		return
+	}
 	if m.Type == packet.ErrorIndication {
 		e.errorIndication(&m)
 		return

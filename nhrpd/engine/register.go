@@ -85,6 +85,11 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	n.since, n.expires = e.now, e.now.Add(holding)
 	e.registerIn(n, e.jittered(holding/3, refreshJitter))
 	e.learnNHS(n, m)
+	if o := e.objectToNHS(n); o != "" {
+		n.protocol = n.cfg.Protocol
+		e.denyNHS(n, o)
+		return
+	}
 	if n.protocol.IsValid() {
 		e.wantNeighbor(&n.neighbor, n.ifc, rankNHS, n.protocol, n.nbma)
 	}

@@ -103,7 +103,9 @@ func (p *peer) status() PeerStatus {
 		Out:      p.out,
 		Error:    p.err,
 	}
-	if !p.secured {
+	if p.secured {
+		st.Prohibited = p.ifc.objectTo(p.nbma)
+	} else {
 		st.Peer = Peer{}
 		st.In, st.Out = time.Time{}, time.Time{}
 	}

@@ -140,7 +140,7 @@ func (e *Engine) answered(m *message) {
 	}
 	s.answerer = m.origin()
 	if along && m.ifc.ambiguous(cie.Protocol, nbma) {
-		e.deny(s, cie, hostPrefix(s.dest), nbma, sharedAddress)
+		e.deny(s, hostPrefix(s.dest), cie.Protocol, nbma, sharedAddress)
 		return
 	}
 	e.accept(s, cie, nbma)
@@ -151,7 +151,7 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	ifc := s.ifc
 	prefix, led, objection := e.admissible(s, cie, nbma)
 	if objection != "" {
-		e.deny(s, cie, prefix, nbma, objection)
+		e.deny(s, prefix, cie.Protocol, nbma, objection)
 		return
 	}
 	e.endAsking(s)
@@ -177,10 +177,10 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	e.secure(s)
 }
 
-// deny does not take an answer.
-func (e *Engine) deny(s *shortcut, cie *packet.CIE, prefix netip.Prefix, nbma netip.Addr, objection string) {
+// deny ends a shortcut, or the question for one, because of what was answered.
+func (e *Engine) deny(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr, objection string) {
 	ifc := s.ifc
-	e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: cie.Protocol, NBMA: nbma, Reason: objection})
+	e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: nextHop, NBMA: nbma, Reason: objection})
 	e.rememberUnresolved(ifc, s.dest)
 	if s.state == ShortcutUp {
 		e.endShortcut(s, "the answer to its refresh is not admissible")

@@ -17,6 +17,10 @@ func (e *Engine) resolution(m *message) {
 		return
 	}
 	ifc := m.ifc
+	if objection := e.objectToResolving(m); objection != "" {
+		e.prohibit(m, objection)
+		return
+	}
 	if prefix, ours := e.egress(ifc, m.DestProtocol); ours {
 		e.respond(m, prefix)
 		return
@@ -26,6 +30,34 @@ func (e *Engine) resolution(m *message) {
 		return
 	}
 	e.forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
+}
+
+// objectToResolving says why the sender of a request gets no answer that leads to a direct path: it may nothing here, or there is to be
+// no such path from it or to the router that the request would go on to.
+func (e *Engine) objectToResolving(m *message) string {
+	ifc := m.ifc
+	if o := ifc.objectTo(m.from); o != "" {
+		return o
+	}
+	if o := ifc.objectToDirect(m.from); o != "" {
+		return o
+	}
+	if p, err := e.pathTo(ifc, m.DestProtocol); err == pathOK {
+		return ifc.objectToDirect(p.nbma)
+	}
+	return ""
+}
+
+// prohibit refuses a resolution by the administrator's will.
+func (e *Engine) prohibit(m *message, reason string) {
+	e.drop(dropProhibited)
+	if m.ifc.refusals.allow(e.now, m.from) {
+		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(m.DestProtocol), NextHop: m.SourceProtocol, NBMA: m.from,
+			Identity: m.identity(), Reason: "resolution refused: " + reason})
+	}
+	if e.understood(m) {
+		e.refuse(m, packet.CodeProhibited)
+	}
 }
 
 // egress says whether packets to dest leave the DMVPN here, and the prefix that may be answered for it: that of the route, narrowed
@@ -65,6 +97,10 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 	if !ifc.peerAddress(nbma) || e.behindClient(ifc, nbma) {
 		e.drop(dropWrongFamily)
 		e.refuse(m, packet.CodeProhibited)
+		return
+	}
+	if objection := ifc.objectToPath(nbma, m.SourceProtocol); objection != "" {
+		e.prohibit(m, objection)
 		return
 	}
 	a := e.answerFor(m, prefix)

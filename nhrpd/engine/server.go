@@ -104,6 +104,22 @@ func (m *message) proven() Peer {
 	return Peer{}
 }
 
+// bearer is whom an overlay address is registered for: of several identities at the sender's address one that may have it, and the
+// others.
+func (m *message) bearer(protocol netip.Addr) (identity string, others []string) {
+	if p := m.ifc.peers[m.from]; p != nil {
+		return p.bearer(protocol)
+	}
+	return "", nil
+}
+
+// twin says whether a registration comes from where the binding was before it moved, and both places have had their SAs all the time:
+// then it did not move, but there are two routers with one identity. Of those the one that came last is served while it is there.
+func (ifc *iface) twin(b *binding, from netip.Addr) bool {
+	served, other := ifc.peers[b.nbma], ifc.peers[from]
+	return ifc.cfg.Protected && b.before == from && served != nil && served.secured && other != nil && other.since.Before(b.movedAt)
+}
+
 // registerClient registers what one CIE names. It returns the code to answer, and the reason of a refusal.
 func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, string) {
 	ifc, client := m.ifc, m.clientOf(cie)
@@ -111,12 +127,17 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	switch {
 	case !ok || !ifc.onOverlay(client):
 		return packet.CodeProhibited, "it has an impossible prefix"
-	case !prefix.IsSingleIP() || !ifc.cfg.Address.Contains(client) && len(ifc.cfg.Accept) > 0:
+	case ifc.objectTo(m.from) != "":
+		return packet.CodeProhibited, ifc.objectTo(m.from)
+	case !prefix.IsSingleIP() || !ifc.cfg.Address.Contains(client) && ifc.cfg.takesPrefixes():
 		return e.registerPrefix(m, cie, prefix)
 	case !ifc.clientAddress(client), e.table(ifc).isLocal(client):
 		return packet.CodeProhibited, "the address is ours or not a router's address of the overlay"
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
 		return packet.CodeProhibited, "it is for somebody else's NBMA address"
+	}
+	if objection := ifc.objectToBeing(m.from, client); objection != "" {
+		return packet.CodeProhibited, objection
 	}
 	b := ifc.bindings[client]
 	unique := m.Flags&packet.RegistrationUnique != 0
@@ -131,19 +152,22 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 		return packet.CodeProhibited, "a static map has the address"
 	case b != nil && !ifc.sameClient(b, m):
 		return packet.CodeUniqueRegistered, "another router has the address: " + ifc.real(b.nbma).String() + " " + b.identity
+	case b != nil && ifc.twin(b, m.from):
+		return packet.CodeUniqueRegistered, "two routers have the identity " + b.identity + " and this address; it is served at " + ifc.real(b.nbma).String()
 	}
 	if b == nil {
 		b = e.newBinding(ifc, client)
-		b.identity = m.identity()
+		b.identity, _ = m.bearer(client)
 		e.notice(ifc, Notice{Kind: NoticeBound, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity})
 	} else if ifc.real(b.nbma) != ifc.real(m.from) {
 		e.notice(ifc, Notice{Kind: NoticeMoved, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity,
 			Reason: "it was at " + ifc.real(b.nbma).String()})
+		b.before, b.movedAt = b.nbma, e.now
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
 	cie.HoldingTime = seconds(holding)
 	b.unique, b.restored = unique, false
-	b.identity, b.sharers = m.proven().Identity, m.proven().SharedWith
+	b.identity, b.sharers = m.bearer(client)
 	b.clientNBMA = m.SourceNBMA
 	b.mtu = cie.MTU
 	if ifc.cfg.MTU != 0 {

@@ -102,6 +102,9 @@ func (e *Engine) peerChanged(p *peer, before Peer) {
 		return
 	}
 	if before.Identity != p.ike.Identity || !slices.Equal(before.SharedWith, p.ike.SharedWith) {
+		if e.barred(p) {
+			return
+		}
 		e.sharingChanged(p)
 	}
 	if before.Real != p.ike.Real {
@@ -187,7 +190,7 @@ func (e *Engine) admitVisitors(ifc *iface, nbma netip.Addr) {
 }
 
 func (e *Engine) admitVisitor(p *peer) {
-	if len(p.claims) > 0 {
+	if len(p.claims) > 0 || p.ifc.objectToDirect(p.nbma) != "" {
 		return
 	}
 	v := &visit{}

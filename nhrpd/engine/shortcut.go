@@ -93,6 +93,11 @@ func (e *Engine) secure(s *shortcut) {
 func (e *Engine) install(s *shortcut) {
 	ifc := s.ifc
 	p := e.peerAt(ifc, s.nbma)
+	if o := ifc.objectToPath(s.nbma, s.nextHop); o != "" {
+		e.deny(s, s.prefix, s.nextHop, s.nbma, o)
+		e.closeUnwanted(p, o)
+		return
+	}
 	e.claim(&s.claim, p, interestShortcut, s.claim.dial)
 	s.state, s.since, s.identity = ShortcutUp, e.now, p.ike.Identity
 	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
@@ -191,6 +196,11 @@ func (s *shortcut) peerSecured(e *Engine) {
 	case s.state == ShortcutSecuring:
 		e.install(s)
 		return
+	case s.state == ShortcutUp:
+		if o := s.ifc.objectToPath(s.nbma, s.nextHop); o != "" {
+			e.endShortcut(s, o)
+			return
+		}
 	}
 	switch identity := s.claim.peer.ike.Identity; {
 	case !s.restored || identity == "":

@@ -101,6 +101,8 @@ type PeerStatus struct {
 	Interest []string // why we want it: nhs, binding, shortcut, resolution, answer
 	In, Out  time.Time
 	Error    string
+
+	Prohibited string // why it may nothing here, though it has an SA; empty: it may
 }
 
 // Stats counts since start, all interfaces together.

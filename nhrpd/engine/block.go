@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"cygnet/nhrpd/policy"
+)
+
+// Block shuts an identity out of all interfaces at once: what it registered ends and is taken back where others were told of it, its
+// SAs are closed, and nothing of it is taken until Unblock, or Until.
+type Block struct {
+	Identity string
+	Since    time.Time // zero: now
+	Until    time.Time // zero: until it is taken back
+}
+
+// Unblock takes a Block back. What the identity lost it gets as everybody does.
+type Unblock struct{ Identity string }
+
+func (Block) event()   {}
+func (Unblock) event() {}
+
+// MaxBlocked is how many identities may be blocked at a time.
+const MaxBlocked = 10000
+
+// Blocked lists who is blocked, in order. Each is as the Block that it came from, with Since filled in.
+func (e *Engine) Blocked() []Block {
+	var list []Block
+	for _, b := range inOrder(e.blocks, cmp.Compare[string]) {
+		list = append(list, Block{Identity: b.identity, Since: b.since, Until: b.ends})
+	}
+	return list
+}
+
+// block blocks an identity, or changes how long it is blocked.
+func (e *Engine) block(ev Block) {
+	key := policy.Canonical(ev.Identity)
+	b := e.blocks[key]
+	switch {
+	case key == "" || b == nil && len(e.blocks) >= MaxBlocked:
+		return
+	case b == nil:
+		b = &block{identity: ev.Identity, since: ev.Since}
+		if b.since.IsZero() {
+			b.since = e.now
+		}
+		b.expiry.run = func() { e.unblock(b.identity, "its time is over") }
+		e.blocks[key] = b
+	}
+	b.ends = ev.Until
+	e.deadlines.stop(&b.expiry)
+	if !b.ends.IsZero() {
+		e.deadlines.set(&b.expiry, b.ends)
+	}
+	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeBlocked, Identity: b.identity, Reason: fmt.Sprintf("blocked%s", b.until())})
+	e.reviewStandings()
+}
+
+func (e *Engine) unblock(identity, reason string) {
+	key := policy.Canonical(identity)
+	b := e.blocks[key]
+	if b == nil {
+		return
+	}
+	e.deadlines.stop(&b.expiry)
+	delete(e.blocks, key)
+	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeUnblocked, Identity: b.identity, Reason: reason})
+	e.reviewStandings()
+}
+
+func (e *Engine) reviewStandings() {
+	for _, ifc := range e.interfaces() {
+		if !ifc.left {
+			e.reviewPolicy(ifc)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// reviewPolicy follows when the rules or the blocks have changed: what they do not allow any more ends, those who were told of it are
+// told again, and a router that may nothing any more loses its SAs. What they allow now, the next registration and request get.
+func (e *Engine) reviewPolicy(ifc *iface) {
+	for _, p := range inOrder(ifc.peers, byAddr) {
+		if !p.secured {
+			continue
+		}
+		p.standings = e.standings(ifc, p.ike)
+		e.reviewPeer(p)
+	}
+	for _, b := range inOrder(ifc.bindings, byAddr) {
+		if o := e.objectToBinding(b); o != "" {
+			e.revoke(b, o)
+			continue
+		}
+		for _, a := range slices.Clone(b.prefixes) {
+			if o := e.objectToAnnounced(b, a.prefix); o != "" {
+				e.endAnnounced(a, o)
+			}
+		}
+	}
+	for _, n := range ifc.nhs {
+		if n.denied && e.objectToNHS(n) == "" {
+			e.registerAnew(n)
+		}
+	}
+	for _, p := range inOrder(ifc.peers, byAddr) {
+		if !p.secured {
+			continue
+		}
+		if o := ifc.objectTo(p.nbma); o != "" {
+			e.closePeer(p, o)
+		} else {
+			e.expelBlocked(p)
+		}
+	}
+}
+
+// reviewPeer ends what rests on a peer that is not allowed it. Bindings are looked at by their own identities.
+func (e *Engine) reviewPeer(p *peer) {
+	ifc := p.ifc
+	for _, c := range slices.Clone(p.claims) {
+		if c.peer != p {
+			continue
+		}
+		switch owner := c.owner.(type) {
+		case *shortcut:
+			if o := ifc.objectToPath(p.nbma, owner.nextHop); o != "" {
+				e.endShortcut(owner, o)
+			}
+		case *answer:
+			if o := ifc.objectToPath(p.nbma, owner.requester); o != "" {
+				e.takeBack(owner)
+			}
+		case *nhs:
+			if o := e.objectToNHS(owner); o != "" {
+				e.denyNHS(owner, o)
+			}
+		}
+	}
+}
+
+// objectToBinding says why a client may not have its address any more: of the identities that may be its, none may.
+func (e *Engine) objectToBinding(b *binding) string {
+	if b.static || b.identity == "" {
+		return ""
+	}
+	return objectsAll(e.standings(b.ifc, Peer{Identity: b.identity, SharedWith: b.sharers}),
+		func(s *standing) string { return s.objectToAddress(b.protocol) })
+}
+
+// objectToAnnounced says why the rules do not let a client announce a prefix.
+func (e *Engine) objectToAnnounced(b *binding, prefix netip.Prefix) string {
+	s := e.standing(b.ifc, b.identity)
+	return s.objectToPrefix(prefix)
+}
+
+// revoke ends a binding by the administrator's will. Whoever was led to that router is told that it is not to be had any more: the
+// answers went directly, so that may be any client.
+func (e *Engine) revoke(b *binding, reason string) {
+	ifc := b.ifc
+	e.unbind(b, reason)
+	for _, other := range inOrder(ifc.bindings, byAddr) {
+		if !other.static && ifc.secured(other.nbma) {
+			e.takeBackFrom(ifc, other.protocol, other.nbma, hostPrefix(b.protocol))
+		}
+	}
+}
+
+// barred says whether a peer whose SA has come up, or to whose address others came, may nothing here, and tells so. Who is blocked loses
+// the SA at once. Who only has no rule keeps it: the answers to his registrations tell him what is wrong, and he does not dial again and
+// again.
+func (e *Engine) barred(p *peer) bool {
+	p.standings = e.standings(p.ifc, p.ike)
+	o := p.ifc.objectTo(p.nbma)
+	if o == "" {
+		e.expelBlocked(p)
+		return false
+	}
+	if p.ifc.refusals.allow(e.now, p.nbma) {
+		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity, Reason: o})
+	}
+	if slices.ContainsFunc(p.standings, func(s standing) bool { return s.block == nil }) {
+		e.expelBlocked(p)
+		return false
+	}
+	p.err = o
+	e.closePeer(p, o)
+	for _, c := range slices.Clone(p.claims) {
+		if c.peer == p {
+			c.owner.peerFailed(e)
+		}
+	}
+	return true
+}
+
+// expelBlocked closes the SAs of blocked identities at an address that others use as well.
+func (e *Engine) expelBlocked(p *peer) {
+	for i := range p.standings {
+		if s := &p.standings[i]; s.block != nil {
+			e.out.Expelled = append(e.out.Expelled, Expelled{PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma}, s.identity})
+		}
+	}
+}
+
+// closeUnwanted closes an SA of our own making that led to a router which may not have what it was made for.
+func (e *Engine) closeUnwanted(p *peer, reason string) {
+	if p != nil && p.secured && p.ike.Initiator && len(p.claims) == 0 {
+		e.closePeer(p, reason)
+	}
+}

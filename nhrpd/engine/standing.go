@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/policy"
+)
+
+// standing is what one identity may on one interface: what its rule gives, unless it is blocked. Where no rules are configured
+// everybody may be whoever comes first.
+type standing struct {
+	identity string
+	rules    bool // there are rules, and grant is what they give
+	grant    policy.Grant
+	block    *block // nil: not blocked
+}
+
+// standing is that of an identity which IKE proved.
+func (e *Engine) standing(ifc *iface, identity string) standing {
+	s := standing{identity: identity}
+	if len(e.blocks) > 0 {
+		s.block = e.blocks[policy.Canonical(identity)]
+	}
+	if rules := ifc.cfg.Policy; rules != nil {
+		s.rules, s.grant = true, rules.Of(identity)
+	}
+	return s
+}
+
+// standings are those of all identities at a peer's address. One router behind a NAT that several share cannot be told from another, so
+// what one of them may is what a packet from there may.
+func (e *Engine) standings(ifc *iface, ike Peer) []standing {
+	if ike.Identity == "" {
+		return nil
+	}
+	list := []standing{e.standing(ifc, ike.Identity)}
+	for _, identity := range ike.SharedWith {
+		list = append(list, e.standing(ifc, identity))
+	}
+	return list
+}
+
+// objection says why the identity may nothing here.
+func (s *standing) objection() string {
+	switch {
+	case s.block != nil:
+		return "its identity " + s.identity + " is blocked" + s.block.until()
+	case s.rules && s.grant.Rule == nil:
+		return "no peer rule matches its identity " + s.identity
+	}
+	return ""
+}
+
+// objectToAddress says why the identity may not have an overlay address.
+func (s *standing) objectToAddress(a netip.Addr) string {
+	if o := s.objection(); o != "" || !s.rules || s.grant.MayHave(a) {
+		return o
+	}
+	return fmt.Sprintf("%s gives %s the address %s, not %s", s.grant.Rule, s.identity, policy.Texts(s.grant.Addresses), a)
+}
+
+// objectToPrefix says why the identity may not announce a prefix, as far as its rule goes.
+func (s *standing) objectToPrefix(p netip.Prefix) string {
+	if o := s.objection(); o != "" || !s.rules || s.grant.MayAnnounce(p) {
+		return o
+	}
+	return fmt.Sprintf("%s lets %s announce %s", s.grant.Rule, s.identity, policy.Texts(s.grant.Announce))
+}
+
+// objectToShortcut says why there is to be no direct path to or from the identity.
+func (s *standing) objectToShortcut() string {
+	if o := s.objection(); o != "" || !s.rules || s.grant.Shortcut {
+		return o
+	}
+	return fmt.Sprintf("%s allows %s no shortcut", s.grant.Rule, s.identity)
+}
+
+// objectsAll asks about each identity at a peer's address: if one may, there is no objection. What is known of no identity is let be:
+// without IPsec there is none, and before the SA is there others ask again.
+func objectsAll(list []standing, ask func(*standing) string) string {
+	first := ""
+	for i := range list {
+		o := ask(&list[i])
+		if o == "" {
+			return ""
+		}
+		if first == "" {
+			first = o
+		}
+	}
+	return first
+}
+
+// standingsAt are those of the router at an NBMA address, as far as an SA proves them.
+func (ifc *iface) standingsAt(nbma netip.Addr) []standing {
+	if p := ifc.peers[nbma]; p != nil && p.secured {
+		return p.standings
+	}
+	return nil
+}
+
+// objectTo says why the router at an NBMA address may nothing here.
+func (ifc *iface) objectTo(nbma netip.Addr) string {
+	return objectsAll(ifc.standingsAt(nbma), (*standing).objection)
+}
+
+// objectToBeing says why the router at an NBMA address may not have an overlay address.
+func (ifc *iface) objectToBeing(nbma, protocol netip.Addr) string {
+	return objectsAll(ifc.standingsAt(nbma), func(s *standing) string { return s.objectToAddress(protocol) })
+}
+
+// objectToDirect says why there is to be no direct path to a router, or from it. Next hop servers are what relays: their rules do not
+// matter for the paths of others.
+func (ifc *iface) objectToDirect(nbma netip.Addr) string {
+	if ifc.isNHS(nbma) {
+		return ""
+	}
+	return objectsAll(ifc.standingsAt(nbma), (*standing).objectToShortcut)
+}
+
+// objectToPath says why there is to be no direct path to the router with an overlay address at an NBMA address, or from it.
+func (ifc *iface) objectToPath(nbma, protocol netip.Addr) string {
+	if o := ifc.objectToBeing(nbma, protocol); o != "" {
+		return o
+	}
+	return ifc.objectToDirect(nbma)
+}
+
+// bearer is which of the identities at a peer's address an overlay address is registered for: the first that may have it.
+func (p *peer) bearer(protocol netip.Addr) (identity string, others []string) {
+	for i := range p.standings {
+		if p.standings[i].objectToAddress(protocol) == "" {
+			identity = p.standings[i].identity
+			break
+		}
+	}
+	if identity == "" || identity == p.ike.Identity {
+		return p.ike.Identity, p.ike.SharedWith
+	}
+	others = append([]string{p.ike.Identity}, p.ike.SharedWith...)
+	return identity, slices.DeleteFunc(others, func(o string) bool { return o == identity })
+}
+
+// block is an identity that the administrator shut out.
+type block struct {
+	identity string // as given
+	since    time.Time
+	ends     time.Time // zero: when it is taken back
+	expiry   timer
+}
+
+func (b *block) until() string {
+	if b.ends.IsZero() {
+		return ""
+	}
+	return " until " + b.ends.UTC().Format(time.RFC3339)
+}
