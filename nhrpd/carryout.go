@@ -1,10 +1,11 @@
 package nhrpd
 
 import (
+	"slices"
+
 	"time"
 
 	"cygnet/kernel"
-	"cygnet/nhrpd/engine"
 )
 
 // carryOut does what the engine said since the last turn and empties its output.
@@ -69,11 +70,14 @@ func (l *loop) wantEntries() {
 
 // closePeers terminates SAs once nothing in the kernel leads to those peers any more: traffic falls back before the tunnel goes.
 func (l *loop) closePeers() {
-	if len(l.out.Closed) == 0 {
+	if len(l.out.Closed)+len(l.out.Expelled) == 0 {
 		return
 	}
-	closed := append([]engine.PeerKey(nil), l.out.Closed...)
+	closed, expelled := slices.Clone(l.out.Closed), slices.Clone(l.out.Expelled)
 	l.tables.After(func() {
+		for _, x := range expelled {
+			l.strongswan.Expel(saKey(x.PeerKey), x.Identity)
+		}
 		for _, k := range closed {
 			l.strongswan.Close(saKey(k))
 		}

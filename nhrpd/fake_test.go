@@ -261,6 +261,10 @@ func (f fakeStrongswan) Close(k vici.Key) {
 	f.w.sas = slices.DeleteFunc(f.w.sas, func(sa vici.SA) bool { return sa.RemoteHost == k.NBMA })
 }
 
+func (f fakeStrongswan) Expel(k vici.Key, identity string) {
+	f.w.note("expel " + identity + " at " + k.NBMA.String())
+}
+
 func (f fakeStrongswan) SPIs(context.Context) (map[uint32]bool, error) {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()

@@ -37,6 +37,9 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeUnresolved:     {slog.LevelWarn, "no shorter way found; traffic stays on its route"},
 	engine.NoticeRelayed:        {slog.LevelInfo, "traffic to a router goes through the NHS"},
 	engine.NoticeNAT:            {slog.LevelInfo, "this node is behind NAT"},
+	engine.NoticeProhibited:     {slog.LevelWarn, "peer may do nothing here"},
+	engine.NoticeBlocked:        {slog.LevelWarn, "identity blocked"},
+	engine.NoticeUnblocked:      {slog.LevelInfo, "identity no longer blocked"},
 	engine.NoticeError:          {slog.LevelWarn, "peer reports an error"},
 }
 
@@ -62,7 +65,7 @@ func (l *loop) notice(now time.Time, n *engine.Notice) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 8)
-	attrs = append(attrs, slog.String("interface", n.Interface))
+	attrs = appendText(attrs, "interface", n.Interface)
 	attrs = appendPrefix(attrs, n.Prefix)
 	attrs = appendAddr(attrs, "next_hop", n.NextHop)
 	attrs = appendAddr(attrs, "nbma", n.NBMA)

@@ -58,6 +58,7 @@ type Strongswan interface {
 	RemoveProfile(iface string)
 	Want(vici.Key, vici.Want)
 	Close(vici.Key)
+	Expel(k vici.Key, identity string)
 	Events() <-chan vici.Event
 	SAs() []vici.SA
 	SPIs(ctx context.Context) (map[uint32]bool, error)

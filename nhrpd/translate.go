@@ -33,6 +33,7 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 		Redirect:       c.Redirect,
 		Announce:       c.Announce,
 		Accept:         c.Accept,
+		Policy:         c.Policy,
 		Limits:         engine.Limits(c.Limits),
 	}
 	for _, nhs := range c.NHS {

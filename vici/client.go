@@ -140,6 +140,12 @@ func (c *Client) Close(k Key) {
 	c.post(func(r *reconciler) { r.close(k) })
 }
 
+// Expel ends the SAs with a peer whose identity is the one given, at once and without waiting for its word, and leaves those of others at
+// its address alone. Who dials again gets a new one.
+func (c *Client) Expel(k Key, identity string) {
+	c.post(func(r *reconciler) { r.expel(k, identity) })
+}
+
 // Events gives what happened, in order, for one consumer. The channel is never closed. A consumer that is too slow gets
 // Connected or Disconnected and a Snapshot of each interface in place of what it missed.
 func (c *Client) Events() <-chan Event { return c.events }

@@ -79,6 +79,32 @@ func (r *reconciler) close(k Key) {
 	r.settle(p)
 }
 
+func (r *reconciler) expel(k Key, identity string) {
+	k.NBMA = k.NBMA.Unmap()
+	var ids []uint32
+	for _, sa := range r.byPeer[k] {
+		if sa.RemoteID == identity {
+			ids = append(ids, sa.ID)
+			r.ending[sa.ID] = true
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	command := r.times.command
+	r.do(func(ctx context.Context, s *session) error {
+		var errs []error
+		for _, id := range ids {
+			errs = append(errs, destroy(ctx, s, command, id))
+		}
+		return errors.Join(errs...)
+	}, func(err error) {
+		if !r.fatal(err) && err != nil {
+			r.log.Warn("closing the SAs of an identity failed", slog.Any("peer", k), slog.String("identity", identity), slog.Any("error", err))
+		}
+	})
+}
+
 // evaluate tells what the table says about a peer, and does what follows.
 func (r *reconciler) evaluate(k Key) {
 	if !r.synced || r.profiles[k.Interface] == nil {
@@ -295,7 +321,16 @@ func terminate(ctx context.Context, s *session, timeout time.Duration, id uint32
 	if wait > 0 {
 		limit = int(wait.Milliseconds())
 	}
-	args, err := message(map[string]any{"ike-id": int(id), "timeout": limit})
+	return terminateBy(ctx, s, timeout, map[string]any{"ike-id": int(id), "timeout": limit})
+}
+
+// destroy has charon tell the other end and forget the IKE_SA without waiting for its word: one that does not give it would keep the SA.
+func destroy(ctx context.Context, s *session, timeout time.Duration, id uint32) error {
+	return terminateBy(ctx, s, timeout, map[string]any{"ike-id": int(id), "timeout": -1, "force": "yes"})
+}
+
+func terminateBy(ctx context.Context, s *session, timeout time.Duration, keys map[string]any) error {
+	args, err := message(keys)
 	if err != nil {
 		return err
 	}

@@ -235,7 +235,7 @@ func (s *storm) somePeer() Peer {
 // reconfigure changes what can change in place, or leaves, or restarts the daemon.
 func (s *storm) reconfigure() {
 	cfg := stormConfig()
-	switch rapid.IntRange(0, 8).Draw(s.t, "change") {
+	switch rapid.IntRange(0, 11).Draw(s.t, "change") {
 	case 0:
 		cfg.Shortcut = false
 	case 1:
@@ -257,6 +257,14 @@ func (s *storm) reconfigure() {
 		cfg.Accept = cfg.Accept[:0]
 	case 7:
 		cfg.Announce = cfg.Announce[:1]
+	case 8:
+		allowing(s.w.t, "a: 10.255.0.0/24, announce 172.16.0.0/12", "b: 10.255.0.12, no shortcut")(&cfg)
+	case 9:
+		s.handle(Block{Identity: "a", Until: s.w.now.Add(time.Minute)})
+		return
+	case 10:
+		s.handle(Unblock{Identity: "a"})
+		return
 	}
 	s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &s.out)
 	s.carryOut()
@@ -308,8 +316,12 @@ func (n *node) brokenRoutes(ifc *iface) error {
 
 func (n *node) brokenLimits(ifc *iface) error {
 	l := ifc.cfg.Limits
+	goodbyes := 0
+	if ifc.leaving {
+		goodbyes = 2 * len(ifc.nhs) // beside those for answers
+	}
 	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
-		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers || len(ifc.announced) > l.Prefixes || len(ifc.relays) > l.Shortcuts {
+		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes || len(ifc.relays) > l.Shortcuts {
 		return fmt.Errorf("a table is over its limit: %+v", n.status())
 	}
 	return nil

@@ -148,6 +148,14 @@ func (n *node) carryOut() {
 		n.closed = append(n.closed, k.NBMA)
 		n.w.after(2*underlayDelay, func() { n.w.terminate(n, n.w.node(k.NBMA), "closed by "+n.name) })
 	}
+	for _, x := range n.out.Expelled {
+		n.closed = append(n.closed, x.NBMA)
+		n.w.after(2*underlayDelay, func() {
+			if other := n.w.node(x.NBMA); other != nil && other.name == x.Identity {
+				n.w.terminate(n, other, "expelled by "+n.name)
+			}
+		})
+	}
 	for range n.out.ReadUse {
 		n.w.after(0, func() {
 			used := Used{Interface: "gre1"}

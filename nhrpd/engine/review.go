@@ -35,10 +35,9 @@ func (e *Engine) reviewPolicy(ifc *iface) {
 		if !p.secured {
 			continue
 		}
+		e.expelBlocked(p)
 		if o := ifc.objectTo(p.nbma); o != "" {
 			e.closePeer(p, o)
-		} else {
-			e.expelBlocked(p)
 		}
 	}
 }
@@ -99,16 +98,15 @@ func (e *Engine) revoke(b *binding, reason string) {
 // again.
 func (e *Engine) barred(p *peer) bool {
 	p.standings = e.standings(p.ifc, p.ike)
+	e.expelBlocked(p)
 	o := p.ifc.objectTo(p.nbma)
 	if o == "" {
-		e.expelBlocked(p)
 		return false
 	}
 	if p.ifc.refusals.allow(e.now, p.nbma) {
 		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity, Reason: o})
 	}
 	if slices.ContainsFunc(p.standings, func(s standing) bool { return s.block == nil }) {
-		e.expelBlocked(p)
 		return false
 	}
 	p.err = o
@@ -121,7 +119,7 @@ func (e *Engine) barred(p *peer) bool {
 	return true
 }
 
-// expelBlocked closes the SAs of blocked identities at an address that others use as well.
+// expelBlocked ends the SAs of blocked identities, and leaves alone those of others at the same address.
 func (e *Engine) expelBlocked(p *peer) {
 	for i := range p.standings {
 		if s := &p.standings[i]; s.block != nil {

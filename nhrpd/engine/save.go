@@ -102,6 +102,10 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 		ifc.bindings[st.Protocol] != nil || len(ifc.bindings) >= ifc.cfg.Limits.Bindings {
 		return
 	}
+	who := e.standing(ifc, st.Identity)
+	if ifc.cfg.Protected && who.objectToAddress(st.Protocol) != "" {
+		return
+	}
 	if !e.restoreName(ifc, st.NBMA, st.Real) {
 		return
 	}
