@@ -157,7 +157,8 @@ func TestBlockOneOfSeveralAtAnAddress(t *testing.T) {
 // Rules that are taken away take effect as a block does, but for the next SA: that one stays and may nothing.
 func TestRuleTakenAway(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12", "spoke3: 10.255.0.13"))
-	spoke, _ := hub.client("192.0.2.11", "spoke1", "10.255.0.11"), hub.client("192.0.2.12", "spoke2", "10.255.0.12")
+	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
+	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 	third := hub.client("192.0.2.13", "spoke3", "10.255.0.13")
 	before := len(hub.sent)
 	hub.configure(allowing(t, "spoke2: 10.255.0.12", "spoke3: 10.255.0.99"))
@@ -178,7 +179,7 @@ func TestRuleTakenAway(t *testing.T) {
 	if got := only(t, third.says(registrationFrom("192.0.2.13", "10.255.0.13"))); got.CIEs[0].Code != packet.CodeProhibited {
 		t.Errorf("its old address: %s", got.CIEs[0].Code)
 	}
-	spoke = hub.from("192.0.2.11", "spoke1")
+	spoke := hub.from("192.0.2.11", "spoke1")
 	if got := only(t, spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeProhibited || len(hub.closed) != 1 {
 		t.Errorf("a new SA: %s, closed %v", got.CIEs[0].Code, hub.closed)
 	}
