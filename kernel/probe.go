@@ -1,0 +1,101 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+
+	vnl "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Feature is something of the kernel that the daemon needs, or is better with.
+type Feature struct {
+	Name    string // such as "ESP with AES-GCM"
+	Lacking error  // why it cannot be had; nil: it is there
+	Without string // what that means
+	IPsec   bool   // it is of use to protected interfaces only
+}
+
+// Probe finds out what the kernel has by trying it, in a network namespace of its own that ends with the call: nothing of this
+// machine is touched, but modules are loaded that the daemon would have loaded. IPv6 is about tunnels over IPv6. The error is
+// ErrNoPermission where this process may not try.
+func Probe(ipv6 bool) ([]Feature, error) {
+	type result struct {
+		features []Feature
+		err      error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // for good: the thread, and the namespace with it, ends with this goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- result{err: explain(err, "make a network namespace to try the kernel in")}
+			return
+		}
+		done <- result{features: probe(ipv6)}
+	}()
+	r := <-done
+	return r.features, r.err
+}
+
+// probe tries what is in the thread's network namespace.
+func probe(ipv6 bool) []Feature {
+	local, peer, kind := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), "multipoint GRE"
+	if ipv6 {
+		local, peer, kind = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), "multipoint GRE over IPv6"
+	}
+	return []Feature{
+		{kind, probeGRE(local), "nothing works", false},
+		{"IPsec policies", EnsureGuard(local), "protected interfaces do not work", true},
+		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work", true},
+		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be", false},
+		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true},
+	}
+}
+
+func probeGRE(local netip.Addr) error {
+	r, err := openRequests()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.createGRE("probe", greParams{local: local, ttl: 64}); errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w (%w)", ErrNoGRE, err)
+	} else if err != nil {
+		return explain(err, "make a tunnel")
+	}
+	return nil
+}
+
+// probeESP adds a state as charon would, for the direction that needs no policy to be used.
+func probeESP(local, peer netip.Addr) error {
+	state := &vnl.XfrmState{
+		Src: net.IP(peer.AsSlice()), Dst: net.IP(local.AsSlice()), Proto: vnl.XFRM_PROTO_ESP, Mode: vnl.XFRM_MODE_TRANSPORT, Spi: 0x1000, ReplayWindow: 32,
+		Aead: &vnl.XfrmStateAlgo{Name: "rfc4106(gcm(aes))", Key: make([]byte, 20), ICVLen: 128},
+	}
+	err := withXFRM(func(h *vnl.Handle) error { return h.XfrmStateAdd(state) })
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: load the modules (modprobe esp4 esp6 gcm), or boot a kernel that has them", err)
+}
+
+func probeEBPF() error {
+	objects, err := loadSampler(SamplerConfig{})
+	if err != nil {
+		return err
+	}
+	return objects.Close()
+}
+
+func probeMark() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	return os.NewSyscallError("setsockopt SO_RCVMARK", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1))
+}

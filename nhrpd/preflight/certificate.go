@@ -1,0 +1,211 @@
+package preflight
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cygnet/nhrpd/config"
+)
+
+// soon is when the end of a certificate is worth a warning.
+const soon = 30 * 24 * time.Hour
+
+// Certificates lists what is wrong with certificates and keys that a configuration needs: not there, not for this router's identity,
+// without their key, expired or about to be. What swanctl has loaded into charon is not known here.
+func (h Host) Certificates(c *config.Config) []Finding {
+	var all []Finding
+	for _, i := range c.Interfaces {
+		if i.IPsec == nil || i.IPsec.Auth != config.AuthCertificate {
+			continue
+		}
+		look := &lookout{host: h, iface: i.Name, identity: i.IPsec.Identity}
+		own := look.own(i.IPsec.Certs)
+		look.authorities(i.IPsec.CACerts, own)
+		all = append(all, look.found...)
+	}
+	return all
+}
+
+// lookout collects what is found for one interface.
+type lookout struct {
+	host     Host
+	iface    string
+	identity string
+	found    []Finding
+}
+
+func (l *lookout) add(format string, args ...any) {
+	l.found = append(l.found, Finding{aboutCertificates, l.iface + ": " + fmt.Sprintf(format, args...)})
+}
+
+// own looks at this router's certificates: those that are named, or those that fit its identity.
+func (l *lookout) own(names []string) []*certificate {
+	if len(names) == 0 {
+		return l.fitting()
+	}
+	certs := l.named("x509", names)
+	fits := false
+	for _, c := range certs {
+		l.valid(c, "certificate")
+		l.key(c)
+		fits = fits || c.is(l.identity)
+	}
+	if len(certs) > 0 && !fits {
+		l.add("none of its certificates is for the identity %q, and peers would refuse it: use one with that subjectAltName, or set identity to %s", l.identity, certs[0].names())
+	}
+	return certs
+}
+
+// fitting finds the certificates that charon would choose by identity.
+func (l *lookout) fitting() []*certificate {
+	folder := filepath.Join(l.host.Swanctl, "x509")
+	all, err := certificatesIn(folder)
+	if unreadable(err) {
+		l.add("%s was not looked at: %v", folder, err)
+		return nil
+	}
+	var certs []*certificate
+	for _, c := range all {
+		if c.is(l.identity) {
+			certs = append(certs, c)
+			l.valid(c, "certificate")
+			l.key(c)
+		}
+	}
+	if len(certs) == 0 {
+		l.add("no certificate for the identity %q is in %s: put it there and run swanctl --load-creds, unless it is on a token", l.identity, folder)
+	}
+	return certs
+}
+
+// named reads the files that the configuration names, as charon does.
+func (l *lookout) named(folder string, names []string) []*certificate {
+	var certs []*certificate
+	for _, name := range names {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(l.host.Swanctl, folder, name)
+		}
+		switch c, err := readCertificate(name); {
+		case errors.Is(err, fs.ErrNotExist):
+			l.add("%s does not exist, and charon would refuse the whole profile: put it there, or correct the name", name)
+		case unreadable(err):
+			l.add("%s was not looked at: %v", name, err)
+		case err != nil:
+			l.add("%v", err)
+		default:
+			certs = append(certs, c)
+		}
+	}
+	return certs
+}
+
+// authorities looks at the CAs that peers must come from, and whether they vouch for this router's own certificates: those of its peers
+// usually come from the same.
+func (l *lookout) authorities(names []string, own []*certificate) {
+	cas := l.named("x509ca", names)
+	if len(names) == 0 {
+		folder := filepath.Join(l.host.Swanctl, "x509ca")
+		var err error
+		if cas, err = certificatesIn(folder); unreadable(err) {
+			l.add("%s was not looked at: %v", folder, err)
+			return
+		}
+		if len(cas) == 0 {
+			l.add("no authority is in %s, so that no peer's certificate is trusted: put its certificate there and run swanctl --load-creds", folder)
+			return
+		}
+	}
+	for _, ca := range cas {
+		l.valid(ca, "authority")
+		if !ca.IsCA {
+			l.add("%s is no authority's certificate (basicConstraints without CA), and vouches for nobody", ca.path)
+		}
+	}
+	if len(cas) < len(names) {
+		return
+	}
+	for _, c := range own {
+		if !issued(c, cas) {
+			l.add("%s is from %q, which is none of the authorities here: if it is not from an intermediate one, peers do not trust it", c.path, c.Issuer)
+		}
+	}
+}
+
+func issued(c *certificate, cas []*certificate) bool {
+	for _, ca := range cas {
+		if c.CheckSignatureFrom(ca.Certificate) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// valid looks at the times of a certificate.
+func (l *lookout) valid(c *certificate, what string) {
+	now := l.host.Now
+	switch {
+	case now.After(c.NotAfter):
+		l.add("the %s %s expired on %s: renew it, then run swanctl --load-creds", what, c.path, day(c.NotAfter))
+	case now.Before(c.NotBefore):
+		l.add("the %s %s is not valid before %s: is this router's clock right?", what, c.path, day(c.NotBefore))
+	case now.Add(soon).After(c.NotAfter):
+		l.add("the %s %s expires on %s, in %d days: renew it, then run swanctl --load-creds", what, c.path, day(c.NotAfter), int(c.NotAfter.Sub(now).Hours()/24))
+	}
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// key looks for the private key of a certificate among those that swanctl loads.
+func (l *lookout) key(c *certificate) {
+	keys := keysIn(l.host.Swanctl)
+	for _, loose := range keys.loose {
+		l.add("everybody on this host may read the private key %s: chmod 600 it, and have a new certificate made for a new key", loose)
+	}
+	switch {
+	case keys.has(c.Certificate) || keys.encrypted > 0:
+	case keys.err != nil:
+		l.add("private keys were not looked at: %v", keys.err)
+	default:
+		l.add("no private key for %s is in %s: put it there and run swanctl --load-creds, unless it is on a token", c.path, filepath.Join(l.host.Swanctl, "private"))
+	}
+}
+
+func unreadable(err error) bool { return errors.Is(err, fs.ErrPermission) }
+
+// is tells whether a certificate is for an IKE identity: its subject, or one of its subjectAltNames.
+func (c *certificate) is(identity string) bool {
+	for _, name := range c.identities() {
+		if strings.EqualFold(name, strings.TrimPrefix(identity, "@")) {
+			return true
+		}
+	}
+	return strings.Contains(identity, "=") && sameName(identity, subject(c.Certificate))
+}
+
+// identities are the subjectAltNames that IKE knows.
+func (c *certificate) identities() []string {
+	names := append(append([]string(nil), c.DNSNames...), c.EmailAddresses...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+// names tells what a certificate is for.
+func (c *certificate) names() string {
+	if names := c.identities(); len(names) > 0 {
+		return fmt.Sprintf("%q", names[0])
+	}
+	return fmt.Sprintf("%q", strings.Join(subject(c.Certificate), ", "))
+}
+
+// certificate is an X.509 certificate of a file.
+type certificate struct {
+	*x509.Certificate
+	path string
+}

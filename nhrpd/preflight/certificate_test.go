@@ -1,0 +1,180 @@
+package preflight
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// authority issues certificates into a host's folders.
+type authority struct {
+	t    *testing.T
+	dir  string // of swanctl
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+const day1 = 24 * time.Hour
+
+// newAuthority makes an authority that is valid for so long, and puts its certificate where the host looks for it.
+func newAuthority(t *testing.T, h Host, valid time.Duration) *authority {
+	t.Helper()
+	a := &authority{t: t, dir: h.Swanctl, key: newKey(t)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Lab CA"}, NotBefore: now.Add(-day1), NotAfter: now.Add(valid),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, filepath.Join(a.dir, "x509ca/ca.pem"), "CERTIFICATE", der)
+	return a
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func writePEM(t *testing.T, path, kind string, der []byte) {
+	t.Helper()
+	write(t, path, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})))
+}
+
+// issue makes a certificate, x509/NAME.pem, that is valid from and until so long from now; with a change, and with its key in private.
+func (a *authority) issue(name string, from, until time.Duration, change ...func(*x509.Certificate)) {
+	a.t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{Country: []string{"CH"}, CommonName: name}, DNSNames: []string{name + ".example.net"},
+		NotBefore: now.Add(from), NotAfter: now.Add(until)}
+	for _, f := range change {
+		f(template)
+	}
+	key := newKey(a.t)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	writePEM(a.t, filepath.Join(a.dir, "x509", name+".pem"), "CERTIFICATE", der)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	writePEM(a.t, filepath.Join(a.dir, "private", name+".pem"), "PRIVATE KEY", private)
+}
+
+// certificates is a configuration with certificates.
+func certificates(identity, lines string) string {
+	return "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\nnhs = [{ nbma = \"hub\" }]\n[interface.gre1.ipsec]\nauth = \"certificate\"\nidentity = \"" + identity + "\"\n" + lines
+}
+
+const named = "certificates = [\"spoke1.pem\"]\nca = [\"ca.pem\"]\n"
+
+// Certificate, key and authority are found by the names in the configuration or by identity, and by whatever part of the certificate the
+// identity is.
+func TestCertificatesInOrder(t *testing.T) {
+	h, dir := host(t)
+	a := newAuthority(t, h, 300*day1)
+	a.issue("spoke1", -day1, 300*day1, func(c *x509.Certificate) { c.EmailAddresses = []string{"spoke1@example.net"} })
+	a.issue("other", -day1, -time.Hour) // expired, and not ours
+	for _, identity := range []string{"spoke1.example.net", "SPOKE1.example.net", "@spoke1.example.net", "spoke1@example.net", "C=CH, CN=spoke1", "/C=CH/CN=spoke1"} {
+		for _, lines := range []string{named, ""} {
+			want(t, h.Look(parse(t, certificates(identity, lines))), dir)
+		}
+	}
+}
+
+// What is missing, wrong or about to end is said, with what to do.
+func TestCertificates(t *testing.T) {
+	const fine = 300 * day1
+	for _, test := range []struct {
+		name  string
+		make  func(t *testing.T, h Host)
+		lines string
+		want  []string
+	}{
+		{"nothing there", func(t *testing.T, h Host) {}, named, []string{
+			"certificates: gre1: DIR/swanctl/x509/spoke1.pem does not exist, and charon would refuse the whole profile",
+			"certificates: gre1: DIR/swanctl/x509ca/ca.pem does not exist, and charon would refuse the whole profile",
+		}},
+		{"nothing there, by identity", func(t *testing.T, h Host) {}, "", []string{
+			`certificates: gre1: no certificate for the identity "spoke1.example.net" is in DIR/swanctl/x509`,
+			"certificates: gre1: no authority is in DIR/swanctl/x509ca",
+		}},
+		{"somebody else's", func(t *testing.T, h Host) {
+			newAuthority(t, h, fine).issue("spoke1", -day1, fine, func(c *x509.Certificate) { c.DNSNames = []string{"spoke2.example.net"} })
+		}, named, []string{
+			`certificates: gre1: none of its certificates is for the identity "spoke1.example.net", and peers would refuse it: use one with that subjectAltName, or set identity to "spoke2.example.net"`,
+		}},
+		{"expired", func(t *testing.T, h Host) { newAuthority(t, h, fine).issue("spoke1", -2*day1, -time.Minute) }, named, []string{
+			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem expired on 2026-03-01 11:59 UTC: renew it",
+		}},
+		{"expires within 30 days", func(t *testing.T, h Host) { newAuthority(t, h, 29*day1).issue("spoke1", -day1, 29*day1+time.Hour) }, "", []string{
+			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem expires on 2026-03-30 13:00 UTC, in 29 days: renew it",
+			"certificates: gre1: the authority DIR/swanctl/x509ca/ca.pem expires on 2026-03-30 12:00 UTC, in 29 days: renew it",
+		}},
+		{"not yet valid", func(t *testing.T, h Host) { newAuthority(t, h, fine).issue("spoke1", time.Hour, fine) }, named, []string{
+			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem is not valid before 2026-03-01 13:00 UTC: is this router's clock right?",
+		}},
+		{"no key", func(t *testing.T, h Host) {
+			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			os.RemoveAll(filepath.Join(h.Swanctl, "private"))
+		}, named, []string{
+			"certificates: gre1: no private key for DIR/swanctl/x509/spoke1.pem is in DIR/swanctl/private",
+		}},
+		{"a key that may be its own", func(t *testing.T, h Host) {
+			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			writePEM(t, filepath.Join(h.Swanctl, "private/spoke1.pem"), "ENCRYPTED PRIVATE KEY", []byte{1})
+		}, named, nil},
+		{"a key for everybody", func(t *testing.T, h Host) {
+			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			if err := os.Chmod(filepath.Join(h.Swanctl, "private/spoke1.pem"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, named, []string{
+			"certificates: gre1: everybody on this host may read the private key DIR/swanctl/private/spoke1.pem: chmod 600 it",
+		}},
+		{"another authority", func(t *testing.T, h Host) {
+			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			newAuthority(t, h, fine)
+		}, named, []string{
+			`certificates: gre1: DIR/swanctl/x509/spoke1.pem is from "CN=Lab CA", which is none of the authorities here`,
+		}},
+		{"an authority that is none", func(t *testing.T, h Host) {
+			a := newAuthority(t, h, fine)
+			a.issue("spoke1", -day1, fine)
+			if err := os.Rename(filepath.Join(h.Swanctl, "x509/spoke1.pem"), filepath.Join(h.Swanctl, "x509ca/ca.pem")); err != nil {
+				t.Fatal(err)
+			}
+			a.issue("spoke1", -day1, fine)
+		}, named, []string{
+			"certificates: gre1: DIR/swanctl/x509ca/ca.pem is no authority's certificate",
+			"certificates: gre1: DIR/swanctl/x509/spoke1.pem is from",
+		}},
+		{"no certificate at all", func(t *testing.T, h Host) {
+			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			write(t, filepath.Join(h.Swanctl, "x509/spoke1.pem"), "not PEM")
+		}, named, []string{
+			"certificates: gre1: DIR/swanctl/x509/spoke1.pem holds no X.509 certificate",
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h, dir := host(t)
+			test.make(t, h)
+			want(t, h.Look(parse(t, certificates("spoke1.example.net", test.lines))), dir, test.want...)
+		})
+	}
+}

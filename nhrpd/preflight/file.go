@@ -1,0 +1,194 @@
+package preflight
+
+import (
+	"crypto"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Bounds of what is read.
+const (
+	maxFile  = 1 << 20
+	maxFiles = 1000 // in one folder
+)
+
+// read reads a regular file of a size that makes sense for a certificate or key.
+func read(path string) ([]byte, fs.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for its writer
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	return data, info, err
+}
+
+// folder reads the regular files of a folder. One that is not there is empty.
+func folder(path string, f func(path string, data []byte, info fs.FileInfo)) error {
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries[:min(len(entries), maxFiles)] {
+		name := filepath.Join(path, e.Name())
+		data, info, err := read(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		f(name, data, info)
+	}
+	return errors.Join(errs...)
+}
+
+// body is what a file holds, which is PEM or DER.
+func body(data []byte) (block *pem.Block) {
+	if block, _ := pem.Decode(data); block != nil {
+		return block
+	}
+	return &pem.Block{Bytes: data}
+}
+
+func readCertificate(path string) (*certificate, error) {
+	data, _, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := x509.ParseCertificate(body(data).Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s holds no X.509 certificate: %w", path, err)
+	}
+	return &certificate{c, path}, nil
+}
+
+// certificatesIn reads a folder of certificates, as swanctl --load-creds does.
+func certificatesIn(path string) (certs []*certificate, err error) {
+	err = folder(path, func(name string, data []byte, _ fs.FileInfo) {
+		if c, err := x509.ParseCertificate(body(data).Bytes); err == nil {
+			certs = append(certs, &certificate{c, name})
+		}
+	})
+	return certs, err
+}
+
+// keys are the private keys that swanctl loads.
+type keys struct {
+	public    []crypto.PublicKey
+	encrypted int      // that nobody can tell whose they are
+	loose     []string // that others than root and a group may read
+	err       error
+}
+
+func keysIn(swanctl string) (k keys) {
+	for _, name := range []string{"private", "rsa", "ecdsa", "pkcs8"} {
+		err := folder(filepath.Join(swanctl, name), func(path string, data []byte, info fs.FileInfo) {
+			if info.Mode()&0o007 != 0 {
+				k.loose = append(k.loose, path)
+			}
+			block := body(data)
+			if strings.Contains(block.Type, "ENCRYPTED") || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+				k.encrypted++
+				return
+			}
+			if key := privateKey(block.Bytes); key != nil {
+				k.public = append(k.public, key.Public())
+			}
+		})
+		k.err = errors.Join(k.err, err)
+	}
+	return k
+}
+
+// privateKey reads a key in any of the usual forms; nil if it is in none.
+func privateKey(der []byte) crypto.Signer {
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		signer, _ := key.(crypto.Signer)
+		return signer
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key
+	}
+	return nil
+}
+
+// has tells whether one of the keys is a certificate's.
+func (k keys) has(c *x509.Certificate) bool {
+	own, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok {
+		return true // of a kind that Go does not know
+	}
+	for _, public := range k.public {
+		if own.Equal(public) {
+			return true
+		}
+	}
+	return false
+}
+
+// short are the names of attributes as strongSwan writes them.
+var short = map[string]string{
+	"2.5.4.3": "CN", "2.5.4.4": "S", "2.5.4.5": "SN", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "T",
+	"2.5.4.42": "G", "1.2.840.113549.1.9.1": "E", "0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID",
+}
+
+// subject writes the parts of a certificate's subject in their order.
+func subject(c *x509.Certificate) []string {
+	var rdns pkix.RDNSequence
+	if _, err := asn1.Unmarshal(c.RawSubject, &rdns); err != nil {
+		return nil
+	}
+	var parts []string
+	for _, rdn := range rdns {
+		for _, a := range rdn {
+			name := short[a.Type.String()]
+			if name == "" {
+				name = a.Type.String()
+			}
+			parts = append(parts, fmt.Sprintf("%s=%v", name, a.Value))
+		}
+	}
+	return parts
+}
+
+// sameName compares a distinguished name as strongSwan takes it, with commas or slashes, with the parts of a subject.
+func sameName(identity string, parts []string) bool {
+	separator := ","
+	if strings.HasPrefix(identity, "/") {
+		identity, separator = identity[1:], "/"
+	}
+	given := strings.Split(identity, separator)
+	if len(given) != len(parts) {
+		return false
+	}
+	for i := range given {
+		key, value, _ := strings.Cut(given[i], "=")
+		if !strings.EqualFold(strings.TrimSpace(key)+"="+strings.TrimSpace(value), parts[i]) {
+			return false
+		}
+	}
+	return true
+}

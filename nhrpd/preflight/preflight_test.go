@@ -1,0 +1,193 @@
+package preflight
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/config"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// host is a host in a folder of its own, where all is well until a test spoils it.
+func host(t *testing.T) (Host, string) {
+	t.Helper()
+	dir := t.TempDir()
+	h := Host{
+		StrongswanConf: filepath.Join(dir, "strongswan.conf"), Swanctl: filepath.Join(dir, "swanctl"), Now: now,
+		Sysctls: func(kernel.CheckConfig) []kernel.Advice { return nil },
+		Probe:   func(bool) ([]kernel.Feature, error) { return []kernel.Feature{{Name: "GRE"}}, nil },
+	}
+	write(t, h.StrongswanConf, good)
+	return h, dir
+}
+
+// good are settings of charon with which nothing is found.
+const good = `charon {
+	install_routes = no
+	retransmit_tries = 3
+	retransmit_timeout = 2.0
+	threads = 32
+	ikesa_table_size = 4096
+	ikesa_table_segments = 16
+	block_threshold = 0
+	cookie_threshold = 500
+}
+`
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func parse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	c, err := config.Parse([]byte(text), "cygnet.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const (
+	hubText = `
+[interface.gre1]
+address  = "10.255.0.1/24"
+underlay = "198.51.100.1"
+redirect = true
+[interface.gre1.ipsec]
+identity = "hub.example.net"
+psk_file = "/etc/cygnet/gre1.psk"
+`
+	spokeText = `
+[interface.gre1]
+address  = "10.255.0.11/24"
+underlay = "eth0"
+nhs      = [{ nbma = "hub.example.net" }]
+[interface.gre1.ipsec]
+identity = "spoke1.example.net"
+psk_file = "/etc/cygnet/gre1.psk"
+`
+	clearText = `
+[interface.gre1]
+address    = "10.255.0.11/24"
+underlay   = "eth0"
+protection = "none"
+`
+)
+
+// texts are the findings as the user reads them, with DIR for the folder.
+func texts(found []Finding, dir string) []string {
+	var all []string
+	for _, f := range found {
+		all = append(all, strings.ReplaceAll(f.String(), dir, "DIR"))
+	}
+	return all
+}
+
+// want compares findings, each of which must begin as given.
+func want(t *testing.T, found []Finding, dir string, beginnings ...string) {
+	t.Helper()
+	got := texts(found, dir)
+	cut := append([]string(nil), got...)
+	for i := range cut {
+		if i < len(beginnings) && strings.HasPrefix(cut[i], beginnings[i]) {
+			cut[i] = beginnings[i]
+		}
+	}
+	if diff := cmp.Diff(beginnings, cut); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// Where all is well nothing is said; what an interface does not need is not looked at.
+func TestAllIsWell(t *testing.T) {
+	h, dir := host(t)
+	for _, text := range []string{hubText, spokeText, "", clearText} {
+		want(t, h.Look(parse(t, text)), dir)
+	}
+	h.StrongswanConf = dir + "/none"
+	h.Probe = func(bool) ([]kernel.Feature, error) {
+		return []kernel.Feature{{Name: "ESP", Lacking: errors.New("no module"), Without: "nothing works", IPsec: true}}, nil
+	}
+	want(t, h.Look(parse(t, clearText)), dir)
+}
+
+// What the kernel lacks is said with what follows from it and what to do, and that it was not tried where that needs root.
+func TestKernel(t *testing.T) {
+	h, dir := host(t)
+	h.Probe = func(ipv6 bool) ([]kernel.Feature, error) {
+		if ipv6 {
+			t.Error("asked about IPv6")
+		}
+		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works"}, {Name: "ESP"}}, nil
+	}
+	h.Sysctls = func(c kernel.CheckConfig) []kernel.Advice {
+		if c != (kernel.CheckConfig{Peers: 512, Forwards: true}) {
+			t.Errorf("asked about %+v", c)
+		}
+		return []kernel.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "nothing is forwarded"}}
+	}
+	want(t, h.Look(parse(t, spokeText)), dir,
+		"kernel: no multipoint GRE, so nothing works: the kernel has no GRE tunnels: load the module",
+		"kernel: net.ipv4.ip_forward is 0: nothing is forwarded (set it to 1 in /etc/sysctl.d)")
+	h.Probe = func(bool) ([]kernel.Feature, error) { return nil, kernel.ErrNoPermission }
+	h.Sysctls = func(kernel.CheckConfig) []kernel.Advice { return nil }
+	want(t, h.Look(parse(t, spokeText)), dir, "kernel: not tried: no permission: CAP_NET_ADMIN is needed; run as root")
+}
+
+// charon's settings are found wherever they are, and each fault has what it means and what to set.
+func TestStrongswan(t *testing.T) {
+	for _, test := range []struct {
+		name, text, config string
+		want               []string
+	}{
+		{"as Debian ships it, on a hub", "charon {\n load_modular = yes\n}\n", hubText, []string{
+			"strongSwan: a peer of gre1 that died is noticed after 2m55s, with traffic to it lost until then: set retransmit_tries = 3 and retransmit_timeout = 2.0",
+			"strongSwan: charon is set up for few peers, and many that come back at once are refused or wait: set threads = 32 (it is 16), ikesa_table_size = 4096 (it is 1), ikesa_table_segments = 16 (it is 1), block_threshold = 50 (it is 5), cookie_threshold = 500 (it is 10) in charon { … }",
+			"strongSwan: charon installs routes of its own beside the daemon's: set install_routes = no",
+		}},
+		{"as Debian ships it, on a spoke", "charon {\n load_modular = yes\n}\n", spokeText, []string{
+			"strongSwan: a peer of gre1 that died is noticed after 2m55s",
+		}},
+		{"in the section of charon-systemd", good + "charon-systemd {\n threads = 4\n}\n", hubText, []string{
+			"strongSwan: charon is set up for few peers, and many that come back at once are refused or wait: set threads = 32 (it is 4) in",
+		}},
+		{"a limit for each retransmission", "charon {\n retransmit_limit = 5\n}\n", spokeText, nil},
+		{"another socket", good + "charon {\n plugins {\n  vici {\n   socket = unix:///run/other.vici\n  }\n }\n}\n", spokeText, []string{
+			`strongSwan: charon listens for VICI at /run/other.vici (DIR/strongswan.conf:14), and the daemon looks at /var/run/charon.vici: set vici_socket = "/run/other.vici" in [daemon]`,
+		}},
+		{"the same socket by another name", good + "charon {\n plugins {\n  vici {\n   socket = unix:///run/charon.vici\n  }\n }\n}\n", spokeText, nil},
+		{"a socket of the network", good + "charon {\n plugins {\n  vici {\n   socket = tcp://127.0.0.1:4502\n  }\n }\n}\n", spokeText, []string{
+			`strongSwan: charon listens for VICI at "tcp://127.0.0.1:4502" (DIR/strongswan.conf:14), which the daemon does not speak`,
+		}},
+		{"no vici plugin", good + "charon {\n load_modular = yes\n plugins {\n  vici {\n   load = no\n  }\n }\n}\n", spokeText, []string{
+			"strongSwan: the vici plugin is off (DIR/strongswan.conf:15), and nothing can be secured without it",
+		}},
+		{"a list without it", good + "charon {\n load = aes sha2 stroke\n}\n", spokeText, []string{
+			"strongSwan: charon loads no vici plugin (DIR/strongswan.conf:12), and nothing can be secured without it",
+		}},
+		{"a list with it", good + "charon {\n load = aes sha2 vici!\n}\n", spokeText, nil},
+		{"what charon cannot read either", "charon {\n", spokeText, []string{
+			`strongSwan: charon's settings cannot be read: DIR/strongswan.conf:1: the section "charon" is not closed`,
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h, dir := host(t)
+			write(t, h.StrongswanConf, test.text)
+			want(t, h.Look(parse(t, test.config)), dir, test.want...)
+		})
+	}
+	h, dir := host(t)
+	h.StrongswanConf = dir + "/none"
+	want(t, h.Look(parse(t, spokeText)), dir, "strongSwan: there is no DIR/none: install strongSwan's charon and swanctl")
+}
