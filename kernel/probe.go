@@ -51,7 +51,7 @@ func probe(ipv6 bool) []Feature {
 		{kind, probeGRE(local), "nothing works", false},
 		{"IPsec policies", EnsureGuard(local), "protected interfaces do not work", true},
 		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work", true},
-		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be", false},
+		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false},
 		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true},
 	}
 }
@@ -84,7 +84,9 @@ func probeESP(local, peer netip.Addr) error {
 }
 
 func probeEBPF() error {
-	objects, err := loadSampler(SamplerConfig{})
+	cfg := DataPathConfig{Admission: true}
+	cfg.setDefaults()
+	objects, err := loadPath(cfg)
 	if err != nil {
 		return err
 	}

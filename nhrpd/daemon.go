@@ -18,6 +18,7 @@ import (
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/preflight"
 )
 
 // Daemon is cygnetd without its main.
@@ -33,6 +34,8 @@ type Daemon struct {
 	tables     Tables
 	strongswan Strongswan
 	state      stateFile
+
+	certificates *certificateWatch
 
 	protected   chan struct{} // closed when the first interface needs strongSwan
 	protectOnce sync.Once
@@ -52,19 +55,20 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 	tables := platform.NewTables(logs.of(logKernel))
 	strongswan := platform.NewStrongswan(logs.of(logVICI))
 	return &Daemon{
-		path:       path,
-		platform:   platform,
-		logs:       logs,
-		log:        logs.of(logConfig),
-		started:    now,
-		loop:       newLoop(logs.of(logEngine), logs.held, e, tables, strongswan),
-		tables:     tables,
-		strongswan: strongswan,
-		state:      stateFile{dir: c.Daemon.StateDir},
-		protected:  make(chan struct{}),
-		reload:     make(chan reloadRequest),
-		config:     c,
-		ports:      make(map[string]*port),
+		path:         path,
+		platform:     platform,
+		logs:         logs,
+		log:          logs.of(logConfig),
+		started:      now,
+		loop:         newLoop(logs.of(logEngine), logs.held, e, tables, strongswan),
+		tables:       tables,
+		strongswan:   strongswan,
+		state:        stateFile{dir: c.Daemon.StateDir},
+		certificates: newCertificateWatch(),
+		protected:    make(chan struct{}),
+		reload:       make(chan reloadRequest),
+		config:       c,
+		ports:        make(map[string]*port),
 	}
 }
 
@@ -101,6 +105,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task{"settling", d.settle}.start(ctx, g)
 	task{"orphan states", d.removeOrphans}.start(ctx, g)
 	task{"interfaces", d.manage}.start(ctx, g)
+	task{"certificates", d.watchCertificates}.start(ctx, g)
 	err = g.Wait()
 	d.saveLast()
 	return err
@@ -174,6 +179,7 @@ func (d *Daemon) open(ctx context.Context, g *errgroup.Group, c config.Interface
 		return err
 	}
 	d.ports[c.Name] = p
+	d.certificates.lookAgain()
 	if c.Protected {
 		d.protectOnce.Do(func() { close(d.protected) })
 	}
@@ -236,13 +242,9 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 	return notifyReady(d.log)
 }
 
-// usualPeers is what the kernel's settings are checked for at start, when nobody knows how many there will be; the status checks for as
-// many as there are.
-const usualPeers = 512
-
 // advise says once at start what in the kernel's settings is too small for a hub.
 func (d *Daemon) advise() {
-	for _, a := range d.platform.Check(kernel.CheckConfig{Peers: usualPeers, Forwards: true}) {
+	for _, a := range d.platform.Check(kernel.CheckConfig{Peers: preflight.UsualPeers, Forwards: true}) {
 		d.log.Warn("a kernel setting may be too small", "setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
 )
 
@@ -28,6 +29,8 @@ type world struct {
 	wants   map[vici.Key]vici.Want
 	spis    map[uint32]bool   // of all of charon's SAs
 	states  []kernel.ESPState // in the kernel
+
+	certificates []preflight.Finding // what is wrong with them
 
 	noSocket error // what opening an NHRP socket fails with
 
@@ -123,7 +126,12 @@ func (w *world) platform() Platform {
 		},
 		ListenAPI: func(string, string) (net.Listener, error) { return newPipeListener(), nil },
 		Check:     func(kernel.CheckConfig) []kernel.Advice { return nil },
-		Detach:    func(device string) error { w.note("detach " + device); return nil },
+		Certificates: func(c *config.Config) []preflight.Finding {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Clone(w.certificates)
+		},
+		Detach: func(device string) error { w.note("detach " + device); return nil },
 		OrphanStates: func(_ netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
 )
 
@@ -27,6 +28,7 @@ func Linux(c *config.Config) Platform {
 		AttachDataPath: kernel.AttachDataPath,
 		WatchMisses:    kernel.WatchMisses,
 		Check:          kernel.Check,
+		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
 		OwnRoutes:      kernel.OwnRoutes,
 		Detach:         kernel.Detach,
 		OrphanStates:   kernel.OrphanStates,

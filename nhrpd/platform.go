@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
 )
 
@@ -21,6 +23,7 @@ type Platform struct {
 	Lookup         func(ctx context.Context, name string) ([]netip.Addr, error)
 	ListenAPI      func(path, group string) (net.Listener, error)
 	Check          func(kernel.CheckConfig) []kernel.Advice
+	Certificates   func(*config.Config) []preflight.Finding
 	Detach         func(device string) error
 	OrphanStates   func(local netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error)
 	DeleteStates   func([]kernel.ESPState) error

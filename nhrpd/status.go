@@ -42,6 +42,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	for _, a := range d.platform.Check(check) {
 		s.Advice = append(s.Advice, a.String())
 	}
+	s.Advice = append(s.Advice, d.certificates.advice()...)
 	return s, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/preflight"
 )
 
 func leave(in *invocation, iface string) error {
@@ -34,6 +35,8 @@ type checked struct {
 	Valid    bool      `json:"valid"`
 	Problems []problem `json:"problems"`
 	Warnings []string  `json:"warnings"`
+
+	Host []preflight.Finding `json:"host"` // what this host lacks for it; empty where the file is not valid
 }
 
 type problem struct {
@@ -57,6 +60,11 @@ func check(in *invocation, file string) error {
 		in.printf("warning: %s\n", clean(w))
 	}
 	in.printf("%s is valid: %s\n", clean(file), interfaces(cfg))
+	var found []string
+	for _, f := range in.host.Look(cfg) {
+		found = append(found, f.String())
+	}
+	in.bullets("THIS HOST", found)
 	return nil
 }
 
@@ -73,7 +81,7 @@ func checkFailed(file string, err error) error {
 }
 
 func (in *invocation) checkJSON(file string, cfg *config.Config, err error) error {
-	result := checked{File: file, Valid: err == nil, Problems: []problem{}, Warnings: []string{}}
+	result := checked{File: file, Valid: err == nil, Problems: []problem{}, Warnings: []string{}, Host: []preflight.Finding{}}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -85,6 +93,7 @@ func (in *invocation) checkJSON(file string, cfg *config.Config, err error) erro
 	}
 	if cfg != nil {
 		result.Warnings = append(result.Warnings, cfg.Warnings...)
+		result.Host = append(result.Host, in.host.Look(cfg)...)
 	}
 	if jerr := in.printJSON(result); jerr != nil {
 		return jerr

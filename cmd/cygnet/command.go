@@ -12,6 +12,7 @@ import (
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/preflight"
 )
 
 // command is one subcommand.
@@ -44,6 +45,7 @@ func commands() []command {
 type invocation struct {
 	ctx    context.Context
 	now    func() time.Time
+	host   preflight.Host // that check looks at
 	socket string
 	json   bool
 	out    bytes.Buffer

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/kernel"
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/preflight"
 )
 
 // now is when everything in these tests happens.
@@ -55,10 +57,21 @@ func start(t *testing.T, d *daemon) (socket string) {
 	return socket
 }
 
+// machine is a host whose kernel lacks something.
+var machine = preflight.Host{
+	StrongswanConf: "/dev/null", Swanctl: "/nonexistent", Now: now,
+	Sysctls: func(kernel.CheckConfig) []kernel.Advice {
+		return []kernel.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "this node does not forward"}}
+	},
+	Probe: func(bool) ([]kernel.Feature, error) {
+		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works"}}, nil
+	},
+}
+
 // cygnet runs the program.
 func cygnet(args ...string) (code int, stdout, stderr string) {
 	var out, errs strings.Builder
-	code = run(context.Background(), args, &out, &errs, func() time.Time { return now })
+	code = run(context.Background(), args, &out, &errs, func() time.Time { return now }, machine)
 	return code, out.String(), errs.String()
 }
 

@@ -66,7 +66,11 @@ neighbours are removed, the SAs closed. It asks for no confirmation. The interfa
 reloads its configuration or is restarted. Stopping or restarting the daemon does none of this: the network stays.`
 
 const checkHelp = `Checks a configuration, /etc/cygnet/cygnet.toml without a name, and the secrets that it names. It says what cygnetd
-would say, and needs no daemon. The exit code is 0 only if the daemon would start on it.`
+would say, and needs no daemon. The exit code is 0 only if the daemon would start on it.
+
+Then it looks at this host for what a valid configuration lacks: features of the kernel (as root, by trying them in a
+network namespace of its own), kernel settings, charon's settings in /etc/strongswan.conf, certificates and keys in
+/etc/swanctl and when they expire. It needs no charon for that.`
 
 const versionHelp = `Shows the versions of this program and of the daemon, if it runs.`
 

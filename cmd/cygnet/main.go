@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/preflight"
 )
 
 // Exit codes, for scripts.
@@ -26,14 +27,14 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, time.Now)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, time.Now, preflight.This())
 	stop()
 	os.Exit(code)
 }
 
 // run does what the arguments say and returns the exit code. Nothing is written to stdout if it fails half-way.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer, now func() time.Time) int {
-	in := &invocation{ctx: ctx, now: now}
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, now func() time.Time, host preflight.Host) int {
+	in := &invocation{ctx: ctx, now: now, host: host}
 	err := in.run(args)
 	if _, werr := stdout.Write(in.out.Bytes()); err == nil && werr != nil {
 		err = fmt.Errorf("write the output: %w", werr)
@@ -42,7 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, now func(
 		return exitOK
 	}
 	if message := err.Error(); message != "" {
-		fmt.Fprintln(stderr, "cygnet: "+message)
+		fmt.Fprintln(stderr, "cygnet: "+cleanLines(message))
 	}
 	return exitCode(err)
 }

@@ -193,7 +193,7 @@ func TestInterrupt(t *testing.T) {
 		}
 	}()
 	var out, errs strings.Builder
-	if code := run(ctx, []string{"status", "--socket", l.Addr().String()}, &out, &errs, time.Now); code != exitError {
+	if code := run(ctx, []string{"status", "--socket", l.Addr().String()}, &out, &errs, time.Now, machine); code != exitError {
 		t.Errorf("code %d: %s", code, &errs)
 	}
 }
@@ -205,7 +205,7 @@ func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on 
 // Output that cannot be written is an error.
 func TestFullDisk(t *testing.T) {
 	var errs strings.Builder
-	if code := run(t.Context(), []string{"help"}, full{}, &errs, time.Now); code != exitError || !strings.Contains(errs.String(), "no space left") {
+	if code := run(t.Context(), []string{"help"}, full{}, &errs, time.Now, machine); code != exitError || !strings.Contains(errs.String(), "no space left") {
 		t.Errorf("code %d: %s", code, &errs)
 	}
 }

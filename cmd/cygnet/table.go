@@ -51,6 +51,15 @@ func clean(s string) string {
 	return strings.Trim(strconv.Quote(s), `"`)
 }
 
+// cleanLines is clean for a text of several lines.
+func cleanLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
 func (t *table) write(w io.Writer) error {
 	var used []int
 	for column := range t.header {

@@ -42,8 +42,8 @@ func This() Host {
 	}
 }
 
-// usualPeers is how many peers the kernel's settings are checked for, when nobody knows how many there will be.
-const usualPeers = 512
+// UsualPeers is how many peers the kernel's settings are checked for, when nobody knows how many there will be.
+const UsualPeers = 512
 
 // Look lists what it finds about a configuration, the most far-reaching first. What only root can see is a finding of its own where
 // somebody else asks.
@@ -60,7 +60,7 @@ func (h Host) kernel(c *config.Config) []Finding {
 	add := func(format string, args ...any) {
 		all = append(all, Finding{aboutKernel, fmt.Sprintf(format, args...)})
 	}
-	check := kernel.CheckConfig{Peers: usualPeers, Forwards: true}
+	check := kernel.CheckConfig{Peers: UsualPeers, Forwards: true}
 	outer6, protected := false, false
 	for _, i := range c.Interfaces {
 		check.IPv6 = check.IPv6 || i.Address.Addr().Is6()

@@ -1,0 +1,51 @@
+package nhrpd
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/nhrpd/preflight"
+)
+
+// What is wrong with certificates is in the status as long as it is, at the latest an hour after it began.
+func TestCertificatesAreWatched(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		shown := func() bool {
+			synctest.Wait()
+			s, err := d.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.Contains(s.Advice, "certificates: gre1: it expires")
+		}
+		if shown() {
+			t.Error("told before it was so")
+		}
+		for _, wrong := range [][]preflight.Finding{{{About: "certificates", Text: "gre1: it expires"}}, nil} {
+			w.mu.Lock()
+			w.certificates = wrong
+			w.mu.Unlock()
+			time.Sleep(certificateCheck) // in the bubble's time
+			if got := shown(); got != (wrong != nil) {
+				t.Errorf("with %v the status shows it: %v", wrong, got)
+			}
+		}
+	})
+}
+
+// A new finding is told once, and again when it went away meanwhile.
+func TestCertificateFindingsAreToldOnce(t *testing.T) {
+	w := newCertificateWatch()
+	for i, step := range []struct{ found, fresh []string }{
+		{[]string{"a"}, []string{"a"}},
+		{[]string{"a", "b"}, []string{"b"}},
+		{nil, nil},
+		{[]string{"a"}, []string{"a"}},
+	} {
+		if fresh := w.set(step.found); !slices.Equal(fresh, step.fresh) {
+			t.Errorf("step %d: %q, want %q", i+1, fresh, step.fresh)
+		}
+	}
+}
