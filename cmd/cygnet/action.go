@@ -40,6 +40,7 @@ type checked struct {
 }
 
 type problem struct {
+	File string `json:"file,omitempty"` // absent: the checked file; else one that it names, such as swanctl.conf
 	Line int    `json:"line,omitempty"` // absent: the file as a whole
 	Key  string `json:"key,omitempty"`
 	Text string `json:"text"`
@@ -86,7 +87,11 @@ func (in *invocation) checkJSON(file string, cfg *config.Config, err error) erro
 		return err
 	}
 	for _, p := range problems(err) {
-		result.Problems = append(result.Problems, problem{Line: p.Line, Key: p.Key, Text: p.Text})
+		found := problem{File: p.File, Line: p.Line, Key: p.Key, Text: p.Text}
+		if p.File == file {
+			found.File = ""
+		}
+		result.Problems = append(result.Problems, found)
 	}
 	if err != nil && len(result.Problems) == 0 {
 		return err
@@ -129,6 +134,9 @@ func interfaces(cfg *config.Config) string {
 		protection := "protected by IPsec"
 		if !i.Protected {
 			protection = "NOT PROTECTED"
+		}
+		if i.IPsec != nil && i.IPsec.SwanctlConnection != "" {
+			protection += " as " + i.IPsec.SwanctlConnection + " of " + i.IPsec.SwanctlConf
 		}
 		words = append(words, fmt.Sprintf("%s (%s on %s, %s)", i.Name, i.Address, i.Underlay, protection))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/policy"
+	"cygnet/vici/swanctl"
 )
 
 // DefaultPath is where the daemon and the command line look for the configuration.
@@ -136,8 +137,13 @@ const (
 	AuthCertificate Auth = "certificate"
 )
 
-// IPsec is a table [interface.NAME.ipsec]: the profile that all SAs of an interface are made from.
+// IPsec is a table [interface.NAME.ipsec]: the profile that all SAs of an interface are made from, or the name of a connection in
+// swanctl.conf that is one. In that case no field below Swanctl is set.
 type IPsec struct {
+	SwanctlConnection string            // its name; empty: the profile is the fields below
+	SwanctlConf       string            // the file that it is in, an absolute path; empty where SwanctlConnection is
+	Swanctl           *swanctl.Template // what is there; nil after Parse, which opens no file
+
 	Identity       string // IKE identity of this router
 	RemoteIdentity string // IKE identity that peers must prove, with strongSwan's wildcards; empty: any that authenticates
 

@@ -8,6 +8,9 @@ import (
 // DefaultAPISocket is where the daemon listens and where the command line finds it.
 const DefaultAPISocket = "/run/cygnet/cygnet.sock"
 
+// defaultSwanctlConf is the file of connections that swanctl loads where Debian has it.
+const defaultSwanctlConf = "/etc/swanctl/swanctl.conf"
+
 func defaultDaemon() Daemon {
 	return Daemon{
 		APISocket:      DefaultAPISocket,

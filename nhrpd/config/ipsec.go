@@ -17,7 +17,9 @@ func (c *checker) protection(raw *rawInterface, i *Interface) {
 		i.Protected = false
 		c.warn(raw.Protection.at, "%s is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge", i.Name)
 	case raw.IPsec == nil:
-		c.problem(table, "missing, so nothing would protect the tunnel; add [%s] with identity and psk_file or certificates, or say protection = \"none\" for clear GRE in a lab", table)
+		c.problem(table, "missing, so nothing would protect the tunnel; add [%s] with identity and psk_file or certificates, or say protection = \"none\" for clear GRE in a lab%s", table, c.legacy())
+	case raw.IPsec.SwanctlConnection.present(), raw.IPsec.SwanctlConf.present():
+		i.IPsec = c.existing(raw.IPsec, i.Underlay)
 	default:
 		i.IPsec = c.ipsec(raw.IPsec)
 	}

@@ -19,7 +19,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	c := &checker{file: path, read: readFile}
+	c := &checker{file: path, read: readFile, legacyConf: "/etc/ipsec.conf"}
 	return c.parse(f.data, f)
 }
 

@@ -8,9 +8,9 @@ import (
 )
 
 // Problem is one fault in a configuration file. The errors of [Load] and [Parse] are one Problem or several of them joined,
-// in the order of the file.
+// in the order of the file, then those in swanctl.conf and its includes.
 type Problem struct {
-	File string
+	File string // the configuration, or where [interface.NAME.ipsec] names one, the swanctl.conf or a file included by it
 	Line int    // counted from 1; 0: the file as a whole
 	Key  string // as TOML writes it, with indexes into lists: interface.gre1.nhs[0].nbma; empty: the file as a whole
 	Text string // what was found, what is allowed and what may have been meant
@@ -35,6 +35,8 @@ type checker struct {
 	read     fileReader     // nil: files that the configuration names are not opened
 	problems []*Problem
 	warnings []string
+
+	legacyConf string // ipsec.conf
 }
 
 func (c *checker) problem(at path, format string, args ...any) {
@@ -60,7 +62,17 @@ func (c *checker) line(at path) int {
 }
 
 func (c *checker) err() error {
-	slices.SortStableFunc(c.problems, func(a, b *Problem) int { return cmp.Compare(a.Line, b.Line) })
+	slices.SortStableFunc(c.problems, func(a, b *Problem) int {
+		switch {
+		case a.File == b.File:
+			return cmp.Compare(a.Line, b.Line)
+		case a.File == c.file:
+			return -1
+		case b.File == c.file:
+			return 1
+		}
+		return cmp.Compare(a.File, b.File)
+	})
 	errs := make([]error, len(c.problems))
 	for i, p := range c.problems {
 		errs[i] = p

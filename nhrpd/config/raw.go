@@ -100,6 +100,9 @@ type rawLimits struct {
 type rawIPsec struct {
 	At path
 
+	SwanctlConnection value[string] `toml:"swanctl_connection"`
+	SwanctlConf       value[string] `toml:"swanctl_conf"`
+
 	Identity       value[string]         `toml:"identity"`
 	RemoteIdentity value[string]         `toml:"remote_identity"`
 	Auth           value[string]         `toml:"auth"`

@@ -49,6 +49,9 @@ func (v *value[T]) accept(ok bool, allowed string) string {
 // present says whether the file has the key, be its value right or wrong.
 func (v *value[T]) present() bool { return v.at != nil }
 
+// place is where the file has the key; nil: nowhere.
+func (v *value[T]) place() path { return v.at }
+
 // or returns the value, or the default if the file has none.
 func (v *value[T]) or(def T) T {
 	if v.set {

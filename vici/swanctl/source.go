@@ -66,7 +66,8 @@ type budget struct{ files, bytes int }
 func (b *budget) read(name string, by Pos) (*source, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for its writer
 	if err != nil {
-		return nil, problemf(by, "cannot be read: %v", reason(err))
+		what := strings.TrimPrefix(reason(err).Error(), by.File+": ")
+		return nil, problemf(by, "cannot be read: %s", what)
 	}
 	defer f.Close()
 	info, err := f.Stat()
