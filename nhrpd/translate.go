@@ -62,6 +62,9 @@ func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
 // profile is the IPsec profile of a protected interface that sends from local.
 func profile(c *config.Interface, local netip.Addr) vici.Profile {
 	s := c.IPsec
+	if s.Swanctl != nil {
+		return siteProfile(c, local)
+	}
 	return vici.Profile{
 		Interface:      c.Name,
 		LocalAddrs:     []netip.Addr{local},
@@ -70,7 +73,7 @@ func profile(c *config.Interface, local netip.Addr) vici.Profile {
 		Certs:          s.Certs,
 		CACerts:        s.CACerts,
 		RemoteIdentity: s.RemoteIdentity,
-		Hub:            len(c.NHS) == 0 || c.Redirect,
+		Hub:            hub(c),
 		Proposals:      s.Proposals,
 		ESPProposals:   s.ESPProposals,
 		DPDDelay:       s.DPDDelay,
@@ -80,6 +83,20 @@ func profile(c *config.Interface, local netip.Addr) vici.Profile {
 		Child:          s.Child,
 	}
 }
+
+// siteProfile is the profile of an interface whose SAs are made like a connection of the site's own.
+func siteProfile(c *config.Interface, local netip.Addr) vici.Profile {
+	t := c.IPsec.Swanctl
+	return vici.Profile{
+		Interface:  c.Name,
+		LocalAddrs: []netip.Addr{local},
+		Hub:        hub(c),
+		Site:       &vici.Site{Name: t.Name, Connection: t.Connection, Child: t.Child},
+	}
+}
+
+// hub says whether many dial in.
+func hub(c *config.Interface) bool { return len(c.NHS) == 0 || c.Redirect }
 
 func engineRoutes(b kernel.RouteBatch) engine.RoutesChanged {
 	return engine.RoutesChanged{Table: b.Table, Reset: b.Reset, Added: routesOf(b.Added), Removed: routesOf(b.Removed)}

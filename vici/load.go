@@ -64,11 +64,12 @@ func (p *profile) refuses(sa *SA) string {
 
 func (r *reconciler) setProfile(p Profile) {
 	known := r.profiles[p.Interface]
+	takesOver := r.synced && p.Site != nil && (known == nil || known.Site == nil || known.Site.Name != p.Site.Name)
 	switch {
 	case known == nil:
 		known = &profile{Profile: p, allowed: allowedBy(p), known: r.keyExchanges}
 		r.profiles[p.Interface] = known
-		if r.synced {
+		if r.synced && !takesOver {
 			r.adopt(p.Interface)
 			r.emit(r.snapshot(p.Interface))
 		}
@@ -79,6 +80,10 @@ func (r *reconciler) setProfile(p Profile) {
 	}
 	if !p.Marks {
 		r.forgetShared(p.Interface)
+	}
+	if takesOver {
+		r.takeOver(known)
+		return
 	}
 	r.load(known)
 	r.review(p.Interface)

@@ -341,7 +341,7 @@ func terminateBy(ctx context.Context, s *session, timeout time.Duration, keys ma
 	return err
 }
 
-// listSAs asks for our SAs, half-open ones included; with a key (ike or ike-id) for those of a name or id.
+// listSAs asks for all SAs, ours and others', half-open ones included; with a key (ike or ike-id) for those of a name or id.
 func listSAs(ctx context.Context, s *session, timeout time.Duration, key, value string) ([]*SA, error) {
 	args := map[string]any{}
 	if key != "" {

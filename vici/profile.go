@@ -50,7 +50,12 @@ const (
 type Profile struct {
 	Interface  string
 	LocalAddrs []netip.Addr // NBMA addresses of this end; empty: any. When one changes, set the profile again
-	Identity   string       // IKE identity of this end; empty: its address, or with certificates the subject
+	Hub        bool         // many dial in: a new IKE_SA does not end others of the same identity, unless its initiator says so
+
+	// Site, unless nil, is a connection of the site's own in the place of all that follows but Marks.
+	Site *Site
+
+	Identity string // IKE identity of this end; empty: its address, or with certificates the subject
 
 	PSK Secret // empty: certificates, which swanctl loads with their keys
 	// Certificates are files that charon itself reads, so its AppArmor profile must let it where they are elsewhere.
@@ -61,7 +66,6 @@ type Profile struct {
 	// It also keeps the PSK from connections that are not ours.
 	RemoteIdentity string
 
-	Hub            bool          // many dial in: a new IKE_SA does not end others of the same identity, unless its initiator says so
 	Proposals      []string      // IKE; empty: DefaultProposals
 	ESPProposals   []string      // empty: DefaultESPProposals
 	DPDDelay       time.Duration // whole seconds; 0: DefaultDPDDelay
@@ -123,6 +127,49 @@ func (p Profile) mode() string {
 // connection builds the argument of load-conn: the template for the zero address, else the connection to that peer; for an address that
 // several routers share, the connection that they dial in by, whose SAs have marks.
 func (p Profile) connection(peer netip.Addr, shared bool) (*govici.Message, error) {
+	gre, name := p.child(), connName(p.Interface, peer)
+	if shared {
+		name = sharedName(p.Interface, peer)
+		merge(gre, marks())
+	}
+	conn := p.ike(peer)
+	if len(p.LocalAddrs) > 0 {
+		conn["local_addrs"] = addresses(p.LocalAddrs)
+	}
+	conn["children"] = map[string]any{child: gre}
+	merge(conn, p.Connection)
+
+	m, err := message(map[string]any{name: conn})
+	if err != nil {
+		return nil, fmt.Errorf("profile of %s: %w", p.Interface, err)
+	}
+	return m, nil
+}
+
+// child gives the keys of the child.
+func (p Profile) child() map[string]any {
+	if p.Site != nil {
+		return p.Site.child()
+	}
+	gre := map[string]any{
+		"mode":          "transport",
+		"local_ts":      []string{"dynamic[gre]"},
+		"remote_ts":     []string{"dynamic[gre]"},
+		"esp_proposals": orDefault(p.ESPProposals, DefaultESPProposals),
+		"rekey_time":    seconds(cmp.Or(p.ChildRekeyTime, DefaultChildRekeyTime)),
+		"start_action":  "none",
+		"close_action":  "none",
+		"dpd_action":    "clear",
+	}
+	merge(gre, p.Child)
+	return gre
+}
+
+// ike gives the keys of a connection besides its local addresses and its child.
+func (p Profile) ike(peer netip.Addr) map[string]any {
+	if p.Site != nil {
+		return p.Site.connection(p, peer)
+	}
 	auth := "pubkey"
 	if len(p.PSK) > 0 {
 		auth = "psk"
@@ -135,38 +182,16 @@ func (p Profile) connection(peer netip.Addr, shared bool) (*govici.Message, erro
 	remote := map[string]any{"auth": auth, "id": cmp.Or(p.RemoteIdentity, "%any")}
 	certificates(remote, "cacert", "/etc/swanctl/x509ca", p.CACerts)
 
-	gre := map[string]any{
-		"mode":          "transport",
-		"local_ts":      []string{"dynamic[gre]"},
-		"remote_ts":     []string{"dynamic[gre]"},
-		"esp_proposals": orDefault(p.ESPProposals, DefaultESPProposals),
-		"rekey_time":    seconds(cmp.Or(p.ChildRekeyTime, DefaultChildRekeyTime)),
-		"start_action":  "none",
-		"close_action":  "none",
-		"dpd_action":    "clear",
-	}
-	merge(gre, p.Child)
-	name := connName(p.Interface, peer)
-	if shared {
-		name = sharedName(p.Interface, peer)
-		merge(gre, marks())
-	}
-
 	remotes := []string{"%any"}
 	if peer.IsValid() {
 		remotes = []string{peer.String()}
 	}
-	// Between spokes the initial contact that any policy but never sends can leave one end with an SA that the other has closed.
-	unique := "never"
-	if p.Hub {
-		unique = "no"
-	}
-	conn := map[string]any{
+	return map[string]any{
 		"version":      "2",
 		"remote_addrs": remotes,
 		"proposals":    orDefault(p.Proposals, DefaultProposals),
 		"mobike":       "no", // the tunnel's source is fixed; an SA that moved away would protect nothing
-		"unique":       unique,
+		"unique":       p.unique(),
 		"dpd_delay":    seconds(cmp.Or(p.DPDDelay, DefaultDPDDelay)),
 		"rekey_time":   seconds(cmp.Or(p.RekeyTime, DefaultRekeyTime)),
 		"reauth_time":  seconds(p.ReauthTime),
@@ -174,18 +199,16 @@ func (p Profile) connection(peer netip.Addr, shared bool) (*govici.Message, erro
 		"childless":    "never", // an IKE_SA that is not for a child is for nothing
 		"local":        local,
 		"remote":       remote,
-		"children":     map[string]any{child: gre},
 	}
-	if len(p.LocalAddrs) > 0 {
-		conn["local_addrs"] = addresses(p.LocalAddrs)
-	}
-	merge(conn, p.Connection)
+}
 
-	m, err := message(map[string]any{name: conn})
-	if err != nil {
-		return nil, fmt.Errorf("profile of %s: %w", p.Interface, err)
+// unique is what becomes of other IKE_SAs with the same identity. Between spokes the initial contact that any policy but never sends can
+// leave one end with an SA that the other has closed.
+func (p Profile) unique() string {
+	if p.Hub {
+		return "no"
 	}
-	return m, nil
+	return "never"
 }
 
 // sharedKey builds the argument of load-shared. It has no id: keys with one are unloaded by anybody's swanctl --load-creds.

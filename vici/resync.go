@@ -23,7 +23,7 @@ func (r *reconciler) resync() {
 		for _, sa := range r.sas {
 			r.drop(sa)
 		}
-		for _, sa := range listed {
+		for _, sa := range r.own(listed) {
 			if sa.established() {
 				r.put(sa)
 			}
@@ -76,7 +76,7 @@ func (r *reconciler) compare() {
 		if r.fatal(err) || err != nil {
 			return
 		}
-		for _, sa := range listed {
+		for _, sa := range r.own(listed) {
 			if _, ended := removed[sa.ID]; !ended && sa.established() {
 				r.put(sa)
 			}

@@ -106,12 +106,10 @@ func sections(m *govici.Message) (names []string, bodies []*govici.Message) {
 	return names, bodies
 }
 
-// parseSA reads the section of an IKE_SA. Those of foreign connections, and without an id or remote host, are not ok.
+// parseSA reads the section of an IKE_SA; its interface is that of the connection's name, if it is one of ours. Those without an id or
+// remote host are not ok.
 func parseSA(name string, m *govici.Message, now time.Time) (*SA, bool) {
-	iface, _, ours := parseName(name)
-	if !ours {
-		return nil, false
-	}
+	iface, _, _ := parseName(name)
 	sa := &SA{
 		Interface: iface, Connection: name,
 		ID:         uint32(number(m, "uniqueid", 10)),

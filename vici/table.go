@@ -36,6 +36,9 @@ func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
 		return nil, nil, false
 	}
 	sa, ok := parseSA(names[0], bodies[0], time.Now())
+	if ok {
+		sa.Interface, ok = r.owner(sa.Connection)
+	}
 	return sa, bodies[0], ok
 }
 
@@ -97,6 +100,9 @@ func (r *reconciler) ikeRekeyed(m *govici.Message) {
 	}
 	sa, ok := parseSA(names[0], after, time.Now())
 	if !ok {
+		return
+	}
+	if sa.Interface, ok = r.owner(sa.Connection); !ok {
 		return
 	}
 	sa.State = "ESTABLISHED"
@@ -282,7 +288,7 @@ func (r *reconciler) lookChildless(id uint32) {
 		if r.fatal(err) || err != nil || r.sas[id] == nil {
 			return
 		}
-		if len(found) == 0 {
+		if found = r.own(found); len(found) == 0 {
 			r.remove(id, "the SA ended")
 			return
 		}
