@@ -12,7 +12,8 @@
 // What depends on the version of strongSwan: events of address changes (ike-update) come with 5.9.2, before it a change is
 // found by the comparison every minute; the answer "existing duplicate" to an initiation comes with 5.9.6, before it two SAs
 // may result, of which one is closed after three seconds; alert events come with 6.0.3, before it the reason of a failure is
-// taken from charon's log events. Nothing needs to be configured for any of it.
+// taken from charon's log events; additional key exchanges come with 6.0, before it the proposals that have one are left out.
+// Nothing needs to be configured for any of it.
 //
 // Log events cost much of what a handshake costs, so they are subscribed to only while wanted peers fail, and for up to a minute
 // more. A first failure for no known reason is therefore told only when a second attempt, right after it, has failed too; for

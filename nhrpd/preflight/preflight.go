@@ -3,6 +3,7 @@
 package preflight
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -68,8 +69,11 @@ func (h Host) kernel(c *config.Config) []Finding {
 		protected = protected || i.Protected
 	}
 	features, err := h.Probe(outer6)
-	if err != nil {
-		add("not tried: %v", err)
+	switch {
+	case errors.Is(err, kernel.ErrNoPermission):
+		add("what it has was not tried: run this as root")
+	case err != nil:
+		add("what it has was not tried: %v", err)
 	}
 	for _, f := range features {
 		if f.Lacking != nil && (protected || !f.IPsec) {

@@ -135,3 +135,9 @@ func (n *Net) binary(name string) string {
 	}
 	return path
 }
+
+// TryAsNobody runs one of our programs on the router as a user without any rights.
+func (r *Router) TryAsNobody(program string, args ...string) (string, error) {
+	r.net.Helper()
+	return r.Try("setpriv", append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", r.net.binary(program)}, args...)...)
+}
