@@ -32,8 +32,9 @@ func host(t *testing.T) (Host, string) {
 // good are settings of charon with which nothing is found.
 const good = `charon {
 	install_routes = no
-	retransmit_tries = 3
-	retransmit_timeout = 2.0
+	retransmit_tries = 4
+	retransmit_timeout = 1.5
+	retransmit_base = 1.4
 	threads = 32
 	ikesa_table_size = 4096
 	ikesa_table_segments = 16
@@ -152,7 +153,7 @@ func TestStrongswan(t *testing.T) {
 		want               []string
 	}{
 		{"as Debian ships it, on a hub", "charon {\n load_modular = yes\n}\n", hubText, []string{
-			"strongSwan: a peer of gre1 that died is noticed after 2m55s, with traffic to it lost until then: set retransmit_tries = 3 and retransmit_timeout = 2.0",
+			"strongSwan: a peer of gre1 that died is noticed after 2m55s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.5 and retransmit_base = 1.4",
 			"strongSwan: charon is set up for few peers, and many that come back at once are refused or wait: set threads = 32 (it is 16), ikesa_table_size = 4096 (it is 1), ikesa_table_segments = 16 (it is 1), block_threshold = 50 (it is 5), cookie_threshold = 500 (it is 10) in charon { … }",
 			"strongSwan: charon installs routes of its own beside the daemon's: set install_routes = no",
 		}},
@@ -164,17 +165,17 @@ func TestStrongswan(t *testing.T) {
 		}},
 		{"a limit for each retransmission", "charon {\n retransmit_limit = 5\n}\n", spokeText, nil},
 		{"another socket", good + "charon {\n plugins {\n  vici {\n   socket = unix:///run/other.vici\n  }\n }\n}\n", spokeText, []string{
-			`strongSwan: charon listens for VICI at /run/other.vici (DIR/strongswan.conf:14), and the daemon looks at /var/run/charon.vici: set vici_socket = "/run/other.vici" in [daemon]`,
+			`strongSwan: charon listens for VICI at /run/other.vici (DIR/strongswan.conf:15), and the daemon looks at /var/run/charon.vici: set vici_socket = "/run/other.vici" in [daemon]`,
 		}},
 		{"the same socket by another name", good + "charon {\n plugins {\n  vici {\n   socket = unix:///run/charon.vici\n  }\n }\n}\n", spokeText, nil},
 		{"a socket of the network", good + "charon {\n plugins {\n  vici {\n   socket = tcp://127.0.0.1:4502\n  }\n }\n}\n", spokeText, []string{
-			`strongSwan: charon listens for VICI at "tcp://127.0.0.1:4502" (DIR/strongswan.conf:14), which the daemon does not speak`,
+			`strongSwan: charon listens for VICI at "tcp://127.0.0.1:4502" (DIR/strongswan.conf:15), which the daemon does not speak`,
 		}},
 		{"no vici plugin", good + "charon {\n load_modular = yes\n plugins {\n  vici {\n   load = no\n  }\n }\n}\n", spokeText, []string{
-			"strongSwan: the vici plugin is off (DIR/strongswan.conf:15), and nothing can be secured without it",
+			"strongSwan: the vici plugin is off (DIR/strongswan.conf:16), and nothing can be secured without it",
 		}},
 		{"a list without it", good + "charon {\n load = aes sha2 stroke\n}\n", spokeText, []string{
-			"strongSwan: charon loads no vici plugin (DIR/strongswan.conf:12), and nothing can be secured without it",
+			"strongSwan: charon loads no vici plugin (DIR/strongswan.conf:13), and nothing can be secured without it",
 		}},
 		{"a list with it", good + "charon {\n load = aes sha2 vici!\n}\n", spokeText, nil},
 		{"what charon cannot read either", "charon {\n", spokeText, []string{
