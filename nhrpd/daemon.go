@@ -34,6 +34,8 @@ type Daemon struct {
 	tables     Tables
 	strongswan Strongswan
 	state      stateFile
+	blocked    blockedFile
+	blocking   sync.Mutex // one change of who is blocked at a time
 
 	certificates *certificateWatch
 
@@ -64,6 +66,7 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		tables:       tables,
 		strongswan:   strongswan,
 		state:        stateFile{dir: c.Daemon.StateDir},
+		blocked:      blockedFile{dir: c.Daemon.StateDir},
 		certificates: newCertificateWatch(),
 		protected:    make(chan struct{}),
 		reload:       make(chan reloadRequest),
@@ -88,12 +91,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer listener.Close()
+	blocked, err := d.blocked.load()
+	if err != nil {
+		return err
+	}
 	d.advise()
+	d.tellPolicy()
 
 	g, ctx := errgroup.WithContext(ctx)
 	d.loop.alive = watchdog()
 	task{"event loop", d.loop.run}.start(ctx, g)
-	if err := d.begin(ctx); err != nil {
+	if err := d.begin(ctx, blocked); err != nil {
 		return err
 	}
 	task{"kernel tables", d.tables.Run}.start(ctx, g)
@@ -122,13 +130,14 @@ func (d *Daemon) runStrongswan(ctx context.Context) error {
 }
 
 // begin gives the engine its configuration and what the last run knew.
-func (d *Daemon) begin(ctx context.Context) error {
+func (d *Daemon) begin(ctx context.Context, blocked []engine.Block) error {
 	saved, err := d.state.load()
 	if err != nil {
 		d.log.Warn("starting without the saved state: peers are unknown until they register again", "error", err)
 	}
 	return d.loop.call(ctx, func(now time.Time) {
 		d.loop.engine.Configure(now, engineConfig(d.config), &d.loop.out)
+		d.blockKnown(now, blocked)
 		d.loop.engine.Restore(now, saved, &d.loop.out)
 	})
 }
@@ -246,5 +255,19 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 func (d *Daemon) advise() {
 	for _, a := range d.platform.Check(kernel.CheckConfig{Peers: preflight.UsualPeers, Forwards: true}) {
 		d.log.Warn("a kernel setting may be too small", "setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
+	}
+}
+
+// tellPolicy says once at start by what an interface decides who may be who.
+func (d *Daemon) tellPolicy() {
+	for i := range d.config.Interfaces {
+		switch c := &d.config.Interfaces[i]; {
+		case !c.Protected:
+		case c.Policy == nil:
+			d.log.Info("no peer rules: an overlay address belongs to the identity that registers it first, until it expires",
+				"interface", c.Name)
+		default:
+			d.log.Info("peer rules: an identity that none of them matches may do nothing", "interface", c.Name, "rules", c.Policy.Len())
+		}
 	}
 }

@@ -87,12 +87,18 @@ func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Con
 // adopt starts a new interface, and starts a changed one anew on the tunnel that is there.
 func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interface) error {
 	if p := d.ports[c.Name]; p != nil {
-		if reflect.DeepEqual(p.config, c) {
+		if samePort(p.config, c) {
 			return nil
 		}
 		d.close(ctx, c.Name)
 	}
 	return d.open(ctx, g, c)
+}
+
+// samePort says whether two configurations of an interface differ at most in what the engine decides alone: who may be who.
+func samePort(a, b config.Interface) bool {
+	a.Policy, b.Policy = nil, nil
+	return reflect.DeepEqual(a, b)
 }
 
 // Leave says goodbye on one interface, or on all with an empty name: peers are told, routes and neighbours go, SAs are closed,

@@ -25,6 +25,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 			s.Interfaces = append(s.Interfaces, d.loop.interfaceStatus(&st))
 		}
 		s.Routes = d.loop.wantedRoutes(s.Interfaces)
+		s.Blocked = list(d.loop.engine.Blocked(), blockedStatus)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
@@ -161,7 +162,7 @@ func peerStatus(p engine.PeerStatus) api.Peer {
 	return api.Peer{
 		Interface: p.Interface, NBMA: p.NBMA, Identity: p.Identity, State: peerStates[p.State], Since: p.Since,
 		Initiator: p.Initiator, LocalNAT: p.LocalNAT, RemoteNAT: p.RemoteNAT, Interest: interest,
-		In: p.In, Out: p.Out, Error: p.Error, SharedWith: p.SharedWith,
+		In: p.In, Out: p.Out, Error: p.Error, SharedWith: p.SharedWith, Prohibited: p.Prohibited,
 	}
 }
 

@@ -30,6 +30,11 @@ func TestBashCompletion(t *testing.T) {
 		{"cygnet help ver", "version"},
 		{"cygnet help version st", ""},
 		{"cygnet status st", ""},
+		{"cygnet peer bl", "block blocked"},
+		{"cygnet peer block --f", "--for"},
+		{"cygnet status --f", ""},
+		{"cygnet policy t", "test"},
+		{"cygnet policy test x --config main.g", "main.go"},
 		{"cygnet check main.g", "main.go"},
 		{"cygnet --socket main.g", "main.go"},
 	} {

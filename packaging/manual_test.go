@@ -24,7 +24,7 @@ func help(t *testing.T, program string, args ...string) string {
 func commands(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, m := range regexp.MustCompile(`(?m)^  ([a-z]+) (?:\[[A-Z]+\])? +\S`).FindAllStringSubmatch(help(t, "cygnet", "help"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  ([a-z]+) (?:[A-Za-z\[\] ]*[A-Z\]])? {2,}\S`).FindAllStringSubmatch(help(t, "cygnet", "help"), -1) {
 		all = append(all, m[1])
 	}
 	if len(all) < 10 {

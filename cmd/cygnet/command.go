@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/api"
@@ -22,22 +23,27 @@ type command struct {
 	summary  string
 	detail   string
 	run      func(in *invocation, argument string) error
+
+	runWords func(in *invocation, words []string) error // in the place of run, for a command with several arguments
+	flags    []string                                   // that it takes beside those for all
 }
 
 // commands lists the subcommands in the order of the help. It is a function because help itself is one of them.
 func commands() []command {
 	return []command{
-		{"status", "", "what the daemon does, what is wrong first", statusHelp, showStatus},
-		{"peers", "", "the other routers and their security", peersHelp, showPeers},
-		{"bindings", "", "the clients registered here, and static maps", bindingsHelp, showBindings},
-		{"shortcuts", "", "direct paths to other spokes", shortcutsHelp, showShortcuts},
-		{"nhs", "", "the next hop servers and our registrations", nhsHelp, showNHS},
-		{"routes", "", "the routes of the shortcuts", routesHelp, showRoutes},
-		{"sas", "", "the IKE and ESP SAs, as strongSwan lists them", sasHelp, showSAs},
-		{"leave", "[INTERFACE]", "say goodbye to the network", leaveHelp, leave},
-		{"check", "[FILE]", "check a configuration, without the daemon", checkHelp, check},
-		{"version", "", "the versions of cygnet and of the running daemon", versionHelp, showVersion},
-		{"help", "[COMMAND]", "this list, or more about one command", helpHelp, help},
+		{name: "status", summary: "what the daemon does, what is wrong first", detail: statusHelp, run: showStatus},
+		{name: "peers", summary: "the other routers and their security", detail: peersHelp, run: showPeers},
+		{name: "bindings", summary: "the clients registered here, and static maps", detail: bindingsHelp, run: showBindings},
+		{name: "shortcuts", summary: "direct paths to other spokes", detail: shortcutsHelp, run: showShortcuts},
+		{name: "nhs", summary: "the next hop servers and our registrations", detail: nhsHelp, run: showNHS},
+		{name: "routes", summary: "the routes of the shortcuts", detail: routesHelp, run: showRoutes},
+		{name: "sas", summary: "the IKE and ESP SAs, as strongSwan lists them", detail: sasHelp, run: showSAs},
+		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once", detail: peerHelp, runWords: peer, flags: []string{"for"}},
+		{name: "policy", argument: "test IDENTITY ADDRESS", summary: "what a configuration lets an identity be", detail: policyHelp, runWords: explainPolicy, flags: []string{"interface", "config"}},
+		{name: "leave", argument: "[INTERFACE]", summary: "say goodbye to the network", detail: leaveHelp, run: leave},
+		{name: "check", argument: "[FILE]", summary: "check a configuration, without the daemon", detail: checkHelp, run: check},
+		{name: "version", summary: "the versions of cygnet and of the running daemon", detail: versionHelp, run: showVersion},
+		{name: "help", argument: "[COMMAND]", summary: "this list, or more about one command", detail: helpHelp, run: help},
 	}
 }
 
@@ -49,6 +55,11 @@ type invocation struct {
 	socket string
 	json   bool
 	out    bytes.Buffer
+
+	length time.Duration // --for
+	iface  string        // --interface
+	config string        // --config
+	given  []string      // flags that not all commands take
 }
 
 // usageError is a fault in the arguments.
@@ -79,7 +90,14 @@ func (in *invocation) run(args []string) error {
 		return help(in, c.name)
 	}
 	arguments := words[1:]
+	for _, name := range in.given {
+		if !slices.Contains(c.flags, name) {
+			return usagef("%s takes no --%s", c.name, name)
+		}
+	}
 	switch {
+	case c.runWords != nil:
+		return c.runWords(in, arguments)
 	case len(arguments) > 0 && c.argument == "":
 		return usagef("%s takes no argument, found %q", c.name, arguments[0])
 	case len(arguments) > 1:
@@ -96,6 +114,9 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&in.socket, "socket", config.DefaultAPISocket, "")
 	flags.BoolVar(&in.json, "json", false, "")
+	flags.DurationVar(&in.length, "for", 0, "")
+	flags.StringVar(&in.iface, "interface", "", "")
+	flags.StringVar(&in.config, "config", config.DefaultPath, "")
 	for {
 		err := flags.Parse(args)
 		if errors.Is(err, flag.ErrHelp) {
@@ -106,6 +127,11 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 			return nil, false, usagef("%v", err)
 		}
 		if flags.NArg() == 0 {
+			flags.Visit(func(f *flag.Flag) {
+				if f.Name != "socket" && f.Name != "json" {
+					in.given = append(in.given, f.Name)
+				}
+			})
 			return words, false, nil
 		}
 		words, args = append(words, flags.Arg(0)), flags.Args()[1:]

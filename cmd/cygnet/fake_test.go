@@ -28,6 +28,7 @@ type daemon struct {
 	err      error
 	leaveErr error
 	left     []string
+	blocked  []string
 }
 
 func (d *daemon) Status(context.Context) (*api.Status, error) { return d.status, d.err }
@@ -35,6 +36,16 @@ func (d *daemon) Status(context.Context) (*api.Status, error) { return d.status,
 func (d *daemon) Leave(_ context.Context, iface string) error {
 	d.left = append(d.left, iface)
 	return d.leaveErr
+}
+
+func (d *daemon) Block(_ context.Context, identity string, length time.Duration) error {
+	d.blocked = append(d.blocked, identity+" for "+length.String())
+	return d.err
+}
+
+func (d *daemon) Unblock(_ context.Context, identity string) error {
+	d.blocked = append(d.blocked, identity+" no more")
+	return d.err
 }
 
 // start runs the daemon's API on a socket of its own until the end of the test.

@@ -61,6 +61,21 @@ const routesHelp = `Lists the routes of the shortcuts and those to prefixes that
 const sasHelp = `Lists the IKE_SAs of the daemon's peers with a row for each child, as strongSwan lists them. ID is the one that
 swanctl --terminate --ike-id takes.`
 
+const peerHelp = `Shuts a router out by its IKE identity, at once and on this router only: what it registered ends, those who were
+led to it are told, its SAs are closed, and it gets no new ones. That outlasts a restart of the daemon.
+  peer block IDENTITY [--for DURATION]  until unblock, or for a time such as 90m
+  peer unblock IDENTITY                 it may come back
+  peer blocked                          who is shut out
+A certificate may prove several identities, and a key that all routers share proves none: block all the names in the
+certificate, and revoke it. Peer rules that name what may come (see cygnet.toml(5)) need no such list.`
+
+const policyHelp = `Explains what a configuration would let an identity have: which peer rule matches it, what its captures are, and
+what each key of the rule says to the overlay address or the prefix. It needs no daemon and no secrets.
+  policy test IDENTITY ADDRESS|PREFIX [--interface NAME] [--config FILE]
+FILE is /etc/cygnet/cygnet.toml without the flag; without --interface all interfaces are asked. The exit code is 0 if it
+is allowed on one of them, and 1 if not. What is in use already, or overlaps with networks of the router, is refused
+by the daemon all the same.`
+
 const leaveHelp = `Says goodbye on the interface, on all without a name: what was registered and answered is purged, the routes and
 neighbours are removed, the SAs closed. It asks for no confirmation. The interface stays inactive until the daemon
 reloads its configuration or is restarted. Stopping or restarting the daemon does none of this: the network stays.`

@@ -31,6 +31,7 @@ func (in *invocation) overview(s *api.Status, now time.Time) {
 		in.printf("strongSwan %s, connected for %s\n", clean(s.StrongSwan.Version), span(now.Sub(s.StrongSwan.Since)))
 	}
 	in.bullets("WRONG", troubles(s, now))
+	in.bullets("BLOCKED", some(s.Blocked, blockTrouble))
 	if len(s.Interfaces) == 0 {
 		in.printf("\nNo interface is configured.\n")
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ func troubles(s *api.Status, now time.Time) []string {
 		all = append(all, prefix(iface.Name, interfaceTroubles(iface))...)
 		all = append(all, prefix(iface.Name, some(iface.NHS, func(n api.NHS) string { return nhsTrouble(&n, now) }))...)
 		all = append(all, prefix(iface.Name, some(iface.Peers, peerTrouble))...)
+		all = append(all, prefix(iface.Name, some(twins(iface.Peers), twinTrouble))...)
 	}
 	return append(all, some(s.Routes, routeTrouble)...)
 }
@@ -89,10 +91,42 @@ func peerTrouble(p api.Peer) string {
 	if len(p.SharedWith) > 0 {
 		return sharedAddress(p)
 	}
+	if p.Prohibited != "" {
+		return fmt.Sprintf("peer %s may do nothing here: %s", p.NBMA, p.Prohibited)
+	}
 	if p.Error == "" || p.State == api.PeerSecured {
 		return ""
 	}
 	return fmt.Sprintf("peer %s is not secured: %s", p.NBMA, p.Error)
+}
+
+// twin is an identity with SAs from several addresses.
+type twin struct {
+	identity string
+	at       []string
+}
+
+// twins finds the identities that several routers prove.
+func twins(peers []api.Peer) []twin {
+	at := map[string][]string{}
+	for _, p := range peers {
+		if p.State == api.PeerSecured && p.Identity != "" {
+			at[p.Identity] = append(at[p.Identity], p.NBMA.String())
+		}
+	}
+	var list []twin
+	for _, identity := range slices.Sorted(maps.Keys(at)) {
+		if len(at[identity]) > 1 {
+			list = append(list, twin{identity, at[identity]})
+		}
+	}
+	return list
+}
+
+// twinTrouble says what it means: for some seconds a router that moved looks the same.
+func twinTrouble(t twin) string {
+	return fmt.Sprintf("%s is proven from %s: two routers with one identity, of which one overlay address serves the last to come, "+
+		"or one that moved within the last half minute", t.identity, strings.Join(t.at, " and "))
 }
 
 // sharedAddress says what it means that several routers are behind one NAT address.

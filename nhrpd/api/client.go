@@ -100,11 +100,30 @@ func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
 // Leave makes the daemon say goodbye on an interface, on all with an empty name, and returns when it has. For an interface that
 // the daemon does not have, the error wraps ErrNoInterface.
 func (c *Client) Leave(ctx context.Context, iface string) error {
-	body, err := json.Marshal(LeaveRequest{Interface: iface})
+	return c.post(ctx, "/v1/leave", LeaveRequest{Interface: iface})
+}
+
+// Blocked asks for the identities that are shut out.
+func (c *Client) Blocked(ctx context.Context) ([]Blocked, error) {
+	return get[[]Blocked](ctx, c, "/v1/blocked")
+}
+
+// Block makes the daemon shut an IKE identity out, for d or, with 0, until Unblock, and returns when that is under way and saved.
+func (c *Client) Block(ctx context.Context, identity string, d time.Duration) error {
+	return c.post(ctx, "/v1/block", BlockRequest{Identity: identity, Seconds: d.Seconds()})
+}
+
+// Unblock makes the daemon take a block back. Without one the daemon refuses.
+func (c *Client) Unblock(ctx context.Context, identity string) error {
+	return c.post(ctx, "/v1/unblock", UnblockRequest{Identity: identity})
+}
+
+func (c *Client) post(ctx context.Context, endpoint string, request any) error {
+	body, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}
-	_, err = c.do(ctx, http.MethodPost, "/v1/leave", body)
+	_, err = c.do(ctx, http.MethodPost, endpoint, body)
 	return err
 }
 

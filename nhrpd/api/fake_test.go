@@ -10,11 +10,12 @@ import (
 
 // fake is a daemon that says what it was told to say.
 type fake struct {
-	mu     sync.Mutex
-	status *Status
-	err    error
-	left   []string
-	block  bool // answer only when the context ends
+	mu      sync.Mutex
+	status  *Status
+	err     error
+	left    []string
+	blocked []string
+	block   bool // answer only when the context ends
 }
 
 func (f *fake) Status(ctx context.Context) (*Status, error) {
@@ -29,6 +30,20 @@ func (f *fake) Status(ctx context.Context) (*Status, error) {
 	}
 	s := *f.status
 	return &s, nil
+}
+
+func (f *fake) Block(_ context.Context, identity string, d time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blocked = append(f.blocked, identity+" "+d.String())
+	return f.err
+}
+
+func (f *fake) Unblock(_ context.Context, identity string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blocked = append(f.blocked, "not "+identity)
+	return f.err
 }
 
 func (f *fake) Leave(_ context.Context, iface string) error {

@@ -40,6 +40,7 @@ func (s *Status) complete(now time.Time) {
 	present(&s.Routes)
 	present(&s.SAs)
 	present(&s.Advice)
+	present(&s.Blocked)
 	for i := range s.Interfaces {
 		for b := range s.Interfaces[i].Bindings {
 			present(&s.Interfaces[i].Bindings[b].Prefixes)

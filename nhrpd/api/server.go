@@ -19,6 +19,7 @@ import (
 const (
 	statusTimeout = 5 * time.Second  // for the daemon to make a copy of its state
 	leaveTimeout  = 60 * time.Second // purges are sent, routes and SAs withdrawn
+	longestBlock  = 10 * 365 * 24 * time.Hour
 	maxBody       = 4 << 10
 	maxHeader     = 16 << 10
 	shutdownGrace = 2 * time.Second
@@ -89,6 +90,7 @@ var views = map[string]func(*Status) any{
 	"/v1/nhs":       func(s *Status) any { return s.NHS() },
 	"/v1/routes":    func(s *Status) any { return s.Routes },
 	"/v1/sas":       func(s *Status) any { return s.SAs },
+	"/v1/blocked":   func(s *Status) any { return s.Blocked },
 }
 
 // ServeHTTP finds the endpoint. Every answer that is not a success is a Failure.
@@ -97,6 +99,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/v1/leave":
 		allowed, serve = http.MethodPost, s.leave
+	case "/v1/block":
+		allowed, serve = http.MethodPost, s.block
+	case "/v1/unblock":
+		allowed, serve = http.MethodPost, s.unblock
 	case "/v1/version":
 		serve = s.version
 	case "/metrics":
@@ -149,9 +155,43 @@ func (s *server) leave(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), leaveTimeout)
 	defer cancel()
-	switch err := s.daemon.Leave(ctx, request.Interface); {
+	s.done(w, s.daemon.Leave(ctx, request.Interface))
+}
+
+func (s *server) block(w http.ResponseWriter, r *http.Request) {
+	var request BlockRequest
+	if err := decode(r, &request); err != nil {
+		s.fail(w, http.StatusBadRequest, err)
+		return
+	}
+	if request.Seconds < 0 || request.Seconds > longestBlock.Seconds() {
+		s.fail(w, http.StatusBadRequest, fmt.Errorf("found %v seconds, allowed is up to %v, or none for as long as it is not taken back",
+			request.Seconds, longestBlock.Seconds()))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+	defer cancel()
+	s.done(w, s.daemon.Block(ctx, request.Identity, time.Duration(request.Seconds*float64(time.Second))))
+}
+
+func (s *server) unblock(w http.ResponseWriter, r *http.Request) {
+	var request UnblockRequest
+	if err := decode(r, &request); err != nil {
+		s.fail(w, http.StatusBadRequest, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+	defer cancel()
+	s.done(w, s.daemon.Unblock(ctx, request.Identity))
+}
+
+// done answers what asked the daemon to do something.
+func (s *server) done(w http.ResponseWriter, err error) {
+	switch {
 	case errors.Is(err, ErrNoInterface):
 		s.fail(w, http.StatusNotFound, err)
+	case errors.Is(err, ErrRefused):
+		s.fail(w, http.StatusConflict, err)
 	case err != nil:
 		s.fail(w, http.StatusInternalServerError, err)
 	default:

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -38,6 +39,7 @@ func TestStatusArrivesComplete(t *testing.T) {
 	want.Interfaces[0].Peers[0].Interface = "gre1"
 	want.SAs[0].Children = []ChildSA{}
 	want.Advice = []string{}
+	want.Blocked = []Blocked{}
 	want.Counters.Sent = map[string]uint64{}
 
 	check := func(name string, want, got any, err error) {
@@ -86,7 +88,7 @@ func TestFieldNames(t *testing.T) {
 		`"peers":[{"interface":"gre1","nbma":"198.51.100.1","identity":"hub.example.net","state":"secured","initiator":false,"local_nat":false,"remote_nat":false,"interest":["nhs"]}]}],` +
 		`"routes":[{"interface":"gre1","prefix":"192.168.12.0/24","next_hop":"10.255.0.12","table":254,"metric":0,"installed":true}],` +
 		`"sas":[{"connection":"cygnet-gre1","id":1,"state":"ESTABLISHED","local":"203.0.113.11","remote":"198.51.100.1","initiator":false,"local_nat":false,"remote_nat":false,"children":[]}],` +
-		`"advice":[],"memory":{"heap_bytes":12345678,"allocations":42},"counters":{"received":{"registration reply":2},"sent":{},"dropped":{"checksum":1}}}` + "\n"
+		`"advice":[],"blocked":[],"memory":{"heap_bytes":12345678,"allocations":42},"counters":{"received":{"registration reply":2},"sent":{},"dropped":{"checksum":1}}}` + "\n"
 	if diff := cmp.Diff(strings.ReplaceAll(want, ",", ",\n"), strings.ReplaceAll(w.Body.String(), ",", ",\n")); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
@@ -123,6 +125,10 @@ func TestRefusals(t *testing.T) {
 		{"of bounded size", "POST", "/v1/leave", jsonBody, `{"interface":"` + strings.Repeat("x", maxBody) + `"}`, &fake{}, 400, `{"error":"read the request: http: request body too large"}`},
 		{"for an interface that is there", "POST", "/v1/leave", jsonBody, `{"interface":"gre9"}`, &fake{err: ErrNoInterface}, 404, `{"error":"no such interface in the daemon's configuration"}`},
 		{"that can be left", "POST", "/v1/leave", jsonBody, `{"interface":"gre1"}`, &fake{err: errors.New("stuck")}, 500, `{"error":"stuck"}`},
+		{"blocking takes a POST", "GET", "/v1/block", "", "", &fake{}, 405, `{"error":"/v1/block takes POST only"}`},
+		{"of an identity", "POST", "/v1/block", jsonBody, `{"identity":""}`, &fake{err: fmt.Errorf("no identity (%w)", ErrRefused)}, 409, `{"error":"no identity (refused)"}`},
+		{"for a time ahead", "POST", "/v1/block", jsonBody, `{"identity":"x","seconds":-1}`, &fake{}, 400, `{"error":"found -1 seconds, allowed is up to 3.1536e+08, or none for as long as it is not taken back"}`},
+		{"unblocking who is blocked", "POST", "/v1/unblock", jsonBody, `{"identity":"x"}`, &fake{err: fmt.Errorf("not blocked (%w)", ErrRefused)}, 409, `{"error":"not blocked (refused)"}`},
 		{"no status to be had", "GET", "/v1/nhs", "", "", &fake{err: errors.New("stopping")}, 503, `{"error":"the daemon gives no status: stopping"}`},
 		{"nor metrics", "GET", "/metrics", "", "", &fake{err: errors.New("stopping")}, 503, `{"error":"the daemon gives no status: stopping"}`},
 	} {
@@ -135,6 +141,16 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("got %d %s", w.Code, got)
 			}
 		})
+	}
+}
+
+// Block and Unblock reach the daemon with identity and time.
+func TestBlock(t *testing.T) {
+	d := &fake{}
+	client := serve(t, d)
+	err := errors.Join(client.Block(t.Context(), "spoke1", 90*time.Minute), client.Block(t.Context(), "spoke2", 0), client.Unblock(t.Context(), "spoke1"))
+	if diff := cmp.Diff([]string{"spoke1 1h30m0s", "spoke2 0s", "not spoke1"}, d.blocked); err != nil || diff != "" {
+		t.Errorf("%v, want (-), got (+):\n%s", err, diff)
 	}
 }
 

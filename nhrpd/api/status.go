@@ -15,7 +15,8 @@ type Status struct {
 	Interfaces []Interface `json:"interfaces"`
 	Routes     []Route     `json:"routes"`
 	SAs        []SA        `json:"sas"`
-	Advice     []string    `json:"advice"` // what on this host limits the daemon, and what to set instead
+	Advice     []string    `json:"advice"`  // what on this host limits the daemon, and what to set instead
+	Blocked    []Blocked   `json:"blocked"` // identities that are shut out, in order
 	Memory     Memory      `json:"memory"`
 	Counters   Counters    `json:"counters"`
 }
@@ -144,6 +145,9 @@ type Peer struct {
 	Out       time.Time  `json:"out,omitzero"` // last time data went to it
 	Error     string     `json:"error,omitempty"`
 
+	// Prohibited says why the peer may do nothing here although it has an SA: no peer rule matches its identity.
+	Prohibited string `json:"prohibited,omitempty"`
+
 	// SharedWith are further identities with an SA from the same address: routers behind one NAT. Everything that is sent to the
 	// address goes into the newest SA, and so reaches only the router with the identity Reached.
 	SharedWith []string `json:"shared_with,omitempty"`
@@ -216,6 +220,24 @@ type Counters struct {
 type VersionInfo struct {
 	Version string `json:"version"`
 	Go      string `json:"go"`
+}
+
+// Blocked is an identity that an administrator shut out.
+type Blocked struct {
+	Identity string    `json:"identity"`
+	Since    time.Time `json:"since"`
+	Until    time.Time `json:"until,omitzero"` // absent: until it is taken back
+}
+
+// BlockRequest asks the daemon to shut an identity out.
+type BlockRequest struct {
+	Identity string  `json:"identity"`
+	Seconds  float64 `json:"seconds,omitempty"` // how long; absent: until it is taken back
+}
+
+// UnblockRequest asks the daemon to take a block back.
+type UnblockRequest struct {
+	Identity string `json:"identity"`
 }
 
 // LeaveRequest asks the daemon to say goodbye.

@@ -34,8 +34,8 @@ type part struct{ literal, capture string }
 
 // Capture is what a capture matched.
 type Capture struct {
-	Name  string
-	Value uint32
+	Name  string `json:"name"`
+	Value uint32 `json:"value"`
 }
 
 // mostDigits of a capture.

@@ -47,6 +47,14 @@ func New(rules []Rule) *Rules {
 	return r
 }
 
+// Len is the number of rules.
+func (r *Rules) Len() int {
+	if r == nil {
+		return 0
+	}
+	return len(r.rules)
+}
+
 // Equal compares rules and their order, but not where they stand.
 func (r *Rules) Equal(o *Rules) bool {
 	if r == nil || o == nil {

@@ -10,11 +10,11 @@ _cygnet_interfaces() {
 
 _cygnet() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' i
-	local commands='status peers bindings shortcuts nhs routes sas leave check version help'
+	local commands='status peers bindings shortcuts nhs routes sas peer policy leave check version help'
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--socket | -socket) ((i++)) ;;
+		--socket | -socket | --for | --interface | --config) ((i++)) ;;
 		-*) ;;
 		*)
 			command=${COMP_WORDS[i]}
@@ -22,20 +22,32 @@ _cygnet() {
 			;;
 		esac
 	done
-	case $prev in --socket | -socket)
+	case $prev in --interface)
+		mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur")
+		return
+		;;
+	--for) return ;;
+	--socket | -socket | --config)
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
 	esac
 	if [[ $cur == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W '--socket --json' -- "$cur")
+		local flags='--socket --json'
+		case $command in
+		peer) flags+=' --for' ;;
+		policy) flags+=' --interface --config' ;;
+		esac
+		mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$cur")
 		return
 	fi
 	case $command in
 	'') mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
 	help) [[ $prev == help ]] && mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
 	leave) [[ $prev == leave ]] && mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur") ;;
+	peer) [[ $prev == peer ]] && mapfile -t COMPREPLY < <(compgen -W 'block unblock blocked' -- "$cur") ;;
+	policy) [[ $prev == policy ]] && mapfile -t COMPREPLY < <(compgen -W 'test' -- "$cur") ;;
 	check)
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")

@@ -7,7 +7,7 @@ function __cygnet_interfaces
     end
 end
 
-set -l commands status peers bindings shortcuts nhs routes sas leave check version help
+set -l commands status peers bindings shortcuts nhs routes sas peer policy leave check version help
 
 complete -c cygnet -f
 complete -c cygnet -l socket -r -F -d 'the API socket of the daemon'
@@ -19,6 +19,8 @@ complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a shortcuts -
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a nhs -d 'the next hop servers and our registrations'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a routes -d 'the routes of the shortcuts'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a sas -d 'the IKE and ESP SAs, as strongSwan lists them'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a peer -d 'shut an identity out, at once'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a policy -d 'what a configuration lets an identity be'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a leave -d 'say goodbye to the network'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a check -d 'check a configuration, without the daemon'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a version -d 'the versions of cygnet and of the running daemon'
@@ -26,3 +28,8 @@ complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a help -d 'th
 complete -c cygnet -n '__fish_seen_subcommand_from leave' -a '(__cygnet_interfaces)' -d interface
 complete -c cygnet -n '__fish_seen_subcommand_from check' -F
 complete -c cygnet -n '__fish_seen_subcommand_from help' -a "$commands"
+complete -c cygnet -n '__fish_seen_subcommand_from peer' -a 'block unblock blocked'
+complete -c cygnet -n '__fish_seen_subcommand_from peer' -l for -x -d 'how long to block'
+complete -c cygnet -n '__fish_seen_subcommand_from policy' -a test
+complete -c cygnet -n '__fish_seen_subcommand_from policy' -l interface -x -a '(__cygnet_interfaces)' -d 'the interface to ask about'
+complete -c cygnet -n '__fish_seen_subcommand_from policy' -l config -r -F -d 'the configuration to ask'

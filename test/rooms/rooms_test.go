@@ -32,7 +32,7 @@ var rules = []rule{
 	{"cygnet/nhrpd/preflight", []string{"cygnet/nhrpd/config", "cygnet/kernel", "cygnet/vici/swanctl"}},
 	{"cygnet/nhrpd/api", nil},
 	{"cygnet/nhrpd", []string{
-		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
+		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
 	{"cygnet/vici", []string{"github.com/strongswan/govici/..."}},

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/nhrpd/api"
+)
+
+// What is said of blocks reaches the daemon, and comes back in words.
+func TestPeerBlock(t *testing.T) {
+	d := &daemon{status: &api.Status{Blocked: []api.Blocked{
+		{Identity: "spoke1.example.net", Since: ago(time.Hour)},
+		{Identity: "spoke2.example.net", Since: ago(time.Minute), Until: in(time.Hour)},
+	}}}
+	socket := start(t, d)
+	for _, c := range []struct{ args, want string }{
+		{"peer block spoke1.example.net", "Blocked: spoke1.example.net, until: cygnet peer unblock spoke1.example.net\n"},
+		{"peer block spoke2.example.net --for 90m", "Blocked: spoke2.example.net, for 1h30m0s\n"},
+		{"peer unblock spoke1.example.net", "Not blocked any more: spoke1.example.net. It gets an SA and a registration with its next try.\n"},
+		{"peer blocked", "IDENTITY            SINCE     UNTIL\nspoke1.example.net  1h0m ago  taken back\nspoke2.example.net  1m0s ago  in 1h0m\n"},
+		{"peer block x --json", "{\n  \"identity\": \"x\"\n}\n"},
+	} {
+		code, out, errs := cygnet(append(strings.Fields(c.args), "--socket", socket)...)
+		if code != exitOK || out != c.want {
+			t.Errorf("%s: %d %q %s, want %q", c.args, code, out, errs, c.want)
+		}
+	}
+	want := []string{"spoke1.example.net for 0s", "spoke2.example.net for 1h30m0s", "spoke1.example.net no more", "x for 0s"}
+	if diff := cmp.Diff(want, d.blocked); diff != "" {
+		t.Errorf("the daemon heard: want (-), got (+):\n%s", diff)
+	}
+	_, out, _ := cygnet("status", "--socket", socket)
+	if !strings.Contains(out, "BLOCKED\n  * spoke1.example.net is blocked by an administrator\n  * spoke2.example.net is blocked by an administrator until ") {
+		t.Errorf("status: %s", out)
+	}
+}
+
+func TestPeerUsage(t *testing.T) {
+	for args, want := range map[string]string{
+		"peer":                    "peer takes block IDENTITY, unblock IDENTITY or blocked",
+		"peer block":              "peer takes block IDENTITY, unblock IDENTITY or blocked",
+		"peer blok x":             "peer takes block IDENTITY, unblock IDENTITY or blocked",
+		"peer block x --for -1s":  "--for takes a time ahead, found -1s",
+		"peer block x --for soon": "invalid value \"soon\" for flag -for",
+		"status --for 1m":         "status takes no --for",
+		"leave --config x":        "leave takes no --config",
+		"policy":                  "policy takes test IDENTITY ADDRESS",
+		"policy test x":           "policy takes test IDENTITY ADDRESS",
+		"policy test x 1.2.3":     `found "1.2.3", which is neither an address`,
+	} {
+		if code, out, errs := cygnet(strings.Fields(args)...); code != exitUsage || out != "" || !strings.Contains(errs, want) {
+			t.Errorf("%s: %d %q, want %q", args, code, errs, want)
+		}
+	}
+}
+
+// Who may do nothing here, and who is two, is told among what is wrong.
+func TestTroublesOfIdentities(t *testing.T) {
+	s := spoke()
+	s.Interfaces[0].Peers = []api.Peer{
+		{NBMA: addr("203.0.113.1"), Identity: "mallory", State: api.PeerSecured, Prohibited: "no peer rule matches its identity mallory"},
+		{NBMA: addr("203.0.113.2"), Identity: "twin", State: api.PeerSecured},
+		{NBMA: addr("203.0.113.3"), Identity: "twin", State: api.PeerSecured},
+		{NBMA: addr("203.0.113.4"), Identity: "lone", State: api.PeerSecured},
+	}
+	got := strings.Join(troubles(s, now), "\n")
+	for _, want := range []string{
+		"gre1: peer 203.0.113.1 may do nothing here: no peer rule matches its identity mallory",
+		"gre1: twin is proven from 203.0.113.2 and 203.0.113.3: two routers with one identity",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "lone") {
+		t.Errorf("the lone one is in\n%s", got)
+	}
+}

@@ -1,0 +1,99 @@
+package nhrpd
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/engine"
+)
+
+// Who is blocked is on the disk when the caller hears that it is done, and shown in status.
+func TestBlockIsSaved(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		if err := d.Block(t.Context(), "hub.example.net", time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Block(t.Context(), "spoke2.example.net", 0); err != nil {
+			t.Fatal(err)
+		}
+		saved, err := d.blocked.load()
+		if err != nil || len(saved) != 2 || saved[0].Identity != "hub.example.net" || saved[0].Until.Sub(saved[0].Since) != time.Hour || !saved[1].Until.IsZero() {
+			t.Errorf("saved %+v, %v", saved, err)
+		}
+		synctest.Wait()
+		for _, want := range []string{"expel hub.example.net at 192.0.2.1", "close 192.0.2.1"} {
+			if w.noted(want) < 0 {
+				t.Errorf("not done: %s", want)
+			}
+		}
+		st, err := d.Status(t.Context())
+		if err != nil || len(st.Blocked) != 2 || st.Blocked[1].Identity != "spoke2.example.net" {
+			t.Errorf("status %+v, %v", st.Blocked, err)
+		}
+		if err := d.Unblock(t.Context(), "HUB.example.net"); err != nil {
+			t.Fatal(err)
+		}
+		if saved, _ := d.blocked.load(); len(saved) != 1 {
+			t.Errorf("saved after unblock: %+v", saved)
+		}
+	})
+}
+
+// What cannot be blocked or unblocked is refused.
+func TestBlockRefusals(t *testing.T) {
+	inWorld(t, func(t *testing.T, _ *world, d *Daemon) {
+		for _, identity := range []string{"", " ", "a\nb", strings.Repeat("x", longestIdentity+1)} {
+			if err := d.Block(t.Context(), identity, 0); !errors.Is(err, api.ErrRefused) {
+				t.Errorf("block %q: %v", identity, err)
+			}
+		}
+		if err := d.Unblock(t.Context(), "nobody"); !errors.Is(err, api.ErrRefused) {
+			t.Errorf("unblock: %v", err)
+		}
+	})
+}
+
+// A block outlasts the daemon; one whose time is over does not. A list that cannot be read keeps the daemon from starting: nobody is let in
+// by accident.
+func TestBlockedFile(t *testing.T) {
+	f := blockedFile{dir: t.TempDir() + "/new"}
+	if got, err := f.load(); err != nil || got != nil {
+		t.Errorf("no file: %v %v", got, err)
+	}
+	now := time.Now()
+	want := []engine.Block{{Identity: "a", Since: now}, {Identity: "b", Since: now, Until: now.Add(-time.Second)}}
+	if err := f.save(want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.load()
+	if err != nil || len(got) != 2 || !got[0].Since.Equal(now) {
+		t.Errorf("loaded %+v, %v", got, err)
+	}
+	d := &Daemon{loop: &loop{engine: engine.New(nil, 0)}}
+	d.blockKnown(now, got)
+	if blocked := d.loop.engine.Blocked(); len(blocked) != 1 || blocked[0].Identity != "a" {
+		t.Errorf("blocked at start: %+v", blocked)
+	}
+	if err := os.WriteFile(f.path(), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.load(); err == nil || !strings.Contains(err.Error(), "remove the file to start with nobody blocked") {
+		t.Errorf("a broken file: %v", err)
+	}
+}
+
+// A reload that only changes who may be who leaves tunnel and socket alone.
+func TestReloadOfRulesKeepsThePort(t *testing.T) {
+	rules := "\n[[interface.gre1.peer]]\nidentity = \"*\"\naddresses = []\n"
+	a := testConfig(t, []byte(spokeToml), "").Interfaces[0]
+	b := testConfig(t, []byte(spokeToml+rules), "").Interfaces[0]
+	if a.Policy.Equal(b.Policy) || !samePort(a, b) {
+		t.Errorf("policies the same %v, ports the same %v", a.Policy.Equal(b.Policy), samePort(a, b))
+	}
+}
