@@ -35,9 +35,7 @@ func allowedBy(p Profile) allowed {
 	conn := bodies[0]
 	proposals := texts(conn, "proposals")
 	a.ciphers, a.groups = named(proposals, cipherOf), named(proposals, groupOf)
-	if remote, ok := section(conn, "remote"); ok {
-		a.identity = pattern(text(remote, "id"))
-	}
+	a.identity = remoteIdentity(conn)
 	children, _ := section(conn, "children")
 	if children == nil {
 		return a
@@ -47,6 +45,21 @@ func allowedBy(p Profile) allowed {
 		a.protocols = protocolsOf(append(texts(gre, "local_ts"), texts(gre, "remote_ts")...))
 	}
 	return a
+}
+
+// remoteIdentity is the pattern that peers of a connection must match. With several rounds of authentication each has an identity of its own.
+func remoteIdentity(conn *govici.Message) string {
+	id, rounds := "", 0
+	names, bodies := sections(conn)
+	for i, name := range names {
+		if strings.HasPrefix(strings.ToLower(name), "remote") {
+			id, rounds = text(bodies[i], "id"), rounds+1
+		}
+	}
+	if rounds != 1 {
+		return ""
+	}
+	return pattern(id)
 }
 
 // texts reads a list, which may be written as one string with commas.
@@ -109,8 +122,8 @@ func (a *allowed) refusesIKE(sa *SA) string {
 	switch {
 	case len(sa.RemoteID) > longestIdentity:
 		return fmt.Sprintf("calls itself by a name of %d bytes, and %d are allowed: give it a shorter identity", len(sa.RemoteID), longestIdentity)
-	case a.identity != "" && sa.RemoteID != "" && !fits(a.identity, sa.RemoteID):
-		return fmt.Sprintf("proved to be %q, which remote_identity %q does not allow: change the one or the other", sa.RemoteID, a.identity)
+	case a.identity != "" && sa.remoteIKE != "" && !fits(a.identity, sa.remoteIKE):
+		return fmt.Sprintf("proved to be %q, which the remote identity %q does not allow: change the one or the other", sa.remoteIKE, a.identity)
 	case a.ciphers != nil && sa.Encryption != "" && !a.ciphers[sa.Encryption]:
 		return fmt.Sprintf("uses %s for IKE, which the proposals do not allow: give both ends a proposal in common", sa.Encryption)
 	case a.groups != nil && sa.Group != "" && !a.groups[sa.Group]:

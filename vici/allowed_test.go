@@ -86,7 +86,8 @@ var sas = []struct {
 	{"no cipher for ESP", func(sa, child *tree) { child.set("encr-alg", "NULL"); child.set("encr-keysize", "") }, "uses NULL for ESP"},
 	{"a weak cipher for IKE", func(sa, child *tree) { sa.set("encr-alg", "AES_CBC") }, "uses AES_CBC-128 for IKE"},
 	{"a weak group", func(sa, child *tree) { sa.set("dh-group", "MODP_1024") }, "exchanged keys by MODP_1024"},
-	{"another identity", func(sa, child *tree) { sa.set("remote-id", "mallory.example.org") }, `proved to be "mallory.example.org", which remote_identity "*.example.net" does not allow`},
+	{"another identity", func(sa, child *tree) { sa.set("remote-id", "mallory.example.org") }, `proved to be "mallory.example.org", which the remote identity "*.example.net" does not allow`},
+	{"another identity inside EAP", func(sa, child *tree) { sa.set("remote-eap-id", "carol") }, ""},
 	{"an endless identity", func(sa, child *tree) { sa.set("remote-id", strings.Repeat("x", 5000)+".example.net") }, "a name of 5012 bytes"},
 	{"selectors for everything", func(sa, child *tree) { child.set("remote-ts", []string{"192.0.2.1/32"}) }, `an SA for "192.0.2.1/32" where this end needs one for GRE and nothing else`},
 	{"another protocol besides", func(sa, child *tree) {
@@ -158,6 +159,29 @@ func TestRefusedSAs(t *testing.T) {
 					}
 				})
 			})
+		}
+	}
+}
+
+// Whose identity is compared: that of the only round of authentication.
+func TestRemoteIdentity(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		conn map[string]any
+		want string
+	}{
+		{"one", map[string]any{"remote": map[string]any{"id": "*.example.net"}}, "*.example.net"},
+		{"one by another name", map[string]any{"Remote-1": map[string]any{"id": "*.example.net"}}, "*.example.net"},
+		{"two", map[string]any{"remote": map[string]any{"id": "*.example.net"}, "remote-2": map[string]any{"auth": "eap"}}, ""},
+		{"any", map[string]any{"remote": map[string]any{"id": "%any"}, "remote_addrs": []string{"%any"}}, ""},
+		{"none", map[string]any{"local": map[string]any{"id": "*.example.net"}}, ""},
+	} {
+		m, err := message(test.conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := remoteIdentity(m); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}
 }

@@ -20,8 +20,9 @@ type SA struct {
 	RemoteHost   netip.Addr // as this end sees it: after NAT
 	RemotePort   uint16
 	LocalID      string
-	RemoteID     string
-	Initiator    bool // this end initiated the IKE_SA
+	RemoteID     string // what it proved: its IKE identity, or after EAP the one of that
+	remoteIKE    string // its IKE identity
+	Initiator    bool   // this end initiated the IKE_SA
 	InitiatorSPI uint64
 	ResponderSPI uint64 // 0: the peer has not answered yet
 	LocalNAT     bool   // this end is behind NAT
@@ -124,6 +125,7 @@ func parseSA(name string, m *govici.Message, now time.Time) (*SA, bool) {
 		Encryption: algorithm(m), Group: text(m, "dh-group"),
 		Established: since(m, "established", now, -1), Rekey: since(m, "rekey-time", now, 1),
 	}
+	sa.remoteIKE = sa.RemoteID
 	if eap := text(m, "remote-eap-id"); eap != "" {
 		sa.RemoteID = eap
 	}
