@@ -30,11 +30,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("cygnetd", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: cygnetd [-config FILE] [-check] [-version]")
+		fmt.Fprintln(stderr, "usage: cygnetd [-config FILE] [-check | -guard] [-version]")
 		flags.PrintDefaults()
 	}
 	path := flags.String("config", config.DefaultPath, "the configuration `file`")
 	check := flags.Bool("check", false, "check the configuration, say what is wrong with it, and exit")
+	guard := flags.Bool("guard", false, "block clear GRE of the configured interfaces, as the daemon does, and exit")
 	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -53,6 +54,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err := keepMemory(); err != nil {
 		fmt.Fprintf(stderr, "cygnetd: warning: secrets may end up in core files: %v\n", err)
 	}
+	if *guard {
+		return guardEarly(*path, stderr)
+	}
 	c, err := config.Load(*path)
 	if err != nil {
 		fmt.Fprintf(stderr, "cygnetd: not started, the configuration needs mending:\n%v\n", err)
@@ -70,6 +74,24 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return 0
+}
+
+// guardEarly guards what a configuration has, be other things in it as wrong as they may: before the network is up, too much blocked can
+// be mended, too little cannot.
+func guardEarly(path string, stderr io.Writer) int {
+	code := 0
+	c, err := config.LoadFaulty(path)
+	if err != nil {
+		fmt.Fprintf(stderr, "cygnetd: the configuration needs mending, and its interfaces are guarded as far as it can be read:\n%v\n", err)
+		code = exitFailed
+	}
+	if c == nil {
+		return code
+	}
+	if err := nhrpd.GuardEarly(c, stderr); err != nil {
+		return exitFailed
+	}
+	return code
 }
 
 // gcPercent is what the heap may grow by between collections, unless GOGC says otherwise. Half of Go's default: the daemon allocates

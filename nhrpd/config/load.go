@@ -15,6 +15,16 @@ import (
 // Load reads the configuration file and the secrets that it names, and checks everything. If anything is wrong there is no
 // Config, and the error joins a *[Problem] for each fault. A file that cannot be opened is an error that wraps the system's.
 func Load(path string) (*Config, error) {
+	c, err := LoadFaulty(path)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// LoadFaulty is Load for who has to make do with what there is: beside the error there may be a Config, in which what is wrong has its
+// default or its zero value. There is none of a file that is not there or not TOML.
+func LoadFaulty(path string) (*Config, error) {
 	f, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -27,10 +37,14 @@ func Load(path string) (*Config, error) {
 // files stay empty. The name stands for the file in messages.
 func Parse(data []byte, name string) (*Config, error) {
 	c := &checker{file: name}
-	return c.parse(data, nil)
+	cfg, err := c.parse(data, nil)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, nil
 }
 
-// parse checks data; of is the file that it comes from, nil for none.
+// parse checks data; of is the file that it comes from, nil for none. Beside an error there may be a configuration, see [LoadFaulty].
 func (c *checker) parse(data []byte, of *file) (*Config, error) {
 	var tree map[string]any
 	if err := toml.Unmarshal(data, &tree); err != nil {
@@ -50,11 +64,8 @@ func (c *checker) parse(data []byte, of *file) (*Config, error) {
 	if len(cfg.Interfaces) == 0 {
 		c.warn(nil, "there is no [interface.NAME] table: the daemon has nothing to do")
 	}
-	if err := c.err(); err != nil {
-		return nil, err
-	}
 	cfg.Warnings = c.warnings
-	return cfg, nil
+	return cfg, c.err()
 }
 
 // quoted is what the parser quotes of the file: where a value without quotes is a password, that.

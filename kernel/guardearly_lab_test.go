@@ -1,0 +1,50 @@
+//go:build lab
+
+package kernel
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// The early guard is set for every address that the tunnel may have, and changes nothing else.
+func TestGuardEarly(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	ip(t, "link add under0 type dummy")
+	ip(t, "addr add 198.51.100.1/24 dev under0")
+	ip(t, "link add gre1 type gre local 198.51.100.7 key 42 ttl 64")
+	a := netip.MustParseAddr
+	for _, c := range []struct {
+		rule   string
+		cfg    TunnelConfig
+		before []netip.Addr
+		want   []netip.Addr
+	}{
+		{"a fixed address that nothing has yet", TunnelConfig{Name: "gre9", Local: a("203.0.113.9")}, nil, []netip.Addr{a("203.0.113.9")}},
+		{"the underlay's, while it is down", TunnelConfig{Name: "gre9", Underlay: "under0"}, nil, []netip.Addr{a("198.51.100.1")}},
+		{"that of an interface to adopt, too", TunnelConfig{Name: "gre1", Underlay: "under0"}, nil, []netip.Addr{a("198.51.100.7"), a("198.51.100.1")}},
+		{"that of before, where the underlay is not there", TunnelConfig{Name: "gre9", Underlay: "none0"}, []netip.Addr{a("203.0.113.1"), {}}, []netip.Addr{a("203.0.113.1")}},
+		{"each once", TunnelConfig{Name: "gre1", Local: a("198.51.100.7")}, []netip.Addr{a("198.51.100.7")}, []netip.Addr{a("198.51.100.7")}},
+		{"none is known", TunnelConfig{Name: "under0", Underlay: "none0"}, nil, nil},
+	} {
+		ip(t, "xfrm policy flush")
+		got, err := GuardEarly(c.cfg, c.before...)
+		if err != nil {
+			t.Errorf("%s: %v", c.rule, err)
+		}
+		if diff := cmp.Diff(c.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("%s: want (-), got (+):\n%s", c.rule, diff)
+		}
+		for _, local := range c.want {
+			shows(t, "xfrm policy show dir in", local.String()+"/32", "action block")
+			shows(t, "xfrm policy show dir out", local.String()+"/32", "action block")
+		}
+	}
+	shows(t, "link show gre1", "-UP")
+	shows(t, "link show under0", "-UP")
+}
