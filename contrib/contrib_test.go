@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
+	"cygnet/vici/swanctl"
 )
 
 func read(t *testing.T, path string) string {
@@ -269,5 +271,21 @@ func TestMakeCertificates(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The connection for sites that have strongSwan already is one that can be used, without a warning.
+func TestExistingConnectionFits(t *testing.T) {
+	f, err := swanctl.Load("swanctl/existing.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.Connection("dmvpn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	template, problems := c.Template(swanctl.Tunnel{Local: netip.MustParseAddr("192.0.2.1")})
+	if template == nil || len(template.Warnings) > 0 {
+		t.Errorf("problems %v, template %+v", problems, template)
 	}
 }

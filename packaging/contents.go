@@ -89,6 +89,7 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 	all := files.Contents{
 		file(filepath.Join(b.bin, "cygnetd"), "/usr/sbin/cygnetd", 0o755),
 		file(filepath.Join(b.bin, "cygnet"), "/usr/bin/cygnet", 0o755),
+		file(b.source("packaging/systemd/cygnet-guard.service"), units+"/cygnet-guard.service", 0o644),
 		file(b.source("packaging/systemd/cygnetd.service"), units+"/cygnetd.service", 0o644),
 		dir("/etc/cygnet", 0o755),
 		// A password may be in it.
@@ -132,6 +133,7 @@ var examples = []string{
 	"prometheus/prometheus.yml",
 	"swanctl/charon-cygnet.conf",
 	"swanctl/cygnet.conf",
+	"swanctl/existing.conf",
 	"swanctl/hub.toml",
 	"swanctl/make-certificates",
 	"swanctl/spoke.toml",

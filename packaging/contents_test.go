@@ -17,8 +17,10 @@ import (
 const landed = `
 -rw-r----- /etc/cygnet/cygnet.toml
 -rw-r--r-- /etc/iproute2/rt_protos.d/cygnet.conf
+DEB -rw-r--r-- /lib/systemd/system/cygnet-guard.service
 DEB -rw-r--r-- /lib/systemd/system/cygnetd.service
 -rwxr-xr-x /usr/bin/cygnet
+RPM -rw-r--r-- /usr/lib/systemd/system/cygnet-guard.service
 RPM -rw-r--r-- /usr/lib/systemd/system/cygnetd.service
 -rwxr-xr-x /usr/sbin/cygnetd
 -rw-r--r-- /usr/share/bash-completion/completions/cygnet
@@ -37,6 +39,7 @@ RPM -rw-r--r-- /usr/lib/systemd/system/cygnetd.service
 -rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/prometheus.yml
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/charon-cygnet.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/cygnet.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/existing.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/hub.toml
 -rwxr-xr-x /usr/share/doc/cygnet/examples/swanctl/make-certificates
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/spoke.toml

@@ -80,8 +80,9 @@ const leaveHelp = `Says goodbye on the interface, on all without a name: what wa
 neighbours are removed, the SAs closed. It asks for no confirmation. The interface stays inactive until the daemon
 reloads its configuration or is restarted. Stopping or restarting the daemon does none of this: the network stays.`
 
-const checkHelp = `Checks a configuration, /etc/cygnet/cygnet.toml without a name, and the secrets that it names. It says what cygnetd
-would say, and needs no daemon. The exit code is 0 only if the daemon would start on it.
+const checkHelp = `Checks a configuration, /etc/cygnet/cygnet.toml without a name, the secrets that it names, and the connections of
+swanctl.conf that it names, with the line there that is to be changed. It says what cygnetd would say, and needs
+neither daemon nor charon. The exit code is 0 only if the daemon would start on it.
 
 Then it looks at this host for what a valid configuration lacks: features of the kernel (as root, by trying them in a
 network namespace of its own), kernel settings, charon's settings in /etc/strongswan.conf, certificates and keys in
