@@ -181,6 +181,9 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 	}
 	p.tables.Resync()
 	return p.loop.call(ctx, func(now time.Time) {
+		if p.state.Local != st.Local {
+			p.loop.saveSoon() // the guard at the next boot is for this address
+		}
 		p.line, p.state, p.fault = current, st, ""
 		if fault != nil {
 			p.fault = fault.Error()

@@ -61,6 +61,12 @@ func (d *Cygnetd) Launch() {
 	d.Process = d.router.Node.Start("cygnetd", env, t.binary("cygnetd"), "-config", CygnetConfig)
 }
 
+// Guard runs the daemon as the unit does that guards the tunnels at boot, with the configuration that is there.
+func (r *Router) Guard() *Process {
+	r.net.Helper()
+	return r.Node.Start("cygnetd-guard", nil, r.net.binary("cygnetd"), "-config", CygnetConfig, "-guard")
+}
+
 // listen opens the service manager's socket anew, so that nothing is left of an earlier run.
 func (d *Cygnetd) listen() {
 	t := d.router.net
