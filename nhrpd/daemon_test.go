@@ -105,7 +105,7 @@ func TestSpokeRegistersOnceItsHubIsSecured(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- tunnelThere
 		synctest.Wait()
-		if got := w.wanted(hubKey); got != vici.Initiate {
+		if got := w.wanted(hubKey); got != vici.InitiateFirst {
 			t.Errorf("the hub's SA is wanted as %v, not to be initiated", got)
 		}
 		if n := len(w.socket(0).packets()); n != 0 {

@@ -149,6 +149,8 @@ func engineEvent(ev vici.Event) engine.Event {
 // wanted maps the engine's wish for a peer to the reconciler's.
 func wanted(s engine.Security) vici.Want {
 	switch s {
+	case engine.SAInitiateFirst:
+		return vici.InitiateFirst
 	case engine.SAInitiate:
 		return vici.Initiate
 	case engine.SAAccept:

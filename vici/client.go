@@ -32,7 +32,15 @@ const (
 	None     Want = iota // nothing: its connection is unloaded; an SA that is there stays until Close
 	Accept               // the peer dials: never initiate
 	Initiate             // secure the peer, and again whenever its last SA is lost
+
+	// InitiateFirst is Initiate for a peer that others depend on: it is dialled before all that are not first, and an attempt that
+	// gets no answer is begun anew every two seconds for the first half minute, later after a fifteenth of the time that has
+	// passed, at most ten seconds. So it is secured soon after it comes back, however long it was away.
+	InitiateFirst
 )
+
+// dials tells whether this end is to secure the peer.
+func (w Want) dials() bool { return w >= Initiate }
 
 // Client keeps charon as it is wanted. All methods may be called by any goroutine and before, while and after Run runs; none
 // waits for charon. What is called takes effect in the order of the calls.
@@ -67,6 +75,8 @@ type times struct {
 	heed         time.Duration // from the loss of a peer to the attempt to have it again: who was told may not want it any more
 	settled      time.Duration // an SA that lasted this long starts the back-off anew
 	returning    time.Duration // after charon's return, for which unanswered attempts are restarted with every check
+	impatience   time.Duration // between attempts that a peer which is first does not answer, at most
+	zombie       time.Duration // from the newest SA with a peer, after which older ones are taken for dead
 	connections  time.Duration // between comparisons of what is loaded
 	comparison   time.Duration // between comparisons of all SAs
 	orphans      time.Duration // after charon's return, before what nobody wants is unloaded
@@ -79,8 +89,8 @@ var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 3 * time.Second, heed: 100 * time.Millisecond, settled: 10 * time.Second,
-	returning: 30 * time.Second, connections: 10 * time.Second, comparison: time.Minute, orphans: 30 * time.Second,
-	vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute,
+	returning: 30 * time.Second, impatience: 10 * time.Second, zombie: 10 * time.Second, connections: 10 * time.Second,
+	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute,
 }
 
 // New makes a client. Nothing happens before Run.

@@ -2,8 +2,10 @@ package vici
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"slices"
+	"time"
 )
 
 // When both ends dial at the same time, each may end up with two IKE_SAs and two CHILD_SAs, which both rekey for ever. Which
@@ -47,6 +49,66 @@ func (r *reconciler) closeDuplicates(p *peer) {
 		r.log.Debug("closing a duplicate SA", slog.Any("peer", p.Key), slog.Uint64("ike-id", uint64(sa.ID)))
 		r.terminate(sa.ID)
 	}
+	r.closeZombies(p, sas, profile)
+}
+
+// closeZombies closes what neither end has closed as a duplicate in good time. A peer whose charon was killed knows nothing of its
+// former SAs and dials anew: the newest SA is the one that both ends have. Dead peer detection does not find the others, since
+// charon takes what comes through the newest for a sign of life of all. Nobody answers when they are closed, so that charon
+// forgets them at once, of which their initiator would learn if he lived.
+func (r *reconciler) closeZombies(p *peer, sas []*SA, profile *profile) {
+	dead, newest := superseded(sas, profile.good)
+	if len(dead) == 0 {
+		return
+	}
+	if rest := r.times.zombie - time.Since(newest); rest > 0 {
+		p.settling = true
+		r.after(max(rest, r.times.duplicate), func() {
+			p.settling = false
+			r.closeDuplicates(p)
+		})
+		return
+	}
+	for _, sa := range dead {
+		r.log.Info("closing an SA that the peer has lost", slog.Any("peer", p.Key), slog.Uint64("ike-id", uint64(sa.ID)))
+		r.ending[sa.ID] = true
+		r.do(func(ctx context.Context, s *session) error {
+			return destroy(ctx, s, r.times.command, sa.ID)
+		}, func(err error) {
+			if !r.fatal(err) && err != nil {
+				delete(r.ending, sa.ID)
+				r.log.Warn("terminate failed", slog.Uint64("ike-id", uint64(sa.ID)), slog.Any("error", err))
+			}
+		})
+	}
+}
+
+// superseded gives the IKE_SAs that are older than another one with the same router, and when the newest of those was made.
+// Routers behind one address differ by identity, or at least by their port.
+func superseded(sas []*SA, good func(*SA) bool) (dead []*SA, newest time.Time) {
+	type router struct {
+		identity string
+		port     uint16
+	}
+	last := map[router]*SA{}
+	for _, sa := range sas {
+		k := router{sa.RemoteID, sa.RemotePort}
+		if best := last[k]; good(sa) && (best == nil || sa.ID > best.ID) {
+			last[k] = sa
+		}
+	}
+	for _, sa := range sas {
+		best := last[router{sa.RemoteID, sa.RemotePort}]
+		if best == nil || sa.ID >= best.ID {
+			continue
+		}
+		dead = append(dead, sa)
+		if best.Established.After(newest) {
+			newest = best.Established
+		}
+	}
+	slices.SortFunc(dead, func(a, b *SA) int { return cmp.Compare(a.ID, b.ID) })
+	return dead, newest
 }
 
 // losers gives the IKE_SAs that this end has to close: those it initiated that are not the one with the lowest initiator SPI

@@ -49,7 +49,7 @@ func (r *reconciler) reviewEar(e *ear) {
 		return
 	}
 	for _, p := range r.peers {
-		if p.refused && p.want == Initiate && p.up == nil {
+		if p.refused && p.want.dials() && p.up == nil {
 			r.after(r.times.ear, func() { r.reviewEar(e) })
 			return
 		}

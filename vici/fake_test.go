@@ -31,6 +31,7 @@ type fakeCharon struct {
 	sas      map[uint32]*tree // the section of an IKE_SA; its name is under "name"
 	lastID   uint32
 	at       []time.Time // of the initiations
+	forced   int         // terminations that wait for no peer
 
 	delay       map[string]time.Duration               // before a command has its effect
 	onInitiate  func(f *fakeCharon, name string) *tree // its answer; called with mu held
@@ -196,6 +197,9 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 		id, _ := strconv.Atoi(argument)
 		if f.sas[uint32(id)] == nil {
 			return mk("success", "no", "errmsg", "no matching SAs to terminate found")
+		}
+		if m.text("force") == "yes" {
+			f.forced++
 		}
 		f.end(uint32(id))
 	}

@@ -3,6 +3,7 @@ package vici
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,13 @@ type attempt struct {
 func (r *reconciler) queue(p *peer) {
 	if !p.queued {
 		p.queued = true
-		r.waiting = append(r.waiting, p)
+		at := len(r.waiting)
+		if p.want == InitiateFirst {
+			if i := slices.IndexFunc(r.waiting, func(o *peer) bool { return o.want != InitiateFirst }); i >= 0 {
+				at = i
+			}
+		}
+		r.waiting = slices.Insert(r.waiting, at, p)
 	}
 	r.dispatch()
 }
@@ -38,7 +45,7 @@ func (r *reconciler) dispatch() {
 		r.waiting = r.waiting[1:]
 		p.queued = false
 		profile := r.profiles[p.Interface]
-		if profile != nil && profile.loaded && r.peers[p.Key] == p && !p.busy && !p.closing && p.want == Initiate && p.up == nil && p.attempt == nil {
+		if profile != nil && profile.loaded && r.peers[p.Key] == p && !p.busy && !p.closing && p.want.dials() && p.up == nil && p.attempt == nil {
 			r.initiate(p, profile)
 		}
 	}
@@ -49,6 +56,9 @@ func (r *reconciler) dispatch() {
 func (r *reconciler) initiate(p *peer, profile *profile) {
 	a := &attempt{started: time.Now(), young: true, heard: r.hears(), last: p.again}
 	p.attempt, p.busy, p.loaded = a, true, true
+	if p.sought.IsZero() {
+		p.sought, p.silence = a.started, a.started
+	}
 	r.starting++
 	name, command := connName(p.Interface, p.NBMA), r.times.command
 	conn, connErr := profile.connection(p.NBMA, false)
@@ -155,7 +165,6 @@ func (r *reconciler) look(p *peer, a *attempt) {
 // judge decides on an attempt from the IKE_SAs found under its connection's name, none of which protects traffic yet.
 func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	age := time.Since(a.started)
-	returning := time.Since(r.arrival) < r.times.returning
 	open, childless := (*SA)(nil), false
 	for _, sa := range found {
 		if sa.established() {
@@ -165,8 +174,9 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		}
 	}
 	again := r.times.check
-	if returning {
-		again = r.times.firstCheck
+	patience, impatient := r.patience(p)
+	if impatient {
+		again = max(patience-age, r.times.firstCheck/4)
 	}
 	switch {
 	case childless: // watched by its own timer, which ends it with the right words
@@ -181,9 +191,10 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		again = min(again, time.Second)
 	case age < r.times.firstCheck:
 		a.missing, again = 0, r.times.firstCheck-age
-	case returning && open.ResponderSPI == 0:
-		// Peers that return together miss each other's first packets; charon's own retransmission waits ever longer.
+	case impatient && open.ResponderSPI == 0 && age >= patience:
+		// Peers that return miss each other's first packets; charon's own retransmission waits ever longer.
 		r.endAttempt(p)
+		r.stillSilent(p)
 		r.abandon(p, open.ID)
 		return
 	case age >= r.times.attempt:
@@ -195,6 +206,26 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		a.missing, a.silent = 0, open.ResponderSPI == 0
 	}
 	r.after(again, func() { r.look(p, a) })
+}
+
+// patience is how long an attempt may stay without any answer before it is begun anew, where that is done at all.
+func (r *reconciler) patience(p *peer) (time.Duration, bool) {
+	if time.Since(r.arrival) < r.times.returning {
+		return r.times.firstCheck, true
+	}
+	if p.want != InitiateFirst {
+		return 0, false
+	}
+	return min(max(time.Since(p.sought)/15, r.times.firstCheck), r.times.impatience), true
+}
+
+// stillSilent tells, as often as attempts of full length would, that a peer does not answer.
+func (r *reconciler) stillSilent(p *peer) {
+	if time.Since(p.silence) < r.times.attempt {
+		return
+	}
+	p.silence, p.refused = time.Now(), false
+	r.emit(Failed{p.Key, r.failureWords(p)})
 }
 
 // gone tells why charon gave an attempt up, or finds out.

@@ -3,6 +3,7 @@ package vici
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,71 @@ func TestNoAnswer(t *testing.T) {
 		}
 		if failed, ok := got[0].(Failed); !ok || !strings.Contains(failed.Reason, "UDP ports 500 and 4500") {
 			t.Errorf("told %+v", got)
+		}
+	})
+}
+
+// A peer that is first is dialled anew every two seconds for half a minute, then less often, but at least every ten seconds and some,
+// however long it has been silent; that it is, is told every half minute.
+func TestFirstIsNeverLongWithoutAnAttempt(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+		told(c)
+		c.Want(key("192.0.2.1"), InitiateFirst)
+		after(c, time.Hour)
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = halfOpen
+			f.end(f.ids()[0])
+		})
+		before, begin := len(f.seen().at), time.Now()
+		failures := 0
+		for _, e := range after(c, 10*time.Minute) {
+			if _, ok := e.(Failed); ok {
+				failures++
+			}
+		}
+		at := f.seen().at[before:]
+		for i := range at[1:] {
+			wait, most := at[i+1].Sub(at[i]), 2200*time.Millisecond
+			if at[i].Sub(begin) > 28*time.Second {
+				most = 11 * time.Second
+			}
+			if wait > most {
+				t.Errorf("%v after the loss an attempt is %v after the one before", at[i+1].Sub(begin), wait)
+			}
+		}
+		if last := time.Since(at[len(at)-1]); last > 11*time.Second {
+			t.Errorf("the last attempt was %v ago", last)
+		}
+		if len(at) > 100 || failures < 10 || failures > 20 {
+			t.Errorf("%d attempts in ten minutes, %d failures told", len(at), failures)
+		}
+		if n := len(f.seen().sas); n != 1 {
+			t.Errorf("%d half-open IKE_SAs are left", n)
+		}
+	})
+}
+
+// Who is first passes those who wait for their turn.
+func TestFirstGoesFirst(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		after(c, time.Minute)
+		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
+		for i := range 40 {
+			c.Want(key(fmt.Sprintf("192.0.2.%d", i+1)), Initiate)
+		}
+		c.Want(key("198.51.100.1"), InitiateFirst)
+		c.Want(key("198.51.100.2"), InitiateFirst)
+		after(c, 3*time.Second)
+		var order []string
+		for _, command := range f.seen().order {
+			if name, ok := strings.CutPrefix(command, "initiate cygnet-gre1-"); ok {
+				order = append(order, name)
+			}
+		}
+		// The commands go on several sessions, whose order is anybody's guess.
+		if next := order[10 : 10+2*commandSessions]; !slices.Contains(next, "198.51.100.1") || !slices.Contains(next, "198.51.100.2") {
+			t.Errorf("when there was room the next were %v", next)
 		}
 	})
 }

@@ -225,7 +225,7 @@ func (r *reconciler) profileRefused(p *profile, err error) {
 	r.log.Error("IPsec profile refused", slog.String("interface", p.Interface), slog.Any("error", err))
 	r.status(func(s *Status) { s.LastError = reason })
 	for k, peer := range r.peers {
-		if k.Interface == p.Interface && peer.want == Initiate && peer.up == nil {
+		if k.Interface == p.Interface && peer.want.dials() && peer.up == nil {
 			r.emit(Failed{k, reason})
 		}
 	}

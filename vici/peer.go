@@ -30,9 +30,11 @@ type peer struct {
 	queued   bool // in the reconciler's waiting list
 
 	attempt *attempt
-	hint    *hint // why the attempt fails, from charon's log; nil: not known
-	again   bool  // the next attempt is another one, after one that failed unheard
-	refused bool  // it failed last for another reason than silence
+	sought  time.Time // since when attempts are made to secure it; zero: none is
+	silence time.Time // when it was told last that it does not answer, or since when it is sought
+	hint    *hint     // why the attempt fails, from charon's log; nil: not known
+	again   bool      // the next attempt is another one, after one that failed unheard
+	refused bool      // it failed last for another reason than silence
 	backoff backoff
 	pause   *pause // before the next attempt; nil: none
 }
@@ -42,7 +44,7 @@ type pause struct{ length time.Duration }
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
 	p.busy, p.settling, p.queued, p.attempt, p.pause = false, false, false, nil, nil
-	p.again, p.refused, p.given = false, false, false
+	p.again, p.refused, p.given, p.sought = false, false, false, time.Time{}
 	p.backoff.reset()
 }
 
@@ -62,10 +64,10 @@ func (r *reconciler) want(k Key, w Want) {
 	}
 	p := r.peer(k)
 	p.want = w
-	if w != Initiate {
+	if !w.dials() {
 		p.given = w == None && p.attempt != nil
 		r.endAttempt(p)
-		p.pause, p.again, p.refused = nil, false, false
+		p.pause, p.again, p.refused, p.sought = nil, false, false, time.Time{}
 		p.backoff.reset()
 	}
 	r.settle(p)
@@ -123,7 +125,7 @@ func (r *reconciler) evaluate(k Key) {
 
 func (r *reconciler) secured(p *peer, sa *SA) {
 	r.endAttempt(p)
-	p.pause, p.reason, p.again, p.refused = nil, "", false, false
+	p.pause, p.reason, p.again, p.refused, p.sought = nil, "", false, false, time.Time{}
 	info := r.info(p.Key, sa)
 	if p.up != nil && p.up.Equal(info) {
 		return
@@ -214,7 +216,7 @@ func (r *reconciler) settle(p *peer) {
 	case profile == nil && p.want != None: // its profile may come later
 	case profile == nil:
 		delete(r.peers, p.Key)
-	case p.want == Initiate && p.Mark == 0 && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
+	case p.want.dials() && p.Mark == 0 && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
 		r.queue(p)
 	case p.want == None && p.up == nil && len(r.byPeer[p.Key]) == 0:
 		delete(r.peers, p.Key)

@@ -181,8 +181,8 @@ func TestMarksThatAreNotTaken(t *testing.T) {
 		told(c)
 		separated(c)
 		f.do(func(f *fakeCharon) { f.dialIn("a", "4500") })
-		for range 20 {
-			f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", sharedTest, behindNAT("b", "49183")...) })
+		for i := range 20 {
+			f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", sharedTest, behindNAT("b", fmt.Sprint(49183+i))...) })
 			after(c, 10*time.Second)
 		}
 		if n := f.count("terminate"); n > maxStrays+2 {

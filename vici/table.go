@@ -307,7 +307,7 @@ func (r *reconciler) lookChildless(id uint32) {
 // is told here.
 func (r *reconciler) refuse(sa *SA, reason string) {
 	p := r.peer(sa.Key())
-	if p.want != Initiate {
+	if !p.want.dials() {
 		r.logRefusal(sa, reason)
 	}
 	if p.up == nil {

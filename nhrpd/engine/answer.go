@@ -206,9 +206,9 @@ func (e *Engine) repeatRequests(ifc *iface, prefix netip.Prefix) {
 	}
 }
 
-// peerLost ends the interest: the requester's shortcut has ended as well.
+// peerLost ends the interest: the requester's shortcut has ended as well, unless only strongSwan here was restarted.
 func (a *answer) peerLost(e *Engine, _ string) {
-	if len(a.waiting) == 0 {
+	if len(a.waiting) == 0 && !a.claim.peer.unlisted {
 		e.release(&a.claim)
 	}
 }

@@ -83,7 +83,7 @@ func TestNHSChanged(t *testing.T) {
 		t.Errorf("neighbours %v", n.neighbors)
 	}
 	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.2", NBMA: []netip.Addr{addr("192.0.2.2")}})
-	if n.want[addr("192.0.2.2")] != SAInitiate || n.want[addr("192.0.2.1")] != SAAccept {
+	if n.want[addr("192.0.2.2")] != SAInitiateFirst || n.want[addr("192.0.2.1")] != SAAccept {
 		t.Errorf("wants %v", n.want)
 	}
 	n.configure(func(c *InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.2") })

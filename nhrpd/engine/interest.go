@@ -86,6 +86,17 @@ func (p *peer) closable() bool {
 	return p.secured && !slices.ContainsFunc(p.claims, func(c *claim) bool { return c.kind != interestAnswer })
 }
 
+// security is what the interest by itself wants of strongSwan.
+func (c *claim) security() Security {
+	switch {
+	case c.dial && c.kind == interestNHS:
+		return SAInitiateFirst
+	case c.dial:
+		return SAInitiate
+	}
+	return SAAccept
+}
+
 // reviseSecurity wants of strongSwan what follows from the interests. An SA that is there stays, since the other end may be using
 // it, until it is silent: see closeSilent.
 func (e *Engine) reviseSecurity(p *peer) {
@@ -95,11 +106,11 @@ func (e *Engine) reviseSecurity(p *peer) {
 			want = SAAccept
 		}
 		for _, c := range p.claims {
-			want = max(want, SAAccept)
-			if c.dial {
-				want = SAInitiate
-				break
-			}
+			want = max(want, c.security())
+		}
+		if p.unlisted && len(p.claims) > 0 {
+			// It does not know that strongSwan here has lost its SA, and would find out much later than we can dial.
+			want = max(want, SAInitiate)
 		}
 		e.want(p, want)
 		if p.closable() {

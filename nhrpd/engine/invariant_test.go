@@ -170,7 +170,7 @@ func (s *storm) indicate() {
 // charon makes the SAs that are wanted.
 func (s *storm) charon() {
 	for _, nbma := range slices.SortedFunc(maps.Keys(s.want), byAddr) {
-		if s.want[nbma] == SAInitiate {
+		if s.want[nbma] >= SAInitiate {
 			s.handle(PeerSecured{Peer{Interface: "gre1", NBMA: nbma, Identity: "a", Initiator: true}})
 		}
 	}
@@ -300,7 +300,7 @@ func (n *node) brokenRoutes(ifc *iface) error {
 		switch {
 		case sc == nil || sc.state != ShortcutUp || sc.nextHop != nextHop:
 			return fmt.Errorf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
-		case !sc.restored && !ifc.secured(sc.nbma):
+		case !sc.restored && !sc.claim.peer.unlisted && !ifc.secured(sc.nbma):
 			return fmt.Errorf("route %s without an SA", prefix)
 		case prefix.Bits() < 8 || prefix.Contains(ifc.overlay()) || prefix.Contains(sc.nbma):
 			return fmt.Errorf("route %s covers what the tunnel rests on", prefix)

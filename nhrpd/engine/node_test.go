@@ -187,7 +187,7 @@ func (n *node) transmit(p Packet) {
 func (n *node) dial(nbma netip.Addr) {
 	w := n.w
 	to := w.node(nbma)
-	if n.down || n.want[nbma] != SAInitiate || to != nil && w.hasSA(n, to) {
+	if n.down || n.want[nbma] < SAInitiate || to != nil && w.hasSA(n, to) {
 		return
 	}
 	n.dials[nbma]++
@@ -195,8 +195,8 @@ func (n *node) dial(nbma netip.Addr) {
 	w.after(charonDelay, func() {
 		switch {
 		case attempt != n.dials[nbma]:
-		case n.want[nbma] != SAInitiate || to != nil && w.hasSA(n, to):
-		case to == nil || to.public.IsValid() && to.want[n.seenAs()] != SAInitiate || w.refuse != nil && w.refuse(n, to):
+		case n.want[nbma] < SAInitiate || to != nil && w.hasSA(n, to):
+		case to == nil || to.public.IsValid() && to.want[n.seenAs()] < SAInitiate || w.refuse != nil && w.refuse(n, to):
 			n.handle(PeerFailed{Interface: "gre1", NBMA: nbma, Reason: "no answer"})
 			w.after(time.Second, func() {
 				if attempt == n.dials[nbma] {

@@ -70,9 +70,10 @@ type Expelled struct {
 type Security uint8
 
 const (
-	SANone     Security = iota // no interest: load nothing, initiate nothing; an SA that is there stays until Closed names it
-	SAAccept                   // an SA of the peer's making is awaited or there: never initiate
-	SAInitiate                 // secure the peer, and again whenever its SA is lost
+	SANone          Security = iota // no interest: load nothing, initiate nothing; an SA that is there stays until Closed names it
+	SAAccept                        // an SA of the peer's making is awaited or there: never initiate
+	SAInitiate                      // secure the peer, and again whenever its SA is lost
+	SAInitiateFirst                 // SAInitiate for an NHS: before all others, and without ever waiting long between attempts
 )
 
 // SAChange changes what is wanted for a peer.

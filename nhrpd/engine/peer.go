@@ -12,7 +12,7 @@ type peer struct {
 	nbma      netip.Addr
 	real      netip.Addr // the address that the world sees, where nbma is only a name; else zero
 	secured   bool
-	unlisted  bool       // strongSwan was restarted and does not list its SA, which the kernel may still have
+	unlisted  bool       // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
 	ike       Peer       // what IKE proved, while secured
 	standings []standing // of the identities in it
 	since     time.Time  // of the state
@@ -74,6 +74,10 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		e.unsecure(p, "somebody else is there now: "+ike.Identity, lostGrace)
 		p = e.peerAt(ifc, ike.NBMA)
 	}
+	if p.unlisted && p.ike.Identity != "" && !p.ike.isOneOf(ike.Identity) {
+		e.lostForGood(p)
+		p = e.peerAt(ifc, ike.NBMA)
+	}
 	fresh, before := !p.secured, p.ike
 	p.secured, p.unlisted, p.ike = true, false, ike
 	e.setReal(p, ike.Real)
@@ -118,15 +122,18 @@ func (e *Engine) unsecure(p *peer, reason string, grace time.Duration) {
 
 // lostForGood ends what waited in vain for the peer to come back.
 func (e *Engine) lostForGood(p *peer) {
+	p.unlisted = false
 	for _, c := range slices.Clone(p.claims) {
 		switch owner := c.owner.(type) {
 		case *binding:
 			e.unbind(owner, "no SA with the client any more")
 		case *nhs:
 			e.dropNeighbor(&owner.neighbor)
+		case *shortcut, *answer:
+			owner.peerLost(e, "strongSwan was restarted, and the peer cannot be reached")
 		}
 	}
-	e.forgetIdlePeer(p)
+	e.reviseSecurity(p)
 }
 
 // peerFailed takes note of an attempt in vain. strongSwan's side goes on trying while the peer is wanted.
@@ -163,6 +170,12 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	}
 	if !ifc.confirmed {
 		ifc.confirmed = true
+		for _, b := range inOrder(ifc.bindings, byAddr) {
+			if p := b.claim.peer; b.restored && !p.secured { // we were restarted, and strongSwan too
+				p.unlisted = true
+				e.reviseSecurity(p)
+			}
+		}
 		e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
 	}
 }

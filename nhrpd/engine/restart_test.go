@@ -73,6 +73,7 @@ func TestHubRestartWithoutSAs(t *testing.T) {
 	saved := m.hub.engine.Save()
 	m.sas = map[saKey]bool{}
 	m.spoke1.down, m.spoke2.down = true, true
+	m.refuse = func(_, _ *node) bool { return true }
 	m.hub.boot(saved)
 	if len(m.hub.neighbors) != 2 {
 		t.Fatal("not wanted at once")
@@ -80,6 +81,34 @@ func TestHubRestartWithoutSAs(t *testing.T) {
 	m.run(restoreGrace)
 	if len(m.hub.neighbors) != 0 || len(m.hub.status().Bindings) != 0 {
 		t.Errorf("%s", m)
+	}
+}
+
+// A peer does not know that strongSwan here was killed and has lost its SA. So whoever has a binding of it dials, although that is
+// otherwise for the client to do: at once when strongSwan comes back without the SA, and no longer than the binding stays.
+func TestHubDialsClientsOfAKilledCharon(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		m := newMesh(t)
+		saved := m.hub.engine.Save()
+		m.sas = map[saKey]bool{}
+		m.refuse = func(_, _ *node) bool { return true }
+		if restarted {
+			m.hub.boot(saved)
+		} else {
+			m.hub.handle(PeersSecured{Interface: "gre1"})
+		}
+		if m.hub.want[m.spoke1.seenAs()] != SAInitiate || m.hub.want[m.spoke2.seenAs()] != SAInitiate {
+			t.Fatalf("restarted %v: the hub wants %v", restarted, m.hub.want)
+		}
+		m.spoke1.down, m.spoke2.down = true, true
+		m.hub.handle(PeerSecured{m.hub.peer(m.spoke1, true)})
+		if m.hub.want[m.spoke1.seenAs()] != SAAccept {
+			t.Errorf("restarted %v: the hub wants %v, and spoke1 is secured", restarted, m.hub.want)
+		}
+		m.run(max(resyncGrace, restoreGrace))
+		if m.hub.want[m.spoke2.seenAs()] != SANone {
+			t.Errorf("restarted %v: the hub wants %v, and the binding is over", restarted, m.hub.want)
+		}
 	}
 }
 

@@ -211,8 +211,10 @@ func (s *shortcut) peerSecured(e *Engine) {
 	}
 }
 
+// peerLost ends a shortcut. When only strongSwan was restarted, the kernel's SA goes on, and so does the shortcut until the peer is
+// lost for good.
 func (s *shortcut) peerLost(e *Engine, reason string) {
-	if s.state == ShortcutUp {
+	if s.state == ShortcutUp && !s.claim.peer.unlisted {
 		e.endShortcut(s, "the SA with its next hop went: "+reason)
 	}
 }

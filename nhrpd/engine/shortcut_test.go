@@ -352,14 +352,36 @@ func TestLeave(t *testing.T) {
 	m.until("it joins again", 5*time.Second, m.spoke1.registered)
 }
 
-// charon comes back with only some of the SAs.
-func TestResyncEndsWhatIsGone(t *testing.T) {
-	m := newMesh(t)
-	m.makeShortcut()
-	delete(m.sas, saKey{m.spoke1, m.spoke2})
-	delete(m.sas, saKey{m.spoke2, m.spoke1})
-	m.spoke1.handle(PeersSecured{Interface: "gre1", Peers: m.spoke1.secured()})
-	if len(m.spoke1.shortcuts) != 0 || !m.spoke1.registered() {
-		t.Errorf("%s", m)
+// charon comes back with only some of the SAs. The kernel still has the others, and the peers do not know: a shortcut goes on while the
+// peer is dialled, whoever's turn that was before, and ends when it cannot be had, or somebody else is there.
+func TestResyncDialsWhatIsGone(t *testing.T) {
+	for name, after := range map[string]func(m mesh, n, other *node) (stays bool){
+		"reached":     func(m mesh, n, other *node) bool { return true },
+		"not reached": func(m mesh, n, other *node) bool { m.refuse = func(_, _ *node) bool { return true }; return false },
+		"somebody else": func(m mesh, n, other *node) bool {
+			m.refuse = func(_, _ *node) bool { return true }
+			n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: other.local, Identity: "spoke9"}})
+			return false
+		},
+	} {
+		for _, dialler := range []string{"spoke1", "spoke2"} {
+			m := newMesh(t)
+			m.makeShortcut()
+			n, other := m.spoke1, m.spoke2
+			if dialler == "spoke2" {
+				n, other = other, n
+			}
+			delete(m.sas, saKey{m.spoke1, m.spoke2})
+			delete(m.sas, saKey{m.spoke2, m.spoke1})
+			n.handle(PeersSecured{Interface: "gre1", Peers: n.secured()})
+			if len(n.shortcuts) != 1 || n.want[other.local] != SAInitiate || !n.registered() {
+				t.Fatalf("%s, %s: %s", name, dialler, m)
+			}
+			stays := after(m, n, other)
+			m.run(resyncGrace)
+			if (n.has(NoticeShortcutDown) == 0) != stays || (len(n.shortcuts) == 1) != stays {
+				t.Errorf("%s, %s: %s", name, dialler, m)
+			}
+		}
 	}
 }

@@ -17,9 +17,10 @@ func TestFaultCharonEnds(t *testing.T) {
 		end  func(*lab.Charon)
 	}{
 		{"SIGTERM", func(c *lab.Charon) { c.Terminate() }},
+		{"SIGKILL", func(c *lab.Charon) { c.Kill() }},
 	}
 	for _, e := range ends {
-		for _, sites := range [][]*lab.Site{{f.Spoke1}} {
+		for _, sites := range [][]*lab.Site{{f.Spoke1}, {f.Hub}, {f.Hub, f.Spoke1}} {
 			t.Logf("%s of charon on %d sites, the first %s", e.name, len(sites), sites[0].Name)
 			begin := time.Now()
 			for _, s := range sites {
@@ -37,6 +38,10 @@ func TestFaultCharonEnds(t *testing.T) {
 				f.lossless(f.bystander, begin)
 			}
 			f.settle()
+			for _, flow := range f.flows() {
+				_, lost, longest := flow.Loss(begin)
+				t.Logf("%s: %d lost in all, at most for %s", flow.Name, lost, longest.Round(time.Millisecond))
+			}
 		}
 	}
 	f.end()

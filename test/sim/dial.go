@@ -36,7 +36,7 @@ func (n *node) want(nbma netip.Addr, s engine.Security) {
 		n.wanted.peers[nbma] = s
 	}
 	d := n.dials[nbma]
-	if d != nil && s != engine.SAInitiate {
+	if d != nil && s < engine.SAInitiate {
 		// charon goes on with an attempt that is under way.
 		d.paused, d.span = false, 0
 		if d.attempt == 0 && n.w.now-d.last > punched {
@@ -49,7 +49,7 @@ func (n *node) want(nbma netip.Addr, s engine.Security) {
 // settle dials a peer that is wanted and not there.
 func (n *node) settle(nbma netip.Addr) {
 	w := n.w
-	if !n.daemonUp || !n.charonUp || n.wanted.peers[nbma] != engine.SAInitiate || n.secures(nbma) {
+	if !n.daemonUp || !n.charonUp || n.wanted.peers[nbma] < engine.SAInitiate || n.secures(nbma) {
 		return
 	}
 	d := n.dials[nbma]
@@ -122,7 +122,7 @@ func (n *node) fail(nbma netip.Addr, d *dial) {
 		d.paused = false
 		return
 	}
-	if n.wanted.peers[nbma] != engine.SAInitiate {
+	if n.wanted.peers[nbma] < engine.SAInitiate {
 		d.paused = false
 		return
 	}

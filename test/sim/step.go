@@ -90,8 +90,8 @@ func (n *node) lost(nbma netip.Addr, grace time.Duration) {
 		return
 	}
 	for prefix, via := range n.wanted.routes {
-		if n.hub && grace == resyncGrace {
-			break // announced prefixes stay, since the SAs in the kernel do
+		if grace == resyncGrace {
+			break // routes stay, since the SAs in the kernel do
 		}
 		if n.wanted.neighbors[via] == nbma && n.wanted.known[nbma] == "" {
 			n.w.violate(ruleSecured, n, "route %s via %s is wanted after the SA with %s went", prefix, via, nbma)
