@@ -111,7 +111,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}}.start(ctx, g)
 	task{"saved state", d.keepState}.start(ctx, g)
 	task{"settling", d.settle}.start(ctx, g)
-	task{"orphan states", d.removeOrphans}.start(ctx, g)
+	task{"ESP states", d.matchStates}.start(ctx, g)
 	task{"interfaces", d.manage}.start(ctx, g)
 	task{"certificates", d.watchCertificates}.start(ctx, g)
 	err = g.Wait()

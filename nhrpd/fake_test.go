@@ -3,6 +3,7 @@ package nhrpd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -132,10 +133,10 @@ func (w *world) platform() Platform {
 			return slices.Clone(w.certificates)
 		},
 		Detach: func(device string) error { w.note("detach " + device); return nil },
-		OrphanStates: func(_ netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error) {
+		ESPStates: func(netip.Addr) ([]kernel.ESPState, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return slices.DeleteFunc(slices.Clone(w.states), func(s kernel.ESPState) bool { return known[s.SPI] }), nil
+			return slices.Clone(w.states), nil
 		},
 		DeleteStates: func(gone []kernel.ESPState) error {
 			w.mu.Lock()
@@ -278,6 +279,8 @@ func (f fakeStrongswan) SPIs(context.Context) (map[uint32]bool, error) {
 	defer f.w.mu.Unlock()
 	return maps.Clone(f.w.spis), nil
 }
+
+func (f fakeStrongswan) Mend(spis []uint32) { f.w.note(fmt.Sprint("mend ", spis)) }
 
 func (f fakeStrongswan) SAs() []vici.SA {
 	f.w.mu.Lock()

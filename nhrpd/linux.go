@@ -31,7 +31,7 @@ func Linux(c *config.Config) Platform {
 		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
 		OwnRoutes:      kernel.OwnRoutes,
 		Detach:         kernel.Detach,
-		OrphanStates:   kernel.OrphanStates,
+		ESPStates:      kernel.ESPStates,
 		DeleteStates:   kernel.DeleteStates,
 		ListenAPI:      api.Listen,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {

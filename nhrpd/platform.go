@@ -25,7 +25,7 @@ type Platform struct {
 	Check          func(kernel.CheckConfig) []kernel.Advice
 	Certificates   func(*config.Config) []preflight.Finding
 	Detach         func(device string) error
-	OrphanStates   func(local netip.Addr, known map[uint32]bool) ([]kernel.ESPState, error)
+	ESPStates      func(local netip.Addr) ([]kernel.ESPState, error)
 	DeleteStates   func([]kernel.ESPState) error
 	OwnRoutes      func() ([]kernel.Route, error)
 	NewStrongswan  func(*slog.Logger) Strongswan
@@ -65,5 +65,6 @@ type Strongswan interface {
 	Events() <-chan vici.Event
 	SAs() []vici.SA
 	SPIs(ctx context.Context) (map[uint32]bool, error)
+	Mend(spis []uint32)
 	Status() vici.Status
 }

@@ -33,6 +33,7 @@ type reconciler struct {
 	shared    map[Key]*sharedAddress
 	childless map[uint32]bool     // SAs without a child that a timer is about
 	ending    map[uint32]bool     // SAs that we told charon to close
+	mended    map[uint32]bool     // CHILD_SAs that were to be renewed, by charon's unique id
 	removed   map[uint32]struct{} // removed while a comparison runs; nil: none runs
 	refusals  refusals
 
@@ -51,6 +52,7 @@ func newReconciler(c *Client) *reconciler {
 		shared:    map[Key]*sharedAddress{},
 		childless: map[uint32]bool{},
 		ending:    map[uint32]bool{},
+		mended:    map[uint32]bool{},
 		refusals:  refusals{},
 		lastErr:   errGone,
 	}
@@ -142,6 +144,7 @@ func (r *reconciler) lose(cause error) {
 	r.waiting, r.starting, r.attempts = nil, 0, 0
 	clear(r.childless)
 	clear(r.ending)
+	clear(r.mended)
 	for _, p := range r.peers {
 		p.forget()
 	}

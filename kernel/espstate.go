@@ -20,14 +20,15 @@ type ESPState struct {
 	MarkMask uint32
 	Added    time.Time // when it was put into the kernel, in its clock
 	Bytes    uint64    // that passed through it
+
+	// GRE tells a state that may carry our tunnels: of transport mode, with a selector from host to host for GRE or, as strongSwan
+	// installs them by default, for any protocol. A state under negotiation has no such selector yet.
+	GRE bool
 }
 
-// OrphanStates lists the ESP states that may carry our GRE from or to the local address and whose SPI is not known: what a charon that
-// was killed has left behind. These are states of transport mode with a selector from host to host for GRE or, as strongSwan installs
-// them by default, for any protocol. States under negotiation have no such selector yet. A state that charon has just installed may be
-// among them if it was not asked since: look at Added.
-func OrphanStates(local netip.Addr, known map[uint32]bool) ([]ESPState, error) {
-	var orphans []ESPState
+// ESPStates lists all ESP states from and to the local address, those of other mechanisms than our tunnels' included.
+func ESPStates(local netip.Addr) ([]ESPState, error) {
+	var list []ESPState
 	err := withXFRM(func(h *vnl.Handle) error {
 		h.SetSocketTimeout(readTimeout)
 		states, err := h.XfrmStateList(int(family(local)))
@@ -36,16 +37,16 @@ func OrphanStates(local netip.Addr, known map[uint32]bool) ([]ESPState, error) {
 		}
 		for i := range states {
 			s := espState(&states[i])
-			if carriesGRE(&states[i]) && (s.Src == local || s.Dst == local) && !known[s.SPI] {
-				orphans = append(orphans, s)
+			if states[i].Proto == vnl.XFRM_PROTO_ESP && (s.Src == local || s.Dst == local) {
+				list = append(list, s)
 			}
 		}
 		return nil
 	})
-	return orphans, err
+	return list, err
 }
 
-// DeleteStates removes states that OrphanStates listed. One that is gone already is no error.
+// DeleteStates removes states that ESPStates listed. One that is gone already is no error.
 func DeleteStates(states []ESPState) error {
 	return withXFRM(func(h *vnl.Handle) error {
 		var problems error
@@ -65,7 +66,7 @@ func DeleteStates(states []ESPState) error {
 func espState(s *vnl.XfrmState) ESPState {
 	e := ESPState{
 		Src: addrFrom(s.Src), Dst: addrFrom(s.Dst), SPI: uint32(s.Spi), ReqID: uint32(s.Reqid),
-		Added: time.Unix(int64(s.Statistics.AddTime), 0), Bytes: s.Statistics.Bytes,
+		Added: time.Unix(int64(s.Statistics.AddTime), 0), Bytes: s.Statistics.Bytes, GRE: carriesGRE(s),
 	}
 	if s.Mark != nil {
 		e.Mark, e.MarkMask = s.Mark.Value, s.Mark.Mask

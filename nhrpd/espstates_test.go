@@ -1,0 +1,77 @@
+package nhrpd
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/vici"
+)
+
+// A state in the kernel goes only if neither our SAs nor any other of charon's explain it, if it is not brand new, and if it was not
+// keyed by hand.
+func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		before := time.Now().Add(-time.Hour)
+		w.mu.Lock()
+		w.sas[0].Children = []vici.Child{{SPIIn: 1, SPIOut: 2}}
+		w.spis = map[uint32]bool{1: true, 2: true, 3: true}
+		w.states = []kernel.ESPState{
+			{SPI: 1, ReqID: 1, GRE: true, Added: before}, // of ours
+			{SPI: 2, ReqID: 1, GRE: true, Added: before},
+			{SPI: 3, ReqID: 2, GRE: true, Added: before},                                   // of a site-to-site connection
+			{SPI: 4, ReqID: 3, GRE: true, Added: before},                                   // of a charon that was killed
+			{SPI: 7, ReqID: 3, Added: before},                                              // of a tunnel from site to site
+			{SPI: 5, ReqID: 0, GRE: true, Added: before},                                   // keyed by hand
+			{SPI: 6, ReqID: 4, GRE: true, Added: time.Now().Add(stateCheck - time.Second)}, // charon is about to list it
+		}
+		w.mu.Unlock()
+		time.Sleep(stateCheck + time.Second)
+		synctest.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		var left []uint32
+		for _, s := range w.states {
+			left = append(left, s.SPI)
+		}
+		if want := []uint32{1, 2, 3, 7, 5, 6}; !slices.Equal(left, want) {
+			t.Errorf("the kernel has the SPIs %d left, not %d", left, want)
+		}
+	})
+}
+
+// An SA of ours that lacks a state in the kernel is mended, once charon still has it: not one of another address, nor one that is
+// younger than what was read from the kernel, nor one that charon has replaced meanwhile.
+func TestSAsWithoutStatesAreMended(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		w.mu.Lock()
+		local, old := tunnelThere.Local, time.Now().Add(-time.Hour)
+		w.sas[0].LocalHost = local
+		child := func(in, out uint32, state string, installed time.Time) vici.Child {
+			return vici.Child{State: state, SPIIn: in, SPIOut: out, Installed: installed}
+		}
+		w.sas[0].Children = []vici.Child{
+			child(1, 2, "INSTALLED", old),
+			child(3, 4, "REKEYED", old),
+			child(5, 6, "INSTALLED", time.Now().Add(stateCheck)),
+			child(7, 8, "INSTALLED", old), // replaced
+		}
+		elsewhere := w.sas[0]
+		elsewhere.LocalHost = netip.MustParseAddr("203.0.113.99")
+		elsewhere.Children = []vici.Child{child(9, 10, "INSTALLED", old)}
+		w.sas = append(w.sas, elsewhere)
+		w.spis = map[uint32]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 9: true, 10: true}
+		w.states = []kernel.ESPState{{SPI: 1, ReqID: 1, GRE: true, Added: old}}
+		w.mu.Unlock()
+		time.Sleep(stateCheck + time.Second)
+		synctest.Wait()
+		if w.noted("mend [2]") < 0 {
+			t.Errorf("did %q", w.record)
+		}
+	})
+}

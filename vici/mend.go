@@ -1,0 +1,45 @@
+package vici
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+)
+
+// Mend renews the CHILD_SAs of ours with these SPIs, of either direction, because the kernel has lost their states: charon rekeys
+// them, which makes new states at both ends. One that cannot be rekeyed loses its IKE_SA when it is named again, so that the peer is
+// dialled anew where it is wanted. SPIs that belong to no SA (any more) are ignored.
+func (c *Client) Mend(spis []uint32) {
+	c.post(func(r *reconciler) {
+		for _, sa := range r.sas {
+			for _, child := range sa.Children {
+				if slices.Contains(spis, child.SPIIn) || slices.Contains(spis, child.SPIOut) {
+					r.mend(sa, child)
+				}
+			}
+		}
+	})
+}
+
+func (r *reconciler) mend(sa *SA, child Child) {
+	if r.mended[child.ID] {
+		if !r.ending[sa.ID] {
+			r.reason(sa.Key(), "the kernel lost its ESP states, and rekeying did not bring them back")
+			r.terminate(sa.ID)
+		}
+		return
+	}
+	r.mended[child.ID] = true
+	r.do(func(ctx context.Context, s *session) error {
+		args, err := message(map[string]any{"child-id": int(child.ID)})
+		if err != nil {
+			return err
+		}
+		_, err = s.call(ctx, r.times.command, "rekey", args)
+		return err
+	}, func(err error) {
+		if !r.fatal(err) && err != nil {
+			r.log.Warn("rekeying failed", slog.Any("peer", sa.Key()), slog.Uint64("child-id", uint64(child.ID)), slog.Any("error", err))
+		}
+	})
+}
