@@ -157,6 +157,9 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 	case "version":
 		return mk("daemon", "charon", "version", f.version)
 	case "get-algorithms":
+		if slices.Contains(f.methods, "refuse to tell") {
+			return mk("success", "no", "errmsg", "no")
+		}
 		methods := mk()
 		for _, method := range f.methods {
 			methods.set(method, "ml")

@@ -2,6 +2,7 @@ package vici
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,6 +25,9 @@ func (s *session) keyExchanges(ctx context.Context, timeout time.Duration, versi
 		return nil, nil
 	}
 	answer, err := s.call(ctx, timeout, "get-algorithms", govici.NewMessage())
+	if refused := (*CommandError)(nil); errors.As(err, &refused) {
+		return nil, nil // then without: it is no reason to do without charon
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,7 @@ func TestMLKEM(t *testing.T) {
 			{"5.9.8", nil, without},
 			{"6.0.1", []string{"CURVE_25519", "ML_KEM_512", "ML_KEM_768"}, with},
 			{"6.0.1", []string{"CURVE_25519"}, without},
+			{"6.0.1", []string{"refuse to tell"}, without},
 		} {
 			f.crash()
 			f.do(func(f *fakeCharon) { f.version, f.methods = next.version, next.methods })

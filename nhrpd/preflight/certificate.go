@@ -20,12 +20,16 @@ const soon = 30 * 24 * time.Hour
 func (h Host) Certificates(c *config.Config) []Finding {
 	var all []Finding
 	for _, i := range c.Interfaces {
-		if i.IPsec == nil || i.IPsec.Auth != config.AuthCertificate {
+		if i.IPsec == nil {
 			continue
 		}
 		look := &lookout{host: h, iface: i.Name, identity: i.IPsec.Identity}
-		own := look.own(i.IPsec.Certs)
-		look.authorities(i.IPsec.CACerts, own)
+		switch {
+		case i.IPsec.SwanctlConnection != "":
+			look.site(i.IPsec)
+		case i.IPsec.Auth == config.AuthCertificate:
+			look.authorities(i.IPsec.CACerts, look.own(i.IPsec.Certs))
+		}
 		all = append(all, look.found...)
 	}
 	return all

@@ -178,3 +178,33 @@ func TestCertificates(t *testing.T) {
 		})
 	}
 }
+
+// Of a connection of the site's own, the certificates that it names are looked at.
+func TestCertificatesOfASite(t *testing.T) {
+	h, dir := host(t)
+	newAuthority(t, h, 10*day1).issue("spoke1", -day1, 5*day1)
+	conf := filepath.Join(h.Swanctl, "swanctl.conf")
+	write(t, conf, `connections {
+	dmvpn {
+		local {
+			certs = spoke1.pem
+		}
+		remote {
+			cacerts = ca.pem
+		}
+		children {
+			gre {
+				mode = transport
+				local_ts = dynamic[gre]
+				remote_ts = dynamic[gre]
+			}
+		}
+	}
+}
+`)
+	text := "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\nnhs = [{ nbma = \"hub\" }]\n[interface.gre1.ipsec]\n" +
+		"swanctl_connection = \"dmvpn\"\nswanctl_conf = \"" + conf + "\"\n"
+	want(t, h.Look(parse(t, text)), dir,
+		"certificates: gre1: the certificate CN=spoke1,C=CH (DIR/swanctl/swanctl.conf:4) expires on 2026-03-06 12:00 UTC, in 5 days",
+		"certificates: gre1: the authority CN=Lab CA (DIR/swanctl/swanctl.conf:7) expires on 2026-03-11 12:00 UTC, in 10 days")
+}
