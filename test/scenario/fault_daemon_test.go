@@ -1,0 +1,122 @@
+//go:build lab
+
+package scenario
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/api"
+	"cygnet/test/lab"
+)
+
+// ownProtocol tags the daemon's own neighbours and routes in the kernel.
+const ownProtocol = "84"
+
+// The end of cygnetd and its return are nothing to the traffic, on a spoke, on the hub or everywhere, whatever way it ended.
+func TestFaultDaemonEnds(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	start := time.Now()
+	ends := []struct {
+		name string
+		end  func(*lab.Cygnetd)
+	}{
+		{"SIGKILL", func(d *lab.Cygnetd) { d.Kill() }},
+		{"SIGTERM", func(d *lab.Cygnetd) { d.Terminate() }},
+	}
+	for _, e := range ends {
+		for _, sites := range [][]*lab.Site{{f.Spoke1}, {f.Hub}, f.Sites()} {
+			t.Logf("%s of cygnetd on %d sites, the first %s", e.name, len(sites), sites[0].Name)
+			for _, s := range sites {
+				e.end(s.Daemon)
+			}
+			for _, s := range sites {
+				s.Daemon.Start()
+			}
+			f.settle()
+		}
+	}
+	f.killedWithNewClient()
+
+	t.Log("what an earlier daemon left in the kernel goes when peers had time to come back, and nothing else")
+	for _, s := range f.Sites() {
+		s.Run("ip", "neigh", "add", "10.255.0.99", "lladdr", "192.0.2.99", "dev", "gre1", "nud", "permanent", "protocol", ownProtocol)
+		s.Daemon.Kill()
+		s.Daemon.Start()
+	}
+	f.settle()
+	f.lossless(f.hub, start)
+	f.lossless(f.direct, start)
+	f.end()
+}
+
+// killedWithNewClient has spoke3 register anew and the hub's daemon be killed as soon as that is saved, which is at once. The next daemon
+// knows the client, and nothing is lost.
+func (f *faultyMesh) killedWithNewClient() {
+	f.Helper()
+	const spoke3 = `"10.255.0.13"`
+	saved := func() bool {
+		text, err := os.ReadFile(f.Hub.Path("/var/lib/cygnet/state.json"))
+		if err != nil {
+			f.Fatalf("the hub's saved state: %v", err)
+		}
+		return strings.Contains(string(text), spoke3)
+	}
+	f.closed()
+	f.Spoke3.Cygnet("leave")
+	f.Await("the hub has forgotten spoke3", soon, func() error { return lab.True(!saved(), "it is in the saved state") })
+	f.Spoke3.Daemon.Signal(syscall.SIGHUP)
+	f.Await("spoke3 has its tunnel again", soon, func() error { return lab.True(f.Spoke3.HasDevice("gre1"), "no gre1") })
+	f.inside[f.Spoke3] = f.Spoke3.CaptureFrom("gre1", forged)
+	f.Spoke3.SetRoutes()
+	f.Await("spoke3 is at the hub", soon, func() error {
+		return lab.True(f.Hub.Neighbors("gre1")[f.Spoke3.Overlay] == f.Spoke3.Public, "it is not")
+	})
+	f.Await("the hub has saved it", time.Second, func() error { return lab.True(saved(), "it has not") })
+	f.bystander.Back(time.Now(), soon)
+	killed := time.Now()
+	f.Hub.Daemon.Kill()
+	f.Hub.Daemon.Start()
+	if st, err := status(f.Hub); err != nil || !slices.ContainsFunc(st.Bindings(), bindingOf(f.Spoke3)) {
+		f.Errorf("after the restart the hub lists %+v (%v)", st.Bindings(), err)
+	}
+	f.settle()
+	f.lossless(f.bystander, killed)
+}
+
+// bindingOf finds a site's binding.
+func bindingOf(s *lab.Site) func(api.Binding) bool {
+	return func(b api.Binding) bool { return b.Protocol == s.Overlay && b.NBMA == s.Public }
+}
+
+// cygnetd and charon end together and come back, as with a restart of all services.
+func TestFaultDaemonAndCharonEnd(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
+			t.Logf("%v of cygnetd and charon on %s", sig, s.Name)
+			begin := time.Now()
+			for _, p := range []*lab.Process{s.Daemon.Process, s.Charon.Process} {
+				p.Signal(sig)
+			}
+			for _, p := range []*lab.Process{s.Daemon.Process, s.Charon.Process} {
+				p.Wait(20 * time.Second)
+			}
+			s.Charon.Start()
+			s.Daemon.Start()
+			returned := time.Now()
+			for _, flow := range f.flows() {
+				f.back(flow, returned, 3*time.Second)
+			}
+			if s == f.Spoke1 {
+				f.lossless(f.bystander, begin)
+			}
+			f.settle()
+		}
+	}
+	f.end()
+}

@@ -1,0 +1,97 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// Somebody deletes the tunnel, or empties the tables of neighbours and routes, on a spoke and on the hub. All of it comes back at once.
+func TestFaultTablesEmptied(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	start := time.Now()
+	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
+		t.Logf("the neighbours and the routes of the daemon's are flushed on %s", s.Name)
+		flushed := time.Now()
+		s.Run("ip", "neigh", "flush", "dev", "gre1", "nud", "all")
+		s.Run("ip", "neigh", "flush", "dev", "gre1", "nud", "permanent")
+		s.Run("ip", "route", "flush", "dev", "gre1", "proto", ownProtocol)
+		for _, flow := range f.flows() {
+			f.back(flow, flushed, 2*time.Second)
+		}
+		f.settle()
+
+		t.Logf("the tunnel of %s is deleted", s.Name)
+		f.closed()
+		index := f.tunnelIndex(s)
+		deleted := time.Now()
+		s.IP("link del gre1")
+		f.Await("the tunnel is back", soon, func() error {
+			return lab.True(s.HasDevice("gre1") && f.tunnelIndex(s) != index, "it is not")
+		})
+		f.Await("the tunnel is up", soon, func() error {
+			_, err := s.Try("ip", "route", "get", "10.255.0.99", "oif", "gre1")
+			return err
+		})
+		f.inside[s] = s.CaptureFrom("gre1", forged)
+		s.SetRoutes() // the administrator's went with the tunnel
+		for _, flow := range f.flows() {
+			f.back(flow, deleted, 5*time.Second)
+		}
+		f.settle()
+		if s == f.Spoke1 {
+			f.lossless(f.bystander, start)
+		}
+	}
+	f.end()
+}
+
+// tunnelIndex tells one device of that name from the next; 0: there is none.
+func (f *faultyMesh) tunnelIndex(s *lab.Site) int {
+	var links []struct {
+		Index int `json:"ifindex"`
+	}
+	if !s.HasDevice("gre1") {
+		return 0
+	}
+	s.RunJSON(&links, "ip", "-j", "link", "show", "dev", "gre1")
+	return links[0].Index
+}
+
+// The clock is set forward by an hour, twice as much as anything here holds, and back: nothing ends before its time. A daemon that is
+// killed between goes by what the time was when it saved.
+func TestFaultClock(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	start := time.Now()
+	for _, step := range []string{"+1 hour", "-1 hour"} {
+		t.Logf("the clock is set to %s", step)
+		f.Hub.Run("date", "-s", step)
+		f.settle()
+		for _, s := range []*lab.Site{f.Hub, f.Spoke1} {
+			s.Daemon.Kill()
+			s.Daemon.Start()
+		}
+		f.Await("the hub knows its clients", soon, func() error {
+			st, err := status(f.Hub)
+			if err != nil {
+				return err
+			}
+			for _, s := range f.Sites()[1:] {
+				if !slices.ContainsFunc(st.Bindings(), bindingOf(s)) {
+					return fmt.Errorf("its bindings are %+v", st.Bindings())
+				}
+			}
+			return nil
+		})
+		f.settle()
+	}
+	for _, flow := range f.flows() {
+		f.lossless(flow, start)
+	}
+	f.end()
+}

@@ -1,0 +1,132 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/api"
+	"cygnet/test/lab"
+)
+
+// A spoke's line is cut, for less and for more time than dead peer detection takes, loses packets, and gets another address.
+func TestFaultLine(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	start := time.Now()
+	for _, cut := range []struct {
+		length, promised time.Duration
+	}{
+		{5 * time.Second, time.Second},
+		{60 * time.Second, 15 * time.Second},
+	} {
+		t.Logf("the line of spoke1 is cut for %s", cut.length)
+		f.Spoke1.Lose(100)
+		time.Sleep(cut.length)
+		f.Spoke1.Lose(0)
+		mended := time.Now()
+		f.back(f.hub, mended, cut.promised)
+		f.back(f.direct, mended, cut.promised)
+		f.settle()
+	}
+
+	t.Log("the line of spoke1 loses 20 packets of 100 in each direction for 60 s")
+	before := ikes(f.Spoke1)
+	f.Spoke1.Lose(20)
+	begin := time.Now()
+	time.Sleep(60 * time.Second)
+	f.Spoke1.Lose(0)
+	mended := time.Now()
+	for _, flow := range []*lab.Flow{f.hub, f.direct} {
+		f.back(flow, mended, time.Second)
+		_, _, longest := flow.Loss(begin)
+		if longest > time.Second {
+			t.Errorf("%s: nothing passed for %s: more than chance was at work", flow.Name, longest)
+		}
+	}
+	if now := ikes(f.Spoke1); !slices.Equal(before, now) {
+		t.Errorf("the IKE_SAs of spoke1 were %v and are %v", before, now)
+	}
+	f.settle()
+
+	for _, move := range [][2]string{{"192.0.2.11", "192.0.2.111"}, {"192.0.2.111", "192.0.2.11"}} {
+		t.Logf("the address of spoke1 changes from %s to %s", move[0], move[1])
+		renumber(f.Spoke1, move[0], move[1])
+		moved := time.Now()
+		f.back(f.hub, moved, 5*time.Second)
+		f.back(f.direct, moved, 10*time.Second)
+	}
+	f.settle()
+	f.lossless(f.bystander, start)
+	f.end()
+}
+
+// A spoke is gone without a word. Within the time for dead peers nothing of it is left at the hub and at who talked to it directly:
+// no binding, neighbour, route or SA. When it returns, all is as before.
+func TestFaultPeerGone(t *testing.T) {
+	f := newFaultyMesh(t, func(m *lab.Mesh) {
+		m.Hub.Interface = append(m.Hub.Interface, `accept = ["172.20.0.0/16"]`)
+		m.Spoke2.Interface = append(m.Spoke2.Interface, `announce = ["172.20.2.0/24"]`)
+	})
+	start := time.Now()
+	if routes := f.Hub.Routes("172.20.2.0/24"); len(routes) != 1 {
+		t.Fatalf("the hub's routes to what spoke2 announces: %+v", routes)
+	}
+	f.closed()
+	died := time.Now()
+	f.Spoke2.Die()
+	f.Await("nothing of spoke2 is left", later, func() error {
+		for _, s := range []*lab.Site{f.Hub, f.Spoke1} {
+			if at, ok := s.Neighbors("gre1")[f.Spoke2.Overlay]; ok {
+				return fmt.Errorf("on %s neighbour %s is at %s", s.Name, f.Spoke2.Overlay, at)
+			}
+			if err := dead(s, f.Spoke2); err != nil {
+				return err
+			}
+			st, err := status(s)
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(st.Bindings(), bindingOf(f.Spoke2)) || slices.ContainsFunc(st.Shortcuts(), shortcutBy(f.Spoke2)) {
+				return fmt.Errorf("%s has the bindings %+v and shortcuts %+v", s.Name, st.Bindings(), st.Shortcuts())
+			}
+		}
+		if routes := f.Hub.Routes("172.20.2.0/24"); len(routes) != 0 {
+			return fmt.Errorf("the hub's routes to what spoke2 announced: %+v", routes)
+		}
+		if hop := f.Spoke1.NextHop(f.Spoke2.Host.Addr); hop != f.Hub.Overlay {
+			return fmt.Errorf("spoke1 sends what is for spoke2's LAN via %s", hop)
+		}
+		return nil
+	})
+	gone := time.Since(died).Round(100 * time.Millisecond)
+	t.Logf("nothing of spoke2 is left after %s", gone)
+	if gone > deadWithin {
+		t.Errorf("nothing of spoke2 is left after %s; promised are %s", gone, deadWithin)
+	}
+
+	f.Spoke2.Return()
+	f.inside[f.Spoke2] = f.Spoke2.CaptureFrom("gre1", forged)
+	f.back(f.direct, time.Now(), 15*time.Second)
+	f.settle()
+	f.lossless(f.hub, start)
+	f.lossless(f.bystander, start)
+	f.end()
+}
+
+// shortcutBy finds a shortcut through a site.
+func shortcutBy(s *lab.Site) func(api.Shortcut) bool {
+	return func(c api.Shortcut) bool { return c.NextHop == s.Overlay }
+}
+
+// ikes are the IKE_SAs of a site, in order.
+func ikes(s *lab.Site) []string {
+	var list []string
+	for _, sa := range s.Charon.SAs() {
+		list = append(list, sa.IKE)
+	}
+	slices.Sort(list)
+	return list
+}
