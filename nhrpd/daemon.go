@@ -65,7 +65,7 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		loop:         newLoop(logs.of(logEngine), logs.held, e, tables, strongswan),
 		tables:       tables,
 		strongswan:   strongswan,
-		state:        stateFile{dir: c.Daemon.StateDir},
+		state:        stateFile{dir: c.Daemon.StateDir, uptime: platform.Uptime},
 		blocked:      blockedFile{dir: c.Daemon.StateDir},
 		certificates: newCertificateWatch(),
 		protected:    make(chan struct{}),

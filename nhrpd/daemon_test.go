@@ -310,7 +310,7 @@ func TestOffersBeyondTheQueueAreCounted(t *testing.T) {
 }
 
 func TestSavedStateComesBack(t *testing.T) {
-	f := stateFile{dir: filepath.Join(t.TempDir(), "state")}
+	f := stateFile{dir: filepath.Join(t.TempDir(), "state"), uptime: kernel.Uptime}
 	if got, err := f.load(); err != nil || len(got.Interfaces) != 0 {
 		t.Fatalf("without a file: %v, %v", got, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"cygnet/kernel"
 	"cygnet/nhrpd/config"
@@ -144,6 +145,7 @@ func (w *world) platform() Platform {
 			w.states = slices.DeleteFunc(w.states, func(s kernel.ESPState) bool { return slices.Contains(gone, s) })
 			return nil
 		},
+		Uptime:        func() (string, time.Duration, error) { return "", 0, errors.New("no uptime in this world") },
 		OwnRoutes:     func() ([]kernel.Route, error) { return nil, nil },
 		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
 	}

@@ -30,6 +30,7 @@ func Linux(c *config.Config) Platform {
 		Check:          kernel.Check,
 		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
 		OwnRoutes:      kernel.OwnRoutes,
+		Uptime:         kernel.Uptime,
 		Detach:         kernel.Detach,
 		ESPStates:      kernel.ESPStates,
 		DeleteStates:   kernel.DeleteStates,

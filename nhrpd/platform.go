@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"cygnet/kernel"
 	"cygnet/nhrpd/config"
@@ -28,6 +29,7 @@ type Platform struct {
 	ESPStates      func(local netip.Addr) ([]kernel.ESPState, error)
 	DeleteStates   func([]kernel.ESPState) error
 	OwnRoutes      func() ([]kernel.Route, error)
+	Uptime         func() (boot string, up time.Duration, err error)
 	NewStrongswan  func(*slog.Logger) Strongswan
 }
 

@@ -16,7 +16,10 @@ import (
 )
 
 // stateFile keeps what a restart must know: the bindings and shortcuts of before. Losing it costs one registration of every peer.
-type stateFile struct{ dir string }
+type stateFile struct {
+	dir    string
+	uptime func() (boot string, up time.Duration, err error)
+}
 
 const stateVersion = 2
 
@@ -24,8 +27,17 @@ const stateVersion = 2
 // as many bindings as clients, so that none but the one being written or read is ever in memory as text.
 type stateRecord struct {
 	Version   int                    `json:",omitempty"`
+	Written   *stateTime             `json:",omitempty"` // beside the version
 	Interface *engine.SavedInterface `json:",omitempty"` // without its bindings
 	Binding   *engine.BindingStatus  `json:",omitempty"` // of the interface before it
+}
+
+// stateTime is one moment by the clock and by what nobody can set, so that a clock that was set between two runs does not end what has
+// time left.
+type stateTime struct {
+	At   time.Time
+	Boot string
+	Up   time.Duration
 }
 
 func (f stateFile) path() string { return filepath.Join(f.dir, "state.json") }
@@ -40,26 +52,50 @@ func (f stateFile) load() (engine.Saved, error) {
 		return engine.Saved{}, fmt.Errorf("read saved state: %w", err)
 	}
 	defer file.Close()
-	saved, err := readState(file)
+	saved, written, err := readState(file)
 	if err != nil {
 		return engine.Saved{}, fmt.Errorf("read saved state %s: %w", f.path(), err)
 	}
+	saved.Shift(f.clockSet(written))
 	return saved, nil
 }
 
-func readState(r io.Reader) (engine.Saved, error) {
-	var saved engine.Saved
+// moment is the stateTime of a time with a monotonic reading; nil: there is nothing to compare the clock with.
+func (f stateFile) moment(at time.Time) *stateTime {
+	boot, up, err := f.uptime()
+	if err != nil {
+		return nil
+	}
+	return &stateTime{At: at.Round(0), Boot: boot, Up: up - time.Since(at)}
+}
+
+// clockSet is by how much the clock was set since the state was written, as far as that can be told: in the same boot.
+func (f stateFile) clockSet(written *stateTime) time.Duration {
+	now := f.moment(time.Now())
+	if written == nil || now == nil || written.Boot != now.Boot {
+		return 0
+	}
+	set := now.At.Sub(written.At) - (now.Up - written.Up)
+	if set.Abs() < time.Second {
+		return 0 // it drifts
+	}
+	return set
+}
+
+func readState(r io.Reader) (saved engine.Saved, written *stateTime, err error) {
 	decoder := json.NewDecoder(bufio.NewReader(r))
 	for first := true; ; first = false {
 		var record stateRecord
 		err := decoder.Decode(&record)
 		switch {
 		case errors.Is(err, io.EOF) && !first:
-			return saved, nil
+			return saved, written, nil
 		case err != nil:
-			return engine.Saved{}, err
+			return engine.Saved{}, nil, err
 		case first && record.Version != stateVersion:
-			return engine.Saved{}, fmt.Errorf("it is of version %d, this daemon reads %d", record.Version, stateVersion)
+			return engine.Saved{}, nil, fmt.Errorf("it is of version %d, this daemon reads %d", record.Version, stateVersion)
+		case first:
+			written = record.Written
 		case record.Interface != nil:
 			saved.Interfaces = append(saved.Interfaces, *record.Interface)
 		case record.Binding != nil && len(saved.Interfaces) > 0:
@@ -75,7 +111,7 @@ func (f stateFile) save(s engine.Saved) error {
 		return fmt.Errorf("save state: %w", err)
 	}
 	part := f.path() + ".part"
-	if err := writeState(part, s); err != nil {
+	if err := writeState(part, s, f.moment(s.At)); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	if err := os.Rename(part, f.path()); err != nil {
@@ -84,18 +120,18 @@ func (f stateFile) save(s engine.Saved) error {
 	return nil
 }
 
-func writeState(path string, s engine.Saved) error {
+func writeState(path string, s engine.Saved, written *stateTime) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	buffered := bufio.NewWriter(file)
-	err = encodeState(json.NewEncoder(buffered), s)
+	err = encodeState(json.NewEncoder(buffered), s, written)
 	return errors.Join(err, buffered.Flush(), file.Close())
 }
 
-func encodeState(encoder *json.Encoder, s engine.Saved) error {
-	if err := encoder.Encode(stateRecord{Version: stateVersion}); err != nil {
+func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) error {
+	if err := encoder.Encode(stateRecord{Version: stateVersion, Written: written}); err != nil {
 		return err
 	}
 	for _, ifc := range s.Interfaces {

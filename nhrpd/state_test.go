@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cygnet/nhrpd/engine"
 )
 
 // A daemon that is killed must know after its return what it agreed on with others: the state is in the file a moment later.
@@ -51,4 +53,47 @@ func TestChangesWithoutEndAreSaved(t *testing.T) {
 			t.Errorf("the last change was not saved: %v", err)
 		}
 	})
+}
+
+// A clock that was set while no daemon ran does not change how long what was saved still holds. After another boot nothing but the clock tells.
+func TestClockSetBetweenTwoRuns(t *testing.T) {
+	tests := []struct {
+		rule  string
+		boot  string
+		up    time.Duration // at the second start; at the first an hour and a half
+		shift time.Duration // of what is loaded
+	}{
+		{"the clock was left alone", "a", 90 * time.Minute, 0},
+		{"it was set forward by an hour", "a", 30 * time.Minute, time.Hour},
+		{"it was set back by an hour", "a", 150 * time.Minute, -time.Hour},
+		{"the machine started again", "b", time.Minute, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.rule, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				boot, up := "a", 90*time.Minute
+				f := stateFile{dir: t.TempDir(), uptime: func() (string, time.Duration, error) { return boot, up, nil }}
+				ends := time.Now().Add(10 * time.Minute)
+				saved := engine.Saved{At: time.Now(), Interfaces: []engine.SavedInterface{{
+					Bindings:  []engine.BindingStatus{{Expires: ends}},
+					Shortcuts: []engine.ShortcutStatus{{Expires: ends}},
+					Answers:   []engine.SavedAnswer{{Expires: ends}},
+				}}}
+				if err := f.save(saved); err != nil {
+					t.Fatal(err)
+				}
+				boot, up = tt.boot, tt.up
+				got, err := f.load()
+				if err != nil {
+					t.Fatal(err)
+				}
+				ifc := got.Interfaces[0]
+				for _, at := range []time.Time{ifc.Bindings[0].Expires, ifc.Shortcuts[0].Expires, ifc.Answers[0].Expires} {
+					if at.Sub(ends) != tt.shift {
+						t.Errorf("moved by %s, want %s", at.Sub(ends), tt.shift)
+					}
+				}
+			})
+		})
+	}
 }

@@ -16,7 +16,7 @@ const maxHolding = 65535 * time.Second
 // Save copies what should outlive a restart: where the NHSs are, bindings of clients, shortcuts that are up, and answers that others
 // rely on.
 func (e *Engine) Save() Saved {
-	var s Saved
+	s := Saved{At: e.now}
 	for _, ifc := range e.interfaces() {
 		saved := SavedInterface{Name: ifc.cfg.Name, NBMA: ifc.known}
 		for _, n := range ifc.nhs {
@@ -26,23 +26,48 @@ func (e *Engine) Save() Saved {
 		}
 		for _, b := range inOrder(ifc.bindings, byAddr) {
 			if !b.static {
-				saved.Bindings = append(saved.Bindings, b.status())
+				status := b.status()
+				status.Expires = e.onClock(status.Expires)
+				saved.Bindings = append(saved.Bindings, status)
 			}
 		}
 		for _, sc := range inOrder(ifc.shortcuts, byPrefix) {
 			if sc.state == ShortcutUp {
-				saved.Shortcuts = append(saved.Shortcuts, sc.status())
+				status := sc.status()
+				status.Expires = e.onClock(status.Expires)
+				saved.Shortcuts = append(saved.Shortcuts, status)
 			}
 		}
 		for _, a := range inOrder(ifc.answers, answerKey.compare) {
 			if e.now.Before(a.expires) {
 				saved.Answers = append(saved.Answers, SavedAnswer{Requester: a.requester, NBMA: ifc.real(a.nbma), Prefix: a.prefix, Dest: a.dest,
-					Mapped: a.mapped, Expires: a.expires})
+					Mapped: a.mapped, Expires: e.onClock(a.expires)})
 			}
 		}
 		s.Interfaces = append(s.Interfaces, saved)
 	}
 	return s
+}
+
+// onClock is what the clock of now will show at a time: it may have been set since that was fixed.
+func (e *Engine) onClock(t time.Time) time.Time {
+	return e.now.Round(0).Add(t.Sub(e.now))
+}
+
+// Shift adds to all times at which something ends: the clock was set since Save.
+func (s *Saved) Shift(d time.Duration) {
+	for i := range s.Interfaces {
+		ifc := &s.Interfaces[i]
+		for j := range ifc.Bindings {
+			ifc.Bindings[j].Expires = ifc.Bindings[j].Expires.Add(d)
+		}
+		for j := range ifc.Shortcuts {
+			ifc.Shortcuts[j].Expires = ifc.Shortcuts[j].Expires.Add(d)
+		}
+		for j := range ifc.Answers {
+			ifc.Answers[j].Expires = ifc.Answers[j].Expires.Add(d)
+		}
+	}
 }
 
 // Restore takes what Save gave before a restart, after the first Configure. Neighbours and routes are wanted at once, so that traffic

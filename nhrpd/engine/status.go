@@ -114,6 +114,7 @@ type Stats struct {
 
 // Saved is what outlives a restart of the daemon.
 type Saved struct {
+	At         time.Time // the engine's now
 	Interfaces []SavedInterface
 }
 

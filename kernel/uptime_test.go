@@ -1,0 +1,14 @@
+package kernel
+
+import "testing"
+
+func TestUptime(t *testing.T) {
+	boot, first, err := Uptime()
+	if err != nil || boot == "" || first <= 0 {
+		t.Fatalf("boot %q, up %s, %v", boot, first, err)
+	}
+	again, second, err := Uptime()
+	if err != nil || again != boot || second < first {
+		t.Errorf("later: boot %q, up %s, %v", again, second, err)
+	}
+}
