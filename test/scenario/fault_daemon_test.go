@@ -110,7 +110,7 @@ func TestFaultDaemonAndCharonEnd(t *testing.T) {
 			s.Daemon.Start()
 			returned := time.Now()
 			for _, flow := range f.flows() {
-				f.back(flow, returned, 3*time.Second)
+				f.outage(flow, returned, 3*time.Second)
 			}
 			if s == f.Spoke1 {
 				f.lossless(f.bystander, begin)

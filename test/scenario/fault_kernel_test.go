@@ -22,7 +22,7 @@ func TestFaultTablesEmptied(t *testing.T) {
 		s.Run("ip", "neigh", "flush", "dev", "gre1", "nud", "permanent")
 		s.Run("ip", "route", "flush", "dev", "gre1", "proto", ownProtocol)
 		for _, flow := range f.flows() {
-			f.back(flow, flushed, 2*time.Second)
+			f.outage(flow, flushed, 2*time.Second)
 		}
 		f.settle()
 
@@ -39,9 +39,11 @@ func TestFaultTablesEmptied(t *testing.T) {
 			return err
 		})
 		f.inside[s] = s.CaptureFrom("gre1", forged)
+		t.Logf("it is up again after %s", time.Since(deleted).Round(time.Millisecond))
 		s.SetRoutes() // the administrator's went with the tunnel
+		restored := time.Now()
 		for _, flow := range f.flows() {
-			f.back(flow, deleted, 5*time.Second)
+			f.outage(flow, restored, 2*time.Second)
 		}
 		f.settle()
 		if s == f.Spoke1 {
@@ -49,6 +51,17 @@ func TestFaultTablesEmptied(t *testing.T) {
 		}
 	}
 	f.end()
+}
+
+// outage awaits that a flow passes, and fails the test if nothing passed for longer than promised since then.
+func (f *faultyMesh) outage(flow *lab.Flow, since time.Time, promised time.Duration) {
+	f.Helper()
+	flow.Back(time.Now(), later)
+	sent, lost, longest := flow.Loss(since)
+	f.Logf("%s: %d of %d packets lost, longest outage %s", flow.Name, lost, sent, longest.Round(time.Millisecond))
+	if longest > promised {
+		f.Errorf("%s: nothing passed for %s; promised are %s", flow.Name, longest.Round(time.Millisecond), promised)
+	}
 }
 
 // tunnelIndex tells one device of that name from the next; 0: there is none.

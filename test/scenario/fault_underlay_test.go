@@ -15,6 +15,7 @@ import (
 // A spoke's line is cut, for less and for more time than dead peer detection takes, loses packets, and gets another address.
 func TestFaultLine(t *testing.T) {
 	f := newFaultyMesh(t, nil)
+	f.forger.Stop() // or charon takes his packets for a sign of life of a peer that is cut off
 	start := time.Now()
 	for _, cut := range []struct {
 		length, promised time.Duration
@@ -27,26 +28,23 @@ func TestFaultLine(t *testing.T) {
 		time.Sleep(cut.length)
 		f.Spoke1.Lose(0)
 		mended := time.Now()
-		f.back(f.hub, mended, cut.promised)
-		f.back(f.direct, mended, cut.promised)
+		f.outage(f.hub, mended, cut.promised)
+		f.outage(f.direct, mended, cut.promised)
 		f.settle()
 	}
 
 	t.Log("the line of spoke1 loses 20 packets of 100 in each direction for 60 s")
-	before := ikes(f.Spoke1)
+	before := spisOfIKE(f.Spoke1)
 	f.Spoke1.Lose(20)
 	begin := time.Now()
 	time.Sleep(60 * time.Second)
 	f.Spoke1.Lose(0)
 	mended := time.Now()
 	for _, flow := range []*lab.Flow{f.hub, f.direct} {
-		f.back(flow, mended, time.Second)
-		_, _, longest := flow.Loss(begin)
-		if longest > time.Second {
-			t.Errorf("%s: nothing passed for %s: more than chance was at work", flow.Name, longest)
-		}
+		f.outage(flow, begin, time.Second) // more would be more than chance
+		f.lossless(flow, mended)
 	}
-	if now := ikes(f.Spoke1); !slices.Equal(before, now) {
+	if now := spisOfIKE(f.Spoke1); !slices.Equal(before, now) {
 		t.Errorf("the IKE_SAs of spoke1 were %v and are %v", before, now)
 	}
 	f.settle()
@@ -55,8 +53,8 @@ func TestFaultLine(t *testing.T) {
 		t.Logf("the address of spoke1 changes from %s to %s", move[0], move[1])
 		renumber(f.Spoke1, move[0], move[1])
 		moved := time.Now()
-		f.back(f.hub, moved, 5*time.Second)
-		f.back(f.direct, moved, 10*time.Second)
+		f.outage(f.hub, moved, 5*time.Second)
+		f.outage(f.direct, moved, 10*time.Second)
 	}
 	f.settle()
 	f.lossless(f.bystander, start)
@@ -70,6 +68,7 @@ func TestFaultPeerGone(t *testing.T) {
 		m.Hub.Interface = append(m.Hub.Interface, `accept = ["172.20.0.0/16"]`)
 		m.Spoke2.Interface = append(m.Spoke2.Interface, `announce = ["172.20.2.0/24"]`)
 	})
+	f.forger.Stop() // or charon takes his packets for a sign of life of the peer that is gone
 	start := time.Now()
 	if routes := f.Hub.Routes("172.20.2.0/24"); len(routes) != 1 {
 		t.Fatalf("the hub's routes to what spoke2 announces: %+v", routes)
@@ -109,7 +108,7 @@ func TestFaultPeerGone(t *testing.T) {
 
 	f.Spoke2.Return()
 	f.inside[f.Spoke2] = f.Spoke2.CaptureFrom("gre1", forged)
-	f.back(f.direct, time.Now(), 15*time.Second)
+	f.outage(f.direct, time.Now(), 15*time.Second)
 	f.settle()
 	f.lossless(f.hub, start)
 	f.lossless(f.bystander, start)
@@ -121,8 +120,8 @@ func shortcutBy(s *lab.Site) func(api.Shortcut) bool {
 	return func(c api.Shortcut) bool { return c.NextHop == s.Overlay }
 }
 
-// ikes are the IKE_SAs of a site, in order.
-func ikes(s *lab.Site) []string {
+// spisOfIKE are the IKE_SAs of a site, in order.
+func spisOfIKE(s *lab.Site) []string {
 	var list []string
 	for _, sa := range s.Charon.SAs() {
 		list = append(list, sa.IKE)
