@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +32,8 @@ type Site struct {
 	// Interface and IPsec are lines of the configuration's [interface.gre1] and [interface.gre1.ipsec]. Without lines for IPsec
 	// there is no such table.
 	Interface, IPsec []string
+
+	Rules            []string // peer rules, as Rule makes them
 
 	Charon *Charon
 	Daemon *Cygnetd
@@ -165,7 +168,7 @@ func (s *Site) Config() string {
 	if len(s.IPsec) > 0 {
 		text += "\n[interface.gre1.ipsec]\n" + strings.Join(s.IPsec, "\n") + "\n"
 	}
-	return text
+	return text + "\n" + strings.Join(s.Rules, "\n")
 }
 
 // Start starts charon, where IPsec is configured, and the daemon, and sets the routes to the other LANs.
@@ -173,6 +176,9 @@ func (s *Site) Start() {
 	s.net.Helper()
 	if len(s.IPsec) > 0 {
 		s.Charon = s.Router.Charon()
+		if slices.Contains(s.IPsec, `auth = "certificate"`) {
+			s.Run("swanctl", "--load-creds")
+		}
 	}
 	s.StartDaemon()
 }
