@@ -33,7 +33,7 @@ type Site struct {
 	// there is no such table.
 	Interface, IPsec []string
 
-	Rules            []string // peer rules, as Rule makes them
+	Rules []string // peer rules, as Rule makes them
 
 	Charon *Charon
 	Daemon *Cygnetd

@@ -1,0 +1,158 @@
+//go:build lab
+
+package scenario
+
+import (
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// How long a block and a dropped rule may take until the router that was told has nothing left of the peer.
+const blockTime = time.Second
+
+// shutOut is nil when a router has neither neighbour nor SA of another any more, in the kernel and in charon.
+func shutOut(s *lab.Site, overlay, nbma netip.Addr) error {
+	if at, ok := s.Neighbors("gre1")[overlay]; ok {
+		return lab.True(false, "%s has %s at %s", s.Name, overlay, at)
+	}
+	for _, state := range s.XfrmStates() {
+		if state.Src == nbma || state.Dst == nbma {
+			return lab.True(false, "the kernel of %s has %+v", s.Name, state)
+		}
+	}
+	return nil
+}
+
+// loggedAt is the time of the first line of a daemon's log with these words.
+func loggedAt(s *lab.Site, words ...string) time.Time {
+	for line := range strings.Lines(s.Daemon.Output()) {
+		if stamp, ok := strings.CutPrefix(strings.Fields(line + " -")[0], "time="); ok && contains(line, words...) {
+			at, _ := time.Parse(time.RFC3339Nano, stamp)
+			return at
+		}
+	}
+	return time.Time{}
+}
+
+// The hub blocks a spoke that has live shortcuts: within a second the hub has nothing of it left, and the other spoke, which the hub tells,
+// neither shortcut nor SA. It comes back from nowhere, over a restart of the daemon, until it is unblocked.
+func TestBlock(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Certify()
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+	traffic := m.Spoke2.Host.Train(m.Spoke1.Host.Addr, 20*time.Millisecond)
+
+	m.Hub.Cygnet("peer", "block", "spoke2.example.net")
+	m.Await("the hub has nothing of spoke2", blockTime, func() error { return shutOut(m.Hub, m.Spoke2.Overlay, m.Spoke2.Public) })
+	m.Await("spoke1 has nothing of spoke2", blockTime, func() error {
+		if hop := m.Spoke1.NextHop(m.Spoke2.Host.Addr); hop != m.Hub.Overlay {
+			return lab.True(false, "spoke1 sends to spoke2's LAN via %s", hop)
+		}
+		return shutOut(m.Spoke1, m.Spoke2.Overlay, m.Spoke2.Public)
+	})
+	traffic.Stop()
+	blocked := loggedAt(m.Hub, "identity blocked")
+	t.Logf("after the block the hub's binding ended in %v, the shortcut to it on the other spoke in %v",
+		loggedAt(m.Hub, "binding ended", "spoke2").Sub(blocked), loggedAt(m.Spoke1, "shortcut ended", "shut out").Sub(blocked))
+
+	// It dials again and again; each SA is ended at once.
+	thrownOut := func() int { return count(m.Hub, "peer may do nothing here", "spoke2.example.net is blocked") }
+	m.Await("it was thrown out again", later, func() error { return lab.True(thrownOut() > 0, "not yet") })
+	neverBack := func(when string) {
+		t.Helper()
+		if at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]; ok {
+			t.Errorf("%s the hub has spoke2 at %s", when, at)
+		}
+		if out := m.Hub.Cygnet("peer", "blocked"); !contains(out, "spoke2.example.net", "taken back") {
+			t.Errorf("%s blocked are: %s", when, out)
+		}
+	}
+	neverBack("before the restart")
+	m.Hub.Daemon.Kill()
+	m.Hub.Daemon.Start()
+	before := thrownOut()
+	m.Await("it is thrown out after the restart as well", later, func() error { return lab.True(thrownOut() > before, "not yet") })
+	neverBack("after the restart")
+	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 3)
+	if out := m.Hub.Cygnet("status"); !contains(out, "BLOCKED", "spoke2.example.net is blocked by an administrator") {
+		t.Errorf("status: %s", out)
+	}
+
+	m.Hub.Cygnet("peer", "unblock", "spoke2.example.net")
+	registered(m, m.Spoke2, later)
+	shortcut(m)
+	encrypted(m)
+}
+
+// A block for a time ends with it.
+func TestBlockForATime(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	m.Hub.Cygnet("peer", "block", "spoke1.example.net", "--for", "5s")
+	m.Await("the hub has nothing of spoke1", soon, func() error {
+		if at, ok := m.Hub.Neighbors("gre1")[m.Spoke1.Overlay]; ok {
+			return lab.True(false, "the hub has it at %s", at)
+		}
+		return nil
+	})
+	registered(m, m.Spoke1, later)
+	if err := logged(m.Hub, "identity no longer blocked", "spoke1.example.net", "its time is over"); err != nil {
+		t.Error(err)
+	}
+	encrypted(m)
+}
+
+// A rule dropped from the file and a reload do the same at once: binding and SA go, the other spoke is told. The SA that the spoke makes
+// then stays, and it is refused on it. The rule back in the file lets it in again; the other spoke never notices a thing.
+func TestRuleDroppedByReload(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Certify()
+	all := []string{lab.Rule("spoke1.example.net", "10.255.0.11"), lab.Rule("spoke2.example.net", "10.255.0.12")}
+	m.Hub.Rules = all
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+	flow := m.Spoke1.Host.Train(m.Hub.Host.Addr, 20*time.Millisecond)
+
+	m.Hub.Rules = all[:1]
+	m.Hub.WriteFile(lab.CygnetConfig, 0o640, m.Hub.Config())
+	begun := time.Now()
+	m.Hub.Daemon.Signal(syscall.SIGHUP)
+	m.Await("the hub has no binding of spoke2", blockTime, func() error {
+		at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]
+		return lab.True(!ok, "the hub has spoke2 at %s", at)
+	})
+	m.Await("spoke1 leads to spoke2 no more", blockTime, func() error {
+		hop := m.Spoke1.NextHop(m.Spoke2.Host.Addr)
+		return lab.True(hop == m.Hub.Overlay, "spoke1 sends to spoke2's LAN via %s", hop)
+	})
+	t.Logf("done after %v", time.Since(begun))
+	m.Await("spoke2 is back with an SA, and refused", later, func() error {
+		n, err := nhs(m.Spoke2)
+		if err != nil {
+			return err
+		}
+		if err := secured(m.Spoke2, m.Hub); err != nil {
+			return err
+		}
+		return lab.True(n.State == "refused", "%+v", n)
+	})
+	m.Hub.Rules = all
+	m.Hub.WriteFile(lab.CygnetConfig, 0o640, m.Hub.Config())
+	m.Hub.Daemon.Signal(syscall.SIGHUP)
+	registered(m, m.Spoke2, later)
+	if sent, lost := flow.Stop(); lost > 0 || sent < 100 {
+		t.Errorf("spoke1 lost %d of %d pings to the hub", lost, sent)
+	}
+	encrypted(m)
+}
