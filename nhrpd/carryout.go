@@ -10,6 +10,7 @@ import (
 
 // carryOut does what the engine said since the last turn and empties its output.
 func (l *loop) carryOut(now time.Time) {
+	l.lead()
 	l.wantEntries()
 	for _, sa := range l.out.SAs {
 		l.strongswan.Want(saKey(sa.PeerKey), wanted(sa.Want))

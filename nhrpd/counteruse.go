@@ -31,8 +31,8 @@ func (c *counterUse) read(now time.Time, device string, sas []vici.SA) []engine.
 			continue
 		}
 		for _, child := range sa.Children {
-			in[sa.RemoteHost] += child.BytesIn
-			out[sa.RemoteHost] += child.BytesOut
+			in[nbmaOf(sa.Key())] += child.BytesIn
+			out[nbmaOf(sa.Key())] += child.BytesOut
 		}
 	}
 	uses := make([]engine.PeerUse, 0, len(in))

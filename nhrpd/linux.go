@@ -29,6 +29,7 @@ func Linux(c *config.Config) Platform {
 		WatchMisses:    kernel.WatchMisses,
 		Check:          kernel.Check,
 		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
+		MarkedPeers:    kernel.MarkedPeers,
 		OwnRoutes:      kernel.OwnRoutes,
 		Uptime:         kernel.Uptime,
 		Detach:         kernel.Detach,

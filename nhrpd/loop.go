@@ -3,6 +3,7 @@ package nhrpd
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -21,8 +22,9 @@ type loop struct {
 	tables     Tables
 	strongswan Strongswan
 
-	ports   map[string]*port         // owned by the loop
-	leaving map[string]chan struct{} // owned by the loop; closed when the interface has left
+	ports   map[string]*port                     // owned by the loop
+	leaving map[string]chan struct{}             // owned by the loop; closed when the interface has left
+	names   map[string]map[netip.Addr]netip.Addr // owned by the loop; of an interface's peers with names, the addresses that the world sees
 	events  chan engine.Event
 	batches chan *batch
 	calls   chan func(now time.Time)
@@ -52,6 +54,7 @@ func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s
 		strongswan: s,
 		ports:      make(map[string]*port),
 		leaving:    make(map[string]chan struct{}),
+		names:      make(map[string]map[netip.Addr]netip.Addr),
 		events:     make(chan engine.Event, eventQueue),
 		batches:    make(chan *batch, batchQueue),
 		calls:      make(chan func(time.Time), callQueue),
@@ -106,8 +109,9 @@ func (l *loop) arm(timer *time.Timer, now time.Time) {
 
 // receive hands a batch of packets to the engine and the batch back to its reader.
 func (l *loop) receive(now time.Time, b *batch) {
-	for _, m := range b.messages[:b.n] {
-		l.engine.Receive(now, b.device, m.NBMA, m.Data, &l.out)
+	for i := range b.messages[:b.n] {
+		m := &b.messages[i]
+		l.engine.Receive(now, b.device, l.senderOf(b.device, m), m.Data, &l.out)
 	}
 	l.dirty = true
 	b.free <- b
@@ -119,6 +123,10 @@ func (l *loop) secure(now time.Time, ev vici.Event) {
 		l.log.Info("strongSwan is there", "version", ev.Version)
 	case vici.Disconnected:
 		l.log.Warn("strongSwan is gone: the SAs in the kernel stay, none can be made until it is back", "error", ev.Err)
+	case vici.Up:
+		l.sharing(ev.Peer)
+	case vici.Snapshot:
+		l.sharing(ev.Peers...)
 	}
 	if e := engineEvent(ev); e != nil {
 		l.engine.Handle(now, e, &l.out)

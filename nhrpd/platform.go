@@ -28,6 +28,7 @@ type Platform struct {
 	Detach         func(device string) error
 	ESPStates      func(local netip.Addr) ([]kernel.ESPState, error)
 	DeleteStates   func([]kernel.ESPState) error
+	MarkedPeers    func(local netip.Addr) (map[netip.Addr]netip.Addr, error)
 	OwnRoutes      func() ([]kernel.Route, error)
 	Uptime         func() (boot string, up time.Duration, err error)
 	NewStrongswan  func(*slog.Logger) Strongswan

@@ -32,6 +32,9 @@ type port struct {
 	state kernel.TunnelState // owned by the loop
 	fault string             // owned by the loop; why there is no tunnel
 
+	marksAsked chan struct{}
+	marksFault string // owned by the loop; why peers behind one NAT address cannot be told apart
+
 	cancel context.CancelFunc // ends the port; set by start
 	done   chan struct{}      // closed at its end
 }
@@ -48,6 +51,7 @@ func (d *Daemon) newPort(c config.Interface) *port {
 		tunnel:     d.platform.NewTunnel(tunnelConfig(&c), log),
 		states:     make(chan kernel.TunnelState, 1),
 		useAsked:   make(chan struct{}, 1),
+		marksAsked: make(chan struct{}, 1),
 		first:      make(chan struct{}),
 		done:       make(chan struct{}),
 	}
@@ -142,12 +146,20 @@ func (p *port) keepLine(ctx context.Context) error {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	var st kernel.TunnelState
+	marks := false // packets can be given some
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case st = <-p.states:
 		case <-retry.C:
+		case <-p.marksAsked:
+			if marks {
+				continue
+			}
+			marks = p.canMark(ctx, st, current, true)
+			p.secure(st, marks)
+			continue
 		}
 		var fault error
 		if current == nil || current.index != st.Index {
@@ -156,7 +168,8 @@ func (p *port) keepLine(ctx context.Context) error {
 				retry.Reset(time.Second)
 			}
 		}
-		if err := p.moved(ctx, st, current, fault); err != nil {
+		marks = p.canMark(ctx, st, current, marks)
+		if err := p.moved(ctx, st, current, fault, marks); err != nil {
 			return nil
 		}
 	}
@@ -175,10 +188,8 @@ func (p *port) replaceLine(ctx context.Context, old *line, st kernel.TunnelState
 }
 
 // moved tells strongSwan, the engine and the kernel's reconciler where the tunnel is now, and the status what is wrong with it.
-func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, fault error) error {
-	if p.config.Protected && st.Local.IsValid() {
-		p.strongswan.SetProfile(profile(&p.config, st.Local))
-	}
+func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, fault error, marks bool) error {
+	p.secure(st, marks)
 	p.tables.Resync()
 	return p.loop.call(ctx, func(now time.Time) {
 		if p.state.Local != st.Local {
@@ -188,9 +199,17 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 		if fault != nil {
 			p.fault = fault.Error()
 		}
+		p.lead(p.loop.names[p.config.Name])
 		p.loop.engine.Handle(now, engine.LocalAddress{Interface: p.config.Name, NBMA: st.Local}, &p.loop.out)
 		p.settled()
 	})
+}
+
+// secure tells strongSwan where the tunnel is, and whether its packets can be given marks.
+func (p *port) secure(st kernel.TunnelState, marks bool) {
+	if p.config.Protected && st.Local.IsValid() {
+		p.strongswan.SetProfile(profile(&p.config, st.Local, marks))
+	}
 }
 
 // askUse makes the line read the peers' use; asked again before it did, it reads once.

@@ -59,14 +59,15 @@ func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
 	}
 }
 
-// profile is the IPsec profile of a protected interface that sends from local.
-func profile(c *config.Interface, local netip.Addr) vici.Profile {
+// profile is the IPsec profile of a protected interface that sends from local, and whether its packets can be given marks.
+func profile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
 	s := c.IPsec
 	if s.Swanctl != nil {
 		return siteProfile(c, local)
 	}
 	return vici.Profile{
 		Interface:      c.Name,
+		Marks:          marks,
 		LocalAddrs:     []netip.Addr{local},
 		Identity:       s.Identity,
 		PSK:            vici.Secret(s.PSK),
@@ -110,12 +111,10 @@ func routesOf(entries []kernel.RouteEntry) []engine.Route {
 	return out
 }
 
-func saKey(k engine.PeerKey) vici.Key { return vici.Key{Interface: k.Interface, NBMA: k.NBMA} }
-
 func enginePeer(p vici.Peer) engine.Peer {
-	return engine.Peer{
+	out := engine.Peer{
 		Interface:  p.Interface,
-		NBMA:       p.NBMA,
+		NBMA:       nbmaOf(p.Key()),
 		Identity:   p.Identity,
 		Initiator:  p.Initiator,
 		LocalNAT:   p.LocalNAT,
@@ -123,6 +122,10 @@ func enginePeer(p vici.Peer) engine.Peer {
 		SharedWith: p.SharedWith,
 		Separating: p.Separating,
 	}
+	if p.Mark != 0 {
+		out.Real = p.NBMA
+	}
+	return out
 }
 
 // engineEvent turns what strongSwan reports into what the engine knows; nil for what only the daemon cares about.
@@ -131,11 +134,11 @@ func engineEvent(ev vici.Event) engine.Event {
 	case vici.Up:
 		return engine.PeerSecured{Peer: enginePeer(ev.Peer)}
 	case vici.Moved:
-		return engine.PeerMoved{From: ev.From.NBMA, Peer: enginePeer(ev.Peer)}
+		return engine.PeerMoved{From: nbmaOf(ev.From), Peer: enginePeer(ev.Peer)}
 	case vici.Down:
-		return engine.PeerLost{Interface: ev.Interface, NBMA: ev.NBMA, Reason: ev.Reason}
+		return engine.PeerLost{Interface: ev.Interface, NBMA: nbmaOf(ev.Key), Reason: ev.Reason}
 	case vici.Failed:
-		return engine.PeerFailed{Interface: ev.Interface, NBMA: ev.NBMA, Reason: ev.Reason}
+		return engine.PeerFailed{Interface: ev.Interface, NBMA: nbmaOf(ev.Key), Reason: ev.Reason}
 	case vici.Snapshot:
 		peers := make([]engine.Peer, len(ev.Peers))
 		for i, p := range ev.Peers {

@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"cygnet/nhrpd/packet"
+)
+
+// named makes an SA with a router that shares its NBMA address with others and has a name in its place.
+func (n *node) named(name, real, identity string) sender {
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(name), Real: addr(real), Identity: identity, RemoteNAT: true}})
+	return sender{n.w.t, n, name}
+}
+
+// The name of a router is for the kernel alone: on the wire and in what is told stands the address that the world sees.
+func TestNamesStayInside(t *testing.T) {
+	hub := hubAlone(t)
+	spoke := hub.named("0.0.0.1", "192.0.2.11", "spoke1")
+	other := hub.named("0.0.0.2", "192.0.2.11", "spoke2")
+	reply := only(t, spoke.says(registrationFrom("10.1.0.2", "10.255.0.11")))
+	if got := natAddress(&reply, addr("10.255.0.11")); got != addr("192.0.2.11") {
+		t.Errorf("the reply says that the client is at %v", got)
+	}
+	other.says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	if got := hub.neighbors[addr("10.255.0.12")]; got != addr("0.0.0.2") {
+		t.Errorf("neighbour at %v, want the name", got)
+	}
+	if b := hub.status().Bindings[1]; b.NBMA != addr("0.0.0.2") || b.Real != addr("192.0.2.11") {
+		t.Errorf("status: %+v", b)
+	}
+	if n := hub.last(NoticeBound); n.NBMA != addr("192.0.2.11") {
+		t.Errorf("told %+v", n)
+	}
+
+	// What the hub adds to a request on its way is the address, too.
+	public := hub.from("192.0.2.13", "spoke3")
+	public.says(registrationFrom("192.0.2.13", "10.255.0.13"))
+	request := only(t, other.says(requestFrom("10.1.0.3", "10.255.0.12", "10.255.0.13")))
+	if got := natAddress(&request, addr("10.255.0.12")); got != addr("192.0.2.11") {
+		t.Errorf("the request says that its sender is at %v", got)
+	}
+	refusal := only(t, public.says(registrationFrom("192.0.2.13", "10.255.0.12")))
+	if refusal.CIEs[0].Code != packet.CodeUniqueRegistered {
+		t.Errorf("answered %v", refusal.CIEs[0].Code)
+	}
+	if n := hub.last(NoticeRejected); n.Reason != "registration refused: another router has the address: 192.0.2.11 spoke2" {
+		t.Errorf("told %q", n.Reason)
+	}
+}
+
+// Nobody can give a name of ours in a packet.
+func TestNamesFromOutside(t *testing.T) {
+	for _, tt := range []struct {
+		rule   string
+		change func(*packet.Packet)
+	}{
+		{"source", func(p *packet.Packet) { p.SourceNBMA = addr("0.0.0.1") }},
+		{"client", func(p *packet.Packet) { p.CIEs[0].NBMA = addr("0.0.0.1") }},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			hub := hubAlone(t)
+			hub.named("0.0.0.1", "192.0.2.11", "spoke1")
+			p := registrationFrom("192.0.2.13", "10.255.0.13")
+			tt.change(&p)
+			if got := hub.from("192.0.2.13", "spoke3").says(p); len(got) != 0 || len(hub.status().Bindings) != 0 {
+				t.Errorf("answered %v", got)
+			}
+		})
+	}
+	n, hub := spokeAlone(t)
+	n.named("0.0.0.1", "192.0.2.12", "spoke2")
+	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	answer := answerTo(ask, 24, "10.255.0.12", "10.1.0.3")
+	answer.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr("0.0.0.1"))}
+	hub.says(answer)
+	if s := n.status().Shortcuts; len(s) == 1 && s[0].NBMA == addr("0.0.0.1") {
+		t.Errorf("shortcut %+v", s[0])
+	}
+}
+
+// An answer through a router's own SA is that router's. One along the route, that names an address with several routers, could be any's.
+func TestAnswersOfNamedRouters(t *testing.T) {
+	n, hub := spokeAlone(t)
+	spoke2 := n.named("0.0.0.1", "192.0.2.12", "spoke2")
+	n.named("0.0.0.2", "192.0.2.12", "spoke3")
+	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	if got := n.neighbors[addr("10.255.0.12")]; got != addr("0.0.0.1") {
+		t.Fatalf("neighbour at %v, want the name of who answered", got)
+	}
+	n.w.run(time.Second)
+	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.3.10")))
+	hub.says(answerTo(ask, 24, "10.255.0.13", "192.0.2.12"))
+	if n.has(NoticeShortcutDenied) != 1 || len(n.status().Shortcuts) != 1 {
+		t.Errorf("%d answers denied, shortcuts %+v", n.has(NoticeShortcutDenied), n.status().Shortcuts)
+	}
+}
+
+// When the NAT gets another address, or a router is seen at another, everything that rests on the router follows at once.
+func TestPeersThatMove(t *testing.T) {
+	hub := hubAlone(t)
+	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.from("192.0.2.12", "spoke2").says(registrationFrom("10.2.0.2", "10.255.0.12"))
+	hub.named("0.0.0.1", "192.0.2.21", "spoke1")
+	hub.handle(PeerMoved{From: addr("192.0.2.12"), Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"}})
+	st := hub.status()
+	if st.Bindings[0].Real != addr("192.0.2.21") || st.Bindings[1].NBMA != addr("192.0.2.22") || hub.neighbors[addr("10.255.0.12")] != addr("192.0.2.22") {
+		t.Errorf("bindings %+v, neighbours %v", st.Bindings, hub.neighbors)
+	}
+	if !st.Bindings[1].Secured || hub.has(NoticeMoved) != 2 || hub.has(NoticeUnbound) != 0 {
+		t.Errorf("%d moves, %d ends", hub.has(NoticeMoved), hub.has(NoticeUnbound))
+	}
+	hub.w.run(time.Minute)
+	if len(hub.status().Bindings) != 2 {
+		t.Errorf("later: %+v", hub.status().Bindings)
+	}
+
+	n, nhs := spokeAlone(t)
+	ask := only(t, nhs.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	n.handle(PeerMoved{From: addr("192.0.2.12"), Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"}})
+	if got := n.neighbors[addr("10.255.0.12")]; got != addr("192.0.2.22") || n.has(NoticeShortcutDown) != 0 {
+		t.Errorf("the shortcut leads to %v", got)
+	}
+}
+
+// Until the others behind an address have gone, nobody knows who says what; and what was registered from there just before may be one
+// of theirs.
+func TestSeparation(t *testing.T) {
+	hub := hubAlone(t)
+	first := hub.from("192.0.2.11", "spoke1")
+	first.says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.w.run(time.Minute)
+	first.says(registrationFrom("10.1.0.3", "10.255.0.12")) // of spoke2, faster than the word of its SA
+	separating := PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke1", SharedWith: []string{"spoke2"}, Separating: true}}
+	hub.handle(separating)
+	if b := hub.status().Bindings; len(b) != 1 || b[0].Protocol != addr("10.255.0.11") {
+		t.Errorf("bindings %+v", b)
+	}
+	hub.handle(separating)
+	if got := first.says(registrationFrom("10.1.0.3", "10.255.0.12")); len(got) != 0 {
+		t.Errorf("answered %v", got)
+	}
+	hub.from("192.0.2.11", "spoke1")
+	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	if b := hub.status().Bindings; len(b) != 2 || b[1].Identity != "spoke2" || hub.has(NoticeRejected) != 0 {
+		t.Errorf("bindings %+v", b)
+	}
+}
+
+// A router that comes back by another name has its binding at once, without another registration.
+func TestReunion(t *testing.T) {
+	hub := hubAlone(t)
+	hub.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "sent away"})
+	hub.named("0.0.0.3", "192.0.2.11", "spoke1")
+	if got := hub.neighbors[addr("10.255.0.11")]; got != addr("0.0.0.3") || hub.has(NoticeMoved) != 0 {
+		t.Errorf("neighbour at %v", got)
+	}
+}
+
+// What leads to a name ends with the name, and is there again after a restart. Names that another router has by then count for nothing.
+func TestNamesAfterRestart(t *testing.T) {
+	hub := hubAlone(t)
+	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	saved := hub.engine.Save()
+
+	again := hubAlone(t)
+	again.engine.Restore(again.w.now, saved, &again.out)
+	marked := slices.Clone(again.out.Marked)
+	again.carryOut()
+	want := []MarkedChange{
+		{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11")},
+		{Interface: "gre1", NBMA: addr("0.0.0.2"), Real: addr("192.0.2.11")},
+	}
+	if diff := cmp.Diff(want, marked, cmpopts.EquateComparable(addr("0.0.0.0"))); diff != "" {
+		t.Error(diff)
+	}
+	again.handle(PeersSecured{Interface: "gre1", Peers: []Peer{
+		{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11"), Identity: "spoke3"},
+		{Interface: "gre1", NBMA: addr("0.0.0.2"), Real: addr("192.0.2.11"), Identity: "spoke2"},
+	}})
+	if b := again.status().Bindings; len(b) != 1 || b[0].Identity != "spoke2" {
+		t.Errorf("bindings %+v", b)
+	}
+}
+
+// Two routers behind one address cannot have a shortcut to each other: they are not told to look for one.
+func TestNoIndicationBehindOneAddress(t *testing.T) {
+	hub := hubAlone(t)
+	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	before := len(hub.sent)
+	hub.handle(Redirected{Interface: "gre1", From: addr("0.0.0.1"), Packet: ipv4(addr("10.255.0.11"), addr("10.255.0.12"))})
+	if got := hub.sentSince(before); len(got) != 0 {
+		t.Errorf("sent %v", typesOf(got))
+	}
+}
+
+// Who asked through the hub from an address with several routers is not known when one of them dials: all that did ask are let in.
+func TestVisitors(t *testing.T) {
+	n, hub := spokeAlone(t)
+	early := n.named("0.0.0.1", "192.0.2.12", "spoke2")
+	request := requestFrom("10.1.0.3", "10.255.0.12", "172.16.1.10")
+	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr("192.0.2.12"))}
+	reply := only(t, hub.says(request))
+	if reply.CIEs[0].Code != packet.CodeSuccess {
+		t.Fatalf("answered %v", reply.CIEs[0].Code)
+	}
+	n.named("0.0.0.2", "192.0.2.12", "spoke3")
+	for _, p := range n.status().Peers {
+		if p.Real == addr("192.0.2.12") && !cmp.Equal(p.Interest, []string{"answer"}) {
+			t.Errorf("%s has the interests %v", p.Identity, p.Interest)
+		}
+	}
+	n.handle(PeerLost{Interface: "gre1", NBMA: addr(early.nbma), Reason: "gone"})
+	for _, p := range n.status().Peers {
+		if p.NBMA == addr(early.nbma) {
+			t.Errorf("still there: %+v", p)
+		}
+	}
+}
