@@ -124,9 +124,13 @@ func (l *loop) secure(now time.Time, ev vici.Event) {
 	case vici.Disconnected:
 		l.log.Warn("strongSwan is gone: the SAs in the kernel stay, none can be made until it is back", "error", ev.Err)
 	case vici.Up:
-		l.sharing(ev.Peer)
+		l.sharing(&ev.Peer)
+		l.engine.Handle(now, engine.PeerSecured{Peer: enginePeer(ev.Peer)}, &l.out)
+		return
 	case vici.Snapshot:
-		l.sharing(ev.Peers...)
+		for i := range ev.Peers {
+			l.sharing(&ev.Peers[i])
+		}
 	}
 	if e := engineEvent(ev); e != nil {
 		l.engine.Handle(now, e, &l.out)

@@ -69,13 +69,17 @@ func (p *port) lead(names map[netip.Addr]netip.Addr) {
 	}
 }
 
-// sharing asks for marks where several routers turn out to share an address. It runs on the loop.
-func (l *loop) sharing(peers ...vici.Peer) {
-	for _, peer := range peers {
-		if p := l.ports[peer.Interface]; p != nil && len(peer.SharedWith) > 0 && !peer.Separating {
-			p.askMarks()
-		}
+// sharing asks for marks where several routers turn out to share an address. Until that is decided, it is taken for the way to marks.
+func (l *loop) sharing(peer *vici.Peer) {
+	p := l.ports[peer.Interface]
+	if p == nil || len(peer.SharedWith) == 0 || peer.Separating || peer.Inseparable {
+		return
 	}
+	if p.line != nil && p.line.path != nil && p.marksFault == "" {
+		p.undecided = append(p.undecided, *peer)
+		peer.Separating = true
+	}
+	p.askMarks()
 }
 
 // askMarks has keepLine see to it that packets can be given marks; asked again before it did, it sees once.
@@ -103,12 +107,24 @@ func (p *port) canMark(ctx context.Context, st kernel.TunnelState, current *line
 			return false
 		}
 	}
-	fault := ""
-	if err := current.path.EnableMarks(); err != nil {
-		fault = err.Error()
+	err := current.path.EnableMarks()
+	if err != nil {
 		p.log.Warn("of several routers behind one NAT address only one can be reached", "error", err)
 	}
-	// The context's end is the only error, and then nobody asks for the fault.
-	_ = p.loop.call(ctx, func(time.Time) { p.marksFault = fault })
-	return fault == ""
+	// The context's end is the only error, and then nobody asks for what was decided.
+	_ = p.loop.call(ctx, func(now time.Time) { p.marksDecided(now, err) })
+	return err == nil
+}
+
+// marksDecided notes whether packets can be given marks. Who shares an address stays as he is if they cannot. It runs on the loop.
+func (p *port) marksDecided(now time.Time, err error) {
+	undecided := p.undecided
+	p.undecided, p.marksFault = nil, ""
+	if err == nil {
+		return
+	}
+	p.marksFault = err.Error()
+	for _, peer := range undecided {
+		p.loop.engine.Handle(now, engine.PeerSecured{Peer: enginePeer(peer)}, &p.loop.out)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
+	"cygnet/vici"
 )
 
 // port is one configured interface at work: it keeps the tunnel, has a line to it whenever it is there, and resolves the names of
@@ -33,7 +34,8 @@ type port struct {
 	fault string             // owned by the loop; why there is no tunnel
 
 	marksAsked chan struct{}
-	marksFault string // owned by the loop; why peers behind one NAT address cannot be told apart
+	undecided  []vici.Peer // owned by the loop; who shares an address until it is known whether packets can be given marks
+	marksFault string      // owned by the loop; why peers behind one NAT address cannot be told apart
 
 	cancel context.CancelFunc // ends the port; set by start
 	done   chan struct{}      // closed at its end

@@ -28,7 +28,7 @@ func saStatus(sas []vici.SA) []api.SA {
 
 func childStatus(c vici.Child) api.ChildSA {
 	return api.ChildSA{
-		Name: c.Name, ID: c.ID, State: c.State, Mode: c.Mode, Proposal: c.Encryption,
+		Mark: c.Mark, Name: c.Name, ID: c.ID, State: c.State, Mode: c.Mode, Proposal: c.Encryption,
 		SPIIn: fmt.Sprintf("%08x", c.SPIIn), SPIOut: fmt.Sprintf("%08x", c.SPIOut),
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Installed: c.Installed, Rekey: c.Rekey,
 	}
@@ -45,7 +45,7 @@ func markReached(peers []api.Peer, sas []api.SA) {
 		var newest uint32
 		for _, sa := range sas {
 			for _, c := range sa.Children {
-				if sa.Interface == p.Interface && sa.Remote == p.NBMA && c.ID > newest {
+				if sa.Interface == p.Interface && sa.Remote == p.NBMA && c.Mark == p.Mark && c.ID > newest {
 					newest, p.Reached = c.ID, sa.RemoteIdentity
 				}
 			}

@@ -89,6 +89,7 @@ func (l *loop) interfaceStatus(st *engine.InterfaceStatus) api.Interface {
 		return out
 	}
 	out.Index, out.Up, out.Error = p.state.Index, p.state.Up, p.fault
+	out.MarksError = p.marksFault
 	out.Redirect, out.Shortcut = p.config.Redirect, p.config.Shortcut
 	if p.line != nil && p.line.path != nil {
 		out.Sampling = api.Sampling(p.line.path.Mode())
@@ -103,6 +104,14 @@ func list[T, U any](in []T, f func(T) U) []U {
 		out[i] = f(in[i])
 	}
 	return out
+}
+
+// seen is the address that the world sees of a peer, and the mark that names it in the place of the address; 0: none does.
+func seen(nbma, real netip.Addr) (netip.Addr, uint32) {
+	if mark, ok := kernel.MarkOf(nbma); ok && real.IsValid() {
+		return real, mark
+	}
+	return nbma, 0
 }
 
 func same[T any](v T) T { return v }
@@ -129,7 +138,8 @@ func bindingStatus(device string, b engine.BindingStatus) api.Binding {
 		Unique: b.Unique, Secured: b.Secured, MTU: b.MTU,
 		Prefixes: list(b.Prefixes, same[netip.Prefix]), Registered: b.RegisteredAt, Expires: b.Expires,
 	}
-	if b.ClientNBMA != b.NBMA {
+	out.NBMA, out.Mark = seen(b.NBMA, b.Real)
+	if b.ClientNBMA != out.NBMA {
 		out.ClientNBMA = b.ClientNBMA
 	}
 	return out
@@ -142,8 +152,9 @@ var shortcutStates = map[engine.ShortcutState]api.ShortcutState{
 }
 
 func shortcutStatus(device string, s engine.ShortcutStatus) api.Shortcut {
+	nbma, mark := seen(s.NBMA, s.Real)
 	return api.Shortcut{
-		Interface: device, Prefix: s.Prefix, NextHop: s.NextHop, NBMA: s.NBMA, State: shortcutStates[s.State],
+		Interface: device, Prefix: s.Prefix, NextHop: s.NextHop, NBMA: nbma, Mark: mark, State: shortcutStates[s.State],
 		Since: s.Since, Used: s.Used, Expires: s.Expires,
 	}
 }
@@ -159,8 +170,9 @@ func peerStatus(p engine.PeerStatus) api.Peer {
 	if interest == nil {
 		interest = []string{}
 	}
+	nbma, mark := seen(p.NBMA, p.Real)
 	return api.Peer{
-		Interface: p.Interface, NBMA: p.NBMA, Identity: p.Identity, State: peerStates[p.State], Since: p.Since,
+		Interface: p.Interface, NBMA: nbma, Mark: mark, Identity: p.Identity, State: peerStates[p.State], Since: p.Since,
 		Initiator: p.Initiator, LocalNAT: p.LocalNAT, RemoteNAT: p.RemoteNAT, Interest: interest,
 		In: p.In, Out: p.Out, Error: p.Error, SharedWith: p.SharedWith, Prohibited: p.Prohibited,
 	}

@@ -131,8 +131,6 @@ func enginePeer(p vici.Peer) engine.Peer {
 // engineEvent turns what strongSwan reports into what the engine knows; nil for what only the daemon cares about.
 func engineEvent(ev vici.Event) engine.Event {
 	switch ev := ev.(type) {
-	case vici.Up:
-		return engine.PeerSecured{Peer: enginePeer(ev.Peer)}
 	case vici.Moved:
 		return engine.PeerMoved{From: nbmaOf(ev.From), Peer: enginePeer(ev.Peer)}
 	case vici.Down:

@@ -38,13 +38,15 @@ type Peer struct {
 	// Separating says that those others are being sent away, to come back with SAs that have marks of their own. Until then nobody
 	// knows whose packets come from the address.
 	Separating bool
+	// Inseparable says that charon gives the others no marks although it was told to.
+	Inseparable bool
 }
 
 // Equal compares everything.
 func (p Peer) Equal(o Peer) bool {
 	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Mark == o.Mark && p.Identity == o.Identity && p.Initiator == o.Initiator &&
 		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT &&
-		p.Separating == o.Separating && slices.Equal(p.SharedWith, o.SharedWith)
+		p.Separating == o.Separating && p.Inseparable == o.Inseparable && slices.Equal(p.SharedWith, o.SharedWith)
 }
 
 // Key names the peer.

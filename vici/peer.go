@@ -161,6 +161,7 @@ func (r *reconciler) info(k Key, sa *SA) Peer {
 	if sas := r.protecting(k); behindOneNAT(sas) {
 		info.SharedWith = slices.DeleteFunc(identities(sas), func(id string) bool { return id == info.Identity })
 		info.Separating = r.separates(k)
+		info.Inseparable = !info.Separating && r.shared[k] != nil
 	}
 	return info
 }

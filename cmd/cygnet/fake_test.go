@@ -154,7 +154,11 @@ func hub() *api.Status {
 			{
 				Name: "gre8", Index: 10, Up: true, Address: subnet("10.248.0.1/24"), Protected: true, NBMA: addr("198.51.100.1"),
 				Peers: []api.Peer{{NBMA: addr("203.0.113.40"), Identity: "spoke4.example.net", State: api.PeerSecured, Since: ago(time.Hour), RemoteNAT: true,
-					Interest: []string{"binding"}, SharedWith: []string{"spoke5.example.net"}, Reached: "spoke5.example.net"}},
+					Interest: []string{"binding"}, SharedWith: []string{"spoke5.example.net"}, Reached: "spoke5.example.net"},
+					{NBMA: addr("203.0.113.41"), Mark: 5, Identity: "spoke6.example.net", State: api.PeerSecured, Since: ago(time.Hour), RemoteNAT: true, Interest: []string{"binding"}},
+					{NBMA: addr("203.0.113.41"), Mark: 6, Identity: "spoke7.example.net", State: api.PeerSecured, Since: ago(time.Hour), RemoteNAT: true, Interest: []string{"binding"}},
+				},
+				MarksError: "that needs Linux 5.19",
 			},
 			{Name: "gre2", Index: 6, Up: true, Address: subnet("10.254.0.1/24"), NBMA: addr("198.51.100.1"), Redirect: true},
 			{Name: "gre3", Address: subnet("10.253.0.1/24"), Protected: true, Error: "the name gre3 is taken by a dummy interface; remove it or rename the tunnel"},

@@ -36,10 +36,18 @@ func showPeers(in *invocation, _ string) error {
 func peerTable(peers []api.Peer, now time.Time) *table {
 	t := newTable("INTERFACE", "NBMA", "STATE", "SINCE", "IDENTITY", "INITIATED", "NAT", "IN", "OUT", "WANTED FOR", "PROBLEM")
 	for _, p := range peers {
-		t.row(p.Interface, p.NBMA, p.State, when(p.Since, now), p.Identity, initiated(p.State == api.PeerSecured && p.Identity != "", p.Initiator),
+		t.row(p.Interface, address(p.NBMA, p.Mark), p.State, when(p.Since, now), p.Identity, initiated(p.State == api.PeerSecured && p.Identity != "", p.Initiator),
 			nat(p.LocalNAT, p.RemoteNAT), when(p.In, now), when(p.Out, now), strings.Join(p.Interest, ", "), cmp.Or(p.Error, sharers(p)))
 	}
 	return t
+}
+
+// address is that of a peer, with the mark of its SA where others have the address as well.
+func address(nbma netip.Addr, mark uint32) any {
+	if mark == 0 {
+		return nbma
+	}
+	return fmt.Sprintf("%s, mark %d", nbma, mark)
 }
 
 // sharers names the other routers at a peer's address.
@@ -87,7 +95,7 @@ func bindingTable(bindings []api.Binding, now time.Time) *table {
 		if b.MTU > 0 {
 			mtu = fmt.Sprint(b.MTU)
 		}
-		t.row(b.Interface, b.Protocol, b.NBMA, b.ClientNBMA, yes(b.Secured), b.Identity, kind, yes(b.Unique), mtu, prefixes(b.Prefixes), when(b.Registered, now), when(b.Expires, now))
+		t.row(b.Interface, b.Protocol, address(b.NBMA, b.Mark), b.ClientNBMA, yes(b.Secured), b.Identity, kind, yes(b.Unique), mtu, prefixes(b.Prefixes), when(b.Registered, now), when(b.Expires, now))
 	}
 	return t
 }
@@ -108,7 +116,7 @@ func showShortcuts(in *invocation, _ string) error {
 func shortcutTable(shortcuts []api.Shortcut, now time.Time) *table {
 	t := newTable("INTERFACE", "PREFIX", "STATE", "SINCE", "NEXT HOP", "NBMA", "USED", "EXPIRES")
 	for _, s := range shortcuts {
-		t.row(s.Interface, s.Prefix, s.State, when(s.Since, now), s.NextHop, s.NBMA, when(s.Used, now), when(s.Expires, now))
+		t.row(s.Interface, s.Prefix, s.State, when(s.Since, now), s.NextHop, address(s.NBMA, s.Mark), when(s.Used, now), when(s.Expires, now))
 	}
 	return t
 }

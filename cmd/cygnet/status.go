@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,29 @@ func (in *invocation) block(i *api.Interface, now time.Time) {
 	in.line("bindings", bindings(i.Bindings))
 	in.line("shortcuts", tally(i.Shortcuts, func(s api.Shortcut) string { return string(s.State) }, "up", "securing", "resolving"))
 	in.line("peers", tally(i.Peers, func(p api.Peer) string { return string(p.State) }, "secured", "securing", "absent"))
+	for _, line := range behindNAT(i.Peers) {
+		in.line("behind NAT", line)
+	}
+}
+
+// behindNAT says of which addresses several routers are reached.
+func behindNAT(peers []api.Peer) []string {
+	counts := map[netip.Addr]int{}
+	for _, p := range peers {
+		if p.Mark != 0 {
+			counts[p.NBMA]++
+		}
+	}
+	for _, p := range peers {
+		if p.Mark == 0 && counts[p.NBMA] > 0 && p.State == api.PeerSecured {
+			counts[p.NBMA]++
+		}
+	}
+	var lines []string
+	for _, a := range slices.SortedFunc(maps.Keys(counts), netip.Addr.Compare) {
+		lines = append(lines, fmt.Sprintf("%d at %s, each reached by an SA of its own", counts[a], a))
+	}
+	return lines
 }
 
 func (in *invocation) line(key, text string) {

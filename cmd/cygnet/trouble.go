@@ -24,7 +24,7 @@ func troubles(s *api.Status, now time.Time) []string {
 		iface := &s.Interfaces[i]
 		all = append(all, prefix(iface.Name, interfaceTroubles(iface))...)
 		all = append(all, prefix(iface.Name, some(iface.NHS, func(n api.NHS) string { return nhsTrouble(&n, now) }))...)
-		all = append(all, prefix(iface.Name, some(iface.Peers, peerTrouble))...)
+		all = append(all, prefix(iface.Name, some(iface.Peers, func(p api.Peer) string { return peerTrouble(p, iface.MarksError) }))...)
 		all = append(all, prefix(iface.Name, some(twins(iface.Peers), twinTrouble))...)
 	}
 	return append(all, some(s.Routes, routeTrouble)...)
@@ -87,9 +87,9 @@ func nhsTrouble(n *api.NHS, now time.Time) string {
 	return ""
 }
 
-func peerTrouble(p api.Peer) string {
+func peerTrouble(p api.Peer, marksError string) string {
 	if len(p.SharedWith) > 0 {
-		return sharedAddress(p)
+		return sharedAddress(p, marksError)
 	}
 	if p.Prohibited != "" {
 		return fmt.Sprintf("peer %s may do nothing here: %s", p.NBMA, p.Prohibited)
@@ -130,11 +130,14 @@ func twinTrouble(t twin) string {
 }
 
 // sharedAddress says what it means that several routers are behind one NAT address.
-func sharedAddress(p api.Peer) string {
+func sharedAddress(p api.Peer, marksError string) string {
 	routers := slices.Sorted(slices.Values(append([]string{p.Identity}, p.SharedWith...)))
 	text := fmt.Sprintf("%s share the address %s behind NAT: what is sent there goes into the newest SA", strings.Join(routers, ", "), p.NBMA)
 	if p.Reached != "" {
 		text += ", that of " + p.Reached + ", and the others get nothing"
+	}
+	if marksError != "" {
+		text += " (" + marksError + ")"
 	}
 	return text + "; give each an address of its own, or routes to each other inside their site"
 }

@@ -48,8 +48,9 @@ type Interface struct {
 	Redirect   bool         `json:"redirect"`
 	Shortcut   bool         `json:"shortcut"`
 	Sampling   Sampling     `json:"sampling,omitempty"`
-	Left       bool         `json:"left"`            // we said goodbye; inactive until the daemon is restarted or its configuration reloaded
-	Error      string       `json:"error,omitempty"` // why the interface does not work
+	Left       bool         `json:"left"`                  // we said goodbye; inactive until the daemon is restarted or its configuration reloaded
+	Error      string       `json:"error,omitempty"`       // why the interface does not work
+	MarksError string       `json:"marks_error,omitempty"` // why of several routers behind one NAT address only one is reached
 	NHS        []NHS        `json:"nhs"`
 	Bindings   []Binding    `json:"bindings"`
 	Shortcuts  []Shortcut   `json:"shortcuts"`
@@ -97,6 +98,7 @@ type Binding struct {
 	Interface  string         `json:"interface"`
 	Protocol   netip.Addr     `json:"protocol"`
 	NBMA       netip.Addr     `json:"nbma"`                 // where packets go: as observed
+	Mark       uint32         `json:"mark,omitempty"`       // of its SA, where several routers are behind that address; see Peer
 	ClientNBMA netip.Addr     `json:"client_nbma,omitzero"` // as the client says, where that differs: it is behind NAT
 	Identity   string         `json:"identity,omitempty"`   // proven by IKE
 	Static     bool           `json:"static"`
@@ -114,6 +116,7 @@ type Shortcut struct {
 	Prefix    netip.Prefix  `json:"prefix"`
 	NextHop   netip.Addr    `json:"next_hop,omitzero"`
 	NBMA      netip.Addr    `json:"nbma,omitzero"`
+	Mark      uint32        `json:"mark,omitempty"` // of the SA, where several routers are behind that address; see Peer
 	State     ShortcutState `json:"state"`
 	Since     time.Time     `json:"since"`
 	Used      time.Time     `json:"used,omitzero"` // last time data went out on it, as far as known
@@ -134,22 +137,25 @@ const (
 type Peer struct {
 	Interface string     `json:"interface"`
 	NBMA      netip.Addr `json:"nbma"` // as this end sees it, after NAT
-	Identity  string     `json:"identity,omitempty"`
-	State     PeerState  `json:"state"`
-	Since     time.Time  `json:"since,omitzero"`
-	Initiator bool       `json:"initiator"`    // this end initiated the IKE_SA
-	LocalNAT  bool       `json:"local_nat"`    // this end is behind NAT
-	RemoteNAT bool       `json:"remote_nat"`   // the peer is behind NAT
-	Interest  []string   `json:"interest"`     // why the peer is wanted: nhs, binding, shortcut, resolution, answer
-	In        time.Time  `json:"in,omitzero"`  // last time data came from it
-	Out       time.Time  `json:"out,omitzero"` // last time data went to it
-	Error     string     `json:"error,omitempty"`
+	// Mark is that of the peer's SA, where several routers are behind its address and each is reached by an SA of its own. The
+	// kernel's neighbours have 0.x.y.z for such a peer, the last 24 bits of which are the mark. 0: the address is the peer's alone.
+	Mark      uint32    `json:"mark,omitempty"`
+	Identity  string    `json:"identity,omitempty"`
+	State     PeerState `json:"state"`
+	Since     time.Time `json:"since,omitzero"`
+	Initiator bool      `json:"initiator"`    // this end initiated the IKE_SA
+	LocalNAT  bool      `json:"local_nat"`    // this end is behind NAT
+	RemoteNAT bool      `json:"remote_nat"`   // the peer is behind NAT
+	Interest  []string  `json:"interest"`     // why the peer is wanted: nhs, binding, shortcut, resolution, answer
+	In        time.Time `json:"in,omitzero"`  // last time data came from it
+	Out       time.Time `json:"out,omitzero"` // last time data went to it
+	Error     string    `json:"error,omitempty"`
 
 	// Prohibited says why the peer may do nothing here although it has an SA: no peer rule matches its identity.
 	Prohibited string `json:"prohibited,omitempty"`
 
-	// SharedWith are further identities with an SA from the same address: routers behind one NAT. Everything that is sent to the
-	// address goes into the newest SA, and so reaches only the router with the identity Reached.
+	// SharedWith are further identities with an SA from the same address: routers behind one NAT, whose SAs have no marks. Everything
+	// that is sent to the address goes into the newest SA, and so reaches only the router with the identity Reached.
 	SharedWith []string `json:"shared_with,omitempty"`
 	Reached    string   `json:"reached,omitempty"`
 }
@@ -196,6 +202,7 @@ type SA struct {
 
 // ChildSA is a pair of ESP SAs.
 type ChildSA struct {
+	Mark      uint32    `json:"mark,omitempty"` // that packets need to go through it, where several routers are behind the address
 	Name      string    `json:"name"`
 	ID        uint32    `json:"id"`
 	State     string    `json:"state"`

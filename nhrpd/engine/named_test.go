@@ -147,9 +147,31 @@ func TestSeparation(t *testing.T) {
 		t.Errorf("answered %v", got)
 	}
 	hub.from("192.0.2.11", "spoke1")
+	if got := first.says(registrationFrom("10.1.0.3", "10.255.0.12")); len(got) != 0 {
+		t.Errorf("a packet that was under way is answered: %v", got)
+	}
+	hub.w.run(separationTime)
+	if got := first.says(registrationFrom("10.1.0.2", "10.255.0.11")); len(got) != 1 {
+		t.Errorf("who stays is answered %v", got)
+	}
 	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	if b := hub.status().Bindings; len(b) != 2 || b[1].Identity != "spoke2" || hub.has(NoticeRejected) != 0 {
 		t.Errorf("bindings %+v", b)
+	}
+}
+
+// The same goes for an answer: the shortcut that came of it ends, and an older one stays.
+func TestSeparationAfterAnAnswer(t *testing.T) {
+	n, hub := spokeAlone(t)
+	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	first := n.from("192.0.2.12", "spoke2")
+	first.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	n.w.run(time.Minute)
+	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.3.10")))
+	first.says(answerTo(ask, 24, "10.255.0.13", "192.0.2.12")) // of spoke3, faster than the word of its SA
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2", SharedWith: []string{"spoke3"}, Separating: true}})
+	if s := n.status().Shortcuts; len(s) != 1 || s[0].NextHop != addr("10.255.0.12") {
+		t.Errorf("shortcuts %+v", s)
 	}
 }
 

@@ -30,7 +30,7 @@ func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
 		e.drop(dropInactive)
 	case !ifc.secured(from):
 		e.hold(ifc, from, data)
-	case ifc.separating(from):
+	case e.separating(ifc, from):
 		e.drop(dropSeparating)
 	default:
 		e.receive(ifc, from, data)

@@ -18,8 +18,11 @@ import (
 
 const sharedAddress = "several routers share its NBMA address behind NAT, and the answer does not tell which of them it is"
 
-// maxDoubt is how young a binding may be for it not to be certain who registered it, once it is known that its address is shared.
+// maxDoubt is how young a binding or a shortcut may be for it not to be certain whose it is, once it is known that its address is shared.
 const maxDoubt = 10 * time.Second
+
+// separationTime is how long packets may be on their way to us that came through the SA of a router which was sent away.
+const separationTime = time.Second
 
 // inThisNetwork says whether an address is one of 0.0.0.0/8 that no router has (RFC 1122 §3.2.1.3).
 func inThisNetwork(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 0 && !a.IsUnspecified() }
@@ -62,10 +65,10 @@ func (ifc *iface) shared(p *peer) bool {
 	return p != nil && p.secured && len(p.ike.SharedWith) > 0 && !p.ike.Separating
 }
 
-// separating says whether packets of several routers come from an NBMA address for a moment.
-func (ifc *iface) separating(nbma netip.Addr) bool {
+// separating says whether packets from an NBMA address may be those of a router that is sent away from it, or was just now.
+func (e *Engine) separating(ifc *iface, nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
-	return p != nil && p.secured && p.ike.Separating
+	return p != nil && p.secured && (p.ike.Separating || e.now.Before(p.separated.Add(separationTime)))
 }
 
 // ambiguous says whether a router that is said to have an NBMA address may be any of several.
@@ -98,7 +101,10 @@ func (ifc *iface) nameOf(protocol, nbma netip.Addr) netip.Addr {
 
 // peerChanged follows when IKE proves something else of a peer that was there all the time.
 func (e *Engine) peerChanged(p *peer, before Peer) {
-	if p.ike.Separating && !before.Separating && e.doubt(p) {
+	switch {
+	case before.Separating && !p.ike.Separating:
+		p.separated = e.now
+	case p.ike.Separating && !before.Separating && e.doubt(p):
 		return
 	}
 	if before.Identity != p.ike.Identity || !slices.Equal(before.SharedWith, p.ike.SharedWith) {
@@ -112,14 +118,21 @@ func (e *Engine) peerChanged(p *peer, before Peer) {
 	}
 }
 
-// doubt ends what somebody registered from an address just before it was known that another router is there as well: its packet may have
-// been faster than the word of its SA. It says whether there was any.
+// doubt ends what somebody registered or answered from an address just before it was known that another router is there as well: its packet
+// may have been faster than the word of its SA. Who registered must do so again from another SA; it says whether somebody has.
 func (e *Engine) doubt(p *peer) bool {
 	found := false
 	for _, c := range slices.Clone(p.claims) {
-		if b, ok := c.owner.(*binding); ok && !b.static && e.now.Sub(b.since) < maxDoubt {
-			e.unbind(b, "another router came to its address behind NAT: who registered it is not certain")
-			found = true
+		switch owner := c.owner.(type) {
+		case *binding:
+			if !owner.static && e.now.Sub(owner.since) < maxDoubt {
+				e.unbind(owner, "another router came to its address behind NAT: who registered it is not certain")
+				found = true
+			}
+		case *shortcut:
+			if owner.state == ShortcutUp && e.now.Sub(owner.since) < maxDoubt {
+				e.endShortcut(owner, "another router came to its next hop's address behind NAT: who answered is not certain")
+			}
 		}
 	}
 	if found {

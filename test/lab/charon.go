@@ -108,6 +108,7 @@ type SA struct {
 	ChildUp   bool   // an INSTALLED child is there
 	BytesIn   uint64
 	BytesOut  uint64
+	Mark      uint32   // of the child, for packets in both directions; 0: none
 	SPIs      []uint32 // of all children, in both directions
 	IKE       string   // initiator's and responder's SPI: the same at both ends
 }
@@ -205,6 +206,9 @@ func readSA(name string, m *vici.Message) SA {
 		}
 		sa.Child, sa.Mode, sa.ChildUp = text(child, "name"), text(child, "mode"), true
 		fmt.Sscan(text(child, "bytes-in"), &sa.BytesIn)
+		if mark, err := strconv.ParseUint(text(child, "mark-out"), 16, 32); err == nil {
+			sa.Mark = uint32(mark)
+		}
 		fmt.Sscan(text(child, "bytes-out"), &sa.BytesOut)
 	}
 	return sa

@@ -19,6 +19,7 @@ type Mesh struct {
 	*Net
 	Hub, Spoke1, Spoke2 *Site
 	Spoke3              *Site // nil unless asked for: 192.0.2.13, 10.255.0.13, 172.16.3.0/24
+	Spoke4              *Site // nil unless asked for: 192.0.2.14, 10.255.0.14, 172.16.4.0/24
 }
 
 // Site is one router of a mesh. Nothing runs on it until Start, so that a scenario can change the configuration before.
@@ -27,6 +28,7 @@ type Site struct {
 	Host    *Host
 	Overlay netip.Addr
 	Public  netip.Addr // the NBMA address that the world sees
+	NAT     *NAT       // that it is behind; nil: none
 	PSK     string
 
 	// Interface and IPsec are lines of the configuration's [interface.gre1] and [interface.gre1.ipsec]. Without lines for IPsec
@@ -48,6 +50,7 @@ type meshConfig struct {
 	nat    map[string]bool
 	shared bool
 	third  bool
+	fourth bool
 }
 
 // SpokeBehindNAT puts a spoke behind a NAT box of its own, which has the spoke's usual address.
@@ -56,6 +59,11 @@ func SpokeBehindNAT(name string) MeshOption { return func(c *meshConfig) { c.nat
 // SpokesBehindOneNAT puts both spokes behind one NAT box, which has spoke1's usual address, and adds a third spoke without NAT.
 func SpokesBehindOneNAT() MeshOption {
 	return func(c *meshConfig) { c.shared, c.third = true, true }
+}
+
+// ThreeSpokesBehindOneNAT is SpokesBehindOneNAT with a fourth spoke, which is behind the box as well.
+func ThreeSpokesBehindOneNAT() MeshOption {
+	return func(c *meshConfig) { c.shared, c.third, c.fourth = true, true, true }
 }
 
 // ThirdSpoke adds a third spoke.
@@ -70,8 +78,9 @@ func NewMesh(t T, options ...MeshOption) *Mesh {
 	}
 	m := &Mesh{Net: New(t)}
 	m.Hub = m.site("hub", "192.0.2.1", 0, c)
+	var box *NAT
 	if c.shared {
-		box := m.NAT("spokes-nat", "192.0.2.11/24", "10.1.0.1/24")
+		box = m.NAT("spokes-nat", "192.0.2.11/24", "10.1.0.1/24")
 		m.Spoke1 = m.site("spoke1", "192.0.2.11", 1, c, Addr("10.1.0.2/24"), BehindNAT(box))
 		m.Spoke2 = m.site("spoke2", "192.0.2.11", 2, c, Addr("10.1.0.3/24"), BehindNAT(box))
 	} else {
@@ -84,6 +93,10 @@ func NewMesh(t T, options ...MeshOption) *Mesh {
 	if c.third {
 		m.Spoke3 = m.site("spoke3", "192.0.2.13", 3, c)
 		m.Hub.routes = append(m.Hub.routes, "172.16.3.0/24 via 10.255.0.13")
+	}
+	if c.fourth {
+		m.Spoke4 = m.site("spoke4", "192.0.2.11", 4, c, Addr("10.1.0.4/24"), BehindNAT(box))
+		m.Hub.routes = append(m.Hub.routes, "172.16.4.0/24 via 10.255.0.14")
 	}
 	for _, s := range m.Sites()[1:] {
 		s.Interface = append(s.Interface, `nhs = [{ nbma = "192.0.2.1" }]`, "shortcut = true")
@@ -109,7 +122,11 @@ func (m *Mesh) site(name, public string, number int, c meshConfig, options ...Ro
 	if number == 0 {
 		overlay = netip.AddrFrom4([4]byte{10, 255, 0, 1})
 	}
-	s := &Site{Router: m.Router(name, options...), Overlay: overlay, Public: netip.MustParseAddr(public), PSK: "a long key for a mesh of the lab"}
+	var connection routerConfig
+	for _, o := range options {
+		o(&connection)
+	}
+	s := &Site{Router: m.Router(name, options...), NAT: connection.nat, Overlay: overlay, Public: netip.MustParseAddr(public), PSK: "a long key for a mesh of the lab"}
 	s.Host = s.Router.Host(fmt.Sprintf("host%d", number))
 	s.Interface = []string{
 		fmt.Sprintf("address = %q", overlay.String()+"/24"),
@@ -128,6 +145,9 @@ func (m *Mesh) Sites() []*Site {
 	sites := []*Site{m.Hub, m.Spoke1, m.Spoke2}
 	if m.Spoke3 != nil {
 		sites = append(sites, m.Spoke3)
+	}
+	if m.Spoke4 != nil {
+		sites = append(sites, m.Spoke4)
 	}
 	return sites
 }

@@ -1,0 +1,118 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/test/lab"
+)
+
+// Three spokes behind one NAT address and one elsewhere, with stock strongSwan and no firewall rule: the hub and the other spoke reach each
+// of them through its own SA, whoever rekeys, and a restart of the daemon does not interrupt that.
+func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
+	m := lab.NewMesh(t, lab.ThreeSpokesBehindOneNAT())
+	m.Start()
+	inside := []*lab.Site{m.Spoke1, m.Spoke2, m.Spoke4}
+	registered(m, m.Spoke3, soon)
+	for _, s := range inside {
+		marked(m, m.Hub, s)
+	}
+	for _, s := range inside {
+		bothWays(m, m.Spoke3, s)
+		marked(m, m.Spoke3, s)
+		straight(m, m.Spoke3, s)
+		straight(m, s, m.Spoke3)
+	}
+	begin := time.Now()
+	flows := []*lab.Flow{}
+	flow := func(from, to *lab.Site) { flows = append(flows, from.Host.Flow(to.Host.Addr, 20*time.Millisecond)) }
+	for i, s := range inside {
+		flow(m.Hub, s)
+		flow(s, m.Spoke3)
+		flow(s, inside[(i+1)%len(inside)])
+	}
+
+	// Every end rekeys once, the child and the IKE_SA.
+	for _, s := range inside {
+		for _, kind := range [][]string{{"--child", "gre"}, {"--ike", "cygnet-gre1-192.0.2.1"}, {"--ike", "cygnet-gre1-192.0.2.13"}} {
+			s.Run("swanctl", append([]string{"--rekey"}, kind...)...)
+		}
+	}
+	for _, s := range []*lab.Site{m.Hub, m.Spoke3} {
+		s.Run("swanctl", "--rekey", "--child", "gre")
+		s.Run("swanctl", "--rekey", "--ike", "cygnet-gre1-192.0.2.11-nat")
+	}
+	lossless(m, begin, flows)
+
+	// The daemon goes without a word and comes back.
+	for _, s := range []*lab.Site{m.Hub, m.Spoke3} {
+		s.Daemon.Kill()
+		s.Daemon.Start()
+		lossless(m, begin, flows)
+	}
+	for _, s := range inside {
+		marked(m, m.Hub, s)
+	}
+	if out := m.Hub.Cygnet("status"); strings.Contains(out, "newest SA") {
+		t.Errorf("cygnet status tells of a trouble:\n%s", out)
+	}
+	if out := m.Hub.Cygnet("bindings"); strings.Contains(out, "0.0.0.") || strings.Count(out, "192.0.2.11") != 3 {
+		t.Errorf("cygnet bindings does not give the address that the world sees:\n%s", out)
+	}
+	alive(m)
+	encrypted(m)
+}
+
+// bothWays keeps traffic going between the hosts of a spoke elsewhere and one behind the NAT until both have a shortcut.
+func bothWays(m *lab.Mesh, public, inside *lab.Site) {
+	m.Helper()
+	train := inside.Host.Train(public.Host.Addr, 50*time.Millisecond)
+	m.Await("a shortcut from "+inside.Name+" to "+public.Name, soon, func() error { return up(inside, public) })
+	m.Await("a shortcut from "+public.Name+" to "+inside.Name, soon, func() error {
+		if hop := public.NextHop(inside.Host.Addr); hop != inside.Overlay {
+			return fmt.Errorf("%s sends what is for %s via %s", public.Name, inside.Host.Addr, hop)
+		}
+		return nil
+	})
+	train.Stop()
+}
+
+// marked awaits that a site's kernel leads to a spoke behind NAT by the mark of that spoke's SA, and to nobody else by it.
+func marked(m *lab.Mesh, s, inside *lab.Site) {
+	m.Helper()
+	m.Await(s.Name+" leads to "+inside.Name+" by its own SA", soon, func() error {
+		at := s.Neighbors("gre1")[inside.Overlay]
+		mark, ok := kernel.MarkOf(at)
+		if !ok {
+			if mark = 0; at != inside.Public {
+				return fmt.Errorf("its neighbour is at %v", at)
+			}
+		}
+		for _, sa := range s.Charon.With(inside.Public) {
+			if sa.ChildUp && sa.Mark == mark {
+				if want := inside.Name + ".example.net"; sa.RemoteID != want {
+					return fmt.Errorf("its neighbour is at %v, which is %s", at, sa.RemoteID)
+				}
+				return nil
+			}
+		}
+		return fmt.Errorf("its neighbour is at %v, and charon has %+v", at, s.Charon.With(inside.Public))
+	})
+}
+
+// lossless awaits that what was sent up to now is answered, and proves that nothing was lost since a time.
+func lossless(m *lab.Mesh, since time.Time, flows []*lab.Flow) {
+	m.Helper()
+	now := time.Now()
+	for _, f := range flows {
+		f.Back(now, soon)
+		if sent, lost, longest := f.Loss(since); lost > 0 || sent == 0 {
+			m.Errorf("%s: of %d requests %d were lost, at most %v in a row", f.Name, sent, lost, longest)
+		}
+	}
+}
