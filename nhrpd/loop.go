@@ -111,7 +111,7 @@ func (l *loop) arm(timer *time.Timer, now time.Time) {
 func (l *loop) receive(now time.Time, b *batch) {
 	for i := range b.messages[:b.n] {
 		m := &b.messages[i]
-		l.engine.Receive(now, b.device, l.senderOf(b.device, m), m.Data, &l.out)
+		l.engine.Receive(now, b.device, l.senderOf(now, b.device, m), m.Data, &l.out)
 	}
 	l.dirty = true
 	b.free <- b

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,8 +35,9 @@ type port struct {
 	fault string             // owned by the loop; why there is no tunnel
 
 	marksAsked chan struct{}
-	undecided  []vici.Peer // owned by the loop; who shares an address until it is known whether packets can be given marks
-	marksFault string      // owned by the loop; why peers behind one NAT address cannot be told apart
+	undecided  []vici.Peer              // owned by the loop; who shares an address until it is known whether packets can be given marks
+	foreign    map[netip.Addr]time.Time // owned by the loop; names whose marks are no SA's, until then
+	marksFault string                   // owned by the loop; why peers behind one NAT address cannot be told apart
 
 	cancel context.CancelFunc // ends the port; set by start
 	done   chan struct{}      // closed at its end

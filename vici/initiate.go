@@ -152,9 +152,7 @@ func (r *reconciler) look(p *peer, a *attempt) {
 			r.log.Warn("list-sas failed", slog.String("connection", name), slog.Any("error", err))
 		}
 		for _, sa := range found {
-			if sa.established() {
-				r.put(sa)
-			}
+			r.listed(sa)
 		}
 		if p.attempt == a {
 			r.judge(p, a, found)

@@ -417,3 +417,31 @@ func TestLocalAddress(t *testing.T) {
 		}
 	})
 }
+
+// An SA that ends while charon's answer which lists it is under way is not there.
+func TestSAEndsWhileItIsListed(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				id, sa := f.section(name, "192.0.2.1")
+				f.sas[id] = sa // no event tells that it is up
+				f.onInitiate = nil
+				return yes
+			}
+			f.onListed = func(f *fakeCharon) time.Duration {
+				for _, id := range f.ids() {
+					f.end(id)
+				}
+				return time.Second
+			}
+		})
+		c.Want(key("192.0.2.1"), Initiate)
+		after(c, 5*time.Second)
+		if sas := c.SAs(); len(sas) > 0 {
+			t.Errorf("told of %+v", sas)
+		}
+		f.do(func(f *fakeCharon) { f.onListed = nil })
+		after(c, 2*time.Second)
+	})
+}

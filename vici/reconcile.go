@@ -31,10 +31,11 @@ type reconciler struct {
 	sas       map[uint32]*SA // by charon's unique id; shared with readers
 	byPeer    map[Key]map[uint32]*SA
 	shared    map[Key]*sharedAddress
-	childless map[uint32]bool     // SAs without a child that a timer is about
-	ending    map[uint32]bool     // SAs that we told charon to close
-	mended    map[uint32]bool     // CHILD_SAs that were to be renewed, by charon's unique id
-	removed   map[uint32]struct{} // removed while a comparison runs; nil: none runs
+	childless map[uint32]bool // SAs without a child that a timer is about
+	ending    map[uint32]bool // SAs that we told charon to close
+	mended    map[uint32]bool // CHILD_SAs that were to be renewed, by charon's unique id
+	comparing bool
+	ended     map[uint32]time.Time // SAs that ended lately, and when: an answer that is older may still list them
 	refusals  refusals
 
 	waiting  []*peer // to initiate, in order, when there is room
@@ -50,6 +51,7 @@ func newReconciler(c *Client) *reconciler {
 		sas:       map[uint32]*SA{},
 		byPeer:    map[Key]map[uint32]*SA{},
 		shared:    map[Key]*sharedAddress{},
+		ended:     map[uint32]time.Time{},
 		childless: map[uint32]bool{},
 		ending:    map[uint32]bool{},
 		mended:    map[uint32]bool{},
@@ -140,7 +142,8 @@ func (r *reconciler) status(change func(*Status)) {
 // lose gives up the link: connect makes a new one, and everything is read anew.
 func (r *reconciler) lose(cause error) {
 	r.link.cancel(cause)
-	r.link, r.ear, r.synced, r.jobs, r.removed, r.lastErr = nil, nil, false, nil, nil, cause
+	r.link, r.ear, r.synced, r.jobs, r.comparing, r.lastErr = nil, nil, false, nil, false, cause
+	clear(r.ended)
 	r.waiting, r.starting, r.attempts = nil, 0, 0
 	clear(r.childless)
 	clear(r.ending)

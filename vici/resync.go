@@ -3,6 +3,7 @@ package vici
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strconv"
 	"time"
 
@@ -47,6 +48,7 @@ func (r *reconciler) resync() {
 }
 
 func (r *reconciler) compareRegularly() {
+	maps.DeleteFunc(r.ended, func(_ uint32, at time.Time) bool { return time.Since(at) > 2*r.times.list })
 	r.compare()
 	for _, iface := range r.interfaces() {
 		r.load(r.profiles[iface]) // secrets cannot be listed, and loading what is there already changes nothing
@@ -57,10 +59,10 @@ func (r *reconciler) compareRegularly() {
 // compare brings the table in line with all that charon lists now. What it does not list is asked for by id before it is
 // believed gone, and what events took away meanwhile stays away.
 func (r *reconciler) compare() {
-	if r.removed != nil {
+	if r.comparing {
 		return
 	}
-	r.removed = map[uint32]struct{}{}
+	r.comparing = true
 	known := make([]uint32, 0, len(r.sas))
 	for id := range r.sas {
 		known = append(known, id)
@@ -71,15 +73,12 @@ func (r *reconciler) compare() {
 		listed, gone, err = listAndAsk(ctx, s, r.times, known)
 		return err
 	}, func(err error) {
-		removed := r.removed
-		r.removed = nil
+		r.comparing = false
 		if r.fatal(err) || err != nil {
 			return
 		}
 		for _, sa := range r.own(listed) {
-			if _, ended := removed[sa.ID]; !ended && sa.established() {
-				r.put(sa)
-			}
+			r.listed(sa)
 		}
 		for _, id := range gone {
 			r.remove(id, "the SA ended")

@@ -206,6 +206,13 @@ func (r *reconciler) move(from, to Key) bool {
 	return true
 }
 
+// listed enters an IKE_SA that charon listed, unless an event said since that it ended.
+func (r *reconciler) listed(sa *SA) {
+	if _, ended := r.ended[sa.ID]; !ended && sa.established() {
+		r.put(sa)
+	}
+}
+
 // drop takes an IKE_SA out of the table without a word.
 func (r *reconciler) drop(sa *SA) {
 	r.published.Lock()
@@ -223,15 +230,14 @@ func (r *reconciler) forget(sa *SA) {
 	r.drop(sa)
 	delete(r.childless, sa.ID)
 	delete(r.ending, sa.ID)
-	if r.removed != nil {
-		r.removed[sa.ID] = struct{}{}
-	}
+	r.ended[sa.ID] = time.Now()
 }
 
 // remove takes an IKE_SA that has ended out of the table.
 func (r *reconciler) remove(id uint32, reason string) {
 	sa := r.sas[id]
 	if sa == nil {
+		r.ended[id] = time.Now()
 		return
 	}
 	r.forget(sa)
