@@ -73,6 +73,7 @@ func (e *Engine) dropBinding(b *binding) {
 // peerSecured ends a binding that is not that of the router which is there now.
 func (b *binding) peerSecured(e *Engine) {
 	if !b.static && !b.mayBe(b.claim.peer.ike) {
+		e.keepOwner(b)
 		e.unbind(b, "another identity has the client's NBMA address now: "+b.claim.peer.ike.Identity)
 		return
 	}

@@ -24,6 +24,7 @@ type iface struct {
 	held       map[netip.Addr]*heldPacket
 	nhs        []*nhs
 	bindings   map[netip.Addr]*binding // by overlay address
+	owners     map[netip.Addr]owner    // by overlay address, of bindings that ended for want of an SA
 	announced  map[netip.Prefix]*announced
 	neighbors  map[netip.Addr]*neighbor
 	shortcuts  map[netip.Prefix]*shortcut // unanswered ones as host prefixes
@@ -53,6 +54,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		peers:      make(map[netip.Addr]*peer),
 		held:       make(map[netip.Addr]*heldPacket),
 		bindings:   make(map[netip.Addr]*binding),
+		owners:     make(map[netip.Addr]owner),
 		announced:  make(map[netip.Prefix]*announced),
 		neighbors:  make(map[netip.Addr]*neighbor),
 		shortcuts:  make(map[netip.Prefix]*shortcut),

@@ -128,6 +128,7 @@ func (e *Engine) lostForGood(p *peer) {
 	for _, c := range slices.Clone(p.claims) {
 		switch owner := c.owner.(type) {
 		case *binding:
+			e.keepOwner(owner)
 			e.unbind(owner, "no SA with the client any more")
 		case *nhs:
 			e.dropNeighbor(&owner.neighbor)

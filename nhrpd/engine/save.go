@@ -44,6 +44,7 @@ func (e *Engine) Save() Saved {
 					Mapped: a.mapped, Expires: e.onClock(a.expires)})
 			}
 		}
+		saved.Owners = e.saveOwners(ifc)
 		s.Interfaces = append(s.Interfaces, saved)
 	}
 	return s
@@ -66,6 +67,9 @@ func (s *Saved) Shift(d time.Duration) {
 		}
 		for j := range ifc.Answers {
 			ifc.Answers[j].Expires = ifc.Answers[j].Expires.Add(d)
+		}
+		for j := range ifc.Owners {
+			ifc.Owners[j].Expires = ifc.Owners[j].Expires.Add(d)
 		}
 	}
 }
@@ -92,6 +96,7 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 		for i := range saved.Answers {
 			e.restoreAnswer(ifc, &saved.Answers[i])
 		}
+		e.restoreOwners(ifc, saved.Owners)
 		if !ifc.cfg.Protected {
 			e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
 		}
@@ -226,6 +231,7 @@ func (e *Engine) endUnconfirmed(ifc *iface) {
 	}
 	for _, b := range inOrder(ifc.bindings, byAddr) {
 		if b.restored {
+			e.keepOwner(b)
 			e.unbind(b, "no SA with the client after the restart")
 		}
 	}

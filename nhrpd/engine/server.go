@@ -155,6 +155,9 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	case b != nil && ifc.twin(b, m.from):
 		return packet.CodeUniqueRegistered, "two routers have the identity " + b.identity + " and this address; it is served at " + ifc.real(b.nbma).String()
 	}
+	if o, owned := e.ownedByOther(m, client); b == nil && owned {
+		return packet.CodeUniqueRegistered, "the address belongs to another identity until its registration expires: " + o.identity
+	}
 	if b == nil {
 		b = e.newBinding(ifc, client)
 		b.identity, _ = m.bearer(client)

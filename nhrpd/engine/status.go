@@ -126,6 +126,14 @@ type SavedInterface struct {
 	Bindings  []BindingStatus
 	Shortcuts []ShortcutStatus
 	Answers   []SavedAnswer
+	Owners    []SavedOwner
+}
+
+// SavedOwner is whose an overlay address is though no SA with it is left.
+type SavedOwner struct {
+	Protocol netip.Addr
+	Identity string
+	Expires  time.Time
 }
 
 // SavedAnswer is an answer to a resolution request that a requester still relies on: it is to be taken back when it stops being true.
