@@ -12,17 +12,18 @@ import (
 // can be taken back when the routes change (RFC 2332 §6.2.1).
 type answer struct {
 	answerKey
-	ifc      *iface
-	dest     netip.Addr // asked for last
-	nbma     netip.Addr // of the requester
-	mapped   netip.Addr // NBMA address given from a static map; zero: our own
-	claim    claim
-	waiting  []waitingRequest
-	dialAt   time.Time // when we start to dial although the other should
-	giveUp   time.Time // when those who wait are refused
-	expires  time.Time // of what was given; zero: nothing yet
-	restored bool      // from before a restart, and not yet compared with the routes
-	expiry   timer
+	ifc       *iface
+	dest      netip.Addr // asked for last
+	nbma      netip.Addr // of the requester
+	mapped    netip.Addr // NBMA address given from a static map; zero: our own
+	claim     claim
+	admission admission // while it stands: where somebody vouched for the requester
+	waiting   []waitingRequest
+	dialAt    time.Time // when we start to dial although the other should
+	giveUp    time.Time // when those who wait are refused
+	expires   time.Time // of what was given; zero: nothing yet
+	restored  bool      // from before a restart, and not yet compared with the routes
+	expiry    timer
 }
 
 // answerKey names an answer: to whom, and for what.
@@ -218,6 +219,7 @@ func (a *answer) peerFailed(*Engine) {}
 func (e *Engine) dropAnswer(a *answer) {
 	delete(a.ifc.answers, a.answerKey)
 	e.deadlines.stop(&a.expiry)
+	e.dismiss(&a.admission)
 	e.release(&a.claim)
 }
 

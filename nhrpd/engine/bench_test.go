@@ -17,6 +17,7 @@ func newClients(tb testing.TB, count int) (*node, []netip.Addr, [][]byte) {
 		HoldingTime: 10 * time.Minute,
 		IdleTime:    5 * time.Minute,
 		MTU:         1400,
+		Server:      true,
 		Limits:      Limits{Bindings: 2 * count, Shortcuts: 10, Answers: 10, Held: 10, Indications: 10, Errors: 10, Requests: 1000, Transit: 1000},
 	}, "192.0.2.1", "")
 	var from []netip.Addr

@@ -25,9 +25,10 @@ type binding struct {
 	prefixes   []*announced
 	routed     bool // routes to the prefixes are wanted
 
-	claim    claim
-	neighbor neighborClaim
-	expiry   timer
+	claim     claim
+	neighbor  neighborClaim
+	admission admission
+	expiry    timer
 }
 
 func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
@@ -44,6 +45,7 @@ func (e *Engine) bind(b *binding, nbma netip.Addr) {
 	if b.claim.peer == nil || b.claim.peer.nbma != nbma {
 		e.claim(&b.claim, e.peerAt(b.ifc, nbma), interestBinding, false)
 	}
+	e.admit(&b.admission, b.ifc, nbma, admittedAs{})
 	rank := rankBinding
 	if b.static {
 		rank = rankMap
@@ -67,6 +69,7 @@ func (e *Engine) dropBinding(b *binding) {
 	delete(b.ifc.bindings, b.protocol)
 	e.deadlines.stop(&b.expiry)
 	e.dropNeighbor(&b.neighbor)
+	e.dismiss(&b.admission)
 	e.release(&b.claim)
 }
 

@@ -25,6 +25,7 @@ type InterfaceConfig struct {
 	Unique         bool          // send U in registrations
 	Shortcut       bool          // resolve on traffic indications
 	Redirect       bool          // send traffic indications
+	Server         bool          // take registrations
 	NHS            []NHSConfig
 	Maps           []Map
 	Announce       []netip.Prefix // networks behind us to register with every NHS, masked, each once

@@ -32,7 +32,8 @@ type iface struct {
 	unresolved map[netip.Addr]time.Time   // destinations not to ask for again until then
 	relays     map[netip.Addr]*relay      // by overlay address
 	answers    map[answerKey]*answer
-	purges     map[uint32]*purge // by request id
+	purges     map[uint32]*purge        // by request id
+	admitted   map[netip.Addr]*admitted // by NBMA address
 
 	poll      timer // asks for the peers' use
 	grace     timer // ends what was restored and is not confirmed
@@ -63,6 +64,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		relays:     make(map[netip.Addr]*relay),
 		answers:    make(map[answerKey]*answer),
 		purges:     make(map[uint32]*purge),
+		admitted:   make(map[netip.Addr]*admitted),
 	}
 	ifc.poll.run = func() { e.pollUse(ifc) }
 	ifc.grace.run = func() { e.endUnconfirmed(ifc) }

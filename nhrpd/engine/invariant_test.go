@@ -37,7 +37,7 @@ var stormPauses = []time.Duration{0, 0, time.Millisecond, 60 * time.Millisecond,
 
 func stormConfig() InterfaceConfig {
 	cfg := spokeConfig("10.255.0.11/24")
-	cfg.Redirect = true
+	cfg.Redirect, cfg.Server = true, true
 	cfg.NHS = append(cfg.NHS, NHSConfig{Name: "hub.example.net", Protocol: addr("10.255.0.2")})
 	cfg.Announce = []netip.Prefix{mustPrefix(lan1), mustPrefix("172.17.1.0/24")}
 	cfg.Accept = []netip.Prefix{mustPrefix("172.16.0.0/14")}

@@ -75,6 +75,7 @@ func (e *Engine) leaveNow(ifc *iface) {
 			e.closePeer(p, "we leave the DMVPN")
 		}
 	}
+	e.endAdmissions(ifc)
 	e.out.Left = append(e.out.Left, ifc.cfg.Name)
 }
 

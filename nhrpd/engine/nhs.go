@@ -16,6 +16,7 @@ type nhs struct {
 
 	protocol   netip.Addr // its overlay address: configured or learned; zero: not known yet
 	neighbor   neighborClaim
+	admission  admission
 	public     netip.Addr // as it sees us, when that is another address than ours
 	registered bool
 	refused    bool
@@ -106,6 +107,7 @@ func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
 	}
 	n.nbma, n.registered, n.refused, n.public = nbma, false, false, netip.Addr{}
 	e.claim(&n.claim, e.peerAt(n.ifc, nbma), interestNHS, true)
+	e.admit(&n.admission, n.ifc, nbma, admittedAs{nhs: true})
 	e.registerAnew(n)
 }
 
@@ -226,5 +228,6 @@ func (e *Engine) dropNHS(n *nhs) {
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)
 	e.dropNeighbor(&n.neighbor)
+	e.dismiss(&n.admission)
 	e.release(&n.claim)
 }

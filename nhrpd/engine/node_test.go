@@ -21,6 +21,7 @@ type node struct {
 	neighbors map[netip.Addr]netip.Addr
 	shortcuts map[netip.Prefix]netip.Addr
 	want      map[netip.Addr]Security
+	admits    map[netip.Addr]AdmissionChange
 	dials     map[netip.Addr]int // attempts to make an SA with each peer: only the last one goes on
 	uses      map[netip.Addr]*PeerUse
 	notices   []Notice
@@ -43,6 +44,7 @@ func (n *node) boot(saved Saved) {
 	n.down = false
 	n.neighbors, n.shortcuts = map[netip.Addr]netip.Addr{}, map[netip.Prefix]netip.Addr{}
 	n.want = map[netip.Addr]Security{}
+	n.admits = map[netip.Addr]AdmissionChange{}
 	if n.dials == nil {
 		n.dials = map[netip.Addr]int{}
 	}
@@ -133,6 +135,19 @@ func (n *node) carryOut() {
 			delete(n.want, c.NBMA)
 		}
 		n.dial(c.NBMA)
+	}
+	for _, c := range n.out.Admitted {
+		have, there := n.admits[c.NBMA]
+		switch {
+		case c.Delete && !there:
+			t.Errorf("%s: stops admitting whom it did not admit: %+v", n.name, c)
+		case c.Delete:
+			delete(n.admits, c.NBMA)
+		case there && have == c:
+			t.Errorf("%s: admitted twice: %+v", n.name, c)
+		default:
+			n.admits[c.NBMA] = c
+		}
 	}
 	n.left += len(n.out.Left)
 	for prefix, nextHop := range n.shortcuts {

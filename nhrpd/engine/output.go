@@ -8,16 +8,17 @@ import (
 // Output collects what follows from events. The caller owns it, hands it to every call and resets it after carrying it out;
 // the order within each list is the order to carry it out in.
 type Output struct {
-	Packets   []Packet         // action: send
-	Neighbors []NeighborChange // wanted state
-	Routes    []RouteChange    // wanted state
-	SAs       []SAChange       // wanted state
-	Marked    []MarkedChange   // wanted state, before neighbours and packets
-	Closed    []PeerKey        // action: terminate every SA with the peer, after the changes of neighbours and routes are in the kernel
-	Left      []string         // these interfaces have left: whoever was to hear our goodbye has, or could not be reached
-	Expelled  []Expelled       // action: terminate the SAs with the peer that prove this identity, and leave others alone
-	ReadUse   []string         // action: read the use of these interfaces' peers and answer with Used
-	Notices   []Notice         // for log and watchers
+	Packets   []Packet          // action: send
+	Neighbors []NeighborChange  // wanted state
+	Routes    []RouteChange     // wanted state
+	SAs       []SAChange        // wanted state
+	Admitted  []AdmissionChange // wanted state, before packets: whoever is told that it may send can
+	Marked    []MarkedChange    // wanted state, before neighbours and packets
+	Closed    []PeerKey         // action: terminate every SA with the peer, after the changes of neighbours and routes are in the kernel
+	Left      []string          // these interfaces have left: whoever was to hear our goodbye has, or could not be reached
+	Expelled  []Expelled        // action: terminate the SAs with the peer that prove this identity, and leave others alone
+	ReadUse   []string          // action: read the use of these interfaces' peers and answer with Used
+	Notices   []Notice          // for log and watchers
 
 	arena []byte
 }
@@ -52,6 +53,14 @@ type MarkedChange struct {
 	NBMA      netip.Addr
 	Real      netip.Addr
 	Delete    bool
+}
+
+// AdmissionChange wants data from a peer to be taken, or with Delete no longer.
+type AdmissionChange struct {
+	PeerKey
+	NHS    bool // it is a next hop server of ours, and relays what others sent
+	Shared bool // whoever else is behind the same NAT address and has a name is meant as well
+	Delete bool
 }
 
 // PeerKey names a peer.
@@ -134,6 +143,7 @@ func (o *Output) Reset() {
 	o.Neighbors = o.Neighbors[:0]
 	o.Routes = o.Routes[:0]
 	o.SAs = o.SAs[:0]
+	o.Admitted = o.Admitted[:0]
 	o.Marked = o.Marked[:0]
 	o.Closed = o.Closed[:0]
 	o.Expelled = o.Expelled[:0]

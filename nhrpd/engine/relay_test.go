@@ -271,6 +271,7 @@ func TestMissesAreBounded(t *testing.T) {
 func TestRelayRanksLast(t *testing.T) {
 	n, _, _ := missing(t)
 	n.w.run(relayAfter)
+	n.engine.ifaces["gre1"].cfg.Server = true
 	n.client("192.0.2.12", "spoke2", "10.255.0.12")
 	if got := n.at("10.255.0.12"); got != addr("192.0.2.12") {
 		t.Errorf("the neighbour is at %v, where a client registered from", got)

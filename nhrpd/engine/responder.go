@@ -110,6 +110,12 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 		return
 	}
 	a.nbma = nbma
+	switch {
+	case ifc.vouches(m.from):
+		e.admit(&a.admission, ifc, nbma, admittedAs{shared: nbma != m.from})
+	case a.admission.nbma != nbma:
+		e.dismiss(&a.admission) // nobody vouched for the requester at this address
+	}
 	unclear := nbma != m.from && ifc.ambiguous(m.SourceProtocol, nbma)
 	switch {
 	case ifc.cfg.Protected && ifc.secured(nbma) && !unclear:

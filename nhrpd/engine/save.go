@@ -41,7 +41,7 @@ func (e *Engine) Save() Saved {
 		for _, a := range inOrder(ifc.answers, answerKey.compare) {
 			if e.now.Before(a.expires) {
 				saved.Answers = append(saved.Answers, SavedAnswer{Requester: a.requester, NBMA: ifc.real(a.nbma), Prefix: a.prefix, Dest: a.dest,
-					Mapped: a.mapped, Expires: e.onClock(a.expires)})
+					Mapped: a.mapped, Vouched: a.admission.nbma.IsValid(), Expires: e.onClock(a.expires)})
 			}
 		}
 		saved.Owners = e.saveOwners(ifc)
@@ -192,6 +192,7 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	s.answered, s.expires, s.refresh = e.now, e.now.Add(left), e.now.Add(left*2/3)
 	s.restored = ifc.cfg.Protected
 	e.claim(&s.claim, e.peerAt(ifc, s.nbma), interestShortcut, false)
+	e.admit(&s.admission, ifc, s.nbma, admittedAs{})
 	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
 	e.wantRoute(s)
 	e.scheduleShortcut(s)
@@ -210,6 +211,9 @@ func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
 	a.nbma, a.dest, a.mapped, a.restored = st.NBMA, st.Dest, st.Mapped, true
 	a.expires = e.now.Add(left)
 	e.deadlines.set(&a.expiry, a.expires)
+	if st.Vouched {
+		e.admit(&a.admission, ifc, a.nbma, admittedAs{shared: true})
+	}
 }
 
 // usableNBMA says whether a saved address can be one of a router.

@@ -125,6 +125,8 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	ifc, client := m.ifc, m.clientOf(cie)
 	prefix, ok := cie.PrefixOf(client)
 	switch {
+	case !ifc.cfg.Server:
+		return packet.CodeProhibited, "this router takes no registrations (server is not set)"
 	case !ok || !ifc.onOverlay(client):
 		return packet.CodeProhibited, "it has an impossible prefix"
 	case ifc.objectTo(m.from) != "":

@@ -34,11 +34,12 @@ type shortcut struct {
 	expires   time.Time
 	used      time.Time // last, outgoing
 
-	claim    claim
-	neighbor neighborClaim
-	routed   bool
-	ask      timer // when the request is repeated
-	step     timer // when the state has to move on
+	claim     claim
+	neighbor  neighborClaim
+	admission admission
+	routed    bool
+	ask       timer // when the request is repeated
+	step      timer // when the state has to move on
 }
 
 const (
@@ -78,6 +79,7 @@ func (e *Engine) secure(s *shortcut) {
 	// Behind NAT it is for us to dial; else the responder does, and has done so before it answered.
 	dial := !secured && ifc.behindNAT()
 	e.claim(&s.claim, e.peerAt(ifc, s.nbma), interestResolution, dial)
+	e.admit(&s.admission, ifc, s.nbma, admittedAs{})
 	if secured {
 		e.install(s)
 		return
@@ -181,6 +183,7 @@ func (e *Engine) removeShortcut(s *shortcut) {
 	if s.ifc.shortcuts[s.prefix] == s {
 		delete(s.ifc.shortcuts, s.prefix)
 	}
+	e.dismiss(&s.admission)
 	e.release(&s.claim)
 }
 

@@ -26,7 +26,7 @@ func hubConfig() InterfaceConfig {
 
 func spokeConfig(overlay string) InterfaceConfig {
 	cfg := testConfig(overlay)
-	cfg.Shortcut = true
+	cfg.Shortcut, cfg.Server = true, false
 	cfg.NHS = []NHSConfig{{Name: "192.0.2.1"}}
 	return cfg
 }

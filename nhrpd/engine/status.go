@@ -143,5 +143,6 @@ type SavedAnswer struct {
 	Prefix    netip.Prefix // what was answered
 	Dest      netip.Addr   // asked for last
 	Mapped    netip.Addr   // NBMA address given from a static map; zero: our own
+	Vouched   bool         // for the requester: its data is taken
 	Expires   time.Time
 }

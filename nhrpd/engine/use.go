@@ -108,6 +108,7 @@ func (e *Engine) closePeer(p *peer, reason string) {
 		}
 	}
 	p.secured, p.since = false, e.now
+	e.endAdmission(p.ifc, p.nbma)
 	e.out.Closed = append(e.out.Closed, PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma})
 	e.reviseSecurity(p)
 }

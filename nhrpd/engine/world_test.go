@@ -63,6 +63,7 @@ func testConfig(overlay string) InterfaceConfig {
 		Address:     netip.MustParsePrefix(overlay),
 		Table:       testTable,
 		Protected:   true,
+		Server:      true,
 		HoldingTime: 10 * time.Minute,
 		IdleTime:    5 * time.Minute,
 		MTU:         1400,
@@ -181,6 +182,9 @@ func (w *world) ping(from *node, source, dest string) []string {
 		}
 		next := w.node(nbma)
 		if next == nil || at.cfg.Protected && !w.hasSA(at, next) {
+			return nil
+		}
+		if _, admitted := next.admits[at.seenAs()]; !admitted {
 			return nil
 		}
 		at.use(next).Out = w.now

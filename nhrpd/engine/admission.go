@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Admission is in the data plane: the kernel takes data only from peers that are admitted, whatever SA others have. Admitted is who is
+// one of our NHSs, who is registered with us or has a static map, who answered us, and whom we answered when the question came along an
+// NHS or from a client of ours: those vouch for the routers that they pass questions on for.
+
+// admissionGrace is how long data is taken after the last reason for it ended: packets are under way, and the message that ends their
+// sender's route may be behind them.
+const admissionGrace = 10 * time.Second
+
+// admission is its owner's reason to take data from a peer. It lives in its owner and must not be copied.
+type admission struct {
+	ifc  *iface
+	nbma netip.Addr // zero: no reason
+	as   admittedAs
+}
+
+// admittedAs is what a peer is admitted as.
+type admittedAs struct {
+	nhs    bool // an NHS of ours
+	shared bool // one of those behind its NAT address, not known which
+}
+
+// admitted is an NBMA address that the kernel takes data from.
+type admitted struct {
+	nbma    netip.Addr
+	reasons []*admission // none: data that is under way is taken until end
+	as      admittedAs   // all of them together
+	end     timer
+}
+
+// admit takes data from an NBMA address for as long as a stands, and for this reason no longer from the one before.
+func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs) {
+	if !nbma.IsValid() || a.nbma == nbma && a.as == as {
+		return
+	}
+	e.dismiss(a)
+	*a = admission{ifc: ifc, nbma: nbma, as: as}
+	at, known := ifc.admitted[nbma]
+	if !known {
+		at = &admitted{nbma: nbma}
+		at.end.run = func() { e.endAdmission(ifc, nbma) }
+		ifc.admitted[nbma] = at
+	}
+	e.deadlines.stop(&at.end)
+	at.reasons = append(at.reasons, a)
+	if as := at.together(); !known || at.as != as {
+		at.as = as
+		e.tellAdmission(ifc, at)
+	}
+}
+
+// together is what all reasons admit the peer as.
+func (at *admitted) together() (as admittedAs) {
+	for _, a := range at.reasons {
+		as.nhs, as.shared = as.nhs || a.as.nhs, as.shared || a.as.shared
+	}
+	return as
+}
+
+// dismiss ends the reason. With the last one, the admission ends after the grace.
+func (e *Engine) dismiss(a *admission) {
+	if !a.nbma.IsValid() {
+		return
+	}
+	ifc, at := a.ifc, a.ifc.admitted[a.nbma]
+	a.nbma, a.as = netip.Addr{}, admittedAs{}
+	if i := slices.Index(at.reasons, a); i >= 0 {
+		at.reasons = slices.Delete(at.reasons, i, i+1)
+	}
+	switch as := at.together(); {
+	case len(at.reasons) > 0 && at.as != as:
+		at.as = as
+		e.tellAdmission(ifc, at)
+	case len(at.reasons) > 0:
+	case len(ifc.admitted) > ifc.cfg.mostAdmitted():
+		e.endAdmission(ifc, at.nbma)
+	default:
+		e.deadlines.set(&at.end, e.now.Add(admissionGrace))
+	}
+}
+
+// endAdmission takes no more data from an address that there is no reason for any more, whatever is under way.
+func (e *Engine) endAdmission(ifc *iface, nbma netip.Addr) {
+	at := ifc.admitted[nbma]
+	if at == nil || len(at.reasons) > 0 {
+		return
+	}
+	e.deadlines.stop(&at.end)
+	delete(ifc.admitted, nbma)
+	e.out.Admitted = append(e.out.Admitted, AdmissionChange{PeerKey: PeerKey{Interface: ifc.cfg.Name, NBMA: nbma}, Delete: true})
+}
+
+// endAdmissions is endAdmission for all addresses.
+func (e *Engine) endAdmissions(ifc *iface) {
+	for _, at := range inOrder(ifc.admitted, byAddr) {
+		e.endAdmission(ifc, at.nbma)
+	}
+}
+
+func (e *Engine) tellAdmission(ifc *iface, at *admitted) {
+	e.out.Admitted = append(e.out.Admitted, at.change(ifc))
+}
+
+func (at *admitted) change(ifc *iface) AdmissionChange {
+	return AdmissionChange{PeerKey: PeerKey{Interface: ifc.cfg.Name, NBMA: at.nbma}, NHS: at.as.nhs, Shared: at.as.shared}
+}
+
+// mostAdmitted bounds how many addresses there are reasons for.
+func (c *InterfaceConfig) mostAdmitted() int {
+	return c.Limits.Bindings + c.Limits.Shortcuts + c.Limits.Answers + len(c.Maps) + len(c.NHS)
+}
+
+// vouches says whether the router at an NBMA address is one that passes on questions of others to us: an NHS of ours, a client or one
+// with a static map.
+func (ifc *iface) vouches(nbma netip.Addr) bool {
+	p := ifc.peers[nbma]
+	return p != nil && slices.ContainsFunc(p.claims, func(c *claim) bool { return c.kind == interestNHS || c.kind == interestBinding })
+}
+
+// Admitted lists whose data is taken on an interface, in order: what all changes so far amount to.
+func (e *Engine) Admitted(ifname string) []AdmissionChange {
+	ifc := e.ifaces[ifname]
+	if ifc == nil {
+		return nil
+	}
+	list := make([]AdmissionChange, 0, len(ifc.admitted))
+	for _, at := range inOrder(ifc.admitted, byAddr) {
+		list = append(list, at.change(ifc))
+	}
+	return list
+}
