@@ -74,6 +74,7 @@ type DataPathConfig struct {
 	SourceCheck bool        // with Admission: and only with inner sources that lead back to the peer
 	Client      bool        // this router has next hop servers
 	Admitted    []Admission // from the start, before the programs take the place of those of an earlier run
+	Adopt       bool        // until Settle, admit also whom neighbours of an earlier run lead to
 	Peers       int         // the most peers that are admitted or marked at a time; 0: 16,384
 }
 
@@ -90,6 +91,8 @@ type DataPath interface {
 	Use() ([]Use, error)
 	// Admit carries out changes of who may send data. Without eBPF it returns ErrNoAdmission.
 	Admit(changes []Admission) error
+	// Settle stops admitting whom Adopt admitted and nobody else.
+	Settle() error
 	// EnableMarks sees to it that peers can be named by marks, or says why not: ErrNoMarks, ErrCompanionTaken.
 	EnableMarks() error
 	// SetMarked says where marked peers are: it maps MarkedNBMA addresses to the addresses that the world sees, or to the zero address

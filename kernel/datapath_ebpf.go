@@ -47,7 +47,8 @@ type ebpfPath struct {
 
 	mu      sync.Mutex // guards what follows
 	objects bpfObjects
-	keys    []bpfAddress // memory of Use
+	adopted map[netip.Addr]bool // admitted until Settle
+	keys    []bpfAddress        // memory of Use
 	values  []bpfUse
 }
 
@@ -59,7 +60,7 @@ func attachEBPF(cfg DataPathConfig) (*ebpfPath, error) {
 	s := &ebpfPath{device: cfg.Device, objects: objects, keys: make([]bpfAddress, useBatch), values: make([]bpfUse, useBatch)}
 	s.closed, s.close = context.WithCancel(context.Background())
 	// All tables are filled before the programs take over from those of an earlier run: no packet is lost in between.
-	if err := errors.Join(s.admitFirst(cfg), s.markFirst()); err != nil {
+	if err := errors.Join(s.admitFirst(&cfg), s.markFirst()); err != nil {
 		return nil, errors.Join(err, objects.Close())
 	}
 	if err := attachFilters(cfg.Index, cfg.Device, objects.CygnetIngress.FD(), objects.CygnetEgress.FD()); err != nil {

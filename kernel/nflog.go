@@ -199,6 +199,8 @@ func (s *nflogPath) Use() ([]Use, error) { return nil, ErrNoUse }
 
 func (s *nflogPath) Admit([]Admission) error { return ErrNoAdmission }
 
+func (s *nflogPath) Settle() error { return nil }
+
 func (s *nflogPath) EnableMarks() error {
 	return fmt.Errorf("%w: the tunnel has no eBPF programs", ErrNoMarks)
 }

@@ -15,6 +15,7 @@ func (l *loop) carryOut(now time.Time) {
 	for _, sa := range l.out.SAs {
 		l.strongswan.Want(saKey(sa.PeerKey), wanted(sa.Want))
 	}
+	l.admit()
 	l.send()
 	l.closePeers()
 	for _, name := range l.out.ReadUse {

@@ -145,6 +145,8 @@ func (d *Daemon) begin(ctx context.Context, blocked []engine.Block) error {
 func (d *Daemon) settle(ctx context.Context) error {
 	if pause(ctx, settleTime) {
 		d.tables.Settle()
+		// The context's end is the only error, and then nothing is left to settle.
+		_ = d.loop.call(ctx, func(time.Time) { d.loop.settleAdmission() })
 	}
 	return nil
 }

@@ -15,9 +15,10 @@ import (
 
 // line is what the daemon has open to one tunnel device while that device exists: the NHRP socket and the data path.
 type line struct {
-	index  int
-	socket Socket
-	path   kernel.DataPath // nil where the kernel has none
+	index    int
+	socket   Socket
+	path     kernel.DataPath          // nil where the kernel has none
+	admitted []engine.AdmissionChange // who was when path was attached; nil once the loop has caught up
 
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -41,15 +42,13 @@ func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, erro
 	if err != nil {
 		return nil, fmt.Errorf("open the NHRP socket on %s: %w", p.config.Name, err)
 	}
-	path, err := p.platform.AttachDataPath(p.log, kernel.DataPathConfig{
-		Device: p.config.Name, Index: st.Index, Redirect: p.config.Redirect,
-	})
+	path, admitted, err := p.openPath(ctx, st.Index)
 	if err != nil {
 		p.log.Warn("no redirect detection and no last-use times on this tunnel", "error", err)
 		path = nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ln := &line{index: st.Index, socket: socket, path: path, cancel: cancel}
+	ln := &line{index: st.Index, socket: socket, path: path, admitted: admitted, cancel: cancel}
 	ln.tasks.Go(func() { p.read(ctx, ln) })
 	ln.tasks.Go(func() { p.readUse(ctx, ln) })
 	if path != nil {
@@ -183,6 +182,30 @@ func (ln *line) addDrops(dropped map[string]uint64) {
 		"receive buffer full":         st.Overflow,
 		"longer than any NHRP packet": st.Truncated,
 		"no usable outer source":      st.BadAddress,
+	} {
+		if n > 0 {
+			dropped[reason] += n
+		}
+	}
+	ln.addDataDrops(dropped)
+}
+
+// addDataDrops adds the data that the programs dropped on this line.
+func (ln *line) addDataDrops(dropped map[string]uint64) {
+	if ln.path == nil {
+		return
+	}
+	st, err := ln.path.Stats()
+	if err != nil {
+		return
+	}
+	for reason, n := range map[string]uint64{
+		"data: not admitted":                            st.NotAdmitted,
+		"data: wrong source":                            st.WrongSource,
+		"data: would go back to the NHS that sent it":   st.Looped,
+		"data: no SA with the receiver behind NAT":      st.NoMark,
+		"data: no device for receivers behind NAT":      st.NoWay,
+		"data: GRE that belongs to no tunnel, received": st.Unclaimed,
 	} {
 		if n > 0 {
 			dropped[reason] += n

@@ -35,8 +35,11 @@ type loop struct {
 	urgent        chan struct{}     // one waits in it when the saved state is behind by more than expiry times
 	alive         func()            // told after every turn, for the watchdog
 
-	changes []kernel.Change  // scratch
-	sending []kernel.Message // scratch
+	settled bool // owned by the loop; what an earlier run left has been gone through
+
+	changes   []kernel.Change    // scratch
+	admitting []kernel.Admission // scratch
+	sending   []kernel.Message   // scratch
 }
 
 const (

@@ -200,6 +200,7 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 			p.loop.saveSoon() // the guard at the next boot is for this address
 		}
 		p.line, p.state, p.fault = current, st, ""
+		p.catchUp(current)
 		if fault != nil {
 			p.fault = fault.Error()
 		}

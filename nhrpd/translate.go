@@ -31,6 +31,7 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 		Unique:         c.Unique,
 		Shortcut:       c.Shortcut,
 		Redirect:       c.Redirect,
+		Server:         c.Server,
 		Announce:       c.Announce,
 		Accept:         c.Accept,
 		Policy:         c.Policy,

@@ -6,6 +6,19 @@
 #include "headers.h"
 #include "way.h"
 
+/* What the sender s->flow.outer_source is admitted as; -1: it is not. A marked one may be so by the address that it shares. */
+static __always_inline int admitted_as(struct scratch *s, int by_mark)
+{
+	__u32 *flags = bpf_map_lookup_elem(&admitted, &s->flow.outer_source);
+
+	if (flags)
+		return *flags;
+	if (!by_mark)
+		return -1;
+	flags = bpf_map_lookup_elem(&admitted, &s->real);
+	return flags && *flags & ADMITTED_SHARED ? 0 : -1;
+}
+
 /* IPv6 link-local addresses never leave the link: no router has a route to them, and none forwards them. */
 static __always_inline int is_link_local(struct bpf_fib_lookup *route)
 {

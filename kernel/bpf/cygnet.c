@@ -42,8 +42,7 @@ int cygnet_ingress(struct __sk_buff *skb)
 {
 	struct scratch *s = scratch_of(INGRESS);
 	enum inner kind;
-	__u32 *flags;
-	int from_nhs, by_mark;
+	int as, from_nhs, by_mark;
 
 	if (skb->protocol == bpf_htons(ETH_P_NHRP))
 		return TC_ACT_UNSPEC; /* with its mark, which tells the daemon the peer */
@@ -53,10 +52,10 @@ int cygnet_ingress(struct __sk_buff *skb)
 	if (by_mark)
 		skb->mark = 0; /* it would meet the site's own rules about marks */
 
-	flags = bpf_map_lookup_elem(&admitted, &s->flow.outer_source);
-	if (admission && !flags)
+	as = admitted_as(s, by_mark);
+	if (admission && as < 0)
 		return refuse(NOT_ADMITTED);
-	from_nhs = flags && *flags & ADMITTED_NHS;
+	from_nhs = as > 0 && as & ADMITTED_NHS;
 	kind = read_inner(skb, s);
 	if (source_check && !from_nhs && !source_belongs(skb, s, kind))
 		return refuse(WRONG_SOURCE);

@@ -64,7 +64,8 @@ enum counter { SAMPLED, LIMITED, LOST, NOT_ADMITTED, WRONG_SOURCE, LOOPED, NO_MA
 enum hook { INGRESS, EGRESS, PROBE, HOOKS };
 
 /* Flags of an admitted address. */
-#define ADMITTED_NHS 1u /* it relays what others sent */
+#define ADMITTED_NHS 1u    /* it relays what others sent */
+#define ADMITTED_SHARED 2u /* so is every marked peer that the world sees at it */
 
 /*
  * What a program works on. It is not on the stack because without CAP_PERFMON the verifier refuses to have the parts of a stack

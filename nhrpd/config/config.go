@@ -78,6 +78,9 @@ type Interface struct {
 	Unique         bool          // send U in registrations
 	Redirect       bool          // send traffic indications
 	Shortcut       bool          // resolve on traffic indications
+	Server         bool          // take registrations; by default where there is no NHS, Redirect or Accept
+	Admission      bool          // take data only from peers that NHRP knows
+	SourceCheck    bool          // with Admission: and only from inner sources that lead back to them
 	NHS            []NHS
 	Maps           []Map
 	Announce       []netip.Prefix // networks behind this router to register with every NHS; masked, each once

@@ -65,6 +65,7 @@ func TestSmallestSpoke(t *testing.T) {
 			HoldingTime: 10 * time.Minute,
 			IdleTime:    5 * time.Minute,
 			Shortcut:    true,
+			Admission:   true,
 			NHS:         []NHS{{NBMA: "hub.example.net"}},
 			Limits:      Limits{Bindings: 10000, Prefixes: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024, Indications: 1000, Errors: 100, Requests: 100, Transit: 1000},
 			Protected:   true,
@@ -92,7 +93,7 @@ func TestSmallestHub(t *testing.T) {
 		t.Errorf("warnings: %q", cfg.Warnings)
 	}
 	got := cfg.Interfaces[0]
-	if got.Underlay != (Underlay{Address: netip.MustParseAddr("198.51.100.1")}) || !got.Redirect || got.Shortcut {
+	if got.Underlay != (Underlay{Address: netip.MustParseAddr("198.51.100.1")}) || !got.Redirect || got.Shortcut || !got.Server || !got.Admission || got.SourceCheck {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -121,6 +122,9 @@ func TestEveryKey(t *testing.T) {
 				Unique:         true,
 				Redirect:       true,
 				Shortcut:       true,
+				Server:         false,
+				Admission:      true,
+				SourceCheck:    true,
 				NHS: []NHS{
 					{NBMA: "hub.example.net.", Protocol: netip.MustParseAddr("2001:db8:1::2")},
 					{NBMA: "2001:db8::2"},
@@ -154,12 +158,13 @@ func TestEveryKey(t *testing.T) {
 				Table:       254,
 				HoldingTime: 10 * time.Minute,
 				IdleTime:    5 * time.Minute,
+				Server:      true,
 				Limits:      defaultLimits(),
 			},
 		},
 		Warnings: []string{
 			`test.toml:29: interface.a0.authentication: the password has 9 characters, and Cisco routers take no more than 8`,
-			`test.toml:67: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
+			`test.toml:70: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
 		},
 	}
 	got := mustParse(t, `
@@ -194,6 +199,8 @@ authentication = "pass word"
 unique = true
 redirect = true
 shortcut = true
+server = false
+source_check = true
 nhs = [
   { nbma = "HUB.example.net.", protocol = "2001:db8:1::2" },
   { nbma = "2001:DB8:0::2" }, # comma at the end
@@ -226,6 +233,7 @@ connection = { mobike = false, if_id_in = 7, pools = ["a", 1], local = { round =
 child = { copy_df = true }
 
 [interface.b0]
+admission = false
 address = "10.0.0.1/32"
 underlay = "eth0"
 protection = "none"

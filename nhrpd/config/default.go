@@ -34,6 +34,7 @@ func defaultInterface(name string) Interface {
 		IdleTime:    5 * time.Minute,
 		Limits:      defaultLimits(),
 		Protected:   true,
+		Admission:   true,
 	}
 }
 

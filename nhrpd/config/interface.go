@@ -35,6 +35,11 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	i.Maps = c.maps(raw, &i)
 	i.Announce = c.announce(raw, &i)
 	i.Accept = c.accept(raw, &i)
+	i.Server = len(i.NHS) == 0 || i.Redirect || len(i.Accept) > 0
+	if raw.Server.set {
+		i.Server = raw.Server.v
+	}
+	c.admission(raw, &i)
 	c.families(raw, &i)
 	c.protection(raw, &i)
 	i.Policy = c.rules(raw, &i)
@@ -42,6 +47,16 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 		c.warn(raw.Shortcut.at, "shortcuts need an NHS to resolve with, and none is configured: give nhs = [{ nbma = \"…\" }]")
 	}
 	return i
+}
+
+func (c *checker) admission(raw *rawInterface, i *Interface) {
+	if raw.Admission.set {
+		i.Admission = raw.Admission.v
+	}
+	i.SourceCheck = raw.SourceCheck.v
+	if i.SourceCheck && !i.Admission {
+		c.problem(raw.SourceCheck.at, "found true with admission = false, and who may send anything is not known then; allowed with admission = true")
+	}
 }
 
 // ifaceName checks what Linux takes for a new interface (dev_valid_name), and that it is not a name the kernel keeps.

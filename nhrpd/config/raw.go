@@ -51,6 +51,9 @@ type rawInterface struct {
 	Unique             value[bool]          `toml:"unique"`
 	Redirect           value[bool]          `toml:"redirect"`
 	Shortcut           value[bool]          `toml:"shortcut"`
+	Server             value[bool]          `toml:"server"`
+	Admission          value[bool]          `toml:"admission"`
+	SourceCheck        value[bool]          `toml:"source_check"`
 	NHS                []rawNHS             `toml:"nhs"`
 	Map                []rawMap             `toml:"map"`
 	Announce           value[[]string]      `toml:"announce"`

@@ -31,7 +31,8 @@ type admittedAs struct {
 type admitted struct {
 	nbma    netip.Addr
 	reasons []*admission // none: data that is under way is taken until end
-	as      admittedAs   // all of them together
+	told    bool         // the kernel takes its data; false: the rules let whoever is there nothing
+	as      admittedAs   // as told
 	end     timer
 }
 
@@ -42,17 +43,40 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 	}
 	e.dismiss(a)
 	*a = admission{ifc: ifc, nbma: nbma, as: as}
-	at, known := ifc.admitted[nbma]
-	if !known {
+	at := ifc.admitted[nbma]
+	if at == nil {
 		at = &admitted{nbma: nbma}
 		at.end.run = func() { e.endAdmission(ifc, nbma) }
 		ifc.admitted[nbma] = at
 	}
 	e.deadlines.stop(&at.end)
 	at.reasons = append(at.reasons, a)
-	if as := at.together(); !known || at.as != as {
-		at.as = as
-		e.tellAdmission(ifc, at)
+	e.reviseAdmission(ifc, nbma)
+}
+
+// reviseAdmission tells what follows from the reasons and from the rules about who is at an address.
+func (e *Engine) reviseAdmission(ifc *iface, nbma netip.Addr) {
+	at := ifc.admitted[nbma]
+	if at == nil {
+		return
+	}
+	as := at.as
+	if len(at.reasons) > 0 {
+		as = at.together()
+	}
+	switch may := ifc.objectTo(nbma) == ""; {
+	case may && (!at.told || at.as != as):
+		at.told, at.as = true, as
+		e.out.Admitted = append(e.out.Admitted, at.change(ifc))
+	case !may:
+		e.untellAdmission(ifc, at)
+	}
+}
+
+func (e *Engine) untellAdmission(ifc *iface, at *admitted) {
+	if at.told {
+		at.told = false
+		e.out.Admitted = append(e.out.Admitted, AdmissionChange{PeerKey: PeerKey{Interface: ifc.cfg.Name, NBMA: at.nbma}, Delete: true})
 	}
 }
 
@@ -74,11 +98,9 @@ func (e *Engine) dismiss(a *admission) {
 	if i := slices.Index(at.reasons, a); i >= 0 {
 		at.reasons = slices.Delete(at.reasons, i, i+1)
 	}
-	switch as := at.together(); {
-	case len(at.reasons) > 0 && at.as != as:
-		at.as = as
-		e.tellAdmission(ifc, at)
+	switch {
 	case len(at.reasons) > 0:
+		e.reviseAdmission(ifc, at.nbma)
 	case len(ifc.admitted) > ifc.cfg.mostAdmitted():
 		e.endAdmission(ifc, at.nbma)
 	default:
@@ -94,7 +116,7 @@ func (e *Engine) endAdmission(ifc *iface, nbma netip.Addr) {
 	}
 	e.deadlines.stop(&at.end)
 	delete(ifc.admitted, nbma)
-	e.out.Admitted = append(e.out.Admitted, AdmissionChange{PeerKey: PeerKey{Interface: ifc.cfg.Name, NBMA: nbma}, Delete: true})
+	e.untellAdmission(ifc, at)
 }
 
 // endAdmissions is endAdmission for all addresses.
@@ -102,10 +124,6 @@ func (e *Engine) endAdmissions(ifc *iface) {
 	for _, at := range inOrder(ifc.admitted, byAddr) {
 		e.endAdmission(ifc, at.nbma)
 	}
-}
-
-func (e *Engine) tellAdmission(ifc *iface, at *admitted) {
-	e.out.Admitted = append(e.out.Admitted, at.change(ifc))
 }
 
 func (at *admitted) change(ifc *iface) AdmissionChange {
@@ -132,7 +150,9 @@ func (e *Engine) Admitted(ifname string) []AdmissionChange {
 	}
 	list := make([]AdmissionChange, 0, len(ifc.admitted))
 	for _, at := range inOrder(ifc.admitted, byAddr) {
-		list = append(list, at.change(ifc))
+		if at.told {
+			list = append(list, at.change(ifc))
+		}
 	}
 	return list
 }

@@ -12,7 +12,7 @@ func (e *Engine) reviewPolicy(ifc *iface) {
 		if !p.secured {
 			continue
 		}
-		p.standings = e.standings(ifc, p.ike)
+		e.setStandings(p)
 		e.reviewPeer(p)
 	}
 	for _, b := range inOrder(ifc.bindings, byAddr) {
@@ -40,6 +40,12 @@ func (e *Engine) reviewPolicy(ifc *iface) {
 			e.closePeer(p, o)
 		}
 	}
+}
+
+// setStandings follows what the rules and blocks say of who is at a peer's address.
+func (e *Engine) setStandings(p *peer) {
+	p.standings = e.standings(p.ifc, p.ike)
+	e.reviseAdmission(p.ifc, p.nbma)
 }
 
 // reviewPeer ends what rests on a peer that is not allowed it. Bindings are looked at by their own identities.
@@ -97,7 +103,7 @@ func (e *Engine) revoke(b *binding, reason string) {
 // the SA at once. Who only has no rule keeps it: the answers to his registrations tell him what is wrong, and he does not dial again and
 // again.
 func (e *Engine) barred(p *peer) bool {
-	p.standings = e.standings(p.ifc, p.ike)
+	e.setStandings(p)
 	e.expelBlocked(p)
 	o := p.ifc.objectTo(p.nbma)
 	if o == "" {

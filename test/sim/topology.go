@@ -105,7 +105,7 @@ func limits(n int) engine.Limits {
 func (w *world) newNode(name string, address netip.Prefix) *node {
 	n := &node{w: w, name: name, index: len(w.nodes), identity: fmt.Sprintf(ikeName, name), delay: w.between(time.Millisecond, 20*time.Millisecond)}
 	n.cfg = engine.InterfaceConfig{
-		Name: device, Address: address, Table: table, Protected: true, MTU: 1400,
+		Name: device, Address: address, Table: table, Protected: true, Server: true, MTU: 1400,
 		HoldingTime: longestHolding, IdleTime: anyOf(w, []time.Duration{time.Minute, longestIdle}),
 		Authentication: "cygnus",
 	}

@@ -1,0 +1,109 @@
+package nhrpd
+
+import (
+	"context"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/engine"
+)
+
+// openPath attaches the programs of a tunnel device, with everybody admitted from their first packet on whom the engine wants admitted
+// now. What changes until the loop has the line, it finds by the list that openPath keeps.
+func (p *port) openPath(ctx context.Context, index int) (kernel.DataPath, []engine.AdmissionChange, error) {
+	cfg := kernel.DataPathConfig{
+		Device: p.config.Name, Index: index, Redirect: p.config.Redirect,
+		Admission: p.config.Admission, SourceCheck: p.config.SourceCheck, Client: len(p.config.NHS) > 0, Peers: p.mostPeers(),
+	}
+	var now []engine.AdmissionChange
+	err := p.loop.call(ctx, func(time.Time) {
+		now = p.loop.engine.Admitted(p.config.Name)
+		cfg.Adopt = !p.loop.settled
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, a := range now {
+		cfg.Admitted = append(cfg.Admitted, kernelAdmission(a))
+	}
+	path, err := p.platform.AttachDataPath(p.log, cfg)
+	if p.config.Admission && (err != nil || path.Mode() != kernel.ModeEBPF) {
+		p.log.Warn("admission is not enforced: whoever has an SA may send data through this tunnel, since eBPF is not to be had on it")
+	}
+	return path, now, err
+}
+
+// mostPeers is room for all that the limits let be admitted, those included whose admission is about to end.
+func (p *port) mostPeers() int {
+	l := p.config.Limits
+	return 2 * (l.Bindings + l.Shortcuts + l.Answers + len(p.config.Maps) + 16*len(p.config.NHS))
+}
+
+func kernelAdmission(c engine.AdmissionChange) kernel.Admission {
+	return kernel.Admission{NBMA: c.NBMA, NHS: c.NHS, Shared: c.Shared, Delete: c.Delete}
+}
+
+// admit hands the engine's changes to the kernel. They come before packets: whoever is told that it may send can.
+func (l *loop) admit() {
+	changes := l.out.Admitted
+	for len(changes) > 0 {
+		device := changes[0].Interface
+		batch := l.admitting[:0]
+		for len(changes) > 0 && changes[0].Interface == device {
+			batch = append(batch, kernelAdmission(changes[0]))
+			changes = changes[1:]
+		}
+		if p := l.ports[device]; p != nil && p.line != nil {
+			p.admit(p.line, batch)
+		}
+		l.admitting = batch
+	}
+	if len(l.out.Admitted) > 0 {
+		l.saveSoon() // a restart that does not know them would drop their data
+	}
+}
+
+func (p *port) admit(ln *line, changes []kernel.Admission) {
+	if ln.path == nil || !p.config.Admission || len(changes) == 0 || ln.path.Mode() != kernel.ModeEBPF {
+		return
+	}
+	if err := ln.path.Admit(changes); err != nil {
+		p.log.Error("data of some peers is dropped, or taken, that should not be", "error", err)
+	}
+}
+
+// catchUp carries out what changed between the attaching of the programs and now. It runs on the loop.
+func (p *port) catchUp(ln *line) {
+	if ln == nil || ln.admitted == nil {
+		return
+	}
+	before := make(map[engine.PeerKey]engine.AdmissionChange, len(ln.admitted))
+	for _, a := range ln.admitted {
+		before[a.PeerKey] = a
+	}
+	var changes []kernel.Admission
+	for _, a := range p.loop.engine.Admitted(p.config.Name) {
+		if have, there := before[a.PeerKey]; !there || have != a {
+			changes = append(changes, kernelAdmission(a))
+		}
+		delete(before, a.PeerKey)
+	}
+	for k := range before {
+		changes = append(changes, kernel.Admission{NBMA: k.NBMA, Delete: true})
+	}
+	ln.admitted = nil
+	p.admit(ln, changes)
+}
+
+// settleAdmission stops admitting those of before the restart whom nobody wants admitted. It runs on the loop.
+func (l *loop) settleAdmission() {
+	l.settled = true
+	for _, p := range l.ports {
+		if p.line == nil || p.line.path == nil {
+			continue
+		}
+		if err := p.line.path.Settle(); err != nil {
+			p.log.Warn("routers of before the restart may still send data", "error", err)
+		}
+	}
+}
