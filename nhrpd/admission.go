@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
 
@@ -31,6 +32,24 @@ func (p *port) openPath(ctx context.Context, index int) (kernel.DataPath, []engi
 		p.log.Warn("admission is not enforced: whoever has an SA may send data through this tunnel, since eBPF is not to be had on it")
 	}
 	return path, now, err
+}
+
+// enforces says whether the programs of a line let data pass from admitted peers only.
+func (ln *line) enforces() bool { return ln.path != nil && ln.path.Mode() == kernel.ModeEBPF }
+
+// admission is the status of admission. It runs on the loop.
+func (p *port) admission() api.Admission {
+	switch {
+	case p.line == nil:
+		return ""
+	case !p.config.Admission:
+		return api.AdmissionOff
+	case !p.line.enforces():
+		return api.AdmissionUnenforced
+	case p.config.SourceCheck:
+		return api.AdmissionSources
+	}
+	return api.AdmissionPeers
 }
 
 // mostPeers is room for all that the limits let be admitted, those included whose admission is about to end.
@@ -64,7 +83,7 @@ func (l *loop) admit() {
 }
 
 func (p *port) admit(ln *line, changes []kernel.Admission) {
-	if ln.path == nil || !p.config.Admission || len(changes) == 0 || ln.path.Mode() != kernel.ModeEBPF {
+	if !ln.enforces() || len(changes) == 0 {
 		return
 	}
 	if err := ln.path.Admit(changes); err != nil {

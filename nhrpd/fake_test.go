@@ -2,7 +2,6 @@ package nhrpd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -35,6 +34,8 @@ type world struct {
 	certificates []preflight.Finding // what is wrong with them
 
 	noSocket error // what opening an NHRP socket fails with
+	eBPF     bool  // there are data paths
+	paths    []*fakePath
 
 	events chan vici.Event
 	routes chan kernel.RouteBatch
@@ -110,8 +111,8 @@ func (w *world) platform() Platform {
 			w.sockets = append(w.sockets, s)
 			return s, nil
 		},
-		AttachDataPath: func(*slog.Logger, kernel.DataPathConfig) (kernel.DataPath, error) {
-			return nil, errors.New("no data path in this world")
+		AttachDataPath: func(_ *slog.Logger, c kernel.DataPathConfig) (kernel.DataPath, error) {
+			return w.attach(c)
 		},
 		WatchMisses: func(ctx context.Context, _ *slog.Logger, _ int, f func(netip.Addr)) error {
 			for {

@@ -94,6 +94,7 @@ func (l *loop) interfaceStatus(st *engine.InterfaceStatus) api.Interface {
 	if p.line != nil && p.line.path != nil {
 		out.Sampling = api.Sampling(p.line.path.Mode())
 	}
+	out.Admission = p.admission()
 	return out
 }
 

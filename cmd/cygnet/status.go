@@ -134,6 +134,9 @@ func role(i *api.Interface) string {
 	if i.Sampling == api.SamplingNFLOG {
 		words = append(words, "samples by NFLOG, as eBPF is not to be had")
 	}
+	if i.Admission == api.AdmissionUnenforced {
+		words = append(words, "admission is not enforced: whoever has an SA may send data, as eBPF is not to be had")
+	}
 	return strings.Join(words, ", ")
 }
 

@@ -48,6 +48,7 @@ type Interface struct {
 	Redirect   bool         `json:"redirect"`
 	Shortcut   bool         `json:"shortcut"`
 	Sampling   Sampling     `json:"sampling,omitempty"`
+	Admission  Admission    `json:"admission,omitempty"`   // absent: there is no tunnel
 	Left       bool         `json:"left"`                  // we said goodbye; inactive until the daemon is restarted or its configuration reloaded
 	Error      string       `json:"error,omitempty"`       // why the interface does not work
 	MarksError string       `json:"marks_error,omitempty"` // why of several routers behind one NAT address only one is reached
@@ -56,6 +57,17 @@ type Interface struct {
 	Shortcuts  []Shortcut   `json:"shortcuts"`
 	Peers      []Peer       `json:"peers"`
 }
+
+// Admission is whose data the kernel takes from the tunnel.
+type Admission string
+
+// Whose data is taken.
+const (
+	AdmissionOff        Admission = "off"        // of whoever has an SA: the configuration wants it so
+	AdmissionUnenforced Admission = "unenforced" // likewise, since eBPF is not to be had
+	AdmissionPeers      Admission = "peers"      // of peers that NHRP knows
+	AdmissionSources    Admission = "sources"    // of them, from inner sources that lead back to them
+)
 
 // Sampling is how forwarded packets that deserve a shortcut are noticed.
 type Sampling string

@@ -285,7 +285,7 @@ func (s *storm) check() {
 // broken says which invariant does not hold.
 func (n *node) broken() error {
 	ifc := n.engine.ifaces["gre1"]
-	return cmp.Or(n.brokenRoutes(ifc), n.brokenLimits(ifc), n.brokenPeers(ifc))
+	return cmp.Or(n.brokenRoutes(ifc), n.brokenLimits(ifc), n.brokenPeers(ifc), n.brokenAdmission(ifc))
 }
 
 func (n *node) brokenRoutes(ifc *iface) error {
@@ -349,6 +349,42 @@ func (n *node) brokenPeers(ifc *iface) error {
 	return nil
 }
 
+// brokenAdmission says whether data is taken from others than it should be.
+func (n *node) brokenAdmission(ifc *iface) error {
+	if len(ifc.admitted) > 2*ifc.cfg.mostAdmitted() {
+		return fmt.Errorf("%d addresses are admitted", len(ifc.admitted))
+	}
+	reasons := map[netip.Addr]bool{}
+	for _, x := range ifc.nhs {
+		reasons[x.admission.nbma] = true
+	}
+	for _, b := range ifc.bindings {
+		reasons[b.nbma] = true
+	}
+	for _, s := range ifc.shortcuts {
+		if s.state != ShortcutResolving {
+			reasons[s.nbma] = true
+		}
+	}
+	for _, a := range ifc.answers {
+		reasons[a.admission.nbma] = true
+	}
+	for nbma, at := range ifc.admitted {
+		if at.told != n.admitsData(nbma.String()) {
+			return fmt.Errorf("%s is admitted: %v, and that was not told", nbma, at.told)
+		}
+		if len(at.reasons) > 0 != reasons[nbma] || len(at.reasons) == 0 && at.end.at.IsZero() {
+			return fmt.Errorf("%s is admitted for %d reasons, until %s", nbma, len(at.reasons), at.end.at)
+		}
+	}
+	for nbma := range n.admits {
+		if ifc.admitted[nbma] == nil {
+			return fmt.Errorf("%s is still admitted", nbma)
+		}
+	}
+	return nil
+}
+
 // brokenAnnounced says whether the route to an announced prefix must not be there.
 func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 	b := a.owner
@@ -391,7 +427,7 @@ func TestInvariants(t *testing.T) {
 		s.handle(Leave{Interface: "gre1"})
 		s.w.run(purgeTries * goodbyeAgain)
 		ifc := s.engine.ifaces["gre1"]
-		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(ifc.peers)+len(ifc.requests)+len(ifc.neighbors) != 0 {
+		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(s.admits)+len(ifc.peers)+len(ifc.requests)+len(ifc.neighbors) != 0 {
 			rt.Fatalf("left behind: %+v", s.status())
 		}
 		if _, ok := s.engine.Deadline(); ok {

@@ -1,0 +1,240 @@
+//go:build lab
+
+package kernel
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// attachWith attaches the programs to gre1 with admission.
+func attachWith(t *testing.T, index int, change func(*DataPathConfig)) DataPath {
+	t.Helper()
+	cfg := DataPathConfig{Device: "gre1", Index: index, Mode: ModeEBPF, Admission: true}
+	change(&cfg)
+	s, err := AttachDataPath(testLog(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// arrives sends packets from a socket to the hub, a fence behind them by NHRP, and returns how many of them came out of gre1.
+func arrives(t *testing.T, from string, packets ...[]byte) int {
+	t.Helper()
+	data, nhrp := openIn(t, "", "gre1", etherType(packets[0])), openIn(t, "", "gre1", protocolNHRP)
+	defer data.Close()
+	defer nhrp.Close()
+	there, fence := openIn(t, from, "gre1", etherType(packets[0])), openIn(t, from, "gre1", protocolNHRP)
+	defer there.Close()
+	defer fence.Close()
+	send(t, there, hubNBMA, packets...)
+	send(t, fence, hubNBMA, numbered(1)...)
+	readOne(t, nhrp) // NHRP is behind the data, and always comes
+	stats, err := data.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats != (SocketStats{}) {
+		t.Fatalf("the test lost packets itself: %+v", stats)
+	}
+	return waiting(t, data)
+}
+
+// waiting counts the packets that wait in a socket.
+func waiting(t *testing.T, s *Socket) int {
+	t.Helper()
+	n := 0
+	err := s.conn.Read(func(fd uintptr) bool {
+		for {
+			if _, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_DONTWAIT|unix.MSG_TRUNC); err != nil {
+				return true
+			}
+			n++
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestDataPassesFromAdmittedPeersOnly(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) { c.Admitted = []Admission{{NBMA: spoke1NBMA}} })
+	data := datagram("172.16.99.5", "172.16.1.77", 60)
+	data6 := datagram("fd00:99::5", "fd00:1::5", 60)
+	multicast := datagram("10.255.0.12", "224.0.0.5", 60)
+	steps := []struct {
+		what       string
+		change     Admission
+		one, other int
+	}{
+		{"as attached", Admission{NBMA: spoke1NBMA}, 2, 0},
+		{"the other as well", Admission{NBMA: spoke2NBMA}, 2, 2},
+		{"the first no longer", Admission{NBMA: spoke1NBMA, Delete: true}, 0, 2},
+		{"said again", Admission{NBMA: spoke1NBMA, Delete: true}, 0, 2},
+	}
+	refused := uint64(0)
+	for _, step := range steps {
+		if err := s.Admit([]Admission{step.change}); err != nil {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+		one, other := arrives(t, spoke1, data, multicast), arrives(t, spoke2, data, multicast)
+		if one != step.one || other != step.other {
+			t.Errorf("%s: %d and %d packets of 2 came, want %d and %d", step.what, one, other, step.one, step.other)
+		}
+		refused += uint64(4 - step.one - step.other)
+		if stats, err := s.Stats(); err != nil || stats.NotAdmitted != refused {
+			t.Errorf("%s: %d packets were refused by now, %v; want %d", step.what, stats.NotAdmitted, err, refused)
+		}
+	}
+	if n := arrives(t, spoke1, data6); n != 0 {
+		t.Error("IPv6 passes from whoever is not admitted")
+	}
+	for nbma := range usedBy(t, s) {
+		if nbma == spoke1NBMA && steps[0].one == 0 {
+			t.Error("data that is refused counts as use")
+		}
+	}
+}
+
+// A marked peer is admitted by its name, or by its address where everybody there is.
+func TestAdmissionOfMarkedPeers(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	markedHub(t)
+	data := datagram("172.16.99.5", "172.16.1.77", 60)
+	for name, test := range map[string]struct {
+		admitted []Admission
+		want     [2]int
+	}{
+		"nobody":                        {nil, [2]int{0, 0}},
+		"one of them":                   {[]Admission{{NBMA: markedNBMAs[2]}}, [2]int{0, 1}},
+		"another router at the address": {[]Admission{{NBMA: spoke1NBMA}}, [2]int{0, 0}},
+		"everybody at the address":      {[]Admission{{NBMA: spoke1NBMA, Shared: true}}, [2]int{1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attachWith(t, linkNamed(t, "gre1").index, func(c *DataPathConfig) { c.Admitted = test.admitted })
+			var got [2]int
+			for i := range got {
+				sendAs(t, i+1)
+				got[i] = arrives(t, spoke1, data)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("packets of the two routers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// With the check of sources, a peer may only send from where the routes lead back to it: on a hub that is the peer itself.
+func TestSourcesMustLeadBack(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	labIP(t, "route add 172.16.77.0/24 via 10.255.0.77") // a neighbour that is not there
+	for name, test := range map[string]struct {
+		source string
+		want   map[string]int // by what the sender is
+	}{
+		"its network":           {"172.16.11.5", map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}},
+		"its overlay address":   {"10.255.0.11", map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}},
+		"its IPv6 network":      {"fd00:11::5", map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}},
+		"IPv6, link-local":      {"fe80::11", map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}},
+		"the other's network":   {"172.16.12.5", map[string]int{"peer": 0, "nhs": 1, "client of the other": 1}},
+		"the other's in IPv6":   {"fd00:12::5", map[string]int{"peer": 0, "nhs": 1, "client of the other": 1}},
+		"the hub's own network": {"172.16.1.5", map[string]int{"peer": 0, "nhs": 1, "client of the other": 0}},
+		"the hub itself":        {"10.255.0.1", map[string]int{"peer": 0, "nhs": 1, "client of the other": 0}},
+		"nobody's":              {"198.51.100.9", map[string]int{"peer": 0, "nhs": 1, "client of the other": 0}},
+		"an absent router's":    {"172.16.77.5", map[string]int{"peer": 0, "nhs": 1, "client of the other": 1}},
+	} {
+		for what, want := range test.want {
+			t.Run(name+" from a "+what, func(t *testing.T) {
+				s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) {
+					c.SourceCheck = true
+					c.Client = what == "client of the other"
+					c.Admitted = []Admission{{NBMA: spoke1NBMA, NHS: what == "nhs"}, {NBMA: spoke2NBMA, NHS: what == "client of the other"}}
+				})
+				to := "172.16.1.77"
+				if netip.MustParseAddr(test.source).Is6() {
+					to = "fd00:255::1"
+				}
+				if got := arrives(t, spoke1, datagram(test.source, to, 60)); got != want {
+					t.Errorf("%d packets came, want %d", got, want)
+				}
+				if stats, err := s.Stats(); err != nil || stats.WrongSource != uint64(1-want) {
+					t.Errorf("%d packets had a wrong source, %v; want %d", stats.WrongSource, err, 1-want)
+				}
+			})
+		}
+	}
+}
+
+// A packet from a next hop server that the routes would send straight back to it is dropped at once; one to somebody else is not.
+func TestPacketsDoNotLoopWithNextHopServers(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) {
+		c.Admitted = []Admission{{NBMA: spoke1NBMA, NHS: true}, {NBMA: spoke2NBMA}}
+	})
+	back, there := openIn(t, spoke1, "gre1", unix.ETH_P_IP), openIn(t, spoke2, "gre1", unix.ETH_P_IP)
+	send(t, back, hubNBMA, datagram("172.16.12.5", "172.16.11.5", 60), datagram("172.16.12.5", "172.16.11.5", 61), datagram("172.16.11.5", "172.16.12.5", 62))
+	if m := readOne(t, there); len(m.Data) != 62 {
+		t.Errorf("%d bytes came for the other spoke, not 62", len(m.Data))
+	}
+	send(t, there, hubNBMA, datagram("172.16.12.9", "172.16.12.5", 63)) // not a server: that is its own business
+	if m := readOne(t, there); len(m.Data) != 63 {
+		t.Errorf("%d bytes came back to a spoke, not 63", len(m.Data))
+	}
+	if n := waiting(t, back); n != 0 {
+		t.Errorf("%d packets came back to the server", n)
+	}
+	if stats, err := s.Stats(); err != nil || stats.Looped != 2 {
+		t.Errorf("statistics %+v, %v; 2 packets would have looped", stats, err)
+	}
+}
+
+// What neighbours of an earlier run lead to is admitted until the daemon says that it has taken over.
+func TestAdoptedPeersAreAdmittedUntilSettled(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	labIP(t, "neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", Protocol)
+	adopt := func(c *DataPathConfig) { c.Adopt = true }
+	data := datagram("172.16.11.5", "172.16.1.77", 60)
+
+	s := attachWith(t, gre.Attrs().Index, adopt)
+	if n := arrives(t, spoke1, data) + 10*arrives(t, spoke2, data); n != 1 {
+		t.Errorf("after the restart %d of spoke 1 and %d of spoke 2 came; the neighbour is ours for spoke 1 only", n%10, n/10)
+	}
+	if err := s.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if arrives(t, spoke1, data) != 0 {
+		t.Error("settled, and still admitted without anybody's wish")
+	}
+
+	s = attachWith(t, gre.Attrs().Index, adopt)
+	if err := s.Admit([]Admission{{NBMA: spoke1NBMA}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if arrives(t, spoke1, data) != 1 {
+		t.Error("settling took away what was wanted meanwhile")
+	}
+}

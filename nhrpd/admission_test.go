@@ -1,0 +1,156 @@
+package nhrpd
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/engine"
+)
+
+// fakePath lets nothing pass and remembers whom it was told to admit.
+type fakePath struct {
+	config kernel.DataPathConfig
+	closed chan struct{}
+
+	mu       sync.Mutex
+	admitted map[netip.Addr]kernel.Admission
+	settled  bool
+}
+
+func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
+	if !w.eBPF {
+		return nil, errors.New("no data path in this world")
+	}
+	p := &fakePath{config: c, closed: make(chan struct{}), admitted: map[netip.Addr]kernel.Admission{}}
+	for _, a := range c.Admitted {
+		p.admitted[a.NBMA] = a
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paths = append(w.paths, p)
+	return p, nil
+}
+
+func (p *fakePath) Mode() string                              { return kernel.ModeEBPF }
+func (p *fakePath) Reason() string                            { return "" }
+func (p *fakePath) Use() ([]kernel.Use, error)                { return nil, kernel.ErrNoUse }
+func (p *fakePath) EnableMarks() error                        { return kernel.ErrNoMarks }
+func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return kernel.ErrNoMarks }
+func (p *fakePath) Stats() (kernel.DataPathStats, error) {
+	return kernel.DataPathStats{NotAdmitted: 5}, nil
+}
+func (p *fakePath) Close() error { close(p.closed); return nil }
+func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
+	select {
+	case <-ctx.Done():
+	case <-p.closed:
+	}
+	return nil
+}
+
+func (p *fakePath) Admit(changes []kernel.Admission) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range changes {
+		if c.Delete {
+			delete(p.admitted, c.NBMA)
+		} else {
+			p.admitted[c.NBMA] = c
+		}
+	}
+	return nil
+}
+
+func (p *fakePath) Settle() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settled = true
+	return nil
+}
+
+func (p *fakePath) admits() map[netip.Addr]kernel.Admission {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.admitted)
+}
+
+var (
+	theNHS    = kernel.Admission{NBMA: hubNBMA, NHS: true}
+	sameAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+)
+
+// Whom the engine wants admitted, the programs admit from their first packet on, and what an earlier run left is let go of when
+// everything has settled.
+func TestAdmissionReachesTheKernel(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.eBPF = true
+		secureHub(w)
+		path := w.paths[0]
+		if c := path.config; !c.Admission || c.SourceCheck || !c.Client || !c.Adopt || c.Peers < 10000+2*4096 {
+			t.Errorf("attached with %+v", c)
+		}
+		if diff := cmp.Diff([]kernel.Admission{theNHS}, path.config.Admitted, sameAddrs); diff != "" {
+			t.Errorf("attached with (-want +got):\n%s", diff)
+		}
+		time.Sleep(settleTime)
+		synctest.Wait()
+		if !path.settled {
+			t.Error("never settled")
+		}
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Interfaces[0].Admission; got != api.AdmissionPeers || st.Counters.Dropped["data: not admitted"] != 5 {
+			t.Errorf("the status says %q, dropped %v", got, st.Counters.Dropped)
+		}
+		if err := d.Leave(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := path.admits(); len(got) != 0 {
+			t.Errorf("after leaving %v are admitted", got)
+		}
+	})
+}
+
+// Without eBPF everybody's data passes, and the status says so.
+func TestAdmissionIsNotEnforcedWithoutEBPF(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Interfaces[0].Admission; got != api.AdmissionUnenforced {
+			t.Errorf("the status says %q", got)
+		}
+	})
+}
+
+// What changed between the attaching of the programs and the moment that the loop has them is not lost.
+func TestAdmissionCatchesUp(t *testing.T) {
+	w := newWorld(t)
+	c := testConfig(t, []byte(spokeToml), t.TempDir())
+	d := New("", c, w.platform(), t.Output())
+	now := time.Now()
+	d.loop.engine.Configure(now, engineConfig(c), &d.loop.out)
+	d.loop.engine.Handle(now, engine.NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{theNHS.NBMA}}, &d.loop.out)
+	gone := netip.MustParseAddr("192.0.2.99")
+	path := &fakePath{admitted: map[netip.Addr]kernel.Admission{gone: {NBMA: gone}}}
+	ln := &line{path: path, admitted: []engine.AdmissionChange{{PeerKey: engine.PeerKey{Interface: "gre1", NBMA: gone}}}}
+	d.newPort(c.Interfaces[0]).catchUp(ln)
+	want := map[netip.Addr]kernel.Admission{theNHS.NBMA: theNHS}
+	if diff := cmp.Diff(want, path.admits(), sameAddrs); diff != "" {
+		t.Errorf("admitted (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// admitsAs says what a node's kernel takes data from an address as; false: it does not.
+func (n *node) admitsAs(nbma string) (as admittedAs, ok bool) {
+	c, ok := n.admits[addr(nbma)]
+	return admittedAs{nhs: c.NHS, shared: c.Shared}, ok
+}
+
+func (n *node) admitsData(nbma string) bool {
+	_, ok := n.admitsAs(nbma)
+	return ok
+}
+
+// A spoke takes data from its NHS before anything else, and from nobody else; a hub from whoever is registered or has a static map.
+func TestAdmissionOfNHSAndClients(t *testing.T) {
+	spoke, _ := spokeAlone(t)
+	if as, ok := spoke.admitsAs("192.0.2.1"); !ok || !as.nhs || len(spoke.admits) != 1 {
+		t.Errorf("the spoke admits %v", spoke.admits)
+	}
+
+	hub := hubAlone(t, func(c *InterfaceConfig) {
+		c.Maps = []Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}}
+	})
+	stranger := hub.from("192.0.2.66", "stranger")
+	stranger.says(requestFrom("192.0.2.66", "10.255.0.66", "172.16.0.5"))
+	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
+	for nbma, want := range map[string]bool{"192.0.2.11": true, "192.0.2.50": true, "192.0.2.66": false, "192.0.2.12": false} {
+		if as, ok := hub.admitsAs(nbma); ok != want || as.nhs {
+			t.Errorf("%s is admitted: %v, as %+v; want %v", nbma, ok, as, want)
+		}
+	}
+}
+
+// A spoke answers anybody's question, but takes data only from those whose question came along its NHS. What strangers say of
+// themselves, and that they have an SA, admits nobody.
+func TestOnlyAnNHSVouchesForRequesters(t *testing.T) {
+	spoke, hub := spokeAlone(t)
+	spoke.from("192.0.2.66", "blocked").says(requestFrom("192.0.2.66", "10.255.0.66", host1))
+	spoke.from("192.0.2.12", "spoke2")
+	if spoke.admitsData("192.0.2.66") || spoke.admitsData("192.0.2.12") {
+		t.Fatalf("admitted without anybody's word: %v", spoke.admits)
+	}
+	hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
+	if as, ok := spoke.admitsAs("192.0.2.12"); !ok || as.nhs {
+		t.Errorf("the NHS passed its question on, and it is admitted: %v, as %+v", ok, as)
+	}
+	p := registrationFrom("192.0.2.66", "10.255.0.66")
+	if got := only(t, sender{t, spoke, "192.0.2.66"}.says(p)); got.CIEs[0].Code != packet.CodeProhibited {
+		t.Errorf("a spoke takes registrations: %s", got.CIEs[0].Code)
+	}
+	if spoke.admitsData("192.0.2.66") {
+		t.Error("a stranger admitted itself by registering with a spoke")
+	}
+}
+
+// A requester behind NAT may be any of those at its address.
+func TestRequestersBehindNATAreAdmittedAsAll(t *testing.T) {
+	spoke, hub := spokeAlone(t)
+	p := requestFrom("192.168.1.2", "10.255.0.12", host1)
+	p.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr("192.0.2.12"))}
+	hub.says(p)
+	if as, ok := spoke.admitsAs("192.0.2.12"); !ok || !as.shared {
+		t.Errorf("admitted: %v, as %+v", ok, as)
+	}
+}
+
+// Both ends of a shortcut take each other's data from before the first packet can come until after the last one can.
+func TestAdmissionOutlivesItsReason(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	if !m.spoke1.admitsData("192.0.2.12") || !m.spoke2.admitsData("192.0.2.11") {
+		t.Fatalf("a shortcut without admission\n%s", m)
+	}
+	m.hub.client("192.0.2.99", "late", "10.255.0.99")
+	b := m.hub.engine.ifaces["gre1"].bindings[addr("10.255.0.99")]
+	if !m.hub.admitsData("192.0.2.99") {
+		t.Fatal("a client is not admitted")
+	}
+	m.hub.engine.enter(m.now, &m.hub.out)
+	m.hub.engine.unbind(b, "for the test")
+	m.hub.carryOut()
+	m.run(admissionGrace - time.Millisecond)
+	if !m.hub.admitsData("192.0.2.99") {
+		t.Error("packets under way are dropped")
+	}
+	m.run(time.Millisecond)
+	if m.hub.admitsData("192.0.2.99") {
+		t.Error("admitted for ever")
+	}
+}
+
+// Whose SA we close is not admitted from then on: who dials again without a reason gets an SA at most.
+func TestClosingEndsAdmission(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	ifc := m.spoke1.engine.ifaces["gre1"]
+	m.spoke1.engine.enter(m.now, &m.spoke1.out)
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		m.spoke1.engine.endShortcut(s, "for the test")
+	}
+	for _, a := range inOrder(ifc.answers, answerKey.compare) {
+		m.spoke1.engine.dropAnswer(a)
+	}
+	m.spoke1.engine.closePeer(ifc.peers[addr("192.0.2.12")], "for the test")
+	m.spoke1.carryOut()
+	if m.spoke1.admitsData("192.0.2.12") {
+		t.Error("admitted after its SA was closed")
+	}
+	if !m.spoke1.admitsData("192.0.2.1") {
+		t.Error("the NHS is not admitted any more")
+	}
+}
+
+// A restart knows who was admitted before anybody says a word.
+func TestRestartAdmitsAsBefore(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	for _, n := range m.nodes {
+		before := n.engine.Admitted("gre1")
+		e := New(nil, 1)
+		e.Configure(m.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &Output{})
+		e.Restore(m.now, n.engine.Save(), &Output{})
+		after := map[netip.Addr]bool{}
+		for _, a := range e.Admitted("gre1") {
+			after[a.NBMA] = true
+		}
+		for _, a := range before {
+			if !after[a.NBMA] {
+				t.Errorf("%s does not admit %s after its restart", n.name, a.NBMA)
+			}
+		}
+	}
+}
+
+// Whoever the rules let nothing is not admitted, whatever reason there is, and is again once they do.
+func TestRulesBeforeReasons(t *testing.T) {
+	ruled := allowing(t, "spoke1: 10.255.0.11")
+	mapped := func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}} }
+	hub := hubAlone(t, mapped, ruled)
+	hub.from("192.0.2.50", "somebody")
+	if hub.admitsData("192.0.2.50") {
+		t.Error("an identity without a rule is admitted at the address of a static map")
+	}
+	cfg := hub.cfg
+	cfg.Policy = nil
+	hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &hub.out)
+	hub.carryOut()
+	hub.from("192.0.2.50", "somebody")
+	if !hub.admitsData("192.0.2.50") {
+		t.Error("not admitted without rules")
+	}
+}
+
+// What the engine told, all together, is what it says when asked.
+func TestAdmittedIsWhatWasTold(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	for _, n := range m.nodes {
+		list := n.engine.Admitted("gre1")
+		for _, c := range list {
+			if n.admits[c.NBMA] != c {
+				t.Errorf("%s: %+v, told %+v", n.name, c, n.admits[c.NBMA])
+			}
+		}
+		if len(list) != len(n.admits) {
+			t.Errorf("%s: %d admitted, %d told", n.name, len(list), len(n.admits))
+		}
+	}
+	if m.spoke1.engine.Admitted("gre9") != nil {
+		t.Error("an interface that is not there admits somebody")
+	}
+}

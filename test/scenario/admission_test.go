@@ -1,0 +1,147 @@
+//go:build lab
+
+package scenario
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/api"
+	"cygnet/test/lab"
+)
+
+// An SA is no admission: a router that proves who it is and dials a spoke itself gets no data through, and no registration. Everybody
+// who belongs together works as always, with the check of inner sources as well, and restarts of the daemons lose nothing.
+func TestAdmission(t *testing.T) {
+	m := lab.NewMesh(t, lab.ThirdSpoke())
+	m.Add("source_check = true")
+	rogue := m.Spoke3
+	useNHS(rogue, `nhs = [{ nbma = "192.0.2.11", protocol = "10.255.0.11" }]`)
+	rogue.UseRoutes("172.16.1.0/24 via 10.255.0.11")
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+	m.Await("the rogue has an SA with spoke1", soon, func() error { return secured(rogue, m.Spoke1) })
+	m.Await("spoke1 takes no registration", soon, func() error {
+		n, err := nhs(rogue)
+		if err != nil {
+			return err
+		}
+		return lab.True(n.State == api.NHSRefused, "%+v", n)
+	})
+	lan := m.Spoke1.Host.Capture("eth0")
+	rogue.IP("neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent")
+
+	trains := map[string]*lab.Train{
+		"between the spokes":     m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 20*time.Millisecond),
+		"between hub and spoke2": m.Hub.Host.Train(m.Spoke2.Host.Addr, 20*time.Millisecond),
+	}
+	rogue.Host.Start("rogue-ping", nil, "ping", "-n", "-i", "0.05", m.Spoke1.Host.Addr.String())
+	m.Await("spoke1 drops what the rogue sends", soon, func() error { return droppedAtLeast(m.Spoke1, "data: not admitted", 20) })
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2, m.Hub} {
+		s.Daemon.Kill()
+		s.Daemon.Start()
+	}
+	m.Await("and so does its next daemon", soon, func() error { return droppedAtLeast(m.Spoke1, "data: not admitted", 20) })
+	if err := up(m.Spoke1, m.Spoke2); err != nil {
+		t.Errorf("after the restarts: %v", err)
+	}
+	for name, train := range trains {
+		if sent, lost := train.Stop(); lost > 0 || sent == 0 {
+			t.Errorf("%s %d of %d packets were lost", name, lost, sent)
+		}
+	}
+	fromRogue := func(p lab.Packet) bool { return p.Src == rogue.Host.Addr }
+	if n := lan.Count(fromRogue); n > 0 || lan.Count() == 0 {
+		t.Errorf("%d packets of the rogue came to spoke1's LAN, of %d in all", n, lan.Count())
+	}
+	st, err := status(m.Spoke1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := st.Interfaces[0].Admission; got != api.AdmissionSources {
+		t.Errorf("the status says of admission: %q", got)
+	}
+	encrypted(m)
+}
+
+// An admitted spoke that sends from a source behind another router is stopped where sources are checked, and told in the counters.
+func TestForgedSource(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Hub.Interface = append(m.Hub.Interface, "source_check = true")
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 3)
+	before := echoes(m.Hub.Host)
+	m.Spoke1.Host.IP("addr add 172.16.2.77/32 dev lo", "addr add 198.51.100.77/32 dev lo")
+	for _, forged := range []string{"172.16.2.77", "198.51.100.77"} {
+		m.Spoke1.Host.Start("forged-"+forged, nil, "ping", "-n", "-i", "0.05", "-I", forged, m.Hub.Host.Addr.String())
+	}
+	m.Await("the hub drops forged sources", soon, func() error { return droppedAtLeast(m.Hub, "data: wrong source", 40) })
+	if after := echoes(m.Hub.Host); after != before {
+		t.Errorf("the hub's host took in %d packets with forged sources", after-before)
+	}
+	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 3)
+	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
+	encrypted(m)
+}
+
+// What a hub sends to a spoke whose network is down does not go to and fro between the two until its TTL ends.
+func TestNoLoopWithTheHub(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	m.Hub.Host.Ping(m.Spoke2.Host.Addr, 3)
+	m.Spoke2.IP("link set lan0 down")
+	begun := lab.Since(time.Now())
+	const sent = 10
+	_, _ = m.Hub.Host.Try("ping", "-n", "-c", strconv.Itoa(sent), "-i", "0.05", "-W", "1", m.Spoke2.Host.Addr.String())
+	m.Await("spoke2 drops what would go back", soon, func() error {
+		return droppedAtLeast(m.Spoke2, "data: would go back to the NHS that sent it", sent)
+	})
+	between := func(p lab.Packet) bool {
+		return p.Src == m.Spoke2.Public && p.Dst == m.Hub.Public
+	}
+	if n := m.Underlay.Count(lab.OfKind(lab.ESP), begun, between); n > 2*sent {
+		t.Errorf("%d packets to a network that is down made %d ESP packets from its spoke to the hub", sent, n)
+	}
+}
+
+// useNHS gives a site another line of next hop servers.
+func useNHS(s *lab.Site, line string) {
+	i := slices.IndexFunc(s.Interface, func(l string) bool { return strings.HasPrefix(l, "nhs = ") })
+	s.Interface[i] = line
+}
+
+// droppedAtLeast is nil when a site's daemon counts so many drops for a reason.
+func droppedAtLeast(s *lab.Site, reason string, n uint64) error {
+	st, err := status(s)
+	if err != nil {
+		return err
+	}
+	return lab.True(st.Counters.Dropped[reason] >= n, "%s dropped %v", s.Name, st.Counters.Dropped)
+}
+
+// echoes is how many echo requests a host has received, as its kernel says.
+func echoes(h *lab.Host) int {
+	var names []string
+	for line := range strings.Lines(h.Run("cat", "/proc/net/snmp")) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "Icmp:" {
+			continue
+		}
+		if names == nil {
+			names = fields
+			continue
+		}
+		n, _ := strconv.Atoi(fields[slices.Index(names, "InEchos")])
+		return n
+	}
+	return -1
+}
