@@ -2,6 +2,7 @@ package nhrpd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
