@@ -149,6 +149,7 @@ func (w *world) platform() Platform {
 		},
 		Uptime:        func() (string, time.Duration, error) { return "", 0, errors.New("no uptime in this world") },
 		OwnRoutes:     func() ([]kernel.Route, error) { return nil, nil },
+		MarkedPeers:   func(netip.Addr) (map[netip.Addr]netip.Addr, error) { return nil, nil },
 		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
 	}
 }
