@@ -270,3 +270,24 @@ func TestRefusalsAreToldSparingly(t *testing.T) {
 		t.Errorf("%d are remembered", len(r))
 	}
 }
+
+// What a peer calls itself is in charon's words about it, and does not fill what is told.
+func TestReasonsAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				return mk("success", "no", "errmsg", strings.Repeat("x", 60_000))
+			}
+		})
+		c.Want(key("192.0.2.1"), Initiate)
+		for _, e := range told(c) {
+			if failed, ok := e.(Failed); !ok || len(failed.Reason) > 600 || !strings.Contains(failed.Reason, "xxx…") {
+				t.Errorf("told %T of %d bytes", e, len(failed.Reason))
+			}
+		}
+		if err := (&CommandError{"initiate", strings.Repeat("y", 60_000)}).Error(); len(err) > 400 {
+			t.Errorf("%d bytes", len(err))
+		}
+	})
+}

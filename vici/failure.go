@@ -119,7 +119,7 @@ func (r *reconciler) failureWords(p *peer) string {
 	}
 	said := ""
 	if h.said != "" {
-		said = fmt.Sprintf(" (charon: %s)", h.said)
+		said = fmt.Sprintf(" (charon: %s)", shorten(h.said))
 	}
 	switch h.cause {
 	case authentication:

@@ -66,11 +66,11 @@ func refusalWords(sa *SA, wrong string) string {
 	return fmt.Sprintf("%v %s (the SA was closed)", sa.Key(), wrong)
 }
 
-// shorten keeps a name of a peer's own choice from filling the log.
-func shorten(identity string) string {
-	const most = 128
-	if len(identity) <= most {
-		return identity
+// shorten keeps what a peer has a say in, such as its name, from filling logs and tables.
+func shorten(text string) string {
+	const most = 256
+	if len(text) <= most {
+		return text
 	}
-	return identity[:most] + "…"
+	return text[:most] + "…"
 }

@@ -87,7 +87,7 @@ type CommandError struct {
 }
 
 func (e *CommandError) Error() string {
-	return fmt.Sprintf("%s: charon says: %s", e.Command, e.Message)
+	return fmt.Sprintf("%s: charon says: %s", e.Command, shorten(e.Message))
 }
 
 // charon is what a charon says of itself.
