@@ -23,6 +23,7 @@ const (
 // matchStates compares what charon and the kernel have for the protected interfaces, while charon is there to say which states are its
 // own: removes orphans, and has CHILD_SAs renewed that lack a state.
 func (d *Daemon) matchStates(ctx context.Context) error {
+	silences := make(map[netip.Addr]*silence)
 	for wait := stateCheck; pause(ctx, wait); {
 		st := d.strongswan.Status()
 		if !st.Connected || time.Since(st.Since) < stateAge {
@@ -30,7 +31,10 @@ func (d *Daemon) matchStates(ctx context.Context) error {
 		}
 		begin := time.Now()
 		for _, local := range d.protectedAddresses(ctx) {
-			if err := d.matchStatesOf(ctx, local); err != nil && ctx.Err() == nil {
+			if silences[local] == nil {
+				silences[local] = &silence{}
+			}
+			if err := d.matchStatesOf(ctx, local, silences[local]); err != nil && ctx.Err() == nil {
 				d.log.Warn("cannot compare the kernel's ESP states with charon's SAs", "local", local, "error", err)
 			}
 		}
@@ -59,12 +63,13 @@ func (d *Daemon) protectedAddresses(ctx context.Context) []netip.Addr {
 
 // matchStatesOf asks charon only when there is a state that none of our own SAs explains, or one of them lacks a state: usually there
 // is none.
-func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr) error {
+func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence) error {
 	sas := d.strongswan.SAs()
 	states, err := d.platform.ESPStates(local)
 	if err != nil {
 		return err
 	}
+	d.askSilent(s, states, local)
 	suspects, lacking := unexplained(states, sas), without(states, sas, local)
 	if len(suspects)+len(lacking) == 0 {
 		return nil

@@ -31,6 +31,8 @@ type world struct {
 	wants   map[vici.Key]vici.Want
 	spis    map[uint32]bool   // of all of charon's SAs
 	states  []kernel.ESPState // in the kernel
+	clear   uint64            // packets in clear that came in
+	uses    map[netip.Addr]time.Time
 
 	certificates []preflight.Finding // what is wrong with them
 
@@ -140,6 +142,12 @@ func (w *world) platform() Platform {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return slices.Clone(w.states), nil
+		},
+		ClearIn: func() (uint64, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.clear, nil },
+		PolicyUse: func(netip.Addr) (map[netip.Addr]time.Time, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return maps.Clone(w.uses), nil
 		},
 		DeleteStates: func(gone []kernel.ESPState) error {
 			w.mu.Lock()
@@ -285,7 +293,8 @@ func (f fakeStrongswan) SPIs(context.Context) (map[uint32]bool, error) {
 	return maps.Clone(f.w.spis), nil
 }
 
-func (f fakeStrongswan) Mend(spis []uint32) { f.w.note(fmt.Sprint("mend ", spis)) }
+func (f fakeStrongswan) Probe(spis []uint32) { f.w.note(fmt.Sprint("probe ", spis)) }
+func (f fakeStrongswan) Mend(spis []uint32)  { f.w.note(fmt.Sprint("mend ", spis)) }
 
 func (f fakeStrongswan) SAs() []vici.SA {
 	f.w.mu.Lock()

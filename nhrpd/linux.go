@@ -35,6 +35,8 @@ func Linux(c *config.Config) Platform {
 		Detach:         kernel.Detach,
 		ESPStates:      kernel.ESPStates,
 		DeleteStates:   kernel.DeleteStates,
+		ClearIn:        kernel.ClearIn,
+		PolicyUse:      kernel.PolicyUse,
 		ListenAPI:      api.Listen,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)

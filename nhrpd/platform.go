@@ -29,6 +29,8 @@ type Platform struct {
 	ESPStates      func(local netip.Addr) ([]kernel.ESPState, error)
 	DeleteStates   func([]kernel.ESPState) error
 	MarkedPeers    func(local netip.Addr) (map[netip.Addr]netip.Addr, error)
+	ClearIn        func() (uint64, error)
+	PolicyUse      func(local netip.Addr) (map[netip.Addr]time.Time, error)
 	OwnRoutes      func() ([]kernel.Route, error)
 	Uptime         func() (boot string, up time.Duration, err error)
 	NewStrongswan  func(*slog.Logger) Strongswan
@@ -69,5 +71,6 @@ type Strongswan interface {
 	SAs() []vici.SA
 	SPIs(ctx context.Context) (map[uint32]bool, error)
 	Mend(spis []uint32)
+	Probe(spis []uint32)
 	Status() vici.Status
 }

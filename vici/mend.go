@@ -30,6 +30,24 @@ func (r *reconciler) mend(sa *SA, child Child) {
 		return
 	}
 	r.mended[child.ID] = true
+	r.rekey(sa, child)
+}
+
+// Probe has the peers of the CHILD_SAs with these SPIs prove that they are alive: charon rekeys them. A peer that does not answer loses
+// its IKE_SA once charon has retransmitted in vain.
+func (c *Client) Probe(spis []uint32) {
+	c.post(func(r *reconciler) {
+		for _, sa := range r.sas {
+			for _, child := range sa.Children {
+				if slices.Contains(spis, child.SPIIn) || slices.Contains(spis, child.SPIOut) {
+					r.rekey(sa, child)
+				}
+			}
+		}
+	})
+}
+
+func (r *reconciler) rekey(sa *SA, child Child) {
 	r.do(func(ctx context.Context, s *session) error {
 		args, err := message(map[string]any{"child-id": int(child.ID)})
 		if err != nil {

@@ -52,7 +52,7 @@ func TestOneOfThreeHubsDies(t *testing.T) {
 			if at, ok := s.Neighbors("gre1")[m.Hub.Overlay]; ok {
 				return fmt.Errorf("neighbour %s at %s", m.Hub.Overlay, at)
 			}
-			return dead(s, m.Hub)
+			return noneWith(s, m.Hub.Public)
 		})
 	}
 
@@ -104,15 +104,15 @@ func relayedBy(m *lab.Mesh, h *lab.Site, within time.Duration) {
 	})
 }
 
-// dead is nil when neither charon nor the kernel of a site has an SA with a peer that is gone. Attempts to have one may be under way.
-func dead(s, peer *lab.Site) error {
-	for _, sa := range s.Charon.With(peer.Public) {
+// noneWith is nil when neither charon nor the kernel of a site has an SA with an address. Attempts to have one may be under way.
+func noneWith(s *lab.Site, peer netip.Addr) error {
+	for _, sa := range s.Charon.With(peer) {
 		if sa.State == "ESTABLISHED" {
 			return fmt.Errorf("charon on %s still has %+v", s.Name, sa)
 		}
 	}
 	for _, state := range s.XfrmStates() {
-		if state.SPI != 0 && (state.Src == peer.Public || state.Dst == peer.Public) {
+		if state.SPI != 0 && (state.Src == peer || state.Dst == peer) {
 			return fmt.Errorf("the kernel of %s still has %+v", s.Name, state)
 		}
 	}

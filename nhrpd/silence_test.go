@@ -1,0 +1,54 @@
+package nhrpd
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/kernel"
+)
+
+// Where packets in clear come from a peer's address, and nothing through its SA, the peer is asked: once, and not before it was silent
+// for some time. Nobody is asked where no such packets come: charon does that by itself.
+func TestSilentPeersAreAsked(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		peer, other := netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("192.0.2.13")
+		step := func(talks uint64, forged ...netip.Addr) {
+			w.mu.Lock()
+			w.states = []kernel.ESPState{
+				{Src: peer, Dst: tunnelThere.Local, SPI: 1, GRE: true, Bytes: 100},
+				{Src: other, Dst: tunnelThere.Local, SPI: 2, GRE: true, Bytes: talks},
+				{Src: tunnelThere.Local, Dst: peer, SPI: 3, GRE: true, Bytes: 100},
+			}
+			w.clear += uint64(len(forged))
+			w.uses = map[netip.Addr]time.Time{other: time.Now().Add(stateCheck)}
+			for _, a := range forged {
+				w.uses[a] = time.Now().Add(stateCheck)
+			}
+			w.mu.Unlock()
+			time.Sleep(stateCheck)
+			synctest.Wait()
+		}
+		time.Sleep(stateAge)
+		for talks := range uint64(5) {
+			step(talks)
+		}
+		if w.noted("probe [1]") >= 0 {
+			t.Fatal("asked though charon asks")
+		}
+		step(5, peer)
+		step(6, peer)
+		step(7, peer)
+		probes := 0
+		for _, line := range w.record {
+			if line == "probe [1]" {
+				probes++
+			}
+		}
+		if probes != 1 {
+			t.Errorf("asked %d times: %q", probes, w.record)
+		}
+	})
+}

@@ -1,0 +1,24 @@
+package vici
+
+import (
+	"testing"
+	"time"
+)
+
+// A probe rekeys the CHILD_SA and ends nothing by itself, however often it comes; who has no such SA is not asked.
+func TestProbe(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		told(c)
+		spi := c.SAs()[0].Children[0].SPIIn
+		for range 2 {
+			c.Probe([]uint32{spi, spi + 100})
+			wantEvents(t, "probed", after(c, time.Second))
+		}
+		if rekeys, ends := f.count("rekey"), f.count("terminate"); rekeys != 2 || ends != 0 {
+			t.Errorf("%d times rekeyed, %d times terminated", rekeys, ends)
+		}
+	})
+}
