@@ -38,8 +38,8 @@ var (
 	}
 )
 
-// Defaults of a profile's times. With charon's retransmit_tries = 4, retransmit_timeout = 1.5 and retransmit_base = 1.4 a dead peer is
-// given up after 26 s of silence, with charon's defaults after 175 s.
+// Defaults of a profile's times. With charon's retransmit_tries = 4, retransmit_timeout = 1.0 and retransmit_base = 1.4 a dead peer is
+// given up after 21 s of silence, with charon's defaults after 175 s.
 const (
 	DefaultDPDDelay       = 10 * time.Second
 	DefaultRekeyTime      = 4 * time.Hour

@@ -33,7 +33,7 @@ func host(t *testing.T) (Host, string) {
 const good = `charon {
 	install_routes = no
 	retransmit_tries = 4
-	retransmit_timeout = 1.5
+	retransmit_timeout = 1.0
 	retransmit_base = 1.4
 	threads = 32
 	ikesa_table_size = 4096
@@ -153,7 +153,7 @@ func TestStrongswan(t *testing.T) {
 		want               []string
 	}{
 		{"as Debian ships it, on a hub", "charon {\n load_modular = yes\n}\n", hubText, []string{
-			"strongSwan: a peer of gre1 that died is noticed after 2m55s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.5 and retransmit_base = 1.4",
+			"strongSwan: a peer of gre1 that died is noticed after 2m55s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.0 and retransmit_base = 1.4",
 			"strongSwan: charon is set up for few peers, and many that come back at once are refused or wait: set threads = 32 (it is 16), ikesa_table_size = 4096 (it is 1), ikesa_table_segments = 16 (it is 1), block_threshold = 50 (it is 5), cookie_threshold = 500 (it is 10) in charon { … }",
 			"strongSwan: charon installs routes of its own beside the daemon's: set install_routes = no",
 		}},

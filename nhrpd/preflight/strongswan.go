@@ -144,7 +144,7 @@ func (c charon) deadPeers(add adder, cfg *config.Config) {
 		}
 		dead := time.Duration(sum)*time.Second + i.IPsec.DPDDelay
 		if dead > slow {
-			add("a peer of %s that died is noticed after %s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.5 and retransmit_base = 1.4 in charon { … }, as /etc/strongswan.d/cygnet.conf", i.Name, dead)
+			add("a peer of %s that died is noticed after %s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.0 and retransmit_base = 1.4 in charon { … }, as /etc/strongswan.d/cygnet.conf", i.Name, dead)
 		}
 	}
 }

@@ -25,7 +25,7 @@ const strongswanConf = `charon {
 	load = random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 pkcs8 pubkey x509 constraints revocation kernel-netlink socket-default counters updown vici
 	install_routes = no
 	retransmit_tries = 4
-	retransmit_timeout = 1.5
+	retransmit_timeout = 1.0
 	retransmit_base = 1.4
 }
 swanctl {

@@ -13,8 +13,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// deadWithin is how soon a peer that is gone without a word is given up: after 10 s of silence and 16 s without an answer, where dpd_delay is
-// the default and charon retransmits as contrib/swanctl has it.
+// deadWithin is how soon a peer that is gone without a word is given up: after 10 s of silence, 11 s without an answer and 5 s in which its
+// binding waits for it, where dpd_delay is the default and charon retransmits as contrib/swanctl has it.
 const deadWithin = 30 * time.Second
 
 // Three hubs and two spokes that cannot reach each other directly, so that a hub relays what they say. The hub in use dies without a word:

@@ -33,10 +33,10 @@ func (c *charon) clear() {
 	c.told = make(map[netip.Addr]engine.Peer)
 }
 
-// Dead peer detection every 10 s, which gives up after 16 s without an answer: see vici.DefaultDPDDelay.
+// Dead peer detection every 10 s, which gives up after 11 s without an answer: see vici.DefaultDPDDelay.
 const (
-	deadPeerLeast = 16 * time.Second
-	deadPeerMost  = 27 * time.Second
+	deadPeerLeast = 11 * time.Second
+	deadPeerMost  = 22 * time.Second
 	// orphanAge is how long SAs that a killed charon left pass traffic after the next one came.
 	orphanAge = 40 * time.Second
 )

@@ -18,9 +18,9 @@ type dial struct {
 
 // How attempts go: see vici/backoff.go and charon's retransmissions.
 const (
-	retransmit   = 1500 * time.Millisecond // each time 1.4 times as long
+	retransmit   = time.Second // each time 1.4 times as long
 	retransmits  = 4
-	attemptFails = 19 * time.Second
+	attemptFails = 13 * time.Second
 	pauseFirst   = time.Second
 	pauseLast    = 48 * time.Second // and up to a quarter more
 )

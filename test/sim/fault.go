@@ -9,9 +9,9 @@ import (
 
 // How long a fault may keep data from arriving, after it is over.
 const (
-	// healing adds up what happens one after the other at the worst: dead peer detection (27 s), the longest pause between attempts to
-	// secure a peer (60 s) after one that began too early (19 s), IKE with lost messages (6 s), five lost registrations (31 s).
-	healing = 145 * time.Second
+	// healing adds up what happens one after the other at the worst: dead peer detection (22 s), the longest pause between attempts to
+	// secure a peer (60 s) after one that began too early (13 s), IKE with lost messages (6 s), five lost registrations (31 s).
+	healing = 135 * time.Second
 	// lookedUp is the time in which a spoke looks up its hub's name again.
 	lookedUp = time.Minute
 	// forgotten is for a hub whose clock leaps: it forgets its spokes, who only refresh at a third of the holding time.
