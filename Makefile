@@ -4,6 +4,8 @@ GO      ?= go
 # The lab's kernel: a user-mode Linux (uml), or this machine's own (host) where that has GRE and ESP.
 LAB     ?= uml
 T       ?=
+# A Debian release whose strongSwan the lab uses, such as trixie, which has 6.0: fetched, not installed. Empty: this machine's.
+STRONGSWAN ?=
 KEEP    ?=
 FUZZ    ?= 30s
 # Flags of the comparison with FRR: bin/bench -help lists them.
@@ -11,7 +13,8 @@ BENCH   ?=
 SEED    ?= 1
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-run     = $(CURDIR)/test/$(LAB)/run
+other   = $(CURDIR)/test/out/strongswan/$(STRONGSWAN)
+run     = $(CURDIR)/test/$(LAB)/run$(if $(STRONGSWAN), $(CURDIR)/test/strongswan/with $(other))
 static  = CGO_ENABLED=0 $(GO)
 # What is tested on a real kernel: the packages that have tests for it.
 lab     = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -r -n1 dirname | sort -u)
@@ -21,6 +24,7 @@ help: ## this list
 	@echo "Cygnet: strongSwan sites as a dynamic multipoint VPN. Targets:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo "LAB=host runs demo, test and lab on this machine's kernel instead of user-mode Linux."
+	@echo "STRONGSWAN=trixie runs demo, test and lab with strongSwan 6, as that release of Debian has it."
 
 .PHONY: build
 build: ## bin/cygnetd and bin/cygnet, static
@@ -45,7 +49,7 @@ test-host:
 test-lab:
 	$(MAKE) --no-print-directory -k -j$(if $(filter uml,$(LAB)),2,1) test-lab-odd test-lab-even
 
-labtest = UML_TIME=3600 $(static) test -count=1 -p 1 -timeout 50m -tags lab -exec $(run)
+labtest = UML_TIME=3600 $(static) test -count=1 -p 1 -timeout 50m -tags lab -exec '$(run)'
 half    = "^($$($(GO) test -tags lab -list . ./test/scenario | sed -n '/^Test/p' | sed -n '$(1)~2p' | paste -sd '|'))\$$"
 
 test-lab-odd:
@@ -63,7 +67,7 @@ ifeq ($(T),)
 	@$(GO) test -tags lab -list . ./test/scenario | sed -n 's/^Test/  /p'
 else
 	@$(MAKE) --no-print-directory deps build
-	$(static) test -count=1 -v -timeout 15m -tags lab -exec $(run) -run '^(Test)?$(T)$$' ./test/scenario
+	$(static) test -count=1 -v -timeout 15m -tags lab -exec '$(run)' -run '^(Test)?$(T)$$' ./test/scenario
 endif
 
 .PHONY: lint
@@ -86,7 +90,7 @@ bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, sid
 	$(static) build -trimpath -o bin/bench ./test/bench
 	$(run) bin/bench $(BENCH)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(static) test -run '^$$' -bench . -benchmem -timeout 30m -tags lab -exec $(run) $(lab)
+	$(static) test -run '^$$' -bench . -benchmem -timeout 30m -tags lab -exec '$(run)' $(lab)
 
 .PHONY: sim
 sim: ## simulated networks in virtual time: thousands of hours in small ones, then one of 10,000 spokes; SEED=N for others
@@ -101,6 +105,7 @@ packages: build ## deb and rpm in dist/
 .PHONY: deps
 deps: ## the Debian packages that tests and demo need: installs what is lacking, starts no service
 	@test/uml/deps
+	$(if $(STRONGSWAN),@test/strongswan/fetch $(STRONGSWAN) $(other))
 
 .PHONY: clean
 clean: ## removes what was built and what failed tests left
