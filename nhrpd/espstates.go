@@ -32,7 +32,7 @@ func (d *Daemon) matchStates(ctx context.Context) error {
 		begin := time.Now()
 		for _, local := range d.protectedAddresses(ctx) {
 			if silences[local] == nil {
-				silences[local] = &silence{}
+				silences[local] = &silence{asked: make(map[netip.Addr]time.Time)}
 			}
 			if err := d.matchStatesOf(ctx, local, silences[local]); err != nil && ctx.Err() == nil {
 				d.log.Warn("cannot compare the kernel's ESP states with charon's SAs", "local", local, "error", err)

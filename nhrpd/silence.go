@@ -1,6 +1,7 @@
 package nhrpd
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -10,19 +11,22 @@ import (
 // charon asks a peer whether it is alive when nothing came from it for a while. What came it learns from the policy of the SA, which the
 // kernel applies to packets in clear as well before it drops them: who sends GRE from the address of a peer that is gone would keep its
 // SA alive for ever. So where such packets come, the SAs that nothing came through are rekeyed, which a dead peer does not survive.
-const silentTime = 10 * time.Second
+const (
+	silentTime = 10 * time.Second
+	askAgain   = time.Minute // a peer that is silent and alive is not asked more often
+)
 
 // silence remembers what came through the SAs.
 type silence struct {
 	clear uint64 // packets in clear, when last counted
 	heard map[uint32]heard
+	asked map[netip.Addr]time.Time
 }
 
 // heard is what came through one ESP state.
 type heard struct {
 	bytes uint64
 	since time.Time // that it is as many
-	asked bool      // the peer was asked since
 }
 
 // askSilent has those peers prove that they are alive that only packets in clear speak for.
@@ -53,6 +57,7 @@ func (d *Daemon) clearFrom(s *silence, local netip.Addr) map[netip.Addr]time.Tim
 func (s *silence) look(now time.Time, states []kernel.ESPState, local netip.Addr, use func() map[netip.Addr]time.Time) []uint32 {
 	before := s.heard
 	s.heard = make(map[uint32]heard, len(states))
+	maps.DeleteFunc(s.asked, func(_ netip.Addr, at time.Time) bool { return now.Sub(at) >= askAgain })
 	var silent []kernel.ESPState
 	for _, st := range states {
 		if !st.GRE || st.Dst != local {
@@ -62,7 +67,7 @@ func (s *silence) look(now time.Time, states []kernel.ESPState, local netip.Addr
 		if !known || h.bytes != st.Bytes {
 			h = heard{bytes: st.Bytes, since: now}
 		}
-		if now.Sub(h.since) >= silentTime && !h.asked {
+		if now.Sub(h.since) >= silentTime {
 			silent = append(silent, st)
 		}
 		s.heard[st.SPI] = h
@@ -74,10 +79,12 @@ func (s *silence) look(now time.Time, states []kernel.ESPState, local netip.Addr
 	uses := use()
 	for _, st := range silent {
 		h := s.heard[st.SPI]
+		if _, asked := s.asked[st.Src]; asked {
+			continue
+		}
 		// The kernel's seconds are whole ones.
 		if at, used := uses[st.Src]; used && now.Sub(at) < silentTime && at.After(h.since.Add(time.Second)) {
-			h.asked = true
-			s.heard[st.SPI] = h
+			s.asked[st.Src] = now
 			spis = append(spis, st.SPI)
 		}
 	}

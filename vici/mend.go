@@ -30,26 +30,24 @@ func (r *reconciler) mend(sa *SA, child Child) {
 		return
 	}
 	r.mended[child.ID] = true
-	r.rekey(sa, child)
+	r.rekey(sa, "child-id", child.ID)
 }
 
-// Probe has the peers of the CHILD_SAs with these SPIs prove that they are alive: charon rekeys them. A peer that does not answer loses
-// its IKE_SA once charon has retransmitted in vain.
+// Probe has the peers of the CHILD_SAs with these SPIs prove that they are alive: charon rekeys their IKE_SAs, which traffic does not
+// notice. A peer that does not answer loses its IKE_SA once charon has retransmitted in vain.
 func (c *Client) Probe(spis []uint32) {
 	c.post(func(r *reconciler) {
 		for _, sa := range r.sas {
-			for _, child := range sa.Children {
-				if slices.Contains(spis, child.SPIIn) || slices.Contains(spis, child.SPIOut) {
-					r.rekey(sa, child)
-				}
+			if slices.ContainsFunc(sa.Children, func(c Child) bool { return slices.Contains(spis, c.SPIIn) || slices.Contains(spis, c.SPIOut) }) {
+				r.rekey(sa, "ike-id", sa.ID)
 			}
 		}
 	})
 }
 
-func (r *reconciler) rekey(sa *SA, child Child) {
+func (r *reconciler) rekey(sa *SA, kind string, id uint32) {
 	r.do(func(ctx context.Context, s *session) error {
-		args, err := message(map[string]any{"child-id": int(child.ID)})
+		args, err := message(map[string]any{kind: int(id)})
 		if err != nil {
 			return err
 		}
@@ -57,7 +55,7 @@ func (r *reconciler) rekey(sa *SA, child Child) {
 		return err
 	}, func(err error) {
 		if !r.fatal(err) && err != nil {
-			r.log.Warn("rekeying failed", slog.Any("peer", sa.Key()), slog.Uint64("child-id", uint64(child.ID)), slog.Any("error", err))
+			r.log.Warn("rekeying failed", slog.Any("peer", sa.Key()), slog.Uint64(kind, uint64(id)), slog.Any("error", err))
 		}
 	})
 }

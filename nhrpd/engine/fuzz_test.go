@@ -158,7 +158,13 @@ func (s *script) rare() {
 }
 
 func (s *script) somePeer() Peer {
-	return Peer{Interface: "gre1", NBMA: s.nbma(), Identity: of(s, []string{"a", "b"}), Initiator: s.byte()%2 == 0}
+	p := Peer{Interface: "gre1", NBMA: s.nbma(), Identity: of(s, []string{"a", "b"})}
+	how := s.byte()
+	p.Initiator = how%2 == 0
+	if how > 200 { // several behind one NAT address
+		p.RemoteNAT, p.SharedWith, p.Separating = true, []string{"c"}, how > 240
+	}
+	return p
 }
 
 // receive hands in a packet and holds what comes of it against what anybody may make us send: one packet, not longer than what came but

@@ -229,7 +229,8 @@ func encoded(t *rapid.T, p packet.Packet) []byte {
 }
 
 func (s *storm) somePeer() Peer {
-	return Peer{Interface: "gre1", NBMA: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), Initiator: rapid.Bool().Draw(s.t, "initiator")}
+	return Peer{Interface: "gre1", NBMA: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), Initiator: rapid.Bool().Draw(s.t, "initiator"),
+		SharedWith: pick(s.t, [][]string{nil, nil, nil, {"c"}, {"b", "c"}}), Separating: rapid.Bool().Draw(s.t, "separating")}
 }
 
 // reconfigure changes what can change in place, or leaves, or restarts the daemon.

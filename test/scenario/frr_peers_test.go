@@ -100,6 +100,45 @@ func TestFRRSpokeRestarted(t *testing.T) {
 	decoded(m, m.Hub, m.Spoke1)
 }
 
+// FRR's hub dies and comes back with nothing in its memory, while our spokes are registered and talk directly. They go on talking, are
+// registered with it again with their next refresh, and find each other anew.
+func TestFRRHubRestarted(t *testing.T) {
+	m := frrMesh(t)
+	m.Add(`holding_time = "30s"`)
+	hub := frrHub(m)
+	spokes := []*lab.Site{m.Spoke1, m.Spoke2}
+	listed := func(within time.Duration) {
+		t.Helper()
+		for _, s := range spokes {
+			registered(m, s, within)
+			m.Await("FRR's hub lists "+s.Name, within, func() error { return hub.knows(s, "dynamic") })
+		}
+	}
+	for _, s := range spokes {
+		s.Start()
+	}
+	listed(soon)
+	shortcut(m)
+
+	flow := m.Spoke1.Host.Flow(m.Spoke2.Host.Addr, 50*time.Millisecond)
+	begin := time.Now()
+	hub.kill(m)
+	hub.start(m)
+	listed(soon)
+	flow.Back(time.Now(), soon)
+	if sent, lost, longest := flow.Loss(begin); lost > 0 || sent == 0 {
+		t.Errorf("between the spokes %d of %d packets were lost, for at most %s", lost, sent, longest)
+	}
+	flow.Stop()
+	for _, s := range spokes {
+		s.Host.Ping(m.Hub.Host.Addr, 2)
+	}
+	shortcut(m)
+	direct(m, m.Spoke1, m.Spoke2)
+	alive(m)
+	decoded(m, spokes...)
+}
+
 // Of three hubs of FRR's one dies and comes back. Our spokes stay with the others meanwhile and return to it.
 func TestOneOfThreeFRRHubsDies(t *testing.T) {
 	m := frrMesh(t)

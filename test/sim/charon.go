@@ -43,8 +43,12 @@ const (
 
 // works says whether packets through this end reach the other.
 func (e *saEnd) works() bool {
-	n, m := e.node, e.far.node
-	return e.remote == m.public && e.far.remote == n.public && n.w.reaches(n, m)
+	return e.fits() && e.node.w.reaches(e.node, e.far.node)
+}
+
+// fits says whether both ends are where the other believes.
+func (e *saEnd) fits() bool {
+	return e.remote == e.far.node.public && e.far.remote == e.node.public
 }
 
 // outbound is the end that packets to an NBMA address go through: the newest.

@@ -4,7 +4,8 @@
 // # What is simulated
 //
 // The underlay delays, loses, duplicates and reorders packets, translates addresses (full cone, address-restricted, symmetric NAT)
-// and is cut between pairs of routers. The kernel applies wanted neighbours and routes a little later, forwards data hop by hop by
+// and is cut between pairs of
+// routers, in both directions or in one. The kernel applies wanted neighbours and routes a little later, forwards data hop by hop by
 // the longest prefix, reports packets that leave by the tunnel they came from, and remembers when peers were used. charon takes
 // round trips to make an SA, keeps what its peer may have lost already until dead peer detection tells it, is killed and restarted.
 // A routing protocol, which the network would have, is a rule here: see topology.go. Two SAs at once between the same two routers,

@@ -44,6 +44,8 @@ var spokeFaults = []fault{
 	{"partition of spokes", func(w *world) { w.part(w.spoke(), w.spoke()) }},
 	{"partition of peers", func(w *world) { n := w.spoke(); w.part(n, w.peerOf(n)) }},
 	{"partition from hub", func(w *world) { n := w.spoke(); w.part(n, anyOf(w, n.nhs)) }},
+	{"partition in one direction", func(w *world) { n := w.spoke(); w.partOneWay(n, w.peerOf(n)) }},
+	{"partition from hub in one direction", func(w *world) { n := w.spoke(); w.partOneWay(n, anyOf(w, n.nhs)) }},
 	{"line", func(w *world) { w.breakLine(w.spoke()) }},
 	{"line", func(w *world) { w.breakLine(w.spoke()) }},
 	{"clock", func(w *world) { w.leap(w.spoke()) }},
@@ -221,6 +223,7 @@ func (w *world) part(a, b *node) {
 	}
 	w.after(lasts, func() {
 		delete(w.cuts, p)
+		delete(w.open, p)
 		end := w.now + int64(healing)
 		w.pairQuiet[p] = end
 		w.after(int64(healing), func() {
@@ -229,6 +232,15 @@ func (w *world) part(a, b *node) {
 			}
 		})
 	})
+}
+
+// partOneWay cuts what goes from one of two nodes to the other, and lets the rest pass: IKE gets no answer, data arrives one way.
+func (w *world) partOneWay(a, b *node) {
+	if a == b || w.cut(a, b) {
+		return
+	}
+	w.part(a, b)
+	w.open[pairOf(a, b)] = anyOf(w, []*node{a, b})
 }
 
 // peerOf is a spoke that another one has an SA with; itself if there is none.

@@ -58,6 +58,11 @@ func (n *node) takeAddress(a netip.Addr) {
 
 func (w *world) cut(a, b *node) bool { return w.now < w.cuts[pairOf(a, b)] }
 
+// carries says whether the underlay takes packets from one node to another. Where only one direction is cut, the other goes on.
+func (w *world) carries(from, to *node) bool {
+	return from.up && to.up && !w.lineDown(from) && !w.lineDown(to) && (!w.cut(from, to) || w.open[pairOf(from, to)] == from)
+}
+
 // reaches says whether packets of the underlay can pass between two routers that have mappings in their NATs.
 func (w *world) reaches(a, b *node) bool {
 	return a.up && b.up && !w.cut(a, b) && !w.lineDown(a) && !w.lineDown(b)
@@ -104,7 +109,7 @@ func (w *world) ship(n *node, to netip.Addr, arrive func(m *node, from netip.Add
 	}
 	far := end.far
 	w.after(w.oneWay(n, far.node), func() {
-		if !far.kernel || !end.works() {
+		if !far.kernel || !end.fits() || !w.carries(n, far.node) {
 			lost(lostOnTheWay)
 			return
 		}

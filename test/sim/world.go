@@ -51,6 +51,7 @@ type world struct {
 	taken     uint32  // NBMA addresses given out
 	active    []*node // hub in charge of each region
 	cuts      map[pair]int64
+	open      map[pair]*node // of a cut in one direction: whose packets pass
 	pairQuiet map[pair]int64
 	out       engine.Output
 	stopped   bool // no new faults and flows
@@ -91,6 +92,7 @@ func newWorld(o Options) *world {
 		byOverlay: make(map[netip.Addr]*node),
 		byLAN:     make(map[netip.Prefix]*node),
 		cuts:      make(map[pair]int64),
+		open:      make(map[pair]*node),
 		pairQuiet: make(map[pair]int64),
 	}
 }
