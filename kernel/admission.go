@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -36,57 +37,63 @@ func (s *ebpfPath) Admit(changes []Admission) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failed error
-	for i := range changes {
-		delete(s.adopted, changes[i].NBMA)
-		failed = errors.Join(failed, s.admit(&changes[i]))
+	for len(changes) > 0 {
+		delete(s.adopted, changes[0].NBMA)
+		n := 1
+		if changes[0].Delete {
+			failed = errors.Join(failed, s.dismiss(changes[0].NBMA))
+		} else {
+			for n < len(changes) && !changes[n].Delete {
+				delete(s.adopted, changes[n].NBMA)
+				n++
+			}
+			failed = errors.Join(failed, s.admit(changes[:n]))
+		}
+		changes = changes[n:]
 	}
 	return failed
 }
 
-func (s *ebpfPath) admit(a *Admission) error {
-	key := bpfAddress{B: a.NBMA.As16()}
-	if a.Delete {
-		if err := s.objects.Admitted.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("stop admitting data from %s on %s: %w", a.NBMA, s.device, err)
-		}
+// admit adds to the table of who is admitted with one system call: there may be thousands.
+func (s *ebpfPath) admit(list []Admission) error {
+	if len(list) == 0 {
 		return nil
 	}
-	if err := s.objects.Admitted.Put(key, a.flags()); err != nil {
-		return fmt.Errorf("admit data from %s on %s: %w", a.NBMA, s.device, err)
+	keys, flags := make([]bpfAddress, len(list)), make([]uint32, len(list))
+	for i := range list {
+		keys[i], flags[i] = bpfAddress{B: list[i].NBMA.As16()}, list[i].flags()
+	}
+	if n, err := s.objects.Admitted.BatchUpdate(keys, flags, nil); err != nil {
+		return fmt.Errorf("admit data from %s and %d others on %s: %w", list[min(n, len(list)-1)].NBMA, len(list)-1, s.device, err)
 	}
 	return nil
 }
 
-// admitFirst fills the table of who is admitted with one system call: there may be thousands.
-func (s *ebpfPath) admitFirst(cfg *DataPathConfig) error {
-	var keys []bpfAddress
-	var flags []uint32
-	wanted := make(map[netip.Addr]bool, len(cfg.Admitted))
-	for i := range cfg.Admitted {
-		a := &cfg.Admitted[i]
-		wanted[a.NBMA] = true
-		keys, flags = append(keys, bpfAddress{B: a.NBMA.As16()}), append(flags, a.flags())
+func (s *ebpfPath) dismiss(nbma netip.Addr) error {
+	err := s.objects.Admitted.Delete(bpfAddress{B: nbma.As16()})
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("stop admitting data from %s on %s: %w", nbma, s.device, err)
 	}
+	return nil
+}
+
+// admitFirst admits everybody who is to be admitted from the programs' first packet on.
+func (s *ebpfPath) admitFirst(cfg *DataPathConfig) error {
+	list := slices.Clone(cfg.Admitted)
 	if cfg.Adopt {
-		if err := s.adopt(wanted); err != nil {
+		if err := s.adopt(list); err != nil {
 			return err
 		}
 		for nbma := range s.adopted {
-			keys, flags = append(keys, bpfAddress{B: nbma.As16()}), append(flags, 0)
+			list = append(list, Admission{NBMA: nbma})
 		}
 	}
-	if len(keys) == 0 {
-		return nil
-	}
-	if _, err := s.objects.Admitted.BatchUpdate(keys, flags, nil); err != nil {
-		return fmt.Errorf("admit data from %d peers: %w", len(keys), err)
-	}
-	return nil
+	return s.admit(list)
 }
 
 // adopt finds whom the neighbours of an earlier run lead to. That run admitted them all, but it may have ended before it saved the last
 // ones.
-func (s *ebpfPath) adopt(wanted map[netip.Addr]bool) error {
+func (s *ebpfPath) adopt(known []Admission) error {
 	r, err := openRequests()
 	if err != nil {
 		return err
@@ -102,9 +109,12 @@ func (s *ebpfPath) adopt(wanted map[netip.Addr]bool) error {
 	}
 	s.adopted = make(map[netip.Addr]bool)
 	for _, n := range neighbors {
-		if n.ours && n.Device == s.device && n.NBMA.IsValid() && !wanted[n.NBMA] {
+		if n.ours && n.Device == s.device && n.NBMA.IsValid() {
 			s.adopted[n.NBMA] = true
 		}
+	}
+	for i := range known {
+		delete(s.adopted, known[i].NBMA)
 	}
 	return nil
 }
@@ -114,7 +124,7 @@ func (s *ebpfPath) Settle() error {
 	defer s.mu.Unlock()
 	var failed error
 	for nbma := range s.adopted {
-		failed = errors.Join(failed, s.admit(&Admission{NBMA: nbma, Delete: true}))
+		failed = errors.Join(failed, s.dismiss(nbma))
 	}
 	s.adopted = nil
 	return failed

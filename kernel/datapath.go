@@ -106,11 +106,12 @@ type DataPath interface {
 }
 
 // AttachDataPath puts the programs on the device, in the network namespace of the calling thread, in place of those of an earlier run.
-// Filters of others on the device's clsact qdisc stay and keep running. Where eBPF is not to be had it logs the reason and falls back to NFLOG.
+// Filters of others on the device's clsact qdisc stay and keep running. Where eBPF is not to be had it logs the reason, removes the programs
+// of an earlier run and falls back to NFLOG.
 func AttachDataPath(log *slog.Logger, cfg DataPathConfig) (DataPath, error) {
 	cfg.setDefaults()
 	if cfg.Mode == ModeNFLOG {
-		return attachNFLOG(log, cfg, "chosen by the configuration")
+		return attachFallback(log, cfg, "chosen by the configuration")
 	}
 	s, err := attachEBPF(cfg)
 	if err == nil {
@@ -121,11 +122,20 @@ func AttachDataPath(log *slog.Logger, cfg DataPathConfig) (DataPath, error) {
 		return nil, err
 	}
 	log.Warn("no eBPF on the tunnel: shortcuts need a firewall rule, and last-use times are coarser", "interface", cfg.Device, "reason", err)
-	fallback, fallbackErr := attachNFLOG(log, cfg, err.Error())
+	fallback, fallbackErr := attachFallback(log, cfg, err.Error())
 	if fallbackErr != nil {
 		return nil, errors.Join(err, fallbackErr)
 	}
 	return fallback, nil
+}
+
+// attachFallback removes the programs of an earlier run, which nobody would tell any more whom to admit.
+func attachFallback(log *slog.Logger, cfg DataPathConfig, reason string) (DataPath, error) {
+	if err := Detach(cfg.Device); err != nil {
+		log.Warn("programs of an earlier run are left on the tunnel and may drop data of new peers: remove them (tc qdisc del dev DEVICE clsact)",
+			"interface", cfg.Device, "error", err)
+	}
+	return attachNFLOG(log, cfg, reason)
 }
 
 func (cfg *DataPathConfig) setDefaults() {

@@ -289,6 +289,14 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 			t.Fatalf("the companion: %+v", l)
 		}
 	}
+	labIP(t, "link del gre1-nat") // somebody tidies up
+	if err := s.SetMarked(nil); err != nil {
+		t.Fatal(err)
+	}
+	var way bpfWay
+	if err := s.(*ebpfPath).objects.Ways.Lookup(uint32(0), &way); err != nil || int(way.Companion) != linkNamed(t, "gre1-nat").index || way.Key != 42 {
+		t.Errorf("the way after the companion was made again: %+v, %v", way, err)
+	}
 	if err := Detach("gre1"); err != nil {
 		t.Fatal(err)
 	}

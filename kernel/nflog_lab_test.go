@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +23,32 @@ func addNFLOGRules(t *testing.T, cfg DataPathConfig) {
 	}
 	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {
 		labRun(t, "", program+" "+strings.Join(rule[1:], " "))
+	}
+}
+
+// The programs of an earlier run go where this one cannot tell them whom to admit.
+func TestFallbackRemovesThePrograms(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	attachWith(t, gre.Attrs().Index, func(*DataPathConfig) {})
+	s, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeNFLOG, Admission: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS); len(got) != 0 {
+		t.Errorf("filters at ingress: %v", got)
+	}
+	if arrives(t, spoke1, datagram("172.16.11.5", "172.16.1.77", 60)) != 1 {
+		t.Error("data is dropped, and nobody can say whom to admit")
+	}
+	if err := s.Admit([]Admission{{NBMA: spoke1NBMA}}); !errors.Is(err, ErrNoAdmission) {
+		t.Errorf("admitting somebody: %v", err)
+	}
+	if err := s.EnableMarks(); !errors.Is(err, ErrNoMarks) {
+		t.Errorf("marks: %v", err)
 	}
 }
 
