@@ -116,12 +116,18 @@ func (v *verdict) judgeAddress(c *config.Interface, g *policy.Grant, a netip.Add
 		return false
 	}
 	v.because("addresses gives it %s", policy.Texts(g.Addresses))
+	if !c.Server {
+		v.because("this router takes no registrations (server), so that is about answers and shortcuts only")
+	}
 	return true
 }
 
 func (v *verdict) judgePrefix(c *config.Interface, g *policy.Grant, p netip.Prefix) bool {
 	bounded := g.Rule != nil && g.Rule.Bounded
 	switch {
+	case !c.Server:
+		v.because("this router takes no registrations (server)")
+		return false
 	case bounded && !g.MayAnnounce(p):
 		v.because("announce lets it announce %s, not %s", policy.Texts(g.Announce), p)
 		return false

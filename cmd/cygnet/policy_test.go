@@ -108,6 +108,16 @@ func TestPolicyTestOfAllInterfaces(t *testing.T) {
 			t.Errorf("%s: %d %s, want %q", asked, code, out, why)
 		}
 	}
+	spoke := t.TempDir() + "/spoke.toml"
+	write(t, spoke, strings.Replace(ruled, "accept   = [\"172.16.0.0/12\"]", "nhs = [{ nbma = \"192.0.2.9\" }]", 1))
+	for asked, why := range map[string]string{
+		"10.255.0.17":    "so that is about answers and shortcuts only",
+		"172.16.17.0/24": "this router takes no registrations (server)",
+	} {
+		if _, out, errs := cygnet("policy", "test", "spoke-17.example.net", asked, "--config", spoke, "--interface", "gre1"); !strings.Contains(out, why) {
+			t.Errorf("a spoke, %s: %s%s, want %q", asked, out, errs, why)
+		}
+	}
 	if code, _, errs := cygnet("policy", "test", "x", "10.254.0.9", "--config", file, "--interface", "gre9"); code != exitError || !strings.Contains(errs, "has no interface gre9") {
 		t.Errorf("an unknown interface: %d %s", code, errs)
 	}
