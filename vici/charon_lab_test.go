@@ -27,6 +27,7 @@ type router struct {
 	name   string
 	addr   netip.Addr
 	dir    string // its /run, and what belongs to it
+	before string // shell commands before charon's start
 	charon *exec.Cmd
 	exited chan struct{}
 }
@@ -91,7 +92,7 @@ func (r *router) start() {
 	`, "/run"))
 	_ = os.Remove(r.socket())
 	r.charon = exec.Command("ip", "netns", "exec", r.name, "sh", "-c",
-		fmt.Sprintf("mount --bind %s /run && exec env STRONGSWAN_CONF=/run/%s /usr/lib/ipsec/charon", r.dir, filepath.Base(conf)))
+		fmt.Sprintf("mount --bind %s /run && %sexec env STRONGSWAN_CONF=/run/%s /usr/lib/ipsec/charon", r.dir, r.before, filepath.Base(conf)))
 	if err := r.charon.Start(); err != nil {
 		r.t.Fatalf("start charon: %v", err)
 	}

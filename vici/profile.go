@@ -21,8 +21,8 @@ const Prefix = "cygnet-"
 const child = "gre"
 
 // What charon offers and accepts unless a profile says otherwise, best first. Both key lengths are there, so that the order alone
-// decides, and a second group for peers without X25519. ML-KEM is for those whose strongSwan has it, 6.0 and later: a charon
-// without it gets the others. All of the others is in Debian's libstrongswan-standard-plugins (plugins openssl and gcm); ESP's
+// decides, and a second group for peers without X25519. ML-KEM is for those whose strongSwan has it, from 6.0 on if it is built
+// with it: a charon without gets the others. All of the others is in Debian's libstrongswan-standard-plugins (plugins openssl and gcm); ESP's
 // AES-GCM is the kernel's.
 var (
 	DefaultProposals = []string{
