@@ -13,10 +13,10 @@ import (
 // that nobody rekeys or ends until their hard lifetime, hours later, and for which a peer that dials anew has no use. A state that
 // somebody deleted stays away for as long, since charon does not look and its peer answers.
 const (
-	stateCheck     = 10 * time.Second       // between looks
-	stateCheckSlow = 30 * time.Second       // where a look costs much: with thousands of SAs
-	stateCheckCost = 100 * time.Millisecond // what is much
-	stateAge       = 10 * time.Second       // younger ones may belong to an SA that charon is just making
+	stateCheck     = 10 * time.Second // between looks
+	stateCheckSlow = 30 * time.Second // between looks that cost more
+	manySAs        = 1000             // from which they do
+	stateAge       = 10 * time.Second // younger ones may belong to an SA that charon is just making
 	spiTimeout     = 20 * time.Second
 )
 
@@ -29,7 +29,6 @@ func (d *Daemon) matchStates(ctx context.Context) error {
 		if !st.Connected || time.Since(st.Since) < stateAge {
 			continue
 		}
-		begin := time.Now()
 		for _, local := range d.protectedAddresses(ctx) {
 			if silences[local] == nil {
 				silences[local] = &silence{asked: make(map[netip.Addr]time.Time)}
@@ -39,7 +38,7 @@ func (d *Daemon) matchStates(ctx context.Context) error {
 			}
 		}
 		wait = stateCheck
-		if time.Since(begin) > stateCheckCost {
+		if st.SAs > manySAs {
 			wait = stateCheckSlow
 		}
 	}

@@ -15,8 +15,9 @@ type backoff struct {
 // peerBackoff waits 1 s to 60 s between attempts to secure a peer.
 func peerBackoff() backoff { return backoff{first: time.Second, last: 48 * time.Second} }
 
-// linkBackoff waits 0.1 s to 2.5 s between attempts to reach charon.
-func linkBackoff() backoff { return backoff{first: 100 * time.Millisecond, last: 2 * time.Second} }
+// linkBackoff waits 0.1 s to 0.3 s between attempts to reach charon: they cost nothing, and until charon has our connections it refuses
+// the peers that dial again after its return.
+func linkBackoff() backoff { return backoff{first: 100 * time.Millisecond, last: 250 * time.Millisecond} }
 
 func (b *backoff) next() time.Duration {
 	b.span = min(max(2*b.span, b.first), b.last)

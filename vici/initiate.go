@@ -2,6 +2,7 @@ package vici
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -62,6 +63,9 @@ func (r *reconciler) initiate(p *peer, profile *profile) {
 	r.starting++
 	name, command := connName(p.Interface, p.NBMA), r.times.command
 	conn, connErr := profile.connection(p.NBMA, false)
+	if connErr == nil && p.port != 0 {
+		connErr = throughMapping(conn, name, p.port)
+	}
 	var psk *govici.Message
 	if p.again && len(profile.PSK) > 0 {
 		psk, _ = profile.sharedKey() // had it an error, the profile would not be loaded
@@ -104,6 +108,19 @@ func (r *reconciler) initiate(p *peer, profile *profile) {
 	})
 	r.countAttempts(1)
 }
+
+// throughMapping has a connection dial a peer behind NAT: through the mapping that its last SA left there, from the port that the NAT
+// knows. Without one nobody gets to it.
+func throughMapping(conn *govici.Message, name string, port uint16) error {
+	own, ok := section(conn, name)
+	if !ok {
+		return nil
+	}
+	return errors.Join(own.Set("local_port", natPort), own.Set("remote_port", strconv.Itoa(int(port))))
+}
+
+// natPort is where charon receives IKE through NAT, and ESP in UDP.
+const natPort = "4500"
 
 // endAttempt stops watching an attempt. charon goes on with it, if it has not ended.
 func (r *reconciler) endAttempt(p *peer) {
@@ -187,6 +204,9 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 			return
 		}
 		again = min(again, time.Second)
+		if p.want == InitiateFirst {
+			again = r.times.glance
+		}
 	case age < r.times.firstCheck:
 		a.missing, again = 0, r.times.firstCheck-age
 	case impatient && open.ResponderSPI == 0 && age >= patience:
@@ -258,6 +278,7 @@ func (r *reconciler) abandon(p *peer, id uint32) {
 // fail ends an attempt, tells why, and has the next one wait.
 func (r *reconciler) fail(p *peer, reason string) {
 	r.endAttempt(p)
+	p.port = 0
 	r.emit(Failed{p.Key, reason})
 	r.log.Debug("no SA", slog.Any("peer", p.Key), slog.String("reason", reason))
 	r.rest(p, p.backoff.next())

@@ -31,6 +31,7 @@ type peer struct {
 
 	attempt *attempt
 	sought  time.Time // since when attempts are made to secure it; zero: none is
+	port    uint16    // of a peer behind NAT, at the NAT, when its last SA was lost with charon; 0: nothing to know
 	silence time.Time // when it was told last that it does not answer, or since when it is sought
 	hint    *hint     // why the attempt fails, from charon's log; nil: not known
 	again   bool      // the next attempt is another one, after one that failed unheard
@@ -126,6 +127,10 @@ func (r *reconciler) evaluate(k Key) {
 func (r *reconciler) secured(p *peer, sa *SA) {
 	r.endAttempt(p)
 	p.pause, p.reason, p.again, p.refused, p.sought = nil, "", false, false, time.Time{}
+	p.port = 0
+	if sa.RemoteNAT {
+		p.port = sa.RemotePort
+	}
 	info := r.info(p.Key, sa)
 	if p.up != nil && p.up.Equal(info) {
 		return
@@ -142,7 +147,7 @@ func (r *reconciler) lost(p *peer) {
 	if time.Since(p.closed) < r.times.attempt {
 		reason = "closed by this end"
 	}
-	p.up, p.reason = nil, ""
+	p.up, p.reason, p.port = nil, "", 0
 	r.emit(Down{p.Key, reason})
 	wait := r.times.heed
 	if time.Since(p.upSince) >= r.times.settled {

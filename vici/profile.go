@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +58,7 @@ type Profile struct {
 	Identity string // IKE identity of this end; empty: its address, or with certificates the subject
 
 	PSK Secret // empty: certificates, which swanctl loads with their keys
-	// Certificates are files. They are read whenever the profile is loaded: a new one is taken within a minute.
+	// Certificates are files that charon itself reads, so its AppArmor profile must let it where they are elsewhere.
 	Certs   []string // this end's: file names below /etc/swanctl/x509, or absolute; empty: charon finds one by Identity
 	CACerts []string // CAs that the peer's must come from: below /etc/swanctl/x509ca, or absolute; empty: all that are loaded
 
@@ -131,10 +132,7 @@ func (p Profile) connection(peer netip.Addr, shared bool) (*govici.Message, erro
 		name = sharedName(p.Interface, peer)
 		merge(gre, marks())
 	}
-	conn, err := p.ike(peer)
-	if err != nil {
-		return nil, fmt.Errorf("profile of %s: %w", p.Interface, err)
-	}
+	conn := p.ike(peer)
 	if len(p.LocalAddrs) > 0 {
 		conn["local_addrs"] = addresses(p.LocalAddrs)
 	}
@@ -168,17 +166,9 @@ func (p Profile) child() map[string]any {
 }
 
 // ike gives the keys of a connection besides its local addresses and its child.
-func (p Profile) ike(peer netip.Addr) (map[string]any, error) {
+func (p Profile) ike(peer netip.Addr) map[string]any {
 	if p.Site != nil {
-		return p.Site.connection(p, peer), nil
-	}
-	certs, err := certificates("x509", p.Certs)
-	if err != nil {
-		return nil, err
-	}
-	cas, err := certificates("x509ca", p.CACerts)
-	if err != nil {
-		return nil, err
+		return p.Site.connection(p, peer)
 	}
 	auth := "pubkey"
 	if len(p.PSK) > 0 {
@@ -188,13 +178,9 @@ func (p Profile) ike(peer netip.Addr) (map[string]any, error) {
 	if p.Identity != "" {
 		local["id"] = p.Identity
 	}
-	if len(certs) > 0 {
-		local["certs"] = certs
-	}
+	certificates(local, "cert", "/etc/swanctl/x509", p.Certs)
 	remote := map[string]any{"auth": auth, "id": cmp.Or(p.RemoteIdentity, "%any")}
-	if len(cas) > 0 {
-		remote["cacerts"] = cas
-	}
+	certificates(remote, "cacert", "/etc/swanctl/x509ca", p.CACerts)
 
 	remotes := []string{"%any"}
 	if peer.IsValid() {
@@ -213,7 +199,7 @@ func (p Profile) ike(peer netip.Addr) (map[string]any, error) {
 		"childless":    "never", // an IKE_SA that is not for a child is for nothing
 		"local":        local,
 		"remote":       remote,
-	}, nil
+	}
 }
 
 // unique is what becomes of other IKE_SAs with the same identity. Between spokes the initial contact that any policy but never sends can
@@ -236,6 +222,16 @@ func (p Profile) sharedKey() (*govici.Message, error) {
 		owners = append(owners, p.Identity)
 	}
 	return message(map[string]any{"type": "IKE", "data": string(p.PSK), "owners": owners})
+}
+
+// certificates names files as charon's own sections cert1, cert2 and so on; swanctl's lists are for contents.
+func certificates(section map[string]any, kind, directory string, names []string) {
+	for i, name := range names {
+		if !path.IsAbs(name) {
+			name = path.Join(directory, name)
+		}
+		section[kind+strconv.Itoa(i+1)] = map[string]any{"file": name}
+	}
 }
 
 // merge puts override's keys over base's; sections in both are merged.

@@ -8,6 +8,43 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// A peer behind NAT whose SA was lost with charon is dialled through the mapping that it left at the NAT, until that fails; who is not
+// behind NAT is dialled as always.
+func TestDialsThroughTheMapping(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-port", "49183", "nat-remote", "yes")
+			f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "remote-port", "4500")
+		})
+		told(c)
+		c.Want(key("192.0.2.1"), Accept)
+		c.Want(key("192.0.2.2"), Accept)
+		f.crash()
+		f.back()
+		after(c, time.Second)
+		c.Want(key("192.0.2.1"), Initiate)
+		c.Want(key("192.0.2.2"), Initiate)
+		after(c, time.Second)
+		ports := func(name string) string {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.conns[name].text("local_port") + ">" + f.conns[name].text("remote_port")
+		}
+		if got := ports("cygnet-gre1-192.0.2.1"); got != "4500>49183" {
+			t.Errorf("the peer behind NAT is dialled %s", got)
+		}
+		if got := ports("cygnet-gre1-192.0.2.2"); got != ">" {
+			t.Errorf("the other is dialled %s", got)
+		}
+		after(c, 2*time.Minute)
+		if got := ports("cygnet-gre1-192.0.2.1"); got != ">" {
+			t.Errorf("in the end the peer behind NAT is dialled %s", got)
+		}
+	})
+}
+
 // After charon's return: first that it is there, then what it has, then the wanted peers again.
 func TestReconnect(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {

@@ -308,7 +308,7 @@ func TestPrefixOutlivesRestart(t *testing.T) {
 	if len(hub.shortcuts) != 1 || hub.shortcuts[mustPrefix(lan1)] != addr("10.255.0.11") {
 		t.Fatalf("wanted at once: %v", hub.shortcuts)
 	}
-	hub.w.run(restoreGrace)
+	hub.w.run(resyncGrace)
 	if len(hub.shortcuts) != 0 {
 		t.Errorf("no SA confirmed it, still wanted: %v", hub.shortcuts)
 	}

@@ -173,12 +173,13 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	}
 	if !ifc.confirmed {
 		ifc.confirmed = true
+		grace := restoreGrace
 		for _, b := range inOrder(ifc.bindings, byAddr) {
 			if p := b.claim.peer; b.restored && !p.secured { // we were restarted, and strongSwan too
-				p.unlisted = true
+				p.unlisted, grace = true, resyncGrace
 				e.reviseSecurity(p)
 			}
 		}
-		e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
+		e.deadlines.set(&ifc.grace, e.now.Add(grace))
 	}
 }

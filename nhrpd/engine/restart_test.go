@@ -78,7 +78,7 @@ func TestHubRestartWithoutSAs(t *testing.T) {
 	if len(m.hub.neighbors) != 2 {
 		t.Fatal("not wanted at once")
 	}
-	m.run(restoreGrace)
+	m.run(resyncGrace) // while it dials them
 	if len(m.hub.neighbors) != 0 || len(m.hub.status().Bindings) != 0 {
 		t.Errorf("%s", m)
 	}

@@ -34,7 +34,7 @@ func (x *wanted) clear() {
 const (
 	lostGrace    = 5 * time.Second  // the SA went
 	resyncGrace  = 30 * time.Second // strongSwan was restarted
-	restoreGrace = 10 * time.Second // the daemon was restarted
+	restoreGrace = 30 * time.Second // the daemon was restarted, and dials those that strongSwan does not list
 )
 
 // Rules that are broken in more than one place.
