@@ -60,10 +60,7 @@ func (n *Node) Forge(interval time.Duration, forgeries ...Forgery) *Forger {
 }
 
 func (g Forgery) packet() []byte {
-	gre := []byte{0x20, 0} // a key is present, version 0
-	gre = binary.BigEndian.AppendUint16(gre, g.Protocol)
-	gre = binary.BigEndian.AppendUint32(gre, g.Key)
-	return IPv4(g.From, g.To, unix.IPPROTO_GRE, append(gre, g.Payload...))
+	return IPv4(g.From, g.To, unix.IPPROTO_GRE, append(greHeader(g.Key, g.Protocol), g.Payload...))
 }
 
 // IPv4 makes an IPv4 packet.

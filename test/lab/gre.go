@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -11,10 +10,7 @@ import (
 // SendGRE sends one GRE packet with a key from the node's own address, past every tunnel: what a stranger could send.
 func (n *Node) SendGRE(to netip.Addr, key uint32, protocol uint16, payload []byte) {
 	n.net.Helper()
-	packet := []byte{0x20, 0} // a key is present, version 0
-	packet = binary.BigEndian.AppendUint16(packet, protocol)
-	packet = binary.BigEndian.AppendUint32(packet, key)
-	packet = append(packet, payload...)
+	packet := append(greHeader(key, protocol), payload...)
 	err := n.inside(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_GRE)
 		if err != nil {

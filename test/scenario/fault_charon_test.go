@@ -3,25 +3,37 @@
 package scenario
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"cygnet/test/lab"
 )
 
-// charon ends and comes back, on a spoke, on the hub and on both.
+// How soon traffic is promised to pass once charon is back: where one end can dial the other, and where a spoke is behind NAT.
+const (
+	charonBack = 3 * time.Second
+	natBack    = 10 * time.Second
+)
+
+var charonEnds = []struct {
+	name string
+	end  func(*lab.Charon)
+}{
+	{"SIGTERM", func(c *lab.Charon) { c.Terminate() }},
+	{"SIGKILL", func(c *lab.Charon) { c.Kill() }},
+}
+
+// charon ends and comes back, on a spoke, on the hub and on both: terminated, so that all of its SAs are gone, or killed, so that its
+// peers and its kernel keep them and know nothing.
 func TestFaultCharonEnds(t *testing.T) {
 	f := newFaultyMesh(t, nil)
-	ends := []struct {
-		name string
-		end  func(*lab.Charon)
-	}{
-		{"SIGTERM", func(c *lab.Charon) { c.Terminate() }},
-		{"SIGKILL", func(c *lab.Charon) { c.Kill() }},
-	}
-	for _, e := range ends {
+	for _, e := range charonEnds {
 		for _, sites := range [][]*lab.Site{{f.Spoke1}, {f.Hub}, {f.Hub, f.Spoke1}} {
-			t.Logf("%s of charon on %d sites, the first %s", e.name, len(sites), sites[0].Name)
+			f.fault(fmt.Sprintf("%s of charon on %s", e.name, names(sites)))
 			begin := time.Now()
 			for _, s := range sites {
 				e.end(s.Charon)
@@ -30,19 +42,222 @@ func TestFaultCharonEnds(t *testing.T) {
 				s.Charon.Start()
 			}
 			returned := time.Now()
-			t.Logf("charon was away for %s", returned.Sub(begin))
 			for _, flow := range f.flows() {
-				f.back(flow, returned, 3*time.Second)
+				f.back(flow, returned, charonBack)
 			}
 			if sites[0] == f.Spoke1 {
 				f.lossless(f.bystander, begin)
 			}
 			f.settle()
-			for _, flow := range f.flows() {
-				_, lost, longest := flow.Loss(begin)
-				t.Logf("%s: %d lost in all, at most for %s", flow.Name, lost, longest.Round(time.Millisecond))
-			}
+			f.brief(returned, charonBack)
+			f.losses(begin)
 		}
 	}
 	f.end()
+}
+
+// brief fails the test where a flow had a longer outage than promised since t, also a later one.
+func (f *faultyMesh) brief(t time.Time, promised time.Duration) {
+	f.Helper()
+	for _, flow := range f.flows() {
+		f.outage(flow, t, promised)
+	}
+}
+
+// The hub's charon ends, and a spoke is behind NAT. Terminated, it has told the spoke, which dials; killed, the hub dials through the
+// mapping that the spoke's SA has left at the NAT.
+func TestFaultCharonEndsNAT(t *testing.T) {
+	f := newFaultyMesh(t, nil, lab.SpokeBehindNAT("spoke1"))
+	for _, e := range charonEnds {
+		f.fault(e.name + " of charon on the hub")
+		begin := time.Now()
+		e.end(f.Hub.Charon)
+		f.Hub.Charon.Start()
+		returned := time.Now()
+		for _, flow := range f.flows() {
+			f.back(flow, returned, natBack)
+		}
+		f.settle()
+		f.brief(returned, natBack)
+		f.losses(begin)
+	}
+	f.end()
+}
+
+// charon stands still for a minute: its peers give its SAs up, and it does not know. Once it goes on, they have it again.
+func TestFaultCharonStops(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
+		f.fault("charon on " + s.Name + " is stopped for 60 s")
+		begin := time.Now()
+		s.Charon.Signal(syscall.SIGSTOP)
+		f.Await("a minute is over", 2*time.Minute, func() error {
+			return lab.True(time.Since(begin) >= time.Minute, "%s", time.Since(begin))
+		})
+		s.Charon.Signal(syscall.SIGCONT)
+		returned := time.Now()
+		for _, flow := range f.flows() {
+			f.back(flow, returned, charonBack)
+		}
+		f.settle()
+		f.brief(returned, charonBack)
+		f.losses(begin)
+	}
+	f.end()
+}
+
+// What an administrator may do with swanctl, and what SAs go through in their lives, disturbs nobody: their rekeying, from either
+// side, loses nothing; connections and secrets that he unloads come back; an SA that he has authenticate anew does so at once.
+func TestFaultAdministrator(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
+		f.fault("rekeying of CHILD_SAs on " + s.Name)
+		f.rekeyed(s, "child-id")
+		f.fault("rekeying of IKE_SAs on " + s.Name)
+		f.rekeyed(s, "ike-id")
+	}
+	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
+		for _, args := range [][]string{{"--load-all"}, {"--load-conns"}, {"--load-creds", "--clear"}, {"--load-all", "--clear"}} {
+			f.fault("swanctl " + strings.Join(args, " ") + " on " + s.Name)
+			begin := time.Now()
+			s.Run("swanctl", args...)
+			for _, flow := range f.flows() {
+				f.lossless(flow, begin)
+			}
+			f.settle()
+		}
+	}
+	f.fault("the secrets are cleared everywhere, and an SA ends")
+	begin := time.Now()
+	for _, s := range f.Sites() {
+		s.Run("swanctl", "--load-creds", "--clear")
+	}
+	f.Spoke1.Run("swanctl", "--terminate", "--ike-id", f.Spoke1.Charon.With(f.Hub.Public)[0].ID)
+	f.back(f.hub, begin, 75*time.Second) // secrets cannot be listed: they are brought back every minute
+	f.settle()
+
+	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
+		f.fault("reauthentication on " + s.Name)
+		begin := time.Now()
+		before := ikes(s)
+		for _, sa := range s.Charon.SAs() {
+			s.Run("swanctl", "--rekey", "--reauth", "--ike-id", sa.ID)
+		}
+		f.Await("all IKE_SAs of "+s.Name+" are new", soon, func() error {
+			for _, ike := range ikes(s) {
+				if slices.Contains(before, ike) {
+					return fmt.Errorf("the IKE_SA %s is still there", ike)
+				}
+			}
+			return nil
+		})
+		for _, flow := range f.flows() {
+			f.back(flow, time.Now(), charonBack)
+		}
+		f.settle()
+		f.losses(begin)
+	}
+	f.end()
+}
+
+// rekeyed rekeys all SAs of a site of a kind, and proves that all are new and nothing was lost.
+func (f *faultyMesh) rekeyed(s *lab.Site, kind string) {
+	f.Helper()
+	begin := time.Now()
+	before := map[string]lab.SA{}
+	for _, sa := range s.Charon.SAs() {
+		before[sa.Remote.String()] = sa
+		if kind == "ike-id" {
+			s.Run("swanctl", "--rekey", "--ike-id", sa.ID)
+		}
+	}
+	if kind == "child-id" {
+		s.Run("swanctl", "--rekey", "--child", "gre")
+	}
+	f.Await("the SAs of "+s.Name+" are rekeyed", soon, func() error {
+		for _, sa := range s.Charon.SAs() {
+			old := before[sa.Remote.String()]
+			if kind == "ike-id" && sa.IKE == old.IKE || kind == "child-id" && slices.ContainsFunc(sa.SPIs, func(spi uint32) bool { return slices.Contains(old.SPIs, spi) }) {
+				return fmt.Errorf("the SA with %s is not: %+v", sa.Remote, sa)
+			}
+		}
+		return nil
+	})
+	f.settle()
+	for _, flow := range f.flows() {
+		f.lossless(flow, begin)
+	}
+}
+
+// ikes are the SPIs of a site's IKE_SAs.
+func ikes(s *lab.Site) []string {
+	var list []string
+	for _, sa := range s.Charon.SAs() {
+		list = append(list, sa.IKE)
+	}
+	return list
+}
+
+// charon's socket goes, and so does what the daemon had open: it says so, nothing else changes, and with the socket the daemon is back.
+func TestFaultSocketGone(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
+		f.fault("the VICI socket of " + s.Name + " goes and comes back")
+		begin := time.Now()
+		s.Run("mv", lab.CharonSocket, lab.CharonSocket+".away")
+		s.Daemon.Kill() // it would keep what it has open
+		s.Daemon.Start()
+		f.Await("the daemon says that charon cannot be reached", soon, func() error { return logged(s, "charon cannot be reached") })
+		s.Run("mv", lab.CharonSocket+".away", lab.CharonSocket)
+		returned := time.Now()
+		f.Await("the daemon has charon again", charonBack, func() error {
+			st, err := status(s)
+			if err != nil {
+				return err
+			}
+			return lab.True(st.StrongSwan.Connected, "%+v", st.StrongSwan)
+		})
+		t.Logf("charon is there %s after its socket", time.Since(returned).Round(time.Millisecond))
+		f.settle()
+		for _, flow := range f.flows() {
+			f.lossless(flow, begin)
+		}
+	}
+	f.end()
+}
+
+// Somebody deletes ESP states behind charon's back: those of one direction, of the other, or all. It is found and mended.
+func TestFaultStatesDeleted(t *testing.T) {
+	f := newFaultyMesh(t, nil)
+	const promised = 15 * time.Second // a look every ten seconds
+	for _, c := range []struct {
+		what string
+		site *lab.Site
+		del  []string
+	}{
+		{"outbound to the hub", f.Spoke1, []string{"src", "192.0.2.11", "dst", "192.0.2.1"}},
+		{"inbound from the hub", f.Spoke1, []string{"src", "192.0.2.1", "dst", "192.0.2.11"}},
+		{"all of the hub", f.Hub, nil},
+	} {
+		f.fault("ESP states deleted on " + c.site.Name + ": " + c.what)
+		begin := time.Now()
+		c.site.Run("ip", append([]string{"xfrm", "state", "deleteall"}, c.del...)...)
+		if f.sound() == nil {
+			t.Fatalf("charon and kernel have the same, so nothing was deleted")
+		}
+		f.settle()
+		if _, _, longest := f.hub.Loss(begin); longest > promised {
+			t.Errorf("spoke1 and the hub were apart for %s; promised are %s", longest, promised)
+		}
+		f.losses(begin)
+	}
+	f.end()
+}
+
+func names(sites []*lab.Site) string {
+	var list []string
+	for _, s := range sites {
+		list = append(list, s.Name)
+	}
+	return strings.Join(list, " and ")
 }

@@ -1,0 +1,159 @@
+//go:build lab
+
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"cygnet/nhrpd/packet"
+	"cygnet/test/lab"
+	"cygnet/vici"
+)
+
+// A crowd is many spokes on one node with one charon: each has an address, an identity, a wish for an SA with the hub that is its own,
+// and registers as soon as it has one, again every two seconds until the hub answers.
+type crowd struct {
+	*lab.Router
+	charon *lab.Charon
+	hub    *lab.Site
+	size   int
+	socket *lab.GRESocket
+
+	mu         sync.Mutex
+	registered map[int]time.Time // when the hub answered last; not while there is no SA
+	secured    map[int]bool
+}
+
+// newCrowd makes the spokes, which begin to dial at once, all together.
+func newCrowd(m *lab.Mesh, size int) *crowd {
+	m.Helper()
+	c := &crowd{Router: m.Router("crowd", lab.Addr("198.18.0.1/16")), hub: m.Hub, size: size, registered: map[int]time.Time{}, secured: map[int]bool{}}
+	lines := []string{"route add 192.0.2.0/24 dev eth0"}
+	for i := 2; i <= size; i++ {
+		lines = append(lines, "addr add "+c.nbma(i).String()+"/16 dev eth0")
+	}
+	c.IP(lines...)
+	c.Run("ip", "xfrm", "policy", "add", "src", "0.0.0.0/0", "dst", "0.0.0.0/0", "proto", "gre", "dir", "out", "action", "block", "priority", "500000")
+	m.Hub.IP("route add 198.18.0.0/16 dev eth0")
+	c.charon = c.Router.Charon()
+	c.socket = c.GRESocket(42)
+
+	client := vici.New(vici.Options{Socket: c.Path(lab.CharonSocket), Log: slog.New(slog.DiscardHandler), MaxInitiations: size})
+	ctx, cancel := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	tasks.Go(func() { _ = client.Run(ctx) })
+	tasks.Go(func() { c.watch(ctx, client) })
+	tasks.Go(func() { c.register(ctx) })
+	tasks.Go(func() { c.listen(ctx) })
+	m.Cleanup(func() { cancel(); tasks.Wait() })
+	for i := 1; i <= size; i++ {
+		client.SetProfile(vici.Profile{Interface: fmt.Sprintf("spoke%d", i), LocalAddrs: []netip.Addr{c.nbma(i)},
+			Identity: fmt.Sprintf("spoke-%d.example.net", i), PSK: vici.Secret(m.Hub.PSK), DPDDelay: 10 * time.Second})
+		client.Want(vici.Key{Interface: fmt.Sprintf("spoke%d", i), NBMA: m.Hub.Public}, vici.InitiateFirst)
+	}
+	return c
+}
+
+// nbma and overlay are a spoke's addresses. Spokes count from 1.
+func (c *crowd) nbma(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+}
+func (c *crowd) overlay(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 255, byte(1 + i>>8), byte(i)})
+}
+
+// watch notes who is secured.
+func (c *crowd) watch(ctx context.Context, client *vici.Client) {
+	note := func(iface string, secured bool) {
+		var i int
+		if _, err := fmt.Sscanf(iface, "spoke%d", &i); err != nil {
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.secured[i] = secured
+		delete(c.registered, i)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-client.Events():
+			switch e := e.(type) {
+			case vici.Up:
+				note(e.Interface, true)
+			case vici.Down:
+				note(e.Interface, false)
+			case vici.Snapshot:
+				note(e.Interface, len(e.Peers) > 0)
+			}
+		}
+	}
+}
+
+// register sends registrations of all that have an SA and no answer.
+func (c *crowd) register(ctx context.Context) {
+	sent, id := map[int]time.Time{}, uint32(0)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for i := 1; i <= c.size; i++ {
+			c.mu.Lock()
+			due := c.secured[i] && c.registered[i].IsZero() && time.Since(sent[i]) > 2*time.Second
+			c.mu.Unlock()
+			if !due {
+				continue
+			}
+			sent[i] = time.Now()
+			id++
+			p := packet.Packet{
+				Type: packet.RegistrationRequest, HopCount: 255, RequestID: id,
+				SourceNBMA: c.nbma(i), SourceProtocol: c.overlay(i), DestProtocol: c.hub.Overlay,
+				CIEs:       []packet.CIE{{PrefixLength: 32, MTU: 1400, HoldingTime: 600}},
+				Extensions: []packet.Extension{{Type: packet.ExtensionResponder, Compulsory: true}, {Type: packet.ExtensionForwardTransit, Compulsory: true}, {Type: packet.ExtensionReverseTransit, Compulsory: true}},
+			}
+			if data, err := p.Append(nil); err == nil {
+				_ = c.socket.Send(c.nbma(i), c.hub.Public, 0x2001, data) // repeated if it is lost
+			}
+		}
+	}
+}
+
+// listen notes the hub's answers.
+func (c *crowd) listen(ctx context.Context) {
+	buf := make([]byte, 4096)
+	for ctx.Err() == nil {
+		_, to, protocol, payload, ok := c.socket.Receive(buf)
+		var p packet.Packet
+		if !ok || protocol != 0x2001 || p.Parse(payload) != nil || p.Type != packet.RegistrationReply || len(p.CIEs) == 0 || p.CIEs[0].Code != packet.CodeSuccess {
+			continue
+		}
+		a := to.As4()
+		c.mu.Lock()
+		c.registered[int(a[2])<<8|int(a[3])] = time.Now()
+		c.mu.Unlock()
+	}
+}
+
+// registeredSince counts the spokes that the hub answered at t or later, on an SA that they still have.
+func (c *crowd) registeredSince(t time.Time) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	count := 0
+	for _, at := range c.registered {
+		if !at.Before(t) {
+			count++
+		}
+	}
+	return count
+}

@@ -1,0 +1,166 @@
+//go:build lab
+
+package vici
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// collision is two routers that dial each other at once, with a tunnel between them.
+type collision struct {
+	r [2]*router
+	w [2]*watch
+
+	peer    string // the second one's address in the tunnel
+	up      time.Time
+	settled time.Time // zero: not yet
+	pings   *exec.Cmd
+	out     bytes.Buffer
+}
+
+// Both ends dial at once, ten pairs in parallel, each end up to 50 ms after the other, 200 times in all: five seconds after an SA is up
+// at both ends there is one IKE_SA with one CHILD_SA, the same at both, and no packet of a train through it all is lost.
+func TestCollisions(t *testing.T) {
+	const (
+		pairs, rounds = 10, 20
+		skew          = 50 * time.Millisecond
+		settling      = 5 * time.Second
+	)
+	var all []*collision
+	r := routers(t, 2*pairs)
+	for i := range pairs {
+		all = append(all, newCollision(t, i, r[2*i], r[2*i+1]))
+	}
+	duplicates, slowest := 0, time.Duration(0)
+	for round := range rounds {
+		for _, c := range all {
+			c.dial(skew)
+		}
+		for _, c := range all {
+			c.started(t)
+		}
+		limit := time.Now().Add(settling)
+		doubled := map[*collision]bool{}
+		for open := pairs; open > 0; {
+			open = 0
+			for _, c := range all {
+				if len(c.w[0].SAs()) > 1 || len(c.w[1].SAs()) > 1 {
+					doubled[c], c.settled = true, time.Time{}
+				}
+				switch {
+				case !c.settled.IsZero():
+				case c.alike():
+					c.settled = time.Now()
+				default:
+					open++
+				}
+			}
+			if time.Now().After(limit) && open > 0 {
+				t.Fatalf("round %d: %d pairs are not settled after %v", round+1, open, settling)
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+		duplicates += len(doubled)
+		for _, c := range all {
+			if err := c.pings.Wait(); err != nil || !strings.Contains(c.out.String(), " 0% packet loss") {
+				t.Errorf("round %d, %s: packets were lost (%v):\n%s", round+1, c.r[0].name, err, c.out.String())
+			}
+			if !c.alike() {
+				t.Errorf("round %d, %s: the ends have %+v and %+v", round+1, c.r[0].name, c.w[0].SAs(), c.w[1].SAs())
+			}
+			if doubled[c] {
+				slowest = max(slowest, c.settled.Sub(c.up))
+			}
+		}
+		states := shell(t, fmt.Sprintf("for i in $(seq %d); do ip -n r$i xfrm state | grep -c '^src'; done", 2*pairs))
+		if states != strings.Repeat("2\n", 2*pairs) {
+			t.Errorf("round %d: the kernels have so many ESP states: %q", round+1, states)
+		}
+		for _, c := range all {
+			c.end()
+		}
+	}
+	t.Logf("%d of %d dialled twice; settled at the latest %v after both were up", duplicates, pairs*rounds, slowest.Round(10*time.Millisecond))
+	if duplicates == 0 {
+		t.Error("nobody ever dialled twice: it proves nothing")
+	}
+}
+
+func newCollision(t *testing.T, number int, a, b *router) *collision {
+	t.Helper()
+	c := &collision{r: [2]*router{a, b}, peer: fmt.Sprintf("10.9.%d.2", number)}
+	for i, r := range c.r {
+		shell(t, fmt.Sprintf("ip -n %[1]s link add gre1 type gre local %[2]v remote %[3]v ttl 64; ip -n %[1]s addr add 10.9.%[4]d.%[5]d/24 dev gre1; ip -n %[1]s link set gre1 up",
+			r.name, r.addr, c.r[1-i].addr, number, i+1))
+		c.w[i] = r.client()
+		c.w[i].SetProfile(r.profile())
+		c.w[i].snapshot(0)
+		eventually(t, "the template", func() bool { return r.loaded("cygnet-gre1") })
+	}
+	return c
+}
+
+// dial has both ends dial, each within the skew.
+func (c *collision) dial(skew time.Duration) {
+	for i := range c.w {
+		time.AfterFunc(rand.N(skew), func() { c.w[i].Want(c.r[1-i].key(), Initiate) })
+	}
+}
+
+// started awaits that both ends are up and that what they dialled is there at both, and starts a train of packets that takes as long
+// as the settling may. Before, a packet can be lost to IKE itself: its responder sends through an SA that the initiator does not have
+// yet.
+func (c *collision) started(t *testing.T) {
+	t.Helper()
+	for i := range c.w {
+		c.w[i].up(c.r[1-i].key())
+	}
+	c.up, c.settled = time.Now(), time.Time{}
+	eventually(t, "both ends have the same SAs", c.same)
+	c.out.Reset()
+	c.pings = exec.Command("ip", "netns", "exec", c.r[0].name, "ping", "-n", "-q", "-i", "0.05", "-c", "100", "-W", "5", c.peer)
+	c.pings.Stdout, c.pings.Stderr = &c.out, &c.out
+	if err := c.pings.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// same tells whether both ends have the same SAs, and none is on the way.
+func (c *collision) same() bool {
+	spis := [2]map[uint64]bool{{}, {}}
+	for i, w := range c.w {
+		for _, sa := range w.SAs() {
+			if len(sa.Children) > 0 {
+				spis[i][sa.InitiatorSPI] = true
+			}
+		}
+		if strings.Contains(c.r[i].swanctl("--list-sas", "--raw"), "CONNECTING") {
+			return false
+		}
+	}
+	return maps.Equal(spis[0], spis[1])
+}
+
+// alike tells whether both ends have one and the same IKE_SA with one CHILD_SA.
+func (c *collision) alike() bool {
+	a, b := c.w[0].SAs(), c.w[1].SAs()
+	return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI && len(a[0].Children) == 1 && len(b[0].Children) == 1
+}
+
+// end takes the pair's SA down, for the next round.
+func (c *collision) end() {
+	for i := range c.w {
+		c.w[i].Want(c.r[1-i].key(), Accept)
+	}
+	c.w[0].Close(c.r[1].key())
+	for i := range c.w {
+		c.w[i].down(c.r[1-i].key())
+	}
+}
