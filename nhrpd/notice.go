@@ -29,7 +29,7 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticePeerSecured:    {slog.LevelInfo, "peer secured"},
 	engine.NoticePeerLost:       {slog.LevelWarn, "peer lost its SA"},
 	engine.NoticePeerFailed:     {slog.LevelWarn, "peer could not be secured"},
-	engine.NoticePeerClosed:     {slog.LevelInfo, "closing an SA that nobody uses"},
+	engine.NoticePeerClosed:     {slog.LevelInfo, "closing the SA with a peer"},
 	engine.NoticeResolving:      {slog.LevelInfo, "resolving a shorter way"},
 	engine.NoticeShortcutUp:     {slog.LevelInfo, "shortcut up"},
 	engine.NoticeShortcutDown:   {slog.LevelInfo, "shortcut ended"},

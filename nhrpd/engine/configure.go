@@ -41,8 +41,13 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	ifc.configure(cfg)
 	e.setNHSs(ifc)
 	e.setMaps(ifc)
-	if !old.Policy.Equal(cfg.Policy) {
+	switch {
+	case !old.Policy.Equal(cfg.Policy):
 		e.reviewPolicy(ifc)
+	case old.Policy != cfg.Policy: // the same rules, in other lines
+		for _, p := range ifc.peers {
+			p.standings = e.standings(ifc, p.ike)
+		}
 	}
 	switch {
 	case !cfg.Shortcut:

@@ -33,8 +33,8 @@ func (e *Engine) standing(ifc *iface, identity string) standing {
 // standings are those of all identities at a peer's address. One router behind a NAT that several share cannot be told from another, so
 // what one of them may is what a packet from there may.
 func (e *Engine) standings(ifc *iface, ike Peer) []standing {
-	if ike.Identity == "" {
-		return nil
+	if ike.Identity == "" || ifc.cfg.Policy == nil && len(e.blocks) == 0 {
+		return nil // as most: nothing to ask, nothing to keep
 	}
 	list := []standing{e.standing(ifc, ike.Identity)}
 	for _, identity := range ike.SharedWith {

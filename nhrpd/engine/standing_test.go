@@ -322,3 +322,22 @@ func TestRuleOfOneOfSeveralAtAnAddress(t *testing.T) {
 		t.Errorf("bindings %+v", b)
 	}
 }
+
+// Rules that only moved in the file change nothing, but what is said names their new place.
+func TestRulesMovedInTheFile(t *testing.T) {
+	at := func(source string) func(*InterfaceConfig) {
+		p, err := policy.ParsePattern("spoke1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules := policy.New([]policy.Rule{{Identity: p, Source: source}})
+		return func(c *InterfaceConfig) { c.Policy = rules }
+	}
+	hub := hubAlone(t, at("file:3"))
+	spoke := hub.from("192.0.2.11", "spoke1")
+	hub.configure(at("file:9"))
+	spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	if got := hub.last(NoticeRejected).Reason; !strings.Contains(got, "(file:9)") || len(hub.closed) > 0 {
+		t.Errorf("said %q, closed %v", got, hub.closed)
+	}
+}
