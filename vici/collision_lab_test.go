@@ -4,6 +4,7 @@ package vici
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -123,7 +124,7 @@ func (c *collision) started(t *testing.T) {
 		c.w[i].up(c.r[1-i].key())
 	}
 	c.up, c.settled = time.Now(), time.Time{}
-	eventually(t, "both ends have the same SAs", c.same)
+	eventually(t, "both ends have the same SAs", func() bool { return c.same(t) })
 	c.out.Reset()
 	c.pings = exec.Command("ip", "netns", "exec", c.r[0].name, "ping", "-n", "-q", "-i", "0.05", "-c", "100", "-W", "5", c.peer)
 	c.pings.Stdout, c.pings.Stderr = &c.out, &c.out
@@ -132,17 +133,27 @@ func (c *collision) started(t *testing.T) {
 	}
 }
 
-// same tells whether both ends have the same SAs, and none is on the way.
-func (c *collision) same() bool {
+// same tells whether both charons have the same SAs, and none is on the way.
+func (c *collision) same(t *testing.T) bool {
+	t.Helper()
 	spis := [2]map[uint64]bool{{}, {}}
 	for i, w := range c.w {
-		for _, sa := range w.SAs() {
-			if len(sa.Children) > 0 {
-				spis[i][sa.InitiatorSPI] = true
-			}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		s, err := w.redial(ctx)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if strings.Contains(c.r[i].swanctl("--list-sas", "--raw"), "CONNECTING") {
-			return false
+		sas, err := listSAs(ctx, s, patience, "", "")
+		_ = s.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sa := range sas {
+			if !sa.established() || len(sa.Children) == 0 {
+				return false
+			}
+			spis[i][sa.InitiatorSPI] = true
 		}
 	}
 	return maps.Equal(spis[0], spis[1])
