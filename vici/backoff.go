@@ -17,7 +17,9 @@ func peerBackoff() backoff { return backoff{first: time.Second, last: 48 * time.
 
 // linkBackoff waits 0.1 s to 0.3 s between attempts to reach charon: they cost nothing, and until charon has our connections it refuses
 // the peers that dial again after its return.
-func linkBackoff() backoff { return backoff{first: 100 * time.Millisecond, last: 250 * time.Millisecond} }
+func linkBackoff() backoff {
+	return backoff{first: 100 * time.Millisecond, last: 250 * time.Millisecond}
+}
 
 func (b *backoff) next() time.Duration {
 	b.span = min(max(2*b.span, b.first), b.last)
