@@ -14,6 +14,8 @@ type kernel struct {
 	base      fib
 	own       fib
 	neighbors map[netip.Addr]netip.Addr
+	admitted  map[netip.Addr]bool // whose data is taken
+	adopted   map[netip.Addr]bool // likewise, because neighbours of an earlier daemon led there
 	uses      map[netip.Addr]*use
 	changedAt int64 // when the last change under way will be there
 }
@@ -24,6 +26,8 @@ type use struct{ in, out time.Time }
 func (k *kernel) clear() {
 	k.own = fib{}
 	k.neighbors = make(map[netip.Addr]netip.Addr)
+	k.admitted = make(map[netip.Addr]bool)
+	k.adopted = nil
 	k.uses = make(map[netip.Addr]*use)
 }
 
@@ -100,6 +104,35 @@ func (n *node) compareKernelSoon() {
 		}
 		n.neighbors = maps.Clone(n.wanted.neighbors)
 	})
+}
+
+// settleTime is how long the daemon lets be what an earlier one left.
+const settleTime = 30 * second
+
+// adoptAdmitted fills the table of a new daemon's programs, before what its engine wants is added.
+func (n *node) adoptAdmitted() {
+	n.admitted, n.adopted = make(map[netip.Addr]bool), make(map[netip.Addr]bool)
+	for _, nbma := range n.neighbors {
+		n.adopted[nbma] = true
+	}
+	boots := n.boots
+	n.w.after(settleTime, func() {
+		if n.boots == boots {
+			n.adopted = nil
+		}
+	})
+}
+
+// admit changes whose data is taken, at once.
+func (n *node) admit(changes []engine.AdmissionChange) {
+	for _, c := range changes {
+		delete(n.adopted, c.NBMA)
+		if c.Delete {
+			delete(n.admitted, c.NBMA)
+		} else {
+			n.admitted[c.NBMA] = true
+		}
+	}
 }
 
 // route is the kernel's decision: the longest prefix, of two alike the daemon's.

@@ -91,6 +91,7 @@ func (n *node) boot(saved engine.Saved) {
 	n.log.add(w.now, "daemon starts", netip.Addr{}, "")
 	n.engine = engine.New(rand.New(n.seed), uint32(n.clock().Unix()))
 	n.wakeAt = 0
+	n.adoptAdmitted()
 	n.call(func(now time.Time, out *engine.Output) {
 		n.engine.Configure(now, n.config(), out)
 		n.engine.Restore(now, saved, out)
@@ -195,6 +196,7 @@ func (n *node) leap(d time.Duration) {
 func (n *node) carryOut(out *engine.Output) {
 	n.stepped(out)
 	n.apply(out.Neighbors, out.Routes)
+	n.admit(out.Admitted)
 	for _, c := range out.SAs {
 		n.want(c.NBMA, c.Want)
 	}

@@ -114,6 +114,11 @@ func (w *world) forward(p *dataPacket, n *node, from netip.Addr) {
 	}
 	n.use(nbma).out = n.clock()
 	w.ship(n, nbma, func(m *node, from netip.Addr) {
+		if !m.admitted[from] && !m.adopted[from] {
+			p.path = append(p.path, m)
+			w.lose(p, m.name+" does not admit data from "+from.String())
+			return
+		}
 		m.use(from).in = m.clock()
 		w.forward(p, m, from)
 	}, func(why string) { w.lose(p, why) })
