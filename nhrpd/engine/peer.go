@@ -175,11 +175,22 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 		ifc.confirmed = true
 		grace := restoreGrace
 		for _, b := range inOrder(ifc.bindings, byAddr) {
-			if p := b.claim.peer; b.restored && !p.secured { // we were restarted, and strongSwan too
-				p.unlisted, grace = true, resyncGrace
-				e.reviseSecurity(p)
+			if b.restored && !b.claim.peer.secured {
+				grace = resyncGrace
+				e.unlist(b.claim.peer)
+			}
+		}
+		for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+			if s.restored && !s.claim.peer.secured {
+				e.unlist(s.claim.peer)
 			}
 		}
 		e.deadlines.set(&ifc.grace, e.now.Add(grace))
 	}
+}
+
+// unlist takes note that strongSwan does not have the SA of a restored peer: we were restarted, and it was too.
+func (e *Engine) unlist(p *peer) {
+	p.unlisted = true
+	e.reviseSecurity(p)
 }

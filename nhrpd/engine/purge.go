@@ -194,15 +194,11 @@ func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) {
 			ends = append(ends, s)
 		}
 	}
-	if m.ifc.isNHS(m.from) {
-		for _, s := range m.ifc.shortcuts {
+	nhs, from := m.ifc.isNHS(m.from), m.proven()
+	for _, s := range m.ifc.shortcuts {
+		// A router that moved says so from its new address, under the identity that it had.
+		if nhs || s.nbma == m.from || s.identity != "" && from.isOneOf(s.identity) {
 			take(s)
-		}
-	} else {
-		for _, c := range m.ifc.claimsAt(m.from) {
-			if s, ok := c.owner.(*shortcut); ok {
-				take(s)
-			}
 		}
 	}
 	if s := m.ifc.shortcuts[prefix]; len(ends) == 0 && s != nil && s.state != ShortcutResolving {

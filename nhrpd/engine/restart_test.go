@@ -112,6 +112,24 @@ func TestHubDialsClientsOfAKilledCharon(t *testing.T) {
 	}
 }
 
+// When strongSwan was restarted with us, and took its SAs along, nothing passes through a shortcut until there is an SA again: its router
+// is dialled at once, since it knows nothing of it.
+func TestRestartDialsRoutersOfShortcuts(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	saved := m.spoke1.engine.Save()
+	m.sas = map[saKey]bool{{m.hub, m.spoke2}: true}
+	m.spoke1.boot(saved)
+	m.until("direct again", time.Second, func() bool {
+		return slices.Equal(m.ping(m.spoke1, host1, host2), []string{"spoke1", "spoke2"})
+	})
+	m.spoke2.down = true
+	m.run(restoreGrace)
+	if len(m.spoke1.shortcuts) != 1 {
+		t.Errorf("the shortcut ended though there is an SA\n%s", m)
+	}
+}
+
 // What was saved by another clock, or by hand, is checked.
 func TestRestoreOfNonsense(t *testing.T) {
 	n, _ := spokeAlone(t)
