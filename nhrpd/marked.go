@@ -95,7 +95,7 @@ func (p *port) lead(names map[netip.Addr]netip.Addr) {
 	}
 }
 
-// sharing asks for marks where several routers turn out to share an address. Until that is decided, it is taken for the way to marks.
+// sharing asks for marks where several routers turn out to share an address. Until that is decided, the engine does not hear of the others.
 func (l *loop) sharing(peer *vici.Peer) {
 	p := l.ports[peer.Interface]
 	if p == nil || len(peer.SharedWith) == 0 || peer.Separating || peer.Inseparable {
@@ -103,7 +103,7 @@ func (l *loop) sharing(peer *vici.Peer) {
 	}
 	if p.line != nil && p.line.path != nil && p.marksFault == "" {
 		p.undecided = append(p.undecided, *peer)
-		peer.Separating = true
+		peer.SharedWith = nil
 	}
 	p.askMarks()
 }

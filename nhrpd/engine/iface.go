@@ -22,6 +22,7 @@ type iface struct {
 
 	peers      map[netip.Addr]*peer // by NBMA address
 	held       map[netip.Addr]*heldPacket
+	separated  map[netip.Addr]time.Time // when several routers at an address were told apart last
 	nhs        []*nhs
 	bindings   map[netip.Addr]*binding // by overlay address
 	owners     map[netip.Addr]owner    // by overlay address, of bindings that ended for want of an SA
@@ -54,6 +55,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 	ifc := &iface{
 		peers:      make(map[netip.Addr]*peer),
 		held:       make(map[netip.Addr]*heldPacket),
+		separated:  make(map[netip.Addr]time.Time),
 		bindings:   make(map[netip.Addr]*binding),
 		owners:     make(map[netip.Addr]owner),
 		announced:  make(map[netip.Prefix]*announced),

@@ -142,6 +142,9 @@ func TestSeparation(t *testing.T) {
 	if b := hub.status().Bindings; len(b) != 1 || b[0].Protocol != addr("10.255.0.11") {
 		t.Errorf("bindings %+v", b)
 	}
+	if got := first.says(registrationFrom("10.1.0.3", "10.255.0.12")); len(got) != 0 {
+		t.Errorf("while it is known of nobody: answered %v", got)
+	}
 	hub.handle(separating)
 	if got := first.says(registrationFrom("10.1.0.3", "10.255.0.12")); len(got) != 0 {
 		t.Errorf("answered %v", got)

@@ -21,8 +21,6 @@ type peer struct {
 	in, out   time.Time // last use
 	err       string    // why it could not be secured
 
-	separated time.Time // when the others that shared its address had gone
-
 	lost timer // set since the SA went: what depends on the peer ends with it
 }
 

@@ -28,10 +28,10 @@ func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
 		e.farewell(ifc, from, data)
 	case ifc.left || !ifc.local.IsValid() || !from.IsValid():
 		e.drop(dropInactive)
-	case !ifc.secured(from):
-		e.hold(ifc, from, data)
 	case e.separating(ifc, from):
 		e.drop(dropSeparating)
+	case !ifc.secured(from):
+		e.hold(ifc, from, data)
 	default:
 		e.receive(ifc, from, data)
 	}

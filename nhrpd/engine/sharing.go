@@ -22,7 +22,7 @@ const sharedAddress = "several routers share its NBMA address behind NAT, and th
 const maxDoubt = 10 * time.Second
 
 // separationTime is how long packets may be on their way to us that came through the SA of a router which was sent away.
-const separationTime = time.Second
+const separationTime = 3 * time.Second
 
 // inThisNetwork says whether an address is one of 0.0.0.0/8 that no router has (RFC 1122 §3.2.1.3).
 func inThisNetwork(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 0 && !a.IsUnspecified() }
@@ -67,8 +67,23 @@ func (ifc *iface) shared(p *peer) bool {
 
 // separating says whether packets from an NBMA address may be those of a router that is sent away from it, or was just now.
 func (e *Engine) separating(ifc *iface, nbma netip.Addr) bool {
+	since, was := ifc.separated[nbma]
+	if was && !e.now.Before(since.Add(separationTime)) {
+		delete(ifc.separated, nbma)
+		was = false
+	}
 	p := ifc.peers[nbma]
-	return p != nil && p.secured && (p.ike.Separating || e.now.Before(p.separated.Add(separationTime)))
+	return was || p != nil && p.secured && p.ike.Separating
+}
+
+// separate takes note that packets which came from an NBMA address up to now may be anybody's there.
+func (e *Engine) separate(ifc *iface, nbma netip.Addr) {
+	ifc.separated[nbma] = e.now
+	if h := ifc.held[nbma]; h != nil {
+		e.deadlines.stop(&h.timeout)
+		delete(ifc.held, nbma)
+		e.drop(dropSeparating)
+	}
 }
 
 // ambiguous says whether a router that is said to have an NBMA address may be any of several.
@@ -101,10 +116,10 @@ func (ifc *iface) nameOf(protocol, nbma netip.Addr) netip.Addr {
 
 // peerChanged follows when IKE proves something else of a peer that was there all the time.
 func (e *Engine) peerChanged(p *peer, before Peer) {
-	switch {
-	case before.Separating && !p.ike.Separating:
-		p.separated = e.now
-	case p.ike.Separating && !before.Separating && e.doubt(p):
+	if before.Separating || p.ike.Separating {
+		e.separate(p.ifc, p.nbma)
+	}
+	if p.ike.Separating && !before.Separating && e.doubt(p) {
 		return
 	}
 	if before.Identity != p.ike.Identity || !slices.Equal(before.SharedWith, p.ike.SharedWith) {

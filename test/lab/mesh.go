@@ -56,6 +56,9 @@ type meshConfig struct {
 // SpokeBehindNAT puts a spoke behind a NAT box of its own, which has the spoke's usual address.
 func SpokeBehindNAT(name string) MeshOption { return func(c *meshConfig) { c.nat[name] = true } }
 
+// HubBehindNAT puts the hub behind a NAT box that has the hub's usual address and forwards everything to it.
+func HubBehindNAT() MeshOption { return func(c *meshConfig) { c.nat["hub"] = true } }
+
 // SpokesBehindOneNAT puts both spokes behind one NAT box, which has spoke1's usual address, and adds a third spoke without NAT.
 func SpokesBehindOneNAT() MeshOption {
 	return func(c *meshConfig) { c.shared, c.third = true, true }
@@ -78,6 +81,9 @@ func NewMesh(t T, options ...MeshOption) *Mesh {
 	}
 	m := &Mesh{Net: New(t)}
 	m.Hub = m.site("hub", "192.0.2.1", 0, c)
+	if m.Hub.NAT != nil {
+		m.Hub.NAT.Forward(m.Hub.Router)
+	}
 	var box *NAT
 	if c.shared {
 		box = m.NAT("spokes-nat", "192.0.2.11/24", "10.1.0.1/24")

@@ -1,0 +1,94 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// The NAT gets another address, then forgets its mappings and chooses other ports: hub and shortcuts follow each spoke behind it as soon as
+// one packet of that spoke comes, long before its next registration.
+func TestNATMoves(t *testing.T) {
+	m := lab.NewMesh(t, lab.SpokesBehindOneNAT())
+	m.Start()
+	inside := []*lab.Site{m.Spoke1, m.Spoke2}
+	registered(m, m.Spoke3, soon)
+	var flows []*lab.Flow
+	for _, s := range inside {
+		marked(m, m.Hub, s)
+		bothWays(m, m.Spoke3, s)
+		marked(m, m.Spoke3, s)
+		flows = append(flows, s.Host.Flow(m.Hub.Host.Addr, 20*time.Millisecond), s.Host.Flow(m.Spoke3.Host.Addr, 20*time.Millisecond))
+	}
+	lossless(m, time.Now(), flows)
+	before := unique(m.Hub)
+
+	follow := func(what string, public netip.Addr) {
+		t.Helper()
+		begin := time.Now()
+		for _, s := range inside {
+			s.Public = public
+			marked(m, m.Hub, s)
+			marked(m, m.Spoke3, s)
+		}
+		for _, f := range flows {
+			f.Back(time.Now(), soon)
+			sent, lost, longest := f.Loss(begin)
+			t.Logf("%s: %s: %d of %d lost, at most %v in a row", what, f.Name, lost, sent, longest)
+		}
+		m.Await("the hub says where its clients are", soon, func() error { return boundAt(m.Hub, public, m.Spoke1, m.Spoke2) })
+	}
+	m.Spoke1.NAT.Move("192.0.2.21/24")
+	follow("another address", netip.MustParseAddr("192.0.2.21"))
+	m.Spoke1.NAT.Masquerade(true)
+	follow("other ports", netip.MustParseAddr("192.0.2.21"))
+	for _, s := range inside {
+		m.Hub.Host.Ping(s.Host.Addr, 10)
+		straight(m, s, m.Spoke3)
+	}
+	if after := unique(m.Hub); !slices.Equal(before, after) {
+		t.Errorf("the hub's SAs were %v and are %v", before, after)
+	}
+	never(m, "binding ended", "shortcut ended")
+	alive(m)
+	encrypted(m)
+}
+
+// boundAt is nil when the daemon says of each spoke that it is bound at an address.
+func boundAt(hub *lab.Site, at netip.Addr, spokes ...*lab.Site) error {
+	st, err := status(hub)
+	if err != nil {
+		return err
+	}
+	for _, s := range spokes {
+		for _, b := range st.Interfaces[0].Bindings {
+			if b.Protocol == s.Overlay && (b.NBMA != at || !b.Secured) {
+				return fmt.Errorf("%s is bound at %v, secured %v", s.Name, b.NBMA, b.Secured)
+			}
+		}
+	}
+	return nil
+}
+
+// A hub behind a NAT of one to one serves as one without.
+func TestHubBehindNAT(t *testing.T) {
+	m := lab.NewMesh(t, lab.HubBehindNAT())
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		s.Host.Ping(m.Hub.Host.Addr, 5)
+		m.Hub.Host.Ping(s.Host.Addr, 5)
+	}
+	shortcut(m)
+	straight(m, m.Spoke1, m.Spoke2)
+	straight(m, m.Spoke2, m.Spoke1)
+	alive(m)
+	encrypted(m)
+}
