@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -149,17 +151,36 @@ func (r *reconciler) moved(m *govici.Message) {
 	if !ok || r.sas[sa.ID] == nil {
 		return
 	}
-	updated := *r.sas[sa.ID]
+	before := r.sas[sa.ID]
+	updated := *before
 	if a := address(m, "remote-host"); a.IsValid() {
 		updated.RemoteHost = a
 	}
 	if a := address(m, "local-host"); a.IsValid() {
 		updated.LocalHost = a
 	}
+	updated.Children = slices.Clone(before.Children)
+	for i := range updated.Children {
+		c := &updated.Children[i]
+		c.LocalTS = follow(c.LocalTS, before.LocalHost, updated.LocalHost)
+		c.RemoteTS = follow(c.RemoteTS, before.RemoteHost, updated.RemoteHost)
+	}
 	if port := number(m, "remote-port", 10); port != 0 {
 		updated.RemotePort = uint16(port)
 	}
 	r.put(&updated)
+}
+
+// follow gives selectors as charon changes them when a host moves: those that are for the host alone go with it.
+func follow(selectors []string, from, to netip.Addr) []string {
+	moved := slices.Clone(selectors)
+	for i, s := range moved {
+		host := netip.PrefixFrom(from, from.BitLen()).String()
+		if rest, ok := strings.CutPrefix(s, host); ok {
+			moved[i] = netip.PrefixFrom(to, to.BitLen()).String() + rest
+		}
+	}
+	return moved
 }
 
 // put enters an established IKE_SA as it is now, and sees to what follows from it.

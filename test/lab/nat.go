@@ -10,15 +10,10 @@ func (b *NAT) Masquerade(random bool) {
 	if random {
 		rule = append(rule, "--random")
 	}
+	b.IP("link set eth0 down") // without a rule nothing must leave
 	b.Run("iptables-legacy", "-t", "nat", "-F", "POSTROUTING")
 	b.Run("iptables-legacy", rule...)
-	b.Forget()
-}
-
-// Forget has the box forget all mappings, as a restart of it would.
-func (b *NAT) Forget() {
-	b.net.Helper()
-	b.IP("link set eth0 down", "link set eth0 up")
+	b.IP("link set eth0 up")
 }
 
 // Close has the box drop what comes from outside to itself and is no answer, as every home router does. Without that it would answer, and

@@ -48,6 +48,9 @@ func TestNATMoves(t *testing.T) {
 	follow("another address", netip.MustParseAddr("192.0.2.21"))
 	m.Spoke1.NAT.Masquerade(true)
 	follow("other ports", netip.MustParseAddr("192.0.2.21"))
+	for _, f := range flows {
+		f.Stop()
+	}
 	for _, s := range inside {
 		m.Hub.Host.Ping(s.Host.Addr, 10)
 		straight(m, s, m.Spoke3)
