@@ -3,7 +3,6 @@ package vici
 import (
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -70,7 +69,7 @@ func (s *SA) Key() Key {
 // Mark is what tells the SA from others with the same address, 0 where nothing does: that of its newest child, the one that the peer
 // sends through. A rekeyed child keeps its mark. Marks of a site's own, which say nothing of the peer, do not count.
 func (s *SA) Mark() uint32 {
-	if !strings.HasSuffix(s.Connection, sharedSuffix) {
+	if iface, address, ours := parseName(s.Connection); !ours || s.Connection != sharedName(iface, address) {
 		return 0
 	}
 	var newest Child

@@ -33,9 +33,17 @@ func (e *Engine) moveClaims(from, to *peer, before netip.Addr) {
 		case *shortcut:
 			e.moveShortcut(owner, to)
 		case *answer:
-			owner.nbma = to.nbma
+			e.moveAnswer(owner, to.nbma)
 			e.claim(&owner.claim, to, owner.claim.kind, owner.claim.dial)
 		}
+	}
+}
+
+// moveAnswer has an answer be one to a requester that is elsewhere now.
+func (e *Engine) moveAnswer(a *answer, nbma netip.Addr) {
+	a.nbma = nbma
+	if a.admission.nbma.IsValid() {
+		e.admit(&a.admission, a.ifc, nbma, a.admission.as)
 	}
 }
 
@@ -57,6 +65,7 @@ func (e *Engine) moveShortcut(s *shortcut, to *peer) {
 		return
 	}
 	s.nbma = to.nbma
+	e.admit(&s.admission, s.ifc, s.nbma, s.admission.as)
 	e.claim(&s.claim, to, s.claim.kind, s.claim.dial)
 	if s.state == ShortcutUp {
 		e.wantNeighbor(&s.neighbor, s.ifc, rankShortcut, s.nextHop, s.nbma)

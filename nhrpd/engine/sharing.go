@@ -130,6 +130,11 @@ func (e *Engine) peerChanged(p *peer, before Peer) {
 	}
 	if before.Real != p.ike.Real {
 		e.moveClaims(p, p, before.Real)
+		for _, a := range inOrder(p.ifc.answers, answerKey.compare) {
+			if a.nbma == before.Real {
+				e.moveAnswer(a, p.real) // the NAT moved, and with it whoever asked from behind it
+			}
+		}
 	}
 }
 
