@@ -64,7 +64,7 @@ func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
 func profile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
 	s := c.IPsec
 	if s.Swanctl != nil {
-		return siteProfile(c, local)
+		return siteProfile(c, local, marks)
 	}
 	return vici.Profile{
 		Interface:      c.Name,
@@ -87,10 +87,11 @@ func profile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
 }
 
 // siteProfile is the profile of an interface whose SAs are made like a connection of the site's own.
-func siteProfile(c *config.Interface, local netip.Addr) vici.Profile {
+func siteProfile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
 	t := c.IPsec.Swanctl
 	return vici.Profile{
 		Interface:  c.Name,
+		Marks:      marks,
 		LocalAddrs: []netip.Addr{local},
 		Hub:        hub(c),
 		Site:       &vici.Site{Name: t.Name, Connection: t.Connection, Child: t.Child},

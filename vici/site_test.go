@@ -56,6 +56,23 @@ func TestConnectionsLikeTheSites(t *testing.T) {
 	}
 }
 
+// For routers behind one NAT address the site's child gets marks, and is left as it is.
+func TestMarksOnTheSitesChild(t *testing.T) {
+	p := siteProfile()
+	m, err := p.connection(netip.MustParseAddr("192.0.2.7"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, _ := section(m, sharedName("gre1", netip.MustParseAddr("192.0.2.7")))
+	children, _ := section(conn, "children")
+	if gre, ok := section(children, "gre"); !ok || text(gre, "mark_out") != "%unique" || text(gre, "hw_offload") != "auto" {
+		t.Errorf("the connection is %v", m)
+	}
+	if _, marked := p.Site.Child["mark_out"]; marked {
+		t.Error("the site's child itself was changed")
+	}
+}
+
 // An SA that comes up by the site's own connection is the interface's: told, counted, rekeyed, and nothing is dialled beside it.
 func TestSAsOfTheSitesConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
