@@ -281,7 +281,11 @@ func (r *reconciler) fail(p *peer, reason string) {
 	p.port = 0
 	r.emit(Failed{p.Key, reason})
 	r.log.Debug("no SA", slog.Any("peer", p.Key), slog.String("reason", reason))
-	r.rest(p, p.backoff.next())
+	wait := p.backoff.next()
+	if p.want == InitiateFirst {
+		wait = min(wait, r.times.impatience)
+	}
+	r.rest(p, wait)
 	r.settle(p)
 }
 

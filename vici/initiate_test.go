@@ -202,6 +202,25 @@ func TestFirstIsNeverLongWithoutAnAttempt(t *testing.T) {
 	})
 }
 
+// Neither does one that refuses us wait longer than ten seconds: it may be its administrator who makes it right.
+func TestFirstThatRefuses(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = refuse })
+		told(c)
+		c.Want(key("192.0.2.1"), InitiateFirst)
+		after(c, 10*time.Minute)
+		at := f.seen().at
+		for i := range at[1:] {
+			if wait := at[i+1].Sub(at[i]); wait > defaultTimes.impatience {
+				t.Errorf("wait %d is %v", i+1, wait)
+			}
+		}
+		if len(at) < 60 || len(at) > 80 {
+			t.Errorf("%d attempts in ten minutes", len(at))
+		}
+	})
+}
+
 // Who is first passes those who wait for their turn.
 func TestFirstGoesFirst(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
