@@ -201,7 +201,10 @@ func TestAttachNeedsPrivileges(t *testing.T) {
 			t.Errorf("with CAP_BPF and CAP_NET_ADMIN: %v\n%+v", err, refused)
 			return
 		}
-		s.Close()
+		defer s.Close()
+		if err := s.EnableMarks(); err != nil {
+			t.Errorf("marks with CAP_BPF and CAP_NET_ADMIN: %v", err)
+		}
 	})
 	attach(t, gre)
 	withCapabilities(t, nil, func() {
