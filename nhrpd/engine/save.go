@@ -184,6 +184,9 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 		ifc.shortcuts[st.Prefix] != nil, e.objectToPrefix(ifc, st.Prefix, st.NBMA) != "":
 		return
 	}
+	if who := e.standing(ifc, st.Identity); st.Identity != "" && (who.objectToAddress(st.NextHop) != "" || who.objectToShortcut() != "") {
+		return
+	}
 	if !e.restoreName(ifc, st.NBMA, st.Real) {
 		return
 	}

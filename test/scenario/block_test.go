@@ -12,7 +12,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// How long a block and a dropped rule may take until the router that was told has nothing left of the peer.
+// blockTime is how long a block and a dropped rule may take, by the daemons' own logs: a look at the tables of three routers takes longer
+// on a machine that is busy.
 const blockTime = time.Second
 
 // shutOut is nil when a router has neither neighbour nor SA of another any more, in the kernel and in charon.
@@ -39,6 +40,17 @@ func loggedAt(s *lab.Site, words ...string) time.Time {
 	return time.Time{}
 }
 
+// takesEffect holds the end of spoke2's binding on the hub, and of the shortcut to it on spoke1, against the time that it may take.
+func takesEffect(t *testing.T, m *lab.Mesh, begun time.Time) {
+	t.Helper()
+	binding := loggedAt(m.Hub, "binding ended", "spoke2").Sub(begun)
+	shortcut := loggedAt(m.Spoke1, "shortcut ended", "shut out").Sub(begun)
+	t.Logf("the hub's binding ended after %v, the shortcut on the other spoke after %v", binding, shortcut)
+	if max(binding, shortcut) > blockTime || min(binding, shortcut) < -blockTime {
+		t.Errorf("that is not within %v", blockTime)
+	}
+}
+
 // The hub blocks a spoke that has live shortcuts: within a second the hub has nothing of it left, and the other spoke, which the hub tells,
 // neither shortcut nor SA. It comes back from nowhere, over a restart of the daemon, until it is unblocked.
 func TestBlock(t *testing.T) {
@@ -51,17 +63,15 @@ func TestBlock(t *testing.T) {
 	traffic := m.Spoke2.Host.Train(m.Spoke1.Host.Addr, 20*time.Millisecond)
 
 	m.Hub.Cygnet("peer", "block", "spoke2.example.net")
-	m.Await("the hub has nothing of spoke2", blockTime, func() error { return shutOut(m.Hub, m.Spoke2.Overlay, m.Spoke2.Public) })
-	m.Await("spoke1 has nothing of spoke2", blockTime, func() error {
+	m.Await("the hub has nothing of spoke2", soon, func() error { return shutOut(m.Hub, m.Spoke2.Overlay, m.Spoke2.Public) })
+	m.Await("spoke1 has nothing of spoke2", soon, func() error {
 		if hop := m.Spoke1.NextHop(m.Spoke2.Host.Addr); hop != m.Hub.Overlay {
 			return lab.True(false, "spoke1 sends to spoke2's LAN via %s", hop)
 		}
 		return shutOut(m.Spoke1, m.Spoke2.Overlay, m.Spoke2.Public)
 	})
 	traffic.Stop()
-	blocked := loggedAt(m.Hub, "identity blocked")
-	t.Logf("after the block the hub's binding ended in %v, the shortcut to it on the other spoke in %v",
-		loggedAt(m.Hub, "binding ended", "spoke2").Sub(blocked), loggedAt(m.Spoke1, "shortcut ended", "shut out").Sub(blocked))
+	takesEffect(t, m, loggedAt(m.Hub, "identity blocked"))
 
 	// It dials again and again; each SA is ended at once.
 	thrownOut := func() int { return count(m.Hub, "peer may do nothing here", "spoke2.example.net is blocked") }
@@ -128,15 +138,15 @@ func TestRuleDroppedByReload(t *testing.T) {
 	m.Hub.WriteFile(lab.CygnetConfig, 0o640, m.Hub.Config())
 	begun := time.Now()
 	m.Hub.Daemon.Signal(syscall.SIGHUP)
-	m.Await("the hub has no binding of spoke2", blockTime, func() error {
+	m.Await("the hub has no binding of spoke2", soon, func() error {
 		at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]
 		return lab.True(!ok, "the hub has spoke2 at %s", at)
 	})
-	m.Await("spoke1 leads to spoke2 no more", blockTime, func() error {
+	m.Await("spoke1 leads to spoke2 no more", soon, func() error {
 		hop := m.Spoke1.NextHop(m.Spoke2.Host.Addr)
 		return lab.True(hop == m.Hub.Overlay, "spoke1 sends to spoke2's LAN via %s", hop)
 	})
-	t.Logf("done after %v", time.Since(begun))
+	takesEffect(t, m, begun)
 	m.Await("spoke2 is back with an SA, and refused", later, func() error {
 		n, err := nhs(m.Spoke2)
 		if err != nil {
