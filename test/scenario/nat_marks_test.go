@@ -28,7 +28,6 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 		straight(m, m.Spoke3, s)
 		straight(m, s, m.Spoke3)
 	}
-	begin := time.Now()
 	flows := []*lab.Flow{}
 	flow := func(from, to *lab.Site) { flows = append(flows, from.Host.Flow(to.Host.Addr, 20*time.Millisecond)) }
 	for i, s := range inside {
@@ -36,6 +35,11 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 		flow(s, m.Spoke3)
 		flow(s, inside[(i+1)%len(inside)])
 	}
+
+	for _, f := range flows {
+		f.Back(time.Now(), soon) // the hosts know each other
+	}
+	begin := time.Now()
 
 	// Every end rekeys once, the child and the IKE_SA.
 	for _, s := range inside {
