@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -18,6 +19,12 @@ func TestFailClosed(t *testing.T) {
 	shortcut(m)
 	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 50*time.Millisecond)
 	m.Hub.Host.Train(m.Spoke1.Host.Addr, 50*time.Millisecond)
+	// The daemon takes its neighbours away some time after the SA. One of the administrator's own stays: there is always something to stop.
+	unheardOf := netip.MustParseAddr("10.255.0.250")
+	for at, to := range map[*lab.Site]*lab.Site{m.Hub: m.Spoke1, m.Spoke1: m.Hub} {
+		at.IP("neigh replace " + unheardOf.String() + " lladdr " + to.Public.String() + " dev gre1 nud permanent")
+		at.Train(unheardOf, 50*time.Millisecond)
+	}
 
 	// With SIGTERM charon takes its SAs and policies along: only the guard is left.
 	for _, s := range m.Sites() {
