@@ -142,7 +142,7 @@ func (c *Charon) list() ([]SA, error) {
 		return nil, err
 	}
 	defer session.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var sas []SA
 	for m, err := range session.CallStreaming(ctx, "list-sas", "list-sa", nil) {
