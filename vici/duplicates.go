@@ -10,7 +10,11 @@ import (
 
 // When both ends dial at the same time, each may end up with two IKE_SAs and two CHILD_SAs, which both rekey for ever. Which
 // one goes, both ends must see alike without talking: the pair with the lowest initiator SPI stays, and of the others each is
-// closed by the end that initiated it, by its id, which loses no packet.
+// closed by the end that initiated it, by its id.
+//
+// The other end forgets an SA as soon as it reads that it is closed, a little before this end hears of that: what this end still sends
+// through it then is lost. This end sends through the newest. So where that is one to be closed, the one that stays is rekeyed
+// first.
 
 // watchDuplicates has a peer's SAs looked at after a while if there are several.
 func (r *reconciler) watchDuplicates(k Key) {
@@ -42,7 +46,11 @@ func (r *reconciler) closeDuplicates(p *peer) {
 		r.log.Warn("several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
 			slog.Any("peer", p.Key), slog.Any("identities", identities(sas)))
 	}
-	for _, sa := range losers(sas, profile.good) {
+	closing := losers(sas, profile.good)
+	if r.handOver(p, sas, closing, profile.good) {
+		return
+	}
+	for _, sa := range closing {
 		if r.ending[sa.ID] {
 			continue
 		}
@@ -50,6 +58,46 @@ func (r *reconciler) closeDuplicates(p *peer) {
 		r.terminate(sa.ID)
 	}
 	r.closeZombies(p, sas, profile)
+}
+
+// handOver has what this end sends go through the SA that stays before others are closed, once. It says whether that takes a moment.
+func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) bool {
+	if p.handedOver || len(closing) == 0 {
+		p.handedOver = false
+		return false
+	}
+	var stays *SA
+	for _, sa := range sas {
+		if good(sa) && sa.RemoteID == closing[0].RemoteID && !slices.Contains(closing, sa) && (stays == nil || newestChild(sa) > newestChild(stays)) {
+			stays = sa
+		}
+	}
+	if stays == nil || !slices.ContainsFunc(closing, func(sa *SA) bool { return newestChild(sa) > newestChild(stays) }) {
+		return false
+	}
+	p.settling, p.handedOver = true, true
+	r.rekey(stays, "child-id", newestChild(stays))
+	r.after(r.times.handOver, func() {
+		p.settling = false
+		r.handedOver(p)
+	})
+	return true
+}
+
+// handedOver goes on with the duplicates once what this end sends does not need them any more.
+func (r *reconciler) handedOver(p *peer) {
+	if p.handedOver {
+		r.closeDuplicates(p)
+	}
+}
+
+// newestChild is the id of an IKE_SA's newest child.
+func newestChild(sa *SA) uint32 {
+	var id uint32
+	for _, c := range sa.Children {
+		id = max(id, c.ID)
+	}
+	return id
 }
 
 // closeZombies closes what neither end has closed as a duplicate in good time. A peer whose charon was killed knows nothing of its

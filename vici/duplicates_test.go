@@ -1,6 +1,8 @@
 package vici
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,5 +124,23 @@ func TestFirstBehindOneAddressStays(t *testing.T) {
 		after(c, time.Second)
 		f.do(func(f *fakeCharon) { f.end(first) })
 		wantEvents(t, "the first of three SAs gone", told(c))
+	})
+}
+
+// What this end sends goes through its newest SA. Is that the one to be closed, the other is rekeyed first, which makes it the newest.
+func TestHandOverBeforeTheClose(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "000000000000000f")
+			f.establish("cygnet-gre1-192.0.2.1", "192.0.2.1", "initiator-spi", "00000000000000ff")
+		})
+		after(c, 6*time.Second)
+		order := f.seen().order
+		rekeyed := slices.IndexFunc(order, func(s string) bool { return strings.HasPrefix(s, "rekey") })
+		closed := slices.Index(order, "terminate 2")
+		if rekeyed < 0 || closed < rekeyed || f.count("terminate") != 1 {
+			t.Errorf("did %v", order)
+		}
 	})
 }

@@ -23,11 +23,12 @@ type peer struct {
 	mixed   bool      // told that several routers share its address
 	given   bool      // an attempt was under way when it was wanted no more
 
-	loaded   bool // its connection may be loaded in charon
-	closing  bool
-	busy     bool // a job about its connection runs: one at a time
-	settling bool // a timer will look at its duplicates
-	queued   bool // in the reconciler's waiting list
+	loaded     bool // its connection may be loaded in charon
+	closing    bool
+	busy       bool // a job about its connection runs: one at a time
+	settling   bool // a timer will look at its duplicates
+	handedOver bool // the SA that stays is rekeyed, so that its duplicates can be closed
+	queued     bool // in the reconciler's waiting list
 
 	attempt *attempt
 	sought  time.Time // since when attempts are made to secure it; zero: none is
@@ -44,7 +45,7 @@ type pause struct{ length time.Duration }
 
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
-	p.busy, p.settling, p.queued, p.attempt, p.pause = false, false, false, nil, nil
+	p.busy, p.settling, p.handedOver, p.queued, p.attempt, p.pause = false, false, false, false, nil, nil
 	p.again, p.refused, p.given, p.sought = false, false, false, time.Time{}
 	p.backoff.reset()
 }
