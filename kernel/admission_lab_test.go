@@ -238,3 +238,25 @@ func TestAdoptedPeersAreAdmittedUntilSettled(t *testing.T) {
 		t.Error("settling took away what was wanted meanwhile")
 	}
 }
+
+// A hub that restarts admits all its clients before its program filters anything: however many, in one go.
+func TestManyAreAdmittedAtOnce(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	const many = 5000
+	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) {
+		c.Peers = many + 1
+		for i := range many {
+			c.Admitted = append(c.Admitted, Admission{NBMA: netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})})
+		}
+		c.Admitted = append(c.Admitted, Admission{NBMA: spoke1NBMA})
+	})
+	if s.Mode() != ModeEBPF {
+		t.Fatalf("no programs: %s", s.Reason())
+	}
+	if n := arrives(t, spoke1, datagram("172.16.99.5", "172.16.1.77", 60)); n != 1 {
+		t.Errorf("%d packets of the last one who is admitted arrived, not 1", n)
+	}
+}

@@ -12,9 +12,8 @@ import (
 // one goes, both ends must see alike without talking: the pair with the lowest initiator SPI stays, and of the others each is
 // closed by the end that initiated it, by its id.
 //
-// The other end forgets an SA as soon as it reads that it is closed, a little before this end hears of that: what this end still sends
-// through it then is lost. This end sends through the newest. So where that is one to be closed, the one that stays is rekeyed
-// first.
+// Each end forgets an SA at a moment of its own, and what the other still sends through it then is lost. Both send through the newest. So
+// the one that stays is rekeyed first, which makes it the newest at both ends.
 
 // watchDuplicates has a peer's SAs looked at after a while if there are several.
 func (r *reconciler) watchDuplicates(k Key) {
@@ -60,35 +59,25 @@ func (r *reconciler) closeDuplicates(p *peer) {
 	r.closeZombies(p, sas, profile)
 }
 
-// handOver has what this end sends go through the SA that stays before others are closed, once. It says whether that takes a moment.
+// handOver has what both ends send go through the SA that stays before others are closed. It says whether that is under way.
 func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) bool {
 	if p.handedOver || len(closing) == 0 {
 		p.handedOver = false
 		return false
 	}
-	var stays *SA
-	for _, sa := range sas {
-		if good(sa) && sa.RemoteID == closing[0].RemoteID && !slices.Contains(closing, sa) && (stays == nil || newestChild(sa) > newestChild(stays)) {
-			stays = sa
-		}
-	}
-	if stays == nil || !slices.ContainsFunc(closing, func(sa *SA) bool { return newestChild(sa) > newestChild(stays) }) {
+	stays := slices.IndexFunc(sas, func(sa *SA) bool {
+		return good(sa) && sa.RemoteID == closing[0].RemoteID && !slices.Contains(closing, sa)
+	})
+	if stays < 0 {
 		return false
 	}
 	p.settling, p.handedOver = true, true
-	r.rekey(stays, "child-id", newestChild(stays))
+	r.rekey(sas[stays], "child-id", newestChild(sas[stays]))
 	r.after(r.times.handOver, func() {
 		p.settling = false
-		r.handedOver(p)
+		r.closeDuplicates(p)
 	})
 	return true
-}
-
-// handedOver goes on with the duplicates once what this end sends does not need them any more.
-func (r *reconciler) handedOver(p *peer) {
-	if p.handedOver {
-		r.closeDuplicates(p)
-	}
 }
 
 // newestChild is the id of an IKE_SA's newest child.

@@ -127,7 +127,7 @@ func TestFirstBehindOneAddressStays(t *testing.T) {
 	})
 }
 
-// What this end sends goes through its newest SA. Is that the one to be closed, the other is rekeyed first, which makes it the newest.
+// What is sent goes through the newest SA. Before a duplicate is closed the SA that stays is rekeyed, which makes it the newest.
 func TestHandOverBeforeTheClose(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)

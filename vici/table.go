@@ -143,7 +143,6 @@ func (r *reconciler) childRekeyed(m *govici.Message) {
 		updated.Children = append(updated.Children, fresh)
 	}
 	r.put(&updated)
-	r.handedOver(r.peer(updated.Key()))
 }
 
 // moved follows an IKE_SA to another address, which stands beside the section in the event.

@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,16 +26,23 @@ func (n *Node) Reaches(dst netip.Addr) error {
 }
 
 // Train is a row of echo requests under way.
-type Train struct{ *Process }
+type Train struct {
+	*Process
+	interval time.Duration
+}
 
 // Train starts to send echo requests, the interval apart, until Stop.
 func (n *Node) Train(dst netip.Addr, interval time.Duration) *Train {
 	n.net.Helper()
 	seconds := strconv.FormatFloat(interval.Seconds(), 'f', 3, 64)
-	return &Train{n.Start("ping-"+dst.String(), nil, "ping", "-n", "-D", "-O", "-i", seconds, dst.String())}
+	return &Train{n.Start("ping-"+dst.String(), nil, "ping", "-n", "-D", "-O", "-i", seconds, dst.String()), interval}
 }
 
-// Stop ends the train and says how many requests were sent and how many of them stayed without an answer.
+// underway is how long an answer may take, so that a request of the last moment is not taken for lost.
+const underway = time.Second
+
+// Stop ends the train and says how many requests were sent and how many of them stayed without an answer. Those that were under way when
+// it ended count as neither.
 func (t *Train) Stop() (sent, lost int) {
 	n := t.node.net
 	n.Helper()
@@ -50,5 +58,20 @@ func (t *Train) Stop() (sent, lost int) {
 	if _, err := fmt.Sscanf(summary, "%d packets transmitted, %d received", &sent, &received); err != nil {
 		n.Fatalf("ping on %s gave an unknown result: %v\n%s", t.node.Name, err, out)
 	}
+	if last := lastAnswered(out); time.Duration(sent-last)*t.interval < underway {
+		sent = last
+	}
 	return sent, sent - received
+}
+
+var answered = regexp.MustCompile(`bytes from .* icmp_seq=(\d+) `)
+
+// lastAnswered is the highest number of a request that was answered.
+func lastAnswered(out string) int {
+	last := 0
+	for _, m := range answered.FindAllStringSubmatch(out, -1) {
+		n, _ := strconv.Atoi(m[1])
+		last = max(last, n)
+	}
+	return last
 }
