@@ -41,7 +41,7 @@ func GuardEarly(c *config.Config, w io.Writer) error {
 
 // addressesBefore are those that the last run's interfaces sent from, by their names.
 func addressesBefore(stateDir string) (map[string]netip.Addr, error) {
-	saved, err := stateFile{dir: stateDir}.load()
+	saved, err := stateFile{dir: stateDir, uptime: kernel.Uptime}.load()
 	if err != nil {
 		return nil, err
 	}
