@@ -134,7 +134,10 @@ func parseSA(name string, m *govici.Message, now time.Time) (*SA, bool) {
 	if children, ok := m.Get("child-sas").(*govici.Message); ok {
 		_, bodies := sections(children)
 		for _, body := range bodies {
-			sa.Children = append(sa.Children, parseChild(body, now))
+			// One that was rekeyed stays for some seconds, for packets under way, and is none any more.
+			if c := parseChild(body, now); c.State != "DELETED" {
+				sa.Children = append(sa.Children, c)
+			}
 		}
 	}
 	return sa, true
