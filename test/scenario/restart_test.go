@@ -16,6 +16,11 @@ func TestRestartOfTheDaemonKeepsTraffic(t *testing.T) {
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
 	shortcut(m)
+	// Both spokes may have dialled: then one of the SAs goes after some seconds.
+	m.Await("spoke1 has one SA with each router", soon, func() error {
+		sas := m.Spoke1.Charon.SAs()
+		return lab.True(len(sas) == 2, "%+v", sas)
+	})
 	before := m.Spoke1.Charon.SAs()
 	direct := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 20*time.Millisecond)
 	viaHub := m.Hub.Host.Train(m.Spoke1.Host.Addr, 20*time.Millisecond)
