@@ -258,16 +258,17 @@ func (r *result) indications(g *generator) error {
 	return nil
 }
 
-// countAllocations asks cygnetd for its count before and after refreshes. What a question itself allocates is known from a second one.
+// countAllocations asks cygnetd for its count before and after refreshes. What a question itself allocates is known from the two before, of
+// which the first is not the one that pays for what came earlier.
 func (r *result) countAllocations(ctx context.Context, o options, g *generator) error {
 	if r.Subject != cygnetd {
 		return nil
 	}
 	const registrations = 10000
-	var counts [3]float64
+	var counts [4]float64
 	var answered int
 	for i := range counts {
-		if i == 2 {
+		if i == 3 {
 			var err error
 			if answered, _, err = g.register(ctx, o.burst, o.window, func(sent int) bool { return sent >= registrations }); err != nil {
 				return err
@@ -279,8 +280,8 @@ func (r *result) countAllocations(ctx context.Context, o options, g *generator) 
 		}
 		counts[i] = float64(status.Memory.Allocations)
 	}
-	question := counts[1] - counts[0]
-	r.Allocations = &each{answered, (counts[2] - counts[1] - question) / float64(max(answered, 1))}
+	question := counts[2] - counts[1]
+	r.Allocations = &each{answered, (counts[3] - counts[2] - question) / float64(max(answered, 1))}
 	return nil
 }
 
