@@ -17,6 +17,7 @@ const (
 	stateCheckSlow = 30 * time.Second // between looks that cost more
 	manySAs        = 1000             // from which they do
 	stateAge       = 10 * time.Second // younger ones may belong to an SA that charon is just making
+	childAge       = 2 * time.Second  // younger CHILD_SAs may lack the outbound state yet: it comes with the message after a rekeying
 	spiTimeout     = 20 * time.Second
 )
 
@@ -132,7 +133,7 @@ func without(states []kernel.ESPState, sas []vici.SA, local netip.Addr) []uint32
 			continue
 		}
 		for _, child := range sa.Children {
-			if child.State != "INSTALLED" || time.Since(child.Installed) < stateAge {
+			if child.State != "INSTALLED" || time.Since(child.Installed) < childAge {
 				continue
 			}
 			for _, spi := range []uint32{child.SPIIn, child.SPIOut} {

@@ -76,7 +76,8 @@ type times struct {
 	settled      time.Duration // an SA that lasted this long starts the back-off anew
 	returning    time.Duration // after charon's return, for which unanswered attempts are restarted with every check
 	impatience   time.Duration // between attempts that a peer which is first does not answer, at most
-	handOver     time.Duration // for the SA that stays to be rekeyed, before its duplicates are closed
+	handOver     time.Duration // for the SA that stays to be rekeyed, before its duplicates are closed all the same
+	handOverLook time.Duration // between looks whether it is
 	zombie       time.Duration // from the newest SA with a peer, after which older ones are taken for dead
 	connections  time.Duration // between comparisons of what is loaded
 	comparison   time.Duration // between comparisons of all SAs
@@ -89,7 +90,7 @@ type times struct {
 var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
-	childless: 5 * time.Second, duplicate: 3 * time.Second, handOver: 700 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
+	childless: 5 * time.Second, duplicate: 3 * time.Second, handOver: 1500 * time.Millisecond, handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
 	returning: 30 * time.Second, impatience: 10 * time.Second, zombie: 10 * time.Second, connections: 10 * time.Second,
 	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute,
 }

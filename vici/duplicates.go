@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -72,12 +73,33 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 		return false
 	}
 	p.settling, p.handedOver = true, true
-	r.rekey(sas[stays], "child-id", newestChild(sas[stays]))
-	r.after(r.times.handOver, func() {
-		p.settling = false
-		r.closeDuplicates(p)
-	})
+	child := newestChild(sas[stays])
+	r.rekey(sas[stays], "child-id", child)
+	r.awaitHandOver(p, sas[stays].ID, child, time.Now().Add(r.times.handOver))
 	return true
+}
+
+// awaitHandOver goes on with a peer's duplicates when a child of an IKE_SA was rekeyed and its end was agreed on, or the time is over. The
+// other end sends through the new child from that agreement on, not from the rekeying.
+func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
+	r.after(r.times.handOverLook, func() {
+		var found []*SA
+		r.do(func(ctx context.Context, s *session) (err error) {
+			found, err = listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
+			return err
+		}, func(err error) {
+			if r.fatal(err) {
+				return
+			}
+			renewed := len(found) == 1 && !slices.ContainsFunc(found[0].Children, func(c Child) bool { return c.ID == child })
+			if err == nil && !renewed && time.Now().Before(until) {
+				r.awaitHandOver(p, id, child, until)
+				return
+			}
+			p.settling = false
+			r.closeDuplicates(p)
+		})
+	})
 }
 
 // newestChild is the id of an IKE_SA's newest child.

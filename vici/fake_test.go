@@ -205,8 +205,25 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 			f.forced++
 		}
 		f.end(uint32(id))
+	case "rekey":
+		f.rekeyChild(m.text("child-id"))
 	}
 	return yes
+}
+
+// rekeyChild has a new child take the place of another, as both ends agree on at once; mu is held.
+func (f *fakeCharon) rekeyChild(id string) {
+	for _, sa := range f.sas {
+		children, _ := sa.values["child-sas"].(*tree)
+		if children == nil {
+			continue
+		}
+		for _, name := range children.keys {
+			if child := children.values[name].(*tree); child.text("uniqueid") == id {
+				child.set("uniqueid", "1"+id)
+			}
+		}
+	}
 }
 
 func (f *fakeCharon) ids() []uint32 {

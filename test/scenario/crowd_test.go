@@ -157,3 +157,29 @@ func (c *crowd) registeredSince(t time.Time) int {
 	}
 	return count
 }
+
+// boundAndSecured counts the spokes whose binding the hub has, with an SA.
+func (c *crowd) boundAndSecured() int {
+	st, err := status(c.hub)
+	if err != nil || len(st.Interfaces) == 0 {
+		return 0
+	}
+	count := 0
+	for _, b := range st.Interfaces[0].Bindings {
+		if b.Secured {
+			count++
+		}
+	}
+	return count
+}
+
+// alone says what is against each spoke having one SA, at both ends, and being the hub's neighbour.
+func (c *crowd) alone() error {
+	hub, spokes, neighbors := c.hub.Charon.SAs(), c.charon.SAs(), c.hub.Neighbors("gre1")
+	for i := 1; i <= c.size; i++ {
+		if at := neighbors[c.overlay(i)]; at != c.nbma(i) {
+			return fmt.Errorf("the hub's neighbour %s is at %s", c.overlay(i), at)
+		}
+	}
+	return lab.True(len(hub) == c.size && len(spokes) == c.size, "the hub has %d SAs, the spokes have %d", len(hub), len(spokes))
+}

@@ -233,7 +233,7 @@ func TestFaultSocketGone(t *testing.T) {
 // Somebody deletes ESP states behind charon's back: those of one direction, of the other, or all. It is found and mended.
 func TestFaultStatesDeleted(t *testing.T) {
 	f := newFaultyMesh(t, nil)
-	const promised = 25 * time.Second // a look every ten seconds, which leaves SAs alone that are younger than ten: here the last fault made them anew
+	const promised = 15 * time.Second // a look every ten seconds
 	for _, c := range []struct {
 		what string
 		site *lab.Site
