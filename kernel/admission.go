@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // Admission lets data pass from an NBMA address, or no longer. NHRP always passes.
@@ -63,11 +65,26 @@ func (s *ebpfPath) admit(list []Admission) error {
 	for i := range list {
 		keys[i], flags[i] = bpfAddress{B: list[i].NBMA.As16()}, list[i].flags()
 	}
-	if n, err := s.objects.Admitted.BatchUpdate(keys, flags, nil); err != nil {
-		return fmt.Errorf("admit data from %s and %d others on %s: %w", list[min(n, len(list)-1)].NBMA, len(list)-1, s.device, err)
+	until := time.Now().Add(refillTime)
+	for {
+		n, err := s.objects.Admitted.BatchUpdate(keys, flags, nil)
+		if err == nil {
+			return nil
+		}
+		keys, flags = keys[n:], flags[n:]
+		if !errors.Is(err, unix.ENOMEM) || time.Now().After(until) {
+			return fmt.Errorf("admit data from %s and %d others on %s: %w", netip.AddrFrom16(keys[0].B).Unmap(), len(keys)-1, s.device, err)
+		}
+		<-time.After(refillPause)
 	}
-	return nil
 }
+
+// The kernel takes the memory of new entries from a small store that it refills in an interrupt, on some kernels with the next tick: some
+// hundred entries at once empty it. That it stays empty means that there is no memory.
+const (
+	refillPause = time.Millisecond
+	refillTime  = 5 * time.Second
+)
 
 func (s *ebpfPath) dismiss(nbma netip.Addr) error {
 	err := s.objects.Admitted.Delete(bpfAddress{B: nbma.As16()})

@@ -92,8 +92,13 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 		{bpfVarLastInterval, uint64(cfg.Rate.Last)},
 		{bpfVarPerSecond, uint64(cfg.Rate.PerSecond)},
 	}
-	for _, name := range []string{"admitted", "marked"} {
+	for _, name := range []string{bpfMapAdmitted, bpfMapMarked} {
 		spec.Maps[name].MaxEntries = uint32(cfg.Peers)
+	}
+	// The kernel sets memory aside for all entries of these, at every start of the daemon.
+	spec.Maps[bpfMapPeers].MaxEntries = min(uint32(max(cfg.Peers, 1024)), spec.Maps[bpfMapPeers].MaxEntries)
+	if !cfg.Redirect {
+		spec.Maps[bpfMapFlows].MaxEntries = 1
 	}
 	for _, s := range settings {
 		if err := spec.Variables[s.variable].Set(s.value); err != nil {

@@ -55,7 +55,11 @@ func (p *port) admission() api.Admission {
 // mostPeers is room for all that the limits let be admitted, those included whose admission is about to end.
 func (p *port) mostPeers() int {
 	l := p.config.Limits
-	return 2 * (l.Bindings + l.Shortcuts + l.Answers + len(p.config.Maps) + 16*len(p.config.NHS))
+	most := l.Shortcuts + l.Answers + len(p.config.Maps) + 16*len(p.config.NHS)
+	if p.config.Server {
+		most += l.Bindings
+	}
+	return 2 * most
 }
 
 func kernelAdmission(c engine.AdmissionChange) kernel.Admission {

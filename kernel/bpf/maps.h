@@ -87,12 +87,10 @@ struct {
 	__type(value, struct use);
 } peers SEC(".maps");
 
-/*
- * Who may send data, with flags. How many is set before loading. Memory is set aside for all: what the kernel allocates with each
- * entry instead comes from a small store that is refilled in an interrupt, so that many entries at once fail.
- */
+/* Who may send data, with flags. How many is set before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1024);
 	__type(key, struct address);
 	__type(value, __u32);
@@ -101,6 +99,7 @@ struct {
 /* The address that the world sees of a peer that is named by its SA's mark. How many is set before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1024);
 	__type(key, struct address);
 	__type(value, struct address);
