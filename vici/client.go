@@ -47,7 +47,7 @@ func (w Want) dials() bool { return w >= Initiate }
 type Client struct {
 	log       *slog.Logger
 	socket    string
-	dialer    func(ctx context.Context, network, address string) (net.Conn, error)
+	dialer    dialer
 	inFlight  int
 	times     times
 	events    chan Event

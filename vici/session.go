@@ -20,11 +20,28 @@ type session struct {
 	broken bool
 }
 
+// Stream asks the charon that listens on a unix socket a question that it answers with events, such as list-sas with list-sa, and
+// hands all of them to item, in order, however many they are: govici by itself drops what exceeds its buffer, the end of the answer
+// included. It takes at most timeout. It is for those who look at a charon from outside; a [Client] keeps its own view.
+func Stream(ctx context.Context, timeout time.Duration, socket, command, event string, item func(*govici.Message)) error {
+	s, err := dial(ctx, (&net.Dialer{}).DialContext, socket)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.stream(ctx, timeout, command, event, nil, item)
+}
+
+// dialer connects to an address, as [net.Dialer.DialContext] does.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dial connects to charon. Its listen backlog is 3, so an EAGAIN is ordinary and retried by the caller's back-off.
-func (c *Client) dial(ctx context.Context) (*session, error) {
+func (c *Client) dial(ctx context.Context) (*session, error) { return dial(ctx, c.dialer, c.socket) }
+
+func dial(ctx context.Context, to dialer, socket string) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	raw, err := c.dialer(ctx, "unix", c.socket)
+	raw, err := to(ctx, "unix", socket)
 	if err != nil {
 		return nil, fmt.Errorf("connect to charon: %w", err)
 	}
@@ -32,7 +49,7 @@ func (c *Client) dial(ctx context.Context) (*session, error) {
 	s, err := govici.NewSession(govici.WithDialContext(func(context.Context, string, string) (net.Conn, error) { return conn, nil }))
 	if err != nil {
 		_ = raw.Close()
-		return nil, fmt.Errorf("connect to charon at %s: %w", c.socket, err)
+		return nil, fmt.Errorf("connect to charon at %s: %w", socket, err)
 	}
 	return &session{Session: s, conn: conn}, nil
 }

@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/strongswan/govici/vici"
+	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici"
 )
 
 // Charon is the stock charon of a router.
@@ -137,39 +139,29 @@ func (c *Charon) With(peer netip.Addr) []SA {
 }
 
 func (c *Charon) list() ([]SA, error) {
-	session, err := vici.NewSession(vici.WithAddr("unix", c.router.Path(CharonSocket)))
-	if err != nil {
-		return nil, err
-	}
-	defer session.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
 	var sas []SA
-	for m, err := range session.CallStreaming(ctx, "list-sas", "list-sa", nil) {
-		if err != nil {
-			return nil, err
-		}
+	err := vici.Stream(context.Background(), 30*time.Second, c.router.Path(CharonSocket), "list-sas", "list-sa", func(m *govici.Message) {
 		for _, name := range m.Keys() {
-			if section, ok := m.Get(name).(*vici.Message); ok {
+			if section, ok := m.Get(name).(*govici.Message); ok {
 				sas = append(sas, readSA(name, section))
 			}
 		}
-	}
-	return sas, nil
+	})
+	return sas, err
 }
 
 // Connections names what is loaded, in order.
 func (c *Charon) Connections() []string {
 	t := c.router.net
 	t.Helper()
-	session, err := vici.NewSession(vici.WithAddr("unix", c.router.Path(CharonSocket)))
+	session, err := govici.NewSession(govici.WithAddr("unix", c.router.Path(CharonSocket)))
 	if err != nil {
 		t.Fatalf("connect to charon on %s: %v", c.router.Name, err)
 	}
 	defer session.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	answer, err := session.Call(ctx, "get-conns", vici.NewMessage())
+	answer, err := session.Call(ctx, "get-conns", govici.NewMessage())
 	if err != nil {
 		t.Fatalf("list the connections of %s: %v", c.router.Name, err)
 	}
@@ -177,8 +169,8 @@ func (c *Charon) Connections() []string {
 	return slices.Sorted(slices.Values(names))
 }
 
-func readSA(name string, m *vici.Message) SA {
-	text := func(m *vici.Message, key string) string {
+func readSA(name string, m *govici.Message) SA {
+	text := func(m *govici.Message, key string) string {
 		s, _ := m.Get(key).(string)
 		return s
 	}
@@ -187,12 +179,12 @@ func readSA(name string, m *vici.Message) SA {
 		IKE: text(m, "initiator-spi") + "_" + text(m, "responder-spi")}
 	sa.Local, _ = netip.ParseAddr(text(m, "local-host"))
 	sa.Remote, _ = netip.ParseAddr(text(m, "remote-host"))
-	children, _ := m.Get("child-sas").(*vici.Message)
+	children, _ := m.Get("child-sas").(*govici.Message)
 	if children == nil {
 		return sa
 	}
 	for _, key := range children.Keys() {
-		child, ok := children.Get(key).(*vici.Message)
+		child, ok := children.Get(key).(*govici.Message)
 		if !ok {
 			continue
 		}
