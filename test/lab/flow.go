@@ -17,13 +17,13 @@ import (
 type Flow struct {
 	Name string
 
-	node   *Node
-	fd     int
-	dst    netip.Addr
-	id     uint16
-	stop   chan struct{}
-	ended  sync.WaitGroup
-	closed bool
+	node  *Node
+	fd    int
+	dst   netip.Addr
+	id    uint16
+	stop  chan struct{}
+	ended sync.WaitGroup
+	close func() // any number of times
 
 	mu       sync.Mutex
 	sent     []time.Time
@@ -48,6 +48,7 @@ func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 	if err != nil {
 		n.net.Fatalf("flow %s: %v", f.Name, err)
 	}
+	f.close = sync.OnceFunc(func() { endTraffic(f.stop, &f.ended, f.fd) })
 	f.ended.Go(func() { f.send(interval) })
 	f.ended.Go(f.receive)
 	n.net.flows = append(n.net.flows, f)
@@ -211,12 +212,9 @@ func (f *Flow) Stop() {
 	}
 }
 
-func (f *Flow) close() {
-	if f.closed {
-		return
-	}
-	f.closed = true
-	close(f.stop)
-	f.ended.Wait()
-	unix.Close(f.fd)
+// endTraffic ends what sends and receives on a socket until it is told to stop.
+func endTraffic(stop chan<- struct{}, ended *sync.WaitGroup, fd int) {
+	close(stop)
+	ended.Wait()
+	unix.Close(fd)
 }

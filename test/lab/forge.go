@@ -21,12 +21,12 @@ type Forgery struct {
 // Forger sends forgeries, one after the other and again from the first, until Stop or the network's end. Captures know its packets by
 // Packet.Ether.
 type Forger struct {
-	node   *Node
-	fd     int
-	stop   chan struct{}
-	ended  sync.WaitGroup
-	closed bool
-	sent   int
+	node  *Node
+	fd    int
+	stop  chan struct{}
+	ended sync.WaitGroup
+	close func() // any number of times
+	sent  int
 }
 
 // Forge starts to send forgeries from the node, the interval apart.
@@ -40,6 +40,7 @@ func (n *Node) Forge(interval time.Duration, forgeries ...Forgery) *Forger {
 	if err != nil {
 		n.net.Fatalf("forge on %s: %v", n.Name, err)
 	}
+	f.close = sync.OnceFunc(func() { endTraffic(f.stop, &f.ended, f.fd) })
 	f.ended.Go(func() {
 		tick := time.NewTicker(interval)
 		defer tick.Stop()
@@ -78,16 +79,6 @@ func IPv4(from, to netip.Addr, protocol uint8, payload []byte) []byte {
 func (f *Forger) Stop() int {
 	f.close()
 	return f.sent
-}
-
-func (f *Forger) close() {
-	if f.closed {
-		return
-	}
-	f.closed = true
-	close(f.stop)
-	f.ended.Wait()
-	unix.Close(f.fd)
 }
 
 // Ether is the Ethernet address of a device of the node.
