@@ -25,7 +25,8 @@ func TestBlockOnTheHub(t *testing.T) {
 		t.Errorf("routes %v, neighbours %v", hub.shortcuts, hub.neighbors)
 	}
 	purge := only(t, hub.sentSince(before))
-	if purge.Type != packet.PurgeRequest || purge.DestProtocol != addr("10.255.0.12") || purge.CIEs[0].Protocol != addr("10.255.0.11") {
+	if purge.Type != packet.PurgeRequest || purge.DestProtocol != addr("10.255.0.12") || purge.CIEs[0].Protocol != addr("10.255.0.11") ||
+		purge.CIEs[0].NBMA != addr("192.0.2.11") {
 		t.Errorf("told %+v", purge)
 	}
 	if !slices.Contains(hub.closed, addr("192.0.2.11")) || slices.Contains(hub.closed, addr("192.0.2.12")) {
@@ -227,4 +228,49 @@ func TestRestoreOfBlocked(t *testing.T) {
 	if b := restarted.status().Bindings; len(b) > 0 || len(restarted.neighbors) > 0 {
 		t.Errorf("restored %+v", b)
 	}
+}
+
+// A router that asked under another name, and was answered, is shut out by its NBMA address; an NHS is not, whatever the purge says.
+func TestShutOutByNBMAAddress(t *testing.T) {
+	spoke, hub := spokeAlone(t)
+	hub.says(requestFrom("192.0.2.66", "10.255.0.99", "172.16.1.10"))
+	spoke.from("192.0.2.66", "mallory")
+	if !spoke.admits[addr("192.0.2.66")].NBMA.IsValid() {
+		t.Fatalf("not admitted after the question: %v", spoke.admits)
+	}
+	purge := requestFrom("192.0.2.1", "10.255.0.1", "10.255.0.11")
+	purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{{PrefixLength: 32, Protocol: addr("10.255.0.66"), NBMA: addr("192.0.2.66")}}
+	hub.says(purge)
+	if spoke.admits[addr("192.0.2.66")].NBMA.IsValid() || !slices.Contains(spoke.closed, addr("192.0.2.66")) {
+		t.Errorf("admitted %v, closed %v", spoke.admits, spoke.closed)
+	}
+	purge.CIEs[0].NBMA = addr("192.0.2.1")
+	hub.says(purge)
+	if !spoke.registered() || slices.Contains(spoke.closed, addr("192.0.2.1")) {
+		t.Error("the NHS shut itself out")
+	}
+}
+
+// A block ends admission at once, also where there is a reason for it that stays: a static map, an NHS. Unblocked, who is there then is
+// admitted again.
+func TestBlockEndsAdmission(t *testing.T) {
+	m := newMesh(t, func(c *InterfaceConfig) { c.Server = true })
+	m.hub.configure(func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.77"), NBMA: addr("192.0.2.12")}} })
+	if !m.hub.admits[addr("192.0.2.12")].NBMA.IsValid() || !m.spoke1.admits[addr("192.0.2.1")].NHS {
+		t.Fatalf("admitted: %v, %v", m.hub.admits, m.spoke1.admits)
+	}
+	m.hub.handle(Block{Identity: "spoke2"})
+	if m.hub.admits[addr("192.0.2.12")].NBMA.IsValid() {
+		t.Errorf("the hub still admits spoke2: %v", m.hub.admits)
+	}
+	m.spoke1.handle(Block{Identity: "hub"})
+	if len(m.spoke1.admits) > 0 {
+		t.Errorf("spoke1 still admits %v", m.spoke1.admits)
+	}
+	m.run(10 * time.Second)
+	m.spoke1.handle(Unblock{Identity: "hub"})
+	m.hub.handle(Unblock{Identity: "spoke2"})
+	m.until("all is as before", time.Minute, func() bool {
+		return m.spoke1.registered() && m.spoke2.registered() && m.spoke1.admits[addr("192.0.2.1")].NHS && m.hub.admits[addr("192.0.2.12")].NBMA.IsValid()
+	})
 }

@@ -120,7 +120,10 @@ func (e *Engine) registerAnew(n *nhs) {
 		e.denyNHS(n, o)
 		return
 	}
-	n.denied = false
+	if n.denied {
+		n.denied = false
+		e.admit(&n.admission, n.ifc, n.nbma, admittedAs{nhs: true})
+	}
 	if !n.ifc.left && n.nbma.IsValid() && n.ifc.local.IsValid() && n.ifc.secured(n.nbma) {
 		e.register(n)
 	}
@@ -143,6 +146,8 @@ func (e *Engine) denyNHS(n *nhs, objection string) {
 	}
 	e.dropNeighbor(&n.neighbor)
 	e.dropRelaysBy(n.ifc, n.nbma)
+	e.dismiss(&n.admission)
+	e.endAdmission(n.ifc, n.nbma)
 	n.denied, n.registered, n.refused, n.awaiting = true, false, false, false
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)

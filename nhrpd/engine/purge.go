@@ -15,6 +15,7 @@ type purge struct {
 	dest     netip.Addr // overlay address of who is told
 	nbma     netip.Addr // of who is told, to reach it directly
 	prefixes []netip.Prefix
+	at       netip.Addr // NBMA address of the router that is taken back as a whole; zero: only the prefixes are
 	via      netip.Addr // where it went last
 	tries    int
 	again    timer
@@ -28,13 +29,12 @@ const (
 
 // purgeAnswer takes an answer back: the routes do not support it any more.
 func (e *Engine) purgeAnswer(a *answer) {
-	e.takeBackFrom(a.ifc, a.requester, a.nbma, a.prefix)
+	e.takeBackFrom(&purge{ifc: a.ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma, prefixes: []netip.Prefix{a.prefix}})
 }
 
 // takeBackFrom tells a router that what it may have heard of a prefix does not hold any more.
-func (e *Engine) takeBackFrom(ifc *iface, dest, nbma netip.Addr, prefix netip.Prefix) {
-	p := &purge{ifc: ifc, id: e.newRequestID(), dest: dest, nbma: nbma, prefixes: []netip.Prefix{prefix}}
-	if len(ifc.purges) >= ifc.cfg.Limits.Answers {
+func (e *Engine) takeBackFrom(p *purge) {
+	if ifc := p.ifc; len(ifc.purges) >= ifc.cfg.Limits.Answers {
 		e.drop(dropTableFull) // of those that are repeated: this one goes once
 		e.sendPurgeOnce(p, packet.PurgeNoReply)
 		return
@@ -80,7 +80,7 @@ func (e *Engine) sendPurgeOnce(p *purge, flags packet.Flags) {
 		p.via = way.nbma
 	}
 	if p.via.IsValid() && p.ifc.local.IsValid() {
-		e.sendPurgeRequest(p.ifc, p.dest, p.via, p.id, flags, p.prefixes...)
+		e.sendPurgeCIEs(p.ifc, p.dest, p.via, p.id, flags, purgeCIEs(p.at, p.prefixes))
 	}
 }
 
@@ -106,10 +106,19 @@ func (e *Engine) purgeRegistration(n *nhs) {
 }
 
 func (e *Engine) sendPurgeRequest(ifc *iface, dest, nbma netip.Addr, id uint32, flags packet.Flags, prefixes ...netip.Prefix) {
+	e.sendPurgeCIEs(ifc, dest, nbma, id, flags, purgeCIEs(netip.Addr{}, prefixes))
+}
+
+// purgeCIEs name prefixes, with the NBMA address of the router that they are about where all of that is meant.
+func purgeCIEs(at netip.Addr, prefixes []netip.Prefix) []packet.CIE {
 	var cies []packet.CIE
 	for _, p := range prefixes {
-		cies = append(cies, packet.CIE{PrefixLength: uint8(p.Bits()), Protocol: p.Addr()})
+		cies = append(cies, packet.CIE{PrefixLength: uint8(p.Bits()), Protocol: p.Addr(), NBMA: at})
 	}
+	return cies
+}
+
+func (e *Engine) sendPurgeCIEs(ifc *iface, dest, nbma netip.Addr, id uint32, flags packet.Flags, cies []packet.CIE) {
 	e.send(ifc, nbma, &packet.Packet{
 		Type:           packet.PurgeRequest,
 		HopCount:       hopCount,
@@ -135,7 +144,7 @@ func (e *Engine) purgeRequest(m *message) {
 		e.purgeBindings(m, prefix)
 		e.purgeAnnounced(m, prefix)
 		e.purgeShortcuts(m, prefix)
-		e.purgeRouter(m, prefix)
+		e.purgeRouter(m, prefix, m.CIEs[i].NBMA)
 	}
 	if m.Flags&packet.PurgeNoReply != 0 {
 		return
@@ -207,36 +216,6 @@ func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) {
 	slices.SortFunc(ends, func(a, b *shortcut) int { return a.prefix.Compare(b.prefix) })
 	for _, s := range ends {
 		e.endShortcut(s, "the router that answered for it took its answer back")
-	}
-}
-
-// purgeRouter forgets a router that one of our NHSs takes back: it has shut it out. What leads to the router, and what it was told, ends
-// like anything that rests on the NHS's word.
-func (e *Engine) purgeRouter(m *message, prefix netip.Prefix) {
-	ifc := m.ifc
-	router := prefix.Addr()
-	says := func(n *nhs) bool { return n.nbma == m.from && n.protocol == m.SourceProtocol }
-	if !prefix.IsSingleIP() || !ifc.clientAddress(router) || !slices.ContainsFunc(ifc.nhs, says) {
-		return
-	}
-	const reason = "the NHS shut out the router that it leads to"
-	var left []*peer
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		if s.state != ShortcutResolving && s.nextHop == router {
-			left = append(left, s.claim.peer)
-			e.endShortcut(s, reason)
-		}
-	}
-	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		if a.requester == router {
-			left = append(left, a.claim.peer)
-			e.dropAnswer(a)
-		}
-	}
-	for _, p := range left {
-		if p != nil && p.secured && len(p.claims) == 0 {
-			e.closePeer(p, "the NHS shut it out")
-		}
 	}
 }
 

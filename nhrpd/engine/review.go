@@ -92,9 +92,11 @@ func (e *Engine) objectToAnnounced(b *binding, prefix netip.Prefix) string {
 func (e *Engine) revoke(b *binding, reason string) {
 	ifc := b.ifc
 	e.unbind(b, reason)
+	e.endAdmission(ifc, b.nbma)
 	for _, other := range inOrder(ifc.bindings, byAddr) {
 		if !other.static && ifc.secured(other.nbma) {
-			e.takeBackFrom(ifc, other.protocol, other.nbma, hostPrefix(b.protocol))
+			e.takeBackFrom(&purge{ifc: ifc, id: e.newRequestID(), dest: other.protocol, nbma: other.nbma,
+				prefixes: []netip.Prefix{hostPrefix(b.protocol)}, at: ifc.real(b.nbma)})
 		}
 	}
 }
@@ -123,6 +125,38 @@ func (e *Engine) barred(p *peer) bool {
 		}
 	}
 	return true
+}
+
+// purgeRouter forgets a router that one of our NHSs takes back in its own name: the NHS has shut it out. What leads to the router, and what
+// it was told, ends like anything that rests on the NHS's word. The NBMA address goes beside its overlay address, since a router may have
+// asked under another name; it is zero where the NHS says none.
+func (e *Engine) purgeRouter(m *message, prefix netip.Prefix, nbma netip.Addr) {
+	ifc, router := m.ifc, prefix.Addr()
+	says := func(n *nhs) bool { return n.nbma == m.from && n.protocol == m.SourceProtocol }
+	if !prefix.IsSingleIP() || !ifc.clientAddress(router) || !slices.ContainsFunc(ifc.nhs, says) {
+		return
+	}
+	isIt := func(protocol, at netip.Addr) bool {
+		return protocol == router || nbma.IsValid() && !ifc.isNHS(at) && ifc.real(at) == nbma
+	}
+	var left []*peer
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		if s.state != ShortcutResolving && isIt(s.nextHop, s.nbma) {
+			left = append(left, s.claim.peer)
+			e.endShortcut(s, "the NHS shut out the router that it leads to")
+		}
+	}
+	for _, a := range inOrder(ifc.answers, answerKey.compare) {
+		if isIt(a.requester, a.nbma) {
+			left = append(left, a.claim.peer)
+			e.dropAnswer(a)
+		}
+	}
+	for _, p := range left {
+		if p != nil && p.secured && len(p.claims) == 0 {
+			e.closePeer(p, "the NHS shut it out")
+		}
+	}
 }
 
 // expelBlocked ends the SAs of blocked identities, and leaves alone those of others at the same address.

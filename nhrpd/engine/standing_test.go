@@ -237,8 +237,8 @@ func TestImpostorOfTheHub(t *testing.T) {
 		n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
 		n.from("192.0.2.1", "spoke66")
 		n.w.run(time.Minute)
-		if len(n.sent) > 0 || len(n.neighbors) > 0 {
-			t.Errorf("%s: sent %d packets, neighbours %v", c.rule, len(n.sent), n.neighbors)
+		if len(n.sent) > 0 || len(n.neighbors) > 0 || len(n.admits) > 0 {
+			t.Errorf("%s: sent %d packets, neighbours %v, admitted %v", c.rule, len(n.sent), n.neighbors, n.admits)
 		}
 		if st := n.status().NHS[0]; st.State != NHSSecuring || !strings.Contains(st.Error, "may not be it") {
 			t.Errorf("%s: %+v", c.rule, st)
@@ -247,8 +247,8 @@ func TestImpostorOfTheHub(t *testing.T) {
 		n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "gone"})
 		hub := n.from("192.0.2.1", "hub")
 		hub.says(acceptance(only(t, n.sentSince(0))))
-		if !n.registered() {
-			t.Errorf("%s: not registered with the hub: %+v", c.rule, n.status().NHS)
+		if !n.registered() || !n.admits[addr("192.0.2.1")].NHS {
+			t.Errorf("%s: not registered with the hub: %+v, admitted %v", c.rule, n.status().NHS, n.admits)
 		}
 	}
 }
