@@ -27,6 +27,7 @@ type allowed struct {
 // allowedBy reads it from the connection as charon gets it.
 func allowedBy(p Profile) allowed {
 	a := allowed{mode: p.mode()}
+	p.Certs, p.CACerts = nil, nil // files that may not be there yet
 	m, err := p.connection(netip.Addr{}, false)
 	if err != nil {
 		return a // charon never hears of it

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +57,7 @@ type Profile struct {
 	Identity string // IKE identity of this end; empty: its address, or with certificates the subject
 
 	PSK Secret // empty: certificates, which swanctl loads with their keys
-	// Certificates are files that charon itself reads, so its AppArmor profile must let it where they are elsewhere.
+	// Certificates are files. They are read whenever the profile is loaded: a new one is taken within a minute.
 	Certs   []string // this end's: file names below /etc/swanctl/x509, or absolute; empty: charon finds one by Identity
 	CACerts []string // CAs that the peer's must come from: below /etc/swanctl/x509ca, or absolute; empty: all that are loaded
 
@@ -132,7 +131,10 @@ func (p Profile) connection(peer netip.Addr, shared bool) (*govici.Message, erro
 		name = sharedName(p.Interface, peer)
 		merge(gre, marks())
 	}
-	conn := p.ike(peer)
+	conn, err := p.ike(peer)
+	if err != nil {
+		return nil, fmt.Errorf("profile of %s: %w", p.Interface, err)
+	}
 	if len(p.LocalAddrs) > 0 {
 		conn["local_addrs"] = addresses(p.LocalAddrs)
 	}
@@ -166,9 +168,17 @@ func (p Profile) child() map[string]any {
 }
 
 // ike gives the keys of a connection besides its local addresses and its child.
-func (p Profile) ike(peer netip.Addr) map[string]any {
+func (p Profile) ike(peer netip.Addr) (map[string]any, error) {
 	if p.Site != nil {
-		return p.Site.connection(p, peer)
+		return p.Site.connection(p, peer), nil
+	}
+	certs, err := certificates("x509", p.Certs)
+	if err != nil {
+		return nil, err
+	}
+	cas, err := certificates("x509ca", p.CACerts)
+	if err != nil {
+		return nil, err
 	}
 	auth := "pubkey"
 	if len(p.PSK) > 0 {
@@ -178,9 +188,13 @@ func (p Profile) ike(peer netip.Addr) map[string]any {
 	if p.Identity != "" {
 		local["id"] = p.Identity
 	}
-	certificates(local, "cert", "/etc/swanctl/x509", p.Certs)
+	if len(certs) > 0 {
+		local["certs"] = certs
+	}
 	remote := map[string]any{"auth": auth, "id": cmp.Or(p.RemoteIdentity, "%any")}
-	certificates(remote, "cacert", "/etc/swanctl/x509ca", p.CACerts)
+	if len(cas) > 0 {
+		remote["cacerts"] = cas
+	}
 
 	remotes := []string{"%any"}
 	if peer.IsValid() {
@@ -199,7 +213,7 @@ func (p Profile) ike(peer netip.Addr) map[string]any {
 		"childless":    "never", // an IKE_SA that is not for a child is for nothing
 		"local":        local,
 		"remote":       remote,
-	}
+	}, nil
 }
 
 // unique is what becomes of other IKE_SAs with the same identity. Between spokes the initial contact that any policy but never sends can
@@ -222,16 +236,6 @@ func (p Profile) sharedKey() (*govici.Message, error) {
 		owners = append(owners, p.Identity)
 	}
 	return message(map[string]any{"type": "IKE", "data": string(p.PSK), "owners": owners})
-}
-
-// certificates names files as charon's own sections cert1, cert2 and so on; swanctl's lists are for contents.
-func certificates(section map[string]any, kind, directory string, names []string) {
-	for i, name := range names {
-		if !path.IsAbs(name) {
-			name = path.Join(directory, name)
-		}
-		section[kind+strconv.Itoa(i+1)] = map[string]any{"file": name}
-	}
 }
 
 // merge puts override's keys over base's; sections in both are merged.

@@ -2,6 +2,8 @@ package vici
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,8 +13,14 @@ import (
 
 func TestConnection(t *testing.T) {
 	spoke := testProfile()
+	dir := t.TempDir()
+	for _, name := range []string{"hub.pem", "ca.pem"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("what is in "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	certs := Profile{
-		Interface: "gre0", Hub: true, Certs: []string{"hub.pem"}, CACerts: []string{"/srv/ca.pem"}, RemoteIdentity: "*.example.net",
+		Interface: "gre0", Hub: true, Certs: []string{dir + "/hub.pem"}, CACerts: []string{dir + "/ca.pem"}, RemoteIdentity: "*.example.net",
 		DPDDelay: 30 * time.Second, RekeyTime: time.Hour, ChildRekeyTime: 20 * time.Minute,
 		Proposals: []string{"aes256-sha384-ecp384"}, ESPProposals: []string{"aes256gcm16"},
 		Connection: map[string]any{"fragmentation": true, "send_cert": "always", "local": map[string]any{"id": "other"}, "if_id_in": 7},
@@ -82,9 +90,7 @@ func TestConnection(t *testing.T) {
     keyingtries = 1
     local {
       auth = pubkey
-      cert1 {
-        file = /etc/swanctl/x509/hub.pem
-      }
+      certs = what is in hub.pem
       id = other
     }
     mobike = no
@@ -93,9 +99,7 @@ func TestConnection(t *testing.T) {
     rekey_time = 3600s
     remote {
       auth = pubkey
-      cacert1 {
-        file = /srv/ca.pem
-      }
+      cacerts = what is in ca.pem
       id = *.example.net
     }
     remote_addrs = 2001:db8::1
@@ -156,6 +160,9 @@ func TestValidate(t *testing.T) {
 		{"certificate by identity", func(p *Profile) { p.PSK = nil }, ""},
 		{"no interface", func(p *Profile) { p.Interface = "" }, "needs an interface"},
 		{"two ways to authenticate", func(p *Profile) { p.Certs = []string{"a.pem"} }, "both a PSK and certificates"},
+		{"a certificate that is not there", func(p *Profile) { p.PSK, p.Certs = nil, []string{"none.pem"} }, "profile of gre1: read a certificate: stat /etc/swanctl/x509/none.pem: no such file"},
+		{"an authority that is a folder", func(p *Profile) { p.PSK, p.CACerts = nil, []string{"/dev"} }, "/dev is not a regular file"},
+		{"an endless certificate", func(p *Profile) { p.PSK, p.Certs = nil, []string{"/proc/self/exe"} }, "is longer than 65535 bytes"},
 		{"no address", func(p *Profile) { p.LocalAddrs = []netip.Addr{netip.IPv4Unspecified()} }, "0.0.0.0 is no address"},
 		{"a float", func(p *Profile) { p.Child = map[string]any{"rekey_time": 1.5} }, "rekey_time: float64"},
 		{"a list of numbers", func(p *Profile) { p.Connection = map[string]any{"vips": []any{1}} }, "vips: item 1 is int"},

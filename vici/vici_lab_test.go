@@ -298,7 +298,7 @@ func TestCertificates(t *testing.T) {
 				pki --issue --cacert ca.crt --cakey ca.key --dn "CN=%[3]s" --san %[3]s.example.net --outform pem >%[2]s/swanctl/x509/router.pem
 			cp ca.crt %[2]s/swanctl/x509ca/ca.pem`, ca, r.dir, r.name))
 		p := r.profile()
-		p.PSK, p.RemoteIdentity, p.CACerts = nil, "*.example.net", []string{"/run/swanctl/x509ca/ca.pem"}
+		p.PSK, p.RemoteIdentity, p.CACerts = nil, "*.example.net", []string{r.dir + "/swanctl/x509ca/ca.pem"}
 		c := r.client()
 		c.SetProfile(p)
 		w = append(w, c)

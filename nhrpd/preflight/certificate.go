@@ -96,7 +96,7 @@ func (l *lookout) named(folder string, names []string) []*certificate {
 		}
 		switch c, err := readCertificate(name); {
 		case errors.Is(err, fs.ErrNotExist):
-			l.add("%s does not exist, and charon would refuse the whole profile: put it there, or correct the name", name)
+			l.add("%s does not exist, and nobody can be secured without it: put it there, or correct the name", name)
 		case unreadable(err):
 			l.add("%s was not looked at: %v", name, err)
 		case err != nil:

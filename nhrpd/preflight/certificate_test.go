@@ -107,8 +107,8 @@ func TestCertificates(t *testing.T) {
 		want  []string
 	}{
 		{"nothing there", func(t *testing.T, h Host) {}, named, []string{
-			"certificates: gre1: DIR/swanctl/x509/spoke1.pem does not exist, and charon would refuse the whole profile",
-			"certificates: gre1: DIR/swanctl/x509ca/ca.pem does not exist, and charon would refuse the whole profile",
+			"certificates: gre1: DIR/swanctl/x509/spoke1.pem does not exist, and nobody can be secured without it",
+			"certificates: gre1: DIR/swanctl/x509ca/ca.pem does not exist, and nobody can be secured without it",
 		}},
 		{"nothing there, by identity", func(t *testing.T, h Host) {}, "", []string{
 			`certificates: gre1: no certificate for the identity "spoke1.example.net" is in DIR/swanctl/x509`,
