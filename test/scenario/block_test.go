@@ -166,3 +166,60 @@ func TestRuleDroppedByReload(t *testing.T) {
 	}
 	encrypted(m)
 }
+
+// A spoke that the hub has blocked and that dials another spoke itself, without a daemon and with a certificate as good as ever, gets an SA
+// and no data through: nobody vouches for it. It had a live shortcut there until the moment of the block.
+func TestBlockedSpokeDialsAnother(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Certify()
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+	rogue := m.Spoke2
+	rogue.Daemon.Kill() // what it has in the kernel and in charon stays
+	m.Hub.Cygnet("peer", "block", "spoke2.example.net")
+	m.Await("spoke1 has nothing of spoke2", soon, func() error { return shutOut(m.Spoke1, rogue.Overlay, rogue.Public) })
+
+	lan := m.Spoke1.Host.Capture("eth0")
+	rogue.WriteFile("/etc/swanctl/swanctl.conf", 0o600, replace(rogueConnection, "LOCAL", rogue.Public.String(), "REMOTE", m.Spoke1.Public.String()))
+	rogue.Run("swanctl", "--load-all")
+	rogue.Run("swanctl", "--initiate", "--child", "gre", "--timeout", "20")
+	if err := secured(rogue, m.Spoke1); err != nil {
+		t.Fatalf("the rogue has no SA, and this test shows nothing: %v", err)
+	}
+	rogue.IP("neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent", "route replace 172.16.1.0/24 via 10.255.0.11 dev gre1 onlink")
+	before := lan.Count()
+	rogue.Host.Start("rogue-ping", nil, "ping", "-n", "-i", "0.05", m.Spoke1.Host.Addr.String())
+	m.Await("spoke1 drops what the rogue sends", soon, func() error { return droppedAtLeast(m.Spoke1, "data: not admitted", 40) })
+	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
+	fromRogue := func(p lab.Packet) bool { return p.Src == rogue.Host.Addr }
+	if n := lan.Count(fromRogue); n > 0 || lan.Count() == before {
+		t.Errorf("%d packets of the rogue came to spoke1's LAN, of %d in all", n, lan.Count())
+	}
+	encrypted(m)
+}
+
+// rogueConnection is what a router without a daemon dials another with, by its certificate.
+const rogueConnection = `connections {
+	gre {
+		version = 2
+		local_addrs = LOCAL
+		remote_addrs = REMOTE
+		proposals = aes128gcm16-prfsha256-x25519
+		local {
+			auth = pubkey
+			id = spoke2.example.net
+		}
+		remote { auth = pubkey }
+		children {
+			gre {
+				mode = transport
+				local_ts = dynamic[gre]
+				remote_ts = dynamic[gre]
+				esp_proposals = aes128gcm16-x25519
+			}
+		}
+	}
+}
+`
