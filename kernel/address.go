@@ -97,7 +97,7 @@ func broadcast(prefix netip.Prefix) []byte {
 	return binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(a[:])|host)
 }
 
-// UnderlayAddress returns the first global address of a device, IPv4 before IPv6. Without one it returns ErrNoAddress.
+// UnderlayAddress returns the first global IPv4 address of a device, the family that tunnels are made over. Without one it returns ErrNoAddress.
 func UnderlayAddress(device string) (netip.Addr, error) {
 	r, err := openRequests()
 	if err != nil {
@@ -107,7 +107,7 @@ func UnderlayAddress(device string) (netip.Addr, error) {
 	return r.underlayAddress(device, netip.Addr{})
 }
 
-// underlayAddress returns preferred if the device has it, else its first global address.
+// underlayAddress returns preferred if the device has it, else its first global IPv4 address.
 func (r *requests) underlayAddress(device string, preferred netip.Addr) (netip.Addr, error) {
 	l, err := r.linkByName(device)
 	if err != nil {
@@ -121,21 +121,27 @@ func (r *requests) underlayAddress(device string, preferred netip.Addr) (netip.A
 		return netip.Addr{}, err
 	}
 	var first netip.Addr
+	var six bool
 	for _, a := range all {
 		const notYet = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED | unix.IFA_F_DEPRECATED
 		ip := a.prefix.Addr()
 		if a.scope != unix.RT_SCOPE_UNIVERSE || a.flags&notYet != 0 || !ip.IsGlobalUnicast() {
 			continue
 		}
-		if ip == preferred {
+		switch {
+		case ip.Is6():
+			six = true
+		case ip == preferred:
 			return ip, nil
-		}
-		if !first.IsValid() || first.Is6() && ip.Is4() {
+		case !first.IsValid():
 			first = ip
 		}
 	}
-	if !first.IsValid() {
-		return first, fmt.Errorf("the underlay interface %s has no global address: %w", device, ErrNoAddress)
+	switch {
+	case first.IsValid():
+		return first, nil
+	case six:
+		return first, fmt.Errorf("the underlay interface %s has IPv6 addresses only: %w (Linux does not tell the sender of what came through GRE over IPv6, so NHRP cannot work there)", device, ErrNoAddress)
 	}
-	return first, nil
+	return first, fmt.Errorf("the underlay interface %s has no global address: %w", device, ErrNoAddress)
 }

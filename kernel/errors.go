@@ -12,14 +12,15 @@ var (
 	ErrNameTaken    = errors.New("the name is taken by another kind of interface: choose another name in the configuration, or remove that interface")
 	ErrTunnelTaken  = errors.New("another GRE tunnel has the same local address and key: give this one another key, or remove the other")
 	ErrNoPermission = errors.New("no permission: CAP_NET_ADMIN is needed; run as root or with the systemd unit of the package")
-	ErrNoGRE        = errors.New("the kernel has no GRE tunnels: load the module (modprobe ip_gre, ip6_gre for IPv6), or boot a kernel that has it")
+	ErrNoGRE        = errors.New("the kernel has no GRE tunnels: load the module (modprobe ip_gre), or boot a kernel that has it")
 	ErrNoXFRM       = errors.New("the kernel has no IPsec policies: load the module (modprobe xfrm_user), or boot a kernel that has it")
+	ErrIPv6Underlay = errors.New("Linux does not tell the sender of a packet that came through GRE over IPv6, so NHRP cannot work there: give an IPv4 address")
 	ErrNoAddress    = errors.New("no NBMA address to send from")
 )
 
 // permanent says whether trying again is of no use until the user has changed something.
 func permanent(err error) bool {
-	for _, sentinel := range []error{ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM} {
+	for _, sentinel := range []error{ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM, ErrIPv6Underlay} {
 		if errors.Is(err, sentinel) {
 			return true
 		}

@@ -20,28 +20,18 @@ const (
 	greRemote      = 7
 	greTTL         = 8
 	grePMTUDisc    = 10
-	greEncapLimit  = 11
-	greFlags       = 13
 	greCollectMeta = 18
 
 	greKeyFlag        = 0x2000 // GRE_KEY, in network byte order on the wire of netlink too
-	ignoreEncapLimit  = 0x1    // IP6_TNL_F_IGN_ENCAP_LIMIT: without it ip6gre puts a destination option before GRE
 	kindGRE, kindGRE6 = "gre", "ip6gre"
 )
 
 // greParams are the parameters of an mGRE tunnel that the configuration decides.
 type greParams struct {
-	local netip.Addr
+	local netip.Addr // IPv4
 	key   uint32
 	keyed bool
 	ttl   uint8
-}
-
-func (p greParams) kind() string {
-	if p.local.Is4() {
-		return kindGRE
-	}
-	return kindGRE6
 }
 
 // link is a link as the kernel has it; what concerns GRE is only set where kind is gre or ip6gre.
@@ -71,7 +61,7 @@ func (l *link) isNBMA() bool {
 
 // matches says whether the tunnel has these parameters.
 func (l *link) matches(p greParams) bool {
-	return l.kind == p.kind() && l.gre == p && l.okey == p.key && l.okeyed == p.keyed
+	return l.kind == kindGRE && l.gre == p && l.okey == p.key && l.okeyed == p.keyed
 }
 
 // linkByName reads a link. Without one of that name it returns nil.
@@ -187,14 +177,7 @@ func (l *link) parseGRE(b []byte) (err error) {
 func (r *requests) createGRE(name string, p greParams) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(unix.IFLA_IFNAME, name)
-	data := []netlink.Attribute{{Type: grePMTUDisc, Data: []byte{1}}}
-	if p.kind() == kindGRE6 {
-		data = []netlink.Attribute{
-			{Type: greEncapLimit, Data: []byte{0}},
-			{Type: greFlags, Data: binary.NativeEndian.AppendUint32(nil, ignoreEncapLimit)},
-		}
-	}
-	addGREInfo(attributes, p, data)
+	addGREInfo(attributes, p, []netlink.Attribute{{Type: grePMTUDisc, Data: []byte{1}}})
 	return r.setLink(netlink.Create|netlink.Excl, linkFlags{}, attributes)
 }
 
@@ -222,7 +205,7 @@ func addGREInfo(attributes *netlink.AttributeEncoder, p greParams, data []netlin
 	}
 	key := binary.BigEndian.AppendUint32(nil, p.key)
 	attributes.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
-		info.String(unix.IFLA_INFO_KIND, p.kind())
+		info.String(unix.IFLA_INFO_KIND, kindGRE)
 		info.Nested(unix.IFLA_INFO_DATA, func(gre *netlink.AttributeEncoder) error {
 			gre.Bytes(greLocal, p.local.AsSlice())
 			gre.Bytes(greIFlags, flags)

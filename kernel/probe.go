@@ -21,9 +21,9 @@ type Feature struct {
 }
 
 // Probe finds out what the kernel has by trying it, in a network namespace of its own that ends with the call: nothing of this
-// machine is touched, but modules are loaded that the daemon would have loaded. IPv6 is about tunnels over IPv6. The error is
+// machine is touched, but modules are loaded that the daemon would have loaded. The error is
 // ErrNoPermission where this process may not try.
-func Probe(ipv6 bool) ([]Feature, error) {
+func Probe() ([]Feature, error) {
 	type result struct {
 		features []Feature
 		err      error
@@ -35,20 +35,17 @@ func Probe(ipv6 bool) ([]Feature, error) {
 			done <- result{err: explain(err, "make a network namespace to try the kernel in")}
 			return
 		}
-		done <- result{features: probe(ipv6)}
+		done <- result{features: probe()}
 	}()
 	r := <-done
 	return r.features, r.err
 }
 
 // probe tries what is in the thread's network namespace.
-func probe(ipv6 bool) []Feature {
-	local, peer, kind := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), "multipoint GRE"
-	if ipv6 {
-		local, peer, kind = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), "multipoint GRE over IPv6"
-	}
+func probe() []Feature {
+	local, peer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	return []Feature{
-		{kind, probeGRE(local), "nothing works", false},
+		{"multipoint GRE", probeGRE(local), "nothing works", false},
 		{"IPsec policies", EnsureGuard(local), "protected interfaces do not work", true},
 		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work", true},
 		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false},
@@ -80,7 +77,7 @@ func probeESP(local, peer netip.Addr) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: load the modules (modprobe esp4 esp6 gcm), or boot a kernel that has them", err)
+	return fmt.Errorf("%w: load the modules (modprobe esp4 gcm), or boot a kernel that has them", err)
 }
 
 func probeEBPF() error {

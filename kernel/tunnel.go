@@ -18,8 +18,8 @@ const TunnelAlias = "cygnet"
 type TunnelConfig struct {
 	Name     string
 	Address  netip.Prefix // overlay address and the overlay's prefix length
-	Local    netip.Addr   // NBMA address to send from; zero: an address of Underlay
-	Underlay string       // device whose first global address is used, and followed when it changes, where Local is zero
+	Local    netip.Addr   // NBMA address to send from, IPv4; zero: an address of Underlay
+	Underlay string       // device whose first global IPv4 address is used, and followed when it changes, where Local is zero
 	Key      *uint32      // nil: without a key
 	TTL      uint8        // of the outer packets; 0: the inner packet's
 	MTU      int          // 0: as the kernel has it
@@ -55,7 +55,8 @@ func NewTunnel(cfg TunnelConfig, log *slog.Logger) *Tunnel {
 // Run creates or adopts the tunnel and keeps it as configured until ctx ends, which leaves everything in place. It puts right what
 // others change: a link deleted or set down, addresses, guard, parameters; it follows the underlay's address. It calls changed, on its
 // own goroutine, once the tunnel is there and at every change of its state. What can be retried is retried. Before the tunnel was
-// there for the first time, Run returns what only the user can mend: ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM.
+// there for the first time, Run returns what only the user can mend: ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE,
+// ErrNoXFRM, ErrIPv6Underlay.
 func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
 	notices, err := t.listen(ctx)
 	if err != nil {
@@ -179,6 +180,9 @@ func (t *Tunnel) params(r *requests, have *link) (greParams, error) {
 	if p.keyed {
 		p.key = *t.cfg.Key
 	}
+	if p.local.Is6() {
+		return p, fmt.Errorf("make %s send from %s: %w", t.cfg.Name, p.local, ErrIPv6Underlay)
+	}
 	if p.local.IsValid() {
 		return p, nil
 	}
@@ -197,13 +201,13 @@ func (t *Tunnel) place(r *requests, have *link, p greParams) (*link, error) {
 	switch {
 	case have != nil && have.isNBMA() && have.matches(p):
 		return have, nil
-	case have != nil && have.isNBMA() && have.kind == p.kind():
+	case have != nil && have.isNBMA() && have.kind == kindGRE:
 		if err := r.changeGRE(have, p); err != nil {
 			return nil, t.explainGRE(r, err, p, "change the parameters of %s", name)
 		}
 		t.log.Info("tunnel parameters changed in place", "local", p.local, "before", have.gre.local)
 	case have != nil && have.alias != TunnelAlias:
-		return nil, fmt.Errorf("interface %s carries GRE over another IP version, and is not ours to recreate: %w", name, ErrNameTaken)
+		return nil, fmt.Errorf("interface %s carries GRE over IPv6, and is not ours to recreate: %w", name, ErrNameTaken)
 	default:
 		if have != nil {
 			if err := r.deleteLink(have.index); err != nil && !errors.Is(err, unix.ENODEV) {

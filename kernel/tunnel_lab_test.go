@@ -265,27 +265,25 @@ func TestTunnelNoPermission(t *testing.T) {
 	}
 }
 
-// The NBMA network may be IPv6.
-func TestTunnelIPv6(t *testing.T) {
+// GRE over IPv6 does not tell who sent a packet: a tunnel is not made from such an address, and of a device's addresses waits for one of IPv4.
+func TestTunnelNotOverIPv6(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	ip(t, "link add under0 type dummy")
 	ip(t, "addr add 2001:db8::1/64 dev under0 nodad")
 	ip(t, "link set under0 up")
-	tunnel, states := runTunnel(t, labTunnel)
-	if s := <-states; s.Local != netip.MustParseAddr("2001:db8::1") {
-		t.Fatalf("state %+v", s)
+	fixed := labTunnel
+	fixed.Local, fixed.Underlay = netip.MustParseAddr("2001:db8::1"), ""
+	if err := NewTunnel(fixed, testLog(t)).Run(t.Context(), func(TunnelState) {}); !errors.Is(err, ErrIPv6Underlay) {
+		t.Errorf("from an IPv6 address: %v, want %v", err, ErrIPv6Underlay)
 	}
-	shows(t, "-d link show gre1", "ip6gre remote any local 2001:db8::1", "hoplimit 64 encaplimit none", "ikey 0.0.0.42 okey 0.0.0.42", "-NOARP")
-	shows(t, "xfrm policy", "src 2001:db8::1/128 dst ::/0 proto gre", "src ::/0 dst 2001:db8::1/128 proto gre")
-	tables := runTables(t)
-	tables.Want([]Change{wantNeighbor("gre1", "10.255.0.2", "2001:db8::2")})
-	settled(tables)
-	shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 2001:db8::2 PERMANENT")
-	ip(t, "link set gre1 type ip6gre key 7")
-	shows(t, "-d link show gre1", "ikey 0.0.0.42 okey 0.0.0.42", "encaplimit none")
-	if err := tunnel.Remove(); err != nil {
-		t.Fatal(err)
+	if _, err := UnderlayAddress("under0"); !errors.Is(err, ErrNoAddress) || !strings.Contains(err.Error(), "under0 has IPv6 addresses only") {
+		t.Errorf("the underlay's address: %v, want %v", err, ErrNoAddress)
+	}
+	_, states := runTunnel(t, labTunnel)
+	ip(t, "addr add 198.51.100.1/24 dev under0")
+	if s := <-states; s.Local != netip.MustParseAddr("198.51.100.1") {
+		t.Errorf("state %+v", s)
 	}
 }

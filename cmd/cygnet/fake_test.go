@@ -74,7 +74,7 @@ var machine = preflight.Host{
 	Sysctls: func(kernel.CheckConfig) []kernel.Advice {
 		return []kernel.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "this node does not forward"}}
 	},
-	Probe: func(bool) ([]kernel.Feature, error) {
+	Probe: func() ([]kernel.Feature, error) {
 		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works"}}, nil
 	},
 }

@@ -110,7 +110,7 @@ func TestEveryKey(t *testing.T) {
 			{
 				Name:           "a0",
 				Address:        netip.MustParsePrefix("2001:db8:1::1/64"),
-				Underlay:       Underlay{Address: netip.MustParseAddr("2001:db8::1")},
+				Underlay:       Underlay{Address: netip.MustParseAddr("198.51.100.1")},
 				Key:            &key,
 				TTL:            255,
 				MTU:            1300,
@@ -127,9 +127,9 @@ func TestEveryKey(t *testing.T) {
 				SourceCheck:    true,
 				NHS: []NHS{
 					{NBMA: "hub.example.net.", Protocol: netip.MustParseAddr("2001:db8:1::2")},
-					{NBMA: "2001:db8::2"},
+					{NBMA: "198.51.100.2"},
 				},
-				Maps:      []Map{{Protocol: netip.MustParseAddr("2001:db8:1::3"), NBMA: netip.MustParseAddr("2001:db8::3")}},
+				Maps:      []Map{{Protocol: netip.MustParseAddr("2001:db8:1::3"), NBMA: netip.MustParseAddr("198.51.100.3")}},
 				Announce:  []netip.Prefix{netip.MustParsePrefix("2001:db8:2::/48"), netip.MustParsePrefix("2001:db8:3::1/128")},
 				Accept:    []netip.Prefix{netip.MustParsePrefix("2001:db8:8000::/33")},
 				Limits:    Limits{Bindings: 1, Prefixes: 8, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5, Errors: 6, Requests: 7, Transit: 8},
@@ -186,7 +186,7 @@ vici = "debug"
 
 [interface.a0]
 address = "2001:db8:1::1/64"
-underlay = "2001:db8::1"
+underlay = "198.51.100.1"
 key = 0
 ttl = 255
 mtu = 1300
@@ -203,9 +203,9 @@ server = false
 source_check = true
 nhs = [
   { nbma = "HUB.example.net.", protocol = "2001:db8:1::2" },
-  { nbma = "2001:DB8:0::2" }, # comma at the end
+  { nbma = "198.51.100.2" }, # comma at the end
 ]
-map = [{ protocol = "2001:db8:1::3", nbma = "2001:db8::3" }]
+map = [{ protocol = "2001:db8:1::3", nbma = "198.51.100.3" }]
 announce = ["2001:db8:2::/48", "2001:db8:3::1/128"]
 accept = ["2001:db8:8000::/33"]
 protection = "ipsec"

@@ -40,7 +40,7 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 		i.Server = raw.Server.v
 	}
 	c.admission(raw, &i)
-	c.families(raw, &i)
+	c.nbmas(raw, &i)
 	c.protection(raw, &i)
 	i.Policy = c.rules(raw, &i)
 	if i.Shortcut && len(i.NHS) == 0 {

@@ -76,11 +76,9 @@ func (c *checker) protocol(v value[string], i *Interface) netip.Addr {
 	return a
 }
 
-// families checks that the NBMA addresses of an interface are all IPv4 or all IPv6, as one tunnel carries one of them, and that
+// nbmas checks that the NBMA addresses of an interface are IPv4, the only ones that Linux has a usable NBMA tunnel for, and that
 // none is in the overlay, where its packets would be led back into the tunnel.
-func (c *checker) families(raw *rawInterface, i *Interface) {
-	var first value[string]
-	var family netip.Addr
+func (c *checker) nbmas(raw *rawInterface, i *Interface) {
 	check := func(v value[string]) {
 		a, err := netip.ParseAddr(v.v)
 		if err != nil || notUnicast(a) != "" {
@@ -89,11 +87,8 @@ func (c *checker) families(raw *rawInterface, i *Interface) {
 		if i.Address.IsValid() && i.Address.Masked().Contains(a) {
 			c.problem(v.at, "found %s, which is in the overlay %s; allowed is an address outside the tunnel", a, i.Address.Masked())
 		}
-		if !family.IsValid() {
-			first, family = v, a
-		}
-		if a.Is4() != family.Is4() {
-			c.problem(v.at, "found %s, but %s is %s; allowed on one tunnel is one address family", a, first.at, family)
+		if a.Is6() {
+			c.problem(v.at, "found %s, allowed is an IPv4 address: Linux does not tell from whom a packet came through GRE over IPv6, so NHRP cannot work there (the overlay may be IPv6)", a)
 		}
 	}
 	check(raw.Underlay)

@@ -105,8 +105,10 @@ var faults = []struct {
 		[]string{`interface.gre1.nhs[0].protocol: found 10.254.0.1, allowed is an address in the overlay 10.255.0.0/24`}},
 	{"and of its family", `nhs = [{ nbma = "hub", protocol = "2001:db8::1" }]`,
 		[]string{`interface.gre1.nhs[0].protocol: found 2001:db8::1, allowed is an address of the overlay's family, which is that of 10.255.0.11/24`}},
-	{"a tunnel has one NBMA family", "nhs = [{ nbma = \"198.51.100.1\" }]\nmap = [{ protocol = \"10.255.0.3\", nbma = \"2001:db8::1\" }]",
-		[]string{`interface.gre1.map[0].nbma: found 2001:db8::1, but interface.gre1.nhs[0].nbma is 198.51.100.1; allowed on one tunnel is one address family`}},
+	{"NBMA addresses are IPv4", "underlay = \"2001:db8::11\"\nnhs = [{ nbma = \"2001:db8::1\" }]\nmap = [{ protocol = \"10.255.0.3\", nbma = \"2001:db8::3\" }]",
+		[]string{`interface.gre1.underlay: found 2001:db8::11, ` + noIPv6,
+			`interface.gre1.nhs[0].nbma: found 2001:db8::1, ` + noIPv6,
+			`interface.gre1.map[0].nbma: found 2001:db8::3, ` + noIPv6}},
 	{"a map needs both", `map = [{ nbma = "198.51.100.1" }]`,
 		[]string{`interface.gre1.map[0].protocol: missing; a map needs both: { protocol = "10.255.0.12", nbma = "203.0.113.12" }`}},
 	{"a map names others", `map = [{ protocol = "10.255.0.11", nbma = "198.51.100.1" }]`,
@@ -193,6 +195,8 @@ var faults = []struct {
 			`log.format: found "xml"; allowed: json, text`,
 			`log.levels.engine: found 1, allowed is a string`}},
 }
+
+const noIPv6 = "allowed is an IPv4 address: Linux does not tell from whom a packet came through GRE over IPv6, so NHRP cannot work there (the overlay may be IPv6)"
 
 // manyPrefixes are so many prefixes as the file has them.
 func manyPrefixes(count int) []string {

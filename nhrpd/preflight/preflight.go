@@ -32,7 +32,7 @@ type Host struct {
 	Swanctl        string // the folder of certificates and keys
 	Now            time.Time
 	Sysctls        func(kernel.CheckConfig) []kernel.Advice
-	Probe          func(ipv6 bool) ([]kernel.Feature, error)
+	Probe          func() ([]kernel.Feature, error)
 }
 
 // This is the host that the program runs on.
@@ -62,13 +62,12 @@ func (h Host) kernel(c *config.Config) []Finding {
 		all = append(all, Finding{aboutKernel, fmt.Sprintf(format, args...)})
 	}
 	check := kernel.CheckConfig{Peers: UsualPeers, Forwards: true}
-	outer6, protected := false, false
+	protected := false
 	for _, i := range c.Interfaces {
 		check.IPv6 = check.IPv6 || i.Address.Addr().Is6()
-		outer6 = outer6 || i.Underlay.Address.Is6()
 		protected = protected || i.Protected
 	}
-	features, err := h.Probe(outer6)
+	features, err := h.Probe()
 	switch {
 	case errors.Is(err, kernel.ErrNoPermission):
 		add("what it has was not tried: run this as root")

@@ -23,7 +23,7 @@ func host(t *testing.T) (Host, string) {
 	h := Host{
 		StrongswanConf: filepath.Join(dir, "strongswan.conf"), Swanctl: filepath.Join(dir, "swanctl"), Now: now,
 		Sysctls: func(kernel.CheckConfig) []kernel.Advice { return nil },
-		Probe:   func(bool) ([]kernel.Feature, error) { return []kernel.Feature{{Name: "GRE"}}, nil },
+		Probe:   func() ([]kernel.Feature, error) { return []kernel.Feature{{Name: "GRE"}}, nil },
 	}
 	write(t, h.StrongswanConf, good)
 	return h, dir
@@ -117,7 +117,7 @@ func TestAllIsWell(t *testing.T) {
 		want(t, h.Look(parse(t, text)), dir)
 	}
 	h.StrongswanConf = dir + "/none"
-	h.Probe = func(bool) ([]kernel.Feature, error) {
+	h.Probe = func() ([]kernel.Feature, error) {
 		return []kernel.Feature{{Name: "ESP", Lacking: errors.New("no module"), Without: "nothing works", IPsec: true}}, nil
 	}
 	want(t, h.Look(parse(t, clearText)), dir)
@@ -126,10 +126,7 @@ func TestAllIsWell(t *testing.T) {
 // What the kernel lacks is said with what follows from it and what to do, and that it was not tried where that needs root.
 func TestKernel(t *testing.T) {
 	h, dir := host(t)
-	h.Probe = func(ipv6 bool) ([]kernel.Feature, error) {
-		if ipv6 {
-			t.Error("asked about IPv6")
-		}
+	h.Probe = func() ([]kernel.Feature, error) {
 		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works"}, {Name: "ESP"}}, nil
 	}
 	h.Sysctls = func(c kernel.CheckConfig) []kernel.Advice {
@@ -141,7 +138,7 @@ func TestKernel(t *testing.T) {
 	want(t, h.Look(parse(t, spokeText)), dir,
 		"kernel: no multipoint GRE, so nothing works: the kernel has no GRE tunnels: load the module",
 		"kernel: net.ipv4.ip_forward is 0: nothing is forwarded (set it to 1 in /etc/sysctl.d)")
-	h.Probe = func(bool) ([]kernel.Feature, error) { return nil, kernel.ErrNoPermission }
+	h.Probe = func() ([]kernel.Feature, error) { return nil, kernel.ErrNoPermission }
 	h.Sysctls = func(kernel.CheckConfig) []kernel.Advice { return nil }
 	want(t, h.Look(parse(t, spokeText)), dir, "kernel: what it has was not tried: run this as root")
 }
