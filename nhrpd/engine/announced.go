@@ -71,10 +71,17 @@ func (e *Engine) mayAnnounce(b *binding, prefix netip.Prefix) (packet.Code, stri
 	if !ifc.cfg.accepts(prefix) && (!ruled || len(ifc.cfg.Accept) > 0) {
 		return packet.CodeProhibited, "the prefix is not in what is accepted here (accept)"
 	}
+	a := e.announcedIn(ifc.cfg.Table, prefix)
+	switch { // before what takes a search
+	case a != nil:
+	case len(ifc.announced) >= ifc.cfg.Limits.Prefixes:
+		return packet.CodeInsufficientResources, "as many prefixes are registered as the configuration allows (limits.prefixes)"
+	case len(b.prefixes) >= clientPrefixes:
+		return packet.CodeInsufficientResources, "the client has registered as many prefixes as one may"
+	}
 	if objection := e.hides(ifc, prefix, b.protocol); objection != "" {
 		return packet.CodeProhibited, objection
 	}
-	a := e.announcedIn(ifc.cfg.Table, prefix)
 	switch {
 	case a != nil && a.owner == b:
 		return packet.CodeSuccess, ""
@@ -83,13 +90,6 @@ func (e *Engine) mayAnnounce(b *binding, prefix netip.Prefix) (packet.Code, stri
 	}
 	if objection := e.objectToPrefix(ifc, prefix, b.nbma); objection != "" {
 		return packet.CodeProhibited, objection
-	}
-	switch {
-	case a != nil:
-	case len(ifc.announced) >= ifc.cfg.Limits.Prefixes:
-		return packet.CodeInsufficientResources, "as many prefixes are registered as the configuration allows (limits.prefixes)"
-	case len(b.prefixes) >= clientPrefixes:
-		return packet.CodeInsufficientResources, "the client has registered as many prefixes as one may"
 	}
 	return packet.CodeSuccess, ""
 }

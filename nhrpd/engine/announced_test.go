@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -176,6 +177,26 @@ func TestRefusedPrefixes(t *testing.T) {
 			t.Errorf("codes %v", got)
 		}
 	})
+	t.Run("beyond the limit nothing is looked at any more", func(t *testing.T) {
+		_, spoke1 := hubFor(t, "172.16.0.0/12", "192.0.2.0/24")
+		spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.20.1.0/24", "172.20.2.0/24", "172.20.3.0/24"))
+		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "192.0.2.0/24", "172.16.0.0/24", "172.20.1.0/24")))
+		if got := codes(reply); !slices.Equal(got, []packet.Code{full, full, ok}) {
+			t.Errorf("codes %v", got)
+		}
+	})
+	t.Run("more prefixes than one client may have", func(t *testing.T) {
+		hub, spoke1 := hubFor(t, "172.16.0.0/12")
+		hub.cfg.Limits.Prefixes = 2 * clientPrefixes
+		hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out)
+		for i := range clientPrefixes {
+			spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", fmt.Sprintf("172.20.%d.0/24", i)))
+		}
+		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.20.0.0/24", "172.21.0.0/24")))
+		if got := codes(reply); !slices.Equal(got, []packet.Code{ok, full}) {
+			t.Errorf("codes %v", got)
+		}
+	})
 	t.Run("of a router that is not registered itself", func(t *testing.T) {
 		hub, _ := hubFor(t, "172.16.0.0/12")
 		reply := only(t, hub.from("192.0.2.13", "spoke3").says(announcementFrom("192.0.2.13", "10.255.0.13", "172.20.1.0/24")))
@@ -330,5 +351,30 @@ func TestAnswersFollowAnnouncedPrefixes(t *testing.T) {
 	}
 	if p := only(t, spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", "172.21.1.1"))); p.CIEs[0].PrefixLength != 16 {
 		t.Errorf("answered for /%d: it hides the announced prefix", p.CIEs[0].PrefixLength)
+	}
+}
+
+// The address that routers share behind a NAT is the underlay's until the last of them is gone, and so is the one that their NAT moves to.
+func TestPrefixOverSharedAddress(t *testing.T) {
+	hub, spoke1 := hubFor(t, "198.51.100.0/24")
+	refused := func(prefix string) bool {
+		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", prefix)))
+		return reply.CIEs[0].Code == packet.CodeProhibited
+	}
+	lose := func(name string) { hub.handle(PeerLost{Interface: "gre1", NBMA: addr(name), Reason: "dead peer"}) }
+	hub.named("0.0.0.1", "198.51.100.7", "spoke2")
+	hub.named("0.0.0.2", "198.51.100.7", "spoke3")
+	hub.from("198.51.100.7", "spoke4")
+	for _, name := range []string{"198.51.100.7", "0.0.0.1"} {
+		if lose(name); !refused("198.51.100.0/28") {
+			t.Fatalf("taken after %s went", name)
+		}
+	}
+	hub.named("0.0.0.2", "198.51.100.77", "spoke3")
+	if !refused("198.51.100.64/28") || refused("198.51.100.0/28") {
+		t.Error("the address that their NAT has now is not known")
+	}
+	if lose("0.0.0.2"); refused("198.51.100.64/28") {
+		t.Error("an address is kept that nobody is at")
 	}
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // newClients makes a hub with as many registered clients, and their registrations.
-func newClients(tb testing.TB, count int) (*node, []netip.Addr, [][]byte) {
-	hub := newWorld(tb).add("hub", InterfaceConfig{
+func newClients(tb testing.TB, count int, change ...func(*InterfaceConfig)) (*node, []netip.Addr, [][]byte) {
+	cfg := InterfaceConfig{
 		Name:        "gre1",
 		Address:     mustPrefix("10.128.0.1/9"),
 		Table:       testTable,
@@ -19,7 +19,11 @@ func newClients(tb testing.TB, count int) (*node, []netip.Addr, [][]byte) {
 		MTU:         1400,
 		Server:      true,
 		Limits:      Limits{Bindings: 2 * count, Shortcuts: 10, Answers: 10, Held: 10, Indications: 10, Errors: 10, Requests: 1000, Transit: 1000},
-	}, "192.0.2.1", "")
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	hub := newWorld(tb).add("hub", cfg, "192.0.2.1", "")
 	var from []netip.Addr
 	var registrations [][]byte
 	for i := range count {

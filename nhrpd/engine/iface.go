@@ -21,6 +21,7 @@ type iface struct {
 	auth    packet.Extension // from cfg.Authentication
 
 	peers      map[netip.Addr]*peer // by NBMA address
+	underlay   *routeTable          // their NBMA addresses as the world sees them; nil: nobody asked yet
 	held       map[netip.Addr]*heldPacket
 	separated  map[netip.Addr]time.Time // when several routers at an address were told apart last
 	nhs        []*nhs

@@ -101,35 +101,6 @@ func leastBits(a netip.Addr) int {
 	return 16
 }
 
-// underlayInside finds an NBMA address that is known and lies inside prefix.
-func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
-	for _, a := range []netip.Addr{ifc.local, ifc.public()} {
-		if prefix.Contains(a) {
-			return a
-		}
-	}
-	for _, n := range ifc.nhs {
-		for _, a := range n.addrs {
-			if prefix.Contains(a) {
-				return a
-			}
-		}
-	}
-	var found netip.Addr
-	lowest := func(a netip.Addr) {
-		if prefix.Contains(a) && (!found.IsValid() || a.Less(found)) {
-			found = a
-		}
-	}
-	for a := range ifc.peers {
-		lowest(ifc.real(a))
-	}
-	for _, b := range ifc.bindings {
-		lowest(ifc.real(b.nbma))
-	}
-	return found
-}
-
 // stillLed says whether the route that led to a shortcut is the same, and nothing more specific has come beneath it.
 func (e *Engine) stillLed(s *shortcut) bool {
 	way, err := e.pathTo(s.ifc, s.dest)

@@ -342,6 +342,19 @@ func (n *node) brokenPeers(ifc *iface) error {
 			return fmt.Errorf("%s is kept for nothing", nbma)
 		}
 	}
+	var places []netip.Addr
+	for nbma := range ifc.peers {
+		places = append(places, ifc.real(nbma))
+	}
+	slices.SortFunc(places, byAddr)
+	ifc.peerInside(netip.Prefix{}) // makes the index
+	var indexed []netip.Addr
+	for r := range ifc.underlay.inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
+		indexed = append(indexed, r.Prefix.Addr())
+	}
+	if !slices.Equal(places, indexed) {
+		return fmt.Errorf("peers at %v, of the underlay is known %v", places, indexed)
+	}
 	for nbma := range n.want {
 		if ifc.peers[nbma] == nil {
 			return fmt.Errorf("%s is wanted, but not known", nbma)

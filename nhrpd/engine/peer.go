@@ -39,6 +39,7 @@ func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
 	p := &peer{ifc: ifc, nbma: nbma, since: e.now}
 	p.lost.run = func() { e.lostForGood(p) }
 	ifc.peers[nbma] = p
+	ifc.addUnderlay(p)
 	return p
 }
 
@@ -49,8 +50,9 @@ func (e *Engine) forgetIdlePeer(p *peer) {
 	}
 	e.deadlines.stop(&p.lost)
 	if p.ifc.peers[p.nbma] == p {
-		delete(p.ifc.peers, p.nbma)
 		e.setReal(p, netip.Addr{})
+		delete(p.ifc.peers, p.nbma)
+		p.ifc.removeUnderlay(p)
 	}
 }
 

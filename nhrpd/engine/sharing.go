@@ -56,7 +56,9 @@ func (e *Engine) setReal(p *peer, real netip.Addr) {
 	if p.real == real {
 		return
 	}
+	p.ifc.removeUnderlay(p)
 	p.real = real
+	p.ifc.addUnderlay(p)
 	e.out.Marked = append(e.out.Marked, MarkedChange{Interface: p.ifc.cfg.Name, NBMA: p.nbma, Real: real, Delete: !real.IsValid()})
 }
 
