@@ -29,7 +29,7 @@ auth     = "certificate"
 
 [interface.gre2]
 address  = "10.254.0.1/24"
-underlay = "eth0"
+underlay = "eth1"
 key      = 2
 
 [interface.gre2.ipsec]

@@ -10,13 +10,16 @@ func (c *checker) overlaps(all []Interface) {
 	}
 }
 
-// tunnelClash: the kernel tells tunnels on one underlay apart by their keys alone.
+// tunnelClash: the kernel tells tunnels on one underlay apart by their keys alone, and nothing tells their SAs apart, which are for all
+// GRE between two addresses: with a router that is in both overlays there would be one SA, of the one interface here and of the other there.
 func (c *checker) tunnelClash(a, b *Interface) {
 	if a.Underlay != b.Underlay || a.Underlay == (Underlay{}) {
 		return
 	}
 	at := path{}.key("interface").key(b.Name)
 	switch {
+	case a.Protected && b.Protected:
+		c.problem(at.key("underlay"), "found %s, which %s is protected on too; allowed is one protected tunnel on an underlay, since an SA is for all GRE between two addresses: give one of the two another address of this router", b.Underlay, a.Name)
 	case a.Key == nil && b.Key == nil:
 		c.problem(at.key("underlay"), "found %s without a key, which %s has too; allowed is one tunnel without a key on an underlay: give each a key", b.Underlay, a.Name)
 	case a.Key != nil && b.Key != nil && *a.Key == *b.Key:

@@ -171,6 +171,8 @@ var faults = []struct {
 	{"VICI knows no decimals", "[interface.gre1.ipsec]\nconnection = { x = { y = 1.5 } }",
 		[]string{`interface.gre1.ipsec.connection.x.y: found a decimal number, allowed is a string of at most 65535 bytes, an integer, true or false, a list of these or a table`}},
 
+	{"two protected tunnels need underlay addresses of their own", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = \"eth0\"\nkey = 43\n[interface.gre2.ipsec]\nidentity = \"a\"\npsk_file = \"/a\"",
+		[]string{`interface.gre2.underlay: found eth0, which gre1 is protected on too; allowed is one protected tunnel on an underlay, since an SA is for all GRE between two addresses: give one of the two another address of this router`}},
 	{"two tunnels need keys of their own", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = \"eth0\"\nkey = 42\nprotection = \"none\"",
 		[]string{`interface.gre2.key: found 42, which gre1 has on the same underlay eth0; allowed is each key once`}},
 	{"and overlays", "[interface.gre2]\naddress = \"10.255.0.12/16\"\nunderlay = \"eth1\"\nprotection = \"none\"",
