@@ -112,9 +112,7 @@ func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) strin
 		}
 	}
 	t := e.table(ifc)
-	connected := func(r Route) bool {
-		return r.Local || r.Device != "" && r.Device != ifc.cfg.Name && !r.NextHop.IsValid()
-	}
+	connected := func(r Route) bool { return r.Local || r.connected() && r.Device != ifc.cfg.Name }
 	if r, ok := t.routes.enclosing(prefix); ok && r.Prefix.Bits() > 0 {
 		same := r.Prefix == prefix && (r.Device != ifc.cfg.Name || r.NextHop != client)
 		switch {
@@ -124,7 +122,7 @@ func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) strin
 			return "another route leads to this prefix already"
 		}
 	}
-	for r := range t.routes.inside(prefix) {
+	for r := range t.connected.inside(prefix) {
 		if connected(r) {
 			return "it overlaps the local network " + r.Prefix.String()
 		}
@@ -180,6 +178,9 @@ func (e *Engine) routePrefixes(b *binding) {
 	if b.routed || !b.restored && !b.ifc.secured(b.nbma) {
 		return
 	}
+	for _, a := range slices.Clone(b.prefixes) {
+		e.reviewPrefix(a) // a change of routes reviews only what is routed
+	}
 	b.routed = true
 	for _, a := range b.prefixes {
 		e.routePrefix(a)
@@ -229,9 +230,37 @@ func (e *Engine) reviewAnnounced(ifc *iface) {
 	for _, a := range inOrder(ifc.announced, byPrefix) {
 		if !ifc.cfg.accepts(a.prefix) && (len(ifc.cfg.Accept) > 0 || !ifc.cfg.Policy.Announces()) {
 			e.endAnnounced(a, "the prefix is not in what is accepted here any more (accept)")
-		} else if objection := e.hides(ifc, a.prefix, a.owner.protocol); objection != "" {
-			e.endAnnounced(a, objection)
+		} else {
+			e.reviewPrefix(a)
 		}
+	}
+}
+
+// reviewAnnouncedOver is reviewAnnounced for the prefixes that overlap one whose route changed.
+func (e *Engine) reviewAnnouncedOver(ifc *iface, changed netip.Prefix) {
+	if changed.Bits() == 0 {
+		return // a default route stands in nobody's way
+	}
+	var over []*announced
+	for bits := 1; bits < changed.Bits(); bits++ {
+		if p, err := changed.Addr().Prefix(bits); err == nil && ifc.announced[p] != nil {
+			over = append(over, ifc.announced[p])
+		}
+	}
+	for r := range e.table(ifc).announced.inside(changed) {
+		if a := ifc.announced[r.Prefix]; a != nil {
+			over = append(over, a)
+		}
+	}
+	for _, a := range over {
+		e.reviewPrefix(a)
+	}
+}
+
+// reviewPrefix ends a prefix that hides what it must not.
+func (e *Engine) reviewPrefix(a *announced) {
+	if objection := e.hides(a.owner.ifc, a.prefix, a.owner.protocol); objection != "" {
+		e.endAnnounced(a, objection)
 	}
 }
 

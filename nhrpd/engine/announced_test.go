@@ -269,6 +269,16 @@ func TestPrefixEnds(t *testing.T) {
 		{"a network of the hub's own is there now", func(hub *node, _ sender) {
 			hub.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/25"), Device: "lan1"})
 		}, false},
+		{"a network of the hub's own is there now that it is part of", func(hub *node, _ sender) {
+			hub.addRoutes(Route{Prefix: mustPrefix("172.16.0.0/22"), Device: "lan1"})
+		}, false},
+		{"the administrator leads to it now", func(hub *node, _ sender) {
+			hub.addRoutes(Route{Prefix: mustPrefix(lan1), NextHop: addr("172.16.0.254"), Device: "lan0"})
+		}, false},
+		{"a network of the hub's own comes while the SA is gone", func(hub *node, _ sender) {
+			hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"})
+			hub.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/25"), Device: "lan1"})
+		}, false},
 		{"the hub leaves", func(hub *node, _ sender) { hub.handle(Leave{Interface: "gre1"}) }, false},
 	}
 	for _, tt := range tests {

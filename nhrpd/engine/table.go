@@ -6,16 +6,43 @@ import "net/netip"
 // neither narrow an answer for the network nor stand in its way.
 type table struct {
 	routes    routeTable
+	connected routeTable // those of routes that lead onto a link
 	local     routeTable
 	announced routeTable // what clients announced and we want routes to: the mirror leaves ours out
 }
 
-func (t *table) of(r Route) *routeTable {
-	if r.Local && r.Prefix.IsSingleIP() {
-		return &t.local
+func (t *table) add(r Route) {
+	if r.ownAddress() {
+		t.local.add(r)
+		return
 	}
-	return &t.routes
+	t.routes.add(r)
+	if r.connected() {
+		t.connected.add(r)
+	}
 }
+
+func (t *table) remove(r Route) {
+	if r.ownAddress() {
+		t.local.remove(r)
+		return
+	}
+	t.routes.remove(r)
+	t.connected.remove(r)
+}
+
+// reset forgets the kernel's routes.
+func (t *table) reset() {
+	t.routes.reset()
+	t.connected.reset()
+	t.local.reset()
+}
+
+// ownAddress says whether the route is the one to an address of this host.
+func (r *Route) ownAddress() bool { return r.Local && r.Prefix.IsSingleIP() }
+
+// connected says whether the route leads onto a link, or to this host.
+func (r *Route) connected() bool { return r.Local || r.Device != "" && !r.NextHop.IsValid() }
 
 // empty says whether there is no route at all: nobody has read the kernel's table yet.
 func (t *table) empty() bool { return t.routes.len() == 0 && t.local.len() == 0 }
@@ -62,19 +89,31 @@ func (e *Engine) routesChanged(ev RoutesChanged) {
 		e.tables[ev.Table] = t
 	}
 	if ev.Reset {
-		t.routes.reset()
-		t.local.reset()
+		t.reset()
 	}
 	for _, r := range ev.Removed {
-		t.of(r).remove(r)
+		t.remove(r)
 	}
 	for _, r := range ev.Added {
-		t.of(r).add(r)
+		t.add(r)
 	}
 	for _, ifc := range e.interfaces() {
 		if ifc.cfg.Table == ev.Table && !ifc.left {
-			e.reviewAnnounced(ifc)
+			e.reviewRouted(ifc, ev)
 			e.reroute(ifc, everything)
+		}
+	}
+}
+
+// reviewRouted reviews the announced prefixes that a change of the routes is about.
+func (e *Engine) reviewRouted(ifc *iface, ev RoutesChanged) {
+	if ev.Reset || len(ev.Removed)+len(ev.Added) > fewMoved {
+		e.reviewAnnounced(ifc)
+		return
+	}
+	for _, list := range [][]Route{ev.Removed, ev.Added} {
+		for _, r := range list {
+			e.reviewAnnouncedOver(ifc, r.Prefix)
 		}
 	}
 }
