@@ -18,6 +18,7 @@ type ESPState struct {
 	ReqID    uint32
 	Mark     uint32 // 0 with MarkMask 0: no mark
 	MarkMask uint32
+	SetMark  uint32    // what packets that came through it carry; 0: nothing
 	Added    time.Time // when it was put into the kernel, in its clock
 	Bytes    uint64    // that passed through it
 
@@ -70,6 +71,9 @@ func espState(s *vnl.XfrmState) ESPState {
 	}
 	if s.Mark != nil {
 		e.Mark, e.MarkMask = s.Mark.Value, s.Mark.Mask
+	}
+	if s.OutputMark != nil {
+		e.SetMark = s.OutputMark.Value
 	}
 	return e
 }

@@ -25,7 +25,7 @@ func TestESPStates(t *testing.T) {
 	outbound := "sel src 198.51.100.1/32 dst 203.0.113.2/32"
 	inbound := "sel src 203.0.113.2/32 dst 198.51.100.1/32"
 	add(us, peer, 0x1001, "transport", outbound+" proto gre", "")
-	add(peer, us, 0x1002, "transport", inbound, "")
+	add(peer, us, 0x1002, "transport", inbound, "output-mark 0x7")
 	add(peer, us, 0x1003, "transport", inbound+" proto gre", "mark 0x9 mask 0xff")
 	add(peer, us, 0x2001, "transport", inbound, "")              // charon knows it
 	add(peer, us, 0x2002, "tunnel", "", "")                      // a site-to-site tunnel
@@ -56,6 +56,9 @@ func TestESPStates(t *testing.T) {
 	}
 	if o := orphans[0]; o.Src != netip.MustParseAddr(us) || o.Dst != netip.MustParseAddr(peer) || o.ReqID != 5 || time.Since(o.Added).Abs() > time.Hour {
 		t.Errorf("%+v", o)
+	}
+	if o := orphans[1]; o.SetMark != 7 || o.Mark != 0 || orphans[0].SetMark != 0 {
+		t.Errorf("%+v, want packets marked 7", o)
 	}
 	if o := orphans[2]; o.Mark != 9 || o.MarkMask != 0xff {
 		t.Errorf("%+v, want mark 9/ff", o)

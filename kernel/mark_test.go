@@ -10,7 +10,9 @@ func TestMarkedNBMA(t *testing.T) {
 		0:         {},
 		1:         netip.MustParseAddr("0.0.0.1"),
 		0x010203:  netip.MustParseAddr("0.1.2.3"),
-		0xffffff:  netip.MustParseAddr("0.255.255.255"),
+		0xfeffff:  netip.MustParseAddr("0.254.255.255"),
+		0xff0000:  {}, // from here on are the names of no mark
+		0xffffff:  {},
 		0x1000000: {},
 	} {
 		got := MarkedNBMA(mark)
@@ -21,6 +23,13 @@ func TestMarkedNBMA(t *testing.T) {
 		if named != want.IsValid() || named && back != mark {
 			t.Errorf("%v names mark %#x, %v; it was made for %#x", got, back, named, mark)
 		}
+	}
+}
+
+// Names of no mark are names all the same: what is for them must not be sent to an address.
+func TestNamesOfNoMark(t *testing.T) {
+	if mark, named := MarkOf(netip.MustParseAddr("0.255.0.1")); !named || MarkedNBMA(mark).IsValid() {
+		t.Errorf("mark %#x, %v", mark, named)
 	}
 }
 

@@ -294,6 +294,7 @@ func (f fakeStrongswan) SPIs(context.Context) (map[uint32]bool, error) {
 }
 
 func (f fakeStrongswan) Probe(spis []uint32) { f.w.note(fmt.Sprint("probe ", spis)) }
+func (f fakeStrongswan) AllowMarks(n uint64) { f.w.note(fmt.Sprint("allow marks ", n)) }
 func (f fakeStrongswan) Mend(spis []uint32)  { f.w.note(fmt.Sprint("mend ", spis)) }
 
 func (f fakeStrongswan) SAs() []vici.SA {

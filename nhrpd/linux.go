@@ -46,6 +46,7 @@ func Linux(c *config.Config) Platform {
 				Socket:         c.Daemon.VICISocket,
 				Log:            log,
 				MaxInitiations: c.Daemon.MaxInitiations,
+				Sweep:          sweeper{log, kernel.ESPStates, kernel.DeleteStates}.sweep,
 			})
 		},
 	}

@@ -126,6 +126,9 @@ func (l *loop) secure(now time.Time, ev vici.Event) {
 		l.log.Info("strongSwan is there", "version", ev.Version)
 	case vici.Disconnected:
 		l.log.Warn("strongSwan is gone: the SAs in the kernel stay, none can be made until it is back", "error", ev.Err)
+	case vici.MarksAsked:
+		// The engine has told what became of those whose marks were of an earlier charon; the kernel has it once the tables are as wanted.
+		l.tables.After(func() { l.strongswan.AllowMarks(ev.Serial) })
 	case vici.Up:
 		l.sharing(&ev.Peer)
 		l.engine.Handle(now, engine.PeerSecured{Peer: enginePeer(ev.Peer)}, &l.out)

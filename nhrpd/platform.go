@@ -72,5 +72,6 @@ type Strongswan interface {
 	SPIs(ctx context.Context) (map[uint32]bool, error)
 	Mend(spis []uint32)
 	Probe(spis []uint32)
+	AllowMarks(serial uint64)
 	Status() vici.Status
 }

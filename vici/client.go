@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,12 @@ type Options struct {
 	Socket         string       // charon's VICI socket; empty: DefaultSocket
 	Log            *slog.Logger // nil: slog.Default
 	MaxInitiations int          // attempts whose first seconds overlap; 0: DefaultMaxInitiations
+
+	// Sweep ends states in the kernel that have marks, carry GRE of one of the local addresses, and are not this charon's: those that an
+	// earlier one left. It is called for a charon that may be new before anything is told of it, and must be done with reading the
+	// kernel before it calls list, for the SPIs of all of charon's CHILD_SAs. With its error the link to charon is given up and made
+	// again. nil: nothing is ever left.
+	Sweep func(locals []netip.Addr, list func() (map[uint32]bool, error)) error
 }
 
 // Want is what is wanted of charon for one peer.
@@ -49,6 +56,7 @@ type Client struct {
 	socket    string
 	dialer    dialer
 	inFlight  int
+	sweep     func(locals []netip.Addr, list func() (map[uint32]bool, error)) error
 	times     times
 	events    chan Event
 	published published
@@ -102,6 +110,7 @@ func New(o Options) *Client {
 		socket:   cmp.Or(o.Socket, DefaultSocket),
 		dialer:   (&net.Dialer{}).DialContext,
 		inFlight: cmp.Or(o.MaxInitiations, DefaultMaxInitiations),
+		sweep:    o.Sweep,
 		times:    defaultTimes,
 		events:   make(chan Event, 64),
 		wake:     make(chan struct{}, 1),
@@ -156,6 +165,11 @@ func (c *Client) Close(k Key) {
 // its address alone. Who dials again gets a new one.
 func (c *Client) Expel(k Key, identity string) {
 	c.post(func(r *reconciler) { r.expel(k, identity) })
+}
+
+// AllowMarks answers MarksAsked with its serial number: nothing leads to a mark any more that is not a told peer's.
+func (c *Client) AllowMarks(serial uint64) {
+	c.post(func(r *reconciler) { r.allowMarks(serial) })
 }
 
 // Events gives what happened, in order, for one consumer. The channel is never closed. A consumer that is too slow gets

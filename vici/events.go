@@ -57,7 +57,7 @@ func (p Peer) Key() Key {
 	return Key{Interface: p.Interface, NBMA: p.NBMA}
 }
 
-// Event is one of Connected, Disconnected, Snapshot, Up, Moved, Down and Failed.
+// Event is one of Connected, Disconnected, Snapshot, MarksAsked, Up, Moved, Down and Failed.
 type Event interface{ event() }
 
 // Connected says that charon answers. Snapshots of all interfaces follow.
@@ -72,6 +72,10 @@ type Snapshot struct {
 	Interface string
 	Peers     []Peer // by address, then mark
 }
+
+// MarksAsked says that routers are to get marks of this charon's. It begins with those that an earlier charon gave out, perhaps to others:
+// so the client waits until AllowMarks is called with the serial number. Until then nobody gets an SA with a mark.
+type MarksAsked struct{ Serial uint64 }
 
 // Up says that there is an SA with the peer. It comes again when what IKE proved changes, or the address of a peer with a mark.
 type Up struct{ Peer }
@@ -98,6 +102,7 @@ type Failed struct {
 func (Connected) event()    {}
 func (Disconnected) event() {}
 func (Snapshot) event()     {}
+func (MarksAsked) event()   {}
 func (Up) event()           {}
 func (Moved) event()        {}
 func (Down) event()         {}
@@ -122,5 +127,8 @@ func (r *reconciler) emit(e Event) {
 	r.outbox = append(r.outbox, Connected{Version: r.version})
 	for _, iface := range r.interfaces() {
 		r.outbox = append(r.outbox, r.snapshot(iface))
+	}
+	if r.marks == marksAsked {
+		r.outbox = append(r.outbox, MarksAsked{r.marksSerial})
 	}
 }

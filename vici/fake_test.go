@@ -304,6 +304,16 @@ func (f *fakeCharon) crash() {
 	})
 }
 
+// onListOnce has something happen before the next list-sas streams.
+func (f *fakeCharon) onListOnce(happens func(f *fakeCharon)) {
+	f.do(func(f *fakeCharon) {
+		f.onList = func(f *fakeCharon) {
+			f.onList = nil
+			happens(f)
+		}
+	})
+}
+
 func (f *fakeCharon) back() { f.do(func(f *fakeCharon) { f.down = false }) }
 
 // seen is a copy of what a fake charon has and was told.
@@ -377,6 +387,15 @@ func testProfile() Profile {
 
 func key(addr string) Key { return Key{Interface: "gre1", NBMA: netip.MustParseAddr(addr)} }
 
+// allowing answers the question whether marks may be given out, and gives all other events.
+func allowing(c *Client, e Event) []Event {
+	if asked, ok := e.(MarksAsked); ok {
+		c.AllowMarks(asked.Serial)
+		return nil
+	}
+	return []Event{e}
+}
+
 // told takes all events that are there when nothing moves any more.
 func told(c *Client) []Event {
 	var events []Event
@@ -384,7 +403,7 @@ func told(c *Client) []Event {
 		synctest.Wait()
 		select {
 		case e := <-c.Events():
-			events = append(events, e)
+			events = append(events, allowing(c, e)...)
 		default:
 			return events
 		}
@@ -397,7 +416,7 @@ func after(c *Client, d time.Duration) []Event {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		select {
 		case e := <-c.Events():
-			events = append(events, e)
+			events = append(events, allowing(c, e)...)
 		case <-time.After(time.Until(end)):
 		}
 	}

@@ -50,6 +50,7 @@ func (r *reconciler) dispatch() {
 			r.initiate(p, profile)
 		}
 	}
+	r.dispatchRecalls()
 }
 
 // initiate loads the peer's connection, a no-op where charon has it already, and has charon dial without waiting for the

@@ -64,6 +64,7 @@ func (p *profile) refuses(sa *SA) string {
 
 func (r *reconciler) setProfile(p Profile) {
 	known := r.profiles[p.Interface]
+	r.sweepAgain(p, known)
 	takesOver := r.synced && p.Site != nil && (known == nil || known.Site == nil || known.Site.Name != p.Site.Name)
 	switch {
 	case known == nil:
@@ -160,6 +161,10 @@ func (r *reconciler) unloadTemplate(iface string) {
 // load brings a profile's secret and template to charon, again and again until it takes them.
 func (r *reconciler) load(p *profile) {
 	if !r.synced || p.busy {
+		p.stale = true
+		return
+	}
+	if r.hasShared(p.Interface) && !r.mayMark() {
 		p.stale = true
 		return
 	}

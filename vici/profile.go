@@ -327,9 +327,30 @@ func sharedName(iface string, address netip.Addr) string {
 	return connName(iface, address) + sharedSuffix
 }
 
-// parseName undoes connName, and sharedName. Names that are not ours are not ok.
+// recallName names the connection by which one of the routers behind an address is dialled, through its port at the NAT.
+func recallName(iface string, address netip.Addr, port uint16) string {
+	return sharedName(iface, address) + "-" + strconv.Itoa(int(port))
+}
+
+// marking says whether a connection of this name is ours and gives marks to its SAs.
+func marking(name string) bool {
+	iface, address, ours := parseName(name)
+	return ours && address.IsValid() && strings.HasPrefix(name, sharedName(iface, address))
+}
+
+// withoutMarking cuts what sharedName and recallName put behind the name of a connection to an address.
+func withoutMarking(name string) (string, bool) {
+	if i := strings.LastIndex(name, sharedSuffix+"-"); i >= 0 {
+		if _, err := strconv.ParseUint(name[i+len(sharedSuffix)+1:], 10, 16); err == nil {
+			return name[:i], true
+		}
+	}
+	return strings.CutSuffix(name, sharedSuffix)
+}
+
+// parseName undoes connName, sharedName and recallName. Names that are not ours are not ok.
 func parseName(name string) (iface string, peer netip.Addr, ok bool) {
-	if outer, found := strings.CutSuffix(name, sharedSuffix); found {
+	if outer, found := withoutMarking(name); found {
 		if iface, peer, ok = parseName(outer); ok && peer.IsValid() {
 			return iface, peer, true
 		}

@@ -31,12 +31,16 @@ type reconciler struct {
 	sas       map[uint32]*SA // by charon's unique id; shared with readers
 	byPeer    map[Key]map[uint32]*SA
 	shared    map[Key]*sharedAddress
+	marks     marksState // of this link
+	recalls   []*recall
 	childless map[uint32]bool // SAs without a child that a timer is about
 	ending    map[uint32]bool // SAs that we told charon to close
 	mended    map[uint32]bool // CHILD_SAs that were to be renewed, by charon's unique id
 	comparing bool
 	ended     map[uint32]time.Time // SAs that ended lately, and when: an answer that is older may still list them
 	refusals  refusals
+
+	marksSerial uint64 // of the last MarksAsked
 
 	waiting  []*peer // to initiate, in order, when there is room
 	starting int     // initiations in their first seconds
@@ -151,6 +155,8 @@ func (r *reconciler) lose(cause error) {
 	for _, p := range r.peers {
 		p.forget()
 	}
+	r.marks = marksUnasked
+	r.noteMarked()
 	for _, a := range r.shared {
 		a.loaded, a.busy = false, false
 	}

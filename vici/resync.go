@@ -13,13 +13,20 @@ import (
 // resync reads what a charon that is new to us has. Events are subscribed to already; they wait until this is done.
 func (r *reconciler) resync() {
 	var listed []*SA
+	locals := r.markingAddresses()
 	r.do(func(ctx context.Context, s *session) (err error) {
+		if err := r.sweepMarks(ctx, s, locals); err != nil {
+			return err
+		}
 		listed, err = listSAs(ctx, s, r.times.list, "", "")
 		return err
 	}, func(err error) {
 		if err != nil {
 			r.lose(err)
 			return
+		}
+		if len(locals) > 0 {
+			r.marks = marksSwept
 		}
 		for _, sa := range r.sas {
 			r.drop(sa)
@@ -169,6 +176,10 @@ func (r *reconciler) unloadOrphan(name string) {
 	}
 	if name == sharedName(iface, addr) {
 		r.adoptShared(Key{Interface: iface, NBMA: addr})
+		return
+	}
+	if marking(name) {
+		r.unloadRecall(name)
 		return
 	}
 	p := r.peer(Key{Interface: iface, NBMA: addr})

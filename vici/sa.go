@@ -69,7 +69,7 @@ func (s *SA) Key() Key {
 // Mark is what tells the SA from others with the same address, 0 where nothing does: that of its newest child, the one that the peer
 // sends through. A rekeyed child keeps its mark. Marks of a site's own, which say nothing of the peer, do not count.
 func (s *SA) Mark() uint32 {
-	if iface, address, ours := parseName(s.Connection); !ours || s.Connection != sharedName(iface, address) {
+	if !marking(s.Connection) {
 		return 0
 	}
 	var newest Child

@@ -125,7 +125,7 @@ func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 // and charon takes the older one for whoever dials in: it is loaded again with the next initiation.
 func (r *reconciler) loadShared(a *sharedAddress) {
 	profile := r.profiles[a.Interface]
-	if a.busy || !r.synced || profile == nil {
+	if a.busy || !r.synced || profile == nil || !r.mayMark() {
 		return
 	}
 	a.busy = true
@@ -164,6 +164,7 @@ func (r *reconciler) sharedLoaded(a *sharedAddress) {
 		return
 	}
 	a.loaded = true
+	r.dispatch()
 	r.sendAway(a, false)
 }
 

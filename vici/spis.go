@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	govici "github.com/strongswan/govici/vici"
 )
@@ -14,24 +15,16 @@ var ErrNotConnected = errors.New("charon is not connected")
 // SPIs asks charon for the SPIs of all its CHILD_SAs, in both directions, those of connections that are not ours included. States in the
 // kernel with another SPI are no work of this charon's. Rekeyed CHILD_SAs are in it until they are deleted.
 func (c *Client) SPIs(ctx context.Context) (map[uint32]bool, error) {
-	spis := make(map[uint32]bool)
+	var spis map[uint32]bool
 	answer := make(chan error, 1)
 	c.post(func(r *reconciler) {
 		if !r.synced {
 			answer <- ErrNotConnected
 			return
 		}
-		r.do(func(ctx context.Context, s *session) error {
-			m, err := message(nil)
-			if err != nil {
-				return err
-			}
-			return s.stream(ctx, r.times.list, "list-sas", "list-sa", m, func(item *govici.Message) {
-				_, bodies := sections(item)
-				for _, body := range bodies {
-					addSPIs(spis, body)
-				}
-			})
+		r.do(func(ctx context.Context, s *session) (err error) {
+			spis, err = listSPIs(ctx, s, r.times.list)
+			return err
 		}, func(err error) { answer <- err })
 	})
 	select {
@@ -43,6 +36,22 @@ func (c *Client) SPIs(ctx context.Context) (map[uint32]bool, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("ask for all SPIs: %w", context.Cause(ctx))
 	}
+}
+
+// listSPIs asks charon for the SPIs of all CHILD_SAs.
+func listSPIs(ctx context.Context, s *session, timeout time.Duration) (map[uint32]bool, error) {
+	m, err := message(nil)
+	if err != nil {
+		return nil, err
+	}
+	spis := make(map[uint32]bool)
+	err = s.stream(ctx, timeout, "list-sas", "list-sa", m, func(item *govici.Message) {
+		_, bodies := sections(item)
+		for _, body := range bodies {
+			addSPIs(spis, body)
+		}
+	})
+	return spis, err
 }
 
 // addSPIs adds those of one IKE_SA's children.

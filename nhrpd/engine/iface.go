@@ -34,8 +34,11 @@ type iface struct {
 	unresolved map[netip.Addr]time.Time   // destinations not to ask for again until then
 	relays     map[netip.Addr]*relay      // by overlay address
 	answers    map[answerKey]*answer
-	purges     map[uint32]*purge        // by request id
-	admitted   map[netip.Addr]*admitted // by NBMA address
+
+	retirements uint16 // counts the names that were given to those who lost theirs
+
+	purges   map[uint32]*purge        // by request id
+	admitted map[netip.Addr]*admitted // by NBMA address
 
 	poll      timer // asks for the peers' use
 	grace     timer // ends what was restored and is not confirmed

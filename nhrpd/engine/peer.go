@@ -11,6 +11,7 @@ type peer struct {
 	ifc       *iface
 	nbma      netip.Addr
 	real      netip.Addr // the address that the world sees, where nbma is only a name; else zero
+	led       netip.Addr // real while the kernel sends there what is for the name; else zero
 	secured   bool
 	unlisted  bool       // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
 	ike       Peer       // what IKE proved, while secured
@@ -113,6 +114,7 @@ func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string) {
 func (e *Engine) unsecure(p *peer, reason string, grace time.Duration) {
 	e.notice(p.ifc, Notice{Kind: NoticePeerLost, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
 	p.secured, p.since = false, e.now
+	e.lead(p, netip.Addr{})
 	e.deadlines.set(&p.lost, e.now.Add(grace))
 	for _, c := range slices.Clone(p.claims) {
 		if c.peer == p {
@@ -164,10 +166,11 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	}
 	for _, p := range inOrder(ifc.peers, byAddr) {
 		if p.secured && !has[p.nbma] {
-			p.unlisted = true
+			p.unlisted = !p.real.IsValid() // what is for a name has no SA to go through
 			e.unsecure(p, "strongSwan has no SA with it any more", resyncGrace)
 		}
 	}
+	e.retireNames(ifc, has)
 	for _, ike := range there {
 		e.peerSecured(ifc, ike)
 	}

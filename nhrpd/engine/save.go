@@ -158,7 +158,12 @@ func (e *Engine) restoreName(ifc *iface, nbma, real netip.Addr) bool {
 	case !usableNBMA(real) || inThisNetwork(real):
 		return false
 	}
-	e.setReal(e.peerAt(ifc, nbma), real)
+	p := e.peerAt(ifc, nbma)
+	if retired(nbma) {
+		p.seenAt(real)
+		return true
+	}
+	e.setReal(p, real)
 	return true
 }
 

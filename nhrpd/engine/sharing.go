@@ -48,17 +48,32 @@ func (ifc *iface) realOf(nbma netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// setReal takes note of the address behind a peer's name; zero: none any more.
+// setReal takes note of the address behind a peer's name, and has what is for the name sent there; zero: none any more.
 func (e *Engine) setReal(p *peer, real netip.Addr) {
 	if real == p.nbma {
 		real = netip.Addr{}
 	}
+	p.seenAt(real)
+	e.lead(p, real)
+}
+
+// seenAt is setReal without sending anything there.
+func (p *peer) seenAt(real netip.Addr) {
 	if p.real == real {
 		return
 	}
 	p.ifc.removeUnderlay(p)
 	p.real = real
 	p.ifc.addUnderlay(p)
+}
+
+// lead has what is for a peer's name sent to an address; zero: nowhere. What has no SA of its own would go into that of another router at
+// the address.
+func (e *Engine) lead(p *peer, real netip.Addr) {
+	if p.led == real {
+		return
+	}
+	p.led = real
 	e.out.Marked = append(e.out.Marked, MarkedChange{Interface: p.ifc.cfg.Name, NBMA: p.nbma, Real: real, Delete: !real.IsValid()})
 }
 
@@ -81,10 +96,15 @@ func (e *Engine) separating(ifc *iface, nbma netip.Addr) bool {
 // separate takes note that packets which came from an NBMA address up to now may be anybody's there.
 func (e *Engine) separate(ifc *iface, nbma netip.Addr) {
 	ifc.separated[nbma] = e.now
-	if h := ifc.held[nbma]; h != nil {
+	e.dropHeld(ifc, nbma, dropSeparating)
+}
+
+// dropHeld drops a packet that waits for its sender's SA: the next SA may be another router's.
+func (e *Engine) dropHeld(ifc *iface, from netip.Addr, reason dropReason) {
+	if h := ifc.held[from]; h != nil {
 		e.deadlines.stop(&h.timeout)
-		delete(ifc.held, nbma)
-		e.drop(dropSeparating)
+		delete(ifc.held, from)
+		e.drop(reason)
 	}
 }
 
@@ -198,9 +218,17 @@ func (e *Engine) reunite(p *peer) {
 			continue
 		}
 		for _, c := range slices.Clone(old.claims) {
-			if b, ok := c.owner.(*binding); ok && !b.static && b.identity != "" && b.identity == p.ike.Identity {
-				e.bind(b, p.nbma)
-				b.restored = false
+			switch owner := c.owner.(type) {
+			case *binding:
+				if !owner.static && owner.identity != "" && owner.identity == p.ike.Identity {
+					e.bind(owner, p.nbma)
+					owner.restored = false
+				}
+			case *answer:
+				if retired(old.nbma) && old.ike.Identity == p.ike.Identity {
+					e.moveAnswer(owner, p.nbma)
+					e.claim(&owner.claim, p, interestAnswer, false)
+				}
 			}
 		}
 	}

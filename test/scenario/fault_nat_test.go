@@ -1,0 +1,83 @@
+//go:build lab
+
+package scenario
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// Three spokes behind one NAT address and one elsewhere, and the hub's charon ends and comes back: terminated, so that all dial anew at
+// once, or killed, so that the hub's kernel keeps states with marks that the next charon gives out again. Each spoke is reached again by
+// its own SA, and none gets what is for another. That an administrator loads his own configuration meanwhile loses nothing.
+func TestFaultCharonEndsOneNAT(t *testing.T) {
+	f := bareMesh(t, lab.ThreeSpokesBehindOneNAT())
+	inside := []*lab.Site{f.Spoke1, f.Spoke2, f.Spoke4}
+	const beat = 2 * beat
+	f.hub = f.Hub.Host.Flow(f.Spoke1.Host.Addr, beat)
+	f.direct = f.Spoke1.Host.Flow(f.Spoke3.Host.Addr, beat)
+	f.bystander = f.Spoke3.Host.Flow(f.Hub.Host.Addr, beat)
+	f.further = []*lab.Flow{
+		f.Hub.Host.Flow(f.Spoke2.Host.Addr, beat),
+		f.Hub.Host.Flow(f.Spoke4.Host.Addr, beat),
+		f.Spoke2.Host.Flow(f.Spoke4.Host.Addr, beat),
+	}
+	f.begin()
+	registered(f.Mesh, f.Spoke3, soon)
+	for _, s := range inside {
+		marked(f.Mesh, f.Hub, s)
+	}
+	bothWays(f.Mesh, f.Spoke3, f.Spoke1)
+	f.ready()
+	received := map[*lab.Site]*lab.Capture{}
+	for _, s := range inside {
+		received[s] = s.Capture("gre1")
+	}
+
+	f.fault("swanctl --load-all on the hub")
+	begin := time.Now()
+	f.Hub.Run("swanctl", "--load-all")
+	for _, flow := range f.flows() {
+		f.lossless(flow, begin)
+	}
+	f.settle()
+
+	for _, e := range charonEnds {
+		f.fault(e.name + " of charon on the hub")
+		begin := time.Now()
+		e.end(f.Hub.Charon)
+		f.Hub.Charon.Start()
+		returned := time.Now()
+		for _, flow := range f.flows() {
+			f.back(flow, returned, natBack)
+		}
+		f.settle()
+		f.brief(returned, natBack)
+		f.losses(begin)
+		for _, s := range inside {
+			marked(f.Mesh, f.Hub, s)
+		}
+	}
+	for s, c := range received {
+		f.ownOnly(s, c)
+	}
+	f.end()
+}
+
+// ownOnly proves that nothing came out of the tunnel of a spoke but what is for itself and its LAN.
+func (f *faultyMesh) ownOnly(s *lab.Site, c *lab.Capture) {
+	f.Helper()
+	lan := netip.PrefixFrom(s.Host.Addr, 24).Masked()
+	others := c.Packets(received, func(p lab.Packet) bool { return p.Dst != s.Overlay && !lan.Contains(p.Dst) && !p.Dst.IsMulticast() })
+	others = slices.DeleteFunc(others, func(p lab.Packet) bool { return p.Src == forged }) // counted by closed
+	if len(others) > 0 {
+		f.Errorf("%s got %d packets that are for others, the first at %s: %v", s.Name, len(others), others[0].At.Format("15:04:05.000"), others[0])
+	}
+	if c.Count(received, lab.To(s.Host.Addr)) == 0 {
+		f.Errorf("the capture in the tunnel of %s shows nothing: it proves nothing", s.Name)
+	}
+}

@@ -1,0 +1,213 @@
+package vici
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// threeBehindNAT has two routers with marks behind the shared address, and one without.
+func threeBehindNAT(f *fakeCharon, c *Client) {
+	told(c)
+	separated(c)
+	f.do(func(f *fakeCharon) { f.dialIn("a", "4500"); f.dialIn("b", "49183") })
+	told(c)
+	f.do(func(f *fakeCharon) { f.dialIn("b", "49183"); f.dialIn("c", "1024") })
+	told(c)
+}
+
+// A charon that is back gives out its marks from the first on. It does so only once the states of the one before are gone, which is
+// before anything is told of it, and once nothing leads to the marks of before.
+func TestMarksOfARestartedCharon(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		var swept []netip.Addr
+		told(c)
+		c.post(func(*reconciler) {
+			c.sweep = func(locals []netip.Addr, list func() (map[uint32]bool, error)) error {
+				swept = append(swept, locals...)
+				_, err := list()
+				return err
+			}
+		})
+		threeBehindNAT(f, c)
+		swept = nil
+		f.crash()
+		after(c, time.Second)
+		before := len(f.seen().order)
+		f.back()
+		var asked MarksAsked
+		var first []Event
+		for asked.Serial == 0 {
+			e := <-c.Events()
+			if len(first) == 0 && !slices.Equal(swept, testProfile().LocalAddrs) {
+				t.Errorf("%T is told after these addresses were looked at: %v", e, swept)
+			}
+			if m, ok := e.(MarksAsked); ok {
+				asked = m
+			}
+			first = append(first, e)
+		}
+		wantEvents(t, "first", first, Connected{"5.9.8"}, Snapshot{"gre1", nil}, asked)
+
+		c.AllowMarks(asked.Serial - 1) // the answer to a question of before
+		time.Sleep(time.Minute)
+		loads := func() (list []string) {
+			for _, command := range f.seen().order[before:] {
+				if strings.HasPrefix(command, "load-conn") || strings.HasPrefix(command, "initiate") {
+					list = append(list, command)
+				}
+			}
+			return list
+		}
+		if got := loads(); len(got) > 0 {
+			t.Errorf("unanswered: %v", got)
+		}
+		c.AllowMarks(asked.Serial)
+		after(c, time.Second)
+		if got := loads(); len(got) < 2 || got[0] != "load-conn "+markedConn || got[1] != "load-conn cygnet-gre1" {
+			t.Errorf("answered: %v", got)
+		}
+	})
+}
+
+// As long as the states of before cannot be removed, charon counts as gone.
+func TestSweepFails(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		threeBehindNAT(f, c)
+		var works atomic.Bool
+		c.post(func(*reconciler) {
+			c.sweep = func([]netip.Addr, func() (map[uint32]bool, error)) error {
+				if works.Load() {
+					return nil
+				}
+				return errors.New("the kernel says no")
+			}
+		})
+		told(c)
+		f.crash()
+		after(c, time.Second)
+		f.back()
+		after(c, time.Minute)
+		if st := c.Status(); f.has("cygnet-gre1") || !strings.Contains(st.LastError, "the kernel says no") {
+			t.Errorf("status %+v, connections %v", st, f.seen().conns)
+		}
+		works.Store(true)
+		after(c, time.Minute)
+		if !f.has(markedConn) || !c.Status().Connected {
+			t.Errorf("status %+v, connections %v", c.Status(), f.seen().conns)
+		}
+	})
+}
+
+// The routers that had marks are dialled when charon is back, each through its mapping and with a mark, since they know nothing: but not
+// one that has come back by itself, nor one whose SA had gone before. Nothing of that stays.
+func TestRecall(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		threeBehindNAT(f, c)
+		f.do(func(f *fakeCharon) { f.dialIn("d", "1025"); f.dialIn("e", "1026") })
+		told(c)
+		f.do(func(f *fakeCharon) { f.end(f.lastID) })
+		told(c)
+		ports := map[string]string{}
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				conn := f.conns[name]
+				port := conn.text("remote_port")
+				ports[port] = conn.text("local_port")
+				if mark := conn.values["children"].(*tree).values["gre"].(*tree).text("mark_out"); mark != "%unique" {
+					t.Errorf("%s has the mark %q", name, mark)
+				}
+				if identity := map[string]string{"49183": "b"}[port]; identity != "" {
+					id := f.lastID + 1
+					child := f.child(id, "TRANSPORT")
+					child.set("mark-out", "00000001")
+					child.set("mark-in", "00000001")
+					f.establish(name, sharedTest, "remote-id", identity, "remote-port", port, "nat-remote", "yes", "child-sas", mk("gre-1", child))
+				}
+				return yes
+			}
+		})
+		f.crash()
+		after(c, time.Second)
+		f.onListOnce(func(f *fakeCharon) { f.dialIn("d", "1025") })
+		f.back()
+		b := marked("b", 1)
+		b.Initiator = true
+		events := after(c, time.Second)
+		if !slices.ContainsFunc(events, func(e Event) bool { up, ok := e.(Up); return ok && up.Equal(b) }) {
+			t.Errorf("told %v", events)
+		}
+		if len(ports) != 2 || ports["49183"] != natPort || ports["1024"] != natPort {
+			t.Errorf("dialled through %v", ports)
+		}
+		after(c, time.Minute)
+		if got := f.seen(); slices.ContainsFunc(got.conns, func(name string) bool { return strings.HasPrefix(name, markedConn+"-") }) || len(got.at) != 2 {
+			t.Errorf("%d initiations, connections %v", len(got.at), got.conns)
+		}
+	})
+}
+
+// A charon that ends in good order tells its peers, who dial: nobody is recalled.
+func TestNoRecallAfterAnEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		threeBehindNAT(f, c)
+		f.do(func(f *fakeCharon) {
+			for _, id := range f.ids() {
+				f.end(id)
+			}
+		})
+		told(c)
+		f.crash()
+		after(c, time.Second)
+		f.back()
+		after(c, time.Minute)
+		if n := f.count("initiate"); n > 0 {
+			t.Errorf("%d initiations", n)
+		}
+	})
+}
+
+// Recalls are initiations like others: no more at a time than the setting allows.
+func TestRecallsArePaced(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		c.inFlight = 1
+		threeBehindNAT(f, c)
+		f.crash()
+		after(c, time.Second)
+		f.back()
+		after(c, time.Minute)
+		at := f.seen().at
+		if len(at) != 2 || at[1].Sub(at[0]) < defaultTimes.firstCheck {
+			t.Errorf("initiations at %v", at)
+		}
+	})
+}
+
+func TestNamesOfConnectionsThatMark(t *testing.T) {
+	address := netip.MustParseAddr("192.0.2.11")
+	for _, tt := range []struct {
+		name string
+		want bool
+	}{
+		{connName("gre1", netip.Addr{}), false},
+		{connName("gre1", address), false},
+		{sharedName("gre1", address), true},
+		{recallName("gre1", address, 4500), true},
+		{connName("gre-nat-1", netip.Addr{}), false},
+		{"site", false},
+	} {
+		if got := marking(tt.name); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+	if iface, peer, ok := parseName(recallName("gre1", address, 4500)); iface != "gre1" || peer != address || !ok {
+		t.Errorf("parsed as %q %v %v", iface, peer, ok)
+	}
+	if iface, _, ok := parseName(connName("gre-nat-1", netip.Addr{})); iface != "gre-nat-1" || !ok {
+		t.Errorf("parsed as %q", iface)
+	}
+}
