@@ -25,7 +25,9 @@ type TunnelConfig struct {
 	MTU      int          // 0: as the kernel has it
 	// ResolveMisses has the kernel ask for missing neighbours by netlink (WatchMisses) and hold packets for 5 s meanwhile.
 	ResolveMisses bool
-	Protected     bool // guard the local address (EnsureGuard) from before the tunnel is up until after it is gone
+	// Protected guards the local address (EnsureGuard) from before the tunnel is up until after it is gone. Without it, a guard that an
+	// earlier configuration left is removed, unless another GRE tunnel uses the address.
+	Protected bool
 }
 
 // TunnelState says how the tunnel is.
@@ -132,9 +134,12 @@ func (t *Tunnel) ensure() error {
 	t.state.Created = now.alias == TunnelAlias
 	t.ready = true
 	if have != nil && have.gre.local != params.local {
-		return t.releaseGuard(r, have.gre.local)
+		err = t.releaseGuard(r, have.gre.local)
 	}
-	return nil
+	if !t.cfg.Protected { // it was before, perhaps in an earlier run
+		err = errors.Join(err, t.releaseGuard(r, params.local))
+	}
+	return err
 }
 
 // note compares the link with what was known of it, for the log and the state.
@@ -325,9 +330,9 @@ func (t *Tunnel) address(r *requests, l *link) error {
 	return nil
 }
 
-// releaseGuard removes the guard of an address that no GRE tunnel uses any more.
+// releaseGuard removes the guard of an address that no GRE tunnel uses any more, this one left out where it is not protected.
 func (t *Tunnel) releaseGuard(r *requests, local netip.Addr) error {
-	if !t.cfg.Protected || !local.IsValid() || local.IsUnspecified() {
+	if !local.IsValid() || local.IsUnspecified() {
 		return nil
 	}
 	tunnels, err := r.greLinks()
@@ -335,10 +340,14 @@ func (t *Tunnel) releaseGuard(r *requests, local netip.Addr) error {
 		return err
 	}
 	for _, l := range tunnels {
-		if l.gre.local == local {
-			t.log.Info("the guard stays: a tunnel uses the address", "local", local, "tunnel", l.name)
-			return nil
+		if l.gre.local != local || !t.cfg.Protected && l.name == t.cfg.Name {
+			continue
 		}
+		if why := fmt.Sprintf("the guard of %s stays for %s", local, l.name); !t.said[why] {
+			t.said[why] = true
+			t.log.Info("a guard stays where there is one: a tunnel uses the address", "local", local, "tunnel", l.name)
+		}
+		return nil
 	}
 	return RemoveGuard(local)
 }

@@ -239,6 +239,60 @@ func TestTunnelWaitsForUnderlay(t *testing.T) {
 	}
 }
 
+// Who takes the protection away means it: GRE passes in clear after that, and no guard is left that nobody would remove. One that
+// another tunnel at the address may rely on stays.
+func TestTunnelWithoutProtection(t *testing.T) {
+	for _, c := range []struct {
+		rule string
+		make []string // before the tunnel
+		ours bool     // made by the run that protected it
+		kept bool     // the guard
+	}{
+		{"a tunnel of ours", nil, true, false},
+		{"one that was there before", []string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"}, false, false},
+		{"at another address until now", []string{"addr add 198.51.100.7/24 dev under0", "link add gre1 type gre local 198.51.100.7 key 42 ttl 64"}, false, false},
+		{"beside another tunnel at the address", []string{"link add other0 type gre local 198.51.100.1 key 7"}, true, true},
+	} {
+		t.Run(strings.ReplaceAll(c.rule, " ", "_"), func(t *testing.T) {
+			if !ownNamespace(t) {
+				return
+			}
+			underlay(t)
+			for _, args := range c.make {
+				ip(t, args)
+			}
+			once(t, NewTunnel(labTunnel, testLog(t)))
+			shows(t, "xfrm policy", "action block")
+			cfg := labTunnel
+			cfg.Protected = false
+			cfg.Local = netip.MustParseAddr("198.51.100.1")
+			tunnel := NewTunnel(cfg, testLog(t))
+			once(t, tunnel)
+			if guarded := strings.Contains(ip(t, "xfrm policy"), "action block"); guarded != c.kept {
+				t.Errorf("guarded while it runs unprotected: %v", guarded)
+			}
+			if err := tunnel.Remove(); err != nil {
+				t.Fatal(err)
+			}
+			if l := linkNamed(t, "gre1"); (l == nil) != c.ours {
+				t.Errorf("after Remove the link is %+v", l)
+			}
+			if guarded := strings.Contains(ip(t, "xfrm policy"), "action block"); guarded != c.kept {
+				t.Errorf("guarded after Remove: %v", guarded)
+			}
+		})
+	}
+}
+
+// once runs a tunnel until it is there for the first time.
+func once(t *testing.T, tunnel *Tunnel) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := tunnel.Run(ctx, func(TunnelState) { cancel() }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Two tunnels with one address and key cannot be told apart by the kernel: the message names the other.
 func TestTunnelTaken(t *testing.T) {
 	if !ownNamespace(t) {

@@ -253,6 +253,32 @@ func TestReloadLeavesWhatIsGoneFromTheFile(t *testing.T) {
 	})
 }
 
+// Who takes IPsec away from an interface wants nothing left of it: the SAs end, then the connections, and only then comes the tunnel that
+// has no guard.
+func TestReloadWithoutProtectionEndsIPsec(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		register(t, w, w.socket(0))
+		protected := w.tunnels["gre1"]
+		toml, _, _ := strings.Cut(spokeToml, "[interface.gre1.ipsec]")
+		if err := os.WriteFile(d.path, []byte(toml+"protection = \"none\"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if closed, removed := w.noted("close 192.0.2.1"), w.noted("remove profile gre1"); closed < 0 || removed < closed {
+			t.Errorf("the SA was closed at %d and the profile removed at %d; asked: %q", closed, removed, w.record)
+		}
+		if now := w.tunnels["gre1"]; now == protected || now.config.Protected {
+			t.Errorf("the tunnel is kept as before: %+v", now.config)
+		}
+		if w.noted("remove gre1") >= 0 {
+			t.Error("the tunnel was removed")
+		}
+	})
+}
+
 func TestStopChangesNothing(t *testing.T) {
 	var w *world
 	inWorld(t, func(t *testing.T, in *world, d *Daemon) {

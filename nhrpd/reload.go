@@ -90,9 +90,20 @@ func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interfac
 		if samePort(p.config, c) {
 			return nil
 		}
+		if p.config.Protected && !c.Protected {
+			d.endSAs(ctx, c.Name)
+		}
 		d.close(ctx, c.Name)
 	}
 	return d.open(ctx, g, c)
+}
+
+// endSAs waits for the end of an interface's SAs, which the engine has closed, and unloads its connections from charon.
+func (d *Daemon) endSAs(ctx context.Context, name string) {
+	if err := d.awaitNoSAs(ctx, name); err != nil {
+		d.log.Warn("SAs are left; their peers find out by dead peer detection", "interface", name, "error", err)
+	}
+	d.strongswan.RemoveProfile(name)
 }
 
 // samePort says whether two configurations of an interface differ at most in what the engine decides alone: who may be who.
@@ -127,10 +138,7 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 	if err := d.sayGoodbye(ctx, name); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)
 	}
-	if err := d.awaitNoSAs(ctx, name); err != nil {
-		d.log.Warn("SAs are left; their peers find out by dead peer detection", "interface", name, "error", err)
-	}
-	d.strongswan.RemoveProfile(name)
+	d.endSAs(ctx, name)
 	d.close(ctx, name)
 	if err := errors.Join(d.platform.Detach(name), p.tunnel.Remove()); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)

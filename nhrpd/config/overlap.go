@@ -17,6 +17,9 @@ func (c *checker) tunnelClash(a, b *Interface) {
 		return
 	}
 	at := path{}.key("interface").key(b.Name)
+	if a.Protected != b.Protected {
+		c.problem(at.key("protection"), "differs from that of %s on the same underlay %s, and the block on clear GRE is for the whole address; allowed is one for all tunnels on an underlay", a.Name, b.Underlay)
+	}
 	switch {
 	case a.Protected && b.Protected:
 		c.problem(at.key("underlay"), "found %s, which %s is protected on too; allowed is one protected tunnel on an underlay, since an SA is for all GRE between two addresses: give one of the two another address of this router", b.Underlay, a.Name)
