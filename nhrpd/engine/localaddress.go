@@ -12,15 +12,20 @@ func (e *Engine) localAddress(ifc *iface, nbma netip.Addr) {
 		return
 	}
 	ifc.local = nbma
+	moved := nbma.IsValid() && ifc.known.IsValid() && ifc.known != nbma
+	if nbma.IsValid() {
+		ifc.known = nbma
+	}
 	for _, n := range ifc.nhs {
 		n.public = netip.Addr{}
-		e.registerAnew(n)
+		before := n.nbma
+		if !ifc.left {
+			e.useResolved(n)
+		}
+		if n.nbma == before {
+			e.registerAnew(n)
+		}
 	}
-	if !nbma.IsValid() {
-		return
-	}
-	moved := ifc.known.IsValid() && ifc.known != nbma
-	ifc.known = nbma
 	if moved {
 		e.takeAllBack(ifc)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -84,17 +85,55 @@ func (e *Engine) nhsResolved(ifc *iface, name string, addrs []netip.Addr) {
 	}
 }
 
-// useResolved goes to the best address, unless the one in use is still among them.
+// useResolved goes to the best address that we can send to, unless the one in use is still among them.
 func (e *Engine) useResolved(n *nhs) {
-	if len(n.addrs) > 0 && !slices.Contains(n.addrs, n.nbma) {
-		e.useAddress(n, n.addrs[0])
+	usable := n.reachable()
+	switch {
+	case len(usable) == 0 && len(n.addrs) > 0:
+		e.noneReachable(n)
+	case len(usable) > 0 && !slices.Contains(usable, n.nbma):
+		if !n.nbma.IsValid() {
+			n.err = ""
+		}
+		e.useAddress(n, usable[0])
+	}
+}
+
+// reachable are the addresses of the name that are of our own address's family, all as long as we never had one.
+func (n *nhs) reachable() []netip.Addr {
+	var usable []netip.Addr
+	for _, a := range n.addrs {
+		if n.ifc.sendsTo(a) {
+			usable = append(usable, a)
+		}
+	}
+	return usable
+}
+
+// sendsTo says whether the tunnel can send to an address: it is of the family of our own.
+func (ifc *iface) sendsTo(nbma netip.Addr) bool {
+	return !ifc.known.IsValid() || nbma.Is4() == ifc.known.Is4()
+}
+
+// noneReachable says why there is nowhere to register. As while a name cannot be resolved, a good address in use stays.
+func (e *Engine) noneReachable(n *nhs) {
+	if n.nbma.IsValid() && n.ifc.sendsTo(n.nbma) {
+		return
+	}
+	reason := fmt.Sprintf("its name has no address that the tunnel can send to from %s, only such as %s, of another IP version", n.ifc.known, n.addrs[0])
+	known := n.err == reason
+	e.dropNHS(n)
+	n.err = reason
+	if !known {
+		e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NBMA: n.addrs[0], Reason: "the NHS cannot be asked: " + reason})
 	}
 }
 
 // useNextAddress goes to the next of several addresses.
 func (e *Engine) useNextAddress(n *nhs) {
-	if i := slices.Index(n.addrs, n.nbma); len(n.addrs) > 1 {
-		e.useAddress(n, n.addrs[(i+1)%len(n.addrs)])
+	usable := n.reachable()
+	if i := slices.Index(usable, n.nbma); len(usable) > 1 {
+		e.useAddress(n, usable[(i+1)%len(usable)])
 	}
 }
 

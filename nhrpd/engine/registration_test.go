@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"cygnet/nhrpd/packet"
 )
@@ -193,6 +196,64 @@ func TestNextAddressOfNHS(t *testing.T) {
 	}
 	if n.has(NoticePeerFailed) == 0 {
 		t.Error("the failure was not told")
+	}
+}
+
+// Of a name's addresses those of the family that the tunnel sends from are used, and no others, however the order in which they and our
+// own become known.
+func TestNHSNameOfTwoFamilies(t *testing.T) {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+	both := NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr("2001:db8::1"), addr("192.0.2.1"), addr("2001:db8::2")}}
+	only := func(when string) {
+		t.Helper()
+		if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") || st.State == NHSUnresolved {
+			t.Errorf("%s: %+v", when, st)
+		}
+		for nbma := range n.dials {
+			if nbma.Is6() {
+				t.Errorf("%s: dialled %s", when, nbma)
+			}
+		}
+	}
+	n.handle(both)
+	only("resolved")
+	n.handle(PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "no answer"})
+	only("the SA failed")
+	n.boot(Saved{})
+	n.handle(LocalAddress{Interface: "gre1"})
+	n.handle(both)
+	only("while the underlay has no address")
+
+	n.engine = New(rand.New(rand.NewPCG(1, 1)), 1)
+	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &n.out)
+	n.engine.Handle(n.w.now, both, &n.out)
+	n.engine.Handle(n.w.now, LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.11")}, &n.out)
+	if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") {
+		t.Errorf("resolved before there was an address to send from: %+v", st)
+	}
+}
+
+// A name that has none of the tunnel's family is an error of the NHS that says so, once in the log; an address in use stays.
+func TestNHSNameOfAnotherFamily(t *testing.T) {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+	resolve := func(a string) {
+		n.handle(NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr(a)}})
+	}
+	resolve("2001:db8::1")
+	resolve("2001:db8::1")
+	want := NHSStatus{Name: "hub.example.net", State: NHSUnresolved,
+		Error: "its name has no address that the tunnel can send to from 192.0.2.11, only such as 2001:db8::1, of another IP version"}
+	if diff := cmp.Diff(want, n.status().NHS[0], compareNetip); diff != "" || n.has(NoticeUnanswered) != 1 || len(n.dials) != 0 {
+		t.Errorf("want (-), got (+), notices %d, dials %v:\n%s", n.has(NoticeUnanswered), n.dials, diff)
+	}
+	resolve("192.0.2.1")
+	resolve("2001:db8::1")
+	if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") || st.Error != "" {
+		t.Errorf("%+v", st)
 	}
 }
 
