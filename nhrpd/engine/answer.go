@@ -14,7 +14,6 @@ type answer struct {
 	answerKey
 	ifc       *iface
 	dest      netip.Addr // asked for last
-	nbma      netip.Addr // of the requester
 	mapped    netip.Addr // NBMA address given from a static map; zero: our own
 	claim     claim
 	admission admission // while it stands: where somebody vouched for the requester
@@ -26,17 +25,22 @@ type answer struct {
 	expiry    timer
 }
 
-// answerKey names an answer: to whom, and for what.
+// answerKey names an answer: to whom, for what, and where. What was answered elsewhere in the same name may have gone to somebody else, who
+// is to be told as well when it does not hold any more.
 type answerKey struct {
 	requester netip.Addr // overlay address
 	prefix    netip.Prefix
+	nbma      netip.Addr // of the requester
 }
 
 func (k answerKey) compare(o answerKey) int {
 	if c := k.requester.Compare(o.requester); c != 0 {
 		return c
 	}
-	return k.prefix.Compare(o.prefix)
+	if c := k.prefix.Compare(o.prefix); c != 0 {
+		return c
+	}
+	return k.nbma.Compare(o.nbma)
 }
 
 // waitingRequest is a request that is answered when the SA is up.
@@ -53,9 +57,9 @@ const (
 	maxWaiting    = 4                // requests that wait for one answer
 )
 
-// answerFor finds or makes the answer to a request; nil if there are too many.
-func (e *Engine) answerFor(m *message, prefix netip.Prefix) *answer {
-	key := answerKey{requester: m.SourceProtocol, prefix: prefix}
+// answerFor finds or makes the answer to a request, for a requester at an NBMA address; nil if there are too many.
+func (e *Engine) answerFor(m *message, prefix netip.Prefix, nbma netip.Addr) *answer {
+	key := answerKey{requester: m.SourceProtocol, prefix: prefix, nbma: nbma}
 	a := m.ifc.answers[key]
 	if a == nil {
 		if len(m.ifc.answers) >= m.ifc.cfg.Limits.Answers {

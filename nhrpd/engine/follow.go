@@ -41,7 +41,13 @@ func (e *Engine) moveClaims(from, to *peer, before netip.Addr) {
 
 // moveAnswer has an answer be one to a requester that is elsewhere now.
 func (e *Engine) moveAnswer(a *answer, nbma netip.Addr) {
+	delete(a.ifc.answers, a.answerKey)
 	a.nbma = nbma
+	if there := a.ifc.answers[a.answerKey]; there != nil {
+		a.expires = later(a.expires, there.expires)
+		e.dropAnswer(there)
+	}
+	a.ifc.answers[a.answerKey] = a
 	if a.admission.nbma.IsValid() {
 		e.admit(&a.admission, a.ifc, nbma, a.admission.as)
 	}

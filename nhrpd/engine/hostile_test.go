@@ -73,7 +73,9 @@ func TestRequestsOfOnePeerAreLimited(t *testing.T) {
 // neither does not get it by naming others, and a client's own requests do not count as others'.
 func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 50 }
-	forOthers := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
+	inAnothersName := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
+	forOthers := clone(inAnothersName)
+	forOthers.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.11"), Protocol: addr("10.255.0.11")}}
 	tests := []struct {
 		rule string
 		node func(t *testing.T) sender
@@ -90,6 +92,11 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 			return s
 		}, requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10"), 9},
+		{"a client that gives itself another's name", func(t *testing.T) sender {
+			s := hubAlone(t, few).from("192.0.2.11", "west")
+			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+			return s
+		}, inAnothersName, 9},
 		{"a client behind NAT for itself", func(t *testing.T) sender {
 			s := hubAlone(t, few).from("192.0.2.11", "west")
 			s.says(registrationFrom("10.1.0.2", "10.255.0.11"))
@@ -276,6 +283,16 @@ func TestWhoMayPurge(t *testing.T) {
 	two.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2))
 	if len(n.shortcuts) != 0 {
 		t.Error("its own purge was not honoured")
+	}
+
+	m := newMesh(t)
+	m.makeShortcut()
+	mallory := m.hub.from("192.0.2.66", "mallory")
+	mallory.says(registrationFrom("192.0.2.66", "10.255.0.66"))
+	mallory.says(purge("192.0.2.66", "10.255.0.12", "10.255.0.11", lan2))
+	m.run(time.Second)
+	if len(m.spoke1.shortcuts) != 1 || dropped(m.hub, dropNotOwner) != 1 {
+		t.Errorf("a third client's purge in another's name went through the hub: %v, dropped %v", m.spoke1.shortcuts, m.hub.engine.Stats().Dropped)
 	}
 }
 

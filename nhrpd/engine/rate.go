@@ -41,13 +41,20 @@ func (ifc *iface) speaksForMany(m *message) bool {
 	return p.has(interestBinding) && !ifc.madeBySender(m)
 }
 
-// madeBySender says whether the sender asks for itself, or is answered by itself what we asked.
+// madeBySender says whether the sender asks for itself, or is answered by itself what we asked. A question that no transit NHS left its
+// record in is its own, whatever it says of its source.
 func (ifc *iface) madeBySender(m *message) bool {
 	if m.Type.IsReply() {
 		return m.SourceProtocol == ifc.overlay()
 	}
 	b := ifc.bindings[m.SourceProtocol]
-	return m.direct() || b != nil && b.nbma == m.from
+	return m.direct() || b != nil && b.nbma == m.from || m.Type == packet.ResolutionRequest && !m.passedOn()
+}
+
+// passedOn says whether a transit NHS left its record in a request.
+func (m *message) passedOn() bool {
+	ext := m.Extension(packet.ExtensionForwardTransit)
+	return ext != nil && len(ext.CIEs) > 0
 }
 
 func (p *peer) has(kind interestKind) bool {

@@ -99,22 +99,22 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 		e.refuse(m, packet.CodeProhibited)
 		return
 	}
+	if e.misleads(m, nbma) {
+		e.prohibit(m, anothersName)
+		return
+	}
 	if objection := ifc.objectToPath(nbma, m.SourceProtocol); objection != "" {
 		e.prohibit(m, objection)
 		return
 	}
-	a := e.answerFor(m, prefix)
+	a := e.answerFor(m, prefix, nbma)
 	if a == nil {
 		e.drop(dropTableFull)
 		e.refuse(m, packet.CodeInsufficientResources)
 		return
 	}
-	a.nbma = nbma
-	switch {
-	case ifc.vouches(m.from):
+	if ifc.vouches(m.from) {
 		e.admit(&a.admission, ifc, nbma, admittedAs{shared: nbma != m.from})
-	case a.admission.nbma != nbma:
-		e.dismiss(&a.admission) // nobody vouched for the requester at this address
 	}
 	unclear := nbma != m.from && ifc.ambiguous(m.SourceProtocol, nbma)
 	switch {
@@ -175,13 +175,17 @@ func (e *Engine) answerFromMap(m *message, b *binding) {
 	if !e.understood(m) {
 		return
 	}
-	a := e.answerFor(m, hostPrefix(b.protocol))
+	nbma, _ := m.requester()
+	if e.misleads(m, nbma) {
+		e.prohibit(m, anothersName)
+		return
+	}
+	a := e.answerFor(m, hostPrefix(b.protocol), nbma)
 	if a == nil {
 		e.drop(dropTableFull)
 		e.refuse(m, packet.CodeInsufficientResources)
 		return
 	}
-	a.nbma, _ = m.requester()
 	a.mapped = b.nbma
 	a.expires = e.now.Add(m.ifc.cfg.HoldingTime)
 	e.deadlines.set(&a.expiry, a.expires)

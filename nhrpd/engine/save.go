@@ -210,13 +210,13 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 // restoreAnswer remembers an answer of before, so that it is taken back if it is not true any more when the routes are known.
 func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
 	left := e.remaining(st.Expires)
-	key := answerKey{requester: st.Requester, prefix: st.Prefix}
+	key := answerKey{requester: st.Requester, prefix: st.Prefix, nbma: st.NBMA}
 	if left <= 0 || !ifc.clientAddress(st.Requester) || !usableNBMA(st.NBMA) || !st.Prefix.IsValid() || st.Prefix != st.Prefix.Masked() ||
 		!st.Prefix.Contains(st.Dest) || ifc.answers[key] != nil || len(ifc.answers) >= ifc.cfg.Limits.Answers {
 		return
 	}
 	a := e.newAnswer(ifc, key)
-	a.nbma, a.dest, a.mapped, a.restored = st.NBMA, st.Dest, st.Mapped, true
+	a.dest, a.mapped, a.restored = st.Dest, st.Mapped, true
 	a.expires = e.now.Add(left)
 	e.deadlines.set(&a.expiry, a.expires)
 	if st.Vouched {

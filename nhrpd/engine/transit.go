@@ -38,12 +38,16 @@ func (e *Engine) forwardOn(m *message, to netip.Addr, p path, record packet.Exte
 		e.refuseTransit(m, dropLoop, packet.ErrorLoop, offset)
 		return
 	}
-	m.HopCount--
-	if m.unknownCompulsory() == nil {
-		if ext := m.Extension(record); ext != nil {
-			ext.CIEs = e.cieList(ext.CIEs, m.ifc.ownCIE())
-		}
+	known := m.unknownCompulsory() == nil
+	if known {
 		e.fillTransitNAT(m)
+	}
+	if e.refusesToSpeakFor(m) {
+		return
+	}
+	m.HopCount--
+	if ext := m.Extension(record); known && ext != nil {
+		ext.CIEs = e.cieList(ext.CIEs, m.ifc.ownCIE())
 	}
 	switch why, ok := e.trySend(m.ifc, p.nbma, m.Packet); {
 	case ok:

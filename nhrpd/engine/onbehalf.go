@@ -1,0 +1,89 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+
+	"cygnet/nhrpd/packet"
+)
+
+// Routers pass on what others say, and IKE proves only who passed it on. So what is said in the name of a router that is known here is taken
+// from that router, or from one whose word on others counts. A name that nobody has here cannot be judged: it may be that of a router which
+// only its own hub knows.
+
+// trustsRelay says whether the word of the router at an NBMA address counts for who sent what it passes on: an NHS of ours, or a router with
+// a static map, which is the administrator's own word. Without IPsec nobody's sender is known.
+func (ifc *iface) trustsRelay(nbma netip.Addr) bool {
+	return !ifc.cfg.Protected || ifc.isNHS(nbma) || ifc.hasMap(nbma)
+}
+
+// hasMap says whether there is a static map for the router at an NBMA address.
+func (ifc *iface) hasMap(nbma netip.Addr) bool {
+	p := ifc.peers[nbma]
+	return p != nil && slices.ContainsFunc(p.claims, func(c *claim) bool {
+		b, ok := c.owner.(*binding)
+		return ok && b.static
+	})
+}
+
+// belongsToOther says whether an overlay address is that of another router than the sender, which may not speak for it.
+func (e *Engine) belongsToOther(m *message, protocol netip.Addr) bool {
+	ifc := m.ifc
+	switch b := ifc.bindings[protocol]; {
+	case ifc.trustsRelay(m.from):
+		return false
+	case ifc.isNHSElsewhere(protocol, m.from):
+		return true
+	case b != nil:
+		return b.nbma != m.from && (b.static || !b.mayBe(m.proven()))
+	}
+	o, there := ifc.owners[protocol]
+	return there && e.now.Before(o.until) && !m.proven().isOneOf(o.identity)
+}
+
+// misleads says whether a resolution request leads its answer to another NBMA address than that of the router that it names. Who passes on
+// another's question may name it as long as the answer goes to that one, at the address that it registered from.
+func (e *Engine) misleads(m *message, nbma netip.Addr) bool {
+	ifc := m.ifc
+	switch b := ifc.bindings[m.SourceProtocol]; {
+	case ifc.trustsRelay(m.from):
+		return false
+	case nbma == m.from || nbma == ifc.real(m.from):
+		return e.belongsToOther(m, m.SourceProtocol)
+	case b != nil:
+		return nbma != b.nbma && nbma != ifc.real(b.nbma)
+	}
+	return e.belongsToOther(m, m.SourceProtocol)
+}
+
+// leadsTo is the NBMA address that the next router will take for the requester's.
+func (m *message) leadsTo() netip.Addr {
+	nbma := natAddress(m.Packet, m.SourceProtocol)
+	if !nbma.IsValid() {
+		nbma = m.SourceNBMA
+	}
+	return m.ifc.nameOf(m.SourceProtocol, nbma)
+}
+
+const anothersName = "another router has the overlay address that it names as its source"
+
+// refusesToSpeakFor ends what would go on in another's name, and says whether it did. A reply to a purge speaks for whom the purge was for;
+// other replies need an id that only the requester's routers know.
+func (e *Engine) refusesToSpeakFor(m *message) bool {
+	forged := false
+	switch m.Type {
+	case packet.ResolutionRequest:
+		if e.misleads(m, m.leadsTo()) {
+			e.prohibit(m, anothersName)
+			return true
+		}
+	case packet.PurgeRequest:
+		forged = e.belongsToOther(m, m.SourceProtocol)
+	case packet.PurgeReply:
+		forged = e.belongsToOther(m, m.DestProtocol)
+	}
+	if forged {
+		e.drop(dropNotOwner)
+	}
+	return forged
+}
