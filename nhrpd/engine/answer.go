@@ -15,6 +15,7 @@ type answer struct {
 	ifc       *iface
 	dest      netip.Addr // asked for last
 	mapped    netip.Addr // NBMA address given from a static map; zero: our own
+	asker     netip.Addr // whose share of the answers it is; zero: restored
 	claim     claim
 	admission admission // while it stands: where somebody vouched for the requester
 	waiting   []waitingRequest
@@ -57,19 +58,31 @@ const (
 	maxWaiting    = 4                // requests that wait for one answer
 )
 
-// answerFor finds or makes the answer to a request, for a requester at an NBMA address; nil if there are too many.
+// answerFor finds or makes the answer to a request, for a requester at an NBMA address; nil if there are too many, or too many for one
+// router. What somebody passes on is its share too, or made-up names would be no bound; only of what comes from those whose word counts
+// each requester has its own.
 func (e *Engine) answerFor(m *message, prefix netip.Prefix, nbma netip.Addr) *answer {
+	ifc := m.ifc
 	key := answerKey{requester: m.SourceProtocol, prefix: prefix, nbma: nbma}
-	a := m.ifc.answers[key]
+	a := ifc.answers[key]
 	if a == nil {
-		if len(m.ifc.answers) >= m.ifc.cfg.Limits.Answers {
+		asker := m.from
+		if ifc.trustsRelay(asker) {
+			asker = nbma
+		}
+		if len(ifc.answers) >= ifc.cfg.Limits.Answers || ifc.askers[asker] >= ifc.cfg.Limits.answersOfOne() {
 			return nil
 		}
-		a = e.newAnswer(m.ifc, key)
+		a = e.newAnswer(ifc, key)
+		a.asker = asker
+		ifc.askers[asker]++
 	}
 	a.dest, a.mapped, a.restored = m.DestProtocol, netip.Addr{}, false
 	return a
 }
+
+// answersOfOne is how many of the answers may be one router's.
+func (l Limits) answersOfOne() int { return (l.Answers + 3) / 4 }
 
 func (e *Engine) newAnswer(ifc *iface, key answerKey) *answer {
 	a := &answer{answerKey: key, ifc: ifc}
@@ -222,6 +235,11 @@ func (a *answer) peerFailed(*Engine) {}
 
 func (e *Engine) dropAnswer(a *answer) {
 	delete(a.ifc.answers, a.answerKey)
+	if n := a.ifc.askers[a.asker] - 1; n > 0 {
+		a.ifc.askers[a.asker] = n
+	} else {
+		delete(a.ifc.askers, a.asker)
+	}
 	e.deadlines.stop(&a.expiry)
 	e.dismiss(&a.admission)
 	e.release(&a.claim)

@@ -51,7 +51,7 @@ type Limits struct {
 	Bindings    int // registered clients
 	Prefixes    int // prefixes that clients registered
 	Shortcuts   int // shortcuts and resolutions under way
-	Answers     int // answers given and waiting to be given
+	Answers     int // answers given and waiting to be given; a quarter of them to what one router asks
 	Held        int // packets that wait for their sender's SA
 	Indications int // traffic indications sent, a second
 	Errors      int // error indications sent, a second

@@ -122,6 +122,70 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 	}
 }
 
+// One router does not take all answers that there may be, neither under its own name nor under made-up ones, directly or along an NHS: others
+// are answered none the less.
+func TestAnswersOfOneRouter(t *testing.T) {
+	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 1000, 1000 }
+	hub := func(t *testing.T) (node *node, flood, other sender) {
+		n := hubAlone(t, few)
+		n.addRoutes(Route{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("198.51.100.254"), Device: "eth0"})
+		flood, other = n.from("192.0.2.66", "mallory"), n.from("192.0.2.12", "spoke2")
+		flood.says(registrationFrom("192.0.2.66", "10.255.0.66"))
+		other.says(registrationFrom("192.0.2.12", "10.255.0.12"))
+		return n, flood, other
+	}
+	spoke := func(t *testing.T) (node *node, flood, other sender) {
+		n, hub := spokeAlone(t, few)
+		n.addRoutes(Route{Prefix: mustPrefix("203.0.0.0/16"), NextHop: addr("172.16.1.254"), Device: "lan0"})
+		n.from("192.0.2.66", "mallory")
+		n.from("192.0.2.12", "spoke2")
+		return n, hub, hub
+	}
+	for _, tt := range []struct {
+		rule  string
+		where func(*testing.T) (*node, sender, sender)
+		asks  func(i int) packet.Packet
+		dest  string // that the other one asks for
+	}{
+		{"for many destinations", hub, func(i int) packet.Packet {
+			return requestFrom("192.0.2.66", "10.255.0.66", netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}).String())
+		}, "172.16.0.10"},
+		{"under many names", hub, func(i int) packet.Packet {
+			return requestFrom("192.0.2.66", netip.AddrFrom4([4]byte{10, 254, 0, byte(i)}).String(), "172.16.0.10")
+		}, "172.16.0.10"},
+		{"at many addresses", hub, func(i int) packet.Packet {
+			name := netip.AddrFrom4([4]byte{10, 254, 0, byte(i)})
+			p := passedBy(requestFrom("10.1.2.3", name.String(), "172.16.0.10"), "192.0.2.66", "10.255.0.66")
+			return natTold(p, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}).String())
+		}, "172.16.0.10"},
+		{"along an NHS", spoke, func(i int) packet.Packet {
+			return passedBy(requestFrom("192.0.2.66", netip.AddrFrom4([4]byte{10, 254, 0, byte(i)}).String(), host1), "192.0.2.1", "10.255.0.1")
+		}, host1},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			n, flood, other := tt.where(t)
+			limits, ifc := n.cfg.Limits, n.engine.ifaces["gre1"]
+			for i := range 2 * limits.Answers {
+				flood.says(tt.asks(1 + i))
+			}
+			if got := len(ifc.answers); got != limits.Answers/4 || dropped(n, dropTableFull) != uint64(7*limits.Answers/4) {
+				t.Errorf("%d answers of %d, dropped %v", got, limits.Answers, n.engine.Stats().Dropped)
+			}
+			p := passedBy(requestFrom("192.0.2.12", "10.255.0.12", tt.dest), "192.0.2.1", "10.255.0.1")
+			if tt.dest != host1 {
+				p.Extensions[1].CIEs = nil
+			}
+			if got := only(t, other.says(p)); got.CIEs[0].Code != packet.CodeSuccess {
+				t.Errorf("the other one got %s", got.CIEs[0].Code)
+			}
+			n.w.run(n.cfg.HoldingTime)
+			if len(ifc.answers)+len(ifc.askers) != 0 {
+				t.Errorf("kept for ever: %d answers, shares %v", len(ifc.answers), ifc.askers)
+			}
+		})
+	}
+}
+
 // Tables stay within their limits, whatever an admitted peer sends.
 func TestTablesAreBounded(t *testing.T) {
 	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Transit = 100000; c.Limits.Bindings = 20 })

@@ -34,6 +34,7 @@ type iface struct {
 	unresolved map[netip.Addr]time.Time   // destinations not to ask for again until then
 	relays     map[netip.Addr]*relay      // by overlay address
 	answers    map[answerKey]*answer
+	askers     map[netip.Addr]int // how many of the answers are one router's share
 
 	retirements uint16 // counts the names that were given to those who lost theirs
 
@@ -69,6 +70,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		unresolved: make(map[netip.Addr]time.Time),
 		relays:     make(map[netip.Addr]*relay),
 		answers:    make(map[answerKey]*answer),
+		askers:     make(map[netip.Addr]int),
 		purges:     make(map[uint32]*purge),
 		admitted:   make(map[netip.Addr]*admitted),
 	}

@@ -325,6 +325,20 @@ func (n *node) brokenLimits(ifc *iface) error {
 		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes || len(ifc.relays) > l.Shortcuts {
 		return fmt.Errorf("a table is over its limit: %+v", n.status())
 	}
+	shares := map[netip.Addr]int{}
+	for _, a := range ifc.answers {
+		if a.asker.IsValid() {
+			shares[a.asker]++
+		}
+	}
+	if !maps.Equal(shares, ifc.askers) {
+		return fmt.Errorf("shares of the answers are %v, counted %v", shares, ifc.askers)
+	}
+	for asker, share := range shares {
+		if share > l.answersOfOne() {
+			return fmt.Errorf("%s has %d answers of %d", asker, share, l.Answers)
+		}
+	}
 	return nil
 }
 
