@@ -40,6 +40,7 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeProhibited:     {slog.LevelWarn, "peer may do nothing here"},
 	engine.NoticeBlocked:        {slog.LevelWarn, "identity blocked"},
 	engine.NoticeUnblocked:      {slog.LevelInfo, "identity no longer blocked"},
+	engine.NoticeUnsent:         {slog.LevelWarn, "an NHRP packet was not sent"},
 	engine.NoticeError:          {slog.LevelWarn, "peer reports an error"},
 }
 

@@ -96,7 +96,7 @@ func (c *checker) authentication(raw *rawInterface) Secret {
 		}
 		at, secret = raw.AuthenticationFile.at, c.secretFile(raw.AuthenticationFile)
 	}
-	const most = 255
+	const most = 64 // as long as the NHRP packets may have it
 	switch {
 	case raw.Authentication.set && len(secret) == 0:
 		c.problem(at, "found an empty password; leave the key out for none")

@@ -5,8 +5,21 @@ import (
 	"net/netip"
 )
 
-// mostAnnounced is how many prefixes go into one registration that no tunnel has to fragment.
+// mostAnnounced is how many prefixes are announced, where the tunnel's MTU leaves room for them in one registration.
 const mostAnnounced = 32
+
+// roomForPrefixes is how many prefixes fit into a registration of that MTU. Its longest form is the reply to who is behind NAT, in bytes:
+// the fixed header of 28 and the client's NBMA address; both overlay addresses; Responder, Forward and Reverse Transit, NAT and End
+// extensions of 4, with a CIE of 12, NBMA and overlay address for the responder and two for NAT; with a password an extension of 8
+// and the password.
+func roomForPrefixes(i *Interface) int {
+	address := i.Address.Addr().BitLen() / 8
+	rest := 28 + 4 + 2*address + 5*4 + 3*(12+4+address)
+	if len(i.Authentication) > 0 {
+		rest += 8 + len(i.Authentication)
+	}
+	return (i.MTU - rest) / (12 + address)
+}
 
 // announce checks the networks that are registered with the servers.
 func (c *checker) announce(raw *rawInterface, i *Interface) []netip.Prefix {
@@ -17,8 +30,11 @@ func (c *checker) announce(raw *rawInterface, i *Interface) []netip.Prefix {
 		}
 		return ""
 	})
-	if len(prefixes) > mostAnnounced {
+	switch room := roomForPrefixes(i); {
+	case len(prefixes) > mostAnnounced:
 		c.problem(v.at, "found %d prefixes, allowed are %d: announce what they have in common", len(prefixes), mostAnnounced)
+	case len(prefixes) > room:
+		c.problem(v.at, "found %d prefixes, allowed are %d with this mtu: announce what they have in common", len(prefixes), room)
 	}
 	if len(prefixes) > 0 && len(i.NHS) == 0 && len(raw.NHS) == 0 {
 		c.warn(v.at, "prefixes are announced to an NHS, and none is configured: give nhs = [{ nbma = \"…\" }]")

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +43,34 @@ func TestAnnouncementOnTheWire(t *testing.T) {
 	hub.says(acceptance(n.sentSince(before)[0]))
 	if got := typesOf(n.sentSince(before)); !slices.Equal(got, []string{"registration request", "registration request"}) {
 		t.Errorf("a refresh sends %v", got)
+	}
+}
+
+// As many prefixes as a configuration may announce go in one packet, and come back in one, also through the smallest tunnel with the
+// longest password, by NAT.
+func TestAnnouncementFitsTheSmallestTunnel(t *testing.T) {
+	for _, most := range []int{24, 25} {
+		w := newWorld(t)
+		with := func(c InterfaceConfig) InterfaceConfig {
+			c.MTU, c.Authentication, c.Limits.Prefixes = 576, strings.Repeat("x", 64), 100
+			return c
+		}
+		hubCfg, spokeCfg := with(hubConfig()), with(spokeConfig("10.255.0.11/24"))
+		hubCfg.Accept = prefixesOf([]string{"172.16.0.0/12"})
+		for i := range most {
+			spokeCfg.Announce = append(spokeCfg.Announce, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i), 0}), 24))
+		}
+		hub := w.add("hub", hubCfg, "192.0.2.1", "172.31.0.1/24")
+		spoke := w.add("spoke1", spokeCfg, "10.9.9.9", "172.16.0.1/24")
+		spoke.public = addr("192.0.2.11")
+		w.run(5 * time.Second)
+		accepted := len(spoke.status().NHS[0].Announced)
+		if most == 24 && (accepted != 24 || hub.has(NoticeUnsent) > 0) {
+			t.Errorf("%d of 24 accepted", accepted)
+		}
+		if most == 25 && (accepted != 0 || hub.has(NoticeUnsent) == 0 || hub.last(NoticeUnsent).Reason != "registration reply: longer than the tunnel's MTU") {
+			t.Errorf("%d of 25 accepted, which is more than a configuration may have; told %d times", accepted, hub.has(NoticeUnsent))
+		}
 	}
 }
 

@@ -114,6 +114,7 @@ const (
 	NoticeUnresolved                       // no usable answer, with Reason
 	NoticeNAT                              // the NHS sees us at another address: we are behind NAT
 	NoticeError                            // a peer sent an Error Indication, with Reason
+	NoticeUnsent                           // a packet of ours could not be sent, with Reason
 	NoticeAnnounced                        // an NHS accepted a prefix of ours
 	NoticePrefixBound                      // a client registered a prefix behind it with us
 	NoticePrefixUnbound                    // a client's prefix ended, with Reason

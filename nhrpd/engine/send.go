@@ -9,10 +9,15 @@ import (
 // hopCount is what our own packets start with. Cisco drops some of those that come with 0.
 const hopCount = 255
 
-// send sends p to an NBMA address, or counts why it cannot.
+// send sends p to an NBMA address, or counts why it cannot. What the other waits for in vain for a reason that lies here is told, too.
 func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) {
-	if why, ok := e.trySend(ifc, to, p); !ok {
-		e.drop(why)
+	why, ok := e.trySend(ifc, to, p)
+	if ok {
+		return
+	}
+	e.drop(why)
+	if why != dropUnsecured && ifc.refusals.allow(e.now, to) {
+		e.notice(ifc, Notice{Kind: NoticeUnsent, NBMA: to, Reason: p.Type.String() + ": " + dropNames[why]})
 	}
 }
 
