@@ -32,6 +32,7 @@ type world struct {
 	spis    map[uint32]bool   // of all of charon's SAs
 	states  []kernel.ESPState // in the kernel
 	clear   uint64            // packets in clear that came in
+	own     []kernel.Route    // ours in the kernel
 	uses    map[netip.Addr]time.Time
 
 	certificates []preflight.Finding // what is wrong with them
@@ -156,7 +157,7 @@ func (w *world) platform() Platform {
 			return nil
 		},
 		Uptime:        func() (string, time.Duration, error) { return "", 0, errors.New("no uptime in this world") },
-		OwnRoutes:     func() ([]kernel.Route, error) { return nil, nil },
+		OwnRoutes:     func() ([]kernel.Route, error) { return w.own, nil },
 		MarkedPeers:   func(netip.Addr) (map[netip.Addr]netip.Addr, error) { return nil, nil },
 		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
 	}

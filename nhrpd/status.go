@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime/metrics"
-	"slices"
 	"time"
 
 	"cygnet/kernel"
@@ -21,10 +20,11 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	err := d.loop.call(ctx, func(now time.Time) {
 		s.Now = now
 		s.Counters = d.loop.counters()
-		for _, st := range d.loop.engine.Status() {
-			s.Interfaces = append(s.Interfaces, d.loop.interfaceStatus(&st))
+		interfaces := d.loop.engine.Status()
+		for i := range interfaces {
+			s.Interfaces = append(s.Interfaces, d.loop.interfaceStatus(&interfaces[i]))
 		}
-		s.Routes = d.loop.wantedRoutes(s.Interfaces)
+		s.Routes = d.loop.wantedRoutes(interfaces)
 		s.Blocked = list(d.loop.engine.Blocked(), blockedStatus)
 	})
 	if err != nil {
@@ -176,52 +176,5 @@ func peerStatus(p engine.PeerStatus) api.Peer {
 		Interface: p.Interface, NBMA: nbma, Mark: mark, Identity: p.Identity, State: peerStates[p.State], Since: p.Since,
 		Initiator: p.Initiator, LocalNAT: p.LocalNAT, RemoteNAT: p.RemoteNAT, Interest: interest,
 		In: p.In, Out: p.Out, Error: p.Error, SharedWith: p.SharedWith, Prohibited: p.Prohibited,
-	}
-}
-
-// wantedRoutes lists the routes of shortcuts that are up, and to what secured clients announced. It runs on the loop.
-func (l *loop) wantedRoutes(interfaces []api.Interface) []api.Route {
-	routes := []api.Route{}
-	for _, ifc := range interfaces {
-		p := l.ports[ifc.Name]
-		if p == nil {
-			continue
-		}
-		add := func(prefix netip.Prefix, nextHop netip.Addr) {
-			routes = append(routes, api.Route{
-				Interface: ifc.Name, Prefix: prefix, NextHop: nextHop, Table: p.config.Table, Metric: p.config.Metric,
-			})
-		}
-		for _, s := range ifc.Shortcuts {
-			if s.State == api.ShortcutUp {
-				add(s.Prefix, s.NextHop)
-			}
-		}
-		for _, b := range ifc.Bindings {
-			for _, prefix := range b.Prefixes {
-				if b.Secured {
-					add(prefix, b.Protocol)
-				}
-			}
-		}
-	}
-	return routes
-}
-
-// markInstalled looks which of the routes the kernel has.
-func (d *Daemon) markInstalled(routes []api.Route) {
-	if len(routes) == 0 {
-		return
-	}
-	there, err := d.platform.OwnRoutes()
-	for i := range routes {
-		r := &routes[i]
-		if err != nil {
-			r.Error = err.Error()
-			continue
-		}
-		r.Installed = slices.ContainsFunc(there, func(k kernel.Route) bool {
-			return k.Device == r.Interface && k.Prefix == r.Prefix && k.NextHop == r.NextHop && k.Table == r.Table
-		})
 	}
 }

@@ -70,6 +70,7 @@ func (b *binding) status() BindingStatus {
 		Secured:      b.ifc.secured(b.nbma),
 		MTU:          b.mtu,
 		Prefixes:     b.prefixList(),
+		Routed:       b.routed && len(b.prefixes) > 0,
 		RegisteredAt: b.since,
 		Expires:      b.expires,
 	}
@@ -84,6 +85,7 @@ func (s *shortcut) status() ShortcutStatus {
 		Real:     s.ifc.realOf(s.nbma),
 		Identity: s.identity,
 		State:    s.state,
+		Routed:   s.routed,
 		Since:    s.since,
 		Used:     s.used,
 	}

@@ -66,6 +66,7 @@ type BindingStatus struct {
 	Secured      bool
 	MTU          uint16
 	Prefixes     []netip.Prefix // that the client announces, in order
+	Routed       bool           `json:"-"` // routes to them are wanted
 	RegisteredAt time.Time
 	Expires      time.Time // zero: static
 }
@@ -88,6 +89,7 @@ type ShortcutStatus struct {
 	Real     netip.Addr // as of a binding
 	Identity string     // of the next hop; empty: not known
 	State    ShortcutState
+	Routed   bool `json:"-"` // a route is wanted: the next hop itself is found by its neighbour alone
 	Since    time.Time
 	Used     time.Time // last time data went out on it, as far as known
 	Expires  time.Time

@@ -5,6 +5,7 @@ package scenario
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,12 @@ func TestPhase2(t *testing.T) {
 				t.Errorf("on %s there is a route into the overlay: %+v", s.Name, r)
 			}
 		}
+		if st, err := status(s); err != nil || len(st.Shortcuts()) == 0 || len(st.Routes) != 0 {
+			t.Errorf("%s: shortcuts %+v; routes wanted, though the neighbour is enough: %+v, %v", s.Name, st.Shortcuts(), st.Routes, err)
+		}
+		if out := s.Cygnet("status"); strings.Contains(out, "not in the kernel") {
+			t.Errorf("on %s, where all is well:\n%s", s.Name, out)
+		}
 	}
 	m.Await("what nobody uses ends", later, func() error {
 		if at, ok := m.Spoke1.Neighbors("gre1")[m.Spoke2.Overlay]; ok && at == m.Spoke2.Public {
@@ -79,9 +86,7 @@ func TestPhase2WithoutDirectWay(t *testing.T) {
 	atHub := m.Hub.Capture("gre1")
 	begin := time.Now()
 	m.Await("spoke1's host reaches spoke2's", soon, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("that took %s", took)
-	}
+	t.Logf("through the hub after %s", time.Since(begin).Round(time.Millisecond))
 	if atHub.Count(passing(m.Spoke1.Host.Addr, m.Spoke2.Host.Addr), by(m.Spoke1)) == 0 {
 		t.Error("and did not go through the hub")
 	}

@@ -1,0 +1,59 @@
+package nhrpd
+
+import (
+	"net/netip"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/engine"
+)
+
+// wantedRoutes lists the routes that the engine wants, for shortcuts and to what clients announced. It runs on the loop.
+func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
+	routes := []api.Route{}
+	for _, ifc := range interfaces {
+		p := l.ports[ifc.Name]
+		if p == nil {
+			continue
+		}
+		add := func(prefix netip.Prefix, nextHop netip.Addr) {
+			routes = append(routes, api.Route{
+				Interface: ifc.Name, Prefix: prefix, NextHop: nextHop, Table: p.config.Table, Metric: p.config.Metric,
+			})
+		}
+		for _, s := range ifc.Shortcuts {
+			if s.Routed {
+				add(s.Prefix, s.NextHop)
+			}
+		}
+		for _, b := range ifc.Bindings {
+			for _, prefix := range b.Prefixes {
+				if b.Routed {
+					add(prefix, b.Protocol)
+				}
+			}
+		}
+	}
+	return routes
+}
+
+// markInstalled looks which of the routes the kernel has.
+func (d *Daemon) markInstalled(routes []api.Route) {
+	if len(routes) == 0 {
+		return
+	}
+	there, err := d.platform.OwnRoutes()
+	has := make(map[kernel.Route]bool, len(there))
+	for _, r := range there {
+		r.Metric = 0
+		has[r] = true
+	}
+	for i := range routes {
+		r := &routes[i]
+		if err != nil {
+			r.Error = err.Error()
+			continue
+		}
+		r.Installed = has[kernel.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop, Table: r.Table}]
+	}
+}

@@ -1,0 +1,69 @@
+package nhrpd
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/packet"
+	"cygnet/vici"
+)
+
+// Phase 2: the neighbour alone leads to another router's own address. No route is wanted for it, so none is missing.
+func TestNoRouteIsMissingInPhase2(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		socket := w.socket(0)
+		register(t, w, socket)
+		w.misses <- clientOverlay
+		synctest.Wait()
+		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: clientNBMA, Identity: "spoke2.example.net"}}
+		synctest.Wait()
+		var p packet.Packet
+		sent := socket.packets()
+		if err := p.Parse(sent[len(sent)-1].Data); err != nil || p.Type != packet.ResolutionRequest {
+			t.Fatalf("sent %+v, %v", p, err)
+		}
+		p.Type = packet.ResolutionReply
+		p.CIEs = []packet.CIE{{PrefixLength: 32, HoldingTime: 600, NBMA: clientNBMA, Protocol: clientOverlay}}
+		data, err := p.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		socket.in <- kernel.Message{NBMA: clientNBMA, Data: data}
+		synctest.Wait()
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list := st.Interfaces[0].Shortcuts; len(list) != 1 || list[0].State != api.ShortcutUp || w.noted("add neighbour 10.255.0.12") < 0 {
+			t.Fatalf("no shortcut: %+v, asked of the kernel: %q", list, w.record)
+		}
+		if len(st.Routes) != 0 {
+			t.Errorf("routes %+v, though none was asked of the kernel: %q", st.Routes, w.record)
+		}
+	})
+}
+
+// A wanted route is installed if the kernel has it as wanted: other routes of ours do not stand for it.
+func TestInstalledRoutes(t *testing.T) {
+	route := func(device, prefix, nextHop string, table uint32) kernel.Route {
+		return kernel.Route{Device: device, Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop), Table: table, Metric: 7}
+	}
+	w := newWorld(t)
+	w.own = []kernel.Route{route("gre1", "172.16.1.0/24", "10.255.0.11", 254), route("gre1", "172.16.2.0/24", "10.255.0.12", 254)}
+	d := &Daemon{platform: w.platform()}
+	wanted := []api.Route{}
+	for _, r := range append(w.own, route("gre2", "172.16.1.0/24", "10.255.0.11", 254), route("gre1", "172.16.0.0/24", "10.255.0.11", 254),
+		route("gre1", "172.16.1.0/24", "10.255.0.13", 254), route("gre1", "172.16.1.0/24", "10.255.0.11", 100)) {
+		wanted = append(wanted, api.Route{Interface: r.Device, Prefix: r.Prefix, NextHop: r.NextHop, Table: r.Table})
+	}
+	d.markInstalled(wanted)
+	for i, r := range wanted {
+		if r.Installed != (i < len(w.own)) {
+			t.Errorf("installed %v: %+v", r.Installed, r)
+		}
+	}
+}
