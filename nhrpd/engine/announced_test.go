@@ -171,10 +171,10 @@ func TestRefusedPrefixes(t *testing.T) {
 		}
 	})
 	t.Run("more prefixes than the limit", func(t *testing.T) {
-		_, spoke1 := hubFor(t, "172.16.0.0/12")
+		hub, spoke1 := hubFor(t, "172.16.0.0/12")
 		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.20.1.0/24", "172.20.2.0/24", "172.20.3.0/24", "172.20.4.0/24")))
-		if got := codes(reply); !slices.Equal(got, []packet.Code{ok, ok, ok, full}) {
-			t.Errorf("codes %v", got)
+		if got := codes(reply); !slices.Equal(got, []packet.Code{ok, ok, ok, full}) || dropped(hub, dropTableFull) != 1 {
+			t.Errorf("codes %v, counted %d", got, dropped(hub, dropTableFull))
 		}
 	})
 	t.Run("beyond the limit nothing is looked at any more", func(t *testing.T) {

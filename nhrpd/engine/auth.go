@@ -21,6 +21,22 @@ func (e *Engine) authentic(m *message) bool {
 	return err == nil && subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
 }
 
+// tellForeignPassword tells the log whose packets have another password than ours, and never which.
+func (e *Engine) tellForeignPassword(m *message) {
+	if !m.ifc.refusals.allow(e.now, m.from) {
+		return
+	}
+	reason := "its NHRP password is not ours (authentication)"
+	switch {
+	case m.ifc.cfg.Authentication == "":
+		reason = "it has an NHRP password, and none is configured here (authentication)"
+	case m.Extension(packet.ExtensionAuthentication) == nil:
+		reason = "it has no NHRP password (authentication)"
+	}
+	e.notice(m.ifc, Notice{Kind: NoticeRejected, NextHop: m.SourceProtocol, NBMA: m.from, Identity: m.identity(),
+		Reason: m.Type.String() + " dropped: " + reason})
+}
+
 // passwordOffset is where a refused password stands; 0 where it is missing.
 func (m *message) passwordOffset() uint16 {
 	if ext := m.Extension(packet.ExtensionAuthentication); ext != nil {

@@ -32,6 +32,8 @@ const (
 	dropTableFull
 	dropNotOwner
 	dropRedirectOff
+	dropIndicated
+	dropIndicationLimit
 	dropMissLimit
 	dropErrorLimit
 	dropUnsendable
@@ -70,7 +72,9 @@ var dropNames = [dropReasons]string{
 	dropKnown:            "indication, but shortcut or resolution is there",
 	dropTableFull:        "table full",
 	dropNotOwner:         "purge of what is somebody else's",
-	dropRedirectOff:      "redirected packet, but indications are off or limited",
+	dropRedirectOff:      "redirected packet, but redirect is off",
+	dropIndicated:        "redirected packet of a flow that was indicated a moment ago",
+	dropIndicationLimit:  "redirected packet not indicated: too many a second",
 	dropMissLimit:        "missing neighbour not asked for: too many a second",
 	dropErrorLimit:       "error indication not sent: limit or size",
 	dropUnsendable:       "could not be sent",

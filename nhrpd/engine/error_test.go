@@ -2,7 +2,9 @@ package engine
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"cygnet/nhrpd/packet"
 )
@@ -116,5 +118,27 @@ func TestErrorsHaveNoExtensions(t *testing.T) {
 		DestProtocol: addr("10.255.0.12"), ErrorCode: packet.ErrorLoop, Quoted: make([]byte, 40)}
 	if got := only(t, spoke1.says(p)); len(got.Extensions) != 0 || got.HopCount != 254 {
 		t.Errorf("somebody else's: %+v", got.Extensions)
+	}
+}
+
+// Who is told what is wrong with his registration says that, however often he tries, and not that he is not answered.
+func TestAnErrorIsAnAnswer(t *testing.T) {
+	cfg := spokeConfig("10.255.0.11/24")
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+	hub := n.from("192.0.2.1", "hub")
+	answered := 0
+	for range 300 {
+		for _, request := range n.sent[answered:] {
+			answered++
+			hub.says(packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
+				DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorAuthentication, Quoted: request.data})
+		}
+		if st := n.status().NHS[0]; !strings.Contains(st.Error, "its NHRP password is not ours") {
+			t.Fatalf("after %d requests: %+v", answered, st)
+		}
+		n.w.run(time.Second)
+	}
+	if answered <= 2*triesPerAddr || n.has(NoticeUnanswered) != 0 {
+		t.Errorf("%d requests, told %d times that there is no answer", answered, n.has(NoticeUnanswered))
 	}
 }

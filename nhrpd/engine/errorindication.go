@@ -94,6 +94,9 @@ func (e *Engine) errorIndication(m *message) {
 		return
 	}
 	reason := "it reports: " + m.ErrorCode.String()
+	if m.ErrorCode == packet.ErrorAuthentication {
+		reason += ": its NHRP password is not ours (authentication)"
+	}
 	var quoted packet.Packet
 	_ = quoted.ParseQuoted(m.Quoted) // type and id are read first; addresses that are cut off do no harm
 	if !e.failedRequest(m, quoted.Type, quoted.RequestID, reason) {
@@ -109,7 +112,7 @@ func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason stri
 	case packet.RegistrationRequest:
 		for _, n := range m.ifc.nhs {
 			if n.awaiting && n.requestID == id && n.nbma == m.from {
-				n.err = reason
+				n.err, n.told = reason, true
 				return true
 			}
 			if a := &n.announcement; a.awaiting && a.requestID == id && n.nbma == m.from {

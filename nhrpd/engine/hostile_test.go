@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -302,6 +303,9 @@ func TestAuthentication(t *testing.T) {
 		got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
 		if ok := got.Type == packet.RegistrationReply; ok != tt.ok || !ok && got.ErrorCode != packet.ErrorAuthentication {
 			t.Errorf("%s: %s %s", tt.rule, got.Type, got.ErrorCode)
+		}
+		if n := hub.last(NoticeRejected); !tt.ok && (n.Identity != "spoke1" || !strings.Contains(n.Reason, "NHRP password") || strings.Contains(strings.ToLower(n.Reason), "secret")) {
+			t.Errorf("%s: told %+v", tt.rule, n)
 		}
 		if tt.ok && tt.have != "" {
 			pw, err := packet.Password(*got.Extension(packet.ExtensionAuthentication))

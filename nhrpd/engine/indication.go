@@ -14,11 +14,14 @@ const maxQuoted = 576
 
 // redirected tells a router whose packet came out of the tunnel and goes back into it that there may be a shorter way.
 func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
-	if !ifc.cfg.Redirect || ifc.left || !ifc.local.IsValid() {
+	switch {
+	case ifc.left || !ifc.local.IsValid():
+		e.drop(dropInactive)
+		return
+	case !ifc.cfg.Redirect:
 		e.drop(dropRedirectOff)
 		return
-	}
-	if !ifc.secured(from) {
+	case !ifc.secured(from):
 		e.drop(dropUnsecured)
 		return
 	}
@@ -40,9 +43,12 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 		e.drop(dropProhibited)
 		return
 	}
-	if !ifc.flows.allow(e.now, flow{inner.Source, inner.Dest}) || !ifc.indicated.allow(e.now, from) ||
-		!ifc.indications.allow(e.now, struct{}{}) {
-		e.drop(dropRedirectOff)
+	switch {
+	case !ifc.flows.allow(e.now, flow{inner.Source, inner.Dest}):
+		e.drop(dropIndicated)
+		return
+	case !ifc.indicated.allow(e.now, from) || !ifc.indications.allow(e.now, struct{}{}):
+		e.drop(dropIndicationLimit)
 		return
 	}
 	e.send(ifc, from, &packet.Packet{

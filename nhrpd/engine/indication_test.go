@@ -59,11 +59,11 @@ func TestIndicationLimits(t *testing.T) {
 	for range 5 {
 		flood(0, 1)
 	}
-	if len(hub.sent) != 1 {
-		t.Errorf("%d indications for one flow", len(hub.sent))
+	if len(hub.sent) != 1 || dropped(hub, dropIndicated) != 4 {
+		t.Errorf("%d indications for one flow, %d counted as told already", len(hub.sent), dropped(hub, dropIndicated))
 	}
-	if got := flood(1, 200); got != 11 {
-		t.Errorf("%d indications for one peer, want its share of 11", got)
+	if got := flood(1, 200); got != 11 || dropped(hub, dropIndicationLimit) != 189 {
+		t.Errorf("%d indications for one peer, want its share of 11; %d counted as beyond it", got, dropped(hub, dropIndicationLimit))
 	}
 	for peer := range 8 {
 		flood(peer, 200)

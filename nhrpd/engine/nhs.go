@@ -23,6 +23,7 @@ type nhs struct {
 	refused    bool
 	denied     bool // who is at its address may not be it
 	awaiting   bool // a request is out
+	told       bool // an Error Indication says what is wrong with it
 	requestID  uint32
 	sentNBMA   netip.Addr // source address of the request
 	attempts   int        // unanswered requests in a row
@@ -233,11 +234,12 @@ func (e *Engine) unanswered(n *nhs) {
 		n.registered = false
 		e.moveRelaysFrom(n.ifc, n.nbma)
 	}
-	if n.attempts == triesPerAddr {
+	if n.attempts == triesPerAddr && !n.told {
 		n.err = "does not answer registrations"
 		e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NextHop: n.protocol, NBMA: n.nbma,
 			Reason: "the NHS does not answer our registrations; trying on"})
 	}
+	n.told = false
 	if n.attempts%triesPerAddr == 0 && !n.registered {
 		e.useNextAddress(n)
 	}

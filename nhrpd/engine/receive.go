@@ -52,6 +52,7 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 	e.stats.received[m.Type]++
 	if !e.authentic(&m) {
 		e.drop(dropAuthentication)
+		e.tellForeignPassword(&m)
 		e.sendError(&m, packet.ErrorAuthentication, m.passwordOffset())
 		return
 	}

@@ -57,6 +57,9 @@ func (e *Engine) registration(m *message) {
 		cie.Code = code
 		if code != packet.CodeSuccess {
 			cie.HoldingTime = 0
+			if code == packet.CodeInsufficientResources {
+				e.drop(dropTableFull)
+			}
 			e.tellRefusal(m, cie, reason)
 		}
 	}
@@ -145,7 +148,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	unique := m.Flags&packet.RegistrationUnique != 0
 	switch {
 	case b == nil && len(ifc.bindings) >= ifc.cfg.Limits.Bindings:
-		return packet.CodeInsufficientResources, "as many clients are registered as the configuration allows"
+		return packet.CodeInsufficientResources, "as many clients are registered as the configuration allows (limits.bindings)"
 	case b == nil && ifc.bindingsAt(m.from) >= maxBindingsOfPeer:
 		return packet.CodeInsufficientResources, "the router has registered as many addresses as one may"
 	case b == nil && ifc.isNHSElsewhere(client, m.from):

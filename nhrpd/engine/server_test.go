@@ -69,6 +69,9 @@ func TestRefusedRegistrations(t *testing.T) {
 			if hub.has(NoticeRejected) != 1 {
 				t.Error("nobody was told")
 			}
+			if full := dropped(hub, dropTableFull) == 1; full != (tt.code == packet.CodeInsufficientResources) {
+				t.Errorf("the limit was counted: %v", full)
+			}
 			if after := len(hub.status().Bindings); after != before {
 				t.Errorf("%d bindings, had %d", after, before)
 			}

@@ -152,6 +152,12 @@ func TestAuthenticationMismatch(t *testing.T) {
 		}
 		return lab.True(n.State != "registered" && n.Attempts >= 2, "%+v", n)
 	})
+	if out, _ := m.Spoke2.TryCygnet("status"); !contains(out, "authentication") {
+		t.Errorf("spoke2 does not say why it is not registered:\n%s", out)
+	}
+	if out := m.Hub.Daemon.Output(); !contains(out, "spoke2.example.net", "its NHRP password is not ours") {
+		t.Errorf("the hub does not say whose password is wrong:\n%s", out)
+	}
 	if at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]; ok {
 		t.Errorf("the hub has spoke2 at %s", at)
 	}
