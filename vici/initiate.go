@@ -153,9 +153,6 @@ func (r *reconciler) look(p *peer, a *attempt) {
 		return
 	}
 	a.looking = true
-	if time.Since(a.started) >= r.times.firstCheck {
-		r.grown(a)
-	}
 	name := connName(p.Interface, p.NBMA)
 	var found []*SA
 	r.do(func(ctx context.Context, s *session) (err error) {
@@ -174,6 +171,9 @@ func (r *reconciler) look(p *peer, a *attempt) {
 		}
 		if p.attempt == a {
 			r.judge(p, a, found)
+		}
+		if p.attempt == a && time.Since(a.started) >= r.times.firstCheck {
+			r.grown(a)
 		}
 	})
 }
@@ -212,14 +212,16 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		a.missing, again = 0, r.times.firstCheck-age
 	case impatient && open.ResponderSPI == 0 && age >= patience:
 		// Peers that return miss each other's first packets; charon's own retransmission waits ever longer.
+		place := a.young
+		a.young = false
 		r.endAttempt(p)
 		r.stillSilent(p)
-		r.abandon(p, open.ID)
+		r.abandon(p, open.ID, place)
 		return
 	case age >= r.times.attempt:
 		p.refused = false
 		r.fail(p, r.failureWords(p))
-		r.abandon(p, open.ID)
+		r.abandon(p, open.ID, false)
 		return
 	default:
 		a.missing, a.silent = 0, open.ResponderSPI == 0
@@ -263,16 +265,22 @@ func (r *reconciler) gone(p *peer, a *attempt) {
 	r.fail(p, r.failureWords(p))
 }
 
-// abandon has charon give up a half-open IKE_SA, which it does at once. Until then a new initiation would be taken for a duplicate.
-func (r *reconciler) abandon(p *peer, id uint32) {
+// abandon has charon give up a half-open IKE_SA, which it does at once. Until then a new initiation would be taken for a duplicate, and the
+// place among those in their first seconds is taken, if the attempt had one.
+func (r *reconciler) abandon(p *peer, id uint32, place bool) {
 	p.busy = true
 	r.do(func(ctx context.Context, s *session) error {
 		return terminate(ctx, s, r.times.command, id, time.Second)
 	}, func(err error) {
 		p.busy = false
-		if !r.fatal(err) {
-			r.settle(p)
+		if r.fatal(err) {
+			return
 		}
+		if place {
+			r.starting--
+		}
+		r.settle(p)
+		r.dispatch()
 	})
 }
 

@@ -128,6 +128,61 @@ func TestExistingDuplicate(t *testing.T) {
 	})
 }
 
+// When charon is back and all have to be dialled, those who are first are dialled before any other.
+func TestFirstGoesFirstAfterARestart(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+		c.post(func(*reconciler) { c.inFlight = 1 })
+		for i := range 40 {
+			c.Want(key(fmt.Sprintf("192.0.2.%d", i+1)), Initiate)
+		}
+		c.Want(key("198.51.100.1"), InitiateFirst)
+		c.Want(key("198.51.100.2"), InitiateFirst)
+		after(c, time.Minute)
+		before := len(f.seen().order)
+		f.crash()
+		after(c, time.Second)
+		f.back()
+		after(c, time.Minute)
+		var order []string
+		for _, command := range f.seen().order[before:] {
+			if name, ok := strings.CutPrefix(command, "initiate cygnet-gre1-"); ok {
+				order = append(order, name)
+			}
+		}
+		if len(order) != 42 || !strings.HasPrefix(order[0], "198.51.100.") || !strings.HasPrefix(order[1], "198.51.100.") {
+			t.Errorf("dialled in the order %v", order)
+		}
+	})
+}
+
+// Where nobody answers, charon never has more attempts of the first half minute open than the setting allows, however long it takes to end
+// one; and all have their turn.
+func TestMaxHalfOpen(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		most, dialled := 0, map[string]bool{}
+		f.do(func(f *fakeCharon) {
+			f.delay = map[string]time.Duration{"terminate": 300 * time.Millisecond}
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				answer := halfOpen(f, name)
+				most, dialled[name] = max(most, len(f.sas)), true
+				return answer
+			}
+		})
+		for i := range 50 {
+			c.Want(key(fmt.Sprintf("192.0.2.%d", i+1)), Initiate)
+		}
+		after(c, 25*time.Second)
+		f.do(func(f *fakeCharon) { f.delay = nil })
+		after(c, time.Second) // nothing is under way when the test ends
+		if most != 10 || len(dialled) != 50 {
+			t.Errorf("%d half open at once, want 10; %d of 50 had their turn", most, len(dialled))
+		}
+	})
+}
+
 // halfOpen has charon begin and get no answer.
 func halfOpen(f *fakeCharon, name string) *tree {
 	_, addr, _ := parseName(name)

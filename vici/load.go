@@ -111,7 +111,7 @@ func (r *reconciler) adopt(iface string) {
 	}
 }
 
-// review looks at all SAs and peers of an interface anew.
+// review looks at all SAs and peers of an interface anew, at the peers that are first before the others: they are dialled in that order.
 func (r *reconciler) review(iface string) {
 	if !r.synced {
 		return
@@ -121,9 +121,11 @@ func (r *reconciler) review(iface string) {
 			r.inspect(sa)
 		}
 	}
-	for k := range r.peers {
-		if k.Interface == iface {
-			r.evaluate(k)
+	for _, first := range []bool{true, false} {
+		for k, p := range r.peers {
+			if k.Interface == iface && first == (p.want == InitiateFirst) {
+				r.evaluate(k)
+			}
 		}
 	}
 }

@@ -174,7 +174,7 @@ func TestNoRecallAfterAnEnd(t *testing.T) {
 // Recalls are initiations like others: no more at a time than the setting allows.
 func TestRecallsArePaced(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		c.inFlight = 1
+		c.post(func(*reconciler) { c.inFlight = 1 })
 		threeBehindNAT(f, c)
 		f.crash()
 		after(c, time.Second)

@@ -35,6 +35,8 @@ type Site struct {
 	// there is no such table.
 	Interface, IPsec []string
 
+	DaemonLines []string // of the configuration's [daemon]
+
 	Rules []string // peer rules, as Rule makes them
 
 	Charon *Charon
@@ -190,7 +192,7 @@ func (m *Mesh) Start() {
 
 // Config is the site's configuration as it is now.
 func (s *Site) Config() string {
-	text := "[log.levels]\nengine = \"debug\"\nvici = \"debug\"\n\n[interface.gre1]\n" + strings.Join(s.Interface, "\n") + "\n"
+	text := "[daemon]\n" + strings.Join(s.DaemonLines, "\n") + "\n\n[log.levels]\nengine = \"debug\"\nvici = \"debug\"\n\n[interface.gre1]\n" + strings.Join(s.Interface, "\n") + "\n"
 	if len(s.IPsec) > 0 {
 		text += "\n[interface.gre1.ipsec]\n" + strings.Join(s.IPsec, "\n") + "\n"
 	}

@@ -1,0 +1,67 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// A hub with an NHS of its own and a dozen clients loses its charon, and the clients' lines are dead, so that each attempt to dial one
+// stays open. The NHS is among the first that are dialled, and charon never has more attempts of the hub's open than max_initiations allows, while all get
+// their turn one after the other.
+func TestInitiationsArePaced(t *testing.T) {
+	const clients, atOnce = 12, 2
+	m := lab.NewMesh(t)
+	m.Hub.Interface[0] = `address = "10.255.0.1/16"`
+	m.Hub.DaemonLines = []string{fmt.Sprintf("max_initiations = %d", atOnce)}
+	above := m.FurtherHub(2)
+	m.Hub.Interface = append(m.Hub.Interface, `nhs = [{ nbma = "192.0.2.2" }]`, "server = true")
+	above.Start()
+	m.Hub.Start()
+	c := newCrowd(m, clients)
+	m.Await("all clients are registered", soon, func() error {
+		return lab.True(c.registeredSince(time.Time{}) == clients, "%d are", c.registeredSince(time.Time{}))
+	})
+	m.Await("the hub is registered", soon, func() error { return secured(m.Hub, above) })
+
+	c.Lose(100)
+	m.Hub.Charon.Kill()
+	killed := time.Now()
+	m.Hub.Charon.Start()
+	tried := map[netip.Addr]bool{}
+	// For the first half minute an attempt without an answer is begun anew after two seconds; later it stays open for longer.
+	m.Await("half of the clients had their turn", 25*time.Second, func() error {
+		open := 0
+		for _, sa := range m.Hub.Charon.SAs() {
+			if !sa.Initiator || sa.State != "CONNECTING" {
+				continue
+			}
+			open++
+			if sa.Remote != above.Public {
+				tried[sa.Remote] = true
+			}
+		}
+		if open > atOnce {
+			t.Fatalf("charon has %d half-open IKE_SAs that the hub initiated: %+v", open, m.Hub.Charon.SAs())
+		}
+		return lab.True(len(tried) >= clients/2, "%d had", len(tried))
+	})
+	var dialled []netip.Addr // in order, each once; those of one moment in any order
+	for _, p := range m.Underlay.Packets(lab.OfKind(lab.IKE), lab.From(m.Hub.Public), lab.Since(killed)) {
+		if !slices.Contains(dialled, p.Dst) {
+			dialled = append(dialled, p.Dst)
+		}
+	}
+	if len(dialled) < atOnce || !slices.Contains(dialled[:atOnce], above.Public) {
+		t.Errorf("the hub dialled in the order %v", dialled)
+	}
+	m.Await("the hub has an SA with its NHS", soon, func() error { return secured(m.Hub, above) })
+	alive(m)
+	encrypted(m)
+}
