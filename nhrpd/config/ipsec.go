@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"cygnet/vici/swanctl"
 )
 
 // protection decides between IPsec and clear GRE: the latter only where the file says so in words.
@@ -101,7 +103,7 @@ func (c *checker) files(v value[[]string]) []string {
 	return v.v
 }
 
-// proposals checks the form only; what algorithms there are is strongSwan's business.
+// proposals checks the form, and that they protect what they should; what algorithms there are is strongSwan's business.
 func (c *checker) proposals(v value[[]string], def []string) []string {
 	if !v.set {
 		return def
@@ -115,6 +117,11 @@ func (c *checker) proposals(v value[[]string], def []string) []string {
 			c.problem(v.at.element(i), "found %s, allowed is a proposal in strongSwan's notation, such as %s", quote(p), quote(def[0]))
 		case slices.Contains(v.v[:i], p):
 			c.problem(v.at.element(i), "found %s again", quote(p))
+		case swanctl.Readable(p):
+			c.problem(v.at.element(i), "found %s, which leaves everything readable; allowed are proposals with encryption", quote(p))
+		}
+		if weak := swanctl.Weak(p); len(weak) > 0 {
+			c.warn(v.at.element(i), "found %s, and %s can be broken; use others", quote(p), strings.Join(weak, ", "))
 		}
 	}
 	return v.v

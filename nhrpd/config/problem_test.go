@@ -163,6 +163,11 @@ var faults = []struct {
 	{"proposals have a form", "[interface.gre1.ipsec]\nproposals = [\"AES 128\"]\nesp_proposals = []",
 		[]string{`interface.gre1.ipsec.proposals[0]: found "AES 128", allowed is a proposal in strongSwan's notation, such as "aes256gcm16-prfsha384-x25519-ke1_mlkem768"`,
 			`interface.gre1.ipsec.esp_proposals: found an empty list; leave the key out for the default`}},
+	{"proposals encrypt", "[interface.gre1.ipsec]\nproposals = [\"null-sha256-x25519\"]\nesp_proposals = [\"aes128gcm16\", \"null-sha1\", \"aes256gmac\"]\nchild = { ah_proposals = \"sha256\" }",
+		[]string{`interface.gre1.ipsec.proposals[0]: found "null-sha256-x25519", which leaves everything readable; allowed are proposals with encryption`,
+			`interface.gre1.ipsec.esp_proposals[1]: found "null-sha1", which leaves everything readable; allowed are proposals with encryption`,
+			`interface.gre1.ipsec.esp_proposals[2]: found "aes256gmac", which leaves everything readable; allowed are proposals with encryption`,
+			`interface.gre1.ipsec.child.ah_proposals: this key cannot be given here: AH leaves what it protects readable`}},
 	{"dead peers must be noticed, and keys change", "[interface.gre1.ipsec]\nrekey_time = \"9s\"\nchild_rekey_time = \"200h\"\ndpd_delay = \"0s\"",
 		[]string{`interface.gre1.ipsec.rekey_time: found 9s, allowed is 10s to 168h0m0s`,
 			`interface.gre1.ipsec.child_rekey_time: found 200h0m0s, allowed is 10s to 168h0m0s`,
@@ -306,6 +311,7 @@ func TestWarnings(t *testing.T) {
 		{"nothing to do", "-", `F: there is no [interface.NAME] table: the daemon has nothing to do`},
 		{"shortcuts need an NHS", "nhs =", `F:5: interface.gre1.shortcut: shortcuts need an NHS to resolve with, and none is configured: give nhs = [{ nbma = "…" }]`},
 		{"Cisco's passwords are short", `authentication = "123456789"`, `F:7: interface.gre1.authentication: the password has 9 characters, and Cisco routers take no more than 8`},
+		{"old algorithms are broken", "[interface.gre1.ipsec]\nproposals = [\"aes128-sha256-x25519\", \"3des-md5-modp768\"]", `F:11: interface.gre1.ipsec.proposals[1]: found "3des-md5-modp768", and 3des, md5, modp768 can be broken; use others`},
 		{"a full-size MTU leaves no room", `mtu = 1476`, `F:7: interface.gre1.mtu: packets of 1476 bytes do not fit into an underlay of 1500 with GRE and ESP around them and will be fragmented; 1400 is right for most`},
 	} {
 		t.Run(test.rule, func(t *testing.T) {

@@ -23,6 +23,7 @@ var (
 		"local_ts":      "it is GRE from the underlay address",
 		"remote_ts":     "it is GRE to the peer",
 		"start_action":  "the daemon starts SAs when they are needed",
+		"ah_proposals":  "AH leaves what it protects readable",
 		"esp_proposals": "set esp_proposals in the ipsec table",
 		"rekey_time":    "set child_rekey_time in the ipsec table",
 	}

@@ -58,9 +58,7 @@ func (k *check) child(s *Section) {
 	if key, ok := s.key("policies"); ok && !isTrue(key.Text) {
 		k.problem(key.At, key.Name, "found %s: without policies no packet finds its SA; write policies = yes", quote(key.Text))
 	}
-	if key, ok := s.key("esp_proposals"); ok && slices.ContainsFunc(key.List, withoutEncryption) {
-		k.problem(key.At, key.Name, "a proposal with null encryption leaves everything readable; remove it")
-	}
+	k.proposals(s, "esp_proposals")
 	if key, ok := s.key("inactivity"); ok {
 		k.warn(key.At, key.Name, "the daemon ends SAs that nobody uses by itself (idle_time), and this leaves their IKE_SA behind; remove the line")
 	}
@@ -75,8 +73,4 @@ func (k *check) selector(s *Section, name string) {
 	case len(key.List) != 1 || !isGRE(key.List[0]) || !strings.HasPrefix(key.List[0], "dynamic["):
 		k.problem(key.At, name, "found %s: SAs are for GRE alone, between the two addresses of a peer's IKE_SA; write %s = dynamic[gre]", quote(strings.Join(key.List, ", ")), name)
 	}
-}
-
-func withoutEncryption(proposal string) bool {
-	return slices.Contains(strings.Split(strings.ToLower(proposal), "-"), "null")
 }

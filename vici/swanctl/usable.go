@@ -46,6 +46,7 @@ func (k *check) connection(c *Connection, t Tunnel) {
 		}
 	}
 	k.source(c, t)
+	k.proposals(&c.Section, "proposals")
 	switch key, ok := c.key("dpd_delay"); {
 	case !ok:
 		k.warn(c.At, "dpd_delay", "missing: who dials in by this connection and dies is only noticed when keys change; add dpd_delay = 10s")
