@@ -164,6 +164,7 @@ func TestEveryKey(t *testing.T) {
 		},
 		Warnings: []string{
 			`test.toml:29: interface.a0.authentication: the password has 9 characters, and Cisco routers take no more than 8`,
+			`test.toml:33: interface.a0.server: found false beside accept: no router can register here, and so none can announce anything; remove one of the two`,
 			`test.toml:70: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
 		},
 	}

@@ -37,7 +37,7 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	i.Accept = c.accept(raw, &i)
 	i.Server = len(i.NHS) == 0 || i.Redirect || len(i.Accept) > 0
 	if raw.Server.set {
-		i.Server = raw.Server.v
+		c.server(raw, &i)
 	}
 	c.admission(raw, &i)
 	c.nbmas(raw, &i)
@@ -47,6 +47,17 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 		c.warn(raw.Shortcut.at, "shortcuts need an NHS to resolve with, and none is configured: give nhs = [{ nbma = \"…\" }]")
 	}
 	return i
+}
+
+// server warns where a router that takes no registrations has what only serves those who register.
+func (c *checker) server(raw *rawInterface, i *Interface) {
+	i.Server = raw.Server.v
+	switch at := raw.Server.at; {
+	case !i.Server && len(i.Accept) > 0:
+		c.warn(at, "found false beside accept: no router can register here, and so none can announce anything; remove one of the two")
+	case !i.Server && i.Redirect:
+		c.warn(at, "found false beside redirect: no router can register here, and only those with a map hear of shorter ways; remove one of the two")
+	}
 }
 
 func (c *checker) admission(raw *rawInterface, i *Interface) {

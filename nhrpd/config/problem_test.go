@@ -312,6 +312,8 @@ func TestWarnings(t *testing.T) {
 		{"shortcuts need an NHS", "nhs =", `F:5: interface.gre1.shortcut: shortcuts need an NHS to resolve with, and none is configured: give nhs = [{ nbma = "…" }]`},
 		{"Cisco's passwords are short", `authentication = "123456789"`, `F:7: interface.gre1.authentication: the password has 9 characters, and Cisco routers take no more than 8`},
 		{"old algorithms are broken", "[interface.gre1.ipsec]\nproposals = [\"aes128-sha256-x25519\", \"3des-md5-modp768\"]", `F:11: interface.gre1.ipsec.proposals[1]: found "3des-md5-modp768", and 3des, md5, modp768 can be broken; use others`},
+		{"who announces must register", "server = false\naccept = [\"172.16.0.0/12\"]", `F:7: interface.gre1.server: found false beside accept: no router can register here, and so none can announce anything; remove one of the two`},
+		{"and who is redirected", "server = false\nredirect = true", `F:7: interface.gre1.server: found false beside redirect: no router can register here, and only those with a map hear of shorter ways; remove one of the two`},
 		{"a full-size MTU leaves no room", `mtu = 1476`, `F:7: interface.gre1.mtu: packets of 1476 bytes do not fit into an underlay of 1500 with GRE and ESP around them and will be fragmented; 1400 is right for most`},
 	} {
 		t.Run(test.rule, func(t *testing.T) {
