@@ -219,12 +219,16 @@ func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) {
 	}
 }
 
-// purgeReply ends the repetition.
+// purgeReply ends the repetition. It comes back the way that the purge went, from who was told itself, or along an NHS: ids of purges count
+// up, so that anybody else could guess one.
 func (e *Engine) purgeReply(m *message) {
 	p := m.ifc.purges[m.RequestID]
-	if p == nil || p.dest != m.DestProtocol {
+	switch {
+	case p == nil || p.dest != m.DestProtocol:
 		e.drop(dropUnsolicited)
-		return
+	case m.from != p.via && m.from != p.nbma && !m.ifc.isNHS(m.from):
+		e.drop(dropThirdParty)
+	default:
+		e.endPurge(p)
 	}
-	e.endPurge(p)
 }

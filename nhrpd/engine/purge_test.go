@@ -80,6 +80,50 @@ func TestPurgeIsRepeatedThreeTimes(t *testing.T) {
 	samePacket(t, sent[0], want)
 }
 
+// A reply ends the repetition only where it comes from who was told, or the way that the purge went: not from a third router that guessed its
+// id.
+func TestWhoConfirmsAPurge(t *testing.T) {
+	for _, tt := range []struct {
+		rule, from string
+		tries      int
+	}{
+		{"who was told", "192.0.2.12", 1},
+		{"an NHS that passes it on", "192.0.2.1", 1},
+		{"a third router", "192.0.2.66", purgeTries},
+	} {
+		n, _ := spokeAlone(t)
+		n.from("192.0.2.66", "mallory")
+		n.from("192.0.2.12", "spoke2").says(requestFrom("192.0.2.12", "10.255.0.12", host1))
+		before := len(n.sent)
+		n.removeRoutes(lanRoute(lan1))
+		reply := only(t, n.sentSince(before))
+		reply.Type = packet.PurgeReply
+		sender{t, n, tt.from}.says(reply)
+		n.w.run(time.Minute)
+		if got := len(n.sentSince(before)); got != tt.tries || (tt.tries == 1) != (dropped(n, dropThirdParty) == 0) {
+			t.Errorf("%s: sent %d times, dropped %v", tt.rule, got, n.engine.Stats().Dropped)
+		}
+	}
+}
+
+// So it is with a goodbye: nobody but who is told ends it.
+func TestWhoConfirmsAGoodbye(t *testing.T) {
+	n, hub := spokeAlone(t)
+	mallory := n.from("192.0.2.66", "mallory")
+	before := len(n.sent)
+	n.handle(Leave{Interface: "gre1"})
+	reply := only(t, n.sentSince(before))
+	reply.Type = packet.PurgeReply
+	mallory.says(reply)
+	if n.left != 0 {
+		t.Fatal("a third router ended the goodbye")
+	}
+	hub.says(reply)
+	if n.left != 1 {
+		t.Error("the NHS's reply did not end it")
+	}
+}
+
 // When more answers have to be taken back than are kept for repetition, the others are taken back once, without a reply.
 func TestMorePurgesThanAreRepeated(t *testing.T) {
 	n, _ := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 8 }) // two of one router
