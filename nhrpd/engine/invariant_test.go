@@ -126,8 +126,14 @@ var stormEvents = map[string]func(*storm){
 		s.handle(RoutesChanged{Table: testTable, Reset: true, Added: append(s.routes, pick(s.t, stormRoutes))})
 	},
 	"secured": func(s *storm) { s.handle(PeerSecured{s.somePeer()}) },
-	"lost":    func(s *storm) { s.handle(PeerLost{Interface: "gre1", NBMA: s.nbma(), Reason: "lost"}) },
-	"failed":  func(s *storm) { s.handle(PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"}) },
+	"told apart": func(s *storm) {
+		p := Peer{Interface: "gre1", NBMA: s.nbma(), Identity: "a"}
+		s.handle(PeerSecured{p})
+		p.SharedWith, p.Separating = []string{"b"}, true
+		s.handle(PeerSecured{p})
+	},
+	"lost":   func(s *storm) { s.handle(PeerLost{Interface: "gre1", NBMA: s.nbma(), Reason: "lost"}) },
+	"failed": func(s *storm) { s.handle(PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"}) },
 	"resync": func(s *storm) {
 		s.handle(PeersSecured{Interface: "gre1", Peers: []Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]})
 	},
@@ -325,6 +331,12 @@ func (n *node) brokenLimits(ifc *iface) error {
 		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes || len(ifc.relays) > l.Shortcuts {
 		return fmt.Errorf("a table is over its limit: %+v", n.status())
 	}
+	if len(ifc.owners) > l.Bindings {
+		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.owners))
+	}
+	if err := brokenSeparation(ifc); err != nil {
+		return err
+	}
 	shares := map[netip.Addr]int{}
 	for _, a := range ifc.answers {
 		if a.asker.IsValid() {
@@ -338,6 +350,15 @@ func (n *node) brokenLimits(ifc *iface) error {
 		if share > l.answersOfOne() {
 			return fmt.Errorf("%s has %d answers of %d", asker, share, l.Answers)
 		}
+	}
+	return nil
+}
+
+// brokenSeparation says whether more is remembered of routers that were told apart than when it last happened and shortly before.
+func brokenSeparation(ifc *iface) error {
+	times := slices.SortedFunc(maps.Values(ifc.separated), time.Time.Compare)
+	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= separationTime {
+		return fmt.Errorf("routers told apart are remembered for %s", times[n-1].Sub(times[0]))
 	}
 	return nil
 }

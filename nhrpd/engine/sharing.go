@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -95,6 +96,7 @@ func (e *Engine) separating(ifc *iface, nbma netip.Addr) bool {
 
 // separate takes note that packets which came from an NBMA address up to now may be anybody's there.
 func (e *Engine) separate(ifc *iface, nbma netip.Addr) {
+	maps.DeleteFunc(ifc.separated, func(_ netip.Addr, since time.Time) bool { return !e.now.Before(since.Add(separationTime)) })
 	ifc.separated[nbma] = e.now
 	e.dropHeld(ifc, nbma, dropSeparating)
 }

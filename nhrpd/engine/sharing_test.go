@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -80,5 +81,22 @@ func TestNoShortcutToSharedAddress(t *testing.T) {
 	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
 	if n.has(NoticeShortcutUp) != 1 || n.has(NoticeShortcutDenied) != 1 {
 		t.Errorf("%d shortcuts, %d answers denied, want 1 and 1", n.has(NoticeShortcutUp), n.has(NoticeShortcutDenied))
+	}
+}
+
+// Of routers that were told apart nothing is remembered for longer than their packets are on the way, though nobody is heard from there again.
+func TestSeparationsAreForgotten(t *testing.T) {
+	n := hubAlone(t)
+	for i := range 100 {
+		at := Peer{Interface: "gre1", NBMA: netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + i)}), Identity: "a"}
+		apart := at
+		apart.SharedWith, apart.Separating = []string{"b"}, true
+		n.handle(PeerSecured{at})
+		n.handle(PeerSecured{apart})
+		n.handle(PeerLost{Interface: "gre1", NBMA: at.NBMA, Reason: "gone"})
+		n.w.run(separationTime / 2)
+	}
+	if got := len(n.engine.ifaces["gre1"].separated); got > 2 {
+		t.Errorf("%d addresses are remembered", got)
 	}
 }
