@@ -30,7 +30,7 @@ func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, o
 		room = min(room, mtu)
 	}
 	room -= errorHeaderLen(&p)
-	if room < quotedLen || !m.ifc.errors.allow(e.now, struct{}{}) {
+	if room < quotedLen || !m.ifc.faults.allow(e.now, m.from) || !m.ifc.errors.allow(e.now, struct{}{}) {
 		e.drop(dropErrorLimit)
 		return
 	}

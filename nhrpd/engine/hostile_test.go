@@ -245,6 +245,26 @@ func TestErrorIndications(t *testing.T) {
 	}
 }
 
+// Of the errors that go out in a second one router's nonsense takes a share: others hear of their own faults none the less, and all together
+// get no more than the limit.
+func TestErrorsOfOneRouter(t *testing.T) {
+	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Errors = 20 })
+	told := func(nbma string) (count int) {
+		s := hub.from(nbma, nbma)
+		for range 30 {
+			count += len(s.says(requestFrom(nbma, "10.255.0.77", "203.0.113.1")))
+		}
+		return count
+	}
+	var counts []int
+	for _, nbma := range []string{"192.0.2.66", "192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.14"} {
+		counts = append(counts, told(nbma))
+	}
+	if want := []int{6, 6, 6, 2, 0}; !slices.Equal(counts, want) {
+		t.Errorf("errors told to each %v, want %v", counts, want)
+	}
+}
+
 // An Error Indication is never answered with one.
 func TestErrorsAreNotAnswered(t *testing.T) {
 	for name, change := range map[string]func(*packet.Packet){

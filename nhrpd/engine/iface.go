@@ -50,6 +50,7 @@ type iface struct {
 	transit     *limiter[transitKey] // what NHSs say, and what clients pass on for others
 	refusals    *limiter[netip.Addr] // refusals of one peer told
 	errors      *limiter[struct{}]   // error indications sent
+	faults      *limiter[netip.Addr] // likewise, about what one peer sent
 	indications *limiter[struct{}]   // traffic indications sent
 	indicated   *limiter[netip.Addr] // likewise, a peer
 	flows       *limiter[flow]       // likewise, a flow
@@ -89,6 +90,8 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 		ifc.transit = newLimiter[transitKey](l.Transit, 2*l.Transit, 2*l.Bindings+spareKeys)
 		ifc.refusals = newLimiter[netip.Addr](1, 3, l.Bindings+spareKeys)
 		ifc.errors = newLimiter[struct{}](l.Errors, l.Errors, 0)
+		most := l.Errors/4 + 1
+		ifc.faults = newLimiter[netip.Addr](most, most, l.Bindings+spareKeys)
 		ifc.indications = newLimiter[struct{}](l.Indications, l.Indications, 0)
 		share := l.Indications/4 + 1
 		ifc.indicated = newLimiter[netip.Addr](share, share, l.Bindings+spareKeys)
