@@ -98,6 +98,11 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 			return s
 		}, inAnothersName, 9},
+		{"a client that registers others", func(t *testing.T) sender {
+			s := hubAlone(t, few).from("192.0.2.11", "west")
+			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+			return s
+		}, registrationFrom("192.0.2.99", "10.255.0.255"), 9}, // an address that nobody can have
 		{"a client behind NAT for itself", func(t *testing.T) sender {
 			s := hubAlone(t, few).from("192.0.2.11", "west")
 			s.says(registrationFrom("10.1.0.2", "10.255.0.11"))

@@ -41,14 +41,19 @@ func (ifc *iface) speaksForMany(m *message) bool {
 	return p.has(interestBinding) && !ifc.madeBySender(m)
 }
 
-// madeBySender says whether the sender asks for itself, or is answered by itself what we asked. A question that no transit NHS left its
-// record in is its own, whatever it says of its source.
+// madeBySender says whether the sender asks for itself, or is answered by itself what we asked, whatever it says of its source. A question
+// that no transit NHS left its record in is its own, and so is what nobody passes on: registrations and indications.
 func (ifc *iface) madeBySender(m *message) bool {
-	if m.Type.IsReply() {
+	switch {
+	case m.Type.IsReply():
 		return m.SourceProtocol == ifc.overlay()
+	case m.Type == packet.RegistrationRequest || m.Type == packet.TrafficIndication:
+		return true
+	case m.Type == packet.ResolutionRequest && !m.passedOn():
+		return true
 	}
 	b := ifc.bindings[m.SourceProtocol]
-	return m.direct() || b != nil && b.nbma == m.from || m.Type == packet.ResolutionRequest && !m.passedOn()
+	return m.direct() || b != nil && b.nbma == m.from
 }
 
 // passedOn says whether a transit NHS left its record in a request.
