@@ -213,8 +213,14 @@ func TestLeaveTakesThingsDownInOrder(t *testing.T) {
 		if err := p.Parse(sent[len(sent)-1].Data); err != nil || p.Type != packet.PurgeRequest {
 			t.Errorf("the last packet is a %v (%v), not the purge of the registration", p.Type, err)
 		}
-		if err := d.Leave(t.Context(), "gre1"); !errors.Is(err, api.ErrNoInterface) {
+		if err := d.Leave(t.Context(), "gre1"); !errors.Is(err, api.ErrRefused) || !strings.Contains(err.Error(), "gre1: it has left already") {
 			t.Errorf("leaving twice gives %v", err)
+		}
+		if err := d.Leave(t.Context(), "gre9"); !errors.Is(err, api.ErrNoInterface) {
+			t.Errorf("leaving what is not configured gives %v", err)
+		}
+		if err := d.Leave(t.Context(), ""); err != nil {
+			t.Errorf("leaving all that is left, which is nothing, gives %v", err)
 		}
 	})
 }

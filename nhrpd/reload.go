@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -131,7 +132,10 @@ func (d *Daemon) Leave(ctx context.Context, name string) error {
 
 func (d *Daemon) leave(ctx context.Context, name string) error {
 	p := d.ports[name]
-	if p == nil {
+	switch {
+	case p == nil && slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool { return c.Name == name }):
+		return fmt.Errorf("leave %s: it has left already; systemctl reload cygnetd makes it join again (%w)", name, api.ErrRefused)
+	case p == nil:
 		return fmt.Errorf("leave %s: %w", name, api.ErrNoInterface)
 	}
 	d.log.Info("leaving", "interface", name)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,19 +15,38 @@ import (
 
 func leave(in *invocation, iface string) error {
 	client := api.Dial(in.socket)
+	where := iface
+	if iface == "" {
+		where = active(in.ctx, client)
+	}
 	if err := client.Leave(in.ctx, iface); err != nil {
 		return fmt.Errorf("leave: %w", err)
 	}
 	if in.json {
 		return in.printJSON(api.LeaveRequest{Interface: iface})
 	}
-	where := "all interfaces"
-	if iface != "" {
-		where = iface
+	if where == "" {
+		in.printf("Nothing to say goodbye on: no interface is active. systemctl reload cygnetd makes those that are configured join again.\n")
+		return nil
 	}
 	in.printf("Said goodbye on %s: registrations and answers purged, shortcut routes and neighbours removed, SAs closed.\n"+
 		"It stays inactive until the daemon reloads its configuration or is restarted.\n", clean(where))
 	return nil
+}
+
+// active lists the interfaces that have not left.
+func active(ctx context.Context, client *api.Client) string {
+	status, err := client.Status(ctx)
+	if err != nil {
+		return "all interfaces"
+	}
+	var names []string
+	for _, i := range status.Interfaces {
+		if !i.Left {
+			names = append(names, i.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // checked is what check says in JSON.

@@ -138,6 +138,14 @@ func TestLeave(t *testing.T) {
 	if !strings.HasPrefix(one, "Said goodbye on gre1: ") || !strings.HasPrefix(all, "Said goodbye on all interfaces: ") {
 		t.Errorf("got %q and %q", one, all)
 	}
+	d.status = &api.Status{Interfaces: []api.Interface{{Name: "gre1", Left: true}, {Name: "gre2"}}}
+	if _, all, _ = cygnet("leave", "--socket", socket); !strings.HasPrefix(all, "Said goodbye on gre2: ") {
+		t.Errorf("with gre2 alone active: got %q", all)
+	}
+	d.status.Interfaces[1].Left = true
+	if code, all, _ := cygnet("leave", "--socket", socket); code != exitOK || !strings.HasPrefix(all, "Nothing to say goodbye on: ") {
+		t.Errorf("with none active: got %q", all)
+	}
 }
 
 // Check says what the daemon would say, in words or in JSON, and for a good file what it sets up.

@@ -31,7 +31,7 @@ type Daemon interface {
 	// Status returns a copy of everything, which the caller may keep and change.
 	Status(ctx context.Context) (*Status, error)
 	// Leave says goodbye on an interface, on all with an empty name, and returns when that is done. For an interface that the
-	// daemon does not have, the error wraps ErrNoInterface.
+	// daemon does not have, the error wraps ErrNoInterface; for one that has left already, ErrRefused.
 	Leave(ctx context.Context, iface string) error
 	// Block shuts an IKE identity out, for d or, with 0, until Unblock, and returns when that is under way and saved. What cannot be
 	// an identity is an error that wraps ErrRefused.

@@ -26,16 +26,25 @@ func Listen(path, group string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
+		return nil, explain(path, err)
 	}
 	if err := vacant(path); err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
+		return nil, explain(path, err)
 	}
 	l, err := listen(path, gid)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
+		return nil, explain(path, err)
 	}
 	return l, nil
+}
+
+// explain says what to do where this process may not have the socket.
+func explain(path string, err error) error {
+	err = fmt.Errorf("listen on %s: %w", path, err)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: run the daemon as root or with the systemd unit of the package, or set api_socket in [daemon]", err)
+	}
+	return err
 }
 
 // listen binds to a name of its own and renames that to the path: so the socket never shows with other rights than its final

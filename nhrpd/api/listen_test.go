@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -185,5 +186,14 @@ func TestClientStrangeAnswers(t *testing.T) {
 				t.Errorf("got %+v", s)
 			}
 		})
+	}
+}
+
+// Who may not have the socket is told what to do.
+func TestListenWithoutPermission(t *testing.T) {
+	err := explain("/run/cygnet/cygnet.sock", &fs.PathError{Op: "mkdir", Path: "/run/cygnet", Err: syscall.EACCES})
+	want := "listen on /run/cygnet/cygnet.sock: mkdir /run/cygnet: permission denied: run the daemon as root or with the systemd unit of the package, or set api_socket in [daemon]"
+	if !errors.Is(err, fs.ErrPermission) || err.Error() != want {
+		t.Errorf("got %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 )
@@ -79,8 +80,32 @@ func (c *checker) syntax(data []byte, err error) error {
 	}
 	p := &Problem{File: c.file, Line: parse.Position.Line, Text: "not TOML: " + quoted.ReplaceAllString(parse.Message, "; a string is written in quotes")}
 	lines := bytes.Split(data, []byte("\n"))
-	if p.Line >= 1 && p.Line <= len(lines) && bytes.Contains(lines[p.Line-1], []byte("authentication")) {
+	if p.Line < 1 || p.Line > len(lines) {
+		return p
+	}
+	line := string(lines[p.Line-1])
+	if strings.Contains(line, "authentication") {
 		p.Text = "not TOML; a password is written in quotes: authentication = \"…\""
+	} else if key := unquoted(line); key != "" {
+		p.Text = "not TOML; a string is written in quotes: " + key + " = \"…\""
 	}
 	return p
+}
+
+var (
+	inQuotes  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'[^']*'`)
+	bareValue = regexp.MustCompile(`([A-Za-z0-9_-]+)\s*=\s*([^\s,"'{}\[\]=][^,"'{}\[\]=]*)`)
+	bareTOML  = regexp.MustCompile(`^(?:true|false|[+-]?(?:0[xob])?[0-9a-fA-F_]+(?:\.[0-9_]+)?(?:[eE][+-]?[0-9_]+)?)$`)
+)
+
+// unquoted returns the key of the first value in a line that is neither in quotes nor a number, true or false; empty: there is none.
+func unquoted(line string) string {
+	line = inQuotes.ReplaceAllString(line, `""`)
+	line, _, _ = strings.Cut(line, "#")
+	for _, found := range bareValue.FindAllStringSubmatch(line, -1) {
+		if !bareTOML.MatchString(strings.TrimSpace(found[2])) {
+			return found[1]
+		}
+	}
+	return ""
 }

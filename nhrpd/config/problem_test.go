@@ -291,8 +291,31 @@ cygnet.toml:20: log.level: found "lots"; allowed: debug, error, info, warn`
 func TestSyntaxError(t *testing.T) {
 	_, err := Parse([]byte("[log]\nlevel = \"info\"\nformat = text\n"), "F")
 	found := problemsOf(t, err)
-	if len(found) != 1 || found[0].Line != 3 || !strings.HasPrefix(found[0].Text, "not TOML: ") {
+	if len(found) != 1 || found[0].Line != 3 || !strings.HasPrefix(found[0].Text, "not TOML") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A string without quotes, the likeliest slip of all, is told as that with its key, whatever it looks like to the parser; what is not
+// that, is not.
+func TestStringWithoutQuotes(t *testing.T) {
+	for line, key := range map[string]string{
+		`address = 10.255.0.11/24`:                                "address",
+		`holding_time = 10m`:                                      "holding_time",
+		`underlay = eth0 # towards "the provider"`:                "underlay",
+		`nhs = [{ nbma = 198.51.100.1 }]`:                         "nbma",
+		`nhs = [{ nbma = "a#b", protocol = 10.255.0.1 }]`:         "protocol",
+		`map = [{ protocol = "10.255.0.2", nbma = hub.example }]`: "nbma",
+		`key = 42 ]`:                "",
+		`ttl = = 64`:                "",
+		`address = "10.255.0.11/24`: "",
+	} {
+		_, err := Parse([]byte("[interface.gre1]\n"+line+"\n"), "F")
+		found := problemsOf(t, err)
+		want := "not TOML; a string is written in quotes: " + key + ` = "…"`
+		if len(found) != 1 || found[0].Line != 2 || key != "" && found[0].Text != want || key == "" && !strings.HasPrefix(found[0].Text, "not TOML: ") {
+			t.Errorf("%s\ngot  %v\nwant %s", line, err, want)
+		}
 	}
 }
 
