@@ -42,7 +42,7 @@ func RemoveGuard(local netip.Addr) error {
 		var problems error
 		for _, policy := range guardPolicies(local) {
 			have, err := h.XfrmPolicyGet(policy)
-			if err == nil && have.Action == vnl.XFRM_POLICY_BLOCK && have.Priority == guardPriority {
+			if err == nil && isGuard(have) {
 				err = h.XfrmPolicyDel(policy)
 			}
 			if err != nil && !errors.Is(err, unix.ENOENT) {
@@ -60,6 +60,11 @@ func withXFRM(f func(*vnl.Handle) error) error {
 	}
 	defer h.Close()
 	return f(h)
+}
+
+// isGuard tells a guard from policies of others.
+func isGuard(p *vnl.XfrmPolicy) bool {
+	return p.Action == vnl.XFRM_POLICY_BLOCK && p.Priority == guardPriority
 }
 
 // guards says whether a policy lets nothing through in clear.

@@ -101,9 +101,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	d.loop.alive = watchdog()
 	task{"event loop", d.loop.run}.start(ctx, g)
-	if err := d.begin(ctx, blocked); err != nil {
+	saved, err := d.state.load()
+	if err != nil {
+		d.log.Warn("starting without the saved state: peers are unknown until they register again", "error", err)
+	}
+	d.tellForgotten(saved)
+	if err := d.begin(ctx, saved, blocked); err != nil {
 		return err
 	}
+	task{"abandoned SAs", func(ctx context.Context) error { return d.abandon(ctx, saved) }}.start(ctx, g)
 	task{"kernel tables", d.tables.Run}.start(ctx, g)
 	task{"strongSwan", d.runStrongswan}.start(ctx, g)
 	task{"API", func(ctx context.Context) error {
@@ -130,11 +136,7 @@ func (d *Daemon) runStrongswan(ctx context.Context) error {
 }
 
 // begin gives the engine its configuration and what the last run knew.
-func (d *Daemon) begin(ctx context.Context, blocked []engine.Block) error {
-	saved, err := d.state.load()
-	if err != nil {
-		d.log.Warn("starting without the saved state: peers are unknown until they register again", "error", err)
-	}
+func (d *Daemon) begin(ctx context.Context, saved engine.Saved, blocked []engine.Block) error {
 	return d.loop.call(ctx, func(now time.Time) {
 		d.loop.engine.Configure(now, engineConfig(d.config), &d.loop.out)
 		d.blockKnown(now, blocked)

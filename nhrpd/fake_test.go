@@ -36,6 +36,7 @@ type world struct {
 	uses    map[netip.Addr]time.Time
 
 	certificates []preflight.Finding // what is wrong with them
+	leftovers    kernel.Leftovers    // in the kernel at the start
 
 	noSocket error // what opening an NHRP socket fails with
 	eBPF     bool  // there are data paths
@@ -137,6 +138,11 @@ func (w *world) platform() Platform {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return slices.Clone(w.certificates)
+		},
+		FindLeftovers: func() (kernel.Leftovers, error) { return w.leftovers, nil },
+		Abandon: func(_ context.Context, _ string, gone func(string) bool, _ ...string) error {
+			w.note(fmt.Sprintf("abandon gre1: %v, gre2: %v", gone("gre1"), gone("gre2")))
+			return nil
 		},
 		Detach: func(device string) error { w.note("detach " + device); return nil },
 		ESPStates: func(netip.Addr) ([]kernel.ESPState, error) {

@@ -33,6 +33,8 @@ func Linux(c *config.Config) Platform {
 		OwnRoutes:      kernel.OwnRoutes,
 		Uptime:         kernel.Uptime,
 		Detach:         kernel.Detach,
+		FindLeftovers:  kernel.FindLeftovers,
+		Abandon:        vici.Abandon,
 		ESPStates:      kernel.ESPStates,
 		DeleteStates:   kernel.DeleteStates,
 		ClearIn:        kernel.ClearIn,

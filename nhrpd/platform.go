@@ -26,6 +26,8 @@ type Platform struct {
 	Check          func(kernel.CheckConfig) []kernel.Advice
 	Certificates   func(*config.Config) []preflight.Finding
 	Detach         func(device string) error
+	FindLeftovers  func() (kernel.Leftovers, error)
+	Abandon        func(ctx context.Context, socket string, gone func(iface string) bool, sites ...string) error
 	ESPStates      func(local netip.Addr) ([]kernel.ESPState, error)
 	DeleteStates   func([]kernel.ESPState) error
 	MarkedPeers    func(local netip.Addr) (map[netip.Addr]netip.Addr, error)

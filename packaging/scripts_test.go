@@ -30,8 +30,9 @@ func TestScripts(t *testing.T) {
 			[]string{reload, running}, ""},
 		{"an upgrade does not say goodbye", "deb/prerm", "upgrade 1.1", true, nil, ""},
 		{"a removal says goodbye, then stops", "deb/prerm", "remove", true,
-			[]string{running, "timeout 60 cygnet leave", "deb-systemd-invoke stop cygnetd.service"}, ""},
-		{"a removal has nobody to say goodbye for a daemon that does not run", "deb/prerm", "remove", false, []string{running}, ""},
+			[]string{running, "timeout 60 cygnet leave", "deb-systemd-invoke stop cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
+		{"a removal takes away what a daemon that does not run left", "deb/prerm", "remove", false,
+			[]string{running, "timeout 60 cygnetd -leave"}, ""},
 		{"the unit is forgotten", "deb/postrm", "remove", false, []string{reload}, ""},
 		{"an upgrade's postrm does nothing", "deb/postrm", "upgrade 1.1", true, nil, ""},
 
@@ -40,7 +41,9 @@ func TestScripts(t *testing.T) {
 		{"an upgrade's post leaves the restart to postun", "rpm/post", "2", true, []string{reload}, ""},
 		{"an upgrade does not say goodbye", "rpm/preun", "1", true, nil, ""},
 		{"a removal says goodbye, then disables and stops", "rpm/preun", "0", true,
-			[]string{running, "timeout 60 cygnet leave", "systemctl --no-reload disable --now cygnetd.service"}, ""},
+			[]string{running, "timeout 60 cygnet leave", "systemctl --no-reload disable --now cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
+		{"a removal takes away what a daemon that does not run left", "rpm/preun", "0", false,
+			[]string{running, "systemctl --no-reload disable --now cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
 		{"an upgrade restarts a daemon that runs", "rpm/postun", "1", true,
 			[]string{reload, "systemctl try-restart cygnetd.service"}, ""},
 		{"the unit is forgotten", "rpm/postun", "0", false, []string{reload}, ""},
@@ -62,7 +65,7 @@ func TestRemovalGoesOnWithoutGoodbye(t *testing.T) {
 	t.Setenv("GOODBYE", "fails")
 	for name, args := range map[string]string{"deb/prerm": "remove", "rpm/preun": "0"} {
 		does, says := script(t, name, []string{args}, true)
-		if len(does) != 3 || !strings.Contains(says, "goodbye failed") {
+		if len(does) != 4 || !strings.Contains(says, "goodbye failed") || !strings.Contains(says, "may be left") {
 			t.Errorf("%s does %q and says %q", name, does, says)
 		}
 	}

@@ -76,6 +76,30 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// What a client that is gone left for interfaces that nobody keeps ends on both ends; what belongs to others stays.
+func TestAbandon(t *testing.T) {
+	r, hub, spoke := pair(t)
+	spoke.stop()
+	abandon := func(iface string) {
+		t.Helper()
+		if err := Abandon(t.Context(), r[1].socket(), func(i string) bool { return i == iface }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	abandon("gre2")
+	if !r[1].loaded("cygnet-gre1") || !strings.Contains(shell(t, "ip -n r2 xfrm state"), "proto esp") {
+		t.Error("an interface lost what belongs to it with another")
+	}
+	abandon("gre1")
+	if r[1].loaded("cygnet-gre1") || r[1].loaded("cygnet-gre1-192.0.2.1") {
+		t.Error("connections are left")
+	}
+	if reason := hub.down(r[1].key()); !strings.Contains(reason, "closed by the peer") {
+		t.Errorf("the hub's reason is %q", reason)
+	}
+	eventually(t, "no states", func() bool { return shell(t, "ip -n r1 xfrm state; ip -n r2 xfrm state") == "" })
+}
+
 // When both ends dial at the same time, one pair of SAs remains, and no end was ever told that its peer is lost.
 func TestBothInitiate(t *testing.T) {
 	r := routers(t, 2)

@@ -30,12 +30,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("cygnetd", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: cygnetd [-config FILE] [-check | -guard] [-version]")
+		fmt.Fprintln(stderr, "usage: cygnetd [-config FILE] [-check | -guard | -leave] [-version]")
 		flags.PrintDefaults()
 	}
 	path := flags.String("config", config.DefaultPath, "the configuration `file`")
 	check := flags.Bool("check", false, "check the configuration, say what is wrong with it, and exit")
 	guard := flags.Bool("guard", false, "block clear GRE of the configured interfaces, as the daemon does, and exit")
+	leave := flags.Bool("leave", false, "remove what a daemon that does not run left: SAs, routes, its tunnels, the block on clear GRE; and exit")
 	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -56,6 +57,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if *guard {
 		return guardEarly(*path, stderr)
+	}
+	if *leave {
+		return leaveStopped(*path, stderr)
 	}
 	c, err := config.Load(*path)
 	if err != nil {
@@ -92,6 +96,24 @@ func guardEarly(path string, stderr io.Writer) int {
 		return exitFailed
 	}
 	return code
+}
+
+// leaveStopped needs of the configuration only where sockets are and what interfaces there were, so that a faulty one is used as far as
+// it can be read, and without one the defaults hold.
+func leaveStopped(path string, stderr io.Writer) int {
+	c, err := config.LoadFaulty(path)
+	if c == nil {
+		c, err = config.Parse(nil, path)
+	}
+	if c == nil {
+		fmt.Fprintf(stderr, "cygnetd: %v\n", err)
+		return exitFailed
+	}
+	if err := nhrpd.LeaveStopped(context.Background(), c, stderr); err != nil {
+		fmt.Fprintf(stderr, "cygnetd: not all is removed: %v\n", err)
+		return exitFailed
+	}
+	return 0
 }
 
 // gcPercent is what the heap may grow by between collections, unless GOGC says otherwise. Half of Go's default: the daemon allocates

@@ -18,7 +18,7 @@ const maxHolding = 65535 * time.Second
 func (e *Engine) Save() Saved {
 	s := Saved{At: e.now}
 	for _, ifc := range e.interfaces() {
-		saved := SavedInterface{Name: ifc.cfg.Name, NBMA: ifc.known}
+		saved := SavedInterface{Name: ifc.cfg.Name, NBMA: ifc.known, Protected: ifc.cfg.Protected}
 		for _, n := range ifc.nhs {
 			if n.registered {
 				saved.NHS = append(saved.NHS, n.status())

@@ -124,6 +124,7 @@ type Saved struct {
 type SavedInterface struct {
 	Name      string
 	NBMA      netip.Addr // local, that answers named
+	Protected bool
 	NHS       []NHSStatus
 	Bindings  []BindingStatus
 	Shortcuts []ShortcutStatus

@@ -67,6 +67,12 @@ func (r *Router) Guard() *Process {
 	return r.Node.Start("cygnetd-guard", nil, r.net.binary("cygnetd"), "-config", CygnetConfig, "-guard")
 }
 
+// LeaveStopped runs the daemon as the removal of the package does, to take away what one that was stopped left.
+func (r *Router) LeaveStopped() (string, error) {
+	r.net.Helper()
+	return r.Try(r.net.binary("cygnetd"), "-config", CygnetConfig, "-leave")
+}
+
 // listen opens the service manager's socket anew, so that nothing is left of an earlier run.
 func (d *Cygnetd) listen() {
 	t := d.router.net

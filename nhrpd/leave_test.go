@@ -1,0 +1,116 @@
+package nhrpd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/engine"
+)
+
+// atStart runs a daemon until it settled, over a saved state and leftovers in the kernel, and returns its log and what it asked for.
+func atStart(t *testing.T, toml string, saved engine.Saved, left kernel.Leftovers) (log string, asked []string) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w, out := newWorld(t), new(bytes.Buffer)
+		w.leftovers = left
+		d := New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(toml), dir), w.platform(), out)
+		if err := d.state.save(saved); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- d.Run(ctx) }()
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the daemon ended with %v", err)
+		}
+		log, asked = out.String(), w.record
+	})
+	return log, asked
+}
+
+// A start says for which interfaces nobody said goodbye: those that the configuration lacks and the kernel still has something of.
+func TestForgottenInterfacesAreTold(t *testing.T) {
+	before := engine.Saved{Interfaces: []engine.SavedInterface{{Name: "gre1", NBMA: spokeNBMA}, {Name: "gre8", NBMA: hubNBMA}}}
+	guarded := []netip.Addr{spokeNBMA, hubNBMA}
+	for _, c := range []struct {
+		rule  string
+		saved engine.Saved
+		left  kernel.Leftovers
+		told  []string
+	}{
+		{"all are configured", engine.Saved{}, kernel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded}, nil},
+		{"a tunnel of ours", engine.Saved{}, kernel.Leftovers{Tunnels: []string{"gre1", "gre7"}}, []string{"gre7"}},
+		{"one that was there before, and is guarded", before, kernel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded}, []string{"gre8"}},
+		{"both", before, kernel.Leftovers{Tunnels: []string{"gre7"}, Guarded: guarded}, []string{"gre7", "gre8"}},
+		{"nothing is left of it, as after a boot", before, kernel.Leftovers{}, nil},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			log, _ := atStart(t, spokeToml, c.saved, c.left)
+			for _, name := range []string{"gre1", "gre7", "gre8"} {
+				want := false
+				for _, told := range c.told {
+					want = want || told == name
+				}
+				got := false
+				for line := range strings.Lines(log) {
+					got = got || strings.Contains(line, "nobody said goodbye") && strings.Contains(line, "interface="+name)
+				}
+				if got != want {
+					t.Errorf("%s is told: %v, want %v\n%s", name, got, want, log)
+				}
+			}
+		})
+	}
+}
+
+// An interface that lost its protection between two runs loses its SAs and connections as at a reload, and no other does.
+func TestStartWithoutProtectionEndsIPsec(t *testing.T) {
+	clear, _, _ := strings.Cut(spokeToml, "[interface.gre1.ipsec]")
+	clear += "protection = \"none\"\n"
+	for _, c := range []struct {
+		rule      string
+		toml      string
+		protected bool // in the last run
+		abandons  bool
+	}{
+		{"it was protected and is not", clear, true, true},
+		{"it never was", clear, false, false},
+		{"it still is", spokeToml, true, false},
+	} {
+		saved := engine.Saved{Interfaces: []engine.SavedInterface{{Name: "gre1", Protected: c.protected}, {Name: "gre2", Protected: true}}}
+		_, asked := atStart(t, c.toml, saved, kernel.Leftovers{})
+		got := false
+		for _, what := range asked {
+			got = got || what == "abandon gre1: true, gre2: false"
+		}
+		if got != c.abandons {
+			t.Errorf("%s: its SAs are ended: %v; asked: %q", c.rule, got, asked)
+		}
+	}
+}
+
+// While a daemon keeps the interfaces nobody takes them from it.
+func TestLeaveStoppedIsRefusedWhileTheDaemonRuns(t *testing.T) {
+	c := testConfig(t, []byte(spokeToml), t.TempDir())
+	c.Daemon.APISocket = filepath.Join(t.TempDir(), "api")
+	daemon, err := net.Listen("unix", c.Daemon.APISocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.Close()
+	var out bytes.Buffer
+	if err := LeaveStopped(t.Context(), c, &out); !errors.Is(err, ErrRunning) || out.Len() > 0 {
+		t.Errorf("%v, %q; want %v and nothing done", err, &out, ErrRunning)
+	}
+}
