@@ -7,7 +7,7 @@ T       ?=
 # A Debian release whose strongSwan the lab uses, such as trixie, which has 6.0: fetched, not installed. Empty: this machine's.
 STRONGSWAN ?=
 KEEP    ?=
-FUZZ    ?= 30s
+FUZZTIME ?= 30s
 # Flags of the comparison with FRR: bin/bench -help lists them.
 BENCH   ?=
 SEED    ?= 1
@@ -71,19 +71,20 @@ else
 endif
 
 .PHONY: lint
-lint: ## gofmt, go vet and staticcheck, with and without the tests on a real kernel
+lint: ## gofmt, go vet and staticcheck, with and without the tests on a real kernel; whether the eBPF objects fit their source
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 		[ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags lab ./...
 	$(GO) tool staticcheck ./...
 	$(GO) tool staticcheck -tags lab ./...
+	kernel/bpf/check.sh || [ $$? = 69 ] # 69: without clang it cannot be told
 	staticcheck=$$($(GO) tool -n staticcheck) && cd packaging && $(GO) vet ./... && "$$staticcheck" ./...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZ (30s)
+fuzz: ## every fuzz target for FUZZTIME (30s)
 	@grep -r --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | while read -r dir name; do \
-		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ) "$$dir" || exit 1; done
+		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; done
 
 .PHONY: bench
 bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side; then all benchmarks; BENCH=FLAGS

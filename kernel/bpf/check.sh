@@ -3,7 +3,7 @@
 #
 #   kernel/bpf/check.sh
 #
-# Needs clang-14, llvm-strip-14 and the headers of libbpf-dev and linux-libc-dev, as `go generate ./kernel` does.
+# Needs clang-14, llvm-strip-14 and the headers of libbpf-dev and linux-libc-dev, as `go generate ./kernel` does; 69: they are missing.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -11,6 +11,7 @@ root=$(cd "$here/../.." && pwd)
 for tool in clang-14 llvm-strip-14; do
 	command -v "$tool" >/dev/null || { echo "check.sh: $tool is missing (apt-get install clang-14 llvm-14 libbpf-dev)" >&2; exit 69; }
 done
+[ -e /usr/include/bpf/bpf_helpers.h ] || { echo "check.sh: the headers of libbpf are missing (apt-get install libbpf-dev)" >&2; exit 69; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
