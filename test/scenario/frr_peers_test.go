@@ -4,9 +4,13 @@ package scenario
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/api"
 	"cygnet/test/lab"
 )
 
@@ -28,23 +32,32 @@ func TestFRRSpokesUnderOurHub(t *testing.T) {
 	decoded(m, m.Hub)
 }
 
-// Our spoke and one of FRR's find each other through our hub.
-func TestOurSpokeAndFRRSpokeUnderOurHub(t *testing.T) {
-	m := frrMesh(t)
-	m.Hub.Start()
+// mixedSpokes runs our spoke and one of FRR's, which register and find each other through the hub that runs, whoever's it is.
+func mixedSpokes(m *lab.Mesh) *frrSite {
+	m.Helper()
 	m.Spoke1.Start()
 	two := frrSpoke(m, m.Spoke2)
 	registered(m, m.Spoke1, soon)
 	two.registeredWith(m, m.Hub, soon)
 	shortcutWith(m, m.Spoke1, two)
+	return two
+}
+
+// Our spoke and one of FRR's find each other through our hub.
+func TestOurSpokeAndFRRSpokeUnderOurHub(t *testing.T) {
+	m := frrMesh(t)
+	m.Hub.Start()
+	mixedSpokes(m)
 	direct(m, m.Spoke1, m.Spoke2)
 	alive(m)
 	decoded(m, m.Hub, m.Spoke1)
 }
 
-// Our spokes register with FRR's hub and follow its traffic indications.
+// Our spokes register with FRR's hub and follow its traffic indications. It takes no prefixes: the spokes say so, and stay registered.
 func TestOurSpokesUnderFRRHub(t *testing.T) {
 	m := frrMesh(t)
+	m.Spoke1.Interface = append(m.Spoke1.Interface, `announce = ["172.16.1.0/24"]`, `holding_time = "12s"`)
+	m.Spoke2.Interface = append(m.Spoke2.Interface, `announce = ["172.16.2.0/24"]`)
 	hub := frrHub(m)
 	m.Spoke1.Start()
 	m.Spoke2.Start()
@@ -55,6 +68,35 @@ func TestOurSpokesUnderFRRHub(t *testing.T) {
 	}
 	shortcut(m)
 	direct(m, m.Spoke1, m.Spoke2)
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		m.Await(s.Name+" says that its prefix was refused", soon, func() error {
+			n, err := nhs(s)
+			if err != nil {
+				return err
+			}
+			return lab.True(n.State == api.NHSRegistered && len(n.Announced) == 0 && contains(n.Error, "refuses our prefix", s.LAN.String()), "it says %+v", n)
+		})
+	}
+	first, err := nhs(m.Spoke1)
+	t.Logf("spoke1 says %q", first.Error)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Await("spoke1 refreshes its registration", soon, func() error {
+		n, err := nhs(m.Spoke1)
+		if err != nil {
+			return err
+		}
+		return lab.True(n.State == api.NHSRegistered && n.Registered.After(first.Registered), "it says %+v", n)
+	})
+	cache, err := hub.cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := slices.SortedFunc(maps.Keys(cache), netip.Addr.Compare)
+	if want := []netip.Addr{m.Hub.Overlay, m.Spoke1.Overlay, m.Spoke2.Overlay}; !slices.Equal(hosts, want) {
+		t.Errorf("FRR's hub has %v in its cache; want %v", hosts, want)
+	}
 	alive(m)
 	decoded(m, m.Spoke1, m.Spoke2)
 }
@@ -63,12 +105,8 @@ func TestOurSpokesUnderFRRHub(t *testing.T) {
 func TestOurSpokeAndFRRSpokeUnderFRRHub(t *testing.T) {
 	m := frrMesh(t)
 	hub := frrHub(m)
-	m.Spoke1.Start()
-	two := frrSpoke(m, m.Spoke2)
-	registered(m, m.Spoke1, soon)
-	two.registeredWith(m, m.Hub, soon)
+	mixedSpokes(m)
 	m.Await("FRR's hub lists our spoke", soon, func() error { return hub.knows(m.Spoke1, "dynamic") })
-	shortcutWith(m, m.Spoke1, two)
 	direct(m, m.Spoke1, m.Spoke2)
 	alive(m)
 	decoded(m, m.Spoke1)
@@ -78,11 +116,7 @@ func TestOurSpokeAndFRRSpokeUnderFRRHub(t *testing.T) {
 func TestFRRSpokeRestarted(t *testing.T) {
 	m := frrMesh(t)
 	m.Hub.Start()
-	m.Spoke1.Start()
-	two := frrSpoke(m, m.Spoke2)
-	registered(m, m.Spoke1, soon)
-	two.registeredWith(m, m.Hub, soon)
-	shortcutWith(m, m.Spoke1, two)
+	two := mixedSpokes(m)
 
 	two.kill(m)
 	two.start(m)
