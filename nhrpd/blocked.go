@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,23 +45,10 @@ func (f blockedFile) save(blocked []engine.Block) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+	return replaceFile(f.path(), func(w io.Writer) error {
+		_, err := w.Write(append(data, '\n'))
 		return err
-	}
-	part := f.path() + ".part"
-	if err := writeSynced(part, append(data, '\n')); err != nil {
-		return err
-	}
-	return os.Rename(part, f.path())
-}
-
-func writeSynced(path string, data []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	return errors.Join(err, file.Sync(), file.Close())
+	})
 }
 
 // blockKnown blocks whom an earlier run had blocked. It runs on the loop, before anything of theirs is restored.

@@ -105,29 +105,13 @@ func readState(r io.Reader) (saved engine.Saved, written *stateTime, err error) 
 	}
 }
 
-// save replaces the file at once: a crash leaves the old one or the new one.
+// save replaces the file: a crash leaves the old one or the new one. It waits for the disk, so the loop must not call it.
 func (f stateFile) save(s engine.Saved) error {
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
-	part := f.path() + ".part"
-	if err := writeState(part, s, f.moment(s.At)); err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
-	if err := os.Rename(part, f.path()); err != nil {
+	err := replaceFile(f.path(), func(w io.Writer) error { return encodeState(json.NewEncoder(w), s, f.moment(s.At)) })
+	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	return nil
-}
-
-func writeState(path string, s engine.Saved, written *stateTime) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	buffered := bufio.NewWriter(file)
-	err = encodeState(json.NewEncoder(buffered), s, written)
-	return errors.Join(err, buffered.Flush(), file.Close())
 }
 
 func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) error {
@@ -154,7 +138,7 @@ func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) erro
 const (
 	saveDelay = 50 * time.Millisecond
 	saveAll   = time.Minute
-	saveShare = 20 // saving takes at most one part in so many of the time
+	saveShare = 20 // saving takes at most one part in so many of the time, waiting for the disk included
 )
 
 // keepState saves the state when it changed.

@@ -1,7 +1,13 @@
 package nhrpd
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +30,83 @@ func TestChangeIsSavedInAMoment(t *testing.T) {
 			t.Errorf("the registration is not in what a restart would read: %+v", saved)
 		}
 	})
+}
+
+// A slow disk keeps nobody waiting but the one who saves: the loop goes on meanwhile, and what it took is written.
+func TestSavingDoesNotHoldTheLoop(t *testing.T) {
+	dir := t.TempDir()
+	disk := filepath.Join(dir, "state.json.part") // to write into it waits for a reader
+	if err := syscall.Mkfifo(disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(spokeToml), dir), newWorld(t).platform(), io.Discard)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	dirty := true
+	if err := d.loop.call(ctx, func(time.Time) { d.loop.saveSoon() }); err != nil {
+		t.Fatal(err)
+	}
+	for dirty {
+		if err := d.loop.call(ctx, func(time.Time) { dirty = d.loop.dirty }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.Status(ctx); err != nil {
+		t.Errorf("while the state is being saved: %v", err)
+	}
+	written, err := os.Open(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(written)
+	written.Close()
+	if err != nil || !strings.Contains(string(text), `"Name":"gre1"`) {
+		t.Errorf("saved is %q, %v", text, err)
+	}
+	if err := os.Remove(disk); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("the daemon ended with %v", err)
+	}
+}
+
+// A state that cannot be read, as a disk that failed leaves it, keeps nobody from starting, is told, and is replaced.
+func TestBrokenStateIsHarmless(t *testing.T) {
+	for rule, content := range map[string]string{
+		"empty":         "",
+		"cut short":     `{"Version":2}` + "\n" + `{"Interface":{"Name":"gr`,
+		"zeros":         strings.Repeat("\x00", 4096),
+		"another's":     `{"Version":99}`,
+		"not an object": `7`,
+	} {
+		t.Run(rule, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				out := new(bytes.Buffer)
+				d := New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(spokeToml), dir), newWorld(t).platform(), out)
+				if err := os.WriteFile(d.state.path(), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error)
+				go func() { done <- d.Run(ctx) }()
+				synctest.Wait()
+				cancel()
+				if err := <-done; err != nil {
+					t.Errorf("the daemon ended with %v", err)
+				}
+				if !strings.Contains(out.String(), "starting without the saved state") || !strings.Contains(out.String(), d.state.path()) {
+					t.Errorf("the log does not tell it: %s", out)
+				}
+				if saved, err := d.state.load(); err != nil || len(saved.Interfaces) != 1 {
+					t.Errorf("afterwards there is %+v, %v", saved, err)
+				}
+			})
+		})
+	}
 }
 
 // Changes that follow each other all the time do not put the saving off, and the last of them is saved as well.
