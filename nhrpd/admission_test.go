@@ -47,7 +47,7 @@ func (p *fakePath) Use() ([]kernel.Use, error)                { return nil, kern
 func (p *fakePath) EnableMarks() error                        { return kernel.ErrNoMarks }
 func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return kernel.ErrNoMarks }
 func (p *fakePath) Stats() (kernel.DataPathStats, error) {
-	return kernel.DataPathStats{NotAdmitted: 5}, nil
+	return kernel.DataPathStats{NotAdmitted: 5, Limited: 6, Lost: 7, Foreign: 8}, nil
 }
 func (p *fakePath) Close() error { close(p.closed); return nil }
 func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
@@ -113,6 +113,15 @@ func TestAdmissionReachesTheKernel(t *testing.T) {
 		}
 		if got := st.Interfaces[0].Admission; got != api.AdmissionPeers || st.Counters.Dropped["data: not admitted"] != 5 {
 			t.Errorf("the status says %q, dropped %v", got, st.Counters.Dropped)
+		}
+		for reason, n := range map[string]uint64{"redirect not looked at: too many a second": 6, "redirect not looked at: the daemon is busy": 7,
+			"NFLOG: logged by a rule that is too broad": 8} {
+			if st.Counters.Dropped[reason] != n {
+				t.Errorf("%s: counted %d, not %d", reason, st.Counters.Dropped[reason], n)
+			}
+		}
+		if k := st.Tables; k.WantedNeighbors != 3 || k.Failing != 1 || len(k.Failures) != 1 || st.StrongSwan.EventsDropped != 2 {
+			t.Errorf("of the kernel's tables the status says %+v, of charon %+v", k, st.StrongSwan)
 		}
 		if err := d.Leave(t.Context(), ""); err != nil {
 			t.Fatal(err)

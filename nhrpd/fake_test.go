@@ -217,7 +217,10 @@ func (f *fakeTables) Want(changes []kernel.Change) {
 
 func (f *fakeTables) After(then func()) { then() }
 func (f *fakeTables) Resync()           {}
-func (f *fakeTables) Settle()           { f.world.note("settle") }
+func (f *fakeTables) Stats() kernel.TablesStats {
+	return kernel.TablesStats{WantedNeighbors: 3, Failing: 1, Failures: map[string]uint64{"add neighbour: no buffer space available": 5}}
+}
+func (f *fakeTables) Settle() { f.world.note("settle") }
 
 // fakeSocket receives what the test puts in and keeps what the daemon sends.
 type fakeSocket struct {
@@ -275,7 +278,9 @@ func (f fakeStrongswan) SetProfile(p vici.Profile) {
 }
 func (f fakeStrongswan) RemoveProfile(iface string) { f.w.note("remove profile " + iface) }
 func (f fakeStrongswan) Events() <-chan vici.Event  { return f.w.events }
-func (f fakeStrongswan) Status() vici.Status        { return vici.Status{Connected: true, Version: "5.9.8"} }
+func (f fakeStrongswan) Status() vici.Status {
+	return vici.Status{Connected: true, Version: "5.9.8", EventsDropped: 2}
+}
 
 func (f fakeStrongswan) Want(k vici.Key, want vici.Want) {
 	f.w.mu.Lock()

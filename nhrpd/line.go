@@ -190,7 +190,7 @@ func (ln *line) addDrops(dropped map[string]uint64) {
 	ln.addDataDrops(dropped)
 }
 
-// addDataDrops adds the data that the programs dropped on this line.
+// addDataDrops adds the data that the programs dropped on this line, and the redirects that they noticed in vain.
 func (ln *line) addDataDrops(dropped map[string]uint64) {
 	if ln.path == nil {
 		return
@@ -206,6 +206,9 @@ func (ln *line) addDataDrops(dropped map[string]uint64) {
 		"data: no SA with the receiver behind NAT":      st.NoMark,
 		"data: no device for receivers behind NAT":      st.NoWay,
 		"data: GRE that belongs to no tunnel, received": st.Unclaimed,
+		"redirect not looked at: too many a second":     st.Limited,
+		"redirect not looked at: the daemon is busy":    st.Lost,
+		"NFLOG: logged by a rule that is too broad":     st.Foreign,
 	} {
 		if n > 0 {
 			dropped[reason] += n

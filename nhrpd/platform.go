@@ -51,6 +51,7 @@ type Tables interface {
 	After(f func())
 	Resync()
 	Settle()
+	Stats() kernel.TablesStats
 }
 
 // Socket sends and receives NHRP packets on one tunnel; see kernel.Socket.

@@ -37,6 +37,13 @@ func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
 	return routes
 }
 
+func tablesStatus(st kernel.TablesStats) api.Tables {
+	return api.Tables{
+		WantedNeighbors: st.WantedNeighbors, WantedRoutes: st.WantedRoutes, Waiting: st.Waiting, Failing: st.Failing,
+		Failures: st.Failures, Resyncs: st.Resyncs, Restored: st.Restored, Removed: st.Removed,
+	}
+}
+
 // markInstalled looks which of the routes the kernel has.
 func (d *Daemon) markInstalled(routes []api.Route) {
 	if len(routes) == 0 {

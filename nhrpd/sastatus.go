@@ -11,6 +11,7 @@ func (d *Daemon) strongswanStatus() api.StrongSwan {
 	st := d.strongswan.Status()
 	return api.StrongSwan{
 		Connected: st.Connected, Socket: d.charon, Version: st.Version, Since: st.Since, Error: st.LastError,
+		EventsDropped: st.EventsDropped,
 	}
 }
 

@@ -30,6 +30,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
 	}
+	s.Tables = tablesStatus(d.tables.Stats())
 	s.StrongSwan = d.strongswanStatus()
 	s.SAs = saStatus(d.strongswan.SAs())
 	for i := range s.Interfaces {
@@ -175,6 +176,6 @@ func peerStatus(p engine.PeerStatus) api.Peer {
 	return api.Peer{
 		Interface: p.Interface, NBMA: nbma, Mark: mark, Identity: p.Identity, State: peerStates[p.State], Since: p.Since,
 		Initiator: p.Initiator, LocalNAT: p.LocalNAT, RemoteNAT: p.RemoteNAT, Interest: interest,
-		In: p.In, Out: p.Out, Error: p.Error, SharedWith: p.SharedWith, Prohibited: p.Prohibited,
+		In: p.In, Out: p.Out, Admitted: p.Admitted, Error: p.Error, SharedWith: p.SharedWith, Prohibited: p.Prohibited,
 	}
 }

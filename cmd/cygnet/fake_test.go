@@ -107,9 +107,9 @@ func spoke() *api.Status {
 			},
 			Peers: []api.Peer{
 				{NBMA: addr("198.51.100.1"), Identity: "hub.example.net", State: api.PeerSecured, Since: ago(3 * time.Hour), Initiator: true, LocalNAT: true,
-					Interest: []string{"nhs"}, In: ago(4 * time.Second), Out: ago(4 * time.Second)},
+					Admitted: true, Interest: []string{"nhs"}, In: ago(4 * time.Second), Out: ago(4 * time.Second)},
 				{NBMA: addr("203.0.113.12"), Identity: "spoke2.example.net", State: api.PeerSecured, Since: ago(65 * time.Second), Initiator: true, LocalNAT: true,
-					Interest: []string{"shortcut", "answer"}, In: ago(time.Second), Out: ago(2 * time.Second)},
+					Admitted: true, Interest: []string{"shortcut", "answer"}, In: ago(time.Second), Out: ago(2 * time.Second)},
 			},
 		}},
 		Routes: []api.Route{{Interface: "gre1", Prefix: subnet("192.168.12.0/24"), NextHop: addr("10.255.0.12"), Table: 254, Installed: true}},
@@ -131,9 +131,11 @@ func spoke() *api.Status {
 // hub is the status of a hub where much is wrong.
 func hub() *api.Status {
 	s := &api.Status{
-		Version:    "1.2.3",
-		PID:        99,
-		Started:    ago(49 * time.Hour),
+		Version: "1.2.3",
+		PID:     99,
+		Started: ago(49 * time.Hour),
+		Tables: api.Tables{WantedNeighbors: 5, WantedRoutes: 2, Failing: 3,
+			Failures: map[string]uint64{"add neighbour: no buffer space available": 41, "add route: network is unreachable": 7}},
 		StrongSwan: api.StrongSwan{Socket: "/var/run/charon.vici", Since: ago(12 * time.Second), Error: "connection refused"},
 		Interfaces: []api.Interface{
 			{

@@ -34,10 +34,10 @@ func showPeers(in *invocation, _ string) error {
 }
 
 func peerTable(peers []api.Peer, now time.Time) *table {
-	t := newTable("INTERFACE", "NBMA", "STATE", "SINCE", "IDENTITY", "INITIATED", "NAT", "IN", "OUT", "WANTED FOR", "PROBLEM")
+	t := newTable("INTERFACE", "NBMA", "STATE", "SINCE", "IDENTITY", "INITIATED", "NAT", "IN", "OUT", "WANTED FOR", "ADMITTED", "PROBLEM")
 	for _, p := range peers {
 		t.row(p.Interface, address(p.NBMA, p.Mark), p.State, when(p.Since, now), p.Identity, initiated(p.State == api.PeerSecured && p.Identity != "", p.Initiator),
-			nat(p.LocalNAT, p.RemoteNAT), when(p.In, now), when(p.Out, now), strings.Join(p.Interest, ", "), cmp.Or(p.Prohibited, p.Error, sharers(p)))
+			nat(p.LocalNAT, p.RemoteNAT), when(p.In, now), when(p.Out, now), strings.Join(p.Interest, ", "), yes(p.Admitted), cmp.Or(p.Prohibited, p.Error, sharers(p)))
 	}
 	return t
 }

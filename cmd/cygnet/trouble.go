@@ -27,6 +27,9 @@ func troubles(s *api.Status, now time.Time) []string {
 		all = append(all, prefix(iface.Name, some(iface.Peers, func(p api.Peer) string { return peerTrouble(p, iface.MarksError) }))...)
 		all = append(all, prefix(iface.Name, some(twins(iface.Peers), twinTrouble))...)
 	}
+	if s.Tables.Failing > 0 {
+		all = append(all, failing(&s.Tables))
+	}
 	return append(all, some(s.Routes, routeTrouble)...)
 }
 
@@ -43,6 +46,12 @@ func unreachable(s *api.StrongSwan, now time.Time) string {
 		text += " (" + s.Error + ")"
 	}
 	return text
+}
+
+// failing says what the kernel does not take, and why, as far as it said so since the start.
+func failing(t *api.Tables) string {
+	return fmt.Sprintf("the kernel refuses %d of %d neighbours and routes; they are tried again%s",
+		t.Failing, t.WantedNeighbors+t.WantedRoutes, detail(t.Failures))
 }
 
 func interfaceTroubles(i *api.Interface) []string {

@@ -79,9 +79,11 @@ func small() *Status {
 			NHS:       []NHS{{Name: "hub.example.net", NBMA: netip.MustParseAddr("198.51.100.1"), State: NHSRegistered, Registered: now, Expires: now.Add(time.Minute)}},
 			Bindings:  []Binding{{Protocol: netip.MustParseAddr("10.255.0.12"), NBMA: netip.MustParseAddr("203.0.113.12"), Static: true}},
 			Shortcuts: []Shortcut{{Prefix: netip.MustParsePrefix("192.168.12.0/24"), State: ShortcutResolving, Since: now}},
-			Peers:     []Peer{{NBMA: netip.MustParseAddr("198.51.100.1"), Identity: "hub.example.net", State: PeerSecured, Interest: []string{"nhs"}}},
+			Peers:     []Peer{{NBMA: netip.MustParseAddr("198.51.100.1"), Identity: "hub.example.net", State: PeerSecured, Admitted: true, Interest: []string{"nhs"}}},
 		}},
-		Routes:   []Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("192.168.12.0/24"), NextHop: netip.MustParseAddr("10.255.0.12"), Table: 254, Installed: true}},
+		Routes: []Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("192.168.12.0/24"), NextHop: netip.MustParseAddr("10.255.0.12"), Table: 254, Installed: true}},
+		Tables: Tables{WantedNeighbors: 2, WantedRoutes: 1, Failing: 1, Restored: 3,
+			Failures: map[string]uint64{"add neighbour: no buffer space available": 4}, Resyncs: map[string]uint64{"start": 1}},
 		SAs:      []SA{{Connection: "cygnet-gre1", ID: 1, State: "ESTABLISHED", Local: netip.MustParseAddr("203.0.113.11"), Remote: netip.MustParseAddr("198.51.100.1")}},
 		Counters: Counters{Received: map[string]uint64{"registration reply": 2}, Dropped: map[string]uint64{"checksum": 1}},
 	}

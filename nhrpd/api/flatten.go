@@ -52,7 +52,7 @@ func (s *Status) complete(now time.Time) {
 	for i := range s.SAs {
 		present(&s.SAs[i].Children)
 	}
-	for _, counts := range []*map[string]uint64{&s.Counters.Received, &s.Counters.Sent, &s.Counters.Dropped} {
+	for _, counts := range []*map[string]uint64{&s.Counters.Received, &s.Counters.Sent, &s.Counters.Dropped, &s.Tables.Failures, &s.Tables.Resyncs} {
 		if *counts == nil {
 			*counts = map[string]uint64{}
 		}

@@ -17,6 +17,7 @@ func WriteMetrics(w io.Writer, s *Status) error {
 	m.daemon(s)
 	m.interfaces(s)
 	m.entries(s)
+	m.tables(&s.Tables)
 	m.packets(&s.Counters)
 	return m.w.Flush()
 }
@@ -34,6 +35,8 @@ func (m *metrics) daemon(s *Status) {
 	m.sample(float64(s.Started.UnixMilli()) / 1000)
 	m.family("cygnet_strongswan_connected", "gauge", "1 while the daemon is connected to charon over VICI.")
 	m.sample(bit(s.StrongSwan.Connected))
+	m.family("cygnet_strongswan_events_dropped_total", "counter", "Events of charon's that the daemon was too slow for.")
+	m.sample(float64(s.StrongSwan.EventsDropped))
 	m.family("cygnet_advice", "gauge", "Number of settings of this host that limit the daemon; cygnet status names them.")
 	m.sample(float64(len(s.Advice)))
 	m.family("cygnet_heap_bytes", "gauge", "Memory of the daemon's heap that is in use or not collected yet.")
@@ -89,7 +92,7 @@ func (m *metrics) entries(s *Status) {
 	for _, i := range s.Interfaces {
 		count(m, i.Name, i.Peers, func(e Peer) PeerState { return e.State }, PeerAbsent, PeerSecuring, PeerSecured)
 	}
-	m.family("cygnet_routes_missing", "gauge", "Shortcut routes that are wanted but not in the kernel.")
+	m.family("cygnet_routes_missing", "gauge", "Routes, of shortcuts and to prefixes of clients, that are wanted but not in the kernel.")
 	missing := 0
 	for _, r := range s.Routes {
 		if !r.Installed {
@@ -99,6 +102,14 @@ func (m *metrics) entries(s *Status) {
 	m.sample(float64(missing))
 	m.family("cygnet_ike_sas", "gauge", "IKE_SAs of the daemon's peers.")
 	m.sample(float64(len(s.SAs)))
+}
+
+func (m *metrics) tables(t *Tables) {
+	m.family("cygnet_kernel_entries_failing", "gauge", "Neighbours and routes that the kernel refused at the last try.")
+	m.sample(float64(t.Failing))
+	m.family("cygnet_kernel_entries_restored_total", "counter", "Neighbours and routes that were missing or changed in the kernel and were put right.")
+	m.sample(float64(t.Restored))
+	m.counts("cygnet_kernel_failures_total", "reason", "Changes that the kernel refused, by operation and reason.", t.Failures)
 }
 
 // count writes one sample for each state, with 0 for those that no entry is in, so that no series comes and goes.
@@ -113,18 +124,16 @@ func count[E any, S ~string](m *metrics, iface string, entries []E, state func(E
 }
 
 func (m *metrics) packets(c *Counters) {
-	for _, f := range []struct {
-		name, label, help string
-		counts            map[string]uint64
-	}{
-		{"cygnet_packets_received_total", "type", "NHRP packets received, by message type.", c.Received},
-		{"cygnet_packets_sent_total", "type", "NHRP packets sent, by message type.", c.Sent},
-		{"cygnet_packets_dropped_total", "reason", "NHRP packets dropped, by reason.", c.Dropped},
-	} {
-		m.family(f.name, "counter", f.help)
-		for _, key := range slices.Sorted(maps.Keys(f.counts)) {
-			m.sample(float64(f.counts[key]), f.label, key)
-		}
+	m.counts("cygnet_packets_received_total", "type", "NHRP packets received, by message type.", c.Received)
+	m.counts("cygnet_packets_sent_total", "type", "NHRP packets sent, by message type.", c.Sent)
+	m.counts("cygnet_packets_dropped_total", "reason", "NHRP packets dropped, by reason.", c.Dropped)
+}
+
+// counts writes a family of counters.
+func (m *metrics) counts(name, label, help string, counts map[string]uint64) {
+	m.family(name, "counter", help)
+	for _, key := range slices.Sorted(maps.Keys(counts)) {
+		m.sample(float64(counts[key]), label, key)
 	}
 }
 

@@ -14,6 +14,7 @@ type Status struct {
 	StrongSwan StrongSwan  `json:"strongswan"`
 	Interfaces []Interface `json:"interfaces"`
 	Routes     []Route     `json:"routes"`
+	Tables     Tables      `json:"tables"`
 	SAs        []SA        `json:"sas"`
 	Advice     []string    `json:"advice"`  // what on this host limits the daemon, and what to set instead
 	Blocked    []Blocked   `json:"blocked"` // identities that are shut out, in order
@@ -34,6 +35,21 @@ type StrongSwan struct {
 	Version   string    `json:"version,omitempty"` // of charon, as it says itself
 	Since     time.Time `json:"since,omitzero"`    // connected, or not connected, since then
 	Error     string    `json:"error,omitempty"`   // why not connected
+
+	// EventsDropped counts events of charon's that the daemon was too slow for; it compares everything with charon's list then.
+	EventsDropped uint64 `json:"events_dropped"`
+}
+
+// Tables tells how the kernel's neighbours and routes compare with those that are wanted.
+type Tables struct {
+	WantedNeighbors int               `json:"wanted_neighbors"`
+	WantedRoutes    int               `json:"wanted_routes"`
+	Waiting         int               `json:"waiting"`  // wanted entries whose device is missing or down
+	Failing         int               `json:"failing"`  // wanted entries that the kernel refused at the last try; they are tried again
+	Failures        map[string]uint64 `json:"failures"` // refusals since the start, by operation and reason
+	Resyncs         map[string]uint64 `json:"resyncs"`  // comparisons of all entries since the start, by cause
+	Restored        uint64            `json:"restored"` // entries that a comparison found missing or changed
+	Removed         uint64            `json:"removed"`  // entries of the daemon's that nobody wanted and a comparison removed
 }
 
 // Interface is one mGRE interface.
@@ -161,6 +177,7 @@ type Peer struct {
 	Interest  []string  `json:"interest"`     // why the peer is wanted: nhs, binding, shortcut, resolution, answer
 	In        time.Time `json:"in,omitzero"`  // last time data came from it
 	Out       time.Time `json:"out,omitzero"` // last time data went to it
+	Admitted  bool      `json:"admitted"`     // NHRP knows it, so that its data is taken; see Interface.Admission for whether that is enforced
 	Error     string    `json:"error,omitempty"`
 
 	// Prohibited says why the peer may do nothing here although it has an SA: no peer rule matches its identity.

@@ -156,3 +156,12 @@ func (e *Engine) Admitted(ifname string) []AdmissionChange {
 	}
 	return list
 }
+
+// admitted says whether the kernel is to take data from a peer: for reasons of its own, or as one of those behind its NAT address.
+func (p *peer) admitted() bool {
+	if at := p.ifc.admitted[p.nbma]; at != nil && at.told {
+		return true
+	}
+	at := p.ifc.admitted[p.real]
+	return at != nil && at.told && at.as.shared
+}

@@ -37,6 +37,11 @@ func TestAdmissionOfNHSAndClients(t *testing.T) {
 			t.Errorf("%s is admitted: %v, as %+v; want %v", nbma, ok, as, want)
 		}
 	}
+	for _, p := range hub.status().Peers {
+		if p.Admitted != hub.admitsData(p.NBMA.String()) {
+			t.Errorf("the status says that %s is admitted: %v", p.NBMA, p.Admitted)
+		}
+	}
 }
 
 // A spoke answers anybody's question, but takes data only from those whose question came along its NHS. What strangers say of

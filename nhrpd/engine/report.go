@@ -105,6 +105,7 @@ func (p *peer) status() PeerStatus {
 		Out:      p.out,
 		Error:    p.err,
 	}
+	st.Admitted = p.admitted()
 	if p.secured {
 		st.Prohibited = p.ifc.objectTo(p.nbma)
 	} else {

@@ -102,6 +102,7 @@ type PeerStatus struct {
 	Since    time.Time
 	Interest []string // why we want it: nhs, binding, shortcut, resolution, answer
 	In, Out  time.Time
+	Admitted bool // the kernel is to take data from it
 	Error    string
 
 	Prohibited string // why it may nothing here, though it has an SA; empty: it may
