@@ -27,7 +27,21 @@ func (e *Engine) localAddress(ifc *iface, nbma netip.Addr) {
 		}
 	}
 	if moved {
-		e.takeAllBack(ifc)
+		e.endDirectPaths(ifc)
+	}
+}
+
+// endDirectPaths ends what others and we send to each other directly, once we are at another address: with IPsec, the SAs of our own
+// shortcuts went with the old one; without it, nobody would take what we send from the new one before he was asked again.
+func (e *Engine) endDirectPaths(ifc *iface) {
+	e.takeAllBack(ifc)
+	if ifc.cfg.Protected {
+		return
+	}
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		if s.state == ShortcutUp {
+			e.endShortcut(s, "our NBMA address changed, and its next hop takes data from the old one only")
+		}
 	}
 }
 

@@ -60,6 +60,22 @@ func TestAddressChange(t *testing.T) {
 	}
 }
 
+// Without IPsec no SA goes with the old address, but who answered us takes data from that one only, until he is asked again along the hub.
+func TestAddressChangeWithoutIPsec(t *testing.T) {
+	m := newMesh(t, noIPsec)
+	m.makeShortcut()
+	m.spoke2.local = addr("192.0.2.112")
+	m.spoke2.handle(LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
+	if len(m.spoke2.shortcuts) != 0 || m.spoke2.at("10.255.0.11").IsValid() {
+		t.Fatalf("it goes on to use what was answered to its old address\n%s", m)
+	}
+	m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.12") == addr("192.0.2.112") })
+	m.until("admitted again", 5*time.Second, func() bool {
+		m.ping(m.spoke2, host2, host1)
+		return m.spoke1.engine.ifaces["gre1"].admitted[m.spoke2.local] != nil && len(m.spoke2.shortcuts) != 0
+	})
+}
+
 // An address that goes and comes back changes nothing that others rely on.
 func TestAddressGoneAndBack(t *testing.T) {
 	m := newMesh(t)

@@ -144,7 +144,7 @@ func (e *Engine) learnPublic(n *nhs, public netip.Addr) {
 	moved := n.public.IsValid()
 	n.public = public
 	if moved {
-		e.takeAllBack(n.ifc)
+		e.endDirectPaths(n.ifc)
 	}
 	if public.IsValid() {
 		e.notice(n.ifc, Notice{Kind: NoticeNAT, NextHop: n.protocol, NBMA: public,
