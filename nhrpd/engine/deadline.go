@@ -76,16 +76,21 @@ func (d *deadlines) advance(now time.Time) {
 	d.advancing = false
 }
 
+// before says whether a timer runs before another one; both are set.
+func (t *timer) before(o *timer) bool {
+	if c := t.at.Compare(o.at); c != 0 {
+		return c < 0
+	}
+	return t.seq < o.seq
+}
+
 // timerHeap implements heap.Interface.
 type timerHeap []*timer
 
 func (h timerHeap) Len() int { return len(h) }
 
 func (h timerHeap) Less(i, j int) bool {
-	if c := h[i].at.Compare(h[j].at); c != 0 {
-		return c < 0
-	}
-	return h[i].seq < h[j].seq
+	return h[i].before(h[j])
 }
 
 func (h timerHeap) Swap(i, j int) {

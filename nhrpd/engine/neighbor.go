@@ -72,15 +72,21 @@ func (e *Engine) reviseNeighbor(ifc *iface, protocol netip.Addr, n *neighbor) {
 			NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma, Delete: true})
 		return
 	}
+	best := n.best()
+	if n.nbma == best.nbma {
+		return
+	}
+	n.nbma = best.nbma
+	e.out.Neighbors = append(e.out.Neighbors, NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma})
+}
+
+// best is the wish that decides.
+func (n *neighbor) best() *neighborClaim {
 	best := n.claims[0]
 	for _, c := range n.claims[1:] {
 		if c.rank < best.rank {
 			best = c
 		}
 	}
-	if n.nbma == best.nbma {
-		return
-	}
-	n.nbma = best.nbma
-	e.out.Neighbors = append(e.out.Neighbors, NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma})
+	return best
 }

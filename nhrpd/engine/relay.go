@@ -26,6 +26,10 @@ const (
 	relayMemory = 10 * time.Minute // how long it is known that the router could not be had
 )
 
+// relaysPerShortcut bounds relays by the limit for shortcuts: each question may have one, and as many again lead to what there was no room
+// to ask for.
+const relaysPerShortcut = 2
+
 // missLimit is how many neighbours may be asked for in a second: somebody behind us may try all addresses of the overlay.
 const missLimit = 20
 
@@ -56,10 +60,17 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 		e.drop(dropNotTunnel)
 	case !e.mayAsk(ifc, protocol):
 		e.drop(dropKnown)
-	case len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts:
-		e.drop(dropTableFull)
 	case !ifc.misses.allow(e.now, struct{}{}):
 		e.drop(dropMissLimit)
+	case len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts:
+		// There is no room to look for the direct way. The NHS knows one.
+		e.drop(dropTableFull)
+		if r == nil {
+			r = e.newRelay(ifc, protocol)
+		}
+		if r != nil {
+			e.useRelay(r)
+		}
 	default:
 		if r == nil {
 			e.newRelay(ifc, protocol)
@@ -78,14 +89,31 @@ func (ifc *iface) isNHSProtocol(protocol netip.Addr) bool {
 	return false
 }
 
-func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) {
-	if len(ifc.relays) >= ifc.cfg.Limits.Shortcuts {
-		return
+// newRelay begins to wait for the direct way; nil: there are too many relays.
+func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) *relay {
+	if len(ifc.relays) >= relaysPerShortcut*ifc.cfg.Limits.Shortcuts && !e.forgetRelay(ifc) {
+		return nil
 	}
 	r := &relay{ifc: ifc, protocol: protocol}
 	r.step.run = func() { e.relayDue(r) }
 	ifc.relays[protocol] = r
 	e.deadlines.set(&r.step, e.now.Add(relayAfter))
+	return r
+}
+
+// forgetRelay makes room by the relay that is only remembered, and would be for the shortest time; false: all are in use.
+func (e *Engine) forgetRelay(ifc *iface) bool {
+	var first *relay
+	for _, r := range ifc.relays {
+		if r.needed && !r.neighbor.protocol.IsValid() && (first == nil || r.step.before(&first.step)) {
+			first = r
+		}
+	}
+	if first == nil {
+		return false
+	}
+	e.dropRelay(first)
+	return true
 }
 
 // relayDue takes the next step: from waiting to use, from use to memory, and out of that.

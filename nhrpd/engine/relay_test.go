@@ -56,6 +56,31 @@ func TestMissedNeighborIsResolved(t *testing.T) {
 	}
 }
 
+// A router that is known by a shortcut alone is asked for along the hub again, which vouches for us: who forgot us, as after a crash, would
+// drop our data for as long as it was asked directly.
+func TestRouterIsAskedForAlongTheHub(t *testing.T) {
+	n, hub, p := missing(t)
+	spoke2 := n.from("192.0.2.12", "spoke2")
+	hub.says(answerTo(p, 32, "10.255.0.12", spoke2.nbma))
+	before := len(n.sent)
+	for range 45 { // nine tenths of the holding time
+		n.w.run(12 * time.Second)
+		n.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: addr(spoke2.nbma), Out: n.w.now}}})
+	}
+	asked := 0
+	for i, p := range n.sentSince(before) {
+		if p.Type != packet.ResolutionRequest {
+			continue
+		}
+		if asked++; n.sent[before+i].to != addr(hub.nbma) {
+			t.Errorf("asked at %v", n.sent[before+i].to)
+		}
+	}
+	if asked == 0 {
+		t.Error("not asked for again")
+	}
+}
+
 // Both ends at once make one SA: the lower NBMA address dials.
 func TestMissesBothWays(t *testing.T) {
 	m := phase2(t)
@@ -264,6 +289,30 @@ func TestMissesAreBounded(t *testing.T) {
 	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
 	if n.asked() < 2*missLimit+1 {
 		t.Error("never asked again")
+	}
+}
+
+// What there is no room to look for goes through the hub at once, rather than nowhere. Relays that are only remembered make room, those in
+// use do not.
+func TestMissWithoutRoomIsRelayed(t *testing.T) {
+	n, _, _ := missing(t, func(c *InterfaceConfig) { c.Limits.Shortcuts = 1 })
+	miss := func(protocol string) netip.Addr {
+		n.handle(Missed{Interface: "gre1", Protocol: addr(protocol)})
+		return n.at(protocol)
+	}
+	if got := miss("10.255.0.13"); got != addr("192.0.2.1") || dropped(n, dropTableFull) != 1 {
+		t.Fatalf("at %v, want at the hub\n%s", got, n.w)
+	}
+	if got := miss("10.255.0.14"); got.IsValid() {
+		t.Errorf("one relay too many, at %v", got)
+	}
+	n.w.run(relayAfter + relayTime) // the relays are only remembered now, and the question has ended
+	if n.at("10.255.0.12").IsValid() || n.at("10.255.0.13").IsValid() {
+		t.Fatalf("relayed for too long\n%s", n.w)
+	}
+	miss("10.255.0.14")
+	if got := miss("10.255.0.15"); got != addr("192.0.2.1") || len(n.engine.ifaces["gre1"].relays) != relaysPerShortcut {
+		t.Errorf("at %v, want at the hub\n%s", got, n.w)
 	}
 }
 

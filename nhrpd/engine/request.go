@@ -25,7 +25,7 @@ func (e *Engine) askFor(s *shortcut) {
 func (e *Engine) sendRequest(s *shortcut) {
 	ifc := s.ifc
 	e.deadlines.set(&s.ask, e.now.Add(askIntervals[s.attempts]))
-	way, err := e.pathTo(ifc, s.dest)
+	way, err := e.pathPastShortcuts(ifc, s.dest)
 	if err != pathOK || !ifc.local.IsValid() {
 		return // a later try may find one
 	}

@@ -171,11 +171,29 @@ func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
 		p.nbma = n.nbma
 		return p, pathOK
 	}
+	if p.leadToNHS(ifc) {
+		return p, pathOK
+	}
+	return p, pathNoBinding
+}
+
+// leadToNHS makes it the path by the first NHS that has us registered, if there is one.
+func (p *path) leadToNHS(ifc *iface) bool {
 	for _, n := range ifc.nhs {
 		if n.usable() {
 			p.nextHop, p.nbma, p.byNHS = n.protocol, n.nbma, true
-			return p, pathOK
+			return true
 		}
 	}
-	return p, pathNoBinding
+	return false
+}
+
+// pathPastShortcuts is the path to dest of a question: one that an NHS passes on, who vouches for us, rather than one to a next hop that
+// only a shortcut has a neighbour for. That is known from an answer to the same question.
+func (e *Engine) pathPastShortcuts(ifc *iface, dest netip.Addr) (path, pathError) {
+	p, err := e.pathTo(ifc, dest)
+	if err == pathOK && !p.byNHS && ifc.neighbors[p.nextHop].best().rank >= rankShortcut {
+		p.leadToNHS(ifc)
+	}
+	return p, err
 }
