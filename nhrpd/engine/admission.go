@@ -33,6 +33,7 @@ type admitted struct {
 	reasons []*admission // none: data that is under way is taken until end
 	told    bool         // the kernel takes its data; false: the rules let whoever is there nothing
 	as      admittedAs   // as told
+	until   time.Time    // who is there was told that it may send until then; zero: nothing
 	end     timer
 }
 
@@ -104,8 +105,18 @@ func (e *Engine) dismiss(a *admission) {
 	case len(ifc.admitted) > ifc.cfg.mostAdmitted():
 		e.endAdmission(ifc, at.nbma)
 	default:
-		e.deadlines.set(&at.end, e.now.Add(admissionGrace))
+		e.deadlines.set(&at.end, later(e.now.Add(admissionGrace), at.until))
 	}
+}
+
+// dismissAt dismisses the reason of a peer that was told that it may send until then, and may not have heard that it ended.
+func (e *Engine) dismissAt(a *admission, until time.Time) {
+	if !a.nbma.IsValid() {
+		return
+	}
+	at := a.ifc.admitted[a.nbma]
+	at.until = later(at.until, until)
+	e.dismiss(a)
 }
 
 // endAdmission takes no more data from an address that there is no reason for any more, whatever is under way.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -181,5 +182,21 @@ func TestAdmittedIsWhatWasTold(t *testing.T) {
 	}
 	if m.spoke1.engine.Admitted("gre9") != nil {
 		t.Error("an interface that is not there admits somebody")
+	}
+}
+
+// Who was told that it may send is not dropped before that is over because the word that takes it back was lost.
+func TestAdmissionOutlivesAnswerTakenBack(t *testing.T) {
+	spoke, hub := spokeAlone(t)
+	spoke.from("192.0.2.12", "spoke2")
+	hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
+	spoke.w.run(time.Minute)
+	spoke.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/30"), Device: "eth2"})
+	purged := slices.ContainsFunc(spoke.sentSince(0), func(p packet.Packet) bool { return p.Type == packet.PurgeRequest })
+	if spoke.w.run(8 * time.Minute); !purged || !spoke.admitsData("192.0.2.12") {
+		t.Errorf("taken back: %v, and its data dropped\n%s", purged, spoke.w)
+	}
+	if spoke.w.run(time.Minute + admissionGrace); spoke.admitsData("192.0.2.12") {
+		t.Error("admitted for ever")
 	}
 }

@@ -276,6 +276,9 @@ func (e *Engine) takeBack(a *answer) {
 	given := e.now.Before(a.expires)
 	waiting := a.waiting
 	a.waiting = nil
+	if given {
+		e.dismissAt(&a.admission, a.expires) // its data still finds its way from here, and the purge may be lost
+	}
 	e.dropAnswer(a)
 	if given {
 		e.purgeAnswer(a)

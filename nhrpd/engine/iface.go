@@ -125,14 +125,20 @@ func (ifc *iface) secured(nbma netip.Addr) bool {
 	return p != nil && p.secured
 }
 
-// public is our NBMA address as an NHS sees it, when that is not the one that we send from: behind NAT.
+// public is our NBMA address as an NHS sees it, when that is not the one that we send from: behind NAT. An NHS that does not answer any more
+// may have seen us at an address that we had before.
 func (ifc *iface) public() netip.Addr {
+	var before netip.Addr
 	for _, n := range ifc.nhs {
-		if n.public.IsValid() {
+		switch {
+		case !n.public.IsValid():
+		case n.usable() && n.attempts == 0:
 			return n.public
+		case !before.IsValid():
+			before = n.public
 		}
 	}
-	return netip.Addr{}
+	return before
 }
 
 // behindNAT says whether others cannot start to talk to us.

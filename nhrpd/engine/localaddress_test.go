@@ -1,9 +1,13 @@
 package engine
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/packet"
 )
 
 // moveTo gives a node another underlay address. Its own end of every SA is gone with the old one; the others do not know.
@@ -115,4 +119,77 @@ func TestPublicAddressChange(t *testing.T) {
 	}
 	m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.11") == addr("192.0.2.113") })
 	m.until("spoke2 leaves the old address", 3*time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+}
+
+// behindNAT is a spoke with two hubs, both of which see it at an address.
+func behindNAT(t *testing.T, public string) (n *node, first, second sender) {
+	t.Helper()
+	n = newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.168.1.1", "172.16.1.1/24", "172.16.0.0/16")
+	n.cfg.NHS = append(n.cfg.NHS, NHSConfig{Name: "192.0.2.2"})
+	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.2", NBMA: []netip.Addr{addr("192.0.2.2")}})
+	first, second = n.from("192.0.2.1", "hub"), n.from("192.0.2.2", "hub2")
+	for i, hub := range []sender{first, second} {
+		hub.says(seenAt(public, i+1, n.lastTo(hub)))
+	}
+	return n, first, second
+}
+
+// seenAt is a hub's reply to a registration from behind a NAT.
+func seenAt(public string, hub int, p packet.Packet) packet.Packet {
+	p.Type, p.DestProtocol = packet.RegistrationReply, addr(fmt.Sprintf("10.255.0.%d", hub))
+	*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
+		CIEs: []packet.CIE{natCIE(p.SourceProtocol, addr(public))}}
+	return p
+}
+
+// lastTo is the last packet that a node sent to somebody.
+func (n *node) lastTo(to sender) packet.Packet {
+	n.w.t.Helper()
+	for i := range slices.Backward(n.sent) {
+		if n.sent[i].to == addr(to.nbma) {
+			return n.sentSince(i)[0]
+		}
+	}
+	n.w.t.Fatalf("sent nothing to %s", to.nbma)
+	return packet.Packet{}
+}
+
+// When the NAT moves, the first NHS to say so has the others be told, and what we ask gives the address that an answering one sees us at:
+// whoever answers takes data from that address only.
+func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
+	n, first, second := behindNAT(t, "198.51.100.1")
+	n.handle(PeerLost{Interface: "gre1", NBMA: addr(first.nbma), Reason: "dead peer"})
+	n.w.run(6 * time.Minute)
+	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
+	second.says(indicationOf(host1, host2))
+	p := n.lastTo(second)
+	if got := natAddress(&p, addr("10.255.0.11")); p.Type != packet.ResolutionRequest || got != addr("198.51.100.2") {
+		t.Fatalf("a %s gives %v: where a hub saw it that is gone", p.Type, got)
+	}
+
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(first.nbma), Identity: "hub"}})
+	first.says(seenAt("198.51.100.2", 1, n.lastTo(first)))
+	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
+	p = n.registersWith(t, first)
+	before := len(n.sent)
+	first.says(seenAt("198.51.100.3", 1, p))
+	told := func(s sentPacket) bool { return s.to == addr(second.nbma) && packet.Type(s.data[17]) == packet.RegistrationRequest }
+	if !slices.ContainsFunc(n.sent[before:], told) {
+		t.Error("the other hub goes on to say that it is at the old address")
+	}
+}
+
+// registersWith lets time pass until a node refreshes its registration with an NHS.
+func (n *node) registersWith(t *testing.T, hub sender) packet.Packet {
+	t.Helper()
+	for range 600 {
+		before := len(n.sent)
+		n.w.run(time.Second)
+		if p := n.lastTo(hub); len(n.sent) > before && p.Type == packet.RegistrationRequest {
+			return p
+		}
+	}
+	t.Fatal("it does not register any more")
+	return packet.Packet{}
 }

@@ -145,9 +145,20 @@ func (e *Engine) learnPublic(n *nhs, public netip.Addr) {
 	n.public = public
 	if moved {
 		e.endDirectPaths(n.ifc)
+		e.registerElsewhere(n)
 	}
 	if public.IsValid() {
 		e.notice(n.ifc, Notice{Kind: NoticeNAT, NextHop: n.protocol, NBMA: public,
 			Reason: "the NHS sees us at another address than our own: we are behind NAT"})
+	}
+}
+
+// registerElsewhere has the other NHSs know where the NAT leads to us now, and say so: what they said before would be given to whoever we
+// ask or answer.
+func (e *Engine) registerElsewhere(moved *nhs) {
+	for _, n := range moved.ifc.nhs {
+		if n != moved && n.usable() && n.public.IsValid() && n.public != moved.public {
+			e.registerAnew(n)
+		}
 	}
 }

@@ -60,6 +60,9 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 		e.drop(dropNotTunnel)
 	case !e.mayAsk(ifc, protocol):
 		e.drop(dropKnown)
+		if r == nil && ifc.covering(protocol) != nil {
+			e.newRelay(ifc, protocol) // asked for before there was traffic, or without room for a relay
+		}
 	case !ifc.misses.allow(e.now, struct{}{}):
 		e.drop(dropMissLimit)
 	case len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts:

@@ -316,6 +316,18 @@ func TestMissWithoutRoomIsRelayed(t *testing.T) {
 	}
 }
 
+// What was asked for before the kernel missed it, say because of an indication, is waited for no longer than anything else.
+func TestMissOfWhatIsAskedForIsRelayed(t *testing.T) {
+	n, hub := spokeAlone(t)
+	hub.says(indicationOf(host1, "10.255.0.12"))
+	n.w.run(time.Second)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	n.w.run(relayAfter)
+	if got := n.at("10.255.0.12"); n.asked() == 0 || got != addr("192.0.2.1") {
+		t.Errorf("the neighbour is at %v, want at the hub\n%s", got, n.w)
+	}
+}
+
 // Whoever knows where a router is comes before the way through the hub.
 func TestRelayRanksLast(t *testing.T) {
 	n, _, _ := missing(t)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/packet"
 )
 
 // A restart is not noticed: bindings and shortcuts of before are wanted at once, and stay when charon still has the SAs.
@@ -159,5 +161,25 @@ func TestRestoreOfNonsense(t *testing.T) {
 	n.carryOut()
 	if len(n.shortcuts) != 1 || n.status().Shortcuts[0].Expires.After(now.Add(maxHolding)) {
 		t.Errorf("%+v", n.status().Shortcuts)
+	}
+}
+
+// A shortcut that was restored, or that outlived strongSwan, rests on a new SA then: it is asked for again along the hub, since its next hop
+// takes data only from the address that was vouched for, and a NAT may have moved meanwhile.
+func TestShortcutIsAskedForAgainWithNewSA(t *testing.T) {
+	n, hub := spokeAlone(t)
+	hub.says(indicationOf(host1, host2))
+	p := n.lastTo(hub)
+	spoke2 := n.from("192.0.2.12", "spoke2")
+	spoke2.says(answerTo(p, 24, "10.255.0.12", spoke2.nbma))
+	hubPeer := Peer{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}
+	n.handle(PeersSecured{Interface: "gre1", Peers: []Peer{hubPeer}})
+	before := n.asked()
+	if len(n.shortcuts) != 1 {
+		t.Fatalf("the kernel's SA is not used any more\n%s", n.w)
+	}
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(spoke2.nbma), Identity: "spoke2"}})
+	if p := n.lastTo(hub); n.asked() != before+1 || p.Type != packet.ResolutionRequest {
+		t.Errorf("asked %d times, last sent to the hub: %s\n%s", n.asked()-before, p.Type, n.w)
 	}
 }

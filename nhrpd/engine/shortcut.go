@@ -209,8 +209,12 @@ func (s *shortcut) peerSecured(e *Engine) {
 	case !s.restored || identity == "":
 	case s.identity != "" && !s.claim.peer.ike.isOneOf(s.identity):
 		e.endShortcut(s, "another identity has its next hop's NBMA address now: "+identity)
+		return
 	default:
 		s.restored = false
+	}
+	if s.state == ShortcutUp && !s.asking && s.ifc.confirmed {
+		e.askFor(s) // the SA is a new one: behind NAT it may come from another address than the one that the next hop takes data from
 	}
 }
 
