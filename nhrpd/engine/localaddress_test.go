@@ -174,9 +174,27 @@ func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
 	p = n.registersWith(t, first)
 	before := len(n.sent)
 	first.says(seenAt("198.51.100.3", 1, p))
-	told := func(s sentPacket) bool { return s.to == addr(second.nbma) && packet.Type(s.data[17]) == packet.RegistrationRequest }
+	told := func(s sentPacket) bool {
+		return s.to == addr(second.nbma) && packet.Type(s.data[17]) == packet.RegistrationRequest
+	}
 	if !slices.ContainsFunc(n.sent[before:], told) {
 		t.Error("the other hub goes on to say that it is at the old address")
+	}
+}
+
+// What is in use is asked for again when the NAT moved: its next hop takes data from the address that was vouched for.
+func TestShortcutIsAskedForAgainWhenTheNATMoves(t *testing.T) {
+	n, first, second := behindNAT(t, "198.51.100.1")
+	first.says(indicationOf(host1, host2))
+	n.from("192.0.2.12", "spoke2").says(answerTo(n.lastTo(first), 24, "10.255.0.12", "192.0.2.12"))
+	before := n.asked()
+	first.says(seenAt("198.51.100.2", 1, n.registersWith(t, first)))
+	if len(n.shortcuts) != 1 || n.asked() != before+1 {
+		t.Errorf("asked %d times\n%s", n.asked()-before, n.w)
+	}
+	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
+	if n.asked() != before+1 {
+		t.Error("asked again for each NHS")
 	}
 }
 

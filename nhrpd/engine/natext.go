@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 
 	"cygnet/nhrpd/packet"
 )
@@ -33,15 +34,19 @@ func (ifc *iface) publicCIE() []packet.CIE {
 	return nil
 }
 
-// fillNAT fills an empty NAT address extension of a packet that we forward with what we know of a client behind NAT.
+// fillNAT fills the NAT address extension of a packet that we forward with what we know of a client behind NAT. What the client itself
+// says there may be from before its NAT moved: it hears of that with its next registration.
 func (e *Engine) fillNAT(m *message, protocol netip.Addr) {
 	ext := m.Extension(packet.ExtensionNATAddress)
-	if ext == nil || len(ext.CIEs) > 0 {
-		return
-	}
 	b := m.ifc.bindings[protocol]
-	if b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == m.ifc.real(b.nbma) {
+	if ext == nil || b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == m.ifc.real(b.nbma) {
 		return
 	}
-	ext.CIEs = e.cieList(nil, natCIE(protocol, m.ifc.real(b.nbma)))
+	public := natCIE(protocol, m.ifc.real(b.nbma))
+	switch i := slices.IndexFunc(ext.CIEs, func(c packet.CIE) bool { return c.Protocol == protocol }); {
+	case len(ext.CIEs) == 0:
+		ext.CIEs = e.cieList(nil, public)
+	case i >= 0 && b.nbma == m.from:
+		ext.CIEs[i].NBMA = public.NBMA
+	}
 }

@@ -146,6 +146,7 @@ func (e *Engine) learnPublic(n *nhs, public netip.Addr) {
 	if moved {
 		e.endDirectPaths(n.ifc)
 		e.registerElsewhere(n)
+		e.confirmShortcuts(n.ifc)
 	}
 	if public.IsValid() {
 		e.notice(n.ifc, Notice{Kind: NoticeNAT, NextHop: n.protocol, NBMA: public,
@@ -159,6 +160,15 @@ func (e *Engine) registerElsewhere(moved *nhs) {
 	for _, n := range moved.ifc.nhs {
 		if n != moved && n.usable() && n.public.IsValid() && n.public != moved.public {
 			e.registerAnew(n)
+		}
+	}
+}
+
+// confirmShortcuts asks again for what is in use: next hops take data only from the address that an NHS vouched for.
+func (e *Engine) confirmShortcuts(ifc *iface) {
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		if s.state == ShortcutUp && !s.asking {
+			e.askFor(s)
 		}
 	}
 }

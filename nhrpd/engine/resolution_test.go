@@ -263,6 +263,20 @@ func TestTransit(t *testing.T) {
 	}
 }
 
+// A client behind NAT hears that its NAT moved with its next registration; its hub knows at once, and says so for it.
+func TestTransitFollowsTheNAT(t *testing.T) {
+	hub := hubAlone(t)
+	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
+	hub.from("198.51.100.7", "spoke1").says(registrationFrom("192.168.7.11", "10.255.0.11"))
+	hub.handle(PeerMoved{From: addr("198.51.100.7"), Peer: Peer{Interface: "gre1", NBMA: addr("198.51.100.8"), Identity: "spoke1", RemoteNAT: true}})
+	request := requestFrom("192.168.7.11", "10.255.0.11", host2)
+	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.11"), addr("198.51.100.7"))}
+	got := only(t, sender{t, hub, "198.51.100.8"}.says(request))
+	if public := natAddress(&got, addr("10.255.0.11")); public != addr("198.51.100.8") {
+		t.Errorf("passed on with %v", public)
+	}
+}
+
 // RFC 2332 §5.3: with an unknown compulsory extension a transit NHS only forwards.
 func TestTransitOfUnknownCompulsory(t *testing.T) {
 	hub := hubAlone(t)

@@ -115,7 +115,23 @@ func (ifc *iface) ambiguous(protocol, nbma netip.Addr) bool {
 	if n := ifc.neighbors[protocol]; n != nil && n.nbma == nbma {
 		return ifc.shared(ifc.peers[nbma])
 	}
-	return ifc.shared(ifc.peers[nbma]) || len(ifc.namedAt(nbma)) > 0
+	return ifc.shared(ifc.peers[nbma]) || len(ifc.namedAt(nbma)) > 0 || ifc.peers[nbma].isElse(protocol)
+}
+
+// isElse says whether a peer is known to be a router with another overlay address than that. Behind its NAT there are several then, of which
+// the others have no SA with us yet.
+func (p *peer) isElse(protocol netip.Addr) bool {
+	return p != nil && p.secured && p.ike.RemoteNAT && slices.ContainsFunc(p.claims, func(c *claim) bool {
+		switch owner := c.owner.(type) {
+		case *binding:
+			return owner.protocol != protocol
+		case *shortcut:
+			return owner.state == ShortcutUp && owner.nextHop != protocol
+		case *answer:
+			return owner.requester != protocol
+		}
+		return false
+	})
 }
 
 // namedAt lists the peers that have names in the place of an NBMA address.

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/packet"
 )
 
 // sharedBy has several routers be at an address, the first of which was told of first.
@@ -98,5 +100,34 @@ func TestSeparationsAreForgotten(t *testing.T) {
 	}
 	if got := len(n.engine.ifaces["gre1"].separated); got > 2 {
 		t.Errorf("%d addresses are remembered", got)
+	}
+}
+
+// Who is behind the NAT address of another router, known as such, is not that router: until it has an SA of its own nothing leads to it
+// there, and its questions are answered along the route.
+func TestAnotherRouterAtANATAddress(t *testing.T) {
+	n, hub := spokeAlone(t)
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("198.51.100.7"), Identity: "spoke2", RemoteNAT: true}})
+	hub.says(indicationOf(host1, host2))
+	behind := func(p packet.Packet, overlay, private string) packet.Packet {
+		p = answerTo(p, 24, overlay, private)
+		*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
+			CIEs: []packet.CIE{natCIE(addr(overlay), addr("198.51.100.7"))}}
+		return p
+	}
+	hub.says(behind(n.lastTo(hub), "10.255.0.12", "192.168.7.12"))
+	if n.at("10.255.0.12") != addr("198.51.100.7") {
+		t.Fatalf("no shortcut\n%s", n.w)
+	}
+	hub.says(indicationOf(host1, "172.16.3.3"))
+	hub.says(behind(n.lastTo(hub), "10.255.0.13", "192.168.7.13"))
+	if got := n.at("10.255.0.13"); got.IsValid() {
+		t.Errorf("led to %v, where another router is\n%s", got, n.w)
+	}
+	request := requestFrom("192.168.7.13", "10.255.0.13", host1)
+	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.13"), addr("198.51.100.7"))}
+	hub.says(request)
+	if to := n.sent[len(n.sent)-1].to; to != addr(hub.nbma) {
+		t.Errorf("answered through %v", to)
 	}
 }
