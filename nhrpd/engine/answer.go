@@ -14,6 +14,7 @@ type answer struct {
 	answerKey
 	ifc       *iface
 	dest      netip.Addr // asked for last
+	unclear   bool       // who has the SA at nbma may be another router
 	mapped    netip.Addr // NBMA address given from a static map; zero: our own
 	asker     netip.Addr // whose share of the answers it is; zero: restored
 	claim     claim

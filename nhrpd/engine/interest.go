@@ -56,6 +56,9 @@ func (e *Engine) release(c *claim) {
 		return
 	}
 	c.peer = nil
+	if router := c.router(); router.IsValid() && p.secured {
+		p.router = router
+	}
 	p.forget(c)
 	e.reviseSecurity(p)
 }

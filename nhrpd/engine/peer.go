@@ -15,6 +15,7 @@ type peer struct {
 	secured   bool
 	unlisted  bool       // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
 	ike       Peer       // what IKE proved, while secured
+	router    netip.Addr // overlay address of the router that an interest was in last, since the SA came; zero: not known
 	standings []standing // of the identities in it
 	since     time.Time  // of the state
 	want      Security
@@ -88,7 +89,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		e.peerChanged(p, before)
 		return
 	}
-	p.since, p.in, p.out, p.err = e.now, time.Time{}, time.Time{}, ""
+	p.since, p.in, p.out, p.err, p.router = e.now, time.Time{}, time.Time{}, "", netip.Addr{}
 	if e.barred(p) {
 		return
 	}

@@ -117,6 +117,7 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 		e.admit(&a.admission, ifc, nbma, admittedAs{shared: nbma != m.from})
 	}
 	unclear := nbma != m.from && ifc.ambiguous(m.SourceProtocol, nbma)
+	a.unclear = unclear
 	switch {
 	case ifc.cfg.Protected && ifc.secured(nbma) && !unclear:
 		e.give(a, m, nbma)

@@ -115,23 +115,45 @@ func (ifc *iface) ambiguous(protocol, nbma netip.Addr) bool {
 	if n := ifc.neighbors[protocol]; n != nil && n.nbma == nbma {
 		return ifc.shared(ifc.peers[nbma])
 	}
-	return ifc.shared(ifc.peers[nbma]) || len(ifc.namedAt(nbma)) > 0 || ifc.peers[nbma].isElse(protocol)
+	return ifc.shared(ifc.peers[nbma]) || len(ifc.namedAt(nbma)) > 0 || ifc.peers[nbma].mayBeElse(protocol)
 }
 
-// isElse says whether a peer is known to be a router with another overlay address than that. Behind its NAT there are several then, of which
-// the others have no SA with us yet.
-func (p *peer) isElse(protocol netip.Addr) bool {
-	return p != nil && p.secured && p.ike.RemoteNAT && slices.ContainsFunc(p.claims, func(c *claim) bool {
-		switch owner := c.owner.(type) {
-		case *binding:
-			return owner.protocol != protocol
-		case *shortcut:
-			return owner.state == ShortcutUp && owner.nextHop != protocol
-		case *answer:
-			return owner.requester != protocol
-		}
+// mayBeElse says whether the SA with a peer may be that of another router behind the same NAT address than the one with an overlay address:
+// what is known of the peer is about another one, or nothing is and whoever it is came by itself. An answer that does not come through the
+// SA itself, though it could, is from a router that has none.
+func (p *peer) mayBeElse(protocol netip.Addr) bool {
+	if p == nil || !p.secured || !p.ike.RemoteNAT {
 		return false
-	})
+	}
+	known := p.router
+	for _, c := range p.claims {
+		if router := c.router(); router.IsValid() {
+			known = router
+		}
+		if known.IsValid() && known != protocol {
+			return true
+		}
+	}
+	return !known.IsValid() && !p.ike.Initiator
+}
+
+// router is the overlay address of the router that an interest is in; zero: it tells nothing of that.
+func (c *claim) router() netip.Addr {
+	switch owner := c.owner.(type) {
+	case *binding:
+		return owner.protocol
+	case *answer:
+		if !owner.unclear {
+			return owner.requester
+		}
+	case *shortcut:
+		if owner.state == ShortcutUp {
+			return owner.nextHop
+		}
+	case *nhs:
+		return owner.protocol
+	}
+	return netip.Addr{}
 }
 
 // namedAt lists the peers that have names in the place of an NBMA address.

@@ -103,31 +103,61 @@ func TestSeparationsAreForgotten(t *testing.T) {
 	}
 }
 
+// behindAddress has an answer say that its router is behind a NAT.
+func behindAddress(p packet.Packet, overlay, private, public string) packet.Packet {
+	p = answerTo(p, 24, overlay, private)
+	*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
+		CIEs: []packet.CIE{natCIE(addr(overlay), addr(public))}}
+	return p
+}
+
 // Who is behind the NAT address of another router, known as such, is not that router: until it has an SA of its own nothing leads to it
 // there, and its questions are answered along the route.
 func TestAnotherRouterAtANATAddress(t *testing.T) {
+	const public = "198.51.100.7"
 	n, hub := spokeAlone(t)
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("198.51.100.7"), Identity: "spoke2", RemoteNAT: true}})
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(public), Identity: "spoke2", RemoteNAT: true}})
 	hub.says(indicationOf(host1, host2))
-	behind := func(p packet.Packet, overlay, private string) packet.Packet {
-		p = answerTo(p, 24, overlay, private)
-		*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
-			CIEs: []packet.CIE{natCIE(addr(overlay), addr("198.51.100.7"))}}
-		return p
-	}
-	hub.says(behind(n.lastTo(hub), "10.255.0.12", "192.168.7.12"))
-	if n.at("10.255.0.12") != addr("198.51.100.7") {
+	sender{t, n, public}.says(behindAddress(n.lastTo(hub), "10.255.0.12", "192.168.7.12", public))
+	if n.at("10.255.0.12") != addr(public) {
 		t.Fatalf("no shortcut\n%s", n.w)
 	}
 	hub.says(indicationOf(host1, "172.16.3.3"))
-	hub.says(behind(n.lastTo(hub), "10.255.0.13", "192.168.7.13"))
+	hub.says(behindAddress(n.lastTo(hub), "10.255.0.13", "192.168.7.13", public))
 	if got := n.at("10.255.0.13"); got.IsValid() {
 		t.Errorf("led to %v, where another router is\n%s", got, n.w)
 	}
 	request := requestFrom("192.168.7.13", "10.255.0.13", host1)
-	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.13"), addr("198.51.100.7"))}
+	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.13"), addr(public))}
 	hub.says(request)
 	if to := n.sent[len(n.sent)-1].to; to != addr(hub.nbma) {
 		t.Errorf("answered through %v", to)
+	}
+}
+
+// Who comes by itself from the NAT address that an answer gave may be the router that answered, or another one behind the NAT. Asked again,
+// the one that has an SA answers through it.
+func TestWhoComesFromANATAddressIsAskedWhoItIs(t *testing.T) {
+	const public = "198.51.100.7"
+	n, hub := spokeAlone(t)
+	hub.says(indicationOf(host1, host2))
+	answer := behindAddress(n.lastTo(hub), "10.255.0.12", "192.168.7.12", public)
+	hub.says(answer)
+	before := n.asked()
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(public), Identity: "who", RemoteNAT: true}})
+	if n.at("10.255.0.12").IsValid() || n.asked() != before+1 {
+		t.Fatalf("asked %d times\n%s", n.asked()-before, n.w)
+	}
+	answer.RequestID = n.lastTo(hub).RequestID
+	hub.says(answer)
+	if n.at("10.255.0.12").IsValid() {
+		t.Fatalf("led to whoever has an SA\n%s", n.w)
+	}
+	n.w.run(unresolvedTime)
+	hub.says(indicationOf(host1, host2))
+	answer.RequestID = n.lastTo(hub).RequestID
+	sender{t, n, public}.says(answer)
+	if n.at("10.255.0.12") != addr(public) {
+		t.Errorf("who answered through its SA is not led to\n%s", n.w)
 	}
 }

@@ -196,6 +196,11 @@ func (s *shortcut) peerSecured(e *Engine) {
 	case shared && s.state == ShortcutUp:
 		e.endShortcut(s, sharedAddress)
 		return
+	case s.state == ShortcutSecuring && s.claim.peer.mayBeElse(s.nextHop):
+		if !s.asking {
+			e.askFor(s) // if it is the one, the answer comes through its SA
+		}
+		return
 	case s.state == ShortcutSecuring:
 		e.install(s)
 		return
