@@ -19,7 +19,7 @@ func (w *world) leave(n *node) {
 	}
 	away := w.between(time.Second, 5*time.Minute)
 	n.log.add(w.now, "leaves", netip.Addr{}, time.Duration(away).String())
-	n.disturb(w.now + away + int64(healing))
+	n.disturb(w.now + away + w.heals())
 	n.handle(engine.Leave{Interface: device})
 	n.left = true
 	const rule = "who leaves wants nothing any more"
@@ -56,19 +56,21 @@ func (n *node) configure() {
 
 // swapLANs moves the LANs of two spokes of a region to each other's place. Routing tells their hubs.
 func (w *world) swapLANs(a, b *node) {
-	if a == b || a.region != b.region || !a.well() || !b.well() {
+	if a == b || a.region != b.region || !a.well() || !b.well() || w.now < max(a.swapped, b.swapped)+routed {
 		return
 	}
+	a.swapped, b.swapped = w.now, w.now
 	lanA, lanB := a.lan, b.lan
 	a.takeLAN(lanB)
 	b.takeLAN(lanA)
 	for _, x := range []struct{ now, before *node }{{a, b}, {b, a}} {
 		lan := x.now.lan
-		w.rerouteSoon(x.now, []engine.Route{lanRoute(lan)}, nil)
-		w.rerouteSoon(x.before, nil, []engine.Route{lanRoute(lan)})
+		w.rerouteSoon(x.now, []engine.Route{lanRoute(lan)}, x.now.straight(lan, x.before))
+		w.rerouteSoon(x.before, x.before.straight(lan, x.now), []engine.Route{lanRoute(lan)})
+		w.rerouteStraight(lan, x.now, x.before)
 		if w.Announce {
 			// The goodbye may be lost: then the hub keeps the prefix for the holding time, and the next refresh asks for it.
-			x.now.disturb(w.now + int64(longestHolding+longestHolding/3+2*healing))
+			x.now.disturb(w.now + int64(longestHolding+longestHolding/3) + 2*w.heals())
 			w.after(w.between(0, 3*time.Second), x.now.reload)
 			continue
 		}
@@ -137,7 +139,7 @@ func (w *world) imitate(n, victim *node) {
 	}
 	lasts := w.between(10*time.Second, 3*time.Minute)
 	// The goodbye of the impostor may be lost; then the hub keeps its binding for the holding time.
-	end := w.now + lasts + int64(longestHolding+healing)
+	end := w.now + lasts + int64(longestHolding) + w.heals()
 	n.log.add(w.now, "imitates", victim.overlay(), time.Duration(lasts).String())
 	victim.log.add(w.now, "imitated", n.public, time.Duration(lasts).String())
 	n.disturb(end)

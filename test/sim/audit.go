@@ -15,6 +15,7 @@ func (w *world) audit() {
 			n.audit()
 		}
 	}
+	w.auditBound()
 }
 
 func (n *node) audit() {
@@ -24,6 +25,7 @@ func (n *node) audit() {
 	n.auditShortcuts(&st)
 	n.auditAnnounced(&st)
 	n.auditKernel()
+	n.unloadShared()
 	if deadline, ok := n.engine.Deadline(); ok && n.wakeAt == 0 {
 		n.w.violate("the simulation wakes an engine that is due", n, "due at %s", deadline)
 	}
@@ -37,10 +39,10 @@ func (n *node) auditTables(st *engine.InterfaceStatus) {
 	}
 	for i := range st.Peers {
 		p := &st.Peers[i]
-		if secured := n.wanted.known[p.NBMA] != ""; secured != (p.State == engine.StateSecured) && !n.left {
+		if secured := n.mayReach(p.NBMA); secured != (p.State == engine.StateSecured) && !n.left {
 			n.w.violate("the engine knows who is secured", n, "peer %+v, told %v", *p, secured)
 		}
-		if len(p.Interest) == 0 && p.State != engine.StateSecured {
+		if len(p.Interest) == 0 && n.wanted.known[p.NBMA] == "" {
 			n.w.violate(ruleLimits, n, "peer %+v is kept for nothing", *p)
 		}
 	}
@@ -49,13 +51,13 @@ func (n *node) auditTables(st *engine.InterfaceStatus) {
 func (n *node) auditBindings(st *engine.InterfaceStatus) {
 	for i := range st.Bindings {
 		b := &st.Bindings[i]
-		identity := n.wanted.known[b.NBMA]
+		identity := n.wanted.identity(b.NBMA)
 		switch {
 		case n.expired(b.Expires.UnixNano()):
 			n.w.violate(ruleExpired, n, "binding %+v, now %s", *b, n.latest)
 		case i > 0 && b.Protocol == st.Bindings[i-1].Protocol:
 			n.w.violate(ruleOwner, n, "two bindings: %+v and %+v", st.Bindings[i-1], *b)
-		case identity != "" && identity != b.Identity:
+		case identity != "" && identity != b.Identity && n.canMark:
 			n.w.violate(ruleOwner, n, "binding %+v, but %s is there", *b, identity)
 		case n.wanted.neighbors[b.Protocol] != b.NBMA && n.cfg.Address.Addr() != b.Protocol && !n.isNHS(b):
 			n.w.violate(ruleWanted, n, "binding %+v, but the neighbour is wanted at %s", *b, n.wanted.neighbors[b.Protocol])

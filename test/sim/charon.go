@@ -10,17 +10,21 @@ import (
 
 // charon is a node's strongSwan, and the daemon's view of it.
 type charon struct {
-	ends     map[netip.Addr][]*saEnd // by the peer's NBMA address, oldest first
+	ends     map[netip.Addr][]*saEnd // by the peer's NBMA address or name, oldest first
 	dials    map[netip.Addr]*dial
 	told     map[netip.Addr]engine.Peer // who the daemon was told is secured
-	postedAt int64                      // when the last event under way will be there
+	shared   map[netip.Addr]*sharing
+	marks    uint32 // given out
+	postedAt int64  // when the last event under way will be there
 }
 
 // saEnd is one end's half of an SA: what this end believes.
 type saEnd struct {
+	id        uint64
 	node      *node
 	far       *saEnd
-	remote    netip.Addr // the peer, as seen from here
+	remote    netip.Addr // the peer, as it is known here: its address, or a name
+	address   netip.Addr // of the peer, as seen from here
 	initiator bool
 	charon    bool // charon knows of it
 	kernel    bool // the kernel passes traffic by it
@@ -31,6 +35,7 @@ func (c *charon) clear() {
 	c.ends = make(map[netip.Addr][]*saEnd)
 	c.dials = make(map[netip.Addr]*dial)
 	c.told = make(map[netip.Addr]engine.Peer)
+	c.shared, c.marks = make(map[netip.Addr]*sharing), 0
 }
 
 // Dead peer detection every 10 s, which gives up after 11 s without an answer: see vici.DefaultDPDDelay.
@@ -48,23 +53,13 @@ func (e *saEnd) works() bool {
 
 // fits says whether both ends are where the other believes.
 func (e *saEnd) fits() bool {
-	return e.remote == e.far.node.public && e.far.remote == e.node.public
+	return e.address == e.far.node.public && e.far.address == e.node.public
 }
 
 // outbound is the end that packets to an NBMA address go through: the newest.
 func (n *node) outbound(to netip.Addr) *saEnd {
 	for _, e := range slices.Backward(n.ends[to]) {
-		if e.kernel {
-			return e
-		}
-	}
-	return nil
-}
-
-// securing is the end that the daemon is told of: the oldest that charon knows.
-func (n *node) securing(remote netip.Addr) *saEnd {
-	for _, e := range n.ends[remote] {
-		if e.charon {
+		if e.kernel && (!isName(to) || n.led[to] == e.address) {
 			return e
 		}
 	}
@@ -75,18 +70,28 @@ func (n *node) secures(remote netip.Addr) bool { return n.securing(remote) != ni
 
 func (e *saEnd) peer() engine.Peer {
 	m := e.far.node
-	return engine.Peer{Interface: device, NBMA: e.remote, Identity: m.identity, Initiator: e.initiator,
+	p := engine.Peer{Interface: device, NBMA: e.remote, Identity: m.identity, Initiator: e.initiator,
 		LocalNAT: e.node.nat != noNAT, RemoteNAT: m.nat != noNAT}
+	if isName(e.remote) {
+		p.Real = e.address
+	}
+	if p.SharedWith = e.node.others(e); len(p.SharedWith) > 0 {
+		p.Separating = e.node.canMark
+	}
+	return p
 }
 
 // establish makes an SA. The responder has it first, the initiator when the last message of the exchange is there.
 func (w *world) establish(n, m *node) {
 	w.SAs++
-	a := &saEnd{node: n, remote: m.public, initiator: true}
-	b := &saEnd{node: m, remote: n.public, far: a, charon: true, kernel: true}
+	if n.public == m.public {
+		w.violateAt(ruleApart, []*node{n, m}, n.name+" and "+m.name+" are behind one NAT, and have an SA")
+	}
+	a := &saEnd{id: w.SAs, node: n, remote: m.public, address: m.public, initiator: true}
+	b := &saEnd{id: w.SAs, node: m, address: n.public, far: a, charon: true, kernel: true}
 	a.far = b
-	m.ends[b.remote] = append(m.ends[b.remote], b)
-	m.evaluate(b.remote, "")
+	m.enter(b)
+	w.judgeFlapping(n, m)
 	d, boots := n.dials[a.remote], n.boots
 	w.after(w.oneWay(n, m), func() {
 		if !n.charonUp || n.boots != boots || n.dials[a.remote] != d || !a.works() || !b.charon {
@@ -95,7 +100,7 @@ func (w *world) establish(n, m *node) {
 			return
 		}
 		a.charon, a.kernel = true, true
-		n.ends[a.remote] = append(n.ends[a.remote], a)
+		n.file(a)
 		d.attempt, d.span = 0, 0
 		n.evaluate(a.remote, "")
 	})
@@ -150,10 +155,7 @@ func (n *node) snapshot() {
 func (e *saEnd) remove(reason string) {
 	n := e.node
 	e.charon, e.kernel = false, false
-	rest := slices.DeleteFunc(n.ends[e.remote], func(o *saEnd) bool { return o == e })
-	if n.ends[e.remote] = rest; len(rest) == 0 {
-		delete(n.ends, e.remote)
-	}
+	n.unfile(e)
 	n.evaluate(e.remote, reason)
 }
 
@@ -228,7 +230,7 @@ func (n *node) stopCharon(killed bool) {
 
 // startCharon starts it again; it knows nothing.
 func (n *node) startCharon() {
-	n.charonUp = true
+	n.charonUp, n.marks = true, 0
 	orphans := n.all()
 	if n.daemonUp {
 		n.snapshot()

@@ -27,6 +27,9 @@ const (
 
 // want takes what the engine wants for a peer.
 func (n *node) want(nbma netip.Addr, s engine.Security) {
+	if n.w.Unprotected {
+		n.w.violate(ruleWanted, n, "security %d of %s is wanted without IPsec", s, nbma)
+	}
 	if n.wanted.peers[nbma] == s {
 		n.w.violate(ruleWanted, n, "security %d of %s is wanted twice", s, nbma)
 	}
@@ -49,7 +52,7 @@ func (n *node) want(nbma netip.Addr, s engine.Security) {
 // settle dials a peer that is wanted and not there.
 func (n *node) settle(nbma netip.Addr) {
 	w := n.w
-	if !n.daemonUp || !n.charonUp || n.wanted.peers[nbma] < engine.SAInitiate || n.secures(nbma) {
+	if !n.daemonUp || !n.charonUp || n.wanted.peers[nbma] < engine.SAInitiate || n.secures(nbma) || isName(nbma) {
 		return
 	}
 	d := n.dials[nbma]
@@ -64,7 +67,7 @@ func (n *node) settle(nbma netip.Addr) {
 	id := w.dialled
 	d.attempt, d.tried, d.last = id, true, w.now
 	n.log.add(w.now, "dials", nbma, "")
-	took, heard := w.exchange(n, w.byAddr[nbma])
+	took, heard := w.exchange(n, w.at(nbma))
 	w.after(took, func() {
 		if n.dials[nbma] == d && d.attempt == id {
 			n.concluded(nbma, d, heard)
@@ -95,7 +98,7 @@ func (w *world) exchange(n, m *node) (int64, bool) {
 // concluded ends an attempt.
 func (n *node) concluded(nbma netip.Addr, d *dial, heard bool) {
 	w := n.w
-	m := w.byAddr[nbma]
+	m := w.at(nbma)
 	switch {
 	case n.secures(nbma): // the peer was faster
 		d.attempt, d.span = 0, 0

@@ -21,8 +21,19 @@ const (
 	mostBack = 30 * time.Second
 
 	longestHolding = 10 * time.Minute
-	longestIdle    = 5 * time.Minute
+	// unprotectedHolding is that of networks without IPsec. Nobody is found to be dead there but by it.
+	unprotectedHolding = 2 * time.Minute
+	longestIdle        = 5 * time.Minute
 )
+
+// heals is how long it takes until a fault is forgotten: without IPsec what was answered or registered before it has to end;
+// who is refused meanwhile asks again after up to 75 s, and registrations may be lost.
+func (w *world) heals() int64 {
+	if w.Unprotected {
+		return int64(unprotectedHolding + 75*time.Second + 31*time.Second)
+	}
+	return int64(healing)
+}
 
 // disturb says that faults explain losses at a node until then.
 func (n *node) disturb(until int64) { n.quietAt = max(n.quietAt, until) }
@@ -41,6 +52,8 @@ var spokeFaults = []fault{
 	{"charon", func(w *world) { w.restartCharon(w.spoke()) }},
 	{"address", func(w *world) { w.move(w.spoke()) }},
 	{"address", func(w *world) { w.move(w.spoke()) }},
+	{"address of a NAT", func(w *world) { w.moveNAT(w.spoke()) }},
+	{"behind another's NAT", func(w *world) { w.joinNAT(w.spoke(), w.spoke()) }},
 	{"partition of spokes", func(w *world) { w.part(w.spoke(), w.spoke()) }},
 	{"partition of peers", func(w *world) { n := w.spoke(); w.part(n, w.peerOf(n)) }},
 	{"partition from hub", func(w *world) { n := w.spoke(); w.part(n, anyOf(w, n.nhs)) }},
@@ -54,6 +67,7 @@ var spokeFaults = []fault{
 	{"routes of peers", func(w *world) { n := w.spoke(); w.swapLANs(n, w.peerOf(n)) }},
 	{"pinned route", func(w *world) { w.pin(w.spoke()) }},
 	{"specific route", func(w *world) { w.splitLAN(w.spoke()) }},
+	{"scan", func(w *world) { w.scan(w.spoke()) }},
 	{"impostor", func(w *world) { w.imitate(w.spoke(), w.spoke()) }},
 }
 
@@ -96,7 +110,7 @@ func (w *world) crash(n *node) {
 		off = w.between(time.Minute, 10*time.Minute)
 	}
 	n.log.add(w.now, "machine off", netip.Addr{}, time.Duration(off).String())
-	n.disturb(w.now + off + int64(healing))
+	n.disturb(w.now + off + w.heals())
 	saved := n.engine.Save()
 	if w.chance(0.2) {
 		saved = engine.Saved{} // a new disk
@@ -129,7 +143,7 @@ func (w *world) restart(n *node) {
 	}
 	off := w.between(200*time.Millisecond, 30*time.Second)
 	n.log.add(w.now, "daemon stops", netip.Addr{}, time.Duration(off).String())
-	n.disturb(w.now + off + int64(healing))
+	n.disturb(w.now + off + w.heals())
 	saved := n.engine.Save()
 	n.daemonUp = false
 	n.boots++
@@ -143,13 +157,13 @@ func (w *world) restart(n *node) {
 }
 
 func (w *world) restartCharon(n *node) {
-	if !n.charonUp || n.left {
+	if !n.charonUp || n.left || w.Unprotected {
 		return
 	}
 	off := w.between(time.Second, 20*time.Second)
 	killed := w.chance(0.5)
 	n.log.add(w.now, "charon stops", netip.Addr{}, time.Duration(off).String())
-	n.disturb(w.now + off + int64(orphanAge+healing))
+	n.disturb(w.now + off + int64(orphanAge) + w.heals())
 	n.stopCharon(killed)
 	machine := n.machines
 	w.after(off, func() {
@@ -161,18 +175,23 @@ func (w *world) restartCharon(n *node) {
 
 // move gives a node another NBMA address. Where the tunnel's local address changes with it, its SAs are of no use at once.
 func (w *world) move(n *node) {
-	if !n.up || n.left {
-		return
+	if n.up && !n.left {
+		w.moveTo(n, w.newAddress())
 	}
-	n.takeAddress(w.newAddress())
+}
+
+// moveTo gives it a certain one.
+func (w *world) moveTo(n *node, address netip.Addr) {
+	n.takeAddress(address)
 	n.log.add(w.now, "moves to", n.public, "")
-	n.disturb(w.now + int64(healing))
+	n.disturb(w.now + w.heals())
 	ends := n.all()
 	for _, e := range ends {
 		e.suspect()
 		e.far.suspect()
 	}
 	if n.nat != noNAT {
+		w.mappingMoves(n)
 		return
 	}
 	boots := n.boots
@@ -196,12 +215,12 @@ func (w *world) moveHub(n *node) {
 	for _, m := range w.nodes {
 		for _, h := range m.nhs {
 			if h == n {
-				m.disturb(w.now + int64(lookedUp+healing))
+				m.disturb(w.now + int64(lookedUp) + w.heals())
 				w.after(w.between(0, lookedUp), func() { m.resolved(h) })
 			}
 		}
 	}
-	n.disturb(w.now + int64(lookedUp+healing))
+	n.disturb(w.now + int64(lookedUp) + w.heals())
 }
 
 // part cuts the underlay between two nodes for a while.
@@ -215,7 +234,7 @@ func (w *world) part(a, b *node) {
 	w.cuts[p] = end
 	a.log.add(w.now, "parted from", b.public, time.Duration(lasts).String())
 	b.log.add(w.now, "parted from", a.public, time.Duration(lasts).String())
-	w.pairQuiet[p] = w.now + int64(healing)
+	w.pairQuiet[p] = w.now + w.heals()
 	for _, e := range append(a.all(), b.all()...) {
 		if pairOf(e.node, e.far.node) == p {
 			e.suspect()
@@ -224,9 +243,9 @@ func (w *world) part(a, b *node) {
 	w.after(lasts, func() {
 		delete(w.cuts, p)
 		delete(w.open, p)
-		end := w.now + int64(healing)
+		end := w.now + w.heals()
 		w.pairQuiet[p] = end
-		w.after(int64(healing), func() {
+		w.after(w.heals(), func() {
 			if w.pairQuiet[p] == end {
 				delete(w.pairQuiet, p)
 			}
@@ -261,7 +280,7 @@ func (w *world) breakLine(n *node) {
 	lasts := w.about(15 * time.Second)
 	n.brokenUntil = w.now + lasts
 	n.log.add(w.now, "line down", netip.Addr{}, time.Duration(lasts).String())
-	n.disturb(w.now + lasts + int64(healing))
+	n.disturb(w.now + lasts + w.heals())
 	for _, e := range n.all() {
 		e.suspect()
 		e.far.suspect()
@@ -277,7 +296,7 @@ func (w *world) leap(n *node) {
 		d = -time.Duration(w.between(0, mostBack))
 	}
 	n.log.add(w.now, "clock leaps", netip.Addr{}, d.String())
-	n.disturb(w.now + int64(mostBack+healing))
+	n.disturb(w.now + int64(mostBack) + w.heals())
 	if n.hub {
 		n.disturb(w.now + int64(mostBack+forgotten))
 	}

@@ -17,7 +17,10 @@ type kernel struct {
 	admitted  map[netip.Addr]bool // whose data is taken
 	adopted   map[netip.Addr]bool // likewise, because neighbours of an earlier daemon led there
 	uses      map[netip.Addr]*use
-	changedAt int64 // when the last change under way will be there
+	missing   map[netip.Addr]*missing
+	led       map[netip.Addr]netip.Addr // addresses behind the names of peers
+	anyone    map[netip.Addr]bool       // admitted with whoever else is at the address
+	changedAt int64                     // when the last change under way will be there
 }
 
 // use is when data last passed to and from a peer, by the node's clock.
@@ -29,6 +32,9 @@ func (k *kernel) clear() {
 	k.admitted = make(map[netip.Addr]bool)
 	k.adopted = nil
 	k.uses = make(map[netip.Addr]*use)
+	k.missing = make(map[netip.Addr]*missing)
+	k.led = make(map[netip.Addr]netip.Addr)
+	k.anyone = make(map[netip.Addr]bool)
 }
 
 func (n *node) addBase(r engine.Route) { n.base.add(r) }
@@ -78,6 +84,7 @@ func (n *node) put(neighbors []engine.NeighborChange, routes []engine.RouteChang
 			delete(n.neighbors, c.Protocol)
 		} else {
 			n.neighbors[c.Protocol] = c.NBMA
+			n.release(c.Protocol)
 		}
 	}
 	for _, r := range routes {
@@ -103,6 +110,11 @@ func (n *node) compareKernelSoon() {
 			n.own.add(engine.Route{Prefix: p, NextHop: via, Device: device})
 		}
 		n.neighbors = maps.Clone(n.wanted.neighbors)
+		for _, a := range sortedAddrs(n.missing) {
+			if n.neighbors[a].IsValid() {
+				n.release(a)
+			}
+		}
 	})
 }
 
@@ -111,7 +123,7 @@ const settleTime = 30 * second
 
 // adoptAdmitted fills the table of a new daemon's programs, before what its engine wants is added.
 func (n *node) adoptAdmitted() {
-	n.admitted, n.adopted = make(map[netip.Addr]bool), make(map[netip.Addr]bool)
+	n.admitted, n.adopted, n.anyone = make(map[netip.Addr]bool), make(map[netip.Addr]bool), make(map[netip.Addr]bool)
 	for _, nbma := range n.neighbors {
 		n.adopted[nbma] = true
 	}
@@ -127,12 +139,21 @@ func (n *node) adoptAdmitted() {
 func (n *node) admit(changes []engine.AdmissionChange) {
 	for _, c := range changes {
 		delete(n.adopted, c.NBMA)
+		delete(n.anyone, c.NBMA)
 		if c.Delete {
 			delete(n.admitted, c.NBMA)
-		} else {
-			n.admitted[c.NBMA] = true
+			continue
+		}
+		n.admitted[c.NBMA] = true
+		if c.Shared {
+			n.anyone[c.NBMA] = true
 		}
 	}
+}
+
+// takes says whether data from a peer is taken.
+func (n *node) takes(from netip.Addr) bool {
+	return n.admitted[from] || n.adopted[from] || isName(from) && n.anyone[n.led[from]]
 }
 
 // route is the kernel's decision: the longest prefix, of two alike the daemon's.

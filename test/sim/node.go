@@ -17,6 +17,7 @@ type node struct {
 	cfg      engine.InterfaceConfig
 	hub      bool
 	region   int
+	home     netip.Addr // overlay address, while it does not take another's
 	lan      netip.Prefix
 	nhs      []*node
 	delay    int64 // of its line, one way
@@ -27,18 +28,24 @@ type node struct {
 	public  netip.Addr // as the world sees it
 	private netip.Addr // behind NAT
 	nat     natKind
+	canMark bool // its kernel and charon tell routers behind one NAT address apart
 
-	engine    *engine.Engine
-	machines  int           // how often the machine was switched on
-	boots     int           // of the daemon: what was under way for an earlier one is nobody's
-	offset    time.Duration // of its clock
-	latest    time.Time     // the latest time that the engine saw
-	wakeAt    int64         // when the next wake is due; 0: none
-	wakes     int           // since countedAt
-	countedAt int64
-	bootedAt  int64
-	leaptAt   int64 // when its clock jumped last
-	leftAt    int64 // when it said goodbye last
+	engine     *engine.Engine
+	machines   int           // how often the machine was switched on
+	boots      int           // of the daemon: what was under way for an earlier one is nobody's
+	offset     time.Duration // of its clock
+	latest     time.Time     // the latest time that the engine saw
+	wakeAt     int64         // when the next wake is due; 0: none
+	wakes      int           // since countedAt
+	countedAt  int64
+	bootedAt   int64
+	leaptAt    int64   // when its clock jumped last
+	remade     []int64 // when its SAs with hubs were made without a fault, lately
+	movedAt    int64   // when its NBMA address became another one last
+	mixedUntil int64   // what others who were at its address left behind may be there until then
+	leftAt     int64   // when it said goodbye last
+	scanned    int64   // when somebody behind it tried many addresses last
+	swapped    int64   // when its LAN became another one last
 
 	kernel
 	charon
@@ -98,7 +105,7 @@ func (n *node) boot(saved engine.Saved) {
 	})
 	n.handle(engine.LocalAddress{Interface: device, NBMA: n.local()})
 	n.handle(engine.RoutesChanged{Table: table, Reset: true, Added: n.base.list()})
-	if n.charonUp {
+	if n.charonUp && !w.Unprotected {
 		n.snapshot()
 	}
 	for _, h := range n.nhs {
@@ -194,6 +201,7 @@ func (n *node) leap(d time.Duration) {
 
 // carryOut does what the engine said, as the daemon does.
 func (n *node) carryOut(out *engine.Output) {
+	n.lead(out.Marked)
 	n.stepped(out)
 	n.apply(out.Neighbors, out.Routes)
 	n.admit(out.Admitted)

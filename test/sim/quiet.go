@@ -23,10 +23,10 @@ func (w *world) quieten() {
 	w.stopped = true
 	latest := w.now
 	for _, n := range w.nodes {
-		latest = max(latest, n.quietAt, n.brokenUntil+int64(healing))
+		latest = max(latest, n.quietAt, n.brokenUntil+w.heals())
 	}
 	for _, until := range w.cuts {
-		latest = max(latest, until+int64(healing))
+		latest = max(latest, until+w.heals())
 	}
 	w.runUntil(latest + int64(idleEnds))
 	if w.failed != nil {
@@ -44,6 +44,7 @@ func (w *world) checkRest() {
 		if len(st.Shortcuts) > 0 {
 			w.violate(ruleQuiet, n, "shortcuts are left: %+v", st.Shortcuts)
 		}
+		n.checkNeighbors(&st)
 		for _, p := range st.Peers {
 			for _, interest := range p.Interest {
 				if interest != "nhs" && interest != "binding" {
@@ -56,8 +57,8 @@ func (w *world) checkRest() {
 				w.violateAt(ruleQuiet, []*node{n, m}, "an SA is left between "+n.name+" and "+m.name)
 			}
 		}
-		for _, s := range st.NHS {
-			if s.State != engine.NHSRegistered {
+		for i, s := range st.NHS {
+			if s.State != engine.NHSRegistered && !w.muddled(n.nhs[i:i+1], n, n) {
 				w.violate("everybody registers again", n, "NHS %+v", s)
 			}
 		}
@@ -118,6 +119,9 @@ func (w *world) checkReach() {
 	w.runUntil(w.now + int64(talked) + second)
 	for _, f := range flows {
 		pair := []*node{f.from, f.to}
+		if w.muddled(w.hubs, f.from, f.to) || w.muddled(pair, f.from, f.to) {
+			continue // there may be no way, and no direct one
+		}
 		switch {
 		case w.now-f.back.arrived > int64(talked)/4:
 			w.violateAt("everybody reaches everybody", pair, f.from.name+" and "+f.to.name+" do not reach each other")
@@ -135,7 +139,9 @@ func (w *world) talk(f *flow) {
 }
 
 // meets says whether the NATs of two nodes let them secure each other whoever begins.
-func (n *node) meets(m *node) bool { return n.nat <= fullCone || m.nat <= fullCone }
+func (n *node) meets(m *node) bool { return n.dialable() || m.dialable() }
+
+func (n *node) dialable() bool { return n.nat <= fullCone && !n.shares() }
 
 // roomy says whether both ends of a flow have room in their tables for many shortcuts and answers.
 func (f *flow) roomy() bool { return min(f.from.cfg.Limits.Shortcuts, f.to.cfg.Limits.Answers) > 100 }

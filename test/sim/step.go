@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine"
@@ -14,8 +15,9 @@ type wanted struct {
 	owners    map[netip.Addr]string
 	routes    map[netip.Prefix]netip.Addr
 	peers     map[netip.Addr]engine.Security
-	known     map[netip.Addr]string // identities of the peers that the engine was told are secured
-	lostAt    map[netip.Addr]int64  // when the SA of others went
+	known     map[netip.Addr]string   // identities of the peers that the engine was told are secured
+	sharing   map[netip.Addr][]string // further ones at the same address
+	lostAt    map[netip.Addr]int64    // when the SA of others went
 }
 
 func (x *wanted) clear() {
@@ -26,8 +28,23 @@ func (x *wanted) clear() {
 		routes:    make(map[netip.Prefix]netip.Addr),
 		peers:     make(map[netip.Addr]engine.Security),
 		known:     make(map[netip.Addr]string),
+		sharing:   make(map[netip.Addr][]string),
 		lostAt:    make(map[netip.Addr]int64),
 	}
+}
+
+// knows takes note of whom the engine is told of.
+func (x *wanted) knows(p engine.Peer) {
+	x.known[p.NBMA], x.sharing[p.NBMA] = p.Identity, p.SharedWith
+	delete(x.lostAt, p.NBMA)
+}
+
+// identity is the one that was proved at an NBMA address; none where there are several.
+func (x *wanted) identity(nbma netip.Addr) string {
+	if len(x.sharing[nbma]) > 0 {
+		return ""
+	}
+	return x.known[nbma]
 }
 
 // The grace times of the engine: what depends on a peer outlives its SA that long, unused.
@@ -39,6 +56,7 @@ const (
 
 // Rules that are broken in more than one place.
 const (
+	ruleArrives = "data between routers with a working path arrives"
 	ruleSecured = "nothing is wanted of, and nothing sent to, a peer without an SA"
 	ruleWanted  = "wanted state is handed on as changes of what was wanted before"
 	ruleOwner   = "an overlay address belongs to the identity that registered it until its binding ends"
@@ -55,28 +73,28 @@ func (n *node) hear(ev engine.Event) {
 	grace := lostGrace
 	switch ev := ev.(type) {
 	case engine.PeerSecured:
-		n.wanted.known[ev.NBMA] = ev.Identity
-		delete(n.wanted.lostAt, ev.NBMA)
+		n.wanted.knows(ev.Peer)
+	case engine.PeerMoved:
+		n.wanted.knows(ev.Peer)
+		if ev.From != ev.NBMA {
+			lost = append(lost, ev.From)
+		}
 	case engine.PeerLost:
 		lost = append(lost, ev.NBMA)
 	case engine.PeersSecured:
-		there := make(map[netip.Addr]string, len(ev.Peers))
-		for _, p := range ev.Peers {
-			there[p.NBMA] = p.Identity
-		}
 		for _, a := range sortedAddrs(n.wanted.known) {
-			if there[a] == "" {
+			if !slices.ContainsFunc(ev.Peers, func(p engine.Peer) bool { return p.NBMA == a }) {
 				lost = append(lost, a)
 			}
 		}
-		for a, identity := range there {
-			n.wanted.known[a] = identity
-			delete(n.wanted.lostAt, a)
+		for _, p := range ev.Peers {
+			n.wanted.knows(p)
 		}
 		grace = resyncGrace
 	}
 	for _, a := range lost {
 		delete(n.wanted.known, a)
+		delete(n.wanted.sharing, a)
 	}
 	n.handle(ev)
 	for _, a := range lost {
@@ -118,6 +136,9 @@ func (n *node) stepped(out *engine.Output) {
 	for i := range out.Neighbors {
 		n.steppedNeighbor(&out.Neighbors[i])
 	}
+	for i := range out.Neighbors {
+		n.neighborRests(&out.Neighbors[i])
+	}
 	for i := range out.Routes {
 		n.steppedRoute(&out.Routes[i])
 	}
@@ -125,7 +146,7 @@ func (n *node) stepped(out *engine.Output) {
 		n.routeRests(&out.Routes[i])
 	}
 	for i := range out.Packets {
-		if p := &out.Packets[i]; n.wanted.known[p.To] == "" {
+		if p := &out.Packets[i]; !n.mayReach(p.To) {
 			n.w.violate(ruleSecured, n, "%s sent to %s", typeOf(p.Data), p.To)
 		}
 	}
@@ -153,16 +174,44 @@ func (n *node) steppedNeighbor(c *engine.NeighborChange) {
 	}
 	x.neighbors[c.Protocol] = c.NBMA
 	x.pointing[c.NBMA]++
-	identity := x.known[c.NBMA]
+	identity := x.identity(c.NBMA)
+	if n.w.Unprotected {
+		n.steppedUnique(c, have, there)
+		return
+	}
 	switch owner := x.owners[c.Protocol]; {
 	case there && have == c.NBMA:
 		n.w.violate(ruleWanted, n, "neighbour %s at %s is wanted twice", c.Protocol, c.NBMA)
-	case identity == "" && !n.restoring():
-		n.w.violate(ruleSecured, n, "neighbour %s at %s is wanted", c.Protocol, c.NBMA)
 	case n.hub && owner != "" && identity != "" && owner != identity:
 		n.w.violate(ruleOwner, n, "%s moved from %s to %s", c.Protocol, owner, identity)
 	}
 	x.owners[c.Protocol] = identity
+}
+
+// steppedUnique checks that nobody takes an address which was registered to be one's own, where nobody proves an identity.
+func (n *node) steppedUnique(c *engine.NeighborChange, have netip.Addr, there bool) {
+	if owner := n.w.byOverlay[c.Protocol]; there && n.hub && owner != nil && owner.public == have && slices.Contains(owner.nhs, n) && owner.cfg.Unique {
+		n.w.violate(ruleOwner, n, "%s moved from %s to %s", c.Protocol, have, c.NBMA)
+	}
+}
+
+// mayReach says whether packets may go to an NBMA address.
+func (n *node) mayReach(nbma netip.Addr) bool { return n.w.Unprotected || n.wanted.known[nbma] != "" }
+
+// neighborRests checks that a neighbour which is wanted after the step rests on an SA.
+func (n *node) neighborRests(c *engine.NeighborChange) {
+	if n.wanted.neighbors[c.Protocol] != c.NBMA {
+		return
+	}
+	if c.NBMA == n.public && n.w.now > n.movedAt+second {
+		n.w.violate(ruleApart, n, "neighbour %s at our own address is wanted", c.Protocol)
+	}
+	if isName(c.NBMA) && !n.led[c.NBMA].IsValid() && !n.restoring() {
+		n.w.violate(ruleLed, n, "neighbour %s at %s", c.Protocol, c.NBMA)
+	}
+	if n.wanted.neighbors[c.Protocol] == c.NBMA && !n.mayReach(c.NBMA) && !n.restoring() {
+		n.w.violate(ruleSecured, n, "neighbour %s at %s is wanted", c.Protocol, c.NBMA)
+	}
 }
 
 func (n *node) steppedRoute(c *engine.RouteChange) {
@@ -190,7 +239,7 @@ func (n *node) routeRests(c *engine.RouteChange) {
 	switch nbma := x.neighbors[c.NextHop]; {
 	case !nbma.IsValid():
 		n.w.violate(ruleSecured, n, "route %s via %s is wanted without a neighbour", c.Prefix, c.NextHop)
-	case x.known[nbma] == "" && !n.restoring():
+	case !n.mayReach(nbma) && !n.restoring():
 		n.w.violate(ruleSecured, n, "route %s via %s at %s is wanted", c.Prefix, c.NextHop, nbma)
 	}
 }

@@ -16,6 +16,7 @@ import (
 //   - a regional hub sends each LAN of its two regions to its spoke, and everything else to the central hub; or the spokes announce
 //     their LANs;
 //   - the central hub sends each region's LANs and overlay addresses to the hub in charge of it;
+//   - in networks with straight routes, each spoke sends a LAN to the spoke that has it;
 //   - when a hub dies or returns, who is in charge follows within seconds.
 const (
 	regions    = 3
@@ -54,9 +55,10 @@ func (w *world) primary(region int) *node { return w.hubs[1+region] }
 func (w *world) backup(region int) *node  { return w.hubs[1+(region+1)%regions] }
 
 func (w *world) build() {
+	redirect := !w.NextHops || w.chance(0.5) // such networks can do without
 	for i := range regions + 1 {
 		h := w.newNode(fmt.Sprint("hub", i), netip.PrefixFrom(hubOverlay(i), 8))
-		h.hub, h.cfg.Redirect = true, true
+		h.hub, h.cfg.Redirect = true, redirect
 		h.cfg.Limits = limits(hubLimit)
 		if w.Announce {
 			h.cfg.Accept = []netip.Prefix{allLANs}
@@ -70,6 +72,7 @@ func (w *world) build() {
 	for i := range w.Spokes {
 		w.addSpoke(i)
 	}
+	w.routeStraight()
 	w.routeHubs()
 	for _, n := range w.nodes {
 		n.disturb(int64(settling))
@@ -90,12 +93,25 @@ func (w *world) addSpoke(i int) {
 		n.cfg.Limits = engine.Limits{Bindings: 1, Shortcuts: 3, Answers: 3, Held: 2, Indications: 1, Errors: 1, Requests: 10, Transit: 20}
 	}
 	n.nhs = []*node{w.primary(region), w.backup(region)}
-	if w.chance(0.3) {
-		n.nat = anyOf(w, []natKind{fullCone, restricted, symmetric})
-		n.private = v4(192<<24 | 168<<16 | uint32(w.rng.IntN(65536)))
+	switch {
+	case w.Unprotected:
+		n.cfg.HoldingTime = anyOf(w, []time.Duration{time.Minute, unprotectedHolding})
+		if w.chance(0.3) {
+			n.hide(fullCone) // GRE has no ports: only a NAT of one router for one address passes it unasked
+		}
+	case w.OneNAT && w.chance(0.5):
+		w.crowd(n)
+	case w.chance(0.3):
+		n.hide(anyOf(w, []natKind{fullCone, restricted, symmetric}))
 	}
 	n.addBase(lanRoute(n.lan))
 	n.addBase(tunnelRoute(allLANs, n.nhs[0]))
+}
+
+// hide puts a node behind a NAT.
+func (n *node) hide(kind natKind) {
+	n.nat = kind
+	n.private = v4(192<<24 | 168<<16 | uint32(n.w.rng.IntN(65536)))
 }
 
 func limits(n int) engine.Limits {
@@ -105,16 +121,18 @@ func limits(n int) engine.Limits {
 func (w *world) newNode(name string, address netip.Prefix) *node {
 	n := &node{w: w, name: name, index: len(w.nodes), identity: fmt.Sprintf(ikeName, name), delay: w.between(time.Millisecond, 20*time.Millisecond)}
 	n.cfg = engine.InterfaceConfig{
-		Name: device, Address: address, Table: table, Protected: true, Server: true, MTU: 1400,
+		Name: device, Address: address, Table: table, Protected: !w.Unprotected, Server: true, MTU: 1400,
 		HoldingTime: longestHolding, IdleTime: anyOf(w, []time.Duration{time.Minute, longestIdle}),
 		Authentication: "cygnus",
 	}
 	n.seed = rand.NewPCG(w.Seed, uint64(n.index)+1)
+	n.canMark = !w.OneNAT || w.chance(0.9)
 	n.clear()
 	n.addBase(engine.Route{Prefix: overlay, Device: device})
 	n.addBase(engine.Route{Prefix: netip.PrefixFrom(address.Addr(), 32), Device: device, Local: true})
 	w.nodes = append(w.nodes, n)
-	w.byOverlay[address.Addr()] = n
+	n.home = address.Addr()
+	w.byOverlay[n.home] = n
 	n.takeAddress(w.newAddress())
 	return n
 }
@@ -130,7 +148,9 @@ func (w *world) routeHubs() {
 	for r := range regions {
 		w.hubs[0].addBase(tunnelRoute(regionLANs(r), w.active[r]))
 		w.hubs[0].addBase(tunnelRoute(regionOverlay(r), w.active[r]))
-		w.hubs[1+r].addBase(tunnelRoute(allLANs, w.hubs[0]))
+		h := w.hubs[1+r]
+		h.addBase(tunnelRoute(allLANs, w.hubs[0]))
+		h.addBase(tunnelRoute(regionOverlay((r+1)%regions), w.hubs[0])) // neither its own nor the one that it stands in for
 	}
 	if w.Announce {
 		return
@@ -178,8 +198,11 @@ func (w *world) reelect() {
 	}
 }
 
+// routed is how long routing takes to tell everybody.
+const routed = 3 * second
+
 // rerouteSoon changes a node's routes within the next seconds.
 func (w *world) rerouteSoon(n *node, added, removed []engine.Route) {
-	n.disturb(w.now + int64(healing))
-	w.after(w.between(0, 3*time.Second), func() { n.reroute(added, removed) })
+	n.disturb(w.now + w.heals())
+	w.after(w.between(0, time.Duration(routed)), func() { n.reroute(added, removed) })
 }

@@ -59,8 +59,15 @@ func (w *world) keepTalking(mean time.Duration) {
 }
 
 func (w *world) newFlow(from, to *node) *flow {
-	return &flow{from: from, to: to, src: w.hostOf(from), dst: w.hostOf(to)}
+	f := &flow{from: from, to: to, src: w.hostOf(from), dst: w.hostOf(to)}
+	if w.chance(0.2) {
+		f.dst = to.home
+	}
+	return f
 }
+
+// has says whether an address is in a node's LAN, or its own.
+func (n *node) has(a netip.Addr) bool { return n.lan.Contains(a) || a == n.home }
 
 // hostOf is some host of a LAN.
 func (w *world) hostOf(n *node) netip.Addr {
@@ -70,7 +77,7 @@ func (w *world) hostOf(n *node) netip.Addr {
 }
 
 func (w *world) keepAsking(f *flow) {
-	if w.stopped || w.now > f.until || !f.from.lan.Contains(f.src) || !f.to.lan.Contains(f.dst) {
+	if w.stopped || w.now > f.until || !f.from.has(f.src) || !f.to.has(f.dst) {
 		return
 	}
 	w.ask(f)
@@ -92,7 +99,7 @@ func (w *world) forward(p *dataPacket, n *node, from netip.Addr) {
 	case !ok:
 		w.lose(p, "no route")
 		return
-	case r.Device != device:
+	case r.Device != device || r.Local:
 		w.deliver(p, n)
 		return
 	case p.ttl == 0:
@@ -107,14 +114,18 @@ func (w *world) forward(p *dataPacket, n *node, from netip.Addr) {
 	if from.IsValid() && n.cfg.Redirect {
 		w.redirected(p, n, from)
 	}
-	nbma := n.neighbors[next]
-	if !nbma.IsValid() {
-		w.lose(p, "no neighbour for "+next.String())
-		return
+	if nbma := n.neighbors[next]; nbma.IsValid() {
+		w.pass(p, n, nbma)
+	} else {
+		w.miss(p, n, next)
 	}
+}
+
+// pass sends a packet through the tunnel.
+func (w *world) pass(p *dataPacket, n *node, nbma netip.Addr) {
 	n.use(nbma).out = n.clock()
 	w.ship(n, nbma, func(m *node, from netip.Addr) {
-		if !m.admitted[from] && !m.adopted[from] {
+		if !m.takes(from) {
 			p.path = append(p.path, m)
 			w.lose(p, m.name+" does not admit data from "+from.String())
 			return
@@ -146,7 +157,7 @@ func (p *dataPacket) way() *way {
 }
 
 func (w *world) deliver(p *dataPacket, n *node) {
-	if !n.lan.Contains(p.dst) {
+	if !n.has(p.dst) {
 		w.lose(p, "it arrived at the wrong LAN")
 		return
 	}
@@ -160,13 +171,16 @@ func (w *world) deliver(p *dataPacket, n *node) {
 
 // lose judges the loss of a packet: whether it should have arrived.
 func (w *world) lose(p *dataPacket, why string) {
+	if p.to == nil {
+		return
+	}
 	if why == lostByChance {
 		w.Chance++
 		return
 	}
 	x := p.way()
 	base := w.basePath(p.from, p.to, p.dst)
-	if base == nil || w.disturbed(base) || w.disturbed(p.path) || w.now < w.pairQuiet[pairOf(p.from, p.to)] {
+	if base == nil || w.muddled(append(base, p.path...), p.from, p.to) || w.disturbed(base) || w.disturbed(p.path) || w.now < w.pairQuiet[pairOf(p.from, p.to)] {
 		x.lostSince = 0
 		return
 	}
@@ -176,16 +190,19 @@ func (w *world) lose(p *dataPacket, why string) {
 	if w.now-x.lostSince < int64(brownout) {
 		return
 	}
-	var nodes []*node
-	said := make(map[*node]bool)
-	for _, n := range append(base, p.path...) {
-		if !said[n] {
-			said[n] = true
-			nodes = append(nodes, n)
+	w.violateAt(ruleArrives, once(append(base, p.path...)), fmt.Sprintf("a packet from %s behind %s to %s behind %s was lost at %s (%s), after %s; without shortcuts there is a path: %s. Lost since %s, arrived last at %s",
+		p.src, p.from.name, p.dst, p.to.name, p.path[len(p.path)-1].name, why, names(p.path), names(base), time.Duration(x.lostSince), time.Duration(x.arrived)))
+}
+
+// once leaves out who was named before.
+func once(nodes []*node) []*node {
+	var list []*node
+	for _, n := range nodes {
+		if !slices.Contains(list, n) {
+			list = append(list, n)
 		}
 	}
-	w.violateAt("data between routers with a working path arrives", nodes, fmt.Sprintf("a packet from %s behind %s to %s behind %s was lost at %s (%s), after %s; without shortcuts there is a path: %s. Lost since %s, arrived last at %s",
-		p.src, p.from.name, p.dst, p.to.name, p.path[len(p.path)-1].name, why, names(p.path), names(base), time.Duration(x.lostSince), time.Duration(x.arrived)))
+	return list
 }
 
 func names(nodes []*node) string {
@@ -207,19 +224,40 @@ func (w *world) basePath(from, to *node, dst netip.Addr) []*node {
 		if !ok || !n.up || n.left {
 			return nil
 		}
-		if r.Device != device {
+		if r.Device != device || r.Local {
 			if n != to {
 				return nil
 			}
 			return path
 		}
-		next := w.byOverlay[r.NextHop]
+		next := w.nextHop(n, r, dst)
 		if next == nil || w.cut(n, next) || w.lineDown(n) || w.lineDown(next) || w.now < w.pairQuiet[pairOf(n, next)] {
 			return nil
 		}
 		n = next
 	}
 	return nil
+}
+
+// nextHop is the router that a route leads to. The way to another spoke that can always be had is that by way of the hub.
+func (w *world) nextHop(n *node, r engine.Route, dst netip.Addr) *node {
+	next := r.NextHop
+	if !next.IsValid() {
+		next = dst
+	}
+	m := w.byOverlay[next]
+	switch {
+	case m == nil || m.hub:
+		return m
+	case n.hub && !slices.Contains(m.nhs, n):
+		return nil
+	case n.hub:
+		return m
+	}
+	if h := w.primary(n.region); h.up {
+		return h
+	}
+	return w.active[n.region]
 }
 
 // baseRoute is where a node should send data without shortcuts.

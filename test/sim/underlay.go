@@ -48,24 +48,42 @@ func (w *world) newAddress() netip.Addr {
 }
 
 func (n *node) takeAddress(a netip.Addr) {
-	if n.public.IsValid() {
-		delete(n.w.byAddr, n.public)
-		n.w.freed = append(n.w.freed, freedAddress{n.public, n.w.now})
+	w := n.w
+	if n.public == a {
+		return
 	}
-	n.public = a
-	n.w.byAddr[a] = n
+	if old := n.public; old.IsValid() {
+		w.byAddr[old] = slices.DeleteFunc(slices.Clone(w.byAddr[old]), func(m *node) bool { return m == n })
+		for _, m := range w.byAddr[old] {
+			m.mixedUntil = w.now + w.heals()
+		}
+		if len(w.byAddr[old]) == 0 {
+			delete(w.byAddr, old)
+			w.freed = append(w.freed, freedAddress{old, w.now})
+		}
+	}
+	n.public, n.movedAt = a, w.now
+	w.byAddr[a] = append(w.byAddr[a], n)
+}
+
+// at is who can be reached at an address from outside: nobody where several are behind a NAT.
+func (w *world) at(a netip.Addr) *node {
+	if list := w.byAddr[a]; len(list) == 1 {
+		return list[0]
+	}
+	return nil
 }
 
 func (w *world) cut(a, b *node) bool { return w.now < w.cuts[pairOf(a, b)] }
 
-// carries says whether the underlay takes packets from one node to another. Where only one direction is cut, the other goes on.
+// carries says whether the underlay takes packets from one node to another; no NAT turns them round. Where only one direction is cut, the other goes on.
 func (w *world) carries(from, to *node) bool {
-	return from.up && to.up && !w.lineDown(from) && !w.lineDown(to) && (!w.cut(from, to) || w.open[pairOf(from, to)] == from)
+	return from.up && to.up && from.public != to.public && !w.lineDown(from) && !w.lineDown(to) && (!w.cut(from, to) || w.open[pairOf(from, to)] == from)
 }
 
 // reaches says whether packets of the underlay can pass between two routers that have mappings in their NATs.
 func (w *world) reaches(a, b *node) bool {
-	return a.up && b.up && !w.cut(a, b) && !w.lineDown(a) && !w.lineDown(b)
+	return a.up && b.up && a.public != b.public && !w.cut(a, b) && !w.lineDown(a) && !w.lineDown(b)
 }
 
 // letsIn says whether n's NAT, if any, lets an unexpected packet of another router in.
@@ -98,6 +116,10 @@ const (
 
 // ship carries a packet through the newest SA with an NBMA address. One of the two functions is called, for each copy that arrives.
 func (w *world) ship(n *node, to netip.Addr, arrive func(m *node, from netip.Addr), lost func(why string)) {
+	if w.Unprotected {
+		w.shipClear(n, to, arrive, lost)
+		return
+	}
 	end := n.outbound(to)
 	if end == nil {
 		lost(lostNoSA)

@@ -19,6 +19,12 @@ type Options struct {
 	Flows  time.Duration // mean time from the start of one flow of a spoke to that of its next
 	// Announce has spokes register their LANs with their hubs, instead of a routing protocol that tells of them.
 	Announce bool
+	// NextHops has spokes route to each other's LANs by way of each other (phase 2), not of the hub.
+	NextHops bool
+	// OneNAT has several spokes behind one NAT address.
+	OneNAT bool
+	// Unprotected networks have no IPsec (protection = "none").
+	Unprotected bool
 }
 
 // Figures say what a run did.
@@ -42,9 +48,9 @@ type world struct {
 	rng       *rand.Rand
 	now       int64
 	queue     happenings
-	hubs      []*node // the central one first
-	nodes     []*node // hubs, then spokes
-	byAddr    map[netip.Addr]*node
+	hubs      []*node                // the central one first
+	nodes     []*node                // hubs, then spokes
+	byAddr    map[netip.Addr][]*node // several: behind one NAT
 	byOverlay map[netip.Addr]*node
 	byLAN     map[netip.Prefix]*node
 	freed     []freedAddress
@@ -88,7 +94,7 @@ func newWorld(o Options) *world {
 	return &world{
 		Options:   o,
 		rng:       rand.New(rand.NewPCG(o.Seed, 0)),
-		byAddr:    make(map[netip.Addr]*node),
+		byAddr:    make(map[netip.Addr][]*node),
 		byOverlay: make(map[netip.Addr]*node),
 		byLAN:     make(map[netip.Prefix]*node),
 		cuts:      make(map[pair]int64),
