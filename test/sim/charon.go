@@ -231,6 +231,7 @@ func (n *node) stopCharon(killed bool) {
 // startCharon starts it again; it knows nothing.
 func (n *node) startCharon() {
 	n.charonUp, n.marks = true, 0
+	n.dropMarked()
 	orphans := n.all()
 	if n.daemonUp {
 		n.snapshot()

@@ -25,6 +25,9 @@ const unloaded = 5 * time.Minute
 // isName says whether it stands for one of several routers behind one address.
 func isName(a netip.Addr) bool { return a.As4()[0] == 0 }
 
+// retired are the names under which the engine has those wait whose marks ended with a killed charon. They lead nowhere.
+var retired = netip.MustParsePrefix("0.255.0.0/16")
+
 // sharing is an address that several routers are at, or were lately.
 type sharing struct {
 	loaded bool  // its connection gives marks
@@ -38,7 +41,6 @@ func (n *node) enter(e *saEnd) {
 	if s := n.shared[e.address]; s != nil && s.loaded {
 		n.marks++
 		e.remote = v4(n.marks)
-		n.dropOrphans(e.remote)
 	}
 	n.file(e)
 	n.evaluate(e.remote, "")
@@ -63,10 +65,10 @@ func (n *node) unfile(e *saEnd) {
 	}
 }
 
-// dropOrphans ends what a killed charon left in the kernel with a mark that is given out again.
-func (n *node) dropOrphans(name netip.Addr) {
-	for _, e := range slices.Clone(n.ends[name]) {
-		if !e.charon {
+// dropMarked ends what a killed charon left in the kernel with marks, before the next one gives the same to others.
+func (n *node) dropMarked() {
+	for _, e := range n.all() {
+		if isName(e.remote) && !e.charon {
 			e.kernel = false
 			n.unfile(e)
 		}
