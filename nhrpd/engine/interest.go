@@ -56,7 +56,7 @@ func (e *Engine) release(c *claim) {
 		return
 	}
 	c.peer = nil
-	if router := c.router(); router.IsValid() && p.secured {
+	if router := c.router(); router.IsValid() && p.secured && !p.router.IsValid() {
 		p.router = router
 	}
 	p.forget(c)

@@ -15,7 +15,7 @@ type peer struct {
 	secured   bool
 	unlisted  bool       // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
 	ike       Peer       // what IKE proved, while secured
-	router    netip.Addr // overlay address of the router that an interest was in last, since the SA came; zero: not known
+	router    netip.Addr // overlay address of the router that an interest was in, since the SA came; zero: none is over
 	standings []standing // of the identities in it
 	since     time.Time  // of the state
 	want      Security

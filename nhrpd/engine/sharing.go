@@ -125,16 +125,20 @@ func (p *peer) mayBeElse(protocol netip.Addr) bool {
 	if p == nil || !p.secured || !p.ike.RemoteNAT {
 		return false
 	}
-	known := p.router
+	known := p.router.IsValid()
+	if known && p.router != protocol {
+		return true
+	}
 	for _, c := range p.claims {
-		if router := c.router(); router.IsValid() {
-			known = router
-		}
-		if known.IsValid() && known != protocol {
+		switch router := c.router(); {
+		case !router.IsValid():
+		case router != protocol:
 			return true
+		default:
+			known = true
 		}
 	}
-	return !known.IsValid() && !p.ike.Initiator
+	return !known && !p.ike.Initiator
 }
 
 // router is the overlay address of the router that an interest is in; zero: it tells nothing of that.
@@ -217,6 +221,7 @@ func (e *Engine) doubt(p *peer) bool {
 			}
 		}
 	}
+	p.router = netip.Addr{}
 	if found {
 		e.unsecure(p, "to have it register again, from an SA that tells who it is", lostGrace)
 		e.out.Closed = append(e.out.Closed, PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma})

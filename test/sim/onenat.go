@@ -28,6 +28,16 @@ func isName(a netip.Addr) bool { return a.As4()[0] == 0 }
 // retired are the names under which the engine has those wait whose marks ended with a killed charon. They lead nowhere.
 var retired = netip.MustParsePrefix("0.255.0.0/16")
 
+// judgeRetired looks whether something waits there for longer than for others that a restarted charon does not list.
+func (n *node) judgeRetired(protocol, name netip.Addr) {
+	boots, since := n.boots, n.w.now
+	n.w.after(int64(max(resyncGrace, restoreGrace)+time.Second), func() {
+		if n.boots == boots && n.wanted.neighbors[protocol] == name && !n.leaptAround(since) {
+			n.w.violate(ruleSecured, n, "neighbour %s at %s is wanted for too long", protocol, name)
+		}
+	})
+}
+
 // sharing is an address that several routers are at, or were lately.
 type sharing struct {
 	loaded bool  // its connection gives marks

@@ -206,7 +206,11 @@ func (n *node) neighborRests(c *engine.NeighborChange) {
 	if c.NBMA == n.public && n.w.now > n.movedAt+second {
 		n.w.violate(ruleApart, n, "neighbour %s at our own address is wanted", c.Protocol)
 	}
-	if isName(c.NBMA) && !retired.Contains(c.NBMA) && !n.led[c.NBMA].IsValid() && !n.restoring() {
+	if retired.Contains(c.NBMA) {
+		n.judgeRetired(c.Protocol, c.NBMA)
+		return
+	}
+	if isName(c.NBMA) && !n.led[c.NBMA].IsValid() && !n.restoring() {
 		n.w.violate(ruleLed, n, "neighbour %s at %s", c.Protocol, c.NBMA)
 	}
 	if n.wanted.neighbors[c.Protocol] == c.NBMA && !n.mayReach(c.NBMA) && !n.restoring() {
