@@ -27,7 +27,7 @@ type collision struct {
 }
 
 // Both ends dial at once, ten pairs in parallel, each end up to 50 ms after the other, 200 times in all: five seconds after an SA is up
-// at both ends there is one IKE_SA with one CHILD_SA, the same at both, and no packet of a train through it all is lost.
+// at both ends there is one IKE_SA with one CHILD_SA, the same at both, and no packet is lost from when both ends have the same SAs on.
 func TestCollisions(t *testing.T) {
 	const (
 		pairs, rounds = 10, 20
