@@ -67,7 +67,7 @@ type DataPathConfig struct {
 	Index    int    // its interface index
 	Redirect bool   // sample packets that turn back; otherwise only use times are kept
 	Mode     string // empty: eBPF, and NFLOG where that fails. ModeEBPF or ModeNFLOG: only this one
-	Group    uint16 // NFLOG group of the fallback, one for each device; 0: 16
+	Group    uint16 // NFLOG group of the fallback, one for each device; 0: one that follows from the device's name
 	Rate     SampleRate
 
 	Admission   bool        // let data pass from admitted peers only
@@ -149,7 +149,7 @@ func (cfg *DataPathConfig) setDefaults() {
 		cfg.Rate.PerSecond = 1000
 	}
 	if cfg.Group == 0 {
-		cfg.Group = 16
+		cfg.Group = nflogGroup(cfg.Device)
 	}
 	if cfg.Peers <= 0 {
 		cfg.Peers = 16384

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
@@ -71,11 +72,22 @@ func explainNFLOG(err error, group uint16) error {
 	err = fmt.Errorf("take packets of NFLOG group %d: %w", group, err)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY): // the kernel uses either for a group that is taken
-		return fmt.Errorf("%w (another program or interface has this group: choose another one; or CAP_NET_ADMIN is missing)", err)
+		return fmt.Errorf("%w (another program has this group, or CAP_NET_ADMIN is missing; with another name the interface gets another group)", err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%w (load the module: modprobe nfnetlink_log)", err)
 	}
 	return err
+}
+
+// firstNFLOGGroup is above those that people choose by hand.
+const firstNFLOGGroup = 1024
+
+// nflogGroup is a device's own group: only one socket can have it. It follows from the name alone, since a firewall rule that somebody
+// wrote names it, and must stay right when other tunnels come and go.
+func nflogGroup(device string) uint16 {
+	hash := fnv.New32a()
+	hash.Write([]byte(device))
+	return uint16(firstNFLOGGroup + hash.Sum32()%(1<<16-firstNFLOGGroup))
 }
 
 // nflogRule is the rule that the user adds.

@@ -5,6 +5,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -61,8 +62,9 @@ func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 	s, redirects := watch(t, cfg)
 	addNFLOGRules(t, cfg)
 	// Rules may be broader than they must be.
-	labRun(t, "", "iptables-legacy -I FORWARD -i gre1 -o lan0 -j NFLOG --nflog-group 16 --nflog-size 128")
-	labRun(t, "", "iptables-legacy -I INPUT -i gre1 -j NFLOG --nflog-group 16 --nflog-size 128")
+	target := fmt.Sprintf(" -j NFLOG --nflog-group %d --nflog-size 128", nflogGroup("gre1"))
+	labRun(t, "", "iptables-legacy -I FORWARD -i gre1 -o lan0"+target)
+	labRun(t, "", "iptables-legacy -I INPUT -i gre1"+target)
 	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
 	short, long := datagram("172.16.11.5", "172.16.12.5", 60), datagram("172.16.11.5", "172.16.12.6", 1300)
 	six := datagram("fd00:11::5", "fd00:12::5", 100)
@@ -110,7 +112,7 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 	if r := next(t, redirects); r.From != spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}
-	if _, err := AttachDataPath(testLog(t), cfg); err == nil || !strings.Contains(err.Error(), "another program or interface has this group") {
+	if _, err := AttachDataPath(testLog(t), cfg); err == nil || !strings.Contains(err.Error(), "another program has this group") {
 		t.Errorf("a second reader of the group: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -121,6 +123,31 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 		t.Fatalf("after Close the group is free again: %v", err)
 	}
 	again.Close()
+}
+
+// Every tunnel has redirects, not only the first.
+func TestNFLOGOnTwoTunnels(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	labRun(t, "", "ip link add gre2 type dummy")
+	other, err := vnl.LinkByName("gre2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre2", Index: other.Attrs().Index, Redirect: true, Mode: ModeNFLOG})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
+	_, redirects := watch(t, cfg)
+	addNFLOGRules(t, cfg)
+	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
+	if r := next(t, redirects); r.From != spoke1NBMA {
+		t.Errorf("redirect from %v", r.From)
+	}
 }
 
 func TestDataPathRunEndsAndStartsAgain(t *testing.T) {

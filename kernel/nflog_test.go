@@ -2,7 +2,9 @@ package kernel
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -75,6 +77,27 @@ func FuzzParseNFLOG(f *testing.F) {
 			t.Errorf("source %v", r.From)
 		}
 	})
+}
+
+// Tunnels have groups of their own, which stay the same: a firewall rule names them.
+func TestNFLOGGroup(t *testing.T) {
+	devices := map[uint16]string{}
+	for i := range 200 {
+		device := fmt.Sprintf("gre%d", i)
+		group := nflogGroup(device)
+		if other, taken := devices[group]; taken || group < firstNFLOGGroup {
+			t.Errorf("%s has the group %d, and so has %q", device, group, other)
+		}
+		devices[group] = device
+	}
+	if got := nflogGroup("gre1"); got != 46846 {
+		t.Errorf("gre1 has the group %d, and had another one before: rules that are there do not fit any more", got)
+	}
+	cfg := DataPathConfig{Device: "gre1"}
+	cfg.setDefaults()
+	if rule := nflogRule(cfg); !strings.Contains(rule, "--nflog-group 46846 ") {
+		t.Errorf("the rule names another group: %s", rule)
+	}
 }
 
 func TestNFLOGRule(t *testing.T) {
