@@ -12,7 +12,7 @@ import (
 
 var (
 	seed   = flag.Uint64("sim.seed", 1, "seed of the first network")
-	seeds  = flag.Int("sim.seeds", 4, "how many networks, one seed after the other")
+	seeds  = flag.Int("sim.seeds", 8, "how many networks, one seed after the other")
 	spokes = flag.Int("sim.spokes", 25, "spokes of a network")
 	hours  = flag.Float64("sim.hours", 3, "virtual hours with faults and traffic")
 )
@@ -79,9 +79,13 @@ func TestDeterminism(t *testing.T) {
 }
 
 // quietNetwork is a network without faults and traffic that has settled.
-func quietNetwork(t *testing.T, count int) *world {
+func quietNetwork(t *testing.T, count int, change ...func(*Options)) *world {
 	t.Helper()
-	w := newWorld(Options{Seed: 3, Spokes: count})
+	o := Options{Seed: 3, Spokes: count}
+	for _, f := range change {
+		f(&o)
+	}
+	w := newWorld(o)
 	w.build()
 	w.every(minute, w.audit)
 	w.runUntil(int64(settling) + second)
@@ -100,28 +104,31 @@ func (w *world) talkThroughHubs(from, to *node) {
 
 // What the network is to be caught at is caught: each of these breaks a rule behind the engine's back.
 func TestBrokenRulesAreFound(t *testing.T) {
+	nextHops := []func(*Options){func(o *Options) { o.NextHops = true }}
+	unprotected := []func(*Options){func(o *Options) { o.Unprotected = true }}
 	tests := []struct {
 		name   string
 		rule   string
 		breaks func(w *world)
+		in     []func(*Options)
 	}{
 		{"a hub's kernel loses a neighbour", ruleArrives, func(w *world) {
 			from, to := w.spokes()[2], w.spokes()[0]
 			delete(w.primary(to.region).neighbors, to.overlay())
 			w.talkThroughHubs(from, to)
-		}},
+		}, nil},
 		{"two routers send to each other", ruleArrives, func(w *world) {
 			from, to := w.spokes()[0], w.spokes()[1]
 			w.primary(to.region).own.add(tunnelRoute(to.lan, w.hubs[0]))
 			w.talkThroughHubs(from, to)
-		}},
+		}, nil},
 		{"an SA that nobody tells of", "the engine knows who is secured", func(w *world) {
 			n := w.spokes()[0]
 			delete(n.wanted.known, w.primary(n.region).public)
-		}},
+		}, nil},
 		{"a neighbour that nobody wants", "the kernel has what is wanted", func(w *world) {
 			w.hubs[0].neighbors[hubOverlay(9)] = w.hubs[1].public
-		}},
+		}, nil},
 		{"somebody talks for no reason", ruleQuiet, func(w *world) {
 			n := w.spokes()[0]
 			w.every(second, func() { n.resolved(n.nhs[0]); n.handle(engine.LocalAddress{Interface: device, NBMA: n.local()}) })
@@ -129,13 +136,57 @@ func TestBrokenRulesAreFound(t *testing.T) {
 				n.handle(engine.LocalAddress{Interface: device})
 			})
 			w.quieten()
-		}},
+		}, nil},
+		{"a daemon is deaf to what its kernel misses", ruleMiss, func(w *world) {
+			from, to := w.spokes()[0], w.spokes()[1]
+			from.cfg.Shortcut = false
+			from.configure()
+			from.cfg.Shortcut = true
+			w.ask(&flow{from: from, to: to, src: w.hostOf(from), dst: to.home})
+		}, nextHops},
+		{"a scanned address leads somewhere", ruleNobody, func(w *world) {
+			n := w.spokes()[0]
+			nobodys := v4(10<<24 | 200<<8)
+			n.judgeNobody(nobodys)
+			n.wanted.neighbors[nobodys], n.neighbors[nobodys] = n.nhs[0].public, n.nhs[0].public
+		}, nextHops},
+		{"an SA is wanted where there is no IPsec", ruleWanted, func(w *world) {
+			w.spokes()[0].want(w.spokes()[1].public, engine.SAInitiate)
+		}, unprotected},
+		{"an address that was registered to be one's own is taken", ruleOwner, func(w *world) {
+			n, other := w.spokes()[0], w.spokes()[1]
+			n.cfg.Unique = true
+			n.nhs[0].stepped(&engine.Output{Neighbors: []engine.NeighborChange{{Protocol: n.home, NBMA: other.public}}})
+		}, unprotected},
+		{"the binding of a router leads to another one", ruleBound, func(w *world) {
+			n, other := w.spokes()[0], w.spokes()[3]
+			h := n.nhs[0]
+			h.outbound(n.public).far = h.outbound(other.public).far
+		}, nil},
+		{"two routers behind one NAT have an SA", ruleApart, func(w *world) {
+			n, other := w.spokes()[0], w.spokes()[1]
+			other.takeAddress(n.public)
+			w.establish(n, other)
+		}, nil},
+		{"a name is used before it leads anywhere", ruleLed, func(w *world) {
+			h := w.hubs[1]
+			h.wanted.known[v4(9)] = "somebody"
+			h.stepped(&engine.Output{Neighbors: []engine.NeighborChange{{Protocol: spokeOverlay(0, 99), NBMA: v4(9)}}})
+		}, nil},
+		{"SAs with a hub come and go", ruleFlap, func(w *world) {
+			n := w.spokes()[0]
+			w.every(10*second, func() {
+				for _, e := range n.all() {
+					e.end("for no reason")
+				}
+			})
+		}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := quietNetwork(t, 6)
+			w := quietNetwork(t, 6, tt.in...)
 			tt.breaks(w)
-			w.runUntil(w.now + 2*minute)
+			w.runUntil(w.now + 3*minute)
 			if w.failed == nil || w.failed.Rule != tt.rule {
 				t.Errorf("found %v, want the rule %q broken", w.failed, tt.rule)
 			}
