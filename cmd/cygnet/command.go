@@ -36,7 +36,7 @@ func commands() []command {
 		{name: "bindings", summary: "the clients registered here, and static maps", detail: bindingsHelp, run: showBindings},
 		{name: "shortcuts", summary: "direct paths to other spokes", detail: shortcutsHelp, run: showShortcuts},
 		{name: "nhs", summary: "the next hop servers and our registrations", detail: nhsHelp, run: showNHS},
-		{name: "routes", summary: "the routes of the shortcuts", detail: routesHelp, run: showRoutes},
+		{name: "routes", summary: "the routes of shortcuts and announced prefixes", detail: routesHelp, run: showRoutes},
 		{name: "sas", summary: "the IKE and ESP SAs, as strongSwan lists them", detail: sasHelp, run: showSAs},
 		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once", detail: peerHelp, runWords: peer, flags: []string{"for"}},
 		{name: "policy", argument: "test IDENTITY ADDRESS", summary: "what a configuration lets an identity be", detail: policyHelp, runWords: explainPolicy, flags: []string{"interface", "config"}},

@@ -79,7 +79,7 @@ func (c *Client) Shortcuts(ctx context.Context) ([]Shortcut, error) {
 // NHS asks for the next hop servers of all interfaces.
 func (c *Client) NHS(ctx context.Context) ([]NHS, error) { return get[[]NHS](ctx, c, "/v1/nhs") }
 
-// Routes asks for the routes of all shortcuts.
+// Routes asks for the routes of all shortcuts and announced prefixes.
 func (c *Client) Routes(ctx context.Context) ([]Route, error) {
 	return get[[]Route](ctx, c, "/v1/routes")
 }

@@ -17,7 +17,7 @@ complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a peers -d 't
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a bindings -d 'the clients registered here, and static maps'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a shortcuts -d 'direct paths to other spokes'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a nhs -d 'the next hop servers and our registrations'
-complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a routes -d 'the routes of the shortcuts'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a routes -d 'the routes of shortcuts and announced prefixes'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a sas -d 'the IKE and ESP SAs, as strongSwan lists them'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a peer -d 'shut an identity out, at once'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a policy -d 'what a configuration lets an identity be'

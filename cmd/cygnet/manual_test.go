@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/nhrpd/api"
+)
+
+// written are the types that commands write with --json, by the objects' names in cygnet(1). What they hold is found from here.
+var written = map[string]reflect.Type{
+	"status": reflect.TypeFor[api.Status](), "blocked": reflect.TypeFor[api.Blocked](), "block": reflect.TypeFor[api.BlockRequest](),
+	"unblock": reflect.TypeFor[api.UnblockRequest](), "leave": reflect.TypeFor[api.LeaveRequest](), "verdict": reflect.TypeFor[verdict](),
+	"check": reflect.TypeFor[checked](), "version": reflect.TypeFor[versions](),
+}
+
+// named are the objects' names in cygnet(1) that are not the types'.
+var named = map[string]string{"versioninfo": "program", "childsa": "child"}
+
+// cygnet(1) has every field of what is written with --json, with its type, in order, and says something about it; it has no others.
+func TestManPageHasEveryJSONField(t *testing.T) {
+	want := map[string][]string{}
+	for name, of := range written {
+		describe(want, name, of)
+	}
+	page, err := os.ReadFile("../../packaging/man/cygnet.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n.Sh JSON\n")
+	section, _, _ = strings.Cut(section, "\n.Sh ")
+	got := map[string][]string{}
+	field := regexp.MustCompile(`(?m)^\.It Li (\S+) Pq (.*)\n[^.\n].{3}`)
+	for _, object := range strings.Split(section, "\n.Ss ")[1:] {
+		name, text, _ := strings.Cut(object, "\n")
+		for _, m := range field.FindAllStringSubmatch(text, -1) {
+			got[name] = append(got[name], m[1]+" "+m[2])
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want (-), in the manual (+):\n%s", diff)
+	}
+}
+
+// describe adds the fields of an object, and of the objects in it.
+func describe(objects map[string][]string, name string, of reflect.Type) {
+	if objects[name] != nil {
+		return
+	}
+	objects[name] = []string{}
+	for i := range of.NumField() {
+		key, options, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+		line := key + " " + kindOf(objects, of.Field(i).Type)
+		if options != "" {
+			line += ", optional"
+		}
+		objects[name] = append(objects[name], line)
+	}
+}
+
+// kindOf is what the manual calls a type.
+func kindOf(objects map[string][]string, of reflect.Type) string {
+	switch of {
+	case reflect.TypeFor[time.Time]():
+		return "time"
+	case reflect.TypeFor[netip.Addr]():
+		return "address"
+	case reflect.TypeFor[netip.Prefix]():
+		return "prefix"
+	}
+	switch of.Kind() {
+	case reflect.String:
+		return "string"
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Int, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float64:
+		return "number"
+	case reflect.Pointer:
+		return kindOf(objects, of.Elem())
+	case reflect.Slice:
+		if one := kindOf(objects, of.Elem()); one == "prefix" {
+			return "list of prefixes"
+		} else {
+			return "list of " + one + "s"
+		}
+	case reflect.Map:
+		return "object of " + kindOf(objects, of.Elem()) + "s"
+	case reflect.Struct:
+		name := strings.ToLower(of.Name())
+		if other, ok := named[name]; ok {
+			name = other
+		}
+		describe(objects, name, of)
+		return name + " object"
+	}
+	panic(fmt.Sprintf("no word for %s", of))
+}
