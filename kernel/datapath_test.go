@@ -110,7 +110,7 @@ func TestErrorsOfEBPFSayWhatToDo(t *testing.T) {
 func TestRateHasDefaults(t *testing.T) {
 	var cfg DataPathConfig
 	cfg.setDefaults()
-	if want := (SampleRate{First: time.Second, Last: 8 * time.Second, PerSecond: 1000}); cfg.Rate != want || cfg.Group != 16 {
+	if want := (SampleRate{First: time.Second, Last: 8 * time.Second, PerSecond: 1000}); cfg.Rate != want {
 		t.Errorf("defaults %+v", cfg)
 	}
 }
