@@ -31,7 +31,7 @@ type iface struct {
 	neighbors  map[netip.Addr]*neighbor
 	shortcuts  map[netip.Prefix]*shortcut // unanswered ones as host prefixes
 	requests   map[uint32]*shortcut       // by the id of the resolution request that is out
-	unresolved map[netip.Addr]time.Time   // destinations not to ask for again until then
+	unresolved map[netip.Addr]unresolved  // destinations not to ask for again for a while
 	relays     map[netip.Addr]*relay      // by overlay address
 	answers    map[answerKey]*answer
 	askers     map[netip.Addr]int // how many of the answers are one router's share
@@ -68,7 +68,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		neighbors:  make(map[netip.Addr]*neighbor),
 		shortcuts:  make(map[netip.Prefix]*shortcut),
 		requests:   make(map[uint32]*shortcut),
-		unresolved: make(map[netip.Addr]time.Time),
+		unresolved: make(map[netip.Addr]unresolved),
 		relays:     make(map[netip.Addr]*relay),
 		answers:    make(map[answerKey]*answer),
 		askers:     make(map[netip.Addr]int),

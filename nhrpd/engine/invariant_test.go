@@ -328,7 +328,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 		goodbyes = 2 * len(ifc.nhs) // beside those for answers
 	}
 	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
-		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes || len(ifc.relays) > l.Shortcuts {
+		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes || len(ifc.relays) > relaysPerShortcut*l.Shortcuts {
 		return fmt.Errorf("a table is over its limit: %+v", n.status())
 	}
 	if len(ifc.owners) > l.Bindings {

@@ -60,8 +60,8 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 		e.drop(dropNotTunnel)
 	case !e.mayAsk(ifc, protocol):
 		e.drop(dropKnown)
-		if r == nil && ifc.covering(protocol) != nil {
-			e.newRelay(ifc, protocol) // asked for before there was traffic, or without room for a relay
+		if r == nil {
+			e.relayUnasked(ifc, protocol)
 		}
 	case !ifc.misses.allow(e.now, struct{}{}):
 		e.drop(dropMissLimit)
@@ -90,6 +90,18 @@ func (ifc *iface) isNHSProtocol(protocol netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// relayUnasked leads to a router that is not to be asked for now: it is being asked for, for another reason than a miss or without room for
+// a relay; or there was no usable answer a moment ago, and then the direct way is not worth waiting for.
+func (e *Engine) relayUnasked(ifc *iface, protocol netip.Addr) {
+	asking := ifc.covering(protocol) != nil
+	if !asking && ifc.unresolved[protocol].nobody {
+		return
+	}
+	if r := e.newRelay(ifc, protocol); r != nil && !asking {
+		e.useRelay(r)
+	}
 }
 
 // newRelay begins to wait for the direct way; nil: there are too many relays.

@@ -328,6 +328,27 @@ func TestMissOfWhatIsAskedForIsRelayed(t *testing.T) {
 	}
 }
 
+// When a router that was had directly is refused at its refresh, the packets that then miss its neighbour go through the hub at once; unless
+// the hub knows of nobody there.
+func TestMissOfWhatWasRefusedIsRelayed(t *testing.T) {
+	for code, want := range map[packet.Code]netip.Addr{packet.CodeInsufficientResources: addr("192.0.2.1"), packet.CodeNoBinding: {}} {
+		n, hub, p := missing(t)
+		n.from("192.0.2.12", "spoke2")
+		hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.12"))
+		for n.asked() == 1 {
+			n.w.run(time.Minute)
+			n.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: addr("192.0.2.12"), Out: n.w.now}}})
+		}
+		p = n.lastTo(hub)
+		p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: code}}
+		hub.says(p)
+		n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+		if got := n.at("10.255.0.12"); got != want {
+			t.Errorf("%s: the neighbour is at %v, want %v\n%s", code, got, want, n.w)
+		}
+	}
+}
+
 // Whoever knows where a router is comes before the way through the hub.
 func TestRelayRanksLast(t *testing.T) {
 	n, _, _ := missing(t)

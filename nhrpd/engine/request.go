@@ -75,21 +75,27 @@ func (e *Engine) unresolve(s *shortcut, reason string) {
 
 func (e *Engine) rememberUnresolved(ifc *iface, dest netip.Addr) {
 	if len(ifc.unresolved) >= ifc.cfg.Limits.Shortcuts {
-		for addr, until := range ifc.unresolved {
-			if !e.now.Before(until) {
+		for addr, u := range ifc.unresolved {
+			if !e.now.Before(u.until) {
 				delete(ifc.unresolved, addr)
 			}
 		}
 	}
 	if len(ifc.unresolved) < ifc.cfg.Limits.Shortcuts {
-		ifc.unresolved[dest] = e.now.Add(unresolvedTime)
+		ifc.unresolved[dest] = unresolved{until: e.now.Add(unresolvedTime)}
 	}
+}
+
+// unresolved is a destination that there was no usable answer for.
+type unresolved struct {
+	until  time.Time
+	nobody bool // the NHS knows nobody who has it
 }
 
 // mayAsk says whether a destination is worth a question now.
 func (e *Engine) mayAsk(ifc *iface, dest netip.Addr) bool {
-	until, ok := ifc.unresolved[dest]
-	if ok && e.now.Before(until) {
+	u, ok := ifc.unresolved[dest]
+	if ok && e.now.Before(u.until) {
 		return false
 	}
 	delete(ifc.unresolved, dest)
@@ -124,10 +130,14 @@ func (e *Engine) answered(m *message) {
 			e.drop(dropThirdParty)
 			return
 		}
-		if r := m.ifc.relays[s.dest]; r != nil && cie.Code == packet.CodeNoBinding {
+		nobody := cie.Code == packet.CodeNoBinding
+		if r := m.ifc.relays[s.dest]; r != nil && nobody {
 			e.dropRelay(r) // nobody there: the NHS would not know the way either
 		}
 		e.unresolve(s, "the answer is no: "+cie.Code.String())
+		if u, ok := m.ifc.unresolved[s.dest]; ok {
+			m.ifc.unresolved[s.dest] = unresolved{until: u.until, nobody: nobody}
+		}
 		return
 	}
 	nbma := natAddress(m.Packet, cie.Protocol)
