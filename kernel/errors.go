@@ -14,7 +14,7 @@ var (
 	ErrNoPermission = errors.New("no permission: CAP_NET_ADMIN is needed; run as root or with the systemd unit of the package")
 	ErrNoGRE        = errors.New("the kernel has no GRE tunnels: load the module (modprobe ip_gre), or boot a kernel that has it")
 	ErrNoXFRM       = errors.New("the kernel has no IPsec policies: load the module (modprobe xfrm_user), or boot a kernel that has it")
-	ErrIPv6Underlay = errors.New("Linux does not tell the sender of a packet that came through GRE over IPv6, so NHRP cannot work there: give an IPv4 address")
+	ErrIPv6Underlay = errors.New("no NHRP through GRE over IPv6, since Linux does not tell the sender of such packets: give an IPv4 address")
 	ErrNoAddress    = errors.New("no NBMA address to send from")
 )
 
