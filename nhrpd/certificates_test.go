@@ -1,7 +1,10 @@
 package nhrpd
 
 import (
+	"bytes"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +36,16 @@ func TestCertificatesAreWatched(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is wrong with charon's settings is in the log at start: nobody else says why a dead peer is noticed so late.
+func TestCharonSettingsAreToldAtStart(t *testing.T) {
+	w, dir, out := newWorld(t), t.TempDir(), new(bytes.Buffer)
+	w.settings = []preflight.Finding{{About: "strongSwan", Text: "a peer of gre1 that died is noticed after 2m55s"}}
+	New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(spokeToml), dir), w.platform(), out).advise()
+	if !strings.Contains(out.String(), `level=WARN msg="strongSwan: a peer of gre1 that died is noticed after 2m55s"`) {
+		t.Errorf("the log says:\n%s", out)
+	}
 }
 
 // A new finding is told once, and again when it went away meanwhile.

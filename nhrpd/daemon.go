@@ -255,10 +255,14 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 	return notifyReady(d.log)
 }
 
-// advise says once at start what in the kernel's settings is too small for a hub.
+// advise says once at start what in the kernel's settings is too small for a hub, and what in charon's keeps the daemon from its promises:
+// they are for all of the site's connections, so that no package sets them.
 func (d *Daemon) advise() {
 	for _, a := range d.platform.Check(kernel.CheckConfig{Peers: preflight.UsualPeers, Forwards: true}) {
 		d.log.Warn("a kernel setting may be too small", "setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
+	}
+	for _, f := range d.platform.Strongswan(d.config) {
+		d.log.Warn(f.String())
 	}
 }
 

@@ -36,6 +36,7 @@ type world struct {
 	uses    map[netip.Addr]time.Time
 
 	certificates []preflight.Finding // what is wrong with them
+	settings     []preflight.Finding // what is wrong with charon's
 	leftovers    kernel.Leftovers    // in the kernel at the start
 
 	noSocket error // what opening an NHRP socket fails with
@@ -132,8 +133,9 @@ func (w *world) platform() Platform {
 		Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 		},
-		ListenAPI: func(string, string) (net.Listener, error) { return newPipeListener(), nil },
-		Check:     func(kernel.CheckConfig) []kernel.Advice { return nil },
+		ListenAPI:  func(string, string) (net.Listener, error) { return newPipeListener(), nil },
+		Check:      func(kernel.CheckConfig) []kernel.Advice { return nil },
+		Strongswan: func(*config.Config) []preflight.Finding { return w.settings },
 		Certificates: func(c *config.Config) []preflight.Finding {
 			w.mu.Lock()
 			defer w.mu.Unlock()

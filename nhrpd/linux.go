@@ -28,6 +28,7 @@ func Linux(c *config.Config) Platform {
 		AttachDataPath: kernel.AttachDataPath,
 		WatchMisses:    kernel.WatchMisses,
 		Check:          kernel.Check,
+		Strongswan:     func(c *config.Config) []preflight.Finding { return preflight.This().Strongswan(c) },
 		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
 		MarkedPeers:    kernel.MarkedPeers,
 		OwnRoutes:      kernel.OwnRoutes,

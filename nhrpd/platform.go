@@ -24,6 +24,7 @@ type Platform struct {
 	Lookup         func(ctx context.Context, name string) ([]netip.Addr, error)
 	ListenAPI      func(path, group string) (net.Listener, error)
 	Check          func(kernel.CheckConfig) []kernel.Advice
+	Strongswan     func(*config.Config) []preflight.Finding // charon's settings
 	Certificates   func(*config.Config) []preflight.Finding
 	Detach         func(device string) error
 	FindLeftovers  func() (kernel.Leftovers, error)

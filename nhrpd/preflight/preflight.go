@@ -52,7 +52,7 @@ func (h Host) Look(c *config.Config) []Finding {
 	if len(c.Interfaces) == 0 {
 		return nil
 	}
-	return append(append(h.kernel(c), h.strongswan(c)...), h.Certificates(c)...)
+	return append(append(h.kernel(c), h.Strongswan(c)...), h.Certificates(c)...)
 }
 
 // kernel looks at features, then at settings.

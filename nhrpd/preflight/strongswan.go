@@ -47,8 +47,8 @@ func says(value string, def bool) bool {
 	return def
 }
 
-// strongswan looks at charon's settings.
-func (h Host) strongswan(c *config.Config) []Finding {
+// Strongswan looks at charon's settings in the files that it reads at its start.
+func (h Host) Strongswan(c *config.Config) []Finding {
 	var all []Finding
 	add := func(format string, args ...any) {
 		all = append(all, Finding{aboutStrongswan, fmt.Sprintf(format, args...)})
