@@ -274,3 +274,19 @@ func TestBlockEndsAdmission(t *testing.T) {
 		return m.spoke1.registered() && m.spoke2.registered() && m.spoke1.admits[addr("192.0.2.1")].NHS && m.hub.admits[addr("192.0.2.12")].NBMA.IsValid()
 	})
 }
+
+// Who is blocked while a restart of strongSwan has his SA in the kernel only, and comes back, has nothing left that waited for him.
+func TestBlockedWhileUnlisted(t *testing.T) {
+	n, hub := spokeAlone(t)
+	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	n.handle(PeersSecured{Interface: "gre1", Peers: []Peer{{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}}})
+	if len(n.shortcuts) != 1 {
+		t.Fatalf("the restart ended the shortcut: %v", n.shortcuts)
+	}
+	n.handle(Block{Identity: "spoke2"})
+	n.from("192.0.2.12", "spoke2")
+	if len(n.shortcuts) != 0 || len(n.neighbors) != 1 {
+		t.Errorf("routes %v, neighbours %v", n.shortcuts, n.neighbors)
+	}
+}

@@ -51,6 +51,12 @@ func pick[T any](t *rapid.T, list []T) T {
 
 func (s *storm) nbma() netip.Addr { return addr(pick(s.t, stormNBMA)) }
 
+// sender is an NBMA address or a name.
+func (s *storm) sender() netip.Addr { return addr(pick(s.t, append(stormNames, stormNBMA...))) }
+
+// stormNames are routers behind one NAT.
+var stormNames = []string{"0.0.0.1", "0.0.0.2", "0.0.0.3"}
+
 // packet makes a message of the right form and random content; often about a request that the node has out.
 func (s *storm) packet() []byte {
 	t := s.t
@@ -132,13 +138,15 @@ var stormEvents = map[string]func(*storm){
 		p.SharedWith, p.Separating = []string{"b"}, true
 		s.handle(PeerSecured{p})
 	},
-	"lost":   func(s *storm) { s.handle(PeerLost{Interface: "gre1", NBMA: s.nbma(), Reason: "lost"}) },
+	"lost":   func(s *storm) { s.handle(PeerLost{Interface: "gre1", NBMA: s.sender(), Reason: "lost"}) },
 	"failed": func(s *storm) { s.handle(PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"}) },
 	"resync": func(s *storm) {
-		s.handle(PeersSecured{Interface: "gre1", Peers: []Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]})
+		there := []Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]
+		s.handle(PeersSecured{Interface: "gre1", Peers: there})
+		s.onlyThere(there)
 	},
 	"redirected": func(s *storm) {
-		s.handle(Redirected{Interface: "gre1", From: s.nbma(), Packet: ipv4(addr(pick(s.t, stormHost)), addr(pick(s.t, stormHost)))})
+		s.handle(Redirected{Interface: "gre1", From: s.sender(), Packet: ipv4(addr(pick(s.t, stormHost)), addr(pick(s.t, stormHost)))})
 	},
 	"missed": func(s *storm) { s.handle(Missed{Interface: "gre1", Protocol: addr(pick(s.t, stormOverlay))}) },
 	"used": func(s *storm) {
@@ -156,7 +164,7 @@ var stormEvents = map[string]func(*storm){
 		s.handle(PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, p)})
 	},
 	"registration": func(s *storm) {
-		s.handle(PacketReceived{Interface: "gre1", From: s.nbma(), Data: encoded(s.t, registrationFrom(pick(s.t, stormNBMA), pick(s.t, stormOverlay)))})
+		s.handle(PacketReceived{Interface: "gre1", From: s.sender(), Data: encoded(s.t, registrationFrom(pick(s.t, stormNBMA), pick(s.t, stormOverlay)))})
 	},
 	"announcement": (*storm).announce, "announcement again": (*storm).announce,
 	"packet":       (*storm).anyPacket,
@@ -166,7 +174,7 @@ var stormEvents = map[string]func(*storm){
 var stormEventNames = slices.Sorted(maps.Keys(stormEvents))
 
 func (s *storm) anyPacket() {
-	s.handle(PacketReceived{Interface: "gre1", From: s.nbma(), Data: s.packet()})
+	s.handle(PacketReceived{Interface: "gre1", From: s.sender(), Data: s.packet()})
 }
 
 func (s *storm) indicate() {
@@ -235,8 +243,47 @@ func encoded(t *rapid.T, p packet.Packet) []byte {
 }
 
 func (s *storm) somePeer() Peer {
+	if name := s.sender(); inThisNetwork(name) {
+		return Peer{Interface: "gre1", NBMA: name, Real: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), RemoteNAT: true}
+	}
 	return Peer{Interface: "gre1", NBMA: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), Initiator: rapid.Bool().Draw(s.t, "initiator"),
 		SharedWith: pick(s.t, [][]string{nil, nil, nil, {"c"}, {"b", "c"}}), Separating: rapid.Bool().Draw(s.t, "separating")}
+}
+
+// onlyThere fails the test when anything rests on a name that strongSwan did not list.
+func (s *storm) onlyThere(there []Peer) {
+	ifc := s.engine.ifaces["gre1"]
+	if ifc == nil || ifc.left || !ifc.cfg.Protected {
+		return
+	}
+	gone := func(a netip.Addr) bool {
+		return inThisNetwork(a) && !retired(a) && !slices.ContainsFunc(there, func(p Peer) bool { return p.NBMA == a })
+	}
+	for nbma := range ifc.peers {
+		if gone(nbma) {
+			s.t.Fatalf("a peer is still known by the name %s", nbma)
+		}
+	}
+	for nbma := range ifc.admitted {
+		if gone(nbma) {
+			s.t.Fatalf("the name %s is still admitted", nbma)
+		}
+	}
+	for nbma := range ifc.held {
+		if gone(nbma) {
+			s.t.Fatalf("a packet of the name %s still waits", nbma)
+		}
+	}
+	for _, a := range ifc.answers {
+		if gone(a.nbma) {
+			s.t.Fatalf("an answer is still to the name %s", a.nbma)
+		}
+	}
+	for protocol, nbma := range s.neighbors {
+		if gone(nbma) {
+			s.t.Fatalf("%s is still at the name %s", protocol, nbma)
+		}
+	}
 }
 
 // reconfigure changes what can change in place, or leaves, or restarts the daemon.
@@ -369,6 +416,9 @@ func (n *node) brokenPeers(ifc *iface) error {
 			if c.peer != p {
 				return fmt.Errorf("%s has a claim of somebody else's", nbma)
 			}
+		}
+		if p.led.IsValid() && (retired(nbma) || !p.secured && ifc.confirmed) {
+			return fmt.Errorf("%s leads to %s without an SA", nbma, p.led)
 		}
 		if n.want[nbma] != p.want {
 			return fmt.Errorf("%s: wanted %d, said %d", nbma, p.want, n.want[nbma])

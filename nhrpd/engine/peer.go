@@ -82,7 +82,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		e.lostForGood(p)
 		p = e.peerAt(ifc, ike.NBMA)
 	}
-	fresh, before := !p.secured, p.ike
+	fresh, before, waited := !p.secured, p.ike, p.unlisted
 	p.secured, p.unlisted, p.ike = true, false, ike
 	e.setReal(p, ike.Real)
 	if !fresh {
@@ -91,6 +91,9 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	}
 	p.since, p.in, p.out, p.err, p.router = e.now, time.Time{}, time.Time{}, "", netip.Addr{}
 	if e.barred(p) {
+		if waited {
+			e.lostForGood(p) // what outlasted strongSwan's restart has waited for somebody who may not come back
+		}
 		return
 	}
 	e.deadlines.stop(&p.lost)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -108,6 +109,7 @@ func (e *Engine) closePeer(p *peer, reason string) {
 		}
 	}
 	p.secured, p.since = false, e.now
+	e.lead(p, netip.Addr{})
 	e.endAdmission(p.ifc, p.nbma)
 	e.out.Closed = append(e.out.Closed, PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma})
 	e.reviseSecurity(p)

@@ -46,11 +46,20 @@ func TestFaultCharonEndsOneNAT(t *testing.T) {
 	}
 	f.settle()
 
-	for _, e := range charonEnds {
-		f.fault(e.name + " of charon on the hub")
+	terminated, killed := charonEnds[0], charonEnds[1]
+	for _, c := range []struct {
+		site *lab.Site
+		name string
+		end  func(*lab.Charon)
+	}{
+		{f.Hub, terminated.name, terminated.end},
+		{f.Hub, killed.name, killed.end},
+		{f.Spoke3, killed.name, killed.end},
+	} {
+		f.fault(c.name + " of charon on " + c.site.Name)
 		begin := time.Now()
-		e.end(f.Hub.Charon)
-		f.Hub.Charon.Start()
+		c.end(c.site.Charon)
+		c.site.Charon.Start()
 		returned := time.Now()
 		for _, flow := range f.flows() {
 			f.back(flow, returned, natBack)
