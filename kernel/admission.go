@@ -80,9 +80,10 @@ func (s *ebpfPath) admit(list []Admission) error {
 }
 
 // The kernel takes the memory of new entries from a small store that it refills in an interrupt, on some kernels with the next tick: some
-// hundred entries at once empty it. That it stays empty means that there is no memory.
+// dozen entries at once empty it. To look again before that tick, which is 10 ms away at most, costs more than the entries. That the store
+// stays empty means that there is no memory.
 const (
-	refillPause = time.Millisecond
+	refillPause = 10 * time.Millisecond
 	refillTime  = 5 * time.Second
 )
 

@@ -97,10 +97,6 @@ func (r *requests) changePart(part []netlink.Message, failed func(i int, err err
 	if err := r.conn.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
 		return err
 	}
-	index := make(map[uint32]int, len(sent))
-	for i, m := range sent {
-		index[m.Header.Sequence] = i
-	}
 	for {
 		answers, err := r.conn.Receive()
 		sequence, refused := refusal(err)
@@ -113,9 +109,9 @@ func (r *requests) changePart(part []netlink.Message, failed func(i int, err err
 			}
 			sequence = answers[len(answers)-1].Header.Sequence
 		}
-		i, ours := index[sequence]
-		if !ours {
-			continue
+		i := int(sequence - sent[0].Header.Sequence) // those of one send follow each other
+		if i >= len(sent) || sent[i].Header.Sequence != sequence {
+			continue // the answer to an earlier one
 		}
 		if refused {
 			failed(i, err)

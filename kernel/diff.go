@@ -15,8 +15,9 @@ type plan struct {
 	deleteNeighbors []Neighbor
 }
 
-func (p *plan) empty() bool {
-	return len(p.addNeighbors)+len(p.addRoutes)+len(p.deleteRoutes)+len(p.deleteNeighbors) == 0
+// size is the number of entries that the plan is about.
+func (p *plan) size() int {
+	return len(p.addNeighbors) + len(p.addRoutes) + len(p.deleteRoutes) + len(p.deleteNeighbors)
 }
 
 // diffNeighbors compares the wanted neighbours with the kernel's. It returns what to set and what is ours there and not wanted.

@@ -43,25 +43,25 @@ const (
 // addNeighbor makes the message that sets a neighbour, in place of any other of that address. Permanent: the garbage collection of a
 // full table takes nothing else than these, and they do not age.
 func addNeighbor(n Neighbor, index int) netlink.Message {
-	attributes := netlink.NewAttributeEncoder()
-	attributes.Bytes(unix.NDA_DST, n.Protocol.AsSlice())
-	attributes.Bytes(unix.NDA_LLADDR, n.NBMA.AsSlice())
-	attributes.Uint8(ndaProtocol, Protocol)
-	return neighborMessage(unix.RTM_NEWNEIGH, netlink.Create|netlink.Replace, n.Protocol, index, unix.NUD_PERMANENT, attributes)
+	data := neighborHead(n.Protocol, index, unix.NUD_PERMANENT)
+	data = appendAddress(data, unix.NDA_DST, n.Protocol)
+	data = appendAddress(data, unix.NDA_LLADDR, n.NBMA)
+	data = appendAttribute(data, ndaProtocol, Protocol)
+	return netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWNEIGH, Flags: netlink.Create | netlink.Replace}, Data: data}
 }
 
 func deleteNeighbor(k neighborKey, index int) netlink.Message {
-	attributes := netlink.NewAttributeEncoder()
-	attributes.Bytes(unix.NDA_DST, k.protocol.AsSlice())
-	return neighborMessage(unix.RTM_DELNEIGH, 0, k.protocol, index, 0, attributes)
+	data := appendAddress(neighborHead(k.protocol, index, 0), unix.NDA_DST, k.protocol)
+	return netlink.Message{Header: netlink.Header{Type: unix.RTM_DELNEIGH}, Data: data}
 }
 
-func neighborMessage(kind netlink.HeaderType, flags netlink.HeaderFlags, address netip.Addr, index int, state uint16, attributes *netlink.AttributeEncoder) netlink.Message {
+// neighborHead is struct ndmsg, with room for the attributes.
+func neighborHead(address netip.Addr, index int, state uint16) []byte {
 	head := make([]byte, ndmsgLen, 64)
 	head[0] = family(address)
 	binary.NativeEndian.PutUint32(head[4:], uint32(index))
 	binary.NativeEndian.PutUint16(head[8:], state)
-	return netlink.Message{Header: netlink.Header{Type: kind, Flags: flags}, Data: append(head, encoded(attributes)...)}
+	return head
 }
 
 // dumpNeighbors reads the neighbours of all devices; links names the devices.

@@ -19,6 +19,7 @@ import (
 const MaxPacket = 9216
 
 const (
+	usualPacket  = 512      // bytes that have room in the memory of every message: hardly any packet is longer
 	socketBatch  = 128      // messages that one system call moves
 	socketBuffer = 16 << 20 // bytes; a burst of registrations must fit
 	controlSpace = 64       // bytes for the control messages of a packet; the mark takes 24
@@ -55,6 +56,7 @@ type Socket struct {
 	overflow, truncated, badAddress atomic.Uint64
 
 	rx, tx transfer
+	rests  *[socketBatch][MaxPacket - usualPacket]byte // of packets received that are longer than usual; its pages are not there before
 }
 
 // linkAddress is struct sockaddr_ll with room for an IPv6 address, which the one of the system libraries lacks.
@@ -78,7 +80,7 @@ type controlBuffer struct {
 type transfer struct {
 	mu      sync.Mutex
 	headers [socketBatch]unix.Mmsghdr
-	vectors [socketBatch]unix.Iovec
+	vectors [socketBatch][2]unix.Iovec
 	links   [socketBatch]linkAddress
 	control [socketBatch]controlBuffer
 
@@ -117,8 +119,9 @@ func listenPacket(index int, protocol uint16) (*Socket, error) {
 		s.file.Close()
 		return nil, err
 	}
-	s.rx.prepare(unix.SYS_RECVMMSG)
-	s.tx.prepare(unix.SYS_SENDMMSG)
+	s.rests = new([socketBatch][MaxPacket - usualPacket]byte)
+	s.rx.prepare(unix.SYS_RECVMMSG, 2)
+	s.tx.prepare(unix.SYS_SENDMMSG, 1)
 	return s, nil
 }
 
@@ -202,13 +205,13 @@ func (s *Socket) fault(err error) error {
 	return err
 }
 
-// prepare ties the parts of each header together and sets the call to make.
-func (t *transfer) prepare(trap uintptr) {
+// prepare ties the parts of each header together, so many vectors with each, and sets the call to make.
+func (t *transfer) prepare(trap uintptr, vectors int) {
 	for i := range t.headers {
 		h := &t.headers[i].Hdr
 		h.Name = (*byte)(unsafe.Pointer(&t.links[i]))
-		h.Iov = &t.vectors[i]
-		h.SetIovlen(1)
+		h.Iov = &t.vectors[i][0]
+		h.SetIovlen(vectors)
 	}
 	t.call = func(fd uintptr) bool {
 		for {

@@ -3,11 +3,13 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,9 +71,6 @@ func TestSocketAllocatesNothingForAPacket(t *testing.T) {
 	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
 	out := []Message{{NBMA: hubNBMA, Data: make([]byte, 100)}, {NBMA: hubNBMA, Data: make([]byte, 200)}}
 	in := make([]Message, 8)
-	for i := range in {
-		in[i].Data = make([]byte, MaxPacket)
-	}
 	allocations := testing.AllocsPerRun(100, func() {
 		if _, err := spoke.WriteBatch(out); err != nil {
 			t.Fatal(err)
@@ -86,6 +85,45 @@ func TestSocketAllocatesNothingForAPacket(t *testing.T) {
 	})
 	if allocations != 0 {
 		t.Errorf("%v allocations for a batch sent and received", allocations)
+	}
+}
+
+// Long packets come whole between usual ones, also where one in the batch is dropped and where memory is used again.
+func TestSocketTakesPacketsOfEveryLength(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	hubAndSpokes(t)
+	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
+	var packets, want [][]byte
+	for i, length := range []int{40, usualPacket - 1, MaxPacket + 1, usualPacket, usualPacket + 1, 1400, MaxPacket, 100, 5000} {
+		packet := make([]byte, length)
+		for j := range packet {
+			packet[j] = byte(i + j + j>>8)
+		}
+		packets = append(packets, packet)
+		if length <= MaxPacket {
+			want = append(want, packet)
+		}
+	}
+	ms := make([]Message, len(packets))
+	for range 3 {
+		send(t, spoke, hubNBMA, packets...)
+		var got [][]byte
+		for len(got) < len(want) {
+			n, err := hub.ReadBatch(ms)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range ms[:n] {
+				got = append(got, bytes.Clone(m.Data))
+			}
+		}
+		if !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Fatal("the packets are not those sent, in order")
+		}
+		slices.Reverse(packets)
+		slices.Reverse(want)
 	}
 }
 

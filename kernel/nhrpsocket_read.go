@@ -10,8 +10,8 @@ import (
 
 // ReadBatch waits until at least one packet is there and fills ms from the front with what there is. It returns how many it filled.
 //
-// Data belongs to the caller. A Data with a capacity of MaxPacket or more is used again, whatever its length, and otherwise replaced
-// by a new one: calls with the same ms allocate nothing. After Close the error is net.ErrClosed.
+// Data belongs to the caller. Its memory is used again, whatever its length, and replaced where it is less than a usual packet takes or
+// than this packet takes: calls with the same ms allocate nothing for usual packets. After Close the error is net.ErrClosed.
 func (s *Socket) ReadBatch(ms []Message) (int, error) {
 	s.rx.mu.Lock()
 	defer s.rx.mu.Unlock()
@@ -34,12 +34,14 @@ func (s *Socket) receive(ms []Message) error {
 		return nil
 	}
 	for i := range t.count {
-		if cap(ms[i].Data) < MaxPacket {
-			ms[i].Data = make([]byte, MaxPacket)
+		if cap(ms[i].Data) < usualPacket {
+			ms[i].Data = make([]byte, usualPacket)
 		}
-		ms[i].Data = ms[i].Data[:MaxPacket]
-		t.vectors[i].Base = &ms[i].Data[0]
-		t.vectors[i].SetLen(MaxPacket)
+		ms[i].Data = ms[i].Data[:min(cap(ms[i].Data), MaxPacket)]
+		t.vectors[i][0].Base = &ms[i].Data[0]
+		t.vectors[i][0].SetLen(len(ms[i].Data))
+		t.vectors[i][1].Base = &s.rests[i][0]
+		t.vectors[i][1].SetLen(MaxPacket - len(ms[i].Data))
 		h := &t.headers[i].Hdr
 		h.Namelen = uint32(linkSize)
 		h.Control = &t.control[i].bytes[0]
@@ -80,13 +82,22 @@ func (s *Socket) collect(ms []Message) int {
 			s.badAddress.Add(1)
 			continue
 		}
+		ms[i].Data = s.packet(ms[i].Data, i)
 		ms[n].Data, ms[i].Data = ms[i].Data, ms[n].Data
-		ms[n].Data = ms[n].Data[:h.Len]
 		ms[n].NBMA = nbma
 		ms[n].Mark = mark(s.rx.control[i].bytes[:h.Hdr.Controllen])
 		n++
 	}
 	return n
+}
+
+// packet is what the header with this index received: its first bytes are in data, the rest where those of long packets are.
+func (s *Socket) packet(data []byte, header int) []byte {
+	length := int(s.rx.headers[header].Len)
+	if length <= len(data) {
+		return data[:length]
+	}
+	return append(data, s.rests[header][:length-len(data)]...)
 }
 
 // mark finds the packet's mark among its control messages.

@@ -82,8 +82,8 @@ func (s *Socket) send(ms []Message, failed func(int, error)) (int, error) {
 			failed(i, err)
 			continue
 		}
-		t.vectors[count].Base = &ms[i].Data[0]
-		t.vectors[count].SetLen(len(ms[i].Data))
+		t.vectors[count][0].Base = &ms[i].Data[0]
+		t.vectors[count][0].SetLen(len(ms[i].Data))
 		t.headers[count].Hdr.Namelen = uint32(max(linkPrefix+s.length, unix.SizeofSockaddrLinklayer))
 		origin[count] = i
 		count++

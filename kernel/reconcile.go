@@ -28,9 +28,9 @@ type reconciler struct {
 
 const waitsForDevice = "" // the reason of entries in absent that only wait
 
-func newReconciler(log *slog.Logger) *reconciler {
+func newReconciler(log *slog.Logger, room int) *reconciler {
 	return &reconciler{
-		log: log, links: make(linkTable), neighbors: make(map[neighborKey]netip.Addr), routes: make(map[routeKey]netip.Addr),
+		log: log, links: make(linkTable), neighbors: make(map[neighborKey]netip.Addr, room), routes: make(map[routeKey]netip.Addr),
 		devices: make(map[string]int), absent: make(map[any]string),
 		stats: TablesStats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
 	}
@@ -80,7 +80,7 @@ func (r *reconciler) connected(f func() error) (err error) {
 
 // want takes over wishes and returns what follows from them for the kernel.
 func (r *reconciler) want(in inbox) plan {
-	var p plan
+	p := plan{addNeighbors: make([]Neighbor, 0, len(in.neighbors))}
 	for k, w := range in.neighbors {
 		before, had := r.neighbors[k]
 		if w.gone {
@@ -208,47 +208,59 @@ func (r *reconciler) report(cause string, p plan) {
 	}
 }
 
-// step is one message of a plan and what it stands for.
+// step is one message of a plan and the entry that it is about.
 type step struct {
-	operation string // "add" or "delete"
-	what      fmt.Stringer
-	key       any // of the wanted entry that it adds, nil for a deletion
+	operation string    // "add" or "delete"
+	neighbor  *Neighbor // nil: it is about a route
+	route     *Route
+}
+
+func (s *step) what() fmt.Stringer {
+	if s.neighbor != nil {
+		return s.neighbor
+	}
+	return s.route
+}
+
+// key is what absent knows the entry by.
+func (s *step) key() any {
+	if s.neighbor != nil {
+		return s.neighbor.key()
+	}
+	return s.route.key()
 }
 
 // execute carries out a plan. Messages that the kernel refuses are counted, logged and, if wanted, kept in absent.
 func (r *reconciler) execute(p plan) error {
-	if p.empty() {
+	if p.size() == 0 {
 		return nil
 	}
 	up := r.links.up()
-	var messages []netlink.Message
-	var steps []step
-	add := func(device string, key any, what fmt.Stringer, message func(index int) netlink.Message) {
-		index := up[device]
-		if index == 0 {
-			r.absent[key] = waitsForDevice
-			return
-		}
-		messages = append(messages, message(index))
-		steps = append(steps, step{"add", what, key})
-	}
-	remove := func(device string, what fmt.Stringer, message func(index int) netlink.Message) {
-		if index := up[device]; index != 0 {
-			messages = append(messages, message(index))
-			steps = append(steps, step{"delete", what, nil})
+	messages, steps := make([]netlink.Message, 0, p.size()), make([]step, 0, p.size())
+	take := func(s step, m netlink.Message) { messages, steps = append(messages, m), append(steps, s) }
+	for i := range p.addNeighbors {
+		if n := &p.addNeighbors[i]; up[n.Device] != 0 {
+			take(step{operation: "add", neighbor: n}, addNeighbor(*n, up[n.Device]))
+		} else {
+			r.absent[n.key()] = waitsForDevice
 		}
 	}
-	for _, n := range p.addNeighbors {
-		add(n.Device, n.key(), n, func(i int) netlink.Message { return addNeighbor(n, i) })
+	for i := range p.addRoutes {
+		if route := &p.addRoutes[i]; up[route.Device] != 0 {
+			take(step{operation: "add", route: route}, addRoute(*route, up[route.Device]))
+		} else {
+			r.absent[route.key()] = waitsForDevice
+		}
 	}
-	for _, route := range p.addRoutes {
-		add(route.Device, route.key(), route, func(i int) netlink.Message { return addRoute(route, i) })
+	for i := range p.deleteRoutes {
+		if route := &p.deleteRoutes[i]; up[route.Device] != 0 {
+			take(step{operation: "delete", route: route}, deleteRoute(*route, up[route.Device]))
+		}
 	}
-	for _, route := range p.deleteRoutes {
-		remove(route.Device, route, func(i int) netlink.Message { return deleteRoute(route, i) })
-	}
-	for _, n := range p.deleteNeighbors {
-		remove(n.Device, n, func(i int) netlink.Message { return deleteNeighbor(n.key(), i) })
+	for i := range p.deleteNeighbors {
+		if n := &p.deleteNeighbors[i]; up[n.Device] != 0 {
+			take(step{operation: "delete", neighbor: n}, deleteNeighbor(n.key(), up[n.Device]))
+		}
 	}
 	return r.send(messages, steps)
 }
@@ -259,14 +271,14 @@ func (r *reconciler) send(messages []netlink.Message, steps []step) error {
 	if err != nil {
 		return err
 	}
-	for i, s := range steps {
-		switch err := refused[i]; {
-		case s.key == nil:
+	for i := range steps {
+		switch s, err := &steps[i], refused[i]; {
+		case s.operation == "delete":
 			r.deleted(s, err)
 		case err == nil || errors.Is(err, unix.EEXIST):
-			delete(r.absent, s.key)
+			r.there(s)
 		case deviceGone(err):
-			r.absent[s.key] = waitsForDevice
+			r.absent[s.key()] = waitsForDevice
 		default:
 			r.refused(s, err)
 		}
@@ -274,28 +286,35 @@ func (r *reconciler) send(messages []netlink.Message, steps []step) error {
 	return nil
 }
 
-func (r *reconciler) deleted(s step, err error) {
+// there notes a wanted entry that the kernel has.
+func (r *reconciler) there(s *step) {
+	if len(r.absent) > 0 {
+		delete(r.absent, s.key())
+	}
+}
+
+func (r *reconciler) deleted(s *step, err error) {
 	if err == nil || deviceGone(err) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 		return
 	}
 	r.stats.Failures[failure(s, err)]++
-	r.log.Warn("the kernel refused a change", "error", fmt.Errorf("%s %s: %w", s.operation, s.what, err))
+	r.log.Warn("the kernel refused a change", "error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
 }
 
 // refused notes a wanted entry that the kernel does not take, and logs it unless it said the same the last time.
-func (r *reconciler) refused(s step, err error) {
-	reason := failure(s, err)
+func (r *reconciler) refused(s *step, err error) {
+	key, reason := s.key(), failure(s, err)
 	r.stats.Failures[reason]++
-	if r.absent[s.key] != reason {
-		r.log.Warn("the kernel refused a change, trying again later", "error", fmt.Errorf("%s %s: %w", s.operation, s.what, err))
+	if r.absent[key] != reason {
+		r.log.Warn("the kernel refused a change, trying again later", "error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
 	}
-	r.absent[s.key] = reason
+	r.absent[key] = reason
 }
 
 // failure names an operation and the kernel's reason, without the entry: there are few of them.
-func failure(s step, err error) string {
+func failure(s *step, err error) string {
 	kind := "neighbour"
-	if _, ok := s.what.(Route); ok {
+	if s.route != nil {
 		kind = "route"
 	}
 	var errno unix.Errno

@@ -29,10 +29,12 @@ type Change struct {
 // All methods may be called from any goroutine, before and while Run runs.
 type Tables struct {
 	log  *slog.Logger
+	room int
 	wake chan struct{}
 
 	mu    sync.Mutex
 	inbox inbox
+	spare inbox // empty: the inbox after this one
 	stats TablesStats
 }
 
@@ -66,9 +68,9 @@ type TablesStats struct {
 // Present is the number of wanted entries that were in the kernel when last looked at.
 func (s TablesStats) Present() int { return s.WantedNeighbors + s.WantedRoutes - s.Waiting - s.Failing }
 
-// NewTables returns Tables that want nothing yet.
-func NewTables(log *slog.Logger) *Tables {
-	return &Tables{log: log, wake: make(chan struct{}, 1), inbox: newInbox()}
+// NewTables returns Tables that want nothing yet, with room for so many neighbours from the start.
+func NewTables(log *slog.Logger, room int) *Tables {
+	return &Tables{log: log, room: room, wake: make(chan struct{}, 1), inbox: newInbox(), spare: newInbox()}
 }
 
 func newInbox() inbox {
@@ -127,12 +129,29 @@ func (t *Tables) ask(f func(*inbox)) {
 	}
 }
 
+// take empties the inbox. What it returns is the caller's until reuse.
 func (t *Tables) take() inbox {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	in := t.inbox
-	t.inbox = newInbox()
+	t.inbox, t.spare = t.spare, inbox{}
 	return in
+}
+
+// largestSpare is how many changes the memory of an inbox may have room for that is kept: more come together at a start only.
+const largestSpare = 1024
+
+// reuse takes an inbox back of which everything has been done.
+func (t *Tables) reuse(in inbox) {
+	spare := newInbox()
+	if len(in.neighbors)+len(in.routes) <= largestSpare {
+		clear(in.neighbors)
+		clear(in.routes)
+		spare.neighbors, spare.routes = in.neighbors, in.routes
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.spare = spare
 }
 
 func (t *Tables) publish(s TablesStats) {
@@ -170,7 +189,7 @@ func (t *Tables) Run(ctx context.Context) error {
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	r := newReconciler(t.log)
+	r := newReconciler(t.log, t.room)
 	defer r.close()
 	retry := newBackoff(retryFirst, retryLimit)
 	next := newAlarm()
@@ -180,6 +199,7 @@ func (t *Tables) Run(ctx context.Context) error {
 		for _, f := range in.after {
 			f()
 		}
+		t.reuse(in)
 		if errors.Is(err, ErrNoPermission) {
 			return err
 		}

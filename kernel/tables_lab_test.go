@@ -14,7 +14,7 @@ import (
 // runTables runs tables for the length of the test.
 func runTables(t testing.TB) *Tables {
 	t.Helper()
-	tables := NewTables(testLog(t))
+	tables := NewTables(testLog(t), 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- tables.Run(ctx) }()

@@ -2,7 +2,6 @@ package nhrpd
 
 import (
 	"slices"
-
 	"time"
 
 	"cygnet/kernel"
@@ -51,11 +50,10 @@ func (l *loop) wantEntries() {
 		return
 	}
 	changes := l.changes[:0]
-	for _, n := range l.out.Neighbors {
-		changes = append(changes, kernel.Change{
-			Neighbor: &kernel.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA},
-			Delete:   n.Delete,
-		})
+	l.neighbors = slices.Grow(l.neighbors[:0], len(l.out.Neighbors))
+	for i, n := range l.out.Neighbors {
+		l.neighbors = append(l.neighbors, kernel.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
+		changes = append(changes, kernel.Change{Neighbor: &l.neighbors[i], Delete: n.Delete})
 	}
 	for _, r := range l.out.Routes {
 		route := &kernel.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}

@@ -29,6 +29,7 @@ type Daemon struct {
 	log      *slog.Logger
 	started  time.Time
 	charon   string // its VICI socket
+	expected int    // clients at the start
 
 	loop       *loop
 	tables     Tables
@@ -54,7 +55,9 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 	var seed [32]byte // request ids are drawn from it: nobody must be able to go on with the sequence
 	_, _ = crand.Read(seed[:])
 	e := engine.New(rand.New(rand.NewChaCha8(seed)), firstRequestID(now))
-	tables := platform.NewTables(logs.of(logKernel))
+	settings := engineConfig(c)
+	expected := settings.ExpectedClients()
+	tables := platform.NewTables(logs.of(logKernel), expected)
 	strongswan := platform.NewStrongswan(logs.of(logVICI))
 	return &Daemon{
 		path:         path,
@@ -62,6 +65,7 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		logs:         logs,
 		log:          logs.of(logConfig),
 		started:      now,
+		expected:     expected,
 		loop:         newLoop(logs.of(logEngine), logs.held, e, tables, strongswan),
 		tables:       tables,
 		strongswan:   strongswan,
@@ -243,14 +247,18 @@ const readyTime = 10 * time.Second
 func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 	timeout := time.NewTimer(readyTime)
 	defer timeout.Stop()
-	for _, first := range firsts {
+	for late := false; len(firsts) > 0 && !late; {
 		select {
-		case <-first:
+		case <-firsts[0]:
+			firsts = firsts[1:]
 		case <-timeout.C:
-			return notifyReady(d.log)
+			late = true
 		case <-ctx.Done():
 			return nil
 		}
+	}
+	if d.expected > 0 {
+		takeMemory()
 	}
 	return notifyReady(d.log)
 }

@@ -96,7 +96,7 @@ func (w *world) platform() Platform {
 			w.tunnels[c.Name] = tunnel
 			return tunnel
 		},
-		NewTables: func(*slog.Logger) Tables { return &fakeTables{world: w} },
+		NewTables: func(*slog.Logger, int) Tables { return &fakeTables{world: w} },
 		WatchRoutes: func(ctx context.Context, _ *slog.Logger, _ []uint32, f func(kernel.RouteBatch)) error {
 			for {
 				select {

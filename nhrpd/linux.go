@@ -20,7 +20,7 @@ const etherTypeNHRP = 0x2001
 func Linux(c *config.Config) Platform {
 	return Platform{
 		NewTunnel:   func(c kernel.TunnelConfig, log *slog.Logger) Tunnel { return kernel.NewTunnel(c, log) },
-		NewTables:   func(log *slog.Logger) Tables { return kernel.NewTables(log) },
+		NewTables:   func(log *slog.Logger, room int) Tables { return kernel.NewTables(log, room) },
 		WatchRoutes: kernel.WatchRoutes,
 		Listen: func(index int) (Socket, error) {
 			return kernel.ListenPacket(index, etherTypeNHRP)

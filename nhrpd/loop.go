@@ -38,8 +38,10 @@ type loop struct {
 	settled bool // owned by the loop; what an earlier run left has been gone through
 
 	changes   []kernel.Change    // scratch
+	neighbors []kernel.Neighbor  // scratch
 	admitting []kernel.Admission // scratch
 	sending   []kernel.Message   // scratch
+	attrs     []slog.Attr        // scratch
 }
 
 const (
@@ -80,6 +82,7 @@ func (l *loop) run(ctx context.Context) error {
 		case b := <-l.batches:
 			now = time.Now()
 			l.receive(now, b)
+			l.receiveMore(now)
 		case ev := <-l.events:
 			now = time.Now()
 			l.engine.Handle(now, ev, &l.out)
@@ -118,6 +121,19 @@ func (l *loop) receive(now time.Time, b *batch) {
 	}
 	l.dirty = true
 	b.free <- b
+}
+
+// receiveMore hands over the batches that are waiting already: what follows from all of them is carried out together. A reader has few,
+// so that it ends.
+func (l *loop) receiveMore(now time.Time) {
+	for range batchQueue {
+		select {
+		case b := <-l.batches:
+			l.receive(now, b)
+		default:
+			return
+		}
+	}
 }
 
 func (l *loop) secure(now time.Time, ev vici.Event) {

@@ -65,7 +65,7 @@ func (l *loop) notice(now time.Time, n *engine.Notice) {
 	if !l.log.Enabled(context.Background(), s.level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 8)
+	attrs := l.attrs[:0]
 	attrs = appendText(attrs, "interface", n.Interface)
 	attrs = appendPrefix(attrs, n.Prefix)
 	attrs = appendAddr(attrs, "next_hop", n.NextHop)
@@ -78,6 +78,8 @@ func (l *loop) notice(now time.Time, n *engine.Notice) {
 	record := slog.NewRecord(now, s.level, s.text, 0)
 	record.AddAttrs(attrs...)
 	l.log.Handler().Handle(context.Background(), record)
+	clear(attrs)
+	l.attrs = attrs
 }
 
 // appendPrefix writes a host prefix as the address that it is.

@@ -16,7 +16,7 @@ import (
 // Platform is what the daemon runs on: the kernel and strongSwan. Linux makes the real one; tests bring their own.
 type Platform struct {
 	NewTunnel      func(kernel.TunnelConfig, *slog.Logger) Tunnel
-	NewTables      func(*slog.Logger) Tables
+	NewTables      func(log *slog.Logger, room int) Tables
 	WatchRoutes    func(ctx context.Context, log *slog.Logger, tables []uint32, f func(kernel.RouteBatch)) error
 	Listen         func(index int) (Socket, error)
 	AttachDataPath func(log *slog.Logger, cfg kernel.DataPathConfig) (kernel.DataPath, error)

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 )
 
+// writeSize is how much goes into the file with one system call: a large hub's state is some megabytes.
+const writeSize = 32 << 10
+
 // replaceFile replaces a file with what write writes: a crash, of the machine as well, leaves the old one or the new one, whole. It makes
 // the folder where there is none, and returns when the new one is on the disk.
 func replaceFile(path string, write func(io.Writer) error) error {
@@ -30,7 +33,7 @@ func writeSynced(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	buffered := bufio.NewWriter(file)
+	buffered := bufio.NewWriterSize(file, writeSize)
 	if err := errors.Join(write(buffered), buffered.Flush()); err != nil {
 		return errors.Join(err, file.Close())
 	}

@@ -138,7 +138,7 @@ func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) erro
 const (
 	saveDelay = 50 * time.Millisecond
 	saveAll   = time.Minute
-	saveShare = 20 // saving takes at most one part in so many of the time, waiting for the disk included
+	saveShare = 50 // saving takes at most one part in so many of the time, waiting for the disk included
 )
 
 // keepState saves the state when it changed.

@@ -47,7 +47,6 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 	at := ifc.admitted[nbma]
 	if at == nil {
 		at = &admitted{nbma: nbma}
-		at.end.run = func() { e.endAdmission(ifc, nbma) }
 		ifc.admitted[nbma] = at
 	}
 	e.deadlines.stop(&at.end)
@@ -105,6 +104,7 @@ func (e *Engine) dismiss(a *admission) {
 	case len(ifc.admitted) > ifc.cfg.mostAdmitted():
 		e.endAdmission(ifc, at.nbma)
 	default:
+		at.end.run = func() { e.endAdmission(ifc, at.nbma) }
 		e.deadlines.set(&at.end, later(e.now.Add(admissionGrace), at.until))
 	}
 }

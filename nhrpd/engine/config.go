@@ -34,6 +34,26 @@ type InterfaceConfig struct {
 	Limits         Limits
 }
 
+// mostExpected bounds how many clients tables have room for from the start.
+const mostExpected = 8192
+
+// expectedClients is how many clients the tables have room for from the start. Those of a large hub come all at once, after a failure, and
+// tables that grow meanwhile cost more than the registrations.
+func (c *InterfaceConfig) expectedClients() int {
+	if !c.Server {
+		return 0
+	}
+	return min(c.Limits.Bindings, mostExpected)
+}
+
+// ExpectedClients is how many clients tables should have room for from the start, all interfaces together.
+func (c *Config) ExpectedClients() (sum int) {
+	for i := range c.Interfaces {
+		sum += c.Interfaces[i].expectedClients()
+	}
+	return min(sum, mostExpected)
+}
+
 // NHSConfig names a next hop server to register with.
 type NHSConfig struct {
 	Name     string     // as configured, an address or a host name; key of NHSResolved

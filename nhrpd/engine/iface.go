@@ -58,14 +58,15 @@ type iface struct {
 }
 
 func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
+	room := cfg.expectedClients()
 	ifc := &iface{
-		peers:      make(map[netip.Addr]*peer),
+		peers:      make(map[netip.Addr]*peer, room),
 		held:       make(map[netip.Addr]*heldPacket),
 		separated:  make(map[netip.Addr]time.Time),
-		bindings:   make(map[netip.Addr]*binding),
+		bindings:   make(map[netip.Addr]*binding, room),
 		owners:     make(map[netip.Addr]owner),
 		announced:  make(map[netip.Prefix]*announced),
-		neighbors:  make(map[netip.Addr]*neighbor),
+		neighbors:  make(map[netip.Addr]*neighbor, room),
 		shortcuts:  make(map[netip.Prefix]*shortcut),
 		requests:   make(map[uint32]*shortcut),
 		unresolved: make(map[netip.Addr]unresolved),
@@ -73,7 +74,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		answers:    make(map[answerKey]*answer),
 		askers:     make(map[netip.Addr]int),
 		purges:     make(map[uint32]*purge),
-		admitted:   make(map[netip.Addr]*admitted),
+		admitted:   make(map[netip.Addr]*admitted, room),
 	}
 	ifc.poll.run = func() { e.pollUse(ifc) }
 	ifc.grace.run = func() { e.endUnconfirmed(ifc) }
@@ -85,7 +86,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 func (ifc *iface) configure(cfg InterfaceConfig) {
 	if ifc.fromPeer == nil || ifc.cfg.Limits != cfg.Limits {
 		l := cfg.Limits
-		ifc.fromPeer = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
+		ifc.fromPeer = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys).roomFor(cfg.expectedClients())
 		ifc.repliesOf = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
 		ifc.transit = newLimiter[transitKey](l.Transit, 2*l.Transit, 2*l.Bindings+spareKeys)
 		ifc.refusals = newLimiter[netip.Addr](1, 3, l.Bindings+spareKeys)
@@ -151,8 +152,9 @@ func (ifc *iface) isNHS(nbma netip.Addr) bool {
 
 // inOrder gives a map's values in the order of its keys, for where the order reaches the output.
 func inOrder[K comparable, V any](m map[K]V, compare func(K, K) int) []V {
-	values := make([]V, 0, len(m))
-	for _, k := range slices.SortedFunc(maps.Keys(m), compare) {
+	keys, values := slices.AppendSeq(make([]K, 0, len(m)), maps.Keys(m)), make([]V, 0, len(m))
+	slices.SortFunc(keys, compare)
+	for _, k := range keys {
 		values = append(values, m[k])
 	}
 	return values

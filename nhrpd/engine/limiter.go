@@ -21,25 +21,32 @@ type limiter[K comparable] struct {
 	full  int64 // parts in a full bucket
 	keys  int
 	keep  time.Duration
-	now   time.Time // the latest time seen
-	index map[K]int // of slots
+	epoch time.Time       // of the first use: times here are counted from it
+	now   time.Duration   // the latest time seen
+	index map[K]slotIndex // of all slots but the shared one
 
-	// slots[0] holds the bucket that is shared, and is the head of the ring of the others: from its next on by last use, latest first.
-	slots []limiterSlot[K]
+	// Slot 0 holds the bucket that is shared, and is the head of the ring of the others: from its next on by last use, latest first.
+	blocks []*[slotsPerBlock]limiterSlot[K] // by index; they stay where they are, and none is copied when there are more
+	slots  int                              // in use
 }
 
 // tokenParts is the number of parts of a token, chosen so that rate tokens a second is a whole number of parts in a nanosecond.
 const tokenParts = int64(time.Second)
 
+// slotsPerBlock is a few kilobytes.
+const slotsPerBlock = 64
+
+type slotIndex int32
+
 type limiterSlot[K comparable] struct {
 	tokenBucket
 	key        K
-	prev, next int
+	prev, next slotIndex
 }
 
 type tokenBucket struct {
 	parts int64
-	at    time.Time // of the last use, when parts was right
+	at    time.Duration // of the last use, when parts was right
 }
 
 // newLimiter makes a limiter of rate tokens a second for each key, up to burst at once, for up to keys keys. With rate 0 tokens never
@@ -50,9 +57,9 @@ func newLimiter[K comparable](rate, burst, keys int) *limiter[K] {
 		full:  min(int64(max(burst, 0)), math.MaxInt64/tokenParts) * tokenParts,
 		keys:  max(keys, 0),
 		keep:  limiterKeep,
-		index: make(map[K]int),
+		index: make(map[K]slotIndex),
 	}
-	l.slots = []limiterSlot[K]{{tokenBucket: tokenBucket{parts: l.full}}}
+	l.at(l.newSlot()).parts = l.full
 	return l
 }
 
@@ -63,12 +70,19 @@ func (l *limiter[K]) keepFor(d time.Duration) *limiter[K] {
 	return l
 }
 
+// roomFor sets how many keys are expected, and returns l, which has not been used yet.
+func (l *limiter[K]) roomFor(keys int) *limiter[K] {
+	l.index = make(map[K]slotIndex, keys)
+	return l
+}
+
 // allow takes a token of k's bucket, if there is one. A time before one seen earlier counts as that one.
 func (l *limiter[K]) allow(now time.Time, k K) bool {
-	if now.After(l.now) {
-		l.now = now
+	if l.epoch.IsZero() {
+		l.epoch = now
 	}
-	b := &l.slots[l.slot(k)].tokenBucket
+	l.now = max(l.now, now.Sub(l.epoch))
+	b := &l.at(l.slot(k)).tokenBucket
 	*b = l.refilled(*b)
 	if b.parts < tokenParts {
 		return false
@@ -77,38 +91,51 @@ func (l *limiter[K]) allow(now time.Time, k K) bool {
 	return true
 }
 
+// at is the slot with an index.
+func (l *limiter[K]) at(i slotIndex) *limiterSlot[K] {
+	return &l.blocks[i/slotsPerBlock][i%slotsPerBlock]
+}
+
+func (l *limiter[K]) newSlot() slotIndex {
+	if l.slots == len(l.blocks)*slotsPerBlock {
+		l.blocks = append(l.blocks, new([slotsPerBlock]limiterSlot[K]))
+	}
+	l.slots++
+	return slotIndex(l.slots - 1)
+}
+
 // slot is the index of k's slot, which it makes if it may, or that of the shared one.
-func (l *limiter[K]) slot(k K) int {
+func (l *limiter[K]) slot(k K) slotIndex {
 	if i, ok := l.index[k]; ok {
 		l.unlink(i)
 		l.linkFirst(i)
 		return i
 	}
-	i := len(l.slots)
-	if i <= l.keys {
-		l.slots = append(l.slots, limiterSlot[K]{})
+	var i slotIndex
+	if l.slots <= l.keys {
+		i = l.newSlot()
 	} else {
-		i = l.slots[0].prev
-		if i == 0 || !l.forgettable(l.slots[i].tokenBucket) {
+		i = l.at(0).prev
+		if i == 0 || !l.forgettable(l.at(i).tokenBucket) {
 			return 0
 		}
-		delete(l.index, l.slots[i].key)
+		delete(l.index, l.at(i).key)
 		l.unlink(i)
 	}
-	l.slots[i].key = k
-	l.slots[i].tokenBucket = tokenBucket{parts: l.full, at: l.now}
+	slot := l.at(i)
+	slot.key, slot.tokenBucket = k, tokenBucket{parts: l.full, at: l.now}
 	l.index[k] = i
 	l.linkFirst(i)
 	return i
 }
 
 func (l *limiter[K]) forgettable(b tokenBucket) bool {
-	return l.now.Sub(b.at) >= l.keep && l.refilled(b).parts == l.full
+	return l.now-b.at >= l.keep && l.refilled(b).parts == l.full
 }
 
 // refilled is the bucket as of now.
 func (l *limiter[K]) refilled(b tokenBucket) tokenBucket {
-	elapsed, missing := int64(l.now.Sub(b.at)), l.full-b.parts
+	elapsed, missing := int64(l.now-b.at), l.full-b.parts
 	switch {
 	case l.rate == 0:
 	case elapsed > missing/l.rate: // asked this way round, since the product may overflow
@@ -120,15 +147,15 @@ func (l *limiter[K]) refilled(b tokenBucket) tokenBucket {
 	return b
 }
 
-func (l *limiter[K]) linkFirst(i int) {
-	first := l.slots[0].next
-	l.slots[i].prev, l.slots[i].next = 0, first
-	l.slots[first].prev = i
-	l.slots[0].next = i
+func (l *limiter[K]) linkFirst(i slotIndex) {
+	head, slot := l.at(0), l.at(i)
+	slot.prev, slot.next = 0, head.next
+	l.at(head.next).prev = i
+	head.next = i
 }
 
-func (l *limiter[K]) unlink(i int) {
-	prev, next := l.slots[i].prev, l.slots[i].next
-	l.slots[prev].next = next
-	l.slots[next].prev = prev
+func (l *limiter[K]) unlink(i slotIndex) {
+	prev, next := l.at(i).prev, l.at(i).next
+	l.at(prev).next = next
+	l.at(next).prev = prev
 }

@@ -170,6 +170,30 @@ func TestAFloodOfKeysIsLimitedAndLocksNobodyOut(t *testing.T) {
 	}
 }
 
+// Each of many keys has a bucket of its own, and the one that stayed away for longest goes first.
+func TestLimiterKeepsManyApart(t *testing.T) {
+	const keys = 3*slotsPerBlock + 1
+	l := newLimiter[int](1, 1, keys)
+	now := timerEpoch
+	for range 2 {
+		for k := range keys {
+			now = now.Add(limiterKeep / keys)
+			if !l.allow(now, k) || l.allow(now, k) {
+				t.Fatalf("key %d has not exactly one token", k)
+			}
+		}
+	}
+	now = now.Add(limiterKeep/2 + time.Second)
+	for k := range keys / 2 {
+		if !l.allow(now, keys+k) {
+			t.Fatalf("newcomer %d has no bucket", k)
+		}
+		if _, there := l.index[k]; there {
+			t.Fatalf("key %d, unused for longest, has its bucket still", k)
+		}
+	}
+}
+
 // limiterModel is the specification of limiter: exact fractions, and a search where limiter keeps a list.
 type limiterModel struct {
 	rate, burst int64
@@ -262,8 +286,8 @@ func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
 			},
 			"wait": func(rt *rapid.T) { now = now.Add(step.Draw(rt, "step")) },
 			"": func(rt *rapid.T) {
-				if len(l.index) > keys || len(l.slots) > keys+1 {
-					rt.Fatalf("%d keys in %d slots, room for %d", len(l.index), len(l.slots), keys)
+				if len(l.index) > keys || l.slots > keys+1 {
+					rt.Fatalf("%d keys in %d slots, room for %d", len(l.index), l.slots, keys)
 				}
 				elapsed := int64(model.now.Sub(first)/time.Second) + 1
 				if limit := int64(keys+1) * (int64(burst) + int64(rate)*elapsed); total > limit {

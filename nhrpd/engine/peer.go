@@ -39,7 +39,6 @@ func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
 		return p
 	}
 	p := &peer{ifc: ifc, nbma: nbma, since: e.now}
-	p.lost.run = func() { e.lostForGood(p) }
 	ifc.peers[nbma] = p
 	ifc.addUnderlay(p)
 	return p
@@ -119,13 +118,19 @@ func (e *Engine) unsecure(p *peer, reason string, grace time.Duration) {
 	e.notice(p.ifc, Notice{Kind: NoticePeerLost, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
 	p.secured, p.since = false, e.now
 	e.lead(p, netip.Addr{})
-	e.deadlines.set(&p.lost, e.now.Add(grace))
+	e.awaitReturn(p, grace)
 	for _, c := range slices.Clone(p.claims) {
 		if c.peer == p {
 			c.owner.peerLost(e, reason)
 		}
 	}
 	e.reviseSecurity(p)
+}
+
+// awaitReturn ends what depends on the peer unless it is back in time.
+func (e *Engine) awaitReturn(p *peer, grace time.Duration) {
+	p.lost.run = func() { e.lostForGood(p) } // made here, since most peers never need it
+	e.deadlines.set(&p.lost, e.now.Add(grace))
 }
 
 // lostForGood ends what waited in vain for the peer to come back.

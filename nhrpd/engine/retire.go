@@ -94,7 +94,7 @@ func (e *Engine) heir(p *peer, heirs map[netip.Addr]*peer) *peer {
 	to := e.peerAt(p.ifc, name)
 	to.ike = p.ike
 	to.seenAt(p.real)
-	e.deadlines.set(&to.lost, e.now.Add(resyncGrace))
+	e.awaitReturn(to, resyncGrace)
 	heirs[p.nbma] = to
 	return to
 }

@@ -24,6 +24,7 @@ func (e *Engine) Save() Saved {
 				saved.NHS = append(saved.NHS, n.status())
 			}
 		}
+		saved.Bindings = make([]BindingStatus, 0, len(ifc.bindings))
 		for _, b := range inOrder(ifc.bindings, byAddr) {
 			if !b.static {
 				status := b.status()

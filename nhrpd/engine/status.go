@@ -57,18 +57,18 @@ type NHSStatus struct {
 // BindingStatus is a copy of one binding of the server's cache.
 type BindingStatus struct {
 	Protocol     netip.Addr
-	NBMA         netip.Addr // where packets go: as observed
-	Real         netip.Addr // the address that the world sees, where NBMA is only a name; else zero
-	ClientNBMA   netip.Addr // as the client says; differs behind NAT
-	Identity     string
-	Static       bool
-	Unique       bool
-	Secured      bool
-	MTU          uint16
-	Prefixes     []netip.Prefix // that the client announces, in order
-	Routed       bool           `json:"-"` // routes to them are wanted
-	RegisteredAt time.Time
-	Expires      time.Time // zero: static
+	NBMA         netip.Addr     // where packets go: as observed
+	Real         netip.Addr     `json:",omitzero"` // the address that the world sees, where NBMA is only a name; else zero
+	ClientNBMA   netip.Addr     `json:",omitzero"` // as the client says; differs behind NAT
+	Identity     string         `json:",omitzero"`
+	Static       bool           `json:",omitzero"`
+	Unique       bool           `json:",omitzero"`
+	Secured      bool           `json:",omitzero"`
+	MTU          uint16         `json:",omitzero"`
+	Prefixes     []netip.Prefix `json:",omitzero"` // that the client announces, in order
+	Routed       bool           `json:"-"`         // routes to them are wanted
+	RegisteredAt time.Time      `json:",omitzero"`
+	Expires      time.Time      `json:",omitzero"` // zero: static
 }
 
 // ShortcutState is how far a shortcut is.

@@ -37,6 +37,7 @@ type phase struct {
 	Lost          int       `json:"lost"`
 	CPUSeconds    float64   `json:"cpu_s"`              // in all runs
 	MicrosEach    []float64 `json:"cpu_us_each"`        // processor time of an answered registration, of each run, rising
+	FaultsEach    float64   `json:"page_faults_each"`   // of an answered registration
 	Rate          float64   `json:"rate"`               // registrations a second of the last run
 	ResidentMB    float64   `json:"resident_mb"`        // at the end
 	Present       int       `json:"neighbours_present"` // at the end
@@ -79,13 +80,8 @@ const (
 // measure measures one subject.
 func measure(ctx context.Context, o options, subject string) (result, error) {
 	r := result{Subject: subject}
-	sizes := o.sizes
-	if subject == bareLoop {
-		sizes = sizes[:1] // it does not know how many there are
-	}
-	for _, n := range sizes {
-		err := serve(ctx, o, subject, func(h *hub, g *generator) error { return r.size(ctx, o, h, g, n) })
-		if err != nil {
+	for _, n := range o.sizes {
+		if err := r.size(ctx, o, n); err != nil {
 			return r, fmt.Errorf("%d spokes: %w", n, err)
 		}
 	}
@@ -119,6 +115,7 @@ func serve(ctx context.Context, o options, subject string, f func(*hub, *generat
 	if err := g.awaitHub(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, logs())
 	}
+	settle(h) // what its start takes is no registration's cost
 	return f(h, g)
 }
 
@@ -133,39 +130,51 @@ func logs() string {
 	return all.String()
 }
 
-// size measures first registrations and refreshes of n spokes.
-func (r *result) size(ctx context.Context, o options, h *hub, g *generator, n int) error {
-	first := phase{Name: phaseFirst, Spokes: n}
-	if err := first.run(ctx, o, h, g, func(sent int) bool { return sent >= n }); err != nil {
-		return err
-	}
-	if err := first.end(h); err != nil {
-		return err
-	}
-	r.Phases = append(r.Phases, first)
-	fmt.Fprintf(os.Stderr, "%s, %d spokes: %.0f us a first registration\n", r.Subject, n, first.median())
-	if o.runs == 0 {
-		return nil
-	}
-	refresh := phase{Name: phaseRefresh, Spokes: n}
-	for range o.runs {
-		before := h.cpu()
-		enough := func(sent int) bool { return sent >= n && h.cpu()-before >= o.cpu }
-		if err := refresh.run(ctx, o, h, g, enough); err != nil {
+// size measures first registrations and refreshes of n spokes. Registrations are first ones only once, so that each run of them has a hub
+// that has just started; the last of these hubs serves the refreshes.
+func (r *result) size(ctx context.Context, o options, n int) error {
+	first, refresh := phase{Name: phaseFirst, Spokes: n}, phase{Name: phaseRefresh, Spokes: n}
+	for left := max(o.runs, 1); left > 0; left-- {
+		err := serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
+			if err := first.run(ctx, o, h, g, func(sent int) bool { return sent >= n }); err != nil || left > 1 {
+				return err
+			}
+			if err := first.end(h); err != nil || o.runs == 0 {
+				return err
+			}
+			return refresh.repeat(ctx, o, h, g)
+		})
+		if err != nil {
 			return err
 		}
 	}
-	if err := refresh.end(h); err != nil {
-		return err
+	r.tell(first)
+	if o.runs > 0 {
+		r.tell(refresh)
 	}
-	r.Phases = append(r.Phases, refresh)
-	fmt.Fprintf(os.Stderr, "%s, %d spokes: %.0f us a refresh\n", r.Subject, n, refresh.median())
 	return nil
+}
+
+// repeat is all runs of refreshes.
+func (p *phase) repeat(ctx context.Context, o options, h *hub, g *generator) error {
+	for range o.runs {
+		before := h.cpu()
+		enough := func(sent int) bool { return sent >= p.Spokes && h.cpu()-before >= o.cpu }
+		if err := p.run(ctx, o, h, g, enough); err != nil {
+			return err
+		}
+	}
+	return p.end(h)
+}
+
+func (r *result) tell(p phase) {
+	r.Phases = append(r.Phases, p)
+	fmt.Fprintf(os.Stderr, "%s, %d spokes, %s: %.0f us a registration (%.0f)\n", r.Subject, p.Spokes, p.Name, p.median(), p.MicrosEach)
 }
 
 // run is one run of a phase.
 func (p *phase) run(ctx context.Context, o options, h *hub, g *generator, enough func(int) bool) error {
-	before, start := h.cpu(), time.Now()
+	faults, before, start := h.faults(), h.cpu(), time.Now()
 	answered, lost, err := g.register(ctx, p.Spokes, o.window, enough)
 	if err != nil {
 		return err
@@ -176,6 +185,7 @@ func (p *phase) run(ctx context.Context, o options, h *hub, g *generator, enough
 	took := time.Since(start)
 	settle(h)
 	used := h.cpu() - before
+	p.FaultsEach = (p.FaultsEach*float64(p.Registrations) + float64(h.faults()-faults)) / float64(p.Registrations+answered)
 	p.Registrations += answered
 	p.Lost += lost
 	p.CPUSeconds += used.Seconds()
@@ -343,19 +353,29 @@ func (r *result) silence(ctx context.Context, o options, h *hub, g *generator) e
 
 // cpu is the processor time of the subject's programs so far, user and system, in ticks of 10 ms.
 func (h *hub) cpu() time.Duration {
-	var ticks int
+	const user, system = 11, 12
+	return time.Duration(h.stat(user)+h.stat(system)) * 10 * time.Millisecond
+}
+
+// faults is how many pages the subject's programs have touched for the first time.
+func (h *hub) faults() int {
+	const minor, major = 7, 9
+	return h.stat(minor) + h.stat(major)
+}
+
+// stat is the sum of a field of /proc/PID/stat over the subject's programs; the state behind the name is field 0.
+func (h *hub) stat(field int) (sum int) {
 	for _, p := range h.programs {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
 		_, rest, _ := strings.Cut(string(text), ") ")
 		fields := strings.Fields(rest)
-		if len(fields) < 13 {
+		if len(fields) <= field {
 			continue // it has ended; the generator notices
 		}
-		user, _ := strconv.Atoi(fields[11])
-		system, _ := strconv.Atoi(fields[12])
-		ticks += user + system
+		n, _ := strconv.Atoi(fields[field])
+		sum += n
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return sum
 }
 
 // resident is the memory of the subject's programs in MB.

@@ -74,10 +74,10 @@ func save(path string, all []result) error {
 // tell prints the tables.
 func tell(w io.Writer, all []result) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "subject\tphase\tspokes\tcpu us/registration\tcpu s\tregistrations\tlost\trate/s\tresident MB\tneighbours\t")
+	fmt.Fprintln(t, "subject\tphase\tspokes\tcpu us/registration\tpage faults/registration\tcpu s\tregistrations\tlost\trate/s\tresident MB\tneighbours\t")
 	for _, r := range all {
 		for _, p := range r.Phases {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%.1f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n", r.Subject, p.Name, p.Spokes, p.median(), p.CPUSeconds,
+			fmt.Fprintf(t, "%s\t%s\t%d\t%.1f\t%.2f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n", r.Subject, p.Name, p.Spokes, p.median(), p.FaultsEach, p.CPUSeconds,
 				p.Registrations, p.Lost, p.Rate, p.ResidentMB, p.Present)
 		}
 	}
