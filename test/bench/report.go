@@ -25,18 +25,14 @@ type comparison struct {
 
 func compare(all []result) []comparison {
 	by := make(map[string]map[string]map[int]float64)
-	floor := make(map[string]float64)
 	fewest := make(map[string]float64)
 	for _, r := range all {
 		by[r.Subject] = make(map[string]map[int]float64)
 		for _, p := range r.Phases {
 			if by[r.Subject][p.Name] == nil {
 				by[r.Subject][p.Name] = make(map[int]float64)
-				switch r.Subject {
-				case cygnetd:
+				if r.Subject == cygnetd {
 					fewest[p.Name] = p.median()
-				case bareLoop:
-					floor[p.Name] = p.median()
 				}
 			}
 			by[r.Subject][p.Name][p.Spokes] = p.median()
@@ -49,7 +45,7 @@ func compare(all []result) []comparison {
 		}
 		for _, p := range r.Phases {
 			list = append(list, comparison{p.Name, p.Spokes, ratio(p.median(), by[frr][p.Name][p.Spokes]),
-				ratio(p.median(), floor[phaseRefresh]), ratio(p.median(), fewest[p.Name])})
+				ratio(p.median(), by[bareLoop][p.Name][p.Spokes]), ratio(p.median(), fewest[p.Name])})
 		}
 	}
 	return list
@@ -87,7 +83,7 @@ func tell(w io.Writer, all []result) {
 		tellOthers(w, r)
 	}
 	for _, c := range compare(all) {
-		fmt.Fprintf(w, "cygnetd, %s, %d spokes: %.3f of FRR, %.2f of the bare loop's refresh, %.2f of its own with the fewest spokes\n",
+		fmt.Fprintf(w, "cygnetd, %s, %d spokes: %.3f of FRR, %.2f of the bare loop, %.2f of its own with the fewest spokes\n",
 			c.Phase, c.Spokes, c.ToFRR, c.ToBareLoop, c.ToItsFewest)
 	}
 }
