@@ -67,6 +67,26 @@ func secureHub(w *world) {
 	synctest.Wait()
 }
 
+// Two protected tunnels that turn out to send from one address are an error of the later one's status: nothing tells their SAs apart.
+func TestTwoProtectedTunnelsOnOneAddress(t *testing.T) {
+	second := strings.NewReplacer("gre1]", "gre2]", "gre1.ipsec", "gre2.ipsec", "10.255.0.11", "10.254.0.11", `"eth0"`, `"192.0.2.11"`, "42", "43").Replace(spokeToml)
+	inWorldOf(t, []byte(spokeToml+second), func(t *testing.T, w *world, d *Daemon) {
+		for i, local := range []string{"192.0.2.11", "192.0.2.12", "192.0.2.11"} {
+			st := tunnelThere
+			st.Local = netip.MustParseAddr(local)
+			w.tunnels[[]string{"gre1", "gre2", "gre2"}[i]].states <- st
+			synctest.Wait()
+			s, err := d.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if told := strings.HasPrefix(s.Interfaces[1].Error, "gre1 sends from 192.0.2.11 as well"); told != (i == 2) {
+				t.Errorf("step %d: %q", i+1, s.Interfaces[1].Error)
+			}
+		}
+	})
+}
+
 // registrationIn returns the registration request among sent packets.
 func registrationIn(t *testing.T, sent []kernel.Message) packet.Packet {
 	t.Helper()

@@ -3,6 +3,7 @@ package nhrpd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -201,6 +202,9 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 		}
 		p.line, p.state, p.fault = current, st, ""
 		p.catchUp(current)
+		if fault == nil {
+			fault = p.sharing(st.Local)
+		}
 		if fault != nil {
 			p.fault = fault.Error()
 		}
@@ -208,6 +212,21 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 		p.loop.engine.Handle(now, engine.LocalAddress{Interface: p.config.Name, NBMA: st.Local}, &p.loop.out)
 		p.settled()
 	})
+}
+
+// sharing says which other protected tunnel sends from the same address: what the configuration has as a device and as an address may
+// be one, and it cannot know. The loop is held.
+func (p *port) sharing(local netip.Addr) error {
+	for _, other := range p.loop.ports {
+		if other == p || !p.config.Protected || !other.config.Protected || !local.IsValid() || other.state.Local != local {
+			continue
+		}
+		err := fmt.Errorf("%s sends from %s as well, and an SA is for all GRE between two addresses: give one of the two another address of this router",
+			other.config.Name, local)
+		p.log.Error("two protected tunnels on one address", "error", err)
+		return err
+	}
+	return nil
 }
 
 // secure tells strongSwan where the tunnel is, and whether its packets can be given marks.
