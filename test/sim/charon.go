@@ -146,6 +146,9 @@ func (n *node) snapshot() {
 		}
 	}
 	n.hear(ev)
+	for _, a := range sortedAddrs(n.ends) {
+		n.watchSharing(a)
+	}
 	for _, a := range sortedAddrs(n.wanted.peers) {
 		n.settle(a)
 	}
