@@ -98,6 +98,11 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 		e.notice(n.ifc, Notice{Kind: NoticeRegistered, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma})
 	}
 	e.learnPublic(n, natAddress(m.Packet, n.ifc.overlay()))
+	if first {
+		for _, s := range inOrder(n.ifc.shortcuts, byPrefix) {
+			e.haveVouched(s)
+		}
+	}
 	if n.protocol.IsValid() {
 		e.announce(n)
 	}

@@ -81,6 +81,38 @@ func TestRouterIsAskedForAlongTheHub(t *testing.T) {
 	}
 }
 
+// When charon comes back with nothing, the other spoke may have its SA before the hub has us registered, and has forgotten us: it is asked itself
+// for want of a hub, and along the hub as soon as that is there, which vouches for us.
+func TestNextHopIsAskedForAlongTheHubOnceItIsBack(t *testing.T) {
+	for name, first := range map[string]string{"the next hop answers first": "next hop", "the hub answers first": "hub"} {
+		n, hub, p := missing(t)
+		spoke2 := n.from("192.0.2.12", "spoke2")
+		hub.says(answerTo(p, 32, "10.255.0.12", spoke2.nbma))
+		n.handle(PeersSecured{Interface: "gre1"})
+		n.from(spoke2.nbma, "spoke2")
+		asked := n.lastTo(spoke2)
+		if asked.Type != packet.ResolutionRequest {
+			t.Fatalf("%s: the next hop heard %+v", name, asked)
+		}
+		n.from(hub.nbma, "hub")
+		registration := n.lastTo(hub)
+		if registration.Type != packet.RegistrationRequest {
+			t.Fatalf("%s: the hub heard %+v", name, registration)
+		}
+		answer := answerTo(asked, 32, "10.255.0.12", spoke2.nbma)
+		if first == "hub" {
+			hub.says(acceptance(registration))
+			spoke2.says(answer)
+		} else {
+			spoke2.says(answer)
+			hub.says(acceptance(registration))
+		}
+		if again := n.lastTo(hub); again.Type != packet.ResolutionRequest || again.DestProtocol != addr("10.255.0.12") {
+			t.Errorf("%s: the hub heard last %+v", name, again)
+		}
+	}
+}
+
 // Both ends at once make one SA: the lower NBMA address dials.
 func TestMissesBothWays(t *testing.T) {
 	m := phase2(t)

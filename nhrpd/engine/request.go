@@ -46,6 +46,17 @@ func (e *Engine) sendRequest(s *shortcut) {
 	e.send(ifc, way.nbma, &p)
 }
 
+// haveVouched asks again along an NHS what the next hop was asked itself while there was none: it takes data only from routers that somebody
+// vouches for, and may have forgotten us when our SA went.
+func (e *Engine) haveVouched(s *shortcut) {
+	if s.state != ShortcutUp || s.asking || s.via != s.nbma {
+		return
+	}
+	if way, err := e.pathPastShortcuts(s.ifc, s.dest); err == pathOK && way.byNHS && way.nbma != s.nbma {
+		e.askFor(s)
+	}
+}
+
 func (e *Engine) askAgain(s *shortcut) {
 	s.attempts++
 	switch {
@@ -170,6 +181,7 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	same := s.prefix == prefix && s.nextHop == cie.Protocol && s.nbma == nbma
 	if s.state == ShortcutUp && same {
 		e.scheduleShortcut(s)
+		e.haveVouched(s)
 		return
 	}
 	if s.state != ShortcutUp {
