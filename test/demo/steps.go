@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"cygnet/nhrpd/api"
 	"cygnet/test/lab"
 )
 
@@ -53,7 +54,15 @@ func forward(s *story, m *lab.Mesh) {
 	m.Await("the hub forwards the first packet", within, func() error {
 		return first(&forwarded, atHub, one.Addr, two.Addr, m.Spoke1)
 	})
-	s.say("the hub forwards the first packet, and indicates to spoke1 that there is a shorter way")
+	s.say("the hub forwards the first packet")
+	m.Await("the hub indicates the shorter way", within, func() error {
+		var st api.Status
+		if err := m.Spoke1.CygnetJSON(&st, "status"); err != nil {
+			return err
+		}
+		return lab.True(st.Counters.Received["traffic indication"] > 0, "spoke1 received %v", st.Counters.Received)
+	})
+	s.say("spoke1 received the hub's traffic indication: there is a shorter way")
 	m.Await("a packet comes straight from spoke1 to spoke2", within, func() error {
 		return first(&direct, atSpoke2, one.Addr, two.Addr, m.Spoke1)
 	})

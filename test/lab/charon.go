@@ -97,22 +97,23 @@ func (c *Charon) Start() {
 
 // SA is an IKE_SA with its first CHILD_SA, as charon lists it.
 type SA struct {
-	Name      string
-	ID        string // unique id: swanctl --terminate --ike-id
-	State     string // ESTABLISHED, CONNECTING …
-	Local     netip.Addr
-	Remote    netip.Addr
-	RemoteID  string
-	Initiator bool
-	NAT       bool // either end is behind NAT
-	Child     string
-	Mode      string // TRANSPORT
-	ChildUp   bool   // an INSTALLED child is there
-	BytesIn   uint64
-	BytesOut  uint64
-	Mark      uint32   // of the child, for packets in both directions; 0: none
-	SPIs      []uint32 // of all children, in both directions
-	IKE       string   // initiator's and responder's SPI: the same at both ends
+	Name       string
+	ID         string // unique id: swanctl --terminate --ike-id
+	State      string // ESTABLISHED, CONNECTING …
+	Local      netip.Addr
+	Remote     netip.Addr
+	RemotePort uint16
+	RemoteID   string
+	Initiator  bool
+	NAT        bool // either end is behind NAT
+	Child      string
+	Mode       string // TRANSPORT
+	ChildUp    bool   // an INSTALLED child is there
+	BytesIn    uint64
+	BytesOut   uint64
+	Mark       uint32   // of the child, for packets in both directions; 0: none
+	SPIs       []uint32 // of all children, in both directions
+	IKE        string   // initiator's and responder's SPI: the same at both ends
 }
 
 // SAs lists charon's IKE_SAs.
@@ -179,6 +180,7 @@ func readSA(name string, m *govici.Message) SA {
 		IKE: text(m, "initiator-spi") + "_" + text(m, "responder-spi")}
 	sa.Local, _ = netip.ParseAddr(text(m, "local-host"))
 	sa.Remote, _ = netip.ParseAddr(text(m, "remote-host"))
+	fmt.Sscan(text(m, "remote-port"), &sa.RemotePort)
 	children, _ := m.Get("child-sas").(*govici.Message)
 	if children == nil {
 		return sa

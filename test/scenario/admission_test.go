@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,8 +41,17 @@ func TestAdmission(t *testing.T) {
 		"between the spokes":     m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 20*time.Millisecond),
 		"between hub and spoke2": m.Hub.Host.Train(m.Spoke2.Host.Addr, 20*time.Millisecond),
 	}
+	out := rogue.Capture("gre1")
+	forged := addr("172.16.2.77") // behind spoke2
+	rogue.Host.IP("addr add " + forged.String() + "/32 dev lo")
 	rogue.Host.Start("rogue-ping", nil, "ping", "-n", "-i", "0.05", m.Spoke1.Host.Addr.String())
-	m.Await("spoke1 drops what the rogue sends", soon, func() error { return droppedAtLeast(m.Spoke1, "data: not admitted", 20) })
+	rogue.Host.Start("forged-ping", nil, "ping", "-n", "-i", "0.05", "-I", forged.String(), m.Spoke1.Host.Addr.String())
+	m.Await("spoke1 drops what the rogue sends", soon, func() error { return droppedAtLeast(m.Spoke1, "data: not admitted", 40) })
+	for _, source := range []netip.Addr{rogue.Host.Addr, forged} {
+		if out.Count(func(p lab.Packet) bool { return p.Sent && p.Src == source }) == 0 {
+			t.Errorf("the rogue sends nothing from %s, and this test shows nothing", source)
+		}
+	}
 	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2, m.Hub} {
 		s.Daemon.Kill()
 		s.Daemon.Start()
@@ -55,7 +65,7 @@ func TestAdmission(t *testing.T) {
 			t.Errorf("%s %d of %d packets were lost", name, lost, sent)
 		}
 	}
-	fromRogue := func(p lab.Packet) bool { return p.Src == rogue.Host.Addr }
+	fromRogue := func(p lab.Packet) bool { return p.Src == rogue.Host.Addr || p.Src == forged }
 	if n := lan.Count(fromRogue); n > 0 || lan.Count() == 0 {
 		t.Errorf("%d packets of the rogue came to spoke1's LAN, of %d in all", n, lan.Count())
 	}

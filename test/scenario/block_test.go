@@ -12,8 +12,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// blockTime is how long a block and a dropped rule may take, by the daemons' own logs: a look at the tables of three routers takes longer
-// on a machine that is busy.
+// blockTime is how long a block and a dropped rule may take, by the daemons' own logs and by the kernels' notifications: a look at the tables
+// of three routers takes longer on a machine that is busy.
 const blockTime = time.Second
 
 // shutOut is nil when a router has neither neighbour nor SA of another any more, in the kernel and in charon.
@@ -51,6 +51,44 @@ func takesEffect(t *testing.T, m *lab.Mesh, begun time.Time) {
 	}
 }
 
+// ending is that of what a router has of another in its kernel: the neighbour, and the ESP states, which charon takes away.
+type ending struct {
+	*monitor
+	of   *lab.Site
+	spis []uint32
+}
+
+func endingOf(m *lab.Mesh, of, at *lab.Site) *ending {
+	e := &ending{monitor: watch(m, at), of: of}
+	for _, sa := range at.Charon.With(of.Public) {
+		e.spis = append(e.spis, sa.SPIs...)
+	}
+	return e
+}
+
+// within holds the ending against the time that it may take since an event, by the kernel's notifications.
+func (e *ending) within(t *testing.T, event time.Time, limit time.Duration) {
+	t.Helper()
+	var neighbor, states time.Time
+	e.mesh.Await("the kernel of "+e.site.Name+" tells the end of "+e.of.Name, soon, func() error {
+		neighbor = e.neighborGone(e.of.Overlay, event.Add(-blockTime))
+		for _, spi := range e.spis {
+			at := e.stateGone(spi)
+			if at.IsZero() {
+				return lab.True(false, "the state %08x is there", spi)
+			}
+			if at.After(states) {
+				states = at
+			}
+		}
+		return lab.True(!neighbor.IsZero() && len(e.spis) > 0, "the neighbour is there, or there were no states: %08x", e.spis)
+	})
+	t.Logf("%s: neighbour gone after %v, ESP states after %v", e.site.Name, neighbor.Sub(event), states.Sub(event))
+	if max(neighbor.Sub(event), states.Sub(event)) > limit {
+		t.Errorf("that is not within %v", limit)
+	}
+}
+
 // The hub blocks a spoke that has live shortcuts: within a second the hub has nothing of it left, and the other spoke, which the hub tells,
 // neither shortcut nor SA. It comes back from nowhere, over a restart of the daemon, until it is unblocked.
 func TestBlock(t *testing.T) {
@@ -61,6 +99,7 @@ func TestBlock(t *testing.T) {
 	registered(m, m.Spoke2, soon)
 	shortcut(m)
 	traffic := m.Spoke2.Host.Train(m.Spoke1.Host.Addr, 20*time.Millisecond)
+	ends := []*ending{endingOf(m, m.Spoke2, m.Hub), endingOf(m, m.Spoke2, m.Spoke1)}
 
 	m.Hub.Cygnet("peer", "block", "spoke2.example.net")
 	m.Await("the hub has nothing of spoke2", soon, func() error { return shutOut(m.Hub, m.Spoke2.Overlay, m.Spoke2.Public) })
@@ -71,7 +110,11 @@ func TestBlock(t *testing.T) {
 		return shutOut(m.Spoke1, m.Spoke2.Overlay, m.Spoke2.Public)
 	})
 	traffic.Stop()
-	takesEffect(t, m, loggedAt(m.Hub, "identity blocked"))
+	blocked := loggedAt(m.Hub, "identity blocked")
+	takesEffect(t, m, blocked)
+	for _, e := range ends {
+		e.within(t, blocked, blockTime)
+	}
 
 	// It dials again and again; each SA is ended at once.
 	thrownOut := func() int { return count(m.Hub, "peer may do nothing here", "spoke2.example.net is blocked") }

@@ -37,7 +37,7 @@ func TestFaultDaemonEnds(t *testing.T) {
 			for _, s := range sites {
 				s.Daemon.Start()
 			}
-			f.settle()
+			f.settle(time.Now())
 		}
 	}
 	f.killedWithNewClient()
@@ -48,7 +48,7 @@ func TestFaultDaemonEnds(t *testing.T) {
 		s.Daemon.Kill()
 		s.Daemon.Start()
 	}
-	f.settle()
+	f.settle(time.Now())
 	f.lossless(f.hub, start)
 	f.lossless(f.direct, start)
 	f.end()
@@ -84,7 +84,7 @@ func (f *faultyMesh) killedWithNewClient() {
 	if st, err := status(f.Hub); err != nil || !slices.ContainsFunc(st.Bindings(), bindingOf(f.Spoke3)) {
 		f.Errorf("after the restart the hub lists %+v (%v)", st.Bindings(), err)
 	}
-	f.settle()
+	f.settle(killed)
 	f.lossless(f.bystander, killed)
 }
 
@@ -115,7 +115,7 @@ func TestFaultDaemonAndCharonEnd(t *testing.T) {
 			if s == f.Spoke1 {
 				f.lossless(f.bystander, begin)
 			}
-			f.settle()
+			f.settle(returned)
 		}
 	}
 	f.end()

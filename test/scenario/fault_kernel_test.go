@@ -24,7 +24,7 @@ func TestFaultTablesEmptied(t *testing.T) {
 		for _, flow := range f.flows() {
 			f.outage(flow, flushed, 2*time.Second)
 		}
-		f.settle()
+		f.settle(flushed)
 
 		t.Logf("the tunnel of %s is deleted", s.Name)
 		f.closed()
@@ -45,7 +45,7 @@ func TestFaultTablesEmptied(t *testing.T) {
 		for _, flow := range f.flows() {
 			f.outage(flow, restored, 2*time.Second)
 		}
-		f.settle()
+		f.settle(restored)
 		if s == f.Spoke1 {
 			f.lossless(f.bystander, start)
 		}
@@ -84,7 +84,8 @@ func TestFaultClock(t *testing.T) {
 	for _, step := range []string{"+1 hour", "-1 hour"} {
 		t.Logf("the clock is set to %s", step)
 		f.Hub.Run("date", "-s", step)
-		f.settle()
+		f.settle(time.Now())
+		killed := time.Now()
 		for _, s := range []*lab.Site{f.Hub, f.Spoke1} {
 			s.Daemon.Kill()
 			s.Daemon.Start()
@@ -101,7 +102,7 @@ func TestFaultClock(t *testing.T) {
 			}
 			return nil
 		})
-		f.settle()
+		f.settle(killed)
 	}
 	for _, flow := range f.flows() {
 		f.lossless(flow, start)

@@ -44,7 +44,7 @@ func TestFaultCharonEndsOneNAT(t *testing.T) {
 	for _, flow := range f.flows() {
 		f.lossless(flow, begin)
 	}
-	f.settle()
+	f.settle(begin)
 
 	terminated, killed := charonEnds[0], charonEnds[1]
 	for _, c := range []struct {
@@ -60,13 +60,7 @@ func TestFaultCharonEndsOneNAT(t *testing.T) {
 		begin := time.Now()
 		c.end(c.site.Charon)
 		c.site.Charon.Start()
-		returned := time.Now()
-		for _, flow := range f.flows() {
-			f.back(flow, returned, natBack)
-		}
-		f.settle()
-		f.brief(returned, natBack)
-		f.losses(begin)
+		f.recovers(begin, time.Now(), natBack)
 		for _, s := range inside {
 			marked(f.Mesh, f.Hub, s)
 		}

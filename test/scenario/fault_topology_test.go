@@ -14,12 +14,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cygnet/kernel"
+	"cygnet/nhrpd/packet"
 	"cygnet/test/lab"
 )
 
 // A faultyMesh is the network that faults are injected into: a hub and three spokes, each with charon and cygnetd of its own, with
-// traffic since before the first tunnel. All the time a stranger on the underlay sends clear GRE to all routers, from an address of
-// his own and from those of their peers.
+// traffic since before the first tunnel. All the time a stranger on the underlay sends clear GRE, data and registrations, to all
+// routers, from an address of his own and from those of their peers.
 //
 // A scenario makes one, injects one fault after the other, calls settle after each, and end.
 type faultyMesh struct {
@@ -109,10 +110,26 @@ func (f *faultyMesh) forge() {
 			}
 		}
 		for _, from := range sources {
-			forgeries = append(forgeries, lab.Forgery{From: from, To: to.Public, Key: 42, Protocol: 0x0800, Payload: data})
+			forgeries = append(forgeries, lab.Forgery{From: from, To: to.Public, Key: 42, Protocol: 0x0800, Payload: data},
+				lab.Forgery{From: from, To: to.Public, Key: 42, Protocol: 0x2001, Payload: f.registration(from, to)})
 		}
 	}
 	f.forger = f.stranger.Forge(100*time.Millisecond, forgeries...)
+}
+
+// registration is one that the stranger sends in somebody's name. Where it were taken, a neighbour would be there that was not before.
+func (f *faultyMesh) registration(from netip.Addr, to *lab.Site) []byte {
+	f.Helper()
+	p := packet.Packet{
+		Type: packet.RegistrationRequest, HopCount: 255, RequestID: 1,
+		SourceNBMA: from, SourceProtocol: addr("10.255.0.77"), DestProtocol: to.Overlay,
+		CIEs: []packet.CIE{{PrefixLength: 32, MTU: 1400, HoldingTime: 7200}},
+	}
+	data, err := p.Append(nil)
+	if err != nil {
+		f.Fatalf("make a registration: %v", err)
+	}
+	return data
 }
 
 // answered awaits that all flows pass again.
@@ -161,11 +178,11 @@ func (f *faultyMesh) losses(t time.Time) {
 	}
 }
 
-// settle awaits that nothing is left of a fault within the time for it: everything is as it was before, and sound.
-func (f *faultyMesh) settle() {
+// settle awaits that nothing is left of a fault within the time for it since the fault, or since the end of one that lasted: everything
+// is as it was before, and sound.
+func (f *faultyMesh) settle(fault time.Time) {
 	f.Helper()
-	begin := time.Now()
-	f.Await("all is as before", cleanup, func() error {
+	f.Await("all is as before", cleanup-time.Since(fault), func() error {
 		if err := f.sound(); err != nil {
 			return err
 		}
@@ -174,10 +191,10 @@ func (f *faultyMesh) settle() {
 		}
 		return nil
 	})
+	f.Logf("all is as before %s after the fault", time.Since(fault).Round(100*time.Millisecond))
 	f.answered(time.Now(), soon)
 	alive(f.Mesh)
 	f.closed()
-	f.Logf("all is as before after %s", time.Since(begin).Round(100*time.Millisecond))
 }
 
 // sound is nil when every SA is known at both its ends, every pair of peers has one, and kernels and charons know the same ESP states.

@@ -24,19 +24,19 @@ func TestFaultLine(t *testing.T) {
 	} {
 		t.Logf("the line of spoke1 is cut for %s", cut.length)
 		f.Spoke1.Lose(100)
-		time.Sleep(cut.length)
+		f.passes(cut.length)
 		f.Spoke1.Lose(0)
 		mended := time.Now()
 		f.outage(f.hub, mended, cut.promised)
 		f.outage(f.direct, mended, cut.promised)
-		f.settle()
+		f.settle(mended)
 	}
 
 	t.Log("the line of spoke1 loses 20 packets of 100 in each direction for 60 s")
 	before := spisOfIKE(f.Spoke1)
 	f.Spoke1.Lose(20)
 	begin := time.Now()
-	time.Sleep(60 * time.Second)
+	f.passes(time.Minute)
 	f.Spoke1.Lose(0)
 	mended := time.Now()
 	for _, flow := range []*lab.Flow{f.hub, f.direct} {
@@ -46,7 +46,7 @@ func TestFaultLine(t *testing.T) {
 	if now := spisOfIKE(f.Spoke1); !slices.Equal(before, now) {
 		t.Errorf("the IKE_SAs of spoke1 were %v and are %v", before, now)
 	}
-	f.settle()
+	f.settle(mended)
 
 	for _, move := range [][2]string{{"192.0.2.11", "192.0.2.111"}, {"192.0.2.111", "192.0.2.11"}} {
 		t.Logf("the address of spoke1 changes from %s to %s", move[0], move[1])
@@ -63,9 +63,18 @@ func TestFaultLine(t *testing.T) {
 			return nil
 		})
 	}
-	f.settle()
+	f.settle(time.Now())
 	f.lossless(f.bystander, start)
 	f.end()
+}
+
+// passes awaits that some time is over.
+func (f *faultyMesh) passes(length time.Duration) {
+	f.Helper()
+	begin := time.Now()
+	f.Await(length.String()+" are over", 2*length, func() error {
+		return lab.True(time.Since(begin) >= length, "%s", time.Since(begin))
+	})
 }
 
 // A spoke is gone without a word. Within the time for dead peers nothing of it is left at the hub and at who talked to it directly:
@@ -97,9 +106,10 @@ func TestFaultPeerGone(t *testing.T) {
 			t.Errorf("nothing of spoke2 is left after %s; promised are %s", gone, promised)
 		}
 		f.Spoke2.Return()
+		returned := time.Now()
 		f.inside[f.Spoke2] = f.Spoke2.CaptureFrom("gre1", forged)
 		f.outage(f.direct, time.Now(), 15*time.Second)
-		f.settle()
+		f.settle(returned)
 	}
 	f.lossless(f.hub, start)
 	f.lossless(f.bystander, start)

@@ -47,8 +47,15 @@ func TestNATMoves(t *testing.T) {
 	}
 	m.Spoke1.NAT.Move("192.0.2.21/24")
 	follow("another address", netip.MustParseAddr("192.0.2.21"))
+	ports := portsOf(m.Hub)
 	m.Spoke1.NAT.Masquerade(true)
 	follow("other ports", netip.MustParseAddr("192.0.2.21"))
+	now := portsOf(m.Hub)
+	for _, s := range inside {
+		if id := s.Name + ".example.net"; ports[id] == 0 || now[id] == 0 || now[id] == ports[id] {
+			t.Errorf("%s was at port %d of the NAT and is at %d", s.Name, ports[id], now[id])
+		}
+	}
 	for _, f := range flows {
 		f.Stop()
 	}
@@ -64,6 +71,15 @@ func TestNATMoves(t *testing.T) {
 	}
 	alive(m)
 	encrypted(m)
+}
+
+// portsOf are the ports that a site's charon sends to, by the peers' identities.
+func portsOf(s *lab.Site) map[string]uint16 {
+	ports := map[string]uint16{}
+	for _, sa := range s.Charon.SAs() {
+		ports[sa.RemoteID] = sa.RemotePort
+	}
+	return ports
 }
 
 // endings counts the bindings and shortcuts that ended on all sites.

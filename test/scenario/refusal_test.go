@@ -68,7 +68,12 @@ func TestNameTaken(t *testing.T) {
 		}
 		return lab.True(len(st.Interfaces) == 1 && st.Interfaces[0].Error != "", "%+v", st.Interfaces)
 	})
-	m.Spoke1.Run("ip", "addr", "show", "dev", "gre1", "to", "203.0.113.1")
+	if out := m.Spoke1.Run("ip", "-o", "addr", "show", "dev", "gre1"); !contains(out, "203.0.113.1/32") || contains(out, m.Spoke1.Overlay.String()) {
+		t.Errorf("the daemon changed the addresses of the device: %s", out)
+	}
+	if out := m.Spoke1.Run("ip", "-d", "link", "show", "dev", "gre1"); !contains(out, "dummy") {
+		t.Errorf("the device is not the one that was there: %s", out)
+	}
 	m.Spoke1.IP("link del gre1")
 	registered(m, m.Spoke1, later)
 	encrypted(m)
