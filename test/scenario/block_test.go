@@ -60,8 +60,10 @@ type ending struct {
 
 func endingOf(m *lab.Mesh, of, at *lab.Site) *ending {
 	e := &ending{monitor: watch(m, at), of: of}
-	for _, sa := range at.Charon.With(of.Public) {
-		e.spis = append(e.spis, sa.SPIs...)
+	for _, st := range at.XfrmStates() { // charon lists those of a rekeyed child, too, that the kernel has no more
+		if st.Src == of.Public || st.Dst == of.Public {
+			e.spis = append(e.spis, st.SPI)
+		}
 	}
 	return e
 }
