@@ -124,7 +124,7 @@ func (w *world) checkTakenBack(n *node, part netip.Prefix) {
 				continue
 			}
 			back := w.basePath(n, m, m.lan.Addr())
-			if back != nil && !w.disturbed(back) && w.now >= w.pairQuiet[pairOf(n, m)] && n.split {
+			if back != nil && !w.deaf(back) && !w.disturbed(back) && w.now >= w.pairQuiet[pairOf(n, m)] && n.split {
 				w.violateAt("who was told is told when it is true no more (RFC 2332 §6.2.1)", []*node{m, n},
 					m.name+" has a shortcut "+prefix.String()+" via "+n.name+", which hides "+part.String())
 			}

@@ -101,7 +101,7 @@ func (w *world) establish(n, m *node) {
 		}
 		a.charon, a.kernel = true, true
 		n.file(a)
-		d.attempt, d.span = 0, 0
+		d.over()
 		n.evaluate(a.remote, "")
 	})
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine"
@@ -9,9 +10,9 @@ import (
 
 // How long a fault may keep data from arriving, after it is over.
 const (
-	// healing adds up what happens one after the other at the worst: dead peer detection (22 s), the longest pause between attempts to
-	// secure a peer (60 s) after one that began too early (13 s), IKE with lost messages (6 s), five lost registrations (31 s).
-	healing = 135 * time.Second
+	// healing adds up what happens one after the other at the worst: dead peer detection (22 s), an attempt to secure an NHS that stopped
+	// half way (13 s) and the longest pause after it (10 s), IKE with lost messages (6 s), five lost registrations (31 s).
+	healing = 82 * time.Second
 	// lookedUp is the time in which a spoke looks up its hub's name again.
 	lookedUp = time.Minute
 	// forgotten is for a hub whose clock leaps: it forgets its spokes, who only refresh at a third of the holding time.
@@ -35,8 +36,14 @@ func (w *world) heals() int64 {
 	return int64(healing)
 }
 
-// disturb says that faults explain losses at a node until then.
-func (n *node) disturb(until int64) { n.quietAt = max(n.quietAt, until) }
+// disturb says that faults explain losses at a node until then. While a daemon is stopped it mends nothing: what others' faults leave
+// behind heals when it is back.
+func (n *node) disturb(until int64) {
+	if back := n.w.daemonsBack; back > n.w.now {
+		until = max(until, back+n.w.heals())
+	}
+	n.quietAt = max(n.quietAt, until)
+}
 
 // fault names what may go wrong. One whose victim is not fit for it does nothing.
 type fault struct {
@@ -136,14 +143,19 @@ func (w *world) reelectSoon(n *node) {
 	}
 }
 
-// restart stops the daemon, by whatever means, and starts it again: the network shall not notice.
+// restart stops the daemon, by whatever means, and starts it again. The ways that are there go on without it: no loss is excused but of
+// faults that were healing, or come meanwhile.
 func (w *world) restart(n *node) {
 	if !n.daemonUp || n.left {
 		return
 	}
 	off := w.between(200*time.Millisecond, 30*time.Second)
 	n.log.add(w.now, "daemon stops", netip.Addr{}, time.Duration(off).String())
-	n.disturb(w.now + off + w.heals())
+	w.daemonsBack = max(w.daemonsBack, w.now+off)
+	w.healLater()
+	if w.Unprotected {
+		n.disturb(w.now + off + w.heals()) // it may take half of a holding time, and the refreshes after it may be lost
+	}
 	saved := n.engine.Save()
 	n.daemonUp = false
 	n.boots++
@@ -154,6 +166,25 @@ func (w *world) restart(n *node) {
 			n.boot(saved)
 		}
 	})
+}
+
+// healLater has what is healing wait for the daemons that are stopped.
+func (w *world) healLater() {
+	for _, m := range w.nodes {
+		if m.quietAt > w.now {
+			m.disturb(0)
+		}
+	}
+	for p, until := range w.pairQuiet {
+		if until > w.now {
+			w.pairQuiet[p] = max(until, w.daemonsBack+w.heals())
+		}
+	}
+}
+
+// deaf says whether one of these misses what it is told or asked, or did within the time in which it is repeated.
+func (w *world) deaf(nodes []*node) bool {
+	return slices.ContainsFunc(nodes, func(n *node) bool { return !n.daemonUp || w.now < n.bootedAt+w.heals() })
 }
 
 func (w *world) restartCharon(n *node) {

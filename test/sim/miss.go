@@ -74,9 +74,10 @@ func (n *node) askFor(next netip.Addr, m *missing) {
 	w.after(missInterval, func() { n.askFor(next, m) })
 }
 
-// loseHeld loses a packet that waited. One of more than the daemon may lead to by the hub is lost rightly.
+// loseHeld loses a packet that waited. One of more than the daemon may lead to by the hub is lost rightly, and one for which no daemon
+// was there: this is no way that there was.
 func (n *node) loseHeld(p *dataPacket, why string) {
-	if p.to != nil && n.cramped() {
+	if p.to != nil && (n.cramped() || n.w.deaf([]*node{n})) {
 		p.way().lostSince = 0
 		return
 	}
@@ -108,7 +109,7 @@ func (n *node) judgeMiss(next netip.Addr, m *missing, first *dataPacket) {
 			return
 		}
 		base := w.basePath(n, to, next)
-		if base == nil || w.muddled(base, n, to) || w.disturbed(base) || w.disturbed([]*node{n, to}) || w.now < w.pairQuiet[pairOf(n, to)] {
+		if base == nil || w.deaf(base) || w.muddled(base, n, to) || w.disturbed(base) || w.disturbed([]*node{n, to}) || w.now < w.pairQuiet[pairOf(n, to)] {
 			return
 		}
 		w.violateAt(ruleMiss, once(append(base, first.path...)), n.name+" holds packets for "+next.String()+" since "+time.Duration(since).String())

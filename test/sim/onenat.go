@@ -300,7 +300,7 @@ func (w *world) auditBound() {
 	for _, n := range w.spokes() {
 		for _, h := range n.nhs {
 			pair := []*node{n, h}
-			if !n.well() || !h.well() || w.disturbed(pair) || w.cut(n, h) || w.now < w.pairQuiet[pairOf(n, h)] || w.muddled(pair, n, n) {
+			if !n.well() || !h.well() || w.deaf(pair) || w.disturbed(pair) || w.cut(n, h) || w.now < w.pairQuiet[pairOf(n, h)] || w.muddled(pair, n, n) {
 				continue
 			}
 			nbma := h.neighbors[n.home]

@@ -21,7 +21,7 @@ const ruleQuiet = "when nothing happens, only registrations are refreshed"
 // quieten ends faults and traffic, and checks that the network comes to rest, whole.
 func (w *world) quieten() {
 	w.stopped = true
-	latest := w.now
+	latest := max(w.now, w.daemonsBack+w.heals())
 	for _, n := range w.nodes {
 		latest = max(latest, n.quietAt, n.brokenUntil+w.heals())
 	}

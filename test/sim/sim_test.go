@@ -117,6 +117,12 @@ func TestBrokenRulesAreFound(t *testing.T) {
 			delete(w.primary(to.region).neighbors, to.overlay())
 			w.talkThroughHubs(from, to)
 		}, nil},
+		{"a way goes while a daemon is stopped", ruleArrives, func(w *world) {
+			from, to := w.spokes()[2], w.spokes()[0]
+			w.restart(w.primary(to.region))
+			delete(w.primary(to.region).neighbors, to.overlay())
+			w.talkThroughHubs(from, to)
+		}, nil},
 		{"two routers send to each other", ruleArrives, func(w *world) {
 			from, to := w.spokes()[0], w.spokes()[1]
 			w.primary(to.region).own.add(tunnelRoute(to.lan, w.hubs[0]))

@@ -60,9 +60,11 @@ type world struct {
 	open      map[pair]*node // of a cut in one direction: whose packets pass
 	pairQuiet map[pair]int64
 	out       engine.Output
-	stopped   bool // no new faults and flows
-	dialled   uint64
-	failed    *Violation
+
+	daemonsBack int64 // when the last of the daemons that are stopped is there again
+	stopped     bool  // no new faults and flows
+	dialled     uint64
+	failed      *Violation
 }
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
