@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -361,64 +357,4 @@ func (f *fakeCharon) listeners(event string) int {
 		}
 	}
 	return n
-}
-
-// bubble runs a test against a fake charon with a clock of its own, with the profile of gre1 set and a client running.
-func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		c := New(Options{Log: slog.New(slog.DiscardHandler), MaxInitiations: 10})
-		c.dialer = f.dial
-		c.SetProfile(testProfile())
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- c.Run(ctx) }()
-		test(t, f, c)
-		cancel()
-		if err := <-ended; !errors.Is(err, context.Canceled) {
-			t.Errorf("Run: %v", err)
-		}
-	})
-}
-
-func testProfile() Profile {
-	return Profile{Interface: "gre1", LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}, Identity: "me.example.net", PSK: Secret("hunter2")}
-}
-
-func key(addr string) Key { return Key{Interface: "gre1", NBMA: netip.MustParseAddr(addr)} }
-
-// allowing answers the question whether marks may be given out, and gives all other events.
-func allowing(c *Client, e Event) []Event {
-	if asked, ok := e.(MarksAsked); ok {
-		c.AllowMarks(asked.Serial)
-		return nil
-	}
-	return []Event{e}
-}
-
-// told takes all events that are there when nothing moves any more.
-func told(c *Client) []Event {
-	var events []Event
-	for {
-		synctest.Wait()
-		select {
-		case e := <-c.Events():
-			events = append(events, allowing(c, e)...)
-		default:
-			return events
-		}
-	}
-}
-
-// after lets time pass, then takes all events.
-func after(c *Client, d time.Duration) []Event {
-	var events []Event
-	for end := time.Now().Add(d); time.Now().Before(end); {
-		select {
-		case e := <-c.Events():
-			events = append(events, allowing(c, e)...)
-		case <-time.After(time.Until(end)):
-		}
-	}
-	return append(events, told(c)...)
 }

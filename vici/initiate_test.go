@@ -2,13 +2,10 @@ package vici
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // refuse has charon say no to every initiation.
@@ -391,131 +388,5 @@ func TestAlert(t *testing.T) {
 		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "did not say why") || f.listeners("log") != 0 {
 			t.Errorf("told %v, log heard by %d", got, f.listeners("log"))
 		}
-	})
-}
-
-func TestEventsOfVersions(t *testing.T) {
-	base := []string{"ike-updown", "child-updown", "ike-rekey", "child-rekey"}
-	for version, more := range map[string][]string{
-		"5.9.1": nil, "5.9.2": {"ike-update"}, "5.9.14": {"ike-update"}, "5.10": {"ike-update"}, "6.0.2": {"ike-update"},
-		"6.0.3": {"ike-update", "alert"}, "6.1": {"ike-update", "alert"}, "6.0.0rc1": {"ike-update"}, "": nil, "U5": nil,
-	} {
-		if diff := cmp.Diff(append(append([]string{}, base...), more...), eventsOf(version)); diff != "" {
-			t.Errorf("%q: %s", version, diff)
-		}
-	}
-}
-
-// An IKE_SA that gets no child is closed after a while: the traffic selectors do not fit.
-func TestChildless(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		f.do(func(f *fakeCharon) {
-			f.onInitiate = func(f *fakeCharon, name string) *tree {
-				id, sa := f.section(name, "192.0.2.1", "child-sas", mk())
-				f.sas[id] = sa
-				f.raise("ike-updown", mk("up", "yes", name, sa))
-				return yes
-			}
-		})
-		told(c)
-		c.Want(key("192.0.2.1"), Initiate)
-		wantEvents(t, "for some time", after(c, 4*time.Second))
-		got := after(c, 1500*time.Millisecond)
-		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "dynamic[gre]") || f.count("terminate 1") != 1 {
-			t.Errorf("told %v, did %v", got, f.seen().order)
-		}
-	})
-}
-
-// A child of another mode than wanted is refused at once, by closing its IKE_SA; the peer was never up.
-func TestWrongMode(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
-		f.do(func(f *fakeCharon) {
-			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", mk("gre-1", f.child(1, "TUNNEL")))
-		})
-		got := told(c)
-		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "tunnel mode") || f.count("terminate 1") != 1 {
-			t.Errorf("told %v, did %v", got, f.seen().order)
-		}
-	})
-}
-
-// Rekeying and moving in the events' own shapes: SPIs and ids change, the peer stays up; a new address is another peer.
-func TestRekeyAndMove(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
-		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1") })
-		wantEvents(t, "up", told(c), upOf("192.0.2.1", true))
-		f.do(func(f *fakeCharon) {
-			id, fresh := f.section("cygnet-gre1", "192.0.2.1", "child-sas", mk())
-			f.raise("ike-rekey", mk("cygnet-gre1", mk("old", f.sas[1], "new", fresh)))
-			f.sas[id] = fresh
-			delete(f.sas, 1)
-			f.raise("child-rekey", mk("cygnet-gre1", mk("uniqueid", "2", "remote-host", "192.0.2.1",
-				"child-sas", mk("gre-1", mk("old", f.child(1, "TRANSPORT"), "new", f.child(7, "TRANSPORT"))))))
-		})
-		wantEvents(t, "rekeyed", told(c))
-		if sas := c.SAs(); len(sas) != 1 || sas[0].ID != 2 || len(sas[0].Children) != 1 || sas[0].Children[0].ID != 7 {
-			t.Errorf("SAs: %+v", sas)
-		}
-		f.do(func(f *fakeCharon) {
-			f.raise("ike-update", mk("remote-host", "192.0.2.5", "remote-port", "4500", "cygnet-gre1", f.sas[2]))
-		})
-		moved := upOf("192.0.2.5", true)
-		moved.Identity = "id-192.0.2.1"
-		wantEvents(t, "moved", told(c), Moved{key("192.0.2.1"), moved.Peer})
-	})
-}
-
-// A changed local address: SAs from the old one do not count, are closed, and the peer is dialled from the new one.
-func TestLocalAddress(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		local := "192.0.2.100"
-		f.do(func(f *fakeCharon) {
-			f.onInitiate = func(f *fakeCharon, name string) *tree {
-				f.establish(name, "192.0.2.1", "local-host", local)
-				return yes
-			}
-		})
-		told(c)
-		c.Want(key("192.0.2.1"), Initiate)
-		wantEvents(t, "up", told(c), upOf("192.0.2.1", true))
-		f.do(func(*fakeCharon) { local = "192.0.2.200" })
-		p := testProfile()
-		p.LocalAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.200")}
-		c.SetProfile(p)
-		wantEvents(t, "moved", after(c, time.Second), Down{key("192.0.2.1"), "this end's address changed"}, upOf("192.0.2.1", true))
-		if sas := c.SAs(); len(sas) != 1 || sas[0].LocalHost.String() != local {
-			t.Errorf("SAs: %+v", sas)
-		}
-	})
-}
-
-// An SA that ends while charon's answer which lists it is under way is not there.
-func TestSAEndsWhileItIsListed(t *testing.T) {
-	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
-		f.do(func(f *fakeCharon) {
-			f.onInitiate = func(f *fakeCharon, name string) *tree {
-				id, sa := f.section(name, "192.0.2.1")
-				f.sas[id] = sa // no event tells that it is up
-				f.onInitiate = nil
-				return yes
-			}
-			f.onListed = func(f *fakeCharon) time.Duration {
-				for _, id := range f.ids() {
-					f.end(id)
-				}
-				return time.Second
-			}
-		})
-		c.Want(key("192.0.2.1"), Initiate)
-		after(c, 5*time.Second)
-		if sas := c.SAs(); len(sas) > 0 {
-			t.Errorf("told of %+v", sas)
-		}
-		f.do(func(f *fakeCharon) { f.onListed = nil })
-		after(c, 2*time.Second)
 	})
 }
