@@ -266,6 +266,9 @@ func (w *world) part(a, b *node) {
 	a.log.add(w.now, "parted from", b.public, time.Duration(lasts).String())
 	b.log.add(w.now, "parted from", a.public, time.Duration(lasts).String())
 	w.pairQuiet[p] = w.now + w.heals()
+	if w.Unprotected {
+		w.pairQuiet[p] += lasts // nothing finds out that the direct way is cut
+	}
 	for _, e := range append(a.all(), b.all()...) {
 		if pairOf(e.node, e.far.node) == p {
 			e.suspect()

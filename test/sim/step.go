@@ -182,7 +182,7 @@ func (n *node) steppedNeighbor(c *engine.NeighborChange) {
 	switch owner := x.owners[c.Protocol]; {
 	case there && have == c.NBMA:
 		n.w.violate(ruleWanted, n, "neighbour %s at %s is wanted twice", c.Protocol, c.NBMA)
-	case n.hub && owner != "" && identity != "" && owner != identity:
+	case n.hub && n.canMark && owner != "" && identity != "" && owner != identity:
 		n.w.violate(ruleOwner, n, "%s moved from %s to %s", c.Protocol, owner, identity)
 	}
 	x.owners[c.Protocol] = identity

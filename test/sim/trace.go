@@ -110,8 +110,8 @@ func (w *world) violateAt(rule string, nodes []*node, what string) {
 }
 
 func (n *node) describe(b *strings.Builder) {
-	fmt.Fprintf(b, "%s (%s, overlay %s, lan %s, up %v, daemon %v, charon %v, left %v, nat %d, clock %+v, disturbed until %s)\n", n.name, n.public, n.overlay(),
-		n.lan, n.up, n.daemonUp, n.charonUp, n.left, n.nat, n.offset, time.Duration(n.quietAt))
+	fmt.Fprintf(b, "%s (%s, overlay %s, lan %s, up %v, daemon %v, charon %v, left %v, nat %d, marks %v, clock %+v, disturbed until %s)\n", n.name, n.public, n.overlay(),
+		n.lan, n.up, n.daemonUp, n.charonUp, n.left, n.nat, n.canMark, n.offset, time.Duration(n.quietAt))
 	if n.daemonUp {
 		for _, st := range n.engine.Status() {
 			for _, x := range st.NHS {
