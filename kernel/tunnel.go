@@ -330,58 +330,6 @@ func (t *Tunnel) address(r *requests, l *link) error {
 	return nil
 }
 
-// releaseGuard removes the guard of an address that no GRE tunnel uses any more, this one left out where it is not protected.
-func (t *Tunnel) releaseGuard(r *requests, local netip.Addr) error {
-	if !local.IsValid() || local.IsUnspecified() {
-		return nil
-	}
-	tunnels, err := r.greLinks()
-	if err != nil {
-		return err
-	}
-	for _, l := range tunnels {
-		if l.gre.local != local || !t.cfg.Protected && l.name == t.cfg.Name {
-			continue
-		}
-		if why := fmt.Sprintf("the guard of %s stays for %s", local, l.name); !t.said[why] {
-			t.said[why] = true
-			t.log.Info("a guard stays where there is one: a tunnel uses the address", "local", local, "tunnel", l.name)
-		}
-		return nil
-	}
-	return RemoveGuard(local)
-}
-
-// Remove says goodbye: it removes the link if it is ours, and then the guard, unless a GRE tunnel that uses the address stays (one that
-// was adopted stays, and stays guarded). What sends through the tunnel's address in other ways must be gone before.
-func (t *Tunnel) Remove() error {
-	r, err := openRequests()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	have, err := r.linkByName(t.cfg.Name)
-	if err != nil {
-		return err
-	}
-	locals := map[netip.Addr]bool{t.state.Local: true, t.cfg.Local: true}
-	if have != nil && have.isGRE() {
-		locals[have.gre.local] = true
-		if have.alias == TunnelAlias {
-			if err := r.deleteLink(have.index); err != nil && !errors.Is(err, unix.ENODEV) {
-				return explain(err, "remove the tunnel %s", t.cfg.Name)
-			}
-			t.log.Info("tunnel removed")
-		}
-	}
-	var problems error
-	for local := range locals {
-		problems = errors.Join(problems, t.releaseGuard(r, local))
-	}
-	t.state, t.ready, t.known = TunnelState{}, false, false
-	return problems
-}
-
 // await returns when something happened that may concern the tunnel, or after d.
 func (t *Tunnel) await(ctx context.Context, notices, policies <-chan notice, d time.Duration) {
 	timer := time.NewTimer(d)

@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// broken says which invariant does not hold.
+func (n *node) broken() error {
+	ifc := n.engine.ifaces["gre1"]
+	return cmp.Or(n.brokenRoutes(ifc), n.brokenLimits(ifc), n.brokenPeers(ifc), n.brokenAdmission(ifc))
+}
+
+func (n *node) brokenRoutes(ifc *iface) error {
+	for prefix, nextHop := range n.shortcuts {
+		sc := ifc.shortcuts[prefix]
+		if a := ifc.announced[prefix]; a != nil && (sc == nil || !sc.routed) {
+			if err := n.brokenAnnounced(a, nextHop); err != nil {
+				return err
+			}
+			continue
+		}
+		switch {
+		case sc == nil || sc.state != ShortcutUp || sc.nextHop != nextHop:
+			return fmt.Errorf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
+		case !sc.restored && !sc.claim.peer.unlisted && !ifc.secured(sc.nbma):
+			return fmt.Errorf("route %s without an SA", prefix)
+		case prefix.Bits() < 8 || prefix.Contains(ifc.overlay()) || prefix.Contains(sc.nbma):
+			return fmt.Errorf("route %s covers what the tunnel rests on", prefix)
+		}
+	}
+	for protocol, nbma := range n.neighbors {
+		if have := ifc.neighbors[protocol]; have == nil || have.nbma != nbma {
+			return fmt.Errorf("neighbour %s is wanted, but not known", protocol)
+		}
+	}
+	return nil
+}
+
+func (n *node) brokenLimits(ifc *iface) error {
+	l := ifc.cfg.Limits
+	goodbyes := 0
+	if ifc.leaving {
+		goodbyes = 2 * len(ifc.nhs) // beside those for answers
+	}
+	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
+		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes || len(ifc.relays) > relaysPerShortcut*l.Shortcuts {
+		return fmt.Errorf("a table is over its limit: %+v", n.status())
+	}
+	if len(ifc.owners) > l.Bindings {
+		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.owners))
+	}
+	if err := brokenSeparation(ifc); err != nil {
+		return err
+	}
+	shares := map[netip.Addr]int{}
+	for _, a := range ifc.answers {
+		if a.asker.IsValid() {
+			shares[a.asker]++
+		}
+	}
+	if !maps.Equal(shares, ifc.askers) {
+		return fmt.Errorf("shares of the answers are %v, counted %v", shares, ifc.askers)
+	}
+	for asker, share := range shares {
+		if share > l.answersOfOne() {
+			return fmt.Errorf("%s has %d answers of %d", asker, share, l.Answers)
+		}
+	}
+	return nil
+}
+
+// brokenSeparation says whether more is remembered of routers that were told apart than when it last happened and shortly before.
+func brokenSeparation(ifc *iface) error {
+	times := slices.SortedFunc(maps.Values(ifc.separated), time.Time.Compare)
+	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= separationTime {
+		return fmt.Errorf("routers told apart are remembered for %s", times[n-1].Sub(times[0]))
+	}
+	return nil
+}
+
+func (n *node) brokenPeers(ifc *iface) error {
+	for nbma, p := range ifc.peers {
+		for _, c := range p.claims {
+			if c.peer != p {
+				return fmt.Errorf("%s has a claim of somebody else's", nbma)
+			}
+		}
+		if p.led.IsValid() && (retired(nbma) || !p.secured && ifc.confirmed) {
+			return fmt.Errorf("%s leads to %s without an SA", nbma, p.led)
+		}
+		if n.want[nbma] != p.want {
+			return fmt.Errorf("%s: wanted %d, said %d", nbma, p.want, n.want[nbma])
+		}
+		if len(p.claims) == 0 && !p.secured && p.want == SANone {
+			return fmt.Errorf("%s is kept for nothing", nbma)
+		}
+	}
+	var places []netip.Addr
+	for nbma := range ifc.peers {
+		places = append(places, ifc.real(nbma))
+	}
+	slices.SortFunc(places, byAddr)
+	ifc.peerInside(netip.Prefix{}) // makes the index
+	var indexed []netip.Addr
+	for r := range ifc.underlay.inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
+		indexed = append(indexed, r.Prefix.Addr())
+	}
+	if !slices.Equal(places, indexed) {
+		return fmt.Errorf("peers at %v, of the underlay is known %v", places, indexed)
+	}
+	for nbma := range n.want {
+		if ifc.peers[nbma] == nil {
+			return fmt.Errorf("%s is wanted, but not known", nbma)
+		}
+	}
+	return nil
+}
+
+// brokenAdmission says whether data is taken from others than it should be.
+func (n *node) brokenAdmission(ifc *iface) error {
+	if len(ifc.admitted) > 2*ifc.cfg.mostAdmitted() {
+		return fmt.Errorf("%d addresses are admitted", len(ifc.admitted))
+	}
+	reasons := map[netip.Addr]bool{}
+	for _, x := range ifc.nhs {
+		reasons[x.admission.nbma] = true
+	}
+	for _, b := range ifc.bindings {
+		reasons[b.nbma] = true
+	}
+	for _, s := range ifc.shortcuts {
+		if s.state != ShortcutResolving {
+			reasons[s.nbma] = true
+		}
+	}
+	for _, a := range ifc.answers {
+		reasons[a.admission.nbma] = true
+	}
+	for nbma, at := range ifc.admitted {
+		if at.told != n.admitsData(nbma.String()) {
+			return fmt.Errorf("%s is admitted: %v, and that was not told", nbma, at.told)
+		}
+		if len(at.reasons) > 0 != reasons[nbma] || len(at.reasons) == 0 && at.end.at.IsZero() {
+			return fmt.Errorf("%s is admitted for %d reasons, until %s", nbma, len(at.reasons), at.end.at)
+		}
+	}
+	for nbma := range n.admits {
+		if ifc.admitted[nbma] == nil {
+			return fmt.Errorf("%s is still admitted", nbma)
+		}
+	}
+	return nil
+}
+
+// brokenAnnounced says whether the route to an announced prefix must not be there.
+func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
+	b := a.owner
+	ifc := b.ifc
+	_, found := n.engine.table(ifc).announced.enclosing(a.prefix)
+	switch {
+	case ifc.bindings[b.protocol] != b || nextHop != b.protocol || !b.routed || !found:
+		return fmt.Errorf("route %s via %s, announced by %+v", a.prefix, nextHop, b)
+	case !b.restored && !b.claim.peer.unlisted && !ifc.secured(b.nbma):
+		return fmt.Errorf("route %s without an SA with %s", a.prefix, b.protocol)
+	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol) != "":
+		return fmt.Errorf("route %s hides what it must not", a.prefix)
+	}
+	return nil
+}

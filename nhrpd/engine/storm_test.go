@@ -1,0 +1,339 @@
+package engine
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"cygnet/nhrpd/packet"
+)
+
+// storm is one node under random events. Its helper types check what the engine wants: see carryOut of node.
+type storm struct {
+	*node
+	t *rapid.T
+}
+
+var (
+	stormNBMA     = []string{"192.0.2.1", "192.0.2.2", "192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.7"}
+	stormOverlay  = []string{"10.255.0.1", "10.255.0.2", "10.255.0.11", "10.255.0.12", "10.255.0.13", "10.255.0.0", "10.9.9.9"}
+	stormHost     = []string{host1, host2, "172.16.2.77", "172.16.3.1", "10.255.0.12", "203.0.113.1", "192.0.2.12"}
+	stormPrefixes = []string{"172.16.2.0/24", "172.16.2.64/26", "172.18.0.0/16", "172.18.7.0/24", "172.18.7.7/32", "172.16.1.0/25", "10.0.0.0/8"}
+	stormRoutes   = []Route{
+		viaTunnel("172.16.0.0/16", "10.255.0.1"), viaTunnel(lan2, "10.255.0.1"), viaTunnel(lan2, "10.255.0.12"), viaTunnel("172.16.2.64/26", "10.255.0.2"),
+		{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("10.255.0.1"), Device: "gre1"}, {Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"},
+		{Prefix: mustPrefix("172.16.3.0/24"), Device: "lan1"}, {Prefix: mustPrefix("203.0.113.0/24")}, {Prefix: mustPrefix("172.16.2.77/32"), Device: "lo", Local: true},
+	}
+)
+
+var stormPauses = []time.Duration{0, 0, time.Millisecond, 60 * time.Millisecond, time.Second, 5 * time.Second, time.Minute}
+
+func stormConfig() InterfaceConfig {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.Redirect, cfg.Server = true, true
+	cfg.NHS = append(cfg.NHS, NHSConfig{Name: "hub.example.net", Protocol: addr("10.255.0.2")})
+	cfg.Announce = []netip.Prefix{mustPrefix(lan1), mustPrefix("172.17.1.0/24")}
+	cfg.Accept = []netip.Prefix{mustPrefix("172.16.0.0/14")}
+	cfg.Limits = Limits{Bindings: 3, Prefixes: 3, Shortcuts: 3, Answers: 3, Held: 2, Indications: 20, Errors: 5, Requests: 50, Transit: 50}
+	return cfg
+}
+
+func pick[T any](t *rapid.T, list []T) T {
+	return rapid.SampledFrom(list).Draw(t, "pick")
+}
+
+func (s *storm) nbma() netip.Addr { return addr(pick(s.t, stormNBMA)) }
+
+// sender is an NBMA address or a name.
+func (s *storm) sender() netip.Addr { return addr(pick(s.t, append(stormNames, stormNBMA...))) }
+
+// stormNames are routers behind one NAT.
+var stormNames = []string{"0.0.0.1", "0.0.0.2", "0.0.0.3"}
+
+// packet makes a message of the right form and random content; often about a request that the node has out.
+func (s *storm) packet() []byte {
+	t := s.t
+	p := packet.Packet{
+		Type:           packet.Type(rapid.IntRange(1, 8).Draw(t, "type")),
+		HopCount:       pick(t, []uint8{0, 1, 2, 255}),
+		Flags:          packet.Flags(pick(t, []uint16{0, 0x8000, 0x4000, 0xc802, 2})),
+		SourceNBMA:     s.nbma(),
+		SourceProtocol: addr(pick(t, stormOverlay)),
+		DestProtocol:   addr(pick(t, append(slices.Clone(stormOverlay), stormHost...))),
+	}
+	switch p.Type {
+	case packet.TrafficIndication:
+		p.Quoted = ipv4(addr(pick(t, stormHost)), addr(pick(t, stormHost)))
+	case packet.ErrorIndication:
+		p.ErrorCode = packet.ErrorCode(rapid.IntRange(0, 15).Draw(t, "code"))
+		p.Quoted = pick(t, s.ownRequests())
+	default:
+		s.request(&p)
+	}
+	if p.Type != packet.ErrorIndication && rapid.Bool().Draw(t, "extensions") {
+		p.Extensions = []packet.Extension{{Type: packet.ExtensionResponder, Compulsory: true}, {Type: packet.ExtensionForwardTransit, Compulsory: true},
+			{Type: packet.ExtensionReverseTransit, Compulsory: true}, {Type: packet.ExtensionNATAddress}}
+		if rapid.Bool().Draw(t, "nat") {
+			p.Extensions[3].CIEs = []packet.CIE{natCIE(addr(pick(t, stormOverlay)), s.nbma())}
+		}
+	}
+	return encoded(t, p)
+}
+
+// request fills the parts of requests and replies.
+func (s *storm) request(p *packet.Packet) {
+	t := s.t
+	p.RequestID = uint32(rapid.IntRange(0, 3).Draw(t, "id"))
+	cie := packet.CIE{Code: packet.Code(pick(t, []uint8{0, 0, 0, 4})), PrefixLength: pick(t, []uint8{0, 1, 16, 24, 25, 32, 33, 255}), HoldingTime: pick(t, []uint16{0, 5, 60, 600, 65535})}
+	if rapid.Bool().Draw(t, "addresses") {
+		cie.NBMA, cie.Protocol = s.nbma(), addr(pick(t, stormOverlay))
+	}
+	p.CIEs = []packet.CIE{cie}
+	if own := pick(t, s.ownRequests()); p.Type.IsReply() && len(own) > 0 {
+		var q packet.Packet
+		if err := q.Parse(own); err != nil {
+			t.Fatal(err)
+		}
+		p.Type, p.RequestID, p.SourceNBMA, p.SourceProtocol, p.DestProtocol = q.Type+1, q.RequestID, q.SourceNBMA, q.SourceProtocol, q.DestProtocol
+	}
+}
+
+// ownRequests are the last requests that the node sent, and nothing.
+func (n *node) ownRequests() [][]byte {
+	list := [][]byte{nil}
+	for _, p := range n.sent[max(0, len(n.sent)-5):] {
+		if packet.Type(p.data[17]).IsRequest() {
+			list = append(list, p.data)
+		}
+	}
+	return list
+}
+
+// stormEvents are the events of a storm, the more frequent ones several times.
+var stormEvents = map[string]func(*storm){
+	"local address": func(s *storm) {
+		s.handle(LocalAddress{Interface: "gre1", NBMA: pick(s.t, []netip.Addr{{}, addr("192.0.2.11"), addr("192.0.2.11"), addr("192.0.2.111")})})
+	},
+	"resolved": func(s *storm) {
+		addrs := []netip.Addr{s.nbma(), s.nbma()}[:pick(s.t, []int{0, 1, 2})]
+		s.handle(NHSResolved{Interface: "gre1", Name: pick(s.t, []string{"192.0.2.1", "hub.example.net", "gone"}), NBMA: addrs})
+	},
+	"routes": func(s *storm) {
+		s.handle(RoutesChanged{Table: testTable, Added: []Route{pick(s.t, stormRoutes)}, Removed: []Route{pick(s.t, stormRoutes)}})
+	},
+	"routes read anew": func(s *storm) {
+		s.handle(RoutesChanged{Table: testTable, Reset: true, Added: append(s.routes, pick(s.t, stormRoutes))})
+	},
+	"secured": func(s *storm) { s.handle(PeerSecured{s.somePeer()}) },
+	"told apart": func(s *storm) {
+		p := Peer{Interface: "gre1", NBMA: s.nbma(), Identity: "a"}
+		s.handle(PeerSecured{p})
+		p.SharedWith, p.Separating = []string{"b"}, true
+		s.handle(PeerSecured{p})
+	},
+	"lost":   func(s *storm) { s.handle(PeerLost{Interface: "gre1", NBMA: s.sender(), Reason: "lost"}) },
+	"failed": func(s *storm) { s.handle(PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"}) },
+	"resync": func(s *storm) {
+		there := []Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]
+		s.handle(PeersSecured{Interface: "gre1", Peers: there})
+		s.onlyThere(there)
+	},
+	"redirected": func(s *storm) {
+		s.handle(Redirected{Interface: "gre1", From: s.sender(), Packet: ipv4(addr(pick(s.t, stormHost)), addr(pick(s.t, stormHost)))})
+	},
+	"missed": func(s *storm) { s.handle(Missed{Interface: "gre1", Protocol: addr(pick(s.t, stormOverlay))}) },
+	"used": func(s *storm) {
+		for _, p := range s.status().Peers {
+			s.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: p.NBMA, Out: s.w.now, In: s.w.now.Add(-time.Hour)}}})
+		}
+	},
+	"reconfigured": (*storm).reconfigure,
+	"charon":       (*storm).charon, "charon again": (*storm).charon, "charon once more": (*storm).charon,
+	"answer": (*storm).answer, "answer again": (*storm).answer, "answer once more": (*storm).answer,
+	"indication": (*storm).indicate, "indication again": (*storm).indicate,
+	"request": func(s *storm) {
+		p := requestFrom("192.0.2.12", "10.255.0.12", host1)
+		p.Extensions[1].CIEs = []packet.CIE{{NBMA: s.hub(), Protocol: addr("10.255.0.1")}}
+		s.handle(PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, p)})
+	},
+	"registration": func(s *storm) {
+		s.handle(PacketReceived{Interface: "gre1", From: s.sender(), Data: encoded(s.t, registrationFrom(pick(s.t, stormNBMA), pick(s.t, stormOverlay)))})
+	},
+	"announcement": (*storm).announce, "announcement again": (*storm).announce,
+	"packet":       (*storm).anyPacket,
+	"packet again": (*storm).anyPacket,
+}
+
+var stormEventNames = slices.Sorted(maps.Keys(stormEvents))
+
+func (s *storm) anyPacket() {
+	s.handle(PacketReceived{Interface: "gre1", From: s.sender(), Data: s.packet()})
+}
+
+func (s *storm) indicate() {
+	s.handle(PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, indicationOf(host1, pick(s.t, stormHost)))})
+}
+
+// charon makes the SAs that are wanted.
+func (s *storm) charon() {
+	for _, nbma := range slices.SortedFunc(maps.Keys(s.want), byAddr) {
+		if s.want[nbma] >= SAInitiate {
+			s.handle(PeerSecured{Peer{Interface: "gre1", NBMA: nbma, Identity: "a", Initiator: true}})
+		}
+	}
+}
+
+// announce registers a client, and a network behind it.
+func (s *storm) announce() {
+	from, client := s.nbma(), pick(s.t, stormOverlay[2:5])
+	s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, registrationFrom(from.String(), client))})
+	p := announcementFrom(from.String(), client, pick(s.t, stormPrefixes), pick(s.t, stormPrefixes))
+	if rapid.IntRange(0, 4).Draw(s.t, "purge") == 0 {
+		p.Type = packet.PurgeRequest
+	}
+	s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, p)})
+}
+
+// hub is the NBMA address of an NHS.
+func (s *storm) hub() netip.Addr {
+	if st := s.status(); len(st.NHS) > 0 && st.NHS[0].NBMA.IsValid() {
+		return st.NHS[0].NBMA
+	}
+	return addr("192.0.2.1")
+}
+
+// answer replies to one of the node's last requests as it should be, more or less.
+func (s *storm) answer() {
+	t := s.t
+	for _, sent := range s.sent[max(0, len(s.sent)-3):] {
+		var p packet.Packet
+		if err := p.Parse(sent.data); err != nil {
+			t.Fatal(err)
+		}
+		from := sent.to
+		switch p.Type {
+		case packet.RegistrationRequest:
+			p = acceptance(p)
+			p.DestProtocol = addr(pick(t, stormOverlay[:2]))
+		case packet.ResolutionRequest:
+			p = answerTo(p, pick(t, []uint8{16, 24, 25, 32}), pick(t, stormOverlay[3:5]), pick(t, stormNBMA[3:]))
+			if rapid.IntRange(0, 3).Draw(t, "direct") == 0 {
+				from = p.CIEs[0].NBMA
+			}
+		default:
+			continue
+		}
+		s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(t, p)})
+	}
+}
+
+func encoded(t *rapid.T, p packet.Packet) []byte {
+	data, err := p.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func (s *storm) somePeer() Peer {
+	if name := s.sender(); inThisNetwork(name) {
+		return Peer{Interface: "gre1", NBMA: name, Real: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), RemoteNAT: true}
+	}
+	return Peer{Interface: "gre1", NBMA: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), Initiator: rapid.Bool().Draw(s.t, "initiator"),
+		SharedWith: pick(s.t, [][]string{nil, nil, nil, {"c"}, {"b", "c"}}), Separating: rapid.Bool().Draw(s.t, "separating")}
+}
+
+// onlyThere fails the test when anything rests on a name that strongSwan did not list.
+func (s *storm) onlyThere(there []Peer) {
+	ifc := s.engine.ifaces["gre1"]
+	if ifc == nil || ifc.left || !ifc.cfg.Protected {
+		return
+	}
+	gone := func(a netip.Addr) bool {
+		return inThisNetwork(a) && !retired(a) && !slices.ContainsFunc(there, func(p Peer) bool { return p.NBMA == a })
+	}
+	for nbma := range ifc.peers {
+		if gone(nbma) {
+			s.t.Fatalf("a peer is still known by the name %s", nbma)
+		}
+	}
+	for nbma := range ifc.admitted {
+		if gone(nbma) {
+			s.t.Fatalf("the name %s is still admitted", nbma)
+		}
+	}
+	for nbma := range ifc.held {
+		if gone(nbma) {
+			s.t.Fatalf("a packet of the name %s still waits", nbma)
+		}
+	}
+	for _, a := range ifc.answers {
+		if gone(a.nbma) {
+			s.t.Fatalf("an answer is still to the name %s", a.nbma)
+		}
+	}
+	for protocol, nbma := range s.neighbors {
+		if gone(nbma) {
+			s.t.Fatalf("%s is still at the name %s", protocol, nbma)
+		}
+	}
+}
+
+// reconfigure changes what can change in place, or leaves, or restarts the daemon.
+func (s *storm) reconfigure() {
+	cfg := stormConfig()
+	switch rapid.IntRange(0, 11).Draw(s.t, "change") {
+	case 0:
+		cfg.Shortcut = false
+	case 1:
+		cfg.NHS = cfg.NHS[1:]
+	case 2:
+		cfg.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}}
+	case 3:
+		cfg.Address = mustPrefix("10.255.0.13/24")
+	case 4:
+		s.handle(Leave{Interface: "gre1"})
+		if len(s.neighbors)+len(s.shortcuts) != 0 {
+			s.t.Fatalf("left behind: %v %v", s.neighbors, s.shortcuts)
+		}
+		return
+	case 5:
+		s.restart()
+		return
+	case 6:
+		cfg.Accept = cfg.Accept[:0]
+	case 7:
+		cfg.Announce = cfg.Announce[:1]
+	case 8:
+		allowing(s.w.t, "a: 10.255.0.0/24, announce 172.16.0.0/12", "b: 10.255.0.12, no shortcut")(&cfg)
+	case 9:
+		s.handle(Block{Identity: "a", Until: s.w.now.Add(time.Minute)})
+		return
+	case 10:
+		s.handle(Unblock{Identity: "a"})
+		return
+	}
+	s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &s.out)
+	s.carryOut()
+}
+
+func (s *storm) restart() {
+	saved := s.engine.Save()
+	s.boot(saved)
+}
+
+// check holds the invariants at any time.
+func (s *storm) check() {
+	if err := s.broken(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func newStorm(t *rapid.T, tb testing.TB) *storm {
+	n := newWorld(tb).add("spoke1", stormConfig(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
+	return &storm{node: n, t: t}
+}
