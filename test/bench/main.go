@@ -56,7 +56,7 @@ func parseOptions() (options, error) {
 	var sizes, subjects string
 	flag.StringVar(&sizes, "sizes", "1000,5000,10000", "numbers of spokes, rising")
 	flag.StringVar(&subjects, "subjects", "frr,cygnetd,bare", "what is measured")
-	flag.DurationVar(&o.cpu, "cpu", 2*time.Second, "processor time that a daemon uses in one run of refreshes, at least")
+	flag.DurationVar(&o.cpu, "cpu", 2*time.Second, "processor time that a daemon uses in one run, at least")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each phase and size; the median counts")
 	flag.IntVar(&o.window, "window", 1000, "registrations under way at a time, as when spokes come back after a failure")
 	flag.IntVar(&o.burst, "burst", 5000, "registrations sent at once to a daemon that has just started")

@@ -29,23 +29,6 @@ type result struct {
 	Silence       *neighborCount `json:"silence,omitempty"`
 }
 
-// phase is first registrations or refreshes of one number of spokes.
-type phase struct {
-	Name          string    `json:"name"`
-	Spokes        int       `json:"spokes"`
-	Registrations int       `json:"registrations"` // answered, in all runs
-	Lost          int       `json:"lost"`
-	CPUSeconds    float64   `json:"cpu_s"`              // in all runs
-	MicrosEach    []float64 `json:"cpu_us_each"`        // processor time of an answered registration, of each run, rising
-	FaultsEach    float64   `json:"page_faults_each"`   // of an answered registration
-	Rate          float64   `json:"rate"`               // registrations a second of the last run
-	ResidentMB    float64   `json:"resident_mb"`        // at the end
-	Present       int       `json:"neighbours_present"` // at the end
-}
-
-// median is the processor time of a registration in microseconds.
-func (p phase) median() float64 { return median(p.MicrosEach) }
-
 type burst struct {
 	Sent       int `json:"sent"`
 	Unanswered int `json:"unanswered"`
@@ -71,11 +54,6 @@ func median(sorted []float64) float64 {
 	}
 	return sorted[len(sorted)/2]
 }
-
-const (
-	phaseFirst   = "first"
-	phaseRefresh = "refresh"
-)
 
 // measure measures one subject.
 func measure(ctx context.Context, o options, subject string) (result, error) {
@@ -130,75 +108,31 @@ func logs() string {
 	return all.String()
 }
 
-// size measures first registrations and refreshes of n spokes. Registrations are first ones only once, so that each run of them has a hub
-// that has just started; the last of these hubs serves the refreshes.
+// size measures first registrations and refreshes of n spokes.
 func (r *result) size(ctx context.Context, o options, n int) error {
 	first, refresh := phase{Name: phaseFirst, Spokes: n}, phase{Name: phaseRefresh, Spokes: n}
-	for left := max(o.runs, 1); left > 0; left-- {
-		err := serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
-			if err := first.run(ctx, o, h, g, func(sent int) bool { return sent >= n }); err != nil || left > 1 {
-				return err
-			}
-			if err := first.end(h); err != nil || o.runs == 0 {
-				return err
-			}
-			return refresh.repeat(ctx, o, h, g)
-		})
-		if err != nil {
+	for range max(o.runs, 1) {
+		if err := first.fresh(ctx, o, r.Subject); err != nil {
 			return err
 		}
 	}
 	r.tell(first)
-	if o.runs > 0 {
-		r.tell(refresh)
+	if o.runs == 0 {
+		return nil
 	}
-	return nil
-}
-
-// repeat is all runs of refreshes.
-func (p *phase) repeat(ctx context.Context, o options, h *hub, g *generator) error {
-	for range o.runs {
-		before := h.cpu()
-		enough := func(sent int) bool { return sent >= p.Spokes && h.cpu()-before >= o.cpu }
-		if err := p.run(ctx, o, h, g, enough); err != nil {
+	err := serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
+		if _, err := refresh.register(ctx, o, h, g, once(n)); err != nil {
 			return err
 		}
-	}
-	return p.end(h)
+		return refresh.repeat(ctx, o, h, g)
+	})
+	r.tell(refresh)
+	return err
 }
 
 func (r *result) tell(p phase) {
 	r.Phases = append(r.Phases, p)
 	fmt.Fprintf(os.Stderr, "%s, %d spokes, %s: %.0f us a registration (%.0f)\n", r.Subject, p.Spokes, p.Name, p.median(), p.MicrosEach)
-}
-
-// run is one run of a phase.
-func (p *phase) run(ctx context.Context, o options, h *hub, g *generator, enough func(int) bool) error {
-	faults, before, start := h.faults(), h.cpu(), time.Now()
-	answered, lost, err := g.register(ctx, p.Spokes, o.window, enough)
-	if err != nil {
-		return err
-	}
-	if answered == 0 {
-		return fmt.Errorf("none of the registrations was answered\n%s", logs())
-	}
-	took := time.Since(start)
-	settle(h)
-	used := h.cpu() - before
-	p.FaultsEach = (p.FaultsEach*float64(p.Registrations) + float64(h.faults()-faults)) / float64(p.Registrations+answered)
-	p.Registrations += answered
-	p.Lost += lost
-	p.CPUSeconds += used.Seconds()
-	p.MicrosEach = append(p.MicrosEach, float64(used.Microseconds())/float64(answered))
-	slices.Sort(p.MicrosEach)
-	p.Rate = float64(answered) / took.Seconds()
-	return nil
-}
-
-func (p *phase) end(h *hub) (err error) {
-	p.ResidentMB = h.resident()
-	p.Present, err = h.present(p.Spokes)
-	return err
 }
 
 // settle waits until the hub has done what is left to do: what follows from a registration counts as its cost.
