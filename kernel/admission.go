@@ -71,12 +71,20 @@ func (s *ebpfPath) admit(list []Admission) error {
 		if err == nil {
 			return nil
 		}
-		keys, flags = keys[n:], flags[n:]
+		keys, flags = undone(keys, n), undone(flags, n)
 		if !errors.Is(err, unix.ENOMEM) || time.Now().After(until) {
 			return fmt.Errorf("admit data from %s and %d others on %s: %w", netip.AddrFrom16(keys[0].B).Unmap(), len(keys)-1, s.device, err)
 		}
 		<-time.After(refillPause)
 	}
+}
+
+// undone is what is left of a batch of which the kernel says that it failed after n. Where it failed before it began to count, n is all.
+func undone[T any](batch []T, n int) []T {
+	if n >= len(batch) {
+		return batch
+	}
+	return batch[n:]
 }
 
 // The kernel takes the memory of new entries from a small store that it refills in an interrupt, on some kernels with the next tick: some

@@ -81,15 +81,7 @@ func (r *reconciler) initiate(p *peer, profile *profile) {
 				return err
 			}
 		}
-		if _, err := s.call(ctx, command, "load-conn", conn); err != nil {
-			return err
-		}
-		args, err := message(map[string]any{"ike": name, "child": child, "timeout": -1})
-		if err != nil {
-			return err
-		}
-		_, err = s.call(ctx, command, "initiate", args)
-		return err
+		return s.initiate(ctx, command, name, conn)
 	}, func(err error) {
 		p.busy = false
 		switch {
@@ -324,4 +316,17 @@ func (r *reconciler) terminate(id uint32) {
 			r.log.Warn("terminate failed", slog.String("ike-id", strconv.FormatUint(uint64(id), 10)), slog.Any("error", err))
 		}
 	})
+}
+
+// initiate loads a connection, a no-op where charon has it already, and has charon dial by it without waiting for the outcome.
+func (s *session) initiate(ctx context.Context, timeout time.Duration, name string, conn *govici.Message) error {
+	if _, err := s.call(ctx, timeout, "load-conn", conn); err != nil {
+		return err
+	}
+	args, err := message(map[string]any{"ike": name, "child": child, "timeout": -1})
+	if err != nil {
+		return err
+	}
+	_, err = s.call(ctx, timeout, "initiate", args)
+	return err
 }

@@ -185,15 +185,7 @@ func (r *reconciler) recall(c *recall, profile *profile) {
 		if connErr != nil {
 			return connErr
 		}
-		if _, err := s.call(ctx, command, "load-conn", conn); err != nil {
-			return err
-		}
-		args, err := message(map[string]any{"ike": name, "child": child, "timeout": -1})
-		if err != nil {
-			return err
-		}
-		_, err = s.call(ctx, command, "initiate", args)
-		return err
+		return s.initiate(ctx, command, name, conn)
 	}, func(err error) {
 		if r.fatal(err) {
 			return
