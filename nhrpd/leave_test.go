@@ -26,17 +26,23 @@ func atStart(t *testing.T, toml string, saved engine.Saved, left kernel.Leftover
 		if err := d.state.save(saved); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- d.Run(ctx) }()
-		synctest.Wait()
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the daemon ended with %v", err)
-		}
+		runUntilSettled(t, d)
 		log, asked = out.String(), w.record
 	})
 	return log, asked
+}
+
+// runUntilSettled runs a daemon in a bubble until nothing happens by itself.
+func runUntilSettled(t *testing.T, d *Daemon) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	synctest.Wait()
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("the daemon ended with %v", err)
+	}
 }
 
 // A start says for which interfaces nobody said goodbye: those that the configuration lacks and the kernel still has something of.

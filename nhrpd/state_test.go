@@ -90,14 +90,7 @@ func TestBrokenStateIsHarmless(t *testing.T) {
 				if err := os.WriteFile(d.state.path(), []byte(content), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan error)
-				go func() { done <- d.Run(ctx) }()
-				synctest.Wait()
-				cancel()
-				if err := <-done; err != nil {
-					t.Errorf("the daemon ended with %v", err)
-				}
+				runUntilSettled(t, d)
 				if !strings.Contains(out.String(), "starting without the saved state") || !strings.Contains(out.String(), d.state.path()) {
 					t.Errorf("the log does not tell it: %s", out)
 				}

@@ -77,32 +77,21 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 	inAnothersName := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
 	forOthers := clone(inAnothersName)
 	forOthers.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.11"), Protocol: addr("10.255.0.11")}}
+	client := func(t *testing.T) sender {
+		s := hubAlone(t, few).from("192.0.2.11", "west")
+		s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+		return s
+	}
 	tests := []struct {
 		rule string
 		node func(t *testing.T) sender
 		says packet.Packet
 		most int // a burst of two seconds' worth
 	}{
-		{"a client for others", func(t *testing.T) sender {
-			s := hubAlone(t, few).from("192.0.2.11", "west")
-			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
-			return s
-		}, forOthers, 100},
-		{"a client for itself", func(t *testing.T) sender {
-			s := hubAlone(t, few).from("192.0.2.11", "west")
-			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
-			return s
-		}, requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10"), 9},
-		{"a client that gives itself another's name", func(t *testing.T) sender {
-			s := hubAlone(t, few).from("192.0.2.11", "west")
-			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
-			return s
-		}, inAnothersName, 9},
-		{"a client that registers others", func(t *testing.T) sender {
-			s := hubAlone(t, few).from("192.0.2.11", "west")
-			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
-			return s
-		}, registrationFrom("192.0.2.99", "10.255.0.255"), 9}, // an address that nobody can have
+		{"a client for others", client, forOthers, 100},
+		{"a client for itself", client, requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10"), 9},
+		{"a client that gives itself another's name", client, inAnothersName, 9},
+		{"a client that registers others", client, registrationFrom("192.0.2.99", "10.255.0.255"), 9}, // an address that nobody can have
 		{"a client behind NAT for itself", func(t *testing.T) sender {
 			s := hubAlone(t, few).from("192.0.2.11", "west")
 			s.says(registrationFrom("10.1.0.2", "10.255.0.11"))
