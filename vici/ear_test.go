@@ -137,15 +137,7 @@ func TestUnheardAllTheSame(t *testing.T) {
 // An IKE_SA without a child is told in words that hold, and from the second time on with what charon says.
 func TestChildlessIsHeard(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		f.do(func(f *fakeCharon) {
-			f.onInitiate = func(f *fakeCharon, name string) *tree {
-				id, sa := f.section(name, "192.0.2.1", "child-sas", mk())
-				f.sas[id] = sa
-				f.raise("ike-updown", mk("up", "yes", name, sa))
-				f.raise("log", mk("ikesa-name", name, "msg", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built"))
-				return yes
-			}
-		})
+		f.childless("192.0.2.1", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built")
 		told(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		got := after(c, 13*time.Second)

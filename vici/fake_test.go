@@ -281,6 +281,21 @@ func (f *fakeCharon) end(id uint32) {
 	f.raise("child-updown", mk(sa.text("name"), sa))
 }
 
+// childless has initiations with a peer give an IKE_SA without a child, and charon say why if there is a reason.
+func (f *fakeCharon) childless(peer, reason string) {
+	f.do(func(f *fakeCharon) {
+		f.onInitiate = func(f *fakeCharon, name string) *tree {
+			id, sa := f.section(name, peer, "child-sas", mk())
+			f.sas[id] = sa
+			f.raise("ike-updown", mk("up", "yes", name, sa))
+			if reason != "" {
+				f.raise("log", mk("ikesa-name", name, "msg", reason))
+			}
+			return yes
+		}
+	})
+}
+
 // do runs f with mu held.
 func (f *fakeCharon) do(change func(f *fakeCharon)) {
 	f.mu.Lock()

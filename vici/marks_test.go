@@ -54,7 +54,7 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 		wantEvents(t, "first", first, Connected{"5.9.8"}, Snapshot{"gre1", nil}, asked)
 
 		c.AllowMarks(asked.Serial - 1) // the answer to a question of before
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute)        // of the bubble, without taking events: after would answer the question
 		loads := func() (list []string) {
 			for _, command := range f.seen().order[before:] {
 				if strings.HasPrefix(command, "load-conn") || strings.HasPrefix(command, "initiate") {

@@ -24,14 +24,7 @@ func TestEventsOfVersions(t *testing.T) {
 // An IKE_SA that gets no child is closed after a while: the traffic selectors do not fit.
 func TestChildless(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		f.do(func(f *fakeCharon) {
-			f.onInitiate = func(f *fakeCharon, name string) *tree {
-				id, sa := f.section(name, "192.0.2.1", "child-sas", mk())
-				f.sas[id] = sa
-				f.raise("ike-updown", mk("up", "yes", name, sa))
-				return yes
-			}
-		})
+		f.childless("192.0.2.1", "")
 		told(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		wantEvents(t, "for some time", after(c, 4*time.Second))
