@@ -88,7 +88,8 @@ func TestWhoMayAskInWhoseName(t *testing.T) {
 	}
 }
 
-// What holds for requests that go on holds for those that are answered here: the transit NHS that one claims to be makes no difference.
+// What holds for requests that go on holds for those that are answered here, for this router or for one with a static map: the transit NHS that
+// one claims to be makes no difference.
 func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 	const mallory, there = "192.0.2.66", "172.16.0.10"
 	for _, tt := range []struct {
@@ -104,17 +105,21 @@ func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 		{"for another, to a third address", passedBy(requestFrom("192.0.2.77", "10.255.0.11", there), mallory, "10.255.0.66"), false},
 		{"for another, to that one", passedBy(requestFrom("192.0.2.11", "10.255.0.11", there), mallory, "10.255.0.66"), true},
 	} {
-		t.Run(tt.rule, func(t *testing.T) {
-			hub := knowingHub(t)
-			got := only(t, sender{t, hub, mallory}.says(tt.asks))
-			code := packet.CodeProhibited
-			if tt.answered {
-				code = packet.CodeSuccess
-			}
-			if got.CIEs[0].Code != code || len(hub.engine.ifaces["gre1"].answers) > 0 != tt.answered {
-				t.Errorf("answered with %s", got.CIEs[0].Code)
-			}
-		})
+		for _, dest := range []string{there, "10.255.0.99"} {
+			t.Run(tt.rule+", of "+dest, func(t *testing.T) {
+				hub, asks := knowingHub(t), clone(tt.asks)
+				asks.DestProtocol = addr(dest)
+				asks.Flags &^= packet.ResolutionAuthoritative // a map's answer is none
+				got := only(t, sender{t, hub, mallory}.says(asks))
+				code := packet.CodeProhibited
+				if tt.answered {
+					code = packet.CodeSuccess
+				}
+				if got.CIEs[0].Code != code || len(hub.engine.ifaces["gre1"].answers) > 0 != tt.answered {
+					t.Errorf("answered with %s", got.CIEs[0].Code)
+				}
+			})
+		}
 	}
 }
 
