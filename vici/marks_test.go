@@ -20,6 +20,22 @@ func threeBehindNAT(f *fakeCharon, c *Client) {
 	told(c)
 }
 
+// awaitMarksAsked hands events to each up to the question whether marks may be given out, which it leaves unanswered.
+func awaitMarksAsked(t *testing.T, c *Client, each func(Event)) MarksAsked {
+	t.Helper()
+	for late := time.After(time.Minute); ; {
+		select {
+		case e := <-c.Events():
+			each(e)
+			if asked, ok := e.(MarksAsked); ok {
+				return asked
+			}
+		case <-late:
+			t.Fatal("nobody is asked whether marks may be given out")
+		}
+	}
+}
+
 // A charon that is back gives out its marks from the first on. It does so only once the states of the one before are gone, which is
 // before anything is told of it, and once nothing leads to the marks of before.
 func TestMarksOfARestartedCharon(t *testing.T) {
@@ -39,18 +55,13 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 		after(c, time.Second)
 		before := len(f.seen().order)
 		f.back()
-		var asked MarksAsked
 		var first []Event
-		for asked.Serial == 0 {
-			e := <-c.Events()
+		asked := awaitMarksAsked(t, c, func(e Event) {
 			if len(first) == 0 && !slices.Equal(swept, testProfile().LocalAddrs) {
 				t.Errorf("%T is told after these addresses were looked at: %v", e, swept)
 			}
-			if m, ok := e.(MarksAsked); ok {
-				asked = m
-			}
 			first = append(first, e)
-		}
+		})
 		wantEvents(t, "first", first, Connected{"5.9.8"}, Snapshot{"gre1", nil}, asked)
 
 		c.AllowMarks(asked.Serial - 1) // the answer to a question of before
@@ -70,6 +81,25 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 		after(c, time.Second)
 		if got := loads(); len(got) < 2 || got[0] != "load-conn "+markedConn || got[1] != "load-conn cygnet-gre1" {
 			t.Errorf("answered: %v", got)
+		}
+	})
+}
+
+// It is the same with a charon that was there before anybody had to have a mark: it may be the second one since the marks of the first.
+func TestFirstMarksOfACharon(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		separated(c)
+		f.do(func(f *fakeCharon) { f.dialIn("a", "4500"); f.dialIn("b", "49183") })
+		asked := awaitMarksAsked(t, c, func(Event) {})
+		time.Sleep(time.Minute) // of the bubble, without taking events
+		if f.has(markedConn) {
+			t.Error("marks are given out before that was answered")
+		}
+		c.AllowMarks(asked.Serial)
+		after(c, time.Second)
+		if !f.has(markedConn) {
+			t.Errorf("allowed, and there is %v", f.seen().conns)
 		}
 	})
 }
