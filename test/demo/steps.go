@@ -3,10 +3,11 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
-	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/packet"
 	"cygnet/test/lab"
 )
 
@@ -47,22 +48,19 @@ func transport(site, peer *lab.Site) []lab.SA {
 func forward(s *story, m *lab.Mesh) {
 	one, two := m.Spoke1.Host, m.Spoke2.Host
 	s.chapter(fmt.Sprintf("%s behind spoke1 talks to %s behind spoke2: first through the hub, then directly", one.Addr, two.Addr))
-	atHub, atSpoke2 := m.Hub.Capture("gre1"), m.Spoke2.Capture("gre1")
+	atHub, atSpoke1, atSpoke2 := m.Hub.Capture("gre1"), m.Spoke1.Capture("gre1"), m.Spoke2.Capture("gre1")
 	train := one.Train(two.Addr, 10*time.Millisecond)
 
 	var forwarded, direct lab.Packet
+	var indication lab.NHRP
 	m.Await("the hub forwards the first packet", within, func() error {
 		return first(&forwarded, atHub, one.Addr, two.Addr, m.Spoke1)
 	})
 	s.say("the hub forwards the first packet")
 	m.Await("the hub indicates the shorter way", within, func() error {
-		var st api.Status
-		if err := m.Spoke1.CygnetJSON(&st, "status"); err != nil {
-			return err
-		}
-		return lab.True(st.Counters.Received["traffic indication"] > 0, "spoke1 received %v", st.Counters.Received)
+		return indicated(&indication, atSpoke1, m.Hub)
 	})
-	s.say("spoke1 received the hub's traffic indication: there is a shorter way")
+	s.say("the hub's traffic indication comes to spoke1, %d ms after that packet: there is a shorter way", indication.At.Sub(forwarded.At).Milliseconds())
 	m.Await("a packet comes straight from spoke1 to spoke2", within, func() error {
 		return first(&direct, atSpoke2, one.Addr, two.Addr, m.Spoke1)
 	})
@@ -95,6 +93,17 @@ func first(p *lab.Packet, c *lab.Capture, from, to netip.Addr, router *lab.Site)
 		return fmt.Errorf("none of the packets is from %s to %s by %s", from, to, router.Name)
 	}
 	*p = seen[0]
+	return nil
+}
+
+// indicated finds the first traffic indication that came to a tunnel from the hub.
+func indicated(p *lab.NHRP, c *lab.Capture, hub *lab.Site) error {
+	seen := c.NHRP(packet.TrafficIndication)
+	i := slices.IndexFunc(seen, func(p lab.NHRP) bool { return !p.Sent && p.Link == hub.Public })
+	if i < 0 {
+		return fmt.Errorf("none of %d traffic indications is from the hub", len(seen))
+	}
+	*p = seen[i]
 	return nil
 }
 
