@@ -98,7 +98,7 @@ type times struct {
 var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
-	childless: 5 * time.Second, duplicate: 3 * time.Second, handOver: 1500 * time.Millisecond, handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
+	childless: 5 * time.Second, duplicate: 2 * time.Second, handOver: 1500 * time.Millisecond, handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
 	returning: 30 * time.Second, impatience: 10 * time.Second, zombie: 10 * time.Second, connections: 10 * time.Second,
 	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute,
 }

@@ -11,7 +11,7 @@
 //
 // What depends on the version of strongSwan: events of address changes (ike-update) come with 5.9.2, before it a change is
 // found by the comparison every minute; the answer "existing duplicate" to an initiation comes with 5.9.6, before it two SAs
-// may result, of which one is closed after three seconds; alert events come with 6.0.3, before it the reason of a failure is
+// may result, of which one is closed after two seconds; alert events come with 6.0.3, before it the reason of a failure is
 // taken from charon's log events; additional key exchanges come with 6.0, before it the proposals that have one are left out.
 // Nothing needs to be configured for any of it.
 //

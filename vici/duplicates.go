@@ -33,6 +33,9 @@ func (r *reconciler) watchDuplicates(k Key) {
 }
 
 func (r *reconciler) closeDuplicates(p *peer) {
+	if r.peers[p.Key] != p {
+		return
+	}
 	sas := make([]*SA, 0, len(r.byPeer[p.Key]))
 	for _, sa := range r.byPeer[p.Key] {
 		sas = append(sas, sa)
@@ -121,11 +124,7 @@ func (r *reconciler) closeZombies(p *peer, sas []*SA, profile *profile) {
 		return
 	}
 	if rest := r.times.zombie - time.Since(newest); rest > 0 {
-		p.settling = true
-		r.after(max(rest, r.times.duplicate), func() {
-			p.settling = false
-			r.closeDuplicates(p)
-		})
+		r.watchZombies(p, max(rest, r.times.duplicate))
 		return
 	}
 	for _, sa := range dead {
@@ -140,6 +139,20 @@ func (r *reconciler) closeZombies(p *peer, sas []*SA, profile *profile) {
 			}
 		})
 	}
+}
+
+// watchZombies has a peer's SAs looked at again later. Meanwhile new duplicates may come, which do not wait for that.
+func (r *reconciler) watchZombies(p *peer, rest time.Duration) {
+	if p.outliving {
+		return
+	}
+	p.outliving = true
+	r.after(rest, func() {
+		p.outliving = false
+		if !p.settling {
+			r.closeDuplicates(p)
+		}
+	})
 }
 
 // superseded gives the IKE_SAs that are older than another one with the same router, and when the newest of those was made.

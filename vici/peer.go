@@ -28,6 +28,7 @@ type peer struct {
 	busy       bool // a job about its connection runs: one at a time
 	settling   bool // a timer will look at its duplicates
 	handedOver bool // the SA that stays is rekeyed, so that its duplicates can be closed
+	outliving  bool // a timer will look whether it has lost its older SAs
 	queued     bool // in the reconciler's waiting list
 
 	attempt *attempt
@@ -45,7 +46,7 @@ type pause struct{ length time.Duration }
 
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
-	p.busy, p.settling, p.handedOver, p.queued, p.attempt, p.pause = false, false, false, false, nil, nil
+	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause = false, false, false, false, false, nil, nil
 	p.again, p.refused, p.given, p.sought = false, false, false, time.Time{}
 	p.backoff.reset()
 }
