@@ -64,7 +64,7 @@ func TestCollisions(t *testing.T) {
 				}
 			}
 			if time.Now().After(limit) && open > 0 {
-				t.Fatalf("round %d: %d pairs are not settled after %v", round+1, open, settling)
+				t.Fatalf("round %d: %d pairs are not settled after %v:\n%s", round+1, open, settling, unsettled(all))
 			}
 			<-time.After(10 * time.Millisecond)
 		}
@@ -163,6 +163,23 @@ func (c *collision) same(t *testing.T) bool {
 func (c *collision) alike() bool {
 	a, b := c.w[0].SAs(), c.w[1].SAs()
 	return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI && len(a[0].Children) == 1 && len(b[0].Children) == 1
+}
+
+// unsettled says what both ends of each pair that is not settled have.
+func unsettled(all []*collision) string {
+	var b strings.Builder
+	for _, c := range all {
+		if !c.settled.IsZero() {
+			continue
+		}
+		for i, w := range c.w {
+			fmt.Fprintf(&b, "%s, up since %s:\n", c.r[i].name, c.up.Format(time.TimeOnly))
+			for _, sa := range w.SAs() {
+				fmt.Fprintf(&b, "\t%+v\n", sa)
+			}
+		}
+	}
+	return b.String()
 }
 
 // end takes the pair's SA down, for the next round.

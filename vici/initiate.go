@@ -147,6 +147,7 @@ func (r *reconciler) look(p *peer, a *attempt) {
 	a.looking = true
 	name := connName(p.Interface, p.NBMA)
 	var found []*SA
+	asked := r.serial
 	r.do(func(ctx context.Context, s *session) (err error) {
 		found, err = listSAs(ctx, s, r.times.command, "ike", name)
 		return err
@@ -159,7 +160,7 @@ func (r *reconciler) look(p *peer, a *attempt) {
 			r.log.Warn("list-sas failed", slog.String("connection", name), slog.Any("error", err))
 		}
 		for _, sa := range found {
-			r.listed(sa)
+			r.listed(sa, asked)
 		}
 		if p.attempt == a {
 			r.judge(p, a, found)

@@ -29,6 +29,7 @@ type reconciler struct {
 	profiles  map[string]*profile
 	peers     map[Key]*peer
 	sas       map[uint32]*SA // by charon's unique id; shared with readers
+	serial    uint64         // of the last event
 	byPeer    map[Key]map[uint32]*SA
 	shared    map[Key]*sharedAddress
 	marks     marksState // of this link

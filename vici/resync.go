@@ -76,6 +76,7 @@ func (r *reconciler) compare() {
 	}
 	var listed []*SA
 	var gone []uint32
+	asked := r.serial
 	r.do(func(ctx context.Context, s *session) (err error) {
 		listed, gone, err = listAndAsk(ctx, s, r.times, known)
 		return err
@@ -85,7 +86,7 @@ func (r *reconciler) compare() {
 			return
 		}
 		for _, sa := range r.own(listed) {
-			r.listed(sa)
+			r.listed(sa, asked)
 		}
 		for _, id := range gone {
 			r.remove(id, "the SA ended")

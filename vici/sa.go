@@ -2,6 +2,7 @@ package vici
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,6 +32,8 @@ type SA struct {
 	Established  time.Time // zero: not known
 	Rekey        time.Time // when the IKE_SA is rekeyed; zero: not known
 	Children     []Child
+
+	asOf uint64 // the serial number of the last event before charon told it
 }
 
 // Child is a CHILD_SA: the pair of ESP SAs.
@@ -139,8 +142,18 @@ func parseSA(name string, m *govici.Message, now time.Time) (*SA, bool) {
 				sa.Children = append(sa.Children, c)
 			}
 		}
+		sa.Children = withoutReplaced(sa.Children)
 	}
 	return sa, true
+}
+
+// withoutReplaced leaves out those that a newer child has taken the place of, while charon and the peer agree on their end.
+func withoutReplaced(children []Child) []Child {
+	var newest uint32
+	for _, c := range children {
+		newest = max(newest, c.ID)
+	}
+	return slices.DeleteFunc(children, func(c Child) bool { return c.State == "REKEYED" && c.ID < newest })
 }
 
 func parseChild(m *govici.Message, now time.Time) Child {

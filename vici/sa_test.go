@@ -1,7 +1,9 @@
 package vici
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,4 +128,68 @@ func TestSAEndsWhileItIsListed(t *testing.T) {
 		f.do(func(f *fakeCharon) { f.onListed = nil })
 		after(c, 2*time.Second)
 	})
+}
+
+// What an event tells while a comparison lists the SAs is newer than the list.
+func TestRekeyingDuringComparison(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		var listed bool
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
+			f.onListed = func(f *fakeCharon) time.Duration {
+				f.onListed, listed = nil, true
+				f.raise("child-rekey", mk("cygnet-gre1", mk("uniqueid", "1", "remote-host", "192.0.2.1",
+					"child-sas", mk("gre-1", mk("old", f.child(1, "TRANSPORT"), "new", f.child(7, "TRANSPORT"))))))
+				return time.Second
+			}
+		})
+		wantEvents(t, "all along", after(c, 65*time.Second), upOf("192.0.2.1", false))
+		if got := childIDs(c); !listed || !slices.Equal(got, []uint32{7}) {
+			t.Errorf("listed: %t; children %v", listed, got)
+		}
+	})
+}
+
+// A child that a newer one has taken the place of is none any more, though charon lists it until both ends have agreed on its end. One
+// without a newer one still protects.
+func TestReplacedChild(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		children []uint32
+		want     []uint32
+	}{
+		{"with a newer one", []uint32{1, 7}, []uint32{7}},
+		{"alone", []uint32{1}, []uint32{1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				told(c)
+				f.do(func(f *fakeCharon) {
+					children := mk()
+					for _, id := range test.children {
+						children.set(fmt.Sprintf("gre-%d", id), f.child(id, "TRANSPORT"))
+					}
+					children.values["gre-1"].(*tree).set("state", "REKEYED")
+					id, sa := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", children)
+					f.sas[id] = sa
+				})
+				wantEvents(t, "found by the comparison", after(c, 65*time.Second), upOf("192.0.2.1", false))
+				if got := childIDs(c); !slices.Equal(got, test.want) {
+					t.Errorf("children %v, want %v", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// childIDs are the ids of all children in the table.
+func childIDs(c *Client) (ids []uint32) {
+	for _, sa := range c.SAs() {
+		for _, child := range sa.Children {
+			ids = append(ids, child.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }

@@ -15,6 +15,7 @@ import (
 
 // handle applies one event to the table.
 func (r *reconciler) handle(e govici.Event) {
+	r.serial++
 	switch e.Name {
 	case "ike-updown":
 		r.ikeUpDown(e.Message)
@@ -183,8 +184,13 @@ func follow(selectors []string, from, to netip.Addr) []string {
 	return moved
 }
 
-// put enters an established IKE_SA as it is now, and sees to what follows from it.
+// put enters an established IKE_SA as the last event tells it, and sees to what follows from it.
 func (r *reconciler) put(sa *SA) {
+	sa.asOf = r.serial
+	r.enter(sa)
+}
+
+func (r *reconciler) enter(sa *SA) {
 	var before Key
 	if old := r.sas[sa.ID]; old != nil {
 		before = old.Key()
@@ -227,11 +233,15 @@ func (r *reconciler) move(from, to Key) bool {
 	return true
 }
 
-// listed enters an IKE_SA that charon listed, unless an event said since that it ended.
-func (r *reconciler) listed(sa *SA) {
-	if _, ended := r.ended[sa.ID]; !ended && sa.established() {
-		r.put(sa)
+// listed enters an IKE_SA that charon listed when it was asked after that event, unless a later one said how it is or that it ended.
+func (r *reconciler) listed(sa *SA, asked uint64) {
+	_, ended := r.ended[sa.ID]
+	known := r.sas[sa.ID]
+	if ended || !sa.established() || known != nil && known.asOf > asked {
+		return
 	}
+	sa.asOf = asked
+	r.enter(sa)
 }
 
 // drop takes an IKE_SA out of the table without a word.
@@ -308,11 +318,12 @@ func (r *reconciler) lookChildless(id uint32) {
 		return
 	}
 	var found []*SA
+	asked := r.serial
 	r.do(func(ctx context.Context, s *session) (err error) {
 		found, err = listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
 		return err
 	}, func(err error) {
-		if r.fatal(err) || err != nil || r.sas[id] == nil {
+		if known := r.sas[id]; r.fatal(err) || err != nil || known == nil || len(known.Children) > 0 {
 			return
 		}
 		if found = r.own(found); len(found) == 0 {
@@ -321,7 +332,7 @@ func (r *reconciler) lookChildless(id uint32) {
 		}
 		sa := found[0]
 		if len(sa.Children) > 0 {
-			r.put(sa)
+			r.listed(sa, asked)
 			return
 		}
 		r.terminate(id)
