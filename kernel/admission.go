@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 )
 
 // Admission lets data pass from an NBMA address, or no longer. NHRP always passes.
@@ -65,18 +63,12 @@ func (s *ebpfPath) admit(list []Admission) error {
 	for i := range list {
 		keys[i], flags[i] = bpfAddress{B: list[i].NBMA.As16()}, list[i].flags()
 	}
-	until := time.Now().Add(refillTime)
-	for {
-		n, err := s.objects.Admitted.BatchUpdate(keys, flags, nil)
-		if err == nil {
-			return nil
-		}
-		keys, flags = undone(keys, n), undone(flags, n)
-		if !errors.Is(err, unix.ENOMEM) || time.Now().After(until) {
-			return fmt.Errorf("admit data from %s and %d others on %s: %w", netip.AddrFrom16(keys[0].B).Unmap(), len(keys)-1, s.device, err)
-		}
-		<-time.After(refillPause)
+	n, err := s.objects.Admitted.BatchUpdate(keys, flags, nil)
+	if err != nil {
+		keys = undone(keys, n)
+		return fmt.Errorf("admit data from %s and %d others on %s: %w", netip.AddrFrom16(keys[0].B).Unmap(), len(keys)-1, s.device, err)
 	}
+	return nil
 }
 
 // undone is what is left of a batch of which the kernel says that it failed after n. Where it failed before it began to count, n is all.
@@ -86,14 +78,6 @@ func undone[T any](batch []T, n int) []T {
 	}
 	return batch[n:]
 }
-
-// The kernel takes the memory of new entries from a small store that it refills in an interrupt, on some kernels with the next tick: some
-// dozen entries at once empty it. To look again before that tick, which is 10 ms away at most, costs more than the entries. That the store
-// stays empty means that there is no memory.
-const (
-	refillPause = 10 * time.Millisecond
-	refillTime  = 5 * time.Second
-)
 
 func (s *ebpfPath) dismiss(nbma netip.Addr) error {
 	err := s.objects.Admitted.Delete(bpfAddress{B: nbma.As16()})

@@ -95,7 +95,7 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 	for _, name := range []string{bpfMapAdmitted, bpfMapMarked} {
 		spec.Maps[name].MaxEntries = uint32(cfg.Peers)
 	}
-	// The kernel sets memory aside for all entries of these, at every start of the daemon.
+	// The kernel sets memory aside for all entries of all tables but that of the marked peers, at every start of the daemon.
 	spec.Maps[bpfMapPeers].MaxEntries = min(uint32(max(cfg.Peers, 1024)), spec.Maps[bpfMapPeers].MaxEntries)
 	if !cfg.Redirect {
 		spec.Maps[bpfMapFlows].MaxEntries = 1

@@ -87,10 +87,12 @@ struct {
 	__type(value, struct use);
 } peers SEC(".maps");
 
-/* Who may send data, with flags. How many is set before loading. */
+/*
+ * Who may send data, with flags. How many is set before loading. The kernel sets memory aside for all of them: what it has at hand for
+ * single entries is some dozen, and a hub's clients come all at once.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1024);
 	__type(key, struct address);
 	__type(value, __u32);
