@@ -297,7 +297,7 @@ func terminateOpen(ctx context.Context, s *session, timeout time.Duration, name 
 	}
 	var errs []error
 	for _, sa := range found {
-		if sa.Initiator && !sa.established() {
+		if sa.open() {
 			errs = append(errs, terminate(ctx, s, timeout, sa.ID, 0))
 		}
 	}

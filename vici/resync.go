@@ -32,8 +32,11 @@ func (r *reconciler) resync() {
 			r.drop(sa)
 		}
 		for _, sa := range r.own(listed) {
-			if sa.established() {
+			switch {
+			case sa.established():
 				r.put(sa)
+			case sa.replaced():
+				r.watchReplaced(sa.ID)
 			}
 		}
 		r.synced = true

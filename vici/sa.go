@@ -85,13 +85,13 @@ func (s *SA) Mark() uint32 {
 }
 
 // established tells an IKE_SA that stands from one that is being negotiated or taken down.
-func (s *SA) established() bool {
-	switch s.State {
-	case "ESTABLISHED", "REKEYING", "REKEYED":
-		return true
-	}
-	return false
-}
+func (s *SA) established() bool { return s.State == "ESTABLISHED" || s.State == "REKEYING" }
+
+// replaced tells an IKE_SA that was rekeyed: another one has its children, and who rekeyed it deletes it.
+func (s *SA) replaced() bool { return s.State == "REKEYED" }
+
+// open tells an IKE_SA that this end is negotiating.
+func (s *SA) open() bool { return s.Initiator && !s.established() && !s.replaced() }
 
 // peer is what IKE proved about the other end.
 func (s *SA) peer() Peer {

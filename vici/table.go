@@ -109,11 +109,13 @@ func (r *reconciler) ikeRekeyed(m *govici.Message) {
 		return
 	}
 	sa.State = "ESTABLISHED"
-	if old := r.sas[uint32(number(before, "uniqueid", 10))]; old != nil {
+	id := uint32(number(before, "uniqueid", 10))
+	if old := r.sas[id]; old != nil {
 		sa.Children = old.Children
 		r.forget(old)
 	}
 	r.put(sa)
+	r.watchReplaced(id)
 }
 
 func (r *reconciler) childRekeyed(m *govici.Message) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -377,4 +378,25 @@ func TestNAT(t *testing.T) {
 	hubClient.Close(outside)
 	hubClient.down(outside)
 	spokeClient.up(r[0].key())
+}
+
+// A charon that goes on after a stop answers what a peer asked that has given up meanwhile: it rekeys an IKE_SA whose former one nobody
+// deletes any more. Nothing of it is left.
+func TestRekeyedByAPeerThatGaveUp(t *testing.T) {
+	r, hub, spoke := pair(t)
+	if err := r[0].charon.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	spoke.Probe([]uint32{spoke.SAs()[0].Children[0].SPIIn})
+	spoke.down(r[0].key())
+	if err := r[0].charon.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a rekeyed SA that is left", func() bool { return strings.Contains(r[0].swanctl("--list-sas"), "#1, REKEYED") })
+	spoke.up(r[0].key())
+	eventually(t, "one SA with one child in the hub's charon, which the spoke has, too", func() bool {
+		a, b := hub.SAs(), spoke.SAs()
+		return strings.Count(r[0].swanctl("--list-sas", "--raw"), "uniqueid=") == 2 &&
+			len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI
+	})
 }

@@ -1,0 +1,52 @@
+package vici
+
+import (
+	"testing"
+	"time"
+)
+
+// A rekeyed IKE_SA that nobody deletes is taken away after ten seconds, whether its rekeying was heard of or it was there when this end
+// came to charon. One that is gone by then, as usual, is left alone.
+func TestReplacedSA(t *testing.T) {
+	rekey := func(f *fakeCharon, left bool) {
+		id, fresh := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no")
+		f.raise("ike-rekey", mk("cygnet-gre1", mk("old", f.sas[1], "new", fresh)))
+		f.sas[id] = fresh
+		f.sas[1].set("state", "REKEYED")
+		f.sas[1].set("child-sas", mk())
+		if !left {
+			delete(f.sas, 1)
+		}
+	}
+	for name, test := range map[string]struct {
+		left, before bool
+		want         int
+	}{
+		"heard of, and left":                    {left: true, want: 1},
+		"heard of, and deleted by who rekeyed":  {left: false, want: 0},
+		"there before this end came, and stays": {left: true, before: true, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				begin := func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no") }
+				if test.before {
+					f.do(func(f *fakeCharon) { begin(f); rekey(f, test.left) })
+					told(c)
+				} else {
+					told(c)
+					f.do(begin)
+					wantEvents(t, "up", told(c), upOf("192.0.2.1", false))
+					f.do(func(f *fakeCharon) { rekey(f, test.left) })
+				}
+				wantEvents(t, "soon after", after(c, 9*time.Second))
+				if f.count("terminate") != 0 {
+					t.Errorf("before ten seconds: did %v", f.seen().order)
+				}
+				wantEvents(t, "then", after(c, 2*time.Second))
+				if f.count("terminate") != test.want || f.count("terminate 1") != test.want {
+					t.Errorf("did %v", f.seen().order)
+				}
+			})
+		})
+	}
+}
