@@ -92,6 +92,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	}
 	if n.protocol.IsValid() {
 		e.wantNeighbor(&n.neighbor, n.ifc, rankNHS, n.protocol, n.nbma)
+		e.endSearchForNHS(n)
 	}
 	if first {
 		e.repeatPurges(n.ifc)
@@ -105,6 +106,16 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	}
 	if n.protocol.IsValid() {
 		e.announce(n)
+	}
+}
+
+// endSearchForNHS ends what the kernel's misses began before it was known that the address is that of an NHS.
+func (e *Engine) endSearchForNHS(n *nhs) {
+	if s := n.ifc.shortcuts[hostPrefix(n.protocol)]; s != nil {
+		e.removeShortcut(s)
+	}
+	if r := n.ifc.relays[n.protocol]; r != nil {
+		e.dropRelay(r)
 	}
 }
 

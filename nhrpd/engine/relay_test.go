@@ -189,6 +189,27 @@ func TestRelayMovesToTheNextHub(t *testing.T) {
 	}
 }
 
+// Whoever a missing neighbour turns out to be by registering with it is not asked for any more, nor led to by others.
+func TestMissedNHSIsFoundByRegistering(t *testing.T) {
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}} })
+	second := n.from("192.0.2.2", "hub2")
+	registration, before := n.sentSince(1)[0], len(n.sent)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.2")})
+	question := only(t, n.sentSince(before))
+	reply := acceptance(registration)
+	reply.DestProtocol = addr("10.255.0.2")
+	second.says(reply)
+	hub.says(answerTo(question, 32, "10.255.0.2", second.nbma))
+	n.w.run(relayAfter)
+	ifc := n.engine.ifaces["gre1"]
+	if len(ifc.shortcuts)+len(ifc.relays) != 0 || n.has(NoticeShortcutUp)+n.has(NoticeRelayed) != 0 {
+		t.Errorf("%d shortcuts, %d relays\n%s", len(ifc.shortcuts), len(ifc.relays), n.w)
+	}
+	if at := n.neighbors[addr("10.255.0.2")]; at != addr(second.nbma) {
+		t.Errorf("the NHS is at %v", at)
+	}
+}
+
 // missing is a spoke whose kernel misses a neighbour, and its question to the hub, which the test plays.
 func missing(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender, packet.Packet) {
 	t.Helper()
