@@ -134,12 +134,17 @@ func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) erro
 }
 
 // How far the saved state may be behind. A change of who is bound where is saved a moment later, together with what comes in that moment,
-// and refreshes once a minute. On a large hub to save takes long, so that the next time is as many times later.
+// and refreshes once a minute. On a large hub to save takes long, so that the next time is as many times later; not so on a slow disk,
+// which would have a restart know too little.
 const (
 	saveDelay = 50 * time.Millisecond
 	saveAll   = time.Minute
-	saveShare = 50 // saving takes at most one part in so many of the time, waiting for the disk included
+	saveShare = 50 // saving takes at most one part in so many of the time
+	saveLate  = 5 * time.Second
 )
+
+// saveRest is how long nothing is saved after a save that took some time.
+func saveRest(took time.Duration) time.Duration { return min(saveShare*took, saveLate) }
 
 // keepState saves the state when it changed.
 func (d *Daemon) keepState(ctx context.Context) error {
@@ -156,7 +161,7 @@ func (d *Daemon) keepState(ctx context.Context) error {
 		case <-refreshes.C:
 		}
 		begun := time.Now()
-		if err := d.saveChanged(ctx); err != nil || !pause(ctx, saveShare*time.Since(begun)) {
+		if err := d.saveChanged(ctx); err != nil || !pause(ctx, saveRest(time.Since(begun))) {
 			return nil
 		}
 	}

@@ -173,3 +173,17 @@ func TestClockSetBetweenTwoRuns(t *testing.T) {
 		})
 	}
 }
+
+// Saving takes a fiftieth of the time, and a slow disk keeps a change from being saved for five seconds at most.
+func TestRestAfterASave(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		2 * time.Millisecond:  100 * time.Millisecond,
+		80 * time.Millisecond: 4 * time.Second,
+		time.Second:           5 * time.Second,
+		time.Minute:           5 * time.Second,
+	} {
+		if got := saveRest(took); got != want {
+			t.Errorf("after %v: %v, want %v", took, got, want)
+		}
+	}
+}
