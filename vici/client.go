@@ -86,6 +86,8 @@ type times struct {
 	impatience   time.Duration // between attempts that a peer which is first does not answer, at most
 	handOver     time.Duration // for the SA that stays to be rekeyed, before its duplicates are closed all the same
 	handOverLook time.Duration // between looks whether it is
+	hold         time.Duration // for a second SA to come up, before the first is told all the same
+	holdLook     time.Duration // between looks for it, and from its coming up to the use of either
 	zombie       time.Duration // from the newest SA with a peer, after which older ones are taken for dead
 	connections  time.Duration // between comparisons of what is loaded
 	comparison   time.Duration // between comparisons of all SAs
@@ -99,7 +101,7 @@ var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 2 * time.Second, handOver: 1500 * time.Millisecond, handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
-	returning: 30 * time.Second, impatience: 10 * time.Second, zombie: 10 * time.Second, connections: 10 * time.Second,
+	returning: 30 * time.Second, impatience: 10 * time.Second, hold: time.Second, holdLook: 100 * time.Millisecond, zombie: 10 * time.Second, connections: 10 * time.Second,
 	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute,
 }
 

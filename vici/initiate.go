@@ -46,7 +46,7 @@ func (r *reconciler) dispatch() {
 		r.waiting = r.waiting[1:]
 		p.queued = false
 		profile := r.profiles[p.Interface]
-		if profile != nil && profile.loaded && r.peers[p.Key] == p && !p.busy && !p.closing && p.want.dials() && p.up == nil && p.attempt == nil {
+		if profile != nil && profile.loaded && r.peers[p.Key] == p && !p.busy && !p.closing && p.want.dials() && p.up == nil && p.hold == nil && p.attempt == nil {
 			r.initiate(p, profile)
 		}
 	}

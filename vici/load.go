@@ -102,7 +102,7 @@ func (r *reconciler) adopt(iface string) {
 			continue
 		}
 		sa := r.securing(k)
-		p.up, p.reason = nil, ""
+		p.up, p.hold, p.reason = nil, nil, ""
 		if sa == nil {
 			continue
 		}
@@ -138,7 +138,7 @@ func (r *reconciler) removeProfile(iface string) {
 	r.forgetShared(iface)
 	for k, p := range r.peers {
 		if k.Interface == iface {
-			p.want, p.up = None, nil
+			p.want, p.up, p.hold = None, nil, nil
 			r.endAttempt(p)
 			r.settle(p)
 		}

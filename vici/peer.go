@@ -29,6 +29,7 @@ type peer struct {
 	settling   bool // a timer will look at its duplicates
 	handedOver bool // the SA that stays is rekeyed, so that its duplicates can be closed
 	outliving  bool // a timer will look whether it has lost its older SAs
+	hold       *hold
 	queued     bool // in the reconciler's waiting list
 
 	attempt *attempt
@@ -46,7 +47,7 @@ type pause struct{ length time.Duration }
 
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
-	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause = false, false, false, false, false, nil, nil
+	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause, p.hold = false, false, false, false, false, nil, nil, nil
 	p.again, p.refused, p.given, p.sought = false, false, false, time.Time{}
 	p.backoff.reset()
 }
@@ -72,6 +73,7 @@ func (r *reconciler) want(k Key, w Want) {
 		r.endAttempt(p)
 		p.pause, p.again, p.refused, p.sought = nil, false, false, time.Time{}
 		p.backoff.reset()
+		r.release(p, p.hold)
 	}
 	r.settle(p)
 }
@@ -120,6 +122,10 @@ func (r *reconciler) evaluate(k Key) {
 	switch {
 	case sa != nil:
 		r.secured(p, sa)
+	case p.hold != nil:
+		reason := cmp.Or(p.reason, "the SA ended")
+		p.hold, p.reason = nil, ""
+		r.fail(p, reason)
 	case p.up != nil:
 		r.lost(p)
 	}
@@ -127,11 +133,15 @@ func (r *reconciler) evaluate(k Key) {
 }
 
 func (r *reconciler) secured(p *peer, sa *SA) {
+	dialled := p.attempt != nil
 	r.endAttempt(p)
 	p.pause, p.reason, p.again, p.refused, p.sought = nil, "", false, false, time.Time{}
 	p.port = 0
 	if sa.RemoteNAT {
 		p.port = sa.RemotePort
+	}
+	if r.holds(p, dialled) {
+		return
 	}
 	info := r.info(p.Key, sa)
 	if p.up != nil && p.up.Equal(info) {
@@ -224,7 +234,7 @@ func (r *reconciler) settle(p *peer) {
 	case profile == nil && p.want != None: // its profile may come later
 	case profile == nil:
 		delete(r.peers, p.Key)
-	case p.want.dials() && p.Mark == 0 && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
+	case p.want.dials() && p.Mark == 0 && p.up == nil && p.hold == nil && profile.loaded && p.attempt == nil && p.pause == nil:
 		r.queue(p)
 	case p.want == None && p.up == nil && len(r.byPeer[p.Key]) == 0:
 		delete(r.peers, p.Key)

@@ -280,7 +280,7 @@ func (r *reconciler) remove(id uint32, reason string) {
 
 // reason notes why a peer loses its SA, should it be the last. The first event of several tells most.
 func (r *reconciler) reason(k Key, reason string) {
-	if p := r.peers[k]; p != nil && p.up != nil && p.reason == "" {
+	if p := r.peers[k]; p != nil && (p.up != nil || p.hold != nil) && p.reason == "" {
 		p.reason = reason
 	}
 }

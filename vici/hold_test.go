@@ -1,0 +1,92 @@
+package vici
+
+import (
+	"testing"
+	"time"
+)
+
+// Both ends dial at once: an SA is told when the other one is up for a moment, too, or has come to nothing; one that comes alone at once.
+func TestHoldWhileBothDial(t *testing.T) {
+	const peer = "192.0.2.1"
+	second := func(f *fakeCharon, name string) uint32 {
+		id, sa := f.section(name, peer, "state", "CONNECTING", "child-sas", mk())
+		f.sas[id] = sa
+		return id
+	}
+	for name, test := range map[string]struct {
+		begin func(f *fakeCharon) (open uint32)           // one SA is up, another on its way
+		then  func(f *fakeCharon, c *Client, open uint32) // half a second later
+		soon  []Event                                     // told within 50 ms of that
+		later []Event                                     // and within another second
+	}{
+		"the peer's SA is up, ours comes later": {
+			begin: func(f *fakeCharon) uint32 {
+				open := second(f, "cygnet-gre1-"+peer)
+				f.establish("cygnet-gre1", peer, "initiator", "no")
+				return open
+			},
+			then:  func(f *fakeCharon, _ *Client, open uint32) { f.sas[open].set("state", "ESTABLISHED") },
+			later: []Event{upOf(peer, false)},
+		},
+		"ours is up, the peer's comes later": {
+			begin: func(f *fakeCharon) uint32 {
+				open := second(f, "(unnamed)")
+				f.establish("cygnet-gre1-"+peer, peer)
+				return open
+			},
+			then:  func(f *fakeCharon, _ *Client, open uint32) { delete(f.sas, open) },
+			later: []Event{upOf(peer, true)},
+		},
+		"the other never comes": {
+			begin: func(f *fakeCharon) uint32 {
+				open := second(f, "(unnamed)")
+				f.establish("cygnet-gre1-"+peer, peer)
+				return open
+			},
+			then:  func(*fakeCharon, *Client, uint32) {},
+			later: []Event{upOf(peer, true)},
+		},
+		"the SA ends meanwhile": {
+			begin: func(f *fakeCharon) uint32 {
+				second(f, "(unnamed)")
+				return f.establish("cygnet-gre1-"+peer, peer)
+			},
+			then: func(f *fakeCharon, _ *Client, id uint32) { f.onInitiate = halfOpen; f.end(id) },
+			soon: []Event{Failed{key(peer), closedByPeer}},
+		},
+		"it is not dialled any more": {
+			begin: func(f *fakeCharon) uint32 {
+				second(f, "(unnamed)")
+				return f.establish("cygnet-gre1-"+peer, peer)
+			},
+			then: func(_ *fakeCharon, c *Client, _ uint32) { c.Want(key(peer), Accept) },
+			soon: []Event{upOf(peer, true)},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				var open uint32
+				f.do(func(f *fakeCharon) {
+					f.onInitiate = func(f *fakeCharon, _ string) *tree {
+						open = test.begin(f)
+						return yes
+					}
+				})
+				told(c)
+				c.Want(key(peer), Initiate)
+				wantEvents(t, "while the other is on its way", after(c, 500*time.Millisecond))
+				f.do(func(f *fakeCharon) { test.then(f, c, open) })
+				wantEvents(t, "soon", after(c, 50*time.Millisecond), test.soon...)
+				wantEvents(t, "later", after(c, time.Second), test.later...)
+			})
+		})
+	}
+	t.Run("one comes alone", func(t *testing.T) {
+		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+			f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+			told(c)
+			c.Want(key(peer), Initiate)
+			wantEvents(t, "at once", told(c), upOf(peer, true))
+		})
+	})
+}
