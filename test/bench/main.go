@@ -73,8 +73,8 @@ func parseOptions() (options, error) {
 		}
 		o.sizes = append(o.sizes, n)
 	}
-	if o.burst > mostSpokes || o.silent > mostSpokes || o.window < 1 || o.runs < 0 {
-		return o, fmt.Errorf("-burst and -silent are at most %d, -window is at least 1, -runs 0", mostSpokes)
+	if o.burst > mostSpokes || o.silent > mostSpokes || o.window < 1 || o.runs < 1 {
+		return o, fmt.Errorf("-burst and -silent are at most %d, -window and -runs are at least 1", mostSpokes)
 	}
 	o.subjects = strings.Split(subjects, ",")
 	return o, nil
@@ -82,13 +82,14 @@ func parseOptions() (options, error) {
 
 // run measures every subject and tells the result.
 func run(ctx context.Context, o options) error {
-	var all []result
-	for _, name := range o.subjects {
-		r, err := measure(ctx, o, name)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	all, err := measurePhases(ctx, o)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if err := all[i].others(ctx, o); err != nil {
+			return fmt.Errorf("%s: %w", all[i].Subject, err)
 		}
-		all = append(all, r)
 	}
 	tell(os.Stdout, all)
 	return save(o.out, all)

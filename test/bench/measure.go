@@ -55,26 +55,20 @@ func median(sorted []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// measure measures one subject.
-func measure(ctx context.Context, o options, subject string) (result, error) {
-	r := result{Subject: subject}
-	for _, n := range o.sizes {
-		if err := r.size(ctx, o, n); err != nil {
-			return r, fmt.Errorf("%d spokes: %w", n, err)
-		}
+// others measures what is measured once.
+func (r *result) others(ctx context.Context, o options) error {
+	if r.Subject == bareLoop {
+		return nil
 	}
-	if subject == bareLoop {
-		return r, nil
-	}
-	err := serve(ctx, o, subject, func(h *hub, g *generator) error {
+	err := serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
 		// In this order: many forwarded packets at once use up the indications that a hub sends in a second.
 		return errors.Join(r.burst(o, g), r.indications(g), r.neighbors(o, h, g),
 			r.countAllocations(ctx, o, g), r.countCalls(ctx, o, h, g))
 	})
 	if err != nil || o.silence == 0 {
-		return r, err
+		return err
 	}
-	return r, serve(ctx, o, subject, func(h *hub, g *generator) error { return r.silence(ctx, o, h, g) })
+	return serve(ctx, o, r.Subject, func(h *hub, g *generator) error { return r.silence(ctx, o, h, g) })
 }
 
 // serve has f work on a subject that has just started and answers.
@@ -106,33 +100,6 @@ func logs() string {
 		all.Write(text[max(0, len(text)-2000):])
 	}
 	return all.String()
-}
-
-// size measures first registrations and refreshes of n spokes.
-func (r *result) size(ctx context.Context, o options, n int) error {
-	first, refresh := phase{Name: phaseFirst, Spokes: n}, phase{Name: phaseRefresh, Spokes: n}
-	for range max(o.runs, 1) {
-		if err := first.fresh(ctx, o, r.Subject); err != nil {
-			return err
-		}
-	}
-	r.tell(first)
-	if o.runs == 0 {
-		return nil
-	}
-	err := serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
-		if _, err := refresh.register(ctx, o, h, g, once(n)); err != nil {
-			return err
-		}
-		return refresh.repeat(ctx, o, h, g)
-	})
-	r.tell(refresh)
-	return err
-}
-
-func (r *result) tell(p phase) {
-	r.Phases = append(r.Phases, p)
-	fmt.Fprintf(os.Stderr, "%s, %d spokes, %s: %.0f us a registration (%.0f)\n", r.Subject, p.Spokes, p.Name, p.median(), p.MicrosEach)
 }
 
 // settle waits until the hub has done what is left to do: what follows from a registration counts as its cost.

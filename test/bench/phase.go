@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 )
@@ -76,42 +77,65 @@ func (p *phase) end(h *hub) (err error) {
 	return err
 }
 
-// once is enough when each spoke registered.
-func once(spokes int) func(int) bool {
-	return func(sent int) bool { return sent >= spokes }
+// measurePhases measures first registrations and refreshes of all subjects and sizes, once each, and all that again: the machine is not
+// equally fast at all times, and what is compared is to be measured at about the same.
+func measurePhases(ctx context.Context, o options) ([]result, error) {
+	all := make([]result, len(o.subjects))
+	for i, subject := range o.subjects {
+		all[i].Subject = subject
+		for _, n := range o.sizes {
+			all[i].Phases = append(all[i].Phases, phase{Name: phaseFirst, Spokes: n}, phase{Name: phaseRefresh, Spokes: n})
+		}
+	}
+	for run := range o.runs {
+		for size, n := range o.sizes {
+			for i := range all {
+				first, refresh := &all[i].Phases[2*size], &all[i].Phases[2*size+1]
+				if err := both(ctx, o, all[i].Subject, first, refresh); err != nil {
+					return nil, fmt.Errorf("%s, %d spokes: %w", all[i].Subject, n, err)
+				}
+				fmt.Fprintf(os.Stderr, "run %d of %d: %s, %d spokes: first %.0f us, refresh %.0f us a registration (medians so far)\n",
+					run+1, o.runs, all[i].Subject, n, first.median(), refresh.median())
+			}
+		}
+	}
+	return all, nil
 }
 
-// fresh is one run of first registrations. They are first ones only once, so that the run takes as many hubs that have just started as use
-// the processor long enough to be measured: it is counted in ticks of 10 ms.
-func (p *phase) fresh(ctx context.Context, o options, subject string) error {
+// both is one run of first registrations and one of refreshes. Registrations are first ones only once, so that the run takes as many hubs
+// that have just started as use the processor long enough to be measured: it is counted in ticks of 10 ms. The last of them is refreshed.
+func both(ctx context.Context, o options, subject string, first, refresh *phase) error {
 	var u use
-	for done := false; !done; done = o.runs == 0 || u.cpu >= o.cpu {
+	for done := false; !done; {
 		err := serve(ctx, o, subject, func(h *hub, g *generator) error {
-			one, err := p.register(ctx, o, h, g, once(p.Spokes))
+			one, err := first.register(ctx, o, h, g, func(sent int) bool { return sent >= first.Spokes })
 			if err != nil {
 				return err
 			}
 			u.add(one)
-			return p.end(h)
+			if err := first.end(h); err != nil {
+				return err
+			}
+			if done = u.cpu >= o.cpu; done {
+				return refresh.repeat(ctx, o, h, g)
+			}
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
-	p.add(u)
+	first.add(u)
 	return nil
 }
 
-// repeat is all runs of refreshes.
+// repeat is one run of refreshes.
 func (p *phase) repeat(ctx context.Context, o options, h *hub, g *generator) error {
-	for range o.runs {
-		before := h.cpu()
-		enough := func(sent int) bool { return sent >= p.Spokes && h.cpu()-before >= o.cpu }
-		u, err := p.register(ctx, o, h, g, enough)
-		if err != nil {
-			return err
-		}
-		p.add(u)
+	before := h.cpu()
+	u, err := p.register(ctx, o, h, g, func(sent int) bool { return sent >= p.Spokes && h.cpu()-before >= o.cpu })
+	if err != nil {
+		return err
 	}
+	p.add(u)
 	return p.end(h)
 }
