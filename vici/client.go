@@ -101,7 +101,7 @@ var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 2 * time.Second, handOver: 1500 * time.Millisecond, handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
-	returning: 30 * time.Second, impatience: 10 * time.Second, hold: time.Second, holdLook: 100 * time.Millisecond, zombie: 10 * time.Second, connections: 10 * time.Second,
+	returning: 30 * time.Second, impatience: 10 * time.Second, hold: 10 * time.Second, holdLook: 100 * time.Millisecond, zombie: 10 * time.Second, connections: 10 * time.Second,
 	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute,
 }
 

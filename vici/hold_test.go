@@ -18,6 +18,7 @@ func TestHoldWhileBothDial(t *testing.T) {
 		then  func(f *fakeCharon, c *Client, open uint32) // half a second later
 		soon  []Event                                     // told within 50 ms of that
 		later []Event                                     // and within another second
+		last  []Event                                     // and within ten
 	}{
 		"the peer's SA is up, ours comes later": {
 			begin: func(f *fakeCharon) uint32 {
@@ -43,8 +44,8 @@ func TestHoldWhileBothDial(t *testing.T) {
 				f.establish("cygnet-gre1-"+peer, peer)
 				return open
 			},
-			then:  func(*fakeCharon, *Client, uint32) {},
-			later: []Event{upOf(peer, true)},
+			then: func(*fakeCharon, *Client, uint32) {},
+			last: []Event{upOf(peer, true)},
 		},
 		"the SA ends meanwhile": {
 			begin: func(f *fakeCharon) uint32 {
@@ -78,6 +79,7 @@ func TestHoldWhileBothDial(t *testing.T) {
 				f.do(func(f *fakeCharon) { test.then(f, c, open) })
 				wantEvents(t, "soon", after(c, 50*time.Millisecond), test.soon...)
 				wantEvents(t, "later", after(c, time.Second), test.later...)
+				wantEvents(t, "in the end", after(c, 10*time.Second), test.last...)
 			})
 		})
 	}
