@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -18,19 +17,6 @@ import (
 type Charon struct {
 	*Process
 	router *Router
-}
-
-// Stop ends charon as systemd does: by SIGTERM, and by SIGKILL where that leads to nothing. Charon 5.9.8 can hang in its own end while it
-// has clients (strongSwan's issue 566 describes it).
-func (c *Charon) Stop() {
-	c.node.net.Helper()
-	c.Signal(syscall.SIGTERM)
-	select {
-	case <-c.exited:
-	case <-time.After(20 * time.Second):
-		c.node.net.Logf("charon on %s hangs in its end", c.node.Name)
-		c.Kill()
-	}
 }
 
 // CharonSocket is where charon listens on every router: Debian's default.

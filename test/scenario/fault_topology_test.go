@@ -303,7 +303,7 @@ func (f *faultyMesh) end() {
 	f.control()
 	for _, s := range slices.Backward(f.Sites()) {
 		s.Cygnet("leave")
-		s.Charon.Stop()
+		s.Charon.Terminate()
 		if s.HasDevice("gre1") {
 			f.Errorf("%s has gre1 after it left", s.Name)
 		}
