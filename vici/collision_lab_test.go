@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,9 +44,13 @@ func TestCollisions(t *testing.T) {
 			c.dial(skew)
 		}
 		for _, c := range all {
-			c.started(t)
+			eventually(t, "an SA at both ends of "+c.r[0].name, c.there)
+			c.up, c.settled = time.Now(), time.Time{}
 		}
 		limit := time.Now().Add(settling)
+		for _, c := range all {
+			c.start(t)
+		}
 		doubled := map[*collision]bool{}
 		for open := pairs; open > 0; {
 			open = 0
@@ -113,13 +118,19 @@ func (c *collision) dial(skew time.Duration) {
 	}
 }
 
-// started awaits that both ends are up, and starts a train of packets that takes as long as the settling may.
-func (c *collision) started(t *testing.T) {
+// there tells whether both ends have an SA.
+func (c *collision) there() bool {
+	return !slices.ContainsFunc(c.w[:], func(w *watch) bool {
+		return !slices.ContainsFunc(w.SAs(), func(sa SA) bool { return len(sa.Children) > 0 })
+	})
+}
+
+// start awaits that both ends are told of an SA, and starts a train of packets that takes as long as the settling may.
+func (c *collision) start(t *testing.T) {
 	t.Helper()
 	for i := range c.w {
 		c.w[i].up(c.r[1-i].key())
 	}
-	c.up, c.settled = time.Now(), time.Time{}
 	c.out.Reset()
 	c.pings = exec.Command("ip", "netns", "exec", c.r[0].name, "ping", "-n", "-q", "-i", "0.05", "-c", "100", "-W", "5", c.peer)
 	c.pings.Stdout, c.pings.Stderr = &c.out, &c.out
