@@ -168,3 +168,37 @@ func TestDuplicatesWhileZombiesAreWatched(t *testing.T) {
 		}
 	})
 }
+
+// Duplicates have their two seconds, though a look at SAs of before is due in that time: those of the same peer, or of one that is forgotten.
+func TestDuplicatesWhenALookIsDue(t *testing.T) {
+	for name, forgotten := range map[string]bool{"the same peer": false, "the one before is forgotten": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				told(c)
+				duplicates := func(f *fakeCharon, initiator string) {
+					f.establish("cygnet-gre1", "192.0.2.1", "initiator", initiator, "initiator-spi", "00000000000000ff")
+					f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "000000000000000f")
+				}
+				f.do(func(f *fakeCharon) { duplicates(f, "no") })
+				after(c, 3*time.Second) // those are watched until ten seconds are over
+				if forgotten {
+					f.do(func(f *fakeCharon) {
+						for _, id := range f.ids() {
+							f.end(id)
+						}
+					})
+				}
+				after(c, 6500*time.Millisecond)
+				f.do(func(f *fakeCharon) { duplicates(f, "yes") })
+				after(c, time.Second)
+				if f.count("rekey") != 0 {
+					t.Errorf("a second after they came: did %v", f.seen().order)
+				}
+				after(c, 3*time.Second)
+				if f.count("terminate") != 1 {
+					t.Errorf("when they are settled: did %v", f.seen().order)
+				}
+			})
+		})
+	}
+}

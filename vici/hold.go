@@ -10,7 +10,7 @@ import (
 // its initiator, who drops what comes until he has it, too. So an SA with a peer that is dialled is not told before the other one is up at
 // both ends or has come to nothing; until then traffic has the way that it had.
 
-// hold is the wait for that.
+// hold is the wait for that. An NHS is not waited for: it does not dial its clients.
 type hold struct {
 	until time.Time
 	both  bool // the other SA was seen on its way

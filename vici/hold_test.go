@@ -13,12 +13,16 @@ func TestHoldWhileBothDial(t *testing.T) {
 		f.sas[id] = sa
 		return id
 	}
+	oursFirst := func(f *fakeCharon) (up, open uint32) {
+		open = second(f, "(unnamed)")
+		return f.establish("cygnet-gre1-"+peer, peer), open
+	}
 	for name, test := range map[string]struct {
-		begin func(f *fakeCharon) (open uint32)           // one SA is up, another on its way
-		then  func(f *fakeCharon, c *Client, open uint32) // half a second later
-		soon  []Event                                     // told within 50 ms of that
-		later []Event                                     // and within another second
-		last  []Event                                     // and within ten
+		begin func(f *fakeCharon) (id uint32)           // one SA is up, another on its way; the one that then is about
+		then  func(f *fakeCharon, c *Client, id uint32) // half a second later
+		soon  []Event                                   // told within 150 ms of that
+		later []Event                                   // and within another second
+		last  []Event                                   // and within ten
 	}{
 		"the peer's SA is up, ours comes later": {
 			begin: func(f *fakeCharon) uint32 {
@@ -30,59 +34,61 @@ func TestHoldWhileBothDial(t *testing.T) {
 			later: []Event{upOf(peer, false)},
 		},
 		"ours is up, the peer's comes later": {
-			begin: func(f *fakeCharon) uint32 {
-				open := second(f, "(unnamed)")
-				f.establish("cygnet-gre1-"+peer, peer)
-				return open
-			},
+			begin: func(f *fakeCharon) uint32 { _, open := oursFirst(f); return open },
 			then:  func(f *fakeCharon, _ *Client, open uint32) { delete(f.sas, open) },
 			later: []Event{upOf(peer, true)},
 		},
 		"the other never comes": {
-			begin: func(f *fakeCharon) uint32 {
-				open := second(f, "(unnamed)")
-				f.establish("cygnet-gre1-"+peer, peer)
-				return open
-			},
-			then: func(*fakeCharon, *Client, uint32) {},
-			last: []Event{upOf(peer, true)},
+			begin: func(f *fakeCharon) uint32 { _, open := oursFirst(f); return open },
+			then:  func(*fakeCharon, *Client, uint32) {},
+			last:  []Event{upOf(peer, true)},
 		},
 		"the SA ends meanwhile": {
-			begin: func(f *fakeCharon) uint32 {
-				second(f, "(unnamed)")
-				return f.establish("cygnet-gre1-"+peer, peer)
-			},
-			then: func(f *fakeCharon, _ *Client, id uint32) { f.onInitiate = halfOpen; f.end(id) },
-			soon: []Event{Failed{key(peer), closedByPeer}},
+			begin: func(f *fakeCharon) uint32 { up, _ := oursFirst(f); return up },
+			then:  func(f *fakeCharon, _ *Client, up uint32) { f.onInitiate = halfOpen; f.end(up) },
+			soon:  []Event{Failed{key(peer), closedByPeer}},
 		},
 		"it is not dialled any more": {
-			begin: func(f *fakeCharon) uint32 {
-				second(f, "(unnamed)")
-				return f.establish("cygnet-gre1-"+peer, peer)
-			},
-			then: func(_ *fakeCharon, c *Client, _ uint32) { c.Want(key(peer), Accept) },
-			soon: []Event{upOf(peer, true)},
+			begin: func(f *fakeCharon) uint32 { up, _ := oursFirst(f); return up },
+			then:  func(_ *fakeCharon, c *Client, _ uint32) { c.Want(key(peer), Accept) },
+			soon:  []Event{upOf(peer, true)},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-				var open uint32
+				var id uint32
 				f.do(func(f *fakeCharon) {
 					f.onInitiate = func(f *fakeCharon, _ string) *tree {
-						open = test.begin(f)
+						id = test.begin(f)
 						return yes
 					}
 				})
 				told(c)
 				c.Want(key(peer), Initiate)
 				wantEvents(t, "while the other is on its way", after(c, 500*time.Millisecond))
-				f.do(func(f *fakeCharon) { test.then(f, c, open) })
-				wantEvents(t, "soon", after(c, 50*time.Millisecond), test.soon...)
+				if n := f.count("initiate"); n != 1 {
+					t.Errorf("dialled %d times", n)
+				}
+				f.do(func(f *fakeCharon) { test.then(f, c, id) })
+				wantEvents(t, "soon", after(c, 150*time.Millisecond), test.soon...)
 				wantEvents(t, "later", after(c, time.Second), test.later...)
 				wantEvents(t, "in the end", after(c, 10*time.Second), test.last...)
 			})
 		})
 	}
+	t.Run("an NHS, which does not dial", func(t *testing.T) {
+		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+			f.do(func(f *fakeCharon) {
+				f.onInitiate = func(f *fakeCharon, _ string) *tree {
+					oursFirst(f)
+					return yes
+				}
+			})
+			told(c)
+			c.Want(key(peer), InitiateFirst)
+			wantEvents(t, "at once", told(c), upOf(peer, true))
+		})
+	})
 	t.Run("one comes alone", func(t *testing.T) {
 		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 			f.do(func(f *fakeCharon) { f.onInitiate = succeed })

@@ -178,7 +178,7 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	for _, sa := range found {
 		if sa.established() {
 			childless = true
-		} else if sa.open() {
+		} else if sa.halfOpen() {
 			open = sa
 		}
 	}

@@ -25,12 +25,12 @@ type peer struct {
 
 	loaded     bool // its connection may be loaded in charon
 	closing    bool
-	busy       bool // a job about its connection runs: one at a time
-	settling   bool // a timer will look at its duplicates
-	handedOver bool // the SA that stays is rekeyed, so that its duplicates can be closed
-	outliving  bool // a timer will look whether it has lost its older SAs
-	hold       *hold
-	queued     bool // in the reconciler's waiting list
+	busy       bool  // a job about its connection runs: one at a time
+	settling   bool  // a timer will look at its duplicates
+	handedOver bool  // the SA that stays is rekeyed, so that its duplicates can be closed
+	outliving  bool  // a timer will look whether it has lost its older SAs
+	hold       *hold // its SA is not told yet; nil: there is none, or it is
+	queued     bool  // in the reconciler's waiting list
 
 	attempt *attempt
 	sought  time.Time // since when attempts are made to secure it; zero: none is
@@ -123,9 +123,8 @@ func (r *reconciler) evaluate(k Key) {
 	case sa != nil:
 		r.secured(p, sa)
 	case p.hold != nil:
-		reason := cmp.Or(p.reason, "the SA ended")
-		p.hold, p.reason = nil, ""
-		r.fail(p, reason)
+		p.hold = nil
+		r.fail(p, cmp.Or(p.reason, "the SA ended"))
 	case p.up != nil:
 		r.lost(p)
 	}
@@ -234,7 +233,7 @@ func (r *reconciler) settle(p *peer) {
 	case profile == nil && p.want != None: // its profile may come later
 	case profile == nil:
 		delete(r.peers, p.Key)
-	case p.want.dials() && p.Mark == 0 && p.up == nil && p.hold == nil && profile.loaded && p.attempt == nil && p.pause == nil:
+	case p.want.dials() && p.Mark == 0 && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
 		r.queue(p)
 	case p.want == None && p.up == nil && len(r.byPeer[p.Key]) == 0:
 		delete(r.peers, p.Key)
@@ -307,7 +306,7 @@ func terminateOpen(ctx context.Context, s *session, timeout time.Duration, name 
 	}
 	var errs []error
 	for _, sa := range found {
-		if sa.open() {
+		if sa.halfOpen() {
 			errs = append(errs, terminate(ctx, s, timeout, sa.ID, 0))
 		}
 	}

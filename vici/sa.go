@@ -90,8 +90,8 @@ func (s *SA) established() bool { return s.State == "ESTABLISHED" || s.State == 
 // replaced tells an IKE_SA that was rekeyed: another one has its children, and who rekeyed it deletes it.
 func (s *SA) replaced() bool { return s.State == "REKEYED" }
 
-// open tells an IKE_SA that this end is negotiating.
-func (s *SA) open() bool { return s.Initiator && !s.established() && !s.replaced() }
+// halfOpen tells an IKE_SA that this end is negotiating.
+func (s *SA) halfOpen() bool { return s.Initiator && !s.established() && !s.replaced() }
 
 // peer is what IKE proved about the other end.
 func (s *SA) peer() Peer {

@@ -151,6 +151,28 @@ func TestRekeyingDuringComparison(t *testing.T) {
 	})
 }
 
+// A child that comes while charon's answer without it is under way is there.
+func TestChildDuringTheLookForIt(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			id, sa := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", mk())
+			f.sas[id] = sa
+			f.raise("ike-updown", mk("up", "yes", "cygnet-gre1", sa))
+			f.onListed = func(f *fakeCharon) time.Duration {
+				f.onListed = nil
+				sa.set("child-sas", mk("gre-1", f.child(1, "TRANSPORT")))
+				f.raise("child-updown", mk("up", "yes", "cygnet-gre1", sa))
+				return time.Second
+			}
+		})
+		wantEvents(t, "up", after(c, 10*time.Second), upOf("192.0.2.1", false))
+		if f.count("list-sas") != 2 || f.count("terminate") != 0 {
+			t.Errorf("did %v", f.seen().order)
+		}
+	})
+}
+
 // A child that a newer one has taken the place of is none any more, though charon lists it until both ends have agreed on its end. One
 // without a newer one still protects.
 func TestReplacedChild(t *testing.T) {

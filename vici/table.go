@@ -186,12 +186,13 @@ func follow(selectors []string, from, to netip.Addr) []string {
 	return moved
 }
 
-// put enters an established IKE_SA as the last event tells it, and sees to what follows from it.
+// put enters an established IKE_SA as the last event tells it.
 func (r *reconciler) put(sa *SA) {
 	sa.asOf = r.serial
 	r.enter(sa)
 }
 
+// enter takes an IKE_SA into the table, and sees to what follows from it.
 func (r *reconciler) enter(sa *SA) {
 	var before Key
 	if old := r.sas[sa.ID]; old != nil {
@@ -235,7 +236,7 @@ func (r *reconciler) move(from, to Key) bool {
 	return true
 }
 
-// listed enters an IKE_SA that charon listed when it was asked after that event, unless a later one said how it is or that it ended.
+// listed enters an IKE_SA that charon listed, unless it ended, or an event said how it is since the one that was the last when charon was asked.
 func (r *reconciler) listed(sa *SA, asked uint64) {
 	_, ended := r.ended[sa.ID]
 	known := r.sas[sa.ID]
