@@ -139,8 +139,8 @@ func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) erro
 const (
 	saveDelay = 50 * time.Millisecond
 	saveAll   = time.Minute
-	saveShare = 50 // saving takes at most one part in so many of the time
-	saveLate  = 5 * time.Second
+	saveShare = 50              // saving takes at most one part in so many of the time
+	saveLate  = 5 * time.Second // and the next time is no later than that
 )
 
 // saveRest is how long nothing is saved after a save that took some time.
