@@ -134,17 +134,20 @@ func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) erro
 }
 
 // How far the saved state may be behind. A change of who is bound where is saved a moment later, together with what comes in that moment,
-// and refreshes once a minute. On a large hub to save takes long, so that the next time is as many times later; not so on a slow disk,
-// which would have a restart know too little.
+// and refreshes once a minute. On a large hub to save takes long, so that the next time is later, by how much there is to save: an entry
+// takes some microseconds to write. It does not go by how long a save took, since a busy machine or a slow disk would then have a restart
+// know too little.
 const (
 	saveDelay = 50 * time.Millisecond
 	saveAll   = time.Minute
-	saveShare = 50              // saving takes at most one part in so many of the time
-	saveLate  = 5 * time.Second // and the next time is no later than that
+	saveEach  = time.Millisecond // for each entry nothing is saved after a save
+	saveLate  = 5 * time.Second  // at most, in all
 )
 
-// saveRest is how long nothing is saved after a save that took some time.
-func saveRest(took time.Duration) time.Duration { return min(saveShare*took, saveLate) }
+// saveRest is how long nothing is saved after a save of so many entries.
+func saveRest(entries int) time.Duration {
+	return min(time.Duration(entries)*saveEach, saveLate)
+}
 
 // keepState saves the state when it changed.
 func (d *Daemon) keepState(ctx context.Context) error {
@@ -160,8 +163,8 @@ func (d *Daemon) keepState(ctx context.Context) error {
 			}
 		case <-refreshes.C:
 		}
-		begun := time.Now()
-		if err := d.saveChanged(ctx); err != nil || !pause(ctx, saveRest(time.Since(begun))) {
+		entries, err := d.saveChanged(ctx)
+		if err != nil || !pause(ctx, saveRest(entries)) {
 			return nil
 		}
 	}
@@ -176,11 +179,11 @@ func (l *loop) saveSoon() {
 	}
 }
 
-// saveChanged saves the state if it changed. The only error is the context's end.
-func (d *Daemon) saveChanged(ctx context.Context) error {
+// saveChanged saves the state if it changed, and says how many entries it had. The only error is the context's end.
+func (d *Daemon) saveChanged(ctx context.Context) (entries int, err error) {
 	var saved engine.Saved
 	var changed bool
-	err := d.loop.call(ctx, func(time.Time) {
+	err = d.loop.call(ctx, func(time.Time) {
 		select {
 		case <-d.loop.urgent: // a further change: it is in what is saved now
 		default:
@@ -189,10 +192,14 @@ func (d *Daemon) saveChanged(ctx context.Context) error {
 			saved, d.loop.dirty = d.loop.engine.Save(), false
 		}
 	})
-	if err == nil && changed {
-		d.save(saved)
+	if err != nil || !changed {
+		return 0, err
 	}
-	return err
+	d.save(saved)
+	for _, ifc := range saved.Interfaces {
+		entries += len(ifc.Bindings) + len(ifc.Shortcuts) + len(ifc.Answers)
+	}
+	return entries, nil
 }
 
 // saveLast saves after the loop has ended, which makes the engine free to read.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,8 +28,9 @@ type Flow struct {
 
 	mu       sync.Mutex
 	sent     []time.Time
-	answered []time.Time // of the request with the same index; zero: not yet
-	last     int         // index of the newest request that was answered; -1: none
+	answered []time.Time   // of the request with the same index; zero: not yet
+	last     int           // index of the newest request that was answered; -1: none
+	refused  map[int]error // by index: what the kernel said to a request that it did not take
 	err      error
 }
 
@@ -37,7 +39,8 @@ var flows atomic.Uint32
 // Flow starts to send echo requests, the interval apart, until Stop or the network's end.
 func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 	n.net.Helper()
-	f := &Flow{Name: n.Name + " to " + dst.String(), node: n, dst: dst, id: uint16(flows.Add(1)), stop: make(chan struct{}), last: -1}
+	f := &Flow{Name: n.Name + " to " + dst.String(), node: n, dst: dst, id: uint16(flows.Add(1)), stop: make(chan struct{}), last: -1,
+		refused: map[int]error{}}
 	err := n.inside(func() (err error) {
 		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 		return err
@@ -81,7 +84,9 @@ func (f *Flow) sendOne() {
 	binary.BigEndian.PutUint16(packet[2:], checksum(packet))
 	f.sent, f.answered = append(f.sent, time.Now()), append(f.answered, time.Time{})
 	// A route that is gone is a loss like any other, and there is no answer to wait for.
-	_ = unix.Sendto(f.fd, packet, 0, &unix.SockaddrInet4{Addr: f.dst.As4()})
+	if err := unix.Sendto(f.fd, packet, 0, &unix.SockaddrInet4{Addr: f.dst.As4()}); err != nil {
+		f.refused[len(f.sent)-1] = err
+	}
 }
 
 func checksum(b []byte) uint16 {
@@ -201,6 +206,24 @@ func (f *Flow) Loss(t time.Time) (sent, lost int, longest time.Duration) {
 		}
 	}
 	return sent, lost, longest
+}
+
+// losses lists the requests that were not answered, each with its time, number and what the kernel said if it did not take it.
+func (f *Flow) losses() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var text strings.Builder
+	for i, at := range f.sent {
+		if !f.answered[i].IsZero() {
+			continue
+		}
+		fmt.Fprintf(&text, "%s\t%s\t%d", at.Format("15:04:05.000"), f.Name, i)
+		if err := f.refused[i]; err != nil {
+			fmt.Fprintf(&text, "\t%v", err)
+		}
+		text.WriteByte('\n')
+	}
+	return text.String()
 }
 
 // Stop ends the flow. What it knows stays.

@@ -40,9 +40,15 @@ func (n *Net) Save() string {
 			n.Errorf("save %s: %v", node.Name, err)
 		}
 	}
-	if out, err := n.inet.Try("ps", "-ef"); err == nil {
-		if err := os.WriteFile(filepath.Join(dir, "processes"), []byte(out), 0o644); err != nil {
-			n.Errorf("save the list of processes: %v", err)
+	var losses strings.Builder
+	for _, f := range n.flows {
+		losses.WriteString(f.losses())
+	}
+	processes, _ := n.inet.Try("ps", "-ef")
+	messages, _ := n.inet.Try("dmesg") // for one, memory that could not be had for a packet
+	for name, text := range map[string]string{"lost-requests": losses.String(), "processes": processes, "kernel-messages": messages} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			n.Errorf("save %s: %v", name, err)
 		}
 	}
 	for _, c := range n.captures {
