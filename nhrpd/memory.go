@@ -1,13 +1,16 @@
 package nhrpd
 
 import (
-	"os"
 	"runtime"
 	"runtime/metrics"
 )
 
 // mostTaken bounds what takeMemory takes, in bytes.
-const mostTaken = 4 << 20
+const mostTaken = 8 << 20
+
+// takenPiece is the size of the pieces that takeMemory takes: as the heap takes them from the system for small values, so that it uses
+// the same ones again.
+const takenPiece = 8 << 10
 
 // takeMemory touches the memory that the heap may grow by before its next collection. A hub's clients come all at once right after its
 // start, and to be given each page by the kernel then costs more than to serve them.
@@ -19,10 +22,11 @@ func takeMemory() {
 	if goal <= live {
 		return
 	}
-	memory := make([]byte, min(goal-live, mostTaken))
-	for i := 0; i < len(memory); i += os.Getpagesize() {
-		memory[i] = 1
+	pieces := make([]*[takenPiece]byte, min(goal-live, mostTaken)/takenPiece)
+	for i := range pieces {
+		pieces[i] = new([takenPiece]byte)
+		pieces[i][0], pieces[i][takenPiece/2] = 1, 1 // pages are of 4 KiB, or larger
 	}
-	runtime.KeepAlive(memory)
+	runtime.KeepAlive(pieces)
 	runtime.GC()
 }

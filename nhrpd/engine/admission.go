@@ -30,10 +30,11 @@ type admittedAs struct {
 // admitted is an NBMA address that the kernel takes data from.
 type admitted struct {
 	nbma    netip.Addr
-	reasons []*admission // none: data that is under way is taken until end
-	told    bool         // the kernel takes its data; false: the rules let whoever is there nothing
-	as      admittedAs   // as told
-	until   time.Time    // who is there was told that it may send until then; zero: nothing
+	reasons []*admission  // none: data that is under way is taken until end
+	first   [1]*admission // memory of reasons, as long as there is one
+	told    bool          // the kernel takes its data; false: the rules let whoever is there nothing
+	as      admittedAs    // as told
+	until   time.Time     // who is there was told that it may send until then; zero: nothing
 	end     timer
 }
 
@@ -46,7 +47,8 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 	*a = admission{ifc: ifc, nbma: nbma, as: as}
 	at := ifc.admitted[nbma]
 	if at == nil {
-		at = &admitted{nbma: nbma}
+		at = ifc.stock.admitted.take()
+		at.nbma, at.reasons = nbma, at.first[:0]
 		ifc.admitted[nbma] = at
 	}
 	e.deadlines.stop(&at.end)

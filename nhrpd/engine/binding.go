@@ -32,7 +32,8 @@ type binding struct {
 }
 
 func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
-	b := &binding{ifc: ifc, protocol: protocol, since: e.now}
+	b := ifc.stock.bindings.take()
+	b.ifc, b.protocol, b.since = ifc, protocol, e.now
 	b.claim.owner = b
 	b.expiry.run = func() { e.unbind(b, "not refreshed within its holding time") }
 	ifc.bindings[protocol] = b

@@ -41,6 +41,13 @@ type iface struct {
 	purges   map[uint32]*purge        // by request id
 	admitted map[netip.Addr]*admitted // by NBMA address
 
+	stock struct { // of what each client takes
+		peers     stock[peer]
+		bindings  stock[binding]
+		neighbors stock[neighbor]
+		admitted  stock[admitted]
+	}
+
 	poll      timer // asks for the peers' use
 	grace     timer // ends what was restored and is not confirmed
 	confirmed bool  // strongSwan said once which peers have an SA
@@ -76,6 +83,10 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		purges:     make(map[uint32]*purge),
 		admitted:   make(map[netip.Addr]*admitted, room),
 	}
+	ifc.stock.peers = newStock[peer](room)
+	ifc.stock.bindings = newStock[binding](room)
+	ifc.stock.neighbors = newStock[neighbor](room)
+	ifc.stock.admitted = newStock[admitted](room)
 	ifc.poll.run = func() { e.pollUse(ifc) }
 	ifc.grace.run = func() { e.endUnconfirmed(ifc) }
 	ifc.configure(cfg)

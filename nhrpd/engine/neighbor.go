@@ -28,6 +28,7 @@ type neighborClaim struct {
 type neighbor struct {
 	nbma   netip.Addr // what is wanted of the kernel
 	claims []*neighborClaim
+	first  [1]*neighborClaim // memory of claims, as long as there is one
 }
 
 // wantNeighbor makes protocol be reached at nbma, unless somebody of higher rank knows better.
@@ -42,7 +43,8 @@ func (e *Engine) wantNeighbor(c *neighborClaim, ifc *iface, rank neighborRank, p
 	*c = neighborClaim{ifc: ifc, rank: rank, protocol: protocol, nbma: nbma}
 	n := ifc.neighbors[protocol]
 	if n == nil {
-		n = &neighbor{}
+		n = ifc.stock.neighbors.take()
+		n.claims = n.first[:0]
 		ifc.neighbors[protocol] = n
 	}
 	if isNew {

@@ -20,6 +20,7 @@ type peer struct {
 	since     time.Time  // of the state
 	want      Security
 	claims    []*claim
+	first     [1]*claim // memory of claims, as long as there is one
 	in, out   time.Time // last use
 	err       string    // why it could not be secured
 
@@ -38,7 +39,8 @@ func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
 	if p := ifc.peers[nbma]; p != nil {
 		return p
 	}
-	p := &peer{ifc: ifc, nbma: nbma, since: e.now}
+	p := ifc.stock.peers.take()
+	p.ifc, p.nbma, p.since, p.claims = ifc, nbma, e.now, p.first[:0]
 	ifc.peers[nbma] = p
 	ifc.addUnderlay(p)
 	return p
