@@ -17,6 +17,7 @@ var views = []struct{ file, command string }{
 	{"xfrm-policy", "ip -s xfrm policy"},
 	{"xfrm-stat", "cat /proc/net/xfrm_stat"},
 	{"counters", "cat /proc/net/snmp"},
+	{"raw-sockets", "cat /proc/net/raw"}, // with what each had no room for
 	{"nat", "case $(pwd) in *-nat) iptables-legacy-save -c;; esac"},
 	{"sas", "[ -S /run/charon.vici ] && { timeout 10 swanctl --list-sas; timeout 10 swanctl --list-conns; }"},
 	{"cygnet", `[ -S /run/cygnet/cygnet.sock ] && for what in status peers bindings shortcuts nhs routes sas; do
@@ -45,8 +46,9 @@ func (n *Net) Save() string {
 		losses.WriteString(f.losses())
 	}
 	processes, _ := n.inet.Try("ps", "-ef")
-	messages, _ := n.inet.Try("dmesg") // for one, memory that could not be had for a packet
-	for name, text := range map[string]string{"lost-requests": losses.String(), "processes": processes, "kernel-messages": messages} {
+	messages, _ := n.inet.Try("dmesg")                        // for one, memory that could not be had for a packet
+	backlog, _ := n.inet.Try("cat", "/proc/net/softnet_stat") // second column: packets that the kernel had no room for
+	for name, text := range map[string]string{"lost-requests": losses.String(), "processes": processes, "kernel-messages": messages, "backlog": backlog} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			n.Errorf("save %s: %v", name, err)
 		}
