@@ -31,8 +31,11 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 		return packet.CodeProhibited, "prefixes are not accepted here (accept is not configured, and no peer rule has announce)"
 	case b == nil:
 		return packet.CodeNoBinding, "prefixes are taken from routers only that are registered themselves"
-	case b.static || b.nbma != m.from || !b.mayBe(m.proven()):
+	case b.static || !b.mayBe(m.proven()):
 		return packet.CodeProhibited, "prefixes are taken from routers only that are registered themselves"
+	case b.nbma != m.from:
+		// It moved, and its registration is lost or still under way: this code has it register again.
+		return packet.CodeNoBinding, "prefixes are taken from routers only that are registered from the same NBMA address"
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
 		return packet.CodeProhibited, "it is for somebody else's NBMA address"
 	}

@@ -204,6 +204,18 @@ func TestRefusedPrefixes(t *testing.T) {
 			t.Errorf("code %d", reply.CIEs[0].Code)
 		}
 	})
+	t.Run("of a router that moved and has not registered from there yet", func(t *testing.T) {
+		hub, _ := hubFor(t, "172.16.0.0/12")
+		moved := hub.from("192.0.2.13", "spoke1")
+		p := announcementFrom("192.0.2.13", "10.255.0.11", "172.20.1.0/24")
+		if reply := only(t, moved.says(p)); reply.CIEs[0].Code != packet.CodeNoBinding {
+			t.Errorf("code %d", reply.CIEs[0].Code)
+		}
+		moved.says(registrationFrom("192.0.2.13", "10.255.0.11"))
+		if reply := only(t, moved.says(p)); reply.CIEs[0].Code != ok {
+			t.Errorf("once it has: code %d", reply.CIEs[0].Code)
+		}
+	})
 	t.Run("in the name of another router", func(t *testing.T) {
 		hub, _ := hubFor(t, "172.16.0.0/12")
 		reply := only(t, hub.client("192.0.2.12", "spoke2", "10.255.0.12").says(announcementFrom("192.0.2.12", "10.255.0.11", "172.20.1.0/24")))
