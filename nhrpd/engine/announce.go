@@ -53,7 +53,7 @@ func (e *Engine) announce(n *nhs) {
 func (e *Engine) sendAnnouncement(n *nhs) {
 	ifc, a := n.ifc, &n.announcement
 	a.sentNBMA = ifc.local
-	e.deadlines.set(&a.timer, e.now.Add(e.jittered(min(retryFirst<<min(a.attempts, 6), retryMost), retryJitter)))
+	e.deadlines.set(&a.timer, e.now.Add(e.retryWait(ifc, a.attempts)))
 	p := packet.Packet{
 		Type:           packet.RegistrationRequest,
 		HopCount:       hopCount,
@@ -133,7 +133,7 @@ func (e *Engine) announcementAnswered(n *nhs, m *message) {
 
 // registerUnknown registers soon with an NHS that accepted us and does not know us any more: our binding ended meanwhile.
 func (e *Engine) registerUnknown(n *nhs) {
-	e.registerIn(n, e.jittered(min(retryFirst<<min(n.announcement.unknown, 6), retryMost), retryJitter))
+	e.registerIn(n, e.retryWait(n.ifc, n.announcement.unknown))
 	n.announcement.unknown++
 }
 

@@ -205,8 +205,14 @@ func (e *Engine) register(n *nhs) {
 	}
 	n.sentNBMA = n.ifc.local
 	e.sendRegistration(n)
-	wait := min(retryFirst<<min(n.attempts, 6), retryMost)
-	e.registerIn(n, e.jittered(wait, retryJitter))
+	e.registerIn(n, e.retryWait(n.ifc, n.attempts))
+}
+
+// retryWait is how long to wait for an answer after so many attempts in vain: longer and longer, but so that several attempts fit into a
+// holding time. A few lost packets are to cost no registration.
+func (e *Engine) retryWait(ifc *iface, attempts int) time.Duration {
+	most := max(retryFirst, min(retryMost, ifc.cfg.HoldingTime/6))
+	return e.jittered(min(retryFirst<<min(attempts, 6), most), retryJitter)
 }
 
 func (e *Engine) registerIn(n *nhs, d time.Duration) {

@@ -129,7 +129,7 @@ func (e *Engine) registrationRefused(n *nhs, code packet.Code) {
 	n.registered, n.refused = false, true
 	e.forgetAnnouncement(n)
 	n.attempts++
-	e.registerIn(n, e.jittered(min(retryFirst<<min(n.attempts, 6), retryMost), retryJitter))
+	e.registerIn(n, e.retryWait(n.ifc, n.attempts))
 }
 
 // learnNHS learns the NHS's overlay address where none is configured: it is the reply's destination, or who replied.

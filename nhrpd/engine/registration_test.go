@@ -73,6 +73,22 @@ func clone(p packet.Packet) packet.Packet {
 	return c
 }
 
+// With a short holding time a spoke retries more often than once a minute: six times in a holding time.
+func TestRetriesFitIntoTheHoldingTime(t *testing.T) {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.HoldingTime = time.Minute
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+	n.from("192.0.2.1", "hub")
+	n.w.run(2 * time.Minute)
+	gaps := n.gaps()
+	for i, want := range []time.Duration{1, 2, 4, 8, 10, 10, 10, 10} {
+		want *= time.Second
+		if gaps[i] > want || gaps[i] < want*3/4 {
+			t.Errorf("retry %d after %s, want up to a quarter less than %s", i, gaps[i], want)
+		}
+	}
+}
+
 // A spoke retries within a second, doubling to a minute, refreshes at a third of the holding time, and counts its ids.
 func TestRegistrationTimes(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
