@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -150,6 +151,9 @@ func (r *reconciler) resync(cause string) error {
 	if err != nil {
 		return err
 	}
+	// A device that went down a moment ago may have entries again that were added as it did. They wait for it like all others.
+	up := links.up()
+	neighbors = slices.DeleteFunc(neighbors, func(e neighborEntry) bool { return up[e.Device] == 0 })
 	addNeighbors, strayNeighbors := diffNeighbors(r.neighbors, neighbors)
 	addRoutes, replaced, strayRoutes := diffRoutes(r.routes, routes)
 	p := plan{addNeighbors: addNeighbors, addRoutes: addRoutes, deleteRoutes: replaced}

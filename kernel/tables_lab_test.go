@@ -319,12 +319,35 @@ func permanentNeighbors(t testing.TB) int {
 	return n
 }
 
+// What is on a device that is down waits for it, whoever put it there.
+func TestNeighborOnADownDeviceWaits(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	greDevice(t, "gre1", 1)
+	tables := runTables(t)
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.11", "192.0.2.11")})
+	settled(tables)
+	ip(t, "link set gre1 down")
+	ip(t, fmt.Sprintf("neigh replace 10.255.1.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", Protocol))
+	tables.Resync()
+	settled(tables)
+	if s := tables.Stats(); s.Waiting != 1 || s.Present() != 0 {
+		t.Errorf("%d wait, %d are present", s.Waiting, s.Present())
+	}
+	ip(t, "link set gre1 up")
+	eventually(t, "it is there", func() bool { return tables.Stats().Present() == 1 })
+}
+
 // Ten thousand neighbours come, are compared, come back after the link was down, and go.
 func TestTenThousandNeighbors(t *testing.T) {
 	if !ownNamespace(t) {
 		return
 	}
 	greDevice(t, "gre1", 1)
+	// Else its IPv6 address has everything compared whenever the kernel is done with it.
+	ip(t, "link set gre1 down addrgenmode none")
+	ip(t, "link set gre1 up")
 	tables := runTables(t)
 	changes := manyNeighbors(10000)
 	there := func(want int) {
