@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/packet"
+	"cygnet/vici"
 )
 
 // A daemon that is killed must know after its return what it agreed on with others: the state is in the file a moment later.
@@ -172,6 +174,24 @@ func TestClockSetBetweenTwoRuns(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is saved is counted. Where nothing changed, nothing is saved.
+func TestSavedEntriesAreCounted(t *testing.T) {
+	toml := strings.Replace(spokeToml, "shortcut = true\n", "shortcut = true\nserver = true\n", 1)
+	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		register(t, w, w.socket(0))
+		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: clientNBMA, Identity: "spoke2.example.net"}}
+		synctest.Wait()
+		w.socket(0).in <- registrationOf(t, packet.CIE{PrefixLength: 32, HoldingTime: 600})
+		synctest.Wait()
+		for _, want := range []int{1, 0} {
+			if entries, err := d.saveChanged(t.Context()); err != nil || entries != want {
+				t.Errorf("saved %d entries, %v; want %d", entries, err, want)
+			}
+		}
+	})
 }
 
 // How much there is says how soon it is saved again, and nothing keeps a change from being saved for more than five seconds.

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
+	"weak"
 )
 
 // What is taken from a stock is as new, each value once, and there is no end to it.
@@ -20,6 +22,18 @@ func TestStock(t *testing.T) {
 			taken[b] = true
 		}
 	}
+}
+
+// Once all were taken and nothing holds any, their memory goes, though the stock itself stays.
+func TestEmptyStockHoldsNothing(t *testing.T) {
+	s := newStock[binding](2)
+	first := weak.Make(s.take())
+	s.take()
+	runtime.GC()
+	if first.Value() != nil {
+		t.Error("the stock holds what was taken from it")
+	}
+	runtime.KeepAlive(&s)
 }
 
 // A client that registers for the first time finds a binding, a peer, a neighbour and an admission ready, each with a place for the first
