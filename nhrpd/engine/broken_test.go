@@ -145,8 +145,8 @@ func (n *node) brokenAdmission(ifc *iface) error {
 		if at.told != n.admitsData(nbma.String()) {
 			return fmt.Errorf("%s is admitted: %v, and that was not told", nbma, at.told)
 		}
-		if len(at.reasons) > 0 != reasons[nbma] || len(at.reasons) == 0 && at.end.at.IsZero() {
-			return fmt.Errorf("%s is admitted for %d reasons, until %s", nbma, len(at.reasons), at.end.at)
+		if len(at.reasons) > 0 != reasons[nbma] || len(at.reasons) == 0 && at.end.pos == 0 {
+			return fmt.Errorf("%s is admitted for %d reasons, and that ends: %v", nbma, len(at.reasons), at.end.pos != 0)
 		}
 	}
 	for nbma := range n.admits {

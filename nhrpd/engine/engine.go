@@ -94,7 +94,8 @@ func (e *Engine) Secured(ifname string, nbma netip.Addr) bool {
 	return ifc != nil && ifc.secured(nbma)
 }
 
-// Deadline is when Advance is next due; false: not before another event.
+// Deadline is when Advance is to be called at the latest; false: not before another event. There may be nothing to do then: what was put
+// off is looked at once more when it would have been due.
 func (e *Engine) Deadline() (time.Time, bool) { return e.deadlines.next() }
 
 // Advance does what is due at now.

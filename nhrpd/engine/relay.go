@@ -120,7 +120,7 @@ func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) *relay {
 func (e *Engine) forgetRelay(ifc *iface) bool {
 	var first *relay
 	for _, r := range ifc.relays {
-		if r.needed && !r.neighbor.protocol.IsValid() && (first == nil || r.step.before(&first.step)) {
+		if r.needed && !r.neighbor.protocol.IsValid() && (first == nil || r.step.turn.before(first.step.turn)) {
 			first = r
 		}
 	}
