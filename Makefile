@@ -89,9 +89,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 .PHONY: bench
 bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side; then all benchmarks; BENCH=FLAGS
 	$(static) build -trimpath -o bin/bench ./test/bench
-	$(run) bin/bench $(BENCH)
+	UML_TIME=14400 $(run) bin/bench $(BENCH)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(static) test -run '^$$' -bench . -benchmem -timeout 30m -tags lab -exec '$(run)' $(lab)
+	UML_TIME=3600 $(static) test -run '^$$' -bench . -benchmem -timeout 30m -tags lab -exec '$(run)' $(lab)
 
 .PHONY: sim
 sim: ## simulated networks in virtual time: thousands of hours in small ones, then one of 10,000 spokes; SEED=N for others
