@@ -4,6 +4,8 @@ GO      ?= go
 # The lab's kernel: a user-mode Linux (uml), or this machine's own (host) where that has GRE and ESP.
 LAB     ?= uml
 T       ?=
+# A Debian release whose user-mode Linux the lab uses, such as sid, which has the newest: fetched, not installed. Empty: this machine's.
+KERNEL  ?=
 # A Debian release whose strongSwan the lab uses, such as trixie, which has 6.0: fetched, not installed. Empty: this machine's.
 STRONGSWAN ?=
 KEEP    ?=
@@ -14,7 +16,8 @@ SEED    ?= 1
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 other   = $(CURDIR)/test/out/strongswan/$(STRONGSWAN)
-run     = $(CURDIR)/test/$(LAB)/run$(if $(STRONGSWAN), $(CURDIR)/test/strongswan/with $(other))
+kernel  = $(CURDIR)/test/out/kernel/$(KERNEL)
+run     = $(if $(KERNEL),env UML_KERNEL=$(kernel) )$(CURDIR)/test/$(LAB)/run$(if $(STRONGSWAN), $(CURDIR)/test/strongswan/with $(other))
 static  = CGO_ENABLED=0 $(GO)
 # What is tested on a real kernel: the packages that have tests for it.
 lab     = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -r -n1 dirname | sort -u)
@@ -24,6 +27,7 @@ help: ## this list
 	@echo "Cygnet: strongSwan sites as a dynamic multipoint VPN. Targets:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo "LAB=host runs demo, test and lab on this machine's kernel instead of user-mode Linux."
+	@echo "KERNEL=sid runs demo, test, lab and bench on the newest Linux that Debian has, twice as fast."
 	@echo "STRONGSWAN=trixie runs demo, test and lab with strongSwan 6, as that release of Debian has it."
 
 .PHONY: build
@@ -107,6 +111,7 @@ packages: build ## deb and rpm in dist/
 deps: ## the Debian packages that tests and demo need: installs what is lacking, starts no service
 	@test/uml/deps
 	$(if $(STRONGSWAN),@test/strongswan/fetch $(STRONGSWAN) $(other))
+	$(if $(KERNEL),@test/uml/fetch $(KERNEL) $(kernel))
 
 .PHONY: clean
 clean: ## removes what was built and what failed tests left

@@ -22,7 +22,7 @@ func addNFLOGRules(t *testing.T, cfg DataPathConfig) {
 	if rule[0] != "iptables" {
 		t.Fatalf("the rule is no iptables command: %q", rule)
 	}
-	for _, program := range []string{"iptables-legacy", "ip6tables-legacy"} {
+	for _, program := range []string{"iptables", "ip6tables"} {
 		labRun(t, "", program+" "+strings.Join(rule[1:], " "))
 	}
 }
@@ -63,8 +63,8 @@ func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 	addNFLOGRules(t, cfg)
 	// Rules may be broader than they must be.
 	target := fmt.Sprintf(" -j NFLOG --nflog-group %d --nflog-size 128", nflogGroup("gre1"))
-	labRun(t, "", "iptables-legacy -I FORWARD -i gre1 -o lan0"+target)
-	labRun(t, "", "iptables-legacy -I INPUT -i gre1"+target)
+	labRun(t, "", "iptables -I FORWARD -i gre1 -o lan0"+target)
+	labRun(t, "", "iptables -I INPUT -i gre1"+target)
 	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
 	short, long := datagram("172.16.11.5", "172.16.12.5", 60), datagram("172.16.11.5", "172.16.12.6", 1300)
 	six := datagram("fd00:11::5", "fd00:12::5", 100)

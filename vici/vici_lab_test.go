@@ -355,7 +355,7 @@ func TestNAT(t *testing.T) {
 		ip -n nat link set out up
 		ip -n nat link set in up
 		ip netns exec nat sysctl -qw net.ipv4.ip_forward=1
-		ip netns exec nat iptables-legacy -t nat -A POSTROUTING -o out -j MASQUERADE`)
+		ip netns exec nat iptables -t nat -A POSTROUTING -o out -j MASQUERADE`)
 	t.Cleanup(func() { shell(t, "ip netns del nat; ip link del inside") })
 	spoke := newRouter(t, "r2", "192.168.7.11", "inside")
 	shell(t, "ip -n r2 route add default via 192.168.7.1")

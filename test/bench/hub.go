@@ -132,7 +132,7 @@ func (h *hub) startFRR(ctx context.Context) error {
 		os.WriteFile(config, []byte(frrConfig), 0o644), os.WriteFile(empty, nil, 0o644)); err != nil {
 		return err
 	}
-	if err := command("ip netns exec " + hubNamespace + " iptables-legacy -A FORWARD -i gre1 -o gre1 -j NFLOG --nflog-group 1 --nflog-size 128"); err != nil {
+	if err := command("ip netns exec " + hubNamespace + " iptables -A FORWARD -i gre1 -o gre1 -j NFLOG --nflog-group 1 --nflog-size 128"); err != nil {
 		return err
 	}
 	if err := h.start(ctx, "/usr/lib/frr/zebra", "-f", empty, "--log", "stdout", "--log-level", "errors"); err != nil {

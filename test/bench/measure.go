@@ -192,7 +192,7 @@ func (r *result) countAllocations(ctx context.Context, o options, g *generator) 
 		counts[i] = float64(status.Memory.Allocations)
 	}
 	question := counts[2] - counts[1]
-	r.Allocations = &each{answered, (counts[3] - counts[2] - question) / float64(max(answered, 1))}
+	r.Allocations = &each{answered, max(counts[3]-counts[2]-question, 0) / float64(max(answered, 1))}
 	return nil
 }
 

@@ -56,6 +56,8 @@ func (s *story) Cleanup(f func()) { s.cleanups = append(s.cleanups, f) }
 
 func (s *story) Logf(format string, args ...any) { s.say(format, args...) }
 
+func (s *story) Skipf(format string, args ...any) { s.Fatalf(format, args...) }
+
 func (s *story) Errorf(format string, args ...any) {
 	s.failed = true
 	s.say("FAILED: "+format, args...)

@@ -28,6 +28,7 @@ type T interface {
 	Logf(format string, args ...any)
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any) // does not return
+	Skipf(format string, args ...any)  // does not return
 	Failed() bool
 	Cleanup(func())
 }

@@ -11,8 +11,8 @@ func (b *NAT) Masquerade(random bool) {
 		rule = append(rule, "--random")
 	}
 	b.IP("link set eth0 down") // without a rule nothing must leave
-	b.Run("iptables-legacy", "-t", "nat", "-F", "POSTROUTING")
-	b.Run("iptables-legacy", rule...)
+	b.Iptables("-t", "nat", "-F", "POSTROUTING")
+	b.Iptables(rule...)
 	b.IP("link set eth0 up")
 }
 
@@ -20,7 +20,7 @@ func (b *NAT) Masquerade(random bool) {
 // so remember, what a peer sends to punch a hole.
 func (b *NAT) Close() {
 	b.net.Helper()
-	b.Run("iptables-legacy", "-A", "INPUT", "-i", "eth0", "-j", "DROP")
+	b.Iptables("-A", "INPUT", "-i", "eth0", "-j", "DROP")
 }
 
 // Move gives the box another public address, with its prefix length. All mappings are new from then on.
@@ -33,5 +33,5 @@ func (b *NAT) Move(public string) {
 // Forward makes the box a NAT of one to one: what comes from outside goes to the router, whoever begins.
 func (b *NAT) Forward(r *Router) {
 	b.net.Helper()
-	b.Run("iptables-legacy", "-t", "nat", "-A", "PREROUTING", "-i", "eth0", "-d", b.Public.String(), "-j", "DNAT", "--to-destination", r.NBMA.String())
+	b.Iptables("-t", "nat", "-A", "PREROUTING", "-i", "eth0", "-d", b.Public.String(), "-j", "DNAT", "--to-destination", r.NBMA.String())
 }

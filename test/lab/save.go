@@ -18,7 +18,7 @@ var views = []struct{ file, command string }{
 	{"xfrm-stat", "cat /proc/net/xfrm_stat"},
 	{"counters", "cat /proc/net/snmp"},
 	{"raw-sockets", "cat /proc/net/raw"}, // with what each had no room for
-	{"nat", "case $(pwd) in *-nat) iptables-legacy-save -c;; esac"},
+	{"nat", "case $(pwd) in *-nat) iptables-save -c;; esac"},
 	{"sas", "[ -S /run/charon.vici ] && { timeout 10 swanctl --list-sas; timeout 10 swanctl --list-conns; }"},
 	{"cygnet", `[ -S /run/cygnet/cygnet.sock ] && for what in status peers bindings shortcuts nhs routes sas; do
 		echo "== $what"; timeout 10 "$CYGNET" "$what"; done`},

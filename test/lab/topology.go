@@ -87,7 +87,7 @@ func (n *Net) NAT(name, public, inside string) *NAT {
 	box.IP("addr add "+public+" dev eth0", "link set eth0 up",
 		"link add in0 type bridge", "link set in0 up", "addr add "+inside+" dev in0")
 	box.Sysctl("net.ipv4.ip_forward=1")
-	box.Run("iptables-legacy", "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
+	box.Iptables("-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
 	return box
 }
 

@@ -67,7 +67,7 @@ func frrHubOn(m *lab.Mesh, s *lab.Site) *frrSite {
 		routes: []string{"172.16.1.0/24 via 10.255.0.11", "172.16.2.0/24 via 10.255.0.12"},
 	}
 	f.tunnel(m)
-	f.Run("iptables-legacy", "-A", "FORWARD", "-i", "gre1", "-o", "gre1", "-m", "hashlimit",
+	f.Iptables("-A", "FORWARD", "-i", "gre1", "-o", "gre1", "-m", "hashlimit",
 		"--hashlimit-upto", "4/minute", "--hashlimit-burst", "1", "--hashlimit-mode", "srcip,dstip",
 		"--hashlimit-srcmask", "24", "--hashlimit-dstmask", "24", "--hashlimit-name", "loglimit-0",
 		"-j", "NFLOG", "--nflog-group", "1", "--nflog-size", "128")

@@ -27,7 +27,7 @@ func TestOneOfThreeHubsDies(t *testing.T) {
 		useHubs(s, hubs...)
 		other := spokes[1-i]
 		s.UseRoutes("172.16.0.0/24 via 10.255.0.1", other.LAN.String()+" via "+other.Overlay.String())
-		s.Run("iptables-legacy", "-A", "INPUT", "-s", other.Public.String(), "-j", "DROP")
+		s.Iptables("-A", "INPUT", "-s", other.Public.String(), "-j", "DROP")
 	}
 	for _, s := range append(hubs, spokes...) {
 		s.Start()
