@@ -46,16 +46,32 @@ func (e *Engine) block(ev Block) {
 		if b.since.IsZero() {
 			b.since = e.now
 		}
-		b.expiry.run = func() { e.unblock(b.identity, "its time is over") }
+		b.expiry.run = func() { e.blockDue(b) }
 		e.blocks[key] = b
 	}
 	b.ends = ev.Until
-	e.deadlines.stop(&b.expiry)
-	if !b.ends.IsZero() {
-		e.deadlines.set(&b.expiry, b.ends)
-	}
+	e.scheduleBlock(b)
 	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeBlocked, Identity: b.identity, Reason: fmt.Sprintf("blocked%s", b.until())})
 	e.reviewStandings()
+}
+
+// blockLook is how long a block with an end is not looked at: that of an earlier run ends by the clock, which may be set meanwhile.
+const blockLook = time.Minute
+
+func (e *Engine) scheduleBlock(b *block) {
+	if b.ends.IsZero() {
+		e.deadlines.stop(&b.expiry)
+		return
+	}
+	e.deadlines.set(&b.expiry, e.now.Add(min(b.ends.Sub(e.now), blockLook)))
+}
+
+func (e *Engine) blockDue(b *block) {
+	if e.now.Before(b.ends) {
+		e.scheduleBlock(b)
+		return
+	}
+	e.unblock(b.identity, "its time is over")
 }
 
 func (e *Engine) unblock(identity, reason string) {

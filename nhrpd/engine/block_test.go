@@ -55,9 +55,25 @@ func TestBlockForATime(t *testing.T) {
 	if d := cmp.Diff(want, hub.engine.Blocked()); d != "" {
 		t.Errorf("blocked (- want, + got):\n%s", d)
 	}
-	hub.w.run(2 * time.Hour)
+	hub.w.run(time.Hour - time.Second)
+	if got := hub.engine.Blocked(); len(got) != 2 {
+		t.Errorf("a second before the hour: %+v", got)
+	}
+	hub.w.run(time.Second)
 	if got := hub.engine.Blocked(); len(got) != 1 || got[0].Identity != "spoke2" || hub.last(NoticeUnblocked).Identity != "spoke1" {
 		t.Errorf("after the hour: %+v", got)
+	}
+}
+
+// The end of a block that an earlier run saved is a time of the clock, which may be set while it lasts.
+func TestBlockEndsByTheClock(t *testing.T) {
+	hub := hubAlone(t)
+	hub.handle(Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
+	for range 3 {
+		if at, ok := hub.engine.Deadline(); !ok || at.After(hub.w.now.Add(time.Minute)) {
+			t.Errorf("it is looked at again after %v, %v", at.Sub(hub.w.now), ok)
+		}
+		hub.w.run(time.Minute)
 	}
 }
 
