@@ -27,7 +27,8 @@ help: ## this list
 	@echo "Cygnet: strongSwan sites as a dynamic multipoint VPN. Targets:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo "LAB=host runs demo, test and lab on this machine's kernel instead of user-mode Linux."
-	@echo "KERNEL=sid runs demo, test, lab and bench on the newest Linux that Debian has, twice as fast."
+	@echo "KERNEL=trixie runs demo, test, lab and bench on the Linux of that release of Debian. sid's takes half the time, but has no NAT:"
+	@echo "what needs it is skipped."
 	@echo "STRONGSWAN=trixie runs demo, test and lab with strongSwan 6, as that release of Debian has it."
 
 .PHONY: build
@@ -91,7 +92,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; done
 
 .PHONY: bench
-bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side; then all benchmarks; BENCH=FLAGS
+bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side, in half an hour; then all benchmarks; BENCH=FLAGS
 	$(static) build -trimpath -o bin/bench ./test/bench
 	UML_TIME=14400 $(run) bin/bench $(BENCH)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
