@@ -64,7 +64,8 @@ func TestLeaveStopped(t *testing.T) {
 	encrypted(m)
 }
 
-// Who takes IPsec out of the file, and reloads or restarts, has a mesh in clear, and nothing that blocks it or would come back.
+// Who takes IPsec out of the file, and reloads or restarts, has a mesh in clear, and nothing that blocks it or would come back. The hub is
+// first: what a spoke registers with a hub that is about to leave the old network ends with it, and without an SA nothing tells the spoke.
 func TestProtectionTakenAway(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -77,6 +78,7 @@ func TestProtectionTakenAway(t *testing.T) {
 		s.WriteFile(lab.CygnetConfig, 0o640, s.Config())
 	}
 	m.Hub.Daemon.Signal(syscall.SIGHUP)
+	m.Await("no IPsec is left on the hub", soon, func() error { return forsaken(m.Hub, true) })
 	m.Spoke1.Daemon.Signal(syscall.SIGHUP)
 	m.Spoke2.Daemon.Start()
 	for _, s := range m.Sites() {
