@@ -79,7 +79,8 @@ func TestFaultCharonEndsNAT(t *testing.T) {
 }
 
 // standstillBack is charonBack for a charon that stood still. Up to strongSwan 5.9 ESP counts as a sign of life, so that the peers keep its
-// SAs. With 6.0 they give them up, and it finds that out by asking itself: an answer is awaited for 1, 1.4, 2, 2.7 and 3.8 s.
+// SAs. With 6.0 they give them up, and it finds that out by its own dead peer detection: it asks after dpd_delay, 10 s, and awaits an answer
+// for 1, 1.4, 2, 2.7 and 3.8 s.
 func standstillBack(s *lab.Site) (time.Duration, error) {
 	st, err := status(s)
 	if err != nil {
@@ -88,7 +89,7 @@ func standstillBack(s *lab.Site) (time.Duration, error) {
 	if strings.HasPrefix(st.StrongSwan.Version, "5.") {
 		return charonBack, nil
 	}
-	return charonBack + 11*time.Second, nil
+	return charonBack + 21*time.Second, nil
 }
 
 // charon stands still for a minute: its peers may give its SAs up, and it does not know. Once it goes on, they have it again.
