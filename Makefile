@@ -19,17 +19,21 @@ other   = $(CURDIR)/test/out/strongswan/$(STRONGSWAN)
 kernel  = $(CURDIR)/test/out/kernel/$(KERNEL)
 run     = $(if $(KERNEL),env UML_KERNEL=$(kernel) )$(CURDIR)/test/$(LAB)/run$(if $(STRONGSWAN), $(CURDIR)/test/strongswan/with $(other))
 static  = CGO_ENABLED=0 $(GO)
-# What is tested on a real kernel: the packages that have tests for it.
+# Tests on a real kernel run in guests with one processor each, which wait for most of their time: more guests than
+# processors. On a kernel of this machine's own the tests would meet each other, so one follows the other.
+GUESTS  ?= $(if $(filter uml,$(LAB)),3,1)
+tiers   = $(static) run ./test/tiers -guests $(GUESTS) -run '$(run)'
+# The packages that have benchmarks on a real kernel.
 lab     = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -r -n1 dirname | sort -u)
 
 .PHONY: help
 help: ## this list
 	@echo "Cygnet: strongSwan sites as a dynamic multipoint VPN. Targets:"
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
-	@echo "LAB=host runs demo, test and lab on this machine's kernel instead of user-mode Linux."
-	@echo "KERNEL=trixie runs demo, test, lab and bench on the Linux of that release of Debian. sid's takes half the time, but has no NAT:"
+	@echo "LAB=host runs demo, tests and lab on this machine's kernel instead of user-mode Linux. It was never tried."
+	@echo "KERNEL=trixie runs demo, tests, lab and bench on the Linux of that release of Debian. sid's takes half the time, but has no NAT:"
 	@echo "what needs it is skipped."
-	@echo "STRONGSWAN=trixie runs demo, test and lab with strongSwan 6, as that release of Debian has it."
+	@echo "STRONGSWAN=trixie runs demo, tests and lab with strongSwan 6, as that release of Debian has it."
 
 .PHONY: build
 build: ## bin/cygnetd and bin/cygnet, static
@@ -40,30 +44,31 @@ demo: deps build ## a hub and two spokes become an encrypted mesh, step by step;
 	@$(static) build -trimpath -o bin/demo ./test/demo
 	@LAB=$(LAB) UML_KEEP=$(KEEP) $(run) bin/demo $(if $(KEEP),-keep)
 
+.PHONY: check
+check: ## gofmt, go vet, staticcheck and the host tests of what changed: less than a minute
+	@test/changed
+
 .PHONY: test
-test: deps build lint test-host test-lab ## everything: lint, tests on the host with the race detector, tests on a real kernel
+test: deps build lint test-host ## lint, tests on the host with the race detector, each promise once on a real kernel
+	@$(tiers) -tier quick
+
+.PHONY: test-all
+test-all: deps build lint test-host ## everything but what is long by nature, each test once
+	@$(tiers) -tier all
+
+.PHONY: test-rest
+test-rest: deps build ## what test leaves out of test-all
+	@$(tiers) -tier rest
+
+.PHONY: test-long
+test-long: deps build ## what is long by nature: crowds, thousands of SAs, hours of simulated networks, fuzzing
+	@$(tiers) -tier long
+	@$(MAKE) --no-print-directory sim fuzz
 
 .PHONY: test-host
 test-host:
 	$(GO) test -race ./...
 	cd packaging && $(GO) test ./...
-
-# A guest has one processor, so that two of them share the work: each has half of the scenarios and some of the packages. On a kernel
-# of this machine's own all would meet, one after the other is how they go there.
-.PHONY: test-lab test-lab-odd test-lab-even
-test-lab:
-	$(MAKE) --no-print-directory -k -j$(if $(filter uml,$(LAB)),2,1) test-lab-odd test-lab-even
-
-labtest = UML_TIME=3600 $(static) test -count=1 -p 1 -timeout 50m -tags lab -exec '$(run)'
-half    = "^($$($(GO) test -tags lab -list . ./test/scenario | sed -n '/^Test/p' | sed -n '$(1)~2p' | paste -sd '|'))\$$"
-
-test-lab-odd:
-	$(labtest) -run $(call half,1) ./test/scenario
-	$(labtest) $(filter ./kernel ./contrib,$(lab))
-
-test-lab-even:
-	$(labtest) -run $(call half,2) ./test/scenario
-	$(labtest) $(filter-out ./kernel ./contrib ./test/scenario,$(lab))
 
 .PHONY: lab
 lab: ## the scenarios on a real kernel: lists them, or runs one with T=NAME
@@ -71,6 +76,8 @@ ifeq ($(T),)
 	@echo "Scenarios (make lab T=NAME runs one):"
 	@$(GO) test -tags lab -list . ./test/scenario | sed -n 's/^Test/  /p'
 else
+	@$(GO) test -tags lab -list '^(Test)?$(T)$$' ./test/scenario | grep -q ^Test || \
+		{ echo "There is no scenario $(T): 'make lab' lists them."; exit 1; }
 	@$(MAKE) --no-print-directory deps build
 	$(static) test -count=1 -v -timeout 15m -tags lab -exec '$(run)' -run '^(Test)?$(T)$$' ./test/scenario
 endif

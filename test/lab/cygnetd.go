@@ -1,9 +1,12 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,16 +123,31 @@ func (r *Router) TryCygnet(args ...string) (string, error) {
 	return r.Try(r.net.binary("cygnet"), args...)
 }
 
-// CygnetJSON decodes what the command line says with --json. Unlike the other methods it returns its error, for Await: the
-// daemon may not be there yet.
-func (r *Router) CygnetJSON(v any, args ...string) error {
+// CygnetJSON decodes what the daemon answers on its socket, which is what "cygnet --json LIST" prints: to start that program
+// for each look would take a guest longer than all else. Unlike the other methods it returns its error, for Await: the daemon
+// may not be there yet.
+func (r *Router) CygnetJSON(v any, list string) error {
 	r.net.Helper()
-	out, err := r.TryCygnet(append([]string{"--json"}, args...)...)
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", r.Path(CygnetSocket))
+		},
+	}}
+	response, err := client.Get("http://cygnet/v1/" + list)
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
+		return fmt.Errorf("ask cygnetd on %s for %s: %w", r.Name, list, err)
 	}
-	if err := json.Unmarshal([]byte(out), v); err != nil {
-		return fmt.Errorf("cygnet %v --json on %s: %w\n%s", args, r.Name, err, out)
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return fmt.Errorf("read the %s of cygnetd on %s: %w", list, r.Name, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("cygnetd on %s answers %s for %s: %s", r.Name, response.Status, list, answer)
+	}
+	if err := json.Unmarshal(answer, v); err != nil {
+		return fmt.Errorf("decode the %s of cygnetd on %s: %w\n%s", list, r.Name, err, answer)
 	}
 	return nil
 }

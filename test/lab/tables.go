@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -10,68 +12,153 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// neighbor is an entry of a node's neighbour table, as ip shows it.
-type neighbor struct {
-	Dst    netip.Addr `json:"dst"`
-	LLAddr string     `json:"lladdr"` // on a GRE device the NBMA address
-	State  []string   `json:"state"`
-}
-
-// Neighbors lists the neighbours on a tunnel with their NBMA addresses; none when there is no such device.
+// Neighbors lists the neighbours on a tunnel with their NBMA addresses; none when there is no such
+// device.
 func (n *Node) Neighbors(device string) map[netip.Addr]netip.Addr {
 	n.net.Helper()
 	table := map[netip.Addr]netip.Addr{}
-	if !n.HasDevice(device) {
-		return table
-	}
-	var list []neighbor
-	n.RunJSON(&list, "ip", "-j", "neigh", "show", "nud", "all", "dev", device)
-	for _, e := range list {
-		if nbma, err := netip.ParseAddr(e.LLAddr); err == nil && !e.Dst.IsMulticast() {
-			table[e.Dst] = nbma
+	err := n.netlink(unix.NETLINK_ROUTE, func(h *netlink.Handle) error {
+		link, err := h.LinkByName(device)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			return nil
 		}
+		if err != nil {
+			return err
+		}
+		clear(table)
+		list, err := h.NeighList(link.Attrs().Index, unix.AF_UNSPEC)
+		for _, e := range list {
+			dst, _ := netip.AddrFromSlice(e.IP)
+			nbma := e.LLIPAddr // on a GRE device the link-layer address is the NBMA address
+			if nbma == nil && len(e.HardwareAddr) > 0 {
+				nbma = net.IP(e.HardwareAddr)
+			}
+			at, ok := netip.AddrFromSlice(nbma)
+			if ok && !dst.Unmap().IsMulticast() {
+				table[dst.Unmap()] = at.Unmap()
+			}
+		}
+		return err
+	})
+	if err != nil {
+		n.net.Fatalf("%s: list the neighbours on %s: %v", n.Name, device, err)
 	}
 	return table
 }
 
-// Route is a route of a node's main table, as ip shows it.
+// Route is a route of a node's main table, in the notation of iproute2.
 type Route struct {
-	Dst      string     `json:"dst"`
-	Gateway  netip.Addr `json:"gateway"`
-	Device   string     `json:"dev"`
-	Protocol string     `json:"protocol"`
-	Metric   int        `json:"metric"`
+	Dst      string // "default", a prefix, or the address of a host route
+	Gateway  netip.Addr
+	Device   string
+	Protocol string
+	Metric   int
 }
 
 // Routes lists the routes of the main table to or inside a prefix.
 func (n *Node) Routes(inside string) []Route {
 	n.net.Helper()
+	within := addr(n.net, inside)
 	var list []Route
-	n.RunJSON(&list, "ip", "-j", "route", "show", "root", inside)
+	err := n.netlink(unix.NETLINK_ROUTE, func(h *netlink.Handle) error {
+		devices, err := deviceNames(h)
+		if err != nil {
+			return err
+		}
+		family := netlink.FAMILY_V4
+		if within.Addr().Is6() {
+			family = netlink.FAMILY_V6
+		}
+		main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
+		routes, err := h.RouteListFiltered(family, main, netlink.RT_FILTER_TABLE)
+		list = nil
+		for _, r := range routes {
+			dst := destination(&r, within.Addr().Is6())
+			if dst.Bits() < within.Bits() || !within.Contains(dst.Addr()) {
+				continue
+			}
+			gateway, _ := netip.AddrFromSlice(r.Gw)
+			device := devices[r.LinkIndex]
+			list = append(list,
+				Route{notation(dst), gateway.Unmap(), device, r.Protocol.String(), r.Priority})
+		}
+		return err
+	})
+	if err != nil {
+		n.net.Fatalf("%s: list the routes inside %s: %v", n.Name, inside, err)
+	}
 	return list
 }
 
-// NextHop is the gateway that the kernel uses for a destination; the zero address where it is on the link or has no route.
-func (n *Node) NextHop(dst netip.Addr) netip.Addr {
-	n.net.Helper()
-	out, err := n.Try("ip", "-o", "route", "get", dst.String())
+func deviceNames(h *netlink.Handle) (map[int]string, error) {
+	links, err := h.LinkList()
 	if err != nil {
-		return netip.Addr{}
+		return nil, err
 	}
-	words := strings.Fields(out)
-	for i, w := range words[:len(words)-1] {
-		if w == "via" {
-			a, _ := netip.ParseAddr(words[i+1])
-			return a
-		}
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
 	}
-	return netip.Addr{}
+	return names, nil
 }
 
-// HasDevice says whether the node has a network device of that name.
+// destination is a route's prefix; the kernel leaves that of a default route out.
+func destination(r *netlink.Route, six bool) netip.Prefix {
+	if r.Dst == nil {
+		zero := netip.IPv4Unspecified()
+		if six {
+			zero = netip.IPv6Unspecified()
+		}
+		return netip.PrefixFrom(zero, 0)
+	}
+	ip, _ := netip.AddrFromSlice(r.Dst.IP)
+	bits, _ := r.Dst.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), bits)
+}
+
+func notation(dst netip.Prefix) string {
+	switch dst.Bits() {
+	case 0:
+		return "default"
+	case dst.Addr().BitLen():
+		return dst.Addr().String()
+	}
+	return dst.String()
+}
+
+// NextHop is the gateway that the kernel uses for a destination; the zero address where it is on
+// the link or has no route.
+func (n *Node) NextHop(dst netip.Addr) netip.Addr {
+	n.net.Helper()
+	var gateway netip.Addr
+	err := n.netlink(unix.NETLINK_ROUTE, func(h *netlink.Handle) error {
+		routes, err := h.RouteGet(dst.AsSlice())
+		for _, r := range routes {
+			gateway, _ = netip.AddrFromSlice(r.Gw)
+		}
+		return err
+	})
+	if err != nil {
+		return netip.Addr{} // no route: the kernel's errors for that are several
+	}
+	return gateway.Unmap()
+}
+
+// HasDevice reports whether the node has a network device of that name.
 func (n *Node) HasDevice(name string) bool {
-	_, err := n.Try("ip", "link", "show", name)
-	return err == nil
+	n.net.Helper()
+	has := true
+	err := n.netlink(unix.NETLINK_ROUTE, func(h *netlink.Handle) error {
+		_, err := h.LinkByName(name)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			has, err = false, nil
+		}
+		return err
+	})
+	if err != nil {
+		n.net.Fatalf("%s: look for device %s: %v", n.Name, name, err)
+	}
+	return has
 }
 
 // XfrmState is an IPsec SA of the kernel.
@@ -87,6 +174,7 @@ func (n *Node) XfrmStates() []XfrmState {
 	n.net.Helper()
 	var list []XfrmState
 	err := n.xfrm(func(h *netlink.Handle) error {
+		list = nil
 		states, err := h.XfrmStateList(unix.AF_UNSPEC)
 		for _, s := range states {
 			src, _ := netip.AddrFromSlice(s.Src)
@@ -114,13 +202,22 @@ func (n *Node) ESPBetween(src, dst netip.Addr) uint64 {
 	return packets
 }
 
-func (n *Node) xfrm(f func(*netlink.Handle) error) error {
-	h, err := netlink.NewHandleAt(netns.NsHandle(n.ns.Fd()), unix.NETLINK_XFRM)
+func (n *Node) xfrm(f func(*netlink.Handle) error) error { return n.netlink(unix.NETLINK_XFRM, f) }
+
+// netlink opens a netlink socket in the node's namespace. To start iproute2 for a look at a table
+// costs some hundred times as much in user-mode Linux.
+func (n *Node) netlink(family int, f func(*netlink.Handle) error) error {
+	h, err := netlink.NewHandleAt(netns.NsHandle(n.ns.Fd()), family)
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	return f(h)
+	for range 10 {
+		if err = f(h); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break // else the table changed under the dump
+		}
+	}
+	return err
 }
 
 // XfrmStat is one of the kernel's IPsec counters of the node, such as XfrmOutPolBlock.
@@ -144,6 +241,7 @@ func (n *Node) Guards() []netlink.XfrmPolicy {
 	n.net.Helper()
 	var list []netlink.XfrmPolicy
 	err := n.xfrm(func(h *netlink.Handle) error {
+		list = nil
 		policies, err := h.XfrmPolicyList(unix.AF_UNSPEC)
 		for _, p := range policies {
 			if p.Action == netlink.XFRM_POLICY_BLOCK && p.Proto == unix.IPPROTO_GRE {

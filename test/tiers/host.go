@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// runAll runs the jobs in guests, reports on each, and returns an error if one failed.
+func runAll(ctx context.Context, jobs []job, guests int, wrapper []string) error {
+	dir, err := os.MkdirTemp("", "cygnet-tiers-")
+	if err != nil {
+		return fmt.Errorf("make the queue: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	q := queue(dir)
+	if err := q.fill(jobs); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		var all sync.WaitGroup
+		for range guests {
+			all.Go(func() { q.guest(ctx, wrapper, self) })
+		}
+		all.Wait()
+	}()
+	fmt.Printf("%d jobs of tests on a real kernel, in %d guests side by side\n", len(jobs), guests)
+	p := progress{q: q, jobs: jobs, guests: guests, started: time.Now(), out: os.Stdout}
+	p.watch(ended)
+	return p.conclude(ctx)
+}
+
+// fill writes the waiting jobs. Their names begin with their place in the order.
+func (q queue) fill(jobs []job) error {
+	for _, sub := range []string{"waiting", "running", "done"} {
+		if err := os.Mkdir(filepath.Join(string(q), sub), 0o755); err != nil {
+			return fmt.Errorf("make the queue: %w", err)
+		}
+	}
+	for i := range jobs {
+		jobs[i].Name = fmt.Sprintf("%03d-%s", i, jobs[i].Name)
+		if err := writeJSON(q.waiting(jobs[i].Name), jobs[i]); err != nil {
+			return fmt.Errorf("queue %s: %w", jobs[i].Name, err)
+		}
+	}
+	return nil
+}
+
+// guest keeps one guest at work until no job waits. A guest that dies leaves a job without a
+// result: that one has failed.
+func (q queue) guest(ctx context.Context, wrapper []string, self string) {
+	for ctx.Err() == nil && q.count("waiting") > 0 {
+		before := q.count("waiting")
+		var said strings.Builder
+		args := append(slices.Clone(wrapper[1:]), self, "-worker", string(q))
+		cmd := exec.CommandContext(ctx, wrapper[0], args...)
+		cmd.Env = append(os.Environ(), "UML_TIME=4800")
+		cmd.Stdout, cmd.Stderr = &said, &said
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		cmd.WaitDelay = 20 * time.Second
+		err := cmd.Run()
+		if said.Len() > 0 {
+			fmt.Print(said.String())
+		}
+		if err == nil {
+			return
+		}
+		fmt.Println("a guest ended early:", err)
+		if q.count("waiting") == before {
+			return // it cannot even begin: another one could not either
+		}
+	}
+}
+
+func (q queue) count(sub string) int {
+	entries, _ := os.ReadDir(filepath.Join(string(q), sub))
+	return len(entries)
+}
+
+// progress reports on a run.
+type progress struct {
+	q       queue
+	jobs    []job
+	guests  int
+	started time.Time
+	out     io.Writer
+
+	seen                    map[string]bool
+	expected, real          time.Duration // of the jobs that are done
+	passed, failed, skipped int
+	failures                []string
+	ended                   []finished
+}
+
+type finished struct {
+	name string
+	result
+}
+
+// watch reports on jobs as they end, until all guests have.
+func (p *progress) watch(ended <-chan struct{}) {
+	p.seen = make(map[string]bool)
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			p.collect()
+			return
+		case <-tick.C:
+			p.collect()
+		}
+	}
+}
+
+func (p *progress) collect() {
+	for _, j := range p.jobs {
+		if p.seen[j.Name] {
+			continue
+		}
+		text, err := os.ReadFile(p.q.result(j.Name))
+		if err != nil {
+			continue
+		}
+		var r result
+		if err := json.Unmarshal(text, &r); err != nil {
+			r.Exit = -1
+		}
+		p.done(j, r)
+	}
+}
+
+func (p *progress) done(j job, r result) {
+	p.seen[j.Name] = true
+	p.expected += j.Takes
+	p.real += r.Wall
+	p.ended = append(p.ended, finished{j.Name[4:], r})
+	log, _ := os.ReadFile(p.q.log(j.Name))
+	word := "ok"
+	if r.Exit != 0 {
+		word = "FAIL"
+		p.failures = append(p.failures, j.Name[4:])
+	}
+	p.countTests(string(log), r.Exit != 0)
+	fmt.Fprintf(p.out, "%3d/%d %-4s %7s (processor %7s) %-34s %s\n", len(p.seen), len(p.jobs), word,
+		seconds(r.Wall), seconds(r.Processor), j.Name[4:], p.left())
+	for line := range strings.Lines(string(log)) {
+		if strings.HasPrefix(line, "--- SKIP") {
+			fmt.Fprint(p.out, "        ", line)
+		}
+	}
+	if r.Exit != 0 {
+		fmt.Fprintf(p.out, "%s\n", log)
+	}
+}
+
+// countTests counts the tests that a log reports. A job that failed without a failed test counts as
+// one.
+func (p *progress) countTests(log string, failed bool) {
+	before := p.failed
+	for line := range strings.Lines(log) {
+		switch {
+		case strings.HasPrefix(line, "--- PASS"):
+			p.passed++
+		case strings.HasPrefix(line, "--- FAIL"):
+			p.failed++
+		case strings.HasPrefix(line, "--- SKIP"):
+			p.skipped++
+		}
+	}
+	if failed && p.failed == before {
+		p.failed++
+	}
+}
+
+// left tells what runs and estimates how long the rest takes, by what the ended jobs took in
+// comparison with the table.
+func (p *progress) left() string {
+	var rest time.Duration
+	for _, j := range p.jobs {
+		if !p.seen[j.Name] {
+			rest += j.Takes
+		}
+	}
+	if rest == 0 {
+		return ""
+	}
+	factor := 1.0
+	if p.expected > 0 {
+		factor = float64(p.real) / float64(p.expected)
+	}
+	estimate := time.Duration(float64(rest) * factor / float64(p.guests)).Round(10 * time.Second)
+	running, _ := os.ReadDir(filepath.Join(string(p.q), "running"))
+	var names []string
+	for _, e := range running {
+		if !p.seen[e.Name()] {
+			names = append(names, e.Name()[4:])
+		}
+	}
+	return fmt.Sprintf("| about %s left; %s", estimate, strings.Join(names, ", "))
+}
+
+// conclude sums up. The last line is the count of tests.
+func (p *progress) conclude(ctx context.Context) error {
+	for _, j := range p.jobs {
+		if !p.seen[j.Name] {
+			p.failed++
+			p.failures = append(p.failures, j.Name[4:]+" (its guest died or never started)")
+			if log, err := os.ReadFile(p.q.log(j.Name)); err == nil {
+				fmt.Fprintf(p.out, "%s has no result; its log:\n%s\n", j.Name[4:], log)
+			}
+		}
+	}
+	var wall, processor time.Duration
+	for _, f := range p.ended {
+		wall += f.Wall
+		processor += f.Processor
+	}
+	fmt.Fprintf(p.out, "%s; the guests worked %s of %s that the tests took\n",
+		time.Since(p.started).Round(time.Second), processor.Round(time.Second), wall.Round(time.Second))
+	slices.Sort(p.failures)
+	for _, name := range p.failures {
+		fmt.Fprintln(p.out, "failed:", name)
+	}
+	fmt.Fprintf(p.out, "%d passed, %d failed, %d skipped\n", p.passed, p.failed, p.skipped)
+	if err := context.Cause(ctx); errors.Is(err, context.Canceled) && len(p.failures) > 0 {
+		return fmt.Errorf("%d jobs failed or were interrupted", len(p.failures))
+	}
+	if len(p.failures) > 0 {
+		return fmt.Errorf("%d jobs failed", len(p.failures))
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The table's lines name a package, a test, a tier and seconds; all else is refused with its line.
+func TestTable(t *testing.T) {
+	for _, test := range []struct {
+		name, text string
+		want       int    // tests
+		err        string // part of the error
+	}{
+		{"comments and empty lines", "# a comment\n\nkernel TestA quick 2 # why\nvici TestB long 300\n", 2, ""},
+		{"a word too few", "kernel TestA quick\n", 0, "tests.txt:1: want package, test, tier, seconds; have 3 words"},
+		{"an unknown tier", "kernel TestA fast 1\n", 0, `tier "fast" is none of quick, full and long`},
+		{"no number", "\nkernel TestA full soon\n", 0, `tests.txt:2: "soon" is no positive number of seconds`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "tests.txt")
+			if err := os.WriteFile(file, []byte(test.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			tests, err := readTable(file)
+			if len(tests) != test.want {
+				t.Errorf("want %d tests, have %d", test.want, len(tests))
+			}
+			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+				t.Errorf("want error %q, have %v", test.err, err)
+			}
+		})
+	}
+}
+
+// Each test is in exactly one of quick, rest and long, and all is quick and rest.
+func TestTiersDivideTheTests(t *testing.T) {
+	for _, tier := range []string{"quick", "full", "long"} {
+		x := test{tier: tier}
+		n := 0
+		for _, run := range []string{"quick", "rest", "long"} {
+			if x.inTier(run) {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("a test of tier %s is in %d of quick, rest and long", tier, n)
+		}
+		if x.inTier("all") != (x.inTier("quick") || x.inTier("rest")) {
+			t.Errorf("a test of tier %s: all is not quick and rest", tier)
+		}
+	}
+}
+
+// Short tests of a package share a job, long ones have one each, and the longest is first.
+func TestPlan(t *testing.T) {
+	jobs := plan([]test{
+		{"kernel", "TestA", "quick", time.Second},
+		{"kernel", "TestB", "quick", 2 * time.Second},
+		{"test/scenario", "TestMesh", "quick", 14 * time.Second},
+		{"test/scenario", "TestCrowd", "long", time.Minute},
+	}, "quick")
+	var have []string
+	for _, j := range jobs {
+		have = append(have, j.Name+" "+j.Args[len(j.Args)-1])
+	}
+	want := []string{"Mesh -test.run=^(TestMesh)$", "kernel-short-1 -test.run=^(TestA|TestB)$"}
+	if d := cmp.Diff(want, have); d != "" {
+		t.Errorf("jobs differ (- want, + have):\n%s", d)
+	}
+}
+
+// Every test on a real kernel of this project has a line in the table, and every line a test.
+func TestTableIsComplete(t *testing.T) {
+	t.Chdir("../..")
+	tests, err := readTable(tableFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := compare(tests); err != nil {
+		t.Error(err)
+	}
+}
+
+// A failing job fails the run, as does one whose guest dies, and what remains is run by another
+// guest. The guests are shells.
+func TestFailuresAreNoticed(t *testing.T) {
+	self := filepath.Join(t.TempDir(), "tiers")
+	if out, err := exec.Command("go", "build", "-o", self, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	for _, test := range []struct {
+		name   string
+		script string
+		passed int
+		failed []string
+	}{
+		{"all pass", "echo '--- PASS: TestX'", 3, nil},
+		{"one fails", `case $1 in b) echo "--- FAIL: TestX"; exit 1;; esac; echo "--- PASS: TestX"`, 2, []string{"b"}},
+		{"a guest dies", `case $1 in b) kill -9 $PPID; sleep 1;; esac; echo "--- PASS: TestX"`, 2,
+			[]string{"b (its guest died or never started)"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var jobs []job
+			for _, name := range []string{"a", "b", "c"} {
+				jobs = append(jobs, job{Name: name, Dir: ".", Args: []string{"sh", "-c", test.script, "sh", name}})
+			}
+			q := queue(t.TempDir())
+			if err := q.fill(jobs); err != nil {
+				t.Fatal(err)
+			}
+			q.guest(t.Context(), []string{"env"}, self)
+			p := progress{q: q, jobs: jobs, guests: 1, out: io.Discard}
+			ended := make(chan struct{})
+			close(ended)
+			p.watch(ended)
+			err := p.conclude(context.Background())
+			if (err != nil) != (test.failed != nil) || p.passed != test.passed {
+				t.Errorf("want %d passed and failures %v, have %d and %v", test.passed, test.failed, p.passed, err)
+			}
+			if d := cmp.Diff(test.failed, p.failures); d != "" {
+				t.Errorf("failures differ (- want, + have):\n%s", d)
+			}
+		})
+	}
+}

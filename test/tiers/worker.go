@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// queue is the directory through which host and guests talk: waiting/NAME, running/NAME,
+// done/NAME.log and done/NAME.json.
+type queue string
+
+func (q queue) waiting(name string) string { return filepath.Join(string(q), "waiting", name) }
+func (q queue) running(name string) string { return filepath.Join(string(q), "running", name) }
+func (q queue) log(name string) string     { return filepath.Join(string(q), "done", name+".log") }
+func (q queue) result(name string) string  { return filepath.Join(string(q), "done", name+".json") }
+
+// result is what a guest reports of a job.
+type result struct {
+	Exit      int // the test program's exit code
+	Wall      time.Duration
+	Processor time.Duration // of the guest's one processor, whoever used it
+	Guest     string        // the host name of the guest, or why there is none
+}
+
+// work takes jobs until none waits. It runs inside a guest.
+func work(ctx context.Context, q queue) error {
+	for ctx.Err() == nil {
+		name, j, err := q.claim()
+		if err != nil || name == "" {
+			return err
+		}
+		r, err := run(ctx, j, q.log(name))
+		if err != nil {
+			return fmt.Errorf("run %s: %w", name, err)
+		}
+		if err := writeJSON(q.result(name), r); err != nil {
+			return fmt.Errorf("report on %s: %w", name, err)
+		}
+	}
+	return ctx.Err()
+}
+
+// claim takes the first job that no other guest takes. Its name is empty if none waits.
+func (q queue) claim() (string, job, error) {
+	entries, err := os.ReadDir(q.waiting(""))
+	if err != nil {
+		return "", job{}, fmt.Errorf("list the waiting jobs: %w", err)
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		switch err := os.Rename(q.waiting(name), q.running(name)); {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // another guest was faster
+		case err != nil:
+			return "", job{}, fmt.Errorf("claim %s: %w", name, err)
+		}
+		var j job
+		text, err := os.ReadFile(q.running(name))
+		if err == nil {
+			err = json.Unmarshal(text, &j)
+		}
+		if err != nil {
+			return "", job{}, fmt.Errorf("read job %s: %w", name, err)
+		}
+		return name, j, nil
+	}
+	return "", job{}, nil
+}
+
+// run runs a job's program with its output in a file.
+func run(ctx context.Context, j job, log string) (result, error) {
+	out, err := os.Create(log)
+	if err != nil {
+		return result{}, fmt.Errorf("create the log: %w", err)
+	}
+	defer out.Close()
+	cmd := exec.CommandContext(ctx, j.Args[0], j.Args[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = j.Dir, out, out
+	started, busy := time.Now(), busyTime()
+	err = cmd.Run()
+	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
+		return result{}, fmt.Errorf("start the test program: %w", err)
+	}
+	host, _ := os.Hostname()
+	return result{cmd.ProcessState.ExitCode(), time.Since(started), busyTime() - busy, host}, nil
+}
+
+// busyTime returns the time that the processors have worked since the boot: of the first line of
+// /proc/stat all but idle time and waiting for disks, in ticks of 10 ms.
+func busyTime() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	var ticks int64
+	for i, word := range strings.Fields(line) {
+		if i == 0 || i == 4 || i == 5 || i > 7 {
+			continue
+		}
+		n, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			return 0
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// writeJSON writes a file whole or not at all.
+func writeJSON(file string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	if err := os.WriteFile(file+".part", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(file+".part", file)
+}
