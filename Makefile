@@ -13,12 +13,13 @@ FUZZTIME ?= 30s
 # Flags of the comparison with FRR: bin/bench -help lists them.
 BENCH   ?=
 SEED    ?= 1
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION ?= $(shell packaging/describe)
 
 other   = $(CURDIR)/test/out/strongswan/$(STRONGSWAN)
 kernel  = $(CURDIR)/test/out/kernel/$(KERNEL)
 run     = $(if $(KERNEL),env UML_KERNEL=$(kernel) )$(CURDIR)/test/$(LAB)/run$(if $(STRONGSWAN), $(CURDIR)/test/strongswan/with $(other))
 static  = CGO_ENABLED=0 $(GO)
+program = $(static) build -trimpath -ldflags '-s -w -X cygnet/nhrpd/api.Version=$(VERSION)'
 # Tests on a real kernel run in guests with one processor each, which wait for most of their time: more guests than
 # processors. On a kernel of this machine's own the tests would meet each other, so one follows the other.
 GUESTS  ?= $(if $(filter uml,$(LAB)),3,1)
@@ -37,7 +38,7 @@ help: ## this list
 
 .PHONY: build
 build: ## bin/cygnetd and bin/cygnet, static
-	$(static) build -trimpath -ldflags '-s -w -X cygnet/nhrpd/api.Version=$(VERSION)' -o bin/ ./cmd/cygnetd ./cmd/cygnet
+	$(program) -o bin/ ./cmd/cygnetd ./cmd/cygnet
 
 .PHONY: demo
 demo: deps build ## a hub and two spokes become an encrypted mesh, step by step; KEEP=1 leaves them running
@@ -112,8 +113,10 @@ sim: ## simulated networks in virtual time: thousands of hours in small ones, th
 	$(GO) test ./test/sim -run TestNetwork -count=1 -v -timeout 2h -sim.seed=$(SEED) -sim.seeds=1 -sim.spokes=10000 -sim.hours=2
 
 .PHONY: packages
-packages: build ## deb and rpm in dist/
-	cd packaging && $(static) run . -version '$(VERSION)'
+packages: ## deb and rpm in dist/, for amd64 and arm64
+	for arch in amd64 arm64; do \
+		GOARCH=$$arch $(program) -o bin/$$arch/ ./cmd/cygnetd ./cmd/cygnet && \
+		( cd packaging && $(static) run . -version '$(VERSION)' -arch $$arch -bin ../bin/$$arch ) || exit 1; done
 
 .PHONY: deps
 deps: ## the Debian packages that tests and demo need: installs what is lacking, starts no service

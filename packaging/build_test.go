@@ -80,7 +80,8 @@ func read(t *testing.T, path string) string {
 	return string(data)
 }
 
-// Whoever builds a version gets the same packages: nothing of the builder's time, folders or file times is in them.
+// Whoever builds a version gets the same packages: nothing of the builder's time, folders or file
+// times is in them.
 func TestBuildsAreReproducible(t *testing.T) {
 	first := testBuild(t)
 	second := testBuild(t)
@@ -116,21 +117,22 @@ func TestSourceDateEpoch(t *testing.T) {
 	}
 }
 
-// The command makes both packages of the real programs, under the names that dpkg and rpm expect, and the same bytes each time.
+// The command makes both packages of the real programs, under the names that dpkg and rpm expect,
+// and the same bytes each time.
 func TestCommand(t *testing.T) {
 	debVersion := func(path string) string { return output(t, "dpkg-deb", "-f", path, "Version") }
 	rpmVersion := func(path string) string { return output(t, "rpm", "-qp", "--qf", "%{VERSION}\n", path) }
 	out, again := t.TempDir(), t.TempDir()
 	for _, folder := range []string{out, again} {
-		if err := run(build{root: "..", bin: programs, arch: "amd64"}, "v1.2.3-4-gabcdef0", folder); err != nil {
+		if err := run(build{root: "..", bin: programs, arch: "amd64"}, "1.2.3+git20261129.abcdef0", folder); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, version := range map[string]func(string) string{
-		"cygnet_1.2.3+4.gabcdef0_amd64.deb":  debVersion,
-		"cygnet-1.2.3+4.gabcdef0.x86_64.rpm": rpmVersion,
+		"cygnet_1.2.3+git20261129.abcdef0_amd64.deb":  debVersion,
+		"cygnet-1.2.3+git20261129.abcdef0.x86_64.rpm": rpmVersion,
 	} {
-		if got := version(filepath.Join(out, name)); got != "1.2.3+4.gabcdef0\n" {
+		if got := version(filepath.Join(out, name)); got != "1.2.3+git20261129.abcdef0\n" {
 			t.Errorf("%s has version %q", name, got)
 		}
 		if read(t, filepath.Join(out, name)) != read(t, filepath.Join(again, name)) {
@@ -152,5 +154,22 @@ func TestMissingProgram(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(out); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// A program of another architecture is refused with what it is: its package would install and not
+// run.
+func TestProgramsOfAnotherArchitecture(t *testing.T) {
+	out := t.TempDir()
+	err := run(build{root: "..", bin: programs, arch: "arm64"}, "1.2.3", out)
+	if err == nil || !strings.Contains(err.Error(), "cygnetd is a program for EM_X86_64") ||
+		!strings.Contains(err.Error(), "GOARCH=arm64") {
+		t.Errorf("want the program's architecture and the remedy, have %v", err)
+	}
+	if err := run(build{root: "..", bin: programs, arch: "mips"}, "1.2.3", out); err == nil {
+		t.Error("want an architecture without packages refused")
+	}
+	if left, _ := os.ReadDir(out); len(left) > 0 {
+		t.Errorf("want no package, have %v", left)
 	}
 }

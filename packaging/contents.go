@@ -26,6 +26,8 @@ when traffic wants them and go when it stops.
 
 The daemon starts only when it is configured, enabled and started by hand.`
 
+const maintainer = "Cygnet maintainers <maintainers@cygnet.invalid>"
+
 // common is what all formats have in common.
 func (b *build) common() *nfpm.Info {
 	return nfpm.WithDefaults(&nfpm.Info{
@@ -36,7 +38,7 @@ func (b *build) common() *nfpm.Info {
 		VersionSchema:   "none",
 		Section:         "net",
 		Priority:        "optional",
-		Maintainer:      "Cygnet maintainers <maintainers@cygnet.invalid>",
+		Maintainer:      maintainer,
 		Description:     description,
 		License:         "Apache-2.0",
 		MTime:           b.mtime,
@@ -46,9 +48,11 @@ func (b *build) common() *nfpm.Info {
 
 func debInfo(b *build, stage string) *nfpm.Info {
 	info := b.common()
-	info.Contents = b.contents(stage, "/lib/systemd/system", "/usr/share/zsh/vendor-completions")
+	info.Contents = append(b.contents(stage, "/lib/systemd/system", "/usr/share/zsh/vendor-completions"),
+		file(filepath.Join(stage, debChangelog), doc+"/"+debChangelog, 0o644),
+		file(b.source("packaging/lintian/overrides"), "/usr/share/lintian/overrides/cygnet", 0o644))
 	info.Recommends = []string{"charon-systemd | strongswan-charon", "strongswan-swanctl", "libstrongswan-standard-plugins", "iproute2"}
-	info.Suggests = []string{"frr | bird2", "prometheus-node-exporter"}
+	info.Suggests = []string{"frr | bird2", "prometheus-node-exporter", "curl"}
 	info.Scripts = nfpm.Scripts{
 		PostInstall: b.source("packaging/scripts/deb/postinst"),
 		PreRemove:   b.source("packaging/scripts/deb/prerm"),
@@ -60,9 +64,10 @@ func debInfo(b *build, stage string) *nfpm.Info {
 
 func rpmInfo(b *build, stage string) *nfpm.Info {
 	info := b.common()
-	info.Contents = b.contents(stage, "/usr/lib/systemd/system", "/usr/share/zsh/site-functions")
+	info.Contents = append(b.contents(stage, "/usr/lib/systemd/system", "/usr/share/zsh/site-functions"),
+		file(b.source("CHANGELOG.md"), doc+"/CHANGELOG.md", 0o644))
 	info.Recommends = []string{"strongswan", "iproute"}
-	info.Suggests = []string{"frr", "bird"}
+	info.Suggests = []string{"frr", "bird", "golang-github-prometheus-node-exporter", "curl"}
 	info.Scripts = nfpm.Scripts{
 		PostInstall: b.source("packaging/scripts/rpm/post"),
 		PreRemove:   b.source("packaging/scripts/rpm/preun"),
@@ -82,9 +87,10 @@ func rpmArch(arch string) string {
 
 func (b *build) source(name string) string { return filepath.Join(b.root, filepath.FromSlash(name)) }
 
+const doc = "/usr/share/doc/cygnet"
+
 // contents says what lands where, with which mode.
 func (b *build) contents(stage, units, zsh string) files.Contents {
-	const doc = "/usr/share/doc/cygnet"
 	staged := func(name string) string { return filepath.Join(stage, filepath.FromSlash(name)) }
 	all := files.Contents{
 		file(filepath.Join(b.bin, "cygnetd"), "/usr/sbin/cygnetd", 0o755),
@@ -101,6 +107,7 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 		dir(doc, 0o755),
 		file(b.source("packaging/copyright"), doc+"/copyright", 0o644),
 		file(b.source("LICENSE"), doc+"/LICENSE", 0o644),
+		file(b.source("README.md"), doc+"/README.md", 0o644),
 		file(staged(libraryLicenses), doc+"/"+libraryLicenses, 0o644),
 		file(b.source("contrib/cygnet/reference.toml"), doc+"/reference.toml", 0o644),
 	}

@@ -49,8 +49,8 @@ func (r *foreignRoot) has(name string) bool {
 	return err == nil
 }
 
-// A package's life: what the administrator configured survives an upgrade and a removal, keys survive even a purge, and at no time is
-// the daemon enabled by the package.
+// A package's life: what the administrator configured survives an upgrade and a removal, keys
+// survive even a purge, and at no time is the daemon enabled by the package.
 func TestDebLife(t *testing.T) {
 	const edited = "# mine\n"
 	r := newForeignRoot(t)
@@ -75,7 +75,17 @@ func TestDebLife(t *testing.T) {
 		t.Errorf("after the upgrade the configuration is %q", got)
 	}
 
+	link := filepath.Join(r.path, "etc/systemd/system/multi-user.target.wants/cygnetd.service")
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/lib/systemd/system/cygnetd.service", link); err != nil {
+		t.Fatal(err)
+	}
 	r.dpkg(t, "-r", "cygnet")
+	if r.has("/etc/systemd/system/multi-user.target.wants/cygnetd.service") {
+		t.Error("want no link to a unit that is gone after the removal")
+	}
 	if r.has("/usr/sbin/cygnetd") || !r.has("/etc/cygnet/cygnet.toml") || !r.has("/etc/cygnet/gre1.psk") {
 		t.Errorf("after the removal: %q", listing(t, r.path, "/var"))
 	}

@@ -1,5 +1,5 @@
-// Packaging makes the deb and the rpm of Cygnet from programs that are built already. It is a module of its own, so that the
-// daemon's module does not depend on the packaging library.
+// Packaging makes the deb and the rpm of Cygnet from programs that are built already. It is a
+// module of its own, so that the daemon's module does not depend on the packaging library.
 //
 //	go run . -version 1.2.3 -arch amd64 -bin ../bin -out ../dist
 //
@@ -20,7 +20,7 @@ import (
 
 func main() {
 	b := build{}
-	version := flag.String("version", "", "the `version`, as git describe tells it")
+	version := flag.String("version", "", "the `version`, as packaging/describe prints it")
 	out := flag.String("out", "../dist", "the `folder` that the packages go to")
 	flag.StringVar(&b.arch, "arch", runtime.GOARCH, "the `architecture`, in Go's words, that the programs are built for")
 	flag.StringVar(&b.bin, "bin", "../bin", "the `folder` with cygnetd and cygnet")
@@ -36,8 +36,12 @@ func main() {
 	}
 }
 
-func run(b build, described, out string) (err error) {
-	if b.version, err = packageVersion(described); err != nil {
+func run(b build, version, out string) (err error) {
+	b.version = version
+	if err := checkVersion(version); err != nil {
+		return err
+	}
+	if err := b.checkPrograms(); err != nil {
 		return err
 	}
 	if b.mtime, err = sourceTime(b.root); err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What the packages' scripts tell the system to do, in its order. "running" is whether the daemon runs.
+// What the packages' scripts tell the system to do, in its order. "running" is whether the daemon
+// runs.
 func TestScripts(t *testing.T) {
 	reload := "systemctl daemon-reload"
 	running := "systemctl is-active --quiet cygnetd.service"
@@ -82,7 +83,8 @@ func TestScriptsLeaveTheSystemAloneForAForeignRoot(t *testing.T) {
 	}
 }
 
-// script runs a maintainer script among stand-ins for the programs that it calls, and returns the calls and the output.
+// script runs a maintainer script among stand-ins for the programs that it calls, and returns the
+// calls and the output.
 func script(t *testing.T, name string, args []string, running bool) (does []string, says string) {
 	t.Helper()
 	bin := t.TempDir()

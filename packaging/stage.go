@@ -14,9 +14,20 @@ import (
 // stage writes to the folder what the packages have in another form than the sources.
 func (b *build) stage(folder string) error {
 	for _, page := range manPages {
-		if err := compress(b.source("packaging/man/"+page), filepath.Join(folder, page+".gz")); err != nil {
+		text, err := os.ReadFile(b.source("packaging/man/" + page))
+		if err != nil {
+			return fmt.Errorf("read a man page: %w", err)
+		}
+		if err := compress(text, filepath.Join(folder, page+".gz")); err != nil {
 			return fmt.Errorf("compress a man page: %w", err)
 		}
+	}
+	releases, err := b.readChangelog()
+	if err != nil {
+		return err
+	}
+	if err := compress(debianChangelog(releases), filepath.Join(folder, debChangelog)); err != nil {
+		return fmt.Errorf("compress the changelog: %w", err)
 	}
 	text, err := b.licenses()
 	if err != nil {
@@ -26,11 +37,7 @@ func (b *build) stage(folder string) error {
 }
 
 // compress writes a gzip file without name and time, so that it is the same each time.
-func compress(from, to string) error {
-	text, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
+func compress(text []byte, to string) error {
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
 	if err != nil {
@@ -45,8 +52,11 @@ func compress(from, to string) error {
 	return os.WriteFile(to, packed.Bytes(), 0o644)
 }
 
-// libraryLicenses is the file with the licenses of the libraries that are linked into the programs: they ask for being passed on
-// with them.
+// debChangelog is the file with the changes in Debian's form.
+const debChangelog = "changelog.gz"
+
+// libraryLicenses is the file with the licenses of the libraries that are linked into the programs:
+// they ask for being passed on with them.
 const libraryLicenses = "LICENSES.libraries"
 
 func (b *build) licenses() ([]byte, error) {
@@ -75,7 +85,8 @@ func (b *build) licenses() ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// libraries lists "module version<tab>folder" of all modules with packages in the programs, Go's own library among them.
+// libraries lists "module version<tab>folder" of all modules with packages in the programs, Go's
+// own library among them.
 func (b *build) libraries() ([]string, error) {
 	const each = `{{if .Standard}}{{else}}{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{"\t"}}{{.Dir}}{{end}}{{end}}{{end}}`
 	list, err := b.goCommand("list", "-deps", "-f", each, "./cmd/cygnetd", "./cmd/cygnet")
@@ -105,7 +116,8 @@ func (b *build) goCommand(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// licenseFiles lists the license files of a module, in their order by name. Debian's Go keeps its own elsewhere.
+// licenseFiles lists the license files of a module, in their order by name. Debian's Go keeps its
+// own elsewhere.
 func licenseFiles(folder string) ([]string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {

@@ -48,14 +48,16 @@ func TestUnitsAreValid(t *testing.T) {
 	}
 }
 
-// By systemd's own measure (0 best, 10 worst) the units keep below what they had when they were measured.
+// By systemd's own measure (0 best, 10 worst) the units keep below what they had when they were
+// measured.
 func TestUnitsAreHardened(t *testing.T) {
 	for name, threshold := range map[string]string{"cygnetd.service": "28", "cygnet-guard.service": "20"} {
 		output(t, "systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold="+threshold, installedUnit(t, name))
 	}
 }
 
-// The guard comes before anybody configures the network, and with the daemon: whoever enables that has it, also after an upgrade.
+// The guard comes before anybody configures the network, and with the daemon: whoever enables that
+// has it, also after an upgrade.
 func TestGuardUnit(t *testing.T) {
 	guard, daemon := settings(t, "systemd/cygnet-guard.service"), settings(t, "systemd/cygnetd.service")
 	for key, want := range map[string]string{
@@ -95,7 +97,8 @@ func TestCapabilities(t *testing.T) {
 	}
 }
 
-// The unit's start is the daemon's own word, it lives without charon, and its folders are where the daemon looks by default.
+// The unit's start is the daemon's own word, it lives without charon, and its folders are where the
+// daemon looks by default.
 func TestUnitFitsTheDaemon(t *testing.T) {
 	s := settings(t, "systemd/cygnetd.service")
 	for key, want := range map[string]string{

@@ -10,39 +10,23 @@ import (
 	"time"
 )
 
-var (
-	release  = regexp.MustCompile(`^v?([0-9][0-9A-Za-z.]*)(?:-((?:alpha|beta|rc)[0-9A-Za-z.]*))?(?:-([0-9]+)-g([0-9a-f]+))?(-dirty)?$`)
-	unnamed  = regexp.MustCompile(`^([0-9a-z]+)(-dirty)?$`)
-	onlyHash = regexp.MustCompile(`^[0-9a-f]{7,40}(-dirty)?$`)
-)
+// version matches what the script describe prints: dpkg and rpm sort these in the order in which
+// they were made. A pre-release (1.2.3~rc1) comes before its release, and what was built after a
+// release (1.2.3+git20261129.994cc37) after it, by the day.
+var version = regexp.MustCompile(
+	`^[0-9]+(\.[0-9]+)*(~(alpha|beta|rc)[0-9]*)?(\+(git[0-9]{8}\.[0-9a-f]{7,40}(\.dirty)?|unknown))?$`)
 
-// packageVersion turns what git describe says into a version that dpkg and rpm both take and put in the right order: a
-// pre-release before its release (1.2.3~rc1), later commits after it (1.2.3+4.gabcdef0), a tree without any release before all (0~abcdef0).
-func packageVersion(described string) (string, error) {
-	if m := release.FindStringSubmatch(described); m != nil && !onlyHash.MatchString(described) {
-		version := m[1]
-		if m[2] != "" {
-			version += "~" + m[2]
-		}
-		var after []string
-		if m[3] != "" {
-			after = append(after, m[3], "g"+m[4])
-		}
-		if m[5] != "" {
-			after = append(after, "dirty")
-		}
-		if len(after) > 0 {
-			version += "+" + strings.Join(after, ".")
-		}
-		return version, nil
+// checkVersion returns an error if the version is none that both package managers sort.
+func checkVersion(v string) error {
+	if !version.MatchString(v) {
+		return fmt.Errorf("-version %q: want what packaging/describe prints, "+
+			"such as 1.2.3, 1.2.3~rc1 or 1.2.3+git20261129.994cc37", v)
 	}
-	if m := unnamed.FindStringSubmatch(described); m != nil {
-		return "0~" + m[1] + strings.Replace(m[2], "-", ".", 1), nil
-	}
-	return "", fmt.Errorf("-version %q: want what 'git describe --tags --always --dirty' says, such as v1.2.3, v1.2.3-rc1, v1.2.3-4-gabcdef0 or abcdef0", described)
+	return nil
 }
 
-// sourceTime is the time that everything in the packages has: SOURCE_DATE_EPOCH, or else the time of the last commit.
+// sourceTime is the time that everything in the packages has: SOURCE_DATE_EPOCH, or else the time
+// of the last commit.
 func sourceTime(root string) (time.Time, error) {
 	seconds, ok := os.LookupEnv("SOURCE_DATE_EPOCH")
 	if !ok {
