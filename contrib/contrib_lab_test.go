@@ -60,6 +60,28 @@ func (s *sites) awaitMesh(t *testing.T) {
 	}
 }
 
+// awaitRoutes waits until a routing daemon, whose routes the kernel marks with protocol, has given each
+// spoke the one route to all sites, and the hub both sites' routes.
+func (s *sites) awaitRoutes(protocol string) {
+	s.Helper()
+	const all = "172.16.0.0/12"
+	want := map[*lab.Router][]string{
+		s.hub: {"172.16.1.0/24", "172.16.2.0/24"}, s.spoke1: {all}, s.spoke2: {all},
+	}
+	for r, prefixes := range want {
+		for _, prefix := range prefixes {
+			s.Await("BGP gives "+r.Name+" the route to "+prefix, 90*time.Second, func() error {
+				for _, route := range r.Routes(all) {
+					if route.Dst == prefix && route.Protocol == protocol {
+						return nil
+					}
+				}
+				return fmt.Errorf("no route to %s by BGP: %v", prefix, r.Routes(all))
+			})
+		}
+	}
+}
+
 // state says whether all entries of one of cygnet's lists, and at least one, are in a state.
 func state(r *lab.Router, list, want string) error {
 	var entries []struct{ State string }
@@ -84,17 +106,7 @@ func TestExamplesWithKeyAndFRR(t *testing.T) {
 		r.Cygnetd(own.Replace(read(t, "cygnet/"+role+".toml")))
 		startBGP(s.Net, r, own.Replace(read(t, "frr/"+role+".conf")))
 	})
-	const summary = "172.16.0.0/12"
-	for _, r := range []*lab.Router{s.spoke1, s.spoke2} {
-		s.Await("BGP gives "+r.Name+" the route to all sites", 90*time.Second, func() error {
-			for _, route := range r.Routes(summary) {
-				if route.Dst == summary && route.Protocol == "bgp" {
-					return nil
-				}
-			}
-			return fmt.Errorf("no route to %s by BGP: %v", summary, r.Routes(summary))
-		})
-	}
+	s.awaitRoutes("bgp")
 	s.awaitMesh(t)
 
 	// A route of the site itself, set after the shortcut, is announced; so the shortcut would have been before it.
@@ -130,9 +142,10 @@ func startBGP(net *lab.Net, r *lab.Router, config string) {
 	r.Run("vtysh", "-b")
 }
 
-// The examples for certificates work together as they are, with what make-certificates makes: stock swanctl loads them, the routers
-// prove their identities, and a shortcut comes up. Without a routing protocol the routes are static.
-func TestExamplesWithCertificates(t *testing.T) {
+// The examples for certificates and BIRD work together as they are, with what make-certificates makes:
+// stock swanctl loads them, the routers prove their identities, BGP brings the route to all sites, and
+// a shortcut comes up.
+func TestExamplesWithCertificatesAndBIRD(t *testing.T) {
 	folder := t.TempDir()
 	script, err := filepath.Abs("swanctl/make-certificates")
 	if err != nil {
@@ -166,10 +179,11 @@ func TestExamplesWithCertificates(t *testing.T) {
 		}
 		r.Cygnetd(own.Replace(read(t, "swanctl/"+role+".toml")))
 	})
-	s.hub.IP("route add 172.16.1.0/24 via 10.255.0.11 dev gre1 onlink", "route add 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
-	for _, r := range []*lab.Router{s.spoke1, s.spoke2} {
-		r.IP("route add 172.16.0.0/12 via 10.255.0.1 dev gre1 onlink")
-	}
+	s.each(func(r *lab.Router, role string, own *strings.Replacer) {
+		r.WriteFile("/etc/cygnet/bird.conf", 0o644, own.Replace(read(t, "bird/"+role+".conf")))
+		r.Start("bird", nil, "/usr/sbin/bird", "-f", "-c", "/etc/cygnet/bird.conf", "-s", "/run/bird.ctl")
+	})
+	s.awaitRoutes("bird")
 	s.awaitMesh(t)
 
 	var peers []struct{ NBMA, Identity string }

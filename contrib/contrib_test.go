@@ -67,7 +67,10 @@ func TestRoutingIsForTheseRouters(t *testing.T) {
 	for path, facts := range map[string][]string{
 		"frr/hub.conf":   {"bgp router-id " + hub.Address.Addr().String(), "bgp listen range " + hub.Address.Masked().String(), "match interface " + hub.Name},
 		"frr/spoke.conf": {"bgp router-id " + spoke.Address.Addr().String(), "neighbor " + hub.Address.Addr().String() + " remote-as", "match interface " + spoke.Name},
-		"bird/bird.conf": {"local " + spoke.Address.Addr().String() + " as", "neighbor " + hub.Address.Addr().String() + " as", `-"` + spoke.Underlay.Device + `"`},
+		"bird/hub.conf": {"router id " + hub.Address.Addr().String(), "local " + hub.Address.Addr().String() + " as",
+			"neighbor range " + hub.Address.Masked().String() + " as"},
+		"bird/spoke.conf": {"router id " + spoke.Address.Addr().String(), "local " + spoke.Address.Addr().String() + " as",
+			"neighbor " + hub.Address.Addr().String() + " as"},
 	} {
 		for _, fact := range facts {
 			if !strings.Contains(read(t, path), fact) {
@@ -116,16 +119,22 @@ func withoutVtyshConf(out []byte) []byte {
 }
 
 func TestBIRD(t *testing.T) {
-	if out, err := exec.Command("/usr/sbin/bird", "-p", "-c", "bird/bird.conf").CombinedOutput(); err != nil {
-		t.Errorf("bird: %v\n%s", err, out)
+	for _, path := range birdExamples {
+		if out, err := exec.Command("/usr/sbin/bird", "-p", "-c", path).CombinedOutput(); err != nil {
+			t.Errorf("bird refuses %s: %v\n%s", path, err, out)
+		}
 	}
 }
 
+var birdExamples = []string{"bird/hub.conf", "bird/spoke.conf"}
+
 // BIRD tells cygnetd's routes by the number that the daemon gives them.
 func TestBIRDKnowsOurRoutes(t *testing.T) {
-	number := regexp.MustCompile(`(?m)^define CYGNET = (\d+);`).FindStringSubmatch(read(t, "bird/bird.conf"))
-	if number == nil || !strings.Contains(read(t, "../kernel/kernel.go"), "\nconst Protocol = "+number[1]+"\n") {
-		t.Errorf("bird.conf has %q, which is not the number in kernel.go", number)
+	for _, path := range birdExamples {
+		number := regexp.MustCompile(`(?m)^define CYGNET = (\d+);`).FindStringSubmatch(read(t, path))
+		if number == nil || !strings.Contains(read(t, "../kernel/kernel.go"), "\nconst Protocol = "+number[1]+"\n") {
+			t.Errorf("%s has %q, which is not the number in kernel.go", path, number)
+		}
 	}
 }
 

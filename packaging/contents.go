@@ -128,7 +128,8 @@ var manPages = []string{"cygnet.1", "cygnet.toml.5", "cygnetd.8"}
 
 // examples are the files of contrib that the packages bring along.
 var examples = []string{
-	"bird/bird.conf",
+	"bird/hub.conf",
+	"bird/spoke.conf",
 	"cygnet/hub.toml",
 	"cygnet/spoke.toml",
 	"frr/hub.conf",

@@ -30,7 +30,8 @@ RPM -rw-r--r-- /usr/share/doc/cygnet/CHANGELOG.md
 -rw-r--r-- /usr/share/doc/cygnet/README.md
 DEB -rw-r--r-- /usr/share/doc/cygnet/changelog.gz
 -rw-r--r-- /usr/share/doc/cygnet/copyright
--rw-r--r-- /usr/share/doc/cygnet/examples/bird/bird.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/hub.toml
 -rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/spoke.toml
 -rw-r--r-- /usr/share/doc/cygnet/examples/frr/hub.conf
