@@ -114,6 +114,9 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 	for _, page := range manPages {
 		all = append(all, file(staged(page+".gz"), "/usr/share/man/man"+page[len(page)-1:]+"/"+page+".gz", 0o644))
 	}
+	for _, name := range guides {
+		all = append(all, file(b.source(name), doc+"/"+name, 0o644))
+	}
 	for _, name := range examples {
 		mode := fs.FileMode(0o644)
 		if path.Ext(name) == "" {
@@ -125,6 +128,16 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 }
 
 var manPages = []string{"cygnet.1", "cygnet.toml.5", "cygnetd.8"}
+
+// guides are the documents that README.md links to, beside which they land.
+var guides = []string{
+	"ARCHITECTURE.md",
+	"SECURITY.md",
+	"doc/comparison.md",
+	"doc/operation.md",
+	"doc/recipes.md",
+	"doc/troubleshooting.md",
+}
 
 // examples are the files of contrib that the packages bring along.
 var examples = []string{

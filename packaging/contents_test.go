@@ -24,12 +24,18 @@ RPM -rw-r--r-- /usr/lib/systemd/system/cygnet-guard.service
 RPM -rw-r--r-- /usr/lib/systemd/system/cygnetd.service
 -rwxr-xr-x /usr/sbin/cygnetd
 -rw-r--r-- /usr/share/bash-completion/completions/cygnet
+-rw-r--r-- /usr/share/doc/cygnet/ARCHITECTURE.md
 RPM -rw-r--r-- /usr/share/doc/cygnet/CHANGELOG.md
 -rw-r--r-- /usr/share/doc/cygnet/LICENSE
 -rw-r--r-- /usr/share/doc/cygnet/LICENSES.libraries
 -rw-r--r-- /usr/share/doc/cygnet/README.md
+-rw-r--r-- /usr/share/doc/cygnet/SECURITY.md
 DEB -rw-r--r-- /usr/share/doc/cygnet/changelog.gz
 -rw-r--r-- /usr/share/doc/cygnet/copyright
+-rw-r--r-- /usr/share/doc/cygnet/doc/comparison.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/operation.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/troubleshooting.md
 -rw-r--r-- /usr/share/doc/cygnet/examples/bird/hub.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/bird/spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/hub.toml
@@ -222,5 +228,18 @@ func TestLintian(t *testing.T) {
 	deb := filepath.Join(out, "cygnet_0.1.0+git20261129.abcdef0_amd64.deb")
 	if said := output(t, "lintian", "--allow-root", "--fail-on", "error,warning", deb); said != "" {
 		t.Errorf("lintian says:\n%s", said)
+	}
+}
+
+// Every document is in the packages.
+func TestGuidesAreComplete(t *testing.T) {
+	found, err := filepath.Glob("../doc/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range found {
+		if !slices.Contains(guides, "doc/"+filepath.Base(name)) {
+			t.Errorf("%s is not in the packages", name)
+		}
 	}
 }

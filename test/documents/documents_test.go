@@ -1,0 +1,151 @@
+// Package documents holds the documents for users against the program: their configurations are
+// valid, their commands and tests exist, their links lead somewhere, and the README's quick start
+// works.
+package documents
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"cygnet/nhrpd/config"
+)
+
+const root = "../.."
+
+// pages are the documents, by their path from the project's directory.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	files := []string{"README.md", "SECURITY.md", "CHANGELOG.md", "ARCHITECTURE.md", "test/README.md"}
+	guides, err := filepath.Glob(filepath.Join(root, "doc", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range guides {
+		files = append(files, filepath.Join("doc", filepath.Base(g)))
+	}
+	all := make(map[string]string)
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[file] = string(text)
+	}
+	return all
+}
+
+// A reader has ten minutes.
+func TestREADMEIsShort(t *testing.T) {
+	if n := strings.Count(pages(t)["README.md"], "\n"); n >= 150 {
+		t.Errorf("want less than 150 lines in README.md, have %d", n)
+	}
+}
+
+// Each link to a file of the project leads to one.
+func TestLinksLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	for file, text := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target := filepath.Join(root, filepath.Dir(file), m[1])
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s, which is not there", file, m[1])
+			}
+		}
+	}
+}
+
+// Each test and make target that a document names exists.
+func TestTestsAndTargetsExist(t *testing.T) {
+	out, err := exec.Command("go", "test", "-tags", "lab", "-list", "^Test", "../scenario").Output()
+	if err != nil {
+		t.Fatalf("list the scenarios: %v", err)
+	}
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	scenario := regexp.MustCompile("\\bT=([A-Za-z0-9]+)")
+	target := regexp.MustCompile("`make ([a-z-]+)")
+	for file, text := range pages(t) {
+		for _, m := range scenario.FindAllStringSubmatch(text, -1) {
+			name := "Test" + strings.TrimPrefix(m[1], "Test")
+			if m[1] != "NAME" && !slices.Contains(strings.Fields(string(out)), name) {
+				t.Errorf("%s names the scenario %s, which is not there", file, m[1])
+			}
+		}
+		for _, m := range target.FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(string(makefile), "\n"+m[1]+":") {
+				t.Errorf("%s names 'make %s', which is not there", file, m[1])
+			}
+		}
+	}
+}
+
+// Each file that the documents say the package installs is one of contrib's, from which the package
+// takes its examples.
+func TestInstalledExamplesExist(t *testing.T) {
+	installed := regexp.MustCompile(`/usr/share/doc/cygnet/examples/([A-Za-z0-9./_-]+)|contrib/([a-z]+/[A-Za-z0-9._-]+)`)
+	for file, text := range pages(t) {
+		for _, m := range installed.FindAllStringSubmatch(text, -1) {
+			name := strings.TrimRight(m[1]+m[2], ".")
+			if _, err := os.Stat(filepath.Join(root, "contrib", name)); err != nil {
+				t.Errorf("%s names the example %s, which is not there", file, name)
+			}
+		}
+	}
+}
+
+// block is a piece of configuration or a list of commands in a document, with the line before it.
+type block struct{ file, before, language, text string }
+
+// blocks finds the fenced blocks of a document.
+func blocks(file, text string) []block {
+	fence := regexp.MustCompile("(?m)^( *)```([a-z]+)\n((?s:.*?))^ *```$")
+	var all []block
+	for _, m := range fence.FindAllStringSubmatchIndex(text, -1) {
+		indent := text[m[2]:m[3]]
+		before := strings.Split(strings.TrimSpace(text[:m[0]]), "\n")
+		body := strings.ReplaceAll("\n"+text[m[6]:m[7]], "\n"+indent, "\n")
+		all = append(all, block{file, before[len(before)-1], text[m[4]:m[5]], strings.TrimPrefix(body, "\n")})
+	}
+	return all
+}
+
+// Each configuration in the documents is valid and without a warning. A part of one is completed
+// first.
+func TestConfigurationsAreValid(t *testing.T) {
+	const rest = "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \"198.51.100.1\"\nkey = 42\n"
+	const psk = "[interface.gre1.ipsec]\nidentity = \"hub.example.net\"\npsk_file = \"PSK\"\n"
+	key := filepath.Join(t.TempDir(), "gre1.psk")
+	if err := os.WriteFile(key, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for file, text := range pages(t) {
+		for _, b := range blocks(file, text) {
+			if b.language != "toml" || strings.Contains(b.text, "swanctl_connection") {
+				continue
+			}
+			found++
+			whole := b.text
+			if !strings.Contains(whole, "[interface.gre1]\n") {
+				whole = rest + whole + psk
+			}
+			whole = strings.NewReplacer("PSK", key, "/etc/cygnet/gre1.psk", key).Replace(whole)
+			c, err := config.Parse([]byte(whole), file)
+			if err != nil {
+				t.Errorf("%s: %v in\n%s", file, err, b.text)
+			} else if len(c.Warnings) > 0 && strings.Contains(b.text, "[interface.gre1]\n") {
+				t.Errorf("%s: %q in\n%s", file, c.Warnings, b.text)
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("want the README's two configurations and a rule, found %d", found)
+	}
+}
