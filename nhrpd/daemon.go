@@ -39,6 +39,7 @@ type Daemon struct {
 	blocking   sync.Mutex // one change of who is blocked at a time
 
 	certificates *certificateWatch
+	problems     *problems
 
 	protected   chan struct{} // closed when the first interface needs strongSwan
 	protectOnce sync.Once
@@ -72,6 +73,7 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		state:        stateFile{dir: c.Daemon.StateDir, uptime: platform.Uptime},
 		blocked:      blockedFile{dir: c.Daemon.StateDir},
 		certificates: newCertificateWatch(),
+		problems:     newProblems(),
 		protected:    make(chan struct{}),
 		reload:       make(chan reloadRequest),
 		config:       c,
@@ -209,6 +211,7 @@ func (d *Daemon) close(ctx context.Context, name string) {
 	p := d.ports[name]
 	delete(d.ports, name)
 	p.stop()
+	d.problems.resolveAll("", name)
 	// The context's end is the only error, and then the loop is gone as well.
 	_ = d.loop.call(ctx, func(time.Time) { delete(d.loop.ports, name) })
 }

@@ -25,6 +25,7 @@ type port struct {
 	platform   *Platform
 	tables     Tables
 	strongswan Strongswan
+	problems   *problems
 	tunnel     Tunnel
 
 	states   chan kernel.TunnelState
@@ -53,6 +54,7 @@ func (d *Daemon) newPort(c config.Interface) *port {
 		platform:   &d.platform,
 		tables:     d.tables,
 		strongswan: d.strongswan,
+		problems:   d.problems,
 		tunnel:     d.platform.NewTunnel(tunnelConfig(&c), log),
 		states:     make(chan kernel.TunnelState, 1),
 		useAsked:   make(chan struct{}, 1),

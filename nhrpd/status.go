@@ -12,6 +12,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/health"
 )
 
 // Status returns a copy of everything; see api.Daemon.
@@ -45,6 +46,8 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 		s.Advice = append(s.Advice, a.String())
 	}
 	s.Advice = append(s.Advice, d.certificates.advice()...)
+	s.Problems = d.problems.list()
+	s.Problems = health.Diagnose(s)
 	return s, nil
 }
 

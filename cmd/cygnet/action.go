@@ -51,15 +51,16 @@ func active(ctx context.Context, client *api.Client) string {
 
 // checked is what check says in JSON.
 type checked struct {
-	File     string    `json:"file"`
-	Valid    bool      `json:"valid"`
-	Problems []problem `json:"problems"`
-	Warnings []string  `json:"warnings"`
+	File     string   `json:"file"`
+	Valid    bool     `json:"valid"`
+	Problems []fault  `json:"problems"`
+	Warnings []string `json:"warnings"`
 
 	Host []preflight.Finding `json:"host"` // what this host lacks for it; empty where the file is not valid
 }
 
-type problem struct {
+// fault is one of the faults of a configuration.
+type fault struct {
 	File string `json:"file,omitempty"` // absent: the checked file; else one that it names, such as swanctl.conf
 	Line int    `json:"line,omitempty"` // absent: the file as a whole
 	Key  string `json:"key,omitempty"`
@@ -91,7 +92,7 @@ func check(in *invocation, file string) error {
 
 // checkFailed says how many problems there are, each on a line of its own.
 func checkFailed(file string, err error) error {
-	found := problems(err)
+	found := faults(err)
 	switch len(found) {
 	case 0:
 		return err
@@ -102,12 +103,12 @@ func checkFailed(file string, err error) error {
 }
 
 func (in *invocation) checkJSON(file string, cfg *config.Config, err error) error {
-	result := checked{File: file, Valid: err == nil, Problems: []problem{}, Warnings: []string{}, Host: []preflight.Finding{}}
+	result := checked{File: file, Valid: err == nil, Problems: []fault{}, Warnings: []string{}, Host: []preflight.Finding{}}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	for _, p := range problems(err) {
-		found := problem{File: p.File, Line: p.Line, Key: p.Key, Text: p.Text}
+	for _, p := range faults(err) {
+		found := fault{File: p.File, Line: p.Line, Key: p.Key, Text: p.Text}
 		if p.File == file {
 			found.File = ""
 		}
@@ -129,12 +130,12 @@ func (in *invocation) checkJSON(file string, cfg *config.Config, err error) erro
 	return nil
 }
 
-// problems takes a configuration's error apart.
-func problems(err error) []*config.Problem {
+// faults takes a configuration's error apart.
+func faults(err error) []*config.Problem {
 	var all []*config.Problem
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
-			all = append(all, problems(e)...)
+			all = append(all, faults(e)...)
 		}
 		return all
 	}

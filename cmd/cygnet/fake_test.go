@@ -10,6 +10,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/health"
 	"cygnet/nhrpd/preflight"
 )
 
@@ -31,7 +32,13 @@ type daemon struct {
 	blocked  []string
 }
 
-func (d *daemon) Status(context.Context) (*api.Status, error) { return d.status, d.err }
+func (d *daemon) Status(context.Context) (*api.Status, error) {
+	if d.status != nil {
+		d.status.Problems = nil
+		d.status.Problems = health.Diagnose(d.status)
+	}
+	return d.status, d.err
+}
 
 func (d *daemon) Leave(_ context.Context, iface string) error {
 	d.left = append(d.left, iface)
@@ -90,6 +97,7 @@ func cygnet(args ...string) (code int, stdout, stderr string) {
 func spoke() *api.Status {
 	return &api.Status{
 		Version:    "1.2.3",
+		Now:        now,
 		PID:        4711,
 		Started:    ago(3*time.Hour + 12*time.Minute),
 		StrongSwan: api.StrongSwan{Connected: true, Socket: "/var/run/charon.vici", Version: "5.9.8", Since: ago(3 * time.Hour)},
@@ -132,6 +140,7 @@ func spoke() *api.Status {
 func hub() *api.Status {
 	s := &api.Status{
 		Version: "1.2.3",
+		Now:     now,
 		PID:     99,
 		Started: ago(49 * time.Hour),
 		Tables: api.Tables{WantedNeighbors: 5, WantedRoutes: 2, Failing: 3,

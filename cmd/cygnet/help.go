@@ -6,7 +6,9 @@ import (
 )
 
 const exitHelp = `exit codes: 0 done, 1 an error, 2 wrong arguments, 3 the daemon is not running,
-            4 refused, by the daemon or for want of permission`
+            4 refused, by the daemon or for want of permission,
+            5 done, and the answer is no: status found errors, policy test refuses,
+            6 done, with warnings only`
 
 func help(in *invocation, about string) error {
 	if about != "" {
@@ -39,7 +41,8 @@ func helpOn(in *invocation, about string) error {
 }
 
 const statusHelp = `Shows what the daemon does: what is wrong first, then each interface with its registrations, clients,
-shortcuts and peers in numbers, the packets counted, and advice on settings of this host that limit the daemon.`
+shortcuts and peers in numbers, the packets counted, and advice on settings of this host that limit the daemon.
+The exit code is 0 only if nothing is wrong, 5 with an error and 6 with warnings only.`
 
 const peersHelp = `Lists the other routers by the address that they are reached at. STATE is the security of the peer: absent, securing
 or secured. IN and OUT tell when data last passed. WANTED FOR says why the daemon keeps the peer: nhs, binding,
@@ -73,7 +76,7 @@ const policyHelp = `Explains what a configuration would let an identity have: wh
 what each key of the rule says to the overlay address or the prefix. It needs no daemon and no secrets.
   policy test IDENTITY ADDRESS|PREFIX [--interface NAME] [--config FILE]
 FILE is /etc/cygnet/cygnet.toml without the flag; without --interface all interfaces are asked. The exit code is 0 if it
-is allowed on one of them, and 1 if not. What is in use already, or overlaps with networks of the router, is refused
+is allowed on one of them, and 5 if not. What is in use already, or overlaps with networks of the router, is refused
 by the daemon all the same.`
 
 const leaveHelp = `Says goodbye on the interface, on all without a name: what was registered and answered is purged, the routes and

@@ -23,6 +23,8 @@ const (
 	exitUsage
 	exitNotRunning
 	exitRefused // by the daemon or by the rights of a file or socket
+	exitWrong   // done; what was asked about is wrong, or refused by a policy
+	exitWarning // done; nothing is wrong, but there are warnings
 )
 
 func main() {
@@ -51,7 +53,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, now func(
 func exitCode(err error) int {
 	var usage *usageError
 	var refusal *api.Refusal
+	var found outcome
 	switch {
+	case errors.As(err, &found):
+		return int(found)
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, api.ErrNotRunning):

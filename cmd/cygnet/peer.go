@@ -62,6 +62,18 @@ func blockedTable(blocked []api.Blocked, now time.Time) *table {
 	return t
 }
 
+// blockedLines tells who is shut out, some of them where there are many.
+func blockedLines(all []api.Blocked) []string {
+	var lines []string
+	for _, b := range all[:min(len(all), mostProblems)] {
+		lines = append(lines, blockTrouble(b))
+	}
+	if more := len(all) - len(lines); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", more))
+	}
+	return lines
+}
+
 // blockTrouble tells who is shut out.
 func blockTrouble(b api.Blocked) string {
 	if b.Until.IsZero() {

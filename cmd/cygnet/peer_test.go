@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/health"
 )
 
 // What is said of blocks reaches the daemon, and comes back in words.
@@ -67,7 +68,11 @@ func TestTroublesOfIdentities(t *testing.T) {
 		{NBMA: addr("203.0.113.3"), Identity: "twin", State: api.PeerSecured},
 		{NBMA: addr("203.0.113.4"), Identity: "lone", State: api.PeerSecured},
 	}
-	got := strings.Join(troubles(s, now), "\n")
+	var lines []string
+	for _, p := range health.Diagnose(s) {
+		lines = append(lines, problemLine(&p))
+	}
+	got := strings.Join(lines, "\n")
 	for _, want := range []string{
 		"gre1: peer 203.0.113.1 may do nothing here: no peer rule matches its identity mallory",
 		"gre1: twin is proven from 203.0.113.2 and 203.0.113.3: two routers with one identity",

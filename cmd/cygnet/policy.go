@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -154,9 +153,6 @@ func (v *verdict) judgePrefix(c *config.Interface, g *policy.Grant, p netip.Pref
 	return accepted
 }
 
-// errNotAllowed makes the exit code of a question whose answer is no.
-var errNotAllowed = errors.New("")
-
 func (in *invocation) printVerdicts(verdicts []verdict) error {
 	allowed := false
 	for _, v := range verdicts {
@@ -172,7 +168,7 @@ func (in *invocation) printVerdicts(verdicts []verdict) error {
 		}
 	}
 	if !allowed {
-		return errNotAllowed
+		return outcome(exitWrong)
 	}
 	return nil
 }

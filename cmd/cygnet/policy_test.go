@@ -52,7 +52,7 @@ func TestPolicyTest(t *testing.T) {
   because    addresses gives it 10.255.1.44
   shortcut   none: its traffic stays on the hub
 `},
-		{"spoke-17.example.net", "10.255.0.18", exitError, `REFUSED: 10.255.0.18 for spoke-17.example.net on gre1
+		{"spoke-17.example.net", "10.255.0.18", exitWrong, `REFUSED: 10.255.0.18 for spoke-17.example.net on gre1
   rule       spoke-{n}.example.net (FILE:6)
   capture    {n} is 17
   because    addresses gives it 10.255.0.17, not 10.255.0.18
@@ -65,7 +65,7 @@ func TestPolicyTest(t *testing.T) {
   because    accept takes 172.16.0.0/12
   shortcut   none: its traffic stays on the hub
 `},
-		{"spoke-17.example.net", "172.16.18.0/24", exitError, `REFUSED: 172.16.18.0/24 for spoke-17.example.net on gre1
+		{"spoke-17.example.net", "172.16.18.0/24", exitWrong, `REFUSED: 172.16.18.0/24 for spoke-17.example.net on gre1
   rule       spoke-{n}.example.net (FILE:6)
   capture    {n} is 17
   because    announce lets it announce 172.16.17.0/24, not 172.16.18.0/24
@@ -75,7 +75,7 @@ func TestPolicyTest(t *testing.T) {
   rule       CN=*, O=Example (FILE:12)
   because    accept takes 172.16.0.0/12
 `},
-		{"mallory", "10.255.0.17", exitError, `REFUSED: 10.255.0.17 for mallory on gre1
+		{"mallory", "10.255.0.17", exitWrong, `REFUSED: 10.255.0.17 for mallory on gre1
   because    no peer rule matches the identity: it may nothing
 `},
 	} {
@@ -104,7 +104,7 @@ func TestPolicyTestOfAllInterfaces(t *testing.T) {
 		"172.16.1.0/24": "accept takes nothing, not 172.16.1.0/24",
 	} {
 		code, out, _ := cygnet("policy", "test", "mallory", asked, "--config", file, "--interface", "gre2")
-		if code != exitError || !strings.Contains(out, why) {
+		if code != exitWrong || !strings.Contains(out, why) {
 			t.Errorf("%s: %d %s, want %q", asked, code, out, why)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/health"
 )
 
 func showStatus(in *invocation, _ string) error {
@@ -18,21 +19,25 @@ func showStatus(in *invocation, _ string) error {
 	if err != nil {
 		return err
 	}
-	if in.json {
-		return in.printJSON(status)
+	if status.Problems == nil { // a daemon of a version before problems
+		status.Problems = health.Diagnose(status)
 	}
-	in.overview(status, in.now())
-	return nil
+	if !in.json {
+		in.overview(status, in.now())
+	} else if err := in.printJSON(status); err != nil {
+		return err
+	}
+	return verdictOf(status.Problems)
 }
 
 // overview writes the status for people: what is wrong first, then a block for each interface.
 func (in *invocation) overview(s *api.Status, now time.Time) {
-	in.printf("cygnetd %s, running for %s (pid %d)\n", clean(s.Version), span(now.Sub(s.Started)), s.PID)
+	in.printf("cygnetd %s, running for %s (pid %d)\n", clean(s.Version), health.Span(now.Sub(s.Started)), s.PID)
 	if s.StrongSwan.Connected {
-		in.printf("strongSwan %s, connected for %s\n", clean(s.StrongSwan.Version), span(now.Sub(s.StrongSwan.Since)))
+		in.printf("strongSwan %s, connected for %s\n", clean(s.StrongSwan.Version), health.Span(now.Sub(s.StrongSwan.Since)))
 	}
-	in.bullets("WRONG", troubles(s, now))
-	in.bullets("BLOCKED", some(s.Blocked, blockTrouble))
+	in.problems(s.Problems)
+	in.bullets("BLOCKED", blockedLines(s.Blocked))
 	if len(s.Interfaces) == 0 {
 		in.printf("\nNo interface is configured.\n")
 	}
@@ -41,7 +46,7 @@ func (in *invocation) overview(s *api.Status, now time.Time) {
 		in.block(&s.Interfaces[i], now)
 	}
 	in.printf("\nNHRP packets: %s received, %s sent, %s dropped%s\n",
-		total(s.Counters.Received), total(s.Counters.Sent), total(s.Counters.Dropped), detail(s.Counters.Dropped))
+		total(s.Counters.Received), total(s.Counters.Sent), total(s.Counters.Dropped), clean(health.Counts(s.Counters.Dropped)))
 	in.bullets("ADVICE", s.Advice)
 }
 
@@ -141,7 +146,7 @@ func role(i *api.Interface) string {
 }
 
 func registration(n *api.NHS, now time.Time) string {
-	name := server(n)
+	name := health.Server(n)
 	if n.Protocol.IsValid() {
 		name = fmt.Sprintf("%s at %s", n.Protocol, name)
 	}
@@ -149,14 +154,6 @@ func registration(n *api.NHS, now time.Time) string {
 		return fmt.Sprintf("%s: registered %s, expires %s", name, when(n.Registered, now), when(n.Expires, now))
 	}
 	return fmt.Sprintf("%s: %s", name, n.State)
-}
-
-// server names an NHS by what is configured, and by its address where that is another.
-func server(n *api.NHS) string {
-	if n.NBMA.IsValid() && n.NBMA.String() != n.Name {
-		return fmt.Sprintf("%s (%s)", n.Name, n.NBMA)
-	}
-	return n.Name
 }
 
 func bindings(all []api.Binding) string {
@@ -196,24 +193,4 @@ func total(counts map[string]uint64) string {
 		sum += n
 	}
 	return fmt.Sprint(sum)
-}
-
-// detail lists counts by name in brackets, the largest first.
-func detail(counts map[string]uint64) string {
-	keys := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		if counts[a] != counts[b] {
-			return int(min(counts[b], 1<<30)) - int(min(counts[a], 1<<30))
-		}
-		return strings.Compare(a, b)
-	})
-	var parts []string
-	for _, k := range keys {
-		if counts[k] > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", clean(k), counts[k]))
-		}
-	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(parts, ", ") + ")"
 }

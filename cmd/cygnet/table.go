@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"cygnet/nhrpd/health"
 )
 
 // table is written with aligned columns. A column without a value in any row is left out; elsewhere "-" stands for no value.
@@ -89,24 +91,9 @@ func when(t, now time.Time) string {
 	case t.IsZero():
 		return ""
 	case t.After(now):
-		return "in " + span(t.Sub(now))
+		return "in " + health.Span(t.Sub(now))
 	}
-	return span(now.Sub(t)) + " ago"
-}
-
-// span writes a duration with its two largest units.
-func span(d time.Duration) string {
-	d = d.Round(time.Second)
-	const day = 24 * time.Hour
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < day:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	return health.Span(now.Sub(t)) + " ago"
 }
 
 func yes(b bool) string {

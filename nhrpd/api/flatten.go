@@ -39,6 +39,7 @@ func (s *Status) complete(now time.Time) {
 	present(&s.Interfaces)
 	present(&s.Routes)
 	present(&s.SAs)
+	present(&s.Problems)
 	present(&s.Advice)
 	present(&s.Blocked)
 	for i := range s.Interfaces {

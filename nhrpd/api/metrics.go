@@ -37,12 +37,42 @@ func (m *metrics) daemon(s *Status) {
 	m.sample(bit(s.StrongSwan.Connected))
 	m.family("cygnet_strongswan_events_dropped_total", "counter", "Events of charon's that the daemon was too slow for.")
 	m.sample(float64(s.StrongSwan.EventsDropped))
+	m.problems(s)
 	m.family("cygnet_advice", "gauge", "Number of settings of this host that limit the daemon; cygnet status names them.")
 	m.sample(float64(len(s.Advice)))
 	m.family("cygnet_heap_bytes", "gauge", "Memory of the daemon's heap that is in use or not collected yet.")
 	m.sample(float64(s.Memory.Heap))
 	m.family("cygnet_heap_allocations_total", "counter", "Objects that the daemon allocated.")
 	m.sample(float64(s.Memory.Allocations))
+}
+
+// problems counts by severity, with 0 for none, so that no series comes and goes, then by kind.
+func (m *metrics) problems(s *Status) {
+	m.family("cygnet_problems", "gauge", "Problems that cygnet status lists, by severity.")
+	for _, severity := range []Severity{SeverityError, SeverityWarning} {
+		n := 0
+		for i := range s.Problems {
+			if s.Problems[i].Severity == severity {
+				n++
+			}
+		}
+		m.sample(float64(n), "severity", string(severity))
+	}
+	m.family("cygnet_problem", "gauge", "Problems of one kind, by code (see cygnet(1)) and interface; absent: none.")
+	type kind struct {
+		code  ProblemCode
+		iface string
+	}
+	counts, order := map[kind]int{}, []kind(nil)
+	for i := range s.Problems {
+		k := kind{s.Problems[i].Code, s.Problems[i].Interface}
+		if counts[k]++; counts[k] == 1 {
+			order = append(order, k)
+		}
+	}
+	for _, k := range order {
+		m.sample(float64(counts[k]), "code", string(k.code), "interface", k.iface)
+	}
 }
 
 func (m *metrics) interfaces(s *Status) {

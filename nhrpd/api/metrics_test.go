@@ -15,6 +15,11 @@ func TestMetrics(t *testing.T) {
 	s := small()
 	s.Interfaces[0].NHS[0].Name = "a\"b\\c\nd" // what needs escaping
 	s.Interfaces[0].NHS[0].Attempts = 3
+	s.Problems = []Problem{
+		{Code: ProblemPeerUnsecured, Severity: SeverityError, Interface: "gre1", Subject: "192.0.2.1"},
+		{Code: ProblemPeerUnsecured, Severity: SeverityError, Interface: "gre1", Subject: "192.0.2.2"},
+		{Code: ProblemReload, Severity: SeverityWarning},
+	}
 	var b strings.Builder
 	if err := WriteMetrics(&b, s); err != nil {
 		t.Fatal(err)

@@ -38,6 +38,7 @@ func TestStatusArrivesComplete(t *testing.T) {
 	want.Interfaces[0].Shortcuts[0].Interface = "gre1"
 	want.Interfaces[0].Peers[0].Interface = "gre1"
 	want.SAs[0].Children = []ChildSA{}
+	want.Problems = []Problem{}
 	want.Advice = []string{}
 	want.Blocked = []Blocked{}
 	want.Counters.Sent = map[string]uint64{}
@@ -89,7 +90,7 @@ func TestFieldNames(t *testing.T) {
 		`"routes":[{"interface":"gre1","prefix":"192.168.12.0/24","next_hop":"10.255.0.12","table":254,"metric":0,"installed":true}],` +
 		`"tables":{"wanted_neighbors":2,"wanted_routes":1,"waiting":0,"failing":1,"failures":{"add neighbour: no buffer space available":4},"resyncs":{"start":1},"restored":3,"removed":0},` +
 		`"sas":[{"connection":"cygnet-gre1","id":1,"state":"ESTABLISHED","local":"203.0.113.11","remote":"198.51.100.1","initiator":false,"local_nat":false,"remote_nat":false,"children":[]}],` +
-		`"advice":[],"blocked":[],"memory":{"heap_bytes":12345678,"allocations":42},"counters":{"received":{"registration reply":2},"sent":{},"dropped":{"checksum":1}}}` + "\n"
+		`"problems":[],"advice":[],"blocked":[],"memory":{"heap_bytes":12345678,"allocations":42},"counters":{"received":{"registration reply":2},"sent":{},"dropped":{"checksum":1}}}` + "\n"
 	if diff := cmp.Diff(strings.ReplaceAll(want, ",", ",\n"), strings.ReplaceAll(w.Body.String(), ",", ",\n")); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}

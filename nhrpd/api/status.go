@@ -16,8 +16,9 @@ type Status struct {
 	Routes     []Route     `json:"routes"`
 	Tables     Tables      `json:"tables"`
 	SAs        []SA        `json:"sas"`
-	Advice     []string    `json:"advice"`  // what on this host limits the daemon, and what to set instead
-	Blocked    []Blocked   `json:"blocked"` // identities that are shut out, in order
+	Problems   []Problem   `json:"problems"` // what does not work or is limited, errors first
+	Advice     []string    `json:"advice"`   // what on this host limits the daemon, and what to set instead
+	Blocked    []Blocked   `json:"blocked"`  // identities that are shut out, in order
 	Memory     Memory      `json:"memory"`
 	Counters   Counters    `json:"counters"`
 }

@@ -24,15 +24,16 @@ type rule struct {
 
 var rules = []rule{
 	{"cygnet/cmd/cygnetd", []string{"cygnet/nhrpd", "cygnet/nhrpd/api", "cygnet/nhrpd/config"}},
-	{"cygnet/cmd/cygnet", []string{"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight"}},
+	{"cygnet/cmd/cygnet", []string{"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight"}},
 	{"cygnet/nhrpd/packet", nil},
 	{"cygnet/nhrpd/policy", nil},
 	{"cygnet/nhrpd/engine", []string{"cygnet/nhrpd/packet", "cygnet/nhrpd/policy"}},
 	{"cygnet/nhrpd/config", []string{"cygnet/nhrpd/policy", "cygnet/vici/swanctl", "github.com/BurntSushi/toml/..."}},
 	{"cygnet/nhrpd/preflight", []string{"cygnet/nhrpd/config", "cygnet/kernel", "cygnet/vici/swanctl"}},
 	{"cygnet/nhrpd/api", nil},
+	{"cygnet/nhrpd/health", []string{"cygnet/nhrpd/api"}},
 	{"cygnet/nhrpd", []string{
-		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
+		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
 	{"cygnet/vici", []string{"github.com/strongswan/govici/..."}},

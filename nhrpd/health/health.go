@@ -1,0 +1,167 @@
+// Package health works out from a status what is wrong: it has no state, and it is the one place that decides how a
+// state of the daemon reads as a problem. What no field of the status shows, the daemon reports itself; see nhrpd.
+package health
+
+import (
+	"slices"
+	"strings"
+
+	"cygnet/nhrpd/api"
+)
+
+// Diagnose lists the problems that the fields of a status show, together with those that the status has already.
+// Errors come before warnings, and the daemon's own before those of its interfaces.
+func Diagnose(s *api.Status) []api.Problem {
+	all := append([]api.Problem{}, s.Problems...)
+	all = append(all, strongSwan(s)...)
+	for i := range s.Interfaces {
+		all = append(all, iface(s, &s.Interfaces[i])...)
+	}
+	all = append(all, tables(&s.Tables)...)
+	all = append(all, routes(s.Routes)...)
+	slices.SortStableFunc(all, func(a, b api.Problem) int { return rank(&a) - rank(&b) })
+	return all
+}
+
+// Worst returns the highest severity among problems; empty: there are none.
+func Worst(problems []api.Problem) api.Severity {
+	worst := api.Severity("")
+	for i := range problems {
+		switch {
+		case problems[i].Severity == api.SeverityError:
+			return api.SeverityError
+		default:
+			worst = api.SeverityWarning
+		}
+	}
+	return worst
+}
+
+func rank(p *api.Problem) int {
+	switch {
+	case p.Severity != api.SeverityError:
+		return 2
+	case p.Interface != "":
+		return 1
+	}
+	return 0
+}
+
+// needsStrongSwan reports whether an interface needs charon now.
+func needsStrongSwan(s *api.Status) bool {
+	return slices.ContainsFunc(s.Interfaces, func(i api.Interface) bool { return i.Protected && !i.Left })
+}
+
+func strongSwan(s *api.Status) []api.Problem {
+	if s.StrongSwan.Connected || !needsStrongSwan(s) {
+		return nil
+	}
+	text := "strongSwan is not reachable"
+	if s.StrongSwan.Socket != "" {
+		text += " at " + s.StrongSwan.Socket
+	}
+	if !s.StrongSwan.Since.IsZero() {
+		text += " for " + Span(s.Now.Sub(s.StrongSwan.Since))
+	}
+	text += ": no peer can be secured"
+	if s.StrongSwan.Error != "" {
+		text += " (" + s.StrongSwan.Error + ")"
+	}
+	return []api.Problem{{Code: api.ProblemStrongSwan, Severity: api.SeverityError, Subject: s.StrongSwan.Socket, Text: text,
+		Remedy: "start charon (strongswan.service), and see that it loads the vici plugin", Since: s.StrongSwan.Since}}
+}
+
+// iface lists what is wrong with one interface, the most far-reaching first.
+func iface(s *api.Status, i *api.Interface) []api.Problem {
+	of := reporter{iface: i.Name}
+	of.tunnel(i)
+	reported := map[string]bool{}
+	for n := range i.NHS {
+		if of.nhs(s, &i.NHS[n]) && i.NHS[n].NBMA.IsValid() {
+			reported[i.NHS[n].NBMA.String()] = true
+		}
+	}
+	for n := range i.Peers {
+		of.peer(s, i, &i.Peers[n], reported)
+	}
+	of.twins(i.Peers)
+	return of.found
+}
+
+// reporter collects the problems of one interface.
+type reporter struct {
+	iface string
+	found []api.Problem
+}
+
+func (r *reporter) add(p api.Problem) {
+	p.Interface = r.iface
+	r.found = append(r.found, p)
+}
+
+func (r *reporter) error(code api.ProblemCode, subject, text, remedy string) {
+	r.add(api.Problem{Code: code, Severity: api.SeverityError, Subject: subject, Text: text, Remedy: remedy})
+}
+
+func (r *reporter) warn(code api.ProblemCode, subject, text, remedy string) {
+	r.add(api.Problem{Code: code, Severity: api.SeverityWarning, Subject: subject, Text: text, Remedy: remedy})
+}
+
+func (r *reporter) tunnel(i *api.Interface) {
+	const rejoin = "systemctl reload cygnetd makes it join again"
+	if !i.Protected {
+		r.warn(api.ProblemUnprotected, "", `NOT PROTECTED: GRE and NHRP go over the underlay in clear (protection = "none")`, "")
+	}
+	switch {
+	case i.Left:
+		r.warn(api.ProblemLeft, "", "left by cygnet leave, inactive until the daemon is reloaded or restarted", rejoin)
+	case i.Error != "":
+		r.error(api.ProblemInterface, "", i.Error, "")
+	case i.Index == 0:
+		r.error(api.ProblemTunnelMissing, "", "the tunnel interface does not exist", "")
+	case !i.Up:
+		r.error(api.ProblemTunnelDown, "", "the tunnel interface is down", "")
+	case !i.NBMA.IsValid():
+		r.error(api.ProblemUnderlayAddress, "", "the underlay has no address, so nothing can be sent", "")
+	}
+	if i.Admission == api.AdmissionUnenforced && !i.Left {
+		r.warn(api.ProblemAdmissionUnenforced, "",
+			"admission is not enforced, as eBPF is not to be had: data of every router that has an SA is taken", "")
+	}
+}
+
+// fault is the reason of a problem as the end of a sentence.
+func fault(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+func tables(t *api.Tables) []api.Problem {
+	if t.Failing == 0 {
+		return nil
+	}
+	return []api.Problem{{Code: api.ProblemKernelRefuses, Severity: api.SeverityError, Text: failing(t)}}
+}
+
+func routes(all []api.Route) []api.Problem {
+	var found []api.Problem
+	for i := range all {
+		r := &all[i]
+		if r.Error == "" && r.Installed {
+			continue
+		}
+		text := "route " + r.Prefix.String() + " via " + r.NextHop.String()
+		if r.Error != "" {
+			text += fault(r.Error)
+		} else {
+			text += " is wanted but not in the kernel"
+		}
+		found = append(found, api.Problem{Code: api.ProblemRouteMissing, Severity: api.SeverityError, Interface: r.Interface,
+			Subject: r.Prefix.String(), Text: text})
+	}
+	return found
+}
+
+func join(words []string) string { return strings.Join(words, " and ") }

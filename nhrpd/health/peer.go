@@ -1,0 +1,87 @@
+package health
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"cygnet/nhrpd/api"
+)
+
+// nhs reports what is wrong with one next hop server, and whether something is.
+func (r *reporter) nhs(s *api.Status, n *api.NHS) bool {
+	next := ""
+	if n.Next.After(s.Now) {
+		next = "; next try in " + Span(n.Next.Sub(s.Now))
+	}
+	switch {
+	case n.State == api.NHSRefused:
+		r.error(api.ProblemNHSRefused, n.Name, fmt.Sprintf("NHS %s refuses our registration%s%s", Server(n), fault(n.Error), next), "")
+	case n.State == api.NHSUnresolved:
+		r.error(api.ProblemNHSUnresolved, n.Name, fmt.Sprintf("NHS %s: its name has no address%s%s", n.Name, fault(n.Error), next), "")
+	case n.Attempts > 0:
+		r.error(api.ProblemNHSUnanswered, n.Name,
+			fmt.Sprintf("NHS %s unanswered: %d requests in a row%s%s", Server(n), n.Attempts, fault(n.Error), next), "")
+	case n.State == api.NHSSecuring && n.Error != "":
+		r.error(api.ProblemNHSUnsecured, n.Name, fmt.Sprintf("NHS %s is not secured%s", Server(n), fault(n.Error)), "")
+	default:
+		return false
+	}
+	return true
+}
+
+// Server names an NHS by what is configured, and by its address where that is another.
+func Server(n *api.NHS) string {
+	if n.NBMA.IsValid() && n.NBMA.String() != n.Name {
+		return fmt.Sprintf("%s (%s)", n.Name, n.NBMA)
+	}
+	return n.Name
+}
+
+// peer reports what is wrong with one peer. An NHS that was reported is not reported again as a peer.
+func (r *reporter) peer(s *api.Status, i *api.Interface, p *api.Peer, reported map[string]bool) {
+	at := p.NBMA.String()
+	switch {
+	case len(p.SharedWith) > 0:
+		r.error(api.ProblemPeerSharedAddress, at, sharedAddress(p, i.MarksError),
+			"give each an address of its own, or routes to each other inside their site")
+	case p.Prohibited != "":
+		r.error(api.ProblemPeerProhibited, at, fmt.Sprintf("peer %s may do nothing here: %s", at, p.Prohibited), "")
+	case p.Error == "" || p.State == api.PeerSecured || reported[at]:
+	default:
+		r.error(api.ProblemPeerUnsecured, at, fmt.Sprintf("peer %s is not secured: %s", at, p.Error), "")
+	}
+}
+
+// sharedAddress says what it means that several routers are behind one NAT address.
+func sharedAddress(p *api.Peer, marksError string) string {
+	routers := slices.Sorted(slices.Values(append([]string{p.Identity}, p.SharedWith...)))
+	text := fmt.Sprintf("%s share the address %s behind NAT: what is sent there goes into the newest SA",
+		strings.Join(routers, ", "), p.NBMA)
+	if p.Reached != "" {
+		text += ", that of " + p.Reached + ", and the others get nothing"
+	}
+	if marksError != "" {
+		text += " (" + marksError + ")"
+	}
+	return text
+}
+
+// twins reports identities that several routers prove. For some seconds a router that moved looks the same.
+func (r *reporter) twins(peers []api.Peer) {
+	at := map[string][]string{}
+	for i := range peers {
+		if p := &peers[i]; p.State == api.PeerSecured && p.Identity != "" {
+			at[p.Identity] = append(at[p.Identity], p.NBMA.String())
+		}
+	}
+	for _, identity := range slices.Sorted(maps.Keys(at)) {
+		if len(at[identity]) < 2 {
+			continue
+		}
+		r.warn(api.ProblemIdentityTwice, identity, fmt.Sprintf("%s is proven from %s: two routers with one identity, "+
+			"of which one overlay address serves the last to come, or one that moved within the last half minute",
+			identity, join(at[identity])), "give each router an identity of its own")
+	}
+}

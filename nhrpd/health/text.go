@@ -1,0 +1,52 @@
+package health
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"cygnet/nhrpd/api"
+)
+
+// failing says what the kernel does not take, and why, as far as it said so since the start.
+func failing(t *api.Tables) string {
+	return fmt.Sprintf("the kernel refuses %d of %d neighbours and routes; they are tried again%s",
+		t.Failing, t.WantedNeighbors+t.WantedRoutes, Counts(t.Failures))
+}
+
+// Counts lists counts by name in brackets, the largest first; empty: none is above zero.
+func Counts(counts map[string]uint64) string {
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		if counts[a] != counts[b] {
+			return int(min(counts[b], 1<<30)) - int(min(counts[a], 1<<30))
+		}
+		return strings.Compare(a, b)
+	})
+	var parts []string
+	for _, k := range keys {
+		if counts[k] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", k, counts[k]))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// Span writes a duration with its two largest units.
+func Span(d time.Duration) string {
+	d = d.Round(time.Second)
+	const day = 24 * time.Hour
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < day:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+}
