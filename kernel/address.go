@@ -114,7 +114,7 @@ func (r *requests) underlayAddress(device string, preferred netip.Addr) (netip.A
 		return netip.Addr{}, err
 	}
 	if l == nil {
-		return netip.Addr{}, fmt.Errorf("there is no underlay interface %s: %w", device, ErrNoAddress)
+		return netip.Addr{}, fmt.Errorf("there is no device %s (correct underlay if that is not its name; else the tunnel waits for it): %w", device, ErrNoAddress)
 	}
 	all, err := r.addresses(l.index)
 	if err != nil {
@@ -143,5 +143,5 @@ func (r *requests) underlayAddress(device string, preferred netip.Addr) (netip.A
 	case six:
 		return first, fmt.Errorf("the underlay interface %s has IPv6 addresses only: %w (Linux does not tell the sender of what came through GRE over IPv6, so NHRP cannot work there)", device, ErrNoAddress)
 	}
-	return first, fmt.Errorf("the underlay interface %s has no global address: %w", device, ErrNoAddress)
+	return first, fmt.Errorf("the device %s has no global IPv4 address (the tunnel waits for one): %w", device, ErrNoAddress)
 }

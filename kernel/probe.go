@@ -18,6 +18,7 @@ type Feature struct {
 	Lacking error  // why it cannot be had; nil: it is there
 	Without string // what that means
 	IPsec   bool   // it is of use to protected interfaces only
+	Needed  bool   // the daemon cannot do its work without it
 }
 
 // Probe finds out what the kernel has by trying it, in a network namespace of its own that ends with the call: nothing of this
@@ -45,11 +46,11 @@ func Probe() ([]Feature, error) {
 func probe() []Feature {
 	local, peer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	return []Feature{
-		{"multipoint GRE", probeGRE(local), "nothing works", false},
-		{"IPsec policies", EnsureGuard(local), "protected interfaces do not work", true},
-		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work", true},
-		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false},
-		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true},
+		{"multipoint GRE", probeGRE(local), "nothing works", false, true},
+		{"IPsec policies", EnsureGuard(local), "protected interfaces do not work", true, true},
+		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work", true, true},
+		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false, false},
+		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true, false},
 	}
 }
 

@@ -37,6 +37,7 @@ type TunnelState struct {
 	Created bool       // made by us, in this run or an earlier one
 	Adopted bool       // was there when Run started
 	Up      bool
+	Fault   string // why the tunnel is not as configured; empty: it is
 }
 
 // Tunnel owns one mGRE interface. Run and Remove must not run at the same time.
@@ -56,8 +57,8 @@ func NewTunnel(cfg TunnelConfig, log *slog.Logger) *Tunnel {
 
 // Run creates or adopts the tunnel and keeps it as configured until ctx ends, which leaves everything in place. It puts right what
 // others change: a link deleted or set down, addresses, guard, parameters; it follows the underlay's address. It calls changed, on its
-// own goroutine, once the tunnel is there and at every change of its state. What can be retried is retried. Before the tunnel was
-// there for the first time, Run returns what only the user can mend: ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE,
+// own goroutine, after the first try and at every change of the tunnel's state, also where the tunnel cannot be had for now: Fault
+// has the reason then. What can be retried is retried. Before the tunnel was there for the first time, Run returns what only the user can mend: ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE,
 // ErrNoXFRM, ErrIPv6Underlay.
 func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
 	notices, err := t.listen(ctx)
@@ -70,14 +71,17 @@ func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
 	}
 	retry := newBackoff(retryFirst, retryLimit)
 	lastError := ""
-	for ctx.Err() == nil {
+	for first := true; ctx.Err() == nil; first = false {
 		before := t.state
-		first := !t.ready
 		err := t.ensure()
-		if err != nil && first && permanent(err) {
+		if err != nil && !t.ready && permanent(err) {
 			return err
 		}
-		if t.ready && (first || t.state != before) {
+		t.state.Fault = ""
+		if err != nil {
+			t.state.Fault = err.Error()
+		}
+		if first || t.state != before {
 			changed(t.state)
 		}
 		wait := auditInterval
@@ -156,6 +160,10 @@ func (t *Tunnel) note(have *link) {
 		t.log.Warn("the tunnel was deleted: making it again")
 	case !have.up:
 		t.log.Warn("the tunnel was set down: setting it up")
+	}
+	t.state.Index, t.state.Up = 0, false
+	if have != nil {
+		t.state.Index, t.state.Up = have.index, have.up
 	}
 }
 

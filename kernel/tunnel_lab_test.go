@@ -233,9 +233,38 @@ func TestTunnelWaitsForUnderlay(t *testing.T) {
 		return
 	}
 	_, states := runTunnel(t, labTunnel)
+	if s := <-states; s.Local.IsValid() || s.Index != 0 || !strings.Contains(s.Fault, "there is no device under0") {
+		t.Fatalf("without the underlay: %+v", s)
+	}
 	underlay(t)
-	if s := <-states; s.Local != netip.MustParseAddr("198.51.100.1") || !s.Created {
+	if s := withAddress(states); s.Local != netip.MustParseAddr("198.51.100.1") || !s.Created || s.Fault != "" {
 		t.Fatalf("state %+v", s)
+	}
+}
+
+// withAddress waits for a state with an address to send from.
+func withAddress(states <-chan TunnelState) TunnelState {
+	for s := range states {
+		if s.Local.IsValid() {
+			return s
+		}
+	}
+	return TunnelState{}
+}
+
+// A tunnel that is there and up while its underlay is not is shown as it is, with the reason why it cannot be kept.
+func TestTunnelIsThereWithoutUnderlay(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	underlay(t)
+	ip(t, "link add gre1 type gre local 198.51.100.1 ttl 64 ikey 42 okey 42")
+	ip(t, "link set gre1 up")
+	elsewhere := labTunnel
+	elsewhere.Underlay = "eth7"
+	_, states := runTunnel(t, elsewhere)
+	if s := <-states; s.Index == 0 || !s.Up || s.Local.IsValid() || !strings.Contains(s.Fault, "there is no device eth7") {
+		t.Errorf("state %+v", s)
 	}
 }
 
@@ -337,7 +366,7 @@ func TestTunnelNotOverIPv6(t *testing.T) {
 	}
 	_, states := runTunnel(t, labTunnel)
 	ip(t, "addr add 198.51.100.1/24 dev under0")
-	if s := <-states; s.Local != netip.MustParseAddr("198.51.100.1") {
+	if s := withAddress(states); s.Local != netip.MustParseAddr("198.51.100.1") {
 		t.Errorf("state %+v", s)
 	}
 }

@@ -7,15 +7,17 @@ import (
 	"time"
 
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/preflight"
 )
 
 // certificateCheck is how often the certificates are looked at: what ends them is announced a month ahead.
 const certificateCheck = time.Hour
 
-// certificateWatch keeps what is wrong with the certificates that the interfaces need, for the status.
+// certificateWatch keeps what is wrong with the certificates that the interfaces need, and what of charon's settings keeps the daemon
+// from using it, for the status.
 type certificateWatch struct {
 	mu    sync.Mutex
-	found []string
+	found []preflight.Finding
 	again chan struct{} // to look now, after a reload
 }
 
@@ -23,8 +25,8 @@ func newCertificateWatch() *certificateWatch {
 	return &certificateWatch{again: make(chan struct{}, 1)}
 }
 
-// advice is what the last look found.
-func (w *certificateWatch) advice() []string {
+// findings is what the last look found.
+func (w *certificateWatch) findings() []preflight.Finding {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.found)
@@ -39,12 +41,12 @@ func (w *certificateWatch) lookAgain() {
 }
 
 // set takes over what a look found, and returns what the one before did not have.
-func (w *certificateWatch) set(found []string) (fresh []string) {
+func (w *certificateWatch) set(found []preflight.Finding) (fresh []preflight.Finding) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, text := range found {
-		if !slices.Contains(w.found, text) {
-			fresh = append(fresh, text)
+	for _, f := range found {
+		if !slices.Contains(w.found, f) {
+			fresh = append(fresh, f)
 		}
 	}
 	w.found = found
@@ -58,20 +60,16 @@ func (d *Daemon) watchCertificates(ctx context.Context) error {
 	for {
 		var c config.Config
 		err := d.loop.call(ctx, func(time.Time) {
-			for _, p := range d.loop.ports {
-				c.Interfaces = append(c.Interfaces, p.config)
-			}
+			c = d.loop.configured()
 		})
 		if err != nil {
 			return nil
 		}
-		var found []string
-		for _, f := range d.platform.Certificates(&c) {
-			found = append(found, f.String())
-		}
-		slices.Sort(found)
-		for _, text := range d.certificates.set(found) {
-			d.log.Warn(text)
+		found := d.platform.Certificates(&c)
+		for _, f := range d.certificates.set(append(found, d.unusableStrongswan(&c)...)) {
+			if f.About == preflight.AboutCertificates { // charon's settings were told at the start
+				d.log.Warn(f.String())
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -80,4 +78,10 @@ func (d *Daemon) watchCertificates(ctx context.Context) error {
 		case <-d.certificates.again:
 		}
 	}
+}
+
+// unusableStrongswan is what of charon's settings is more than advice.
+func (d *Daemon) unusableStrongswan(c *config.Config) []preflight.Finding {
+	c.Daemon.VICISocket = d.charon
+	return slices.DeleteFunc(d.platform.Strongswan(c), func(f preflight.Finding) bool { return f.Severity == preflight.Advice })
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/preflight"
 )
 
@@ -21,12 +22,18 @@ func TestCertificatesAreWatched(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return slices.Contains(s.Advice, "certificates: gre1: it expires")
+			return slices.Contains(s.Advice, "certificates: gre1: it expires") &&
+				slices.ContainsFunc(s.Problems, func(p api.Problem) bool {
+					return p.Code == api.ProblemCertificate && p.Severity == api.SeverityError && p.Interface == "gre1" && p.Text == "it expired"
+				})
 		}
 		if shown() {
 			t.Error("told before it was so")
 		}
-		for _, wrong := range [][]preflight.Finding{{{About: "certificates", Text: "gre1: it expires"}}, nil} {
+		for _, wrong := range [][]preflight.Finding{{
+			{About: "certificates", Severity: preflight.Advice, Interface: "gre1", Text: "it expires"},
+			{About: "certificates", Severity: preflight.Error, Interface: "gre1", Text: "it expired"},
+		}, nil} {
 			w.mu.Lock()
 			w.certificates = wrong
 			w.mu.Unlock()
@@ -51,14 +58,15 @@ func TestCharonSettingsAreToldAtStart(t *testing.T) {
 // A new finding is told once, and again when it went away meanwhile.
 func TestCertificateFindingsAreToldOnce(t *testing.T) {
 	w := newCertificateWatch()
-	for i, step := range []struct{ found, fresh []string }{
-		{[]string{"a"}, []string{"a"}},
-		{[]string{"a", "b"}, []string{"b"}},
+	a, b := preflight.Finding{Text: "a"}, preflight.Finding{Text: "b"}
+	for i, step := range []struct{ found, fresh []preflight.Finding }{
+		{[]preflight.Finding{a}, []preflight.Finding{a}},
+		{[]preflight.Finding{a, b}, []preflight.Finding{b}},
 		{nil, nil},
-		{[]string{"a"}, []string{"a"}},
+		{[]preflight.Finding{a}, []preflight.Finding{a}},
 	} {
 		if fresh := w.set(step.found); !slices.Equal(fresh, step.fresh) {
-			t.Errorf("step %d: %q, want %q", i+1, fresh, step.fresh)
+			t.Errorf("step %d: %v, want %v", i+1, fresh, step.fresh)
 		}
 	}
 }

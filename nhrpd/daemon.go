@@ -66,6 +66,7 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		logs:         logs,
 		log:          logs.of(logConfig),
 		started:      now,
+		charon:       c.Daemon.VICISocket,
 		expected:     expected,
 		loop:         newLoop(logs.of(logEngine), logs.held, e, tables, strongswan),
 		tables:       tables,
@@ -92,7 +93,7 @@ const settleTime = 30 * time.Second
 // Run works until the context ends, then leaves the tunnels, neighbours, routes and SAs as they are. An error says what made
 // work impossible.
 func (d *Daemon) Run(ctx context.Context) error {
-	listener, err := d.platform.ListenAPI(d.config.Daemon.APISocket, d.config.Daemon.APIGroup)
+	listener, err := d.listenAPI()
 	if err != nil {
 		return err
 	}
@@ -102,6 +103,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	d.advise()
+	d.reportDoubts(d.config)
 	d.tellPolicy()
 
 	g, ctx := errgroup.WithContext(ctx)

@@ -37,6 +37,8 @@ type world struct {
 
 	certificates []preflight.Finding // what is wrong with them
 	settings     []preflight.Finding // what is wrong with charon's
+	network      []preflight.Finding // what is wrong with devices and addresses
+	refused      map[string]string   // what charon does not take, by interface
 	leftovers    kernel.Leftovers    // in the kernel at the start
 
 	noSocket error // what opening an NHRP socket fails with
@@ -140,6 +142,11 @@ func (w *world) platform() Platform {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return slices.Clone(w.certificates)
+		},
+		Network: func(*config.Config) []preflight.Finding {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Clone(w.network)
 		},
 		FindLeftovers: func() (kernel.Leftovers, error) { return w.leftovers, nil },
 		Abandon: func(_ context.Context, _ string, gone func(string) bool, _ ...string) error {
@@ -281,7 +288,9 @@ func (f fakeStrongswan) SetProfile(p vici.Profile) {
 func (f fakeStrongswan) RemoveProfile(iface string) { f.w.note("remove profile " + iface) }
 func (f fakeStrongswan) Events() <-chan vici.Event  { return f.w.events }
 func (f fakeStrongswan) Status() vici.Status {
-	return vici.Status{Connected: true, Version: "5.9.8", EventsDropped: 2}
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	return vici.Status{Connected: true, Version: "5.9.8", EventsDropped: 2, Refused: maps.Clone(f.w.refused)}
 }
 
 func (f fakeStrongswan) Want(k vici.Key, want vici.Want) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
 
@@ -47,6 +48,7 @@ func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, erro
 		p.log.Warn("no redirect detection and no last-use times on this tunnel", "error", err)
 		path = nil
 	}
+	p.problems.resolveAll(api.ProblemShortcuts, p.config.Name)
 	ctx, cancel := context.WithCancel(ctx)
 	ln := &line{index: st.Index, socket: socket, path: path, admitted: admitted, cancel: cancel}
 	ln.tasks.Go(func() { p.read(ctx, ln) })
@@ -119,6 +121,8 @@ func (p *port) sample(ctx context.Context, ln *line) {
 	})
 	if err != nil && ctx.Err() == nil {
 		p.log.Error("redirect detection ended", "error", err)
+		p.problems.report(api.Problem{Code: api.ProblemShortcuts, Severity: api.SeverityWarning, Interface: p.config.Name, Subject: "redirects",
+			Text: "redirect detection ended: " + err.Error() + ": traffic stays on the hub", Remedy: "systemctl restart cygnetd begins it anew"})
 	}
 }
 
@@ -129,6 +133,8 @@ func (p *port) watchMisses(ctx context.Context, ln *line) {
 	})
 	if err != nil && ctx.Err() == nil {
 		p.log.Error("missing neighbours are not resolved: routes must lead to the hub", "error", err)
+		p.problems.report(api.Problem{Code: api.ProblemShortcuts, Severity: api.SeverityWarning, Interface: p.config.Name, Subject: "misses",
+			Text: "missing neighbours are not resolved: " + err.Error(), Remedy: "let routes lead to the hub, or systemctl restart cygnetd"})
 	}
 }
 

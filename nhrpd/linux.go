@@ -30,6 +30,7 @@ func Linux(c *config.Config) Platform {
 		Check:          kernel.Check,
 		Strongswan:     func(c *config.Config) []preflight.Finding { return preflight.This().Strongswan(c) },
 		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
+		Network:        func(c *config.Config) []preflight.Finding { return preflight.This().Network(c) },
 		MarkedPeers:    kernel.MarkedPeers,
 		OwnRoutes:      kernel.OwnRoutes,
 		Uptime:         kernel.Uptime,

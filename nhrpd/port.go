@@ -210,6 +210,9 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 		if fault != nil {
 			p.fault = fault.Error()
 		}
+		if st.Fault != "" {
+			p.fault = st.Fault
+		}
 		p.lead(p.loop.names[p.config.Name])
 		p.loop.engine.Handle(now, engine.LocalAddress{Interface: p.config.Name, NBMA: st.Local}, &p.loop.out)
 		p.settled()

@@ -40,6 +40,19 @@ func (d *Daemon) managed(ctx context.Context, f func(context.Context, *errgroup.
 // Reload reads the configuration file again and moves to it: interfaces that are gone say goodbye, new ones start, changed ones
 // change. With a faulty file everything stays as it is, and the error says what is wrong.
 func (d *Daemon) Reload(ctx context.Context) error {
+	err := d.reloadFile(ctx)
+	switch {
+	case err == nil:
+		d.problems.resolve(api.ProblemReload, "", d.path)
+	case ctx.Err() == nil:
+		d.problems.resolve(api.ProblemReload, "", d.path) // the newest failure is the one that began last
+		d.problems.report(api.Problem{Code: api.ProblemReload, Severity: api.SeverityError, Subject: d.path,
+			Text: "the last reload failed: " + err.Error(), Remedy: "correct " + d.path + " (cygnet check names each fault) and reload"})
+	}
+	return err
+}
+
+func (d *Daemon) reloadFile(ctx context.Context) error {
 	next, err := config.Load(d.path)
 	if err != nil {
 		return fmt.Errorf("the running configuration stays: %w", err)
@@ -74,6 +87,7 @@ func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Con
 	}
 	d.logs.configure(next.Log)
 	d.config = next
+	d.reportDoubts(next)
 	err := d.loop.call(ctx, func(now time.Time) {
 		d.loop.engine.Configure(now, engineConfig(next), &d.loop.out)
 	})

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
 
@@ -206,7 +207,12 @@ func (d *Daemon) saveChanged(ctx context.Context) (entries int, err error) {
 func (d *Daemon) saveLast() { d.save(d.loop.engine.Save()) }
 
 func (d *Daemon) save(s engine.Saved) {
-	if err := d.state.save(s); err != nil {
-		d.log.Warn("a restart will not know the peers of now", "error", err)
+	err := d.state.save(s)
+	if err == nil {
+		d.problems.resolve(api.ProblemState, "", d.state.dir)
+		return
 	}
+	d.log.Warn("a restart will not know the peers of now", "error", err)
+	d.problems.report(api.Problem{Code: api.ProblemState, Severity: api.SeverityWarning, Subject: d.state.dir,
+		Text: "a restart will not know the peers of now: " + err.Error(), Remedy: "see that " + d.state.dir + " can be written and has room"})
 }

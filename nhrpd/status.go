@@ -7,10 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"runtime/metrics"
+	"slices"
+	"strings"
 	"time"
 
 	"cygnet/kernel"
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/health"
 )
@@ -18,6 +21,7 @@ import (
 // Status returns a copy of everything; see api.Daemon.
 func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	s := &api.Status{Version: api.Version, PID: os.Getpid(), Started: d.started, Memory: memory()}
+	var configured config.Config
 	err := d.loop.call(ctx, func(now time.Time) {
 		s.Now = now
 		s.Counters = d.loop.counters()
@@ -27,6 +31,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 		}
 		s.Routes = d.loop.wantedRoutes(interfaces)
 		s.Blocked = list(d.loop.engine.Blocked(), blockedStatus)
+		configured = d.loop.configured()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
@@ -45,10 +50,21 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	for _, a := range d.platform.Check(check) {
 		s.Advice = append(s.Advice, a.String())
 	}
-	s.Advice = append(s.Advice, d.certificates.advice()...)
-	s.Problems = d.problems.list()
+	s.Problems = append(d.problems.list(), refusedProfiles(d.strongswan.Status().Refused)...)
+	addFindings(s, d.platform.Network(&configured))
+	addFindings(s, d.certificates.findings())
 	s.Problems = health.Diagnose(s)
 	return s, nil
+}
+
+// configured are the interfaces that have not left. It runs on the loop.
+func (l *loop) configured() config.Config {
+	var c config.Config
+	for _, p := range l.ports {
+		c.Interfaces = append(c.Interfaces, p.config)
+	}
+	slices.SortFunc(c.Interfaces, func(a, b config.Interface) int { return strings.Compare(a.Name, b.Name) })
+	return c
 }
 
 // memory reads the runtime's counts, without stopping the daemon for it.

@@ -10,14 +10,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// check runs `cygnet check` of this source tree on a configuration.
+// check runs `cygnet check --offline` of this source tree on a configuration.
 func check(t *testing.T, text string) (string, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "cygnet.toml")
 	if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(filepath.Join(programs, "cygnet"), "check", path).CombinedOutput()
+	out, err := exec.Command(filepath.Join(programs, "cygnet"), "check", "--offline", path).CombinedOutput()
 	return string(out), err
 }
 

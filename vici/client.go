@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -200,11 +201,12 @@ func (c *Client) posts() []func(*reconciler) {
 // Status is the state of the link to charon.
 type Status struct {
 	Connected     bool
-	Version       string    // charon's, as of the last connection
-	Since         time.Time // of the present state
-	LastError     string    // why charon was lost or could not be reached last, or a profile be loaded; empty: nothing is wrong
-	EventsDropped uint64    // events that the consumer did not take in time
-	Initiating    int       // attempts under way
+	Version       string            // charon's, as of the last connection
+	Since         time.Time         // of the present state
+	LastError     string            // why charon was lost or could not be reached last, or a profile be loaded; empty: nothing is wrong
+	Refused       map[string]string // by interface, why charon does not take its profile
+	EventsDropped uint64            // events that the consumer did not take in time
+	Initiating    int               // attempts under way
 	SAs           int
 }
 
@@ -236,6 +238,7 @@ func (c *Client) Status() Status {
 	c.published.RLock()
 	defer c.published.RUnlock()
 	s := c.published.status
+	s.Refused = maps.Clone(s.Refused)
 	s.SAs = len(c.published.sas)
 	return s
 }

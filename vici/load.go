@@ -135,6 +135,7 @@ func (r *reconciler) removeProfile(iface string) {
 		return
 	}
 	delete(r.profiles, iface)
+	r.status(func(s *Status) { delete(s.Refused, iface) })
 	r.forgetShared(iface)
 	for k, p := range r.peers {
 		if k.Interface == iface {
@@ -205,7 +206,7 @@ func (r *reconciler) load(p *profile) {
 		default:
 			if p.refusal != "" {
 				p.refusal = ""
-				r.status(func(s *Status) { s.LastError = "" })
+				r.status(func(s *Status) { s.LastError = ""; delete(s.Refused, p.Interface) })
 			}
 			for _, a := range shared {
 				r.sharedLoaded(a)
@@ -230,7 +231,13 @@ func (r *reconciler) profileRefused(p *profile, err error) {
 	p.refusal = err.Error()
 	reason := fmt.Sprintf("charon does not take the IPsec profile of %s: %v: check the profile, and with certificates that their files are there", p.Interface, err)
 	r.log.Error("IPsec profile refused", slog.String("interface", p.Interface), slog.Any("error", err))
-	r.status(func(s *Status) { s.LastError = reason })
+	r.status(func(s *Status) {
+		s.LastError = reason
+		if s.Refused == nil {
+			s.Refused = make(map[string]string)
+		}
+		s.Refused[p.Interface] = err.Error()
+	})
 	for k, peer := range r.peers {
 		if k.Interface == p.Interface && peer.want.dials() && peer.up == nil {
 			r.emit(Failed{k, reason})

@@ -55,6 +55,7 @@ type checked struct {
 	Valid    bool     `json:"valid"`
 	Problems []fault  `json:"problems"`
 	Warnings []string `json:"warnings"`
+	Doubts   []string `json:"doubts"` // what keeps an interface from working, as far as the files tell
 
 	Host []preflight.Finding `json:"host"` // what this host lacks for it; empty where the file is not valid
 }
@@ -82,11 +83,40 @@ func check(in *invocation, file string) error {
 		in.printf("warning: %s\n", clean(w))
 	}
 	in.printf("%s is valid: %s\n", clean(file), interfaces(cfg))
-	var found []string
-	for _, f := range in.host.Look(cfg) {
-		found = append(found, f.String())
+	in.bullets("WRONG", cfg.Doubts)
+	found := in.look(cfg)
+	in.bullets("WRONG ON THIS HOST", texts(found, preflight.Error))
+	in.bullets("WARNINGS FOR THIS HOST", texts(found, preflight.Warning))
+	in.bullets("ADVICE FOR THIS HOST", texts(found, preflight.Advice))
+	return checkVerdict(cfg, found)
+}
+
+// look looks at this host, unless the configuration is another's.
+func (in *invocation) look(cfg *config.Config) []preflight.Finding {
+	if in.offline {
+		return nil
 	}
-	in.bullets("THIS HOST", found)
+	return in.host.Look(cfg)
+}
+
+func texts(found []preflight.Finding, severity preflight.Severity) []string {
+	var lines []string
+	for _, f := range found {
+		if f.Severity == severity {
+			lines = append(lines, f.String())
+		}
+	}
+	return lines
+}
+
+// checkVerdict is the exit code for a valid configuration: 0 only if the daemon can do its work with it on this host.
+func checkVerdict(cfg *config.Config, found []preflight.Finding) error {
+	switch worst := preflight.Worst(found); {
+	case len(cfg.Doubts) > 0 || worst == preflight.Error:
+		return outcome(exitWrong)
+	case worst == preflight.Warning:
+		return outcome(exitWarning)
+	}
 	return nil
 }
 
@@ -103,7 +133,7 @@ func checkFailed(file string, err error) error {
 }
 
 func (in *invocation) checkJSON(file string, cfg *config.Config, err error) error {
-	result := checked{File: file, Valid: err == nil, Problems: []fault{}, Warnings: []string{}, Host: []preflight.Finding{}}
+	result := checked{File: file, Valid: err == nil, Problems: []fault{}, Warnings: []string{}, Doubts: []string{}, Host: []preflight.Finding{}}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -119,7 +149,8 @@ func (in *invocation) checkJSON(file string, cfg *config.Config, err error) erro
 	}
 	if cfg != nil {
 		result.Warnings = append(result.Warnings, cfg.Warnings...)
-		result.Host = append(result.Host, in.host.Look(cfg)...)
+		result.Doubts = append(result.Doubts, cfg.Doubts...)
+		result.Host = append(result.Host, in.look(cfg)...)
 	}
 	if jerr := in.printJSON(result); jerr != nil {
 		return jerr
@@ -127,7 +158,7 @@ func (in *invocation) checkJSON(file string, cfg *config.Config, err error) erro
 	if err != nil {
 		return checkFailed(file, err)
 	}
-	return nil
+	return checkVerdict(cfg, result.Host)
 }
 
 // faults takes a configuration's error apart.

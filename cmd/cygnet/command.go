@@ -41,7 +41,7 @@ func commands() []command {
 		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once", detail: peerHelp, runWords: peer, flags: []string{"for"}},
 		{name: "policy", argument: "test IDENTITY ADDRESS", summary: "what a configuration lets an identity be", detail: policyHelp, runWords: explainPolicy, flags: []string{"interface", "config"}},
 		{name: "leave", argument: "[INTERFACE]", summary: "say goodbye to the network", detail: leaveHelp, run: leave},
-		{name: "check", argument: "[FILE]", summary: "check a configuration, without the daemon", detail: checkHelp, run: check},
+		{name: "check", argument: "[FILE]", summary: "check a configuration, without the daemon", detail: checkHelp, run: check, flags: []string{"offline"}},
 		{name: "version", summary: "the versions of cygnet and of the running daemon", detail: versionHelp, run: showVersion},
 		{name: "help", argument: "[COMMAND]", summary: "this list, or more about one command", detail: helpHelp, run: help},
 	}
@@ -56,10 +56,11 @@ type invocation struct {
 	json   bool
 	out    bytes.Buffer
 
-	length time.Duration // --for
-	iface  string        // --interface
-	config string        // --config
-	given  []string      // flags that not all commands take
+	length  time.Duration // --for
+	iface   string        // --interface
+	config  string        // --config
+	offline bool          // --offline
+	given   []string      // flags that not all commands take
 }
 
 // usageError is a fault in the arguments.
@@ -116,6 +117,7 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 	flags.BoolVar(&in.json, "json", false, "")
 	flags.DurationVar(&in.length, "for", 0, "")
 	flags.StringVar(&in.iface, "interface", "", "")
+	flags.BoolVar(&in.offline, "offline", false, "")
 	flags.StringVar(&in.config, "config", config.DefaultPath, "")
 	for {
 		err := flags.Parse(args)

@@ -78,11 +78,15 @@ func start(t *testing.T, d *daemon) (socket string) {
 // machine is a host whose kernel lacks something.
 var machine = preflight.Host{
 	StrongswanConf: "/dev/null", Swanctl: "/nonexistent", Now: now,
+	Links: func() ([]preflight.Link, error) {
+		return []preflight.Link{{Name: "lo", Loopback: true, Addresses: []netip.Prefix{subnet("127.0.0.1/8")}},
+			{Name: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}}}, nil
+	},
 	Sysctls: func(kernel.CheckConfig) []kernel.Advice {
 		return []kernel.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "this node does not forward"}}
 	},
 	Probe: func() ([]kernel.Feature, error) {
-		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works"}}, nil
+		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works", Needed: true}}, nil
 	},
 }
 

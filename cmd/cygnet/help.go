@@ -83,13 +83,19 @@ const leaveHelp = `Says goodbye on the interface, on all without a name: what wa
 neighbours are removed, the SAs closed. It asks for no confirmation. The interface stays inactive until the daemon
 reloads its configuration or is restarted. Stopping or restarting the daemon does none of this: the network stays.`
 
-const checkHelp = `Checks a configuration, /etc/cygnet/cygnet.toml without a name, the secrets that it names, and the connections of
+const checkHelp = `  check [FILE] [--offline]
+Checks a configuration, /etc/cygnet/cygnet.toml without a name, the secrets that it names, and the connections of
 swanctl.conf that it names, with the line there that is to be changed. It says what cygnetd would say, and needs
-neither daemon nor charon. The exit code is 0 only if the daemon would start on it.
+neither daemon nor charon.
 
-Then it looks at this host for what a valid configuration lacks: features of the kernel (as root, by trying them in a
-network namespace of its own), kernel settings, charon's settings in /etc/strongswan.conf, certificates and keys in
-/etc/swanctl and when they expire. It needs no charon for that.`
+Then it looks at this host for what a valid configuration lacks: the devices and addresses that it names, the group of
+the API, features of the kernel (as root, by trying them in a network namespace of its own), kernel settings, charon's
+settings in /etc/strongswan.conf, certificates and keys in /etc/swanctl and when they expire. It needs no charon for
+that. With --offline the host is left out, for a file of another machine.
+
+The exit code is 0 only if the daemon starts with the file on this host and can do its work; 6 if something is not there
+yet, such as a PPPoE device or an address by DHCP, or could not be looked at; 5 if it cannot work on this host; 1 if the
+file is not valid, so that the daemon would not start.`
 
 const versionHelp = `Shows the versions of this program and of the daemon, if it runs.`
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cygnet/kernel"
 	"cygnet/nhrpd/api"
 )
 
@@ -40,7 +41,10 @@ func TestExitCodes(t *testing.T) {
 		{"leave --help", exitOK, ""},
 		{"-h leave", exitOK, ""},
 		{"version --socket " + dir + "/none", exitOK, ""},
-		{"check " + dir + "/good.toml", exitOK, ""},
+		{"check --offline " + dir + "/good.toml", exitOK, ""},
+		{"check --json --offline " + dir + "/good.toml", exitOK, ""},
+		{"check " + dir + "/good.toml", exitWrong, ""}, // the machine has no GRE
+		{"check --json " + dir + "/good.toml", exitWrong, ""},
 
 		{"check " + dir + "/bad.toml", exitError, `interface.gre1.underley: unknown key; did you mean "underlay"?`},
 		{"check " + dir + "/none.toml", exitError, "no such file"},
@@ -69,7 +73,8 @@ func TestExitCodes(t *testing.T) {
 			if test.stderr == "" && stderr != "" || !strings.Contains(stderr, test.stderr) {
 				t.Errorf("stderr: %q, want %q", stderr, test.stderr)
 			}
-			if code == exitOK && stdout == "" || code != exitOK && stdout != "" {
+			done := code == exitOK || code == exitWrong || code == exitWarning
+			if done != (stdout != "") {
 				t.Errorf("stdout: %q", stdout)
 			}
 		})
@@ -165,6 +170,30 @@ func TestCheck(t *testing.T) {
 	golden(t, "testdata/check-bad.json", strings.ReplaceAll(out, dir, "DIR"))
 	if code != exitError {
 		t.Errorf("code %d", code)
+	}
+}
+
+// The exit code of check is 0 only on a host where the daemon can do its work with the file.
+func TestCheckExitCode(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.toml")
+	write(t, file, "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \"ppp0\"\nprotection = \"none\"\n")
+	whole := machine
+	whole.Probe = func() ([]kernel.Feature, error) { return nil, nil }
+	for _, test := range []struct {
+		device string
+		want   int
+		says   string
+	}{
+		{"eth0", exitOK, "ADVICE FOR THIS HOST\n  * kernel: net.ipv4.ip_forward"},
+		{"ppp0", exitWarning, "WARNINGS FOR THIS HOST\n  * network: gre1: there is no device ppp0 yet"},
+		{"eth7", exitWrong, "WRONG ON THIS HOST\n  * network: gre1: this host has no device eth7, so nothing can be sent: set underlay to one of eth0"},
+	} {
+		write(t, file, "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \""+test.device+"\"\nprotection = \"none\"\n")
+		var out, errs strings.Builder
+		code := run(t.Context(), []string{"check", file}, &out, &errs, time.Now, whole)
+		if code != test.want || !strings.Contains(out.String(), test.says) || errs.String() != "" {
+			t.Errorf("%s: code %d, want %d\n%s%s", test.device, code, test.want, &out, &errs)
+		}
 	}
 }
 

@@ -18,6 +18,9 @@ import (
 // ErrInUse says that another daemon answers on the socket.
 var ErrInUse = errors.New("another daemon answers on the socket")
 
+// ErrNoGroup says that the group that the API is to be open to does not exist.
+var ErrNoGroup = errors.New("there is no such group")
+
 // Listen makes the socket of the API, open to its owner and to the group (a name or a number; empty: the process's own). A
 // socket that nobody answers on is replaced, the folder is made if it is missing. Closing the listener removes the socket.
 func Listen(path, group string) (net.Listener, error) {
@@ -114,7 +117,7 @@ func groupID(group string) (int, error) {
 	}
 	g, err := user.LookupGroup(group)
 	if err != nil {
-		return 0, fmt.Errorf("api_group in [daemon]: %w", err)
+		return 0, fmt.Errorf("api_group in [daemon]: %w (%w)", err, ErrNoGroup)
 	}
 	return strconv.Atoi(g.Gid)
 }

@@ -22,6 +22,7 @@ type Config struct {
 	Log        Log
 	Interfaces []Interface // sorted by name; may be empty
 	Warnings   []string    // what is allowed but probably not meant, a complete message each
+	Doubts     []string    // likewise what keeps an interface from working, as far as the files tell
 }
 
 // Daemon is the table [daemon]: where the daemon meets the rest of the system. Paths are absolute.

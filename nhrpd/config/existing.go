@@ -1,7 +1,10 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -63,8 +66,37 @@ func (c *checker) template(raw *rawIPsec, p *IPsec, t swanctl.Tunnel) *swanctl.T
 	}
 	if made != nil {
 		c.elsewhere(made.Warnings)
+		for _, d := range made.Doubts {
+			c.doubts = append(c.doubts, d.Error())
+		}
+		c.sharedKeys(f, made, p)
 	}
 	return made
+}
+
+// sharedKeys doubts a connection whose key in common swanctl cannot load, or others can read. Where another program loads
+// the keys, none need be in the file, so that the daemon starts all the same.
+func (c *checker) sharedKeys(f *swanctl.File, made *swanctl.Template, p *IPsec) {
+	if !made.PSK {
+		return
+	}
+	keys := f.Keys()
+	if len(keys) == 0 {
+		c.doubts = append(c.doubts, fmt.Sprintf("%s: connections.%s: auth = psk, and the file has no key: no peer can be secured; "+
+			"add secrets { ike-dmvpn { secret = … } }, and run swanctl --load-creds", p.SwanctlConf, made.Name))
+	}
+	looked := map[string]bool{}
+	for _, at := range keys {
+		if looked[at.File] {
+			continue
+		}
+		looked[at.File] = true
+		if file, err := c.read(at.File); err == nil {
+			if wrong := cmp.Or(file.readable(at.File), file.writable(at.File, os.Geteuid())); wrong != "" {
+				c.doubts = append(c.doubts, at.String()+": "+wrong)
+			}
+		}
+	}
 }
 
 // elsewhere warns of what stands in other files.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -40,8 +41,34 @@ const siteConnection = `connections {
 		}
 	}
 }
+secrets {
+	ike-dmvpn {
+		secret = "correct horse battery staple"
+	}
+}
 include conf.d/*.conf
 `
+
+// A connection with a key in common that the file does not have, or that others may read, starts all the same, and is doubted.
+func TestSharedKeysOfExistingConnection(t *testing.T) {
+	s := newSite(t)
+	without, _, _ := strings.Cut(siteConnection, "secrets {")
+	cfg, says := s.check(dropIn, without, "")
+	if cfg == nil || !strings.Contains(says, "DIR/swanctl.conf: connections.dmvpn: auth = psk, and the file has no key: no peer can be secured; add secrets { ike-dmvpn") {
+		t.Errorf("without a key it says %q", says)
+	}
+	if _, says := s.check(dropIn, strings.ReplaceAll(without, "auth = psk", "auth = pubkey"), ""); says != "" {
+		t.Errorf("with certificates it says %q", says)
+	}
+	s.write("keys.conf", "secrets {\n\teap-x {\n\t\tsecret = x\n\t}\n\tike {\n\t\tsecret = battery\n\t}\n}\n", 0o644)
+	if err := os.Chmod(s.path("keys.conf"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg, says = s.check(dropIn, without+"include keys.conf\n", "")
+	if cfg == nil || !strings.Contains(says, "DIR/keys.conf:6: everybody on this host has access to DIR/keys.conf") || strings.Contains(says, "battery") {
+		t.Errorf("with a key that all may read it says %q", says)
+	}
+}
 
 // check loads a configuration with a swanctl.conf beside it and returns what is wrong with them, with DIR for their folder.
 func (s site) check(conf, swanctlConf, ipsecConf string) (*Config, string) {
@@ -55,7 +82,7 @@ func (s site) check(conf, swanctlConf, ipsecConf string) (*Config, string) {
 		s.t.Fatal(err)
 	}
 	cfg, err := c.parse(f.data, f)
-	says := strings.Join(c.warnings, "\n")
+	says := strings.Join(append(c.warnings, c.doubts...), "\n")
 	if err != nil {
 		says = fmt.Sprint(err)
 	}
@@ -102,7 +129,7 @@ DIR/swanctl.conf:3: connections.dmvpn.version: found "1": the daemon needs IKEv2
 DIR/cygnet.toml:9: interface.gre1.ipsec.connection: found together with swanctl_connection; the connection in swanctl.conf says it`},
 		{name: "a file without a connection", conf: "swanctl_connection = \"dmvpn\"\n", with: "", says: `DIR/cygnet.toml:7: interface.gre1.ipsec.swanctl_conf: found without swanctl_connection, the name of the connection in it that protects the tunnel`},
 		{name: "a warning has its place as well", swanctlConf: "dpd_delay = 10s", change: "dpd_delay = 0", says: `DIR/swanctl.conf:5: connections.dmvpn.dpd_delay: a peer that dies is only noticed when keys change; write dpd_delay = 10s`},
-		{name: "an include of nothing", swanctlConf: "include conf.d/*.conf", change: "include conf.d/gone.conf", says: `DIR/swanctl.conf:22: conf.d/gone.conf is not there, so nothing is included`},
+		{name: "an include of nothing", swanctlConf: "include conf.d/*.conf", change: "include conf.d/gone.conf", says: `DIR/swanctl.conf:27: conf.d/gone.conf is not there, so nothing is included`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conf, swanctlConf := dropIn, siteConnection

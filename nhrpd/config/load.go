@@ -65,7 +65,7 @@ func (c *checker) parse(data []byte, of *file) (*Config, error) {
 	if len(cfg.Interfaces) == 0 {
 		c.warn(nil, "there is no [interface.NAME] table: the daemon has nothing to do")
 	}
-	cfg.Warnings = c.warnings
+	cfg.Warnings, cfg.Doubts = c.warnings, c.doubts
 	return cfg, c.err()
 }
 

@@ -35,6 +35,7 @@ type checker struct {
 	read     fileReader     // nil: files that the configuration names are not opened
 	problems []*Problem
 	warnings []string
+	doubts   []string
 
 	legacyConf string // ipsec.conf
 }

@@ -77,7 +77,7 @@ func iface(s *api.Status, i *api.Interface) []api.Problem {
 	of.tunnel(i)
 	reported := map[string]bool{}
 	for n := range i.NHS {
-		if of.nhs(s, &i.NHS[n]) && i.NHS[n].NBMA.IsValid() {
+		if of.nhs(s, i, &i.NHS[n]) && i.NHS[n].NBMA.IsValid() {
 			reported[i.NHS[n].NBMA.String()] = true
 		}
 	}

@@ -10,12 +10,17 @@ import (
 )
 
 // nhs reports what is wrong with one next hop server, and whether something is.
-func (r *reporter) nhs(s *api.Status, n *api.NHS) bool {
+func (r *reporter) nhs(s *api.Status, i *api.Interface, n *api.NHS) bool {
 	next := ""
 	if n.Next.After(s.Now) {
 		next = "; next try in " + Span(n.Next.Sub(s.Now))
 	}
 	switch {
+	case n.NBMA.IsValid() && n.NBMA == i.NBMA:
+		if n.NBMA.String() == n.Name {
+			return true // the configured address is held against all addresses of the host, and is reported already
+		}
+		r.error(api.ProblemNHSIsSelf, n.Name, fmt.Sprintf("NHS %s is this router itself", Server(n)), "give the address of the hub")
 	case n.State == api.NHSRefused:
 		r.error(api.ProblemNHSRefused, n.Name, fmt.Sprintf("NHS %s refuses our registration%s%s", Server(n), fault(n.Error), next), "")
 	case n.State == api.NHSUnresolved:

@@ -43,8 +43,8 @@ type lookout struct {
 	found    []Finding
 }
 
-func (l *lookout) add(format string, args ...any) {
-	l.found = append(l.found, Finding{aboutCertificates, l.iface + ": " + fmt.Sprintf(format, args...)})
+func (l *lookout) add(s Severity, format string, args ...any) {
+	l.found = append(l.found, Finding{About: AboutCertificates, Severity: s, Interface: l.iface, Text: fmt.Sprintf(format, args...)})
 }
 
 // own looks at this router's certificates: those that are named, or those that fit its identity.
@@ -60,7 +60,7 @@ func (l *lookout) own(names []string) []*certificate {
 		fits = fits || c.is(l.identity)
 	}
 	if len(certs) > 0 && !fits {
-		l.add("none of its certificates is for the identity %q, and peers would refuse it: use one with that subjectAltName, or set identity to %s", l.identity, certs[0].names())
+		l.add(Error, "none of its certificates is for the identity %q, and peers would refuse it: use one with that subjectAltName, or set identity to %s", l.identity, certs[0].names())
 	}
 	return certs
 }
@@ -70,7 +70,7 @@ func (l *lookout) fitting() []*certificate {
 	folder := filepath.Join(l.host.Swanctl, "x509")
 	all, err := certificatesIn(folder)
 	if unreadable(err) {
-		l.add("%s was not looked at: %v", folder, err)
+		l.add(Warning, "%s was not looked at: %v", folder, err)
 		return nil
 	}
 	var certs []*certificate
@@ -82,7 +82,7 @@ func (l *lookout) fitting() []*certificate {
 		}
 	}
 	if len(certs) == 0 {
-		l.add("no certificate for the identity %q is in %s: put it there and run swanctl --load-creds, unless it is on a token", l.identity, folder)
+		l.add(Warning, "no certificate for the identity %q is in %s: put it there and run swanctl --load-creds, unless it is on a token", l.identity, folder)
 	}
 	return certs
 }
@@ -96,11 +96,11 @@ func (l *lookout) named(folder string, names []string) []*certificate {
 		}
 		switch c, err := readCertificate(name); {
 		case errors.Is(err, fs.ErrNotExist):
-			l.add("%s does not exist, and nobody can be secured without it: put it there, or correct the name", name)
+			l.add(Error, "%s does not exist, and nobody can be secured without it: put it there, or correct the name", name)
 		case unreadable(err):
-			l.add("%s was not looked at: %v", name, err)
+			l.add(Warning, "%s was not looked at: %v", name, err)
 		case err != nil:
-			l.add("%v", err)
+			l.add(Error, "%v", err)
 		default:
 			certs = append(certs, c)
 		}
@@ -116,18 +116,18 @@ func (l *lookout) authorities(names []string, own []*certificate) {
 		folder := filepath.Join(l.host.Swanctl, "x509ca")
 		var err error
 		if cas, err = certificatesIn(folder); unreadable(err) {
-			l.add("%s was not looked at: %v", folder, err)
+			l.add(Warning, "%s was not looked at: %v", folder, err)
 			return
 		}
 		if len(cas) == 0 {
-			l.add("no authority is in %s, so that no peer's certificate is trusted: put its certificate there and run swanctl --load-creds", folder)
+			l.add(Error, "no authority is in %s, so that no peer's certificate is trusted: put its certificate there and run swanctl --load-creds", folder)
 			return
 		}
 	}
 	for _, ca := range cas {
 		l.valid(ca, "authority")
 		if !ca.IsCA {
-			l.add("%s is no authority's certificate (basicConstraints without CA), and vouches for nobody", ca.path)
+			l.add(Error, "%s is no authority's certificate (basicConstraints without CA), and vouches for nobody", ca.path)
 		}
 	}
 	if len(cas) < len(names) {
@@ -135,7 +135,7 @@ func (l *lookout) authorities(names []string, own []*certificate) {
 	}
 	for _, c := range own {
 		if !issued(c, cas) {
-			l.add("%s is from %q, which is none of the authorities here: if it is not from an intermediate one, peers do not trust it", c.path, c.Issuer)
+			l.add(Warning, "%s is from %q, which is none of the authorities here: if it is not from an intermediate one, peers do not trust it", c.path, c.Issuer)
 		}
 	}
 }
@@ -154,11 +154,11 @@ func (l *lookout) valid(c *certificate, what string) {
 	now := l.host.Now
 	switch {
 	case now.After(c.NotAfter):
-		l.add("the %s %s expired on %s: renew it, then run swanctl --load-creds", what, c.path, day(c.NotAfter))
+		l.add(Error, "the %s %s expired on %s: renew it, then run swanctl --load-creds", what, c.path, day(c.NotAfter))
 	case now.Before(c.NotBefore):
-		l.add("the %s %s is not valid before %s: is this router's clock right?", what, c.path, day(c.NotBefore))
+		l.add(Error, "the %s %s is not valid before %s: is this router's clock right?", what, c.path, day(c.NotBefore))
 	case now.Add(soon).After(c.NotAfter):
-		l.add("the %s %s expires on %s, in %d days: renew it, then run swanctl --load-creds", what, c.path, day(c.NotAfter), int(c.NotAfter.Sub(now).Hours()/24))
+		l.add(Advice, "the %s %s expires on %s, in %d days: renew it, then run swanctl --load-creds", what, c.path, day(c.NotAfter), int(c.NotAfter.Sub(now).Hours()/24))
 	}
 }
 
@@ -168,14 +168,14 @@ func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 func (l *lookout) key(c *certificate) {
 	keys := keysIn(l.host.Swanctl)
 	for _, loose := range keys.loose {
-		l.add("everybody on this host may read the private key %s: chmod 600 it, and have a new certificate made for a new key", loose)
+		l.add(Error, "everybody on this host may read the private key %s: chmod 600 it, and have a new certificate made for a new key", loose)
 	}
 	switch {
 	case keys.has(c.Certificate) || keys.encrypted > 0:
 	case keys.err != nil:
-		l.add("private keys were not looked at: %v", keys.err)
+		l.add(Warning, "private keys were not looked at: %v", keys.err)
 	default:
-		l.add("no private key for %s is in %s: put it there and run swanctl --load-creds, unless it is on a token", c.path, filepath.Join(l.host.Swanctl, "private"))
+		l.add(Warning, "no private key for %s is in %s: put it there and run swanctl --load-creds, unless it is on a token", c.path, filepath.Join(l.host.Swanctl, "private"))
 	}
 }
 

@@ -5,6 +5,7 @@ package preflight
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cygnet/kernel"
@@ -13,17 +14,50 @@ import (
 
 // Finding is something that is not as it should be, or that could not be looked at.
 type Finding struct {
-	About string `json:"about"` // the part of the host: kernel, strongSwan or certificates
-	Text  string `json:"text"`  // what it is, what it means and what to do
+	About     string   `json:"about"` // the part of the host: network, daemon, kernel, strongSwan or certificates
+	Severity  Severity `json:"severity"`
+	Interface string   `json:"interface,omitempty"` // that it is about; absent: the host as a whole
+	Text      string   `json:"text"`                // what it is, what it means and what to do
 }
 
-func (f Finding) String() string { return f.About + ": " + f.Text }
+func (f Finding) String() string {
+	if f.Interface != "" {
+		return f.About + ": " + f.Interface + ": " + f.Text
+	}
+	return f.About + ": " + f.Text
+}
+
+// Severity is what a finding means for the daemon.
+type Severity string
+
+// The severities of findings.
+const (
+	Error   Severity = "error"   // the daemon, or an interface, cannot do its work on this host
+	Warning Severity = "warning" // it cannot do it yet, or it was not possible to find out
+	Advice  Severity = "advice"  // it can do it better
+)
+
+// Worst returns the highest severity among findings; empty: there are none.
+func Worst(all []Finding) Severity {
+	worst := Severity("")
+	for _, f := range all {
+		switch {
+		case f.Severity == Error:
+			return Error
+		case f.Severity == Warning || worst == "":
+			worst = f.Severity
+		}
+	}
+	return worst
+}
 
 // The parts of a host.
 const (
-	aboutKernel       = "kernel"
-	aboutStrongswan   = "strongSwan"
-	aboutCertificates = "certificates"
+	AboutNetwork      = "network"
+	AboutDaemon       = "daemon"
+	AboutKernel       = "kernel"
+	AboutStrongswan   = "strongSwan"
+	AboutCertificates = "certificates"
 )
 
 // Host is where to look.
@@ -33,13 +67,15 @@ type Host struct {
 	Now            time.Time
 	Sysctls        func(kernel.CheckConfig) []kernel.Advice
 	Probe          func() ([]kernel.Feature, error)
+	Links          func() ([]Link, error)  // the network interfaces
+	Group          func(name string) error // looks a group up
 }
 
 // This is the host that the program runs on.
 func This() Host {
 	return Host{
 		StrongswanConf: "/etc/strongswan.conf", Swanctl: "/etc/swanctl", Now: time.Now(),
-		Sysctls: kernel.Check, Probe: kernel.Probe,
+		Sysctls: kernel.Check, Probe: kernel.Probe, Links: links, Group: lookupGroup,
 	}
 }
 
@@ -52,14 +88,14 @@ func (h Host) Look(c *config.Config) []Finding {
 	if len(c.Interfaces) == 0 {
 		return nil
 	}
-	return append(append(h.kernel(c), h.Strongswan(c)...), h.Certificates(c)...)
+	return slices.Concat(h.Network(c), h.daemon(c), h.kernel(c), h.Strongswan(c), h.Certificates(c))
 }
 
 // kernel looks at features, then at settings.
 func (h Host) kernel(c *config.Config) []Finding {
 	var all []Finding
-	add := func(format string, args ...any) {
-		all = append(all, Finding{aboutKernel, fmt.Sprintf(format, args...)})
+	add := func(s Severity, format string, args ...any) {
+		all = append(all, Finding{About: AboutKernel, Severity: s, Text: fmt.Sprintf(format, args...)})
 	}
 	check := kernel.CheckConfig{Peers: UsualPeers, Forwards: true}
 	protected := false
@@ -70,17 +106,21 @@ func (h Host) kernel(c *config.Config) []Finding {
 	features, err := h.Probe()
 	switch {
 	case errors.Is(err, kernel.ErrNoPermission):
-		add("what it has was not tried: run this as root")
+		add(Warning, "what it has was not tried: run this as root")
 	case err != nil:
-		add("what it has was not tried: %v", err)
+		add(Warning, "what it has was not tried: %v", err)
 	}
 	for _, f := range features {
 		if f.Lacking != nil && (protected || !f.IPsec) {
-			add("no %s, so %s: %v", f.Name, f.Without, f.Lacking)
+			severity := Advice
+			if f.Needed {
+				severity = Error
+			}
+			add(severity, "no %s, so %s: %v", f.Name, f.Without, f.Lacking)
 		}
 	}
 	for _, a := range h.Sysctls(check) {
-		add("%s", a)
+		add(Advice, "%s", a)
 	}
 	return all
 }

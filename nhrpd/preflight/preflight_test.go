@@ -24,6 +24,8 @@ func host(t *testing.T) (Host, string) {
 		StrongswanConf: filepath.Join(dir, "strongswan.conf"), Swanctl: filepath.Join(dir, "swanctl"), Now: now,
 		Sysctls: func(kernel.CheckConfig) []kernel.Advice { return nil },
 		Probe:   func() ([]kernel.Feature, error) { return []kernel.Feature{{Name: "GRE"}}, nil },
+		Links:   func() ([]Link, error) { return usual, nil },
+		Group:   func(string) error { return nil },
 	}
 	write(t, h.StrongswanConf, good)
 	return h, dir

@@ -50,8 +50,8 @@ func says(value string, def bool) bool {
 // Strongswan looks at charon's settings in the files that it reads at its start.
 func (h Host) Strongswan(c *config.Config) []Finding {
 	var all []Finding
-	add := func(format string, args ...any) {
-		all = append(all, Finding{aboutStrongswan, fmt.Sprintf(format, args...)})
+	add := func(s Severity, format string, args ...any) {
+		all = append(all, Finding{About: AboutStrongswan, Severity: s, Text: fmt.Sprintf(format, args...)})
 	}
 	protected := false
 	for _, i := range c.Interfaces {
@@ -61,12 +61,12 @@ func (h Host) Strongswan(c *config.Config) []Finding {
 		return nil
 	}
 	if _, err := os.Stat(h.StrongswanConf); errors.Is(err, fs.ErrNotExist) {
-		add("there is no %s: install strongSwan's charon and swanctl (Debian: charon-systemd, strongswan-swanctl)", h.StrongswanConf)
+		add(Error, "there is no %s: install strongSwan's charon and swanctl (Debian: charon-systemd, strongswan-swanctl)", h.StrongswanConf)
 		return all
 	}
 	file, err := swanctl.Load(h.StrongswanConf)
 	if err != nil {
-		add("charon's settings cannot be read: %v", err)
+		add(Warning, "charon's settings cannot be read: %v", err)
 		return all
 	}
 	ike := charon{file}
@@ -79,7 +79,7 @@ func (h Host) Strongswan(c *config.Config) []Finding {
 	return all
 }
 
-type adder func(format string, args ...any)
+type adder func(s Severity, format string, args ...any)
 
 // plugin looks whether charon loads vici at all.
 func (c charon) plugin(add adder) {
@@ -87,9 +87,9 @@ func (c charon) plugin(add adder) {
 	list, at, named := c.setting("load")
 	switch value, where, ok := c.setting("plugins", "vici", "load"); {
 	case says(modular, false) && ok && !says(value, value != ""):
-		add("the vici plugin is off%s, and nothing can be secured without it: set load = yes there", where)
+		add(Error, "the vici plugin is off%s, and nothing can be secured without it: set load = yes there", where)
 	case !says(modular, false) && named && !hasWord(list, "vici"):
-		add("charon loads no vici plugin%s, and nothing can be secured without it: add vici to the list", at)
+		add(Error, "charon loads no vici plugin%s, and nothing can be secured without it: add vici to the list", at)
 	}
 }
 
@@ -111,9 +111,9 @@ func (c charon) socket(add adder, looked string) {
 	listens, unix := strings.CutPrefix(value, "unix://")
 	switch {
 	case !unix:
-		add("charon listens for VICI at %q%s, which the daemon does not speak: use unix:///var/run/charon.vici", value, at)
+		add(Error, "charon listens for VICI at %q%s, which the daemon does not speak: use unix:///var/run/charon.vici", value, at)
 	case run(listens) != run(looked):
-		add("charon listens for VICI at %s%s, and the daemon looks at %s: set vici_socket = %q in [daemon]", listens, at, looked, listens)
+		add(Error, "charon listens for VICI at %s%s, and the daemon looks at %s: set vici_socket = %q in [daemon]", listens, at, looked, listens)
 	}
 }
 
@@ -144,7 +144,7 @@ func (c charon) deadPeers(add adder, cfg *config.Config) {
 		}
 		dead := time.Duration(sum)*time.Second + i.IPsec.DPDDelay
 		if dead > slow {
-			add("a peer of %s that died is noticed after %s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.0 and retransmit_base = 1.4 in charon { … }, as /etc/strongswan.d/cygnet.conf", i.Name, dead)
+			add(Advice, "a peer of %s that died is noticed after %s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.0 and retransmit_base = 1.4 in charon { … }, as /etc/strongswan.d/cygnet.conf", i.Name, dead)
 		}
 	}
 }
@@ -171,9 +171,9 @@ func (c charon) forHubs(add adder) {
 		}
 	}
 	if len(small) > 0 {
-		add("charon is set up for few peers, and many that come back at once are refused or wait: set %s in charon { … }, as /etc/strongswan.d/cygnet.conf", strings.Join(small, ", "))
+		add(Advice, "charon is set up for few peers, and many that come back at once are refused or wait: set %s in charon { … }, as /etc/strongswan.d/cygnet.conf", strings.Join(small, ", "))
 	}
 	if value, at, ok := c.setting("install_routes"); !ok || says(value, true) {
-		add("charon installs routes of its own%s beside the daemon's: set install_routes = no in charon { … }, as /etc/strongswan.d/cygnet.conf", at)
+		add(Advice, "charon installs routes of its own%s beside the daemon's: set install_routes = no in charon { … }, as /etc/strongswan.d/cygnet.conf", at)
 	}
 }

@@ -13,7 +13,9 @@ type Template struct {
 	Name       string         // of the connection
 	Connection map[string]any // its keys and how both sides authenticate, without its children
 	Child      map[string]any // the child that carries GRE
+	PSK        bool           // this end proves its identity by a key in common
 	Warnings   []*Problem     // what can be used but is probably not meant
+	Doubts     []*Problem     // what charon most likely does not take
 }
 
 // Tunnel is what of a tunnel decides whether a connection fits.
@@ -33,7 +35,8 @@ func (c *Connection) Template(t Tunnel) (*Template, []*Problem) {
 	if (local == "psk") != (remote == "psk") {
 		k.warn(c.At, "", "one side proves its identity by a key in common and the other by a certificate: two routers with this connection cannot secure each other")
 	}
-	template := &Template{Name: c.Name, Connection: c.Message(), Child: child.Message(), Warnings: k.warnings}
+	template := &Template{Name: c.Name, Connection: c.Message(), Child: child.Message(), PSK: local == "psk",
+		Warnings: k.warnings, Doubts: k.doubts}
 	maps.DeleteFunc(template.Connection, func(name string, _ any) bool { return strings.EqualFold(name, "children") })
 	c.order(template.Connection, "local")
 	c.order(template.Connection, "remote")
@@ -58,6 +61,7 @@ type check struct {
 	where    string // connections.NAME
 	problems []*Problem
 	warnings []*Problem
+	doubts   []*Problem
 }
 
 func (k *check) problem(at Pos, key, format string, args ...any) {
@@ -81,6 +85,7 @@ func (k *check) inside(part string, f func(*check)) {
 	f(below)
 	k.problems = append(k.problems, below.problems...)
 	k.warnings = append(k.warnings, below.warnings...)
+	k.doubts = append(k.doubts, below.doubts...)
 }
 
 // refuse reports keys that cannot be used whatever their value.
@@ -92,11 +97,12 @@ func (k *check) refuse(s *Section, reasons map[string]string) {
 	}
 }
 
-// known warns of keys that charon does not know: it discards the whole connection for one.
+// known doubts keys that charon does not know: it discards the whole connection for one. A later version may know them.
 func (k *check) known(s *Section, keys []string) {
 	for _, key := range s.Keys {
 		if !contains(keys, key.Name) {
-			k.warn(key.At, key.Name, "strongSwan 5.9.8 does not know this key, and charon discards a connection for an unknown one%s", meant(key.Name, keys))
+			k.doubts = append(k.doubts, &Problem{key.At, k.path(key.Name), "neither strongSwan 5.9 nor 6.0 knows this key, and charon discards " +
+				"a connection for an unknown one" + meant(key.Name, keys)})
 		}
 	}
 }

@@ -51,7 +51,7 @@ func template(t *testing.T, text string, tunnel swanctl.Tunnel) (*swanctl.Templa
 	}
 	made, problems := c.Template(tunnel)
 	if made != nil {
-		problems = made.Warnings
+		problems = append(made.Warnings, made.Doubts...)
 	}
 	var lines []string
 	for _, p := range problems {
@@ -74,6 +74,7 @@ func TestTemplate(t *testing.T) {
 			"remote": map[string]any{"auth": "psk", "id": "*.example.net"},
 		},
 		Child: map[string]any{"mode": "transport", "local_ts": []string{"dynamic[gre]"}, "remote_ts": []string{"dynamic[gre]"}},
+		PSK:   true,
 	}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
@@ -111,8 +112,8 @@ func TestWhatCannotBeUsed(t *testing.T) {
 		{"version = 2", "local_addrs = %any", ""},
 		{"version = 2", "vips = 0.0.0.0", "3: connections.dmvpn.vips: SAs would be for a virtual address that GRE does not send from; remove the line"},
 		{"version = 2", "if_id_in = 42", "3: connections.dmvpn.if_id_in: SAs would be for packets of an XFRM interface, and GRE's are not; remove the line"},
-		{"version = 2", "remote_adresses = %any", "3: connections.dmvpn.remote_adresses: strongSwan 5.9.8 does not know this key, and charon discards a connection for an unknown one"},
-		{"version = 2", "Mobike = no", "3: connections.dmvpn.Mobike: strongSwan 5.9.8 does not know this key, and charon discards a connection for an unknown one; did you mean mobike?"},
+		{"version = 2", "remote_adresses = %any", "3: connections.dmvpn.remote_adresses: neither strongSwan 5.9 nor 6.0 knows this key, and charon discards a connection for an unknown one"},
+		{"version = 2", "Mobike = no", "3: connections.dmvpn.Mobike: neither strongSwan 5.9 nor 6.0 knows this key, and charon discards a connection for an unknown one; did you mean mobike?"},
 		{"version = 2", "reauth_time = 3h", "3: connections.dmvpn.reauth_time: each reauthentication interrupts the traffic with a peer; remove the line, and let rekey_time renew the keys"},
 		{"version = 2", "reauth_time = 0s", ""},
 		{"dpd_delay = 10s", "dpd_delay = 0s", "5: connections.dmvpn.dpd_delay: a peer that dies is only noticed when keys change; write dpd_delay = 10s"},

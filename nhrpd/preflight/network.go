@@ -1,0 +1,206 @@
+package preflight
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os/user"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cygnet/nhrpd/config"
+)
+
+// Link is a network interface of the host.
+type Link struct {
+	Name      string
+	Loopback  bool
+	Addresses []netip.Prefix // not masked
+}
+
+// links lists the interfaces of this host.
+func links() ([]Link, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list the network interfaces: %w", err)
+	}
+	var list []Link
+	for _, i := range all {
+		l := Link{Name: i.Name, Loopback: i.Flags&net.FlagLoopback != 0}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue // it went away meanwhile
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				l.Addresses = append(l.Addresses, p)
+			}
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+// usable returns the IPv4 addresses that a tunnel can send from.
+func (l *Link) usable() []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(l.Addresses), func(p netip.Prefix) bool {
+		return !p.Addr().Is4() || !p.Addr().IsGlobalUnicast()
+	})
+}
+
+// network is what the host has, without the tunnels of the configuration.
+type network struct {
+	links []Link
+	found []Finding
+}
+
+// Network compares where the tunnels send from, the overlays and the next hop servers with the interfaces and addresses
+// of the host.
+func (h Host) Network(c *config.Config) []Finding {
+	all, err := h.Links()
+	if err != nil {
+		return []Finding{{About: AboutNetwork, Severity: Warning, Text: "it was not looked at: " + err.Error()}}
+	}
+	n := &network{links: slices.DeleteFunc(all, func(l Link) bool {
+		return slices.ContainsFunc(c.Interfaces, func(i config.Interface) bool { return i.Name == l.Name })
+	})}
+	for k := range c.Interfaces {
+		i := &c.Interfaces[k]
+		n.underlay(i)
+		n.overlay(i)
+		n.servers(i)
+	}
+	return n.found
+}
+
+func (n *network) add(s Severity, i *config.Interface, format string, args ...any) {
+	n.found = append(n.found, Finding{About: AboutNetwork, Severity: s, Interface: i.Name, Text: fmt.Sprintf(format, args...)})
+}
+
+// comesLater matches names of devices that are made when a connection comes up or a device is plugged in.
+var comesLater = regexp.MustCompile(`^(ppp|wwan|wwx|wwp|usb|enx|tun|tap|wg|vlan|bond|br|team|dummy|veth|vrf|ipvlan|macvlan|l2tp)|[.@]`)
+
+// underlay looks for the device or the address that a tunnel sends from.
+func (n *network) underlay(i *config.Interface) {
+	u := i.Underlay
+	if u.Device == "" {
+		n.local(i)
+		return
+	}
+	k := slices.IndexFunc(n.links, func(l Link) bool { return l.Name == u.Device })
+	switch {
+	case k < 0 && comesLater.MatchString(u.Device):
+		n.add(Warning, i, "there is no device %s yet, and nothing can be sent until there is one with an IPv4 address", u.Device)
+	case k < 0:
+		n.add(Error, i, "this host has no device %s, so nothing can be sent: set underlay to one of %s", u.Device, n.devices())
+	case len(n.links[k].usable()) > 0:
+	case n.links[k].Loopback:
+		n.add(Error, i, "%s is the loopback device and has no address that others can reach: set underlay to one of %s", u.Device, n.devices())
+	default:
+		n.add(Warning, i, "%s has no IPv4 address yet, and nothing can be sent until it has one", u.Device)
+	}
+}
+
+// devices lists what a tunnel could send from.
+func (n *network) devices() string {
+	var names []string
+	for _, l := range n.links {
+		if !l.Loopback || len(l.usable()) > 0 {
+			names = append(names, l.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "the devices that lead to the other routers, of which there is none yet"
+	}
+	return strings.Join(names, ", ")
+}
+
+// local looks for a fixed address that a tunnel sends from. One that a device's network has may be about to come, by DHCP
+// or VRRP.
+func (n *network) local(i *config.Interface) {
+	a := i.Underlay.Address
+	near := ""
+	for _, l := range n.links {
+		for _, p := range l.Addresses {
+			if p.Addr() == a {
+				return
+			}
+			if p.Masked().Contains(a) {
+				near = l.Name
+			}
+		}
+	}
+	if near != "" {
+		n.add(Warning, i, "no device has the address %s yet, and nothing can be sent until one has it; it is of the network of %s", a, near)
+		return
+	}
+	n.add(Error, i, "no device of this host has the address %s, so nothing can be sent: set underlay to an address or a device of this host (%s)",
+		a, n.devices())
+}
+
+// overlay looks for networks of the host that the overlay would take over.
+func (n *network) overlay(i *config.Interface) {
+	overlay := i.Address.Masked()
+	for _, l := range n.links {
+		for _, p := range l.Addresses {
+			switch {
+			case p.Addr() == i.Address.Addr():
+				n.add(Error, i, "%s has the overlay address %s already: give the tunnel another one", l.Name, p.Addr())
+			case i.Address.IsSingleIP() || p.Addr().Is4() != overlay.Addr().Is4() || !p.Masked().Overlaps(overlay):
+			case n.isUnderlay(&l, i):
+				n.add(Error, i, "the overlay %s overlaps with %s, the network of %s that the tunnel sends from, so that its own packets "+
+					"would go into the tunnel: give the overlay a range that nothing else has", overlay, p.Masked(), l.Name)
+			case i.Table == mainTable && !l.Loopback:
+				n.add(Warning, i, "the overlay %s overlaps with %s, the network of %s, and only one of them can be reached: "+
+					"give the overlay a range that nothing else has", overlay, p.Masked(), l.Name)
+			}
+		}
+	}
+}
+
+const mainTable = 254
+
+// isUnderlay reports whether the tunnel sends from this device.
+func (n *network) isUnderlay(l *Link, i *config.Interface) bool {
+	return l.Name == i.Underlay.Device ||
+		slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == i.Underlay.Address })
+}
+
+// servers looks for next hop servers that are this host.
+func (n *network) servers(i *config.Interface) {
+	for _, nhs := range i.NHS {
+		a, err := netip.ParseAddr(nhs.NBMA)
+		if err != nil {
+			continue
+		}
+		for _, l := range n.links {
+			if slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a }) {
+				n.add(Error, i, "the NHS %s is an address of this router itself (%s): give the address of the hub", a, l.Name)
+			}
+		}
+	}
+}
+
+// daemon looks for what the table [daemon] names.
+func (h Host) daemon(c *config.Config) []Finding {
+	group := c.Daemon.APIGroup
+	if group == "" {
+		return nil
+	}
+	if err := h.Group(group); err != nil {
+		return []Finding{{About: AboutDaemon, Severity: Error,
+			Text: fmt.Sprintf("api_group: this host has no group %q, so only root can use cygnet: groupadd --system %s, or correct the name", group, group)}}
+	}
+	return nil
+}
+
+// lookupGroup finds a group by its name or number.
+func lookupGroup(name string) error {
+	if _, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return nil
+	}
+	_, err := user.LookupGroup(name)
+	return err
+}
