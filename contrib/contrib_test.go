@@ -255,7 +255,12 @@ func TestMakeCertificates(t *testing.T) {
 	if read(t, filepath.Join(folder, "pki/x509", hub.IPsec.Certs[0])) != first {
 		t.Error("the second call makes another certificate for the hub")
 	}
-	for _, i := range []*config.IPsec{hub.IPsec, spoke.IPsec} {
+	certify("hub.example.org") // another router with the same first label
+	if read(t, filepath.Join(folder, "pki/x509", hub.IPsec.Certs[0])) != first {
+		t.Error("hub.example.org has taken the place of the other hub")
+	}
+	other := &config.IPsec{Identity: "hub.example.org", Certs: []string{"hub.example.org.pem"}, CACerts: hub.IPsec.CACerts}
+	for _, i := range []*config.IPsec{hub.IPsec, spoke.IPsec, other} {
 		authority := x509.NewCertPool()
 		authority.AppendCertsFromPEM([]byte(read(t, filepath.Join(folder, "pki", i.CACerts[0]))))
 		block, _ := pem.Decode([]byte(read(t, filepath.Join(folder, "pki/x509", i.Certs[0]))))

@@ -60,6 +60,7 @@ type invocation struct {
 	iface   string        // --interface
 	config  string        // --config
 	offline bool          // --offline
+	version bool          // --version
 	given   []string      // flags that not all commands take
 }
 
@@ -77,9 +78,15 @@ func (in *invocation) run(args []string) error {
 	if err != nil {
 		return err
 	}
+	if in.version && len(words) > 0 {
+		return usagef("--version takes no command, found %q", words[0])
+	}
 	if len(words) == 0 {
-		if wantsHelp {
+		switch {
+		case wantsHelp:
 			return help(in, "")
+		case in.version:
+			return showVersion(in, "")
 		}
 		return usagef("no command given")
 	}
@@ -115,7 +122,11 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&in.socket, "socket", config.DefaultAPISocket, "")
 	flags.BoolVar(&in.json, "json", false, "")
-	flags.DurationVar(&in.length, "for", 0, "")
+	flags.Func("for", "", func(s string) (err error) {
+		in.length, err = config.ParseDuration(s)
+		return err
+	})
+	flags.BoolVar(&in.version, "version", false, "")
 	flags.StringVar(&in.iface, "interface", "", "")
 	flags.BoolVar(&in.offline, "offline", false, "")
 	flags.StringVar(&in.config, "config", config.DefaultPath, "")
@@ -130,7 +141,7 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 		}
 		if flags.NArg() == 0 {
 			flags.Visit(func(f *flag.Flag) {
-				if f.Name != "socket" && f.Name != "json" {
+				if f.Name != "socket" && f.Name != "json" && f.Name != "version" {
 					in.given = append(in.given, f.Name)
 				}
 			})

@@ -23,7 +23,8 @@ func help(in *invocation, about string) error {
 		return err
 	}
 	in.printf("\n  --socket PATH  the daemon's API socket (default /run/cygnet/cygnet.sock)\n" +
-		"  --json         write JSON for programs\n\n" + exitHelp + "\n")
+		"  --json         write JSON for programs\n" +
+		"  --version      what cygnet version shows\n\n" + exitHelp + "\n")
 	return nil
 }
 
@@ -66,7 +67,7 @@ swanctl --terminate --ike-id takes.`
 
 const peerHelp = `Shuts a router out by its IKE identity, at once and on this router only: what it registered ends, those who were
 led to it are told, its SAs are closed, and it gets no new ones. That outlasts a restart of the daemon.
-  peer block IDENTITY [--for DURATION]  until unblock, or for a time such as 90m
+  peer block IDENTITY [--for DURATION]  until unblock, or for a time such as 90m or 1d
   peer unblock IDENTITY                 it may come back
   peer blocked                          who is shut out
 A certificate may prove several identities, and a key that all routers share proves none: block all the names in the

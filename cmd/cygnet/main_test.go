@@ -41,6 +41,8 @@ func TestExitCodes(t *testing.T) {
 		{"leave --help", exitOK, ""},
 		{"-h leave", exitOK, ""},
 		{"version --socket " + dir + "/none", exitOK, ""},
+		{"--version --socket " + dir + "/none", exitOK, ""},
+		{"--version status", exitUsage, "--version takes no command"},
 		{"check --offline " + dir + "/good.toml", exitOK, ""},
 		{"check --json --offline " + dir + "/good.toml", exitOK, ""},
 		{"check " + dir + "/good.toml", exitWrong, ""}, // the machine has no GRE

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/policy"
 )
 
 // peer blocks and unblocks identities, and lists those that are blocked.
@@ -27,14 +31,51 @@ func peer(in *invocation, words []string) error {
 	if in.length < 0 {
 		return usagef("--for takes a time ahead, found %s", in.length)
 	}
+	unknown := unknownIdentity(ctx, client, identity)
 	if err := client.Block(ctx, identity, in.length); err != nil {
 		return err
 	}
-	how := "until: cygnet peer unblock " + identity
+	how := "until: cygnet peer unblock " + shellWord(identity)
 	if in.length > 0 {
-		how = "for " + in.length.String()
+		how = "for " + config.FormatDuration(in.length)
 	}
-	return in.blockDone(api.BlockRequest{Identity: identity, Seconds: in.length.Seconds()}, "Blocked: %s, %s\n", identity, how)
+	return in.blockDone(api.BlockRequest{Identity: identity, Seconds: in.length.Seconds()}, "Blocked: %s, %s\n%s", identity, how, unknown)
+}
+
+// unknownIdentity tells that no router has an identity here now, with what may have been meant; empty: one has it.
+func unknownIdentity(ctx context.Context, client *api.Client, identity string) string {
+	status, err := client.Status(ctx)
+	if err != nil {
+		return ""
+	}
+	var known []string
+	for _, p := range status.Peers() {
+		known = append(append(known, p.Identity), p.SharedWith...)
+	}
+	for _, b := range status.Bindings() {
+		known = append(known, b.Identity)
+	}
+	for _, k := range known {
+		if k != "" && policy.Canonical(k) == policy.Canonical(identity) {
+			return ""
+		}
+	}
+	text := "No router has this identity here now"
+	if near := config.Nearest(identity, known); near != "" {
+		text += "; did you mean " + shellWord(near) + "?"
+	}
+	return text
+}
+
+// shellWord writes a word so that a shell takes it as one.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // blockDone says what was done, in JSON or in words.
@@ -46,7 +87,7 @@ func (in *invocation) blockDone(request any, format string, words ...string) err
 	for i, w := range words {
 		args[i] = clean(w)
 	}
-	in.printf(format, args...)
+	fmt.Fprintf(&in.out, "%s\n", strings.TrimRight(fmt.Sprintf(format, args...), "\n"))
 	return nil
 }
 

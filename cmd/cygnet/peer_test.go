@@ -13,14 +13,19 @@ import (
 
 // What is said of blocks reaches the daemon, and comes back in words.
 func TestPeerBlock(t *testing.T) {
-	d := &daemon{status: &api.Status{Blocked: []api.Blocked{
+	d := &daemon{status: &api.Status{Interfaces: []api.Interface{{Name: "gre1", Up: true, Index: 1, NBMA: addr("192.0.2.1"), Protected: true,
+		Peers:    []api.Peer{{Identity: "spoke1.example.net"}, {Identity: "CN=a b, O=x"}},
+		Bindings: []api.Binding{{Identity: "spoke2.example.net"}}}}, Blocked: []api.Blocked{
 		{Identity: "spoke1.example.net", Since: ago(time.Hour)},
 		{Identity: "spoke2.example.net", Since: ago(time.Minute), Until: in(time.Hour)},
 	}}}
 	socket := start(t, d)
 	for _, c := range []struct{ args, want string }{
 		{"peer block spoke1.example.net", "Blocked: spoke1.example.net, until: cygnet peer unblock spoke1.example.net\n"},
-		{"peer block spoke2.example.net --for 90m", "Blocked: spoke2.example.net, for 1h30m0s\n"},
+		{"peer block SPOKE2.example.net --for 90m", "Blocked: SPOKE2.example.net, for 1h30m\n"},
+		{"peer block spoke2.example.net --for 1d", "Blocked: spoke2.example.net, for 24h\n"},
+		{"peer block spook1.example.net", "Blocked: spook1.example.net, until: cygnet peer unblock spook1.example.net\nNo router has this identity here now; did you mean spoke1.example.net?\n"},
+		{"peer block mallory", "Blocked: mallory, until: cygnet peer unblock mallory\nNo router has this identity here now\n"},
 		{"peer unblock spoke1.example.net", "Not blocked any more: spoke1.example.net. It gets an SA and a registration with its next try.\n"},
 		{"peer blocked", "IDENTITY            SINCE     UNTIL\nspoke1.example.net  1h0m ago  taken back\nspoke2.example.net  1m0s ago  in 1h0m\n"},
 		{"peer block x --json", "{\n  \"identity\": \"x\"\n}\n"},
@@ -30,13 +35,27 @@ func TestPeerBlock(t *testing.T) {
 			t.Errorf("%s: %d %q %s, want %q", c.args, code, out, errs, c.want)
 		}
 	}
-	want := []string{"spoke1.example.net for 0s", "spoke2.example.net for 1h30m0s", "spoke1.example.net no more", "x for 0s"}
+	want := []string{"spoke1.example.net for 0s", "SPOKE2.example.net for 1h30m0s", "spoke2.example.net for 24h0m0s", "spook1.example.net for 0s", "mallory for 0s", "spoke1.example.net no more", "x for 0s"}
 	if diff := cmp.Diff(want, d.blocked); diff != "" {
 		t.Errorf("the daemon heard: want (-), got (+):\n%s", diff)
 	}
 	_, out, _ := cygnet("status", "--socket", socket)
 	if !strings.Contains(out, "BLOCKED\n  * spoke1.example.net is blocked by an administrator\n  * spoke2.example.net is blocked by an administrator until ") {
 		t.Errorf("status: %s", out)
+	}
+}
+
+// A hint that is a command can be pasted, whatever the identity.
+func TestHintsAreQuoted(t *testing.T) {
+	socket := start(t, &daemon{})
+	_, out, _ := cygnet("peer", "block", "CN=it's a b, O=x", "--socket", socket)
+	if want := `Blocked: CN=it's a b, O=x, until: cygnet peer unblock 'CN=it'\''s a b, O=x'`; !strings.HasPrefix(out, want) {
+		t.Errorf("got %q, want %q", out, want)
+	}
+	for word, want := range map[string]string{"": "''", "a": "a", "a@b.c": "a@b.c", "$(x)": "'$(x)'", "a;b": "'a;b'", "*": "'*'", "CN=a": "CN=a"} {
+		if got := shellWord(word); got != want {
+			t.Errorf("%q is written %s, want %s", word, got, want)
+		}
 	}
 }
 

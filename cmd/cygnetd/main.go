@@ -8,9 +8,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 
 	"cygnet/nhrpd"
@@ -30,11 +33,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("cygnetd", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: cygnetd [-config FILE] [-check | -guard | -leave] [-version]")
+		fmt.Fprintln(stderr, "usage: cygnetd [-config FILE] [-check | -guard | -leave | -version]")
 		flags.PrintDefaults()
 	}
 	path := flags.String("config", config.DefaultPath, "the configuration `file`")
-	check := flags.Bool("check", false, "check the configuration, say what is wrong with it, and exit")
+	check := flags.Bool("check", false, "check the configuration, say what is wrong with it, and exit; cygnet check looks at this host as well")
 	guard := flags.Bool("guard", false, "block clear GRE of the configured interfaces, as the daemon does, and exit")
 	leave := flags.Bool("leave", false, "remove what a daemon that does not run left: SAs, routes, its tunnels, the block on clear GRE; and exit")
 	version := flags.Bool("version", false, "print the version and exit")
@@ -46,6 +49,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if flags.NArg() > 0 {
 		fmt.Fprintf(stderr, "cygnetd: unexpected argument %q; the configuration file is named with -config\n", flags.Arg(0))
+		return exitUsage
+	}
+	if wrong := together(map[string]bool{"-check": *check, "-guard": *guard, "-leave": *leave, "-version": *version}); wrong != "" {
+		fmt.Fprintf(stderr, "cygnetd: %s together; one of them at a time\n", wrong)
 		return exitUsage
 	}
 	if *version {
@@ -63,14 +70,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	c, err := config.Load(*path)
 	if err != nil {
-		fmt.Fprintf(stderr, "cygnetd: not started, the configuration needs mending:\n%v\n", err)
+		fmt.Fprintf(stderr, "cygnetd: not started, the configuration is not valid:\n%v\n", err)
 		return exitFailed
 	}
-	for _, warning := range c.Warnings {
+	for _, warning := range append(c.Warnings, c.Doubts...) {
 		fmt.Fprintf(stderr, "cygnetd: warning: %s\n", warning)
 	}
 	if *check {
-		fmt.Fprintf(stdout, "%s is good\n", *path)
+		fmt.Fprintf(stdout, "%s is valid\n", *path)
 		return 0
 	}
 	if err := serve(*path, c, stderr); err != nil {
@@ -80,13 +87,27 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// together names the tasks that were given beside each other; empty: there is at most one.
+func together(given map[string]bool) string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if given[name] {
+			names = append(names, name)
+		}
+	}
+	if len(names) < 2 {
+		return ""
+	}
+	return strings.Join(names, " and ")
+}
+
 // guardEarly guards what a configuration has, be other things in it as wrong as they may: before the network is up, too much blocked can
 // be mended, too little cannot.
 func guardEarly(path string, stderr io.Writer) int {
 	code := 0
 	c, err := config.LoadFaulty(path)
 	if err != nil {
-		fmt.Fprintf(stderr, "cygnetd: the configuration needs mending, and its interfaces are guarded as far as it can be read:\n%v\n", err)
+		fmt.Fprintf(stderr, "cygnetd: the configuration is not valid, and its interfaces are guarded as far as it can be read:\n%v\n", err)
 		code = exitFailed
 	}
 	if c == nil {

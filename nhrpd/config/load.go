@@ -69,6 +69,9 @@ func (c *checker) parse(data []byte, of *file) (*Config, error) {
 	return cfg, c.err()
 }
 
+// typographic are the quotes that a text that was pasted may have in the place of " and '.
+const typographic = "“”„‟«»‘’‚‛"
+
 // quoted is what the parser quotes of the file: where a value without quotes is a password, that.
 var quoted = regexp.MustCompile(` but found "(?:[^"\\]|\\.)*" instead`)
 
@@ -84,7 +87,9 @@ func (c *checker) syntax(data []byte, err error) error {
 		return p
 	}
 	line := string(lines[p.Line-1])
-	if strings.Contains(line, "authentication") {
+	if strings.ContainsAny(line, typographic) {
+		p.Text = "not TOML: typographic quotes, which a word processor or a web page makes of \"; write plain ones: key = \"value\""
+	} else if strings.Contains(line, "authentication") {
 		p.Text = "not TOML; a password is written in quotes: authentication = \"…\""
 	} else if key := unquoted(line); key != "" {
 		p.Text = "not TOML; a string is written in quotes: " + key + " = \"…\""

@@ -23,7 +23,7 @@ func (c *checker) duration(v value[time.Duration], def, least, most time.Duratio
 		return def
 	}
 	if v.v < least || v.v > most {
-		c.problem(v.at, "found %s, allowed is %s to %s", v.v, least, most)
+		c.problem(v.at, "found %s, allowed is %s to %s", FormatDuration(v.v), FormatDuration(least), FormatDuration(most))
 		return def
 	}
 	return v.v
@@ -33,7 +33,7 @@ func (c *checker) duration(v value[time.Duration], def, least, most time.Duratio
 func (c *checker) seconds(v value[time.Duration], def, least, most time.Duration) time.Duration {
 	d := c.duration(v, def, least, most)
 	if d%time.Second != 0 {
-		c.problem(v.at, "found %s, allowed are whole seconds", d)
+		c.problem(v.at, "found %s, allowed are whole seconds", FormatDuration(d))
 	}
 	return d
 }

@@ -51,11 +51,11 @@ func TestCheckLooksAtTheHost(t *testing.T) {
 	}
 
 	// What this host does not have is told, and is an error; for a file of another machine it is left out.
-	hub.WriteFile("/tmp/other.toml", 0o644, replace(hub.Config(), `underlay = "eth0"`, `underlay = "eth77"`))
-	if out, err := hub.TryCygnet("check", "/tmp/other.toml"); exitCode(err) != 5 || !contains(out, "this host has no device eth77") {
+	hub.WriteFile("/etc/cygnet/other.toml", 0o644, replace(hub.Config(), `underlay = "eth0"`, `underlay = "eth77"`))
+	if out, err := hub.TryCygnet("check", "/etc/cygnet/other.toml"); exitCode(err) != 5 || !contains(out, "this host has no device eth77") {
 		t.Errorf("of another machine's device it says, with %v,\n%s", err, out)
 	}
-	if out, err := hub.TryCygnet("check", "--offline", "/tmp/other.toml"); err != nil || contains(out, "THIS HOST") {
+	if out, err := hub.TryCygnet("check", "--offline", "/etc/cygnet/other.toml"); err != nil || contains(out, "THIS HOST") {
 		t.Errorf("offline it says, with %v,\n%s", err, out)
 	}
 }

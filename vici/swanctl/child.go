@@ -29,14 +29,26 @@ func (k *check) children(c *Connection) *Section {
 
 func carriesGRE(s *Section) bool {
 	key, ok := s.key("local_ts")
-	return ok && slices.ContainsFunc(key.List, isGRE)
+	return ok && slices.ContainsFunc(key.List, func(s string) bool { return isGRE(s) || greOfOneKey(s) })
 }
 
 // isGRE says whether a traffic selector is for protocol 47 and nothing else.
 func isGRE(selector string) bool {
+	gre, port := greSelector(selector)
+	return gre && (port == "" || port == "any")
+}
+
+// greSelector reports whether a traffic selector is for protocol 47, and what it has as a port.
+func greSelector(selector string) (gre bool, port string) {
 	_, protocol, _ := strings.Cut(selector, "[")
-	protocol = strings.TrimSuffix(strings.TrimSuffix(protocol, "]"), "/any")
-	return strings.EqualFold(protocol, "gre") || protocol == "47"
+	protocol, port, _ = strings.Cut(strings.TrimSuffix(protocol, "]"), "/")
+	return strings.EqualFold(protocol, "gre") || protocol == "47", port
+}
+
+// greOfOneKey reports whether a traffic selector is for GRE with a single key: that is how the kernel takes a port, 0 as well.
+func greOfOneKey(selector string) bool {
+	gre, port := greSelector(selector)
+	return gre && port != "" && port != "any"
 }
 
 func (k *check) child(s *Section) {
@@ -70,6 +82,8 @@ func (k *check) selector(s *Section, name string) {
 	switch {
 	case !ok:
 		k.problem(s.At, name, "missing, which means all protocols; add %s = dynamic[gre]", name)
+	case len(key.List) == 1 && greOfOneKey(key.List[0]):
+		k.problem(key.At, name, "found %s, which is GRE with one key alone: Linux takes a port of GRE, 0 as well, for its key; write %s = dynamic[gre]", quote(key.List[0]), name)
 	case len(key.List) != 1 || !isGRE(key.List[0]) || !strings.HasPrefix(key.List[0], "dynamic["):
 		k.problem(key.At, name, "found %s: SAs are for GRE alone, between the two addresses of a peer's IKE_SA; write %s = dynamic[gre]", quote(strings.Join(key.List, ", ")), name)
 	}

@@ -1,0 +1,41 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// FormatDuration writes a duration as one would in a configuration: 24h, not 24h0m0s.
+func FormatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// ParseDuration reads a duration as Go writes them, and with d for days in front: 90m, 1d, 1d12h.
+func ParseDuration(s string) (time.Duration, error) {
+	rest := s
+	var sum time.Duration
+	if days, after, ok := strings.Cut(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return 0, fmt.Errorf("found %q, allowed is a time with its unit, such as 90m, 12h or 1d", s)
+		}
+		sum, rest = time.Duration(n)*24*time.Hour, after
+		if rest == "" {
+			return sum, nil
+		}
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil || d < 0 && sum > 0 {
+		return 0, fmt.Errorf("found %q, allowed is a time with its unit, such as 90m, 12h or 1d", s)
+	}
+	return sum + d, nil
+}
