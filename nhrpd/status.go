@@ -175,7 +175,7 @@ var shortcutStates = map[engine.ShortcutState]api.ShortcutState{
 func shortcutStatus(device string, s engine.ShortcutStatus) api.Shortcut {
 	nbma, mark := seen(s.NBMA, s.Real)
 	return api.Shortcut{
-		Interface: device, Prefix: s.Prefix, NextHop: s.NextHop, NBMA: nbma, Mark: mark, State: shortcutStates[s.State],
+		Interface: device, Prefix: s.Prefix, NextHop: s.NextHop, NBMA: nbma, Mark: mark, Identity: s.Identity, State: shortcutStates[s.State],
 		Since: s.Since, Used: s.Used, Expires: s.Expires,
 	}
 }

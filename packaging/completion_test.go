@@ -33,6 +33,11 @@ func TestBashCompletion(t *testing.T) {
 		{"cygnet peer bl", "block blocked"},
 		{"cygnet peer block --f", "--for"},
 		{"cygnet status --f", ""},
+		{"cygnet --v", "--version"},
+		{"cygnet peers --w", "--wide"},
+		{"cygnet peers --so", "--socket --sort"},
+		{"cygnet routes --so", "--socket"},
+		{"cygnet check --o", "--offline"},
 		{"cygnet policy t", "test"},
 		{"cygnet policy test x --config main.g", "main.go"},
 		{"cygnet check main.g", "main.go"},
@@ -59,7 +64,7 @@ func TestOtherCompletionsAreComplete(t *testing.T) {
 	if !strings.Contains(fish, "set -l commands "+strings.Join(all, " ")+"\n") {
 		t.Error("fish has another list of commands")
 	}
-	for _, flag := range []string{"socket", "json"} {
+	for _, flag := range []string{"socket", "json", "version", "wide", "sort", "offline"} {
 		if !strings.Contains(zsh, "'--"+flag+"[") || !strings.Contains(fish, " -l "+flag+" ") {
 			t.Errorf("--%s is missing", flag)
 		}

@@ -28,17 +28,20 @@ type command struct {
 	flags    []string                                   // that it takes beside those for all
 }
 
+// listFlags are the flags of commands that show a list.
+var listFlags = []string{"wide", "sort"}
+
 // commands lists the subcommands in the order of the help. It is a function because help itself is one of them.
 func commands() []command {
 	return []command{
 		{name: "status", summary: "what the daemon does, what is wrong first", detail: statusHelp, run: showStatus},
-		{name: "peers", summary: "the other routers and their security", detail: peersHelp, run: showPeers},
-		{name: "bindings", summary: "the clients registered here, and static maps", detail: bindingsHelp, run: showBindings},
-		{name: "shortcuts", summary: "direct paths to other spokes", detail: shortcutsHelp, run: showShortcuts},
-		{name: "nhs", summary: "the next hop servers and our registrations", detail: nhsHelp, run: showNHS},
-		{name: "routes", summary: "the routes of shortcuts and announced prefixes", detail: routesHelp, run: showRoutes},
-		{name: "sas", summary: "the IKE and ESP SAs, as strongSwan lists them", detail: sasHelp, run: showSAs},
-		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once", detail: peerHelp, runWords: peer, flags: []string{"for"}},
+		{name: "peers", argument: "[FILTER]", summary: "the other routers and their security", detail: peersHelp, run: showPeers, flags: listFlags},
+		{name: "bindings", argument: "[FILTER]", summary: "the clients registered here, and static maps", detail: bindingsHelp, run: showBindings, flags: listFlags},
+		{name: "shortcuts", argument: "[FILTER]", summary: "direct paths to other spokes", detail: shortcutsHelp, run: showShortcuts, flags: listFlags},
+		{name: "nhs", summary: "the next hop servers and our registrations", detail: nhsHelp, run: showNHS, flags: listFlags[:1]},
+		{name: "routes", summary: "the routes of shortcuts and announced prefixes", detail: routesHelp, run: showRoutes, flags: listFlags[:1]},
+		{name: "sas", summary: "the IKE and ESP SAs, as strongSwan lists them", detail: sasHelp, run: showSAs, flags: listFlags[:1]},
+		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once", detail: peerHelp, runWords: peer, flags: []string{"for", "wide"}},
 		{name: "policy", argument: "test IDENTITY ADDRESS", summary: "what a configuration lets an identity be", detail: policyHelp, runWords: explainPolicy, flags: []string{"interface", "config"}},
 		{name: "leave", argument: "[INTERFACE]", summary: "say goodbye to the network", detail: leaveHelp, run: leave},
 		{name: "check", argument: "[FILE]", summary: "check a configuration, without the daemon", detail: checkHelp, run: check, flags: []string{"offline"}},
@@ -61,6 +64,8 @@ type invocation struct {
 	config  string        // --config
 	offline bool          // --offline
 	version bool          // --version
+	wide    bool          // --wide
+	sort    string        // --sort
 	given   []string      // flags that not all commands take
 }
 
@@ -126,6 +131,8 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 		in.length, err = config.ParseDuration(s)
 		return err
 	})
+	flags.BoolVar(&in.wide, "wide", false, "")
+	flags.StringVar(&in.sort, "sort", "", "")
 	flags.BoolVar(&in.version, "version", false, "")
 	flags.StringVar(&in.iface, "interface", "", "")
 	flags.BoolVar(&in.offline, "offline", false, "")

@@ -24,6 +24,7 @@ func help(in *invocation, about string) error {
 	}
 	in.printf("\n  --socket PATH  the daemon's API socket (default /run/cygnet/cygnet.sock)\n" +
 		"  --json         write JSON for programs\n" +
+		"  --wide         all columns of a table, which else fits 80\n" +
 		"  --version      what cygnet version shows\n\n" + exitHelp + "\n")
 	return nil
 }
@@ -45,16 +46,21 @@ const statusHelp = `Shows what the daemon does: what is wrong first, then each i
 shortcuts and peers in numbers, the packets counted, and advice on settings of this host that limit the daemon.
 The exit code is 0 only if nothing is wrong, 5 with an error and 6 with warnings only.`
 
+const listHelp = `
+FILTER is an address, a prefix that one of an entry's addresses is in, or a part of an identity. --sort COLUMN sorts
+by a column of the wide table, in whose name a space is a hyphen; --sort -COLUMN the other way round. --wide shows all
+columns.`
+
 const peersHelp = `Lists the other routers by the address that they are reached at. STATE is the security of the peer: absent, securing
 or secured. IN and OUT tell when data last passed. WANTED FOR says why the daemon keeps the peer: nhs, binding,
-shortcut, resolution (under way) or answer (given, and not expired).`
+shortcut, resolution (under way) or answer (given, and not expired).` + "\n" + listHelp
 
 const bindingsHelp = `Lists which overlay address (PROTOCOL) is reached at which underlay address (NBMA): the clients that registered here,
 and the static maps of the configuration. CLIENT SAYS is the client's own idea of its address where that differs:
-it is behind NAT. PREFIXES are the networks behind a client that it announced.`
+it is behind NAT. PREFIXES are the networks behind a client that it announced.` + "\n" + listHelp
 
 const shortcutsHelp = `Lists the direct paths to other spokes. STATE is resolving (the request is out), securing (answered, waits for IPsec)
-or up. A shortcut ends when it is not used for the idle_time of the configuration.`
+or up. A shortcut ends when it is not used for the idle_time of the configuration.` + "\n" + listHelp
 
 const nhsHelp = `Lists the next hop servers that this router registers with. STATE is unresolved (the name has no address), securing
 (waits for IPsec), registering (waits for the reply), registered or refused. PREFIXES are those of this router that

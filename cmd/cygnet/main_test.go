@@ -60,6 +60,11 @@ func TestExitCodes(t *testing.T) {
 		{"help frobnicate", exitUsage, `there is no command "frobnicate"`},
 		{"status --jsonn", exitUsage, "-jsonn"},
 		{"status --socket", exitUsage, "socket"},
+		{"routes 10.0.0.1", exitUsage, "routes takes no argument"},
+		{"routes --sort prefix", exitUsage, "routes takes no --sort"},
+		{"status --wide", exitUsage, "status takes no --wide"},
+		{"peers --sort color --socket " + socket, exitUsage, `there is no column "color" to sort by; there are interface, nbma, state,`},
+		{"peers a b", exitUsage, "peers takes one argument"},
 		{"status gre1", exitUsage, `status takes no argument, found "gre1"`},
 		{"leave gre1 gre2", exitUsage, "leave takes one argument"},
 

@@ -14,7 +14,7 @@ import (
 // peer blocks and unblocks identities, and lists those that are blocked.
 func peer(in *invocation, words []string) error {
 	if len(words) == 1 && words[0] == "blocked" {
-		return show(in, (*api.Client).Blocked, "Nobody is blocked.", blockedTable)
+		return show(in, view[api.Blocked]{get: (*api.Client).Blocked, none: "Nobody is blocked.", tabulate: blockedTable}, "")
 	}
 	if len(words) != 2 || words[0] != "block" && words[0] != "unblock" {
 		return usagef("peer takes block IDENTITY, unblock IDENTITY or blocked, found %q", words)

@@ -5,19 +5,44 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"cygnet/nhrpd/api"
 )
 
-// show asks for a list and writes it, as JSON or as a table.
-func show[T any](in *invocation, get func(*api.Client, context.Context) ([]T, error), none string, tabulate func([]T, time.Time) *table) error {
+// view is how a list is asked for and shown.
+type view[T any] struct {
+	get      func(*api.Client, context.Context) ([]T, error)
+	none     string // said of an empty list
+	tabulate func([]T, time.Time) *table
+	wanted   func(filter, T) bool // nil: it takes no filter
+}
+
+// show asks for a list and writes it, as JSON or as a table, the entries that are wanted in the order that is wanted.
+func show[T any](in *invocation, v view[T], wanted string) error {
 	client, ctx, cancel := in.ask()
 	defer cancel()
-	entries, err := get(client, ctx)
+	entries, err := v.get(client, ctx)
 	if err != nil {
 		return err
+	}
+	none := v.none
+	if wanted != "" {
+		f := parseFilter(wanted)
+		if len(entries) > 0 {
+			none = fmt.Sprintf("None of %d fits %s.", len(entries), clean(wanted))
+		}
+		entries = slices.DeleteFunc(entries, func(e T) bool { return !v.wanted(f, e) })
+	}
+	t := v.tabulate(entries, in.now())
+	if in.sort != "" {
+		places, err := t.order(in.sort)
+		if err != nil {
+			return err
+		}
+		entries, t.rows = inOrder(entries, places), inOrder(t.rows, places)
 	}
 	if in.json {
 		return in.printJSON(entries)
@@ -26,28 +51,28 @@ func show[T any](in *invocation, get func(*api.Client, context.Context) ([]T, er
 		in.printf("%s\n", none)
 		return nil
 	}
-	return tabulate(entries, in.now()).write(&in.out)
+	return t.write(&in.out, in.wide)
 }
 
-func showPeers(in *invocation, _ string) error {
-	return show(in, (*api.Client).Peers, "No peers.", peerTable)
+func inOrder[T any](list []T, places []int) []T {
+	out := make([]T, len(list))
+	for i, n := range places {
+		out[i] = list[n]
+	}
+	return out
+}
+
+func showPeers(in *invocation, wanted string) error {
+	return show(in, view[api.Peer]{(*api.Client).Peers, "No peers.", peerTable, filter.peer}, wanted)
 }
 
 func peerTable(peers []api.Peer, now time.Time) *table {
-	t := newTable("INTERFACE", "NBMA", "STATE", "SINCE", "IDENTITY", "INITIATED", "NAT", "IN", "OUT", "WANTED FOR", "ADMITTED", "PROBLEM")
+	t := newTable("INTERFACE", "NBMA", "STATE", "SINCE", "IDENTITY", "INITIATED+", "NAT+", "IN+", "OUT+", "WANTED FOR+", "ADMITTED+", "PROBLEM")
 	for _, p := range peers {
-		t.row(p.Interface, address(p.NBMA, p.Mark), p.State, when(p.Since, now), p.Identity, initiated(p.State == api.PeerSecured && p.Identity != "", p.Initiator),
-			nat(p.LocalNAT, p.RemoteNAT), when(p.In, now), when(p.Out, now), strings.Join(p.Interest, ", "), yes(p.Admitted), cmp.Or(p.Prohibited, p.Error, sharers(p)))
+		t.row(p.Interface, place{p.NBMA, p.Mark}, p.State, moment{p.Since, now}, p.Identity, initiated(p.State == api.PeerSecured && p.Identity != "", p.Initiator),
+			nat(p.LocalNAT, p.RemoteNAT), moment{p.In, now}, moment{p.Out, now}, strings.Join(p.Interest, ", "), yes(p.Admitted), cmp.Or(p.Prohibited, p.Error, sharers(p)))
 	}
 	return t
-}
-
-// address is that of a peer, with the mark of its SA where others have the address as well.
-func address(nbma netip.Addr, mark uint32) any {
-	if mark == 0 {
-		return nbma
-	}
-	return fmt.Sprintf("%s, mark %d", nbma, mark)
 }
 
 // sharers names the other routers at a peer's address.
@@ -81,21 +106,21 @@ func nat(local, remote bool) string {
 	return ""
 }
 
-func showBindings(in *invocation, _ string) error {
-	return show(in, (*api.Client).Bindings, "No bindings.", bindingTable)
+func showBindings(in *invocation, wanted string) error {
+	return show(in, view[api.Binding]{(*api.Client).Bindings, "No bindings.", bindingTable, filter.binding}, wanted)
 }
 
 func bindingTable(bindings []api.Binding, now time.Time) *table {
-	t := newTable("INTERFACE", "PROTOCOL", "NBMA", "CLIENT SAYS", "SECURED", "IDENTITY", "KIND", "UNIQUE", "MTU", "PREFIXES", "REGISTERED", "EXPIRES")
+	t := newTable("INTERFACE", "PROTOCOL", "NBMA", "CLIENT SAYS+", "SECURED+", "IDENTITY", "KIND+", "UNIQUE+", "MTU+", "PREFIXES", "REGISTERED+", "EXPIRES")
 	for _, b := range bindings {
-		kind, mtu := "registered", ""
+		kind, mtu := "registered", any("")
 		if b.Static {
 			kind = "static"
 		}
 		if b.MTU > 0 {
-			mtu = fmt.Sprint(b.MTU)
+			mtu = b.MTU
 		}
-		t.row(b.Interface, b.Protocol, address(b.NBMA, b.Mark), b.ClientNBMA, yes(b.Secured), b.Identity, kind, yes(b.Unique), mtu, prefixes(b.Prefixes), when(b.Registered, now), when(b.Expires, now))
+		t.row(b.Interface, b.Protocol, place{b.NBMA, b.Mark}, b.ClientNBMA, yes(b.Secured), b.Identity, kind, yes(b.Unique), mtu, prefixes(b.Prefixes), moment{b.Registered, now}, moment{b.Expires, now})
 	}
 	return t
 }
@@ -109,40 +134,40 @@ func prefixes(list []netip.Prefix) string {
 	return strings.Join(texts, " ")
 }
 
-func showShortcuts(in *invocation, _ string) error {
-	return show(in, (*api.Client).Shortcuts, "No shortcuts.", shortcutTable)
+func showShortcuts(in *invocation, wanted string) error {
+	return show(in, view[api.Shortcut]{(*api.Client).Shortcuts, "No shortcuts.", shortcutTable, filter.shortcut}, wanted)
 }
 
 func shortcutTable(shortcuts []api.Shortcut, now time.Time) *table {
-	t := newTable("INTERFACE", "PREFIX", "STATE", "SINCE", "NEXT HOP", "NBMA", "USED", "EXPIRES")
+	t := newTable("INTERFACE", "PREFIX", "STATE", "SINCE+", "NEXT HOP", "NBMA", "IDENTITY+", "USED", "EXPIRES+")
 	for _, s := range shortcuts {
-		t.row(s.Interface, s.Prefix, s.State, when(s.Since, now), s.NextHop, address(s.NBMA, s.Mark), when(s.Used, now), when(s.Expires, now))
+		t.row(s.Interface, s.Prefix, s.State, moment{s.Since, now}, s.NextHop, place{s.NBMA, s.Mark}, s.Identity, moment{s.Used, now}, moment{s.Expires, now})
 	}
 	return t
 }
 
 func showNHS(in *invocation, _ string) error {
-	return show(in, (*api.Client).NHS, "No NHS is configured: this router registers with nobody.", nhsTable)
+	return show(in, view[api.NHS]{get: (*api.Client).NHS, none: "No NHS is configured: this router registers with nobody.", tabulate: nhsTable}, "")
 }
 
 func nhsTable(servers []api.NHS, now time.Time) *table {
-	t := newTable("INTERFACE", "NHS", "PROTOCOL", "NBMA", "STATE", "REGISTERED", "EXPIRES", "NEXT REQUEST", "UNANSWERED", "PREFIXES", "PROBLEM")
+	t := newTable("INTERFACE", "NHS", "PROTOCOL", "NBMA+", "STATE", "REGISTERED+", "EXPIRES", "NEXT REQUEST+", "UNANSWERED+", "PREFIXES+", "PROBLEM")
 	for _, n := range servers {
 		unanswered := ""
 		if n.Attempts > 0 {
 			unanswered = fmt.Sprint(n.Attempts)
 		}
-		t.row(n.Interface, n.Name, n.Protocol, n.NBMA, n.State, when(n.Registered, now), when(n.Expires, now), when(n.Next, now), unanswered, prefixes(n.Announced), n.Error)
+		t.row(n.Interface, n.Name, n.Protocol, n.NBMA, n.State, moment{n.Registered, now}, moment{n.Expires, now}, moment{n.Next, now}, unanswered, prefixes(n.Announced), n.Error)
 	}
 	return t
 }
 
 func showRoutes(in *invocation, _ string) error {
-	return show(in, (*api.Client).Routes, "No routes.", routeTable)
+	return show(in, view[api.Route]{get: (*api.Client).Routes, none: "No routes.", tabulate: routeTable}, "")
 }
 
 func routeTable(routes []api.Route, _ time.Time) *table {
-	t := newTable("INTERFACE", "PREFIX", "NEXT HOP", "TABLE", "METRIC", "INSTALLED", "PROBLEM")
+	t := newTable("INTERFACE", "PREFIX", "NEXT HOP", "TABLE+", "METRIC+", "INSTALLED", "PROBLEM")
 	for _, r := range routes {
 		installed := "no"
 		if r.Installed {
@@ -154,19 +179,19 @@ func routeTable(routes []api.Route, _ time.Time) *table {
 }
 
 func showSAs(in *invocation, _ string) error {
-	return show(in, (*api.Client).SAs, "No SAs.", saTable)
+	return show(in, view[api.SA]{get: (*api.Client).SAs, none: "No SAs.", tabulate: saTable}, "")
 }
 
 // saTable has a row for each child, and one for an IKE_SA without any.
 func saTable(sas []api.SA, now time.Time) *table {
-	t := newTable("INTERFACE", "REMOTE", "IDENTITY", "IKE", "ID", "UP SINCE", "INITIATED", "NAT", "CHILD", "MODE", "SPI IN", "SPI OUT", "IN", "OUT", "ESP", "REKEY")
+	t := newTable("INTERFACE+", "REMOTE", "IDENTITY", "IKE", "ID+", "UP SINCE+", "INITIATED+", "NAT+", "CHILD", "MODE+", "SPI IN+", "SPI OUT+", "IN", "OUT", "ESP+", "REKEY+")
 	for _, s := range sas {
-		ike := []any{s.Interface, s.Remote, s.RemoteIdentity, s.State, s.ID, when(s.Established, now), initiated(true, s.Initiator), nat(s.LocalNAT, s.RemoteNAT)}
+		ike := []any{s.Interface, s.Remote, s.RemoteIdentity, s.State, s.ID, moment{s.Established, now}, initiated(true, s.Initiator), nat(s.LocalNAT, s.RemoteNAT)}
 		if len(s.Children) == 0 {
 			t.row(append(ike, "", "", "", "", "", "", "", "")...)
 		}
 		for _, c := range s.Children {
-			t.row(append(ike[:len(ike):len(ike)], c.State, c.Mode, c.SPIIn, c.SPIOut, size(c.BytesIn), size(c.BytesOut), c.Proposal, when(c.Rekey, now))...)
+			t.row(append(ike[:len(ike):len(ike)], c.State, c.Mode, c.SPIIn, c.SPIOut, size(c.BytesIn), size(c.BytesOut), c.Proposal, moment{c.Rekey, now})...)
 		}
 	}
 	return t

@@ -3,31 +3,44 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"cygnet/nhrpd/health"
 )
 
 // table is written with aligned columns. A column without a value in any row is left out; elsewhere "-" stands for no value.
 type table struct {
-	header []string
-	rows   [][]string
+	columns []column
+	rows    [][]any
 }
 
-func newTable(header ...string) *table { return &table{header: header} }
+// column is a column of a table. Those that are for the wide form only are left out of the narrow one.
+type column struct {
+	name string
+	wide bool
+}
+
+// narrowWidth is what the narrow form of a table fits into.
+const narrowWidth = 80
+
+// newTable makes a table of columns by their names. One that ends in + is for the wide form only.
+func newTable(names ...string) *table {
+	t := &table{}
+	for _, name := range names {
+		short, wide := strings.CutSuffix(name, "+")
+		t.columns = append(t.columns, column{short, wide})
+	}
+	return t
+}
 
 // row adds a row with a cell for each column.
-func (t *table) row(cells ...any) {
-	row := make([]string, len(cells))
-	for i, c := range cells {
-		row[i] = cell(c)
-	}
-	t.rows = append(t.rows, row)
-}
+func (t *table) row(cells ...any) { t.rows = append(t.rows, cells) }
 
 // cell makes text of a value. Zero addresses and the like are no value.
 func cell(x any) string {
@@ -62,27 +75,75 @@ func cleanLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-func (t *table) write(w io.Writer) error {
+// write writes the table with all columns, or with those that fit a terminal.
+func (t *table) write(w io.Writer, wide bool) error {
 	var used []int
-	for column := range t.header {
-		for _, row := range t.rows {
-			if row[column] != "" {
-				used = append(used, column)
-				break
-			}
+	for n, c := range t.columns {
+		if (wide || !c.wide) && t.hasValue(n) {
+			used = append(used, n)
 		}
 	}
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	for _, row := range append([][]string{t.header}, t.rows...) {
-		cells := make([]string, len(used))
-		for i, column := range used {
-			if cells[i] = row[column]; cells[i] == "" {
-				cells[i] = "-"
+	rows := [][]string{make([]string, len(used))}
+	for i, n := range used {
+		rows[0][i] = t.columns[n].name
+	}
+	for _, row := range t.rows {
+		texts := make([]string, len(used))
+		for i, n := range used {
+			if texts[i] = cell(row[n]); texts[i] == "" {
+				texts[i] = "-"
 			}
 		}
-		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		rows = append(rows, texts)
+	}
+	if !wide {
+		shorten(rows, narrowWidth)
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, gap, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
 	}
 	return tw.Flush()
+}
+
+func (t *table) hasValue(n int) bool {
+	return slices.ContainsFunc(t.rows, func(row []any) bool { return cell(row[n]) != "" })
+}
+
+const (
+	gap      = 2 // between columns
+	shortest = 6 // that a column is cut to
+)
+
+// shorten cuts the widest columns until a row fits, and marks what it cuts.
+func shorten(rows [][]string, width int) {
+	widths := make([]int, len(rows[0]))
+	total := -gap
+	for i := range widths {
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+		total += widths[i] + gap
+	}
+	for ; total > width; total-- {
+		widest := 0
+		for i := range widths {
+			if widths[i] >= widths[widest] {
+				widest = i
+			}
+		}
+		if widths[widest] <= shortest {
+			break
+		}
+		widths[widest]--
+	}
+	for _, row := range rows {
+		for i := range row {
+			if r := []rune(row[i]); len(r) > widths[i] {
+				row[i] = string(r[:widths[i]-1]) + "…"
+			}
+		}
+	}
 }
 
 // when says how far a time is from now; the zero time is no value.

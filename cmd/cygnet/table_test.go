@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,6 +34,16 @@ func TestTables(t *testing.T) {
 					t.Fatalf("code %d: %s", code, errs)
 				}
 				golden(t, "testdata/"+node+"-"+command+".txt", out)
+				if command == "status" {
+					return
+				}
+				for line := range strings.Lines(out) {
+					if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > narrowWidth {
+						t.Errorf("a line of %d columns: %s", n, line)
+					}
+				}
+				_, out, _ = cygnet("--socket", socket, command, "--wide")
+				golden(t, "testdata/"+node+"-"+command+"-wide.txt", out)
 			})
 		}
 	}

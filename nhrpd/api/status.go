@@ -145,7 +145,8 @@ type Shortcut struct {
 	Prefix    netip.Prefix  `json:"prefix"`
 	NextHop   netip.Addr    `json:"next_hop,omitzero"`
 	NBMA      netip.Addr    `json:"nbma,omitzero"`
-	Mark      uint32        `json:"mark,omitempty"` // of the SA, where several routers are behind that address; see Peer
+	Mark      uint32        `json:"mark,omitempty"`     // of the SA, where several routers are behind that address; see Peer
+	Identity  string        `json:"identity,omitempty"` // of the next hop, as far as known
 	State     ShortcutState `json:"state"`
 	Since     time.Time     `json:"since"`
 	Used      time.Time     `json:"used,omitzero"` // last time data went out on it, as far as known

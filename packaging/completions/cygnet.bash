@@ -14,7 +14,7 @@ _cygnet() {
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--socket | -socket | --for | --interface | --config) ((i++)) ;;
+		--socket | -socket | --for | --interface | --config | --sort) ((i++)) ;;
 		-*) ;;
 		*)
 			command=${COMP_WORDS[i]}
@@ -26,7 +26,7 @@ _cygnet() {
 		mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur")
 		return
 		;;
-	--for) return ;;
+	--for | --sort) return ;;
 	--socket | -socket | --config)
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -36,7 +36,11 @@ _cygnet() {
 	if [[ $cur == -* ]]; then
 		local flags='--socket --json'
 		case $command in
-		peer) flags+=' --for' ;;
+		'') flags+=' --version' ;;
+		peers | bindings | shortcuts) flags+=' --wide --sort' ;;
+		nhs | routes | sas) flags+=' --wide' ;;
+		check) flags+=' --offline' ;;
+		peer) flags+=' --for --wide' ;;
 		policy) flags+=' --interface --config' ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$cur")

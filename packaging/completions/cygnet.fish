@@ -12,6 +12,10 @@ set -l commands status peers bindings shortcuts nhs routes sas peer policy leave
 complete -c cygnet -f
 complete -c cygnet -l socket -r -F -d 'the API socket of the daemon'
 complete -c cygnet -l json -d 'write JSON for programs'
+complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -l version -d 'what cygnet version shows'
+complete -c cygnet -n '__fish_seen_subcommand_from peers bindings shortcuts nhs routes sas peer' -l wide -d 'all columns of a table'
+complete -c cygnet -n '__fish_seen_subcommand_from peers bindings shortcuts' -l sort -x -d 'the column to sort by'
+complete -c cygnet -n '__fish_seen_subcommand_from check' -l offline -d 'check a file of another machine'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a status -d 'what the daemon does, what is wrong first'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a peers -d 'the other routers and their security'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a bindings -d 'the clients registered here, and static maps'

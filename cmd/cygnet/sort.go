@@ -1,0 +1,130 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"cygnet/nhrpd/api"
+)
+
+// moment is a time in a table, which is written by its distance from now.
+type moment struct{ t, now time.Time }
+
+// IsValid reports whether there is a time.
+func (m moment) IsValid() bool { return !m.t.IsZero() }
+
+func (m moment) String() string { return when(m.t, m.now) }
+
+// place is the address of a peer, with the mark of its SA where others have the address as well.
+type place struct {
+	nbma netip.Addr
+	mark uint32
+}
+
+// IsValid reports whether there is an address.
+func (p place) IsValid() bool { return p.nbma.IsValid() }
+
+func (p place) String() string {
+	if p.mark == 0 {
+		return p.nbma.String()
+	}
+	return fmt.Sprintf("%s, mark %d", p.nbma, p.mark)
+}
+
+// order returns the places of the rows when they are sorted by a column. Rows without a value come last.
+func (t *table) order(by string) ([]int, error) {
+	name, descending := strings.CutPrefix(by, "-")
+	n := slices.IndexFunc(t.columns, func(c column) bool { return columnWord(c.name) == columnWord(name) })
+	if n < 0 {
+		var names []string
+		for _, c := range t.columns {
+			names = append(names, columnWord(c.name))
+		}
+		return nil, usagef("there is no column %q to sort by; there are %s", name, strings.Join(names, ", "))
+	}
+	places := make([]int, len(t.rows))
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortStableFunc(places, func(i, j int) int {
+		a, b := t.rows[i][n], t.rows[j][n]
+		switch {
+		case cell(a) == "" || cell(b) == "":
+			return cmp.Compare(absent(a), absent(b))
+		case descending:
+			return compare(b, a)
+		}
+		return compare(a, b)
+	})
+	return places, nil
+}
+
+// columnWord is the name of a column as it is given to --sort.
+func columnWord(name string) string { return strings.ToLower(strings.ReplaceAll(name, " ", "-")) }
+
+func absent(x any) int {
+	if cell(x) == "" {
+		return 1
+	}
+	return 0
+}
+
+// compare compares two cells of a column by what they mean: addresses by number, times by when they are.
+func compare(a, b any) int {
+	switch a := a.(type) {
+	case netip.Addr:
+		return a.Compare(b.(netip.Addr))
+	case netip.Prefix:
+		b := b.(netip.Prefix)
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	case place:
+		b := b.(place)
+		return cmp.Or(a.nbma.Compare(b.nbma), cmp.Compare(a.mark, b.mark))
+	case moment:
+		return a.t.Compare(b.(moment).t)
+	case uint16:
+		return cmp.Compare(a, b.(uint16))
+	}
+	return strings.Compare(cell(a), cell(b))
+}
+
+// filter is what entries of a list are to have: an address, a prefix, or a part of an identity.
+type filter struct {
+	prefix netip.Prefix // of an address: it alone
+	text   string       // in lower case, where prefix is none
+}
+
+func parseFilter(s string) filter {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return filter{prefix: netip.PrefixFrom(a, a.BitLen())}
+	}
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return filter{prefix: p.Masked()}
+	}
+	return filter{text: strings.ToLower(s)}
+}
+
+// takes reports whether an entry with these identities, addresses and prefixes is wanted.
+func (f filter) takes(identities []string, addresses []netip.Addr, prefixes ...netip.Prefix) bool {
+	if !f.prefix.IsValid() {
+		return slices.ContainsFunc(identities, func(s string) bool { return strings.Contains(strings.ToLower(s), f.text) })
+	}
+	return slices.ContainsFunc(addresses, func(a netip.Addr) bool { return a.IsValid() && f.prefix.Contains(a) }) ||
+		slices.ContainsFunc(prefixes, f.prefix.Overlaps)
+}
+
+func (f filter) peer(p api.Peer) bool {
+	return f.takes(append([]string{p.Identity}, p.SharedWith...), []netip.Addr{p.NBMA})
+}
+
+func (f filter) binding(b api.Binding) bool {
+	return f.takes([]string{b.Identity}, []netip.Addr{b.Protocol, b.NBMA, b.ClientNBMA}, b.Prefixes...)
+}
+
+func (f filter) shortcut(s api.Shortcut) bool {
+	return f.takes([]string{s.Identity}, []netip.Addr{s.NextHop, s.NBMA}, s.Prefix)
+}
