@@ -38,6 +38,7 @@ type world struct {
 	certificates []preflight.Finding // what is wrong with them
 	settings     []preflight.Finding // what is wrong with charon's
 	network      []preflight.Finding // what is wrong with devices and addresses
+	charonGone   time.Time           // since when charon does not answer; zero: it does
 	refused      map[string]string   // what charon does not take, by interface
 	leftovers    kernel.Leftovers    // in the kernel at the start
 
@@ -290,6 +291,9 @@ func (f fakeStrongswan) Events() <-chan vici.Event  { return f.w.events }
 func (f fakeStrongswan) Status() vici.Status {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
+	if !f.w.charonGone.IsZero() {
+		return vici.Status{Since: f.w.charonGone, LastError: "connection refused"}
+	}
 	return vici.Status{Connected: true, Version: "5.9.8", EventsDropped: 2, Refused: maps.Clone(f.w.refused)}
 }
 

@@ -1,7 +1,9 @@
 package nhrpd
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"cygnet/nhrpd/api"
 	"cygnet/vici"
@@ -15,13 +17,47 @@ func (d *Daemon) strongswanStatus() api.StrongSwan {
 	}
 }
 
-func saStatus(sas []vici.SA) []api.SA {
+// SAs lists the SAs with the byte counts that the kernel has now, which are charon's own: charon asks the kernel for them, and not
+// often. What the kernel does not tell stays as charon told it last. See api.Daemon.
+func (d *Daemon) SAs(ctx context.Context) ([]api.SA, error) {
+	in, out := make(map[uint32]uint64), make(map[uint32]uint64)
+	for _, local := range d.protectedAddresses(ctx) {
+		states, err := d.platform.ESPStates(local)
+		if err != nil {
+			return nil, fmt.Errorf("count the bytes of the SAs: %w", err)
+		}
+		for _, s := range states {
+			if s.Dst == local {
+				in[s.SPI] = s.Bytes
+			} else {
+				out[s.SPI] = s.Bytes
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	sas := d.strongswan.SAs()
+	for i := range sas {
+		for n := range sas[i].Children {
+			c := &sas[i].Children[n]
+			c.BytesIn, c.BytesOut = max(c.BytesIn, in[c.SPIIn]), max(c.BytesOut, out[c.SPIOut])
+		}
+	}
+	return d.saStatus(sas), nil
+}
+
+func (d *Daemon) saStatus(sas []vici.SA) []api.SA {
+	var asOf time.Time
+	if st := d.strongswan.Status(); !st.Connected {
+		asOf = st.Since
+	}
 	return list(sas, func(sa vici.SA) api.SA {
 		return api.SA{
 			Interface: sa.Interface, Connection: sa.Connection, ID: sa.ID, State: sa.State,
 			Local: sa.LocalHost, Remote: sa.RemoteHost, LocalIdentity: sa.LocalID, RemoteIdentity: sa.RemoteID,
 			Initiator: sa.Initiator, LocalNAT: sa.LocalNAT, RemoteNAT: sa.RemoteNAT,
-			Proposal: sa.Encryption + "/" + sa.Group, Established: sa.Established, Rekey: sa.Rekey,
+			Proposal: sa.Encryption + "/" + sa.Group, Established: sa.Established, Rekey: sa.Rekey, AsOf: asOf,
 			Children: list(sa.Children, childStatus),
 		}
 	})
@@ -31,7 +67,7 @@ func childStatus(c vici.Child) api.ChildSA {
 	return api.ChildSA{
 		Mark: c.Mark, Name: c.Name, ID: c.ID, State: c.State, Mode: c.Mode, Proposal: c.Encryption,
 		SPIIn: fmt.Sprintf("%08x", c.SPIIn), SPIOut: fmt.Sprintf("%08x", c.SPIOut),
-		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Installed: c.Installed, Rekey: c.Rekey,
+		BytesIn: c.BytesIn, BytesOut: c.BytesOut, TotalIn: c.CarriedIn + c.BytesIn, TotalOut: c.CarriedOut + c.BytesOut, Installed: c.Installed, Rekey: c.Rekey,
 	}
 }
 

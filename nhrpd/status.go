@@ -38,7 +38,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	}
 	s.Tables = tablesStatus(d.tables.Stats())
 	s.StrongSwan = d.strongswanStatus()
-	s.SAs = saStatus(d.strongswan.SAs())
+	s.SAs = d.saStatus(d.strongswan.SAs())
 	for i := range s.Interfaces {
 		markReached(s.Interfaces[i].Peers, s.SAs)
 	}

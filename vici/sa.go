@@ -51,6 +51,8 @@ type Child struct {
 	BytesOut   uint64
 	PacketsIn  uint64
 	PacketsOut uint64
+	CarriedIn  uint64 // bytes of those that it took the place of, since the IKE_SA is known
+	CarriedOut uint64
 	Installed  time.Time
 	Rekey      time.Time
 	LocalTS    []string

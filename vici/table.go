@@ -142,6 +142,12 @@ func (r *reconciler) childRekeyed(m *govici.Message) {
 		}
 		gone, fresh := uint32(number(before, "uniqueid", 10)), parseChild(after, time.Now())
 		fresh.State = "INSTALLED"
+		replaced := parseChild(before, time.Now())
+		if n := slices.IndexFunc(updated.Children, func(c Child) bool { return c.ID == gone }); n >= 0 {
+			old := updated.Children[n]
+			old.BytesIn, old.BytesOut = max(old.BytesIn, replaced.BytesIn), max(old.BytesOut, replaced.BytesOut)
+			fresh.carry(&old)
+		}
 		updated.Children = slices.DeleteFunc(updated.Children, func(c Child) bool { return c.ID == gone || c.ID == fresh.ID })
 		updated.Children = append(updated.Children, fresh)
 	}
@@ -197,6 +203,7 @@ func (r *reconciler) enter(sa *SA) {
 	var before Key
 	if old := r.sas[sa.ID]; old != nil {
 		before = old.Key()
+		sa.Children = inherit(sa.Children, old.Children)
 		r.drop(old)
 	}
 	r.published.Lock()

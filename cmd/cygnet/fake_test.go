@@ -40,6 +40,8 @@ func (d *daemon) Status(context.Context) (*api.Status, error) {
 	return d.status, d.err
 }
 
+func (d *daemon) SAs(context.Context) ([]api.SA, error) { return d.status.SAs, d.err }
+
 func (d *daemon) Leave(_ context.Context, iface string) error {
 	d.left = append(d.left, iface)
 	return d.leaveErr
@@ -129,7 +131,7 @@ func spoke() *api.Status {
 			{Interface: "gre1", Connection: "cygnet-gre1-198.51.100.1", ID: 1, State: "ESTABLISHED", Local: addr("192.168.1.2"), Remote: addr("198.51.100.1"),
 				LocalIdentity: "spoke1.example.net", RemoteIdentity: "hub.example.net", Initiator: true, LocalNAT: true, Established: ago(3 * time.Hour), Rekey: in(time.Hour),
 				Children: []api.ChildSA{{Name: "gre", ID: 1, State: "INSTALLED", Mode: "TRANSPORT", Proposal: "AES_GCM_16-256", SPIIn: "c1234567", SPIOut: "c89abcde",
-					BytesIn: 1536, BytesOut: 12 << 20, Installed: ago(10 * time.Minute), Rekey: in(40 * time.Minute)}}},
+					BytesIn: 1536, BytesOut: 12 << 20, TotalIn: 3 << 20, TotalOut: 14 << 30, Installed: ago(10 * time.Minute), Rekey: in(40 * time.Minute)}}},
 			{Interface: "gre1", Connection: "cygnet-gre1-203.0.113.12", ID: 2, State: "CONNECTING", Local: addr("192.168.1.2"), Remote: addr("203.0.113.12"), Initiator: true},
 		},
 		Counters: api.Counters{

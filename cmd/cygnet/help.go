@@ -68,8 +68,10 @@ the server accepted.`
 
 const routesHelp = `Lists the routes of the shortcuts and those to prefixes that clients announced, and whether the kernel has them.`
 
-const sasHelp = `Lists the IKE_SAs of the daemon's peers with a row for each child, as strongSwan lists them. ID is the one that
-swanctl --terminate --ike-id takes.`
+const sasHelp = `Lists the IKE_SAs of the daemon's peers with a row for each child, as strongSwan lists them. ID (--wide) is the one that
+swanctl --terminate --ike-id takes. TOTAL IN and TOTAL OUT are the bytes that the kernel counts at this moment, with
+those of the children before whose place this one took when keys changed; IN and OUT (--wide) are those of this child
+alone, as swanctl --list-sas shows them. Where strongSwan does not answer, it is said how old the list is.`
 
 const peerHelp = `Shuts a router out by its IKE identity, at once and on this router only: what it registered ends, those who were
 led to it are told, its SAs are closed, and it gets no new ones. That outlasts a restart of the daemon.

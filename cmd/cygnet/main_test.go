@@ -138,6 +138,25 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// A list of SAs whose charon does not answer says how old it is, in JSON with each of them.
+func TestOldSAs(t *testing.T) {
+	s := spoke()
+	socket := start(t, &daemon{status: s})
+	if _, out, _ := cygnet("sas", "--socket", socket); strings.Contains(out, "does not answer") {
+		t.Errorf("with charon: %s", out)
+	}
+	for i := range s.SAs {
+		s.SAs[i].AsOf = ago(90 * time.Second)
+	}
+	_, out, _ := cygnet("sas", "--socket", socket)
+	if !strings.HasPrefix(out, "strongSwan does not answer for 1m30s: this list is as old, and SAs in it may have ended.") || !strings.Contains(out, "REMOTE") {
+		t.Errorf("without charon: %s", out)
+	}
+	if _, out, _ := cygnet("sas", "--json", "--socket", socket); !strings.Contains(out, `"as_of": "2026-03-01T11:58:30Z"`) {
+		t.Errorf("without charon: %s", out)
+	}
+}
+
 // Leave tells the daemon the interface and the user what was done.
 func TestLeave(t *testing.T) {
 	d := &daemon{}

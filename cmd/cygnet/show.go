@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/health"
 )
 
 // view is how a list is asked for and shown.
@@ -17,7 +18,8 @@ type view[T any] struct {
 	get      func(*api.Client, context.Context) ([]T, error)
 	none     string // said of an empty list
 	tabulate func([]T, time.Time) *table
-	wanted   func(filter, T) bool // nil: it takes no filter
+	wanted   func(filter, T) bool        // nil: it takes no filter
+	note     func([]T, time.Time) string // said before the table, unless it is empty; nil: nothing
 }
 
 // show asks for a list and writes it, as JSON or as a table, the entries that are wanted in the order that is wanted.
@@ -51,6 +53,11 @@ func show[T any](in *invocation, v view[T], wanted string) error {
 		in.printf("%s\n", none)
 		return nil
 	}
+	if v.note != nil {
+		if note := v.note(entries, in.now()); note != "" {
+			in.printf("%s\n\n", note)
+		}
+	}
 	return t.write(&in.out, in.wide)
 }
 
@@ -63,7 +70,7 @@ func inOrder[T any](list []T, places []int) []T {
 }
 
 func showPeers(in *invocation, wanted string) error {
-	return show(in, view[api.Peer]{(*api.Client).Peers, "No peers.", peerTable, filter.peer}, wanted)
+	return show(in, view[api.Peer]{(*api.Client).Peers, "No peers.", peerTable, filter.peer, nil}, wanted)
 }
 
 func peerTable(peers []api.Peer, now time.Time) *table {
@@ -107,7 +114,7 @@ func nat(local, remote bool) string {
 }
 
 func showBindings(in *invocation, wanted string) error {
-	return show(in, view[api.Binding]{(*api.Client).Bindings, "No bindings.", bindingTable, filter.binding}, wanted)
+	return show(in, view[api.Binding]{(*api.Client).Bindings, "No bindings.", bindingTable, filter.binding, nil}, wanted)
 }
 
 func bindingTable(bindings []api.Binding, now time.Time) *table {
@@ -135,7 +142,7 @@ func prefixes(list []netip.Prefix) string {
 }
 
 func showShortcuts(in *invocation, wanted string) error {
-	return show(in, view[api.Shortcut]{(*api.Client).Shortcuts, "No shortcuts.", shortcutTable, filter.shortcut}, wanted)
+	return show(in, view[api.Shortcut]{(*api.Client).Shortcuts, "No shortcuts.", shortcutTable, filter.shortcut, nil}, wanted)
 }
 
 func shortcutTable(shortcuts []api.Shortcut, now time.Time) *table {
@@ -179,19 +186,30 @@ func routeTable(routes []api.Route, _ time.Time) *table {
 }
 
 func showSAs(in *invocation, _ string) error {
-	return show(in, view[api.SA]{get: (*api.Client).SAs, none: "No SAs.", tabulate: saTable}, "")
+	return show(in, view[api.SA]{get: (*api.Client).SAs, none: "No SAs.", tabulate: saTable, note: oldSAs}, "")
+}
+
+// oldSAs tells that charon does not answer, so that nobody knows how its SAs are now; empty: it does.
+func oldSAs(sas []api.SA, now time.Time) string {
+	if len(sas) == 0 || sas[0].AsOf.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("strongSwan does not answer for %s: this list is as old, and SAs in it may have ended. The byte counts are the kernel's.",
+		health.Span(now.Sub(sas[0].AsOf)))
 }
 
 // saTable has a row for each child, and one for an IKE_SA without any.
 func saTable(sas []api.SA, now time.Time) *table {
-	t := newTable("INTERFACE+", "REMOTE", "IDENTITY", "IKE", "ID+", "UP SINCE+", "INITIATED+", "NAT+", "CHILD", "MODE+", "SPI IN+", "SPI OUT+", "IN", "OUT", "ESP+", "REKEY+")
+	t := newTable("INTERFACE+", "REMOTE", "IDENTITY", "IKE", "ID+", "UP SINCE+", "INITIATED+", "NAT+", "CHILD", "MODE+", "SPI IN+", "SPI OUT+",
+		"IN+", "OUT+", "TOTAL IN", "TOTAL OUT", "ESP+", "REKEY+")
 	for _, s := range sas {
 		ike := []any{s.Interface, s.Remote, s.RemoteIdentity, s.State, s.ID, moment{s.Established, now}, initiated(true, s.Initiator), nat(s.LocalNAT, s.RemoteNAT)}
 		if len(s.Children) == 0 {
-			t.row(append(ike, "", "", "", "", "", "", "", "")...)
+			t.row(append(ike, "", "", "", "", "", "", "", "", "", "")...)
 		}
 		for _, c := range s.Children {
-			t.row(append(ike[:len(ike):len(ike)], c.State, c.Mode, c.SPIIn, c.SPIOut, size(c.BytesIn), size(c.BytesOut), c.Proposal, moment{c.Rekey, now})...)
+			t.row(append(ike[:len(ike):len(ike)], c.State, c.Mode, c.SPIIn, c.SPIOut, size(c.BytesIn), size(c.BytesOut), size(c.TotalIn), size(c.TotalOut),
+				c.Proposal, moment{c.Rekey, now})...)
 		}
 	}
 	return t

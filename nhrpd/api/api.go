@@ -30,6 +30,8 @@ import (
 type Daemon interface {
 	// Status returns a copy of everything, which the caller may keep and change.
 	Status(ctx context.Context) (*Status, error)
+	// SAs lists the SAs with the byte counts that the kernel has now. Those of Status may be a minute old.
+	SAs(ctx context.Context) ([]SA, error)
 	// Leave says goodbye on an interface, on all with an empty name, and returns when that is done. For an interface that the
 	// daemon does not have, the error wraps ErrNoInterface; for one that has left already, ErrRefused.
 	Leave(ctx context.Context, iface string) error

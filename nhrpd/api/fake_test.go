@@ -32,6 +32,14 @@ func (f *fake) Status(ctx context.Context) (*Status, error) {
 	return &s, nil
 }
 
+func (f *fake) SAs(ctx context.Context) ([]SA, error) {
+	s, err := f.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.SAs, nil
+}
+
 func (f *fake) Block(_ context.Context, identity string, d time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -89,7 +89,6 @@ var views = map[string]func(*Status) any{
 	"/v1/shortcuts": func(s *Status) any { return s.Shortcuts() },
 	"/v1/nhs":       func(s *Status) any { return s.NHS() },
 	"/v1/routes":    func(s *Status) any { return s.Routes },
-	"/v1/sas":       func(s *Status) any { return s.SAs },
 	"/v1/blocked":   func(s *Status) any { return s.Blocked },
 }
 
@@ -105,6 +104,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		allowed, serve = http.MethodPost, s.unblock
 	case "/v1/version":
 		serve = s.version
+	case "/v1/sas":
+		serve = s.sas
 	case "/metrics":
 		serve = s.metrics
 	default:
@@ -129,6 +130,21 @@ func (s *server) view(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.answer(w, http.StatusOK, views[r.URL.Path](status))
+}
+
+func (s *server) sas(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+	defer cancel()
+	sas, err := s.daemon.SAs(ctx)
+	if err != nil {
+		s.fail(w, http.StatusServiceUnavailable, fmt.Errorf("the daemon gives no SAs: %w", err))
+		return
+	}
+	present(&sas)
+	for i := range sas {
+		present(&sas[i].Children)
+	}
+	s.answer(w, http.StatusOK, sas)
 }
 
 func (s *server) version(w http.ResponseWriter, _ *http.Request) {

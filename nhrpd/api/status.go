@@ -228,6 +228,7 @@ type SA struct {
 	Proposal       string     `json:"proposal,omitempty"` // negotiated, in strongSwan's notation
 	Established    time.Time  `json:"established,omitzero"`
 	Rekey          time.Time  `json:"rekey,omitzero"`
+	AsOf           time.Time  `json:"as_of,omitzero"` // when charon last answered, where it does not: the SA may have ended since; absent: it answers
 	Children       []ChildSA  `json:"children"`
 }
 
@@ -243,6 +244,8 @@ type ChildSA struct {
 	SPIOut    string    `json:"spi_out,omitempty"`
 	BytesIn   uint64    `json:"bytes_in"`
 	BytesOut  uint64    `json:"bytes_out"`
+	TotalIn   uint64    `json:"total_in"` // with the children that it took the place of when keys changed
+	TotalOut  uint64    `json:"total_out"`
 	Installed time.Time `json:"installed,omitzero"`
 	Rekey     time.Time `json:"rekey,omitzero"`
 }

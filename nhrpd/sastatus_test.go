@@ -1,0 +1,51 @@
+package nhrpd
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/vici"
+)
+
+// The list of SAs has what the kernel counts at the moment of asking, with what was carried over from the children before; of a charon that
+// does not answer it has since when.
+func TestSAsAreCountedNow(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.tunnels["gre1"].states <- tunnelThere
+		synctest.Wait()
+		local := tunnelThere.Local
+		w.mu.Lock()
+		w.sas = []vici.SA{{Interface: "gre1", RemoteHost: hubNBMA, LocalHost: local, State: "ESTABLISHED", Children: []vici.Child{
+			{ID: 2, SPIIn: 0x11, SPIOut: 0x22, BytesIn: 5, BytesOut: 6, CarriedIn: 1000, CarriedOut: 2000},
+			{ID: 3, SPIIn: 0x33, SPIOut: 0x44, BytesIn: 7, BytesOut: 8}}}}
+		w.states = []kernel.ESPState{
+			{Src: hubNBMA, Dst: local, SPI: 0x11, Bytes: 500},
+			{Src: local, Dst: hubNBMA, SPI: 0x22, Bytes: 600},
+			{Src: local, Dst: hubNBMA, SPI: 0x33, Bytes: 9999}, // a peer's SPI, which is not the same as one of ours
+		}
+		w.mu.Unlock()
+		sas, err := d.SAs(t.Context())
+		if err != nil || len(sas) != 1 || len(sas[0].Children) != 2 {
+			t.Fatalf("%+v, %v", sas, err)
+		}
+		c := sas[0].Children[0]
+		if c.BytesIn != 500 || c.BytesOut != 600 || c.TotalIn != 1500 || c.TotalOut != 2600 {
+			t.Errorf("counted %+v", c)
+		}
+		if c := sas[0].Children[1]; c.BytesIn != 7 || c.TotalOut != 8 {
+			t.Errorf("without states of its own: %+v", c)
+		}
+		if !sas[0].AsOf.IsZero() {
+			t.Errorf("old although charon answers: %v", sas[0].AsOf)
+		}
+		gone := time.Now()
+		w.mu.Lock()
+		w.charonGone = gone
+		w.mu.Unlock()
+		if sas, err := d.SAs(t.Context()); err != nil || len(sas) != 1 || !sas[0].AsOf.Equal(gone) {
+			t.Errorf("without charon: %+v, %v", sas, err)
+		}
+	})
+}
