@@ -28,6 +28,7 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticePrefixUnbound:  {slog.LevelInfo, "client's prefix ended"},
 	engine.NoticePeerSecured:    {slog.LevelInfo, "peer secured"},
 	engine.NoticePeerLost:       {slog.LevelWarn, "peer lost its SA"},
+	engine.NoticePeerEnded:      {slog.LevelInfo, "the SA with a peer ended"},
 	engine.NoticePeerFailed:     {slog.LevelWarn, "peer could not be secured"},
 	engine.NoticePeerClosed:     {slog.LevelInfo, "closing the SA with a peer"},
 	engine.NoticeResolving:      {slog.LevelInfo, "resolving a shorter way"},

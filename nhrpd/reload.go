@@ -207,8 +207,11 @@ func (d *Daemon) awaitNoSAs(ctx context.Context, name string) error {
 				left++
 			}
 		}
-		if left == 0 || !d.strongswan.Status().Connected {
+		switch {
+		case left == 0:
 			return nil
+		case !d.strongswan.Status().Connected:
+			return fmt.Errorf("strongSwan does not answer, and %d SAs are not closed", left)
 		}
 		if !pause(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("%d SAs not closed after %s", left, closeTime)

@@ -99,7 +99,7 @@ func (l *loop) counters() api.Counters {
 func (l *loop) interfaceStatus(st *engine.InterfaceStatus) api.Interface {
 	out := api.Interface{
 		Name: st.Name, Address: st.Address, NBMA: st.NBMA, PublicNBMA: st.PublicNBMA, Protected: st.Protected, Left: st.Left,
-		NHS:       list(st.NHS, func(n engine.NHSStatus) api.NHS { return nhsStatus(st.Name, n) }),
+		NHS:       list(st.NHS, func(n engine.NHSStatus) api.NHS { return nhsStatus(st, n) }),
 		Bindings:  list(st.Bindings, func(b engine.BindingStatus) api.Binding { return bindingStatus(st.Name, b) }),
 		Shortcuts: list(st.Shortcuts, func(s engine.ShortcutStatus) api.Shortcut { return shortcutStatus(st.Name, s) }),
 		Peers:     list(st.Peers, peerStatus),
@@ -145,10 +145,13 @@ var nhsStates = map[engine.NHSState]api.NHSState{
 	engine.NHSRefused:     api.NHSRefused,
 }
 
-func nhsStatus(device string, n engine.NHSStatus) api.NHS {
+func nhsStatus(st *engine.InterfaceStatus, n engine.NHSStatus) api.NHS {
+	if st.Left {
+		return api.NHS{Interface: st.Name, Name: n.Name, Protocol: n.Protocol, State: api.NHSLeft, Announced: []netip.Prefix{}}
+	}
 	return api.NHS{
-		Interface: device, Name: n.Name, Protocol: n.Protocol, NBMA: n.NBMA, State: nhsStates[n.State],
-		Registered: n.Registered, Expires: n.Expires, Next: n.Next, Attempts: n.Attempts,
+		Interface: st.Name, Name: n.Name, Protocol: n.Protocol, NBMA: n.NBMA, State: nhsStates[n.State],
+		Registered: n.Registered, Expires: n.Expires, Next: n.Next, Attempts: n.Attempts, Asked: n.Asked,
 		Announced: list(n.Announced, same[netip.Prefix]), Error: n.Error,
 	}
 }

@@ -136,7 +136,7 @@ func engineEvent(ev vici.Event) engine.Event {
 	case vici.Moved:
 		return engine.PeerMoved{From: nbmaOf(ev.From), Peer: enginePeer(ev.Peer)}
 	case vici.Down:
-		return engine.PeerLost{Interface: ev.Interface, NBMA: nbmaOf(ev.Key), Reason: ev.Reason}
+		return engine.PeerLost{Interface: ev.Interface, NBMA: nbmaOf(ev.Key), Reason: ev.Reason, Closed: ev.Closed()}
 	case vici.Failed:
 		return engine.PeerFailed{Interface: ev.Interface, NBMA: nbmaOf(ev.Key), Reason: ev.Reason}
 	case vici.Snapshot:

@@ -30,8 +30,6 @@ func upOf(addr string, initiator bool) Up {
 	return Up{Peer{Interface: "gre1", NBMA: netip.MustParseAddr(addr), Identity: "id-" + addr, Initiator: initiator}}
 }
 
-const closedByPeer = "closed by the peer, or by an administrator here"
-
 // succeed has charon establish whatever is initiated.
 func succeed(f *fakeCharon, name string) *tree {
 	_, addr, _ := parseName(name)

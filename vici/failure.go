@@ -158,10 +158,19 @@ func refusedWords(k Key, err error) string {
 	return fmt.Sprintf("charon does not dial %v: %v: check the connection settings of the profile", k, err)
 }
 
+// Reasons of a Down after which nothing failed.
+const (
+	closedByPeer = "closed by the peer, or by an administrator here"
+	childClosed  = "the CHILD_SA was closed"
+)
+
+// Closed reports whether the peer, or an administrator here, closed the SA: nothing failed.
+func (d Down) Closed() bool { return d.Reason == closedByPeer || d.Reason == childClosed }
+
 // downWords says why an IKE_SA ended, as far as the event tells.
 func downWords(sa *SA) string {
 	if sa.State == "DELETING" {
-		return "closed by the peer, or by an administrator here"
+		return closedByPeer
 	}
 	return "the peer stopped answering, or the SA expired"
 }

@@ -167,7 +167,7 @@ func (r *reconciler) lose(cause error) {
 	r.status(func(s *Status) {
 		s.Connected, s.Since, s.LastError, s.Initiating = false, time.Now(), cause.Error(), 0
 	})
-	r.log.Warn("charon is gone: SAs stay as they are until it is back", slog.Any("error", cause))
+	r.log.Debug("the link to charon ended", slog.Any("error", cause)) // who takes the event tells what it means
 	r.emit(Disconnected{Err: cause})
 }
 
@@ -179,7 +179,7 @@ func (r *reconciler) unreachable(err error) {
 		return
 	}
 	r.told = true
-	r.log.Warn("charon cannot be reached: nothing is secured until it is there", slog.Any("error", err))
+	r.log.Debug("charon cannot be reached", slog.Any("error", err))
 	r.emit(Disconnected{Err: err})
 }
 

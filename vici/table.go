@@ -86,7 +86,7 @@ func (r *reconciler) childUpDown(m *govici.Message) {
 			sa.Children = append(sa.Children, c)
 		}
 	} else {
-		r.reason(sa.Key(), "the CHILD_SA was closed")
+		r.reason(sa.Key(), childClosed)
 	}
 	r.put(sa)
 }

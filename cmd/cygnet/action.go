@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"slices"
 	"strings"
 
 	"cygnet/nhrpd/api"
@@ -29,9 +30,18 @@ func leave(in *invocation, iface string) error {
 		in.printf("Nothing to say goodbye on: no interface is active. systemctl reload cygnetd makes those that are configured join again.\n")
 		return nil
 	}
-	in.printf("Said goodbye on %s: registrations and answers purged, shortcut routes and neighbours removed, SAs closed.\n"+
-		"It stays inactive until the daemon reloads its configuration or is restarted.\n", clean(where))
+	sas := ", SAs closed.\n"
+	if status, err := client.Status(in.ctx); err == nil && left(status, iface, func(i api.Interface) bool { return i.Protected }) && !status.StrongSwan.Connected {
+		sas = ".\nSAs are NOT closed, since strongSwan does not answer: swanctl --terminate ends what it still has when it is back.\n"
+	}
+	in.printf("Said goodbye on %s: registrations and answers purged, shortcut routes and neighbours removed%s"+
+		"It stays inactive until the daemon reloads its configuration or is restarted.\n", clean(where), sas)
 	return nil
+}
+
+// left reports whether an interface that left, of this name unless it is empty, is one of those that are asked for.
+func left(s *api.Status, name string, asked func(api.Interface) bool) bool {
+	return slices.ContainsFunc(s.Interfaces, func(i api.Interface) bool { return i.Left && (name == "" || i.Name == name) && asked(i) })
 }
 
 // active lists the interfaces that have not left.

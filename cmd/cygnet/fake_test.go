@@ -156,7 +156,7 @@ func hub() *api.Status {
 			{
 				Name: "gre1", Index: 5, Up: true, Address: subnet("10.255.0.1/24"), NBMA: addr("198.51.100.1"), Protected: true, Redirect: true, Sampling: api.SamplingNFLOG,
 				NHS: []api.NHS{
-					{Name: "198.51.100.2", NBMA: addr("198.51.100.2"), State: api.NHSRegistering, Attempts: 4, Next: in(8 * time.Second)},
+					{Name: "198.51.100.2", NBMA: addr("198.51.100.2"), State: api.NHSRegistering, Attempts: 4, Asked: ago(10 * time.Second), Next: in(8 * time.Second)},
 					{Name: "hub3.example.net", State: api.NHSUnresolved, Error: "no such host", Next: in(time.Minute)},
 					{Name: "hub4.example.net", NBMA: addr("198.51.100.4"), Protocol: addr("10.255.0.4"), State: api.NHSRefused, Error: "code 4, administratively prohibited"},
 					{Name: "hub5.example.net", NBMA: addr("198.51.100.5"), State: api.NHSSecuring, Error: "authentication failed"},

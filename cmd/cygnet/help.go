@@ -63,8 +63,8 @@ const shortcutsHelp = `Lists the direct paths to other spokes. STATE is resolvin
 or up. A shortcut ends when it is not used for the idle_time of the configuration.` + "\n" + listHelp
 
 const nhsHelp = `Lists the next hop servers that this router registers with. STATE is unresolved (the name has no address), securing
-(waits for IPsec), registering (waits for the reply), registered or refused. PREFIXES are those of this router that
-the server accepted.`
+(waits for IPsec), registering (waits for the reply), registered, refused or left. PREFIXES are those of this router
+that the server accepted.`
 
 const routesHelp = `Lists the routes of the shortcuts and those to prefixes that clients announced, and whether the kernel has them.`
 

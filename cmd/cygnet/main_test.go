@@ -173,7 +173,14 @@ func TestLeave(t *testing.T) {
 	if _, all, _ = cygnet("leave", "--socket", socket); !strings.HasPrefix(all, "Said goodbye on gre2: ") {
 		t.Errorf("with gre2 alone active: got %q", all)
 	}
-	d.status.Interfaces[1].Left = true
+	d.status.Interfaces[1].Left, d.status.Interfaces[1].Protected = true, true
+	if _, one, _ := cygnet("leave", "gre2", "--socket", socket); !strings.Contains(one, "SAs are NOT closed, since strongSwan does not answer") || strings.Contains(one, "SAs closed") {
+		t.Errorf("without charon: got %q", one)
+	}
+	d.status.StrongSwan.Connected = true
+	if _, one, _ := cygnet("leave", "gre2", "--socket", socket); !strings.Contains(one, "SAs closed") {
+		t.Errorf("with charon: got %q", one)
+	}
 	if code, all, _ := cygnet("leave", "--socket", socket); code != exitOK || !strings.HasPrefix(all, "Nothing to say goodbye on: ") {
 		t.Errorf("with none active: got %q", all)
 	}

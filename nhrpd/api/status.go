@@ -106,6 +106,7 @@ type NHS struct {
 	Expires    time.Time      `json:"expires,omitzero"`    // when the registration ends without a refresh
 	Next       time.Time      `json:"next,omitzero"`       // when the next request goes
 	Attempts   int            `json:"attempts"`            // unanswered requests in a row
+	Asked      time.Time      `json:"asked,omitzero"`      // when the first request went that is not answered; absent: there is none
 	Announced  []netip.Prefix `json:"announced"`           // of our prefixes it accepted
 	Error      string         `json:"error,omitempty"`
 }
@@ -120,6 +121,7 @@ const (
 	NHSRegistering NHSState = "registering" // waits for the reply
 	NHSRegistered  NHSState = "registered"
 	NHSRefused     NHSState = "refused" // answered with a NAK; tried again
+	NHSLeft        NHSState = "left"    // the interface said goodbye
 )
 
 // Binding is one entry of the server's cache: a client and where it is.

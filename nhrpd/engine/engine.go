@@ -60,7 +60,7 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 	case PeerMoved:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peerMoved(ifc, ev.From, ev.Peer) })
 	case PeerLost:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.peerLost(ifc, ev.NBMA, ev.Reason) })
+		e.withInterface(ev.Interface, func(ifc *iface) { e.peerLost(ifc, ev.NBMA, ev.Reason, ev.Closed) })
 	case PeerFailed:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peerFailed(ifc, ev.NBMA, ev.Reason) })
 	case PeersSecured:

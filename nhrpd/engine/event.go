@@ -87,6 +87,7 @@ type PeerLost struct {
 	Interface string
 	NBMA      netip.Addr
 	Reason    string
+	Closed    bool // the peer closed it: nothing failed
 }
 
 // PeerFailed says that an attempt to secure the peer failed. While it is wanted, further ones follow.

@@ -9,7 +9,7 @@ import (
 func (e *Engine) peerMoved(ifc *iface, from netip.Addr, ike Peer) {
 	old := ifc.peers[from]
 	if old == nil || !old.secured || old.ike.Identity != ike.Identity {
-		e.peerLost(ifc, from, "the peer moved")
+		e.peerLost(ifc, from, "the peer moved", false)
 		e.peerSecured(ifc, ike)
 		return
 	}
@@ -18,7 +18,7 @@ func (e *Engine) peerMoved(ifc *iface, from netip.Addr, ike Peer) {
 	if p := ifc.peers[ike.NBMA]; p != nil && p.secured {
 		e.moveClaims(old, p, before)
 	}
-	e.peerLost(ifc, from, "the peer moved to "+ifc.real(ike.NBMA).String())
+	e.peerLost(ifc, from, "the peer moved to "+ifc.real(ike.NBMA).String(), false)
 }
 
 // moveClaims takes what rests on a peer to where it is now. An NHS stays where the configuration says that it is.

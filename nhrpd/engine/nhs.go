@@ -26,6 +26,7 @@ type nhs struct {
 	told       bool // an Error Indication says what is wrong with it
 	requestID  uint32
 	sentNBMA   netip.Addr // source address of the request
+	asked      time.Time  // when the request that is out went first, or an error answered it
 	attempts   int        // unanswered requests in a row
 	since      time.Time  // of the last reply
 	expires    time.Time
@@ -201,7 +202,7 @@ func (e *Engine) stopRegistering(n *nhs) {
 // register sends a request, or sends the one that is out again, and sets the time of the next.
 func (e *Engine) register(n *nhs) {
 	if !n.awaiting {
-		n.awaiting, n.requestID = true, e.newRequestID()
+		n.awaiting, n.requestID, n.asked = true, e.newRequestID(), e.now
 	}
 	n.sentNBMA = n.ifc.local
 	e.sendRegistration(n)
@@ -252,7 +253,10 @@ func (e *Engine) unanswered(n *nhs) {
 }
 
 // peerSecured registers as soon as the SA is there: the NHS may have forgotten us.
-func (n *nhs) peerSecured(e *Engine) { e.registerAnew(n) }
+func (n *nhs) peerSecured(e *Engine) {
+	n.err = "" // why there was no SA is over
+	e.registerAnew(n)
+}
 
 func (n *nhs) peerLost(e *Engine, reason string) {
 	n.awaiting, n.attempts, n.registered = false, 0, false

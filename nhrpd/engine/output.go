@@ -122,6 +122,7 @@ const (
 	NoticeProhibited                       // a peer with an SA may nothing here, with Reason
 	NoticeBlocked                          // an identity is blocked from now on
 	NoticeUnblocked                        // it is not any more, with Reason
+	NoticePeerEnded                        // the last SA went, closed by a peer that nothing here depends on, with Reason
 )
 
 // Notice is one event worth telling. Fields that do not apply are zero.

@@ -109,15 +109,31 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	e.reviseSecurity(p)
 }
 
-// peerLost takes note that the last SA went.
-func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string) {
-	if p := ifc.peers[nbma]; p != nil && p.secured {
-		e.unsecure(p, reason, lostGrace)
+// peerLost takes note that the last SA went. A peer that closes an SA which nothing here depends on, as at the end of an idle shortcut
+// or when it leaves, is no loss.
+func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string, closed bool) {
+	p := ifc.peers[nbma]
+	if p == nil || !p.secured {
+		return
 	}
+	kind := NoticePeerLost
+	if closed && !p.needed() {
+		kind = NoticePeerEnded
+	}
+	e.endSecurity(p, kind, reason, lostGrace)
+}
+
+// needed reports whether a registration, ours or the peer's, depends on the SA.
+func (p *peer) needed() bool {
+	return slices.ContainsFunc(p.claims, func(c *claim) bool { return c.kind == interestNHS || c.kind == interestBinding })
 }
 
 func (e *Engine) unsecure(p *peer, reason string, grace time.Duration) {
-	e.notice(p.ifc, Notice{Kind: NoticePeerLost, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
+	e.endSecurity(p, NoticePeerLost, reason, grace)
+}
+
+func (e *Engine) endSecurity(p *peer, kind NoticeKind, reason string, grace time.Duration) {
+	e.notice(p.ifc, Notice{Kind: kind, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
 	p.secured, p.since = false, e.now
 	e.lead(p, netip.Addr{})
 	e.awaitReturn(p, grace)

@@ -51,6 +51,9 @@ func (n *nhs) status() NHSStatus {
 	if st.Error == "" {
 		st.Error = n.announcement.err
 	}
+	if n.awaiting {
+		st.Asked = n.asked
+	}
 	if n.registered {
 		st.Announced = slices.Clone(n.announcement.held)
 		st.Registered, st.Expires = n.since, n.expires

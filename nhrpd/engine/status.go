@@ -50,6 +50,7 @@ type NHSStatus struct {
 	Expires    time.Time      // when the registration ends without a refresh
 	Next       time.Time      // when the next request goes
 	Attempts   int            // unanswered requests in a row
+	Asked      time.Time      // when the first request went that is not answered; zero: there is none
 	Announced  []netip.Prefix // of our prefixes it accepted
 	Error      string
 }

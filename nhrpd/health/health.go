@@ -75,6 +75,9 @@ func strongSwan(s *api.Status) []api.Problem {
 func iface(s *api.Status, i *api.Interface) []api.Problem {
 	of := reporter{iface: i.Name}
 	of.tunnel(i)
+	if i.Left {
+		return of.found // what there was to say of servers and peers is over
+	}
 	reported := map[string]bool{}
 	for n := range i.NHS {
 		if of.nhs(s, i, &i.NHS[n]) && i.NHS[n].NBMA.IsValid() {

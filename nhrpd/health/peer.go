@@ -26,14 +26,30 @@ func (r *reporter) nhs(s *api.Status, i *api.Interface, n *api.NHS) bool {
 	case n.State == api.NHSUnresolved:
 		r.error(api.ProblemNHSUnresolved, n.Name, fmt.Sprintf("NHS %s: its name has no address%s%s", n.Name, fault(n.Error), next), "")
 	case n.Attempts > 0:
-		r.error(api.ProblemNHSUnanswered, n.Name,
-			fmt.Sprintf("NHS %s unanswered: %d requests in a row%s%s", Server(n), n.Attempts, fault(n.Error), next), "")
+		r.unanswered(s, n, next)
 	case n.State == api.NHSSecuring && n.Error != "":
 		r.error(api.ProblemNHSUnsecured, n.Name, fmt.Sprintf("NHS %s is not secured%s", Server(n), fault(n.Error)), "")
 	default:
 		return false
 	}
 	return true
+}
+
+// fewAttempts are no more than what lost packets cost now and then.
+const fewAttempts = 3
+
+// unanswered reports an NHS that does not answer, from the first request on.
+func (r *reporter) unanswered(s *api.Status, n *api.NHS, next string) {
+	asked := ""
+	if !n.Asked.IsZero() {
+		asked = ", the first asked " + Span(s.Now.Sub(n.Asked)) + " ago"
+	}
+	text := fmt.Sprintf("NHS %s unanswered: %d requests in a row%s%s%s", Server(n), n.Attempts, asked, fault(n.Error), next)
+	if n.Attempts < fewAttempts || n.State == api.NHSRegistered {
+		r.warn(api.ProblemNHSUnanswered, n.Name, text, "")
+		return
+	}
+	r.error(api.ProblemNHSUnanswered, n.Name, text, "")
 }
 
 // Server names an NHS by what is configured, and by its address where that is another.

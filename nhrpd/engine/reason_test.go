@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"testing"
+	"time"
+)
+
+// The end of an SA that the peer closes is a loss only for whoever depends on it: an end of an idle shortcut, or of a client that took
+// its registration back, is none. A peer that died is one.
+func TestPoliteEndIsNoLoss(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		closed bool
+		client bool // a registration depends on the SA
+		want   NoticeKind
+	}{
+		{"closed, and nobody needs it", true, false, NoticePeerEnded},
+		{"closed while registered", true, true, NoticePeerLost},
+		{"died while nobody needs it", false, false, NoticePeerLost},
+		{"died while registered", false, true, NoticePeerLost},
+	} {
+		hub := hubAlone(t)
+		spoke := hub.from("192.0.2.11", "spoke1")
+		if test.client {
+			spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+		}
+		hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "gone", Closed: test.closed})
+		for _, kind := range []NoticeKind{NoticePeerLost, NoticePeerEnded} {
+			want := 0
+			if kind == test.want {
+				want = 1
+			}
+			if got := hub.has(kind); got != want {
+				t.Errorf("%s: notice %d came %d times, want %d", test.name, kind, got, want)
+			}
+		}
+	}
+}
+
+// What the status says of an NHS is of now: since when it is asked in vain, and no longer why there was no SA before.
+func TestReasonsOfAnNHSAreOfNow(t *testing.T) {
+	n, _ := spokeAlone(t)
+	n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	if got := n.status().NHS[0]; got.Error != "DPD" || !got.Asked.IsZero() {
+		t.Errorf("without an SA: %+v", got)
+	}
+	n.handle(PeerSecured{Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.1"), Identity: "hub"}})
+	asked := n.w.now
+	if got := n.status().NHS[0]; got.Error != "" || got.Attempts != 0 || got.Asked != asked {
+		t.Errorf("asked once: %+v", got)
+	}
+	n.w.run(2 * time.Second)
+	if got := n.status().NHS[0]; got.Attempts == 0 || got.Asked != asked {
+		t.Errorf("unanswered: %+v", got)
+	}
+}

@@ -1,0 +1,121 @@
+package health
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/nhrpd/api"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) time.Time { return now.Add(-d) }
+
+var (
+	hub   = netip.MustParseAddr("198.51.100.1")
+	local = netip.MustParseAddr("192.0.2.11")
+)
+
+// well is a spoke with which nothing is wrong.
+func well() *api.Status {
+	return &api.Status{
+		Now:        now,
+		StrongSwan: api.StrongSwan{Connected: true},
+		Interfaces: []api.Interface{{
+			Name: "gre1", Index: 5, Up: true, Protected: true, NBMA: local, Admission: api.AdmissionPeers,
+			NHS:   []api.NHS{{Name: "hub", NBMA: hub, State: api.NHSRegistered}},
+			Peers: []api.Peer{{NBMA: hub, Identity: "hub", State: api.PeerSecured, Interest: []string{"nhs"}}},
+		}},
+	}
+}
+
+// What a field of the status shows is one problem, with its severity, and is said once.
+func TestDiagnose(t *testing.T) {
+	nhs := func(n api.NHS) func(*api.Status) {
+		return func(s *api.Status) {
+			n.Name, n.NBMA = "hub", hub
+			s.Interfaces[0].NHS[0] = n
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*api.Status)
+		want   []string // severity, code, and the beginning of the text
+	}{
+		{"nothing", func(*api.Status) {}, nil},
+		{"no charon", func(s *api.Status) { s.StrongSwan = api.StrongSwan{Since: ago(12 * time.Second)} },
+			[]string{"error strongswan-unreachable strongSwan is not reachable for 12s"}},
+		{"no charon, and nobody needs it", func(s *api.Status) { s.StrongSwan.Connected, s.Interfaces[0].Protected = false, false },
+			[]string{"warning interface-unprotected NOT PROTECTED"}},
+		{"no charon after leaving", func(s *api.Status) { s.StrongSwan.Connected, s.Interfaces[0].Left = false, true },
+			[]string{"warning interface-left left by cygnet leave"}},
+		{"left", func(s *api.Status) {
+			i := &s.Interfaces[0]
+			i.Left, i.Up, i.Index, i.NBMA = true, false, 0, netip.Addr{}
+			i.NHS[0] = api.NHS{Name: "hub", State: api.NHSLeft}
+		}, []string{"warning interface-left left by cygnet leave"}},
+		{"failed", func(s *api.Status) { s.Interfaces[0].Error, s.Interfaces[0].NBMA = "there is no device eth7", netip.Addr{} },
+			[]string{"error interface-failed there is no device eth7"}},
+		{"no tunnel", func(s *api.Status) { s.Interfaces[0].Index = 0 }, []string{"error tunnel-missing the tunnel"}},
+		{"down", func(s *api.Status) { s.Interfaces[0].Up = false }, []string{"error tunnel-down the tunnel"}},
+		{"no address", func(s *api.Status) { s.Interfaces[0].NBMA = netip.Addr{} }, []string{"error underlay-without-address the underlay"}},
+		{"not enforced", func(s *api.Status) { s.Interfaces[0].Admission = api.AdmissionUnenforced },
+			[]string{"warning admission-unenforced admission is not enforced"}},
+		{"first request unanswered", nhs(api.NHS{State: api.NHSRegistering, Attempts: 1, Asked: ago(2 * time.Second)}),
+			[]string{"warning nhs-unanswered NHS hub (198.51.100.1) unanswered: 1 requests in a row, the first asked 2s ago"}},
+		{"refresh unanswered", nhs(api.NHS{State: api.NHSRegistered, Attempts: 5, Asked: ago(time.Minute)}),
+			[]string{"warning nhs-unanswered NHS hub (198.51.100.1) unanswered: 5 requests in a row, the first asked 1m0s ago"}},
+		{"dead", nhs(api.NHS{State: api.NHSRegistering, Attempts: 5, Next: now.Add(8 * time.Second)}),
+			[]string{"error nhs-unanswered NHS hub (198.51.100.1) unanswered: 5 requests in a row; next try in 8s"}},
+		{"refused", nhs(api.NHS{State: api.NHSRefused, Error: "code 4"}), []string{"error nhs-refused NHS hub (198.51.100.1) refuses our registration: code 4"}},
+		{"the NHS and its peer say the same", func(s *api.Status) {
+			s.Interfaces[0].NHS[0] = api.NHS{Name: "hub", NBMA: hub, State: api.NHSSecuring, Error: "authentication failed"}
+			s.Interfaces[0].Peers[0] = api.Peer{NBMA: hub, State: api.PeerSecuring, Error: "authentication failed"}
+		}, []string{"error nhs-unsecured NHS hub (198.51.100.1) is not secured: authentication failed"}},
+		{"another peer", func(s *api.Status) {
+			s.Interfaces[0].Peers = append(s.Interfaces[0].Peers, api.Peer{NBMA: local, State: api.PeerSecuring, Error: "no answer"})
+		}, []string{"error peer-unsecured peer 192.0.2.11 is not secured: no answer"}},
+		{"the NHS is this router", func(s *api.Status) { s.Interfaces[0].NHS[0].NBMA = local },
+			[]string{"error nhs-is-self NHS hub (192.0.2.11) is this router itself"}},
+		{"errors first", func(s *api.Status) {
+			s.Interfaces[0].Admission, s.Interfaces[0].Up, s.Tables.Failing = api.AdmissionUnenforced, false, 1
+			s.Problems = []api.Problem{{Code: api.ProblemReload, Severity: api.SeverityError, Text: "x"}}
+		}, []string{"error reload-failed x", "error kernel-refuses the kernel refuses 1", "error tunnel-down the", "warning admission-unenforced a"}},
+		{"a route", func(s *api.Status) {
+			s.Routes = []api.Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("172.16.1.0/24"), NextHop: hub}, {Installed: true}}
+		}, []string{"error route-missing route 172.16.1.0/24 via 198.51.100.1 is wanted but not in the kernel"}},
+	} {
+		s := well()
+		test.change(s)
+		var got []string
+		for n, p := range Diagnose(s) {
+			text := string(p.Severity) + " " + string(p.Code) + " " + p.Text
+			if n < len(test.want) && strings.HasPrefix(text, test.want[n]) {
+				text = test.want[n]
+			}
+			got = append(got, text)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: want (-), got (+):\n%s", test.name, diff)
+		}
+	}
+}
+
+// The worst of problems decides.
+func TestWorst(t *testing.T) {
+	warning, wrong := api.Problem{Severity: api.SeverityWarning}, api.Problem{Severity: api.SeverityError}
+	for _, test := range []struct {
+		problems []api.Problem
+		want     api.Severity
+	}{
+		{nil, ""}, {[]api.Problem{warning}, api.SeverityWarning}, {[]api.Problem{warning, wrong, warning}, api.SeverityError},
+	} {
+		if got := Worst(test.problems); got != test.want {
+			t.Errorf("of %v: %q", test.problems, got)
+		}
+	}
+}

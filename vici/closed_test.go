@@ -1,0 +1,24 @@
+package vici
+
+import "testing"
+
+// A peer, or an administrator, that closes an SA is told from one that was lost.
+func TestClosedIsToldFromLost(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1") })
+		told(c)
+		f.do(func(f *fakeCharon) { f.end(1) })
+		events := told(c)
+		if len(events) != 1 || !events[0].(Down).Closed() {
+			t.Errorf("events %+v", events)
+		}
+	})
+	for reason, closed := range map[string]bool{
+		closedByPeer: true, childClosed: true, downWords(&SA{State: "ESTABLISHED"}): false, "the SA ended": false, "closed by this end": false,
+	} {
+		if got := (Down{Reason: reason}).Closed(); got != closed {
+			t.Errorf("%q is closed: %v", reason, got)
+		}
+	}
+}
