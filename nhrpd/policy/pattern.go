@@ -43,7 +43,7 @@ const mostDigits = 9
 
 // ParsePattern reads a pattern.
 func ParsePattern(text string) (Pattern, error) {
-	p := Pattern{text: text, any: text == "*", dn: strings.Contains(text, "=")}
+	p := Pattern{text: text, any: strings.TrimSpace(text) == "*", dn: strings.Contains(text, "=")}
 	if text == "" {
 		return p, errors.New("is empty")
 	}
@@ -253,12 +253,18 @@ func Canonical(identity string) string {
 	return strings.Join(attributes, ", ")
 }
 
-// foldASCII leaves letters beyond ASCII alone: charon does so, too.
+// foldASCII makes capital letters of ASCII small and leaves every other byte as it is, as charon
+// does. It works on bytes: an identity need not be valid UTF-8, and a conversion to runes would
+// turn different invalid bytes into the same character.
 func foldASCII(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + 'a' - 'A'
+	if strings.IndexFunc(s, func(r rune) bool { return r >= 'A' && r <= 'Z' }) < 0 {
+		return s
+	}
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
 		}
-		return r
-	}, s)
+	}
+	return string(b)
 }
