@@ -19,6 +19,9 @@ type admission struct {
 	ifc  *iface
 	nbma netip.Addr // zero: no reason
 	as   admittedAs
+
+	asker    bool   // it is for whoever asked us from there, see admitAsker
+	identity string // of an asker, once an SA proved it; empty: not yet, or one of several
 }
 
 // admittedAs is what a peer is admitted as.
@@ -35,6 +38,7 @@ type admitted struct {
 	told    bool          // the kernel takes its data; false: the rules let whoever is there nothing
 	as      admittedAs    // as told
 	until   time.Time     // who is there was told that it may send until then; zero: nothing
+	who     string        // the identity that an SA proved there last; empty: none did
 	end     timer
 }
 
@@ -51,9 +55,51 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 		at.nbma, at.reasons = nbma, at.first[:0]
 		ifc.admitted[nbma] = at
 	}
+	if p := ifc.peers[nbma]; p != nil && p.secured {
+		at.who = p.ike.Identity
+	}
 	e.deadlines.stop(&at.end)
 	at.reasons = append(at.reasons, a)
 	e.reviseAdmission(ifc, nbma)
+}
+
+// admitAsker admits the requester of an answer. A router vouched for it by its overlay address, and an
+// SA proves its identity: with that identity the admission ends, and whoever has the NBMA address after
+// it is not admitted. Where several routers share the address, it is for any of them.
+func (e *Engine) admitAsker(a *answer, as admittedAs) {
+	e.admit(&a.admission, a.ifc, a.nbma, as)
+	a.admission.asker, a.admission.identity = true, ""
+	if p := a.ifc.peers[a.nbma]; p != nil && p.secured && !a.unclear && !a.ifc.shared(p) {
+		a.admission.identity = p.ike.Identity
+	}
+}
+
+// reviewAskers follows when an SA proves who is at an NBMA address: what was admitted for another
+// identity ends at once, and so does what that one was told that it may still send.
+func (e *Engine) reviewAskers(p *peer) {
+	ifc := p.ifc
+	at := ifc.admitted[p.nbma]
+	if at == nil {
+		return
+	}
+	other := at.who != "" && !p.ike.isOneOf(at.who)
+	at.who = p.ike.Identity
+	if other {
+		at.until = time.Time{}
+	}
+	for _, a := range slices.Clone(at.reasons) {
+		switch {
+		case !a.asker:
+		case a.identity == "" && !ifc.shared(p):
+			a.identity = p.ike.Identity
+		case a.identity != "" && !p.ike.isOneOf(a.identity):
+			e.dismiss(a)
+			other = true
+		}
+	}
+	if other {
+		e.endAdmission(ifc, p.nbma)
+	}
 }
 
 // reviseAdmission tells what follows from the reasons and from the rules about who is at an address.

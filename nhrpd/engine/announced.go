@@ -17,9 +17,6 @@ type announced struct {
 	expiry  timer
 }
 
-// clientPrefixes is how many prefixes one client may register: nobody can use up the interface's limit alone.
-const clientPrefixes = 64
-
 // registerPrefix registers a prefix that one CIE names. It returns the code to answer, and the reason of a refusal.
 func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix) (packet.Code, string) {
 	ifc := m.ifc
@@ -79,7 +76,7 @@ func (e *Engine) mayAnnounce(b *binding, prefix netip.Prefix) (packet.Code, stri
 	case a != nil:
 	case len(ifc.announced) >= ifc.cfg.Limits.Prefixes:
 		return packet.CodeInsufficientResources, "as many prefixes are registered as the configuration allows (limits.prefixes)"
-	case len(b.prefixes) >= clientPrefixes:
+	case ifc.prefixesOf[b.holder] >= prefixesOfOne:
 		return packet.CodeInsufficientResources, "the client has registered as many prefixes as one may"
 	}
 	if objection := e.hides(ifc, prefix, b.protocol); objection != "" {
@@ -151,6 +148,7 @@ func (e *Engine) newAnnounced(b *binding, prefix netip.Prefix) *announced {
 	a.expiry.run = func() { e.endAnnounced(a, "not refreshed within its holding time") }
 	b.ifc.announced[prefix] = a
 	b.prefixes = append(b.prefixes, a)
+	b.ifc.prefixesOf.take(b.holder)
 	if b.routed {
 		e.routePrefix(a)
 	} else {
@@ -173,6 +171,7 @@ func (e *Engine) dropAnnounced(a *announced) {
 	}
 	e.deadlines.stop(&a.expiry)
 	delete(b.ifc.announced, a.prefix)
+	b.ifc.prefixesOf.giveBack(b.holder, 1)
 	b.prefixes = slices.DeleteFunc(b.prefixes, func(o *announced) bool { return o == a })
 }
 

@@ -187,9 +187,9 @@ func TestRefusedPrefixes(t *testing.T) {
 	})
 	t.Run("more prefixes than one client may have", func(t *testing.T) {
 		hub, spoke1 := hubFor(t, "172.16.0.0/12")
-		hub.cfg.Limits.Prefixes = 2 * clientPrefixes
+		hub.cfg.Limits.Prefixes = 2 * prefixesOfOne
 		hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out)
-		for i := range clientPrefixes {
+		for i := range prefixesOfOne {
 			spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", fmt.Sprintf("172.20.%d.0/24", i)))
 		}
 		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.20.0.0/24", "172.21.0.0/24")))

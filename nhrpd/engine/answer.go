@@ -16,7 +16,8 @@ type answer struct {
 	dest      netip.Addr // asked for last
 	unclear   bool       // who has the SA at nbma may be another router
 	mapped    netip.Addr // NBMA address given from a static map; zero: our own
-	asker     netip.Addr // whose share of the answers it is; zero: restored
+	asker     holder     // whose share of the answers it is; zero: restored
+	relayed   bool       // asked along a router whose word counts: the asker is the requester
 	claim     claim
 	admission admission // while it stands: where somebody vouched for the requester
 	waiting   []waitingRequest
@@ -67,19 +68,37 @@ func (e *Engine) answerFor(m *message, prefix netip.Prefix, nbma netip.Addr) *an
 	key := answerKey{requester: m.SourceProtocol, prefix: prefix, nbma: nbma}
 	a := ifc.answers[key]
 	if a == nil {
-		asker := m.from
-		if ifc.trustsRelay(asker) {
-			asker = nbma
+		relayed := ifc.trustsRelay(m.from)
+		asker := ifc.holderAt(m.from)
+		if relayed {
+			asker = ifc.holderAt(nbma)
 		}
 		if len(ifc.answers) >= ifc.cfg.Limits.Answers || ifc.askers[asker] >= ifc.cfg.Limits.answersOfOne() {
 			return nil
 		}
 		a = e.newAnswer(ifc, key)
-		a.asker = asker
-		ifc.askers[asker]++
+		a.asker, a.relayed = asker, relayed
+		ifc.askers.take(asker)
 	}
 	a.dest, a.mapped, a.restored = m.DestProtocol, netip.Addr{}, false
 	return a
+}
+
+// chargeRequester counts a relayed answer for the identity that the SA with the requester proves. Up
+// to then it counts for the requester's NBMA address, of which one identity may have many. It reports
+// whether that router's share has room for it.
+func (e *Engine) chargeRequester(a *answer) bool {
+	ifc := a.ifc
+	asker := ifc.holderAt(a.nbma)
+	if !a.relayed || a.asker == asker {
+		return true
+	}
+	if ifc.askers[asker] >= ifc.cfg.Limits.answersOfOne() {
+		return false
+	}
+	ifc.askers.move(a.asker, asker, 1)
+	a.asker = asker
+	return true
 }
 
 // answersOfOne is how many of the answers may be one router's.
@@ -181,6 +200,18 @@ func (e *Engine) giveUpAnswer(a *answer) {
 	e.dropAnswer(a)
 }
 
+// refuseShare takes back an answer for which the requester's identity has no share left, and refuses
+// the requests that wait for it.
+func (e *Engine) refuseShare(a *answer) {
+	waiting := a.waiting
+	a.waiting = nil
+	e.takeBack(a)
+	for _, w := range waiting {
+		e.drop(dropTableFull)
+		e.withRequest(a.ifc, w, func(m *message) { e.refuse(m, packet.CodeInsufficientResources) })
+	}
+}
+
 // withRequest reads a request again that waited.
 func (e *Engine) withRequest(ifc *iface, w waitingRequest, f func(*message)) {
 	m := message{Packet: &e.in, ifc: ifc, from: w.via, raw: w.raw}
@@ -196,6 +227,10 @@ func (a *answer) peerSecured(e *Engine) {
 		p := a.claim.peer
 		e.takeBack(a)
 		e.closeUnwanted(p, o)
+		return
+	}
+	if !e.chargeRequester(a) {
+		e.refuseShare(a)
 		return
 	}
 	waiting := a.waiting
@@ -236,10 +271,8 @@ func (a *answer) peerFailed(*Engine) {}
 
 func (e *Engine) dropAnswer(a *answer) {
 	delete(a.ifc.answers, a.answerKey)
-	if n := a.ifc.askers[a.asker] - 1; n > 0 {
-		a.ifc.askers[a.asker] = n
-	} else {
-		delete(a.ifc.askers, a.asker)
+	if a.asker != (holder{}) {
+		a.ifc.askers.giveBack(a.asker, 1)
 	}
 	e.deadlines.stop(&a.expiry)
 	e.dismiss(&a.admission)

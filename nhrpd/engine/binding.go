@@ -13,6 +13,7 @@ type binding struct {
 	nbma       netip.Addr // where packets go: the outer source as observed
 	clientNBMA netip.Addr // as the client says; another one behind NAT
 	identity   string
+	holder     holder   // whose share it is; zero: a static map
 	sharers    []string // further identities at its address when it registered last: it may be any of them
 	static     bool
 	unique     bool
@@ -68,6 +69,9 @@ func (e *Engine) dropBinding(b *binding) {
 		e.dropAnnounced(a)
 	}
 	delete(b.ifc.bindings, b.protocol)
+	if b.holder != (holder{}) {
+		b.ifc.addressesOf.giveBack(b.holder, 1)
+	}
 	e.deadlines.stop(&b.expiry)
 	e.dropNeighbor(&b.neighbor)
 	e.dismiss(&b.admission)

@@ -57,18 +57,44 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if err := brokenSeparation(ifc); err != nil {
 		return err
 	}
-	shares := map[netip.Addr]int{}
+	return brokenShares(ifc)
+}
+
+// brokenShares says where a share is not what the tables amount to, or over its limit.
+func brokenShares(ifc *iface) error {
+	answers, addresses, prefixes := shares{}, shares{}, shares{}
 	for _, a := range ifc.answers {
-		if a.asker.IsValid() {
-			shares[a.asker]++
+		if a.asker != (holder{}) {
+			answers.take(a.asker)
 		}
 	}
-	if !maps.Equal(shares, ifc.askers) {
-		return fmt.Errorf("shares of the answers are %v, counted %v", shares, ifc.askers)
+	for _, b := range ifc.bindings {
+		if !b.static {
+			addresses.take(b.holder)
+		}
 	}
-	for asker, share := range shares {
-		if share > l.answersOfOne() {
-			return fmt.Errorf("%s has %d answers of %d", asker, share, l.Answers)
+	for _, o := range ifc.owners {
+		addresses.take(holderOf(o.identity, netip.Addr{}))
+	}
+	for _, a := range ifc.announced {
+		prefixes.take(a.owner.holder)
+	}
+	for _, s := range []struct {
+		what       string
+		is, counts shares
+		most       int
+	}{
+		{"answers", answers, ifc.askers, ifc.cfg.Limits.answersOfOne()},
+		{"addresses", addresses, ifc.addressesOf, maxAddressesOfOne},
+		{"prefixes", prefixes, ifc.prefixesOf, prefixesOfOne},
+	} {
+		if !maps.Equal(s.is, s.counts) {
+			return fmt.Errorf("shares of the %s are %v, counted %v", s.what, s.is, s.counts)
+		}
+		for h, share := range s.is {
+			if share > s.most {
+				return fmt.Errorf("%+v has %d %s, more than %d", h, share, s.what, s.most)
+			}
 		}
 	}
 	return nil

@@ -49,7 +49,9 @@ func (e *Engine) moveAnswer(a *answer, nbma netip.Addr) {
 	}
 	a.ifc.answers[a.answerKey] = a
 	if a.admission.nbma.IsValid() {
+		identity := a.admission.identity // it moved, and is who it was
 		e.admit(&a.admission, a.ifc, nbma, a.admission.as)
+		a.admission.asker, a.admission.identity = true, identity
 	}
 }
 

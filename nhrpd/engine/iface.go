@@ -26,7 +26,7 @@ type iface struct {
 	separated  map[netip.Addr]time.Time // when several routers at an address were told apart last
 	nhs        []*nhs
 	bindings   map[netip.Addr]*binding // by overlay address
-	owners     map[netip.Addr]owner    // by overlay address, of bindings that ended for want of an SA
+	owners     map[netip.Addr]*owner   // by overlay address, of bindings that ended for want of an SA
 	announced  map[netip.Prefix]*announced
 	neighbors  map[netip.Addr]*neighbor
 	shortcuts  map[netip.Prefix]*shortcut // unanswered ones as host prefixes
@@ -34,7 +34,10 @@ type iface struct {
 	unresolved map[netip.Addr]unresolved  // destinations not to ask for again for a while
 	relays     map[netip.Addr]*relay      // by overlay address
 	answers    map[answerKey]*answer
-	askers     map[netip.Addr]int // how many of the answers are one router's share
+	askers     shares // how many of the answers are one router's
+
+	addressesOf shares // how many overlay addresses are one router's: bindings and owners
+	prefixesOf  shares // how many announced prefixes are one router's
 
 	retirements uint16 // counts the names that were given to those who lost theirs
 
@@ -67,21 +70,23 @@ type iface struct {
 func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 	room := cfg.expectedClients()
 	ifc := &iface{
-		peers:      make(map[netip.Addr]*peer, room),
-		held:       make(map[netip.Addr]*heldPacket),
-		separated:  make(map[netip.Addr]time.Time),
-		bindings:   make(map[netip.Addr]*binding, room),
-		owners:     make(map[netip.Addr]owner),
-		announced:  make(map[netip.Prefix]*announced),
-		neighbors:  make(map[netip.Addr]*neighbor, room),
-		shortcuts:  make(map[netip.Prefix]*shortcut),
-		requests:   make(map[uint32]*shortcut),
-		unresolved: make(map[netip.Addr]unresolved),
-		relays:     make(map[netip.Addr]*relay),
-		answers:    make(map[answerKey]*answer),
-		askers:     make(map[netip.Addr]int),
-		purges:     make(map[uint32]*purge),
-		admitted:   make(map[netip.Addr]*admitted, room),
+		peers:       make(map[netip.Addr]*peer, room),
+		held:        make(map[netip.Addr]*heldPacket),
+		separated:   make(map[netip.Addr]time.Time),
+		bindings:    make(map[netip.Addr]*binding, room),
+		owners:      make(map[netip.Addr]*owner),
+		announced:   make(map[netip.Prefix]*announced),
+		neighbors:   make(map[netip.Addr]*neighbor, room),
+		shortcuts:   make(map[netip.Prefix]*shortcut),
+		requests:    make(map[uint32]*shortcut),
+		unresolved:  make(map[netip.Addr]unresolved),
+		relays:      make(map[netip.Addr]*relay),
+		answers:     make(map[answerKey]*answer),
+		askers:      make(shares),
+		addressesOf: make(shares, room),
+		prefixesOf:  make(shares),
+		purges:      make(map[uint32]*purge),
+		admitted:    make(map[netip.Addr]*admitted, room),
 	}
 	ifc.stock.peers = newStock[peer](room)
 	ifc.stock.bindings = newStock[binding](room)

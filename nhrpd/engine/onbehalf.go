@@ -37,8 +37,8 @@ func (e *Engine) belongsToOther(m *message, protocol netip.Addr) bool {
 	case b != nil:
 		return b.nbma != m.from && (b.static || !b.mayBe(m.proven()))
 	}
-	o, there := ifc.owners[protocol]
-	return there && e.now.Before(o.until) && !m.proven().isOneOf(o.identity)
+	_, owned := e.ownedByOther(m, protocol)
+	return owned
 }
 
 // misleads says whether a resolution request leads its answer to another NBMA address than that of the router that it names. Who passes on

@@ -12,6 +12,7 @@ import (
 type owner struct {
 	identity string
 	until    time.Time
+	expiry   timer
 }
 
 // keepOwner remembers whose the address of a binding is that ends for want of an SA.
@@ -20,26 +21,38 @@ func (e *Engine) keepOwner(b *binding) {
 	if !ifc.cfg.Protected || ifc.cfg.Policy != nil || b.static || b.identity == "" || len(b.sharers) > 0 || !e.now.Before(b.expires) {
 		return
 	}
+	e.newOwner(ifc, b.protocol, b.identity, b.expires)
+}
+
+// newOwner keeps an overlay address for an identity until a time. It counts as one of the addresses
+// that the identity has. Where the table is full, the address is free at once.
+func (e *Engine) newOwner(ifc *iface, protocol netip.Addr, identity string, until time.Time) {
+	e.endOwner(ifc, protocol)
 	if len(ifc.owners) >= ifc.cfg.Limits.Bindings {
-		for a, o := range ifc.owners {
-			if !e.now.Before(o.until) {
-				delete(ifc.owners, a)
-			}
-		}
+		return
 	}
-	if len(ifc.owners) < ifc.cfg.Limits.Bindings {
-		ifc.owners[b.protocol] = owner{identity: b.identity, until: b.expires}
+	o := &owner{identity: identity, until: until}
+	o.expiry.run = func() { e.endOwner(ifc, protocol) }
+	ifc.owners[protocol] = o
+	ifc.addressesOf.take(holderOf(identity, netip.Addr{}))
+	e.deadlines.set(&o.expiry, until)
+}
+
+// endOwner frees an overlay address.
+func (e *Engine) endOwner(ifc *iface, protocol netip.Addr) {
+	o := ifc.owners[protocol]
+	if o == nil {
+		return
 	}
+	e.deadlines.stop(&o.expiry)
+	delete(ifc.owners, protocol)
+	ifc.addressesOf.giveBack(holderOf(o.identity, netip.Addr{}), 1)
 }
 
 // ownedByOther is whose an overlay address is, if it is not one of the sender's identities.
-func (e *Engine) ownedByOther(m *message, protocol netip.Addr) (owner, bool) {
-	o, there := m.ifc.owners[protocol]
-	if there && (!e.now.Before(o.until) || m.proven().isOneOf(o.identity) || m.ifc.cfg.Policy != nil) {
-		delete(m.ifc.owners, protocol)
-		there = false
-	}
-	return o, there
+func (e *Engine) ownedByOther(m *message, protocol netip.Addr) (*owner, bool) {
+	o := m.ifc.owners[protocol]
+	return o, o != nil && m.ifc.cfg.Policy == nil && !m.proven().isOneOf(o.identity)
 }
 
 func (e *Engine) saveOwners(ifc *iface) []SavedOwner {
@@ -54,8 +67,8 @@ func (e *Engine) saveOwners(ifc *iface) []SavedOwner {
 
 func (e *Engine) restoreOwners(ifc *iface, saved []SavedOwner) {
 	for _, o := range saved {
-		if left := e.remaining(o.Expires); left > 0 && ifc.clientAddress(o.Protocol) && len(ifc.owners) < ifc.cfg.Limits.Bindings {
-			ifc.owners[o.Protocol] = owner{identity: o.Identity, until: e.now.Add(left)}
+		if left := e.remaining(o.Expires); left > 0 && ifc.clientAddress(o.Protocol) {
+			e.newOwner(ifc, o.Protocol, o.Identity, e.now.Add(left))
 		}
 	}
 }

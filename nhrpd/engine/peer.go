@@ -98,6 +98,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		return
 	}
 	e.deadlines.stop(&p.lost)
+	e.reviewAskers(p)
 	e.notice(ifc, Notice{Kind: NoticePeerSecured, NBMA: p.nbma, Identity: ike.Identity})
 	for _, c := range slices.Clone(p.claims) {
 		if c.peer == p {

@@ -113,11 +113,11 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 		e.refuse(m, packet.CodeInsufficientResources)
 		return
 	}
-	if ifc.vouches(m.from) {
-		e.admit(&a.admission, ifc, nbma, admittedAs{shared: nbma != m.from})
-	}
 	unclear := nbma != m.from && ifc.ambiguous(m.SourceProtocol, nbma)
 	a.unclear = unclear
+	if ifc.vouches(m.from) {
+		e.admitAsker(a, admittedAs{shared: nbma != m.from})
+	}
 	switch {
 	case ifc.cfg.Protected && ifc.secured(nbma) && !unclear:
 		e.give(a, m, nbma)

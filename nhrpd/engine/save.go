@@ -42,7 +42,7 @@ func (e *Engine) Save() Saved {
 		for _, a := range inOrder(ifc.answers, answerKey.compare) {
 			if e.now.Before(a.expires) {
 				saved.Answers = append(saved.Answers, SavedAnswer{Requester: a.requester, NBMA: ifc.real(a.nbma), Prefix: a.prefix, Dest: a.dest,
-					Mapped: a.mapped, Vouched: a.admission.nbma.IsValid(), Expires: e.onClock(a.expires)})
+					Mapped: a.mapped, Vouched: a.admission.nbma.IsValid(), Identity: a.admission.identity, Expires: e.onClock(a.expires)})
 			}
 		}
 		saved.Owners = e.saveOwners(ifc)
@@ -142,6 +142,7 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 	}
 	b := e.newBinding(ifc, st.Protocol)
 	b.clientNBMA, b.identity, b.unique, b.mtu = st.ClientNBMA, st.Identity, st.Unique, st.MTU
+	b.setHolder(holderOf(st.Identity, st.NBMA))
 	b.restored = ifc.cfg.Protected
 	b.expires = e.now.Add(left)
 	e.deadlines.set(&b.expiry, b.expires)
@@ -222,6 +223,7 @@ func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
 	e.deadlines.set(&a.expiry, a.expires)
 	if st.Vouched {
 		e.admit(&a.admission, ifc, a.nbma, admittedAs{shared: true})
+		a.admission.asker, a.admission.identity = true, st.Identity
 	}
 }
 

@@ -149,8 +149,6 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	switch {
 	case b == nil && len(ifc.bindings) >= ifc.cfg.Limits.Bindings:
 		return packet.CodeInsufficientResources, "as many clients are registered as the configuration allows (limits.bindings)"
-	case b == nil && ifc.bindingsAt(m.from) >= maxBindingsOfPeer:
-		return packet.CodeInsufficientResources, "the router has registered as many addresses as one may"
 	case b == nil && ifc.isNHSElsewhere(client, m.from):
 		return packet.CodeProhibited, "it is the address of an NHS of ours"
 	case b != nil && b.static:
@@ -160,12 +158,18 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	case b != nil && ifc.twin(b, m.from):
 		return packet.CodeUniqueRegistered, "two routers have the identity " + b.identity + " and this address; it is served at " + ifc.real(b.nbma).String()
 	}
-	if o, owned := e.ownedByOther(m, client); b == nil && owned {
+	o, owned := e.ownedByOther(m, client)
+	if b == nil && owned {
 		return packet.CodeUniqueRegistered, "the address belongs to another identity until its registration expires: " + o.identity
 	}
+	identity, sharers := m.bearer(client)
 	if b == nil {
+		if mine := o != nil && m.proven().isOneOf(o.identity); !mine && ifc.addressesOf[holderOf(identity, m.from)] >= maxAddressesOfOne {
+			return packet.CodeInsufficientResources, "the router has registered as many addresses as one may"
+		}
+		e.endOwner(ifc, client)
 		b = e.newBinding(ifc, client)
-		b.identity, _ = m.bearer(client)
+		b.identity = identity
 		e.notice(ifc, Notice{Kind: NoticeBound, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity})
 	} else if ifc.real(b.nbma) != ifc.real(m.from) {
 		e.notice(ifc, Notice{Kind: NoticeMoved, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity,
@@ -175,7 +179,10 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
 	cie.HoldingTime = seconds(holding)
 	b.unique, b.restored = unique, false
-	b.identity, b.sharers = m.bearer(client)
+	if b.holder == (holder{}) || b.identity != identity || identity == "" {
+		b.setHolder(holderOf(identity, m.from))
+	}
+	b.identity, b.sharers = identity, sharers
 	b.clientNBMA = m.SourceNBMA
 	b.mtu = cie.MTU
 	if ifc.cfg.MTU != 0 {
@@ -185,23 +192,6 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	e.deadlines.set(&b.expiry, b.expires)
 	e.bind(b, m.from)
 	return packet.CodeSuccess, ""
-}
-
-// maxBindingsOfPeer is how many overlay addresses may be registered from one NBMA address: one router does not fill the table.
-const maxBindingsOfPeer = 32
-
-func (ifc *iface) bindingsAt(nbma netip.Addr) int {
-	p := ifc.peers[nbma]
-	if p == nil {
-		return 0
-	}
-	n := 0
-	for _, c := range p.claims {
-		if c.kind == interestBinding {
-			n++
-		}
-	}
-	return n
 }
 
 // isNHSElsewhere says whether an overlay address is that of a next hop server of ours which is not at this NBMA address.

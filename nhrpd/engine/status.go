@@ -149,5 +149,6 @@ type SavedAnswer struct {
 	Dest      netip.Addr   // asked for last
 	Mapped    netip.Addr   // NBMA address given from a static map; zero: our own
 	Vouched   bool         // for the requester: its data is taken
+	Identity  string       // that an SA proved of it; empty: none did, or it is one of several
 	Expires   time.Time
 }

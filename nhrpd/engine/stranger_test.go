@@ -86,7 +86,7 @@ func TestAddressesOfOneRouter(t *testing.T) {
 			refused++
 		}
 	}
-	if got := len(hub.status().Bindings); got != maxBindingsOfPeer || refused != 100-maxBindingsOfPeer {
+	if got := len(hub.status().Bindings); got != maxAddressesOfOne || refused != 100-maxAddressesOfOne {
 		t.Errorf("%d bindings, %d refused", got, refused)
 	}
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
