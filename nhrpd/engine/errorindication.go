@@ -111,11 +111,11 @@ func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason stri
 	switch t {
 	case packet.RegistrationRequest:
 		for _, n := range m.ifc.nhs {
-			if n.awaiting && n.requestID == id && n.nbma == m.from {
+			if n.awaiting && n.requestID == id && n.reports(m) {
 				n.err, n.told = reason, true
 				return true
 			}
-			if a := &n.announcement; a.awaiting && a.requestID == id && n.nbma == m.from {
+			if a := &n.announcement; a.awaiting && a.requestID == id && n.reports(m) {
 				e.stopAnnouncing(n)
 				e.announcementRefused(n, a.sent, "the NHS does not take our prefixes: "+reason)
 				return true
@@ -128,4 +128,20 @@ func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason stri
 		}
 	}
 	return false
+}
+
+// reports reports whether an Error Indication about a registration comes from the NHS that the
+// registration went to. Registrations are answered by that NHS alone, and their ids count up, so
+// whatever the NHS only passes on for another router may be forged. Some routers report an error with
+// the requester's own overlay address as the source; an NHS passes that on for nobody else.
+func (n *nhs) reports(m *message) bool {
+	switch {
+	case n.nbma != m.from:
+		return false
+	case m.SourceProtocol == n.ifc.overlay():
+		return true
+	case n.protocol.IsValid():
+		return m.SourceProtocol == n.protocol
+	}
+	return m.direct()
 }

@@ -81,6 +81,9 @@ func (e *Engine) refusesToSpeakFor(m *message) bool {
 		forged = e.belongsToOther(m, m.SourceProtocol)
 	case packet.PurgeReply:
 		forged = e.belongsToOther(m, m.DestProtocol)
+	case packet.ErrorIndication:
+		// Ours do not come in from outside, whatever overlay address they name.
+		forged = e.belongsToOther(m, m.SourceProtocol) || m.SourceNBMA == m.ifc.local
 	}
 	if forged {
 		e.drop(dropNotOwner)
