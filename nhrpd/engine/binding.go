@@ -71,6 +71,7 @@ func (e *Engine) dropBinding(b *binding) {
 	delete(b.ifc.bindings, b.protocol)
 	if b.holder != (holder{}) {
 		b.ifc.addressesOf.giveBack(b.holder, 1)
+		e.goAway(b)
 	}
 	e.deadlines.stop(&b.expiry)
 	e.dropNeighbor(&b.neighbor)

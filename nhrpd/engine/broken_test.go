@@ -57,6 +57,9 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if err := brokenSeparation(ifc); err != nil {
 		return err
 	}
+	if len(ifc.away) > l.Bindings || ifc.awayAt.len() != len(ifc.away) {
+		return fmt.Errorf("%d clients are away, %d in the index", len(ifc.away), ifc.awayAt.len())
+	}
 	return brokenShares(ifc)
 }
 

@@ -36,6 +36,9 @@ type iface struct {
 	answers    map[answerKey]*answer
 	askers     shares // how many of the answers are one router's
 
+	away   map[holder]*away // clients that are not registered now
+	awayAt routeTable       // by NBMA address
+
 	addressesOf shares // how many overlay addresses are one router's: bindings and owners
 	prefixesOf  shares // how many announced prefixes are one router's
 
@@ -84,6 +87,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		answers:     make(map[answerKey]*answer),
 		askers:      make(shares),
 		addressesOf: make(shares, room),
+		away:        make(map[holder]*away),
 		prefixesOf:  make(shares),
 		purges:      make(map[uint32]*purge),
 		admitted:    make(map[netip.Addr]*admitted, room),

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"cygnet/nhrpd/packet"
 )
@@ -102,6 +104,12 @@ func (e *Engine) withdrawAll(ifc *iface) {
 	}
 	for _, b := range inOrder(ifc.bindings, byAddr) {
 		e.dropBinding(b)
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(ifc.owners), byAddr) {
+		e.endOwner(ifc, a)
+	}
+	for _, a := range slices.Collect(maps.Values(ifc.away)) {
+		e.endAway(ifc, a.who)
 	}
 	for _, n := range ifc.nhs {
 		e.dropNHS(n)

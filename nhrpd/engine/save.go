@@ -46,6 +46,7 @@ func (e *Engine) Save() Saved {
 			}
 		}
 		saved.Owners = e.saveOwners(ifc)
+		saved.Away = e.saveAway(ifc)
 		s.Interfaces = append(s.Interfaces, saved)
 	}
 	return s
@@ -71,6 +72,9 @@ func (s *Saved) Shift(d time.Duration) {
 		}
 		for j := range ifc.Owners {
 			ifc.Owners[j].Expires = ifc.Owners[j].Expires.Add(d)
+		}
+		for j := range ifc.Away {
+			ifc.Away[j].Expires = ifc.Away[j].Expires.Add(d)
 		}
 	}
 }
@@ -98,6 +102,7 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 			e.restoreAnswer(ifc, &saved.Answers[i])
 		}
 		e.restoreOwners(ifc, saved.Owners)
+		e.restoreAway(ifc, saved.Away)
 		if !ifc.cfg.Protected {
 			e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
 		}

@@ -182,6 +182,9 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	if b.holder == (holder{}) || b.identity != identity || identity == "" {
 		b.setHolder(holderOf(identity, m.from))
 	}
+	if len(ifc.away) > 0 {
+		e.endAway(ifc, b.holder)
+	}
 	b.identity, b.sharers = identity, sharers
 	b.clientNBMA = m.SourceNBMA
 	b.mtu = cie.MTU

@@ -132,6 +132,7 @@ type SavedInterface struct {
 	Shortcuts []ShortcutStatus
 	Answers   []SavedAnswer
 	Owners    []SavedOwner
+	Away      []SavedAway
 }
 
 // SavedOwner is whose an overlay address is though no SA with it is left.

@@ -16,7 +16,10 @@ func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
 			}
 		}
 	}
-	return ifc.peerInside(prefix)
+	if a := ifc.peerInside(prefix); a.IsValid() {
+		return a
+	}
+	return ifc.awayInside(prefix)
 }
 
 // peerInside finds the lowest NBMA address of a peer inside prefix. Every binding is at one.
