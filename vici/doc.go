@@ -2,7 +2,8 @@
 // protecting GRE, and says which peers have one.
 //
 // Per interface there is a [Profile]. From it come a template connection, "cygnet-INTERFACE", that lets any peer with the
-// right credentials dial in, and a connection per peer that this end dials, "cygnet-INTERFACE-ADDRESS". Names with the
+// right credentials dial in, and a connection per peer that this end dials, "cygnet-INTERFACE-ADDRESS". The template of an
+// interface that is itself called like one with an address ends in "-any". Names with the
 // prefix "cygnet-" belong to this package: whatever else is loaded under one is unloaded.
 //
 // A [Client] holds what is wanted and brings charon to it: after a start, after a restart of charon, after an administrator's

@@ -313,11 +313,27 @@ func addresses(addrs []netip.Addr) []string {
 }
 
 // connName names the template of an interface (zero address) or the connection to a peer.
+//
+// An interface may be called like the rest of a peer's connection: the name for the template of
+// dmvpn-192.0.2.1 would be that for the peer 192.0.2.1 of dmvpn. Such a template has anyPeer behind its
+// name.
 func connName(iface string, peer netip.Addr) string {
-	if !peer.IsValid() {
-		return Prefix + iface
+	switch {
+	case peer.IsValid():
+		return Prefix + iface + "-" + peer.String()
+	case takenForAnother(iface):
+		return Prefix + iface + anyPeer
 	}
-	return Prefix + iface + "-" + peer.String()
+	return Prefix + iface
+}
+
+// anyPeer ends the name of a template that would otherwise be taken for a connection to a peer.
+const anyPeer = "-any"
+
+// takenForAnother reports whether the name of an interface would not be read back as it is.
+func takenForAnother(iface string) bool {
+	read, peer, _ := parseName(Prefix + iface)
+	return peer.IsValid() || read != iface
 }
 
 // sharedSuffix ends the name of the connection that routers behind one address dial in by.
@@ -350,6 +366,11 @@ func withoutMarking(name string) (string, bool) {
 
 // parseName undoes connName, sharedName and recallName. Names that are not ours are not ok.
 func parseName(name string) (iface string, peer netip.Addr, ok bool) {
+	if outer, found := strings.CutSuffix(name, anyPeer); found && len(outer) > len(Prefix) && strings.HasPrefix(outer, Prefix) {
+		if inner := outer[len(Prefix):]; takenForAnother(inner) {
+			return inner, netip.Addr{}, true
+		}
+	}
 	if outer, found := withoutMarking(name); found {
 		if iface, peer, ok = parseName(outer); ok && peer.IsValid() {
 			return iface, peer, true
