@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"net/netip"
 
 	"cygnet/nhrpd/packet"
@@ -11,8 +12,10 @@ func (e *Engine) sendError(m *message, code packet.ErrorCode, offset uint16) {
 	e.sendErrorTo(m.from, m, code, offset)
 }
 
-// sendErrorTo sends an Error Indication about a packet. It is never longer than what it answers, so that nobody can use us to multiply
-// traffic.
+// sendErrorTo sends an Error Indication about a packet, which it quotes whole where the tunnel's MTU
+// allows: tshark, for one, takes a quotation that is cut off for a malformed packet. So the error is
+// longer than the packet, but by no more than its own header of at most 76 bytes, which is no way to
+// multiply traffic.
 func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, offset uint16) {
 	p := packet.Packet{
 		Type:           packet.ErrorIndication,
@@ -25,11 +28,11 @@ func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, o
 	if origin := m.origin(); m.ifc.onOverlay(origin) && origin != p.SourceProtocol {
 		p.DestProtocol = origin
 	}
-	room := len(m.raw)
+	most := math.MaxUint16
 	if mtu := int(m.ifc.cfg.MTU); mtu != 0 {
-		room = min(room, mtu)
+		most = mtu
 	}
-	room -= errorHeaderLen(&p)
+	room := min(packet.Size(m.raw), most-errorHeaderLen(&p))
 	if room < quotedLen || !m.ifc.faults.allow(e.now, m.from) || !m.ifc.errors.allow(e.now, struct{}{}) {
 		e.drop(dropErrorLimit)
 		return
@@ -44,7 +47,7 @@ func (m *message) origin() netip.Addr {
 	if !m.Type.IsReply() {
 		return m.SourceProtocol
 	}
-	if ext := m.Extension(packet.ExtensionResponder); ext != nil && len(ext.CIEs) > 0 {
+	if ext := m.Extension(packet.ExtensionResponder); ext != nil && len(ext.CIEs) > 0 && ext.CIEs[0].Protocol.IsValid() {
 		return ext.CIEs[0].Protocol
 	}
 	if m.Type != packet.ResolutionReply {
@@ -81,7 +84,7 @@ func errorHeaderLen(p *packet.Packet) int {
 // errorIndication takes one: about our own request it is an answer, somebody else's goes on.
 func (e *Engine) errorIndication(m *message) {
 	ifc := m.ifc
-	if m.SourceProtocol == ifc.overlay() {
+	if m.SourceProtocol == ifc.overlay() && !ifc.isNHS(m.from) {
 		e.drop(dropOwnPacket) // RFC 2332 §5.2.7: quietly
 		return
 	}
@@ -99,9 +102,17 @@ func (e *Engine) errorIndication(m *message) {
 	}
 	var quoted packet.Packet
 	_ = quoted.ParseQuoted(m.Quoted) // type and id are read first; addresses that are cut off do no harm
-	if !e.failedRequest(m, quoted.Type, quoted.RequestID, reason) {
+	switch {
+	case e.failedRequest(m, quoted.Type, quoted.RequestID, reason):
+	case m.SourceProtocol == ifc.overlay():
+		e.drop(dropOwnPacket)
+		return
+	default:
 		e.drop(dropForeignError)
 		return
+	}
+	if m.ErrorCode == packet.ErrorAuthentication {
+		e.passwordRefused(m, reason)
 	}
 	e.notice(ifc, Notice{Kind: NoticeError, NextHop: m.SourceProtocol, NBMA: m.from, Reason: m.ErrorCode.String()})
 }

@@ -168,7 +168,7 @@ func (s *script) somePeer() Peer {
 }
 
 // receive hands in a packet and holds what comes of it against what anybody may make us send: one packet, not longer than what came but
-// for what was asked to be filled in, and an error not longer at all.
+// for what was asked to be filled in, and an error by no more than its header.
 func (s *script) receive(from netip.Addr, data []byte) {
 	const filled = 256
 	before := len(s.sent)
@@ -180,7 +180,7 @@ func (s *script) receive(from netip.Addr, data []byte) {
 	case len(sent) == 0:
 	case packet.Type(sent[0].data[17]) == packet.ErrorIndication && packet.Type(data[17]) == packet.ErrorIndication && sent[0].data[9] == hopCount:
 		s.w.t.Fatalf("an error answered with an error: %x", data)
-	case packet.Type(sent[0].data[17]) == packet.ErrorIndication && len(sent[0].data) > len(data):
+	case packet.Type(sent[0].data[17]) == packet.ErrorIndication && len(sent[0].data) > len(data)+errorHeader:
 		s.w.t.Fatalf("an error of %d bytes because of %d bytes", len(sent[0].data), len(data))
 	case len(sent[0].data) > len(data)+filled:
 		s.w.t.Fatalf("%d bytes because of %d", len(sent[0].data), len(data))

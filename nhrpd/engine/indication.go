@@ -34,8 +34,12 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 		e.drop(dropProhibited)
 		return
 	}
-	switch way, fault := e.pathTo(ifc, inner.Dest); {
-	case fault != pathOK:
+	way, fault := e.pathTo(ifc, inner.Dest)
+	if why, refused := wouldRefuse(from, inner.Dest, way, fault); refused {
+		e.drop(why)
+		return
+	}
+	switch {
 	case way.nbma != from && ifc.real(way.nbma) == ifc.real(from):
 		e.drop(dropSameAddress) // they cannot reach each other from outside their NAT
 		return

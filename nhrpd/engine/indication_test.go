@@ -13,8 +13,12 @@ import (
 func TestTrafficIndication(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
 	hub.from("192.0.2.11", "spoke1")
+	spoke2 := registrationFrom("192.0.2.12", "10.255.0.12")
+	spoke2.Extensions = append(spoke2.Extensions, packet.PasswordExtension("secret"))
+	hub.from("192.0.2.12", "spoke2").says(spoke2)
+	before := len(hub.sent)
 	hub.handle(Redirected{Interface: "gre1", From: addr("192.0.2.11"), Packet: ipv4(addr(host1), addr(host2))})
-	got := only(t, hub.sentSince(0))
+	got := only(t, hub.sentSince(before))
 	want := indicationOf(host1, host2)
 	want.Extensions = []packet.Extension{packet.PasswordExtension("secret")}
 	samePacket(t, got, want)
@@ -33,8 +37,12 @@ func TestIndicationsNotSent(t *testing.T) {
 		{"no IP packet", true, "192.0.2.11", []byte{0, 1, 2}},
 	}
 	for _, tt := range tests {
-		hub := hubAlone(t, func(c *InterfaceConfig) { c.Redirect = tt.redirect })
+		hub := hubAlone(t, func(c *InterfaceConfig) {
+			c.Redirect = tt.redirect
+			c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: addr("192.0.2.12")}}
+		})
 		hub.from("192.0.2.11", "spoke1")
+		hub.from("192.0.2.12", "spoke2")
 		hub.handle(Redirected{Interface: "gre1", From: addr(tt.from), Packet: tt.packet})
 		if len(hub.sent) != 0 {
 			t.Errorf("%s: sent", tt.rule)
@@ -44,7 +52,12 @@ func TestIndicationsNotSent(t *testing.T) {
 
 // One a second for a flow, a share for a peer, a limit for all.
 func TestIndicationLimits(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Indications = 40 })
+	hub := hubAlone(t, func(c *InterfaceConfig) {
+		c.Limits.Indications = 40
+		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	})
+	hub.from("192.0.2.99", "spoke99")
+	hub.addRoutes(viaTunnel("172.16.0.0/16", "10.255.0.99"))
 	for i := range 8 {
 		hub.from(fmt.Sprintf("192.0.2.%d", 100+i), "spoke")
 	}

@@ -36,13 +36,22 @@ func (ifc *iface) publicCIE() []packet.CIE {
 
 // fillNAT fills the NAT address extension of a packet that we forward with what we know of a client behind NAT. What the client itself
 // says there may be from before its NAT moved: it hears of that with its next registration.
+//
+// As Cisco's hub does, fillNAT adds the extension to a packet that has none, if the NAT flag says that
+// the requester understands it. Without it the packet would name a private address only.
 func (e *Engine) fillNAT(m *message, protocol netip.Addr) {
-	ext := m.Extension(packet.ExtensionNATAddress)
 	b := m.ifc.bindings[protocol]
-	if ext == nil || b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == m.ifc.real(b.nbma) {
+	if b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == m.ifc.real(b.nbma) {
 		return
 	}
 	public := natCIE(protocol, m.ifc.real(b.nbma))
+	ext := m.Extension(packet.ExtensionNATAddress)
+	if ext == nil {
+		if m.Flags&packet.FlagNAT != 0 {
+			m.Extensions = append(m.Extensions, packet.Extension{Type: packet.ExtensionNATAddress, CIEs: e.cieList(nil, public)})
+		}
+		return
+	}
 	switch i := slices.IndexFunc(ext.CIEs, func(c packet.CIE) bool { return c.Protocol == protocol }); {
 	case len(ext.CIEs) == 0:
 		ext.CIEs = e.cieList(nil, public)

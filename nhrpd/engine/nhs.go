@@ -28,6 +28,7 @@ type nhs struct {
 	sentNBMA   netip.Addr // source address of the request
 	asked      time.Time  // when the request that is out went first, or an error answered it
 	attempts   int        // unanswered requests in a row
+	silent     int        // likewise, whichever of its NBMA addresses they went to
 	since      time.Time  // of the last reply
 	expires    time.Time
 	next       time.Time // when the next request goes
@@ -237,6 +238,7 @@ func (e *Engine) registrationDue(n *nhs) {
 
 func (e *Engine) unanswered(n *nhs) {
 	n.attempts++
+	n.silent++
 	if n.registered && !e.now.Before(n.expires) {
 		n.registered = false
 		e.moveRelaysFrom(n.ifc, n.nbma)
@@ -259,7 +261,7 @@ func (n *nhs) peerSecured(e *Engine) {
 }
 
 func (n *nhs) peerLost(e *Engine, reason string) {
-	n.awaiting, n.attempts, n.registered = false, 0, false
+	n.awaiting, n.attempts, n.silent, n.registered = false, 0, 0, false
 	e.moveRelaysFrom(n.ifc, n.nbma)
 	n.err = reason
 	e.stopRegistering(n)
@@ -280,7 +282,7 @@ func (e *Engine) dropNHS(n *nhs) {
 		e.purgeRegistration(n)
 	}
 	n.registered, n.refused, n.denied, n.awaiting, n.attempts, n.public = false, false, false, false, 0, netip.Addr{}
-	n.nbma, n.protocol, n.err = netip.Addr{}, n.cfg.Protocol, ""
+	n.nbma, n.protocol, n.silent, n.err = netip.Addr{}, n.cfg.Protocol, 0, ""
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)
 	e.dropNeighbor(&n.neighbor)

@@ -30,8 +30,7 @@ func (e *Engine) sendRegistration(n *nhs) {
 	}
 	nhsCIE := natCIE(n.protocol, n.nbma)
 	if !n.protocol.IsValid() {
-		// RFC 2332 §5.2.3: who does not know the NHS's address names its own.
-		p.DestProtocol = own
+		p.DestProtocol = ifc.unknownNHS(n.silent)
 		nhsCIE = natCIE(unspecified(own), n.nbma)
 	}
 	p.CIEs = []packet.CIE{cie}
@@ -71,7 +70,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 		e.drop(dropMalformed)
 		return
 	}
-	n.awaiting = false
+	n.awaiting, n.silent = false, 0
 	if cie := &m.CIEs[0]; cie.Code != packet.CodeSuccess {
 		e.registrationRefused(n, cie.Code)
 		return

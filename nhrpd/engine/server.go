@@ -46,10 +46,10 @@ func (e *Engine) registration(m *message) {
 		e.sendError(m, packet.ErrorProtocol, fixedLen)
 		return
 	}
-	own := m.ifc.overlay()
-	ours := m.DestProtocol == own || m.DestProtocol == m.SourceProtocol
+	ours := m.ifc.meantForNHS(m)
 	for i := range m.CIEs {
 		cie := &m.CIEs[i]
+		m.ifc.clampMTU(cie)
 		code, reason := packet.CodeProhibited, "it names another NHS"
 		if ours {
 			code, reason = e.registerClient(m, cie)
@@ -188,9 +188,6 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	b.identity, b.sharers = identity, sharers
 	b.clientNBMA = m.SourceNBMA
 	b.mtu = cie.MTU
-	if ifc.cfg.MTU != 0 {
-		b.mtu = min(b.mtu, ifc.cfg.MTU)
-	}
 	b.expires = e.now.Add(holding)
 	e.deadlines.set(&b.expiry, b.expires)
 	e.bind(b, m.from)

@@ -25,6 +25,7 @@ func TestRegistrationReply(t *testing.T) {
 			want := request
 			want.Type = packet.RegistrationReply
 			want.DestProtocol = addr("10.255.0.1")
+			want.CIEs = []packet.CIE{{PrefixLength: 32, MTU: 1400, HoldingTime: 600}}
 			want.Extensions[0].CIEs = []packet.CIE{{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
 			want.Extensions[3].CIEs = append(want.Extensions[3].CIEs, tt.nat...)
 			samePacket(t, got, want)

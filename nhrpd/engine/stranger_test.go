@@ -259,7 +259,10 @@ func TestTruncatedPackets(t *testing.T) {
 	}
 }
 
-// Packets that contradict themselves: what is sent because of one is an error at most, no longer than the packet.
+// errorHeader is how much longer than the packet that it quotes an Error Indication may be: its own header.
+const errorHeader = 76
+
+// Packets that contradict themselves: what is sent because of one is an error at most, which quotes the packet.
 func TestSelfContradictoryPackets(t *testing.T) {
 	base := encode(t, requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9"))
 	extensions := len(base) - 20 // 3, 4, 5, 9 and End, without values
@@ -270,7 +273,6 @@ func TestSelfContradictoryPackets(t *testing.T) {
 		"extensions that begin after the packet":      func(b []byte) []byte { b[14], b[15] = 0xff, 0xf0; return b },
 		"an extension that is longer than the rest":   func(b []byte) []byte { b[extensions+2] = 0x10; return b },
 		"an extension that swallows the next":         func(b []byte) []byte { b[extensions+3] = 4; return b },
-		"an End inside the chain":                     func(b []byte) []byte { b[extensions+4], b[extensions+5] = 0x80, 0; return b },
 		"no End":                                      func(b []byte) []byte { return b[:len(b)-4] },
 		"an extension twice":                          func(b []byte) []byte { b[extensions+5] = 3; return b },
 		"a CIE that is longer than the part it is in": func(b []byte) []byte { b[0x28+8] = 4; return b },
@@ -284,7 +286,7 @@ func TestSelfContradictoryPackets(t *testing.T) {
 		data[10], data[11] = byte(len(data)>>8), byte(len(data))
 		fixChecksum(data)
 		got := spoke1.saysBytes(data)
-		if len(got) > 1 || len(got) == 1 && (got[0].Type != packet.ErrorIndication || len(hub.sent[0].data) > len(data)) {
+		if len(got) > 1 || len(got) == 1 && (got[0].Type != packet.ErrorIndication || len(hub.sent[0].data) > len(data)+errorHeader) {
 			t.Errorf("%s: sent %v", rule, typesOf(got))
 		}
 		if dropped(hub, dropMalformed) != 1 || len(hub.engine.ifaces["gre1"].answers) != 0 {
@@ -293,7 +295,30 @@ func TestSelfContradictoryPackets(t *testing.T) {
 	}
 }
 
-// No packet is answered with more than one, and no answer is longer than its request by more than what the extensions in it ask for.
+// What is behind the End extension is not read, and no reason to refuse the packet.
+func TestNothingAfterEndCounts(t *testing.T) {
+	hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
+	spoke1 := hub.from("192.0.2.11", "spoke1")
+	p := registrationFrom("192.0.2.11", "10.255.0.11")
+	p.Extensions = append(p.Extensions, packet.PasswordExtension("secret"))
+	behind := encode(t, p)
+	password := len(behind) - 4 - 14 // the last extension before End
+	tail := slices.Clone(behind[password : password+14])
+	behind = append(append(behind[:password:password], 0x80, 0, 0, 0), tail...)
+	fixChecksum(behind)
+	if got := only(t, spoke1.saysBytes(behind)); got.ErrorCode != packet.ErrorAuthentication {
+		t.Errorf("a password behind End: %s %s", got.Type, got.ErrorCode)
+	}
+	data := append(encode(t, p), make([]byte, 16)...)
+	data[10], data[11] = byte(len(data)>>8), byte(len(data))
+	fixChecksum(data)
+	if got := only(t, spoke1.saysBytes(data)); got.Type != packet.RegistrationReply {
+		t.Errorf("zero bytes behind End: %s", got.Type)
+	}
+}
+
+// No packet is answered with more than one, and no answer is longer than its request by more than what the extensions in it ask for. An
+// error is longer by its header.
 func TestNoAmplification(t *testing.T) {
 	const filled = 3 * (12 + 4 + 4) // our CIE, our Responder record, one NAT address
 	hub := hubAlone(t)
@@ -311,7 +336,7 @@ func TestNoAmplification(t *testing.T) {
 		case len(got) > 1:
 			t.Errorf("%s: answered %d times", p.Type, len(got))
 		case len(got) == 0:
-		case got[0].Type == packet.ErrorIndication && len(hub.sent[before].data) > len(data):
+		case got[0].Type == packet.ErrorIndication && len(hub.sent[before].data) > len(data)+errorHeader:
 			t.Errorf("%s of %d bytes: an error of %d", p.Type, len(data), len(hub.sent[before].data))
 		case len(hub.sent[before].data) > len(data)+filled:
 			t.Errorf("%s of %d bytes: %d bytes", p.Type, len(data), len(hub.sent[before].data))

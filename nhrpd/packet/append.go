@@ -139,7 +139,8 @@ func (p *Packet) appendExtensions(b []byte) ([]byte, error) {
 		}
 	}
 	end := Extension{Type: ExtensionEnd, Compulsory: p.received&oddEndOptional == 0, received: p.received & oddUnusedBit}
-	return end.append(b)
+	b, err := end.append(b)
+	return append(b, p.afterEnd...), err
 }
 
 // check finds contents that an extension of that type cannot have.
@@ -188,15 +189,27 @@ func appendCIEs(b []byte, cies []CIE) ([]byte, error) {
 		b = binary.BigEndian.AppendUint16(b, c.unused)
 		b = binary.BigEndian.AppendUint16(b, c.MTU)
 		b = binary.BigEndian.AppendUint16(b, c.HoldingTime)
-		b = append(b,
-			typeLen(addrLen(c.NBMA), c.received&oddAddressFormat),
-			typeLen(len(c.NBMASubaddress), c.received&oddSubaddressFormat),
-			byte(addrLen(c.Protocol)), c.Preference)
-		b = appendAddr(b, c.NBMA)
-		b = append(b, c.NBMASubaddress...)
-		b = appendAddr(b, c.Protocol)
+		b = c.appendAddresses(b)
 	}
 	return b, nil
+}
+
+// appendAddresses appends the lengths of c's addresses, the preference and the addresses.
+func (c *CIE) appendAddresses(b []byte) []byte {
+	nbma, protocol := addrLen(c.NBMA), addrLen(c.Protocol)
+	if c.foreign.bytes != nil {
+		nbma, protocol = int(c.foreign.nbma), int(c.foreign.protocol)
+	}
+	b = append(b,
+		typeLen(nbma, c.received&oddAddressFormat),
+		typeLen(len(c.NBMASubaddress), c.received&oddSubaddressFormat),
+		byte(protocol), c.Preference)
+	if c.foreign.bytes != nil {
+		return append(b, c.foreign.bytes...)
+	}
+	b = appendAddr(b, c.NBMA)
+	b = append(b, c.NBMASubaddress...)
+	return appendAddr(b, c.Protocol)
 }
 
 // families are the lengths of a packet's NBMA and overlay addresses.

@@ -14,6 +14,8 @@ func FuzzParse(f *testing.F) {
 	for _, test := range golden {
 		f.Add(unhex(f, test.hex))
 	}
+	f.Add(unhex(f, openNHRPError))
+	f.Add(unhex(f, frrIPv6Reply))
 	var used Packet // one that earlier inputs have filled
 	f.Fuzz(func(t *testing.T, b []byte) {
 		checkParse(t, &used, b)
@@ -60,13 +62,13 @@ func checkRebuilt(t *testing.T, p *Packet) {
 		var built []CIE
 		for _, c := range list {
 			c.PrefixOf(c.Protocol)
-			c.addressBits, c.unused, c.received = 0, 0, 0
+			c.addressBits, c.unused, c.received, c.foreign = 0, 0, 0, foreignAddresses{}
 			built = append(built, c)
 		}
 		return built
 	}
 	built := *p
-	built.nbmaLen, built.protocolLen, built.snap, built.unused, built.received, built.memory = 0, 0, [5]byte{}, 0, 0, memory{}
+	built.nbmaLen, built.protocolLen, built.snap, built.unused, built.received, built.afterEnd, built.memory = 0, 0, [5]byte{}, 0, 0, nil, memory{}
 	built.CIEs = cies(p.CIEs)
 	built.Extensions = nil
 	for _, e := range p.Extensions {

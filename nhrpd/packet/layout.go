@@ -52,13 +52,13 @@ const deviceCapabilities = 8
 
 // hasCIEs says whether an extension with a value of n bytes is a list of CIEs.
 func (t ExtensionType) hasCIEs(n int) bool {
-	switch t {
-	case ExtensionResponder, ExtensionForwardTransit, ExtensionReverseTransit:
-		return true
-	case ExtensionNATAddress:
-		return n != deviceCapabilities
-	}
-	return false
+	return t.isRecord() || t == ExtensionNATAddress && n != deviceCapabilities
+}
+
+// isRecord reports whether the extension is a list of CIEs that name the routers which handled a
+// packet: none of its addresses decides where anything is sent.
+func (t ExtensionType) isRecord() bool {
+	return t == ExtensionResponder || t == ExtensionForwardTransit || t == ExtensionReverseTransit
 }
 
 // once says whether an extension with a value of n bytes may occur only once in a packet (RFC 2332 §5.3). Of unknown types nobody can tell.

@@ -75,8 +75,6 @@ func TestMalformed(t *testing.T) {
 		{"End missing", cut(0x58), ErrorProtocol, 0x58, "length of an extension", false},
 		{"End cut off", cut(0x5b), ErrorProtocol, 0x58, "length of an extension", false},
 		{"End with a value", withExtensions("8000 0001 00"), ErrorProtocol, 0x36, "length of the End extension", false},
-		{"bytes after End", withExtensions("8000 0000 00"), ErrorProtocol, 0x38, "number of bytes after the End extension", false},
-		{"extension after End", withExtensions("8000 0000 8003 0000 8000 0000"), ErrorProtocol, 0x38, "number of bytes after the End extension", false},
 		{"extension longer than the packet", withExtensions("0008 0005 00000c01"), ErrorProtocol, 0x36, "extension length", false},
 		{"extension claims 65535 bytes", withExtensions("8004 ffff"), ErrorProtocol, 0x36, "extension length", false},
 		{"CIE in an extension cut off", withExtensions("0009 0004 00000000 8000 0000"), ErrorProtocol, 0x38, "length of a CIE", false},

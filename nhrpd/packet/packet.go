@@ -75,6 +75,14 @@ type CIE struct {
 	addressBits uint8  // length of an overlay address in this packet, from Parse; 0 in one built by hand
 	unused      uint16 // as received
 	received    oddity
+	foreign     foreignAddresses
+}
+
+// foreignAddresses are the addresses of a CIE as received, where one of them is not of the packet's
+// family. Append writes these in place of NBMA, NBMASubaddress and Protocol.
+type foreignAddresses struct {
+	bytes          []byte // all three; nil: the CIE is as it should be; aliases the parsed input
+	nbma, protocol uint8  // lengths
 }
 
 // ExtensionType is the type of an extension without the compulsory bit (RFC 2332 §5.3).
@@ -131,6 +139,7 @@ type Packet struct {
 	nbmaLen     uint8   // length of an NBMA address, from Parse: needed when none is present
 	protocolLen uint8   // likewise of an overlay address
 	snap        [5]byte // ar$pro.snap as received
+	afterEnd    []byte  // what follows the End extension, as received; aliases the parsed input
 	unused      uint32  // Traffic Indication only: the code and the reserved field after it, as received
 	received    oddity
 	memory      memory

@@ -11,6 +11,11 @@ import "encoding/binary"
 //
 // Accepted is what RFC 2332 lets a receiver ignore, and a hop count of 0, which concerns only who has to forward the packet. The values of
 // flags, codes and prefix lengths are the caller's to judge.
+//
+// Parse also accepts two faults of other implementations, and Append writes both again. OpenNHRP's
+// Error Indications have bytes after the End extension; they are ignored. FRR's hub puts IPv4
+// addresses into the Responder extension of an IPv6 packet: in the CIEs of the extensions 3, 4 and 5
+// an address that is not of the packet's family counts as absent.
 func (p *Packet) Parse(b []byte) error {
 	*p = Packet{memory: p.memory}
 	if err := p.parse(b); err != nil {
@@ -41,7 +46,7 @@ func (p *Packet) parse(b []byte) *ParseError {
 	}
 	p.memory.cies = p.memory.cies[:0]
 	if p.Type.hasCIEs() {
-		if p.CIEs, err = p.parseCIEs(b[:end], at); err != nil {
+		if p.CIEs, err = p.parseCIEs(b[:end], at, false); err != nil {
 			return err
 		}
 	} else {
@@ -144,13 +149,14 @@ func (p *Packet) parseCommon(b []byte) (int, *ParseError) {
 	return r.at, r.err
 }
 
-// parseCIEs reads CIEs from at to the end of b.
-func (p *Packet) parseCIEs(b []byte, at int) ([]CIE, *ParseError) {
+// parseCIEs reads CIEs from at to the end of b. With anyLength it accepts addresses of any length and
+// takes those that are not of the packet's families for absent.
+func (p *Packet) parseCIEs(b []byte, at int, anyLength bool) ([]CIE, *ParseError) {
 	m := &p.memory
 	first := len(m.cies)
 	for at < len(b) {
 		m.cies = append(m.cies, CIE{})
-		next, err := p.parseCIE(&m.cies[len(m.cies)-1], b, at)
+		next, err := p.parseCIE(&m.cies[len(m.cies)-1], b, at, anyLength)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +169,7 @@ func (p *Packet) parseCIEs(b []byte, at int) ([]CIE, *ParseError) {
 }
 
 // parseCIE reads the CIE at offset at of b and returns where it ends.
-func (p *Packet) parseCIE(c *CIE, b []byte, at int) (int, *ParseError) {
+func (p *Packet) parseCIE(c *CIE, b []byte, at int, anyLength bool) (int, *ParseError) {
 	if len(b)-at < cieLen {
 		return 0, malformed(at, "length of a CIE", len(b)-at, "at least 12")
 	}
@@ -176,14 +182,18 @@ func (p *Packet) parseCIE(c *CIE, b []byte, at int) (int, *ParseError) {
 	c.Preference = h[11]
 	c.addressBits = p.protocolLen * 8
 
-	r := reader{b: b, at: at + cieLen}
+	first := at + cieLen
+	r := reader{b: b, at: first, anyLength: anyLength}
 	nbma := r.nbmaLen(at+8, "client NBMA address length", p.nbmaLen, oddAddressFormat, &c.received)
 	sub := r.subaddressLen(at+9, "client NBMA subaddress length", &c.received)
 	protocol := r.protocolLen(at+10, "client protocol address length", p.protocolLen)
 	r.room(at+8, "length of a CIE's addresses", nbma+sub+protocol)
-	c.NBMA = r.address(nbma)
+	c.NBMA = r.addressOf(p.nbmaLen, nbma)
 	c.NBMASubaddress = r.bytes(sub)
-	c.Protocol = r.address(protocol)
+	c.Protocol = r.addressOf(p.protocolLen, protocol)
+	if r.foreign && r.err == nil {
+		c.foreign = foreignAddresses{bytes: b[first:r.at:r.at], nbma: uint8(nbma), protocol: uint8(protocol)}
+	}
 	return r.at, r.err
 }
 
@@ -219,7 +229,7 @@ func (p *Packet) parseExtensions(b []byte, at int) *ParseError {
 		}
 		if t.hasCIEs(n) {
 			var err *ParseError
-			if e.CIEs, err = p.parseCIEs(b[:value+n], value); err != nil {
+			if e.CIEs, err = p.parseCIEs(b[:value+n], value, t.isRecord()); err != nil {
 				return err
 			}
 		} else {
@@ -230,7 +240,7 @@ func (p *Packet) parseExtensions(b []byte, at int) *ParseError {
 	}
 }
 
-// parseEnd checks the End extension at offset at, which must be empty and the last.
+// parseEnd checks the End extension at offset at, which must be empty, and keeps what follows it.
 func (p *Packet) parseEnd(b []byte, at int, head uint16, n int) *ParseError {
 	p.received |= oddEndPresent
 	if head&extCompulsory == 0 {
@@ -242,9 +252,7 @@ func (p *Packet) parseEnd(b []byte, at int, head uint16, n int) *ParseError {
 	if n != 0 {
 		return malformed(at+2, "length of the End extension", n, "0")
 	}
-	if after := len(b) - at - tlvLen; after != 0 {
-		return malformed(at+tlvLen, "number of bytes after the End extension", after, "0")
-	}
+	p.afterEnd = opaque(b[at+tlvLen:])
 	return nil
 }
 

@@ -1,5 +1,7 @@
 package packet
 
+import "encoding/binary"
+
 // ParseQuoted fills p from the packet that an Error Indication quotes: type, flags, request ID and the header's addresses, by which its sender
 // knows it again. CIEs and extensions stay empty. Neither a cut-off end nor a checksum that no longer fits is an error, since routers quote
 // differently. An error is always a *ParseError, which is never answerable.
@@ -21,4 +23,16 @@ func (p *Packet) parseQuoted(b []byte) *ParseError {
 	}
 	_, err := p.parseCommon(b)
 	return err
+}
+
+// Size returns how many of b's bytes are the NHRP packet at its start. What follows it is padding. It
+// returns len(b) where the packet does not tell.
+func Size(b []byte) int {
+	if len(b) < headerLen {
+		return len(b)
+	}
+	if size := int(binary.BigEndian.Uint16(b[offSize:])); size >= headerLen && size <= len(b) {
+		return size
+	}
+	return len(b)
 }

@@ -7,12 +7,15 @@ type reader struct {
 	b   []byte
 	at  int
 	err *ParseError
+
+	anyLength bool // an address need not be of the packet's family
+	foreign   bool // one was not
 }
 
 // nbmaLen reads the type/length field of an NBMA address, which is as long as the family says or absent.
 func (r *reader) nbmaLen(offset int, field string, family uint8, format oddity, received *oddity) int {
 	n := r.typeLen(offset, field, format, received)
-	if r.err == nil && n != 0 && n != int(family) {
+	if n != 0 && n != int(family) && r.refuses() {
 		r.err = malformed(offset, field, n, "that of the address family, or 0")
 	}
 	return n
@@ -39,10 +42,17 @@ func (r *reader) typeLen(offset int, field string, format oddity, received *oddi
 // protocolLen reads the length of an overlay address, which is as long as the protocol type says or absent.
 func (r *reader) protocolLen(offset int, field string, protocol uint8) int {
 	n := int(r.b[offset])
-	if r.err == nil && n != 0 && n != int(protocol) {
+	if n != 0 && n != int(protocol) && r.refuses() {
 		r.err = malformed(offset, field, n, "that of the protocol type, or 0")
 	}
 	return n
+}
+
+// refuses reports whether an address that is not of the packet's family is an error. Where it is not,
+// refuses notes that there is one.
+func (r *reader) refuses() bool {
+	r.foreign = r.anyLength
+	return !r.anyLength && r.err == nil
 }
 
 // room checks that n bytes of addresses are there.
@@ -55,6 +65,16 @@ func (r *reader) room(offset int, field string, n int) {
 func (r *reader) address(n int) netip.Addr {
 	a, _ := netip.AddrFromSlice(r.bytes(n))
 	return a
+}
+
+// addressOf reads an address of n bytes. It returns the zero Addr where the family's have another
+// length.
+func (r *reader) addressOf(family uint8, n int) netip.Addr {
+	if n != int(family) {
+		r.bytes(n)
+		return netip.Addr{}
+	}
+	return r.address(n)
 }
 
 func (r *reader) bytes(n int) []byte {

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"cygnet/nhrpd/packet"
+)
+
+// tshark reads our Error Indications without finding fault: the quoted packets are whole.
+func TestErrorsAsTsharkReadsThem(t *testing.T) {
+	tshark, err := exec.LookPath("tshark")
+	if err != nil {
+		t.Skip("this machine has no tshark")
+	}
+	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Errors = 100 })
+	spoke1 := hub.from("192.0.2.11", "spoke1")
+	nowhere := requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1")
+	last := requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1")
+	last.HopCount = 1
+	password := registrationFrom("192.0.2.11", "10.255.0.11")
+	password.Extensions = append(password.Extensions, packet.PasswordExtension("guess"))
+	version := encode(t, nowhere)
+	version[16] = 2
+	fixChecksum(version)
+	var errors [][]byte
+	for _, data := range [][]byte{encode(t, nowhere), encode(t, last), encode(t, password),
+		encode(t, purgeOf("192.0.2.11", "10.255.0.11", "203.0.113.1", lan1)), version} {
+		if got := only(t, spoke1.saysBytes(data)); got.Type != packet.ErrorIndication {
+			t.Fatalf("answered with a %s", got.Type)
+		}
+		errors = append(errors, hub.sent[len(hub.sent)-1].data)
+	}
+	file := filepath.Join(t.TempDir(), "errors.pcap")
+	if err := os.WriteFile(file, pcap(errors), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(tshark, "-r", file, "-T", "fields", "-E", "separator=,", "-e", "frame.number", "-e", "nhrp.hdr.op.type",
+		"-e", "nhrp.hdr.chksum.status", "-e", "_ws.malformed").Output()
+	if err != nil {
+		t.Fatalf("tshark: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) != len(errors) {
+		t.Fatalf("tshark read %d packets of %d:\n%s", len(lines), len(errors), out)
+	}
+	for _, line := range lines {
+		if fields := strings.SplitN(line, ",", 3); fields[1] != "7" || !strings.HasSuffix(line, ",") {
+			t.Errorf("tshark finds fault with an error of ours: %s", line)
+		}
+	}
+}
+
+// pcap is a capture of NHRP packets in GRE over IPv4.
+func pcap(packets [][]byte) []byte {
+	const rawIP = 101
+	b := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4)
+	b = append(b, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, rawIP, 0, 0, 0)
+	for _, p := range packets {
+		ip := ipv4(addr("192.0.2.1"), addr("192.0.2.11"))[:20]
+		ip[9] = 47
+		frame := slices.Concat(ip, []byte{0, 0, 0x20, 1}, p)
+		binary.BigEndian.PutUint16(frame[2:], uint16(len(frame)))
+		b = append(b, make([]byte, 8)...)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(frame)))
+		b = append(b, frame...)
+	}
+	return b
+}
