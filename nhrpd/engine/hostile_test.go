@@ -339,8 +339,8 @@ func TestWhoMayPurge(t *testing.T) {
 	spoke1.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	spoke2 := hub.from("192.0.2.12", "spoke2")
 	forged := purge("192.0.2.12", "10.255.0.12", "10.255.0.1", "10.255.0.11/32")
-	if got := only(t, spoke2.says(forged)); got.Type != packet.PurgeReply || got.RequestID != 5 || len(hub.status().Bindings) != 1 {
-		t.Errorf("%s, bindings %+v", got.Type, hub.status().Bindings)
+	if got := spoke2.says(forged); len(got) != 0 || len(hub.status().Bindings) != 1 {
+		t.Errorf("sent %v, bindings %+v", typesOf(got), hub.status().Bindings)
 	}
 	quiet := purge("192.0.2.11", "10.255.0.11", "10.255.0.1", "10.255.0.11/32")
 	quiet.Flags = packet.PurgeNoReply

@@ -44,8 +44,9 @@ type iface struct {
 
 	retirements uint16 // counts the names that were given to those who lost theirs
 
-	purges   map[uint32]*purge        // by request id
-	admitted map[netip.Addr]*admitted // by NBMA address
+	purges          map[uint32]*purge        // by request id
+	deregistrations []*purge                 // sent last when the interface leaves
+	admitted        map[netip.Addr]*admitted // by NBMA address
 
 	stock struct { // of what each client takes
 		peers     stock[peer]

@@ -11,6 +11,9 @@ import (
 
 // leave says goodbye: takes back what others rely on, withdraws everything that is wanted, and closes the SAs when everybody has said that
 // it heard the goodbye, or did not after three tries.
+//
+// The NHSs are told last: the replies of those who were told before may come along an NHS, and it leads
+// them here only while it has us registered.
 func (e *Engine) leave(ifc *iface) {
 	if ifc.left {
 		if !ifc.leaving {
@@ -18,15 +21,29 @@ func (e *Engine) leave(ifc *iface) {
 		}
 		return
 	}
-	goodbyes := e.goodbyes(ifc)
+	goodbyes, deregistrations := e.goodbyes(ifc)
 	e.withdrawAll(ifc)
 	ifc.left, ifc.leaving = true, true
 	e.deadlines.stop(&ifc.poll)
 	e.deadlines.stop(&ifc.grace)
+	ifc.deregistrations = deregistrations
 	for _, p := range goodbyes {
 		e.startPurge(p)
 	}
-	if len(goodbyes) == 0 {
+	e.leaveOn(ifc)
+}
+
+// leaveOn takes the next step of leaving as soon as nobody's reply is awaited any more.
+func (e *Engine) leaveOn(ifc *iface) {
+	if !ifc.leaving || len(ifc.purges) > 0 {
+		return
+	}
+	last := ifc.deregistrations
+	ifc.deregistrations = nil
+	for _, p := range last {
+		e.startPurge(p)
+	}
+	if len(last) == 0 {
 		e.leaveNow(ifc)
 	}
 }
@@ -35,22 +52,24 @@ func (e *Engine) leave(ifc *iface) {
 func (e *Engine) leaveAtOnce(ifc *iface) {
 	e.leave(ifc)
 	if ifc.leaving {
+		for _, p := range ifc.deregistrations {
+			e.sendPurgeOnce(p, packet.PurgeNoReply)
+		}
 		e.leaveNow(ifc)
 	}
 }
 
-// goodbyes are the purges of all that we registered and answered. Without an address nobody can be told.
-func (e *Engine) goodbyes(ifc *iface) []*purge {
-	var list []*purge
+// goodbyes are the purges of all that we answered, and of all that we registered. Without an address nobody can be told.
+func (e *Engine) goodbyes(ifc *iface) (list, deregistrations []*purge) {
 	if !ifc.local.IsValid() {
-		return nil
+		return nil, nil
 	}
 	for _, a := range inOrder(ifc.answers, answerKey.compare) {
 		if !e.now.Before(a.expires) {
 			continue
 		}
 		p := &purge{ifc: ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma, prefixes: []netip.Prefix{a.prefix}}
-		if way, err := e.pathTo(ifc, a.requester); err == pathOK {
+		if way, err := e.pathPastShortcuts(ifc, a.requester); err == pathOK {
 			p.via = way.nbma // there is none once everything is withdrawn
 		}
 		if ifc.secured(a.nbma) || p.via.IsValid() {
@@ -59,16 +78,16 @@ func (e *Engine) goodbyes(ifc *iface) []*purge {
 	}
 	for _, n := range ifc.nhs {
 		if n.usable() {
-			list = append(list, n.registrationPurges()...)
+			deregistrations = append(deregistrations, n.registrationPurges()...)
 		}
 		n.registered = false // dropNHS has nothing to say
 	}
-	return list
+	return list, deregistrations
 }
 
 // leaveNow closes the SAs, and whoever waits for our leaving need not any longer.
 func (e *Engine) leaveNow(ifc *iface) {
-	ifc.leaving = false
+	ifc.leaving, ifc.deregistrations = false, nil
 	for _, p := range inOrder(ifc.purges, cmp.Compare) {
 		e.endPurge(p)
 	}

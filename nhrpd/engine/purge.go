@@ -67,16 +67,17 @@ func (e *Engine) sendPurge(p *purge) {
 func (e *Engine) endPurge(p *purge) {
 	delete(p.ifc.purges, p.id)
 	e.deadlines.stop(&p.again)
-	if p.ifc.leaving && len(p.ifc.purges) == 0 {
-		e.leaveNow(p.ifc)
-	}
+	e.leaveOn(p.ifc)
 }
 
 // sendPurgeOnce sends a purge directly where there is an SA, else along the route, or the way it went before if there is none any more.
+//
+// Along the route it goes by an NHS rather than by a shortcut's neighbour: without an SA a router
+// believes only the NBMA address that it knows this one by, which may have changed, and its NHS.
 func (e *Engine) sendPurgeOnce(p *purge, flags packet.Flags) {
 	if there := p.ifc.peers[p.nbma]; there != nil && there.secured && !p.ifc.ambiguous(p.dest, p.nbma) {
 		p.via = p.nbma
-	} else if way, err := e.pathTo(p.ifc, p.dest); err == pathOK {
+	} else if way, err := e.pathPastShortcuts(p.ifc, p.dest); err == pathOK {
 		p.via = way.nbma
 	}
 	if p.via.IsValid() && p.ifc.local.IsValid() {
@@ -131,22 +132,27 @@ func (e *Engine) sendPurgeCIEs(ifc *iface, dest, nbma netip.Addr, id uint32, fla
 	})
 }
 
-// purgeRequest forgets what its sender told us, and nothing else.
+// purgeRequest forgets what its sender told us, and nothing else. A purge of what the sender may not
+// take back is not answered: a reply would say that it was done, and the sender may well be who it says
+// it is, at an address that we do not know yet. It repeats the purge, by then perhaps along an NHS.
 func (e *Engine) purgeRequest(m *message) {
 	if !e.understood(m) {
 		return
 	}
+	refused := false
 	for i := range m.CIEs {
 		prefix, ok := m.CIEs[i].PrefixOf(m.clientOf(&m.CIEs[i]))
 		if !ok {
 			continue
 		}
-		e.purgeBindings(m, prefix)
-		e.purgeAnnounced(m, prefix)
-		e.purgeShortcuts(m, prefix)
-		e.purgeRouter(m, prefix, m.CIEs[i].NBMA)
+		bindings := e.purgeBindings(m, prefix)
+		announced := e.purgeAnnounced(m, prefix)
+		shortcuts := e.purgeShortcuts(m, prefix)
+		if !e.purgeRouter(m, prefix, m.CIEs[i].NBMA) && (bindings || announced || shortcuts) {
+			refused = true
+		}
 	}
-	if m.Flags&packet.PurgeNoReply != 0 {
+	if refused || m.Flags&packet.PurgeNoReply != 0 {
 		return
 	}
 	m.Type = packet.PurgeReply
@@ -155,17 +161,20 @@ func (e *Engine) purgeRequest(m *message) {
 	e.send(m.ifc, m.from, m.Packet)
 }
 
-// purgeBindings ends the sender's own registrations inside prefix.
-func (e *Engine) purgeBindings(m *message, prefix netip.Prefix) {
+// purgeBindings ends the sender's own registrations inside prefix. It reports whether it refuses the
+// purge because the prefix is somebody else's registration.
+func (e *Engine) purgeBindings(m *message, prefix netip.Prefix) (refused bool) {
 	owns := func(b *binding) bool { return b.nbma == m.from && b.mayBe(m.proven()) }
 	if b := m.ifc.bindings[prefix.Addr()]; b != nil && prefix.IsSingleIP() && !b.static && !owns(b) {
 		e.drop(dropNotOwner)
+		refused = true
 	}
 	for _, c := range m.ifc.claimsAt(m.from) {
 		if b, ok := c.owner.(*binding); ok && !b.static && prefix.Contains(b.protocol) && owns(b) {
 			e.unbind(b, "the client took its registration back")
 		}
 	}
+	return refused
 }
 
 // claimsAt copies the claims on the peer at an NBMA address.
@@ -176,11 +185,13 @@ func (ifc *iface) claimsAt(nbma netip.Addr) []*claim {
 	return nil
 }
 
-// purgeAnnounced ends the sender's own prefixes inside prefix.
-func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) {
+// purgeAnnounced ends the sender's own prefixes inside prefix. It reports whether it refuses the purge
+// because somebody else announces the prefix.
+func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) (refused bool) {
 	owns := func(b *binding) bool { return b.nbma == m.from && b.mayBe(m.proven()) }
 	if a := m.ifc.announced[prefix]; a != nil && !owns(a.owner) {
 		e.drop(dropNotOwner)
+		refused = true
 	}
 	for _, c := range m.ifc.claimsAt(m.from) {
 		b, ok := c.owner.(*binding)
@@ -193,30 +204,36 @@ func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) {
 			}
 		}
 	}
+	return refused
 }
 
-// purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through one of our NHSs.
-func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) {
+// purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through one of our NHSs. purgeShortcuts reports
+// whether it refuses the purge: the prefix is another router's shortcut, or the sender may not speak for the router that it names.
+func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) (refused bool) {
 	var ends []*shortcut
-	take := func(s *shortcut) {
-		if s.state != ShortcutResolving && prefix.Overlaps(s.prefix) && s.saidBy(m.SourceProtocol) {
-			ends = append(ends, s)
-		}
-	}
 	nhs, from := m.ifc.isNHS(m.from), m.proven()
 	for _, s := range m.ifc.shortcuts {
+		if s.state == ShortcutResolving || !prefix.Overlaps(s.prefix) || !s.saidBy(m.SourceProtocol) {
+			continue
+		}
 		// A router that moved says so from its new address, under the identity that it had.
 		if nhs || s.nbma == m.from || s.identity != "" && from.isOneOf(s.identity) {
-			take(s)
+			ends = append(ends, s)
+		} else {
+			refused = true
 		}
 	}
 	if s := m.ifc.shortcuts[prefix]; len(ends) == 0 && s != nil && s.state != ShortcutResolving {
+		refused = true
+	}
+	if refused {
 		e.drop(dropNotOwner)
 	}
 	slices.SortFunc(ends, func(a, b *shortcut) int { return a.prefix.Compare(b.prefix) })
 	for _, s := range ends {
 		e.endShortcut(s, "the router that answered for it took its answer back")
 	}
+	return refused
 }
 
 // purgeReply ends the repetition. It comes back the way that the purge went, from who was told itself, or along an NHS: ids of purges count

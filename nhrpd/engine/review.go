@@ -129,12 +129,12 @@ func (e *Engine) barred(p *peer) bool {
 
 // purgeRouter forgets a router that one of our NHSs takes back in its own name: the NHS has shut it out. What leads to the router, and what
 // it was told, ends like anything that rests on the NHS's word. The NBMA address goes beside its overlay address, since a router may have
-// asked under another name; it is zero where the NHS says none.
-func (e *Engine) purgeRouter(m *message, prefix netip.Prefix, nbma netip.Addr) {
+// asked under another name; it is zero where the NHS says none. purgeRouter reports whether the purge is such a one.
+func (e *Engine) purgeRouter(m *message, prefix netip.Prefix, nbma netip.Addr) bool {
 	ifc, router := m.ifc, prefix.Addr()
 	says := func(n *nhs) bool { return n.nbma == m.from && n.protocol == m.SourceProtocol }
 	if !prefix.IsSingleIP() || !ifc.clientAddress(router) || !slices.ContainsFunc(ifc.nhs, says) {
-		return
+		return false
 	}
 	isIt := func(protocol, at netip.Addr) bool {
 		return protocol == router || nbma.IsValid() && !ifc.isNHS(at) && ifc.real(at) == nbma
@@ -157,6 +157,7 @@ func (e *Engine) purgeRouter(m *message, prefix netip.Prefix, nbma netip.Addr) {
 			e.closePeer(p, "the NHS shut it out")
 		}
 	}
+	return true
 }
 
 // expelBlocked ends the SAs of blocked identities, and leaves alone those of others at the same address.

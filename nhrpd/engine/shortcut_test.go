@@ -329,7 +329,7 @@ func TestLeave(t *testing.T) {
 	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.closed) != 0 {
 		t.Errorf("left behind: %v %v, closed before anybody heard of it: %v", m.spoke1.neighbors, m.spoke1.shortcuts, m.spoke1.closed)
 	}
-	m.run(3 * underlayDelay)
+	m.run(5 * underlayDelay) // spoke2, then the hub
 	if len(m.spoke1.want) != 0 || m.spoke1.left != 1 {
 		t.Errorf("wants %v, said %d times that it left", m.spoke1.want, m.spoke1.left)
 	}
