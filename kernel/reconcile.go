@@ -23,7 +23,8 @@ type reconciler struct {
 	leftover  map[routeKey][]Route
 	absent    map[any]string // wanted entries (by neighborKey or routeKey) that are not in the kernel, and why
 	settled   bool
-	compared  time.Time // when the tables were last compared
+	withdrawn map[any]struct{} // entries (by neighborKey or routeKey) withdrawn before settled: not kept for a wish to come
+	compared  time.Time        // when the tables were last compared
 	stats     TablesStats
 }
 
@@ -32,7 +33,7 @@ const waitsForDevice = "" // the reason of entries in absent that only wait
 func newReconciler(log *slog.Logger, room int) *reconciler {
 	return &reconciler{
 		log: log, links: make(linkTable), neighbors: make(map[neighborKey]netip.Addr, room), routes: make(map[routeKey]netip.Addr),
-		devices: make(map[string]int), absent: make(map[any]string),
+		devices: make(map[string]int), absent: make(map[any]string), withdrawn: make(map[any]struct{}),
 		stats: TablesStats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
 	}
 }
@@ -54,6 +55,7 @@ func (r *reconciler) work(in inbox, cause string) error {
 		cause = causeAsked
 	}
 	r.settled = r.settled || in.settle
+	r.withdraw(in)
 	changes := r.want(in)
 	err := r.connected(func() error {
 		if cause != "" {
@@ -77,6 +79,30 @@ func (r *reconciler) connected(f func() error) (err error) {
 		return err
 	}
 	return nil
+}
+
+// withdraw remembers which entries were withdrawn before settled. Until then a comparison keeps entries of an earlier run that
+// nobody wants yet, because a wish for them may still come. A withdrawn entry is not one of them: without this record, a withdrawal
+// that meets a comparison, or whose message the kernel did not take, would have no effect until settled.
+func (r *reconciler) withdraw(in inbox) {
+	if r.settled {
+		r.withdrawn = nil
+		return
+	}
+	for k, w := range in.neighbors {
+		r.record(k, w.gone)
+	}
+	for k, w := range in.routes {
+		r.record(k, w.gone)
+	}
+}
+
+func (r *reconciler) record(key any, gone bool) {
+	if gone {
+		r.withdrawn[key] = struct{}{}
+	} else {
+		delete(r.withdrawn, key)
+	}
 }
 
 // want takes over wishes and returns what follows from them for the kernel.
@@ -162,7 +188,10 @@ func (r *reconciler) resync(cause string) error {
 		p.deleteRoutes = append(p.deleteRoutes, strayRoutes...)
 		p.deleteNeighbors = strayNeighbors
 	} else {
-		r.keep(strayRoutes)
+		p.deleteNeighbors, _ = split(strayNeighbors, func(n Neighbor) bool { return r.isWithdrawn(n.key()) })
+		gone, kept := split(strayRoutes, func(route Route) bool { return r.isWithdrawn(route.key()) })
+		p.deleteRoutes = append(p.deleteRoutes, gone...)
+		r.keep(kept)
 	}
 	r.present(p)
 	if err := r.execute(p); err != nil {
@@ -170,6 +199,23 @@ func (r *reconciler) resync(cause string) error {
 	}
 	r.report(cause, p)
 	return nil
+}
+
+func (r *reconciler) isWithdrawn(key any) bool {
+	_, withdrawn := r.withdrawn[key]
+	return withdrawn
+}
+
+// split returns the elements for which f holds, and the others.
+func split[T any](all []T, f func(T) bool) (yes, no []T) {
+	for _, e := range all {
+		if f(e) {
+			yes = append(yes, e)
+		} else {
+			no = append(no, e)
+		}
+	}
+	return yes, no
 }
 
 // keep remembers routes of an earlier run, so that a wanted one takes their place at once.

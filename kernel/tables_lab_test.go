@@ -15,6 +15,13 @@ import (
 func runTables(t testing.TB) *Tables {
 	t.Helper()
 	tables := NewTables(testLog(t), 0)
+	start(t, tables)
+	return tables
+}
+
+// start runs tables for the rest of the test.
+func start(t testing.TB, tables *Tables) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- tables.Run(ctx) }()
@@ -24,7 +31,6 @@ func runTables(t testing.TB) *Tables {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return tables
 }
 
 // settled waits until all that was wanted is in the kernel.
@@ -249,6 +255,49 @@ func TestTablesSettle(t *testing.T) {
 	shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-172.16.4.0/24", "172.16.5.0/24")
 	if s := tables.Stats(); s.Removed != 2 {
 		t.Errorf("removed %d, want the neighbour and the route nobody wanted", s.Removed)
+	}
+}
+
+// A withdrawal holds from the start, also for entries of an earlier run: those that come before the first comparison, or together
+// with another one, are carried out by it. An entry that is wanted again stays.
+func TestWithdrawalsBeforeSettle(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	greDevice(t, "gre1", 1)
+	for i := 2; i <= 5; i++ {
+		ip(t, fmt.Sprintf("neigh add 10.255.1.%d lladdr 203.0.113.%d dev gre1 nud permanent protocol 84", i, i))
+		ip(t, fmt.Sprintf("route add 172.16.%d.0/24 via 10.255.1.%d dev gre1 proto 84 onlink", i, i))
+	}
+	of := func(i int) []Change {
+		return []Change{
+			wantNeighbor("gre1", fmt.Sprintf("10.255.1.%d", i), fmt.Sprintf("203.0.113.%d", i)),
+			wantRoute("gre1", fmt.Sprintf("172.16.%d.0/24", i), fmt.Sprintf("10.255.1.%d", i)),
+		}
+	}
+	withdraw := func(tables *Tables, i int) {
+		for _, c := range of(i) {
+			tables.Want([]Change{gone(c)})
+		}
+	}
+	tables := NewTables(testLog(t), 0)
+	tables.Want(of(2)) // the saved state is restored, and the peer shut out before the first comparison
+	withdraw(tables, 2)
+	withdraw(tables, 3)
+	withdraw(tables, 4)
+	tables.Want(of(4))
+	start(t, tables)
+	settled(tables)
+	shows(t, "neigh show dev gre1", "-10.255.1.2 ", "-10.255.1.3 ", "10.255.1.4 ", "10.255.1.5 ")
+	shows(t, "route", "-172.16.2.0/24", "-172.16.3.0/24", "172.16.4.0/24", "172.16.5.0/24")
+
+	withdraw(tables, 4)
+	tables.Resync() // the comparison that is asked for takes the place of the changes
+	settled(tables)
+	shows(t, "neigh show dev gre1", "-10.255.1.4 ", "10.255.1.5 ")
+	shows(t, "route", "-172.16.4.0/24", "172.16.5.0/24")
+	if s := tables.Stats(); s.Failing+s.Waiting != 0 {
+		t.Errorf("%d entries fail and %d wait, want none", s.Failing, s.Waiting)
 	}
 }
 
