@@ -181,6 +181,8 @@ const (
 // Run works until ctx ends, and leaves everything in the kernel as it is then. It returns an error only where trying again is of no
 // use (ErrNoPermission).
 func (t *Tables) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the monitor, also when Run returns an error
 	notices, err := listen(ctx, t.log, monitorConfig{
 		family: unix.NETLINK_ROUTE,
 		groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE},

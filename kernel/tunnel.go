@@ -61,6 +61,8 @@ func NewTunnel(cfg TunnelConfig, log *slog.Logger) *Tunnel {
 // has the reason then. What can be retried is retried. Before the tunnel was there for the first time, Run returns what only the user can mend: ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE,
 // ErrNoXFRM, ErrIPv6Underlay.
 func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the monitors, also when Run returns an error
 	notices, err := t.listen(ctx)
 	if err != nil {
 		return err
