@@ -221,6 +221,53 @@ func TestCloseWhileAway(t *testing.T) {
 	})
 }
 
+// An Expel that comes while charon is away, or whose answer is lost with the link, is carried out when charon is back. It ends the SAs
+// of that identity only.
+func TestExpelWhileAway(t *testing.T) {
+	for name, when := range map[string]func(f *fakeCharon, c *Client, cut func()){
+		"away": func(_ *fakeCharon, c *Client, cut func()) {
+			cut()
+			c.Expel(key("192.0.2.1"), "192.0.2.1")
+			c.Expel(key("192.0.2.2"), "somebody else")
+		},
+		"while it ends": func(f *fakeCharon, c *Client, cut func()) {
+			f.do(func(f *fakeCharon) { f.delay = map[string]time.Duration{"terminate": time.Minute} })
+			c.Expel(key("192.0.2.1"), "192.0.2.1")
+			c.Expel(key("192.0.2.2"), "somebody else")
+			cut()
+			f.do(func(f *fakeCharon) { f.delay = nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				told(c)
+				var first, second uint32
+				f.do(func(f *fakeCharon) {
+					first = f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-id", "192.0.2.1")
+					second = f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "remote-id", "192.0.2.2")
+				})
+				told(c)
+				when(f, c, func() {
+					told(c)
+					f.do(func(f *fakeCharon) {
+						f.down = true
+						for s := range f.sessions {
+							_ = s.conn.Close()
+						}
+					})
+					told(c)
+				})
+				f.back()
+				after(c, 5*time.Second)
+				if ids := f.ids(); len(ids) != 1 || ids[0] != second {
+					t.Errorf("charon has the SAs %v, want only %d: %d belongs to the identity that was expelled", ids, second, first)
+				}
+				after(c, time.Minute) // the fake is done with the first command
+			})
+		})
+	}
+}
+
 // The jobs of a peer do not overtake each other, although they run on several sessions: a connection that is wanted again while
 // it is being unloaded is there in the end.
 func TestWantedAgainWhileUnloading(t *testing.T) {

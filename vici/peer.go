@@ -86,8 +86,21 @@ func (r *reconciler) close(k Key) {
 	r.settle(p)
 }
 
+// expulsion names the SAs that Expel is to end.
+type expulsion struct {
+	Key
+	identity string
+}
+
+// expel ends the SAs of an identity. While charon is away nobody can; the expulsion is carried out when charon is back, and again
+// if the link is lost before charon has answered.
 func (r *reconciler) expel(k Key, identity string) {
 	k.NBMA = k.NBMA.Unmap()
+	e := expulsion{k, identity}
+	if !r.synced {
+		r.expulsions[e] = true
+		return
+	}
 	var ids []uint32
 	for _, sa := range r.byPeer[k] {
 		if sa.RemoteID == identity {
@@ -96,8 +109,10 @@ func (r *reconciler) expel(k Key, identity string) {
 		}
 	}
 	if len(ids) == 0 {
+		delete(r.expulsions, e)
 		return
 	}
+	r.expulsions[e] = true
 	command := r.times.command
 	r.do(func(ctx context.Context, s *session) error {
 		var errs []error
@@ -106,7 +121,11 @@ func (r *reconciler) expel(k Key, identity string) {
 		}
 		return errors.Join(errs...)
 	}, func(err error) {
-		if !r.fatal(err) && err != nil {
+		if r.fatal(err) {
+			return
+		}
+		delete(r.expulsions, e)
+		if err != nil {
 			r.log.Warn("closing the SAs of an identity failed", slog.Any("peer", k), slog.String("identity", identity), slog.Any("error", err))
 		}
 	})

@@ -41,6 +41,8 @@ type reconciler struct {
 	ended     map[uint32]time.Time // SAs that ended lately, and when: an answer that is older may still list them
 	refusals  refusals
 
+	expulsions map[expulsion]bool // that charon has not carried out yet
+
 	marksSerial uint64 // of the last MarksAsked
 
 	waiting  []*peer // to initiate, in order, when there is room
@@ -61,7 +63,9 @@ func newReconciler(c *Client) *reconciler {
 		ending:    map[uint32]bool{},
 		mended:    map[uint32]bool{},
 		refusals:  refusals{},
-		lastErr:   errGone,
+
+		expulsions: map[expulsion]bool{},
+		lastErr:    errGone,
 	}
 	c.published.sas = r.sas
 	c.published.status.Since = time.Now()

@@ -49,6 +49,9 @@ func (r *reconciler) resync() {
 			r.load(r.profiles[iface])
 			r.review(iface)
 		}
+		for e := range r.expulsions {
+			r.expel(e.Key, e.identity)
+		}
 		for _, p := range r.peers {
 			r.settle(p)
 		}
