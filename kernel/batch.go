@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -46,7 +47,9 @@ func (r *requests) ask(m netlink.Message) ([]netlink.Message, error) {
 	return r.conn.Execute(m)
 }
 
-// dump asks for a table and returns its entries, read again while the kernel says that it changed in between.
+// dump asks for a table and returns its entries, read again while the kernel says that it changed in between. data begins with the
+// family, as all of rtnetlink's headers do. A kernel that lacks the family, such as one booted with ipv6.disable=1, answers with the
+// entries of all others: dump leaves these out.
 func (r *requests) dump(kind netlink.HeaderType, data []byte) ([]netlink.Message, error) {
 	request := netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Dump}, Data: data}
 	for range dumpTries {
@@ -55,10 +58,18 @@ func (r *requests) dump(kind netlink.HeaderType, data []byte) ([]netlink.Message
 			return nil, err
 		}
 		if !interrupted(entries) {
-			return entries, nil
+			return ofFamily(data[0], entries), nil
 		}
 	}
 	return nil, errDumpInterrupted
+}
+
+// ofFamily returns the entries of a family, or all of them for AF_UNSPEC.
+func ofFamily(family byte, entries []netlink.Message) []netlink.Message {
+	if family == unix.AF_UNSPEC {
+		return entries
+	}
+	return slices.DeleteFunc(entries, func(m netlink.Message) bool { return len(m.Data) == 0 || m.Data[0] != family })
 }
 
 func interrupted(entries []netlink.Message) bool {

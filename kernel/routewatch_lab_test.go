@@ -245,3 +245,21 @@ func TestWatchRoutesBurst(t *testing.T) {
 		t.Errorf("%d resets, log:\n%s", f.resets, f.log.String())
 	}
 }
+
+// A route that is deleted and added again is known at once, also to a kernel without IPv6 (UML_APPEND=ipv6.disable=1), which answers
+// a dump of IPv6 routes with those of IPv4.
+func TestWatchRoutesOfOneFamily(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	ip(t, "link add lan1 type dummy")
+	ip(t, "addr add 192.0.2.1/24 dev lan1")
+	ip(t, "link set lan1 up")
+	ip(t, "route add 172.16.1.0/24 via 192.0.2.2")
+	f := watchRoutes(t, 254)
+	f.wait(254, "172.16.1.0/24", "via 192.0.2.2 dev lan1 metric 0")
+	ip(t, "route del 172.16.1.0/24")
+	f.wait(254, "172.16.1.0/24", "")
+	ip(t, "route add 172.16.1.0/24 via 192.0.2.2")
+	f.wait(254, "172.16.1.0/24", "via 192.0.2.2 dev lan1 metric 0")
+}
