@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -21,13 +22,19 @@ type address struct {
 
 // addresses reads the addresses of a link.
 func (r *requests) addresses(index int) ([]address, error) {
+	all, err := r.allAddresses()
+	return slices.DeleteFunc(all, func(a address) bool { return a.index != index }), err
+}
+
+// allAddresses reads the addresses of all links.
+func (r *requests) allAddresses() ([]address, error) {
 	messages, err := r.dump(unix.RTM_GETADDR, make([]byte, ifaddrmsgLen))
 	if err != nil {
 		return nil, fmt.Errorf("read the addresses: %w", err)
 	}
 	var all []address
 	for _, m := range messages {
-		if a, ok := parseAddress(m); ok && a.index == index {
+		if a, ok := parseAddress(m); ok {
 			all = append(all, a)
 		}
 	}

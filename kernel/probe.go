@@ -60,7 +60,7 @@ func probeGRE(local netip.Addr) error {
 		return err
 	}
 	defer r.close()
-	if err := r.createGRE("probe", greParams{local: local, ttl: 64}); errors.Is(err, unix.EOPNOTSUPP) {
+	if err := r.createGRE("probe", greParams{local: local, ttl: 64, fragment: true}); errors.Is(err, unix.EOPNOTSUPP) {
 		return fmt.Errorf("%w (%w)", ErrNoGRE, err)
 	} else if err != nil {
 		return explain(err, "make a tunnel")

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type Tunnel struct {
 	state TunnelState
 	ready bool            // ensured at least once
 	known bool            // looked for the link at least once
+	bound string          // name of the device that the tunnel was last seen bound to; empty: not seen
 	said  map[string]bool // what was logged once and would come again with every look
 }
 
@@ -198,15 +200,19 @@ func (t *Tunnel) params(r *requests, have *link) (greParams, error) {
 	if p.local.Is6() {
 		return p, fmt.Errorf("make %s send from %s: %w", t.cfg.Name, p.local, ErrIPv6Underlay)
 	}
-	if p.local.IsValid() {
-		return p, nil
-	}
+	// Whether a tunnel of the site's own fragments is the site's decision, like its TOS: only those of this package are changed.
+	p.fragment = have == nil || have.alias == TunnelAlias || have.gre.fragment
 	var current netip.Addr
 	if have != nil {
 		current = have.gre.local
 	}
 	var err error
-	p.local, err = r.underlayAddress(t.cfg.Underlay, current)
+	if !p.local.IsValid() {
+		if p.local, err = r.underlayAddress(t.cfg.Underlay, current); err != nil {
+			return p, err
+		}
+	}
+	p.device, err = t.device(r, have, p.local)
 	return p, err
 }
 
@@ -217,7 +223,7 @@ func (t *Tunnel) place(r *requests, have *link, p greParams) (*link, error) {
 	case have != nil && have.isNBMA() && have.matches(p):
 		return have, nil
 	case have != nil && have.isNBMA() && have.kind == kindGRE:
-		if err := r.changeGRE(have, p); err != nil {
+		if err := r.changeGRE(have, p, cmp.Or(t.cfg.MTU, have.mtu)); err != nil {
 			return nil, t.explainGRE(r, err, p, "change the parameters of %s", name)
 		}
 		t.log.Info("tunnel parameters changed in place", "local", p.local, "before", have.gre.local)
@@ -267,7 +273,7 @@ func (t *Tunnel) explainGRE(r *requests, err error, p greParams, format string, 
 	case errors.Is(err, unix.EEXIST):
 		tunnels, _ := r.greLinks()
 		for _, l := range tunnels {
-			if l.name != t.cfg.Name && l.isNBMA() && l.matches(greParams{p.local, p.key, p.keyed, l.gre.ttl}) {
+			if l.name != t.cfg.Name && l.isNBMA() && l.gre.local == p.local && l.sameKey(p) {
 				return fmt.Errorf("%w: %w: it is %s", err, ErrTunnelTaken, l.name)
 			}
 		}

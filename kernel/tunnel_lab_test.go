@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -143,7 +144,7 @@ func TestTunnelAdopts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := greParams{local: netip.MustParseAddr("198.51.100.1"), ttl: 64, keyed: c.key != nil}
+			want := greParams{local: netip.MustParseAddr("198.51.100.1"), ttl: 64, keyed: c.key != nil, fragment: c.ours}
 			if want.keyed {
 				want.key = *c.key
 			}
@@ -190,6 +191,77 @@ func TestTunnelKeepsTheRest(t *testing.T) {
 	<-states
 	shows(t, "-d link show gre1", "gre1@under0", "local 198.51.100.1 dev under0 ttl 64 tos 0x10 ikey 0.0.0.42", "-alias")
 	shows(t, "addr show gre1", "10.255.0.1/24", "10.1.1.1/32")
+	shows(t, "-d link show gre1", "-nopmtudisc", "-ignore-df")
+}
+
+// A tunnel bound to a device is bound to it again after that device was deleted and made again, as PPPoE and LTE do, with its MTU and
+// its neighbours.
+func TestTunnelFollowsItsDevice(t *testing.T) {
+	for name, cfg := range map[string]TunnelConfig{
+		"the underlay": labTunnel,
+		"a fixed address": func() TunnelConfig {
+			cfg := labTunnel
+			cfg.Underlay, cfg.Local = "", netip.MustParseAddr("198.51.100.1")
+			return cfg
+		}(),
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			if !ownNamespace(t) {
+				return
+			}
+			underlay(t)
+			ip(t, "link add gre1 type gre local any dev under0 key 42 ttl 64")
+			cfg.Protected = false // packets are to leave
+			_, states := runTunnel(t, cfg)
+			<-states
+			shows(t, "-d link show gre1", "gre1@under0", "dev under0", "local 198.51.100.1")
+			ip(t, "neigh add 10.255.0.2 lladdr 198.51.100.2 dev gre1 nud permanent")
+			ip(t, "link del under0")
+			shows(t, "-d link show gre1", "-gre1@under0")
+			underlay(t)
+			shows(t, "-d link show gre1", "gre1@under0", "dev under0", "mtu 1400", "<UP", "local 198.51.100.1", "ttl 64")
+			shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 198.51.100.2 PERMANENT")
+			sent := txPackets(t)
+			ip(t, "neigh replace 198.51.100.2 lladdr 02:00:00:00:00:02 dev under0 nud permanent")
+			ping := exec.Command("ping", "-c", "1", "-W", "1", "10.255.0.2")
+			_ = ping.Run() // nobody answers
+			eventually(t, "a packet is sent by the new device", func() bool { return txPackets(t) > sent })
+		})
+	}
+}
+
+// A tunnel of ours fragments what is too large for the path, whatever DF says. One that an earlier version made is changed in place;
+// one of the site's own stays as the site made it.
+func TestTunnelFragments(t *testing.T) {
+	for name, c := range map[string]struct {
+		make []string
+		want bool
+	}{
+		"new":               {nil, true},
+		"of before":         {[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64", "link set gre1 alias cygnet"}, true},
+		"the site's":        {[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"}, false},
+		"the site's choice": {[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64 nopmtudisc ignore-df"}, true},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			if !ownNamespace(t) {
+				return
+			}
+			underlay(t)
+			for _, args := range c.make {
+				ip(t, args)
+			}
+			before := linkNamed(t, "gre1")
+			_, states := runTunnel(t, labTunnel)
+			<-states
+			l := linkNamed(t, "gre1")
+			if l.gre.fragment != c.want || l.mtu != 1400 {
+				t.Errorf("fragments: %v, want %v; MTU %d, want 1400", l.gre.fragment, c.want, l.mtu)
+			}
+			if before != nil && before.index != l.index {
+				t.Errorf("the tunnel has index %d, it was %d: it was made again", l.index, before.index)
+			}
+		})
+	}
 }
 
 // The tunnel follows its underlay's address, guarded at the new one before it moves and released at the old one after; while there is

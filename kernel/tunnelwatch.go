@@ -58,7 +58,7 @@ func (t *Tunnel) listen(ctx context.Context) (<-chan notice, error) {
 	})
 }
 
-// concerns says whether a notification is about the tunnel's link or its underlay's.
+// concerns says whether a notification is about the tunnel's link, its underlay's, or that of the device it is bound to.
 func (t *Tunnel) concerns(n notice) bool {
 	if n.lost {
 		return true
@@ -67,7 +67,7 @@ func (t *Tunnel) concerns(n notice) bool {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			m.Header.Type = unix.RTM_NEWLINK
-			if l, ok := parseLink(m); ok && (l.name == t.cfg.Name || l.name == t.cfg.Underlay || l.index == t.state.Index) {
+			if l, ok := parseLink(m); ok && (l.name == t.cfg.Name || l.name == t.cfg.Underlay || l.name == t.bound || l.index == t.state.Index) {
 				return true
 			}
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:

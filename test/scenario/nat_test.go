@@ -26,8 +26,36 @@ func TestSpokeBehindNAT(t *testing.T) {
 	shortcut(m)
 	straight(m, m.Spoke1, m.Spoke2)
 	straight(m, m.Spoke2, m.Spoke1)
+	smallPaths(m)
 	alive(m)
 	encrypted(m)
+}
+
+// smallPaths has the way between each spoke and the hub take no more than 1300 bytes, at the box in front of spoke1 and at spoke2 itself,
+// and proves that packets of the tunnel's full MTU arrive whether they have DF set or not, as ESP and as ESP in UDP. Larger ones without
+// DF are fragmented, and the sender of larger ones with DF is told.
+func smallPaths(m *lab.Mesh) {
+	m.Helper()
+	box := m.Spoke1.NAT
+	box.IP("route change 192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.11 mtu lock 1300",
+		"route change 10.1.0.0/24 dev in0 proto kernel scope link src 10.1.0.1 mtu lock 1300")
+	m.Spoke2.IP("route add 192.0.2.1/32 dev eth0 mtu lock 1300")
+	const headers = 28 // IP and ICMP
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		for _, c := range []struct {
+			df   string
+			size int
+		}{{"dont", 1400}, {"do", 1400}, {"dont", 1500}} {
+			out, err := s.Host.Try("ping", "-n", "-c", "6", "-i", "0.05", "-W", "3", "-M", c.df, "-s", fmt.Sprint(c.size-headers), m.Hub.Host.Addr.String())
+			if err != nil || !strings.Contains(out, " 6 received") {
+				m.Errorf("packets of %d bytes (DF: %s) from %s over a path of 1300 bytes do not all arrive: %v\n%s", c.size, c.df, s.Name, err, out)
+			}
+		}
+		out, err := s.Host.Try("ping", "-n", "-c", "1", "-W", "3", "-M", "do", "-s", fmt.Sprint(1500-headers), m.Hub.Host.Addr.String())
+		if err == nil || !strings.Contains(out, "mtu = 1400") && !strings.Contains(out, "mtu=1400") {
+			m.Errorf("the sender of 1500 bytes with DF is not told of the tunnel's MTU of 1400: %v\n%s", err, out)
+		}
+	}
 }
 
 // The public spoke's host talks first: the spoke behind NAT dials all the same, since nobody else can.

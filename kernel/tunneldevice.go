@@ -1,0 +1,66 @@
+package kernel
+
+import (
+	"cmp"
+	"net/netip"
+)
+
+const boundToNothing = "the device that the tunnel is bound to is gone"
+
+// device returns the index of the device that the tunnel is to be bound to; 0 for none. The daemon binds no tunnel of its own, but an
+// adopted one may be bound. The kernel knows that device by its index only: once a PPPoE or LTE device has been deleted and made
+// again, every packet fails, until the tunnel is bound to the new device of that name. The device is the one that the tunnel was seen
+// bound to, else the underlay's, else the one with the tunnel's local address. While there is none the tunnel stays as it is.
+func (t *Tunnel) device(r *requests, have *link, local netip.Addr) (int, error) {
+	if have == nil || have.gre.device == 0 || have.elsewhere {
+		return deviceOf(have), nil
+	}
+	now, err := r.linkByIndex(have.gre.device)
+	if err != nil {
+		return 0, err
+	}
+	if now != nil {
+		t.bound = now.name
+		delete(t.said, boundToNothing)
+		return now.index, nil
+	}
+	name := cmp.Or(t.bound, t.cfg.Underlay)
+	if name == "" {
+		return r.deviceWith(local, have.gre.device)
+	}
+	again, err := r.linkByName(name)
+	if err != nil {
+		return 0, err
+	}
+	if again == nil {
+		if !t.said[boundToNothing] {
+			t.said[boundToNothing] = true
+			t.log.Warn(boundToNothing+": nothing can be sent until it is back", "device", name)
+		}
+		return have.gre.device, nil
+	}
+	t.log.Info("the device that the tunnel is bound to was made again: binding the tunnel to it", "device", name)
+	return again.index, nil
+}
+
+// deviceOf returns the device that a link is bound to; 0 for none.
+func deviceOf(l *link) int {
+	if l == nil {
+		return 0
+	}
+	return l.gre.device
+}
+
+// deviceWith returns the index of the device that has an address, or otherwise.
+func (r *requests) deviceWith(local netip.Addr, otherwise int) (int, error) {
+	all, err := r.allAddresses()
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range all {
+		if a.prefix.Addr() == local {
+			return a.index, nil
+		}
+	}
+	return otherwise, nil
+}
