@@ -84,6 +84,8 @@ func (c *checker) secretFile(v value[string]) Secret {
 		c.problem(v.at, "%s holds no secret: its first line is empty", v.v)
 	case bytes.IndexByte(secret, '\n') >= 0:
 		c.problem(v.at, "%s has several lines, allowed is the secret alone on one line", v.v)
+	case !c.foreignLine(v, secret):
+		c.literally(v, secret)
 	}
 	return secret
 }

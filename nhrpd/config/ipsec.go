@@ -87,6 +87,7 @@ func (c *checker) psk(v value[string]) Secret {
 	if len(psk) > 0 && len(psk) < enough {
 		c.warn(v.at, "the key in %s has %d characters, and who records one handshake can try keys at leisure; make one by: openssl rand -base64 32", v.v, len(psk))
 	}
+	c.encoded(v, psk)
 	return psk
 }
 

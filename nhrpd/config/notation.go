@@ -1,0 +1,107 @@
+package config
+
+import (
+	"bytes"
+	"encoding/base64"
+	"regexp"
+	"unicode/utf8"
+)
+
+// A secret is taken from its file as it stands. Other programs write secrets with something around them that is not part of the
+// secret; whoever copies that from their files has other routers than these refuse it, with nothing but AUTHENTICATION_FAILED.
+
+// otherFile finds what only a line of another program's file has: of ipsec.secrets ("address : PSK …"), of swanctl.conf
+// ("secret = …"), or of the configuration of a router ("ip nhrp authentication …").
+var otherFile = regexp.MustCompile(`(?i)(?:^|\s):\s*(?:PSK|RSA|ECDSA|EAP|XAUTH|PIN)\b|^\s*(?:secret|psk|key|password)\s*=\s*\S|^\s*ip(?:v6)?\s+nhrp\s+authentication\s`)
+
+// quotes are the pairs of quotation marks, typographic ones among them, that may be around a secret.
+var quotes = []struct{ open, close string }{
+	{`"`, `"`}, {`'`, `'`}, {"`", "`"}, {"“", "”"}, {"„", "“"}, {"„", "”"}, {"”", "”"}, {"‘", "’"}, {"‚", "‘"}, {"’", "’"},
+	{"«", "»"}, {"»", "«"},
+}
+
+// foreignLine refuses a secret that is a line of another program's file: no router has that as its secret.
+func (c *checker) foreignLine(v value[string], secret []byte) bool {
+	if !otherFile.Match(secret) {
+		return false
+	}
+	c.problem(v.at, "%s holds a line of another program's file, such as ipsec.secrets or swanctl.conf; allowed is the secret alone, "+
+		"without its owner, a keyword or quotes", v.v)
+	return true
+}
+
+// literally warns of what is part of a secret although it hardly was meant to be. None of it may be quoted.
+func (c *checker) literally(v value[string], secret []byte) {
+	const asItStands = "it is taken as part of the secret, and a router that has the secret without it is not understood; "
+	switch quoted := inQuotationMarks(secret); {
+	case bytes.HasPrefix(secret, []byte("\ufeff")):
+		c.warn(v.at, "%s begins with a byte order mark, which no editor shows: "+asItStands+"write the file again without it", v.v)
+	case len(secret) != len(bytes.TrimSpace(secret)):
+		c.warn(v.at, "%s has blanks before or behind the secret: "+asItStands+"remove them unless they were meant", v.v)
+	case quoted == typographicMarks:
+		c.warn(v.at, "%s has typographic quotation marks around the secret, as word processors make them: "+asItStands+
+			"write the secret without quotation marks", v.v)
+	case quoted == plainMarks:
+		c.warn(v.at, "%s has quotation marks around the secret: "+asItStands+"write it without them, unless all routers have them", v.v)
+	}
+}
+
+// encoded warns of a PSK that strongSwan's own files would have decoded: 0x before hexadecimal digits, 0s before base64.
+func (c *checker) encoded(v value[string], psk []byte) {
+	notation := ""
+	if len(psk) > 2 && psk[0] == '0' {
+		switch psk[1] {
+		case 'x', 'X':
+			if isHex(psk[2:]) {
+				notation = "0x and hexadecimal digits"
+			}
+		case 's', 'S':
+			if isBase64(string(psk[2:])) {
+				notation = "0s and base64"
+			}
+		}
+	}
+	if notation == "" {
+		return
+	}
+	c.warn(v.at, "the key in %s reads like %s, which strongSwan's own files decode; here it is taken as it stands, character by character, "+
+		"so a router that has the same text in swanctl.conf has another key; make one that does not begin like that: openssl rand -base64 32", v.v, notation)
+}
+
+func isHex(b []byte) bool {
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return true
+}
+
+func isBase64(s string) bool {
+	for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding} {
+		if _, err := e.DecodeString(s); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// The quotation marks that may be around a secret.
+const (
+	noMarks = iota
+	plainMarks
+	typographicMarks
+)
+
+// inQuotationMarks reports which quotation marks are around a secret.
+func inQuotationMarks(secret []byte) int {
+	for _, q := range quotes {
+		if len(secret) >= len(q.open)+len(q.close) && bytes.HasPrefix(secret, []byte(q.open)) && bytes.HasSuffix(secret, []byte(q.close)) {
+			if utf8.RuneLen([]rune(q.open)[0]) > 1 {
+				return typographicMarks
+			}
+			return plainMarks
+		}
+	}
+	return noMarks
+}
