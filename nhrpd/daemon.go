@@ -128,6 +128,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task{"ESP states", d.matchStates}.start(ctx, g)
 	task{"interfaces", d.manage}.start(ctx, g)
 	task{"certificates", d.watchCertificates}.start(ctx, g)
+	task{"surroundings", d.watchSurroundings}.start(ctx, g)
 	err = g.Wait()
 	d.saveLast()
 	return err

@@ -40,6 +40,8 @@ type world struct {
 	network      []preflight.Finding // what is wrong with devices and addresses
 	charonGone   time.Time           // since when charon does not answer; zero: it does
 	refused      map[string]string   // what charon does not take, by interface
+	surroundings []preflight.Finding // what is around the tunnels
+	outer        []netip.Addr        // that they were to reach at the last look
 	leftovers    kernel.Leftovers    // in the kernel at the start
 
 	noSocket error // what opening an NHRP socket fails with
@@ -143,6 +145,15 @@ func (w *world) platform() Platform {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return slices.Clone(w.certificates)
+		},
+		Surroundings: func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.outer = nil
+			for i := range c.Interfaces {
+				w.outer = append(w.outer, outer(&c.Interfaces[i])...)
+			}
+			return slices.Clone(w.surroundings)
 		},
 		Network: func(*config.Config) []preflight.Finding {
 			w.mu.Lock()

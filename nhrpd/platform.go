@@ -26,6 +26,7 @@ type Platform struct {
 	Check          func(kernel.CheckConfig) []kernel.Advice
 	Strongswan     func(*config.Config) []preflight.Finding // charon's settings
 	Certificates   func(*config.Config) []preflight.Finding
+	Surroundings   func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding
 	Network        func(*config.Config) []preflight.Finding // devices and addresses
 	Detach         func(device string) error
 	FindLeftovers  func() (kernel.Leftovers, error)

@@ -38,6 +38,7 @@ func (d *Daemon) listenAPI() (net.Listener, error) {
 // findingCodes are the codes of problems that come from looking at the host.
 var findingCodes = map[string]api.ProblemCode{
 	preflight.AboutNetwork:      api.ProblemNetwork,
+	preflight.AboutRouting:      api.ProblemRouting,
 	preflight.AboutCertificates: api.ProblemCertificate,
 	preflight.AboutStrongswan:   api.ProblemStrongSwanSettings,
 }

@@ -22,6 +22,7 @@ import (
 func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	s := &api.Status{Version: api.Version, PID: os.Getpid(), Started: d.started, Memory: memory()}
 	var configured config.Config
+	var outer map[string][]netip.Addr
 	err := d.loop.call(ctx, func(now time.Time) {
 		s.Now = now
 		s.Counters = d.loop.counters()
@@ -32,6 +33,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 		s.Routes = d.loop.wantedRoutes(interfaces)
 		s.Blocked = list(d.loop.engine.Blocked(), blockedStatus)
 		configured = d.loop.configured()
+		outer = outerAddresses(interfaces)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
@@ -52,6 +54,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	}
 	s.Problems = append(d.problems.list(), refusedProfiles(d.strongswan.Status().Refused)...)
 	addFindings(s, d.platform.Network(&configured))
+	addFindings(s, d.lookAround(&configured, outer))
 	addFindings(s, d.certificates.findings())
 	s.Problems = health.Diagnose(s)
 	return s, nil

@@ -5,6 +5,7 @@ package preflight
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 // Finding is something that is not as it should be, or that could not be looked at.
 type Finding struct {
-	About     string   `json:"about"` // the part of the host: network, daemon, kernel, strongSwan or certificates
+	About     string   `json:"about"` // the part of the host: network, routing, daemon, kernel, strongSwan or certificates
 	Severity  Severity `json:"severity"`
 	Interface string   `json:"interface,omitempty"` // that it is about; absent: the host as a whole
 	Text      string   `json:"text"`                // what it is, what it means and what to do
@@ -54,6 +55,7 @@ func Worst(all []Finding) Severity {
 // The parts of a host.
 const (
 	AboutNetwork      = "network"
+	AboutRouting      = "routing"
 	AboutDaemon       = "daemon"
 	AboutKernel       = "kernel"
 	AboutStrongswan   = "strongSwan"
@@ -69,6 +71,9 @@ type Host struct {
 	Probe          func() ([]kernel.Feature, error)
 	Links          func() ([]Link, error)  // the network interfaces
 	Group          func(name string) error // looks a group up
+
+	// LookAround finds out what others set up around a tunnel; nil: nothing is looked at.
+	LookAround func(device string, outer []netip.Addr) (kernel.Surroundings, error)
 }
 
 // This is the host that the program runs on.
@@ -76,6 +81,7 @@ func This() Host {
 	return Host{
 		StrongswanConf: "/etc/strongswan.conf", Swanctl: "/etc/swanctl", Now: time.Now(),
 		Sysctls: kernel.Check, Probe: kernel.Probe, Links: links, Group: lookupGroup,
+		LookAround: kernel.LookAround,
 	}
 }
 
@@ -88,7 +94,7 @@ func (h Host) Look(c *config.Config) []Finding {
 	if len(c.Interfaces) == 0 {
 		return nil
 	}
-	return slices.Concat(h.Network(c), h.daemon(c), h.kernel(c), h.Strongswan(c), h.Certificates(c))
+	return slices.Concat(h.Network(c), h.Surroundings(c, configuredAddresses), h.daemon(c), h.kernel(c), h.Strongswan(c), h.Certificates(c))
 }
 
 // kernel looks at features, then at settings.
