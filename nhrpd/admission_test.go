@@ -19,6 +19,7 @@ import (
 
 // fakePath lets nothing pass and remembers whom it was told to admit.
 type fakePath struct {
+	world  *world
 	config kernel.DataPathConfig
 	closed chan struct{}
 
@@ -31,7 +32,7 @@ func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
 	if !w.eBPF {
 		return nil, errors.New("no data path in this world")
 	}
-	p := &fakePath{config: c, closed: make(chan struct{}), admitted: map[netip.Addr]kernel.Admission{}}
+	p := &fakePath{world: w, config: c, closed: make(chan struct{}), admitted: map[netip.Addr]kernel.Admission{}}
 	for _, a := range c.Admitted {
 		p.admitted[a.NBMA] = a
 	}
@@ -47,9 +48,10 @@ func (p *fakePath) Use() ([]kernel.Use, error)                { return nil, kern
 func (p *fakePath) EnableMarks() error                        { return kernel.ErrNoMarks }
 func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return kernel.ErrNoMarks }
 func (p *fakePath) Stats() (kernel.DataPathStats, error) {
+	p.world.used("data path", p.closed)
 	return kernel.DataPathStats{NotAdmitted: 5, Limited: 6, Lost: 7, Foreign: 8}, nil
 }
-func (p *fakePath) Close() error { close(p.closed); return nil }
+func (p *fakePath) Close() error { close(p.closed); p.world.isClosed(); return nil }
 func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
 	select {
 	case <-ctx.Done():
@@ -59,6 +61,10 @@ func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
 }
 
 func (p *fakePath) Admit(changes []kernel.Admission) error {
+	p.world.used("data path", p.closed)
+	for _, c := range changes {
+		p.world.note("admit " + c.NBMA.String())
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range changes {
@@ -155,7 +161,7 @@ func TestAdmissionCatchesUp(t *testing.T) {
 	d.loop.engine.Configure(now, engineConfig(c), &d.loop.out)
 	d.loop.engine.Handle(now, engine.NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{theNHS.NBMA}}, &d.loop.out)
 	gone := netip.MustParseAddr("192.0.2.99")
-	path := &fakePath{admitted: map[netip.Addr]kernel.Admission{gone: {NBMA: gone}}}
+	path := &fakePath{world: w, admitted: map[netip.Addr]kernel.Admission{gone: {NBMA: gone}}}
 	ln := &line{path: path, admitted: []engine.AdmissionChange{{PeerKey: engine.PeerKey{Interface: "gre1", NBMA: gone}}}}
 	d.newPort(c.Interfaces[0]).catchUp(ln)
 	want := map[netip.Addr]kernel.Admission{theNHS.NBMA: theNHS}

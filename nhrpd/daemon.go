@@ -213,9 +213,11 @@ func (d *Daemon) open(ctx context.Context, g *errgroup.Group, c config.Interface
 func (d *Daemon) close(ctx context.Context, name string) {
 	p := d.ports[name]
 	delete(d.ports, name)
+	// The loop lets go of the line first, or it would use one that is closed already. The context's end
+	// is the only error of a call, and then the loop is gone as well.
+	_ = d.loop.call(ctx, func(time.Time) { p.line, p.ending = nil, true })
 	p.stop()
 	d.problems.resolveAll("", name)
-	// The context's end is the only error, and then the loop is gone as well.
 	_ = d.loop.call(ctx, func(time.Time) { delete(d.loop.ports, name) })
 }
 

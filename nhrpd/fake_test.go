@@ -44,8 +44,9 @@ type world struct {
 	outer        []netip.Addr        // that they were to reach at the last look
 	leftovers    kernel.Leftovers    // in the kernel at the start
 
-	noSocket error // what opening an NHRP socket fails with
-	eBPF     bool  // there are data paths
+	closing  func() // called by what closes, once it is closed
+	noSocket error  // what opening an NHRP socket fails with
+	eBPF     bool   // there are data paths
 	paths    []*fakePath
 
 	events chan vici.Event
@@ -75,6 +76,22 @@ func (w *world) noted(what string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Index(w.record, what)
+}
+
+// used reports the use of what is closed: its descriptor may be another file's by then.
+func (w *world) used(what string, closed <-chan struct{}) {
+	select {
+	case <-closed:
+		w.t.Errorf("the %s of a line is used that is closed", what)
+	default:
+	}
+}
+
+// isClosed has the test see what the daemon does between the end of a line and what follows.
+func (w *world) isClosed() {
+	if w.closing != nil {
+		w.closing()
+	}
 }
 
 func (w *world) socket(i int) *fakeSocket {
@@ -118,7 +135,7 @@ func (w *world) platform() Platform {
 			if w.noSocket != nil {
 				return nil, w.noSocket
 			}
-			s := &fakeSocket{index: index, in: make(chan kernel.Message, 1024), closed: make(chan struct{})}
+			s := &fakeSocket{world: w, index: index, in: make(chan kernel.Message, 1024), closed: make(chan struct{})}
 			w.sockets = append(w.sockets, s)
 			return s, nil
 		},
@@ -245,6 +262,7 @@ func (f *fakeTables) Settle() { f.world.note("settle") }
 
 // fakeSocket receives what the test puts in and keeps what the daemon sends.
 type fakeSocket struct {
+	world  *world
 	index  int
 	in     chan kernel.Message
 	once   sync.Once
@@ -265,6 +283,10 @@ func (s *fakeSocket) ReadBatch(ms []kernel.Message) (int, error) {
 }
 
 func (s *fakeSocket) WriteBatch(ms []kernel.Message) (int, error) {
+	s.world.used("NHRP socket", s.closed)
+	for _, m := range ms {
+		s.world.note("send to " + m.NBMA.String())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range ms {
@@ -273,10 +295,16 @@ func (s *fakeSocket) WriteBatch(ms []kernel.Message) (int, error) {
 	return len(ms), nil
 }
 
-func (s *fakeSocket) Stats() (kernel.SocketStats, error) { return kernel.SocketStats{Overflow: 7}, nil }
+func (s *fakeSocket) Stats() (kernel.SocketStats, error) {
+	s.world.used("NHRP socket", s.closed)
+	return kernel.SocketStats{Overflow: 7}, nil
+}
 
 func (s *fakeSocket) Close() error {
-	s.once.Do(func() { close(s.closed) })
+	s.once.Do(func() {
+		close(s.closed)
+		s.world.isClosed()
+	})
 	return nil
 }
 

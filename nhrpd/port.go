@@ -32,9 +32,10 @@ type port struct {
 	useAsked chan struct{}
 	first    chan struct{} // closed when the tunnel is there, or cannot be had for now
 
-	line  *line              // owned by the loop; nil while there is no tunnel
-	state kernel.TunnelState // owned by the loop
-	fault string             // owned by the loop; why there is no tunnel
+	line   *line              // owned by the loop; nil while there is no tunnel
+	ending bool               // owned by the loop; no line is taken any more
+	state  kernel.TunnelState // owned by the loop
+	fault  string             // owned by the loop; why there is no tunnel
 
 	marksAsked chan struct{}
 	undecided  []vici.Peer              // owned by the loop; who shares an address until it is known whether packets can be given marks
@@ -199,6 +200,9 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 	p.secure(st, marks)
 	p.tables.Resync()
 	return p.loop.call(ctx, func(now time.Time) {
+		if p.ending {
+			return
+		}
 		if p.state.Local != st.Local {
 			p.loop.saveSoon() // the guard at the next boot is for this address
 		}

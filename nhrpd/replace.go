@@ -33,6 +33,10 @@ func writeSynced(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
+	// One that an earlier run left may have any mode.
+	if err := file.Chmod(0o600); err != nil {
+		return errors.Join(err, file.Close())
+	}
 	buffered := bufio.NewWriterSize(file, writeSize)
 	if err := errors.Join(write(buffered), buffered.Flush()); err != nil {
 		return errors.Join(err, file.Close())

@@ -1,0 +1,145 @@
+package nhrpd
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/packet"
+	"cygnet/vici"
+)
+
+// hubToml is the least that a hub needs.
+const hubToml = `
+[interface.gre1]
+address  = "10.255.0.1/24"
+underlay = "eth0"
+key      = 42
+
+[interface.gre1.ipsec]
+identity = "hub.example.net"
+psk_file = "/etc/cygnet/gre1.psk"
+`
+
+// Who is told that it may send is admitted before: its data may follow the packet that tells it at once.
+func TestAdmissionComesBeforePackets(t *testing.T) {
+	inWorldOf(t, []byte(hubToml), func(t *testing.T, w *world, d *Daemon) {
+		w.eBPF = true
+		client := netip.MustParseAddr("192.0.2.12")
+		w.tunnels["gre1"].states <- tunnelThere
+		synctest.Wait()
+		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: client, Identity: "spoke2.example.net"}}
+		synctest.Wait()
+		p := packet.Packet{Type: packet.RegistrationRequest, HopCount: 255, RequestID: 7, SourceNBMA: client,
+			SourceProtocol: netip.MustParseAddr("10.255.0.12"), DestProtocol: netip.MustParseAddr("10.255.0.1"),
+			CIEs: []packet.CIE{{PrefixLength: 32, HoldingTime: 600}}}
+		data, err := p.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.socket(0).in <- kernel.Message{NBMA: client, Data: data}
+		synctest.Wait()
+		admitted, told := w.noted("admit 192.0.2.12"), w.noted("send to 192.0.2.12")
+		if admitted < 0 || told < 0 || admitted > told {
+			t.Errorf("admitted as call %d, answered as call %d: %q", admitted, told, w.record)
+		}
+	})
+}
+
+// The loop has let go of a line before it is closed: when the device is another one, when the interface
+// is started anew, and when it leaves.
+func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		do   func(t *testing.T, w *world, d *Daemon)
+	}{
+		{"another device", func(_ *testing.T, w *world, _ *Daemon) {
+			st := tunnelThere
+			st.Index++
+			w.tunnels["gre1"].states <- st
+		}},
+		{"no device", func(_ *testing.T, w *world, _ *Daemon) { w.tunnels["gre1"].states <- kernel.TunnelState{} }},
+		{"closed", func(t *testing.T, _ *world, d *Daemon) {
+			err := d.managed(t.Context(), func(ctx context.Context, _ *errgroup.Group) error {
+				d.close(ctx, "gre1")
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+				w.eBPF = true
+				secureHub(w)
+				closed := 0
+				w.closing = func() {
+					closed++
+					// A turn of the loop that sends and admits, and one that asks for what is counted.
+					err := d.loop.call(t.Context(), func(now time.Time) {
+						d.loop.out.Packets = append(d.loop.out.Packets, engine.Packet{Interface: "gre1", To: hubNBMA, Data: []byte("x")})
+						key := engine.PeerKey{Interface: "gre1", NBMA: hubNBMA}
+						d.loop.out.Admitted = append(d.loop.out.Admitted, engine.AdmissionChange{PeerKey: key, NHS: true})
+						d.loop.carryOut(now)
+					})
+					if err != nil {
+						t.Error(err)
+					}
+					if _, err := d.Status(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+				c.do(t, w, d)
+				synctest.Wait()
+				if w.closing = nil; closed != 2 {
+					t.Errorf("%d of socket and data path were closed", closed)
+				}
+			})
+		})
+	}
+}
+
+// What the daemon keeps names all routers and their addresses: nobody else may read it, whatever the
+// umask is and whatever was there before.
+func TestStateIsForNobodyElse(t *testing.T) {
+	dir := t.TempDir() + "/state"
+	state := stateFile{dir: dir, uptime: func() (string, time.Duration, error) { return "", 0, fmt.Errorf("none") }}
+	blocked := blockedFile{dir: dir}
+	for range 2 {
+		if err := state.save(engine.Saved{At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if err := blocked.save([]engine.Block{{Identity: "x"}}); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]os.FileMode{dir: 0o700, state.path(): 0o600, blocked.path(): 0o600} {
+			st, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := st.Mode().Perm(); got != want {
+				t.Errorf("%s has the mode %o, want %o", path, got, want)
+			}
+			if path != dir {
+				if err := os.Chmod(path, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path+".part", nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chmod(path+".part", 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
