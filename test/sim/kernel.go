@@ -87,8 +87,12 @@ func (n *node) put(neighbors []engine.NeighborChange, routes []engine.RouteChang
 			n.release(c.Protocol)
 		}
 	}
-	for _, r := range routes {
-		if !r.Delete {
+	last := make(map[netip.Prefix]int) // a route that came and went in one turn is not there
+	for i, r := range routes {
+		last[r.Prefix] = i
+	}
+	for i, r := range routes {
+		if !r.Delete && last[r.Prefix] == i {
 			n.own.add(ownRoute(r))
 		}
 	}
