@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/swanctl"
 )
 
 // longestIdentity bounds an identity, in bytes. charon takes up to 64 KiB, and what a peer calls itself goes into tables and logs.
@@ -17,9 +19,9 @@ const longestIdentity = 1024
 // and SAs may be older than the configuration: it was made stricter since, or another program's.
 type allowed struct {
 	mode       string
-	identity   string          // pattern; empty: any that charon authenticated, or a pattern that only charon understands
-	ciphers    map[string]bool // of IKE; this and the next two: nil if not known
-	groups     map[string]bool // of IKE
+	identity   swanctl.Identity // pattern; of no kind that can be compared: any that charon authenticated
+	ciphers    map[string]bool  // of IKE; this and the next two: nil if not known
+	groups     map[string]bool  // of IKE
 	espCiphers map[string]bool
 	protocols  map[string]bool // of the selectors, such as gre; nil: any
 }
@@ -49,7 +51,7 @@ func allowedBy(p Profile) allowed {
 }
 
 // remoteIdentity is the pattern that peers of a connection must match. With several rounds of authentication each has an identity of its own.
-func remoteIdentity(conn *govici.Message) string {
+func remoteIdentity(conn *govici.Message) swanctl.Identity {
 	id, rounds := "", 0
 	names, bodies := sections(conn)
 	for i, name := range names {
@@ -58,9 +60,9 @@ func remoteIdentity(conn *govici.Message) string {
 		}
 	}
 	if rounds != 1 {
-		return ""
+		id = ""
 	}
-	return pattern(id)
+	return swanctl.ParseIdentity(id)
 }
 
 // texts reads a list, which may be written as one string with commas.
@@ -72,22 +74,6 @@ func texts(m *govici.Message, key string) []string {
 		return strings.Split(s, ",")
 	}
 	return nil
-}
-
-// pattern gives a pattern for names that this package can compare: other kinds, and any, give none.
-func pattern(id string) string {
-	if id == "" || strings.ContainsAny(id, "%=/#^:") {
-		return ""
-	}
-	return strings.TrimPrefix(id, "@")
-}
-
-// fits tells whether an identity matches a pattern as charon has it: without regard to case, with one * at the front.
-func fits(pattern, identity string) bool {
-	if tail, ok := strings.CutPrefix(pattern, "*"); ok {
-		return len(identity) >= len(tail) && strings.EqualFold(identity[len(identity)-len(tail):], tail)
-	}
-	return strings.EqualFold(identity, pattern)
 }
 
 // protocolOf gives the protocol of a selector such as "192.0.2.1/32[gre]" or "dynamic[gre/any]"; empty: any.
@@ -123,7 +109,7 @@ func (a *allowed) refusesIKE(sa *SA) string {
 	switch {
 	case len(sa.RemoteID) > longestIdentity:
 		return fmt.Sprintf("calls itself by a name of %d bytes, and %d are allowed: give it a shorter identity", len(sa.RemoteID), longestIdentity)
-	case a.identity != "" && sa.remoteIKE != "" && !fits(a.identity, sa.remoteIKE):
+	case sa.remoteIKE != "" && !a.identity.Fits(sa.remoteIKE):
 		return fmt.Sprintf("proved to be %q, which the remote identity %q does not allow: change the one or the other", sa.remoteIKE, a.identity)
 	case a.ciphers != nil && sa.Encryption != "" && !a.ciphers[sa.Encryption]:
 		return fmt.Sprintf("uses %s for IKE, which the proposals do not allow: give both ends a proposal in common", sa.Encryption)

@@ -36,7 +36,7 @@ var rules = []rule{
 		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
-	{"cygnet/vici", []string{"github.com/strongswan/govici/..."}},
+	{"cygnet/vici", []string{"cygnet/vici/swanctl", "github.com/strongswan/govici/..."}},
 	{"cygnet/vici/swanctl", nil},
 	{"cygnet/kernel", []string{
 		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",
