@@ -15,7 +15,8 @@ type announcement struct {
 	held      []netip.Prefix // accepted
 	refused   []netip.Prefix // not tried before again
 	again     time.Time
-	awaiting  bool // a request is out
+	refresh   time.Time // when what is held has to be refreshed
+	awaiting  bool      // a request is out
 	sent      []netip.Prefix
 	requestID uint32
 	sentNBMA  netip.Addr
@@ -95,7 +96,7 @@ func (e *Engine) announcementAnswered(n *nhs, m *message) {
 	a := &n.announcement
 	e.stopAnnouncing(n)
 	before, told := a.held, a.err
-	a.held, a.err = nil, ""
+	a.held, a.err, a.refresh = nil, "", e.now.Add(n.ifc.cfg.HoldingTime/4)
 	refused := make(map[packet.Code][]netip.Prefix)
 	for i := range m.CIEs {
 		cie := &m.CIEs[i]

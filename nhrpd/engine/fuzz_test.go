@@ -221,7 +221,7 @@ func FuzzEngine(f *testing.F) {
 		s.w.run(20 * time.Minute)
 		s.configure(func(*InterfaceConfig) {}) // what has left joins: only from there everything goes
 		s.handle(Leave{Interface: "gre1"})
-		s.w.run(purgeTries * goodbyeAgain)
+		s.w.run(2 * purgeTries * goodbyeAgain) // those who were answered, then the NHSs
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+tablesOf(s.node) != 0 {
 			t.Fatalf("left behind: %+v", s.status())
 		}

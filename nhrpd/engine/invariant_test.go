@@ -28,7 +28,7 @@ func TestInvariants(t *testing.T) {
 		s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{stormConfig()}}, &s.out)
 		s.carryOut()
 		s.handle(Leave{Interface: "gre1"})
-		s.w.run(purgeTries * goodbyeAgain)
+		s.w.run(2 * purgeTries * goodbyeAgain) // those who were answered, then the NHSs
 		ifc := s.engine.ifaces["gre1"]
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(s.admits)+len(ifc.peers)+len(ifc.requests)+len(ifc.neighbors) != 0 {
 			rt.Fatalf("left behind: %+v", s.status())

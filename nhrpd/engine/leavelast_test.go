@@ -63,7 +63,9 @@ func TestAnInterfaceTakenAwayTellsItsHub(t *testing.T) {
 	for _, leaving := range []bool{false, true} {
 		m := newMesh(t, noIPsec)
 		m.makeShortcut()
-		m.lose = func(from, _ *node, data []byte) bool { return from == m.spoke1 && packet.Type(data[17]) == packet.PurgeReply }
+		m.lose = func(from, _ *node, data []byte) bool {
+			return from == m.spoke1 && packet.Type(data[17]) == packet.PurgeReply
+		}
 		if leaving {
 			m.spoke2.handle(Leave{Interface: "gre1"})
 			m.run(100 * time.Millisecond)

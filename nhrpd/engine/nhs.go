@@ -207,7 +207,7 @@ func (e *Engine) register(n *nhs) {
 	}
 	n.sentNBMA = n.ifc.local
 	e.sendRegistration(n)
-	e.registerIn(n, e.retryWait(n.ifc, n.attempts))
+	e.registerIn(n, e.requestWait(n))
 }
 
 // retryWait is how long to wait for an answer after so many attempts in vain: longer and longer, but so that several attempts fit into a
@@ -239,9 +239,12 @@ func (e *Engine) registrationDue(n *nhs) {
 func (e *Engine) unanswered(n *nhs) {
 	n.attempts++
 	n.silent++
-	if n.registered && !e.now.Before(n.expires) {
-		n.registered = false
-		e.moveRelaysFrom(n.ifc, n.nbma)
+	if n.told {
+		n.asked = e.now
+	}
+	lost := n.isLost(e.now)
+	if lost {
+		e.loseNHS(n)
 	}
 	if n.attempts == triesPerAddr && !n.told {
 		n.err = "does not answer registrations"
@@ -249,7 +252,7 @@ func (e *Engine) unanswered(n *nhs) {
 			Reason: "the NHS does not answer our registrations; trying on"})
 	}
 	n.told = false
-	if n.attempts%triesPerAddr == 0 && !n.registered {
+	if lost || n.attempts%triesPerAddr == 0 && !n.registered {
 		e.useNextAddress(n)
 	}
 }

@@ -101,7 +101,9 @@ func TestRefusedPurgesAreNotAnswered(t *testing.T) {
 		t.Errorf("sent a %s, neighbours %v", got.Type, n.neighbors)
 	}
 
-	server := hubAlone(t, noIPsec, func(c *InterfaceConfig) { c.Accept, c.Limits.Prefixes = append(c.Accept, mustPrefix("172.20.0.0/16")), 10 })
+	server := hubAlone(t, noIPsec, func(c *InterfaceConfig) {
+		c.Accept, c.Limits.Prefixes = append(c.Accept, mustPrefix("172.20.0.0/16")), 10
+	})
 	spoke1 := sender{t, server, "192.0.2.11"}
 	spoke1.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	announced := registrationFrom("192.0.2.11", "10.255.0.11")

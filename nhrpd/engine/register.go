@@ -82,7 +82,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	}
 	n.registered, n.refused, n.attempts, n.err = true, false, 0, ""
 	n.since, n.expires = e.now, e.now.Add(holding)
-	e.registerIn(n, e.jittered(holding/3, refreshJitter))
+	e.registerIn(n, e.jittered(n.ifc.refreshWait(holding), refreshJitter))
 	e.learnNHS(n, m)
 	if o := e.objectToNHS(n); o != "" {
 		n.protocol = n.cfg.Protocol
@@ -103,7 +103,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 			e.haveVouched(s)
 		}
 	}
-	if n.protocol.IsValid() {
+	if n.protocol.IsValid() && !n.announcedLately(e.now) {
 		e.announce(n)
 	}
 }

@@ -219,6 +219,12 @@ func TestOneOfThreeFRRHubsDies(t *testing.T) {
 	}
 	with(hubs[0], soon)
 	with(hubs[2], soon)
+	for _, s := range spokes {
+		m.Await(s.Name+" sends nothing to the dead hub any more", soon, func() error {
+			at, there := s.Neighbors("gre1")[hubs[1].Overlay]
+			return lab.True(!there, "the spoke's neighbour %s is still at %s", hubs[1].Overlay, at)
+		})
+	}
 	shortcut(m)
 	direct(m, m.Spoke1, m.Spoke2)
 

@@ -10,7 +10,7 @@ import (
 )
 
 // goodbye is how long who leaves keeps its SAs at most, until all that it told have heard it.
-const goodbye = 4 * time.Second
+const goodbye = 7 * time.Second
 
 // leave has a spoke say goodbye and join again later.
 func (w *world) leave(n *node) {
