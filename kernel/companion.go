@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cilium/ebpf"
 	"github.com/mdlayher/netlink"
-	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,7 +30,7 @@ func companionName(tunnel string) string {
 
 // ensureCompanion returns the index of the companion, made and set up where that is still to do. Its program is there before it goes
 // up: a companion that answers strangers has never been.
-func ensureCompanion(r *requests, tunnel string, program int) (int, error) {
+func ensureCompanion(r *requests, tunnel string, program *ebpf.Program) (int, error) {
 	have, err := findCompanion(r)
 	if err != nil {
 		return 0, err
@@ -50,13 +50,9 @@ func ensureCompanion(r *requests, tunnel string, program int) (int, error) {
 	}
 	// IPv6 on it would only send what nobody asked for. Where the kernel has none, there is nothing to switch off.
 	_, _ = setSysctl("net/ipv6/conf/"+have.name+"/disable_ipv6", "1")
-	err = withDevice(have.name, func(h *vnl.Handle, device vnl.Link) error {
-		if err := ensureClsact(h, device); err != nil {
-			return err
-		}
-		return attachFilter(h, device, companionHook, program)
-	})
-	if err != nil {
+	closed := companionFilter.on(have.name, have.index)
+	closed.program = program
+	if _, err := ensureFilters([]filter{closed}); err != nil {
 		return 0, explain(err, "close %s to what arrives", have.name)
 	}
 	if have.mtu != companionMTU {
@@ -143,13 +139,9 @@ func removeUnusedCompanion() error {
 }
 
 func hasEgressProgram(name string) (bool, error) {
-	var filter vnl.Filter
-	err := withDevice(name, func(h *vnl.Handle, device vnl.Link) (err error) {
-		filter, err = ourFilter(h, device, egressHook)
-		return err
-	})
-	if errors.As(err, new(vnl.LinkNotFoundError)) || errors.Is(err, errPlaceTaken) {
+	found, err := findFilter(egressFilter.on(name, 0))
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, errPlaceTaken) {
 		return false, nil
 	}
-	return filter != nil, err
+	return found, err
 }

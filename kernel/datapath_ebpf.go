@@ -44,6 +44,7 @@ type ebpfPath struct {
 	close  context.CancelFunc
 
 	device string
+	index  int
 
 	mu      sync.Mutex // guards what follows
 	objects bpfObjects
@@ -57,13 +58,17 @@ func attachEBPF(cfg DataPathConfig) (*ebpfPath, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &ebpfPath{device: cfg.Device, objects: objects, keys: make([]bpfAddress, useBatch), values: make([]bpfUse, useBatch)}
+	s := &ebpfPath{device: cfg.Device, index: cfg.Index, objects: objects, keys: make([]bpfAddress, useBatch), values: make([]bpfUse, useBatch)}
 	s.closed, s.close = context.WithCancel(context.Background())
 	// All tables are filled before the programs take over from those of an earlier run: no packet is lost in between.
 	if err := errors.Join(s.admitFirst(&cfg), s.markFirst()); err != nil {
 		return nil, errors.Join(err, objects.Close())
 	}
-	if err := attachFilters(cfg.Index, cfg.Device, objects.CygnetIngress.FD(), objects.CygnetEgress.FD()); err != nil {
+	err = attachable(s.device, s.index)
+	if err == nil {
+		_, err = ensureFilters(s.tunnelFilters())
+	}
+	if err != nil {
 		return nil, errors.Join(err, objects.Close())
 	}
 	return s, nil

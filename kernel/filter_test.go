@@ -1,85 +1,119 @@
 package kernel
 
 import (
+	"errors"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/netlink"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// passes runs a notification filter on a message with a body that begins with these bytes, as the
-// kernel does.
-func passes(t *testing.T, filter []bpf.Instruction, head netlink.Header, body ...byte) bool {
-	t.Helper()
-	vm, err := bpf.NewVM(filter)
-	if err != nil {
-		t.Fatal(err)
+func TestFilterTellsOursFromOthers(t *testing.T) {
+	wanted := filter{device: "gre1", at: atIngress, name: "ours", handle: 7, priority: 8}
+	ours := tcFilter{priority: 8, handle: 7, kind: "bpf", name: "ours", program: 1, direct: true}
+	bpf := func(priority uint16, handle uint32, name string) tcFilter {
+		return tcFilter{priority: priority, handle: handle, kind: "bpf", name: name}
 	}
-	message := netlink.Message{Header: head, Data: append(body, make([]byte, 32-len(body))...)}
-	message.Header.Length = uint32(unix.SizeofNlMsghdr + len(message.Data))
-	data, err := message.MarshalBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := vm.Run(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n >= len(data)
-}
-
-// What may mean that an entry of ours is gone is let through, and other programs' routes that come and
-// go are not.
-func TestTablesFilter(t *testing.T) {
-	const create = netlink.Create | netlink.Excl
-	route := func(protocol byte) []byte { return []byte{unix.AF_INET, 24, 0, 0, unix.RT_TABLE_MAIN, protocol} }
-	for _, tt := range []struct {
-		what  string
-		kind  netlink.HeaderType
-		flags netlink.HeaderFlags
-		body  []byte
-		want  bool
+	for name, test := range map[string]struct {
+		have  []tcFilter
+		want  *tcFilter
+		taken bool
 	}{
-		{"a new link", unix.RTM_NEWLINK, 0, nil, true},
-		{"a link deleted", unix.RTM_DELLINK, 0, nil, true},
-		{"a new address", unix.RTM_NEWADDR, 0, nil, true},
-		{"an address deleted", unix.RTM_DELADDR, 0, nil, true},
-		{"a neighbour deleted", unix.RTM_DELNEIGH, 0, nil, true},
-		{"a new neighbour", unix.RTM_NEWNEIGH, 0, nil, false},
-		{"the kernel's question for a neighbour", unix.RTM_GETNEIGH, 0, nil, false},
-		{"a route of ours deleted", unix.RTM_DELROUTE, 0, route(Protocol), true},
-		{"another's route deleted", unix.RTM_DELROUTE, 0, route(unix.RTPROT_STATIC), false},
-		{"another's new route", unix.RTM_NEWROUTE, create, route(unix.RTPROT_STATIC), false},
-		{"our new route", unix.RTM_NEWROUTE, create, route(Protocol), false},
-		{"another's route in the place of one", unix.RTM_NEWROUTE, netlink.Replace, route(unix.RTPROT_STATIC), true},
-		{"likewise, made if there is none", unix.RTM_NEWROUTE, netlink.Replace | netlink.Create, route(unix.RTPROT_BOOT), true},
-		{"ours in the place of one", unix.RTM_NEWROUTE, netlink.Replace, route(Protocol), true},
-		{"a route added behind others", unix.RTM_NEWROUTE, netlink.Append | netlink.Create, route(unix.RTPROT_STATIC), false},
+		"nothing":               {nil, nil, false},
+		"ours":                  {[]tcFilter{ours}, &ours, false},
+		"another priority":      {[]tcFilter{bpf(9, 7, "ours")}, nil, false},
+		"another handle":        {[]tcFilter{bpf(8, 1, "theirs"), ours}, &ours, false},
+		"our place, bpf":        {[]tcFilter{bpf(8, 7, "theirs")}, nil, true},
+		"our place, other":      {[]tcFilter{{priority: 8, handle: 1, kind: "matchall"}}, nil, true},
+		"one before ours":       {[]tcFilter{{priority: 1, handle: 7, kind: "flower"}, ours}, &ours, false},
+		"another's behind ours": {[]tcFilter{ours, {priority: 9, handle: 7, kind: "u32"}}, &ours, false},
 	} {
-		head := netlink.Header{Type: tt.kind, Flags: tt.flags}
-		if got := passes(t, tablesFilter(), head, tt.body...); got != tt.want {
-			t.Errorf("%s is let through: %v, want %v", tt.what, got, tt.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			got, err := wanted.among(test.have)
+			if errors.Is(err, errPlaceTaken) != test.taken {
+				t.Errorf("error %v, want that the place is taken: %v", err, test.taken)
+			}
+			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(tcFilter{})); diff != "" {
+				t.Errorf("our filter (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
-// Of neighbours only the kernel's questions on one device are let through.
-func TestMissFilter(t *testing.T) {
-	on := func(index byte) []byte { return []byte{unix.AF_INET, 0, 0, 0, index, 0, 0, 0} }
-	for _, tt := range []struct {
-		what string
-		kind netlink.HeaderType
-		body []byte
-		want bool
+// filterMessage is a filter as the kernel lists it.
+func filterMessage(index int, priority uint16, kind string, chain uint32,
+	options func(*netlink.AttributeEncoder) error) netlink.Message {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(tcaKind, kind)
+	attributes.Uint32(tcaChain, chain)
+	if options != nil {
+		attributes.Nested(tcaOptions, options)
+	}
+	return netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_NEWTFILTER},
+		Data:   append(tcHead(index, 7, uint32(atIngress), filterInfo(priority)), encoded(attributes)...),
+	}
+}
+
+func TestParseFilter(t *testing.T) {
+	program := func(e *netlink.AttributeEncoder) error {
+		e.String(bpfName, "ours")
+		e.Uint32(bpfFlags, bpfDirectAction)
+		e.Uint32(bpfID, 77)
+		return nil
+	}
+	empty := func(*netlink.AttributeEncoder) error { return nil }
+	want := tcFilter{priority: 8193, handle: 7, kind: "bpf", name: "ours", program: 77, direct: true}
+	u32 := tcFilter{priority: 8193, handle: 7, kind: "u32"}
+	cut := filterMessage(3, 8193, "bpf", 0, program)
+	cut.Data = cut.Data[:tcmsgLen-1]
+	for name, test := range map[string]struct {
+		message netlink.Message
+		want    *tcFilter
 	}{
-		{"a question on the device", unix.RTM_GETNEIGH, on(7), true},
-		{"a question on another", unix.RTM_GETNEIGH, on(8), false},
-		{"a new neighbour on the device", unix.RTM_NEWNEIGH, on(7), false},
-		{"one deleted there", unix.RTM_DELNEIGH, on(7), false},
+		"a program":             {filterMessage(3, 8193, "bpf", 0, program), &want},
+		"another kind":          {filterMessage(3, 8193, "u32", 0, empty), &u32},
+		"a priority by itself":  {filterMessage(3, 8193, "bpf", 0, nil), nil},
+		"a filter of a chain":   {filterMessage(3, 8193, "bpf", 5, program), nil},
+		"a message cut short":   {cut, nil},
+		"a message with no end": {netlink.Message{Data: append(tcHead(3, 7, 0, 0), 9, 0, 1)}, nil},
 	} {
-		if got := passes(t, missFilter(7), netlink.Header{Type: tt.kind}, tt.body...); got != tt.want {
-			t.Errorf("%s is let through: %v, want %v", tt.what, got, tt.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			got, ok := parseFilter(test.message)
+			if ok != (test.want != nil) {
+				t.Fatalf("read %v, %v", got, ok)
+			}
+			if ok && got != *test.want {
+				t.Errorf("read %+v, want %+v", got, *test.want)
+			}
+		})
+	}
+}
+
+func TestFiltersTouched(t *testing.T) {
+	about := func(kind netlink.HeaderType, index int) netlink.Message {
+		return netlink.Message{Header: netlink.Header{Type: kind}, Data: tcHead(index, 0, 0, 0)}
+	}
+	told := func(ms ...netlink.Message) notice { return notice{messages: ms} }
+	short := netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWLINK}}
+	for name, test := range map[string]struct {
+		notice notice
+		want   bool
+	}{
+		"a filter of ours":       {told(about(unix.RTM_DELTFILTER, 3)), true},
+		"a qdisc of ours":        {told(about(unix.RTM_DELQDISC, 4)), true},
+		"a filter of another":    {told(about(unix.RTM_DELTFILTER, 5)), false},
+		"the device":             {told(about(unix.RTM_NEWLINK, 3)), true},
+		"another device":         {told(about(unix.RTM_NEWLINK, 5)), false},
+		"the second of two":      {told(about(unix.RTM_NEWLINK, 5), about(unix.RTM_NEWTFILTER, 3)), true},
+		"notifications are lost": {notice{lost: true}, true},
+		"a message cut short":    {told(short), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := filtersTouched(test.notice, 3, 4); got != test.want {
+				t.Errorf("touched: %v, want %v", got, test.want)
+			}
+		})
 	}
 }

@@ -40,7 +40,7 @@ func (s *ebpfPath) enableMarks() error {
 	if err := s.probeMarks(tunnel); err != nil {
 		return err
 	}
-	companion, err := ensureCompanion(r, s.device, s.objects.CygnetUnclaimed.FD())
+	companion, err := ensureCompanion(r, s.device, s.objects.CygnetUnclaimed)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,163 @@
+//go:build lab
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/google/go-cmp/cmp"
+	vnl "github.com/vishvananda/netlink"
+)
+
+func tcProgram(t *testing.T, name string) *ebpf.Program {
+	t.Helper()
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: name, Type: ebpf.SchedCLS, License: "MIT",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return program
+}
+
+// keptFilters keeps the wanted filters and returns the newest report and error.
+func keptFilters(t *testing.T, wanted []filter, indexes ...int) func() (filterReport, error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	notices, err := listenFilters(ctx, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var report filterReport
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		touched := func(n notice) bool { return filtersTouched(n, indexes...) }
+		keep(ctx, notices, touched, nil, func(cause string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			report, err = ensureFilters(wanted)
+			t.Logf("%s: %v, %v", cause, report, err)
+			return err
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return func() (filterReport, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return report, err
+	}
+}
+
+// Whatever somebody does to the filters of a device, ours come back, and those of others stay.
+func TestFiltersAreKept(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	labRun(t, "link add d0 type dummy\nlink set d0 up", "ip -batch -")
+	device, err := vnl.LinkByName("d0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := device.Attrs().Index
+	in := filter{"d0", index, atIngress, "kept_in", 11, 12, tcProgram(t, "kept_in")}
+	out := filter{"d0", index, atEgress, "kept_out", 13, 14, tcProgram(t, "kept_out")}
+	state := keptFilters(t, []filter{in, out}, index)
+	there := func(foreign ...string) func() bool {
+		return func() bool {
+			return cmp.Equal(filtersAt(t, device, uint32(atIngress)), append(foreign, "kept_in")) &&
+				cmp.Equal(filtersAt(t, device, uint32(atEgress)), []string{"kept_out"})
+		}
+	}
+	eventually(t, "the filters are there", there())
+	for _, change := range []string{
+		"tc qdisc del dev d0 clsact",
+		"tc filter del dev d0 ingress",
+		"tc filter del dev d0 egress",
+		"tc filter del dev d0 ingress pref 12 handle 11 bpf",
+	} {
+		labRun(t, "", change)
+		eventually(t, "the filters are there again after "+change, there())
+	}
+	// Our filter with a program of somebody else's.
+	other := in
+	other.program = tcProgram(t, "other")
+	if _, err := ensureFilters([]filter{other}); err != nil {
+		t.Fatal(err)
+	}
+	info, err := in.program.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _ := info.ID()
+	eventually(t, "the filter has our program again", func() bool {
+		filters, err := vnl.FilterList(device, uint32(atIngress))
+		return err == nil && len(filters) == 1 && filters[0].(*vnl.BpfFilter).Id == int(id)
+	})
+
+	// Somebody else's filter in the place of ours is left alone and told, until it goes.
+	labRun(t, "", "tc filter del dev d0 egress pref 14")
+	eventually(t, "the filters are there", there())
+	if err := removeFilters([]filter{in}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "removed is put back", there())
+	labRun(t, "", "tc filter add dev d0 ingress pref 5 matchall action pass")
+	eventually(t, "a filter before ours is reported", func() bool {
+		report, err := state()
+		return err == nil && len(report.ahead) == 1 &&
+			strings.Contains(report.ahead[0], "matchall filter of priority 5")
+	})
+	eventually(t, "both are there", there("matchall"))
+}
+
+// A filter in the place of ours is not touched: whoever put it there is told to take another.
+func TestFilterInOurPlaceStays(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	labRun(t, "link add d0 type dummy\nlink set d0 up", "ip -batch -")
+	device, err := vnl.LinkByName("d0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	labRun(t, "", "tc qdisc add dev d0 clsact")
+	labRun(t, "", "tc filter add dev d0 ingress pref 12 matchall action pass")
+	index := device.Attrs().Index
+	in := filter{"d0", index, atIngress, "kept_in", 11, 12, tcProgram(t, "kept_in")}
+	out := filter{"d0", index, atEgress, "kept_out", 13, 14, tcProgram(t, "kept_out")}
+	state := keptFilters(t, []filter{in, out}, index)
+	eventually(t, "the other end has our filter", func() bool {
+		return cmp.Equal(filtersAt(t, device, uint32(atEgress)), []string{"kept_out"})
+	})
+	eventually(t, "the error tells what is there", func() bool {
+		report, err := state()
+		return errors.Is(err, errPlaceTaken) && strings.Contains(err.Error(), "matchall") &&
+			len(report.held) == 1
+	})
+	if got := filtersAt(t, device, uint32(atIngress)); !cmp.Equal(got, []string{"matchall"}) {
+		t.Errorf("filters %v at ingress, want theirs alone", got)
+	}
+	labRun(t, "", "tc filter del dev d0 ingress pref 12")
+	eventually(t, "ours is there once theirs has gone", func() bool {
+		_, err := state()
+		return err == nil && cmp.Equal(filtersAt(t, device, uint32(atIngress)), []string{"kept_in"})
+	})
+	labRun(t, "", "ip link del d0")
+	eventually(t, "the error tells that the device is gone", func() bool {
+		_, err := state()
+		return err != nil && strings.Contains(err.Error(), "not found")
+	})
+}

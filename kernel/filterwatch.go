@@ -1,0 +1,82 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lookPause is the least time between two looks: somebody may change things all the time.
+const lookPause = 50 * time.Millisecond
+
+// listenFilters opens a monitor of qdiscs, filters and links, trying again until ctx ends.
+func listenFilters(ctx context.Context, log *slog.Logger) (<-chan notice, error) {
+	return listen(ctx, log, monitorConfig{
+		family: unix.NETLINK_ROUTE,
+		groups: []uint32{unix.RTNLGRP_TC, unix.RTNLGRP_LINK},
+	})
+}
+
+// filtersTouched reports whether a notification may mean that a filter on one of the devices, or
+// such a device itself, came, went or changed.
+func filtersTouched(n notice, indexes ...int) bool {
+	if n.lost {
+		return true
+	}
+	for _, m := range n.messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER,
+			unix.RTM_NEWCHAIN, unix.RTM_DELCHAIN:
+			if slices.Contains(indexes, tcIndex(m)) {
+				return true
+			}
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			if len(m.Data) < ifinfomsgLen {
+				continue
+			}
+			if slices.Contains(indexes, int(int32(binary.NativeEndian.Uint32(m.Data[4:])))) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// keep calls look until ctx ends: at once, after a notification that concerns it, after wake,
+// after auditInterval, and after an error with back-off. Two looks are at least lookPause apart.
+// look gets the cause.
+func keep(ctx context.Context, notices <-chan notice, concerns func(notice) bool,
+	wake <-chan struct{}, look func(cause string) error) {
+	retry := newBackoff(retryFirst, retryLimit)
+	next := newAlarm()
+	next.set(0, causeStart)
+	var last time.Time
+	hurry := func(cause string) { next.set(max(0, lookPause-time.Since(last)), cause) }
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+			hurry(causeAsked)
+		case n := <-notices:
+			if concerns(n) {
+				hurry(causeFilters)
+			}
+		case <-next.timer.C:
+			err := look(next.fired())
+			last = time.Now()
+			if err != nil {
+				next.set(retry.delay(), causeRetry)
+				continue
+			}
+			retry.reset()
+			next.set(auditInterval, causeAudit)
+		}
+	}
+}
+
+const causeFilters = "programs or devices changed"

@@ -1,0 +1,197 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Traffic control's messages (linux/rtnetlink.h, linux/pkt_cls.h).
+const (
+	tcmsgLen = 20
+
+	tcaKind    = 1
+	tcaOptions = 2
+	tcaChain   = 11
+
+	bpfFD    = 6
+	bpfName  = 7
+	bpfFlags = 8
+	bpfID    = 11
+
+	bpfDirectAction = 1 // TCA_BPF_FLAG_ACT_DIRECT: the program's result is the verdict
+
+	kindBPF = "bpf"
+
+	clsactHandle uint32 = 0xffff0000
+	clsactParent uint32 = 0xfffffff1 // TC_H_CLSACT
+)
+
+// tcFilter is a filter as the kernel has it. What follows kind is only set where that is bpf.
+type tcFilter struct {
+	priority uint16
+	handle   uint32
+	kind     string
+	name     string
+	program  uint32 // id
+	direct   bool
+}
+
+func (f *tcFilter) String() string {
+	if f.name == "" {
+		return fmt.Sprintf("a %s filter of priority %d", f.kind, f.priority)
+	}
+	return fmt.Sprintf("a %s filter of priority %d (%s)", f.kind, f.priority, f.name)
+}
+
+// tcHead is struct tcmsg.
+func tcHead(index int, handle, parent, info uint32) []byte {
+	b := make([]byte, 4, tcmsgLen) // family, padding
+	b = binary.NativeEndian.AppendUint32(b, uint32(index))
+	b = binary.NativeEndian.AppendUint32(b, handle)
+	b = binary.NativeEndian.AppendUint32(b, parent)
+	return binary.NativeEndian.AppendUint32(b, info)
+}
+
+// filterInfo is tcm_info of a filter: its priority, and the protocol that it sees (every one).
+func filterInfo(priority uint16) uint32 {
+	return uint32(priority)<<16 | uint32(networkOrder(unix.ETH_P_ALL))
+}
+
+// parseFilter reads a filter that packets meet, one of chain 0. Traffic control also lists each
+// priority by itself, as a filter without options.
+func parseFilter(m netlink.Message) (f tcFilter, ok bool) {
+	if len(m.Data) < tcmsgLen {
+		return f, false
+	}
+	f.handle = binary.NativeEndian.Uint32(m.Data[8:])
+	f.priority = uint16(binary.NativeEndian.Uint32(m.Data[16:]) >> 16)
+	attributes, err := netlink.NewAttributeDecoder(m.Data[tcmsgLen:])
+	if err != nil {
+		return f, false
+	}
+	options, chain := false, uint32(0)
+	for attributes.Next() {
+		switch attributes.Type() {
+		case tcaKind:
+			f.kind = attributes.String()
+		case tcaChain:
+			chain = attributes.Uint32()
+		case tcaOptions:
+			options = true
+			if f.kind == kindBPF {
+				attributes.Nested(f.parseBPF)
+			}
+		}
+	}
+	return f, attributes.Err() == nil && options && chain == 0
+}
+
+func (f *tcFilter) parseBPF(options *netlink.AttributeDecoder) error {
+	for options.Next() {
+		switch options.Type() {
+		case bpfName:
+			f.name = options.String()
+		case bpfID:
+			f.program = options.Uint32()
+		case bpfFlags:
+			f.direct = options.Uint32()&bpfDirectAction != 0
+		}
+	}
+	return nil
+}
+
+// dumpFilters reads the filters at an end of a device's clsact qdisc: none where that is missing.
+func (r *requests) dumpFilters(index int, at direction) ([]tcFilter, error) {
+	messages, err := r.dump(unix.RTM_GETTFILTER, tcHead(index, 0, uint32(at), 0))
+	if err != nil {
+		return nil, err
+	}
+	var filters []tcFilter
+	for _, m := range messages {
+		if f, ok := parseFilter(m); ok {
+			filters = append(filters, f)
+		}
+	}
+	return filters, nil
+}
+
+// dumpQdiscs returns the kinds of a device's qdiscs.
+func (r *requests) dumpQdiscs(index int) ([]string, error) {
+	messages, err := r.dump(unix.RTM_GETQDISC, tcHead(index, 0, 0, 0))
+	if err != nil {
+		return nil, err
+	}
+	var kinds []string
+	for _, m := range messages {
+		if tcIndex(m) != index || len(m.Data) < tcmsgLen {
+			continue // the kernel lists those of all devices
+		}
+		attributes, err := netlink.NewAttributeDecoder(m.Data[tcmsgLen:])
+		if err != nil {
+			return nil, err
+		}
+		for attributes.Next() {
+			if attributes.Type() == tcaKind {
+				kinds = append(kinds, attributes.String())
+			}
+		}
+	}
+	return kinds, nil
+}
+
+func (r *requests) addClsact(index int) error {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(tcaKind, "clsact")
+	_, err := r.ask(netlink.Message{
+		Header: netlink.Header{
+			Type:  unix.RTM_NEWQDISC,
+			Flags: netlink.Acknowledge | netlink.Create | netlink.Excl,
+		},
+		Data: append(tcHead(index, clsactHandle, clsactParent, 0), encoded(attributes)...),
+	})
+	return err
+}
+
+// setFilter adds the filter, or gives the one that is there the program in one step.
+func (r *requests) setFilter(f *filter, index int, replace bool) error {
+	flags := netlink.Acknowledge | netlink.Create
+	if !replace {
+		flags |= netlink.Excl
+	}
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(tcaKind, kindBPF)
+	attributes.Nested(tcaOptions, func(options *netlink.AttributeEncoder) error {
+		options.Uint32(bpfFD, uint32(f.program.FD()))
+		options.String(bpfName, f.name)
+		options.Uint32(bpfFlags, bpfDirectAction)
+		return nil
+	})
+	head := tcHead(index, f.handle, uint32(f.at), filterInfo(f.priority))
+	_, err := r.ask(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_NEWTFILTER, Flags: flags},
+		Data:   append(head, encoded(attributes)...),
+	})
+	return err
+}
+
+func (r *requests) deleteFilter(f *filter, index int) error {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(tcaKind, kindBPF)
+	head := tcHead(index, f.handle, uint32(f.at), filterInfo(f.priority))
+	_, err := r.ask(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_DELTFILTER, Flags: netlink.Acknowledge},
+		Data:   append(head, encoded(attributes)...),
+	})
+	return err
+}
+
+// tcIndex is the device that a message of traffic control is about.
+func tcIndex(m netlink.Message) int {
+	if len(m.Data) < tcmsgLen {
+		return 0
+	}
+	return int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
+}
