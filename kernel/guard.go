@@ -9,7 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardPriority is behind the policies of SAs (a lower number is looked at first; strongSwan's are below 400000).
+// guardPriority is behind the policies of all SAs, those that charon gave a priority of its own
+// included (a lower number is looked at first; strongSwan's are below 400000). See guardfront.go for
+// the part of the guard that is in front.
 const guardPriority = 500000
 
 const protocolGRE = vnl.Proto(unix.IPPROTO_GRE)
@@ -38,8 +40,9 @@ func EnsureGuard(local netip.Addr) error {
 
 // RemoveGuard removes the guard of a local address: clear GRE may pass afterwards. Policies that are not the guard's stay.
 func RemoveGuard(local netip.Addr) error {
+	_, noFront := EnsureFront(local, false)
 	return withXFRM(func(h *vnl.Handle) error {
-		var problems error
+		problems := noFront
 		for _, policy := range guardPolicies(local) {
 			have, err := h.XfrmPolicyGet(policy)
 			if err == nil && isGuard(have) {

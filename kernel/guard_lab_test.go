@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -160,4 +161,94 @@ func TestGuardAmongPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	shows(t, "xfrm policy", "reqid 7", "-action block")
+}
+
+// The front guard blocks GRE that a policy of another program's would let pass, in both directions.
+// It steps back where the policy of an SA would be behind it and comes again when that is gone, is
+// renewed and ends by itself, and the guard behind it is what older versions know at all times.
+func TestFrontGuard(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	peer := peerNamespace(t)
+	local := netip.MustParseAddr("198.51.100.1")
+	for _, bypass := range []string{
+		"add dir out src 198.51.100.0/24 dst 198.51.100.0/24 priority 175423",
+		"add dir in src 198.51.100.0/24 dst 198.51.100.0/24 priority 175423",
+	} {
+		ip(t, "xfrm policy "+bypass)
+	}
+	out := func() bool { return exec.Command("ping", "-c1", "-W1", "10.255.0.2").Run() == nil }
+	in := func() bool {
+		return exec.Command("ip", "netns", "exec", peer, "ping", "-c1", "-W1", "10.255.0.1").Run() == nil
+	}
+	ensure := func(wanted, want bool) {
+		t.Helper()
+		if err := EnsureGuard(local); err != nil {
+			t.Fatal(err)
+		}
+		if front, err := EnsureFront(local, wanted); err != nil || front != want {
+			t.Fatalf("the front guard is there: %v, want %v; %v", front, want, err)
+		}
+		shows(t, "xfrm policy show dir in", "dst 198.51.100.1/32", "priority 500000")
+		shows(t, "xfrm policy show dir out", "src 198.51.100.1/32", "priority 500000")
+	}
+	front := func() int { return strings.Count(ip(t, "xfrm policy"), "action block priority 2000") }
+
+	ensure(false, false)
+	if !out() || !in() {
+		t.Fatal("GRE does not pass by the policy in front of the guard")
+	}
+	ensure(true, true)
+	before := received(t, peer, "gre1")
+	if out() || in() {
+		t.Error("a ping got past the front guard")
+	}
+	if n := received(t, peer, "gre1") - before; n != 0 {
+		t.Errorf("the peer received %d packets in clear", n)
+	}
+	if n := front(); n != 4 {
+		t.Errorf("%d policies, want two halves for each direction:\n%s", n, ip(t, "xfrm policy"))
+	}
+	shows(t, "-s xfrm policy show dir in", "hard 150(sec)")
+
+	for name, sa := range map[string]string{
+		"an SA's":            "dir out src 198.51.100.1/32 dst 198.51.100.9/32 proto gre priority 366975 tmpl proto esp mode transport reqid 7",
+		"an SA's with marks": "dir in src 198.51.100.9/32 dst 198.51.100.1/32 proto gre mark 5 priority 300000 tmpl proto esp mode transport reqid 7",
+		"that of all hosts":  "dir out src 198.51.100.1/32 dst 0.0.0.0/0 priority 2000 tmpl proto esp mode transport reqid 7",
+	} {
+		ip(t, "xfrm policy add "+sa)
+		ensure(true, false)
+		if n := front(); n != 0 {
+			t.Errorf("%d policies are in front of %s", n, name)
+		}
+		ip(t, "xfrm policy del "+strings.Split(strings.Split(sa, " priority")[0], " tmpl")[0])
+		ensure(true, true)
+	}
+	for name, other := range map[string]string{
+		"an SA's in front of it":       "dir out src 198.51.100.1/32 dst 198.51.100.9/32 proto gre priority 1999 tmpl proto esp mode transport reqid 7",
+		"that of other traffic":        "dir out src 198.51.100.1/32 dst 198.51.100.9/32 proto tcp priority 366975 tmpl proto esp mode transport reqid 7",
+		"that of another address":      "dir out src 198.51.100.8/32 dst 198.51.100.9/32 proto gre priority 366975 tmpl proto esp mode transport reqid 7",
+		"one that takes clear packets": "dir in src 198.51.100.9/32 dst 198.51.100.1/32 proto gre priority 366975 tmpl proto esp mode transport reqid 7 level use",
+	} {
+		ip(t, "xfrm policy add "+other)
+		if front, err := EnsureFront(local, true); err != nil || !front {
+			t.Errorf("it steps back for %s: %v", name, err)
+		}
+		ip(t, "xfrm policy del "+strings.Split(other, " priority")[0])
+	}
+
+	ensure(false, false)
+	if _, err := ensureFront(local, true, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if n := front(); n != 4 {
+		t.Fatalf("%d policies in front", n)
+	}
+	eventually(t, "the front guard ends by itself", func() bool { return front() == 0 })
+	ensure(true, true)
+	if err := RemoveGuard(local); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, "xfrm policy", "-action block")
 }

@@ -21,6 +21,9 @@ func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 			problems = errors.Join(problems, err)
 			continue
 		}
+		if _, err := EnsureFront(local, cfg.Front); err != nil {
+			problems = errors.Join(problems, err)
+		}
 		guarded = append(guarded, local)
 	}
 	return guarded, problems

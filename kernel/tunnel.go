@@ -29,6 +29,9 @@ type TunnelConfig struct {
 	// Protected guards the local address (EnsureGuard) from before the tunnel is up until after it is gone. Without it, a guard that an
 	// earlier configuration left is removed, unless another GRE tunnel uses the address.
 	Protected bool
+	// Front, with Protected, also sets the front guard (EnsureFront): the policies of this tunnel's
+	// SAs have a number below GuardFront.
+	Front bool
 }
 
 // TunnelState says how the tunnel is.
@@ -49,6 +52,7 @@ type Tunnel struct {
 	ready bool            // ensured at least once
 	known bool            // looked for the link at least once
 	bound string          // name of the device that the tunnel was last seen bound to; empty: not seen
+	front bool            // the front guard was there when last looked at
 	said  map[string]bool // what was logged once and would come again with every look
 }
 
@@ -128,6 +132,9 @@ func (t *Tunnel) ensure() error {
 	}
 	if t.cfg.Protected {
 		if err := EnsureGuard(params.local); err != nil {
+			return err
+		}
+		if err := t.ensureFront(params.local); err != nil {
 			return err
 		}
 	}
@@ -361,7 +368,7 @@ func (t *Tunnel) await(ctx context.Context, notices, policies <-chan notice, d t
 				return
 			}
 		case n := <-policies:
-			if guardTouched(n) {
+			if guardTouched(n) || t.mayFront(n) {
 				return
 			}
 		}

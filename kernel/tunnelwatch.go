@@ -2,7 +2,10 @@ package kernel
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +18,6 @@ const (
 	xfrmFlushPolicy = 0x1d
 
 	selectorLen      = 56 // struct xfrm_selector
-	selectorPrefixes = 42 // the lengths of the destination's prefix and the source's
 	selectorProtocol = 44
 )
 
@@ -41,13 +43,53 @@ func guardTouched(n notice) bool {
 			if len(m.Data) < selectorLen {
 				continue
 			}
-			wide := m.Data[selectorPrefixes] == 0 || m.Data[selectorPrefixes+1] == 0
-			if protocol := m.Data[selectorProtocol]; wide && (protocol == unix.IPPROTO_GRE || protocol == 0) {
+			protocol := m.Data[selectorProtocol]
+			if protocol != unix.IPPROTO_GRE && protocol != 0 {
+				continue
+			}
+			// The halves of the front guard have prefixes of one bit.
+			wide := m.Data[selectorPrefixDst] <= 1 || m.Data[selectorPrefixSrc] <= 1
+			if wide || m.Header.Type != xfrmDelPolicy && behindFront(m.Data) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// mayFront reports whether a notification may mean that the last SA whose policy was behind the front
+// guard is gone.
+func (t *Tunnel) mayFront(n notice) bool {
+	if !t.cfg.Front || t.front {
+		return false
+	}
+	return slices.ContainsFunc(n.messages, func(m netlink.Message) bool {
+		return m.Header.Type == xfrmDelPolicy && len(m.Data) >= selectorLen &&
+			(m.Data[selectorProtocol] == unix.IPPROTO_GRE || m.Data[selectorProtocol] == 0)
+	})
+}
+
+// behindFront reports whether a new policy is that of an SA which the front guard would cut off.
+func behindFront(b []byte) bool {
+	p, ok := parsePolicy(b)
+	return ok && p.demands && p.priority >= GuardFront
+}
+
+// ensureFront sets the front guard, or takes it back, and logs when that changes.
+func (t *Tunnel) ensureFront(local netip.Addr) error {
+	front, err := EnsureFront(local, t.cfg.Front)
+	if err != nil {
+		return err
+	}
+	if t.cfg.Front && front != t.front {
+		if front {
+			t.log.Info("the guard is in front of the IPsec policies of other programs", "local", local, "priority", GuardFront)
+		} else if t.ready {
+			t.log.Info("the guard steps back for SAs whose policies have no priority of ours", "local", local, "priority", guardPriority)
+		}
+	}
+	t.front = front
+	return nil
 }
 
 // listen opens the monitor of links and addresses, trying again until ctx ends.

@@ -56,8 +56,18 @@ func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
 		TTL:           c.TTL,
 		MTU:           c.MTU,
 		Protected:     c.Protected,
+		Front:         inFront(c),
 		ResolveMisses: c.Shortcut,
 	}
+}
+
+// inFront reports whether the policies of all SAs of the interface come before the front guard.
+func inFront(c *config.Interface) bool {
+	if !c.Protected || c.IPsec == nil || c.IPsec.SwanctlConnection != "" && c.IPsec.Swanctl == nil {
+		return false
+	}
+	n := profile(c, netip.Addr{}, false).Priority()
+	return n > 0 && n < kernel.GuardFront
 }
 
 // profile is the IPsec profile of a protected interface that sends from local, and whether its packets can be given marks.

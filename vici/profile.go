@@ -129,7 +129,7 @@ func (p Profile) connection(peer netip.Addr, shared bool) (*govici.Message, erro
 	gre, name := p.child(), connName(p.Interface, peer)
 	if shared {
 		name = sharedName(p.Interface, peer)
-		merge(gre, marks())
+		merge(gre, p.marks())
 	}
 	conn, err := p.ike(peer)
 	if err != nil {
@@ -162,6 +162,7 @@ func (p Profile) child() map[string]any {
 		"start_action":  "none",
 		"close_action":  "none",
 		"dpd_action":    "clear",
+		"priority":      saPriority,
 	}
 	merge(gre, p.Child)
 	return gre

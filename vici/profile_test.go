@@ -42,6 +42,7 @@ func TestConnection(t *testing.T) {
         esp_proposals = aes256gcm16-x25519-ke1_mlkem768,aes256gcm16-x25519-ecp384,aes128gcm16-x25519-ecp256
         local_ts = dynamic[gre]
         mode = transport
+        priority = 1000
         rekey_time = 3600s
         remote_ts = dynamic[gre]
         start_action = none
@@ -78,6 +79,7 @@ func TestConnection(t *testing.T) {
         esp_proposals = aes256gcm16
         local_ts = dynamic[gre],dynamic[icmp]
         mode = transport
+        priority = 1000
         rekey_time = 1200s
         remote_ts = dynamic[gre]
         replay_window = 128

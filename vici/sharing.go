@@ -25,17 +25,11 @@ type sharedAddress struct {
 	vacant time.Time // since when no SA with the address is there; zero: there is one
 }
 
-const (
-	maxStrays = 5
-
-	// sharedPriority is what the policies of SAs with marks have. charon computes 366975 and the like for the others: a policy without
-	// a mark fits packets with any, so it must come after.
-	sharedPriority = 300000
-)
+const maxStrays = 5
 
 // marks are the keys of a child whose SAs are told apart by a mark.
-func marks() map[string]any {
-	return map[string]any{"mark_in": "%unique", "mark_out": "%unique", "set_mark_in": "%same", "priority": sharedPriority}
+func (p Profile) marks() map[string]any {
+	return map[string]any{"mark_in": "%unique", "mark_out": "%unique", "set_mark_in": "%same", "priority": p.sharedPriority()}
 }
 
 // behindOneNAT tells whether SAs with one address are with several routers that a NAT hides, rather than with routers that had the

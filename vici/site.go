@@ -20,6 +20,9 @@ type Site struct {
 func (s *Site) child() map[string]any {
 	gre := maps.Clone(s.Child)
 	gre["start_action"], gre["close_action"], gre["dpd_action"] = "none", "none", "clear"
+	if priorityOf(gre) == 0 {
+		gre["priority"] = saPriority
+	}
 	return gre
 }
 

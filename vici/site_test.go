@@ -45,7 +45,7 @@ func TestConnectionsLikeTheSites(t *testing.T) {
 			"local":  map[string]any{"auth": "pubkey", "certs": []string{"\x30\x03\x00\xff\x80"}},
 			"remote": map[string]any{"auth": "pubkey", "id": "%any"},
 			"children": map[string]any{"gre": map[string]any{"mode": "transport", "local_ts": []string{"dynamic[gre]"}, "remote_ts": []string{"dynamic[gre]"},
-				"start_action": "none", "close_action": "none", "dpd_action": "clear", "hw_offload": "auto"}},
+				"start_action": "none", "close_action": "none", "dpd_action": "clear", "hw_offload": "auto", "priority": 1000}},
 		}})
 		if err != nil {
 			t.Fatal(err)

@@ -42,6 +42,11 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 	p.ChildRekeyTime = c.seconds(raw.ChildRekeyTime, p.ChildRekeyTime, 10*time.Second, 7*24*time.Hour)
 	p.Connection = c.vici(raw.Connection, connectionKeys)
 	p.Child = c.vici(raw.Child, childKeys)
+	if text, ok := p.Child["priority"].(string); ok {
+		if why := swanctl.UnusablePriority(text); why != "" {
+			c.problem(raw.Child.at.key("priority"), "found %s: %s", quote(text), why)
+		}
+	}
 	return &p
 }
 

@@ -174,6 +174,8 @@ var faults = []struct {
 			`interface.gre1.ipsec.dpd_delay: found 0s, allowed is 1s to 1h`}},
 	{"strongSwan counts whole seconds", "[interface.gre1.ipsec]\ndpd_delay = \"1.5s\"",
 		[]string{`interface.gre1.ipsec.dpd_delay: found 1.5s, allowed are whole seconds`}},
+	{"policies of SAs come before the guard, and those with marks before them", "[interface.gre1.ipsec]\nchild = { priority = 500000 }",
+		[]string{"interface.gre1.ipsec.child.priority: found \"500000\": from 500000 on the kernel blocks all GRE before it looks for the SA; write priority = 1000"}},
 	{"what the daemon depends on is not to be overridden", "[interface.gre1.ipsec]\nconnection = { version = 1 }\nchild = { mode = \"tunnel\" }",
 		[]string{`interface.gre1.ipsec.connection.version: this key cannot be given here: the daemon needs IKEv2`,
 			`interface.gre1.ipsec.child.mode: this key cannot be given here: GRE needs transport mode`}},

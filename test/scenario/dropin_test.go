@@ -76,6 +76,8 @@ func dropIn(m *lab.Mesh) {
 func TestExistingConnection(t *testing.T) {
 	m := lab.NewMesh(t)
 	dropIn(m)
+	m.Spoke2.WriteFile("/etc/swanctl/conf.d/templates.conf", 0o640, replace(siteTemplates, "mode = transport", "priority = 1000\n\t\t\t\tmode = transport"))
+	m.Spoke2.Run("swanctl", "--load-all")
 	for _, s := range m.Sites() {
 		s.StartDaemon()
 		if out := s.Cygnet("check"); !contains(out, "is valid", "dmvpn of /etc/swanctl/swanctl.conf") || contains(out, "warning") {
@@ -85,6 +87,12 @@ func TestExistingConnection(t *testing.T) {
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
 	shortcut(m)
+	// The site's SAs come before the front guard only where its child says so.
+	for s, want := range map[*lab.Site]int{m.Hub: 2, m.Spoke1: 2, m.Spoke2: 6} {
+		if got := len(s.Guards()); got != want {
+			t.Errorf("%s has %d policies that block GRE, not %d", s.Name, got, want)
+		}
+	}
 	for _, sa := range m.Spoke1.Charon.With(m.Hub.Public) {
 		if sa.RemoteID != "hub.example.net" || sa.Mode != "TRANSPORT" {
 			t.Errorf("the SA with the hub is %+v", sa)

@@ -105,3 +105,93 @@ func TestGuardKnowsTheLastAddress(t *testing.T) {
 		t.Errorf("%d GRE packets in clear", n)
 	}
 }
+
+// An upgrade from a version whose SAs had charon's own priority: they go on working, the guard comes in
+// front of other policies once the last of them has been replaced, and no packet is lost in between or
+// leaves in clear. A charon that then gives an SA its own priority again, as the older version's
+// connections have it, is not cut off either.
+func TestGuardAcrossVersions(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.AddIPsec(`child = { priority = "366975" }`)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	for _, s := range m.Sites() {
+		if n := len(s.Guards()); n != 2 {
+			t.Errorf("the guard of %s consists of %d policies", s.Name, n)
+		}
+	}
+	flows := []*lab.Flow{m.Hub.Host.Flow(m.Spoke1.Host.Addr, 20*time.Millisecond), m.Hub.Host.Flow(m.Spoke2.Host.Addr, 20*time.Millisecond)}
+	begun := time.Now()
+	for _, s := range m.Sites() {
+		s.IPsec = s.IPsec[:len(s.IPsec)-1]
+		s.WriteFile(lab.CygnetConfig, 0o640, s.Config())
+		s.Daemon.Terminate()
+		s.Daemon.Start()
+	}
+	registered(m, m.Spoke1, soon)
+	for _, s := range m.Sites() {
+		if n := len(s.Guards()); n != 2 {
+			t.Errorf("with SAs of the older version the guard of %s consists of %d policies", s.Name, n)
+		}
+	}
+	for _, f := range flows {
+		if sent, lost, _ := f.Loss(begun); sent == 0 || lost > 0 {
+			t.Errorf("%s: %d of %d packets were lost by the upgrade", f.Name, lost, sent)
+		}
+		f.Stop()
+	}
+	inFront := func(s *lab.Site, want bool) func() error {
+		return func() error {
+			n := len(s.Guards())
+			return lab.True(n == 6 && want || n == 2 && !want, "the guard consists of %d policies", n)
+		}
+	}
+	for i, spoke := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		spoke.Run("swanctl", "--terminate", "--ike", "cygnet-gre1-"+m.Hub.Public.String())
+		registered(m, spoke, later)
+		m.Await("the guard of "+spoke.Name+" is in front", soon, inFront(spoke, true))
+		if i == 0 {
+			if err := inFront(m.Hub, false)(); err != nil {
+				t.Errorf("with one SA of the older version left: %v", err)
+			}
+		}
+	}
+	m.Await("the guard of the hub is in front", soon, inFront(m.Hub, true))
+	for _, spoke := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		m.Hub.Host.Ping(spoke.Host.Addr, 3)
+	}
+
+	// As the connections of the older version are: they take who dials in.
+	m.Hub.WriteFile("/etc/swanctl/swanctl.conf", 0o600, replace(oldConnection, "LOCAL", m.Hub.Public.String(), "REMOTE", m.Spoke1.Public.String()))
+	m.Hub.Run("swanctl", "--load-conns")
+	m.Spoke1.Run("swanctl", "--terminate", "--ike", "cygnet-gre1-"+m.Hub.Public.String())
+	registered(m, m.Spoke1, later)
+	m.Await("the guard of the hub steps back", soon, inFront(m.Hub, false))
+	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
+	encrypted(m)
+}
+
+// oldConnection is one for a peer whose policies get charon's own priority.
+const oldConnection = `connections {
+	cygnet-gre1-REMOTE {
+		version = 2
+		local_addrs = LOCAL
+		remote_addrs = REMOTE
+		proposals = aes256gcm16-prfsha384-x25519-ecp384
+		mobike = no
+		local { auth = psk
+			id = hub.example.net }
+		remote { auth = psk
+			id = %any }
+		children {
+			gre {
+				mode = transport
+				local_ts = dynamic[gre]
+				remote_ts = dynamic[gre]
+				esp_proposals = aes256gcm16-x25519-ecp384
+			}
+		}
+	}
+}
+`

@@ -1,7 +1,9 @@
 package swanctl
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -70,6 +72,11 @@ func (k *check) child(s *Section) {
 	if key, ok := s.key("policies"); ok && !isTrue(key.Text) {
 		k.problem(key.At, key.Name, "found %s: without policies no packet finds its SA; write policies = yes", quote(key.Text))
 	}
+	if key, ok := s.key("priority"); ok {
+		if why := UnusablePriority(key.Text); why != "" {
+			k.problem(key.At, key.Name, "found %s: %s", quote(key.Text), why)
+		}
+	}
 	k.proposals(s, "esp_proposals")
 	if key, ok := s.key("inactivity"); ok {
 		k.warn(key.At, key.Name, "the daemon ends SAs that nobody uses by itself (idle_time), and this leaves their IKE_SA behind; remove the line")
@@ -87,4 +94,18 @@ func (k *check) selector(s *Section, name string) {
 	case len(key.List) != 1 || !isGRE(key.List[0]) || !strings.HasPrefix(key.List[0], "dynamic["):
 		k.problem(key.At, name, "found %s: SAs are for GRE alone, between the two addresses of a peer's IKE_SA; write %s = dynamic[gre]", quote(strings.Join(key.List, ", ")), name)
 	}
+}
+
+// UnusablePriority returns why the policies of a DMVPN's SAs cannot have this priority; empty: they
+// can.
+func UnusablePriority(text string) string {
+	const least, most = 2, 499999
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == 0 || n >= least && n <= most {
+		return ""
+	}
+	if n < least {
+		return fmt.Sprintf("SAs of routers behind one NAT address need policies in front of it; write priority = %d or more, or 1000", least)
+	}
+	return fmt.Sprintf("from %d on the kernel blocks all GRE before it looks for the SA; write priority = 1000", most+1)
 }

@@ -141,6 +141,8 @@ func TestWhatCannotBeUsed(t *testing.T) {
 		{"mode = transport", "mode = transport\nesp_proposals = 3des-md5", `17: connections.dmvpn.children.gre.esp_proposals: found "3des-md5", and 3des, md5 can be broken; use others`},
 		{"version = 2", "proposals = NULL-sha256-x25519", `3: connections.dmvpn.proposals: found "NULL-sha256-x25519", which leaves everything readable; remove it`},
 		{"version = 2", "proposals = default, aes128-sha256-modp1024-ke1_modp768", `3: connections.dmvpn.proposals: found "aes128-sha256-modp1024-ke1_modp768", and modp1024, ke1_modp768 can be broken; use others`},
+		{"mode = transport", "mode = transport\npriority = 1", "17: connections.dmvpn.children.gre.priority: found \"1\": SAs of routers behind one NAT address need policies in front of it; write priority = 2 or more, or 1000"},
+		{"mode = transport", "mode = transport\npriority = 500000", "17: connections.dmvpn.children.gre.priority: found \"500000\": from 500000 on the kernel blocks all GRE before it looks for the SA; write priority = 1000"},
 		{"mode = transport", "mode = transport\ninactivity = 60s", "17: connections.dmvpn.children.gre.inactivity: the daemon ends SAs that nobody uses by itself (idle_time), and this leaves their IKE_SA behind; remove the line"},
 		{"\t\tchildren {\n", "\t\tchildren {\n lan {\nlocal_ts = 10.0.0.0/8\n }\n", `15: connections.dmvpn.children.lan: another child than "gre": the daemon opens and closes a peer's IKE_SA as GRE needs it; move this child to a connection of its own`},
 		{"children {", "kinder {", "2: connections.dmvpn.children: no child; add children { gre { mode = transport, local_ts = dynamic[gre] and remote_ts = dynamic[gre] } }, a line each"},
