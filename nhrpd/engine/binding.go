@@ -15,6 +15,7 @@ type binding struct {
 	identity   string
 	holder     holder   // whose share it is; zero: a static map
 	sharers    []string // further identities at its address when it registered last: it may be any of them
+	asked      []string // of identity and sharers: those that had to register again since, see confirmWhereItIs
 	static     bool
 	unique     bool
 	restored   bool // from before a restart, and not confirmed since
@@ -69,6 +70,7 @@ func (e *Engine) dropBinding(b *binding) {
 		e.dropAnnounced(a)
 	}
 	delete(b.ifc.bindings, b.protocol)
+	delete(b.ifc.uncertain, b.protocol)
 	if b.holder != (holder{}) {
 		b.ifc.addressesOf.giveBack(b.holder, 1)
 		e.goAway(b)

@@ -26,7 +26,8 @@ type iface struct {
 	separated  map[netip.Addr]time.Time // when several routers at an address were told apart last
 	nhs        []*nhs
 	bindings   map[netip.Addr]*binding // by overlay address
-	owners     map[netip.Addr]*owner   // by overlay address, of bindings that ended for want of an SA
+	uncertain  uncertain
+	owners     map[netip.Addr]*owner // by overlay address, of bindings that ended for want of an SA
 	announced  map[netip.Prefix]*announced
 	neighbors  map[netip.Addr]*neighbor
 	shortcuts  map[netip.Prefix]*shortcut // unanswered ones as host prefixes
@@ -79,6 +80,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		separated:   make(map[netip.Addr]time.Time),
 		bindings:    make(map[netip.Addr]*binding, room),
 		owners:      make(map[netip.Addr]*owner),
+		uncertain:   make(uncertain),
 		announced:   make(map[netip.Prefix]*announced),
 		neighbors:   make(map[netip.Addr]*neighbor, room),
 		shortcuts:   make(map[netip.Prefix]*shortcut),

@@ -108,6 +108,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	e.reunite(p)
 	e.replay(ifc, p.nbma)
 	e.reviseSecurity(p)
+	e.confirmWhereItIs(p)
 }
 
 // peerLost takes note that the last SA went. A peer that closes an SA which nothing here depends on, as at the end of an idle shortcut

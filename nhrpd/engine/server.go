@@ -186,6 +186,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 		e.endAway(ifc, b.holder)
 	}
 	b.identity, b.sharers = identity, sharers
+	ifc.uncertain.note(b)
 	b.clientNBMA = m.SourceNBMA
 	b.mtu = cie.MTU
 	b.expires = e.now.Add(holding)

@@ -58,7 +58,9 @@ func TestDiagnose(t *testing.T) {
 			i.Left, i.Up, i.Index, i.NBMA = true, false, 0, netip.Addr{}
 			i.NHS[0] = api.NHS{Name: "hub", State: api.NHSLeft}
 		}, []string{"warning interface-left left by cygnet leave"}},
-		{"failed", func(s *api.Status) { s.Interfaces[0].Error, s.Interfaces[0].NBMA = "there is no device eth7", netip.Addr{} },
+		{"failed", func(s *api.Status) {
+			s.Interfaces[0].Error, s.Interfaces[0].NBMA = "there is no device eth7", netip.Addr{}
+		},
 			[]string{"error interface-failed there is no device eth7"}},
 		{"no tunnel", func(s *api.Status) { s.Interfaces[0].Index = 0 }, []string{"error tunnel-missing the tunnel"}},
 		{"down", func(s *api.Status) { s.Interfaces[0].Up = false }, []string{"error tunnel-down the tunnel"}},
