@@ -43,6 +43,7 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeUnblocked:      {slog.LevelInfo, "identity no longer blocked"},
 	engine.NoticeUnsent:         {slog.LevelWarn, "an NHRP packet was not sent"},
 	engine.NoticeError:          {slog.LevelWarn, "peer reports an error"},
+	engine.NoticeLeftOut:        {slog.LevelWarn, "too many events about one peer: some are not in the log"},
 }
 
 // urgentNotices change what a restart must remember.
@@ -63,7 +64,7 @@ func (l *loop) notice(now time.Time, n *engine.Notice) {
 		l.saveSoon()
 	}
 	s := sentences[n.Kind]
-	if !l.log.Enabled(context.Background(), s.level) {
+	if n.Quiet || !l.log.Enabled(context.Background(), s.level) {
 		return
 	}
 	attrs := l.attrs[:0]

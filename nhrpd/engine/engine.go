@@ -139,6 +139,7 @@ func (e *Engine) jittered(d time.Duration, percent int64) time.Duration {
 }
 
 func (e *Engine) notice(ifc *iface, n Notice) {
+	n.Quiet = e.quieten(ifc, &n)
 	n.Interface, n.NBMA = ifc.cfg.Name, ifc.real(n.NBMA)
 	e.out.Notices = append(e.out.Notices, n)
 }

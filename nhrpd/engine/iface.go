@@ -64,11 +64,11 @@ type iface struct {
 	repliesOf   *limiter[netip.Addr] // replies and errors taken
 	transit     *limiter[transitKey] // what NHSs say, and what clients pass on for others
 	refusals    *limiter[netip.Addr] // refusals of one peer told
-	errors      *limiter[struct{}]   // error indications sent
-	faults      *limiter[netip.Addr] // likewise, about what one peer sent
-	indications *limiter[struct{}]   // traffic indications sent
-	indicated   *limiter[netip.Addr] // likewise, a peer
-	flows       *limiter[flow]       // likewise, a flow
+	errors      *budget              // error indications sent, for who sent what they are about
+	indications *budget              // traffic indications sent, for who they go to
+	flows       *flowMemory          // what they were about
+	events      *limiter[sharer]     // log events about a peer
+	quiet       quietEvents          // those that were too many
 	misses      *limiter[struct{}]   // neighbours that the kernel missed
 }
 
@@ -101,6 +101,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 	ifc.stock.admitted = newStock[admitted](room)
 	ifc.poll.run = func() { e.pollUse(ifc) }
 	ifc.grace.run = func() { e.endUnconfirmed(ifc) }
+	ifc.quiet.tell.run = func() { e.tellQuiet(ifc) }
 	ifc.configure(cfg)
 	return ifc
 }
@@ -113,14 +114,11 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 		ifc.repliesOf = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
 		ifc.transit = newLimiter[transitKey](l.Transit, 2*l.Transit, 2*l.Bindings+spareKeys)
 		ifc.refusals = newLimiter[netip.Addr](1, 3, l.Bindings+spareKeys)
-		ifc.errors = newLimiter[struct{}](l.Errors, l.Errors, 0)
-		most := l.Errors/4 + 1
-		ifc.faults = newLimiter[netip.Addr](most, most, l.Bindings+spareKeys)
-		ifc.indications = newLimiter[struct{}](l.Indications, l.Indications, 0)
-		share := l.Indications/4 + 1
-		ifc.indicated = newLimiter[netip.Addr](share, share, l.Bindings+spareKeys)
+		ifc.errors = newBudget(l.Errors, l.Bindings+spareKeys)
+		ifc.indications = newBudget(l.Indications, l.Bindings+spareKeys)
+		ifc.flows = newFlowMemory()
+		ifc.events = newLimiter[sharer](eventRate, eventBurst, l.Bindings+spareKeys)
 		ifc.misses = newLimiter[struct{}](missLimit, 2*missLimit, 0)
-		ifc.flows = newLimiter[flow](1, 1, l.Bindings+spareKeys)
 	}
 	ifc.auth = packet.Extension{}
 	if cfg.Authentication != "" {

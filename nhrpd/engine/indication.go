@@ -7,7 +7,10 @@ import (
 )
 
 // flow is what a traffic indication is about.
-type flow struct{ source, dest netip.Addr }
+type flow struct {
+	to           netip.Addr // NBMA address of the router that sends it
+	source, dest netip.Addr
+}
 
 // maxQuoted bounds what an indication quotes.
 const maxQuoted = 576
@@ -47,14 +50,16 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 		e.drop(dropProhibited)
 		return
 	}
+	f := flow{from, inner.Source, inner.Dest}
 	switch {
-	case !ifc.flows.allow(e.now, flow{inner.Source, inner.Dest}):
+	case ifc.flows.has(e.now, f):
 		e.drop(dropIndicated)
 		return
-	case !ifc.indicated.allow(e.now, from) || !ifc.indications.allow(e.now, struct{}{}):
+	case !ifc.indications.allow(e.now, ifc.sharer(from)):
 		e.drop(dropIndicationLimit)
 		return
 	}
+	ifc.flows.add(e.now, f)
 	e.send(ifc, from, &packet.Packet{
 		Type:           packet.TrafficIndication,
 		HopCount:       hopCount,

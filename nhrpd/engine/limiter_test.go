@@ -119,19 +119,43 @@ func TestANewcomerTakesTheBucketUnusedForLongest(t *testing.T) {
 	}
 }
 
-// Flows are many and short: those that are over must not keep new ones from a bucket of their own.
-func TestKeysThatComeAndGoAreNotKept(t *testing.T) {
-	l := newLimiter[string](1, 1, 3).keepFor(0)
-	for s := range 100 {
-		for i := range 3 {
-			if key := fmt.Sprintf("flow %d.%d", s, i); limiterGrants(l, afterSeconds(s), key, 5) != 1 {
-				t.Fatalf("second %d: %s does not get a bucket of its own", s, key)
-			}
+// A whole generation of peers that comes under new addresses, as after an outage of their provider, has buckets of its own: those of the
+// old addresses were released. Without the release all of them would share one bucket for an hour.
+func TestReleasedKeysMakeRoom(t *testing.T) {
+	l := newLimiter[string](1, 3, 2)
+	limiterGrants(l, timerEpoch, "old 1", 3)
+	limiterGrants(l, timerEpoch, "old 2", 1)
+	l.release("old 1")
+	l.release("old 2")
+	l.release("never there")
+	if got := limiterGrants(l, timerEpoch, "new 1", 9) + limiterGrants(l, timerEpoch, "new 2", 9); got != 3 {
+		t.Errorf("%d granted before a released bucket is full, want those of the shared one, 3", got)
+	}
+	if got := limiterGrants(l, timerEpoch, "old 2", 9); got != 2 {
+		t.Errorf("%d granted to a released key that is back, want the rest of its own, 2", got)
+	}
+	l.release("old 2")
+	for _, key := range []string{"new 1", "new 2"} {
+		if got := limiterGrants(l, afterSeconds(3), key, 9); got != 3 {
+			t.Errorf("%d granted to %s, want a bucket of its own, 3", got, key)
 		}
 	}
-	half := afterSeconds(99).Add(time.Second / 2)
-	if got := limiterGrants(l, half, "x", 5) + limiterGrants(l, half, "y", 5); got != 1 {
-		t.Errorf("%d granted to newcomers before a bucket is full, want that of the shared one, 1", got)
+	if got := limiterGrants(l, afterSeconds(3), "old 1", 9); got != 3 {
+		t.Errorf("%d granted to the first one back, want the shared bucket, 3", got)
+	}
+}
+
+// What costs more than one token takes as many, and never more than a bucket can hold; tokens that are kept back stay.
+func TestSeveralTokensAtOnce(t *testing.T) {
+	l := newLimiter[string](1, 10, 4)
+	if !l.take(timerEpoch, "a", 7, 0) || l.take(timerEpoch, "a", 4, 0) || !l.take(timerEpoch, "a", 3, 0) {
+		t.Error("not exactly ten tokens")
+	}
+	if !l.take(afterSeconds(10), "a", 64, 0) || l.take(afterSeconds(10), "a", 1, 0) {
+		t.Error("who wants more than the burst does not take all of it")
+	}
+	if l.take(afterSeconds(14), "a", 1, 4) || !l.take(afterSeconds(15), "a", 1, 4) {
+		t.Error("tokens that are to be kept back are not")
 	}
 }
 
@@ -198,9 +222,9 @@ func TestLimiterKeepsManyApart(t *testing.T) {
 type limiterModel struct {
 	rate, burst int64
 	keys        int
-	keep        time.Duration
 	now         time.Time
 	buckets     []*modelBucket // by last use, longest ago first
+	released    []*modelBucket // by release, longest ago first
 	shared      modelBucket
 }
 
@@ -226,9 +250,18 @@ func (m *limiterModel) bucket(k int) *modelBucket {
 		m.buckets = append(slices.Delete(m.buckets, i, i+1), b)
 		return b
 	}
+	if i := slices.IndexFunc(m.released, func(b *modelBucket) bool { return b.key == k }); i >= 0 {
+		b := m.released[i]
+		m.released, m.buckets = slices.Delete(m.released, i, i+1), append(m.buckets, b)
+		return b
+	}
 	full := big.NewRat(m.burst, 1)
-	if len(m.buckets) == m.keys {
-		if m.keys == 0 || m.now.Sub(m.buckets[0].at) < m.keep || m.tokens(m.buckets[0]).Cmp(full) < 0 {
+	switch {
+	case len(m.buckets)+len(m.released) < m.keys:
+	case len(m.released) > 0 && m.tokens(m.released[0]).Cmp(full) == 0:
+		m.released = slices.Delete(m.released, 0, 1)
+	default:
+		if len(m.buckets) == 0 || m.now.Sub(m.buckets[0].at) < limiterKeep || m.tokens(m.buckets[0]).Cmp(full) < 0 {
 			return &m.shared
 		}
 		m.buckets = slices.Delete(m.buckets, 0, 1)
@@ -238,18 +271,29 @@ func (m *limiterModel) bucket(k int) *modelBucket {
 	return b
 }
 
-func (m *limiterModel) allow(now time.Time, k int) bool {
+func (m *limiterModel) take(now time.Time, k, tokens, keep int) bool {
 	if now.After(m.now) {
 		m.now = now
 	}
 	b := m.bucket(k)
 	b.tokens, b.at = m.tokens(b), m.now
-	one := big.NewRat(1, 1)
-	if b.tokens.Cmp(one) < 0 {
+	cost := min(int64(tokens), m.burst)
+	if cost == 0 || b.tokens.Cmp(big.NewRat(cost+int64(keep), 1)) < 0 {
 		return false
 	}
-	b.tokens = new(big.Rat).Sub(b.tokens, one)
+	b.tokens = new(big.Rat).Sub(b.tokens, big.NewRat(cost, 1))
 	return true
+}
+
+func (m *limiterModel) release(k int) {
+	for _, list := range []*[]*modelBucket{&m.buckets, &m.released} {
+		if i := slices.IndexFunc(*list, func(b *modelBucket) bool { return b.key == k }); i >= 0 {
+			b := (*list)[i]
+			*list = slices.Delete(*list, i, i+1)
+			m.released = append(m.released, b)
+			return
+		}
+	}
 }
 
 func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
@@ -264,9 +308,8 @@ func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
 		rate := rapid.IntRange(0, 7).Draw(rt, "rate")
 		burst := rapid.IntRange(0, 4).Draw(rt, "burst")
 		keys := rapid.IntRange(0, 4).Draw(rt, "keys")
-		keep := rapid.SampledFrom([]time.Duration{limiterKeep, time.Second, 0}).Draw(rt, "keep")
-		l := newLimiter[int](rate, burst, keys).keepFor(keep)
-		model := limiterModel{rate: int64(rate), burst: int64(burst), keys: keys, keep: keep}
+		l := newLimiter[int](rate, burst, keys)
+		model := limiterModel{rate: int64(rate), burst: int64(burst), keys: keys}
 		model.shared.tokens = big.NewRat(int64(burst), 1)
 		now, total := timerEpoch, int64(0)
 		var first time.Time // that the limiter was used at
@@ -276,17 +319,24 @@ func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
 					first = now
 				}
 				k := rapid.IntRange(0, 6).Draw(rt, "key")
-				got, want := l.allow(now, k), model.allow(now, k)
+				tokens := rapid.SampledFrom([]int{1, 1, 2, 64}).Draw(rt, "tokens")
+				keep := rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(rt, "keep")
+				got, want := l.take(now, k, tokens, keep), model.take(now, k, tokens, keep)
 				if got != want {
-					rt.Fatalf("allow(%v, %d) = %v, want %v", now.Sub(first), k, got, want)
+					rt.Fatalf("take(%v, %d, %d, %d) = %v, want %v", now.Sub(first), k, tokens, keep, got, want)
 				}
 				if got {
-					total++
+					total += int64(min(tokens, burst))
 				}
+			},
+			"release": func(rt *rapid.T) {
+				k := rapid.IntRange(0, 6).Draw(rt, "key")
+				l.release(k)
+				model.release(k)
 			},
 			"wait": func(rt *rapid.T) { now = now.Add(step.Draw(rt, "step")) },
 			"": func(rt *rapid.T) {
-				if len(l.index) > keys || l.slots > keys+1 {
+				if len(l.index) > keys || l.slots > keys+int(ownSlots) {
 					rt.Fatalf("%d keys in %d slots, room for %d", len(l.index), l.slots, keys)
 				}
 				elapsed := int64(model.now.Sub(first)/time.Second) + 1

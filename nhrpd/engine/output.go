@@ -123,6 +123,7 @@ const (
 	NoticeBlocked                          // an identity is blocked from now on
 	NoticeUnblocked                        // it is not any more, with Reason
 	NoticePeerEnded                        // the last SA went, closed by a peer that nothing here depends on, with Reason
+	NoticeLeftOut                          // notices about a peer were Quiet, with Reason
 )
 
 // Notice is one event worth telling. Fields that do not apply are zero.
@@ -137,6 +138,10 @@ type Notice struct {
 	Resolved  time.Duration // since the indication: the answer was there
 	Secured   time.Duration // since the indication: the SA was there
 	Took      time.Duration // since the indication: the route is wanted
+
+	// Quiet keeps the notice out of the log: there were too many about this peer lately. What follows
+	// from the event does not depend on it, and a NoticeLeftOut tells how many there were.
+	Quiet bool
 }
 
 // Reset empties the output and keeps its memory.

@@ -21,11 +21,21 @@ func (ifc *iface) takes(now time.Time, m *message) bool {
 	reply := m.Type.IsReply() || m.Type == packet.ErrorIndication
 	switch {
 	case ifc.speaksForMany(m):
-		return ifc.transit.allow(now, transitKey{m.from, reply})
+		return ifc.transit.take(now, transitKey{m.from, reply}, m.cost(), 0)
 	case reply:
 		return ifc.repliesOf.allow(now, m.from)
 	}
-	return ifc.fromPeer.allow(now, m.from)
+	return ifc.fromPeer.take(now, m.from, m.cost(), 0)
+}
+
+// cost returns how many requests a packet counts as. Each CIE of a registration or purge is a request of
+// its own: it costs a search, and may change a route and write a line to the log.
+func (m *message) cost() int {
+	switch m.Type {
+	case packet.RegistrationRequest, packet.PurgeRequest:
+		return max(1, len(m.CIEs))
+	}
+	return 1
 }
 
 // speaksForMany says whether a packet comes from an NHS of ours, or from a client that did not make it itself. Who is neither has no reason
