@@ -54,6 +54,10 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if len(ifc.owners) > l.Bindings {
 		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.owners))
 	}
+	r := &ifc.revocations
+	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) || len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.pos != 0) {
+		return fmt.Errorf("%d revoked routers are remembered for %d clients", len(r.list), len(r.hearers))
+	}
 	if err := brokenSeparation(ifc); err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type Engine struct {
 	deadlines deadlines
 	stats     counters
 	moved     []movedRoute // during the call under way
+	revoking  []*iface     // where addresses were taken away during the call under way
 
 	in   packet.Packet // the packet being handled
 	cies []packet.CIE  // lists made for it

@@ -48,6 +48,7 @@ type iface struct {
 	purges          map[uint32]*purge        // by request id
 	deregistrations []*purge                 // sent last when the interface leaves
 	admitted        map[netip.Addr]*admitted // by NBMA address
+	revocations     revocations
 
 	stock struct { // of what each client takes
 		peers     stock[peer]
@@ -67,7 +68,7 @@ type iface struct {
 	errors      *budget              // error indications sent, for who sent what they are about
 	indications *budget              // traffic indications sent, for who they go to
 	flows       *flowMemory          // what they were about
-	events      *limiter[sharer]     // log events about a peer
+	events      *limiter[holder]     // log events about a peer
 	quiet       quietEvents          // those that were too many
 	misses      *limiter[struct{}]   // neighbours that the kernel missed
 }
@@ -117,7 +118,7 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 		ifc.errors = newBudget(l.Errors, l.Bindings+spareKeys)
 		ifc.indications = newBudget(l.Indications, l.Bindings+spareKeys)
 		ifc.flows = newFlowMemory()
-		ifc.events = newLimiter[sharer](eventRate, eventBurst, l.Bindings+spareKeys)
+		ifc.events = newLimiter[holder](eventRate, eventBurst, l.Bindings+spareKeys)
 		ifc.misses = newLimiter[struct{}](missLimit, 2*missLimit, 0)
 	}
 	ifc.auth = packet.Extension{}
@@ -175,6 +176,22 @@ func (ifc *iface) isNHS(nbma netip.Addr) bool {
 func inOrder[K comparable, V any](m map[K]V, compare func(K, K) int) []V {
 	keys, values := slices.AppendSeq(make([]K, 0, len(m)), maps.Keys(m)), make([]V, 0, len(m))
 	slices.SortFunc(keys, compare)
+	for _, k := range keys {
+		values = append(values, m[k])
+	}
+	return values
+}
+
+// inOrderIf gives those of a map's values that keep holds for, in the order of their keys. What an event is not about is not sorted.
+func inOrderIf[K comparable, V any](m map[K]V, compare func(K, K) int, keep func(V) bool) []V {
+	var keys []K
+	for k, v := range m {
+		if keep(v) {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, compare)
+	values := make([]V, 0, len(keys))
 	for _, k := range keys {
 		values = append(values, m[k])
 	}

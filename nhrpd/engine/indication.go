@@ -55,7 +55,7 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 	case ifc.flows.has(e.now, f):
 		e.drop(dropIndicated)
 		return
-	case !ifc.indications.allow(e.now, ifc.sharer(from)):
+	case !ifc.indications.allow(e.now, ifc.holderAt(from)):
 		e.drop(dropIndicationLimit)
 		return
 	}

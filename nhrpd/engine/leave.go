@@ -23,6 +23,7 @@ func (e *Engine) leave(ifc *iface) {
 	}
 	goodbyes, deregistrations := e.goodbyes(ifc)
 	e.withdrawAll(ifc)
+	e.endRevocations(ifc)
 	e.tellQuiet(ifc)
 	ifc.left, ifc.leaving = true, true
 	e.deadlines.stop(&ifc.poll)

@@ -21,6 +21,13 @@ func (e *Engine) routeMoved(table uint32, prefix netip.Prefix) {
 
 // finish ends a call.
 func (e *Engine) finish() {
+	for len(e.revoking) > 0 {
+		revoking := e.revoking
+		e.revoking = nil
+		for _, ifc := range revoking {
+			e.tellRevoked(ifc)
+		}
+	}
 	for len(e.moved) > 0 {
 		moved := e.moved
 		e.moved = nil

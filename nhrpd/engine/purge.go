@@ -15,7 +15,6 @@ type purge struct {
 	dest     netip.Addr // overlay address of who is told
 	nbma     netip.Addr // of who is told, to reach it directly
 	prefixes []netip.Prefix
-	at       netip.Addr // NBMA address of the router that is taken back as a whole; zero: only the prefixes are
 	via      netip.Addr // where it went last
 	tries    int
 	again    timer
@@ -70,18 +69,23 @@ func (e *Engine) endPurge(p *purge) {
 	e.leaveOn(p.ifc)
 }
 
-// sendPurgeOnce sends a purge directly where there is an SA, else along the route, or the way it went before if there is none any more.
+// sendPurgeOnce sends a purge of prefixes.
+func (e *Engine) sendPurgeOnce(p *purge, flags packet.Flags) {
+	e.sendPurgeEntries(p, flags, purgeCIEs(p.prefixes))
+}
+
+// sendPurgeEntries sends a purge directly where there is an SA, else along the route, or the way it went before if there is none any more.
 //
 // Along the route it goes by an NHS rather than by a shortcut's neighbour: without an SA a router
 // believes only the NBMA address that it knows this one by, which may have changed, and its NHS.
-func (e *Engine) sendPurgeOnce(p *purge, flags packet.Flags) {
+func (e *Engine) sendPurgeEntries(p *purge, flags packet.Flags, cies []packet.CIE) {
 	if there := p.ifc.peers[p.nbma]; there != nil && there.secured && !p.ifc.ambiguous(p.dest, p.nbma) {
 		p.via = p.nbma
 	} else if way, err := e.pathPastShortcuts(p.ifc, p.dest); err == pathOK {
 		p.via = way.nbma
 	}
 	if p.via.IsValid() && p.ifc.local.IsValid() {
-		e.sendPurgeCIEs(p.ifc, p.dest, p.via, p.id, flags, purgeCIEs(p.at, p.prefixes))
+		e.sendPurgeCIEs(p.ifc, p.dest, p.via, p.id, flags, cies)
 	}
 }
 
@@ -107,14 +111,14 @@ func (e *Engine) purgeRegistration(n *nhs) {
 }
 
 func (e *Engine) sendPurgeRequest(ifc *iface, dest, nbma netip.Addr, id uint32, flags packet.Flags, prefixes ...netip.Prefix) {
-	e.sendPurgeCIEs(ifc, dest, nbma, id, flags, purgeCIEs(netip.Addr{}, prefixes))
+	e.sendPurgeCIEs(ifc, dest, nbma, id, flags, purgeCIEs(prefixes))
 }
 
-// purgeCIEs name prefixes, with the NBMA address of the router that they are about where all of that is meant.
-func purgeCIEs(at netip.Addr, prefixes []netip.Prefix) []packet.CIE {
+// purgeCIEs name prefixes.
+func purgeCIEs(prefixes []netip.Prefix) []packet.CIE {
 	var cies []packet.CIE
 	for _, p := range prefixes {
-		cies = append(cies, packet.CIE{PrefixLength: uint8(p.Bits()), Protocol: p.Addr(), NBMA: at})
+		cies = append(cies, packet.CIE{PrefixLength: uint8(p.Bits()), Protocol: p.Addr()})
 	}
 	return cies
 }
@@ -139,18 +143,26 @@ func (e *Engine) purgeRequest(m *message) {
 	if !e.understood(m) {
 		return
 	}
-	refused := false
+	refused, nhs := false, m.isOfNHS()
+	var prefixes []netip.Prefix
 	for i := range m.CIEs {
 		prefix, ok := m.CIEs[i].PrefixOf(m.clientOf(&m.CIEs[i]))
 		if !ok {
 			continue
 		}
-		bindings := e.purgeBindings(m, prefix)
-		announced := e.purgeAnnounced(m, prefix)
-		shortcuts := e.purgeShortcuts(m, prefix)
-		if !e.purgeRouter(m, prefix, m.CIEs[i].NBMA) && (bindings || announced || shortcuts) {
+		bindings, announced := e.purgeBindings(m, prefix), e.purgeAnnounced(m, prefix)
+		if (bindings || announced) && !(nhs && m.ifc.isRouter(prefix)) {
 			refused = true
 		}
+		prefixes = append(prefixes, prefix)
+	}
+	for _, prefix := range e.purgeShortcuts(m, prefixes) {
+		if !(nhs && m.ifc.isRouter(prefix)) {
+			refused = true
+		}
+	}
+	if nhs {
+		e.purgeRouters(m)
 	}
 	if refused || m.Flags&packet.PurgeNoReply != 0 {
 		return
@@ -207,30 +219,39 @@ func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) (refused bool) 
 	return refused
 }
 
-// purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through one of our NHSs. purgeShortcuts reports
-// whether it refuses the purge: the prefix is another router's shortcut, or the sender may not speak for the router that it names.
-func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) (refused bool) {
-	var ends []*shortcut
+// purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through one of our NHSs. purgeShortcuts returns
+// the prefixes that it refuses to purge: those that are another router's shortcuts, or that the sender may not speak for.
+func (e *Engine) purgeShortcuts(m *message, prefixes []netip.Prefix) (refused []netip.Prefix) {
 	nhs, from := m.ifc.isNHS(m.from), m.proven()
+	var said []*shortcut
+	may := make(map[*shortcut]bool)
 	for _, s := range m.ifc.shortcuts {
-		if s.state == ShortcutResolving || !prefix.Overlaps(s.prefix) || !s.saidBy(m.SourceProtocol) {
-			continue
-		}
-		// A router that moved says so from its new address, under the identity that it had.
-		if nhs || s.nbma == m.from || s.identity != "" && from.isOneOf(s.identity) {
-			ends = append(ends, s)
-		} else {
-			refused = true
+		if s.state != ShortcutResolving && s.saidBy(m.SourceProtocol) {
+			said = append(said, s)
+			// A router that moved says so from its new address, under the identity that it had.
+			may[s] = nhs || s.nbma == m.from || s.identity != "" && from.isOneOf(s.identity)
 		}
 	}
-	if s := m.ifc.shortcuts[prefix]; len(ends) == 0 && s != nil && s.state != ShortcutResolving {
-		refused = true
+	ends := make(map[*shortcut]bool)
+	for _, prefix := range prefixes {
+		ended, denied := false, false
+		for _, s := range said {
+			switch {
+			case !prefix.Overlaps(s.prefix):
+			case may[s]:
+				ends[s], ended = true, true
+			default:
+				denied = true
+			}
+		}
+		if s := m.ifc.shortcuts[prefix]; denied || !ended && s != nil && s.state != ShortcutResolving {
+			e.drop(dropNotOwner)
+			refused = append(refused, prefix)
+		}
 	}
-	if refused {
-		e.drop(dropNotOwner)
-	}
-	slices.SortFunc(ends, func(a, b *shortcut) int { return a.prefix.Compare(b.prefix) })
-	for _, s := range ends {
+	said = slices.DeleteFunc(said, func(s *shortcut) bool { return !ends[s] })
+	slices.SortFunc(said, func(a, b *shortcut) int { return a.prefix.Compare(b.prefix) })
+	for _, s := range said {
 		e.endShortcut(s, "the router that answered for it took its answer back")
 	}
 	return refused
@@ -239,12 +260,17 @@ func (e *Engine) purgeShortcuts(m *message, prefix netip.Prefix) (refused bool) 
 // purgeReply ends the repetition. It comes back the way that the purge went, from who was told itself, or along an NHS: ids of purges count
 // up, so that anybody else could guess one.
 func (e *Engine) purgeReply(m *message) {
-	p := m.ifc.purges[m.RequestID]
+	p, h := m.ifc.purges[m.RequestID], m.ifc.revocations.waiting[m.RequestID]
+	if h != nil {
+		p = &h.purge
+	}
 	switch {
 	case p == nil || p.dest != m.DestProtocol:
 		e.drop(dropUnsolicited)
 	case m.from != p.via && m.from != p.nbma && !m.ifc.isNHS(m.from):
 		e.drop(dropThirdParty)
+	case h != nil:
+		e.heardRevoked(h)
 	default:
 		e.endPurge(p)
 	}

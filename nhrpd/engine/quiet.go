@@ -22,7 +22,7 @@ const (
 
 // quietEvents counts the notices that the log does not get.
 type quietEvents struct {
-	of     map[sharer]*quietPeer
+	of     map[holder]*quietPeer
 	others int // of peers beyond those that are counted one by one
 	tell   timer
 }
@@ -35,16 +35,16 @@ type quietPeer struct {
 // quieten reports whether a notice is one too many about its peer, and counts it if so. Notices about
 // no peer are never too many, nor are those of an interface that leaves.
 func (e *Engine) quieten(ifc *iface, n *Notice) bool {
-	k := sharer{identity: n.Identity}
+	k := holderOf(n.Identity, n.NBMA)
 	if n.Identity == "" {
-		k = ifc.sharer(n.NBMA)
+		k = ifc.holderAt(n.NBMA)
 	}
-	if ifc.left || k == (sharer{}) || ifc.events.allow(e.now, k) {
+	if ifc.left || k == (holder{}) || ifc.events.allow(e.now, k) {
 		return false
 	}
 	q := &ifc.quiet
 	if q.of == nil {
-		q.of = make(map[sharer]*quietPeer)
+		q.of = make(map[holder]*quietPeer)
 	}
 	if len(q.of) == 0 && q.others == 0 {
 		e.deadlines.set(&q.tell, e.now.Add(quietTime))
@@ -66,15 +66,15 @@ func (e *Engine) quieten(ifc *iface, n *Notice) bool {
 func (e *Engine) tellQuiet(ifc *iface) {
 	q := &ifc.quiet
 	e.deadlines.stop(&q.tell)
-	peers := make([]sharer, 0, len(q.of))
+	peers := make([]holder, 0, len(q.of))
 	for k := range q.of {
 		peers = append(peers, k)
 	}
-	slices.SortFunc(peers, func(a, b sharer) int {
+	slices.SortFunc(peers, func(a, b holder) int {
 		return cmp.Or(cmp.Compare(q.of[b].events, q.of[a].events),
 			strings.Compare(a.identity, b.identity), a.nbma.Compare(b.nbma))
 	})
-	tell := func(k sharer, nbma netip.Addr, reason string) {
+	tell := func(k holder, nbma netip.Addr, reason string) {
 		e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeLeftOut, Interface: ifc.cfg.Name,
 			NBMA: nbma, Identity: k.identity, Reason: reason})
 	}
@@ -88,7 +88,7 @@ func (e *Engine) tellQuiet(ifc *iface) {
 		tell(k, p.nbma, fmt.Sprintf("%d events left out of the log in the last minute", p.events))
 	}
 	if others > 0 {
-		tell(sharer{}, netip.Addr{}, fmt.Sprintf("%d events of further peers left out of the log in "+
+		tell(holder{}, netip.Addr{}, fmt.Sprintf("%d events of further peers left out of the log in "+
 			"the last minute", others))
 	}
 	q.of, q.others = nil, 0

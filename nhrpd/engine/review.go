@@ -90,15 +90,9 @@ func (e *Engine) objectToAnnounced(b *binding, prefix netip.Prefix) string {
 // revoke ends a binding by the administrator's will. Whoever was led to that router is told that it is not to be had any more: the
 // answers went directly, so that may be any client.
 func (e *Engine) revoke(b *binding, reason string) {
-	ifc := b.ifc
 	e.unbind(b, reason)
-	e.endAdmission(ifc, b.nbma)
-	for _, other := range inOrder(ifc.bindings, byAddr) {
-		if !other.static && ifc.secured(other.nbma) {
-			e.takeBackFrom(&purge{ifc: ifc, id: e.newRequestID(), dest: other.protocol, nbma: other.nbma,
-				prefixes: []netip.Prefix{hostPrefix(b.protocol)}, at: ifc.real(b.nbma)})
-		}
-	}
+	e.endAdmission(b.ifc, b.nbma)
+	e.noteRevoked(b)
 }
 
 // barred says whether a peer whose SA has come up, or to whose address others came, may nothing here, and tells so. Who is blocked loses
@@ -127,37 +121,46 @@ func (e *Engine) barred(p *peer) bool {
 	return true
 }
 
-// purgeRouter forgets a router that one of our NHSs takes back in its own name: the NHS has shut it out. What leads to the router, and what
-// it was told, ends like anything that rests on the NHS's word. The NBMA address goes beside its overlay address, since a router may have
-// asked under another name; it is zero where the NHS says none. purgeRouter reports whether the purge is such a one.
-func (e *Engine) purgeRouter(m *message, prefix netip.Prefix, nbma netip.Addr) bool {
-	ifc, router := m.ifc, prefix.Addr()
-	says := func(n *nhs) bool { return n.nbma == m.from && n.protocol == m.SourceProtocol }
-	if !prefix.IsSingleIP() || !ifc.clientAddress(router) || !slices.ContainsFunc(ifc.nhs, says) {
-		return false
+// isOfNHS reports whether one of our NHSs speaks in its own name.
+func (m *message) isOfNHS() bool {
+	return slices.ContainsFunc(m.ifc.nhs, func(n *nhs) bool { return n.nbma == m.from && n.protocol == m.SourceProtocol })
+}
+
+// isRouter reports whether a prefix is the overlay address of another router.
+func (ifc *iface) isRouter(prefix netip.Prefix) bool {
+	return prefix.IsSingleIP() && ifc.clientAddress(prefix.Addr())
+}
+
+// purgeRouters forgets routers that one of our NHSs takes back in its own name: the NHS has shut them out. What leads to such a router, and
+// what it was told, ends like anything that rests on the NHS's word. The NBMA address goes beside its overlay address, since a router may
+// have asked under another name; it is zero where the NHS says none.
+func (e *Engine) purgeRouters(m *message) {
+	ifc := m.ifc
+	gone, goneAt := make(map[netip.Addr]bool), make(map[netip.Addr]bool) // by overlay address, by NBMA address
+	for i := range m.CIEs {
+		prefix, ok := m.CIEs[i].PrefixOf(m.clientOf(&m.CIEs[i]))
+		if ok && ifc.isRouter(prefix) {
+			gone[prefix.Addr()] = true
+			goneAt[m.CIEs[i].NBMA] = m.CIEs[i].NBMA.IsValid()
+		}
 	}
-	isIt := func(protocol, at netip.Addr) bool {
-		return protocol == router || nbma.IsValid() && !ifc.isNHS(at) && ifc.real(at) == nbma
-	}
+	isIt := func(protocol, at netip.Addr) bool { return gone[protocol] || goneAt[ifc.real(at)] && !ifc.isNHS(at) }
 	var left []*peer
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		if s.state != ShortcutResolving && isIt(s.nextHop, s.nbma) {
+	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, func(s *shortcut) bool { return isIt(s.nextHop, s.nbma) }) {
+		if s.state != ShortcutResolving {
 			left = append(left, s.claim.peer)
 			e.endShortcut(s, "the NHS shut out the router that it leads to")
 		}
 	}
-	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		if isIt(a.requester, a.nbma) {
-			left = append(left, a.claim.peer)
-			e.dropAnswer(a)
-		}
+	for _, a := range inOrderIf(ifc.answers, answerKey.compare, func(a *answer) bool { return isIt(a.requester, a.nbma) }) {
+		left = append(left, a.claim.peer)
+		e.dropAnswer(a)
 	}
 	for _, p := range left {
 		if p != nil && p.secured && len(p.claims) == 0 {
 			e.closePeer(p, "the NHS shut it out")
 		}
 	}
-	return true
 }
 
 // expelBlocked ends the SAs of blocked identities, and leaves alone those of others at the same address.

@@ -5,23 +5,6 @@ import (
 	"time"
 )
 
-// sharer names whose share of a limit something uses up: the identity that IKE proved, or the NBMA
-// address where there is none. One router that has SAs from several addresses has one share.
-type sharer struct {
-	identity string
-	nbma     netip.Addr // zero: the identity decides
-}
-
-// sharer returns whose share counts for the peer at an NBMA address. Several routers behind one NAT
-// address without marks share the address.
-func (ifc *iface) sharer(nbma netip.Addr) sharer {
-	p := ifc.peers[nbma]
-	if p == nil || !p.secured || p.ike.Identity == "" || len(p.ike.SharedWith) > 0 {
-		return sharer{nbma: nbma}
-	}
-	return sharer{identity: p.ike.Identity}
-}
-
 // releaseShares lets the buckets of a peer that is forgotten go to others. An identity that still has
 // an SA from another address keeps its bucket as long as it uses it.
 func (ifc *iface) releaseShares(p *peer) {
@@ -30,7 +13,7 @@ func (ifc *iface) releaseShares(p *peer) {
 	}
 	ifc.transit.release(transitKey{from: p.nbma})
 	ifc.transit.release(transitKey{from: p.nbma, reply: true})
-	for _, k := range []sharer{{nbma: p.nbma}, {identity: p.ike.Identity}} {
+	for _, k := range []holder{{nbma: p.nbma}, holderOf(p.ike.Identity, p.nbma)} {
 		ifc.indications.release(k)
 		ifc.errors.release(k)
 		ifc.events.release(k)
@@ -38,33 +21,33 @@ func (ifc *iface) releaseShares(p *peer) {
 }
 
 // budget limits something that is done for everybody together, such as sending indications, and shares
-// it out: no sharer gets more than a quarter, and sharers that ask for little come before those that ask
+// it out: no holder gets more than a quarter, and holders that ask for little come before those that ask
 // for much.
 //
-// The latter works by a reserve: a quarter of the burst is only for the first request of a sharer in
-// each second. While heavy sharers keep the budget down to the reserve, whatever is refilled serves the
-// others first. A number of heavy sharers can therefore not starve one that wants one token a second,
+// The latter works by a reserve: a quarter of the burst is only for the first request of a holder in
+// each second. While heavy holders keep the budget down to the reserve, whatever is refilled serves the
+// others first. A number of heavy holders can therefore not starve one that wants one token a second,
 // unless there are more of them than the budget has tokens.
 type budget struct {
 	all     *limiter[struct{}]
-	each    *limiter[sharer]
-	first   *limiter[sharer] // one a second
+	each    *limiter[holder]
+	first   *limiter[holder] // one a second
 	reserve int
 }
 
-// newBudget returns a budget of rate a second for everybody, with buckets for so many sharers.
-func newBudget(rate, sharers int) *budget {
+// newBudget returns a budget of rate a second for everybody, with buckets for so many holders.
+func newBudget(rate, holders int) *budget {
 	share := rate/4 + 1
 	return &budget{
 		all:     newLimiter[struct{}](rate, rate, 0),
-		each:    newLimiter[sharer](share, share, sharers),
-		first:   newLimiter[sharer](1, 1, sharers),
+		each:    newLimiter[holder](share, share, holders),
+		first:   newLimiter[holder](1, 1, holders),
 		reserve: rate / 4,
 	}
 }
 
-// allow takes one token for a sharer, if its share and the budget have one.
-func (b *budget) allow(now time.Time, k sharer) bool {
+// allow takes one token for a holder, if its share and the budget have one.
+func (b *budget) allow(now time.Time, k holder) bool {
 	if !b.each.allow(now, k) {
 		return false
 	}
@@ -75,7 +58,7 @@ func (b *budget) allow(now time.Time, k sharer) bool {
 	return b.all.take(now, struct{}{}, 1, reserve)
 }
 
-func (b *budget) release(k sharer) {
+func (b *budget) release(k holder) {
 	b.each.release(k)
 	b.first.release(k)
 }

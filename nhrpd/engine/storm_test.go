@@ -310,6 +310,7 @@ func (s *storm) reconfigure() {
 		cfg.Announce = cfg.Announce[:1]
 	case 8:
 		allowing(s.w.t, "a: 10.255.0.0/24, announce 172.16.0.0/12", "b: 10.255.0.12, no shortcut")(&cfg)
+		cfg.Limits = stormConfig().Limits // a lower limit ends nothing that is there, and broken would say so
 	case 9:
 		s.handle(Block{Identity: "a", Until: s.w.now.Add(time.Minute)})
 		return

@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// A reload takes away the addresses of many clients of a large hub.
+var revocationsOf = []struct {
+	clients, revoked int
+	pattern          string // of the identities of those
+}{
+	{1000, 110, "client1*"},
+	{2000, 1110, "client1*"},
+	{10000, 110, "client11*"},
+}
+
+// revokingHub is a hub that has just revoked the clients that a pattern matches. What it sent is in out.
+func revokingHub(t testing.TB, clients int, pattern string, out *Output, change ...func(*InterfaceConfig)) *node {
+	hub, _, _ := newClients(t, clients, append(change, allowing(t, "client*: 10.192.0.0/10"))...)
+	cfg := hub.cfg
+	allowing(t, pattern+": 10.128.0.0/16", "client*: 10.192.0.0/10")(&cfg)
+	hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, out)
+	return hub
+}
+
+// confirm has the client that a purge went to say that it heard, and returns who that was and of how many
+// routers it heard. Packets of other types are not expected.
+func confirm(t testing.TB, hub *node, now time.Time, sent Packet, out *Output) (netip.Addr, []packet.CIE) {
+	var p packet.Packet
+	if err := p.Parse(sent.Data); err != nil || p.Type != packet.PurgeRequest {
+		t.Fatalf("sent a %s: %v", p.Type, err)
+	}
+	cies := slices.Clone(p.CIEs)
+	p.Type = packet.PurgeReply
+	data, err := p.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub.engine.Receive(now, "gre1", sent.To, data, out)
+	return p.DestProtocol, cies
+}
+
+// revokeAll runs a revocation to its end. It returns how many purges it took, the most that went out at
+// once, and for how long it went on.
+func revokeAll(t testing.TB, clients int, pattern string, heard func(client netip.Addr, cies []packet.CIE)) (purges, most int, took time.Duration) {
+	var out Output
+	hub := revokingHub(t, clients, pattern, &out)
+	start, now := hub.w.now, hub.w.now
+	for {
+		sent := len(out.Packets)
+		most, purges = max(most, sent), purges+sent
+		if sent > 0 {
+			took = now.Sub(start)
+		}
+		var next Output
+		for _, p := range out.Packets {
+			client, cies := confirm(t, hub, now, p, &next)
+			heard(client, cies)
+		}
+		if len(next.Packets) > 0 {
+			t.Fatal("a reply made the hub send at once")
+		}
+		r := &hub.engine.ifaces["gre1"].revocations
+		if len(r.hearers) == 0 {
+			if len(r.list)+len(r.queue)+len(r.waiting) > 0 || r.tick.pos != 0 {
+				t.Errorf("something is left: %+v", r)
+			}
+			return purges, most, took
+		}
+		at, there := hub.engine.Deadline()
+		if !there {
+			t.Fatal("clients are left, and no timer")
+		}
+		now = later(now, at)
+		out.Reset()
+		hub.engine.Advance(now, &out)
+	}
+}
+
+// Each remaining client hears of each revoked one, once, in as few purges as they fit into, and at a pace.
+// What is remembered meanwhile grows with the clients, not with their square.
+func TestManyRevokedClients(t *testing.T) {
+	const room = 64 // entries of a purge
+	for _, tt := range revocationsOf {
+		t.Run(fmt.Sprint(tt.clients, " clients"), func(t *testing.T) {
+			heard := map[netip.Addr]int{}
+			purges, most, took := revokeAll(t, tt.clients, tt.pattern, func(client netip.Addr, cies []packet.CIE) {
+				heard[client] += len(cies)
+			})
+			remaining := tt.clients - tt.revoked
+			if len(heard) != remaining {
+				t.Errorf("%d clients were told, want %d", len(heard), remaining)
+			}
+			for client, count := range heard {
+				if count != tt.revoked {
+					t.Fatalf("%s was told of %d, want %d", client, count, tt.revoked)
+				}
+			}
+			if want := remaining * ((tt.revoked + room - 1) / room); purges != want {
+				t.Errorf("%d purges, want %d", purges, want)
+			}
+			if most > purgeBurst {
+				t.Errorf("%d purges at once, want at most %d", most, purgeBurst)
+			}
+			if least := time.Duration(purges/purgeBurst-1) * purgePace; took < least {
+				t.Errorf("all told within %s, want at least %s", took, least)
+			}
+			t.Logf("%d purges in %s", purges, took)
+		})
+	}
+}
+
+// In the turn of the reload itself the work and the memory are those of the review and of one burst.
+func TestTheTurnOfARevocation(t *testing.T) {
+	for _, tt := range revocationsOf {
+		var out Output
+		hub := revokingHub(t, tt.clients, tt.pattern, &out)
+		r := &hub.engine.ifaces["gre1"].revocations
+		if len(out.Packets) != purgeBurst || len(r.list) != tt.revoked || len(r.hearers) != tt.clients-tt.revoked {
+			t.Errorf("%d clients: %d purges at once, %d revoked for %d clients remembered", tt.clients, len(out.Packets), len(r.list), len(r.hearers))
+		}
+		if most := purgeBurst * 1400; len(out.arena) > most {
+			t.Errorf("%d clients: %d bytes to send at once, want at most %d", tt.clients, len(out.arena), most)
+		}
+	}
+}
+
+// revokingPair is a hub that has revoked the first of three clients, and the purges that it sent.
+func revokingPair(t testing.TB) (hub *node, purges []packet.Packet) {
+	hub = hubAlone(t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12", "spoke3: 10.255.0.13"))
+	for i := 1; i <= 3; i++ {
+		hub.client(fmt.Sprintf("192.0.2.1%d", i), fmt.Sprint("spoke", i), fmt.Sprintf("10.255.0.1%d", i))
+	}
+	before := len(hub.sent)
+	hub.handle(Block{Identity: "spoke1"})
+	return hub, hub.sentSince(before)
+}
+
+// A client that does not answer is told three times, two seconds apart, and then left alone.
+func TestRevocationIsRepeated(t *testing.T) {
+	hub, purges := revokingPair(t)
+	id := purges[0].RequestID
+	before := len(hub.sent)
+	hub.confirms(t, "192.0.2.13", purges[1])
+	hub.w.run(time.Minute)
+	again := hub.sentSince(before)
+	if len(again) != 2 || again[0].RequestID != id || again[1].RequestID != id || again[0].DestProtocol != addr("10.255.0.12") {
+		t.Errorf("%d purges again: %+v", len(again), again)
+	}
+	for i, p := range hub.sent[before:] {
+		if want := time.Duration(i+1) * purgeAgain; p.at.Sub(hub.w.start) != want {
+			t.Errorf("repeated after %s, want %s", p.at.Sub(hub.w.start), want)
+		}
+	}
+	if r := &hub.engine.ifaces["gre1"].revocations; len(r.hearers)+len(r.list) > 0 {
+		t.Errorf("still remembered: %+v", r)
+	}
+}
+
+// confirms has a client confirm a purge.
+func (n *node) confirms(t testing.TB, nbma string, p packet.Packet) {
+	t.Helper()
+	p.Type = packet.PurgeReply
+	sender{t, n, nbma}.says(p)
+}
+
+// Only the client itself, or an NHS, confirms that it heard.
+func TestWhoConfirmsARevocation(t *testing.T) {
+	hub, purges := revokingPair(t)
+	hub.confirms(t, "192.0.2.13", purges[0]) // which went to the other client
+	if dropped(hub, dropThirdParty) != 1 || len(hub.engine.ifaces["gre1"].revocations.hearers) != 2 {
+		t.Errorf("a third party's word counts: dropped %v", hub.engine.Stats().Dropped)
+	}
+	hub.confirms(t, "192.0.2.12", purges[0])
+	if len(hub.engine.ifaces["gre1"].revocations.hearers) != 1 {
+		t.Error("the client's own word does not count")
+	}
+}
+
+// What is revoked while clients are still being told is told to them as well; a client that goes is
+// forgotten, and a router that is back where it was is not taken back any more.
+func TestRevocationsOneAfterTheOther(t *testing.T) {
+	hub, purges := revokingPair(t)
+	hub.confirms(t, "192.0.2.13", purges[1])
+	hub.handle(Block{Identity: "spoke3"})
+	hub.confirms(t, "192.0.2.12", purges[0])
+	before := len(hub.sent)
+	hub.w.run(time.Second)
+	next := only(t, hub.sentSince(before))
+	if len(next.CIEs) != 1 || next.CIEs[0].Protocol != addr("10.255.0.13") || next.DestProtocol != addr("10.255.0.12") || next.RequestID == purges[0].RequestID {
+		t.Errorf("told %+v", next)
+	}
+	hub.handle(Unblock{Identity: "spoke3"})
+	hub.client("192.0.2.13", "spoke3", "10.255.0.13")
+	before = len(hub.sent)
+	hub.w.run(time.Minute)
+	if again := hub.sentSince(before); len(again) != 0 || len(hub.engine.ifaces["gre1"].revocations.hearers) != 0 {
+		t.Errorf("a router that is back is still taken back: %+v", again)
+	}
+}
+
+// Leaving ends it: there is nobody to tell any more.
+func TestLeavingEndsRevocations(t *testing.T) {
+	hub, _ := revokingPair(t)
+	hub.handle(Leave{Interface: "gre1"})
+	before := len(hub.sent)
+	hub.w.run(time.Minute)
+	if got := hub.sentSince(before); len(got) != 0 || len(hub.engine.ifaces["gre1"].revocations.hearers) != 0 {
+		t.Errorf("sent %v", typesOf(got))
+	}
+}
+
+// The entries of a purge fit into the tunnel's MTU.
+func TestRevocationFitsTheMTU(t *testing.T) {
+	for _, mtu := range []uint16{576, 1280, 1400, 9000} {
+		var out Output
+		hub := revokingHub(t, 200, "client1*", &out, func(c *InterfaceConfig) { c.MTU = mtu })
+		if len(out.Packets) == 0 {
+			t.Fatalf("MTU %d: nothing sent: dropped %v", mtu, hub.engine.Stats().Dropped)
+		}
+		if size := len(out.Packets[0].Data); size > int(mtu) || mtu < 1300 && size < int(mtu)-20 {
+			t.Errorf("MTU %d: a purge of %d bytes", mtu, size)
+		}
+	}
+}
+
+func BenchmarkRevocation(b *testing.B) {
+	for _, tt := range revocationsOf {
+		b.Run(fmt.Sprintf("%d of %d clients", tt.revoked, tt.clients), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				purges, most, took := revokeAll(b, tt.clients, tt.pattern, func(netip.Addr, []packet.CIE) {})
+				b.ReportMetric(float64(purges), "purges")
+				b.ReportMetric(float64(most), "purges/turn")
+				b.ReportMetric(took.Seconds(), "virtual-s")
+			}
+		})
+	}
+}
