@@ -3,6 +3,7 @@ package nhrpd
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"cygnet/nhrpd/api"
@@ -74,18 +75,33 @@ func childStatus(c vici.Child) api.ChildSA {
 // markReached finds who it is that packets to an address reach which several routers share. The kernel takes the newest SA; charon's
 // ids of children rise.
 func markReached(peers []api.Peer, sas []api.SA) {
+	type way struct {
+		device string
+		remote netip.Addr
+		mark   uint32
+	}
+	newest := make(map[way]*api.ChildSA) // nil: nothing seen yet
+	reached := make(map[way]string)
 	for i := range peers {
-		p := &peers[i]
-		if len(p.SharedWith) == 0 {
-			continue
+		if p := &peers[i]; len(p.SharedWith) > 0 {
+			newest[way{p.Interface, p.NBMA, p.Mark}] = nil
 		}
-		var newest uint32
-		for _, sa := range sas {
-			for _, c := range sa.Children {
-				if sa.Interface == p.Interface && sa.Remote == p.NBMA && c.Mark == p.Mark && c.ID > newest {
-					newest, p.Reached = c.ID, sa.RemoteIdentity
-				}
+	}
+	if len(newest) == 0 {
+		return
+	}
+	for i := range sas {
+		for j := range sas[i].Children {
+			c := &sas[i].Children[j]
+			w := way{sas[i].Interface, sas[i].Remote, c.Mark}
+			if before, asked := newest[w]; asked && (before == nil || c.ID > before.ID) {
+				newest[w], reached[w] = c, sas[i].RemoteIdentity
 			}
+		}
+	}
+	for i := range peers {
+		if p := &peers[i]; len(p.SharedWith) > 0 {
+			p.Reached = reached[way{p.Interface, p.NBMA, p.Mark}]
 		}
 	}
 }

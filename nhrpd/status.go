@@ -87,6 +87,9 @@ func (l *loop) counters() api.Counters {
 	if n := l.offersDropped.Load(); n > 0 {
 		dropped["redirect or missing neighbour not looked at: the daemon is busy"] = n
 	}
+	if n := l.strongswan.Status().OverLimit; n > 0 {
+		dropped["SA closed: its identity had more than the configuration allows (limits.sas)"] = n
+	}
 	for reason, n := range l.sendErrors {
 		dropped["not sent: "+reason] += n
 	}

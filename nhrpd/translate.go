@@ -35,7 +35,7 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 		Announce:       c.Announce,
 		Accept:         c.Accept,
 		Policy:         c.Policy,
-		Limits:         engine.Limits(c.Limits),
+		Limits:         engineLimits(c.Limits),
 	}
 	for _, nhs := range c.NHS {
 		out.NHS = append(out.NHS, engine.NHSConfig{Name: nhs.NBMA, Protocol: nhs.Protocol})
@@ -70,6 +70,14 @@ func inFront(c *config.Interface) bool {
 	return n > 0 && n < kernel.GuardFront
 }
 
+// engineLimits are the limits that the engine keeps. The other one, SAs, is for vici.
+func engineLimits(l config.Limits) engine.Limits {
+	return engine.Limits{
+		Bindings: l.Bindings, Prefixes: l.Prefixes, Shortcuts: l.Shortcuts, Answers: l.Answers, Held: l.Held,
+		Indications: l.Indications, Errors: l.Errors, Requests: l.Requests, Transit: l.Transit,
+	}
+}
+
 // profile is the IPsec profile of a protected interface that sends from local, and whether its packets can be given marks.
 func profile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
 	s := c.IPsec
@@ -91,6 +99,7 @@ func profile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
 		DPDDelay:       s.DPDDelay,
 		RekeyTime:      s.RekeyTime,
 		ChildRekeyTime: s.ChildRekeyTime,
+		MaxSAs:         c.Limits.SAs,
 		Connection:     s.Connection,
 		Child:          s.Child,
 	}
@@ -104,6 +113,7 @@ func siteProfile(c *config.Interface, local netip.Addr, marks bool) vici.Profile
 		Marks:      marks,
 		LocalAddrs: []netip.Addr{local},
 		Hub:        hub(c),
+		MaxSAs:     c.Limits.SAs,
 		Site:       &vici.Site{Name: t.Name, Connection: t.Connection, Child: t.Child},
 	}
 }

@@ -217,7 +217,7 @@ func TestAdoptedSAsAreInspected(t *testing.T) {
 
 // A peer that is refused and dials again at once is one line a minute, with what was left out; there is a limit to what is remembered.
 func TestRefusalsAreToldSparingly(t *testing.T) {
-	r, now := refusals{}, time.Unix(1000, 0)
+	r, now := refusals[Key]{}, time.Unix(1000, 0)
 	type step struct {
 		Tell   bool
 		Untold int

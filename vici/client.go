@@ -208,6 +208,7 @@ type Status struct {
 	EventsDropped uint64            // events that the consumer did not take in time
 	Initiating    int               // attempts under way
 	SAs           int
+	OverLimit     uint64 // SAs that were closed since their identity had too many
 }
 
 // published is what readers see. Its owner writes it; SAs in it are never changed, only replaced.

@@ -18,7 +18,7 @@ import (
 
 // watchDuplicates has a peer's SAs looked at after a while if there are several.
 func (r *reconciler) watchDuplicates(k Key) {
-	if len(r.byPeer[k]) < 2 {
+	if len(r.index.sas(k)) < 2 {
 		return
 	}
 	p := r.peer(k)
@@ -36,15 +36,12 @@ func (r *reconciler) closeDuplicates(p *peer) {
 	if r.peers[p.Key] != p {
 		return
 	}
-	sas := make([]*SA, 0, len(r.byPeer[p.Key]))
-	for _, sa := range r.byPeer[p.Key] {
-		sas = append(sas, sa)
-	}
+	sas := r.index.sas(p.Key)
 	profile := r.profiles[p.Interface]
 	if profile == nil {
 		return
 	}
-	if behindOneNAT(sas) && !r.separates(p.Key) && !p.mixed {
+	if r.protecting(p.Key).behindOneNAT() && !r.separates(p.Key) && !p.mixed {
 		p.mixed = true
 		r.log.Warn("several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
 			slog.Any("peer", p.Key), slog.Any("identities", identities(sas)))
@@ -69,9 +66,11 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 		p.handedOver = false
 		return false
 	}
-	stays := slices.IndexFunc(sas, func(sa *SA) bool {
-		return good(sa) && sa.RemoteID == closing[0].RemoteID && !slices.Contains(closing, sa)
-	})
+	goes := make(map[*SA]bool, len(closing))
+	for _, sa := range closing {
+		goes[sa] = true
+	}
+	stays := slices.IndexFunc(sas, func(sa *SA) bool { return good(sa) && sa.RemoteID == closing[0].RemoteID && !goes[sa] })
 	if stays < 0 {
 		return false
 	}

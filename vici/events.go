@@ -46,7 +46,12 @@ type Peer struct {
 func (p Peer) Equal(o Peer) bool {
 	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Mark == o.Mark && p.Identity == o.Identity && p.Initiator == o.Initiator &&
 		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT &&
-		p.Separating == o.Separating && p.Inseparable == o.Inseparable && slices.Equal(p.SharedWith, o.SharedWith)
+		p.Separating == o.Separating && p.Inseparable == o.Inseparable && sameList(p.SharedWith, o.SharedWith)
+}
+
+// sameList compares two lists, at once where they are one.
+func sameList(a, b []string) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 // Key names the peer.

@@ -65,11 +65,11 @@ func FuzzMessages(f *testing.F) {
 		}
 		r.heard(text(m, "ikesa-name"), text(m, "msg"))
 		count := 0
-		for k, sas := range r.byPeer {
-			count += len(sas)
-			for id, sa := range sas {
-				if r.sas[id] != sa || !k.NBMA.IsValid() {
-					t.Errorf("%v has %d: %+v", k, id, sa)
+		for k, g := range r.index.byPeer {
+			count += len(g.sas)
+			for _, sa := range g.sas {
+				if r.sas[sa.ID] != sa || !k.NBMA.IsValid() {
+					t.Errorf("%v has %d: %+v", k, sa.ID, sa)
 				}
 			}
 		}

@@ -22,6 +22,8 @@ type profile struct {
 	since   time.Time       // of the last load
 	allowed allowed         // of its SAs
 	known   map[string]bool // additional key exchanges that charon has
+
+	revision uint64 // counts its changes
 }
 
 // connection builds the argument of load-conn as this charon can have it; see [Profile.connection].
@@ -78,6 +80,7 @@ func (r *reconciler) setProfile(p Profile) {
 		return
 	default:
 		known.Profile, known.loaded, known.allowed = p, false, allowedBy(p)
+		known.revision++
 	}
 	if !p.Marks {
 		r.forgetShared(p.Interface)
@@ -92,7 +95,7 @@ func (r *reconciler) setProfile(p Profile) {
 
 // adopt takes the table's SAs of an interface for what they are, without an event.
 func (r *reconciler) adopt(iface string) {
-	for k := range r.byPeer {
+	for k := range r.index.byPeer {
 		if k.Interface == iface {
 			r.peer(k)
 		}

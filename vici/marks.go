@@ -120,40 +120,64 @@ type recall struct {
 	Key      // of the address
 	port     uint16
 	identity string
-	running  bool
 }
 
-// noteMarked notes who has an SA with a mark when the link ends.
+// recalls are those that are due and those under way.
+type recalls struct {
+	all     map[recall]bool   // true: under way
+	queues  map[Key][]*recall // of each address, those that are due
+	running map[string]int    // how many are under way by a connection's name
+}
+
+func newRecalls() recalls {
+	return recalls{all: map[recall]bool{}, queues: map[Key][]*recall{}, running: map[string]int{}}
+}
+
+// noteMarked notes who has an SA with a mark when the link ends. Who was being recalled is due again.
 func (r *reconciler) noteMarked() {
-	for _, c := range r.recalls {
-		c.running = false
+	clear(r.recalls.running)
+	for c, running := range r.recalls.all {
+		if running {
+			r.recalls.enqueue(c)
+		}
 	}
 	for k, p := range r.peers {
 		if k.Mark == 0 || p.up == nil || p.port == 0 {
 			continue
 		}
-		c := &recall{Key: Key{Interface: k.Interface, NBMA: p.up.NBMA}, port: p.port, identity: p.up.Identity}
-		if !slices.ContainsFunc(r.recalls, func(o *recall) bool { return *o == *c }) {
-			r.recalls = append(r.recalls, c)
+		c := recall{Key: Key{Interface: k.Interface, NBMA: p.up.NBMA}, port: p.port, identity: p.up.Identity}
+		if _, known := r.recalls.all[c]; !known {
+			r.recalls.enqueue(c)
 		}
 	}
 }
 
-// there says whether the router has an SA again.
-func (r *reconciler) there(c *recall) bool {
-	return slices.ContainsFunc(r.at(c.Key), func(sa *SA) bool { return sa.RemoteID == c.identity && len(sa.Children) > 0 })
+func (rs *recalls) enqueue(c recall) {
+	rs.all[c] = false
+	rs.queues[c.Key] = append(rs.queues[c.Key], &c)
 }
+
+// there says whether the router has an SA again.
+func (r *reconciler) there(c *recall) bool { return r.index.with(c.Key, c.identity) }
 
 // dispatchRecalls dials who is to be dialled while there is room, after all peers that are wanted.
 func (r *reconciler) dispatchRecalls() {
-	for _, c := range slices.Clone(r.recalls) {
-		a, profile := r.shared[c.Key], r.profiles[c.Interface]
-		switch {
-		case c.running:
-		case a == nil || profile == nil || r.there(c):
-			r.endRecall(c)
-		case a.loaded && r.starting < r.inFlight:
+	for k, queue := range r.recalls.queues {
+		a, profile := r.shared[k], r.profiles[k.Interface]
+		known := a != nil && profile != nil
+		for len(queue) > 0 && (!known || a.loaded && r.starting < r.inFlight) {
+			c := queue[0]
+			queue = queue[1:]
+			if !known || r.there(c) {
+				delete(r.recalls.all, *c)
+				continue
+			}
 			r.recall(c, profile)
+		}
+		if len(queue) > 0 {
+			r.recalls.queues[k] = queue
+		} else {
+			delete(r.recalls.queues, k)
 		}
 	}
 }
@@ -171,15 +195,12 @@ func (p *profile) recalling(address netip.Addr, name string, port uint16) (*govi
 	return conn, throughMapping(conn, name, port)
 }
 
-func (r *reconciler) endRecall(c *recall) {
-	r.recalls = slices.DeleteFunc(r.recalls, func(o *recall) bool { return o == c })
-}
-
 // recall dials one router. Whoever it turns out to be gets a mark.
 func (r *reconciler) recall(c *recall, profile *profile) {
-	c.running = true
-	r.starting++
 	name, command := recallName(c.Interface, c.NBMA, c.port), r.times.command
+	r.recalls.all[*c] = true
+	r.recalls.running[name]++
+	r.starting++
 	conn, connErr := profile.recalling(c.NBMA, name, c.port)
 	r.do(func(ctx context.Context, s *session) error {
 		if connErr != nil {
@@ -207,14 +228,16 @@ func (r *reconciler) lookRecalled(c *recall, name string, until time.Time) {
 		r.after(r.times.check, func() { r.lookRecalled(c, name, until) })
 		return
 	}
-	r.endRecall(c)
+	delete(r.recalls.all, *c)
+	if r.recalls.running[name]--; r.recalls.running[name] <= 0 {
+		delete(r.recalls.running, name)
+	}
 	r.unloadRecall(name)
 }
 
 // unloadRecall unloads the connection of a recall that is over, and ends what is still half open of it.
 func (r *reconciler) unloadRecall(name string) {
-	running := func(c *recall) bool { return c.running && recallName(c.Interface, c.NBMA, c.port) == name }
-	if slices.ContainsFunc(r.recalls, running) {
+	if r.recalls.running[name] > 0 {
 		return
 	}
 	r.do(func(ctx context.Context, s *session) error {

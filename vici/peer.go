@@ -102,7 +102,7 @@ func (r *reconciler) expel(k Key, identity string) {
 		return
 	}
 	var ids []uint32
-	for _, sa := range r.byPeer[k] {
+	for _, sa := range r.index.sas(k) {
 		if sa.RemoteID == identity {
 			ids = append(ids, sa.ID)
 			r.ending[sa.ID] = true
@@ -193,8 +193,8 @@ func (r *reconciler) lost(p *peer) {
 // info is what there is to tell about a peer with an SA.
 func (r *reconciler) info(k Key, sa *SA) Peer {
 	info := sa.peer()
-	if sas := r.protecting(k); behindOneNAT(sas) {
-		info.SharedWith = slices.DeleteFunc(identities(sas), func(id string) bool { return id == info.Identity })
+	if g := r.protecting(k); g.behindOneNAT() {
+		info.SharedWith = g.othersThan(info.Identity)
 		info.Separating = r.separates(k)
 		info.Inseparable = !info.Separating && r.shared[k] != nil
 	}
@@ -204,38 +204,19 @@ func (r *reconciler) info(k Key, sa *SA) Peer {
 // securing gives the SA that protects traffic with a peer: the oldest of its identity's. A rekeyed IKE_SA is a new one. Of several
 // identities behind one NAT it is the one that was told; else the newest has the address, and the others had it before.
 func (r *reconciler) securing(k Key) *SA {
-	sas := r.protecting(k)
-	if len(sas) == 0 {
+	g := r.protecting(k)
+	if len(g.good) == 0 {
 		return nil
 	}
-	slices.SortFunc(sas, func(a, b *SA) int { return cmp.Compare(a.ID, b.ID) })
-	of := func(identity string) *SA {
-		if i := slices.IndexFunc(sas, func(sa *SA) bool { return sa.RemoteID == identity }); i >= 0 {
-			return sas[i]
-		}
-		return nil
-	}
-	if !behindOneNAT(sas) {
-		return of(sas[len(sas)-1].RemoteID)
+	if !g.behindOneNAT() {
+		return g.oldest(g.good[len(g.good)-1].RemoteID)
 	}
 	if p := r.peers[k]; p != nil && p.up != nil {
-		if sa := of(p.up.Identity); sa != nil {
+		if sa := g.oldest(p.up.Identity); sa != nil {
 			return sa
 		}
 	}
-	return sas[0]
-}
-
-// protecting lists the SAs with a peer that count.
-func (r *reconciler) protecting(k Key) []*SA {
-	profile := r.profiles[k.Interface]
-	var sas []*SA
-	for _, sa := range r.byPeer[k] {
-		if profile.good(sa) {
-			sas = append(sas, sa)
-		}
-	}
-	return sas
+	return g.good[0]
 }
 
 // settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on several sessions.
@@ -254,7 +235,7 @@ func (r *reconciler) settle(p *peer) {
 		delete(r.peers, p.Key)
 	case p.want.dials() && p.Mark == 0 && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
 		r.queue(p)
-	case p.want == None && p.up == nil && len(r.byPeer[p.Key]) == 0:
+	case p.want == None && p.up == nil && len(r.index.sas(p.Key)) == 0:
 		delete(r.peers, p.Key)
 	}
 }
@@ -263,8 +244,8 @@ func (r *reconciler) settle(p *peer) {
 func (r *reconciler) closePeer(p *peer) {
 	name := connName(p.Interface, p.NBMA)
 	var ids []uint32
-	for id := range r.byPeer[p.Key] {
-		ids = append(ids, id)
+	for _, sa := range r.index.sas(p.Key) {
+		ids = append(ids, sa.ID)
 	}
 	p.busy, p.closed = true, time.Now()
 	command, dialled := r.times.command, p.NBMA.IsValid() // one with a mark never is

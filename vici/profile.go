@@ -76,6 +76,9 @@ type Profile struct {
 	// their own; else what is sent to the address goes into the newest of their SAs.
 	Marks bool
 
+	// MaxSAs is how many SAs one identity may have; 0: DefaultMaxSAs. Of more, the oldest are closed.
+	MaxSAs int
+
 	// Connection and Child are further keys of swanctl.conf's connection and child sections. They override what this package sets.
 	// Values are string, bool, int, int64, []string, []any of strings, and nested maps, which are merged.
 	Connection map[string]any

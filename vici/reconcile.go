@@ -30,16 +30,18 @@ type reconciler struct {
 	peers     map[Key]*peer
 	sas       map[uint32]*SA // by charon's unique id; shared with readers
 	serial    uint64         // of the last event
-	byPeer    map[Key]map[uint32]*SA
+	index     index
 	shared    map[Key]*sharedAddress
 	marks     marksState // of this link
-	recalls   []*recall
+	recalls   recalls
 	childless map[uint32]bool // SAs without a child that a timer is about
 	ending    map[uint32]bool // SAs that we told charon to close
 	mended    map[uint32]bool // CHILD_SAs that were to be renewed, by charon's unique id
 	comparing bool
 	ended     map[uint32]time.Time // SAs that ended lately, and when: an answer that is older may still list them
-	refusals  refusals
+	refusals  refusals[Key]
+	capped    map[uint32]bool // SAs that are closed since their identity has too many
+	overLimit refusals[identityKey]
 
 	expulsions map[expulsion]bool // that charon has not carried out yet
 
@@ -56,13 +58,16 @@ func newReconciler(c *Client) *reconciler {
 		profiles:  map[string]*profile{},
 		peers:     map[Key]*peer{},
 		sas:       map[uint32]*SA{},
-		byPeer:    map[Key]map[uint32]*SA{},
+		index:     newIndex(),
+		capped:    map[uint32]bool{},
+		overLimit: refusals[identityKey]{},
 		shared:    map[Key]*sharedAddress{},
 		ended:     map[uint32]time.Time{},
 		childless: map[uint32]bool{},
 		ending:    map[uint32]bool{},
 		mended:    map[uint32]bool{},
-		refusals:  refusals{},
+		refusals:  refusals[Key]{},
+		recalls:   newRecalls(),
 
 		expulsions: map[expulsion]bool{},
 		lastErr:    errGone,
@@ -156,6 +161,7 @@ func (r *reconciler) lose(cause error) {
 	r.waiting, r.starting, r.attempts = nil, 0, 0
 	clear(r.childless)
 	clear(r.ending)
+	clear(r.capped)
 	clear(r.mended)
 	for _, p := range r.peers {
 		p.forget()

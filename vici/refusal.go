@@ -8,7 +8,7 @@ import (
 
 // refusals are what was told of the SAs that were closed because the profile does not allow them. Who is refused dials again, maybe at
 // once and for ever: that is one line a minute.
-type refusals map[Key]refusal
+type refusals[K comparable] map[K]refusal
 
 type refusal struct {
 	reason string
@@ -22,7 +22,7 @@ const (
 )
 
 // note counts a refusal. It tells whether the log should have it, and how many it did not have since the last.
-func (r refusals) note(k Key, reason string, now time.Time) (tell bool, untold int) {
+func (r refusals[K]) note(k K, reason string, now time.Time) (tell bool, untold int) {
 	last, known := r[k]
 	if known && last.reason == reason && now.Sub(last.told) < refusalAgain {
 		last.untold++
@@ -40,7 +40,7 @@ func (r refusals) note(k Key, reason string, now time.Time) (tell bool, untold i
 }
 
 // forget drops what was told long enough ago.
-func (r refusals) forget(now time.Time) {
+func (r refusals[K]) forget(now time.Time) {
 	for k, last := range r {
 		if now.Sub(last.told) >= refusalAgain {
 			delete(r, k)

@@ -1,7 +1,6 @@
 package vici
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -32,19 +31,6 @@ func (p Profile) marks() map[string]any {
 	return map[string]any{"mark_in": "%unique", "mark_out": "%unique", "set_mark_in": "%same", "priority": p.sharedPriority()}
 }
 
-// behindOneNAT tells whether SAs with one address are with several routers that a NAT hides, rather than with routers that had the
-// address one after the other.
-func behindOneNAT(sas []*SA) bool {
-	for i, a := range sas {
-		for _, b := range sas[i+1:] {
-			if a.RemoteID != b.RemoteID && a.RemotePort != b.RemotePort && (a.RemoteNAT || b.RemoteNAT) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // separates tells whether routers at an address get SAs with marks.
 func (r *reconciler) separates(address Key) bool {
 	profile := r.profiles[address.Interface]
@@ -60,13 +46,13 @@ func (r *reconciler) watchSharing(sa *SA) {
 	}
 	a, marked := r.shared[address], sa.Mark() != 0
 	if a == nil {
-		if !marked && !behindOneNAT(r.protecting(address)) {
+		if !marked && !r.protecting(address).behindOneNAT() {
 			return
 		}
 		a = &sharedAddress{Key: address}
 		r.shared[address] = a
 		r.log.Info("several routers are behind one NAT address: their SAs get marks of their own", slog.Any("peer", address),
-			slog.Any("identities", identities(r.at(address))))
+			slog.Any("identities", identities(r.index.at(address))))
 	}
 	if marked {
 		a.strays = 0
@@ -78,26 +64,14 @@ func (r *reconciler) watchSharing(sa *SA) {
 	r.loadShared(a)
 }
 
-// at lists the SAs with an address, with and without marks.
-func (r *reconciler) at(address Key) []*SA {
-	var sas []*SA
-	for _, sa := range r.sas {
-		if sa.Interface == address.Interface && sa.RemoteHost == address.NBMA {
-			sas = append(sas, sa)
-		}
-	}
-	return sas
-}
-
 // sendAway closes the SAs without a mark at a shared address but for those of one router. Their ends dial again.
 func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
-	sas := r.protecting(a.Key)
-	if a.gaveUp || !behindOneNAT(sas) {
+	g := r.protecting(a.Key)
+	if a.gaveUp || !g.behindOneNAT() {
 		return
 	}
-	slices.SortFunc(sas, func(x, y *SA) int { return cmp.Compare(y.ID, x.ID) })
 	stays := r.securing(a.Key).RemoteID
-	for _, sa := range sas {
+	for _, sa := range slices.Backward(g.good) {
 		if sa.RemoteID == stays || r.ending[sa.ID] {
 			continue
 		}
@@ -201,7 +175,7 @@ func (r *reconciler) compareShared(loaded map[string]bool) {
 			r.loadShared(a)
 		}
 		switch {
-		case len(r.at(k)) > 0:
+		case len(r.index.at(k)) > 0:
 			a.vacant = time.Time{}
 		case a.vacant.IsZero():
 			a.vacant = time.Now()
@@ -218,7 +192,7 @@ func (r *reconciler) adoptShared(address Key) {
 		return
 	}
 	a := &sharedAddress{Key: address}
-	if !r.separates(address) || len(r.at(address)) == 0 {
+	if !r.separates(address) || len(r.index.at(address)) == 0 {
 		r.unloadShared(a)
 		return
 	}

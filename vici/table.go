@@ -201,24 +201,26 @@ func (r *reconciler) put(sa *SA) {
 // enter takes an IKE_SA into the table, and sees to what follows from it.
 func (r *reconciler) enter(sa *SA) {
 	var before Key
-	if old := r.sas[sa.ID]; old != nil {
-		before = old.Key()
+	old := r.sas[sa.ID]
+	if old != nil {
 		sa.Children = inherit(sa.Children, old.Children)
-		r.drop(old)
 	}
 	r.published.Lock()
 	r.sas[sa.ID] = sa
 	r.published.Unlock()
 	k := sa.Key()
-	if r.byPeer[k] == nil {
-		r.byPeer[k] = map[uint32]*SA{}
+	if old != nil {
+		before = old.Key()
+		r.index.replace(old, sa)
+	} else {
+		r.index.add(sa)
 	}
-	r.byPeer[k][sa.ID] = sa
+	r.limitIdentity(sa)
 	if !r.synced {
 		return
 	}
 	r.inspect(sa)
-	if before.Interface != "" && before != k && len(r.protecting(before)) == 0 && !r.move(before, k) {
+	if before.Interface != "" && before != k && len(r.protecting(before).good) == 0 && !r.move(before, k) {
 		r.reason(before, fmt.Sprintf("the peer moved to %v", sa.RemoteHost))
 		r.evaluate(before)
 	}
@@ -259,11 +261,7 @@ func (r *reconciler) drop(sa *SA) {
 	r.published.Lock()
 	delete(r.sas, sa.ID)
 	r.published.Unlock()
-	k := sa.Key()
-	delete(r.byPeer[k], sa.ID)
-	if len(r.byPeer[k]) == 0 {
-		delete(r.byPeer, k)
-	}
+	r.index.remove(sa)
 }
 
 // forget drops an IKE_SA that is no more.
@@ -271,6 +269,7 @@ func (r *reconciler) forget(sa *SA) {
 	r.drop(sa)
 	delete(r.childless, sa.ID)
 	delete(r.ending, sa.ID)
+	delete(r.capped, sa.ID)
 	r.ended[sa.ID] = time.Now()
 }
 

@@ -130,6 +130,7 @@ type Limits struct {
 	Errors      int // error indications sent, a second
 	Requests    int // requests taken from one peer, a second
 	Transit     int // likewise from one NHS, or that one client passes on for others
+	SAs         int // of one identity
 }
 
 // Auth is how the routers prove to each other who they are.

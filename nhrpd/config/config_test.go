@@ -67,7 +67,7 @@ func TestSmallestSpoke(t *testing.T) {
 			Shortcut:    true,
 			Admission:   true,
 			NHS:         []NHS{{NBMA: "hub.example.net"}},
-			Limits:      Limits{Bindings: 10000, Prefixes: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024, Indications: 1000, Errors: 100, Requests: 100, Transit: 1000},
+			Limits:      Limits{Bindings: 10000, Prefixes: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024, Indications: 1000, Errors: 100, Requests: 100, Transit: 1000, SAs: 32},
 			Protected:   true,
 			IPsec: &IPsec{
 				Identity:       "spoke1.example.net",
@@ -132,7 +132,7 @@ func TestEveryKey(t *testing.T) {
 				Maps:      []Map{{Protocol: netip.MustParseAddr("2001:db8:1::3"), NBMA: netip.MustParseAddr("198.51.100.3")}},
 				Announce:  []netip.Prefix{netip.MustParsePrefix("2001:db8:2::/48"), netip.MustParsePrefix("2001:db8:3::1/128")},
 				Accept:    []netip.Prefix{netip.MustParsePrefix("2001:db8:8000::/33")},
-				Limits:    Limits{Bindings: 1, Prefixes: 8, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5, Errors: 6, Requests: 7, Transit: 8},
+				Limits:    Limits{Bindings: 1, Prefixes: 8, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5, Errors: 6, Requests: 7, Transit: 8, SAs: 9},
 				Protected: true,
 				IPsec: &IPsec{
 					Identity:       "C=CH, CN=spoke",
@@ -165,7 +165,7 @@ func TestEveryKey(t *testing.T) {
 		Warnings: []string{
 			`test.toml:29: interface.a0.authentication: the password has 9 characters, and Cisco routers take no more than 8`,
 			`test.toml:33: interface.a0.server: found false beside accept: no router can register here, and so none can announce anything; remove one of the two`,
-			`test.toml:70: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
+			`test.toml:71: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
 		},
 	}
 	got := mustParse(t, `
@@ -220,6 +220,7 @@ indications = 5
 errors = 6
 requests = 7
 transit = 8
+sas = 9
 [interface.a0.ipsec]
 identity = "C=CH, CN=spoke"
 remote_identity = "C=CH, CN=*"

@@ -49,6 +49,7 @@ func defaultLimits() Limits {
 		Errors:      100,
 		Requests:    100,
 		Transit:     1000,
+		SAs:         32,
 	}
 }
 

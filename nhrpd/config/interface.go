@@ -132,5 +132,6 @@ func (c *checker) limits(raw *rawLimits, l Limits) Limits {
 	l.Errors = number(c, raw.Errors, l.Errors, 1, rate)
 	l.Requests = number(c, raw.Requests, l.Requests, 1, rate)
 	l.Transit = number(c, raw.Transit, l.Transit, 1, rate)
+	l.SAs = number(c, raw.SAs, l.SAs, 4, entries) // both ends may dial, and each rekey at that moment
 	return l
 }

@@ -98,6 +98,7 @@ type rawLimits struct {
 	Errors      value[int64] `toml:"errors"`
 	Requests    value[int64] `toml:"requests"`
 	Transit     value[int64] `toml:"transit"`
+	SAs         value[int64] `toml:"sas"`
 }
 
 type rawIPsec struct {

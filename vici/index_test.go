@@ -1,0 +1,270 @@
+package vici
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// natSA is an SA of a router behind the shared address.
+func natSA(id uint32, identity string, port uint16, nat bool) *SA {
+	return &SA{Interface: "gre1", Connection: "cygnet-gre1", ID: id, State: "ESTABLISHED", RemoteID: identity, RemotePort: port,
+		LocalHost: netip.MustParseAddr("192.0.2.100"), RemoteHost: netip.MustParseAddr(sharedTest), RemoteNAT: nat,
+		Children: []Child{{ID: id, State: "INSTALLED", Mode: "TRANSPORT"}}}
+}
+
+// unlinked is a reconciler whose charon takes commands and does nothing.
+func unlinked(p Profile) *reconciler {
+	r := newReconciler(New(Options{Log: slog.New(slog.DiscardHandler)}))
+	r.setProfile(p)
+	r.link, r.synced = &link{}, true
+	return r
+}
+
+// apartModel is the definition: some two SAs have neither identity nor port in common, and one is behind NAT.
+func apartModel(sas []*SA) bool {
+	for i, a := range sas {
+		for _, b := range sas[i+1:] {
+			if a.RemoteID != b.RemoteID && a.RemotePort != b.RemotePort && (a.RemoteNAT || b.RemoteNAT) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Whatever comes and goes, the index says what going through all SAs would.
+func TestIndexIsWhatTheTableSays(t *testing.T) {
+	good := func(sa *SA) bool { return sa.established() && len(sa.Children) > 0 }
+	rapid.Check(t, func(rt *rapid.T) {
+		r := unlinked(testProfile())
+		k := key(sharedTest)
+		there := map[uint32]*SA{}
+		rt.Repeat(map[string]func(*rapid.T){
+			"put": func(rt *rapid.T) {
+				id := rapid.Uint32Range(1, 12).Draw(rt, "id")
+				sa := natSA(id, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "identity"),
+					rapid.SampledFrom([]uint16{500, 4500, 4501}).Draw(rt, "port"), rapid.Bool().Draw(rt, "nat"))
+				if rapid.Bool().Draw(rt, "childless") {
+					sa.Children = nil
+				}
+				there[id] = sa
+				r.put(sa)
+			},
+			"remove": func(rt *rapid.T) {
+				id := rapid.Uint32Range(1, 12).Draw(rt, "id")
+				delete(there, id)
+				r.remove(id, "test")
+			},
+			"profile": func(*rapid.T) {
+				p := testProfile()
+				p.DPDDelay = time.Duration(r.profiles["gre1"].revision+1) * time.Second
+				r.setProfile(p)
+			},
+			"": func(rt *rapid.T) {
+				var all, count []*SA
+				for _, id := range slices.Sorted(func(yield func(uint32) bool) {
+					for id := range there {
+						if !yield(id) {
+							return
+						}
+					}
+				}) {
+					all = append(all, there[id])
+					if good(there[id]) {
+						count = append(count, there[id])
+					}
+				}
+				g := r.protecting(k)
+				switch {
+				case !slices.Equal(r.index.sas(k), all) || !slices.Equal(r.index.at(k), all):
+					rt.Fatalf("SAs %v, want %v", r.index.sas(k), all)
+				case !slices.Equal(g.good, count):
+					rt.Fatalf("good SAs %v, want %v", g.good, count)
+				case !slices.Equal(g.names, identities(count)):
+					rt.Fatalf("identities %v, want %v", g.names, identities(count))
+				case g.behindOneNAT() != apartModel(count):
+					rt.Fatalf("behind one NAT: %v, want %v, of %+v", g.behindOneNAT(), apartModel(count), count)
+				}
+				for _, name := range []string{"a", "b", "c"} {
+					i := slices.IndexFunc(count, func(sa *SA) bool { return sa.RemoteID == name })
+					if oldest := g.oldest(name); i < 0 && oldest != nil || i >= 0 && oldest != count[i] {
+						rt.Fatalf("the oldest of %s is %+v", name, oldest)
+					}
+					want := slices.DeleteFunc(identities(count), func(other string) bool { return other == name })
+					if got := g.othersThan(name); !slices.Equal(got, want) {
+						rt.Fatalf("others than %s: %v, want %v", name, got, want)
+					}
+					has := slices.ContainsFunc(count, func(sa *SA) bool { return sa.RemoteID == name })
+					if r.index.with(k, name) != has {
+						rt.Fatalf("%s with a child: %v", name, !has)
+					}
+				}
+			},
+		})
+	})
+}
+
+// growth are the numbers of SAs that work is counted for.
+var growth = []int{1000, 2000, 10000}
+
+// Routers behind one NAT address come one after the other. What is told of the address names all of them,
+// and is made once for each that comes; beyond that an event goes through no more SAs however many there
+// are. When charon lists them all again, nothing grows with their number.
+func TestLookUpsBehindOneAddress(t *testing.T) {
+	const each = 8 // SAs looked at for one event
+	for _, count := range growth {
+		r := unlinked(testProfile())
+		for i := range count {
+			before := r.index.looked
+			r.put(natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true))
+			if looked := r.index.looked - before; looked > uint64(i+1+each) {
+				t.Fatalf("%d routers: %d SAs and identities looked at when one more came", i, looked)
+			}
+			r.outbox = nil
+		}
+		if g := r.protecting(key(sharedTest)); !g.behindOneNAT() || len(g.good) != count {
+			t.Errorf("%d routers: %d counted", count, len(g.good))
+		}
+		before := r.index.looked
+		for i := range count {
+			r.listed(natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true), r.serial)
+		}
+		if looked := r.index.looked - before; looked > uint64(each*count) {
+			t.Errorf("%d routers: %d looked at while charon listed them", count, looked)
+		}
+	}
+}
+
+// One identity that dials for ever has as many SAs as it may have, each event costs the same, and for each
+// further SA charon gets one command.
+func TestManySAsOfOneIdentity(t *testing.T) {
+	for _, count := range growth {
+		r := unlinked(testProfile())
+		for i := range count {
+			r.put(natSA(uint32(i+1), "greedy", uint16(1024+i), true))
+			for id := range r.capped {
+				r.remove(id, "closed by this end")
+			}
+			if got := len(r.sas); got > DefaultMaxSAs {
+				t.Fatalf("%d SAs of one identity, want at most %d", got, DefaultMaxSAs)
+			}
+			r.outbox = nil
+		}
+		if looked := r.index.looked; looked > uint64(8*count) {
+			t.Errorf("%d SAs: %d looked at", count, looked)
+		}
+		if got := r.published.status.OverLimit; got != uint64(count-DefaultMaxSAs) {
+			t.Errorf("%d SAs: %d closed, want %d", count, got, count-DefaultMaxSAs)
+		}
+		if got := r.index.byIdentity[identityKey{"gre1", "greedy"}]; len(got) != DefaultMaxSAs || got[0].ID != uint32(count-DefaultMaxSAs+1) {
+			t.Errorf("%d SAs: the oldest that stays is %d", count, got[0].ID)
+		}
+	}
+}
+
+// What charon hears and the log says when an identity has more SAs than it may have; a router with
+// another identity at the same address keeps its own.
+func TestOldestSAsOfAnIdentityAreClosed(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		var log bytes.Buffer
+		told(c)
+		c.post(func(r *reconciler) { r.log = slog.New(slog.NewTextHandler(&log, nil)) })
+		p := testProfile()
+		p.MaxSAs = 3
+		c.SetProfile(p)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.7", "remote-id", "modest", "initiator", "no")
+			for i := range 6 {
+				f.establish("cygnet-gre1", fmt.Sprintf("192.0.2.%d", 11+i), "remote-id", "greedy", "initiator", "no")
+			}
+		})
+		after(c, time.Second)
+		if got := f.seen().sas; !slices.Equal(got, []uint32{1, 5, 6, 7}) {
+			t.Errorf("SAs %v are left, want the newest three of the greedy one, and the other's", got)
+		}
+		if f.count("terminate") != 3 || f.forced != 3 {
+			t.Errorf("%d terminations, %d of them at once: %v", f.count("terminate"), f.forced, f.seen().order)
+		}
+		if got := c.Status().OverLimit; got != 3 {
+			t.Errorf("%d counted", got)
+		}
+		if lines := strings.Count(log.String(), "too many SAs"); lines != 1 || !strings.Contains(log.String(), "identity=greedy") {
+			t.Errorf("the log says:\n%s", log.String())
+		}
+	})
+}
+
+// SAs that stand when the daemon comes are limited as well.
+func TestSAsOfBeforeAreLimited(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) {
+			for i := range DefaultMaxSAs + 2 {
+				f.establish("cygnet-gre1", fmt.Sprintf("192.0.2.%d", 101+i), "remote-id", "greedy", "initiator", "no")
+			}
+		})
+		after(c, time.Second)
+		if got := len(f.seen().sas); got != DefaultMaxSAs {
+			t.Errorf("%d SAs are left", got)
+		}
+	})
+}
+
+// After a restart of charon each router that had a mark is noted once, and a look whether it is back goes
+// through its own SAs only.
+func TestManyRecalls(t *testing.T) {
+	for _, count := range growth {
+		p := testProfile()
+		p.Marks = true
+		r := unlinked(p)
+		address := key(sharedTest)
+		r.shared[address] = &sharedAddress{Key: address, loaded: true}
+		for i := range count {
+			sa := natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true)
+			sa.Connection, sa.Children[0].Mark = markedConn, sa.ID
+			r.put(sa)
+		}
+		r.noteMarked()
+		r.noteMarked()
+		if got := len(r.recalls.all); got != count {
+			t.Fatalf("%d noted, want %d", got, count)
+		}
+		before := r.index.looked
+		r.dispatchRecalls()
+		if looked := r.index.looked - before; looked > uint64(2*count) || len(r.recalls.all) != 0 {
+			t.Errorf("%d routers: %d SAs looked at to find that all are back, %d left", count, looked, len(r.recalls.all))
+		}
+	}
+}
+
+func BenchmarkSAsBehindOneAddress(b *testing.B) {
+	for _, identities := range []string{"one identity", "an identity each"} {
+		for _, count := range growth {
+			b.Run(fmt.Sprintf("%d SAs, %s", count, identities), func(b *testing.B) {
+				for b.Loop() {
+					r := unlinked(testProfile())
+					for i := range count {
+						identity := "greedy"
+						if identities != "one identity" {
+							identity = fmt.Sprintf("spoke%05d", i)
+						}
+						r.put(natSA(uint32(i+1), identity, uint16(1024+i), true))
+						for id := range r.capped {
+							r.remove(id, "closed by this end")
+						}
+						r.outbox = nil
+					}
+					b.ReportMetric(float64(r.index.looked)/float64(count), "looked/event")
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/event")
+			})
+		}
+	}
+}
