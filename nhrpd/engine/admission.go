@@ -34,6 +34,8 @@ type admittedAs struct {
 type admitted struct {
 	nbma    netip.Addr
 	reasons []*admission  // none: data that is under way is taken until end
+	nhs     int           // reasons as an NHS
+	shared  int           // reasons as one of those behind its address
 	first   [1]*admission // memory of reasons, as long as there is one
 	told    bool          // the kernel takes its data; false: the rules let whoever is there nothing
 	as      admittedAs    // as told
@@ -60,6 +62,7 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 	}
 	e.deadlines.stop(&at.end)
 	at.reasons = append(at.reasons, a)
+	at.count(as, 1)
 	e.reviseAdmission(ifc, nbma)
 }
 
@@ -129,11 +132,18 @@ func (e *Engine) untellAdmission(ifc *iface, at *admitted) {
 }
 
 // together is what all reasons admit the peer as.
-func (at *admitted) together() (as admittedAs) {
-	for _, a := range at.reasons {
-		as.nhs, as.shared = as.nhs || a.as.nhs, as.shared || a.as.shared
+func (at *admitted) together() admittedAs {
+	return admittedAs{nhs: at.nhs > 0, shared: at.shared > 0}
+}
+
+// count adds to the reasons of a kind.
+func (at *admitted) count(as admittedAs, change int) {
+	if as.nhs {
+		at.nhs += change
 	}
-	return as
+	if as.shared {
+		at.shared += change
+	}
 }
 
 // dismiss ends the reason. With the last one, the admission ends after the grace.
@@ -142,10 +152,9 @@ func (e *Engine) dismiss(a *admission) {
 		return
 	}
 	ifc, at := a.ifc, a.ifc.admitted[a.nbma]
+	at.count(a.as, -1)
 	a.nbma, a.as = netip.Addr{}, admittedAs{}
-	if i := slices.Index(at.reasons, a); i >= 0 {
-		at.reasons = slices.Delete(at.reasons, i, i+1)
-	}
+	at.reasons = without(at.reasons, a)
 	switch {
 	case len(at.reasons) > 0:
 		e.reviseAdmission(ifc, at.nbma)
@@ -198,7 +207,7 @@ func (c *InterfaceConfig) mostAdmitted() int {
 // with a static map.
 func (ifc *iface) vouches(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
-	return p != nil && slices.ContainsFunc(p.claims, func(c *claim) bool { return c.kind == interestNHS || c.kind == interestBinding })
+	return p != nil && (p.has(interestNHS) || p.has(interestBinding))
 }
 
 // Admitted lists whose data is taken on an interface, in order: what all changes so far amount to.

@@ -253,10 +253,9 @@ func (a *answer) peerSecured(e *Engine) {
 // repeatRequests asks again, at once, what traffic from inside prefix made us ask. When both ends ask each other and we initiated
 // the SA, the other end had it first and answered through it: an answer that came before our kernel had the SA was lost.
 func (e *Engine) repeatRequests(ifc *iface, prefix netip.Prefix) {
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		if s.asking && s.state == ShortcutResolving && prefix.Contains(s.source) {
-			e.sendRequest(s)
-		}
+	waits := func(s *shortcut) bool { return s.asking && s.state == ShortcutResolving && prefix.Contains(s.source) }
+	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, waits) {
+		e.sendRequest(s)
 	}
 }
 
@@ -292,10 +291,8 @@ func (e *Engine) stillRight(a *answer) bool {
 // reviewAnswers takes back what the routes do not support any more.
 func (e *Engine) reviewAnswers(ifc *iface, touched func(netip.Prefix) bool) {
 	unread := e.table(ifc).empty()
-	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		if !touched(a.prefix) || a.restored && unread {
-			continue
-		}
+	reviewed := func(a *answer) bool { return touched(a.prefix) && !(a.restored && unread) }
+	for _, a := range inOrderIf(ifc.answers, answerKey.compare, reviewed) {
 		a.restored = false
 		if e.stillRight(a) {
 			continue

@@ -54,6 +54,9 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if len(ifc.owners) > l.Bindings {
 		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.owners))
 	}
+	if err := brokenCounts(ifc); err != nil {
+		return err
+	}
 	r := &ifc.revocations
 	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) || len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.pos != 0) {
 		return fmt.Errorf("%d revoked routers are remembered for %d clients", len(r.list), len(r.hearers))
@@ -202,6 +205,44 @@ func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 		return fmt.Errorf("route %s without an SA with %s", a.prefix, b.protocol)
 	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol) != "":
 		return fmt.Errorf("route %s hides what it must not", a.prefix)
+	}
+	return nil
+}
+
+// brokenCounts holds what is counted and indexed against what going through everything gives.
+func brokenCounts(ifc *iface) error {
+	named := map[netip.Addr][]*peer{}
+	for _, p := range inOrder(ifc.peers, byAddr) {
+		var count interests
+		for _, c := range p.claims {
+			count.kinds[c.kind]++
+			count.wishes[c.security()]++
+		}
+		if p.interests != count {
+			return fmt.Errorf("the interests in %s are %+v, counted %+v", p.nbma, count, p.interests)
+		}
+		if p.real.IsValid() {
+			named[p.real] = append(named[p.real], p)
+		}
+	}
+	if !maps.EqualFunc(named, ifc.named, slices.Equal) {
+		return fmt.Errorf("names are %v, indexed %v", named, ifc.named)
+	}
+	for protocol, n := range ifc.neighbors {
+		for _, c := range n.claims {
+			if c.rank < n.best().rank {
+				return fmt.Errorf("the neighbour %s is not that of the first rank", protocol)
+			}
+		}
+	}
+	for nbma, at := range ifc.admitted {
+		var as admittedAs
+		for _, a := range at.reasons {
+			as.nhs, as.shared = as.nhs || a.as.nhs, as.shared || a.as.shared
+		}
+		if at.together() != as {
+			return fmt.Errorf("%s is admitted as %+v, counted %+v", nbma, as, at.together())
+		}
 	}
 	return nil
 }

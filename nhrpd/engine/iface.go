@@ -20,8 +20,9 @@ type iface struct {
 	known   netip.Addr       // the local address that answers named, while there is none or before a restart
 	auth    packet.Extension // from cfg.Authentication
 
-	peers      map[netip.Addr]*peer // by NBMA address
-	underlay   *routeTable          // their NBMA addresses as the world sees them; nil: nobody asked yet
+	peers      map[netip.Addr]*peer   // by NBMA address
+	named      map[netip.Addr][]*peer // those with names, by the address in whose place the names are
+	underlay   *routeTable            // their NBMA addresses as the world sees them; nil: nobody asked yet
 	held       map[netip.Addr]*heldPacket
 	separated  map[netip.Addr]time.Time // when several routers at an address were told apart last
 	nhs        []*nhs
@@ -95,6 +96,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		prefixesOf:  make(shares),
 		purges:      make(map[uint32]*purge),
 		admitted:    make(map[netip.Addr]*admitted, room),
+		named:       make(map[netip.Addr][]*peer),
 	}
 	ifc.stock.peers = newStock[peer](room)
 	ifc.stock.bindings = newStock[binding](room)

@@ -66,10 +66,8 @@ func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) string {
 	if n == nil || n.nbma == nbma {
 		return ""
 	}
-	for _, c := range n.claims {
-		if c.rank < rankShortcut {
-			return "its next hop is known at another NBMA address: " + ifc.real(n.nbma).String()
-		}
+	if n.best().rank < rankShortcut {
+		return "its next hop is known at another NBMA address: " + ifc.real(n.nbma).String()
 	}
 	return ""
 }

@@ -19,10 +19,32 @@ func (k interestKind) String() string { return interestNames[k] }
 
 // claim is the interest that its owner has in a peer. It lives in its owner and must not be copied.
 type claim struct {
-	owner claimant
-	peer  *peer
-	kind  interestKind
-	dial  bool // we are the one who initiates
+	owner  claimant
+	peer   *peer
+	kind   interestKind
+	dial   bool // we are the one who initiates
+	counts bool // its peer counts it, as it is
+}
+
+// interests counts the claims on a peer by what is asked of them, since one peer may have thousands.
+type interests struct {
+	kinds  [len(interestNames)]int
+	wishes [SAInitiateFirst + 1]int // by what they want of strongSwan
+}
+
+func (p *peer) count(c *claim) {
+	c.counts = true
+	p.interests.kinds[c.kind]++
+	p.interests.wishes[c.security()]++
+}
+
+// uncount takes a claim out of the counts before it changes or goes.
+func (p *peer) uncount(c *claim) {
+	if c.counts {
+		c.counts = false
+		p.interests.kinds[c.kind]--
+		p.interests.wishes[c.security()]--
+	}
 }
 
 // claimant is who has an interest in a peer.
@@ -35,6 +57,9 @@ type claimant interface {
 // claim makes c an interest in p, and no longer in the peer that it was one in.
 func (e *Engine) claim(c *claim, p *peer, kind interestKind, dial bool) {
 	old := c.peer
+	if old != nil {
+		old.uncount(c)
+	}
 	if old != nil && old != p {
 		old.forget(c)
 	}
@@ -43,6 +68,7 @@ func (e *Engine) claim(c *claim, p *peer, kind interestKind, dial bool) {
 		c.peer = p
 		p.claims = append(p.claims, c)
 	}
+	p.count(c)
 	e.reviseSecurity(p)
 	if old != nil && old != p {
 		e.reviseSecurity(old)
@@ -64,20 +90,15 @@ func (e *Engine) release(c *claim) {
 }
 
 func (p *peer) forget(c *claim) {
-	if i := slices.Index(p.claims, c); i >= 0 {
-		p.claims = slices.Delete(p.claims, i, i+1)
-	}
+	p.uncount(c)
+	p.claims = without(p.claims, c)
 }
 
-// interests names the kinds of interest in a peer, each once.
-func (p *peer) interests() []string {
-	var there [len(interestNames)]bool
-	for _, c := range p.claims {
-		there[c.kind] = true
-	}
+// interestNames names the kinds of interest in a peer, each once.
+func (p *peer) interestNames() []string {
 	var names []string
-	for k, is := range there {
-		if is {
+	for k, count := range p.interests.kinds {
+		if count > 0 {
 			names = append(names, interestKind(k).String())
 		}
 	}
@@ -86,7 +107,7 @@ func (p *peer) interests() []string {
 
 // closable says whether nothing but answers given keeps the peer's SA: it may go when nobody uses it.
 func (p *peer) closable() bool {
-	return p.secured && !slices.ContainsFunc(p.claims, func(c *claim) bool { return c.kind != interestAnswer })
+	return p.secured && len(p.claims) == p.interests.kinds[interestAnswer]
 }
 
 // security is what the interest by itself wants of strongSwan.
@@ -108,8 +129,10 @@ func (e *Engine) reviseSecurity(p *peer) {
 		if p.secured && p.want != SANone {
 			want = SAAccept
 		}
-		for _, c := range p.claims {
-			want = max(want, c.security())
+		for wish, count := range p.interests.wishes {
+			if count > 0 {
+				want = max(want, Security(wish))
+			}
 		}
 		if p.unlisted && len(p.claims) > 0 {
 			// It does not know that strongSwan here has lost its SA, and would find out much later than we can dial.
@@ -132,4 +155,19 @@ func (e *Engine) want(p *peer, want Security) {
 	}
 	p.want = want
 	e.out.SAs = append(e.out.SAs, SAChange{PeerKey: PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma}, Want: want})
+}
+
+// without takes an element out of a list. Thousands may rest on one peer and end one after the other in the
+// order of the list: to take out the first moves nothing.
+func without[T comparable](list []T, v T) []T {
+	i := slices.Index(list, v)
+	switch {
+	case i < 0:
+		return list
+	case i == 0 && len(list) > 1:
+		var none T
+		list[0] = none
+		return list[1:]
+	}
+	return slices.Delete(list, i, i+1)
 }

@@ -26,8 +26,8 @@ type neighborClaim struct {
 
 // neighbor is one overlay address's entry.
 type neighbor struct {
-	nbma   netip.Addr // what is wanted of the kernel
-	claims []*neighborClaim
+	nbma   netip.Addr        // what is wanted of the kernel
+	claims []*neighborClaim  // by rank, equal ones by age: the first decides
 	first  [1]*neighborClaim // memory of claims, as long as there is one
 }
 
@@ -48,7 +48,11 @@ func (e *Engine) wantNeighbor(c *neighborClaim, ifc *iface, rank neighborRank, p
 		ifc.neighbors[protocol] = n
 	}
 	if isNew {
-		n.claims = append(n.claims, c)
+		at := len(n.claims)
+		for at > 0 && n.claims[at-1].rank > rank {
+			at--
+		}
+		n.claims = slices.Insert(n.claims, at, c)
 	}
 	e.reviseNeighbor(ifc, protocol, n)
 }
@@ -61,9 +65,7 @@ func (e *Engine) dropNeighbor(c *neighborClaim) {
 	protocol := c.protocol
 	c.protocol, c.nbma = netip.Addr{}, netip.Addr{}
 	n := c.ifc.neighbors[protocol]
-	if i := slices.Index(n.claims, c); i >= 0 {
-		n.claims = slices.Delete(n.claims, i, i+1)
-	}
+	n.claims = without(n.claims, c)
 	e.reviseNeighbor(c.ifc, protocol, n)
 }
 
@@ -83,12 +85,4 @@ func (e *Engine) reviseNeighbor(ifc *iface, protocol netip.Addr, n *neighbor) {
 }
 
 // best is the wish that decides.
-func (n *neighbor) best() *neighborClaim {
-	best := n.claims[0]
-	for _, c := range n.claims[1:] {
-		if c.rank < best.rank {
-			best = c
-		}
-	}
-	return best
-}
+func (n *neighbor) best() *neighborClaim { return n.claims[0] }

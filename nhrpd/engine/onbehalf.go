@@ -20,7 +20,7 @@ func (ifc *iface) trustsRelay(nbma netip.Addr) bool {
 // hasMap says whether there is a static map for the router at an NBMA address.
 func (ifc *iface) hasMap(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
-	return p != nil && slices.ContainsFunc(p.claims, func(c *claim) bool {
+	return p != nil && p.has(interestBinding) && slices.ContainsFunc(p.claims, func(c *claim) bool {
 		b, ok := c.owner.(*binding)
 		return ok && b.static
 	})

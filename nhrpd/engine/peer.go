@@ -20,6 +20,7 @@ type peer struct {
 	since     time.Time  // of the state
 	want      Security
 	claims    []*claim
+	interests interests // counts the claims
 	first     [1]*claim // memory of claims, as long as there is one
 	in, out   time.Time // last use
 	err       string    // why it could not be secured

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"cygnet/nhrpd/packet"
@@ -72,6 +71,4 @@ func (m *message) passedOn() bool {
 	return ext != nil && len(ext.CIEs) > 0
 }
 
-func (p *peer) has(kind interestKind) bool {
-	return slices.ContainsFunc(p.claims, func(c *claim) bool { return c.kind == kind })
-}
+func (p *peer) has(kind interestKind) bool { return p.interests.kinds[kind] > 0 }

@@ -179,18 +179,14 @@ func (e *Engine) relayUnresolved(ifc *iface, dest netip.Addr) {
 
 // moveRelaysFrom leads what goes through an NHS that is lost through the next one; it must not be usable any more.
 func (e *Engine) moveRelaysFrom(ifc *iface, nbma netip.Addr) {
-	for _, r := range inOrder(ifc.relays, byAddr) {
-		if r.neighbor.protocol.IsValid() && r.neighbor.nbma == nbma {
-			e.useRelay(r)
-		}
+	for _, r := range inOrderIf(ifc.relays, byAddr, func(r *relay) bool { return r.neighbor.protocol.IsValid() && r.neighbor.nbma == nbma }) {
+		e.useRelay(r)
 	}
 }
 
 // dropRelaysBy ends the relays by way of an NBMA address; with the zero address all of them.
 func (e *Engine) dropRelaysBy(ifc *iface, nbma netip.Addr) {
-	for _, r := range inOrder(ifc.relays, byAddr) {
-		if !nbma.IsValid() || r.neighbor.nbma == nbma {
-			e.dropRelay(r)
-		}
+	for _, r := range inOrderIf(ifc.relays, byAddr, func(r *relay) bool { return !nbma.IsValid() || r.neighbor.nbma == nbma }) {
+		e.dropRelay(r)
 	}
 }

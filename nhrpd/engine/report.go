@@ -103,7 +103,7 @@ func (p *peer) status() PeerStatus {
 		Peer:     p.ike,
 		State:    p.state(),
 		Since:    p.since,
-		Interest: p.interests(),
+		Interest: p.interestNames(),
 		In:       p.in,
 		Out:      p.out,
 		Error:    p.err,

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"cygnet/nhrpd/packet"
@@ -225,10 +224,10 @@ func (e *Engine) merge(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Add
 		e.removeShortcut(s)
 		return true
 	}
-	moved := slices.DeleteFunc(inOrder(ifc.shortcuts, byPrefix), func(o *shortcut) bool {
+	moved := inOrderIf(ifc.shortcuts, byPrefix, func(o *shortcut) bool {
 		replaced := o.prefix == prefix
 		elsewhere := o.nextHop == nextHop && o.nbma != nbma
-		return o == s || !replaced && !elsewhere
+		return o != s && (replaced || elsewhere)
 	})
 	for _, o := range moved {
 		e.endShortcut(o, "a newer answer says otherwise")

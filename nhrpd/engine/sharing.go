@@ -64,9 +64,33 @@ func (p *peer) seenAt(real netip.Addr) {
 		return
 	}
 	p.ifc.removeUnderlay(p)
+	p.ifc.unname(p)
 	p.real = real
+	p.ifc.name(p)
 	p.ifc.addUnderlay(p)
 }
+
+// name and unname keep the index of peers with names: thousands may be behind one address.
+func (ifc *iface) name(p *peer) {
+	if p.real.IsValid() {
+		list := ifc.named[p.real]
+		at, _ := slices.BinarySearchFunc(list, p.nbma, byName)
+		ifc.named[p.real] = slices.Insert(list, at, p)
+	}
+}
+
+func (ifc *iface) unname(p *peer) {
+	list := ifc.named[p.real]
+	at, there := slices.BinarySearchFunc(list, p.nbma, byName)
+	switch {
+	case there && len(list) > 1:
+		ifc.named[p.real] = slices.Delete(list, at, at+1)
+	case there:
+		delete(ifc.named, p.real)
+	}
+}
+
+func byName(p *peer, nbma netip.Addr) int { return p.nbma.Compare(nbma) }
 
 // lead has what is for a peer's name sent to an address; zero: nowhere. What has no SA of its own would go into that of another router at
 // the address.
@@ -115,7 +139,7 @@ func (ifc *iface) ambiguous(protocol, nbma netip.Addr) bool {
 	if n := ifc.neighbors[protocol]; n != nil && n.nbma == nbma {
 		return ifc.shared(ifc.peers[nbma])
 	}
-	return ifc.shared(ifc.peers[nbma]) || len(ifc.namedAt(nbma)) > 0 || ifc.peers[nbma].mayBeElse(protocol)
+	return ifc.shared(ifc.peers[nbma]) || len(ifc.named[nbma]) > 0 || ifc.peers[nbma].mayBeElse(protocol)
 }
 
 // mayBeElse says whether the SA with a peer may be that of another router behind the same NAT address than the one with an overlay address:
@@ -160,16 +184,9 @@ func (c *claim) router() netip.Addr {
 	return netip.Addr{}
 }
 
-// namedAt lists the peers that have names in the place of an NBMA address.
+// namedAt lists the peers that have names in the place of an NBMA address, in order.
 func (ifc *iface) namedAt(nbma netip.Addr) []*peer {
-	var list []*peer
-	for _, p := range ifc.peers {
-		if p.real == nbma {
-			list = append(list, p)
-		}
-	}
-	slices.SortFunc(list, func(a, b *peer) int { return a.nbma.Compare(b.nbma) })
-	return list
+	return slices.Clone(ifc.named[nbma])
 }
 
 // nameOf is the NBMA address by which we know a router that a packet gives the addresses of.
@@ -196,10 +213,8 @@ func (e *Engine) peerChanged(p *peer, before Peer) {
 	}
 	if before.Real != p.ike.Real {
 		e.moveClaims(p, p, before.Real)
-		for _, a := range inOrder(p.ifc.answers, answerKey.compare) {
-			if a.nbma == before.Real {
-				e.moveAnswer(a, p.real) // the NAT moved, and with it whoever asked from behind it
-			}
+		for _, a := range inOrderIf(p.ifc.answers, answerKey.compare, func(a *answer) bool { return a.nbma == before.Real }) {
+			e.moveAnswer(a, p.real) // the NAT moved, and with it whoever asked from behind it
 		}
 	}
 }

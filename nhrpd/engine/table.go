@@ -1,6 +1,9 @@
 package engine
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // table mirrors a routing table. Our own addresses are kept apart: they lie inside the prefixes of connected networks, and must
 // neither narrow an answer for the network nor stand in its way.
@@ -100,9 +103,20 @@ func (e *Engine) routesChanged(ev RoutesChanged) {
 	for _, ifc := range e.interfaces() {
 		if ifc.cfg.Table == ev.Table && !ifc.left {
 			e.reviewRouted(ifc, ev)
-			e.reroute(ifc, everything)
+			e.reroute(ifc, ev.touched())
 		}
 	}
+}
+
+// touched returns which prefixes a change of the routes may be about: those that overlap one of the routes. Of a large change all.
+func (ev *RoutesChanged) touched() func(netip.Prefix) bool {
+	if ev.Reset || len(ev.Removed)+len(ev.Added) > fewMoved {
+		return everything
+	}
+	overlaps := func(list []Route, p netip.Prefix) bool {
+		return slices.ContainsFunc(list, func(r Route) bool { return r.Prefix.Overlaps(p) })
+	}
+	return func(p netip.Prefix) bool { return overlaps(ev.Removed, p) || overlaps(ev.Added, p) }
 }
 
 // reviewRouted reviews the announced prefixes that a change of the routes is about.
@@ -120,8 +134,8 @@ func (e *Engine) reviewRouted(ifc *iface, ev RoutesChanged) {
 
 // reroute ends the shortcuts and takes back the answers among those touched that the routes do not support any more.
 func (e *Engine) reroute(ifc *iface, touched func(netip.Prefix) bool) {
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		if touched(s.prefix) && !e.stillLed(s) {
+	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, func(s *shortcut) bool { return touched(s.prefix) }) {
+		if !e.stillLed(s) {
 			e.endShortcut(s, "the route beneath it changed")
 		}
 	}

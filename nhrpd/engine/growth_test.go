@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+// withShortcuts is a spoke with so many shortcuts through one next hop.
+func withShortcuts(b *testing.B, count int) *node {
+	s, hub := spokeAlone(b, func(c *InterfaceConfig) { c.Limits.Shortcuts, c.Limits.Transit = 2*count, 10*count })
+	s.from("192.0.2.12", "spoke2")
+	var out Output
+	for i := range count {
+		dest := netip.AddrFrom4([4]byte{172, 16, byte(2 + i>>8), byte(i)})
+		before := len(s.sent)
+		hub.says(indicationOf(host1, dest.String()))
+		request := only(b, s.sentSince(before))
+		answer := answerTo(request, 32, "10.255.0.12", "192.0.2.12")
+		data, err := answer.Append(nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.engine.Receive(s.w.now, "gre1", addr("192.0.2.1"), data, &out)
+		out.Reset()
+	}
+	if got := len(s.engine.ifaces["gre1"].shortcuts); got != count {
+		b.Fatalf("%d shortcuts", got)
+	}
+	return s
+}
+
+// All that rests on one peer ends when the peer goes. What each of it costs hardly depends on how much there is.
+func BenchmarkPeerLostWithShortcuts(b *testing.B) {
+	for _, count := range []int{1000, 2000, 10000} {
+		b.Run(fmt.Sprint(count, " shortcuts"), func(b *testing.B) {
+			var out Output
+			for b.Loop() {
+				b.StopTimer()
+				s := withShortcuts(b, count)
+				out.Reset()
+				b.StartTimer()
+				s.engine.Handle(s.w.now, PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"}, &out)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/shortcut")
+		})
+	}
+}
+
+// Routers with names behind one NAT address come one after the other.
+func BenchmarkNamesBehindOneAddress(b *testing.B) {
+	for _, count := range []int{1000, 2000, 10000} {
+		b.Run(fmt.Sprint(count, " routers"), func(b *testing.B) {
+			var out Output
+			for b.Loop() {
+				hub := hubAlone(b)
+				for i := range count {
+					hub.engine.Handle(hub.w.now, PeerSecured{Peer{Interface: "gre1", NBMA: netip.AddrFrom4([4]byte{0, 1, byte(i >> 8), byte(i)}),
+						Real: addr("192.0.2.99"), Identity: fmt.Sprint("spoke", i), RemoteNAT: true}}, &out)
+					out.Reset()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/router")
+		})
+	}
+}
