@@ -11,14 +11,24 @@ import (
 // dialled anew where it is wanted. SPIs that belong to no SA (any more) are ignored.
 func (c *Client) Mend(spis []uint32) {
 	c.post(func(r *reconciler) {
+		named := setOf(spis)
 		for _, sa := range r.sas {
 			for _, child := range sa.Children {
-				if slices.Contains(spis, child.SPIIn) || slices.Contains(spis, child.SPIOut) {
+				if named[child.SPIIn] || named[child.SPIOut] {
 					r.mend(sa, child)
 				}
 			}
 		}
 	})
+}
+
+// setOf makes a set of SPIs: the kernel may have lost all states at once.
+func setOf(spis []uint32) map[uint32]bool {
+	set := make(map[uint32]bool, len(spis))
+	for _, spi := range spis {
+		set[spi] = true
+	}
+	return set
 }
 
 func (r *reconciler) mend(sa *SA, child Child) {
@@ -37,8 +47,9 @@ func (r *reconciler) mend(sa *SA, child Child) {
 // notice. A peer that does not answer loses its IKE_SA once charon has retransmitted in vain.
 func (c *Client) Probe(spis []uint32) {
 	c.post(func(r *reconciler) {
+		named := setOf(spis)
 		for _, sa := range r.sas {
-			if slices.ContainsFunc(sa.Children, func(c Child) bool { return slices.Contains(spis, c.SPIIn) || slices.Contains(spis, c.SPIOut) }) {
+			if slices.ContainsFunc(sa.Children, func(c Child) bool { return named[c.SPIIn] || named[c.SPIOut] }) {
 				r.rekey(sa, "ike-id", sa.ID)
 			}
 		}

@@ -269,14 +269,16 @@ func (e *Engine) reunite(p *peer) {
 		return
 	}
 	ifc := p.ifc
-	before := ifc.namedAt(p.real)
-	if at := ifc.peers[p.real]; at != nil {
+	var before []*peer
+	for _, old := range ifc.named[p.real] {
+		if !old.secured {
+			before = append(before, old)
+		}
+	}
+	if at := ifc.peers[p.real]; at != nil && !at.secured {
 		before = append(before, at)
 	}
 	for _, old := range before {
-		if old.secured {
-			continue
-		}
 		for _, c := range slices.Clone(old.claims) {
 			switch owner := c.owner.(type) {
 			case *binding:

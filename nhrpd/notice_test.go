@@ -1,0 +1,27 @@
+package nhrpd
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/engine"
+)
+
+// A notice that is one too many about its peer is not logged, and what follows from the event is the same:
+// the state is saved. How many there were is logged.
+func TestQuietNotices(t *testing.T) {
+	var out bytes.Buffer
+	l := newLoop(slog.New(slog.NewTextHandler(&out, nil)), nil, nil, nil, nil)
+	l.notice(time.Now(), &engine.Notice{Kind: engine.NoticePrefixBound, Identity: "spoke1", Quiet: true})
+	if out.Len() > 0 || !l.dirty || len(l.urgent) != 1 {
+		t.Errorf("logged %q, to be saved: %v", out.String(), l.dirty)
+	}
+	l.notice(time.Now(), &engine.Notice{Kind: engine.NoticeLeftOut, Identity: "spoke1", Reason: "7 events left out"})
+	if line := out.String(); !strings.Contains(line, "too many events about one peer") || !strings.Contains(line, "spoke1") ||
+		!strings.Contains(line, "7 events left out") {
+		t.Errorf("logged %q", line)
+	}
+}
