@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// DefaultMaxSAs is how many SAs one identity may have unless the profile says otherwise. A router has one,
-// and a few more while both ends dial or after it lost its state or its address; where several routers
-// have one identity, as many as they are.
+// DefaultMaxSAs is how many SAs one identity may have unless the profile says otherwise. A router
+// has one, and a few more while both ends dial or after it lost its state or its address; where
+// several routers have one identity, as many as they are.
 const DefaultMaxSAs = 32
 
-// limitIdentity closes the oldest SAs of an identity that has more than it may have. Each SA costs charon
-// and the kernel memory, and this end time with every event: nobody gets more of that by dialling often.
-// The other end is told, but not waited for: one that does not answer would keep its SAs.
+// limitIdentity closes the oldest SAs of an identity that has more than it may have. Each SA costs
+// charon and the kernel memory, and this end time with every event: nobody gets more of that by
+// dialling often. The other end is told, but not waited for: one that does not answer would keep
+// its SAs.
 func (r *reconciler) limitIdentity(sa *SA) {
 	profile := r.profiles[sa.Interface]
 	if profile == nil {

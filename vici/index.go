@@ -3,11 +3,12 @@ package vici
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
-// index finds SAs by what look-ups ask for. Every event about an SA asks several times, and thousands of
-// routers may be behind one NAT address, so each list is kept up to date and in order rather than made
-// when it is asked for.
+// index finds SAs by what look-ups ask for. Every event about an SA asks several times, and
+// thousands of routers may be behind one NAT address, so each list is kept up to date and in order
+// rather than made when it is asked for.
 type index struct {
 	byPeer     map[Key]*group
 	byAddress  map[Key]*group // by interface and address, with marks or without
@@ -25,7 +26,13 @@ func newIndex() index {
 // addressKey names the address of an SA, whatever its mark.
 func (s *SA) addressKey() Key { return Key{Interface: s.Interface, NBMA: s.RemoteHost} }
 
-func (s *SA) identityKey() identityKey { return identityKey{s.Interface, s.RemoteID} }
+func (s *SA) identityKey() identityKey { return identityOn(s.Interface, s.RemoteID) }
+
+// identityOn names an identity. charon takes names that differ in case for the same, so that otherwise
+// a router could have as many identities as there are ways to write its name.
+func identityOn(iface, identity string) identityKey {
+	return identityKey{iface, strings.ToLower(identity)}
+}
 
 // add enters an SA that is not there.
 func (x *index) add(sa *SA) {
@@ -213,12 +220,12 @@ func (g *group) clear() {
 	g.good, g.of, g.names, g.ports, g.nat, g.others = nil, nil, nil, nil, 0, nil
 }
 
-// behindOneNAT reports whether the SAs are with several routers that a NAT hides, rather than with routers
-// that had the address one after the other: two of them have neither identity nor port in common, and one
-// of the two is behind NAT.
+// behindOneNAT reports whether the SAs are with several routers that a NAT hides, rather than with
+// routers that had the address one after the other: two of them have neither identity nor port in
+// common, and one of the two is behind NAT.
 //
-// With two identities and two ports or more, some two SAs have nothing in common. If all are behind NAT,
-// that answers the question. Else those behind NAT are gone through.
+// With two identities and two ports or more, some two SAs have nothing in common. If all are behind
+// NAT, that answers the question. Else those behind NAT are gone through.
 func (g *group) behindOneNAT() bool {
 	switch {
 	case g.nat == 0 || len(g.of) < 2 || len(g.ports) < 2:
@@ -255,7 +262,8 @@ func (g *group) oldest(identity string) *SA {
 	return nil
 }
 
-// othersThan returns the identities of the good SAs but one, in order. The list is not changed any more.
+// othersThan returns the identities of the good SAs but one, in order. The list is not changed any
+// more.
 func (g *group) othersThan(identity string) []string {
 	if g.others == nil || g.but != identity {
 		g.others, g.but = make([]string, 0, len(g.names)), identity
@@ -279,7 +287,7 @@ func (x *index) at(address Key) []*SA {
 
 // with reports whether an identity has an SA with a child at an address.
 func (x *index) with(address Key, identity string) bool {
-	for _, sa := range x.byIdentity[identityKey{address.Interface, identity}] {
+	for _, sa := range x.byIdentity[identityOn(address.Interface, identity)] {
 		x.looked++
 		if sa.RemoteHost == address.NBMA && len(sa.Children) > 0 {
 			return true

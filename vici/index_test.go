@@ -149,7 +149,7 @@ func TestManySAsOfOneIdentity(t *testing.T) {
 	for _, count := range growth {
 		r := unlinked(testProfile())
 		for i := range count {
-			r.put(natSA(uint32(i+1), "greedy", uint16(1024+i), true))
+			r.put(natSA(uint32(i+1), []string{"greedy", "Greedy"}[i%2], uint16(1024+i), true))
 			for id := range r.capped {
 				r.remove(id, "closed by this end")
 			}
