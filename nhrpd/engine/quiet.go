@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// A peer decides how often it registers, announces, loses its SA and comes back, and each of these is an
-// event for the log. The log takes eventBurst events about one peer at once, enough for a client that
-// comes back with all its prefixes, and eventRate a second after that. What is more is counted, and
-// told once in quietTime.
+// A peer decides how often it registers, announces, loses its SA and comes back, and each of these
+// is an event for the log. The log takes eventBurst events about one peer at once, enough for a
+// client that comes back with all its prefixes, and eventRate a second after that. What is more is
+// counted, and told once in quietTime.
 const (
 	eventRate  = 1
 	eventBurst = 2 * prefixesOfOne
@@ -32,8 +32,8 @@ type quietPeer struct {
 	events int
 }
 
-// quieten reports whether a notice is one too many about its peer, and counts it if so. Notices about
-// no peer are never too many, nor are those of an interface that leaves.
+// quieten reports whether a notice is one too many about its peer, and counts it if so. Notices
+// about no peer are never too many, nor are those of an interface that leaves.
 func (e *Engine) quieten(ifc *iface, n *Notice) bool {
 	k := holderOf(n.Identity, n.NBMA)
 	if n.Identity == "" {
@@ -62,7 +62,8 @@ func (e *Engine) quieten(ifc *iface, n *Notice) bool {
 	return true
 }
 
-// tellQuiet tells how many events about whom were left out, those about the most eventful peers first.
+// tellQuiet tells how many events about whom were left out, those about the most eventful peers
+// first.
 func (e *Engine) tellQuiet(ifc *iface) {
 	q := &ifc.quiet
 	e.deadlines.stop(&q.tell)

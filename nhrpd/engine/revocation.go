@@ -9,10 +9,11 @@ import (
 )
 
 // revocations are the routers that were taken their addresses away, and the clients that have to be
-// told. A change of the rules may revoke thousands of routers at once, and each of thousands of clients
-// may have been led to each of them. So all are reviewed first. Then each client is told in purges that
-// name as many routers as fit, one purge at a time, and all together at a pace that neither the turn nor
-// the network notices. What is remembered is one entry a revoked router and one a client.
+// told. A change of the rules may revoke thousands of routers at once, and each of thousands of
+// clients may have been led to each of them. So all are reviewed first. Then each client is told in
+// purges that name as many routers as fit, one purge at a time, and all together at a pace that
+// neither the turn nor the network notices. What is remembered is one entry a revoked router and
+// one a client.
 //
 // A client goes through these states; next is what it has not heard of yet:
 //
@@ -51,8 +52,8 @@ const (
 	purgeGap   = 100 * time.Millisecond // between the purges of one client, below its limit for an NHS
 )
 
-// noteRevoked remembers a revoked router. The clients are queued at the end of the call, when all that it
-// revokes are known.
+// noteRevoked remembers a revoked router. The clients are queued at the end of the call, when all
+// that it revokes are known.
 func (e *Engine) noteRevoked(b *binding) {
 	ifc, r := b.ifc, &b.ifc.revocations
 	if len(r.list) >= ifc.cfg.Limits.Bindings {

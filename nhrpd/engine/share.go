@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// releaseShares lets the buckets of a peer that is forgotten go to others. An identity that still has
-// an SA from another address keeps its bucket as long as it uses it.
+// releaseShares lets the buckets of a peer that is forgotten go to others. An identity that still
+// has an SA from another address keeps its bucket as long as it uses it.
 func (ifc *iface) releaseShares(p *peer) {
 	for _, l := range []*limiter[netip.Addr]{ifc.fromPeer, ifc.repliesOf, ifc.refusals} {
 		l.release(p.nbma)
@@ -20,14 +20,14 @@ func (ifc *iface) releaseShares(p *peer) {
 	}
 }
 
-// budget limits something that is done for everybody together, such as sending indications, and shares
-// it out: no holder gets more than a quarter, and holders that ask for little come before those that ask
-// for much.
+// budget limits something that is done for everybody together, such as sending indications, and
+// shares it out: no holder gets more than a quarter, and holders that ask for little come before
+// those that ask for much.
 //
-// The latter works by a reserve: a quarter of the burst is only for the first request of a holder in
-// each second. While heavy holders keep the budget down to the reserve, whatever is refilled serves the
-// others first. A number of heavy holders can therefore not starve one that wants one token a second,
-// unless there are more of them than the budget has tokens.
+// The latter works by a reserve: a quarter of the burst is only for the first request of a holder
+// in each second. While heavy holders keep the budget down to the reserve, whatever is refilled
+// serves the others first. A number of heavy holders can therefore not starve one that wants one
+// token a second, unless there are more of them than the budget has tokens.
 type budget struct {
 	all     *limiter[struct{}]
 	each    *limiter[holder]
@@ -63,10 +63,10 @@ func (b *budget) release(k holder) {
 	b.first.release(k)
 }
 
-// flowMemory remembers the flows that were indicated within the last second, so that each is indicated
-// once a second. Only what was sent is remembered: the budget of indications bounds the memory, at
-// twice what may be sent in a second, and a router's share of it bounds that router's flows. So no flow
-// is ever turned away because the memory is full of another router's.
+// flowMemory remembers the flows that were indicated within the last second, so that each is
+// indicated once a second. Only what was sent is remembered: the budget of indications bounds the
+// memory, at twice what may be sent in a second, and a router's share of it bounds that router's
+// flows. So no flow is ever turned away because the memory is full of another router's.
 type flowMemory struct {
 	sent  map[flow]struct{}
 	queue []sentFlow // by time

@@ -24,10 +24,10 @@ func (u uncertain) note(b *binding) {
 // router's next refresh, which may be minutes away. A new SA makes it register at once. Each router is
 // asked once for a registration, since the binding may belong to one that stayed.
 func (e *Engine) confirmWhereItIs(p *peer) {
-	for _, b := range inOrder(p.ifc.uncertain, byAddr) {
-		if !b.mayHaveLeftFor(p) || slices.Contains(b.asked, p.ike.Identity) {
-			continue
-		}
+	left := func(b *binding) bool {
+		return b.mayHaveLeftFor(p) && !slices.Contains(b.asked, p.ike.Identity)
+	}
+	for _, b := range inOrderIf(p.ifc.uncertain, byAddr, left) {
 		b.asked = append(b.asked, p.ike.Identity)
 		e.unsecure(p, "to have it register again: it left the address "+p.ifc.real(b.nbma).String()+
 			", which it shared with others", lostGrace)
