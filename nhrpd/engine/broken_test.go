@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -56,6 +57,14 @@ func (n *node) brokenLimits(ifc *iface) error {
 	}
 	if err := brokenCounts(ifc); err != nil {
 		return err
+	}
+	if ifc.cfg.Policy == nil && ifc.grants != nil || len(ifc.grants) > l.Bindings+spareKeys {
+		return fmt.Errorf("%d grants are remembered", len(ifc.grants))
+	}
+	for identity, g := range ifc.grants {
+		if want := ifc.cfg.Policy.Of(identity); !reflect.DeepEqual(g, want) {
+			return fmt.Errorf("%s is remembered to have %+v, the rules give %+v", identity, g, want)
+		}
 	}
 	r := &ifc.revocations
 	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) || len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.pos != 0) {

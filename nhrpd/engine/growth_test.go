@@ -64,3 +64,27 @@ func BenchmarkNamesBehindOneAddress(b *testing.B) {
 		})
 	}
 }
+
+// Routers share one NAT address without marks, on a hub with many rules: what the rules give is looked up once for each identity.
+func BenchmarkSharedAddressWithRules(b *testing.B) {
+	var rules []string
+	for i := range 100 {
+		rules = append(rules, fmt.Sprintf("other%d*: 10.255.0.%d", i, i))
+	}
+	rules = append(rules, "spoke*: 10.255.0.0/24")
+	for _, count := range []int{250, 500, 1000} {
+		b.Run(fmt.Sprint(count, " routers"), func(b *testing.B) {
+			var out Output
+			for b.Loop() {
+				hub := hubAlone(b, allowing(b, rules...))
+				ike := Peer{Interface: "gre1", NBMA: addr("192.0.2.99"), Identity: "spoke0", RemoteNAT: true}
+				for i := range count {
+					ike.SharedWith = append(ike.SharedWith, fmt.Sprintf("spoke%04d", i))
+					hub.engine.Handle(hub.w.now, PeerSecured{ike}, &out)
+					out.Reset()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/router")
+		})
+	}
+}

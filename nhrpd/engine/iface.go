@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/packet"
+	"cygnet/nhrpd/policy"
 )
 
 // iface is the state of one interface. One that has left keeps its configuration, its local address, the addresses of its NHSs and
@@ -62,16 +63,17 @@ type iface struct {
 	grace     timer // ends what was restored and is not confirmed
 	confirmed bool  // strongSwan said once which peers have an SA
 
-	fromPeer    *limiter[netip.Addr] // requests and indications taken
-	repliesOf   *limiter[netip.Addr] // replies and errors taken
-	transit     *limiter[transitKey] // what NHSs say, and what clients pass on for others
-	refusals    *limiter[netip.Addr] // refusals of one peer told
-	errors      *budget              // error indications sent, for who sent what they are about
-	indications *budget              // traffic indications sent, for who they go to
-	flows       *flowMemory          // what they were about
-	events      *limiter[holder]     // log events about a peer
-	quiet       quietEvents          // those that were too many
-	misses      *limiter[struct{}]   // neighbours that the kernel missed
+	fromPeer    *limiter[netip.Addr]    // requests and indications taken
+	repliesOf   *limiter[netip.Addr]    // replies and errors taken
+	transit     *limiter[transitKey]    // what NHSs say, and what clients pass on for others
+	refusals    *limiter[netip.Addr]    // refusals of one peer told
+	errors      *budget                 // error indications sent, for who sent what they are about
+	indications *budget                 // traffic indications sent, for who they go to
+	flows       *flowMemory             // what they were about
+	events      *limiter[holder]        // log events about a peer
+	quiet       quietEvents             // those that were too many
+	grants      map[string]policy.Grant // by identity, as the rules are
+	misses      *limiter[struct{}]      // neighbours that the kernel missed
 }
 
 func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
@@ -122,6 +124,9 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 		ifc.flows = newFlowMemory()
 		ifc.events = newLimiter[holder](eventRate, eventBurst, l.Bindings+spareKeys)
 		ifc.misses = newLimiter[struct{}](missLimit, 2*missLimit, 0)
+	}
+	if ifc.cfg.Policy != cfg.Policy {
+		ifc.grants = nil
 	}
 	ifc.auth = packet.Extension{}
 	if cfg.Authentication != "" {

@@ -25,9 +25,25 @@ func (e *Engine) standing(ifc *iface, identity string) standing {
 		s.block = e.blocks[policy.Canonical(identity)]
 	}
 	if rules := ifc.cfg.Policy; rules != nil {
-		s.rules, s.grant = true, rules.Of(identity)
+		s.rules, s.grant = true, ifc.grantOf(rules, identity)
 	}
 	return s
+}
+
+// grantOf returns what the rules give an identity. It is asked with every announced prefix, and with
+// each event about a shared address for every identity there. So it is remembered until the rules
+// change.
+func (ifc *iface) grantOf(rules *policy.Rules, identity string) policy.Grant {
+	g, known := ifc.grants[identity]
+	if known {
+		return g
+	}
+	if ifc.grants == nil || len(ifc.grants) >= ifc.cfg.Limits.Bindings+spareKeys {
+		ifc.grants = make(map[string]policy.Grant)
+	}
+	g = rules.Of(identity)
+	ifc.grants[identity] = g
+	return g
 }
 
 // standings are those of all identities at a peer's address. One router behind a NAT that several share cannot be told from another, so
