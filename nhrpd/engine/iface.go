@@ -21,23 +21,24 @@ type iface struct {
 	known   netip.Addr       // the local address that answers named, while there is none or before a restart
 	auth    packet.Extension // from cfg.Authentication
 
-	peers      map[netip.Addr]*peer   // by NBMA address
-	named      map[netip.Addr][]*peer // those with names, by the address in whose place the names are
-	underlay   *routeTable            // their NBMA addresses as the world sees them; nil: nobody asked yet
-	held       map[netip.Addr]*heldPacket
-	separated  map[netip.Addr]time.Time // when several routers at an address were told apart last
-	nhs        []*nhs
-	bindings   map[netip.Addr]*binding // by overlay address
-	uncertain  uncertain
-	owners     map[netip.Addr]*owner // by overlay address, of bindings that ended for want of an SA
-	announced  map[netip.Prefix]*announced
-	neighbors  map[netip.Addr]*neighbor
-	shortcuts  map[netip.Prefix]*shortcut // unanswered ones as host prefixes
-	requests   map[uint32]*shortcut       // by the id of the resolution request that is out
-	unresolved map[netip.Addr]unresolved  // destinations not to ask for again for a while
-	relays     map[netip.Addr]*relay      // by overlay address
-	answers    map[answerKey]*answer
-	askers     shares // how many of the answers are one router's
+	peers           map[netip.Addr]*peer   // by NBMA address
+	named           map[netip.Addr][]*peer // those with names, by the address in whose place the names are
+	underlay        *routeTable            // their NBMA addresses as the world sees them; nil: nobody asked yet
+	held            map[netip.Addr]*heldPacket
+	separated       map[netip.Addr]time.Time // when several routers at an address were told apart last
+	nhs             []*nhs
+	bindings        map[netip.Addr]*binding // by overlay address
+	uncertain       uncertain
+	owners          map[netip.Addr]*owner // by overlay address, of bindings that ended for want of an SA
+	announced       map[netip.Prefix]*announced
+	neighbors       map[netip.Addr]*neighbor
+	shortcuts       map[netip.Prefix]*shortcut // unanswered ones as host prefixes
+	requests        map[uint32]*shortcut       // by the id of the resolution request that is out
+	unresolved      map[netip.Addr]unresolved  // destinations not to ask for again for a while
+	relays          map[netip.Addr]*relay      // by overlay address
+	unresolvedSweep time.Time                  // before it no unresolved destination of a full table has expired
+	answers         map[answerKey]*answer
+	askers          shares // how many of the answers are one router's
 
 	away   map[holder]*away // clients that are not registered now
 	awayAt routeTable       // by NBMA address

@@ -106,8 +106,14 @@ func (e *Engine) relayUnasked(ifc *iface, protocol netip.Addr) {
 
 // newRelay begins to wait for the direct way; nil: there are too many relays.
 func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) *relay {
-	if len(ifc.relays) >= relaysPerShortcut*ifc.cfg.Limits.Shortcuts && !e.forgetRelay(ifc) {
-		return nil
+	if len(ifc.relays) >= relaysPerShortcut*ifc.cfg.Limits.Shortcuts {
+		if !ifc.misses.allow(e.now, struct{}{}) {
+			e.drop(dropMissLimit) // to look for room goes through all relays
+			return nil
+		}
+		if !e.forgetRelay(ifc) {
+			return nil
+		}
 	}
 	r := &relay{ifc: ifc, protocol: protocol}
 	r.step.run = func() { e.relayDue(r) }

@@ -84,12 +84,16 @@ func (e *Engine) unresolve(s *shortcut, reason string) {
 }
 
 func (e *Engine) rememberUnresolved(ifc *iface, dest netip.Addr) {
-	if len(ifc.unresolved) >= ifc.cfg.Limits.Shortcuts {
+	if len(ifc.unresolved) >= ifc.cfg.Limits.Shortcuts && !e.now.Before(ifc.unresolvedSweep) {
+		next := e.now.Add(unresolvedTime)
 		for addr, u := range ifc.unresolved {
 			if !e.now.Before(u.until) {
 				delete(ifc.unresolved, addr)
+			} else if u.until.Before(next) {
+				next = u.until
 			}
 		}
+		ifc.unresolvedSweep = next
 	}
 	if len(ifc.unresolved) < ifc.cfg.Limits.Shortcuts {
 		ifc.unresolved[dest] = unresolved{until: e.now.Add(unresolvedTime)}

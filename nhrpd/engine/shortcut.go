@@ -235,15 +235,20 @@ func (s *shortcut) peerFailed(*Engine) {}
 
 // reviewShortcut looks at a shortcut once its use is known.
 func (e *Engine) reviewShortcut(s *shortcut) {
-	idle := s.ifc.cfg.IdleTime
-	last := s.since
-	if s.used.After(last) {
-		last = s.used
-	}
 	switch {
-	case e.now.Sub(last) >= idle:
-		e.endShortcut(s, fmt.Sprintf("not used for %s", idle))
-	case !s.asking && !e.now.Before(s.refresh) && s.used.After(s.answered):
+	case e.idle(s):
+		e.endShortcut(s, fmt.Sprintf("not used for %s", s.ifc.cfg.IdleTime))
+	case e.refreshDue(s):
 		e.askFor(s)
 	}
+}
+
+// idle reports whether a shortcut was not used for the idle time.
+func (e *Engine) idle(s *shortcut) bool {
+	return e.now.Sub(later(s.since, s.used)) >= s.ifc.cfg.IdleTime
+}
+
+// refreshDue reports whether a shortcut that is used is to be asked for again.
+func (e *Engine) refreshDue(s *shortcut) bool {
+	return !s.asking && !e.now.Before(s.refresh) && s.used.After(s.answered)
 }

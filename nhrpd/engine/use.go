@@ -55,16 +55,19 @@ func (e *Engine) used(ifc *iface, peers []PeerUse) {
 			p.in, p.out = later(p.in, u.In), later(p.out, u.Out)
 		}
 	}
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+	due := func(s *shortcut) bool {
 		if s.state != ShortcutUp {
-			continue
+			return false
 		}
 		if p := s.claim.peer; p != nil {
 			s.used = later(s.used, p.out)
 		}
+		return e.idle(s) || e.refreshDue(s)
+	}
+	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, due) {
 		e.reviewShortcut(s)
 	}
-	for _, p := range inOrder(ifc.peers, byAddr) {
+	for _, p := range inOrderIf(ifc.peers, byAddr, (*peer).closable) {
 		if p.closable() {
 			e.closeSilent(p)
 		}
