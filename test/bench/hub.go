@@ -34,6 +34,7 @@ var (
 // hub is a namespace in which one subject runs as the hub.
 type hub struct {
 	programs []*exec.Cmd
+	state    string           // the file that the subject saves its state in; empty: it saves none
 	mac      net.HardwareAddr // of its device on the underlay
 }
 
@@ -51,7 +52,7 @@ func startHub(ctx context.Context, o options, subject string) (*hub, error) {
 		return nil, err
 	}
 	h := &hub{}
-	if err := h.makeNetwork(); err != nil {
+	if err := errors.Join(neighborLimits(o.tables), h.makeNetwork()); err != nil {
 		return nil, err
 	}
 	var err error
@@ -96,6 +97,22 @@ func (h *hub) makeNetwork() error {
 	}
 	h.mac, err = net.ParseMAC(strings.TrimSpace(string(out)))
 	return err
+}
+
+// neighborLimits sets the limits of the kernel's neighbour tables, which the first namespace has for all:
+// the kernel's defaults, or what an administrator of a large hub sets.
+func neighborLimits(defaults bool) error {
+	limits := [3]int{4 * mostSpokes, 8 * mostSpokes, 16 * mostSpokes}
+	if defaults {
+		limits = [3]int{128, 512, 1024}
+	}
+	for i := 2; i >= 0; i-- {
+		name := fmt.Sprintf("/proc/sys/net/ipv4/neigh/default/gc_thresh%d", i+1)
+		if err := os.WriteFile(name, []byte(strconv.Itoa(limits[i])), 0o644); err != nil {
+			return fmt.Errorf("set the limits of the neighbour table: %w", err)
+		}
+	}
+	return nil
 }
 
 // makeTunnel makes the tunnel for subjects that do not.
@@ -176,6 +193,7 @@ func (h *hub) startCygnetd(ctx context.Context, program, level string) error {
 	if err != nil {
 		return err
 	}
+	h.state = filepath.Join(filesDir, "state", "state.json")
 	return h.start(ctx, program, "-config", config)
 }
 
@@ -200,6 +218,19 @@ func (h *hub) start(ctx context.Context, program string, args ...string) error {
 	}
 	h.programs = append(h.programs, cmd)
 	return nil
+}
+
+// saveTime is how long after a change a daemon with many clients saves its state at the latest, with room.
+const saveTime = 8 * time.Second
+
+// awaitSave waits until the subject has saved its state after a time, or has nothing to save.
+func (h *hub) awaitSave(since time.Time) {
+	for h.state != "" && time.Since(since) < saveTime {
+		if info, err := os.Stat(h.state); err == nil && info.ModTime().After(since) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // stop ends all of it.

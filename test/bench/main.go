@@ -21,9 +21,10 @@ import (
 // options say what is measured.
 type options struct {
 	sizes    []int
+	flights  []int
 	cpu      time.Duration
 	runs     int
-	window   int
+	tables   bool // the kernel's default limits of the neighbour table
 	burst    int
 	silence  time.Duration
 	silent   int
@@ -53,12 +54,14 @@ func main() {
 
 func parseOptions() (options, error) {
 	var o options
-	var sizes, subjects string
+	var sizes, flights, subjects string
 	flag.StringVar(&sizes, "sizes", "1000,5000,10000", "numbers of spokes, rising")
 	flag.StringVar(&subjects, "subjects", "frr,cygnetd,bare", "what is measured")
 	flag.DurationVar(&o.cpu, "cpu", 2*time.Second, "processor time that a daemon uses in one run, at least")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each phase and size; the median counts")
-	flag.IntVar(&o.window, "window", 1000, "registrations under way at a time, as when spokes come back after a failure")
+	flag.StringVar(&flights, "flights", "1,16,64,512", "numbers of registrations in flight, rising")
+	flag.BoolVar(&o.tables, "default-gc-thresh", false,
+		"keep the kernel's default limits of the neighbour table instead of raising them")
 	flag.IntVar(&o.burst, "burst", 5000, "registrations sent at once to a daemon that has just started")
 	flag.DurationVar(&o.silence, "silence", 0, "also look at the neighbours after this long without any packet, such as 10m")
 	flag.IntVar(&o.silent, "silent", 2000, "number of spokes that are silent then")
@@ -66,19 +69,35 @@ func parseOptions() (options, error) {
 	flag.StringVar(&o.logLevel, "log", "info", "cygnetd's log `level`")
 	flag.StringVar(&o.out, "out", "bin/bench.json", "the JSON `file` to write")
 	flag.Parse()
-	for _, word := range strings.Split(sizes, ",") {
-		n, err := strconv.Atoi(word)
-		if err != nil || n < 1 || n > mostSpokes {
-			return o, fmt.Errorf("-sizes: found %q, allowed are numbers from 1 to %d", word, mostSpokes)
-		}
-		o.sizes = append(o.sizes, n)
+	var err error
+	if o.sizes, err = numbers("-sizes", sizes); err != nil {
+		return o, err
 	}
-	if o.burst > mostSpokes || o.silent > mostSpokes || o.window < 1 || o.runs < 1 {
-		return o, fmt.Errorf("-burst and -silent are at most %d, -window and -runs are at least 1", mostSpokes)
+	if o.flights, err = numbers("-flights", flights); err != nil {
+		return o, err
+	}
+	if o.burst > mostSpokes || o.silent > mostSpokes || o.runs < 1 {
+		return o, fmt.Errorf("-burst and -silent are at most %d, -runs is at least 1", mostSpokes)
 	}
 	o.subjects = strings.Split(subjects, ",")
 	return o, nil
 }
+
+// numbers reads a list of numbers of spokes.
+func numbers(name, list string) ([]int, error) {
+	var all []int
+	for word := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1 || n > mostSpokes {
+			return nil, fmt.Errorf("%s: found %q, allowed are numbers from 1 to %d", name, word, mostSpokes)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// most is the number of registrations in flight where nothing depends on it.
+func (o options) most() int { return o.flights[len(o.flights)-1] }
 
 // run measures every subject and tells the result.
 func run(ctx context.Context, o options) error {

@@ -25,7 +25,8 @@ type result struct {
 	IndicationsMS []float64      `json:"indications_ms,omitempty"` // from a packet's forwarding to the traffic indication, rising
 	NoIndication  string         `json:"no_indication,omitempty"`
 	SystemCalls   *each          `json:"system_calls,omitempty"`
-	Allocations   *each          `json:"allocations,omitempty"` // of objects; only cygnetd tells
+	ClockReadings *each          `json:"clock_readings,omitempty"` // those that are system calls, as in user-mode Linux
+	Allocations   *each          `json:"allocations,omitempty"`    // of objects; only cygnetd tells
 	Silence       *neighborCount `json:"silence,omitempty"`
 }
 
@@ -102,8 +103,10 @@ func logs() string {
 	return all.String()
 }
 
-// settle waits until the hub has done what is left to do: what follows from a registration counts as its cost.
+// settle waits until the hub has done what is left to do: what follows from a registration, the saving
+// of the state included, counts as its cost.
 func settle(h *hub) {
+	h.awaitSave(time.Now())
 	const quiet = 300 * time.Millisecond
 	for before := h.cpu(); ; {
 		time.Sleep(quiet)
@@ -181,7 +184,7 @@ func (r *result) countAllocations(ctx context.Context, o options, g *generator) 
 	for i := range counts {
 		if i == 3 {
 			var err error
-			if answered, _, err = g.register(ctx, o.burst, o.window, func(sent int) bool { return sent >= registrations }); err != nil {
+			if answered, _, err = g.register(ctx, o.burst, o.most(), func(sent int) bool { return sent >= registrations }); err != nil {
 				return err
 			}
 		}
@@ -216,7 +219,7 @@ func (r *result) countCalls(ctx context.Context, o options, h *hub, g *generator
 	}
 	said.Read(make([]byte, 1)) // it says that it is attached
 	const registrations = 500
-	answered, _, err := g.register(ctx, registrations, o.window, func(sent int) bool { return sent >= registrations })
+	answered, _, err := g.register(ctx, registrations, o.most(), func(sent int) bool { return sent >= registrations })
 	cmd.Process.Signal(unix.SIGINT)
 	cmd.Wait()
 	if err != nil {
@@ -226,12 +229,18 @@ func (r *result) countCalls(ctx context.Context, o options, h *hub, g *generator
 	if err != nil {
 		return err
 	}
+	clock := 0
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) == 2 && f[1] == "total" {
 			calls, _ := strconv.Atoi(f[0])
 			r.SystemCalls = &each{answered, float64(calls) / float64(max(answered, 1))}
 		}
+		if f := strings.Fields(line); len(f) == 2 && (f[1] == "clock_gettime" || f[1] == "gettimeofday") {
+			calls, _ := strconv.Atoi(f[0])
+			clock += calls
+		}
 	}
+	r.ClockReadings = &each{answered, float64(clock) / float64(max(answered, 1))}
 	return nil
 }
 

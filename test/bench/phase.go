@@ -18,6 +18,7 @@ const (
 type phase struct {
 	Name          string    `json:"name"`
 	Spokes        int       `json:"spokes"`
+	InFlight      int       `json:"in_flight"`
 	Registrations int       `json:"registrations"` // answered, in all runs
 	Lost          int       `json:"lost"`
 	CPUSeconds    float64   `json:"cpu_s"`              // in all runs
@@ -55,7 +56,7 @@ const mostDeaf = 3
 // register has the spokes register until it is enough.
 func (p *phase) register(ctx context.Context, o options, h *hub, g *generator, enough func(int) bool) (use, error) {
 	faults, before, start := h.faults(), h.cpu(), time.Now()
-	answered, lost, err := g.register(ctx, p.Spokes, o.window, enough)
+	answered, lost, err := g.register(ctx, p.Spokes, p.InFlight, enough)
 	if err != nil {
 		return use{}, err
 	}
@@ -84,25 +85,46 @@ func (p *phase) end(h *hub) (err error) {
 	return err
 }
 
-// measurePhases measures first registrations and refreshes of all subjects and sizes, once each, and all that again: the machine is not
-// equally fast at all times, and what is compared is to be measured at about the same.
+// point is a number of spokes with a number of registrations in flight.
+type point struct{ spokes, flight int }
+
+// points are what is measured: each number of spokes with the most registrations in flight, and the
+// largest number of spokes with each number in flight.
+func (o options) points() []point {
+	var list []point
+	for _, n := range o.sizes {
+		list = append(list, point{n, o.most()})
+	}
+	for _, f := range o.flights[:len(o.flights)-1] {
+		list = append(list, point{o.sizes[len(o.sizes)-1], f})
+	}
+	return list
+}
+
+// measurePhases measures first registrations and refreshes of all subjects at all points, once each,
+// and all that again: the machine is not equally fast at all times, and what is compared is to be
+// measured at about the same.
 func measurePhases(ctx context.Context, o options) ([]result, error) {
+	points := o.points()
 	all := make([]result, len(o.subjects))
 	for i, subject := range o.subjects {
 		all[i].Subject = subject
-		for _, n := range o.sizes {
-			all[i].Phases = append(all[i].Phases, phase{Name: phaseFirst, Spokes: n}, phase{Name: phaseRefresh, Spokes: n})
+		for _, p := range points {
+			all[i].Phases = append(all[i].Phases,
+				phase{Name: phaseFirst, Spokes: p.spokes, InFlight: p.flight},
+				phase{Name: phaseRefresh, Spokes: p.spokes, InFlight: p.flight})
 		}
 	}
 	for run := range o.runs {
-		for size, n := range o.sizes {
+		for at, p := range points {
 			for i := range all {
-				first, refresh := &all[i].Phases[2*size], &all[i].Phases[2*size+1]
+				first, refresh := &all[i].Phases[2*at], &all[i].Phases[2*at+1]
 				if err := both(ctx, o, all[i].Subject, first, refresh); err != nil {
-					return nil, fmt.Errorf("%s, %d spokes: %w", all[i].Subject, n, err)
+					return nil, fmt.Errorf("%s, %d spokes, %d in flight: %w", all[i].Subject, p.spokes, p.flight, err)
 				}
-				fmt.Fprintf(os.Stderr, "run %d of %d: %s, %d spokes: first %.0f us, refresh %.0f us a registration (medians so far)\n",
-					run+1, o.runs, all[i].Subject, n, first.median(), refresh.median())
+				fmt.Fprintf(os.Stderr, "run %d of %d: %s, %d spokes, %d in flight: "+
+					"first %.0f us, refresh %.0f us a registration (medians so far)\n",
+					run+1, o.runs, all[i].Subject, p.spokes, p.flight, first.median(), refresh.median())
 			}
 		}
 	}

@@ -18,35 +18,44 @@ type report struct {
 type comparison struct {
 	Phase       string  `json:"phase"`
 	Spokes      int     `json:"spokes"`
+	InFlight    int     `json:"in_flight"`
 	ToFRR       float64 `json:"to_frr,omitempty"`
 	ToBareLoop  float64 `json:"to_bare_loop,omitempty"`
 	ToItsFewest float64 `json:"to_fewest_spokes,omitempty"` // cygnetd's own at the smallest size
 }
 
+// measured names what a phase measures, whoever the subject is.
+type measured struct {
+	phase string
+	point
+}
+
+func (p phase) measured() measured { return measured{p.Name, point{p.Spokes, p.InFlight}} }
+
+// compare holds each phase of cygnetd against the same of the others, and against its own with the fewest
+// spokes and as many in flight.
 func compare(all []result) []comparison {
-	by := make(map[string]map[string]map[int]float64)
-	fewest := make(map[string]float64)
+	by := make(map[string]map[measured]float64)
+	var ours []phase
 	for _, r := range all {
-		by[r.Subject] = make(map[string]map[int]float64)
+		by[r.Subject] = make(map[measured]float64)
 		for _, p := range r.Phases {
-			if by[r.Subject][p.Name] == nil {
-				by[r.Subject][p.Name] = make(map[int]float64)
-				if r.Subject == cygnetd {
-					fewest[p.Name] = p.median()
-				}
-			}
-			by[r.Subject][p.Name][p.Spokes] = p.median()
+			by[r.Subject][p.measured()] = p.median()
+		}
+		if r.Subject == cygnetd {
+			ours = r.Phases
 		}
 	}
 	var list []comparison
-	for _, r := range all {
-		if r.Subject != cygnetd {
-			continue
+	for _, p := range ours {
+		fewest := p.measured()
+		for _, q := range ours {
+			if q.Name == p.Name && q.InFlight == p.InFlight {
+				fewest.spokes = min(fewest.spokes, q.Spokes)
+			}
 		}
-		for _, p := range r.Phases {
-			list = append(list, comparison{p.Name, p.Spokes, ratio(p.median(), by[frr][p.Name][p.Spokes]),
-				ratio(p.median(), by[bareLoop][p.Name][p.Spokes]), ratio(p.median(), fewest[p.Name])})
-		}
+		list = append(list, comparison{p.Name, p.Spokes, p.InFlight, ratio(p.median(), by[frr][p.measured()]),
+			ratio(p.median(), by[bareLoop][p.measured()]), ratio(p.median(), by[cygnetd][fewest])})
 	}
 	return list
 }
@@ -70,11 +79,11 @@ func save(path string, all []result) error {
 // tell prints the tables.
 func tell(w io.Writer, all []result) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "subject\tphase\tspokes\tcpu us/registration\tpage faults/registration\tcpu s\tregistrations\tlost\trate/s\tresident MB\tneighbours\t")
+	fmt.Fprintln(t, "subject\tphase\tspokes\tin flight\tcpu us/registration\tpage faults/registration\tcpu s\tregistrations\tlost\trate/s\tresident MB\tneighbours\t")
 	for _, r := range all {
 		for _, p := range r.Phases {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%.1f\t%.2f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n", r.Subject, p.Name, p.Spokes, p.median(), p.FaultsEach, p.CPUSeconds,
-				p.Registrations, p.Lost, p.Rate, p.ResidentMB, p.Present)
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.1f\t%.2f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n", r.Subject, p.Name, p.Spokes, p.InFlight,
+				p.median(), p.FaultsEach, p.CPUSeconds, p.Registrations, p.Lost, p.Rate, p.ResidentMB, p.Present)
 		}
 	}
 	t.Flush()
@@ -83,8 +92,8 @@ func tell(w io.Writer, all []result) {
 		tellOthers(w, r)
 	}
 	for _, c := range compare(all) {
-		fmt.Fprintf(w, "cygnetd, %s, %d spokes: %.3f of FRR, %.2f of the bare loop, %.2f of its own with the fewest spokes\n",
-			c.Phase, c.Spokes, c.ToFRR, c.ToBareLoop, c.ToItsFewest)
+		fmt.Fprintf(w, "cygnetd, %s, %d spokes, %d in flight: %.3f of FRR, %.2f of the bare loop, "+
+			"%.2f of its own with the fewest spokes\n", c.Phase, c.Spokes, c.InFlight, c.ToFRR, c.ToBareLoop, c.ToItsFewest)
 	}
 }
 
@@ -102,6 +111,9 @@ func tellOthers(w io.Writer, r result) {
 	}
 	if c := r.SystemCalls; c != nil {
 		fmt.Fprintf(w, "%s: %.2f system calls a registration (refreshes)\n", r.Subject, c.Each)
+	}
+	if c := r.ClockReadings; c != nil {
+		fmt.Fprintf(w, "%s: %.2f of them read the clock\n", r.Subject, c.Each)
 	}
 	if a := r.Allocations; a != nil {
 		fmt.Fprintf(w, "%s: %.2f allocations a registration (refreshes)\n", r.Subject, a.Each)
