@@ -41,6 +41,7 @@ type world struct {
 	charonGone   time.Time           // since when charon does not answer; zero: it does
 	refused      map[string]string   // what charon does not take, by interface
 	surroundings []preflight.Finding // what is around the tunnels
+	rivals       []vici.Rival        // connections of others that took peers
 	outer        []netip.Addr        // that they were to reach at the last look
 	leftovers    kernel.Leftovers    // in the kernel at the start
 
@@ -333,7 +334,7 @@ func (f fakeStrongswan) Status() vici.Status {
 	if !f.w.charonGone.IsZero() {
 		return vici.Status{Since: f.w.charonGone, LastError: "connection refused"}
 	}
-	return vici.Status{Connected: true, Version: "5.9.8", EventsDropped: 2, Refused: maps.Clone(f.w.refused)}
+	return vici.Status{Connected: true, Version: "5.9.8", EventsDropped: 2, Refused: maps.Clone(f.w.refused), Rivals: slices.Clone(f.w.rivals)}
 }
 
 func (f fakeStrongswan) Want(k vici.Key, want vici.Want) {

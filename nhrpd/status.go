@@ -53,6 +53,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 		s.Advice = append(s.Advice, a.String())
 	}
 	s.Problems = append(d.problems.list(), refusedProfiles(d.strongswan.Status().Refused)...)
+	s.Problems = append(s.Problems, rivalProblems(d.strongswan.Status().Rivals)...)
 	addFindings(s, d.platform.Network(&configured))
 	addFindings(s, d.lookAround(&configured, outer))
 	addFindings(s, d.certificates.findings())

@@ -205,6 +205,7 @@ type Status struct {
 	Since         time.Time         // of the present state
 	LastError     string            // why charon was lost or could not be reached last, or a profile be loaded; empty: nothing is wrong
 	Refused       map[string]string // by interface, why charon does not take its profile
+	Rivals        []Rival           // connections of others that took peers of an interface lately
 	EventsDropped uint64            // events that the consumer did not take in time
 	Initiating    int               // attempts under way
 	SAs           int
@@ -240,6 +241,7 @@ func (c *Client) Status() Status {
 	defer c.published.RUnlock()
 	s := c.published.status
 	s.Refused = maps.Clone(s.Refused)
+	s.Rivals = current(s.Rivals, time.Now())
 	s.SAs = len(c.published.sas)
 	return s
 }

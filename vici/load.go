@@ -81,6 +81,7 @@ func (r *reconciler) setProfile(p Profile) {
 	default:
 		known.Profile, known.loaded, known.allowed = p, false, allowedBy(p)
 		known.revision++
+		r.forgetRivals(p.Interface)
 	}
 	if !p.Marks {
 		r.forgetShared(p.Interface)

@@ -45,6 +45,9 @@ type reconciler struct {
 
 	expulsions map[expulsion]bool // that charon has not carried out yet
 
+	suspects map[uint32]suspect // by charon's unique id
+	strikes  map[string]int     // refused SAs, by interface and connection of somebody else's
+
 	marksSerial uint64 // of the last MarksAsked
 
 	waiting  []*peer // to initiate, in order, when there is room
@@ -70,6 +73,8 @@ func newReconciler(c *Client) *reconciler {
 		recalls:   newRecalls(),
 
 		expulsions: map[expulsion]bool{},
+		suspects:   map[uint32]suspect{},
+		strikes:    map[string]int{},
 		lastErr:    errGone,
 	}
 	c.published.sas = r.sas
@@ -163,6 +168,7 @@ func (r *reconciler) lose(cause error) {
 	clear(r.ending)
 	clear(r.capped)
 	clear(r.mended)
+	clear(r.suspects)
 	for _, p := range r.peers {
 		p.forget()
 	}

@@ -49,6 +49,9 @@ func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
 func (r *reconciler) ikeUpDown(m *govici.Message) {
 	sa, _, ok := r.eventSA(m)
 	if !ok {
+		if text(m, "up") != "yes" {
+			r.rivalDown(sa)
+		}
 		return
 	}
 	if text(m, "up") != "yes" {
@@ -65,6 +68,7 @@ func (r *reconciler) ikeUpDown(m *govici.Message) {
 func (r *reconciler) childUpDown(m *govici.Message) {
 	sa, _, ok := r.eventSA(m)
 	if !ok {
+		r.rivalUp(sa, m)
 		return
 	}
 	affected, up := sa.Children, text(m, "up") == "yes"

@@ -54,6 +54,7 @@ const (
 	ProblemState               ProblemCode = "state-not-saved"
 	ProblemAPIGroup            ProblemCode = "api-group"
 	ProblemNetwork             ProblemCode = "network"
+	ProblemPeersTaken          ProblemCode = "peers-taken"
 	ProblemRouting             ProblemCode = "routing"
 	ProblemCertificate         ProblemCode = "certificate"
 	ProblemStrongSwanSettings  ProblemCode = "strongswan-settings"

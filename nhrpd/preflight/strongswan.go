@@ -73,6 +73,7 @@ func (h Host) Strongswan(c *config.Config) []Finding {
 	ike.plugin(add)
 	ike.socket(add, c.Daemon.VICISocket)
 	ike.deadPeers(add, c)
+	h.rivals(add, c)
 	if hub(c) {
 		ike.forHubs(add)
 	}

@@ -1,0 +1,73 @@
+package preflight
+
+import (
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cygnet/nhrpd/config"
+	"cygnet/vici/swanctl"
+)
+
+// rivals looks in swanctl.conf for connections that charon chooses for the peers of an interface in place of the daemon's. Any router
+// may be dialled, a spoke by another spoke. A file that cannot be read says so elsewhere.
+func (h Host) rivals(add adder, c *config.Config) {
+	for n := range c.Interfaces {
+		i := &c.Interfaces[n]
+		if !i.Protected || i.IPsec == nil {
+			continue
+		}
+		path := filepath.Join(h.Swanctl, "swanctl.conf")
+		if i.IPsec.SwanctlConf != "" {
+			path = i.IPsec.SwanctlConf
+		}
+		file, err := swanctl.Load(path)
+		if err != nil {
+			continue
+		}
+		for _, r := range file.Rivals(h.own(i)) {
+			asks := "as good for routers that dial in as the daemon's own, and is loaded before it"
+			if r.Identity != "" {
+				asks = "better for routers with the identity " + r.Identity + " than the daemon's own, which asks for none"
+			}
+			cure := "set remote_identity in [interface." + i.Name + ".ipsec] to what their identities have in common, such as \"*.example.net\""
+			if i.IPsec.SwanctlConnection != "" {
+				cure = "give " + i.IPsec.SwanctlConnection + " a remote id, such as *.example.net"
+			}
+			add(Warning, "the connection %s (%s) is %s: charon chooses it for them, and they get no SA for %s; %s, or narrow remote id or remote_addrs of %s",
+				r.Name, r.At, asks, i.Name, cure, r.Name)
+		}
+	}
+}
+
+// own is what charon compares the connection of an interface by.
+func (h Host) own(i *config.Interface) swanctl.Own {
+	o := swanctl.Own{Name: i.IPsec.SwanctlConnection, RemoteIdentity: i.IPsec.RemoteIdentity, PSK: i.IPsec.Auth == config.AuthPSK, Locals: h.locals(i)}
+	if t := i.IPsec.Swanctl; t != nil {
+		o.PSK = t.PSK
+		for name, value := range t.Connection {
+			if round, ok := value.(map[string]any); ok && strings.HasPrefix(strings.ToLower(name), "remote") {
+				o.RemoteIdentity, _ = round["id"].(string)
+			}
+		}
+	}
+	return o
+}
+
+// locals are the addresses that a tunnel may send from.
+func (h Host) locals(i *config.Interface) []netip.Addr {
+	if i.Underlay.Address.IsValid() {
+		return []netip.Addr{i.Underlay.Address}
+	}
+	links, err := h.Links()
+	k := slices.IndexFunc(links, func(l Link) bool { return l.Name == i.Underlay.Device })
+	if err != nil || k < 0 {
+		return nil
+	}
+	var all []netip.Addr
+	for _, p := range links[k].usable() {
+		all = append(all, p.Addr())
+	}
+	return all
+}
