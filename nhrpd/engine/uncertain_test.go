@@ -10,12 +10,12 @@ func TestRouterThatLeavesASharedAddressRegistersAgain(t *testing.T) {
 	n.sharedBy("192.0.2.11", "spoke1")
 	n.closed = nil
 
-	spoke2 := n.from("192.0.2.12", "spoke2")
+	n.from("192.0.2.12", "spoke2")
 	if len(n.closed) != 1 || n.closed[0] != addr("192.0.2.12") {
 		t.Fatalf("want the SA with spoke2 at its new address closed, have %v closed", n.closed)
 	}
 	n.closed = nil
-	spoke2 = n.from("192.0.2.12", "spoke2")
+	spoke2 := n.from("192.0.2.12", "spoke2")
 	spoke2.says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	if len(n.closed) != 0 {
 		t.Errorf("want the SA that came after it left alone, have %v closed", n.closed)
