@@ -383,3 +383,33 @@ func TestAnswerClampsTheClaimedMTU(t *testing.T) {
 		}
 	}
 }
+
+// RFC 2332 §5.2.3: without IPsec a router that registered with U is refused from another NBMA address
+// until that registration has expired. Without U it moves at once.
+func TestMovedRouterWithU(t *testing.T) {
+	for _, unique := range []bool{true, false} {
+		hub := hubAlone(t, noIPsec)
+		register := func(nbma string) packet.Code {
+			t.Helper()
+			p := registrationFrom(nbma, "10.255.0.11")
+			if unique {
+				p.Flags |= packet.RegistrationUnique
+			}
+			return only(t, sender{t, hub, nbma}.says(p)).CIEs[0].Code
+		}
+		if code := register("192.0.2.11"); code != packet.CodeSuccess {
+			t.Fatalf("first: %s", code)
+		}
+		want := packet.CodeSuccess
+		if unique {
+			want = packet.CodeUniqueRegistered
+		}
+		if code := register("192.0.2.111"); code != want {
+			t.Errorf("moved, U %v: %s, want %s", unique, code, want)
+		}
+		hub.w.run(600 * time.Second)
+		if code := register("192.0.2.111"); code != packet.CodeSuccess {
+			t.Errorf("after the holding time, U %v: %s", unique, code)
+		}
+	}
+}

@@ -92,6 +92,9 @@ func TestWithoutIPsec(t *testing.T) {
 			t.Errorf("status of %s does not show that it is unprotected: %+v, %v", s.Name, st.Interfaces, err)
 		}
 	}
+	movesInClear(m)
+	leavesInClear(m)
+	alive(m)
 }
 
 // Of what a client leaves at the end nothing remains, at the hub neither, and other clients do not notice.

@@ -1,0 +1,67 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/packet"
+	"cygnet/test/lab"
+)
+
+// movesInClear gives a spoke another underlay address while the other one sends to it directly. Without
+// IPsec no dead peer detection tells that one: the spoke that moved does, along the hub.
+func movesInClear(m *lab.Mesh) {
+	m.Helper()
+	shortcut(m)
+	atSpoke1 := m.Spoke1.Capture("gre1")
+	flow := m.Spoke1.Host.Flow(m.Spoke2.Host.Addr, 50*time.Millisecond)
+	old := m.Spoke2.Public
+	begin := time.Now()
+	renumber(m.Spoke2, old.String(), "192.0.2.112")
+	registered(m, m.Spoke2, soon)
+	flow.Back(time.Now(), soon)
+	sent, lost, longest := flow.Loss(begin)
+	m.Logf("a spoke moved without IPsec: %d of %d packets to it lost, for at most %s", lost, sent, longest.Round(time.Millisecond))
+	flow.Stop()
+	m.Await("spoke1 has left the old address", soon, func() error {
+		at, there := m.Spoke1.Neighbors("gre1")[m.Spoke2.Overlay]
+		return lab.True(!there || at == m.Spoke2.Public, "its neighbour %s is at %s", m.Spoke2.Overlay, at)
+	})
+	byHub := func(p lab.NHRP) bool {
+		return !p.Sent && p.SourceProtocol == m.Spoke2.Overlay && p.Link == m.Hub.Public
+	}
+	if purges := atSpoke1.NHRP(packet.PurgeRequest); !slices.ContainsFunc(purges, byHub) {
+		m.Errorf("spoke1 got no purge of spoke2's along the hub, but %+v", purges)
+	}
+	shortcut(m)
+}
+
+// leavesInClear has a spoke leave while the other one has an answer of it: the reply of that one comes
+// along the hub, which is told last.
+func leavesInClear(m *lab.Mesh) {
+	m.Helper()
+	shortcut(m)
+	atSpoke2 := m.Spoke2.Capture("gre1")
+	m.Spoke2.Cygnet("leave")
+	var order []string
+	for _, p := range atSpoke2.NHRP(packet.PurgeRequest, packet.PurgeReply) {
+		if p.SourceProtocol == m.Spoke2.Overlay {
+			order = append(order, fmt.Sprintf("%s for %s", p.Type, p.DestProtocol))
+		}
+	}
+	want := []string{"purge request for 10.255.0.11", "purge reply for 10.255.0.11", "purge request for 10.255.0.1", "purge reply for 10.255.0.1"}
+	if !slices.Equal(order, want) {
+		m.Errorf("leaving went %q, want %q", order, want)
+	}
+	m.Await("nothing of spoke2 is left", soon, func() error {
+		for _, s := range []*lab.Site{m.Hub, m.Spoke1} {
+			if at, there := s.Neighbors("gre1")[m.Spoke2.Overlay]; there {
+				return fmt.Errorf("%s has neighbour %s at %s", s.Name, m.Spoke2.Overlay, at)
+			}
+		}
+		return nil
+	})
+}
