@@ -114,9 +114,18 @@ func (e *Engine) barred(p *peer) bool {
 	p.err = o
 	e.closePeer(p, o)
 	for _, c := range slices.Clone(p.claims) {
-		if c.peer == p {
-			c.owner.peerFailed(e)
+		if c.peer != p {
+			continue
 		}
+		// Routers behind one NAT address may have been told apart by now, and the one that this led to is gone.
+		if s, is := c.owner.(*shortcut); is && s.state == ShortcutUp {
+			e.endShortcut(s, o)
+			continue
+		}
+		c.owner.peerFailed(e)
+	}
+	if len(p.claims) > 0 {
+		e.awaitReturn(p, lostGrace)
 	}
 	return true
 }

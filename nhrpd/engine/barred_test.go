@@ -1,0 +1,44 @@
+package engine
+
+import (
+	"testing"
+	"time"
+)
+
+// Of two routers behind one NAT address one is blocked. When only that one is left there, what rested on
+// the other ends with its SA: the shortcut at once, its registration after the grace.
+func TestOnlyTheBlockedRouterIsLeft(t *testing.T) {
+	at := func(identity string, others ...string) PeerSecured {
+		return PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.13"), Identity: identity, SharedWith: others}}
+	}
+	n, hub := spokeAlone(t)
+	n.handle(Block{Identity: "a"})
+	hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.13"))
+	separating := at("a", "b")
+	separating.Peer.Separating = true
+	n.handle(separating)
+	if len(n.shortcuts) != 1 {
+		t.Fatalf("no shortcut: %+v", n.status().Shortcuts)
+	}
+	n.handle(at("a"))
+	if len(n.shortcuts) != 0 || n.at("10.255.0.12").IsValid() {
+		t.Errorf("want no route without an SA, have %v", n.shortcuts)
+	}
+	if err := n.broken(); err != nil {
+		t.Error(err)
+	}
+
+	server := hubAlone(t)
+	server.handle(at("b", "a"))
+	sender{t, server, "192.0.2.13"}.says(registrationFrom("10.1.0.2", "10.255.0.12"))
+	if len(server.status().Bindings) != 1 {
+		t.Fatalf("bindings %+v", server.status().Bindings)
+	}
+	server.handle(Block{Identity: "a"})
+	server.handle(at("a"))
+	server.w.run(2 * lostGrace)
+	if b := server.status().Bindings; len(b) != 0 {
+		t.Errorf("want the binding to end without an SA, have %+v", b)
+	}
+	server.w.run(time.Minute)
+}
