@@ -156,7 +156,7 @@ func count[E any, S ~string](m *metrics, iface string, entries []E, state func(E
 func (m *metrics) packets(c *Counters) {
 	m.counts("cygnet_packets_received_total", "type", "NHRP packets received, by message type.", c.Received)
 	m.counts("cygnet_packets_sent_total", "type", "NHRP packets sent, by message type.", c.Sent)
-	m.counts("cygnet_packets_dropped_total", "reason", "NHRP packets dropped, by reason.", c.Dropped)
+	m.counts("cygnet_packets_dropped_total", "reason", "Packets dropped, by reason: NHRP, and data where the reason says so.", c.Dropped)
 }
 
 // counts writes a family of counters.
