@@ -75,6 +75,9 @@ func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Con
 		d.log.Warn("changes in [daemon] take effect with the next start")
 		next.Daemon = d.config.Daemon
 	}
+	if next.Log.Format != d.config.Log.Format {
+		d.log.Warn("a change of format in [log] takes effect with the next start")
+	}
 	wanted := make(map[string]bool)
 	for _, c := range next.Interfaces {
 		wanted[c.Name] = true
