@@ -30,14 +30,16 @@ func (d *Daemon) matchStates(ctx context.Context) error {
 		if !st.Connected || time.Since(st.Since) < stateAge {
 			continue
 		}
+		counted := newStateBytes()
 		for _, local := range d.protectedAddresses(ctx) {
 			if silences[local] == nil {
 				silences[local] = &silence{asked: make(map[netip.Addr]time.Time)}
 			}
-			if err := d.matchStatesOf(ctx, local, silences[local]); err != nil && ctx.Err() == nil {
+			if err := d.matchStatesOf(ctx, local, silences[local], counted); err != nil && ctx.Err() == nil {
 				d.log.Warn("cannot compare the kernel's ESP states with charon's SAs", "local", local, "error", err)
 			}
 		}
+		d.strongswan.Counted(counted.in, counted.out)
 		wait = stateCheck
 		if st.SAs > manySAs {
 			wait = stateCheckSlow
@@ -63,12 +65,13 @@ func (d *Daemon) protectedAddresses(ctx context.Context) []netip.Addr {
 
 // matchStatesOf asks charon only when there is a state that none of our own SAs explains, or one of them lacks a state: usually there
 // is none.
-func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence) error {
+func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence, counted stateBytes) error {
 	sas := d.strongswan.SAs()
 	states, err := d.platform.ESPStates(local)
 	if err != nil {
 		return err
 	}
+	counted.add(local, states)
 	d.askSilent(s, states, local)
 	suspects, lacking := unexplained(states, sas), without(states, sas, local)
 	if len(suspects)+len(lacking) == 0 {

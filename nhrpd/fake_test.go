@@ -360,6 +360,9 @@ func (f fakeStrongswan) SPIs(context.Context) (map[uint32]bool, error) {
 	return maps.Clone(f.w.spis), nil
 }
 
+func (f fakeStrongswan) Counted(in, out map[uint32]uint64) {
+	f.w.note(fmt.Sprintf("counted %v in, %v out", in, out))
+}
 func (f fakeStrongswan) Probe(spis []uint32) { f.w.note(fmt.Sprint("probe ", spis)) }
 func (f fakeStrongswan) AllowMarks(n uint64) { f.w.note(fmt.Sprint("allow marks ", n)) }
 func (f fakeStrongswan) Mend(spis []uint32)  { f.w.note(fmt.Sprint("mend ", spis)) }

@@ -77,6 +77,7 @@ type Strongswan interface {
 	SAs() []vici.SA
 	SPIs(ctx context.Context) (map[uint32]bool, error)
 	Mend(spis []uint32)
+	Counted(in, out map[uint32]uint64)
 	Probe(spis []uint32)
 	AllowMarks(serial uint64)
 	Status() vici.Status

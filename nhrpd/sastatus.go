@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/kernel"
 	"cygnet/nhrpd/api"
 	"cygnet/vici"
 )
@@ -18,31 +19,44 @@ func (d *Daemon) strongswanStatus() api.StrongSwan {
 	}
 }
 
+// stateBytes are the bytes that ESP states counted, by SPI. An SPI is the receiver's choice, so that one may be there in both directions.
+type stateBytes struct{ in, out map[uint32]uint64 }
+
+func newStateBytes() stateBytes {
+	return stateBytes{make(map[uint32]uint64), make(map[uint32]uint64)}
+}
+
+// add counts the states from and to a local address.
+func (b stateBytes) add(local netip.Addr, states []kernel.ESPState) {
+	for _, s := range states {
+		if s.Dst == local {
+			b.in[s.SPI] = s.Bytes
+		} else {
+			b.out[s.SPI] = s.Bytes
+		}
+	}
+}
+
 // SAs lists the SAs with the byte counts that the kernel has now, which are charon's own: charon asks the kernel for them, and not
 // often. What the kernel does not tell stays as charon told it last. See api.Daemon.
 func (d *Daemon) SAs(ctx context.Context) ([]api.SA, error) {
-	in, out := make(map[uint32]uint64), make(map[uint32]uint64)
+	counted := newStateBytes()
 	for _, local := range d.protectedAddresses(ctx) {
 		states, err := d.platform.ESPStates(local)
 		if err != nil {
 			return nil, fmt.Errorf("count the bytes of the SAs: %w", err)
 		}
-		for _, s := range states {
-			if s.Dst == local {
-				in[s.SPI] = s.Bytes
-			} else {
-				out[s.SPI] = s.Bytes
-			}
-		}
+		counted.add(local, states)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	d.strongswan.Counted(counted.in, counted.out)
 	sas := d.strongswan.SAs()
 	for i := range sas {
 		for n := range sas[i].Children {
 			c := &sas[i].Children[n]
-			c.BytesIn, c.BytesOut = max(c.BytesIn, in[c.SPIIn]), max(c.BytesOut, out[c.SPIOut])
+			c.BytesIn, c.BytesOut = max(c.BytesIn, counted.in[c.SPIIn]), max(c.BytesOut, counted.out[c.SPIOut])
 		}
 	}
 	return d.saStatus(sas), nil

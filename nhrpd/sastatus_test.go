@@ -37,6 +37,9 @@ func TestSAsAreCountedNow(t *testing.T) {
 		if c := sas[0].Children[1]; c.BytesIn != 7 || c.TotalOut != 8 {
 			t.Errorf("without states of its own: %+v", c)
 		}
+		if w.noted("counted map[17:500] in, map[34:600 51:9999] out") < 0 {
+			t.Errorf("charon's client does not know the counts: %q", w.record)
+		}
 		if !sas[0].AsOf.IsZero() {
 			t.Errorf("old although charon answers: %v", sas[0].AsOf)
 		}

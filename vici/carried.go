@@ -3,7 +3,26 @@ package vici
 import "slices"
 
 // A CHILD_SA counts from nought. What those before it counted is carried over when it is rekeyed, so that a peer's traffic can be told
-// for as long as its SA has lived.
+// for as long as its SA has lived. Of what the old child sent, charon tells at the rekeying what it knew when it last asked the kernel:
+// the kernel's state is gone by then. So whoever reads the kernel's counts says them here.
+
+// counts are bytes by the SPI of a child.
+type counts struct{ in, out map[uint32]uint64 }
+
+// Counted takes what the kernel has counted by now, by the SPIs of the states in and out. It replaces what it was told before.
+func (c *Client) Counted(in, out map[uint32]uint64) {
+	c.post(func(r *reconciler) { r.counted = counts{in, out} })
+}
+
+// freshest returns children with the larger of their counts, charon's or the kernel's. The list given stays as it is.
+func (c counts) freshest(children []Child) []Child {
+	children = slices.Clone(children)
+	for i := range children {
+		b := &children[i]
+		b.BytesIn, b.BytesOut = max(b.BytesIn, c.in[b.SPIIn]), max(b.BytesOut, c.out[b.SPIOut])
+	}
+	return children
+}
 
 // inherit returns the children with what those before them carried, and what those counted whose place they take. The list given stays
 // as it is: readers may have it.

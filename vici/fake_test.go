@@ -2,7 +2,6 @@ package vici
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -10,12 +9,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // fakeCharon speaks VICI over pipes, so that tests run in a bubble with its own clock. It keeps connections and SAs, and does
 // what the hooks say.
 type fakeCharon struct {
+	onDial   func(f *fakeCharon) // called with the lock held
 	mu       sync.Mutex
 	version  string
 	methods  []string // key exchanges, in charon's words
@@ -54,7 +55,10 @@ func (f *fakeCharon) dial(context.Context, string, string) (net.Conn, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.down {
-		return nil, errors.New("connection refused")
+		return nil, syscall.ECONNREFUSED
+	}
+	if f.onDial != nil {
+		f.onDial(f)
 	}
 	ours, theirs := net.Pipe()
 	s := &fakeSession{f: f, conn: ours, events: map[string]bool{}, wake: make(chan struct{}, 1)}

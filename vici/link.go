@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
@@ -152,6 +154,9 @@ func (c *Client) redial(ctx context.Context) (*session, error) {
 		s, err := c.dial(ctx)
 		if err == nil {
 			return s, nil
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %w", errBroken, err) // nobody listens: this is no full backlog
 		}
 		select {
 		case <-ctx.Done():

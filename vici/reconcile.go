@@ -23,6 +23,7 @@ type reconciler struct {
 	lastErr error     // why the last link ended
 	arrival time.Time // of the link
 	told    bool      // the consumer knows whether charon is there
+	counted counts    // what the kernel said last
 
 	jobs      []job
 	outbox    []Event

@@ -148,7 +148,7 @@ func (r *reconciler) childRekeyed(m *govici.Message) {
 		fresh.State = "INSTALLED"
 		replaced := parseChild(before, time.Now())
 		if n := slices.IndexFunc(updated.Children, func(c Child) bool { return c.ID == gone }); n >= 0 {
-			old := updated.Children[n]
+			old := r.counted.freshest(updated.Children[n : n+1])[0]
 			old.BytesIn, old.BytesOut = max(old.BytesIn, replaced.BytesIn), max(old.BytesOut, replaced.BytesOut)
 			fresh.carry(&old)
 		}
@@ -207,7 +207,7 @@ func (r *reconciler) enter(sa *SA) {
 	var before Key
 	old := r.sas[sa.ID]
 	if old != nil {
-		sa.Children = inherit(sa.Children, old.Children)
+		sa.Children = inherit(sa.Children, r.counted.freshest(old.Children))
 	}
 	r.published.Lock()
 	r.sas[sa.ID] = sa

@@ -141,6 +141,20 @@ func (r *Router) TryCygnet(args ...string) (string, error) {
 	return out, err
 }
 
+// StatusCode runs cygnet status and returns its exit code with what it printed; -1: it did not run.
+func (r *Router) StatusCode() (int, string) {
+	r.net.Helper()
+	out, err := r.Try(r.net.binary("cygnet"), "status")
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, out
+	case errors.As(err, &exit):
+		return exit.ExitCode(), out
+	}
+	return -1, out
+}
+
 // CygnetJSON decodes what the daemon answers on its socket, which is what "cygnet --json LIST" prints: to start that program
 // for each look would take a guest longer than all else. Unlike the other methods it returns its error, for Await: the daemon
 // may not be there yet.

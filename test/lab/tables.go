@@ -167,6 +167,7 @@ type XfrmState struct {
 	SPI       uint32
 	Transport bool
 	Packets   uint64
+	Bytes     uint64
 }
 
 // XfrmStates lists the kernel's ESP SAs of the node.
@@ -180,7 +181,7 @@ func (n *Node) XfrmStates() []XfrmState {
 			src, _ := netip.AddrFromSlice(s.Src)
 			dst, _ := netip.AddrFromSlice(s.Dst)
 			list = append(list, XfrmState{Src: src.Unmap(), Dst: dst.Unmap(), SPI: uint32(s.Spi),
-				Transport: s.Mode == netlink.XFRM_MODE_TRANSPORT, Packets: s.Statistics.Packets})
+				Transport: s.Mode == netlink.XFRM_MODE_TRANSPORT, Packets: s.Statistics.Packets, Bytes: s.Statistics.Bytes})
 		}
 		return err
 	})

@@ -1,0 +1,152 @@
+//go:build lab
+
+package scenario
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/api"
+	"cygnet/test/lab"
+)
+
+// problem awaits that the status of a site has a problem of a kind with all of these words in it, and tells it in words too; with no words,
+// that the problem is gone.
+func problem(m *lab.Mesh, s *lab.Site, within time.Duration, code api.ProblemCode, words ...string) {
+	m.Helper()
+	m.Await(fmt.Sprintf("the status of %s on %s: %q", s.Name, code, words), within, func() error {
+		var st api.Status
+		if err := s.CygnetJSON(&st, "status"); err != nil {
+			return err
+		}
+		i := slices.IndexFunc(st.Problems, func(p api.Problem) bool { return p.Code == code })
+		switch {
+		case i < 0 && len(words) == 0:
+			return nil
+		case i < 0:
+			return fmt.Errorf("it has only %+v", st.Problems)
+		case len(words) == 0 || !contains(st.Problems[i].Text+st.Problems[i].Remedy, words...):
+			return fmt.Errorf("it has %+v", st.Problems[i])
+		}
+		if out := s.Cygnet("status"); !contains(out, words[0]) {
+			return fmt.Errorf("in words it says\n%s", out)
+		}
+		return nil
+	})
+}
+
+// statusExits awaits an exit code of cygnet status.
+func statusExits(m *lab.Mesh, s *lab.Site, want int) {
+	m.Helper()
+	m.Await(fmt.Sprintf("cygnet status on %s exits with %d", s.Name, want), soon, func() error {
+		if code, out := s.StatusCode(); code != want {
+			return fmt.Errorf("it exits with %d:\n%s", code, out)
+		}
+		return nil
+	})
+}
+
+// sameCounts awaits that the list of SAs has the bytes that the kernel counted of the SA with a peer, which it has at this moment, and
+// returns the totals over rekeyings.
+func sameCounts(m *lab.Mesh, s, peer *lab.Site) (in, out uint64) {
+	m.Helper()
+	m.Await("the list of SAs has the kernel's counts", soon, func() error {
+		var sas []api.SA
+		if err := s.CygnetJSON(&sas, "sas"); err != nil {
+			return err
+		}
+		counts := map[string]uint64{}
+		for _, st := range s.XfrmStates() {
+			counts[fmt.Sprintf("%s %08x", st.Dst, st.SPI)] = st.Bytes
+		}
+		for _, sa := range sas {
+			for _, c := range sa.Children {
+				if sa.Remote != peer.Public {
+					continue
+				}
+				if counts[s.Public.String()+" "+c.SPIIn] != c.BytesIn || counts[peer.Public.String()+" "+c.SPIOut] != c.BytesOut {
+					return fmt.Errorf("listed %+v, the kernel has %v", c, counts)
+				}
+				in, out = c.TotalIn, c.TotalOut
+				return nil
+			}
+		}
+		return fmt.Errorf("there is no SA with %s: %+v", peer.Name, sas)
+	})
+	return in, out
+}
+
+// The status of a router on which all is well has nothing to say, and says of each thing that keeps it from working what it is, until it is
+// over. The list of SAs has the kernel's counts of the moment, over rekeyings, and says when it is old.
+func TestStatusTellsTheTruth(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Start()
+	s := m.Spoke1
+	registered(m, s, soon)
+	statusExits(m, s, 0)
+
+	s.Host.Ping(m.Hub.Host.Addr, 20)
+	in, out := sameCounts(m, s, m.Hub)
+	if in < 20*64 || out < 20*64 {
+		t.Errorf("20 pings made %d bytes in and %d out", in, out)
+	}
+	s.Run("swanctl", "--rekey", "--child", "gre")
+	m.Await("the SA with the hub is rekeyed", soon, func() error {
+		var sas []api.SA
+		if err := s.CygnetJSON(&sas, "sas"); err != nil {
+			return err
+		}
+		for _, sa := range sas {
+			for _, c := range sa.Children {
+				if sa.Remote == m.Hub.Public && c.TotalIn > c.BytesIn {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("the SAs are %+v", sas)
+	})
+	if afterIn, afterOut := sameCounts(m, s, m.Hub); afterIn < in || afterOut < out {
+		t.Errorf("of %d bytes in and %d out the rekeying left %d and %d", in, out, afterIn, afterOut)
+	}
+
+	good := s.Config()
+	s.WriteFile(lab.CygnetConfig, 0o640, good+"\nadress = 1\n")
+	s.Daemon.Signal(syscall.SIGHUP)
+	problem(m, s, soon, api.ProblemReload, "the last reload failed", "adress")
+	statusExits(m, s, 5)
+	s.WriteFile(lab.CygnetConfig, 0o640, good)
+	s.Daemon.Signal(syscall.SIGHUP)
+	problem(m, s, soon, api.ProblemReload)
+
+	// A device that this host does not have, and a group: the tunnel is up and carries traffic, the daemon runs.
+	s.WriteFile(lab.CygnetConfig, 0o640, replace(good, `underlay = "eth0"`, `underlay = "eth77"`, "[daemon]", "[daemon]\napi_group = \"nobodies\""))
+	s.Daemon.Kill()
+	s.Daemon.Start()
+	problem(m, s, soon, api.ProblemInterface, "there is no device eth77")
+	problem(m, s, soon, api.ProblemAPIGroup, `no group "nobodies"`)
+	var st api.Status
+	if err := s.CygnetJSON(&st, "status"); err != nil || len(st.Interfaces) != 1 || !st.Interfaces[0].Up || st.Interfaces[0].Index == 0 {
+		t.Errorf("the tunnel is up, and the status has %+v, %v", st.Interfaces, err)
+	}
+	s.WriteFile(lab.CygnetConfig, 0o640, good)
+	s.Daemon.Kill()
+	s.Daemon.Start()
+	problem(m, s, soon, api.ProblemInterface)
+	statusExits(m, s, 0)
+
+	s.Charon.Kill()
+	problem(m, s, soon, api.ProblemStrongSwan, "strongSwan is not reachable")
+	if text := s.Cygnet("sas"); !contains(text, "strongSwan does not answer for", "this list is as old") {
+		t.Errorf("without charon the list of SAs says\n%s", text)
+	}
+	if text := s.Cygnet("leave"); !contains(text, "SAs are NOT closed, since strongSwan does not answer") {
+		t.Errorf("without charon leave says\n%s", text)
+	}
+	statusExits(m, s, 6)
+	if text := s.Cygnet("status"); !contains(text, "nhs        192.0.2.1: left") || contains(text, "WRONG") {
+		t.Errorf("after leaving the status is\n%s", text)
+	}
+}

@@ -1,0 +1,30 @@
+package vici
+
+import (
+	"testing"
+	"time"
+)
+
+// A charon that is gone before it was asked for anything is noticed at once: nobody listens, which is no full backlog.
+func TestCharonIsGoneBeforeTheFirstCommand(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.crash()
+		told(c)
+		dialled := false
+		f.do(func(f *fakeCharon) {
+			f.down = false
+			f.onDial = func(f *fakeCharon) { f.down, dialled = true, true } // the session for events is the last that it takes
+		})
+		for began := time.Now(); !dialled && time.Since(began) < time.Minute; {
+			after(c, 10*time.Millisecond)
+		}
+		if !dialled {
+			t.Fatal("it was never tried")
+		}
+		after(c, time.Second)
+		if st := c.Status(); st.Connected {
+			t.Errorf("a second later it is taken to be there: %+v", st)
+		}
+	})
+}
