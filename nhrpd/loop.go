@@ -141,7 +141,7 @@ func (l *loop) secure(now time.Time, ev vici.Event) {
 	case vici.Connected:
 		l.log.Info("strongSwan is there", "version", ev.Version)
 	case vici.Disconnected:
-		l.log.Warn("strongSwan is gone: the SAs in the kernel stay, none can be made until it is back", "error", ev.Err)
+		l.log.Warn("strongSwan does not answer: the SAs in the kernel stay, none can be made until charon runs, with its vici plugin", "error", ev.Err)
 	case vici.MarksAsked:
 		// The engine has told what became of those whose marks were of an earlier charon; the kernel has it once the tables are as wanted.
 		l.tables.After(func() { l.strongswan.AllowMarks(ev.Serial) })

@@ -92,7 +92,7 @@ func (c *Client) serve(ctx context.Context) error {
 	defer cancel(nil)
 	s, err := c.dial(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: is strongSwan's charon running, with its vici plugin?", err)
+		return err
 	}
 	defer s.Close()
 	events, charon, err := s.listen(ctx, c.times.command)

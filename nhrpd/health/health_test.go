@@ -57,6 +57,7 @@ func TestDiagnose(t *testing.T) {
 			i := &s.Interfaces[0]
 			i.Left, i.Up, i.Index, i.NBMA = true, false, 0, netip.Addr{}
 			i.NHS[0] = api.NHS{Name: "hub", State: api.NHSLeft}
+			i.Peers[0] = api.Peer{NBMA: hub, State: api.PeerSecuring, Error: "of before"}
 		}, []string{"warning interface-left left by cygnet leave"}},
 		{"failed", func(s *api.Status) {
 			s.Interfaces[0].Error, s.Interfaces[0].NBMA = "there is no device eth7", netip.Addr{}

@@ -107,12 +107,12 @@ func (n *network) underlay(i *config.Interface) {
 func (n *network) devices() string {
 	var names []string
 	for _, l := range n.links {
-		if !l.Loopback || len(l.usable()) > 0 {
+		if len(l.usable()) > 0 {
 			names = append(names, l.Name)
 		}
 	}
 	if len(names) == 0 {
-		return "the devices that lead to the other routers, of which there is none yet"
+		return "the devices that lead to the other routers (none has an IPv4 address yet)"
 	}
 	return strings.Join(names, ", ")
 }
