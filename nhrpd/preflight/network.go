@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os/user"
 	"regexp"
@@ -18,29 +17,6 @@ type Link struct {
 	Name      string
 	Loopback  bool
 	Addresses []netip.Prefix // not masked
-}
-
-// links lists the interfaces of this host.
-func links() ([]Link, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return nil, fmt.Errorf("list the network interfaces: %w", err)
-	}
-	var list []Link
-	for _, i := range all {
-		l := Link{Name: i.Name, Loopback: i.Flags&net.FlagLoopback != 0}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // it went away meanwhile
-		}
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				l.Addresses = append(l.Addresses, p)
-			}
-		}
-		list = append(list, l)
-	}
-	return list, nil
 }
 
 // usable returns the IPv4 addresses that a tunnel can send from.

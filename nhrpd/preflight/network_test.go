@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -102,15 +103,28 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// This host's own interfaces can be listed.
+// This host's own interfaces are listed as package net lists them.
 func TestLinks(t *testing.T) {
-	all, err := links()
-	if err != nil || len(all) == 0 {
-		t.Fatalf("%v, %v", all, err)
+	got, err := links()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, l := range all {
-		if l.Name == "lo" && !l.Loopback {
-			t.Errorf("lo is %+v", l)
+	all, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]Link, len(all))
+	for n, i := range all {
+		want[n] = Link{Name: i.Name, Loopback: i.Flags&net.FlagLoopback != 0}
+		addrs, err := i.Addrs()
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, a := range addrs {
+			want[n].Addresses = append(want[n].Addresses, netip.MustParsePrefix(a.String()))
+		}
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 }
