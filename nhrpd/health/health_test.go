@@ -80,8 +80,11 @@ func TestDiagnose(t *testing.T) {
 			s.Interfaces[0].Peers[0] = api.Peer{NBMA: hub, State: api.PeerSecuring, Error: "authentication failed"}
 		}, []string{"error nhs-unsecured NHS hub (198.51.100.1) is not secured: authentication failed"}},
 		{"another peer", func(s *api.Status) {
-			s.Interfaces[0].Peers = append(s.Interfaces[0].Peers, api.Peer{NBMA: local, State: api.PeerSecuring, Error: "no answer"})
+			s.Interfaces[0].Peers = append(s.Interfaces[0].Peers, api.Peer{NBMA: local, State: api.PeerSecuring, Error: "no answer", Interest: []string{"binding"}})
 		}, []string{"error peer-unsecured peer 192.0.2.11 is not secured: no answer"}},
+		{"a peer for a shortcut", func(s *api.Status) {
+			s.Interfaces[0].Peers = append(s.Interfaces[0].Peers, api.Peer{NBMA: local, State: api.PeerSecuring, Error: "no answer", Interest: []string{"shortcut", "answer"}})
+		}, []string{"warning peer-unsecured peer 192.0.2.11 is not secured, and traffic with it stays on the hub: no answer"}},
 		{"the NHS is this router", func(s *api.Status) { s.Interfaces[0].NHS[0].NBMA = local },
 			[]string{"error nhs-is-self NHS hub (192.0.2.11) is this router itself"}},
 		{"errors first", func(s *api.Status) {

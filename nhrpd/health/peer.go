@@ -70,9 +70,16 @@ func (r *reporter) peer(s *api.Status, i *api.Interface, p *api.Peer, reported m
 	case p.Prohibited != "":
 		r.error(api.ProblemPeerProhibited, at, fmt.Sprintf("peer %s may do nothing here: %s", at, p.Prohibited), "")
 	case p.Error == "" || p.State == api.PeerSecured || reported[at]:
-	default:
+	case needed(p):
 		r.error(api.ProblemPeerUnsecured, at, fmt.Sprintf("peer %s is not secured: %s", at, p.Error), "")
+	default:
+		r.warn(api.ProblemPeerUnsecured, at, fmt.Sprintf("peer %s is not secured, and traffic with it stays on the hub: %s", at, p.Error), "")
 	}
+}
+
+// needed reports whether a registration, ours or the peer's, depends on the SA with it; else it is about a shorter way only.
+func needed(p *api.Peer) bool {
+	return slices.Contains(p.Interest, "nhs") || slices.Contains(p.Interest, "binding")
 }
 
 // sharedAddress says what it means that several routers are behind one NAT address.
