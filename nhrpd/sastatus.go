@@ -51,7 +51,6 @@ func (d *Daemon) SAs(ctx context.Context) ([]api.SA, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	d.strongswan.Counted(counted.in, counted.out)
 	sas := d.strongswan.SAs()
 	for i := range sas {
 		for n := range sas[i].Children {
@@ -59,6 +58,7 @@ func (d *Daemon) SAs(ctx context.Context) ([]api.SA, error) {
 			c.BytesIn, c.BytesOut = max(c.BytesIn, counted.in[c.SPIIn]), max(c.BytesOut, counted.out[c.SPIOut])
 		}
 	}
+	d.strongswan.Counted(counted.in, counted.out)
 	return d.saStatus(sas), nil
 }
 

@@ -9,9 +9,22 @@ import "slices"
 // counts are bytes by the SPI of a child.
 type counts struct{ in, out map[uint32]uint64 }
 
-// Counted takes what the kernel has counted by now, by the SPIs of the states in and out. It replaces what it was told before.
+// Counted takes what the kernel has counted by now, by the SPIs of the states in and out. The maps are the client's from then on.
 func (c *Client) Counted(in, out map[uint32]uint64) {
-	c.post(func(r *reconciler) { r.counted = counts{in, out} })
+	c.post(func(r *reconciler) { r.count(counts{in, out}) })
+}
+
+// count replaces the counts, except those of children that are known still: the kernel loses a state before charon tells that its child was
+// rekeyed.
+func (r *reconciler) count(fresh counts) {
+	for _, sa := range r.sas {
+		for i := range sa.Children {
+			c := &sa.Children[i]
+			fresh.in[c.SPIIn] = max(fresh.in[c.SPIIn], r.counted.in[c.SPIIn])
+			fresh.out[c.SPIOut] = max(fresh.out[c.SPIOut], r.counted.out[c.SPIOut])
+		}
+	}
+	r.counted = fresh
 }
 
 // freshest returns children with the larger of their counts, charon's or the kernel's. The list given stays as it is.
