@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ func subnet(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 // daemon says what it is told to say.
 type daemon struct {
+	mu       sync.Mutex
 	status   *api.Status
 	err      error
 	leaveErr error
@@ -33,11 +35,14 @@ type daemon struct {
 }
 
 func (d *daemon) Status(context.Context) (*api.Status, error) {
-	if d.status != nil {
-		d.status.Problems = nil
-		d.status.Problems = health.Diagnose(d.status)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.status == nil {
+		return nil, d.err
 	}
-	return d.status, d.err
+	s := *d.status
+	s.Problems = health.Diagnose(&s)
+	return &s, d.err
 }
 
 func (d *daemon) SAs(context.Context) ([]api.SA, error) { return d.status.SAs, d.err }

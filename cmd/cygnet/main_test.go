@@ -145,9 +145,11 @@ func TestOldSAs(t *testing.T) {
 	if _, out, _ := cygnet("sas", "--socket", socket); strings.Contains(out, "does not answer") {
 		t.Errorf("with charon: %s", out)
 	}
+	s = spoke()
 	for i := range s.SAs {
 		s.SAs[i].AsOf = ago(90 * time.Second)
 	}
+	socket = start(t, &daemon{status: s})
 	_, out, _ := cygnet("sas", "--socket", socket)
 	if !strings.HasPrefix(out, "strongSwan does not answer for 1m30s: this list is as old, and SAs in it may have ended.") || !strings.Contains(out, "REMOTE") {
 		t.Errorf("without charon: %s", out)
@@ -169,19 +171,26 @@ func TestLeave(t *testing.T) {
 	if !strings.HasPrefix(one, "Said goodbye on gre1: ") || !strings.HasPrefix(all, "Said goodbye on all interfaces: ") {
 		t.Errorf("got %q and %q", one, all)
 	}
-	d.status = &api.Status{Interfaces: []api.Interface{{Name: "gre1", Left: true}, {Name: "gre2"}}}
-	if _, all, _ = cygnet("leave", "--socket", socket); !strings.HasPrefix(all, "Said goodbye on gre2: ") {
+	// with says goodbye to a daemon that has this status.
+	with := func(charon bool, gre2 api.Interface, args ...string) string {
+		socket := start(t, &daemon{status: &api.Status{StrongSwan: api.StrongSwan{Connected: charon}, Interfaces: []api.Interface{{Name: "gre1", Left: true}, gre2}}})
+		code, out, errs := cygnet(append(args, "--socket", socket)...)
+		if code != exitOK {
+			t.Errorf("%q: code %d: %s", args, code, errs)
+		}
+		return out
+	}
+	if all := with(true, api.Interface{Name: "gre2"}, "leave"); !strings.HasPrefix(all, "Said goodbye on gre2: ") {
 		t.Errorf("with gre2 alone active: got %q", all)
 	}
-	d.status.Interfaces[1].Left, d.status.Interfaces[1].Protected = true, true
-	if _, one, _ := cygnet("leave", "gre2", "--socket", socket); !strings.Contains(one, "SAs are NOT closed, since strongSwan does not answer") || strings.Contains(one, "SAs closed") {
+	left := api.Interface{Name: "gre2", Left: true, Protected: true}
+	if one := with(false, left, "leave", "gre2"); !strings.Contains(one, "SAs are NOT closed, since strongSwan does not answer") || strings.Contains(one, "SAs closed") {
 		t.Errorf("without charon: got %q", one)
 	}
-	d.status.StrongSwan.Connected = true
-	if _, one, _ := cygnet("leave", "gre2", "--socket", socket); !strings.Contains(one, "SAs closed") {
+	if one := with(true, left, "leave", "gre2"); !strings.Contains(one, "SAs closed") {
 		t.Errorf("with charon: got %q", one)
 	}
-	if code, all, _ := cygnet("leave", "--socket", socket); code != exitOK || !strings.HasPrefix(all, "Nothing to say goodbye on: ") {
+	if all := with(true, left, "leave"); !strings.HasPrefix(all, "Nothing to say goodbye on: ") {
 		t.Errorf("with none active: got %q", all)
 	}
 }
