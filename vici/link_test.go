@@ -1,6 +1,7 @@
 package vici
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -11,15 +12,15 @@ func TestCharonIsGoneBeforeTheFirstCommand(t *testing.T) {
 		told(c)
 		f.crash()
 		told(c)
-		dialled := false
+		var dialled atomic.Bool
 		f.do(func(f *fakeCharon) {
 			f.down = false
-			f.onDial = func(f *fakeCharon) { f.down, dialled = true, true } // the session for events is the last that it takes
+			f.onDial = func(f *fakeCharon) { f.down = true; dialled.Store(true) } // the session for events is the last that it takes
 		})
-		for began := time.Now(); !dialled && time.Since(began) < time.Minute; {
+		for began := time.Now(); !dialled.Load() && time.Since(began) < time.Minute; {
 			after(c, 10*time.Millisecond)
 		}
-		if !dialled {
+		if !dialled.Load() {
 			t.Fatal("it was never tried")
 		}
 		after(c, time.Second)
