@@ -35,6 +35,7 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 		Announce:       c.Announce,
 		Accept:         c.Accept,
 		Policy:         c.Policy,
+		NameAttributes: c.NameAttributes(),
 		Limits:         engineLimits(c.Limits),
 	}
 	for _, nhs := range c.NHS {

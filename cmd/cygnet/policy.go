@@ -74,6 +74,10 @@ func judge(c *config.Interface, identity string, asked netip.Prefix, isPrefix bo
 		v.Asked = asked.Addr().String()
 	}
 	var g policy.Grant
+	if unclear := policy.Unclear(identity, c.NameAttributes()); c.Protected && unclear != "" {
+		v.because("%s", unclear)
+		return v
+	}
 	switch {
 	case c.Policy == nil:
 		v.because("there are no peer rules: an address belongs to the identity that registers it first, until it expires")

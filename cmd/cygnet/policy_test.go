@@ -26,6 +26,7 @@ addresses = ["10.255.1.0/24"]
 [interface.gre1.ipsec]
 identity = "hub.example.net"
 auth     = "certificate"
+remote_identity = "CN=*, O=*"
 
 [interface.gre2]
 address  = "10.254.0.1/24"
@@ -74,6 +75,9 @@ func TestPolicyTest(t *testing.T) {
 		{"CN=a b,O=Example", "172.20.0.0/16", exitOK, `ALLOWED: 172.20.0.0/16 for CN=a b,O=Example on gre1
   rule       CN=*, O=Example (FILE:12)
   because    accept takes 172.16.0.0/12
+`},
+		{"CN=M??ller, O=Example", "172.20.0.0/16", exitWrong, `REFUSED: 172.20.0.0/16 for CN=M??ller, O=Example on gre1
+  because    its identity CN=M??ller, O=Example has letters outside ASCII, for which strongSwan shows ?, so that others may look the same: give it a subject without them, or a subjectAltName as its identity
 `},
 		{"mallory", "10.255.0.17", exitWrong, `REFUSED: 10.255.0.17 for mallory on gre1
   because    no peer rule matches the identity: it may nothing

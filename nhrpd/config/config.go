@@ -142,6 +142,42 @@ const (
 	AuthCertificate Auth = "certificate"
 )
 
+// Remote is the identity or pattern that strongSwan holds every peer to.
+func (p *IPsec) Remote() swanctl.Identity {
+	if p.SwanctlConnection != "" {
+		if p.Swanctl == nil {
+			return swanctl.Identity{}
+		}
+		return p.Swanctl.RemoteIdentity()
+	}
+	if remote, ok := p.Connection["remote"].(map[string]any); ok {
+		if id, ok := remote["id"].(string); ok {
+			return swanctl.ParseIdentity(id)
+		}
+	}
+	return swanctl.ParseIdentity(p.RemoteIdentity)
+}
+
+// Local is the identity of this router.
+func (p *IPsec) Local() swanctl.Identity {
+	if p.SwanctlConnection != "" {
+		if p.Swanctl == nil {
+			return swanctl.Identity{}
+		}
+		return p.Swanctl.LocalIdentity()
+	}
+	return swanctl.ParseIdentity(p.Identity)
+}
+
+// NameAttributes is how many attributes strongSwan holds the distinguished name of every peer to; 0: it
+// holds it to none.
+func (i *Interface) NameAttributes() int {
+	if i.IPsec == nil {
+		return 0
+	}
+	return i.IPsec.Remote().Attributes()
+}
+
 // IPsec is a table [interface.NAME.ipsec]: the profile that all SAs of an interface are made from, or the name of a connection in
 // swanctl.conf that is one. In that case no field below Swanctl is set.
 type IPsec struct {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"cygnet/nhrpd/policy"
 	"cygnet/vici/swanctl"
 )
 
@@ -34,6 +35,11 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 		c.problem(raw.At.key("identity"), "missing; give the IKE identity of this router: identity = \"spoke1.example.net\"")
 	}
 	p.RemoteIdentity = c.identity(raw.RemoteIdentity)
+	if raw.RemoteIdentity.set {
+		if id := swanctl.ParseIdentity(raw.RemoteIdentity.v); id.Fault() == "" && id.PatternFault() != "" {
+			c.problem(raw.RemoteIdentity.at, "found %s, which %s", quote(raw.RemoteIdentity.v), id.PatternFault())
+		}
+	}
 	c.auth(raw, &p)
 	p.Proposals = c.proposals(raw.Proposals, p.Proposals)
 	p.ESPProposals = c.proposals(raw.ESPProposals, p.ESPProposals)
@@ -47,13 +53,23 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 			c.problem(raw.Child.at.key("priority"), "found %s: %s", quote(text), why)
 		}
 	}
+	if raw.Identity.set && p.Local().Kind == swanctl.NameIdentity && p.Remote().Attributes() == 0 {
+		c.warn(raw.Identity.at, "%s is a distinguished name; if those of the peers are as well, nothing is taken from them, since strongSwan does not hold them to as many attributes and a comma inside one would pass for another: add remote_identity = %s",
+			quote(p.Identity), quote(policy.Wildcards(p.Local().String())))
+	}
 	return &p
 }
 
 func (c *checker) identity(v value[string]) string {
 	const most = 1024
-	if v.set && (!printable(v.v) || len(v.v) > most) {
+	switch {
+	case !v.set:
+	case !printable(v.v) || len(v.v) > most:
 		c.problem(v.at, "found %s, allowed is an IKE identity such as \"spoke1.example.net\", \"spoke1@example.net\", an address or a distinguished name", quote(v.v))
+	default:
+		if fault := swanctl.ParseIdentity(v.v).Fault(); fault != "" {
+			c.problem(v.at, "found %s, which %s", quote(v.v), fault)
+		}
 	}
 	return v.v
 }

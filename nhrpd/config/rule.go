@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"cygnet/nhrpd/policy"
+	"cygnet/vici/swanctl"
 )
 
 // rules checks who may be who: the list [[interface.NAME.peer]].
@@ -42,9 +43,12 @@ func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
 	case !raw.Identity.present():
 		c.problem(raw.At.key("identity"), "missing; give the IKE identity of the peers that the rule is for: identity = \"spoke-{n}.example.net\"")
 	case raw.Identity.set:
-		c.identity(raw.Identity)
 		if r.Identity, err = policy.ParsePattern(raw.Identity.v); err != nil {
 			c.problem(raw.Identity.at, "found %s, which %s; allowed is an identity, one * for any part of it, and captures such as {n} for numbers", quote(raw.Identity.v), err)
+		} else if fault := ruleFault(raw.Identity.v, i); fault != "" {
+			c.problem(raw.Identity.at, "found %s, %s", quote(raw.Identity.v), fault)
+		} else {
+			c.identity(raw.Identity)
 		}
 	}
 	if !raw.Addresses.present() {
@@ -59,6 +63,39 @@ func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
 		return ""
 	})
 	return r, len(c.problems) == before
+}
+
+// ruleFault says why a rule's identity would never match, or would match whom it does not mean. Rules see
+// what strongSwan shows of an identity, without what its notation or its binary form tell.
+func ruleFault(text string, i *Interface) string {
+	id := swanctl.ParseIdentity(text)
+	switch {
+	case id.Fault() != "":
+		return "which " + id.Fault()
+	case text == "*":
+		return ""
+	case id.Kind == swanctl.AnyIdentity:
+		return "which strongSwan shows of no peer; write \"*\" for every identity"
+	case id.Kind == swanctl.AddressRange && id.Many():
+		return "which stands for many addresses; a peer shows its own: write a pattern such as \"192.0.2.*\""
+	case policy.Canonical(id.String()) != policy.Canonical(text):
+		return "which strongSwan shows otherwise; write " + quote(id.String())
+	}
+	return nameFault(text, i)
+}
+
+// nameFault says why a rule for distinguished names is not safe: where strongSwan does not hold peers to
+// as many attributes, a comma inside one passes for another attribute.
+func nameFault(text string, i *Interface) string {
+	attributes := policy.Attributes(text)
+	if attributes == 0 || i.IPsec == nil || i.IPsec.SwanctlConnection != "" && i.IPsec.Swanctl == nil || attributes == i.NameAttributes() {
+		return ""
+	}
+	where := "remote_identity = " + quote(policy.Wildcards(text))
+	if i.IPsec.SwanctlConnection != "" {
+		where = "id = " + quote(policy.Wildcards(text)) + " in the remote section of " + i.IPsec.SwanctlConnection
+	}
+	return "a distinguished name, while strongSwan does not hold peers to as many attributes, so that a comma inside one would pass for another attribute; add " + where
 }
 
 // templates checks a list of addresses or prefixes with captures; of what they give, one example.

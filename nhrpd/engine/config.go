@@ -31,6 +31,7 @@ type InterfaceConfig struct {
 	Announce       []netip.Prefix // networks behind us to register with every NHS, masked, each once
 	Accept         []netip.Prefix // what clients may announce lies in these; empty: nothing, or what Policy says
 	Policy         *policy.Rules  // who may be who; nil: whoever comes first
+	NameAttributes int            // how many attributes charon holds a peer's distinguished name to; 0: none, and no such name counts
 	Limits         Limits
 }
 

@@ -42,7 +42,7 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	e.setNHSs(ifc)
 	e.setMaps(ifc)
 	switch {
-	case !old.Policy.Equal(cfg.Policy):
+	case !old.Policy.Equal(cfg.Policy), old.NameAttributes != cfg.NameAttributes:
 		e.reviewPolicy(ifc)
 	case old.Policy != cfg.Policy: // the same rules, in other lines
 		for _, p := range ifc.peers {

@@ -13,7 +13,8 @@ import (
 // everybody may be whoever comes first.
 type standing struct {
 	identity string
-	rules    bool // there are rules, and grant is what they give
+	unclear  string // why it may be another router's as well; empty: it is one router's
+	rules    bool   // there are rules, and grant is what they give
 	grant    policy.Grant
 	block    *block // nil: not blocked
 }
@@ -21,6 +22,9 @@ type standing struct {
 // standing is that of an identity which IKE proved.
 func (e *Engine) standing(ifc *iface, identity string) standing {
 	s := standing{identity: identity}
+	if ifc.cfg.Protected {
+		s.unclear = policy.Unclear(identity, ifc.cfg.NameAttributes)
+	}
 	if len(e.blocks) > 0 {
 		s.block = e.blocks[policy.Canonical(identity)]
 	}
@@ -49,7 +53,8 @@ func (ifc *iface) grantOf(rules *policy.Rules, identity string) policy.Grant {
 // standings are those of all identities at a peer's address. One router behind a NAT that several share cannot be told from another, so
 // what one of them may is what a packet from there may.
 func (e *Engine) standings(ifc *iface, ike Peer) []standing {
-	if ike.Identity == "" || ifc.cfg.Policy == nil && len(e.blocks) == 0 {
+	unclear := func(identity string) bool { return policy.Unclear(identity, ifc.cfg.NameAttributes) != "" }
+	if !ifc.cfg.Protected || ifc.cfg.Policy == nil && len(e.blocks) == 0 && !unclear(ike.Identity) && !slices.ContainsFunc(ike.SharedWith, unclear) {
 		return nil // as most: nothing to ask, nothing to keep
 	}
 	list := []standing{e.standing(ifc, ike.Identity)}
@@ -64,6 +69,8 @@ func (s *standing) objection() string {
 	switch {
 	case s.block != nil:
 		return "its identity " + s.identity + " is blocked" + s.block.until()
+	case s.unclear != "":
+		return s.unclear
 	case s.rules && s.grant.Rule == nil:
 		return "no peer rule matches its identity " + s.identity
 	}

@@ -50,6 +50,10 @@ func ParsePattern(text string) (Pattern, error) {
 	if p.any {
 		return p, nil
 	}
+	if unprintable(text) >= 0 {
+		return p, errors.New("has a ? or a letter outside ASCII; strongSwan shows every such letter as ?, so that different routers would look the same: " +
+			"give them subjects without such letters, or subjectAltNames as their identities")
+	}
 	names := make(map[string]bool)
 	for _, piece := range attributes(Canonical(text), p.dn) {
 		s, err := parseSegment(piece, names)

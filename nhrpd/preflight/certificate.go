@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/config"
+	"cygnet/vici/swanctl"
 )
 
 // soon is when the end of a certificate is worth a warning.
@@ -183,12 +184,16 @@ func unreadable(err error) bool { return errors.Is(err, fs.ErrPermission) }
 
 // is tells whether a certificate is for an IKE identity: its subject, or one of its subjectAltNames.
 func (c *certificate) is(identity string) bool {
+	id := swanctl.ParseIdentity(identity)
+	if id.Kind == swanctl.NameIdentity {
+		return strings.EqualFold(id.String(), swanctl.NameOf(c.RawSubject))
+	}
 	for _, name := range c.identities() {
-		if strings.EqualFold(name, strings.TrimPrefix(identity, "@")) {
+		if strings.EqualFold(name, id.String()) {
 			return true
 		}
 	}
-	return strings.Contains(identity, "=") && sameName(identity, subject(c.Certificate))
+	return id.Kind == swanctl.KeyIdentity || id.Kind == swanctl.OtherIdentity // only charon can tell
 }
 
 // identities are the subjectAltNames that IKE knows.
@@ -205,7 +210,7 @@ func (c *certificate) names() string {
 	if names := c.identities(); len(names) > 0 {
 		return fmt.Sprintf("%q", names[0])
 	}
-	return fmt.Sprintf("%q", strings.Join(subject(c.Certificate), ", "))
+	return fmt.Sprintf("%q", swanctl.NameOf(c.RawSubject))
 }
 
 // certificate is an X.509 certificate of a file.

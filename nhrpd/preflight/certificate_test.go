@@ -90,7 +90,7 @@ func TestCertificatesInOrder(t *testing.T) {
 	a := newAuthority(t, h, 300*day1)
 	a.issue("spoke1", -day1, 300*day1, func(c *x509.Certificate) { c.EmailAddresses = []string{"spoke1@example.net"} })
 	a.issue("other", -day1, -time.Hour) // expired, and not ours
-	for _, identity := range []string{"spoke1.example.net", "SPOKE1.example.net", "@spoke1.example.net", "spoke1@example.net", "C=CH, CN=spoke1", "/C=CH/CN=spoke1"} {
+	for _, identity := range []string{"spoke1.example.net", "SPOKE1.example.net", "@spoke1.example.net", "fqdn:spoke1.example.net", "{2}:spoke1.example.net", "spoke1@example.net", "@@spoke1@example.net", "email:spoke1@example.net", "C=CH, CN=spoke1", "/C=CH/CN=spoke1"} {
 		for _, lines := range []string{named, ""} {
 			want(t, h.Look(parse(t, certificates(identity, lines))), dir)
 		}

@@ -3,8 +3,6 @@ package preflight
 import (
 	"crypto"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -147,48 +145,4 @@ func (k keys) has(c *x509.Certificate) bool {
 		}
 	}
 	return false
-}
-
-// short are the names of attributes as strongSwan writes them.
-var short = map[string]string{
-	"2.5.4.3": "CN", "2.5.4.4": "S", "2.5.4.5": "SN", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "T",
-	"2.5.4.42": "G", "1.2.840.113549.1.9.1": "E", "0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID",
-}
-
-// subject writes the parts of a certificate's subject in their order.
-func subject(c *x509.Certificate) []string {
-	var rdns pkix.RDNSequence
-	if _, err := asn1.Unmarshal(c.RawSubject, &rdns); err != nil {
-		return nil
-	}
-	var parts []string
-	for _, rdn := range rdns {
-		for _, a := range rdn {
-			name := short[a.Type.String()]
-			if name == "" {
-				name = a.Type.String()
-			}
-			parts = append(parts, fmt.Sprintf("%s=%v", name, a.Value))
-		}
-	}
-	return parts
-}
-
-// sameName compares a distinguished name as strongSwan takes it, with commas or slashes, with the parts of a subject.
-func sameName(identity string, parts []string) bool {
-	separator := ","
-	if strings.HasPrefix(identity, "/") {
-		identity, separator = identity[1:], "/"
-	}
-	given := strings.Split(identity, separator)
-	if len(given) != len(parts) {
-		return false
-	}
-	for i := range given {
-		key, value, _ := strings.Cut(given[i], "=")
-		if !strings.EqualFold(strings.TrimSpace(key)+"="+strings.TrimSpace(value), parts[i]) {
-			return false
-		}
-	}
-	return true
 }

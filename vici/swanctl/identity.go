@@ -202,6 +202,11 @@ func parseDER(der []byte) ([]Attribute, bool) {
 	return derAttributes(der), true
 }
 
+// NameOf is how charon shows a distinguished name in DER, such as the subject of a certificate.
+func NameOf(der []byte) string {
+	return Identity{Kind: NameIdentity, attributes: derAttributes(der)}.String()
+}
+
 func derAttributes(der []byte) []Attribute {
 	var sets []asn1.RawValue
 	if _, err := asn1.Unmarshal(der, &sets); err != nil {

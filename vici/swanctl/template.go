@@ -43,6 +43,27 @@ func (c *Connection) Template(t Tunnel) (*Template, []*Problem) {
 	return template, nil
 }
 
+// RemoteIdentity is the identity or pattern that charon holds every peer to, as far as there is one round
+// of authentication; with several each has its own.
+func (t *Template) RemoteIdentity() Identity { return roundIdentity(t.Connection, "remote") }
+
+// LocalIdentity likewise is this end's.
+func (t *Template) LocalIdentity() Identity { return roundIdentity(t.Connection, "local") }
+
+func roundIdentity(connection map[string]any, side string) Identity {
+	text, rounds := "", 0
+	for name, round := range connection {
+		if keys, ok := round.(map[string]any); ok && strings.HasPrefix(strings.ToLower(name), side) {
+			text, _ = keys["id"].(string)
+			rounds++
+		}
+	}
+	if rounds != 1 {
+		text = ""
+	}
+	return ParseIdentity(text)
+}
+
 // order numbers the rounds of one side's authentication: without numbers their order in the file counts, which a map does not have.
 func (c *Connection) order(connection map[string]any, side string) {
 	rounds := c.below(side)

@@ -122,10 +122,16 @@ func (k *check) round(r *Section) (way string) {
 	return "psk"
 }
 
-// identity warns of a peer's identity that only one router can have.
+// identity checks that a peer can have the identity, and warns of one that only one router can have.
 func (k *check) identity(r *Section) {
 	key, ok := r.key("id")
-	if ok && !strings.Contains(key.Text, "*") && !strings.HasPrefix(key.Text, "%any") {
+	if !ok {
+		return
+	}
+	switch id := ParseIdentity(key.Text); {
+	case id.PatternFault() != "":
+		k.problem(key.At, key.Name, "found %s, which %s", quote(key.Text), id.PatternFault())
+	case !id.Many():
 		k.warn(key.At, key.Name, "found %s: no other router than that can be a peer; write a pattern, such as id = *.example.net", quote(key.Text))
 	}
 }
