@@ -18,3 +18,28 @@ func TestSiteProfile(t *testing.T) {
 		}
 	}
 }
+
+// The engine counts distinguished names by the identity that charon really holds peers to: that of the
+// configuration, what overrides it, or that of the site's own connection.
+func TestNameAttributes(t *testing.T) {
+	remote := func(id string) map[string]any { return map[string]any{"remote": map[string]any{"id": id}} }
+	for _, c := range []struct {
+		rule  string
+		ipsec *config.IPsec
+		want  int
+	}{
+		{"without IPsec", nil, 0},
+		{"any", &config.IPsec{}, 0},
+		{"a host name", &config.IPsec{RemoteIdentity: "*.example.net"}, 0},
+		{"a distinguished name", &config.IPsec{RemoteIdentity: "C=CH, O=*, CN=*"}, 3},
+		{"overridden", &config.IPsec{RemoteIdentity: "C=CH, O=*, CN=*", Connection: remote("O=*, CN=*")}, 2},
+		{"overridden by any", &config.IPsec{RemoteIdentity: "C=CH, O=*, CN=*", Connection: remote("%any")}, 0},
+		{"the site's", &config.IPsec{SwanctlConnection: "dmvpn", Swanctl: &swanctl.Template{Connection: remote("O=*, CN=*")}}, 2},
+		{"a site's that is not known", &config.IPsec{SwanctlConnection: "dmvpn"}, 0},
+	} {
+		i := config.Interface{Name: "gre1", IPsec: c.ipsec}
+		if got := engineInterface(&i).NameAttributes; got != c.want {
+			t.Errorf("%s: charon holds names to %d attributes, want %d", c.rule, got, c.want)
+		}
+	}
+}
