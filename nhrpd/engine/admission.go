@@ -78,14 +78,16 @@ func (e *Engine) admitAsker(a *answer, as admittedAs) {
 }
 
 // reviewAskers follows when an SA proves who is at an NBMA address: what was admitted for another
-// identity ends at once, and so does what that one was told that it may still send.
-func (e *Engine) reviewAskers(p *peer) {
+// identity ends at once, and so does what that one was told that it may still send. It reports whether
+// another identity was there before: then nothing may be left of that one's admission once those with an
+// interest in the peer have followed.
+func (e *Engine) reviewAskers(p *peer) (other bool) {
 	ifc := p.ifc
 	at := ifc.admitted[p.nbma]
 	if at == nil {
-		return
+		return false
 	}
-	other := at.who != "" && !p.ike.isOneOf(at.who)
+	other = at.who != "" && !p.ike.isOneOf(at.who)
 	at.who = p.ike.Identity
 	if other {
 		at.until = time.Time{}
@@ -100,9 +102,7 @@ func (e *Engine) reviewAskers(p *peer) {
 			other = true
 		}
 	}
-	if other {
-		e.endAdmission(ifc, p.nbma)
-	}
+	return other
 }
 
 // reviseAdmission tells what follows from the reasons and from the rules about who is at an address.

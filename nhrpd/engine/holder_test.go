@@ -239,6 +239,36 @@ func TestAdmissionEndsWithItsIdentity(t *testing.T) {
 	}
 }
 
+// Nor does anybody inherit the admission of a client or of the next hop of a shortcut, not even for the
+// time for which packets may be under way: those of the router that had the address come through an SA
+// that is gone.
+func TestNobodyInheritsAnAdmission(t *testing.T) {
+	hub := hubAlone(t)
+	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
+	m := newMesh(t)
+	m.makeShortcut()
+	for _, c := range []struct {
+		what string
+		n    *node
+	}{{"a client", hub}, {"a next hop", m.spoke1}} {
+		for _, gone := range []bool{true, false} {
+			if !c.n.admitsData("192.0.2.12") {
+				t.Fatalf("%s is not admitted", c.what)
+			}
+			saved := c.n.engine.Save()
+			if gone {
+				c.n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"})
+			}
+			c.n.from("192.0.2.12", "mallory")
+			if c.n.admitsData("192.0.2.12") {
+				t.Errorf("who has the address of %s now is admitted, SA lost before: %v", c.what, gone)
+			}
+			c.n.boot(saved)
+			c.n.from("192.0.2.12", "spoke2")
+		}
+	}
+}
+
 // A question of the router that has the address now is a new reason.
 func TestNextAskerIsAdmitted(t *testing.T) {
 	spoke, hub := spokeAlone(t)

@@ -100,12 +100,15 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		return
 	}
 	e.deadlines.stop(&p.lost)
-	e.reviewAskers(p)
+	another := e.reviewAskers(p)
 	e.notice(ifc, Notice{Kind: NoticePeerSecured, NBMA: p.nbma, Identity: ike.Identity})
 	for _, c := range slices.Clone(p.claims) {
 		if c.peer == p {
 			c.owner.peerSecured(e)
 		}
+	}
+	if another {
+		e.endAdmission(ifc, p.nbma)
 	}
 	e.reunite(p)
 	e.replay(ifc, p.nbma)
