@@ -65,3 +65,27 @@ func TestIdentityFaults(t *testing.T) {
 		}
 	}
 }
+
+// The same of a site's own connection, whose remote identity stands in swanctl.conf.
+func TestNamesOfExistingConnection(t *testing.T) {
+	rule := "[[interface.gre1.peer]]\nidentity = \"O=*, CN=spoke-{n}\"\naddresses = []\n"
+	remote := func(id string) string {
+		return strings.ReplaceAll(strings.Replace(siteConnection, "remote {", "remote {\n\t\t\tid = \""+id+"\"", 1), "auth = psk", "auth = pubkey")
+	}
+	for _, c := range []struct {
+		rule, conf, says string
+		attributes       int
+	}{
+		{"a name with as many attributes", remote("O=*, CN=*"), "", 2},
+		{"any", remote("%any"), `add id = "O=*, CN=*" in the remote section of dmvpn`, 0},
+		{"a name with others", remote("CN=*"), `add id = "O=*, CN=*" in the remote section of dmvpn`, 1},
+	} {
+		cfg, says := newSite(t).check(dropIn+rule, c.conf, "")
+		if (says == "") != (c.says == "") || !strings.Contains(says, c.says) {
+			t.Errorf("%s: %q, want %q", c.rule, says, c.says)
+		}
+		if cfg != nil && cfg.Interfaces[0].NameAttributes() != c.attributes {
+			t.Errorf("%s: %d attributes, want %d", c.rule, cfg.Interfaces[0].NameAttributes(), c.attributes)
+		}
+	}
+}
