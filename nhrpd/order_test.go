@@ -29,7 +29,8 @@ identity = "hub.example.net"
 psk_file = "/etc/cygnet/gre1.psk"
 `
 
-// Who is told that it may send is admitted before: its data may follow the packet that tells it at once.
+// Who is told that it may send is admitted before: its data may follow the packet that tells it
+// at once.
 func TestAdmissionComesBeforePackets(t *testing.T) {
 	inWorldOf(t, []byte(hubToml), func(t *testing.T, w *world, d *Daemon) {
 		w.eBPF = true
@@ -54,8 +55,8 @@ func TestAdmissionComesBeforePackets(t *testing.T) {
 	})
 }
 
-// The loop has let go of a line before it is closed: when the device is another one, when the interface
-// is started anew, and when it leaves.
+// The loop has let go of a line before it is closed: when the device is another one, when the
+// interface is started anew, and when it leaves.
 func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 	for _, c := range []struct {
 		what string
@@ -84,7 +85,8 @@ func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 				closed := 0
 				w.closing = func() {
 					closed++
-					// A turn of the loop that sends and admits, and one that asks for what is counted.
+					// A turn of the loop that sends and admits, and one that asks for what is
+					// counted.
 					err := d.loop.call(t.Context(), func(now time.Time) {
 						d.loop.out.Packets = append(d.loop.out.Packets, engine.Packet{Interface: "gre1", To: hubNBMA, Data: []byte("x")})
 						key := engine.PeerKey{Interface: "gre1", NBMA: hubNBMA}
@@ -108,8 +110,8 @@ func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 	}
 }
 
-// What the daemon keeps names all routers and their addresses: nobody else may read it, whatever the
-// umask is and whatever was there before.
+// What the daemon keeps names all routers and their addresses: nobody else may read it, whatever
+// the umask is and whatever was there before.
 func TestStateIsForNobodyElse(t *testing.T) {
 	dir := t.TempDir() + "/state"
 	state := stateFile{dir: dir, uptime: func() (string, time.Duration, error) { return "", 0, fmt.Errorf("none") }}

@@ -8,9 +8,9 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// identityCase is an identity as one end has it in its configuration, what the other end's charon shows
-// of it, and whether a pattern of the other end takes it. The lab holds charon itself to this table, and
-// the unit test our own reading of identities.
+// identityCase is an identity as one end has it in its configuration, what the other end's charon
+// shows of it, and whether a pattern of the other end takes it. The lab holds charon itself to
+// this table, and the unit test our own reading of identities.
 type identityCase struct {
 	local   string
 	remote  string // pattern
@@ -20,8 +20,8 @@ type identityCase struct {
 
 const anyIdentity = "%any"
 
-// derName makes a distinguished name that cannot be written as text, in charon's notation: each list is
-// one RDN of attributes, each with a tag and a value.
+// derName makes a distinguished name that cannot be written as text, in charon's notation: each
+// list is one RDN of attributes, each with a tag and a value.
 func derName(rdns ...[]asn1Attribute) string {
 	var name []byte
 	for _, rdn := range rdns {
@@ -188,8 +188,8 @@ var charonMistakes = []string{
 	"ipv4:192.0.2.7", "ipv6:2001:db8::7", "ipv4net:192.0.2.0/28", "ipv4range:192.0.2.1-192.0.2.9", "asn1dn:C=CH, CN=x",
 }
 
-// Our reading of a pattern takes every identity that charon's takes. Where charon does not take one,
-// there is no SA to judge; what ours takes more is listed, so that nothing is added unseen.
+// Our reading of a pattern takes every identity that charon's takes. Where charon does not take
+// one, there is no SA to judge; what ours takes more is listed, so that nothing is added unseen.
 func TestIdentitiesFit(t *testing.T) {
 	lenient := map[identityCase]bool{
 		// Printed, these do not differ from what the pattern takes.

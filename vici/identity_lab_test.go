@@ -14,8 +14,9 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// charon itself shows and matches identities as identityCases says. Each case has a connection of its
-// own on both ends, told apart by the hub's identity; they are initiated one after the other, since charon drops what comes in bursts, and without children.
+// charon itself shows and matches identities as identityCases says. Each case has a connection of
+// its own on both ends, told apart by the hub's identity; they are initiated one after the other,
+// since charon drops what comes in bursts, and without children.
 func TestIdentitiesOfCharon(t *testing.T) {
 	r := routers(t, 2)
 	section := func(name, local, remote, from, to string) string {

@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// The name of every connection tells its interface and its peer, whatever the interface is called: also
-// like another interface's connection to a peer, or like one of the endings that names of ours have.
+// The name of every connection tells its interface and its peer, whatever the interface is
+// called: also like another interface's connection to a peer, or like one of the endings that
+// names of ours have.
 func TestNamesTellInterfaceAndPeer(t *testing.T) {
 	interfaces := []string{
 		"gre1", "dmvpn", "dmvpn-10.0.0.1", "dmvpn-10.0.0.1-any", "dmvpn-any", "any", "-any", "a-1.1.1.1-nat", "a-1.1.1.1-nat-5",

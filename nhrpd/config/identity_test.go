@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// An identity that strongSwan does not take, or takes otherwise than it looks, and a rule that would
-// never match or would match whom it does not mean, are refused with what to write.
+// An identity that strongSwan does not take, or takes otherwise than it looks, and a rule that
+// would never match or would match whom it does not mean, are refused with what to write.
 func TestIdentityFaults(t *testing.T) {
 	named := "remote_identity = \"O=*, CN=*\"\n"
 	for _, c := range []struct {

@@ -54,7 +54,9 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 		}
 	}
 	if raw.Identity.set && p.Local().Kind == swanctl.NameIdentity && p.Remote().Attributes() == 0 {
-		c.warn(raw.Identity.at, "%s is a distinguished name; if those of the peers are as well, nothing is taken from them, since strongSwan does not hold them to as many attributes and a comma inside one would pass for another: add remote_identity = %s",
+		c.warn(raw.Identity.at, "%s is a distinguished name; if those of the peers are as well, nothing "+
+			"is taken from them, since strongSwan does not hold them to as many attributes and a comma "+
+			"inside one would pass for another: add remote_identity = %s",
 			quote(p.Identity), quote(policy.Wildcards(p.Local().String())))
 	}
 	return &p

@@ -77,7 +77,8 @@ func ruleFault(text string, i *Interface) string {
 	case id.Kind == swanctl.AnyIdentity:
 		return "which strongSwan shows of no peer; write \"*\" for every identity"
 	case id.Kind == swanctl.AddressRange && id.Many():
-		return "which stands for many addresses; a peer shows its own: write a pattern such as \"192.0.2.*\""
+		return "which stands for many addresses; a peer shows its own: " +
+			"write a pattern such as \"192.0.2.*\""
 	case policy.Canonical(id.String()) != policy.Canonical(text):
 		return "which strongSwan shows otherwise; write " + quote(id.String())
 	}
@@ -88,14 +89,18 @@ func ruleFault(text string, i *Interface) string {
 // as many attributes, a comma inside one passes for another attribute.
 func nameFault(text string, i *Interface) string {
 	attributes := policy.Attributes(text)
-	if attributes == 0 || i.IPsec == nil || i.IPsec.SwanctlConnection != "" && i.IPsec.Swanctl == nil || attributes == i.NameAttributes() {
+	if attributes == 0 || i.IPsec == nil || attributes == i.NameAttributes() {
 		return ""
 	}
 	where := "remote_identity = " + quote(policy.Wildcards(text))
-	if i.IPsec.SwanctlConnection != "" {
-		where = "id = " + quote(policy.Wildcards(text)) + " in the remote section of " + i.IPsec.SwanctlConnection
+	if site := i.IPsec.SwanctlConnection; site != "" {
+		if i.IPsec.Swanctl == nil {
+			return "" // nobody has read the connection
+		}
+		where = "id = " + quote(policy.Wildcards(text)) + " in the remote section of " + site
 	}
-	return "a distinguished name, while strongSwan does not hold peers to as many attributes, so that a comma inside one would pass for another attribute; add " + where
+	return "a distinguished name, while strongSwan does not hold peers to as many attributes, " +
+		"so that a comma inside one would pass for another attribute; add " + where
 }
 
 // templates checks a list of addresses or prefixes with captures; of what they give, one example.

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// away is a client that is not registered any more and may come back to the NBMA address that it had.
-// No prefix may cover that address meanwhile: packets to it, charon's answers included, would go into
-// the tunnel, and the client could never come back.
+// away is a client that is not registered any more and may come back to the NBMA address that it
+// had. No prefix may cover that address meanwhile: packets to it, charon's answers included,
+// would go into the tunnel, and the client could never come back.
 //
 // There is at most one for each router, and it ends when that router registers again.
 type away struct {
@@ -19,8 +19,9 @@ type away struct {
 	expiry timer
 }
 
-// awayTime is how long the address of a client that went is kept free of prefixes. It is longer than
-// most outages; a client that stays away for longer is likely to have another address by then.
+// awayTime is how long the address of a client that went is kept free of prefixes. It is longer
+// than most outages; a client that stays away for longer is likely to have another address by
+// then.
 const awayTime = 24 * time.Hour
 
 // goAway remembers where the router was that lost a binding.
@@ -74,7 +75,8 @@ type SavedAway struct {
 func (e *Engine) saveAway(ifc *iface) []SavedAway {
 	var list []SavedAway
 	for _, a := range ifc.away {
-		list = append(list, SavedAway{Identity: a.who.identity, NBMA: a.nbma, Expires: e.onClock(a.until)})
+		saved := SavedAway{Identity: a.who.identity, NBMA: a.nbma, Expires: e.onClock(a.until)}
+		list = append(list, saved)
 	}
 	slices.SortFunc(list, func(a, b SavedAway) int {
 		return cmp.Or(cmp.Compare(a.Identity, b.Identity), a.NBMA.Compare(b.NBMA))

@@ -15,8 +15,8 @@ func errorAbout(quoted []byte, nbma, overlay, to string) packet.Packet {
 		DestProtocol: addr(to), ErrorCode: packet.ErrorProtocol, Quoted: quoted}
 }
 
-// The hub passes an Error Indication on only in the name of who sends it: nobody reports an error as
-// another client, as the hub, as the recipient, or as an NHS of the hub.
+// The hub passes an Error Indication on only in the name of who sends it: nobody reports an error
+// as another client, as the hub, as the recipient, or as an NHS of the hub.
 func TestWhoseErrorsGoOn(t *testing.T) {
 	const mallory = "192.0.2.66"
 	quoted := encode(t, registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -78,8 +78,8 @@ func TestWhoseErrorsCount(t *testing.T) {
 	}
 }
 
-// The same for the registration itself, of which only the reason is at stake. While the NHS's overlay
-// address is not known, its error is one that names its own NBMA address.
+// The same for the registration itself, of which only the reason is at stake. While the NHS's
+// overlay address is not known, its error is one that names its own NBMA address.
 func TestErrorAboutRegistration(t *testing.T) {
 	for _, tt := range []struct {
 		rule          string

@@ -7,8 +7,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// An SA that nothing but an answer given keeps stays while data passes in one direction, whichever it
-// is: the other end may send without ever being answered.
+// An SA that nothing but an answer given keeps stays while data passes in one direction,
+// whichever it is: the other end may send without ever being answered.
 func TestUseInEitherDirectionKeepsTheSA(t *testing.T) {
 	for _, c := range []struct {
 		rule string
@@ -64,9 +64,9 @@ func TestAnswerToAnotherAddressThanAsked(t *testing.T) {
 	}
 }
 
-// Who asks much is answered none the less, and who answers much may still ask: requests and replies of
-// one router do not take each other's share, be it an NHS, a client that passes on what others say, or
-// a router of neither kind.
+// Who asks much is answered none the less, and who answers much may still ask: requests and
+// replies of one router do not take each other's share, be it an NHS, a client that passes on
+// what others say, or a router of neither kind.
 func TestRequestsAndRepliesHaveSharesOfTheirOwn(t *testing.T) {
 	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 5 }
 	request := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")

@@ -10,8 +10,8 @@ import (
 // IPsec the NBMA address. A share by NBMA address alone is none where there is IPsec, since one
 // identity may have SAs from as many addresses as it likes.
 //
-// Shares are held for: overlay addresses (maxAddressesOfOne), announced prefixes (prefixesOfOne) and
-// answers (Limits.answersOfOne).
+// Shares are held for: overlay addresses (maxAddressesOfOne), announced prefixes (prefixesOfOne)
+// and answers (Limits.answersOfOne).
 type holder struct {
 	identity string // canonical: charon takes names that differ in case for the same
 	nbma     netip.Addr

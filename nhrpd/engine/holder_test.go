@@ -31,8 +31,8 @@ func (n *node) registersAt(nbma, identity, overlay string) packet.Code {
 	return only(n.w.t, n.from(nbma, identity).says(p)).CIEs[0].Code
 }
 
-// One identity has at most maxAddressesOfOne overlay addresses: those that it has now and those that
-// stay its own although the SA went, from however many NBMA addresses it registered them.
+// One identity has at most maxAddressesOfOne overlay addresses: those that it has now and those
+// that stay its own although the SA went, from however many NBMA addresses it registered them.
 func TestAddressesOfOneIdentity(t *testing.T) {
 	for _, c := range []struct {
 		rule     string
@@ -239,9 +239,9 @@ func TestAdmissionEndsWithItsIdentity(t *testing.T) {
 	}
 }
 
-// Nor does anybody inherit the admission of a client or of the next hop of a shortcut, not even for the
-// time for which packets may be under way: those of the router that had the address come through an SA
-// that is gone.
+// Nor does anybody inherit the admission of a client or of the next hop of a shortcut, not even
+// for the time for which packets may be under way: those of the router that had the address come
+// through an SA that is gone.
 func TestNobodyInheritsAnAdmission(t *testing.T) {
 	hub := hubAlone(t)
 	hub.client("192.0.2.12", "spoke2", "10.255.0.12")

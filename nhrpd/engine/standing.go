@@ -53,8 +53,11 @@ func (ifc *iface) grantOf(rules *policy.Rules, identity string) policy.Grant {
 // standings are those of all identities at a peer's address. One router behind a NAT that several share cannot be told from another, so
 // what one of them may is what a packet from there may.
 func (e *Engine) standings(ifc *iface, ike Peer) []standing {
-	unclear := func(identity string) bool { return policy.Unclear(identity, ifc.cfg.NameAttributes) != "" }
-	if !ifc.cfg.Protected || ifc.cfg.Policy == nil && len(e.blocks) == 0 && !unclear(ike.Identity) && !slices.ContainsFunc(ike.SharedWith, unclear) {
+	unclear := func(identity string) bool {
+		return policy.Unclear(identity, ifc.cfg.NameAttributes) != ""
+	}
+	asked := ifc.cfg.Policy != nil || len(e.blocks) > 0
+	if !ifc.cfg.Protected || !asked && !unclear(ike.Identity) && !slices.ContainsFunc(ike.SharedWith, unclear) {
 		return nil // as most: nothing to ask, nothing to keep
 	}
 	list := []standing{e.standing(ifc, ike.Identity)}

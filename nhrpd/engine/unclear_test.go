@@ -7,9 +7,9 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A name that may be another router's as well gives nothing, with rules and without: not the address
-// of the router that it looks like, and not an address of its own either. The SA stays, so that the
-// router hears why, and the router that it looks like keeps what it has.
+// A name that may be another router's as well gives nothing, with rules and without: not the
+// address of the router that it looks like, and not an address of its own either. The SA stays,
+// so that the router hears why, and the router that it looks like keeps what it has.
 func TestUnclearIdentityMayNothing(t *testing.T) {
 	names := func(n int) func(*InterfaceConfig) { return func(c *InterfaceConfig) { c.NameAttributes = n } }
 	for _, c := range []struct {
@@ -49,8 +49,8 @@ func TestUnclearIdentityMayNothing(t *testing.T) {
 	}
 }
 
-// When the remote identity holds peers to names with other attributes from now on, what the names of
-// before were given ends.
+// When the remote identity holds peers to names with other attributes from now on, what the names
+// of before were given ends.
 func TestNamesAreReviewed(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.NameAttributes = 2 })
 	hub.client("192.0.2.11", "O=Lab, CN=spoke-1", "10.255.0.11")

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// What charon shows of an identity tells one router from all others, or is not taken for an identity.
+// What charon shows of an identity tells one router from all others, or is not taken for an
+// identity.
 func TestUnclear(t *testing.T) {
 	long := "CN=" + strings.Repeat("x", longestShown-3)
 	for _, c := range []struct {

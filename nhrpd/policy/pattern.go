@@ -51,8 +51,8 @@ func ParsePattern(text string) (Pattern, error) {
 		return p, nil
 	}
 	if unprintable(text) >= 0 {
-		return p, errors.New("has a ? or a letter outside ASCII; strongSwan shows every such letter as ?, so that different routers would look the same: " +
-			"give them subjects without such letters, or subjectAltNames as their identities")
+		return p, errors.New("has a ? or a letter outside ASCII; strongSwan shows every such letter " +
+			"as ?, so that different routers would look the same: give them subjects without such letters, or subjectAltNames as their identities")
 	}
 	names := make(map[string]bool)
 	for _, piece := range attributes(Canonical(text), p.dn) {

@@ -6,13 +6,14 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// Identity is an IKE identity, or a pattern for some, as charon reads it from a configuration. charon
-// tells the kind by the notation, and an identity of one kind is never one of another, though both may
-// be shown alike.
+// Identity is an IKE identity, or a pattern for some, as charon reads it from a configuration.
+// charon tells the kind by the notation, and an identity of one kind is never one of another,
+// though both may be shown alike.
 type Identity struct {
 	Kind  IdentityKind
 	text  string // as written
@@ -26,13 +27,13 @@ type Identity struct {
 // IdentityKind is what charon takes an identity for.
 type IdentityKind uint8
 
-// The kinds of identities. charon tries the notations in this order: a prefix such as fqdn: or {2}:, a
-// distinguished name (there is a = in it), an address, @#, @@, @, user@host, a host name.
+// The kinds of identities. charon tries the notations in this order: a prefix such as fqdn: or
+// {2}:, a distinguished name (there is a = in it), an address, @#, @@, @, user@host, a host name.
 const (
 	AnyIdentity   IdentityKind = iota // %any and the like
 	HostIdentity                      // spoke1.example.net, @spoke1.example.net, fqdn:…, dns:…
-	UserIdentity                      // spoke1@example.net, @@spoke1@example.net, email:…, rfc822:…, userfqdn:…
-	NameIdentity                      // C=CH, O=Example, CN=spoke1, /C=CH/O=Example/CN=spoke1, asn1dn:#…
+	UserIdentity                      // spoke1@example.net, @@spoke1@example.net, email:…, userfqdn:…
+	NameIdentity                      // C=CH, CN=spoke1, /C=CH/CN=spoke1, asn1dn:#…
 	AddressRange                      // 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9, and IPv6
 	KeyIdentity                       // @#0102, keyid:…, and what is no other kind
 	OtherIdentity                     // what only charon can compare
@@ -46,8 +47,9 @@ var prefixes = []struct {
 	text   string
 	number uint64
 }{
-	{"ipv4:", 1}, {"ipv6:", 5}, {"ipv4net:", 4}, {"ipv6net:", 6}, {"ipv4range:", 7}, {"ipv6range:", 8}, {"rfc822:", 3}, {"email:", 3},
-	{"userfqdn:", 3}, {"fqdn:", 2}, {"dns:", 2}, {"asn1dn:", 9}, {"asn1gn:", 10}, {"xmppaddr:", 10}, {"keyid:", 11},
+	{"ipv4:", 1}, {"ipv6:", 5}, {"ipv4net:", 4}, {"ipv6net:", 6}, {"ipv4range:", 7},
+	{"ipv6range:", 8}, {"rfc822:", 3}, {"email:", 3}, {"userfqdn:", 3}, {"fqdn:", 2}, {"dns:", 2},
+	{"asn1dn:", 9}, {"asn1gn:", 10}, {"xmppaddr:", 10}, {"keyid:", 11},
 }
 
 // ParseIdentity reads an identity or pattern.
@@ -56,11 +58,15 @@ func ParseIdentity(text string) Identity {
 	id.text = text
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
-			id.fault = "has a letter outside ASCII, and strongSwan takes no connection with such a name over VICI: use another subject, or a subjectAltName, as the identity"
+			id.fault = "has a letter outside ASCII, and strongSwan takes no connection with such a " +
+				"name over VICI: use another subject, or a subjectAltName, as the identity"
 		}
 	}
 	return id
 }
+
+// anyTexts are what charon takes for any identity.
+var anyTexts = []string{"", "%any", "%any6", "0.0.0.0", "*", "::", "0::0"}
 
 func parseIdentity(text string) Identity {
 	for _, p := range prefixes {
@@ -77,7 +83,7 @@ func parseIdentity(text string) Identity {
 			return Identity{Kind: NameIdentity, attributes: attributes}
 		}
 		return Identity{Kind: KeyIdentity, value: text}
-	case text == "" || text == "%any" || text == "%any6" || text == "0.0.0.0" || text == "*" || text == "::" || text == "0::0":
+	case slices.Contains(anyTexts, text):
 		return Identity{Kind: AnyIdentity}
 	case strings.HasPrefix(text, "@#"):
 		return typed(11, text[1:])
@@ -121,7 +127,8 @@ func typed(number uint64, rest string) Identity {
 		isHex = true
 		bytes, err := hex.DecodeString(strings.NewReplacer(":", "", " ", "").Replace(digits))
 		if err != nil {
-			return Identity{Kind: OtherIdentity, fault: "has something else than hexadecimal digits behind the #"}
+			const fault = "has something else than hexadecimal digits behind the #"
+			return Identity{Kind: OtherIdentity, fault: fault}
 		}
 		value = string(bytes)
 	}
@@ -149,26 +156,32 @@ func typed(number uint64, rest string) Identity {
 	default:
 		return Identity{Kind: OtherIdentity}
 	}
-	return Identity{Kind: OtherIdentity,
-		fault: fmt.Sprintf("has a prefix behind which strongSwan reads bytes and not text; write %s without it", strconv.Quote(rest))}
+	return Identity{Kind: OtherIdentity, fault: fmt.Sprintf("has a prefix behind which strongSwan "+
+		"reads bytes and not text; write %s without it", strconv.Quote(rest))}
 }
 
 // attributeNames are those that charon reads, as it shows them.
 var attributeNames = map[string]string{
-	"nd": "ND", "uid": "UID", "dc": "DC", "cn": "CN", "s": "S", "sn": "SN", "serialnumber": "serialNumber", "c": "C", "l": "L", "st": "ST", "o": "O", "ou": "OU",
-	"t": "T", "d": "D", "n": "N", "g": "G", "i": "I", "dnqualifier": "dnQualifier", "id": "ID", "en": "employeeNumber", "employeenumber": "employeeNumber",
-	"e": "E", "email": "E", "emailaddress": "E", "un": "unstructuredName", "unstructuredname": "unstructuredName",
-	"ua": "unstructuredAddress", "unstructuredaddress": "unstructuredAddress", "tcgid": "tcg-at-tpmIdLabel",
+	"nd": "ND", "uid": "UID", "dc": "DC", "cn": "CN", "s": "S", "sn": "SN", "c": "C", "l": "L",
+	"st": "ST", "o": "O", "ou": "OU", "t": "T", "d": "D", "n": "N", "g": "G", "i": "I", "id": "ID",
+	"serialnumber": "serialNumber", "dnqualifier": "dnQualifier", "en": "employeeNumber",
+	"employeenumber": "employeeNumber", "e": "E", "email": "E", "emailaddress": "E",
+	"un": "unstructuredName", "unstructuredname": "unstructuredName",
+	"ua": "unstructuredAddress", "unstructuredaddress": "unstructuredAddress",
+	"tcgid": "tcg-at-tpmIdLabel",
 }
 
 // attributeOIDs are attributes in DER that have such a name.
 var attributeOIDs = map[string]string{
-	"2.5.4.3": "CN", "2.5.4.4": "SN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "T",
-	"2.5.4.42": "G", "1.2.840.113549.1.9.1": "E", "0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID",
+	"2.5.4.3": "CN", "2.5.4.4": "SN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L",
+	"2.5.4.8": "ST", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "T", "2.5.4.42": "G",
+	"1.2.840.113549.1.9.1": "E", "0.9.2342.19200300.100.1.25": "DC",
+	"0.9.2342.19200300.100.1.1": "UID",
 }
 
-// parseName reads a distinguished name: attributes separated by commas, or by slashes if it begins with
-// one. Neither has an escape. It is none where an attribute has a name that charon does not know.
+// parseName reads a distinguished name: attributes separated by commas, or by slashes if it
+// begins with one. Neither has an escape. It is none where an attribute has a name that charon
+// does not know.
 func parseName(text string) ([]Attribute, bool) {
 	separator := ","
 	if rest, slashes := strings.CutPrefix(strings.TrimLeft(text, " "), "/"); slashes {
@@ -189,8 +202,8 @@ func parseName(text string) ([]Attribute, bool) {
 	return list, len(list) > 0
 }
 
-// parseDER reads a distinguished name in DER. The attributes of one RDN stand side by side, as charon
-// compares and shows them.
+// parseDER reads a distinguished name in DER. The attributes of one RDN stand side by side, as
+// charon compares and shows them.
 func parseDER(der []byte) ([]Attribute, bool) {
 	var rdns pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(der, &rdns); err != nil || len(rest) > 0 {
@@ -252,7 +265,8 @@ func addressRange(text string) (first, last netip.Addr, ok bool) {
 	low, high, is := strings.Cut(text, "-")
 	first, err1 := netip.ParseAddr(low)
 	last, err2 := netip.ParseAddr(high)
-	return first, last, is && err1 == nil && err2 == nil && first.Is4() == last.Is4() && !last.Less(first)
+	is = is && err1 == nil && err2 == nil && first.Is4() == last.Is4() && !last.Less(first)
+	return first, last, is
 }
 
 // lastOf is the last address of a prefix.
@@ -265,12 +279,12 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// Fault says why charon does not take the identity, or takes it otherwise than it looks; empty: it is
-// right.
+// Fault says why charon does not take the identity, or takes it otherwise than it looks; empty:
+// it is right.
 func (id Identity) Fault() string { return id.fault }
 
-// PatternFault says why the identity takes nobody as the remote identity of a connection, or not whom it
-// looks to take; empty: it is right.
+// PatternFault says why the identity takes nobody as the remote identity of a connection, or not
+// whom it looks to take; empty: it is right.
 func (id Identity) PatternFault() string {
 	switch {
 	case id.fault != "":
@@ -278,16 +292,19 @@ func (id Identity) PatternFault() string {
 	case id.Kind == NameIdentity:
 		for _, a := range id.attributes {
 			if a.Value != "*" && strings.Contains(a.Value, "*") {
-				return "has a * beside other letters in an attribute, which strongSwan takes literally; a * alone stands for any value"
+				return "has a * beside other letters in an attribute, which strongSwan takes " +
+					"literally; a * alone stands for any value"
 			}
 		}
 	case id.Kind == KeyIdentity && strings.Contains(id.value, "="):
 		return "has an attribute whose name strongSwan does not read, and is no distinguished name to it"
 	case id.Kind == KeyIdentity && strings.Contains(id.value, "*"):
 		return "has a *, which strongSwan takes literally in a key id"
-	case strings.HasPrefix(id.value, "^") && strings.HasSuffix(id.value, "$"): // a regular expression, from strongSwan 6 on
+	case strings.HasPrefix(id.value, "^") && strings.HasSuffix(id.value, "$"):
+		// a regular expression, from strongSwan 6 on
 	case strings.Contains(strings.TrimPrefix(id.value, "*"), "*"):
-		return "has a * that is not its first character, which strongSwan takes literally; write one such as *.example.net"
+		return "has a * that is not its first character, which strongSwan takes literally; " +
+			"write one such as *.example.net"
 	}
 	return ""
 }
@@ -358,9 +375,9 @@ func hexBytes(b []byte) string {
 	return strings.Join(words, ":")
 }
 
-// Fits reports whether an identity that charon shows may be one that the pattern takes. It is for SAs
-// that charon let in already, by an older configuration for instance: it is never stricter than charon,
-// and where only charon can tell it is true.
+// Fits reports whether an identity that charon shows may be one that the pattern takes. It is for
+// SAs that charon let in already, by an older configuration for instance: it is never stricter
+// than charon, and where only charon can tell it is true.
 func (id Identity) Fits(shown string) bool {
 	switch id.Kind {
 	case HostIdentity, UserIdentity:
@@ -378,8 +395,9 @@ func (id Identity) Fits(shown string) bool {
 	return true
 }
 
-// fitsText matches as charon does: without regard to case, with one * at the front that stands for at
-// least one character. From strongSwan 6 on a pattern between ^ and $ is a regular expression.
+// fitsText matches as charon does: without regard to case, with one * at the front that stands
+// for at least one character. From strongSwan 6 on a pattern between ^ and $ is a regular
+// expression.
 func fitsText(pattern, shown string) bool {
 	if strings.HasPrefix(pattern, "^") && strings.HasSuffix(pattern, "$") {
 		return true
@@ -390,8 +408,8 @@ func fitsText(pattern, shown string) bool {
 	return strings.EqualFold(pattern, shown)
 }
 
-// fitsName looks for each value of the pattern among those shown, in any order and beside others, as
-// charon.rdn_matching may have charon do.
+// fitsName looks for each value of the pattern among those shown, in any order and beside others,
+// as charon.rdn_matching may have charon do.
 func (id Identity) fitsName(shown string) bool {
 	if !strings.Contains(shown, "=") {
 		return false
