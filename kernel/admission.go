@@ -2,9 +2,7 @@ package kernel
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -36,74 +34,58 @@ func (a *Admission) flags() (flags uint32) {
 func (s *ebpfPath) Admit(changes []Admission) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var failed error
+	failed := false
 	for len(changes) > 0 {
-		delete(s.adopted, changes[0].NBMA)
 		n := 1
 		if changes[0].Delete {
-			failed = errors.Join(failed, s.dismiss(changes[0].NBMA))
+			failed = s.dismiss(keyOf(changes[0].NBMA)) != nil || failed
 		} else {
 			for n < len(changes) && !changes[n].Delete {
-				delete(s.adopted, changes[n].NBMA)
 				n++
 			}
-			failed = errors.Join(failed, s.admit(changes[:n]))
+			failed = s.admit(changes[:n]) != nil || failed
 		}
 		changes = changes[n:]
 	}
-	return failed
+	if failed || s.refused {
+		s.ask() // it may work now, and if not, it is told
+	}
+	return nil
 }
 
 // admit adds to the table of who is admitted with one system call: there may be thousands.
 func (s *ebpfPath) admit(list []Admission) error {
-	if len(list) == 0 {
-		return nil
-	}
 	keys, flags := make([]bpfAddress, len(list)), make([]uint32, len(list))
 	for i := range list {
-		keys[i], flags[i] = bpfAddress{B: list[i].NBMA.As16()}, list[i].flags()
+		keys[i], flags[i] = keyOf(list[i].NBMA), list[i].flags()
+		s.wanted.admitted[keys[i]] = flags[i]
+		delete(s.wanted.adopted, keys[i])
 	}
-	n, err := s.objects.Admitted.BatchUpdate(keys, flags, nil)
-	if err != nil {
-		keys = undone(keys, n)
-		return fmt.Errorf("admit data from %s and %d others on %s: %w", netip.AddrFrom16(keys[0].B).Unmap(), len(keys)-1, s.device, err)
+	if s.objects == nil {
+		return nil
+	}
+	_, err := setEntries(s.objects.Admitted, keys, flags)
+	return err
+}
+
+func (s *ebpfPath) dismiss(key bpfAddress) error {
+	delete(s.wanted.admitted, key)
+	delete(s.wanted.adopted, key)
+	if s.objects == nil {
+		return nil
+	}
+	if err := s.objects.Admitted.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
 	}
 	return nil
-}
-
-// undone is what is left of a batch of which the kernel says that it failed after n. Where it failed before it began to count, n is all.
-func undone[T any](batch []T, n int) []T {
-	if n >= len(batch) {
-		return batch
-	}
-	return batch[n:]
-}
-
-func (s *ebpfPath) dismiss(nbma netip.Addr) error {
-	err := s.objects.Admitted.Delete(bpfAddress{B: nbma.As16()})
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("stop admitting data from %s on %s: %w", nbma, s.device, err)
-	}
-	return nil
-}
-
-// admitFirst admits everybody who is to be admitted from the programs' first packet on.
-func (s *ebpfPath) admitFirst(cfg *DataPathConfig) error {
-	list := slices.Clone(cfg.Admitted)
-	if cfg.Adopt {
-		if err := s.adopt(list); err != nil {
-			return err
-		}
-		for nbma := range s.adopted {
-			list = append(list, Admission{NBMA: nbma})
-		}
-	}
-	return s.admit(list)
 }
 
 // adopt finds whom the neighbours of an earlier run lead to. That run admitted them all, but it may have ended before it saved the last
-// ones.
-func (s *ebpfPath) adopt(known []Admission) error {
+// ones. mu is held.
+func (s *ebpfPath) adopt() error {
+	if !s.wanted.adopts {
+		return nil
+	}
 	r, err := openRequests()
 	if err != nil {
 		return err
@@ -117,14 +99,14 @@ func (s *ebpfPath) adopt(known []Admission) error {
 	if err != nil {
 		return err
 	}
-	s.adopted = make(map[netip.Addr]bool)
+	s.wanted.adopted = make(map[bpfAddress]bool)
 	for _, n := range neighbors {
-		if n.ours && n.Device == s.device && n.NBMA.IsValid() {
-			s.adopted[n.NBMA] = true
+		if !n.ours || n.Device != s.device || !n.NBMA.IsValid() {
+			continue
 		}
-	}
-	for i := range known {
-		delete(s.adopted, known[i].NBMA)
+		if _, known := s.wanted.admitted[keyOf(n.NBMA)]; !known {
+			s.wanted.adopted[keyOf(n.NBMA)] = true
+		}
 	}
 	return nil
 }
@@ -132,10 +114,13 @@ func (s *ebpfPath) adopt(known []Admission) error {
 func (s *ebpfPath) Settle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var failed error
-	for nbma := range s.adopted {
-		failed = errors.Join(failed, s.dismiss(nbma))
+	s.wanted.adopts = false
+	failed := false
+	for key := range s.wanted.adopted {
+		failed = s.dismiss(key) != nil || failed
 	}
-	s.adopted = nil
-	return failed
+	if failed {
+		s.ask()
+	}
+	return nil
 }

@@ -253,8 +253,8 @@ func TestManyAreAdmittedAtOnce(t *testing.T) {
 		}
 		c.Admitted = append(c.Admitted, Admission{NBMA: spoke1NBMA})
 	})
-	if s.Mode() != ModeEBPF {
-		t.Fatalf("no programs: %s", s.Reason())
+	if s.State().Mode != ModeEBPF {
+		t.Fatalf("no programs: %s", s.State().Reason)
 	}
 	if n := arrives(t, spoke1, datagram("172.16.99.5", "172.16.1.77", 60)); n != 1 {
 		t.Errorf("%d packets of the last one who is admitted arrived, not 1", n)

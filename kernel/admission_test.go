@@ -1,16 +1,12 @@
 package kernel
 
-import (
-	"slices"
-	"testing"
-)
+import "testing"
 
-// A batch that failed goes on behind what was done, and as a whole where the kernel counted nothing: a failed one has always something left.
-func TestUndone(t *testing.T) {
-	batch := []int{1, 2, 3}
-	for done, want := range map[int][]int{0: batch, 2: {3}, 3: batch} {
-		if got := undone(batch, done); !slices.Equal(got, want) {
-			t.Errorf("after %d: %v, want %v", done, got, want)
+// What the kernel says of a batch that failed: how many it took, or that it did not begin.
+func TestTakenOfABatch(t *testing.T) {
+	for n, want := range map[int]int{0: 0, 2: 2, 3: 0, 4: 0} {
+		if got := taken(n, 3); got != want {
+			t.Errorf("failed after %d of 3: %d were taken, want %d", n, got, want)
 		}
 	}
 }

@@ -29,6 +29,8 @@ func (f filter) on(device string, index int) filter {
 // tunnelFilters are the filters that the tunnel device is to have.
 func (s *ebpfPath) tunnelFilters() []filter {
 	in, out := ingressFilter.on(s.device, s.index), egressFilter.on(s.device, s.index)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	in.program, out.program = s.objects.CygnetIngress, s.objects.CygnetEgress
 	return []filter{in, out}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cilium/ebpf"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +29,7 @@ func companionName(tunnel string) string {
 
 // ensureCompanion returns the index of the companion, made and set up where that is still to do. Its program is there before it goes
 // up: a companion that answers strangers has never been.
-func ensureCompanion(r *requests, tunnel string, program *ebpf.Program) (int, error) {
+func ensureCompanion(r *requests, tunnel string, closed filter) (int, error) {
 	have, err := findCompanion(r)
 	if err != nil {
 		return 0, err
@@ -50,10 +49,8 @@ func ensureCompanion(r *requests, tunnel string, program *ebpf.Program) (int, er
 	}
 	// IPv6 on it would only send what nobody asked for. Where the kernel has none, there is nothing to switch off.
 	_, _ = setSysctl("net/ipv6/conf/"+have.name+"/disable_ipv6", "1")
-	closed := companionFilter.on(have.name, have.index)
-	closed.program = program
-	if _, err := ensureFilters([]filter{closed}); err != nil {
-		return 0, explain(err, "close %s to what arrives", have.name)
+	if err := closeToArrivals(have, closed); err != nil {
+		return 0, err
 	}
 	if have.mtu != companionMTU {
 		if err := r.setMTU(have.index, companionMTU); err != nil {
@@ -66,6 +63,12 @@ func ensureCompanion(r *requests, tunnel string, program *ebpf.Program) (int, er
 		}
 	}
 	return have.index, nil
+}
+
+// closeToArrivals has the companion drop what arrives on it.
+func closeToArrivals(companion *link, closed filter) error {
+	_, err := ensureFilters([]filter{closed.on(companion.name, companion.index)})
+	return explain(err, "close %s to what arrives", companion.name)
 }
 
 // findCompanion returns the GRE device in external mode, whoever's it is; nil: there is none.

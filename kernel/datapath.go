@@ -18,7 +18,7 @@ const (
 	ModeNFLOG = "nflog" // packets that a firewall rule of the user's logs; no use times
 )
 
-// ErrNoAdmission is returned by DataPath.Admit where every peer may send data, whatever the daemon wants.
+// ErrNoAdmission is returned by DataPath.Admit with ModeNFLOG: every peer may send data, whatever the daemon wants.
 var ErrNoAdmission = errors.New("admission needs eBPF on the tunnel device")
 
 // ErrNoUse is returned by DataPath.Use where last-use times cannot be had. The byte counters of the peers' SAs tell instead.
@@ -52,6 +52,19 @@ type DataPathStats struct {
 	NoMark      uint64 // to be sent to a marked peer that SetMarked does not know, or not any more
 	NoWay       uint64 // to be sent to a marked peer, but the companion device is missing
 	Unclaimed   uint64 // received: GRE that no tunnel claims, of which the companion device gets all
+
+	// Programs on devices, and entries of the programs' tables, that a comparison found missing or changed and put right.
+	Restored uint64
+}
+
+// PathState tells what of a DataPath holds, as of its last comparison with the kernel.
+type PathState struct {
+	Mode      string // ModeEBPF: our program is at the tunnel's ingress. ModeNFLOG. Empty: neither, nothing is sampled
+	Admission bool   // data passes from admitted peers only
+	Reason    string // why the mode is not ModeEBPF, and what to do
+	Fault     string // what else is not as it should be: it is tried again
+	Ahead     string // with Admission: filters of others that run before ours, and may let data pass that it would not
+	Marks     string // why peers cannot be named by marks although that was asked for
 }
 
 // SampleRate limits the redirects of a tunnel device.
@@ -76,20 +89,23 @@ type DataPathConfig struct {
 	Admitted    []Admission // from the start, before the programs take the place of those of an earlier run
 	Adopt       bool        // until Settle, admit also whom neighbours of an earlier run lead to
 	Peers       int         // the most peers that are admitted or marked at a time; 0: 16,384
+
+	Changed func(PathState) // nil, or called by Run's goroutine when the state has changed; it must not call Close
 }
 
 // DataPath is what the kernel does with each packet of a tunnel device: it tells what passes, lets only admitted peers send data, and
 // leads to peers that are named by marks. Its methods may be called by several goroutines, Run by one at a time.
 type DataPath interface {
-	// Mode is ModeEBPF or ModeNFLOG.
-	Mode() string
-	// Reason says why it is not eBPF, and what to do; empty with ModeEBPF.
-	Reason() string
-	// Run calls f with each redirect until ctx ends or Close, and returns nil then. A Redirect's Packet is valid until f returns.
+	// State tells what holds. Close leaves it as it was.
+	State() PathState
+	// Run keeps programs, tables and the companion device as they are wanted, whatever others do to them, until ctx ends or
+	// Close, and returns nil then. Meanwhile it calls f with each redirect. A Redirect's Packet is valid until f returns.
 	Run(ctx context.Context, f func(Redirect)) error
-	// Use returns the last use of all peers since attaching, in no order, or ErrNoUse.
+	// Use returns the last use of all peers since attaching, in no order, or ErrNoUse. While the programs were missing from the
+	// device they saw nothing: use before that counts as use when they were back.
 	Use() ([]Use, error)
-	// Admit carries out changes of who may send data. Without eBPF it returns ErrNoAdmission.
+	// Admit changes who may send data. What the kernel refuses Run tries again, and State tells it. With ModeNFLOG chosen by the
+	// configuration it returns ErrNoAdmission.
 	Admit(changes []Admission) error
 	// Settle stops admitting whom Adopt admitted and nobody else.
 	Settle() error
@@ -106,27 +122,19 @@ type DataPath interface {
 }
 
 // AttachDataPath puts the programs on the device, in the network namespace of the calling thread, in place of those of an earlier run.
-// Filters of others on the device's clsact qdisc stay and keep running. Where eBPF is not to be had it logs the reason, removes the programs
-// of an earlier run and falls back to NFLOG.
+// Filters of others on the device's clsact qdisc stay and keep running. Where that fails it logs the reason and falls back to NFLOG until
+// Run succeeds; with ModeEBPF it returns the error.
 func AttachDataPath(log *slog.Logger, cfg DataPathConfig) (DataPath, error) {
 	cfg.setDefaults()
 	if cfg.Mode == ModeNFLOG {
 		return attachFallback(log, cfg, "chosen by the configuration")
 	}
-	s, err := attachEBPF(cfg)
-	if err == nil {
-		return s, nil
+	s := newEBPFPath(log, cfg)
+	err := s.attach()
+	if err != nil && cfg.Mode == ModeEBPF {
+		return nil, errors.Join(err, s.Close())
 	}
-	err = explainEBPF(err, cfg.Device)
-	if cfg.Mode == ModeEBPF {
-		return nil, err
-	}
-	log.Warn("no eBPF on the tunnel: shortcuts need a firewall rule, and last-use times are coarser", "interface", cfg.Device, "reason", err)
-	fallback, fallbackErr := attachFallback(log, cfg, err.Error())
-	if fallbackErr != nil {
-		return nil, errors.Join(err, fallbackErr)
-	}
-	return fallback, nil
+	return s, nil
 }
 
 // attachFallback removes the programs of an earlier run, which nobody would tell any more whom to admit.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -38,41 +37,6 @@ const (
 
 // useBatch is the number of peers read with one system call.
 const useBatch = 2048
-
-type ebpfPath struct {
-	closed context.Context
-	close  context.CancelFunc
-
-	device string
-	index  int
-
-	mu      sync.Mutex // guards what follows
-	objects bpfObjects
-	adopted map[netip.Addr]bool // admitted until Settle
-	keys    []bpfAddress        // memory of Use
-	values  []bpfUse
-}
-
-func attachEBPF(cfg DataPathConfig) (*ebpfPath, error) {
-	objects, err := loadPath(cfg)
-	if err != nil {
-		return nil, err
-	}
-	s := &ebpfPath{device: cfg.Device, index: cfg.Index, objects: objects, keys: make([]bpfAddress, useBatch), values: make([]bpfUse, useBatch)}
-	s.closed, s.close = context.WithCancel(context.Background())
-	// All tables are filled before the programs take over from those of an earlier run: no packet is lost in between.
-	if err := errors.Join(s.admitFirst(&cfg), s.markFirst()); err != nil {
-		return nil, errors.Join(err, objects.Close())
-	}
-	err = attachable(s.device, s.index)
-	if err == nil {
-		_, err = ensureFilters(s.tunnelFilters())
-	}
-	if err != nil {
-		return nil, errors.Join(err, objects.Close())
-	}
-	return s, nil
-}
 
 // loadPath hands programs and maps to the kernel.
 func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
@@ -125,10 +89,8 @@ func byteOf(b bool) uint8 {
 	return 0
 }
 
-func (s *ebpfPath) Mode() string   { return ModeEBPF }
-func (s *ebpfPath) Reason() string { return "" }
-
-func (s *ebpfPath) Run(ctx context.Context, f func(Redirect)) error {
+// readRedirects calls f with each redirect until ctx ends or Close.
+func (s *ebpfPath) readRedirects(ctx context.Context, f func(Redirect)) error {
 	reader, err := s.openRedirects()
 	if err != nil {
 		return fmt.Errorf("read redirects: %w", err)
@@ -187,7 +149,7 @@ func (s *ebpfPath) awaitLook(reader *ringbuf.Reader, attentive time.Time) {
 func (s *ebpfPath) openRedirects() (*ringbuf.Reader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed.Err() != nil {
+	if s.closed.Err() != nil || s.objects == nil {
 		return nil, nil
 	}
 	return ringbuf.NewReader(s.objects.Events)
@@ -208,6 +170,9 @@ func parseEvent(b []byte) (Redirect, bool) {
 func (s *ebpfPath) Use() ([]Use, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.objects == nil || !s.ingress || !s.egress {
+		return nil, ErrNoUse
+	}
 	clock, err := readClock()
 	if err != nil {
 		return nil, err
@@ -222,10 +187,18 @@ func (s *ebpfPath) Use() ([]Use, error) {
 		}
 		for i := range n {
 			nbma := netip.AddrFrom16(s.keys[i].B).Unmap()
-			used = append(used, Use{NBMA: nbma, Out: clock.at(s.values[i].Out), In: clock.at(s.values[i].In)})
+			used = append(used, Use{NBMA: nbma, Out: s.seen(clock.at(s.values[i].Out)), In: s.seen(clock.at(s.values[i].In))})
 		}
 	}
 	return used, nil
+}
+
+// seen takes use of before the programs were put back for use at that moment: they cannot tell what passed in between. mu is held.
+func (s *ebpfPath) seen(use time.Time) time.Time {
+	if !use.IsZero() && use.Before(s.reattached) {
+		return s.reattached
+	}
+	return use
 }
 
 // clock ties the programs' clock to Go's. bpf_ktime_get_ns reads CLOCK_MONOTONIC, which stands still while the machine sleeps
@@ -253,22 +226,24 @@ func (c clock) at(ns uint64) time.Time {
 func (s *ebpfPath) Stats() (DataPathStats, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var stats DataPathStats
+	stats := s.past
+	if s.fallback != nil {
+		now, _ := s.fallback.Stats()
+		stats.Sampled, stats.Lost, stats.Foreign = stats.Sampled+now.Sampled, stats.Lost+now.Lost, stats.Foreign+now.Foreign
+	}
+	if s.objects == nil {
+		return stats, nil
+	}
 	for index, to := range map[uint32]*uint64{
 		counterSampled: &stats.Sampled, counterLimited: &stats.Limited, counterLost: &stats.Lost,
 		counterNotAdmitted: &stats.NotAdmitted, counterWrongSource: &stats.WrongSource, counterLooped: &stats.Looped,
 		counterNoMark: &stats.NoMark, counterNoWay: &stats.NoWay, counterUnclaimed: &stats.Unclaimed,
 	} {
-		if err := s.objects.Counters.Lookup(index, to); err != nil {
+		var n uint64
+		if err := s.objects.Counters.Lookup(index, &n); err != nil {
 			return DataPathStats{}, fmt.Errorf("read the counters of %s: %w", s.device, err)
 		}
+		*to += n
 	}
 	return stats, nil
-}
-
-func (s *ebpfPath) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.close()
-	return s.objects.Close()
 }

@@ -44,6 +44,9 @@ type filter struct {
 	handle   uint32
 	priority uint16
 	program  *ebpf.Program // not needed by removeFilters and findFilter
+	// shared: several tunnels have the same code there, each loaded for itself. Whoever's it is
+	// will do, or they would replace each other's for ever.
+	shared bool
 }
 
 func (f *filter) String() string {
@@ -60,10 +63,20 @@ var errDeviceReplaced = errors.New("it was replaced in the meantime")
 type filterReport struct {
 	// placed are the filters that were missing, or had another program, and are there now.
 	placed []filter
-	// ahead describes filters of others that run before one of ours: their verdict may be final.
-	ahead []string
+	// ahead are filters of others that run before one of ours: their verdict may be final.
+	ahead []aheadFilter
 	// held are the wanted filters that the device has now, whatever became of the others.
 	held []filter
+}
+
+// aheadFilter is a filter that packets meet before ours.
+type aheadFilter struct {
+	other tcFilter
+	ours  filter
+}
+
+func (a aheadFilter) String() string {
+	return fmt.Sprintf("%s runs before ours at the %s of %s", &a.other, a.ours.at, a.ours.device)
 }
 
 // ensureFilters compares the wanted filters with what their devices have, and puts right what
@@ -77,11 +90,16 @@ func ensureFilters(wanted []filter) (filterReport, error) {
 		return report, err
 	}
 	defer r.close()
-	var failed error
+	var failed []error
+	said := make(map[string]bool) // both ends of a device mostly lack the same
 	for i := range wanted {
-		failed = errors.Join(failed, r.ensureFilter(&wanted[i], &report))
+		err := r.ensureFilter(&wanted[i], &report)
+		if err != nil && !said[err.Error()] {
+			said[err.Error()] = true
+			failed = append(failed, err)
+		}
 	}
-	return report, failed
+	return report, errors.Join(failed...)
 }
 
 func (r *requests) ensureFilter(f *filter, report *filterReport) error {
@@ -89,13 +107,9 @@ func (r *requests) ensureFilter(f *filter, report *filterReport) error {
 	if err != nil {
 		return err
 	}
-	info, err := f.program.Info()
+	right, err := f.comparison()
 	if err != nil {
-		return fmt.Errorf("read the id of the program %s: %w", f.name, err)
-	}
-	id, known := info.ID()
-	if !known {
-		return fmt.Errorf("read the id of the program %s: the kernel does not tell it", f.name)
+		return err
 	}
 	have, err := r.dumpFilters(index, f.at)
 	if err != nil {
@@ -105,7 +119,7 @@ func (r *requests) ensureFilter(f *filter, report *filterReport) error {
 	if err != nil {
 		return err
 	}
-	if ours == nil || ours.program != uint32(id) || !ours.direct {
+	if ours == nil || !right(ours) {
 		if err := r.placeFilter(f, index, ours != nil); err != nil {
 			return err
 		}
@@ -114,11 +128,28 @@ func (r *requests) ensureFilter(f *filter, report *filterReport) error {
 	report.held = append(report.held, *f)
 	for _, other := range have {
 		if other.priority < f.priority {
-			report.ahead = append(report.ahead, fmt.Sprintf("%s runs before ours at the %s of %s",
-				other.String(), f.at, f.device))
+			report.ahead = append(report.ahead, aheadFilter{other, *f})
 		}
 	}
 	return nil
+}
+
+// comparison returns what tells whether a filter has the wanted program.
+func (f *filter) comparison() (func(*tcFilter) bool, error) {
+	info, err := f.program.Info()
+	if err != nil {
+		return nil, fmt.Errorf("read the id of the program %s: %w", f.name, err)
+	}
+	id, known := info.ID()
+	if !known {
+		return nil, fmt.Errorf("read the id of the program %s: the kernel does not tell it", f.name)
+	}
+	return func(have *tcFilter) bool {
+		if !have.direct {
+			return false
+		}
+		return have.program == uint32(id) || f.shared && have.tag == info.Tag
+	}, nil
 }
 
 // filterDevice returns the index of the filter's device.

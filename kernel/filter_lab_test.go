@@ -72,8 +72,8 @@ func TestFiltersAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	index := device.Attrs().Index
-	in := filter{"d0", index, atIngress, "kept_in", 11, 12, tcProgram(t, "kept_in")}
-	out := filter{"d0", index, atEgress, "kept_out", 13, 14, tcProgram(t, "kept_out")}
+	in := filter{"d0", index, atIngress, "kept_in", 11, 12, tcProgram(t, "kept_in"), false}
+	out := filter{"d0", index, atEgress, "kept_out", 13, 14, tcProgram(t, "kept_out"), false}
 	state := keptFilters(t, []filter{in, out}, index)
 	there := func(foreign ...string) func() bool {
 		return func() bool {
@@ -118,7 +118,7 @@ func TestFiltersAreKept(t *testing.T) {
 	eventually(t, "a filter before ours is reported", func() bool {
 		report, err := state()
 		return err == nil && len(report.ahead) == 1 &&
-			strings.Contains(report.ahead[0], "matchall filter of priority 5")
+			strings.Contains(report.ahead[0].String(), "matchall filter of priority 5")
 	})
 	eventually(t, "both are there", there("matchall"))
 }
@@ -136,8 +136,8 @@ func TestFilterInOurPlaceStays(t *testing.T) {
 	labRun(t, "", "tc qdisc add dev d0 clsact")
 	labRun(t, "", "tc filter add dev d0 ingress pref 12 matchall action pass")
 	index := device.Attrs().Index
-	in := filter{"d0", index, atIngress, "kept_in", 11, 12, tcProgram(t, "kept_in")}
-	out := filter{"d0", index, atEgress, "kept_out", 13, 14, tcProgram(t, "kept_out")}
+	in := filter{"d0", index, atIngress, "kept_in", 11, 12, tcProgram(t, "kept_in"), false}
+	out := filter{"d0", index, atEgress, "kept_out", 13, 14, tcProgram(t, "kept_out"), false}
 	state := keptFilters(t, []filter{in, out}, index)
 	eventually(t, "the other end has our filter", func() bool {
 		return cmp.Equal(filtersAt(t, device, uint32(atEgress)), []string{"kept_out"})

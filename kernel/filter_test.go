@@ -26,7 +26,7 @@ func TestFilterTellsOursFromOthers(t *testing.T) {
 		"another handle":        {[]tcFilter{bpf(8, 1, "theirs"), ours}, &ours, false},
 		"our place, bpf":        {[]tcFilter{bpf(8, 7, "theirs")}, nil, true},
 		"our place, other":      {[]tcFilter{{priority: 8, handle: 1, kind: "matchall"}}, nil, true},
-		"one before ours":       {[]tcFilter{{priority: 1, handle: 7, kind: "flower"}, ours}, &ours, false},
+		"one before ours":       {[]tcFilter{{priority: 1, kind: "flower"}, ours}, &ours, false},
 		"another's behind ours": {[]tcFilter{ours, {priority: 9, handle: 7, kind: "u32"}}, &ours, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,42 @@ const (
 func (s *ebpfPath) EnableMarks() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.enableMarks()
+	return s.askMarks()
+}
+
+// askMarks enables marks, and has them kept unless this kernel cannot have them at all. mu is held.
+func (s *ebpfPath) askMarks() error {
+	if s.objects == nil {
+		return fmt.Errorf("%w: %w", ErrNoMarks, errNotLoaded)
+	}
+	var err error
+	if s.egress {
+		err = s.enableMarks()
+	} else {
+		err = fmt.Errorf("lead to peers behind one NAT address: no program of ours is at the egress of %s", s.device)
+	}
+	s.wanted.marks = !errors.Is(err, ErrNoMarks)
+	s.state.Marks = oneLine(err) // once that changes, the state tells
+	return err
+}
+
+// compareMarks brings the companion device in step. One of an earlier run that nobody needs now must not answer strangers either.
+func (s *ebpfPath) compareMarks(found *finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.objects == nil:
+	case s.wanted.marks:
+		found.marks = s.enableMarks()
+		if found.marks == nil && !found.first && !s.egress {
+			found.marks = fmt.Errorf("no program of ours is at the egress of %s", s.device)
+		}
+		if found.first && (errors.Is(found.marks, ErrNoMarks) || errors.Is(found.marks, ErrCompanionTaken)) {
+			s.wanted.marks, found.marks = false, nil // the first SetMarked says so
+		}
+	default:
+		found.marks = s.closeCompanion()
+	}
 }
 
 // enableMarks looks each time: it mends what others removed or changed.
@@ -40,15 +75,42 @@ func (s *ebpfPath) enableMarks() error {
 	if err := s.probeMarks(tunnel); err != nil {
 		return err
 	}
-	companion, err := ensureCompanion(r, s.device, s.objects.CygnetUnclaimed)
+	companion, err := ensureCompanion(r, s.device, s.companionFilter())
 	if err != nil {
 		return err
 	}
+	s.companion = companion
 	way := bpfWay{Companion: uint32(companion), Key: tunnel.okey}
 	if err := s.objects.Ways.Put(uint32(0), way); err != nil {
 		return fmt.Errorf("set the way to marked peers of %s: %w", s.device, err)
 	}
 	return nil
+}
+
+// closeCompanion sees to it that a companion of ours takes nothing in, if there is one.
+func (s *ebpfPath) closeCompanion() error {
+	r, err := openRequests()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	have, err := findCompanion(r)
+	if err != nil || have == nil || have.alias != companionAlias {
+		return err
+	}
+	if err := closeToArrivals(have, s.companionFilter()); err != nil {
+		return err
+	}
+	s.companion = have.index
+	return nil
+}
+
+// companionFilter is the filter that the companion is to have: this tunnel's at first, so that its drops count here, then that of
+// whichever tunnel.
+func (s *ebpfPath) companionFilter() filter {
+	f := companionFilter
+	f.program, f.shared = s.objects.CygnetUnclaimed, s.companion != 0
+	return f
 }
 
 // probeMarks has the kernel run what sends to marked peers, without sending.
@@ -73,37 +135,52 @@ func (s *ebpfPath) SetMarked(peers map[netip.Addr]netip.Addr) error {
 }
 
 func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
-	if err := s.enableMarks(); err != nil {
-		return err
-	}
 	var failed error
 	for name, real := range peers {
 		if _, ok := MarkOf(name); !ok || real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
 			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w", name, real, s.device, ErrNBMA))
 			continue
 		}
-		failed = errors.Join(failed, s.lead(name, real))
+		if real.IsValid() {
+			s.wanted.marked[keyOf(name)] = keyOf(real)
+		} else {
+			delete(s.wanted.marked, keyOf(name))
+		}
+	}
+	if err := s.askMarks(); err != nil {
+		return errors.Join(failed, err)
+	}
+	again := s.refused
+	for name, real := range peers {
+		if _, ok := MarkOf(name); ok {
+			again = s.lead(name, real) != nil || again
+		}
+	}
+	if again {
+		s.ask() // it may work now, and if not, it is told
 	}
 	return failed
 }
 
+// lead sets or deletes what the table has of a marked peer.
 func (s *ebpfPath) lead(name, real netip.Addr) error {
-	key := bpfAddress{B: name.As16()}
+	key := keyOf(name)
+	want, wanted := s.wanted.marked[key]
 	if !real.IsValid() {
 		if err := s.objects.Marked.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget the marked peer %s on %s: %w", name, s.device, err)
+			return err
 		}
 		return nil
 	}
-	if err := s.objects.Marked.Put(key, bpfAddress{B: real.As16()}); err != nil {
-		return fmt.Errorf("lead %s to %s on %s: %w", name, real, s.device, err)
+	if !wanted || want != keyOf(real) {
+		return nil // it was refused
 	}
-	return nil
+	return s.objects.Marked.Put(key, want)
 }
 
-// markFirst knows the marked peers of before a restart from the kernel's IPsec policies, so that their traffic goes on. Where marks
-// cannot be had any more, the first SetMarked says so.
-func (s *ebpfPath) markFirst() error {
+// adoptMarked knows the marked peers of before a restart from the kernel's IPsec policies, so that their traffic goes on. Where marks
+// cannot be had any more, the first SetMarked says so. mu is held.
+func (s *ebpfPath) adoptMarked() error {
 	r, err := openRequests()
 	if err != nil {
 		return err
@@ -120,8 +197,11 @@ func (s *ebpfPath) markFirst() error {
 	if err != nil {
 		return err
 	}
-	if err := s.setMarked(peers); err != nil && !errors.Is(err, ErrNoMarks) && !errors.Is(err, ErrCompanionTaken) {
-		return err
+	for name, real := range peers {
+		if _, known := s.wanted.marked[keyOf(name)]; !known {
+			s.wanted.marked[keyOf(name)] = keyOf(real)
+		}
 	}
+	s.wanted.marks = true
 	return nil
 }

@@ -122,8 +122,7 @@ func bindNFLOG(conn *netlink.Conn, group uint16) error {
 	return conn.SetReadBuffer(4 << 20)
 }
 
-func (s *nflogPath) Mode() string   { return ModeNFLOG }
-func (s *nflogPath) Reason() string { return s.reason }
+func (s *nflogPath) State() PathState { return PathState{Mode: ModeNFLOG, Reason: s.reason} }
 
 func (s *nflogPath) Run(ctx context.Context, f func(Redirect)) error {
 	ctx, cancel := context.WithCancel(ctx)

@@ -104,17 +104,22 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 	labRun(t, "", "tc qdisc add dev gre1 ingress")
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true}
 	s, redirects := watch(t, cfg)
-	if s.Mode() != ModeNFLOG || !strings.Contains(s.Reason(), "ingress qdisc") {
-		t.Errorf("mode %q, reason %q", s.Mode(), s.Reason())
+	if s.State().Mode != ModeNFLOG || !strings.Contains(s.State().Reason, "ingress qdisc") {
+		t.Errorf("mode %q, reason %q", s.State().Mode, s.State().Reason)
 	}
 	addNFLOGRules(t, cfg)
 	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
 	if r := next(t, redirects); r.From != spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}
-	if _, err := AttachDataPath(testLog(t), cfg); err == nil || !strings.Contains(err.Error(), "another program has this group") {
-		t.Errorf("a second reader of the group: %v", err)
+	second, err := AttachDataPath(testLog(t), cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
+	if st := second.State(); st.Mode != "" || !strings.Contains(st.Reason, "another program has this group") {
+		t.Errorf("a second reader of the group: %+v", st)
+	}
+	second.Close()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

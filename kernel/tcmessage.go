@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/mdlayher/netlink"
@@ -19,6 +20,7 @@ const (
 	bpfFD    = 6
 	bpfName  = 7
 	bpfFlags = 8
+	bpfTag   = 10
 	bpfID    = 11
 
 	bpfDirectAction = 1 // TCA_BPF_FLAG_ACT_DIRECT: the program's result is the verdict
@@ -36,6 +38,7 @@ type tcFilter struct {
 	kind     string
 	name     string
 	program  uint32 // id
+	tag      string // of the program's code
 	direct   bool
 }
 
@@ -96,6 +99,8 @@ func (f *tcFilter) parseBPF(options *netlink.AttributeDecoder) error {
 			f.name = options.String()
 		case bpfID:
 			f.program = options.Uint32()
+		case bpfTag:
+			f.tag = hex.EncodeToString(options.Bytes())
 		case bpfFlags:
 			f.direct = options.Uint32()&bpfDirectAction != 0
 		}

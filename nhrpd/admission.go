@@ -2,6 +2,7 @@ package nhrpd
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"cygnet/kernel"
@@ -27,15 +28,49 @@ func (p *port) openPath(ctx context.Context, index int) (kernel.DataPath, []engi
 	for _, a := range now {
 		cfg.Admitted = append(cfg.Admitted, kernelAdmission(a))
 	}
-	path, err := p.platform.AttachDataPath(p.log, cfg)
-	if p.config.Admission && (err != nil || path.Mode() != kernel.ModeEBPF) {
-		p.log.Warn("admission is not enforced: whoever has an SA may send data through this tunnel, since eBPF is not to be had on it")
+	before := p.config.Admission
+	cfg.Changed = func(st kernel.PathState) {
+		p.sayEnforced(before, st)
+		before = st.Admission
+		// The context's end is the only error, and then nobody asks.
+		_ = p.loop.call(ctx, func(time.Time) { p.pathChanged() })
 	}
+	path, err := p.platform.AttachDataPath(p.log, cfg)
+	st := kernel.PathState{}
+	if err == nil {
+		st = path.State()
+	}
+	p.sayEnforced(before, st)
+	before = st.Admission
 	return path, now, err
 }
 
-// enforces says whether the programs of a line let data pass from admitted peers only.
-func (ln *line) enforces() bool { return ln.path != nil && ln.path.Mode() == kernel.ModeEBPF }
+// sayEnforced logs that admission, which was enforced before or not, is so no longer, or again.
+func (p *port) sayEnforced(before bool, st kernel.PathState) {
+	switch {
+	case !p.config.Admission || before == st.Admission:
+	case st.Admission:
+		p.log.Info("admission is enforced")
+	default:
+		p.log.Warn("admission is not enforced: whoever has an SA may send data through this tunnel, since eBPF is not to be had on it")
+	}
+}
+
+// pathChanged has marks tried again where they could not be had: the reason may have gone. It runs
+// on the loop.
+func (p *port) pathChanged() {
+	if p.marksFault != "" {
+		p.askMarks()
+	}
+}
+
+// pathState tells what of the programs on the tunnel holds. It runs on the loop.
+func (p *port) pathState() kernel.PathState {
+	if p.line == nil || p.line.path == nil {
+		return kernel.PathState{}
+	}
+	return p.line.path.State()
+}
 
 // admission is the status of admission. It runs on the loop.
 func (p *port) admission() api.Admission {
@@ -44,12 +79,25 @@ func (p *port) admission() api.Admission {
 		return ""
 	case !p.config.Admission:
 		return api.AdmissionOff
-	case !p.line.enforces():
+	case !p.pathState().Admission:
 		return api.AdmissionUnenforced
 	case p.config.SourceCheck:
 		return api.AdmissionSources
 	}
 	return api.AdmissionPeers
+}
+
+// admissionReason tells why admission is not what the configuration wants, or what about it fails.
+// It runs on the loop.
+func (p *port) admissionReason() string {
+	if p.line == nil || !p.config.Admission {
+		return ""
+	}
+	if st := p.pathState(); !st.Admission {
+		return st.Reason
+	} else {
+		return st.Ahead
+	}
 }
 
 // mostPeers is room for all that the limits let be admitted, those included whose admission is about to end.
@@ -87,10 +135,10 @@ func (l *loop) admit() {
 }
 
 func (p *port) admit(ln *line, changes []kernel.Admission) {
-	if !ln.enforces() || len(changes) == 0 {
+	if ln.path == nil || len(changes) == 0 {
 		return
 	}
-	if err := ln.path.Admit(changes); err != nil {
+	if err := ln.path.Admit(changes); err != nil && !errors.Is(err, kernel.ErrNoAdmission) {
 		p.log.Error("data of some peers is dropped, or taken, that should not be", "error", err)
 	}
 }

@@ -26,13 +26,26 @@ type fakePath struct {
 	mu       sync.Mutex
 	admitted map[netip.Addr]kernel.Admission
 	settled  bool
+	state    kernel.PathState
+}
+
+// become changes what holds, as the kernel's path tells it.
+func (p *fakePath) become(st kernel.PathState) {
+	p.mu.Lock()
+	p.state = st
+	p.mu.Unlock()
+	p.config.Changed(st)
 }
 
 func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
 	if !w.eBPF {
 		return nil, errors.New("no data path in this world")
 	}
-	p := &fakePath{world: w, config: c, closed: make(chan struct{}), admitted: map[netip.Addr]kernel.Admission{}}
+	p := &fakePath{
+		world: w,
+		config: c, closed: make(chan struct{}), admitted: map[netip.Addr]kernel.Admission{},
+		state: kernel.PathState{Mode: kernel.ModeEBPF, Admission: c.Admission},
+	}
 	for _, a := range c.Admitted {
 		p.admitted[a.NBMA] = a
 	}
@@ -42,14 +55,18 @@ func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
 	return p, nil
 }
 
-func (p *fakePath) Mode() string                              { return kernel.ModeEBPF }
-func (p *fakePath) Reason() string                            { return "" }
+func (p *fakePath) State() kernel.PathState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
+
 func (p *fakePath) Use() ([]kernel.Use, error)                { return nil, kernel.ErrNoUse }
 func (p *fakePath) EnableMarks() error                        { return kernel.ErrNoMarks }
 func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return kernel.ErrNoMarks }
 func (p *fakePath) Stats() (kernel.DataPathStats, error) {
 	p.world.used("data path", p.closed)
-	return kernel.DataPathStats{NotAdmitted: 5, Limited: 6, Lost: 7, Foreign: 8}, nil
+	return kernel.DataPathStats{NotAdmitted: 5, Limited: 6, Lost: 7, Foreign: 8, Restored: 9}, nil
 }
 func (p *fakePath) Close() error { close(p.closed); p.world.isClosed(); return nil }
 func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
@@ -137,6 +154,49 @@ func TestAdmissionReachesTheKernel(t *testing.T) {
 		}
 	})
 }
+
+// The status tells what holds at that moment, and marks are asked for again once the reason why
+// there are none may have gone.
+func TestStatusTellsWhatHolds(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.eBPF = true
+		secureHub(w)
+		path := w.paths[0]
+		for _, test := range []struct {
+			state kernel.PathState
+			want  api.Interface
+		}{
+			{kernel.PathState{Reason: "no program"},
+				api.Interface{Admission: api.AdmissionUnenforced, AdmissionReason: "no program"}},
+			{kernel.PathState{Mode: kernel.ModeNFLOG, Reason: "no program", Marks: "no companion"},
+				api.Interface{Admission: api.AdmissionUnenforced, AdmissionReason: "no program",
+					Sampling: api.SamplingNFLOG, MarksError: "no companion"}},
+			{kernel.PathState{Mode: kernel.ModeEBPF, Admission: true, Fault: "full", Ahead: "another's"},
+				api.Interface{Admission: api.AdmissionPeers, AdmissionReason: "another's",
+					Sampling: api.SamplingEBPF, DataPathError: "full"}},
+			{kernel.PathState{Mode: kernel.ModeEBPF, Admission: true},
+				api.Interface{Admission: api.AdmissionPeers, Sampling: api.SamplingEBPF}},
+		} {
+			path.become(test.state)
+			synctest.Wait()
+			st, err := d.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := st.Interfaces[0]
+			got := api.Interface{Admission: i.Admission, AdmissionReason: i.AdmissionReason, Sampling: i.Sampling,
+				MarksError: i.MarksError, DataPathError: i.DataPathError}
+			if diff := cmp.Diff(test.want, got, sameAddrs, cmp.Comparer(samePrefix)); diff != "" {
+				t.Errorf("with %+v the status (-want +got):\n%s", test.state, diff)
+			}
+			if i.DataPathRestored != 9 {
+				t.Errorf("restored: %d, want 9", i.DataPathRestored)
+			}
+		}
+	})
+}
+
+func samePrefix(a, b netip.Prefix) bool { return a == b }
 
 // Without eBPF everybody's data passes, and the status says so.
 func TestAdmissionIsNotEnforcedWithoutEBPF(t *testing.T) {

@@ -196,6 +196,18 @@ func (ln *line) addDrops(dropped map[string]uint64) {
 	ln.addDataDrops(dropped)
 }
 
+// restored is how many programs and entries of their tables were put right on this line.
+func (ln *line) restored() uint64 {
+	if ln == nil || ln.path == nil {
+		return 0
+	}
+	st, err := ln.path.Stats()
+	if err != nil {
+		return 0
+	}
+	return st.Restored
+}
+
 // addDataDrops adds the data that the programs dropped on this line, and the redirects that they noticed in vain.
 func (ln *line) addDataDrops(dropped map[string]uint64) {
 	if ln.path == nil {

@@ -118,10 +118,13 @@ func (l *loop) interfaceStatus(st *engine.InterfaceStatus) api.Interface {
 	out.Index, out.Up, out.Error = p.state.Index, p.state.Up, p.fault
 	out.MarksError = p.marksFault
 	out.Redirect, out.Shortcut = p.config.Redirect, p.config.Shortcut
-	if p.line != nil && p.line.path != nil {
-		out.Sampling = api.Sampling(p.line.path.Mode())
+	path := p.pathState()
+	out.Sampling, out.DataPathError = api.Sampling(path.Mode), path.Fault
+	if out.MarksError == "" {
+		out.MarksError = path.Marks
 	}
-	out.Admission = p.admission()
+	out.DataPathRestored = p.line.restored()
+	out.Admission, out.AdmissionReason = p.admission(), p.admissionReason()
 	return out
 }
 

@@ -160,6 +160,7 @@ func hub() *api.Status {
 		Interfaces: []api.Interface{
 			{
 				Name: "gre1", Index: 5, Up: true, Address: subnet("10.255.0.1/24"), NBMA: addr("198.51.100.1"), Protected: true, Redirect: true, Sampling: api.SamplingNFLOG,
+				Admission: api.AdmissionUnenforced, AdmissionReason: "another program's filter is in the place of ours: a matchall filter of priority 8193 at the ingress of gre1; give it another priority",
 				NHS: []api.NHS{
 					{Name: "198.51.100.2", NBMA: addr("198.51.100.2"), State: api.NHSRegistering, Attempts: 4, Asked: ago(10 * time.Second), Next: in(8 * time.Second)},
 					{Name: "hub3.example.net", State: api.NHSUnresolved, Error: "no such host", Next: in(time.Minute)},
@@ -182,6 +183,9 @@ func hub() *api.Status {
 				},
 				MarksError: "that needs Linux 5.19",
 			},
+			{Name: "gre9", Index: 11, Up: true, Address: subnet("10.247.0.1/24"), Protected: true, NBMA: addr("198.51.100.1"),
+				Admission: api.AdmissionPeers, AdmissionReason: "a matchall filter of priority 5 runs before ours at the ingress of gre9",
+				DataPathError: "the table takes 8192 entries, and 3 of 8195 are missing"},
 			{Name: "gre2", Index: 6, Up: true, Address: subnet("10.254.0.1/24"), NBMA: addr("198.51.100.1"), Redirect: true},
 			{Name: "gre3", Address: subnet("10.253.0.1/24"), Protected: true, Error: "the name gre3 is taken by a dummy interface; remove it or rename the tunnel"},
 			{Name: "gre4", Index: 8, Address: subnet("10.252.0.1/24"), Protected: true, NBMA: addr("198.51.100.1")},

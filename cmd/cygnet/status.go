@@ -140,7 +140,7 @@ func role(i *api.Interface) string {
 		words = append(words, "samples by NFLOG, as eBPF is not to be had")
 	}
 	if i.Admission == api.AdmissionUnenforced {
-		words = append(words, "admission is not enforced: whoever has an SA may send data, as eBPF is not to be had")
+		words = append(words, "admission is not enforced")
 	}
 	return strings.Join(words, ", ")
 }

@@ -88,6 +88,8 @@ func small() *Status {
 			Bindings:  []Binding{{Protocol: netip.MustParseAddr("10.255.0.12"), NBMA: netip.MustParseAddr("203.0.113.12"), Static: true}},
 			Shortcuts: []Shortcut{{Prefix: netip.MustParsePrefix("192.168.12.0/24"), State: ShortcutResolving, Since: now}},
 			Peers:     []Peer{{NBMA: netip.MustParseAddr("198.51.100.1"), Identity: "hub.example.net", State: PeerSecured, Admitted: true, Interest: []string{"nhs"}}},
+
+			Admission: AdmissionPeers, AdmissionReason: "a filter runs before ours", DataPathRestored: 2,
 		}},
 		Routes: []Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("192.168.12.0/24"), NextHop: netip.MustParseAddr("10.255.0.12"), Table: 254, Installed: true}},
 		Tables: Tables{WantedNeighbors: 2, WantedRoutes: 1, Failing: 1, Restored: 3,

@@ -88,6 +88,7 @@ func (m *metrics) interfaces(s *Status) {
 	for _, i := range s.Interfaces {
 		m.sample(bit(i.Error != ""), "interface", i.Name)
 	}
+	m.dataPath(s)
 	m.family("cygnet_nhs_registered", "gauge", "1 while the registration with the next hop server holds.")
 	for _, i := range s.Interfaces {
 		for _, n := range i.NHS {
@@ -99,6 +100,25 @@ func (m *metrics) interfaces(s *Status) {
 		for _, n := range i.NHS {
 			m.sample(float64(n.Attempts), "interface", i.Name, "nhs", n.Name)
 		}
+	}
+}
+
+// dataPath writes what of the eBPF programs holds.
+func (m *metrics) dataPath(s *Status) {
+	m.family("cygnet_admission", "gauge", "1 for whose data the kernel takes from the tunnel now.")
+	for _, i := range s.Interfaces {
+		for _, mode := range []Admission{AdmissionOff, AdmissionUnenforced, AdmissionPeers, AdmissionSources} {
+			m.sample(bit(i.Admission == mode), "interface", i.Name, "mode", string(mode))
+		}
+	}
+	m.family("cygnet_data_path_failing", "gauge", "1 while eBPF programs or their tables are not as they should be.")
+	for _, i := range s.Interfaces {
+		m.sample(bit(i.DataPathError != "" || i.AdmissionReason != ""), "interface", i.Name)
+	}
+	m.family("cygnet_data_path_restored_total", "counter",
+		"eBPF programs and entries of their tables that were missing or changed and were put right.")
+	for _, i := range s.Interfaces {
+		m.sample(float64(i.DataPathRestored), "interface", i.Name)
 	}
 }
 

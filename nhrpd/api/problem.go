@@ -46,6 +46,8 @@ const (
 	ProblemKernelRefuses       ProblemCode = "kernel-refuses"
 	ProblemRouteMissing        ProblemCode = "route-missing"
 	ProblemAdmissionUnenforced ProblemCode = "admission-unenforced"
+	ProblemAdmissionBypassed   ProblemCode = "admission-bypassed"
+	ProblemDataPath            ProblemCode = "data-path-failed"
 	ProblemShortcuts           ProblemCode = "shortcuts-unnoticed"
 	ProblemReload              ProblemCode = "reload-failed"
 	ProblemNHSIsSelf           ProblemCode = "nhs-is-self"

@@ -82,11 +82,12 @@ func TestFieldNames(t *testing.T) {
 	(&server{daemon: &fake{status: s}, log: quiet}).ServeHTTP(w, httptest.NewRequest("GET", "/v1/status", nil))
 	const want = `{"version":"1.2.3","pid":7,"started":"2026-03-01T10:00:00Z","now":"2026-03-01T11:00:00Z",` +
 		`"strongswan":{"connected":true,"socket":"/var/run/charon.vici","version":"5.9.8","since":"2026-03-01T10:00:00Z","events_dropped":0},` +
-		`"interfaces":[{"name":"gre1","index":3,"up":true,"address":"10.255.0.11/24","nbma":"203.0.113.11","protected":true,"redirect":false,"shortcut":true,"sampling":"ebpf","left":false,` +
+		`"interfaces":[{"name":"gre1","index":3,"up":true,"address":"10.255.0.11/24","nbma":"203.0.113.11","protected":true,"redirect":false,"shortcut":true,"sampling":"ebpf","admission":"peers","left":false,` +
 		`"nhs":[{"interface":"gre1","name":"hub.example.net","nbma":"198.51.100.1","state":"registered","registered":"2026-03-01T11:00:00Z","expires":"2026-03-01T11:01:00Z","attempts":0,"announced":[]}],` +
 		`"bindings":[{"interface":"gre1","protocol":"10.255.0.12","nbma":"203.0.113.12","static":true,"unique":false,"secured":false,"prefixes":[]}],` +
 		`"shortcuts":[{"interface":"gre1","prefix":"192.168.12.0/24","state":"resolving","since":"2026-03-01T11:00:00Z"}],` +
-		`"peers":[{"interface":"gre1","nbma":"198.51.100.1","identity":"hub.example.net","state":"secured","initiator":false,"local_nat":false,"remote_nat":false,"interest":["nhs"],"admitted":true}]}],` +
+		`"peers":[{"interface":"gre1","nbma":"198.51.100.1","identity":"hub.example.net","state":"secured","initiator":false,"local_nat":false,"remote_nat":false,"interest":["nhs"],"admitted":true}],` +
+		`"admission_reason":"a filter runs before ours","data_path_restored":2}],` +
 		`"routes":[{"interface":"gre1","prefix":"192.168.12.0/24","next_hop":"10.255.0.12","table":254,"metric":0,"installed":true}],` +
 		`"tables":{"wanted_neighbors":2,"wanted_routes":1,"waiting":0,"failing":1,"failures":{"add neighbour: no buffer space available":4},"resyncs":{"start":1},"restored":3,"removed":0},` +
 		`"sas":[{"connection":"cygnet-gre1","id":1,"state":"ESTABLISHED","local":"203.0.113.11","remote":"198.51.100.1","initiator":false,"local_nat":false,"remote_nat":false,"children":[]}],` +

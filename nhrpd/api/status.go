@@ -73,6 +73,13 @@ type Interface struct {
 	Bindings   []Binding    `json:"bindings"`
 	Shortcuts  []Shortcut   `json:"shortcuts"`
 	Peers      []Peer       `json:"peers"`
+
+	// AdmissionReason tells why admission is unenforced, or what else lets data pass beside it.
+	AdmissionReason string `json:"admission_reason,omitempty"`
+	// DataPathError tells what of the eBPF programs and their tables is not as it should be. It is tried again.
+	DataPathError string `json:"data_path_error,omitempty"`
+	// DataPathRestored counts programs and entries that were missing or changed and were put right.
+	DataPathRestored uint64 `json:"data_path_restored,omitempty"`
 }
 
 // Admission is whose data the kernel takes from the tunnel.
@@ -81,7 +88,7 @@ type Admission string
 // Whose data is taken.
 const (
 	AdmissionOff        Admission = "off"        // of whoever has an SA: the configuration wants it so
-	AdmissionUnenforced Admission = "unenforced" // likewise, since eBPF is not to be had
+	AdmissionUnenforced Admission = "unenforced" // likewise, since the eBPF program is not on the tunnel
 	AdmissionPeers      Admission = "peers"      // of peers that NHRP knows
 	AdmissionSources    Admission = "sources"    // of them, from inner sources that lead back to them
 )

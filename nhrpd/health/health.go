@@ -127,9 +127,23 @@ func (r *reporter) tunnel(i *api.Interface) {
 	case !i.NBMA.IsValid():
 		r.error(api.ProblemUnderlayAddress, "", "the underlay has no address, so nothing can be sent", "")
 	}
-	if i.Admission == api.AdmissionUnenforced && !i.Left {
+	if !i.Left {
+		r.dataPath(i)
+	}
+}
+
+// dataPath reports what of the eBPF programs on the tunnel does not hold.
+func (r *reporter) dataPath(i *api.Interface) {
+	switch {
+	case i.Admission == api.AdmissionUnenforced:
 		r.warn(api.ProblemAdmissionUnenforced, "",
-			"admission is not enforced, as eBPF is not to be had: data of every router that has an SA is taken", "")
+			"admission is not enforced: data of every router that has an SA is taken"+fault(i.AdmissionReason), "")
+	case i.AdmissionReason != "":
+		r.warn(api.ProblemAdmissionBypassed, "", "data may pass beside admission: "+i.AdmissionReason, "")
+	}
+	if i.DataPathError != "" {
+		r.error(api.ProblemDataPath, "",
+			"eBPF on the tunnel is not as it should be, and tried again: "+i.DataPathError, "")
 	}
 }
 

@@ -68,6 +68,17 @@ func TestDiagnose(t *testing.T) {
 		{"no address", func(s *api.Status) { s.Interfaces[0].NBMA = netip.Addr{} }, []string{"error underlay-without-address the underlay"}},
 		{"not enforced", func(s *api.Status) { s.Interfaces[0].Admission = api.AdmissionUnenforced },
 			[]string{"warning admission-unenforced admission is not enforced"}},
+		{"not enforced, with the reason", func(s *api.Status) {
+			s.Interfaces[0].Admission, s.Interfaces[0].AdmissionReason = api.AdmissionUnenforced, "taken"
+		}, []string{"warning admission-unenforced admission is not enforced: data of every router that has an SA is taken: taken"}},
+		{"a filter before ours", func(s *api.Status) { s.Interfaces[0].AdmissionReason = "a filter" },
+			[]string{"warning admission-bypassed data may pass beside admission: a filter"}},
+		{"a table that is full", func(s *api.Status) { s.Interfaces[0].DataPathError = "full" },
+			[]string{"error data-path-failed eBPF on the tunnel is not as it should be, and tried again: full"}},
+		{"nothing of that after leaving", func(s *api.Status) {
+			i := &s.Interfaces[0]
+			i.Left, i.Admission, i.AdmissionReason, i.DataPathError = true, api.AdmissionUnenforced, "a", "b"
+		}, []string{"warning interface-left left by cygnet leave"}},
 		{"first request unanswered", nhs(api.NHS{State: api.NHSRegistering, Attempts: 1, Asked: ago(2 * time.Second)}),
 			[]string{"warning nhs-unanswered NHS hub (198.51.100.1) unanswered: 1 requests in a row, the first asked 2s ago"}},
 		{"refresh unanswered", nhs(api.NHS{State: api.NHSRegistered, Attempts: 5, Asked: ago(time.Minute)}),

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,7 +77,62 @@ func TestAdmission(t *testing.T) {
 	if got := st.Interfaces[0].Admission; got != api.AdmissionSources {
 		t.Errorf("the status says of admission: %q", got)
 	}
+	programsTakenAway(t, m, lan, fromRogue)
 	encrypted(m)
+}
+
+// programsTakenAway takes spoke1's programs off its tunnel. They are back once the daemon hears of
+// it. While another program keeps their place, the status tells that everybody's data passes.
+func programsTakenAway(t *testing.T, m *lab.Mesh, lan *lab.Capture, fromRogue lab.Filter) {
+	t.Helper()
+	enforced := func() error {
+		st, err := status(m.Spoke1)
+		if err != nil {
+			return err
+		}
+		i := st.Interfaces[0]
+		return lab.True(i.Admission == api.AdmissionSources && i.AdmissionReason == "" &&
+			i.DataPathRestored > 0, "admission %s (%s), %d restored",
+			i.Admission, i.AdmissionReason, i.DataPathRestored)
+	}
+	nothingPasses := func(when string) {
+		t.Helper()
+		before, err := status(m.Spoke1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		passed, dropped := lan.Count(fromRogue), before.Counters.Dropped["data: not admitted"]
+		m.Await("spoke1 drops what the rogue sends "+when, soon, func() error {
+			return droppedAtLeast(m.Spoke1, "data: not admitted", dropped+40)
+		})
+		if n := lan.Count(fromRogue); n > passed {
+			t.Errorf("%s, %d packets of the rogue came to spoke1's LAN", when, n-passed)
+		}
+	}
+	passed := lan.Count(fromRogue)
+	m.Spoke1.Run("tc", "qdisc", "del", "dev", "gre1", "clsact")
+	m.Await("spoke1's programs are back", soon, enforced)
+	t.Logf("of 40 packets a second, %d came through until the programs were back", lan.Count(fromRogue)-passed)
+	nothingPasses("after the qdisc was deleted")
+
+	m.Spoke1.Daemon.Signal(syscall.SIGSTOP)
+	m.Spoke1.Run("tc", "filter", "del", "dev", "gre1", "ingress")
+	m.Spoke1.Run("tc", "filter", "add", "dev", "gre1", "ingress", "pref", "8193", "matchall",
+		"action", "pass")
+	m.Spoke1.Daemon.Signal(syscall.SIGCONT)
+	m.Await("the status tells that data of everybody passes, and why", soon, func() error {
+		st, err := status(m.Spoke1)
+		if err != nil {
+			return err
+		}
+		i := st.Interfaces[0]
+		return lab.True(i.Admission == api.AdmissionUnenforced &&
+			strings.Contains(i.AdmissionReason, "matchall filter of priority 8193"),
+			"admission %s (%s)", i.Admission, i.AdmissionReason)
+	})
+	m.Spoke1.Run("tc", "filter", "del", "dev", "gre1", "ingress", "pref", "8193")
+	m.Await("spoke1's programs are back", soon, enforced)
+	nothingPasses("after the other program had gone")
 }
 
 // An admitted spoke that sends from a source behind another router is stopped where sources are checked, and told in the counters.
