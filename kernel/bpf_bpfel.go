@@ -37,6 +37,12 @@ type bpfPace struct {
 	Interval uint64
 }
 
+type bpfShare struct {
+	_       structs.HostLayout
+	Samples uint64
+	Nhrp    uint64
+}
+
 type bpfUse struct {
 	_   structs.HostLayout
 	Out uint64
@@ -61,6 +67,7 @@ const (
 	bpfMapMarked           = "marked"
 	bpfMapPeers            = "peers"
 	bpfMapScratches        = "scratches"
+	bpfMapShares           = "shares"
 	bpfMapWays             = "ways"
 	bpfProgCygnetEgress    = "cygnet_egress"
 	bpfProgCygnetIngress   = "cygnet_ingress"
@@ -70,7 +77,10 @@ const (
 	bpfVarClient           = "client"
 	bpfVarFirstInterval    = "first_interval"
 	bpfVarLastInterval     = "last_interval"
+	bpfVarNhrpBurst        = "nhrp_burst"
+	bpfVarNhrpByte         = "nhrp_byte"
 	bpfVarPerSecond        = "per_second"
+	bpfVarPerSource        = "per_source"
 	bpfVarSample           = "sample"
 	bpfVarSourceCheck      = "source_check"
 	bpfVarTellsDevice      = "tells_device"
@@ -136,6 +146,7 @@ type bpfMapSpecs struct {
 	Marked    *ebpf.MapSpec `ebpf:"marked"`
 	Peers     *ebpf.MapSpec `ebpf:"peers"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
+	Shares    *ebpf.MapSpec `ebpf:"shares"`
 	Ways      *ebpf.MapSpec `ebpf:"ways"`
 }
 
@@ -147,7 +158,10 @@ type bpfVariableSpecs struct {
 	Client        *ebpf.VariableSpec `ebpf:"client"`
 	FirstInterval *ebpf.VariableSpec `ebpf:"first_interval"`
 	LastInterval  *ebpf.VariableSpec `ebpf:"last_interval"`
+	NhrpBurst     *ebpf.VariableSpec `ebpf:"nhrp_burst"`
+	NhrpByte      *ebpf.VariableSpec `ebpf:"nhrp_byte"`
 	PerSecond     *ebpf.VariableSpec `ebpf:"per_second"`
+	PerSource     *ebpf.VariableSpec `ebpf:"per_source"`
 	Sample        *ebpf.VariableSpec `ebpf:"sample"`
 	SourceCheck   *ebpf.VariableSpec `ebpf:"source_check"`
 	TellsDevice   *ebpf.VariableSpec `ebpf:"tells_device"`
@@ -181,6 +195,7 @@ type bpfMaps struct {
 	Marked    *ebpf.Map `ebpf:"marked"`
 	Peers     *ebpf.Map `ebpf:"peers"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
+	Shares    *ebpf.Map `ebpf:"shares"`
 	Ways      *ebpf.Map `ebpf:"ways"`
 }
 
@@ -194,6 +209,7 @@ func (m *bpfMaps) Close() error {
 		m.Marked,
 		m.Peers,
 		m.Scratches,
+		m.Shares,
 		m.Ways,
 	)
 }
@@ -206,7 +222,10 @@ type bpfVariables struct {
 	Client        *ebpf.Variable `ebpf:"client"`
 	FirstInterval *ebpf.Variable `ebpf:"first_interval"`
 	LastInterval  *ebpf.Variable `ebpf:"last_interval"`
+	NhrpBurst     *ebpf.Variable `ebpf:"nhrp_burst"`
+	NhrpByte      *ebpf.Variable `ebpf:"nhrp_byte"`
 	PerSecond     *ebpf.Variable `ebpf:"per_second"`
+	PerSource     *ebpf.Variable `ebpf:"per_source"`
 	Sample        *ebpf.Variable `ebpf:"sample"`
 	SourceCheck   *ebpf.Variable `ebpf:"source_check"`
 	TellsDevice   *ebpf.Variable `ebpf:"tells_device"`

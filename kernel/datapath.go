@@ -42,8 +42,10 @@ type Use struct {
 type DataPathStats struct {
 	Sampled uint64 // redirects handed to the daemon
 	Limited uint64 // redirects not handed on: more than SampleRate.PerSecond
-	Lost    uint64 // redirects not handed on: the daemon was too slow
-	Foreign uint64 // NFLOG only: the rule logged something else, or damaged packets
+	// redirects not handed on: more of one outer source than SampleRate.PerSource
+	OverShare uint64
+	Lost      uint64 // redirects not handed on: the daemon was too slow
+	Foreign   uint64 // NFLOG only: the rule logged something else, or damaged packets
 
 	// Data that was dropped.
 	NotAdmitted uint64 // received: its outer source is not admitted
@@ -52,6 +54,9 @@ type DataPathStats struct {
 	NoMark      uint64 // to be sent to a marked peer that SetMarked does not know, or not any more
 	NoWay       uint64 // to be sent to a marked peer, but the companion device is missing
 	Unclaimed   uint64 // received: GRE that no tunnel claims, of which the companion device gets all
+
+	// NHRP packets that were dropped: more of one outer source than NHRPRate allows.
+	NHRPFlood uint64
 
 	// Programs on devices, and entries of the programs' tables, that a comparison found missing or changed and put right.
 	Restored uint64
@@ -72,6 +77,14 @@ type SampleRate struct {
 	First     time.Duration // least time between the first two samples of a flow; it doubles from one to the next. 0: 1 s
 	Last      time.Duration // where the doubling ends. 0: 8 s
 	PerSecond int           // samples of all flows together. 0: 1,000
+	PerSource int           // of them, of one outer source or marked peer. 0: a tenth of PerSecond
+}
+
+// NHRPRate limits the NHRP packets of one outer source or marked peer, next hop servers excepted: all share the socket's receive
+// buffer. The kernel charges that with a packet's memory, which is taken to be its length with the outer header and 768 bytes.
+type NHRPRate struct {
+	PerSecond int // bytes. 0: 1,000,000, some 1,000 packets
+	Burst     int // bytes. 0: 2,000,000, a sixteenth of the buffer
 }
 
 // DataPathConfig says what the programs do.
@@ -82,6 +95,7 @@ type DataPathConfig struct {
 	Mode     string // empty: eBPF, and NFLOG where that fails. ModeEBPF or ModeNFLOG: only this one
 	Group    uint16 // NFLOG group of the fallback, one for each device; 0: one that follows from the device's name
 	Rate     SampleRate
+	NHRP     NHRPRate
 
 	Admission   bool        // let data pass from admitted peers only
 	SourceCheck bool        // with Admission: and only with inner sources that lead back to the peer
@@ -155,6 +169,15 @@ func (cfg *DataPathConfig) setDefaults() {
 	}
 	if cfg.Rate.PerSecond <= 0 {
 		cfg.Rate.PerSecond = 1000
+	}
+	if cfg.Rate.PerSource <= 0 {
+		cfg.Rate.PerSource = max(1, cfg.Rate.PerSecond/10)
+	}
+	if cfg.NHRP.PerSecond <= 0 {
+		cfg.NHRP.PerSecond = 1_000_000
+	}
+	if cfg.NHRP.Burst <= 0 {
+		cfg.NHRP.Burst = 2_000_000
 	}
 	if cfg.Group == 0 {
 		cfg.Group = nflogGroup(cfg.Device)

@@ -33,6 +33,8 @@ const (
 	counterNoMark
 	counterNoWay
 	counterUnclaimed
+	counterOverShare
+	counterNHRPFlood
 )
 
 // useBatch is the number of peers read with one system call.
@@ -60,12 +62,17 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 		{bpfVarFirstInterval, uint64(cfg.Rate.First)},
 		{bpfVarLastInterval, uint64(cfg.Rate.Last)},
 		{bpfVarPerSecond, uint64(cfg.Rate.PerSecond)},
+		{bpfVarPerSource, uint64(cfg.Rate.PerSource)},
+		{bpfVarNhrpByte, uint64(time.Second) / uint64(cfg.NHRP.PerSecond)},
+		{bpfVarNhrpBurst, uint64(cfg.NHRP.Burst) * (uint64(time.Second) / uint64(cfg.NHRP.PerSecond))},
 	}
 	for _, name := range []string{bpfMapAdmitted, bpfMapMarked} {
 		spec.Maps[name].MaxEntries = uint32(cfg.Peers)
 	}
 	// The kernel sets memory aside for all entries of all tables but that of the marked peers, at every start of the daemon.
-	spec.Maps[bpfMapPeers].MaxEntries = min(uint32(max(cfg.Peers, 1024)), spec.Maps[bpfMapPeers].MaxEntries)
+	for _, name := range []string{bpfMapPeers, bpfMapShares} {
+		spec.Maps[name].MaxEntries = min(uint32(max(cfg.Peers, 1024)), spec.Maps[name].MaxEntries)
+	}
 	if !cfg.Redirect {
 		spec.Maps[bpfMapFlows].MaxEntries = 1
 	}
@@ -238,6 +245,7 @@ func (s *ebpfPath) Stats() (DataPathStats, error) {
 		counterSampled: &stats.Sampled, counterLimited: &stats.Limited, counterLost: &stats.Lost,
 		counterNotAdmitted: &stats.NotAdmitted, counterWrongSource: &stats.WrongSource, counterLooped: &stats.Looped,
 		counterNoMark: &stats.NoMark, counterNoWay: &stats.NoWay, counterUnclaimed: &stats.Unclaimed,
+		counterOverShare: &stats.OverShare, counterNHRPFlood: &stats.NHRPFlood,
 	} {
 		var n uint64
 		if err := s.objects.Counters.Lookup(index, &n); err != nil {

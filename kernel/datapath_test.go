@@ -74,12 +74,12 @@ func TestObjectsAreWhole(t *testing.T) {
 			t.Errorf("program %s: %+v", name, program)
 		}
 	}
-	for _, name := range []string{bpfVarSample, bpfVarTellsDevice, bpfVarFirstInterval, bpfVarLastInterval, bpfVarPerSecond} {
+	for _, name := range []string{bpfVarSample, bpfVarTellsDevice, bpfVarFirstInterval, bpfVarLastInterval, bpfVarPerSecond, bpfVarPerSource, bpfVarNhrpByte, bpfVarNhrpBurst} {
 		if v := spec.Variables[name]; v == nil || !v.Constant() {
 			t.Errorf("setting %s is no constant: the verifier would not drop what is switched off", name)
 		}
 	}
-	for name, bound := range map[string]uint32{bpfMapPeers: 65536, bpfMapFlows: 16384} {
+	for name, bound := range map[string]uint32{bpfMapPeers: 65536, bpfMapFlows: 16384, bpfMapShares: 65536} {
 		if m := spec.Maps[name]; m == nil || m.Type != ebpf.LRUHash || m.MaxEntries != bound {
 			t.Errorf("table %s: %v", name, m)
 		}
@@ -110,7 +110,7 @@ func TestErrorsOfEBPFSayWhatToDo(t *testing.T) {
 func TestRateHasDefaults(t *testing.T) {
 	var cfg DataPathConfig
 	cfg.setDefaults()
-	if want := (SampleRate{First: time.Second, Last: 8 * time.Second, PerSecond: 1000}); cfg.Rate != want {
+	if want := (SampleRate{First: time.Second, Last: 8 * time.Second, PerSecond: 1000, PerSource: 100}); cfg.Rate != want {
 		t.Errorf("defaults %+v", cfg)
 	}
 }

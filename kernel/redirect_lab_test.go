@@ -172,7 +172,7 @@ func TestDataPathLimitsAllFlowsTogether(t *testing.T) {
 		return
 	}
 	gre := hubAndSpokes(t)
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3}})
+	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3, PerSource: 1000}})
 	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
 	const flows = 200
 	packets := make([][]byte, flows)

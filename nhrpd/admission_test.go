@@ -42,7 +42,7 @@ func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
 		return nil, errors.New("no data path in this world")
 	}
 	p := &fakePath{
-		world: w,
+		world:  w,
 		config: c, closed: make(chan struct{}), admitted: map[netip.Addr]kernel.Admission{},
 		state: kernel.PathState{Mode: kernel.ModeEBPF, Admission: c.Admission},
 	}
@@ -66,7 +66,7 @@ func (p *fakePath) EnableMarks() error                        { return kernel.Er
 func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return kernel.ErrNoMarks }
 func (p *fakePath) Stats() (kernel.DataPathStats, error) {
 	p.world.used("data path", p.closed)
-	return kernel.DataPathStats{NotAdmitted: 5, Limited: 6, Lost: 7, Foreign: 8, Restored: 9}, nil
+	return kernel.DataPathStats{NotAdmitted: 5, Limited: 6, Lost: 7, Foreign: 8, Restored: 9, OverShare: 10, NHRPFlood: 11}, nil
 }
 func (p *fakePath) Close() error { close(p.closed); p.world.isClosed(); return nil }
 func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
@@ -138,7 +138,7 @@ func TestAdmissionReachesTheKernel(t *testing.T) {
 			t.Errorf("the status says %q, dropped %v", got, st.Counters.Dropped)
 		}
 		for reason, n := range map[string]uint64{"redirect not looked at: too many a second": 6, "redirect not looked at: the daemon is busy": 7,
-			"NFLOG: logged by a rule that is too broad": 8} {
+			"NFLOG: logged by a rule that is too broad": 8, "redirect not looked at: too many of one peer": 10, "NHRP: too much from one peer": 11} {
 			if st.Counters.Dropped[reason] != n {
 				t.Errorf("%s: counted %d, not %d", reason, st.Counters.Dropped[reason], n)
 			}

@@ -225,6 +225,8 @@ func (ln *line) addDataDrops(dropped map[string]uint64) {
 		"data: no device for receivers behind NAT":      st.NoWay,
 		"data: GRE that belongs to no tunnel, received": st.Unclaimed,
 		"redirect not looked at: too many a second":     st.Limited,
+		"redirect not looked at: too many of one peer":  st.OverShare,
+		"NHRP: too much from one peer":                  st.NHRPFlood,
 		"redirect not looked at: the daemon is busy":    st.Lost,
 		"NFLOG: logged by a rule that is too broad":     st.Foreign,
 	} {

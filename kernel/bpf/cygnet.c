@@ -23,6 +23,7 @@
 #include "maps.h"
 #include "marks.h"
 #include "redirect.h"
+#include "share.h"
 #include "use.h"
 
 /*
@@ -37,6 +38,23 @@ static __always_inline int refuse(__u32 reason)
 	return TC_ACT_SHOT;
 }
 
+/*
+ * NHRP passes from everybody, with its mark, which tells the daemon the peer; but nobody may fill
+ * the socket's buffer. A next hop server may: it passes on what others send.
+ */
+static __always_inline int take_nhrp(struct __sk_buff *skb, struct scratch *s)
+{
+	__u32 *flags;
+
+	if (!nhrp_burst || !s || read_outer(skb, offsetof(struct iphdr, saddr), &s->flow.outer_source))
+		return TC_ACT_UNSPEC;
+	name_by_mark(skb, s);
+	flags = bpf_map_lookup_elem(&admitted, &s->flow.outer_source);
+	if (flags && *flags & ADMITTED_NHS)
+		return TC_ACT_UNSPEC;
+	return has_room(skb, &s->flow.outer_source) ? TC_ACT_UNSPEC : refuse(NHRP_FLOOD);
+}
+
 SEC("tc")
 int cygnet_ingress(struct __sk_buff *skb)
 {
@@ -45,7 +63,7 @@ int cygnet_ingress(struct __sk_buff *skb)
 	int as, from_nhs, by_mark;
 
 	if (skb->protocol == bpf_htons(ETH_P_NHRP))
-		return TC_ACT_UNSPEC; /* with its mark, which tells the daemon the peer */
+		return take_nhrp(skb, s);
 	if (!s || read_outer(skb, offsetof(struct iphdr, saddr), &s->flow.outer_source))
 		return admission ? refuse(NOT_ADMITTED) : TC_ACT_UNSPEC;
 	by_mark = name_by_mark(skb, s);

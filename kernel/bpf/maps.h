@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define SECOND 1000000000ULL
+#define NHRP_OVERHEAD 768 /* bytes of memory of a received packet beside its own */
 #define CAPTURE 256 /* bytes of a sampled packet; a power of two */
 
 /* Settings, filled in before loading. Times are nanoseconds. */
@@ -20,6 +21,9 @@ volatile const __u8 tells_device = 0;       /* bpf_fib_lookup says the device al
 volatile const __u64 first_interval = SECOND; /* between the first two samples of a flow; then it doubles */
 volatile const __u64 last_interval = 8 * SECOND;
 volatile const __u64 per_second = 1000; /* samples of all flows */
+volatile const __u64 per_source = 100;  /* of them, for one outer source; not 0 */
+volatile const __u64 nhrp_byte = 1000;  /* how long a byte of NHRP takes of its source's share */
+volatile const __u64 nhrp_burst = 2 * SECOND; /* how much of that may be ahead; 0: no limit */
 
 /* IPv4 addresses are mapped (::ffff:a.b.c.d). */
 struct address {
@@ -47,6 +51,11 @@ struct budget {
 	__u64 spent;
 };
 
+struct share {
+	__u64 samples; /* when all that were taken are paid for */
+	__u64 nhrp;
+};
+
 struct event {
 	struct address outer_source;
 	__u32 length; /* bytes of data that are valid */
@@ -59,7 +68,8 @@ struct way {
 	__u32 key;       /* of the tunnel */
 };
 
-enum counter { SAMPLED, LIMITED, LOST, NOT_ADMITTED, WRONG_SOURCE, LOOPED, NO_MARK, NO_WAY, UNCLAIMED, COUNTERS };
+enum counter { SAMPLED, LIMITED, LOST, NOT_ADMITTED, WRONG_SOURCE, LOOPED, NO_MARK, NO_WAY, UNCLAIMED,
+	       OVER_SHARE, NHRP_FLOOD, COUNTERS };
 
 enum hook { INGRESS, EGRESS, PROBE, HOOKS };
 
@@ -127,6 +137,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct budget);
 } budgets SEC(".maps");
+
+/* How many is set before loading. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct address);
+	__type(value, struct share);
+} shares SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "headers.h"
+#include "share.h"
 #include "way.h"
 
 /* Takes one sample from the budget of this second. Cores that race may take a few too many. */
@@ -89,6 +90,10 @@ static __always_inline int follow(struct __sk_buff *skb, struct scratch *s, int 
 		return TC_ACT_UNSPEC;
 	}
 	slow_down(&next, &last, now);
+	if (!has_sample(&s->flow.outer_source, now)) {
+		count(OVER_SHARE);
+		return TC_ACT_UNSPEC;
+	}
 	if (!afford(now)) {
 		count(LIMITED);
 		return TC_ACT_UNSPEC;

@@ -1,0 +1,222 @@
+//go:build lab
+
+package kernel
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// turningBack are packets of many flows that the hub would send back into the tunnel.
+func turningBack(flows int) [][]byte {
+	packets := make([][]byte, flows)
+	for i := range packets {
+		to := netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)})
+		packets[i] = datagram("172.16.11.5", to.String(), 60)
+	}
+	return packets
+}
+
+// A spoke with many flows leaves the samples of other spokes to them.
+func TestSamplesAreSharedBetweenSpokes(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true,
+		Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
+	const flows = 200
+	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, turningBack(flows)...)
+	send(t, openIn(t, spoke2, "gre1", unix.ETH_P_IP), hubNBMA,
+		datagram("172.16.12.5", "172.16.11.5", 60))
+	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
+		return stats.Sampled+stats.OverShare+stats.Limited == flows+1
+	})
+	if stats.OverShare == 0 {
+		t.Fatalf("%d flows of one spoke, 4 samples a second for each: %+v", flows, stats)
+	}
+	for range stats.Sampled {
+		if next(t, redirects).From == spoke2NBMA {
+			return
+		}
+	}
+	t.Errorf("the other spoke's only flow is not among the %d samples", stats.Sampled)
+}
+
+// Of two routers behind one NAT address, each has a share of its own.
+func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	markedHub(t).Close()
+	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").index,
+		Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
+	const flows = 100
+	data := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	sendAs(t, 1)
+	send(t, data, hubNBMA, turningBack(flows)...)
+	sendAs(t, 2)
+	send(t, data, hubNBMA, datagram("172.16.22.5", "172.16.12.5", 60))
+	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
+		return stats.Sampled+stats.OverShare+stats.Limited == flows+1
+	})
+	for range stats.Sampled {
+		if next(t, redirects).From == markedNBMAs[2] {
+			return
+		}
+	}
+	t.Errorf("the second router's only flow is not among the %d samples", stats.Sampled)
+}
+
+// numberedFrom are NHRP packets whose first byte tells the sender.
+func numberedFrom(sender byte, count int) [][]byte {
+	packets := numbered(count)
+	for _, p := range packets {
+		binary.BigEndian.PutUint32(p, uint32(sender)<<24)
+	}
+	return packets
+}
+
+// A spoke that floods the hub with NHRP while the daemon is busy does not make the kernel drop what
+// others send. Before there were shares it filled the socket's buffer.
+func TestNHRPFloodLeavesRoomForOthers(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	hub := openIn(t, "", "gre1", protocolNHRP) // nobody reads it yet
+	s := attachWith(t, gre.Attrs().Index, func(*DataPathConfig) {})
+	flooding, other := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, spoke2, "gre1", protocolNHRP)
+	const flood, few = 60000, 10
+	for range flood / 1000 {
+		send(t, flooding, hubNBMA, numberedFrom(1, 1000)...)
+	}
+	send(t, other, hubNBMA, numberedFrom(2, few)...)
+	eventually(t, "the others' packets are in the buffer", func() bool {
+		stats, err := s.Stats()
+		return err == nil && stats.NHRPFlood > 0
+	})
+	ms := make([]Message, socketBatch)
+	seen, ofFlood := 0, 0
+	for seen < few {
+		n, err := hub.ReadBatch(ms)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range ms[:n] {
+			if m.Data[0] == 2 {
+				seen++
+			} else {
+				ofFlood++
+			}
+		}
+	}
+	if stats, err := hub.Stats(); err != nil || stats.Overflow != 0 {
+		t.Errorf("the kernel dropped %d packets for want of room, %v", stats.Overflow, err)
+	}
+	stats, err := s.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("of %d packets %d were let in and %d dropped", flood, ofFlood, stats.NHRPFlood)
+	if ofFlood < 1000 {
+		t.Errorf("only %d packets of one spoke were let in: that is what an honest one may need", ofFlood)
+	}
+}
+
+// What a next hop server passes on is not limited, and two routers at one address are told apart.
+func TestSharesOfNHRP(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	markedHub(t).Close()
+	const many = 100
+	for name, test := range map[string]struct {
+		admitted []Admission
+		first    uint64 // dropped of many
+	}{
+		"a spoke":            {nil, many - 1},
+		"an admitted spoke":  {[]Admission{{NBMA: markedNBMAs[1]}}, many - 1},
+		"a next hop server":  {[]Admission{{NBMA: markedNBMAs[1], NHS: true}}, 0},
+		"another one's name": {[]Admission{{NBMA: markedNBMAs[2], NHS: true}}, many - 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hub, there := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
+			s := attachWith(t, linkNamed(t, "gre1").index, func(c *DataPathConfig) {
+				c.Admitted = test.admitted
+				c.NHRP = NHRPRate{PerSecond: 1, Burst: 1}
+			})
+			sendAs(t, 1)
+			send(t, there, hubNBMA, numberedFrom(1, many)...)
+			sendAs(t, 2)
+			send(t, there, hubNBMA, numberedFrom(2, 1)...)
+			for m := readOne(t, hub); m.Data[0] != 2; m = readOne(t, hub) {
+				if m.Mark != 1 {
+					t.Errorf("a packet of the first router has mark %d", m.Mark)
+				}
+			}
+			if stats, err := s.Stats(); err != nil || stats.NHRPFlood != test.first {
+				t.Errorf("%d packets were dropped, %v; want %d", stats.NHRPFlood, err, test.first)
+			}
+		})
+	}
+}
+
+// A full table of shares forgets whoever was quiet for longest, and nobody is refused for it.
+func TestFullTableOfSharesForgets(t *testing.T) {
+	if !ownNamespace(t) {
+		return
+	}
+	gre := hubAndSpokes(t)
+	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) { c.Peers = 1 })
+	table := s.(*ebpfPath).objects.Shares
+	const room = 1024
+	if table.MaxEntries() != room {
+		t.Fatalf("the table has room for %d, want %d", table.MaxEntries(), room)
+	}
+	keys, values := make([]bpfAddress, 4*room), make([]bpfShare, 4*room)
+	for i := range keys {
+		keys[i] = keyOf(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}))
+	}
+	if _, err := table.BatchUpdate(keys, values, nil); err != nil {
+		t.Fatal(err)
+	}
+	hub := openIn(t, "", "gre1", protocolNHRP)
+	send(t, openIn(t, spoke1, "gre1", protocolNHRP), hubNBMA, numbered(20)...)
+	readAll(t, hub, spoke1NBMA, 20)
+	var share bpfShare
+	if err := table.Lookup(keyOf(spoke1NBMA), &share); err != nil || share.Nhrp == 0 {
+		t.Errorf("the spoke's share is %+v, %v", share, err)
+	}
+	if stats, err := s.Stats(); err != nil || stats.NHRPFlood != 0 {
+		t.Errorf("%d packets were dropped, %v", stats.NHRPFlood, err)
+	}
+}
+
+// BenchmarkNHRPShare is what the share of a source costs for each NHRP packet.
+func BenchmarkNHRPShare(b *testing.B) {
+	// The kernel takes an Ethernet header off: its type, NHRP's, is also the start of the outer
+	// source that the program reads.
+	packet := make([]byte, 200)
+	packet[0], packet[9], packet[12], packet[13] = 0x45, unix.IPPROTO_GRE, 0x20, 0x01
+	for name, burst := range map[string]int{"with": 1 << 40, "without": 0} {
+		b.Run(name, func(b *testing.B) {
+			cfg := DataPathConfig{Admission: true}
+			cfg.setDefaults()
+			cfg.NHRP.Burst = burst
+			objects, err := loadPath(cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer objects.Close()
+			verdict, perPacket, err := objects.CygnetIngress.Benchmark(packet, b.N, b.ResetTimer)
+			if err != nil || int32(verdict) != -1 {
+				b.Fatalf("verdict %d, %v", int32(verdict), err)
+			}
+			b.ReportMetric(float64(perPacket.Nanoseconds()), "ns/packet")
+		})
+	}
+}
