@@ -29,42 +29,6 @@ func saKey(k engine.PeerKey) vici.Key {
 	return vici.Key{Interface: k.Interface, NBMA: k.NBMA}
 }
 
-// senderOf is the NBMA address or name of the router that an NHRP packet came from. Who has no name may have a packet with a mark all the
-// same: a site's own firewall can set some. So of a mark that is new, the kernel is asked whether it is an SA's.
-func (l *loop) senderOf(now time.Time, device string, m *kernel.Message) netip.Addr {
-	name := kernel.MarkedNBMA(m.Mark)
-	if !name.IsValid() || !l.engine.Secured(device, name) && l.engine.Secured(device, m.NBMA) && l.foreign(now, device, name, m.NBMA) {
-		return m.NBMA
-	}
-	return name
-}
-
-// How long, and of how many marks, the daemon remembers that they are no SA's.
-const (
-	foreignTime = 10 * time.Second
-	foreignMost = 1024
-)
-
-// foreign says whether a mark is that of no SA with an address.
-func (l *loop) foreign(now time.Time, device string, name, real netip.Addr) bool {
-	p := l.ports[device]
-	if p == nil {
-		return true
-	}
-	if now.Before(p.foreign[name]) {
-		return true
-	}
-	marked, err := p.platform.MarkedPeers(p.state.Local)
-	if err == nil && marked[name] == real {
-		return false
-	}
-	if p.foreign == nil || len(p.foreign) >= foreignMost {
-		p.foreign = make(map[netip.Addr]time.Time)
-	}
-	p.foreign[name] = now.Add(foreignTime)
-	return true
-}
-
 // lead has the kernel lead to the peers that have names, before neighbours and packets use those.
 func (l *loop) lead() {
 	for _, c := range l.out.Marked {

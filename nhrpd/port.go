@@ -37,10 +37,10 @@ type port struct {
 	state  kernel.TunnelState // owned by the loop
 	fault  string             // owned by the loop; why there is no tunnel
 
-	marksAsked chan struct{}
-	undecided  []vici.Peer              // owned by the loop; who shares an address until it is known whether packets can be given marks
-	foreign    map[netip.Addr]time.Time // owned by the loop; names whose marks are no SA's, until then
-	marksFault string                   // owned by the loop; why peers behind one NAT address cannot be told apart
+	marksAsked  chan struct{}
+	undecided   []vici.Peer // owned by the loop; who shares an address until it is known whether packets can be given marks
+	markedPeers markedPeers // owned by the loop
+	marksFault  string      // owned by the loop; why peers behind one NAT address cannot be told apart
 
 	cancel context.CancelFunc // ends the port; set by start
 	done   chan struct{}      // closed at its end

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/nhrpd/api"
 	"cygnet/test/lab"
 )
 
@@ -69,6 +70,33 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 		t.Errorf("cygnet bindings does not give the address that the world sees:\n%s", out)
 	}
 	alive(m)
+	encrypted(m)
+	markOfTheSite(m, inside)
+}
+
+// markOfTheSite has the hub's own firewall give packets of spoke3 the mark of a router behind the
+// NAT. They are spoke3's all the same, as their outer source tells.
+func markOfTheSite(m *lab.Mesh, inside []*lab.Site) {
+	m.Helper()
+	mark := uint32(0)
+	for _, s := range inside {
+		if of, ok := kernel.MarkOf(m.Hub.Neighbors("gre1")[s.Overlay]); ok {
+			mark = of
+		}
+	}
+	m.Hub.Iptables("-t", "mangle", "-A", "PREROUTING", "-s", m.Spoke3.Public.String(),
+		"-j", "MARK", "--set-mark", fmt.Sprint(mark))
+	begin := time.Now()
+	m.Spoke3.Daemon.Kill()
+	m.Spoke3.Daemon.Start()
+	m.Await("spoke3 registers with its packets marked", soon, func() error {
+		n, err := nhs(m.Spoke3)
+		if err != nil {
+			return err
+		}
+		return lab.True(n.State == api.NHSRegistered && n.Registered.After(begin), "%+v", n)
+	})
+	registered(m, m.Spoke3, soon)
 	encrypted(m)
 }
 

@@ -1,0 +1,86 @@
+package nhrpd
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/config"
+)
+
+// markedWorld is a loop with one interface, on which router 1 is known at a NAT address and the
+// kernel has SAs of routers 1 and 2 there.
+func markedWorld(protected bool) (l *loop, reads *int) {
+	nat := netip.MustParseAddr("203.0.113.9")
+	reads = new(int)
+	platform := &Platform{MarkedPeers: func(netip.Addr) (map[netip.Addr]netip.Addr, error) {
+		*reads++
+		return map[netip.Addr]netip.Addr{kernel.MarkedNBMA(1): nat, kernel.MarkedNBMA(2): nat}, nil
+	}}
+	p := &port{config: config.Interface{Name: "gre1", Protected: protected}, platform: platform}
+	return &loop{
+		ports: map[string]*port{"gre1": p},
+		names: map[string]map[netip.Addr]netip.Addr{"gre1": {kernel.MarkedNBMA(1): nat}},
+	}, reads
+}
+
+// A mark is a router's only in a packet from where that router is: a site's firewall may set the
+// same mark.
+func TestMarkCountsWithItsOuterSourceOnly(t *testing.T) {
+	nat, other := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("198.51.100.7")
+	for name, test := range map[string]struct {
+		mark      uint32
+		from      netip.Addr
+		protected bool
+		want      netip.Addr
+	}{
+		"no mark":                         {0, nat, true, nat},
+		"a router that is known":          {1, nat, true, kernel.MarkedNBMA(1)},
+		"its mark, set by a firewall":     {1, other, true, other},
+		"a router that is about to be":    {2, nat, true, kernel.MarkedNBMA(2)},
+		"its mark, set by a firewall too": {2, other, true, other},
+		"a mark of nobody's":              {3, nat, true, nat},
+		"a mark that names nobody":        {1 << 24, nat, true, nat},
+		"where marks name nobody":         {1, nat, false, nat},
+		"no outer source":                 {3, netip.Addr{}, true, netip.Addr{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := markedWorld(test.protected)
+			m := &kernel.Message{NBMA: test.from, Mark: test.mark}
+			if got := l.senderOf(time.Now(), "gre1", m); got != test.want {
+				t.Errorf("mark %d from %s is %s's packet, want %s", test.mark, test.from, got, test.want)
+			}
+		})
+	}
+}
+
+// A firewall that marks everything does not make the daemon read the kernel's policies all the
+// time, and a new SA is found with the next reading.
+func TestMarksOfAFirewallCostLittle(t *testing.T) {
+	l, reads := markedWorld(true)
+	now := time.Now()
+	for i := range 5000 {
+		from := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+		l.senderOf(now.Add(time.Duration(i)*time.Millisecond/10), "gre1", &kernel.Message{NBMA: from, Mark: 7})
+	}
+	if *reads != 1 {
+		t.Errorf("the policies were read %d times in half a second, want once", *reads)
+	}
+	late := netip.MustParseAddr("203.0.113.10")
+	l.ports["gre1"].platform.MarkedPeers = func(netip.Addr) (map[netip.Addr]netip.Addr, error) {
+		return map[netip.Addr]netip.Addr{kernel.MarkedNBMA(7): late}, nil
+	}
+	m := &kernel.Message{NBMA: late, Mark: 7}
+	if got := l.senderOf(now.Add(time.Hour), "gre1", m); got != kernel.MarkedNBMA(7) {
+		t.Errorf("the new router's packet is %s's", got)
+	}
+	l.ports["gre1"].platform.MarkedPeers = func(netip.Addr) (map[netip.Addr]netip.Addr, error) {
+		return nil, errors.New("no policies")
+	}
+	m.Mark = 8
+	if got := l.senderOf(now.Add(2*time.Hour), "gre1", m); got != late {
+		t.Errorf("with policies that cannot be read, the packet is %s's, want the outer source's", got)
+	}
+}
