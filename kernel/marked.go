@@ -35,7 +35,9 @@ func (s *ebpfPath) askMarks() error {
 		err = fmt.Errorf("lead to peers behind one NAT address: no program of ours is at the egress of %s", s.device)
 	}
 	s.wanted.marks = !errors.Is(err, ErrNoMarks)
-	s.state.Marks = oneLine(err) // once that changes, the state tells
+	if s.wanted.marks {
+		s.state.Marks = oneLine(err) // it is tried again, and the state tells when it works
+	}
 	return err
 }
 
