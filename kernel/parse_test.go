@@ -42,9 +42,15 @@ func FuzzParse(f *testing.F) {
 	multipath := netlink.NewAttributeEncoder()
 	multipath.Bytes(unix.RTA_MULTIPATH, append([]byte{16, 0, 1, 0, 3, 0, 0, 0, 8, 0, unix.RTA_GATEWAY, 0, 10, 0, 0, 1}, 255, 255))
 	f.Add(append([]byte{unix.AF_INET, 24, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0}, encoded(multipath)...))
+	f.Add(filterMessage(3, 8193, kindBPF, 0, func(e *netlink.AttributeEncoder) error {
+		e.String(bpfName, "ours")
+		e.Uint32(bpfID, 77)
+		return nil
+	}).Data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
-		for _, kind := range []netlink.HeaderType{unix.RTM_NEWROUTE, unix.RTM_NEWNEIGH, unix.RTM_NEWLINK, unix.RTM_NEWADDR} {
+		for _, kind := range []netlink.HeaderType{unix.RTM_NEWROUTE, unix.RTM_NEWNEIGH, unix.RTM_NEWLINK, unix.RTM_NEWADDR,
+			unix.RTM_DELTFILTER} {
 			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
 			if r, ok := parseRoute(m); ok && (!r.prefix.IsValid() || len(r.hops) == 0) {
 				t.Errorf("route %+v", r)
@@ -55,6 +61,10 @@ func FuzzParse(f *testing.F) {
 			if a, ok := parseAddress(m); ok && !a.prefix.IsValid() {
 				t.Errorf("address %+v", a)
 			}
+			if f, ok := parseFilter(m); ok && f.program != 0 && f.kind != kindBPF {
+				t.Errorf("filter %+v", f)
+			}
+			filtersTouched(notice{messages: []netlink.Message{m}}, 3)
 			parseLink(m)
 			guardTouched(notice{messages: []netlink.Message{m}})
 			newMirror([]uint32{254}).parse(m)

@@ -112,6 +112,17 @@ func (p *Process) Alive() bool {
 // Pid is the process id, the same in every namespace.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
+// handles reports whether the program has a handler for a signal.
+func (p *Process) handles(sig syscall.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(status), "\nSigCgt:")
+	mask, err := strconv.ParseUint(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]), 16, 64)
+	return err == nil && mask>>(sig-1)&1 != 0
+}
+
 // Signal sends a signal to the program.
 func (p *Process) Signal(sig syscall.Signal) {
 	p.node.net.Helper()
