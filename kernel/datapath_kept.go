@@ -142,9 +142,7 @@ func (s *ebpfPath) compare(cause string) (found finding) {
 		s.compareEntries(&found)
 		s.compareMarks(&found)
 	}
-	if found.filters = attachable(s.device, s.index); found.filters == nil {
-		found.report, found.filters = ensureFilters(s.tunnelFilters())
-	}
+	s.compareFilters(&found)
 	again := s.placed(&found)
 	if found.first {
 		return found
@@ -154,6 +152,24 @@ func (s *ebpfPath) compare(cause string) (found finding) {
 	}
 	s.compareMarks(&found)
 	return found
+}
+
+// compareFilters has the programs on the device.
+func (s *ebpfPath) compareFilters(found *finding) {
+	if found.filters = attachable(s.device, s.index); found.filters != nil {
+		return
+	}
+	for _, f := range s.tunnelFilters() {
+		report, err := ensureFilters([]filter{f})
+		found.report.placed = append(found.report.placed, report.placed...)
+		found.report.held = append(found.report.held, report.held...)
+		if f.at == atIngress { // where data is admitted; at egress nothing is decided
+			found.report.ahead = report.ahead
+		}
+		if err != nil && (found.filters == nil || err.Error() != found.filters.Error()) {
+			found.filters = errors.Join(found.filters, err)
+		}
+	}
 }
 
 // placed notes which programs are on the device, and reports whether a table needs another try.
@@ -212,24 +228,18 @@ func (s *ebpfPath) apply(found finding) {
 	}
 	s.state.Fault = oneLine(faults)
 	if s.state.Admission {
-		s.state.Ahead = ahead(found.report.ahead)
+		s.state.Ahead = aheadText(found.report.ahead)
 	}
 	s.fallBack()
 }
 
-// ahead tells of filters at the tunnel's ingress whose verdict comes before ours.
-func ahead(filters []aheadFilter) string {
-	var words []string
-	for _, f := range filters {
-		if f.ours.at == atIngress {
-			words = append(words, f.String())
-		}
-	}
-	if len(words) == 0 {
+// aheadText tells of filters at the tunnel's ingress whose verdict comes before ours.
+func aheadText(filters []string) string {
+	if len(filters) == 0 {
 		return ""
 	}
 	return fmt.Sprintf("%s: data that it lets pass is not checked; give it a priority above %d",
-		strings.Join(words, ", "), filterPriority)
+		strings.Join(filters, ", "), filterPriority)
 }
 
 // say logs what changed for the worse, once, and what is well again.

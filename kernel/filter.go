@@ -63,20 +63,10 @@ var errDeviceReplaced = errors.New("it was replaced in the meantime")
 type filterReport struct {
 	// placed are the filters that were missing, or had another program, and are there now.
 	placed []filter
-	// ahead are filters of others that run before one of ours: their verdict may be final.
-	ahead []aheadFilter
+	// ahead describes filters of others that run before one of ours: their verdict may be final.
+	ahead []string
 	// held are the wanted filters that the device has now, whatever became of the others.
 	held []filter
-}
-
-// aheadFilter is a filter that packets meet before ours.
-type aheadFilter struct {
-	other tcFilter
-	ours  filter
-}
-
-func (a aheadFilter) String() string {
-	return fmt.Sprintf("%s runs before ours at the %s of %s", &a.other, a.ours.at, a.ours.device)
 }
 
 // ensureFilters compares the wanted filters with what their devices have, and puts right what
@@ -128,7 +118,8 @@ func (r *requests) ensureFilter(f *filter, report *filterReport) error {
 	report.held = append(report.held, *f)
 	for _, other := range have {
 		if other.priority < f.priority {
-			report.ahead = append(report.ahead, aheadFilter{other, *f})
+			report.ahead = append(report.ahead, fmt.Sprintf("%s runs before ours at the %s of %s",
+				&other, f.at, f.device))
 		}
 	}
 	return nil

@@ -118,7 +118,7 @@ func TestFiltersAreKept(t *testing.T) {
 	eventually(t, "a filter before ours is reported", func() bool {
 		report, err := state()
 		return err == nil && len(report.ahead) == 1 &&
-			strings.Contains(report.ahead[0].String(), "matchall filter of priority 5")
+			strings.Contains(report.ahead[0], "matchall filter of priority 5")
 	})
 	eventually(t, "both are there", there("matchall"))
 }
