@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,13 +20,26 @@ func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
 		c.SetProfile(testProfile())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- c.Run(ctx) }()
+		starts.Store(c, sync.OnceFunc(func() { go func() { ended <- c.Run(ctx) }() }))
+		defer starts.Delete(c)
 		test(t, f, c)
+		begin(c)
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run: %v", err)
 		}
 	})
+}
+
+// starts has, for each client of a bubble, what starts its Run.
+var starts sync.Map
+
+// begin has the client of a bubble begin, unless it has. The test's first look at its events starts it,
+// so that what the test set up before that is there from the beginning.
+func begin(c *Client) {
+	if f, ok := starts.Load(c); ok {
+		f.(func())()
+	}
 }
 
 func testProfile() Profile {
@@ -45,6 +59,7 @@ func allowing(c *Client, e Event) []Event {
 
 // told takes all events that are there when nothing moves any more.
 func told(c *Client) []Event {
+	begin(c)
 	var events []Event
 	for {
 		synctest.Wait()
@@ -59,6 +74,7 @@ func told(c *Client) []Event {
 
 // after lets time pass, then takes all events.
 func after(c *Client, d time.Duration) []Event {
+	begin(c)
 	var events []Event
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		select {
