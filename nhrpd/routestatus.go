@@ -8,7 +8,8 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// wantedRoutes lists the routes that the engine wants, for shortcuts and to what clients announced. It runs on the loop.
+// wantedRoutes lists the routes that the engine wants: to routers that are not on the link, for shortcuts, and to what clients announced.
+// It runs on the loop.
 func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
 	routes := []api.Route{}
 	for _, ifc := range interfaces {
@@ -20,6 +21,9 @@ func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
 			routes = append(routes, api.Route{
 				Interface: ifc.Name, Prefix: prefix, NextHop: nextHop, Table: p.config.Table, Metric: p.config.Metric,
 			})
+		}
+		for _, router := range ifc.Routers {
+			add(netip.PrefixFrom(router, router.BitLen()), netip.Addr{})
 		}
 		for _, s := range ifc.Shortcuts {
 			if s.Routed {

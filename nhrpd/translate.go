@@ -22,6 +22,7 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 	out := engine.InterfaceConfig{
 		Name:           c.Name,
 		Address:        c.Address,
+		Overlay:        c.Overlay,
 		Table:          c.Table,
 		Protected:      c.Protected,
 		HoldingTime:    c.HoldingTime,

@@ -106,8 +106,8 @@ func (v *verdict) because(format string, args ...any) {
 
 func (v *verdict) judgeAddress(c *config.Interface, g *policy.Grant, a netip.Addr) bool {
 	switch {
-	case !c.Address.Contains(a) && !c.Address.IsSingleIP():
-		v.because("%s is outside the overlay %s", a, c.Address.Masked())
+	case c.Overlay.IsValid() && !c.Overlay.Contains(a):
+		v.because("%s is outside the overlay %s", a, c.Overlay)
 		return false
 	case a == c.Address.Addr():
 		v.because("%s is this router's own address", a)
@@ -150,7 +150,7 @@ func (v *verdict) judgePrefix(c *config.Interface, g *policy.Grant, p netip.Pref
 	default:
 		v.because("accept takes %s, not %s", policy.Texts(c.Accept), p)
 	}
-	if overlay := c.Address.Masked(); p.Overlaps(overlay) {
+	if overlay := c.Overlay; overlay.IsValid() && p.Overlaps(overlay) {
 		v.because("it overlaps the overlay %s", overlay)
 		return false
 	}

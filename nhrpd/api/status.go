@@ -210,11 +210,11 @@ const (
 	PeerSecured  PeerState = "secured"
 )
 
-// Route is the route of a shortcut, or to a prefix that a client announced.
+// Route is the route of a shortcut, to a prefix that a client announced, or to the overlay address of a router that is not on the link.
 type Route struct {
 	Interface string       `json:"interface"`
 	Prefix    netip.Prefix `json:"prefix"`
-	NextHop   netip.Addr   `json:"next_hop"`
+	NextHop   netip.Addr   `json:"next_hop,omitzero"` // absent: the route is to a router's own address, which has a neighbour
 	Table     uint32       `json:"table"`
 	Metric    uint32       `json:"metric"`
 	Installed bool         `json:"installed"` // seen in the kernel; otherwise only wanted

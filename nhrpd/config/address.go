@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// overlay checks the overlay address of an interface.
-func (c *checker) overlay(raw *rawInterface) netip.Prefix {
+// address checks the overlay address of an interface.
+func (c *checker) address(raw *rawInterface) netip.Prefix {
 	v := raw.Address
 	if !v.set {
 		if !v.present() {

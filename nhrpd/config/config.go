@@ -64,7 +64,8 @@ func (l Log) LevelOf(subsystem string) slog.Level {
 // Interface is a table [interface.NAME]: one mGRE tunnel and NHRP on it.
 type Interface struct {
 	Name    string
-	Address netip.Prefix // the overlay address of this router, with the overlay's prefix length; not masked
+	Address netip.Prefix // the overlay address of this router, with the prefix length on the tunnel's link; not masked
+	Overlay netip.Prefix // what all overlay addresses lie in, masked; zero: not known, since Address has a host prefix
 
 	Underlay Underlay
 	Key      *uint32 // GRE key; nil: none

@@ -57,6 +57,7 @@ func TestSmallestSpoke(t *testing.T) {
 		Interfaces: []Interface{{
 			Name:        "gre1",
 			Address:     netip.MustParsePrefix("10.255.0.11/24"),
+			Overlay:     netip.MustParsePrefix("10.255.0.0/24"),
 			Underlay:    Underlay{Device: "eth0"},
 			Key:         &key,
 			TTL:         64,
@@ -110,6 +111,7 @@ func TestEveryKey(t *testing.T) {
 			{
 				Name:           "a0",
 				Address:        netip.MustParsePrefix("2001:db8:1::1/64"),
+				Overlay:        netip.MustParsePrefix("2001:db8:1::/64"),
 				Underlay:       Underlay{Address: netip.MustParseAddr("198.51.100.1")},
 				Key:            &key,
 				TTL:            255,
@@ -152,6 +154,7 @@ func TestEveryKey(t *testing.T) {
 			{
 				Name:        "b0",
 				Address:     netip.MustParsePrefix("10.0.0.1/32"),
+				Overlay:     netip.MustParsePrefix("10.0.0.0/30"),
 				Underlay:    Underlay{Device: "eth0"},
 				TTL:         64,
 				MTU:         1400,
@@ -165,7 +168,7 @@ func TestEveryKey(t *testing.T) {
 		Warnings: []string{
 			`test.toml:29: interface.a0.authentication: the password has 9 characters, and Cisco routers take no more than 8`,
 			`test.toml:33: interface.a0.server: found false beside accept: no router can register here, and so none can announce anything; remove one of the two`,
-			`test.toml:71: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
+			`test.toml:72: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
 		},
 	}
 	got := mustParse(t, `
@@ -237,6 +240,7 @@ child = { copy_df = true }
 [interface.b0]
 admission = false
 address = "10.0.0.1/32"
+overlay = "10.0.0.0/30"
 underlay = "eth0"
 protection = "none"
 `)

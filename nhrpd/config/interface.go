@@ -12,7 +12,8 @@ import (
 func (c *checker) iface(name string, raw *rawInterface) Interface {
 	i := defaultInterface(name)
 	c.ifaceName(raw.At, name)
-	i.Address = c.overlay(raw)
+	i.Address = c.address(raw)
+	i.Overlay = c.overlay(raw, i.Address)
 	i.Underlay = c.underlay(raw)
 	if raw.Key.set {
 		key := number[uint32](c, raw.Key, 0, 0, math.MaxUint32)
@@ -43,6 +44,7 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	c.nbmas(raw, &i)
 	c.protection(raw, &i)
 	i.Policy = c.rules(raw, &i)
+	c.unboundedOverlay(raw, &i)
 	if i.Shortcut && len(i.NHS) == 0 {
 		c.warn(raw.Shortcut.at, "shortcuts need an NHS to resolve with, and none is configured: give nhs = [{ nbma = \"…\" }]")
 	}

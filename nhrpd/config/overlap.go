@@ -39,7 +39,7 @@ func (c *checker) overlayClash(a, b *Interface) {
 	switch {
 	case a.Address.Addr() == b.Address.Addr():
 		c.problem(at, "found %s, the overlay address of %s; allowed is each address once", b.Address, a.Name)
-	case a.Table == b.Table && a.Address.Overlaps(b.Address):
+	case a.Table == b.Table && a.ownRange().Overlaps(b.ownRange()):
 		c.problem(at, "found %s, which overlaps with %s of %s in the same routing table; allowed are separate overlays, or a table for each", b.Address, a.Address, a.Name)
 	}
 }

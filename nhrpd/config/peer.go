@@ -61,7 +61,7 @@ func (c *checker) maps(raw *rawInterface, i *Interface) []Map {
 	return maps
 }
 
-// protocol checks the overlay address of a peer. An overlay of host addresses (/32, /128) has no prefix for them to be in.
+// protocol checks the overlay address of a peer, which lies in the overlay's range where that is known.
 func (c *checker) protocol(v value[string], i *Interface) netip.Addr {
 	a := c.addr(v, "10.255.0.1")
 	if !a.IsValid() || !i.Address.IsValid() {
@@ -70,8 +70,8 @@ func (c *checker) protocol(v value[string], i *Interface) netip.Addr {
 	switch {
 	case a.Is4() != i.Address.Addr().Is4():
 		c.problem(v.at, "found %s, allowed is an address of the overlay's family, which is that of %s", a, i.Address)
-	case !i.Address.IsSingleIP() && !i.Address.Contains(a):
-		c.problem(v.at, "found %s, allowed is an address in the overlay %s", a, i.Address.Masked())
+	case i.Overlay.IsValid() && !i.Overlay.Contains(a):
+		c.problem(v.at, "found %s, allowed is an address in the overlay %s", a, i.Overlay)
 	}
 	return a
 }
@@ -84,8 +84,8 @@ func (c *checker) nbmas(raw *rawInterface, i *Interface) {
 		if err != nil || notUnicast(a) != "" {
 			return
 		}
-		if i.Address.IsValid() && i.Address.Masked().Contains(a) {
-			c.problem(v.at, "found %s, which is in the overlay %s; allowed is an address outside the tunnel", a, i.Address.Masked())
+		if overlay := i.ownRange(); i.Address.IsValid() && overlay.Contains(a) {
+			c.problem(v.at, "found %s, which is in the overlay %s; allowed is an address outside the tunnel", a, overlay)
 		}
 		if a.Is6() {
 			c.problem(v.at, "found %s, allowed is an IPv4 address: Linux does not tell from whom a packet came through GRE over IPv6, so NHRP cannot work there (the overlay may be IPv6)", a)

@@ -25,7 +25,7 @@ func roomForPrefixes(i *Interface) int {
 func (c *checker) announce(raw *rawInterface, i *Interface) []netip.Prefix {
 	v := raw.Announce
 	prefixes := c.prefixes(v, i, func(p netip.Prefix) string {
-		if overlay := i.Address.Masked(); p.Overlaps(overlay) {
+		if overlay := i.ownRange(); p.Overlaps(overlay) {
 			return "which overlaps with the overlay " + overlay.String() + "; allowed are networks outside the tunnel"
 		}
 		return ""
@@ -45,7 +45,7 @@ func (c *checker) announce(raw *rawInterface, i *Interface) []netip.Prefix {
 // accept checks what clients may announce. The overlay may lie inside of it: no part of that is ever accepted.
 func (c *checker) accept(raw *rawInterface, i *Interface) []netip.Prefix {
 	return c.prefixes(raw.Accept, i, func(p netip.Prefix) string {
-		if overlay := i.Address.Masked(); overlay.Bits() <= p.Bits() && p.Overlaps(overlay) {
+		if overlay := i.ownRange(); overlay.Bits() <= p.Bits() && p.Overlaps(overlay) {
 			return "which is in the overlay " + overlay.String() + "; allowed are networks outside the tunnel"
 		}
 		return ""

@@ -37,6 +37,7 @@ type rawInterface struct {
 	At path // of the table
 
 	Address  value[string] `toml:"address"`
+	Overlay  value[string] `toml:"overlay"`
 	Underlay value[string] `toml:"underlay"`
 	Key      value[int64]  `toml:"key"`
 	TTL      value[int64]  `toml:"ttl"`

@@ -131,14 +131,13 @@ func familyFault(p netip.Prefix, i *Interface) string {
 	return ""
 }
 
-// addressFault says why no peer can have one of these overlay addresses. An overlay of host addresses has no prefix for them to be in.
+// addressFault says why no peer can have one of these overlay addresses.
 func addressFault(t policy.Template, p netip.Prefix, i *Interface) string {
-	overlay := i.Address.Masked()
 	switch {
-	case !i.Address.IsValid() || i.Address.IsSingleIP():
+	case !i.Address.IsValid():
 		return ""
-	case !p.Overlaps(overlay):
-		return "which is outside the overlay " + overlay.String() + "; allowed are addresses of routers in it"
+	case i.Overlay.IsValid() && !p.Overlaps(i.Overlay):
+		return "which is outside the overlay " + i.Overlay.String() + "; allowed are addresses of routers in it"
 	case t.Literal() && p.IsSingleIP() && p.Addr() == i.Address.Addr():
 		return "this router's own overlay address; allowed are those of peers"
 	}

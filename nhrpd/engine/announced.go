@@ -107,11 +107,14 @@ func (c *InterfaceConfig) takesPrefixes() bool { return len(c.Accept) > 0 || c.P
 // hides says what a route to prefix through a client would hide.
 func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) string {
 	for _, other := range e.ifaces {
-		if other.cfg.Table == ifc.cfg.Table && prefix.Overlaps(other.cfg.Address.Masked()) {
+		if other.cfg.Table == ifc.cfg.Table && other.overlaid(prefix) {
 			return "it overlaps the overlay"
 		}
 	}
 	t := e.table(ifc)
+	for r := range t.routers.inside(prefix) {
+		return "it covers the overlay address " + r.Prefix.Addr().String() + " of a router"
+	}
 	connected := func(r Route) bool { return r.Local || r.connected() && r.Device != ifc.cfg.Name }
 	if r, ok := t.routes.enclosing(prefix); ok && r.Prefix.Bits() > 0 {
 		same := r.Prefix == prefix && (r.Device != ifc.cfg.Name || r.NextHop != client)

@@ -158,7 +158,7 @@ func (e *Engine) keepWaiting(a *answer, m *message) {
 // for the router itself (phase 2), our traffic has no other address than ours.
 func (ifc *iface) asking(prefix netip.Prefix, requester netip.Addr) bool {
 	for _, s := range ifc.shortcuts {
-		elsewhere := ifc.cfg.Address.Contains(s.dest) && s.dest != requester
+		elsewhere := ifc.inOverlay(s.dest) && s.dest != requester
 		if s.state != ShortcutUp && prefix.Contains(s.source) && !elsewhere {
 			return true
 		}

@@ -25,6 +25,12 @@ func (n *node) brokenRoutes(ifc *iface) error {
 			}
 			continue
 		}
+		if !nextHop.IsValid() {
+			if err := n.brokenHostRoute(ifc, prefix.Addr()); err != nil {
+				return err
+			}
+			continue
+		}
 		switch {
 		case sc == nil || sc.state != ShortcutUp || sc.nextHop != nextHop:
 			return fmt.Errorf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
@@ -38,6 +44,20 @@ func (n *node) brokenRoutes(ifc *iface) error {
 		if have := ifc.neighbors[protocol]; have == nil || have.nbma != nbma {
 			return fmt.Errorf("neighbour %s is wanted, but not known", protocol)
 		}
+	}
+	return nil
+}
+
+// brokenHostRoute reports whether a host route leads to a router that is not wanted, or would draw the traffic of somebody else.
+func (n *node) brokenHostRoute(ifc *iface, router netip.Addr) error {
+	have := ifc.neighbors[router]
+	switch {
+	case have == nil || !have.routed || ifc.onLink(router):
+		return fmt.Errorf("host route to %s, neighbour %+v", router, have)
+	case have.best().rank == rankRelay, have.best().rank == rankShortcut && !n.engine.leadsTo(ifc, router):
+		return fmt.Errorf("host route to %s, which nothing leads to", router)
+	case router == ifc.overlay() || n.engine.table(ifc).isLocal(router):
+		return fmt.Errorf("host route to our own address %s", router)
 	}
 	return nil
 }

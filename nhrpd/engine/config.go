@@ -15,7 +15,8 @@ type Config struct {
 // InterfaceConfig describes one mGRE interface.
 type InterfaceConfig struct {
 	Name           string
-	Address        netip.Prefix // the overlay address and the overlay's prefix length
+	Address        netip.Prefix // the overlay address, and the prefix that is on the tunnel's link
+	Overlay        netip.Prefix // the range of overlay addresses; zero: Address's prefix, or unknown where that is a host's
 	Table          uint32       // the routing table that it forwards by
 	Protected      bool         // IPsec is required of every peer
 	HoldingTime    time.Duration

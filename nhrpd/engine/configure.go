@@ -41,6 +41,9 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	ifc.configure(cfg)
 	e.setNHSs(ifc)
 	e.setMaps(ifc)
+	if old.Overlay != cfg.Overlay && !joins {
+		e.reviewOverlay(ifc)
+	}
 	switch {
 	case !old.Policy.Equal(cfg.Policy), old.NameAttributes != cfg.NameAttributes:
 		e.reviewPolicy(ifc)

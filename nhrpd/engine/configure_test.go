@@ -148,12 +148,14 @@ func TestIPv6(t *testing.T) {
 }
 
 // indication6 is about a packet from the first LAN to the second.
-func indication6(t *testing.T) []byte {
+func indication6(t *testing.T) []byte { return indication6From(t, "2001:db8::1") }
+
+func indication6From(t *testing.T, nbma string) []byte {
 	quoted := make([]byte, 64)
 	quoted[0], quoted[6], quoted[7] = 0x60, 17, 63
 	copy(quoted[8:], addr("fd01:0:0:11::10").AsSlice())
 	copy(quoted[24:], addr("fd01:0:0:12::10").AsSlice())
-	p := packet.Packet{Type: packet.TrafficIndication, HopCount: 255, SourceNBMA: addr("2001:db8::1"), SourceProtocol: addr("fd00::1"),
+	p := packet.Packet{Type: packet.TrafficIndication, HopCount: 255, SourceNBMA: addr(nbma), SourceProtocol: addr("fd00::1"),
 		DestProtocol: addr("fd01:0:0:11::10"), Quoted: quoted}
 	data, err := p.Append(nil)
 	if err != nil {

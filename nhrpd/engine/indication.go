@@ -115,7 +115,7 @@ func (e *Engine) firstHopOf(ifc *iface, source netip.Addr) bool {
 
 func (e *Engine) resolve(ifc *iface, inner packet.Inner, way path) {
 	s := e.newShortcut(ifc, inner.Dest, hostPrefix(inner.Dest))
-	s.source, s.led, s.indicated = inner.Source, way.route, e.now
+	s.source, s.led, s.missed, s.indicated = inner.Source, way.route, way.missed, e.now
 	e.notice(ifc, Notice{Kind: NoticeResolving, Prefix: s.prefix, NextHop: way.nextHop, NBMA: way.nbma})
 	e.askFor(s)
 }

@@ -29,8 +29,11 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 		return prefix, Route{}, "the destination is not behind the tunnel any more"
 	}
 	prefix = e.narrowed(ifc, s.dest, prefix, way.route)
-	if ifc.cfg.Address.Contains(s.dest) {
+	if ifc.inOverlay(s.dest) || s.dest == cie.Protocol {
 		prefix = hostPrefix(s.dest) // in the overlay every address is a router of its own
+	}
+	if n := ifc.neighbors[prefix.Addr()]; prefix.IsSingleIP() && n != nil && n.routed && prefix.Addr() != cie.Protocol {
+		return prefix, Route{}, "its destination is a router that is known here"
 	}
 	if e.announcedIn(ifc.cfg.Table, prefix) != nil {
 		return prefix, Route{}, "a client has registered this very prefix"

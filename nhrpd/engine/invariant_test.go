@@ -25,7 +25,7 @@ func TestInvariants(t *testing.T) {
 		}
 		s.w.run(20 * time.Minute)
 		s.check()
-		s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{stormConfig()}}, &s.out)
+		s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{s.config()}}, &s.out)
 		s.carryOut()
 		s.handle(Leave{Interface: "gre1"})
 		s.w.run(2 * purgeTries * goodbyeAgain) // those who were answered, then the NHSs

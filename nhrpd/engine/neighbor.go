@@ -27,6 +27,8 @@ type neighborClaim struct {
 // neighbor is one overlay address's entry.
 type neighbor struct {
 	nbma   netip.Addr        // what is wanted of the kernel
+	routed bool              // a host route to it is wanted of the kernel
+	known  bool              // look-ups see that route
 	claims []*neighborClaim  // by rank, equal ones by age: the first decides
 	first  [1]*neighborClaim // memory of claims, as long as there is one
 }
@@ -71,17 +73,17 @@ func (e *Engine) dropNeighbor(c *neighborClaim) {
 
 func (e *Engine) reviseNeighbor(ifc *iface, protocol netip.Addr, n *neighbor) {
 	if len(n.claims) == 0 {
+		e.reviseHostRoute(ifc, protocol, n)
 		delete(ifc.neighbors, protocol)
 		e.out.Neighbors = append(e.out.Neighbors,
 			NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma, Delete: true})
 		return
 	}
-	best := n.best()
-	if n.nbma == best.nbma {
-		return
+	if best := n.best(); n.nbma != best.nbma {
+		n.nbma = best.nbma
+		e.out.Neighbors = append(e.out.Neighbors, NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma})
 	}
-	n.nbma = best.nbma
-	e.out.Neighbors = append(e.out.Neighbors, NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma})
+	e.reviseHostRoute(ifc, protocol, n)
 }
 
 // best is the wish that decides.

@@ -151,6 +151,9 @@ func (n *node) carryOut() {
 	}
 	n.left += len(n.out.Left)
 	for prefix, nextHop := range n.shortcuts {
+		if !nextHop.IsValid() {
+			nextHop = prefix.Addr()
+		}
 		if _, ok := n.neighbors[nextHop]; !ok {
 			t.Errorf("%s: route %s via %s without a neighbour", n.name, prefix, nextHop)
 		}

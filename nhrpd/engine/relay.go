@@ -55,6 +55,11 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 		e.useRelay(r)
 	}
 	way, fault := e.pathTo(ifc, protocol)
+	if (fault == pathNoRoute || fault == pathElsewhere) && !ifc.overlayRange().IsValid() {
+		// A route has the address as its next hop on this link (onlink), and nothing else leads there.
+		way, fault = ifc.pathBy(Route{Prefix: hostPrefix(protocol), Device: ifc.cfg.Name}, protocol)
+		way.missed = true
+	}
 	switch {
 	case fault != pathOK && fault != pathNoBinding:
 		e.drop(dropNotTunnel)

@@ -32,6 +32,12 @@ func (ifc *iface) status() InterfaceStatus {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		st.Shortcuts = append(st.Shortcuts, s.status())
 	}
+	for protocol, n := range ifc.neighbors {
+		if n.routed {
+			st.Routers = append(st.Routers, protocol)
+		}
+	}
+	slices.SortFunc(st.Routers, byAddr)
 	for _, p := range inOrder(ifc.peers, byAddr) {
 		st.Peers = append(st.Peers, p.status())
 	}

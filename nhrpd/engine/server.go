@@ -10,14 +10,16 @@ import (
 
 const leastHolding = 10 * time.Second
 
-// clientAddress says whether an overlay address may be another router's: inside the overlay's prefix, not ours, and neither the
-// prefix's network nor its broadcast address.
+// clientAddress says whether an overlay address may be another router's: inside the overlay, not ours, and neither the network nor the
+// broadcast address of the prefix on the link. Where nobody knows the overlay's range, it is any unicast address.
 func (ifc *iface) clientAddress(a netip.Addr) bool {
 	prefix := ifc.cfg.Address
-	if !a.IsValid() || !prefix.Contains(a) || a == prefix.Addr() {
+	switch known := ifc.overlayRange(); {
+	case !ifc.onOverlay(a) || a == prefix.Addr():
 		return false
-	}
-	if prefix.Bits() >= a.BitLen()-1 {
+	case known.IsValid() && !known.Contains(a), !known.IsValid() && !a.IsGlobalUnicast():
+		return false
+	case prefix.Bits() >= a.BitLen()-1:
 		return true // RFC 3021: both addresses are hosts
 	}
 	return a != prefix.Masked().Addr() && a != broadcast(prefix)
@@ -134,7 +136,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 		return packet.CodeProhibited, "it has an impossible prefix"
 	case ifc.objectTo(m.from) != "":
 		return packet.CodeProhibited, ifc.objectTo(m.from)
-	case !prefix.IsSingleIP() || !ifc.cfg.Address.Contains(client) && ifc.cfg.takesPrefixes():
+	case !prefix.IsSingleIP() || !ifc.namesRouter(m, client) && ifc.cfg.takesPrefixes():
 		return e.registerPrefix(m, cie, prefix)
 	case !ifc.clientAddress(client), e.table(ifc).isLocal(client):
 		return packet.CodeProhibited, "the address is ours or not a router's address of the overlay"
@@ -145,6 +147,12 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 		return packet.CodeProhibited, objection
 	}
 	b := ifc.bindings[client]
+	if objection := e.objectToHostRoute(ifc, client, m.from); objection != "" {
+		if b != nil && !b.static && ifc.sameClient(b, m) {
+			e.unbind(b, objection)
+		}
+		return packet.CodeProhibited, objection
+	}
 	unique := m.Flags&packet.RegistrationUnique != 0
 	switch {
 	case b == nil && len(ifc.bindings) >= ifc.cfg.Limits.Bindings:
@@ -193,6 +201,15 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	e.deadlines.set(&b.expiry, b.expires)
 	e.bind(b, m.from)
 	return packet.CodeSuccess, ""
+}
+
+// namesRouter reports whether a registration of a host prefix is that of a router rather than of a network behind one. Where nobody knows
+// the overlay's range, a router registers its own address.
+func (ifc *iface) namesRouter(m *message, client netip.Addr) bool {
+	if !ifc.overlayRange().IsValid() {
+		return client == m.SourceProtocol
+	}
+	return ifc.inOverlay(client)
 }
 
 // isNHSElsewhere says whether an overlay address is that of a next hop server of ours which is not at this NBMA address.

@@ -19,6 +19,7 @@ type shortcut struct {
 	state    ShortcutState
 	led      Route // the route beneath; zero: restored, and the mirror has none yet
 	restored bool  // from before a restart, and not confirmed since
+	missed   bool  // no route led to it: the kernel missed the neighbour
 
 	asking    bool // a request is out
 	requestID uint32
@@ -118,9 +119,9 @@ func (e *Engine) install(s *shortcut) {
 }
 
 // needsRoute says whether packets need a route to find the next hop. Those to the next hop itself find its neighbour without one, where
-// the overlay is on the link.
+// the overlay is on the link, and by the neighbour's own host route where it is not.
 func (s *shortcut) needsRoute() bool {
-	return s.prefix != hostPrefix(s.nextHop) || s.led.NextHop.IsValid()
+	return s.prefix != hostPrefix(s.nextHop) || s.led.NextHop.IsValid() && s.ifc.onLink(s.nextHop)
 }
 
 func (e *Engine) wantRoute(s *shortcut) {
@@ -182,6 +183,9 @@ func (e *Engine) removeShortcut(s *shortcut) {
 	e.deadlines.stop(&s.step)
 	if s.ifc.shortcuts[s.prefix] == s {
 		delete(s.ifc.shortcuts, s.prefix)
+	}
+	if n := s.ifc.neighbors[s.dest]; s.missed && n != nil {
+		e.reviseHostRoute(s.ifc, s.dest, n)
 	}
 	e.dismiss(&s.admission)
 	e.release(&s.claim)

@@ -37,6 +37,7 @@ type InterfaceStatus struct {
 	NHS        []NHSStatus
 	Bindings   []BindingStatus
 	Shortcuts  []ShortcutStatus
+	Routers    []netip.Addr // overlay addresses that a host route is wanted to
 	Peers      []PeerStatus
 }
 

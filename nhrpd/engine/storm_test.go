@@ -15,7 +15,8 @@ import (
 // storm is one node under random events. Its helper types check what the engine wants: see carryOut of node.
 type storm struct {
 	*node
-	t *rapid.T
+	t      *rapid.T
+	change func(*InterfaceConfig) // how the storm's configuration differs from stormConfig
 }
 
 var (
@@ -285,8 +286,8 @@ func (s *storm) onlyThere(there []Peer) {
 
 // reconfigure changes what can change in place, or leaves, or restarts the daemon.
 func (s *storm) reconfigure() {
-	cfg := stormConfig()
-	switch rapid.IntRange(0, 11).Draw(s.t, "change") {
+	cfg := s.config()
+	switch rapid.IntRange(0, 12).Draw(s.t, "change") {
 	case 0:
 		cfg.Shortcut = false
 	case 1:
@@ -294,7 +295,7 @@ func (s *storm) reconfigure() {
 	case 2:
 		cfg.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}}
 	case 3:
-		cfg.Address = mustPrefix("10.255.0.13/24")
+		cfg.Address = netip.PrefixFrom(addr("10.255.0.13"), cfg.Address.Bits())
 	case 4:
 		s.handle(Leave{Interface: "gre1"})
 		if len(s.neighbors)+len(s.shortcuts) != 0 {
@@ -317,6 +318,8 @@ func (s *storm) reconfigure() {
 	case 10:
 		s.handle(Unblock{Identity: "a"})
 		return
+	case 11:
+		cfg.Overlay = mustPrefix("10.255.0.0/24")
 	}
 	s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &s.out)
 	s.carryOut()
@@ -335,6 +338,16 @@ func (s *storm) check() {
 }
 
 func newStorm(t *rapid.T, tb testing.TB) *storm {
-	n := newWorld(tb).add("spoke1", stormConfig(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
-	return &storm{node: n, t: t}
+	s := &storm{t: t, change: pick(t, stormOverlays)}
+	s.node = newWorld(tb).add("spoke1", s.config(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
+	return s
+}
+
+// stormOverlays are the ways to give the overlay: as a prefix on the link, or host prefixes, with their range or without.
+var stormOverlays = []func(*InterfaceConfig){func(*InterfaceConfig) {}, hostPrefixes(""), hostPrefixes("10.255.0.0/24")}
+
+func (s *storm) config() InterfaceConfig {
+	cfg := stormConfig()
+	s.change(&cfg)
+	return cfg
 }

@@ -12,6 +12,7 @@ type table struct {
 	connected routeTable // those of routes that lead onto a link
 	local     routeTable
 	announced routeTable // what clients announced and we want routes to: the mirror leaves ours out
+	routers   routeTable // host routes of ours to routers of the overlay, likewise
 }
 
 func (t *table) add(r Route) {
@@ -60,18 +61,21 @@ func (t *table) isLocal(addr netip.Addr) bool {
 	return ok && r.Local
 }
 
-// lookup finds the route for an address, announced prefixes included; of two for one prefix the administrator's.
+// lookup finds the route for an address, announced prefixes and routers included; of two for one prefix the administrator's.
 func (t *table) lookup(addr netip.Addr) (Route, bool) {
 	r, ok := t.routes.lookup(addr)
 	if a, is := t.announced.lookup(addr); is && (!ok || a.Prefix.Bits() > r.Prefix.Bits()) {
-		return a, true
+		r, ok = a, true
+	}
+	if h, is := t.routers.lookup(addr); is && (!ok || h.Prefix.Bits() > r.Prefix.Bits()) {
+		r, ok = h, true
 	}
 	return r, ok
 }
 
-// widest is routeTable.widest over the routes and the announced prefixes.
+// widest is routeTable.widest over the routes, the announced prefixes and the routers.
 func (t *table) widest(addr netip.Addr, within netip.Prefix) netip.Prefix {
-	return t.announced.widest(addr, t.routes.widest(addr, within))
+	return t.routers.widest(addr, t.announced.widest(addr, t.routes.widest(addr, within)))
 }
 
 // table is the mirror of the table that the interface forwards by.
@@ -139,6 +143,7 @@ func (e *Engine) reroute(ifc *iface, touched func(netip.Prefix) bool) {
 			e.endShortcut(s, "the route beneath it changed")
 		}
 	}
+	e.reviseNextHops(ifc)
 	e.reviewAnswers(ifc, touched)
 }
 
@@ -151,6 +156,7 @@ type path struct {
 	nextHop netip.Addr
 	nbma    netip.Addr
 	byNHS   bool // nobody here knows the next hop; an NHS may
+	missed  bool // the mirror has no route that leads there: the kernel missed the neighbour
 }
 
 // pathError says why there is no path.
@@ -167,9 +173,9 @@ const (
 // has us registered.
 func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
 	r, ok := e.table(ifc).lookup(dest)
-	if (!ok || r.Prefix.Bits() == 0) && ifc.cfg.Address.Contains(dest) {
-		// The overlay's own route may not be in the mirror yet.
-		r, ok = Route{Prefix: ifc.cfg.Address.Masked(), Device: ifc.cfg.Name}, true
+	if link, is := ifc.linkAround(dest); is && (!ok || r.Prefix.Bits() < link.Bits()) {
+		// The overlay's own route may not be in the mirror yet, and with host prefixes there may be none.
+		r, ok = Route{Prefix: link, Device: ifc.cfg.Name}, true
 	}
 	switch {
 	case !ok || r.Device == "" && !r.Local:
@@ -177,6 +183,11 @@ func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
 	case r.Local || r.Device != ifc.cfg.Name:
 		return path{route: r}, pathElsewhere
 	}
+	return ifc.pathBy(r, dest)
+}
+
+// pathBy is the way that a packet to dest takes out of the interface by a route that leads into it.
+func (ifc *iface) pathBy(r Route, dest netip.Addr) (path, pathError) {
 	p := path{route: r, nextHop: r.NextHop}
 	if !p.nextHop.IsValid() {
 		p.nextHop = dest

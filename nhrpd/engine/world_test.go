@@ -74,7 +74,9 @@ func testConfig(overlay string) InterfaceConfig {
 // add starts a node with a LAN; the other networks lie behind the hub.
 func (w *world) add(name string, cfg InterfaceConfig, local, lan string, behindHub ...string) *node {
 	n := &node{w: w, name: name, cfg: cfg, local: addr(local)}
-	n.routes = []Route{{Prefix: cfg.Address.Masked(), Device: "gre1"}}
+	if !cfg.Address.IsSingleIP() {
+		n.routes = []Route{{Prefix: cfg.Address.Masked(), Device: "gre1"}}
+	}
 	if cfg.Address.Addr().IsValid() {
 		n.routes = append(n.routes, Route{Prefix: hostPrefix(cfg.Address.Addr()), Device: "gre1", Local: true})
 	}

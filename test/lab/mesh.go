@@ -167,6 +167,12 @@ func (m *Mesh) Add(lines ...string) {
 	}
 }
 
+// SetAddress gives a site its overlay address with another prefix length, and further lines about it, such as overlay. Of a site that
+// runs it changes the configuration only.
+func (s *Site) SetAddress(bits int, lines ...string) {
+	s.Interface[0] = strings.Join(append([]string{fmt.Sprintf("address = %q", netip.PrefixFrom(s.Overlay, bits))}, lines...), "\n")
+}
+
 // AddIPsec gives all sites further lines for [interface.gre1.ipsec].
 func (m *Mesh) AddIPsec(lines ...string) {
 	for _, s := range m.Sites() {

@@ -43,9 +43,11 @@ func mixedSpokes(m *lab.Mesh) *frrSite {
 	return two
 }
 
-// Our spoke and one of FRR's find each other through our hub.
+// Our spoke and one of FRR's find each other through our hub. All have host prefixes, as FRR always has.
 func TestOurSpokeAndFRRSpokeUnderOurHub(t *testing.T) {
 	m := frrMesh(t)
+	m.Hub.SetAddress(32)
+	m.Spoke1.SetAddress(32)
 	m.Hub.Start()
 	mixedSpokes(m)
 	direct(m, m.Spoke1, m.Spoke2)
@@ -56,6 +58,7 @@ func TestOurSpokeAndFRRSpokeUnderOurHub(t *testing.T) {
 // Our spokes register with FRR's hub and follow its traffic indications. It takes no prefixes: the spokes say so, and stay registered.
 func TestOurSpokesUnderFRRHub(t *testing.T) {
 	m := frrMesh(t)
+	m.Spoke1.SetAddress(32) // spoke2 has the usual prefix
 	m.Spoke1.Interface = append(m.Spoke1.Interface, `announce = ["172.16.1.0/24"]`, `holding_time = "12s"`)
 	m.Spoke2.Interface = append(m.Spoke2.Interface, `announce = ["172.16.2.0/24"]`)
 	hub := frrHub(m)

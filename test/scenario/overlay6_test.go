@@ -11,13 +11,16 @@ import (
 )
 
 // An overlay, and networks behind the routers, of IPv6 over an underlay of IPv4: spokes register, the hub's indication leads to a shortcut
-// through an SA of its own, the traffic goes straight, and without traffic the shortcut ends.
+// through an SA of its own, the traffic goes straight, and without traffic the shortcut ends. Hub and spoke2 have host prefixes, spoke1
+// has the usual one.
 func TestIPv6Overlay(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Add(`idle_time = "4s"`)
 	for number, s := range m.Sites() {
 		sixth(m, s, number)
 	}
+	m.Hub.SetAddress(128, `overlay = "fd00:255::/64"`)
+	m.Spoke2.SetAddress(128)
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
@@ -39,6 +42,7 @@ func TestIPv6Overlay(t *testing.T) {
 	m.Await("the other one, too", later, func() error { return down(m, m.Spoke2, m.Spoke1) })
 	m.Spoke2.Host.Ping(m.Spoke1.Host.Addr, 3)
 	encrypted(m)
+	m.Spoke2.Ping(m.Hub.Overlay, 2)
 	alive(m)
 }
 
