@@ -207,6 +207,7 @@ func (e *Engine) peerChanged(p *peer, before Peer) {
 	}
 	if before.Identity != p.ike.Identity || !slices.Equal(before.SharedWith, p.ike.SharedWith) {
 		if e.barred(p) {
+			e.lostForGood(p) // what rests on the peer is that of routers which are not there any more
 			return
 		}
 		e.sharingChanged(p)

@@ -9,6 +9,23 @@ import (
 )
 
 // sharedBy has several routers be at an address, the first of which was told of first.
+// Of two routers behind one address the one that is not blocked goes. What it registered ends with its SA, although the blocked one has one
+// for a moment.
+func TestOnlyTheBlockedOneIsLeft(t *testing.T) {
+	hub := hubAlone(t, accepting("172.18.0.0/16"), func(c *InterfaceConfig) { c.Limits.Prefixes = 10 })
+	hub.handle(Block{Identity: "a"})
+	s := hub.sharedBy("192.0.2.11", "a", "b")
+	s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	s.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.18.7.0/24"))
+	if len(hub.shortcuts) != 1 {
+		t.Fatalf("routes %v\n%s", hub.shortcuts, hub.w)
+	}
+	hub.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "a"}})
+	if len(hub.shortcuts)+len(hub.neighbors) != 0 {
+		t.Errorf("routes %v, neighbours %v\n%s", hub.shortcuts, hub.neighbors, hub.w)
+	}
+}
+
 func (n *node) sharedBy(nbma string, identities ...string) sender {
 	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identities[0], SharedWith: identities[1:]}})
 	return sender{n.w.t, n, nbma}
