@@ -70,7 +70,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 	}
 	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
 		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes || len(ifc.relays) > relaysPerShortcut*l.Shortcuts {
-		return fmt.Errorf("a table is over its limit: %+v", n.status())
+		return fmt.Errorf("a table is over its limit: bindings %d shortcuts %d answers %d held %d requests %d unresolved %d purges %d announced %d relays %d leaving %v", len(ifc.bindings), len(ifc.shortcuts), len(ifc.answers), len(ifc.held), len(ifc.requests), len(ifc.unresolved), len(ifc.purges), len(ifc.announced), len(ifc.relays), ifc.leaving)
 	}
 	if len(ifc.owners) > l.Bindings {
 		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.owners))

@@ -72,13 +72,21 @@ func (e *Engine) reviseHostRoute(ifc *iface, protocol netip.Addr, n *neighbor) {
 		}
 		e.routeMoved(ifc.cfg.Table, host)
 	}
-	if routed := n.known || rank == rankShortcut && e.leadsTo(ifc, protocol); routed != n.routed {
+	routed := n.known || rank == rankShortcut && e.leadsTo(ifc, protocol)
+	if s := ifc.shortcuts[host]; routed && s != nil && s.state != ShortcutResolving && s.nextHop != protocol {
+		e.endShortcut(s, "its destination is a router that is known now")
+		routed = n.known || rank == rankShortcut && e.leadsTo(ifc, protocol) // the shortcut may have been all that led there
+	}
+	if routed != n.routed {
 		n.routed = routed
-		if s := ifc.shortcuts[host]; routed && s != nil && s.routed {
-			e.endShortcut(s, "its destination is a router that is known now")
-		}
 		e.out.Routes = append(e.out.Routes, RouteChange{Interface: ifc.cfg.Name, Prefix: host, Delete: !routed})
 	}
+}
+
+// hasHostRoute reports whether a prefix is the address of a router that has a host route of its own, and that is not the next hop.
+func (ifc *iface) hasHostRoute(prefix netip.Prefix, nextHop netip.Addr) bool {
+	n := ifc.neighbors[prefix.Addr()]
+	return prefix.IsSingleIP() && n != nil && n.routed && prefix.Addr() != nextHop
 }
 
 // leadsTo reports whether packets to dest go into the tunnel.

@@ -32,7 +32,7 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 	if ifc.inOverlay(s.dest) || s.dest == cie.Protocol {
 		prefix = hostPrefix(s.dest) // in the overlay every address is a router of its own
 	}
-	if n := ifc.neighbors[prefix.Addr()]; prefix.IsSingleIP() && n != nil && n.routed && prefix.Addr() != cie.Protocol {
+	if ifc.hasHostRoute(prefix, cie.Protocol) {
 		return prefix, Route{}, "its destination is a router that is known here"
 	}
 	if e.announcedIn(ifc.cfg.Table, prefix) != nil {

@@ -193,7 +193,7 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	case left <= 0, !ifc.cfg.Shortcut, st.State != ShortcutUp, len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts,
 		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
 		!ifc.onOverlay(st.Dest), !ifc.clientAddress(st.NextHop), !usableNBMA(st.NBMA),
-		ifc.shortcuts[st.Prefix] != nil, e.objectToPrefix(ifc, st.Prefix, st.NBMA) != "":
+		ifc.shortcuts[st.Prefix] != nil, ifc.hasHostRoute(st.Prefix, st.NextHop), e.objectToPrefix(ifc, st.Prefix, st.NBMA) != "":
 		return
 	}
 	if who := e.standing(ifc, st.Identity); st.Identity != "" && (who.objectToAddress(st.NextHop) != "" || who.objectToShortcut() != "") {
