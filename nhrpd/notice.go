@@ -41,6 +41,7 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeProhibited:     {slog.LevelWarn, "peer may do nothing here"},
 	engine.NoticeBlocked:        {slog.LevelWarn, "identity blocked"},
 	engine.NoticeUnblocked:      {slog.LevelInfo, "identity no longer blocked"},
+	engine.NoticeUnusable:       {slog.LevelWarn, "the NHS registered us and cannot be used"},
 	engine.NoticeUnsent:         {slog.LevelWarn, "an NHRP packet was not sent"},
 	engine.NoticeError:          {slog.LevelWarn, "peer reports an error"},
 	engine.NoticeLeftOut:        {slog.LevelWarn, "too many events about one peer: some are not in the log"},

@@ -23,15 +23,16 @@ func (e *Engine) authentic(m *message) bool {
 
 // tellForeignPassword tells the log whose packets have another password than ours, and never which.
 func (e *Engine) tellForeignPassword(m *message) {
-	if !m.ifc.refusals.allow(e.now, m.from) {
-		return
-	}
 	reason := "its NHRP password is not ours (authentication)"
 	switch {
 	case m.ifc.cfg.Authentication == "":
 		reason = "it has an NHRP password, and none is configured here (authentication)"
 	case m.Extension(packet.ExtensionAuthentication) == nil:
-		reason = "it has no NHRP password (authentication)"
+		reason = "it has no NHRP password, and one is configured here (authentication)"
+	}
+	e.complain(m.ifc, MismatchPassword, m.from, m.SourceProtocol, m.identity(), reason)
+	if !m.ifc.refusals.allow(e.now, m.from) {
+		return
 	}
 	e.notice(m.ifc, Notice{Kind: NoticeRejected, NextHop: m.SourceProtocol, NBMA: m.from, Identity: m.identity(),
 		Reason: m.Type.String() + " dropped: " + reason})

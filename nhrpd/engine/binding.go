@@ -24,6 +24,9 @@ type binding struct {
 	before     netip.Addr // the NBMA address that it moved away from, at movedAt
 	movedAt    time.Time
 	expires    time.Time
+	requestID  uint32    // of the last registration
+	registered time.Time // when it came
+	repeats    int       // how often it was repeated although it was answered
 	prefixes   []*announced
 	routed     bool // routes to the prefixes are wanted
 

@@ -154,7 +154,7 @@ func TestHostRouteHidesNothing(t *testing.T) {
 		{"an address of no network that is known", "10.9.0.7", packet.CodeSuccess, ""},
 		{"one of our LAN", "172.16.0.10", packet.CodeProhibited, "172.16.0.0/24 on lan0"},
 		{"one behind another device", "10.20.0.7", packet.CodeProhibited, "10.20.0.0/16 on eth1"},
-		{"one of our own", "172.16.0.1", packet.CodeProhibited, "is ours"},
+		{"one of our own", "172.16.0.1", packet.CodeProhibited, "an address of this router"},
 		{"our overlay address", "10.255.0.1", packet.CodeProhibited, ""},
 		{"the NBMA address of another client", "192.0.2.12", packet.CodeProhibited, "NBMA address 192.0.2.12"},
 		{"its own NBMA address", "192.0.2.66", packet.CodeProhibited, "NBMA address 192.0.2.66"},

@@ -46,6 +46,8 @@ type iface struct {
 	addressesOf shares // how many overlay addresses are one router's: bindings and owners
 	prefixesOf  shares // how many announced prefixes are one router's
 
+	complaints complaints // what does not fit with other routers; nil: nothing did so far
+
 	retirements uint16 // counts the names that were given to those who lost theirs
 
 	purges          map[uint32]*purge        // by request id

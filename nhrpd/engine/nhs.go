@@ -33,6 +33,7 @@ type nhs struct {
 	expires    time.Time
 	next       time.Time // when the next request goes
 	err        string
+	unusable   string // why it cannot be used although it registered us
 	timer      timer
 
 	announcement announcement
@@ -247,7 +248,7 @@ func (e *Engine) unanswered(n *nhs) {
 		e.loseNHS(n)
 	}
 	if n.attempts == triesPerAddr && !n.told {
-		n.err = "does not answer registrations"
+		n.err = silentNHS
 		e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NextHop: n.protocol, NBMA: n.nbma,
 			Reason: "the NHS does not answer our registrations; trying on"})
 	}

@@ -124,6 +124,7 @@ const (
 	NoticeUnblocked                        // it is not any more, with Reason
 	NoticePeerEnded                        // the last SA went, closed by a peer that nothing here depends on, with Reason
 	NoticeLeftOut                          // notices about a peer were Quiet, with Reason
+	NoticeUnusable                         // an NHS registered us and cannot be used, with Reason
 )
 
 // Notice is one event worth telling. Fields that do not apply are zero.

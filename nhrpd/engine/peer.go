@@ -23,7 +23,9 @@ type peer struct {
 	interests interests // counts the claims
 	first     [1]*claim // memory of claims, as long as there is one
 	in, out   time.Time // last use
-	err       string    // why it could not be secured
+	received  uint64    // NHRP packets since the SA came
+	sent      uint64
+	err       string // why it could not be secured
 
 	lost timer // set since the SA went: what depends on the peer ends with it
 }
@@ -93,6 +95,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		return
 	}
 	p.since, p.in, p.out, p.err, p.router = e.now, time.Time{}, time.Time{}, "", netip.Addr{}
+	p.received, p.sent = 0, 0
 	if e.barred(p) {
 		if waited {
 			e.lostForGood(p) // what outlasted strongSwan's restart has waited for somebody who may not come back

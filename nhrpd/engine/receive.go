@@ -30,11 +30,23 @@ func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
 		e.drop(dropInactive)
 	case e.separating(ifc, from):
 		e.drop(dropSeparating)
-	case !ifc.secured(from):
+	case !ifc.heardFrom(from):
 		e.hold(ifc, from, data)
 	default:
 		e.receive(ifc, from, data)
 	}
+}
+
+// heardFrom counts a packet of a secured sender; false: it is not secured.
+func (ifc *iface) heardFrom(nbma netip.Addr) bool {
+	p := ifc.peers[nbma]
+	if ifc.cfg.Protected && (p == nil || !p.secured) {
+		return false
+	}
+	if p != nil {
+		p.received++
+	}
+	return true
 }
 
 // receive handles a packet of a secured sender.
@@ -56,6 +68,7 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 		e.sendError(&m, packet.ErrorAuthentication, m.passwordOffset())
 		return
 	}
+	ifc.settled(from, MismatchPassword)
 	if !ifc.takes(e.now, &m) {
 		e.drop(dropRateLimit)
 		return

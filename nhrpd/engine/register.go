@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -72,7 +73,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	}
 	n.awaiting, n.silent = false, 0
 	if cie := &m.CIEs[0]; cie.Code != packet.CodeSuccess {
-		e.registrationRefused(n, cie.Code)
+		e.registrationRefused(n, cie.Code, n.whyRefused(m, cie.Code))
 		return
 	}
 	first := !n.registered
@@ -83,7 +84,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	n.registered, n.refused, n.attempts, n.err = true, false, 0, ""
 	n.since, n.expires = e.now, e.now.Add(holding)
 	e.registerIn(n, e.jittered(n.ifc.refreshWait(holding), refreshJitter))
-	e.learnNHS(n, m)
+	e.nhsUnusable(n, e.learnNHS(n, m))
 	if o := e.objectToNHS(n); o != "" {
 		n.protocol = n.cfg.Protocol
 		e.denyNHS(n, o)
@@ -119,8 +120,8 @@ func (e *Engine) endSearchForNHS(n *nhs) {
 }
 
 // registrationRefused takes a NAK: the NHS has no binding of us, and we ask again, more and more seldom.
-func (e *Engine) registrationRefused(n *nhs, code packet.Code) {
-	reason := "the NHS refuses our registration: " + code.String()
+func (e *Engine) registrationRefused(n *nhs, code packet.Code, why string) {
+	reason := "the NHS refuses our registration: " + why
 	if n.err != reason {
 		n.err = reason
 		e.notice(n.ifc, Notice{Kind: NoticeRefused, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
@@ -131,10 +132,20 @@ func (e *Engine) registrationRefused(n *nhs, code packet.Code) {
 	e.registerIn(n, e.retryWait(n.ifc, n.attempts))
 }
 
-// learnNHS learns the NHS's overlay address where none is configured: it is the reply's destination, or who replied.
-func (e *Engine) learnNHS(n *nhs, m *message) {
+// nhsUnusable takes note why no packet can be sent to an NHS that registered us; empty: it can.
+func (e *Engine) nhsUnusable(n *nhs, why string) {
+	n.err = why
+	if why != "" && n.unusable != why {
+		e.notice(n.ifc, Notice{Kind: NoticeUnusable, NBMA: n.nbma, Reason: why})
+	}
+	n.unusable = why
+}
+
+// learnNHS learns the NHS's overlay address where none is configured: it is the reply's destination, or who replied. It returns why that
+// cannot be its address.
+func (e *Engine) learnNHS(n *nhs, m *message) string {
 	if n.cfg.Protocol.IsValid() {
-		return
+		return ""
 	}
 	protocol := m.DestProtocol
 	if protocol == n.ifc.overlay() {
@@ -143,9 +154,17 @@ func (e *Engine) learnNHS(n *nhs, m *message) {
 			protocol = ext.CIEs[0].Protocol
 		}
 	}
-	if n.ifc.clientAddress(protocol) {
-		n.protocol = protocol
+	switch o := n.ifc.outsideOverlay(protocol); {
+	case o != "":
+		return o
+	case !n.ifc.clientAddress(protocol):
+		return ""
 	}
+	if o := e.objectToHostRoute(n.ifc, protocol, n.nbma); o != "" {
+		return fmt.Sprintf("its overlay address %s cannot be reached: %s", protocol, o)
+	}
+	n.protocol = protocol
+	return ""
 }
 
 // learnPublic takes the address that the NHS sees us at.

@@ -23,7 +23,8 @@ func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) {
 
 // trySend sends p to an NBMA address. Where it cannot it says why, and leaves the counting to the caller.
 func (e *Engine) trySend(ifc *iface, to netip.Addr, p *packet.Packet) (dropReason, bool) {
-	if !ifc.secured(to) {
+	peer := ifc.peers[to]
+	if ifc.cfg.Protected && (peer == nil || !peer.secured) {
 		return dropUnsecured, false
 	}
 	e.authenticate(ifc, p)
@@ -39,6 +40,9 @@ func (e *Engine) trySend(ifc *iface, to netip.Addr, p *packet.Packet) (dropReaso
 	e.out.arena = arena
 	e.out.Packets = append(e.out.Packets, Packet{Interface: ifc.cfg.Name, To: to, Data: arena[start:len(arena):len(arena)]})
 	e.stats.sent[p.Type]++
+	if peer != nil {
+		peer.sent++
+	}
 	return 0, true
 }
 

@@ -71,6 +71,9 @@ func (e *Engine) registration(m *message) {
 // tellRefusal tells that a registration was refused, but not each time to the log of a client that tries again and again.
 func (e *Engine) tellRefusal(m *message, cie *packet.CIE, reason string) {
 	prefix, _ := cie.PrefixOf(m.clientOf(cie))
+	if prefix.IsSingleIP() || !prefix.IsValid() {
+		e.complain(m.ifc, MismatchRefused, m.from, m.clientOf(cie), m.identity(), reason)
+	}
 	if m.ifc.refusals.allow(e.now, m.from) {
 		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: prefix, NBMA: m.from,
 			Identity: m.identity(), Reason: "registration refused: " + reason})
@@ -138,8 +141,8 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 		return packet.CodeProhibited, ifc.objectTo(m.from)
 	case !prefix.IsSingleIP() || !ifc.namesRouter(m, client) && ifc.cfg.takesPrefixes():
 		return e.registerPrefix(m, cie, prefix)
-	case !ifc.clientAddress(client), e.table(ifc).isLocal(client):
-		return packet.CodeProhibited, "the address is ours or not a router's address of the overlay"
+	case e.objectToClientAddress(ifc, client) != "":
+		return packet.CodeProhibited, e.objectToClientAddress(ifc, client)
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
 		return packet.CodeProhibited, "it is for somebody else's NBMA address"
 	}
@@ -182,6 +185,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	} else if ifc.real(b.nbma) != ifc.real(m.from) {
 		e.notice(ifc, Notice{Kind: NoticeMoved, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity,
 			Reason: "it was at " + ifc.real(b.nbma).String()})
+		e.registeredInTurn(m, b)
 		b.before, b.movedAt = b.nbma, e.now
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
@@ -199,6 +203,8 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	b.mtu = cie.MTU
 	b.expires = e.now.Add(holding)
 	e.deadlines.set(&b.expiry, b.expires)
+	e.repeated(m, b, holding)
+	ifc.settled(m.from, MismatchRefused)
 	e.bind(b, m.from)
 	return packet.CodeSuccess, ""
 }

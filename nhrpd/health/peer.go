@@ -27,6 +27,8 @@ func (r *reporter) nhs(s *api.Status, i *api.Interface, n *api.NHS) bool {
 		r.error(api.ProblemNHSUnresolved, n.Name, fmt.Sprintf("NHS %s: its name has no address%s%s", n.Name, fault(n.Error), next), "")
 	case n.Attempts > 0:
 		r.unanswered(s, n, next)
+	case n.State == api.NHSRegistered && !n.Protocol.IsValid() && n.Error != "":
+		r.error(api.ProblemNHSUnusable, n.Name, fmt.Sprintf("NHS %s registered us, but no packet can be sent to it%s", Server(n), fault(n.Error)), "")
 	case n.State == api.NHSSecuring && n.Error != "":
 		r.error(api.ProblemNHSUnsecured, n.Name, fmt.Sprintf("NHS %s is not secured%s", Server(n), fault(n.Error)), "")
 	default:

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// mismatch is the only one that a node knows; nil if there is none.
+func (n *node) mismatch() *Mismatch {
+	n.w.t.Helper()
+	list := n.engine.Mismatches(n.w.now)
+	if len(list) > 1 {
+		n.w.t.Fatalf("%s: %d mismatches, want one at most: %+v", n.name, len(list), list)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return &list[0]
+}
+
+func (n *node) wantMismatch(t *testing.T, kind MismatchKind, nbma, reason string) Mismatch {
+	t.Helper()
+	m := n.mismatch()
+	if m == nil || m.Kind != kind || m.NBMA != addr(nbma) || !strings.Contains(m.Reason, reason) {
+		t.Fatalf("%s: the mismatch is %+v, want one of kind %d with %s because %q", n.name, m, kind, nbma, reason)
+	}
+	return *m
+}
+
+func (n *node) wantNoMismatch(t *testing.T, when string) {
+	t.Helper()
+	if m := n.mismatch(); m != nil {
+		t.Errorf("%s: %s, there is the mismatch %+v", n.name, when, *m)
+	}
+}
+
+// An NHS that does not answer is a mismatch from the first request that it left unanswered, until it answers.
+func TestSilentNHSIsAMismatch(t *testing.T) {
+	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
+	hub := n.from("192.0.2.1", "hub")
+	n.wantNoMismatch(t, "while the first request is out")
+	n.w.run(1500 * time.Millisecond)
+	m := n.wantMismatch(t, MismatchSilent, "192.0.2.1", "")
+	if m.Name != "192.0.2.1" || m.Attempts != 1 || m.Sent != 2 || m.Received != 0 || !m.Secured {
+		t.Errorf("it says %+v", m)
+	}
+	sent := n.sentSince(0)
+	hub.says(acceptance(sent[len(sent)-1]))
+	n.wantNoMismatch(t, "once it answered")
+}
+
+// A router that dials a hub and does not register is a mismatch after some seconds. A spoke is dialled by others, and a router that may
+// nothing is told of elsewhere.
+func TestUnheardRouterIsAMismatch(t *testing.T) {
+	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
+	spoke := hub.from("192.0.2.11", "spoke1")
+	hub.w.run(4 * time.Second)
+	hub.wantNoMismatch(t, "a moment after the SA came")
+	hub.w.run(2 * time.Second)
+	if m := hub.wantMismatch(t, MismatchUnheard, "192.0.2.11", ""); m.Received != 0 || m.Identity != "spoke1" {
+		t.Errorf("it says %+v", m)
+	}
+	spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	hub.wantNoMismatch(t, "once it registered")
+
+	n, _ := spokeAlone(t)
+	n.from("192.0.2.12", "spoke2")
+	n.w.run(10 * time.Second)
+	n.wantNoMismatch(t, "with an SA of another spoke's making")
+
+	cfg := hubConfig()
+	allowing(t, "a: 10.255.0.12")(&cfg)
+	ruled := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
+	ruled.from("192.0.2.11", "spoke1")
+	ruled.w.run(10 * time.Second)
+	ruled.wantNoMismatch(t, "with an SA of a router without a rule")
+}
+
+// A client that repeats what was answered has not heard the answer. A refresh is no repetition, whatever its id.
+func TestRepeatedRegistrationIsAMismatch(t *testing.T) {
+	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
+	spoke := hub.from("192.0.2.11", "spoke1")
+	p := registrationFrom("192.0.2.11", "10.255.0.11")
+	for i := range 3 {
+		spoke.says(p)
+		if i < 2 {
+			hub.wantNoMismatch(t, "after one repetition at most")
+		}
+		hub.w.run(2 * time.Second)
+	}
+	hub.wantMismatch(t, MismatchDeaf, "192.0.2.11", "repeats")
+	p.RequestID++
+	spoke.says(p)
+	hub.wantNoMismatch(t, "once it goes on to another request")
+	for range 4 {
+		hub.w.run(200 * time.Second)
+		spoke.says(p)
+	}
+	hub.wantNoMismatch(t, "with refreshes that have the same id")
+}
+
+// A foreign password is a mismatch until a packet with ours comes, or nothing comes for a while.
+func TestForeignPasswordIsAMismatch(t *testing.T) {
+	cfg := hubConfig()
+	cfg.Authentication = "swan"
+	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
+	spoke := hub.from("192.0.2.11", "spoke1")
+	p := registrationFrom("192.0.2.11", "10.255.0.11")
+	spoke.says(p)
+	hub.wantMismatch(t, MismatchPassword, "192.0.2.11", "it has no NHRP password, and one is configured here")
+	good, bad := p, p
+	good.Extensions = append(slices.Clone(p.Extensions), packet.PasswordExtension("swan"))
+	bad.Extensions = append(slices.Clone(p.Extensions), packet.PasswordExtension("duck"))
+	spoke.says(bad)
+	hub.wantMismatch(t, MismatchPassword, "192.0.2.11", "its NHRP password is not ours")
+	spoke.says(good)
+	hub.wantNoMismatch(t, "once a packet with our password came")
+	spoke.says(bad)
+	hub.w.run(complaintLasts + time.Second)
+	hub.wantNoMismatch(t, "some minutes after the last packet")
+}
+
+// A registration that is refused is a mismatch that names the address and what to compare, until one is accepted.
+func TestRefusedRegistrationIsAMismatch(t *testing.T) {
+	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
+	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
+	spoke := hub.from("192.0.2.11", "spoke1")
+	for address, reason := range map[string]string{
+		"10.254.0.11": "10.254.0.11 is outside our overlay 10.255.0.0/24: compare address and overlay",
+		"10.255.0.12": "another router has the address: 192.0.2.12 spoke2",
+	} {
+		spoke.says(registrationFrom("192.0.2.11", address))
+		if m := hub.wantMismatch(t, MismatchRefused, "192.0.2.11", reason); m.Protocol != addr(address) {
+			t.Errorf("it is about %s, want %s", m.Protocol, address)
+		}
+	}
+	spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	hub.wantNoMismatch(t, "once it registered")
+}
+
+// Without IPsec each of two routers takes the address from the other. One that moves once is no mismatch.
+func TestTwoRoutersWithOneAddressInTurn(t *testing.T) {
+	cfg := hubConfig()
+	cfg.Protected = false
+	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
+	one, two := sender{t, hub, "192.0.2.11"}, sender{t, hub, "192.0.2.12"}
+	one.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	two.says(registrationFrom("192.0.2.12", "10.255.0.11"))
+	hub.wantNoMismatch(t, "after one move")
+	p := registrationFrom("192.0.2.11", "10.255.0.11")
+	p.RequestID++
+	one.says(p)
+	hub.wantMismatch(t, MismatchTwice, "192.0.2.11", "192.0.2.12 and 192.0.2.11 register it in turn")
+}
+
+// A refusal tells the spoke what the reply gives away of the cause.
+func TestRefusedSpokeSaysWhatToCompare(t *testing.T) {
+	refused := func(t *testing.T, code packet.Code, hub string) string {
+		n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
+		s := n.from("192.0.2.1", "hub")
+		p := acceptance(only(t, n.sentSince(0)))
+		p.DestProtocol, p.CIEs[0].Code = addr(hub), code
+		s.says(p)
+		return n.status().NHS[0].Error
+	}
+	if got := refused(t, packet.CodeProhibited, "10.254.0.1"); !strings.Contains(got, "its overlay address 10.254.0.1 is outside our overlay 10.255.0.0/24") {
+		t.Errorf("the NHS is in another overlay: %q", got)
+	}
+	if got := refused(t, packet.CodeProhibited, "10.255.0.1"); strings.Contains(got, "outside") {
+		t.Errorf("the NHS is in our overlay: %q", got)
+	}
+	if got := refused(t, packet.CodeUniqueRegistered, "10.255.0.1"); !strings.Contains(got, "another router has our overlay address 10.255.0.11") {
+		t.Errorf("the address is taken: %q", got)
+	}
+}
+
+// An NHS that registers us and has an overlay address that we cannot send to says so, once in the log.
+func TestNHSOutsideOverlayIsUnusable(t *testing.T) {
+	tests := []struct {
+		rule   string
+		change func(*InterfaceConfig)
+		hub    string
+		why    string
+	}{
+		{"outside the overlay", func(*InterfaceConfig) {}, "10.254.0.1", "its overlay address 10.254.0.1 is outside our overlay 10.255.0.0/24"},
+		{"our own NBMA address", hostPrefixes(""), "192.0.2.11", "its overlay address 192.0.2.11 cannot be reached: it covers the NBMA address"},
+		{"an address of our LAN", hostPrefixes(""), "172.16.1.7", "its overlay address 172.16.1.7 cannot be reached: the route 172.16.1.0/24 on lan0"},
+	}
+	for _, test := range tests {
+		t.Run(test.rule, func(t *testing.T) {
+			cfg := spokeConfig("10.255.0.11/24")
+			test.change(&cfg)
+			n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+			s := n.from("192.0.2.1", "hub")
+			for range 3 {
+				sent := n.sentSince(0)
+				p := acceptance(sent[len(sent)-1])
+				p.DestProtocol = addr(test.hub)
+				s.says(p)
+				n.w.until("the next registration", 5*time.Minute, func() bool { return len(n.sent) > len(sent) })
+			}
+			st := n.status().NHS[0]
+			if !strings.Contains(st.Error, test.why) || st.Protocol.IsValid() || n.has(NoticeUnusable) != 1 {
+				t.Errorf("the NHS is %+v, told %d times", st, n.has(NoticeUnusable))
+			}
+			if len(n.neighbors)+len(n.shortcuts) != 0 {
+				t.Errorf("neighbours %v, routes %v", n.neighbors, n.shortcuts)
+			}
+		})
+	}
+}
+
+// Made-up senders fill no memory.
+func TestMismatchesAreBounded(t *testing.T) {
+	cfg := hubConfig()
+	cfg.Protected = false
+	cfg.Limits.Errors = 1
+	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
+	for i := range 3 * maxComplaints {
+		s := sender{t, hub, fmt.Sprintf("198.51.%d.%d", i>>8, i&255)}
+		s.says(registrationFrom(s.nbma, "10.254.0.1"))
+	}
+	if got := len(hub.engine.ifaces["gre1"].complaints); got != maxComplaints {
+		t.Errorf("%d complaints are kept, want %d", got, maxComplaints)
+	}
+	hub.w.run(complaintLasts)
+	s := sender{t, hub, "192.0.2.11"}
+	s.says(registrationFrom(s.nbma, "10.254.0.1"))
+	hub.wantMismatch(t, MismatchRefused, "192.0.2.11", "outside")
+}
