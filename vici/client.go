@@ -96,6 +96,7 @@ type times struct {
 	vacant       time.Duration // without an SA at a shared address, before its connection is unloaded
 	profileRetry time.Duration // before a profile that charon refused is loaded again
 	ear          time.Duration // between looks whether charon's log has to be heard any longer
+	inbound      time.Duration // between looks whether others fail to dial this end
 }
 
 var defaultTimes = times{
@@ -103,7 +104,7 @@ var defaultTimes = times{
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 2 * time.Second, handOver: 1500 * time.Millisecond, handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
 	returning: 30 * time.Second, impatience: 10 * time.Second, hold: 10 * time.Second, holdLook: 100 * time.Millisecond, zombie: 10 * time.Second, connections: 10 * time.Second,
-	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute,
+	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute, inbound: 5 * time.Second,
 }
 
 // New makes a client. Nothing happens before Run.

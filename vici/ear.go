@@ -29,9 +29,13 @@ func (r *reconciler) hears() bool { return r.alerts() || r.ear != nil && r.ear.e
 
 // openEar has the log heard from now on, where that is of use.
 func (r *reconciler) openEar() {
-	if r.ear != nil || r.alerts() {
-		return
+	if r.ear == nil && !r.alerts() {
+		r.listenFor()
 	}
+}
+
+// listenFor opens the ear. It is closed.
+func (r *reconciler) listenFor() {
 	ctx, cancel := context.WithCancel(r.link.ctx)
 	e := &ear{ctx: ctx, close: cancel}
 	select {
@@ -43,16 +47,18 @@ func (r *reconciler) openEar() {
 	r.after(r.times.ear, func() { r.reviewEar(e) })
 }
 
-// reviewEar closes the ear once no wanted peer fails for another reason than silence.
+// reviewEar closes the ear once no wanted peer fails for another reason than silence, and no attempt of others has failed lately.
 func (r *reconciler) reviewEar(e *ear) {
 	if r.ear != e {
 		return
 	}
+	needed := r.inbound.suspects(r.times.ear)
 	for _, p := range r.peers {
-		if p.refused && p.want.dials() && p.up == nil {
-			r.after(r.times.ear, func() { r.reviewEar(e) })
-			return
-		}
+		needed = needed || p.refused && p.want.dials() && p.up == nil
+	}
+	if needed {
+		r.after(r.times.ear, func() { r.reviewEar(e) })
+		return
 	}
 	r.closeEar()
 }

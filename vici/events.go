@@ -62,7 +62,7 @@ func (p Peer) Key() Key {
 	return Key{Interface: p.Interface, NBMA: p.NBMA}
 }
 
-// Event is one of Connected, Disconnected, Snapshot, MarksAsked, Up, Moved, Down and Failed.
+// Event is one of Connected, Disconnected, Snapshot, MarksAsked, Up, Moved, Down, Failed and Refused.
 type Event interface{ event() }
 
 // Connected says that charon answers. Snapshots of all interfaces follow.
@@ -104,6 +104,15 @@ type Failed struct {
 	Reason string // lower case: what happened, what it means and what to check
 }
 
+// Refused says that a router which this end does not dial tried to make an SA with it and could not. It is told a few times a minute at
+// most.
+type Refused struct {
+	Key
+	Identity string // as the router claims; empty: not known
+	Reason   string // lower case: what happened, what it means and what to compare
+}
+
+func (Refused) event()      {}
 func (Connected) event()    {}
 func (Disconnected) event() {}
 func (Snapshot) event()     {}

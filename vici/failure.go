@@ -117,13 +117,17 @@ func (r *reconciler) failureWords(p *peer) string {
 	if profile != nil && profile.Identity != "" {
 		identity = fmt.Sprintf("the identity %q", profile.Identity)
 	}
+	remote := ""
+	if profile != nil && profile.RemoteIdentity != "" {
+		remote = fmt.Sprintf(" and has the identity %q (remote_identity)", profile.RemoteIdentity)
+	}
 	said := ""
 	if h.said != "" {
 		said = fmt.Sprintf(" (charon: %s)", shorten(h.said))
 	}
 	switch h.cause {
 	case authentication:
-		return fmt.Sprintf("authentication with %v failed: check that both ends have the same PSK, or certificates of CAs that the other trusts, and that the peer accepts %s%s", k, identity, said)
+		return fmt.Sprintf("authentication with %v failed: check that both ends have the same PSK, or certificates of CAs that the other trusts, and that the peer accepts %s%s%s", k, identity, remote, said)
 	case noSecret:
 		return fmt.Sprintf("no PSK for %v: check that the identities of both ends match those the PSK is for%s", k, said)
 	case noKey:
@@ -141,7 +145,7 @@ func (r *reconciler) failureWords(p *peer) string {
 	case unsupported:
 		return fmt.Sprintf("charon here lacks an algorithm of the proposals for %v: install its plugins (Debian: libstrongswan-standard-plugins) or change the proposals%s", k, said)
 	}
-	return fmt.Sprintf("no answer from %v: check that the peer is up, that its charon runs, and that UDP ports 500 and 4500 get through in both directions%s", k, said)
+	return fmt.Sprintf("no answer from %v: check that the peer is up, that its tunnel has IPsec too and its charon runs, and that UDP ports 500 and 4500 get through in both directions%s", k, said)
 }
 
 // childlessWords says why an IKE_SA without a child was closed.

@@ -31,6 +31,7 @@ type fakeCharon struct {
 	forced   int         // terminations that wait for no peer
 
 	delay       map[string]time.Duration               // before a command has its effect
+	auths       *int                                   // IKE_AUTH requests that came; nil: there are no counters
 	onInitiate  func(f *fakeCharon, name string) *tree // its answer; called with mu held
 	onSubscribe func(f *fakeCharon, event string)      // before the confirmation; called with mu held
 	onList      func(f *fakeCharon)                    // before list-sas streams; called with mu held
@@ -151,6 +152,12 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 		argument = m.text("ike-id")
 	case "list-sas":
 		argument = m.text("ike") + m.text("ike-id")
+	}
+	if command == "get-counters" { // asked all the time
+		if f.auths == nil {
+			return mk("success", "no", "errmsg", "no counters")
+		}
+		return mk("counters", mk("", mk("ike-init-in-req", "9", "ike-auth-in-req", strconv.Itoa(*f.auths))))
 	}
 	f.order = append(f.order, strings.TrimSpace(command+" "+argument))
 	switch command {

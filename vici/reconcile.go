@@ -43,6 +43,7 @@ type reconciler struct {
 	refusals  refusals[Key]
 	capped    map[uint32]bool // SAs that are closed since their identity has too many
 	overLimit refusals[identityKey]
+	inbound   inbound
 
 	expulsions map[expulsion]bool // that charon has not carried out yet
 
@@ -126,6 +127,7 @@ func (r *reconciler) run(ctx context.Context) error {
 			}
 			r.ear.conn.consumed()
 			r.heard(text(e.Message, "ikesa-name"), text(e.Message, "msg"))
+			r.heardInbound(text(e.Message, "ikesa-uniqueid"), text(e.Message, "msg"))
 		case jobs <- next:
 			r.jobs = r.jobs[1:]
 		case out <- event:
@@ -174,6 +176,7 @@ func (r *reconciler) lose(cause error) {
 		p.forget()
 	}
 	r.marks = marksUnasked
+	r.inbound = inbound{}
 	r.noteMarked()
 	for _, a := range r.shared {
 		a.loaded, a.busy = false, false

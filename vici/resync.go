@@ -57,6 +57,7 @@ func (r *reconciler) resync() {
 		}
 		r.after(r.times.connections, r.compareConnections)
 		r.after(r.times.comparison, r.compareRegularly)
+		r.after(r.times.inbound, r.countInbound)
 	})
 }
 

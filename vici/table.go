@@ -18,6 +18,7 @@ func (r *reconciler) handle(e govici.Event) {
 	r.serial++
 	switch e.Name {
 	case "ike-updown":
+		r.countUp(e.Message)
 		r.ikeUpDown(e.Message)
 	case "child-updown":
 		r.childUpDown(e.Message)

@@ -1,0 +1,113 @@
+package vici
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// counts has charon count so many IKE_AUTH requests more.
+func (f *fakeCharon) counts(more int) {
+	if f.auths == nil {
+		f.auths = new(int)
+	}
+	*f.auths += more
+}
+
+// dialled has charon log what it does when a router dials in that it does not let in, for the reason that the last line says.
+func (f *fakeCharon) dialled(remote, identity, last string) {
+	for _, line := range []string{
+		"received packet: from " + remote + "[500] to 192.0.2.100[500] (500 bytes)",
+		"looking for peer configs matching 192.0.2.100[me.example.net]..." + remote + "[" + identity + "]",
+		"selected peer config 'cygnet-gre1'",
+		last,
+	} {
+		f.raise("log", mk("ikesa-name", "cygnet-gre1", "ikesa-uniqueid", "77", "msg", line))
+	}
+}
+
+func refusedOf(events []Event) []Refused {
+	var list []Refused
+	for _, e := range events {
+		if r, ok := e.(Refused); ok {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// While as many IKE_SAs come up as others ask for, nobody hears charon's log. Once fewer do, it is heard for a while, and says who fails
+// and why; the same router is not told of with every attempt.
+func TestFailedDialIsTold(t *testing.T) {
+	for last, want := range map[string]string{
+		"tried 1 shared key for 'me.example.net' - 'spoke1', but MAC mismatched": "compare the PSK",
+		"no shared key found for 'me.example.net' - 'spoke1'":                    "compare identity on both",
+		"no matching peer config found":                                          "compare remote_identity here",
+		"no trusted RSA public key found for 'spoke1'":                           "does not trust",
+	} {
+		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+			f.do(func(f *fakeCharon) { f.counts(3) })
+			after(c, 20*time.Second)
+			f.do(func(f *fakeCharon) {
+				f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no")
+				f.counts(1)
+			})
+			after(c, 20*time.Second)
+			nobodyHears(t, f, "while none fails")
+			f.do(func(f *fakeCharon) { f.counts(1) })
+			after(c, 10*time.Second)
+			if n := f.listeners("log"); n != 1 {
+				t.Fatalf("after a failure %d sessions hear charon's log", n)
+			}
+			f.do(func(f *fakeCharon) { f.dialled("192.0.2.9", "spoke1", last); f.dialled("192.0.2.9", "spoke1", last) })
+			got := refusedOf(told(c))
+			if len(got) != 1 || got[0].Key != key("192.0.2.9") || got[0].Identity != "spoke1" || !strings.Contains(got[0].Reason, want) || !strings.Contains(got[0].Reason, last) {
+				t.Errorf("%s: told %+v, want %q", last, got, want)
+			}
+			after(c, 3*time.Minute)
+			nobodyHears(t, f, "long after the failure")
+		})
+	}
+}
+
+// What is no interface's business, and what this end dials itself, is not told; nor is a crowd that comes at once taken for failures.
+func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.counts(0) })
+		after(c, 20*time.Second)
+		f.do(func(f *fakeCharon) {
+			for i := range 2 * busyInbound {
+				f.establish("cygnet-gre1", "192.0.3."+string(rune('0'+i%10))+string(rune('0'+i/10)), "initiator", "no")
+			}
+			f.counts(2*busyInbound + 5)
+		})
+		after(c, 10*time.Second)
+		nobodyHears(t, f, "in a crowd")
+		f.do(func(f *fakeCharon) { f.counts(1) })
+		after(c, 10*time.Second)
+		f.do(func(f *fakeCharon) {
+			f.raise("log", mk("ikesa-uniqueid", "5", "msg", "received packet: from 192.0.2.9[500] to 203.0.113.1[500] (5 bytes)"))
+			f.raise("log", mk("ikesa-uniqueid", "5", "msg", "no matching peer config found"))
+			f.raise("log", mk("ikesa-uniqueid", "6", "msg", "no matching peer config found"))
+			f.dialled("192.0.2.2", "up", "no matching peer config found")
+		})
+		c.Want(key("192.0.2.2"), Accept)
+		if got := refusedOf(told(c)); len(got) != 1 || got[0].NBMA.String() != "192.0.2.2" {
+			t.Errorf("told %+v", got)
+		}
+	})
+}
+
+// Lines of a charon that says other things do no harm.
+func TestStrangeLinesOfDials(t *testing.T) {
+	for _, line := range []string{"received packet: from ", "received packet: from x to y (", "received packet: from [500] to [500]", "looking for peer configs matching "} {
+		endpoints(line)
+		claimed(line)
+	}
+	if remote, local := endpoints("received packet: from 192.0.2.9[4500] to 192.0.2.100[4500] (65 bytes)"); remote.String() != "192.0.2.9" || local.String() != "192.0.2.100" {
+		t.Errorf("from %s to %s", remote, local)
+	}
+	if got := claimed("looking for peer configs matching 192.0.2.1[%any]...192.0.2.9[C=CH, CN=a]"); got != "C=CH, CN=a" {
+		t.Errorf("claimed %q", got)
+	}
+}
