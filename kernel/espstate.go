@@ -21,6 +21,7 @@ type ESPState struct {
 	SetMark  uint32    // what packets that came through it carry; 0: nothing
 	Added    time.Time // when it was put into the kernel, in its clock
 	Bytes    uint64    // that passed through it
+	Packets  uint64    // likewise
 
 	// GRE tells a state that may carry our tunnels: of transport mode, with a selector from host to host for GRE or, as strongSwan
 	// installs them by default, for any protocol. A state under negotiation has no such selector yet.
@@ -67,7 +68,7 @@ func DeleteStates(states []ESPState) error {
 func espState(s *vnl.XfrmState) ESPState {
 	e := ESPState{
 		Src: addrFrom(s.Src), Dst: addrFrom(s.Dst), SPI: uint32(s.Spi), ReqID: uint32(s.Reqid),
-		Added: time.Unix(int64(s.Statistics.AddTime), 0), Bytes: s.Statistics.Bytes, GRE: carriesGRE(s),
+		Added: time.Unix(int64(s.Statistics.AddTime), 0), Bytes: s.Statistics.Bytes, Packets: s.Statistics.Packets, GRE: carriesGRE(s),
 	}
 	if s.Mark != nil {
 		e.Mark, e.MarkMask = s.Mark.Value, s.Mark.Mask

@@ -40,6 +40,7 @@ type Daemon struct {
 
 	certificates *certificateWatch
 	problems     *problems
+	mismatches   *mismatches
 
 	protected   chan struct{} // closed when the first interface needs strongSwan
 	protectOnce sync.Once
@@ -60,7 +61,7 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 	expected := settings.ExpectedClients()
 	tables := platform.NewTables(logs.of(logKernel), expected)
 	strongswan := platform.NewStrongswan(logs.of(logVICI))
-	return &Daemon{
+	d := &Daemon{
 		path:         path,
 		platform:     platform,
 		logs:         logs,
@@ -80,6 +81,9 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		config:       c,
 		ports:        make(map[string]*port),
 	}
+	d.mismatches = d.newMismatches()
+	d.loop.refused = d.mismatches.refused
+	return d
 }
 
 // firstRequestID makes request ids grow over restarts (RFC 2332 §5.2.3) without remembering any: eight a second are free between
@@ -126,6 +130,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task{"saved state", d.keepState}.start(ctx, g)
 	task{"settling", d.settle}.start(ctx, g)
 	task{"ESP states", d.matchStates}.start(ctx, g)
+	task{"mismatches", d.watchMismatches}.start(ctx, g)
 	task{"interfaces", d.manage}.start(ctx, g)
 	task{"certificates", d.watchCertificates}.start(ctx, g)
 	task{"surroundings", d.watchSurroundings}.start(ctx, g)

@@ -53,6 +53,8 @@ type world struct {
 	events chan vici.Event
 	routes chan kernel.RouteBatch
 	misses chan netip.Addr
+	strays chan netip.Addr // packets that are overheard
+	hasIKE bool            // a program of the host receives IKE
 }
 
 func newWorld(t *testing.T) *world {
@@ -62,6 +64,7 @@ func newWorld(t *testing.T) *world {
 		wants:   make(map[vici.Key]vici.Want),
 		events:  make(chan vici.Event),
 		routes:  make(chan kernel.RouteBatch),
+		strays:  make(chan netip.Addr),
 		misses:  make(chan netip.Addr),
 	}
 }
@@ -188,6 +191,18 @@ func (w *world) platform() Platform {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return slices.Clone(w.states), nil
+		},
+		HasIKE: func() bool { return w.hasIKE },
+		Overhear: func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(netip.Addr)) error {
+			w.note(fmt.Sprintf("overhear %d at %s", kind, local))
+			for {
+				select {
+				case from := <-w.strays:
+					f(from)
+				case <-ctx.Done():
+					return nil
+				}
+			}
 		},
 		ClearIn: func() (uint64, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.clear, nil },
 		PolicyUse: func(netip.Addr) (map[netip.Addr]time.Time, error) {

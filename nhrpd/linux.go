@@ -36,6 +36,8 @@ func Linux(c *config.Config) Platform {
 		},
 		MarkedPeers:   kernel.MarkedPeers,
 		OwnRoutes:     kernel.OwnRoutes,
+		Overhear:      kernel.Overhear,
+		HasIKE:        kernel.HasIKE,
 		Uptime:        kernel.Uptime,
 		Detach:        kernel.Detach,
 		FindLeftovers: kernel.FindLeftovers,

@@ -34,6 +34,7 @@ type loop struct {
 	dirty         bool              // owned by the loop; the saved state is behind
 	urgent        chan struct{}     // one waits in it when the saved state is behind by more than expiry times
 	alive         func()            // told after every turn, for the watchdog
+	refused       func(vici.Refused, time.Time)
 
 	settled bool // owned by the loop; what an earlier run left has been gone through
 
@@ -66,6 +67,7 @@ func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s
 		sendErrors: make(map[string]uint64),
 		urgent:     make(chan struct{}, 1),
 		alive:      func() {},
+		refused:    func(vici.Refused, time.Time) {},
 	}
 }
 
@@ -149,6 +151,8 @@ func (l *loop) secure(now time.Time, ev vici.Event) {
 		l.sharing(&ev.Peer)
 		l.engine.Handle(now, engine.PeerSecured{Peer: enginePeer(ev.Peer)}, &l.out)
 		return
+	case vici.Refused:
+		l.refused(ev, now)
 	case vici.Snapshot:
 		for i := range ev.Peers {
 			l.sharing(&ev.Peers[i])

@@ -37,6 +37,8 @@ type Platform struct {
 	ClearIn        func() (uint64, error)
 	PolicyUse      func(local netip.Addr) (map[netip.Addr]time.Time, error)
 	OwnRoutes      func() ([]kernel.Route, error)
+	Overhear       func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(from netip.Addr)) error
+	HasIKE         func() bool
 	Uptime         func() (boot string, up time.Duration, err error)
 	NewStrongswan  func(*slog.Logger) Strongswan
 }

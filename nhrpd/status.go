@@ -52,6 +52,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	for _, a := range d.platform.Check(check) {
 		s.Advice = append(s.Advice, a.String())
 	}
+	d.mismatches.addReasons(s)
 	s.Problems = append(d.problems.list(), refusedProfiles(d.strongswan.Status().Refused)...)
 	s.Problems = append(s.Problems, rivalProblems(d.strongswan.Status().Rivals)...)
 	addFindings(s, d.platform.Network(&configured))

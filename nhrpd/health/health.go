@@ -169,7 +169,10 @@ func routes(all []api.Route) []api.Problem {
 		if r.Error == "" && r.Installed {
 			continue
 		}
-		text := "route " + r.Prefix.String() + " via " + r.NextHop.String()
+		text := "route " + r.Prefix.String()
+		if r.NextHop.IsValid() {
+			text += " via " + r.NextHop.String()
+		}
 		if r.Error != "" {
 			text += fault(r.Error)
 		} else {

@@ -105,6 +105,12 @@ func TestDiagnose(t *testing.T) {
 		{"a route", func(s *api.Status) {
 			s.Routes = []api.Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("172.16.1.0/24"), NextHop: hub}, {Installed: true}}
 		}, []string{"error route-missing route 172.16.1.0/24 via 198.51.100.1 is wanted but not in the kernel"}},
+		{"a route to a router's own address", func(s *api.Status) {
+			s.Routes = []api.Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("10.255.0.1/32")}}
+		}, []string{"error route-missing route 10.255.0.1/32 is wanted but not in the kernel"}},
+		{"an NHS that cannot be sent to", func(s *api.Status) {
+			s.Interfaces[0].NHS = []api.NHS{{Name: "hub", NBMA: hub, State: api.NHSRegistered, Error: "its overlay address 10.254.0.1 is outside"}}
+		}, []string{"error nhs-unusable NHS hub (198.51.100.1) registered us, but no packet can be sent to it: its overlay address 10.254.0.1 is outside"}},
 	} {
 		s := well()
 		test.change(s)

@@ -1,0 +1,131 @@
+package nhrpd
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+	"cygnet/vici"
+)
+
+// problem finds a problem in the status by its kind and subject.
+func problem(t *testing.T, d *Daemon, code api.ProblemCode, subject string) (api.Problem, bool) {
+	t.Helper()
+	st, err := d.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(st.Problems, func(p api.Problem) bool { return p.Code == code && p.Subject == subject })
+	if i < 0 {
+		return api.Problem{}, false
+	}
+	return st.Problems[i], true
+}
+
+// A router without an SA that sends GRE in clear again and again is a problem, until it has an SA or is silent for a while.
+func TestClearGREIsReported(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.tunnels["gre1"].states <- tunnelThere
+		time.Sleep(mismatchCheck + time.Millisecond)
+		synctest.Wait()
+		from := netip.MustParseAddr("192.0.2.77")
+		w.strays <- from
+		time.Sleep(2 * mismatchCheck)
+		if p, is := problem(t, d, api.ProblemClearGRE, "192.0.2.77"); is {
+			t.Errorf("after one packet: %+v", p)
+		}
+		w.strays <- from
+		time.Sleep(2 * mismatchCheck)
+		if p, is := problem(t, d, api.ProblemClearGRE, "192.0.2.77"); !is || p.Severity != api.SeverityWarning || p.Interface != "gre1" {
+			t.Errorf("after two packets: %+v", p)
+		}
+		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: from, Identity: "spoke7"}}
+		time.Sleep(2 * mismatchCheck)
+		if p, is := problem(t, d, api.ProblemClearGRE, "192.0.2.77"); is {
+			t.Errorf("with an SA: %+v", p)
+		}
+	})
+}
+
+// A tunnel without IPsec reports a router that tries IKE, unless a program of this host has to do with IKE.
+func TestUnexpectedIKEIsReported(t *testing.T) {
+	toml := strings.Replace(spokeToml[:strings.Index(spokeToml, "[interface.gre1.ipsec]")], "[interface.gre1]", "[interface.gre1]\nprotection = \"none\"", 1)
+	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
+		w.hasIKE = true
+		w.tunnels["gre1"].states <- tunnelThere
+		time.Sleep(2 * mismatchCheck)
+		synctest.Wait()
+		if at := w.noted("overhear"); at >= 0 {
+			t.Errorf("with IKE of this host's own: %q", w.record[at])
+		}
+		w.hasIKE = false
+		time.Sleep(mismatchCheck)
+		synctest.Wait()
+		for range 2 {
+			w.strays <- netip.MustParseAddr("192.0.2.77")
+			time.Sleep(2 * mismatchCheck)
+		}
+		if p, is := problem(t, d, api.ProblemUnexpectedIKE, "192.0.2.77"); !is || !strings.Contains(p.Text, `protection = "none"`) {
+			t.Errorf("reported %+v", p)
+		}
+		time.Sleep(strayLasts + mismatchCheck)
+		if p, is := problem(t, d, api.ProblemUnexpectedIKE, "192.0.2.77"); is {
+			t.Errorf("long after the last packet: %+v", p)
+		}
+	})
+}
+
+// A router that cannot make an SA with this one is a problem until it has one, or does not try any more.
+func TestFailedDialIsReported(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.tunnels["gre1"].states <- tunnelThere
+		synctest.Wait()
+		key := vici.Key{Interface: "gre1", NBMA: netip.MustParseAddr("192.0.2.77")}
+		refused := vici.Refused{Key: key, Identity: "spoke7", Reason: "compare the PSK"}
+		w.events <- refused
+		time.Sleep(2 * mismatchCheck)
+		p, is := problem(t, d, api.ProblemPeerAuthentication, "192.0.2.77")
+		if !is || !strings.Contains(p.Text, "192.0.2.77 cannot make an SA with this router: compare the PSK") {
+			t.Errorf("reported %+v", p)
+		}
+		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: key.NBMA, Identity: "spoke7"}}
+		time.Sleep(2 * mismatchCheck)
+		if p, is := problem(t, d, api.ProblemPeerAuthentication, "192.0.2.77"); is {
+			t.Errorf("with an SA: %+v", p)
+		}
+		w.events <- vici.Down{Key: key}
+		w.events <- refused
+		time.Sleep(strayLasts + 2*mismatchCheck)
+		if p, is := problem(t, d, api.ProblemPeerAuthentication, "192.0.2.77"); is {
+			t.Errorf("long after the last try: %+v", p)
+		}
+	})
+}
+
+// The status of an NHS that does not answer says what the counters of the SA tell.
+func TestSilentNHSSaysWhatTheCountersTell(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		out := kernel.ESPState{Src: tunnelThere.Local, Dst: hubNBMA, SPI: 1, ReqID: 1, GRE: true}
+		in := kernel.ESPState{Src: hubNBMA, Dst: tunnelThere.Local, SPI: 2, ReqID: 1, GRE: true}
+		for range 10 {
+			w.mu.Lock()
+			out.Packets += 2
+			w.states = []kernel.ESPState{out, in}
+			w.mu.Unlock()
+			time.Sleep(mismatchCheck)
+		}
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.Interfaces[0].NHS[0].Error; !strings.Contains(got, "none came back: compare key with its (here: key = 42)") {
+			t.Errorf("the NHS's error is %q", got)
+		}
+	})
+}
