@@ -233,3 +233,20 @@ func TestMismatchesAreBounded(t *testing.T) {
 	s.says(registrationFrom(s.nbma, "10.254.0.1"))
 	hub.wantMismatch(t, MismatchRefused, "192.0.2.11", "outside")
 }
+
+// An NHS that refused us once and then says nothing is silent, not refusing: what it said may not be so any more.
+func TestSilenceAfterARefusal(t *testing.T) {
+	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
+	hub := n.from("192.0.2.1", "hub")
+	p := acceptance(only(t, n.sentSince(0)))
+	p.CIEs[0].Code = packet.CodeProhibited
+	hub.says(p)
+	if st := n.status().NHS[0]; st.State != NHSRefused {
+		t.Fatalf("the NHS is %+v", st)
+	}
+	n.w.run(time.Minute)
+	if st := n.status().NHS[0]; st.State != NHSRegistering || st.Error != silentNHS {
+		t.Errorf("the NHS is %+v", st)
+	}
+	n.wantMismatch(t, MismatchSilent, "192.0.2.1", "")
+}

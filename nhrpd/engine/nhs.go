@@ -29,6 +29,7 @@ type nhs struct {
 	asked      time.Time  // when the request that is out went first, or an error answered it
 	attempts   int        // unanswered requests in a row
 	silent     int        // likewise, whichever of its NBMA addresses they went to
+	quiet      int        // likewise, without a reported error since
 	since      time.Time  // of the last reply
 	expires    time.Time
 	next       time.Time // when the next request goes
@@ -156,7 +157,7 @@ func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
 
 // registerAnew sends a registration now, if that is possible.
 func (e *Engine) registerAnew(n *nhs) {
-	n.attempts, n.awaiting = 0, false
+	n.attempts, n.quiet, n.awaiting = 0, 0, false
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)
 	if o := e.objectToNHS(n); o != "" {
@@ -240,15 +241,16 @@ func (e *Engine) registrationDue(n *nhs) {
 func (e *Engine) unanswered(n *nhs) {
 	n.attempts++
 	n.silent++
+	n.quiet++
 	if n.told {
-		n.asked = e.now
+		n.asked, n.quiet = e.now, 0
 	}
 	lost := n.isLost(e.now)
 	if lost {
 		e.loseNHS(n)
 	}
-	if n.attempts == triesPerAddr && !n.told {
-		n.err = silentNHS
+	if n.quiet == triesPerAddr {
+		n.err, n.refused = silentNHS, false // what it said before may not be so any more
 		e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NextHop: n.protocol, NBMA: n.nbma,
 			Reason: "the NHS does not answer our registrations; trying on"})
 	}
@@ -265,7 +267,7 @@ func (n *nhs) peerSecured(e *Engine) {
 }
 
 func (n *nhs) peerLost(e *Engine, reason string) {
-	n.awaiting, n.attempts, n.silent, n.registered = false, 0, 0, false
+	n.awaiting, n.attempts, n.silent, n.quiet, n.registered = false, 0, 0, 0, false
 	e.moveRelaysFrom(n.ifc, n.nbma)
 	n.err = reason
 	e.stopRegistering(n)

@@ -71,7 +71,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 		e.drop(dropMalformed)
 		return
 	}
-	n.awaiting, n.silent = false, 0
+	n.awaiting, n.silent, n.quiet = false, 0, 0
 	if cie := &m.CIEs[0]; cie.Code != packet.CodeSuccess {
 		e.registrationRefused(n, cie.Code, n.whyRefused(m, cie.Code))
 		return
