@@ -246,7 +246,8 @@ func TestBlockedSpokeDialsAnother(t *testing.T) {
 	encrypted(m)
 }
 
-// rogueConnection is what a router without a daemon dials another with, by its certificate.
+// rogueConnection is what a router without a daemon dials another with, by its certificate. Its priority puts
+// it before the block on clear GRE that the daemon left behind.
 const rogueConnection = `connections {
 	gre {
 		version = 2
@@ -264,6 +265,7 @@ const rogueConnection = `connections {
 				local_ts = dynamic[gre]
 				remote_ts = dynamic[gre]
 				esp_proposals = aes128gcm16-x25519
+				priority = 1000
 			}
 		}
 	}
