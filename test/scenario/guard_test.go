@@ -47,6 +47,9 @@ func TestGuardBeforeTheDaemon(t *testing.T) {
 	// The key is not there yet: the daemon would not start.
 	runGuard(t, s, 1)
 	guarded := time.Now()
+	if n := len(s.Guards()); n != 6 {
+		t.Errorf("the unit sets %d policies that block GRE: want the guard and the four of the front guard", n)
+	}
 	m.Await("the kernel stops what hosts send", soon, func() error {
 		n := s.XfrmStat("XfrmOutPolBlock")
 		return lab.True(n > 20, "it stopped %d packets", n)
@@ -108,8 +111,7 @@ func TestGuardKnowsTheLastAddress(t *testing.T) {
 
 // An upgrade from a version whose SAs had charon's own priority: they go on working, the guard comes in
 // front of other policies once the last of them has been replaced, and no packet is lost in between or
-// leaves in clear. A charon that then gives an SA its own priority again, as the older version's
-// connections have it, is not cut off either.
+// leaves in clear. An SA that has charon's own priority again is not cut off either.
 func TestGuardAcrossVersions(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.AddIPsec(`child = { priority = "366975" }`)
@@ -162,36 +164,12 @@ func TestGuardAcrossVersions(t *testing.T) {
 		m.Hub.Host.Ping(spoke.Host.Addr, 3)
 	}
 
-	// As the connections of the older version are: they take who dials in.
-	m.Hub.WriteFile("/etc/swanctl/swanctl.conf", 0o600, replace(oldConnection, "LOCAL", m.Hub.Public.String(), "REMOTE", m.Spoke1.Public.String()))
-	m.Hub.Run("swanctl", "--load-conns")
-	m.Spoke1.Run("swanctl", "--terminate", "--ike", "cygnet-gre1-"+m.Hub.Public.String())
-	registered(m, m.Spoke1, later)
+	// An SA whose policy has charon's own priority, as one by another connection may have.
+	const other = "dir out src 192.0.2.1 dst 192.0.2.99 proto gre"
+	m.Hub.IP("xfrm policy add " + other + " priority 366975 tmpl proto esp mode transport reqid 99")
 	m.Await("the guard of the hub steps back", soon, inFront(m.Hub, false))
+	m.Hub.IP("xfrm policy del " + other)
+	m.Await("the guard of the hub is in front again", soon, inFront(m.Hub, true))
 	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
 	encrypted(m)
 }
-
-// oldConnection is one for a peer whose policies get charon's own priority.
-const oldConnection = `connections {
-	cygnet-gre1-REMOTE {
-		version = 2
-		local_addrs = LOCAL
-		remote_addrs = REMOTE
-		proposals = aes256gcm16-prfsha384-x25519-ecp384
-		mobike = no
-		local { auth = psk
-			id = hub.example.net }
-		remote { auth = psk
-			id = %any }
-		children {
-			gre {
-				mode = transport
-				local_ts = dynamic[gre]
-				remote_ts = dynamic[gre]
-				esp_proposals = aes256gcm16-x25519-ecp384
-			}
-		}
-	}
-}
-`
