@@ -22,7 +22,7 @@ cp -R "$here" "$work/kernel/bpf"
 (cd "$work" && go generate ./kernel)
 
 status=0
-for file in bpf_bpfel.go bpf_bpfel.o bpf_bpfeb.go bpf_bpfeb.o; do
+for file in bpf_bpfel.go bpf_bpfel.o bpf_bpfeb.go bpf_bpfeb.o fence_bpfel.go fence_bpfel.o fence_bpfeb.go fence_bpfeb.o; do
 	cmp "$work/kernel/$file" "$root/kernel/$file" || status=1
 done
 [ "$status" = 0 ] || echo "check.sh: the committed files are not what bpf/*.c compiles to: run go generate ./kernel" >&2
