@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,10 +64,19 @@ func refused(said string) bool {
 // The capabilities of the unit are enough for all that the daemon does: the tunnel and its guard, the packet socket, the eBPF
 // programs, the sysctls and the group of the API's socket.
 func TestCapabilitiesOfTheUnitAreEnough(t *testing.T) {
-	r, status, said := confined(t, lab.New(t), "hub", capabilities(t))
+	net := lab.New(t)
+	r, status, said := confined(t, net, "hub", capabilities(t))
 	if refused(said) {
 		t.Errorf("the daemon lacks a capability:\n%s", said)
 	}
+	net.Await("the filters against clear GRE are on the underlay's device", 30*time.Second, func() error {
+		var now api.Status
+		if err := r.CygnetJSON(&now, "status"); err != nil {
+			return err
+		}
+		c := now.Interfaces[0].ClearGRE
+		return lab.True(c != nil && c.Error == "" && slices.Contains(c.Devices, "eth0"), "the status says %+v", c)
+	})
 	i := status.Interfaces[0]
 	if !i.Up || i.Error != "" || i.Sampling != api.SamplingEBPF {
 		t.Errorf("the interface is %+v\n%s", i, said)

@@ -37,6 +37,12 @@ type bpfPace struct {
 	Interval uint64
 }
 
+type bpfSent struct {
+	_        structs.HostLayout
+	Packets  uint64
+	Segments uint64
+}
+
 type bpfShare struct {
 	_       structs.HostLayout
 	Samples uint64
@@ -67,6 +73,7 @@ const (
 	bpfMapMarked           = "marked"
 	bpfMapPeers            = "peers"
 	bpfMapScratches        = "scratches"
+	bpfMapSentTo           = "sent_to"
 	bpfMapShares           = "shares"
 	bpfMapWays             = "ways"
 	bpfProgCygnetEgress    = "cygnet_egress"
@@ -146,6 +153,7 @@ type bpfMapSpecs struct {
 	Marked    *ebpf.MapSpec `ebpf:"marked"`
 	Peers     *ebpf.MapSpec `ebpf:"peers"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
+	SentTo    *ebpf.MapSpec `ebpf:"sent_to"`
 	Shares    *ebpf.MapSpec `ebpf:"shares"`
 	Ways      *ebpf.MapSpec `ebpf:"ways"`
 }
@@ -195,6 +203,7 @@ type bpfMaps struct {
 	Marked    *ebpf.Map `ebpf:"marked"`
 	Peers     *ebpf.Map `ebpf:"peers"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
+	SentTo    *ebpf.Map `ebpf:"sent_to"`
 	Shares    *ebpf.Map `ebpf:"shares"`
 	Ways      *ebpf.Map `ebpf:"ways"`
 }
@@ -209,6 +218,7 @@ func (m *bpfMaps) Close() error {
 		m.Marked,
 		m.Peers,
 		m.Scratches,
+		m.SentTo,
 		m.Shares,
 		m.Ways,
 	)

@@ -118,6 +118,8 @@ type DataPath interface {
 	// Use returns the last use of all peers since attaching, in no order, or ErrNoUse. While the programs were missing from the
 	// device they saw nothing: use before that counts as use when they were back.
 	Use() ([]Use, error)
+	// Sent returns what was sent to all peers since attaching, in no order, or ErrNoSent.
+	Sent() ([]Sent, error)
 	// Admit changes who may send data. What the kernel refuses Run tries again, and State tells it. With ModeNFLOG chosen by the
 	// configuration it returns ErrNoAdmission.
 	Admit(changes []Admission) error

@@ -70,7 +70,7 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 		spec.Maps[name].MaxEntries = uint32(cfg.Peers)
 	}
 	// The kernel sets memory aside for all entries of all tables but that of the marked peers, at every start of the daemon.
-	for _, name := range []string{bpfMapPeers, bpfMapShares} {
+	for _, name := range []string{bpfMapPeers, bpfMapShares, bpfMapSentTo} {
 		spec.Maps[name].MaxEntries = min(uint32(max(cfg.Peers, 1024)), spec.Maps[name].MaxEntries)
 	}
 	if !cfg.Redirect {

@@ -26,6 +26,8 @@ type ESPState struct {
 	// GRE tells a state that may carry our tunnels: of transport mode, with a selector from host to host for GRE or, as strongSwan
 	// installs them by default, for any protocol. A state under negotiation has no such selector yet.
 	GRE bool
+	// Tunnel tells a state of tunnel mode, which may carry anything.
+	Tunnel bool
 }
 
 // ESPStates lists all ESP states from and to the local address, those of other mechanisms than our tunnels' included.
@@ -68,7 +70,7 @@ func DeleteStates(states []ESPState) error {
 func espState(s *vnl.XfrmState) ESPState {
 	e := ESPState{
 		Src: addrFrom(s.Src), Dst: addrFrom(s.Dst), SPI: uint32(s.Spi), ReqID: uint32(s.Reqid),
-		Added: time.Unix(int64(s.Statistics.AddTime), 0), Bytes: s.Statistics.Bytes, Packets: s.Statistics.Packets, GRE: carriesGRE(s),
+		Added: time.Unix(int64(s.Statistics.AddTime), 0), Bytes: s.Statistics.Bytes, Packets: s.Statistics.Packets, GRE: carriesGRE(s), Tunnel: s.Mode == vnl.XFRM_MODE_TUNNEL,
 	}
 	if s.Mark != nil {
 		e.Mark, e.MarkMask = s.Mark.Value, s.Mark.Mask

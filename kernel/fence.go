@@ -163,8 +163,13 @@ func (f *Fence) look() error {
 
 func (f *Fence) ensure() error {
 	if len(f.locals) == 0 {
+		if f.swept && len(f.on) == 0 {
+			return nil
+		}
 		f.on, f.status = nil, FenceStatus{}
-		return RemoveFence()
+		err := RemoveFence()
+		f.swept = err == nil
+		return err
 	}
 	if err := f.load(); err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 // bypass-lan, a shunt) then has no effect on GRE. Only SAs whose policies have a smaller number than
 // GuardFront get past it. While a policy of an SA is behind it, it is not set: the SA would be dead.
 //
-// The front guard has a lifetime that the daemon renews. An older version that is installed again
-// neither knows the front guard nor gives its SAs a priority, so the front guard must end by itself.
+// The front guard has a lifetime that the daemon renews, and goes when the daemon stops. An older
+// version that is installed again neither knows it nor gives its SAs a priority.
 // It consists of two halves of all addresses because the kernel holds one policy for a selector, and
 // the older versions look for theirs by its selector.
 

@@ -206,7 +206,8 @@ func hardwareAddress(b []byte) netip.Addr {
 	return netip.AddrFrom4([4]byte(b[4:8]))
 }
 
-func (s *nflogPath) Use() ([]Use, error) { return nil, ErrNoUse }
+func (s *nflogPath) Sent() ([]Sent, error) { return nil, ErrNoSent }
+func (s *nflogPath) Use() ([]Use, error)   { return nil, ErrNoUse }
 
 func (s *nflogPath) Admit([]Admission) error { return ErrNoAdmission }
 

@@ -62,6 +62,7 @@ func (p *fakePath) State() kernel.PathState {
 }
 
 func (p *fakePath) Use() ([]kernel.Use, error)                { return nil, kernel.ErrNoUse }
+func (p *fakePath) Sent() ([]kernel.Sent, error)              { return p.world.sentNow(), nil }
 func (p *fakePath) EnableMarks() error                        { return kernel.ErrNoMarks }
 func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return kernel.ErrNoMarks }
 func (p *fakePath) Stats() (kernel.DataPathStats, error) {

@@ -41,6 +41,8 @@ type Daemon struct {
 	certificates *certificateWatch
 	problems     *problems
 	mismatches   *mismatches
+	fence        Fence
+	clear        *clearGRE
 
 	protected   chan struct{} // closed when the first interface needs strongSwan
 	protectOnce sync.Once
@@ -76,6 +78,8 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		blocked:      blockedFile{dir: c.Daemon.StateDir},
 		certificates: newCertificateWatch(),
 		problems:     newProblems(),
+		fence:        platform.NewFence(logs.of(logKernel)),
+		clear:        newClearGRE(),
 		protected:    make(chan struct{}),
 		reload:       make(chan reloadRequest),
 		config:       c,
@@ -131,11 +135,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task{"settling", d.settle}.start(ctx, g)
 	task{"ESP states", d.matchStates}.start(ctx, g)
 	task{"mismatches", d.watchMismatches}.start(ctx, g)
+	task{"fence", d.runFence}.start(ctx, g)
+	task{"fenced addresses", d.keepFence}.start(ctx, g)
+	task{"clear GRE", d.watchClear}.start(ctx, g)
 	task{"interfaces", d.manage}.start(ctx, g)
 	task{"certificates", d.watchCertificates}.start(ctx, g)
 	task{"surroundings", d.watchSurroundings}.start(ctx, g)
 	err = g.Wait()
 	d.saveLast()
+	d.stepBack()
 	return err
 }
 

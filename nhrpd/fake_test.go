@@ -34,6 +34,10 @@ type world struct {
 	clear   uint64            // packets in clear that came in
 	own     []kernel.Route    // ours in the kernel
 	uses    map[netip.Addr]time.Time
+	sent    []kernel.Sent // by the tunnel
+	unsent  kernel.Unsent // likewise
+	causes  []string      // of clear GRE
+	fence   fakeFence
 
 	certificates []preflight.Finding // what is wrong with them
 	settings     []preflight.Finding // what is wrong with charon's
@@ -216,11 +220,49 @@ func (w *world) platform() Platform {
 			w.states = slices.DeleteFunc(w.states, func(s kernel.ESPState) bool { return slices.Contains(gone, s) })
 			return nil
 		},
+		EnsureFront: func(local netip.Addr, wanted bool) (bool, error) {
+			w.note(fmt.Sprintf("front of %s: %v", local, wanted))
+			return wanted, nil
+		},
+		NewFence:      func(*slog.Logger) Fence { return &w.fence },
+		ClearCauses:   func(netip.Addr, []string) ([]string, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.causes, nil },
+		UnsentOf:      func(string) (kernel.Unsent, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.unsent, nil },
 		Uptime:        func() (string, time.Duration, error) { return "", 0, errors.New("no uptime in this world") },
 		OwnRoutes:     func() ([]kernel.Route, error) { return w.own, nil },
 		MarkedPeers:   func(netip.Addr) (map[netip.Addr]netip.Addr, error) { return nil, nil },
 		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
 	}
+}
+
+// sentNow is what the tunnel sent to each peer so far.
+func (w *world) sentNow() []kernel.Sent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.sent)
+}
+
+// fakeFence remembers what it is for and drops what the test says.
+type fakeFence struct {
+	mu     sync.Mutex
+	locals []netip.Addr
+	status kernel.FenceStatus
+	pairs  []kernel.Crossing
+}
+
+func (f *fakeFence) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+func (f *fakeFence) Guard(locals []netip.Addr, _ bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.locals = slices.Clone(locals)
+}
+
+func (f *fakeFence) Status() kernel.FenceStatus { f.mu.Lock(); defer f.mu.Unlock(); return f.status }
+
+func (f *fakeFence) Dropped() (sums, pairs []kernel.Crossing, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return nil, slices.Clone(f.pairs), nil
 }
 
 // fakeTunnel is there when the test says so.

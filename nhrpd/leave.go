@@ -55,6 +55,9 @@ func LeaveStopped(ctx context.Context, c *config.Config, w io.Writer) error {
 		problems = append(problems, kernel.Detach(name), kernel.NewTunnel(kernel.TunnelConfig{Name: name, Protected: true}, log).Remove())
 	}
 	kept, err := kernel.ReleaseGuards()
+	if len(kept) == 0 {
+		err = errors.Join(err, kernel.RemoveFence())
+	}
 	for _, local := range kept {
 		fmt.Fprintf(w, "clear GRE from and to %s stays blocked, since a tunnel has that address that cygnetd did not make; \"ip xfrm policy delete\" ends it\n", local)
 	}

@@ -34,6 +34,10 @@ func Linux(c *config.Config) Platform {
 		Surroundings: func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding {
 			return preflight.This().Surroundings(c, outer)
 		},
+		EnsureFront:   kernel.EnsureFront,
+		NewFence:      func(log *slog.Logger) Fence { return kernel.NewFence(log) },
+		ClearCauses:   kernel.ClearCauses,
+		UnsentOf:      kernel.UnsentOf,
 		MarkedPeers:   kernel.MarkedPeers,
 		OwnRoutes:     kernel.OwnRoutes,
 		Overhear:      kernel.Overhear,

@@ -36,6 +36,10 @@ type Platform struct {
 	MarkedPeers    func(local netip.Addr) (map[netip.Addr]netip.Addr, error)
 	ClearIn        func() (uint64, error)
 	PolicyUse      func(local netip.Addr) (map[netip.Addr]time.Time, error)
+	EnsureFront    func(local netip.Addr, wanted bool) (bool, error)
+	NewFence       func(*slog.Logger) Fence
+	ClearCauses    func(local netip.Addr, devices []string) ([]string, error)
+	UnsentOf       func(tunnel string) (kernel.Unsent, error)
 	OwnRoutes      func() ([]kernel.Route, error)
 	Overhear       func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(from netip.Addr)) error
 	HasIKE         func() bool

@@ -27,6 +27,7 @@ type port struct {
 	strongswan Strongswan
 	problems   *problems
 	tunnel     Tunnel
+	clear      *clearGRE
 
 	states   chan kernel.TunnelState
 	useAsked chan struct{}
@@ -57,6 +58,7 @@ func (d *Daemon) newPort(c config.Interface) *port {
 		strongswan: d.strongswan,
 		problems:   d.problems,
 		tunnel:     d.platform.NewTunnel(tunnelConfig(&c), log),
+		clear:      d.clear,
 		states:     make(chan kernel.TunnelState, 1),
 		useAsked:   make(chan struct{}, 1),
 		marksAsked: make(chan struct{}, 1),
@@ -199,6 +201,7 @@ func (p *port) replaceLine(ctx context.Context, old *line, st kernel.TunnelState
 func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, fault error, marks bool) error {
 	p.secure(st, marks)
 	p.tables.Resync()
+	defer p.clear.ask()
 	return p.loop.call(ctx, func(now time.Time) {
 		if p.ending {
 			return

@@ -161,6 +161,7 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 	}
 	d.endSAs(ctx, name)
 	d.close(ctx, name)
+	defer d.clear.ask()
 	if err := errors.Join(d.platform.Detach(name), p.tunnel.Remove()); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)
 	}

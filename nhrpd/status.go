@@ -38,6 +38,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the state: %w", err)
 	}
+	d.addClear(s)
 	s.Tables = tablesStatus(d.tables.Stats())
 	s.StrongSwan = d.strongswanStatus()
 	s.SAs = d.saStatus(d.strongswan.SAs())

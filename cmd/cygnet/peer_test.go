@@ -104,3 +104,12 @@ func TestTroublesOfIdentities(t *testing.T) {
 		t.Errorf("the lone one is in\n%s", got)
 	}
 }
+
+// The block of an interface says where clear GRE is stopped.
+func TestWhereClearGREIsStopped(t *testing.T) {
+	c := &api.ClearGRE{Devices: []string{"eth0", "ppp0"}, Offloaded: []string{"eth1"}, StoppedIn: 9}
+	want := "blocked by IPsec policies, and by filters on eth0, ppp0; no filters on eth1, which does ESP itself; 9 packets stopped there"
+	if got := clearGRE(c); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -64,6 +64,7 @@ func (in *invocation) bullets(title string, lines []string) {
 func (in *invocation) block(i *api.Interface, now time.Time) {
 	in.printf("%s  %s  %s\n", clean(i.Name), i.Address, condition(i))
 	in.line("underlay", underlay(i))
+	in.line("clear GRE", clearGRE(i.ClearGRE))
 	in.line("role", role(i))
 	for _, n := range i.NHS {
 		in.line("nhs", registration(&n, now))
@@ -126,6 +127,27 @@ func underlay(i *api.Interface) string {
 		return fmt.Sprintf("%s, seen from outside as %s (NAT)", i.NBMA, i.PublicNBMA)
 	}
 	return i.NBMA.String()
+}
+
+// clearGRE says where GRE without IPsec is stopped beside the IPsec policies.
+func clearGRE(c *api.ClearGRE) string {
+	if c == nil {
+		return ""
+	}
+	text := "blocked by IPsec policies"
+	if len(c.Devices) > 0 {
+		text += ", and by filters on " + strings.Join(c.Devices, ", ")
+	}
+	if len(c.Offloaded) > 0 {
+		text += "; no filters on " + strings.Join(c.Offloaded, ", ") + ", which does ESP itself"
+	}
+	if len(c.Ahead) > 0 {
+		text += " (" + strings.Join(c.Ahead, ", ") + ")"
+	}
+	if n := c.StoppedIn + c.StoppedOut; n > 0 {
+		text += fmt.Sprintf("; %d packets stopped there", n)
+	}
+	return text
 }
 
 func role(i *api.Interface) string {

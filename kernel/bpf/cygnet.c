@@ -91,6 +91,7 @@ SEC("tc")
 int cygnet_egress(struct __sk_buff *skb)
 {
 	struct scratch *s = scratch_of(EGRESS);
+	int verdict = TC_ACT_UNSPEC;
 
 	if (!s || read_outer(skb, offsetof(struct iphdr, daddr), &s->peer))
 		return TC_ACT_UNSPEC;
@@ -98,7 +99,11 @@ int cygnet_egress(struct __sk_buff *skb)
 		return refuse(NO_MARK);
 	if (read_inner(skb, s) == UNICAST)
 		note_use(&s->peer, 1);
-	return is_marked(&s->peer) ? send_marked(skb, s) : TC_ACT_UNSPEC;
+	if (is_marked(&s->peer))
+		verdict = send_marked(skb, s);
+	if (verdict != TC_ACT_SHOT)
+		note_sent(skb, is_marked(&s->peer) ? &s->real : &s->peer);
+	return verdict;
 }
 
 /* At the companion's ingress: it would take in every GRE packet that no tunnel claims, and the host would answer. */

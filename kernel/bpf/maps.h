@@ -35,6 +35,12 @@ struct use {
 	__u64 in;
 };
 
+/* What the tunnel sent to an address, as the world sees it: NHRP and multicast to that peer included. */
+struct sent {
+	__u64 packets;  /* as the device gets them: several segments of a TCP flow may be one */
+	__u64 segments; /* as they leave */
+};
+
 struct flow {
 	struct address outer_source;
 	struct address source;
@@ -96,6 +102,13 @@ struct {
 	__type(key, struct address);
 	__type(value, struct use);
 } peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct address);
+	__type(value, struct sent);
+} sent_to SEC(".maps");
 
 /*
  * Who may send data, with flags. How many is set before loading. The kernel sets memory aside for all of them: what it has at hand for

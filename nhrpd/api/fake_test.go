@@ -84,6 +84,8 @@ func small() *Status {
 			Protected: true,
 			Shortcut:  true,
 			Sampling:  SamplingEBPF,
+			ClearGRE: &ClearGRE{Devices: []string{"eth0"}, Missing: []string{"ppp0"}, Offloaded: []string{}, Ahead: []string{}, StoppedIn: 5, StoppedOut: 2,
+				Causes: []string{"a policy"}, Leaks: []ClearLeak{{Peer: netip.MustParseAddr("198.51.100.1"), Packets: 2, Stopped: true, Last: now, Causes: []string{}}}},
 			NHS:       []NHS{{Name: "hub.example.net", NBMA: netip.MustParseAddr("198.51.100.1"), State: NHSRegistered, Registered: now, Expires: now.Add(time.Minute)}},
 			Bindings:  []Binding{{Protocol: netip.MustParseAddr("10.255.0.12"), NBMA: netip.MustParseAddr("203.0.113.12"), Static: true}},
 			Shortcuts: []Shortcut{{Prefix: netip.MustParsePrefix("192.168.12.0/24"), State: ShortcutResolving, Since: now}},

@@ -68,6 +68,15 @@ func (i *Interface) complete() {
 	present(&i.Bindings)
 	present(&i.Shortcuts)
 	present(&i.Peers)
+	if c := i.ClearGRE; c != nil {
+		for _, strings := range []*[]string{&c.Devices, &c.Missing, &c.Offloaded, &c.Ahead, &c.Causes} {
+			present(strings)
+		}
+		present(&c.Leaks)
+		for l := range c.Leaks {
+			present(&c.Leaks[l].Causes)
+		}
+	}
 	for n := range i.NHS {
 		i.NHS[n].Interface = i.Name
 	}

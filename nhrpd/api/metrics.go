@@ -89,6 +89,7 @@ func (m *metrics) interfaces(s *Status) {
 		m.sample(bit(i.Error != ""), "interface", i.Name)
 	}
 	m.dataPath(s)
+	m.clearGRE(s)
 	m.family("cygnet_nhs_registered", "gauge", "1 while the registration with the next hop server holds.")
 	for _, i := range s.Interfaces {
 		for _, n := range i.NHS {
@@ -119,6 +120,42 @@ func (m *metrics) dataPath(s *Status) {
 		"eBPF programs and entries of their tables that were missing or changed and were put right.")
 	for _, i := range s.Interfaces {
 		m.sample(float64(i.DataPathRestored), "interface", i.Name)
+	}
+}
+
+// clearGRE writes what is known of GRE without IPsec.
+func (m *metrics) clearGRE(s *Status) {
+	m.family("cygnet_clear_gre_leaking", "gauge", "Peers for whom GRE came out of the kernel without IPsec within ten minutes; stopped: a filter dropped it.")
+	for _, i := range s.Interfaces {
+		if i.ClearGRE != nil {
+			stopped := 0
+			for _, l := range i.ClearGRE.Leaks {
+				if l.Stopped {
+					stopped++
+				}
+			}
+			m.sample(float64(stopped), "interface", i.Name, "stopped", "yes")
+			m.sample(float64(len(i.ClearGRE.Leaks)-stopped), "interface", i.Name, "stopped", "no")
+		}
+	}
+	m.family("cygnet_clear_gre_causes", "gauge", "Policies and settings of this host that let GRE pass without IPsec; cygnet status names them.")
+	for _, i := range s.Interfaces {
+		if i.ClearGRE != nil {
+			m.sample(float64(len(i.ClearGRE.Causes)), "interface", i.Name)
+		}
+	}
+	m.family("cygnet_clear_gre_unfiltered_devices", "gauge", "Devices that lead to peers and lack the filters against clear GRE.")
+	for _, i := range s.Interfaces {
+		if i.ClearGRE != nil {
+			m.sample(float64(len(i.ClearGRE.Missing)), "interface", i.Name)
+		}
+	}
+	m.family("cygnet_clear_gre_stopped_total", "counter", "Packets of clear GRE that filters dropped at devices.")
+	for _, i := range s.Interfaces {
+		if i.ClearGRE != nil {
+			m.sample(float64(i.ClearGRE.StoppedIn), "interface", i.Name, "direction", "in")
+			m.sample(float64(i.ClearGRE.StoppedOut), "interface", i.Name, "direction", "out")
+		}
 	}
 }
 

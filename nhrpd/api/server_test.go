@@ -83,6 +83,7 @@ func TestFieldNames(t *testing.T) {
 	const want = `{"version":"1.2.3","pid":7,"started":"2026-03-01T10:00:00Z","now":"2026-03-01T11:00:00Z",` +
 		`"strongswan":{"connected":true,"socket":"/var/run/charon.vici","version":"5.9.8","since":"2026-03-01T10:00:00Z","events_dropped":0},` +
 		`"interfaces":[{"name":"gre1","index":3,"up":true,"address":"10.255.0.11/24","nbma":"203.0.113.11","protected":true,"redirect":false,"shortcut":true,"sampling":"ebpf","admission":"peers","left":false,` +
+		`"clear_gre":{"devices":["eth0"],"missing":["ppp0"],"offloaded":[],"ahead":[],"stopped_in":5,"stopped_out":2,"causes":["a policy"],"leaks":[{"peer":"198.51.100.1","packets":2,"stopped":true,"last":"2026-03-01T11:00:00Z","causes":[]}]},` +
 		`"nhs":[{"interface":"gre1","name":"hub.example.net","nbma":"198.51.100.1","state":"registered","registered":"2026-03-01T11:00:00Z","expires":"2026-03-01T11:01:00Z","attempts":0,"announced":[]}],` +
 		`"bindings":[{"interface":"gre1","protocol":"10.255.0.12","nbma":"203.0.113.12","static":true,"unique":false,"secured":false,"prefixes":[]}],` +
 		`"shortcuts":[{"interface":"gre1","prefix":"192.168.12.0/24","state":"resolving","since":"2026-03-01T11:00:00Z"}],` +

@@ -69,6 +69,7 @@ type Interface struct {
 	Left       bool         `json:"left"`                  // we said goodbye; inactive until the daemon is restarted or its configuration reloaded
 	Error      string       `json:"error,omitempty"`       // why the interface does not work
 	MarksError string       `json:"marks_error,omitempty"` // why of several routers behind one NAT address only one is reached
+	ClearGRE   *ClearGRE    `json:"clear_gre,omitempty"`   // of protected interfaces: how clear GRE is stopped, and what of it there was
 	NHS        []NHS        `json:"nhs"`
 	Bindings   []Binding    `json:"bindings"`
 	Shortcuts  []Shortcut   `json:"shortcuts"`
@@ -80,6 +81,30 @@ type Interface struct {
 	DataPathError string `json:"data_path_error,omitempty"`
 	// DataPathRestored counts programs and entries that were missing or changed and were put right.
 	DataPathRestored uint64 `json:"data_path_restored,omitempty"`
+}
+
+// ClearGRE tells where GRE without IPsec is stopped beside the kernel's IPsec policies, and what of it
+// there was.
+type ClearGRE struct {
+	Devices    []string    `json:"devices"`         // whose eBPF filters drop it
+	Missing    []string    `json:"missing"`         // that should have the filters
+	Offloaded  []string    `json:"offloaded"`       // without filters: they do ESP by themselves, so all GRE is clear there
+	Ahead      []string    `json:"ahead"`           // filters of other programs that run first
+	Error      string      `json:"error,omitempty"` // why devices are missing
+	StoppedIn  uint64      `json:"stopped_in"`      // packets that the filters dropped, since the daemon's start
+	StoppedOut uint64      `json:"stopped_out"`
+	Causes     []string    `json:"causes"` // what on this host lets GRE pass without IPsec
+	Leaks      []ClearLeak `json:"leaks"`  // of the last ten minutes, in the order of the peers
+}
+
+// ClearLeak is GRE to a peer that the kernel did not put into ESP.
+type ClearLeak struct {
+	Peer    netip.Addr `json:"peer"`
+	Packets uint64     `json:"packets"`
+	Stopped bool       `json:"stopped"`          // at the device; otherwise they left
+	Device  string     `json:"device,omitempty"` // where they were stopped
+	Last    time.Time  `json:"last"`
+	Causes  []string   `json:"causes"` // that were found then
 }
 
 // Admission is whose data the kernel takes from the tunnel.

@@ -78,6 +78,7 @@ func iface(s *api.Status, i *api.Interface) []api.Problem {
 	if i.Left {
 		return of.found // what there was to say of servers and peers is over
 	}
+	of.clear(i.ClearGRE, s.Now)
 	reported := map[string]bool{}
 	for n := range i.NHS {
 		if of.nhs(s, i, &i.NHS[n]) && i.NHS[n].NBMA.IsValid() {

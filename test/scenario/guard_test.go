@@ -111,7 +111,8 @@ func TestGuardKnowsTheLastAddress(t *testing.T) {
 
 // An upgrade from a version whose SAs had charon's own priority: they go on working, the guard comes in
 // front of other policies once the last of them has been replaced, and no packet is lost in between or
-// leaves in clear. An SA that has charon's own priority again is not cut off either.
+// leaves in clear. An SA that has charon's own priority again is not cut off either, nor those of the
+// older version when that is started again.
 func TestGuardAcrossVersions(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.AddIPsec(`child = { priority = "366975" }`)
@@ -170,6 +171,18 @@ func TestGuardAcrossVersions(t *testing.T) {
 	m.Await("the guard of the hub steps back", soon, inFront(m.Hub, false))
 	m.Hub.IP("xfrm policy del " + other)
 	m.Await("the guard of the hub is in front again", soon, inFront(m.Hub, true))
+	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
+
+	// A downgrade: the daemon stops, and another one's SAs have charon's own priority again.
+	m.Hub.Daemon.Terminate()
+	if err := inFront(m.Hub, false)(); err != nil {
+		t.Errorf("after the daemon's stop: %v", err)
+	}
+	m.Hub.IPsec = append(m.Hub.IPsec, `child = { priority = "366975" }`)
+	m.Hub.WriteFile(lab.CygnetConfig, 0o640, m.Hub.Config())
+	m.Hub.Daemon.Start()
+	m.Spoke1.Run("swanctl", "--terminate", "--ike", "cygnet-gre1-"+m.Hub.Public.String())
+	registered(m, m.Spoke1, later)
 	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
 	encrypted(m)
 }

@@ -1,0 +1,106 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+	vnl "github.com/vishvananda/netlink"
+)
+
+// ErrNoSent is returned by DataPath.Sent where packets to peers are not counted.
+var ErrNoSent = errors.New("packets to each peer are counted by eBPF on the tunnel device only")
+
+// Sent is what a tunnel sent to an NBMA address as the world sees it, since the programs were
+// attached or since the kernel forgot the address: NHRP, and what left by the companion, included.
+type Sent struct {
+	NBMA     netip.Addr
+	Packets  uint64 // as the device got them
+	Segments uint64 // as they leave: a packet of a TCP flow may stand for several
+}
+
+func (s *ebpfPath) Sent() ([]Sent, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects == nil {
+		return nil, ErrNoSent
+	}
+	keys, values := make([]bpfAddress, useBatch), make([]bpfSent, useBatch)
+	var sent []Sent
+	var cursor ebpf.MapBatchCursor
+	for done := false; !done; {
+		n, err := s.objects.SentTo.BatchLookup(&cursor, keys, values, nil)
+		done = errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !done {
+			return nil, fmt.Errorf("read what was sent to each peer: %w", err)
+		}
+		for i := range n {
+			nbma := netip.AddrFrom16(keys[i].B).Unmap()
+			sent = append(sent, Sent{NBMA: nbma, Packets: values[i].Packets, Segments: values[i].Segments})
+		}
+	}
+	return sent, nil
+}
+
+// Unsent counts packets that a tunnel got and that did not come to IPsec, or that IPsec had no SA
+// for: no route, too large for the path, blocked by the guard, dropped by a queue or by a filter.
+type Unsent struct {
+	Packets uint64 // since the device was made, in all of its life
+	Queued  uint64 // waiting in the device's queue now
+}
+
+// UnsentOf reads the counters of a tunnel device and of the companion, which sends for all tunnels.
+// What the programs of the data path drop themselves is among them.
+func UnsentOf(tunnel string) (Unsent, error) {
+	var u Unsent
+	h, err := vnl.NewHandle()
+	if err != nil {
+		return u, explain(err, "open netlink")
+	}
+	defer h.Close()
+	link, err := h.LinkByName(tunnel)
+	if err != nil {
+		return u, fmt.Errorf("read the counters of %s: %w", tunnel, err)
+	}
+	if err := u.add(h, link); err != nil {
+		return u, fmt.Errorf("read the counters of %s: %w", tunnel, err)
+	}
+	r, err := openRequests()
+	if err != nil {
+		return u, err
+	}
+	defer r.close()
+	companion, err := findCompanion(r)
+	if err != nil || companion == nil {
+		return u, err
+	}
+	link, err = h.LinkByName(companion.name)
+	if errors.As(err, new(vnl.LinkNotFoundError)) {
+		return u, nil
+	}
+	if err == nil {
+		err = u.add(h, link)
+	}
+	if err != nil {
+		return u, fmt.Errorf("read the counters of %s: %w", companion.name, err)
+	}
+	return u, nil
+}
+
+func (u *Unsent) add(h *vnl.Handle, link vnl.Link) error {
+	if st := link.Attrs().Statistics; st != nil {
+		u.Packets += st.TxErrors + st.TxDropped
+	}
+	qdiscs, err := h.QdiscList(link)
+	if err != nil {
+		return err
+	}
+	for _, q := range qdiscs {
+		if st := q.Attrs().Statistics; st != nil && st.Queue != nil {
+			u.Packets += uint64(st.Queue.Drops)
+			u.Queued += uint64(st.Queue.Qlen)
+		}
+	}
+	return nil
+}

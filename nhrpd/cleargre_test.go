@@ -1,0 +1,154 @@
+package nhrpd
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/kernel"
+	"cygnet/nhrpd/api"
+)
+
+// clearNow is what the status says of gre1's clear GRE.
+func clearNow(t *testing.T, d *Daemon) *api.ClearGRE {
+	t.Helper()
+	s, err := d.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Interfaces[0].ClearGRE == nil {
+		t.Fatal("the status of a protected interface says nothing of clear GRE")
+	}
+	return s.Interfaces[0].ClearGRE
+}
+
+// The fence is for the address that the tunnel sends from. An address that it had stays fenced while
+// its guard is there.
+func TestFenceFollowsTheTunnel(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		fenced := func() []netip.Addr {
+			synctest.Wait()
+			w.fence.mu.Lock()
+			defer w.fence.mu.Unlock()
+			return slices.Clone(w.fence.locals)
+		}
+		secureHub(w)
+		if got := fenced(); !slices.Equal(got, []netip.Addr{tunnelThere.Local}) {
+			t.Errorf("fenced: %v", got)
+		}
+		moved := tunnelThere
+		moved.Local = netip.MustParseAddr("203.0.113.200")
+		w.leftovers = kernel.Leftovers{Guarded: []netip.Addr{tunnelThere.Local, moved.Local}}
+		w.tunnels["gre1"].states <- moved
+		if got := fenced(); len(got) != 2 {
+			t.Errorf("while both addresses have a guard, fenced: %v", got)
+		}
+		w.leftovers = kernel.Leftovers{Guarded: []netip.Addr{moved.Local}}
+		w.tunnels["gre1"].states <- moved
+		if got := fenced(); !slices.Equal(got, []netip.Addr{moved.Local}) {
+			t.Errorf("after the move fenced: %v", got)
+		}
+		w.leftovers = kernel.Leftovers{}
+		if err := d.Leave(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := fenced(); len(got) != 0 {
+			t.Errorf("after the goodbye fenced: %v", got)
+		}
+	})
+}
+
+// A daemon that stops takes the front guard back, and leaves the fence.
+func TestStopStepsBack(t *testing.T) {
+	var of *world
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		of = w
+		secureHub(w)
+		if w.noted("front of "+tunnelThere.Local.String()+": false") >= 0 {
+			t.Error("it steps back while the daemon runs")
+		}
+	})
+	if of.noted("front of "+tunnelThere.Local.String()+": false") < 0 {
+		t.Errorf("did %q", of.record)
+	}
+	if len(of.fence.locals) != 1 {
+		t.Errorf("the fence is for %v", of.fence.locals)
+	}
+}
+
+// The status tells at once of what the fence stopped on its way out, a look later of what lets it
+// pass, and for ten minutes. What comes in from strangers is counted and is no trouble.
+func TestStoppedGREIsTold(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		stranger := netip.MustParseAddr("203.0.113.66")
+		w.fence.mu.Lock()
+		w.fence.status = kernel.FenceStatus{Devices: []string{"eth0"}}
+		w.fence.pairs = []kernel.Crossing{
+			{Local: tunnelThere.Local, Remote: hubNBMA, Out: 7, OutAt: time.Now(), OutDevice: "eth0"},
+			{Local: tunnelThere.Local, Remote: stranger, In: 9, InAt: time.Now(), InDevice: "eth0"},
+			{Local: stranger, Remote: hubNBMA, Out: 9, OutAt: time.Now(), OutDevice: "eth0"},
+		}
+		w.fence.mu.Unlock()
+		w.mu.Lock()
+		w.causes = []string{"a policy"}
+		w.mu.Unlock()
+		c := clearNow(t, d)
+		want := []api.ClearLeak{{Peer: hubNBMA, Packets: 7, Stopped: true, Device: "eth0", Last: time.Now(), Causes: w.causes}}
+		if !reflect.DeepEqual(c.Leaks, want) || !slices.Equal(c.Devices, []string{"eth0"}) {
+			t.Errorf("the status says %+v", c)
+		}
+		time.Sleep(clearCheck)
+		synctest.Wait()
+		if c := clearNow(t, d); len(c.Leaks) != 1 || !slices.Equal(c.Causes, []string{"a policy"}) {
+			t.Errorf("a look later it says %+v", c)
+		}
+		w.mu.Lock()
+		w.causes = nil
+		w.mu.Unlock()
+		time.Sleep(leakShown + clearCheck)
+		synctest.Wait()
+		if c := clearNow(t, d); len(c.Leaks)+len(c.Causes) != 0 {
+			t.Errorf("after ten minutes it says %+v", c)
+		}
+	})
+}
+
+// What left in clear, since no ESP state took it, is told with all of its packets.
+func TestLeftGREIsTold(t *testing.T) {
+	inWorldWithEBPF(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		step := func(sent, took uint64) {
+			w.mu.Lock()
+			w.sent = []kernel.Sent{{NBMA: hubNBMA, Packets: sent, Segments: sent}}
+			w.states = []kernel.ESPState{{Src: tunnelThere.Local, Dst: hubNBMA, SPI: 5, GRE: true, Packets: took}}
+			w.mu.Unlock()
+			time.Sleep(clearCheck)
+			synctest.Wait()
+		}
+		for n := range uint64(5) {
+			step(100*n, 100*n)
+		}
+		if c := clearNow(t, d); len(c.Leaks) != 0 {
+			t.Fatalf("while all was ESP it says %+v", c)
+		}
+		for n := range uint64(4) {
+			step(500+20*n, 400)
+		}
+		c := clearNow(t, d)
+		if len(c.Leaks) != 1 || c.Leaks[0].Peer != hubNBMA || c.Leaks[0].Stopped || c.Leaks[0].Packets < 100 {
+			t.Errorf("it says %+v", c)
+		}
+	})
+}
+
+func inWorldWithEBPF(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
+	t.Helper()
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		w.eBPF = true
+		f(t, w, d)
+	})
+}

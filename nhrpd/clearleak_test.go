@@ -1,0 +1,163 @@
+package nhrpd
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cygnet/kernel"
+)
+
+// leakBench plays a router to a leakWatch.
+type leakBench struct {
+	watch  leakWatch
+	sample leakSample
+}
+
+var (
+	leakLocal = netip.MustParseAddr("192.0.2.1")
+	leakA     = netip.MustParseAddr("192.0.2.11")
+	leakB     = netip.MustParseAddr("192.0.2.12")
+)
+
+func (b *leakBench) state(dst netip.Addr, spi uint32) *kernel.ESPState {
+	for i := range b.sample.states {
+		if s := &b.sample.states[i]; s.Dst == dst && s.SPI == spi {
+			return s
+		}
+	}
+	b.sample.states = append(b.sample.states, kernel.ESPState{Src: leakLocal, Dst: dst, SPI: spi, GRE: true})
+	return &b.sample.states[len(b.sample.states)-1]
+}
+
+func (b *leakBench) peer(nbma netip.Addr) *kernel.Sent {
+	for i := range b.sample.sent {
+		if b.sample.sent[i].NBMA == nbma {
+			return &b.sample.sent[i]
+		}
+	}
+	b.sample.sent = append(b.sample.sent, kernel.Sent{NBMA: nbma})
+	return &b.sample.sent[len(b.sample.sent)-1]
+}
+
+// clear has the tunnel send packets of so many segments each that no state takes.
+func (b *leakBench) clear(nbma netip.Addr, packets, segments uint64) {
+	p := b.peer(nbma)
+	p.Packets += packets
+	p.Segments += packets * segments
+}
+
+// esp has a state take what the tunnel sends.
+func (b *leakBench) esp(nbma netip.Addr, spi uint32, packets, segments uint64) {
+	b.clear(nbma, packets, segments)
+	b.state(nbma, spi).Packets += packets * segments
+}
+
+func (b *leakBench) look() map[netip.Addr]uint64 {
+	found := map[netip.Addr]uint64{}
+	for _, l := range b.watch.look(leakLocal, b.sample) {
+		found[l.peer] = l.packets
+	}
+	return found
+}
+
+// looks lets the same happen before each of three further looks and returns what they found together.
+func (b *leakBench) looks(happens func()) map[netip.Addr]uint64 {
+	sum := map[netip.Addr]uint64{}
+	for range 4 {
+		for peer, n := range b.look() {
+			sum[peer] += n
+		}
+		happens()
+	}
+	for peer, n := range b.look() {
+		sum[peer] += n
+	}
+	return sum
+}
+
+// What no state took is found, of the peer that it went to, and not what is explained otherwise.
+func TestLeaks(t *testing.T) {
+	none := map[netip.Addr]uint64{}
+	for _, c := range []struct {
+		name    string
+		happens func(b *leakBench, turn uint32)
+		want    map[netip.Addr]uint64
+	}{
+		{"all is ESP", func(b *leakBench, _ uint32) { b.esp(leakA, 1, 100, 1); b.esp(leakB, 2, 5, 1) }, none},
+		{"segments", func(b *leakBench, _ uint32) { b.esp(leakA, 1, 100, 40) }, none},
+		{"one peer's in clear", func(b *leakBench, _ uint32) { b.clear(leakA, 20, 1); b.esp(leakB, 2, 500, 40) },
+			map[netip.Addr]uint64{leakA: 60}},
+		{"in clear, segments", func(b *leakBench, _ uint32) { b.clear(leakA, 20, 3); b.esp(leakA, 1, 7, 3) },
+			map[netip.Addr]uint64{leakA: 180}},
+		{"in clear to who has no SA", func(b *leakBench, _ uint32) { b.clear(leakA, 20, 1) }, map[netip.Addr]uint64{leakA: 60}},
+		{"the guard stops it", func(b *leakBench, _ uint32) { b.clear(leakA, 20, 9); b.sample.unsent.Packets += 20 }, none},
+		{"the guard stops one, another is in clear", func(b *leakBench, _ uint32) {
+			b.clear(leakA, 20, 1)
+			b.sample.unsent.Packets += 20
+			b.clear(leakB, 30, 1)
+			b.state(leakB, 2)
+		}, map[netip.Addr]uint64{leakB: 90}},
+		{"our programs' drops explain nothing", func(b *leakBench, _ uint32) {
+			b.clear(leakA, 20, 1)
+			b.sample.unsent.Packets += 20
+			b.sample.own += 20
+		}, map[netip.Addr]uint64{leakA: 60}},
+		{"a rekeying before each look", func(b *leakBench, turn uint32) {
+			b.clear(leakA, 50, 1) // through a state that is gone before the look
+			b.sample.states = nil
+			b.esp(leakA, 100+turn, 10, 1)
+		}, none},
+		{"a new state beside the old one", func(b *leakBench, turn uint32) { b.esp(leakA, 100+turn, 10, 1); b.esp(leakA, 1, 10, 1) }, none},
+		{"marked states", func(b *leakBench, _ uint32) {
+			b.clear(leakA, 30, 1)
+			for mark := uint32(1); mark <= 3; mark++ {
+				s := b.state(leakA, 70+mark)
+				s.Mark, s.MarkMask = mark, ^uint32(0)
+				s.Packets += 10
+			}
+		}, none},
+		{"tunnel mode", func(b *leakBench, _ uint32) {
+			s := b.state(leakA, 1)
+			s.GRE, s.Tunnel = false, true
+			b.esp(leakA, 1, 30, 1)
+		}, none},
+		{"a state for other traffic", func(b *leakBench, _ uint32) {
+			b.state(leakA, 1).GRE = false
+			b.esp(leakA, 1, 30, 1)
+		}, map[netip.Addr]uint64{leakA: 60}}, // the state as it was at first is gone
+		{"a device that does ESP", func(b *leakBench, _ uint32) {
+			b.sample.whole = true
+			b.clear(leakA, 30, 40)
+			b.state(leakA, 1).Packets += 30
+		}, none},
+		{"a queue", func(b *leakBench, turn uint32) {
+			b.clear(leakA, 1000, 1)
+			b.sample.unsent.Queued = 300
+			b.state(leakA, 1).Packets = uint64(turn)*1000 - 300
+		}, none},
+		{"counters of several processors", func(b *leakBench, turn uint32) {
+			b.clear(leakA, 1000, 1)
+			b.state(leakA, 1).Packets = uint64(turn)*1000 - 5
+		}, none},
+		{"the kernel forgot the peer", func(b *leakBench, turn uint32) {
+			b.sample.sent = nil
+			b.esp(leakA, 1, 10, 1)
+		}, none},
+		{"the tunnel was made anew", func(b *leakBench, turn uint32) {
+			b.clear(leakA, 20, 1)
+			b.sample.unsent.Packets = 20
+			b.watch.unsent = 1000
+		}, none},
+		{"what others than the tunnel send", func(b *leakBench, turn uint32) { b.state(leakA, 1).Packets += 1000 }, none},
+	} {
+		b := &leakBench{}
+		b.esp(leakA, 1, 3, 1)
+		b.sample.states[0].Packets = 0 // what was sent before the first look is nobody's concern
+		turn := uint32(0)
+		if diff := cmp.Diff(c.want, b.looks(func() { turn++; c.happens(b, turn) }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Errorf("%s: want (-), found (+):\n%s", c.name, diff)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package lab
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// SendFrame puts an IPv4 packet on a device of the node as it is: no route and no IPsec policy is
+// looked up for it. It goes to the Ethernet address to.
+func (n *Node) SendFrame(device string, to [6]byte, packet []byte) {
+	n.net.Helper()
+	err := n.inside(func() error {
+		link, err := net.InterfaceByName(device)
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		address := &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_IP), Ifindex: link.Index, Halen: 6}
+		copy(address.Addr[:], to[:])
+		// A filter that drops the packet makes it ENOBUFS.
+		if err := unix.Sendto(fd, packet, 0, address); err != nil && err != unix.ENOBUFS {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		n.net.Fatalf("send a frame by %s of %s: %v", device, n.Name, err)
+	}
+}
+
+// Packet is the packet of a forgery, from its IP header on.
+func (g Forgery) Packet() []byte { return g.packet() }
+
+// Bulk is a TCP connection over which one node sends to another, 64 KiB at a time, which leave in
+// packets of many segments.
+type Bulk struct {
+	net  *Net
+	conn net.Conn
+	done chan int64
+}
+
+// Bulk opens a TCP connection from the node to an address of another one and sends until Stop, with
+// pauses, so that it does not take the whole processor.
+func (n *Node) Bulk(to *Node, address netip.Addr, pause time.Duration) *Bulk {
+	n.net.Helper()
+	var listener net.Listener
+	if err := to.inside(func() (err error) {
+		listener, err = net.Listen("tcp", netip.AddrPortFrom(address, 5001).String())
+		return err
+	}); err != nil {
+		n.net.Fatalf("listen on %s: %v", to.Name, err)
+	}
+	b := &Bulk{net: n.net, done: make(chan int64, 1)}
+	go func() {
+		var sum int64
+		defer func() { b.done <- sum }()
+		defer listener.Close()
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		buffer := make([]byte, 64<<10)
+		for {
+			k, err := conn.Read(buffer)
+			sum += int64(k)
+			if err != nil {
+				return
+			}
+		}
+	}()
+	if err := n.inside(func() (err error) {
+		b.conn, err = net.Dial("tcp", netip.AddrPortFrom(address, 5001).String())
+		return err
+	}); err != nil {
+		listener.Close()
+		n.net.Fatalf("connect from %s to %s: %v", n.Name, address, err)
+	}
+	go func() {
+		buffer := make([]byte, 64<<10)
+		for {
+			if _, err := b.conn.Write(buffer); err != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+	}()
+	return b
+}
+
+// Stop ends the connection and returns how many bytes arrived.
+func (b *Bulk) Stop() int64 {
+	b.net.Helper()
+	b.conn.Close()
+	return <-b.done
+}
