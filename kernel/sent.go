@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	vnl "github.com/vishvananda/netlink"
@@ -66,6 +69,11 @@ func UnsentOf(tunnel string) (Unsent, error) {
 	if err := u.add(h, link); err != nil {
 		return u, fmt.Errorf("read the counters of %s: %w", tunnel, err)
 	}
+	lost, err := lostInXFRM()
+	if err != nil {
+		return u, err
+	}
+	u.Packets += lost
 	r, err := openRequests()
 	if err != nil {
 		return u, err
@@ -86,6 +94,28 @@ func UnsentOf(tunnel string) (Unsent, error) {
 		return u, fmt.Errorf("read the counters of %s: %w", companion.name, err)
 	}
 	return u, nil
+}
+
+// lostInXFRM counts the packets of the whole namespace that a policy demanded an SA for while there was
+// none. They are dropped without an error, so their tunnel counts them as sent.
+func lostInXFRM() (uint64, error) {
+	text, err := os.ReadFile("/proc/net/xfrm_stat")
+	if err != nil {
+		return 0, fmt.Errorf("read the kernel's IPsec counters: %w", err)
+	}
+	var sum uint64
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) != 2 || fields[0] != "XfrmOutNoStates" {
+			continue
+		}
+		n, err := strconv.ParseUint(fields[1], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read the kernel's IPsec counters: %w", err)
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 func (u *Unsent) add(h *vnl.Handle, link vnl.Link) error {

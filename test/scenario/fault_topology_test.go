@@ -34,6 +34,7 @@ type faultyMesh struct {
 	forger   *lab.Forger
 	inside   map[*lab.Site]*lab.Capture // what the stranger got into a tunnel
 	before   map[string]inventory       // of each site, by name
+	stopped  map[*lab.Site]bool         // of whom the counters have begun anew since they showed that the stranger was stopped
 }
 
 const (
@@ -335,7 +336,7 @@ func (f *faultyMesh) control() {
 				f.Errorf("%s says of clear GRE: %+v", s.Name, c)
 			}
 		}
-		if stopped == 0 {
+		if stopped == 0 && !f.stopped[s] {
 			f.Errorf("the kernel of %s stopped nothing of the stranger", s.Name)
 		}
 	}

@@ -97,6 +97,9 @@ func TestFaultPeerGone(t *testing.T) {
 			t.Fatalf("the hub's routes to what spoke2 announces: %+v", routes)
 		}
 		f.closed()
+		if c, err := clearGRE(f.Spoke2); err == nil && c.StoppedIn > 0 {
+			f.stopped = map[*lab.Site]bool{f.Spoke2: true}
+		}
 		died := time.Now()
 		f.Spoke2.Die()
 		f.Await("nothing of spoke2 is left", later, f.nothingOfSpoke2)
