@@ -157,6 +157,8 @@ func engineEvent(ev vici.Event) engine.Event {
 	switch ev := ev.(type) {
 	case vici.Moved:
 		return engine.PeerMoved{From: nbmaOf(ev.From), Peer: enginePeer(ev.Peer)}
+	case vici.Renewed:
+		return engine.PeerRenewed{Interface: ev.Interface, NBMA: nbmaOf(ev.Key())}
 	case vici.Down:
 		return engine.PeerLost{Interface: ev.Interface, NBMA: nbmaOf(ev.Key), Reason: ev.Reason, Closed: ev.Closed()}
 	case vici.Failed:

@@ -14,7 +14,7 @@ import (
 // those that gone tells: connections under our names are unloaded, and the IKE_SAs under these names end, as those under connections of
 // the site's own do that are given; these stay loaded. Peers are told, and not waited for. No client for the same interfaces may run.
 func Abandon(ctx context.Context, socket string, gone func(iface string) bool, sites ...string) error {
-	s, err := dial(ctx, (&net.Dialer{}).DialContext, cmp.Or(socket, DefaultSocket))
+	s, err := dial(ctx, (&net.Dialer{}).DialContext, cmp.Or(socket, DefaultSocket), nil)
 	if err != nil {
 		return err
 	}

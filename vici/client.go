@@ -38,7 +38,7 @@ type Want uint8
 
 const (
 	None     Want = iota // nothing: its connection is unloaded; an SA that is there stays until Close
-	Accept               // the peer dials: never initiate
+	Accept               // the peer dials: initiate only after a stall of charon, if the peer may have lost its SA
 	Initiate             // secure the peer, and again whenever its last SA is lost
 
 	// InitiateFirst is Initiate for a peer that others depend on: it is dialled before all that are not first, and an attempt that
@@ -59,6 +59,7 @@ type Client struct {
 	inFlight  int
 	sweep     func(locals []netip.Addr, list func() (map[uint32]bool, error)) error
 	times     times
+	watch     *stallWatch
 	events    chan Event
 	published published
 	ran       atomic.Bool
@@ -90,6 +91,7 @@ type times struct {
 	hold         time.Duration // for a second SA to come up, before the first is told all the same
 	holdLook     time.Duration // between looks for it, and from its coming up to the use of either
 	zombie       time.Duration // from the newest SA with a peer, after which older ones are taken for dead
+	proof        time.Duration // after a stall of charon, for a peer to show that it has its SA, before it is dialled
 	connections  time.Duration // between comparisons of what is loaded
 	comparison   time.Duration // between comparisons of all SAs
 	orphans      time.Duration // after charon's return, before what nobody wants is unloaded
@@ -103,7 +105,7 @@ var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 2 * time.Second, handOver: 1500 * time.Millisecond, handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
-	returning: 30 * time.Second, impatience: 10 * time.Second, hold: 10 * time.Second, holdLook: 100 * time.Millisecond, zombie: 10 * time.Second, connections: 10 * time.Second,
+	returning: 30 * time.Second, impatience: 10 * time.Second, hold: 10 * time.Second, holdLook: 100 * time.Millisecond, zombie: 10 * time.Second, proof: 500 * time.Millisecond, connections: 10 * time.Second,
 	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute, inbound: 5 * time.Second,
 }
 
@@ -122,6 +124,9 @@ func New(o Options) *Client {
 	if c.log == nil {
 		c.log = slog.Default()
 	}
+	c.watch = &stallWatch{report: func(began time.Time, silence time.Duration) {
+		c.post(func(r *reconciler) { r.stalled(began, silence) })
+	}}
 	c.r = newReconciler(c)
 	return c
 }

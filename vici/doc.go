@@ -16,6 +16,9 @@
 // taken from charon's log events; additional key exchanges come with 6.0, before it the proposals that have one are left out.
 // Nothing needs to be configured for any of it.
 //
+// A peer with strongSwan 6.0 gives up a charon that stands still, whatever ESP it gets. Peers that do not answer once charon is back
+// are dialled beside the SAs that are there: see stall.go.
+//
 // Log events cost much of what a handshake costs, so they are subscribed to only while wanted peers fail, and for up to a minute
 // more. A first failure for no known reason is therefore told only when a second attempt, right after it, has failed too; for
 // a peer that does not answer at all there is no need to.

@@ -46,8 +46,9 @@ func (r *reconciler) closeDuplicates(p *peer) {
 		r.log.Warn("several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
 			slog.Any("peer", p.Key), slog.Any("identities", identities(sas)))
 	}
-	closing := losers(sas, profile.good)
-	if r.handOver(p, sas, closing, profile.good) {
+	current := r.withoutOutlived(sas, profile.good)
+	closing := losers(current, profile.good)
+	if r.handOver(p, current, closing, profile.good) {
 		return
 	}
 	for _, sa := range closing {

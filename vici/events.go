@@ -62,7 +62,7 @@ func (p Peer) Key() Key {
 	return Key{Interface: p.Interface, NBMA: p.NBMA}
 }
 
-// Event is one of Connected, Disconnected, Snapshot, MarksAsked, Up, Moved, Down, Failed and Refused.
+// Event is one of Connected, Disconnected, Snapshot, MarksAsked, Up, Moved, Renewed, Down, Failed and Refused.
 type Event interface{ event() }
 
 // Connected says that charon answers. Snapshots of all interfaces follow.
@@ -92,6 +92,10 @@ type Moved struct {
 	Peer
 }
 
+// Renewed says that a peer has a new SA beside one that it may have given up while charon stood still. What
+// the peer knows of this end may have gone with its SA. The peer was never told to be down.
+type Renewed struct{ Peer }
+
 // Down says that the last SA with the peer is gone.
 type Down struct {
 	Key
@@ -119,6 +123,7 @@ func (Snapshot) event()     {}
 func (MarksAsked) event()   {}
 func (Up) event()           {}
 func (Moved) event()        {}
+func (Renewed) event()      {}
 func (Down) event()         {}
 func (Failed) event()       {}
 

@@ -35,6 +35,8 @@ type fakeCharon struct {
 	onInitiate  func(f *fakeCharon, name string) *tree // its answer; called with mu held
 	onSubscribe func(f *fakeCharon, event string)      // before the confirmation; called with mu held
 	onList      func(f *fakeCharon)                    // before list-sas streams; called with mu held
+	still       chan struct{}                          // charon stands still until it is closed; nil: it does not
+	onRekey     func(f *fakeCharon, id uint32)         // an IKE_SA is to be rekeyed; called with mu held
 	unknown     string                                 // an event that it does not know
 	onListed    func(f *fakeCharon) time.Duration      // after it streamed, how long its answer takes; called with mu held
 }
@@ -107,6 +109,11 @@ func (s *fakeSession) serve() {
 			return
 		}
 		s.f.mu.Lock()
+		if still := s.f.still; still != nil {
+			s.f.mu.Unlock()
+			<-still
+			s.f.mu.Lock()
+		}
 		if delay := s.f.delay[name]; delay > 0 {
 			s.f.mu.Unlock()
 			<-time.After(delay)
@@ -213,9 +220,38 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 		}
 		f.end(uint32(id))
 	case "rekey":
+		if id, _ := strconv.Atoi(m.text("ike-id")); id != 0 {
+			if f.onRekey != nil {
+				f.onRekey(f, uint32(id))
+			}
+			break
+		}
 		f.rekeyChild(m.text("child-id"))
 	}
 	return yes
+}
+
+// standStill has charon answer nothing for a while, and its peers learn nothing of it.
+func (f *fakeCharon) standStill() { f.do(func(f *fakeCharon) { f.still = make(chan struct{}) }) }
+
+func (f *fakeCharon) goOn() {
+	f.do(func(f *fakeCharon) {
+		close(f.still)
+		f.still = nil
+	})
+}
+
+// rekeyIKE has another IKE_SA take the place of one, as a peer agrees that has it; mu is held.
+func rekeyIKE(f *fakeCharon, id uint32) {
+	old := f.sas[id]
+	if old == nil {
+		return
+	}
+	name := old.text("name")
+	fresh, sa := f.section(name, old.text("remote-host"), "initiator", old.text("initiator"), "child-sas", old.values["child-sas"])
+	delete(f.sas, id)
+	f.sas[fresh] = sa
+	f.raise("ike-rekey", mk(name, mk("old", old, "new", sa)))
 }
 
 // rekeyChild has a new child take the place of another, as both ends agree on at once; mu is held.

@@ -34,6 +34,10 @@ type frameConn struct {
 	hold atomic.Bool
 	room chan struct{} // an entry per frame delivered and not yet taken
 
+	watch *stallWatch // nil: nobody measures how long charon is silent
+	asked bool        // a request waits for its answer; the watch's, as is shut
+	shut  bool        // closed: no answer can come
+
 	once   sync.Once
 	closed chan struct{}
 }
@@ -97,7 +101,18 @@ func (c *frameConn) read() ([]byte, error) {
 	if _, err := io.ReadFull(c.in, frame[4:]); err != nil {
 		return nil, err
 	}
+	if c.watch != nil {
+		c.watch.heard(c, frame[4] != typeEvent)
+	}
 	return frame, nil
+}
+
+// Write implements net.Conn: everything that goes out is a request.
+func (c *frameConn) Write(b []byte) (int, error) {
+	if c.watch != nil {
+		c.watch.asked(c)
+	}
+	return c.Conn.Write(b)
 }
 
 // consumed says that the caller has taken one frame.
@@ -123,6 +138,9 @@ func (c *frameConn) Close() error {
 	err := net.ErrClosed
 	c.once.Do(func() {
 		close(c.closed)
+		if c.watch != nil {
+			c.watch.closed(c)
+		}
 		err = c.Conn.Close()
 	})
 	return err

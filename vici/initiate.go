@@ -50,6 +50,7 @@ func (r *reconciler) dispatch() {
 			r.initiate(p, profile)
 		}
 	}
+	r.dispatchRenewals()
 	r.dispatchRecalls()
 }
 

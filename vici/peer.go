@@ -32,6 +32,7 @@ type peer struct {
 	hold       *hold // its SA is not told yet; nil: there is none, or it is
 	queued     bool  // in the reconciler's waiting list
 
+	renewal *renewal // the check of its SAs after a stall; nil: there is none
 	attempt *attempt
 	sought  time.Time // since when attempts are made to secure it; zero: none is
 	port    uint16    // of a peer behind NAT, at the NAT, when its last SA was lost with charon; 0: nothing to know
@@ -47,7 +48,7 @@ type pause struct{ length time.Duration }
 
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
-	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause, p.hold = false, false, false, false, false, nil, nil, nil
+	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause, p.hold, p.renewal = false, false, false, false, false, nil, nil, nil, nil
 	p.again, p.refused, p.given, p.sought = false, false, false, time.Time{}
 	p.backoff.reset()
 }
@@ -177,6 +178,7 @@ func (r *reconciler) lost(p *peer) {
 	if time.Since(p.closed) < r.times.attempt {
 		reason = "closed by this end"
 	}
+	r.endRenewal(p) // it is dialled like any other from now on
 	p.up, p.reason, p.port = nil, "", 0
 	r.emit(Down{p.Key, reason})
 	wait := r.times.heed

@@ -45,6 +45,10 @@ type reconciler struct {
 	overLimit refusals[identityKey]
 	inbound   inbound
 
+	stall    stall           // whose effects were not checked yet
+	outlived map[uint32]bool // SAs from before a stall that the peer has not proved to have
+	renewals []*peer         // to dial beside such an SA when there is room
+
 	expulsions map[expulsion]bool // that charon has not carried out yet
 
 	suspects map[uint32]suspect // by charon's unique id
@@ -77,6 +81,7 @@ func newReconciler(c *Client) *reconciler {
 		expulsions: map[expulsion]bool{},
 		suspects:   map[uint32]suspect{},
 		strikes:    map[string]int{},
+		outlived:   map[uint32]bool{},
 		lastErr:    errGone,
 	}
 	c.published.sas = r.sas
@@ -166,7 +171,8 @@ func (r *reconciler) lose(cause error) {
 	r.link.cancel(cause)
 	r.link, r.ear, r.synced, r.jobs, r.comparing, r.lastErr = nil, nil, false, nil, false, cause
 	clear(r.ended)
-	r.waiting, r.starting, r.attempts = nil, 0, 0
+	r.waiting, r.starting, r.attempts, r.renewals = nil, 0, 0, nil
+	clear(r.outlived)
 	clear(r.childless)
 	clear(r.ending)
 	clear(r.capped)

@@ -55,6 +55,7 @@ func (r *reconciler) resync() {
 		for _, p := range r.peers {
 			r.settle(p)
 		}
+		r.checkAfterStall()
 		r.after(r.times.connections, r.compareConnections)
 		r.after(r.times.comparison, r.compareRegularly)
 		r.after(r.times.inbound, r.countInbound)

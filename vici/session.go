@@ -24,7 +24,7 @@ type session struct {
 // hands all of them to item, in order, however many they are: govici by itself drops what exceeds its buffer, the end of the answer
 // included. It takes at most timeout. It is for those who look at a charon from outside; a [Client] keeps its own view.
 func Stream(ctx context.Context, timeout time.Duration, socket, command, event string, item func(*govici.Message)) error {
-	s, err := dial(ctx, (&net.Dialer{}).DialContext, socket)
+	s, err := dial(ctx, (&net.Dialer{}).DialContext, socket, nil)
 	if err != nil {
 		return err
 	}
@@ -36,9 +36,11 @@ func Stream(ctx context.Context, timeout time.Duration, socket, command, event s
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // dial connects to charon. Its listen backlog is 3, so an EAGAIN is ordinary and retried by the caller's back-off.
-func (c *Client) dial(ctx context.Context) (*session, error) { return dial(ctx, c.dialer, c.socket) }
+func (c *Client) dial(ctx context.Context) (*session, error) {
+	return dial(ctx, c.dialer, c.socket, c.watch)
+}
 
-func dial(ctx context.Context, to dialer, socket string) (*session, error) {
+func dial(ctx context.Context, to dialer, socket string, watch *stallWatch) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	raw, err := to(ctx, "unix", socket)
@@ -46,6 +48,7 @@ func dial(ctx context.Context, to dialer, socket string) (*session, error) {
 		return nil, fmt.Errorf("connect to charon: %w", err)
 	}
 	conn := newFrameConn(raw)
+	conn.watch = watch
 	s, err := govici.NewSession(govici.WithDialContext(func(context.Context, string, string) (net.Conn, error) { return conn, nil }))
 	if err != nil {
 		_ = raw.Close()

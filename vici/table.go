@@ -117,6 +117,7 @@ func (r *reconciler) ikeRekeyed(m *govici.Message) {
 	id := uint32(number(before, "uniqueid", 10))
 	if old := r.sas[id]; old != nil {
 		sa.Children = old.Children
+		r.proven(id, old.Key())
 		r.forget(old)
 	}
 	r.put(sa)
@@ -136,6 +137,7 @@ func (r *reconciler) childRekeyed(m *govici.Message) {
 	if !ok {
 		return
 	}
+	r.proven(sa.ID, known.Key())
 	updated := *known
 	updated.Children = slices.Clone(known.Children)
 	_, pairs := sections(children)
@@ -230,6 +232,7 @@ func (r *reconciler) enter(sa *SA) {
 		r.evaluate(before)
 	}
 	r.evaluate(k)
+	r.renewed(sa)
 }
 
 // move tells that a peer which has no SA left under one key is another key's now, if that had none before.
@@ -275,6 +278,7 @@ func (r *reconciler) forget(sa *SA) {
 	delete(r.childless, sa.ID)
 	delete(r.ending, sa.ID)
 	delete(r.capped, sa.ID)
+	delete(r.outlived, sa.ID)
 	r.ended[sa.ID] = time.Now()
 }
 

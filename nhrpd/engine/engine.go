@@ -58,6 +58,8 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 		e.withInterface(ev.Interface, func(ifc *iface) { e.nhsResolved(ifc, ev.Name, ev.NBMA) })
 	case PeerSecured:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peerSecured(ifc, ev.Peer) })
+	case PeerRenewed:
+		e.withInterface(ev.Interface, func(ifc *iface) { e.peerRenewed(ifc, ev.NBMA) })
 	case PeerMoved:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peerMoved(ifc, ev.From, ev.Peer) })
 	case PeerLost:

@@ -76,6 +76,12 @@ func (p Peer) isOneOf(identity string) bool {
 // PeerSecured says that an SA with the peer is up. It may come again for a peer that is secured already.
 type PeerSecured struct{ Peer }
 
+// PeerRenewed says that a peer which is secured has a new SA, and may have lost the one before and forgotten what rested on it.
+type PeerRenewed struct {
+	Interface string
+	NBMA      netip.Addr
+}
+
 // PeerMoved says that a peer, and the SA with it, is at another address than before.
 type PeerMoved struct {
 	From netip.Addr
@@ -138,6 +144,7 @@ func (LocalAddress) event()   {}
 func (NHSResolved) event()    {}
 func (RoutesChanged) event()  {}
 func (PeerSecured) event()    {}
+func (PeerRenewed) event()    {}
 func (PeerMoved) event()      {}
 func (PeerLost) event()       {}
 func (PeerFailed) event()     {}

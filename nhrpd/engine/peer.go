@@ -119,6 +119,20 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	e.confirmWhereItIs(p)
 }
 
+// peerRenewed registers again with an NHS that may have lost its SA with this end, and with the SA the
+// registration.
+func (e *Engine) peerRenewed(ifc *iface, nbma netip.Addr) {
+	p := ifc.peers[nbma]
+	if p == nil || !p.secured {
+		return
+	}
+	for _, c := range slices.Clone(p.claims) {
+		if n, ok := c.owner.(*nhs); ok && c.peer == p {
+			e.registerAnew(n)
+		}
+	}
+}
+
 // peerLost takes note that the last SA went. A peer that closes an SA which nothing here depends on, as at the end of an idle shortcut
 // or when it leaves, is no loss.
 func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string, closed bool) {

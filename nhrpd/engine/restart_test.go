@@ -183,3 +183,22 @@ func TestShortcutIsAskedForAgainWithNewSA(t *testing.T) {
 		t.Errorf("asked %d times, last sent to the hub: %s\n%s", n.asked()-before, p.Type, n.w)
 	}
 }
+
+// An NHS that lost its SA with this end has forgotten the registration. With a new SA beside the one
+// that this end still has, it is registered with again at once.
+func TestRegistersAgainWhereTheSAIsNew(t *testing.T) {
+	m := newMesh(t)
+	m.run(time.Second)
+	hub, spoke := m.hub, m.spoke1
+	hub.handle(PeerLost{Interface: "gre1", NBMA: spoke.local, Reason: "no answer"})
+	m.run(lostGrace + time.Second)
+	if n := len(hub.status().Bindings); n != 1 {
+		t.Fatalf("want the hub to have forgotten spoke1, it has %d bindings", n)
+	}
+	hub.handle(PeerSecured{Peer: Peer{Interface: "gre1", NBMA: spoke.local, Identity: spoke.name}})
+	spoke.handle(PeerRenewed{Interface: "gre1", NBMA: hub.local})
+	m.run(time.Second)
+	if n := len(hub.status().Bindings); n != 2 {
+		t.Errorf("want spoke1 registered within a second, the hub has %d bindings\n%s", n, m)
+	}
+}

@@ -1,0 +1,334 @@
+package vici
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+)
+
+// A charon that stands still (stopped, swapped out, its machine overloaded) answers no peer. A peer
+// whose dead peer detection asks although ESP comes in, as strongSwan 6.0 does, gives its SA up. Both
+// charon here and the kernel still have that SA, and charon learns of the loss only by its own dead
+// peer detection.
+//
+// So the client measures how long charon leaves VICI requests unanswered. There is one every ten
+// seconds at least. After more than dpd_delay each wanted peer is checked:
+//
+//	rekey the IKE_SA ── answered in time ──────────── the peer has its SA: nothing else happens
+//	      │
+//	      └─ not answered ── dial the peer beside the SA ── new SA ── tell the consumer: Renewed
+//
+// The rekeying comes first because it loses no packet. A new SA beside one that both ends have would:
+// its responder sends through it a moment before its initiator has it.
+//
+// The SA from before the stall does not compete with the new one. It is closed ten seconds later, as
+// every SA that the peer has lost.
+
+// stallWatch measures the silence of charon over all connections of a client.
+type stallWatch struct {
+	sync.Mutex
+	waiting int       // connections with an unanswered request
+	since   time.Time // since when charon has sent nothing while a request waited; zero: no request waits
+	report  func(began time.Time, silence time.Duration)
+}
+
+// shortSilence is an ordinary wait for an answer, which is not reported.
+const shortSilence = time.Second
+
+// asked notes that a request goes out on a connection.
+func (w *stallWatch) asked(c *frameConn) {
+	w.Lock()
+	defer w.Unlock()
+	if c.asked || c.shut {
+		return
+	}
+	c.asked = true
+	w.waiting++
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
+}
+
+// heard notes a frame of charon's: the answer to the connection's request, or an event.
+func (w *stallWatch) heard(c *frameConn, answer bool) {
+	w.Lock()
+	defer w.Unlock()
+	if answer {
+		w.settle(c)
+	}
+	if w.since.IsZero() {
+		return
+	}
+	now, began := time.Now(), w.since
+	w.since = time.Time{}
+	if w.waiting > 0 {
+		w.since = now
+	}
+	if silence := now.Sub(began); silence > shortSilence {
+		w.report(began, silence)
+	}
+}
+
+// closed forgets a connection that this end closes, and its request. A silence lasts until charon is heard on any connection.
+func (w *stallWatch) closed(c *frameConn) {
+	w.Lock()
+	defer w.Unlock()
+	w.settle(c)
+	c.shut = true
+}
+
+func (w *stallWatch) settle(c *frameConn) {
+	if c.asked {
+		c.asked = false
+		w.waiting--
+	}
+}
+
+// stall is a time in which charon answered nothing.
+type stall struct {
+	began   time.Time
+	silence time.Duration // 0: there was none
+}
+
+// renewal is the check of a peer's SAs from before a stall.
+type renewal struct {
+	place bool // it takes a place among the attempts in their first seconds
+}
+
+// stalled takes note of a stall that has ended.
+func (r *reconciler) stalled(began time.Time, silence time.Duration) {
+	if r.stall.silence < silence {
+		r.stall = stall{began, silence}
+	}
+	if r.synced {
+		r.checkAfterStall()
+	}
+}
+
+// deadPeerDelay is how long a peer is silent before charon asks whether it is alive.
+func (p *profile) deadPeerDelay() time.Duration {
+	if p.DPDDelay > 0 {
+		return p.DPDDelay
+	}
+	return DefaultDPDDelay
+}
+
+// checkAfterStall checks the wanted peers after a stall that was longer than a peer waits before it
+// asks. How long the peer goes on asking is its own setting.
+func (r *reconciler) checkAfterStall() {
+	s := r.stall
+	r.stall = stall{}
+	if s.silence == 0 {
+		return
+	}
+	checked := 0
+	for _, first := range []bool{true, false} {
+		for k, p := range r.peers {
+			profile := r.profiles[k.Interface]
+			if first != (p.want == InitiateFirst) || p.want == None || p.up == nil || p.renewal != nil ||
+				profile == nil || s.silence <= profile.deadPeerDelay() {
+				continue
+			}
+			if r.checkPeer(p, profile, s.began) {
+				checked++
+			}
+		}
+	}
+	if checked > 0 {
+		r.log.Warn("charon stood still: asking the peers whether they still have their SAs",
+			slog.Duration("for", s.silence.Round(time.Second)), slog.Int("peers", checked))
+	}
+}
+
+// checkPeer has a peer prove that it still has an SA from before the stall. It reports whether there
+// is one to prove.
+func (r *reconciler) checkPeer(p *peer, profile *profile, began time.Time) bool {
+	var outlived *SA
+	fresh := false
+	for _, sa := range r.index.sas(p.Key) {
+		switch {
+		case !profile.good(sa) || r.ending[sa.ID]:
+		case sa.Established.After(began):
+			fresh = true
+		default:
+			r.outlived[sa.ID] = true
+			if outlived == nil || sa.ID > outlived.ID {
+				outlived = sa
+			}
+		}
+	}
+	if outlived == nil {
+		return false
+	}
+	if fresh { // the peer dialled before charon's first answer came
+		r.emit(Renewed{*p.up})
+		return true
+	}
+	n := &renewal{}
+	p.renewal = n
+	id := outlived.ID
+	r.do(func(ctx context.Context, s *session) error {
+		args, err := message(map[string]any{"ike-id": int(id)})
+		if err == nil {
+			_, err = s.call(ctx, r.times.command, "rekey", args)
+		}
+		return err
+	}, func(err error) {
+		if r.fatal(err) {
+			return
+		}
+		if refused := (*CommandError)(nil); errors.As(err, &refused) {
+			r.log.Debug("rekeying failed", slog.Any("peer", p.Key), slog.Any("error", err))
+		}
+		r.after(r.times.proof, func() { r.renew(p, n) })
+	})
+	return true
+}
+
+// proven notes that a peer has answered on an SA: it has it.
+func (r *reconciler) proven(id uint32, k Key) {
+	if !r.outlived[id] {
+		return
+	}
+	delete(r.outlived, id)
+	if p := r.peers[k]; p != nil {
+		r.endRenewal(p)
+	}
+}
+
+// renew queues a peer that did not answer to be dialled. Routers that share an address are not
+// dialled: the address alone does not name one of them.
+func (r *reconciler) renew(p *peer, n *renewal) {
+	if p.renewal != n {
+		return
+	}
+	if p.Mark != 0 || r.shared[p.Key] != nil || r.protecting(p.Key).behindOneNAT() {
+		r.endRenewal(p)
+		return
+	}
+	r.renewals = append(r.renewals, p)
+	r.dispatch()
+}
+
+// dispatchRenewals dials peers beside their SAs while there is room.
+func (r *reconciler) dispatchRenewals() {
+	for len(r.renewals) > 0 && r.starting < r.inFlight {
+		p := r.renewals[0]
+		r.renewals = r.renewals[1:]
+		n, profile := p.renewal, r.profiles[p.Interface]
+		switch {
+		case n == nil || n.place || r.peers[p.Key] != p:
+		case profile == nil || p.want == None || p.up == nil || p.closing:
+			r.endRenewal(p)
+		case p.busy || !profile.loaded:
+			r.after(r.times.holdLook, func() { r.renew(p, n) })
+		default:
+			r.dialBeside(p, n, profile)
+		}
+	}
+}
+
+// dialBeside has charon make a further SA with a peer.
+func (r *reconciler) dialBeside(p *peer, n *renewal, profile *profile) {
+	n.place, p.busy, p.loaded = true, true, true
+	r.starting++
+	name, command := connName(p.Interface, p.NBMA), r.times.command
+	conn, connErr := profile.connection(p.NBMA, false)
+	if connErr == nil && p.port != 0 {
+		connErr = throughMapping(conn, name, p.port)
+	}
+	if connErr == nil {
+		connErr = unlikeBefore(conn, name)
+	}
+	r.do(func(ctx context.Context, s *session) error {
+		if connErr != nil {
+			return connErr
+		}
+		return s.initiate(ctx, command, name, conn)
+	}, func(err error) {
+		p.busy = false
+		if r.fatal(err) {
+			return
+		}
+		if err != nil && !strings.Contains(err.Error(), "existing duplicate") {
+			r.log.Warn("dialling a peer after charon stood still failed", slog.Any("peer", p.Key), slog.Any("error", err))
+		}
+		r.settle(p)
+	})
+	r.after(r.times.firstCheck, func() { r.freePlace(n) })
+	r.after(r.times.attempt, func() { r.abandonRenewal(p, n, name) })
+}
+
+// unlikeBefore gives a connection a key that charon compares and IKEv2 does not use. charon would
+// otherwise take the IKE_SA that it has by an equal connection, and dial nobody.
+func unlikeBefore(conn *govici.Message, name string) error {
+	own, ok := section(conn, name)
+	if !ok {
+		return nil
+	}
+	return own.Set("pull", "no")
+}
+
+// abandonRenewal ends a renewal that the peer did not answer. Its SA from before is left to dead peer
+// detection.
+func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
+	if p.renewal != n {
+		return
+	}
+	r.endRenewal(p)
+	if p.attempt != nil || p.busy {
+		return
+	}
+	p.busy = true
+	r.do(func(ctx context.Context, s *session) error {
+		return terminateOpen(ctx, s, r.times.command, name)
+	}, func(err error) {
+		p.busy = false
+		if !r.fatal(err) {
+			r.settle(p)
+		}
+	})
+}
+
+// endRenewal ends the check of a peer, if there is one.
+func (r *reconciler) endRenewal(p *peer) {
+	if n := p.renewal; n != nil {
+		p.renewal = nil
+		r.freePlace(n)
+	}
+}
+
+func (r *reconciler) freePlace(n *renewal) {
+	if n.place {
+		n.place = false
+		r.starting--
+		r.dispatch()
+	}
+}
+
+// renewed ends the check of a peer that has a new SA, whoever dialled, and tells the consumer.
+func (r *reconciler) renewed(sa *SA) {
+	p := r.peers[sa.Key()]
+	profile := r.profiles[sa.Interface]
+	if p == nil || p.renewal == nil || p.up == nil || profile == nil || r.outlived[sa.ID] || !profile.good(sa) {
+		return
+	}
+	r.endRenewal(p)
+	r.emit(Renewed{*p.up})
+}
+
+// withoutOutlived leaves out the SAs from before a stall whose identity has a newer one: the peer may
+// have lost them, so that they must not win against it.
+func (r *reconciler) withoutOutlived(sas []*SA, good func(*SA) bool) []*SA {
+	return slices.DeleteFunc(slices.Clone(sas), func(sa *SA) bool {
+		return r.outlived[sa.ID] && slices.ContainsFunc(sas, func(o *SA) bool {
+			return o.RemoteID == sa.RemoteID && !r.outlived[o.ID] && good(o)
+		})
+	})
+}
