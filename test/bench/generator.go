@@ -26,6 +26,7 @@ func numbered(a, b byte, n int) netip.Addr {
 type generator struct {
 	*wire
 	id      uint32
+	first   int                 // the spoke that register begins with
 	waiting map[uint32]struct{} // request ids without an answer
 	in      packet.Packet
 	refused int
@@ -61,7 +62,7 @@ func (g *generator) registration(spoke int) ([]byte, error) {
 func (g *generator) sendRegistrations(first, count, of int) error {
 	frames := make([][]byte, 0, count)
 	for i := range count {
-		f, err := g.registration((first + i) % of)
+		f, err := g.registration(g.first + (first+i)%of)
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ type options struct {
 	cpu      time.Duration
 	runs     int
 	tables   bool // the kernel's default limits of the neighbour table
+	once     bool // also measure what is measured once
 	burst    int
 	silence  time.Duration
 	silent   int
@@ -58,10 +59,12 @@ func parseOptions() (options, error) {
 	flag.StringVar(&sizes, "sizes", "1000,5000,10000", "numbers of spokes, rising")
 	flag.StringVar(&subjects, "subjects", "frr,cygnetd,bare", "what is measured")
 	flag.DurationVar(&o.cpu, "cpu", 2*time.Second, "processor time that a daemon uses in one run, at least")
-	flag.IntVar(&o.runs, "runs", 3, "runs of each phase and size; the median counts")
+	flag.IntVar(&o.runs, "runs", 3, "runs of each phase and size; the median counts; 0: only what is counted")
 	flag.StringVar(&flights, "flights", "1,16,64,512", "numbers of registrations in flight, rising")
 	flag.BoolVar(&o.tables, "default-gc-thresh", false,
 		"keep the kernel's default limits of the neighbour table instead of raising them")
+	flag.BoolVar(&o.once, "once", true,
+		"also measure what is measured once: a burst, traffic indications, system calls, allocations")
 	flag.IntVar(&o.burst, "burst", 5000, "registrations sent at once to a daemon that has just started")
 	flag.DurationVar(&o.silence, "silence", 0, "also look at the neighbours after this long without any packet, such as 10m")
 	flag.IntVar(&o.silent, "silent", 2000, "number of spokes that are silent then")
@@ -76,8 +79,8 @@ func parseOptions() (options, error) {
 	if o.flights, err = numbers("-flights", flights); err != nil {
 		return o, err
 	}
-	if o.burst > mostSpokes || o.silent > mostSpokes || o.runs < 1 {
-		return o, fmt.Errorf("-burst and -silent are at most %d, -runs is at least 1", mostSpokes)
+	if o.burst > mostSpokes || o.silent > mostSpokes || o.runs < 0 {
+		return o, fmt.Errorf("-burst and -silent are at most %d, -runs is not negative", mostSpokes)
 	}
 	o.subjects = strings.Split(subjects, ",")
 	return o, nil
@@ -106,6 +109,9 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	for i := range all {
+		if !o.once {
+			break
+		}
 		if err := all[i].others(ctx, o); err != nil {
 			return fmt.Errorf("%s: %w", all[i].Subject, err)
 		}

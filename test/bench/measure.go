@@ -24,9 +24,8 @@ type result struct {
 	Burst         *burst         `json:"burst,omitempty"`
 	IndicationsMS []float64      `json:"indications_ms,omitempty"` // from a packet's forwarding to the traffic indication, rising
 	NoIndication  string         `json:"no_indication,omitempty"`
-	SystemCalls   *each          `json:"system_calls,omitempty"`
-	ClockReadings *each          `json:"clock_readings,omitempty"` // those that are system calls, as in user-mode Linux
-	Allocations   *each          `json:"allocations,omitempty"`    // of objects; only cygnetd tells
+	Calls         []calls        `json:"system_calls,omitempty"`
+	Allocations   *each          `json:"allocations,omitempty"` // of objects; only cygnetd tells
 	Silence       *neighborCount `json:"silence,omitempty"`
 }
 
@@ -41,6 +40,17 @@ type neighborCount struct {
 	Present int     `json:"neighbours_present"`
 	Reached int     `json:"reached"` // by a forwarded packet
 	After   float64 `json:"after_s,omitempty"`
+}
+
+// calls are the system calls of a phase with a number of registrations in flight. A hub that is traced is
+// slow, so that it finds more packets waiting each time than it does otherwise, except with one in flight.
+type calls struct {
+	Phase         string             `json:"phase"`
+	InFlight      int                `json:"in_flight"`
+	Registrations int                `json:"registrations"`
+	Each          float64            `json:"each"`  // of a registration
+	Clock         float64            `json:"clock"` // those of Each that read the clock, as in user-mode Linux
+	Named         map[string]float64 `json:"named"` // of a registration
 }
 
 // each is how many of something a registration takes, counted with refreshes.
@@ -59,7 +69,7 @@ func median(sorted []float64) float64 {
 // others measures what is measured once.
 func (r *result) others(ctx context.Context, o options) error {
 	if r.Subject == bareLoop {
-		return nil
+		return serve(ctx, o, r.Subject, func(h *hub, g *generator) error { return r.countCalls(ctx, o, h, g) })
 	}
 	err := serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
 		// In this order: many forwarded packets at once use up the indications that a hub sends in a second.
@@ -88,6 +98,7 @@ func serve(ctx context.Context, o options, subject string, f func(*hub, *generat
 	if err := g.awaitHub(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, logs())
 	}
+	h.awaitSave(time.Now())
 	settle(h) // what its start takes is no registration's cost
 	return f(h, g)
 }
@@ -103,10 +114,10 @@ func logs() string {
 	return all.String()
 }
 
-// settle waits until the hub has done what is left to do: what follows from a registration, the saving
-// of the state included, counts as its cost.
+// settle waits until the hub has done what is left to do: what follows from a registration counts as its
+// cost. That includes the saving of the state after first registrations. Refreshes are saved once a
+// minute, however many they are: a run of refreshes has the cost of that only if the minute ends in it.
 func settle(h *hub) {
-	h.awaitSave(time.Now())
 	const quiet = 300 * time.Millisecond
 	for before := h.cpu(); ; {
 		time.Sleep(quiet)
@@ -199,11 +210,31 @@ func (r *result) countAllocations(ctx context.Context, o options, g *generator) 
 	return nil
 }
 
-// countCalls counts the hub's system calls with strace, where there is one. It slows the hub down, so that nothing else is measured then.
+// countCalls counts the hub's system calls with strace, where there is one, for each number in flight.
+// It slows the hub down, so that nothing else is measured then.
 func (r *result) countCalls(ctx context.Context, o options, h *hub, g *generator) error {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return nil
 	}
+	const apart = 4000 // spokes between those of two counts, all of which register for the first time
+	g.first = 10000
+	defer func() { g.first = 0 }()
+	for _, flight := range o.flights {
+		g.first = min(g.first+apart, mostSpokes-apart)
+		for _, phase := range []string{phaseFirst, phaseRefresh} {
+			settle(h) // nothing that is left over from before is counted
+			c, err := countCalls(ctx, h, g, flight)
+			if err != nil {
+				return err
+			}
+			c.Phase = phase
+			r.Calls = append(r.Calls, c)
+		}
+	}
+	return nil
+}
+
+func countCalls(ctx context.Context, h *hub, g *generator, flight int) (calls, error) {
 	out := filepath.Join(filesDir, "strace")
 	args := []string{"-f", "-c", "-U", "calls,name", "-o", out}
 	for _, p := range h.programs {
@@ -212,36 +243,44 @@ func (r *result) countCalls(ctx context.Context, o options, h *hub, g *generator
 	cmd := exec.CommandContext(ctx, "strace", args...)
 	said, err := cmd.StderrPipe()
 	if err != nil {
-		return err
+		return calls{}, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return calls{}, err
 	}
 	said.Read(make([]byte, 1)) // it says that it is attached
-	const registrations = 500
-	answered, _, err := g.register(ctx, registrations, o.most(), func(sent int) bool { return sent >= registrations })
+	spokes := max(500, 4*flight)
+	answered, _, err := g.register(ctx, spokes, flight, func(sent int) bool { return sent >= spokes })
 	cmd.Process.Signal(unix.SIGINT)
 	cmd.Wait()
 	if err != nil {
-		return err
+		return calls{}, err
 	}
 	text, err := os.ReadFile(out)
 	if err != nil {
-		return err
+		return calls{}, err
 	}
-	clock := 0
+	c := calls{InFlight: flight, Registrations: answered, Named: make(map[string]float64)}
 	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 2 && f[1] == "total" {
-			calls, _ := strconv.Atoi(f[0])
-			r.SystemCalls = &each{answered, float64(calls) / float64(max(answered, 1))}
+		f := strings.Fields(line)
+		if len(f) != 2 {
+			continue
 		}
-		if f := strings.Fields(line); len(f) == 2 && (f[1] == "clock_gettime" || f[1] == "gettimeofday") {
-			calls, _ := strconv.Atoi(f[0])
-			clock += calls
+		count, err := strconv.Atoi(f[0])
+		if err != nil {
+			continue // the line between head and numbers
 		}
+		each := float64(count) / float64(max(answered, 1))
+		switch name := f[1]; name {
+		case "total":
+			c.Each = each
+			continue
+		case "clock_gettime", "gettimeofday":
+			c.Clock += each
+		}
+		c.Named[f[1]] = each
 	}
-	r.ClockReadings = &each{answered, float64(clock) / float64(max(answered, 1))}
-	return nil
+	return c, nil
 }
 
 // silence registers spokes and looks after a long time without any packet whether they are still reached.

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -79,11 +82,11 @@ func save(path string, all []result) error {
 // tell prints the tables.
 func tell(w io.Writer, all []result) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "subject\tphase\tspokes\tin flight\tcpu us/registration\tpage faults/registration\tcpu s\tregistrations\tlost\trate/s\tresident MB\tneighbours\t")
+	fmt.Fprintln(t, "subject\tphase\tspokes\tin flight\tcpu us/registration\tleast\tpage faults/registration\tcpu s\tregistrations\tlost\trate/s\tresident MB\tneighbours\t")
 	for _, r := range all {
 		for _, p := range r.Phases {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.1f\t%.2f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n", r.Subject, p.Name, p.Spokes, p.InFlight,
-				p.median(), p.FaultsEach, p.CPUSeconds, p.Registrations, p.Lost, p.Rate, p.ResidentMB, p.Present)
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.1f\t%.1f\t%.2f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n", r.Subject, p.Name, p.Spokes, p.InFlight,
+				p.median(), p.least(), p.FaultsEach, p.CPUSeconds, p.Registrations, p.Lost, p.Rate, p.ResidentMB, p.Present)
 		}
 	}
 	t.Flush()
@@ -97,6 +100,9 @@ func tell(w io.Writer, all []result) {
 	}
 }
 
+// mostNamed is how many kinds of system calls are printed; the file has all of them.
+const mostNamed = 10
+
 // tellOthers prints what was measured once.
 func tellOthers(w io.Writer, r result) {
 	if b := r.Burst; b != nil {
@@ -109,11 +115,15 @@ func tellOthers(w io.Writer, r result) {
 	if r.NoIndication != "" {
 		fmt.Fprintf(w, "%s: %s\n", r.Subject, r.NoIndication)
 	}
-	if c := r.SystemCalls; c != nil {
-		fmt.Fprintf(w, "%s: %.2f system calls a registration (refreshes)\n", r.Subject, c.Each)
-	}
-	if c := r.ClockReadings; c != nil {
-		fmt.Fprintf(w, "%s: %.2f of them read the clock\n", r.Subject, c.Each)
+	for _, c := range r.Calls {
+		fmt.Fprintf(w, "%s: %.2f system calls a registration (%s, %d in flight), %.2f of them read the clock:",
+			r.Subject, c.Each, c.Phase, c.InFlight, c.Clock)
+		names := slices.Sorted(maps.Keys(c.Named))
+		slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(c.Named[b], c.Named[a]) })
+		for _, name := range names[:min(len(names), mostNamed)] {
+			fmt.Fprintf(w, " %s %.2f", name, c.Named[name])
+		}
+		fmt.Fprintln(w)
 	}
 	if a := r.Allocations; a != nil {
 		fmt.Fprintf(w, "%s: %.2f allocations a registration (refreshes)\n", r.Subject, a.Each)
