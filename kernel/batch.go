@@ -22,7 +22,10 @@ var errDumpInterrupted = errors.New("the table changed during every try to read 
 
 // requests is a socket for requests to rtnetlink: dumps, and changes in batches. It is not for concurrent use. After an error that
 // is not a message's own, its state is unknown: close it and open another.
-type requests struct{ conn *netlink.Conn }
+type requests struct {
+	conn  *netlink.Conn
+	until time.Time // the deadline of reads
+}
 
 func openRequests() (*requests, error) {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true, MessageBufferSize: messageBuffer})
@@ -33,14 +36,25 @@ func openRequests() (*requests, error) {
 		conn.Close()
 		return nil, fmt.Errorf("set a netlink socket's receive buffer: %w", err)
 	}
-	return &requests{conn}, nil
+	return &requests{conn: conn}, nil
 }
 
 func (r *requests) close() { r.conn.Close() }
 
+// bound bounds the time that the next answers may take, by readTimeout to twice that: to set a deadline costs
+// more than to change an entry, so one serves many changes.
+func (r *requests) bound() error {
+	now := time.Now()
+	if r.until.Sub(now) >= readTimeout {
+		return nil
+	}
+	r.until = now.Add(2 * readTimeout)
+	return r.conn.SetReadDeadline(r.until)
+}
+
 // ask sends one request and returns its answers.
 func (r *requests) ask(m netlink.Message) ([]netlink.Message, error) {
-	if err := r.conn.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+	if err := r.bound(); err != nil {
 		return nil, err
 	}
 	m.Header.Flags |= netlink.Request
@@ -105,7 +119,7 @@ func (r *requests) changePart(part []netlink.Message, failed func(i int, err err
 	if err != nil {
 		return fmt.Errorf("send %d messages to the kernel: %w", len(part), err)
 	}
-	if err := r.conn.SetReadDeadline(time.Now().Add(readTimeout)); err != nil {
+	if err := r.bound(); err != nil {
 		return err
 	}
 	for {

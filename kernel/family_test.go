@@ -3,6 +3,7 @@ package kernel
 import (
 	"iter"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,7 @@ type withoutIPv6 struct {
 	routes   []netlink.Message
 	answer   []netlink.Message
 	families []byte // asked for
+	bounds   int    // how often a deadline was set
 }
 
 func (k *withoutIPv6) Send(m netlink.Message) error {
@@ -40,7 +42,7 @@ func (k *withoutIPv6) ReceiveIter() iter.Seq2[netlink.Message, error] {
 
 func (k *withoutIPv6) SendMessages(m []netlink.Message) error { return k.Send(m[0]) }
 func (k *withoutIPv6) SetDeadline(time.Time) error            { return nil }
-func (k *withoutIPv6) SetReadDeadline(time.Time) error        { return nil }
+func (k *withoutIPv6) SetReadDeadline(time.Time) error        { k.bounds++; return nil }
 func (k *withoutIPv6) SetWriteDeadline(time.Time) error       { return nil }
 func (k *withoutIPv6) Close() error                           { return nil }
 
@@ -49,7 +51,7 @@ func (k *withoutIPv6) Close() error                           { return nil }
 func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
 	want := route("172.16.2.0/24", "10.255.0.2")
 	k := &withoutIPv6{routes: []netlink.Message{addRoute(want, 7)}}
-	r := &requests{netlink.NewConn(k, 1)}
+	r := &requests{conn: netlink.NewConn(k, 1)}
 	got, err := r.dumpOwnRoutes(linkTable{7: {name: "gre1", up: true}})
 	if err != nil {
 		t.Fatal(err)
@@ -60,4 +62,31 @@ func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
 	if diff := cmp.Diff([]byte{unix.AF_INET, unix.AF_INET6}, k.families); diff != "" {
 		t.Errorf("families asked for (-want +got):\n%s", diff)
 	}
+}
+
+// A deadline for the kernel's answers serves all requests of some seconds, and is set again in time.
+func TestOneDeadlineServesManyRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &withoutIPv6{}
+		r := &requests{conn: netlink.NewConn(k, 1)}
+		ask := func() {
+			t.Helper()
+			if _, err := r.dump(unix.RTM_GETROUTE, []byte{unix.AF_INET}); err != nil {
+				t.Fatal(err)
+			}
+			if left := time.Until(r.until); left < readTimeout {
+				t.Errorf("an answer may take %v, want %v at least", left, readTimeout)
+			}
+		}
+		for range 10 {
+			ask()
+		}
+		if k.bounds != 1 {
+			t.Errorf("%d deadlines were set for ten requests, want 1", k.bounds)
+		}
+		for range 10 {
+			time.Sleep(time.Second)
+			ask()
+		}
+	})
 }

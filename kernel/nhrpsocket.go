@@ -206,6 +206,10 @@ func (s *Socket) fault(err error) error {
 }
 
 // prepare ties the parts of each header together, so many vectors with each, and sets the call to make.
+//
+// The call is raw: with MSG_DONTWAIT it never waits, and Go's scheduler need not know of it. Where the process
+// was idle, to tell the scheduler of a system call wakes the runtime's monitor thread, which then looks after
+// this one every 20 µs. That is more system calls than a packet that comes alone takes otherwise.
 func (t *transfer) prepare(trap uintptr, vectors int) {
 	for i := range t.headers {
 		h := &t.headers[i].Hdr
@@ -215,7 +219,7 @@ func (t *transfer) prepare(trap uintptr, vectors int) {
 	}
 	t.call = func(fd uintptr) bool {
 		for {
-			n, _, errno := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(&t.headers[t.first])), uintptr(t.count), unix.MSG_DONTWAIT, 0, 0)
+			n, _, errno := unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(&t.headers[t.first])), uintptr(t.count), unix.MSG_DONTWAIT, 0, 0)
 			if errno == unix.EINTR {
 				continue
 			}

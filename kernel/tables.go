@@ -273,6 +273,9 @@ func newAlarm() *alarm {
 }
 
 func (a *alarm) set(d time.Duration, cause string) {
+	if a.cause != "" && d >= auditInterval {
+		return // the one that is set is not later: nothing is set further ahead
+	}
 	at := time.Now().Add(d)
 	if a.cause != "" && !at.Before(a.at) {
 		return

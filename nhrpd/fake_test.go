@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -326,6 +327,8 @@ type fakeSocket struct {
 	once   sync.Once
 	closed chan struct{}
 
+	reads, writes atomic.Int64 // batches
+
 	mu   sync.Mutex
 	sent []kernel.Message
 }
@@ -333,8 +336,13 @@ type fakeSocket struct {
 func (s *fakeSocket) ReadBatch(ms []kernel.Message) (int, error) {
 	select {
 	case m := <-s.in:
+		s.reads.Add(1)
 		ms[0] = m
-		return 1, nil
+		n := 1
+		for ; n < len(ms) && len(s.in) > 0; n++ {
+			ms[n] = <-s.in
+		}
+		return n, nil
 	case <-s.closed:
 		return 0, net.ErrClosed
 	}
@@ -342,6 +350,7 @@ func (s *fakeSocket) ReadBatch(ms []kernel.Message) (int, error) {
 
 func (s *fakeSocket) WriteBatch(ms []kernel.Message) (int, error) {
 	s.world.used("NHRP socket", s.closed)
+	s.writes.Add(1)
 	for _, m := range ms {
 		s.world.note("send to " + m.NBMA.String())
 	}

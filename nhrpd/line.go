@@ -25,18 +25,15 @@ type line struct {
 	tasks  sync.WaitGroup
 }
 
-// batch is one read's worth of packets. Its reader gets it back through free.
+// batch is one read's worth of packets.
 type batch struct {
 	device   string
 	messages []kernel.Message
 	n        int
-	free     chan *batch
+	done     chan struct{} // has room for one; the loop sends when the turn of these packets has ended
 }
 
-const (
-	batchSize = 128 // packets a read
-	batches   = 4   // under way between a reader and the loop: beyond them the socket's buffer is the queue
-)
+const batchSize = 128 // packets a read
 
 func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, error) {
 	socket, err := p.platform.Listen(st.Index)
@@ -75,27 +72,18 @@ func (ln *line) close() {
 	ln.tasks.Wait()
 }
 
-// read hands packets to the loop in batches. When all batches are with the loop it waits: packets then queue in the
-// socket's buffer, which is bounded and whose drops the kernel counts.
+// read hands packets to the loop in batches. It reads the next batch when the turn of the one before has
+// ended: by then those that came in the meantime are one batch, with one wake-up, one read and one turn.
+// Until then they queue in the socket's buffer, which is bounded and whose drops the kernel counts.
 func (p *port) read(ctx context.Context, ln *line) {
-	free := make(chan *batch, batches)
-	for range batches {
-		free <- &batch{device: p.config.Name, messages: make([]kernel.Message, batchSize), free: free}
-	}
+	b := &batch{device: p.config.Name, messages: make([]kernel.Message, batchSize), done: make(chan struct{}, 1)}
 	for {
-		var b *batch
-		select {
-		case b = <-free:
-		case <-ctx.Done():
-			return
-		}
 		n, err := ln.socket.ReadBatch(b.messages)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
 			p.log.Warn("reading NHRP packets failed", "error", err)
-			free <- b
 			if !pause(ctx, time.Second) {
 				return
 			}
@@ -104,6 +92,11 @@ func (p *port) read(ctx context.Context, ln *line) {
 		b.n = n
 		select {
 		case p.loop.batches <- b:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-b.done:
 		case <-ctx.Done():
 			return
 		}

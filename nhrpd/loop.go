@@ -28,12 +28,16 @@ type loop struct {
 	events  chan engine.Event
 	batches chan *batch
 	calls   chan func(now time.Time)
+	taken   *batch // owned by the loop; the batch that this turn is about
+
+	timer *time.Timer // owned by the loop
+	due   time.Time   // owned by the loop; when the timer fires; zero: it is not set
 
 	offersDropped atomic.Uint64
 	sendErrors    map[string]uint64 // owned by the loop; by reason
 	dirty         bool              // owned by the loop; the saved state is behind
 	urgent        chan struct{}     // one waits in it when the saved state is behind by more than expiry times
-	alive         func()            // told after every turn, for the watchdog
+	alive         func(time.Time)   // told after every turn, for the watchdog
 	refused       func(vici.Refused, time.Time)
 
 	settled bool // owned by the loop; what an earlier run left has been gone through
@@ -47,7 +51,6 @@ type loop struct {
 
 const (
 	eventQueue = 1024
-	batchQueue = 16
 	callQueue  = 64
 )
 
@@ -62,11 +65,11 @@ func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s
 		leaving:    make(map[string]chan struct{}),
 		names:      make(map[string]map[netip.Addr]netip.Addr),
 		events:     make(chan engine.Event, eventQueue),
-		batches:    make(chan *batch, batchQueue),
+		batches:    make(chan *batch),
 		calls:      make(chan func(time.Time), callQueue),
 		sendErrors: make(map[string]uint64),
 		urgent:     make(chan struct{}, 1),
-		alive:      func() {},
+		alive:      func(time.Time) {},
 		refused:    func(vici.Refused, time.Time) {},
 	}
 }
@@ -74,17 +77,16 @@ func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s
 // run turns until the context ends. What was handed in before is carried out whole. The clock is read once a turn: that is a system
 // call where the kernel has no faster way.
 func (l *loop) run(ctx context.Context) error {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	l.timer = time.NewTimer(longestTurn)
+	defer l.timer.Stop()
 	for now := time.Now(); ; {
-		l.arm(timer, now)
+		l.arm(now)
 		select {
 		case <-ctx.Done():
 			return nil
-		case b := <-l.batches:
+		case l.taken = <-l.batches:
 			now = time.Now()
-			l.receive(now, b)
-			l.receiveMore(now)
+			l.receive(now, l.taken)
 		case ev := <-l.events:
 			now = time.Now()
 			l.engine.Handle(now, ev, &l.out)
@@ -94,47 +96,46 @@ func (l *loop) run(ctx context.Context) error {
 		case f := <-l.calls:
 			now = time.Now()
 			f(now)
-		case <-timer.C:
-			now = time.Now()
+		case <-l.timer.C:
+			now, l.due = time.Now(), time.Time{}
 			l.engine.Advance(now, &l.out)
 		}
 		l.carryOut(now)
-		l.alive()
+		l.handBack()
+		l.alive(now)
 	}
 }
 
 // longestTurn bounds how long the loop sleeps: it reports to the watchdog at least that often.
 const longestTurn = 5 * time.Second
 
-// arm sets the timer for the engine's next deadline, which is late by the length of the last turn at most.
-func (l *loop) arm(timer *time.Timer, now time.Time) {
-	wait := longestTurn
-	if at, ok := l.engine.Deadline(); ok {
-		wait = min(wait, max(0, at.Sub(now)))
+// arm has the timer fire by the engine's next deadline. A timer that fires before it stays as it is: the
+// deadline of a hub moves a little with each refresh, and to set a timer reads the clock.
+func (l *loop) arm(now time.Time) {
+	at := now.Add(longestTurn)
+	if next, ok := l.engine.Deadline(); ok && next.Before(at) {
+		at = next
 	}
-	timer.Reset(wait)
+	if l.due.IsZero() || at.Before(l.due) {
+		l.due = at
+		l.timer.Reset(max(0, at.Sub(now)))
+	}
 }
 
-// receive hands a batch of packets to the engine and the batch back to its reader.
+// receive hands a batch of packets to the engine.
 func (l *loop) receive(now time.Time, b *batch) {
 	for i := range b.messages[:b.n] {
 		m := &b.messages[i]
 		l.engine.Receive(now, b.device, l.senderOf(now, b.device, m), m.Data, &l.out)
 	}
 	l.dirty = true
-	b.free <- b
 }
 
-// receiveMore hands over the batches that are waiting already: what follows from all of them is carried out together. A reader has few,
-// so that it ends.
-func (l *loop) receiveMore(now time.Time) {
-	for range batchQueue {
-		select {
-		case b := <-l.batches:
-			l.receive(now, b)
-		default:
-			return
-		}
+// handBack ends the turn of a batch: its reader reads the next one.
+func (l *loop) handBack() {
+	if l.taken != nil {
+		l.taken.done <- struct{}{}
+		l.taken = nil
 	}
 }
 

@@ -1,0 +1,75 @@
+package nhrpd
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/nhrpd/packet"
+	"cygnet/vici"
+)
+
+// serverWith runs f with a router that takes registrations and has the SA with a client.
+func serverWith(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
+	toml := strings.Replace(spokeToml, "shortcut = true\n", "shortcut = true\nserver = true\n", 1)
+	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		register(t, w, w.socket(0))
+		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: clientNBMA, Identity: "spoke2.example.net"}}
+		synctest.Wait()
+		f(t, w, d)
+	})
+}
+
+// Packets that arrive while the loop is busy are read and answered together: each read, each write and each
+// turn costs system calls.
+func TestPacketsThatArriveDuringATurnAreOneBatch(t *testing.T) {
+	serverWith(t, func(t *testing.T, w *world, d *Daemon) {
+		socket := w.socket(0)
+		before, reads, writes := len(socket.packets()), socket.reads.Load(), socket.writes.Load()
+		busy := make(chan struct{})
+		go d.loop.call(t.Context(), func(time.Time) { <-busy })
+		synctest.Wait()
+		const packets = 10
+		for range packets {
+			socket.in <- registrationOf(t, packet.CIE{PrefixLength: 32, HoldingTime: 600})
+			synctest.Wait()
+		}
+		close(busy)
+		synctest.Wait()
+		if got := len(socket.packets()) - before; got != packets {
+			t.Errorf("%d of %d registrations were answered", got, packets)
+		}
+		// The first was read before the loop turned to it, the others after its turn.
+		if got := socket.reads.Load() - reads; got != 2 {
+			t.Errorf("the registrations were read in %d batches, want 2", got)
+		}
+		if got := socket.writes.Load() - writes; got != 2 {
+			t.Errorf("the answers were sent in %d batches, want 2", got)
+		}
+	})
+}
+
+// A refresh leaves the loop's timer alone, and what is due earlier than that timer sets it.
+func TestTimerIsSetOnlyForAnEarlierDeadline(t *testing.T) {
+	serverWith(t, func(t *testing.T, w *world, d *Daemon) {
+		refresh := func(holding uint16) (due time.Time) {
+			t.Helper()
+			w.socket(0).in <- registrationOf(t, packet.CIE{PrefixLength: 32, HoldingTime: holding})
+			synctest.Wait()
+			// The timer is set at the end of a turn: the second call sees what the first one's turn left.
+			for range 2 {
+				if err := d.loop.call(t.Context(), func(time.Time) { due = d.loop.due }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return due
+		}
+		before := refresh(600)
+		time.Sleep(time.Millisecond)
+		if after := refresh(600); !after.Equal(before) {
+			t.Errorf("after a refresh the timer is due at %v, was at %v", after, before)
+		}
+	})
+}
