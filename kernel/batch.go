@@ -44,11 +44,10 @@ func (r *requests) close() { r.conn.Close() }
 // bound bounds the time that the next answers may take, by readTimeout to twice that: to set a deadline costs
 // more than to change an entry, so one serves many changes.
 func (r *requests) bound() error {
-	now := time.Now()
-	if r.until.Sub(now) >= readTimeout {
+	if time.Until(r.until) >= readTimeout {
 		return nil
 	}
-	r.until = now.Add(2 * readTimeout)
+	r.until = time.Now().Add(2 * readTimeout)
 	return r.conn.SetReadDeadline(r.until)
 }
 
