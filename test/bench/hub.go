@@ -42,6 +42,7 @@ type hub struct {
 const (
 	frr      = "frr"
 	cygnetd  = "cygnetd"
+	earlier  = "before" // another build of cygnetd
 	bareLoop = "bare"
 )
 
@@ -61,10 +62,12 @@ func startHub(ctx context.Context, o options, subject string) (*hub, error) {
 		err = errors.Join(h.makeTunnel(), h.startFRR(ctx))
 	case cygnetd:
 		err = h.startCygnetd(ctx, o.cygnetd, o.logLevel)
+	case earlier:
+		err = h.startCygnetd(ctx, o.before, o.logLevel)
 	case bareLoop:
 		err = errors.Join(h.makeTunnel(), h.start(ctx, "/proc/self/exe", bareLoop))
 	default:
-		err = fmt.Errorf("there is no such subject; there are %s, %s and %s", frr, cygnetd, bareLoop)
+		err = fmt.Errorf("there is no such subject; there are %s, %s, %s and %s", frr, cygnetd, earlier, bareLoop)
 	}
 	if err != nil {
 		h.stop()

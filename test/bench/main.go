@@ -30,6 +30,7 @@ type options struct {
 	silence  time.Duration
 	silent   int
 	cygnetd  string
+	before   string
 	logLevel string
 	out      string
 	subjects []string
@@ -69,6 +70,8 @@ func parseOptions() (options, error) {
 	flag.DurationVar(&o.silence, "silence", 0, "also look at the neighbours after this long without any packet, such as 10m")
 	flag.IntVar(&o.silent, "silent", 2000, "number of spokes that are silent then")
 	flag.StringVar(&o.cygnetd, "cygnetd", "bin/cygnetd", "the `program` to measure")
+	flag.StringVar(&o.before, "before", "bin/cygnetd.before",
+		"another build of cygnetd, the subject \"before\": the `program` of before a change")
 	flag.StringVar(&o.logLevel, "log", "info", "cygnetd's log `level`")
 	flag.StringVar(&o.out, "out", "bin/bench.json", "the JSON `file` to write")
 	flag.Parse()

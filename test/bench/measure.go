@@ -186,7 +186,7 @@ func (r *result) indications(g *generator) error {
 // countAllocations asks cygnetd for its count before and after refreshes. What a question itself allocates is known from the two before, of
 // which the first is not the one that pays for what came earlier.
 func (r *result) countAllocations(ctx context.Context, o options, g *generator) error {
-	if r.Subject != cygnetd {
+	if r.Subject != cygnetd && r.Subject != earlier {
 		return nil
 	}
 	const registrations = 10000
