@@ -51,7 +51,7 @@ func TestPacketsThatArriveDuringATurnAreOneBatch(t *testing.T) {
 	})
 }
 
-// A refresh leaves the loop's timer alone, and what is due earlier than that timer sets it.
+// A refresh leaves the loop's timer alone: to set it reads the clock.
 func TestTimerIsSetOnlyForAnEarlierDeadline(t *testing.T) {
 	serverWith(t, func(t *testing.T, w *world, d *Daemon) {
 		refresh := func(holding uint16) (due time.Time) {
