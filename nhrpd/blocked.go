@@ -112,8 +112,11 @@ func (d *Daemon) changeBlocked(ctx context.Context, change func(time.Time) error
 		refused = change(now)
 		blocked = d.loop.engine.Blocked()
 	})
-	if err := errors.Join(err, refused); err != nil {
-		return err
+	if err != nil {
+		return err // the loop may still be at it: nothing of it is read
+	}
+	if refused != nil {
+		return refused
 	}
 	if err := d.blocked.save(blocked); err != nil {
 		return fmt.Errorf("it is done, but a restart will not know it: %w", err)

@@ -121,8 +121,7 @@ type clearTarget struct {
 
 func (d *Daemon) clearTargets(ctx context.Context) []clearTarget {
 	var list []clearTarget
-	// The context's end is the only error, and then nobody asks.
-	_ = d.loop.call(ctx, func(time.Time) {
+	err := d.loop.call(ctx, func(time.Time) {
 		for _, p := range d.loop.ports {
 			if !p.config.Protected || !p.state.Local.IsValid() {
 				continue
@@ -134,6 +133,9 @@ func (d *Daemon) clearTargets(ctx context.Context) []clearTarget {
 			list = append(list, t)
 		}
 	})
+	if err != nil {
+		return nil // the context ended, and the loop may still be at it
+	}
 	return list
 }
 

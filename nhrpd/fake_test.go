@@ -59,7 +59,7 @@ type world struct {
 	routes chan kernel.RouteBatch
 	misses chan netip.Addr
 	strays chan netip.Addr // packets that are overheard
-	hasIKE bool            // a program of the host receives IKE
+	hasIKE atomic.Bool     // a program of the host receives IKE
 }
 
 func newWorld(t *testing.T) *world {
@@ -197,7 +197,7 @@ func (w *world) platform() Platform {
 			defer w.mu.Unlock()
 			return slices.Clone(w.states), nil
 		},
-		HasIKE: func() bool { return w.hasIKE },
+		HasIKE: func() bool { return w.hasIKE.Load() },
 		Overhear: func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(netip.Addr)) error {
 			w.note(fmt.Sprintf("overhear %d at %s", kind, local))
 			for {

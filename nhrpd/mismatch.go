@@ -102,23 +102,33 @@ func (d *Daemon) watchMismatches(ctx context.Context) error {
 	return nil
 }
 
-func (d *Daemon) situation(ctx context.Context) (s situation, err error) {
+func (d *Daemon) situation(ctx context.Context) (situation, error) {
 	sources := d.mismatches.sources()
-	err = d.loop.call(ctx, func(now time.Time) {
-		s.now, s.found = now, d.loop.engine.Mismatches(now)
-		for name, p := range d.loop.ports {
-			if p.line == nil || !p.state.Local.IsValid() {
-				continue
-			}
-			secured := make(map[netip.Addr]bool, len(sources))
-			for _, a := range sources {
-				secured[a] = d.loop.engine.Secured(name, a)
-			}
-			s.tunnels = append(s.tunnels, tunnelFacts{name: name, local: p.state.Local, key: p.config.Key, protected: p.config.Protected,
-				secured: func(a netip.Addr) bool { return secured[a] }})
+	found := make(chan situation, 1) // the loop may still look when the context has ended
+	err := d.loop.call(ctx, func(now time.Time) { found <- d.loop.situation(now, sources) })
+	if err != nil {
+		return situation{}, err
+	}
+	return <-found, nil
+}
+
+// situation tells what the engine finds and what the tunnels are, and which of the sources have an SA.
+func (l *loop) situation(now time.Time, sources []netip.Addr) situation {
+	s := situation{now: now, found: l.engine.Mismatches(now)}
+	for name, p := range l.ports {
+		if p.line == nil || !p.state.Local.IsValid() {
+			continue
 		}
-	})
-	return s, err
+		secured := make(map[netip.Addr]bool, len(sources))
+		for _, a := range sources {
+			secured[a] = l.engine.Secured(name, a)
+		}
+		s.tunnels = append(s.tunnels, tunnelFacts{
+			name: name, local: p.state.Local, key: p.config.Key, protected: p.config.Protected,
+			secured: func(a netip.Addr) bool { return secured[a] },
+		})
+	}
+	return s
 }
 
 // listen overhears packets to the local addresses in use that their tunnels cannot take.

@@ -56,14 +56,14 @@ func TestClearGREIsReported(t *testing.T) {
 func TestUnexpectedIKEIsReported(t *testing.T) {
 	toml := strings.Replace(spokeToml[:strings.Index(spokeToml, "[interface.gre1.ipsec]")], "[interface.gre1]", "[interface.gre1]\nprotection = \"none\"", 1)
 	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
-		w.hasIKE = true
+		w.hasIKE.Store(true)
 		w.tunnels["gre1"].states <- tunnelThere
 		time.Sleep(2 * mismatchCheck)
 		synctest.Wait()
 		if at := w.noted("overhear"); at >= 0 {
 			t.Errorf("with IKE of this host's own: %q", w.record[at])
 		}
-		w.hasIKE = false
+		w.hasIKE.Store(false)
 		time.Sleep(mismatchCheck)
 		synctest.Wait()
 		for range 2 {

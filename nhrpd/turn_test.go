@@ -50,26 +50,3 @@ func TestPacketsThatArriveDuringATurnAreOneBatch(t *testing.T) {
 		}
 	})
 }
-
-// A refresh leaves the loop's timer alone: to set it reads the clock.
-func TestTimerIsSetOnlyForAnEarlierDeadline(t *testing.T) {
-	serverWith(t, func(t *testing.T, w *world, d *Daemon) {
-		refresh := func(holding uint16) (due time.Time) {
-			t.Helper()
-			w.socket(0).in <- registrationOf(t, packet.CIE{PrefixLength: 32, HoldingTime: holding})
-			synctest.Wait()
-			// The timer is set at the end of a turn: the second call sees what the first one's turn left.
-			for range 2 {
-				if err := d.loop.call(t.Context(), func(time.Time) { due = d.loop.due }); err != nil {
-					t.Fatal(err)
-				}
-			}
-			return due
-		}
-		before := refresh(600)
-		time.Sleep(time.Millisecond)
-		if after := refresh(600); !after.Equal(before) {
-			t.Errorf("after a refresh the timer is due at %v, was at %v", after, before)
-		}
-	})
-}
