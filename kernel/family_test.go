@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withoutIPv6 answers dumps of routes like a kernel booted with ipv6.disable=1: with the IPv4 routes, whatever family is asked for.
+// withoutIPv6 answers dumps of routes like a kernel booted with ipv6.disable=1: with the IPv4
+// routes, whatever family is asked for.
 type withoutIPv6 struct {
 	routes   []netlink.Message
 	answer   []netlink.Message
@@ -46,8 +47,9 @@ func (k *withoutIPv6) SetReadDeadline(time.Time) error        { k.bounds++; retu
 func (k *withoutIPv6) SetWriteDeadline(time.Time) error       { return nil }
 func (k *withoutIPv6) Close() error                           { return nil }
 
-// A kernel without IPv6 answers a dump of IPv6 routes with those of all other families. Each is read once all the same: noted twice,
-// one that is deleted and added again would stay unknown until the next reading.
+// A kernel without IPv6 answers a dump of IPv6 routes with those of all other families. Each is
+// read once all the same: noted twice, one that is deleted and added again would stay unknown
+// until the next reading.
 func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
 	want := route("172.16.2.0/24", "10.255.0.2")
 	k := &withoutIPv6{routes: []netlink.Message{addRoute(want, 7)}}
@@ -64,7 +66,8 @@ func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
 	}
 }
 
-// A deadline for the kernel's answers serves all requests of some seconds, and is set again in time.
+// A deadline for the kernel's answers serves all requests of some seconds, and is set again in
+// time.
 func TestOneDeadlineServesManyRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &withoutIPv6{}

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The fence's filters run before those of others: what another filter takes away, the fence does not
-// see. The number is not 1, which is what others have most often.
+// The fence's filters run before those of others: what another filter takes away, the fence does
+// not see. The number is not 1, which is what others have most often.
 const fencePriority = 3
 
 const (
@@ -40,8 +40,8 @@ var (
 // except for loopback, VRFs, the ports of bridges and bonds, and the tunnels themselves. A device
 // that comes later gets the filters within milliseconds of its address.
 //
-// GRE of version 1 passes: it is PPTP's, of hosts whose address is translated to ours, and no tunnel of
-// ours sends or takes it.
+// GRE of version 1 passes: it is PPTP's, of hosts whose address is translated to ours, and no
+// tunnel of ours sends or takes it.
 //
 // A device to which the kernel hands whole packets for ESP (packet offload) shows them in clear, so
 // the fence leaves it out.
@@ -253,8 +253,8 @@ func (f *Fence) load() error {
 	return nil
 }
 
-// fill makes the programs' table of local addresses be the wanted one. The counts of those that stay
-// are kept.
+// fill makes the programs' table of local addresses be the wanted one. The counts of those that
+// stay are kept.
 func (f *Fence) fill() error {
 	if len(f.locals) > fenceLocals {
 		return fmt.Errorf("clear GRE is stopped for at most %d local addresses, not for %d", fenceLocals, len(f.locals))
@@ -362,8 +362,9 @@ func (f *Fence) Status() FenceStatus {
 	return s
 }
 
-// Dropped returns what was dropped for each local address since the daemon's start, and of what was to
-// leave that for each remote address, as far as the kernel remembers it. A sum has no Remote.
+// Dropped returns what was dropped for each local address since the daemon's start, and of what
+// was to leave that for each remote address, as far as the kernel remembers it. A sum has no
+// Remote.
 func (f *Fence) Dropped() (sums, pairs []Crossing, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

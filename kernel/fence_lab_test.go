@@ -52,7 +52,8 @@ func droppedOf(t *testing.T, f *Fence, local, remote string) Crossing {
 	return Crossing{}
 }
 
-// sendGRE sends an IP packet of protocol 47; with an offset, in units of 8 bytes, a fragment of one.
+// sendGRE sends an IP packet of protocol 47; with an offset, in units of 8 bytes, a fragment of
+// one.
 func sendGRE(t *testing.T, from, to string, offset byte, payload []byte) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
@@ -69,8 +70,9 @@ func sendGRE(t *testing.T, from, to string, offset byte, payload []byte) {
 }
 
 // The fence drops clear GRE of a protected address in both directions, fragments included, and
-// counts it by peer; GRE of other addresses, ESP and everything else passes. It comes to devices that
-// come later, comes back when somebody takes it away, and is gone when no address is protected.
+// counts it by peer; GRE of other addresses, ESP and everything else passes. It comes to devices
+// that come later, comes back when somebody takes it away, and is gone when no address is
+// protected.
 func TestFence(t *testing.T) {
 	if !ownNamespace(t) {
 		return
@@ -126,7 +128,8 @@ func TestFence(t *testing.T) {
 		}
 	}
 
-	// GRE of version 1, PPTP's, is not the tunnel's: it passes, and what is no GRE header at all does not.
+	// GRE of version 1, PPTP's, is not the tunnel's: it passes, and what is no GRE header at all
+	// does not.
 	cut := droppedOf(t, f, local, "")
 	pptp := []byte{0x30, 0x81, 0x88, 0x0b, 0, 0, 0, 0}
 	sendGRE(t, local, remote, 0, pptp)
@@ -185,8 +188,8 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// The filters of an earlier run go on stopping GRE until the next one has its own in their place, and
-// are not left where that one does not want them.
+// The filters of an earlier run go on stopping GRE until the next one has its own in their place,
+// and are not left where that one does not want them.
 func TestFenceOfAnEarlierRun(t *testing.T) {
 	if !ownNamespace(t) {
 		return

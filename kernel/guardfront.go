@@ -10,16 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The guard has two parts. The one of guard.go stays for good, behind the policies of all SAs, also
-// of those that charon gave its own priority (366975 and the like). The front guard is a second
-// block policy before all that: a policy of another program's that lets everything pass (charon's
-// bypass-lan, a shunt) then has no effect on GRE. Only SAs whose policies have a smaller number than
-// GuardFront get past it. While a policy of an SA is behind it, it is not set: the SA would be dead.
+// The guard has two parts. The one of guard.go stays for good, behind the policies of all SAs,
+// also of those that charon gave its own priority (366975 and the like). The front guard is a
+// second block policy before all that: a policy of another program's that lets everything pass
+// (charon's bypass-lan, a shunt) then has no effect on GRE. Only SAs whose policies have a
+// smaller number than GuardFront get past it. While a policy of an SA is behind it, it is not
+// set: the SA would be dead.
 //
 // The front guard has a lifetime that the daemon renews, and goes when the daemon stops. An older
-// version that is installed again neither knows it nor gives its SAs a priority.
-// It consists of two halves of all addresses because the kernel holds one policy for a selector, and
-// the older versions look for theirs by its selector.
+// version that is installed again neither knows it nor gives its SAs a priority. It consists of
+// two halves of all addresses because the kernel holds one policy for a selector, and the older
+// versions look for theirs by its selector.
 
 // GuardFront is the priority of the front guard. The policies of SAs need a smaller number.
 const GuardFront = 2000
@@ -174,9 +175,9 @@ func (p *policy) isFront(local netip.Addr) bool {
 	return own.IsSingleIP() && own.Addr() == local && others.Bits() == 1
 }
 
-// EnsureFront sets the front guard of a local address, or takes it away where the policy of an SA is
-// behind it or wanted is false. It reports whether the front guard is there. It may be called at any
-// time: it changes nothing that is right, and renews what is about to end.
+// EnsureFront sets the front guard of a local address, or takes it away where the policy of an SA
+// is behind it or wanted is false. It reports whether the front guard is there. It may be called
+// at any time: it changes nothing that is right, and renews what is about to end.
 func EnsureFront(local netip.Addr, wanted bool) (bool, error) {
 	return ensureFront(local, wanted, frontLifetime)
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Whatever returns an error has closed what it opened: descriptors and goroutines are as before. A daemon tries most of these again
-// and again.
+// Whatever returns an error has closed what it opened: descriptors and goroutines are as before.
+// A daemon tries most of these again and again.
 func TestFailuresLeaveNothingOpen(t *testing.T) {
 	if !ownNamespace(t) {
 		return

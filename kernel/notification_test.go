@@ -29,8 +29,8 @@ func passes(t *testing.T, filter []bpf.Instruction, head netlink.Header, body ..
 	return n >= len(data)
 }
 
-// What may mean that an entry of ours is gone is let through, and other programs' routes that come and
-// go are not.
+// What may mean that an entry of ours is gone is let through, and other programs' routes that
+// come and go are not.
 func TestTablesFilter(t *testing.T) {
 	const create = netlink.Create | netlink.Excl
 	route := func(protocol byte) []byte { return []byte{unix.AF_INET, 24, 0, 0, unix.RT_TABLE_MAIN, protocol} }

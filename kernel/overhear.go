@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stray is a kind of packet that comes to a tunnel's local address and shows that the other end has another idea of IPsec.
+// Stray is a kind of packet that comes to a tunnel's local address and shows that the other end
+// has another idea of IPsec.
 type Stray uint8
 
 // The kinds of stray packets.
@@ -23,7 +24,8 @@ const (
 	StrayIKE              // IKE, to an unprotected one
 )
 
-// How much is overheard. The socket's buffer is small and is read at intervals: a flood costs no more than the filter.
+// How much is overheard. The socket's buffer is small and is read at intervals: a flood costs no
+// more than the filter.
 const (
 	overhearBuffer = 64 << 10
 	overhearPause  = 500 * time.Millisecond
@@ -31,8 +33,9 @@ const (
 	overhearLength = 64 // bytes of each packet
 )
 
-// Overhear calls f with the source of stray packets of one kind to the local IPv4 address, on any device, until ctx ends. It hears them
-// before IPsec policies and firewalls drop them, and does not hear what was decrypted. Of many at once it hears some.
+// Overhear calls f with the source of stray packets of one kind to the local IPv4 address, on any
+// device, until ctx ends. It hears them before IPsec policies and firewalls drop them, and does
+// not hear what was decrypted. Of many at once it hears some.
 func Overhear(ctx context.Context, kind Stray, local netip.Addr, f func(from netip.Addr)) error {
 	file, err := overhearSocket(kind, local)
 	if err != nil {

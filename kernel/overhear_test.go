@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the filters pass, by packets as the socket shows them to it. The machine of the tests knows no EtherType, so that part is left out.
+// What the filters pass, by packets as the socket shows them to it. The machine of the tests
+// knows no EtherType, so that part is left out.
 func TestStrayFilter(t *testing.T) {
 	local := netip.MustParseAddr("192.0.2.1")
 	packet := func(to string, protocol byte, payload ...byte) []byte {

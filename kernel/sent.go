@@ -96,8 +96,8 @@ func UnsentOf(tunnel string) (Unsent, error) {
 	return u, nil
 }
 
-// lostInXFRM counts the packets of the whole namespace that a policy demanded an SA for while there was
-// none. They are dropped without an error, so their tunnel counts them as sent.
+// lostInXFRM counts the packets of the whole namespace that a policy demanded an SA for while
+// there was none. They are dropped without an error, so their tunnel counts them as sent.
 func lostInXFRM() (uint64, error) {
 	text, err := os.ReadFile("/proc/net/xfrm_stat")
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Surroundings are what others on this host set up around a tunnel, and that keeps traffic from it or its peers.
+// Surroundings are what others on this host set up around a tunnel, and that keeps traffic from
+// it or its peers.
 type Surroundings struct {
 	VRF     string       // that the tunnel is in; empty: none
 	Turned  []netip.Addr // outer addresses whose route leads into a tunnel of this host, in place of the underlay
@@ -32,7 +33,8 @@ type Hop struct {
 
 const maxHops = 8
 
-// LookAround finds out the surroundings of a tunnel for sending to outer addresses. A device that is gone has none.
+// LookAround finds out the surroundings of a tunnel for sending to outer addresses. A device that
+// is gone has none.
 func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 	r, err := openRequests()
 	if err != nil {
@@ -75,8 +77,9 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 	return s, nil
 }
 
-// turned reports whether the route that the tunnel's packets to an outer address take leads into a GRE tunnel: the kernel then drops
-// them as a loop, and IKE is lost in it. An address without a route is not turned.
+// turned reports whether the route that the tunnel's packets to an outer address take leads into
+// a GRE tunnel: the kernel then drops them as a loop, and IKE is lost in it. An address without a
+// route is not turned.
 func (r *requests) turned(tunnel *link, outer netip.Addr) (bool, error) {
 	if !outer.Is4() || !tunnel.gre.local.Is4() || tunnel.gre.local.IsUnspecified() {
 		return false, nil
@@ -110,8 +113,8 @@ func (r *requests) turned(tunnel *link, outer netip.Addr) (bool, error) {
 	return false, nil
 }
 
-// linkLocalHops finds the routes by a device, of any table, whose next hop is a link-local address. IPv6 routing protocols make such
-// routes. The kernel selects those of the device.
+// linkLocalHops finds the routes by a device, of any table, whose next hop is a link-local
+// address. IPv6 routing protocols make such routes. The kernel selects those of the device.
 func (r *requests) linkLocalHops(index int) ([]Hop, error) {
 	head := make([]byte, rtmsgLen)
 	head[0] = unix.AF_INET6
@@ -148,8 +151,9 @@ var routing = []netip.Addr{
 	netip.MustParseAddr("ff02::a"), netip.MustParseAddr("ff02::d"), netip.MustParseAddr("ff02::1:6"),
 }
 
-// routingGroups reads /proc/net/igmp, where a line for the device is followed by lines for its groups, or /proc/net/igmp6, where each
-// line has device and group. It returns the groups of routing protocols.
+// routingGroups reads /proc/net/igmp, where a line for the device is followed by lines for its
+// groups, or /proc/net/igmp6, where each line has device and group. It returns the groups of
+// routing protocols.
 func routingGroups(text, device string) []netip.Addr {
 	var groups []netip.Addr
 	in := ""

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What others set up around a tunnel is found: a default route through it that takes the way to a peer along, a routing protocol that
-// speaks by multicast, path MTU discovery, a VRF.
+// What others set up around a tunnel is found: a default route through it that takes the way to a
+// peer along, a routing protocol that speaks by multicast, path MTU discovery, a VRF.
 func TestSurroundings(t *testing.T) {
 	if !ownNamespace(t) {
 		return

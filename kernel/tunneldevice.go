@@ -7,10 +7,12 @@ import (
 
 const boundToNothing = "the device that the tunnel is bound to is gone"
 
-// device returns the index of the device that the tunnel is to be bound to; 0 for none. The daemon binds no tunnel of its own, but an
-// adopted one may be bound. The kernel knows that device by its index only: once a PPPoE or LTE device has been deleted and made
-// again, every packet fails, until the tunnel is bound to the new device of that name. The device is the one that the tunnel was seen
-// bound to, else the underlay's, else the one with the tunnel's local address. While there is none the tunnel stays as it is.
+// device returns the index of the device that the tunnel is to be bound to; 0 for none. The
+// daemon binds no tunnel of its own, but an adopted one may be bound. The kernel knows that
+// device by its index only: once a PPPoE or LTE device has been deleted and made again, every
+// packet fails, until the tunnel is bound to the new device of that name. The device is the one
+// that the tunnel was seen bound to, else the underlay's, else the one with the tunnel's local
+// address. While there is none the tunnel stays as it is.
 func (t *Tunnel) device(r *requests, have *link, local netip.Addr) (int, error) {
 	if have == nil || have.gre.device == 0 || have.elsewhere {
 		return deviceOf(have), nil

@@ -99,8 +99,8 @@ func (d *Daemon) keepFence(ctx context.Context) error {
 	}
 }
 
-// stepBack takes the front guards back when the daemon stops. Whatever version is started next may make
-// SAs that they would cut off. The guard behind them and the fence stay.
+// stepBack takes the front guards back when the daemon stops. Whatever version is started next
+// may make SAs that they would cut off. The guard behind them and the fence stay.
 func (d *Daemon) stepBack() {
 	d.clear.mu.Lock()
 	defer d.clear.mu.Unlock()
@@ -247,8 +247,8 @@ func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, w *leakWatch) (err
 	return nil
 }
 
-// note enters a leak. Of what the fence stopped the count is that of all packets, of what left it is
-// to be added.
+// note enters a leak. Of what the fence stopped the count is that of all packets, of what left it
+// is to be added.
 func (c *clearGRE) note(log *slog.Logger, iface string, l api.ClearLeak) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -25,8 +25,8 @@ func clearNow(t *testing.T, d *Daemon) *api.ClearGRE {
 	return s.Interfaces[0].ClearGRE
 }
 
-// The fence is for the address that the tunnel sends from. An address that it had stays fenced while
-// its guard is there.
+// The fence is for the address that the tunnel sends from. An address that it had stays fenced
+// while its guard is there.
 func TestFenceFollowsTheTunnel(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		fenced := func() []netip.Addr {

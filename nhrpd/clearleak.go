@@ -7,14 +7,15 @@ import (
 	"cygnet/kernel"
 )
 
-// leakWatch compares what a tunnel sent to each peer with what the ESP states to that peer took. What
-// the tunnel sent and neither a state took nor the kernel counts as unsent left in clear, whatever
-// the reason.
+// leakWatch compares what a tunnel sent to each peer with what the ESP states to that peer took.
+// What the tunnel sent and neither a state took nor the kernel counts as unsent left in clear,
+// whatever the reason.
 //
-// It only errs towards silence. The packets of the tunnel are read first, so that a packet under way
-// is counted by IPsec already. A state that is gone took an unknown number with it: its peer's
-// difference is forgotten, and the next look tells (an SA that is rekeyed between any two looks hides
-// what leaves for its peer). A difference counts once it is there at two looks in a row.
+// It only errs towards silence. The packets of the tunnel are read first, so that a packet under
+// way is counted by IPsec already. A state that is gone took an unknown number with it: its
+// peer's difference is forgotten, and the next look tells (an SA that is rekeyed between any two
+// looks hides what leaves for its peer). A difference counts once it is there at two looks in a
+// row.
 type leakWatch struct {
 	begun  bool
 	sent   map[netip.Addr]kernel.Sent
@@ -104,8 +105,8 @@ func grown(now, before uint64) uint64 {
 	return now - before
 }
 
-// explain takes what the kernel did not send from the excess, of peers without an SA first: the guard
-// stops what is for them.
+// explain takes what the kernel did not send from the excess, of peers without an SA first: the
+// guard stops what is for them.
 func (w *leakWatch) explain(unsent uint64, secured map[netip.Addr]bool) {
 	peers := w.peers()
 	slices.SortStableFunc(peers, func(a, b netip.Addr) int {
@@ -133,7 +134,8 @@ func (w *leakWatch) peers() []netip.Addr {
 	return peers
 }
 
-// confirmed returns what was in excess at the last look too, and still is, if it is more than slack.
+// confirmed returns what was in excess at the last look too, and still is, if it is more than
+// slack.
 func (w *leakWatch) confirmed(before map[netip.Addr]uint64, slack uint64) []leak {
 	var leaks []leak
 	var sum uint64

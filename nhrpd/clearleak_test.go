@@ -62,7 +62,8 @@ func (b *leakBench) look() map[netip.Addr]uint64 {
 	return found
 }
 
-// looks lets the same happen before each of three further looks and returns what they found together.
+// looks lets the same happen before each of three further looks and returns what they found
+// together.
 func (b *leakBench) looks(happens func()) map[netip.Addr]uint64 {
 	sum := map[netip.Addr]uint64{}
 	for range 4 {

@@ -11,7 +11,8 @@ import (
 	"cygnet/nhrpd/health"
 )
 
-// passage is what passed between this router and a peer: through the SA by the kernel's count, and out of the tunnel by the engine's.
+// passage is what passed between this router and a peer: through the SA by the kernel's count,
+// and out of the tunnel by the engine's.
 type passage struct {
 	in, out     uint64 // packets through the SA
 	nhrp, asked uint64 // NHRP packets from the peer and to it
@@ -39,8 +40,8 @@ const (
 	passageTime = time.Minute // of other peers: a router repeats its registration at least as often
 )
 
-// newEvidence begins with what passed since the SA came, if nothing of the peer was received since then, and else with what passes from now
-// on.
+// newEvidence begins with what passed since the SA came, if nothing of the peer was received
+// since then, and else with what passes from now on.
 func newEvidence(f *engine.Mismatch, states []kernel.ESPState, now time.Time) *evidence {
 	e := &evidence{began: now, quiet: f.Since, seen: make(map[uint32]uint64), heard: f.Heard}
 	if f.Received > 0 || f.Since.IsZero() {
@@ -60,7 +61,8 @@ func ofPeer(s *kernel.ESPState, nbma netip.Addr) bool {
 	return s.GRE && s.MarkMask == 0 && (s.Src == nbma || s.Dst == nbma)
 }
 
-// update adds what passed since the last look. A state that came with a rekeying counts from zero, and so does the engine with a new SA.
+// update adds what passed since the last look. A state that came with a rekeying counts from
+// zero, and so does the engine with a new SA.
 func (e *evidence) update(f *engine.Mismatch, states []kernel.ESPState, now time.Time) {
 	asks := f.Kind == engine.MismatchSilent
 	if asks && e.now.asked >= passageAsks || !asks && now.Sub(e.began) >= passageTime {
@@ -126,7 +128,8 @@ func whySilent(t *tunnelFacts, e *evidence) string {
 		"compare key with its (here: %s)", packets(e.in), dropsGRE, t.keyHere())
 }
 
-// silentAfter is how long nothing may come through the SA of a router that dialled here: registrations are repeated within seconds.
+// silentAfter is how long nothing may come through the SA of a router that dialled here:
+// registrations are repeated within seconds.
 const silentAfter = 15 * time.Second
 
 // describe says what a mismatch with a peer means; false: nothing yet.

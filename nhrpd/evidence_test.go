@@ -17,7 +17,8 @@ var (
 	begin     = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// passed are the ESP states with the other router once so many packets have passed, to it and from it.
+// passed are the ESP states with the other router once so many packets have passed, to it and
+// from it.
 func passed(out, in uint64) []kernel.ESPState {
 	return []kernel.ESPState{
 		{Src: hereNBMA, Dst: thereNBMA, SPI: 1, GRE: true, Packets: out},
@@ -72,7 +73,8 @@ func TestEvidenceOverRekeying(t *testing.T) {
 	}
 }
 
-// A router that dialled and is not heard: from when its SA came if nothing of it was ever heard, and from the first look if something was.
+// A router that dialled and is not heard: from when its SA came if nothing of it was ever heard,
+// and from the first look if something was.
 func TestUnheardRouter(t *testing.T) {
 	key := uint32(42)
 	tunnel := &tunnelFacts{name: "gre1", key: &key, protected: true}

@@ -13,8 +13,8 @@ import (
 	"cygnet/kernel"
 )
 
-// A daemon that ends with an error has ended all that it started: the bubble of the test would not end otherwise. The API's socket and
-// the NHRP sockets are closed.
+// A daemon that ends with an error has ended all that it started: the bubble of the test would
+// not end otherwise. The API's socket and the NHRP sockets are closed.
 func TestAFailedDaemonLeavesNothingOpen(t *testing.T) {
 	for name, fails := range map[string]func(t *testing.T, w *world, d *Daemon){
 		"the list of blocked identities cannot be read": func(t *testing.T, _ *world, d *Daemon) {

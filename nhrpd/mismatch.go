@@ -13,9 +13,10 @@ import (
 	"cygnet/vici"
 )
 
-// Two routers whose settings do not fit see little of each other: each hears nothing, or refuses what it hears. The daemon looks at what
-// the engine finds amiss, at the counters of the ESP states, and at packets that no tunnel takes, and reports what that means as
-// problems, at both ends where both can see something.
+// Two routers whose settings do not fit see little of each other: each hears nothing, or refuses
+// what it hears. The daemon looks at what the engine finds amiss, at the counters of the ESP
+// states, and at packets that no tunnel takes, and reports what that means as problems, at both
+// ends where both can see something.
 const (
 	mismatchCheck = 3 * time.Second // between looks at what the engine finds amiss
 	strayLasts    = 2 * time.Minute // routers repeat what fails at least once a minute
@@ -112,7 +113,8 @@ func (d *Daemon) situation(ctx context.Context) (situation, error) {
 	return <-found, nil
 }
 
-// situation tells what the engine finds and what the tunnels are, and which of the sources have an SA.
+// situation tells what the engine finds and what the tunnels are, and which of the sources have
+// an SA.
 func (l *loop) situation(now time.Time, sources []netip.Addr) situation {
 	s := situation{now: now, found: l.engine.Mismatches(now)}
 	for name, p := range l.ports {
@@ -236,7 +238,8 @@ func (m *mismatches) look(s situation) {
 	m.reported = still
 }
 
-// loggedBefore are the kinds of problems that the engine and the client of charon log themselves, with what told them.
+// loggedBefore are the kinds of problems that the engine and the client of charon log themselves,
+// with what told them.
 var loggedBefore = map[api.ProblemCode]bool{
 	api.ProblemPassword: true, api.ProblemRegistrationRefused: true, api.ProblemPeerAuthentication: true,
 }
@@ -331,7 +334,8 @@ func (m *mismatches) failedDials(s *situation) []api.Problem {
 	return found
 }
 
-// addReasons completes the status of next hop servers that do not answer with what the counters tell.
+// addReasons completes the status of next hop servers that do not answer with what the counters
+// tell.
 func (m *mismatches) addReasons(s *api.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -27,7 +27,8 @@ func problem(t *testing.T, d *Daemon, code api.ProblemCode, subject string) (api
 	return st.Problems[i], true
 }
 
-// A router without an SA that sends GRE in clear again and again is a problem, until it has an SA or is silent for a while.
+// A router without an SA that sends GRE in clear again and again is a problem, until it has an SA
+// or is silent for a while.
 func TestClearGREIsReported(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- tunnelThere
@@ -52,7 +53,8 @@ func TestClearGREIsReported(t *testing.T) {
 	})
 }
 
-// A tunnel without IPsec reports a router that tries IKE, unless a program of this host has to do with IKE.
+// A tunnel without IPsec reports a router that tries IKE, unless a program of this host has to do
+// with IKE.
 func TestUnexpectedIKEIsReported(t *testing.T) {
 	toml := strings.Replace(spokeToml[:strings.Index(spokeToml, "[interface.gre1.ipsec]")], "[interface.gre1]", "[interface.gre1]\nprotection = \"none\"", 1)
 	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
@@ -80,7 +82,8 @@ func TestUnexpectedIKEIsReported(t *testing.T) {
 	})
 }
 
-// A router that cannot make an SA with this one is a problem until it has one, or does not try any more.
+// A router that cannot make an SA with this one is a problem until it has one, or does not try
+// any more.
 func TestFailedDialIsReported(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- tunnelThere

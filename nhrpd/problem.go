@@ -16,8 +16,8 @@ type problemKey struct {
 	subject string
 }
 
-// problems are the problems that no other field of the status shows. Any part of the daemon may report and resolve them,
-// from any goroutine.
+// problems are the problems that no other field of the status shows. Any part of the daemon may
+// report and resolve them, from any goroutine.
 type problems struct {
 	mu    sync.Mutex
 	known map[problemKey]api.Problem
@@ -28,11 +28,13 @@ func newProblems() *problems {
 	return &problems{known: make(map[problemKey]api.Problem), now: time.Now}
 }
 
-// mostProblems bounds what is kept. Subjects such as peers come from others, so that their number must not be theirs.
+// mostProblems bounds what is kept. Subjects such as peers come from others, so that their number
+// must not be theirs.
 const mostProblems = 1024
 
-// report adds a problem, or replaces what was reported with the same code, interface and subject: Since stays then.
-// It returns true if there was none before, which is when it is worth a line in the log.
+// report adds a problem, or replaces what was reported with the same code, interface and subject:
+// Since stays then. It returns true if there was none before, which is when it is worth a line in
+// the log.
 func (p *problems) report(problem api.Problem) (fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

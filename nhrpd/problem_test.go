@@ -8,7 +8,8 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// A problem that is reported again keeps its beginning, and is news only once; what is resolved is gone.
+// A problem that is reported again keeps its beginning, and is news only once; what is resolved
+// is gone.
 func TestProblems(t *testing.T) {
 	p := newProblems()
 	clock := time.Unix(1000, 0)

@@ -21,7 +21,8 @@ func (d *Daemon) reportDoubts(c *config.Config) {
 	}
 }
 
-// listenAPI opens the API. A group that does not exist is reported: nobody's traffic depends on who may read the status.
+// listenAPI opens the API. A group that does not exist is reported: nobody's traffic depends on
+// who may read the status.
 func (d *Daemon) listenAPI() (net.Listener, error) {
 	c := d.config.Daemon
 	listener, err := d.platform.ListenAPI(c.APISocket, c.APIGroup)
@@ -57,8 +58,8 @@ func findingProblem(f preflight.Finding) (p api.Problem, ok bool) {
 	return p, true
 }
 
-// addFindings adds to a status what was found on the host: problems, or advice. Of an interface whose tunnel cannot be had,
-// the reason is there already.
+// addFindings adds to a status what was found on the host: problems, or advice. Of an interface
+// whose tunnel cannot be had, the reason is there already.
 func addFindings(s *api.Status, found []preflight.Finding) {
 	for _, f := range found {
 		failed := slices.ContainsFunc(s.Interfaces, func(i api.Interface) bool {

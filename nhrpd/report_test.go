@@ -59,7 +59,8 @@ func TestFailedReloadShowsInStatus(t *testing.T) {
 	})
 }
 
-// What the files that a configuration names keep from working is a problem of the status, and goes with a reload that mends it.
+// What the files that a configuration names keep from working is a problem of the status, and
+// goes with a reload that mends it.
 func TestDoubtsShowInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		c := testConfig(t, []byte(spokeToml), t.TempDir())
@@ -76,7 +77,8 @@ func TestDoubtsShowInStatus(t *testing.T) {
 	})
 }
 
-// A group that does not exist keeps nobody's traffic: the API is open to root, and the status says why.
+// A group that does not exist keeps nobody's traffic: the API is open to root, and the status
+// says why.
 func TestUnknownGroupOfTheAPI(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -104,8 +106,8 @@ func TestUnknownGroupOfTheAPI(t *testing.T) {
 	})
 }
 
-// What keeps the daemon from its work is in the status: of the host's network, of charon, and of a tunnel that is there and cannot be
-// kept as configured.
+// What keeps the daemon from its work is in the status: of the host's network, of charon, and of
+// a tunnel that is there and cannot be kept as configured.
 func TestReasonsAreInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- kernel.TunnelState{Index: 7, Up: true, Fault: "there is no device eth7"}

@@ -9,8 +9,8 @@ import (
 	"cygnet/vici"
 )
 
-// The list of SAs has what the kernel counts at the moment of asking, with what was carried over from the children before; of a charon that
-// does not answer it has since when.
+// The list of SAs has what the kernel counts at the moment of asking, with what was carried over
+// from the children before; of a charon that does not answer it has since when.
 func TestSAsAreCountedNow(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- tunnelThere

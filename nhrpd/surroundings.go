@@ -40,12 +40,14 @@ func (d *Daemon) watchSurroundings(ctx context.Context) error {
 	return nil
 }
 
-// lookAround looks at the surroundings of the tunnels; outer has the underlay addresses that each is to reach.
+// lookAround looks at the surroundings of the tunnels; outer has the underlay addresses that each
+// is to reach.
 func (d *Daemon) lookAround(c *config.Config, outer map[string][]netip.Addr) []preflight.Finding {
 	return d.platform.Surroundings(c, func(i *config.Interface) []netip.Addr { return outer[i.Name] })
 }
 
-// outerAddresses are the underlay addresses that the interfaces are to reach, of next hop servers before those of other peers.
+// outerAddresses are the underlay addresses that the interfaces are to reach, of next hop servers
+// before those of other peers.
 func outerAddresses(interfaces []engine.InterfaceStatus) map[string][]netip.Addr {
 	outer := make(map[string][]netip.Addr, len(interfaces))
 	for n := range interfaces {

@@ -13,8 +13,8 @@ import (
 	"cygnet/nhrpd/preflight"
 )
 
-// What others set up around a tunnel is a problem of its status as long as it lasts, and told to the log once. The routes that are
-// looked at are those to the next hop servers and other peers.
+// What others set up around a tunnel is a problem of its status as long as it lasts, and told to
+// the log once. The routes that are looked at are those to the next hop servers and other peers.
 func TestSurroundingsShowInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		var log bytes.Buffer

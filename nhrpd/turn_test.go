@@ -22,8 +22,8 @@ func serverWith(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
 	})
 }
 
-// Packets that arrive while the loop is busy are read and answered together: each read, each write and each
-// turn costs system calls.
+// Packets that arrive while the loop is busy are read and answered together: each read, each
+// write and each turn costs system calls.
 func TestPacketsThatArriveDuringATurnAreOneBatch(t *testing.T) {
 	serverWith(t, func(t *testing.T, w *world, d *Daemon) {
 		socket := w.socket(0)

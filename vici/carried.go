@@ -2,20 +2,22 @@ package vici
 
 import "slices"
 
-// A CHILD_SA counts from nought. What those before it counted is carried over when it is rekeyed, so that a peer's traffic can be told
-// for as long as its SA has lived. Of what the old child sent, charon tells at the rekeying what it knew when it last asked the kernel:
-// the kernel's state is gone by then. So whoever reads the kernel's counts says them here.
+// A CHILD_SA counts from nought. What those before it counted is carried over when it is rekeyed,
+// so that a peer's traffic can be told for as long as its SA has lived. Of what the old child
+// sent, charon tells at the rekeying what it knew when it last asked the kernel: the kernel's
+// state is gone by then. So whoever reads the kernel's counts says them here.
 
 // counts are bytes by the SPI of a child.
 type counts struct{ in, out map[uint32]uint64 }
 
-// Counted takes what the kernel has counted by now, by the SPIs of the states in and out. The maps are the client's from then on.
+// Counted takes what the kernel has counted by now, by the SPIs of the states in and out. The
+// maps are the client's from then on.
 func (c *Client) Counted(in, out map[uint32]uint64) {
 	c.post(func(r *reconciler) { r.count(counts{in, out}) })
 }
 
-// count replaces the counts, except those of children that are known still: the kernel loses a state before charon tells that its child was
-// rekeyed.
+// count replaces the counts, except those of children that are known still: the kernel loses a
+// state before charon tells that its child was rekeyed.
 func (r *reconciler) count(fresh counts) {
 	for _, sa := range r.sas {
 		for i := range sa.Children {
@@ -27,7 +29,8 @@ func (r *reconciler) count(fresh counts) {
 	r.counted = fresh
 }
 
-// freshest returns children with the larger of their counts, charon's or the kernel's. The list given stays as it is.
+// freshest returns children with the larger of their counts, charon's or the kernel's. The list
+// given stays as it is.
 func (c counts) freshest(children []Child) []Child {
 	children = slices.Clone(children)
 	for i := range children {
@@ -37,8 +40,8 @@ func (c counts) freshest(children []Child) []Child {
 	return children
 }
 
-// inherit returns the children with what those before them carried, and what those counted whose place they take. The list given stays
-// as it is: readers may have it.
+// inherit returns the children with what those before them carried, and what those counted whose
+// place they take. The list given stays as it is: readers may have it.
 func inherit(children, before []Child) []Child {
 	children = slices.Clone(children)
 	for i := range children {

@@ -7,7 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What a child counted goes on with the one that replaces it, however its replacement becomes known, and is never counted twice.
+// What a child counted goes on with the one that replaces it, however its replacement becomes
+// known, and is never counted twice.
 func TestCarriedBytes(t *testing.T) {
 	old := Child{ID: 1, ReqID: 7, BytesIn: 100, BytesOut: 10, CarriedIn: 1000}
 	for _, test := range []struct {
@@ -33,7 +34,8 @@ func TestCarriedBytes(t *testing.T) {
 	}
 }
 
-// A rekeying, as charon tells it, carries what charon says that the old child counted to its end; the next one goes on from there.
+// A rekeying, as charon tells it, carries what charon says that the old child counted to its end;
+// the next one goes on from there.
 func TestRekeyingCarriesBytes(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)

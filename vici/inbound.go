@@ -11,9 +11,11 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// A router whose attempt to dial this end fails raises no event. charon's counters tell that there was one: of the IKE_AUTH requests that
-// came, fewer led to an IKE_SA. Then charon's log is heard for a while, since the router dials again, and the log says why it fails. The
-// counters need charon's plugin of that name, which is one of its defaults; without it such routers are not noticed.
+// A router whose attempt to dial this end fails raises no event. charon's counters tell that
+// there was one: of the IKE_AUTH requests that came, fewer led to an IKE_SA. Then charon's log is
+// heard for a while, since the router dials again, and the log says why it fails. The counters
+// need charon's plugin of that name, which is one of its defaults; without it such routers are
+// not noticed.
 
 // inbound is what is known of attempts to dial this end.
 type inbound struct {
@@ -99,7 +101,8 @@ func (r *reconciler) listenNow() {
 // suspects reports whether an attempt of another router failed lately.
 func (in *inbound) suspects(within time.Duration) bool { return time.Since(in.suspected) < within }
 
-// heardInbound puts the log lines of one IKE_SA together, and tells why another router cannot make one.
+// heardInbound puts the log lines of one IKE_SA together, and tells why another router cannot
+// make one.
 func (r *reconciler) heardInbound(id, line string) {
 	if id == "" {
 		return
@@ -173,7 +176,8 @@ func causeOf(line string) (cause, bool) {
 	return noAnswer, false
 }
 
-// refusedInbound tells why a router cannot make an SA with this end, unless this end dials it and tells so itself.
+// refusedInbound tells why a router cannot make an SA with this end, unless this end dials it and
+// tells so itself.
 func (r *reconciler) refusedInbound(d dialog, h hint) {
 	k, ok := r.keyAt(d)
 	if !ok {

@@ -14,7 +14,8 @@ func (f *fakeCharon) counts(more int) {
 	*f.auths += more
 }
 
-// dialled has charon log what it does when a router dials in that it does not let in, for the reason that the last line says.
+// dialled has charon log what it does when a router dials in that it does not let in, for the
+// reason that the last line says.
 func (f *fakeCharon) dialled(remote, identity, last string) {
 	for _, line := range []string{
 		"received packet: from " + remote + "[500] to 192.0.2.100[500] (500 bytes)",
@@ -36,8 +37,9 @@ func refusedOf(events []Event) []Refused {
 	return list
 }
 
-// While as many IKE_SAs come up as others ask for, nobody hears charon's log. Once fewer do, it is heard for a while, and says who fails
-// and why; the same router is not told of with every attempt.
+// While as many IKE_SAs come up as others ask for, nobody hears charon's log. Once fewer do, it
+// is heard for a while, and says who fails and why; the same router is not told of with every
+// attempt.
 func TestFailedDialIsTold(t *testing.T) {
 	for last, want := range map[string]string{
 		"tried 1 shared key for 'me.example.net' - 'spoke1', but MAC mismatched": "compare the PSK",
@@ -70,7 +72,8 @@ func TestFailedDialIsTold(t *testing.T) {
 	}
 }
 
-// What is no interface's business, and what this end dials itself, is not told; nor is a crowd that comes at once taken for failures.
+// What is no interface's business, and what this end dials itself, is not told; nor is a crowd
+// that comes at once taken for failures.
 func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.counts(0) })

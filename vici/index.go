@@ -28,8 +28,8 @@ func (s *SA) addressKey() Key { return Key{Interface: s.Interface, NBMA: s.Remot
 
 func (s *SA) identityKey() identityKey { return identityOn(s.Interface, s.RemoteID) }
 
-// identityOn names an identity. charon takes names that differ in case for the same, so that otherwise
-// a router could have as many identities as there are ways to write its name.
+// identityOn names an identity. charon takes names that differ in case for the same, so that
+// otherwise a router could have as many identities as there are ways to write its name.
 func identityOn(iface, identity string) identityKey {
 	return identityKey{iface, strings.ToLower(identity)}
 }

@@ -28,7 +28,8 @@ func unlinked(p Profile) *reconciler {
 	return r
 }
 
-// apartModel is the definition: some two SAs have neither identity nor port in common, and one is behind NAT.
+// apartModel is the definition: some two SAs have neither identity nor port in common, and one is
+// behind NAT.
 func apartModel(sas []*SA) bool {
 	for i, a := range sas {
 		for _, b := range sas[i+1:] {
@@ -115,9 +116,9 @@ func TestIndexIsWhatTheTableSays(t *testing.T) {
 // growth are the numbers of SAs that work is counted for.
 var growth = []int{1000, 2000, 10000}
 
-// Routers behind one NAT address come one after the other. What is told of the address names all of them,
-// and is made once for each that comes; beyond that an event goes through no more SAs however many there
-// are. When charon lists them all again, nothing grows with their number.
+// Routers behind one NAT address come one after the other. What is told of the address names all
+// of them, and is made once for each that comes; beyond that an event goes through no more SAs
+// however many there are. When charon lists them all again, nothing grows with their number.
 func TestLookUpsBehindOneAddress(t *testing.T) {
 	const each = 8 // SAs looked at for one event
 	for _, count := range growth {
@@ -143,8 +144,8 @@ func TestLookUpsBehindOneAddress(t *testing.T) {
 	}
 }
 
-// One identity that dials for ever has as many SAs as it may have, each event costs the same, and for each
-// further SA charon gets one command.
+// One identity that dials for ever has as many SAs as it may have, each event costs the same, and
+// for each further SA charon gets one command.
 func TestManySAsOfOneIdentity(t *testing.T) {
 	for _, count := range growth {
 		r := unlinked(testProfile())
@@ -217,8 +218,8 @@ func TestSAsOfBeforeAreLimited(t *testing.T) {
 	})
 }
 
-// After a restart of charon each router that had a mark is noted once, and a look whether it is back goes
-// through its own SAs only.
+// After a restart of charon each router that had a mark is noted once, and a look whether it is
+// back goes through its own SAs only.
 func TestManyRecalls(t *testing.T) {
 	for _, count := range growth {
 		p := testProfile()

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// An attempt that fails closes its connection, whether charon ends it at once or half-way through a packet.
+// An attempt that fails closes its connection, whether charon ends it at once or half-way through
+// a packet.
 func TestFailuresCloseTheirConnection(t *testing.T) {
 	for name, answer := range map[string][]byte{
 		"charon hangs up":              nil,

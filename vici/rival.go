@@ -10,8 +10,9 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// Rival is a connection of somebody else's, such as one for road warriors, that charon chooses for peers of an interface. They get
-// SAs in tunnel mode by it, which no peer takes, so they are never secured.
+// Rival is a connection of somebody else's, such as one for road warriors, that charon chooses
+// for peers of an interface. They get SAs in tunnel mode by it, which no peer takes, so they are
+// never secured.
 type Rival struct {
 	Interface  string
 	Connection string
@@ -35,8 +36,8 @@ type suspect struct {
 	since time.Time
 }
 
-// rivalUp looks at a child that came up by somebody else's connection: where the peer dialled in and asked for GRE with a tunnel's
-// address, it is probably one of the peers of that tunnel.
+// rivalUp looks at a child that came up by somebody else's connection: where the peer dialled in
+// and asked for GRE with a tunnel's address, it is probably one of the peers of that tunnel.
 func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
 	if sa == nil || text(m, "up") != "yes" || sa.Initiator || len(r.suspects) >= mostSuspects {
 		return
@@ -56,7 +57,8 @@ func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
 	}
 }
 
-// rivalDown looks at the end of an IKE_SA of somebody else's. A peer that closes it at once does not take what it got.
+// rivalDown looks at the end of an IKE_SA of somebody else's. A peer that closes it at once does
+// not take what it got.
 func (r *reconciler) rivalDown(sa *SA) {
 	if sa == nil {
 		return
@@ -89,7 +91,8 @@ func (r *reconciler) rivalDown(sa *SA) {
 	}
 }
 
-// forgetRivals begins anew for an interface whose profile changed: with another remote identity charon may choose differently.
+// forgetRivals begins anew for an interface whose profile changed: with another remote identity
+// charon may choose differently.
 func (r *reconciler) forgetRivals(iface string) {
 	for key := range r.strikes {
 		if strings.HasPrefix(key, iface+" ") {

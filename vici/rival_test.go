@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// A connection of somebody else's that gives dialling peers SAs in tunnel mode, which they close at once, is told with whom it took. One
-// that carries other traffic, is in use, dials itself or is at another address is not.
+// A connection of somebody else's that gives dialling peers SAs in tunnel mode, which they close
+// at once, is told with whom it took. One that carries other traffic, is in use, dials itself or
+// is at another address is not.
 func TestRivals(t *testing.T) {
 	for name, c := range map[string]struct {
 		selector, mode string

@@ -12,10 +12,10 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// A charon that stands still (stopped, swapped out, its machine overloaded) answers no peer. A peer
-// whose dead peer detection asks although ESP comes in, as strongSwan 6.0 does, gives its SA up. Both
-// charon here and the kernel still have that SA, and charon learns of the loss only by its own dead
-// peer detection.
+// A charon that stands still (stopped, swapped out, its machine overloaded) answers no peer. A
+// peer whose dead peer detection asks although ESP comes in, as strongSwan 6.0 does, gives its SA
+// up. Both charon here and the kernel still have that SA, and charon learns of the loss only by
+// its own dead peer detection.
 //
 // So the client measures how long charon leaves VICI requests unanswered. There is one every ten
 // seconds at least. After more than dpd_delay each wanted peer is checked:
@@ -24,11 +24,11 @@ import (
 //	      │
 //	      └─ not answered ── dial the peer beside the SA ── new SA ── tell the consumer: Renewed
 //
-// The rekeying comes first because it loses no packet. A new SA beside one that both ends have would:
-// its responder sends through it a moment before its initiator has it.
+// The rekeying comes first because it loses no packet. A new SA beside one that both ends have
+// would: its responder sends through it a moment before its initiator has it.
 //
-// The SA from before the stall does not compete with the new one. It is closed ten seconds later, as
-// every SA that the peer has lost.
+// The SA from before the stall does not compete with the new one. It is closed ten seconds later,
+// as every SA that the peer has lost.
 
 // stallWatch measures the silence of charon over all connections of a client.
 type stallWatch struct {
@@ -75,7 +75,8 @@ func (w *stallWatch) heard(c *frameConn, answer bool) {
 	}
 }
 
-// closed forgets a connection that this end closes, and its request. A silence lasts until charon is heard on any connection.
+// closed forgets a connection that this end closes, and its request. A silence lasts until charon
+// is heard on any connection.
 func (w *stallWatch) closed(c *frameConn) {
 	w.Lock()
 	defer w.Unlock()
@@ -146,8 +147,8 @@ func (r *reconciler) checkAfterStall() {
 	}
 }
 
-// checkPeer has a peer prove that it still has an SA from before the stall. It reports whether there
-// is one to prove.
+// checkPeer has a peer prove that it still has an SA from before the stall. It reports whether
+// there is one to prove.
 func (r *reconciler) checkPeer(p *peer, profile *profile, began time.Time) bool {
 	var outlived *SA
 	fresh := false
@@ -275,8 +276,8 @@ func unlikeBefore(conn *govici.Message, name string) error {
 	return own.Set("pull", "no")
 }
 
-// abandonRenewal ends a renewal that the peer did not answer. Its SA from before is left to dead peer
-// detection.
+// abandonRenewal ends a renewal that the peer did not answer. Its SA from before is left to dead
+// peer detection.
 func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
 	if p.renewal != n {
 		return
@@ -323,8 +324,8 @@ func (r *reconciler) renewed(sa *SA) {
 	r.emit(Renewed{*p.up})
 }
 
-// withoutOutlived leaves out the SAs from before a stall whose identity has a newer one: the peer may
-// have lost them, so that they must not win against it.
+// withoutOutlived leaves out the SAs from before a stall whose identity has a newer one: the peer
+// may have lost them, so that they must not win against it.
 func (r *reconciler) withoutOutlived(sas []*SA, good func(*SA) bool) []*SA {
 	return slices.DeleteFunc(slices.Clone(sas), func(sa *SA) bool {
 		return r.outlived[sa.ID] && slices.ContainsFunc(sas, func(o *SA) bool {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// standingStill runs a test against a charon that has SAs with a peer which this end dialled and with
-// one which dialled this end, and that then stood still.
+// standingStill runs a test against a charon that has SAs with a peer which this end dialled and
+// with one which dialled this end, and that then stood still.
 func standingStill(t *testing.T, still time.Duration, rekey func(*fakeCharon, uint32), test func(f *fakeCharon, c *Client, events []Event)) {
 	t.Helper()
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
@@ -54,9 +54,9 @@ func has(events []Event, what func(Event) bool) bool {
 
 func isDown(e Event) bool { _, down := e.(Down); return down }
 
-// After a charon stood still for longer than a peer waits before it asks, every wanted peer that does
-// not answer is dialled beside its SA, whoever dialled before. The link may outlast that time or not.
-// The SAs from before go ten seconds later, and never win against the new ones.
+// After a charon stood still for longer than a peer waits before it asks, every wanted peer that
+// does not answer is dialled beside its SA, whoever dialled before. The link may outlast that
+// time or not. The SAs from before go ten seconds later, and never win against the new ones.
 func TestPeersAreDialledAfterAStall(t *testing.T) {
 	for _, still := range []time.Duration{22 * time.Second, 80 * time.Second, 10 * time.Minute} {
 		t.Run(still.String(), func(t *testing.T) {
@@ -104,8 +104,8 @@ func TestPeersThatHaveTheirSAsAreNotDialledAfterAStall(t *testing.T) {
 	})
 }
 
-// A peer that dialled by itself meanwhile needs no dialling either, but what it knows of this end may
-// be gone.
+// A peer that dialled by itself meanwhile needs no dialling either, but what it knows of this end
+// may be gone.
 func TestPeerThatDialsAfterAStall(t *testing.T) {
 	dialsIn := func(f *fakeCharon, id uint32) {
 		if remote := f.sas[id].text("remote-host"); remote == "192.0.2.2" {

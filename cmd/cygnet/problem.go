@@ -7,7 +7,8 @@ import (
 	"cygnet/nhrpd/health"
 )
 
-// mostProblems of one kind are listed for one interface; a hub may have thousands of peers that do not answer.
+// mostProblems of one kind are listed for one interface; a hub may have thousands of peers that
+// do not answer.
 const mostProblems = 10
 
 // problems writes what the daemon found wrong, errors and warnings apart.

@@ -12,7 +12,8 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// The exit code of status is 0 only if nothing is wrong, and tells errors from warnings, with --json too.
+// The exit code of status is 0 only if nothing is wrong, and tells errors from warnings, with
+// --json too.
 func TestStatusExitCode(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -35,7 +35,8 @@ func (p place) String() string {
 	return fmt.Sprintf("%s, mark %d", p.nbma, p.mark)
 }
 
-// order returns the places of the rows when they are sorted by a column. Rows without a value come last.
+// order returns the places of the rows when they are sorted by a column. Rows without a value
+// come last.
 func (t *table) order(by string) ([]int, error) {
 	name, descending := strings.CutPrefix(by, "-")
 	n := slices.IndexFunc(t.columns, func(c column) bool { return columnWord(c.name) == columnWord(name) })
@@ -73,7 +74,8 @@ func absent(x any) int {
 	return 0
 }
 
-// compare compares two cells of a column by what they mean: addresses by number, times by when they are.
+// compare compares two cells of a column by what they mean: addresses by number, times by when
+// they are.
 func compare(a, b any) int {
 	switch a := a.(type) {
 	case netip.Addr:

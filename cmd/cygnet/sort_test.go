@@ -27,7 +27,8 @@ func crowd() *api.Status {
 	return s
 }
 
-// Lists take a filter by identity, address or prefix, and come sorted by what a column means, in JSON too.
+// Lists take a filter by identity, address or prefix, and come sorted by what a column means, in
+// JSON too.
 func TestFilterAndSort(t *testing.T) {
 	socket := start(t, &daemon{status: crowd()})
 	for args, want := range map[string]string{

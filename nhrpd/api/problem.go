@@ -2,8 +2,9 @@ package api
 
 import "time"
 
-// Problem is one thing that keeps the daemon or one of its interfaces from doing its work, or limits it.
-// Code, Interface and Subject together identify it; the texts may change from one status to the next.
+// Problem is one thing that keeps the daemon or one of its interfaces from doing its work, or
+// limits it. Code, Interface and Subject together identify it; the texts may change from one
+// status to the next.
 type Problem struct {
 	Code      ProblemCode `json:"code"`
 	Severity  Severity    `json:"severity"`

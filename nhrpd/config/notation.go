@@ -7,20 +7,24 @@ import (
 	"unicode/utf8"
 )
 
-// A secret is taken from its file as it stands. Other programs write secrets with something around them that is not part of the
-// secret; whoever copies that from their files has other routers than these refuse it, with nothing but AUTHENTICATION_FAILED.
+// A secret is taken from its file as it stands. Other programs write secrets with something
+// around them that is not part of the secret; whoever copies that from their files has other
+// routers than these refuse it, with nothing but AUTHENTICATION_FAILED.
 
-// otherFile finds what only a line of another program's file has: of ipsec.secrets ("address : PSK …"), of swanctl.conf
-// ("secret = …"), or of the configuration of a router ("ip nhrp authentication …").
+// otherFile finds what only a line of another program's file has: of ipsec.secrets ("address :
+// PSK …"), of swanctl.conf ("secret = …"), or of the configuration of a router ("ip nhrp
+// authentication …").
 var otherFile = regexp.MustCompile(`(?i)(?:^|\s):\s*(?:PSK|RSA|ECDSA|EAP|XAUTH|PIN)\b|^\s*(?:secret|psk|key|password)\s*=\s*\S|^\s*ip(?:v6)?\s+nhrp\s+authentication\s`)
 
-// quotes are the pairs of quotation marks, typographic ones among them, that may be around a secret.
+// quotes are the pairs of quotation marks, typographic ones among them, that may be around a
+// secret.
 var quotes = []struct{ open, close string }{
 	{`"`, `"`}, {`'`, `'`}, {"`", "`"}, {"“", "”"}, {"„", "“"}, {"„", "”"}, {"”", "”"}, {"‘", "’"}, {"‚", "‘"}, {"’", "’"},
 	{"«", "»"}, {"»", "«"},
 }
 
-// foreignLine refuses a secret that is a line of another program's file: no router has that as its secret.
+// foreignLine refuses a secret that is a line of another program's file: no router has that as
+// its secret.
 func (c *checker) foreignLine(v value[string], secret []byte) bool {
 	if !otherFile.Match(secret) {
 		return false
@@ -30,7 +34,8 @@ func (c *checker) foreignLine(v value[string], secret []byte) bool {
 	return true
 }
 
-// literally warns of what is part of a secret although it hardly was meant to be. None of it may be quoted.
+// literally warns of what is part of a secret although it hardly was meant to be. None of it may
+// be quoted.
 func (c *checker) literally(v value[string], secret []byte) {
 	const asItStands = "it is taken as part of the secret, and a router that has the secret without it is not understood; "
 	switch quoted := inQuotationMarks(secret); {
@@ -46,7 +51,8 @@ func (c *checker) literally(v value[string], secret []byte) {
 	}
 }
 
-// encoded warns of a PSK that strongSwan's own files would have decoded: 0x before hexadecimal digits, 0s before base64.
+// encoded warns of a PSK that strongSwan's own files would have decoded: 0x before hexadecimal
+// digits, 0s before base64.
 func (c *checker) encoded(v value[string], psk []byte) {
 	notation := ""
 	if len(psk) > 2 && psk[0] == '0' {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A secret in another program's notation is refused where it can be nobody's secret, and else taken as it stands, with a warning that
-// says so. Neither shows the secret.
+// A secret in another program's notation is refused where it can be nobody's secret, and else
+// taken as it stands, with a warning that says so. Neither shows the secret.
 func TestSecretInAnotherNotation(t *testing.T) {
 	const key = "hunter2hunter2hunter2x"
 	const hexKey, base64Key = "68756e746572326875", "aHVudGVyMmh1bnRlcjJodW50"

@@ -2,8 +2,9 @@ package config
 
 import "net/netip"
 
-// overlay returns the range of the overlay's addresses: the one given, or the prefix of this router's own address. A host prefix says
-// nothing about the others, so the range is then unknown, which is the zero Prefix.
+// overlay returns the range of the overlay's addresses: the one given, or the prefix of this
+// router's own address. A host prefix says nothing about the others, so the range is then
+// unknown, which is the zero Prefix.
 func (c *checker) overlay(raw *rawInterface, own netip.Prefix) netip.Prefix {
 	v := raw.Overlay
 	if !v.set || !own.IsValid() {
@@ -27,7 +28,8 @@ func (c *checker) overlay(raw *rawInterface, own netip.Prefix) netip.Prefix {
 	return onLink(own)
 }
 
-// onLink returns the prefix that an address shares with others on the tunnel's link; the zero Prefix for a host prefix.
+// onLink returns the prefix that an address shares with others on the tunnel's link; the zero
+// Prefix for a host prefix.
 func onLink(own netip.Prefix) netip.Prefix {
 	if !own.IsValid() || own.IsSingleIP() {
 		return netip.Prefix{}
@@ -35,7 +37,8 @@ func onLink(own netip.Prefix) netip.Prefix {
 	return own.Masked()
 }
 
-// ownRange returns what is certain to be the overlay's: its range, or at least this router's own address.
+// ownRange returns what is certain to be the overlay's: its range, or at least this router's own
+// address.
 func (i *Interface) ownRange() netip.Prefix {
 	if i.Overlay.IsValid() {
 		return i.Overlay
@@ -43,7 +46,8 @@ func (i *Interface) ownRange() netip.Prefix {
 	return i.Address.Masked()
 }
 
-// unboundedOverlay warns where clients may register any address: neither a range nor a rule bounds them.
+// unboundedOverlay warns where clients may register any address: neither a range nor a rule
+// bounds them.
 func (c *checker) unboundedOverlay(raw *rawInterface, i *Interface) {
 	if i.Address.IsValid() && !i.Overlay.IsValid() && i.Server && i.Policy == nil {
 		c.warn(raw.Address.at, "found the host prefix %s without overlay, so a client may register any address that no other route "+

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The overlay's range is the one given, or else what the address's prefix length says; a host prefix says nothing.
+// The overlay's range is the one given, or else what the address's prefix length says; a host
+// prefix says nothing.
 func TestOverlayRange(t *testing.T) {
 	for _, c := range []struct{ lines, want string }{
 		{`address = "10.255.0.11/24"`, "10.255.0.0/24"},

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// Quotes that were pasted from a text are told as what they are, wherever they stand, and not what is in them.
+// Quotes that were pasted from a text are told as what they are, wherever they stand, and not
+// what is in them.
 func TestTypographicQuotes(t *testing.T) {
 	for _, text := range []string{
 		"[interface.gre1]\naddress = “10.255.0.1/24”\n",

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Of two routers behind one NAT address one is blocked. When only that one is left there, what rested on
-// the other ends with its SA: the shortcut at once, its registration after the grace.
+// Of two routers behind one NAT address one is blocked. When only that one is left there, what
+// rested on the other ends with its SA: the shortcut at once, its registration after the grace.
 func TestOnlyTheBlockedRouterIsLeft(t *testing.T) {
 	at := func(identity string, others ...string) PeerSecured {
 		return PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.13"), Identity: identity, SharedWith: others}}

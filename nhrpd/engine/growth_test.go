@@ -30,7 +30,8 @@ func withShortcuts(b *testing.B, count int) *node {
 	return s
 }
 
-// All that rests on one peer ends when the peer goes. What each of it costs hardly depends on how much there is.
+// All that rests on one peer ends when the peer goes. What each of it costs hardly depends on how
+// much there is.
 func BenchmarkPeerLostWithShortcuts(b *testing.B) {
 	for _, count := range []int{1000, 2000, 10000} {
 		b.Run(fmt.Sprint(count, " shortcuts"), func(b *testing.B) {
@@ -65,7 +66,8 @@ func BenchmarkNamesBehindOneAddress(b *testing.B) {
 	}
 }
 
-// Routers share one NAT address without marks, on a hub with many rules: what the rules give is looked up once for each identity.
+// Routers share one NAT address without marks, on a hub with many rules: what the rules give is
+// looked up once for each identity.
 func BenchmarkSharedAddressWithRules(b *testing.B) {
 	var rules []string
 	for i := range 100 {

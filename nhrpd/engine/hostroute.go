@@ -2,15 +2,17 @@ package engine
 
 import "net/netip"
 
-// Routers whose overlay address lies outside the prefix of our own address are not on the tunnel's link for the kernel: with a host
-// prefix (/32, /128), as FRR, VyOS and Alpine use it, no router is. The kernel then needs a host route to each of them, which comes
-// and goes with the neighbour.
+// Routers whose overlay address lies outside the prefix of our own address are not on the
+// tunnel's link for the kernel: with a host prefix (/32, /128), as FRR, VyOS and Alpine use it,
+// no router is. The kernel then needs a host route to each of them, which comes and goes with the
+// neighbour.
 
-// onLink reports whether the kernel finds an overlay address without a host route, by the prefix of our own address.
+// onLink reports whether the kernel finds an overlay address without a host route, by the prefix
+// of our own address.
 func (ifc *iface) onLink(a netip.Addr) bool { return ifc.cfg.Address.Contains(a) }
 
-// overlayRange returns the prefix that all overlay addresses lie in; the zero Prefix if nobody knows it, because our own address has a
-// host prefix and no overlay is configured.
+// overlayRange returns the prefix that all overlay addresses lie in; the zero Prefix if nobody
+// knows it, because our own address has a host prefix and no overlay is configured.
 func (ifc *iface) overlayRange() netip.Prefix {
 	switch {
 	case ifc.cfg.Overlay.IsValid():
@@ -27,7 +29,8 @@ func (ifc *iface) inOverlay(a netip.Addr) bool {
 	return r.IsValid() && r.Contains(a)
 }
 
-// overlaid reports whether a prefix overlaps the overlay, or where nobody knows its range, covers our own overlay address.
+// overlaid reports whether a prefix overlaps the overlay, or where nobody knows its range, covers
+// our own overlay address.
 func (ifc *iface) overlaid(prefix netip.Prefix) bool {
 	if r := ifc.overlayRange(); r.IsValid() {
 		return prefix.Overlaps(r)
@@ -35,8 +38,9 @@ func (ifc *iface) overlaid(prefix netip.Prefix) bool {
 	return prefix.Overlaps(ifc.cfg.Address)
 }
 
-// linkAround returns the prefix around an overlay address that leads into the tunnel although the mirror may have no route for it: the
-// overlay, or the address itself where a shortcut was asked for because the kernel missed its neighbour.
+// linkAround returns the prefix around an overlay address that leads into the tunnel although the
+// mirror may have no route for it: the overlay, or the address itself where a shortcut was asked
+// for because the kernel missed its neighbour.
 func (ifc *iface) linkAround(dest netip.Addr) (netip.Prefix, bool) {
 	switch {
 	case ifc.inOverlay(dest):
@@ -49,9 +53,10 @@ func (ifc *iface) linkAround(dest netip.Addr) (netip.Prefix, bool) {
 	return host, s != nil && s.missed
 }
 
-// reviseHostRoute brings the host route to a neighbour in step with the claims on it. Look-ups see the route unless only a shortcut or a
-// relay has the neighbour: those rest on the routes that lead there without them. A shortcut's next hop gets a host route only where
-// its address is led into the tunnel anyway, so that no answer can draw the traffic of an arbitrary address.
+// reviseHostRoute brings the host route to a neighbour in step with the claims on it. Look-ups
+// see the route unless only a shortcut or a relay has the neighbour: those rest on the routes
+// that lead there without them. A shortcut's next hop gets a host route only where its address is
+// led into the tunnel anyway, so that no answer can draw the traffic of an arbitrary address.
 func (e *Engine) reviseHostRoute(ifc *iface, protocol netip.Addr, n *neighbor) {
 	if ifc.onLink(protocol) {
 		return
@@ -83,7 +88,8 @@ func (e *Engine) reviseHostRoute(ifc *iface, protocol netip.Addr, n *neighbor) {
 	}
 }
 
-// hasHostRoute reports whether a prefix is the address of a router that has a host route of its own, and that is not the next hop.
+// hasHostRoute reports whether a prefix is the address of a router that has a host route of its
+// own, and that is not the next hop.
 func (ifc *iface) hasHostRoute(prefix netip.Prefix, nextHop netip.Addr) bool {
 	n := ifc.neighbors[prefix.Addr()]
 	return prefix.IsSingleIP() && n != nil && n.routed && prefix.Addr() != nextHop
@@ -104,8 +110,8 @@ func (e *Engine) reviseNextHops(ifc *iface) {
 	}
 }
 
-// objectToHostRoute says what the host route to a client's overlay address would hide. Where the overlay's range is known, only what is
-// inside of it can get here.
+// objectToHostRoute says what the host route to a client's overlay address would hide. Where the
+// overlay's range is known, only what is inside of it can get here.
 func (e *Engine) objectToHostRoute(ifc *iface, protocol, nbma netip.Addr) string {
 	if ifc.onLink(protocol) {
 		return ""

@@ -10,7 +10,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// hostPrefixes makes an interface's address a host prefix, in an overlay of that range; empty: not known.
+// hostPrefixes makes an interface's address a host prefix, in an overlay of that range; empty:
+// not known.
 func hostPrefixes(overlay string) func(*InterfaceConfig) {
 	return func(c *InterfaceConfig) {
 		c.Address = hostPrefix(c.Address.Addr())
@@ -38,8 +39,8 @@ func (n *node) hostRoutes() []string {
 	return list
 }
 
-// With host prefixes, as FRR has them, spokes register, send through the hub, and find each other (phase 3). The host route to each
-// router comes with its neighbour and goes with it.
+// With host prefixes, as FRR has them, spokes register, send through the hub, and find each other
+// (phase 3). The host route to each router comes with its neighbour and goes with it.
 func TestHostPrefixes(t *testing.T) {
 	overlays := map[string]func(*InterfaceConfig){
 		"range unknown":           hostPrefixes(""),
@@ -88,8 +89,9 @@ func TestHostPrefixes(t *testing.T) {
 	}
 }
 
-// The overlay address of another spoke is found in both ways that routes lead to it: through the hub, which indicates the direct path, or
-// straight into the tunnel, where the kernel misses the neighbour (phase 2).
+// The overlay address of another spoke is found in both ways that routes lead to it: through the
+// hub, which indicates the direct path, or straight into the tunnel, where the kernel misses the
+// neighbour (phase 2).
 func TestHostPrefixOfAnotherSpoke(t *testing.T) {
 	const router = "10.255.0.12"
 	tests := []struct {
@@ -123,7 +125,8 @@ func TestHostPrefixOfAnotherSpoke(t *testing.T) {
 	}
 }
 
-// Phase 2 with a next hop that no route of its own leads to (onlink): the kernel's miss is what tells that it is on this link.
+// Phase 2 with a next hop that no route of its own leads to (onlink): the kernel's miss is what
+// tells that it is on this link.
 func TestHostPrefixNextHopOnLink(t *testing.T) {
 	for _, overlay := range []string{"", "10.255.0.0/24"} {
 		m := phase2(t, hostPrefixes(overlay))
@@ -144,7 +147,8 @@ func TestHostPrefixNextHopOnLink(t *testing.T) {
 	}
 }
 
-// Where the overlay's range is not known, a client may have any address but one that its host route would take away from somebody.
+// Where the overlay's range is not known, a client may have any address but one that its host
+// route would take away from somebody.
 func TestHostRouteHidesNothing(t *testing.T) {
 	tests := []struct {
 		rule, address string
@@ -197,7 +201,8 @@ func TestHostRouteHidesNothing(t *testing.T) {
 	}
 }
 
-// A route of the administrator's that comes later takes the address from the client at its next refresh.
+// A route of the administrator's that comes later takes the address from the client at its next
+// refresh.
 func TestHostRouteGivesWay(t *testing.T) {
 	cfg := hubConfig()
 	hostPrefixes("")(&cfg)
@@ -215,8 +220,8 @@ func TestHostRouteGivesWay(t *testing.T) {
 	}
 }
 
-// Where the range is given, nobody outside of it is a router of the overlay, and what nobody registered in it is nowhere: the default route
-// does not lead there.
+// Where the range is given, nobody outside of it is a router of the overlay, and what nobody
+// registered in it is nowhere: the default route does not lead there.
 func TestOverlayRangeBounds(t *testing.T) {
 	cfg := hubConfig()
 	hostPrefixes("10.255.0.0/24")(&cfg)
@@ -245,7 +250,8 @@ func TestOverlayRangeGivenLater(t *testing.T) {
 	}
 }
 
-// An answer cannot draw the traffic of an address that no route leads into the tunnel: the next hop has a neighbour and no host route.
+// An answer cannot draw the traffic of an address that no route leads into the tunnel: the next
+// hop has a neighbour and no host route.
 func TestAnswerDrawsNoForeignAddress(t *testing.T) {
 	n, hub := spokeAlone(t, hostPrefixes(""))
 	request := only(t, hub.says(indicationOf(host1, host2)))

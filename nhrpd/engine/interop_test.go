@@ -29,8 +29,9 @@ func wire(t testing.TB, text string) []byte {
 	return b
 }
 
-// dynamicMapRegistration is the first registration of an OpenNHRP spoke with a dynamic-map, which does
-// not know its hub's overlay address: hop count 0, and the overlay's broadcast address as destination.
+// dynamicMapRegistration is the first registration of an OpenNHRP spoke with a dynamic-map, which
+// does not know its hub's overlay address: hop count 0, and the overlay's broadcast address as
+// destination.
 const dynamicMapRegistration = `
 	0001 0800 0000000000 00 0000 0000 0034 01 03 04 00
 	04 04 8002 00000001 c000020b 0aff000b 0aff00ff
@@ -78,8 +79,9 @@ func (n *node) registrations(nbma string) (dests []netip.Addr) {
 	return dests
 }
 
-// A spoke that does not know its hub's overlay address names its own in its registration; after three
-// tries in vain it names the broadcast address in turn with it, since an OpenNHRP hub answers only that.
+// A spoke that does not know its hub's overlay address names its own in its registration; after
+// three tries in vain it names the broadcast address in turn with it, since an OpenNHRP hub
+// answers only that.
 func TestUnknownNHSIsTriedAtTheBroadcastAddress(t *testing.T) {
 	own, all := addr("10.255.0.11"), addr("10.255.0.255")
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
@@ -116,8 +118,8 @@ func TestEachAddressOfAnUnknownNHSIsTriedBothWays(t *testing.T) {
 	}
 }
 
-// A hub indicates a shorter way only where it would pass the question on: each row is tried as a packet
-// that turned in the tunnel, and as the resolution request that an indication would bring.
+// A hub indicates a shorter way only where it would pass the question on: each row is tried as a
+// packet that turned in the tunnel, and as the resolution request that an indication would bring.
 func TestNoIndicationWhereTheAnswerIsNo(t *testing.T) {
 	for _, tt := range []struct {
 		rule     string
@@ -198,9 +200,9 @@ func frrAuthenticationError(t testing.TB, request []byte) []byte {
 		04 04 0002 000b 0000 c000020b 0aff000b 0aff000b`+hex.EncodeToString(request))
 }
 
-// FRR's Error Indication names us as its source. It counts from an NHS about a request of ours that is
-// out, whether we know the NHS's overlay address or not, and the NHS is not shown as one that has us
-// registered. All else with our source is a packet of our own that came back.
+// FRR's Error Indication names us as its source. It counts from an NHS about a request of ours
+// that is out, whether we know the NHS's overlay address or not, and the NHS is not shown as one
+// that has us registered. All else with our source is a packet of our own that came back.
 func TestErrorIndicationOfFRR(t *testing.T) {
 	password := func(c *InterfaceConfig) { c.Authentication = "secret" }
 	accept := func(n *node, hub sender) {
@@ -277,8 +279,8 @@ func TestPasswordErrorFromBehindTheNHS(t *testing.T) {
 	}
 }
 
-// FRR's hub with addresses of both families on its tunnel names itself by the IPv4 one in the Responder
-// extension of an IPv6 reply: the registration counts.
+// FRR's hub with addresses of both families on its tunnel names itself by the IPv4 one in the
+// Responder extension of an IPv6 reply: the registration counts.
 func TestIPv6ReplyOfFRR(t *testing.T) {
 	cfg := spokeConfig("2001:db8:ff::b/64")
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "")
@@ -301,8 +303,8 @@ func TestIPv6ReplyOfFRR(t *testing.T) {
 	}
 }
 
-// A hub adds the NAT address extension to what a spoke behind NAT asks without it, and to what answers
-// for one, if the NAT flag says that it is understood.
+// A hub adds the NAT address extension to what a spoke behind NAT asks without it, and to what
+// answers for one, if the NAT flag says that it is understood.
 func TestHubAddsTheNATExtension(t *testing.T) {
 	public := []packet.CIE{{PrefixLength: 32, NBMA: addr("198.51.100.7"), Protocol: addr("10.255.0.11")}}
 	bare := func(p packet.Packet, flags packet.Flags) packet.Packet {
@@ -341,7 +343,8 @@ func TestHubAddsTheNATExtension(t *testing.T) {
 	}
 }
 
-// An Error Indication quotes the whole packet without its padding, as far as the tunnel's MTU allows.
+// An Error Indication quotes the whole packet without its padding, as far as the tunnel's MTU
+// allows.
 func TestErrorQuotesTheWholePacket(t *testing.T) {
 	request := requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1")
 	request.Extensions = append(request.Extensions, packet.Extension{Type: packet.ExtensionVendor, Data: make([]byte, 400)})
@@ -384,8 +387,8 @@ func TestAnswerClampsTheClaimedMTU(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.3: without IPsec a router that registered with U is refused from another NBMA address
-// until that registration has expired. Without U it moves at once.
+// RFC 2332 §5.2.3: without IPsec a router that registered with U is refused from another NBMA
+// address until that registration has expired. Without U it moves at once.
 func TestMovedRouterWithU(t *testing.T) {
 	for _, unique := range []bool{true, false} {
 		hub := hubAlone(t, noIPsec)

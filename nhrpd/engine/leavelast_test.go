@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Who leaves takes its answers back first and waits for the replies, which may come along the hub: the
-// hub is told last, because it leads them back only to whom it has registered.
+// Who leaves takes its answers back first and waits for the replies, which may come along the
+// hub: the hub is told last, because it leads them back only to whom it has registered.
 func TestTheHubIsToldLast(t *testing.T) {
 	for _, tt := range []struct {
 		rule      string
@@ -57,8 +57,8 @@ func TestTheHubIsToldLast(t *testing.T) {
 	}
 }
 
-// An interface that is taken out of the configuration waits for nobody, and the hub is told all the same:
-// whether it was leaving already or not.
+// An interface that is taken out of the configuration waits for nobody, and the hub is told all
+// the same: whether it was leaving already or not.
 func TestAnInterfaceTakenAwayTellsItsHub(t *testing.T) {
 	for _, leaving := range []bool{false, true} {
 		m := newMesh(t, noIPsec)

@@ -10,8 +10,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// unprotectedPair is a hub and a spoke without IPsec and with the default holding time. lose decides
-// which of the packets between them are lost.
+// unprotectedPair is a hub and a spoke without IPsec and with the default holding time. lose
+// decides which of the packets between them are lost.
 func unprotectedPair(t testing.TB, change ...func(*InterfaceConfig)) (w *world, hub, spoke *node) {
 	t.Helper()
 	w = newWorld(t)
@@ -39,8 +39,9 @@ func (n *node) sentOf(typ packet.Type, before int) (count int) {
 	return count
 }
 
-// Without IPsec nothing but its silence tells that an NHS is dead. By default that is known within a
-// minute, and its neighbour goes; tries become seldom then, and everything is back with the NHS.
+// Without IPsec nothing but its silence tells that an NHS is dead. By default that is known
+// within a minute, and its neighbour goes; tries become seldom then, and everything is back with
+// the NHS.
 func TestDeadNHSWithoutIPsec(t *testing.T) {
 	w, _, spoke := unprotectedPair(t)
 	dead := true

@@ -15,7 +15,8 @@ const silentNHS = "does not answer registrations"
 // MismatchKind is what does not fit between this router and another.
 type MismatchKind uint8
 
-// The kinds of mismatches. The first two say only that nothing is heard: why, the counters of the kernel can tell.
+// The kinds of mismatches. The first two say only that nothing is heard: why, the counters of the
+// kernel can tell.
 const (
 	MismatchSilent   MismatchKind = iota // an NHS does not answer our registrations
 	MismatchUnheard                      // a router has made an SA with us, and has not registered
@@ -43,7 +44,8 @@ type Mismatch struct {
 	Heard     time.Time // when data came from it last, as far as known
 }
 
-// complaints are mismatches that packets told. They end when a packet says otherwise, or some time after the last one that told them.
+// complaints are mismatches that packets told. They end when a packet says otherwise, or some
+// time after the last one that told them.
 type complaints map[complaintKey]*complaint
 
 type complaintKey struct {
@@ -82,7 +84,8 @@ func (e *Engine) complain(ifc *iface, kind MismatchKind, nbma, protocol netip.Ad
 	c.protocol, c.identity, c.reason, c.last = protocol, identity, reason, e.now
 }
 
-// forgetComplaints drops what was told long enough ago; it returns false if there is nothing of that kind.
+// forgetComplaints drops what was told long enough ago; it returns false if there is nothing of
+// that kind.
 func (e *Engine) forgetComplaints(ifc *iface) bool {
 	before := len(ifc.complaints)
 	for key, c := range ifc.complaints {
@@ -103,7 +106,8 @@ func (ifc *iface) settled(nbma netip.Addr, kinds ...MismatchKind) {
 	}
 }
 
-// Mismatches returns what does not fit between this router and others, in the order of interfaces, kinds and addresses.
+// Mismatches returns what does not fit between this router and others, in the order of
+// interfaces, kinds and addresses.
 func (e *Engine) Mismatches(now time.Time) []Mismatch {
 	var list []Mismatch
 	for _, ifc := range e.interfaces() {
@@ -150,14 +154,15 @@ func (ifc *iface) mismatch(m Mismatch) Mismatch {
 	return m
 }
 
-// unheard reports whether a peer has made an SA with us, as a router does that is about to register, and has not registered.
+// unheard reports whether a peer has made an SA with us, as a router does that is about to
+// register, and has not registered.
 func (ifc *iface) unheard(now time.Time, p *peer) bool {
 	return ifc.cfg.Protected && ifc.cfg.Server && p.secured && !p.ike.Initiator && len(p.claims) == 0 && now.Sub(p.since) >= unheardAfter &&
 		ifc.objectTo(p.nbma) == ""
 }
 
-// repeated takes note of a client that asks again what was answered a moment ago: it has not heard the answer. Refreshes have ids of
-// their own, and where they have not, they come later.
+// repeated takes note of a client that asks again what was answered a moment ago: it has not
+// heard the answer. Refreshes have ids of their own, and where they have not, they come later.
 func (e *Engine) repeated(m *message, b *binding, holding time.Duration) {
 	again := b.requestID == m.RequestID && b.registered.Add(holding/4).After(e.now)
 	b.requestID, b.registered = m.RequestID, e.now
@@ -173,11 +178,12 @@ func (e *Engine) repeated(m *message, b *binding, holding time.Duration) {
 	}
 }
 
-// repeatsTold is how often a registration is repeated before that is a mismatch: single packets get lost.
+// repeatsTold is how often a registration is repeated before that is a mismatch: single packets
+// get lost.
 const repeatsTold = 2
 
-// registeredInTurn takes note of two routers that register one overlay address in turn. Only without IPsec does each take it from the
-// other: there is no identity that it belongs to.
+// registeredInTurn takes note of two routers that register one overlay address in turn. Only
+// without IPsec does each take it from the other: there is no identity that it belongs to.
 func (e *Engine) registeredInTurn(m *message, b *binding) {
 	if m.ifc.cfg.Protected {
 		return

@@ -39,7 +39,8 @@ func (n *node) wantNoMismatch(t *testing.T, when string) {
 	}
 }
 
-// An NHS that does not answer is a mismatch from the first request that it left unanswered, until it answers.
+// An NHS that does not answer is a mismatch from the first request that it left unanswered, until
+// it answers.
 func TestSilentNHSIsAMismatch(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
 	hub := n.from("192.0.2.1", "hub")
@@ -54,8 +55,8 @@ func TestSilentNHSIsAMismatch(t *testing.T) {
 	n.wantNoMismatch(t, "once it answered")
 }
 
-// A router that dials a hub and does not register is a mismatch after some seconds. A spoke is dialled by others, and a router that may
-// nothing is told of elsewhere.
+// A router that dials a hub and does not register is a mismatch after some seconds. A spoke is
+// dialled by others, and a router that may nothing is told of elsewhere.
 func TestUnheardRouterIsAMismatch(t *testing.T) {
 	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
 	spoke := hub.from("192.0.2.11", "spoke1")
@@ -81,7 +82,8 @@ func TestUnheardRouterIsAMismatch(t *testing.T) {
 	ruled.wantNoMismatch(t, "with an SA of a router without a rule")
 }
 
-// A client that repeats what was answered has not heard the answer. A refresh is no repetition, whatever its id.
+// A client that repeats what was answered has not heard the answer. A refresh is no repetition,
+// whatever its id.
 func TestRepeatedRegistrationIsAMismatch(t *testing.T) {
 	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
 	spoke := hub.from("192.0.2.11", "spoke1")
@@ -125,7 +127,8 @@ func TestForeignPasswordIsAMismatch(t *testing.T) {
 	hub.wantNoMismatch(t, "some minutes after the last packet")
 }
 
-// A registration that is refused is a mismatch that names the address and what to compare, until one is accepted.
+// A registration that is refused is a mismatch that names the address and what to compare, until
+// one is accepted.
 func TestRefusedRegistrationIsAMismatch(t *testing.T) {
 	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
 	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
@@ -143,7 +146,8 @@ func TestRefusedRegistrationIsAMismatch(t *testing.T) {
 	hub.wantNoMismatch(t, "once it registered")
 }
 
-// Without IPsec each of two routers takes the address from the other. One that moves once is no mismatch.
+// Without IPsec each of two routers takes the address from the other. One that moves once is no
+// mismatch.
 func TestTwoRoutersWithOneAddressInTurn(t *testing.T) {
 	cfg := hubConfig()
 	cfg.Protected = false
@@ -179,7 +183,8 @@ func TestRefusedSpokeSaysWhatToCompare(t *testing.T) {
 	}
 }
 
-// An NHS that registers us and has an overlay address that we cannot send to says so, once in the log.
+// An NHS that registers us and has an overlay address that we cannot send to says so, once in the
+// log.
 func TestNHSOutsideOverlayIsUnusable(t *testing.T) {
 	tests := []struct {
 		rule   string
@@ -234,7 +239,8 @@ func TestMismatchesAreBounded(t *testing.T) {
 	hub.wantMismatch(t, MismatchRefused, "192.0.2.11", "outside")
 }
 
-// An NHS that refused us once and then says nothing is silent, not refusing: what it said may not be so any more.
+// An NHS that refused us once and then says nothing is silent, not refusing: what it said may not
+// be so any more.
 func TestSilenceAfterARefusal(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
 	hub := n.from("192.0.2.1", "hub")

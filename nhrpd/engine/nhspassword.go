@@ -1,8 +1,8 @@
 package engine
 
-// passwordRefused follows when an NHS reports that it does not take our password, whichever request it
-// says so about: it drops all our packets, so that we are not registered with it. Registrations go on,
-// since the password may be corrected at either end.
+// passwordRefused follows when an NHS reports that it does not take our password, whichever
+// request it says so about: it drops all our packets, so that we are not registered with it.
+// Registrations go on, since the password may be corrected at either end.
 //
 // FRR's hub names us as the source of its error, not itself, so both names count. An error that a
 // router behind the NHS reports is about the password between those two, not about ours.

@@ -8,8 +8,9 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Without IPsec a router believes a purge only from the NBMA address that it knows, or from its NHS. So
-// a spoke that moved takes its answers back along the NHS, and traffic to it goes by the hub at once.
+// Without IPsec a router believes a purge only from the NBMA address that it knows, or from its
+// NHS. So a spoke that moved takes its answers back along the NHS, and traffic to it goes by the
+// hub at once.
 func TestMovedSpokeTakesBackAlongTheNHS(t *testing.T) {
 	for _, lost := range []int{0, 2} { // purges of the spoke that moved
 		m := newMesh(t, noIPsec)
@@ -40,8 +41,9 @@ func TestMovedSpokeTakesBackAlongTheNHS(t *testing.T) {
 	}
 }
 
-// Where no NHS has it registered a spoke that moved can only tell the others directly. They refuse that
-// and do not answer, so that the purge is repeated along the NHS once it is registered there.
+// Where no NHS has it registered a spoke that moved can only tell the others directly. They
+// refuse that and do not answer, so that the purge is repeated along the NHS once it is
+// registered there.
 func TestRefusedPurgeIsRepeatedAlongTheNHS(t *testing.T) {
 	m := newMesh(t, noIPsec)
 	m.makeShortcut()
@@ -56,8 +58,8 @@ func TestRefusedPurgeIsRepeatedAlongTheNHS(t *testing.T) {
 	m.until("spoke1 leaves the old address", 3*time.Second, func() bool { return m.spoke1.at("10.255.0.12") != addr("192.0.2.12") })
 }
 
-// What cannot be taken back by its sender is not answered; all else is, whether there was anything to
-// take back or not.
+// What cannot be taken back by its sender is not answered; all else is, whether there was
+// anything to take back or not.
 func TestRefusedPurgesAreNotAnswered(t *testing.T) {
 	n, hub := spokeAlone(t, noIPsec)
 	spoke2, moved := n.from("192.0.2.12", "spoke2"), n.from("192.0.2.112", "spoke2")

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// The end of an SA that the peer closes is a loss only for whoever depends on it: an end of an idle shortcut, or of a client that took
-// its registration back, is none. A peer that died is one.
+// The end of an SA that the peer closes is a loss only for whoever depends on it: an end of an
+// idle shortcut, or of a client that took its registration back, is none. A peer that died is
+// one.
 func TestPoliteEndIsNoLoss(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -37,7 +38,8 @@ func TestPoliteEndIsNoLoss(t *testing.T) {
 	}
 }
 
-// What the status says of an NHS is of now: since when it is asked in vain, and no longer why there was no SA before.
+// What the status says of an NHS is of now: since when it is asked in vain, and no longer why
+// there was no SA before.
 func TestReasonsOfAnNHSAreOfNow(t *testing.T) {
 	n, _ := spokeAlone(t)
 	n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})

@@ -20,7 +20,8 @@ var revocationsOf = []struct {
 	{10000, 110, "client11*"},
 }
 
-// revokingHub is a hub that has just revoked the clients that a pattern matches. What it sent is in out.
+// revokingHub is a hub that has just revoked the clients that a pattern matches. What it sent is
+// in out.
 func revokingHub(t testing.TB, clients int, pattern string, out *Output, change ...func(*InterfaceConfig)) *node {
 	hub, _, _ := newClients(t, clients, append(change, allowing(t, "client*: 10.192.0.0/10"))...)
 	cfg := hub.cfg
@@ -29,8 +30,8 @@ func revokingHub(t testing.TB, clients int, pattern string, out *Output, change 
 	return hub
 }
 
-// confirm has the client that a purge went to say that it heard, and returns who that was and of how many
-// routers it heard. Packets of other types are not expected.
+// confirm has the client that a purge went to say that it heard, and returns who that was and of
+// how many routers it heard. Packets of other types are not expected.
 func confirm(t testing.TB, hub *node, now time.Time, sent Packet, out *Output) (netip.Addr, []packet.CIE) {
 	var p packet.Packet
 	if err := p.Parse(sent.Data); err != nil || p.Type != packet.PurgeRequest {
@@ -46,8 +47,8 @@ func confirm(t testing.TB, hub *node, now time.Time, sent Packet, out *Output) (
 	return p.DestProtocol, cies
 }
 
-// revokeAll runs a revocation to its end. It returns how many purges it took, the most that went out at
-// once, and for how long it went on.
+// revokeAll runs a revocation to its end. It returns how many purges it took, the most that went
+// out at once, and for how long it went on.
 func revokeAll(t testing.TB, clients int, pattern string, heard func(client netip.Addr, cies []packet.CIE)) (purges, most int, took time.Duration) {
 	var out Output
 	hub := revokingHub(t, clients, pattern, &out)
@@ -83,8 +84,8 @@ func revokeAll(t testing.TB, clients int, pattern string, heard func(client neti
 	}
 }
 
-// Each remaining client hears of each revoked one, once, in as few purges as they fit into, and at a pace.
-// What is remembered meanwhile grows with the clients, not with their square.
+// Each remaining client hears of each revoked one, once, in as few purges as they fit into, and
+// at a pace. What is remembered meanwhile grows with the clients, not with their square.
 func TestManyRevokedClients(t *testing.T) {
 	const room = 64 // entries of a purge
 	for _, tt := range revocationsOf {
@@ -116,7 +117,8 @@ func TestManyRevokedClients(t *testing.T) {
 	}
 }
 
-// In the turn of the reload itself the work and the memory are those of the review and of one burst.
+// In the turn of the reload itself the work and the memory are those of the review and of one
+// burst.
 func TestTheTurnOfARevocation(t *testing.T) {
 	for _, tt := range revocationsOf {
 		var out Output

@@ -9,8 +9,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// indicatedTo counts the indications that a hub sends a spoke for packets to so many destinations of a
-// network of that number.
+// indicatedTo counts the indications that a hub sends a spoke for packets to so many destinations
+// of a network of that number.
 func indicatedTo(hub *node, nbma string, dests, network int) int {
 	before := len(hub.sent)
 	for i := range dests {
@@ -30,8 +30,8 @@ func hubWithTwoSpokes(t testing.TB, indications int) *node {
 	return hub
 }
 
-// However many flows a spoke had in the last hour, another one's new flows are indicated at once. The
-// memory of flows holds no more than two seconds' indications.
+// However many flows a spoke had in the last hour, another one's new flows are indicated at once.
+// The memory of flows holds no more than two seconds' indications.
 func TestManyFlowsOfOneSpokeStarveNobody(t *testing.T) {
 	for _, flows := range []int{1000, 2000, 10000} {
 		t.Run(fmt.Sprint(flows, " flows"), func(t *testing.T) {
@@ -51,8 +51,8 @@ func TestManyFlowsOfOneSpokeStarveNobody(t *testing.T) {
 	}
 }
 
-// Spokes that want all there is leave every other one its first indication in each second. One that has
-// SAs from several addresses still has a single share.
+// Spokes that want all there is leave every other one its first indication in each second. One
+// that has SAs from several addresses still has a single share.
 func TestGreedySpokesLeaveOthersTheirFirstIndication(t *testing.T) {
 	hub := hubWithTwoSpokes(t, 40)
 	for i := range 8 {
@@ -80,8 +80,8 @@ func TestGreedySpokesLeaveOthersTheirFirstIndication(t *testing.T) {
 	}
 }
 
-// Peers whose SA is gone take no buckets from those that come after them: a whole generation of peers
-// that comes back under new addresses is served at once.
+// Peers whose SA is gone take no buckets from those that come after them: a whole generation of
+// peers that comes back under new addresses is served at once.
 func TestPeersOfBeforeTakeNoBuckets(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Bindings = 10 })
 	for generation := range 4 {
@@ -144,8 +144,9 @@ func flap(t testing.TB, cies int) (routes, logged, leftOut int) {
 	return routes, logged, leftOut
 }
 
-// A client that flaps what it announces changes as many routes in a second as it may send requests, and
-// writes a bounded number of lines to the log, however many prefixes it puts into a packet.
+// A client that flaps what it announces changes as many routes in a second as it may send
+// requests, and writes a bounded number of lines to the log, however many prefixes it puts into a
+// packet.
 func TestFlappingPrefixesAreBounded(t *testing.T) {
 	for _, cies := range []int{1000, 2000, 10000} {
 		routes, logged, leftOut := flap(t, cies)

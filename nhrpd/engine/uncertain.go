@@ -19,10 +19,10 @@ func (u uncertain) note(b *binding) {
 	}
 }
 
-// confirmWhereItIs has a router register again if it left an address that it shared and a binding there
-// may be its own: otherwise the hub would send its packets to the routers that stayed until the
-// router's next refresh, which may be minutes away. A new SA makes it register at once. Each router is
-// asked once for a registration, since the binding may belong to one that stayed.
+// confirmWhereItIs has a router register again if it left an address that it shared and a binding
+// there may be its own: otherwise the hub would send its packets to the routers that stayed until
+// the router's next refresh, which may be minutes away. A new SA makes it register at once. Each
+// router is asked once for a registration, since the binding may belong to one that stayed.
 func (e *Engine) confirmWhereItIs(p *peer) {
 	left := func(b *binding) bool {
 		return b.mayHaveLeftFor(p) && !slices.Contains(b.asked, p.ike.Identity)

@@ -2,8 +2,9 @@ package engine
 
 import "testing"
 
-// A router that leaves a shared address, after it may have registered there, must register again: the
-// hub closes its SA once, and it comes back. Otherwise the hub sends its packets to those that stayed.
+// A router that leaves a shared address, after it may have registered there, must register again:
+// the hub closes its SA once, and it comes back. Otherwise the hub sends its packets to those
+// that stayed.
 func TestRouterThatLeavesASharedAddressRegistersAgain(t *testing.T) {
 	n := hubAlone(t)
 	n.sharedBy("192.0.2.11", "spoke1", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))

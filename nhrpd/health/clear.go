@@ -9,7 +9,8 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// clear lists GRE without IPsec: what there was of it, what lets it pass, and where it is not stopped.
+// clear lists GRE without IPsec: what there was of it, what lets it pass, and where it is not
+// stopped.
 func (r *reporter) clear(c *api.ClearGRE, now time.Time) {
 	if c == nil {
 		return

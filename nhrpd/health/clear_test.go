@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// GRE that is not protected is told with the peer, the packets and what lets it pass; where nothing is
-// found, with where to look. The devices without filters are told as well.
+// GRE that is not protected is told with the peer, the packets and what lets it pass; where
+// nothing is found, with where to look. The devices without filters are told as well.
 func TestClearGRE(t *testing.T) {
 	last := ago(3 * time.Second)
 	for _, c := range []struct {

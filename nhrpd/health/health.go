@@ -1,5 +1,6 @@
-// Package health works out from a status what is wrong: it has no state, and it is the one place that decides how a
-// state of the daemon reads as a problem. What no field of the status shows, the daemon reports itself; see nhrpd.
+// Package health works out from a status what is wrong: it has no state, and it is the one place
+// that decides how a state of the daemon reads as a problem. What no field of the status shows,
+// the daemon reports itself; see nhrpd.
 package health
 
 import (
@@ -9,8 +10,9 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// Diagnose lists the problems that the fields of a status show, together with those that the status has already.
-// Errors come before warnings, and the daemon's own before those of its interfaces.
+// Diagnose lists the problems that the fields of a status show, together with those that the
+// status has already. Errors come before warnings, and the daemon's own before those of its
+// interfaces.
 func Diagnose(s *api.Status) []api.Problem {
 	all := append([]api.Problem{}, s.Problems...)
 	all = append(all, strongSwan(s)...)

@@ -62,7 +62,8 @@ func Server(n *api.NHS) string {
 	return n.Name
 }
 
-// peer reports what is wrong with one peer. An NHS that was reported is not reported again as a peer.
+// peer reports what is wrong with one peer. An NHS that was reported is not reported again as a
+// peer.
 func (r *reporter) peer(s *api.Status, i *api.Interface, p *api.Peer, reported map[string]bool) {
 	at := p.NBMA.String()
 	switch {
@@ -79,7 +80,8 @@ func (r *reporter) peer(s *api.Status, i *api.Interface, p *api.Peer, reported m
 	}
 }
 
-// needed reports whether a registration, ours or the peer's, depends on the SA with it; else it is about a shorter way only.
+// needed reports whether a registration, ours or the peer's, depends on the SA with it; else it
+// is about a shorter way only.
 func needed(p *api.Peer) bool {
 	return slices.Contains(p.Interest, "nhs") || slices.Contains(p.Interest, "binding")
 }
@@ -98,7 +100,8 @@ func sharedAddress(p *api.Peer, marksError string) string {
 	return text
 }
 
-// twins reports identities that several routers prove. For some seconds a router that moved looks the same.
+// twins reports identities that several routers prove. For some seconds a router that moved looks
+// the same.
 func (r *reporter) twins(peers []api.Peer) {
 	at := map[string][]string{}
 	for i := range peers {

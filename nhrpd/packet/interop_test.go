@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// openNHRPError is an authentication failure as OpenNHRP 0.14.1 reports it: the refused registration
-// is quoted whole, and 16 zero bytes follow the End extension.
+// openNHRPError is an authentication failure as OpenNHRP 0.14.1 reports it: the refused
+// registration is quoted whole, and 16 zero bytes follow the End extension.
 const openNHRPError = `
 	0001 0800 0000000000 ff 008e 9495 007a 01 07 04 00
 	04 04 0000 000b 0040 c0000201 0aff0001 0aff000b
@@ -63,8 +63,9 @@ func TestBytesAfterEndAreIgnored(t *testing.T) {
 	}
 }
 
-// An address in a record of the routers on the way that is not of the packet's family counts as absent.
-// All that matters in the packet is read, and a router on the way passes the record on as it came.
+// An address in a record of the routers on the way that is not of the packet's family counts as
+// absent. All that matters in the packet is read, and a router on the way passes the record on as
+// it came.
 func TestRecordsOfAnotherFamily(t *testing.T) {
 	responder := func(c CIE) []Extension {
 		return []Extension{{Type: ExtensionResponder, Compulsory: true, CIEs: []CIE{c}},
@@ -105,7 +106,8 @@ func TestRecordsOfAnotherFamily(t *testing.T) {
 	}
 }
 
-// Addresses that decide where something is sent are of the packet's families, or the packet is refused.
+// Addresses that decide where something is sent are of the packet's families, or the packet is
+// refused.
 func TestOtherFamiliesElsewhereAreRefused(t *testing.T) {
 	for name, hex := range map[string]string{
 		"a CIE of the mandatory part": `

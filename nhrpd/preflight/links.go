@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// links lists the interfaces of this host with their addresses. All addresses are read at once: package net reads all of them anew for
-// each interface, and a host may have thousands.
+// links lists the interfaces of this host with their addresses. All addresses are read at once:
+// package net reads all of them anew for each interface, and a host may have thousands.
 func links() ([]Link, error) {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -36,7 +36,8 @@ func links() ([]Link, error) {
 	return list, nil
 }
 
-// address reads one address and the index of its interface. Where an interface leads to a single peer, IFA_ADDRESS is the peer's.
+// address reads one address and the index of its interface. Where an interface leads to a single
+// peer, IFA_ADDRESS is the peer's.
 func address(m *syscall.NetlinkMessage) (index int, p netip.Prefix, ok bool) {
 	if m.Header.Type != syscall.RTM_NEWADDR || len(m.Data) < syscall.SizeofIfAddrmsg {
 		return 0, p, false

@@ -32,8 +32,8 @@ type network struct {
 	found []Finding
 }
 
-// Network compares where the tunnels send from, the overlays and the next hop servers with the interfaces and addresses
-// of the host.
+// Network compares where the tunnels send from, the overlays and the next hop servers with the
+// interfaces and addresses of the host.
 func (h Host) Network(c *config.Config) []Finding {
 	all, err := h.Links()
 	if err != nil {
@@ -55,7 +55,8 @@ func (n *network) add(s Severity, i *config.Interface, format string, args ...an
 	n.found = append(n.found, Finding{About: AboutNetwork, Severity: s, Interface: i.Name, Text: fmt.Sprintf(format, args...)})
 }
 
-// comesLater matches names of devices that are made when a connection comes up or a device is plugged in.
+// comesLater matches names of devices that are made when a connection comes up or a device is
+// plugged in.
 var comesLater = regexp.MustCompile(`^(ppp|wwan|wwx|wwp|usb|enx|tun|tap|wg|vlan|bond|br|team|dummy|veth|vrf|ipvlan|macvlan|l2tp)|[.@]`)
 
 // underlay looks for the device or the address that a tunnel sends from.
@@ -93,8 +94,8 @@ func (n *network) devices() string {
 	return strings.Join(names, ", ")
 }
 
-// local looks for a fixed address that a tunnel sends from. One that a device's network has may be about to come, by DHCP
-// or VRRP.
+// local looks for a fixed address that a tunnel sends from. One that a device's network has may
+// be about to come, by DHCP or VRRP.
 func (n *network) local(i *config.Interface) {
 	a := i.Underlay.Address
 	near := ""

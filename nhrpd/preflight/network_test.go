@@ -26,7 +26,8 @@ func prefixes(texts ...string) []netip.Prefix {
 	return list
 }
 
-// A configuration is held against the devices and addresses of the host: what is wrong, and what may only not be there yet.
+// A configuration is held against the devices and addresses of the host: what is wrong, and what
+// may only not be there yet.
 func TestNetwork(t *testing.T) {
 	for _, test := range []struct {
 		name, old, new string

@@ -10,8 +10,9 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// rivals looks in swanctl.conf for connections that charon chooses for the peers of an interface in place of the daemon's. Any router
-// may be dialled, a spoke by another spoke. A file that cannot be read says so elsewhere.
+// rivals looks in swanctl.conf for connections that charon chooses for the peers of an interface
+// in place of the daemon's. Any router may be dialled, a spoke by another spoke. A file that
+// cannot be read says so elsewhere.
 func (h Host) rivals(add adder, c *config.Config) {
 	for n := range c.Interfaces {
 		i := &c.Interfaces[n]

@@ -8,7 +8,8 @@ import (
 	"cygnet/nhrpd/config"
 )
 
-// A connection of swanctl.conf that takes the routers that dial in is named with its place and both cures; remote_identity is one.
+// A connection of swanctl.conf that takes the routers that dial in is named with its place and
+// both cures; remote_identity is one.
 func TestConnectionThatTakesPeers(t *testing.T) {
 	const roadWarriors = "connections {\n\trw {\n\t\tversion = 2\n\t\tlocal_addrs = 198.51.100.1\n\t\tlocal { auth = psk }\n\t\tremote { auth = psk }\n\t}\n}\n"
 	for name, c := range map[string]struct {

@@ -10,8 +10,9 @@ import (
 	"cygnet/nhrpd/config"
 )
 
-// Surroundings looks at what others set up around the tunnels of the configuration that are there, and that keeps traffic from them:
-// routes, VRFs, routing protocols. outer returns the underlay addresses that an interface has to reach.
+// Surroundings looks at what others set up around the tunnels of the configuration that are
+// there, and that keeps traffic from them: routes, VRFs, routing protocols. outer returns the
+// underlay addresses that an interface has to reach.
 func (h Host) Surroundings(c *config.Config, outer func(*config.Interface) []netip.Addr) []Finding {
 	if h.LookAround == nil {
 		return nil
@@ -85,8 +86,8 @@ func protocol(group netip.Addr) string {
 	return fmt.Sprintf("%s, %s", name, group)
 }
 
-// configuredAddresses are the underlay addresses that an interface's configuration gives: of its next hop servers and static maps, as
-// far as they are addresses.
+// configuredAddresses are the underlay addresses that an interface's configuration gives: of its
+// next hop servers and static maps, as far as they are addresses.
 func configuredAddresses(i *config.Interface) []netip.Addr {
 	var all []netip.Addr
 	for _, n := range i.NHS {

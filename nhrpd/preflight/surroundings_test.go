@@ -10,7 +10,8 @@ import (
 	"cygnet/nhrpd/config"
 )
 
-// Each of the surroundings that keeps traffic from a tunnel is told with what it means and what to do.
+// Each of the surroundings that keeps traffic from a tunnel is told with what it means and what
+// to do.
 func TestSurroundings(t *testing.T) {
 	spoke := func(change func(*config.Interface)) config.Interface {
 		i := config.Interface{Name: "gre1", Protected: true, Admission: true, NHS: []config.NHS{{NBMA: "192.0.2.1"}, {NBMA: "hub.example.net"}}}

@@ -70,8 +70,8 @@ type clearCause struct {
 	says string // the status, of the cause
 }
 
-// passPolicy adds or deletes policies by which everything between two routers passes in clear. Their
-// selectors are not those of the SA's policies, which would take their place.
+// passPolicy adds or deletes policies by which everything between two routers passes in clear.
+// Their selectors are not those of the SA's policies, which would take their place.
 func passPolicy(at, peer *lab.Site, how string) {
 	for _, dir := range []string{"out src " + at.Public.String() + " dst " + peer.Public.String(),
 		"in src " + peer.Public.String() + " dst " + at.Public.String()} {
@@ -91,8 +91,8 @@ var clearCauses = []clearCause{
 }
 
 // Whatever makes the kernel send GRE without asking IPsec, nothing leaves in clear and nothing is
-// taken in clear, and the status says it with the peer, the packets and the cause. Peers that it does
-// not concern lose nothing. A policy of charon's own kinds has no effect at all.
+// taken in clear, and the status says it with the peer, the packets and the cause. Peers that it
+// does not concern lose nothing. A policy of charon's own kinds has no effect at all.
 func TestNothingLeavesInClear(t *testing.T) {
 	m := lab.NewMesh(t)
 	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
@@ -256,9 +256,9 @@ func TestNothingLeavesInClear(t *testing.T) {
 	}
 }
 
-// Where the filters cannot be, GRE that leaves in clear is noticed all the same, because no ESP state
-// took it. Nothing is said while an SA is rekeyed, TCP sends segments by the dozen, charon is killed and
-// the daemon is.
+// Where the filters cannot be, GRE that leaves in clear is noticed all the same, because no ESP
+// state took it. Nothing is said while an SA is rekeyed, TCP sends segments by the dozen, charon
+// is killed and the daemon is.
 func TestClearGREIsNoticed(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Spoke1.IPsec = append(m.Spoke1.IPsec, `child_rekey_time = "10s"`)

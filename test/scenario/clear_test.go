@@ -11,8 +11,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// movesInClear gives a spoke another underlay address while the other one sends to it directly. Without
-// IPsec no dead peer detection tells that one: the spoke that moved does, along the hub.
+// movesInClear gives a spoke another underlay address while the other one sends to it directly.
+// Without IPsec no dead peer detection tells that one: the spoke that moved does, along the hub.
 func movesInClear(m *lab.Mesh) {
 	m.Helper()
 	shortcut(m)
@@ -39,8 +39,8 @@ func movesInClear(m *lab.Mesh) {
 	shortcut(m)
 }
 
-// leavesInClear has a spoke leave while the other one has an answer of it: the reply of that one comes
-// along the hub, which is told last.
+// leavesInClear has a spoke leave while the other one has an answer of it: the reply of that one
+// comes along the hub, which is told last.
 func leavesInClear(m *lab.Mesh) {
 	m.Helper()
 	shortcut(m)

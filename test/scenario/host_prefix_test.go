@@ -11,7 +11,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// headed is nil when a site's kernel has a host route into the tunnel to each of these routers, and to no other router of the overlay.
+// headed is nil when a site's kernel has a host route into the tunnel to each of these routers,
+// and to no other router of the overlay.
 func headed(s *lab.Site, routers ...*lab.Site) error {
 	want := map[string]bool{}
 	for _, r := range routers {
@@ -36,9 +37,10 @@ func awaitHeaded(m *lab.Mesh, what string, s *lab.Site, routers ...*lab.Site) {
 	m.Await(what, soon, func() error { return headed(s, routers...) })
 }
 
-// With host prefixes on the tunnel, as FRR, VyOS and Alpine have it: the host route to each router comes and goes with its neighbour.
-// Spokes register, send through the hub and find each other, by the hub's indication (phase 3) and by routes that lead to the other spoke
-// (phase 2). Then the hub gets the usual prefix while the spokes keep theirs.
+// With host prefixes on the tunnel, as FRR, VyOS and Alpine have it: the host route to each
+// router comes and goes with its neighbour. Spokes register, send through the hub and find each
+// other, by the hub's indication (phase 3) and by routes that lead to the other spoke (phase 2).
+// Then the hub gets the usual prefix while the spokes keep theirs.
 func TestHostPrefixes(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Add(`idle_time = "4s"`)
@@ -71,7 +73,8 @@ func TestHostPrefixes(t *testing.T) {
 	})
 	awaitHeaded(m, "no host route of a shortcut is left", m.Spoke1, m.Hub)
 
-	// Phase 2: spoke1 routes to spoke2 itself, which it does not know; spoke2 answers through the hub until it finds its own shortcut.
+	// Phase 2: spoke1 routes to spoke2 itself, which it does not know; spoke2 answers through the
+	// hub until it finds its own shortcut.
 	m.Spoke1.IP("route replace 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
 	m.Await("spoke1's host reaches spoke2's directly", soon, func() error {
 		if err := one.Reaches(two.Addr); err != nil {
@@ -83,7 +86,8 @@ func TestHostPrefixes(t *testing.T) {
 	m.Spoke1.Ping(m.Spoke2.Overlay, 2)
 	m.Spoke1.IP("route del 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
 
-	// The other way round than usual: the hub has the overlay on its link, the spokes have host prefixes.
+	// The other way round than usual: the hub has the overlay on its link, the spokes have host
+	// prefixes.
 	m.Hub.SetAddress(24)
 	m.Hub.WriteFile(lab.CygnetConfig, 0o640, m.Hub.Config())
 	m.Hub.Daemon.Signal(syscall.SIGHUP)

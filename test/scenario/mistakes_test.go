@@ -13,7 +13,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// reports is nil when a site's status has a problem of a kind about a subject, whose text and remedy have all of these words.
+// reports is nil when a site's status has a problem of a kind about a subject, whose text and
+// remedy have all of these words.
 func reports(s *lab.Site, code api.ProblemCode, subject string, words ...string) error {
 	st, err := status(s)
 	if err != nil {
@@ -34,7 +35,8 @@ func reports(s *lab.Site, code api.ProblemCode, subject string, words ...string)
 // mistaken is a mesh whose routers are reconfigured between mistakes.
 type mistaken struct{ *lab.Mesh }
 
-// both awaits what the status of two routers says of one mistake. The next mistake can be made whatever it says.
+// both awaits what the status of two routers says of one mistake. The next mistake can be made
+// whatever it says.
 func (m mistaken) both(mistake string, looks ...func() error) {
 	m.Helper()
 	start := time.Now()
@@ -46,7 +48,8 @@ func (m mistaken) both(mistake string, looks ...func() error) {
 	m.Logf("%s: named at both ends after %s", mistake, time.Since(start).Round(time.Second))
 }
 
-// named is how long a mistake may go unnamed: with the short timers here it takes half a minute at most on a machine at rest.
+// named is how long a mistake may go unnamed: with the short timers here it takes half a minute
+// at most on a machine at rest.
 const named = 90 * time.Second
 
 // reload takes a site's configuration as it is now.
@@ -56,8 +59,9 @@ func (m mistaken) reload(s *lab.Site) {
 	s.Daemon.Signal(syscall.SIGHUP)
 }
 
-// with reloads a site with one line of its tunnel's configuration exchanged: the one that begins with the same key, or another one at the
-// end. What it returns takes that back, without a reload.
+// with reloads a site with one line of its tunnel's configuration exchanged: the one that begins
+// with the same key, or another one at the end. What it returns takes that back, without a
+// reload.
 func (m mistaken) with(s *lab.Site, line string) (restore func()) {
 	m.Helper()
 	before := s.Interface
@@ -86,7 +90,8 @@ func (m mistaken) dropping(s *lab.Site, chain string, rule ...string) (restore f
 	return func() { s.Iptables(append([]string{"-D", chain}, rule...)...) }
 }
 
-// Mistakes that two routers make together are named in the status of both. Each spoke makes one after the other with the hub.
+// Mistakes that two routers make together are named in the status of both. Each spoke makes one
+// after the other with the hub.
 func TestMistakesOfTwoRouters(t *testing.T) {
 	m := mistaken{lab.NewMesh(t)}
 	hub, one, two := m.Hub, m.Spoke1, m.Spoke2

@@ -10,7 +10,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// roadWarriors is a connection for road warriors, as many a hub has one. charon takes it for routers that dial in, too.
+// roadWarriors is a connection for road warriors, as many a hub has one. charon takes it for
+// routers that dial in, too.
 const roadWarriors = `connections {
 	rw {
 		version = 2
@@ -25,8 +26,8 @@ const roadWarriors = `connections {
 }
 `
 
-// A connection for road warriors on the hub takes the spokes, which get no SA. cygnet check says it beforehand, status says which
-// connection took whom, and remote_identity cures it.
+// A connection for road warriors on the hub takes the spokes, which get no SA. cygnet check says
+// it beforehand, status says which connection took whom, and remote_identity cures it.
 func TestRoadWarriorsTakeSpokes(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.WriteFile("/etc/swanctl/swanctl.conf", 0o640, roadWarriors)

@@ -13,8 +13,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// problem awaits that the status of a site has a problem of a kind with all of these words in it, and tells it in words too; with no words,
-// that the problem is gone.
+// problem awaits that the status of a site has a problem of a kind with all of these words in it,
+// and tells it in words too; with no words, that the problem is gone.
 func problem(m *lab.Mesh, s *lab.Site, within time.Duration, code api.ProblemCode, words ...string) {
 	m.Helper()
 	m.Await(fmt.Sprintf("the status of %s on %s: %q", s.Name, code, words), within, func() error {
@@ -49,8 +49,8 @@ func statusExits(m *lab.Mesh, s *lab.Site, want int) {
 	})
 }
 
-// sameCounts awaits that the list of SAs has the bytes that the kernel counted of the SA with a peer, which it has at this moment, and
-// returns the totals over rekeyings.
+// sameCounts awaits that the list of SAs has the bytes that the kernel counted of the SA with a
+// peer, which it has at this moment, and returns the totals over rekeyings.
 func sameCounts(m *lab.Mesh, s, peer *lab.Site) (in, out uint64) {
 	m.Helper()
 	m.Await("the list of SAs has the kernel's counts", soon, func() error {
@@ -79,8 +79,9 @@ func sameCounts(m *lab.Mesh, s, peer *lab.Site) (in, out uint64) {
 	return in, out
 }
 
-// The status of a router on which all is well has nothing to say, and says of each thing that keeps it from working what it is, until it is
-// over. The list of SAs has the kernel's counts of the moment, over rekeyings, and says when it is old.
+// The status of a router on which all is well has nothing to say, and says of each thing that
+// keeps it from working what it is, until it is over. The list of SAs has the kernel's counts of
+// the moment, over rekeyings, and says when it is old.
 func TestStatusTellsTheTruth(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -121,7 +122,8 @@ func TestStatusTellsTheTruth(t *testing.T) {
 	s.Daemon.Signal(syscall.SIGHUP)
 	problem(m, s, soon, api.ProblemReload)
 
-	// A device that this host does not have, and a group: the tunnel is up and carries traffic, the daemon runs.
+	// A device that this host does not have, and a group: the tunnel is up and carries traffic,
+	// the daemon runs.
 	s.WriteFile(lab.CygnetConfig, 0o640, replace(good, `underlay = "eth0"`, `underlay = "eth77"`, "[daemon]", "[daemon]\napi_group = \"nobodies\""))
 	s.Daemon.Kill()
 	s.Daemon.Start()

@@ -14,17 +14,19 @@ type Own struct {
 	PSK            bool         // peers prove who they are by a key in common
 }
 
-// Rival is a connection that charon chooses for the peers of a tunnel, in place of the daemon's own.
+// Rival is a connection that charon chooses for the peers of a tunnel, in place of the daemon's
+// own.
 type Rival struct {
 	Name     string
 	At       Pos
 	Identity string // that it wants of peers; empty: any
 }
 
-// Rivals finds the connections of a file that charon chooses for peers of a tunnel: those that fit every peer that dials in, and either
-// ask for an identity by a pattern where the daemon's asks for none, or fit as well as the daemon's in everything. Of equal
-// connections charon takes the one that was loaded first, and swanctl loads the file before the daemon starts. Measured with
-// strongSwan 5.9.8: a connection without version = 2 fits less well.
+// Rivals finds the connections of a file that charon chooses for peers of a tunnel: those that
+// fit every peer that dials in, and either ask for an identity by a pattern where the daemon's
+// asks for none, or fit as well as the daemon's in everything. Of equal connections charon takes
+// the one that was loaded first, and swanctl loads the file before the daemon starts. Measured
+// with strongSwan 5.9.8: a connection without version = 2 fits less well.
 func (f *File) Rivals(o Own) []Rival {
 	if !anyIdentity(o.RemoteIdentity) {
 		return nil
@@ -42,7 +44,8 @@ func (f *File) Rivals(o Own) []Rival {
 	return all
 }
 
-// takes reports whether charon prefers the connection to the daemon's own for any peer, and the identity that it asks for.
+// takes reports whether charon prefers the connection to the daemon's own for any peer, and the
+// identity that it asks for.
 func (c *Connection) takes(o Own) (identity string, ok bool) {
 	version, _ := c.key("version")
 	local, localGiven := c.key("local_addrs")

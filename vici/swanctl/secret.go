@@ -2,7 +2,8 @@ package swanctl
 
 import "strings"
 
-// Keys returns where the file has keys in common for IKE (secrets { ike… { secret = … } }), never what they are.
+// Keys returns where the file has keys in common for IKE (secrets { ike… { secret = … } }), never
+// what they are.
 func (f *File) Keys() []Pos {
 	r := &resolver{top: f.top}
 	nodes, ok := r.find([]string{"secrets"})
