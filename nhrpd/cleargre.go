@@ -240,6 +240,9 @@ func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, w *leakWatch) (err
 	if s.states, err = d.platform.ESPStates(t.local); err != nil {
 		return err
 	}
+	if s.after, err = t.path.Sent(); err != nil {
+		return err
+	}
 	now := time.Now()
 	for _, l := range w.look(t.local, s) {
 		d.clear.note(log, t.name, api.ClearLeak{Peer: l.peer, Packets: l.packets, Last: now})

@@ -11,14 +11,15 @@ import (
 // What the tunnel sent and neither a state took nor the kernel counts as unsent left in clear,
 // whatever the reason.
 //
-// It only errs towards silence. The packets of the tunnel are read first, so that a packet under
-// way is counted by IPsec already. A state that is gone took an unknown number with it: its
+// It only errs towards silence. The packets of the tunnel are read twice, before the states and after
+// them. What it sent from after one look's states to before the next look's is among what the states
+// took from the one look to the other, however long a look takes. A state that is gone took an unknown number with it: its
 // peer's difference is forgotten, and the next look tells (an SA that is rekeyed between any two
 // looks hides what leaves for its peer). A difference counts once it is there at two looks in a
 // row.
 type leakWatch struct {
 	begun  bool
-	sent   map[netip.Addr]kernel.Sent
+	sent   map[netip.Addr]kernel.Sent // after the states were read
 	taken  map[stateID]uint64
 	unsent uint64
 	excess map[netip.Addr]uint64 // sent and not accounted for, and not reported
@@ -37,6 +38,7 @@ type leakSample struct {
 	unsent kernel.Unsent
 	own    uint64 // of unsent, what our programs dropped: it is not among sent
 	states []kernel.ESPState
+	after  []kernel.Sent // what was sent by then
 	whole  bool // a state may take several segments for one packet: a device does ESP by itself
 }
 
@@ -80,8 +82,10 @@ func (w *leakWatch) look(local netip.Addr, s leakSample) []leak {
 	if w.unsent < before.unsent { // the device was made anew
 		unsent = w.unsent
 	}
-	for _, p := range s.sent {
+	for _, p := range s.after {
 		w.sent[p.NBMA] = p
+	}
+	for _, p := range s.sent {
 		sent := grown(p.Packets, before.sent[p.NBMA].Packets)
 		if unsent == 0 && !s.whole {
 			sent = grown(p.Segments, before.sent[p.NBMA].Segments)
