@@ -100,7 +100,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; done
 
 .PHONY: bench
-bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side, in half an hour; then all benchmarks; BENCH=FLAGS
+bench: deps build ## what a registration costs FRR, cygnetd and a bare loop, side by side, with 1 to 512 in flight; then all benchmarks; BENCH=FLAGS
 	$(static) build -trimpath -o bin/bench ./test/bench
 	UML_TIME=14400 $(run) bin/bench $(BENCH)
 	$(GO) test -run '^$$' -bench . -benchmem ./...
