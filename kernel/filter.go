@@ -125,7 +125,7 @@ func (r *requests) ensureFilter(f *filter, report *filterReport) error {
 	return nil
 }
 
-// comparison returns what tells whether a filter has the wanted program.
+// comparison returns a function that reports whether a filter has the wanted program.
 func (f *filter) comparison() (func(*tcFilter) bool, error) {
 	info, err := f.program.Info()
 	if err != nil {

@@ -100,7 +100,7 @@ func (t *Tunnel) listen(ctx context.Context) (<-chan notice, error) {
 	})
 }
 
-// concerns says whether a notification is about the tunnel's link, its underlay's, or that of the device it is bound to.
+// concerns reports whether a notification is about the tunnel's link, its underlay's, or that of the device it is bound to.
 func (t *Tunnel) concerns(n notice) bool {
 	if n.lost {
 		return true

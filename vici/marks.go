@@ -157,7 +157,7 @@ func (rs *recalls) enqueue(c recall) {
 	rs.queues[c.Key] = append(rs.queues[c.Key], &c)
 }
 
-// there says whether the router has an SA again.
+// there reports whether the router has an SA again.
 func (r *reconciler) there(c *recall) bool { return r.index.with(c.Key, c.identity) }
 
 // dispatchRecalls dials who is to be dialled while there is room, after all peers that are wanted.

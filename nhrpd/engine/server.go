@@ -10,7 +10,7 @@ import (
 
 const leastHolding = 10 * time.Second
 
-// clientAddress says whether an overlay address may be another router's: inside the overlay, not ours, and neither the network nor the
+// clientAddress reports whether an overlay address may be another router's: inside the overlay, not ours, and neither the network nor the
 // broadcast address of the prefix on the link. Where nobody knows the overlay's range, it is any unicast address.
 func (ifc *iface) clientAddress(a netip.Addr) bool {
 	prefix := ifc.cfg.Address
