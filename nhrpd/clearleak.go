@@ -39,7 +39,7 @@ type leakSample struct {
 	own    uint64 // of unsent, what our programs dropped: it is not among sent
 	states []kernel.ESPState
 	after  []kernel.Sent // what was sent by then
-	whole  bool // a state may take several segments for one packet: a device does ESP by itself
+	whole  bool          // a state may take several segments for one packet: a device does ESP by itself
 }
 
 // leak is what left for a peer in clear.
