@@ -154,11 +154,18 @@ type leakCounter struct {
 	path  kernel.DataPath
 	local netip.Addr
 	watch leakWatch
+	gone  goneStates
 }
 
 // watchClear looks for GRE that left in clear, and for what lets it.
 func (d *Daemon) watchClear(ctx context.Context) error {
 	log := d.logs.of(logKernel)
+	deleted, err := d.platform.DeletedStates()
+	if err != nil {
+		log.Error("cannot tell whether GRE leaves in clear", "error", err)
+		return nil
+	}
+	defer deleted.Close()
 	counters := make(map[string]*leakCounter)
 	wait := clearCheck
 	for pause(ctx, wait) {
@@ -186,7 +193,7 @@ func (d *Daemon) watchClear(ctx context.Context) error {
 				c = &leakCounter{path: t.path, local: t.local}
 				counters[t.name] = c
 			}
-			if err := d.compareSent(log, t, &c.watch); err != nil {
+			if err := d.compareSent(log, t, counters, deleted); err != nil {
 				log.Debug("cannot compare what the tunnel sent with what IPsec took", "interface", t.name, "error", err)
 				delete(counters, t.name)
 			}
@@ -224,7 +231,8 @@ func (d *Daemon) noteCauses(log *slog.Logger, iface string, local netip.Addr, fe
 }
 
 // compareSent compares what the tunnel sent with what IPsec took. The order matters: see leakWatch.
-func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, w *leakWatch) (err error) {
+func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, counters map[string]*leakCounter,
+	deleted deletedStates) (err error) {
 	s := leakSample{whole: t.offload}
 	if s.sent, err = t.path.Sent(); err != nil {
 		return err
@@ -240,11 +248,20 @@ func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, w *leakWatch) (err
 	if s.states, err = d.platform.ESPStates(t.local); err != nil {
 		return err
 	}
+	to, all, err := deleted.Drain()
+	if err != nil {
+		return err
+	}
+	for _, c := range counters { // what is read now is told once, and may be of any tunnel's peers
+		c.gone.add(to, all)
+	}
 	if s.after, err = t.path.Sent(); err != nil {
 		return err
 	}
+	c := counters[t.name]
+	s.gone, c.gone = c.gone, goneStates{}
 	now := time.Now()
-	for _, l := range w.look(t.local, s) {
+	for _, l := range c.watch.look(t.local, s) {
 		d.clear.note(log, t.name, api.ClearLeak{Peer: l.peer, Packets: l.packets, Last: now})
 	}
 	return nil

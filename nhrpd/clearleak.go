@@ -1,6 +1,7 @@
 package nhrpd
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -11,12 +12,12 @@ import (
 // What the tunnel sent and neither a state took nor the kernel counts as unsent left in clear,
 // whatever the reason.
 //
-// It only errs towards silence. The packets of the tunnel are read twice, before the states and after
-// them. What it sent from after one look's states to before the next look's is among what the states
-// took from the one look to the other, however long a look takes. A state that is gone took an unknown number with it: its
-// peer's difference is forgotten, and the next look tells (an SA that is rekeyed between any two
-// looks hides what leaves for its peer). A difference counts once it is there at two looks in a
-// row.
+// It only errs towards silence. The packets of the tunnel are read twice, before the states and
+// after them. What it sent from after one look's states to before the next look's is among what the
+// states took from the one look to the other, however long a look takes. A state that was deleted,
+// seen before or not, took an unknown number with it: its peer's difference is forgotten, and the
+// next look tells (an SA that is rekeyed between any two looks hides what leaves for its peer). A
+// difference counts once it is there at two looks in a row.
 type leakWatch struct {
 	begun  bool
 	sent   map[netip.Addr]kernel.Sent // after the states were read
@@ -38,8 +39,23 @@ type leakSample struct {
 	unsent kernel.Unsent
 	own    uint64 // of unsent, what our programs dropped: it is not among sent
 	states []kernel.ESPState
+	gone   goneStates
 	after  []kernel.Sent // what was sent by then
 	whole  bool          // a state may take several segments for one packet: a device does ESP by itself
+}
+
+// goneStates are the addresses to which states were deleted since the last look.
+type goneStates struct {
+	to  map[netip.Addr]bool
+	all bool // it is not known which
+}
+
+func (g *goneStates) add(to map[netip.Addr]bool, all bool) {
+	g.all = g.all || all
+	if g.to == nil {
+		g.to = make(map[netip.Addr]bool)
+	}
+	maps.Copy(g.to, to)
 }
 
 // leak is what left for a peer in clear.
@@ -90,7 +106,7 @@ func (w *leakWatch) look(local netip.Addr, s leakSample) []leak {
 		if unsent == 0 && !s.whole {
 			sent = grown(p.Segments, before.sent[p.NBMA].Segments)
 		}
-		if !before.begun || forgotten[p.NBMA] {
+		if !before.begun || forgotten[p.NBMA] || s.gone.all || s.gone.to[p.NBMA] {
 			continue
 		}
 		if total := before.excess[p.NBMA] + sent; total > took[p.NBMA] {

@@ -185,3 +185,28 @@ func TestLooksMayTakeLong(t *testing.T) {
 		}
 	}
 }
+
+// A state that comes and goes between two looks took packets that nothing else counts. While the state
+// of before stays, only the notification of its end tells.
+func TestStatesBetweenLooks(t *testing.T) {
+	for name, gone := range map[string]goneStates{
+		"its peer is known": {to: map[netip.Addr]bool{leakA: true}},
+		"anybody's":         {all: true},
+	} {
+		var b leakBench
+		b.esp(leakA, 1, 100, 1)
+		b.look()
+		for range 3 {
+			b.clear(leakA, 60, 1) // through the state that is gone again
+			b.esp(leakA, 1, 10, 1)
+			b.sample.gone = gone
+			if found := b.look(); len(found) > 0 {
+				t.Errorf("%s: want no leak, have %v", name, found)
+			}
+		}
+		b.sample.gone = goneStates{}
+		if found := b.looks(func() { b.clear(leakA, 60, 1) }); found[leakA] == 0 {
+			t.Errorf("%s: want what leaves later reported, have %v", name, found)
+		}
+	}
+}

@@ -55,11 +55,12 @@ type world struct {
 	eBPF     bool   // there are data paths
 	paths    []*fakePath
 
-	events chan vici.Event
-	routes chan kernel.RouteBatch
-	misses chan netip.Addr
-	strays chan netip.Addr // packets that are overheard
-	hasIKE atomic.Bool     // a program of the host receives IKE
+	events  chan vici.Event
+	routes  chan kernel.RouteBatch
+	misses  chan netip.Addr
+	strays  chan netip.Addr     // packets that are overheard
+	deleted map[netip.Addr]bool // to whom ESP states were deleted
+	hasIKE  atomic.Bool         // a program of the host receives IKE
 }
 
 func newWorld(t *testing.T) *world {
@@ -227,6 +228,7 @@ func (w *world) platform() Platform {
 		},
 		NewFence:      func(*slog.Logger) Fence { return &w.fence },
 		ClearCauses:   func(netip.Addr, []string) ([]string, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.causes, nil },
+		DeletedStates: func() (deletedStates, error) { return fakeDeletedStates{w}, nil },
 		UnsentOf:      func(string) (kernel.Unsent, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.unsent, nil },
 		Uptime:        func() (string, time.Duration, error) { return "", 0, errors.New("no uptime in this world") },
 		OwnRoutes:     func() ([]kernel.Route, error) { return w.own, nil },
@@ -474,4 +476,17 @@ func testConfig(t *testing.T, toml []byte, dir string) *config.Config {
 	}
 	c.Daemon.StateDir = dir
 	return c
+}
+
+// fakeDeletedStates tells of what the world has in deleted.
+type fakeDeletedStates struct{ w *world }
+
+func (f fakeDeletedStates) Close() error { return nil }
+
+func (f fakeDeletedStates) Drain() (map[netip.Addr]bool, bool, error) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	to := f.w.deleted
+	f.w.deleted = nil
+	return to, false, nil
 }

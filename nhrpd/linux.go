@@ -38,6 +38,7 @@ func Linux(c *config.Config) Platform {
 		NewFence:      func(log *slog.Logger) Fence { return kernel.NewFence(log) },
 		ClearCauses:   kernel.ClearCauses,
 		UnsentOf:      kernel.UnsentOf,
+		DeletedStates: func() (deletedStates, error) { return kernel.WatchDeletedStates() },
 		MarkedPeers:   kernel.MarkedPeers,
 		OwnRoutes:     kernel.OwnRoutes,
 		Overhear:      kernel.Overhear,

@@ -40,6 +40,7 @@ type Platform struct {
 	NewFence       func(*slog.Logger) Fence
 	ClearCauses    func(local netip.Addr, devices []string) ([]string, error)
 	UnsentOf       func(tunnel string) (kernel.Unsent, error)
+	DeletedStates  func() (deletedStates, error)
 	OwnRoutes      func() ([]kernel.Route, error)
 	Overhear       func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(from netip.Addr)) error
 	HasIKE         func() bool
@@ -87,4 +88,10 @@ type Strongswan interface {
 	Probe(spis []uint32)
 	AllowMarks(serial uint64)
 	Status() vici.Status
+}
+
+// deletedStates is kernel.DeletedStates.
+type deletedStates interface {
+	Drain() (to map[netip.Addr]bool, all bool, err error)
+	Close() error
 }
