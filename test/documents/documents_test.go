@@ -69,7 +69,7 @@ func TestTestsAndTargetsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scenario := regexp.MustCompile("\\bT=([A-Za-z0-9]+)")
+	scenario := regexp.MustCompile(`\bT=([A-Za-z0-9]+)`)
 	target := regexp.MustCompile("`make ([a-z-]+)")
 	for file, text := range pages(t) {
 		for _, m := range scenario.FindAllStringSubmatch(text, -1) {
