@@ -162,7 +162,8 @@ func shownStatus(t *testing.T) string {
 	return comparable(text.String())
 }
 
-// comparable leaves out of a status what differs from run to run: version, durations and counts.
+// comparable leaves out of a status what differs from run to run and from router to router: version,
+// durations, counts and the devices.
 func comparable(status string) string {
 	for _, r := range []struct{ of, by string }{
 		{`cygnetd [^ ,]+`, "cygnetd VERSION"},
@@ -171,6 +172,7 @@ func comparable(status string) string {
 		{`pid [0-9]+`, "pid N"},
 		{`[0-9]+ (received|sent|dropped)`, "N $1"},
 		{`N dropped \(.*\)`, "N dropped"},
+		{`filters on .*`, "filters on DEVICES"},
 	} {
 		status = regexp.MustCompile(r.of).ReplaceAllString(status, r.by)
 	}
