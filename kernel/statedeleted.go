@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"syscall"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -84,8 +85,8 @@ func (d *DeletedStates) Drain() (to map[netip.Addr]bool, all bool, err error) {
 // deletedIn enters the destinations that the messages tell of. It reports whether all are affected:
 // by a flush, or because a message cannot be read.
 func deletedIn(b []byte, to map[netip.Addr]bool) (all bool) {
-	messages, err := parseMessages(b)
-	if err != nil {
+	messages, err := syscall.ParseNetlinkMessage(b)
+	if err != nil || len(b) < unix.SizeofNlMsghdr {
 		return true
 	}
 	for _, m := range messages {
@@ -118,25 +119,4 @@ func xfrmAddress(b []byte, at, familyAt int) netip.Addr {
 		return netip.AddrFrom4([4]byte(b[at : at+4]))
 	}
 	return netip.AddrFrom16([16]byte(b[at : at+16]))
-}
-
-// parseMessages cuts what one read returned into netlink messages.
-func parseMessages(b []byte) ([]netlink.Message, error) {
-	var all []netlink.Message
-	for len(b) > 0 {
-		if len(b) < unix.SizeofNlMsghdr {
-			return nil, errors.New("a netlink message is shorter than its header")
-		}
-		var m netlink.Message
-		size := int(binary.NativeEndian.Uint32(b))
-		if size < unix.SizeofNlMsghdr || size > len(b) {
-			return nil, errors.New("a netlink message has a length that does not fit")
-		}
-		if err := m.UnmarshalBinary(b[:size]); err != nil {
-			return nil, fmt.Errorf("read a netlink message: %w", err)
-		}
-		all = append(all, m)
-		b = b[min((size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1), len(b)):]
-	}
-	return all, nil
 }
