@@ -22,7 +22,7 @@ static  = CGO_ENABLED=0 $(GO)
 program = $(static) build -trimpath -ldflags '-s -w -X cygnet/nhrpd/api.Version=$(VERSION)'
 # Tests on a real kernel run in guests with one processor each, which wait for most of their time: more guests than
 # processors. On a kernel of this machine's own the tests would meet each other, so one follows the other.
-GUESTS  ?= $(if $(filter uml,$(LAB)),3,1)
+GUESTS  ?= $(if $(filter uml,$(LAB)),2,1)
 tiers   = $(static) run ./test/tiers -guests $(GUESTS) -run '$(run)'
 # The packages that have benchmarks on a real kernel.
 lab     = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -r -n1 dirname | sort -u)

@@ -279,7 +279,7 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 		}
 	}
 	if d.expected > 0 {
-		takeMemory()
+		takeMemory(d.expected)
 	}
 	return notifyReady(d.log)
 }

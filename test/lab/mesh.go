@@ -35,6 +35,10 @@ type Site struct {
 	// there is no such table.
 	Interface, IPsec []string
 
+	// Limits are lines of [interface.gre1.limits]. A mesh allows 512 bindings: a hub takes memory
+	// for as many clients as it may have when it starts, and a guest's kernel is slow to give it.
+	Limits []string
+
 	DaemonLines []string // of the configuration's [daemon]
 
 	Rules []string // peer rules, as Rule makes them
@@ -136,6 +140,7 @@ func (m *Mesh) site(name, public string, number int, c meshConfig, options ...Ro
 	}
 	s := &Site{Router: m.Router(name, options...), NAT: connection.nat, Overlay: overlay, Public: netip.MustParseAddr(public), PSK: "a long key for a mesh of the lab"}
 	s.Host = s.Router.Host(fmt.Sprintf("host%d", number))
+	s.Limits = []string{"bindings = 512"}
 	s.Interface = []string{
 		fmt.Sprintf("address = %q", overlay.String()+"/24"),
 		`underlay = "eth0"`,
@@ -199,6 +204,7 @@ func (m *Mesh) Start() {
 // Config is the site's configuration as it is now.
 func (s *Site) Config() string {
 	text := "[daemon]\n" + strings.Join(s.DaemonLines, "\n") + "\n\n[log.levels]\nengine = \"debug\"\nvici = \"debug\"\n\n[interface.gre1]\n" + strings.Join(s.Interface, "\n") + "\n"
+	text += "\n[interface.gre1.limits]\n" + strings.Join(s.Limits, "\n") + "\n"
 	if len(s.IPsec) > 0 {
 		text += "\n[interface.gre1.ipsec]\n" + strings.Join(s.IPsec, "\n") + "\n"
 	}

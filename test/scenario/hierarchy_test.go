@@ -41,7 +41,7 @@ func newHierarchy(t *testing.T) *hierarchy {
 	}
 	// With so few requests of its own a router behind these gets far less through than the hub of a region does for those behind it.
 	for _, s := range []*lab.Site{m.Hub, h.east} {
-		s.Interface = append(s.Interface, "limits = { requests = 2 }")
+		s.Limits = append(s.Limits, "requests = 2")
 	}
 	useHubs(m.Spoke1, h.west)
 	useHubs(m.Spoke2, h.east)
