@@ -24,7 +24,6 @@ func TestNATMoves(t *testing.T) {
 	for _, s := range inside {
 		marked(m, m.Hub, s)
 		bothWays(m, m.Spoke3, s)
-		marked(m, m.Spoke3, s)
 		flows = append(flows, s.Host.Flow(m.Hub.Host.Addr, 20*time.Millisecond), s.Host.Flow(m.Spoke3.Host.Addr, 20*time.Millisecond))
 	}
 	lossless(m, time.Now(), flows)
