@@ -23,6 +23,7 @@ type Flow struct {
 	fd    int
 	dst   netip.Addr
 	id    uint16
+	every time.Duration // between two requests
 	stop  chan struct{}
 	ended sync.WaitGroup
 	close func() // any number of times
@@ -40,7 +41,7 @@ var flows atomic.Uint32
 // Flow starts to send echo requests, the interval apart, until Stop or the network's end.
 func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 	n.net.Helper()
-	f := &Flow{Name: n.Name + " to " + dst.String(), node: n, dst: dst, id: uint16(flows.Add(1)), stop: make(chan struct{}), last: -1,
+	f := &Flow{Name: n.Name + " to " + dst.String(), node: n, dst: dst, id: uint16(flows.Add(1)), every: interval, stop: make(chan struct{}), last: -1,
 		refused: map[int]error{}}
 	err := n.inside(func() (err error) {
 		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
@@ -58,7 +59,7 @@ func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 		n.net.Fatalf("flow %s: %v", f.Name, err)
 	}
 	f.close = sync.OnceFunc(func() { endTraffic(f.stop, &f.ended, f.fd) })
-	f.ended.Go(func() { f.send(interval) })
+	f.ended.Go(f.send)
 	f.ended.Go(f.receive)
 	n.net.flows = append(n.net.flows, f)
 	return f
@@ -83,8 +84,8 @@ func answersTo(id uint16) []bpf.Instruction {
 }
 
 // send sends at fixed times: a request that is late does not delay the next.
-func (f *Flow) send(interval time.Duration) {
-	tick := time.NewTicker(interval)
+func (f *Flow) send() {
+	tick := time.NewTicker(f.every)
 	defer tick.Stop()
 	for {
 		select {
@@ -204,30 +205,45 @@ func (f *Flow) unanswered(t time.Time) int {
 	return count
 }
 
-// Loss says what happened to the requests sent at or after t, up to the newest one that was answered: how many went, how many of
-// them were lost, and the longest time without any, from the sending of a lost one to that of the next answered one. What may
-// still be answered does not count; call Back before to have it decided.
+// Loss returns what happened to the requests sent at or after t, up to the newest one that was
+// answered: how many went, how many of them were lost, and the longest time without any answered one.
+// What may still be answered does not count; call Back before to have it decided.
 func (f *Flow) Loss(t time.Time) (sent, lost int, longest time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var begin time.Time
+	o := outage{most: 10 * f.every}
 	for i, at := range f.sent[:f.last+1] {
 		if at.Before(t) {
 			continue
 		}
 		sent++
-		switch {
-		case f.answered[i].IsZero():
+		if f.answered[i].IsZero() {
 			lost++
-			if begin.IsZero() {
-				begin = at
-			}
-		case !begin.IsZero():
-			longest = max(longest, at.Sub(begin))
-			begin = time.Time{}
 		}
+		o.add(at, f.answered[i].IsZero())
 	}
-	return sent, lost, longest
+	return sent, lost, o.longest
+}
+
+// outage measures the longest row of lost requests, from the sending of the first to that of the next
+// answered one. Of the time between two requests it counts no more than most: when the machine is too
+// busy to send any for longer, the network has no part in that.
+type outage struct {
+	most    time.Duration
+	longest time.Duration
+
+	last time.Time // zero: the request before was answered, or there was none
+	sum  time.Duration
+}
+
+func (o *outage) add(at time.Time, lost bool) {
+	if !o.last.IsZero() {
+		o.sum += min(at.Sub(o.last), o.most)
+		o.longest = max(o.longest, o.sum)
+	}
+	if o.last = at; !lost {
+		o.last, o.sum = time.Time{}, 0
+	}
 }
 
 // losses lists the requests that were not answered, each with its time, number and what the kernel said if it did not take it.
