@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,18 +22,16 @@ type Capture struct {
 	closed chan struct{}
 
 	mu      sync.Mutex
-	buf     []byte
-	oob     []byte
+	ring    *ring
 	packets []Packet
 	frames  []frame
 	dropped uint32
-	err     error
 }
 
 // frame is what goes into the pcap file.
 type frame struct {
 	at     time.Time
-	from   unix.SockaddrLinklayer
+	from   unix.RawSockaddrLinklayer
 	length int
 	data   []byte
 }
@@ -63,10 +62,9 @@ func (n *Node) CaptureFrom(device string, source netip.Addr) *Capture {
 
 func (n *Node) capture(device string, filter []bpf.Instruction) *Capture {
 	n.net.Helper()
-	c := &Capture{net: n.net, name: n.Name + "-" + device, ended: make(chan struct{}), closed: make(chan struct{}),
-		buf: make([]byte, 65536), oob: make([]byte, 256)}
+	c := &Capture{net: n.net, name: n.Name + "-" + device, ended: make(chan struct{}), closed: make(chan struct{})}
 	if err := n.inside(func() (err error) {
-		c.fd, err = listen(device, filter)
+		c.fd, c.ring, err = listen(device, filter)
 		return err
 	}); err != nil {
 		n.net.Fatalf("capture on %s of %s: %v", device, n.Name, err)
@@ -78,26 +76,28 @@ func (n *Node) capture(device string, filter []bpf.Instruction) *Capture {
 
 // listen opens a packet socket in the thread's network namespace. It delivers from the network header on, so that Ethernet and
 // GRE look the same.
-func listen(device string, filter []bpf.Instruction) (int, error) {
+func listen(device string, filter []bpf.Instruction) (int, *ring, error) {
 	link, err := net.InterfaceByName(device)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
+	}
+	r, err := newRing(fd)
+	if err != nil {
+		unix.Close(fd)
+		return 0, nil, err
 	}
 	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 		attach(fd, filter),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_ALL), Ifindex: link.Index}),
 	)
 	if err != nil {
-		unix.Close(fd)
-		return 0, err
+		return 0, nil, errors.Join(err, r.close(), unix.Close(fd))
 	}
-	return fd, nil
+	return fd, r, nil
 }
 
 // attach has the kernel pass a socket only what the filter, if there is one, lets through.
@@ -123,57 +123,26 @@ func swap(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
+// emptied is how often the ring is emptied: it has room for much more than comes meanwhile.
+const emptied = 100 * time.Millisecond
+
 func (c *Capture) run() {
 	defer close(c.ended)
+	tick := time.NewTicker(emptied)
+	defer tick.Stop()
 	for {
 		select {
 		case <-c.closed:
 			return
-		default:
-		}
-		fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(fds, 100); n > 0 && err == nil {
+		case <-tick.C:
 			c.mu.Lock()
-			c.drain()
+			c.ring.take(c.add)
 			c.mu.Unlock()
 		}
 	}
 }
 
-// drain reads all that has arrived.
-func (c *Capture) drain() {
-	for {
-		n, oobn, _, from, err := unix.Recvmsg(c.fd, c.buf, c.oob, unix.MSG_TRUNC)
-		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) {
-			continue
-		}
-		if err != nil {
-			if !errors.Is(err, unix.EAGAIN) && c.err == nil {
-				c.err = err
-			}
-			return
-		}
-		if link, ok := from.(*unix.SockaddrLinklayer); ok {
-			c.add(stamp(c.oob[:oobn]), link, c.buf[:min(n, len(c.buf))], n)
-		}
-	}
-}
-
-// stamp is the kernel's time of reception.
-func stamp(oob []byte) time.Time {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return time.Now()
-	}
-	for _, m := range messages {
-		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_TIMESTAMPNS && len(m.Data) >= 16 {
-			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
-		}
-	}
-	return time.Now()
-}
-
-func (c *Capture) add(at time.Time, from *unix.SockaddrLinklayer, data []byte, length int) {
+func (c *Capture) add(at time.Time, from *unix.RawSockaddrLinklayer, data []byte, length int) {
 	if p, ok := classify(swap(from.Protocol), data); ok {
 		p.At, p.Length, p.Sent = at, length, from.Pkttype == unix.PACKET_OUTGOING
 		p.Link, _ = netip.AddrFromSlice(from.Addr[:min(int(from.Halen), len(from.Addr))])
@@ -183,7 +152,7 @@ func (c *Capture) add(at time.Time, from *unix.SockaddrLinklayer, data []byte, l
 		c.packets = append(c.packets, p)
 	}
 	if len(c.frames) < captureMax {
-		c.frames = append(c.frames, frame{at, *from, length, append([]byte(nil), data[:min(len(data), snapLength)]...)})
+		c.frames = append(c.frames, frame{at, *from, length, slices.Clone(data[:min(len(data), snapLength)])})
 	}
 }
 
@@ -192,10 +161,7 @@ func (c *Capture) Packets(filters ...Filter) []Packet {
 	c.net.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drain()
-	if c.err != nil {
-		c.net.Fatalf("capture: %v", c.err)
-	}
+	c.ring.take(c.add)
 	stats, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
 		c.net.Fatalf("capture: %v", err)
@@ -225,7 +191,9 @@ func (c *Capture) Count(filters ...Filter) int {
 func (c *Capture) close() {
 	close(c.closed)
 	<-c.ended
-	unix.Close(c.fd)
+	if err := errors.Join(c.ring.close(), unix.Close(c.fd)); err != nil {
+		c.net.Errorf("close the capture on %s: %v", c.name, err)
+	}
 }
 
 // Filter chooses packets of a capture.

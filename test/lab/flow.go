@@ -27,10 +27,11 @@ type Flow struct {
 	stop  chan struct{}
 	ended sync.WaitGroup
 	close func() // any number of times
+	buf   []byte
 
 	mu       sync.Mutex
 	sent     []time.Time
-	answered []time.Time   // of the request with the same index; zero: not yet
+	answered []bool        // of the request with the same index
 	last     int           // index of the newest request that was answered; -1: none
 	refused  map[int]error // by index: what the kernel said to a request that it did not take
 	err      error
@@ -41,16 +42,15 @@ var flows atomic.Uint32
 // Flow starts to send echo requests, the interval apart, until Stop or the network's end.
 func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 	n.net.Helper()
-	f := &Flow{Name: n.Name + " to " + dst.String(), node: n, dst: dst, id: uint16(flows.Add(1)), every: interval, stop: make(chan struct{}), last: -1,
-		refused: map[int]error{}}
+	f := &Flow{Name: n.Name + " to " + dst.String(), node: n, dst: dst, id: uint16(flows.Add(1)),
+		every: interval, stop: make(chan struct{}), buf: make([]byte, 2048), last: -1, refused: map[int]error{}}
 	err := n.inside(func() (err error) {
-		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
 		return err
 	})
 	if err == nil {
 		// What the socket has no room for while this process waits for the processor would count as lost on the way.
 		err = errors.Join(
-			unix.SetsockoptTimeval(f.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
 			unix.SetsockoptInt(f.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20),
 			attach(f.fd, answersTo(f.id)),
 		)
@@ -59,8 +59,7 @@ func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 		n.net.Fatalf("flow %s: %v", f.Name, err)
 	}
 	f.close = sync.OnceFunc(func() { endTraffic(f.stop, &f.ended, f.fd) })
-	f.ended.Go(f.send)
-	f.ended.Go(f.receive)
+	f.ended.Go(f.run)
 	n.net.flows = append(n.net.flows, f)
 	return f
 }
@@ -83,16 +82,24 @@ func answersTo(id uint16) []bpf.Instruction {
 	}
 }
 
-// send sends at fixed times: a request that is late does not delay the next.
-func (f *Flow) send() {
-	tick := time.NewTicker(f.every)
-	defer tick.Stop()
+// collected is how often the answers are read, which wait in the socket meanwhile: to wake up for each
+// costs a guest more than the packet.
+const collected = 50 * time.Millisecond
+
+// run sends at fixed times: a request that is late does not delay the next.
+func (f *Flow) run() {
+	send, receive := time.NewTicker(f.every), time.NewTicker(collected)
+	defer send.Stop()
+	defer receive.Stop()
 	for {
 		select {
 		case <-f.stop:
+			f.receive()
 			return
-		case <-tick.C:
+		case <-send.C:
 			f.sendOne()
+		case <-receive.C:
+			f.receive()
 		}
 	}
 }
@@ -106,7 +113,7 @@ func (f *Flow) sendOne() {
 	packet = binary.BigEndian.AppendUint32(packet, uint32(len(f.sent)))
 	packet = append(packet, make([]byte, 52)...)
 	binary.BigEndian.PutUint16(packet[2:], checksum(packet))
-	f.sent, f.answered = append(f.sent, time.Now()), append(f.answered, time.Time{})
+	f.sent, f.answered = append(f.sent, time.Now()), append(f.answered, false)
 	// A route that is gone is a loss like any other, and there is no answer to wait for.
 	if err := unix.Sendto(f.fd, packet, 0, &unix.SockaddrInet4{Addr: f.dst.As4()}); err != nil {
 		f.refused[len(f.sent)-1] = err
@@ -124,24 +131,21 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
+// receive reads the answers that have arrived.
 func (f *Flow) receive() {
-	buf := make([]byte, 2048)
 	for {
-		select {
-		case <-f.stop:
-			return
-		default:
-		}
-		n, _, err := unix.Recvfrom(f.fd, buf, 0)
+		n, _, err := unix.Recvfrom(f.fd, f.buf, 0)
 		switch {
-		case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return
+		case errors.Is(err, unix.EINTR):
 		case err != nil:
 			f.mu.Lock()
 			f.err = err
 			f.mu.Unlock()
 			return
 		default:
-			f.take(buf[:n])
+			f.take(f.buf[:n])
 		}
 	}
 }
@@ -162,8 +166,8 @@ func (f *Flow) take(packet []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i := int(binary.BigEndian.Uint32(icmp[8:]))
-	if i < len(f.answered) && f.answered[i].IsZero() {
-		f.answered[i] = time.Now()
+	if i < len(f.answered) && !f.answered[i] {
+		f.answered[i] = true
 		f.last = max(f.last, i)
 	}
 }
@@ -186,7 +190,7 @@ func (f *Flow) firstAnswered(t time.Time) (time.Time, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, at := range f.sent {
-		if !at.Before(t) && !f.answered[i].IsZero() {
+		if !at.Before(t) && f.answered[i] {
 			return at, true
 		}
 	}
@@ -198,7 +202,7 @@ func (f *Flow) unanswered(t time.Time) int {
 	defer f.mu.Unlock()
 	count := 0
 	for i, at := range f.sent {
-		if !at.Before(t) && f.answered[i].IsZero() {
+		if !at.Before(t) && !f.answered[i] {
 			count++
 		}
 	}
@@ -217,10 +221,10 @@ func (f *Flow) Loss(t time.Time) (sent, lost int, longest time.Duration) {
 			continue
 		}
 		sent++
-		if f.answered[i].IsZero() {
+		if !f.answered[i] {
 			lost++
 		}
-		o.add(at, f.answered[i].IsZero())
+		o.add(at, !f.answered[i])
 	}
 	return sent, lost, o.longest
 }
@@ -252,7 +256,7 @@ func (f *Flow) losses() string {
 	defer f.mu.Unlock()
 	var text strings.Builder
 	for i, at := range f.sent {
-		if !f.answered[i].IsZero() {
+		if f.answered[i] {
 			continue
 		}
 		fmt.Fprintf(&text, "%s\t%s\t%d", at.Format("15:04:05.000"), f.Name, i)

@@ -27,7 +27,7 @@ func (c *Capture) NHRP(types ...packet.Type) []NHRP {
 	c.net.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drain()
+	c.ring.take(c.add)
 	if len(c.frames) == captureMax {
 		c.net.Fatalf("capture: %d frames are all that is kept, so there may be more NHRP packets", captureMax)
 	}

@@ -14,7 +14,7 @@ const cookedLength = 16
 func (c *Capture) WritePcap(path string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drain()
+	c.ring.take(c.add)
 	f, err := os.Create(path)
 	if err != nil {
 		return err
