@@ -129,14 +129,22 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 
 var manPages = []string{"cygnet.1", "cygnet.toml.5", "cygnetd.8"}
 
-// guides are the documents that README.md links to, beside which they land.
+// guides are the documents that README.md and ARCHITECTURE.md link to, beside which they land.
 var guides = []string{
 	"ARCHITECTURE.md",
+	"CONTRIBUTING.md",
 	"SECURITY.md",
 	"doc/comparison.md",
+	"doc/decisions.md",
+	"doc/glossary.md",
+	"doc/limits.md",
 	"doc/operation.md",
+	"doc/peer-and-shortcut.md",
 	"doc/recipes.md",
+	"doc/testing.md",
+	"doc/threat-model.md",
 	"doc/troubleshooting.md",
+	"doc/walks.md",
 }
 
 // examples are the files of contrib that the packages bring along.

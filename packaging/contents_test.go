@@ -26,6 +26,7 @@ RPM -rw-r--r-- /usr/lib/systemd/system/cygnetd.service
 -rw-r--r-- /usr/share/bash-completion/completions/cygnet
 -rw-r--r-- /usr/share/doc/cygnet/ARCHITECTURE.md
 RPM -rw-r--r-- /usr/share/doc/cygnet/CHANGELOG.md
+-rw-r--r-- /usr/share/doc/cygnet/CONTRIBUTING.md
 -rw-r--r-- /usr/share/doc/cygnet/LICENSE
 -rw-r--r-- /usr/share/doc/cygnet/LICENSES.libraries
 -rw-r--r-- /usr/share/doc/cygnet/README.md
@@ -33,9 +34,16 @@ RPM -rw-r--r-- /usr/share/doc/cygnet/CHANGELOG.md
 DEB -rw-r--r-- /usr/share/doc/cygnet/changelog.gz
 -rw-r--r-- /usr/share/doc/cygnet/copyright
 -rw-r--r-- /usr/share/doc/cygnet/doc/comparison.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/decisions.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/glossary.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/limits.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/operation.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/peer-and-shortcut.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/recipes.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/testing.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/threat-model.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/troubleshooting.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/walks.md
 -rw-r--r-- /usr/share/doc/cygnet/examples/bird/hub.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/bird/spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/hub.toml

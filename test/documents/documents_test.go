@@ -1,6 +1,6 @@
-// Package documents holds the documents for users against the program: their configurations are
-// valid, their commands and tests exist, their links lead somewhere, and the README's quick start
-// works.
+// Package documents holds the documents against the program: their configurations are valid, their
+// commands and tests exist, the code that they name or quote is there, their links lead somewhere,
+// and the README's quick start works.
 package documents
 
 import (
@@ -20,7 +20,7 @@ const root = "../.."
 // pages are the documents, by their path from the project's directory.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	files := []string{"README.md", "SECURITY.md", "CHANGELOG.md", "ARCHITECTURE.md", "test/README.md"}
+	files := []string{"README.md", "SECURITY.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "test/README.md"}
 	guides, err := filepath.Glob(filepath.Join(root, "doc", "*.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -46,17 +46,35 @@ func TestREADMEIsShort(t *testing.T) {
 	}
 }
 
-// Each link to a file of the project leads to one.
+// Each link to a file of the project, or to a heading in one, leads to one.
 func TestLinksLeadSomewhere(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for file, text := range pages(t) {
+	link := regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]*))?\)`)
+	all := pages(t)
+	for file, text := range all {
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			target := filepath.Join(root, filepath.Dir(file), m[1])
-			if _, err := os.Stat(target); err != nil {
+			target := filepath.Join(filepath.Dir(file), m[1])
+			if m[1] == "" {
+				target = file
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
 				t.Errorf("%s links to %s, which is not there", file, m[1])
+			} else if m[2] != "" && !slices.Contains(anchors(all[target]), m[2]) {
+				t.Errorf("%s links to #%s in %s, which has no such heading", file, m[2], target)
 			}
 		}
 	}
+}
+
+// anchors returns what links to the headings of a document end in: the heading in small letters,
+// without punctuation, with hyphens for spaces.
+func anchors(text string) []string {
+	var all []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		heading := strings.ToLower(strings.TrimSpace(m[1]))
+		heading = regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(heading, "")
+		all = append(all, strings.ReplaceAll(heading, " ", "-"))
+	}
+	return all
 }
 
 // Each test and make target that a document names exists.
