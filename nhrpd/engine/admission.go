@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/timers"
 )
 
 // Admission is in the data plane: the kernel takes data only from peers that are admitted, whatever SA others have. Admitted is who is
@@ -41,7 +43,7 @@ type admitted struct {
 	as      admittedAs    // as told
 	until   time.Time     // who is there was told that it may send until then; zero: nothing
 	who     string        // the identity that an SA proved there last; empty: none did
-	end     timer
+	end     timers.Timer
 }
 
 // admit takes data from an NBMA address for as long as a stands, and for this reason no longer from the one before.
@@ -60,7 +62,7 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 	if p := ifc.peers[nbma]; p != nil && p.secured {
 		at.who = p.ike.Identity
 	}
-	e.deadlines.stop(&at.end)
+	e.timers.Stop(&at.end)
 	at.reasons = append(at.reasons, a)
 	at.count(as, 1)
 	e.reviseAdmission(ifc, nbma)
@@ -161,8 +163,8 @@ func (e *Engine) dismiss(a *admission) {
 	case len(ifc.admitted) > ifc.cfg.mostAdmitted():
 		e.endAdmission(ifc, at.nbma)
 	default:
-		at.end.run = func() { e.endAdmission(ifc, at.nbma) }
-		e.deadlines.set(&at.end, later(e.now.Add(admissionGrace), at.until))
+		at.end.Run = func() { e.endAdmission(ifc, at.nbma) }
+		e.timers.Set(&at.end, later(e.now.Add(admissionGrace), at.until))
 	}
 }
 
@@ -182,7 +184,7 @@ func (e *Engine) endAdmission(ifc *iface, nbma netip.Addr) {
 	if at == nil || len(at.reasons) > 0 {
 		return
 	}
-	e.deadlines.stop(&at.end)
+	e.timers.Stop(&at.end)
 	delete(ifc.admitted, nbma)
 	e.untellAdmission(ifc, at)
 }

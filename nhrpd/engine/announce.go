@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -23,7 +24,7 @@ type announcement struct {
 	attempts  int // unanswered requests in a row
 	unknown   int // answers in a row that the NHS does not know us
 	err       string
-	timer     timer
+	timer     timers.Timer
 }
 
 // announceAgain is how long an NHS that refused prefixes is not bothered with them.
@@ -54,7 +55,7 @@ func (e *Engine) announce(n *nhs) {
 func (e *Engine) sendAnnouncement(n *nhs) {
 	ifc, a := n.ifc, &n.announcement
 	a.sentNBMA = ifc.local
-	e.deadlines.set(&a.timer, e.now.Add(e.retryWait(ifc, a.attempts)))
+	e.timers.Set(&a.timer, e.now.Add(e.retryWait(ifc, a.attempts)))
 	p := packet.Packet{
 		Type:           packet.RegistrationRequest,
 		HopCount:       hopCount,
@@ -160,7 +161,7 @@ func (e *Engine) announcementUnheard(n *nhs, prefixes []netip.Prefix, reason str
 
 func (e *Engine) stopAnnouncing(n *nhs) {
 	n.announcement.awaiting = false
-	e.deadlines.stop(&n.announcement.timer)
+	e.timers.Stop(&n.announcement.timer)
 }
 
 // forgetAnnouncement begins anew: the NHS may have forgotten our prefixes, or be another.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -14,7 +15,7 @@ type announced struct {
 	prefix  netip.Prefix
 	owner   *binding
 	expires time.Time
-	expiry  timer
+	expiry  timers.Timer
 }
 
 // registerPrefix registers a prefix that one CIE names. It returns the code to answer, and the reason of a refusal.
@@ -51,7 +52,7 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 		e.notice(ifc, Notice{Kind: NoticePrefixBound, Prefix: prefix, NextHop: b.protocol, NBMA: b.nbma, Identity: b.identity})
 	}
 	a.expires = e.now.Add(holding)
-	e.deadlines.set(&a.expiry, a.expires)
+	e.timers.Set(&a.expiry, a.expires)
 	return packet.CodeSuccess, ""
 }
 
@@ -148,7 +149,7 @@ func (e *Engine) announcedIn(table uint32, prefix netip.Prefix) *announced {
 
 func (e *Engine) newAnnounced(b *binding, prefix netip.Prefix) *announced {
 	a := &announced{prefix: prefix, owner: b}
-	a.expiry.run = func() { e.endAnnounced(a, "not refreshed within its holding time") }
+	a.expiry.Run = func() { e.endAnnounced(a, "not refreshed within its holding time") }
 	b.ifc.announced[prefix] = a
 	b.prefixes = append(b.prefixes, a)
 	b.ifc.prefixesOf.take(b.holder)
@@ -172,7 +173,7 @@ func (e *Engine) dropAnnounced(a *announced) {
 	if b.routed {
 		e.unroutePrefix(a)
 	}
-	e.deadlines.stop(&a.expiry)
+	e.timers.Stop(&a.expiry)
 	delete(b.ifc.announced, a.prefix)
 	b.ifc.prefixesOf.giveBack(b.holder, 1)
 	b.prefixes = slices.DeleteFunc(b.prefixes, func(o *announced) bool { return o == a })

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -25,7 +26,7 @@ type answer struct {
 	giveUp    time.Time // when those who wait are refused
 	expires   time.Time // of what was given; zero: nothing yet
 	restored  bool      // from before a restart, and not yet compared with the routes
-	expiry    timer
+	expiry    timers.Timer
 }
 
 // answerKey names an answer: to whom, for what, and where. What was answered elsewhere in the same name may have gone to somebody else, who
@@ -107,7 +108,7 @@ func (l Limits) answersOfOne() int { return (l.Answers + 3) / 4 }
 func (e *Engine) newAnswer(ifc *iface, key answerKey) *answer {
 	a := &answer{answerKey: key, ifc: ifc}
 	a.claim.owner = a
-	a.expiry.run = func() { e.answerDue(a) }
+	a.expiry.Run = func() { e.answerDue(a) }
 	ifc.answers[key] = a
 	return a
 }
@@ -119,9 +120,9 @@ func (e *Engine) give(a *answer, m *message, to netip.Addr) {
 	a.expires = e.now.Add(a.ifc.cfg.HoldingTime)
 	if a.ifc.secured(a.nbma) {
 		e.claim(&a.claim, e.peerAt(a.ifc, a.nbma), interestAnswer, false)
-		e.deadlines.set(&a.expiry, a.expires)
+		e.timers.Set(&a.expiry, a.expires)
 	} else {
-		e.deadlines.set(&a.expiry, e.now.Add(requesterWait))
+		e.timers.Set(&a.expiry, e.now.Add(requesterWait))
 	}
 	e.sendAnswer(m, a.prefix, to)
 }
@@ -150,7 +151,7 @@ func (e *Engine) keepWaiting(a *answer, m *message) {
 	if dial {
 		a.dialAt = a.giveUp
 	}
-	e.deadlines.set(&a.expiry, a.dialAt)
+	e.timers.Set(&a.expiry, a.dialAt)
 	e.claim(&a.claim, e.peerAt(ifc, a.nbma), interestAnswer, dial)
 }
 
@@ -170,14 +171,14 @@ func (ifc *iface) asking(prefix netip.Prefix, requester netip.Addr) bool {
 func (e *Engine) answerDue(a *answer) {
 	switch {
 	case len(a.waiting) > 0 && e.now.Before(a.giveUp):
-		e.deadlines.set(&a.expiry, a.giveUp)
+		e.timers.Set(&a.expiry, a.giveUp)
 		e.claim(&a.claim, e.peerAt(a.ifc, a.nbma), interestAnswer, true)
 	case len(a.waiting) > 0:
 		e.giveUpAnswer(a)
 	case e.now.Before(a.expires):
 		// The requester did not come: without it there is nothing to secure, but the answer is out.
 		e.release(&a.claim)
-		e.deadlines.set(&a.expiry, a.expires)
+		e.timers.Set(&a.expiry, a.expires)
 	default:
 		e.dropAnswer(a)
 	}
@@ -194,7 +195,7 @@ func (e *Engine) giveUpAnswer(a *answer) {
 	}
 	if e.now.Before(a.expires) {
 		e.release(&a.claim)
-		e.deadlines.set(&a.expiry, a.expires)
+		e.timers.Set(&a.expiry, a.expires)
 		return
 	}
 	e.dropAnswer(a)
@@ -237,7 +238,7 @@ func (a *answer) peerSecured(e *Engine) {
 	a.waiting = nil
 	if e.now.Before(a.expires) {
 		e.claim(&a.claim, a.claim.peer, interestAnswer, false)
-		e.deadlines.set(&a.expiry, a.expires)
+		e.timers.Set(&a.expiry, a.expires)
 	}
 	for _, w := range waiting {
 		e.withRequest(a.ifc, w, e.resolution)
@@ -273,7 +274,7 @@ func (e *Engine) dropAnswer(a *answer) {
 	if a.asker != (holder{}) {
 		a.ifc.askers.giveBack(a.asker, 1)
 	}
-	e.deadlines.stop(&a.expiry)
+	e.timers.Stop(&a.expiry)
 	e.dismiss(&a.admission)
 	e.release(&a.claim)
 }

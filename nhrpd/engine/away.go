@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/timers"
 )
 
 // away is a client that is not registered any more and may come back to the NBMA address that it
@@ -16,7 +18,7 @@ type away struct {
 	who    holder
 	nbma   netip.Addr // as the world sees it
 	until  time.Time
-	expiry timer
+	expiry timers.Timer
 }
 
 // awayTime is how long the address of a client that went is kept free of prefixes. It is longer
@@ -37,10 +39,10 @@ func (e *Engine) newAway(ifc *iface, who holder, nbma netip.Addr, until time.Tim
 		return
 	}
 	a := &away{who: who, nbma: nbma, until: until}
-	a.expiry.run = func() { e.endAway(ifc, who) }
+	a.expiry.Run = func() { e.endAway(ifc, who) }
 	ifc.away[who] = a
 	ifc.awayAt.add(a.route())
-	e.deadlines.set(&a.expiry, until)
+	e.timers.Set(&a.expiry, until)
 }
 
 // endAway forgets it: the router is back, or stays away.
@@ -49,7 +51,7 @@ func (e *Engine) endAway(ifc *iface, who holder) {
 	if a == nil {
 		return
 	}
-	e.deadlines.stop(&a.expiry)
+	e.timers.Stop(&a.expiry)
 	delete(ifc.away, who)
 	ifc.awayAt.remove(a.route())
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/timers"
 )
 
 // binding is an entry of the server's cache: a client that registered, or a static map.
@@ -33,14 +35,14 @@ type binding struct {
 	claim     claim
 	neighbor  neighborClaim
 	admission admission
-	expiry    timer
+	expiry    timers.Timer
 }
 
 func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
 	b := ifc.stock.bindings.take()
 	b.ifc, b.protocol, b.since = ifc, protocol, e.now
 	b.claim.owner = b
-	b.expiry.run = func() { e.unbind(b, "not refreshed within its holding time") }
+	b.expiry.Run = func() { e.unbind(b, "not refreshed within its holding time") }
 	ifc.bindings[protocol] = b
 	return b
 }
@@ -78,7 +80,7 @@ func (e *Engine) dropBinding(b *binding) {
 		b.ifc.addressesOf.giveBack(b.holder, 1)
 		e.goAway(b)
 	}
-	e.deadlines.stop(&b.expiry)
+	e.timers.Stop(&b.expiry)
 	e.dropNeighbor(&b.neighbor)
 	e.dismiss(&b.admission)
 	e.release(&b.claim)

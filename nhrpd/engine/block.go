@@ -46,7 +46,7 @@ func (e *Engine) block(ev Block) {
 		if b.since.IsZero() {
 			b.since = e.now
 		}
-		b.expiry.run = func() { e.blockDue(b) }
+		b.expiry.Run = func() { e.blockDue(b) }
 		e.blocks[key] = b
 	}
 	b.ends = ev.Until
@@ -60,10 +60,10 @@ const blockLook = time.Minute
 
 func (e *Engine) scheduleBlock(b *block) {
 	if b.ends.IsZero() {
-		e.deadlines.stop(&b.expiry)
+		e.timers.Stop(&b.expiry)
 		return
 	}
-	e.deadlines.set(&b.expiry, e.now.Add(min(b.ends.Sub(e.now), blockLook)))
+	e.timers.Set(&b.expiry, e.now.Add(min(b.ends.Sub(e.now), blockLook)))
 }
 
 func (e *Engine) blockDue(b *block) {
@@ -80,7 +80,7 @@ func (e *Engine) unblock(identity, reason string) {
 	if b == nil {
 		return
 	}
-	e.deadlines.stop(&b.expiry)
+	e.timers.Stop(&b.expiry)
 	delete(e.blocks, key)
 	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeUnblocked, Identity: b.identity, Reason: reason})
 	e.reviewStandings()

@@ -87,7 +87,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 		}
 	}
 	r := &ifc.revocations
-	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) || len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.pos != 0) {
+	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) || len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.IsSet()) {
 		return fmt.Errorf("%d revoked routers are remembered for %d clients", len(r.list), len(r.hearers))
 	}
 	if err := brokenSeparation(ifc); err != nil {
@@ -210,8 +210,8 @@ func (n *node) brokenAdmission(ifc *iface) error {
 		if at.told != n.admitsData(nbma.String()) {
 			return fmt.Errorf("%s is admitted: %v, and that was not told", nbma, at.told)
 		}
-		if len(at.reasons) > 0 != reasons[nbma] || len(at.reasons) == 0 && at.end.pos == 0 {
-			return fmt.Errorf("%s is admitted for %d reasons, and that ends: %v", nbma, len(at.reasons), at.end.pos != 0)
+		if len(at.reasons) > 0 != reasons[nbma] || len(at.reasons) == 0 && !at.end.IsSet() {
+			return fmt.Errorf("%s is admitted for %d reasons, and that ends: %v", nbma, len(at.reasons), at.end.IsSet())
 		}
 	}
 	for nbma := range n.admits {

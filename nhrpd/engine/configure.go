@@ -73,7 +73,7 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 			e.announceAnew(n)
 		}
 	}
-	e.deadlines.stop(&ifc.poll)
+	e.timers.Stop(&ifc.poll)
 	if ifc.needsUse() {
 		e.startPoll(ifc)
 	}

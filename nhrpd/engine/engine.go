@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -23,7 +24,7 @@ type Engine struct {
 	ifaces    map[string]*iface
 	tables    map[uint32]*table
 	blocks    map[string]*block // by canonical identity
-	deadlines deadlines
+	timers    timers.Queue
 	stats     counters
 	moved     []movedRoute // during the call under way
 	revoking  []*iface     // where addresses were taken away during the call under way
@@ -99,12 +100,12 @@ func (e *Engine) Secured(ifname string, nbma netip.Addr) bool {
 
 // Deadline is when Advance is to be called at the latest; false: not before another event. There may be nothing to do then: what was put
 // off is looked at once more when it would have been due.
-func (e *Engine) Deadline() (time.Time, bool) { return e.deadlines.next() }
+func (e *Engine) Deadline() (time.Time, bool) { return e.timers.Next() }
 
 // Advance does what is due at now.
 func (e *Engine) Advance(now time.Time, out *Output) {
 	e.enter(now, out)
-	e.deadlines.advance(e.now)
+	e.timers.Advance(e.now)
 	e.finish()
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 	"cygnet/nhrpd/policy"
 )
@@ -62,9 +63,9 @@ type iface struct {
 		admitted  stock[admitted]
 	}
 
-	poll      timer // asks for the peers' use
-	grace     timer // ends what was restored and is not confirmed
-	confirmed bool  // strongSwan said once which peers have an SA
+	poll      timers.Timer // asks for the peers' use
+	grace     timers.Timer // ends what was restored and is not confirmed
+	confirmed bool         // strongSwan said once which peers have an SA
 
 	fromPeer    *limiter[netip.Addr]    // requests and indications taken
 	repliesOf   *limiter[netip.Addr]    // replies and errors taken
@@ -107,9 +108,9 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 	ifc.stock.bindings = newStock[binding](room)
 	ifc.stock.neighbors = newStock[neighbor](room)
 	ifc.stock.admitted = newStock[admitted](room)
-	ifc.poll.run = func() { e.pollUse(ifc) }
-	ifc.grace.run = func() { e.endUnconfirmed(ifc) }
-	ifc.quiet.tell.run = func() { e.tellQuiet(ifc) }
+	ifc.poll.Run = func() { e.pollUse(ifc) }
+	ifc.grace.Run = func() { e.endUnconfirmed(ifc) }
+	ifc.quiet.tell.Run = func() { e.tellQuiet(ifc) }
 	ifc.configure(cfg)
 	return ifc
 }

@@ -26,8 +26,8 @@ func (e *Engine) leave(ifc *iface) {
 	e.endRevocations(ifc)
 	e.tellQuiet(ifc)
 	ifc.left, ifc.leaving = true, true
-	e.deadlines.stop(&ifc.poll)
-	e.deadlines.stop(&ifc.grace)
+	e.timers.Stop(&ifc.poll)
+	e.timers.Stop(&ifc.grace)
 	ifc.deregistrations = deregistrations
 	for _, p := range goodbyes {
 		e.startPurge(p)
@@ -136,7 +136,7 @@ func (e *Engine) withdrawAll(ifc *iface) {
 		e.dropNHS(n)
 	}
 	for from, h := range ifc.held {
-		e.deadlines.stop(&h.timeout)
+		e.timers.Stop(&h.timeout)
 		delete(ifc.held, from)
 	}
 	clear(ifc.unresolved)

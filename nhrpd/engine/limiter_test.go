@@ -10,6 +10,12 @@ import (
 	"pgregory.net/rapid"
 )
 
+var timerEpoch = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
+
+func afterSeconds(seconds int) time.Time {
+	return timerEpoch.Add(time.Duration(seconds) * time.Second)
+}
+
 // limiterGrants counts how many of n tries at one time are allowed.
 func limiterGrants(l *limiter[string], now time.Time, key string, n int) int {
 	count := 0

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/timers"
 )
 
 // nhs is our registration with one next hop server (RFC 2332 §5.2.3).
@@ -35,7 +37,7 @@ type nhs struct {
 	next       time.Time // when the next request goes
 	err        string
 	unusable   string // why it cannot be used although it registered us
-	timer      timer
+	timer      timers.Timer
 
 	announcement announcement
 }
@@ -51,8 +53,8 @@ const (
 func (e *Engine) newNHS(ifc *iface, cfg NHSConfig) *nhs {
 	n := &nhs{ifc: ifc, cfg: cfg, protocol: cfg.Protocol}
 	n.claim.owner = n
-	n.timer.run = func() { e.registrationDue(n) }
-	n.announcement.timer.run = func() { e.announceDue(n) }
+	n.timer.Run = func() { e.registrationDue(n) }
+	n.announcement.timer.Run = func() { e.announceDue(n) }
 	return n
 }
 
@@ -199,7 +201,7 @@ func (e *Engine) denyNHS(n *nhs, objection string) {
 
 func (e *Engine) stopRegistering(n *nhs) {
 	n.next = time.Time{}
-	e.deadlines.stop(&n.timer)
+	e.timers.Stop(&n.timer)
 }
 
 // register sends a request, or sends the one that is out again, and sets the time of the next.
@@ -221,7 +223,7 @@ func (e *Engine) retryWait(ifc *iface, attempts int) time.Duration {
 
 func (e *Engine) registerIn(n *nhs, d time.Duration) {
 	n.next = e.now.Add(d)
-	e.deadlines.set(&n.timer, n.next)
+	e.timers.Set(&n.timer, n.next)
 }
 
 // registrationDue sends a refresh, or repeats a request that was not answered.

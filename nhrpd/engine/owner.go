@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/timers"
 )
 
 // owner is whose an overlay address is after its SA went, for as long as the registration would have held: where no rules say who may have
@@ -12,7 +14,7 @@ import (
 type owner struct {
 	identity string
 	until    time.Time
-	expiry   timer
+	expiry   timers.Timer
 }
 
 // keepOwner remembers whose the address of a binding is that ends for want of an SA.
@@ -32,10 +34,10 @@ func (e *Engine) newOwner(ifc *iface, protocol netip.Addr, identity string, unti
 		return
 	}
 	o := &owner{identity: identity, until: until}
-	o.expiry.run = func() { e.endOwner(ifc, protocol) }
+	o.expiry.Run = func() { e.endOwner(ifc, protocol) }
 	ifc.owners[protocol] = o
 	ifc.addressesOf.take(holderOf(identity, netip.Addr{}))
-	e.deadlines.set(&o.expiry, until)
+	e.timers.Set(&o.expiry, until)
 }
 
 // endOwner frees an overlay address.
@@ -44,7 +46,7 @@ func (e *Engine) endOwner(ifc *iface, protocol netip.Addr) {
 	if o == nil {
 		return
 	}
-	e.deadlines.stop(&o.expiry)
+	e.timers.Stop(&o.expiry)
 	delete(ifc.owners, protocol)
 	ifc.addressesOf.giveBack(holderOf(o.identity, netip.Addr{}), 1)
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/timers"
 )
 
 // peer is a router by its NBMA address, as the world sees it. There is one while somebody has an interest in it or it has an SA.
@@ -27,7 +29,7 @@ type peer struct {
 	sent      uint64
 	err       string // why it could not be secured
 
-	lost timer // set since the SA went: what depends on the peer ends with it
+	lost timers.Timer // set since the SA went: what depends on the peer ends with it
 }
 
 // How long bindings and NHSs outlive the SA of their peer, unused. When strongSwan itself was restarted, SAs in the kernel go on, and
@@ -54,7 +56,7 @@ func (e *Engine) forgetIdlePeer(p *peer) {
 	if len(p.claims) > 0 || p.secured || p.want != SANone {
 		return
 	}
-	e.deadlines.stop(&p.lost)
+	e.timers.Stop(&p.lost)
 	if p.ifc.peers[p.nbma] == p {
 		e.setReal(p, netip.Addr{})
 		delete(p.ifc.peers, p.nbma)
@@ -102,7 +104,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 		}
 		return
 	}
-	e.deadlines.stop(&p.lost)
+	e.timers.Stop(&p.lost)
 	another := e.reviewAskers(p)
 	e.notice(ifc, Notice{Kind: NoticePeerSecured, NBMA: p.nbma, Identity: ike.Identity})
 	for _, c := range slices.Clone(p.claims) {
@@ -171,8 +173,8 @@ func (e *Engine) endSecurity(p *peer, kind NoticeKind, reason string, grace time
 
 // awaitReturn ends what depends on the peer unless it is back in time.
 func (e *Engine) awaitReturn(p *peer, grace time.Duration) {
-	p.lost.run = func() { e.lostForGood(p) } // made here, since most peers never need it
-	e.deadlines.set(&p.lost, e.now.Add(grace))
+	p.lost.Run = func() { e.lostForGood(p) } // made here, since most peers never need it
+	e.timers.Set(&p.lost, e.now.Add(grace))
 }
 
 // lostForGood ends what waited in vain for the peer to come back.
@@ -239,7 +241,7 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 				e.unlist(s.claim.peer)
 			}
 		}
-		e.deadlines.set(&ifc.grace, e.now.Add(grace))
+		e.timers.Set(&ifc.grace, e.now.Add(grace))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -17,7 +18,7 @@ type purge struct {
 	prefixes []netip.Prefix
 	via      netip.Addr // where it went last
 	tries    int
-	again    timer
+	again    timers.Timer
 }
 
 const (
@@ -43,7 +44,7 @@ func (e *Engine) takeBackFrom(p *purge) {
 
 // startPurge sends a purge until there is a reply, or often enough.
 func (e *Engine) startPurge(p *purge) {
-	p.again.run = func() { e.sendPurge(p) }
+	p.again.Run = func() { e.sendPurge(p) }
 	p.ifc.purges[p.id] = p
 	e.sendPurge(p)
 }
@@ -58,14 +59,14 @@ func (e *Engine) sendPurge(p *purge) {
 	if p.ifc.leaving {
 		wait = goodbyeAgain
 	}
-	e.deadlines.set(&p.again, e.now.Add(wait))
+	e.timers.Set(&p.again, e.now.Add(wait))
 	e.sendPurgeOnce(p, 0)
 }
 
 // endPurge ends the repetition. With the last one ends our leaving.
 func (e *Engine) endPurge(p *purge) {
 	delete(p.ifc.purges, p.id)
-	e.deadlines.stop(&p.again)
+	e.timers.Stop(&p.again)
 	e.leaveOn(p.ifc)
 }
 

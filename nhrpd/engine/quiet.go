@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"cygnet/nhrpd/engine/timers"
 )
 
 // A peer decides how often it registers, announces, loses its SA and comes back, and each of these
@@ -24,7 +26,7 @@ const (
 type quietEvents struct {
 	of     map[holder]*quietPeer
 	others int // of peers beyond those that are counted one by one
-	tell   timer
+	tell   timers.Timer
 }
 
 type quietPeer struct {
@@ -47,7 +49,7 @@ func (e *Engine) quieten(ifc *iface, n *Notice) bool {
 		q.of = make(map[holder]*quietPeer)
 	}
 	if len(q.of) == 0 && q.others == 0 {
-		e.deadlines.set(&q.tell, e.now.Add(quietTime))
+		e.timers.Set(&q.tell, e.now.Add(quietTime))
 	}
 	p := q.of[k]
 	if p == nil && len(q.of) >= ifc.cfg.Limits.Bindings {
@@ -66,7 +68,7 @@ func (e *Engine) quieten(ifc *iface, n *Notice) bool {
 // first.
 func (e *Engine) tellQuiet(ifc *iface) {
 	q := &ifc.quiet
-	e.deadlines.stop(&q.tell)
+	e.timers.Stop(&q.tell)
 	peers := make([]holder, 0, len(q.of))
 	for k := range q.of {
 		peers = append(peers, k)

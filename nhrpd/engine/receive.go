@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -150,7 +151,7 @@ func (e *Engine) malformed(m *message, err error) {
 // milliseconds.
 type heldPacket struct {
 	data    []byte
-	timeout timer
+	timeout timers.Timer
 }
 
 const (
@@ -171,14 +172,14 @@ func (e *Engine) hold(ifc *iface, from netip.Addr, data []byte) {
 		return
 	default:
 		h = &heldPacket{}
-		h.timeout.run = func() {
+		h.timeout.Run = func() {
 			delete(ifc.held, from)
 			e.drop(dropUnsecured)
 		}
 		ifc.held[from] = h
 	}
 	h.data = append(h.data[:0], data...)
-	e.deadlines.set(&h.timeout, e.now.Add(holdTime))
+	e.timers.Set(&h.timeout, e.now.Add(holdTime))
 }
 
 // replay handles what was held.
@@ -187,7 +188,7 @@ func (e *Engine) replay(ifc *iface, from netip.Addr) {
 	if h == nil {
 		return
 	}
-	e.deadlines.stop(&h.timeout)
+	e.timers.Stop(&h.timeout)
 	delete(ifc.held, from)
 	e.receiveFrom(ifc.cfg.Name, from, h.data)
 }

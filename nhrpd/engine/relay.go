@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -17,7 +18,7 @@ type relay struct {
 	protocol netip.Addr
 	neighbor neighborClaim
 	needed   bool // was in use once
-	step     timer
+	step     timers.Timer
 }
 
 const (
@@ -121,9 +122,9 @@ func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) *relay {
 		}
 	}
 	r := &relay{ifc: ifc, protocol: protocol}
-	r.step.run = func() { e.relayDue(r) }
+	r.step.Run = func() { e.relayDue(r) }
 	ifc.relays[protocol] = r
-	e.deadlines.set(&r.step, e.now.Add(relayAfter))
+	e.timers.Set(&r.step, e.now.Add(relayAfter))
 	return r
 }
 
@@ -131,7 +132,7 @@ func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) *relay {
 func (e *Engine) forgetRelay(ifc *iface) bool {
 	var first *relay
 	for _, r := range ifc.relays {
-		if r.needed && !r.neighbor.protocol.IsValid() && (first == nil || r.step.turn.before(first.step.turn)) {
+		if r.needed && !r.neighbor.protocol.IsValid() && (first == nil || r.step.Before(&first.step)) {
 			first = r
 		}
 	}
@@ -147,7 +148,7 @@ func (e *Engine) relayDue(r *relay) {
 	switch {
 	case r.neighbor.protocol.IsValid():
 		e.dropNeighbor(&r.neighbor)
-		e.deadlines.set(&r.step, e.now.Add(relayMemory))
+		e.timers.Set(&r.step, e.now.Add(relayMemory))
 	case !r.needed && r.ifc.neighbors[r.protocol] == nil:
 		e.useRelay(r)
 	default:
@@ -167,14 +168,14 @@ func (e *Engine) useRelay(r *relay) {
 		}
 		r.needed = true
 		e.wantNeighbor(&r.neighbor, r.ifc, rankRelay, r.protocol, n.nbma)
-		e.deadlines.set(&r.step, e.now.Add(relayTime))
+		e.timers.Set(&r.step, e.now.Add(relayTime))
 		return
 	}
 	e.dropRelay(r)
 }
 
 func (e *Engine) dropRelay(r *relay) {
-	e.deadlines.stop(&r.step)
+	e.timers.Stop(&r.step)
 	e.dropNeighbor(&r.neighbor)
 	if r.ifc.relays[r.protocol] == r {
 		delete(r.ifc.relays, r.protocol)

@@ -23,7 +23,7 @@ func (e *Engine) askFor(s *shortcut) {
 // sendRequest sends the request along the route to the destination, which the shortcut itself has no part in.
 func (e *Engine) sendRequest(s *shortcut) {
 	ifc := s.ifc
-	e.deadlines.set(&s.ask, e.now.Add(askIntervals[s.attempts]))
+	e.timers.Set(&s.ask, e.now.Add(askIntervals[s.attempts]))
 	way, err := e.pathPastShortcuts(ifc, s.dest)
 	if err != pathOK || !ifc.local.IsValid() {
 		return // a later try may find one
@@ -73,7 +73,7 @@ func (e *Engine) endAsking(s *shortcut) {
 		s.asking = false
 		delete(s.ifc.requests, s.requestID)
 	}
-	e.deadlines.stop(&s.ask)
+	e.timers.Stop(&s.ask)
 }
 
 // unresolve ends a question without a usable answer, and does not ask again for a while.

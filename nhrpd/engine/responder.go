@@ -189,7 +189,7 @@ func (e *Engine) answerFromMap(m *message, b *binding) {
 	}
 	a.mapped = b.nbma
 	a.expires = e.now.Add(m.ifc.cfg.HoldingTime)
-	e.deadlines.set(&a.expiry, a.expires)
+	e.timers.Set(&a.expiry, a.expires)
 	cie := packet.CIE{
 		PrefixLength: uint8(b.protocol.BitLen()),
 		HoldingTime:  seconds(m.ifc.cfg.HoldingTime),

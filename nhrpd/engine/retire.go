@@ -62,7 +62,7 @@ func (e *Engine) retire(p *peer, heirs map[netip.Addr]*peer) {
 			e.release(c)
 		}
 	}
-	e.deadlines.stop(&p.lost)
+	e.timers.Stop(&p.lost)
 	e.reviseSecurity(p)
 }
 
@@ -79,7 +79,7 @@ func (e *Engine) retireAnswer(a *answer, loser *peer, heirs map[netip.Addr]*peer
 	}
 	e.moveAnswer(a, to.nbma)
 	e.claim(&a.claim, to, interestAnswer, false)
-	e.deadlines.set(&a.expiry, a.expires)
+	e.timers.Set(&a.expiry, a.expires)
 }
 
 // heir is the peer in whose name waits what a router had; nil: there is no name left.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -27,7 +28,7 @@ type revocations struct {
 	hearers map[netip.Addr]*hearer
 	waiting map[uint32]*hearer // by the id of the purge that is out
 	queue   []*hearer
-	tick    timer        // sends the next burst
+	tick    timers.Timer // sends the next burst
 	pause   time.Time    // no burst before it
 	entries []packet.CIE // scratch
 }
@@ -72,14 +73,14 @@ func (e *Engine) tellRevoked(ifc *iface) {
 	r := &ifc.revocations
 	if r.hearers == nil {
 		r.hearers, r.waiting = make(map[netip.Addr]*hearer), make(map[uint32]*hearer)
-		r.tick.run = func() { e.sendRevoked(ifc) }
+		r.tick.Run = func() { e.sendRevoked(ifc) }
 	}
 	for _, b := range inOrder(ifc.bindings, byAddr) {
 		if b.static || r.hearers[b.protocol] != nil || !ifc.secured(b.nbma) {
 			continue
 		}
 		h := &hearer{purge: purge{ifc: ifc, dest: b.protocol}, next: r.last}
-		h.again.run = func() { e.tellAgain(h) }
+		h.again.Run = func() { e.tellAgain(h) }
 		r.hearers[b.protocol] = h
 		r.enqueue(h)
 	}
@@ -106,8 +107,8 @@ func (e *Engine) tellAgain(h *hearer) {
 
 // scheduleRevoked has the next burst sent as soon as the pace allows it.
 func (e *Engine) scheduleRevoked(r *revocations) {
-	if len(r.queue) > 0 && r.tick.pos == 0 {
-		e.deadlines.set(&r.tick, later(e.now, r.pause))
+	if len(r.queue) > 0 && !r.tick.IsSet() {
+		e.timers.Set(&r.tick, later(e.now, r.pause))
 	}
 }
 
@@ -178,7 +179,7 @@ func (e *Engine) sendBatch(h *hearer, room int) bool {
 	}
 	h.tries++
 	h.nbma = b.nbma
-	e.deadlines.set(&h.again, e.now.Add(purgeAgain))
+	e.timers.Set(&h.again, e.now.Add(purgeAgain))
 	if !ifc.secured(b.nbma) {
 		return false
 	}
@@ -215,13 +216,13 @@ func (e *Engine) heardRevoked(h *hearer) {
 		e.forgetHearer(h)
 		return
 	}
-	e.deadlines.set(&h.again, e.now.Add(purgeGap))
+	e.timers.Set(&h.again, e.now.Add(purgeGap))
 }
 
 // endBatch ends the purge that is out.
 func (e *Engine) endBatch(h *hearer) {
 	delete(h.ifc.revocations.waiting, h.id)
-	e.deadlines.stop(&h.again)
+	e.timers.Stop(&h.again)
 	h.next, h.upto, h.tries = max(h.next, h.upto), 0, 0
 }
 
@@ -238,9 +239,9 @@ func (e *Engine) forgetHearer(h *hearer) {
 func (e *Engine) endRevocations(ifc *iface) {
 	r := &ifc.revocations
 	for _, h := range r.hearers {
-		e.deadlines.stop(&h.again)
+		e.timers.Stop(&h.again)
 	}
-	e.deadlines.stop(&r.tick)
+	e.timers.Stop(&r.tick)
 	end := r.first + len(r.list)
 	*r = revocations{first: end, last: end, pause: r.pause}
 }

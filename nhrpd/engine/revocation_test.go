@@ -69,7 +69,7 @@ func revokeAll(t testing.TB, clients int, pattern string, heard func(client neti
 		}
 		r := &hub.engine.ifaces["gre1"].revocations
 		if len(r.hearers) == 0 {
-			if len(r.list)+len(r.queue)+len(r.waiting) > 0 || r.tick.pos != 0 {
+			if len(r.list)+len(r.queue)+len(r.waiting) > 0 || r.tick.IsSet() {
 				t.Errorf("something is left: %+v", r)
 			}
 			return purges, most, took

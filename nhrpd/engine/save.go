@@ -104,7 +104,7 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 		e.restoreOwners(ifc, saved.Owners)
 		e.restoreAway(ifc, saved.Away)
 		if !ifc.cfg.Protected {
-			e.deadlines.set(&ifc.grace, e.now.Add(restoreGrace))
+			e.timers.Set(&ifc.grace, e.now.Add(restoreGrace))
 		}
 	}
 	e.finish()
@@ -150,7 +150,7 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 	b.setHolder(holderOf(st.Identity, st.NBMA))
 	b.restored = ifc.cfg.Protected
 	b.expires = e.now.Add(left)
-	e.deadlines.set(&b.expiry, b.expires)
+	e.timers.Set(&b.expiry, b.expires)
 	e.bind(b, st.NBMA)
 	for _, p := range st.Prefixes {
 		e.restorePrefix(b, p)
@@ -184,7 +184,7 @@ func (e *Engine) restorePrefix(b *binding, prefix netip.Prefix) {
 	}
 	a := e.newAnnounced(b, prefix)
 	a.expires = b.expires
-	e.deadlines.set(&a.expiry, a.expires)
+	e.timers.Set(&a.expiry, a.expires)
 }
 
 func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
@@ -225,7 +225,7 @@ func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
 	a := e.newAnswer(ifc, key)
 	a.dest, a.mapped, a.restored = st.Dest, st.Mapped, true
 	a.expires = e.now.Add(left)
-	e.deadlines.set(&a.expiry, a.expires)
+	e.timers.Set(&a.expiry, a.expires)
 	if st.Vouched {
 		e.admit(&a.admission, ifc, a.nbma, admittedAs{shared: true})
 		a.admission.asker, a.admission.identity = true, st.Identity

@@ -202,7 +202,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	b.clientNBMA = m.SourceNBMA
 	b.mtu = cie.MTU
 	b.expires = e.now.Add(holding)
-	e.deadlines.set(&b.expiry, b.expires)
+	e.timers.Set(&b.expiry, b.expires)
 	e.repeated(m, b, holding)
 	ifc.settled(m.from, MismatchRefused)
 	e.bind(b, m.from)

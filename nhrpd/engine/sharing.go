@@ -128,7 +128,7 @@ func (e *Engine) separate(ifc *iface, nbma netip.Addr) {
 // dropHeld drops a packet that waits for its sender's SA: the next SA may be another router's.
 func (e *Engine) dropHeld(ifc *iface, from netip.Addr, reason dropReason) {
 	if h := ifc.held[from]; h != nil {
-		e.deadlines.stop(&h.timeout)
+		e.timers.Stop(&h.timeout)
 		delete(ifc.held, from)
 		e.drop(reason)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"cygnet/nhrpd/engine/timers"
 )
 
 // shortcut is a way past the hub: first the question for it, then the answer that waits for an SA, then a route.
@@ -39,8 +41,8 @@ type shortcut struct {
 	neighbor  neighborClaim
 	admission admission
 	routed    bool
-	ask       timer // when the request is repeated
-	step      timer // when the state has to move on
+	ask       timers.Timer // when the request is repeated
+	step      timers.Timer // when the state has to move on
 }
 
 const (
@@ -51,8 +53,8 @@ const (
 func (e *Engine) newShortcut(ifc *iface, dest netip.Addr, prefix netip.Prefix) *shortcut {
 	s := &shortcut{ifc: ifc, dest: dest, prefix: prefix, since: e.now}
 	s.claim.owner = s
-	s.ask.run = func() { e.askAgain(s) }
-	s.step.run = func() { e.shortcutDue(s) }
+	s.ask.Run = func() { e.askAgain(s) }
+	s.step.Run = func() { e.shortcutDue(s) }
 	ifc.shortcuts[prefix] = s
 	return s
 }
@@ -89,7 +91,7 @@ func (e *Engine) secure(s *shortcut) {
 	if !dial {
 		wait = responderDials
 	}
-	e.deadlines.set(&s.step, e.now.Add(wait))
+	e.timers.Set(&s.step, e.now.Add(wait))
 }
 
 // install wants the neighbour, then the route.
@@ -147,7 +149,7 @@ func (e *Engine) scheduleShortcut(s *shortcut) {
 	if e.now.Before(s.refresh) {
 		at = s.refresh
 	}
-	e.deadlines.set(&s.step, at)
+	e.timers.Set(&s.step, at)
 }
 
 // shortcutDue moves on what waited long enough.
@@ -155,7 +157,7 @@ func (e *Engine) shortcutDue(s *shortcut) {
 	switch {
 	case s.state == ShortcutSecuring && e.now.Before(s.since.Add(securingTime)):
 		e.claim(&s.claim, e.peerAt(s.ifc, s.nbma), interestResolution, true)
-		e.deadlines.set(&s.step, s.since.Add(securingTime))
+		e.timers.Set(&s.step, s.since.Add(securingTime))
 	case s.state == ShortcutSecuring:
 		e.unresolve(s, "no SA with the router that it leads to could be had; the traffic stays on the hub")
 	case !e.now.Before(s.expires):
@@ -180,7 +182,7 @@ func (e *Engine) endShortcut(s *shortcut, reason string) {
 func (e *Engine) removeShortcut(s *shortcut) {
 	e.withdraw(s)
 	e.endAsking(s)
-	e.deadlines.stop(&s.step)
+	e.timers.Stop(&s.step)
 	if s.ifc.shortcuts[s.prefix] == s {
 		delete(s.ifc.shortcuts, s.prefix)
 	}

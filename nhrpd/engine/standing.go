@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/policy"
 )
 
@@ -175,7 +176,7 @@ type block struct {
 	identity string // as given
 	since    time.Time
 	ends     time.Time // zero: when it is taken back
-	expiry   timer
+	expiry   timers.Timer
 }
 
 func (b *block) until() string {

@@ -14,10 +14,10 @@ const (
 )
 
 func (e *Engine) startPoll(ifc *iface) {
-	if ifc.poll.pos != 0 || ifc.left {
+	if ifc.poll.IsSet() || ifc.left {
 		return
 	}
-	e.deadlines.set(&ifc.poll, e.now.Add(min(max(ifc.cfg.IdleTime/4, pollLeast), pollMost)))
+	e.timers.Set(&ifc.poll, e.now.Add(min(max(ifc.cfg.IdleTime/4, pollLeast), pollMost)))
 }
 
 func (e *Engine) pollUse(ifc *iface) {

@@ -1,4 +1,4 @@
-package engine
+package timers
 
 import (
 	"math/rand/v2"
@@ -10,18 +10,18 @@ import (
 	"pgregory.net/rapid"
 )
 
-var timerEpoch = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
+var epoch = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
 
-func afterSeconds(seconds int) time.Time { return timerEpoch.Add(time.Duration(seconds) * time.Second) }
+func afterSeconds(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
 
-// timerLog gives timers that write their names down when they run.
+// timerLog makes timers that record their names when they run.
 type timerLog struct {
-	deadlines
+	Queue
 	ran []string
 }
 
-func (l *timerLog) timer(name string, then ...func()) *timer {
-	return &timer{run: func() {
+func (l *timerLog) timer(name string, then ...func()) *Timer {
+	return &Timer{Run: func() {
 		l.ran = append(l.ran, name)
 		for _, f := range then {
 			f()
@@ -40,22 +40,22 @@ func (l *timerLog) wantRan(t *testing.T, want ...string) {
 func TestTimersRunInOrderOfTimeThenOfSetting(t *testing.T) {
 	var l timerLog
 	a, b, c, d := l.timer("a"), l.timer("b"), l.timer("c"), l.timer("d")
-	l.set(c, afterSeconds(2))
-	l.set(b, afterSeconds(1))
-	l.set(a, afterSeconds(1))
-	l.set(d, afterSeconds(3))
-	l.advance(afterSeconds(0))
+	l.Set(c, afterSeconds(2))
+	l.Set(b, afterSeconds(1))
+	l.Set(a, afterSeconds(1))
+	l.Set(d, afterSeconds(3))
+	l.Advance(afterSeconds(0))
 	l.wantRan(t)
-	l.advance(afterSeconds(2))
+	l.Advance(afterSeconds(2))
 	l.wantRan(t, "b", "a", "c")
-	if at, ok := l.next(); !ok || !at.Equal(afterSeconds(3)) {
+	if at, ok := l.Next(); !ok || !at.Equal(afterSeconds(3)) {
 		t.Errorf("next is %v, %v", at, ok)
 	}
-	l.advance(afterSeconds(2))
+	l.Advance(afterSeconds(2))
 	l.wantRan(t)
-	l.advance(afterSeconds(9))
+	l.Advance(afterSeconds(9))
 	l.wantRan(t, "d")
-	if at, ok := l.next(); ok {
+	if at, ok := l.Next(); ok {
 		t.Errorf("with nothing set next is %v", at)
 	}
 }
@@ -63,58 +63,58 @@ func TestTimersRunInOrderOfTimeThenOfSetting(t *testing.T) {
 func TestSettingAgainMovesATimerBehindItsEquals(t *testing.T) {
 	var l timerLog
 	a, b, c := l.timer("a"), l.timer("b"), l.timer("c")
-	l.set(a, afterSeconds(5))
-	l.set(b, afterSeconds(1))
-	l.set(c, afterSeconds(3))
-	l.set(a, afterSeconds(1)) // earlier
-	l.set(b, afterSeconds(3)) // later
+	l.Set(a, afterSeconds(5))
+	l.Set(b, afterSeconds(1))
+	l.Set(c, afterSeconds(3))
+	l.Set(a, afterSeconds(1)) // earlier
+	l.Set(b, afterSeconds(3)) // later
 	if at := l.epoch.Add(a.turn.at); !at.Equal(afterSeconds(1)) {
 		t.Errorf("a is set to %v", at)
 	}
-	l.advance(afterSeconds(9))
+	l.Advance(afterSeconds(9))
 	l.wantRan(t, "a", "c", "b")
 }
 
 func TestATimerThatIsPutOffKeepsItsPlaceUntilThatIsDue(t *testing.T) {
 	var l timerLog
 	a, b := l.timer("a"), l.timer("b")
-	l.set(a, afterSeconds(1))
-	l.set(b, afterSeconds(5))
-	l.set(a, afterSeconds(4))
-	l.set(a, afterSeconds(9))
-	if at, _ := l.next(); !at.Equal(afterSeconds(1)) {
+	l.Set(a, afterSeconds(1))
+	l.Set(b, afterSeconds(5))
+	l.Set(a, afterSeconds(4))
+	l.Set(a, afterSeconds(9))
+	if at, _ := l.Next(); !at.Equal(afterSeconds(1)) {
 		t.Errorf("next is %v", at)
 	}
-	l.advance(afterSeconds(1))
+	l.Advance(afterSeconds(1))
 	l.wantRan(t)
-	if at, _ := l.next(); !at.Equal(afterSeconds(5)) {
+	if at, _ := l.Next(); !at.Equal(afterSeconds(5)) {
 		t.Errorf("once its place was due next is %v", at)
 	}
-	l.set(a, afterSeconds(3))
-	if at, _ := l.next(); !at.Equal(afterSeconds(3)) {
+	l.Set(a, afterSeconds(3))
+	if at, _ := l.Next(); !at.Equal(afterSeconds(3)) {
 		t.Errorf("earlier again, next is %v", at)
 	}
-	l.advance(afterSeconds(9))
+	l.Advance(afterSeconds(9))
 	l.wantRan(t, "a", "b")
 }
 
 func TestAStoppedTimerDoesNotRun(t *testing.T) {
 	var l timerLog
 	a, b, c := l.timer("a"), l.timer("b"), l.timer("c")
-	l.stop(a)
-	l.set(a, afterSeconds(1))
-	l.set(b, afterSeconds(2))
-	l.set(c, afterSeconds(3))
-	l.stop(a)
-	l.stop(a)
+	l.Stop(a)
+	l.Set(a, afterSeconds(1))
+	l.Set(b, afterSeconds(2))
+	l.Set(c, afterSeconds(3))
+	l.Stop(a)
+	l.Stop(a)
 	if a.pos != 0 {
 		t.Error("a stopped timer is set")
 	}
-	if at, _ := l.next(); !at.Equal(afterSeconds(2)) {
+	if at, _ := l.Next(); !at.Equal(afterSeconds(2)) {
 		t.Errorf("next is %v", at)
 	}
-	l.advance(afterSeconds(3))
-	l.stop(b)
+	l.Advance(afterSeconds(3))
+	l.Stop(b)
 	l.wantRan(t, "b", "c")
 }
 
@@ -122,71 +122,71 @@ func TestARunMaySetAndStopOthers(t *testing.T) {
 	var l timerLog
 	early, late, gone := l.timer("early"), l.timer("late"), l.timer("gone")
 	first := l.timer("first", func() {
-		l.set(late, afterSeconds(4))
-		l.set(early, afterSeconds(0)) // is past: runs next
-		l.stop(gone)
+		l.Set(late, afterSeconds(4))
+		l.Set(early, afterSeconds(0)) // is past: runs next
+		l.Stop(gone)
 	})
-	l.set(first, afterSeconds(1))
-	l.set(gone, afterSeconds(1))
-	l.advance(afterSeconds(5))
+	l.Set(first, afterSeconds(1))
+	l.Set(gone, afterSeconds(1))
+	l.Advance(afterSeconds(5))
 	l.wantRan(t, "first", "early", "late")
 }
 
 func TestATimerIsNotSetWhileItRuns(t *testing.T) {
 	var l timerLog
-	var self *timer
+	var self *Timer
 	self = l.timer("self", func() {
-		if _, ok := l.next(); ok || self.pos != 0 {
+		if _, ok := l.Next(); ok || self.pos != 0 {
 			t.Error("the running timer is still set")
 		}
-		l.stop(self)
-		l.set(self, afterSeconds(20))
+		l.Stop(self)
+		l.Set(self, afterSeconds(20))
 	})
-	l.set(self, afterSeconds(1))
-	l.advance(afterSeconds(10))
+	l.Set(self, afterSeconds(1))
+	l.Advance(afterSeconds(10))
 	l.wantRan(t, "self")
-	l.advance(afterSeconds(20))
+	l.Advance(afterSeconds(20))
 	l.wantRan(t, "self")
 }
 
 func TestTimersThatSetThemselvesNeitherHoldUpAnAdvanceNorTime(t *testing.T) {
 	var l timerLog
-	var self, ping, pong *timer
-	self = l.timer("self", func() { l.set(self, afterSeconds(0)) })
-	ping = l.timer("ping", func() { l.set(pong, afterSeconds(0)) })
-	pong = l.timer("pong", func() { l.set(ping, afterSeconds(10)) })
+	var self, ping, pong *Timer
+	self = l.timer("self", func() { l.Set(self, afterSeconds(0)) })
+	ping = l.timer("ping", func() { l.Set(pong, afterSeconds(0)) })
+	pong = l.timer("pong", func() { l.Set(ping, afterSeconds(10)) })
 	last := l.timer("last")
-	l.set(self, afterSeconds(1))
-	l.set(ping, afterSeconds(2))
-	l.set(last, afterSeconds(10))
-	l.advance(afterSeconds(10))
+	l.Set(self, afterSeconds(1))
+	l.Set(ping, afterSeconds(2))
+	l.Set(last, afterSeconds(10))
+	l.Advance(afterSeconds(10))
 	l.wantRan(t, "self", "ping", "pong", "last")
 
-	at, _ := l.next()
+	at, _ := l.Next()
 	if want := afterSeconds(10).Add(time.Nanosecond); !at.Equal(want) {
 		t.Errorf("due again at %v, want %v", at, want)
 	}
-	l.advance(afterSeconds(10))
+	l.Advance(afterSeconds(10))
 	l.wantRan(t)
-	l.advance(at)
+	l.Advance(at)
 	l.wantRan(t, "self", "ping", "pong")
 }
 
 func TestTimeGoingBackwardsRunsNothing(t *testing.T) {
 	var l timerLog
 	a, b := l.timer("a"), l.timer("b")
-	l.set(a, afterSeconds(10))
-	l.advance(afterSeconds(10))
+	l.Set(a, afterSeconds(10))
+	l.Advance(afterSeconds(10))
 	l.wantRan(t, "a")
-	l.set(b, afterSeconds(5))
-	l.advance(afterSeconds(4))
+	l.Set(b, afterSeconds(5))
+	l.Advance(afterSeconds(4))
 	l.wantRan(t)
-	l.set(a, afterSeconds(4)) // ran in an earlier advance: any time will do
-	l.advance(afterSeconds(4))
+	l.Set(a, afterSeconds(4)) // ran in an earlier advance: any time will do
+	l.Advance(afterSeconds(4))
 	l.wantRan(t, "a")
 }
 
-// deadlineModel is the specification of deadlines: what is set in the order it was set in.
+// deadlineModel is the specification of a Queue: what is set in the order it was set in.
 type deadlineModel struct {
 	set []modelTimer
 	now time.Time
@@ -209,7 +209,8 @@ func (m *deadlineModel) start(id int, at time.Time) {
 		at = m.now.Add(1)
 	}
 	times := []time.Time{at}
-	if i := slices.IndexFunc(m.set, func(t modelTimer) bool { return t.id == id }); i >= 0 && !at.Before(m.set[i].at) {
+	i := slices.IndexFunc(m.set, func(t modelTimer) bool { return t.id == id })
+	if i >= 0 && !at.Before(m.set[i].at) {
 		times = append(times, m.set[i].times...)
 	}
 	m.stop(id)
@@ -234,10 +235,13 @@ func (m *deadlineModel) advance(now time.Time, run func(id int)) {
 	m.ran = nil
 }
 
-// mayBeNext says whether next may tell a time: one that a timer is set to or was put off from, and not after the first that is due.
+// mayBeNext reports whether Next may return a time: one that a timer is set to or was postponed
+// from, and that is not after the first that is due.
 func (m *deadlineModel) mayBeNext(at time.Time) bool {
 	first, ok := m.next()
-	return ok && !at.After(first.at) && slices.ContainsFunc(m.set, func(t modelTimer) bool { return slices.ContainsFunc(t.times, at.Equal) })
+	return ok && !at.After(first.at) && slices.ContainsFunc(m.set, func(t modelTimer) bool {
+		return slices.ContainsFunc(t.times, at.Equal)
+	})
 }
 
 // timerStep is what a timer's run does to one timer.
@@ -250,22 +254,26 @@ type timerStep struct {
 func TestDeadlinesDoWhatTheirModelDoes(t *testing.T) {
 	const timers = 12
 	step := rapid.Custom(func(t *rapid.T) timerStep {
-		return timerStep{rapid.IntRange(0, timers-1).Draw(t, "timer"), rapid.Bool().Draw(t, "stop"), rapid.IntRange(0, 20).Draw(t, "at")}
+		return timerStep{
+			Timer: rapid.IntRange(0, timers-1).Draw(t, "timer"),
+			Stop:  rapid.Bool().Draw(t, "stop"),
+			At:    rapid.IntRange(0, 20).Draw(t, "at"),
+		}
 	})
 	rapid.Check(t, func(rt *rapid.T) {
-		var d deadlines
+		var d Queue
 		var model deadlineModel
 		var log []int
 		scripts := rapid.SliceOfN(rapid.SliceOfN(step, 0, 3), timers, timers).Draw(rt, "what runs do")
-		var ts [timers]timer
+		var ts [timers]Timer
 		for i := range ts {
-			ts[i].run = func() {
+			ts[i].Run = func() {
 				log = append(log, i)
 				for _, s := range scripts[i] {
 					if s.Stop {
-						d.stop(&ts[s.Timer])
+						d.Stop(&ts[s.Timer])
 					} else {
-						d.set(&ts[s.Timer], afterSeconds(s.At))
+						d.Set(&ts[s.Timer], afterSeconds(s.At))
 					}
 				}
 			}
@@ -282,19 +290,19 @@ func TestDeadlinesDoWhatTheirModelDoes(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"set": func(rt *rapid.T) {
 				s := step.Draw(rt, "set")
-				d.set(&ts[s.Timer], afterSeconds(s.At))
+				d.Set(&ts[s.Timer], afterSeconds(s.At))
 				model.start(s.Timer, afterSeconds(s.At))
 			},
 			"stop": func(rt *rapid.T) {
 				id := rapid.IntRange(0, timers-1).Draw(rt, "timer")
-				d.stop(&ts[id])
+				d.Stop(&ts[id])
 				model.stop(id)
 			},
 			"advance": func(rt *rapid.T) {
 				now := afterSeconds(rapid.IntRange(0, 20).Draw(rt, "now"))
-				d.advance(now)
+				d.Advance(now)
 				model.advance(now, runModel)
-				if at, ok := d.next(); ok && !at.After(now) {
+				if at, ok := d.Next(); ok && !at.After(now) {
 					rt.Fatalf("after an advance to %v next is %v", now, at)
 				}
 			},
@@ -302,7 +310,7 @@ func TestDeadlinesDoWhatTheirModelDoes(t *testing.T) {
 				if diff := cmp.Diff(model.log, log); diff != "" {
 					rt.Fatalf("ran (-want +got):\n%s", diff)
 				}
-				at, ok := d.next()
+				at, ok := d.Next()
 				if ok != (len(model.set) > 0) || ok && !model.mayBeNext(at) {
 					rt.Fatalf("next is %v, %v; set are %v", at, ok, model.set)
 				}
@@ -312,16 +320,16 @@ func TestDeadlinesDoWhatTheirModelDoes(t *testing.T) {
 }
 
 func TestMovingATimerDoesNotAllocate(t *testing.T) {
-	var d deadlines
-	var a, b timer
-	d.set(&a, afterSeconds(1))
-	d.set(&b, afterSeconds(2))
+	var d Queue
+	var a, b Timer
+	d.Set(&a, afterSeconds(1))
+	d.Set(&b, afterSeconds(2))
 	n := 0
 	if allocs := testing.AllocsPerRun(100, func() {
 		n++
-		d.set(&a, afterSeconds(n))
-		d.stop(&b)
-		d.set(&b, afterSeconds(n))
+		d.Set(&a, afterSeconds(n))
+		d.Stop(&b)
+		d.Set(&b, afterSeconds(n))
 	}); allocs != 0 {
 		t.Errorf("allocates %v times", allocs)
 	}
@@ -329,13 +337,13 @@ func TestMovingATimerDoesNotAllocate(t *testing.T) {
 
 func BenchmarkDeadlines100k(b *testing.B) {
 	const timers = 100_000
-	fill := func(run func()) (*deadlines, []timer, *rand.Rand) {
-		var d deadlines
+	fill := func(run func()) (*Queue, []Timer, *rand.Rand) {
+		var d Queue
 		rnd := rand.New(rand.NewPCG(1, 2))
-		ts := make([]timer, timers)
+		ts := make([]Timer, timers)
 		for i := range ts {
-			ts[i].run = run
-			d.set(&ts[i], timerEpoch.Add(time.Duration(rnd.Int64N(int64(2*time.Hour)))))
+			ts[i].Run = run
+			d.Set(&ts[i], epoch.Add(time.Duration(rnd.Int64N(int64(2*time.Hour)))))
 		}
 		return &d, ts, rnd
 	}
@@ -343,7 +351,7 @@ func BenchmarkDeadlines100k(b *testing.B) {
 		d, ts, rnd := fill(func() {})
 		b.ReportAllocs()
 		for b.Loop() {
-			d.set(&ts[rnd.IntN(timers)], afterSeconds(rnd.IntN(7200)))
+			d.Set(&ts[rnd.IntN(timers)], afterSeconds(rnd.IntN(7200)))
 		}
 	})
 	b.Run("stop and set", func(b *testing.B) {
@@ -351,20 +359,22 @@ func BenchmarkDeadlines100k(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			t := &ts[rnd.IntN(timers)]
-			d.stop(t)
-			d.set(t, afterSeconds(rnd.IntN(7200)))
+			d.Stop(t)
+			d.Set(t, afterSeconds(rnd.IntN(7200)))
 		}
 	})
 	b.Run("run and set", func(b *testing.B) {
 		d, ts, rnd := fill(nil)
 		for i := range ts {
 			t := &ts[i]
-			t.run = func() { d.set(t, d.epoch.Add(d.now+time.Duration(1+rnd.Int64N(int64(2*time.Hour))))) }
+			t.Run = func() {
+				d.Set(t, d.epoch.Add(d.now+time.Duration(1+rnd.Int64N(int64(2*time.Hour)))))
+			}
 		}
 		b.ReportAllocs()
 		for b.Loop() {
-			at, _ := d.next()
-			d.advance(at)
+			at, _ := d.Next()
+			d.Advance(at)
 		}
 	})
 }
