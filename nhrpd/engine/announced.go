@@ -152,7 +152,7 @@ func (e *Engine) newAnnounced(b *binding, prefix netip.Prefix) *announced {
 	a.expiry.Run = func() { e.endAnnounced(a, "not refreshed within its holding time") }
 	b.ifc.announced[prefix] = a
 	b.prefixes = append(b.prefixes, a)
-	b.ifc.prefixesOf.take(b.holder)
+	b.ifc.prefixesOf.Take(b.holder)
 	if b.routed {
 		e.routePrefix(a)
 	} else {
@@ -175,7 +175,7 @@ func (e *Engine) dropAnnounced(a *announced) {
 	}
 	e.timers.Stop(&a.expiry)
 	delete(b.ifc.announced, a.prefix)
-	b.ifc.prefixesOf.giveBack(b.holder, 1)
+	b.ifc.prefixesOf.GiveBack(b.holder, 1)
 	b.prefixes = slices.DeleteFunc(b.prefixes, func(o *announced) bool { return o == a })
 }
 

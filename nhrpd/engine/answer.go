@@ -79,7 +79,7 @@ func (e *Engine) answerFor(m *message, prefix netip.Prefix, nbma netip.Addr) *an
 		}
 		a = e.newAnswer(ifc, key)
 		a.asker, a.relayed = asker, relayed
-		ifc.askers.take(asker)
+		ifc.askers.Take(asker)
 	}
 	a.dest, a.mapped, a.restored = m.DestProtocol, netip.Addr{}, false
 	return a
@@ -97,7 +97,7 @@ func (e *Engine) chargeRequester(a *answer) bool {
 	if ifc.askers[asker] >= ifc.cfg.Limits.answersOfOne() {
 		return false
 	}
-	ifc.askers.move(a.asker, asker, 1)
+	ifc.askers.Move(a.asker, asker, 1)
 	a.asker = asker
 	return true
 }
@@ -272,7 +272,7 @@ func (a *answer) peerFailed(*Engine) {}
 func (e *Engine) dropAnswer(a *answer) {
 	delete(a.ifc.answers, a.answerKey)
 	if a.asker != (holder{}) {
-		a.ifc.askers.giveBack(a.asker, 1)
+		a.ifc.askers.GiveBack(a.asker, 1)
 	}
 	e.timers.Stop(&a.expiry)
 	e.dismiss(&a.admission)

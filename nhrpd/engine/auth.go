@@ -31,7 +31,7 @@ func (e *Engine) tellForeignPassword(m *message) {
 		reason = "it has no NHRP password, and one is configured here (authentication)"
 	}
 	e.complain(m.ifc, MismatchPassword, m.from, m.SourceProtocol, m.identity(), reason)
-	if !m.ifc.refusals.allow(e.now, m.from) {
+	if !m.ifc.limits.refusals.Allow(e.now, m.from) {
 		return
 	}
 	e.notice(m.ifc, Notice{Kind: NoticeRejected, NextHop: m.SourceProtocol, NBMA: m.from, Identity: m.identity(),

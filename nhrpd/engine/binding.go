@@ -77,7 +77,7 @@ func (e *Engine) dropBinding(b *binding) {
 	delete(b.ifc.bindings, b.protocol)
 	delete(b.ifc.uncertain, b.protocol)
 	if b.holder != (holder{}) {
-		b.ifc.addressesOf.giveBack(b.holder, 1)
+		b.ifc.addressesOf.GiveBack(b.holder, 1)
 		e.goAway(b)
 	}
 	e.timers.Stop(&b.expiry)

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/ratelimit"
 )
 
 // broken says which invariant does not hold.
@@ -101,26 +103,26 @@ func (n *node) brokenLimits(ifc *iface) error {
 
 // brokenShares says where a share is not what the tables amount to, or over its limit.
 func brokenShares(ifc *iface) error {
-	answers, addresses, prefixes := shares{}, shares{}, shares{}
+	answers, addresses, prefixes := ratelimit.Shares[holder]{}, ratelimit.Shares[holder]{}, ratelimit.Shares[holder]{}
 	for _, a := range ifc.answers {
 		if a.asker != (holder{}) {
-			answers.take(a.asker)
+			answers.Take(a.asker)
 		}
 	}
 	for _, b := range ifc.bindings {
 		if !b.static {
-			addresses.take(b.holder)
+			addresses.Take(b.holder)
 		}
 	}
 	for _, o := range ifc.owners {
-		addresses.take(holderOf(o.identity, netip.Addr{}))
+		addresses.Take(holderOf(o.identity, netip.Addr{}))
 	}
 	for _, a := range ifc.announced {
-		prefixes.take(a.owner.holder)
+		prefixes.Take(a.owner.holder)
 	}
 	for _, s := range []struct {
 		what       string
-		is, counts shares
+		is, counts ratelimit.Shares[holder]
 		most       int
 	}{
 		{"answers", answers, ifc.askers, ifc.cfg.Limits.answersOfOne()},

@@ -33,7 +33,7 @@ func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, o
 		most = mtu
 	}
 	room := min(packet.Size(m.raw), most-errorHeaderLen(&p))
-	if room < quotedLen || !m.ifc.errors.allow(e.now, m.ifc.holderAt(m.from)) {
+	if room < quotedLen || !m.ifc.limits.errors.Allow(e.now, m.ifc.holderAt(m.from)) {
 		e.drop(dropErrorLimit)
 		return
 	}

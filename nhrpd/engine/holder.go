@@ -34,27 +34,6 @@ func (ifc *iface) holderAt(nbma netip.Addr) holder {
 	return holder{nbma: nbma}
 }
 
-// shares counts what each holder has of a table.
-type shares map[holder]int
-
-func (s shares) take(h holder) { s[h]++ }
-
-func (s shares) giveBack(h holder, n int) {
-	if left := s[h] - n; left > 0 {
-		s[h] = left
-	} else {
-		delete(s, h)
-	}
-}
-
-// move counts n of from's for to.
-func (s shares) move(from, to holder, n int) {
-	if n > 0 {
-		s.giveBack(from, n)
-		s[to] += n
-	}
-}
-
 const (
 	// maxAddressesOfOne is how many overlay addresses one router may have registered, those
 	// included that stay its own after their SA went: one router does not own the overlay.
@@ -72,11 +51,11 @@ func (b *binding) setHolder(h holder) {
 	case b.holder == h:
 		return
 	case b.holder == (holder{}):
-		ifc.addressesOf.take(h)
-		ifc.prefixesOf.move(holder{}, h, len(b.prefixes))
+		ifc.addressesOf.Take(h)
+		ifc.prefixesOf.Move(holder{}, h, len(b.prefixes))
 	default:
-		ifc.addressesOf.move(b.holder, h, 1)
-		ifc.prefixesOf.move(b.holder, h, len(b.prefixes))
+		ifc.addressesOf.Move(b.holder, h, 1)
+		ifc.prefixesOf.Move(b.holder, h, len(b.prefixes))
 	}
 	b.holder = h
 }

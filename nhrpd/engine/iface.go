@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/ratelimit"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 	"cygnet/nhrpd/policy"
@@ -39,13 +40,13 @@ type iface struct {
 	relays          map[netip.Addr]*relay      // by overlay address
 	unresolvedSweep time.Time                  // before it no unresolved destination of a full table has expired
 	answers         map[answerKey]*answer
-	askers          shares // how many of the answers are one router's
+	askers          ratelimit.Shares[holder] // how many of the answers are one router's
 
 	away   map[holder]*away // clients that are not registered now
 	awayAt routeTable       // by NBMA address
 
-	addressesOf shares // how many overlay addresses are one router's: bindings and owners
-	prefixesOf  shares // how many announced prefixes are one router's
+	addressesOf ratelimit.Shares[holder] // how many overlay addresses are one router's: bindings and owners
+	prefixesOf  ratelimit.Shares[holder] // how many announced prefixes are one router's
 
 	complaints complaints // what does not fit with other routers; nil: nothing did so far
 
@@ -67,17 +68,9 @@ type iface struct {
 	grace     timers.Timer // ends what was restored and is not confirmed
 	confirmed bool         // strongSwan said once which peers have an SA
 
-	fromPeer    *limiter[netip.Addr]    // requests and indications taken
-	repliesOf   *limiter[netip.Addr]    // replies and errors taken
-	transit     *limiter[transitKey]    // what NHSs say, and what clients pass on for others
-	refusals    *limiter[netip.Addr]    // refusals of one peer told
-	errors      *budget                 // error indications sent, for who sent what they are about
-	indications *budget                 // traffic indications sent, for who they go to
-	flows       *flowMemory             // what they were about
-	events      *limiter[holder]        // log events about a peer
-	quiet       quietEvents             // those that were too many
-	grants      map[string]policy.Grant // by identity, as the rules are
-	misses      *limiter[struct{}]      // neighbours that the kernel missed
+	limits limits
+	quiet  quietEvents             // log events above limits.events
+	grants map[string]policy.Grant // by identity, as the rules are
 }
 
 func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
@@ -96,10 +89,10 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		unresolved:  make(map[netip.Addr]unresolved),
 		relays:      make(map[netip.Addr]*relay),
 		answers:     make(map[answerKey]*answer),
-		askers:      make(shares),
-		addressesOf: make(shares, room),
+		askers:      make(ratelimit.Shares[holder]),
+		addressesOf: make(ratelimit.Shares[holder], room),
 		away:        make(map[holder]*away),
-		prefixesOf:  make(shares),
+		prefixesOf:  make(ratelimit.Shares[holder]),
 		purges:      make(map[uint32]*purge),
 		admitted:    make(map[netip.Addr]*admitted, room),
 		named:       make(map[netip.Addr][]*peer),
@@ -117,17 +110,8 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 
 // configure sets what is only looked up when needed.
 func (ifc *iface) configure(cfg InterfaceConfig) {
-	if ifc.fromPeer == nil || ifc.cfg.Limits != cfg.Limits {
-		l := cfg.Limits
-		ifc.fromPeer = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys).roomFor(cfg.expectedClients())
-		ifc.repliesOf = newLimiter[netip.Addr](l.Requests, 2*l.Requests, l.Bindings+spareKeys)
-		ifc.transit = newLimiter[transitKey](l.Transit, 2*l.Transit, 2*l.Bindings+spareKeys)
-		ifc.refusals = newLimiter[netip.Addr](1, 3, l.Bindings+spareKeys)
-		ifc.errors = newBudget(l.Errors, l.Bindings+spareKeys)
-		ifc.indications = newBudget(l.Indications, l.Bindings+spareKeys)
-		ifc.flows = newFlowMemory()
-		ifc.events = newLimiter[holder](eventRate, eventBurst, l.Bindings+spareKeys)
-		ifc.misses = newLimiter[struct{}](missLimit, 2*missLimit, 0)
+	if ifc.limits == (limits{}) || ifc.cfg.Limits != cfg.Limits {
+		ifc.limits = newLimits(&cfg)
 	}
 	if ifc.cfg.Policy != cfg.Policy {
 		ifc.grants = nil
@@ -138,9 +122,6 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 	}
 	ifc.cfg = cfg
 }
-
-// spareKeys is how many more buckets limiters have than clients may register.
-const spareKeys = 256
 
 // overlay is our own overlay address.
 func (ifc *iface) overlay() netip.Addr { return ifc.cfg.Address.Addr() }

@@ -52,14 +52,14 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 	}
 	f := flow{from, inner.Source, inner.Dest}
 	switch {
-	case ifc.flows.has(e.now, f):
+	case ifc.limits.flows.Has(e.now, f):
 		e.drop(dropIndicated)
 		return
-	case !ifc.indications.allow(e.now, ifc.holderAt(from)):
+	case !ifc.limits.indications.Allow(e.now, ifc.holderAt(from)):
 		e.drop(dropIndicationLimit)
 		return
 	}
-	ifc.flows.add(e.now, f)
+	ifc.limits.flows.Add(e.now, f)
 	e.send(ifc, from, &packet.Packet{
 		Type:           packet.TrafficIndication,
 		HopCount:       hopCount,

@@ -171,3 +171,6 @@ func without[T comparable](list []T, v T) []T {
 	}
 	return slices.Delete(list, i, i+1)
 }
+
+// has reports whether there is an interest of a kind in the peer.
+func (p *peer) has(kind interestKind) bool { return p.interests.kinds[kind] > 0 }

@@ -36,7 +36,7 @@ func (e *Engine) newOwner(ifc *iface, protocol netip.Addr, identity string, unti
 	o := &owner{identity: identity, until: until}
 	o.expiry.Run = func() { e.endOwner(ifc, protocol) }
 	ifc.owners[protocol] = o
-	ifc.addressesOf.take(holderOf(identity, netip.Addr{}))
+	ifc.addressesOf.Take(holderOf(identity, netip.Addr{}))
 	e.timers.Set(&o.expiry, until)
 }
 
@@ -48,7 +48,7 @@ func (e *Engine) endOwner(ifc *iface, protocol netip.Addr) {
 	}
 	e.timers.Stop(&o.expiry)
 	delete(ifc.owners, protocol)
-	ifc.addressesOf.giveBack(holderOf(o.identity, netip.Addr{}), 1)
+	ifc.addressesOf.GiveBack(holderOf(o.identity, netip.Addr{}), 1)
 }
 
 // ownedByOther is whose an overlay address is, if it is not one of the sender's identities.

@@ -61,7 +61,7 @@ func (e *Engine) forgetIdlePeer(p *peer) {
 		e.setReal(p, netip.Addr{})
 		delete(p.ifc.peers, p.nbma)
 		p.ifc.removeUnderlay(p)
-		p.ifc.releaseShares(p)
+		p.ifc.limits.release(p)
 	}
 }
 

@@ -41,7 +41,7 @@ func (e *Engine) quieten(ifc *iface, n *Notice) bool {
 	if n.Identity == "" {
 		k = ifc.holderAt(n.NBMA)
 	}
-	if ifc.left || k == (holder{}) || ifc.events.allow(e.now, k) {
+	if ifc.left || k == (holder{}) || ifc.limits.events.Allow(e.now, k) {
 		return false
 	}
 	q := &ifc.quiet

@@ -69,7 +69,7 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 		if r == nil {
 			e.relayUnasked(ifc, protocol)
 		}
-	case !ifc.misses.allow(e.now, struct{}{}):
+	case !ifc.limits.misses.Allow(e.now, struct{}{}):
 		e.drop(dropMissLimit)
 	case len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts:
 		// There is no room to look for the direct way. The NHS knows one.
@@ -113,7 +113,7 @@ func (e *Engine) relayUnasked(ifc *iface, protocol netip.Addr) {
 // newRelay begins to wait for the direct way; nil: there are too many relays.
 func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) *relay {
 	if len(ifc.relays) >= relaysPerShortcut*ifc.cfg.Limits.Shortcuts {
-		if !ifc.misses.allow(e.now, struct{}{}) {
+		if !ifc.limits.misses.Allow(e.now, struct{}{}) {
 			e.drop(dropMissLimit) // to look for room goes through all relays
 			return nil
 		}

@@ -51,7 +51,7 @@ func (e *Engine) objectToResolving(m *message) string {
 // prohibit refuses a resolution by the administrator's will.
 func (e *Engine) prohibit(m *message, reason string) {
 	e.drop(dropProhibited)
-	if m.ifc.refusals.allow(e.now, m.from) {
+	if m.ifc.limits.refusals.Allow(e.now, m.from) {
 		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(m.DestProtocol), NextHop: m.SourceProtocol, NBMA: m.from,
 			Identity: m.identity(), Reason: "resolution refused: " + reason})
 	}

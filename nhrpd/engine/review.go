@@ -105,7 +105,7 @@ func (e *Engine) barred(p *peer) bool {
 	if o == "" {
 		return false
 	}
-	if p.ifc.refusals.allow(e.now, p.nbma) {
+	if p.ifc.limits.refusals.Allow(e.now, p.nbma) {
 		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity, Reason: o})
 	}
 	if slices.ContainsFunc(p.standings, func(s standing) bool { return s.block == nil }) {

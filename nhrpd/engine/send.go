@@ -16,7 +16,7 @@ func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) {
 		return
 	}
 	e.drop(why)
-	if why != dropUnsecured && ifc.refusals.allow(e.now, to) {
+	if why != dropUnsecured && ifc.limits.refusals.Allow(e.now, to) {
 		e.notice(ifc, Notice{Kind: NoticeUnsent, NBMA: to, Reason: p.Type.String() + ": " + dropNames[why]})
 	}
 }

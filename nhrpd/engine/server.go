@@ -74,7 +74,7 @@ func (e *Engine) tellRefusal(m *message, cie *packet.CIE, reason string) {
 	if prefix.IsSingleIP() || !prefix.IsValid() {
 		e.complain(m.ifc, MismatchRefused, m.from, m.clientOf(cie), m.identity(), reason)
 	}
-	if m.ifc.refusals.allow(e.now, m.from) {
+	if m.ifc.limits.refusals.Allow(e.now, m.from) {
 		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: prefix, NBMA: m.from,
 			Identity: m.identity(), Reason: "registration refused: " + reason})
 	}

@@ -40,8 +40,7 @@ func TestManyFlowsOfOneSpokeStarveNobody(t *testing.T) {
 				hub.w.now = hub.w.now.Add(time.Second)
 				sent += indicatedTo(hub, "192.0.2.66", 30, round)
 			}
-			memory := hub.engine.ifaces["gre1"].flows
-			if most := max(len(memory.sent), len(memory.queue)); most > 200 {
+			if most := hub.engine.ifaces["gre1"].limits.flows.Len(); most > 200 {
 				t.Errorf("%d flows remembered, want at most 200", most)
 			}
 			if got := indicatedTo(hub, "192.0.2.77", 20, 3000); got != 20 {

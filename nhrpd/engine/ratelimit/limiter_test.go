@@ -1,4 +1,4 @@
-package engine
+package ratelimit
 
 import (
 	"fmt"
@@ -10,17 +10,17 @@ import (
 	"pgregory.net/rapid"
 )
 
-var timerEpoch = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
+var epoch = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
 
 func afterSeconds(seconds int) time.Time {
-	return timerEpoch.Add(time.Duration(seconds) * time.Second)
+	return epoch.Add(time.Duration(seconds) * time.Second)
 }
 
 // limiterGrants counts how many of n tries at one time are allowed.
-func limiterGrants(l *limiter[string], now time.Time, key string, n int) int {
+func limiterGrants(l *Limiter[string], now time.Time, key string, n int) int {
 	count := 0
 	for range n {
-		if l.allow(now, key) {
+		if l.Allow(now, key) {
 			count++
 		}
 	}
@@ -46,30 +46,30 @@ func TestLimiterGrantsBurstThenRate(t *testing.T) {
 		{"below 0 counts as 0", -1, 5, time.Hour, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLimiter[string](tt.rate, tt.burst, 4)
-			if got := limiterGrants(l, timerEpoch, "a", tt.burst+3); got != tt.burst {
+			l := New[string](tt.rate, tt.burst, 4)
+			if got := limiterGrants(l, epoch, "a", tt.burst+3); got != tt.burst {
 				t.Fatalf("at first %d granted, want %d", got, tt.burst)
 			}
-			if got := limiterGrants(l, timerEpoch.Add(tt.wait), "a", 100); got != tt.want {
+			if got := limiterGrants(l, epoch.Add(tt.wait), "a", 100); got != tt.want {
 				t.Errorf("after %v %d granted, want %d", tt.wait, got, tt.want)
 			}
 		})
 	}
-	if got := limiterGrants(newLimiter[string](10, 0, 4), timerEpoch, "a", 3); got != 0 {
+	if got := limiterGrants(New[string](10, 0, 4), epoch, "a", 3); got != 0 {
 		t.Errorf("with burst 0 %d granted", got)
 	}
 }
 
 func TestKeysDoNotTakeFromEachOther(t *testing.T) {
-	l := newLimiter[string](1, 2, 4)
-	limiterGrants(l, timerEpoch, "a", 100)
-	if got := limiterGrants(l, timerEpoch, "b", 100); got != 2 {
+	l := New[string](1, 2, 4)
+	limiterGrants(l, epoch, "a", 100)
+	if got := limiterGrants(l, epoch, "b", 100); got != 2 {
 		t.Errorf("%d granted to b, want 2", got)
 	}
 }
 
 func TestTimeGoingBackwardsGrantsNothing(t *testing.T) {
-	l := newLimiter[string](1, 2, 4)
+	l := New[string](1, 2, 4)
 	limiterGrants(l, afterSeconds(100), "a", 2)
 	if got := limiterGrants(l, afterSeconds(50), "a", 9); got != 0 {
 		t.Errorf("%d granted in the past", got)
@@ -87,30 +87,30 @@ func TestTimeGoingBackwardsGrantsNothing(t *testing.T) {
 }
 
 func TestNewcomersShareABucketWhenAllAreTaken(t *testing.T) {
-	l := newLimiter[string](1, 3, 2)
-	limiterGrants(l, timerEpoch, "a", 1)
-	limiterGrants(l, timerEpoch, "b", 1)
-	if got := limiterGrants(l, timerEpoch, "x", 2) + limiterGrants(l, timerEpoch, "y", 9); got != 3 {
+	l := New[string](1, 3, 2)
+	limiterGrants(l, epoch, "a", 1)
+	limiterGrants(l, epoch, "b", 1)
+	if got := limiterGrants(l, epoch, "x", 2) + limiterGrants(l, epoch, "y", 9); got != 3 {
 		t.Errorf("%d granted to newcomers, want 3", got)
 	}
-	if got := limiterGrants(l, timerEpoch, "a", 9); got != 2 {
+	if got := limiterGrants(l, epoch, "a", 9); got != 2 {
 		t.Errorf("%d granted to a, want the rest of its own, 2", got)
 	}
 	if got := limiterGrants(l, afterSeconds(1), "z", 9); got != 1 {
 		t.Errorf("%d granted to newcomers after a second, want 1", got)
 	}
-	if got := limiterGrants(newLimiter[string](1, 3, 0), timerEpoch, "a", 9); got != 3 {
+	if got := limiterGrants(New[string](1, 3, 0), epoch, "a", 9); got != 3 {
 		t.Errorf("%d granted with room for no key, want those of the shared bucket, 3", got)
 	}
 }
 
 func TestANewcomerTakesTheBucketUnusedForLongest(t *testing.T) {
-	l := newLimiter[string](1, 3, 2)
-	limiterGrants(l, timerEpoch, "a", 3)
+	l := New[string](1, 3, 2)
+	limiterGrants(l, epoch, "a", 3)
 	limiterGrants(l, afterSeconds(1), "b", 3)
 	limiterGrants(l, afterSeconds(2), "a", 1)
 	limiterGrants(l, afterSeconds(2), "x", 3) // the shared one
-	late := afterSeconds(1).Add(limiterKeep)
+	late := afterSeconds(1).Add(keepTime)
 	if got := limiterGrants(l, late.Add(-1), "b2", 9); got != 3 {
 		t.Fatalf("%d granted, want those of the shared bucket, 3", got)
 	}
@@ -125,22 +125,23 @@ func TestANewcomerTakesTheBucketUnusedForLongest(t *testing.T) {
 	}
 }
 
-// A whole generation of peers that comes under new addresses, as after an outage of their provider, has buckets of its own: those of the
-// old addresses were released. Without the release all of them would share one bucket for an hour.
+// A whole generation of peers that comes under new addresses, as after an outage of their provider,
+// has buckets of its own: those of the old addresses were released. Without the release all of them
+// would share one bucket for an hour.
 func TestReleasedKeysMakeRoom(t *testing.T) {
-	l := newLimiter[string](1, 3, 2)
-	limiterGrants(l, timerEpoch, "old 1", 3)
-	limiterGrants(l, timerEpoch, "old 2", 1)
-	l.release("old 1")
-	l.release("old 2")
-	l.release("never there")
-	if got := limiterGrants(l, timerEpoch, "new 1", 9) + limiterGrants(l, timerEpoch, "new 2", 9); got != 3 {
+	l := New[string](1, 3, 2)
+	limiterGrants(l, epoch, "old 1", 3)
+	limiterGrants(l, epoch, "old 2", 1)
+	l.Release("old 1")
+	l.Release("old 2")
+	l.Release("never there")
+	if got := limiterGrants(l, epoch, "new 1", 9) + limiterGrants(l, epoch, "new 2", 9); got != 3 {
 		t.Errorf("%d granted before a released bucket is full, want those of the shared one, 3", got)
 	}
-	if got := limiterGrants(l, timerEpoch, "old 2", 9); got != 2 {
+	if got := limiterGrants(l, epoch, "old 2", 9); got != 2 {
 		t.Errorf("%d granted to a released key that is back, want the rest of its own, 2", got)
 	}
-	l.release("old 2")
+	l.Release("old 2")
 	for _, key := range []string{"new 1", "new 2"} {
 		if got := limiterGrants(l, afterSeconds(3), key, 9); got != 3 {
 			t.Errorf("%d granted to %s, want a bucket of its own, 3", got, key)
@@ -151,38 +152,40 @@ func TestReleasedKeysMakeRoom(t *testing.T) {
 	}
 }
 
-// What costs more than one token takes as many, and never more than a bucket can hold; tokens that are kept back stay.
+// What costs more than one token takes as many, and never more than a bucket can hold. Tokens that
+// are kept back stay.
 func TestSeveralTokensAtOnce(t *testing.T) {
-	l := newLimiter[string](1, 10, 4)
-	if !l.take(timerEpoch, "a", 7, 0) || l.take(timerEpoch, "a", 4, 0) || !l.take(timerEpoch, "a", 3, 0) {
+	l := New[string](1, 10, 4)
+	if !l.Take(epoch, "a", 7, 0) || l.Take(epoch, "a", 4, 0) || !l.Take(epoch, "a", 3, 0) {
 		t.Error("not exactly ten tokens")
 	}
-	if !l.take(afterSeconds(10), "a", 64, 0) || l.take(afterSeconds(10), "a", 1, 0) {
+	if !l.Take(afterSeconds(10), "a", 64, 0) || l.Take(afterSeconds(10), "a", 1, 0) {
 		t.Error("who wants more than the burst does not take all of it")
 	}
-	if l.take(afterSeconds(14), "a", 1, 4) || !l.take(afterSeconds(15), "a", 1, 4) {
+	if l.Take(afterSeconds(14), "a", 1, 4) || !l.Take(afterSeconds(15), "a", 1, 4) {
 		t.Error("tokens that are to be kept back are not")
 	}
 }
 
 func TestABucketThatIsNotFullIsNeverForgotten(t *testing.T) {
-	l := newLimiter[string](0, 3, 1)
-	limiterGrants(l, timerEpoch, "a", 1)
-	limiterGrants(l, timerEpoch.Add(2*limiterKeep), "new", 9)
-	if got := limiterGrants(l, timerEpoch.Add(2*limiterKeep), "a", 9); got != 2 {
+	l := New[string](0, 3, 1)
+	limiterGrants(l, epoch, "a", 1)
+	limiterGrants(l, epoch.Add(2*keepTime), "new", 9)
+	if got := limiterGrants(l, epoch.Add(2*keepTime), "a", 9); got != 2 {
 		t.Errorf("%d granted to a, want the rest of its own, 2", got)
 	}
 }
 
-// A flood under made-up names reaches the limit of the buckets together, and takes nothing from a peer that was there before.
+// A flood under made-up names reaches the limit of the buckets together, and takes nothing from a
+// peer that was there before.
 func TestAFloodOfKeysIsLimitedAndLocksNobodyOut(t *testing.T) {
 	const rate, burst, keys, seconds = 2, 4, 8, 7200
-	l := newLimiter[string](rate, burst, keys)
-	limiterGrants(l, timerEpoch, "peer", 1)
+	l := New[string](rate, burst, keys)
+	limiterGrants(l, epoch, "peer", 1)
 	flood := 0
 	for s := range seconds {
 		for i := range 20 {
-			if l.allow(afterSeconds(s), fmt.Sprintf("stranger %d.%d", s, i)) {
+			if l.Allow(afterSeconds(s), fmt.Sprintf("stranger %d.%d", s, i)) {
 				flood++
 			}
 		}
@@ -203,19 +206,19 @@ func TestAFloodOfKeysIsLimitedAndLocksNobodyOut(t *testing.T) {
 // Each of many keys has a bucket of its own, and the one that stayed away for longest goes first.
 func TestLimiterKeepsManyApart(t *testing.T) {
 	const keys = 3*slotsPerBlock + 1
-	l := newLimiter[int](1, 1, keys)
-	now := timerEpoch
+	l := New[int](1, 1, keys)
+	now := epoch
 	for range 2 {
 		for k := range keys {
-			now = now.Add(limiterKeep / keys)
-			if !l.allow(now, k) || l.allow(now, k) {
+			now = now.Add(keepTime / keys)
+			if !l.Allow(now, k) || l.Allow(now, k) {
 				t.Fatalf("key %d has not exactly one token", k)
 			}
 		}
 	}
-	now = now.Add(limiterKeep/2 + time.Second)
+	now = now.Add(keepTime/2 + time.Second)
 	for k := range keys / 2 {
-		if !l.allow(now, keys+k) {
+		if !l.Allow(now, keys+k) {
 			t.Fatalf("newcomer %d has no bucket", k)
 		}
 		if _, there := l.index[k]; there {
@@ -224,7 +227,8 @@ func TestLimiterKeepsManyApart(t *testing.T) {
 	}
 }
 
-// limiterModel is the specification of limiter: exact fractions, and a search where limiter keeps a list.
+// limiterModel is the specification of a Limiter: exact fractions, and a search where the limiter
+// keeps a list.
 type limiterModel struct {
 	rate, burst int64
 	keys        int
@@ -267,7 +271,8 @@ func (m *limiterModel) bucket(k int) *modelBucket {
 	case len(m.released) > 0 && m.tokens(m.released[0]).Cmp(full) == 0:
 		m.released = slices.Delete(m.released, 0, 1)
 	default:
-		if len(m.buckets) == 0 || m.now.Sub(m.buckets[0].at) < limiterKeep || m.tokens(m.buckets[0]).Cmp(full) < 0 {
+		if len(m.buckets) == 0 || m.now.Sub(m.buckets[0].at) < keepTime ||
+			m.tokens(m.buckets[0]).Cmp(full) < 0 {
 			return &m.shared
 		}
 		m.buckets = slices.Delete(m.buckets, 0, 1)
@@ -306,18 +311,21 @@ func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
 	step := rapid.OneOf(
 		rapid.Just(time.Duration(0)),
 		rapid.Custom(func(t *rapid.T) time.Duration {
-			return time.Duration(rapid.Int64Range(-int64(time.Second), int64(2*time.Second)).Draw(t, "short"))
+			ns := rapid.Int64Range(-int64(time.Second), int64(2*time.Second)).Draw(t, "short")
+			return time.Duration(ns)
 		}),
-		rapid.SampledFrom([]time.Duration{-limiterKeep, limiterKeep / 2, limiterKeep - 1, limiterKeep, 3 * limiterKeep}),
+		rapid.SampledFrom([]time.Duration{
+			-keepTime, keepTime / 2, keepTime - 1, keepTime, 3 * keepTime,
+		}),
 	)
 	rapid.Check(t, func(rt *rapid.T) {
 		rate := rapid.IntRange(0, 7).Draw(rt, "rate")
 		burst := rapid.IntRange(0, 4).Draw(rt, "burst")
 		keys := rapid.IntRange(0, 4).Draw(rt, "keys")
-		l := newLimiter[int](rate, burst, keys)
+		l := New[int](rate, burst, keys)
 		model := limiterModel{rate: int64(rate), burst: int64(burst), keys: keys}
 		model.shared.tokens = big.NewRat(int64(burst), 1)
-		now, total := timerEpoch, int64(0)
+		now, total := epoch, int64(0)
 		var first time.Time // that the limiter was used at
 		rt.Repeat(map[string]func(*rapid.T){
 			"allow": func(rt *rapid.T) {
@@ -327,9 +335,10 @@ func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
 				k := rapid.IntRange(0, 6).Draw(rt, "key")
 				tokens := rapid.SampledFrom([]int{1, 1, 2, 64}).Draw(rt, "tokens")
 				keep := rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(rt, "keep")
-				got, want := l.take(now, k, tokens, keep), model.take(now, k, tokens, keep)
+				got, want := l.Take(now, k, tokens, keep), model.take(now, k, tokens, keep)
 				if got != want {
-					rt.Fatalf("take(%v, %d, %d, %d) = %v, want %v", now.Sub(first), k, tokens, keep, got, want)
+					rt.Fatalf("Take(%v, %d, %d, %d) = %v, want %v",
+						now.Sub(first), k, tokens, keep, got, want)
 				}
 				if got {
 					total += int64(min(tokens, burst))
@@ -337,7 +346,7 @@ func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
 			},
 			"release": func(rt *rapid.T) {
 				k := rapid.IntRange(0, 6).Draw(rt, "key")
-				l.release(k)
+				l.Release(k)
 				model.release(k)
 			},
 			"wait": func(rt *rapid.T) { now = now.Add(step.Draw(rt, "step")) },
@@ -356,10 +365,10 @@ func TestLimiterDoesWhatItsModelDoes(t *testing.T) {
 
 func BenchmarkLimiter(b *testing.B) {
 	const keys = 10_000
-	fill := func() *limiter[int] {
-		l := newLimiter[int](100, 100, keys)
+	fill := func() *Limiter[int] {
+		l := New[int](100, 100, keys)
 		for k := range keys {
-			l.allow(timerEpoch, k)
+			l.Allow(epoch, k)
 		}
 		return l
 	}
@@ -367,21 +376,21 @@ func BenchmarkLimiter(b *testing.B) {
 		l := fill()
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			l.allow(timerEpoch.Add(time.Duration(i)*time.Microsecond), i*7919%keys)
+			l.Allow(epoch.Add(time.Duration(i)*time.Microsecond), i*7919%keys)
 		}
 	})
 	b.Run("flood of new keys", func(b *testing.B) {
 		l := fill()
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			l.allow(timerEpoch.Add(time.Duration(i)*time.Microsecond), keys+i)
+			l.Allow(epoch.Add(time.Duration(i)*time.Microsecond), keys+i)
 		}
 	})
 	b.Run("turnover", func(b *testing.B) {
 		l := fill()
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			l.allow(timerEpoch.Add(time.Duration(i)*limiterKeep), keys+i)
+			l.Allow(epoch.Add(time.Duration(i)*keepTime), keys+i)
 		}
 	})
 }
