@@ -113,11 +113,11 @@ func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) strin
 		}
 	}
 	t := e.table(ifc)
-	for r := range t.routers.inside(prefix) {
+	for r := range t.Routers.Inside(prefix) {
 		return "it covers the overlay address " + r.Prefix.Addr().String() + " of a router"
 	}
-	connected := func(r Route) bool { return r.Local || r.connected() && r.Device != ifc.cfg.Name }
-	if r, ok := t.routes.enclosing(prefix); ok && r.Prefix.Bits() > 0 {
+	connected := func(r Route) bool { return r.Local || r.Connected() && r.Device != ifc.cfg.Name }
+	if r, ok := t.KernelEnclosing(prefix); ok && r.Prefix.Bits() > 0 {
 		same := r.Prefix == prefix && (r.Device != ifc.cfg.Name || r.NextHop != client)
 		switch {
 		case connected(r):
@@ -126,12 +126,12 @@ func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) strin
 			return "another route leads to this prefix already"
 		}
 	}
-	for r := range t.connected.inside(prefix) {
+	for r := range t.ConnectedInside(prefix) {
 		if connected(r) {
 			return "it overlaps the local network " + r.Prefix.String()
 		}
 	}
-	for r := range t.local.inside(prefix) {
+	for r := range t.OwnInside(prefix) {
 		return "it covers our own address " + r.Prefix.Addr().String()
 	}
 	return ""
@@ -210,14 +210,14 @@ func (e *Engine) routePrefix(a *announced) {
 		e.endShortcut(s, "a client has registered this very prefix")
 	}
 	e.out.Routes = append(e.out.Routes, RouteChange{Interface: ifc.cfg.Name, Prefix: a.prefix, NextHop: a.owner.protocol})
-	e.table(ifc).announced.add(a.route())
+	e.table(ifc).Announced.Add(a.route())
 	e.routeMoved(ifc.cfg.Table, a.prefix)
 }
 
 func (e *Engine) unroutePrefix(a *announced) {
 	ifc := a.owner.ifc
 	e.out.Routes = append(e.out.Routes, RouteChange{Interface: ifc.cfg.Name, Prefix: a.prefix, NextHop: a.owner.protocol, Delete: true})
-	e.table(ifc).announced.remove(a.route())
+	e.table(ifc).Announced.Remove(a.route())
 	e.routeMoved(ifc.cfg.Table, a.prefix)
 }
 
@@ -227,7 +227,7 @@ func (a *announced) route() Route {
 
 // behindClient says whether an address is inside an announced prefix: no router of the underlay can be there.
 func (e *Engine) behindClient(ifc *iface, nbma netip.Addr) bool {
-	_, is := e.table(ifc).announced.lookup(ifc.real(nbma))
+	_, is := e.table(ifc).Announced.Lookup(ifc.real(nbma))
 	return is
 }
 
@@ -253,7 +253,7 @@ func (e *Engine) reviewAnnouncedOver(ifc *iface, changed netip.Prefix) {
 			over = append(over, ifc.announced[p])
 		}
 	}
-	for r := range e.table(ifc).announced.inside(changed) {
+	for r := range e.table(ifc).Announced.Inside(changed) {
 		if a := ifc.announced[r.Prefix]; a != nil {
 			over = append(over, a)
 		}

@@ -304,7 +304,7 @@ func TestPrefixEnds(t *testing.T) {
 			if len(hub.shortcuts) != 0 {
 				t.Fatalf("still there\n%s", hub.w)
 			}
-			if _, found := hub.engine.tables[testTable].announced.lookup(addr(host1)); found {
+			if _, found := hub.engine.tables[testTable].Announced.Lookup(addr(host1)); found {
 				t.Error("look-ups still find it")
 			}
 			hub.from("192.0.2.11", "spoke1")

@@ -291,7 +291,7 @@ func (e *Engine) stillRight(a *answer) bool {
 
 // reviewAnswers takes back what the routes do not support any more.
 func (e *Engine) reviewAnswers(ifc *iface, touched func(netip.Prefix) bool) {
-	unread := e.table(ifc).empty()
+	unread := e.table(ifc).Empty()
 	reviewed := func(a *answer) bool { return touched(a.prefix) && !(a.restored && unread) }
 	for _, a := range inOrderIf(ifc.answers, answerKey.compare, reviewed) {
 		a.restored = false

@@ -41,7 +41,7 @@ func (e *Engine) newAway(ifc *iface, who holder, nbma netip.Addr, until time.Tim
 	a := &away{who: who, nbma: nbma, until: until}
 	a.expiry.Run = func() { e.endAway(ifc, who) }
 	ifc.away[who] = a
-	ifc.awayAt.add(a.route())
+	ifc.awayAt.Add(a.route())
 	e.timers.Set(&a.expiry, until)
 }
 
@@ -53,7 +53,7 @@ func (e *Engine) endAway(ifc *iface, who holder) {
 	}
 	e.timers.Stop(&a.expiry)
 	delete(ifc.away, who)
-	ifc.awayAt.remove(a.route())
+	ifc.awayAt.Remove(a.route())
 }
 
 // route is the place in the index: several routers may have been at one address, behind a NAT.
@@ -61,7 +61,7 @@ func (a *away) route() Route { return Route{Prefix: hostPrefix(a.nbma), Device: 
 
 // awayInside finds the NBMA address of a client that is away inside prefix.
 func (ifc *iface) awayInside(prefix netip.Prefix) netip.Addr {
-	for r := range ifc.awayAt.inside(prefix) {
+	for r := range ifc.awayAt.Inside(prefix) {
 		return r.Prefix.Addr()
 	}
 	return netip.Addr{}

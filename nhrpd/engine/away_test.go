@@ -79,7 +79,7 @@ func TestAbsentClientsAreBounded(t *testing.T) {
 		}
 	}
 	hub.w.run(2 * awayTime)
-	if ifc := hub.engine.ifaces["gre1"]; len(ifc.away)+ifc.awayAt.len() > 0 {
-		t.Errorf("kept for ever: %d and %d", len(ifc.away), ifc.awayAt.len())
+	if ifc := hub.engine.ifaces["gre1"]; len(ifc.away)+ifc.awayAt.Len() > 0 {
+		t.Errorf("kept for ever: %d and %d", len(ifc.away), ifc.awayAt.Len())
 	}
 }

@@ -58,7 +58,7 @@ func (n *node) brokenHostRoute(ifc *iface, router netip.Addr) error {
 		return fmt.Errorf("host route to %s, neighbour %+v", router, have)
 	case have.best().rank == rankRelay, have.best().rank == rankShortcut && !n.engine.leadsTo(ifc, router):
 		return fmt.Errorf("host route to %s, which nothing leads to", router)
-	case router == ifc.overlay() || n.engine.table(ifc).isLocal(router):
+	case router == ifc.overlay() || n.engine.table(ifc).IsLocal(router):
 		return fmt.Errorf("host route to our own address %s", router)
 	}
 	return nil
@@ -95,8 +95,8 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if err := brokenSeparation(ifc); err != nil {
 		return err
 	}
-	if len(ifc.away) > l.Bindings || ifc.awayAt.len() != len(ifc.away) {
-		return fmt.Errorf("%d clients are away, %d in the index", len(ifc.away), ifc.awayAt.len())
+	if len(ifc.away) > l.Bindings || ifc.awayAt.Len() != len(ifc.away) {
+		return fmt.Errorf("%d clients are away, %d in the index", len(ifc.away), ifc.awayAt.Len())
 	}
 	return brokenShares(ifc)
 }
@@ -174,7 +174,7 @@ func (n *node) brokenPeers(ifc *iface) error {
 	slices.SortFunc(places, byAddr)
 	ifc.peerInside(netip.Prefix{}) // makes the index
 	var indexed []netip.Addr
-	for r := range ifc.underlay.inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
+	for r := range ifc.underlay.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
 		indexed = append(indexed, r.Prefix.Addr())
 	}
 	if !slices.Equal(places, indexed) {
@@ -228,7 +228,7 @@ func (n *node) brokenAdmission(ifc *iface) error {
 func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 	b := a.owner
 	ifc := b.ifc
-	_, found := n.engine.table(ifc).announced.enclosing(a.prefix)
+	_, found := n.engine.table(ifc).Announced.Enclosing(a.prefix)
 	switch {
 	case ifc.bindings[b.protocol] != b || nextHop != b.protocol || !b.routed || !found:
 		return fmt.Errorf("route %s via %s, announced by %+v", a.prefix, nextHop, b)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/nhrpd/engine/rib"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
@@ -22,7 +23,7 @@ type Engine struct {
 	now       time.Time
 	out       *Output // of the call under way
 	ifaces    map[string]*iface
-	tables    map[uint32]*table
+	tables    map[uint32]*rib.Table
 	blocks    map[string]*block // by canonical identity
 	timers    timers.Queue
 	stats     counters
@@ -40,7 +41,7 @@ func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 		rng:       rng,
 		requestID: firstRequestID,
 		ifaces:    make(map[string]*iface),
-		tables:    make(map[uint32]*table),
+		tables:    make(map[uint32]*rib.Table),
 		blocks:    make(map[string]*block),
 	}
 }

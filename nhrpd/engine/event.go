@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/rib"
 )
 
 // Event is one of the types in this file: something that happened outside.
@@ -38,13 +40,7 @@ type RoutesChanged struct {
 }
 
 // Route is a route of the kernel.
-type Route struct {
-	Prefix  netip.Prefix
-	NextHop netip.Addr // zero: directly connected
-	Device  string     // output interface; empty: the prefix is unreachable (blackhole, prohibit, unreachable)
-	Local   bool       // delivered to this host
-	Metric  uint32
-}
+type Route = rib.Route
 
 // Peer is what IKE proved about a peer.
 type Peer struct {

@@ -70,10 +70,10 @@ func (e *Engine) reviseHostRoute(ifc *iface, protocol netip.Addr, n *neighbor) {
 		n.known = known
 		route := Route{Prefix: host, Device: ifc.cfg.Name}
 		if known {
-			e.table(ifc).routers.add(route)
+			e.table(ifc).Routers.Add(route)
 			e.reviewAnnouncedOver(ifc, host)
 		} else {
-			e.table(ifc).routers.remove(route)
+			e.table(ifc).Routers.Remove(route)
 		}
 		e.routeMoved(ifc.cfg.Table, host)
 	}
@@ -120,14 +120,14 @@ func (e *Engine) objectToHostRoute(ifc *iface, protocol, nbma netip.Addr) string
 		return o
 	}
 	t := e.table(ifc)
-	if a, is := t.announced.lookup(protocol); is && a.NextHop != protocol {
+	if a, is := t.Announced.Lookup(protocol); is && a.NextHop != protocol {
 		return "the address is inside the prefix " + a.Prefix.String() + " that another router announced"
 	}
 	least := 1 // the default route leads to nobody in particular
 	if r := ifc.overlayRange(); r.IsValid() {
 		least = r.Bits()
 	}
-	r, ok := t.routes.lookup(protocol)
+	r, ok := t.KernelLookup(protocol)
 	if ok && r.Prefix.Bits() >= least && r.Device != "" && r.Device != ifc.cfg.Name {
 		return "the route " + r.Prefix.String() + " on " + r.Device + " leads to the address, not this tunnel"
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine/ratelimit"
+	"cygnet/nhrpd/engine/rib"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 	"cygnet/nhrpd/policy"
@@ -25,7 +26,7 @@ type iface struct {
 
 	peers           map[netip.Addr]*peer   // by NBMA address
 	named           map[netip.Addr][]*peer // those with names, by the address in whose place the names are
-	underlay        *routeTable            // their NBMA addresses as the world sees them; nil: nobody asked yet
+	underlay        *rib.Trie              // their NBMA addresses as the world sees them; nil: nobody asked yet
 	held            map[netip.Addr]*heldPacket
 	separated       map[netip.Addr]time.Time // when several routers at an address were told apart last
 	nhs             []*nhs
@@ -43,7 +44,7 @@ type iface struct {
 	askers          ratelimit.Shares[holder] // how many of the answers are one router's
 
 	away   map[holder]*away // clients that are not registered now
-	awayAt routeTable       // by NBMA address
+	awayAt rib.Trie         // by NBMA address
 
 	addressesOf ratelimit.Shares[holder] // how many overlay addresses are one router's: bindings and owners
 	prefixesOf  ratelimit.Shares[holder] // how many announced prefixes are one router's

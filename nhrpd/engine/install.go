@@ -28,7 +28,7 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 	if err != pathOK && err != pathNoBinding {
 		return prefix, Route{}, "the destination is not behind the tunnel any more"
 	}
-	prefix = e.narrowed(ifc, s.dest, prefix, way.route)
+	prefix = e.table(ifc).Narrow(s.dest, prefix, way.route.Prefix)
 	if ifc.inOverlay(s.dest) || s.dest == cie.Protocol {
 		prefix = hostPrefix(s.dest) // in the overlay every address is a router of its own
 	}
@@ -42,16 +42,6 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 		return prefix, Route{}, objection
 	}
 	return prefix, way.route, ""
-}
-
-// narrowed is the part of prefix around dest that is not wider than the route which led to the question, and hides no other route
-// and none of our own addresses.
-func (e *Engine) narrowed(ifc *iface, dest netip.Addr, prefix netip.Prefix, led Route) netip.Prefix {
-	t := e.table(ifc)
-	if prefix.Bits() < led.Prefix.Bits() {
-		prefix = led.Prefix.Masked()
-	}
-	return t.local.widest(dest, t.widest(dest, prefix))
 }
 
 // objectToRouter objects to answers that name an impossible next hop.
@@ -125,5 +115,5 @@ func (e *Engine) stillLed(s *shortcut) bool {
 	case s.state == ShortcutResolving:
 		return true
 	}
-	return e.narrowed(s.ifc, s.dest, s.prefix, way.route) == s.prefix
+	return e.table(s.ifc).Narrow(s.dest, s.prefix, way.route.Prefix) == s.prefix
 }

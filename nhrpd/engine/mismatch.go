@@ -228,7 +228,7 @@ func (e *Engine) objectToClientAddress(ifc *iface, client netip.Addr) string {
 		return fmt.Sprintf("%s is outside our overlay %s: compare address and overlay of both routers", client, r)
 	case !ifc.clientAddress(client):
 		return fmt.Sprintf("%s cannot be a router's address in the overlay", client)
-	case e.table(ifc).isLocal(client):
+	case e.table(ifc).IsLocal(client):
 		return fmt.Sprintf("%s is an address of this router", client)
 	}
 	return ""

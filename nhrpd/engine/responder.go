@@ -70,18 +70,9 @@ func (e *Engine) egress(ifc *iface, dest netip.Addr) (netip.Prefix, bool) {
 	t := e.table(ifc)
 	_, err := e.pathTo(ifc, dest)
 	if err != pathElsewhere {
-		return host, t.isLocal(dest)
+		return host, t.IsLocal(dest)
 	}
-	return e.answerable(t, dest), true
-}
-
-// answerable is the prefix around dest that we may answer for. The default route leads anywhere: only the host is certain.
-func (e *Engine) answerable(t *table, dest netip.Addr) netip.Prefix {
-	r, ok := t.lookup(dest)
-	if !ok || r.Prefix.Bits() == 0 {
-		return hostPrefix(dest)
-	}
-	return t.widest(dest, r.Prefix)
+	return t.Answerable(dest), true
 }
 
 // respond answers a request whose destination leaves the DMVPN here, now or when the SA with the requester is up.

@@ -3,86 +3,15 @@ package engine
 import (
 	"net/netip"
 	"slices"
+
+	"cygnet/nhrpd/engine/rib"
 )
 
-// table mirrors a routing table. Our own addresses are kept apart: they lie inside the prefixes of connected networks, and must
-// neither narrow an answer for the network nor stand in its way.
-type table struct {
-	routes    routeTable
-	connected routeTable // those of routes that lead onto a link
-	local     routeTable
-	announced routeTable // what clients announced and we want routes to: the mirror leaves ours out
-	routers   routeTable // host routes of ours to routers of the overlay, likewise
-}
-
-func (t *table) add(r Route) {
-	if r.ownAddress() {
-		t.local.add(r)
-		return
-	}
-	t.routes.add(r)
-	if r.connected() {
-		t.connected.add(r)
-	}
-}
-
-func (t *table) remove(r Route) {
-	if r.ownAddress() {
-		t.local.remove(r)
-		return
-	}
-	t.routes.remove(r)
-	t.connected.remove(r)
-}
-
-// reset forgets the kernel's routes.
-func (t *table) reset() {
-	t.routes.reset()
-	t.connected.reset()
-	t.local.reset()
-}
-
-// ownAddress says whether the route is the one to an address of this host.
-func (r *Route) ownAddress() bool { return r.Local && r.Prefix.IsSingleIP() }
-
-// connected says whether the route leads onto a link, or to this host.
-func (r *Route) connected() bool { return r.Local || r.Device != "" && !r.NextHop.IsValid() }
-
-// empty says whether there is no route at all: nobody has read the kernel's table yet.
-func (t *table) empty() bool { return t.routes.len() == 0 && t.local.len() == 0 }
-
-// isLocal says whether addr is delivered to this host.
-func (t *table) isLocal(addr netip.Addr) bool {
-	r, ok := t.local.lookup(addr)
-	if ok && r.Prefix.Contains(addr) {
-		return true
-	}
-	r, ok = t.routes.lookup(addr)
-	return ok && r.Local
-}
-
-// lookup finds the route for an address, announced prefixes and routers included; of two for one prefix the administrator's.
-func (t *table) lookup(addr netip.Addr) (Route, bool) {
-	r, ok := t.routes.lookup(addr)
-	if a, is := t.announced.lookup(addr); is && (!ok || a.Prefix.Bits() > r.Prefix.Bits()) {
-		r, ok = a, true
-	}
-	if h, is := t.routers.lookup(addr); is && (!ok || h.Prefix.Bits() > r.Prefix.Bits()) {
-		r, ok = h, true
-	}
-	return r, ok
-}
-
-// widest is routeTable.widest over the routes, the announced prefixes and the routers.
-func (t *table) widest(addr netip.Addr, within netip.Prefix) netip.Prefix {
-	return t.routers.widest(addr, t.announced.widest(addr, t.routes.widest(addr, within)))
-}
-
 // table is the mirror of the table that the interface forwards by.
-func (e *Engine) table(ifc *iface) *table {
+func (e *Engine) table(ifc *iface) *rib.Table {
 	t := e.tables[ifc.cfg.Table]
 	if t == nil {
-		t = &table{}
+		t = &rib.Table{}
 		e.tables[ifc.cfg.Table] = t
 	}
 	return t
@@ -92,17 +21,17 @@ func (e *Engine) table(ifc *iface) *table {
 func (e *Engine) routesChanged(ev RoutesChanged) {
 	t := e.tables[ev.Table]
 	if t == nil {
-		t = &table{}
+		t = &rib.Table{}
 		e.tables[ev.Table] = t
 	}
 	if ev.Reset {
-		t.reset()
+		t.Reset()
 	}
 	for _, r := range ev.Removed {
-		t.remove(r)
+		t.Remove(r)
 	}
 	for _, r := range ev.Added {
-		t.add(r)
+		t.Add(r)
 	}
 	for _, ifc := range e.interfaces() {
 		if ifc.cfg.Table == ev.Table && !ifc.left {
@@ -172,7 +101,7 @@ const (
 // pathTo finds the way to dest without regard to shortcuts. A next hop without a binding is looked for through the first NHS that
 // has us registered.
 func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
-	r, ok := e.table(ifc).lookup(dest)
+	r, ok := e.table(ifc).Lookup(dest)
 	if link, is := ifc.linkAround(dest); is && (!ok || r.Prefix.Bits() < link.Bits()) {
 		// The overlay's own route may not be in the mirror yet, and with host prefixes there may be none.
 		r, ok = Route{Prefix: link, Device: ifc.cfg.Name}, true

@@ -1,6 +1,10 @@
 package engine
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"cygnet/nhrpd/engine/rib"
+)
 
 // underlayInside finds an NBMA address that is known and lies inside prefix.
 func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
@@ -28,12 +32,12 @@ func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
 // question on, since an interface that no prefix comes to needs no memory for it.
 func (ifc *iface) peerInside(prefix netip.Prefix) netip.Addr {
 	if ifc.underlay == nil {
-		ifc.underlay = &routeTable{}
+		ifc.underlay = &rib.Trie{}
 		for _, p := range ifc.peers {
 			ifc.addUnderlay(p)
 		}
 	}
-	for r := range ifc.underlay.inside(prefix) {
+	for r := range ifc.underlay.Inside(prefix) {
 		return r.Prefix.Addr()
 	}
 	return netip.Addr{}
@@ -41,13 +45,13 @@ func (ifc *iface) peerInside(prefix netip.Prefix) netip.Addr {
 
 func (ifc *iface) addUnderlay(p *peer) {
 	if ifc.underlay != nil {
-		ifc.underlay.add(p.underlayRoute())
+		ifc.underlay.Add(p.underlayRoute())
 	}
 }
 
 func (ifc *iface) removeUnderlay(p *peer) {
 	if ifc.underlay != nil {
-		ifc.underlay.remove(p.underlayRoute())
+		ifc.underlay.Remove(p.underlayRoute())
 	}
 }
 

@@ -28,10 +28,11 @@ var rules = []rule{
 	{"cygnet/nhrpd/packet", nil},
 	{"cygnet/nhrpd/policy", nil},
 	{"cygnet/nhrpd/engine", []string{
-		"cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/timers",
+		"cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/rib", "cygnet/nhrpd/engine/timers",
 		"cygnet/nhrpd/packet", "cygnet/nhrpd/policy",
 	}},
 	{"cygnet/nhrpd/engine/ratelimit", nil},
+	{"cygnet/nhrpd/engine/rib", nil},
 	{"cygnet/nhrpd/engine/timers", nil},
 	{"cygnet/nhrpd/config", []string{"cygnet/nhrpd/policy", "cygnet/vici/swanctl", "github.com/BurntSushi/toml/..."}},
 	{"cygnet/nhrpd/preflight", []string{"cygnet/nhrpd/config", "cygnet/kernel", "cygnet/vici/swanctl"}},

@@ -1,4 +1,4 @@
-package engine
+package rib
 
 import (
 	"encoding/binary"
@@ -8,24 +8,28 @@ import (
 	"slices"
 )
 
-// routeTable mirrors one routing table of the kernel without the daemon's own routes. It is a path-compressed binary trie for each
-// address family. Nodes and routes live in slices and name each other by index, and next hops are shared: a full Internet table
-// costs some 70 bytes a route and nothing for the garbage collector to follow. The zero value is an empty table.
+// Trie holds routes by prefix. It is a path-compressed binary trie for each address family. Nodes
+// and routes lie in slices and refer to each other by index, and routes with equal next hops share
+// them. So a full Internet table costs some 70 bytes a route, and the garbage collector has nothing
+// to follow. The zero value is empty.
 //
-// Prefixes are masked on the way in, and an address's zone is ignored. IPv4 addresses mapped into IPv6 are IPv6 addresses here.
-type routeTable struct {
+// Prefixes are masked on the way in, and an address's zone is ignored. IPv4 addresses mapped into
+// IPv6 are IPv6 addresses here. Methods that only look up may run at the same time, others not.
+type Trie struct {
 	roots [2]uint32 // of IPv4 and of IPv6
 	nodes []routeNode
 	paths []routePath
 	hops  []sharedHop
 	ids   map[routeHop]uint32 // index of hops
 
-	// Heads of the lists of unused elements: nodes through child[0], paths through next, hops through refs.
+	// Heads of the lists of unused elements: nodes through child[0], paths through next, hops
+	// through refs.
 	freeNode, freePath, freeHop uint32
 	routes                      int
 }
 
-// routeNode is a prefix of the trie. One without a path of its own is a fork and has two children. Index 0 means none.
+// routeNode is a prefix of the trie. One without a path of its own is a fork and has two children.
+// Index 0 means none.
 type routeNode struct {
 	key   bitString
 	child [2]uint32
@@ -52,7 +56,8 @@ type sharedHop struct {
 	refs uint32
 }
 
-// sameRoute tells whether both are the same route of one prefix, so that adding one replaces the other.
+// sameRoute reports whether both are the same route of one prefix, so that adding one replaces the
+// other.
 func (h routeHop) sameRoute(o routeHop) bool {
 	return h.metric == o.metric && h.nextHop == o.nextHop && h.device == o.device
 }
@@ -61,15 +66,16 @@ func hopOf(r Route) routeHop {
 	return routeHop{nextHop: r.NextHop, device: r.Device, metric: r.Metric, local: r.Local}
 }
 
-// reset forgets all routes.
-func (t *routeTable) reset() { *t = routeTable{} }
+// Reset forgets all routes.
+func (t *Trie) Reset() { *t = Trie{} }
 
-// len is the number of routes, all next hops of a prefix counted.
-func (t *routeTable) len() int { return t.routes }
+// Len returns the number of routes. Each next hop of a prefix counts.
+func (t *Trie) Len() int { return t.routes }
 
-// add puts a route into the table. A route with the same prefix, metric, next hop and device is replaced and keeps its place among
-// those with its metric; otherwise the new one comes after them. One without a valid prefix is ignored.
-func (t *routeTable) add(r Route) {
+// Add adds a route. It replaces a route with the same prefix, metric, next hop and device, in its
+// place among those with its metric; otherwise the new one comes after them. Add ignores a route
+// without a valid prefix.
+func (t *Trie) Add(r Route) {
 	if !r.Prefix.IsValid() {
 		return
 	}
@@ -93,8 +99,9 @@ func (t *routeTable) add(r Route) {
 	t.routes++
 }
 
-// remove takes out the route with this prefix, metric, next hop and device. One that is not there is ignored.
-func (t *routeTable) remove(r Route) {
+// Remove removes the route with this prefix, metric, next hop and device. It ignores a route that
+// is not there.
+func (t *Trie) Remove(r Route) {
 	if !r.Prefix.IsValid() {
 		return
 	}
@@ -120,7 +127,7 @@ func (t *routeTable) remove(r Route) {
 	}
 }
 
-func (t *routeTable) removePath(n *routeNode, hop routeHop) bool {
+func (t *Trie) removePath(n *routeNode, hop routeHop) bool {
 	for at := &n.paths; *at != 0; at = &t.paths[*at].next {
 		i := *at
 		p := &t.paths[i]
@@ -137,7 +144,7 @@ func (t *routeTable) removePath(n *routeNode, hop routeHop) bool {
 }
 
 // prune takes the linked node out when it has neither a route nor two children to tell apart.
-func (t *routeTable) prune(link *uint32) {
+func (t *Trie) prune(link *uint32) {
 	i := *link
 	n := &t.nodes[i]
 	if n.paths != 0 || n.child[0] != 0 && n.child[1] != 0 {
@@ -148,8 +155,9 @@ func (t *routeTable) prune(link *uint32) {
 	t.freeNode = i
 }
 
-// lookup finds the route for an address: of the longest prefix the one with the lowest metric, of several of those the first added.
-func (t *routeTable) lookup(addr netip.Addr) (Route, bool) {
+// Lookup returns the route for an address: of the longest prefix the one with the lowest metric,
+// and of several of those the first added. It returns false if no prefix contains the address.
+func (t *Trie) Lookup(addr netip.Addr) (Route, bool) {
 	if !addr.IsValid() {
 		return Route{}, false
 	}
@@ -172,10 +180,38 @@ func (t *routeTable) lookup(addr netip.Addr) (Route, bool) {
 	return t.route(n.prefix(family), n.paths), true
 }
 
-// widest is the widest prefix around addr that lies inside within and inside the prefix of the route for addr, and that contains no
-// route more specific than that one: an answer for it hides no other route (RFC 2332 §6.3). Where addr has no route, within and the
-// other routes bound it. It is at the worst a host prefix; it is the zero Prefix when addr does not lie inside within.
-func (t *routeTable) widest(addr netip.Addr, within netip.Prefix) netip.Prefix {
+// Enclosing returns the route of the longest prefix that is p or contains p, chosen as by Lookup.
+// It returns false if there is none.
+func (t *Trie) Enclosing(p netip.Prefix) (Route, bool) {
+	if !p.IsValid() {
+		return Route{}, false
+	}
+	key, family := keyOf(p.Masked().Addr())
+	var best uint32
+	for i := t.roots[family]; i != 0; {
+		n := &t.nodes[i]
+		if int(n.bits) > p.Bits() || n.key.common(key) < int(n.bits) {
+			break
+		}
+		if n.paths != 0 {
+			best = i
+		}
+		if int(n.bits) == p.Bits() {
+			break
+		}
+		i = n.child[key.bit(n.bits)]
+	}
+	if best == 0 {
+		return Route{}, false
+	}
+	return t.route(t.nodes[best].prefix(family), t.nodes[best].paths), true
+}
+
+// Widest returns the widest prefix around addr that lies inside within and inside the prefix of the
+// route for addr, and that contains no route more specific than that one: an answer for it hides no
+// other route (RFC 2332 §6.3). Where addr has no route, within and the other routes bound it. At
+// worst it is a host prefix. It is the zero Prefix if addr does not lie inside within.
+func (t *Trie) Widest(addr netip.Addr, within netip.Prefix) netip.Prefix {
 	addr = addr.WithZone("")
 	if !within.Contains(addr) {
 		return netip.Prefix{}
@@ -201,9 +237,10 @@ func (t *routeTable) widest(addr netip.Addr, within netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(addr, length).Masked()
 }
 
-// inside yields every route whose prefix is p or lies inside p, in the order of netip.Prefix.Compare, and the routes of one prefix
-// best first. The table must not change meanwhile.
-func (t *routeTable) inside(p netip.Prefix) iter.Seq[Route] {
+// Inside yields every route whose prefix is p or lies inside p, in the order of
+// netip.Prefix.Compare, and the routes of one prefix best first. The trie must not change
+// meanwhile.
+func (t *Trie) Inside(p netip.Prefix) iter.Seq[Route] {
 	return func(yield func(Route) bool) {
 		if !p.IsValid() {
 			return
@@ -220,8 +257,9 @@ func (t *routeTable) inside(p netip.Prefix) iter.Seq[Route] {
 	}
 }
 
-// walk yields the routes of a node and of those below it; it goes no deeper than an address has bits.
-func (t *routeTable) walk(i uint32, family int, yield func(Route) bool) bool {
+// walk yields the routes of a node and of those below it; it goes no deeper than an address has
+// bits.
+func (t *Trie) walk(i uint32, family int, yield func(Route) bool) bool {
 	if i == 0 {
 		return true
 	}
@@ -235,13 +273,15 @@ func (t *routeTable) walk(i uint32, family int, yield func(Route) bool) bool {
 	return t.walk(n.child[0], family, yield) && t.walk(n.child[1], family, yield)
 }
 
-func (t *routeTable) route(prefix netip.Prefix, path uint32) Route {
+func (t *Trie) route(prefix netip.Prefix, path uint32) Route {
 	h := &t.hops[t.paths[path].hop]
-	return Route{Prefix: prefix, NextHop: h.nextHop, Device: h.device, Local: h.local, Metric: h.metric}
+	return Route{
+		Prefix: prefix, NextHop: h.nextHop, Device: h.device, Local: h.local, Metric: h.metric,
+	}
 }
 
 // node finds the node of a masked prefix, or makes it.
-func (t *routeTable) node(p netip.Prefix) uint32 {
+func (t *Trie) node(p netip.Prefix) uint32 {
 	t.nodes = slices.Grow(t.nodes, 3) // room for those that may be made, so that link stays valid
 	key, family := keyOf(p.Addr())
 	length := uint8(p.Bits())
@@ -276,7 +316,7 @@ func (t *routeTable) node(p netip.Prefix) uint32 {
 	return made
 }
 
-func (t *routeTable) newNode(key bitString, length uint8) uint32 {
+func (t *Trie) newNode(key bitString, length uint8) uint32 {
 	n := routeNode{key: key, bits: length}
 	if i := t.freeNode; i != 0 {
 		t.freeNode = t.nodes[i].child[0]
@@ -290,7 +330,7 @@ func (t *routeTable) newNode(key bitString, length uint8) uint32 {
 	return uint32(len(t.nodes) - 1)
 }
 
-func (t *routeTable) newPath(p routePath) uint32 {
+func (t *Trie) newPath(p routePath) uint32 {
 	if i := t.freePath; i != 0 {
 		t.freePath = t.paths[i].next
 		t.paths[i] = p
@@ -304,7 +344,7 @@ func (t *routeTable) newPath(p routePath) uint32 {
 }
 
 // holdHop finds the shared copy of a hop, or makes it, and counts one more user of it.
-func (t *routeTable) holdHop(h routeHop) uint32 {
+func (t *Trie) holdHop(h routeHop) uint32 {
 	if i, ok := t.ids[h]; ok {
 		t.hops[i].refs++
 		return i
@@ -325,7 +365,7 @@ func (t *routeTable) holdHop(h routeHop) uint32 {
 	return i
 }
 
-func (t *routeTable) dropHop(i uint32) {
+func (t *Trie) dropHop(i uint32) {
 	h := &t.hops[i]
 	h.refs--
 	if h.refs > 0 {

@@ -1,4 +1,4 @@
-package engine
+package rib
 
 import (
 	"net/netip"
@@ -19,10 +19,10 @@ func routeVia(prefix, nextHop, device string, metric uint32) Route {
 	return r
 }
 
-func tableOf(routes ...Route) *routeTable {
-	t := &routeTable{}
+func tableOf(routes ...Route) *Trie {
+	t := &Trie{}
 	for _, r := range routes {
-		t.add(r)
+		t.Add(r)
 	}
 	return t
 }
@@ -64,7 +64,7 @@ func TestLookupPrefersLongestPrefixThenMetricThenAge(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := tableOf(tt.routes...).lookup(netip.MustParseAddr(tt.addr))
+			got, ok := tableOf(tt.routes...).Lookup(netip.MustParseAddr(tt.addr))
 			if ok != tt.want.Prefix.IsValid() {
 				t.Errorf("found: %v", ok)
 			}
@@ -73,7 +73,7 @@ func TestLookupPrefersLongestPrefixThenMetricThenAge(t *testing.T) {
 			}
 		})
 	}
-	if r, ok := tableOf(all...).lookup(netip.Addr{}); ok {
+	if r, ok := tableOf(all...).Lookup(netip.Addr{}); ok {
 		t.Errorf("the zero address has route %v", r)
 	}
 }
@@ -85,12 +85,13 @@ func TestAddReplacesTheSameRouteInItsPlace(t *testing.T) {
 	changed := first
 	changed.Local = true
 	changed.Prefix = netip.MustParsePrefix("10.1.2.3/16") // names the same prefix
-	table.add(changed)
-	if table.len() != 2 {
-		t.Fatalf("%d routes, want 2", table.len())
+	table.Add(changed)
+	if table.Len() != 2 {
+		t.Fatalf("%d routes, want 2", table.Len())
 	}
 	changed.Prefix = first.Prefix
-	if diff := cmp.Diff([]Route{changed, second}, slices.Collect(table.inside(first.Prefix)), compareNetip); diff != "" {
+	got := slices.Collect(table.Inside(first.Prefix))
+	if diff := cmp.Diff([]Route{changed, second}, got, compareNetip); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 }
@@ -107,21 +108,22 @@ func TestRemoveTakesOnlyTheRouteItNames(t *testing.T) {
 		{},
 	} {
 		table := tableOf(kept)
-		table.remove(other)
-		if table.len() != 1 {
+		table.Remove(other)
+		if table.Len() != 1 {
 			t.Errorf("removing %v took %v", other, kept)
 		}
-		table.add(other)
-		table.remove(other)
-		if diff := cmp.Diff([]Route{kept}, slices.Collect(table.inside(netip.MustParsePrefix("0.0.0.0/0"))), compareNetip); diff != "" {
+		table.Add(other)
+		table.Remove(other)
+		got := slices.Collect(table.Inside(netip.MustParsePrefix("0.0.0.0/0")))
+		if diff := cmp.Diff([]Route{kept}, got, compareNetip); diff != "" {
 			t.Errorf("after adding and removing %v (-want +got):\n%s", other, diff)
 		}
 	}
 	table := tableOf(kept)
 	local := kept
 	local.Local = true // is no part of a route's name
-	table.remove(local)
-	if r, ok := table.lookup(kept.Prefix.Addr()); ok {
+	table.Remove(local)
+	if r, ok := table.Lookup(kept.Prefix.Addr()); ok {
 		t.Errorf("%v is still there", r)
 	}
 }
@@ -134,26 +136,29 @@ func TestARouteWhereOthersPart(t *testing.T) {
 		{"2001:db8::ff:1/128", "2001:db8::ff:2/128", "2001:db8::ff:0/126"},
 		{"2001:db8::7fff:0:0:1/128", "2001:db8::ffff:0:0:1/128", "2001:db8::/64"},
 	} {
-		low, high, fork := routeVia(tt.low, "", "low", 0), routeVia(tt.high, "", "high", 0), routeVia(tt.fork, "", "fork", 0)
+		low, high := routeVia(tt.low, "", "low", 0), routeVia(tt.high, "", "high", 0)
+		fork := routeVia(tt.fork, "", "fork", 0)
 		// high comes last, so that the fork is made from its bits.
 		table := tableOf(low, high, fork)
-		if diff := cmp.Diff([]Route{fork, low, high}, slices.Collect(table.inside(fork.Prefix)), compareNetip); diff != "" {
+		got := slices.Collect(table.Inside(fork.Prefix))
+		if diff := cmp.Diff([]Route{fork, low, high}, got, compareNetip); diff != "" {
 			t.Errorf("inside(%s) (-want +got):\n%s", tt.fork, diff)
 		}
-		table.remove(fork)
-		if diff := cmp.Diff([]Route{low, high}, slices.Collect(table.inside(fork.Prefix)), compareNetip); diff != "" {
+		table.Remove(fork)
+		got = slices.Collect(table.Inside(fork.Prefix))
+		if diff := cmp.Diff([]Route{low, high}, got, compareNetip); diff != "" {
 			t.Errorf("without %s (-want +got):\n%s", tt.fork, diff)
 		}
 	}
 }
 
 func TestAnInvalidPrefixIsIgnored(t *testing.T) {
-	var table routeTable
-	table.add(Route{Device: "a"})
-	if table.len() != 0 {
-		t.Errorf("%d routes", table.len())
+	var table Trie
+	table.Add(Route{Device: "a"})
+	if table.Len() != 0 {
+		t.Errorf("%d routes", table.Len())
 	}
-	for r := range table.inside(netip.Prefix{}) {
+	for r := range table.Inside(netip.Prefix{}) {
 		t.Errorf("yields %v", r)
 	}
 }
@@ -161,17 +166,18 @@ func TestAnInvalidPrefixIsIgnored(t *testing.T) {
 func TestResetForgetsEverything(t *testing.T) {
 	r := routeVia("10.1.0.0/16", "", "a", 0)
 	table := tableOf(r)
-	table.reset()
-	if _, ok := table.lookup(r.Prefix.Addr()); ok || table.len() != 0 {
+	table.Reset()
+	if _, ok := table.Lookup(r.Prefix.Addr()); ok || table.Len() != 0 {
 		t.Error("a route outlived reset")
 	}
-	table.add(r)
-	if _, ok := table.lookup(r.Prefix.Addr()); !ok {
+	table.Add(r)
+	if _, ok := table.Lookup(r.Prefix.Addr()); !ok {
 		t.Error("a table that was reset takes no route")
 	}
 }
 
-// RFC 2332 §6.3: an answer for a prefix must not take in a more specific route than the one that it was made from.
+// RFC 2332 §6.3: an answer for a prefix must not take in a more specific route than the one that it
+// was made from.
 func TestWidestHidesNoMoreSpecificRoute(t *testing.T) {
 	def := routeVia("0.0.0.0/0", "192.0.2.1", "eth0", 0)
 	site := routeVia("172.16.0.0/16", "", "lan0", 0)
@@ -182,22 +188,48 @@ func TestWidestHidesNoMoreSpecificRoute(t *testing.T) {
 		within string
 		want   string
 	}{
-		{"nothing else: the route's prefix", []Route{site}, "172.16.5.1", "0.0.0.0/0", "172.16.0.0/16"},
+		{"nothing else: the route's prefix",
+			[]Route{site},
+			"172.16.5.1", "0.0.0.0/0", "172.16.0.0/16"},
 		{"nothing else: within", []Route{site}, "172.16.5.1", "172.16.4.0/22", "172.16.4.0/22"},
 		{"within is masked", []Route{site}, "172.16.5.1", "172.16.5.9/22", "172.16.4.0/22"},
-		{"wider routes do not matter", []Route{def, site}, "172.16.5.1", "0.0.0.0/0", "172.16.0.0/16"},
-		{"another route of the same prefix does not matter", []Route{site, routeVia("172.16.0.0/16", "", "lan1", 9)}, "172.16.5.1", "0.0.0.0/0", "172.16.0.0/16"},
-		{"a far subnet halves", []Route{site, routeVia("172.16.200.0/24", "10.0.0.1", "x", 0)}, "172.16.5.1", "0.0.0.0/0", "172.16.0.0/17"},
-		{"a near subnet narrows", []Route{site, routeVia("172.16.4.0/24", "10.0.0.1", "x", 0)}, "172.16.5.1", "0.0.0.0/0", "172.16.5.0/24"},
-		{"the nearest of several counts", []Route{site, routeVia("172.16.200.0/24", "", "x", 0), routeVia("172.16.7.0/24", "", "x", 0)}, "172.16.5.1", "0.0.0.0/0", "172.16.4.0/23"},
-		{"a subnet outside within does not matter", []Route{site, routeVia("172.16.200.0/24", "", "x", 0)}, "172.16.5.1", "172.16.0.0/20", "172.16.0.0/20"},
-		{"the neighbouring host", []Route{site, routeVia("172.16.5.0/32", "", "x", 0)}, "172.16.5.1", "0.0.0.0/0", "172.16.5.1/32"},
-		{"a host route of its own", []Route{site, routeVia("172.16.5.1/32", "", "x", 0)}, "172.16.5.1", "0.0.0.0/0", "172.16.5.1/32"},
-		{"the default route around a site", []Route{def, site}, "172.17.0.1", "0.0.0.0/0", "172.17.0.0/16"},
+		{"wider routes do not matter",
+			[]Route{def, site},
+			"172.16.5.1", "0.0.0.0/0", "172.16.0.0/16"},
+		{"another route of the same prefix does not matter",
+			[]Route{site, routeVia("172.16.0.0/16", "", "lan1", 9)},
+			"172.16.5.1", "0.0.0.0/0", "172.16.0.0/16"},
+		{"a far subnet halves",
+			[]Route{site, routeVia("172.16.200.0/24", "10.0.0.1", "x", 0)},
+			"172.16.5.1", "0.0.0.0/0", "172.16.0.0/17"},
+		{"a near subnet narrows",
+			[]Route{site, routeVia("172.16.4.0/24", "10.0.0.1", "x", 0)},
+			"172.16.5.1", "0.0.0.0/0", "172.16.5.0/24"},
+		{"the nearest of several counts",
+			[]Route{site, routeVia("172.16.200.0/24", "", "x", 0),
+				routeVia("172.16.7.0/24", "", "x", 0)},
+			"172.16.5.1", "0.0.0.0/0", "172.16.4.0/23"},
+		{"a subnet outside within does not matter",
+			[]Route{site, routeVia("172.16.200.0/24", "", "x", 0)},
+			"172.16.5.1", "172.16.0.0/20", "172.16.0.0/20"},
+		{"the neighbouring host",
+			[]Route{site, routeVia("172.16.5.0/32", "", "x", 0)},
+			"172.16.5.1", "0.0.0.0/0", "172.16.5.1/32"},
+		{"a host route of its own",
+			[]Route{site, routeVia("172.16.5.1/32", "", "x", 0)},
+			"172.16.5.1", "0.0.0.0/0", "172.16.5.1/32"},
+		{"the default route around a site",
+			[]Route{def, site},
+			"172.17.0.1", "0.0.0.0/0", "172.17.0.0/16"},
 		{"no route for the address", []Route{site}, "172.17.0.1", "172.0.0.0/8", "172.17.0.0/16"},
 		{"an empty table", nil, "172.17.0.1", "172.0.0.0/8", "172.0.0.0/8"},
-		{"IPv6", []Route{routeVia("2001:db8::/32", "", "a", 0), routeVia("2001:db8:0:1::/64", "", "b", 0)}, "2001:db8::1%x", "::/0", "2001:db8::/64"},
-		{"IPv6 beyond 64 bits", []Route{routeVia("2001:db8::/32", "", "a", 0), routeVia("2001:db8::2/128", "", "b", 0)}, "2001:db8::1", "::/0", "2001:db8::/127"},
+		{"IPv6",
+			[]Route{routeVia("2001:db8::/32", "", "a", 0),
+				routeVia("2001:db8:0:1::/64", "", "b", 0)},
+			"2001:db8::1%x", "::/0", "2001:db8::/64"},
+		{"IPv6 beyond 64 bits",
+			[]Route{routeVia("2001:db8::/32", "", "a", 0), routeVia("2001:db8::2/128", "", "b", 0)},
+			"2001:db8::1", "::/0", "2001:db8::/127"},
 		{"the address is not within", []Route{site}, "172.16.5.1", "172.17.0.0/16", ""},
 		{"within is of the other family", []Route{site}, "172.16.5.1", "::/0", ""},
 	}
@@ -207,7 +239,8 @@ func TestWidestHidesNoMoreSpecificRoute(t *testing.T) {
 			if tt.want != "" {
 				want = netip.MustParsePrefix(tt.want)
 			}
-			got := tableOf(tt.routes...).widest(netip.MustParseAddr(tt.addr), netip.MustParsePrefix(tt.within))
+			addr, within := netip.MustParseAddr(tt.addr), netip.MustParsePrefix(tt.within)
+			got := tableOf(tt.routes...).Widest(addr, within)
 			if got != want {
 				t.Errorf("widest(%s, %s) = %v, want %v", tt.addr, tt.within, got, want)
 			}
@@ -236,14 +269,14 @@ func TestInsideYieldsInOrderOfPrefix(t *testing.T) {
 		{"::/0", "v6 "},
 	} {
 		got := ""
-		for r := range table.inside(netip.MustParsePrefix(tt.prefix)) {
+		for r := range table.Inside(netip.MustParsePrefix(tt.prefix)) {
 			got += r.Device + " "
 		}
 		if got != tt.want {
 			t.Errorf("inside(%s) = %q, want %q", tt.prefix, got, tt.want)
 		}
 	}
-	for r := range table.inside(netip.MustParsePrefix("10.1.0.0/16")) {
+	for r := range table.Inside(netip.MustParsePrefix("10.1.0.0/16")) {
 		if r.Device != "b" {
 			t.Fatal("yields after a break")
 		}
@@ -252,13 +285,16 @@ func TestInsideYieldsInOrderOfPrefix(t *testing.T) {
 }
 
 func TestRouteLookupsDoNotAllocate(t *testing.T) {
-	table := tableOf(routeVia("10.0.0.0/8", "10.0.0.1", "a", 0), routeVia("2001:db8::/32", "fe80::1", "a", 0))
+	table := tableOf(
+		routeVia("10.0.0.0/8", "10.0.0.1", "a", 0),
+		routeVia("2001:db8::/32", "fe80::1", "a", 0),
+	)
 	for _, s := range []string{"10.1.2.3", "2001:db8::1", "192.0.2.1"} {
 		a := netip.MustParseAddr(s)
 		host := netip.PrefixFrom(a, 8)
 		if n := testing.AllocsPerRun(100, func() {
-			table.lookup(a)
-			table.widest(a, host)
+			table.Lookup(a)
+			table.Widest(a, host)
 		}); n != 0 {
 			t.Errorf("looking up %s allocates %v times", s, n)
 		}

@@ -1,4 +1,4 @@
-package engine
+package rib
 
 import (
 	"encoding/binary"
@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// manyRoutes is like a full Internet table: four in five are IPv4, most of them /24, the others /48 and shorter, over 200 next hops.
+// manyRoutes is like a full Internet table: four in five are IPv4, most of them /24, the others /48
+// and shorter, over 200 next hops.
 func manyRoutes(n int) []Route {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	seen := make(map[netip.Prefix]bool, n)
@@ -40,11 +41,11 @@ func manyRoutes(n int) []Route {
 	return routes
 }
 
-func BenchmarkRouteTableFill1M(b *testing.B) {
+func BenchmarkTrieFill1M(b *testing.B) {
 	routes := manyRoutes(1_000_000)
 	b.ReportAllocs()
 	var before, after runtime.MemStats
-	var table *routeTable
+	var table *Trie
 	for b.Loop() {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -52,10 +53,10 @@ func BenchmarkRouteTableFill1M(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 	}
-	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(table.len()), "B/route")
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(table.Len()), "B/route")
 }
 
-func BenchmarkRouteTable1M(b *testing.B) {
+func BenchmarkTrie1M(b *testing.B) {
 	routes := manyRoutes(1_000_000)
 	table := tableOf(routes...)
 	bench := func(name string, f func(r Route)) {
@@ -66,17 +67,17 @@ func BenchmarkRouteTable1M(b *testing.B) {
 			}
 		})
 	}
-	bench("lookup", func(r Route) { table.lookup(r.Prefix.Addr()) })
+	bench("lookup", func(r Route) { table.Lookup(r.Prefix.Addr()) })
 	bench("widest", func(r Route) {
 		a := r.Prefix.Addr()
-		table.widest(a, netip.PrefixFrom(a, 0))
+		table.Widest(a, netip.PrefixFrom(a, 0))
 	})
 	bench("replace", func(r Route) {
-		table.remove(r)
-		table.add(r)
+		table.Remove(r)
+		table.Add(r)
 	})
 	bench("inside", func(r Route) {
-		for range table.inside(r.Prefix) {
+		for range table.Inside(r.Prefix) {
 		}
 	})
 }

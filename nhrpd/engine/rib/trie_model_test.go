@@ -1,4 +1,4 @@
-package engine
+package rib
 
 import (
 	"net/netip"
@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// routeModel is the specification of routeTable: routes in the order they were added in.
+// routeModel is the specification of a Trie: routes in the order they were added in.
 type routeModel []Route
 
 func (m *routeModel) add(r Route) {
@@ -29,7 +29,8 @@ func (m *routeModel) remove(r Route) {
 
 func (m *routeModel) find(r Route) int {
 	return slices.IndexFunc(*m, func(h Route) bool {
-		return h.Prefix == r.Prefix.Masked() && h.Metric == r.Metric && h.NextHop == r.NextHop && h.Device == r.Device
+		return h.Prefix == r.Prefix.Masked() && h.Metric == r.Metric &&
+			h.NextHop == r.NextHop && h.Device == r.Device
 	})
 }
 
@@ -45,6 +46,12 @@ func (m routeModel) lookup(a netip.Addr) (best Route, found bool) {
 		}
 	}
 	return best, found
+}
+
+func (m routeModel) enclosing(p netip.Prefix) (Route, bool) {
+	return slices.DeleteFunc(slices.Clone(m), func(r Route) bool {
+		return !prefixWithin(p.Masked(), r.Prefix)
+	}).lookup(p.Addr())
 }
 
 func prefixWithin(inner, outer netip.Prefix) bool {
@@ -93,7 +100,10 @@ func nearAddr() *rapid.Generator[netip.Addr] {
 		if rapid.Bool().Draw(t, "v4") {
 			return netip.AddrFrom4([4]byte{10, part.Draw(t, "b1"), 0, part.Draw(t, "b3")})
 		}
-		return netip.AddrFrom16([16]byte{0: 10, 1: few.Draw(t, "b1"), 7: few.Draw(t, "b7"), 8: part.Draw(t, "b8"), 15: part.Draw(t, "b15")})
+		return netip.AddrFrom16([16]byte{
+			0: 10, 1: few.Draw(t, "b1"), 7: few.Draw(t, "b7"),
+			8: part.Draw(t, "b8"), 15: part.Draw(t, "b15"),
+		})
 	})
 }
 
@@ -105,10 +115,11 @@ func nearPrefix() *rapid.Generator[netip.Prefix] {
 }
 
 func nearRoute() *rapid.Generator[Route] {
+	nextHops := []netip.Addr{{}, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")}
 	return rapid.Custom(func(t *rapid.T) Route {
 		return Route{
 			Prefix:  nearPrefix().Draw(t, "prefix"),
-			NextHop: rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")}).Draw(t, "next hop"),
+			NextHop: rapid.SampledFrom(nextHops).Draw(t, "next hop"),
 			Device:  rapid.SampledFrom([]string{"", "eth0", "gre1"}).Draw(t, "device"),
 			Local:   rapid.Bool().Draw(t, "local"),
 			Metric:  uint32(rapid.IntRange(0, 2).Draw(t, "metric")),
@@ -116,14 +127,14 @@ func nearRoute() *rapid.Generator[Route] {
 	})
 }
 
-func TestRouteTableDoesWhatItsModelDoes(t *testing.T) {
+func TestTrieDoesWhatItsModelDoes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		var table routeTable
+		var table Trie
 		var model routeModel
 		rt.Repeat(map[string]func(*rapid.T){
 			"add": func(rt *rapid.T) {
 				r := nearRoute().Draw(rt, "route")
-				table.add(r)
+				table.Add(r)
 				model.add(r)
 			},
 			"add another of a known prefix": func(rt *rapid.T) {
@@ -132,7 +143,7 @@ func TestRouteTableDoesWhatItsModelDoes(t *testing.T) {
 				}
 				r := nearRoute().Draw(rt, "route")
 				r.Prefix = rapid.SampledFrom(model).Draw(rt, "known").Prefix
-				table.add(r)
+				table.Add(r)
 				model.add(r)
 			},
 			"remove": func(rt *rapid.T) {
@@ -140,49 +151,59 @@ func TestRouteTableDoesWhatItsModelDoes(t *testing.T) {
 					rt.Skip("no route yet")
 				}
 				r := rapid.SampledFrom(model).Draw(rt, "known")
-				table.remove(r)
+				table.Remove(r)
 				model.remove(r)
 			},
 			"remove unknown": func(rt *rapid.T) {
 				r := nearRoute().Draw(rt, "route")
-				table.remove(r)
+				table.Remove(r)
 				model.remove(r)
 			},
 			"lookup": func(rt *rapid.T) {
 				a := nearAddr().Draw(rt, "addr")
-				got, ok := table.lookup(a)
+				got, ok := table.Lookup(a)
 				want, wantOK := model.lookup(a)
 				if got != want || ok != wantOK {
-					rt.Fatalf("lookup(%s) = %v, %v; want %v, %v", a, got, ok, want, wantOK)
+					rt.Fatalf("Lookup(%s) = %v, %v; want %v, %v", a, got, ok, want, wantOK)
 				}
 			},
 			"widest": func(rt *rapid.T) {
 				a := nearAddr().Draw(rt, "addr")
 				bound := netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(rt, "bits"))
-				if got, want := table.widest(a, bound), model.widest(a, bound); got != want {
-					rt.Fatalf("widest(%s, %s) = %v, want %v", a, bound, got, want)
+				if got, want := table.Widest(a, bound), model.widest(a, bound); got != want {
+					rt.Fatalf("Widest(%s, %s) = %v, want %v", a, bound, got, want)
+				}
+			},
+			"enclosing": func(rt *rapid.T) {
+				p := nearPrefix().Draw(rt, "prefix")
+				got, ok := table.Enclosing(p)
+				want, wantOK := model.enclosing(p)
+				if got != want || ok != wantOK {
+					rt.Fatalf("Enclosing(%s) = %v, %v; want %v, %v", p, got, ok, want, wantOK)
 				}
 			},
 			"inside": func(rt *rapid.T) {
 				p := nearPrefix().Draw(rt, "prefix")
-				if diff := cmp.Diff(model.inside(p), slices.Collect(table.inside(p)), compareNetip); diff != "" {
-					rt.Fatalf("inside(%s) (-want +got):\n%s", p, diff)
+				got := slices.Collect(table.Inside(p))
+				if diff := cmp.Diff(model.inside(p), got, compareNetip); diff != "" {
+					rt.Fatalf("Inside(%s) (-want +got):\n%s", p, diff)
 				}
 			},
-			"": func(rt *rapid.T) { checkRouteTable(rt, &table, model) },
+			"": func(rt *rapid.T) { checkTrie(rt, &table, model) },
 		})
 		for _, r := range slices.Clone(model) {
-			table.remove(r)
+			table.Remove(r)
 			model.remove(r)
 		}
-		checkRouteTable(rt, &table, model)
+		checkTrie(rt, &table, model)
 	})
 }
 
-// checkRouteTable proves that every element of the table is in use or free, that forks fork, and that hops are counted right.
-func checkRouteTable(rt *rapid.T, table *routeTable, model routeModel) {
-	if table.len() != len(model) {
-		rt.Fatalf("%d routes, want %d", table.len(), len(model))
+// checkTrie proves that every element of the trie is in use or free, that forks fork, and that hops
+// are counted right.
+func checkTrie(rt *rapid.T, table *Trie, model routeModel) {
+	if table.Len() != len(model) {
+		rt.Fatalf("%d routes, want %d", table.Len(), len(model))
 	}
 	if table.nodes == nil {
 		return
@@ -226,7 +247,9 @@ func checkRouteTable(rt *rapid.T, table *routeTable, model routeModel) {
 			rt.Fatalf("hop %+v has %d users", h, n)
 		}
 	}
-	if nodes != len(table.nodes) || paths != len(table.paths) || hops != max(len(table.hops), 1) || len(table.ids) != len(refs) {
-		rt.Fatalf("in use and free: %d of %d nodes, %d of %d paths, %d of %d hops", nodes, len(table.nodes), paths, len(table.paths), hops, len(table.hops))
+	if nodes != len(table.nodes) || paths != len(table.paths) ||
+		hops != max(len(table.hops), 1) || len(table.ids) != len(refs) {
+		rt.Fatalf("in use and free: %d of %d nodes, %d of %d paths, %d of %d hops",
+			nodes, len(table.nodes), paths, len(table.paths), hops, len(table.hops))
 	}
 }
