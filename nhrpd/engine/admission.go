@@ -117,7 +117,7 @@ func (e *Engine) reviseAdmission(ifc *iface, nbma netip.Addr) {
 	if len(at.reasons) > 0 {
 		as = at.together()
 	}
-	switch may := ifc.objectTo(nbma) == ""; {
+	switch may := !ifc.objectTo(nbma).raised(); {
 	case may && (!at.told || at.as != as):
 		at.told, at.as = true, as
 		e.out.Admitted = append(e.out.Admitted, at.change(ifc))

@@ -18,27 +18,27 @@ type announced struct {
 	expiry  timers.Timer
 }
 
-// registerPrefix registers a prefix that one CIE names. It returns the code to answer, and the reason of a refusal.
-func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix) (packet.Code, string) {
+// registerPrefix registers a prefix that one CIE names. It returns why it does not.
+func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix) objection {
 	ifc := m.ifc
 	b := ifc.bindings[m.SourceProtocol]
 	switch {
 	case m.Flags&packet.RegistrationUnique != 0:
-		return packet.CodeProhibited, "a prefix cannot be registered as unique" // RFC 2332 §5.2.0.1: with U a host only
+		return object(malformed, "a prefix cannot be registered as unique") // RFC 2332 §5.2.0.1: with U a host only
 	case !ifc.cfg.takesPrefixes():
-		return packet.CodeProhibited, "prefixes are not accepted here (accept is not configured, and no peer rule has announce)"
+		return object(serviceOff, "prefixes are not accepted here (accept is not configured, and no peer rule has announce)")
 	case b == nil:
-		return packet.CodeNoBinding, "prefixes are taken from routers only that are registered themselves"
+		return object(clientUnknown, "prefixes are taken from routers only that are registered themselves")
 	case b.static || !b.mayBe(m.proven()):
-		return packet.CodeProhibited, "prefixes are taken from routers only that are registered themselves"
+		return object(otherClient, "prefixes are taken from routers only that are registered themselves")
 	case b.nbma != m.from:
 		// It moved, and its registration is lost or still under way: this code has it register again.
-		return packet.CodeNoBinding, "prefixes are taken from routers only that are registered from the same NBMA address"
+		return object(clientUnknown, "prefixes are taken from routers only that are registered from the same NBMA address")
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
-		return packet.CodeProhibited, "it is for somebody else's NBMA address"
+		return object(otherNBMA, "it is for somebody else's NBMA address")
 	}
-	if code, reason := e.mayAnnounce(b, prefix); code != packet.CodeSuccess {
-		return code, reason
+	if o := e.objectToAnnouncing(b, prefix); o.raised() {
+		return o
 	}
 	a := ifc.announced[prefix]
 	if a != nil && a.owner != b {
@@ -53,46 +53,47 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 	}
 	a.expires = e.now.Add(holding)
 	e.timers.Set(&a.expiry, a.expires)
-	return packet.CodeSuccess, ""
+	return objection{}
 }
 
-// mayAnnounce is where it is decided whether a client may announce a prefix, new or again.
+// objectToAnnouncing says why a client may not announce a prefix, new or again. It is the one place
+// where that is decided.
 //
 // First come, first served: another router's prefix is its own until it ends. A longer prefix inside another router's is taken, and
 // the longest match decides between them, as it does between a site and the region that announces it as well. What this router
 // itself rests on or leads to is never hidden: neither overlay, underlay, own and connected networks, nor a route that has the same
 // prefix.
-func (e *Engine) mayAnnounce(b *binding, prefix netip.Prefix) (packet.Code, string) {
+func (e *Engine) objectToAnnouncing(b *binding, prefix netip.Prefix) objection {
 	ifc := b.ifc
-	s := e.standing(ifc, b.identity)
-	if objection := s.objectToPrefix(prefix); objection != "" {
-		return packet.CodeProhibited, objection
+	s := e.authorization(ifc, b.identity)
+	if o := s.objectToPrefix(prefix); o.raised() {
+		return o
 	}
 	ruled := s.rules && s.grant.Rule.Bounded
 	if !ifc.cfg.accepts(prefix) && (!ruled || len(ifc.cfg.Accept) > 0) {
-		return packet.CodeProhibited, "the prefix is not in what is accepted here (accept)"
+		return object(prefixNotAccepted, "the prefix is not in what is accepted here (accept)")
 	}
 	a := e.announcedIn(ifc.cfg.Table, prefix)
 	switch { // before what takes a search
 	case a != nil:
 	case len(ifc.announced) >= ifc.cfg.Limits.Prefixes:
-		return packet.CodeInsufficientResources, "as many prefixes are registered as the configuration allows (limits.prefixes)"
+		return object(limitReached, "as many prefixes are registered as the configuration allows (limits.prefixes)")
 	case ifc.prefixesOf[b.holder] >= prefixesOfOne:
-		return packet.CodeInsufficientResources, "the client has registered as many prefixes as one may"
+		return object(limitReached, "the client has registered as many prefixes as one may")
 	}
-	if objection := e.hides(ifc, prefix, b.protocol); objection != "" {
-		return packet.CodeProhibited, objection
+	if o := e.hides(ifc, prefix, b.protocol); o.raised() {
+		return o
 	}
 	switch {
 	case a != nil && a.owner == b:
-		return packet.CodeSuccess, ""
+		return objection{}
 	case a != nil && !(a.owner.ifc == ifc && ifc.cfg.Protected && a.owner.identity == b.identity):
-		return packet.CodeUniqueRegistered, "another router has the prefix: " + a.owner.protocol.String() + " " + a.owner.identity
+		return object(prefixTaken, "another router has the prefix: "+a.owner.protocol.String()+" "+a.owner.identity)
 	}
-	if objection := e.objectToPrefix(ifc, prefix, b.nbma); objection != "" {
-		return packet.CodeProhibited, objection
+	if o := e.objectToPrefix(ifc, prefix, b.nbma); o.raised() {
+		return o
 	}
-	return packet.CodeSuccess, ""
+	return objection{}
 }
 
 // accepts says whether clients may announce a prefix.
@@ -104,38 +105,6 @@ func (c *InterfaceConfig) accepts(prefix netip.Prefix) bool {
 
 // takesPrefixes says whether clients may announce anything at all.
 func (c *InterfaceConfig) takesPrefixes() bool { return len(c.Accept) > 0 || c.Policy.Announces() }
-
-// hides says what a route to prefix through a client would hide.
-func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) string {
-	for _, other := range e.ifaces {
-		if other.cfg.Table == ifc.cfg.Table && other.overlaid(prefix) {
-			return "it overlaps the overlay"
-		}
-	}
-	t := e.table(ifc)
-	for r := range t.Routers.Inside(prefix) {
-		return "it covers the overlay address " + r.Prefix.Addr().String() + " of a router"
-	}
-	connected := func(r Route) bool { return r.Local || r.Connected() && r.Device != ifc.cfg.Name }
-	if r, ok := t.KernelEnclosing(prefix); ok && r.Prefix.Bits() > 0 {
-		same := r.Prefix == prefix && (r.Device != ifc.cfg.Name || r.NextHop != client)
-		switch {
-		case connected(r):
-			return "it overlaps the local network " + r.Prefix.String()
-		case same:
-			return "another route leads to this prefix already"
-		}
-	}
-	for r := range t.ConnectedInside(prefix) {
-		if connected(r) {
-			return "it overlaps the local network " + r.Prefix.String()
-		}
-	}
-	for r := range t.OwnInside(prefix) {
-		return "it covers our own address " + r.Prefix.Addr().String()
-	}
-	return ""
-}
 
 // announcedIn finds a prefix among those of all interfaces that forward by one routing table.
 func (e *Engine) announcedIn(table uint32, prefix netip.Prefix) *announced {
@@ -265,8 +234,8 @@ func (e *Engine) reviewAnnouncedOver(ifc *iface, changed netip.Prefix) {
 
 // reviewPrefix ends a prefix that hides what it must not.
 func (e *Engine) reviewPrefix(a *announced) {
-	if objection := e.hides(a.owner.ifc, a.prefix, a.owner.protocol); objection != "" {
-		e.endAnnounced(a, objection)
+	if o := e.hides(a.owner.ifc, a.prefix, a.owner.protocol); o.raised() {
+		e.endAnnounced(a, o.text)
 	}
 }
 

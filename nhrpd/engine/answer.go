@@ -224,10 +224,10 @@ func (e *Engine) withRequest(ifc *iface, w waitingRequest, f func(*message)) {
 
 // peerSecured answers those who waited for it, as the routes are now.
 func (a *answer) peerSecured(e *Engine) {
-	if o := a.ifc.objectToPath(a.nbma, a.requester); o != "" {
+	if o := a.ifc.objectToPath(a.nbma, a.requester); o.raised() {
 		p := a.claim.peer
 		e.takeBack(a)
-		e.closeUnwanted(p, o)
+		e.closeUnwanted(p, o.text)
 		return
 	}
 	if !e.chargeRequester(a) {

@@ -93,8 +93,8 @@ func (b *binding) peerSecured(e *Engine) {
 		e.unbind(b, "another identity has the client's NBMA address now: "+b.claim.peer.ike.Identity)
 		return
 	}
-	if o := b.ifc.objectToBeing(b.nbma, b.protocol); !b.static && o != "" {
-		e.revoke(b, o)
+	if o := b.ifc.objectToBeing(b.nbma, b.protocol); !b.static && o.raised() {
+		e.revoke(b, o.text)
 		return
 	}
 	b.restored = false

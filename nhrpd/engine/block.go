@@ -52,7 +52,7 @@ func (e *Engine) block(ev Block) {
 	b.ends = ev.Until
 	e.scheduleBlock(b)
 	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeBlocked, Identity: b.identity, Reason: fmt.Sprintf("blocked%s", b.until())})
-	e.reviewStandings()
+	e.reviewAuthorizations()
 }
 
 // blockLook is how long a block with an end is not looked at: that of an earlier run ends by the clock, which may be set meanwhile.
@@ -83,10 +83,10 @@ func (e *Engine) unblock(identity, reason string) {
 	e.timers.Stop(&b.expiry)
 	delete(e.blocks, key)
 	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeUnblocked, Identity: b.identity, Reason: reason})
-	e.reviewStandings()
+	e.reviewAuthorizations()
 }
 
-func (e *Engine) reviewStandings() {
+func (e *Engine) reviewAuthorizations() {
 	for _, ifc := range e.interfaces() {
 		if !ifc.left {
 			e.reviewPolicy(ifc)

@@ -234,7 +234,7 @@ func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 		return fmt.Errorf("route %s via %s, announced by %+v", a.prefix, nextHop, b)
 	case !b.restored && !b.claim.peer.unlisted && !ifc.secured(b.nbma):
 		return fmt.Errorf("route %s without an SA with %s", a.prefix, b.protocol)
-	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol) != "":
+	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol).raised():
 		return fmt.Errorf("route %s hides what it must not", a.prefix)
 	}
 	return nil

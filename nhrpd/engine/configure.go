@@ -49,7 +49,7 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 		e.reviewPolicy(ifc)
 	case old.Policy != cfg.Policy: // the same rules, in other lines
 		for _, p := range ifc.peers {
-			p.standings = e.standings(ifc, p.ike)
+			p.authorizations = e.authorizations(ifc, p.ike)
 		}
 	}
 	switch {

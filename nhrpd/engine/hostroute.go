@@ -110,30 +110,6 @@ func (e *Engine) reviseNextHops(ifc *iface) {
 	}
 }
 
-// objectToHostRoute says what the host route to a client's overlay address would hide. Where the
-// overlay's range is known, only what is inside of it can get here.
-func (e *Engine) objectToHostRoute(ifc *iface, protocol, nbma netip.Addr) string {
-	if ifc.onLink(protocol) {
-		return ""
-	}
-	if o := e.objectToPrefix(ifc, hostPrefix(protocol), nbma); o != "" {
-		return o
-	}
-	t := e.table(ifc)
-	if a, is := t.Announced.Lookup(protocol); is && a.NextHop != protocol {
-		return "the address is inside the prefix " + a.Prefix.String() + " that another router announced"
-	}
-	least := 1 // the default route leads to nobody in particular
-	if r := ifc.overlayRange(); r.IsValid() {
-		least = r.Bits()
-	}
-	r, ok := t.KernelLookup(protocol)
-	if ok && r.Prefix.Bits() >= least && r.Device != "" && r.Device != ifc.cfg.Name {
-		return "the route " + r.Prefix.String() + " on " + r.Device + " leads to the address, not this tunnel"
-	}
-	return ""
-}
-
 // reviewOverlay ends what is outside the overlay once its range has changed.
 func (e *Engine) reviewOverlay(ifc *iface) {
 	const reason = "its overlay address is outside the overlay that is configured now"

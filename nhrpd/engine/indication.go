@@ -33,7 +33,7 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 		e.drop(dropMalformed)
 		return
 	}
-	if ifc.objectToDirect(from) != "" {
+	if ifc.objectToDirect(from).raised() {
 		e.drop(dropProhibited)
 		return
 	}
@@ -46,7 +46,7 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 	case way.nbma != from && ifc.real(way.nbma) == ifc.real(from):
 		e.drop(dropSameAddress) // they cannot reach each other from outside their NAT
 		return
-	case ifc.objectToDirect(way.nbma) != "":
+	case ifc.objectToDirect(way.nbma).raised():
 		e.drop(dropProhibited)
 		return
 	}

@@ -158,7 +158,7 @@ func (ifc *iface) mismatch(m Mismatch) Mismatch {
 // register, and has not registered.
 func (ifc *iface) unheard(now time.Time, p *peer) bool {
 	return ifc.cfg.Protected && ifc.cfg.Server && p.secured && !p.ike.Initiator && len(p.claims) == 0 && now.Sub(p.since) >= unheardAfter &&
-		ifc.objectTo(p.nbma) == ""
+		!ifc.objectTo(p.nbma).raised()
 }
 
 // repeated takes note of a client that asks again what was answered a moment ago: it has not
@@ -219,17 +219,17 @@ func (n *nhs) whyRefused(m *message, code packet.Code) string {
 }
 
 // objectToClientAddress says why an overlay address cannot be a client's here.
-func (e *Engine) objectToClientAddress(ifc *iface, client netip.Addr) string {
+func (e *Engine) objectToClientAddress(ifc *iface, client netip.Addr) objection {
 	r := ifc.overlayRange()
 	switch {
 	case client == ifc.overlay():
-		return fmt.Sprintf("the overlay address %s is ours: each router needs its own", client)
+		return objectf(wrongAddress, "the overlay address %s is ours: each router needs its own", client)
 	case r.IsValid() && !r.Contains(client):
-		return fmt.Sprintf("%s is outside our overlay %s: compare address and overlay of both routers", client, r)
+		return objectf(wrongAddress, "%s is outside our overlay %s: compare address and overlay of both routers", client, r)
 	case !ifc.clientAddress(client):
-		return fmt.Sprintf("%s cannot be a router's address in the overlay", client)
+		return objectf(wrongAddress, "%s cannot be a router's address in the overlay", client)
 	case e.table(ifc).IsLocal(client):
-		return fmt.Sprintf("%s is an address of this router", client)
+		return objectf(wrongAddress, "%s is an address of this router", client)
 	}
-	return ""
+	return objection{}
 }

@@ -162,7 +162,7 @@ func (e *Engine) registerAnew(n *nhs) {
 	n.attempts, n.quiet, n.awaiting = 0, 0, false
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)
-	if o := e.objectToNHS(n); o != "" {
+	if o := e.objectToNHS(n); o.raised() {
 		e.denyNHS(n, o)
 		return
 	}
@@ -176,7 +176,7 @@ func (e *Engine) registerAnew(n *nhs) {
 }
 
 // objectToNHS says why who is at the address of an NHS may not be it.
-func (e *Engine) objectToNHS(n *nhs) string {
+func (e *Engine) objectToNHS(n *nhs) objection {
 	if !n.protocol.IsValid() {
 		return n.ifc.objectTo(n.nbma)
 	}
@@ -184,8 +184,8 @@ func (e *Engine) objectToNHS(n *nhs) string {
 }
 
 // denyNHS leaves an NHS alone until it has another SA, or other rules.
-func (e *Engine) denyNHS(n *nhs, objection string) {
-	reason := "who is at the NHS's address may not be it: " + objection
+func (e *Engine) denyNHS(n *nhs, o objection) {
+	reason := "who is at the NHS's address may not be it: " + o.text
 	if n.err != reason {
 		n.err = reason
 		e.notice(n.ifc, Notice{Kind: NoticeRefused, NextHop: n.protocol, NBMA: n.nbma, Reason: reason})

@@ -65,7 +65,7 @@ func (m *message) leadsTo() netip.Addr {
 	return m.ifc.nameOf(m.SourceProtocol, nbma)
 }
 
-const anothersName = "another router has the overlay address that it names as its source"
+var anothersName = object(nameOfOther, "another router has the overlay address that it names as its source")
 
 // refusesToSpeakFor ends what would go on in another's name, and says whether it did. A reply to a purge speaks for whom the purge was for;
 // other replies need an id that only the requester's routers know.

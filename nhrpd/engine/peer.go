@@ -10,24 +10,24 @@ import (
 
 // peer is a router by its NBMA address, as the world sees it. There is one while somebody has an interest in it or it has an SA.
 type peer struct {
-	ifc       *iface
-	nbma      netip.Addr
-	real      netip.Addr // the address that the world sees, where nbma is only a name; else zero
-	led       netip.Addr // real while the kernel sends there what is for the name; else zero
-	secured   bool
-	unlisted  bool       // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
-	ike       Peer       // what IKE proved, while secured
-	router    netip.Addr // overlay address of the router that an interest was in, since the SA came; zero: none is over
-	standings []standing // of the identities in it
-	since     time.Time  // of the state
-	want      Security
-	claims    []*claim
-	interests interests // counts the claims
-	first     [1]*claim // memory of claims, as long as there is one
-	in, out   time.Time // last use
-	received  uint64    // NHRP packets since the SA came
-	sent      uint64
-	err       string // why it could not be secured
+	ifc            *iface
+	nbma           netip.Addr
+	real           netip.Addr // the address that the world sees, where nbma is only a name; else zero
+	led            netip.Addr // real while the kernel sends there what is for the name; else zero
+	secured        bool
+	unlisted       bool            // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
+	ike            Peer            // what IKE proved, while secured
+	router         netip.Addr      // overlay address of the router that an interest was in, since the SA came; zero: none is over
+	authorizations []authorization // of the identities in it
+	since          time.Time       // of the state
+	want           Security
+	claims         []*claim
+	interests      interests // counts the claims
+	first          [1]*claim // memory of claims, as long as there is one
+	in, out        time.Time // last use
+	received       uint64    // NHRP packets since the SA came
+	sent           uint64
+	err            string // why it could not be secured
 
 	lost timers.Timer // set since the SA went: what depends on the peer ends with it
 }

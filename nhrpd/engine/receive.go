@@ -74,7 +74,7 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 		e.drop(dropRateLimit)
 		return
 	}
-	if m.Type != packet.RegistrationRequest && m.Type != packet.ResolutionRequest && ifc.objectTo(from) != "" {
+	if m.Type != packet.RegistrationRequest && m.Type != packet.ResolutionRequest && ifc.objectTo(from).raised() {
 		e.drop(dropProhibited) // what asks is told so by who answers
 		return
 	}

@@ -85,7 +85,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	n.since, n.expires = e.now, e.now.Add(holding)
 	e.registerIn(n, e.jittered(n.ifc.refreshWait(holding), refreshJitter))
 	e.nhsUnusable(n, e.learnNHS(n, m))
-	if o := e.objectToNHS(n); o != "" {
+	if o := e.objectToNHS(n); o.raised() {
 		n.protocol = n.cfg.Protocol
 		e.denyNHS(n, o)
 		return
@@ -160,8 +160,8 @@ func (e *Engine) learnNHS(n *nhs, m *message) string {
 	case !n.ifc.clientAddress(protocol):
 		return ""
 	}
-	if o := e.objectToHostRoute(n.ifc, protocol, n.nbma); o != "" {
-		return fmt.Sprintf("its overlay address %s cannot be reached: %s", protocol, o)
+	if o := e.objectToHostRoute(n.ifc, protocol, n.nbma); o.raised() {
+		return fmt.Sprintf("its overlay address %s cannot be reached: %s", protocol, o.text)
 	}
 	n.protocol = protocol
 	return ""

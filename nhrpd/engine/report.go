@@ -116,7 +116,7 @@ func (p *peer) status() PeerStatus {
 	}
 	st.Admitted = p.admitted()
 	if p.secured {
-		st.Prohibited = p.ifc.objectTo(p.nbma)
+		st.Prohibited = p.ifc.objectTo(p.nbma).text
 	} else {
 		st.Peer = Peer{}
 		st.In, st.Out = time.Time{}, time.Time{}

@@ -173,9 +173,9 @@ func (e *Engine) answered(m *message) {
 // accept takes an answer over, as far as an answer may decide.
 func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	ifc := s.ifc
-	prefix, led, objection := e.admissible(s, cie, nbma)
-	if objection != "" {
-		e.deny(s, prefix, cie.Protocol, nbma, objection)
+	prefix, led, o := e.admissible(s, cie, nbma)
+	if o.raised() {
+		e.deny(s, prefix, cie.Protocol, nbma, o)
 		return
 	}
 	e.endAsking(s)
@@ -203,9 +203,9 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 }
 
 // deny ends a shortcut, or the question for one, because of what was answered.
-func (e *Engine) deny(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr, objection string) {
+func (e *Engine) deny(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr, o objection) {
 	ifc := s.ifc
-	e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: nextHop, NBMA: nbma, Reason: objection})
+	e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: nextHop, NBMA: nbma, Reason: o.text})
 	e.rememberUnresolved(ifc, s.dest)
 	if s.state == ShortcutUp {
 		e.endShortcut(s, "the answer to its refresh is not admissible")

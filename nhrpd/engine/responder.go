@@ -17,8 +17,8 @@ func (e *Engine) resolution(m *message) {
 		return
 	}
 	ifc := m.ifc
-	if objection := e.objectToResolving(m); objection != "" {
-		e.prohibit(m, objection)
+	if o := e.objectToResolving(m); o.raised() {
+		e.prohibit(m, o)
 		return
 	}
 	if prefix, ours := e.egress(ifc, m.DestProtocol); ours {
@@ -34,29 +34,29 @@ func (e *Engine) resolution(m *message) {
 
 // objectToResolving says why the sender of a request gets no answer that leads to a direct path: it may nothing here, or there is to be
 // no such path from it or to the router that the request would go on to.
-func (e *Engine) objectToResolving(m *message) string {
+func (e *Engine) objectToResolving(m *message) objection {
 	ifc := m.ifc
-	if o := ifc.objectTo(m.from); o != "" {
+	if o := ifc.objectTo(m.from); o.raised() {
 		return o
 	}
-	if o := ifc.objectToDirect(m.from); o != "" {
+	if o := ifc.objectToDirect(m.from); o.raised() {
 		return o
 	}
 	if p, err := e.pathTo(ifc, m.DestProtocol); err == pathOK {
 		return ifc.objectToDirect(p.nbma)
 	}
-	return ""
+	return objection{}
 }
 
 // prohibit refuses a resolution by the administrator's will.
-func (e *Engine) prohibit(m *message, reason string) {
+func (e *Engine) prohibit(m *message, o objection) {
 	e.drop(dropProhibited)
 	if m.ifc.limits.refusals.Allow(e.now, m.from) {
 		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(m.DestProtocol), NextHop: m.SourceProtocol, NBMA: m.from,
-			Identity: m.identity(), Reason: "resolution refused: " + reason})
+			Identity: m.identity(), Reason: "resolution refused: " + o.text})
 	}
 	if e.understood(m) {
-		e.refuse(m, packet.CodeProhibited)
+		e.refuse(m, o.code())
 	}
 }
 
@@ -94,8 +94,8 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 		e.prohibit(m, anothersName)
 		return
 	}
-	if objection := ifc.objectToPath(nbma, m.SourceProtocol); objection != "" {
-		e.prohibit(m, objection)
+	if o := ifc.objectToPath(nbma, m.SourceProtocol); o.raised() {
+		e.prohibit(m, o)
 		return
 	}
 	a := e.answerFor(m, prefix, nbma)

@@ -12,22 +12,22 @@ func (e *Engine) reviewPolicy(ifc *iface) {
 		if !p.secured {
 			continue
 		}
-		e.setStandings(p)
+		e.setAuthorizations(p)
 		e.reviewPeer(p)
 	}
 	for _, b := range inOrder(ifc.bindings, byAddr) {
-		if o := e.objectToBinding(b); o != "" {
-			e.revoke(b, o)
+		if o := e.objectToBinding(b); o.raised() {
+			e.revoke(b, o.text)
 			continue
 		}
 		for _, a := range slices.Clone(b.prefixes) {
-			if o := e.objectToAnnounced(b, a.prefix); o != "" {
-				e.endAnnounced(a, o)
+			if o := e.objectToAnnounced(b, a.prefix); o.raised() {
+				e.endAnnounced(a, o.text)
 			}
 		}
 	}
 	for _, n := range ifc.nhs {
-		if n.denied && e.objectToNHS(n) == "" {
+		if n.denied && !e.objectToNHS(n).raised() {
 			e.registerAnew(n)
 		}
 	}
@@ -36,15 +36,15 @@ func (e *Engine) reviewPolicy(ifc *iface) {
 			continue
 		}
 		e.expelBlocked(p)
-		if o := ifc.objectTo(p.nbma); o != "" {
-			e.closePeer(p, o)
+		if o := ifc.objectTo(p.nbma); o.raised() {
+			e.closePeer(p, o.text)
 		}
 	}
 }
 
-// setStandings follows what the rules and blocks say of who is at a peer's address.
-func (e *Engine) setStandings(p *peer) {
-	p.standings = e.standings(p.ifc, p.ike)
+// setAuthorizations follows what the rules and blocks say of who is at a peer's address.
+func (e *Engine) setAuthorizations(p *peer) {
+	p.authorizations = e.authorizations(p.ifc, p.ike)
 	e.reviseAdmission(p.ifc, p.nbma)
 }
 
@@ -57,15 +57,15 @@ func (e *Engine) reviewPeer(p *peer) {
 		}
 		switch owner := c.owner.(type) {
 		case *shortcut:
-			if o := ifc.objectToPath(p.nbma, owner.nextHop); o != "" {
-				e.endShortcut(owner, o)
+			if o := ifc.objectToPath(p.nbma, owner.nextHop); o.raised() {
+				e.endShortcut(owner, o.text)
 			}
 		case *answer:
-			if o := ifc.objectToPath(p.nbma, owner.requester); o != "" {
+			if o := ifc.objectToPath(p.nbma, owner.requester); o.raised() {
 				e.takeBack(owner)
 			}
 		case *nhs:
-			if o := e.objectToNHS(owner); o != "" {
+			if o := e.objectToNHS(owner); o.raised() {
 				e.denyNHS(owner, o)
 			}
 		}
@@ -73,17 +73,19 @@ func (e *Engine) reviewPeer(p *peer) {
 }
 
 // objectToBinding says why a client may not have its address any more: of the identities that may be its, none may.
-func (e *Engine) objectToBinding(b *binding) string {
+func (e *Engine) objectToBinding(b *binding) objection {
 	if b.static || b.identity == "" {
-		return ""
+		return objection{}
 	}
-	return objectsAll(e.standings(b.ifc, Peer{Identity: b.identity, SharedWith: b.sharers}),
-		func(s *standing) string { return s.objectToAddress(b.protocol) })
+	who := Peer{Identity: b.identity, SharedWith: b.sharers}
+	return objectsAll(e.authorizations(b.ifc, who), func(a *authorization) objection {
+		return a.objectToAddress(b.protocol)
+	})
 }
 
 // objectToAnnounced says why the rules do not let a client announce a prefix.
-func (e *Engine) objectToAnnounced(b *binding, prefix netip.Prefix) string {
-	s := e.standing(b.ifc, b.identity)
+func (e *Engine) objectToAnnounced(b *binding, prefix netip.Prefix) objection {
+	s := e.authorization(b.ifc, b.identity)
 	return s.objectToPrefix(prefix)
 }
 
@@ -99,27 +101,27 @@ func (e *Engine) revoke(b *binding, reason string) {
 // the SA at once. Who only has no rule keeps it: the answers to his registrations tell him what is wrong, and he does not dial again and
 // again.
 func (e *Engine) barred(p *peer) bool {
-	e.setStandings(p)
+	e.setAuthorizations(p)
 	e.expelBlocked(p)
 	o := p.ifc.objectTo(p.nbma)
-	if o == "" {
+	if !o.raised() {
 		return false
 	}
 	if p.ifc.limits.refusals.Allow(e.now, p.nbma) {
-		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity, Reason: o})
+		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity, Reason: o.text})
 	}
-	if slices.ContainsFunc(p.standings, func(s standing) bool { return s.block == nil }) {
+	if slices.ContainsFunc(p.authorizations, func(s authorization) bool { return s.block == nil }) {
 		return false
 	}
-	p.err = o
-	e.closePeer(p, o)
+	p.err = o.text
+	e.closePeer(p, o.text)
 	for _, c := range slices.Clone(p.claims) {
 		if c.peer != p {
 			continue
 		}
 		// Routers behind one NAT address may have been told apart by now, and the one that this led to is gone.
 		if s, is := c.owner.(*shortcut); is && s.state == ShortcutUp {
-			e.endShortcut(s, o)
+			e.endShortcut(s, o.text)
 			continue
 		}
 		c.owner.peerFailed(e)
@@ -174,8 +176,8 @@ func (e *Engine) purgeRouters(m *message) {
 
 // expelBlocked ends the SAs of blocked identities, and leaves alone those of others at the same address.
 func (e *Engine) expelBlocked(p *peer) {
-	for i := range p.standings {
-		if s := &p.standings[i]; s.block != nil {
+	for i := range p.authorizations {
+		if s := &p.authorizations[i]; s.block != nil {
 			e.out.Expelled = append(e.out.Expelled, Expelled{PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma}, s.identity})
 		}
 	}

@@ -3,8 +3,6 @@ package engine
 import (
 	"net/netip"
 	"time"
-
-	"cygnet/nhrpd/packet"
 )
 
 // restoreGrace is how long restored bindings and shortcuts wait for the word that their peers are secured.
@@ -138,8 +136,8 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 		ifc.bindings[st.Protocol] != nil || len(ifc.bindings) >= ifc.cfg.Limits.Bindings {
 		return
 	}
-	who := e.standing(ifc, st.Identity)
-	if ifc.cfg.Protected && who.objectToAddress(st.Protocol) != "" {
+	who := e.authorization(ifc, st.Identity)
+	if ifc.cfg.Protected && who.objectToAddress(st.Protocol).raised() {
 		return
 	}
 	if !e.restoreName(ifc, st.NBMA, st.Real) {
@@ -179,7 +177,7 @@ func (e *Engine) restorePrefix(b *binding, prefix netip.Prefix) {
 	if !prefix.IsValid() || prefix != prefix.Masked() || b.ifc.announced[prefix] != nil {
 		return
 	}
-	if code, _ := e.mayAnnounce(b, prefix); code != packet.CodeSuccess {
+	if e.objectToAnnouncing(b, prefix).raised() {
 		return
 	}
 	a := e.newAnnounced(b, prefix)
@@ -193,10 +191,11 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	case left <= 0, !ifc.cfg.Shortcut, st.State != ShortcutUp, len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts,
 		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
 		!ifc.onOverlay(st.Dest), !ifc.clientAddress(st.NextHop), !usableNBMA(st.NBMA),
-		ifc.shortcuts[st.Prefix] != nil, ifc.hasHostRoute(st.Prefix, st.NextHop), e.objectToPrefix(ifc, st.Prefix, st.NBMA) != "":
+		ifc.shortcuts[st.Prefix] != nil, ifc.hasHostRoute(st.Prefix, st.NextHop), e.objectToPrefix(ifc, st.Prefix, st.NBMA).raised():
 		return
 	}
-	if who := e.standing(ifc, st.Identity); st.Identity != "" && (who.objectToAddress(st.NextHop) != "" || who.objectToShortcut() != "") {
+	who := e.authorization(ifc, st.Identity)
+	if st.Identity != "" && (who.objectToAddress(st.NextHop).raised() || who.objectToShortcut().raised()) {
 		return
 	}
 	if !e.restoreName(ifc, st.NBMA, st.Real) {

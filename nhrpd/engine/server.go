@@ -52,17 +52,17 @@ func (e *Engine) registration(m *message) {
 	for i := range m.CIEs {
 		cie := &m.CIEs[i]
 		m.ifc.clampMTU(cie)
-		code, reason := packet.CodeProhibited, "it names another NHS"
+		o := object(otherNHS, "it names another NHS")
 		if ours {
-			code, reason = e.registerClient(m, cie)
+			o = e.registerClient(m, cie)
 		}
-		cie.Code = code
-		if code != packet.CodeSuccess {
+		cie.Code = o.code()
+		if o.raised() {
 			cie.HoldingTime = 0
-			if code == packet.CodeInsufficientResources {
+			if o.kind == limitReached {
 				e.drop(dropTableFull)
 			}
-			e.tellRefusal(m, cie, reason)
+			e.tellRefusal(m, cie, o.text)
 		}
 	}
 	e.replyToRegistration(m)
@@ -128,55 +128,55 @@ func (ifc *iface) twin(b *binding, from netip.Addr) bool {
 	return ifc.cfg.Protected && b.before == from && served != nil && served.secured && other != nil && other.since.Before(b.movedAt)
 }
 
-// registerClient registers what one CIE names. It returns the code to answer, and the reason of a refusal.
-func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, string) {
+// registerClient registers what one CIE names. It returns why it does not.
+func (e *Engine) registerClient(m *message, cie *packet.CIE) objection {
 	ifc, client := m.ifc, m.clientOf(cie)
 	prefix, ok := cie.PrefixOf(client)
 	switch {
 	case !ifc.cfg.Server:
-		return packet.CodeProhibited, "this router takes no registrations (server is not set)"
+		return object(serviceOff, "this router takes no registrations (server is not set)")
 	case !ok || !ifc.onOverlay(client):
-		return packet.CodeProhibited, "it has an impossible prefix"
-	case ifc.objectTo(m.from) != "":
-		return packet.CodeProhibited, ifc.objectTo(m.from)
+		return object(malformed, "it has an impossible prefix")
+	case ifc.objectTo(m.from).raised():
+		return ifc.objectTo(m.from)
 	case !prefix.IsSingleIP() || !ifc.namesRouter(m, client) && ifc.cfg.takesPrefixes():
 		return e.registerPrefix(m, cie, prefix)
-	case e.objectToClientAddress(ifc, client) != "":
-		return packet.CodeProhibited, e.objectToClientAddress(ifc, client)
+	case e.objectToClientAddress(ifc, client).raised():
+		return e.objectToClientAddress(ifc, client)
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
-		return packet.CodeProhibited, "it is for somebody else's NBMA address"
+		return object(otherNBMA, "it is for somebody else's NBMA address")
 	}
-	if objection := ifc.objectToBeing(m.from, client); objection != "" {
-		return packet.CodeProhibited, objection
+	if o := ifc.objectToBeing(m.from, client); o.raised() {
+		return o
 	}
 	b := ifc.bindings[client]
-	if objection := e.objectToHostRoute(ifc, client, m.from); objection != "" {
+	if o := e.objectToHostRoute(ifc, client, m.from); o.raised() {
 		if b != nil && !b.static && ifc.sameClient(b, m) {
-			e.unbind(b, objection)
+			e.unbind(b, o.text)
 		}
-		return packet.CodeProhibited, objection
+		return o
 	}
 	unique := m.Flags&packet.RegistrationUnique != 0
 	switch {
 	case b == nil && len(ifc.bindings) >= ifc.cfg.Limits.Bindings:
-		return packet.CodeInsufficientResources, "as many clients are registered as the configuration allows (limits.bindings)"
+		return object(limitReached, "as many clients are registered as the configuration allows (limits.bindings)")
 	case b == nil && ifc.isNHSElsewhere(client, m.from):
-		return packet.CodeProhibited, "it is the address of an NHS of ours"
+		return object(addressOfNHS, "it is the address of an NHS of ours")
 	case b != nil && b.static:
-		return packet.CodeProhibited, "a static map has the address"
+		return object(addressMapped, "a static map has the address")
 	case b != nil && !ifc.sameClient(b, m):
-		return packet.CodeUniqueRegistered, "another router has the address: " + ifc.real(b.nbma).String() + " " + b.identity
+		return object(addressTaken, "another router has the address: "+ifc.real(b.nbma).String()+" "+b.identity)
 	case b != nil && ifc.twin(b, m.from):
-		return packet.CodeUniqueRegistered, "two routers have the identity " + b.identity + " and this address; it is served at " + ifc.real(b.nbma).String()
+		return object(duplicate, "two routers have the identity "+b.identity+" and this address; it is served at "+ifc.real(b.nbma).String())
 	}
 	o, owned := e.ownedByOther(m, client)
 	if b == nil && owned {
-		return packet.CodeUniqueRegistered, "the address belongs to another identity until its registration expires: " + o.identity
+		return object(addressTaken, "the address belongs to another identity until its registration expires: "+o.identity)
 	}
 	identity, sharers := m.bearer(client)
 	if b == nil {
 		if mine := o != nil && m.proven().isOneOf(o.identity); !mine && ifc.addressesOf[holderOf(identity, m.from)] >= maxAddressesOfOne {
-			return packet.CodeInsufficientResources, "the router has registered as many addresses as one may"
+			return object(limitReached, "the router has registered as many addresses as one may")
 		}
 		e.endOwner(ifc, client)
 		b = e.newBinding(ifc, client)
@@ -206,7 +206,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) (packet.Code, strin
 	e.repeated(m, b, holding)
 	ifc.settled(m.from, MismatchRefused)
 	e.bind(b, m.from)
-	return packet.CodeSuccess, ""
+	return objection{}
 }
 
 // namesRouter reports whether a registration of a host prefix is that of a router rather than of a network behind one. Where nobody knows

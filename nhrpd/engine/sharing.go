@@ -17,7 +17,7 @@ import (
 // hold for any of them, and no shortcut leads to such an address: what a hub cannot deliver, a spoke had better leave to the hub, which
 // may have another way.
 
-const sharedAddress = "several routers share its NBMA address behind NAT, and the answer does not tell which of them it is"
+var sharedAddress = object(addressAmbiguous, "several routers share its NBMA address behind NAT, and the answer does not tell which of them it is")
 
 // maxDoubt is how young a binding or a shortcut may be for it not to be certain whose it is, once it is known that its address is shared.
 const maxDoubt = 10 * time.Second
@@ -316,7 +316,7 @@ func (e *Engine) admitVisitors(ifc *iface, nbma netip.Addr) {
 }
 
 func (e *Engine) admitVisitor(p *peer) {
-	if len(p.claims) > 0 || p.ifc.objectToDirect(p.nbma) != "" {
+	if len(p.claims) > 0 || p.ifc.objectToDirect(p.nbma).raised() {
 		return
 	}
 	v := &visit{}

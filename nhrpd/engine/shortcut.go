@@ -98,9 +98,9 @@ func (e *Engine) secure(s *shortcut) {
 func (e *Engine) install(s *shortcut) {
 	ifc := s.ifc
 	p := e.peerAt(ifc, s.nbma)
-	if o := ifc.objectToPath(s.nbma, s.nextHop); o != "" {
+	if o := ifc.objectToPath(s.nbma, s.nextHop); o.raised() {
 		e.deny(s, s.prefix, s.nextHop, s.nbma, o)
-		e.closeUnwanted(p, o)
+		e.closeUnwanted(p, o.text)
 		return
 	}
 	e.claim(&s.claim, p, interestShortcut, s.claim.dial)
@@ -197,10 +197,10 @@ func (e *Engine) removeShortcut(s *shortcut) {
 func (s *shortcut) peerSecured(e *Engine) {
 	switch shared := s.ifc.shared(s.claim.peer); {
 	case shared && s.state == ShortcutSecuring:
-		e.unresolve(s, sharedAddress)
+		e.unresolve(s, sharedAddress.text)
 		return
 	case shared && s.state == ShortcutUp:
-		e.endShortcut(s, sharedAddress)
+		e.endShortcut(s, sharedAddress.text)
 		return
 	case s.state == ShortcutSecuring && s.claim.peer.mayBeElse(s.nextHop):
 		if !s.asking {
@@ -211,8 +211,8 @@ func (s *shortcut) peerSecured(e *Engine) {
 		e.install(s)
 		return
 	case s.state == ShortcutUp:
-		if o := s.ifc.objectToPath(s.nbma, s.nextHop); o != "" {
-			e.endShortcut(s, o)
+		if o := s.ifc.objectToPath(s.nbma, s.nextHop); o.raised() {
+			e.endShortcut(s, o.text)
 			return
 		}
 	}

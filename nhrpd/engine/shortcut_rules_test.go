@@ -90,14 +90,22 @@ func TestPrefixesThatHideTheTunnel(t *testing.T) {
 	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1", NBMA: []netip.Addr{addr("192.0.2.1"), addr("198.18.5.1")}})
 	n.from("203.0.113.5", "spoke7")
 	ifc := n.engine.ifaces["gre1"]
-	for _, prefix := range []string{"10.0.0.0/8", "10.255.0.11/32", "192.0.2.11/32", "192.0.2.0/24", "198.18.0.0/15", "203.0.113.0/24", "100.64.0.9/32", "0.0.0.0/0"} {
-		if n.engine.objectToPrefix(ifc, mustPrefix(prefix), addr("100.64.0.9")) == "" {
-			t.Errorf("no objection to %s", prefix)
-		}
-	}
-	for _, prefix := range []string{"172.16.0.0/16", "10.254.0.0/16", "10.255.0.12/32"} {
-		if objection := n.engine.objectToPrefix(ifc, mustPrefix(prefix), addr("100.64.0.9")); objection != "" {
-			t.Errorf("objection to %s: %s", prefix, objection)
+	for prefix, want := range map[string]objectionKind{
+		"10.0.0.0/8":     hidesOverlay,
+		"10.255.0.11/32": hidesOverlay,
+		"192.0.2.11/32":  hidesUnderlay, // ours
+		"192.0.2.0/24":   hidesUnderlay,
+		"198.18.0.0/15":  hidesUnderlay, // the NHS's second address
+		"203.0.113.0/24": hidesUnderlay, // a peer's
+		"100.64.0.9/32":  hidesUnderlay, // the sender's
+		"0.0.0.0/0":      tooWide,
+		"172.16.0.0/16":  noObjection,
+		"10.254.0.0/16":  noObjection,
+		"10.255.0.12/32": noObjection,
+	} {
+		o := n.engine.objectToPrefix(ifc, mustPrefix(prefix), addr("100.64.0.9"))
+		if o.kind != want {
+			t.Errorf("objection to %s is of kind %d (%s), want kind %d", prefix, o.kind, o.text, want)
 		}
 	}
 }

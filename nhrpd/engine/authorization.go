@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -10,9 +9,9 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// standing is what one identity may on one interface: what its rule gives, unless it is blocked. Where no rules are configured
+// authorization is what one identity may on one interface: what its rule gives, unless it is blocked. Where no rules are configured
 // everybody may be whoever comes first.
-type standing struct {
+type authorization struct {
 	identity string
 	unclear  string // why it may be another router's as well; empty: it is one router's
 	rules    bool   // there are rules, and grant is what they give
@@ -20,9 +19,9 @@ type standing struct {
 	block    *block // nil: not blocked
 }
 
-// standing is that of an identity which IKE proved.
-func (e *Engine) standing(ifc *iface, identity string) standing {
-	s := standing{identity: identity}
+// authorization is that of an identity which IKE proved.
+func (e *Engine) authorization(ifc *iface, identity string) authorization {
+	s := authorization{identity: identity}
 	if ifc.cfg.Protected {
 		s.unclear = policy.Unclear(identity, ifc.cfg.NameAttributes)
 	}
@@ -51,9 +50,9 @@ func (ifc *iface) grantOf(rules *policy.Rules, identity string) policy.Grant {
 	return g
 }
 
-// standings are those of all identities at a peer's address. One router behind a NAT that several share cannot be told from another, so
+// authorizations are those of all identities at a peer's address. One router behind a NAT that several share cannot be told from another, so
 // what one of them may is what a packet from there may.
-func (e *Engine) standings(ifc *iface, ike Peer) []standing {
+func (e *Engine) authorizations(ifc *iface, ike Peer) []authorization {
 	unclear := func(identity string) bool {
 		return policy.Unclear(identity, ifc.cfg.NameAttributes) != ""
 	}
@@ -61,96 +60,100 @@ func (e *Engine) standings(ifc *iface, ike Peer) []standing {
 	if !ifc.cfg.Protected || !asked && !unclear(ike.Identity) && !slices.ContainsFunc(ike.SharedWith, unclear) {
 		return nil // as most: nothing to ask, nothing to keep
 	}
-	list := []standing{e.standing(ifc, ike.Identity)}
+	list := []authorization{e.authorization(ifc, ike.Identity)}
 	for _, identity := range ike.SharedWith {
-		list = append(list, e.standing(ifc, identity))
+		list = append(list, e.authorization(ifc, identity))
 	}
 	return list
 }
 
 // objection says why the identity may nothing here.
-func (s *standing) objection() string {
+func (s *authorization) objection() objection {
 	switch {
 	case s.block != nil:
-		return "its identity " + s.identity + " is blocked" + s.block.until()
+		return object(identityBlocked, "its identity "+s.identity+" is blocked"+s.block.until())
 	case s.unclear != "":
-		return s.unclear
+		return object(identityUnclear, s.unclear)
 	case s.rules && s.grant.Rule == nil:
-		return "no peer rule matches its identity " + s.identity
+		return object(identityUnknown, "no peer rule matches its identity "+s.identity)
 	}
-	return ""
+	return objection{}
 }
 
 // objectToAddress says why the identity may not have an overlay address.
-func (s *standing) objectToAddress(a netip.Addr) string {
-	if o := s.objection(); o != "" || !s.rules || s.grant.MayHave(a) {
+func (s *authorization) objectToAddress(a netip.Addr) objection {
+	if o := s.objection(); o.raised() || !s.rules || s.grant.MayHave(a) {
 		return o
 	}
-	return fmt.Sprintf("%s gives %s the address %s, not %s", s.grant.Rule, s.identity, policy.Texts(s.grant.Addresses), a)
+	return objectf(addressNotGiven, "%s gives %s the address %s, not %s",
+		s.grant.Rule, s.identity, policy.Texts(s.grant.Addresses), a)
 }
 
 // objectToPrefix says why the identity may not announce a prefix, as far as its rule goes.
-func (s *standing) objectToPrefix(p netip.Prefix) string {
-	if o := s.objection(); o != "" || !s.rules || s.grant.MayAnnounce(p) {
+func (s *authorization) objectToPrefix(p netip.Prefix) objection {
+	if o := s.objection(); o.raised() || !s.rules || s.grant.MayAnnounce(p) {
 		return o
 	}
-	return fmt.Sprintf("%s lets %s announce %s", s.grant.Rule, s.identity, policy.Texts(s.grant.Announce))
+	return objectf(prefixNotGiven, "%s lets %s announce %s",
+		s.grant.Rule, s.identity, policy.Texts(s.grant.Announce))
 }
 
 // objectToShortcut says why there is to be no direct path to or from the identity.
-func (s *standing) objectToShortcut() string {
-	if o := s.objection(); o != "" || !s.rules || s.grant.Shortcut {
+func (s *authorization) objectToShortcut() objection {
+	if o := s.objection(); o.raised() || !s.rules || s.grant.Shortcut {
 		return o
 	}
-	return fmt.Sprintf("%s allows %s no shortcut", s.grant.Rule, s.identity)
+	return objectf(shortcutNotGiven, "%s allows %s no shortcut", s.grant.Rule, s.identity)
 }
 
 // objectsAll asks about each identity at a peer's address: if one may, there is no objection. What is known of no identity is let be:
 // without IPsec there is none, and before the SA is there others ask again.
-func objectsAll(list []standing, ask func(*standing) string) string {
-	first := ""
+func objectsAll(list []authorization, ask func(*authorization) objection) objection {
+	var first objection
 	for i := range list {
 		o := ask(&list[i])
-		if o == "" {
-			return ""
+		if !o.raised() {
+			return objection{}
 		}
-		if first == "" {
+		if !first.raised() {
 			first = o
 		}
 	}
 	return first
 }
 
-// standingsAt are those of the router at an NBMA address, as far as an SA proves them.
-func (ifc *iface) standingsAt(nbma netip.Addr) []standing {
+// authorizationsAt are those of the router at an NBMA address, as far as an SA proves them.
+func (ifc *iface) authorizationsAt(nbma netip.Addr) []authorization {
 	if p := ifc.peers[nbma]; p != nil && p.secured {
-		return p.standings
+		return p.authorizations
 	}
 	return nil
 }
 
 // objectTo says why the router at an NBMA address may nothing here.
-func (ifc *iface) objectTo(nbma netip.Addr) string {
-	return objectsAll(ifc.standingsAt(nbma), (*standing).objection)
+func (ifc *iface) objectTo(nbma netip.Addr) objection {
+	return objectsAll(ifc.authorizationsAt(nbma), (*authorization).objection)
 }
 
 // objectToBeing says why the router at an NBMA address may not have an overlay address.
-func (ifc *iface) objectToBeing(nbma, protocol netip.Addr) string {
-	return objectsAll(ifc.standingsAt(nbma), func(s *standing) string { return s.objectToAddress(protocol) })
+func (ifc *iface) objectToBeing(nbma, protocol netip.Addr) objection {
+	return objectsAll(ifc.authorizationsAt(nbma), func(s *authorization) objection {
+		return s.objectToAddress(protocol)
+	})
 }
 
 // objectToDirect says why there is to be no direct path to a router, or from it. Next hop servers are what relays: their rules do not
 // matter for the paths of others.
-func (ifc *iface) objectToDirect(nbma netip.Addr) string {
+func (ifc *iface) objectToDirect(nbma netip.Addr) objection {
 	if ifc.isNHS(nbma) {
-		return ""
+		return objection{}
 	}
-	return objectsAll(ifc.standingsAt(nbma), (*standing).objectToShortcut)
+	return objectsAll(ifc.authorizationsAt(nbma), (*authorization).objectToShortcut)
 }
 
 // objectToPath says why there is to be no direct path to the router with an overlay address at an NBMA address, or from it.
-func (ifc *iface) objectToPath(nbma, protocol netip.Addr) string {
-	if o := ifc.objectToBeing(nbma, protocol); o != "" {
+func (ifc *iface) objectToPath(nbma, protocol netip.Addr) objection {
+	if o := ifc.objectToBeing(nbma, protocol); o.raised() {
 		return o
 	}
 	return ifc.objectToDirect(nbma)
@@ -158,9 +161,9 @@ func (ifc *iface) objectToPath(nbma, protocol netip.Addr) string {
 
 // bearer is which of the identities at a peer's address an overlay address is registered for: the first that may have it.
 func (p *peer) bearer(protocol netip.Addr) (identity string, others []string) {
-	for i := range p.standings {
-		if p.standings[i].objectToAddress(protocol) == "" {
-			identity = p.standings[i].identity
+	for i := range p.authorizations {
+		if o := p.authorizations[i].objectToAddress(protocol); !o.raised() {
+			identity = p.authorizations[i].identity
 			break
 		}
 	}

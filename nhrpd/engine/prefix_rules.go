@@ -1,0 +1,86 @@
+package engine
+
+import "net/netip"
+
+// objectToPrefix objects to prefixes that hide what the tunnels themselves rest on.
+func (e *Engine) objectToPrefix(ifc *iface, prefix netip.Prefix, nbma netip.Addr) objection {
+	if prefix.Bits() < leastBits(prefix.Addr()) {
+		return object(tooWide, "it is for the default route, or nearly")
+	}
+	if a := ifc.real(nbma); prefix.Contains(a) {
+		return object(hidesUnderlay, "it covers the NBMA address "+a.String())
+	}
+	for _, other := range e.interfaces() {
+		if prefix.Contains(other.overlay()) {
+			return object(hidesOverlay, "it covers our own overlay address")
+		}
+		if a := other.underlayInside(prefix); a.IsValid() {
+			return object(hidesUnderlay, "it covers the NBMA address "+a.String())
+		}
+	}
+	return objection{}
+}
+
+// leastBits is the shortest prefix length that is not for half the world.
+func leastBits(a netip.Addr) int {
+	if a.Is4() {
+		return 8
+	}
+	return 16
+}
+
+// hides says what a route to prefix through a client would hide.
+func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) objection {
+	for _, other := range e.ifaces {
+		if other.cfg.Table == ifc.cfg.Table && other.overlaid(prefix) {
+			return object(hidesOverlay, "it overlaps the overlay")
+		}
+	}
+	t := e.table(ifc)
+	for r := range t.Routers.Inside(prefix) {
+		return object(hidesOverlay, "it covers the overlay address "+r.Prefix.Addr().String()+" of a router")
+	}
+	connected := func(r Route) bool { return r.Local || r.Connected() && r.Device != ifc.cfg.Name }
+	if r, ok := t.KernelEnclosing(prefix); ok && r.Prefix.Bits() > 0 {
+		same := r.Prefix == prefix && (r.Device != ifc.cfg.Name || r.NextHop != client)
+		switch {
+		case connected(r):
+			return object(hidesOurselves, "it overlaps the local network "+r.Prefix.String())
+		case same:
+			return object(hidesRoute, "another route leads to this prefix already")
+		}
+	}
+	for r := range t.ConnectedInside(prefix) {
+		if connected(r) {
+			return object(hidesOurselves, "it overlaps the local network "+r.Prefix.String())
+		}
+	}
+	for r := range t.OwnInside(prefix) {
+		return object(hidesOurselves, "it covers our own address "+r.Prefix.Addr().String())
+	}
+	return objection{}
+}
+
+// objectToHostRoute says what the host route to a client's overlay address would hide. Where the
+// overlay's range is known, only what is inside of it can get here.
+func (e *Engine) objectToHostRoute(ifc *iface, protocol, nbma netip.Addr) objection {
+	if ifc.onLink(protocol) {
+		return objection{}
+	}
+	if o := e.objectToPrefix(ifc, hostPrefix(protocol), nbma); o.raised() {
+		return o
+	}
+	t := e.table(ifc)
+	if a, is := t.Announced.Lookup(protocol); is && a.NextHop != protocol {
+		return object(hidesAnnounced, "the address is inside the prefix "+a.Prefix.String()+" that another router announced")
+	}
+	least := 1 // the default route leads to nobody in particular
+	if r := ifc.overlayRange(); r.IsValid() {
+		least = r.Bits()
+	}
+	r, ok := t.KernelLookup(protocol)
+	if ok && r.Prefix.Bits() >= least && r.Device != "" && r.Device != ifc.cfg.Name {
+		return object(hidesRoute, "the route "+r.Prefix.String()+" on "+r.Device+" leads to the address, not this tunnel")
+	}
+	return objection{}
+}
