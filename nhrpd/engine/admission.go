@@ -8,15 +8,17 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// Admission is in the data plane: the kernel takes data only from peers that are admitted, whatever SA others have. Admitted is who is
-// one of our NHSs, who is registered with us or has a static map, who answered us, and whom we answered when the question came along an
-// NHS or from a client of ours: those vouch for the routers that they pass questions on for.
+// Admission is in the data plane: the kernel takes data only from peers that are admitted, whatever
+// SA others have. Admitted is who is one of our NHSs, who is registered with us or has a static
+// map, who answered us, and whom we answered when the question came along an NHS or from a client
+// of ours: those vouch for the routers that they pass questions on for.
 
-// admissionGrace is how long data is taken after the last reason for it ended: packets are under way, and the message that ends their
-// sender's route may be behind them.
+// admissionGrace is how long data is taken after the last reason for it ended: packets are under
+// way, and the message that ends their sender's route may be behind them.
 const admissionGrace = 10 * time.Second
 
-// admission is its owner's reason to take data from a peer. It lives in its owner and must not be copied.
+// admission is its owner's reason to take data from a peer. It lives in its owner and must not be
+// copied.
 type admission struct {
 	ifc  *iface
 	nbma netip.Addr // zero: no reason
@@ -46,7 +48,8 @@ type admitted struct {
 	end     timers.Timer
 }
 
-// admit takes data from an NBMA address for as long as a stands, and for this reason no longer from the one before.
+// admit takes data from an NBMA address for as long as a stands, and for this reason no longer from
+// the one before.
 func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs) {
 	if !nbma.IsValid() || a.nbma == nbma && a.as == as {
 		return
@@ -55,7 +58,7 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 	*a = admission{ifc: ifc, nbma: nbma, as: as}
 	at := ifc.admitted[nbma]
 	if at == nil {
-		at = ifc.stock.admitted.take()
+		at = ifc.pools.admitted.take()
 		at.nbma, at.reasons = nbma, at.first[:0]
 		ifc.admitted[nbma] = at
 	}
@@ -68,9 +71,9 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 	e.reviseAdmission(ifc, nbma)
 }
 
-// admitAsker admits the requester of an answer. A router vouched for it by its overlay address, and an
-// SA proves its identity: with that identity the admission ends, and whoever has the NBMA address after
-// it is not admitted. Where several routers share the address, it is for any of them.
+// admitAsker admits the requester of an answer. A router vouched for it by its overlay address, and
+// an SA proves its identity: with that identity the admission ends, and whoever has the NBMA
+// address after it is not admitted. Where several routers share the address, it is for any of them.
 func (e *Engine) admitAsker(a *answer, as admittedAs) {
 	e.admit(&a.admission, a.ifc, a.nbma, as)
 	a.admission.asker, a.admission.identity = true, ""
@@ -80,9 +83,9 @@ func (e *Engine) admitAsker(a *answer, as admittedAs) {
 }
 
 // reviewAskers follows when an SA proves who is at an NBMA address: what was admitted for another
-// identity ends at once, and so does what that one was told that it may still send. It reports whether
-// another identity was there before: then nothing may be left of that one's admission once those with an
-// interest in the peer have followed.
+// identity ends at once, and so does what that one was told that it may still send. It reports
+// whether another identity was there before: then nothing may be left of that one's admission once
+// those with an interest in the peer have followed.
 func (e *Engine) reviewAskers(p *peer) (other bool) {
 	ifc := p.ifc
 	at := ifc.admitted[p.nbma]
@@ -107,7 +110,8 @@ func (e *Engine) reviewAskers(p *peer) (other bool) {
 	return other
 }
 
-// reviseAdmission tells what follows from the reasons and from the rules about who is at an address.
+// reviseAdmission tells what follows from the reasons and from the rules about who is at an
+// address.
 func (e *Engine) reviseAdmission(ifc *iface, nbma netip.Addr) {
 	at := ifc.admitted[nbma]
 	if at == nil {
@@ -168,7 +172,8 @@ func (e *Engine) dismiss(a *admission) {
 	}
 }
 
-// dismissAt dismisses the reason of a peer that was told that it may send until then, and may not have heard that it ended.
+// dismissAt dismisses the reason of a peer that was told that it may send until then, and may not
+// have heard that it ended.
 func (e *Engine) dismissAt(a *admission, until time.Time) {
 	if !a.nbma.IsValid() {
 		return
@@ -178,7 +183,8 @@ func (e *Engine) dismissAt(a *admission, until time.Time) {
 	e.dismiss(a)
 }
 
-// endAdmission takes no more data from an address that there is no reason for any more, whatever is under way.
+// endAdmission takes no more data from an address that there is no reason for any more, whatever is
+// under way.
 func (e *Engine) endAdmission(ifc *iface, nbma netip.Addr) {
 	at := ifc.admitted[nbma]
 	if at == nil || len(at.reasons) > 0 {
@@ -205,8 +211,8 @@ func (c *InterfaceConfig) mostAdmitted() int {
 	return c.Limits.Bindings + c.Limits.Shortcuts + c.Limits.Answers + len(c.Maps) + len(c.NHS)
 }
 
-// vouches says whether the router at an NBMA address is one that passes on questions of others to us: an NHS of ours, a client or one
-// with a static map.
+// vouches says whether the router at an NBMA address is one that passes on questions of others to
+// us: an NHS of ours, a client or one with a static map.
 func (ifc *iface) vouches(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
 	return p != nil && (p.has(interestNHS) || p.has(interestBinding))
@@ -227,7 +233,8 @@ func (e *Engine) Admitted(ifname string) []AdmissionChange {
 	return list
 }
 
-// admitted says whether the kernel is to take data from a peer: for reasons of its own, or as one of those behind its NAT address.
+// admitted says whether the kernel is to take data from a peer: for reasons of its own, or as one
+// of those behind its NAT address.
 func (p *peer) admitted() bool {
 	if at := p.ifc.admitted[p.nbma]; at != nil && at.told {
 		return true

@@ -20,7 +20,8 @@ func (n *node) admitsData(nbma string) bool {
 	return ok
 }
 
-// A spoke takes data from its NHS before anything else, and from nobody else; a hub from whoever is registered or has a static map.
+// A spoke takes data from its NHS before anything else, and from nobody else; a hub from whoever is
+// registered or has a static map.
 func TestAdmissionOfNHSAndClients(t *testing.T) {
 	spoke, _ := spokeAlone(t)
 	if as, ok := spoke.admitsAs("192.0.2.1"); !ok || !as.nhs || len(spoke.admits) != 1 {
@@ -45,8 +46,8 @@ func TestAdmissionOfNHSAndClients(t *testing.T) {
 	}
 }
 
-// A spoke answers anybody's question, but takes data only from those whose question came along its NHS. What strangers say of
-// themselves, and that they have an SA, admits nobody.
+// A spoke answers anybody's question, but takes data only from those whose question came along its
+// NHS. What strangers say of themselves, and that they have an SA, admits nobody.
 func TestOnlyAnNHSVouchesForRequesters(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	spoke.from("192.0.2.66", "blocked").says(requestFrom("192.0.2.66", "10.255.0.66", host1))
@@ -78,7 +79,8 @@ func TestRequestersBehindNATAreAdmittedAsAll(t *testing.T) {
 	}
 }
 
-// Both ends of a shortcut take each other's data from before the first packet can come until after the last one can.
+// Both ends of a shortcut take each other's data from before the first packet can come until after
+// the last one can.
 func TestAdmissionOutlivesItsReason(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -103,7 +105,8 @@ func TestAdmissionOutlivesItsReason(t *testing.T) {
 	}
 }
 
-// Whose SA we close is not admitted from then on: who dials again without a reason gets an SA at most.
+// Whose SA we close is not admitted from then on: who dials again without a reason gets an SA at
+// most.
 func TestClosingEndsAdmission(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -146,7 +149,8 @@ func TestRestartAdmitsAsBefore(t *testing.T) {
 	}
 }
 
-// Whoever the rules let nothing is not admitted, whatever reason there is, and is again once they do.
+// Whoever the rules let nothing is not admitted, whatever reason there is, and is again once they
+// do.
 func TestRulesBeforeReasons(t *testing.T) {
 	ruled := allowing(t, "spoke1: 10.255.0.11")
 	mapped := func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}} }
@@ -185,7 +189,8 @@ func TestAdmittedIsWhatWasTold(t *testing.T) {
 	}
 }
 
-// Who was told that it may send is not dropped before that is over because the word that takes it back was lost.
+// Who was told that it may send is not dropped before that is over because the word that takes it
+// back was lost.
 func TestAdmissionOutlivesAnswerTakenBack(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	spoke.from("192.0.2.12", "spoke2")

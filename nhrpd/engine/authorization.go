@@ -3,14 +3,12 @@ package engine
 import (
 	"net/netip"
 	"slices"
-	"time"
 
-	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/policy"
 )
 
-// authorization is what one identity may on one interface: what its rule gives, unless it is blocked. Where no rules are configured
-// everybody may be whoever comes first.
+// authorization is what one identity may on one interface: what its rule gives, unless it is
+// blocked. Where no rules are configured everybody may be whoever comes first.
 type authorization struct {
 	identity string
 	unclear  string // why it may be another router's as well; empty: it is one router's
@@ -34,9 +32,9 @@ func (e *Engine) authorization(ifc *iface, identity string) authorization {
 	return s
 }
 
-// grantOf returns what the rules give an identity. It is asked with every announced prefix, and with
-// each event about a shared address for every identity there. So it is remembered until the rules
-// change.
+// grantOf returns what the rules give an identity. It is asked with every announced prefix, and
+// with each event about a shared address for every identity there. So it is remembered until the
+// rules change.
 func (ifc *iface) grantOf(rules *policy.Rules, identity string) policy.Grant {
 	g, known := ifc.grants[identity]
 	if known {
@@ -50,8 +48,9 @@ func (ifc *iface) grantOf(rules *policy.Rules, identity string) policy.Grant {
 	return g
 }
 
-// authorizations are those of all identities at a peer's address. One router behind a NAT that several share cannot be told from another, so
-// what one of them may is what a packet from there may.
+// authorizations are those of all identities at a peer's address. One router behind a NAT that
+// several share cannot be told from another, so what one of them may is what a packet from there
+// may.
 func (e *Engine) authorizations(ifc *iface, ike Peer) []authorization {
 	unclear := func(identity string) bool {
 		return policy.Unclear(identity, ifc.cfg.NameAttributes) != ""
@@ -106,8 +105,9 @@ func (s *authorization) objectToShortcut() objection {
 	return objectf(shortcutNotGiven, "%s allows %s no shortcut", s.grant.Rule, s.identity)
 }
 
-// objectsAll asks about each identity at a peer's address: if one may, there is no objection. What is known of no identity is let be:
-// without IPsec there is none, and before the SA is there others ask again.
+// objectsAll asks about each identity at a peer's address: if one may, there is no objection. What
+// is known of no identity is let be: without IPsec there is none, and before the SA is there others
+// ask again.
 func objectsAll(list []authorization, ask func(*authorization) objection) objection {
 	var first objection
 	for i := range list {
@@ -142,8 +142,8 @@ func (ifc *iface) objectToBeing(nbma, protocol netip.Addr) objection {
 	})
 }
 
-// objectToDirect says why there is to be no direct path to a router, or from it. Next hop servers are what relays: their rules do not
-// matter for the paths of others.
+// objectToDirect says why there is to be no direct path to a router, or from it. Next hop servers
+// are what relays: their rules do not matter for the paths of others.
 func (ifc *iface) objectToDirect(nbma netip.Addr) objection {
 	if ifc.isNHS(nbma) {
 		return objection{}
@@ -151,7 +151,8 @@ func (ifc *iface) objectToDirect(nbma netip.Addr) objection {
 	return objectsAll(ifc.authorizationsAt(nbma), (*authorization).objectToShortcut)
 }
 
-// objectToPath says why there is to be no direct path to the router with an overlay address at an NBMA address, or from it.
+// objectToPath says why there is to be no direct path to the router with an overlay address at an
+// NBMA address, or from it.
 func (ifc *iface) objectToPath(nbma, protocol netip.Addr) objection {
 	if o := ifc.objectToBeing(nbma, protocol); o.raised() {
 		return o
@@ -159,7 +160,8 @@ func (ifc *iface) objectToPath(nbma, protocol netip.Addr) objection {
 	return ifc.objectToDirect(nbma)
 }
 
-// bearer is which of the identities at a peer's address an overlay address is registered for: the first that may have it.
+// bearer is which of the identities at a peer's address an overlay address is registered for: the
+// first that may have it.
 func (p *peer) bearer(protocol netip.Addr) (identity string, others []string) {
 	for i := range p.authorizations {
 		if o := p.authorizations[i].objectToAddress(protocol); !o.raised() {
@@ -172,19 +174,4 @@ func (p *peer) bearer(protocol netip.Addr) (identity string, others []string) {
 	}
 	others = append([]string{p.ike.Identity}, p.ike.SharedWith...)
 	return identity, slices.DeleteFunc(others, func(o string) bool { return o == identity })
-}
-
-// block is an identity that the administrator shut out.
-type block struct {
-	identity string // as given
-	since    time.Time
-	ends     time.Time // zero: when it is taken back
-	expiry   timers.Timer
-}
-
-func (b *block) until() string {
-	if b.ends.IsZero() {
-		return ""
-	}
-	return " until " + b.ends.UTC().Format(time.RFC3339)
 }

@@ -10,7 +10,8 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// allowing gives an interface rules: "IDENTITY: ADDRESS", then "announce PREFIX" and "no shortcut" as needed, each with commas between.
+// allowing gives an interface rules: "IDENTITY: ADDRESS", then "announce PREFIX" and "no shortcut"
+// as needed, each with commas between.
 func allowing(t testing.TB, rules ...string) func(*InterfaceConfig) {
 	t.Helper()
 	var list []policy.Rule
@@ -43,7 +44,8 @@ func allowing(t testing.TB, rules ...string) func(*InterfaceConfig) {
 	return func(c *InterfaceConfig) { c.Policy, c.Limits.Prefixes = compiled, 10 }
 }
 
-// Who may register what: the rule of the proven identity decides, whatever the packet says of itself.
+// Who may register what: the rule of the proven identity decides, whatever the packet says of
+// itself.
 func TestRegistrationByRule(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
 	for _, c := range []struct {
@@ -119,8 +121,8 @@ func TestAnnouncementByRule(t *testing.T) {
 	}
 }
 
-// A peer without a rule that has an SA may nothing: what it asks is refused with code 4, what it tells is dropped, nothing is remembered,
-// and its SA is not fought about.
+// A peer without a rule that has an SA may nothing: what it asks is refused with code 4, what it
+// tells is dropped, nothing is remembered, and its SA is not fought about.
 func TestIdentityWithoutRule(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
 	hub.client("192.0.2.12", "spoke12", "10.255.0.12")
@@ -149,7 +151,8 @@ func TestIdentityWithoutRule(t *testing.T) {
 	}
 }
 
-// A hub with rules does not send the traffic of a spoke that is to have no shortcuts on its own way, from neither end.
+// A hub with rules does not send the traffic of a spoke that is to have no shortcuts on its own
+// way, from neither end.
 func TestNoShortcutThroughTheHub(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12, no shortcut"), func(c *InterfaceConfig) { c.Redirect = true })
 	one, two := hub.client("192.0.2.11", "spoke1", "10.255.0.11"), hub.client("192.0.2.12", "spoke2", "10.255.0.12")
@@ -169,7 +172,8 @@ func TestNoShortcutThroughTheHub(t *testing.T) {
 	}
 }
 
-// policyMesh is a mesh whose spokes have rules; who identifies himself otherwise than by the name of his node is played by a test.
+// policyMesh is a mesh whose spokes have rules; who identifies himself otherwise than by the name
+// of his node is played by a test.
 func policyMesh(t testing.TB, spoke1, spoke2 []string) mesh {
 	return newMesh(t, func(c *InterfaceConfig) {
 		switch c.Address.Addr() {
@@ -181,8 +185,8 @@ func policyMesh(t testing.TB, spoke1, spoke2 []string) mesh {
 	})
 }
 
-// A spoke's own rules: it neither answers nor installs what leads to a router that is not whom the answer names, or is to have no
-// shortcut. Traffic stays on the hub, and nobody insists.
+// A spoke's own rules: it neither answers nor installs what leads to a router that is not whom the
+// answer names, or is to have no shortcut. Traffic stays on the hub, and nobody insists.
 func TestSpokesDecideThemselves(t *testing.T) {
 	all := []string{"hub: 10.255.0.1", "spoke1: 10.255.0.11", "spoke2: 10.255.0.12"}
 	for _, c := range []struct {
@@ -218,7 +222,8 @@ func TestSpokesDecideThemselves(t *testing.T) {
 	}
 }
 
-// Who is at an NHS's address and may not have its overlay address is no NHS: nothing is registered with it, nothing sent to it.
+// Who is at an NHS's address and may not have its overlay address is no NHS: nothing is registered
+// with it, nothing sent to it.
 func TestImpostorOfTheHub(t *testing.T) {
 	for _, c := range []struct {
 		rule string
@@ -264,8 +269,8 @@ func TestLearnedAddressOfTheHub(t *testing.T) {
 	}
 }
 
-// Two routers with one identity and one address: the last to come is served, the other is refused as long as that is there, and
-// nothing flaps.
+// Two routers with one identity and one address: the last to come is served, the other is refused
+// as long as that is there, and nothing flaps.
 func TestTwoRoutersWithOneIdentity(t *testing.T) {
 	hub := hubAlone(t)
 	first := hub.from("192.0.2.11", "spoke")
@@ -308,7 +313,8 @@ func TestMoveThereAndBack(t *testing.T) {
 	}
 }
 
-// With several routers behind one address, one of which may have the overlay address, it is registered for that one.
+// With several routers behind one address, one of which may have the overlay address, it is
+// registered for that one.
 func TestRuleOfOneOfSeveralAtAnAddress(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
 	hub.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke17", SharedWith: []string{"spoke18"}}})

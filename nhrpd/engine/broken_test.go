@@ -50,7 +50,8 @@ func (n *node) brokenRoutes(ifc *iface) error {
 	return nil
 }
 
-// brokenHostRoute reports whether a host route leads to a router that is not wanted, or would draw the traffic of somebody else.
+// brokenHostRoute reports whether a host route leads to a router that is not wanted, or would draw
+// the traffic of somebody else.
 func (n *node) brokenHostRoute(ifc *iface, router netip.Addr) error {
 	have := ifc.neighbors[router]
 	switch {
@@ -141,7 +142,8 @@ func brokenShares(ifc *iface) error {
 	return nil
 }
 
-// brokenSeparation says whether more is remembered of routers that were told apart than when it last happened and shortly before.
+// brokenSeparation says whether more is remembered of routers that were told apart than when it
+// last happened and shortly before.
 func brokenSeparation(ifc *iface) error {
 	times := slices.SortedFunc(maps.Values(ifc.separated), time.Time.Compare)
 	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= separationTime {

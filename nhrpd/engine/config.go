@@ -7,7 +7,8 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// Config is what the engine needs to know of the configuration: checked, with every default filled in.
+// Config is what the engine needs to know of the configuration: checked, with every default filled
+// in.
 type Config struct {
 	Interfaces []InterfaceConfig
 }
@@ -39,8 +40,9 @@ type InterfaceConfig struct {
 // mostExpected bounds how many clients tables have room for from the start.
 const mostExpected = 8192
 
-// expectedClients is how many clients the tables have room for from the start. Those of a large hub come all at once, after a failure, and
-// tables that grow meanwhile cost more than the registrations.
+// expectedClients is how many clients the tables have room for from the start. Those of a large hub
+// come all at once, after a failure, and tables that grow meanwhile cost more than the
+// registrations.
 func (c *InterfaceConfig) expectedClients() int {
 	if !c.Server {
 		return 0
@@ -48,7 +50,8 @@ func (c *InterfaceConfig) expectedClients() int {
 	return min(c.Limits.Bindings, mostExpected)
 }
 
-// ExpectedClients is how many clients tables should have room for from the start, all interfaces together.
+// ExpectedClients is how many clients tables should have room for from the start, all interfaces
+// together.
 func (c *Config) ExpectedClients() (sum int) {
 	for i := range c.Interfaces {
 		sum += c.Interfaces[i].expectedClients()

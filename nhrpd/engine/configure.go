@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Configure takes the first configuration and every later one. An interface that is not in it any more leaves, as with Leave; what
-// changed in one that stays changes in place, but for its address, table and protection: those make it leave and join anew. An interface
-// that left joins again.
+// Configure takes the first configuration and every later one. An interface that is not in it any
+// more leaves, as with Leave; what changed in one that stays changes in place, but for its address,
+// table and protection: those make it leave and join anew. An interface that left joins again.
 func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
 	e.enter(now, out)
 	for _, ifc := range e.interfaces() {

@@ -61,7 +61,8 @@ func TestChangesThatAreRegistered(t *testing.T) {
 	}
 }
 
-// A new overlay address: goodbye with the old one, and all anew with what is known of underlay and NHS.
+// A new overlay address: goodbye with the old one, and all anew with what is known of underlay and
+// NHS.
 func TestAddressChanged(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()

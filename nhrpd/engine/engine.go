@@ -1,11 +1,13 @@
-// Package engine holds the protocol and all decisions of a DMVPN node: client and server of NHRP (RFC 2332), shortcuts, and the
-// security of each peer. It does no I/O, reads no clock, starts nothing and locks nothing: events go in with the time of now,
-// what follows from them comes out. The same state, random source and events give the same output.
+// Package engine holds the protocol and all decisions of a DMVPN node: client and server of NHRP
+// (RFC 2332), shortcuts, and the security of each peer. It does no I/O, reads no clock, starts
+// nothing and locks nothing: events go in with the time of now, what follows from them comes out.
+// The same state, random source and events give the same output.
 package engine
 
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine/rib"
@@ -15,8 +17,8 @@ import (
 
 // Engine is one node. Its methods must not run at the same time.
 //
-// All of them take the time of now, which should come from one clock with a monotonic reading. A time before one seen earlier counts
-// as that one.
+// All of them take the time of now, which should come from one clock with a monotonic reading. A
+// time before one seen earlier counts as that one.
 type Engine struct {
 	rng       *rand.Rand
 	requestID uint32
@@ -34,8 +36,9 @@ type Engine struct {
 	cies []packet.CIE  // lists made for it
 }
 
-// New makes an engine without interfaces. All jitter comes from rng. Request ids grow from firstRequestID, which should be above
-// those used before a restart (RFC 2332 §5.2.3): the time in seconds will do.
+// New makes an engine without interfaces. All jitter comes from rng. Request ids grow from
+// firstRequestID, which should be above those used before a restart (RFC 2332 §5.2.3): the time in
+// seconds will do.
 func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 	return &Engine{
 		rng:       rng,
@@ -46,7 +49,8 @@ func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 	}
 }
 
-// Handle takes one event and appends what follows from it to out. Events about an interface that is not configured are ignored.
+// Handle takes one event and appends what follows from it to out. Events about an interface that is
+// not configured are ignored.
 func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 	e.enter(now, out)
 	switch ev := ev.(type) {
@@ -86,7 +90,8 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 	e.finish()
 }
 
-// Receive is Handle for PacketReceived, without the cost of an Event. Data is only read while it runs.
+// Receive is Handle for PacketReceived, without the cost of an Event. Data is only read while it
+// runs.
 func (e *Engine) Receive(now time.Time, ifname string, from netip.Addr, data []byte, out *Output) {
 	e.enter(now, out)
 	e.receiveFrom(ifname, from, data)
@@ -99,8 +104,8 @@ func (e *Engine) Secured(ifname string, nbma netip.Addr) bool {
 	return ifc != nil && ifc.secured(nbma)
 }
 
-// Deadline is when Advance is to be called at the latest; false: not before another event. There may be nothing to do then: what was put
-// off is looked at once more when it would have been due.
+// Deadline is when Advance is to be called at the latest; false: not before another event. There
+// may be nothing to do then: what was put off is looked at once more when it would have been due.
 func (e *Engine) Deadline() (time.Time, bool) { return e.timers.Next() }
 
 // Advance does what is due at now.
@@ -128,8 +133,9 @@ func (e *Engine) newRequestID() uint32 {
 	return e.requestID
 }
 
-// newSecretID is the id of a resolution request. An answer may come from anybody with an SA, so who was not asked must not guess it;
-// that counting up is easier to follow (RFC 2332 §5.2.0.1) weighs less.
+// newSecretID is the id of a resolution request. An answer may come from anybody with an SA, so who
+// was not asked must not guess it; that counting up is easier to follow (RFC 2332 §5.2.0.1) weighs
+// less.
 func (e *Engine) newSecretID(ifc *iface) uint32 {
 	for {
 		if id := e.rng.Uint32(); id != 0 && ifc.requests[id] == nil {
@@ -147,4 +153,30 @@ func (e *Engine) notice(ifc *iface, n Notice) {
 	n.Quiet = e.quieten(ifc, &n)
 	n.Interface, n.NBMA = ifc.cfg.Name, ifc.real(n.NBMA)
 	e.out.Notices = append(e.out.Notices, n)
+}
+
+// finish ends a call.
+func (e *Engine) finish() {
+	for len(e.revoking) > 0 {
+		revoking := e.revoking
+		e.revoking = nil
+		for _, ifc := range revoking {
+			e.tellRevoked(ifc)
+		}
+	}
+	for len(e.moved) > 0 {
+		moved := e.moved
+		e.moved = nil
+		for _, ifc := range e.interfaces() {
+			if ifc.left {
+				continue
+			}
+			touched := func(p netip.Prefix) bool {
+				return len(moved) > fewMoved || slices.ContainsFunc(moved, func(m movedRoute) bool {
+					return m.table == ifc.cfg.Table && m.prefix.Overlaps(p)
+				})
+			}
+			e.reroute(ifc, touched)
+		}
+	}
 }

@@ -9,7 +9,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// RFC 2332 §5.2.7: the error is for the station that sent the packet. In a reply that is not the header's source, which is who asked.
+// RFC 2332 §5.2.7: the error is for the station that sent the packet. In a reply that is not the
+// header's source, which is who asked.
 func TestErrorsAboutReplies(t *testing.T) {
 	responder := func(p *packet.Packet) {
 		p.Extensions[0].CIEs = []packet.CIE{{NBMA: addr("192.0.2.77"), Protocol: addr("10.255.0.77")}}
@@ -81,7 +82,8 @@ func TestErrorOffsets(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.7, code 8: a packet that has become longer than the tunnel takes does not go on, and its source is told.
+// RFC 2332 §5.2.7, code 8: a packet that has become longer than the tunnel takes does not go on,
+// and its source is told.
 func TestLongerThanTheTunnel(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.MTU = 600 })
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -121,7 +123,8 @@ func TestErrorsHaveNoExtensions(t *testing.T) {
 	}
 }
 
-// Who is told what is wrong with his registration says that, however often he tries, and not that he is not answered.
+// Who is told what is wrong with his registration says that, however often he tries, and not that
+// he is not answered.
 func TestAnErrorIsAnAnswer(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")

@@ -7,15 +7,16 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// sendError answers a packet with an Error Indication to the neighbour that it came from; it finds its way to the source from there.
+// sendError answers a packet with an Error Indication to the neighbour that it came from; it finds
+// its way to the source from there.
 func (e *Engine) sendError(m *message, code packet.ErrorCode, offset uint16) {
 	e.sendErrorTo(m.from, m, code, offset)
 }
 
-// sendErrorTo sends an Error Indication about a packet, which it quotes whole where the tunnel's MTU
-// allows: tshark, for one, takes a quotation that is cut off for a malformed packet. So the error is
-// longer than the packet, but by no more than its own header of at most 76 bytes, which is no way to
-// multiply traffic.
+// sendErrorTo sends an Error Indication about a packet, which it quotes whole where the tunnel's
+// MTU allows: tshark, for one, takes a quotation that is cut off for a malformed packet. So the
+// error is longer than the packet, but by no more than its own header of at most 76 bytes, which is
+// no way to multiply traffic.
 func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, offset uint16) {
 	p := packet.Packet{
 		Type:           packet.ErrorIndication,
@@ -41,8 +42,8 @@ func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, o
 	e.send(m.ifc, to, &p)
 }
 
-// origin is the overlay address of who sent the packet, which in a reply is not its header's source: that is the requester (RFC 2332
-// §5.2.0.1). It is zero where the packet does not tell.
+// origin is the overlay address of who sent the packet, which in a reply is not its header's
+// source: that is the requester (RFC 2332 §5.2.0.1). It is zero where the packet does not tell.
 func (m *message) origin() netip.Addr {
 	if !m.Type.IsReply() {
 		return m.SourceProtocol
@@ -143,8 +144,8 @@ func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason stri
 
 // reports reports whether an Error Indication about a registration comes from the NHS that the
 // registration went to. Registrations are answered by that NHS alone, and their ids count up, so
-// whatever the NHS only passes on for another router may be forged. Some routers report an error with
-// the requester's own overlay address as the source; an NHS passes that on for nobody else.
+// whatever the NHS only passes on for another router may be forged. Some routers report an error
+// with the requester's own overlay address as the source; an NHS passes that on for nobody else.
 func (n *nhs) reports(m *message) bool {
 	switch {
 	case n.nbma != m.from:

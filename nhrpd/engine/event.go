@@ -18,13 +18,15 @@ type PacketReceived struct {
 	Data      []byte
 }
 
-// LocalAddress says which NBMA address the tunnel sends from. The zero address means that the underlay has none.
+// LocalAddress says which NBMA address the tunnel sends from. The zero address means that the
+// underlay has none.
 type LocalAddress struct {
 	Interface string
 	NBMA      netip.Addr
 }
 
-// NHSResolved gives the addresses of a configured NHS, best first. With an empty list the NHS is unknown for now.
+// NHSResolved gives the addresses of a configured NHS, best first. With an empty list the NHS is
+// unknown for now.
 type NHSResolved struct {
 	Interface string
 	Name      string // as in NHSConfig
@@ -52,8 +54,9 @@ type Peer struct {
 	LocalNAT  bool // this end is behind NAT
 	RemoteNAT bool // the peer is behind NAT
 
-	// SharedWith are further identities with an SA from that address: routers behind one NAT, which cannot be told apart by what
-	// comes through the tunnel. What is sent there reaches one of them.
+	// SharedWith are further identities with an SA from that address: routers behind one NAT, which
+	// cannot be told apart by what comes through the tunnel. What is sent there reaches one of
+	// them.
 	SharedWith []string
 	Separating bool // the others are about to leave the address, and come back under names of their own
 }
@@ -69,10 +72,12 @@ func (p Peer) isOneOf(identity string) bool {
 	return p.Identity == identity || slices.Contains(p.SharedWith, identity)
 }
 
-// PeerSecured says that an SA with the peer is up. It may come again for a peer that is secured already.
+// PeerSecured says that an SA with the peer is up. It may come again for a peer that is secured
+// already.
 type PeerSecured struct{ Peer }
 
-// PeerRenewed says that a peer which is secured has a new SA, and may have lost the one before and forgotten what rested on it.
+// PeerRenewed says that a peer which is secured has a new SA, and may have lost the one before and
+// forgotten what rested on it.
 type PeerRenewed struct {
 	Interface string
 	NBMA      netip.Addr
@@ -92,7 +97,8 @@ type PeerLost struct {
 	Closed    bool // the peer closed it: nothing failed
 }
 
-// PeerFailed says that an attempt to secure the peer failed. While it is wanted, further ones follow.
+// PeerFailed says that an attempt to secure the peer failed. While it is wanted, further ones
+// follow.
 type PeerFailed struct {
 	Interface string
 	NBMA      netip.Addr
@@ -112,7 +118,8 @@ type Redirected struct {
 	Packet    []byte     // its first bytes, from the inner IP header
 }
 
-// Missed says that the kernel holds packets for an overlay address whose neighbour it does not have. It may come again each second.
+// Missed says that the kernel holds packets for an overlay address whose neighbour it does not
+// have. It may come again each second.
 type Missed struct {
 	Interface string
 	Protocol  netip.Addr
@@ -131,8 +138,10 @@ type PeerUse struct {
 	In   time.Time
 }
 
-// Leave makes the engine say goodbye on an interface: purge what it registered and answered, withdraw everything that it wants, and close
-// the SAs once the purges are answered, or three seconds later; Output.Left tells. The interface stays configured but inactive until the next Configure.
+// Leave makes the engine say goodbye on an interface: purge what it registered and answered,
+// withdraw everything that it wants, and close the SAs once the purges are answered, or three
+// seconds later; Output.Left tells. The interface stays configured but inactive until the next
+// Configure.
 type Leave struct{ Interface string }
 
 func (PacketReceived) event() {}

@@ -36,8 +36,8 @@ func replies(t *testing.T, extensions []packet.Extension) map[string]packet.Pack
 	return list
 }
 
-// RFC 2332 §5.2.2, §5.3 and §5.3.5: a reply has every extension of the request, known or not, in the same order; what we do not know is
-// unchanged, and all vendor-private ones are there.
+// RFC 2332 §5.2.2, §5.3 and §5.3.5: a reply has every extension of the request, known or not, in
+// the same order; what we do not know is unchanged, and all vendor-private ones are there.
 func TestRepliesKeepExtensions(t *testing.T) {
 	for name, got := range replies(t, manyExtensions()) {
 		if !got.Type.IsReply() {
@@ -58,7 +58,8 @@ func TestRepliesAddNoExtensions(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.3: a transit NHS changes neither the order of extensions nor those that it does not know.
+// RFC 2332 §5.3: a transit NHS changes neither the order of extensions nor those that it does not
+// know.
 func TestTransitKeepsExtensions(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -69,8 +70,9 @@ func TestTransitKeepsExtensions(t *testing.T) {
 	samePacket(t, got, p)
 }
 
-// RFC 2332 §5.3: who would answer says that it cannot, and where the extension stands. That goes for all who answer: the router where the
-// packets leave, the one with a static map, and the one that would say no.
+// RFC 2332 §5.3: who would answer says that it cannot, and where the extension stands. That goes
+// for all who answer: the router where the packets leave, the one with a static map, and the one
+// that would say no.
 func TestUnknownCompulsoryExtensions(t *testing.T) {
 	for name, p := range map[string]packet.Packet{
 		"registration":              registrationFrom("192.0.2.11", "10.255.0.11"),
@@ -125,7 +127,8 @@ func TestUniqueResolution(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.2: Q and S are the requester's, A and D say that this is our own word; from a static map it is neither.
+// RFC 2332 §5.2.2: Q and S are the requester's, A and D say that this is our own word; from a
+// static map it is neither.
 func TestReplyFlags(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}} })
 	hub.from("192.0.2.99", "static")

@@ -45,8 +45,8 @@ func captures(t testing.TB) []captured {
 
 func noIPsec(c *InterfaceConfig) { c.Protected = false }
 
-// As the hub of FRR's spokes we send what FRR's hub sent to them, in essence: the registration's answer with the address behind NAT,
-// and resolution messages passed on.
+// As the hub of FRR's spokes we send what FRR's hub sent to them, in essence: the registration's
+// answer with the address behind NAT, and resolution messages passed on.
 func TestHubOfFRR(t *testing.T) {
 	list := captures(t)
 	hub := hubAlone(t, noIPsec)

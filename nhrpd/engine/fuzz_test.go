@@ -75,7 +75,8 @@ func reply(own []byte) []byte {
 	return data
 }
 
-// changed is a template with some bytes changed, cut or made longer, whose size and checksum are right again.
+// changed is a template with some bytes changed, cut or made longer, whose size and checksum are
+// right again.
 func (s *script) changed() []byte {
 	data := bytes.Clone(of(s, s.templates()))
 	for range s.byte() % 8 {
@@ -167,8 +168,9 @@ func (s *script) somePeer() Peer {
 	return p
 }
 
-// receive hands in a packet and holds what comes of it against what anybody may make us send: one packet, not longer than what came but
-// for what was asked to be filled in, and an error by no more than its header.
+// receive hands in a packet and holds what comes of it against what anybody may make us send: one
+// packet, not longer than what came but for what was asked to be filled in, and an error by no more
+// than its header.
 func (s *script) receive(from netip.Addr, data []byte) {
 	const filled = 256
 	before := len(s.sent)
@@ -193,8 +195,9 @@ func (s *script) receive(from netip.Addr, data []byte) {
 	}
 }
 
-// Any sequence of events, packets of strangers among them: no panic, tables within their limits, one packet sent for one that came, no
-// route without an SA, nothing wanted twice; and Leave ends all of it. See node.carryOut and node.broken.
+// Any sequence of events, packets of strangers among them: no panic, tables within their limits,
+// one packet sent for one that came, no route without an SA, nothing wanted twice; and Leave ends
+// all of it. See node.carryOut and node.broken.
 func FuzzEngine(f *testing.F) {
 	registered := []byte{7, 0, 0, 0, 5, 0, 5, 0}
 	asking := append(bytes.Clone(registered), 0, 0, 5, 0, 0)

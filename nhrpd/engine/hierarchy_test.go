@@ -9,7 +9,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// hierarchy is spoke1 – west – central – east – spoke2 and spoke3, a region each side. A region's overlay addresses are routed to its hub.
+// hierarchy is spoke1 – west – central – east – spoke2 and spoke3, a region each side. A region's
+// overlay addresses are routed to its hub.
 type hierarchy struct {
 	*world
 	central, west, east    *node
@@ -106,7 +107,8 @@ func told(p packet.Packet, t packet.ExtensionType) []string {
 
 func lanRoute(prefix string) Route { return Route{Prefix: mustPrefix(prefix), Device: "lan0"} }
 
-// RFC 2332 §5.3.2: a request goes along the routes, each NHS leaves its record, and the answer comes directly.
+// RFC 2332 §5.3.2: a request goes along the routes, each NHS leaves its record, and the answer
+// comes directly.
 func TestResolutionThroughAHierarchy(t *testing.T) {
 	h := newHierarchy(t, false)
 	h.wire = nil
@@ -163,7 +165,8 @@ func TestOnlyTheFirstRouterAsks(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.3.3: a reply that goes along the routes, since its requester is behind NAT, collects reverse records.
+// RFC 2332 §5.3.3: a reply that goes along the routes, since its requester is behind NAT, collects
+// reverse records.
 func TestReplyThroughAHierarchy(t *testing.T) {
 	h := newHierarchy(t, true)
 	h.wire = nil
@@ -313,7 +316,8 @@ func TestPasswordOnEveryHop(t *testing.T) {
 	}
 }
 
-// RFC 2332 §6.3: when a more specific route comes up at the responder, it takes its answer back, and then answers for less.
+// RFC 2332 §6.3: when a more specific route comes up at the responder, it takes its answer back,
+// and then answers for less.
 func TestMoreSpecificRouteComesUp(t *testing.T) {
 	h := newHierarchy(t, false)
 	h.ping(h.spoke1, host1, host2)

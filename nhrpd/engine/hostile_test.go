@@ -11,7 +11,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A packet may come some milliseconds before we hear of its sender's SA: the last one is kept for three seconds.
+// A packet may come some milliseconds before we hear of its sender's SA: the last one is kept for
+// three seconds.
 func TestPacketBeforeItsSA(t *testing.T) {
 	early := sender{t: t, nbma: "192.0.2.11"}
 	early.to = hubAlone(t)
@@ -70,8 +71,9 @@ func TestRequestsOfOnePeerAreLimited(t *testing.T) {
 	}
 }
 
-// A regional hub asks for all that are behind it, and an NHS tells what many have to say: they have a rate of their own for that. Who is
-// neither does not get it by naming others, and a client's own requests do not count as others'.
+// A regional hub asks for all that are behind it, and an NHS tells what many have to say: they have
+// a rate of their own for that. Who is neither does not get it by naming others, and a client's own
+// requests do not count as others'.
 func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 50 }
 	inAnothersName := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
@@ -117,8 +119,8 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 	}
 }
 
-// One router does not take all answers that there may be, neither under its own name nor under made-up ones, directly or along an NHS: others
-// are answered none the less.
+// One router does not take all answers that there may be, neither under its own name nor under
+// made-up ones, directly or along an NHS: others are answered none the less.
 func TestAnswersOfOneRouter(t *testing.T) {
 	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 1000, 1000 }
 	hub := func(t *testing.T) (node *node, flood, other sender) {
@@ -206,7 +208,8 @@ func TestTablesAreBounded(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.7 and our own limits: when an Error Indication is sent, and that it is not longer than what it answers.
+// RFC 2332 §5.2.7 and our own limits: when an Error Indication is sent, and that it is not longer
+// than what it answers.
 func TestErrorIndications(t *testing.T) {
 	hub := hubAlone(t)
 	s := hub.from("192.0.2.11", "spoke1")
@@ -236,8 +239,8 @@ func TestErrorIndications(t *testing.T) {
 	}
 }
 
-// Of the errors that go out in a second one router's nonsense takes a share: others hear of their own faults none the less, and all together
-// get no more than the limit.
+// Of the errors that go out in a second one router's nonsense takes a share: others hear of their
+// own faults none the less, and all together get no more than the limit.
 func TestErrorsOfOneRouter(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Errors = 20 })
 	told := func(nbma string) (count int) {

@@ -7,52 +7,6 @@ import "net/netip"
 // no router is. The kernel then needs a host route to each of them, which comes and goes with the
 // neighbour.
 
-// onLink reports whether the kernel finds an overlay address without a host route, by the prefix
-// of our own address.
-func (ifc *iface) onLink(a netip.Addr) bool { return ifc.cfg.Address.Contains(a) }
-
-// overlayRange returns the prefix that all overlay addresses lie in; the zero Prefix if nobody
-// knows it, because our own address has a host prefix and no overlay is configured.
-func (ifc *iface) overlayRange() netip.Prefix {
-	switch {
-	case ifc.cfg.Overlay.IsValid():
-		return ifc.cfg.Overlay
-	case ifc.cfg.Address.IsSingleIP():
-		return netip.Prefix{}
-	}
-	return ifc.cfg.Address.Masked()
-}
-
-// inOverlay reports whether an address is known to be an overlay address.
-func (ifc *iface) inOverlay(a netip.Addr) bool {
-	r := ifc.overlayRange()
-	return r.IsValid() && r.Contains(a)
-}
-
-// overlaid reports whether a prefix overlaps the overlay, or where nobody knows its range, covers
-// our own overlay address.
-func (ifc *iface) overlaid(prefix netip.Prefix) bool {
-	if r := ifc.overlayRange(); r.IsValid() {
-		return prefix.Overlaps(r)
-	}
-	return prefix.Overlaps(ifc.cfg.Address)
-}
-
-// linkAround returns the prefix around an overlay address that leads into the tunnel although the
-// mirror may have no route for it: the overlay, or the address itself where a shortcut was asked
-// for because the kernel missed its neighbour.
-func (ifc *iface) linkAround(dest netip.Addr) (netip.Prefix, bool) {
-	switch {
-	case ifc.inOverlay(dest):
-		return ifc.overlayRange(), true
-	case ifc.onLink(dest):
-		return ifc.cfg.Address.Masked(), true
-	}
-	host := hostPrefix(dest)
-	s := ifc.shortcuts[host]
-	return host, s != nil && s.missed
-}
-
 // reviseHostRoute brings the host route to a neighbour in step with the claims on it. Look-ups
 // see the route unless only a shortcut or a relay has the neighbour: those rest on the routes
 // that lead there without them. A shortcut's next hop gets a host route only where its address is
@@ -106,28 +60,6 @@ func (e *Engine) reviseNextHops(ifc *iface) {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		if n := ifc.neighbors[s.nextHop]; s.state == ShortcutUp && n != nil && !ifc.onLink(s.nextHop) {
 			e.reviseHostRoute(ifc, s.nextHop, n)
-		}
-	}
-}
-
-// reviewOverlay ends what is outside the overlay once its range has changed.
-func (e *Engine) reviewOverlay(ifc *iface) {
-	const reason = "its overlay address is outside the overlay that is configured now"
-	for _, b := range inOrder(ifc.bindings, byAddr) {
-		if !b.static && !ifc.clientAddress(b.protocol) {
-			e.unbind(b, reason)
-		}
-	}
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		if s.state != ShortcutResolving && !ifc.clientAddress(s.nextHop) {
-			e.endShortcut(s, reason)
-		}
-	}
-	for _, n := range ifc.nhs {
-		if !n.cfg.Protocol.IsValid() && n.protocol.IsValid() && !ifc.clientAddress(n.protocol) {
-			e.dropNeighbor(&n.neighbor)
-			n.protocol = n.cfg.Protocol
-			e.registerAnew(n)
 		}
 	}
 }

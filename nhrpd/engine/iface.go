@@ -14,8 +14,8 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// iface is the state of one interface. One that has left keeps its configuration, its local address, the addresses of its NHSs and
-// what it knows of SAs, and does nothing.
+// iface is the state of one interface. One that has left keeps its configuration, its local
+// address, the addresses of its NHSs and what it knows of SAs, and does nothing.
 type iface struct {
 	cfg     InterfaceConfig
 	left    bool
@@ -58,11 +58,11 @@ type iface struct {
 	admitted        map[netip.Addr]*admitted // by NBMA address
 	revocations     revocations
 
-	stock struct { // of what each client takes
-		peers     stock[peer]
-		bindings  stock[binding]
-		neighbors stock[neighbor]
-		admitted  stock[admitted]
+	pools struct { // of what each client takes
+		peers     pool[peer]
+		bindings  pool[binding]
+		neighbors pool[neighbor]
+		admitted  pool[admitted]
 	}
 
 	poll      timers.Timer // asks for the peers' use
@@ -98,10 +98,10 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 		admitted:    make(map[netip.Addr]*admitted, room),
 		named:       make(map[netip.Addr][]*peer),
 	}
-	ifc.stock.peers = newStock[peer](room)
-	ifc.stock.bindings = newStock[binding](room)
-	ifc.stock.neighbors = newStock[neighbor](room)
-	ifc.stock.admitted = newStock[admitted](room)
+	ifc.pools.peers = newPool[peer](room)
+	ifc.pools.bindings = newPool[binding](room)
+	ifc.pools.neighbors = newPool[neighbor](room)
+	ifc.pools.admitted = newPool[admitted](room)
 	ifc.poll.Run = func() { e.pollUse(ifc) }
 	ifc.grace.Run = func() { e.endUnconfirmed(ifc) }
 	ifc.quiet.tell.Run = func() { e.tellQuiet(ifc) }
@@ -141,8 +141,8 @@ func (ifc *iface) secured(nbma netip.Addr) bool {
 	return p != nil && p.secured
 }
 
-// public is our NBMA address as an NHS sees it, when that is not the one that we send from: behind NAT. An NHS that does not answer any more
-// may have seen us at an address that we had before.
+// public is our NBMA address as an NHS sees it, when that is not the one that we send from: behind
+// NAT. An NHS that does not answer any more may have seen us at an address that we had before.
 func (ifc *iface) public() netip.Addr {
 	var before netip.Addr
 	for _, n := range ifc.nhs {
@@ -175,7 +175,8 @@ func inOrder[K comparable, V any](m map[K]V, compare func(K, K) int) []V {
 	return values
 }
 
-// inOrderIf gives those of a map's values that keep holds for, in the order of their keys. What an event is not about is not sorted.
+// inOrderIf gives those of a map's values that keep holds for, in the order of their keys. What an
+// event is not about is not sorted.
 func inOrderIf[K comparable, V any](m map[K]V, compare func(K, K) int, keep func(V) bool) []V {
 	var keys []K
 	for k, v := range m {

@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever happens in whatever order: no panic, nothing wanted twice or withdrawn unwanted, no route without an SA, tables within
-// their limits, and at the end all of it can be withdrawn.
+// Whatever happens in whatever order: no panic, nothing wanted twice or withdrawn unwanted, no
+// route without an SA, tables within their limits, and at the end all of it can be withdrawn.
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newStorm(rt, t)

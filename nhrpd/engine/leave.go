@@ -9,11 +9,11 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// leave says goodbye: takes back what others rely on, withdraws everything that is wanted, and closes the SAs when everybody has said that
-// it heard the goodbye, or did not after three tries.
+// leave says goodbye: takes back what others rely on, withdraws everything that is wanted, and
+// closes the SAs when everybody has said that it heard the goodbye, or did not after three tries.
 //
-// The NHSs are told last: the replies of those who were told before may come along an NHS, and it leads
-// them here only while it has us registered.
+// The NHSs are told last: the replies of those who were told before may come along an NHS, and it
+// leads them here only while it has us registered.
 func (e *Engine) leave(ifc *iface) {
 	if ifc.left {
 		if !ifc.leaving {
@@ -61,7 +61,8 @@ func (e *Engine) leaveAtOnce(ifc *iface) {
 	}
 }
 
-// goodbyes are the purges of all that we answered, and of all that we registered. Without an address nobody can be told.
+// goodbyes are the purges of all that we answered, and of all that we registered. Without an
+// address nobody can be told.
 func (e *Engine) goodbyes(ifc *iface) (list, deregistrations []*purge) {
 	if !ifc.local.IsValid() {
 		return nil, nil

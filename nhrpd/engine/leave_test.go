@@ -8,7 +8,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A goodbye is repeated until it is answered, and SAs stay until then; who does not answer is waited for three seconds.
+// A goodbye is repeated until it is answered, and SAs stay until then; who does not answer is
+// waited for three seconds.
 func TestGoodbyeIsRepeated(t *testing.T) {
 	tests := []struct {
 		rule   string
@@ -60,8 +61,8 @@ func TestGoodbyeIsRepeated(t *testing.T) {
 	}
 }
 
-// While it waits for the others, who leaves takes nothing but their replies, and who joins again meanwhile does not take back what it then
-// registers.
+// While it waits for the others, who leaves takes nothing but their replies, and who joins again
+// meanwhile does not take back what it then registers.
 func TestLeavingEndsWithReplyOrReturn(t *testing.T) {
 	n, hub := spokeAlone(t)
 	before := len(n.sent)

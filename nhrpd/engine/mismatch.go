@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"cygnet/nhrpd/packet"
 )
 
 // silentNHS is the error of an NHS that says nothing about the cause.
@@ -193,43 +191,4 @@ func (e *Engine) registeredInTurn(m *message, b *binding) {
 	}
 	reason := fmt.Sprintf("the routers at %s and %s register it in turn", m.ifc.real(b.nbma), m.ifc.real(m.from))
 	e.complain(m.ifc, MismatchTwice, m.from, b.protocol, "", reason)
-}
-
-// outsideOverlay says that the overlay address of an NHS is not in our overlay; empty: it is.
-func (ifc *iface) outsideOverlay(protocol netip.Addr) string {
-	r := ifc.overlayRange()
-	if !ifc.onOverlay(protocol) || !r.IsValid() || r.Contains(protocol) {
-		return ""
-	}
-	return fmt.Sprintf("its overlay address %s is outside our overlay %s: compare address and overlay of both routers", protocol, r)
-}
-
-// whyRefused adds to a code what the reply tells of the cause.
-func (n *nhs) whyRefused(m *message, code packet.Code) string {
-	own := n.ifc.overlay()
-	switch {
-	case code == packet.CodeUniqueRegistered:
-		return fmt.Sprintf("%s: another router has our overlay address %s there", code, own)
-	case code == packet.CodeProhibited && m.DestProtocol != own:
-		if o := n.ifc.outsideOverlay(m.DestProtocol); o != "" {
-			return fmt.Sprintf("%s: %s", code, o)
-		}
-	}
-	return code.String()
-}
-
-// objectToClientAddress says why an overlay address cannot be a client's here.
-func (e *Engine) objectToClientAddress(ifc *iface, client netip.Addr) objection {
-	r := ifc.overlayRange()
-	switch {
-	case client == ifc.overlay():
-		return objectf(wrongAddress, "the overlay address %s is ours: each router needs its own", client)
-	case r.IsValid() && !r.Contains(client):
-		return objectf(wrongAddress, "%s is outside our overlay %s: compare address and overlay of both routers", client, r)
-	case !ifc.clientAddress(client):
-		return objectf(wrongAddress, "%s cannot be a router's address in the overlay", client)
-	case e.table(ifc).IsLocal(client):
-		return objectf(wrongAddress, "%s is an address of this router", client)
-	}
-	return objection{}
 }

@@ -11,13 +11,15 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// named makes an SA with a router that shares its NBMA address with others and has a name in its place.
+// named makes an SA with a router that shares its NBMA address with others and has a name in its
+// place.
 func (n *node) named(name, real, identity string) sender {
 	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(name), Real: addr(real), Identity: identity, RemoteNAT: true}})
 	return sender{n.w.t, n, name}
 }
 
-// The name of a router is for the kernel alone: on the wire and in what is told stands the address that the world sees.
+// The name of a router is for the kernel alone: on the wire and in what is told stands the address
+// that the world sees.
 func TestNamesStayInside(t *testing.T) {
 	hub := hubAlone(t)
 	spoke := hub.named("0.0.0.1", "192.0.2.11", "spoke1")
@@ -83,7 +85,8 @@ func TestNamesFromOutside(t *testing.T) {
 	}
 }
 
-// An answer through a router's own SA is that router's. One along the route, that names an address with several routers, could be any's.
+// An answer through a router's own SA is that router's. One along the route, that names an address
+// with several routers, could be any's.
 func TestAnswersOfNamedRouters(t *testing.T) {
 	n, hub := spokeAlone(t)
 	spoke2 := n.named("0.0.0.1", "192.0.2.12", "spoke2")
@@ -101,7 +104,8 @@ func TestAnswersOfNamedRouters(t *testing.T) {
 	}
 }
 
-// When the NAT gets another address, or a router is seen at another, everything that rests on the router follows at once.
+// When the NAT gets another address, or a router is seen at another, everything that rests on the
+// router follows at once.
 func TestPeersThatMove(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
@@ -129,8 +133,8 @@ func TestPeersThatMove(t *testing.T) {
 	}
 }
 
-// Until the others behind an address have gone, nobody knows who says what; and what was registered from there just before may be one
-// of theirs.
+// Until the others behind an address have gone, nobody knows who says what; and what was registered
+// from there just before may be one of theirs.
 func TestSeparation(t *testing.T) {
 	hub := hubAlone(t)
 	first := hub.from("192.0.2.11", "spoke1")
@@ -189,7 +193,8 @@ func TestReunion(t *testing.T) {
 	}
 }
 
-// What leads to a name ends with the name, and is there again after a restart. Names that another router has by then count for nothing.
+// What leads to a name ends with the name, and is there again after a restart. Names that another
+// router has by then count for nothing.
 func TestNamesAfterRestart(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
@@ -216,7 +221,8 @@ func TestNamesAfterRestart(t *testing.T) {
 	}
 }
 
-// Two routers behind one address cannot have a shortcut to each other: they are not told to look for one.
+// Two routers behind one address cannot have a shortcut to each other: they are not told to look
+// for one.
 func TestNoIndicationBehindOneAddress(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
@@ -228,7 +234,8 @@ func TestNoIndicationBehindOneAddress(t *testing.T) {
 	}
 }
 
-// Who asked through the hub from an address with several routers is not known when one of them dials: all that did ask are let in.
+// Who asked through the hub from an address with several routers is not known when one of them
+// dials: all that did ask are let in.
 func TestVisitors(t *testing.T) {
 	n, hub := spokeAlone(t)
 	early := n.named("0.0.0.1", "192.0.2.12", "spoke2")

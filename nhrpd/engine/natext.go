@@ -7,7 +7,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// natAddress is the NBMA address that the NAT address extension gives for an overlay address; zero: none.
+// natAddress is the NBMA address that the NAT address extension gives for an overlay address; zero:
+// none.
 func natAddress(p *packet.Packet, protocol netip.Addr) netip.Addr {
 	ext := p.Extension(packet.ExtensionNATAddress)
 	if ext == nil {
@@ -34,11 +35,12 @@ func (ifc *iface) publicCIE() []packet.CIE {
 	return nil
 }
 
-// fillNAT fills the NAT address extension of a packet that we forward with what we know of a client behind NAT. What the client itself
-// says there may be from before its NAT moved: it hears of that with its next registration.
+// fillNAT fills the NAT address extension of a packet that we forward with what we know of a client
+// behind NAT. What the client itself says there may be from before its NAT moved: it hears of that
+// with its next registration.
 //
-// As Cisco's hub does, fillNAT adds the extension to a packet that has none, if the NAT flag says that
-// the requester understands it. Without it the packet would name a private address only.
+// As Cisco's hub does, fillNAT adds the extension to a packet that has none, if the NAT flag says
+// that the requester understands it. Without it the packet would name a private address only.
 func (e *Engine) fillNAT(m *message, protocol netip.Addr) {
 	b := m.ifc.bindings[protocol]
 	if b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == m.ifc.real(b.nbma) {

@@ -45,7 +45,7 @@ func (e *Engine) wantNeighbor(c *neighborClaim, ifc *iface, rank neighborRank, p
 	*c = neighborClaim{ifc: ifc, rank: rank, protocol: protocol, nbma: nbma}
 	n := ifc.neighbors[protocol]
 	if n == nil {
-		n = ifc.stock.neighbors.take()
+		n = ifc.pools.neighbors.take()
 		n.claims = n.first[:0]
 		ifc.neighbors[protocol] = n
 	}

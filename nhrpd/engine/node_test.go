@@ -97,7 +97,8 @@ func (n *node) handle(ev Event) {
 	n.carryOut()
 }
 
-// carryOut is kernel and charon. What is wanted twice, or withdrawn without being wanted, is a fault of the engine.
+// carryOut is kernel and charon. What is wanted twice, or withdrawn without being wanted, is a
+// fault of the engine.
 func (n *node) carryOut() {
 	t := n.w.t
 	for _, c := range n.out.Neighbors {
@@ -201,7 +202,8 @@ func (n *node) transmit(p Packet) {
 	})
 }
 
-// dial makes an SA when it is wanted and not there. Behind a NAT only who dials himself can be reached.
+// dial makes an SA when it is wanted and not there. Behind a NAT only who dials himself can be
+// reached.
 func (n *node) dial(nbma netip.Addr) {
 	w := n.w
 	to := w.node(nbma)
@@ -229,7 +231,8 @@ func (n *node) dial(nbma netip.Addr) {
 	})
 }
 
-// route is the kernel's decision: the longest prefix, our shortcut before the administrator's route.
+// route is the kernel's decision: the longest prefix, our shortcut before the administrator's
+// route.
 func (n *node) route(dst netip.Addr) (netip.Addr, string) {
 	best, device, bits := netip.Addr{}, "", -1
 	for _, r := range n.routes {

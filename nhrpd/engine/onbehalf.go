@@ -7,12 +7,14 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Routers pass on what others say, and IKE proves only who passed it on. So what is said in the name of a router that is known here is taken
-// from that router, or from one whose word on others counts. A name that nobody has here cannot be judged: it may be that of a router which
-// only its own hub knows.
+// Routers pass on what others say, and IKE proves only who passed it on. So what is said in the
+// name of a router that is known here is taken from that router, or from one whose word on others
+// counts. A name that nobody has here cannot be judged: it may be that of a router which only its
+// own hub knows.
 
-// trustsRelay says whether the word of the router at an NBMA address counts for who sent what it passes on: an NHS of ours, or a router with
-// a static map, which is the administrator's own word. Without IPsec nobody's sender is known.
+// trustsRelay says whether the word of the router at an NBMA address counts for who sent what it
+// passes on: an NHS of ours, or a router with a static map, which is the administrator's own word.
+// Without IPsec nobody's sender is known.
 func (ifc *iface) trustsRelay(nbma netip.Addr) bool {
 	return !ifc.cfg.Protected || ifc.isNHS(nbma) || ifc.hasMap(nbma)
 }
@@ -26,7 +28,8 @@ func (ifc *iface) hasMap(nbma netip.Addr) bool {
 	})
 }
 
-// belongsToOther says whether an overlay address is that of another router than the sender, which may not speak for it.
+// belongsToOther says whether an overlay address is that of another router than the sender, which
+// may not speak for it.
 func (e *Engine) belongsToOther(m *message, protocol netip.Addr) bool {
 	ifc := m.ifc
 	switch b := ifc.bindings[protocol]; {
@@ -41,8 +44,9 @@ func (e *Engine) belongsToOther(m *message, protocol netip.Addr) bool {
 	return owned
 }
 
-// misleads says whether a resolution request leads its answer to another NBMA address than that of the router that it names. Who passes on
-// another's question may name it as long as the answer goes to that one, at the address that it registered from.
+// misleads says whether a resolution request leads its answer to another NBMA address than that of
+// the router that it names. Who passes on another's question may name it as long as the answer goes
+// to that one, at the address that it registered from.
 func (e *Engine) misleads(m *message, nbma netip.Addr) bool {
 	ifc := m.ifc
 	switch b := ifc.bindings[m.SourceProtocol]; {
@@ -67,8 +71,9 @@ func (m *message) leadsTo() netip.Addr {
 
 var anothersName = object(nameOfOther, "another router has the overlay address that it names as its source")
 
-// refusesToSpeakFor ends what would go on in another's name, and says whether it did. A reply to a purge speaks for whom the purge was for;
-// other replies need an id that only the requester's routers know.
+// refusesToSpeakFor ends what would go on in another's name, and says whether it did. A reply to a
+// purge speaks for whom the purge was for; other replies need an id that only the requester's
+// routers know.
 func (e *Engine) refusesToSpeakFor(m *message) bool {
 	forged := false
 	switch m.Type {

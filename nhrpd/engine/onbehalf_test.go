@@ -23,7 +23,8 @@ func passedBy(p packet.Packet, nbma, overlay string) packet.Packet {
 	return p
 }
 
-// knowingHub is a hub with an NHS, a static map, and clients: spoke1 and spoke2, spoke3 behind NAT, spoke4 whose SA went, and mallory.
+// knowingHub is a hub with an NHS, a static map, and clients: spoke1 and spoke2, spoke3 behind NAT,
+// spoke4 whose SA went, and mallory.
 func knowingHub(t testing.TB) *node {
 	cfg := hubConfig()
 	cfg.NHS = []NHSConfig{{Name: "192.0.2.2", Protocol: addr("10.255.0.2")}}
@@ -42,8 +43,9 @@ func knowingHub(t testing.TB) *node {
 	return hub
 }
 
-// A resolution request goes on only where it leads the answer to the router that it names: in the sender's own name to the sender, in the name
-// of a router that the hub knows to that one. NHSs and routers with a static map are believed.
+// A resolution request goes on only where it leads the answer to the router that it names: in the
+// sender's own name to the sender, in the name of a router that the hub knows to that one. NHSs and
+// routers with a static map are believed.
 func TestWhoMayAskInWhoseName(t *testing.T) {
 	const mallory = "192.0.2.66"
 	own, spoke1 := requestFrom(mallory, "10.255.0.66", host2), requestFrom(mallory, "10.255.0.11", host2)
@@ -88,8 +90,8 @@ func TestWhoMayAskInWhoseName(t *testing.T) {
 	}
 }
 
-// What holds for requests that go on holds for those that are answered here, for this router or for one with a static map: the transit NHS that
-// one claims to be makes no difference.
+// What holds for requests that go on holds for those that are answered here, for this router or for
+// one with a static map: the transit NHS that one claims to be makes no difference.
 func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 	const mallory, there = "192.0.2.66", "172.16.0.10"
 	for _, tt := range []struct {
@@ -123,8 +125,8 @@ func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 	}
 }
 
-// A registered client cannot move what another was answered to itself: the one who was told stays admitted, and hears when it is not true
-// any more.
+// A registered client cannot move what another was answered to itself: the one who was told stays
+// admitted, and hears when it is not true any more.
 func TestNobodyTakesOverAnothersAnswer(t *testing.T) {
 	m := newMesh(t)
 	m.spoke2.configure(func(c *InterfaceConfig) { c.Shortcut = false })
@@ -144,7 +146,8 @@ func TestNobodyTakesOverAnothersAnswer(t *testing.T) {
 	}
 }
 
-// What an NHS passes on in one name from two addresses is two answers: neither ends the other, and both are taken back.
+// What an NHS passes on in one name from two addresses is two answers: neither ends the other, and
+// both are taken back.
 func TestAnswersInOneNameToTwoAddresses(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.from("192.0.2.12", "spoke2")
@@ -197,8 +200,8 @@ func TestNobodyPurgesInAnothersName(t *testing.T) {
 	}
 }
 
-// A spoke that is registered with the hub of its region and with the central one gets answers whichever of them its questions pass, also
-// from behind NAT.
+// A spoke that is registered with the hub of its region and with the central one gets answers
+// whichever of them its questions pass, also from behind NAT.
 func TestQuestionsThroughASecondHub(t *testing.T) {
 	for _, nat := range []bool{false, true} {
 		h := newHierarchy(t, nat)

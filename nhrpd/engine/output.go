@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Output collects what follows from events. The caller owns it, hands it to every call and resets it after carrying it out;
-// the order within each list is the order to carry it out in.
+// Output collects what follows from events. The caller owns it, hands it to every call and resets
+// it after carrying it out; the order within each list is the order to carry it out in.
 type Output struct {
 	Packets   []Packet          // action: send
 	Neighbors []NeighborChange  // wanted state
@@ -38,7 +38,8 @@ type NeighborChange struct {
 	Delete    bool
 }
 
-// RouteChange wants a route to Prefix via NextHop on the interface, or with Delete nothing any more.
+// RouteChange wants a route to Prefix via NextHop on the interface, or with Delete nothing any
+// more.
 type RouteChange struct {
 	Interface string
 	Prefix    netip.Prefix
@@ -46,8 +47,8 @@ type RouteChange struct {
 	Delete    bool
 }
 
-// MarkedChange wants what is for NBMA, which is only a name, to be sent to Real through the SA that the name stands for; or with Delete
-// nowhere any more.
+// MarkedChange wants what is for NBMA, which is only a name, to be sent to Real through the SA that
+// the name stands for; or with Delete nowhere any more.
 type MarkedChange struct {
 	Interface string
 	NBMA      netip.Addr
@@ -140,8 +141,8 @@ type Notice struct {
 	Secured   time.Duration // since the indication: the SA was there
 	Took      time.Duration // since the indication: the route is wanted
 
-	// Quiet keeps the notice out of the log: there were too many about this peer lately. What follows
-	// from the event does not depend on it, and a NoticeLeftOut tells how many there were.
+	// Quiet keeps the notice out of the log: there were too many about this peer lately. What
+	// follows from the event does not depend on it, and a NoticeLeftOut tells how many there were.
 	Quiet bool
 }
 

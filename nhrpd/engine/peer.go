@@ -8,7 +8,8 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// peer is a router by its NBMA address, as the world sees it. There is one while somebody has an interest in it or it has an SA.
+// peer is a router by its NBMA address, as the world sees it. There is one while somebody has an
+// interest in it or it has an SA.
 type peer struct {
 	ifc            *iface
 	nbma           netip.Addr
@@ -32,8 +33,9 @@ type peer struct {
 	lost timers.Timer // set since the SA went: what depends on the peer ends with it
 }
 
-// How long bindings and NHSs outlive the SA of their peer, unused. When strongSwan itself was restarted, SAs in the kernel go on, and
-// the other ends find out by dead peer detection: that takes longer.
+// How long bindings and NHSs outlive the SA of their peer, unused. When strongSwan itself was
+// restarted, SAs in the kernel go on, and the other ends find out by dead peer detection: that
+// takes longer.
 const (
 	lostGrace   = 5 * time.Second
 	resyncGrace = 30 * time.Second
@@ -44,7 +46,7 @@ func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
 	if p := ifc.peers[nbma]; p != nil {
 		return p
 	}
-	p := ifc.stock.peers.take()
+	p := ifc.pools.peers.take()
 	p.ifc, p.nbma, p.since, p.claims = ifc, nbma, e.now, p.first[:0]
 	ifc.peers[nbma] = p
 	ifc.addUnderlay(p)
@@ -75,7 +77,8 @@ func (p *peer) state() SecurityState {
 	return StateAbsent
 }
 
-// peerSecured takes note of an SA: those who wait for it go on, and a packet that came before it is handled now.
+// peerSecured takes note of an SA: those who wait for it go on, and a packet that came before it is
+// handled now.
 func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	if !ifc.cfg.Protected || !ike.NBMA.IsValid() {
 		return
@@ -121,8 +124,8 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	e.confirmWhereItIs(p)
 }
 
-// peerRenewed registers again with an NHS that may have lost its SA with this end, and with the SA the
-// registration.
+// peerRenewed registers again with an NHS that may have lost its SA with this end, and with the SA
+// the registration.
 func (e *Engine) peerRenewed(ifc *iface, nbma netip.Addr) {
 	p := ifc.peers[nbma]
 	if p == nil || !p.secured {
@@ -135,8 +138,8 @@ func (e *Engine) peerRenewed(ifc *iface, nbma netip.Addr) {
 	}
 }
 
-// peerLost takes note that the last SA went. A peer that closes an SA which nothing here depends on, as at the end of an idle shortcut
-// or when it leaves, is no loss.
+// peerLost takes note that the last SA went. A peer that closes an SA which nothing here depends
+// on, as at the end of an idle shortcut or when it leaves, is no loss.
 func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string, closed bool) {
 	p := ifc.peers[nbma]
 	if p == nil || !p.secured {
@@ -194,7 +197,8 @@ func (e *Engine) lostForGood(p *peer) {
 	e.reviseSecurity(p)
 }
 
-// peerFailed takes note of an attempt in vain. strongSwan's side goes on trying while the peer is wanted.
+// peerFailed takes note of an attempt in vain. strongSwan's side goes on trying while the peer is
+// wanted.
 func (e *Engine) peerFailed(ifc *iface, nbma netip.Addr, reason string) {
 	p := ifc.peers[nbma]
 	if p == nil || p.secured {
@@ -245,7 +249,8 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	}
 }
 
-// unlist takes note that strongSwan does not have the SA of a restored peer: we were restarted, and it was too.
+// unlist takes note that strongSwan does not have the SA of a restored peer: we were restarted, and
+// it was too.
 func (e *Engine) unlist(p *peer) {
 	p.unlisted = true
 	e.reviseSecurity(p)

@@ -75,7 +75,8 @@ func (e *Engine) sendPurgeOnce(p *purge, flags packet.Flags) {
 	e.sendPurgeEntries(p, flags, purgeCIEs(p.prefixes))
 }
 
-// sendPurgeEntries sends a purge directly where there is an SA, else along the route, or the way it went before if there is none any more.
+// sendPurgeEntries sends a purge directly where there is an SA, else along the route, or the way it
+// went before if there is none any more.
 //
 // Along the route it goes by an NHS rather than by a shortcut's neighbour: without an SA a router
 // believes only the NBMA address that it knows this one by, which may have changed, and its NHS.
@@ -137,9 +138,10 @@ func (e *Engine) sendPurgeCIEs(ifc *iface, dest, nbma netip.Addr, id uint32, fla
 	})
 }
 
-// purgeRequest forgets what its sender told us, and nothing else. A purge of what the sender may not
-// take back is not answered: a reply would say that it was done, and the sender may well be who it says
-// it is, at an address that we do not know yet. It repeats the purge, by then perhaps along an NHS.
+// purgeRequest forgets what its sender told us, and nothing else. A purge of what the sender may
+// not take back is not answered: a reply would say that it was done, and the sender may well be who
+// it says it is, at an address that we do not know yet. It repeats the purge, by then perhaps along
+// an NHS.
 func (e *Engine) purgeRequest(m *message) {
 	if !e.understood(m) {
 		return
@@ -174,8 +176,8 @@ func (e *Engine) purgeRequest(m *message) {
 	e.send(m.ifc, m.from, m.Packet)
 }
 
-// purgeBindings ends the sender's own registrations inside prefix. It reports whether it refuses the
-// purge because the prefix is somebody else's registration.
+// purgeBindings ends the sender's own registrations inside prefix. It reports whether it refuses
+// the purge because the prefix is somebody else's registration.
 func (e *Engine) purgeBindings(m *message, prefix netip.Prefix) (refused bool) {
 	owns := func(b *binding) bool { return b.nbma == m.from && b.mayBe(m.proven()) }
 	if b := m.ifc.bindings[prefix.Addr()]; b != nil && prefix.IsSingleIP() && !b.static && !owns(b) {
@@ -198,8 +200,8 @@ func (ifc *iface) claimsAt(nbma netip.Addr) []*claim {
 	return nil
 }
 
-// purgeAnnounced ends the sender's own prefixes inside prefix. It reports whether it refuses the purge
-// because somebody else announces the prefix.
+// purgeAnnounced ends the sender's own prefixes inside prefix. It reports whether it refuses the
+// purge because somebody else announces the prefix.
 func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) (refused bool) {
 	owns := func(b *binding) bool { return b.nbma == m.from && b.mayBe(m.proven()) }
 	if a := m.ifc.announced[prefix]; a != nil && !owns(a.owner) {
@@ -220,8 +222,9 @@ func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) (refused bool) 
 	return refused
 }
 
-// purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through one of our NHSs. purgeShortcuts returns
-// the prefixes that it refuses to purge: those that are another router's shortcuts, or that the sender may not speak for.
+// purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through
+// one of our NHSs. purgeShortcuts returns the prefixes that it refuses to purge: those that are
+// another router's shortcuts, or that the sender may not speak for.
 func (e *Engine) purgeShortcuts(m *message, prefixes []netip.Prefix) (refused []netip.Prefix) {
 	nhs, from := m.ifc.isNHS(m.from), m.proven()
 	var said []*shortcut
@@ -258,8 +261,8 @@ func (e *Engine) purgeShortcuts(m *message, prefixes []netip.Prefix) (refused []
 	return refused
 }
 
-// purgeReply ends the repetition. It comes back the way that the purge went, from who was told itself, or along an NHS: ids of purges count
-// up, so that anybody else could guess one.
+// purgeReply ends the repetition. It comes back the way that the purge went, from who was told
+// itself, or along an NHS: ids of purges count up, so that anybody else could guess one.
 func (e *Engine) purgeReply(m *message) {
 	p, h := m.ifc.purges[m.RequestID], m.ifc.revocations.waiting[m.RequestID]
 	if h != nil {

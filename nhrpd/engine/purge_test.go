@@ -18,7 +18,8 @@ func purgeOf(nbma, overlay, dest string, prefixes ...string) packet.Packet {
 	return p
 }
 
-// RFC 2332 §5.2.5: everybody who was told is told otherwise: directly, or along the routes, and again if it was lost.
+// RFC 2332 §5.2.5: everybody who was told is told otherwise: directly, or along the routes, and
+// again if it was lost.
 func TestPurgeReachesEverybodyWhoWasTold(t *testing.T) {
 	tests := []struct {
 		rule      string
@@ -80,8 +81,8 @@ func TestPurgeIsRepeatedThreeTimes(t *testing.T) {
 	samePacket(t, sent[0], want)
 }
 
-// A reply ends the repetition only where it comes from who was told, or the way that the purge went: not from a third router that guessed its
-// id.
+// A reply ends the repetition only where it comes from who was told, or the way that the purge
+// went: not from a third router that guessed its id.
 func TestWhoConfirmsAPurge(t *testing.T) {
 	for _, tt := range []struct {
 		rule, from string
@@ -124,7 +125,8 @@ func TestWhoConfirmsAGoodbye(t *testing.T) {
 	}
 }
 
-// When more answers have to be taken back than are kept for repetition, the others are taken back once, without a reply.
+// When more answers have to be taken back than are kept for repetition, the others are taken back
+// once, without a reply.
 func TestMorePurgesThanAreRepeated(t *testing.T) {
 	n, _ := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 8 }) // two of one router
 	spoke2 := n.from("192.0.2.12", "spoke2")
@@ -147,8 +149,8 @@ func TestMorePurgesThanAreRepeated(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.5: a reply comes unless N forbids it, whether there was anything to forget or not; §5.2.6: it is the request with another
-// type and the extensions filled in.
+// RFC 2332 §5.2.5: a reply comes unless N forbids it, whether there was anything to forget or not;
+// §5.2.6: it is the request with another type and the extensions filled in.
 func TestPurgeReply(t *testing.T) {
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -165,7 +167,8 @@ func TestPurgeReply(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.5: a client that does not know its NHS's address names itself; a purge for somebody else goes on.
+// RFC 2332 §5.2.5: a client that does not know its NHS's address names itself; a purge for somebody
+// else goes on.
 func TestWhereAPurgeGoes(t *testing.T) {
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -257,7 +260,8 @@ func TestPurgeByTheResponder(t *testing.T) {
 	}
 }
 
-// A restart does not forget to whom we answered: what is not true any more when we are back is taken back then.
+// A restart does not forget to whom we answered: what is not true any more when we are back is
+// taken back then.
 func TestAnswersOutliveARestart(t *testing.T) {
 	for _, changed := range []bool{false, true} {
 		m := newMesh(t)

@@ -6,8 +6,9 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Both ends ask each other, and ours is the lower NBMA address: we dial. The other end has the SA a moment before we do, and what it
-// answers in that moment is lost. So we ask again as soon as we have the SA, not when the request is due again.
+// Both ends ask each other, and ours is the lower NBMA address: we dial. The other end has the SA a
+// moment before we do, and what it answers in that moment is lost. So we ask again as soon as we
+// have the SA, not when the request is due again.
 func TestRequestIsRepeatedWhenOurSAIsUp(t *testing.T) {
 	n, hub := spokeAlone(t)
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
@@ -35,7 +36,8 @@ func TestResponderDoesNotRepeatItsRequest(t *testing.T) {
 	}
 }
 
-// A repeated request may be answered twice. The second answer is no intruder's: it is counted, and nobody is accused.
+// A repeated request may be answered twice. The second answer is no intruder's: it is counted, and
+// nobody is accused.
 func TestSecondAnswerIsNoError(t *testing.T) {
 	n, hub := spokeAlone(t)
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Status copies the state of all interfaces, in the order of their names, and everything in them in the order of addresses.
+// Status copies the state of all interfaces, in the order of their names, and everything in them in
+// the order of addresses.
 func (e *Engine) Status() []InterfaceStatus {
 	var list []InterfaceStatus
 	for _, ifc := range e.interfaces() {

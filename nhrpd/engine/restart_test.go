@@ -9,7 +9,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A restart is not noticed: bindings and shortcuts of before are wanted at once, and stay when charon still has the SAs.
+// A restart is not noticed: bindings and shortcuts of before are wanted at once, and stay when
+// charon still has the SAs.
 func TestRestart(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -56,7 +57,8 @@ func TestRestartWithoutSAs(t *testing.T) {
 	}
 }
 
-// A network that came to be ours while the daemon was down is not reached through a shortcut of before, not even for the grace time.
+// A network that came to be ours while the daemon was down is not reached through a shortcut of
+// before, not even for the grace time.
 func TestRestartWithNewLocalNetwork(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -86,8 +88,9 @@ func TestHubRestartWithoutSAs(t *testing.T) {
 	}
 }
 
-// A peer does not know that strongSwan here was killed and has lost its SA. So whoever has a binding of it dials, although that is
-// otherwise for the client to do: at once when strongSwan comes back without the SA, and no longer than the binding stays.
+// A peer does not know that strongSwan here was killed and has lost its SA. So whoever has a
+// binding of it dials, although that is otherwise for the client to do: at once when strongSwan
+// comes back without the SA, and no longer than the binding stays.
 func TestHubDialsClientsOfAKilledCharon(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		m := newMesh(t)
@@ -114,8 +117,8 @@ func TestHubDialsClientsOfAKilledCharon(t *testing.T) {
 	}
 }
 
-// When strongSwan was restarted with us, and took its SAs along, nothing passes through a shortcut until there is an SA again: its router
-// is dialled at once, since it knows nothing of it.
+// When strongSwan was restarted with us, and took its SAs along, nothing passes through a shortcut
+// until there is an SA again: its router is dialled at once, since it knows nothing of it.
 func TestRestartDialsRoutersOfShortcuts(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -164,8 +167,9 @@ func TestRestoreOfNonsense(t *testing.T) {
 	}
 }
 
-// A shortcut that was restored, or that outlived strongSwan, rests on a new SA then: it is asked for again along the hub, since its next hop
-// takes data only from the address that was vouched for, and a NAT may have moved meanwhile.
+// A shortcut that was restored, or that outlived strongSwan, rests on a new SA then: it is asked
+// for again along the hub, since its next hop takes data only from the address that was vouched
+// for, and a NAT may have moved meanwhile.
 func TestShortcutIsAskedForAgainWithNewSA(t *testing.T) {
 	n, hub := spokeAlone(t)
 	hub.says(indicationOf(host1, host2))
@@ -184,8 +188,8 @@ func TestShortcutIsAskedForAgainWithNewSA(t *testing.T) {
 	}
 }
 
-// An NHS that lost its SA with this end has forgotten the registration. With a new SA beside the one
-// that this end still has, it is registered with again at once.
+// An NHS that lost its SA with this end has forgotten the registration. With a new SA beside the
+// one that this end still has, it is registered with again at once.
 func TestRegistersAgainWhereTheSAIsNew(t *testing.T) {
 	m := newMesh(t)
 	m.run(time.Second)

@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// restoreGrace is how long restored bindings and shortcuts wait for the word that their peers are secured.
+// restoreGrace is how long restored bindings and shortcuts wait for the word that their peers are
+// secured.
 const restoreGrace = 10 * time.Second
 
 // maxHolding is the longest holding time there is on the wire.
 const maxHolding = 65535 * time.Second
 
-// Save copies what should outlive a restart: where the NHSs are, bindings of clients, shortcuts that are up, and answers that others
-// rely on.
+// Save copies what should outlive a restart: where the NHSs are, bindings of clients, shortcuts
+// that are up, and answers that others rely on.
 func (e *Engine) Save() Saved {
 	s := Saved{At: e.now}
 	for _, ifc := range e.interfaces() {
@@ -77,8 +78,9 @@ func (s *Saved) Shift(d time.Duration) {
 	}
 }
 
-// Restore takes what Save gave before a restart, after the first Configure. Neighbours and routes are wanted at once, so that traffic
-// goes on; what is not confirmed within 10 seconds of the first PeersSecured ends.
+// Restore takes what Save gave before a restart, after the first Configure. Neighbours and routes
+// are wanted at once, so that traffic goes on; what is not confirmed within 10 seconds of the first
+// PeersSecured ends.
 func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 	e.enter(now, out)
 	for _, saved := range s.Interfaces {
@@ -113,7 +115,8 @@ func (e *Engine) remaining(until time.Time) time.Duration {
 	return min(until.Sub(e.now), maxHolding)
 }
 
-// restoreNHS goes back to the address of before, so that a name that cannot be resolved does not keep us from our NHS.
+// restoreNHS goes back to the address of before, so that a name that cannot be resolved does not
+// keep us from our NHS.
 func (e *Engine) restoreNHS(ifc *iface, st *NHSStatus) {
 	for _, n := range ifc.nhs {
 		if n.cfg.Name != st.Name || n.nbma.IsValid() || !usableNBMA(st.NBMA) {
@@ -155,7 +158,8 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 	}
 }
 
-// restoreName takes note again of the address behind a name of before. It says whether nbma can be used.
+// restoreName takes note again of the address behind a name of before. It says whether nbma can be
+// used.
 func (e *Engine) restoreName(ifc *iface, nbma, real netip.Addr) bool {
 	switch {
 	case !inThisNetwork(nbma):
@@ -213,7 +217,8 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	e.startPoll(ifc)
 }
 
-// restoreAnswer remembers an answer of before, so that it is taken back if it is not true any more when the routes are known.
+// restoreAnswer remembers an answer of before, so that it is taken back if it is not true any more
+// when the routes are known.
 func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
 	left := e.remaining(st.Expires)
 	key := answerKey{requester: st.Requester, prefix: st.Prefix, nbma: st.NBMA}

@@ -9,7 +9,8 @@ import (
 // hopCount is what our own packets start with. Cisco drops some of those that come with 0.
 const hopCount = 255
 
-// send sends p to an NBMA address, or counts why it cannot. What the other waits for in vain for a reason that lies here is told, too.
+// send sends p to an NBMA address, or counts why it cannot. What the other waits for in vain for a
+// reason that lies here is told, too.
 func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) {
 	why, ok := e.trySend(ifc, to, p)
 	if ok {
@@ -21,7 +22,8 @@ func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) {
 	}
 }
 
-// trySend sends p to an NBMA address. Where it cannot it says why, and leaves the counting to the caller.
+// trySend sends p to an NBMA address. Where it cannot it says why, and leaves the counting to the
+// caller.
 func (e *Engine) trySend(ifc *iface, to netip.Addr, p *packet.Packet) (dropReason, bool) {
 	peer := ifc.peers[to]
 	if ifc.cfg.Protected && (peer == nil || !peer.secured) {
@@ -36,7 +38,8 @@ func (e *Engine) trySend(ifc *iface, to netip.Addr, p *packet.Packet) (dropReaso
 	case ifc.cfg.MTU != 0 && size > int(ifc.cfg.MTU):
 		return dropTooLong, false // the tunnel does not fragment NHRP
 	}
-	// When the arena grows it moves; packets before this one keep the old memory, which nobody writes to any more.
+	// When the arena grows it moves; packets before this one keep the old memory, which nobody
+	// writes to any more.
 	e.out.arena = arena
 	e.out.Packets = append(e.out.Packets, Packet{Interface: ifc.cfg.Name, To: to, Data: arena[start:len(arena):len(arena)]})
 	e.stats.sent[p.Type]++
@@ -104,8 +107,8 @@ func (m *message) unknownCompulsory() *packet.Extension {
 	return nil
 }
 
-// understood says whether we know all that a request demands of who answers it. Where we do not, its source is told, and there is no
-// other answer (RFC 2332 §5.3).
+// understood says whether we know all that a request demands of who answers it. Where we do not,
+// its source is told, and there is no other answer (RFC 2332 §5.3).
 func (e *Engine) understood(m *message) bool {
 	ext := m.unknownCompulsory()
 	if ext == nil {

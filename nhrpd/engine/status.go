@@ -143,7 +143,8 @@ type SavedOwner struct {
 	Expires  time.Time
 }
 
-// SavedAnswer is an answer to a resolution request that a requester still relies on: it is to be taken back when it stops being true.
+// SavedAnswer is an answer to a resolution request that a requester still relies on: it is to be
+// taken back when it stops being true.
 type SavedAnswer struct {
 	Requester netip.Addr   // overlay address
 	NBMA      netip.Addr   // of the requester

@@ -12,7 +12,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// storm is one node under random events. Its helper types check what the engine wants: see carryOut of node.
+// storm is one node under random events. Its helper types check what the engine wants: see carryOut
+// of node.
 type storm struct {
 	*node
 	t      *rapid.T
@@ -55,7 +56,8 @@ func (s *storm) sender() netip.Addr { return addr(pick(s.t, append(stormNames, s
 // stormNames are routers behind one NAT.
 var stormNames = []string{"0.0.0.1", "0.0.0.2", "0.0.0.3"}
 
-// packet makes a message of the right form and random content; often about a request that the node has out.
+// packet makes a message of the right form and random content; often about a request that the node
+// has out.
 func (s *storm) packet() []byte {
 	t := s.t
 	p := packet.Packet{
@@ -343,7 +345,8 @@ func newStorm(t *rapid.T, tb testing.TB) *storm {
 	return s
 }
 
-// stormOverlays are the ways to give the overlay: as a prefix on the link, or host prefixes, with their range or without.
+// stormOverlays are the ways to give the overlay: as a prefix on the link, or host prefixes, with
+// their range or without.
 var stormOverlays = []func(*InterfaceConfig){func(*InterfaceConfig) {}, hostPrefixes(""), hostPrefixes("10.255.0.0/24")}
 
 func (s *storm) config() InterfaceConfig {

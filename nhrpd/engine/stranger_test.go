@@ -10,7 +10,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// What the header says of the sender's NBMA address binds nobody else: the binding is where the packet came from, and so is the reply.
+// What the header says of the sender's NBMA address binds nobody else: the binding is where the
+// packet came from, and so is the reply.
 func TestSpoofedNBMAAddress(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.12", "victim").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -28,8 +29,8 @@ func TestSpoofedNBMAAddress(t *testing.T) {
 	}
 }
 
-// A registration that somebody recorded and sends again moves nothing: with IPsec it comes from another identity, and without from another
-// address than the one registered as unique.
+// A registration that somebody recorded and sends again moves nothing: with IPsec it comes from
+// another identity, and without from another address than the one registered as unique.
 func TestReplayedRegistration(t *testing.T) {
 	for _, protected := range []bool{true, false} {
 		hub := hubAlone(t, func(c *InterfaceConfig) { c.Protected = protected })
@@ -49,7 +50,8 @@ func TestReplayedRegistration(t *testing.T) {
 	}
 }
 
-// Overlay addresses that are nobody's to register: the hub's other ones, and that of the hub's own NHS.
+// Overlay addresses that are nobody's to register: the hub's other ones, and that of the hub's own
+// NHS.
 func TestAddressesThatAreNoClients(t *testing.T) {
 	cfg := hubConfig()
 	cfg.NHS = []NHSConfig{{Name: "192.0.2.2", Protocol: addr("10.255.0.2")}}
@@ -150,8 +152,8 @@ func TestResolutionIDsCannotBeGuessed(t *testing.T) {
 	}
 }
 
-// Whatever one admitted router floods us with: what we send is at most what its rate allows, and of what is not taken every packet is
-// counted with its reason.
+// Whatever one admitted router floods us with: what we send is at most what its rate allows, and of
+// what is not taken every packet is counted with its reason.
 func TestFloodsOfEveryKind(t *testing.T) {
 	const flood = 1000
 	malformed := encode(t, requestFrom("192.0.2.66", "10.255.0.66", "172.16.1.9"))
@@ -259,10 +261,12 @@ func TestTruncatedPackets(t *testing.T) {
 	}
 }
 
-// errorHeader is how much longer than the packet that it quotes an Error Indication may be: its own header.
+// errorHeader is how much longer than the packet that it quotes an Error Indication may be: its own
+// header.
 const errorHeader = 76
 
-// Packets that contradict themselves: what is sent because of one is an error at most, which quotes the packet.
+// Packets that contradict themselves: what is sent because of one is an error at most, which quotes
+// the packet.
 func TestSelfContradictoryPackets(t *testing.T) {
 	base := encode(t, requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9"))
 	extensions := len(base) - 20 // 3, 4, 5, 9 and End, without values
@@ -317,8 +321,8 @@ func TestNothingAfterEndCounts(t *testing.T) {
 	}
 }
 
-// No packet is answered with more than one, and no answer is longer than its request by more than what the extensions in it ask for. An
-// error is longer by its header.
+// No packet is answered with more than one, and no answer is longer than its request by more than
+// what the extensions in it ask for. An error is longer by its header.
 func TestNoAmplification(t *testing.T) {
 	const filled = 3 * (12 + 4 + 4) // our CIE, our Responder record, one NAT address
 	hub := hubAlone(t)

@@ -7,8 +7,9 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// forward passes a message on along the route to an overlay address, as a transit NHS (RFC 2332 §5.3): with our record in the
-// extension that is named, unless the packet asks for what we do not know.
+// forward passes a message on along the route to an overlay address, as a transit NHS (RFC 2332
+// §5.3): with our record in the extension that is named, unless the packet asks for what we do not
+// know.
 func (e *Engine) forward(m *message, to netip.Addr, record packet.ExtensionType) {
 	p, err := e.pathTo(m.ifc, to)
 	if err == pathOK && p.byNHS && p.nbma == m.from {
@@ -70,8 +71,8 @@ func (e *Engine) fillTransitNAT(m *message) {
 	}
 }
 
-// passedBefore says whether the packet came through here already, and where it says so. The Responder extension of a reply tells as
-// well (RFC 2332 §5.3.1).
+// passedBefore says whether the packet came through here already, and where it says so. The
+// Responder extension of a reply tells as well (RFC 2332 §5.3.1).
 func (e *Engine) passedBefore(m *message, record packet.ExtensionType) (uint16, bool) {
 	own := m.ifc.overlay()
 	for i := range m.Extensions {
@@ -86,8 +87,9 @@ func (e *Engine) passedBefore(m *message, record packet.ExtensionType) (uint16, 
 	return 0, false
 }
 
-// refuseTransit drops a message that cannot go on and tells its source, if it is not an error itself. The error goes along the route to
-// the source: the way that a packet in a loop came would lead it through here again.
+// refuseTransit drops a message that cannot go on and tells its source, if it is not an error
+// itself. The error goes along the route to the source: the way that a packet in a loop came would
+// lead it through here again.
 func (e *Engine) refuseTransit(m *message, why dropReason, code packet.ErrorCode, offset uint16) {
 	e.drop(why)
 	if m.Type == packet.ErrorIndication {

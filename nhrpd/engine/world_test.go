@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// world joins engines in virtual time: through an underlay that takes a millisecond, and a charon that takes 50 to make an SA.
+// world joins engines in virtual time: through an underlay that takes a millisecond, and a charon
+// that takes 50 to make an SA.
 type world struct {
 	t      testing.TB
 	now    time.Time
@@ -157,7 +158,8 @@ func (w *world) terminate(a, b *node, reason string) {
 	b.dial(a.seenAs())
 }
 
-// ping sends a data packet between two hosts, as the kernels would, and returns the names of the routers it passed; nil: lost.
+// ping sends a data packet between two hosts, as the kernels would, and returns the names of the
+// routers it passed; nil: lost.
 func (w *world) ping(from *node, source, dest string) []string {
 	src, dst := addr(source), addr(dest)
 	trace := []string{from.name}

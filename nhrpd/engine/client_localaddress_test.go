@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// moveTo gives a node another underlay address. Its own end of every SA is gone with the old one;
+// the others do not know.
+func (n *node) moveTo(nbma string) {
+	n.handle(LocalAddress{Interface: "gre1"})
+	for _, other := range n.w.nodes {
+		if n.w.hasSA(n, other) {
+			delete(n.w.sas, saKey{n, other})
+			delete(n.w.sas, saKey{other, n})
+			n.handle(PeerLost{Interface: "gre1", NBMA: other.seenAs(), Reason: "this end's address changed"})
+		}
+	}
+	n.local = addr(nbma)
+	n.handle(LocalAddress{Interface: "gre1", NBMA: n.local})
+	for nbma := range n.want {
+		n.dial(nbma)
+	}
+}
+
+// A spoke whose address changes registers from the new one at once, the hub moves its binding, and
+// who has a shortcut to it falls back to the hub at once and finds it anew; it does not wait for
+// its dead peer detection.
+func TestAddressChange(t *testing.T) {
+	for _, tt := range []struct {
+		rule string
+		make func(testing.TB) mesh
+	}{
+		{"with shortcuts", func(t testing.TB) mesh { m := newMesh(t); m.makeShortcut(); return m }},
+		{"with neighbours of phase 2", func(t testing.TB) mesh {
+			m := phase2(t)
+			m.ping(m.spoke1, host1, host2)
+			m.ping(m.spoke2, host2, host1)
+			m.until("direct", time.Second, func() bool {
+				return m.spoke1.at("10.255.0.12").IsValid() && m.spoke2.at("10.255.0.11").IsValid()
+			})
+			return m
+		}},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			m := tt.make(t)
+			m.spoke1.moveTo("192.0.2.111")
+			m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.11") == addr("192.0.2.111") })
+			m.until("spoke2 leaves the old address", time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+			m.until("packets arrive", 3*time.Second, func() bool {
+				return m.ping(m.spoke2, host2, host1) != nil && m.ping(m.spoke1, host1, host2) != nil
+			})
+			m.until("directly", 5*time.Second, func() bool {
+				return slices.Equal(m.ping(m.spoke2, host2, host1), []string{"spoke2", "spoke1"}) &&
+					slices.Equal(m.ping(m.spoke1, host1, host2), []string{"spoke1", "spoke2"})
+			})
+			if n := m.hub.has(NoticeUnbound); n != 0 || m.hub.has(NoticeMoved) != 1 {
+				t.Errorf("the binding did not move\n%s", m)
+			}
+		})
+	}
+}
+
+// Without IPsec no SA goes with the old address, but who answered us takes data from that one only,
+// until he is asked again along the hub.
+func TestAddressChangeWithoutIPsec(t *testing.T) {
+	m := newMesh(t, noIPsec)
+	m.makeShortcut()
+	m.spoke2.local = addr("192.0.2.112")
+	m.spoke2.handle(LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
+	if len(m.spoke2.shortcuts) != 0 || m.spoke2.at("10.255.0.11").IsValid() {
+		t.Fatalf("it goes on to use what was answered to its old address\n%s", m)
+	}
+	m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.12") == addr("192.0.2.112") })
+	m.until("admitted again", 5*time.Second, func() bool {
+		m.ping(m.spoke2, host2, host1)
+		return m.spoke1.engine.ifaces["gre1"].admitted[m.spoke2.local] != nil && len(m.spoke2.shortcuts) != 0
+	})
+}
+
+// An address that goes and comes back changes nothing that others rely on.
+func TestAddressGoneAndBack(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	before := m.spoke1.engine.Stats().Sent["purge request"]
+	m.spoke1.handle(LocalAddress{Interface: "gre1"})
+	m.spoke1.handle(LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.11")})
+	m.run(10 * time.Second)
+	if !m.direct() || m.spoke1.engine.Stats().Sent["purge request"] != before {
+		t.Errorf("%s", m)
+	}
+}
+
+// A change while the daemon was down is noticed by what it saved.
+func TestAddressChangeWhileDown(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	saved := m.spoke1.engine.Save()
+	m.spoke1.down = true
+	m.run(time.Second)
+	m.sas = map[saKey]bool{{m.spoke2, m.hub}: true}
+	m.spoke1.local = addr("192.0.2.111")
+	m.spoke1.boot(saved)
+	m.until("spoke2 leaves the old address", 3*time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+}
+
+// Behind NAT it is the public address that answers name.
+func TestPublicAddressChange(t *testing.T) {
+	m := newMeshNAT(t, true, false)
+	m.makeShortcut()
+	m.spoke1.public = addr("192.0.2.113")
+	delete(m.sas, saKey{m.spoke1, m.hub})
+	delete(m.sas, saKey{m.spoke1, m.spoke2})
+	for _, peer := range []string{"192.0.2.1", "192.0.2.12"} {
+		m.spoke1.handle(PeerLost{Interface: "gre1", NBMA: addr(peer), Reason: "dead peer"})
+		m.spoke1.dial(addr(peer))
+	}
+	m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.11") == addr("192.0.2.113") })
+	m.until("spoke2 leaves the old address", 3*time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+}
+
+// behindNAT is a spoke with two hubs, both of which see it at an address.
+func behindNAT(t *testing.T, public string) (n *node, first, second sender) {
+	t.Helper()
+	n = newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.168.1.1", "172.16.1.1/24", "172.16.0.0/16")
+	n.cfg.NHS = append(n.cfg.NHS, NHSConfig{Name: "192.0.2.2"})
+	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.2", NBMA: []netip.Addr{addr("192.0.2.2")}})
+	first, second = n.from("192.0.2.1", "hub"), n.from("192.0.2.2", "hub2")
+	for i, hub := range []sender{first, second} {
+		hub.says(seenAt(public, i+1, n.lastTo(hub)))
+	}
+	return n, first, second
+}
+
+// seenAt is a hub's reply to a registration from behind a NAT.
+func seenAt(public string, hub int, p packet.Packet) packet.Packet {
+	p.Type, p.DestProtocol = packet.RegistrationReply, addr(fmt.Sprintf("10.255.0.%d", hub))
+	*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
+		CIEs: []packet.CIE{natCIE(p.SourceProtocol, addr(public))}}
+	return p
+}
+
+// lastTo is the last packet that a node sent to somebody.
+func (n *node) lastTo(to sender) packet.Packet {
+	n.w.t.Helper()
+	for i := range slices.Backward(n.sent) {
+		if n.sent[i].to == addr(to.nbma) {
+			return n.sentSince(i)[0]
+		}
+	}
+	n.w.t.Fatalf("sent nothing to %s", to.nbma)
+	return packet.Packet{}
+}
+
+// When the NAT moves, the first NHS to say so has the others be told, and what we ask gives the
+// address that an answering one sees us at: whoever answers takes data from that address only.
+func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
+	n, first, second := behindNAT(t, "198.51.100.1")
+	n.handle(PeerLost{Interface: "gre1", NBMA: addr(first.nbma), Reason: "dead peer"})
+	n.w.run(6 * time.Minute)
+	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
+	second.says(indicationOf(host1, host2))
+	p := n.lastTo(second)
+	if got := natAddress(&p, addr("10.255.0.11")); p.Type != packet.ResolutionRequest || got != addr("198.51.100.2") {
+		t.Fatalf("a %s gives %v: where a hub saw it that is gone", p.Type, got)
+	}
+
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(first.nbma), Identity: "hub"}})
+	first.says(seenAt("198.51.100.2", 1, n.lastTo(first)))
+	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
+	p = n.registersWith(t, first)
+	before := len(n.sent)
+	first.says(seenAt("198.51.100.3", 1, p))
+	told := func(s sentPacket) bool {
+		return s.to == addr(second.nbma) && packet.Type(s.data[17]) == packet.RegistrationRequest
+	}
+	if !slices.ContainsFunc(n.sent[before:], told) {
+		t.Error("the other hub goes on to say that it is at the old address")
+	}
+}
+
+// What is in use is asked for again when the NAT moved: its next hop takes data from the address
+// that was vouched for.
+func TestShortcutIsAskedForAgainWhenTheNATMoves(t *testing.T) {
+	n, first, second := behindNAT(t, "198.51.100.1")
+	first.says(indicationOf(host1, host2))
+	n.from("192.0.2.12", "spoke2").says(answerTo(n.lastTo(first), 24, "10.255.0.12", "192.0.2.12"))
+	before := n.asked()
+	first.says(seenAt("198.51.100.2", 1, n.registersWith(t, first)))
+	if len(n.shortcuts) != 1 || n.asked() != before+1 {
+		t.Errorf("asked %d times\n%s", n.asked()-before, n.w)
+	}
+	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
+	if n.asked() != before+1 {
+		t.Error("asked again for each NHS")
+	}
+}
+
+// registersWith lets time pass until a node refreshes its registration with an NHS.
+func (n *node) registersWith(t *testing.T, hub sender) packet.Packet {
+	t.Helper()
+	for range 600 {
+		before := len(n.sent)
+		n.w.run(time.Second)
+		if p := n.lastTo(hub); len(n.sent) > before && p.Type == packet.RegistrationRequest {
+			return p
+		}
+	}
+	t.Fatal("it does not register any more")
+	return packet.Packet{}
+}

@@ -1,0 +1,356 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"cygnet/nhrpd/packet"
+)
+
+// netipValues has cmp compare addresses and prefixes as values.
+var netipValues = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+
+// A registration in the form that Cisco's routers give it: one CIE without addresses, the
+// extensions in their customary order, the NHS in the NAT extension.
+func TestRegistrationRequest(t *testing.T) {
+	base := packet.Packet{
+		Type:           packet.RegistrationRequest,
+		HopCount:       255,
+		Flags:          packet.FlagNAT,
+		SourceNBMA:     addr("192.0.2.11"),
+		SourceProtocol: addr("10.255.0.11"),
+		DestProtocol:   addr("10.255.0.11"),
+		CIEs:           []packet.CIE{{PrefixLength: 32, MTU: 1400, HoldingTime: 600}},
+		Extensions: []packet.Extension{
+			{Type: packet.ExtensionResponder, Compulsory: true},
+			{Type: packet.ExtensionForwardTransit, Compulsory: true},
+			{Type: packet.ExtensionReverseTransit, Compulsory: true},
+			{Type: packet.ExtensionNATAddress, CIEs: []packet.CIE{{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("0.0.0.0")}}},
+		},
+	}
+	tests := []struct {
+		rule   string
+		change func(*InterfaceConfig)
+		want   func(*packet.Packet)
+	}{
+		{"an unknown NHS is asked at our own address", func(*InterfaceConfig) {}, func(*packet.Packet) {}},
+		{"a known NHS is asked at its address", func(c *InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.1") }, func(p *packet.Packet) {
+			p.DestProtocol = addr("10.255.0.1")
+			p.Extensions[3].CIEs[0].Protocol = addr("10.255.0.1")
+		}},
+		{"U goes with prefix length 255", func(c *InterfaceConfig) { c.Unique = true }, func(p *packet.Packet) {
+			p.Flags |= packet.RegistrationUnique
+			p.CIEs[0].PrefixLength = 255
+		}},
+		{"a password stands before the NAT extension", func(c *InterfaceConfig) { c.Authentication = "secret" }, func(p *packet.Packet) {
+			p.Extensions = []packet.Extension{p.Extensions[0], p.Extensions[1], p.Extensions[2], packet.PasswordExtension("secret"), p.Extensions[3]}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.rule, func(t *testing.T) {
+			cfg := spokeConfig("10.255.0.11/24")
+			tt.change(&cfg)
+			n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+			if len(n.sent) != 0 {
+				t.Fatal("registered before there was an SA")
+			}
+			n.from("192.0.2.1", "hub")
+			got := only(t, n.sentSince(0))
+			want := clone(base)
+			tt.want(&want)
+			want.RequestID = got.RequestID
+			samePacket(t, got, want)
+		})
+	}
+}
+
+func clone(p packet.Packet) packet.Packet {
+	data, _ := p.Append(nil)
+	var c packet.Packet
+	if err := c.Parse(data); err != nil {
+		panic(err)
+	}
+	return c
+}
+
+// With a short holding time a spoke retries more often than once a minute: six times in a holding
+// time.
+func TestRetriesFitIntoTheHoldingTime(t *testing.T) {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.HoldingTime = time.Minute
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+	n.from("192.0.2.1", "hub")
+	n.w.run(2 * time.Minute)
+	gaps := n.gaps()
+	for i, want := range []time.Duration{1, 2, 4, 8, 10, 10, 10, 10} {
+		want *= time.Second
+		if gaps[i] > want || gaps[i] < want*3/4 {
+			t.Errorf("retry %d after %s, want up to a quarter less than %s", i, gaps[i], want)
+		}
+	}
+}
+
+// A spoke retries within a second, doubling to a minute, refreshes at a third of the holding time,
+// and counts its ids.
+func TestRegistrationTimes(t *testing.T) {
+	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
+	hub := n.from("192.0.2.1", "hub")
+	n.w.run(10 * time.Minute)
+	gaps := n.gaps()
+	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+		want *= time.Second
+		if gaps[i] > want || gaps[i] < want*3/4 {
+			t.Errorf("retry %d after %s, want up to a quarter less than %s", i, gaps[i], want)
+		}
+	}
+	sent := n.sentSince(0)
+	if first, last := sent[0].RequestID, sent[len(sent)-1].RequestID; first != last {
+		t.Errorf("a repeated request has id %d, the first %d", last, first)
+	}
+	if n.has(NoticeUnanswered) != 1 {
+		t.Errorf("%d notices of silence, want 1", n.has(NoticeUnanswered))
+	}
+
+	before := len(n.sent)
+	hub.says(acceptance(sent[0]))
+	n.w.run(201 * time.Second)
+	refresh := n.sentSince(before)[0]
+	if refresh.RequestID == sent[0].RequestID {
+		t.Error("a refresh has the id of the registration before")
+	}
+	if after := n.sent[before].at.Sub(n.status().NHS[0].Registered); after > 200*time.Second || after < 190*time.Second {
+		t.Errorf("refreshed after %s, want a third of 10 minutes", after)
+	}
+}
+
+// A registration that is not refreshed within its holding time is one no more.
+func TestRegistrationExpires(t *testing.T) {
+	n, _ := spokeAlone(t)
+	n.w.run(9 * time.Minute)
+	if !n.registered() {
+		t.Error("ended before its holding time")
+	}
+	n.w.run(2 * time.Minute)
+	if st := n.status().NHS[0]; st.State != NHSRegistering || !st.Expires.IsZero() {
+		t.Errorf("%+v", st)
+	}
+}
+
+// What the configuration says of an NBMA address goes before what an NHS says.
+func TestStaticMapBeforeNHS(t *testing.T) {
+	n, _ := spokeAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{addr("10.255.0.1"), addr("192.0.2.99")}} })
+	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.99") {
+		t.Errorf("neighbour at %s", got)
+	}
+	n.configure(func(c *InterfaceConfig) { c.Maps = nil })
+	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.1") {
+		t.Errorf("neighbour at %s", got)
+	}
+}
+
+func (n *node) gaps() []time.Duration {
+	var gaps []time.Duration
+	for i := 1; i < len(n.sent); i++ {
+		gaps = append(gaps, n.sent[i].at.Sub(n.sent[i-1].at))
+	}
+	return gaps
+}
+
+// A reply must come from the NHS, with the id of the request and our addresses.
+func TestRegistrationRepliesThatAreNotOurs(t *testing.T) {
+	tests := map[string]func(*packet.Packet) string{
+		"another id":             func(p *packet.Packet) string { p.RequestID++; return "192.0.2.1" },
+		"another sender":         func(p *packet.Packet) string { return "192.0.2.66" },
+		"another source NBMA":    func(p *packet.Packet) string { p.SourceNBMA = addr("192.0.2.99"); return "192.0.2.1" },
+		"somebody else's answer": func(p *packet.Packet) string { p.SourceProtocol = addr("10.255.0.12"); return "192.0.2.1" },
+	}
+	for name, change := range tests {
+		n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
+		n.from("192.0.2.1", "hub")
+		reply := acceptance(only(t, n.sentSince(0)))
+		from := change(&reply)
+		n.from(from, "hub").says(reply)
+		if n.registered() {
+			t.Errorf("%s: taken for an answer", name)
+		}
+	}
+}
+
+func TestRefusedByNHS(t *testing.T) {
+	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
+	hub := n.from("192.0.2.1", "hub")
+	reply := acceptance(only(t, n.sentSince(0)))
+	reply.CIEs[0].Code, reply.CIEs[0].HoldingTime = packet.CodeUniqueRegistered, 0
+	hub.says(reply)
+	if st := n.status().NHS[0]; st.State != NHSRefused || st.Error == "" || n.has(NoticeRefused) != 1 {
+		t.Fatalf("%+v", st)
+	}
+	n.w.run(2 * time.Second)
+	again := n.sentSince(1)
+	if len(again) == 0 || again[0].RequestID == reply.RequestID {
+		t.Errorf("no new request after a refusal: %+v", again)
+	}
+}
+
+// An NHS whose overlay address is not configured tells it in the reply.
+func TestDynamicNHS(t *testing.T) {
+	n, _ := spokeAlone(t)
+	if st := n.status().NHS[0]; st.Protocol != addr("10.255.0.1") || n.neighbors[addr("10.255.0.1")] != addr("192.0.2.1") {
+		t.Errorf("%+v, neighbours %v", st, n.neighbors)
+	}
+}
+
+// Several addresses of one NHS are tried in turn.
+func TestNextAddressOfNHS(t *testing.T) {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+	n.handle(NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")}})
+	n.from("192.0.2.1", "hub")
+	n.w.run(10 * time.Second) // three requests unanswered, then the SA with the second fails
+	n.handle(PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.2"), Reason: "no answer"})
+	if got := n.status().NHS[0].NBMA; got != addr("192.0.2.1") {
+		t.Errorf("at %s, want the first again", got)
+	}
+	if n.has(NoticePeerFailed) == 0 {
+		t.Error("the failure was not told")
+	}
+}
+
+// Of a name's addresses those of the family that the tunnel sends from are used, and no others,
+// however the order in which they and our own become known.
+func TestNHSNameOfTwoFamilies(t *testing.T) {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+	both := NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr("2001:db8::1"), addr("192.0.2.1"), addr("2001:db8::2")}}
+	only := func(when string) {
+		t.Helper()
+		if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") || st.State == NHSUnresolved {
+			t.Errorf("%s: %+v", when, st)
+		}
+		for nbma := range n.dials {
+			if nbma.Is6() {
+				t.Errorf("%s: dialled %s", when, nbma)
+			}
+		}
+	}
+	n.handle(both)
+	only("resolved")
+	n.handle(PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "no answer"})
+	only("the SA failed")
+	n.boot(Saved{})
+	n.handle(LocalAddress{Interface: "gre1"})
+	n.handle(both)
+	only("while the underlay has no address")
+
+	n.engine = New(rand.New(rand.NewPCG(1, 1)), 1)
+	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &n.out)
+	n.engine.Handle(n.w.now, both, &n.out)
+	n.engine.Handle(n.w.now, LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.11")}, &n.out)
+	if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") {
+		t.Errorf("resolved before there was an address to send from: %+v", st)
+	}
+}
+
+// A name that has none of the tunnel's family is an error of the NHS that says so, once in the log;
+// an address in use stays.
+func TestNHSNameOfAnotherFamily(t *testing.T) {
+	cfg := spokeConfig("10.255.0.11/24")
+	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
+	resolve := func(a string) {
+		n.handle(NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr(a)}})
+	}
+	resolve("2001:db8::1")
+	resolve("2001:db8::1")
+	want := NHSStatus{Name: "hub.example.net", State: NHSUnresolved,
+		Error: "its name has no address that the tunnel can send to from 192.0.2.11, only such as 2001:db8::1, of another IP version"}
+	if diff := cmp.Diff(want, n.status().NHS[0], netipValues); diff != "" || n.has(NoticeUnanswered) != 1 || len(n.dials) != 0 {
+		t.Errorf("want (-), got (+), notices %d, dials %v:\n%s", n.has(NoticeUnanswered), n.dials, diff)
+	}
+	resolve("192.0.2.1")
+	resolve("2001:db8::1")
+	if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") || st.Error != "" {
+		t.Errorf("%+v", st)
+	}
+}
+
+// An NHS that moved is not sent to where it was: nothing is wanted at an address that we have no
+// interest in any more.
+func TestNHSMoves(t *testing.T) {
+	n, _ := spokeAlone(t)
+	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.1") {
+		t.Fatalf("neighbour of the NHS: %s", got)
+	}
+	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1", NBMA: []netip.Addr{addr("192.0.2.2")}})
+	if len(n.neighbors) != 0 {
+		t.Errorf("neighbours %v", n.neighbors)
+	}
+}
+
+// A name that cannot be resolved for a while does not end the registration.
+func TestNHSNameLost(t *testing.T) {
+	n, _ := spokeAlone(t)
+	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1"})
+	if !n.registered() {
+		t.Error("registration gone")
+	}
+}
+
+// An NHS may grant less time than asked for.
+func TestShorterHoldingTimeOfNHS(t *testing.T) {
+	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
+	hub := n.from("192.0.2.1", "hub")
+	reply := acceptance(only(t, n.sentSince(0)))
+	reply.CIEs[0].HoldingTime = 30
+	hub.says(reply)
+	st := n.status().NHS[0]
+	if refresh := st.Next.Sub(n.w.now); refresh > 10*time.Second || st.Expires.Sub(n.w.now) != 30*time.Second {
+		t.Errorf("refreshes in %s, expires in %s", refresh, st.Expires.Sub(n.w.now))
+	}
+}
+
+// What the NHS saw of the old address says nothing about the new one.
+func TestPublicAddressOfOldLocalAddress(t *testing.T) {
+	m := newMeshNAT(t, true, false)
+	m.spoke1.handle(LocalAddress{Interface: "gre1", NBMA: addr("203.0.113.9")})
+	if got := m.spoke1.status().PublicNBMA; got.IsValid() {
+		t.Errorf("still public at %s", got)
+	}
+}
+
+// A new local address is registered at once.
+func TestLocalAddressChanges(t *testing.T) {
+	n, _ := spokeAlone(t)
+	before := len(n.sent)
+	n.handle(LocalAddress{Interface: "gre1"})
+	n.handle(LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.111")})
+	if got := only(t, n.sentSince(before)); got.SourceNBMA != addr("192.0.2.111") {
+		t.Errorf("registered from %s", got.SourceNBMA)
+	}
+}
+
+// A hub that comes back has forgotten us.
+func TestRegistersWhenNHSComesBack(t *testing.T) {
+	n, hub := spokeAlone(t)
+	before := len(n.sent)
+	n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	if st := n.status().NHS[0].State; st != NHSSecuring {
+		t.Errorf("state %d", st)
+	}
+	n.w.run(6 * time.Second)
+	if len(n.neighbors) != 0 {
+		t.Errorf("neighbours %v", n.neighbors)
+	}
+	n.from("192.0.2.1", "hub")
+	hub.says(acceptance(only(t, n.sentSince(before))))
+	if !n.registered() || len(n.neighbors) != 1 {
+		t.Errorf("%+v", n.status())
+	}
+}

@@ -1,0 +1,108 @@
+package engine
+
+import "net/netip"
+
+// onLink reports whether the kernel finds an overlay address without a host route, by the prefix
+// of our own address.
+func (ifc *iface) onLink(a netip.Addr) bool { return ifc.cfg.Address.Contains(a) }
+
+// overlayRange returns the prefix that all overlay addresses lie in; the zero Prefix if nobody
+// knows it, because our own address has a host prefix and no overlay is configured.
+func (ifc *iface) overlayRange() netip.Prefix {
+	switch {
+	case ifc.cfg.Overlay.IsValid():
+		return ifc.cfg.Overlay
+	case ifc.cfg.Address.IsSingleIP():
+		return netip.Prefix{}
+	}
+	return ifc.cfg.Address.Masked()
+}
+
+// inOverlay reports whether an address is known to be an overlay address.
+func (ifc *iface) inOverlay(a netip.Addr) bool {
+	r := ifc.overlayRange()
+	return r.IsValid() && r.Contains(a)
+}
+
+// overlaid reports whether a prefix overlaps the overlay, or where nobody knows its range, covers
+// our own overlay address.
+func (ifc *iface) overlaid(prefix netip.Prefix) bool {
+	if r := ifc.overlayRange(); r.IsValid() {
+		return prefix.Overlaps(r)
+	}
+	return prefix.Overlaps(ifc.cfg.Address)
+}
+
+// linkAround returns the prefix around an overlay address that leads into the tunnel although the
+// mirror may have no route for it: the overlay, or the address itself where a shortcut was asked
+// for because the kernel missed its neighbour.
+func (ifc *iface) linkAround(dest netip.Addr) (netip.Prefix, bool) {
+	switch {
+	case ifc.inOverlay(dest):
+		return ifc.overlayRange(), true
+	case ifc.onLink(dest):
+		return ifc.cfg.Address.Masked(), true
+	}
+	host := hostPrefix(dest)
+	s := ifc.shortcuts[host]
+	return host, s != nil && s.missed
+}
+
+// reviewOverlay ends what is outside the overlay once its range has changed.
+func (e *Engine) reviewOverlay(ifc *iface) {
+	const reason = "its overlay address is outside the overlay that is configured now"
+	for _, b := range inOrder(ifc.bindings, byAddr) {
+		if !b.static && !ifc.clientAddress(b.protocol) {
+			e.unbind(b, reason)
+		}
+	}
+	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
+		if s.state != ShortcutResolving && !ifc.clientAddress(s.nextHop) {
+			e.endShortcut(s, reason)
+		}
+	}
+	for _, n := range ifc.nhs {
+		if !n.cfg.Protocol.IsValid() && n.protocol.IsValid() && !ifc.clientAddress(n.protocol) {
+			e.dropNeighbor(&n.neighbor)
+			n.protocol = n.cfg.Protocol
+			e.registerAnew(n)
+		}
+	}
+}
+
+// clientAddress reports whether an overlay address may be another router's: inside the overlay, not
+// ours, and neither the network nor the broadcast address of the prefix on the link. Where nobody
+// knows the overlay's range, it is any unicast address.
+func (ifc *iface) clientAddress(a netip.Addr) bool {
+	prefix := ifc.cfg.Address
+	switch known := ifc.overlayRange(); {
+	case !ifc.onOverlay(a) || a == prefix.Addr():
+		return false
+	case known.IsValid() && !known.Contains(a), !known.IsValid() && !a.IsGlobalUnicast():
+		return false
+	case prefix.Bits() >= a.BitLen()-1:
+		return true // RFC 3021: both addresses are hosts
+	}
+	return a != prefix.Masked().Addr() && a != broadcast(prefix)
+}
+
+// broadcast is the last address of an IPv4 prefix; IPv6 has none.
+func broadcast(p netip.Prefix) netip.Addr {
+	if !p.Addr().Is4() {
+		return netip.Addr{}
+	}
+	a := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+// broadcast returns the overlay's broadcast address. It is zero where there is none: in IPv6, and
+// in a prefix of one or two addresses.
+func (ifc *iface) broadcast() netip.Addr {
+	if p := ifc.cfg.Address; p.Bits() < p.Addr().BitLen()-1 {
+		return broadcast(p)
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// After strongSwan was restarted the first router to come has the name that another one had. The
+// other's binding is not taken for its own, and nothing for the other leads to it, not even before
+// it comes; with the other's return the binding is there again.
+func TestNamesAreGivenOutAgain(t *testing.T) {
+	hub := hubAlone(t)
+	first := hub.named("0.0.0.1", "192.0.2.11", "spoke1")
+	first.says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.handle(PeersSecured{Interface: "gre1"})
+	if at := hub.neighbors[addr("10.255.0.11")]; !retired(at) {
+		t.Fatalf("spoke1's neighbour is at %v", at)
+	}
+	if _, ok := hub.admitsAs("0.0.0.1"); ok {
+		t.Error("whoever has the name next is admitted")
+	}
+	if got := first.says(registrationFrom("10.1.0.2", "10.255.0.11")); len(got) != 0 {
+		t.Errorf("answered %v", typesOf(got))
+	}
+
+	hub.handle(PeersSecured{Interface: "gre1"}) // asked once more, it is the same
+	second := hub.named("0.0.0.1", "192.0.2.11", "spoke2")
+	second.says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	if b := hub.status().Bindings; len(b) != 2 || b[0].Identity != "spoke1" || !retired(b[0].NBMA) || b[1].NBMA != addr("0.0.0.1") {
+		t.Errorf("bindings %+v", b)
+	}
+	if hub.has(NoticeUnbound) != 0 || hub.has(NoticeMoved) != 0 {
+		t.Error("a binding ended or moved")
+	}
+	hub.named("0.0.0.2", "192.0.2.11", "spoke1")
+	if at := hub.neighbors[addr("10.255.0.11")]; at != addr("0.0.0.2") {
+		t.Errorf("spoke1 is back, and its neighbour at %v", at)
+	}
+	hub.w.run(time.Minute)
+	if b := hub.status().Bindings; len(b) != 2 {
+		t.Errorf("later: %+v", b)
+	}
+}
+
+// A packet that waits for the SA of one router is not taken for one of the router that gets its
+// name.
+func TestHeldPacketIsNotTheNextOnes(t *testing.T) {
+	hub := hubAlone(t)
+	late := sender{t, hub, "0.0.0.1"} // through an SA of before
+	late.says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.handle(PeersSecured{Interface: "gre1"})
+	hub.named("0.0.0.1", "192.0.2.11", "spoke2")
+	if b := hub.status().Bindings; len(b) != 0 {
+		t.Errorf("bindings %+v", b)
+	}
+}
+
+// What is for a name is sent nowhere from the moment that its SA is gone: it would go into the SA
+// of another router at the address.
+func TestNamesLeadNowhereWithoutAnSA(t *testing.T) {
+	hub := hubAlone(t)
+	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.engine.Handle(hub.w.now, PeerLost{Interface: "gre1", NBMA: addr("0.0.0.1"), Reason: "gone"}, &hub.out)
+	gone := []MarkedChange{{Interface: "gre1", NBMA: addr("0.0.0.1"), Delete: true}}
+	if !slices.Equal(hub.out.Marked, gone) {
+		t.Errorf("lost: %+v", hub.out.Marked)
+	}
+	hub.carryOut()
+	hub.engine.Handle(hub.w.now, PeerSecured{Peer{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11"), Identity: "spoke1"}}, &hub.out)
+	back := []MarkedChange{{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11")}}
+	if !slices.Equal(hub.out.Marked, back) {
+		t.Errorf("back: %+v", hub.out.Marked)
+	}
+	hub.carryOut()
+	if b := hub.status().Bindings; len(b) != 1 || hub.neighbors[addr("10.255.0.11")] != addr("0.0.0.1") {
+		t.Errorf("bindings %+v", b)
+	}
+}
+
+// A shortcut through such an SA ends at once, since the hub has another way. An answer waits: its
+// requester may still use it when it is back, under whatever name, and is let in then.
+func TestShortcutsAndAnswersOfLostNames(t *testing.T) {
+	n, hub := spokeAlone(t)
+	spoke2 := n.named("0.0.0.1", "192.0.2.12", "spoke2")
+	spoke2.says(answerTo(only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10"))), 24, "10.255.0.12", "192.0.2.12"))
+	request := requestFrom("10.1.0.3", "10.255.0.13", "172.16.1.10")
+	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.13"), addr("192.0.2.12"))}
+	n.named("0.0.0.2", "192.0.2.12", "spoke3").says(request)
+	if len(n.status().Shortcuts) != 1 || n.neighbors[addr("10.255.0.12")] != addr("0.0.0.1") {
+		t.Fatalf("shortcuts %+v", n.status().Shortcuts)
+	}
+	if len(n.engine.ifaces["gre1"].answers) != 1 {
+		t.Fatalf("answers %+v", n.engine.ifaces["gre1"].answers)
+	}
+
+	nhs := Peer{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}
+	n.handle(PeersSecured{Interface: "gre1", Peers: []Peer{nhs}})
+	if s := n.status().Shortcuts; len(s) != 0 {
+		t.Errorf("shortcuts %+v", s)
+	}
+	for name := range n.admits {
+		if inThisNetwork(name) && !retired(name) {
+			t.Errorf("%s is admitted", name)
+		}
+	}
+	n.named("0.0.0.1", "192.0.2.12", "spoke3")
+	for _, a := range n.engine.ifaces["gre1"].answers {
+		if a.nbma != addr("0.0.0.1") {
+			t.Errorf("the answer is to %v", a.nbma)
+		}
+	}
+}
+
+// Names of no mark are saved as others are, and lead nowhere after a restart either.
+func TestRetiredNamesAfterRestart(t *testing.T) {
+	hub := hubAlone(t)
+	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.handle(PeersSecured{Interface: "gre1"})
+	saved := hub.engine.Save()
+	again := hubAlone(t)
+	again.engine.Restore(again.w.now, saved, &again.out)
+	if len(again.out.Marked) != 0 {
+		t.Errorf("%+v", again.out.Marked)
+	}
+	again.carryOut()
+	again.handle(PeersSecured{Interface: "gre1"})
+	again.named("0.0.0.2", "192.0.2.11", "spoke1")
+	if at := again.neighbors[addr("10.255.0.11")]; at != addr("0.0.0.2") {
+		t.Errorf("neighbour at %v", at)
+	}
+}

@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// sharedBy has several routers be at an address, the first of which was told of first. Of two
+// routers behind one address the one that is not blocked goes. What it registered ends with its SA,
+// although the blocked one has one for a moment.
+func TestOnlyTheBlockedOneIsLeft(t *testing.T) {
+	hub := hubAlone(t, accepting("172.18.0.0/16"), func(c *InterfaceConfig) { c.Limits.Prefixes = 10 })
+	hub.handle(Block{Identity: "a"})
+	s := hub.sharedBy("192.0.2.11", "a", "b")
+	s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
+	s.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.18.7.0/24"))
+	if len(hub.shortcuts) != 1 {
+		t.Fatalf("routes %v\n%s", hub.shortcuts, hub.w)
+	}
+	hub.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "a"}})
+	if len(hub.shortcuts)+len(hub.neighbors) != 0 {
+		t.Errorf("routes %v, neighbours %v\n%s", hub.shortcuts, hub.neighbors, hub.w)
+	}
+}
+
+func (n *node) sharedBy(nbma string, identities ...string) sender {
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identities[0], SharedWith: identities[1:]}})
+	return sender{n.w.t, n, nbma}
+}
+
+// Two routers behind one NAT address register, come and go: nobody is taken for gone while one of
+// them is there, no binding ends or moves, and nothing is told twice.
+func TestSharedAddress(t *testing.T) {
+	n := hubAlone(t)
+	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	both := n.sharedBy("192.0.2.11", "spoke1", "spoke2")
+	for range 3 {
+		both.says(registrationFrom("10.1.0.2", "10.255.0.11"))
+		both.says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	}
+	n.from("192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	if bindings := n.status().Bindings; len(bindings) != 2 {
+		t.Fatalf("bindings: %+v", bindings)
+	}
+	n.sharedBy("192.0.2.11", "spoke2", "spoke1")
+	for kind, want := range map[NoticeKind]int{NoticePeerSecured: 1, NoticeBound: 2, NoticePeerLost: 0, NoticeUnbound: 0, NoticeMoved: 0, NoticeRejected: 0} {
+		if got := n.has(kind); got != want {
+			t.Errorf("%d notices of kind %d, want %d", got, kind, want)
+		}
+	}
+}
+
+// A router that leaves the shared address takes its binding along. Whoever else is there may not
+// have it.
+func TestSharerMoves(t *testing.T) {
+	n := hubAlone(t)
+	n.sharedBy("192.0.2.11", "spoke1", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	n.from("192.0.2.12", "spoke3").says(registrationFrom("192.0.2.12", "10.255.0.12"))
+	if n.has(NoticeRejected) != 1 {
+		t.Error("a stranger has the address of one of the sharers")
+	}
+	n.from("192.0.2.13", "spoke2").says(registrationFrom("192.0.2.13", "10.255.0.12"))
+	if n.has(NoticeMoved) != 1 || n.status().Bindings[0].Identity != "spoke2" {
+		t.Errorf("%d moves, bindings: %+v", n.has(NoticeMoved), n.status().Bindings)
+	}
+	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.12"))
+	if n.has(NoticeRejected) != 2 {
+		t.Error("spoke1 has the address of spoke2, which is elsewhere now")
+	}
+}
+
+// Without anybody else at the address, one identity in another's place is another router.
+func TestSuccessorIsNoSharer(t *testing.T) {
+	n := hubAlone(t)
+	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	n.from("192.0.2.11", "spoke2")
+	if n.has(NoticePeerLost) != 1 || n.has(NoticeUnbound) != 1 {
+		t.Errorf("%d peers lost, %d bindings ended, want 1 and 1", n.has(NoticePeerLost), n.has(NoticeUnbound))
+	}
+}
+
+// No shortcut leads to an address that several routers share: one that is up ends when another
+// router comes, further answers are not taken, and the traffic stays on the hub.
+func TestNoShortcutToSharedAddress(t *testing.T) {
+	n, hub := spokeAlone(t)
+	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	spoke2 := n.from("192.0.2.12", "spoke2")
+	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	if n.has(NoticeShortcutUp) != 1 {
+		t.Fatal("no shortcut")
+	}
+	n.sharedBy("192.0.2.12", "spoke2", "spoke3")
+	if n.has(NoticeShortcutDown) != 1 || len(n.status().Shortcuts) != 0 {
+		t.Errorf("shortcuts: %+v", n.status().Shortcuts)
+	}
+	n.w.run(time.Second)
+	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	if n.has(NoticeShortcutUp) != 1 || n.has(NoticeShortcutDenied) != 1 {
+		t.Errorf("%d shortcuts, %d answers denied, want 1 and 1", n.has(NoticeShortcutUp), n.has(NoticeShortcutDenied))
+	}
+}
+
+// Of routers that were told apart nothing is remembered for longer than their packets are on the
+// way, though nobody is heard from there again.
+func TestSeparationsAreForgotten(t *testing.T) {
+	n := hubAlone(t)
+	for i := range 100 {
+		at := Peer{Interface: "gre1", NBMA: netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + i)}), Identity: "a"}
+		apart := at
+		apart.SharedWith, apart.Separating = []string{"b"}, true
+		n.handle(PeerSecured{at})
+		n.handle(PeerSecured{apart})
+		n.handle(PeerLost{Interface: "gre1", NBMA: at.NBMA, Reason: "gone"})
+		n.w.run(separationTime / 2)
+	}
+	if got := len(n.engine.ifaces["gre1"].separated); got > 2 {
+		t.Errorf("%d addresses are remembered", got)
+	}
+}
+
+// behindAddress has an answer say that its router is behind a NAT.
+func behindAddress(p packet.Packet, overlay, private, public string) packet.Packet {
+	p = answerTo(p, 24, overlay, private)
+	*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
+		CIEs: []packet.CIE{natCIE(addr(overlay), addr(public))}}
+	return p
+}
+
+// Who is behind the NAT address of another router, known as such, is not that router: until it has
+// an SA of its own nothing leads to it there, and its questions are answered along the route.
+func TestAnotherRouterAtANATAddress(t *testing.T) {
+	const public = "198.51.100.7"
+	n, hub := spokeAlone(t)
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(public), Identity: "spoke2", RemoteNAT: true}})
+	hub.says(indicationOf(host1, host2))
+	sender{t, n, public}.says(behindAddress(n.lastTo(hub), "10.255.0.12", "192.168.7.12", public))
+	if n.at("10.255.0.12") != addr(public) {
+		t.Fatalf("no shortcut\n%s", n.w)
+	}
+	for range 2 {
+		hub.says(indicationOf(host1, "172.16.3.3"))
+		hub.says(behindAddress(n.lastTo(hub), "10.255.0.13", "192.168.7.13", public))
+		if got := n.at("10.255.0.13"); got.IsValid() {
+			t.Errorf("led to %v, where another router is\n%s", got, n.w)
+		}
+		n.addRoutes(viaTunnel("172.16.2.0/25", "10.255.0.1")) // which ends the shortcut to that other router, and its SA stays
+		n.w.run(unresolvedTime)
+	}
+	request := requestFrom("192.168.7.13", "10.255.0.13", host1)
+	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.13"), addr(public))}
+	hub.says(request)
+	if to := n.sent[len(n.sent)-1].to; to != addr(hub.nbma) {
+		t.Errorf("answered through %v", to)
+	}
+}
+
+// Who comes by itself from the NAT address that an answer gave may be the router that answered, or
+// another one behind the NAT. Asked again, the one that has an SA answers through it.
+func TestWhoComesFromANATAddressIsAskedWhoItIs(t *testing.T) {
+	const public = "198.51.100.7"
+	n, hub := spokeAlone(t)
+	hub.says(indicationOf(host1, host2))
+	answer := behindAddress(n.lastTo(hub), "10.255.0.12", "192.168.7.12", public)
+	hub.says(answer)
+	before := n.asked()
+	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(public), Identity: "who", RemoteNAT: true}})
+	if n.at("10.255.0.12").IsValid() || n.asked() != before+1 {
+		t.Fatalf("asked %d times\n%s", n.asked()-before, n.w)
+	}
+	answer.RequestID = n.lastTo(hub).RequestID
+	hub.says(answer)
+	if n.at("10.255.0.12").IsValid() {
+		t.Fatalf("led to whoever has an SA\n%s", n.w)
+	}
+	n.w.run(unresolvedTime)
+	hub.says(indicationOf(host1, host2))
+	answer.RequestID = n.lastTo(hub).RequestID
+	sender{t, n, public}.says(answer)
+	if n.at("10.255.0.12") != addr(public) {
+		t.Errorf("who answered through its SA is not led to\n%s", n.w)
+	}
+}

@@ -1,0 +1,32 @@
+package engine
+
+import "net/netip"
+
+// visit is the interest in one of several routers behind one address to which an answer went: which
+// of them had asked is not known.
+type visit struct{ claim claim }
+
+// admitVisitors takes note that an answer goes to an address with several routers, one of which
+// will use it.
+func (e *Engine) admitVisitors(ifc *iface, nbma netip.Addr) {
+	for _, p := range ifc.namedAt(nbma) {
+		if p.secured {
+			e.admitVisitor(p)
+		}
+	}
+}
+
+func (e *Engine) admitVisitor(p *peer) {
+	if len(p.claims) > 0 || p.ifc.objectToDirect(p.nbma).raised() {
+		return
+	}
+	v := &visit{}
+	v.claim.owner = v
+	e.claim(&v.claim, p, interestAnswer, false)
+}
+
+func (v *visit) peerSecured(*Engine) {}
+
+func (v *visit) peerLost(e *Engine, _ string) { e.release(&v.claim) }
+
+func (v *visit) peerFailed(*Engine) {}

@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+	"weak"
+)
+
+// What is taken from a pool is as new, each value once, and there is no end to it.
+func TestPool(t *testing.T) {
+	for _, ready := range []int{0, 3} {
+		s := newPool[binding](ready)
+		taken := map[*binding]bool{}
+		for range 5 {
+			b := s.take()
+			if taken[b] || b.protocol.IsValid() || b.mtu != 0 {
+				t.Errorf("with %d ready there is %+v among what was taken", ready, b)
+			}
+			b.protocol, b.mtu = netip.MustParseAddr("10.255.0.11"), 1400
+			taken[b] = true
+		}
+	}
+}
+
+// Once all were taken and nothing holds any, their memory goes, though the pool itself stays.
+func TestEmptyPoolHoldsNothing(t *testing.T) {
+	s := newPool[binding](2)
+	first := weak.Make(s.take())
+	s.take()
+	runtime.GC()
+	if first.Value() != nil {
+		t.Error("the pool holds what was taken from it")
+	}
+	runtime.KeepAlive(&s)
+}
+
+// A client that registers for the first time finds a binding, a peer, a neighbour and an admission
+// ready, each with a place for the first who has an interest in it: nothing is allocated but the
+// function that ends its binding.
+func TestFirstRegistrationFindsAllReady(t *testing.T) {
+	const clients = 500
+	hub, _, _ := newClients(t, clients, func(c *InterfaceConfig) { c.Protected = false })
+	var from []netip.Addr
+	var registrations [][]byte
+	for i := range clients {
+		nbma := netip.AddrFrom4([4]byte{100, 65, byte(i >> 8), byte(i)})
+		p := registrationFrom(nbma.String(), netip.AddrFrom4([4]byte{10, 201, byte(i >> 8), byte(i)}).String())
+		data, err := p.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, registrations = append(from, nbma), append(registrations, data)
+	}
+	var out Output
+	i := 0
+	if got := testing.AllocsPerRun(clients-1, func() {
+		hub.engine.Receive(hub.w.now.Add(time.Duration(i)*time.Millisecond), "gre1", from[i], registrations[i], &out)
+		if len(out.Neighbors) != 1 || len(out.Packets) != 1 {
+			t.Fatal("it is not registered")
+		}
+		out.Reset()
+		i++
+	}); got > 1 {
+		t.Errorf("%v allocations for a first registration", got)
+	}
+}

@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// purgeRouters forgets routers that one of our NHSs takes back in its own name: the NHS has shut
+// them out. What leads to such a router, and what it was told, ends like anything that rests on the
+// NHS's word. The NBMA address goes beside its overlay address, since a router may have asked under
+// another name; it is zero where the NHS says none.
+func (e *Engine) purgeRouters(m *message) {
+	ifc := m.ifc
+	gone, goneAt := make(map[netip.Addr]bool), make(map[netip.Addr]bool) // by overlay address, by NBMA address
+	for i := range m.CIEs {
+		prefix, ok := m.CIEs[i].PrefixOf(m.clientOf(&m.CIEs[i]))
+		if ok && ifc.isRouter(prefix) {
+			gone[prefix.Addr()] = true
+			goneAt[m.CIEs[i].NBMA] = m.CIEs[i].NBMA.IsValid()
+		}
+	}
+	isIt := func(protocol, at netip.Addr) bool { return gone[protocol] || goneAt[ifc.real(at)] && !ifc.isNHS(at) }
+	var left []*peer
+	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, func(s *shortcut) bool { return isIt(s.nextHop, s.nbma) }) {
+		if s.state != ShortcutResolving {
+			left = append(left, s.claim.peer)
+			e.endShortcut(s, "the NHS shut out the router that it leads to")
+		}
+	}
+	for _, a := range inOrderIf(ifc.answers, answerKey.compare, func(a *answer) bool { return isIt(a.requester, a.nbma) }) {
+		left = append(left, a.claim.peer)
+		e.dropAnswer(a)
+	}
+	for _, p := range left {
+		if p != nil && p.secured && len(p.claims) == 0 {
+			e.closePeer(p, "the NHS shut it out")
+		}
+	}
+}
+
+// isRouter reports whether a prefix is the overlay address of another router.
+func (ifc *iface) isRouter(prefix netip.Prefix) bool {
+	return prefix.IsSingleIP() && ifc.clientAddress(prefix.Addr())
+}
+
+// isOfNHS reports whether one of our NHSs speaks in its own name.
+func (m *message) isOfNHS() bool {
+	return slices.ContainsFunc(m.ifc.nhs, func(n *nhs) bool { return n.nbma == m.from && n.protocol == m.SourceProtocol })
+}

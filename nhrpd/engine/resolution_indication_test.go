@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// The hub's indication quotes the packet and goes to the router that sent it.
+func TestTrafficIndication(t *testing.T) {
+	hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
+	hub.from("192.0.2.11", "spoke1")
+	spoke2 := registrationFrom("192.0.2.12", "10.255.0.12")
+	spoke2.Extensions = append(spoke2.Extensions, packet.PasswordExtension("secret"))
+	hub.from("192.0.2.12", "spoke2").says(spoke2)
+	before := len(hub.sent)
+	hub.handle(Redirected{Interface: "gre1", From: addr("192.0.2.11"), Packet: ipv4(addr(host1), addr(host2))})
+	got := only(t, hub.sentSince(before))
+	want := indicationOf(host1, host2)
+	want.Extensions = []packet.Extension{packet.PasswordExtension("secret")}
+	samePacket(t, got, want)
+}
+
+// What makes a hub keep silent.
+func TestIndicationsNotSent(t *testing.T) {
+	tests := []struct {
+		rule     string
+		redirect bool
+		from     string
+		packet   []byte
+	}{
+		{"redirect is off", false, "192.0.2.11", ipv4(addr(host1), addr(host2))},
+		{"the sender has no SA", true, "192.0.2.66", ipv4(addr(host1), addr(host2))},
+		{"no IP packet", true, "192.0.2.11", []byte{0, 1, 2}},
+	}
+	for _, tt := range tests {
+		hub := hubAlone(t, func(c *InterfaceConfig) {
+			c.Redirect = tt.redirect
+			c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: addr("192.0.2.12")}}
+		})
+		hub.from("192.0.2.11", "spoke1")
+		hub.from("192.0.2.12", "spoke2")
+		hub.handle(Redirected{Interface: "gre1", From: addr(tt.from), Packet: tt.packet})
+		if len(hub.sent) != 0 {
+			t.Errorf("%s: sent", tt.rule)
+		}
+	}
+}
+
+// One a second for a flow, a share for a peer, a limit for all.
+func TestIndicationLimits(t *testing.T) {
+	hub := hubAlone(t, func(c *InterfaceConfig) {
+		c.Limits.Indications = 40
+		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	})
+	hub.from("192.0.2.99", "spoke99")
+	hub.addRoutes(viaTunnel("172.16.0.0/16", "10.255.0.99"))
+	for i := range 8 {
+		hub.from(fmt.Sprintf("192.0.2.%d", 100+i), fmt.Sprint("spoke", i))
+	}
+	flood := func(peer, flows int) int {
+		before := len(hub.sent)
+		for i := range flows {
+			dest := netip.AddrFrom4([4]byte{172, 16, byte(100 + peer), byte(i)})
+			hub.handle(Redirected{Interface: "gre1", From: addr(fmt.Sprintf("192.0.2.%d", 100+peer)), Packet: ipv4(addr(host1), dest)})
+		}
+		return len(hub.sent) - before
+	}
+	for range 5 {
+		flood(0, 1)
+	}
+	if len(hub.sent) != 1 || dropped(hub, dropIndicated) != 4 {
+		t.Errorf("%d indications for one flow, %d counted as told already", len(hub.sent), dropped(hub, dropIndicated))
+	}
+	if got := flood(1, 200); got != 11 || dropped(hub, dropIndicationLimit) != 189 {
+		t.Errorf("%d indications for one peer, want its share of 11; %d counted as beyond it", got, dropped(hub, dropIndicationLimit))
+	}
+	for peer := range 8 {
+		flood(peer, 200)
+	}
+	// A quarter of the limit is kept for the first of each peer in a second: 30 go to who wants
+	// many, then the last five peers get one each.
+	if len(hub.sent) != 35 {
+		t.Errorf("%d indications at once, want 35 of a limit of 40", len(hub.sent))
+	}
+}
+
+func defaultRoute(n *node) { n.addRoutes(viaTunnel("0.0.0.0/0", "10.255.0.1")) }
+
+// Which indications a spoke follows.
+func TestIndicationsFollowed(t *testing.T) {
+	tests := []struct {
+		rule    string
+		source  string
+		dest    string
+		from    string
+		setup   func(n *node)
+		reason  dropReason
+		follows bool
+	}{
+		{rule: "from our LAN to theirs", source: host1, dest: host2, follows: true},
+		{rule: "from ourselves", source: "10.255.0.11", dest: host2, follows: true},
+		{rule: "from our LAN's router", source: "172.16.1.1", dest: host2, follows: true},
+		{rule: "to another router", source: host1, dest: "10.255.0.12", follows: true},
+		{rule: "from somewhere behind the tunnel", source: "172.16.9.9", dest: host2, reason: dropNotFirstHop},
+		{rule: "from nowhere", source: "203.0.113.1", dest: host2, reason: dropNotFirstHop},
+		{rule: "to our own LAN", source: host1, dest: "172.16.1.77", reason: dropNotTunnel},
+		{rule: "to ourselves", source: host1, dest: "10.255.0.11", reason: dropNotTunnel},
+		{rule: "to nowhere", source: host1, dest: "203.0.113.1", reason: dropNotTunnel},
+		{rule: "to many", source: host1, dest: "224.0.0.5", reason: dropNotTunnel},
+		{rule: "to everybody", source: host1, dest: "255.255.255.255", setup: defaultRoute, reason: dropNotTunnel},
+		{rule: "to a link-local address", source: host1, dest: "169.254.1.1", setup: defaultRoute, reason: dropNotTunnel},
+		{rule: "to a loopback address", source: host1, dest: "127.0.0.1", setup: defaultRoute, reason: dropNotTunnel},
+		{rule: "from a router that we do not send through", source: host1, dest: host2, from: "192.0.2.12", reason: dropNotVia},
+		{rule: "what is being asked already", source: host1, dest: host2, setup: func(n *node) {
+			sender{n.w.t, n, "192.0.2.1"}.says(indicationOf(host1, host2))
+		}, reason: dropKnown},
+		{rule: "more than fit", source: host1, dest: host2, setup: func(n *node) {
+			for i := range 100 {
+				sender{n.w.t, n, "192.0.2.1"}.says(indicationOf(host1, fmt.Sprintf("172.16.200.%d", i)))
+			}
+		}, reason: dropTableFull},
+	}
+	for _, tt := range tests {
+		t.Run(tt.rule, func(t *testing.T) {
+			n, hub := spokeAlone(t)
+			if tt.setup != nil {
+				tt.setup(n)
+			}
+			s := hub
+			if tt.from != "" {
+				s = n.from(tt.from, "spoke2")
+			}
+			got := s.says(indicationOf(tt.source, tt.dest))
+			if follows := len(got) == 1 && got[0].Type == packet.ResolutionRequest; follows != tt.follows {
+				t.Fatalf("follows %v, want %v; dropped %v", follows, tt.follows, n.engine.Stats().Dropped)
+			}
+			if !tt.follows && dropped(n, tt.reason) != 1 {
+				t.Errorf("dropped %v, want %s", n.engine.Stats().Dropped, tt.reason)
+			}
+		})
+	}
+}
+
+// The resolution request as DMVPN routers send it, without and with our public address.
+func TestResolutionRequest(t *testing.T) {
+	n, hub := spokeAlone(t)
+	got := only(t, hub.says(indicationOf(host1, host2)))
+	want := requestFrom("192.0.2.11", "10.255.0.11", host2)
+	want.CIEs[0].MTU = 1400
+	want.RequestID = got.RequestID
+	samePacket(t, got, want)
+
+	n.engine.ifaces["gre1"].nhs[0].public = addr("192.0.2.50")
+	got = only(t, hub.says(indicationOf(host1, "172.16.2.11")))
+	want.DestProtocol, want.RequestID = addr("172.16.2.11"), got.RequestID
+	want.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.11"), addr("192.0.2.50"))}
+	samePacket(t, got, want)
+}
+
+// Shortcuts off: no indication is followed, and what is there ends.
+func TestShortcutsOff(t *testing.T) {
+	n, hub := spokeAlone(t)
+	n.from("192.0.2.12", "spoke2")
+	hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+	cfg := n.cfg
+	cfg.Shortcut = false
+	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &n.out)
+	n.carryOut()
+	if len(n.shortcuts) != 0 || !n.registered() {
+		t.Errorf("%+v", n.status())
+	}
+	if got := hub.says(indicationOf(host1, host2)); len(got) != 0 || dropped(n, dropShortcutOff) != 1 {
+		t.Errorf("%v", typesOf(got))
+	}
+}
+
+// A shortcut in use asks again at two thirds of its holding time; a refusal ends it.
+func TestRefresh(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		n, hub := spokeAlone(t)
+		n.from("192.0.2.12", "spoke2")
+		hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+		n.uses[addr("192.0.2.12")] = &PeerUse{NBMA: addr("192.0.2.12")}
+		expires := n.status().Shortcuts[0].Expires
+		var request packet.Packet
+		for n.w.now.Before(expires) && request.RequestID == 0 {
+			before := len(n.sent)
+			n.uses[addr("192.0.2.12")].Out = n.w.now
+			n.w.run(time.Second)
+			for _, p := range n.sentSince(before) {
+				if p.Type == packet.ResolutionRequest {
+					request = p
+				}
+			}
+		}
+		if left := expires.Sub(n.w.now); left < 160*time.Second || left > 200*time.Second {
+			t.Fatalf("asked again %s before the end of 10 minutes", left)
+		}
+		reply := answerTo(request, 24, "10.255.0.12", "192.0.2.12")
+		if refused {
+			reply.CIEs = []packet.CIE{{Code: packet.CodeProhibited}}
+		}
+		hub.says(reply)
+		if got := len(n.shortcuts) == 0; got != refused {
+			t.Errorf("refused %v, ended %v", refused, got)
+		}
+		if !refused && !n.status().Shortcuts[0].Expires.After(expires) {
+			t.Error("not prolonged")
+		}
+	}
+}
+
+// A refresh that nobody answers leaves the shortcut its holding time.
+func TestUnansweredRefresh(t *testing.T) {
+	n, hub := spokeAlone(t)
+	n.from("192.0.2.12", "spoke2")
+	hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+	use := &PeerUse{NBMA: addr("192.0.2.12")}
+	n.uses[use.NBMA] = use
+	for range 599 {
+		use.Out = n.w.now
+		n.w.run(time.Second)
+	}
+	if len(n.shortcuts) != 1 {
+		t.Fatalf("ended early: %+v", n.last(NoticeShortcutDown))
+	}
+	n.w.run(time.Second)
+	if len(n.shortcuts) != 0 {
+		t.Error("outlives its holding time")
+	}
+}

@@ -1,0 +1,443 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// phase2 is a mesh whose spokes have routes to each other's overlay addresses, as a routing
+// protocol leaves them in phase 2.
+func phase2(t testing.TB, change ...func(*InterfaceConfig)) mesh {
+	t.Helper()
+	m := newMesh(t, change...)
+	m.spoke1.addRoutes(viaTunnel(lan2, "10.255.0.12"))
+	m.spoke2.addRoutes(viaTunnel(lan1, "10.255.0.11"))
+	return m
+}
+
+func (n *node) at(protocol string) netip.Addr { return n.neighbors[addr(protocol)] }
+
+// asked counts the resolution requests that a node sent.
+func (n *node) asked() int {
+	count := 0
+	for _, p := range n.sentSince(0) {
+		if p.Type == packet.ResolutionRequest {
+			count++
+		}
+	}
+	return count
+}
+
+// Phase 2: the kernel misses the next hop's neighbour, and all it takes is that neighbour, as soon
+// as there is an SA with it.
+func TestMissedNeighborIsResolved(t *testing.T) {
+	m := phase2(t)
+	if m.ping(m.spoke1, host1, host2) != nil {
+		t.Fatal("there is a way already")
+	}
+	m.until("the neighbour is there", 500*time.Millisecond, func() bool { return m.spoke1.at("10.255.0.12") == addr("192.0.2.12") })
+	if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{"spoke1", "spoke2"}) {
+		t.Errorf("the next packet went %v", got)
+	}
+	m.until("the way back", 500*time.Millisecond, func() bool { return m.spoke2.at("10.255.0.11") == addr("192.0.2.11") })
+	m.keepTalking(25 * time.Minute)
+	if len(m.spoke1.shortcuts)+len(m.spoke2.shortcuts) != 0 || m.hub.engine.Stats().Sent["traffic indication"] != 0 {
+		t.Errorf("it takes neither routes nor the hub's indications\n%s", m)
+	}
+	if m.spoke1.has(NoticeShortcutDown)+m.spoke1.has(NoticeRelayed) != 0 || m.spoke1.asked() < 3 {
+		t.Errorf("a neighbour in use is refreshed and stays\n%s", m)
+	}
+	m.run(20 * time.Minute)
+	if m.spoke1.at("10.255.0.12").IsValid() || m.hasSA(m.spoke1, m.spoke2) {
+		t.Errorf("an idle one ends, and the SA with it\n%s", m)
+	}
+}
+
+// A router that is known by a shortcut alone is asked for along the hub again, which vouches for
+// us: who forgot us, as after a crash, would drop our data for as long as it was asked directly.
+func TestRouterIsAskedForAlongTheHub(t *testing.T) {
+	n, hub, p := missing(t)
+	spoke2 := n.from("192.0.2.12", "spoke2")
+	hub.says(answerTo(p, 32, "10.255.0.12", spoke2.nbma))
+	before := len(n.sent)
+	for range 45 { // nine tenths of the holding time
+		n.w.run(12 * time.Second)
+		n.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: addr(spoke2.nbma), Out: n.w.now}}})
+	}
+	asked := 0
+	for i, p := range n.sentSince(before) {
+		if p.Type != packet.ResolutionRequest {
+			continue
+		}
+		if asked++; n.sent[before+i].to != addr(hub.nbma) {
+			t.Errorf("asked at %v", n.sent[before+i].to)
+		}
+	}
+	if asked == 0 {
+		t.Error("not asked for again")
+	}
+}
+
+// When charon comes back with nothing, the other spoke may have its SA before the hub has us
+// registered, and has forgotten us: it is asked itself for want of a hub, and along the hub as soon
+// as that is there, which vouches for us.
+func TestNextHopIsAskedForAlongTheHubOnceItIsBack(t *testing.T) {
+	for name, first := range map[string]string{"the next hop answers first": "next hop", "the hub answers first": "hub"} {
+		n, hub, p := missing(t)
+		spoke2 := n.from("192.0.2.12", "spoke2")
+		hub.says(answerTo(p, 32, "10.255.0.12", spoke2.nbma))
+		n.handle(PeersSecured{Interface: "gre1"})
+		n.from(spoke2.nbma, "spoke2")
+		asked := n.lastTo(spoke2)
+		if asked.Type != packet.ResolutionRequest {
+			t.Fatalf("%s: the next hop heard %+v", name, asked)
+		}
+		n.from(hub.nbma, "hub")
+		registration := n.lastTo(hub)
+		if registration.Type != packet.RegistrationRequest {
+			t.Fatalf("%s: the hub heard %+v", name, registration)
+		}
+		answer := answerTo(asked, 32, "10.255.0.12", spoke2.nbma)
+		if first == "hub" {
+			hub.says(acceptance(registration))
+			spoke2.says(answer)
+		} else {
+			spoke2.says(answer)
+			hub.says(acceptance(registration))
+		}
+		if again := n.lastTo(hub); again.Type != packet.ResolutionRequest || again.DestProtocol != addr("10.255.0.12") {
+			t.Errorf("%s: the hub heard last %+v", name, again)
+		}
+	}
+}
+
+// Both ends at once make one SA: the lower NBMA address dials.
+func TestMissesBothWays(t *testing.T) {
+	m := phase2(t)
+	m.ping(m.spoke1, host1, host2)
+	m.ping(m.spoke2, host2, host1)
+	m.until("both neighbours", time.Second, func() bool {
+		return m.spoke1.at("10.255.0.12").IsValid() && m.spoke2.at("10.255.0.11").IsValid()
+	})
+	if !m.sas[saKey{m.spoke1, m.spoke2}] || m.sas[saKey{m.spoke2, m.spoke1}] {
+		t.Errorf("SAs %v", m.sas)
+	}
+}
+
+// While a router cannot be had directly, the traffic to it goes through the hub after two seconds,
+// and as soon as it can, directly.
+func TestTrafficIsRelayedUntilThereIsADirectWay(t *testing.T) {
+	m := phase2(t)
+	refusing := true
+	m.refuse = func(from, to *node) bool { return refusing && from != m.hub && to != m.hub }
+	m.ping(m.spoke1, host1, host2)
+	m.run(relayAfter - 100*time.Millisecond)
+	if m.spoke1.at("10.255.0.12").IsValid() {
+		t.Fatalf("relayed at once\n%s", m)
+	}
+	m.run(200 * time.Millisecond)
+	if got := m.ping(m.spoke1, host1, host2); !slices.Equal(got, []string{"spoke1", "hub", "spoke2"}) {
+		t.Fatalf("the packet went %v\n%s", got, m)
+	}
+	m.run(10 * time.Second)
+	refusing = false
+	m.until("direct again", 2*relayTime, func() bool {
+		m.run(time.Second)
+		return slices.Equal(m.pingPong(m.spoke1, host1, m.spoke2, host2), []string{"spoke1", "spoke2"})
+	})
+	if m.spoke1.has(NoticeRelayed) == 0 {
+		t.Errorf("without a word\n%s", m)
+	}
+}
+
+// A router that could not be had is remembered: the packets of the next minute need not wait, and
+// it is asked for beside that.
+func TestRelayIsRemembered(t *testing.T) {
+	m := phase2(t)
+	m.refuse = func(from, to *node) bool { return from != m.hub && to != m.hub }
+	m.ping(m.spoke1, host1, host2)
+	m.until("relayed", 3*time.Second, func() bool { return m.spoke1.at("10.255.0.12") == addr("192.0.2.1") })
+	m.until("looked for anew", relayTime+time.Second, func() bool { return !m.spoke1.at("10.255.0.12").IsValid() })
+	before := m.spoke1.asked()
+	m.ping(m.spoke1, host1, host2)
+	m.run(time.Millisecond)
+	if m.spoke1.at("10.255.0.12") != addr("192.0.2.1") || m.spoke1.asked() != before+1 {
+		t.Errorf("the packet waits, or nobody is asked\n%s", m)
+	}
+	m.run(relayTime + relayMemory)
+	if n := len(m.spoke1.engine.ifaces["gre1"].relays); n != 0 {
+		t.Errorf("%d relays are remembered for ever", n)
+	}
+}
+
+// When the NHS that relays is lost, the next one relays at once, and the traffic does not wait for
+// the direct way anew.
+func TestRelayMovesToTheNextHub(t *testing.T) {
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}} })
+	second := n.from("192.0.2.2", "hub2")
+	reply := acceptance(n.sentSince(1)[0])
+	reply.DestProtocol = addr("10.255.0.2")
+	second.says(reply)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	n.w.run(relayAfter)
+	for _, step := range []struct{ lost, at string }{{"", "192.0.2.1"}, {hub.nbma, "192.0.2.2"}, {second.nbma, ""}} {
+		if step.lost != "" {
+			n.handle(PeerLost{Interface: "gre1", NBMA: addr(step.lost), Reason: "dead peer"})
+		}
+		if at, ok := n.neighbors[addr("10.255.0.12")]; ok != (step.at != "") || ok && at != addr(step.at) {
+			t.Fatalf("after the loss of %q relayed by %v, want %q", step.lost, at, step.at)
+		}
+	}
+}
+
+// Whoever a missing neighbour turns out to be by registering with it is not asked for any more, nor
+// led to by others.
+func TestMissedNHSIsFoundByRegistering(t *testing.T) {
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}} })
+	second := n.from("192.0.2.2", "hub2")
+	registration, before := n.sentSince(1)[0], len(n.sent)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.2")})
+	question := only(t, n.sentSince(before))
+	reply := acceptance(registration)
+	reply.DestProtocol = addr("10.255.0.2")
+	second.says(reply)
+	hub.says(answerTo(question, 32, "10.255.0.2", second.nbma))
+	n.w.run(relayAfter)
+	ifc := n.engine.ifaces["gre1"]
+	if len(ifc.shortcuts)+len(ifc.relays) != 0 || n.has(NoticeShortcutUp)+n.has(NoticeRelayed) != 0 {
+		t.Errorf("%d shortcuts, %d relays\n%s", len(ifc.shortcuts), len(ifc.relays), n.w)
+	}
+	if at := n.neighbors[addr("10.255.0.2")]; at != addr(second.nbma) {
+		t.Errorf("the NHS is at %v", at)
+	}
+}
+
+// missing is a spoke whose kernel misses a neighbour, and its question to the hub, which the test
+// plays.
+func missing(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender, packet.Packet) {
+	t.Helper()
+	n, hub := spokeAlone(t, change...)
+	before := len(n.sent)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	p := only(t, n.sentSince(before))
+	if p.Type != packet.ResolutionRequest || p.DestProtocol != addr("10.255.0.12") || n.sent[before].to != addr("192.0.2.1") {
+		t.Fatalf("sent %+v", p)
+	}
+	return n, hub, p
+}
+
+// What the hub says decides whether it is worth to send through it.
+func TestAnswersToMisses(t *testing.T) {
+	nak := func(code packet.Code) func(*node, sender, packet.Packet) {
+		return func(_ *node, hub sender, p packet.Packet) {
+			p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: code}}
+			hub.says(p)
+		}
+	}
+	tests := []struct {
+		rule    string
+		answer  func(n *node, hub sender, p packet.Packet)
+		relayed bool
+	}{
+		{"silence for two seconds", func(n *node, _ sender, _ packet.Packet) { n.w.run(relayAfter) }, true},
+		{"silence for ever", func(n *node, _ sender, _ packet.Packet) { n.w.run(40 * time.Second) }, true},
+		{"nobody has that address", nak(packet.CodeNoBinding), false},
+		{"the router cannot or will not", nak(packet.CodeInsufficientResources), true},
+		{"it is at an impossible address", func(n *node, hub sender, p packet.Packet) {
+			hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.11"))
+		}, true},
+		{"no SA can be had", func(n *node, hub sender, p packet.Packet) {
+			hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.12"))
+			n.handle(PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "no answer"})
+			n.w.run(relayAfter)
+		}, true},
+		{"the hub goes as well", func(n *node, _ sender, _ packet.Packet) {
+			n.w.run(relayAfter)
+			n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "dead peer"})
+		}, false},
+		{"we leave", func(n *node, _ sender, _ packet.Packet) {
+			n.w.run(relayAfter)
+			n.handle(Leave{Interface: "gre1"})
+		}, false},
+		{"shortcuts are switched off", func(n *node, _ sender, _ packet.Packet) {
+			n.w.run(relayAfter)
+			n.cfg.Shortcut = false
+			n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+			n.carryOut()
+		}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.rule, func(t *testing.T) {
+			n, hub, p := missing(t)
+			tt.answer(n, hub, p)
+			want := netip.Addr{}
+			if tt.relayed {
+				want = addr("192.0.2.1")
+			}
+			if got := n.at("10.255.0.12"); got != want {
+				t.Errorf("the neighbour is at %v, want %v\n%s", got, want, n.w)
+			}
+		})
+	}
+}
+
+// Whatever the answer says of the prefix: in the overlay every address is a router of its own.
+func TestMissIsAnsweredForOneRouter(t *testing.T) {
+	n, hub, p := missing(t)
+	n.from("192.0.2.12", "spoke2")
+	hub.says(answerTo(p, 24, "10.255.0.12", "192.0.2.12"))
+	if n.at("10.255.0.12") != addr("192.0.2.12") || len(n.shortcuts) != 0 {
+		t.Errorf("%v %v", n.neighbors, n.shortcuts)
+	}
+}
+
+// Misses that lead to no question.
+func TestIgnoredMisses(t *testing.T) {
+	tests := []struct {
+		rule     string
+		change   func(*InterfaceConfig)
+		protocol string
+		reason   dropReason
+	}{
+		{"without shortcut", func(c *InterfaceConfig) { c.Shortcut = false }, "10.255.0.12", dropShortcutOff},
+		{"outside the overlay", func(*InterfaceConfig) {}, "10.9.0.1", dropNotTunnel},
+		{"the overlay's broadcast address", func(*InterfaceConfig) {}, "10.255.0.255", dropNotTunnel},
+		{"our own address", func(*InterfaceConfig) {}, "10.255.0.11", dropNotTunnel},
+		{"the hub, which is there", func(*InterfaceConfig) {}, "10.255.0.1", dropKnown},
+		{"another NHS, which is not there yet", func(c *InterfaceConfig) {
+			c.NHS = append(c.NHS, NHSConfig{Name: "192.0.2.2", Protocol: addr("10.255.0.2")})
+		}, "10.255.0.2", dropKnown},
+		{"a router with a static map", func(c *InterfaceConfig) {
+			c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: addr("192.0.2.12")}}
+		}, "10.255.0.12", dropKnown},
+	}
+	for _, tt := range tests {
+		t.Run(tt.rule, func(t *testing.T) {
+			n, _ := spokeAlone(t, tt.change)
+			before := n.asked()
+			n.handle(Missed{Interface: "gre1", Protocol: addr(tt.protocol)})
+			if n.asked() != before || dropped(n, tt.reason) != 1 {
+				t.Errorf("%d questions, dropped %v", n.asked()-before, n.engine.Stats().Dropped)
+			}
+		})
+	}
+}
+
+// The kernel repeats what it misses, and somebody behind us may try every address: one question
+// each, and so many a second.
+func TestMissesAreBounded(t *testing.T) {
+	n, hub, p := missing(t)
+	for range 5 {
+		n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	}
+	p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: packet.CodeNoBinding}}
+	hub.says(p)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	if n.asked() != 1 || dropped(n, dropKnown) != 6 {
+		t.Errorf("asked %d times, dropped %v", n.asked(), n.engine.Stats().Dropped)
+	}
+	for i := range 100 {
+		n.handle(Missed{Interface: "gre1", Protocol: addr(fmt.Sprintf("10.255.0.%d", 100+i))})
+	}
+	if n.asked() != 2*missLimit || dropped(n, dropMissLimit) != uint64(101-2*missLimit) {
+		t.Errorf("asked %d times, dropped %v", n.asked(), n.engine.Stats().Dropped)
+	}
+	n.w.run(unresolvedTime)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	if n.asked() < 2*missLimit+1 {
+		t.Error("never asked again")
+	}
+}
+
+// What there is no room to look for goes through the hub at once, rather than nowhere. Relays that
+// are only remembered make room, those in use do not.
+func TestMissWithoutRoomIsRelayed(t *testing.T) {
+	n, _, _ := missing(t, func(c *InterfaceConfig) { c.Limits.Shortcuts = 1 })
+	miss := func(protocol string) netip.Addr {
+		n.handle(Missed{Interface: "gre1", Protocol: addr(protocol)})
+		return n.at(protocol)
+	}
+	if got := miss("10.255.0.13"); got != addr("192.0.2.1") || dropped(n, dropTableFull) != 1 {
+		t.Fatalf("at %v, want at the hub\n%s", got, n.w)
+	}
+	if got := miss("10.255.0.14"); got.IsValid() {
+		t.Errorf("one relay too many, at %v", got)
+	}
+	n.w.run(relayAfter + relayTime) // the relays are only remembered now, and the question has ended
+	if n.at("10.255.0.12").IsValid() || n.at("10.255.0.13").IsValid() {
+		t.Fatalf("relayed for too long\n%s", n.w)
+	}
+	miss("10.255.0.14")
+	if got := miss("10.255.0.15"); got != addr("192.0.2.1") || len(n.engine.ifaces["gre1"].relays) != relaysPerShortcut {
+		t.Errorf("at %v, want at the hub\n%s", got, n.w)
+	}
+}
+
+// What was asked for before the kernel missed it, say because of an indication, is waited for no
+// longer than anything else.
+func TestMissOfWhatIsAskedForIsRelayed(t *testing.T) {
+	n, hub := spokeAlone(t)
+	hub.says(indicationOf(host1, "10.255.0.12"))
+	n.w.run(time.Second)
+	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	n.w.run(relayAfter)
+	if got := n.at("10.255.0.12"); n.asked() == 0 || got != addr("192.0.2.1") {
+		t.Errorf("the neighbour is at %v, want at the hub\n%s", got, n.w)
+	}
+}
+
+// When a router that was had directly is refused at its refresh, the packets that then miss its
+// neighbour go through the hub at once; unless the hub knows of nobody there.
+func TestMissOfWhatWasRefusedIsRelayed(t *testing.T) {
+	for code, want := range map[packet.Code]netip.Addr{packet.CodeInsufficientResources: addr("192.0.2.1"), packet.CodeNoBinding: {}} {
+		n, hub, p := missing(t)
+		n.from("192.0.2.12", "spoke2")
+		hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.12"))
+		for n.asked() == 1 {
+			n.w.run(time.Minute)
+			n.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: addr("192.0.2.12"), Out: n.w.now}}})
+		}
+		p = n.lastTo(hub)
+		p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: code}}
+		hub.says(p)
+		n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+		if got := n.at("10.255.0.12"); got != want {
+			t.Errorf("%s: the neighbour is at %v, want %v\n%s", code, got, want, n.w)
+		}
+	}
+}
+
+// Whoever knows where a router is comes before the way through the hub.
+func TestRelayRanksLast(t *testing.T) {
+	n, _, _ := missing(t)
+	n.w.run(relayAfter)
+	n.engine.ifaces["gre1"].cfg.Server = true
+	n.client("192.0.2.12", "spoke2", "10.255.0.12")
+	if got := n.at("10.255.0.12"); got != addr("192.0.2.12") {
+		t.Errorf("the neighbour is at %v, where a client registered from", got)
+	}
+	n.w.run(relayTime)
+	if got := n.at("10.255.0.12"); got != addr("192.0.2.12") {
+		t.Errorf("the neighbour is at %v after the relay", got)
+	}
+}
+
+// Where the overlay itself is reached through the hub, the neighbour alone would not be used: such
+// a router needs its route.
+func TestOverlayBehindTheHubNeedsRoutes(t *testing.T) {
+	n, hub := spokeAlone(t)
+	n.addRoutes(viaTunnel("10.255.0.0/25", "10.255.0.1"))
+	before := len(n.sent)
+	hub.says(indicationOf(host1, "10.255.0.12"))
+	p := only(t, n.sentSince(before))
+	n.from("192.0.2.12", "spoke2")
+	hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.12"))
+	if n.shortcuts[mustPrefix("10.255.0.12/32")] != addr("10.255.0.12") {
+		t.Errorf("%v\n%s", n.shortcuts, n.w)
+	}
+}

@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+// admissible says whether what was answered may be installed, and for which prefix: where narrowing
+// the answer makes it harmless, it is narrowed. It returns the route beneath, or an objection.
+func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (netip.Prefix, Route, objection) {
+	ifc := s.ifc
+	prefix, ok := cie.PrefixOf(s.dest)
+	if !ok {
+		return hostPrefix(s.dest), Route{}, object(malformed, "it has an impossible prefix length")
+	}
+	if o := ifc.objectToRouter(cie, nbma); o.raised() {
+		return prefix, Route{}, o
+	}
+	if ifc.shared(ifc.peers[nbma]) {
+		return prefix, Route{}, sharedAddress
+	}
+	if e.behindClient(ifc, nbma) {
+		return prefix, Route{}, object(underlayInside, "its NBMA address is inside a prefix that a client registered")
+	}
+	way, err := e.pathTo(ifc, s.dest)
+	if err != pathOK && err != pathNoBinding {
+		return prefix, Route{}, object(notBehindTunnel, "the destination is not behind the tunnel any more")
+	}
+	prefix = e.table(ifc).Narrow(s.dest, prefix, way.route.Prefix)
+	if ifc.inOverlay(s.dest) || s.dest == cie.Protocol {
+		prefix = hostPrefix(s.dest) // in the overlay every address is a router of its own
+	}
+	if ifc.hasHostRoute(prefix, cie.Protocol) {
+		return prefix, Route{}, object(routerKnownHere, "its destination is a router that is known here")
+	}
+	if e.announcedIn(ifc.cfg.Table, prefix) != nil {
+		return prefix, Route{}, object(hidesAnnounced, "a client has registered this very prefix")
+	}
+	if o := e.objectToPrefix(ifc, prefix, nbma); o.raised() {
+		return prefix, Route{}, o
+	}
+	return prefix, way.route, objection{}
+}
+
+// objectToRouter objects to answers that name an impossible next hop.
+func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) objection {
+	nextHop := cie.Protocol
+	switch {
+	case time.Duration(cie.HoldingTime)*time.Second < leastHolding:
+		return object(malformed, "its holding time is too short")
+	case !ifc.clientAddress(nextHop):
+		return object(wrongAddress, "its next hop is not another router of the overlay")
+	case !ifc.peerAddress(nbma):
+		return object(otherNBMA, "its NBMA address is ours or impossible")
+	}
+	n := ifc.neighbors[nextHop]
+	if n == nil || n.nbma == nbma {
+		return objection{}
+	}
+	if n.best().rank < rankShortcut {
+		return object(addressKnownOther, "its next hop is known at another NBMA address: "+ifc.real(n.nbma).String())
+	}
+	return objection{}
+}
+
+// stillLed says whether the route that led to a shortcut is the same, and nothing more specific has
+// come beneath it.
+func (e *Engine) stillLed(s *shortcut) bool {
+	way, err := e.pathTo(s.ifc, s.dest)
+	if !s.led.Prefix.IsValid() { // restored
+		if err == pathElsewhere && way.route.Prefix.Bits() >= s.prefix.Bits() {
+			return false
+		}
+		if err != pathOK && err != pathNoBinding {
+			return true // the mirror may not be filled yet: see endUnconfirmed
+		}
+		s.led = way.route
+		if s.state == ShortcutUp {
+			e.wantRoute(s)
+		}
+	}
+	switch {
+	case err != pathOK && err != pathNoBinding:
+		return false
+	case way.route.Prefix != s.led.Prefix || way.route.NextHop != s.led.NextHop:
+		return false
+	case s.state == ShortcutResolving:
+		return true
+	}
+	return e.table(s.ifc).Narrow(s.dest, s.prefix, way.route.Prefix) == s.prefix
+}

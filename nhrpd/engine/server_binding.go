@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/engine/timers"
+)
+
+// binding is an entry of the server's cache: a client that registered, or a static map.
+type binding struct {
+	ifc        *iface
+	protocol   netip.Addr
+	nbma       netip.Addr // where packets go: the outer source as observed
+	clientNBMA netip.Addr // as the client says; another one behind NAT
+	identity   string
+	holder     holder   // whose share it is; zero: a static map
+	sharers    []string // further identities at its address when it registered last: it may be any of them
+	asked      []string // of identity and sharers: those that had to register again since, see confirmWhereItIs
+	static     bool
+	unique     bool
+	restored   bool // from before a restart, and not confirmed since
+	mtu        uint16
+	since      time.Time
+	before     netip.Addr // the NBMA address that it moved away from, at movedAt
+	movedAt    time.Time
+	expires    time.Time
+	requestID  uint32    // of the last registration
+	registered time.Time // when it came
+	repeats    int       // how often it was repeated although it was answered
+	prefixes   []*announced
+	routed     bool // routes to the prefixes are wanted
+
+	claim     claim
+	neighbor  neighborClaim
+	admission admission
+	expiry    timers.Timer
+}
+
+func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
+	b := ifc.pools.bindings.take()
+	b.ifc, b.protocol, b.since = ifc, protocol, e.now
+	b.claim.owner = b
+	b.expiry.Run = func() { e.unbind(b, "not refreshed within its holding time") }
+	ifc.bindings[protocol] = b
+	return b
+}
+
+// bind points the binding at an NBMA address.
+func (e *Engine) bind(b *binding, nbma netip.Addr) {
+	b.nbma = nbma
+	if b.claim.peer == nil || b.claim.peer.nbma != nbma {
+		e.claim(&b.claim, e.peerAt(b.ifc, nbma), interestBinding, false)
+	}
+	e.admit(&b.admission, b.ifc, nbma, admittedAs{})
+	rank := rankBinding
+	if b.static {
+		rank = rankMap
+	}
+	e.wantNeighbor(&b.neighbor, b.ifc, rank, b.protocol, nbma)
+	e.routePrefixes(b)
+}
+
+func (e *Engine) unbind(b *binding, reason string) {
+	if b.static {
+		return
+	}
+	e.notice(b.ifc, Notice{Kind: NoticeUnbound, Prefix: hostPrefix(b.protocol), NBMA: b.nbma, Identity: b.identity, Reason: reason})
+	e.dropBinding(b)
+}
+
+func (e *Engine) dropBinding(b *binding) {
+	for _, a := range slices.Clone(b.prefixes) {
+		e.dropAnnounced(a)
+	}
+	delete(b.ifc.bindings, b.protocol)
+	delete(b.ifc.uncertain, b.protocol)
+	if b.holder != (holder{}) {
+		b.ifc.addressesOf.GiveBack(b.holder, 1)
+		e.goAway(b)
+	}
+	e.timers.Stop(&b.expiry)
+	e.dropNeighbor(&b.neighbor)
+	e.dismiss(&b.admission)
+	e.release(&b.claim)
+}
+
+// peerSecured ends a binding that is not that of the router which is there now.
+func (b *binding) peerSecured(e *Engine) {
+	if !b.static && !b.mayBe(b.claim.peer.ike) {
+		e.keepOwner(b)
+		e.unbind(b, "another identity has the client's NBMA address now: "+b.claim.peer.ike.Identity)
+		return
+	}
+	if o := b.ifc.objectToBeing(b.nbma, b.protocol); !b.static && o.raised() {
+		e.revoke(b, o.text)
+		return
+	}
+	b.restored = false
+	e.routePrefixes(b)
+}
+
+// peerLost leaves the binding unused until the peer is back or lost for good. What is behind the
+// client may have another way meanwhile. When only strongSwan was restarted, the kernel's SAs go on
+// and so do the routes.
+func (b *binding) peerLost(e *Engine, _ string) {
+	if !b.claim.peer.unlisted {
+		e.unroutePrefixes(b)
+	}
+}
+
+func (b *binding) peerFailed(*Engine) {}
+
+// setMaps makes the interface's static bindings those configured.
+func (e *Engine) setMaps(ifc *iface) {
+	want := make(map[netip.Addr]netip.Addr)
+	for _, m := range ifc.cfg.Maps {
+		want[m.Protocol] = m.NBMA
+	}
+	for _, b := range inOrder(ifc.bindings, byAddr) {
+		if b.static && !want[b.protocol].IsValid() {
+			e.dropBinding(b)
+		}
+	}
+	for _, m := range ifc.cfg.Maps {
+		b := ifc.bindings[m.Protocol]
+		if b != nil && !b.static {
+			e.unbind(b, "a static map has its overlay address now")
+			b = nil
+		}
+		if b == nil {
+			b = e.newBinding(ifc, m.Protocol)
+			b.static = true
+		}
+		b.clientNBMA = m.NBMA
+		e.bind(b, m.NBMA)
+	}
+}

@@ -1,0 +1,254 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/engine/timers"
+	"cygnet/nhrpd/packet"
+)
+
+// announced is a network behind a client, which registered it beside its own address. It ends with
+// the client's binding at the latest. A route to it is wanted while the client is secured.
+type announced struct {
+	prefix  netip.Prefix
+	owner   *binding
+	expires time.Time
+	expiry  timers.Timer
+}
+
+// registerPrefix registers a prefix that one CIE names. It returns why it does not.
+func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix) objection {
+	ifc := m.ifc
+	b := ifc.bindings[m.SourceProtocol]
+	switch {
+	case m.Flags&packet.RegistrationUnique != 0:
+		return object(malformed, "a prefix cannot be registered as unique") // RFC 2332 §5.2.0.1: with U a host only
+	case !ifc.cfg.takesPrefixes():
+		return object(serviceOff, "prefixes are not accepted here (accept is not configured, and no peer rule has announce)")
+	case b == nil:
+		return object(clientUnknown, "prefixes are taken from routers only that are registered themselves")
+	case b.static || !b.mayBe(m.proven()):
+		return object(otherClient, "prefixes are taken from routers only that are registered themselves")
+	case b.nbma != m.from:
+		// It moved, and its registration is lost or still under way: this code has it register
+		// again.
+		return object(clientUnknown, "prefixes are taken from routers only that are registered from the same NBMA address")
+	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
+		return object(otherNBMA, "it is for somebody else's NBMA address")
+	}
+	if o := e.objectToAnnouncing(b, prefix); o.raised() {
+		return o
+	}
+	a := ifc.announced[prefix]
+	if a != nil && a.owner != b {
+		e.dropAnnounced(a) // the same router under its new overlay address
+		a = nil
+	}
+	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
+	cie.HoldingTime = seconds(holding)
+	if a == nil {
+		a = e.newAnnounced(b, prefix)
+		e.notice(ifc, Notice{Kind: NoticePrefixBound, Prefix: prefix, NextHop: b.protocol, NBMA: b.nbma, Identity: b.identity})
+	}
+	a.expires = e.now.Add(holding)
+	e.timers.Set(&a.expiry, a.expires)
+	return objection{}
+}
+
+// objectToAnnouncing says why a client may not announce a prefix, new or again. It is the one place
+// where that is decided.
+//
+// First come, first served: another router's prefix is its own until it ends. A longer prefix
+// inside another router's is taken, and the longest match decides between them, as it does between
+// a site and the region that announces it as well. What this router itself rests on or leads to is
+// never hidden: neither overlay, underlay, own and connected networks, nor a route that has the
+// same prefix.
+func (e *Engine) objectToAnnouncing(b *binding, prefix netip.Prefix) objection {
+	ifc := b.ifc
+	s := e.authorization(ifc, b.identity)
+	if o := s.objectToPrefix(prefix); o.raised() {
+		return o
+	}
+	ruled := s.rules && s.grant.Rule.Bounded
+	if !ifc.cfg.accepts(prefix) && (!ruled || len(ifc.cfg.Accept) > 0) {
+		return object(prefixNotAccepted, "the prefix is not in what is accepted here (accept)")
+	}
+	a := e.announcedIn(ifc.cfg.Table, prefix)
+	switch { // before what takes a search
+	case a != nil:
+	case len(ifc.announced) >= ifc.cfg.Limits.Prefixes:
+		return object(limitReached, "as many prefixes are registered as the configuration allows (limits.prefixes)")
+	case ifc.prefixesOf[b.holder] >= prefixesOfOne:
+		return object(limitReached, "the client has registered as many prefixes as one may")
+	}
+	if o := e.hides(ifc, prefix, b.protocol); o.raised() {
+		return o
+	}
+	switch {
+	case a != nil && a.owner == b:
+		return objection{}
+	case a != nil && !(a.owner.ifc == ifc && ifc.cfg.Protected && a.owner.identity == b.identity):
+		return object(prefixTaken, "another router has the prefix: "+a.owner.protocol.String()+" "+a.owner.identity)
+	}
+	if o := e.objectToPrefix(ifc, prefix, b.nbma); o.raised() {
+		return o
+	}
+	return objection{}
+}
+
+// accepts says whether clients may announce a prefix.
+func (c *InterfaceConfig) accepts(prefix netip.Prefix) bool {
+	return slices.ContainsFunc(c.Accept, func(p netip.Prefix) bool {
+		return p.Bits() <= prefix.Bits() && p.Contains(prefix.Addr())
+	})
+}
+
+// takesPrefixes says whether clients may announce anything at all.
+func (c *InterfaceConfig) takesPrefixes() bool { return len(c.Accept) > 0 || c.Policy.Announces() }
+
+// announcedIn finds a prefix among those of all interfaces that forward by one routing table.
+func (e *Engine) announcedIn(table uint32, prefix netip.Prefix) *announced {
+	for _, ifc := range e.ifaces {
+		if a := ifc.announced[prefix]; a != nil && ifc.cfg.Table == table {
+			return a
+		}
+	}
+	return nil
+}
+
+func (e *Engine) newAnnounced(b *binding, prefix netip.Prefix) *announced {
+	a := &announced{prefix: prefix, owner: b}
+	a.expiry.Run = func() { e.endAnnounced(a, "not refreshed within its holding time") }
+	b.ifc.announced[prefix] = a
+	b.prefixes = append(b.prefixes, a)
+	b.ifc.prefixesOf.Take(b.holder)
+	if b.routed {
+		e.routePrefix(a)
+	} else {
+		e.routePrefixes(b)
+	}
+	return a
+}
+
+// endAnnounced ends a prefix whose client stays.
+func (e *Engine) endAnnounced(a *announced, reason string) {
+	b := a.owner
+	e.notice(b.ifc, Notice{Kind: NoticePrefixUnbound, Prefix: a.prefix, NextHop: b.protocol, NBMA: b.nbma, Identity: b.identity, Reason: reason})
+	e.dropAnnounced(a)
+}
+
+func (e *Engine) dropAnnounced(a *announced) {
+	b := a.owner
+	if b.routed {
+		e.unroutePrefix(a)
+	}
+	e.timers.Stop(&a.expiry)
+	delete(b.ifc.announced, a.prefix)
+	b.ifc.prefixesOf.GiveBack(b.holder, 1)
+	b.prefixes = slices.DeleteFunc(b.prefixes, func(o *announced) bool { return o == a })
+}
+
+// routePrefixes wants routes to the prefixes of a client that can be reached.
+func (e *Engine) routePrefixes(b *binding) {
+	if b.routed || !b.restored && !b.ifc.secured(b.nbma) {
+		return
+	}
+	for _, a := range slices.Clone(b.prefixes) {
+		e.reviewPrefix(a) // a change of routes reviews only what is routed
+	}
+	b.routed = true
+	for _, a := range b.prefixes {
+		e.routePrefix(a)
+	}
+}
+
+func (e *Engine) unroutePrefixes(b *binding) {
+	if !b.routed {
+		return
+	}
+	for _, a := range b.prefixes {
+		e.unroutePrefix(a)
+	}
+	b.routed = false
+}
+
+// routePrefix wants the route, and has look-ups find it: the mirror leaves out routes of ours.
+func (e *Engine) routePrefix(a *announced) {
+	ifc := a.owner.ifc
+	if s := ifc.shortcuts[a.prefix]; s != nil && s.routed {
+		e.endShortcut(s, "a client has registered this very prefix")
+	}
+	e.out.Routes = append(e.out.Routes, RouteChange{Interface: ifc.cfg.Name, Prefix: a.prefix, NextHop: a.owner.protocol})
+	e.table(ifc).Announced.Add(a.route())
+	e.routeMoved(ifc.cfg.Table, a.prefix)
+}
+
+func (e *Engine) unroutePrefix(a *announced) {
+	ifc := a.owner.ifc
+	e.out.Routes = append(e.out.Routes, RouteChange{Interface: ifc.cfg.Name, Prefix: a.prefix, NextHop: a.owner.protocol, Delete: true})
+	e.table(ifc).Announced.Remove(a.route())
+	e.routeMoved(ifc.cfg.Table, a.prefix)
+}
+
+func (a *announced) route() Route {
+	return Route{Prefix: a.prefix, NextHop: a.owner.protocol, Device: a.owner.ifc.cfg.Name}
+}
+
+// behindClient says whether an address is inside an announced prefix: no router of the underlay can
+// be there.
+func (e *Engine) behindClient(ifc *iface, nbma netip.Addr) bool {
+	_, is := e.table(ifc).Announced.Lookup(ifc.real(nbma))
+	return is
+}
+
+// reviewAnnounced ends what the configuration or the routes do not allow any more. Its client
+// learns of it with its next refresh.
+func (e *Engine) reviewAnnounced(ifc *iface) {
+	for _, a := range inOrder(ifc.announced, byPrefix) {
+		if !ifc.cfg.accepts(a.prefix) && (len(ifc.cfg.Accept) > 0 || !ifc.cfg.Policy.Announces()) {
+			e.endAnnounced(a, "the prefix is not in what is accepted here any more (accept)")
+		} else {
+			e.reviewPrefix(a)
+		}
+	}
+}
+
+// reviewAnnouncedOver is reviewAnnounced for the prefixes that overlap one whose route changed.
+func (e *Engine) reviewAnnouncedOver(ifc *iface, changed netip.Prefix) {
+	if changed.Bits() == 0 {
+		return // a default route stands in nobody's way
+	}
+	var over []*announced
+	for bits := 1; bits < changed.Bits(); bits++ {
+		if p, err := changed.Addr().Prefix(bits); err == nil && ifc.announced[p] != nil {
+			over = append(over, ifc.announced[p])
+		}
+	}
+	for r := range e.table(ifc).Announced.Inside(changed) {
+		if a := ifc.announced[r.Prefix]; a != nil {
+			over = append(over, a)
+		}
+	}
+	for _, a := range over {
+		e.reviewPrefix(a)
+	}
+}
+
+// reviewPrefix ends a prefix that hides what it must not.
+func (e *Engine) reviewPrefix(a *announced) {
+	if o := e.hides(a.owner.ifc, a.prefix, a.owner.protocol); o.raised() {
+		e.endAnnounced(a, o.text)
+	}
+}
+
+// prefixList copies a binding's prefixes, in order.
+func (b *binding) prefixList() []netip.Prefix {
+	var list []netip.Prefix
+	for _, a := range b.prefixes {
+		list = append(list, a.prefix)
+	}
+	slices.SortFunc(list, byPrefix)
+	return list
+}

@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/packet"
+)
+
+const leastHolding = 10 * time.Second
+
+// registration serves a registration request (RFC 2332 §5.2.3). One that names another NHS is
+// refused rather than passed on: that NHS could not see where it came from.
+func (e *Engine) registration(m *message) {
+	if !e.understood(m) {
+		return
+	}
+	if len(m.CIEs) == 0 || m.Flags&packet.RegistrationUnique != 0 && len(m.CIEs) > 1 || !m.SourceNBMA.IsValid() {
+		e.drop(dropMalformed)
+		e.sendError(m, packet.ErrorProtocol, fixedLen)
+		return
+	}
+	ours := m.ifc.meantForNHS(m)
+	for i := range m.CIEs {
+		cie := &m.CIEs[i]
+		m.ifc.clampMTU(cie)
+		o := object(otherNHS, "it names another NHS")
+		if ours {
+			o = e.registerClient(m, cie)
+		}
+		cie.Code = o.code()
+		if o.raised() {
+			cie.HoldingTime = 0
+			if o.kind == limitReached {
+				e.drop(dropTableFull)
+			}
+			e.tellRefusal(m, cie, o.text)
+		}
+	}
+	e.replyToRegistration(m)
+}
+
+// tellRefusal tells that a registration was refused, but not each time to the log of a client that
+// tries again and again.
+func (e *Engine) tellRefusal(m *message, cie *packet.CIE, reason string) {
+	prefix, _ := cie.PrefixOf(m.clientOf(cie))
+	if prefix.IsSingleIP() || !prefix.IsValid() {
+		e.complain(m.ifc, MismatchRefused, m.from, m.clientOf(cie), m.identity(), reason)
+	}
+	if m.ifc.limits.refusals.Allow(e.now, m.from) {
+		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: prefix, NBMA: m.from,
+			Identity: m.identity(), Reason: "registration refused: " + reason})
+	}
+}
+
+// replyToRegistration turns the request into the reply (RFC 2332 §5.2.4).
+func (e *Engine) replyToRegistration(m *message) {
+	m.Type = packet.RegistrationReply
+	m.HopCount = hopCount
+	m.DestProtocol = m.ifc.overlay()
+	e.fillResponder(m)
+	ext := m.Extension(packet.ExtensionNATAddress)
+	if ext != nil && !m.direct() && !natAddress(m.Packet, m.SourceProtocol).IsValid() {
+		ext.CIEs = e.cieList(ext.CIEs, natCIE(m.SourceProtocol, m.ifc.real(m.from)))
+	}
+	e.send(m.ifc, m.from, m.Packet)
+}
+
+// clientOf is the overlay address that a CIE of a registration or purge is about.
+func (m *message) clientOf(cie *packet.CIE) netip.Addr {
+	if cie.Protocol.IsValid() {
+		return cie.Protocol
+	}
+	return m.SourceProtocol
+}
+
+// identity is what IKE proved of the sender; without IPsec nothing.
+func (m *message) identity() string { return m.proven().Identity }
+
+// proven is what IKE proved of the sender.
+func (m *message) proven() Peer {
+	if p := m.ifc.peers[m.from]; p != nil {
+		return p.ike
+	}
+	return Peer{}
+}
+
+// bearer is whom an overlay address is registered for: of several identities at the sender's
+// address one that may have it, and the others.
+func (m *message) bearer(protocol netip.Addr) (identity string, others []string) {
+	if p := m.ifc.peers[m.from]; p != nil {
+		return p.bearer(protocol)
+	}
+	return "", nil
+}
+
+// twin says whether a registration comes from where the binding was before it moved, and both
+// places have had their SAs all the time: then it did not move, but there are two routers with one
+// identity. Of those the one that came last is served while it is there.
+func (ifc *iface) twin(b *binding, from netip.Addr) bool {
+	served, other := ifc.peers[b.nbma], ifc.peers[from]
+	return ifc.cfg.Protected && b.before == from && served != nil && served.secured && other != nil && other.since.Before(b.movedAt)
+}
+
+// registerClient registers what one CIE names. It returns why it does not.
+func (e *Engine) registerClient(m *message, cie *packet.CIE) objection {
+	ifc, client := m.ifc, m.clientOf(cie)
+	prefix, ok := cie.PrefixOf(client)
+	switch {
+	case !ifc.cfg.Server:
+		return object(serviceOff, "this router takes no registrations (server is not set)")
+	case !ok || !ifc.onOverlay(client):
+		return object(malformed, "it has an impossible prefix")
+	case ifc.objectTo(m.from).raised():
+		return ifc.objectTo(m.from)
+	case !prefix.IsSingleIP() || !ifc.namesRouter(m, client) && ifc.cfg.takesPrefixes():
+		return e.registerPrefix(m, cie, prefix)
+	case e.objectToClientAddress(ifc, client).raised():
+		return e.objectToClientAddress(ifc, client)
+	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
+		return object(otherNBMA, "it is for somebody else's NBMA address")
+	}
+	if o := ifc.objectToBeing(m.from, client); o.raised() {
+		return o
+	}
+	b := ifc.bindings[client]
+	if o := e.objectToHostRoute(ifc, client, m.from); o.raised() {
+		if b != nil && !b.static && ifc.sameClient(b, m) {
+			e.unbind(b, o.text)
+		}
+		return o
+	}
+	unique := m.Flags&packet.RegistrationUnique != 0
+	switch {
+	case b == nil && len(ifc.bindings) >= ifc.cfg.Limits.Bindings:
+		return object(limitReached, "as many clients are registered as the configuration allows (limits.bindings)")
+	case b == nil && ifc.isNHSElsewhere(client, m.from):
+		return object(addressOfNHS, "it is the address of an NHS of ours")
+	case b != nil && b.static:
+		return object(addressMapped, "a static map has the address")
+	case b != nil && !ifc.sameClient(b, m):
+		return object(addressTaken, "another router has the address: "+ifc.real(b.nbma).String()+" "+b.identity)
+	case b != nil && ifc.twin(b, m.from):
+		return object(duplicate, "two routers have the identity "+b.identity+" and this address; it is served at "+ifc.real(b.nbma).String())
+	}
+	o, owned := e.ownedByOther(m, client)
+	if b == nil && owned {
+		return object(addressTaken, "the address belongs to another identity until its registration expires: "+o.identity)
+	}
+	identity, sharers := m.bearer(client)
+	if b == nil {
+		if mine := o != nil && m.proven().isOneOf(o.identity); !mine && ifc.addressesOf[holderOf(identity, m.from)] >= maxAddressesOfOne {
+			return object(limitReached, "the router has registered as many addresses as one may")
+		}
+		e.endOwner(ifc, client)
+		b = e.newBinding(ifc, client)
+		b.identity = identity
+		e.notice(ifc, Notice{Kind: NoticeBound, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity})
+	} else if ifc.real(b.nbma) != ifc.real(m.from) {
+		e.notice(ifc, Notice{Kind: NoticeMoved, Prefix: hostPrefix(client), NBMA: m.from, Identity: b.identity,
+			Reason: "it was at " + ifc.real(b.nbma).String()})
+		e.registeredInTurn(m, b)
+		b.before, b.movedAt = b.nbma, e.now
+	}
+	holding := max(time.Duration(cie.HoldingTime)*time.Second, leastHolding)
+	cie.HoldingTime = seconds(holding)
+	b.unique, b.restored = unique, false
+	if b.holder == (holder{}) || b.identity != identity || identity == "" {
+		b.setHolder(holderOf(identity, m.from))
+	}
+	if len(ifc.away) > 0 {
+		e.endAway(ifc, b.holder)
+	}
+	b.identity, b.sharers = identity, sharers
+	ifc.uncertain.note(b)
+	b.clientNBMA = m.SourceNBMA
+	b.mtu = cie.MTU
+	b.expires = e.now.Add(holding)
+	e.timers.Set(&b.expiry, b.expires)
+	e.repeated(m, b, holding)
+	ifc.settled(m.from, MismatchRefused)
+	e.bind(b, m.from)
+	return objection{}
+}
+
+// namesRouter reports whether a registration of a host prefix is that of a router rather than of a
+// network behind one. Where nobody knows the overlay's range, a router registers its own address.
+func (ifc *iface) namesRouter(m *message, client netip.Addr) bool {
+	if !ifc.overlayRange().IsValid() {
+		return client == m.SourceProtocol
+	}
+	return ifc.inOverlay(client)
+}
+
+// isNHSElsewhere says whether an overlay address is that of a next hop server of ours which is not
+// at this NBMA address.
+func (ifc *iface) isNHSElsewhere(protocol, nbma netip.Addr) bool {
+	return slices.ContainsFunc(ifc.nhs, func(n *nhs) bool { return n.protocol == protocol && n.nbma != nbma })
+}
+
+// sameClient says whether a registration comes from the router that has the binding: by the
+// identity that IKE proved, or, without IPsec, by its NBMA address, which only counts where it
+// registered as unique.
+func (ifc *iface) sameClient(b *binding, m *message) bool {
+	if ifc.cfg.Protected {
+		return b.mayBe(m.proven())
+	}
+	return b.nbma == m.from || !b.unique
+}
+
+// meantForNHS reports whether a registration is for this NHS: it names our overlay address, or
+// one of those that stand for an unknown one.
+func (ifc *iface) meantForNHS(m *message) bool {
+	dest := m.DestProtocol
+	return dest == ifc.overlay() || dest == m.SourceProtocol || dest == ifc.broadcast()
+}
+
+// clampMTU lowers the MTU that a client claims to the tunnel's: Cisco's routers claim 17,916.
+func (ifc *iface) clampMTU(cie *packet.CIE) {
+	if ifc.cfg.MTU != 0 {
+		cie.MTU = min(cie.MTU, ifc.cfg.MTU)
+	}
+}
+
+// objectToClientAddress says why an overlay address cannot be a client's here.
+func (e *Engine) objectToClientAddress(ifc *iface, client netip.Addr) objection {
+	r := ifc.overlayRange()
+	switch {
+	case client == ifc.overlay():
+		return objectf(wrongAddress, "the overlay address %s is ours: each router needs its own", client)
+	case r.IsValid() && !r.Contains(client):
+		return objectf(wrongAddress, "%s is outside our overlay %s: compare address and overlay of both routers", client, r)
+	case !ifc.clientAddress(client):
+		return objectf(wrongAddress, "%s cannot be a router's address in the overlay", client)
+	case e.table(ifc).IsLocal(client):
+		return objectf(wrongAddress, "%s is an address of this router", client)
+	}
+	return objection{}
+}
