@@ -52,24 +52,9 @@ func (e *Engine) setAuthorizations(p *peer) {
 // reviewPeer ends what rests on a peer that is not allowed it. Bindings are looked at by their own
 // identities.
 func (e *Engine) reviewPeer(p *peer) {
-	ifc := p.ifc
 	for _, c := range slices.Clone(p.claims) {
-		if c.peer != p {
-			continue
-		}
-		switch owner := c.owner.(type) {
-		case *shortcut:
-			if o := ifc.objectToPath(p.nbma, owner.nextHop); o.raised() {
-				e.endShortcut(owner, o.text)
-			}
-		case *answer:
-			if o := ifc.objectToPath(p.nbma, owner.requester); o.raised() {
-				e.takeBack(owner)
-			}
-		case *nhs:
-			if o := e.objectToNHS(owner); o.raised() {
-				e.denyNHS(owner, o)
-			}
+		if c.peer == p {
+			c.owner.rulesChanged(e, p)
 		}
 	}
 }
@@ -119,16 +104,9 @@ func (e *Engine) barred(p *peer) bool {
 	p.err = o.text
 	e.closePeer(p, o.text)
 	for _, c := range slices.Clone(p.claims) {
-		if c.peer != p {
-			continue
+		if c.peer == p {
+			c.owner.peerBarred(e, o.text)
 		}
-		// Routers behind one NAT address may have been told apart by now, and the one that this led
-		// to is gone.
-		if s, is := c.owner.(*shortcut); is && s.state == ShortcutUp {
-			e.endShortcut(s, o.text)
-			continue
-		}
-		c.owner.peerFailed(e)
 	}
 	if len(p.claims) > 0 {
 		e.awaitReturn(p, lostGrace)

@@ -11,6 +11,8 @@ import (
 
 // nhs is our registration with one next hop server (RFC 2332 §5.2.3).
 type nhs struct {
+	unaffected
+
 	ifc   *iface
 	cfg   NHSConfig
 	addrs []netip.Addr // of its name, best first
@@ -281,10 +283,27 @@ func (n *nhs) peerLost(e *Engine, reason string) {
 	e.forgetAnnouncement(n)
 }
 
+// peerLostForGood withdraws the way to the NHS. Registration is tried on.
+func (n *nhs) peerLostForGood(e *Engine) { e.dropNeighbor(&n.neighbor) }
+
 func (n *nhs) peerFailed(e *Engine) {
 	n.err = n.claim.peer.err
 	e.useNextAddress(n)
 }
+
+// peerRenewed registers again: with its SA the NHS may have lost the registration.
+func (n *nhs) peerRenewed(e *Engine) { e.registerAnew(n) }
+
+func (n *nhs) peerBarred(e *Engine, _ string) { n.peerFailed(e) }
+
+// rulesChanged leaves the NHS alone if who is there may not be it any more.
+func (n *nhs) rulesChanged(e *Engine, _ *peer) {
+	if o := e.objectToNHS(n); o.raised() {
+		e.denyNHS(n, o)
+	}
+}
+
+func (n *nhs) router() netip.Addr { return n.protocol }
 
 // dropNHS forgets an NHS. It is told so if it knows of us.
 func (e *Engine) dropNHS(n *nhs) {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"slices"
 
 	"cygnet/nhrpd/packet"
 )
@@ -22,10 +21,15 @@ func (ifc *iface) trustsRelay(nbma netip.Addr) bool {
 // hasMap says whether there is a static map for the router at an NBMA address.
 func (ifc *iface) hasMap(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
-	return p != nil && p.has(interestBinding) && slices.ContainsFunc(p.claims, func(c *claim) bool {
-		b, ok := c.owner.(*binding)
-		return ok && b.static
-	})
+	if p == nil || !p.has(interestBinding) {
+		return false
+	}
+	for b := range p.bindings() {
+		if b.static {
+			return true
+		}
+	}
+	return false
 }
 
 // belongsToOther says whether an overlay address is that of another router than the sender, which

@@ -132,8 +132,8 @@ func (e *Engine) peerRenewed(ifc *iface, nbma netip.Addr) {
 		return
 	}
 	for _, c := range slices.Clone(p.claims) {
-		if n, ok := c.owner.(*nhs); ok && c.peer == p {
-			e.registerAnew(n)
+		if c.peer == p {
+			c.owner.peerRenewed(e)
 		}
 	}
 }
@@ -184,15 +184,7 @@ func (e *Engine) awaitReturn(p *peer, grace time.Duration) {
 func (e *Engine) lostForGood(p *peer) {
 	p.unlisted = false
 	for _, c := range slices.Clone(p.claims) {
-		switch owner := c.owner.(type) {
-		case *binding:
-			e.keepOwner(owner)
-			e.unbind(owner, "no SA with the client any more")
-		case *nhs:
-			e.dropNeighbor(&owner.neighbor)
-		case *shortcut, *answer:
-			owner.peerLost(e, "strongSwan was restarted, and the peer cannot be reached")
-		}
+		c.owner.peerLostForGood(e)
 	}
 	e.reviseSecurity(p)
 }

@@ -19,7 +19,7 @@ func (k interestKind) String() string { return interestNames[k] }
 
 // claim is the interest that its owner has in a peer. It lives in its owner and must not be copied.
 type claim struct {
-	owner  claimant
+	owner  reason
 	peer   *peer
 	kind   interestKind
 	dial   bool // we are the one who initiates
@@ -46,13 +46,6 @@ func (p *peer) uncount(c *claim) {
 		p.interests.kinds[c.kind]--
 		p.interests.wishes[c.security()]--
 	}
-}
-
-// claimant is who has an interest in a peer.
-type claimant interface {
-	peerSecured(e *Engine)
-	peerLost(e *Engine, reason string)
-	peerFailed(e *Engine)
 }
 
 // claim makes c an interest in p, and no longer in the peer that it was one in.
@@ -83,7 +76,7 @@ func (e *Engine) release(c *claim) {
 		return
 	}
 	c.peer = nil
-	if router := c.router(); router.IsValid() && p.secured && !p.router.IsValid() {
+	if router := c.owner.router(); router.IsValid() && p.secured && !p.router.IsValid() {
 		p.router = router
 	}
 	p.forget(c)

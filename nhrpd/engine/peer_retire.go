@@ -48,20 +48,7 @@ func (e *Engine) retireNames(ifc *iface, listed map[netip.Addr]bool) {
 // that rested on its SA ends: nothing can be sent to it, and a hub has another way.
 func (e *Engine) retire(p *peer, heirs map[netip.Addr]*peer) {
 	for _, c := range slices.Clone(p.claims) {
-		switch owner := c.owner.(type) {
-		case *binding:
-			if to := e.heir(p, heirs); to != nil {
-				e.unroutePrefixes(owner)
-				e.bind(owner, to.nbma)
-				continue
-			}
-			e.keepOwner(owner)
-			e.unbind(owner, "strongSwan was restarted, and too many clients behind NAT wait for it")
-		case *shortcut:
-			e.endShortcut(owner, "strongSwan was restarted, and the SA with its next hop went")
-		case *visit:
-			e.release(c)
-		}
+		c.owner.markGone(e, p, heirs)
 	}
 	e.timers.Stop(&p.lost)
 	e.reviseSecurity(p)

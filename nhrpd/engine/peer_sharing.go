@@ -154,7 +154,7 @@ func (p *peer) mayBeElse(protocol netip.Addr) bool {
 		return true
 	}
 	for _, c := range p.claims {
-		switch router := c.router(); {
+		switch router := c.owner.router(); {
 		case !router.IsValid():
 		case router != protocol:
 			return true
@@ -163,26 +163,6 @@ func (p *peer) mayBeElse(protocol netip.Addr) bool {
 		}
 	}
 	return !known && !p.ike.Initiator
-}
-
-// router is the overlay address of the router that an interest is in; zero: it tells nothing of
-// that.
-func (c *claim) router() netip.Addr {
-	switch owner := c.owner.(type) {
-	case *binding:
-		return owner.protocol
-	case *answer:
-		if !owner.unclear {
-			return owner.requester
-		}
-	case *shortcut:
-		if owner.state == ShortcutUp {
-			return owner.nextHop
-		}
-	case *nhs:
-		return owner.protocol
-	}
-	return netip.Addr{}
 }
 
 // namedAt lists the peers that have names in the place of an NBMA address, in order.
@@ -227,16 +207,8 @@ func (e *Engine) peerChanged(p *peer, before Peer) {
 func (e *Engine) doubt(p *peer) bool {
 	found := false
 	for _, c := range slices.Clone(p.claims) {
-		switch owner := c.owner.(type) {
-		case *binding:
-			if !owner.static && e.now.Sub(owner.since) < maxDoubt {
-				e.unbind(owner, "another router came to its address behind NAT: who registered it is not certain")
-				found = true
-			}
-		case *shortcut:
-			if owner.state == ShortcutUp && e.now.Sub(owner.since) < maxDoubt {
-				e.endShortcut(owner, "another router came to its next hop's address behind NAT: who answered is not certain")
-			}
+		if c.owner.peerDoubtful(e) {
+			found = true
 		}
 	}
 	p.router = netip.Addr{}
@@ -251,12 +223,8 @@ func (e *Engine) doubt(p *peer) bool {
 // having been gone.
 func (e *Engine) sharingChanged(p *peer) {
 	for _, c := range slices.Clone(p.claims) {
-		if c.peer != p {
-			continue
-		}
-		switch owner := c.owner.(type) {
-		case *binding, *shortcut:
-			owner.peerSecured(e)
+		if c.peer == p {
+			c.owner.peerJoined(e)
 		}
 	}
 }
@@ -285,18 +253,7 @@ func (e *Engine) reunite(p *peer) {
 	}
 	for _, old := range before {
 		for _, c := range slices.Clone(old.claims) {
-			switch owner := c.owner.(type) {
-			case *binding:
-				if !owner.static && owner.identity != "" && owner.identity == p.ike.Identity {
-					e.bind(owner, p.nbma)
-					owner.restored = false
-				}
-			case *answer:
-				if retired(old.nbma) && old.ike.Identity == p.ike.Identity {
-					e.moveAnswer(owner, p.nbma)
-					e.claim(&owner.claim, p, interestAnswer, false)
-				}
-			}
+			c.owner.peerBack(e, old, p)
 		}
 	}
 	for _, a := range ifc.answers {

@@ -92,7 +92,7 @@ func (e *Engine) closeSilent(p *peer) {
 		return
 	}
 	for len(p.claims) > 0 {
-		if a, ok := p.claims[0].owner.(*answer); ok && len(a.waiting) > 0 {
+		if p.claims[0].owner.inUse() {
 			return
 		}
 		e.release(p.claims[0])
@@ -109,9 +109,7 @@ func (e *Engine) closeSilent(p *peer) {
 func (e *Engine) closePeer(p *peer, reason string) {
 	e.notice(p.ifc, Notice{Kind: NoticePeerClosed, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
 	for _, c := range slices.Clone(p.claims) {
-		if v, ok := c.owner.(*visit); ok {
-			e.release(&v.claim)
-		}
+		c.owner.peerClosed(e)
 	}
 	p.secured, p.since = false, e.now
 	e.lead(p, netip.Addr{})

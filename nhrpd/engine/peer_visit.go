@@ -4,7 +4,11 @@ import "net/netip"
 
 // visit is the interest in one of several routers behind one address to which an answer went: which
 // of them had asked is not known.
-type visit struct{ claim claim }
+type visit struct {
+	unaffected
+
+	claim claim
+}
 
 // admitVisitors takes note that an answer goes to an address with several routers, one of which
 // will use it.
@@ -25,8 +29,8 @@ func (e *Engine) admitVisitor(p *peer) {
 	e.claim(&v.claim, p, interestAnswer, false)
 }
 
-func (v *visit) peerSecured(*Engine) {}
-
 func (v *visit) peerLost(e *Engine, _ string) { e.release(&v.claim) }
 
-func (v *visit) peerFailed(*Engine) {}
+func (v *visit) peerClosed(e *Engine) { e.release(&v.claim) }
+
+func (v *visit) markGone(e *Engine, _ *peer, _ map[netip.Addr]*peer) { e.release(&v.claim) }

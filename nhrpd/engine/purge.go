@@ -184,20 +184,12 @@ func (e *Engine) purgeBindings(m *message, prefix netip.Prefix) (refused bool) {
 		e.drop(dropNotOwner)
 		refused = true
 	}
-	for _, c := range m.ifc.claimsAt(m.from) {
-		if b, ok := c.owner.(*binding); ok && !b.static && prefix.Contains(b.protocol) && owns(b) {
+	for _, b := range slices.Collect(m.ifc.peers[m.from].bindings()) {
+		if !b.static && prefix.Contains(b.protocol) && owns(b) {
 			e.unbind(b, "the client took its registration back")
 		}
 	}
 	return refused
-}
-
-// claimsAt copies the claims on the peer at an NBMA address.
-func (ifc *iface) claimsAt(nbma netip.Addr) []*claim {
-	if p := ifc.peers[nbma]; p != nil {
-		return slices.Clone(p.claims)
-	}
-	return nil
 }
 
 // purgeAnnounced ends the sender's own prefixes inside prefix. It reports whether it refuses the
@@ -208,9 +200,8 @@ func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) (refused bool) 
 		e.drop(dropNotOwner)
 		refused = true
 	}
-	for _, c := range m.ifc.claimsAt(m.from) {
-		b, ok := c.owner.(*binding)
-		if !ok || !owns(b) {
+	for _, b := range slices.Collect(m.ifc.peers[m.from].bindings()) {
+		if !owns(b) {
 			continue
 		}
 		for _, a := range slices.Clone(b.prefixes) {

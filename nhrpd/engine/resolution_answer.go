@@ -13,6 +13,8 @@ import (
 // remembered until it expires, so that it can be taken back when the routes change (RFC 2332
 // §6.2.1).
 type answer struct {
+	unaffected
+
 	answerKey
 	ifc       *iface
 	dest      netip.Addr // asked for last
@@ -274,7 +276,40 @@ func (a *answer) peerLost(e *Engine, _ string) {
 	}
 }
 
-func (a *answer) peerFailed(*Engine) {}
+func (a *answer) peerLostForGood(e *Engine) {
+	a.peerLost(e, "")
+}
+
+// rulesChanged takes the answer back if there is to be no direct path to the requester any more.
+func (a *answer) rulesChanged(e *Engine, p *peer) {
+	if a.ifc.objectToPath(p.nbma, a.requester).raised() {
+		e.takeBack(a)
+	}
+}
+
+// peerMoved follows the requester.
+func (a *answer) peerMoved(e *Engine, to *peer, _ netip.Addr) {
+	e.moveAnswer(a, to.nbma)
+	e.claim(&a.claim, to, a.claim.kind, a.claim.dial)
+}
+
+// peerBack gives the answer to the requester, which has another name now.
+func (a *answer) peerBack(e *Engine, old, p *peer) {
+	if retired(old.nbma) && old.ike.Identity == p.ike.Identity {
+		e.moveAnswer(a, p.nbma)
+		e.claim(&a.claim, p, interestAnswer, false)
+	}
+}
+
+func (a *answer) router() netip.Addr {
+	if a.unclear {
+		return netip.Addr{}
+	}
+	return a.requester
+}
+
+// inUse reports whether requests wait for the SA.
+func (a *answer) inUse() bool { return len(a.waiting) > 0 }
 
 func (e *Engine) dropAnswer(a *answer) {
 	delete(a.ifc.answers, a.answerKey)

@@ -11,6 +11,8 @@ import (
 // shortcut is a way past the hub: first the question for it, then the answer that waits for an SA,
 // then a route.
 type shortcut struct {
+	unaffected
+
 	ifc      *iface
 	dest     netip.Addr   // asked for
 	source   netip.Addr   // of the packet that led to it; zero: restored
@@ -239,7 +241,61 @@ func (s *shortcut) peerLost(e *Engine, reason string) {
 	}
 }
 
-func (s *shortcut) peerFailed(*Engine) {}
+func (s *shortcut) peerLostForGood(e *Engine) {
+	s.peerLost(e, "strongSwan was restarted, and the peer cannot be reached")
+}
+
+// peerBarred ends the shortcut. Routers behind one NAT address may have been told apart by now, and
+// the one that this led to is gone.
+func (s *shortcut) peerBarred(e *Engine, why string) {
+	if s.state == ShortcutUp {
+		e.endShortcut(s, why)
+	}
+}
+
+// rulesChanged ends the shortcut if there is to be no direct path to its next hop any more.
+func (s *shortcut) rulesChanged(e *Engine, p *peer) {
+	if o := s.ifc.objectToPath(p.nbma, s.nextHop); o.raised() {
+		e.endShortcut(s, o.text)
+	}
+}
+
+// peerMoved follows the next hop, unless it moved to where only the shortcut leads.
+func (s *shortcut) peerMoved(e *Engine, to *peer, _ netip.Addr) {
+	if s.prefix.Contains(to.ifc.real(to.nbma)) {
+		e.endShortcut(s, "its next hop moved into the prefix that it leads to")
+		return
+	}
+	s.nbma = to.nbma
+	e.admit(&s.admission, s.ifc, s.nbma, s.admission.as)
+	e.claim(&s.claim, to, s.claim.kind, s.claim.dial)
+	if s.state == ShortcutUp {
+		e.wantNeighbor(&s.neighbor, s.ifc, rankShortcut, s.nextHop, s.nbma)
+	}
+}
+
+// peerJoined ends a shortcut to an address that several routers share now.
+func (s *shortcut) peerJoined(e *Engine) { s.peerSecured(e) }
+
+// peerDoubtful ends a shortcut that another router's answer may have led to.
+func (s *shortcut) peerDoubtful(e *Engine) bool {
+	if s.state == ShortcutUp && e.now.Sub(s.since) < maxDoubt {
+		e.endShortcut(s, "another router came to its next hop's address behind NAT: who answered is not certain")
+	}
+	return false
+}
+
+// markGone ends the shortcut: nothing can be sent to its next hop, and the hub has another way.
+func (s *shortcut) markGone(e *Engine, _ *peer, _ map[netip.Addr]*peer) {
+	e.endShortcut(s, "strongSwan was restarted, and the SA with its next hop went")
+}
+
+func (s *shortcut) router() netip.Addr {
+	if s.state != ShortcutUp {
+		return netip.Addr{}
+	}
+	return s.nextHop
+}
 
 // reviewShortcut looks at a shortcut once its use is known.
 func (e *Engine) reviewShortcut(s *shortcut) {

@@ -10,6 +10,8 @@ import (
 
 // binding is an entry of the server's cache: a client that registered, or a static map.
 type binding struct {
+	unaffected
+
 	ifc        *iface
 	protocol   netip.Addr
 	nbma       netip.Addr // where packets go: the outer source as observed
@@ -110,7 +112,57 @@ func (b *binding) peerLost(e *Engine, _ string) {
 	}
 }
 
-func (b *binding) peerFailed(*Engine) {}
+// peerLostForGood ends the binding. The address stays its identity's until the registration expires.
+func (b *binding) peerLostForGood(e *Engine) {
+	e.keepOwner(b)
+	e.unbind(b, "no SA with the client any more")
+}
+
+// peerMoved follows a client to another address, with its registration.
+func (b *binding) peerMoved(e *Engine, to *peer, before netip.Addr) {
+	if b.static || b.identity != to.ike.Identity {
+		return
+	}
+	e.bind(b, to.nbma)
+	if before == b.ifc.real(to.nbma) {
+		return
+	}
+	e.notice(b.ifc, Notice{Kind: NoticeMoved, Prefix: hostPrefix(b.protocol), NBMA: to.nbma,
+		Identity: b.identity, Reason: "it was at " + before.String()})
+}
+
+// peerJoined ends a binding that is of none of the routers which are there now.
+func (b *binding) peerJoined(e *Engine) { b.peerSecured(e) }
+
+// peerDoubtful ends a registration that may have been another router's.
+func (b *binding) peerDoubtful(e *Engine) bool {
+	if b.static || e.now.Sub(b.since) >= maxDoubt {
+		return false
+	}
+	e.unbind(b, "another router came to its address behind NAT: who registered it is not certain")
+	return true
+}
+
+// markGone has the binding wait for its client under a name that is nobody's mark.
+func (b *binding) markGone(e *Engine, p *peer, heirs map[netip.Addr]*peer) {
+	if to := e.heir(p, heirs); to != nil {
+		e.unroutePrefixes(b)
+		e.bind(b, to.nbma)
+		return
+	}
+	e.keepOwner(b)
+	e.unbind(b, "strongSwan was restarted, and too many clients behind NAT wait for it")
+}
+
+// peerBack gives the binding to its client, which has another name now.
+func (b *binding) peerBack(e *Engine, _, p *peer) {
+	if !b.static && b.identity != "" && b.identity == p.ike.Identity {
+		e.bind(b, p.nbma)
+		b.restored = false
+	}
+}
+
+func (b *binding) router() netip.Addr { return b.protocol }
 
 // setMaps makes the interface's static bindings those configured.
 func (e *Engine) setMaps(ifc *iface) {
