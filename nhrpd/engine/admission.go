@@ -85,7 +85,7 @@ func (e *Engine) admitAsker(a *answer, as admittedAs) {
 // reviewAskers follows when an SA proves who is at an NBMA address: what was admitted for another
 // identity ends at once, and so does what that one was told that it may still send. It reports
 // whether another identity was there before: then nothing may be left of that one's admission once
-// those with an interest in the peer have followed.
+// the reasons for the peer have followed.
 func (e *Engine) reviewAskers(p *peer) (other bool) {
 	ifc := p.ifc
 	at := ifc.admitted[p.nbma]
@@ -211,11 +211,11 @@ func (c *InterfaceConfig) mostAdmitted() int {
 	return c.Limits.Bindings + c.Limits.Shortcuts + c.Limits.Answers + len(c.Maps) + len(c.NHS)
 }
 
-// vouches says whether the router at an NBMA address is one that passes on questions of others to
+// vouches reports whether the router at an NBMA address is one that passes on questions of others to
 // us: an NHS of ours, a client or one with a static map.
 func (ifc *iface) vouches(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
-	return p != nil && (p.has(interestNHS) || p.has(interestBinding))
+	return p != nil && (p.has(reasonNHS) || p.has(reasonBinding))
 }
 
 // Admitted lists whose data is taken on an interface, in order: what all changes so far amount to.
@@ -233,7 +233,7 @@ func (e *Engine) Admitted(ifname string) []AdmissionChange {
 	return list
 }
 
-// admitted says whether the kernel is to take data from a peer: for reasons of its own, or as one
+// admitted reports whether the kernel is to take data from a peer: for reasons of its own, or as one
 // of those behind its NAT address.
 func (p *peer) admitted() bool {
 	if at := p.ifc.admitted[p.nbma]; at != nil && at.told {

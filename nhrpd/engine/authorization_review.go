@@ -52,7 +52,7 @@ func (e *Engine) setAuthorizations(p *peer) {
 // reviewPeer ends what rests on a peer that is not allowed it. Bindings are looked at by their own
 // identities.
 func (e *Engine) reviewPeer(p *peer) {
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
 			c.owner.rulesChanged(e, p)
 		}
@@ -85,7 +85,7 @@ func (e *Engine) revoke(b *binding, reason string) {
 	e.noteRevoked(b)
 }
 
-// barred says whether a peer whose SA has come up, or to whose address others came, may nothing
+// barred reports whether a peer whose SA has come up, or to whose address others came, may nothing
 // here, and tells so. Who is blocked loses the SA at once. Who only has no rule keeps it: the
 // answers to his registrations tell him what is wrong, and he does not dial again and again.
 func (e *Engine) barred(p *peer) bool {
@@ -103,12 +103,12 @@ func (e *Engine) barred(p *peer) bool {
 	}
 	p.err = o.text
 	e.closePeer(p, o.text)
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
 			c.owner.peerBarred(e, o.text)
 		}
 	}
-	if len(p.claims) > 0 {
+	if len(p.refs) > 0 {
 		e.awaitReturn(p, lostGrace)
 	}
 	return true
@@ -127,7 +127,7 @@ func (e *Engine) expelBlocked(p *peer) {
 // closeUnwanted closes an SA of our own making that led to a router which may not have what it was
 // made for.
 func (e *Engine) closeUnwanted(p *peer, reason string) {
-	if p != nil && p.secured && p.ike.Initiator && len(p.claims) == 0 {
+	if p != nil && p.secured && p.ike.Initiator && len(p.refs) == 0 {
 		e.closePeer(p, reason)
 	}
 }

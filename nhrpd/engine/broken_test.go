@@ -36,7 +36,7 @@ func (n *node) brokenRoutes(ifc *iface) error {
 		switch {
 		case sc == nil || sc.state != ShortcutUp || sc.nextHop != nextHop:
 			return fmt.Errorf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
-		case !sc.restored && !sc.claim.peer.unlisted && !ifc.secured(sc.nbma):
+		case !sc.restored && !sc.ref.peer.unlisted && !ifc.secured(sc.nbma):
 			return fmt.Errorf("route %s without an SA", prefix)
 		case prefix.Bits() < 8 || prefix.Contains(ifc.overlay()) || prefix.Contains(sc.nbma):
 			return fmt.Errorf("route %s covers what the tunnel rests on", prefix)
@@ -142,7 +142,7 @@ func brokenShares(ifc *iface) error {
 	return nil
 }
 
-// brokenSeparation says whether more is remembered of routers that were told apart than when it
+// brokenSeparation reports whether more is remembered of routers that were told apart than when it
 // last happened and shortly before.
 func brokenSeparation(ifc *iface) error {
 	times := slices.SortedFunc(maps.Values(ifc.separated), time.Time.Compare)
@@ -154,9 +154,9 @@ func brokenSeparation(ifc *iface) error {
 
 func (n *node) brokenPeers(ifc *iface) error {
 	for nbma, p := range ifc.peers {
-		for _, c := range p.claims {
+		for _, c := range p.refs {
 			if c.peer != p {
-				return fmt.Errorf("%s has a claim of somebody else's", nbma)
+				return fmt.Errorf("%s has a reference of somebody else's", nbma)
 			}
 		}
 		if p.led.IsValid() && (retired(nbma) || !p.secured && ifc.confirmed) {
@@ -165,7 +165,7 @@ func (n *node) brokenPeers(ifc *iface) error {
 		if n.want[nbma] != p.want {
 			return fmt.Errorf("%s: wanted %d, said %d", nbma, p.want, n.want[nbma])
 		}
-		if len(p.claims) == 0 && !p.secured && p.want == SANone {
+		if len(p.refs) == 0 && !p.secured && p.want == SANone {
 			return fmt.Errorf("%s is kept for nothing", nbma)
 		}
 	}
@@ -190,7 +190,7 @@ func (n *node) brokenPeers(ifc *iface) error {
 	return nil
 }
 
-// brokenAdmission says whether data is taken from others than it should be.
+// brokenAdmission reports whether data is taken from others than it should be.
 func (n *node) brokenAdmission(ifc *iface) error {
 	if len(ifc.admitted) > 2*ifc.cfg.mostAdmitted() {
 		return fmt.Errorf("%d addresses are admitted", len(ifc.admitted))
@@ -226,7 +226,7 @@ func (n *node) brokenAdmission(ifc *iface) error {
 	return nil
 }
 
-// brokenAnnounced says whether the route to an announced prefix must not be there.
+// brokenAnnounced reports whether the route to an announced prefix must not be there.
 func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 	b := a.owner
 	ifc := b.ifc
@@ -234,7 +234,7 @@ func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 	switch {
 	case ifc.bindings[b.protocol] != b || nextHop != b.protocol || !b.routed || !found:
 		return fmt.Errorf("route %s via %s, announced by %+v", a.prefix, nextHop, b)
-	case !b.restored && !b.claim.peer.unlisted && !ifc.secured(b.nbma):
+	case !b.restored && !b.ref.peer.unlisted && !ifc.secured(b.nbma):
 		return fmt.Errorf("route %s without an SA with %s", a.prefix, b.protocol)
 	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol).raised():
 		return fmt.Errorf("route %s hides what it must not", a.prefix)
@@ -246,13 +246,13 @@ func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 func brokenCounts(ifc *iface) error {
 	named := map[netip.Addr][]*peer{}
 	for _, p := range inOrder(ifc.peers, byAddr) {
-		var count interests
-		for _, c := range p.claims {
+		var count refCounts
+		for _, c := range p.refs {
 			count.kinds[c.kind]++
 			count.wishes[c.security()]++
 		}
-		if p.interests != count {
-			return fmt.Errorf("the interests in %s are %+v, counted %+v", p.nbma, count, p.interests)
+		if p.counts != count {
+			return fmt.Errorf("the interests in %s are %+v, counted %+v", p.nbma, count, p.counts)
 		}
 		if p.real.IsValid() {
 			named[p.real] = append(named[p.real], p)

@@ -17,7 +17,7 @@ type nhs struct {
 	cfg   NHSConfig
 	addrs []netip.Addr // of its name, best first
 	nbma  netip.Addr   // the one in use; zero: none
-	claim claim
+	ref   peerRef
 
 	protocol   netip.Addr // its overlay address: configured or learned; zero: not known yet
 	neighbor   neighborClaim
@@ -54,7 +54,7 @@ const (
 
 func (e *Engine) newNHS(ifc *iface, cfg NHSConfig) *nhs {
 	n := &nhs{ifc: ifc, cfg: cfg, protocol: cfg.Protocol}
-	n.claim.owner = n
+	n.ref.owner = n
 	n.timer.Run = func() { e.registrationDue(n) }
 	n.announcement.timer.Run = func() { e.announceDue(n) }
 	return n
@@ -75,7 +75,7 @@ func (n *nhs) state() NHSState {
 	return NHSRegistering
 }
 
-// usable says whether requests may be sent through it.
+// usable reports whether requests may be sent through it.
 func (n *nhs) usable() bool { return n.registered && n.ifc.secured(n.nbma) }
 
 // nhsResolved takes the addresses of a name. While a name cannot be resolved, the address in use
@@ -122,7 +122,7 @@ func (n *nhs) reachable() []netip.Addr {
 	return usable
 }
 
-// sendsTo says whether the tunnel can send to an address: it is of the family of our own.
+// sendsTo reports whether the tunnel can send to an address: it is of the family of our own.
 func (ifc *iface) sendsTo(nbma netip.Addr) bool {
 	return !ifc.known.IsValid() || nbma.Is4() == ifc.known.Is4()
 }
@@ -151,14 +151,14 @@ func (e *Engine) useNextAddress(n *nhs) {
 }
 
 // useAddress goes to another address of the NHS. The neighbour at the one before goes now: no
-// interest in that one is left that would end it with the SA.
+// reference to that one is left that would end it with the SA.
 func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
 	e.dropNeighbor(&n.neighbor)
 	if n.nbma.IsValid() {
 		e.dropRelaysBy(n.ifc, n.nbma)
 	}
 	n.nbma, n.registered, n.refused, n.public = nbma, false, false, netip.Addr{}
-	e.claim(&n.claim, e.peerAt(n.ifc, nbma), interestNHS, true)
+	e.refer(&n.ref, e.peerAt(n.ifc, nbma), reasonNHS, true)
 	e.admit(&n.admission, n.ifc, nbma, admittedAs{nhs: true})
 	e.registerAnew(n)
 }
@@ -287,7 +287,7 @@ func (n *nhs) peerLost(e *Engine, reason string) {
 func (n *nhs) peerLostForGood(e *Engine) { e.dropNeighbor(&n.neighbor) }
 
 func (n *nhs) peerFailed(e *Engine) {
-	n.err = n.claim.peer.err
+	n.err = n.ref.peer.err
 	e.useNextAddress(n)
 }
 
@@ -319,5 +319,5 @@ func (e *Engine) dropNHS(n *nhs) {
 	e.forgetAnnouncement(n)
 	e.dropNeighbor(&n.neighbor)
 	e.dismiss(&n.admission)
-	e.release(&n.claim)
+	e.release(&n.ref)
 }

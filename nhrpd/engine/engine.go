@@ -98,7 +98,7 @@ func (e *Engine) Receive(now time.Time, ifname string, from netip.Addr, data []b
 	e.finish()
 }
 
-// Secured says whether there is an SA with the peer at an NBMA address of an interface.
+// Secured reports whether there is an SA with the peer at an NBMA address of an interface.
 func (e *Engine) Secured(ifname string, nbma netip.Addr) bool {
 	ifc := e.ifaces[ifname]
 	return ifc != nil && ifc.secured(nbma)

@@ -67,7 +67,7 @@ func (p Peer) Equal(o Peer) bool {
 		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT && slices.Equal(p.SharedWith, o.SharedWith)
 }
 
-// isOneOf says whether an identity is one of those at the peer's address.
+// isOneOf reports whether an identity is one of those at the peer's address.
 func (p Peer) isOneOf(identity string) bool {
 	return p.Identity == identity || slices.Contains(p.SharedWith, identity)
 }

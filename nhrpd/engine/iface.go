@@ -127,12 +127,12 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 // overlay is our own overlay address.
 func (ifc *iface) overlay() netip.Addr { return ifc.cfg.Address.Addr() }
 
-// onOverlay says whether addr is of the overlay's address family.
+// onOverlay reports whether addr is of the overlay's address family.
 func (ifc *iface) onOverlay(addr netip.Addr) bool {
 	return addr.IsValid() && addr.Is4() == ifc.overlay().Is4()
 }
 
-// secured says whether packets may go to and come from an NBMA address.
+// secured reports whether packets may go to and come from an NBMA address.
 func (ifc *iface) secured(nbma netip.Addr) bool {
 	if !ifc.cfg.Protected {
 		return true
@@ -157,10 +157,10 @@ func (ifc *iface) public() netip.Addr {
 	return before
 }
 
-// behindNAT says whether others cannot start to talk to us.
+// behindNAT reports whether others cannot start to talk to us.
 func (ifc *iface) behindNAT() bool { return ifc.public().IsValid() }
 
-// isNHS says whether nbma is the address of an NHS in use.
+// isNHS reports whether nbma is the address of an NHS in use.
 func (ifc *iface) isNHS(nbma netip.Addr) bool {
 	return slices.ContainsFunc(ifc.nhs, func(n *nhs) bool { return n.nbma == nbma })
 }

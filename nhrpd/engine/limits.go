@@ -99,10 +99,10 @@ func (ifc *iface) speaksForMany(m *message) bool {
 	switch {
 	case p == nil:
 		return false
-	case p.has(interestNHS):
+	case p.has(reasonNHS):
 		return true
 	}
-	return p.has(interestBinding) && !ifc.madeBySender(m)
+	return p.has(reasonBinding) && !ifc.madeBySender(m)
 }
 
 // madeBySender reports whether the sender made the packet itself, whatever source the packet names.

@@ -155,7 +155,7 @@ func (ifc *iface) mismatch(m Mismatch) Mismatch {
 // unheard reports whether a peer has made an SA with us, as a router does that is about to
 // register, and has not registered.
 func (ifc *iface) unheard(now time.Time, p *peer) bool {
-	return ifc.cfg.Protected && ifc.cfg.Server && p.secured && !p.ike.Initiator && len(p.claims) == 0 && now.Sub(p.since) >= unheardAfter &&
+	return ifc.cfg.Protected && ifc.cfg.Server && p.secured && !p.ike.Initiator && len(p.refs) == 0 && now.Sub(p.since) >= unheardAfter &&
 		!ifc.objectTo(p.nbma).raised()
 }
 

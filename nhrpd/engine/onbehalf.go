@@ -11,17 +11,17 @@ import (
 // counts. A name that nobody has here cannot be judged: it may be that of a router which only its
 // own hub knows.
 
-// trustsRelay says whether the word of the router at an NBMA address counts for who sent what it
+// trustsRelay reports whether the word of the router at an NBMA address counts for who sent what it
 // passes on: an NHS of ours, or a router with a static map, which is the administrator's own word.
 // Without IPsec nobody's sender is known.
 func (ifc *iface) trustsRelay(nbma netip.Addr) bool {
 	return !ifc.cfg.Protected || ifc.isNHS(nbma) || ifc.hasMap(nbma)
 }
 
-// hasMap says whether there is a static map for the router at an NBMA address.
+// hasMap reports whether there is a static map for the router at an NBMA address.
 func (ifc *iface) hasMap(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
-	if p == nil || !p.has(interestBinding) {
+	if p == nil || !p.has(reasonBinding) {
 		return false
 	}
 	for b := range p.bindings() {
@@ -32,7 +32,7 @@ func (ifc *iface) hasMap(nbma netip.Addr) bool {
 	return false
 }
 
-// belongsToOther says whether an overlay address is that of another router than the sender, which
+// belongsToOther reports whether an overlay address is that of another router than the sender, which
 // may not speak for it.
 func (e *Engine) belongsToOther(m *message, protocol netip.Addr) bool {
 	ifc := m.ifc
@@ -48,7 +48,7 @@ func (e *Engine) belongsToOther(m *message, protocol netip.Addr) bool {
 	return owned
 }
 
-// misleads says whether a resolution request leads its answer to another NBMA address than that of
+// misleads reports whether a resolution request leads its answer to another NBMA address than that of
 // the router that it names. Who passes on another's question may name it as long as the answer goes
 // to that one, at the address that it registered from.
 func (e *Engine) misleads(m *message, nbma netip.Addr) bool {

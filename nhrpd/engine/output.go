@@ -80,7 +80,7 @@ type Expelled struct {
 type Security uint8
 
 const (
-	SANone          Security = iota // no interest: load nothing, initiate nothing; an SA that is there stays until Closed names it
+	SANone          Security = iota // no reason: load nothing, initiate nothing; an SA that is there stays until Closed names it
 	SAAccept                        // an SA of the peer's making is awaited or there: never initiate
 	SAInitiate                      // secure the peer, and again whenever its SA is lost
 	SAInitiateFirst                 // SAInitiate for an NHS: before all others, and without ever waiting long between attempts

@@ -6,7 +6,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// authentic says whether a packet's password is the configured one. Where none is configured, a
+// authentic reports whether a packet's password is the configured one. Where none is configured, a
 // packet with one is refused: the two ends disagree, and silently accepting that would hide it.
 // Error Indications carry none by RFC 2332 §5.2.7, but some send it.
 func (e *Engine) authentic(m *message) bool {

@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// peer is a router by its NBMA address, as the world sees it. There is one while somebody has an
-// interest in it or it has an SA.
+// peer is a router by its NBMA address, as the world sees it. There is one while somebody refers
+// to it or it has an SA.
 type peer struct {
 	ifc            *iface
 	nbma           netip.Addr
@@ -18,15 +18,15 @@ type peer struct {
 	secured        bool
 	unlisted       bool            // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
 	ike            Peer            // what IKE proved, while secured
-	router         netip.Addr      // overlay address of the router that an interest was in, since the SA came; zero: none is over
+	router         netip.Addr      // overlay address of the router that a reference was to, since the SA came; zero: none is over
 	authorizations []authorization // of the identities in it
 	since          time.Time       // of the state
 	want           Security
-	claims         []*claim
-	interests      interests // counts the claims
-	first          [1]*claim // memory of claims, as long as there is one
-	in, out        time.Time // last use
-	received       uint64    // NHRP packets since the SA came
+	refs           []*peerRef
+	counts         refCounts   // of refs
+	first          [1]*peerRef // memory of refs, as long as there is one
+	in, out        time.Time   // last use
+	received       uint64      // NHRP packets since the SA came
 	sent           uint64
 	err            string // why it could not be secured
 
@@ -41,13 +41,13 @@ const (
 	resyncGrace = 30 * time.Second
 )
 
-// peerAt finds the peer at an address, or makes it. The caller claims it.
+// peerAt finds the peer at an address, or makes it. The caller refers to it.
 func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
 	if p := ifc.peers[nbma]; p != nil {
 		return p
 	}
 	p := ifc.pools.peers.take()
-	p.ifc, p.nbma, p.since, p.claims = ifc, nbma, e.now, p.first[:0]
+	p.ifc, p.nbma, p.since, p.refs = ifc, nbma, e.now, p.first[:0]
 	ifc.peers[nbma] = p
 	ifc.addUnderlay(p)
 	return p
@@ -55,7 +55,7 @@ func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
 
 // forgetIdlePeer lets a peer go that nobody wants and that has no SA.
 func (e *Engine) forgetIdlePeer(p *peer) {
-	if len(p.claims) > 0 || p.secured || p.want != SANone {
+	if len(p.refs) > 0 || p.secured || p.want != SANone {
 		return
 	}
 	e.timers.Stop(&p.lost)
@@ -110,7 +110,7 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	e.timers.Stop(&p.lost)
 	another := e.reviewAskers(p)
 	e.notice(ifc, Notice{Kind: NoticePeerSecured, NBMA: p.nbma, Identity: ike.Identity})
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
 			c.owner.peerSecured(e)
 		}
@@ -131,7 +131,7 @@ func (e *Engine) peerRenewed(ifc *iface, nbma netip.Addr) {
 	if p == nil || !p.secured {
 		return
 	}
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
 			c.owner.peerRenewed(e)
 		}
@@ -154,7 +154,7 @@ func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string, closed boo
 
 // needed reports whether a registration, ours or the peer's, depends on the SA.
 func (p *peer) needed() bool {
-	return slices.ContainsFunc(p.claims, func(c *claim) bool { return c.kind == interestNHS || c.kind == interestBinding })
+	return slices.ContainsFunc(p.refs, func(c *peerRef) bool { return c.kind == reasonNHS || c.kind == reasonBinding })
 }
 
 func (e *Engine) unsecure(p *peer, reason string, grace time.Duration) {
@@ -166,7 +166,7 @@ func (e *Engine) endSecurity(p *peer, kind NoticeKind, reason string, grace time
 	p.secured, p.since = false, e.now
 	e.lead(p, netip.Addr{})
 	e.awaitReturn(p, grace)
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
 			c.owner.peerLost(e, reason)
 		}
@@ -183,7 +183,7 @@ func (e *Engine) awaitReturn(p *peer, grace time.Duration) {
 // lostForGood ends what waited in vain for the peer to come back.
 func (e *Engine) lostForGood(p *peer) {
 	p.unlisted = false
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		c.owner.peerLostForGood(e)
 	}
 	e.reviseSecurity(p)
@@ -200,7 +200,7 @@ func (e *Engine) peerFailed(ifc *iface, nbma netip.Addr, reason string) {
 		p.err = reason
 		e.notice(ifc, Notice{Kind: NoticePeerFailed, NBMA: nbma, Reason: reason})
 	}
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
 			c.owner.peerFailed(e)
 		}
@@ -227,14 +227,14 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 		ifc.confirmed = true
 		grace := restoreGrace
 		for _, b := range inOrder(ifc.bindings, byAddr) {
-			if b.restored && !b.claim.peer.secured {
+			if b.restored && !b.ref.peer.secured {
 				grace = resyncGrace
-				e.unlist(b.claim.peer)
+				e.unlist(b.ref.peer)
 			}
 		}
 		for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-			if s.restored && !s.claim.peer.secured {
-				e.unlist(s.claim.peer)
+			if s.restored && !s.ref.peer.secured {
+				e.unlist(s.ref.peer)
 			}
 		}
 		e.timers.Set(&ifc.grace, e.now.Add(grace))

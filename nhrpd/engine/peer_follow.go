@@ -25,7 +25,7 @@ func (e *Engine) peerMoved(ifc *iface, from netip.Addr, ike Peer) {
 // moveClaims takes what rests on a peer to where it is now. An NHS stays where the configuration
 // says that it is.
 func (e *Engine) moveClaims(from, to *peer, before netip.Addr) {
-	for _, c := range slices.Clone(from.claims) {
+	for _, c := range slices.Clone(from.refs) {
 		if c.peer == from {
 			c.owner.peerMoved(e, to, before)
 		}

@@ -79,7 +79,7 @@ func (p *peer) bindings() iter.Seq[*binding] {
 		if p == nil {
 			return
 		}
-		for _, c := range p.claims {
+		for _, c := range p.refs {
 			if b, is := c.owner.(*binding); is && !yield(b) {
 				return
 			}

@@ -14,7 +14,7 @@ import (
 // retiredNames is where those names are. Marks end below; see kernel.MarkedNBMA.
 var retiredNames = netip.MustParsePrefix("0.255.0.0/16")
 
-// retired says whether a name is nobody's mark.
+// retired reports whether a name is nobody's mark.
 func retired(name netip.Addr) bool { return retiredNames.Contains(name) }
 
 // retireNames has nothing rest on names that strongSwan does not list.
@@ -47,7 +47,7 @@ func (e *Engine) retireNames(ifc *iface, listed map[netip.Addr]bool) {
 // retire has bindings and answers wait for a router under another name than its last one. All else
 // that rested on its SA ends: nothing can be sent to it, and a hub has another way.
 func (e *Engine) retire(p *peer, heirs map[netip.Addr]*peer) {
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		c.owner.markGone(e, p, heirs)
 	}
 	e.timers.Stop(&p.lost)
@@ -66,7 +66,7 @@ func (e *Engine) retireAnswer(a *answer, loser *peer, heirs map[netip.Addr]*peer
 		return
 	}
 	e.moveAnswer(a, to.nbma)
-	e.claim(&a.claim, to, interestAnswer, false)
+	e.refer(&a.ref, to, reasonAnswer, false)
 	e.timers.Set(&a.expiry, a.expires)
 }
 

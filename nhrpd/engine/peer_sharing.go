@@ -29,10 +29,10 @@ const maxDoubt = 10 * time.Second
 // which was sent away.
 const separationTime = 3 * time.Second
 
-// inThisNetwork says whether an address is one of 0.0.0.0/8 that no router has (RFC 1122 §3.2.1.3).
+// inThisNetwork reports whether an address is one of 0.0.0.0/8 that no router has (RFC 1122 §3.2.1.3).
 func inThisNetwork(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 0 && !a.IsUnspecified() }
 
-// impossibleNBMA says whether a packet gives an NBMA address that can only be a name of ours for a
+// impossibleNBMA reports whether a packet gives an NBMA address that can only be a name of ours for a
 // router.
 func (m *message) impossibleNBMA() bool {
 	return inThisNetwork(m.SourceNBMA) || slices.ContainsFunc(m.CIEs, func(c packet.CIE) bool { return inThisNetwork(c.NBMA) })
@@ -108,12 +108,12 @@ func (e *Engine) lead(p *peer, real netip.Addr) {
 	e.out.Marked = append(e.out.Marked, MarkedChange{Interface: p.ifc.cfg.Name, NBMA: p.nbma, Real: real, Delete: !real.IsValid()})
 }
 
-// shared says whether several routers are at an NBMA address, and stay there.
+// shared reports whether several routers are at an NBMA address, and stay there.
 func (ifc *iface) shared(p *peer) bool {
 	return p != nil && p.secured && len(p.ike.SharedWith) > 0 && !p.ike.Separating
 }
 
-// separating says whether packets from an NBMA address may be those of a router that is sent away
+// separating reports whether packets from an NBMA address may be those of a router that is sent away
 // from it, or was just now.
 func (e *Engine) separating(ifc *iface, nbma netip.Addr) bool {
 	since, was := ifc.separated[nbma]
@@ -133,7 +133,7 @@ func (e *Engine) separate(ifc *iface, nbma netip.Addr) {
 	e.dropHeld(ifc, nbma, dropSeparating)
 }
 
-// ambiguous says whether a router that is said to have an NBMA address may be any of several.
+// ambiguous reports whether a router that is said to have an NBMA address may be any of several.
 func (ifc *iface) ambiguous(protocol, nbma netip.Addr) bool {
 	if n := ifc.neighbors[protocol]; n != nil && n.nbma == nbma {
 		return ifc.shared(ifc.peers[nbma])
@@ -141,7 +141,7 @@ func (ifc *iface) ambiguous(protocol, nbma netip.Addr) bool {
 	return ifc.shared(ifc.peers[nbma]) || len(ifc.named[nbma]) > 0 || ifc.peers[nbma].mayBeElse(protocol)
 }
 
-// mayBeElse says whether the SA with a peer may be that of another router behind the same NAT
+// mayBeElse reports whether the SA with a peer may be that of another router behind the same NAT
 // address than the one with an overlay address: what is known of the peer is about another one, or
 // nothing is and whoever it is came by itself. An answer that does not come through the SA itself,
 // though it could, is from a router that has none.
@@ -153,7 +153,7 @@ func (p *peer) mayBeElse(protocol netip.Addr) bool {
 	if known && p.router != protocol {
 		return true
 	}
-	for _, c := range p.claims {
+	for _, c := range p.refs {
 		switch router := c.owner.router(); {
 		case !router.IsValid():
 		case router != protocol:
@@ -206,7 +206,7 @@ func (e *Engine) peerChanged(p *peer, before Peer) {
 // registered must do so again from another SA; it says whether somebody has.
 func (e *Engine) doubt(p *peer) bool {
 	found := false
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		if c.owner.peerDoubtful(e) {
 			found = true
 		}
@@ -222,14 +222,14 @@ func (e *Engine) doubt(p *peer) bool {
 // sharingChanged follows when other routers than before are at a peer's address, without the peer
 // having been gone.
 func (e *Engine) sharingChanged(p *peer) {
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
 			c.owner.peerJoined(e)
 		}
 	}
 }
 
-// mayBe says whether a binding is that of one of the routers which are at a peer's address: by the
+// mayBe reports whether a binding is that of one of the routers which are at a peer's address: by the
 // identities that IKE proved.
 func (b *binding) mayBe(ike Peer) bool {
 	return ike.isOneOf(b.identity) || slices.ContainsFunc(b.sharers, ike.isOneOf)
@@ -252,7 +252,7 @@ func (e *Engine) reunite(p *peer) {
 		before = append(before, at)
 	}
 	for _, old := range before {
-		for _, c := range slices.Clone(old.claims) {
+		for _, c := range slices.Clone(old.refs) {
 			c.owner.peerBack(e, old, p)
 		}
 	}

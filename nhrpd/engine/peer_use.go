@@ -46,7 +46,7 @@ func (e *Engine) readUse(ifc *iface) {
 }
 
 // used takes the times that data last passed, and ends what nobody uses: shortcuts first, then the
-// interest that answers are, then SAs.
+// references of answers, then SAs.
 func (e *Engine) used(ifc *iface, peers []PeerUse) {
 	if ifc.left {
 		return
@@ -60,7 +60,7 @@ func (e *Engine) used(ifc *iface, peers []PeerUse) {
 		if s.state != ShortcutUp {
 			return false
 		}
-		if p := s.claim.peer; p != nil {
+		if p := s.ref.peer; p != nil {
 			s.used = later(s.used, p.out)
 		}
 		return e.idle(s) || e.refreshDue(s)
@@ -82,7 +82,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// closeSilent closes an SA that nobody needs any more: that has no other interest than answers
+// closeSilent closes an SA that nobody needs any more: that has no other reason than answers
 // given, and that was silent in both directions for the idle time. Who initiated it closes it, the
 // other end only after twice that time.
 func (e *Engine) closeSilent(p *peer) {
@@ -91,11 +91,11 @@ func (e *Engine) closeSilent(p *peer) {
 	if silent < idle {
 		return
 	}
-	for len(p.claims) > 0 {
-		if p.claims[0].owner.inUse() {
+	for len(p.refs) > 0 {
+		if p.refs[0].owner.inUse() {
 			return
 		}
-		e.release(p.claims[0])
+		e.release(p.refs[0])
 	}
 	if !p.ike.Initiator {
 		idle *= 2
@@ -108,7 +108,7 @@ func (e *Engine) closeSilent(p *peer) {
 // closePeer ends the SA with a peer. Whoever wants the peer again gets a new one.
 func (e *Engine) closePeer(p *peer, reason string) {
 	e.notice(p.ifc, Notice{Kind: NoticePeerClosed, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
-	for _, c := range slices.Clone(p.claims) {
+	for _, c := range slices.Clone(p.refs) {
 		c.owner.peerClosed(e)
 	}
 	p.secured, p.since = false, e.now

@@ -2,12 +2,12 @@ package engine
 
 import "net/netip"
 
-// visit is the interest in one of several routers behind one address to which an answer went: which
+// visit is the reason for one of several routers behind one address to which an answer went: which
 // of them had asked is not known.
 type visit struct {
 	unaffected
 
-	claim claim
+	ref peerRef
 }
 
 // admitVisitors takes note that an answer goes to an address with several routers, one of which
@@ -21,16 +21,16 @@ func (e *Engine) admitVisitors(ifc *iface, nbma netip.Addr) {
 }
 
 func (e *Engine) admitVisitor(p *peer) {
-	if len(p.claims) > 0 || p.ifc.objectToDirect(p.nbma).raised() {
+	if len(p.refs) > 0 || p.ifc.objectToDirect(p.nbma).raised() {
 		return
 	}
 	v := &visit{}
-	v.claim.owner = v
-	e.claim(&v.claim, p, interestAnswer, false)
+	v.ref.owner = v
+	e.refer(&v.ref, p, reasonAnswer, false)
 }
 
-func (v *visit) peerLost(e *Engine, _ string) { e.release(&v.claim) }
+func (v *visit) peerLost(e *Engine, _ string) { e.release(&v.ref) }
 
-func (v *visit) peerClosed(e *Engine) { e.release(&v.claim) }
+func (v *visit) peerClosed(e *Engine) { e.release(&v.ref) }
 
-func (v *visit) markGone(e *Engine, _ *peer, _ map[netip.Addr]*peer) { e.release(&v.claim) }
+func (v *visit) markGone(e *Engine, _ *peer, _ map[netip.Addr]*peer) { e.release(&v.ref) }

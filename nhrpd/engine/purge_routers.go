@@ -23,16 +23,16 @@ func (e *Engine) purgeRouters(m *message) {
 	var left []*peer
 	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, func(s *shortcut) bool { return isIt(s.nextHop, s.nbma) }) {
 		if s.state != ShortcutResolving {
-			left = append(left, s.claim.peer)
+			left = append(left, s.ref.peer)
 			e.endShortcut(s, "the NHS shut out the router that it leads to")
 		}
 	}
 	for _, a := range inOrderIf(ifc.answers, answerKey.compare, func(a *answer) bool { return isIt(a.requester, a.nbma) }) {
-		left = append(left, a.claim.peer)
+		left = append(left, a.ref.peer)
 		e.dropAnswer(a)
 	}
 	for _, p := range left {
-		if p != nil && p.secured && len(p.claims) == 0 {
+		if p != nil && p.secured && len(p.refs) == 0 {
 			e.closePeer(p, "the NHS shut it out")
 		}
 	}

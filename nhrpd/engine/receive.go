@@ -15,7 +15,7 @@ type message struct {
 	raw  []byte
 }
 
-// direct says whether the packet came from the router that its header names as the source.
+// direct reports whether the packet came from the router that its header names as the source.
 func (m *message) direct() bool { return m.ifc.real(m.from) == m.SourceNBMA }
 
 func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {

@@ -110,7 +110,7 @@ func (p *peer) status() PeerStatus {
 		Peer:     p.ike,
 		State:    p.state(),
 		Since:    p.since,
-		Interest: p.interestNames(),
+		Interest: p.reasonNames(),
 		In:       p.in,
 		Out:      p.out,
 		Error:    p.err,

@@ -22,7 +22,7 @@ type answer struct {
 	mapped    netip.Addr // NBMA address given from a static map; zero: our own
 	asker     holder     // whose share of the answers it is; zero: restored
 	relayed   bool       // asked along a router whose word counts: the asker is the requester
-	claim     claim
+	ref       peerRef
 	admission admission // while it stands: where somebody vouched for the requester
 	waiting   []waitingRequest
 	dialAt    time.Time // when we start to dial although the other should
@@ -111,7 +111,7 @@ func (l Limits) answersOfOne() int { return (l.Answers + 3) / 4 }
 
 func (e *Engine) newAnswer(ifc *iface, key answerKey) *answer {
 	a := &answer{answerKey: key, ifc: ifc}
-	a.claim.owner = a
+	a.ref.owner = a
 	a.expiry.Run = func() { e.answerDue(a) }
 	ifc.answers[key] = a
 	return a
@@ -123,7 +123,7 @@ func (e *Engine) give(a *answer, m *message, to netip.Addr) {
 	a.waiting = slices.DeleteFunc(a.waiting, func(w waitingRequest) bool { return w.dest == dest })
 	a.expires = e.now.Add(a.ifc.cfg.HoldingTime)
 	if a.ifc.secured(a.nbma) {
-		e.claim(&a.claim, e.peerAt(a.ifc, a.nbma), interestAnswer, false)
+		e.refer(&a.ref, e.peerAt(a.ifc, a.nbma), reasonAnswer, false)
 		e.timers.Set(&a.expiry, a.expires)
 	} else {
 		e.timers.Set(&a.expiry, e.now.Add(requesterWait))
@@ -157,10 +157,10 @@ func (e *Engine) keepWaiting(a *answer, m *message) {
 		a.dialAt = a.giveUp
 	}
 	e.timers.Set(&a.expiry, a.dialAt)
-	e.claim(&a.claim, e.peerAt(ifc, a.nbma), interestAnswer, dial)
+	e.refer(&a.ref, e.peerAt(ifc, a.nbma), reasonAnswer, dial)
 }
 
-// asking says whether a request of ours is under way that traffic from inside prefix led to:
+// asking reports whether a request of ours is under way that traffic from inside prefix led to:
 // traffic flows both ways. Where we asked for the router itself (phase 2), our traffic has no other
 // address than ours.
 func (ifc *iface) asking(prefix netip.Prefix, requester netip.Addr) bool {
@@ -178,12 +178,12 @@ func (e *Engine) answerDue(a *answer) {
 	switch {
 	case len(a.waiting) > 0 && e.now.Before(a.giveUp):
 		e.timers.Set(&a.expiry, a.giveUp)
-		e.claim(&a.claim, e.peerAt(a.ifc, a.nbma), interestAnswer, true)
+		e.refer(&a.ref, e.peerAt(a.ifc, a.nbma), reasonAnswer, true)
 	case len(a.waiting) > 0:
 		e.giveUpAnswer(a)
 	case e.now.Before(a.expires):
 		// The requester did not come: without it there is nothing to secure, but the answer is out.
-		e.release(&a.claim)
+		e.release(&a.ref)
 		e.timers.Set(&a.expiry, a.expires)
 	default:
 		e.dropAnswer(a)
@@ -201,7 +201,7 @@ func (e *Engine) giveUpAnswer(a *answer) {
 		e.withRequest(a.ifc, w, func(m *message) { e.refuse(m, packet.CodeInsufficientResources) })
 	}
 	if e.now.Before(a.expires) {
-		e.release(&a.claim)
+		e.release(&a.ref)
 		e.timers.Set(&a.expiry, a.expires)
 		return
 	}
@@ -232,7 +232,7 @@ func (e *Engine) withRequest(ifc *iface, w waitingRequest, f func(*message)) {
 // peerSecured answers those who waited for it, as the routes are now.
 func (a *answer) peerSecured(e *Engine) {
 	if o := a.ifc.objectToPath(a.nbma, a.requester); o.raised() {
-		p := a.claim.peer
+		p := a.ref.peer
 		e.takeBack(a)
 		e.closeUnwanted(p, o.text)
 		return
@@ -244,13 +244,13 @@ func (a *answer) peerSecured(e *Engine) {
 	waiting := a.waiting
 	a.waiting = nil
 	if e.now.Before(a.expires) {
-		e.claim(&a.claim, a.claim.peer, interestAnswer, false)
+		e.refer(&a.ref, a.ref.peer, reasonAnswer, false)
 		e.timers.Set(&a.expiry, a.expires)
 	}
 	for _, w := range waiting {
 		e.withRequest(a.ifc, w, e.resolution)
 	}
-	if a.claim.peer != nil && a.claim.peer.ike.Initiator {
+	if a.ref.peer != nil && a.ref.peer.ike.Initiator {
 		e.repeatRequests(a.ifc, a.prefix)
 	}
 	if a.expires.IsZero() && len(a.waiting) == 0 {
@@ -268,11 +268,11 @@ func (e *Engine) repeatRequests(ifc *iface, prefix netip.Prefix) {
 	}
 }
 
-// peerLost ends the interest: the requester's shortcut has ended as well, unless only strongSwan
+// peerLost ends the reference: the requester's shortcut has ended as well, unless only strongSwan
 // here was restarted.
 func (a *answer) peerLost(e *Engine, _ string) {
-	if len(a.waiting) == 0 && !a.claim.peer.unlisted {
-		e.release(&a.claim)
+	if len(a.waiting) == 0 && !a.ref.peer.unlisted {
+		e.release(&a.ref)
 	}
 }
 
@@ -290,14 +290,14 @@ func (a *answer) rulesChanged(e *Engine, p *peer) {
 // peerMoved follows the requester.
 func (a *answer) peerMoved(e *Engine, to *peer, _ netip.Addr) {
 	e.moveAnswer(a, to.nbma)
-	e.claim(&a.claim, to, a.claim.kind, a.claim.dial)
+	e.refer(&a.ref, to, a.ref.kind, a.ref.dial)
 }
 
 // peerBack gives the answer to the requester, which has another name now.
 func (a *answer) peerBack(e *Engine, old, p *peer) {
 	if retired(old.nbma) && old.ike.Identity == p.ike.Identity {
 		e.moveAnswer(a, p.nbma)
-		e.claim(&a.claim, p, interestAnswer, false)
+		e.refer(&a.ref, p, reasonAnswer, false)
 	}
 }
 
@@ -318,10 +318,10 @@ func (e *Engine) dropAnswer(a *answer) {
 	}
 	e.timers.Stop(&a.expiry)
 	e.dismiss(&a.admission)
-	e.release(&a.claim)
+	e.release(&a.ref)
 }
 
-// stillRight says whether we would answer the same now, or for more.
+// stillRight reports whether we would answer the same now, or for more.
 func (e *Engine) stillRight(a *answer) bool {
 	if a.mapped.IsValid() {
 		b := a.ifc.bindings[a.dest]

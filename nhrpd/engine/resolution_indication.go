@@ -106,7 +106,7 @@ func (e *Engine) indication(m *message) {
 	}
 }
 
-// firstHopOf says whether packets from source enter the DMVPN here.
+// firstHopOf reports whether packets from source enter the DMVPN here.
 func (e *Engine) firstHopOf(ifc *iface, source netip.Addr) bool {
 	if source == ifc.overlay() || e.table(ifc).IsLocal(source) {
 		return true

@@ -91,7 +91,7 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 	}
 }
 
-// isNHSProtocol says whether an overlay address is that of an NHS: it is found by registering.
+// isNHSProtocol reports whether an overlay address is that of an NHS: it is found by registering.
 func (ifc *iface) isNHSProtocol(protocol netip.Addr) bool {
 	for _, n := range ifc.nhs {
 		if n.protocol == protocol {

@@ -109,7 +109,7 @@ type unresolved struct {
 	nobody bool // the NHS knows nobody who has it
 }
 
-// mayAsk says whether a destination is worth a question now.
+// mayAsk reports whether a destination is worth a question now.
 func (e *Engine) mayAsk(ifc *iface, dest netip.Addr) bool {
 	u, ok := ifc.unresolved[dest]
 	if ok && e.now.Before(u.until) {
@@ -119,7 +119,7 @@ func (e *Engine) mayAsk(ifc *iface, dest netip.Addr) bool {
 	return ifc.covering(dest) == nil
 }
 
-// answeredBefore says whether a reply is a further one to a request that a shortcut came of:
+// answeredBefore reports whether a reply is a further one to a request that a shortcut came of:
 // requests are repeated, and so are answers.
 func (ifc *iface) answeredBefore(m *message) bool {
 	s := ifc.covering(m.DestProtocol)

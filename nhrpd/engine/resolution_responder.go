@@ -62,7 +62,7 @@ func (e *Engine) prohibit(m *message, o objection) {
 	}
 }
 
-// egress says whether packets to dest leave the DMVPN here, and the prefix that may be answered for
+// egress reports whether packets to dest leave the DMVPN here, and the prefix that may be answered for
 // it: that of the route, narrowed so that it hides no other (RFC 2332 §6.3).
 func (e *Engine) egress(ifc *iface, dest netip.Addr) (netip.Prefix, bool) {
 	host := hostPrefix(dest)
@@ -120,7 +120,7 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 	case nat:
 		// The requester must dial, and needs the answer for it. Behind NAT ourselves, we dial as
 		// well: the NATs may let it pass.
-		e.claim(&a.claim, e.peerAt(ifc, nbma), interestAnswer, ifc.behindNAT() && !unclear)
+		e.refer(&a.ref, e.peerAt(ifc, nbma), reasonAnswer, ifc.behindNAT() && !unclear)
 		e.give(a, m, m.from)
 		e.admitVisitors(ifc, nbma)
 	default:
@@ -142,7 +142,7 @@ func (m *message) requester() (netip.Addr, bool) {
 	return m.SourceNBMA, false
 }
 
-// peerAddress says whether an NBMA address may be another router's.
+// peerAddress reports whether an NBMA address may be another router's.
 func (ifc *iface) peerAddress(nbma netip.Addr) bool {
 	nbma = ifc.real(nbma)
 	return !inThisNetwork(nbma) && nbma.IsValid() && nbma.Is4() == ifc.local.Is4() && nbma != ifc.local && nbma != ifc.public() &&

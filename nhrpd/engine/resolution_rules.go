@@ -7,7 +7,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// admissible says whether what was answered may be installed, and for which prefix: where narrowing
+// admissible reports whether what was answered may be installed, and for which prefix: where narrowing
 // the answer makes it harmless, it is narrowed. It returns the route beneath, or an objection.
 func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (netip.Prefix, Route, objection) {
 	ifc := s.ifc
@@ -65,7 +65,7 @@ func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) objection {
 	return objection{}
 }
 
-// stillLed says whether the route that led to a shortcut is the same, and nothing more specific has
+// stillLed reports whether the route that led to a shortcut is the same, and nothing more specific has
 // come beneath it.
 func (e *Engine) stillLed(s *shortcut) bool {
 	way, err := e.pathTo(s.ifc, s.dest)

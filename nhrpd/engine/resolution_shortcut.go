@@ -40,7 +40,7 @@ type shortcut struct {
 	expires   time.Time
 	used      time.Time // last, outgoing
 
-	claim     claim
+	ref       peerRef
 	neighbor  neighborClaim
 	admission admission
 	routed    bool
@@ -55,7 +55,7 @@ const (
 
 func (e *Engine) newShortcut(ifc *iface, dest netip.Addr, prefix netip.Prefix) *shortcut {
 	s := &shortcut{ifc: ifc, dest: dest, prefix: prefix, since: e.now}
-	s.claim.owner = s
+	s.ref.owner = s
 	s.ask.Run = func() { e.askAgain(s) }
 	s.step.Run = func() { e.shortcutDue(s) }
 	ifc.shortcuts[prefix] = s
@@ -72,7 +72,7 @@ func (ifc *iface) covering(addr netip.Addr) *shortcut {
 	return nil
 }
 
-// saidBy says whether the shortcut rests on the word of the router with that overlay address.
+// saidBy reports whether the shortcut rests on the word of the router with that overlay address.
 func (s *shortcut) saidBy(protocol netip.Addr) bool {
 	return protocol == s.nextHop || protocol == s.answerer
 }
@@ -84,7 +84,7 @@ func (e *Engine) secure(s *shortcut) {
 	secured := ifc.secured(s.nbma)
 	// Behind NAT it is for us to dial; else the responder does, and has done so before it answered.
 	dial := !secured && ifc.behindNAT()
-	e.claim(&s.claim, e.peerAt(ifc, s.nbma), interestResolution, dial)
+	e.refer(&s.ref, e.peerAt(ifc, s.nbma), reasonResolution, dial)
 	e.admit(&s.admission, ifc, s.nbma, admittedAs{})
 	if secured {
 		e.install(s)
@@ -106,7 +106,7 @@ func (e *Engine) install(s *shortcut) {
 		e.closeUnwanted(p, o.text)
 		return
 	}
-	e.claim(&s.claim, p, interestShortcut, s.claim.dial)
+	e.refer(&s.ref, p, reasonShortcut, s.ref.dial)
 	s.state, s.since, s.identity = ShortcutUp, e.now, p.ike.Identity
 	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
 	if r := ifc.relays[s.nextHop]; r != nil {
@@ -123,7 +123,7 @@ func (e *Engine) install(s *shortcut) {
 	e.notice(ifc, n)
 }
 
-// needsRoute says whether packets need a route to find the next hop. Those to the next hop itself
+// needsRoute reports whether packets need a route to find the next hop. Those to the next hop itself
 // find its neighbour without one, where the overlay is on the link, and by the neighbour's own host
 // route where it is not.
 func (s *shortcut) needsRoute() bool {
@@ -160,7 +160,7 @@ func (e *Engine) scheduleShortcut(s *shortcut) {
 func (e *Engine) shortcutDue(s *shortcut) {
 	switch {
 	case s.state == ShortcutSecuring && e.now.Before(s.since.Add(securingTime)):
-		e.claim(&s.claim, e.peerAt(s.ifc, s.nbma), interestResolution, true)
+		e.refer(&s.ref, e.peerAt(s.ifc, s.nbma), reasonResolution, true)
 		e.timers.Set(&s.step, s.since.Add(securingTime))
 	case s.state == ShortcutSecuring:
 		e.unresolve(s, "no SA with the router that it leads to could be had; the traffic stays on the hub")
@@ -194,19 +194,19 @@ func (e *Engine) removeShortcut(s *shortcut) {
 		e.reviseHostRoute(s.ifc, s.dest, n)
 	}
 	e.dismiss(&s.admission)
-	e.release(&s.claim)
+	e.release(&s.ref)
 }
 
 // peerSecured installs what waited for the SA.
 func (s *shortcut) peerSecured(e *Engine) {
-	switch shared := s.ifc.shared(s.claim.peer); {
+	switch shared := s.ifc.shared(s.ref.peer); {
 	case shared && s.state == ShortcutSecuring:
 		e.unresolve(s, sharedAddress.text)
 		return
 	case shared && s.state == ShortcutUp:
 		e.endShortcut(s, sharedAddress.text)
 		return
-	case s.state == ShortcutSecuring && s.claim.peer.mayBeElse(s.nextHop):
+	case s.state == ShortcutSecuring && s.ref.peer.mayBeElse(s.nextHop):
 		if !s.asking {
 			e.askFor(s) // if it is the one, the answer comes through its SA
 		}
@@ -220,9 +220,9 @@ func (s *shortcut) peerSecured(e *Engine) {
 			return
 		}
 	}
-	switch identity := s.claim.peer.ike.Identity; {
+	switch identity := s.ref.peer.ike.Identity; {
 	case !s.restored || identity == "":
-	case s.identity != "" && !s.claim.peer.ike.isOneOf(s.identity):
+	case s.identity != "" && !s.ref.peer.ike.isOneOf(s.identity):
 		e.endShortcut(s, "another identity has its next hop's NBMA address now: "+identity)
 		return
 	default:
@@ -236,7 +236,7 @@ func (s *shortcut) peerSecured(e *Engine) {
 // peerLost ends a shortcut. When only strongSwan was restarted, the kernel's SA goes on, and so
 // does the shortcut until the peer is lost for good.
 func (s *shortcut) peerLost(e *Engine, reason string) {
-	if s.state == ShortcutUp && !s.claim.peer.unlisted {
+	if s.state == ShortcutUp && !s.ref.peer.unlisted {
 		e.endShortcut(s, "the SA with its next hop went: "+reason)
 	}
 }
@@ -268,7 +268,7 @@ func (s *shortcut) peerMoved(e *Engine, to *peer, _ netip.Addr) {
 	}
 	s.nbma = to.nbma
 	e.admit(&s.admission, s.ifc, s.nbma, s.admission.as)
-	e.claim(&s.claim, to, s.claim.kind, s.claim.dial)
+	e.refer(&s.ref, to, s.ref.kind, s.ref.dial)
 	if s.state == ShortcutUp {
 		e.wantNeighbor(&s.neighbor, s.ifc, rankShortcut, s.nextHop, s.nbma)
 	}

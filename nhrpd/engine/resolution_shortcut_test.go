@@ -76,7 +76,7 @@ func (n *node) removeRoutes(routes ...Route) {
 	n.handle(RoutesChanged{Table: testTable, Removed: routes})
 }
 
-// direct says whether packets between the LANs go from spoke to spoke, both ways.
+// direct reports whether packets between the LANs go from spoke to spoke, both ways.
 func (m *mesh) direct() bool {
 	return len(m.spoke1.shortcuts) == 1 && len(m.spoke2.shortcuts) == 1
 }

@@ -209,7 +209,7 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	s.nextHop, s.nbma, s.identity, s.state = st.NextHop, st.NBMA, st.Identity, ShortcutUp
 	s.answered, s.expires, s.refresh = e.now, e.now.Add(left), e.now.Add(left*2/3)
 	s.restored = ifc.cfg.Protected
-	e.claim(&s.claim, e.peerAt(ifc, s.nbma), interestShortcut, false)
+	e.refer(&s.ref, e.peerAt(ifc, s.nbma), reasonShortcut, false)
 	e.admit(&s.admission, ifc, s.nbma, admittedAs{})
 	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
 	e.wantRoute(s)
@@ -236,7 +236,7 @@ func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
 	}
 }
 
-// usableNBMA says whether a saved address can be one of a router.
+// usableNBMA reports whether a saved address can be one of a router.
 func usableNBMA(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast()
 }

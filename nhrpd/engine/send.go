@@ -87,7 +87,7 @@ func (e *Engine) fillResponder(m *message) {
 	}
 }
 
-// knownExtension says whether we can process an extension as a responder.
+// knownExtension reports whether we can process an extension as a responder.
 func knownExtension(t packet.ExtensionType) bool {
 	switch t {
 	case packet.ExtensionResponder, packet.ExtensionForwardTransit, packet.ExtensionReverseTransit,
@@ -107,7 +107,7 @@ func (m *message) unknownCompulsory() *packet.Extension {
 	return nil
 }
 
-// understood says whether we know all that a request demands of who answers it. Where we do not,
+// understood reports whether we know all that a request demands of who answers it. Where we do not,
 // its source is told, and there is no other answer (RFC 2332 §5.3).
 func (e *Engine) understood(m *message) bool {
 	ext := m.unknownCompulsory()

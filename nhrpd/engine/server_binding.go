@@ -34,7 +34,7 @@ type binding struct {
 	prefixes   []*announced
 	routed     bool // routes to the prefixes are wanted
 
-	claim     claim
+	ref       peerRef
 	neighbor  neighborClaim
 	admission admission
 	expiry    timers.Timer
@@ -43,7 +43,7 @@ type binding struct {
 func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
 	b := ifc.pools.bindings.take()
 	b.ifc, b.protocol, b.since = ifc, protocol, e.now
-	b.claim.owner = b
+	b.ref.owner = b
 	b.expiry.Run = func() { e.unbind(b, "not refreshed within its holding time") }
 	ifc.bindings[protocol] = b
 	return b
@@ -52,8 +52,8 @@ func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
 // bind points the binding at an NBMA address.
 func (e *Engine) bind(b *binding, nbma netip.Addr) {
 	b.nbma = nbma
-	if b.claim.peer == nil || b.claim.peer.nbma != nbma {
-		e.claim(&b.claim, e.peerAt(b.ifc, nbma), interestBinding, false)
+	if b.ref.peer == nil || b.ref.peer.nbma != nbma {
+		e.refer(&b.ref, e.peerAt(b.ifc, nbma), reasonBinding, false)
 	}
 	e.admit(&b.admission, b.ifc, nbma, admittedAs{})
 	rank := rankBinding
@@ -85,14 +85,14 @@ func (e *Engine) dropBinding(b *binding) {
 	e.timers.Stop(&b.expiry)
 	e.dropNeighbor(&b.neighbor)
 	e.dismiss(&b.admission)
-	e.release(&b.claim)
+	e.release(&b.ref)
 }
 
 // peerSecured ends a binding that is not that of the router which is there now.
 func (b *binding) peerSecured(e *Engine) {
-	if !b.static && !b.mayBe(b.claim.peer.ike) {
+	if !b.static && !b.mayBe(b.ref.peer.ike) {
 		e.keepOwner(b)
-		e.unbind(b, "another identity has the client's NBMA address now: "+b.claim.peer.ike.Identity)
+		e.unbind(b, "another identity has the client's NBMA address now: "+b.ref.peer.ike.Identity)
 		return
 	}
 	if o := b.ifc.objectToBeing(b.nbma, b.protocol); !b.static && o.raised() {
@@ -107,7 +107,7 @@ func (b *binding) peerSecured(e *Engine) {
 // client may have another way meanwhile. When only strongSwan was restarted, the kernel's SAs go on
 // and so do the routes.
 func (b *binding) peerLost(e *Engine, _ string) {
-	if !b.claim.peer.unlisted {
+	if !b.ref.peer.unlisted {
 		e.unroutePrefixes(b)
 	}
 }

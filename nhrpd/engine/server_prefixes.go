@@ -98,14 +98,14 @@ func (e *Engine) objectToAnnouncing(b *binding, prefix netip.Prefix) objection {
 	return objection{}
 }
 
-// accepts says whether clients may announce a prefix.
+// accepts reports whether clients may announce a prefix.
 func (c *InterfaceConfig) accepts(prefix netip.Prefix) bool {
 	return slices.ContainsFunc(c.Accept, func(p netip.Prefix) bool {
 		return p.Bits() <= prefix.Bits() && p.Contains(prefix.Addr())
 	})
 }
 
-// takesPrefixes says whether clients may announce anything at all.
+// takesPrefixes reports whether clients may announce anything at all.
 func (c *InterfaceConfig) takesPrefixes() bool { return len(c.Accept) > 0 || c.Policy.Announces() }
 
 // announcedIn finds a prefix among those of all interfaces that forward by one routing table.
@@ -196,7 +196,7 @@ func (a *announced) route() Route {
 	return Route{Prefix: a.prefix, NextHop: a.owner.protocol, Device: a.owner.ifc.cfg.Name}
 }
 
-// behindClient says whether an address is inside an announced prefix: no router of the underlay can
+// behindClient reports whether an address is inside an announced prefix: no router of the underlay can
 // be there.
 func (e *Engine) behindClient(ifc *iface, nbma netip.Addr) bool {
 	_, is := e.table(ifc).Announced.Lookup(ifc.real(nbma))

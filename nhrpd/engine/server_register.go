@@ -95,7 +95,7 @@ func (m *message) bearer(protocol netip.Addr) (identity string, others []string)
 	return "", nil
 }
 
-// twin says whether a registration comes from where the binding was before it moved, and both
+// twin reports whether a registration comes from where the binding was before it moved, and both
 // places have had their SAs all the time: then it did not move, but there are two routers with one
 // identity. Of those the one that came last is served while it is there.
 func (ifc *iface) twin(b *binding, from netip.Addr) bool {
@@ -193,13 +193,13 @@ func (ifc *iface) namesRouter(m *message, client netip.Addr) bool {
 	return ifc.inOverlay(client)
 }
 
-// isNHSElsewhere says whether an overlay address is that of a next hop server of ours which is not
+// isNHSElsewhere reports whether an overlay address is that of a next hop server of ours which is not
 // at this NBMA address.
 func (ifc *iface) isNHSElsewhere(protocol, nbma netip.Addr) bool {
 	return slices.ContainsFunc(ifc.nhs, func(n *nhs) bool { return n.protocol == protocol && n.nbma != nbma })
 }
 
-// sameClient says whether a registration comes from the router that has the binding: by the
+// sameClient reports whether a registration comes from the router that has the binding: by the
 // identity that IKE proved, or, without IPsec, by its NBMA address, which only counts where it
 // registered as unique.
 func (ifc *iface) sameClient(b *binding, m *message) bool {

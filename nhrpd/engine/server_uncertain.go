@@ -39,6 +39,6 @@ func (e *Engine) confirmWhereItIs(p *peer) {
 // mayHaveLeftFor reports whether the binding's client may be the router at p, which is not at the
 // binding's address any more.
 func (b *binding) mayHaveLeftFor(p *peer) bool {
-	at := b.claim.peer
+	at := b.ref.peer
 	return at != p && b.mayBe(p.ike) && (!at.secured || !at.ike.isOneOf(p.ike.Identity))
 }

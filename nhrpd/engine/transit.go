@@ -71,7 +71,7 @@ func (e *Engine) fillTransitNAT(m *message) {
 	}
 }
 
-// passedBefore says whether the packet came through here already, and where it says so. The
+// passedBefore reports whether the packet came through here already, and where it says so. The
 // Responder extension of a reply tells as well (RFC 2332 §5.3.1).
 func (e *Engine) passedBefore(m *message, record packet.ExtensionType) (uint16, bool) {
 	own := m.ifc.overlay()
