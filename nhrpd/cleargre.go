@@ -12,7 +12,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/nhrpd/api"
-	"cygnet/vici"
+	"cygnet/vici/profile"
 )
 
 // Fence stops clear GRE on the devices that lead to peers; see kernel.Fence.
@@ -126,7 +126,7 @@ func (d *Daemon) clearTargets(ctx context.Context) []clearTarget {
 			if !p.config.Protected || !p.state.Local.IsValid() {
 				continue
 			}
-			t := clearTarget{name: p.config.Name, local: p.state.Local, offload: offloads(profile(&p.config, p.state.Local, false))}
+			t := clearTarget{name: p.config.Name, local: p.state.Local, offload: offloads(ipsecProfile(&p.config, p.state.Local, false))}
 			if p.line != nil {
 				t.path = p.line.path
 			}
@@ -140,7 +140,7 @@ func (d *Daemon) clearTargets(ctx context.Context) []clearTarget {
 }
 
 // offloads reports whether the SAs of a profile may be given to network devices.
-func offloads(p vici.Profile) bool {
+func offloads(p profile.Profile) bool {
 	child := p.Child
 	if p.Site != nil {
 		child = p.Site.Child

@@ -91,7 +91,7 @@ func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence
 	}
 	if len(gone) > 0 {
 		d.log.Warn("somebody deleted ESP states of SAs that stand: renewing the SAs", "local", local, "states", len(gone))
-		d.strongswan.Mend(gone)
+		d.strongswan.Repair(gone)
 	}
 	var orphans []kernel.ESPState
 	for _, s := range suspects {

@@ -18,6 +18,7 @@ import (
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
+	"cygnet/vici/profile"
 )
 
 // world is a platform without a kernel and without charon. It writes down what the daemon asks of it, in order.
@@ -391,7 +392,7 @@ func (f fakeStrongswan) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
 }
-func (f fakeStrongswan) SetProfile(p vici.Profile) {
+func (f fakeStrongswan) SetProfile(p profile.Profile) {
 	f.w.note("profile " + p.Interface + " from " + p.LocalAddrs[0].String())
 }
 func (f fakeStrongswan) RemoveProfile(iface string) { f.w.note("remove profile " + iface) }
@@ -431,9 +432,9 @@ func (f fakeStrongswan) SPIs(context.Context) (map[uint32]bool, error) {
 func (f fakeStrongswan) Counted(in, out map[uint32]uint64) {
 	f.w.note(fmt.Sprintf("counted %v in, %v out", in, out))
 }
-func (f fakeStrongswan) Probe(spis []uint32) { f.w.note(fmt.Sprint("probe ", spis)) }
-func (f fakeStrongswan) AllowMarks(n uint64) { f.w.note(fmt.Sprint("allow marks ", n)) }
-func (f fakeStrongswan) Mend(spis []uint32)  { f.w.note(fmt.Sprint("mend ", spis)) }
+func (f fakeStrongswan) Probe(spis []uint32)  { f.w.note(fmt.Sprint("probe ", spis)) }
+func (f fakeStrongswan) AllowMarks(n uint64)  { f.w.note(fmt.Sprint("allow marks ", n)) }
+func (f fakeStrongswan) Repair(spis []uint32) { f.w.note(fmt.Sprint("mend ", spis)) }
 
 func (f fakeStrongswan) SAs() []vici.SA {
 	f.w.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
+	"cygnet/vici/profile"
 )
 
 // Platform is what the daemon runs on: the kernel and strongSwan. Linux makes the real one; tests bring their own.
@@ -75,7 +76,7 @@ type Socket interface {
 // Strongswan secures peers; see vici.Client.
 type Strongswan interface {
 	Run(ctx context.Context) error
-	SetProfile(vici.Profile)
+	SetProfile(profile.Profile)
 	RemoveProfile(iface string)
 	Want(vici.Key, vici.Want)
 	Close(vici.Key)
@@ -83,7 +84,7 @@ type Strongswan interface {
 	Events() <-chan vici.Event
 	SAs() []vici.SA
 	SPIs(ctx context.Context) (map[uint32]bool, error)
-	Mend(spis []uint32)
+	Repair(spis []uint32)
 	Counted(in, out map[uint32]uint64)
 	Probe(spis []uint32)
 	AllowMarks(serial uint64)

@@ -244,7 +244,7 @@ func (p *port) sharing(local netip.Addr) error {
 // secure tells strongSwan where the tunnel is, and whether its packets can be given marks.
 func (p *port) secure(st kernel.TunnelState, marks bool) {
 	if p.config.Protected && st.Local.IsValid() {
-		p.strongswan.SetProfile(profile(&p.config, st.Local, marks))
+		p.strongswan.SetProfile(ipsecProfile(&p.config, st.Local, marks))
 	}
 }
 

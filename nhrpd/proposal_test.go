@@ -7,6 +7,7 @@ import (
 
 	"cygnet/nhrpd/config"
 	"cygnet/vici"
+	"cygnet/vici/profile"
 )
 
 // What a configuration leaves out is the same wherever it is filled in.
@@ -23,9 +24,9 @@ auth     = "certificate"
 		t.Fatal(err)
 	}
 	s := c.Interfaces[0].IPsec
-	got := vici.Profile{Proposals: s.Proposals, ESPProposals: s.ESPProposals, DPDDelay: s.DPDDelay, RekeyTime: s.RekeyTime, ChildRekeyTime: s.ChildRekeyTime}
-	want := vici.Profile{Proposals: vici.DefaultProposals, ESPProposals: vici.DefaultESPProposals,
-		DPDDelay: vici.DefaultDPDDelay, RekeyTime: vici.DefaultRekeyTime, ChildRekeyTime: vici.DefaultChildRekeyTime}
+	got := profile.Profile{Proposals: s.Proposals, ESPProposals: s.ESPProposals, DPDDelay: s.DPDDelay, RekeyTime: s.RekeyTime, ChildRekeyTime: s.ChildRekeyTime}
+	want := profile.Profile{Proposals: profile.DefaultProposals, ESPProposals: profile.DefaultESPProposals,
+		DPDDelay: profile.DefaultDPDDelay, RekeyTime: profile.DefaultRekeyTime, ChildRekeyTime: profile.DefaultChildRekeyTime}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("vici (-), config (+):\n%s", diff)
 	}

@@ -7,6 +7,7 @@ import (
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
+	"cygnet/vici/profile"
 )
 
 // engineConfig is the part of the configuration that the engine decides by.
@@ -68,7 +69,7 @@ func inFront(c *config.Interface) bool {
 	if !c.Protected || c.IPsec == nil || c.IPsec.SwanctlConnection != "" && c.IPsec.Swanctl == nil {
 		return false
 	}
-	n := profile(c, netip.Addr{}, false).Priority()
+	n := ipsecProfile(c, netip.Addr{}, false).Priority()
 	return n > 0 && n < kernel.GuardFront
 }
 
@@ -80,18 +81,18 @@ func engineLimits(l config.Limits) engine.Limits {
 	}
 }
 
-// profile is the IPsec profile of a protected interface that sends from local, and whether its packets can be given marks.
-func profile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
+// ipsecProfile is the IPsec profile of a protected interface that sends from local, and whether its packets can be given marks.
+func ipsecProfile(c *config.Interface, local netip.Addr, marks bool) profile.Profile {
 	s := c.IPsec
 	if s.Swanctl != nil {
 		return siteProfile(c, local, marks)
 	}
-	return vici.Profile{
+	return profile.Profile{
 		Interface:      c.Name,
 		Marks:          marks,
 		LocalAddrs:     []netip.Addr{local},
 		Identity:       s.Identity,
-		PSK:            vici.Secret(s.PSK),
+		PSK:            profile.Secret(s.PSK),
 		Certs:          s.Certs,
 		CACerts:        s.CACerts,
 		RemoteIdentity: s.RemoteIdentity,
@@ -108,15 +109,15 @@ func profile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
 }
 
 // siteProfile is the profile of an interface whose SAs are made like a connection of the site's own.
-func siteProfile(c *config.Interface, local netip.Addr, marks bool) vici.Profile {
+func siteProfile(c *config.Interface, local netip.Addr, marks bool) profile.Profile {
 	t := c.IPsec.Swanctl
-	return vici.Profile{
+	return profile.Profile{
 		Interface:  c.Name,
 		Marks:      marks,
 		LocalAddrs: []netip.Addr{local},
 		Hub:        hub(c),
 		MaxSAs:     c.Limits.SAs,
-		Site:       &vici.Site{Name: t.Name, Connection: t.Connection, Child: t.Child},
+		Site:       &profile.Site{Name: t.Name, Connection: t.Connection, Child: t.Child},
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 func TestSiteProfile(t *testing.T) {
 	c := config.Interface{Name: "gre1", IPsec: &config.IPsec{Swanctl: &swanctl.Template{Name: "dmvpn"}}}
 	for _, marks := range []bool{true, false} {
-		p := profile(&c, netip.MustParseAddr("192.0.2.1"), marks)
+		p := ipsecProfile(&c, netip.MustParseAddr("192.0.2.1"), marks)
 		if p.Site == nil || p.Site.Name != "dmvpn" || p.Marks != marks || !p.Hub || len(p.Proposals) > 0 {
 			t.Errorf("with marks %v: %+v", marks, p)
 		}

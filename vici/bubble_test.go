@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cygnet/vici/profile"
 )
 
 // bubble runs a test against a fake charon with a clock of its own, with the profile of gre1 set and a client running.
@@ -16,7 +18,7 @@ func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		c := New(Options{Log: slog.New(slog.DiscardHandler), MaxInitiations: 10})
-		c.dialer = f.dial
+		c.dialer.Dial = f.dial
 		c.SetProfile(testProfile())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -40,10 +42,6 @@ func begin(c *Client) {
 	if f, ok := starts.Load(c); ok {
 		f.(func())()
 	}
-}
-
-func testProfile() Profile {
-	return Profile{Interface: "gre1", LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}, Identity: "me.example.net", PSK: Secret("hunter2")}
 }
 
 func key(addr string) Key { return Key{Interface: "gre1", NBMA: netip.MustParseAddr(addr)} }
@@ -84,4 +82,8 @@ func after(c *Client, d time.Duration) []Event {
 		}
 	}
 	return append(events, told(c)...)
+}
+
+func testProfile() profile.Profile {
+	return profile.Profile{Interface: "gre1", LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}, Identity: "me.example.net", PSK: profile.Secret("hunter2")}
 }

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cygnet/vici/profile"
 )
 
 // patience is how long an awaited event may take before a test gives up.
@@ -154,8 +156,8 @@ func (r *router) swanctl(args ...string) string {
 }
 
 // profile is a PSK profile of gre1 for this router.
-func (r *router) profile() Profile {
-	return Profile{Interface: "gre1", LocalAddrs: []netip.Addr{r.addr}, Identity: r.name + ".example.net", PSK: Secret("correct horse battery staple")}
+func (r *router) applied() profile.Profile {
+	return profile.Profile{Interface: "gre1", LocalAddrs: []netip.Addr{r.addr}, Identity: r.name + ".example.net", PSK: profile.Secret("correct horse battery staple")}
 }
 
 func (r *router) key() Key { return Key{Interface: "gre1", NBMA: r.addr} }

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"cygnet/vici/ike"
+	"cygnet/vici/profile"
+	"cygnet/vici/session"
 )
 
 // DefaultSocket is where charon listens unless its plugin is told otherwise.
@@ -54,12 +57,10 @@ func (w Want) dials() bool { return w >= Initiate }
 // waits for charon. What is called takes effect in the order of the calls.
 type Client struct {
 	log       *slog.Logger
-	socket    string
-	dialer    dialer
+	dialer    session.Dialer
 	inFlight  int
 	sweep     func(locals []netip.Addr, list func() (map[uint32]bool, error)) error
 	times     times
-	watch     *stallWatch
 	events    chan Event
 	published published
 	ran       atomic.Bool
@@ -97,7 +98,7 @@ type times struct {
 	orphans      time.Duration // after charon's return, before what nobody wants is unloaded
 	vacant       time.Duration // without an SA at a shared address, before its connection is unloaded
 	profileRetry time.Duration // before a profile that charon refused is loaded again
-	ear          time.Duration // between looks whether charon's log has to be heard any longer
+	logReview    time.Duration // between checks whether the subscription to the log is still needed
 	inbound      time.Duration // between looks whether others fail to dial this end
 }
 
@@ -106,15 +107,14 @@ var defaultTimes = times{
 	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second, attempt: 30 * time.Second,
 	childless: 5 * time.Second, duplicate: 2 * time.Second, handOver: 1500 * time.Millisecond, handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond, settled: 10 * time.Second,
 	returning: 30 * time.Second, impatience: 10 * time.Second, hold: 10 * time.Second, holdLook: 100 * time.Millisecond, zombie: 10 * time.Second, proof: 500 * time.Millisecond, connections: 10 * time.Second,
-	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, ear: time.Minute, inbound: 5 * time.Second,
+	comparison: time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute, profileRetry: 10 * time.Second, logReview: time.Minute, inbound: 5 * time.Second,
 }
 
 // New makes a client. Nothing happens before Run.
 func New(o Options) *Client {
 	c := &Client{
 		log:      o.Log,
-		socket:   cmp.Or(o.Socket, DefaultSocket),
-		dialer:   (&net.Dialer{}).DialContext,
+		dialer:   session.Dialer{Socket: cmp.Or(o.Socket, DefaultSocket)},
 		inFlight: cmp.Or(o.MaxInitiations, DefaultMaxInitiations),
 		sweep:    o.Sweep,
 		times:    defaultTimes,
@@ -124,7 +124,7 @@ func New(o Options) *Client {
 	if c.log == nil {
 		c.log = slog.Default()
 	}
-	c.watch = &stallWatch{report: func(began time.Time, silence time.Duration) {
+	c.dialer.Silence = &session.SilenceWatch{Report: func(began time.Time, silence time.Duration) {
 		c.post(func(r *reconciler) { r.stalled(began, silence) })
 	}}
 	c.r = newReconciler(c)
@@ -149,8 +149,8 @@ func (c *Client) Run(ctx context.Context) error {
 // there. Existing SAs stay, but one from an address that is none of LocalAddrs any more protects nothing: it is closed and
 // does not count. A PSK that is replaced stays known to charon until charon restarts, since one that could be unloaded would be
 // unloaded by everybody's swanctl --load-creds; the newest is tried first.
-func (c *Client) SetProfile(p Profile) {
-	p = p.clone()
+func (c *Client) SetProfile(p profile.Profile) {
+	p = p.Clone()
 	c.post(func(r *reconciler) { r.setProfile(p) })
 }
 
@@ -251,3 +251,13 @@ func (c *Client) Status() Status {
 	s.SAs = len(c.published.sas)
 	return s
 }
+
+// What a client reports of SAs, so that its users need no other package for that.
+type (
+	// Key names a peer.
+	Key = ike.Key
+	// SA is an IKE_SA of one of our connections.
+	SA = ike.SA
+	// Child is a CHILD_SA.
+	Child = ike.Child
+)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"cygnet/vici/profile"
 )
 
 var compareEvents = cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateErrors(), cmpopts.IgnoreFields(Disconnected{}, "Err")}
@@ -32,7 +34,7 @@ func upOf(addr string, initiator bool) Up {
 
 // succeed has charon establish whatever is initiated.
 func succeed(f *fakeCharon, name string) *tree {
-	_, addr, _ := parseName(name)
+	_, addr, _ := profile.ParseName(name)
 	f.establish(name, addr.String())
 	return yes
 }
@@ -106,7 +108,7 @@ func TestForeignSAs(t *testing.T) {
 // start runs a client in a bubble until the test ends.
 func start(t *testing.T, f *fakeCharon) *Client {
 	c := New(Options{Log: slog.New(slog.DiscardHandler)})
-	c.dialer = f.dial
+	c.dialer.Dial = f.dial
 	c.SetProfile(testProfile())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -122,7 +124,7 @@ func TestNothingEndsWithRun(t *testing.T) {
 		f.onInitiate = succeed
 		ctx, cancel := context.WithCancel(t.Context())
 		c := New(Options{Log: slog.New(slog.DiscardHandler)})
-		c.dialer = f.dial
+		c.dialer.Dial = f.dial
 		c.SetProfile(testProfile())
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = c.Run(ctx) }()
@@ -143,7 +145,7 @@ func TestSecret(t *testing.T) {
 		var logged bytes.Buffer
 		f := newFake()
 		c := New(Options{Log: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-		c.dialer = f.dial
+		c.dialer.Dial = f.dial
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = c.Run(ctx) }()

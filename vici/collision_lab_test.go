@@ -112,7 +112,7 @@ func newCollision(t *testing.T, number int, a, b *router) *collision {
 		shell(t, fmt.Sprintf("ip -n %[1]s link add gre1 type gre local %[2]v remote %[3]v ttl 64; ip -n %[1]s addr add 10.9.%[4]d.%[5]d/24 dev gre1; ip -n %[1]s link set gre1 up",
 			r.name, r.addr, c.r[1-i].addr, number, i+1))
 		c.w[i] = r.client()
-		c.w[i].SetProfile(r.profile())
+		c.w[i].SetProfile(r.applied())
 		c.w[i].snapshot(0)
 		eventually(t, "the template", func() bool { return r.loaded("cygnet-gre1") })
 	}

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"cygnet/vici/ike"
+	"cygnet/vici/session"
 )
 
 // When both ends dial at the same time, each may end up with two IKE_SAs and two CHILD_SAs, which both rekey for ever. Which
@@ -18,7 +21,7 @@ import (
 
 // watchDuplicates has a peer's SAs looked at after a while if there are several.
 func (r *reconciler) watchDuplicates(k Key) {
-	if len(r.index.sas(k)) < 2 {
+	if len(r.index.SAs(k)) < 2 {
 		return
 	}
 	p := r.peer(k)
@@ -36,19 +39,19 @@ func (r *reconciler) closeDuplicates(p *peer) {
 	if r.peers[p.Key] != p {
 		return
 	}
-	sas := r.index.sas(p.Key)
-	profile := r.profiles[p.Interface]
-	if profile == nil {
+	sas := r.index.SAs(p.Key)
+	applied := r.profiles[p.Interface]
+	if applied == nil {
 		return
 	}
-	if r.protecting(p.Key).behindOneNAT() && !r.separates(p.Key) && !p.mixed {
+	if r.protecting(p.Key).BehindOneNAT() && !r.separates(p.Key) && !p.mixed {
 		p.mixed = true
 		r.log.Warn("several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
-			slog.Any("peer", p.Key), slog.Any("identities", identities(sas)))
+			slog.Any("peer", p.Key), slog.Any("identities", ike.Identities(sas)))
 	}
-	current := r.withoutOutlived(sas, profile.good)
-	closing := losers(current, profile.good)
-	if r.handOver(p, current, closing, profile.good) {
+	current := r.withoutOutlived(sas, applied.Accepts)
+	closing := losers(current, applied.Accepts)
+	if r.handOver(p, current, closing, applied.Accepts) {
 		return
 	}
 	for _, sa := range closing {
@@ -58,7 +61,7 @@ func (r *reconciler) closeDuplicates(p *peer) {
 		r.log.Debug("closing a duplicate SA", slog.Any("peer", p.Key), slog.Uint64("ike-id", uint64(sa.ID)))
 		r.terminate(sa.ID)
 	}
-	r.closeZombies(p, sas, profile)
+	r.closeZombies(p, sas, applied)
 }
 
 // handOver has what both ends send go through the SA that stays before others are closed. It says whether that is under way.
@@ -76,7 +79,7 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 		return false
 	}
 	p.settling, p.handedOver = true, true
-	child := newestChild(sas[stays])
+	child := sas[stays].NewestChild()
 	r.rekey(sas[stays], "child-id", child)
 	r.awaitHandOver(p, sas[stays].ID, child, time.Now().Add(r.times.handOver))
 	return true
@@ -87,7 +90,7 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 	r.after(r.times.handOverLook, func() {
 		var found []*SA
-		r.do(func(ctx context.Context, s *session) (err error) {
+		r.do(func(ctx context.Context, s *session.Session) (err error) {
 			found, err = listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
 			return err
 		}, func(err error) {
@@ -105,21 +108,12 @@ func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 	})
 }
 
-// newestChild is the id of an IKE_SA's newest child.
-func newestChild(sa *SA) uint32 {
-	var id uint32
-	for _, c := range sa.Children {
-		id = max(id, c.ID)
-	}
-	return id
-}
-
 // closeZombies closes what neither end has closed as a duplicate in good time. A peer whose charon was killed knows nothing of its
 // former SAs and dials anew: the newest SA is the one that both ends have. Dead peer detection does not find the others, since
 // charon takes what comes through the newest for a sign of life of all. Nobody answers when they are closed, so that charon
 // forgets them at once, of which their initiator would learn if he lived.
-func (r *reconciler) closeZombies(p *peer, sas []*SA, profile *profile) {
-	dead, newest := superseded(sas, profile.good)
+func (r *reconciler) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
+	dead, newest := superseded(sas, applied.Accepts)
 	if len(dead) == 0 {
 		return
 	}
@@ -130,8 +124,8 @@ func (r *reconciler) closeZombies(p *peer, sas []*SA, profile *profile) {
 	for _, sa := range dead {
 		r.log.Info("closing an SA that the peer has lost", slog.Any("peer", p.Key), slog.Uint64("ike-id", uint64(sa.ID)))
 		r.ending[sa.ID] = true
-		r.do(func(ctx context.Context, s *session) error {
-			return destroy(ctx, s, r.times.command, sa.ID)
+		r.do(func(ctx context.Context, s *session.Session) error {
+			return s.Destroy(ctx, r.times.command, sa.ID)
 		}, func(err error) {
 			if !r.fatal(err) && err != nil {
 				delete(r.ending, sa.ID)
@@ -200,13 +194,4 @@ func losers(sas []*SA, good func(*SA) bool) []*SA {
 	}
 	slices.SortFunc(close, func(a, b *SA) int { return cmp.Compare(a.ID, b.ID) })
 	return close
-}
-
-func identities(sas []*SA) []string {
-	var ids []string
-	for _, sa := range sas {
-		ids = append(ids, sa.RemoteID)
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
 }

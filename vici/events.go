@@ -1,26 +1,10 @@
 package vici
 
 import (
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 )
-
-// Key names a peer: the interface and the NBMA address as this end sees it, after NAT; or, where several peers are behind one
-// address and have SAs with marks, the interface and the mark alone, so that it stays the same when the NAT's address changes.
-type Key struct {
-	Interface string
-	NBMA      netip.Addr // invalid with a mark
-	Mark      uint32     // 0: named by its address
-}
-
-func (k Key) String() string {
-	if k.Mark != 0 {
-		return fmt.Sprintf("the peer with mark %d on %s", k.Mark, k.Interface)
-	}
-	return fmt.Sprintf("%v on %s", k.NBMA, k.Interface)
-}
 
 // Peer is what IKE proved about a peer with an SA.
 type Peer struct {
@@ -47,6 +31,14 @@ func (p Peer) Equal(o Peer) bool {
 	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Mark == o.Mark && p.Identity == o.Identity && p.Initiator == o.Initiator &&
 		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT &&
 		p.Separating == o.Separating && p.Inseparable == o.Inseparable && sameList(p.SharedWith, o.SharedWith)
+}
+
+// peerOf returns what IKE proved about the peer of an SA.
+func peerOf(sa *SA) Peer {
+	return Peer{
+		Interface: sa.Interface, NBMA: sa.RemoteHost, Mark: sa.Mark(), Identity: sa.RemoteID,
+		Initiator: sa.Initiator, LocalNAT: sa.LocalNAT, RemoteNAT: sa.RemoteNAT,
+	}
 }
 
 // sameList compares two lists, at once where they are one.
@@ -143,7 +135,7 @@ func (r *reconciler) emit(e Event) {
 		r.outbox = append(r.outbox, Disconnected{Err: r.lastErr})
 		return
 	}
-	r.outbox = append(r.outbox, Connected{Version: r.version})
+	r.outbox = append(r.outbox, Connected{Version: r.Version})
 	for _, iface := range r.interfaces() {
 		r.outbox = append(r.outbox, r.snapshot(iface))
 	}

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/message"
+	"cygnet/vici/profile"
 )
 
 // hint is why an attempt fails, as charon's log or an alert said.
@@ -57,7 +60,7 @@ var signs = []struct {
 
 // heard takes a line of charon's log about one of our connections.
 func (r *reconciler) heard(connection, line string) {
-	if connection == "" || !strings.HasPrefix(connection, Prefix) {
+	if connection == "" || !strings.HasPrefix(connection, profile.Prefix) {
 		return
 	}
 	for _, sign := range signs {
@@ -74,7 +77,7 @@ func (r *reconciler) heard(connection, line string) {
 // secretMissing brings back a PSK that somebody cleared, unless it was loaded just now and so is not what is missing. Where only
 // peers dial in nobody may hear that it is: the comparison every minute brings it back.
 func (r *reconciler) secretMissing(connection string) {
-	iface, _, _ := parseName(connection)
+	iface, _, _ := profile.ParseName(connection)
 	if p := r.profiles[iface]; p != nil && len(p.PSK) > 0 && time.Since(p.since) > r.times.connections {
 		r.load(p)
 	}
@@ -82,12 +85,12 @@ func (r *reconciler) secretMissing(connection string) {
 
 // alerted takes an alert (strongSwan 6.0.3): its type, and the IKE_SA it is about.
 func (r *reconciler) alerted(m *govici.Message) {
-	names, _ := sections(m)
+	names, _ := message.Sections(m)
 	if len(names) == 0 {
 		return
 	}
 	for _, key := range m.Keys() {
-		if value := text(m, key); value != "" {
+		if value := message.Text(m, key); value != "" {
 			r.heard(names[0], strings.ReplaceAll(strings.ToLower(value), "_", "-"))
 		}
 	}
@@ -96,7 +99,7 @@ func (r *reconciler) alerted(m *govici.Message) {
 // suspect notes why a connection's attempt fails, and looks what became of it at once. The first sign is the cause, the
 // following ones its consequences.
 func (r *reconciler) suspect(connection string, h hint) {
-	iface, addr, _ := parseName(connection)
+	iface, addr, _ := profile.ParseName(connection)
 	p := r.peers[Key{Interface: iface, NBMA: addr}]
 	if p == nil || p.attempt == nil || p.hint != nil {
 		return
@@ -112,18 +115,18 @@ func (r *reconciler) failureWords(p *peer) string {
 	if p.hint != nil {
 		h = *p.hint
 	}
-	k, profile := p.Key, r.profiles[p.Interface]
+	k, applied := p.Key, r.profiles[p.Interface]
 	identity := "this end's identity"
-	if profile != nil && profile.Identity != "" {
-		identity = fmt.Sprintf("the identity %q", profile.Identity)
+	if applied != nil && applied.Identity != "" {
+		identity = fmt.Sprintf("the identity %q", applied.Identity)
 	}
 	remote := ""
-	if profile != nil && profile.RemoteIdentity != "" {
-		remote = fmt.Sprintf(" and has the identity %q (remote_identity)", profile.RemoteIdentity)
+	if applied != nil && applied.RemoteIdentity != "" {
+		remote = fmt.Sprintf(" and has the identity %q (remote_identity)", applied.RemoteIdentity)
 	}
 	said := ""
 	if h.said != "" {
-		said = fmt.Sprintf(" (charon: %s)", shorten(h.said))
+		said = fmt.Sprintf(" (charon: %s)", message.Shorten(h.said))
 	}
 	switch h.cause {
 	case authentication:

@@ -7,15 +7,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cygnet/vici/profile"
 )
 
 // A wrong PSK is told in words, with the peer's address and what to check; attempts go on, and succeed once it is right.
 func TestWrongPSK(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
-	hub.SetProfile(r[0].profile())
-	wrong := r[1].profile()
-	wrong.PSK = Secret("wrong")
+	hub.SetProfile(r[0].applied())
+	wrong := r[1].applied()
+	wrong.PSK = profile.Secret("wrong")
 	spoke.SetProfile(wrong)
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 	spoke.Want(r[0].key(), Initiate)
@@ -26,7 +28,7 @@ func TestWrongPSK(t *testing.T) {
 		}
 	}
 	spoke.failed(r[0].key(), "authentication")
-	spoke.SetProfile(r[1].profile())
+	spoke.SetProfile(r[1].applied())
 	spoke.up(r[0].key())
 }
 
@@ -35,7 +37,7 @@ func TestFailures(t *testing.T) {
 	r := routers(t, 2)
 	quick := func(t *times) { t.attempt, t.returning = 8*time.Second, 0 }
 	hub, spoke := r[0].client(), r[1].client(quick)
-	theirs, ours := r[0].profile(), r[1].profile()
+	theirs, ours := r[0].applied(), r[1].applied()
 	hub.SetProfile(theirs)
 	spoke.SetProfile(ours)
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
@@ -74,10 +76,10 @@ func TestFailures(t *testing.T) {
 func TestTunnelModeRefused(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
-	theirs := r[0].profile()
+	theirs := r[0].applied()
 	theirs.Child = map[string]any{"mode": "tunnel"}
 	hub.SetProfile(theirs)
-	spoke.SetProfile(r[1].profile())
+	spoke.SetProfile(r[1].applied())
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 	spoke.Want(r[0].key(), Initiate)
 	spoke.failed(r[0].key(), "tunnel mode")
@@ -92,8 +94,8 @@ func TestTunnelModeRefused(t *testing.T) {
 func TestDeadPeer(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
-	hub.SetProfile(r[0].profile())
-	p := r[1].profile()
+	hub.SetProfile(r[0].applied())
+	p := r[1].applied()
 	p.DPDDelay = 2 * time.Second
 	spoke.SetProfile(p)
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/message"
 )
 
 // answered is what a charon that answers every command with these bytes makes of a call.
@@ -29,13 +31,13 @@ func answered(t *testing.T, payload []byte) *govici.Message {
 		_, _ = io.Copy(io.Discard, ours)
 	}()
 	c := New(Options{Log: slog.New(slog.DiscardHandler)})
-	c.dialer = func(context.Context, string, string) (net.Conn, error) { return theirs, nil }
-	s, err := c.dial(t.Context())
+	c.dialer.Dial = func(context.Context, string, string) (net.Conn, error) { return theirs, nil }
+	s, err := c.dialer.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	answer, _ := s.call(t.Context(), 200*time.Millisecond, "version", nil)
+	answer, _ := s.Call(t.Context(), 200*time.Millisecond, "version", nil)
 	return answer
 }
 
@@ -63,11 +65,12 @@ func FuzzMessages(f *testing.F) {
 		for _, event := range []string{"ike-updown", "child-updown", "ike-update", "ike-rekey", "child-rekey", "alert", "child-updown"} {
 			r.handle(govici.Event{Name: event, Message: m})
 		}
-		r.heard(text(m, "ikesa-name"), text(m, "msg"))
+		r.heard(message.Text(m, "ikesa-name"), message.Text(m, "msg"))
 		count := 0
-		for k, g := range r.index.byPeer {
-			count += len(g.sas)
-			for _, sa := range g.sas {
+		for k := range r.index.Keys() {
+			sas := r.index.SAs(k)
+			count += len(sas)
+			for _, sa := range sas {
 				if r.sas[sa.ID] != sa || !k.NBMA.IsValid() {
 					t.Errorf("%v has %d: %+v", k, sa.ID, sa)
 				}

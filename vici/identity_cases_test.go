@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"cygnet/vici/swanctl"
+
+	"cygnet/vici/profile"
 )
 
 // identityCase is an identity as one end has it in its configuration, what the other end's charon
@@ -261,8 +263,8 @@ func TestSAsOfAllNotationsStay(t *testing.T) {
 		if !c.taken || c.printed == "" {
 			continue
 		}
-		a := allowedBy(Profile{Interface: "gre1", PSK: Secret("x"), RemoteIdentity: c.remote})
-		if reason := a.refusesIKE(&SA{RemoteID: c.printed, remoteIKE: c.printed}); reason != "" {
+		rules := profile.Profile{Interface: "gre1", PSK: profile.Secret("x"), RemoteIdentity: c.remote}.Rules()
+		if reason := rules.Refuses(&SA{RemoteID: c.printed, RemoteIKE: c.printed}); reason != "" {
 			t.Errorf("the SA of %q, which %q takes, would be closed: %s", c.printed, c.remote, reason)
 		}
 	}

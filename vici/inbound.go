@@ -9,6 +9,9 @@ import (
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/message"
+	"cygnet/vici/session"
 )
 
 // A router whose attempt to dial this end fails raises no event. charon's counters tell that
@@ -44,8 +47,8 @@ const (
 func (r *reconciler) countInbound() {
 	var auths uint64
 	var ok bool
-	r.do(func(ctx context.Context, s *session) error {
-		answer, err := s.call(ctx, r.times.command, "get-counters", govici.NewMessage())
+	r.do(func(ctx context.Context, s *session.Session) error {
+		answer, err := s.Call(ctx, r.times.command, "get-counters", govici.NewMessage())
 		if err != nil {
 			return err
 		}
@@ -66,14 +69,14 @@ func (r *reconciler) countInbound() {
 
 // authRequests finds how many IKE_AUTH requests came, over all connections.
 func authRequests(answer *govici.Message) (uint64, bool) {
-	counters, ok := section(answer, "counters")
+	counters, ok := message.Section(answer, "counters")
 	if !ok {
 		return 0, false
 	}
-	_, bodies := sections(counters)
+	_, bodies := message.Sections(counters)
 	for _, body := range bodies {
-		if text(body, "ike-auth-in-req") != "" {
-			return number(body, "ike-auth-in-req", 10), true
+		if message.Text(body, "ike-auth-in-req") != "" {
+			return message.Number(body, "ike-auth-in-req", 10), true
 		}
 	}
 	return 0, false
@@ -88,14 +91,7 @@ func (r *reconciler) inboundCounted(auths uint64) {
 		return
 	}
 	in.suspected = time.Now()
-	r.listenNow()
-}
-
-// listenNow has charon's log heard although no attempt of this end fails.
-func (r *reconciler) listenNow() {
-	if r.ear == nil {
-		r.listenFor()
-	}
+	r.subscribeLogAlways()
 }
 
 // suspects reports whether an attempt of another router failed lately.
@@ -204,9 +200,9 @@ func (r *reconciler) refusedInbound(d dialog, h hint) {
 	}
 	told[k] = now
 	reason := r.inboundWords(d, h)
-	r.emit(Refused{Key: k, Identity: shorten(d.identity), Reason: reason})
+	r.emit(Refused{Key: k, Identity: message.Shorten(d.identity), Reason: reason})
 	if tell, untold := r.refusals.note(k, reason, now); tell {
-		attrs := []any{slog.String("interface", k.Interface), slog.String("nbma", k.NBMA.String()), slog.String("identity", shorten(d.identity)),
+		attrs := []any{slog.String("interface", k.Interface), slog.String("nbma", k.NBMA.String()), slog.String("identity", message.Shorten(d.identity)),
 			slog.String("reason", reason)}
 		if untold > 0 {
 			attrs = append(attrs, slog.Int("untold", untold))
@@ -218,7 +214,7 @@ func (r *reconciler) refusedInbound(d dialog, h hint) {
 // keyAt finds the interface that a router dialled.
 func (r *reconciler) keyAt(d dialog) (Key, bool) {
 	for _, iface := range r.interfaces() {
-		if r.profiles[iface].from(d.local) {
+		if r.profiles[iface].SendsFrom(d.local) {
 			return Key{Interface: iface, NBMA: d.remote}, true
 		}
 	}
@@ -229,9 +225,9 @@ func (r *reconciler) keyAt(d dialog) (Key, bool) {
 func (r *reconciler) inboundWords(d dialog, h hint) string {
 	who := "it"
 	if d.identity != "" {
-		who = fmt.Sprintf("it claims to be %q and", shorten(d.identity))
+		who = fmt.Sprintf("it claims to be %q and", message.Shorten(d.identity))
 	}
-	said := fmt.Sprintf(" (charon: %s)", shorten(h.said))
+	said := fmt.Sprintf(" (charon: %s)", message.Shorten(h.said))
 	switch h.cause {
 	case authentication:
 		return who + " does not prove it by a key of this router's: compare the PSK (psk_file) of both" + said
@@ -247,8 +243,8 @@ func (r *reconciler) inboundWords(d dialog, h hint) string {
 
 // countUp counts an IKE_SA that another router made, of whatever connection.
 func (r *reconciler) countUp(m *govici.Message) {
-	_, bodies := sections(m)
-	if text(m, "up") == "yes" && len(bodies) > 0 && text(bodies[0], "initiator") != "yes" {
+	_, bodies := message.Sections(m)
+	if message.Text(m, "up") == "yes" && len(bodies) > 0 && message.Text(bodies[0], "initiator") != "yes" {
 		r.inbound.ups++
 	}
 }

@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"cygnet/vici/ike"
+	"cygnet/vici/profile"
+	"cygnet/vici/session"
 )
 
 // natSA is an SA of a router behind the shared address.
@@ -21,10 +25,10 @@ func natSA(id uint32, identity string, port uint16, nat bool) *SA {
 }
 
 // unlinked is a reconciler whose charon takes commands and does nothing.
-func unlinked(p Profile) *reconciler {
+func unlinked(p profile.Profile) *reconciler {
 	r := newReconciler(New(Options{Log: slog.New(slog.DiscardHandler)}))
 	r.setProfile(p)
-	r.link, r.synced = &link{}, true
+	r.link, r.synced = &session.Link{}, true
 	return r
 }
 
@@ -43,7 +47,7 @@ func apartModel(sas []*SA) bool {
 
 // Whatever comes and goes, the index says what going through all SAs would.
 func TestIndexIsWhatTheTableSays(t *testing.T) {
-	good := func(sa *SA) bool { return sa.established() && len(sa.Children) > 0 }
+	good := func(sa *SA) bool { return sa.Stands() && len(sa.Children) > 0 }
 	rapid.Check(t, func(rt *rapid.T) {
 		r := unlinked(testProfile())
 		k := key(sharedTest)
@@ -85,26 +89,26 @@ func TestIndexIsWhatTheTableSays(t *testing.T) {
 				}
 				g := r.protecting(k)
 				switch {
-				case !slices.Equal(r.index.sas(k), all) || !slices.Equal(r.index.at(k), all):
-					rt.Fatalf("SAs %v, want %v", r.index.sas(k), all)
-				case !slices.Equal(g.good, count):
-					rt.Fatalf("good SAs %v, want %v", g.good, count)
-				case !slices.Equal(g.names, identities(count)):
-					rt.Fatalf("identities %v, want %v", g.names, identities(count))
-				case g.behindOneNAT() != apartModel(count):
-					rt.Fatalf("behind one NAT: %v, want %v, of %+v", g.behindOneNAT(), apartModel(count), count)
+				case !slices.Equal(r.index.SAs(k), all) || !slices.Equal(r.index.At(k), all):
+					rt.Fatalf("SAs %v, want %v", r.index.SAs(k), all)
+				case !slices.Equal(g.Accepted(), count):
+					rt.Fatalf("good SAs %v, want %v", g.Accepted(), count)
+				case !slices.Equal(g.OthersThan(""), ike.Identities(count)):
+					rt.Fatalf("identities %v, want %v", g.OthersThan(""), ike.Identities(count))
+				case g.BehindOneNAT() != apartModel(count):
+					rt.Fatalf("behind one NAT: %v, want %v, of %+v", g.BehindOneNAT(), apartModel(count), count)
 				}
 				for _, name := range []string{"a", "b", "c"} {
 					i := slices.IndexFunc(count, func(sa *SA) bool { return sa.RemoteID == name })
-					if oldest := g.oldest(name); i < 0 && oldest != nil || i >= 0 && oldest != count[i] {
+					if oldest := g.Oldest(name); i < 0 && oldest != nil || i >= 0 && oldest != count[i] {
 						rt.Fatalf("the oldest of %s is %+v", name, oldest)
 					}
-					want := slices.DeleteFunc(identities(count), func(other string) bool { return other == name })
-					if got := g.othersThan(name); !slices.Equal(got, want) {
+					want := slices.DeleteFunc(ike.Identities(count), func(other string) bool { return other == name })
+					if got := g.OthersThan(name); !slices.Equal(got, want) {
 						rt.Fatalf("others than %s: %v, want %v", name, got, want)
 					}
 					has := slices.ContainsFunc(count, func(sa *SA) bool { return sa.RemoteID == name })
-					if r.index.with(k, name) != has {
+					if r.index.HasChild(k, name) != has {
 						rt.Fatalf("%s with a child: %v", name, !has)
 					}
 				}
@@ -124,21 +128,21 @@ func TestLookUpsBehindOneAddress(t *testing.T) {
 	for _, count := range growth {
 		r := unlinked(testProfile())
 		for i := range count {
-			before := r.index.looked
+			before := r.index.Visited()
 			r.put(natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true))
-			if looked := r.index.looked - before; looked > uint64(i+1+each) {
+			if looked := r.index.Visited() - before; looked > uint64(i+1+each) {
 				t.Fatalf("%d routers: %d SAs and identities looked at when one more came", i, looked)
 			}
 			r.outbox = nil
 		}
-		if g := r.protecting(key(sharedTest)); !g.behindOneNAT() || len(g.good) != count {
-			t.Errorf("%d routers: %d counted", count, len(g.good))
+		if g := r.protecting(key(sharedTest)); !g.BehindOneNAT() || len(g.Accepted()) != count {
+			t.Errorf("%d routers: %d counted", count, len(g.Accepted()))
 		}
-		before := r.index.looked
+		before := r.index.Visited()
 		for i := range count {
 			r.listed(natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true), r.serial)
 		}
-		if looked := r.index.looked - before; looked > uint64(each*count) {
+		if looked := r.index.Visited() - before; looked > uint64(each*count) {
 			t.Errorf("%d routers: %d looked at while charon listed them", count, looked)
 		}
 	}
@@ -154,18 +158,18 @@ func TestManySAsOfOneIdentity(t *testing.T) {
 			for id := range r.capped {
 				r.remove(id, "closed by this end")
 			}
-			if got := len(r.sas); got > DefaultMaxSAs {
-				t.Fatalf("%d SAs of one identity, want at most %d", got, DefaultMaxSAs)
+			if got := len(r.sas); got > profile.DefaultMaxSAs {
+				t.Fatalf("%d SAs of one identity, want at most %d", got, profile.DefaultMaxSAs)
 			}
 			r.outbox = nil
 		}
-		if looked := r.index.looked; looked > uint64(8*count) {
+		if looked := r.index.Visited(); looked > uint64(8*count) {
 			t.Errorf("%d SAs: %d looked at", count, looked)
 		}
-		if got := r.published.status.OverLimit; got != uint64(count-DefaultMaxSAs) {
-			t.Errorf("%d SAs: %d closed, want %d", count, got, count-DefaultMaxSAs)
+		if got := r.published.status.OverLimit; got != uint64(count-profile.DefaultMaxSAs) {
+			t.Errorf("%d SAs: %d closed, want %d", count, got, count-profile.DefaultMaxSAs)
 		}
-		if got := r.index.byIdentity[identityKey{"gre1", "greedy"}]; len(got) != DefaultMaxSAs || got[0].ID != uint32(count-DefaultMaxSAs+1) {
+		if got := r.index.OfIdentity(ike.Identity{Interface: "gre1", ID: "greedy"}); len(got) != profile.DefaultMaxSAs || got[0].ID != uint32(count-profile.DefaultMaxSAs+1) {
 			t.Errorf("%d SAs: the oldest that stays is %d", count, got[0].ID)
 		}
 	}
@@ -207,12 +211,12 @@ func TestOldestSAsOfAnIdentityAreClosed(t *testing.T) {
 func TestSAsOfBeforeAreLimited(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) {
-			for i := range DefaultMaxSAs + 2 {
+			for i := range profile.DefaultMaxSAs + 2 {
 				f.establish("cygnet-gre1", fmt.Sprintf("192.0.2.%d", 101+i), "remote-id", "greedy", "initiator", "no")
 			}
 		})
 		after(c, time.Second)
-		if got := len(f.seen().sas); got != DefaultMaxSAs {
+		if got := len(f.seen().sas); got != profile.DefaultMaxSAs {
 			t.Errorf("%d SAs are left", got)
 		}
 	})
@@ -230,6 +234,7 @@ func TestManyRecalls(t *testing.T) {
 		for i := range count {
 			sa := natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true)
 			sa.Connection, sa.Children[0].Mark = markedConn, sa.ID
+			attribute(sa)
 			r.put(sa)
 		}
 		r.noteMarked()
@@ -237,9 +242,9 @@ func TestManyRecalls(t *testing.T) {
 		if got := len(r.recalls.all); got != count {
 			t.Fatalf("%d noted, want %d", got, count)
 		}
-		before := r.index.looked
+		before := r.index.Visited()
 		r.dispatchRecalls()
-		if looked := r.index.looked - before; looked > uint64(2*count) || len(r.recalls.all) != 0 {
+		if looked := r.index.Visited() - before; looked > uint64(2*count) || len(r.recalls.all) != 0 {
 			t.Errorf("%d routers: %d SAs looked at to find that all are back, %d left", count, looked, len(r.recalls.all))
 		}
 	}
@@ -262,7 +267,7 @@ func BenchmarkSAsBehindOneAddress(b *testing.B) {
 						}
 						r.outbox = nil
 					}
-					b.ReportMetric(float64(r.index.looked)/float64(count), "looked/event")
+					b.ReportMetric(float64(r.index.Visited())/float64(count), "looked/event")
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/event")
 			})

@@ -2,7 +2,6 @@ package vici
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -10,6 +9,9 @@ import (
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/profile"
+	"cygnet/vici/session"
 )
 
 // attempt is an initiation under way. charon works on it by itself; we look what became of it, and when its time is up we end it.
@@ -45,9 +47,9 @@ func (r *reconciler) dispatch() {
 		p := r.waiting[0]
 		r.waiting = r.waiting[1:]
 		p.queued = false
-		profile := r.profiles[p.Interface]
-		if profile != nil && profile.loaded && r.peers[p.Key] == p && !p.busy && !p.closing && p.want.dials() && p.up == nil && p.hold == nil && p.attempt == nil {
-			r.initiate(p, profile)
+		applied := r.profiles[p.Interface]
+		if applied != nil && applied.loaded && r.peers[p.Key] == p && !p.busy && !p.closing && p.want.dials() && p.up == nil && p.hold == nil && p.attempt == nil {
+			r.initiate(p, applied)
 		}
 	}
 	r.dispatchRenewals()
@@ -56,33 +58,33 @@ func (r *reconciler) dispatch() {
 
 // initiate loads the peer's connection, a no-op where charon has it already, and has charon dial without waiting for the
 // outcome: an initiation that is waited for holds one of charon's worker threads all the time.
-func (r *reconciler) initiate(p *peer, profile *profile) {
+func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 	a := &attempt{started: time.Now(), young: true, heard: r.hears(), last: p.again}
 	p.attempt, p.busy, p.loaded = a, true, true
 	if p.sought.IsZero() {
 		p.sought, p.silence = a.started, a.started
 	}
 	r.starting++
-	name, command := connName(p.Interface, p.NBMA), r.times.command
-	conn, connErr := profile.connection(p.NBMA, false)
+	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
+	conn, connErr := applied.newConnection(p.NBMA, false)
 	if connErr == nil && p.port != 0 {
-		connErr = throughMapping(conn, name, p.port)
+		connErr = profile.DialThroughNAT(conn, name, p.port)
 	}
 	var psk *govici.Message
-	if p.again && len(profile.PSK) > 0 {
-		psk, _ = profile.sharedKey() // had it an error, the profile would not be loaded
+	if p.again && len(applied.PSK) > 0 {
+		psk, _ = applied.NewSharedKey() // had it an error, the profile would not be loaded
 	}
 	p.hint, p.again = nil, false
-	r.do(func(ctx context.Context, s *session) error {
+	r.do(func(ctx context.Context, s *session.Session) error {
 		if connErr != nil {
 			return connErr
 		}
 		if psk != nil {
-			if _, err := s.call(ctx, command, "load-shared", psk); err != nil {
+			if err := s.LoadSecret(ctx, command, psk); err != nil {
 				return err
 			}
 		}
-		return s.initiate(ctx, command, name, conn)
+		return s.Initiate(ctx, command, name, profile.ChildName, conn)
 	}, func(err error) {
 		p.busy = false
 		switch {
@@ -102,19 +104,6 @@ func (r *reconciler) initiate(p *peer, profile *profile) {
 	})
 	r.countAttempts(1)
 }
-
-// throughMapping has a connection dial a peer behind NAT: through the mapping that its last SA left there, from the port that the NAT
-// knows. Without one nobody gets to it.
-func throughMapping(conn *govici.Message, name string, port uint16) error {
-	own, ok := section(conn, name)
-	if !ok {
-		return nil
-	}
-	return errors.Join(own.Set("local_port", natPort), own.Set("remote_port", strconv.Itoa(int(port))))
-}
-
-// natPort is where charon receives IKE through NAT, and ESP in UDP.
-const natPort = "4500"
 
 // endAttempt stops watching an attempt. charon goes on with it, if it has not ended.
 func (r *reconciler) endAttempt(p *peer) {
@@ -146,10 +135,10 @@ func (r *reconciler) look(p *peer, a *attempt) {
 		return
 	}
 	a.looking = true
-	name := connName(p.Interface, p.NBMA)
+	name := profile.ConnectionName(p.Interface, p.NBMA)
 	var found []*SA
 	asked := r.serial
-	r.do(func(ctx context.Context, s *session) (err error) {
+	r.do(func(ctx context.Context, s *session.Session) (err error) {
 		found, err = listSAs(ctx, s, r.times.command, "ike", name)
 		return err
 	}, func(err error) {
@@ -177,9 +166,9 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	age := time.Since(a.started)
 	open, childless := (*SA)(nil), false
 	for _, sa := range found {
-		if sa.established() {
+		if sa.Stands() {
 			childless = true
-		} else if sa.halfOpen() {
+		} else if sa.HalfOpen() {
 			open = sa
 		}
 	}
@@ -263,8 +252,8 @@ func (r *reconciler) gone(p *peer, a *attempt) {
 // place among those in their first seconds is taken, if the attempt had one.
 func (r *reconciler) abandon(p *peer, id uint32, place bool) {
 	p.busy = true
-	r.do(func(ctx context.Context, s *session) error {
-		return terminate(ctx, s, r.times.command, id, time.Second)
+	r.do(func(ctx context.Context, s *session.Session) error {
+		return s.Terminate(ctx, r.times.command, id, time.Second)
 	}, func(err error) {
 		p.busy = false
 		if r.fatal(err) {
@@ -284,7 +273,7 @@ func (r *reconciler) fail(p *peer, reason string) {
 	p.port = 0
 	r.emit(Failed{p.Key, reason})
 	r.log.Debug("no SA", slog.Any("peer", p.Key), slog.String("reason", reason))
-	wait := p.backoff.next()
+	wait := p.backoff.Next()
 	if p.want == InitiateFirst {
 		wait = min(wait, r.times.impatience)
 	}
@@ -310,25 +299,12 @@ func (r *reconciler) resume(p *peer, wait *pause) {
 // terminate has charon close an IKE_SA. Events say when it is done.
 func (r *reconciler) terminate(id uint32) {
 	r.ending[id] = true
-	r.do(func(ctx context.Context, s *session) error {
-		return terminate(ctx, s, r.times.command, id, 0)
+	r.do(func(ctx context.Context, s *session.Session) error {
+		return s.Terminate(ctx, r.times.command, id, 0)
 	}, func(err error) {
 		if !r.fatal(err) && err != nil {
 			delete(r.ending, id)
 			r.log.Warn("terminate failed", slog.String("ike-id", strconv.FormatUint(uint64(id), 10)), slog.Any("error", err))
 		}
 	})
-}
-
-// initiate loads a connection, a no-op where charon has it already, and has charon dial by it without waiting for the outcome.
-func (s *session) initiate(ctx context.Context, timeout time.Duration, name string, conn *govici.Message) error {
-	if _, err := s.call(ctx, timeout, "load-conn", conn); err != nil {
-		return err
-	}
-	args, err := message(map[string]any{"ike": name, "child": child, "timeout": -1})
-	if err != nil {
-		return err
-	}
-	_, err = s.call(ctx, timeout, "initiate", args)
-	return err
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cygnet/vici/profile"
 )
 
 // refuse has charon say no to every initiation.
@@ -182,7 +184,7 @@ func TestMaxHalfOpen(t *testing.T) {
 
 // halfOpen has charon begin and get no answer.
 func halfOpen(f *fakeCharon, name string) *tree {
-	_, addr, _ := parseName(name)
+	_, addr, _ := profile.ParseName(name)
 	id, sa := f.section(name, addr.String(), "state", "CONNECTING", "responder-spi", "0000000000000000", "child-sas", mk())
 	f.sas[id] = sa
 	return yes

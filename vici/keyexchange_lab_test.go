@@ -35,7 +35,7 @@ func TestKeyExchangeWithAnother(t *testing.T) {
 	r[0].start()
 	w := []*watch{r[0].client(), r[1].client()}
 	for i := range w {
-		w[i].SetProfile(r[i].profile())
+		w[i].SetProfile(r[i].applied())
 		eventually(t, "the templates", func() bool { return r[i].loaded("cygnet-gre1") })
 	}
 	t.Logf("charon %s and charon %s", w[0].Status().Version, w[1].Status().Version)

@@ -24,7 +24,7 @@ func TestFailuresCloseTheirConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer listener.Close()
-			ended := make(chan struct{}, 2)
+			ended := make(chan struct{}, 1)
 			go func() {
 				for {
 					conn, err := listener.Accept()
@@ -49,15 +49,10 @@ func TestFailuresCloseTheirConnection(t *testing.T) {
 			if err := Abandon(ctx, socket, func(string) bool { return true }); err == nil {
 				t.Error("Abandon: no error")
 			}
-			if err := Stream(ctx, 5*time.Second, socket, "list-sas", "list-sa", nil); err == nil {
-				t.Error("Stream: no error")
-			}
-			for range 2 { // what was opened is closed at this end: the other end read until then
-				select {
-				case <-ended:
-				case <-ctx.Done():
-					t.Fatalf("a connection stays open: %d descriptors, %d before", openFiles(t), before)
-				}
+			select { // what was opened is closed at this end: the other end read until then
+			case <-ended:
+			case <-ctx.Done():
+				t.Fatalf("a connection stays open: %d descriptors, %d before", openFiles(t), before)
 			}
 		})
 	}

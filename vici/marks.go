@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
-	govici "github.com/strongswan/govici/vici"
+	"cygnet/vici/ike"
+	"cygnet/vici/profile"
+	"cygnet/vici/session"
 )
 
 // charon counts the marks that it gives out from 1 on. After its restart the first router to come has the mark that another one had, while
@@ -62,7 +64,7 @@ func (r *reconciler) allowMarks(serial uint64) {
 }
 
 // sweepAgain has the marks of a profile's addresses seen to before more are given out, where those addresses are new.
-func (r *reconciler) sweepAgain(p Profile, known *profile) {
+func (r *reconciler) sweepAgain(p profile.Profile, known *appliedProfile) {
 	if p.Marks && (known == nil || !known.Marks || !slices.Equal(known.LocalAddrs, p.LocalAddrs)) {
 		r.marks = marksUnasked
 	}
@@ -90,11 +92,11 @@ func (r *reconciler) markingAddresses() []netip.Addr {
 }
 
 // sweepMarks has no states of an earlier charon with marks be in the kernel. It runs in a job.
-func (r *reconciler) sweepMarks(ctx context.Context, s *session, locals []netip.Addr) error {
+func (r *reconciler) sweepMarks(ctx context.Context, s *session.Session, locals []netip.Addr) error {
 	if r.sweep == nil || len(locals) == 0 {
 		return nil
 	}
-	return r.sweep(locals, func() (map[uint32]bool, error) { return listSPIs(ctx, s, r.times.list) })
+	return r.sweep(locals, func() (map[uint32]bool, error) { return ike.ListSPIs(ctx, s, r.times.list) })
 }
 
 // sweepLate sweeps on a link that was there before anybody had to have a mark, and goes on.
@@ -102,7 +104,7 @@ func (r *reconciler) sweepLate() {
 	r.marks = marksAsked // with no number that an answer could have
 	r.marksSerial++
 	serial, locals := r.marksSerial, r.markingAddresses()
-	r.do(func(ctx context.Context, s *session) error {
+	r.do(func(ctx context.Context, s *session.Session) error {
 		return r.sweepMarks(ctx, s, locals)
 	}, func(err error) {
 		switch {
@@ -158,13 +160,13 @@ func (rs *recalls) enqueue(c recall) {
 }
 
 // there reports whether the router has an SA again.
-func (r *reconciler) there(c *recall) bool { return r.index.with(c.Key, c.identity) }
+func (r *reconciler) there(c *recall) bool { return r.index.HasChild(c.Key, c.identity) }
 
 // dispatchRecalls dials who is to be dialled while there is room, after all peers that are wanted.
 func (r *reconciler) dispatchRecalls() {
 	for k, queue := range r.recalls.queues {
-		a, profile := r.shared[k], r.profiles[k.Interface]
-		known := a != nil && profile != nil
+		a, applied := r.shared[k], r.profiles[k.Interface]
+		known := a != nil && applied != nil
 		for len(queue) > 0 && (!known || a.loaded && r.starting < r.inFlight) {
 			c := queue[0]
 			queue = queue[1:]
@@ -172,7 +174,7 @@ func (r *reconciler) dispatchRecalls() {
 				delete(r.recalls.all, *c)
 				continue
 			}
-			r.recall(c, profile)
+			r.recall(c, applied)
 		}
 		if len(queue) > 0 {
 			r.recalls.queues[k] = queue
@@ -182,31 +184,18 @@ func (r *reconciler) dispatchRecalls() {
 	}
 }
 
-// recalling builds the connection that dials a router through its mapping.
-func (p *profile) recalling(address netip.Addr, name string, port uint16) (*govici.Message, error) {
-	shared, err := p.connection(address, true)
-	if err != nil {
-		return nil, err
-	}
-	conn := govici.NewMessage()
-	if err := conn.Set(name, shared.Get(sharedName(p.Interface, address))); err != nil {
-		return nil, err
-	}
-	return conn, throughMapping(conn, name, port)
-}
-
 // recall dials one router. Whoever it turns out to be gets a mark.
-func (r *reconciler) recall(c *recall, profile *profile) {
-	name, command := recallName(c.Interface, c.NBMA, c.port), r.times.command
+func (r *reconciler) recall(c *recall, applied *appliedProfile) {
+	name, command := profile.RecallName(c.Interface, c.NBMA, c.port), r.times.command
 	r.recalls.all[*c] = true
 	r.recalls.running[name]++
 	r.starting++
-	conn, connErr := profile.recalling(c.NBMA, name, c.port)
-	r.do(func(ctx context.Context, s *session) error {
+	conn, connErr := applied.Offered(applied.known).NewRecall(c.NBMA, c.port)
+	r.do(func(ctx context.Context, s *session.Session) error {
 		if connErr != nil {
 			return connErr
 		}
-		return s.initiate(ctx, command, name, conn)
+		return s.Initiate(ctx, command, name, profile.ChildName, conn)
 	}, func(err error) {
 		if r.fatal(err) {
 			return
@@ -240,10 +229,10 @@ func (r *reconciler) unloadRecall(name string) {
 	if r.recalls.running[name] > 0 {
 		return
 	}
-	r.do(func(ctx context.Context, s *session) error {
-		if err := unloadConn(ctx, s, r.times.command, name); err != nil {
+	r.do(func(ctx context.Context, s *session.Session) error {
+		if err := s.UnloadConnection(ctx, r.times.command, name); err != nil {
 			return err
 		}
-		return terminateOpen(ctx, s, r.times.command, name)
+		return ike.EndHalfOpen(ctx, s, r.times.command, name)
 	}, func(err error) { r.fatal(err) })
 }

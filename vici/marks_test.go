@@ -171,7 +171,7 @@ func TestRecall(t *testing.T) {
 		if !slices.ContainsFunc(events, func(e Event) bool { up, ok := e.(Up); return ok && up.Equal(b) }) {
 			t.Errorf("told %v", events)
 		}
-		if len(ports) != 2 || ports["49183"] != natPort || ports["1024"] != natPort {
+		if len(ports) != 2 || ports["49183"] != "4500" || ports["1024"] != "4500" {
 			t.Errorf("dialled through %v", ports)
 		}
 		after(c, time.Minute)
@@ -215,29 +215,4 @@ func TestRecallsArePaced(t *testing.T) {
 			t.Errorf("initiations at %v", at)
 		}
 	})
-}
-
-func TestNamesOfConnectionsThatMark(t *testing.T) {
-	address := netip.MustParseAddr("192.0.2.11")
-	for _, tt := range []struct {
-		name string
-		want bool
-	}{
-		{connName("gre1", netip.Addr{}), false},
-		{connName("gre1", address), false},
-		{sharedName("gre1", address), true},
-		{recallName("gre1", address, 4500), true},
-		{connName("gre-nat-1", netip.Addr{}), false},
-		{"site", false},
-	} {
-		if got := marking(tt.name); got != tt.want {
-			t.Errorf("%s: %v", tt.name, got)
-		}
-	}
-	if iface, peer, ok := parseName(recallName("gre1", address, 4500)); iface != "gre1" || peer != address || !ok {
-		t.Errorf("parsed as %q %v %v", iface, peer, ok)
-	}
-	if iface, _, ok := parseName(connName("gre-nat-1", netip.Addr{})); iface != "gre-nat-1" || !ok {
-		t.Errorf("parsed as %q", iface)
-	}
 }

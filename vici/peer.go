@@ -6,10 +6,11 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
-	govici "github.com/strongswan/govici/vici"
+	"cygnet/vici/ike"
+	"cygnet/vici/profile"
+	"cygnet/vici/session"
 )
 
 // peer is what is wanted for a peer and how far it is. Its entry goes when there is nothing left to remember.
@@ -40,7 +41,7 @@ type peer struct {
 	hint    *hint     // why the attempt fails, from charon's log; nil: not known
 	again   bool      // the next attempt is another one, after one that failed unheard
 	refused bool      // it failed last for another reason than silence
-	backoff backoff
+	backoff session.Backoff
 	pause   *pause // before the next attempt; nil: none
 }
 
@@ -50,7 +51,7 @@ type pause struct{ length time.Duration }
 func (p *peer) forget() {
 	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause, p.hold, p.renewal = false, false, false, false, false, nil, nil, nil, nil
 	p.again, p.refused, p.given, p.sought = false, false, false, time.Time{}
-	p.backoff.reset()
+	p.backoff.Reset()
 }
 
 func (r *reconciler) peer(k Key) *peer {
@@ -73,7 +74,7 @@ func (r *reconciler) want(k Key, w Want) {
 		p.given = w == None && p.attempt != nil
 		r.endAttempt(p)
 		p.pause, p.again, p.refused, p.sought = nil, false, false, time.Time{}
-		p.backoff.reset()
+		p.backoff.Reset()
 		r.release(p, p.hold)
 	}
 	r.settle(p)
@@ -103,7 +104,7 @@ func (r *reconciler) expel(k Key, identity string) {
 		return
 	}
 	var ids []uint32
-	for _, sa := range r.index.sas(k) {
+	for _, sa := range r.index.SAs(k) {
 		if sa.RemoteID == identity {
 			ids = append(ids, sa.ID)
 			r.ending[sa.ID] = true
@@ -115,10 +116,10 @@ func (r *reconciler) expel(k Key, identity string) {
 	}
 	r.expulsions[e] = true
 	command := r.times.command
-	r.do(func(ctx context.Context, s *session) error {
+	r.do(func(ctx context.Context, s *session.Session) error {
 		var errs []error
 		for _, id := range ids {
-			errs = append(errs, destroy(ctx, s, command, id))
+			errs = append(errs, s.Destroy(ctx, command, id))
 		}
 		return errors.Join(errs...)
 	}, func(err error) {
@@ -183,20 +184,20 @@ func (r *reconciler) lost(p *peer) {
 	r.emit(Down{p.Key, reason})
 	wait := r.times.heed
 	if time.Since(p.upSince) >= r.times.settled {
-		p.backoff.reset()
-	} else if first := p.backoff.span == 0; first {
-		p.backoff.next()
+		p.backoff.Reset()
+	} else if first := p.backoff.Fresh(); first {
+		p.backoff.Next()
 	} else {
-		wait = p.backoff.next()
+		wait = p.backoff.Next()
 	}
 	r.rest(p, wait)
 }
 
 // info is what there is to tell about a peer with an SA.
 func (r *reconciler) info(k Key, sa *SA) Peer {
-	info := sa.peer()
-	if g := r.protecting(k); g.behindOneNAT() {
-		info.SharedWith = g.othersThan(info.Identity)
+	info := peerOf(sa)
+	if g := r.protecting(k); g.BehindOneNAT() {
+		info.SharedWith = g.OthersThan(info.Identity)
 		info.Separating = r.separates(k)
 		info.Inseparable = !info.Separating && r.shared[k] != nil
 	}
@@ -207,18 +208,18 @@ func (r *reconciler) info(k Key, sa *SA) Peer {
 // identities behind one NAT it is the one that was told; else the newest has the address, and the others had it before.
 func (r *reconciler) securing(k Key) *SA {
 	g := r.protecting(k)
-	if len(g.good) == 0 {
+	if len(g.Accepted()) == 0 {
 		return nil
 	}
-	if !g.behindOneNAT() {
-		return g.oldest(g.good[len(g.good)-1].RemoteID)
+	if !g.BehindOneNAT() {
+		return g.Oldest(g.Accepted()[len(g.Accepted())-1].RemoteID)
 	}
 	if p := r.peers[k]; p != nil && p.up != nil {
-		if sa := g.oldest(p.up.Identity); sa != nil {
+		if sa := g.Oldest(p.up.Identity); sa != nil {
 			return sa
 		}
 	}
-	return g.good[0]
+	return g.Accepted()[0]
 }
 
 // settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on several sessions.
@@ -226,36 +227,36 @@ func (r *reconciler) settle(p *peer) {
 	if !r.synced || p.busy || r.peers[p.Key] != p {
 		return
 	}
-	profile := r.profiles[p.Interface]
+	applied := r.profiles[p.Interface]
 	switch {
 	case p.closing:
 		r.closePeer(p)
-	case p.loaded && (p.want == None || profile == nil):
+	case p.loaded && (p.want == None || applied == nil):
 		r.unload(p)
-	case profile == nil && p.want != None: // its profile may come later
-	case profile == nil:
+	case applied == nil && p.want != None: // its profile may come later
+	case applied == nil:
 		delete(r.peers, p.Key)
-	case p.want.dials() && p.Mark == 0 && p.up == nil && profile.loaded && p.attempt == nil && p.pause == nil:
+	case p.want.dials() && p.Mark == 0 && p.up == nil && applied.loaded && p.attempt == nil && p.pause == nil:
 		r.queue(p)
-	case p.want == None && p.up == nil && len(r.index.sas(p.Key)) == 0:
+	case p.want == None && p.up == nil && len(r.index.SAs(p.Key)) == 0:
 		delete(r.peers, p.Key)
 	}
 }
 
 // closePeer terminates what is there with a peer, half-open attempts included, and unloads its connection.
 func (r *reconciler) closePeer(p *peer) {
-	name := connName(p.Interface, p.NBMA)
+	name := profile.ConnectionName(p.Interface, p.NBMA)
 	var ids []uint32
-	for _, sa := range r.index.sas(p.Key) {
+	for _, sa := range r.index.SAs(p.Key) {
 		ids = append(ids, sa.ID)
 	}
 	p.busy, p.closed = true, time.Now()
 	command, dialled := r.times.command, p.NBMA.IsValid() // one with a mark never is
-	r.do(func(ctx context.Context, s *session) error {
+	r.do(func(ctx context.Context, s *session.Session) error {
 		if !dialled {
-			return terminateAll(ctx, s, command, ids)
+			return s.TerminateAll(ctx, command, ids)
 		}
-		if err := unloadConn(ctx, s, command, name); err != nil {
+		if err := s.UnloadConnection(ctx, command, name); err != nil {
 			return err
 		}
 		open, err := listSAs(ctx, s, command, "ike", name)
@@ -267,7 +268,7 @@ func (r *reconciler) closePeer(p *peer) {
 				ids = append(ids, sa.ID)
 			}
 		}
-		return terminateAll(ctx, s, command, ids)
+		return s.TerminateAll(ctx, command, ids)
 	}, func(err error) {
 		p.busy = false
 		if r.fatal(err) {
@@ -283,13 +284,13 @@ func (r *reconciler) closePeer(p *peer) {
 
 // unload unloads a peer's connection, and ends an attempt that is still under way: it would make an SA that nobody wants.
 func (r *reconciler) unload(p *peer) {
-	name, given, command := connName(p.Interface, p.NBMA), p.given, r.times.command
+	name, given, command := profile.ConnectionName(p.Interface, p.NBMA), p.given, r.times.command
 	p.busy, p.given = true, false
-	r.do(func(ctx context.Context, s *session) error {
-		if err := unloadConn(ctx, s, command, name); err != nil || !given {
+	r.do(func(ctx context.Context, s *session.Session) error {
+		if err := s.UnloadConnection(ctx, command, name); err != nil || !given {
 			return err
 		}
-		return terminateOpen(ctx, s, command, name)
+		return ike.EndHalfOpen(ctx, s, command, name)
 	}, func(err error) {
 		p.busy = false
 		if r.fatal(err) {
@@ -298,88 +299,4 @@ func (r *reconciler) unload(p *peer) {
 		p.loaded = false
 		r.settle(p)
 	})
-}
-
-// terminateOpen ends the attempts under a connection's name that have not led to an SA.
-func terminateOpen(ctx context.Context, s *session, timeout time.Duration, name string) error {
-	found, err := listSAs(ctx, s, timeout, "ike", name)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, sa := range found {
-		if sa.halfOpen() {
-			errs = append(errs, terminate(ctx, s, timeout, sa.ID, 0))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// unloadConn unloads a connection. That it is not loaded is no error.
-func unloadConn(ctx context.Context, s *session, timeout time.Duration, name string) error {
-	args, err := message(map[string]any{"name": name})
-	if err != nil {
-		return err
-	}
-	_, err = s.call(ctx, timeout, "unload-conn", args)
-	if refused := (*CommandError)(nil); errors.As(err, &refused) {
-		return nil
-	}
-	return err
-}
-
-func terminateAll(ctx context.Context, s *session, timeout time.Duration, ids []uint32) error {
-	var errs []error
-	for _, id := range ids {
-		errs = append(errs, terminate(ctx, s, timeout, id, 0))
-	}
-	return errors.Join(errs...)
-}
-
-// terminate has charon close an IKE_SA, and waits at most wait until it is done; events say so too. That there is none is no error.
-func terminate(ctx context.Context, s *session, timeout time.Duration, id uint32, wait time.Duration) error {
-	limit := -1
-	if wait > 0 {
-		limit = int(wait.Milliseconds())
-	}
-	return terminateBy(ctx, s, timeout, map[string]any{"ike-id": int(id), "timeout": limit})
-}
-
-// destroy has charon tell the other end and forget the IKE_SA without waiting for its word: one that does not give it would keep the SA.
-func destroy(ctx context.Context, s *session, timeout time.Duration, id uint32) error {
-	return terminateBy(ctx, s, timeout, map[string]any{"ike-id": int(id), "timeout": -1, "force": "yes"})
-}
-
-func terminateBy(ctx context.Context, s *session, timeout time.Duration, keys map[string]any) error {
-	args, err := message(keys)
-	if err != nil {
-		return err
-	}
-	_, err = s.call(ctx, timeout, "terminate", args)
-	if refused := (*CommandError)(nil); errors.As(err, &refused) && strings.Contains(refused.Message, "no matching") {
-		return nil
-	}
-	return err
-}
-
-// listSAs asks for all SAs, ours and others', half-open ones included; with a key (ike or ike-id) for those of a name or id.
-func listSAs(ctx context.Context, s *session, timeout time.Duration, key, value string) ([]*SA, error) {
-	args := map[string]any{}
-	if key != "" {
-		args[key] = value
-	}
-	m, err := message(args)
-	if err != nil {
-		return nil, err
-	}
-	var sas []*SA
-	err = s.stream(ctx, timeout, "list-sas", "list-sa", m, func(item *govici.Message) {
-		names, bodies := sections(item)
-		for i, name := range names {
-			if sa, ok := parseSA(name, bodies[i], time.Now()); ok {
-				sas = append(sas, sa)
-			}
-		}
-	})
-	return sas, err
 }

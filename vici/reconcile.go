@@ -10,28 +10,32 @@ import (
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/ike"
+	"cygnet/vici/message"
+	"cygnet/vici/session"
 )
 
 // reconciler owns all state. Its methods run on one goroutine and never wait: what takes time is a job on a command session
 // or a timer, and both post what follows from them.
 type reconciler struct {
 	*Client
-	link    *link     // nil: charon is not there
-	ear     *ear      // nil: closed
-	synced  bool      // the table holds what this link's charon listed
-	charon            // of the last link
-	lastErr error     // why the last link ended
-	arrival time.Time // of the link
-	told    bool      // the consumer knows whether charon is there
-	counted counts    // what the kernel said last
+	link           *session.Link    // nil: charon is not there
+	charonLog      *logSubscription // nil: none
+	synced         bool             // the table holds what this link's charon listed
+	session.Charon                  // of the last link
+	lastErr        error            // why the last link ended
+	arrival        time.Time        // of the link
+	told           bool             // the consumer knows whether charon is there
+	counters       ike.Counters     // the kernel's, as of the last Counted
 
-	jobs      []job
+	jobs      []session.Job
 	outbox    []Event
-	profiles  map[string]*profile
+	profiles  map[string]*appliedProfile
 	peers     map[Key]*peer
 	sas       map[uint32]*SA // by charon's unique id; shared with readers
 	serial    uint64         // of the last event
-	index     index
+	index     ike.Index
 	shared    map[Key]*sharedAddress
 	marks     marksState // of this link
 	recalls   recalls
@@ -42,7 +46,7 @@ type reconciler struct {
 	ended     map[uint32]time.Time // SAs that ended lately, and when: an answer that is older may still list them
 	refusals  refusals[Key]
 	capped    map[uint32]bool // SAs that are closed since their identity has too many
-	overLimit refusals[identityKey]
+	overLimit refusals[ike.Identity]
 	inbound   inbound
 
 	stall    stall           // whose effects were not checked yet
@@ -64,12 +68,12 @@ type reconciler struct {
 func newReconciler(c *Client) *reconciler {
 	r := &reconciler{
 		Client:    c,
-		profiles:  map[string]*profile{},
+		profiles:  map[string]*appliedProfile{},
 		peers:     map[Key]*peer{},
 		sas:       map[uint32]*SA{},
-		index:     newIndex(),
+		index:     ike.NewIndex(),
 		capped:    map[uint32]bool{},
-		overLimit: refusals[identityKey]{},
+		overLimit: refusals[ike.Identity]{},
 		shared:    map[Key]*sharedAddress{},
 		ended:     map[uint32]time.Time{},
 		childless: map[uint32]bool{},
@@ -92,19 +96,19 @@ func newReconciler(c *Client) *reconciler {
 func (r *reconciler) run(ctx context.Context) error {
 	for {
 		var events <-chan govici.Event
-		var jobs chan<- job
-		var next job
+		var jobs chan<- session.Job
+		var next session.Job
 		if r.link != nil {
 			if r.synced {
-				events = r.link.events
+				events = r.link.Events()
 			}
 			if len(r.jobs) > 0 {
-				jobs, next = r.link.jobs, r.jobs[0]
+				jobs, next = r.link.Jobs(), r.jobs[0]
 			}
 		}
 		var heard <-chan govici.Event
-		if r.ear != nil {
-			heard = r.ear.events
+		if r.charonLog != nil {
+			heard = r.charonLog.Events()
 		}
 		var out chan<- Event
 		var event Event
@@ -123,16 +127,16 @@ func (r *reconciler) run(ctx context.Context) error {
 				r.lose(errGone)
 				continue
 			}
-			r.link.conn.consumed()
+			r.link.EventTaken()
 			r.handle(e)
 		case e, ok := <-heard:
 			if !ok {
-				r.closeEar()
+				r.closeLog()
 				continue
 			}
-			r.ear.conn.consumed()
-			r.heard(text(e.Message, "ikesa-name"), text(e.Message, "msg"))
-			r.heardInbound(text(e.Message, "ikesa-uniqueid"), text(e.Message, "msg"))
+			r.charonLog.EventTaken()
+			r.heard(message.Text(e.Message, "ikesa-name"), message.Text(e.Message, "msg"))
+			r.heardInbound(message.Text(e.Message, "ikesa-uniqueid"), message.Text(e.Message, "msg"))
 		case jobs <- next:
 			r.jobs = r.jobs[1:]
 		case out <- event:
@@ -142,9 +146,9 @@ func (r *reconciler) run(ctx context.Context) error {
 }
 
 // do queues a job.
-func (r *reconciler) do(run func(ctx context.Context, s *session) error, done func(err error)) {
+func (r *reconciler) do(run func(ctx context.Context, s *session.Session) error, done func(err error)) {
 	if r.link != nil {
-		r.jobs = append(r.jobs, job{run: run, done: done})
+		r.jobs = append(r.jobs, session.Job{Run: run, Done: done})
 	}
 }
 
@@ -168,8 +172,8 @@ func (r *reconciler) status(change func(*Status)) {
 
 // lose gives up the link: connect makes a new one, and everything is read anew.
 func (r *reconciler) lose(cause error) {
-	r.link.cancel(cause)
-	r.link, r.ear, r.synced, r.jobs, r.comparing, r.lastErr = nil, nil, false, nil, false, cause
+	r.link.GiveUp(cause)
+	r.link, r.charonLog, r.synced, r.jobs, r.comparing, r.lastErr = nil, nil, false, nil, false, cause
 	clear(r.ended)
 	r.waiting, r.starting, r.attempts, r.renewals = nil, 0, 0, nil
 	clear(r.outlived)
@@ -209,15 +213,15 @@ func (r *reconciler) unreachable(err error) {
 	r.emit(Disconnected{Err: err})
 }
 
-func (r *reconciler) connected(l *link, c charon) {
-	r.link, r.charon, r.arrival, r.told = l, c, time.Now(), true
+func (r *reconciler) connected(l *session.Link, c session.Charon) {
+	r.link, r.Charon, r.arrival, r.told = l, c, time.Now(), true
 	for _, p := range r.profiles {
-		p.known = c.keyExchanges
+		p.known = c.KeyExchanges
 	}
 	r.status(func(s *Status) {
-		s.Connected, s.Version, s.Since, s.LastError = true, c.version, time.Now(), ""
+		s.Connected, s.Version, s.Since, s.LastError = true, c.Version, time.Now(), ""
 	})
-	r.log.Info("charon is there", slog.String("version", c.version), slog.Bool("mlkem", c.keyExchanges["mlkem768"]))
+	r.log.Info("charon is there", slog.String("version", c.Version), slog.Bool("mlkem", c.KeyExchanges["mlkem768"]))
 	r.resync()
 }
 
@@ -238,7 +242,7 @@ func (r *reconciler) snapshot(iface string) Snapshot {
 
 // fatal tells a failure of the session from a refusal by charon, and gives up the link for it.
 func (r *reconciler) fatal(err error) bool {
-	if err != nil && errors.Is(err, errBroken) {
+	if err != nil && errors.Is(err, session.ErrBroken) {
 		r.lose(err)
 		return true
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"cygnet/vici/message"
 )
 
 // refusals are what was told of the SAs that were closed because the profile does not allow them. Who is refused dials again, maybe at
@@ -54,7 +56,7 @@ func (r *reconciler) logRefusal(sa *SA, reason string) {
 	if !tell {
 		return
 	}
-	attrs := []any{slog.String("interface", sa.Interface), slog.String("identity", shorten(sa.RemoteID)), slog.String("reason", reason)}
+	attrs := []any{slog.String("interface", sa.Interface), slog.String("identity", message.Shorten(sa.RemoteID)), slog.String("reason", reason)}
 	if untold > 0 {
 		attrs = append(attrs, slog.Int("untold", untold))
 	}
@@ -64,13 +66,4 @@ func (r *reconciler) logRefusal(sa *SA, reason string) {
 // refusalWords says why an SA was closed.
 func refusalWords(sa *SA, wrong string) string {
 	return fmt.Sprintf("%v %s (the SA was closed)", sa.Key(), wrong)
-}
-
-// shorten keeps what a peer has a say in, such as its name, from filling logs and tables.
-func shorten(text string) string {
-	const most = 256
-	if len(text) <= most {
-		return text
-	}
-	return text[:most] + "…"
 }

@@ -7,14 +7,15 @@ import (
 	"strconv"
 	"time"
 
-	govici "github.com/strongswan/govici/vici"
+	"cygnet/vici/profile"
+	"cygnet/vici/session"
 )
 
 // resync reads what a charon that is new to us has. Events are subscribed to already; they wait until this is done.
 func (r *reconciler) resync() {
 	var listed []*SA
 	locals := r.markingAddresses()
-	r.do(func(ctx context.Context, s *session) (err error) {
+	r.do(func(ctx context.Context, s *session.Session) (err error) {
 		if err := r.sweepMarks(ctx, s, locals); err != nil {
 			return err
 		}
@@ -33,14 +34,14 @@ func (r *reconciler) resync() {
 		}
 		for _, sa := range r.own(listed) {
 			switch {
-			case sa.established():
+			case sa.Stands():
 				r.put(sa)
-			case sa.replaced():
+			case sa.Replaced():
 				r.watchReplaced(sa.ID)
 			}
 		}
 		r.synced = true
-		r.emit(Connected{Version: r.version})
+		r.emit(Connected{Version: r.Version})
 		for _, iface := range r.interfaces() {
 			r.adopt(iface)
 			r.emit(r.snapshot(iface))
@@ -85,7 +86,7 @@ func (r *reconciler) compare() {
 	var listed []*SA
 	var gone []uint32
 	asked := r.serial
-	r.do(func(ctx context.Context, s *session) (err error) {
+	r.do(func(ctx context.Context, s *session.Session) (err error) {
 		listed, gone, err = listAndAsk(ctx, s, r.times, known)
 		return err
 	}, func(err error) {
@@ -103,7 +104,7 @@ func (r *reconciler) compare() {
 }
 
 // listAndAsk lists all SAs, and asks by id for those of known that the list lacks.
-func listAndAsk(ctx context.Context, s *session, t times, known []uint32) (listed []*SA, gone []uint32, err error) {
+func listAndAsk(ctx context.Context, s *session.Session, t times, known []uint32) (listed []*SA, gone []uint32, err error) {
 	if listed, err = listSAs(ctx, s, t.list, "", ""); err != nil {
 		return nil, nil, err
 	}
@@ -131,11 +132,8 @@ func listAndAsk(ctx context.Context, s *session, t times, known []uint32) (liste
 // included, without an event; and what nobody wants is unloaded.
 func (r *reconciler) compareConnections() {
 	var names []string
-	r.do(func(ctx context.Context, s *session) error {
-		answer, err := s.call(ctx, r.times.command, "get-conns", govici.NewMessage())
-		if err == nil {
-			names = list(answer, "conns")
-		}
+	r.do(func(ctx context.Context, s *session.Session) (err error) {
+		names, err = s.Connections(ctx, r.times.command)
 		return err
 	}, func(err error) {
 		if r.fatal(err) {
@@ -156,7 +154,7 @@ func (r *reconciler) connectionsAre(names []string) {
 		loaded[name] = true
 	}
 	for iface, p := range r.profiles {
-		if p.loaded && !loaded[Prefix+iface] {
+		if p.loaded && !loaded[profile.Prefix+iface] {
 			r.log.Info("somebody unloaded our connections: loading them again", slog.String("interface", iface))
 			p.loaded = false
 			r.load(p)
@@ -173,7 +171,7 @@ func (r *reconciler) connectionsAre(names []string) {
 
 // unloadOrphan unloads a connection with our prefix that nobody wants, left from before a restart. SAs of it live on.
 func (r *reconciler) unloadOrphan(name string) {
-	iface, addr, ours := parseName(name)
+	iface, addr, ours := profile.ParseName(name)
 	if !ours {
 		return
 	}
@@ -183,11 +181,11 @@ func (r *reconciler) unloadOrphan(name string) {
 		}
 		return
 	}
-	if name == sharedName(iface, addr) {
+	if name == profile.SharedName(iface, addr) {
 		r.adoptShared(Key{Interface: iface, NBMA: addr})
 		return
 	}
-	if marking(name) {
+	if profile.GivesMarks(name) {
 		r.unloadRecall(name)
 		return
 	}

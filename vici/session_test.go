@@ -2,8 +2,6 @@ package vici
 
 import (
 	"fmt"
-	"net"
-	"strings"
 	"testing"
 	"testing/synctest"
 )
@@ -95,19 +93,4 @@ func TestEventsWhileSubscribing(t *testing.T) {
 		}
 		wantEvents(t, "at first", got[:2], Connected{"5.9.8"}, Snapshot{Interface: "gre1"})
 	})
-}
-
-// What is no VICI does not make the client allocate what a length claims, and the error says where to look.
-func TestNotVICI(t *testing.T) {
-	for name, head := range map[string][]byte{"empty frame": {0, 0, 0, 0}, "huge frame": {0xff, 0xff, 0xff, 0xff}, "HTTP": []byte("HTTP/1.1 400")} {
-		ours, theirs := net.Pipe()
-		go func() {
-			_, _ = ours.Write(head)
-			_ = ours.Close()
-		}()
-		_, err := newFrameConn(theirs).Read(make([]byte, 4))
-		if err == nil || !strings.Contains(err.Error(), "is this charon's VICI socket?") {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 }

@@ -7,6 +7,10 @@ import (
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/ike"
+	"cygnet/vici/profile"
+	"cygnet/vici/session"
 )
 
 // Routers behind one NAT have one address, and their SAs equal selectors: the kernel sends what is for any of them into the newest.
@@ -26,16 +30,11 @@ type sharedAddress struct {
 
 const maxStrays = 5
 
-// marks are the keys of a child whose SAs are told apart by a mark.
-func (p Profile) marks() map[string]any {
-	return map[string]any{"mark_in": "%unique", "mark_out": "%unique", "set_mark_in": "%same", "priority": p.sharedPriority()}
-}
-
 // separates tells whether routers at an address get SAs with marks.
 func (r *reconciler) separates(address Key) bool {
-	profile := r.profiles[address.Interface]
+	applied := r.profiles[address.Interface]
 	a := r.shared[address]
-	return profile != nil && profile.Marks && (a == nil || !a.gaveUp)
+	return applied != nil && applied.Marks && (a == nil || !a.gaveUp)
 }
 
 // watchSharing sees to it that those who share an SA's address get marks.
@@ -46,13 +45,13 @@ func (r *reconciler) watchSharing(sa *SA) {
 	}
 	a, marked := r.shared[address], sa.Mark() != 0
 	if a == nil {
-		if !marked && !r.protecting(address).behindOneNAT() {
+		if !marked && !r.protecting(address).BehindOneNAT() {
 			return
 		}
 		a = &sharedAddress{Key: address}
 		r.shared[address] = a
 		r.log.Info("several routers are behind one NAT address: their SAs get marks of their own", slog.Any("peer", address),
-			slog.Any("identities", identities(r.index.at(address))))
+			slog.Any("identities", ike.Identities(r.index.At(address))))
 	}
 	if marked {
 		a.strays = 0
@@ -67,11 +66,11 @@ func (r *reconciler) watchSharing(sa *SA) {
 // sendAway closes the SAs without a mark at a shared address but for those of one router. Their ends dial again.
 func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 	g := r.protecting(a.Key)
-	if a.gaveUp || !g.behindOneNAT() {
+	if a.gaveUp || !g.BehindOneNAT() {
 		return
 	}
 	stays := r.securing(a.Key).RemoteID
-	for _, sa := range slices.Backward(g.good) {
+	for _, sa := range slices.Backward(g.Accepted()) {
 		if sa.RemoteID == stays || r.ending[sa.ID] {
 			continue
 		}
@@ -84,7 +83,7 @@ func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 	if a.strays > maxStrays && !a.gaveUp {
 		a.gaveUp = true
 		r.log.Warn("charon does not take the connection with marks for routers behind one NAT address: only the newest SA gets this end's traffic",
-			slog.Any("peer", a.Key), slog.String("connection", sharedName(a.Interface, a.NBMA)))
+			slog.Any("peer", a.Key), slog.String("connection", profile.SharedName(a.Interface, a.NBMA)))
 		r.evaluate(a.Key)
 	}
 }
@@ -92,27 +91,26 @@ func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 // loadShared brings the connection for a shared address to charon. That of a peer which this end dials at the address is as specific,
 // and charon takes the older one for whoever dials in: it is loaded again with the next initiation.
 func (r *reconciler) loadShared(a *sharedAddress) {
-	profile := r.profiles[a.Interface]
-	if a.busy || !r.synced || profile == nil || !r.mayMark() {
+	applied := r.profiles[a.Interface]
+	if a.busy || !r.synced || applied == nil || !r.mayMark() {
 		return
 	}
 	a.busy = true
-	conn, connErr := profile.connection(a.NBMA, true)
+	conn, connErr := applied.newConnection(a.NBMA, true)
 	command, dialled := r.times.command, ""
 	if p := r.peers[a.Key]; p != nil && p.loaded {
-		dialled = connName(p.Interface, p.NBMA)
+		dialled = profile.ConnectionName(p.Interface, p.NBMA)
 	}
-	r.do(func(ctx context.Context, s *session) error {
+	r.do(func(ctx context.Context, s *session.Session) error {
 		if connErr != nil {
 			return connErr
 		}
 		if dialled != "" {
-			if err := unloadConn(ctx, s, command, dialled); err != nil {
+			if err := s.UnloadConnection(ctx, command, dialled); err != nil {
 				return err
 			}
 		}
-		_, err := s.call(ctx, command, "load-conn", conn)
-		return err
+		return s.LoadConnection(ctx, command, conn)
 	}, func(err error) {
 		a.busy = false
 		switch {
@@ -138,12 +136,12 @@ func (r *reconciler) sharedLoaded(a *sharedAddress) {
 
 // sharedConns are the connections of an interface's shared addresses. They are loaded before its template, by which routers that return
 // with charon would come back without marks.
-func (r *reconciler) sharedConns(p *profile) (addresses []*sharedAddress, conns []*govici.Message) {
+func (r *reconciler) sharedConns(p *appliedProfile) (addresses []*sharedAddress, conns []*govici.Message) {
 	for k, a := range r.shared {
 		if k.Interface != p.Interface || a.busy {
 			continue
 		}
-		if conn, err := p.connection(k.NBMA, true); err == nil { // else the template has the same fault, and that is told
+		if conn, err := p.newConnection(k.NBMA, true); err == nil { // else the template has the same fault, and that is told
 			addresses, conns = append(addresses, a), append(conns, conn)
 		}
 	}
@@ -161,21 +159,21 @@ func (r *reconciler) forgetShared(iface string) {
 }
 
 func (r *reconciler) unloadShared(a *sharedAddress) {
-	name := sharedName(a.Interface, a.NBMA)
-	r.do(func(ctx context.Context, s *session) error {
-		return unloadConn(ctx, s, r.times.command, name)
+	name := profile.SharedName(a.Interface, a.NBMA)
+	r.do(func(ctx context.Context, s *session.Session) error {
+		return s.UnloadConnection(ctx, r.times.command, name)
 	}, func(err error) { r.fatal(err) })
 }
 
 // compareShared looks whether the connections of shared addresses are loaded, and ends those that nobody is at any more.
 func (r *reconciler) compareShared(loaded map[string]bool) {
 	for k, a := range r.shared {
-		if a.loaded && !loaded[sharedName(k.Interface, k.NBMA)] {
+		if a.loaded && !loaded[profile.SharedName(k.Interface, k.NBMA)] {
 			a.loaded = false
 			r.loadShared(a)
 		}
 		switch {
-		case len(r.index.at(k)) > 0:
+		case len(r.index.At(k)) > 0:
 			a.vacant = time.Time{}
 		case a.vacant.IsZero():
 			a.vacant = time.Now()
@@ -192,7 +190,7 @@ func (r *reconciler) adoptShared(address Key) {
 		return
 	}
 	a := &sharedAddress{Key: address}
-	if !r.separates(address) || len(r.index.at(address)) == 0 {
+	if !r.separates(address) || len(r.index.At(address)) == 0 {
 		r.unloadShared(a)
 		return
 	}

@@ -6,10 +6,11 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	govici "github.com/strongswan/govici/vici"
+	"cygnet/vici/ike"
+	"cygnet/vici/profile"
+	"cygnet/vici/session"
 )
 
 // A charon that stands still (stopped, swapped out, its machine overloaded) answers no peer. A
@@ -29,67 +30,6 @@ import (
 //
 // The SA from before the stall does not compete with the new one. It is closed ten seconds later,
 // as every SA that the peer has lost.
-
-// stallWatch measures the silence of charon over all connections of a client.
-type stallWatch struct {
-	sync.Mutex
-	waiting int       // connections with an unanswered request
-	since   time.Time // since when charon has sent nothing while a request waited; zero: no request waits
-	report  func(began time.Time, silence time.Duration)
-}
-
-// shortSilence is an ordinary wait for an answer, which is not reported.
-const shortSilence = time.Second
-
-// asked notes that a request goes out on a connection.
-func (w *stallWatch) asked(c *frameConn) {
-	w.Lock()
-	defer w.Unlock()
-	if c.asked || c.shut {
-		return
-	}
-	c.asked = true
-	w.waiting++
-	if w.since.IsZero() {
-		w.since = time.Now()
-	}
-}
-
-// heard notes a frame of charon's: the answer to the connection's request, or an event.
-func (w *stallWatch) heard(c *frameConn, answer bool) {
-	w.Lock()
-	defer w.Unlock()
-	if answer {
-		w.settle(c)
-	}
-	if w.since.IsZero() {
-		return
-	}
-	now, began := time.Now(), w.since
-	w.since = time.Time{}
-	if w.waiting > 0 {
-		w.since = now
-	}
-	if silence := now.Sub(began); silence > shortSilence {
-		w.report(began, silence)
-	}
-}
-
-// closed forgets a connection that this end closes, and its request. A silence lasts until charon
-// is heard on any connection.
-func (w *stallWatch) closed(c *frameConn) {
-	w.Lock()
-	defer w.Unlock()
-	w.settle(c)
-	c.shut = true
-}
-
-func (w *stallWatch) settle(c *frameConn) {
-	if c.asked {
-		c.asked = false
-		w.waiting--
-	}
-}
 
 // stall is a time in which charon answered nothing.
 type stall struct {
@@ -112,14 +52,6 @@ func (r *reconciler) stalled(began time.Time, silence time.Duration) {
 	}
 }
 
-// deadPeerDelay is how long a peer is silent before charon asks whether it is alive.
-func (p *profile) deadPeerDelay() time.Duration {
-	if p.DPDDelay > 0 {
-		return p.DPDDelay
-	}
-	return DefaultDPDDelay
-}
-
 // checkAfterStall checks the wanted peers after a stall that was longer than a peer waits before it
 // asks. How long the peer goes on asking is its own setting.
 func (r *reconciler) checkAfterStall() {
@@ -131,12 +63,12 @@ func (r *reconciler) checkAfterStall() {
 	checked := 0
 	for _, first := range []bool{true, false} {
 		for k, p := range r.peers {
-			profile := r.profiles[k.Interface]
+			applied := r.profiles[k.Interface]
 			if first != (p.want == InitiateFirst) || p.want == None || p.up == nil || p.renewal != nil ||
-				profile == nil || s.silence <= profile.deadPeerDelay() {
+				applied == nil || s.silence <= applied.DeadPeerDelay() {
 				continue
 			}
-			if r.checkPeer(p, profile, s.began) {
+			if r.checkPeer(p, applied, s.began) {
 				checked++
 			}
 		}
@@ -149,12 +81,12 @@ func (r *reconciler) checkAfterStall() {
 
 // checkPeer has a peer prove that it still has an SA from before the stall. It reports whether
 // there is one to prove.
-func (r *reconciler) checkPeer(p *peer, profile *profile, began time.Time) bool {
+func (r *reconciler) checkPeer(p *peer, applied *appliedProfile, began time.Time) bool {
 	var outlived *SA
 	fresh := false
-	for _, sa := range r.index.sas(p.Key) {
+	for _, sa := range r.index.SAs(p.Key) {
 		switch {
-		case !profile.good(sa) || r.ending[sa.ID]:
+		case !applied.Accepts(sa) || r.ending[sa.ID]:
 		case sa.Established.After(began):
 			fresh = true
 		default:
@@ -174,17 +106,13 @@ func (r *reconciler) checkPeer(p *peer, profile *profile, began time.Time) bool 
 	n := &renewal{}
 	p.renewal = n
 	id := outlived.ID
-	r.do(func(ctx context.Context, s *session) error {
-		args, err := message(map[string]any{"ike-id": int(id)})
-		if err == nil {
-			_, err = s.call(ctx, r.times.command, "rekey", args)
-		}
-		return err
+	r.do(func(ctx context.Context, s *session.Session) error {
+		return s.Rekey(ctx, r.times.command, "ike-id", id)
 	}, func(err error) {
 		if r.fatal(err) {
 			return
 		}
-		if refused := (*CommandError)(nil); errors.As(err, &refused) {
+		if refused := (*session.CommandError)(nil); errors.As(err, &refused) {
 			r.log.Debug("rekeying failed", slog.Any("peer", p.Key), slog.Any("error", err))
 		}
 		r.after(r.times.proof, func() { r.renew(p, n) })
@@ -209,7 +137,7 @@ func (r *reconciler) renew(p *peer, n *renewal) {
 	if p.renewal != n {
 		return
 	}
-	if p.Mark != 0 || r.shared[p.Key] != nil || r.protecting(p.Key).behindOneNAT() {
+	if p.Mark != 0 || r.shared[p.Key] != nil || r.protecting(p.Key).BehindOneNAT() {
 		r.endRenewal(p)
 		return
 	}
@@ -222,36 +150,36 @@ func (r *reconciler) dispatchRenewals() {
 	for len(r.renewals) > 0 && r.starting < r.inFlight {
 		p := r.renewals[0]
 		r.renewals = r.renewals[1:]
-		n, profile := p.renewal, r.profiles[p.Interface]
+		n, applied := p.renewal, r.profiles[p.Interface]
 		switch {
 		case n == nil || n.place || r.peers[p.Key] != p:
-		case profile == nil || p.want == None || p.up == nil || p.closing:
+		case applied == nil || p.want == None || p.up == nil || p.closing:
 			r.endRenewal(p)
-		case p.busy || !profile.loaded:
+		case p.busy || !applied.loaded:
 			r.after(r.times.holdLook, func() { r.renew(p, n) })
 		default:
-			r.dialBeside(p, n, profile)
+			r.dialBeside(p, n, applied)
 		}
 	}
 }
 
 // dialBeside has charon make a further SA with a peer.
-func (r *reconciler) dialBeside(p *peer, n *renewal, profile *profile) {
+func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 	n.place, p.busy, p.loaded = true, true, true
 	r.starting++
-	name, command := connName(p.Interface, p.NBMA), r.times.command
-	conn, connErr := profile.connection(p.NBMA, false)
+	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
+	conn, connErr := applied.newConnection(p.NBMA, false)
 	if connErr == nil && p.port != 0 {
-		connErr = throughMapping(conn, name, p.port)
+		connErr = profile.DialThroughNAT(conn, name, p.port)
 	}
 	if connErr == nil {
-		connErr = unlikeBefore(conn, name)
+		connErr = profile.DialAnew(conn, name)
 	}
-	r.do(func(ctx context.Context, s *session) error {
+	r.do(func(ctx context.Context, s *session.Session) error {
 		if connErr != nil {
 			return connErr
 		}
-		return s.initiate(ctx, command, name, conn)
+		return s.Initiate(ctx, command, name, profile.ChildName, conn)
 	}, func(err error) {
 		p.busy = false
 		if r.fatal(err) {
@@ -266,16 +194,6 @@ func (r *reconciler) dialBeside(p *peer, n *renewal, profile *profile) {
 	r.after(r.times.attempt, func() { r.abandonRenewal(p, n, name) })
 }
 
-// unlikeBefore gives a connection a key that charon compares and IKEv2 does not use. charon would
-// otherwise take the IKE_SA that it has by an equal connection, and dial nobody.
-func unlikeBefore(conn *govici.Message, name string) error {
-	own, ok := section(conn, name)
-	if !ok {
-		return nil
-	}
-	return own.Set("pull", "no")
-}
-
 // abandonRenewal ends a renewal that the peer did not answer. Its SA from before is left to dead
 // peer detection.
 func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
@@ -287,8 +205,8 @@ func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
 		return
 	}
 	p.busy = true
-	r.do(func(ctx context.Context, s *session) error {
-		return terminateOpen(ctx, s, r.times.command, name)
+	r.do(func(ctx context.Context, s *session.Session) error {
+		return ike.EndHalfOpen(ctx, s, r.times.command, name)
 	}, func(err error) {
 		p.busy = false
 		if !r.fatal(err) {
@@ -316,8 +234,8 @@ func (r *reconciler) freePlace(n *renewal) {
 // renewed ends the check of a peer that has a new SA, whoever dialled, and tells the consumer.
 func (r *reconciler) renewed(sa *SA) {
 	p := r.peers[sa.Key()]
-	profile := r.profiles[sa.Interface]
-	if p == nil || p.renewal == nil || p.up == nil || profile == nil || r.outlived[sa.ID] || !profile.good(sa) {
+	applied := r.profiles[sa.Interface]
+	if p == nil || p.renewal == nil || p.up == nil || applied == nil || r.outlived[sa.ID] || !applied.Accepts(sa) {
 		return
 	}
 	r.endRenewal(p)

@@ -4,13 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/ike"
+	"cygnet/vici/message"
+	"cygnet/vici/session"
 )
 
 // handle applies one event to the table.
@@ -35,7 +37,7 @@ func (r *reconciler) handle(e govici.Event) {
 
 // eventSA reads the IKE_SA an event is about, with the children that the table knows.
 func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
-	names, bodies := sections(m)
+	names, bodies := message.Sections(m)
 	if len(names) == 0 {
 		return nil, nil, false
 	}
@@ -50,12 +52,12 @@ func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
 func (r *reconciler) ikeUpDown(m *govici.Message) {
 	sa, _, ok := r.eventSA(m)
 	if !ok {
-		if text(m, "up") != "yes" {
+		if message.Text(m, "up") != "yes" {
 			r.rivalDown(sa)
 		}
 		return
 	}
-	if text(m, "up") != "yes" {
+	if message.Text(m, "up") != "yes" {
 		r.remove(sa.ID, downWords(sa))
 		return
 	}
@@ -72,7 +74,7 @@ func (r *reconciler) childUpDown(m *govici.Message) {
 		r.rivalUp(sa, m)
 		return
 	}
-	affected, up := sa.Children, text(m, "up") == "yes"
+	affected, up := sa.Children, message.Text(m, "up") == "yes"
 	known := r.sas[sa.ID]
 	if known == nil && !up {
 		return
@@ -97,12 +99,12 @@ func (r *reconciler) childUpDown(m *govici.Message) {
 }
 
 func (r *reconciler) ikeRekeyed(m *govici.Message) {
-	names, bodies := sections(m)
+	names, bodies := message.Sections(m)
 	if len(names) == 0 {
 		return
 	}
-	before, okBefore := section(bodies[0], "old")
-	after, okAfter := section(bodies[0], "new")
+	before, okBefore := message.Section(bodies[0], "old")
+	after, okAfter := message.Section(bodies[0], "new")
 	if !okBefore || !okAfter {
 		return
 	}
@@ -114,7 +116,7 @@ func (r *reconciler) ikeRekeyed(m *govici.Message) {
 		return
 	}
 	sa.State = "ESTABLISHED"
-	id := uint32(number(before, "uniqueid", 10))
+	id := uint32(message.Number(before, "uniqueid", 10))
 	if old := r.sas[id]; old != nil {
 		sa.Children = old.Children
 		r.proven(id, old.Key())
@@ -133,27 +135,27 @@ func (r *reconciler) childRekeyed(m *govici.Message) {
 	if known == nil {
 		return
 	}
-	children, ok := section(body, "child-sas")
+	children, ok := message.Section(body, "child-sas")
 	if !ok {
 		return
 	}
 	r.proven(sa.ID, known.Key())
 	updated := *known
 	updated.Children = slices.Clone(known.Children)
-	_, pairs := sections(children)
+	_, pairs := message.Sections(children)
 	for _, pair := range pairs {
-		before, ok := section(pair, "old")
-		after, okAfter := section(pair, "new")
+		before, ok := message.Section(pair, "old")
+		after, okAfter := message.Section(pair, "new")
 		if !ok || !okAfter {
 			continue
 		}
-		gone, fresh := uint32(number(before, "uniqueid", 10)), parseChild(after, time.Now())
+		gone, fresh := uint32(message.Number(before, "uniqueid", 10)), ike.ParseChild(after, time.Now())
 		fresh.State = "INSTALLED"
-		replaced := parseChild(before, time.Now())
+		replaced := ike.ParseChild(before, time.Now())
 		if n := slices.IndexFunc(updated.Children, func(c Child) bool { return c.ID == gone }); n >= 0 {
-			old := r.counted.freshest(updated.Children[n : n+1])[0]
+			old := r.counters.Freshest(updated.Children[n : n+1])[0]
 			old.BytesIn, old.BytesOut = max(old.BytesIn, replaced.BytesIn), max(old.BytesOut, replaced.BytesOut)
-			fresh.carry(&old)
+			fresh.Carry(&old)
 		}
 		updated.Children = slices.DeleteFunc(updated.Children, func(c Child) bool { return c.ID == gone || c.ID == fresh.ID })
 		updated.Children = append(updated.Children, fresh)
@@ -169,39 +171,27 @@ func (r *reconciler) moved(m *govici.Message) {
 	}
 	before := r.sas[sa.ID]
 	updated := *before
-	if a := address(m, "remote-host"); a.IsValid() {
+	if a := message.Address(m, "remote-host"); a.IsValid() {
 		updated.RemoteHost = a
 	}
-	if a := address(m, "local-host"); a.IsValid() {
+	if a := message.Address(m, "local-host"); a.IsValid() {
 		updated.LocalHost = a
 	}
 	updated.Children = slices.Clone(before.Children)
 	for i := range updated.Children {
 		c := &updated.Children[i]
-		c.LocalTS = follow(c.LocalTS, before.LocalHost, updated.LocalHost)
-		c.RemoteTS = follow(c.RemoteTS, before.RemoteHost, updated.RemoteHost)
+		c.LocalTS = ike.Follow(c.LocalTS, before.LocalHost, updated.LocalHost)
+		c.RemoteTS = ike.Follow(c.RemoteTS, before.RemoteHost, updated.RemoteHost)
 	}
-	if port := number(m, "remote-port", 10); port != 0 {
+	if port := message.Number(m, "remote-port", 10); port != 0 {
 		updated.RemotePort = uint16(port)
 	}
 	r.put(&updated)
 }
 
-// follow gives selectors as charon changes them when a host moves: those that are for the host alone go with it.
-func follow(selectors []string, from, to netip.Addr) []string {
-	moved := slices.Clone(selectors)
-	for i, s := range moved {
-		host := netip.PrefixFrom(from, from.BitLen()).String()
-		if rest, ok := strings.CutPrefix(s, host); ok {
-			moved[i] = netip.PrefixFrom(to, to.BitLen()).String() + rest
-		}
-	}
-	return moved
-}
-
 // put enters an established IKE_SA as the last event tells it.
 func (r *reconciler) put(sa *SA) {
-	sa.asOf = r.serial
+	sa.AsOf = r.serial
 	r.enter(sa)
 }
 
@@ -210,7 +200,7 @@ func (r *reconciler) enter(sa *SA) {
 	var before Key
 	old := r.sas[sa.ID]
 	if old != nil {
-		sa.Children = inherit(sa.Children, r.counted.freshest(old.Children))
+		sa.Children = ike.Inherit(sa.Children, r.counters.Freshest(old.Children))
 	}
 	r.published.Lock()
 	r.sas[sa.ID] = sa
@@ -218,16 +208,16 @@ func (r *reconciler) enter(sa *SA) {
 	k := sa.Key()
 	if old != nil {
 		before = old.Key()
-		r.index.replace(old, sa)
+		r.index.Replace(old, sa)
 	} else {
-		r.index.add(sa)
+		r.index.Add(sa)
 	}
 	r.limitIdentity(sa)
 	if !r.synced {
 		return
 	}
 	r.inspect(sa)
-	if before.Interface != "" && before != k && len(r.protecting(before).good) == 0 && !r.move(before, k) {
+	if before.Interface != "" && before != k && len(r.protecting(before).Accepted()) == 0 && !r.move(before, k) {
 		r.reason(before, fmt.Sprintf("the peer moved to %v", sa.RemoteHost))
 		r.evaluate(before)
 	}
@@ -257,10 +247,10 @@ func (r *reconciler) move(from, to Key) bool {
 func (r *reconciler) listed(sa *SA, asked uint64) {
 	_, ended := r.ended[sa.ID]
 	known := r.sas[sa.ID]
-	if ended || !sa.established() || known != nil && known.asOf > asked {
+	if ended || !sa.Stands() || known != nil && known.AsOf > asked {
 		return
 	}
-	sa.asOf = asked
+	sa.AsOf = asked
 	r.enter(sa)
 }
 
@@ -269,7 +259,7 @@ func (r *reconciler) drop(sa *SA) {
 	r.published.Lock()
 	delete(r.sas, sa.ID)
 	r.published.Unlock()
-	r.index.remove(sa)
+	r.index.Remove(sa)
 }
 
 // forget drops an IKE_SA that is no more.
@@ -303,16 +293,16 @@ func (r *reconciler) reason(k Key, reason string) {
 
 // inspect looks for what must not stay: what the profile does not allow, no child, a local address that is ours no more, a duplicate.
 func (r *reconciler) inspect(sa *SA) {
-	profile := r.profiles[sa.Interface]
-	if profile == nil || r.ending[sa.ID] {
+	applied := r.profiles[sa.Interface]
+	if applied == nil || r.ending[sa.ID] {
 		return
 	}
-	switch wrong := profile.refuses(sa); {
-	case !profile.from(sa.LocalHost):
+	switch wrong := applied.Refuses(sa); {
+	case !applied.SendsFrom(sa.LocalHost):
 		r.log.Info("closing an SA from an address that is not ours any more", slog.Any("peer", sa.Key()), slog.Any("local", sa.LocalHost))
 		r.reason(sa.Key(), "this end's address changed")
 		r.terminate(sa.ID)
-	case sa.Mark() != 0 && !profile.Marks:
+	case sa.Mark() != 0 && !applied.Marks:
 		r.log.Info("closing an SA with a mark, which packets cannot be given any more", slog.Any("peer", sa.Key()))
 		r.reason(sa.Key(), "packets cannot be given its mark any more")
 		r.terminate(sa.ID)
@@ -337,7 +327,7 @@ func (r *reconciler) lookChildless(id uint32) {
 	}
 	var found []*SA
 	asked := r.serial
-	r.do(func(ctx context.Context, s *session) (err error) {
+	r.do(func(ctx context.Context, s *session.Session) (err error) {
 		found, err = listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
 		return err
 	}, func(err error) {
@@ -354,7 +344,7 @@ func (r *reconciler) lookChildless(id uint32) {
 			return
 		}
 		r.terminate(id)
-		r.unheard(r.peer(sa.Key()))
+		r.failedUnheard(r.peer(sa.Key()))
 		r.refuse(sa, r.childlessWords(sa))
 	})
 }
@@ -371,9 +361,4 @@ func (r *reconciler) refuse(sa *SA, reason string) {
 		return
 	}
 	r.emit(Failed{p.Key, reason})
-}
-
-func section(m *govici.Message, key string) (*govici.Message, bool) {
-	s, ok := m.Get(key).(*govici.Message)
-	return s, ok
 }

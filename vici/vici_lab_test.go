@@ -14,8 +14,8 @@ import (
 func TestPSK(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
-	hub.SetProfile(r[0].profile())
-	spoke.SetProfile(r[1].profile())
+	hub.SetProfile(r[0].applied())
+	spoke.SetProfile(r[1].applied())
 	hub.snapshot(0)
 	spoke.snapshot(0)
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
@@ -43,8 +43,8 @@ func pair(t *testing.T) (r []*router, hub, spoke *watch) {
 	t.Helper()
 	r = routers(t, 2)
 	hub, spoke = r[0].client(), r[1].client()
-	hub.SetProfile(r[0].profile())
-	spoke.SetProfile(r[1].profile())
+	hub.SetProfile(r[0].applied())
+	spoke.SetProfile(r[1].applied())
 	hub.snapshot(0)
 	spoke.snapshot(0)
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
@@ -106,7 +106,7 @@ func TestBothInitiate(t *testing.T) {
 	r := routers(t, 2)
 	w := []*watch{r[0].client(), r[1].client()}
 	for i := range w {
-		w[i].SetProfile(r[i].profile())
+		w[i].SetProfile(r[i].applied())
 		w[i].snapshot(0)
 	}
 	for i := range w {
@@ -193,7 +193,7 @@ func TestAdopt(t *testing.T) {
 	r, _, spoke := pair(t)
 	spoke.stop()
 	again := r[1].client(func(t *times) { t.orphans, t.connections = time.Second, time.Second })
-	again.SetProfile(r[1].profile())
+	again.SetProfile(r[1].applied())
 	again.snapshot(1)
 	again.Want(r[0].key(), Accept)
 	if sas := again.SAs(); len(sas) != 1 || sas[0].Connection != "cygnet-gre1-192.0.2.1" {
@@ -297,7 +297,7 @@ func TestRekey(t *testing.T) {
 func TestLocalAddressChanges(t *testing.T) {
 	r, _, spoke := pair(t)
 	shell(t, "ip -n r2 addr add 192.0.2.22/24 dev eth0")
-	moved := r[1].profile()
+	moved := r[1].applied()
 	moved.LocalAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.22")}
 	spoke.SetProfile(moved)
 	spoke.down(r[0].key())
@@ -325,7 +325,7 @@ func TestCertificates(t *testing.T) {
 			pki --pub --type ecdsa --in %[2]s/swanctl/private/router.pem |
 				pki --issue --cacert ca.crt --cakey ca.key --dn "CN=%[3]s" --san %[3]s.example.net --outform pem >%[2]s/swanctl/x509/router.pem
 			cp ca.crt %[2]s/swanctl/x509ca/ca.pem`, ca, r.dir, r.name))
-		p := r.profile()
+		p := r.applied()
 		p.PSK, p.RemoteIdentity, p.CACerts = nil, "*.example.net", []string{r.dir + "/swanctl/x509ca/ca.pem"}
 		c := r.client()
 		c.SetProfile(p)
@@ -364,8 +364,8 @@ func TestNAT(t *testing.T) {
 	shell(t, "ip -n r2 route add default via 192.168.7.1")
 
 	hubClient, spokeClient := r[0].client(), spoke.client()
-	hubClient.SetProfile(r[0].profile())
-	spokeClient.SetProfile(spoke.profile())
+	hubClient.SetProfile(r[0].applied())
+	spokeClient.SetProfile(spoke.applied())
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 	spokeClient.Want(r[0].key(), Initiate)
 	if got, want := spokeClient.up(r[0].key()), (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true, LocalNAT: true}); !got.Equal(want) {

@@ -10,7 +10,7 @@ import (
 
 	govici "github.com/strongswan/govici/vici"
 
-	"cygnet/vici"
+	"cygnet/vici/session"
 )
 
 // Charon is the stock charon of a router.
@@ -141,7 +141,7 @@ func (c *Charon) With(peer netip.Addr) []SA {
 
 func (c *Charon) list() ([]SA, error) {
 	var sas []SA
-	err := vici.Stream(context.Background(), 30*time.Second, c.router.Path(CharonSocket), "list-sas", "list-sa", func(m *govici.Message) {
+	err := session.Stream(context.Background(), 30*time.Second, c.router.Path(CharonSocket), "list-sas", "list-sa", func(m *govici.Message) {
 		for _, name := range m.Keys() {
 			if section, ok := m.Get(name).(*govici.Message); ok {
 				sas = append(sas, readSA(name, section))

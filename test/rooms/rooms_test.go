@@ -39,10 +39,22 @@ var rules = []rule{
 	{"cygnet/nhrpd/api", nil},
 	{"cygnet/nhrpd/health", []string{"cygnet/nhrpd/api"}},
 	{"cygnet/nhrpd", []string{
-		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
+		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici", "cygnet/vici/profile",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
-	{"cygnet/vici", []string{"cygnet/vici/swanctl", "github.com/strongswan/govici/..."}},
+	{"cygnet/vici", []string{
+		"cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/profile", "cygnet/vici/session",
+		"github.com/strongswan/govici/...",
+	}},
+	{"cygnet/vici/ike", []string{
+		"cygnet/vici/message", "cygnet/vici/session", "github.com/strongswan/govici/...",
+	}},
+	{"cygnet/vici/profile", []string{
+		"cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/swanctl",
+		"github.com/strongswan/govici/...",
+	}},
+	{"cygnet/vici/session", []string{"cygnet/vici/message", "github.com/strongswan/govici/..."}},
+	{"cygnet/vici/message", []string{"github.com/strongswan/govici/..."}},
 	{"cygnet/vici/swanctl", nil},
 	{"cygnet/kernel", []string{
 		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",

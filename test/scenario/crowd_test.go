@@ -13,6 +13,7 @@ import (
 	"cygnet/nhrpd/packet"
 	"cygnet/test/lab"
 	"cygnet/vici"
+	"cygnet/vici/profile"
 )
 
 // A crowd is many spokes on one node with one charon: each has an address, an identity, a wish for an SA with the hub that is its own,
@@ -53,8 +54,8 @@ func newCrowd(m *lab.Mesh, size int) *crowd {
 	tasks.Go(func() { c.listen(ctx) })
 	m.Cleanup(func() { cancel(); tasks.Wait() })
 	for i := 1; i <= size; i++ {
-		client.SetProfile(vici.Profile{Interface: fmt.Sprintf("spoke%d", i), LocalAddrs: []netip.Addr{c.nbma(i)},
-			Identity: fmt.Sprintf("spoke-%d.example.net", i), PSK: vici.Secret(m.Hub.PSK), DPDDelay: 10 * time.Second})
+		client.SetProfile(profile.Profile{Interface: fmt.Sprintf("spoke%d", i), LocalAddrs: []netip.Addr{c.nbma(i)},
+			Identity: fmt.Sprintf("spoke-%d.example.net", i), PSK: profile.Secret(m.Hub.PSK), DPDDelay: 10 * time.Second})
 		client.Want(vici.Key{Interface: fmt.Sprintf("spoke%d", i), NBMA: m.Hub.Public}, vici.InitiateFirst)
 	}
 	return c

@@ -38,7 +38,7 @@ func (c *charon) clear() {
 	c.shared, c.marks = make(map[netip.Addr]*sharing), 0
 }
 
-// Dead peer detection every 10 s, which gives up after 11 s without an answer: see vici.DefaultDPDDelay.
+// Dead peer detection every 10 s, which gives up after 11 s without an answer: see profile.DefaultDPDDelay.
 const (
 	deadPeerLeast = 11 * time.Second
 	deadPeerMost  = 22 * time.Second

@@ -21,7 +21,7 @@ type dial struct {
 // over ends a row of attempts.
 func (d *dial) over() { d.attempt, d.span, d.sought = 0, 0, 0 }
 
-// How attempts go: see vici/backoff.go, vici/initiate.go and charon's retransmissions.
+// How attempts go: see vici/connect.go, vici/initiate.go and charon's retransmissions.
 const (
 	retransmit   = time.Second // each time 1.4 times as long
 	retransmits  = 4

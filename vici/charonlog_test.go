@@ -1,0 +1,201 @@
+package vici
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cygnet/vici/profile"
+)
+
+// rejected has charon give up at once, with the reason in its log.
+func rejected(f *fakeCharon, name string) *tree {
+	f.raise("log", mk("ikesa-name", name, "msg", "received AUTHENTICATION_FAILED notify error"))
+	return yes
+}
+
+// nobodyHears fails a test when somebody is subscribed to charon's log.
+func nobodyHears(t *testing.T, f *fakeCharon, when string) {
+	t.Helper()
+	if n := f.listeners("log"); n != 0 {
+		t.Errorf("%s: %d sessions hear charon's log", when, n)
+	}
+}
+
+// While nothing fails, or peers are silent, nobody hears the log, whoever dials.
+func TestNobodyHearsWithoutNeed(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) {
+			f.onSubscribe = func(_ *fakeCharon, event string) {
+				if event == "log" {
+					t.Error("subscribed to the log")
+				}
+			}
+			f.onInitiate = succeed
+		})
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no") })
+		after(c, time.Minute)
+		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
+		c.Want(key("192.0.2.3"), Initiate)
+		after(c, 5*time.Minute)
+	})
+}
+
+// charon gives up a silent peer by itself when its retransmissions are set to end early: that is silence too.
+func TestSilenceEndsEarly(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		after(c, time.Minute)
+		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
+		c.Want(key("192.0.2.1"), Initiate)
+		wantEvents(t, "still trying", after(c, 6*time.Second))
+		f.do(func(f *fakeCharon) { clear(f.sas) })
+		got := after(c, 2*time.Second)
+		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "no answer") || f.count("initiate") != 1 {
+			t.Errorf("told %v after %d attempts", got, f.count("initiate"))
+		}
+		nobodyHears(t, f, "after silence")
+	})
+}
+
+// The log is heard while a wanted peer fails, by one session for all, and within two minutes after the last one by none; it
+// is heard again when one fails again.
+func TestEarOpensAndCloses(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.do(func(f *fakeCharon) { f.onInitiate = rejected })
+		told(c)
+		for range 2 {
+			c.Want(key("192.0.2.1"), Initiate)
+			c.Want(key("192.0.2.2"), Initiate)
+			if got := after(c, 2*time.Second); len(got) != 2 {
+				t.Errorf("told %v, want a failure of each", got)
+			}
+			c.Want(key("192.0.2.1"), None)
+			after(c, 10*time.Minute)
+			if n := f.listeners("log"); n != 1 {
+				t.Fatalf("%d sessions hear the log while a peer fails", n)
+			}
+			f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+			after(c, 4*time.Minute)
+			nobodyHears(t, f, "when all is well")
+			f.do(func(f *fakeCharon) { f.onInitiate = rejected })
+			c.Want(key("192.0.2.2"), None)
+			c.Close(key("192.0.2.2"))
+			told(c)
+		}
+	})
+}
+
+// A peer that is not wanted any more needs no ear, and neither does one that is silent all the time.
+func TestEarClosesWithTheWish(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		silent := key("192.0.2.9")
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				if name == profile.ConnectionName(silent.Interface, silent.NBMA) {
+					return halfOpen(f, name)
+				}
+				return rejected(f, name)
+			}
+		})
+		told(c)
+		c.Want(silent, Initiate)
+		c.Want(key("192.0.2.1"), Initiate)
+		after(c, 10*time.Second)
+		if n := f.listeners("log"); n != 1 {
+			t.Fatalf("%d sessions hear the log while a peer fails", n)
+		}
+		c.Want(key("192.0.2.1"), Accept)
+		after(c, time.Minute)
+		nobodyHears(t, f, "when nothing is wanted")
+	})
+}
+
+// When the log cannot be heard, or says nothing that is known, the failure is told all the same, after one more attempt and
+// without a guess.
+func TestUnheardAllTheSame(t *testing.T) {
+	for name, deaf := range map[string]func(f *fakeCharon){
+		"deaf": func(f *fakeCharon) { f.unknown, f.onInitiate = "log", rejected },
+		"mute": func(f *fakeCharon) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				f.do(deaf)
+				told(c)
+				c.Want(key("192.0.2.1"), Initiate)
+				got := after(c, 3500*time.Millisecond)
+				if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "did not say why") || f.count("initiate") != 2 {
+					t.Errorf("told %v after %d attempts", got, f.count("initiate"))
+				}
+			})
+		})
+	}
+}
+
+// An IKE_SA without a child is told in words that hold, and from the second time on with what charon says.
+func TestChildlessIsHeard(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		f.childless("192.0.2.1", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built")
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		got := after(c, 13*time.Second)
+		if len(got) != 2 || !strings.Contains(got[0].(Failed).Reason, "ESP proposal") || !strings.Contains(got[1].(Failed).Reason, "NO_PROPOSAL_CHOSEN") {
+			t.Errorf("told %v", got)
+		}
+	})
+}
+
+// The ear ends with charon, wherever it is: open, or about to be; the client goes on with the next charon.
+func TestEarEndsWithCharon(t *testing.T) {
+	for name, delay := range map[string]time.Duration{"open": 0, "opening": 10 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+				f.do(func(f *fakeCharon) {
+					f.onInitiate = rejected
+					f.delay = map[string]time.Duration{"log": delay}
+				})
+				told(c)
+				c.Want(key("192.0.2.1"), Initiate)
+				after(c, 4*time.Second)
+				f.crash()
+				wantEvents(t, "crashed", after(c, 20*time.Second), Disconnected{})
+				nobodyHears(t, f, "without charon")
+				f.do(func(f *fakeCharon) { f.onInitiate = succeed })
+				f.back()
+				wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"}, Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
+				nobodyHears(t, f, "with the next charon")
+			})
+		})
+	}
+}
+
+// Run ends while the ear is being opened; nothing is left of it.
+func TestRunEndsWithTheEarOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const opening = 10 * time.Second
+		f := newFake()
+		f.onInitiate = rejected
+		f.delay = map[string]time.Duration{"log": opening}
+		c := New(Options{Log: slog.New(slog.DiscardHandler)})
+		c.dialer.Dial = f.dial
+		c.SetProfile(testProfile())
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = c.Run(ctx) }()
+		told(c)
+		c.Want(key("192.0.2.1"), Initiate)
+		wantEvents(t, "meanwhile", after(c, 4*time.Second))
+		end := time.Now()
+		cancel()
+		<-ended
+		if late := time.Since(end); late != 0 {
+			t.Errorf("Run ended %v late", late)
+		}
+		<-time.After(opening) // the fake's
+		nobodyHears(t, f, "after the end")
+	})
+}

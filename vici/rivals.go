@@ -1,0 +1,112 @@
+package vici
+
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	govici "github.com/strongswan/govici/vici"
+
+	"cygnet/vici/message"
+)
+
+// Rival is a connection of somebody else's, such as one for road warriors, that charon chooses
+// for peers of an interface. They get SAs in tunnel mode by it, which no peer takes, so they are
+// never secured.
+type Rival struct {
+	Interface  string
+	Connection string
+	Peer       netip.Addr // that it took last
+	Identity   string     // of that peer
+	Last       time.Time
+}
+
+const (
+	rivalTime     = 10 * time.Minute // for which a rival is told after it took a peer last
+	rivalShort    = 10 * time.Second // an SA that ends within it was refused by the peer
+	rivalStrikes  = 2                // refused SAs of a connection that make it a rival
+	mostSuspects  = 256              // SAs that are watched; who dials in could make many
+	mostRivals    = 32               // the administrator makes them, so there are few
+	selectorOfGRE = "[gre"           // in charon's notation of a traffic selector
+)
+
+// suspect is an SA of somebody else's connection that carries GRE from a tunnel's address.
+type suspect struct {
+	rival Rival
+	since time.Time
+}
+
+// rivalUp looks at a child that came up by somebody else's connection: where the peer dialled in
+// and asked for GRE with a tunnel's address, it is probably one of the peers of that tunnel.
+func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
+	if sa == nil || message.Text(m, "up") != "yes" || sa.Initiator || len(r.suspects) >= mostSuspects {
+		return
+	}
+	gre := slices.ContainsFunc(sa.Children, func(c Child) bool {
+		return c.Mode == "TUNNEL" && slices.ContainsFunc(c.LocalTS, func(s string) bool { return strings.Contains(s, selectorOfGRE) })
+	})
+	if !gre {
+		return
+	}
+	for iface, p := range r.profiles {
+		if slices.Contains(p.LocalAddrs, sa.LocalHost) {
+			now := time.Now()
+			r.suspects[sa.ID] = suspect{Rival{iface, sa.Connection, sa.RemoteHost, sa.RemoteID, now}, now}
+			return
+		}
+	}
+}
+
+// rivalDown looks at the end of an IKE_SA of somebody else's. A peer that closes it at once does
+// not take what it got.
+func (r *reconciler) rivalDown(sa *SA) {
+	if sa == nil {
+		return
+	}
+	s, known := r.suspects[sa.ID]
+	delete(r.suspects, sa.ID)
+	if !known || time.Since(s.since) > rivalShort {
+		return
+	}
+	key := s.rival.Interface + " " + s.rival.Connection
+	if r.strikes[key] == 0 && len(r.strikes) >= mostRivals {
+		return
+	}
+	if r.strikes[key]++; r.strikes[key] < rivalStrikes {
+		return
+	}
+	fresh := false
+	r.status(func(st *Status) {
+		st.Rivals = slices.DeleteFunc(st.Rivals, func(o Rival) bool {
+			same := o.Interface == s.rival.Interface && o.Connection == s.rival.Connection
+			fresh = fresh || same && time.Since(o.Last) < rivalTime
+			return same
+		})
+		st.Rivals = append(st.Rivals, s.rival)
+	})
+	if !fresh {
+		r.log.Warn("charon chooses another connection for peers that dial in, and they do not take its SAs: set remote_identity, or narrow that connection",
+			slog.String("interface", s.rival.Interface), slog.String("connection", s.rival.Connection),
+			slog.Any("nbma", s.rival.Peer), slog.String("identity", s.rival.Identity))
+	}
+}
+
+// forgetRivals begins anew for an interface whose profile changed: with another remote identity
+// charon may choose differently.
+func (r *reconciler) forgetRivals(iface string) {
+	for key := range r.strikes {
+		if strings.HasPrefix(key, iface+" ") {
+			delete(r.strikes, key)
+		}
+	}
+	r.status(func(st *Status) {
+		st.Rivals = slices.DeleteFunc(st.Rivals, func(v Rival) bool { return v.Interface == iface })
+	})
+}
+
+// current leaves out rivals that have not taken a peer for a while.
+func current(rivals []Rival, now time.Time) []Rival {
+	return slices.DeleteFunc(slices.Clone(rivals), func(v Rival) bool { return now.Sub(v.Last) >= rivalTime })
+}
