@@ -13,7 +13,8 @@ import (
 	"cygnet/vici/profile"
 )
 
-// bubble runs a test against a fake charon with a clock of its own, with the profile of gre1 set and a client running.
+// bubble runs a test against a fake charon with a clock of its own, with the profile of gre1 set
+// and a client running.
 func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -36,8 +37,8 @@ func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
 // starts has, for each client of a bubble, what starts its Run.
 var starts sync.Map
 
-// begin has the client of a bubble begin, unless it has. The test's first look at its events starts it,
-// so that what the test set up before that is there from the beginning.
+// begin has the client of a bubble begin, unless it has. The test's first look at its events starts
+// it, so that what the test set up before that is there from the beginning.
 func begin(c *Client) {
 	if f, ok := starts.Load(c); ok {
 		f.(func())()
@@ -85,5 +86,7 @@ func after(c *Client, d time.Duration) []Event {
 }
 
 func testProfile() profile.Profile {
-	return profile.Profile{Interface: "gre1", LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}, Identity: "me.example.net", PSK: profile.Secret("hunter2")}
+	return profile.Profile{Interface: "gre1",
+		LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}, Identity: "me.example.net",
+		PSK: profile.Secret("hunter2")}
 }

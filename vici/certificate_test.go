@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Charon gets what is in the files, since it may not read them itself: as soon as they are there, and again when they change.
+// Charon gets what is in the files, since it may not read them itself: as soon as they are there,
+// and again when they change.
 func TestCertificatesAreFollowed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		file := filepath.Join(t.TempDir(), "spoke.pem")
@@ -32,7 +33,8 @@ func TestCertificatesAreFollowed(t *testing.T) {
 		p.PSK, p.Certs = nil, []string{file}
 		c.SetProfile(p)
 		after(c, time.Minute)
-		if got, said := loaded(), c.Status().LastError; got != "" || !strings.Contains(said, "spoke.pem: no such file") {
+		if got, said := loaded(), c.Status().LastError; got != "" ||
+			!strings.Contains(said, "spoke.pem: no such file") {
 			t.Errorf("without a file charon has %q, and the status says %q", got, said)
 		}
 		write("the first")
@@ -45,7 +47,9 @@ func TestCertificatesAreFollowed(t *testing.T) {
 		if got := loaded(); got != "the second" {
 			t.Errorf("with another file charon has %q", got)
 		}
-		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1", "encr-alg", "DES_CBC", "initiator", "no") })
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.1", "encr-alg", "DES_CBC", "initiator", "no")
+		})
 		if told(c); f.count("terminate 1") != 1 {
 			t.Error("what is allowed was not known once the file was there")
 		}

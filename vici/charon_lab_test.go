@@ -41,7 +41,8 @@ func routers(t *testing.T, n int) []*router {
 	t.Cleanup(func() { shell(t, "ip link del underlay") })
 	var all []*router
 	for i := range n {
-		all = append(all, newRouter(t, fmt.Sprintf("r%d", i+1), fmt.Sprintf("192.0.2.%d", i+1), "underlay"))
+		all = append(all, newRouter(t, fmt.Sprintf("r%d", i+1), fmt.Sprintf("192.0.2.%d", i+1),
+			"underlay"))
 	}
 	return all
 }
@@ -49,7 +50,8 @@ func routers(t *testing.T, n int) []*router {
 // newRouter makes a router on a bridge, with its charon running.
 func newRouter(t *testing.T, name, addr, bridge string) *router {
 	t.Helper()
-	r := &router{t: t, name: name, addr: netip.MustParseAddr(addr), dir: filepath.Join("/run", "vici-"+name)}
+	r := &router{t: t, name: name, addr: netip.MustParseAddr(addr),
+		dir: filepath.Join("/run", "vici-"+name)}
 	shell(t, fmt.Sprintf(`mkdir -p %[3]s/swanctl
 		ip netns add %[1]s
 		ip link add u-%[1]s type veth peer name eth0 netns %[1]s
@@ -94,12 +96,15 @@ func (r *router) start() {
 	`, "/run"))
 	_ = os.Remove(r.socket())
 	r.charon = exec.Command("ip", "netns", "exec", r.name, "sh", "-c",
-		fmt.Sprintf("mount --bind %s /run && %sexec env STRONGSWAN_CONF=/run/%s /usr/lib/ipsec/charon", r.dir, r.before, filepath.Base(conf)))
+		fmt.Sprintf(
+			"mount --bind %s /run && %sexec env STRONGSWAN_CONF=/run/%s /usr/lib/ipsec/charon",
+			r.dir, r.before, filepath.Base(conf)))
 	if err := r.charon.Start(); err != nil {
 		r.t.Fatalf("start charon: %v", err)
 	}
 	r.exited = make(chan struct{})
-	go func(cmd *exec.Cmd, exited chan struct{}) { _ = cmd.Wait(); close(exited) }(r.charon, r.exited)
+	go func(cmd *exec.Cmd, exited chan struct{}) { _ = cmd.Wait(); close(exited) }(r.charon,
+		r.exited)
 	r.t.Cleanup(func() {
 		if r.t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(r.dir, "charon.log"))
@@ -157,7 +162,8 @@ func (r *router) swanctl(args ...string) string {
 
 // profile is a PSK profile of gre1 for this router.
 func (r *router) applied() profile.Profile {
-	return profile.Profile{Interface: "gre1", LocalAddrs: []netip.Addr{r.addr}, Identity: r.name + ".example.net", PSK: profile.Secret("correct horse battery staple")}
+	return profile.Profile{Interface: "gre1", LocalAddrs: []netip.Addr{r.addr},
+		Identity: r.name + ".example.net", PSK: profile.Secret("correct horse battery staple")}
 }
 
 func (r *router) key() Key { return Key{Interface: "gre1", NBMA: r.addr} }
@@ -211,7 +217,8 @@ func await[E Event](w *watch, what string, wanted func(E) bool) E {
 			for _, e := range w.events {
 				fmt.Fprintf(&told, "\t%T%+v\n", e, e)
 			}
-			w.t.Fatalf("%s: no %s within %v; told so far:\n%sSAs: %+v", w.name, what, patience, told.String(), w.SAs())
+			w.t.Fatalf("%s: no %s within %v; told so far:\n%sSAs: %+v", w.name, what, patience,
+				told.String(), w.SAs())
 		}
 	}
 }
@@ -228,12 +235,15 @@ func (w *watch) down(k Key) string {
 
 func (w *watch) failed(k Key, word string) string {
 	w.t.Helper()
-	return await(w, "Failed of "+k.String()+" with "+word, func(e Failed) bool { return e.Key == k && strings.Contains(e.Reason, word) }).Reason
+	return await(w, "Failed of "+k.String()+" with "+word,
+		func(e Failed) bool { return e.Key == k && strings.Contains(e.Reason, word) }).Reason
 }
 
 func (w *watch) snapshot(peers int) Snapshot {
 	w.t.Helper()
-	return await(w, fmt.Sprintf("Snapshot of %d peers", peers), func(e Snapshot) bool { return len(e.Peers) == peers })
+	return await(w, fmt.Sprintf("Snapshot of %d peers", peers), func(e Snapshot) bool {
+		return len(e.Peers) == peers
+	})
 }
 
 // eventually waits for something that no event tells, such as another program's table.

@@ -6,10 +6,10 @@ import (
 	"cygnet/vici/session"
 )
 
-// Before strongSwan 6.0.3 only charon's log says why an attempt failed. Log events are a good part of
-// what a handshake costs ([session.LogSubscription]), so the reconciler subscribes to the log only
-// while attempts fail. A peer whose failure came without a subscription is dialled once more with
-// one, before its failure is reported.
+// Before strongSwan 6.0.3 only charon's log says why an attempt failed. Log events are a good part
+// of what a handshake costs ([session.LogSubscription]), so the reconciler subscribes to the log
+// only while attempts fail. A peer whose failure came without a subscription is dialled once more
+// with one, before its failure is reported.
 
 // logSubscription is a subscription to charon's log, and what waits for it.
 type logSubscription struct {
@@ -63,8 +63,8 @@ func (r *reconciler) closeLog() {
 	r.charonLog = nil
 }
 
-// logOpened goes on with what waited for the subscription. With an error there is none, and failures
-// are reported without a reason.
+// logOpened goes on with what waited for the subscription. With an error there is none, and
+// failures are reported without a reason.
 func (r *reconciler) logOpened(sub *logSubscription, err error) {
 	if r.charonLog != sub {
 		return
@@ -72,7 +72,8 @@ func (r *reconciler) logOpened(sub *logSubscription, err error) {
 	waiting := sub.waiting
 	sub.waiting = nil
 	if err != nil {
-		r.log.Warn("charon's log cannot be heard: why attempts fail stays unknown", slog.Any("error", err))
+		r.log.Warn("charon's log cannot be heard: why attempts fail stays unknown",
+			slog.Any("error", err))
 		r.closeLog()
 	}
 	for _, f := range waiting {

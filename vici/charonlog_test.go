@@ -46,7 +46,8 @@ func TestNobodyHearsWithoutNeed(t *testing.T) {
 	})
 }
 
-// charon gives up a silent peer by itself when its retransmissions are set to end early: that is silence too.
+// charon gives up a silent peer by itself when its retransmissions are set to end early: that is
+// silence too.
 func TestSilenceEndsEarly(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		after(c, time.Minute)
@@ -55,15 +56,16 @@ func TestSilenceEndsEarly(t *testing.T) {
 		wantEvents(t, "still trying", after(c, 6*time.Second))
 		f.do(func(f *fakeCharon) { clear(f.sas) })
 		got := after(c, 2*time.Second)
-		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "no answer") || f.count("initiate") != 1 {
+		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "no answer") ||
+			f.count("initiate") != 1 {
 			t.Errorf("told %v after %d attempts", got, f.count("initiate"))
 		}
 		nobodyHears(t, f, "after silence")
 	})
 }
 
-// The log is heard while a wanted peer fails, by one session for all, and within two minutes after the last one by none; it
-// is heard again when one fails again.
+// The log is heard while a wanted peer fails, by one session for all, and within two minutes after
+// the last one by none; it is heard again when one fails again.
 func TestEarOpensAndCloses(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = rejected })
@@ -90,7 +92,8 @@ func TestEarOpensAndCloses(t *testing.T) {
 	})
 }
 
-// A peer that is not wanted any more needs no ear, and neither does one that is silent all the time.
+// A peer that is not wanted any more needs no ear, and neither does one that is silent all the
+// time.
 func TestEarClosesWithTheWish(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		silent := key("192.0.2.9")
@@ -115,8 +118,8 @@ func TestEarClosesWithTheWish(t *testing.T) {
 	})
 }
 
-// When the log cannot be heard, or says nothing that is known, the failure is told all the same, after one more attempt and
-// without a guess.
+// When the log cannot be heard, or says nothing that is known, the failure is told all the same,
+// after one more attempt and without a guess.
 func TestUnheardAllTheSame(t *testing.T) {
 	for name, deaf := range map[string]func(f *fakeCharon){
 		"deaf": func(f *fakeCharon) { f.unknown, f.onInitiate = "log", rejected },
@@ -128,7 +131,8 @@ func TestUnheardAllTheSame(t *testing.T) {
 				told(c)
 				c.Want(key("192.0.2.1"), Initiate)
 				got := after(c, 3500*time.Millisecond)
-				if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "did not say why") || f.count("initiate") != 2 {
+				if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "did not say why") ||
+					f.count("initiate") != 2 {
 					t.Errorf("told %v after %d attempts", got, f.count("initiate"))
 				}
 			})
@@ -136,20 +140,23 @@ func TestUnheardAllTheSame(t *testing.T) {
 	}
 }
 
-// An IKE_SA without a child is told in words that hold, and from the second time on with what charon says.
+// An IKE_SA without a child is told in words that hold, and from the second time on with what
+// charon says.
 func TestChildlessIsHeard(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.childless("192.0.2.1", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built")
 		told(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		got := after(c, 13*time.Second)
-		if len(got) != 2 || !strings.Contains(got[0].(Failed).Reason, "ESP proposal") || !strings.Contains(got[1].(Failed).Reason, "NO_PROPOSAL_CHOSEN") {
+		if len(got) != 2 || !strings.Contains(got[0].(Failed).Reason, "ESP proposal") ||
+			!strings.Contains(got[1].(Failed).Reason, "NO_PROPOSAL_CHOSEN") {
 			t.Errorf("told %v", got)
 		}
 	})
 }
 
-// The ear ends with charon, wherever it is: open, or about to be; the client goes on with the next charon.
+// The ear ends with charon, wherever it is: open, or about to be; the client goes on with the next
+// charon.
 func TestEarEndsWithCharon(t *testing.T) {
 	for name, delay := range map[string]time.Duration{"open": 0, "opening": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -166,7 +173,8 @@ func TestEarEndsWithCharon(t *testing.T) {
 				nobodyHears(t, f, "without charon")
 				f.do(func(f *fakeCharon) { f.onInitiate = succeed })
 				f.back()
-				wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"}, Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
+				wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
+					Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
 				nobodyHears(t, f, "with the next charon")
 			})
 		})

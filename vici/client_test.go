@@ -19,7 +19,8 @@ import (
 	"cygnet/vici/profile"
 )
 
-var compareEvents = cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateErrors(), cmpopts.IgnoreFields(Disconnected{}, "Err")}
+var compareEvents = cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateErrors(),
+	cmpopts.IgnoreFields(Disconnected{}, "Err")}
 
 func wantEvents(t *testing.T, what string, got []Event, want ...Event) {
 	t.Helper()
@@ -29,7 +30,8 @@ func wantEvents(t *testing.T, what string, got []Event, want ...Event) {
 }
 
 func upOf(addr string, initiator bool) Up {
-	return Up{Peer{Interface: "gre1", NBMA: netip.MustParseAddr(addr), Identity: "id-" + addr, Initiator: initiator}}
+	return Up{Peer{Interface: "gre1", NBMA: netip.MustParseAddr(addr), Identity: "id-" + addr,
+		Initiator: initiator}}
 }
 
 // succeed has charon establish whatever is initiated.
@@ -39,7 +41,8 @@ func succeed(f *fakeCharon, name string) *tree {
 	return yes
 }
 
-// What is told in the life of a peer, in order: the connection, what is there, up, down with its reason.
+// What is told in the life of a peer, in order: the connection, what is there, up, down with its
+// reason.
 func TestLifeOfAPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -47,7 +50,8 @@ func TestLifeOfAPeer(t *testing.T) {
 
 		c.Want(key("192.0.2.1"), Initiate)
 		wantEvents(t, "wanted", told(c), upOf("192.0.2.1", true))
-		if sas := c.SAs(); len(sas) != 1 || sas[0].Connection != "cygnet-gre1-192.0.2.1" || len(sas[0].Children) != 1 || sas[0].Children[0].BytesOut != 8 {
+		if sas := c.SAs(); len(sas) != 1 || sas[0].Connection != "cygnet-gre1-192.0.2.1" ||
+			len(sas[0].Children) != 1 || sas[0].Children[0].BytesOut != 8 {
 			t.Errorf("SAs: %+v", sas)
 		}
 
@@ -64,7 +68,8 @@ func TestLifeOfAPeer(t *testing.T) {
 	})
 }
 
-// A peer that dials in is told under its address, whatever the connection; Down comes only with the last of its SAs.
+// A peer that dials in is told under its address, whatever the connection; Down comes only with the
+// last of its SAs.
 func TestPeerDialsIn(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -77,7 +82,9 @@ func TestPeerDialsIn(t *testing.T) {
 		wantEvents(t, "up", told(c), up)
 
 		c.Want(key("192.0.2.1"), Initiate)
-		f.do(func(f *fakeCharon) { second = f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no") })
+		f.do(func(f *fakeCharon) {
+			second = f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
+		})
 		wantEvents(t, "a second SA", told(c))
 		if f.count("initiate") != 0 {
 			t.Error("initiated although an SA with the peer is there")
@@ -133,7 +140,8 @@ func TestNothingEndsWithRun(t *testing.T) {
 		cancel()
 		<-ended
 		synctest.Wait()
-		if f.count("unload") != 0 || f.count("terminate") != 0 || len(f.seen().sas) != 1 || len(f.seen().conns) != 2 {
+		if f.count("unload") != 0 || f.count("terminate") != 0 || len(f.seen().sas) != 1 ||
+			len(f.seen().conns) != 2 {
 			t.Errorf("charon was told %v", f.seen().order)
 		}
 	})
@@ -144,7 +152,9 @@ func TestSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
 		f := newFake()
-		c := New(Options{Log: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+		c := New(
+			Options{Log: slog.New(slog.NewTextHandler(&logged,
+				&slog.HandlerOptions{Level: slog.LevelDebug}))})
 		c.dialer.Dial = f.dial
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -152,7 +162,9 @@ func TestSecret(t *testing.T) {
 		p := testProfile()
 		c.SetProfile(p)
 		f.do(func(f *fakeCharon) {
-			f.onInitiate = func(*fakeCharon, string) *tree { return mk("success", "no", "errmsg", "no") }
+			f.onInitiate = func(*fakeCharon, string) *tree {
+				return mk("success", "no", "errmsg", "no")
+			}
 		})
 		c.Want(key("192.0.2.1"), Initiate)
 		p.Child = map[string]any{"mode": 3.5}
@@ -160,21 +172,26 @@ func TestSecret(t *testing.T) {
 		events := after(c, time.Minute)
 		cancel()
 		<-ended
-		if len(f.seen().shared) == 0 || f.seen().shared[0].text("data") != "hunter2" || slices.Contains(f.seen().shared[0].keys, "id") {
+		if len(f.seen().shared) == 0 || f.seen().shared[0].text("data") != "hunter2" ||
+			slices.Contains(f.seen().shared[0].keys, "id") {
 			t.Errorf("charon got %v", f.seen().shared)
 		}
 		for what, text := range map[string]string{
-			"log": logged.String(), "events": fmt.Sprintf("%+v", events), "status": fmt.Sprintf("%+v", c.Status()),
-			"profile": fmt.Sprintf("%v %+v %#v %s %d %x", p, p, p.PSK, p.PSK, p.PSK, p.PSK), "error": fmt.Sprint(p.Validate()),
+			"log": logged.String(), "events": fmt.Sprintf("%+v", events),
+			"status":  fmt.Sprintf("%+v", c.Status()),
+			"profile": fmt.Sprintf("%v %+v %#v %s %d %x", p, p, p.PSK, p.PSK, p.PSK, p.PSK),
+			"error":   fmt.Sprint(p.Validate()),
 		} {
-			if text == "" || strings.Contains(text, "hunter2") || strings.Contains(text, "68756e74657232") || strings.Contains(text, "104 117") {
+			if text == "" || strings.Contains(text, "hunter2") ||
+				strings.Contains(text, "68756e74657232") || strings.Contains(text, "104 117") {
 				t.Errorf("%s: %q", what, text)
 			}
 		}
 	})
 }
 
-// An interface that comes later gets a snapshot of what is there already; one that goes takes its connections along, not its SAs.
+// An interface that comes later gets a snapshot of what is there already; one that goes takes its
+// connections along, not its SAs.
 func TestProfilesComeAndGo(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -203,7 +220,8 @@ func TestProfilesComeAndGo(t *testing.T) {
 	})
 }
 
-// A Close that comes while charon is away is done when it is back, if there is still something to close.
+// A Close that comes while charon is away is done when it is back, if there is still something to
+// close.
 func TestCloseWhileAway(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -219,12 +237,13 @@ func TestCloseWhileAway(t *testing.T) {
 		c.Close(key("192.0.2.1"))
 		f.back()
 		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
-			Snapshot{"gre1", []Peer{upOf("192.0.2.1", false).Peer}}, Down{key("192.0.2.1"), "closed by this end"})
+			Snapshot{"gre1", []Peer{upOf("192.0.2.1", false).Peer}},
+			Down{key("192.0.2.1"), "closed by this end"})
 	})
 }
 
-// An Expel that comes while charon is away, or whose answer is lost with the link, is carried out when charon is back. It ends the SAs
-// of that identity only.
+// An Expel that comes while charon is away, or whose answer is lost with the link, is carried out
+// when charon is back. It ends the SAs of that identity only.
 func TestExpelWhileAway(t *testing.T) {
 	for name, when := range map[string]func(f *fakeCharon, c *Client, cut func()){
 		"away": func(_ *fakeCharon, c *Client, cut func()) {
@@ -233,7 +252,9 @@ func TestExpelWhileAway(t *testing.T) {
 			c.Expel(key("192.0.2.2"), "somebody else")
 		},
 		"while it ends": func(f *fakeCharon, c *Client, cut func()) {
-			f.do(func(f *fakeCharon) { f.delay = map[string]time.Duration{"terminate": time.Minute} })
+			f.do(func(f *fakeCharon) {
+				f.delay = map[string]time.Duration{"terminate": time.Minute}
+			})
 			c.Expel(key("192.0.2.1"), "192.0.2.1")
 			c.Expel(key("192.0.2.2"), "somebody else")
 			cut()
@@ -245,8 +266,10 @@ func TestExpelWhileAway(t *testing.T) {
 				told(c)
 				var first, second uint32
 				f.do(func(f *fakeCharon) {
-					first = f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-id", "192.0.2.1")
-					second = f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "remote-id", "192.0.2.2")
+					first = f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-id",
+						"192.0.2.1")
+					second = f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "remote-id",
+						"192.0.2.2")
 				})
 				told(c)
 				when(f, c, func() {
@@ -262,7 +285,8 @@ func TestExpelWhileAway(t *testing.T) {
 				f.back()
 				after(c, 5*time.Second)
 				if ids := f.ids(); len(ids) != 1 || ids[0] != second {
-					t.Errorf("charon has the SAs %v, want only %d: %d belongs to the identity that was expelled", ids, second, first)
+					t.Errorf(
+						"charon has the SAs %v, want only %d: %d belongs to the identity that was expelled", ids, second, first)
 				}
 				after(c, time.Minute) // the fake is done with the first command
 			})
@@ -270,8 +294,8 @@ func TestExpelWhileAway(t *testing.T) {
 	}
 }
 
-// The jobs of a peer do not overtake each other, although they run on several sessions: a connection that is wanted again while
-// it is being unloaded is there in the end.
+// The jobs of a peer do not overtake each other, although they run on several sessions: a
+// connection that is wanted again while it is being unloaded is there in the end.
 func TestWantedAgainWhileUnloading(t *testing.T) {
 	for name, leave := range map[string]func(c *Client){
 		"want": func(c *Client) {
@@ -313,7 +337,8 @@ func TestForgottenPeerComesBack(t *testing.T) {
 		f.do(func(f *fakeCharon) {
 			f.onInitiate = succeed
 			f.delay = map[string]time.Duration{"initiate": 5 * time.Second}
-			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", mk("gre-1", f.child(1, "TUNNEL")))
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas",
+				mk("gre-1", f.child(1, "TUNNEL")))
 		})
 		if got := told(c); len(got) != 1 {
 			t.Fatalf("told %v, want a refusal", got)
@@ -321,7 +346,8 @@ func TestForgottenPeerComesBack(t *testing.T) {
 		c.Want(key("192.0.2.1"), Initiate)
 		wantEvents(t, "up", after(c, 10*time.Second), upOf("192.0.2.1", true))
 		f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
-		wantEvents(t, "again", after(c, 10*time.Second), Down{key("192.0.2.1"), closedByPeer}, upOf("192.0.2.1", true))
+		wantEvents(t, "again", after(c, 10*time.Second), Down{key("192.0.2.1"), closedByPeer},
+			upOf("192.0.2.1", true))
 	})
 }
 
@@ -342,7 +368,8 @@ func TestWantedBeforeItsProfile(t *testing.T) {
 	})
 }
 
-// The SPIs are those of all CHILD_SAs, also of connections that are not ours; without a charon there is no answer.
+// The SPIs are those of all CHILD_SAs, also of connections that are not ours; without a charon
+// there is no answer.
 func TestSPIs(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -351,7 +378,8 @@ func TestSPIs(t *testing.T) {
 			f.establish("site", "192.0.2.2")
 		})
 		got, err := c.SPIs(t.Context())
-		want := map[uint32]bool{0xc0000001: true, 0xd0000001: true, 0xc0000002: true, 0xd0000002: true}
+		want := map[uint32]bool{0xc0000001: true, 0xd0000001: true, 0xc0000002: true,
+			0xd0000002: true}
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%v %s", err, diff)
 		}

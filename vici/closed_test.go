@@ -15,7 +15,8 @@ func TestClosedIsToldFromLost(t *testing.T) {
 		}
 	})
 	for reason, closed := range map[string]bool{
-		closedByPeer: true, childClosed: true, downWords(&SA{State: "ESTABLISHED"}): false, "the SA ended": false, "closed by this end": false,
+		closedByPeer: true, childClosed: true, downWords(&SA{State: "ESTABLISHED"}): false,
+		"the SA ended": false, "closed by this end": false,
 	} {
 		if got := (Down{Reason: reason}).Closed(); got != closed {
 			t.Errorf("%q is closed: %v", reason, got)

@@ -74,17 +74,21 @@ func collide(t *testing.T, rounds int) {
 				}
 			}
 			if time.Now().After(limit) && open > 0 {
-				t.Fatalf("round %d: %d pairs are not settled after %v:\n%s", round+1, open, settling, unsettled(all))
+				t.Fatalf("round %d: %d pairs are not settled after %v:\n%s", round+1, open,
+					settling, unsettled(all))
 			}
 			<-time.After(10 * time.Millisecond)
 		}
 		duplicates += len(doubled)
 		for _, c := range all {
-			if err := c.pings.Wait(); err != nil || !strings.Contains(c.out.String(), " 0% packet loss") {
-				t.Errorf("round %d, %s: packets were lost (%v):\n%s", round+1, c.r[0].name, err, c.out.String())
+			if err := c.pings.Wait(); err != nil ||
+				!strings.Contains(c.out.String(), " 0% packet loss") {
+				t.Errorf("round %d, %s: packets were lost (%v):\n%s", round+1, c.r[0].name, err,
+					c.out.String())
 			}
 			if !c.alike() {
-				t.Errorf("round %d, %s: the ends have %+v and %+v", round+1, c.r[0].name, c.w[0].SAs(), c.w[1].SAs())
+				t.Errorf("round %d, %s: the ends have %+v and %+v", round+1, c.r[0].name,
+					c.w[0].SAs(), c.w[1].SAs())
 			}
 			if doubled[c] {
 				slowest = max(slowest, c.settled.Sub(c.up))
@@ -92,14 +96,18 @@ func collide(t *testing.T, rounds int) {
 		}
 		// charon keeps the inbound state of a rekeyed SA for five seconds more, for what is under
 		// way.
-		eventually(t, fmt.Sprintf("round %d: two ESP states in every kernel", round+1), func() bool {
-			return shell(t, fmt.Sprintf("for i in $(seq %d); do ip -n r$i xfrm state | grep -c '^src'; done", 2*pairs)) == strings.Repeat("2\n", 2*pairs)
-		})
+		eventually(t, fmt.Sprintf("round %d: two ESP states in every kernel", round+1),
+			func() bool {
+				return shell(t,
+					fmt.Sprintf("for i in $(seq %d); do ip -n r$i xfrm state | grep -c '^src'; done",
+						2*pairs)) == strings.Repeat("2\n", 2*pairs)
+			})
 		for _, c := range all {
 			c.end()
 		}
 	}
-	t.Logf("%d of %d dialled twice; settled at the latest %v after both were up", duplicates, pairs*rounds, slowest.Round(10*time.Millisecond))
+	t.Logf("%d of %d dialled twice; settled at the latest %v after both were up", duplicates,
+		pairs*rounds, slowest.Round(10*time.Millisecond))
 	if duplicates == 0 {
 		t.Error("nobody ever dialled twice: it proves nothing")
 	}
@@ -109,8 +117,10 @@ func newCollision(t *testing.T, number int, a, b *router) *collision {
 	t.Helper()
 	c := &collision{r: [2]*router{a, b}, peer: fmt.Sprintf("10.9.%d.2", number)}
 	for i, r := range c.r {
-		shell(t, fmt.Sprintf("ip -n %[1]s link add gre1 type gre local %[2]v remote %[3]v ttl 64; ip -n %[1]s addr add 10.9.%[4]d.%[5]d/24 dev gre1; ip -n %[1]s link set gre1 up",
-			r.name, r.addr, c.r[1-i].addr, number, i+1))
+		shell(t,
+			fmt.Sprintf(
+				"ip -n %[1]s link add gre1 type gre local %[2]v remote %[3]v ttl 64; ip -n %[1]s addr add 10.9.%[4]d.%[5]d/24 dev gre1; ip -n %[1]s link set gre1 up",
+				r.name, r.addr, c.r[1-i].addr, number, i+1))
 		c.w[i] = r.client()
 		c.w[i].SetProfile(r.applied())
 		c.w[i].snapshot(0)
@@ -141,7 +151,8 @@ func (c *collision) start(t *testing.T) {
 		c.w[i].up(c.r[1-i].key())
 	}
 	c.out.Reset()
-	c.pings = exec.Command("ip", "netns", "exec", c.r[0].name, "ping", "-n", "-q", "-i", "0.05", "-c", "100", "-W", "5", c.peer)
+	c.pings = exec.Command("ip", "netns", "exec", c.r[0].name, "ping", "-n", "-q", "-i", "0.05",
+		"-c", "100", "-W", "5", c.peer)
 	c.pings.Stdout, c.pings.Stderr = &c.out, &c.out
 	if err := c.pings.Start(); err != nil {
 		t.Fatal(err)
@@ -151,7 +162,8 @@ func (c *collision) start(t *testing.T) {
 // alike tells whether both ends have one and the same IKE_SA with one CHILD_SA.
 func (c *collision) alike() bool {
 	a, b := c.w[0].SAs(), c.w[1].SAs()
-	return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI && len(a[0].Children) == 1 && len(b[0].Children) == 1
+	return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI &&
+		len(a[0].Children) == 1 && len(b[0].Children) == 1
 }
 
 // unsettled says what both ends of each pair that is not settled have.

@@ -16,7 +16,8 @@ func TestCharonIsGoneBeforeTheFirstCommand(t *testing.T) {
 		var dialled atomic.Bool
 		f.do(func(f *fakeCharon) {
 			f.down = false
-			f.onDial = func(f *fakeCharon) { f.down = true; dialled.Store(true) } // the session for events is the last that it takes
+			// the session for events is the last that it takes
+			f.onDial = func(f *fakeCharon) { f.down = true; dialled.Store(true) }
 		})
 		for began := time.Now(); !dialled.Load() && time.Since(began) < time.Minute; {
 			after(c, 10*time.Millisecond)

@@ -12,12 +12,14 @@ import (
 	"cygnet/vici/session"
 )
 
-// When both ends dial at the same time, each may end up with two IKE_SAs and two CHILD_SAs, which both rekey for ever. Which
-// one goes, both ends must see alike without talking: the pair with the lowest initiator SPI stays, and of the others each is
-// closed by the end that initiated it, by its id.
+// When both ends dial at the same time, each may end up with two IKE_SAs and two CHILD_SAs, which
+// both rekey for ever. Which one goes, both ends must see alike without talking: the pair with the
+// lowest initiator SPI stays, and of the others each is closed by the end that initiated it, by its
+// id.
 //
-// Each end forgets an SA at a moment of its own, and what the other still sends through it then is lost. Both send through the newest. So
-// the one that stays is rekeyed first, which makes it the newest at both ends.
+// Each end forgets an SA at a moment of its own, and what the other still sends through it then is
+// lost. Both send through the newest. So the one that stays is rekeyed first, which makes it the
+// newest at both ends.
 
 // watchDuplicates has a peer's SAs looked at after a while if there are several.
 func (r *reconciler) watchDuplicates(k Key) {
@@ -46,7 +48,8 @@ func (r *reconciler) closeDuplicates(p *peer) {
 	}
 	if r.protecting(p.Key).BehindOneNAT() && !r.separates(p.Key) && !p.mixed {
 		p.mixed = true
-		r.log.Warn("several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
+		r.log.Warn(
+			"several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
 			slog.Any("peer", p.Key), slog.Any("identities", ike.Identities(sas)))
 	}
 	current := r.withoutOutlived(sas, applied.Accepts)
@@ -58,13 +61,15 @@ func (r *reconciler) closeDuplicates(p *peer) {
 		if r.ending[sa.ID] {
 			continue
 		}
-		r.log.Debug("closing a duplicate SA", slog.Any("peer", p.Key), slog.Uint64("ike-id", uint64(sa.ID)))
+		r.log.Debug("closing a duplicate SA", slog.Any("peer", p.Key),
+			slog.Uint64("ike-id", uint64(sa.ID)))
 		r.terminate(sa.ID)
 	}
 	r.closeZombies(p, sas, applied)
 }
 
-// handOver has what both ends send go through the SA that stays before others are closed. It says whether that is under way.
+// handOver has what both ends send go through the SA that stays before others are closed. It says
+// whether that is under way.
 func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) bool {
 	if p.handedOver || len(closing) == 0 {
 		p.handedOver = false
@@ -74,7 +79,9 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 	for _, sa := range closing {
 		goes[sa] = true
 	}
-	stays := slices.IndexFunc(sas, func(sa *SA) bool { return good(sa) && sa.RemoteID == closing[0].RemoteID && !goes[sa] })
+	stays := slices.IndexFunc(sas, func(sa *SA) bool {
+		return good(sa) && sa.RemoteID == closing[0].RemoteID && !goes[sa]
+	})
 	if stays < 0 {
 		return false
 	}
@@ -85,19 +92,24 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 	return true
 }
 
-// awaitHandOver goes on with a peer's duplicates when a child of an IKE_SA was rekeyed and its end was agreed on, or the time is over. The
-// other end sends through the new child from that agreement on, not from the rekeying.
+// awaitHandOver goes on with a peer's duplicates when a child of an IKE_SA was rekeyed and its end
+// was agreed on, or the time is over. The other end sends through the new child from that agreement
+// on, not from the rekeying.
 func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 	r.after(r.times.handOverLook, func() {
 		var found []*SA
 		r.do(func(ctx context.Context, s *session.Session) (err error) {
-			found, err = listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
+			found, err = listSAs(ctx, s, r.times.command, "ike-id",
+				strconv.FormatUint(uint64(id), 10))
 			return err
 		}, func(err error) {
 			if r.fatal(err) {
 				return
 			}
-			renewed := len(found) == 1 && !slices.ContainsFunc(found[0].Children, func(c Child) bool { return c.ID == child })
+			renewed := len(found) == 1 &&
+				!slices.ContainsFunc(found[0].Children, func(c Child) bool {
+					return c.ID == child
+				})
 			if err == nil && !renewed && time.Now().Before(until) {
 				r.awaitHandOver(p, id, child, until)
 				return
@@ -108,10 +120,11 @@ func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 	})
 }
 
-// closeZombies closes what neither end has closed as a duplicate in good time. A peer whose charon was killed knows nothing of its
-// former SAs and dials anew: the newest SA is the one that both ends have. Dead peer detection does not find the others, since
-// charon takes what comes through the newest for a sign of life of all. Nobody answers when they are closed, so that charon
-// forgets them at once, of which their initiator would learn if he lived.
+// closeZombies closes what neither end has closed as a duplicate in good time. A peer whose charon
+// was killed knows nothing of its former SAs and dials anew: the newest SA is the one that both
+// ends have. Dead peer detection does not find the others, since charon takes what comes through
+// the newest for a sign of life of all. Nobody answers when they are closed, so that charon forgets
+// them at once, of which their initiator would learn if he lived.
 func (r *reconciler) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 	dead, newest := superseded(sas, applied.Accepts)
 	if len(dead) == 0 {
@@ -122,20 +135,23 @@ func (r *reconciler) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 		return
 	}
 	for _, sa := range dead {
-		r.log.Info("closing an SA that the peer has lost", slog.Any("peer", p.Key), slog.Uint64("ike-id", uint64(sa.ID)))
+		r.log.Info("closing an SA that the peer has lost", slog.Any("peer", p.Key),
+			slog.Uint64("ike-id", uint64(sa.ID)))
 		r.ending[sa.ID] = true
 		r.do(func(ctx context.Context, s *session.Session) error {
 			return s.Destroy(ctx, r.times.command, sa.ID)
 		}, func(err error) {
 			if !r.fatal(err) && err != nil {
 				delete(r.ending, sa.ID)
-				r.log.Warn("terminate failed", slog.Uint64("ike-id", uint64(sa.ID)), slog.Any("error", err))
+				r.log.Warn("terminate failed", slog.Uint64("ike-id", uint64(sa.ID)),
+					slog.Any("error", err))
 			}
 		})
 	}
 }
 
-// watchZombies has a peer's SAs looked at again later. Meanwhile new duplicates may come, which do not wait for that.
+// watchZombies has a peer's SAs looked at again later. Meanwhile new duplicates may come, which do
+// not wait for that.
 func (r *reconciler) watchZombies(p *peer, rest time.Duration) {
 	if p.outliving {
 		return
@@ -149,8 +165,9 @@ func (r *reconciler) watchZombies(p *peer, rest time.Duration) {
 	})
 }
 
-// superseded gives the IKE_SAs that are older than another one with the same router, and when the newest of those was made.
-// Routers behind one address differ by identity, or at least by their port.
+// superseded gives the IKE_SAs that are older than another one with the same router, and when the
+// newest of those was made. Routers behind one address differ by identity, or at least by their
+// port.
 func superseded(sas []*SA, good func(*SA) bool) (dead []*SA, newest time.Time) {
 	type router struct {
 		identity string
@@ -177,12 +194,13 @@ func superseded(sas []*SA, good func(*SA) bool) (dead []*SA, newest time.Time) {
 	return dead, newest
 }
 
-// losers gives the IKE_SAs that this end has to close: those it initiated that are not the one with the lowest initiator SPI
-// among the good ones with the same identity.
+// losers gives the IKE_SAs that this end has to close: those it initiated that are not the one with
+// the lowest initiator SPI among the good ones with the same identity.
 func losers(sas []*SA, good func(*SA) bool) []*SA {
 	winners := map[string]*SA{}
 	for _, sa := range sas {
-		if best := winners[sa.RemoteID]; good(sa) && (best == nil || sa.InitiatorSPI < best.InitiatorSPI) {
+		if best := winners[sa.RemoteID]; good(sa) &&
+			(best == nil || sa.InitiatorSPI < best.InitiatorSPI) {
 			winners[sa.RemoteID] = sa
 		}
 	}

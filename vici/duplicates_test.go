@@ -9,11 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Of several SAs with one peer the pair with the lowest initiator SPI stays; the initiator of the others closes them. Both ends
-// come to the same result, since they see the same SPIs and the opposite initiator.
+// Of several SAs with one peer the pair with the lowest initiator SPI stays; the initiator of the
+// others closes them. Both ends come to the same result, since they see the same SPIs and the
+// opposite initiator.
 func TestLosers(t *testing.T) {
 	sa := func(id uint32, spi uint64, initiator bool, identity string) *SA {
-		return &SA{ID: id, InitiatorSPI: spi, Initiator: initiator, RemoteID: identity, State: "ESTABLISHED", Children: []Child{{}}}
+		return &SA{ID: id, InitiatorSPI: spi, Initiator: initiator, RemoteID: identity,
+			State: "ESTABLISHED", Children: []Child{{}}}
 	}
 	childless := sa(9, 1, true, "a")
 	childless.Children = nil
@@ -26,8 +28,10 @@ func TestLosers(t *testing.T) {
 		{"ours is lower", []*SA{sa(1, 10, true, "a"), sa(2, 20, false, "a")}, nil},
 		{"ours is higher", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a")}, []uint32{1}},
 		{"both ours", []*SA{sa(1, 30, true, "a"), sa(2, 20, true, "a")}, []uint32{1}},
-		{"both the peer's", []*SA{sa(1, 30, false, "a"), sa(2, 20, false, "a")}, nil}, // see TestZombies
-		{"three", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a"), sa(3, 25, true, "a")}, []uint32{1, 3}},
+		// see TestZombies
+		{"both the peer's", []*SA{sa(1, 30, false, "a"), sa(2, 20, false, "a")}, nil},
+		{"three", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a"), sa(3, 25, true, "a")},
+			[]uint32{1, 3}},
 		{"two routers behind one address", []*SA{sa(1, 30, true, "a"), sa(2, 20, true, "b")}, nil},
 		{"one without a child neither wins nor loses", []*SA{sa(1, 30, true, "a"), childless}, nil},
 	} {
@@ -47,7 +51,8 @@ func TestDuplicatesSettle(t *testing.T) {
 		told(c)
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1-192.0.2.1", "192.0.2.1", "initiator-spi", "00000000000000ff")
-			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "000000000000000f")
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
+				"000000000000000f")
 		})
 		wantEvents(t, "up", after(c, time.Second), upOf("192.0.2.1", true))
 		if f.count("terminate") != 0 {
@@ -60,14 +65,16 @@ func TestDuplicatesSettle(t *testing.T) {
 	})
 }
 
-// An SA that neither end closes as a duplicate is one that the peer has lost, whoever made it: ten seconds after the newest it is
-// destroyed. Other identities, and other routers behind the same NAT, are not concerned.
+// An SA that neither end closes as a duplicate is one that the peer has lost, whoever made it: ten
+// seconds after the newest it is destroyed. Other identities, and other routers behind the same
+// NAT, are not concerned.
 func TestZombies(t *testing.T) {
 	for _, initiator := range []string{"no", "yes"} {
 		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 			told(c)
 			f.do(func(f *fakeCharon) {
-				f.establish("cygnet-gre1", "192.0.2.1", "initiator", initiator, "initiator-spi", "000000000000000f")
+				f.establish("cygnet-gre1", "192.0.2.1", "initiator", initiator, "initiator-spi",
+					"000000000000000f")
 				f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-id", "another")
 				f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-port", "4501")
 			})
@@ -76,7 +83,8 @@ func TestZombies(t *testing.T) {
 				t.Fatalf("did %v", f.seen().order)
 			}
 			f.do(func(f *fakeCharon) {
-				f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "00000000000000ff")
+				f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
+					"00000000000000ff")
 			})
 			after(c, 9*time.Second)
 			if f.count("terminate") != 0 {
@@ -90,7 +98,8 @@ func TestZombies(t *testing.T) {
 	}
 }
 
-// Two routers behind one address are not duplicates. Where packets cannot be given marks nothing is closed, nothing flaps, and when one goes the other is told.
+// Two routers behind one address are not duplicates. Where packets cannot be given marks nothing is
+// closed, nothing flaps, and when one goes the other is told.
 func TestSeveralBehindOneAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -111,7 +120,8 @@ func TestSeveralBehindOneAddress(t *testing.T) {
 	})
 }
 
-// Who is told of first stays the peer while he has an SA, even one younger than the other's, as after a rekeying of the IKE_SA.
+// Who is told of first stays the peer while he has an SA, even one younger than the other's, as
+// after a rekeying of the IKE_SA.
 func TestFirstBehindOneAddressStays(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -127,17 +137,21 @@ func TestFirstBehindOneAddressStays(t *testing.T) {
 	})
 }
 
-// What is sent goes through the newest SA. Before a duplicate is closed the SA that stays is rekeyed, which makes it the newest.
+// What is sent goes through the newest SA. Before a duplicate is closed the SA that stays is
+// rekeyed, which makes it the newest.
 func TestHandOverBeforeTheClose(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
 		f.do(func(f *fakeCharon) {
-			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "000000000000000f")
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
+				"000000000000000f")
 			f.establish("cygnet-gre1-192.0.2.1", "192.0.2.1", "initiator-spi", "00000000000000ff")
 		})
 		after(c, 6*time.Second)
 		order := f.seen().order
-		rekeyed := slices.IndexFunc(order, func(s string) bool { return strings.HasPrefix(s, "rekey") })
+		rekeyed := slices.IndexFunc(order, func(s string) bool {
+			return strings.HasPrefix(s, "rekey")
+		})
 		closed := slices.Index(order, "terminate 2")
 		if rekeyed < 0 || closed < rekeyed || f.count("terminate") != 1 {
 			t.Errorf("did %v", order)
@@ -145,14 +159,16 @@ func TestHandOverBeforeTheClose(t *testing.T) {
 	})
 }
 
-// A peer whose older SAs are watched, since neither end closes them, may dial at the same time as this end again: that is settled as soon as
-// at any other time, and the older SAs still go.
+// A peer whose older SAs are watched, since neither end closes them, may dial at the same time as
+// this end again: that is settled as soon as at any other time, and the older SAs still go.
 func TestDuplicatesWhileZombiesAreWatched(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
 		f.do(func(f *fakeCharon) {
-			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "00000000000000ee")
-			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "000000000000000f")
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
+				"00000000000000ee")
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
+				"000000000000000f")
 		})
 		after(c, 3*time.Second)
 		f.do(func(f *fakeCharon) {
@@ -169,15 +185,19 @@ func TestDuplicatesWhileZombiesAreWatched(t *testing.T) {
 	})
 }
 
-// Duplicates have their two seconds, though a look at SAs of before is due in that time: those of the same peer, or of one that is forgotten.
+// Duplicates have their two seconds, though a look at SAs of before is due in that time: those of
+// the same peer, or of one that is forgotten.
 func TestDuplicatesWhenALookIsDue(t *testing.T) {
-	for name, forgotten := range map[string]bool{"the same peer": false, "the one before is forgotten": true} {
+	for name, forgotten := range map[string]bool{"the same peer": false,
+		"the one before is forgotten": true} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 				told(c)
 				duplicates := func(f *fakeCharon, initiator string) {
-					f.establish("cygnet-gre1", "192.0.2.1", "initiator", initiator, "initiator-spi", "00000000000000ff")
-					f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi", "000000000000000f")
+					f.establish("cygnet-gre1", "192.0.2.1", "initiator", initiator, "initiator-spi",
+						"00000000000000ff")
+					f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
+						"000000000000000f")
 				}
 				f.do(func(f *fakeCharon) { duplicates(f, "no") })
 				after(c, 3*time.Second) // those are watched until ten seconds are over

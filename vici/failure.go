@@ -33,7 +33,8 @@ const (
 	unknown
 )
 
-// signs are pieces of charon's log messages and of alert types that tell a cause. Earlier ones are more telling.
+// signs are pieces of charon's log messages and of alert types that tell a cause. Earlier ones are
+// more telling.
 var signs = []struct {
 	piece string
 	cause cause
@@ -74,11 +75,13 @@ func (r *reconciler) heard(connection, line string) {
 	}
 }
 
-// secretMissing brings back a PSK that somebody cleared, unless it was loaded just now and so is not what is missing. Where only
-// peers dial in nobody may hear that it is: the comparison every minute brings it back.
+// secretMissing brings back a PSK that somebody cleared, unless it was loaded just now and so is
+// not what is missing. Where only peers dial in nobody may hear that it is: the comparison every
+// minute brings it back.
 func (r *reconciler) secretMissing(connection string) {
 	iface, _, _ := profile.ParseName(connection)
-	if p := r.profiles[iface]; p != nil && len(p.PSK) > 0 && time.Since(p.since) > r.times.connections {
+	if p := r.profiles[iface]; p != nil && len(p.PSK) > 0 &&
+		time.Since(p.since) > r.times.connections {
 		r.load(p)
 	}
 }
@@ -96,8 +99,8 @@ func (r *reconciler) alerted(m *govici.Message) {
 	}
 }
 
-// suspect notes why a connection's attempt fails, and looks what became of it at once. The first sign is the cause, the
-// following ones its consequences.
+// suspect notes why a connection's attempt fails, and looks what became of it at once. The first
+// sign is the cause, the following ones its consequences.
 func (r *reconciler) suspect(connection string, h hint) {
 	iface, addr, _ := profile.ParseName(connection)
 	p := r.peers[Key{Interface: iface, NBMA: addr}]
@@ -130,25 +133,36 @@ func (r *reconciler) failureWords(p *peer) string {
 	}
 	switch h.cause {
 	case authentication:
-		return fmt.Sprintf("authentication with %v failed: check that both ends have the same PSK, or certificates of CAs that the other trusts, and that the peer accepts %s%s%s", k, identity, remote, said)
+		return fmt.Sprintf(
+			"authentication with %v failed: check that both ends have the same PSK, or certificates of CAs that the other trusts, and that the peer accepts %s%s%s", k, identity, remote, said)
 	case noSecret:
-		return fmt.Sprintf("no PSK for %v: check that the identities of both ends match those the PSK is for%s", k, said)
+		return fmt.Sprintf(
+			"no PSK for %v: check that the identities of both ends match those the PSK is for%s", k,
+			said)
 	case noKey:
-		return fmt.Sprintf("no private key to authenticate to %v: check that /etc/swanctl/private holds the key of %s and that swanctl --load-creds has loaded it%s", k, identity, said)
+		return fmt.Sprintf(
+			"no private key to authenticate to %v: check that /etc/swanctl/private holds the key of %s and that swanctl --load-creds has loaded it%s", k, identity, said)
 	case untrusted:
-		return fmt.Sprintf("the certificate of %v is not trusted: check that its CA is in /etc/swanctl/x509ca, loaded by swanctl --load-creds, and that it is valid now%s", k, said)
+		return fmt.Sprintf(
+			"the certificate of %v is not trusted: check that its CA is in /etc/swanctl/x509ca, loaded by swanctl --load-creds, and that it is valid now%s", k, said)
 	case wrongIdentity:
-		return fmt.Sprintf("%v is not who it must be: check the remote identity of the profile against the peer's%s", k, said)
+		return fmt.Sprintf(
+			"%v is not who it must be: check the remote identity of the profile against the peer's%s", k, said)
 	case proposals:
-		return fmt.Sprintf("%v shares no algorithms with this end: check that the proposals of both ends have one in common%s", k, said)
+		return fmt.Sprintf(
+			"%v shares no algorithms with this end: check that the proposals of both ends have one in common%s", k, said)
 	case selectors:
-		return fmt.Sprintf("%v does not let GRE through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre]%s", k, said)
+		return fmt.Sprintf(
+			"%v does not let GRE through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre]%s", k, said)
 	case unknown:
-		return fmt.Sprintf("charon gave up dialling %v and did not say why: see its log at both ends", k)
+		return fmt.Sprintf(
+			"charon gave up dialling %v and did not say why: see its log at both ends", k)
 	case unsupported:
-		return fmt.Sprintf("charon here lacks an algorithm of the proposals for %v: install its plugins (Debian: libstrongswan-standard-plugins) or change the proposals%s", k, said)
+		return fmt.Sprintf(
+			"charon here lacks an algorithm of the proposals for %v: install its plugins (Debian: libstrongswan-standard-plugins) or change the proposals%s", k, said)
 	}
-	return fmt.Sprintf("no answer from %v: check that the peer is up, that its tunnel has IPsec too and its charon runs, and that UDP ports 500 and 4500 get through in both directions%s", k, said)
+	return fmt.Sprintf(
+		"no answer from %v: check that the peer is up, that its tunnel has IPsec too and its charon runs, and that UDP ports 500 and 4500 get through in both directions%s", k, said)
 }
 
 // childlessWords says why an IKE_SA without a child was closed.
@@ -157,12 +171,14 @@ func (r *reconciler) childlessWords(sa *SA) string {
 	if p.hint != nil && p.hint.cause != noAnswer {
 		return r.failureWords(p)
 	}
-	return fmt.Sprintf("%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and share an ESP proposal", p.Key)
+	return fmt.Sprintf(
+		"%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and share an ESP proposal", p.Key)
 }
 
 // refusedWords says why an initiation was not even begun.
 func refusedWords(k Key, err error) string {
-	return fmt.Sprintf("charon does not dial %v: %v: check the connection settings of the profile", k, err)
+	return fmt.Sprintf("charon does not dial %v: %v: check the connection settings of the profile",
+		k, err)
 }
 
 // Reasons of a Down after which nothing failed.

@@ -11,7 +11,8 @@ import (
 	"cygnet/vici/profile"
 )
 
-// A wrong PSK is told in words, with the peer's address and what to check; attempts go on, and succeed once it is right.
+// A wrong PSK is told in words, with the peer's address and what to check; attempts go on, and
+// succeed once it is right.
 func TestWrongPSK(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
@@ -32,7 +33,8 @@ func TestWrongPSK(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
-// A peer that does not answer, one that has other algorithms, one with other traffic selectors: each in its own words.
+// A peer that does not answer, one that has other algorithms, one with other traffic selectors:
+// each in its own words.
 func TestFailures(t *testing.T) {
 	r := routers(t, 2)
 	quick := func(t *times) { t.attempt, t.returning = 8*time.Second, 0 }
@@ -62,7 +64,9 @@ func TestFailures(t *testing.T) {
 
 	ours.Child = map[string]any{"mode": "no such mode"}
 	spoke.SetProfile(ours)
-	eventually(t, "the refusal", func() bool { return strings.Contains(spoke.Status().LastError, "gre1") })
+	eventually(t, "the refusal", func() bool {
+		return strings.Contains(spoke.Status().LastError, "gre1")
+	})
 	ours.Child = nil
 	spoke.SetProfile(ours)
 	spoke.Want(r[0].key(), Initiate)
@@ -72,7 +76,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A peer that talks charon down to tunnel mode is refused: GRE would not go through such an SA as the kernel's policies want it.
+// A peer that talks charon down to tunnel mode is refused: GRE would not go through such an SA as
+// the kernel's policies want it.
 func TestTunnelModeRefused(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// fakeCharon speaks VICI over pipes, so that tests run in a bubble with its own clock. It keeps connections and SAs, and does
-// what the hooks say.
+// fakeCharon speaks VICI over pipes, so that tests run in a bubble with its own clock. It keeps
+// connections and SAs, and does what the hooks say.
 type fakeCharon struct {
 	onDial   func(f *fakeCharon) // called with the lock held
 	mu       sync.Mutex
@@ -30,15 +30,21 @@ type fakeCharon struct {
 	at       []time.Time // of the initiations
 	forced   int         // terminations that wait for no peer
 
-	delay       map[string]time.Duration               // before a command has its effect
-	auths       *int                                   // IKE_AUTH requests that came; nil: there are no counters
-	onInitiate  func(f *fakeCharon, name string) *tree // its answer; called with mu held
-	onSubscribe func(f *fakeCharon, event string)      // before the confirmation; called with mu held
-	onList      func(f *fakeCharon)                    // before list-sas streams; called with mu held
-	still       chan struct{}                          // charon stands still until it is closed; nil: it does not
-	onRekey     func(f *fakeCharon, id uint32)         // an IKE_SA is to be rekeyed; called with mu held
-	unknown     string                                 // an event that it does not know
-	onListed    func(f *fakeCharon) time.Duration      // after it streamed, how long its answer takes; called with mu held
+	delay map[string]time.Duration // before a command has its effect
+	// IKE_AUTH requests that came; nil: there are no counters
+	auths      *int
+	onInitiate func(f *fakeCharon, name string) *tree // its answer; called with mu held
+	// before the confirmation; called with mu held
+	onSubscribe func(f *fakeCharon, event string)
+	// before list-sas streams; called with mu held
+	onList func(f *fakeCharon)
+	// charon stands still until it is closed; nil: it does not
+	still chan struct{}
+	// an IKE_SA is to be rekeyed; called with mu held
+	onRekey func(f *fakeCharon, id uint32)
+	unknown string // an event that it does not know
+	// after it streamed, how long its answer takes; called with mu held
+	onListed func(f *fakeCharon) time.Duration
 }
 
 type fakeSession struct {
@@ -51,7 +57,8 @@ type fakeSession struct {
 }
 
 func newFake() *fakeCharon {
-	return &fakeCharon{version: "5.9.8", sessions: map[*fakeSession]bool{}, conns: map[string]*tree{}, sas: map[uint32]*tree{}}
+	return &fakeCharon{version: "5.9.8", sessions: map[*fakeSession]bool{},
+		conns: map[string]*tree{}, sas: map[uint32]*tree{}}
 }
 
 func (f *fakeCharon) dial(context.Context, string, string) (net.Conn, error) {
@@ -164,7 +171,8 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 		if f.auths == nil {
 			return mk("success", "no", "errmsg", "no counters")
 		}
-		return mk("counters", mk("", mk("ike-init-in-req", "9", "ike-auth-in-req", strconv.Itoa(*f.auths))))
+		return mk("counters",
+			mk("", mk("ike-init-in-req", "9", "ike-auth-in-req", strconv.Itoa(*f.auths))))
 	}
 	f.order = append(f.order, strings.TrimSpace(command+" "+argument))
 	switch command {
@@ -248,7 +256,8 @@ func rekeyIKE(f *fakeCharon, id uint32) {
 		return
 	}
 	name := old.text("name")
-	fresh, sa := f.section(name, old.text("remote-host"), "initiator", old.text("initiator"), "child-sas", old.values["child-sas"])
+	fresh, sa := f.section(name, old.text("remote-host"), "initiator", old.text("initiator"),
+		"child-sas", old.values["child-sas"])
 	delete(f.sas, id)
 	f.sas[fresh] = sa
 	f.raise("ike-rekey", mk(name, mk("old", old, "new", sa)))
@@ -289,7 +298,8 @@ func (f *fakeCharon) section(name, remote string, overrides ...any) (uint32, *tr
 	sa := mk("name", name, "uniqueid", strconv.Itoa(int(id)), "state", "ESTABLISHED",
 		"local-host", "192.0.2.100", "local-id", "me.example.net",
 		"remote-host", remote, "remote-port", "500", "remote-id", "id-"+remote, "initiator", "yes",
-		"initiator-spi", fmt.Sprintf("%016x", 1000+id), "responder-spi", fmt.Sprintf("%016x", 2000+id),
+		"initiator-spi", fmt.Sprintf("%016x", 1000+id), "responder-spi",
+		fmt.Sprintf("%016x", 2000+id),
 		"encr-alg", "AES_GCM_16", "encr-keysize", "128", "established", "0",
 		"child-sas", mk(fmt.Sprintf("gre-%d", id), f.child(id, "TRANSPORT")))
 	for i := 0; i < len(overrides); i += 2 {
@@ -299,8 +309,10 @@ func (f *fakeCharon) section(name, remote string, overrides ...any) (uint32, *tr
 }
 
 func (f *fakeCharon) child(id uint32, mode string) *tree {
-	return mk("name", "gre", "uniqueid", strconv.Itoa(int(id)), "reqid", "1", "state", "INSTALLED", "mode", mode,
-		"spi-in", fmt.Sprintf("%08x", 0xc0000000+id), "spi-out", fmt.Sprintf("%08x", 0xd0000000+id), "bytes-in", "7", "bytes-out", "8")
+	return mk("name", "gre", "uniqueid", strconv.Itoa(int(id)), "reqid", "1", "state", "INSTALLED",
+		"mode", mode,
+		"spi-in", fmt.Sprintf("%08x", 0xc0000000+id), "spi-out", fmt.Sprintf("%08x", 0xd0000000+id),
+		"bytes-in", "7", "bytes-out", "8")
 }
 
 // establish brings up an SA with the events in charon's order; mu is held.
@@ -328,7 +340,8 @@ func (f *fakeCharon) end(id uint32) {
 	f.raise("child-updown", mk(sa.text("name"), sa))
 }
 
-// childless has initiations with a peer give an IKE_SA without a child, and charon say why if there is a reason.
+// childless has initiations with a peer give an IKE_SA without a child, and charon say why if there
+// is a reason.
 func (f *fakeCharon) childless(peer, reason string) {
 	f.do(func(f *fakeCharon) {
 		f.onInitiate = func(f *fakeCharon, name string) *tree {
@@ -386,7 +399,8 @@ type seen struct {
 func (f *fakeCharon) seen() seen {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return seen{slices.Clone(f.order), slices.Clone(f.shared), slices.Clone(f.at), f.ids(), slices.Sorted(maps.Keys(f.conns))}
+	return seen{slices.Clone(f.order), slices.Clone(f.shared), slices.Clone(f.at), f.ids(),
+		slices.Sorted(maps.Keys(f.conns))}
 }
 
 // count counts the commands that begin so.

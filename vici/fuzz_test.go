@@ -23,7 +23,8 @@ func answered(t *testing.T, payload []byte) *govici.Message {
 		if _, err := io.ReadFull(ours, head[:]); err != nil {
 			return
 		}
-		if _, err := io.CopyN(io.Discard, ours, int64(binary.BigEndian.Uint32(head[:]))); err != nil {
+		if _, err := io.CopyN(io.Discard, ours,
+			int64(binary.BigEndian.Uint32(head[:]))); err != nil {
 			return
 		}
 		frame := binary.BigEndian.AppendUint32(nil, uint32(1+len(payload)))
@@ -41,16 +42,19 @@ func answered(t *testing.T, payload []byte) *govici.Message {
 	return answer
 }
 
-// Whatever the other side of the socket says, nothing panics, and the tables stay in step with each other.
+// Whatever the other side of the socket says, nothing panics, and the tables stay in step with each
+// other.
 func FuzzMessages(f *testing.F) {
 	charon := newFake()
 	_, sa := charon.section("cygnet-gre1", "192.0.2.1")
 	f.Add(mk("up", "yes", "cygnet-gre1", sa).encode(nil))
 	f.Add(mk("cygnet-gre1", mk("old", sa, "new", sa)).encode(nil))
-	f.Add(mk("cygnet-gre1", mk("uniqueid", "1", "remote-host", "192.0.2.1", "child-sas", mk("gre-1", mk("old", sa, "new", sa)))).encode(nil))
+	f.Add(mk("cygnet-gre1", mk("uniqueid", "1", "remote-host", "192.0.2.1", "child-sas",
+		mk("gre-1", mk("old", sa, "new", sa)))).encode(nil))
 	f.Add(mk("local-host", "fe80::1%eth0", "cygnet-gre1-2001:db8::1", sa).encode(nil))
 	f.Add(mk("type", "local-auth-failed", "cygnet-gre1-192.0.2.1", sa).encode(nil))
-	f.Add(mk("cygnet-gre1", mk("remote-id", "a\nb\x1b[2J", "uniqueid", "99999999999", "remote-host", "::")).encode(nil))
+	f.Add(mk("cygnet-gre1", mk("remote-id", "a\nb\x1b[2J", "uniqueid", "99999999999", "remote-host",
+		"::")).encode(nil))
 	f.Add([]byte{keyValue, 255, 'a'})
 	f.Add([]byte{listStart, 1, 'a', listItem, 255, 255})
 	f.Add([]byte{sectionStart, 0, sectionStart, 0})
@@ -62,7 +66,8 @@ func FuzzMessages(f *testing.F) {
 		r := newReconciler(New(Options{Log: slog.New(slog.DiscardHandler)}))
 		r.setProfile(testProfile())
 		r.synced = true
-		for _, event := range []string{"ike-updown", "child-updown", "ike-update", "ike-rekey", "child-rekey", "alert", "child-updown"} {
+		for _, event := range []string{"ike-updown", "child-updown", "ike-update", "ike-rekey",
+			"child-rekey", "alert", "child-updown"} {
 			r.handle(govici.Event{Name: event, Message: m})
 		}
 		r.heard(message.Text(m, "ikesa-name"), message.Text(m, "msg"))

@@ -69,11 +69,13 @@ func commonName(value string) asn1Attribute {
 var (
 	withComma   = derName([]asn1Attribute{organization("Lab, CN=spoke-1")})
 	multiValued = derName([]asn1Attribute{organization("Lab"), commonName("x")})
-	umlaut      = derName([]asn1Attribute{organization("Lab")}, []asn1Attribute{commonName("M\u00fcller")})
-	wideLetters = derName([]asn1Attribute{{asn1.ObjectIdentifier{2, 5, 4, 3}, bmpString, "\x00a\x00b"}})
-	blanks      = derName([]asn1Attribute{organization(" Lab ")}, []asn1Attribute{commonName("x")})
-	emptyName   = derName()
-	byOID       = func(oid ...int) string {
+	umlaut      = derName([]asn1Attribute{organization("Lab")},
+		[]asn1Attribute{commonName("M\u00fcller")})
+	wideLetters = derName([]asn1Attribute{{asn1.ObjectIdentifier{2, 5, 4, 3}, bmpString,
+		"\x00a\x00b"}})
+	blanks    = derName([]asn1Attribute{organization(" Lab ")}, []asn1Attribute{commonName("x")})
+	emptyName = derName()
+	byOID     = func(oid ...int) string {
 		return derName([]asn1Attribute{{asn1.ObjectIdentifier(oid), utf8String, "x"}})
 	}
 )
@@ -102,7 +104,8 @@ var identityCases = []identityCase{
 	{"@#0102030a", anyIdentity, "01:02:03:0a", true},
 	{"@#73706f6b6537", anyIdentity, "spoke7", true},
 	{"keyid:spoke8.example.net", anyIdentity, "spoke8.example.net", true},
-	{"keyid:0123456789012345678a", anyIdentity, "30:31:32:33:34:35:36:37:38:39:30:31:32:33:34:35:36:37:38:61", true},
+	{"keyid:0123456789012345678a", anyIdentity,
+		"30:31:32:33:34:35:36:37:38:39:30:31:32:33:34:35:36:37:38:61", true},
 	{"C=CH, O=Example, CN=spoke 1", anyIdentity, "C=CH, O=Example, CN=spoke 1", true},
 	{"O=Lab,CN=a,OU=b", anyIdentity, "O=Lab, CN=a, OU=b", true},
 	{"/C=CH/O=Example/CN=spoke1", anyIdentity, "C=CH, O=Example, CN=spoke1", true},
@@ -118,13 +121,17 @@ var identityCases = []identityCase{
 	{emptyName, anyIdentity, "", true},
 
 	// The names of attributes.
-	{"ND=1, UID=2, DC=3, CN=4, C=5, L=6, ST=7, O=8, OU=9, T=10", anyIdentity, "ND=1, UID=2, DC=3, CN=4, C=5, L=6, ST=7, O=8, OU=9, T=10", true},
-	{"D=1, N=2, G=3, I=4, ID=5, S=6, SN=7, E=8", anyIdentity, "D=1, N=2, G=3, I=4, ID=5, S=6, SN=7, E=8", true},
+	{"ND=1, UID=2, DC=3, CN=4, C=5, L=6, ST=7, O=8, OU=9, T=10", anyIdentity,
+		"ND=1, UID=2, DC=3, CN=4, C=5, L=6, ST=7, O=8, OU=9, T=10", true},
+	{"D=1, N=2, G=3, I=4, ID=5, S=6, SN=7, E=8", anyIdentity,
+		"D=1, N=2, G=3, I=4, ID=5, S=6, SN=7, E=8", true},
 	{"emailAddress=a@b", anyIdentity, "E=a@b", true},
 	{"Email=c@d", anyIdentity, "E=c@d", true},
 	{"serialNumber=5", anyIdentity, "serialNumber=5", true},
-	{"employeeNumber=5, EN=6, dnQualifier=7", anyIdentity, "employeeNumber=5, employeeNumber=6, dnQualifier=7", true},
-	{"unstructuredName=5, UN=6, UA=7", anyIdentity, "unstructuredName=5, unstructuredName=6, unstructuredAddress=7", true},
+	{"employeeNumber=5, EN=6, dnQualifier=7", anyIdentity,
+		"employeeNumber=5, employeeNumber=6, dnQualifier=7", true},
+	{"unstructuredName=5, UN=6, UA=7", anyIdentity,
+		"unstructuredName=5, unstructuredName=6, unstructuredAddress=7", true},
 	{byOID(2, 5, 4, 4), anyIdentity, "SN=x", true},
 	{byOID(2, 5, 4, 5), anyIdentity, "serialNumber=x", true},
 	{byOID(1, 2, 3, 4), anyIdentity, "2a:03:04=x", true},
@@ -187,7 +194,8 @@ var charonRefuses = []string{"M\u00fcller.example.net", "CN=M\u00fcller"}
 // charonMistakes are notations that charon takes otherwise than they look: behind these prefixes it
 // reads bytes, not text.
 var charonMistakes = []string{
-	"ipv4:192.0.2.7", "ipv6:2001:db8::7", "ipv4net:192.0.2.0/28", "ipv4range:192.0.2.1-192.0.2.9", "asn1dn:C=CH, CN=x",
+	"ipv4:192.0.2.7", "ipv6:2001:db8::7", "ipv4net:192.0.2.0/28", "ipv4range:192.0.2.1-192.0.2.9",
+	"asn1dn:C=CH, CN=x",
 }
 
 // Our reading of a pattern takes every identity that charon's takes. Where charon does not take
@@ -263,9 +271,11 @@ func TestSAsOfAllNotationsStay(t *testing.T) {
 		if !c.taken || c.printed == "" {
 			continue
 		}
-		rules := profile.Profile{Interface: "gre1", PSK: profile.Secret("x"), RemoteIdentity: c.remote}.Rules()
+		rules := profile.Profile{Interface: "gre1", PSK: profile.Secret("x"),
+			RemoteIdentity: c.remote}.Rules()
 		if reason := rules.Refuses(&SA{RemoteID: c.printed, RemoteIKE: c.printed}); reason != "" {
-			t.Errorf("the SA of %q, which %q takes, would be closed: %s", c.printed, c.remote, reason)
+			t.Errorf("the SA of %q, which %q takes, would be closed: %s", c.printed, c.remote,
+				reason)
 		}
 	}
 }

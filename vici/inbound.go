@@ -40,7 +40,8 @@ const (
 	maxDialogs   = 256              // IKE_SAs whose log lines are put together
 	refusedAgain = 10 * time.Second // between two events about one router
 	maxRefused   = 256              // routers that are remembered for that
-	busyInbound  = 20               // IKE_SAs in one interval, from which attempts under way are too many to tell failures
+	// IKE_SAs in one interval, from which attempts under way are too many to tell failures
+	busyInbound = 20
 )
 
 // countInbound looks at intervals whether attempts of others fail.
@@ -59,7 +60,9 @@ func (r *reconciler) countInbound() {
 			return
 		}
 		if err != nil || !ok {
-			r.log.Debug("charon has no counters: routers that fail to dial this end are not noticed", slog.Any("error", err))
+			r.log.Debug(
+				"charon has no counters: routers that fail to dial this end are not noticed",
+				slog.Any("error", err))
 			return
 		}
 		r.inboundCounted(auths)
@@ -202,7 +205,8 @@ func (r *reconciler) refusedInbound(d dialog, h hint) {
 	reason := r.inboundWords(d, h)
 	r.emit(Refused{Key: k, Identity: message.Shorten(d.identity), Reason: reason})
 	if tell, untold := r.refusals.note(k, reason, now); tell {
-		attrs := []any{slog.String("interface", k.Interface), slog.String("nbma", k.NBMA.String()), slog.String("identity", message.Shorten(d.identity)),
+		attrs := []any{slog.String("interface", k.Interface), slog.String("nbma", k.NBMA.String()),
+			slog.String("identity", message.Shorten(d.identity)),
 			slog.String("reason", reason)}
 		if untold > 0 {
 			attrs = append(attrs, slog.Int("untold", untold))
@@ -244,7 +248,8 @@ func (r *reconciler) inboundWords(d dialog, h hint) string {
 // countUp counts an IKE_SA that another router made, of whatever connection.
 func (r *reconciler) countUp(m *govici.Message) {
 	_, bodies := message.Sections(m)
-	if message.Text(m, "up") == "yes" && len(bodies) > 0 && message.Text(bodies[0], "initiator") != "yes" {
+	if message.Text(m, "up") == "yes" && len(bodies) > 0 &&
+		message.Text(bodies[0], "initiator") != "yes" {
 		r.inbound.ups++
 	}
 }

@@ -61,9 +61,14 @@ func TestFailedDialIsTold(t *testing.T) {
 			if n := f.listeners("log"); n != 1 {
 				t.Fatalf("after a failure %d sessions hear charon's log", n)
 			}
-			f.do(func(f *fakeCharon) { f.dialled("192.0.2.9", "spoke1", last); f.dialled("192.0.2.9", "spoke1", last) })
+			f.do(func(f *fakeCharon) {
+				f.dialled("192.0.2.9", "spoke1",
+					last)
+				f.dialled("192.0.2.9", "spoke1", last)
+			})
 			got := refusedOf(told(c))
-			if len(got) != 1 || got[0].Key != key("192.0.2.9") || got[0].Identity != "spoke1" || !strings.Contains(got[0].Reason, want) || !strings.Contains(got[0].Reason, last) {
+			if len(got) != 1 || got[0].Key != key("192.0.2.9") || got[0].Identity != "spoke1" ||
+				!strings.Contains(got[0].Reason, want) || !strings.Contains(got[0].Reason, last) {
 				t.Errorf("%s: told %+v, want %q", last, got, want)
 			}
 			after(c, 3*time.Minute)
@@ -80,7 +85,8 @@ func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 		after(c, 20*time.Second)
 		f.do(func(f *fakeCharon) {
 			for i := range 2 * busyInbound {
-				f.establish("cygnet-gre1", "192.0.3."+string(rune('0'+i%10))+string(rune('0'+i/10)), "initiator", "no")
+				f.establish("cygnet-gre1", "192.0.3."+string(rune('0'+i%10))+string(rune('0'+i/10)),
+					"initiator", "no")
 			}
 			f.counts(2*busyInbound + 5)
 		})
@@ -89,7 +95,8 @@ func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 		f.do(func(f *fakeCharon) { f.counts(1) })
 		after(c, 10*time.Second)
 		f.do(func(f *fakeCharon) {
-			f.raise("log", mk("ikesa-uniqueid", "5", "msg", "received packet: from 192.0.2.9[500] to 203.0.113.1[500] (5 bytes)"))
+			f.raise("log", mk("ikesa-uniqueid", "5", "msg",
+				"received packet: from 192.0.2.9[500] to 203.0.113.1[500] (5 bytes)"))
 			f.raise("log", mk("ikesa-uniqueid", "5", "msg", "no matching peer config found"))
 			f.raise("log", mk("ikesa-uniqueid", "6", "msg", "no matching peer config found"))
 			f.dialled("192.0.2.2", "up", "no matching peer config found")
@@ -103,14 +110,18 @@ func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 
 // Lines of a charon that says other things do no harm.
 func TestStrangeLinesOfDials(t *testing.T) {
-	for _, line := range []string{"received packet: from ", "received packet: from x to y (", "received packet: from [500] to [500]", "looking for peer configs matching "} {
+	for _, line := range []string{"received packet: from ", "received packet: from x to y (",
+		"received packet: from [500] to [500]", "looking for peer configs matching "} {
 		endpoints(line)
 		claimed(line)
 	}
-	if remote, local := endpoints("received packet: from 192.0.2.9[4500] to 192.0.2.100[4500] (65 bytes)"); remote.String() != "192.0.2.9" || local.String() != "192.0.2.100" {
+	if remote,
+		local := endpoints(
+		"received packet: from 192.0.2.9[4500] to 192.0.2.100[4500] (65 bytes)"); remote.String() != "192.0.2.9" || local.String() != "192.0.2.100" {
 		t.Errorf("from %s to %s", remote, local)
 	}
-	if got := claimed("looking for peer configs matching 192.0.2.1[%any]...192.0.2.9[C=CH, CN=a]"); got != "C=CH, CN=a" {
+	if got := claimed(
+		"looking for peer configs matching 192.0.2.1[%any]...192.0.2.9[C=CH, CN=a]"); got != "C=CH, CN=a" {
 		t.Errorf("claimed %q", got)
 	}
 }

@@ -19,9 +19,11 @@ import (
 
 // natSA is an SA of a router behind the shared address.
 func natSA(id uint32, identity string, port uint16, nat bool) *SA {
-	return &SA{Interface: "gre1", Connection: "cygnet-gre1", ID: id, State: "ESTABLISHED", RemoteID: identity, RemotePort: port,
-		LocalHost: netip.MustParseAddr("192.0.2.100"), RemoteHost: netip.MustParseAddr(sharedTest), RemoteNAT: nat,
-		Children: []Child{{ID: id, State: "INSTALLED", Mode: "TRANSPORT"}}}
+	return &SA{Interface: "gre1", Connection: "cygnet-gre1", ID: id, State: "ESTABLISHED",
+		RemoteID: identity, RemotePort: port,
+		LocalHost: netip.MustParseAddr("192.0.2.100"), RemoteHost: netip.MustParseAddr(sharedTest),
+		RemoteNAT: nat,
+		Children:  []Child{{ID: id, State: "INSTALLED", Mode: "TRANSPORT"}}}
 }
 
 // unlinked is a reconciler whose charon takes commands and does nothing.
@@ -37,7 +39,8 @@ func unlinked(p profile.Profile) *reconciler {
 func apartModel(sas []*SA) bool {
 	for i, a := range sas {
 		for _, b := range sas[i+1:] {
-			if a.RemoteID != b.RemoteID && a.RemotePort != b.RemotePort && (a.RemoteNAT || b.RemoteNAT) {
+			if a.RemoteID != b.RemoteID && a.RemotePort != b.RemotePort &&
+				(a.RemoteNAT || b.RemoteNAT) {
 				return true
 			}
 		}
@@ -56,7 +59,8 @@ func TestIndexIsWhatTheTableSays(t *testing.T) {
 			"put": func(rt *rapid.T) {
 				id := rapid.Uint32Range(1, 12).Draw(rt, "id")
 				sa := natSA(id, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "identity"),
-					rapid.SampledFrom([]uint16{500, 4500, 4501}).Draw(rt, "port"), rapid.Bool().Draw(rt, "nat"))
+					rapid.SampledFrom([]uint16{500, 4500, 4501}).Draw(rt, "port"),
+					rapid.Bool().Draw(rt, "nat"))
 				if rapid.Bool().Draw(rt, "childless") {
 					sa.Children = nil
 				}
@@ -96,18 +100,24 @@ func TestIndexIsWhatTheTableSays(t *testing.T) {
 				case !slices.Equal(g.OthersThan(""), ike.Identities(count)):
 					rt.Fatalf("identities %v, want %v", g.OthersThan(""), ike.Identities(count))
 				case g.BehindOneNAT() != apartModel(count):
-					rt.Fatalf("behind one NAT: %v, want %v, of %+v", g.BehindOneNAT(), apartModel(count), count)
+					rt.Fatalf("behind one NAT: %v, want %v, of %+v", g.BehindOneNAT(),
+						apartModel(count), count)
 				}
 				for _, name := range []string{"a", "b", "c"} {
 					i := slices.IndexFunc(count, func(sa *SA) bool { return sa.RemoteID == name })
-					if oldest := g.Oldest(name); i < 0 && oldest != nil || i >= 0 && oldest != count[i] {
+					if oldest := g.Oldest(name); i < 0 && oldest != nil || i >= 0 &&
+						oldest != count[i] {
 						rt.Fatalf("the oldest of %s is %+v", name, oldest)
 					}
-					want := slices.DeleteFunc(ike.Identities(count), func(other string) bool { return other == name })
+					want := slices.DeleteFunc(ike.Identities(count), func(other string) bool {
+						return other == name
+					})
 					if got := g.OthersThan(name); !slices.Equal(got, want) {
 						rt.Fatalf("others than %s: %v, want %v", name, got, want)
 					}
-					has := slices.ContainsFunc(count, func(sa *SA) bool { return sa.RemoteID == name })
+					has := slices.ContainsFunc(count, func(sa *SA) bool {
+						return sa.RemoteID == name
+					})
 					if r.index.HasChild(k, name) != has {
 						rt.Fatalf("%s with a child: %v", name, !has)
 					}
@@ -131,7 +141,8 @@ func TestLookUpsBehindOneAddress(t *testing.T) {
 			before := r.index.Visited()
 			r.put(natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true))
 			if looked := r.index.Visited() - before; looked > uint64(i+1+each) {
-				t.Fatalf("%d routers: %d SAs and identities looked at when one more came", i, looked)
+				t.Fatalf("%d routers: %d SAs and identities looked at when one more came", i,
+					looked)
 			}
 			r.outbox = nil
 		}
@@ -140,7 +151,8 @@ func TestLookUpsBehindOneAddress(t *testing.T) {
 		}
 		before := r.index.Visited()
 		for i := range count {
-			r.listed(natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true), r.serial)
+			r.listed(natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true),
+				r.serial)
 		}
 		if looked := r.index.Visited() - before; looked > uint64(each*count) {
 			t.Errorf("%d routers: %d looked at while charon listed them", count, looked)
@@ -169,7 +181,9 @@ func TestManySAsOfOneIdentity(t *testing.T) {
 		if got := r.published.status.OverLimit; got != uint64(count-profile.DefaultMaxSAs) {
 			t.Errorf("%d SAs: %d closed, want %d", count, got, count-profile.DefaultMaxSAs)
 		}
-		if got := r.index.OfIdentity(ike.Identity{Interface: "gre1", ID: "greedy"}); len(got) != profile.DefaultMaxSAs || got[0].ID != uint32(count-profile.DefaultMaxSAs+1) {
+		if got := r.index.OfIdentity(ike.Identity{Interface: "gre1",
+			ID: "greedy"}); len(got) != profile.DefaultMaxSAs ||
+			got[0].ID != uint32(count-profile.DefaultMaxSAs+1) {
 			t.Errorf("%d SAs: the oldest that stays is %d", count, got[0].ID)
 		}
 	}
@@ -188,20 +202,24 @@ func TestOldestSAsOfAnIdentityAreClosed(t *testing.T) {
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1", "192.0.2.7", "remote-id", "modest", "initiator", "no")
 			for i := range 6 {
-				f.establish("cygnet-gre1", fmt.Sprintf("192.0.2.%d", 11+i), "remote-id", "greedy", "initiator", "no")
+				f.establish("cygnet-gre1", fmt.Sprintf("192.0.2.%d", 11+i), "remote-id", "greedy",
+					"initiator", "no")
 			}
 		})
 		after(c, time.Second)
 		if got := f.seen().sas; !slices.Equal(got, []uint32{1, 5, 6, 7}) {
-			t.Errorf("SAs %v are left, want the newest three of the greedy one, and the other's", got)
+			t.Errorf("SAs %v are left, want the newest three of the greedy one, and the other's",
+				got)
 		}
 		if f.count("terminate") != 3 || f.forced != 3 {
-			t.Errorf("%d terminations, %d of them at once: %v", f.count("terminate"), f.forced, f.seen().order)
+			t.Errorf("%d terminations, %d of them at once: %v", f.count("terminate"), f.forced,
+				f.seen().order)
 		}
 		if got := c.Status().OverLimit; got != 3 {
 			t.Errorf("%d counted", got)
 		}
-		if lines := strings.Count(log.String(), "too many SAs"); lines != 1 || !strings.Contains(log.String(), "identity=greedy") {
+		if lines := strings.Count(log.String(), "too many SAs"); lines != 1 ||
+			!strings.Contains(log.String(), "identity=greedy") {
 			t.Errorf("the log says:\n%s", log.String())
 		}
 	})
@@ -212,7 +230,8 @@ func TestSAsOfBeforeAreLimited(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) {
 			for i := range profile.DefaultMaxSAs + 2 {
-				f.establish("cygnet-gre1", fmt.Sprintf("192.0.2.%d", 101+i), "remote-id", "greedy", "initiator", "no")
+				f.establish("cygnet-gre1", fmt.Sprintf("192.0.2.%d", 101+i), "remote-id", "greedy",
+					"initiator", "no")
 			}
 		})
 		after(c, time.Second)
@@ -244,8 +263,10 @@ func TestManyRecalls(t *testing.T) {
 		}
 		before := r.index.Visited()
 		r.dispatchRecalls()
-		if looked := r.index.Visited() - before; looked > uint64(2*count) || len(r.recalls.all) != 0 {
-			t.Errorf("%d routers: %d SAs looked at to find that all are back, %d left", count, looked, len(r.recalls.all))
+		if looked := r.index.Visited() - before; looked > uint64(2*count) ||
+			len(r.recalls.all) != 0 {
+			t.Errorf("%d routers: %d SAs looked at to find that all are back, %d left", count,
+				looked, len(r.recalls.all))
 		}
 	}
 }
@@ -269,7 +290,8 @@ func BenchmarkSAsBehindOneAddress(b *testing.B) {
 					}
 					b.ReportMetric(float64(r.index.Visited())/float64(count), "looked/event")
 				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/event")
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count),
+					"ns/event")
 			})
 		}
 	}

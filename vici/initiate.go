@@ -14,7 +14,8 @@ import (
 	"cygnet/vici/session"
 )
 
-// attempt is an initiation under way. charon works on it by itself; we look what became of it, and when its time is up we end it.
+// attempt is an initiation under way. charon works on it by itself; we look what became of it, and
+// when its time is up we end it.
 type attempt struct {
 	started time.Time
 	young   bool // counts towards MaxInitiations
@@ -31,7 +32,8 @@ func (r *reconciler) queue(p *peer) {
 		p.queued = true
 		at := len(r.waiting)
 		if p.want == InitiateFirst {
-			if i := slices.IndexFunc(r.waiting, func(o *peer) bool { return o.want != InitiateFirst }); i >= 0 {
+			if i := slices.IndexFunc(r.waiting,
+				func(o *peer) bool { return o.want != InitiateFirst }); i >= 0 {
 				at = i
 			}
 		}
@@ -40,15 +42,16 @@ func (r *reconciler) queue(p *peer) {
 	r.dispatch()
 }
 
-// dispatch starts attempts while fewer than MaxInitiations are in their first seconds. Older ones wait for an answer of their
-// peer and cost charon little; they must not keep others from starting.
+// dispatch starts attempts while fewer than MaxInitiations are in their first seconds. Older ones
+// wait for an answer of their peer and cost charon little; they must not keep others from starting.
 func (r *reconciler) dispatch() {
 	for len(r.waiting) > 0 && r.starting < r.inFlight {
 		p := r.waiting[0]
 		r.waiting = r.waiting[1:]
 		p.queued = false
 		applied := r.profiles[p.Interface]
-		if applied != nil && applied.loaded && r.peers[p.Key] == p && !p.busy && !p.closing && p.want.dials() && p.up == nil && p.hold == nil && p.attempt == nil {
+		if applied != nil && applied.loaded && r.peers[p.Key] == p && !p.busy && !p.closing &&
+			p.want.dials() && p.up == nil && p.hold == nil && p.attempt == nil {
 			r.initiate(p, applied)
 		}
 	}
@@ -56,8 +59,9 @@ func (r *reconciler) dispatch() {
 	r.dispatchRecalls()
 }
 
-// initiate loads the peer's connection, a no-op where charon has it already, and has charon dial without waiting for the
-// outcome: an initiation that is waited for holds one of charon's worker threads all the time.
+// initiate loads the peer's connection, a no-op where charon has it already, and has charon dial
+// without waiting for the outcome: an initiation that is waited for holds one of charon's worker
+// threads all the time.
 func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 	a := &attempt{started: time.Now(), young: true, heard: r.hears(), last: p.again}
 	p.attempt, p.busy, p.loaded = a, true, true
@@ -92,7 +96,8 @@ func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 			return
 		case p.attempt != a: // secured or no longer wanted meanwhile
 		case err != nil && strings.Contains(err.Error(), "existing duplicate"):
-			// Success: the peer was faster and its SA is in the table soon, whatever its name. If not, the look says so.
+			// Success: the peer was faster and its SA is in the table soon, whatever its name. If
+			// not, the look says so.
 			r.compare()
 			r.after(r.times.firstCheck, func() { r.look(p, a) })
 		case err != nil:
@@ -161,7 +166,8 @@ func (r *reconciler) look(p *peer, a *attempt) {
 	})
 }
 
-// judge decides on an attempt from the IKE_SAs found under its connection's name, none of which protects traffic yet.
+// judge decides on an attempt from the IKE_SAs found under its connection's name, none of which
+// protects traffic yet.
 func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	age := time.Since(a.started)
 	open, childless := (*SA)(nil), false
@@ -181,7 +187,8 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	case childless: // watched by its own timer, which ends it with the right words
 		a.missing = 0
 	case open == nil:
-		// A busy charon may not have begun yet; what is missing twice, or for a known reason, has failed.
+		// A busy charon may not have begun yet; what is missing twice, or for a known reason, has
+		// failed.
 		a.missing++
 		if p.hint != nil || a.missing > 1 {
 			r.gone(p, a)
@@ -194,7 +201,8 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	case age < r.times.firstCheck:
 		a.missing, again = 0, r.times.firstCheck-age
 	case impatient && open.ResponderSPI == 0 && age >= patience:
-		// Peers that return miss each other's first packets; charon's own retransmission waits ever longer.
+		// Peers that return miss each other's first packets; charon's own retransmission waits ever
+		// longer.
 		place := a.young
 		a.young = false
 		r.endAttempt(p)
@@ -212,7 +220,8 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	r.after(again, func() { r.look(p, a) })
 }
 
-// patience is how long an attempt may stay without any answer before it is begun anew, where that is done at all.
+// patience is how long an attempt may stay without any answer before it is begun anew, where that
+// is done at all.
 func (r *reconciler) patience(p *peer) (time.Duration, bool) {
 	if time.Since(r.arrival) < r.times.returning {
 		return r.times.firstCheck, true
@@ -248,8 +257,9 @@ func (r *reconciler) gone(p *peer, a *attempt) {
 	r.fail(p, r.failureWords(p))
 }
 
-// abandon has charon give up a half-open IKE_SA, which it does at once. Until then a new initiation would be taken for a duplicate, and the
-// place among those in their first seconds is taken, if the attempt had one.
+// abandon has charon give up a half-open IKE_SA, which it does at once. Until then a new initiation
+// would be taken for a duplicate, and the place among those in their first seconds is taken, if the
+// attempt had one.
 func (r *reconciler) abandon(p *peer, id uint32, place bool) {
 	p.busy = true
 	r.do(func(ctx context.Context, s *session.Session) error {
@@ -304,7 +314,8 @@ func (r *reconciler) terminate(id uint32) {
 	}, func(err error) {
 		if !r.fatal(err) && err != nil {
 			delete(r.ending, id)
-			r.log.Warn("terminate failed", slog.String("ike-id", strconv.FormatUint(uint64(id), 10)), slog.Any("error", err))
+			r.log.Warn("terminate failed", slog.String("ike-id",
+				strconv.FormatUint(uint64(id), 10)), slog.Any("error", err))
 		}
 	})
 }

@@ -48,13 +48,15 @@ func TestFailureIsTold(t *testing.T) {
 			t.Fatalf("told %v", got)
 		}
 		failed, ok := got[0].(Failed)
-		if !ok || failed.Key != key("192.0.2.1") || !strings.Contains(failed.Reason, "192.0.2.1") || !strings.Contains(failed.Reason, "establishing failed") {
+		if !ok || failed.Key != key("192.0.2.1") || !strings.Contains(failed.Reason, "192.0.2.1") ||
+			!strings.Contains(failed.Reason, "establishing failed") {
 			t.Errorf("told %+v", got[0])
 		}
 	})
 }
 
-// A lost SA is replaced as soon as who was told of the loss could say that it is not wanted any more; one that is lost again right away, as when the peer closes it, waits.
+// A lost SA is replaced as soon as who was told of the loss could say that it is not wanted any
+// more; one that is lost again right away, as when the peer closes it, waits.
 func TestLostAndFlapping(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -63,7 +65,8 @@ func TestLostAndFlapping(t *testing.T) {
 		after(c, time.Minute)
 		f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
 		lost := time.Now()
-		wantEvents(t, "lost", after(c, time.Second), Down{key("192.0.2.1"), closedByPeer}, upOf("192.0.2.1", true))
+		wantEvents(t, "lost", after(c, time.Second), Down{key("192.0.2.1"), closedByPeer},
+			upOf("192.0.2.1", true))
 		if wait := f.seen().at[1].Sub(lost); wait != defaultTimes.heed {
 			t.Errorf("dialled %v after the loss", wait)
 		}
@@ -82,7 +85,8 @@ func TestLostAndFlapping(t *testing.T) {
 	})
 }
 
-// Nobody is dialled that nobody wants: not a peer whose loss ends the wish, and an attempt under way ends with it.
+// Nobody is dialled that nobody wants: not a peer whose loss ends the wish, and an attempt under
+// way ends with it.
 func TestNobodyDialsWhoIsNotWanted(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -118,7 +122,8 @@ func TestExistingDuplicate(t *testing.T) {
 			f.onInitiate = func(f *fakeCharon, name string) *tree {
 				id, sa := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no")
 				f.sas[id] = sa // without an event
-				return mk("success", "no", "errmsg", "not establishing CHILD_SA 'gre' due to existing duplicate")
+				return mk("success", "no", "errmsg",
+					"not establishing CHILD_SA 'gre' due to existing duplicate")
 			}
 		})
 		told(c)
@@ -150,14 +155,15 @@ func TestFirstGoesFirstAfterARestart(t *testing.T) {
 				order = append(order, name)
 			}
 		}
-		if len(order) != 42 || !strings.HasPrefix(order[0], "198.51.100.") || !strings.HasPrefix(order[1], "198.51.100.") {
+		if len(order) != 42 || !strings.HasPrefix(order[0], "198.51.100.") ||
+			!strings.HasPrefix(order[1], "198.51.100.") {
 			t.Errorf("dialled in the order %v", order)
 		}
 	})
 }
 
-// Where nobody answers, charon never has more attempts of the first half minute open than the setting allows, however long it takes to end
-// one; and all have their turn.
+// Where nobody answers, charon never has more attempts of the first half minute open than the
+// setting allows, however long it takes to end one; and all have their turn.
 func TestMaxHalfOpen(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -185,13 +191,14 @@ func TestMaxHalfOpen(t *testing.T) {
 // halfOpen has charon begin and get no answer.
 func halfOpen(f *fakeCharon, name string) *tree {
 	_, addr, _ := profile.ParseName(name)
-	id, sa := f.section(name, addr.String(), "state", "CONNECTING", "responder-spi", "0000000000000000", "child-sas", mk())
+	id, sa := f.section(name, addr.String(), "state", "CONNECTING", "responder-spi",
+		"0000000000000000", "child-sas", mk())
 	f.sas[id] = sa
 	return yes
 }
 
-// In the first half minute after charon's return an attempt without any answer starts anew every two seconds; later it has its
-// 30 seconds, is then ended, and told as a peer that does not answer.
+// In the first half minute after charon's return an attempt without any answer starts anew every
+// two seconds; later it has its 30 seconds, is then ended, and told as a peer that does not answer.
 func TestNoAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
@@ -209,14 +216,16 @@ func TestNoAnswer(t *testing.T) {
 		if n := len(f.seen().at) - before; n > 3 {
 			t.Errorf("%d attempts in the next 35 s", n)
 		}
-		if failed, ok := got[0].(Failed); !ok || !strings.Contains(failed.Reason, "UDP ports 500 and 4500") {
+		if failed, ok := got[0].(Failed); !ok ||
+			!strings.Contains(failed.Reason, "UDP ports 500 and 4500") {
 			t.Errorf("told %+v", got)
 		}
 	})
 }
 
-// A peer that is first is dialled anew every two seconds for half a minute, then less often, but at least every ten seconds and some,
-// however long it has been silent; that it is, is told every half minute.
+// A peer that is first is dialled anew every two seconds for half a minute, then less often, but at
+// least every ten seconds and some, however long it has been silent; that it is, is told every half
+// minute.
 func TestFirstIsNeverLongWithoutAnAttempt(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -241,7 +250,8 @@ func TestFirstIsNeverLongWithoutAnAttempt(t *testing.T) {
 				most = 11 * time.Second
 			}
 			if wait > most {
-				t.Errorf("%v after the loss an attempt is %v after the one before", at[i+1].Sub(begin), wait)
+				t.Errorf("%v after the loss an attempt is %v after the one before",
+					at[i+1].Sub(begin), wait)
 			}
 		}
 		if last := time.Since(at[len(at)-1]); last > 11*time.Second {
@@ -256,7 +266,8 @@ func TestFirstIsNeverLongWithoutAnAttempt(t *testing.T) {
 	})
 }
 
-// Neither does one that refuses us wait longer than ten seconds: it may be its administrator who makes it right.
+// Neither does one that refuses us wait longer than ten seconds: it may be its administrator who
+// makes it right.
 func TestFirstThatRefuses(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = refuse })
@@ -292,15 +303,17 @@ func TestFirstGoesFirst(t *testing.T) {
 				order = append(order, name)
 			}
 		}
-		// The first ten make room at the same moment for ten others, whose commands go on several sessions: their order among themselves
-		// is anybody's guess.
-		if next := order[10:20]; !slices.Contains(next, "198.51.100.1") || !slices.Contains(next, "198.51.100.2") {
+		// The first ten make room at the same moment for ten others, whose commands go on several
+		// sessions: their order among themselves is anybody's guess.
+		if next := order[10:20]; !slices.Contains(next, "198.51.100.1") ||
+			!slices.Contains(next, "198.51.100.2") {
 			t.Errorf("when there was room the next were %v", next)
 		}
 	})
 }
 
-// Only so many attempts are in their first seconds; those that wait for an answer keep no others from starting.
+// Only so many attempts are in their first seconds; those that wait for an answer keep no others
+// from starting.
 func TestMaxInitiations(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		after(c, time.Minute)
@@ -322,8 +335,8 @@ func TestMaxInitiations(t *testing.T) {
 	})
 }
 
-// Why an attempt failed is read from charon's log. Nobody hears it the first time: a second attempt follows, and nothing is
-// told before it; from then on it is told at once.
+// Why an attempt failed is read from charon's log. Nobody hears it the first time: a second attempt
+// follows, and nothing is told before it; from then on it is told at once.
 func TestFailureWords(t *testing.T) {
 	for _, test := range []struct{ line, word string }{
 		{"received AUTHENTICATION_FAILED notify error", "same PSK"},
@@ -358,7 +371,8 @@ func TestFailureWords(t *testing.T) {
 						t.Errorf("%q lacks %q", reason, word)
 					}
 				}
-				if more := after(c, 1500*time.Millisecond); len(more) != 1 || f.count("initiate") != 3 {
+				if more := after(c, 1500*time.Millisecond); len(more) != 1 ||
+					f.count("initiate") != 3 {
 					t.Errorf("told %v after %d attempts", more, f.count("initiate"))
 				}
 			})
@@ -366,7 +380,8 @@ func TestFailureWords(t *testing.T) {
 	}
 }
 
-// An alert (strongSwan 6.0.3) tells the cause as well; older ones are not asked for it, since they would log an error.
+// An alert (strongSwan 6.0.3) tells the cause as well; older ones are not asked for it, since they
+// would log an error.
 func TestAlert(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.version = "6.0.3" })
@@ -380,14 +395,16 @@ func TestAlert(t *testing.T) {
 			}
 		})
 		c.Want(key("192.0.2.1"), Initiate)
-		if got := after(c, 500*time.Millisecond); len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "authentication") {
+		if got := after(c, 500*time.Millisecond); len(got) != 1 ||
+			!strings.Contains(got[0].(Failed).Reason, "authentication") {
 			t.Errorf("told %v", got)
 		}
 		f.do(func(f *fakeCharon) { f.onInitiate = nil })
 		c.Want(key("192.0.2.2"), Initiate)
 		c.Want(key("192.0.2.1"), None)
 		got := after(c, 3500*time.Millisecond)
-		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "did not say why") || f.listeners("log") != 0 {
+		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "did not say why") ||
+			f.listeners("log") != 0 {
 			t.Errorf("told %v, log heard by %d", got, f.listeners("log"))
 		}
 	})

@@ -5,9 +5,11 @@ import (
 	"testing/synctest"
 )
 
-// Template and peers' connections follow what the charon of now can do, also when it comes back as another.
+// Template and peers' connections follow what the charon of now can do, also when it comes back as
+// another.
 func TestMLKEM(t *testing.T) {
-	const with, without = "aes256gcm16-prfsha384-x25519-ke1_mlkem768", "aes256gcm16-prfsha384-x25519-ecp384"
+	const with, without = "aes256gcm16-prfsha384-x25519-ke1_mlkem768",
+		"aes256gcm16-prfsha384-x25519-ecp384"
 	first := func(f *fakeCharon, name string) (got string) {
 		f.do(func(f *fakeCharon) {
 			if conn := f.conns[name]; conn != nil {
@@ -38,7 +40,8 @@ func TestMLKEM(t *testing.T) {
 			after(c, c.times.returning)
 			for _, name := range []string{"cygnet-gre1", "cygnet-gre1-192.0.2.1"} {
 				if got := first(f, name); got != next.want {
-					t.Errorf("strongSwan %s with %v: %s proposes %q first, want %q", next.version, next.methods, name, got, next.want)
+					t.Errorf("strongSwan %s with %v: %s proposes %q first, want %q", next.version,
+						next.methods, name, got, next.want)
 				}
 			}
 		}

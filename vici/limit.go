@@ -34,13 +34,15 @@ func (r *reconciler) limitIdentity(sa *SA) {
 func (r *reconciler) closeOldest(k ike.Identity, oldest *SA, most int) {
 	r.index.Uncount(oldest)
 	r.capped[oldest.ID], r.ending[oldest.ID] = true, true
-	r.reason(oldest.Key(), fmt.Sprintf("its identity has more than %d SAs, and this was the oldest", most))
+	r.reason(oldest.Key(), fmt.Sprintf("its identity has more than %d SAs, and this was the oldest",
+		most))
 	r.status(func(s *Status) { s.OverLimit++ })
 	if tell, untold := r.overLimit.note(k, "", time.Now()); tell {
 		r.log.Warn("an identity has too many SAs: the oldest are closed",
 			slog.String("interface", k.Interface), slog.String("identity", message.Shorten(k.ID)),
 			slog.Any("peer", oldest.Key()), slog.Int("allowed", most), slog.Int("untold", untold),
-			slog.String("check", "that no two routers share the identity, or raise sas in the interface's limits"))
+			slog.String("check",
+				"that no two routers share the identity, or raise sas in the interface's limits"))
 	}
 	id, command := oldest.ID, r.times.command
 	r.do(func(ctx context.Context, s *session.Session) error {

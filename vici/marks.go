@@ -11,10 +11,11 @@ import (
 	"cygnet/vici/session"
 )
 
-// charon counts the marks that it gives out from 1 on. After its restart the first router to come has the mark that another one had, while
-// that one may still send through states which a charon that was killed has left in the kernel, and what leads to it here still has the
-// mark. So nobody gets a mark of a charon's before the states of the last one are gone (Options.Sweep), and then the consumer says that
-// nothing leads to their marks any more (MarksAsked, AllowMarks).
+// charon counts the marks that it gives out from 1 on. After its restart the first router to come
+// has the mark that another one had, while that one may still send through states which a charon
+// that was killed has left in the kernel, and what leads to it here still has the mark. So nobody
+// gets a mark of a charon's before the states of the last one are gone (Options.Sweep), and then
+// the consumer says that nothing leads to their marks any more (MarksAsked, AllowMarks).
 
 // marksState is how far a link is with that.
 type marksState uint8
@@ -26,7 +27,8 @@ const (
 	marksAllowed
 )
 
-// mayMark says whether charon may be told to give out marks; if not, that is seen to, and allowMarks goes on.
+// mayMark says whether charon may be told to give out marks; if not, that is seen to, and
+// allowMarks goes on.
 func (r *reconciler) mayMark() bool {
 	switch r.marks {
 	case marksAllowed:
@@ -63,7 +65,8 @@ func (r *reconciler) allowMarks(serial uint64) {
 	}
 }
 
-// sweepAgain has the marks of a profile's addresses seen to before more are given out, where those addresses are new.
+// sweepAgain has the marks of a profile's addresses seen to before more are given out, where those
+// addresses are new.
 func (r *reconciler) sweepAgain(p profile.Profile, known *appliedProfile) {
 	if p.Marks && (known == nil || !known.Marks || !slices.Equal(known.LocalAddrs, p.LocalAddrs)) {
 		r.marks = marksUnasked
@@ -96,7 +99,9 @@ func (r *reconciler) sweepMarks(ctx context.Context, s *session.Session, locals 
 	if r.sweep == nil || len(locals) == 0 {
 		return nil
 	}
-	return r.sweep(locals, func() (map[uint32]bool, error) { return ike.ListSPIs(ctx, s, r.times.list) })
+	return r.sweep(locals, func() (map[uint32]bool, error) {
+		return ike.ListSPIs(ctx, s, r.times.list)
+	})
 }
 
 // sweepLate sweeps on a link that was there before anybody had to have a mark, and goes on.
@@ -116,8 +121,9 @@ func (r *reconciler) sweepLate() {
 	})
 }
 
-// A recall is a router that had an SA with a mark when charon was lost, and is dialled once charon is back. Where charon was killed the
-// router knows nothing of that and would find out half a minute later. It is dialled through the mapping that its SA has left at its NAT.
+// A recall is a router that had an SA with a mark when charon was lost, and is dialled once charon
+// is back. Where charon was killed the router knows nothing of that and would find out half a
+// minute later. It is dialled through the mapping that its SA has left at its NAT.
 type recall struct {
 	Key      // of the address
 	port     uint16
@@ -135,7 +141,8 @@ func newRecalls() recalls {
 	return recalls{all: map[recall]bool{}, queues: map[Key][]*recall{}, running: map[string]int{}}
 }
 
-// noteMarked notes who has an SA with a mark when the link ends. Who was being recalled is due again.
+// noteMarked notes who has an SA with a mark when the link ends. Who was being recalled is due
+// again.
 func (r *reconciler) noteMarked() {
 	clear(r.recalls.running)
 	for c, running := range r.recalls.all {
@@ -147,7 +154,8 @@ func (r *reconciler) noteMarked() {
 		if k.Mark == 0 || p.up == nil || p.port == 0 {
 			continue
 		}
-		c := recall{Key: Key{Interface: k.Interface, NBMA: p.up.NBMA}, port: p.port, identity: p.up.Identity}
+		c := recall{Key: Key{Interface: k.Interface, NBMA: p.up.NBMA}, port: p.port,
+			identity: p.up.Identity}
 		if _, known := r.recalls.all[c]; !known {
 			r.recalls.enqueue(c)
 		}
@@ -201,7 +209,8 @@ func (r *reconciler) recall(c *recall, applied *appliedProfile) {
 			return
 		}
 		if err != nil {
-			r.log.Debug("dialling a router behind a NAT that others share failed", "peer", c.Key, "identity", c.identity, "error", err)
+			r.log.Debug("dialling a router behind a NAT that others share failed", "peer", c.Key,
+				"identity", c.identity, "error", err)
 		}
 		r.after(r.times.firstCheck, func() {
 			r.starting--
@@ -211,7 +220,8 @@ func (r *reconciler) recall(c *recall, applied *appliedProfile) {
 	})
 }
 
-// lookRecalled looks whether a router came back, until an attempt's time is over. Then it has to dial by itself.
+// lookRecalled looks whether a router came back, until an attempt's time is over. Then it has to
+// dial by itself.
 func (r *reconciler) lookRecalled(c *recall, name string, until time.Time) {
 	if !r.there(c) && time.Now().Before(until) {
 		r.after(r.times.check, func() { r.lookRecalled(c, name, until) })
@@ -224,7 +234,8 @@ func (r *reconciler) lookRecalled(c *recall, name string, until time.Time) {
 	r.unloadRecall(name)
 }
 
-// unloadRecall unloads the connection of a recall that is over, and ends what is still half open of it.
+// unloadRecall unloads the connection of a recall that is over, and ends what is still half open of
+// it.
 func (r *reconciler) unloadRecall(name string) {
 	if r.recalls.running[name] > 0 {
 		return

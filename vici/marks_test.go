@@ -20,7 +20,8 @@ func threeBehindNAT(f *fakeCharon, c *Client) {
 	told(c)
 }
 
-// awaitMarksAsked hands events to each up to the question whether marks may be given out, which it leaves unanswered.
+// awaitMarksAsked hands events to each up to the question whether marks may be given out, which it
+// leaves unanswered.
 func awaitMarksAsked(t *testing.T, c *Client, each func(Event)) MarksAsked {
 	t.Helper()
 	for late := time.After(time.Minute); ; {
@@ -36,8 +37,9 @@ func awaitMarksAsked(t *testing.T, c *Client, each func(Event)) MarksAsked {
 	}
 }
 
-// A charon that is back gives out its marks from the first on. It does so only once the states of the one before are gone, which is
-// before anything is told of it, and once nothing leads to the marks of before.
+// A charon that is back gives out its marks from the first on. It does so only once the states of
+// the one before are gone, which is before anything is told of it, and once nothing leads to the
+// marks of before.
 func TestMarksOfARestartedCharon(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		var swept []netip.Addr
@@ -65,10 +67,12 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 		wantEvents(t, "first", first, Connected{"5.9.8"}, Snapshot{"gre1", nil}, asked)
 
 		c.AllowMarks(asked.Serial - 1) // the answer to a question of before
-		time.Sleep(time.Minute)        // of the bubble, without taking events: after would answer the question
+		// of the bubble, without taking events: after would answer the question
+		time.Sleep(time.Minute)
 		loads := func() (list []string) {
 			for _, command := range f.seen().order[before:] {
-				if strings.HasPrefix(command, "load-conn") || strings.HasPrefix(command, "initiate") {
+				if strings.HasPrefix(command, "load-conn") ||
+					strings.HasPrefix(command, "initiate") {
 					list = append(list, command)
 				}
 			}
@@ -79,13 +83,15 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 		}
 		c.AllowMarks(asked.Serial)
 		after(c, time.Second)
-		if got := loads(); len(got) < 2 || got[0] != "load-conn "+markedConn || got[1] != "load-conn cygnet-gre1" {
+		if got := loads(); len(got) < 2 || got[0] != "load-conn "+markedConn ||
+			got[1] != "load-conn cygnet-gre1" {
 			t.Errorf("answered: %v", got)
 		}
 	})
 }
 
-// It is the same with a charon that was there before anybody had to have a mark: it may be the second one since the marks of the first.
+// It is the same with a charon that was there before anybody had to have a mark: it may be the
+// second one since the marks of the first.
 func TestFirstMarksOfACharon(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -122,7 +128,8 @@ func TestSweepFails(t *testing.T) {
 		after(c, time.Second)
 		f.back()
 		after(c, time.Minute)
-		if st := c.Status(); f.has("cygnet-gre1") || !strings.Contains(st.LastError, "the kernel says no") {
+		if st := c.Status(); f.has("cygnet-gre1") ||
+			!strings.Contains(st.LastError, "the kernel says no") {
 			t.Errorf("status %+v, connections %v", st, f.seen().conns)
 		}
 		works.Store(true)
@@ -133,8 +140,9 @@ func TestSweepFails(t *testing.T) {
 	})
 }
 
-// The routers that had marks are dialled when charon is back, each through its mapping and with a mark, since they know nothing: but not
-// one that has come back by itself, nor one whose SA had gone before. Nothing of that stays.
+// The routers that had marks are dialled when charon is back, each through its mapping and with a
+// mark, since they know nothing: but not one that has come back by itself, nor one whose SA had
+// gone before. Nothing of that stays.
 func TestRecall(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		threeBehindNAT(f, c)
@@ -148,7 +156,8 @@ func TestRecall(t *testing.T) {
 				conn := f.conns[name]
 				port := conn.text("remote_port")
 				ports[port] = conn.text("local_port")
-				if mark := conn.values["children"].(*tree).values["gre"].(*tree).text("mark_out"); mark != "%unique" {
+				if mark := conn.values["children"].(*tree).values["gre"].(*tree).text(
+					"mark_out"); mark != "%unique" {
 					t.Errorf("%s has the mark %q", name, mark)
 				}
 				if identity := map[string]string{"49183": "b"}[port]; identity != "" {
@@ -156,7 +165,8 @@ func TestRecall(t *testing.T) {
 					child := f.child(id, "TRANSPORT")
 					child.set("mark-out", "00000001")
 					child.set("mark-in", "00000001")
-					f.establish(name, sharedTest, "remote-id", identity, "remote-port", port, "nat-remote", "yes", "child-sas", mk("gre-1", child))
+					f.establish(name, sharedTest, "remote-id", identity, "remote-port", port,
+						"nat-remote", "yes", "child-sas", mk("gre-1", child))
 				}
 				return yes
 			}
@@ -168,14 +178,20 @@ func TestRecall(t *testing.T) {
 		b := marked("b", 1)
 		b.Initiator = true
 		events := after(c, time.Second)
-		if !slices.ContainsFunc(events, func(e Event) bool { up, ok := e.(Up); return ok && up.Equal(b) }) {
+		if !slices.ContainsFunc(events, func(e Event) bool {
+			up, ok := e.(Up)
+			return ok &&
+				up.Equal(b)
+		}) {
 			t.Errorf("told %v", events)
 		}
 		if len(ports) != 2 || ports["49183"] != "4500" || ports["1024"] != "4500" {
 			t.Errorf("dialled through %v", ports)
 		}
 		after(c, time.Minute)
-		if got := f.seen(); slices.ContainsFunc(got.conns, func(name string) bool { return strings.HasPrefix(name, markedConn+"-") }) || len(got.at) != 2 {
+		if got := f.seen(); slices.ContainsFunc(got.conns,
+			func(name string) bool { return strings.HasPrefix(name, markedConn+"-") }) ||
+			len(got.at) != 2 {
 			t.Errorf("%d initiations, connections %v", len(got.at), got.conns)
 		}
 	})

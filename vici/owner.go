@@ -12,8 +12,8 @@ import (
 	"cygnet/vici/session"
 )
 
-// owner returns the interface that a connection is for: the one in its name, or the one whose profile
-// is made like it. ours is false if there is none.
+// owner returns the interface that a connection is for: the one in its name, or the one whose
+// profile is made like it. ours is false if there is none.
 func (r *reconciler) owner(connection string) (iface string, ours bool) {
 	if iface, _, ours = profile.ParseName(connection); ours {
 		return iface, true

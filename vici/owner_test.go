@@ -17,16 +17,21 @@ func siteProfile() profile.Profile {
 		Site: &profile.Site{
 			Name: "dmvpn",
 			Connection: map[string]any{
-				"version": "0", "remote_addrs": []string{"192.0.2.0/24"}, "local_addrs": []string{"%any"}, "dpd_delay": "7s", "over_time": "10%",
-				"local":  map[string]any{"auth": "pubkey", "certs": []string{"\x30\x03\x00\xff\x80"}},
+				"version": "0", "remote_addrs": []string{"192.0.2.0/24"},
+				"local_addrs": []string{"%any"}, "dpd_delay": "7s", "over_time": "10%",
+				"local": map[string]any{"auth": "pubkey",
+					"certs": []string{"\x30\x03\x00\xff\x80"}},
 				"remote": map[string]any{"auth": "pubkey", "id": "%any"},
 			},
-			Child: map[string]any{"mode": "transport", "local_ts": []string{"dynamic[gre]"}, "remote_ts": []string{"dynamic[gre]"}, "start_action": "clear", "hw_offload": "auto"},
+			Child: map[string]any{"mode": "transport", "local_ts": []string{"dynamic[gre]"},
+				"remote_ts": []string{"dynamic[gre]"}, "start_action": "clear",
+				"hw_offload": "auto"},
 		},
 	}
 }
 
-// An SA that comes up by the site's own connection is the interface's: told, counted, rekeyed, and nothing is dialled beside it.
+// An SA that comes up by the site's own connection is the interface's: told, counted, rekeyed, and
+// nothing is dialled beside it.
 func TestSAsOfTheSitesConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		c.SetProfile(siteProfile())
@@ -52,8 +57,8 @@ func TestSAsOfTheSitesConnection(t *testing.T) {
 	})
 }
 
-// SAs that were up by the site's connection before its profile came are taken over: they are in the profile's first snapshot, and nothing
-// is dialled beside them.
+// SAs that were up by the site's connection before its profile came are taken over: they are in the
+// profile's first snapshot, and nothing is dialled beside them.
 func TestTakingOverASite(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)

@@ -13,7 +13,8 @@ import (
 	"cygnet/vici/session"
 )
 
-// peer is what is wanted for a peer and how far it is. Its entry goes when there is nothing left to remember.
+// peer is what is wanted for a peer and how far it is. Its entry goes when there is nothing left to
+// remember.
 type peer struct {
 	Key
 	want    Want
@@ -36,7 +37,8 @@ type peer struct {
 	renewal *renewal // the check of its SAs after a stall; nil: there is none
 	attempt *attempt
 	sought  time.Time // since when attempts are made to secure it; zero: none is
-	port    uint16    // of a peer behind NAT, at the NAT, when its last SA was lost with charon; 0: nothing to know
+	// of a peer behind NAT, at the NAT, when its last SA was lost with charon; 0: nothing to know
+	port    uint16
 	silence time.Time // when it was told last that it does not answer, or since when it is sought
 	hint    *hint     // why the attempt fails, from charon's log; nil: not known
 	again   bool      // the next attempt is another one, after one that failed unheard
@@ -49,7 +51,8 @@ type pause struct{ length time.Duration }
 
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
-	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause, p.hold, p.renewal = false, false, false, false, false, nil, nil, nil, nil
+	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause, p.hold,
+		p.renewal = false, false, false, false, false, nil, nil, nil, nil
 	p.again, p.refused, p.given, p.sought = false, false, false, time.Time{}
 	p.backoff.Reset()
 }
@@ -94,8 +97,8 @@ type expulsion struct {
 	identity string
 }
 
-// expel ends the SAs of an identity. While charon is away nobody can; the expulsion is carried out when charon is back, and again
-// if the link is lost before charon has answered.
+// expel ends the SAs of an identity. While charon is away nobody can; the expulsion is carried out
+// when charon is back, and again if the link is lost before charon has answered.
 func (r *reconciler) expel(k Key, identity string) {
 	k.NBMA = k.NBMA.Unmap()
 	e := expulsion{k, identity}
@@ -128,7 +131,8 @@ func (r *reconciler) expel(k Key, identity string) {
 		}
 		delete(r.expulsions, e)
 		if err != nil {
-			r.log.Warn("closing the SAs of an identity failed", slog.Any("peer", k), slog.String("identity", identity), slog.Any("error", err))
+			r.log.Warn("closing the SAs of an identity failed", slog.Any("peer", k),
+				slog.String("identity", identity), slog.Any("error", err))
 		}
 	})
 }
@@ -204,8 +208,9 @@ func (r *reconciler) info(k Key, sa *SA) Peer {
 	return info
 }
 
-// securing gives the SA that protects traffic with a peer: the oldest of its identity's. A rekeyed IKE_SA is a new one. Of several
-// identities behind one NAT it is the one that was told; else the newest has the address, and the others had it before.
+// securing gives the SA that protects traffic with a peer: the oldest of its identity's. A rekeyed
+// IKE_SA is a new one. Of several identities behind one NAT it is the one that was told; else the
+// newest has the address, and the others had it before.
 func (r *reconciler) securing(k Key) *SA {
 	g := r.protecting(k)
 	if len(g.Accepted()) == 0 {
@@ -222,7 +227,8 @@ func (r *reconciler) securing(k Key) *SA {
 	return g.Accepted()[0]
 }
 
-// settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on several sessions.
+// settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on
+// several sessions.
 func (r *reconciler) settle(p *peer) {
 	if !r.synced || p.busy || r.peers[p.Key] != p {
 		return
@@ -236,14 +242,16 @@ func (r *reconciler) settle(p *peer) {
 	case applied == nil && p.want != None: // its profile may come later
 	case applied == nil:
 		delete(r.peers, p.Key)
-	case p.want.dials() && p.Mark == 0 && p.up == nil && applied.loaded && p.attempt == nil && p.pause == nil:
+	case p.want.dials() && p.Mark == 0 && p.up == nil && applied.loaded && p.attempt == nil &&
+		p.pause == nil:
 		r.queue(p)
 	case p.want == None && p.up == nil && len(r.index.SAs(p.Key)) == 0:
 		delete(r.peers, p.Key)
 	}
 }
 
-// closePeer terminates what is there with a peer, half-open attempts included, and unloads its connection.
+// closePeer terminates what is there with a peer, half-open attempts included, and unloads its
+// connection.
 func (r *reconciler) closePeer(p *peer) {
 	name := profile.ConnectionName(p.Interface, p.NBMA)
 	var ids []uint32
@@ -275,14 +283,16 @@ func (r *reconciler) closePeer(p *peer) {
 			return
 		}
 		if err != nil {
-			r.log.Warn("closing a peer's SAs failed", slog.Any("peer", p.Key), slog.Any("error", err))
+			r.log.Warn("closing a peer's SAs failed", slog.Any("peer", p.Key),
+				slog.Any("error", err))
 		}
 		p.closing, p.loaded = false, false
 		r.settle(p)
 	})
 }
 
-// unload unloads a peer's connection, and ends an attempt that is still under way: it would make an SA that nobody wants.
+// unload unloads a peer's connection, and ends an attempt that is still under way: it would make an
+// SA that nobody wants.
 func (r *reconciler) unload(p *peer) {
 	name, given, command := profile.ConnectionName(p.Interface, p.NBMA), p.given, r.times.command
 	p.busy, p.given = true, false

@@ -50,7 +50,8 @@ func (r *reconciler) protecting(k Key) *ike.Group {
 func (r *reconciler) setProfile(p profile.Profile) {
 	known := r.profiles[p.Interface]
 	r.sweepAgain(p, known)
-	takesOver := r.synced && p.Site != nil && (known == nil || known.Site == nil || known.Site.Name != p.Site.Name)
+	takesOver := r.synced && p.Site != nil &&
+		(known == nil || known.Site == nil || known.Site.Name != p.Site.Name)
 	switch {
 	case known == nil:
 		known = &appliedProfile{Profile: p, Rules: p.Rules(), known: r.KeyExchanges}
@@ -98,7 +99,8 @@ func (r *reconciler) adopt(iface string) {
 	}
 }
 
-// review looks at all SAs and peers of an interface anew, at the peers that are first before the others: they are dialled in that order.
+// review looks at all SAs and peers of an interface anew, at the peers that are first before the
+// others: they are dialled in that order.
 func (r *reconciler) review(iface string) {
 	if !r.synced {
 		return
@@ -142,7 +144,8 @@ func (r *reconciler) unloadTemplate(iface string) {
 		if r.fatal(err) {
 			return
 		}
-		if again := r.profiles[iface]; again != nil { // set meanwhile, and loaded on another session: before or after, who knows
+		// set meanwhile, and loaded on another session: before or after, who knows
+		if again := r.profiles[iface]; again != nil {
 			r.load(again)
 		}
 	})
@@ -215,8 +218,10 @@ func (r *reconciler) profileRefused(p *appliedProfile, err error) {
 		return
 	}
 	p.refusal = err.Error()
-	reason := fmt.Sprintf("charon does not take the IPsec profile of %s: %v: check the profile, and with certificates that their files are there", p.Interface, err)
-	r.log.Error("IPsec profile refused", slog.String("interface", p.Interface), slog.Any("error", err))
+	reason := fmt.Sprintf(
+		"charon does not take the IPsec profile of %s: %v: check the profile, and with certificates that their files are there", p.Interface, err)
+	r.log.Error("IPsec profile refused", slog.String("interface", p.Interface),
+		slog.Any("error", err))
 	r.status(func(s *Status) {
 		s.LastError = reason
 		if s.Refused == nil {

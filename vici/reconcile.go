@@ -16,8 +16,8 @@ import (
 	"cygnet/vici/session"
 )
 
-// reconciler owns all state. Its methods run on one goroutine and never wait: what takes time is a job on a command session
-// or a timer, and both post what follows from them.
+// reconciler owns all state. Its methods run on one goroutine and never wait: what takes time is a
+// job on a command session or a timer, and both post what follows from them.
 type reconciler struct {
 	*Client
 	link           *session.Link    // nil: charon is not there
@@ -43,7 +43,8 @@ type reconciler struct {
 	ending    map[uint32]bool // SAs that we told charon to close
 	mended    map[uint32]bool // CHILD_SAs that were to be renewed, by charon's unique id
 	comparing bool
-	ended     map[uint32]time.Time // SAs that ended lately, and when: an answer that is older may still list them
+	// SAs that ended lately, and when: an answer that is older may still list them
+	ended     map[uint32]time.Time
 	refusals  refusals[Key]
 	capped    map[uint32]bool // SAs that are closed since their identity has too many
 	overLimit refusals[ike.Identity]
@@ -136,7 +137,8 @@ func (r *reconciler) run(ctx context.Context) error {
 			}
 			r.charonLog.EventTaken()
 			r.heard(message.Text(e.Message, "ikesa-name"), message.Text(e.Message, "msg"))
-			r.heardInbound(message.Text(e.Message, "ikesa-uniqueid"), message.Text(e.Message, "msg"))
+			r.heardInbound(message.Text(e.Message, "ikesa-uniqueid"),
+				message.Text(e.Message, "msg"))
 		case jobs <- next:
 			r.jobs = r.jobs[1:]
 		case out <- event:
@@ -173,7 +175,8 @@ func (r *reconciler) status(change func(*Status)) {
 // lose gives up the link: connect makes a new one, and everything is read anew.
 func (r *reconciler) lose(cause error) {
 	r.link.GiveUp(cause)
-	r.link, r.charonLog, r.synced, r.jobs, r.comparing, r.lastErr = nil, nil, false, nil, false, cause
+	r.link, r.charonLog, r.synced, r.jobs, r.comparing, r.lastErr = nil, nil, false, nil, false,
+		cause
 	clear(r.ended)
 	r.waiting, r.starting, r.attempts, r.renewals = nil, 0, 0, nil
 	clear(r.outlived)
@@ -197,7 +200,8 @@ func (r *reconciler) lose(cause error) {
 	r.status(func(s *Status) {
 		s.Connected, s.Since, s.LastError, s.Initiating = false, time.Now(), cause.Error(), 0
 	})
-	r.log.Debug("the link to charon ended", slog.Any("error", cause)) // who takes the event tells what it means
+	// who takes the event tells what it means
+	r.log.Debug("the link to charon ended", slog.Any("error", cause))
 	r.emit(Disconnected{Err: cause})
 }
 
@@ -221,7 +225,8 @@ func (r *reconciler) connected(l *session.Link, c session.Charon) {
 	r.status(func(s *Status) {
 		s.Connected, s.Version, s.Since, s.LastError = true, c.Version, time.Now(), ""
 	})
-	r.log.Info("charon is there", slog.String("version", c.Version), slog.Bool("mlkem", c.KeyExchanges["mlkem768"]))
+	r.log.Info("charon is there", slog.String("version", c.Version),
+		slog.Bool("mlkem", c.KeyExchanges["mlkem768"]))
 	r.resync()
 }
 
@@ -236,7 +241,9 @@ func (r *reconciler) snapshot(iface string) Snapshot {
 			s.Peers = append(s.Peers, *p.up)
 		}
 	}
-	slices.SortFunc(s.Peers, func(a, b Peer) int { return cmp.Or(a.NBMA.Compare(b.NBMA), cmp.Compare(a.Mark, b.Mark)) })
+	slices.SortFunc(s.Peers, func(a, b Peer) int {
+		return cmp.Or(a.NBMA.Compare(b.NBMA), cmp.Compare(a.Mark, b.Mark))
+	})
 	return s
 }
 

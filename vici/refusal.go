@@ -8,8 +8,8 @@ import (
 	"cygnet/vici/message"
 )
 
-// refusals are what was told of the SAs that were closed because the profile does not allow them. Who is refused dials again, maybe at
-// once and for ever: that is one line a minute.
+// refusals are what was told of the SAs that were closed because the profile does not allow them.
+// Who is refused dials again, maybe at once and for ever: that is one line a minute.
 type refusals[K comparable] map[K]refusal
 
 type refusal struct {
@@ -23,7 +23,8 @@ const (
 	maxRefusals  = 256 // peers that are remembered
 )
 
-// note counts a refusal. It tells whether the log should have it, and how many it did not have since the last.
+// note counts a refusal. It tells whether the log should have it, and how many it did not have
+// since the last.
 func (r refusals[K]) note(k K, reason string, now time.Time) (tell bool, untold int) {
 	last, known := r[k]
 	if known && last.reason == reason && now.Sub(last.told) < refusalAgain {
@@ -50,13 +51,15 @@ func (r refusals[K]) forget(now time.Time) {
 	}
 }
 
-// logRefusal tells of an SA that was refused though this end did not dial: its peer may be nobody's yet.
+// logRefusal tells of an SA that was refused though this end did not dial: its peer may be nobody's
+// yet.
 func (r *reconciler) logRefusal(sa *SA, reason string) {
 	tell, untold := r.refusals.note(sa.Key(), reason, time.Now())
 	if !tell {
 		return
 	}
-	attrs := []any{slog.String("interface", sa.Interface), slog.String("identity", message.Shorten(sa.RemoteID)), slog.String("reason", reason)}
+	attrs := []any{slog.String("interface", sa.Interface),
+		slog.String("identity", message.Shorten(sa.RemoteID)), slog.String("reason", reason)}
 	if untold > 0 {
 		attrs = append(attrs, slog.Int("untold", untold))
 	}

@@ -7,17 +7,20 @@ import (
 	"testing"
 )
 
-// A hub that narrows the selectors to a part of GRE, and one whose own are wider: charon takes both. Only the second carries the tunnel.
+// A hub that narrows the selectors to a part of GRE, and one whose own are wider: charon takes
+// both. Only the second carries the tunnel.
 func TestOtherSelectors(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
 	part := r[0].applied()
-	part.Child = map[string]any{"local_ts": []string{"dynamic[gre/42]"}, "remote_ts": []string{"dynamic[gre/42]"}}
+	part.Child = map[string]any{"local_ts": []string{"dynamic[gre/42]"},
+		"remote_ts": []string{"dynamic[gre/42]"}}
 	hub.SetProfile(part)
 	spoke.SetProfile(r[1].applied())
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 	spoke.Want(r[0].key(), Initiate)
-	if reason := spoke.failed(r[0].key(), "GRE and nothing else"); !strings.Contains(reason, "gre/42") {
+	if reason := spoke.failed(r[0].key(), "GRE and nothing else"); !strings.Contains(reason,
+		"gre/42") {
 		t.Errorf("the reason is %q", reason)
 	}
 	for _, e := range spoke.events {
@@ -26,13 +29,15 @@ func TestOtherSelectors(t *testing.T) {
 		}
 	}
 	wide := r[0].applied()
-	wide.Child = map[string]any{"local_ts": []string{"0.0.0.0/0"}, "remote_ts": []string{"0.0.0.0/0"}}
+	wide.Child = map[string]any{"local_ts": []string{"0.0.0.0/0"},
+		"remote_ts": []string{"0.0.0.0/0"}}
 	hub.SetProfile(wide)
 	spoke.up(r[0].key())
 	hub.up(r[1].key())
 }
 
-// Who has only algorithms that the profile does not have is refused by charon itself: there is never an SA to inspect.
+// Who has only algorithms that the profile does not have is refused by charon itself: there is
+// never an SA to inspect.
 func TestWeakProposals(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
@@ -76,7 +81,8 @@ func TestChildlessRefused(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
-// A profile that was made stricter ends the SAs that it does not allow any more, on the end where it was.
+// A profile that was made stricter ends the SAs that it does not allow any more, on the end where
+// it was.
 func TestStricterProfileEndsSAs(t *testing.T) {
 	r, hub, spoke := pair(t)
 	strict := r[0].applied()

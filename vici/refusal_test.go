@@ -12,7 +12,8 @@ import (
 	"cygnet/vici/session"
 )
 
-// sas are what charon may say is up, as changes to an SA that is right, and the words that refuse it.
+// sas are what charon may say is up, as changes to an SA that is right, and the words that refuse
+// it.
 var sas = []struct {
 	name   string
 	change func(sa, child *tree)
@@ -24,22 +25,43 @@ var sas = []struct {
 			sa.set(key, "")
 		}
 	}, ""},
-	{"another cipher that is proposed", func(sa, child *tree) { sa.set("encr-keysize", "256"); child.set("encr-keysize", "256") }, ""},
-	{"tunnel mode", func(sa, child *tree) { child.set("mode", "TUNNEL") }, "tunnel mode where this end needs transport mode"},
-	{"a weak cipher for ESP", func(sa, child *tree) { child.set("encr-alg", "3DES_CBC"); child.set("encr-keysize", "") }, "uses 3DES_CBC for ESP"},
-	{"no cipher for ESP", func(sa, child *tree) { child.set("encr-alg", "NULL"); child.set("encr-keysize", "") }, "uses NULL for ESP"},
-	{"a weak cipher for IKE", func(sa, child *tree) { sa.set("encr-alg", "AES_CBC") }, "uses AES_CBC-128 for IKE"},
-	{"a weak group", func(sa, child *tree) { sa.set("dh-group", "MODP_1024") }, "exchanged keys by MODP_1024"},
-	{"another identity", func(sa, child *tree) { sa.set("remote-id", "mallory.example.org") }, `proved to be "mallory.example.org", which the remote identity "*.example.net" does not allow`},
+	{"another cipher that is proposed", func(sa,
+		child *tree) {
+		sa.set("encr-keysize", "256")
+		child.set("encr-keysize", "256")
+	}, ""},
+	{"tunnel mode", func(sa, child *tree) { child.set("mode", "TUNNEL") },
+		"tunnel mode where this end needs transport mode"},
+	{"a weak cipher for ESP",
+		func(sa, child *tree) { child.set("encr-alg", "3DES_CBC"); child.set("encr-keysize", "") },
+		"uses 3DES_CBC for ESP"},
+	{"no cipher for ESP",
+		func(sa, child *tree) { child.set("encr-alg", "NULL"); child.set("encr-keysize", "") },
+		"uses NULL for ESP"},
+	{"a weak cipher for IKE", func(sa, child *tree) { sa.set("encr-alg", "AES_CBC") },
+		"uses AES_CBC-128 for IKE"},
+	{"a weak group", func(sa, child *tree) { sa.set("dh-group", "MODP_1024") },
+		"exchanged keys by MODP_1024"},
+	{"another identity", func(sa, child *tree) { sa.set("remote-id", "mallory.example.org") },
+		`proved to be "mallory.example.org", which the remote identity "*.example.net" does not allow`},
 	{"another identity inside EAP", func(sa, child *tree) { sa.set("remote-eap-id", "carol") }, ""},
-	{"an endless identity", func(sa, child *tree) { sa.set("remote-id", strings.Repeat("x", 5000)+".example.net") }, "a name of 5012 bytes"},
-	{"selectors for everything", func(sa, child *tree) { child.set("remote-ts", []string{"192.0.2.1/32"}) }, `an SA for "192.0.2.1/32" where this end needs one for GRE and nothing else`},
+	{"an endless identity",
+		func(sa, child *tree) { sa.set("remote-id", strings.Repeat("x", 5000)+".example.net") },
+		"a name of 5012 bytes"},
+	{"selectors for everything",
+		func(sa, child *tree) { child.set("remote-ts", []string{"192.0.2.1/32"}) },
+		`an SA for "192.0.2.1/32" where this end needs one for GRE and nothing else`},
 	{"another protocol besides", func(sa, child *tree) {
 		child.set("local-ts", []string{"192.0.2.100/32[gre]", "192.0.2.100/32[tcp/ssh]"})
 	}, `an SA for "192.0.2.100/32[tcp/ssh]"`},
-	{"a part of GRE, by its key", func(sa, child *tree) { child.set("local-ts", []string{"192.0.2.100/32[gre/42]"}) }, `an SA for "192.0.2.100/32[gre/42]"`},
-	{"GRE of somebody else", func(sa, child *tree) { child.set("remote-ts", []string{"10.9.9.0/24[gre]"}) }, "an SA for [192.0.2.100/32[gre]] to [10.9.9.0/24[gre]], which is not the GRE between 192.0.2.100 and 192.0.2.1"},
-	{"a network around the peer", func(sa, child *tree) { child.set("remote-ts", []string{"192.0.2.0/24[47]"}) }, ""},
+	{"a part of GRE, by its key",
+		func(sa, child *tree) { child.set("local-ts", []string{"192.0.2.100/32[gre/42]"}) },
+		`an SA for "192.0.2.100/32[gre/42]"`},
+	{"GRE of somebody else",
+		func(sa, child *tree) { child.set("remote-ts", []string{"10.9.9.0/24[gre]"}) },
+		"an SA for [192.0.2.100/32[gre]] to [10.9.9.0/24[gre]], which is not the GRE between 192.0.2.100 and 192.0.2.1"},
+	{"a network around the peer",
+		func(sa, child *tree) { child.set("remote-ts", []string{"192.0.2.0/24[47]"}) }, ""},
 }
 
 func strict() profile.Profile {
@@ -50,10 +72,13 @@ func strict() profile.Profile {
 
 // change makes the right SA of strict with a change.
 func (f *fakeCharon) changed(change func(sa, child *tree)) (overrides []any) {
-	sa := mk("remote-id", "spoke.example.net", "dh-group", "CURVE_25519", "encr-alg", "AES_GCM_16", "encr-keysize", "128")
+	sa := mk("remote-id", "spoke.example.net", "dh-group", "CURVE_25519", "encr-alg", "AES_GCM_16",
+		"encr-keysize", "128")
 	child := f.child(f.lastID+1, "TRANSPORT")
 	for _, key := range []string{"local-ts", "remote-ts"} {
-		child.set(key, []string{map[string]string{"local-ts": "192.0.2.100/32[gre]", "remote-ts": "192.0.2.1/32[gre]"}[key]})
+		child.set(key,
+			[]string{map[string]string{"local-ts": "192.0.2.100/32[gre]",
+				"remote-ts": "192.0.2.1/32[gre]"}[key]})
 	}
 	child.set("encr-alg", "AES_GCM_16")
 	child.set("encr-keysize", "128")
@@ -65,7 +90,8 @@ func (f *fakeCharon) changed(change func(sa, child *tree)) (overrides []any) {
 	return overrides
 }
 
-// An SA that is up and not what the profile allows is never told to be up. It is closed, and why is told, whoever dialled.
+// An SA that is up and not what the profile allows is never told to be up. It is closed, and why is
+// told, whoever dialled.
 func TestRefusedSAs(t *testing.T) {
 	for _, initiator := range []string{"yes", "no"} {
 		for _, test := range sas {
@@ -83,7 +109,8 @@ func TestRefusedSAs(t *testing.T) {
 						c.Want(key("192.0.2.1"), Initiate)
 					} else {
 						f.do(func(f *fakeCharon) {
-							f.establish("cygnet-gre1", "192.0.2.1", append(f.changed(test.change), "initiator", "no")...)
+							f.establish("cygnet-gre1", "192.0.2.1",
+								append(f.changed(test.change), "initiator", "no")...)
 						})
 					}
 					got := told(c)
@@ -98,7 +125,9 @@ func TestRefusedSAs(t *testing.T) {
 					if len(got) != 1 || f.count("terminate 1") != 1 {
 						t.Fatalf("told %+v, charon was told %v", got, f.seen().order)
 					}
-					if failed, ok := got[0].(Failed); !ok || !strings.Contains(failed.Reason, test.want) || !strings.HasPrefix(failed.Reason, "192.0.2.1 on gre1 ") {
+					if failed, ok := got[0].(Failed); !ok ||
+						!strings.Contains(failed.Reason, test.want) ||
+						!strings.HasPrefix(failed.Reason, "192.0.2.1 on gre1 ") {
 						t.Errorf("told %+v, want %q", got[0], test.want)
 					}
 				})
@@ -107,16 +136,21 @@ func TestRefusedSAs(t *testing.T) {
 	}
 }
 
-// An SA that was right when it came and is not any more after the profile was made stricter is closed, and the reason is that.
+// An SA that was right when it came and is not any more after the profile was made stricter is
+// closed, and the reason is that.
 func TestStricterProfile(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(*profile.Profile)
 		want   string
 	}{
-		{"identity", func(p *profile.Profile) { p.RemoteIdentity = "*.example.org" }, "proved to be"},
-		{"proposals", func(p *profile.Profile) { p.Proposals = []string{"aes256gcm16-prfsha384-x25519"} }, "for IKE"},
-		{"ESP proposals", func(p *profile.Profile) { p.ESPProposals = []string{"chacha20poly1305"} }, "for ESP"},
+		{"identity", func(p *profile.Profile) { p.RemoteIdentity = "*.example.org" },
+			"proved to be"},
+		{"proposals",
+			func(p *profile.Profile) { p.Proposals = []string{"aes256gcm16-prfsha384-x25519"} },
+			"for IKE"},
+		{"ESP proposals",
+			func(p *profile.Profile) { p.ESPProposals = []string{"chacha20poly1305"} }, "for ESP"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
@@ -124,7 +158,8 @@ func TestStricterProfile(t *testing.T) {
 				c.SetProfile(p)
 				told(c)
 				f.do(func(f *fakeCharon) {
-					f.establish("cygnet-gre1", "192.0.2.1", append(f.changed(func(sa, child *tree) {}), "initiator", "no")...)
+					f.establish("cygnet-gre1", "192.0.2.1",
+						append(f.changed(func(sa, child *tree) {}), "initiator", "no")...)
 				})
 				told(c)
 				test.change(&p)
@@ -159,13 +194,15 @@ func TestAdoptedSAsAreInspected(t *testing.T) {
 				snapshots = append(snapshots, s)
 			}
 		}
-		if len(snapshots) != 1 || len(snapshots[0].Peers) != 1 || snapshots[0].Peers[0].NBMA != key("192.0.2.2").NBMA || f.count("terminate 1") != 1 {
+		if len(snapshots) != 1 || len(snapshots[0].Peers) != 1 ||
+			snapshots[0].Peers[0].NBMA != key("192.0.2.2").NBMA || f.count("terminate 1") != 1 {
 			t.Errorf("told %+v, charon was told %v", snapshots, f.seen().order)
 		}
 	})
 }
 
-// A peer that is refused and dials again at once is one line a minute, with what was left out; there is a limit to what is remembered.
+// A peer that is refused and dials again at once is one line a minute, with what was left out;
+// there is a limit to what is remembered.
 func TestRefusalsAreToldSparingly(t *testing.T) {
 	r, now := refusals[Key]{}, time.Unix(1000, 0)
 	type step struct {
@@ -173,13 +210,15 @@ func TestRefusalsAreToldSparingly(t *testing.T) {
 		Untold int
 	}
 	var got []step
-	for _, at := range []time.Duration{0, time.Second, 2 * time.Second, time.Minute, time.Minute + time.Second} {
+	for _, at := range []time.Duration{0, time.Second, 2 * time.Second, time.Minute,
+		time.Minute + time.Second} {
 		tell, untold := r.note(key("192.0.2.1"), "why", now.Add(at))
 		got = append(got, step{tell, untold})
 	}
 	tell, untold := r.note(key("192.0.2.1"), "another reason", now.Add(time.Minute+2*time.Second))
 	got = append(got, step{tell, untold})
-	if diff := cmp.Diff([]step{{true, 0}, {false, 0}, {false, 0}, {true, 2}, {false, 0}, {true, 1}}, got); diff != "" {
+	if diff := cmp.Diff([]step{{true, 0}, {false, 0}, {false, 0}, {true, 2}, {false, 0}, {true, 1}},
+		got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 	k := key("192.0.2.1")
@@ -203,11 +242,13 @@ func TestReasonsAreBounded(t *testing.T) {
 		})
 		c.Want(key("192.0.2.1"), Initiate)
 		for _, e := range told(c) {
-			if failed, ok := e.(Failed); !ok || len(failed.Reason) > 600 || !strings.Contains(failed.Reason, "xxx…") {
+			if failed, ok := e.(Failed); !ok || len(failed.Reason) > 600 ||
+				!strings.Contains(failed.Reason, "xxx…") {
 				t.Errorf("told %T of %d bytes", e, len(failed.Reason))
 			}
 		}
-		if err := (&session.CommandError{Command: "initiate", Message: strings.Repeat("y", 60_000)}).Error(); len(err) > 400 {
+		if err := (&session.CommandError{Command: "initiate",
+			Message: strings.Repeat("y", 60_000)}).Error(); len(err) > 400 {
 			t.Errorf("%d bytes", len(err))
 		}
 	})

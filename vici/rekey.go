@@ -9,9 +9,10 @@ import (
 	"cygnet/vici/session"
 )
 
-// Repair rekeys the CHILD_SAs of ours with these SPIs, of either direction, because the kernel has lost their states: charon rekeys
-// them, which makes new states at both ends. One that cannot be rekeyed loses its IKE_SA when it is named again, so that the peer is
-// dialled anew where it is wanted. SPIs that belong to no SA (any more) are ignored.
+// Repair rekeys the CHILD_SAs of ours with these SPIs, of either direction, because the kernel has
+// lost their states: charon rekeys them, which makes new states at both ends. One that cannot be
+// rekeyed loses its IKE_SA when it is named again, so that the peer is dialled anew where it is
+// wanted. SPIs that belong to no SA (any more) are ignored.
 func (c *Client) Repair(spis []uint32) {
 	c.post(func(r *reconciler) {
 		named := setOf(spis)
@@ -37,7 +38,8 @@ func setOf(spis []uint32) map[uint32]bool {
 func (r *reconciler) mend(sa *SA, child Child) {
 	if r.mended[child.ID] {
 		if !r.ending[sa.ID] {
-			r.reason(sa.Key(), "the kernel lost its ESP states, and rekeying did not bring them back")
+			r.reason(sa.Key(),
+				"the kernel lost its ESP states, and rekeying did not bring them back")
 			r.terminate(sa.ID)
 		}
 		return
@@ -46,13 +48,16 @@ func (r *reconciler) mend(sa *SA, child Child) {
 	r.rekey(sa, "child-id", child.ID)
 }
 
-// Probe has the peers of the CHILD_SAs with these SPIs prove that they are alive: charon rekeys their IKE_SAs, which traffic does not
-// notice. A peer that does not answer loses its IKE_SA once charon has retransmitted in vain.
+// Probe has the peers of the CHILD_SAs with these SPIs prove that they are alive: charon rekeys
+// their IKE_SAs, which traffic does not notice. A peer that does not answer loses its IKE_SA once
+// charon has retransmitted in vain.
 func (c *Client) Probe(spis []uint32) {
 	c.post(func(r *reconciler) {
 		named := setOf(spis)
 		for _, sa := range r.sas {
-			if slices.ContainsFunc(sa.Children, func(c Child) bool { return named[c.SPIIn] || named[c.SPIOut] }) {
+			if slices.ContainsFunc(sa.Children, func(c Child) bool {
+				return named[c.SPIIn] || named[c.SPIOut]
+			}) {
 				r.rekey(sa, "ike-id", sa.ID)
 			}
 		}
@@ -64,26 +69,30 @@ func (r *reconciler) rekey(sa *SA, kind string, id uint32) {
 		return s.Rekey(ctx, r.times.command, kind, id)
 	}, func(err error) {
 		if !r.fatal(err) && err != nil {
-			r.log.Warn("rekeying failed", slog.Any("peer", sa.Key()), slog.Uint64(kind, uint64(id)), slog.Any("error", err))
+			r.log.Warn("rekeying failed", slog.Any("peer", sa.Key()), slog.Uint64(kind, uint64(id)),
+				slog.Any("error", err))
 		}
 	})
 }
 
-// An IKE_SA that was rekeyed is deleted by the end that rekeyed it. One that was not heard for long has given it up by the time it is
-// answered, as after this end's charon was stopped: then the rekeyed SA stays for hours, with nothing in it.
+// An IKE_SA that was rekeyed is deleted by the end that rekeyed it. One that was not heard for long
+// has given it up by the time it is answered, as after this end's charon was stopped: then the
+// rekeyed SA stays for hours, with nothing in it.
 
 // watchReplaced has an IKE_SA that was rekeyed looked for after a while.
 func (r *reconciler) watchReplaced(id uint32) {
 	r.after(r.times.zombie, func() {
 		r.do(func(ctx context.Context, s *session.Session) error {
-			found, err := listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
+			found, err := listSAs(ctx, s, r.times.command, "ike-id",
+				strconv.FormatUint(uint64(id), 10))
 			if err != nil || len(found) == 0 || !found[0].Replaced() {
 				return err
 			}
 			return s.Destroy(ctx, r.times.command, id)
 		}, func(err error) {
 			if !r.fatal(err) && err != nil {
-				r.log.Warn("a rekeyed SA may be left", slog.Uint64("ike-id", uint64(id)), slog.Any("error", err))
+				r.log.Warn("a rekeyed SA may be left", slog.Uint64("ike-id", uint64(id)),
+					slog.Any("error", err))
 			}
 		})
 	})

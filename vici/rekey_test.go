@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A probe rekeys the IKE_SA and ends nothing by itself, however often it comes; who has no such SA is not asked.
+// A probe rekeys the IKE_SA and ends nothing by itself, however often it comes; who has no such SA
+// is not asked.
 func TestProbe(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })

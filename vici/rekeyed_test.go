@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// A rekeyed IKE_SA that nobody deletes is taken away after ten seconds, whether its rekeying was heard of or it was there when this end
-// came to charon. One that is gone by then, as usual, is left alone.
+// A rekeyed IKE_SA that nobody deletes is taken away after ten seconds, whether its rekeying was
+// heard of or it was there when this end came to charon. One that is gone by then, as usual, is
+// left alone.
 func TestReplacedSA(t *testing.T) {
 	rekey := func(f *fakeCharon, left bool) {
 		id, fresh := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no")
@@ -28,7 +29,9 @@ func TestReplacedSA(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-				begin := func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no") }
+				begin := func(f *fakeCharon) {
+					f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
+				}
 				if test.before {
 					f.do(func(f *fakeCharon) { begin(f); rekey(f, test.left) })
 					told(c)

@@ -11,7 +11,8 @@ import (
 	"cygnet/vici/session"
 )
 
-// resync reads what a charon that is new to us has. Events are subscribed to already; they wait until this is done.
+// resync reads what a charon that is new to us has. Events are subscribed to already; they wait
+// until this is done.
 func (r *reconciler) resync() {
 	var listed []*SA
 	locals := r.markingAddresses()
@@ -64,16 +65,19 @@ func (r *reconciler) resync() {
 }
 
 func (r *reconciler) compareRegularly() {
-	maps.DeleteFunc(r.ended, func(_ uint32, at time.Time) bool { return time.Since(at) > 2*r.times.list })
+	maps.DeleteFunc(r.ended, func(_ uint32, at time.Time) bool {
+		return time.Since(at) > 2*r.times.list
+	})
 	r.compare()
 	for _, iface := range r.interfaces() {
-		r.load(r.profiles[iface]) // secrets cannot be listed, and loading what is there already changes nothing
+		// secrets cannot be listed, and loading what is there already changes nothing
+		r.load(r.profiles[iface])
 	}
 	r.after(r.times.comparison, r.compareRegularly)
 }
 
-// compare brings the table in line with all that charon lists now. What it does not list is asked for by id before it is
-// believed gone, and what events took away meanwhile stays away.
+// compare brings the table in line with all that charon lists now. What it does not list is asked
+// for by id before it is believed gone, and what events took away meanwhile stays away.
 func (r *reconciler) compare() {
 	if r.comparing {
 		return
@@ -128,8 +132,8 @@ func listAndAsk(ctx context.Context, s *session.Session, t times, known []uint32
 	return listed, gone, nil
 }
 
-// compareConnections looks at what is loaded: an administrator's swanctl --load-all unloads what it does not know, ours
-// included, without an event; and what nobody wants is unloaded.
+// compareConnections looks at what is loaded: an administrator's swanctl --load-all unloads what it
+// does not know, ours included, without an event; and what nobody wants is unloaded.
 func (r *reconciler) compareConnections() {
 	var names []string
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
@@ -155,7 +159,8 @@ func (r *reconciler) connectionsAre(names []string) {
 	}
 	for iface, p := range r.profiles {
 		if p.loaded && !loaded[profile.Prefix+iface] {
-			r.log.Info("somebody unloaded our connections: loading them again", slog.String("interface", iface))
+			r.log.Info("somebody unloaded our connections: loading them again",
+				slog.String("interface", iface))
 			p.loaded = false
 			r.load(p)
 		}
@@ -169,7 +174,8 @@ func (r *reconciler) connectionsAre(names []string) {
 	}
 }
 
-// unloadOrphan unloads a connection with our prefix that nobody wants, left from before a restart. SAs of it live on.
+// unloadOrphan unloads a connection with our prefix that nobody wants, left from before a restart.
+// SAs of it live on.
 func (r *reconciler) unloadOrphan(name string) {
 	iface, addr, ours := profile.ParseName(name)
 	if !ours {

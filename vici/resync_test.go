@@ -8,14 +8,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A peer behind NAT whose SA was lost with charon is dialled through the mapping that it left at the NAT, until that fails; who is not
-// behind NAT is dialled as always.
+// A peer behind NAT whose SA was lost with charon is dialled through the mapping that it left at
+// the NAT, until that fails; who is not behind NAT is dialled as always.
 func TestDialsThroughTheMapping(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
 		told(c)
 		f.do(func(f *fakeCharon) {
-			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-port", "49183", "nat-remote", "yes")
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-port", "49183",
+				"nat-remote", "yes")
 			f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "remote-port", "4500")
 		})
 		told(c)
@@ -66,7 +67,8 @@ func TestReconnect(t *testing.T) {
 			t.Error("the SAs live on in the kernel, and in the table")
 		}
 		f.back()
-		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"}, Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
+		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
+			Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
 		if s := c.Status(); !s.Connected || s.LastError != "" {
 			t.Errorf("status %+v", s)
 		}
@@ -109,11 +111,13 @@ func TestEventsDuringTheList(t *testing.T) {
 	})
 }
 
-// What nobody wants and was left from before is unloaded, but not before there was time to want it; SAs are not touched.
+// What nobody wants and was left from before is unloaded, but not before there was time to want it;
+// SAs are not touched.
 func TestOrphans(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) {
-			for _, name := range []string{"cygnet-gre1-192.0.2.7", "cygnet-gre9", "cygnet-gre9-192.0.2.8", "cygnet-gre1-192.0.2.9", "mine"} {
+			for _, name := range []string{"cygnet-gre1-192.0.2.7", "cygnet-gre9",
+				"cygnet-gre9-192.0.2.8", "cygnet-gre1-192.0.2.9", "mine"} {
 				f.conns[name] = mk()
 			}
 		})
@@ -123,7 +127,8 @@ func TestOrphans(t *testing.T) {
 			t.Error("unloaded before anybody had time to want it")
 		}
 		after(c, 20*time.Second)
-		if diff := cmp.Diff([]string{"cygnet-gre1", "cygnet-gre1-192.0.2.9", "mine"}, f.seen().conns); diff != "" {
+		if diff := cmp.Diff([]string{"cygnet-gre1", "cygnet-gre1-192.0.2.9", "mine"},
+			f.seen().conns); diff != "" {
 			t.Error(diff)
 		}
 		if f.count("terminate") != 0 {
@@ -162,7 +167,8 @@ func TestSecretClearedByOthers(t *testing.T) {
 	})
 }
 
-// A peer that is dialled misses a cleared PSK at once: it is loaded before the second attempt, and nobody is told of a failure.
+// A peer that is dialled misses a cleared PSK at once: it is loaded before the second attempt, and
+// nobody is told of a failure.
 func TestSecretMissing(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -208,7 +214,8 @@ func TestEndDuringComparison(t *testing.T) {
 				return time.Second
 			}
 		})
-		wantEvents(t, "in the end", after(c, 90*time.Second), upOf("192.0.2.1", false), Down{key("192.0.2.1"), closedByPeer})
+		wantEvents(t, "in the end", after(c, 90*time.Second), upOf("192.0.2.1", false),
+			Down{key("192.0.2.1"), closedByPeer})
 		if f.count("list-sas") < 2 {
 			t.Error("nothing was compared")
 		}

@@ -41,11 +41,14 @@ type suspect struct {
 // rivalUp looks at a child that came up by somebody else's connection: where the peer dialled in
 // and asked for GRE with a tunnel's address, it is probably one of the peers of that tunnel.
 func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
-	if sa == nil || message.Text(m, "up") != "yes" || sa.Initiator || len(r.suspects) >= mostSuspects {
+	if sa == nil || message.Text(m, "up") != "yes" || sa.Initiator ||
+		len(r.suspects) >= mostSuspects {
 		return
 	}
 	gre := slices.ContainsFunc(sa.Children, func(c Child) bool {
-		return c.Mode == "TUNNEL" && slices.ContainsFunc(c.LocalTS, func(s string) bool { return strings.Contains(s, selectorOfGRE) })
+		return c.Mode == "TUNNEL" && slices.ContainsFunc(c.LocalTS, func(s string) bool {
+			return strings.Contains(s, selectorOfGRE)
+		})
 	})
 	if !gre {
 		return
@@ -53,7 +56,8 @@ func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
 	for iface, p := range r.profiles {
 		if slices.Contains(p.LocalAddrs, sa.LocalHost) {
 			now := time.Now()
-			r.suspects[sa.ID] = suspect{Rival{iface, sa.Connection, sa.RemoteHost, sa.RemoteID, now}, now}
+			r.suspects[sa.ID] = suspect{Rival{iface, sa.Connection, sa.RemoteHost, sa.RemoteID,
+				now}, now}
 			return
 		}
 	}
@@ -87,8 +91,10 @@ func (r *reconciler) rivalDown(sa *SA) {
 		st.Rivals = append(st.Rivals, s.rival)
 	})
 	if !fresh {
-		r.log.Warn("charon chooses another connection for peers that dial in, and they do not take its SAs: set remote_identity, or narrow that connection",
-			slog.String("interface", s.rival.Interface), slog.String("connection", s.rival.Connection),
+		r.log.Warn(
+			"charon chooses another connection for peers that dial in, and they do not take its SAs: set remote_identity, or narrow that connection",
+			slog.String("interface", s.rival.Interface),
+			slog.String("connection", s.rival.Connection),
 			slog.Any("nbma", s.rival.Peer), slog.String("identity", s.rival.Identity))
 	}
 }
@@ -108,5 +114,7 @@ func (r *reconciler) forgetRivals(iface string) {
 
 // current leaves out rivals that have not taken a peer for a while.
 func current(rivals []Rival, now time.Time) []Rival {
-	return slices.DeleteFunc(slices.Clone(rivals), func(v Rival) bool { return now.Sub(v.Last) >= rivalTime })
+	return slices.DeleteFunc(slices.Clone(rivals), func(v Rival) bool {
+		return now.Sub(v.Last) >= rivalTime
+	})
 }

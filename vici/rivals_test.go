@@ -16,13 +16,15 @@ func TestRivals(t *testing.T) {
 		times          int
 		want           bool
 	}{
-		"takes peers":           {"192.0.2.100/32[gre]", "TUNNEL", nil, 0, 2, true},
-		"took one once":         {"192.0.2.100/32[gre]", "TUNNEL", nil, 0, 1, false},
-		"is for road warriors":  {"0.0.0.0/0", "TUNNEL", nil, 0, 3, false},
-		"is in use":             {"192.0.2.100/32[gre]", "TUNNEL", nil, time.Minute, 3, false},
-		"is in transport mode":  {"192.0.2.100/32[gre]", "TRANSPORT", nil, 0, 3, false},
-		"dials":                 {"192.0.2.100/32[gre]", "TUNNEL", []any{"initiator", "yes"}, 0, 3, false},
-		"is at another address": {"192.0.2.100/32[gre]", "TUNNEL", []any{"local-host", "192.0.2.200"}, 0, 3, false},
+		"takes peers":          {"192.0.2.100/32[gre]", "TUNNEL", nil, 0, 2, true},
+		"took one once":        {"192.0.2.100/32[gre]", "TUNNEL", nil, 0, 1, false},
+		"is for road warriors": {"0.0.0.0/0", "TUNNEL", nil, 0, 3, false},
+		"is in use":            {"192.0.2.100/32[gre]", "TUNNEL", nil, time.Minute, 3, false},
+		"is in transport mode": {"192.0.2.100/32[gre]", "TRANSPORT", nil, 0, 3, false},
+		"dials": {"192.0.2.100/32[gre]", "TUNNEL", []any{"initiator", "yes"}, 0, 3,
+			false},
+		"is at another address": {"192.0.2.100/32[gre]", "TUNNEL",
+			[]any{"local-host", "192.0.2.200"}, 0, 3, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, client *Client) {
@@ -33,7 +35,9 @@ func TestRivals(t *testing.T) {
 						child := f.child(f.lastID+1, c.mode)
 						child.set("local-ts", []string{c.selector})
 						child.set("remote-ts", []string{"192.0.2.11/32[gre]"})
-						id = f.establish("rw", "192.0.2.11", append([]any{"initiator", "no", "child-sas", mk("net-1", child)}, c.overrides...)...)
+						id = f.establish("rw", "192.0.2.11",
+							append([]any{"initiator", "no", "child-sas", mk("net-1", child)},
+								c.overrides...)...)
 					})
 					after(client, c.lasts)
 					f.do(func(f *fakeCharon) { f.end(id) })
@@ -46,7 +50,8 @@ func TestRivals(t *testing.T) {
 				if !c.want {
 					return
 				}
-				if v := rivals[0]; v.Interface != "gre1" || v.Connection != "rw" || v.Peer.String() != "192.0.2.11" || v.Identity != "id-192.0.2.11" {
+				if v := rivals[0]; v.Interface != "gre1" || v.Connection != "rw" ||
+					v.Peer.String() != "192.0.2.11" || v.Identity != "id-192.0.2.11" {
 					t.Errorf("rival %+v", v)
 				}
 				if sas := client.SAs(); len(sas) != 0 {
@@ -67,7 +72,8 @@ func TestRivals(t *testing.T) {
 // What a rival did is told for ten minutes.
 func TestRivalsAreForgotten(t *testing.T) {
 	now := time.Now()
-	kept := current([]Rival{{Connection: "old", Last: now.Add(-rivalTime)}, {Connection: "new", Last: now.Add(-time.Minute)}}, now)
+	kept := current([]Rival{{Connection: "old", Last: now.Add(-rivalTime)},
+		{Connection: "new", Last: now.Add(-time.Minute)}}, now)
 	if len(kept) != 1 || kept[0].Connection != "new" {
 		t.Errorf("%+v are told, want only the new one", kept)
 	}

@@ -17,27 +17,32 @@ func TestChildless(t *testing.T) {
 		c.Want(key("192.0.2.1"), Initiate)
 		wantEvents(t, "for some time", after(c, 4*time.Second))
 		got := after(c, 1500*time.Millisecond)
-		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "dynamic[gre]") || f.count("terminate 1") != 1 {
+		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "dynamic[gre]") ||
+			f.count("terminate 1") != 1 {
 			t.Errorf("told %v, did %v", got, f.seen().order)
 		}
 	})
 }
 
-// A child of another mode than wanted is refused at once, by closing its IKE_SA; the peer was never up.
+// A child of another mode than wanted is refused at once, by closing its IKE_SA; the peer was never
+// up.
 func TestWrongMode(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
 		f.do(func(f *fakeCharon) {
-			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", mk("gre-1", f.child(1, "TUNNEL")))
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas",
+				mk("gre-1", f.child(1, "TUNNEL")))
 		})
 		got := told(c)
-		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "tunnel mode") || f.count("terminate 1") != 1 {
+		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "tunnel mode") ||
+			f.count("terminate 1") != 1 {
 			t.Errorf("told %v, did %v", got, f.seen().order)
 		}
 	})
 }
 
-// Rekeying and moving in the events' own shapes: SPIs and ids change, the peer stays up; a new address is another peer.
+// Rekeying and moving in the events' own shapes: SPIs and ids change, the peer stays up; a new
+// address is another peer.
 func TestRekeyAndMove(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -49,14 +54,18 @@ func TestRekeyAndMove(t *testing.T) {
 			f.sas[id] = fresh
 			delete(f.sas, 1)
 			f.raise("child-rekey", mk("cygnet-gre1", mk("uniqueid", "2", "remote-host", "192.0.2.1",
-				"child-sas", mk("gre-1", mk("old", f.child(1, "TRANSPORT"), "new", f.child(7, "TRANSPORT"))))))
+				"child-sas",
+				mk("gre-1", mk("old", f.child(1, "TRANSPORT"), "new",
+					f.child(7, "TRANSPORT"))))))
 		})
 		wantEvents(t, "rekeyed", told(c))
-		if sas := c.SAs(); len(sas) != 1 || sas[0].ID != 2 || len(sas[0].Children) != 1 || sas[0].Children[0].ID != 7 {
+		if sas := c.SAs(); len(sas) != 1 || sas[0].ID != 2 || len(sas[0].Children) != 1 ||
+			sas[0].Children[0].ID != 7 {
 			t.Errorf("SAs: %+v", sas)
 		}
 		f.do(func(f *fakeCharon) {
-			f.raise("ike-update", mk("remote-host", "192.0.2.5", "remote-port", "4500", "cygnet-gre1", f.sas[2]))
+			f.raise("ike-update", mk("remote-host", "192.0.2.5", "remote-port", "4500",
+				"cygnet-gre1", f.sas[2]))
 		})
 		moved := upOf("192.0.2.5", true)
 		moved.Identity = "id-192.0.2.1"
@@ -64,7 +73,8 @@ func TestRekeyAndMove(t *testing.T) {
 	})
 }
 
-// A changed local address: SAs from the old one do not count, are closed, and the peer is dialled from the new one.
+// A changed local address: SAs from the old one do not count, are closed, and the peer is dialled
+// from the new one.
 func TestLocalAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		local := "192.0.2.100"
@@ -81,7 +91,8 @@ func TestLocalAddress(t *testing.T) {
 		p := testProfile()
 		p.LocalAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.200")}
 		c.SetProfile(p)
-		wantEvents(t, "moved", after(c, time.Second), Down{key("192.0.2.1"), "this end's address changed"}, upOf("192.0.2.1", true))
+		wantEvents(t, "moved", after(c, time.Second),
+			Down{key("192.0.2.1"), "this end's address changed"}, upOf("192.0.2.1", true))
 		if sas := c.SAs(); len(sas) != 1 || sas[0].LocalHost.String() != local {
 			t.Errorf("SAs: %+v", sas)
 		}
@@ -125,8 +136,11 @@ func TestRekeyingDuringComparison(t *testing.T) {
 			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
 			f.onListed = func(f *fakeCharon) time.Duration {
 				f.onListed, listed = nil, true
-				f.raise("child-rekey", mk("cygnet-gre1", mk("uniqueid", "1", "remote-host", "192.0.2.1",
-					"child-sas", mk("gre-1", mk("old", f.child(1, "TRANSPORT"), "new", f.child(7, "TRANSPORT"))))))
+				f.raise("child-rekey", mk("cygnet-gre1",
+					mk("uniqueid", "1", "remote-host", "192.0.2.1",
+						"child-sas",
+						mk("gre-1", mk("old", f.child(1, "TRANSPORT"), "new",
+							f.child(7, "TRANSPORT"))))))
 				return time.Second
 			}
 		})
@@ -159,8 +173,8 @@ func TestChildDuringTheLookForIt(t *testing.T) {
 	})
 }
 
-// A child that a newer one has taken the place of is none any more, though charon lists it until both ends have agreed on its end. One
-// without a newer one still protects.
+// A child that a newer one has taken the place of is none any more, though charon lists it until
+// both ends have agreed on its end. One without a newer one still protects.
 func TestReplacedChild(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -179,10 +193,12 @@ func TestReplacedChild(t *testing.T) {
 						children.set(fmt.Sprintf("gre-%d", id), f.child(id, "TRANSPORT"))
 					}
 					children.values["gre-1"].(*tree).set("state", "REKEYED")
-					id, sa := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", children)
+					id, sa := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas",
+						children)
 					f.sas[id] = sa
 				})
-				wantEvents(t, "found by the comparison", after(c, 65*time.Second), upOf("192.0.2.1", false))
+				wantEvents(t, "found by the comparison", after(c, 65*time.Second),
+					upOf("192.0.2.1", false))
 				if got := childIDs(c); !slices.Equal(got, test.want) {
 					t.Errorf("children %v, want %v", got, test.want)
 				}

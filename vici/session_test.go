@@ -6,13 +6,15 @@ import (
 	"testing/synctest"
 )
 
-// A consumer that does not keep up gets the state instead of what it missed, and the loss is counted.
+// A consumer that does not keep up gets the state instead of what it missed, and the loss is
+// counted.
 func TestOverflow(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
 		for i := range maxOutbox + 200 {
 			f.do(func(f *fakeCharon) {
-				id := f.establish("cygnet-gre1", fmt.Sprintf("10.0.%d.%d", i/250, i%250+1), "initiator", "no")
+				id := f.establish("cygnet-gre1", fmt.Sprintf("10.0.%d.%d", i/250, i%250+1),
+					"initiator", "no")
 				if i%2 == 1 {
 					f.end(id)
 				}
@@ -36,7 +38,8 @@ func TestOverflow(t *testing.T) {
 			}
 		}
 		if snapshots == 0 || c.Status().EventsDropped == 0 {
-			t.Errorf("%d snapshots, %d events dropped: the test is to overflow", snapshots, c.Status().EventsDropped)
+			t.Errorf("%d snapshots, %d events dropped: the test is to overflow", snapshots,
+				c.Status().EventsDropped)
 		}
 		if want := (maxOutbox + 200) / 2; len(state) != want {
 			t.Errorf("the consumer knows %d peers, want %d", len(state), want)
@@ -49,14 +52,17 @@ func TestNothingIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 10_000
 		f := newFake()
-		addr := func(i int) string { return fmt.Sprintf("10.%d.%d.%d", i/62500, i/250%250, i%250+1) }
+		addr := func(i int) string {
+			return fmt.Sprintf("10.%d.%d.%d", i/62500, i/250%250, i%250+1)
+		}
 		for i := range n {
 			f.establish("cygnet-gre1", addr(i), "initiator", "no")
 		}
 		c := start(t, f)
 		got := told(c)
 		if len(got) != 2 || len(got[1].(Snapshot).Peers) != n {
-			t.Fatalf("%d events, and a snapshot of %d peers, want %d", len(got), len(got[1].(Snapshot).Peers), n)
+			t.Fatalf("%d events, and a snapshot of %d peers, want %d", len(got),
+				len(got[1].(Snapshot).Peers), n)
 		}
 		f.do(func(f *fakeCharon) {
 			for i := range n {

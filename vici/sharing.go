@@ -13,10 +13,12 @@ import (
 	"cygnet/vici/session"
 )
 
-// Routers behind one NAT have one address, and their SAs equal selectors: the kernel sends what is for any of them into the newest.
-// Marks tell their SAs apart. They cost those nothing who do not need them: the template has none. Once a second router is seen at an
-// address, a connection for that very address is loaded, whose children get a unique mark each; charon prefers it to the template. The
-// first router keeps its SA, the others are sent away once and come back by that connection.
+// Routers behind one NAT have one address, and their SAs equal selectors: the kernel sends what is
+// for any of them into the newest. Marks tell their SAs apart. They cost those nothing who do not
+// need them: the template has none. Once a second router is seen at an address, a connection for
+// that very address is loaded, whose children get a unique mark each; charon prefers it to the
+// template. The first router keeps its SA, the others are sent away once and come back by that
+// connection.
 
 // sharedAddress is an address that several routers are at, or were lately.
 type sharedAddress struct {
@@ -50,7 +52,8 @@ func (r *reconciler) watchSharing(sa *SA) {
 		}
 		a = &sharedAddress{Key: address}
 		r.shared[address] = a
-		r.log.Info("several routers are behind one NAT address: their SAs get marks of their own", slog.Any("peer", address),
+		r.log.Info("several routers are behind one NAT address: their SAs get marks of their own",
+			slog.Any("peer", address),
 			slog.Any("identities", ike.Identities(r.index.At(address))))
 	}
 	if marked {
@@ -63,7 +66,8 @@ func (r *reconciler) watchSharing(sa *SA) {
 	r.loadShared(a)
 }
 
-// sendAway closes the SAs without a mark at a shared address but for those of one router. Their ends dial again.
+// sendAway closes the SAs without a mark at a shared address but for those of one router. Their
+// ends dial again.
 func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 	g := r.protecting(a.Key)
 	if a.gaveUp || !g.BehindOneNAT() {
@@ -77,19 +81,23 @@ func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 		if strays {
 			a.strays++
 		}
-		r.log.Debug("closing an SA without a mark at a shared address", slog.Any("peer", a.Key), slog.String("identity", sa.RemoteID))
+		r.log.Debug("closing an SA without a mark at a shared address", slog.Any("peer", a.Key),
+			slog.String("identity", sa.RemoteID))
 		r.terminate(sa.ID)
 	}
 	if a.strays > maxStrays && !a.gaveUp {
 		a.gaveUp = true
-		r.log.Warn("charon does not take the connection with marks for routers behind one NAT address: only the newest SA gets this end's traffic",
-			slog.Any("peer", a.Key), slog.String("connection", profile.SharedName(a.Interface, a.NBMA)))
+		r.log.Warn(
+			"charon does not take the connection with marks for routers behind one NAT address: only the newest SA gets this end's traffic",
+			slog.Any("peer", a.Key), slog.String("connection",
+				profile.SharedName(a.Interface, a.NBMA)))
 		r.evaluate(a.Key)
 	}
 }
 
-// loadShared brings the connection for a shared address to charon. That of a peer which this end dials at the address is as specific,
-// and charon takes the older one for whoever dials in: it is loaded again with the next initiation.
+// loadShared brings the connection for a shared address to charon. That of a peer which this end
+// dials at the address is as specific, and charon takes the older one for whoever dials in: it is
+// loaded again with the next initiation.
 func (r *reconciler) loadShared(a *sharedAddress) {
 	applied := r.profiles[a.Interface]
 	if a.busy || !r.synced || applied == nil || !r.mayMark() {
@@ -116,7 +124,8 @@ func (r *reconciler) loadShared(a *sharedAddress) {
 		switch {
 		case r.fatal(err):
 		case err != nil:
-			r.log.Error("charon does not take the connection for a shared address", slog.Any("peer", a.Key), slog.Any("error", err))
+			r.log.Error("charon does not take the connection for a shared address",
+				slog.Any("peer", a.Key), slog.Any("error", err))
 			r.after(r.times.profileRetry, func() { r.loadShared(a) })
 		default:
 			r.sharedLoaded(a)
@@ -134,14 +143,15 @@ func (r *reconciler) sharedLoaded(a *sharedAddress) {
 	r.sendAway(a, false)
 }
 
-// sharedConns are the connections of an interface's shared addresses. They are loaded before its template, by which routers that return
-// with charon would come back without marks.
+// sharedConns are the connections of an interface's shared addresses. They are loaded before its
+// template, by which routers that return with charon would come back without marks.
 func (r *reconciler) sharedConns(p *appliedProfile) (addresses []*sharedAddress, conns []*govici.Message) {
 	for k, a := range r.shared {
 		if k.Interface != p.Interface || a.busy {
 			continue
 		}
-		if conn, err := p.newConnection(k.NBMA, true); err == nil { // else the template has the same fault, and that is told
+		// else the template has the same fault, and that is told
+		if conn, err := p.newConnection(k.NBMA, true); err == nil {
 			addresses, conns = append(addresses, a), append(conns, conn)
 		}
 	}
@@ -165,7 +175,8 @@ func (r *reconciler) unloadShared(a *sharedAddress) {
 	}, func(err error) { r.fatal(err) })
 }
 
-// compareShared looks whether the connections of shared addresses are loaded, and ends those that nobody is at any more.
+// compareShared looks whether the connections of shared addresses are loaded, and ends those that
+// nobody is at any more.
 func (r *reconciler) compareShared(loaded map[string]bool) {
 	for k, a := range r.shared {
 		if a.loaded && !loaded[profile.SharedName(k.Interface, k.NBMA)] {

@@ -19,7 +19,8 @@ func behindNAT(identity, port string) []any {
 }
 
 func upBehindNAT(identity string) Up {
-	return Up{Peer{Interface: "gre1", NBMA: netip.MustParseAddr(sharedTest), Identity: identity, RemoteNAT: true}}
+	return Up{Peer{Interface: "gre1", NBMA: netip.MustParseAddr(sharedTest), Identity: identity,
+		RemoteNAT: true}}
 }
 
 // separated has gre1's packets be given marks.
@@ -30,7 +31,8 @@ func separated(c *Client) {
 	told(c)
 }
 
-// dialIn has a router behind the shared address dial in, by the connection that charon prefers; mu is held.
+// dialIn has a router behind the shared address dial in, by the connection that charon prefers; mu
+// is held.
 func (f *fakeCharon) dialIn(identity, port string) uint32 {
 	overrides := behindNAT(identity, port)
 	if f.conns[markedConn] == nil {
@@ -40,7 +42,8 @@ func (f *fakeCharon) dialIn(identity, port string) uint32 {
 	child := f.child(id, "TRANSPORT")
 	child.set("mark-in", fmt.Sprintf("%08x", id))
 	child.set("mark-out", fmt.Sprintf("%08x", id))
-	return f.establish(markedConn, sharedTest, append(overrides, "child-sas", mk(fmt.Sprintf("gre-%d", id), child))...)
+	return f.establish(markedConn, sharedTest,
+		append(overrides, "child-sas", mk(fmt.Sprintf("gre-%d", id), child))...)
 }
 
 func marked(identity string, mark uint32) Peer {
@@ -49,7 +52,8 @@ func marked(identity string, mark uint32) Peer {
 	return p
 }
 
-// The second router behind an address is sent away once and comes back with a mark; the first keeps its SA all the time.
+// The second router behind an address is sent away once and comes back with a mark; the first keeps
+// its SA all the time.
 func TestSecondBehindOneAddressGetsAMark(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -104,7 +108,8 @@ func TestPeerWithMarkMoves(t *testing.T) {
 		f.do(func(f *fakeCharon) { f.dialIn("a", "4500") })
 		told(c)
 		f.do(func(f *fakeCharon) {
-			f.raise("ike-update", mk("remote-host", "192.0.2.5", "remote-port", "4501", markedConn, f.sas[1]))
+			f.raise("ike-update", mk("remote-host", "192.0.2.5", "remote-port", "4501", markedConn,
+				f.sas[1]))
 		})
 		moved := marked("a", 1)
 		moved.NBMA = netip.MustParseAddr("192.0.2.5")
@@ -115,7 +120,8 @@ func TestPeerWithMarkMoves(t *testing.T) {
 	})
 }
 
-// charon's restart forgets the connection: it is loaded again before the template, and when somebody unloads it.
+// charon's restart forgets the connection: it is loaded again before the template, and when
+// somebody unloads it.
 func TestSharedAddressIsRemembered(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -128,11 +134,17 @@ func TestSharedAddressIsRemembered(t *testing.T) {
 		f.back()
 		after(c, 10*time.Second)
 		order := f.seen().order[before:]
-		template, shared := slices.Index(order, "load-conn cygnet-gre1"), slices.Index(order, "load-conn "+markedConn)
+		template, shared := slices.Index(order, "load-conn cygnet-gre1"),
+			slices.Index(order, "load-conn "+markedConn)
 		if shared < 0 || template < shared {
 			t.Errorf("charon was told %v", order)
 		}
-		f.do(func(f *fakeCharon) { delete(f.conns, markedConn); f.dialIn("a", "4500"); f.dialIn("b", "49183") })
+		f.do(func(f *fakeCharon) {
+			delete(f.conns, markedConn)
+			f.dialIn("a", "4500")
+			f.dialIn("b",
+				"49183")
+		})
 		after(c, 11*time.Second)
 		if !f.has(markedConn) {
 			t.Error("not loaded again")
@@ -143,11 +155,17 @@ func TestSharedAddressIsRemembered(t *testing.T) {
 // A restart of the daemon takes over the connection and the SAs, and says of each what it is.
 func TestSharedAddressIsAdopted(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		f.do(func(f *fakeCharon) { f.conns[markedConn] = mk(); f.dialIn("a", "4500"); f.dialIn("b", "49183") })
+		f.do(func(f *fakeCharon) {
+			f.conns[markedConn] = mk()
+			f.dialIn("a", "4500")
+			f.dialIn("b",
+				"49183")
+		})
 		p := testProfile()
 		p.Marks = true
 		c.SetProfile(p)
-		wantEvents(t, "there", told(c), Connected{"5.9.8"}, Snapshot{"gre1", []Peer{marked("a", 1), marked("b", 2)}})
+		wantEvents(t, "there", told(c), Connected{"5.9.8"},
+			Snapshot{"gre1", []Peer{marked("a", 1), marked("b", 2)}})
 		after(c, 10*time.Minute)
 		if got := f.seen(); !f.has(markedConn) || len(got.sas) != 2 {
 			t.Errorf("SAs %v, connections %v", got.sas, got.conns)
@@ -175,14 +193,17 @@ func TestVacantSharedAddress(t *testing.T) {
 	})
 }
 
-// A charon that does not prefer the connection is not asked for ever: the routers keep what SAs they get.
+// A charon that does not prefer the connection is not asked for ever: the routers keep what SAs
+// they get.
 func TestMarksThatAreNotTaken(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
 		separated(c)
 		f.do(func(f *fakeCharon) { f.dialIn("a", "4500") })
 		for i := range 20 {
-			f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", sharedTest, behindNAT("b", fmt.Sprint(49183+i))...) })
+			f.do(func(f *fakeCharon) {
+				f.establish("cygnet-gre1", sharedTest, behindNAT("b", fmt.Sprint(49183+i))...)
+			})
 			after(c, 10*time.Second)
 		}
 		if n := f.count("terminate"); n > maxStrays+2 {
@@ -205,14 +226,16 @@ func TestMarksEnd(t *testing.T) {
 		f.do(func(f *fakeCharon) { f.dialIn("a", "4500") })
 		told(c)
 		c.SetProfile(testProfile())
-		wantEvents(t, "sent away", told(c), Down{Key{Interface: "gre1", Mark: 1}, "packets cannot be given its mark any more"})
+		wantEvents(t, "sent away", told(c), Down{Key{Interface: "gre1", Mark: 1},
+			"packets cannot be given its mark any more"})
 		if f.has(markedConn) {
 			t.Error("the connection is still loaded")
 		}
 	})
 }
 
-// An address that is given to another router within the time in which the first is found dead belongs to the newest identity at once.
+// An address that is given to another router within the time in which the first is found dead
+// belongs to the newest identity at once.
 func TestAddressGivenToSomebodyElse(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -222,7 +245,9 @@ func TestAddressGivenToSomebodyElse(t *testing.T) {
 			dead = f.establish("cygnet-gre1", sharedTest, "remote-id", "a", "initiator", "no")
 		})
 		told(c)
-		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", sharedTest, "remote-id", "b", "initiator", "no") })
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", sharedTest, "remote-id", "b", "initiator", "no")
+		})
 		b := upOf(sharedTest, false)
 		b.Identity = "b"
 		wantEvents(t, "given", told(c), b)

@@ -64,7 +64,8 @@ func (r *reconciler) checkAfterStall() {
 	for _, first := range []bool{true, false} {
 		for k, p := range r.peers {
 			applied := r.profiles[k.Interface]
-			if first != (p.want == InitiateFirst) || p.want == None || p.up == nil || p.renewal != nil ||
+			if first != (p.want == InitiateFirst) || p.want == None || p.up == nil ||
+				p.renewal != nil ||
 				applied == nil || s.silence <= applied.DeadPeerDelay() {
 				continue
 			}
@@ -186,7 +187,8 @@ func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 			return
 		}
 		if err != nil && !strings.Contains(err.Error(), "existing duplicate") {
-			r.log.Warn("dialling a peer after charon stood still failed", slog.Any("peer", p.Key), slog.Any("error", err))
+			r.log.Warn("dialling a peer after charon stood still failed", slog.Any("peer", p.Key),
+				slog.Any("error", err))
 		}
 		r.settle(p)
 	})
@@ -235,7 +237,8 @@ func (r *reconciler) freePlace(n *renewal) {
 func (r *reconciler) renewed(sa *SA) {
 	p := r.peers[sa.Key()]
 	applied := r.profiles[sa.Interface]
-	if p == nil || p.renewal == nil || p.up == nil || applied == nil || r.outlived[sa.ID] || !applied.Accepts(sa) {
+	if p == nil || p.renewal == nil || p.up == nil || applied == nil || r.outlived[sa.ID] ||
+		!applied.Accepts(sa) {
 		return
 	}
 	r.endRenewal(p)

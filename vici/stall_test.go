@@ -19,7 +19,8 @@ func standingStill(t *testing.T, still time.Duration, rekey func(*fakeCharon, ui
 		})
 		after(c, 3*time.Second)
 		f.do(func(f *fakeCharon) {
-			f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "initiator-spi", "0000000000000001")
+			f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "initiator-spi",
+				"0000000000000001")
 			for _, sa := range f.sas {
 				sa.set("established", "1000")
 			}
@@ -62,7 +63,8 @@ func TestPeersAreDialledAfterAStall(t *testing.T) {
 		t.Run(still.String(), func(t *testing.T) {
 			standingStill(t, still, nil, func(f *fakeCharon, c *Client, events []Event) {
 				if got := renewals(events); len(got) != 2 {
-					t.Errorf("want both peers renewed within a second, have %v\ndid %v\n%v", got, f.seen().order, events)
+					t.Errorf("want both peers renewed within a second, have %v\ndid %v\n%v", got,
+						f.seen().order, events)
 				}
 				for _, peer := range []string{"192.0.2.1", "192.0.2.2"} {
 					if n := f.count("initiate cygnet-gre1-" + peer); n != 1 {
@@ -70,7 +72,8 @@ func TestPeersAreDialledAfterAStall(t *testing.T) {
 					}
 					// By an equal connection charon would take the SA that it has.
 					f.do(func(f *fakeCharon) {
-						if conn := f.conns["cygnet-gre1-"+peer]; conn == nil || conn.text("pull") != "no" {
+						if conn := f.conns["cygnet-gre1-"+peer]; conn == nil ||
+							conn.text("pull") != "no" {
 							t.Errorf("the connection to %s is like the one before", peer)
 						}
 					})
@@ -82,7 +85,8 @@ func TestPeersAreDialledAfterAStall(t *testing.T) {
 				if has(append(events, later...), isDown) {
 					t.Errorf("a peer was told to be down: %v", later)
 				}
-				if f.count("terminate") != 2 || f.count("terminate 1") != 1 || f.count("terminate 2") != 1 || f.forced != 2 {
+				if f.count("terminate") != 2 || f.count("terminate 1") != 1 ||
+					f.count("terminate 2") != 1 || f.forced != 2 {
 					t.Errorf("want the SAs from before closed, did %v", f.seen().order)
 				}
 				if got := len(c.SAs()); got != 2 {
@@ -98,7 +102,8 @@ func TestPeersAreDialledAfterAStall(t *testing.T) {
 func TestPeersThatHaveTheirSAsAreNotDialledAfterAStall(t *testing.T) {
 	standingStill(t, 25*time.Second, rekeyIKE, func(f *fakeCharon, c *Client, events []Event) {
 		events = append(events, after(c, time.Minute)...)
-		if len(events) != 0 || f.count("rekey") != 2 || f.count("initiate") != 0 || f.count("terminate") != 0 {
+		if len(events) != 0 || f.count("rekey") != 2 || f.count("initiate") != 0 ||
+			f.count("terminate") != 0 {
 			t.Errorf("want two rekeyings alone, told %v, did %v", events, f.seen().order)
 		}
 	})

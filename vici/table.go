@@ -149,15 +149,20 @@ func (r *reconciler) childRekeyed(m *govici.Message) {
 		if !ok || !okAfter {
 			continue
 		}
-		gone, fresh := uint32(message.Number(before, "uniqueid", 10)), ike.ParseChild(after, time.Now())
+		gone, fresh := uint32(message.Number(before, "uniqueid", 10)),
+			ike.ParseChild(after, time.Now())
 		fresh.State = "INSTALLED"
 		replaced := ike.ParseChild(before, time.Now())
-		if n := slices.IndexFunc(updated.Children, func(c Child) bool { return c.ID == gone }); n >= 0 {
+		if n := slices.IndexFunc(updated.Children,
+			func(c Child) bool { return c.ID == gone }); n >= 0 {
 			old := r.counters.Freshest(updated.Children[n : n+1])[0]
-			old.BytesIn, old.BytesOut = max(old.BytesIn, replaced.BytesIn), max(old.BytesOut, replaced.BytesOut)
+			old.BytesIn, old.BytesOut = max(old.BytesIn, replaced.BytesIn),
+				max(old.BytesOut, replaced.BytesOut)
 			fresh.Carry(&old)
 		}
-		updated.Children = slices.DeleteFunc(updated.Children, func(c Child) bool { return c.ID == gone || c.ID == fresh.ID })
+		updated.Children = slices.DeleteFunc(updated.Children, func(c Child) bool {
+			return c.ID == gone || c.ID == fresh.ID
+		})
 		updated.Children = append(updated.Children, fresh)
 	}
 	r.put(&updated)
@@ -217,7 +222,8 @@ func (r *reconciler) enter(sa *SA) {
 		return
 	}
 	r.inspect(sa)
-	if before.Interface != "" && before != k && len(r.protecting(before).Accepted()) == 0 && !r.move(before, k) {
+	if before.Interface != "" && before != k && len(r.protecting(before).Accepted()) == 0 &&
+		!r.move(before, k) {
 		r.reason(before, fmt.Sprintf("the peer moved to %v", sa.RemoteHost))
 		r.evaluate(before)
 	}
@@ -225,11 +231,13 @@ func (r *reconciler) enter(sa *SA) {
 	r.renewed(sa)
 }
 
-// move tells that a peer which has no SA left under one key is another key's now, if that had none before.
+// move tells that a peer which has no SA left under one key is another key's now, if that had none
+// before.
 func (r *reconciler) move(from, to Key) bool {
 	old := r.peers[from]
 	sa := r.securing(to)
-	if old == nil || old.up == nil || sa == nil || sa.RemoteID != old.up.Identity || r.peer(to).up != nil {
+	if old == nil || old.up == nil || sa == nil || sa.RemoteID != old.up.Identity ||
+		r.peer(to).up != nil {
 		return false
 	}
 	p := r.peer(to)
@@ -243,7 +251,8 @@ func (r *reconciler) move(from, to Key) bool {
 	return true
 }
 
-// listed enters an IKE_SA that charon listed, unless it ended, or an event said how it is since the one that was the last when charon was asked.
+// listed enters an IKE_SA that charon listed, unless it ended, or an event said how it is since the
+// one that was the last when charon was asked.
 func (r *reconciler) listed(sa *SA, asked uint64) {
 	_, ended := r.ended[sa.ID]
 	known := r.sas[sa.ID]
@@ -284,14 +293,16 @@ func (r *reconciler) remove(id uint32, reason string) {
 	r.evaluate(sa.Key())
 }
 
-// reason notes why a peer loses its SA, should it be the last. The first event of several tells most.
+// reason notes why a peer loses its SA, should it be the last. The first event of several tells
+// most.
 func (r *reconciler) reason(k Key, reason string) {
 	if p := r.peers[k]; p != nil && (p.up != nil || p.hold != nil) && p.reason == "" {
 		p.reason = reason
 	}
 }
 
-// inspect looks for what must not stay: what the profile does not allow, no child, a local address that is ours no more, a duplicate.
+// inspect looks for what must not stay: what the profile does not allow, no child, a local address
+// that is ours no more, a duplicate.
 func (r *reconciler) inspect(sa *SA) {
 	applied := r.profiles[sa.Interface]
 	if applied == nil || r.ending[sa.ID] {
@@ -299,11 +310,13 @@ func (r *reconciler) inspect(sa *SA) {
 	}
 	switch wrong := applied.Refuses(sa); {
 	case !applied.SendsFrom(sa.LocalHost):
-		r.log.Info("closing an SA from an address that is not ours any more", slog.Any("peer", sa.Key()), slog.Any("local", sa.LocalHost))
+		r.log.Info("closing an SA from an address that is not ours any more",
+			slog.Any("peer", sa.Key()), slog.Any("local", sa.LocalHost))
 		r.reason(sa.Key(), "this end's address changed")
 		r.terminate(sa.ID)
 	case sa.Mark() != 0 && !applied.Marks:
-		r.log.Info("closing an SA with a mark, which packets cannot be given any more", slog.Any("peer", sa.Key()))
+		r.log.Info("closing an SA with a mark, which packets cannot be given any more",
+			slog.Any("peer", sa.Key()))
 		r.reason(sa.Key(), "packets cannot be given its mark any more")
 		r.terminate(sa.ID)
 	case wrong != "":
@@ -318,8 +331,8 @@ func (r *reconciler) inspect(sa *SA) {
 	r.watchSharing(sa)
 }
 
-// lookChildless closes an IKE_SA that did not get a child in time: the peer refused the traffic selectors. Charon is asked,
-// the table alone does not decide.
+// lookChildless closes an IKE_SA that did not get a child in time: the peer refused the traffic
+// selectors. Charon is asked, the table alone does not decide.
 func (r *reconciler) lookChildless(id uint32) {
 	delete(r.childless, id)
 	if sa := r.sas[id]; sa == nil || len(sa.Children) > 0 {
@@ -331,7 +344,8 @@ func (r *reconciler) lookChildless(id uint32) {
 		found, err = listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
 		return err
 	}, func(err error) {
-		if known := r.sas[id]; r.fatal(err) || err != nil || known == nil || len(known.Children) > 0 {
+		if known := r.sas[id]; r.fatal(err) || err != nil || known == nil ||
+			len(known.Children) > 0 {
 			return
 		}
 		if found = r.own(found); len(found) == 0 {
@@ -349,8 +363,8 @@ func (r *reconciler) lookChildless(id uint32) {
 	})
 }
 
-// refuse tells that an SA is not good enough, and ends the attempt that led to it. Who dialled in may be nobody's peer yet, so that it
-// is told here.
+// refuse tells that an SA is not good enough, and ends the attempt that led to it. Who dialled in
+// may be nobody's peer yet, so that it is told here.
 func (r *reconciler) refuse(sa *SA, reason string) {
 	p := r.peer(sa.Key())
 	if !p.want.dials() {

@@ -22,18 +22,21 @@ func TestPSK(t *testing.T) {
 
 	spoke.Want(r[0].key(), Initiate)
 	got := spoke.up(r[0].key())
-	if want := (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true}); !got.Equal(want) {
+	if want := (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net",
+		Initiator: true}); !got.Equal(want) {
 		t.Errorf("the spoke was told %+v, want %+v", got, want)
 	}
 	got = hub.up(r[1].key())
-	if want := (Peer{Interface: "gre1", NBMA: r[1].addr, Identity: "r2.example.net"}); !got.Equal(want) {
+	if want := (Peer{Interface: "gre1", NBMA: r[1].addr,
+		Identity: "r2.example.net"}); !got.Equal(want) {
 		t.Errorf("the hub was told %+v, want %+v", got, want)
 	}
 	eventually(t, "the states", func() bool {
 		return strings.Count(shell(t, "ip -n r2 xfrm state"), "proto esp") == 2
 	})
 	child := spoke.SAs()[0].Children[0]
-	if child.Mode != "TRANSPORT" || child.Encryption != "AES_GCM_16-256" || fmt.Sprint(child.LocalTS, child.RemoteTS) != "[192.0.2.2/32[gre]] [192.0.2.1/32[gre]]" {
+	if child.Mode != "TRANSPORT" || child.Encryption != "AES_GCM_16-256" ||
+		fmt.Sprint(child.LocalTS, child.RemoteTS) != "[192.0.2.2/32[gre]] [192.0.2.1/32[gre]]" {
 		t.Errorf("the CHILD_SA is %+v", child)
 	}
 }
@@ -68,7 +71,9 @@ func TestClose(t *testing.T) {
 	if reason := hub.down(r[1].key()); !strings.Contains(reason, "closed by the peer") {
 		t.Errorf("the hub's reason is %q", reason)
 	}
-	eventually(t, "the connection unloaded", func() bool { return !r[1].loaded("cygnet-gre1-192.0.2.1") })
+	eventually(t, "the connection unloaded", func() bool {
+		return !r[1].loaded("cygnet-gre1-192.0.2.1")
+	})
 	if !r[1].loaded("cygnet-gre1") {
 		t.Error("the template went with the peer")
 	}
@@ -77,18 +82,21 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// What a client that is gone left for interfaces that nobody keeps ends on both ends; what belongs to others stays.
+// What a client that is gone left for interfaces that nobody keeps ends on both ends; what belongs
+// to others stays.
 func TestAbandon(t *testing.T) {
 	r, hub, spoke := pair(t)
 	spoke.stop()
 	abandon := func(iface string) {
 		t.Helper()
-		if err := Abandon(t.Context(), r[1].socket(), func(i string) bool { return i == iface }); err != nil {
+		if err := Abandon(t.Context(), r[1].socket(),
+			func(i string) bool { return i == iface }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	abandon("gre2")
-	if !r[1].loaded("cygnet-gre1") || !strings.Contains(shell(t, "ip -n r2 xfrm state"), "proto esp") {
+	if !r[1].loaded("cygnet-gre1") ||
+		!strings.Contains(shell(t, "ip -n r2 xfrm state"), "proto esp") {
 		t.Error("an interface lost what belongs to it with another")
 	}
 	abandon("gre1")
@@ -98,10 +106,12 @@ func TestAbandon(t *testing.T) {
 	if reason := hub.down(r[1].key()); !strings.Contains(reason, "closed by the peer") {
 		t.Errorf("the hub's reason is %q", reason)
 	}
-	eventually(t, "no states", func() bool { return shell(t, "ip -n r1 xfrm state; ip -n r2 xfrm state") == "" })
+	eventually(t, "no states",
+		func() bool { return shell(t, "ip -n r1 xfrm state; ip -n r2 xfrm state") == "" })
 }
 
-// When both ends dial at the same time, one pair of SAs remains, and no end was ever told that its peer is lost.
+// When both ends dial at the same time, one pair of SAs remains, and no end was ever told that its
+// peer is lost.
 func TestBothInitiate(t *testing.T) {
 	r := routers(t, 2)
 	w := []*watch{r[0].client(), r[1].client()}
@@ -120,9 +130,12 @@ func TestBothInitiate(t *testing.T) {
 			w[i].up(r[1-i].key())
 		}
 		duplicates := max(len(w[0].SAs()), len(w[1].SAs())) > 1
-		eventually(t, "one IKE_SA", func() bool { return len(w[0].SAs()) == 1 && len(w[1].SAs()) == 1 })
+		eventually(t, "one IKE_SA", func() bool {
+			return len(w[0].SAs()) == 1 && len(w[1].SAs()) == 1
+		})
 		eventually(t, "one pair of states on each end", func() bool {
-			return shell(t, "ip -n r1 xfrm state | grep -c '^src'; ip -n r2 xfrm state | grep -c '^src'") == "2\n2\n"
+			return shell(t,
+				"ip -n r1 xfrm state | grep -c '^src'; ip -n r2 xfrm state | grep -c '^src'") == "2\n2\n"
 		})
 		a, b := w[0].SAs()[0], w[1].SAs()[0]
 		if a.InitiatorSPI != b.InitiatorSPI {
@@ -153,7 +166,8 @@ func TestBothInitiate(t *testing.T) {
 	}
 }
 
-// A charon that crashed and comes back knows nothing: the client tells so by a snapshot without peers and secures them again.
+// A charon that crashed and comes back knows nothing: the client tells so by a snapshot without
+// peers and secures them again.
 func TestCharonKilled(t *testing.T) {
 	r, _, spoke := pair(t)
 	before, version := shell(t, "ip -n r2 xfrm state | grep -c '^src'"), spoke.Status().Version
@@ -174,7 +188,8 @@ func TestCharonKilled(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
-// An orderly stop of charon closes the SAs; the other end hears of it and redials as soon as charon is back.
+// An orderly stop of charon closes the SAs; the other end hears of it and redials as soon as charon
+// is back.
 func TestCharonRestarted(t *testing.T) {
 	r, hub, spoke := pair(t)
 	r[0].stop()
@@ -188,7 +203,8 @@ func TestCharonRestarted(t *testing.T) {
 	hub.up(r[1].key())
 }
 
-// A client that starts anew adopts the SAs that are there, and unloads connections that nobody wants any more.
+// A client that starts anew adopts the SAs that are there, and unloads connections that nobody
+// wants any more.
 func TestAdopt(t *testing.T) {
 	r, _, spoke := pair(t)
 	spoke.stop()
@@ -200,7 +216,9 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("adopted %+v", sas)
 	}
 	again.Want(r[0].key(), None)
-	eventually(t, "the orphan unloaded", func() bool { return !r[1].loaded("cygnet-gre1-192.0.2.1") })
+	eventually(t, "the orphan unloaded", func() bool {
+		return !r[1].loaded("cygnet-gre1-192.0.2.1")
+	})
 	if sas := again.SAs(); len(sas) != 1 {
 		t.Errorf("the SA went with its connection: %+v", sas)
 	}
@@ -209,8 +227,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// An administrator's swanctl --load-all unloads what it does not know. The template comes back by itself, SAs are not
-// touched, and what he has loaded stays.
+// An administrator's swanctl --load-all unloads what it does not know. The template comes back by
+// itself, SAs are not touched, and what he has loaded stays.
 func TestAdministratorLoadsAll(t *testing.T) {
 	r, hub, spoke := pair(t)
 	r[0].write("swanctl/swanctl.conf", `
@@ -244,8 +262,9 @@ func TestAdministratorLoadsAll(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
-// An administrator's --clear takes PSKs away, without a word. The end that dials brings its own back before anything is told
-// to have failed, and the end that is dialled its own with the template that --load-all unloads.
+// An administrator's --clear takes PSKs away, without a word. The end that dials brings its own
+// back before anything is told to have failed, and the end that is dialled its own with the
+// template that --load-all unloads.
 func TestAdministratorClearsSecrets(t *testing.T) {
 	r, _, spoke := pair(t)
 	r[1].write("swanctl/swanctl.conf", "")
@@ -274,7 +293,8 @@ func TestRekey(t *testing.T) {
 	r[1].swanctl("--rekey", "--ike", before.Connection)
 	eventually(t, "the new IKE_SA on both ends", func() bool {
 		a, b := spoke.SAs(), hub.SAs()
-		return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI != before.InitiatorSPI && a[0].InitiatorSPI == b[0].InitiatorSPI
+		return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI != before.InitiatorSPI &&
+			a[0].InitiatorSPI == b[0].InitiatorSPI
 	})
 	if got := spoke.SAs()[0].Children; len(got) != 1 || got[0].SPIIn != before.Children[0].SPIIn {
 		t.Errorf("the child did not come along: %+v", got)
@@ -282,7 +302,8 @@ func TestRekey(t *testing.T) {
 	r[1].swanctl("--rekey", "--child", "gre")
 	eventually(t, "the new CHILD_SA on both ends", func() bool {
 		a, b := spoke.SAs()[0].Children, hub.SAs()[0].Children
-		return len(a) == 1 && len(b) == 1 && a[0].SPIIn != before.Children[0].SPIIn && a[0].SPIIn == b[0].SPIOut
+		return len(a) == 1 && len(b) == 1 && a[0].SPIIn != before.Children[0].SPIIn &&
+			a[0].SPIIn == b[0].SPIOut
 	})
 	spoke.Close(r[0].key())
 	spoke.down(r[0].key())
@@ -293,7 +314,8 @@ func TestRekey(t *testing.T) {
 	}
 }
 
-// An SA from an address that the tunnel does not use any more protects nothing: it goes, and a new one comes from the new address.
+// An SA from an address that the tunnel does not use any more protects nothing: it goes, and a new
+// one comes from the new address.
 func TestLocalAddressChanges(t *testing.T) {
 	r, _, spoke := pair(t)
 	shell(t, "ip -n r2 addr add 192.0.2.22/24 dev eth0")
@@ -308,7 +330,8 @@ func TestLocalAddressChanges(t *testing.T) {
 	})
 }
 
-// Certificates and keys stay where swanctl keeps and loads them; the profile names an identity, and the CA to trust.
+// Certificates and keys stay where swanctl keeps and loads them; the profile names an identity, and
+// the CA to trust.
 func TestCertificates(t *testing.T) {
 	r := routers(t, 2)
 	ca := t.TempDir()
@@ -326,7 +349,8 @@ func TestCertificates(t *testing.T) {
 				pki --issue --cacert ca.crt --cakey ca.key --dn "CN=%[3]s" --san %[3]s.example.net --outform pem >%[2]s/swanctl/x509/router.pem
 			cp ca.crt %[2]s/swanctl/x509ca/ca.pem`, ca, r.dir, r.name))
 		p := r.applied()
-		p.PSK, p.RemoteIdentity, p.CACerts = nil, "*.example.net", []string{r.dir + "/swanctl/x509ca/ca.pem"}
+		p.PSK, p.RemoteIdentity, p.CACerts = nil, "*.example.net",
+			[]string{r.dir + "/swanctl/x509ca/ca.pem"}
 		c := r.client()
 		c.SetProfile(p)
 		w = append(w, c)
@@ -344,7 +368,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// A spoke behind NAT is known by the address that the hub sees, in transport mode, and both ends are told of the NAT.
+// A spoke behind NAT is known by the address that the hub sees, in transport mode, and both ends
+// are told of the NAT.
 func TestNAT(t *testing.T) {
 	r := routers(t, 1)
 	shell(t, `ip link add inside type bridge && ip link set inside up
@@ -368,11 +393,15 @@ func TestNAT(t *testing.T) {
 	spokeClient.SetProfile(spoke.applied())
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 	spokeClient.Want(r[0].key(), Initiate)
-	if got, want := spokeClient.up(r[0].key()), (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true, LocalNAT: true}); !got.Equal(want) {
+	if got, want := spokeClient.up(r[0].key()),
+		(Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true,
+			LocalNAT: true}); !got.Equal(want) {
 		t.Errorf("the spoke was told %+v, want %+v", got, want)
 	}
 	outside := Key{Interface: "gre1", NBMA: netip.MustParseAddr("192.0.2.50")}
-	if got, want := hubClient.up(outside), (Peer{Interface: "gre1", NBMA: outside.NBMA, Identity: "r2.example.net", RemoteNAT: true}); !got.Equal(want) {
+	if got, want := hubClient.up(outside),
+		(Peer{Interface: "gre1", NBMA: outside.NBMA, Identity: "r2.example.net",
+			RemoteNAT: true}); !got.Equal(want) {
 		t.Errorf("the hub was told %+v, want %+v", got, want)
 	}
 	if sa := hubClient.SAs()[0]; sa.Children[0].Mode != "TRANSPORT" || !sa.Children[0].Encap {
@@ -383,8 +412,8 @@ func TestNAT(t *testing.T) {
 	spokeClient.up(r[0].key())
 }
 
-// A charon that goes on after a stop answers what a peer asked that has given up meanwhile: it rekeys an IKE_SA whose former one nobody
-// deletes any more. Nothing of it is left.
+// A charon that goes on after a stop answers what a peer asked that has given up meanwhile: it
+// rekeys an IKE_SA whose former one nobody deletes any more. Nothing of it is left.
 func TestRekeyedByAPeerThatGaveUp(t *testing.T) {
 	r, hub, spoke := pair(t)
 	if err := r[0].charon.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -395,11 +424,14 @@ func TestRekeyedByAPeerThatGaveUp(t *testing.T) {
 	if err := r[0].charon.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a rekeyed SA that is left", func() bool { return strings.Contains(r[0].swanctl("--list-sas"), "#1, REKEYED") })
-	spoke.up(r[0].key())
-	eventually(t, "one SA with one child in the hub's charon, which the spoke has, too", func() bool {
-		a, b := hub.SAs(), spoke.SAs()
-		return strings.Count(r[0].swanctl("--list-sas", "--raw"), "uniqueid=") == 2 &&
-			len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI
+	eventually(t, "a rekeyed SA that is left", func() bool {
+		return strings.Contains(r[0].swanctl("--list-sas"), "#1, REKEYED")
 	})
+	spoke.up(r[0].key())
+	eventually(t, "one SA with one child in the hub's charon, which the spoke has, too",
+		func() bool {
+			a, b := hub.SAs(), spoke.SAs()
+			return strings.Count(r[0].swanctl("--list-sas", "--raw"), "uniqueid=") == 2 &&
+				len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI
+		})
 }

@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// The VICI wire format for the fake charon: packet types and message elements as strongSwan's vici plugin documents them.
+// The VICI wire format for the fake charon: packet types and message elements as strongSwan's vici
+// plugin documents them.
 const (
 	cmdRequest = iota
 	cmdResponse

@@ -9,9 +9,10 @@ import (
 	"cygnet/vici/session"
 )
 
-// When both ends dial, one of the two SAs is up a little before the other. Both ends send through the newest, and its responder has it before
-// its initiator, who drops what comes until he has it, too. So an SA with a peer that is dialled is not told before the other one is up at
-// both ends or has come to nothing; until then traffic has the way that it had.
+// When both ends dial, one of the two SAs is up a little before the other. Both ends send through
+// the newest, and its responder has it before its initiator, who drops what comes until he has it,
+// too. So an SA with a peer that is dialled is not told before the other one is up at both ends or
+// has come to nothing; until then traffic has the way that it had.
 
 // hold is the wait for that. An NHS is not waited for: it does not dial its clients.
 type hold struct {
@@ -19,7 +20,8 @@ type hold struct {
 	both  bool // the other SA was seen on its way
 }
 
-// holds says whether a peer's SA is not to be told yet. dialled: an attempt was under way when it came.
+// holds says whether a peer's SA is not to be told yet. dialled: an attempt was under way when it
+// came.
 func (r *reconciler) holds(p *peer, dialled bool) bool {
 	if p.up == nil && p.hold == nil && dialled && p.want == Initiate {
 		p.hold = &hold{until: time.Now().Add(r.times.hold)}
@@ -46,9 +48,10 @@ func (r *reconciler) lookForOther(p *peer, h *hold) {
 		if r.fatal(err) || p.hold != h {
 			return
 		}
-		waits := err == nil && time.Now().Before(h.until) && slices.ContainsFunc(open, func(sa *SA) bool {
-			return sa.RemoteHost == p.NBMA && sa.State == "CONNECTING"
-		})
+		waits := err == nil && time.Now().Before(h.until) &&
+			slices.ContainsFunc(open, func(sa *SA) bool {
+				return sa.RemoteHost == p.NBMA && sa.State == "CONNECTING"
+			})
 		switch {
 		case waits:
 			h.both = true

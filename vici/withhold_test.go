@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Both ends dial at once: an SA is told when the other one is up for a moment, too, or has come to nothing; one that comes alone at once.
+// Both ends dial at once: an SA is told when the other one is up for a moment, too, or has come to
+// nothing; one that comes alone at once.
 func TestHoldWhileBothDial(t *testing.T) {
 	const peer = "192.0.2.1"
 	second := func(f *fakeCharon, name string) uint32 {
@@ -18,7 +19,8 @@ func TestHoldWhileBothDial(t *testing.T) {
 		return f.establish("cygnet-gre1-"+peer, peer), open
 	}
 	for name, test := range map[string]struct {
-		begin func(f *fakeCharon) (id uint32)           // one SA is up, another on its way; the one that then is about
+		// one SA is up, another on its way; the one that then is about
+		begin func(f *fakeCharon) (id uint32)
 		then  func(f *fakeCharon, c *Client, id uint32) // half a second later
 		soon  []Event                                   // told within 150 ms of that
 		later []Event                                   // and within another second
@@ -30,7 +32,9 @@ func TestHoldWhileBothDial(t *testing.T) {
 				f.establish("cygnet-gre1", peer, "initiator", "no")
 				return open
 			},
-			then:  func(f *fakeCharon, _ *Client, open uint32) { f.sas[open].set("state", "ESTABLISHED") },
+			then: func(f *fakeCharon, _ *Client, open uint32) {
+				f.sas[open].set("state", "ESTABLISHED")
+			},
 			later: []Event{upOf(peer, false)},
 		},
 		"ours is up, the peer's comes later": {

@@ -10,9 +10,9 @@ import "slices"
 // Counters are bytes by the SPI of an ESP SA, as the kernel counted them.
 type Counters struct{ In, Out map[uint32]uint64 }
 
-// Renew replaces the counters by fresh ones, which become the receiver's. The counters of these SAs'
-// children are kept where they are larger: the kernel deletes a state before charon reports that its
-// child was rekeyed.
+// Renew replaces the counters by fresh ones, which become the receiver's. The counters of these
+// SAs' children are kept where they are larger: the kernel deletes a state before charon reports
+// that its child was rekeyed.
 func (c *Counters) Renew(fresh Counters, sas map[uint32]*SA) {
 	for _, sa := range sas {
 		for i := range sa.Children {

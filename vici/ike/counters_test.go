@@ -16,12 +16,17 @@ func TestCarriedBytes(t *testing.T) {
 		now     []Child
 		in, out []uint64
 	}{
-		{"the same child later", []Child{old}, []Child{{ID: 1, ReqID: 7, BytesIn: 200}}, []uint64{1000}, []uint64{0}},
+		{"the same child later", []Child{old}, []Child{{ID: 1, ReqID: 7, BytesIn: 200}},
+			[]uint64{1000}, []uint64{0}},
 		{"rekeyed", []Child{old}, []Child{{ID: 2, ReqID: 7}}, []uint64{1100}, []uint64{10}},
-		{"rekeyed, and said already", []Child{old}, []Child{{ID: 2, ReqID: 7, CarriedIn: 1200, CarriedOut: 30}}, []uint64{1200}, []uint64{30}},
-		{"both are listed", []Child{old}, []Child{{ID: 1, ReqID: 7}, {ID: 2, ReqID: 7}}, []uint64{1000, 0}, []uint64{0, 0}},
+		{"rekeyed, and said already", []Child{old},
+			[]Child{{ID: 2, ReqID: 7, CarriedIn: 1200, CarriedOut: 30}}, []uint64{1200},
+			[]uint64{30}},
+		{"both are listed", []Child{old}, []Child{{ID: 1, ReqID: 7}, {ID: 2, ReqID: 7}},
+			[]uint64{1000, 0}, []uint64{0, 0}},
 		{"another one", []Child{old}, []Child{{ID: 2, ReqID: 8}}, []uint64{0}, []uint64{0}},
-		{"an older one", []Child{{ID: 3, ReqID: 7, BytesIn: 5}}, []Child{{ID: 2, ReqID: 7}}, []uint64{0}, []uint64{0}},
+		{"an older one", []Child{{ID: 3, ReqID: 7, BytesIn: 5}}, []Child{{ID: 2, ReqID: 7}},
+			[]uint64{0}, []uint64{0}},
 	} {
 		var in, out []uint64
 		for _, c := range Inherit(test.now, test.before) {

@@ -7,10 +7,11 @@ import (
 	"slices"
 )
 
-// Index finds SAs by what look-ups ask for. Every event about an SA asks several times, and thousands
-// of routers may be behind one NAT address, so the index keeps each list up to date and in order
-// rather than make it for each look-up. It belongs to one goroutine. The lists that its methods
-// return are its own: a caller may not change them, and may not keep them past the next change.
+// Index finds SAs by what look-ups ask for. Every event about an SA asks several times, and
+// thousands of routers may be behind one NAT address, so the index keeps each list up to date and
+// in order rather than make it for each look-up. It belongs to one goroutine. The lists that its
+// methods return are its own: a caller may not change them, and may not keep them past the next
+// change.
 type Index struct {
 	byPeer     map[Key]*Group
 	byAddress  map[Key]*Group // by interface and address, with marks or without
@@ -56,7 +57,8 @@ func (x *Index) Count(sa *SA) {
 
 // Replace enters an SA in the place of what the index has of it.
 func (x *Index) Replace(old, sa *SA) {
-	if old.Key() != sa.Key() || old.AddressKey() != sa.AddressKey() || old.Identity() != sa.Identity() ||
+	if old.Key() != sa.Key() || old.AddressKey() != sa.AddressKey() ||
+		old.Identity() != sa.Identity() ||
 		old.RemotePort != sa.RemotePort || old.RemoteNAT != sa.RemoteNAT {
 		x.Remove(old)
 		x.Add(sa)
@@ -144,8 +146,8 @@ func (g *Group) remove(sa *SA) {
 	}
 }
 
-// replace enters an SA in the place of an old one. If both count, or neither does, the lists stay in
-// order without a search.
+// replace enters an SA in the place of an old one. If both count, or neither does, the lists stay
+// in order without a search.
 func (g *Group) replace(old, sa *SA) {
 	_, counted := slices.BinarySearchFunc(g.accepted, old.ID, byID)
 	if g.policy == nil || counted != g.policy.Accepts(sa) {

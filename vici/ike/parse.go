@@ -11,9 +11,9 @@ import (
 	"cygnet/vici/message"
 )
 
-// Parse reads the section of an IKE_SA from an event or a list; name is the section's, which is that
-// of the connection. It does not fill in Interface and SelectedByMark, which depend on what the
-// name means. ok is false for a section without an id or without a remote host.
+// Parse reads the section of an IKE_SA from an event or a list; name is the section's, which is
+// that of the connection. It does not fill in Interface and SelectedByMark, which depend on what
+// the name means. ok is false for a section without an id or without a remote host.
 func Parse(name string, m *govici.Message, now time.Time) (sa *SA, ok bool) {
 	sa = &SA{
 		Connection:   name,
@@ -54,8 +54,8 @@ func Parse(name string, m *govici.Message, now time.Time) (sa *SA, ok bool) {
 	return sa, true
 }
 
-// withoutReplaced leaves out the rekeyed children that have a newer one beside them. They exist until
-// charon and the peer have agreed on their end.
+// withoutReplaced leaves out the rekeyed children that have a newer one beside them. They exist
+// until charon and the peer have agreed on their end.
 func withoutReplaced(children []Child) []Child {
 	var newest uint32
 	for _, c := range children {

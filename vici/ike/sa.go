@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Key names a peer: its interface and its NBMA address as this end sees it, after NAT. Where several
-// peers are behind one address and have SAs with marks, the interface and the mark alone name one of
-// them, so that its key stays the same when the NAT's address changes.
+// Key names a peer: its interface and its NBMA address as this end sees it, after NAT. Where
+// several peers are behind one address and have SAs with marks, the interface and the mark alone
+// name one of them, so that its key stays the same when the NAT's address changes.
 type Key struct {
 	Interface string
 	NBMA      netip.Addr // invalid with a mark

@@ -53,5 +53,7 @@ func element(value any) (any, error) {
 		}
 		return list, nil
 	}
-	return nil, fmt.Errorf("%T is no value of swanctl.conf: use a string, a number, a truth value, a list of strings or a table", value)
+	return nil,
+		fmt.Errorf(
+			"%T is no value of swanctl.conf: use a string, a number, a truth value, a list of strings or a table", value)
 }

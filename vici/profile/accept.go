@@ -13,8 +13,8 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// longestIdentity bounds a peer's identity, in bytes. charon accepts up to 64 KiB, and identities go
-// into tables and logs.
+// longestIdentity bounds a peer's identity, in bytes. charon accepts up to 64 KiB, and identities
+// go into tables and logs.
 const longestIdentity = 1024
 
 // Rules decide which SAs a profile allows. charon itself holds a peer to what is configured when an
@@ -51,7 +51,8 @@ func (p Profile) Rules() Rules {
 	}
 	if gre, ok := message.Section(children, ChildName); ok {
 		a.espCiphers = named(message.Texts(gre, "esp_proposals"), cipherOf)
-		a.protocols = protocolsOf(append(message.Texts(gre, "local_ts"), message.Texts(gre, "remote_ts")...))
+		a.protocols = protocolsOf(append(message.Texts(gre, "local_ts"),
+			message.Texts(gre, "remote_ts")...))
 	}
 	return a
 }
@@ -78,8 +79,8 @@ func (a *Rules) protects(sa *ike.SA, c ike.Child) bool {
 	return false
 }
 
-// Refuses returns what the rules do not allow about an SA, as the rest of a sentence about the peer;
-// "" if they allow it. What charon did not report counts as allowed.
+// Refuses returns what the rules do not allow about an SA, as the rest of a sentence about the
+// peer; "" if they allow it. What charon did not report counts as allowed.
 func (a *Rules) Refuses(sa *ike.SA) string {
 	if wrong := a.refusesIKE(sa); wrong != "" {
 		return wrong
@@ -92,8 +93,8 @@ func (a *Rules) Refuses(sa *ike.SA) string {
 	return ""
 }
 
-// remoteIdentity returns the pattern that a peer's identity must match on a connection. With several
-// rounds of authentication each has an identity of its own; then any identity fits.
+// remoteIdentity returns the pattern that a peer's identity must match on a connection. With
+// several rounds of authentication each has an identity of its own; then any identity fits.
 func remoteIdentity(conn *govici.Message) swanctl.Identity {
 	id, rounds := "", 0
 	names, bodies := message.Sections(conn)
@@ -142,13 +143,18 @@ func protocolsOf(selectors []string) map[string]bool {
 func (a *Rules) refusesIKE(sa *ike.SA) string {
 	switch {
 	case len(sa.RemoteID) > longestIdentity:
-		return fmt.Sprintf("calls itself by a name of %d bytes, and %d are allowed: give it a shorter identity", len(sa.RemoteID), longestIdentity)
+		return fmt.Sprintf(
+			"calls itself by a name of %d bytes, and %d are allowed: give it a shorter identity",
+			len(sa.RemoteID), longestIdentity)
 	case sa.RemoteIKE != "" && !a.identity.Fits(sa.RemoteIKE):
-		return fmt.Sprintf("proved to be %q, which the remote identity %q does not allow: change the one or the other", sa.RemoteIKE, a.identity)
+		return fmt.Sprintf(
+			"proved to be %q, which the remote identity %q does not allow: change the one or the other", sa.RemoteIKE, a.identity)
 	case a.ciphers != nil && sa.Encryption != "" && !a.ciphers[sa.Encryption]:
-		return fmt.Sprintf("uses %s for IKE, which the proposals do not allow: give both ends a proposal in common", sa.Encryption)
+		return fmt.Sprintf(
+			"uses %s for IKE, which the proposals do not allow: give both ends a proposal in common", sa.Encryption)
 	case a.groups != nil && sa.Group != "" && !a.groups[sa.Group]:
-		return fmt.Sprintf("exchanged keys by %s, which the proposals do not allow: give both ends a proposal in common", sa.Group)
+		return fmt.Sprintf(
+			"exchanged keys by %s, which the proposals do not allow: give both ends a proposal in common", sa.Group)
 	}
 	return ""
 }
@@ -157,25 +163,31 @@ func (a *Rules) refusesIKE(sa *ike.SA) string {
 func (a *Rules) refusesChild(sa *ike.SA, c ike.Child) string {
 	switch {
 	case c.Mode != "" && c.Mode != a.mode:
-		return fmt.Sprintf("negotiated %s mode where this end needs %s mode: check mode = transport in the peer's connection, and that no NAT or address change keeps it from it",
+		return fmt.Sprintf(
+			"negotiated %s mode where this end needs %s mode: check mode = transport in the peer's connection, and that no NAT or address change keeps it from it",
 			strings.ToLower(c.Mode), strings.ToLower(a.mode))
 	case a.espCiphers != nil && c.Encryption != "" && !a.espCiphers[c.Encryption]:
-		return fmt.Sprintf("uses %s for ESP, which the ESP proposals do not allow: give both ends a proposal in common", c.Encryption)
+		return fmt.Sprintf(
+			"uses %s for ESP, which the ESP proposals do not allow: give both ends a proposal in common", c.Encryption)
 	}
 	for _, s := range slices.Concat(c.LocalTS, c.RemoteTS) {
-		if protocol, port := protocolOf(s); a.protocols != nil && (!a.protocols[protocol] || protocol == "gre" && port != "") {
-			return fmt.Sprintf("has an SA for %q where this end needs one for GRE and nothing else: set local_ts and remote_ts of the peer's connection to dynamic[gre]", s)
+		if protocol, port := protocolOf(s); a.protocols != nil &&
+			(!a.protocols[protocol] || protocol == "gre" && port != "") {
+			return fmt.Sprintf(
+				"has an SA for %q where this end needs one for GRE and nothing else: set local_ts and remote_ts of the peer's connection to dynamic[gre]", s)
 		}
 	}
-	if a.protocols["gre"] && a.mode == "TRANSPORT" && (!carries(c.LocalTS, sa.LocalHost) || !carries(c.RemoteTS, sa.RemoteHost)) {
-		return fmt.Sprintf("has an SA for %v to %v, which is not the GRE between %v and %v: set local_ts and remote_ts of the peer's connection to dynamic[gre]",
+	if a.protocols["gre"] && a.mode == "TRANSPORT" &&
+		(!carries(c.LocalTS, sa.LocalHost) || !carries(c.RemoteTS, sa.RemoteHost)) {
+		return fmt.Sprintf(
+			"has an SA for %v to %v, which is not the GRE between %v and %v: set local_ts and remote_ts of the peer's connection to dynamic[gre]",
 			c.LocalTS, c.RemoteTS, sa.LocalHost, sa.RemoteHost)
 	}
 	return ""
 }
 
-// carries reports whether one of the traffic selectors takes GRE of a host. It does as long as charon
-// reported no selector, or no host.
+// carries reports whether one of the traffic selectors takes GRE of a host. It does as long as
+// charon reported no selector, or no host.
 func carries(selectors []string, host netip.Addr) bool {
 	if len(selectors) == 0 || !host.IsValid() {
 		return true

@@ -14,9 +14,12 @@ func TestRemoteIdentity(t *testing.T) {
 		want string
 	}{
 		{"one", map[string]any{"remote": map[string]any{"id": "*.example.net"}}, "*.example.net"},
-		{"one by another name", map[string]any{"Remote-1": map[string]any{"id": "*.example.net"}}, "*.example.net"},
-		{"two", map[string]any{"remote": map[string]any{"id": "*.example.net"}, "remote-2": map[string]any{"auth": "eap"}}, "%any"},
-		{"any", map[string]any{"remote": map[string]any{"id": "%any"}, "remote_addrs": []string{"%any"}}, "%any"},
+		{"one by another name", map[string]any{"Remote-1": map[string]any{"id": "*.example.net"}},
+			"*.example.net"},
+		{"two", map[string]any{"remote": map[string]any{"id": "*.example.net"},
+			"remote-2": map[string]any{"auth": "eap"}}, "%any"},
+		{"any", map[string]any{"remote": map[string]any{"id": "%any"},
+			"remote_addrs": []string{"%any"}}, "%any"},
 		{"none", map[string]any{"local": map[string]any{"id": "*.example.net"}}, "%any"},
 	} {
 		m, err := message.New(test.conn)

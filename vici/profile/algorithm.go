@@ -12,10 +12,12 @@ var (
 )
 
 // icv maps the length of the integrity check value in a keyword, in bytes or in bits, to bytes.
-var icv = map[string]string{"": "16", "8": "8", "12": "12", "16": "16", "64": "8", "96": "12", "128": "16"}
+var icv = map[string]string{"": "16", "8": "8", "12": "12", "16": "16", "64": "8", "96": "12",
+	"128": "16"}
 
 // cipherOf returns the name that charon's lists have for a cipher, from its keyword in a proposal:
-// AES_GCM_16-256 for "aes256gcm16". It returns "" for other keywords and for ciphers not known here.
+// AES_GCM_16-256 for "aes256gcm16". It returns "" for other keywords and for ciphers not known
+// here.
 func cipherOf(keyword string) string {
 	switch keyword {
 	case "chacha20poly1305":
@@ -57,8 +59,8 @@ func groupOf(keyword string) string {
 	return ""
 }
 
-// named returns the names of all keywords in proposals that name knows. It returns nil if a proposal
-// has no such keyword, like "default": then anything may be negotiated.
+// named returns the names of all keywords in proposals that name knows. It returns nil if a
+// proposal has no such keyword, like "default": then anything may be negotiated.
 func named(proposals []string, name func(keyword string) string) map[string]bool {
 	names := map[string]bool{}
 	for _, proposal := range proposals {

@@ -13,9 +13,9 @@ const swanctlFolder = "/etc/swanctl"
 // longestValue is the longest value that VICI has room for, in bytes.
 const longestValue = 65535
 
-// certificates returns the contents of files below a folder of swanctl's, or at absolute paths. This
-// end sends charon the contents, as swanctl does: where AppArmor confines charon, as on Debian, it
-// may not read the files itself.
+// certificates returns the contents of files below a folder of swanctl's, or at absolute paths.
+// This end sends charon the contents, as swanctl does: where AppArmor confines charon, as on
+// Debian, it may not read the files itself.
 func certificates(folder string, names []string) ([]string, error) {
 	var contents []string
 	for _, name := range names {

@@ -22,8 +22,8 @@ func (p Profile) marks() map[string]any {
 }
 
 // DialThroughNAT makes a connection (of that name, in the argument of load-conn) dial a peer behind
-// NAT: through the mapping that the peer's last SA left at its NAT, from the port that the NAT knows.
-// Without a mapping no packet reaches the peer.
+// NAT: through the mapping that the peer's last SA left at its NAT, from the port that the NAT
+// knows. Without a mapping no packet reaches the peer.
 func DialThroughNAT(conn *govici.Message, name string, port uint16) error {
 	own, ok := message.Section(conn, name)
 	if !ok {
@@ -43,8 +43,8 @@ func DialAnew(conn *govici.Message, name string) error {
 	return own.Set("pull", "no")
 }
 
-// NewRecall builds the argument of load-conn by which this end dials one of several routers behind an
-// address, through its mapping at the NAT. Its name is that of [RecallName].
+// NewRecall builds the argument of load-conn by which this end dials one of several routers behind
+// an address, through its mapping at the NAT. Its name is that of [RecallName].
 func (p Profile) NewRecall(address netip.Addr, port uint16) (*govici.Message, error) {
 	shared, err := p.NewConnection(address, true)
 	if err != nil {

@@ -41,13 +41,14 @@ func takenForAnother(iface string) bool {
 // sharedSuffix ends the name of the connection that routers behind one address dial in by.
 const sharedSuffix = "-nat"
 
-// SharedName returns the name of the connection by which several routers behind one address dial in.
+// SharedName returns the name of the connection by which several routers behind one address dial
+// in.
 func SharedName(iface string, address netip.Addr) string {
 	return ConnectionName(iface, address) + sharedSuffix
 }
 
-// RecallName returns the name of the connection by which this end dials one of the routers behind an
-// address, through its port at the NAT.
+// RecallName returns the name of the connection by which this end dials one of the routers behind
+// an address, through its port at the NAT.
 func RecallName(iface string, address netip.Addr, port uint16) string {
 	return SharedName(iface, address) + "-" + strconv.Itoa(int(port))
 }
@@ -58,8 +59,8 @@ func GivesMarks(name string) bool {
 	return ours && address.IsValid() && strings.HasPrefix(name, SharedName(iface, address))
 }
 
-// withoutSharedSuffix cuts off what SharedName and RecallName append to the name of a connection to an
-// address. It reports whether there was such an ending.
+// withoutSharedSuffix cuts off what SharedName and RecallName append to the name of a connection to
+// an address. It reports whether there was such an ending.
 func withoutSharedSuffix(name string) (string, bool) {
 	if i := strings.LastIndex(name, sharedSuffix+"-"); i >= 0 {
 		if _, err := strconv.ParseUint(name[i+len(sharedSuffix)+1:], 10, 16); err == nil {
@@ -69,10 +70,11 @@ func withoutSharedSuffix(name string) (string, bool) {
 	return strings.CutSuffix(name, sharedSuffix)
 }
 
-// ParseName returns the interface and peer from which ConnectionName, SharedName or RecallName made a
-// name; the zero address for a template. ok is false for names that are not ours.
+// ParseName returns the interface and peer from which ConnectionName, SharedName or RecallName made
+// a name; the zero address for a template. ok is false for names that are not ours.
 func ParseName(name string) (iface string, peer netip.Addr, ok bool) {
-	if outer, found := strings.CutSuffix(name, anyPeer); found && len(outer) > len(Prefix) && strings.HasPrefix(outer, Prefix) {
+	if outer, found := strings.CutSuffix(name, anyPeer); found && len(outer) > len(Prefix) &&
+		strings.HasPrefix(outer, Prefix) {
 		if inner := outer[len(Prefix):]; takenForAnother(inner) {
 			return inner, netip.Addr{}, true
 		}

@@ -17,9 +17,9 @@ import (
 
 // What charon offers and accepts unless a profile says otherwise, best first. Both key lengths are
 // there, so that only the order decides, and a second group for peers without X25519. ML-KEM is for
-// charons that have it: strongSwan from 6.0 on, if built with it ([Profile.Offered]). Everything else
-// is in Debian's libstrongswan-standard-plugins (plugins openssl and gcm); ESP's AES-GCM is the
-// kernel's.
+// charons that have it: strongSwan from 6.0 on, if built with it ([Profile.Offered]). Everything
+// else is in Debian's libstrongswan-standard-plugins (plugins openssl and gcm); ESP's AES-GCM is
+// the kernel's.
 var (
 	DefaultProposals = []string{
 		"aes256gcm16-prfsha384-x25519-ke1_mlkem768",
@@ -63,17 +63,19 @@ type Profile struct {
 	// MaxSAs; nil: there is none.
 	Site *Site
 
-	Identity string // IKE identity of this end; empty: its address, or with certificates the subject
+	// IKE identity of this end; empty: its address, or with certificates the subject
+	Identity string
 
 	PSK Secret // empty: certificates, which swanctl loads with their keys
 
-	// Certs and CACerts are files: names below /etc/swanctl/x509 and /etc/swanctl/x509ca, or absolute
-	// paths. They are read whenever the profile is loaded, so that a new one is used within a minute.
+	// Certs and CACerts are files: names below /etc/swanctl/x509 and /etc/swanctl/x509ca, or
+	// absolute paths. They are read whenever the profile is loaded, so that a new one is used
+	// within a minute.
 	Certs   []string // this end's; empty: charon finds one by Identity
 	CACerts []string // CAs that must have issued the peer's; empty: all that charon has
 
-	// RemoteIdentity is a pattern that a peer's identity must match, such as "*.example.net"; empty:
-	// any that authenticates. It also keeps the PSK from connections that are not ours.
+	// RemoteIdentity is a pattern that a peer's identity must match, such as "*.example.net";
+	// empty: any that authenticates. It also keeps the PSK from connections that are not ours.
 	RemoteIdentity string
 
 	Proposals      []string      // IKE; empty: DefaultProposals
@@ -121,11 +123,14 @@ func (p Profile) Validate() error {
 		errs = append(errs, errors.New("a profile needs an interface"))
 	}
 	if len(p.PSK) > 0 && len(p.Certs) > 0 {
-		errs = append(errs, fmt.Errorf("profile of %s: it has both a PSK and certificates: choose one", p.Interface))
+		errs = append(errs,
+			fmt.Errorf("profile of %s: it has both a PSK and certificates: choose one",
+				p.Interface))
 	}
 	for _, a := range p.LocalAddrs {
 		if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
-			errs = append(errs, fmt.Errorf("profile of %s: %v is no address to send from", p.Interface, a))
+			errs = append(errs, fmt.Errorf("profile of %s: %v is no address to send from",
+				p.Interface, a))
 		}
 	}
 	if _, err := p.NewConnection(netip.Addr{}, false); err != nil {
@@ -134,8 +139,8 @@ func (p Profile) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Clone returns a copy with lists of its own, and with IPv4 addresses as such. The copy shares nested
-// override maps, which nobody changes.
+// Clone returns a copy with lists of its own, and with IPv4 addresses as such. The copy shares
+// nested override maps, which nobody changes.
 func (p Profile) Clone() Profile {
 	p.LocalAddrs = slices.Clone(p.LocalAddrs)
 	for i, a := range p.LocalAddrs {
@@ -156,10 +161,10 @@ func (p Profile) mode() string {
 	return "TRANSPORT"
 }
 
-// NewConnection builds the argument of load-conn. For the zero address that is the template, by which
-// any peer may dial in; for another address it is the connection by which this end dials that peer.
-// With shared it is the connection by which several routers behind that address dial in; each of its
-// SAs has a mark.
+// NewConnection builds the argument of load-conn. For the zero address that is the template, by
+// which any peer may dial in; for another address it is the connection by which this end dials that
+// peer. With shared it is the connection by which several routers behind that address dial in; each
+// of its SAs has a mark.
 func (p Profile) NewConnection(peer netip.Addr, shared bool) (*govici.Message, error) {
 	gre, name := p.child(), ConnectionName(p.Interface, peer)
 	if shared {
@@ -240,15 +245,16 @@ func (p Profile) ikeKeys(peer netip.Addr) (map[string]any, error) {
 		"version":      "2",
 		"remote_addrs": remotes,
 		"proposals":    orDefault(p.Proposals, DefaultProposals),
-		"mobike":       "no", // the tunnel's source is fixed; an SA that moved away would protect nothing
-		"unique":       p.unique(),
-		"dpd_delay":    seconds(cmp.Or(p.DPDDelay, DefaultDPDDelay)),
-		"rekey_time":   seconds(cmp.Or(p.RekeyTime, DefaultRekeyTime)),
-		"reauth_time":  seconds(p.ReauthTime),
-		"keyingtries":  "1",     // the client retries
-		"childless":    "never", // an IKE_SA without a child is of no use
-		"local":        local,
-		"remote":       remote,
+		// the tunnel's source is fixed; an SA that moved away would protect nothing
+		"mobike":      "no",
+		"unique":      p.unique(),
+		"dpd_delay":   seconds(cmp.Or(p.DPDDelay, DefaultDPDDelay)),
+		"rekey_time":  seconds(cmp.Or(p.RekeyTime, DefaultRekeyTime)),
+		"reauth_time": seconds(p.ReauthTime),
+		"keyingtries": "1",     // the client retries
+		"childless":   "never", // an IKE_SA without a child is of no use
+		"local":       local,
+		"remote":      remote,
 	}, nil
 }
 
@@ -266,8 +272,8 @@ func (p Profile) unique() string {
 // unloads keys that have one.
 //
 // The owners of a key are the identities that it is for. A responder looks for the key before it
-// knows which of its own identities the peer means, so the peer's must be among the owners. Without a
-// RemoteIdentity that is any identity, and charon also tries the key on connections of the
+// knows which of its own identities the peer means, so the peer's must be among the owners. Without
+// a RemoteIdentity that is any identity, and charon also tries the key on connections of the
 // administrator's that take any peer by PSK.
 func (p Profile) NewSharedKey() (*govici.Message, error) {
 	owners := []string{cmp.Or(p.RemoteIdentity, "%any")}

@@ -17,16 +17,20 @@ func TestConnection(t *testing.T) {
 	spoke := testProfile()
 	dir := t.TempDir()
 	for _, name := range []string{"hub.pem", "ca.pem"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("what is in "+name), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("what is in "+name),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	certs := Profile{
-		Interface: "gre0", Hub: true, Certs: []string{dir + "/hub.pem"}, CACerts: []string{dir + "/ca.pem"}, RemoteIdentity: "*.example.net",
+		Interface: "gre0", Hub: true, Certs: []string{dir + "/hub.pem"},
+		CACerts: []string{dir + "/ca.pem"}, RemoteIdentity: "*.example.net",
 		DPDDelay: 30 * time.Second, RekeyTime: time.Hour, ChildRekeyTime: 20 * time.Minute,
 		Proposals: []string{"aes256-sha384-ecp384"}, ESPProposals: []string{"aes256gcm16"},
-		Connection: map[string]any{"fragmentation": true, "send_cert": "always", "local": map[string]any{"id": "other"}, "if_id_in": 7},
-		Child:      map[string]any{"local_ts": []any{"dynamic[gre]", "dynamic[icmp]"}, "replay_window": int64(128)},
+		Connection: map[string]any{"fragmentation": true, "send_cert": "always",
+			"local": map[string]any{"id": "other"}, "if_id_in": 7},
+		Child: map[string]any{"local_ts": []any{"dynamic[gre]", "dynamic[icmp]"},
+			"replay_window": int64(128)},
 	}
 	for _, test := range []struct {
 		name    string
@@ -163,18 +167,33 @@ func TestValidate(t *testing.T) {
 		{"PSK", func(*Profile) {}, ""},
 		{"certificate by identity", func(p *Profile) { p.PSK = nil }, ""},
 		{"no interface", func(p *Profile) { p.Interface = "" }, "needs an interface"},
-		{"two ways to authenticate", func(p *Profile) { p.Certs = []string{"a.pem"} }, "both a PSK and certificates"},
-		{"a certificate that is not there", func(p *Profile) { p.PSK, p.Certs = nil, []string{"none.pem"} }, "profile of gre1: read a certificate: stat /etc/swanctl/x509/none.pem: no such file"},
-		{"an authority that is a folder", func(p *Profile) { p.PSK, p.CACerts = nil, []string{"/dev"} }, "/dev is not a regular file"},
-		{"an endless certificate", func(p *Profile) { p.PSK, p.Certs = nil, []string{"/proc/self/exe"} }, "is longer than 65535 bytes"},
-		{"no address", func(p *Profile) { p.LocalAddrs = []netip.Addr{netip.IPv4Unspecified()} }, "0.0.0.0 is no address"},
-		{"a float", func(p *Profile) { p.Child = map[string]any{"rekey_time": 1.5} }, "rekey_time: float64"},
-		{"a list of numbers", func(p *Profile) { p.Connection = map[string]any{"vips": []any{1}} }, "vips: item 1 is int"},
+		{"two ways to authenticate", func(p *Profile) { p.Certs = []string{"a.pem"} },
+			"both a PSK and certificates"},
+		{"a certificate that is not there", func(p *Profile) {
+			p.PSK, p.Certs = nil,
+				[]string{"none.pem"}
+		},
+			"profile of gre1: read a certificate: stat /etc/swanctl/x509/none.pem: no such file"},
+		{"an authority that is a folder", func(p *Profile) {
+			p.PSK, p.CACerts = nil,
+				[]string{"/dev"}
+		}, "/dev is not a regular file"},
+		{"an endless certificate", func(p *Profile) {
+			p.PSK, p.Certs = nil,
+				[]string{"/proc/self/exe"}
+		}, "is longer than 65535 bytes"},
+		{"no address", func(p *Profile) { p.LocalAddrs = []netip.Addr{netip.IPv4Unspecified()} },
+			"0.0.0.0 is no address"},
+		{"a float", func(p *Profile) { p.Child = map[string]any{"rekey_time": 1.5} },
+			"rekey_time: float64"},
+		{"a list of numbers", func(p *Profile) { p.Connection = map[string]any{"vips": []any{1}} },
+			"vips: item 1 is int"},
 	} {
 		p := testProfile()
 		test.change(&p)
 		err := p.Validate()
-		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+		if test.want == "" && err != nil || test.want != "" &&
+			(err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
 	}
@@ -182,5 +201,6 @@ func TestValidate(t *testing.T) {
 
 // testProfile is a profile with a PSK.
 func testProfile() Profile {
-	return Profile{Interface: "gre1", LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")}, Identity: "me.example.net", PSK: Secret("hunter2")}
+	return Profile{Interface: "gre1", LocalAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.100")},
+		Identity: "me.example.net", PSK: Secret("hunter2")}
 }

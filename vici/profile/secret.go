@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// Secret is key material, such as a PSK. However it is printed, logged or marshalled, only "[secret]"
-// appears.
+// Secret is key material, such as a PSK. However it is printed, logged or marshalled, only
+// "[secret]" appears.
 type Secret []byte
 
 const redacted = "[secret]"

@@ -6,9 +6,9 @@ import (
 	"net/netip"
 )
 
-// Site is a connection that the site loads by swanctl, and that the connections of a profile are made
-// like. charon may prefer it for a peer that dials in, so SAs by it are the interface's, too. So are
-// those that it had before this program was installed.
+// Site is a connection that the site loads by swanctl, and that the connections of a profile are
+// made like. charon may prefer it for a peer that dials in, so SAs by it are the interface's, too.
+// So are those that it had before this program was installed.
 type Site struct {
 	Name       string         // under which the site loads it
 	Connection map[string]any // its keys and authentication sections, as load-conn has them

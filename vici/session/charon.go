@@ -84,7 +84,10 @@ func AtLeast(version string, wanted ...int) bool {
 		if i < len(parts) {
 			part = parts[i]
 		}
-		if end := strings.IndexFunc(part, func(c rune) bool { return c < '0' || c > '9' }); end >= 0 {
+		if end := strings.IndexFunc(part, func(c rune) bool {
+			return c < '0' ||
+				c > '9'
+		}); end >= 0 {
 			part = part[:end]
 		}
 		if have, _ := strconv.Atoi(part); have != want {

@@ -100,7 +100,8 @@ func (s *Session) TerminateAll(ctx context.Context, timeout time.Duration, ids [
 // Destroy makes charon tell the peer that an IKE_SA is closed, and forget it at once. A peer that
 // does not answer would otherwise keep its SA.
 func (s *Session) Destroy(ctx context.Context, timeout time.Duration, id uint32) error {
-	return s.terminate(ctx, timeout, map[string]any{"ike-id": int(id), "timeout": -1, "force": "yes"})
+	return s.terminate(ctx, timeout, map[string]any{"ike-id": int(id), "timeout": -1,
+		"force": "yes"})
 }
 
 func (s *Session) terminate(ctx context.Context, timeout time.Duration, keys map[string]any) error {

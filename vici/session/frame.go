@@ -88,7 +88,8 @@ func (c *frameConn) next() ([]byte, error) {
 			return frame, nil
 		}
 		if len(c.held) == maxHeld {
-			return nil, fmt.Errorf("charon raised %d events before it confirmed the subscription", maxHeld)
+			return nil, fmt.Errorf("charon raised %d events before it confirmed the subscription",
+				maxHeld)
 		}
 		c.held = append(c.held, frame)
 	}

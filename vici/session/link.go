@@ -24,8 +24,9 @@ type Link struct {
 	events  <-chan govici.Event
 	conn    *frameConn // of the events
 	jobs    chan Job
-	logs    chan *LogSubscription // to be opened; it has room for one, so that its sender never waits
-	report  func(*Link, func())
+	// to be opened; it has room for one, so that its sender never waits
+	logs   chan *LogSubscription
+	report func(*Link, func())
 }
 
 // Job is work for one of the command sessions of a link.
