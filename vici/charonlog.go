@@ -92,7 +92,7 @@ func (r *reconciler) tryAgain(p *peer) {
 		p.pause = wait
 		r.charonLog.waiting = append(r.charonLog.waiting, func() { r.resume(p, wait) })
 	}
-	r.settle(p)
+	r.step(p)
 }
 
 // failedUnheard subscribes to charon's log for a peer that an attempt did not secure for no known

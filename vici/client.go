@@ -83,7 +83,7 @@ type times struct {
 	command time.Duration // for charon to answer a command
 	list    time.Duration // for charon to stream all SAs
 	// from an initiation to the look whether charon has given it up already
-	glance time.Duration
+	firstPoll time.Duration
 	// from an initiation to the first look that may end it, and on for as long as it is young
 	firstCheck time.Duration
 	check      time.Duration // between further looks
@@ -92,17 +92,17 @@ type times struct {
 	duplicate  time.Duration // for two SAs with one peer to be settled by themselves
 	// from the loss of a peer to the attempt to have it again: who was told may not want it any
 	// more
-	heed    time.Duration
-	settled time.Duration // an SA that lasted this long starts the back-off anew
+	redial  time.Duration
+	lasting time.Duration // an SA that lasted this long starts the back-off anew
 	// after charon's return, for which unanswered attempts are restarted with every check
 	returning time.Duration
 	// between attempts that a peer which is first does not answer, at most
 	impatience time.Duration
 	// for the SA that stays to be rekeyed, before its duplicates are closed all the same
 	handOver     time.Duration
-	handOverLook time.Duration // between looks whether it is
-	hold         time.Duration // for a second SA to come up, before the first is told all the same
-	holdLook     time.Duration // between looks for it, and from its coming up to the use of either
+	handOverPoll time.Duration // between looks whether it is
+	withhold     time.Duration // for a second SA to come up, before the first is told all the same
+	withholdPoll time.Duration // between looks for it, and from its coming up to the use of either
 	// from the newest SA with a peer, after which older ones are taken for dead
 	zombie time.Duration
 	// after a stall of charon, for a peer to show that it has its SA, before it is dialled
@@ -119,13 +119,13 @@ type times struct {
 
 var defaultTimes = times{
 	command: 30 * time.Second, list: 2 * time.Minute,
-	glance: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second,
+	firstPoll: 500 * time.Millisecond, firstCheck: 2 * time.Second, check: 5 * time.Second,
 	attempt:   30 * time.Second,
 	childless: 5 * time.Second, duplicate: 2 * time.Second, handOver: 1500 * time.Millisecond,
-	handOverLook: 100 * time.Millisecond, heed: 100 * time.Millisecond,
-	settled:   10 * time.Second,
-	returning: 30 * time.Second, impatience: 10 * time.Second, hold: 10 * time.Second,
-	holdLook: 100 * time.Millisecond, zombie: 10 * time.Second, proof: 500 * time.Millisecond,
+	handOverPoll: 100 * time.Millisecond, redial: 100 * time.Millisecond,
+	lasting:   10 * time.Second,
+	returning: 30 * time.Second, impatience: 10 * time.Second, withhold: 10 * time.Second,
+	withholdPoll: 100 * time.Millisecond, zombie: 10 * time.Second, proof: 500 * time.Millisecond,
 	connections: 10 * time.Second,
 	comparison:  time.Minute, orphans: 30 * time.Second, vacant: 5 * time.Minute,
 	profileRetry: 10 * time.Second, logReview: time.Minute, inbound: 5 * time.Second,

@@ -20,7 +20,7 @@ type collision struct {
 
 	peer    string // the second one's address in the tunnel
 	up      time.Time
-	settled time.Time // zero: not yet
+	lasting time.Time // zero: not yet
 	pings   *exec.Cmd
 	out     bytes.Buffer
 }
@@ -36,9 +36,9 @@ func TestManyCollisions(t *testing.T) { collide(t, 20) }
 // and no packet is lost from when both are told of it on.
 func collide(t *testing.T, rounds int) {
 	const (
-		pairs    = 10
-		skew     = 50 * time.Millisecond
-		settling = 30 * time.Second // a deadline: what it takes is logged
+		pairs              = 10
+		skew               = 50 * time.Millisecond
+		checkingDuplicates = 30 * time.Second // a deadline: what it takes is logged
 	)
 	var all []*collision
 	r := routers(t, 2*pairs)
@@ -52,9 +52,9 @@ func collide(t *testing.T, rounds int) {
 		}
 		for _, c := range all {
 			eventually(t, "an SA at both ends of "+c.r[0].name, c.there)
-			c.up, c.settled = time.Now(), time.Time{}
+			c.up, c.lasting = time.Now(), time.Time{}
 		}
-		limit := time.Now().Add(settling)
+		limit := time.Now().Add(checkingDuplicates)
 		for _, c := range all {
 			c.start(t)
 		}
@@ -63,19 +63,19 @@ func collide(t *testing.T, rounds int) {
 			open = 0
 			for _, c := range all {
 				if len(c.w[0].SAs()) > 1 || len(c.w[1].SAs()) > 1 {
-					doubled[c], c.settled = true, time.Time{}
+					doubled[c], c.lasting = true, time.Time{}
 				}
 				switch {
-				case !c.settled.IsZero():
+				case !c.lasting.IsZero():
 				case c.alike():
-					c.settled = time.Now()
+					c.lasting = time.Now()
 				default:
 					open++
 				}
 			}
 			if time.Now().After(limit) && open > 0 {
 				t.Fatalf("round %d: %d pairs are not settled after %v:\n%s", round+1, open,
-					settling, unsettled(all))
+					checkingDuplicates, unsettled(all))
 			}
 			<-time.After(10 * time.Millisecond)
 		}
@@ -91,7 +91,7 @@ func collide(t *testing.T, rounds int) {
 					c.w[0].SAs(), c.w[1].SAs())
 			}
 			if doubled[c] {
-				slowest = max(slowest, c.settled.Sub(c.up))
+				slowest = max(slowest, c.lasting.Sub(c.up))
 			}
 		}
 		// charon keeps the inbound state of a rekeyed SA for five seconds more, for what is under
@@ -170,7 +170,7 @@ func (c *collision) alike() bool {
 func unsettled(all []*collision) string {
 	var b strings.Builder
 	for _, c := range all {
-		if !c.settled.IsZero() {
+		if !c.lasting.IsZero() {
 			continue
 		}
 		for i, w := range c.w {

@@ -27,12 +27,12 @@ func (r *reconciler) watchDuplicates(k Key) {
 		return
 	}
 	p := r.peer(k)
-	if p.settling {
+	if p.checkingDuplicates {
 		return
 	}
-	p.settling = true
+	p.checkingDuplicates = true
 	r.after(r.times.duplicate, func() {
-		p.settling = false
+		p.checkingDuplicates = false
 		r.closeDuplicates(p)
 	})
 }
@@ -46,8 +46,8 @@ func (r *reconciler) closeDuplicates(p *peer) {
 	if applied == nil {
 		return
 	}
-	if r.protecting(p.Key).BehindOneNAT() && !r.separates(p.Key) && !p.mixed {
-		p.mixed = true
+	if r.protecting(p.Key).BehindOneNAT() && !r.separates(p.Key) && !p.ambiguous {
+		p.ambiguous = true
 		r.log.Warn(
 			"several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
 			slog.Any("peer", p.Key), slog.Any("identities", ike.Identities(sas)))
@@ -85,7 +85,7 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 	if stays < 0 {
 		return false
 	}
-	p.settling, p.handedOver = true, true
+	p.checkingDuplicates, p.handedOver = true, true
 	child := sas[stays].NewestChild()
 	r.rekey(sas[stays], "child-id", child)
 	r.awaitHandOver(p, sas[stays].ID, child, time.Now().Add(r.times.handOver))
@@ -96,7 +96,7 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 // was agreed on, or the time is over. The other end sends through the new child from that agreement
 // on, not from the rekeying.
 func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
-	r.after(r.times.handOverLook, func() {
+	r.after(r.times.handOverPoll, func() {
 		var found []*SA
 		r.do(func(ctx context.Context, s *session.Session) (err error) {
 			found, err = listSAs(ctx, s, r.times.command, "ike-id",
@@ -114,7 +114,7 @@ func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 				r.awaitHandOver(p, id, child, until)
 				return
 			}
-			p.settling = false
+			p.checkingDuplicates = false
 			r.closeDuplicates(p)
 		})
 	})
@@ -153,13 +153,13 @@ func (r *reconciler) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 // watchZombies has a peer's SAs looked at again later. Meanwhile new duplicates may come, which do
 // not wait for that.
 func (r *reconciler) watchZombies(p *peer, rest time.Duration) {
-	if p.outliving {
+	if p.checkingZombies {
 		return
 	}
-	p.outliving = true
+	p.checkingZombies = true
 	r.after(rest, func() {
-		p.outliving = false
-		if !p.settling {
+		p.checkingZombies = false
+		if !p.checkingDuplicates {
 			r.closeDuplicates(p)
 		}
 	})

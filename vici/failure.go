@@ -109,7 +109,7 @@ func (r *reconciler) suspect(connection string, h hint) {
 	}
 	p.hint = &h
 	a := p.attempt
-	r.after(50*time.Millisecond, func() { r.look(p, a) })
+	r.after(50*time.Millisecond, func() { r.pollAttempt(p, a) })
 }
 
 // failureWords says why an attempt failed.

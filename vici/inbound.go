@@ -27,7 +27,7 @@ type inbound struct {
 	ups       uint64    // IKE_SAs that others made since then
 	suspected time.Time // when a count told of a failure last
 	dialogs   map[string]dialog
-	told      map[Key]time.Time
+	reported  map[Key]time.Time
 }
 
 // dialog is what the log said of one IKE_SA.
@@ -185,7 +185,7 @@ func (r *reconciler) refusedInbound(d dialog, h hint) {
 	if p := r.peers[k]; p != nil && (p.attempt != nil || p.up != nil) {
 		return
 	}
-	now, told := time.Now(), r.inbound.told
+	now, told := time.Now(), r.inbound.reported
 	if last, known := told[k]; known && now.Sub(last) < refusedAgain {
 		return
 	}
@@ -199,7 +199,7 @@ func (r *reconciler) refusedInbound(d dialog, h hint) {
 	}
 	if told == nil {
 		told = make(map[Key]time.Time)
-		r.inbound.told = told
+		r.inbound.reported = told
 	}
 	told[k] = now
 	reason := r.inboundWords(d, h)

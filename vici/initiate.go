@@ -18,9 +18,9 @@ import (
 // when its time is up we end it.
 type attempt struct {
 	started time.Time
-	young   bool // counts towards MaxInitiations
+	early   bool // counts towards MaxInitiations
 	missing int  // looks in a row that found nothing of it
-	looking bool // a look is under way
+	polling bool // a look is under way
 	silent  bool // at the last look the peer had not answered
 	heard   bool // the reason of its failure was to be heard from its start
 	last    bool // a failure is told, heard or not
@@ -51,7 +51,7 @@ func (r *reconciler) dispatch() {
 		p.queued = false
 		applied := r.profiles[p.Interface]
 		if applied != nil && applied.loaded && r.peers[p.Key] == p && !p.busy && !p.closing &&
-			p.want.dials() && p.up == nil && p.hold == nil && p.attempt == nil {
+			p.want.dials() && p.up == nil && p.withheld == nil && p.attempt == nil {
 			r.initiate(p, applied)
 		}
 	}
@@ -63,10 +63,10 @@ func (r *reconciler) dispatch() {
 // without waiting for the outcome: an initiation that is waited for holds one of charon's worker
 // threads all the time.
 func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
-	a := &attempt{started: time.Now(), young: true, heard: r.hears(), last: p.again}
+	a := &attempt{started: time.Now(), early: true, heard: r.hears(), last: p.again}
 	p.attempt, p.busy, p.loaded = a, true, true
-	if p.sought.IsZero() {
-		p.sought, p.silence = a.started, a.started
+	if p.dialledSince.IsZero() {
+		p.dialledSince, p.silentSince = a.started, a.started
 	}
 	r.starting++
 	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
@@ -99,13 +99,13 @@ func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 			// Success: the peer was faster and its SA is in the table soon, whatever its name. If
 			// not, the look says so.
 			r.compare()
-			r.after(r.times.firstCheck, func() { r.look(p, a) })
+			r.after(r.times.firstCheck, func() { r.pollAttempt(p, a) })
 		case err != nil:
 			r.fail(p, refusedWords(p.Key, err))
 		default:
-			r.after(r.times.glance, func() { r.look(p, a) })
+			r.after(r.times.firstPoll, func() { r.pollAttempt(p, a) })
 		}
-		r.settle(p)
+		r.step(p)
 	})
 	r.countAttempts(1)
 }
@@ -115,15 +115,15 @@ func (r *reconciler) endAttempt(p *peer) {
 	if p.attempt == nil {
 		return
 	}
-	r.grown(p.attempt)
+	r.endEarly(p.attempt)
 	p.attempt = nil
 	r.countAttempts(-1)
 }
 
 // grown frees an attempt's place among those in their first seconds.
-func (r *reconciler) grown(a *attempt) {
-	if a.young {
-		a.young = false
+func (r *reconciler) endEarly(a *attempt) {
+	if a.early {
+		a.early = false
 		r.starting--
 		r.dispatch()
 	}
@@ -135,11 +135,11 @@ func (r *reconciler) countAttempts(change int) {
 }
 
 // look asks charon what became of an attempt: one that never establishes raises no event.
-func (r *reconciler) look(p *peer, a *attempt) {
-	if p.attempt != a || a.looking {
+func (r *reconciler) pollAttempt(p *peer, a *attempt) {
+	if p.attempt != a || a.polling {
 		return
 	}
-	a.looking = true
+	a.polling = true
 	name := profile.ConnectionName(p.Interface, p.NBMA)
 	var found []*SA
 	asked := r.serial
@@ -147,7 +147,7 @@ func (r *reconciler) look(p *peer, a *attempt) {
 		found, err = listSAs(ctx, s, r.times.command, "ike", name)
 		return err
 	}, func(err error) {
-		a.looking = false
+		a.polling = false
 		if r.fatal(err) {
 			return
 		}
@@ -158,17 +158,17 @@ func (r *reconciler) look(p *peer, a *attempt) {
 			r.listed(sa, asked)
 		}
 		if p.attempt == a {
-			r.judge(p, a, found)
+			r.evaluateAttempt(p, a, found)
 		}
 		if p.attempt == a && time.Since(a.started) >= r.times.firstCheck {
-			r.grown(a)
+			r.endEarly(a)
 		}
 	})
 }
 
 // judge decides on an attempt from the IKE_SAs found under its connection's name, none of which
 // protects traffic yet.
-func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
+func (r *reconciler) evaluateAttempt(p *peer, a *attempt, found []*SA) {
 	age := time.Since(a.started)
 	open, childless := (*SA)(nil), false
 	for _, sa := range found {
@@ -191,20 +191,20 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 		// failed.
 		a.missing++
 		if p.hint != nil || a.missing > 1 {
-			r.gone(p, a)
+			r.gaveUp(p, a)
 			return
 		}
 		again = min(again, time.Second)
 		if p.want == InitiateFirst {
-			again = r.times.glance
+			again = r.times.firstPoll
 		}
 	case age < r.times.firstCheck:
 		a.missing, again = 0, r.times.firstCheck-age
 	case impatient && open.ResponderSPI == 0 && age >= patience:
 		// Peers that return miss each other's first packets; charon's own retransmission waits ever
 		// longer.
-		place := a.young
-		a.young = false
+		place := a.early
+		a.early = false
 		r.endAttempt(p)
 		r.stillSilent(p)
 		r.abandon(p, open.ID, place)
@@ -217,7 +217,7 @@ func (r *reconciler) judge(p *peer, a *attempt, found []*SA) {
 	default:
 		a.missing, a.silent = 0, open.ResponderSPI == 0
 	}
-	r.after(again, func() { r.look(p, a) })
+	r.after(again, func() { r.pollAttempt(p, a) })
 }
 
 // patience is how long an attempt may stay without any answer before it is begun anew, where that
@@ -229,20 +229,20 @@ func (r *reconciler) patience(p *peer) (time.Duration, bool) {
 	if p.want != InitiateFirst {
 		return 0, false
 	}
-	return min(max(time.Since(p.sought)/15, r.times.firstCheck), r.times.impatience), true
+	return min(max(time.Since(p.dialledSince)/15, r.times.firstCheck), r.times.impatience), true
 }
 
 // stillSilent tells, as often as attempts of full length would, that a peer does not answer.
 func (r *reconciler) stillSilent(p *peer) {
-	if time.Since(p.silence) < r.times.attempt {
+	if time.Since(p.silentSince) < r.times.attempt {
 		return
 	}
-	p.silence, p.refused = time.Now(), false
+	p.silentSince, p.refused = time.Now(), false
 	r.emit(Failed{p.Key, r.failureWords(p)})
 }
 
 // gone tells why charon gave an attempt up, or finds out.
-func (r *reconciler) gone(p *peer, a *attempt) {
+func (r *reconciler) gaveUp(p *peer, a *attempt) {
 	switch {
 	case p.hint != nil:
 		p.refused = p.hint.cause != noAnswer
@@ -272,7 +272,7 @@ func (r *reconciler) abandon(p *peer, id uint32, place bool) {
 		if place {
 			r.starting--
 		}
-		r.settle(p)
+		r.step(p)
 		r.dispatch()
 	})
 }
@@ -287,12 +287,12 @@ func (r *reconciler) fail(p *peer, reason string) {
 	if p.want == InitiateFirst {
 		wait = min(wait, r.times.impatience)
 	}
-	r.rest(p, wait)
-	r.settle(p)
+	r.pauseFor(p, wait)
+	r.step(p)
 }
 
 // rest has a peer's next attempt wait.
-func (r *reconciler) rest(p *peer, length time.Duration) {
+func (r *reconciler) pauseFor(p *peer, length time.Duration) {
 	wait := &pause{length}
 	p.pause = wait
 	r.after(length, func() { r.resume(p, wait) })
@@ -302,7 +302,7 @@ func (r *reconciler) rest(p *peer, length time.Duration) {
 func (r *reconciler) resume(p *peer, wait *pause) {
 	if p.pause == wait {
 		p.pause = nil
-		r.settle(p)
+		r.step(p)
 	}
 }
 

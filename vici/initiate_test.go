@@ -67,7 +67,7 @@ func TestLostAndFlapping(t *testing.T) {
 		lost := time.Now()
 		wantEvents(t, "lost", after(c, time.Second), Down{key("192.0.2.1"), closedByPeer},
 			upOf("192.0.2.1", true))
-		if wait := f.seen().at[1].Sub(lost); wait != defaultTimes.heed {
+		if wait := f.seen().at[1].Sub(lost); wait != defaultTimes.redial {
 			t.Errorf("dialled %v after the loss", wait)
 		}
 		f.do(func(f *fakeCharon) {

@@ -168,7 +168,7 @@ func (rs *recalls) enqueue(c recall) {
 }
 
 // there reports whether the router has an SA again.
-func (r *reconciler) there(c *recall) bool { return r.index.HasChild(c.Key, c.identity) }
+func (r *reconciler) hasReturned(c *recall) bool { return r.index.HasChild(c.Key, c.identity) }
 
 // dispatchRecalls dials who is to be dialled while there is room, after all peers that are wanted.
 func (r *reconciler) dispatchRecalls() {
@@ -178,7 +178,7 @@ func (r *reconciler) dispatchRecalls() {
 		for len(queue) > 0 && (!known || a.loaded && r.starting < r.inFlight) {
 			c := queue[0]
 			queue = queue[1:]
-			if !known || r.there(c) {
+			if !known || r.hasReturned(c) {
 				delete(r.recalls.all, *c)
 				continue
 			}
@@ -214,7 +214,7 @@ func (r *reconciler) recall(c *recall, applied *appliedProfile) {
 		}
 		r.after(r.times.firstCheck, func() {
 			r.starting--
-			r.lookRecalled(c, name, time.Now().Add(r.times.attempt))
+			r.pollRecalled(c, name, time.Now().Add(r.times.attempt))
 			r.dispatch()
 		})
 	})
@@ -222,9 +222,9 @@ func (r *reconciler) recall(c *recall, applied *appliedProfile) {
 
 // lookRecalled looks whether a router came back, until an attempt's time is over. Then it has to
 // dial by itself.
-func (r *reconciler) lookRecalled(c *recall, name string, until time.Time) {
-	if !r.there(c) && time.Now().Before(until) {
-		r.after(r.times.check, func() { r.lookRecalled(c, name, until) })
+func (r *reconciler) pollRecalled(c *recall, name string, until time.Time) {
+	if !r.hasReturned(c) && time.Now().Before(until) {
+		r.after(r.times.check, func() { r.pollRecalled(c, name, until) })
 		return
 	}
 	delete(r.recalls.all, *c)

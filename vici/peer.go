@@ -17,43 +17,43 @@ import (
 // remember.
 type peer struct {
 	Key
-	want    Want
-	up      *Peer // as told; nil: not secured
-	upSince time.Time
-	reason  string    // why its SA goes, as far as an event told
-	closed  time.Time // when this end closed its SAs last
-	mixed   bool      // told that several routers share its address
-	given   bool      // an attempt was under way when it was wanted no more
+	want      Want
+	up        *Peer // as told; nil: not secured
+	upSince   time.Time
+	reason    string    // why its SA goes, as far as an event told
+	closed    time.Time // when this end closed its SAs last
+	ambiguous bool      // told that several routers share its address
+	cancelled bool      // an attempt was under way when it was wanted no more
 
-	loaded     bool // its connection may be loaded in charon
-	closing    bool
-	busy       bool  // a job about its connection runs: one at a time
-	settling   bool  // a timer will look at its duplicates
-	handedOver bool  // the SA that stays is rekeyed, so that its duplicates can be closed
-	outliving  bool  // a timer will look whether it has lost its older SAs
-	hold       *hold // its SA is not told yet; nil: there is none, or it is
-	queued     bool  // in the reconciler's waiting list
+	loaded             bool // its connection may be loaded in charon
+	closing            bool
+	busy               bool         // a job about its connection runs: one at a time
+	checkingDuplicates bool         // a timer will look at its duplicates
+	handedOver         bool         // the SA that stays is rekeyed, so that its duplicates can be closed
+	checkingZombies    bool         // a timer will look whether it has lost its older SAs
+	withheld           *withholding // its SA is not told yet; nil: there is none, or it is
+	queued             bool         // in the reconciler's waiting list
 
-	renewal *renewal // the check of its SAs after a stall; nil: there is none
-	attempt *attempt
-	sought  time.Time // since when attempts are made to secure it; zero: none is
+	renewal      *renewal // the check of its SAs after a stall; nil: there is none
+	attempt      *attempt
+	dialledSince time.Time // since when attempts are made to secure it; zero: none is
 	// of a peer behind NAT, at the NAT, when its last SA was lost with charon; 0: nothing to know
-	port    uint16
-	silence time.Time // when it was told last that it does not answer, or since when it is sought
-	hint    *hint     // why the attempt fails, from charon's log; nil: not known
-	again   bool      // the next attempt is another one, after one that failed unheard
-	refused bool      // it failed last for another reason than silence
-	backoff session.Backoff
-	pause   *pause // before the next attempt; nil: none
+	port        uint16
+	silentSince time.Time // when it was told last that it does not answer, or since when it is sought
+	hint        *hint     // why the attempt fails, from charon's log; nil: not known
+	again       bool      // the next attempt is another one, after one that failed unheard
+	refused     bool      // it failed last for another reason than silence
+	backoff     session.Backoff
+	pause       *pause // before the next attempt; nil: none
 }
 
 type pause struct{ length time.Duration }
 
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
-	p.busy, p.settling, p.handedOver, p.outliving, p.queued, p.attempt, p.pause, p.hold,
+	p.busy, p.checkingDuplicates, p.handedOver, p.checkingZombies, p.queued, p.attempt, p.pause, p.withheld,
 		p.renewal = false, false, false, false, false, nil, nil, nil, nil
-	p.again, p.refused, p.given, p.sought = false, false, false, time.Time{}
+	p.again, p.refused, p.cancelled, p.dialledSince = false, false, false, time.Time{}
 	p.backoff.Reset()
 }
 
@@ -74,13 +74,13 @@ func (r *reconciler) want(k Key, w Want) {
 	p := r.peer(k)
 	p.want = w
 	if !w.dials() {
-		p.given = w == None && p.attempt != nil
+		p.cancelled = w == None && p.attempt != nil
 		r.endAttempt(p)
-		p.pause, p.again, p.refused, p.sought = nil, false, false, time.Time{}
+		p.pause, p.again, p.refused, p.dialledSince = nil, false, false, time.Time{}
 		p.backoff.Reset()
-		r.release(p, p.hold)
+		r.release(p, p.withheld)
 	}
-	r.settle(p)
+	r.step(p)
 }
 
 func (r *reconciler) close(k Key) {
@@ -88,7 +88,7 @@ func (r *reconciler) close(k Key) {
 	p := r.peer(k)
 	p.closing = true
 	r.endAttempt(p)
-	r.settle(p)
+	r.step(p)
 }
 
 // expulsion names the SAs that Expel is to end.
@@ -147,24 +147,24 @@ func (r *reconciler) evaluate(k Key) {
 	switch {
 	case sa != nil:
 		r.secured(p, sa)
-	case p.hold != nil:
-		p.hold = nil
+	case p.withheld != nil:
+		p.withheld = nil
 		r.fail(p, cmp.Or(p.reason, "the SA ended"))
 	case p.up != nil:
 		r.lost(p)
 	}
-	r.settle(p)
+	r.step(p)
 }
 
 func (r *reconciler) secured(p *peer, sa *SA) {
 	dialled := p.attempt != nil
 	r.endAttempt(p)
-	p.pause, p.reason, p.again, p.refused, p.sought = nil, "", false, false, time.Time{}
+	p.pause, p.reason, p.again, p.refused, p.dialledSince = nil, "", false, false, time.Time{}
 	p.port = 0
 	if sa.RemoteNAT {
 		p.port = sa.RemotePort
 	}
-	if r.holds(p, dialled) {
+	if r.withholds(p, dialled) {
 		return
 	}
 	info := r.info(p.Key, sa)
@@ -186,15 +186,15 @@ func (r *reconciler) lost(p *peer) {
 	r.endRenewal(p) // it is dialled like any other from now on
 	p.up, p.reason, p.port = nil, "", 0
 	r.emit(Down{p.Key, reason})
-	wait := r.times.heed
-	if time.Since(p.upSince) >= r.times.settled {
+	wait := r.times.redial
+	if time.Since(p.upSince) >= r.times.lasting {
 		p.backoff.Reset()
 	} else if first := p.backoff.Fresh(); first {
 		p.backoff.Next()
 	} else {
 		wait = p.backoff.Next()
 	}
-	r.rest(p, wait)
+	r.pauseFor(p, wait)
 }
 
 // info is what there is to tell about a peer with an SA.
@@ -229,7 +229,7 @@ func (r *reconciler) securing(k Key) *SA {
 
 // settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on
 // several sessions.
-func (r *reconciler) settle(p *peer) {
+func (r *reconciler) step(p *peer) {
 	if !r.synced || p.busy || r.peers[p.Key] != p {
 		return
 	}
@@ -287,17 +287,17 @@ func (r *reconciler) closePeer(p *peer) {
 				slog.Any("error", err))
 		}
 		p.closing, p.loaded = false, false
-		r.settle(p)
+		r.step(p)
 	})
 }
 
 // unload unloads a peer's connection, and ends an attempt that is still under way: it would make an
 // SA that nobody wants.
 func (r *reconciler) unload(p *peer) {
-	name, given, command := profile.ConnectionName(p.Interface, p.NBMA), p.given, r.times.command
-	p.busy, p.given = true, false
+	name, cancelled, command := profile.ConnectionName(p.Interface, p.NBMA), p.cancelled, r.times.command
+	p.busy, p.cancelled = true, false
 	r.do(func(ctx context.Context, s *session.Session) error {
-		if err := s.UnloadConnection(ctx, command, name); err != nil || !given {
+		if err := s.UnloadConnection(ctx, command, name); err != nil || !cancelled {
 			return err
 		}
 		return ike.EndHalfOpen(ctx, s, command, name)
@@ -307,6 +307,6 @@ func (r *reconciler) unload(p *peer) {
 			return
 		}
 		p.loaded = false
-		r.settle(p)
+		r.step(p)
 	})
 }

@@ -90,7 +90,7 @@ func (r *reconciler) adopt(iface string) {
 			continue
 		}
 		sa := r.securing(k)
-		p.up, p.hold, p.reason = nil, nil, ""
+		p.up, p.withheld, p.reason = nil, nil, ""
 		if sa == nil {
 			continue
 		}
@@ -128,9 +128,9 @@ func (r *reconciler) removeProfile(iface string) {
 	r.forgetShared(iface)
 	for k, p := range r.peers {
 		if k.Interface == iface {
-			p.want, p.up, p.hold = None, nil, nil
+			p.want, p.up, p.withheld = None, nil, nil
 			r.endAttempt(p)
-			r.settle(p)
+			r.step(p)
 		}
 	}
 	r.unloadTemplate(iface)

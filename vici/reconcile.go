@@ -26,7 +26,7 @@ type reconciler struct {
 	session.Charon                  // of the last link
 	lastErr        error            // why the last link ended
 	arrival        time.Time        // of the link
-	told           bool             // the consumer knows whether charon is there
+	reported       bool             // the consumer knows whether charon is there
 	counters       ike.Counters     // the kernel's, as of the last Counted
 
 	jobs      []session.Job
@@ -41,7 +41,7 @@ type reconciler struct {
 	recalls   recalls
 	childless map[uint32]bool // SAs without a child that a timer is about
 	ending    map[uint32]bool // SAs that we told charon to close
-	mended    map[uint32]bool // CHILD_SAs that were to be renewed, by charon's unique id
+	repaired  map[uint32]bool // CHILD_SAs that were to be renewed, by charon's unique id
 	comparing bool
 	// SAs that ended lately, and when: an answer that is older may still list them
 	ended     map[uint32]time.Time
@@ -79,7 +79,7 @@ func newReconciler(c *Client) *reconciler {
 		ended:     map[uint32]time.Time{},
 		childless: map[uint32]bool{},
 		ending:    map[uint32]bool{},
-		mended:    map[uint32]bool{},
+		repaired:  map[uint32]bool{},
 		refusals:  refusals[Key]{},
 		recalls:   newRecalls(),
 
@@ -183,7 +183,7 @@ func (r *reconciler) lose(cause error) {
 	clear(r.childless)
 	clear(r.ending)
 	clear(r.capped)
-	clear(r.mended)
+	clear(r.repaired)
 	clear(r.suspects)
 	for _, p := range r.peers {
 		p.forget()
@@ -209,16 +209,16 @@ func (r *reconciler) lose(cause error) {
 func (r *reconciler) unreachable(err error) {
 	r.lastErr = err
 	r.status(func(s *Status) { s.LastError = err.Error() })
-	if r.told {
+	if r.reported {
 		return
 	}
-	r.told = true
+	r.reported = true
 	r.log.Debug("charon cannot be reached", slog.Any("error", err))
 	r.emit(Disconnected{Err: err})
 }
 
 func (r *reconciler) connected(l *session.Link, c session.Charon) {
-	r.link, r.Charon, r.arrival, r.told = l, c, time.Now(), true
+	r.link, r.Charon, r.arrival, r.reported = l, c, time.Now(), true
 	for _, p := range r.profiles {
 		p.known = c.KeyExchanges
 	}

@@ -13,9 +13,9 @@ import (
 type refusals[K comparable] map[K]refusal
 
 type refusal struct {
-	reason string
-	told   time.Time
-	untold int // since then
+	reason   string
+	reported time.Time
+	untold   int // since then
 }
 
 const (
@@ -27,7 +27,7 @@ const (
 // since the last.
 func (r refusals[K]) note(k K, reason string, now time.Time) (tell bool, untold int) {
 	last, known := r[k]
-	if known && last.reason == reason && now.Sub(last.told) < refusalAgain {
+	if known && last.reason == reason && now.Sub(last.reported) < refusalAgain {
 		last.untold++
 		r[k] = last
 		return false, 0
@@ -38,14 +38,14 @@ func (r refusals[K]) note(k K, reason string, now time.Time) (tell bool, untold 
 	if !known && len(r) >= maxRefusals {
 		return false, 0
 	}
-	r[k] = refusal{reason: reason, told: now}
+	r[k] = refusal{reason: reason, reported: now}
 	return true, last.untold
 }
 
 // forget drops what was told long enough ago.
 func (r refusals[K]) forget(now time.Time) {
 	for k, last := range r {
-		if now.Sub(last.told) >= refusalAgain {
+		if now.Sub(last.reported) >= refusalAgain {
 			delete(r, k)
 		}
 	}

@@ -19,7 +19,7 @@ func (c *Client) Repair(spis []uint32) {
 		for _, sa := range r.sas {
 			for _, child := range sa.Children {
 				if named[child.SPIIn] || named[child.SPIOut] {
-					r.mend(sa, child)
+					r.repair(sa, child)
 				}
 			}
 		}
@@ -35,8 +35,8 @@ func setOf(spis []uint32) map[uint32]bool {
 	return set
 }
 
-func (r *reconciler) mend(sa *SA, child Child) {
-	if r.mended[child.ID] {
+func (r *reconciler) repair(sa *SA, child Child) {
+	if r.repaired[child.ID] {
 		if !r.ending[sa.ID] {
 			r.reason(sa.Key(),
 				"the kernel lost its ESP states, and rekeying did not bring them back")
@@ -44,7 +44,7 @@ func (r *reconciler) mend(sa *SA, child Child) {
 		}
 		return
 	}
-	r.mended[child.ID] = true
+	r.repaired[child.ID] = true
 	r.rekey(sa, "child-id", child.ID)
 }
 

@@ -55,7 +55,7 @@ func (r *reconciler) resync() {
 			r.expel(e.Key, e.identity)
 		}
 		for _, p := range r.peers {
-			r.settle(p)
+			r.step(p)
 		}
 		r.checkAfterStall()
 		r.after(r.times.connections, r.compareConnections)
@@ -197,5 +197,5 @@ func (r *reconciler) unloadOrphan(name string) {
 	}
 	p := r.peer(Key{Interface: iface, NBMA: addr})
 	p.loaded = true
-	r.settle(p)
+	r.step(p)
 }

@@ -157,7 +157,7 @@ func (r *reconciler) dispatchRenewals() {
 		case applied == nil || p.want == None || p.up == nil || p.closing:
 			r.endRenewal(p)
 		case p.busy || !applied.loaded:
-			r.after(r.times.holdLook, func() { r.renew(p, n) })
+			r.after(r.times.withholdPoll, func() { r.renew(p, n) })
 		default:
 			r.dialBeside(p, n, applied)
 		}
@@ -190,7 +190,7 @@ func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 			r.log.Warn("dialling a peer after charon stood still failed", slog.Any("peer", p.Key),
 				slog.Any("error", err))
 		}
-		r.settle(p)
+		r.step(p)
 	})
 	r.after(r.times.firstCheck, func() { r.freePlace(n) })
 	r.after(r.times.attempt, func() { r.abandonRenewal(p, n, name) })
@@ -212,7 +212,7 @@ func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
 	}, func(err error) {
 		p.busy = false
 		if !r.fatal(err) {
-			r.settle(p)
+			r.step(p)
 		}
 	})
 }

@@ -247,7 +247,7 @@ func (r *reconciler) move(from, to Key) bool {
 	r.endAttempt(p)
 	p.pause = nil
 	r.emit(Moved{from, info})
-	r.settle(old)
+	r.step(old)
 	return true
 }
 
@@ -296,7 +296,7 @@ func (r *reconciler) remove(id uint32, reason string) {
 // reason notes why a peer loses its SA, should it be the last. The first event of several tells
 // most.
 func (r *reconciler) reason(k Key, reason string) {
-	if p := r.peers[k]; p != nil && (p.up != nil || p.hold != nil) && p.reason == "" {
+	if p := r.peers[k]; p != nil && (p.up != nil || p.withheld != nil) && p.reason == "" {
 		p.reason = reason
 	}
 }
@@ -325,7 +325,7 @@ func (r *reconciler) inspect(sa *SA) {
 		r.refuse(sa, refusalWords(sa, wrong))
 	case len(sa.Children) == 0 && !r.childless[sa.ID]:
 		r.childless[sa.ID] = true
-		r.after(r.times.childless, func() { r.lookChildless(sa.ID) })
+		r.after(r.times.childless, func() { r.pollChildless(sa.ID) })
 	}
 	r.watchDuplicates(sa.Key())
 	r.watchSharing(sa)
@@ -333,7 +333,7 @@ func (r *reconciler) inspect(sa *SA) {
 
 // lookChildless closes an IKE_SA that did not get a child in time: the peer refused the traffic
 // selectors. Charon is asked, the table alone does not decide.
-func (r *reconciler) lookChildless(id uint32) {
+func (r *reconciler) pollChildless(id uint32) {
 	delete(r.childless, id)
 	if sa := r.sas[id]; sa == nil || len(sa.Children) > 0 {
 		return

@@ -15,23 +15,23 @@ import (
 // has come to nothing; until then traffic has the way that it had.
 
 // hold is the wait for that. An NHS is not waited for: it does not dial its clients.
-type hold struct {
+type withholding struct {
 	until time.Time
 	both  bool // the other SA was seen on its way
 }
 
 // holds says whether a peer's SA is not to be told yet. dialled: an attempt was under way when it
 // came.
-func (r *reconciler) holds(p *peer, dialled bool) bool {
-	if p.up == nil && p.hold == nil && dialled && p.want == Initiate {
-		p.hold = &hold{until: time.Now().Add(r.times.hold)}
-		r.lookForOther(p, p.hold)
+func (r *reconciler) withholds(p *peer, dialled bool) bool {
+	if p.up == nil && p.withheld == nil && dialled && p.want == Initiate {
+		p.withheld = &withholding{until: time.Now().Add(r.times.withhold)}
+		r.pollOther(p, p.withheld)
 	}
-	return p.hold != nil
+	return p.withheld != nil
 }
 
 // lookForOther asks charon what is on its way with the peer.
-func (r *reconciler) lookForOther(p *peer, h *hold) {
+func (r *reconciler) pollOther(p *peer, h *withholding) {
 	var open []*SA
 	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
@@ -45,7 +45,7 @@ func (r *reconciler) lookForOther(p *peer, h *hold) {
 		}
 		return nil
 	}, func(err error) {
-		if r.fatal(err) || p.hold != h {
+		if r.fatal(err) || p.withheld != h {
 			return
 		}
 		waits := err == nil && time.Now().Before(h.until) &&
@@ -55,9 +55,9 @@ func (r *reconciler) lookForOther(p *peer, h *hold) {
 		switch {
 		case waits:
 			h.both = true
-			r.after(r.times.holdLook, func() { r.lookForOther(p, h) })
+			r.after(r.times.withholdPoll, func() { r.pollOther(p, h) })
 		case h.both:
-			r.after(r.times.holdLook, func() { r.release(p, h) })
+			r.after(r.times.withholdPoll, func() { r.release(p, h) })
 		default:
 			r.release(p, h)
 		}
@@ -65,9 +65,9 @@ func (r *reconciler) lookForOther(p *peer, h *hold) {
 }
 
 // release tells of a peer's SA.
-func (r *reconciler) release(p *peer, h *hold) {
-	if h != nil && p.hold == h {
-		p.hold = nil
+func (r *reconciler) release(p *peer, h *withholding) {
+	if h != nil && p.withheld == h {
+		p.withheld = nil
 		r.evaluate(p.Key)
 	}
 }
