@@ -15,7 +15,9 @@ import (
 // IKE_SAs. It also ends the IKE_SAs of the site's own connections named in sites, and leaves these
 // connections loaded. Peers are told that their SAs end; nobody waits for their answers. socket is
 // charon's; empty: [DefaultSocket]. No client for the same interfaces may run.
-func Abandon(ctx context.Context, socket string, gone func(iface string) bool, sites ...string) error {
+func Abandon(
+	ctx context.Context, socket string, gone func(iface string) bool, sites ...string,
+) error {
 	s, err := session.Dialer{Socket: cmp.Or(socket, DefaultSocket)}.Connect(ctx)
 	if err != nil {
 		return err

@@ -58,6 +58,7 @@ func (r *reconciler) reviewLog(sub *logSubscription) {
 	r.closeLog()
 }
 
+// closeLog ends the subscription.
 func (r *reconciler) closeLog() {
 	r.charonLog.Close()
 	r.charonLog = nil

@@ -13,15 +13,15 @@ import (
 )
 
 // When both ends dial at the same time, each may end up with two IKE_SAs and two CHILD_SAs, which
-// both rekey for ever. Which one goes, both ends must see alike without talking: the pair with the
-// lowest initiator SPI stays, and of the others each is closed by the end that initiated it, by its
-// id.
+// all rekey for ever. Both ends must choose the same one to keep, and do not talk about it. The
+// IKE_SA with the lowest initiator SPI stays. Each of the others is closed by the end that
+// initiated it.
 //
-// Each end forgets an SA at a moment of its own, and what the other still sends through it then is
-// lost. Both send through the newest. So the one that stays is rekeyed first, which makes it the
-// newest at both ends.
+// The two ends forget a closed SA at different moments, and what one of them still sends through it
+// is lost. Both send through the newest SA. So the one that stays is rekeyed first, which makes it
+// the newest at both ends.
 
-// watchDuplicates has a peer's SAs looked at after a while if there are several.
+// watchDuplicates closes a peer's duplicates after a while, if it has several SAs.
 func (r *reconciler) watchDuplicates(k Key) {
 	if len(r.index.SAs(k)) < 2 {
 		return
@@ -37,6 +37,7 @@ func (r *reconciler) watchDuplicates(k Key) {
 	})
 }
 
+// closeDuplicates closes those of a peer's SAs that are this end's to close.
 func (r *reconciler) closeDuplicates(p *peer) {
 	if r.peers[p.Key] != p {
 		return
@@ -68,8 +69,8 @@ func (r *reconciler) closeDuplicates(p *peer) {
 	r.closeZombies(p, sas, applied)
 }
 
-// handOver has what both ends send go through the SA that stays before others are closed. It says
-// whether that is under way.
+// handOver rekeys the SA that stays, so that both ends send through it, before others are closed.
+// It reports whether that is under way.
 func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) bool {
 	if p.handedOver || len(closing) == 0 {
 		p.handedOver = false
@@ -92,9 +93,9 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 	return true
 }
 
-// awaitHandOver goes on with a peer's duplicates when a child of an IKE_SA was rekeyed and its end
-// was agreed on, or the time is over. The other end sends through the new child from that agreement
-// on, not from the rekeying.
+// awaitHandOver calls closeDuplicates again when charon does not list a child any more, because it
+// was rekeyed and both ends agreed on its end, or when the time is over. The peer sends through the
+// new child from that agreement on, not from the rekeying.
 func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 	r.after(r.times.handOverPoll, func() {
 		var found []*SA
@@ -120,11 +121,11 @@ func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 	})
 }
 
-// closeZombies closes what neither end has closed as a duplicate in good time. A peer whose charon
-// was killed knows nothing of its former SAs and dials anew: the newest SA is the one that both
-// ends have. Dead peer detection does not find the others, since charon takes what comes through
-// the newest for a sign of life of all. Nobody answers when they are closed, so that charon forgets
-// them at once, of which their initiator would learn if he lived.
+// closeZombies closes SAs that neither end has closed as a duplicate in good time. A peer whose
+// charon was killed has lost its SAs and dials anew: then only the newest SA is there at both ends.
+// Dead peer detection does not find the others, since charon takes traffic through the newest SA
+// for a sign of life of all. Nobody would answer their deletion, so charon forgets them at once.
+// Their initiator, if it still had one of them, would be told.
 func (r *reconciler) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 	dead, newest := superseded(sas, applied.Accepts)
 	if len(dead) == 0 {
@@ -150,8 +151,8 @@ func (r *reconciler) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 	}
 }
 
-// watchZombies has a peer's SAs looked at again later. Meanwhile new duplicates may come, which do
-// not wait for that.
+// watchZombies calls closeDuplicates again later. New duplicates that come meanwhile do not wait
+// for that.
 func (r *reconciler) watchZombies(p *peer, rest time.Duration) {
 	if p.checkingZombies {
 		return
@@ -165,9 +166,9 @@ func (r *reconciler) watchZombies(p *peer, rest time.Duration) {
 	})
 }
 
-// superseded gives the IKE_SAs that are older than another one with the same router, and when the
-// newest of those was made. Routers behind one address differ by identity, or at least by their
-// port.
+// superseded returns the IKE_SAs that are older than another one with the same router, by age, and
+// when the newest of those others was made. Routers behind one address differ by identity, or at
+// least by their port.
 func superseded(sas []*SA, good func(*SA) bool) (dead []*SA, newest time.Time) {
 	type router struct {
 		identity string
@@ -194,8 +195,8 @@ func superseded(sas []*SA, good func(*SA) bool) (dead []*SA, newest time.Time) {
 	return dead, newest
 }
 
-// losers gives the IKE_SAs that this end has to close: those it initiated that are not the one with
-// the lowest initiator SPI among the good ones with the same identity.
+// losers returns the IKE_SAs that this end has to close, by age: of the accepted ones with the same
+// identity, those that this end initiated, except the one with the lowest initiator SPI.
 func losers(sas []*SA, good func(*SA) bool) []*SA {
 	winners := map[string]*SA{}
 	for _, sa := range sas {

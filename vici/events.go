@@ -10,25 +10,25 @@ import (
 type Peer struct {
 	Interface string
 	NBMA      netip.Addr // as this end sees it, after NAT
-	// of its SA, which it does not share with the others at its address; 0: none
+	// Mark is that of its SA, which no other peer at its address has; 0: it has none.
 	Mark      uint32
 	Identity  string // the IKE identity
 	Initiator bool   // this end initiated the IKE_SA
 	LocalNAT  bool   // this end is behind NAT
 	RemoteNAT bool   // the peer is behind NAT
 
-	// SharedWith are further identities with an SA without a mark from that address, in order:
-	// routers behind one NAT. What this end sends there goes into the newest SA, whosever that is.
-	// Identity stays the same as long as its SA does.
+	// SharedWith are the further identities that have an SA without a mark from that address, in
+	// order: routers behind one NAT. Packets to the address go into the newest SA, whosever it is.
+	// Identity stays the same as long as its SA exists.
 	SharedWith []string
-	// Separating says that those others are being sent away, to come back with SAs that have marks
-	// of their own. Until then nobody knows whose packets come from the address.
+	// Separating is true while the SAs of those others are being closed, so that they come back
+	// with marks of their own. Until then packets from the address may be from any of them.
 	Separating bool
-	// Inseparable says that charon gives the others no marks although it was told to.
+	// Inseparable is true if charon gives the others no marks although it was told to.
 	Inseparable bool
 }
 
-// Equal compares everything.
+// Equal reports whether two peers are equal in every field.
 func (p Peer) Equal(o Peer) bool {
 	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Mark == o.Mark &&
 		p.Identity == o.Identity && p.Initiator == o.Initiator &&
@@ -45,12 +45,12 @@ func peerOf(sa *SA) Peer {
 	}
 }
 
-// sameList compares two lists, at once where they are one.
+// sameList reports whether two lists are equal. It does not compare a list with itself.
 func sameList(a, b []string) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
-// Key names the peer.
+// Key returns the peer's key.
 func (p Peer) Key() Key {
 	if p.Mark != 0 {
 		return Key{Interface: p.Interface, Mark: p.Mark}
@@ -62,56 +62,55 @@ func (p Peer) Key() Key {
 // and Refused.
 type Event interface{ event() }
 
-// Connected says that charon answers. Snapshots of all interfaces follow.
+// Connected reports that charon answers. Snapshots of all interfaces follow.
 type Connected struct{ Version string }
 
-// Disconnected says that charon does not answer any more. What SAs the kernel has is unknown until
-// the next Snapshot; they pass traffic as long as they live.
+// Disconnected reports that charon does not answer any more. Until the next Snapshot nobody knows
+// which SAs exist; those in the kernel pass traffic as long as they live.
 type Disconnected struct{ Err error }
 
-// Snapshot lists all peers of an interface with an SA. It replaces what was told of them before;
-// peers that it does not name have none.
+// Snapshot lists all peers of an interface that have an SA. It replaces all earlier reports about
+// them. Peers that it does not list have no SA.
 type Snapshot struct {
 	Interface string
 	Peers     []Peer // by address, then mark
 }
 
-// MarksAsked says that routers are to get marks of this charon's. It begins with those that an
-// earlier charon gave out, perhaps to others: so the client waits until AllowMarks is called with
-// the serial number. Until then nobody gets an SA with a mark.
+// MarksAsked asks whether charon may give marks to routers. A new charon begins with marks that an
+// earlier one gave out, perhaps to other routers. So no router gets an SA with a mark until the
+// consumer calls [Client.AllowMarks] with the serial number.
 type MarksAsked struct{ Serial uint64 }
 
-// Up says that there is an SA with the peer. It comes again when what IKE proved changes, or the
+// Up reports that the peer has an SA. It comes again when something changes that IKE proved, or the
 // address of a peer with a mark.
 type Up struct{ Peer }
 
-// Moved says that the SA with a peer is another key's now: the peer has another address, and From
-// has no SA any more. What is wanted for From stays with From.
+// Moved reports that the SA with a peer has another key now, because the peer has another address,
+// and that From has no SA any more. What is wanted for From stays with From.
 type Moved struct {
 	From Key
 	Peer
 }
 
-// Renewed says that a peer has a new SA beside one that it may have given up while charon stood
-// still. What the peer knows of this end may have gone with its SA. The peer was never told to be
-// down.
+// Renewed reports a new SA with a peer beside one that the peer may have given up while charon
+// stood still. What the peer knew about this end may be gone with that SA. No Down came before.
 type Renewed struct{ Peer }
 
-// Down says that the last SA with the peer is gone.
+// Down reports that the last SA with the peer is gone.
 type Down struct {
 	Key
 	Reason string // lower case
 }
 
-// Failed says that an SA with the peer could not be had, or was refused. While the peer is wanted,
-// further attempts follow.
+// Failed reports that an attempt to secure the peer failed, or that its SA was refused. While the
+// peer is wanted, further attempts follow.
 type Failed struct {
 	Key
 	Reason string // lower case: what happened, what it means and what to check
 }
 
-// Refused says that a router which this end does not dial tried to make an SA with it and could
-// not. It is told a few times a minute at most.
+// Refused reports that a router which this end does not dial failed to make an SA with this end. It
+// comes a few times a minute at most.
 type Refused struct {
 	Key
 	Identity string // as the router claims; empty: not known
@@ -132,8 +131,8 @@ func (Failed) event()       {}
 // maxOutbox bounds the events that the consumer has not taken yet.
 const maxOutbox = 4096
 
-// emit queues an event. When too many wait, all of them are dropped and counted, and the state as
-// it is now takes their place.
+// emit queues an event for the consumer. When too many wait, it drops and counts them all and
+// queues the state as it is now in their place.
 func (r *reconciler) emit(e Event) {
 	if len(r.outbox) < maxOutbox {
 		r.outbox = append(r.outbox, e)

@@ -11,13 +11,13 @@ import (
 	"cygnet/vici/profile"
 )
 
-// hint is why an attempt fails, as charon's log or an alert said.
+// hint is why an attempt fails, according to charon's log or an alert.
 type hint struct {
 	cause cause
 	said  string
 }
 
-// cause sorts failures by what is to be checked.
+// cause sorts failures by what the administrator has to check.
 type cause uint8
 
 const (
@@ -33,8 +33,8 @@ const (
 	unknown
 )
 
-// signs are pieces of charon's log messages and of alert types that tell a cause. Earlier ones are
-// more telling.
+// signs are parts of charon's log messages and alert types, each with the cause that it tells. If
+// several fit, the first one counts.
 var signs = []struct {
 	piece string
 	cause cause
@@ -59,7 +59,7 @@ var signs = []struct {
 	{"unreachable", noAnswer},
 }
 
-// heard takes a line of charon's log about one of our connections.
+// heard takes a line of charon's log about a connection; others' connections are ignored.
 func (r *reconciler) heard(connection, line string) {
 	if connection == "" || !strings.HasPrefix(connection, profile.Prefix) {
 		return
@@ -75,9 +75,9 @@ func (r *reconciler) heard(connection, line string) {
 	}
 }
 
-// secretMissing brings back a PSK that somebody cleared, unless it was loaded just now and so is
-// not what is missing. Where only peers dial in nobody may hear that it is: the comparison every
-// minute brings it back.
+// secretMissing loads a PSK again that somebody cleared, unless it was loaded a moment ago and so
+// cannot be what is missing. It depends on the log, to which nobody may be subscribed where peers
+// only dial in; there the comparison every minute loads the PSK.
 func (r *reconciler) secretMissing(connection string) {
 	iface, _, _ := profile.ParseName(connection)
 	if p := r.profiles[iface]; p != nil && len(p.PSK) > 0 &&
@@ -86,7 +86,7 @@ func (r *reconciler) secretMissing(connection string) {
 	}
 }
 
-// alerted takes an alert (strongSwan 6.0.3): its type, and the IKE_SA it is about.
+// alerted takes an alert (strongSwan 6.0.3): its type, and the IKE_SA that it is about.
 func (r *reconciler) alerted(m *govici.Message) {
 	names, _ := message.Sections(m)
 	if len(names) == 0 {
@@ -99,8 +99,8 @@ func (r *reconciler) alerted(m *govici.Message) {
 	}
 }
 
-// suspect notes why a connection's attempt fails, and looks what became of it at once. The first
-// sign is the cause, the following ones its consequences.
+// suspect notes why a connection's attempt fails, and polls the attempt at once. The first hint is
+// the cause; those that follow are its consequences.
 func (r *reconciler) suspect(connection string, h hint) {
 	iface, addr, _ := profile.ParseName(connection)
 	p := r.peers[Key{Interface: iface, NBMA: addr}]
@@ -112,7 +112,7 @@ func (r *reconciler) suspect(connection string, h hint) {
 	r.after(50*time.Millisecond, func() { r.pollAttempt(p, a) })
 }
 
-// failureWords says why an attempt failed.
+// failureWords returns why a peer's attempt failed.
 func (r *reconciler) failureWords(p *peer) string {
 	h := hint{cause: noAnswer}
 	if p.hint != nil {
@@ -165,7 +165,7 @@ func (r *reconciler) failureWords(p *peer) string {
 		"no answer from %v: check that the peer is up, that its tunnel has IPsec too and its charon runs, and that UDP ports 500 and 4500 get through in both directions%s", k, said)
 }
 
-// childlessWords says why an IKE_SA without a child was closed.
+// childlessWords returns why an IKE_SA without a child was closed.
 func (r *reconciler) childlessWords(sa *SA) string {
 	p := r.peer(sa.Key())
 	if p.hint != nil && p.hint.cause != noAnswer {
@@ -175,7 +175,7 @@ func (r *reconciler) childlessWords(sa *SA) string {
 		"%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and share an ESP proposal", p.Key)
 }
 
-// refusedWords says why an initiation was not even begun.
+// refusedWords returns why charon did not even begin an initiation.
 func refusedWords(k Key, err error) string {
 	return fmt.Sprintf("charon does not dial %v: %v: check the connection settings of the profile",
 		k, err)
@@ -190,7 +190,7 @@ const (
 // Closed reports whether the peer, or an administrator here, closed the SA: nothing failed.
 func (d Down) Closed() bool { return d.Reason == closedByPeer || d.Reason == childClosed }
 
-// downWords says why an IKE_SA ended, as far as the event tells.
+// downWords returns why an IKE_SA ended, as far as its event tells.
 func downWords(sa *SA) string {
 	if sa.State == "DELETING" {
 		return closedByPeer

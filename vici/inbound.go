@@ -14,37 +14,38 @@ import (
 	"cygnet/vici/session"
 )
 
-// A router whose attempt to dial this end fails raises no event. charon's counters tell that
-// there was one: of the IKE_AUTH requests that came, fewer led to an IKE_SA. Then charon's log is
-// heard for a while, since the router dials again, and the log says why it fails. The counters
-// need charon's plugin of that name, which is one of its defaults; without it such routers are
-// not noticed.
+// charon raises no event when a router fails to dial this end. Its counters show that one did:
+// charon got more IKE_AUTH requests than IKE_SAs came of. The reconciler then subscribes to
+// charon's log for a while. The router dials again, and the log says why it fails. The counters
+// come from charon's plugin "counters", which is loaded by default; without it nobody notices such
+// routers.
 
-// inbound is what is known of attempts to dial this end.
+// inbound is what is known of other routers' attempts to dial this end.
 type inbound struct {
 	counted   bool
-	auths     uint64    // IKE_AUTH requests by the last count
+	auths     uint64    // IKE_AUTH requests at the last count
 	ups       uint64    // IKE_SAs that others made since then
-	suspected time.Time // when a count told of a failure last
+	suspected time.Time // when a count last showed a failure
 	dialogs   map[string]dialog
 	reported  map[Key]time.Time
 }
 
-// dialog is what the log said of one IKE_SA.
+// dialog is what charon's log said about one IKE_SA.
 type dialog struct {
 	local, remote netip.Addr
-	identity      string // as the other end claims
+	identity      string // as the router claims
 }
 
 const (
-	maxDialogs   = 256              // IKE_SAs whose log lines are put together
+	maxDialogs   = 256              // IKE_SAs whose log lines are remembered
 	refusedAgain = 10 * time.Second // between two events about one router
 	maxRefused   = 256              // routers that are remembered for that
-	// IKE_SAs in one interval, from which attempts under way are too many to tell failures
+	// With more IKE_SAs than this in one interval, too many attempts are under way to tell
+	// failures.
 	busyInbound = 20
 )
 
-// countInbound looks at intervals whether attempts of others fail.
+// countInbound reads charon's counters again and again.
 func (r *reconciler) countInbound() {
 	var auths uint64
 	var ok bool
@@ -70,7 +71,8 @@ func (r *reconciler) countInbound() {
 	})
 }
 
-// authRequests finds how many IKE_AUTH requests came, over all connections.
+// authRequests returns how many IKE_AUTH requests came, over all connections; ok is false if charon
+// does not tell.
 func authRequests(answer *govici.Message) (uint64, bool) {
 	counters, ok := message.Section(answer, "counters")
 	if !ok {
@@ -85,7 +87,8 @@ func authRequests(answer *govici.Message) (uint64, bool) {
 	return 0, false
 }
 
-// inboundCounted compares the requests with the IKE_SAs that came of them.
+// inboundCounted subscribes to charon's log if more IKE_AUTH requests came than IKE_SAs came of
+// them; auths is how many came since charon's start.
 func (r *reconciler) inboundCounted(auths uint64) {
 	in := &r.inbound
 	before, ups, counted := in.auths, in.ups, in.counted
@@ -100,8 +103,8 @@ func (r *reconciler) inboundCounted(auths uint64) {
 // suspects reports whether an attempt of another router failed lately.
 func (in *inbound) suspects(within time.Duration) bool { return time.Since(in.suspected) < within }
 
-// heardInbound puts the log lines of one IKE_SA together, and tells why another router cannot
-// make one.
+// heardInbound puts the log lines of one IKE_SA together and reports why another router cannot make
+// one.
 func (r *reconciler) heardInbound(id, line string) {
 	if id == "" {
 		return
@@ -166,6 +169,7 @@ var inboundSigns = []struct {
 	{"constraint check failed", wrongIdentity},
 }
 
+// causeOf returns the cause that a line of charon's log tells, if it tells one.
 func causeOf(line string) (cause, bool) {
 	for _, sign := range inboundSigns {
 		if strings.Contains(line, sign.piece) {
@@ -175,8 +179,8 @@ func causeOf(line string) (cause, bool) {
 	return noAnswer, false
 }
 
-// refusedInbound tells why a router cannot make an SA with this end, unless this end dials it and
-// tells so itself.
+// refusedInbound reports why a router cannot make an SA with this end. If this end dials the
+// router, that attempt reports its own failure.
 func (r *reconciler) refusedInbound(d dialog, h hint) {
 	k, ok := r.keyAt(d)
 	if !ok {
@@ -215,7 +219,7 @@ func (r *reconciler) refusedInbound(d dialog, h hint) {
 	}
 }
 
-// keyAt finds the interface that a router dialled.
+// keyAt returns the key of a router on the interface that it dialled.
 func (r *reconciler) keyAt(d dialog) (Key, bool) {
 	for _, iface := range r.interfaces() {
 		if r.profiles[iface].SendsFrom(d.local) {
@@ -225,7 +229,7 @@ func (r *reconciler) keyAt(d dialog) (Key, bool) {
 	return Key{}, false
 }
 
-// inboundWords says why a router cannot make an SA with this end, and what to compare.
+// inboundWords returns why a router cannot make an SA with this end, and what to compare.
 func (r *reconciler) inboundWords(d dialog, h hint) string {
 	who := "it"
 	if d.identity != "" {
@@ -245,7 +249,7 @@ func (r *reconciler) inboundWords(d dialog, h hint) string {
 	return who + " is not accepted under that identity: compare remote_identity here with identity there" + said
 }
 
-// countUp counts an IKE_SA that another router made, of whatever connection.
+// countUp counts an IKE_SA that another router made, by whatever connection.
 func (r *reconciler) countUp(m *govici.Message) {
 	_, bodies := message.Sections(m)
 	if message.Text(m, "up") == "yes" && len(bodies) > 0 &&

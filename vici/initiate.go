@@ -14,19 +14,19 @@ import (
 	"cygnet/vici/session"
 )
 
-// attempt is an initiation under way. charon works on it by itself; we look what became of it, and
-// when its time is up we end it.
+// attempt is an initiation under way. charon works on it by itself. The reconciler polls what
+// became of it, and ends it when its time is up.
 type attempt struct {
 	started time.Time
-	early   bool // counts towards MaxInitiations
-	missing int  // looks in a row that found nothing of it
-	polling bool // a look is under way
-	silent  bool // at the last look the peer had not answered
-	heard   bool // the reason of its failure was to be heard from its start
-	last    bool // a failure is told, heard or not
+	early   bool // it has one of the MaxInitiations places
+	missing int  // polls in a row that found nothing of it
+	polling bool // a poll is under way
+	silent  bool // at the last poll the peer had not answered
+	heard   bool // from its start the reason of a failure would have been known
+	last    bool // its failure is reported, whether the reason is known or not
 }
 
-// queue has a peer dialled when there is room.
+// queue has a peer dialled when there is room. InitiateFirst peers come before all others.
 func (r *reconciler) queue(p *peer) {
 	if !p.queued {
 		p.queued = true
@@ -42,8 +42,9 @@ func (r *reconciler) queue(p *peer) {
 	r.dispatch()
 }
 
-// dispatch starts attempts while fewer than MaxInitiations are in their first seconds. Older ones
-// wait for an answer of their peer and cost charon little; they must not keep others from starting.
+// dispatch starts attempts while fewer than MaxInitiations are in their first seconds. An older
+// attempt waits for its peer's answer and costs charon little, so it does not keep others from
+// starting.
 func (r *reconciler) dispatch() {
 	for len(r.waiting) > 0 && r.starting < r.inFlight {
 		p := r.waiting[0]
@@ -59,9 +60,7 @@ func (r *reconciler) dispatch() {
 	r.dispatchRecalls()
 }
 
-// initiate loads the peer's connection, a no-op where charon has it already, and has charon dial
-// without waiting for the outcome: an initiation that is waited for holds one of charon's worker
-// threads all the time.
+// initiate makes charon dial a peer by the peer's connection.
 func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 	a := &attempt{started: time.Now(), early: true, heard: r.hears(), last: p.again}
 	p.attempt, p.busy, p.loaded = a, true, true
@@ -76,7 +75,7 @@ func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 	}
 	var psk *govici.Message
 	if p.again && len(applied.PSK) > 0 {
-		psk, _ = applied.NewSharedKey() // had it an error, the profile would not be loaded
+		psk, _ = applied.NewSharedKey() // an error would have kept the profile from being loaded
 	}
 	p.hint, p.again = nil, false
 	r.do(func(ctx context.Context, s *session.Session) error {
@@ -94,10 +93,10 @@ func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 		switch {
 		case r.fatal(err):
 			return
-		case p.attempt != a: // secured or no longer wanted meanwhile
+		case p.attempt != a: // the peer was secured, or is no longer wanted
 		case err != nil && strings.Contains(err.Error(), "existing duplicate"):
-			// Success: the peer was faster and its SA is in the table soon, whatever its name. If
-			// not, the look says so.
+			// The peer was faster. Its SA is in the table soon, whatever the SA's connection;
+			// otherwise the poll finds that it is missing.
 			r.compare()
 			r.after(r.times.firstCheck, func() { r.pollAttempt(p, a) })
 		case err != nil:
@@ -110,7 +109,7 @@ func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 	r.countAttempts(1)
 }
 
-// endAttempt stops watching an attempt. charon goes on with it, if it has not ended.
+// endAttempt stops watching a peer's attempt. charon goes on with it, if it has not ended.
 func (r *reconciler) endAttempt(p *peer) {
 	if p.attempt == nil {
 		return
@@ -120,7 +119,7 @@ func (r *reconciler) endAttempt(p *peer) {
 	r.countAttempts(-1)
 }
 
-// grown frees an attempt's place among those in their first seconds.
+// endEarly frees an attempt's place among those in their first seconds.
 func (r *reconciler) endEarly(a *attempt) {
 	if a.early {
 		a.early = false
@@ -129,12 +128,14 @@ func (r *reconciler) endEarly(a *attempt) {
 	}
 }
 
+// countAttempts changes the number of attempts under way.
 func (r *reconciler) countAttempts(change int) {
 	r.attempts += change
 	r.status(func(s *Status) { s.Initiating = r.attempts })
 }
 
-// look asks charon what became of an attempt: one that never establishes raises no event.
+// pollAttempt asks charon what became of an attempt: charon raises no event for one that never
+// establishes.
 func (r *reconciler) pollAttempt(p *peer, a *attempt) {
 	if p.attempt != a || a.polling {
 		return
@@ -166,8 +167,8 @@ func (r *reconciler) pollAttempt(p *peer, a *attempt) {
 	})
 }
 
-// judge decides on an attempt from the IKE_SAs found under its connection's name, none of which
-// protects traffic yet.
+// evaluateAttempt decides about an attempt by the IKE_SAs found under its connection's name. None
+// of them protects traffic yet.
 func (r *reconciler) evaluateAttempt(p *peer, a *attempt, found []*SA) {
 	age := time.Since(a.started)
 	open, childless := (*SA)(nil), false
@@ -184,11 +185,11 @@ func (r *reconciler) evaluateAttempt(p *peer, a *attempt, found []*SA) {
 		again = max(patience-age, r.times.firstCheck/4)
 	}
 	switch {
-	case childless: // watched by its own timer, which ends it with the right words
+	case childless: // pollChildless ends it and reports why
 		a.missing = 0
 	case open == nil:
-		// A busy charon may not have begun yet; what is missing twice, or for a known reason, has
-		// failed.
+		// A busy charon may not have begun yet. An attempt has failed if it is missing twice, or
+		// for a known reason.
 		a.missing++
 		if p.hint != nil || a.missing > 1 {
 			r.gaveUp(p, a)
@@ -201,8 +202,8 @@ func (r *reconciler) evaluateAttempt(p *peer, a *attempt, found []*SA) {
 	case age < r.times.firstCheck:
 		a.missing, again = 0, r.times.firstCheck-age
 	case impatient && open.ResponderSPI == 0 && age >= patience:
-		// Peers that return miss each other's first packets; charon's own retransmission waits ever
-		// longer.
+		// Peers that return miss each other's first packets, and charon waits ever longer before it
+		// retransmits.
 		place := a.early
 		a.early = false
 		r.endAttempt(p)
@@ -220,8 +221,8 @@ func (r *reconciler) evaluateAttempt(p *peer, a *attempt, found []*SA) {
 	r.after(again, func() { r.pollAttempt(p, a) })
 }
 
-// patience is how long an attempt may stay without any answer before it is begun anew, where that
-// is done at all.
+// patience returns how long an attempt may stay without any answer before it is begun anew. ok is
+// false where that is not done.
 func (r *reconciler) patience(p *peer) (time.Duration, bool) {
 	if time.Since(r.arrival) < r.times.returning {
 		return r.times.firstCheck, true
@@ -232,7 +233,7 @@ func (r *reconciler) patience(p *peer) (time.Duration, bool) {
 	return min(max(time.Since(p.dialledSince)/15, r.times.firstCheck), r.times.impatience), true
 }
 
-// stillSilent tells, as often as attempts of full length would, that a peer does not answer.
+// stillSilent reports that a peer does not answer, as often as attempts of full length would.
 func (r *reconciler) stillSilent(p *peer) {
 	if time.Since(p.silentSince) < r.times.attempt {
 		return
@@ -241,12 +242,13 @@ func (r *reconciler) stillSilent(p *peer) {
 	r.emit(Failed{p.Key, r.failureWords(p)})
 }
 
-// gone tells why charon gave an attempt up, or finds out.
+// gaveUp reports why charon gave an attempt up. If the reason is not known, it repeats the attempt
+// with a subscription to charon's log.
 func (r *reconciler) gaveUp(p *peer, a *attempt) {
 	switch {
 	case p.hint != nil:
 		p.refused = p.hint.cause != noAnswer
-	case a.silent: // charon's retransmissions were over before the attempt's time
+	case a.silent: // charon had retransmitted in vain before the attempt's time was up
 		p.refused = false
 	case !a.heard && !a.last:
 		r.tryAgain(p)
@@ -257,9 +259,9 @@ func (r *reconciler) gaveUp(p *peer, a *attempt) {
 	r.fail(p, r.failureWords(p))
 }
 
-// abandon has charon give up a half-open IKE_SA, which it does at once. Until then a new initiation
-// would be taken for a duplicate, and the place among those in their first seconds is taken, if the
-// attempt had one.
+// abandon makes charon give up a half-open IKE_SA, which it does at once. Until then charon would
+// take a new initiation for a duplicate. place tells whether the attempt had a place among those in
+// their first seconds, which is free after that.
 func (r *reconciler) abandon(p *peer, id uint32, place bool) {
 	p.busy = true
 	r.do(func(ctx context.Context, s *session.Session) error {
@@ -277,7 +279,7 @@ func (r *reconciler) abandon(p *peer, id uint32, place bool) {
 	})
 }
 
-// fail ends an attempt, tells why, and has the next one wait.
+// fail ends an attempt, reports why, and has the next one wait.
 func (r *reconciler) fail(p *peer, reason string) {
 	r.endAttempt(p)
 	p.port = 0
@@ -291,14 +293,14 @@ func (r *reconciler) fail(p *peer, reason string) {
 	r.step(p)
 }
 
-// rest has a peer's next attempt wait.
+// pauseFor has a peer's next attempt wait.
 func (r *reconciler) pauseFor(p *peer, length time.Duration) {
 	wait := &pause{length}
 	p.pause = wait
 	r.after(length, func() { r.resume(p, wait) })
 }
 
-// resume ends a pause, unless it ended before.
+// resume ends a pause, unless it has ended before.
 func (r *reconciler) resume(p *peer, wait *pause) {
 	if p.pause == wait {
 		p.pause = nil
@@ -306,7 +308,7 @@ func (r *reconciler) resume(p *peer, wait *pause) {
 	}
 }
 
-// terminate has charon close an IKE_SA. Events say when it is done.
+// terminate makes charon close an IKE_SA. charon raises an event when that is done.
 func (r *reconciler) terminate(id uint32) {
 	r.ending[id] = true
 	r.do(func(ctx context.Context, s *session.Session) error {

@@ -11,17 +11,17 @@ import (
 	"cygnet/vici/session"
 )
 
-// limitIdentity closes the oldest SAs of an identity that has more than it may have. Each SA costs
-// charon and the kernel memory, and this end time with every event: nobody gets more of that by
-// dialling often. The other end is told, but not waited for: one that does not answer would keep
-// its SAs.
+// limitIdentity closes the oldest SAs of an identity that has more than the profile allows. Each SA
+// costs charon and the kernel memory, and this end time with every event; nobody gets a larger
+// share of these by dialling often. The peer is told that its SA ends, but nobody waits for its
+// answer: otherwise a peer that does not answer would keep its SAs.
 func (r *reconciler) limitIdentity(sa *SA) {
 	applied := r.profiles[sa.Interface]
 	if applied == nil {
 		return
 	}
 	if r.capped[sa.ID] {
-		r.index.Uncount(sa) // charon was told to end it
+		r.index.Uncount(sa) // this end has told charon to end it
 		return
 	}
 	k, most := sa.Identity(), applied.SAsPerIdentity()
@@ -30,7 +30,7 @@ func (r *reconciler) limitIdentity(sa *SA) {
 	}
 }
 
-// closeOldest has charon forget one SA of an identity.
+// closeOldest makes charon forget one SA of an identity; most is how many it may have.
 func (r *reconciler) closeOldest(k ike.Identity, oldest *SA, most int) {
 	r.index.Uncount(oldest)
 	r.capped[oldest.ID], r.ending[oldest.ID] = true, true
@@ -55,7 +55,7 @@ func (r *reconciler) closeOldest(k ike.Identity, oldest *SA, most int) {
 		delete(r.ending, id)
 		delete(r.capped, id)
 		if sa := r.sas[id]; sa != nil {
-			r.index.Count(sa) // the next SA of the identity has it closed again
+			r.index.Count(sa) // the next SA of the identity closes it again
 		}
 	})
 }

@@ -11,24 +11,25 @@ import (
 	"cygnet/vici/session"
 )
 
-// charon counts the marks that it gives out from 1 on. After its restart the first router to come
-// has the mark that another one had, while that one may still send through states which a charon
-// that was killed has left in the kernel, and what leads to it here still has the mark. So nobody
-// gets a mark of a charon's before the states of the last one are gone (Options.Sweep), and then
-// the consumer says that nothing leads to their marks any more (MarksAsked, AllowMarks).
+// charon gives out marks from 1 on. After a restart of charon the first router to come gets a mark
+// that another router had. That router may still send through ESP states that a killed charon has
+// left in the kernel, and this end may still direct packets for it to that mark. So no router gets
+// a mark from a charon before two things are done: the states of the earlier charon are gone
+// (Options.Sweep), and the consumer directs nothing to their marks any more (MarksAsked,
+// AllowMarks).
 
-// marksState is how far a link is with that.
+// marksState is how far that is done on a link.
 type marksState uint8
 
 const (
 	marksUnasked marksState = iota
-	marksSwept              // no states of an earlier charon have marks
+	marksSwept              // no state of an earlier charon has a mark
 	marksAsked              // the consumer was asked
 	marksAllowed
 )
 
-// mayMark says whether charon may be told to give out marks; if not, that is seen to, and
-// allowMarks goes on.
+// mayMark reports whether charon may be told to give out marks. If not, it starts what has to be
+// done before; allowMarks then goes on.
 func (r *reconciler) mayMark() bool {
 	switch r.marks {
 	case marksAllowed:
@@ -41,13 +42,15 @@ func (r *reconciler) mayMark() bool {
 	return false
 }
 
+// askMarks asks the consumer whether marks may be given out.
 func (r *reconciler) askMarks() {
 	r.marks = marksAsked
 	r.marksSerial++
 	r.emit(MarksAsked{r.marksSerial})
 }
 
-// allowMarks goes on with what had to wait, if the answer is to the last question.
+// allowMarks takes the consumer's answer and goes on with what had to wait. An answer to an earlier
+// question is ignored.
 func (r *reconciler) allowMarks(serial uint64) {
 	if r.marks != marksAsked || serial != r.marksSerial {
 		return
@@ -65,15 +68,15 @@ func (r *reconciler) allowMarks(serial uint64) {
 	}
 }
 
-// sweepAgain has the marks of a profile's addresses seen to before more are given out, where those
-// addresses are new.
+// sweepAgain makes a sweep necessary before more marks are given out, if a profile has new
+// addresses from which packets get marks.
 func (r *reconciler) sweepAgain(p profile.Profile, known *appliedProfile) {
 	if p.Marks && (known == nil || !known.Marks || !slices.Equal(known.LocalAddrs, p.LocalAddrs)) {
 		r.marks = marksUnasked
 	}
 }
 
-// hasShared says whether routers on an interface have to get marks.
+// hasShared reports whether an interface has an address that several routers share.
 func (r *reconciler) hasShared(iface string) bool {
 	for k := range r.shared {
 		if k.Interface == iface {
@@ -83,7 +86,7 @@ func (r *reconciler) hasShared(iface string) bool {
 	return false
 }
 
-// markingAddresses are the local addresses from which packets can be given marks.
+// markingAddresses returns the local addresses from which packets can be given marks.
 func (r *reconciler) markingAddresses() []netip.Addr {
 	var locals []netip.Addr
 	for _, iface := range r.interfaces() {
@@ -94,8 +97,11 @@ func (r *reconciler) markingAddresses() []netip.Addr {
 	return locals
 }
 
-// sweepMarks has no states of an earlier charon with marks be in the kernel. It runs in a job.
-func (r *reconciler) sweepMarks(ctx context.Context, s *session.Session, locals []netip.Addr) error {
+// sweepMarks deletes the states with marks that an earlier charon left in the kernel. It runs in a
+// job.
+func (r *reconciler) sweepMarks(
+	ctx context.Context, s *session.Session, locals []netip.Addr,
+) error {
 	if r.sweep == nil || len(locals) == 0 {
 		return nil
 	}
@@ -104,9 +110,10 @@ func (r *reconciler) sweepMarks(ctx context.Context, s *session.Session, locals 
 	})
 }
 
-// sweepLate sweeps on a link that was there before anybody had to have a mark, and goes on.
+// sweepLate sweeps on a link that was there before any profile had marks, and goes on with
+// askMarks.
 func (r *reconciler) sweepLate() {
-	r.marks = marksAsked // with no number that an answer could have
+	r.marks = marksAsked // the serial number is never sent, so that no answer has it
 	r.marksSerial++
 	serial, locals := r.marksSerial, r.markingAddresses()
 	r.do(func(ctx context.Context, s *session.Session) error {
@@ -121,28 +128,28 @@ func (r *reconciler) sweepLate() {
 	})
 }
 
-// A recall is a router that had an SA with a mark when charon was lost, and is dialled once charon
-// is back. Where charon was killed the router knows nothing of that and would find out half a
-// minute later. It is dialled through the mapping that its SA has left at its NAT.
+// recall is a router that had an SA with a mark when charon was lost. It is dialled when charon is
+// back, through the mapping that its SA left at its NAT. If charon was killed the router does not
+// know that its SA is gone, and would find out half a minute later.
 type recall struct {
 	Key      // of the address
 	port     uint16
 	identity string
 }
 
-// recalls are those that are due and those under way.
+// recalls are the routers to be recalled and those being recalled.
 type recalls struct {
-	all     map[recall]bool   // true: under way
-	queues  map[Key][]*recall // of each address, those that are due
-	running map[string]int    // how many are under way by a connection's name
+	all     map[recall]bool   // true: being recalled
+	queues  map[Key][]*recall // by address, those to be recalled
+	running map[string]int    // by connection, how many are being recalled
 }
 
 func newRecalls() recalls {
 	return recalls{all: map[recall]bool{}, queues: map[Key][]*recall{}, running: map[string]int{}}
 }
 
-// noteMarked notes who has an SA with a mark when the link ends. Who was being recalled is due
-// again.
+// noteMarked notes at the end of a link which routers have an SA with a mark. Routers that were
+// being recalled are to be recalled again.
 func (r *reconciler) noteMarked() {
 	clear(r.recalls.running)
 	for c, running := range r.recalls.all {
@@ -162,15 +169,16 @@ func (r *reconciler) noteMarked() {
 	}
 }
 
+// enqueue notes that a router is to be recalled.
 func (rs *recalls) enqueue(c recall) {
 	rs.all[c] = false
 	rs.queues[c.Key] = append(rs.queues[c.Key], &c)
 }
 
-// there reports whether the router has an SA again.
+// hasReturned reports whether a router has an SA again.
 func (r *reconciler) hasReturned(c *recall) bool { return r.index.HasChild(c.Key, c.identity) }
 
-// dispatchRecalls dials who is to be dialled while there is room, after all peers that are wanted.
+// dispatchRecalls recalls routers while there is room. It comes after all peers that are wanted.
 func (r *reconciler) dispatchRecalls() {
 	for k, queue := range r.recalls.queues {
 		a, applied := r.shared[k], r.profiles[k.Interface]
@@ -192,7 +200,7 @@ func (r *reconciler) dispatchRecalls() {
 	}
 }
 
-// recall dials one router. Whoever it turns out to be gets a mark.
+// recall dials one router. Whichever router answers gets a mark.
 func (r *reconciler) recall(c *recall, applied *appliedProfile) {
 	name, command := profile.RecallName(c.Interface, c.NBMA, c.port), r.times.command
 	r.recalls.all[*c] = true
@@ -220,8 +228,8 @@ func (r *reconciler) recall(c *recall, applied *appliedProfile) {
 	})
 }
 
-// lookRecalled looks whether a router came back, until an attempt's time is over. Then it has to
-// dial by itself.
+// pollRecalled checks whether a router has returned, until an attempt's time is over. After that
+// the router has to dial by itself.
 func (r *reconciler) pollRecalled(c *recall, name string, until time.Time) {
 	if !r.hasReturned(c) && time.Now().Before(until) {
 		r.after(r.times.check, func() { r.pollRecalled(c, name, until) })

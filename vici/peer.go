@@ -13,50 +13,54 @@ import (
 	"cygnet/vici/session"
 )
 
-// peer is what is wanted for a peer and how far it is. Its entry goes when there is nothing left to
-// remember.
+// peer is what is wanted for a peer and how far that is done. Its entry goes when there is nothing
+// left to remember.
 type peer struct {
 	Key
 	want      Want
-	up        *Peer // as told; nil: not secured
+	up        *Peer // as reported; nil: not secured
 	upSince   time.Time
-	reason    string    // why its SA goes, as far as an event told
-	closed    time.Time // when this end closed its SAs last
-	ambiguous bool      // told that several routers share its address
-	cancelled bool      // an attempt was under way when it was wanted no more
+	reason    string    // why its SA ends, from an event; "": not known
+	closed    time.Time // when this end last closed its SAs
+	ambiguous bool      // it was logged that several routers share its address
+	cancelled bool      // an attempt was under way when it stopped being wanted
 
-	loaded             bool // its connection may be loaded in charon
+	loaded             bool // charon may have its connection
 	closing            bool
-	busy               bool         // a job about its connection runs: one at a time
-	checkingDuplicates bool         // a timer will look at its duplicates
-	handedOver         bool         // the SA that stays is rekeyed, so that its duplicates can be closed
-	checkingZombies    bool         // a timer will look whether it has lost its older SAs
-	withheld           *withholding // its SA is not told yet; nil: there is none, or it is
+	busy               bool         // a job about its connection runs
+	checkingDuplicates bool         // a timer runs after which its duplicates are closed
+	handedOver         bool         // the SA that stays was rekeyed; its duplicates can be closed
+	checkingZombies    bool         // a timer runs after which SAs that it lost are closed
+	withheld           *withholding // its SA is not reported yet; nil: none is withheld
 	queued             bool         // in the reconciler's waiting list
 
 	renewal      *renewal // the check of its SAs after a stall; nil: there is none
 	attempt      *attempt
-	dialledSince time.Time // since when attempts are made to secure it; zero: none is
-	// of a peer behind NAT, at the NAT, when its last SA was lost with charon; 0: nothing to know
+	dialledSince time.Time // since when this end dials it; zero: it does not
+	// its port at its NAT, from its SA when charon was lost; 0: not known
 	port        uint16
-	silentSince time.Time // when it was told last that it does not answer, or since when it is sought
-	hint        *hint     // why the attempt fails, from charon's log; nil: not known
-	again       bool      // the next attempt is another one, after one that failed unheard
-	refused     bool      // it failed last for another reason than silence
+	silentSince time.Time // when its silence was last reported, or dialledSince
+	hint        *hint     // why the attempt fails, from charon's log or an alert; nil: not known
+	again       bool      // the next attempt repeats one that failed for no known reason
+	refused     bool      // its last attempt failed for another reason than silence
 	backoff     session.Backoff
 	pause       *pause // before the next attempt; nil: none
 }
 
+// pause is the wait before a peer's next attempt. A timer compares its address to learn whether it
+// still holds.
 type pause struct{ length time.Duration }
 
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
-	p.busy, p.checkingDuplicates, p.handedOver, p.checkingZombies, p.queued, p.attempt, p.pause, p.withheld,
-		p.renewal = false, false, false, false, false, nil, nil, nil, nil
+	p.busy, p.queued = false, false
+	p.checkingDuplicates, p.handedOver, p.checkingZombies = false, false, false
+	p.attempt, p.pause, p.withheld, p.renewal = nil, nil, nil, nil
 	p.again, p.refused, p.cancelled, p.dialledSince = false, false, false, time.Time{}
 	p.backoff.Reset()
 }
 
+// peer returns the entry of a peer, which it makes if there is none.
 func (r *reconciler) peer(k Key) *peer {
 	p := r.peers[k]
 	if p == nil {
@@ -66,6 +70,7 @@ func (r *reconciler) peer(k Key) *peer {
 	return p
 }
 
+// want sets what is wanted for a peer; see [Client.Want].
 func (r *reconciler) want(k Key, w Want) {
 	k.NBMA = k.NBMA.Unmap()
 	if r.peers[k] == nil && w == None {
@@ -83,6 +88,7 @@ func (r *reconciler) want(k Key, w Want) {
 	r.step(p)
 }
 
+// close closes the SAs with a peer; see [Client.Close].
 func (r *reconciler) close(k Key) {
 	k.NBMA = k.NBMA.Unmap()
 	p := r.peer(k)
@@ -91,14 +97,14 @@ func (r *reconciler) close(k Key) {
 	r.step(p)
 }
 
-// expulsion names the SAs that Expel is to end.
+// expulsion names the SAs that [Client.Expel] is to end.
 type expulsion struct {
 	Key
 	identity string
 }
 
-// expel ends the SAs of an identity. While charon is away nobody can; the expulsion is carried out
-// when charon is back, and again if the link is lost before charon has answered.
+// expel ends the SAs of an identity with a peer. While charon is away it notes the expulsion, which
+// is carried out when charon is back, and again if the link is lost before charon has answered.
 func (r *reconciler) expel(k Key, identity string) {
 	k.NBMA = k.NBMA.Unmap()
 	e := expulsion{k, identity}
@@ -137,7 +143,8 @@ func (r *reconciler) expel(k Key, identity string) {
 	})
 }
 
-// evaluate tells what the table says about a peer, and does what follows.
+// evaluate compares what was reported about a peer with the table, reports what changed, and takes
+// the next step.
 func (r *reconciler) evaluate(k Key) {
 	if !r.synced || r.profiles[k.Interface] == nil {
 		return
@@ -156,6 +163,8 @@ func (r *reconciler) evaluate(k Key) {
 	r.step(p)
 }
 
+// secured notes that sa protects traffic with a peer, and reports that, or what has changed about
+// it.
 func (r *reconciler) secured(p *peer, sa *SA) {
 	dialled := p.attempt != nil
 	r.endAttempt(p)
@@ -178,6 +187,7 @@ func (r *reconciler) secured(p *peer, sa *SA) {
 	r.emit(Up{info})
 }
 
+// lost reports that a peer has lost its last SA, and has it dialled again after a pause.
 func (r *reconciler) lost(p *peer) {
 	reason := cmp.Or(p.reason, "the SA ended")
 	if time.Since(p.closed) < r.times.attempt {
@@ -197,7 +207,7 @@ func (r *reconciler) lost(p *peer) {
 	r.pauseFor(p, wait)
 }
 
-// info is what there is to tell about a peer with an SA.
+// info returns what is reported about a peer whose traffic sa protects.
 func (r *reconciler) info(k Key, sa *SA) Peer {
 	info := peerOf(sa)
 	if g := r.protecting(k); g.BehindOneNAT() {
@@ -208,9 +218,9 @@ func (r *reconciler) info(k Key, sa *SA) Peer {
 	return info
 }
 
-// securing gives the SA that protects traffic with a peer: the oldest of its identity's. A rekeyed
-// IKE_SA is a new one. Of several identities behind one NAT it is the one that was told; else the
-// newest has the address, and the others had it before.
+// securing returns the SA that protects traffic with a peer: the oldest of its identity, since a
+// rekeyed IKE_SA counts as new. Of several identities it is the one that was reported, if they are
+// behind one NAT; otherwise the newest, since the others had the address before it.
 func (r *reconciler) securing(k Key) *SA {
 	g := r.protecting(k)
 	if len(g.Accepted()) == 0 {
@@ -227,8 +237,8 @@ func (r *reconciler) securing(k Key) *SA {
 	return g.Accepted()[0]
 }
 
-// settle starts the next thing to do for a peer, if there is any: one at a time, since jobs run on
-// several sessions.
+// step starts the next thing to do for a peer, if there is any. Only one job at a time is about a
+// peer, since jobs run on several sessions at once.
 func (r *reconciler) step(p *peer) {
 	if !r.synced || p.busy || r.peers[p.Key] != p {
 		return
@@ -250,8 +260,7 @@ func (r *reconciler) step(p *peer) {
 	}
 }
 
-// closePeer terminates what is there with a peer, half-open attempts included, and unloads its
-// connection.
+// closePeer terminates all SAs with a peer, half-open ones included, and unloads its connection.
 func (r *reconciler) closePeer(p *peer) {
 	name := profile.ConnectionName(p.Interface, p.NBMA)
 	var ids []uint32
@@ -259,7 +268,7 @@ func (r *reconciler) closePeer(p *peer) {
 		ids = append(ids, sa.ID)
 	}
 	p.busy, p.closed = true, time.Now()
-	command, dialled := r.times.command, p.NBMA.IsValid() // one with a mark never is
+	command, dialled := r.times.command, p.NBMA.IsValid() // a peer with a mark is never dialled
 	r.do(func(ctx context.Context, s *session.Session) error {
 		if !dialled {
 			return s.TerminateAll(ctx, command, ids)
@@ -291,10 +300,11 @@ func (r *reconciler) closePeer(p *peer) {
 	})
 }
 
-// unload unloads a peer's connection, and ends an attempt that is still under way: it would make an
-// SA that nobody wants.
+// unload unloads a peer's connection. It also ends an attempt that was under way when the peer
+// stopped being wanted: the attempt would make an SA that nobody wants.
 func (r *reconciler) unload(p *peer) {
-	name, cancelled, command := profile.ConnectionName(p.Interface, p.NBMA), p.cancelled, r.times.command
+	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
+	cancelled := p.cancelled
 	p.busy, p.cancelled = true, false
 	r.do(func(ctx context.Context, s *session.Session) error {
 		if err := s.UnloadConnection(ctx, command, name); err != nil || !cancelled {

@@ -47,6 +47,7 @@ func (r *reconciler) protecting(k Key) *ike.Group {
 	return r.index.Group(k, nil)
 }
 
+// setProfile sets or replaces a profile; see [Client.SetProfile].
 func (r *reconciler) setProfile(p profile.Profile) {
 	known := r.profiles[p.Interface]
 	r.sweepAgain(p, known)
@@ -78,7 +79,7 @@ func (r *reconciler) setProfile(p profile.Profile) {
 	r.review(p.Interface)
 }
 
-// adopt takes the table's SAs of an interface for what they are, without an event.
+// adopt takes an interface's SAs in the table as reported, without an event: a Snapshot follows.
 func (r *reconciler) adopt(iface string) {
 	for k := range r.index.Keys() {
 		if k.Interface == iface {
@@ -99,8 +100,8 @@ func (r *reconciler) adopt(iface string) {
 	}
 }
 
-// review looks at all SAs and peers of an interface anew, at the peers that are first before the
-// others: they are dialled in that order.
+// review examines all SAs and peers of an interface again. InitiateFirst peers come first, since
+// they are dialled in this order.
 func (r *reconciler) review(iface string) {
 	if !r.synced {
 		return
@@ -119,6 +120,7 @@ func (r *reconciler) review(iface string) {
 	}
 }
 
+// removeProfile forgets an interface; see [Client.RemoveProfile].
 func (r *reconciler) removeProfile(iface string) {
 	if r.profiles[iface] == nil {
 		return
@@ -136,6 +138,7 @@ func (r *reconciler) removeProfile(iface string) {
 	r.unloadTemplate(iface)
 }
 
+// unloadTemplate unloads an interface's template.
 func (r *reconciler) unloadTemplate(iface string) {
 	name := profile.ConnectionName(iface, netip.Addr{})
 	r.do(func(ctx context.Context, s *session.Session) error {
@@ -144,14 +147,16 @@ func (r *reconciler) unloadTemplate(iface string) {
 		if r.fatal(err) {
 			return
 		}
-		// set meanwhile, and loaded on another session: before or after, who knows
+		// The profile was set again meanwhile, and loaded on another session: before the
+		// unloading, perhaps.
 		if again := r.profiles[iface]; again != nil {
 			r.load(again)
 		}
 	})
 }
 
-// load brings a profile's secret and template to charon, again and again until it takes them.
+// load loads a profile's secret, template and connections for shared addresses, and tries again
+// until charon takes them.
 func (r *reconciler) load(p *appliedProfile) {
 	if !r.synced || p.busy {
 		p.stale = true
@@ -208,6 +213,7 @@ func (r *reconciler) load(p *appliedProfile) {
 	})
 }
 
+// profileRefused reports that charon does not take a profile, and tries again later.
 func (r *reconciler) profileRefused(p *appliedProfile, err error) {
 	r.after(r.times.profileRetry, func() {
 		if r.profiles[p.Interface] == p && !p.loaded {

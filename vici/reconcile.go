@@ -16,13 +16,14 @@ import (
 	"cygnet/vici/session"
 )
 
-// reconciler owns all state. Its methods run on one goroutine and never wait: what takes time is a
-// job on a command session or a timer, and both post what follows from them.
+// reconciler owns the state of a client. Its methods run on one goroutine and never wait. What
+// takes time is a job on one of the link's command sessions, or a timer; both post what follows
+// from them back to that goroutine.
 type reconciler struct {
 	*Client
 	link           *session.Link    // nil: charon is not there
 	charonLog      *logSubscription // nil: none
-	synced         bool             // the table holds what this link's charon listed
+	synced         bool             // the table has what this link's charon listed
 	session.Charon                  // of the last link
 	lastErr        error            // why the last link ended
 	arrival        time.Time        // of the link
@@ -39,31 +40,31 @@ type reconciler struct {
 	shared    map[Key]*sharedAddress
 	marks     marksState // of this link
 	recalls   recalls
-	childless map[uint32]bool // SAs without a child that a timer is about
-	ending    map[uint32]bool // SAs that we told charon to close
-	repaired  map[uint32]bool // CHILD_SAs that were to be renewed, by charon's unique id
+	childless map[uint32]bool // SAs without a child, for which a timer runs
+	ending    map[uint32]bool // SAs that this end told charon to close
+	repaired  map[uint32]bool // CHILD_SAs that this end had rekeyed to repair them
 	comparing bool
-	// SAs that ended lately, and when: an answer that is older may still list them
+	// when SAs ended lately; a list that charon made before may still have them
 	ended     map[uint32]time.Time
 	refusals  refusals[Key]
-	capped    map[uint32]bool // SAs that are closed since their identity has too many
+	capped    map[uint32]bool // SAs being closed because their identity has too many
 	overLimit refusals[ike.Identity]
 	inbound   inbound
 
-	stall    stall           // whose effects were not checked yet
-	outlived map[uint32]bool // SAs from before a stall that the peer has not proved to have
-	renewals []*peer         // to dial beside such an SA when there is room
+	stall    stall           // the longest one whose effects were not checked yet
+	outlived map[uint32]bool // SAs from before a stall that the peer may have given up
+	renewals []*peer         // to be dialled beside such an SA when there is room
 
 	expulsions map[expulsion]bool // that charon has not carried out yet
 
 	suspects map[uint32]suspect // by charon's unique id
-	strikes  map[string]int     // refused SAs, by interface and connection of somebody else's
+	strikes  map[string]int     // refused SAs, by interface and the rival connection
 
 	marksSerial uint64 // of the last MarksAsked
 
-	waiting  []*peer // to initiate, in order, when there is room
-	starting int     // initiations in their first seconds
-	attempts int     // all that are under way
+	waiting  []*peer // to be dialled, in order, when there is room
+	starting int     // attempts in their first seconds
+	attempts int     // all attempts under way
 }
 
 func newReconciler(c *Client) *reconciler {
@@ -147,14 +148,17 @@ func (r *reconciler) run(ctx context.Context) error {
 	}
 }
 
-// do queues a job.
-func (r *reconciler) do(run func(ctx context.Context, s *session.Session) error, done func(err error)) {
+// do queues a job for charon: run runs on a command session, then done on this goroutine, unless
+// the link has ended by then. Without a link it does nothing.
+func (r *reconciler) do(
+	run func(ctx context.Context, s *session.Session) error, done func(err error),
+) {
 	if r.link != nil {
 		r.jobs = append(r.jobs, session.Job{Run: run, Done: done})
 	}
 }
 
-// after runs f later, unless the link has changed by then.
+// after runs f on this goroutine after a time, unless the link has ended by then.
 func (r *reconciler) after(d time.Duration, f func()) {
 	l := r.link
 	time.AfterFunc(d, func() {
@@ -166,13 +170,15 @@ func (r *reconciler) after(d time.Duration, f func()) {
 	})
 }
 
+// status changes the published status.
 func (r *reconciler) status(change func(*Status)) {
 	r.published.Lock()
 	defer r.published.Unlock()
 	change(&r.published.status)
 }
 
-// lose gives up the link: connect makes a new one, and everything is read anew.
+// lose gives up the link and all state that depends on it. The client's connect makes a new link,
+// and resync reads everything anew.
 func (r *reconciler) lose(cause error) {
 	r.link.GiveUp(cause)
 	r.link, r.charonLog, r.synced, r.jobs, r.comparing, r.lastErr = nil, nil, false, nil, false,
@@ -200,12 +206,12 @@ func (r *reconciler) lose(cause error) {
 	r.status(func(s *Status) {
 		s.Connected, s.Since, s.LastError, s.Initiating = false, time.Now(), cause.Error(), 0
 	})
-	// who takes the event tells what it means
+	// the consumer of the event reports what it means
 	r.log.Debug("the link to charon ended", slog.Any("error", cause))
 	r.emit(Disconnected{Err: cause})
 }
 
-// unreachable notes a failed attempt to reach charon. It is told once.
+// unreachable notes a failed attempt to reach charon. The first one after a link is reported.
 func (r *reconciler) unreachable(err error) {
 	r.lastErr = err
 	r.status(func(s *Status) { s.LastError = err.Error() })
@@ -217,6 +223,7 @@ func (r *reconciler) unreachable(err error) {
 	r.emit(Disconnected{Err: err})
 }
 
+// connected takes over a new link.
 func (r *reconciler) connected(l *session.Link, c session.Charon) {
 	r.link, r.Charon, r.arrival, r.reported = l, c, time.Now(), true
 	for _, p := range r.profiles {
@@ -230,10 +237,10 @@ func (r *reconciler) connected(l *session.Link, c session.Charon) {
 	r.resync()
 }
 
-// interfaces names the interfaces with a profile, in order.
+// interfaces returns the names of the interfaces with a profile, in order.
 func (r *reconciler) interfaces() []string { return slices.Sorted(maps.Keys(r.profiles)) }
 
-// snapshot lists the peers of an interface that are secured, in order.
+// snapshot returns the peers of an interface that are secured, in order.
 func (r *reconciler) snapshot(iface string) Snapshot {
 	s := Snapshot{Interface: iface}
 	for k, p := range r.peers {
@@ -247,7 +254,8 @@ func (r *reconciler) snapshot(iface string) Snapshot {
 	return s
 }
 
-// fatal tells a failure of the session from a refusal by charon, and gives up the link for it.
+// fatal reports whether an error means that the session is lost, rather than that charon refused a
+// command. It then gives up the link.
 func (r *reconciler) fatal(err error) bool {
 	if err != nil && errors.Is(err, session.ErrBroken) {
 		r.lose(err)

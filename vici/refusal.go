@@ -8,10 +8,11 @@ import (
 	"cygnet/vici/message"
 )
 
-// refusals are what was told of the SAs that were closed because the profile does not allow them.
-// Who is refused dials again, maybe at once and for ever: that is one line a minute.
+// refusals are what was logged about SAs that this end closed or refused, by whose they were. A
+// refused peer dials again, perhaps at once and for ever, so the log gets one line a minute.
 type refusals[K comparable] map[K]refusal
 
+// refusal is the last line about one of them.
 type refusal struct {
 	reason   string
 	reported time.Time
@@ -23,8 +24,8 @@ const (
 	maxRefusals  = 256 // peers that are remembered
 )
 
-// note counts a refusal. It tells whether the log should have it, and how many it did not have
-// since the last.
+// note counts a refusal. It returns whether to log it, and how many were not logged since the last
+// line.
 func (r refusals[K]) note(k K, reason string, now time.Time) (tell bool, untold int) {
 	last, known := r[k]
 	if known && last.reason == reason && now.Sub(last.reported) < refusalAgain {
@@ -42,7 +43,7 @@ func (r refusals[K]) note(k K, reason string, now time.Time) (tell bool, untold 
 	return true, last.untold
 }
 
-// forget drops what was told long enough ago.
+// forget drops what was logged long enough ago.
 func (r refusals[K]) forget(now time.Time) {
 	for k, last := range r {
 		if now.Sub(last.reported) >= refusalAgain {
@@ -51,8 +52,8 @@ func (r refusals[K]) forget(now time.Time) {
 	}
 }
 
-// logRefusal tells of an SA that was refused though this end did not dial: its peer may be nobody's
-// yet.
+// logRefusal logs the refusal of an SA with a peer that this end does not dial. No consumer may
+// know that peer.
 func (r *reconciler) logRefusal(sa *SA, reason string) {
 	tell, untold := r.refusals.note(sa.Key(), reason, time.Now())
 	if !tell {
@@ -66,7 +67,7 @@ func (r *reconciler) logRefusal(sa *SA, reason string) {
 	r.log.Warn("SA refused", attrs...)
 }
 
-// refusalWords says why an SA was closed.
+// refusalWords returns why an SA was closed.
 func refusalWords(sa *SA, wrong string) string {
 	return fmt.Sprintf("%v %s (the SA was closed)", sa.Key(), wrong)
 }

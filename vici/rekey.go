@@ -9,10 +9,10 @@ import (
 	"cygnet/vici/session"
 )
 
-// Repair rekeys the CHILD_SAs of ours with these SPIs, of either direction, because the kernel has
-// lost their states: charon rekeys them, which makes new states at both ends. One that cannot be
-// rekeyed loses its IKE_SA when it is named again, so that the peer is dialled anew where it is
-// wanted. SPIs that belong to no SA (any more) are ignored.
+// Repair is for CHILD_SAs whose ESP states the kernel has lost; spis are theirs, of either
+// direction. charon rekeys them, which makes new states at both ends. If Repair is called again for
+// a CHILD_SA, rekeying did not help: its IKE_SA is closed, so that a wanted peer is dialled anew.
+// SPIs of no SA of ours are ignored.
 func (c *Client) Repair(spis []uint32) {
 	c.post(func(r *reconciler) {
 		named := setOf(spis)
@@ -26,7 +26,7 @@ func (c *Client) Repair(spis []uint32) {
 	})
 }
 
-// setOf makes a set of SPIs: the kernel may have lost all states at once.
+// setOf returns a set of SPIs: the kernel may have lost all its states at once.
 func setOf(spis []uint32) map[uint32]bool {
 	set := make(map[uint32]bool, len(spis))
 	for _, spi := range spis {
@@ -35,6 +35,7 @@ func setOf(spis []uint32) map[uint32]bool {
 	return set
 }
 
+// repair rekeys a child, or closes its IKE_SA if that was tried before.
 func (r *reconciler) repair(sa *SA, child Child) {
 	if r.repaired[child.ID] {
 		if !r.ending[sa.ID] {
@@ -48,8 +49,8 @@ func (r *reconciler) repair(sa *SA, child Child) {
 	r.rekey(sa, "child-id", child.ID)
 }
 
-// Probe has the peers of the CHILD_SAs with these SPIs prove that they are alive: charon rekeys
-// their IKE_SAs, which traffic does not notice. A peer that does not answer loses its IKE_SA once
+// Probe makes peers prove that they are alive; spis are those of CHILD_SAs with them. charon rekeys
+// their IKE_SAs, which does not affect traffic. A peer that does not answer loses its IKE_SA when
 // charon has retransmitted in vain.
 func (c *Client) Probe(spis []uint32) {
 	c.post(func(r *reconciler) {
@@ -64,6 +65,7 @@ func (c *Client) Probe(spis []uint32) {
 	})
 }
 
+// rekey makes charon rekey an SA; see [session.Session.Rekey].
 func (r *reconciler) rekey(sa *SA, kind string, id uint32) {
 	r.do(func(ctx context.Context, s *session.Session) error {
 		return s.Rekey(ctx, r.times.command, kind, id)
@@ -75,11 +77,9 @@ func (r *reconciler) rekey(sa *SA, kind string, id uint32) {
 	})
 }
 
-// An IKE_SA that was rekeyed is deleted by the end that rekeyed it. One that was not heard for long
-// has given it up by the time it is answered, as after this end's charon was stopped: then the
-// rekeyed SA stays for hours, with nothing in it.
-
-// watchReplaced has an IKE_SA that was rekeyed looked for after a while.
+// watchReplaced deletes a rekeyed IKE_SA if it still exists after a while. The end that rekeyed it
+// deletes it, except where that end was not heard for so long, after its charon was stopped, that
+// it has given up by the time of the answer. Then the IKE_SA would stay for hours, without a child.
 func (r *reconciler) watchReplaced(id uint32) {
 	r.after(r.times.zombie, func() {
 		r.do(func(ctx context.Context, s *session.Session) error {

@@ -11,7 +11,7 @@ import (
 	"cygnet/vici/session"
 )
 
-// resync reads what a charon that is new to us has. Events are subscribed to already; they wait
+// resync reads all SAs from the charon of a new link. Events are subscribed to already, and wait
 // until this is done.
 func (r *reconciler) resync() {
 	var listed []*SA
@@ -64,20 +64,22 @@ func (r *reconciler) resync() {
 	})
 }
 
+// compareRegularly compares everything with charon once a minute.
 func (r *reconciler) compareRegularly() {
 	maps.DeleteFunc(r.ended, func(_ uint32, at time.Time) bool {
 		return time.Since(at) > 2*r.times.list
 	})
 	r.compare()
 	for _, iface := range r.interfaces() {
-		// secrets cannot be listed, and loading what is there already changes nothing
+		// charon does not list secrets, and loading what it has changes nothing
 		r.load(r.profiles[iface])
 	}
 	r.after(r.times.comparison, r.compareRegularly)
 }
 
-// compare brings the table in line with all that charon lists now. What it does not list is asked
-// for by id before it is believed gone, and what events took away meanwhile stays away.
+// compare brings the table in line with all SAs that charon lists now. An SA that is not in the
+// list is asked for by its id before it counts as gone. An SA that an event has removed meanwhile
+// stays removed.
 func (r *reconciler) compare() {
 	if r.comparing {
 		return
@@ -107,8 +109,10 @@ func (r *reconciler) compare() {
 	})
 }
 
-// listAndAsk lists all SAs, and asks by id for those of known that the list lacks.
-func listAndAsk(ctx context.Context, s *session.Session, t times, known []uint32) (listed []*SA, gone []uint32, err error) {
+// listAndAsk lists all SAs, and asks by id for those of known that the list does not have.
+func listAndAsk(
+	ctx context.Context, s *session.Session, t times, known []uint32,
+) (listed []*SA, gone []uint32, err error) {
 	if listed, err = listSAs(ctx, s, t.list, "", ""); err != nil {
 		return nil, nil, err
 	}
@@ -132,8 +136,9 @@ func listAndAsk(ctx context.Context, s *session.Session, t times, known []uint32
 	return listed, gone, nil
 }
 
-// compareConnections looks at what is loaded: an administrator's swanctl --load-all unloads what it
-// does not know, ours included, without an event; and what nobody wants is unloaded.
+// compareConnections compares the connections that charon has with those that are wanted. An
+// administrator's swanctl --load-all unloads connections that it does not know, such as ours, and
+// charon raises no event for that.
 func (r *reconciler) compareConnections() {
 	var names []string
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
@@ -152,6 +157,8 @@ func (r *reconciler) compareConnections() {
 	})
 }
 
+// connectionsAre loads our connections again if charon does not have them, and unloads those that
+// nobody wants.
 func (r *reconciler) connectionsAre(names []string) {
 	loaded := map[string]bool{}
 	for _, name := range names {
@@ -175,7 +182,7 @@ func (r *reconciler) connectionsAre(names []string) {
 }
 
 // unloadOrphan unloads a connection with our prefix that nobody wants, left from before a restart.
-// SAs of it live on.
+// Its SAs stay.
 func (r *reconciler) unloadOrphan(name string) {
 	iface, addr, ours := profile.ParseName(name)
 	if !ours {

@@ -12,34 +12,34 @@ import (
 	"cygnet/vici/message"
 )
 
-// Rival is a connection of somebody else's, such as one for road warriors, that charon chooses
-// for peers of an interface. They get SAs in tunnel mode by it, which no peer takes, so they are
+// Rival is somebody else's connection, such as one for road warriors, that charon chooses for peers
+// of an interface. Those peers then get SAs in tunnel mode, which they do not accept, so they are
 // never secured.
 type Rival struct {
 	Interface  string
 	Connection string
-	Peer       netip.Addr // that it took last
+	Peer       netip.Addr // the last one that it took
 	Identity   string     // of that peer
 	Last       time.Time
 }
 
 const (
-	rivalTime     = 10 * time.Minute // for which a rival is told after it took a peer last
-	rivalShort    = 10 * time.Second // an SA that ends within it was refused by the peer
+	rivalTime     = 10 * time.Minute // for which the status has a rival after it last took a peer
+	rivalShort    = 10 * time.Second // a peer did not accept an SA that it ends within this time
 	rivalStrikes  = 2                // refused SAs of a connection that make it a rival
-	mostSuspects  = 256              // SAs that are watched; who dials in could make many
-	mostRivals    = 32               // the administrator makes them, so there are few
+	mostSuspects  = 256              // SAs that are watched; peers that dial in could make many
+	mostRivals    = 32               // administrators make them, so there are few
 	selectorOfGRE = "[gre"           // in charon's notation of a traffic selector
 )
 
-// suspect is an SA of somebody else's connection that carries GRE from a tunnel's address.
+// suspect is an SA by somebody else's connection that carries GRE from a tunnel's address.
 type suspect struct {
 	rival Rival
 	since time.Time
 }
 
-// rivalUp looks at a child that came up by somebody else's connection: where the peer dialled in
-// and asked for GRE with a tunnel's address, it is probably one of the peers of that tunnel.
+// rivalUp examines a child that came up by somebody else's connection. If the peer dialled in and
+// asked for GRE with a tunnel's address, it is probably a peer of that tunnel.
 func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
 	if sa == nil || message.Text(m, "up") != "yes" || sa.Initiator ||
 		len(r.suspects) >= mostSuspects {
@@ -63,8 +63,8 @@ func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
 	}
 }
 
-// rivalDown looks at the end of an IKE_SA of somebody else's. A peer that closes it at once does
-// not take what it got.
+// rivalDown examines the end of an IKE_SA by somebody else's connection. A peer that closes it at
+// once did not accept it.
 func (r *reconciler) rivalDown(sa *SA) {
 	if sa == nil {
 		return
@@ -99,8 +99,8 @@ func (r *reconciler) rivalDown(sa *SA) {
 	}
 }
 
-// forgetRivals begins anew for an interface whose profile changed: with another remote identity
-// charon may choose differently.
+// forgetRivals forgets the rivals of an interface whose profile changed: with another remote
+// identity charon may choose differently.
 func (r *reconciler) forgetRivals(iface string) {
 	for key := range r.strikes {
 		if strings.HasPrefix(key, iface+" ") {
@@ -112,7 +112,7 @@ func (r *reconciler) forgetRivals(iface string) {
 	})
 }
 
-// current leaves out rivals that have not taken a peer for a while.
+// current returns those rivals that took a peer lately.
 func current(rivals []Rival, now time.Time) []Rival {
 	return slices.DeleteFunc(slices.Clone(rivals), func(v Rival) bool {
 		return now.Sub(v.Last) >= rivalTime

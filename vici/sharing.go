@@ -13,33 +13,33 @@ import (
 	"cygnet/vici/session"
 )
 
-// Routers behind one NAT have one address, and their SAs equal selectors: the kernel sends what is
-// for any of them into the newest. Marks tell their SAs apart. They cost those nothing who do not
-// need them: the template has none. Once a second router is seen at an address, a connection for
-// that very address is loaded, whose children get a unique mark each; charon prefers it to the
-// template. The first router keeps its SA, the others are sent away once and come back by that
-// connection.
+// Routers behind one NAT have the same address, and their SAs have equal selectors. The kernel
+// sends packets for any of them into the newest SA, unless marks tell the SAs apart. Peers that do
+// not need marks have none, since the template gives none. When a second router is seen at an
+// address, the reconciler loads a connection for that address, whose children get a unique mark
+// each. charon prefers it to the template. The first router keeps its SA. The SAs of the others are
+// closed once, and those routers come back by the new connection.
 
-// sharedAddress is an address that several routers are at, or were lately.
+// sharedAddress is an address that several routers have, or had lately.
 type sharedAddress struct {
 	Key
 	loaded bool      // charon has its connection
-	busy   bool      // being loaded
+	busy   bool      // it is being loaded
 	gaveUp bool      // charon takes another connection all the same
-	strays int       // SAs in a row that came without a mark though it is loaded
-	vacant time.Time // since when no SA with the address is there; zero: there is one
+	strays int       // SAs in a row that came without a mark although it is loaded
+	vacant time.Time // since when the address has no SA; zero: it has one
 }
 
 const maxStrays = 5
 
-// separates tells whether routers at an address get SAs with marks.
+// separates reports whether routers at an address get SAs with marks.
 func (r *reconciler) separates(address Key) bool {
 	applied := r.profiles[address.Interface]
 	a := r.shared[address]
 	return applied != nil && applied.Marks && (a == nil || !a.gaveUp)
 }
 
-// watchSharing sees to it that those who share an SA's address get marks.
+// watchSharing makes sure that routers which share an SA's address get marks.
 func (r *reconciler) watchSharing(sa *SA) {
 	address := Key{Interface: sa.Interface, NBMA: sa.RemoteHost}
 	if !r.separates(address) {
@@ -66,8 +66,9 @@ func (r *reconciler) watchSharing(sa *SA) {
 	r.loadShared(a)
 }
 
-// sendAway closes the SAs without a mark at a shared address but for those of one router. Their
-// ends dial again.
+// sendAway closes the SAs without a mark at a shared address, except those of one router. The other
+// routers dial again. strays tells whether the connection that gives marks was loaded when these
+// SAs came.
 func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 	g := r.protecting(a.Key)
 	if a.gaveUp || !g.BehindOneNAT() {
@@ -95,9 +96,10 @@ func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 	}
 }
 
-// loadShared brings the connection for a shared address to charon. That of a peer which this end
-// dials at the address is as specific, and charon takes the older one for whoever dials in: it is
-// loaded again with the next initiation.
+// loadShared loads the connection for a shared address. If this end dials a peer at that address,
+// charon has a connection for it that fits as well, and for a router that dials in it takes the
+// older of the two. So loadShared unloads the peer's connection before; the next initiation loads
+// it again.
 func (r *reconciler) loadShared(a *sharedAddress) {
 	applied := r.profiles[a.Interface]
 	if a.busy || !r.synced || applied == nil || !r.mayMark() {
@@ -133,9 +135,10 @@ func (r *reconciler) loadShared(a *sharedAddress) {
 	})
 }
 
+// sharedLoaded goes on when charon has the connection for a shared address.
 func (r *reconciler) sharedLoaded(a *sharedAddress) {
 	if r.shared[a.Key] != a {
-		r.unloadShared(a) // not needed any more
+		r.unloadShared(a) // it is not needed any more
 		return
 	}
 	a.loaded = true
@@ -143,14 +146,16 @@ func (r *reconciler) sharedLoaded(a *sharedAddress) {
 	r.sendAway(a, false)
 }
 
-// sharedConns are the connections of an interface's shared addresses. They are loaded before its
-// template, by which routers that return with charon would come back without marks.
-func (r *reconciler) sharedConns(p *appliedProfile) (addresses []*sharedAddress, conns []*govici.Message) {
+// sharedConns returns the connections for an interface's shared addresses. They are loaded before
+// its template, by which routers that return with charon would come back without marks.
+func (r *reconciler) sharedConns(
+	p *appliedProfile,
+) (addresses []*sharedAddress, conns []*govici.Message) {
 	for k, a := range r.shared {
 		if k.Interface != p.Interface || a.busy {
 			continue
 		}
-		// else the template has the same fault, and that is told
+		// otherwise the template has the same fault, which is reported
 		if conn, err := p.newConnection(k.NBMA, true); err == nil {
 			addresses, conns = append(addresses, a), append(conns, conn)
 		}
@@ -158,7 +163,7 @@ func (r *reconciler) sharedConns(p *appliedProfile) (addresses []*sharedAddress,
 	return addresses, conns
 }
 
-// forgetShared has an interface go without marks. Who has some comes back without.
+// forgetShared makes an interface do without marks. Routers that have one come back without.
 func (r *reconciler) forgetShared(iface string) {
 	for k, a := range r.shared {
 		if k.Interface == iface {
@@ -168,6 +173,7 @@ func (r *reconciler) forgetShared(iface string) {
 	}
 }
 
+// unloadShared unloads the connection for a shared address.
 func (r *reconciler) unloadShared(a *sharedAddress) {
 	name := profile.SharedName(a.Interface, a.NBMA)
 	r.do(func(ctx context.Context, s *session.Session) error {
@@ -175,8 +181,8 @@ func (r *reconciler) unloadShared(a *sharedAddress) {
 	}, func(err error) { r.fatal(err) })
 }
 
-// compareShared looks whether the connections of shared addresses are loaded, and ends those that
-// nobody is at any more.
+// compareShared loads connections for shared addresses again that somebody unloaded, and forgets
+// addresses at which no router has been for a while.
 func (r *reconciler) compareShared(loaded map[string]bool) {
 	for k, a := range r.shared {
 		if a.loaded && !loaded[profile.SharedName(k.Interface, k.NBMA)] {
@@ -195,7 +201,8 @@ func (r *reconciler) compareShared(loaded map[string]bool) {
 	}
 }
 
-// adoptShared takes over the connection for a shared address that was loaded before a restart.
+// adoptShared takes over a connection for a shared address that this program loaded before a
+// restart.
 func (r *reconciler) adoptShared(address Key) {
 	if r.shared[address] != nil {
 		return

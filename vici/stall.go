@@ -13,23 +13,23 @@ import (
 	"cygnet/vici/session"
 )
 
-// A charon that stands still (stopped, swapped out, its machine overloaded) answers no peer. A
-// peer whose dead peer detection asks although ESP comes in, as strongSwan 6.0 does, gives its SA
-// up. Both charon here and the kernel still have that SA, and charon learns of the loss only by
-// its own dead peer detection.
+// A charon that stands still (stopped, swapped out, its machine overloaded) answers no peer. A peer
+// with strongSwan 6.0 runs dead peer detection although it gets ESP, and gives up its SA. charon
+// here and the kernel still have that SA. charon would learn of the loss only by its own dead peer
+// detection.
 //
-// So the client measures how long charon leaves VICI requests unanswered. There is one every ten
-// seconds at least. After more than dpd_delay each wanted peer is checked:
+// So the client measures how long charon leaves VICI requests unanswered; it sends at least one
+// every ten seconds. After more than dpd_delay it checks each wanted peer:
 //
 //	rekey the IKE_SA ── answered in time ──────────── the peer has its SA: nothing else happens
 //	      │
 //	      └─ not answered ── dial the peer beside the SA ── new SA ── tell the consumer: Renewed
 //
 // The rekeying comes first because it loses no packet. A new SA beside one that both ends have
-// would: its responder sends through it a moment before its initiator has it.
+// does: its responder sends through it a moment before its initiator has it.
 //
-// The SA from before the stall does not compete with the new one. It is closed ten seconds later,
-// as every SA that the peer has lost.
+// The SA from before the stall never wins against the new one. It is closed ten seconds later, like
+// every SA that the peer has lost.
 
 // stall is a time in which charon answered nothing.
 type stall struct {
@@ -39,10 +39,10 @@ type stall struct {
 
 // renewal is the check of a peer's SAs from before a stall.
 type renewal struct {
-	place bool // it takes a place among the attempts in their first seconds
+	place bool // it has a place among the attempts in their first seconds
 }
 
-// stalled takes note of a stall that has ended.
+// stalled notes a stall that has ended.
 func (r *reconciler) stalled(began time.Time, silence time.Duration) {
 	if r.stall.silence < silence {
 		r.stall = stall{began, silence}
@@ -52,8 +52,8 @@ func (r *reconciler) stalled(began time.Time, silence time.Duration) {
 	}
 }
 
-// checkAfterStall checks the wanted peers after a stall that was longer than a peer waits before it
-// asks. How long the peer goes on asking is its own setting.
+// checkAfterStall checks the wanted peers after a stall that was longer than dpd_delay: by then a
+// peer has begun to ask. How long it goes on asking is its own setting.
 func (r *reconciler) checkAfterStall() {
 	s := r.stall
 	r.stall = stall{}
@@ -80,8 +80,8 @@ func (r *reconciler) checkAfterStall() {
 	}
 }
 
-// checkPeer has a peer prove that it still has an SA from before the stall. It reports whether
-// there is one to prove.
+// checkPeer makes a peer prove that it still has an SA from before the stall. It reports whether
+// there is such an SA.
 func (r *reconciler) checkPeer(p *peer, applied *appliedProfile, began time.Time) bool {
 	var outlived *SA
 	fresh := false
@@ -121,7 +121,7 @@ func (r *reconciler) checkPeer(p *peer, applied *appliedProfile, began time.Time
 	return true
 }
 
-// proven notes that a peer has answered on an SA: it has it.
+// proven notes that a peer has answered on an SA, and so has it.
 func (r *reconciler) proven(id uint32, k Key) {
 	if !r.outlived[id] {
 		return
@@ -132,8 +132,8 @@ func (r *reconciler) proven(id uint32, k Key) {
 	}
 }
 
-// renew queues a peer that did not answer to be dialled. Routers that share an address are not
-// dialled: the address alone does not name one of them.
+// renew queues a peer that did not answer, to be dialled. Routers that share an address are not
+// dialled, since the address does not name one of them.
 func (r *reconciler) renew(p *peer, n *renewal) {
 	if p.renewal != n {
 		return
@@ -164,7 +164,7 @@ func (r *reconciler) dispatchRenewals() {
 	}
 }
 
-// dialBeside has charon make a further SA with a peer.
+// dialBeside makes charon dial a peer although it has an SA with it.
 func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 	n.place, p.busy, p.loaded = true, true, true
 	r.starting++
@@ -196,8 +196,8 @@ func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 	r.after(r.times.attempt, func() { r.abandonRenewal(p, n, name) })
 }
 
-// abandonRenewal ends a renewal that the peer did not answer. Its SA from before is left to dead
-// peer detection.
+// abandonRenewal ends a renewal that the peer did not answer. Dead peer detection will find the SA
+// from before the stall.
 func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
 	if p.renewal != n {
 		return
@@ -225,6 +225,7 @@ func (r *reconciler) endRenewal(p *peer) {
 	}
 }
 
+// freePlace frees a renewal's place among the attempts in their first seconds.
 func (r *reconciler) freePlace(n *renewal) {
 	if n.place {
 		n.place = false
@@ -233,7 +234,7 @@ func (r *reconciler) freePlace(n *renewal) {
 	}
 }
 
-// renewed ends the check of a peer that has a new SA, whoever dialled, and tells the consumer.
+// renewed ends the check of a peer that has a new SA, whoever dialled, and reports it.
 func (r *reconciler) renewed(sa *SA) {
 	p := r.peers[sa.Key()]
 	applied := r.profiles[sa.Interface]
@@ -245,8 +246,8 @@ func (r *reconciler) renewed(sa *SA) {
 	r.emit(Renewed{*p.up})
 }
 
-// withoutOutlived leaves out the SAs from before a stall whose identity has a newer one: the peer
-// may have lost them, so that they must not win against it.
+// withoutOutlived leaves out the SAs from before a stall whose identity has a newer one. The peer
+// may have given them up, so they must not win against the newer one.
 func (r *reconciler) withoutOutlived(sas []*SA, good func(*SA) bool) []*SA {
 	return slices.DeleteFunc(slices.Clone(sas), func(sa *SA) bool {
 		return r.outlived[sa.ID] && slices.ContainsFunc(sas, func(o *SA) bool {

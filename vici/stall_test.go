@@ -8,7 +8,10 @@ import (
 
 // standingStill runs a test against a charon that has SAs with a peer which this end dialled and
 // with one which dialled this end, and that then stood still.
-func standingStill(t *testing.T, still time.Duration, rekey func(*fakeCharon, uint32), test func(f *fakeCharon, c *Client, events []Event)) {
+func standingStill(
+	t *testing.T, still time.Duration, rekey func(*fakeCharon, uint32),
+	test func(f *fakeCharon, c *Client, events []Event),
+) {
 	t.Helper()
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		c.Want(key("192.0.2.1"), Initiate)

@@ -15,7 +15,7 @@ import (
 	"cygnet/vici/session"
 )
 
-// handle applies one event to the table.
+// handle applies one of charon's events to the table.
 func (r *reconciler) handle(e govici.Event) {
 	r.serial++
 	switch e.Name {
@@ -35,7 +35,8 @@ func (r *reconciler) handle(e govici.Event) {
 	}
 }
 
-// eventSA reads the IKE_SA an event is about, with the children that the table knows.
+// eventSA reads the IKE_SA that an event is about, and returns its section as well. ok is false if
+// it is not of one of our interfaces.
 func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
 	names, bodies := message.Sections(m)
 	if len(names) == 0 {
@@ -48,7 +49,8 @@ func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
 	return sa, bodies[0], ok
 }
 
-// ikeUpDown heeds only up: the state in the event may be that of the moment before.
+// ikeUpDown notes that an IKE_SA is up or gone. It ignores the state in the event, which may be
+// that of a moment before.
 func (r *reconciler) ikeUpDown(m *govici.Message) {
 	sa, _, ok := r.eventSA(m)
 	if !ok {
@@ -68,6 +70,7 @@ func (r *reconciler) ikeUpDown(m *govici.Message) {
 	r.put(sa)
 }
 
+// childUpDown notes that children of an IKE_SA are up or gone.
 func (r *reconciler) childUpDown(m *govici.Message) {
 	sa, _, ok := r.eventSA(m)
 	if !ok {
@@ -98,6 +101,7 @@ func (r *reconciler) childUpDown(m *govici.Message) {
 	r.put(sa)
 }
 
+// ikeRekeyed replaces an IKE_SA by the one that has its children now.
 func (r *reconciler) ikeRekeyed(m *govici.Message) {
 	names, bodies := message.Sections(m)
 	if len(names) == 0 {
@@ -126,6 +130,7 @@ func (r *reconciler) ikeRekeyed(m *govici.Message) {
 	r.watchReplaced(id)
 }
 
+// childRekeyed replaces children by those that they were rekeyed to, which carry on their counters.
 func (r *reconciler) childRekeyed(m *govici.Message) {
 	sa, body, ok := r.eventSA(m)
 	if !ok {
@@ -168,7 +173,8 @@ func (r *reconciler) childRekeyed(m *govici.Message) {
 	r.put(&updated)
 }
 
-// moved follows an IKE_SA to another address, which stands beside the section in the event.
+// moved notes another address of an IKE_SA. In the event the new addresses are beside the IKE_SA's
+// section.
 func (r *reconciler) moved(m *govici.Message) {
 	sa, _, ok := r.eventSA(m)
 	if !ok || r.sas[sa.ID] == nil {
@@ -194,13 +200,13 @@ func (r *reconciler) moved(m *govici.Message) {
 	r.put(&updated)
 }
 
-// put enters an established IKE_SA as the last event tells it.
+// put enters an established IKE_SA as charon's last event reported it.
 func (r *reconciler) put(sa *SA) {
 	sa.AsOf = r.serial
 	r.enter(sa)
 }
 
-// enter takes an IKE_SA into the table, and sees to what follows from it.
+// enter takes an IKE_SA into the table and acts on what follows.
 func (r *reconciler) enter(sa *SA) {
 	var before Key
 	old := r.sas[sa.ID]
@@ -231,8 +237,8 @@ func (r *reconciler) enter(sa *SA) {
 	r.renewed(sa)
 }
 
-// move tells that a peer which has no SA left under one key is another key's now, if that had none
-// before.
+// move reports that a peer has another key now: it has no SA left under the old one, and nobody had
+// the new one before. It returns false if that is not the case.
 func (r *reconciler) move(from, to Key) bool {
 	old := r.peers[from]
 	sa := r.securing(to)
@@ -251,8 +257,8 @@ func (r *reconciler) move(from, to Key) bool {
 	return true
 }
 
-// listed enters an IKE_SA that charon listed, unless it ended, or an event said how it is since the
-// one that was the last when charon was asked.
+// listed enters an IKE_SA from a list, unless it has ended or a newer event reported it. asked is
+// the serial number of the last event when charon was asked for the list.
 func (r *reconciler) listed(sa *SA, asked uint64) {
 	_, ended := r.ended[sa.ID]
 	known := r.sas[sa.ID]
@@ -263,7 +269,7 @@ func (r *reconciler) listed(sa *SA, asked uint64) {
 	r.enter(sa)
 }
 
-// drop takes an IKE_SA out of the table without a word.
+// drop takes an IKE_SA out of the table and reports nothing.
 func (r *reconciler) drop(sa *SA) {
 	r.published.Lock()
 	delete(r.sas, sa.ID)
@@ -271,7 +277,7 @@ func (r *reconciler) drop(sa *SA) {
 	r.index.Remove(sa)
 }
 
-// forget drops an IKE_SA that is no more.
+// forget drops an IKE_SA that does not exist any more.
 func (r *reconciler) forget(sa *SA) {
 	r.drop(sa)
 	delete(r.childless, sa.ID)
@@ -281,7 +287,7 @@ func (r *reconciler) forget(sa *SA) {
 	r.ended[sa.ID] = time.Now()
 }
 
-// remove takes an IKE_SA that has ended out of the table.
+// remove takes an IKE_SA that has ended out of the table and acts on what follows.
 func (r *reconciler) remove(id uint32, reason string) {
 	sa := r.sas[id]
 	if sa == nil {
@@ -293,16 +299,17 @@ func (r *reconciler) remove(id uint32, reason string) {
 	r.evaluate(sa.Key())
 }
 
-// reason notes why a peer loses its SA, should it be the last. The first event of several tells
-// most.
+// reason notes why a peer loses an SA, in case it is its last. Of several events the first one
+// tells most.
 func (r *reconciler) reason(k Key, reason string) {
 	if p := r.peers[k]; p != nil && (p.up != nil || p.withheld != nil) && p.reason == "" {
 		p.reason = reason
 	}
 }
 
-// inspect looks for what must not stay: what the profile does not allow, no child, a local address
-// that is ours no more, a duplicate.
+// inspect closes an SA that must not stay: from an address that is no longer this end's, with a
+// mark that packets cannot have, or not allowed by the profile. It starts the waits for an SA
+// without a child, for duplicates, and for routers that share an address.
 func (r *reconciler) inspect(sa *SA) {
 	applied := r.profiles[sa.Interface]
 	if applied == nil || r.ending[sa.ID] {
@@ -331,8 +338,8 @@ func (r *reconciler) inspect(sa *SA) {
 	r.watchSharing(sa)
 }
 
-// lookChildless closes an IKE_SA that did not get a child in time: the peer refused the traffic
-// selectors. Charon is asked, the table alone does not decide.
+// pollChildless closes an IKE_SA that got no child in time: the peer refused the traffic selectors.
+// It asks charon first, since the table may be behind.
 func (r *reconciler) pollChildless(id uint32) {
 	delete(r.childless, id)
 	if sa := r.sas[id]; sa == nil || len(sa.Children) > 0 {
@@ -363,8 +370,8 @@ func (r *reconciler) pollChildless(id uint32) {
 	})
 }
 
-// refuse tells that an SA is not good enough, and ends the attempt that led to it. Who dialled in
-// may be nobody's peer yet, so that it is told here.
+// refuse reports that an SA is not good enough, and ends the attempt that led to it. If this end
+// does not dial the peer, no consumer may know the peer, so refuse logs the refusal.
 func (r *reconciler) refuse(sa *SA, reason string) {
 	p := r.peer(sa.Key())
 	if !p.want.dials() {

@@ -10,18 +10,19 @@ import (
 )
 
 // When both ends dial, one of the two SAs is up a little before the other. Both ends send through
-// the newest, and its responder has it before its initiator, who drops what comes until he has it,
-// too. So an SA with a peer that is dialled is not told before the other one is up at both ends or
-// has come to nothing; until then traffic has the way that it had.
+// the newest, and its responder has it before its initiator, which drops packets until it has it,
+// too. So the reconciler withholds the report of an SA with a peer that it dials, until the other
+// SA is up at both ends or has failed. Until then traffic goes the way that it went before.
 
-// hold is the wait for that. An NHS is not waited for: it does not dial its clients.
+// withholding is the wait for the other SA. There is none for an InitiateFirst peer: an NHS does
+// not dial its clients.
 type withholding struct {
 	until time.Time
-	both  bool // the other SA was seen on its way
+	both  bool // the other SA was seen being negotiated
 }
 
-// holds says whether a peer's SA is not to be told yet. dialled: an attempt was under way when it
-// came.
+// withholds reports whether the report of a peer's SA is withheld. dialled tells whether an attempt
+// was under way when the SA came.
 func (r *reconciler) withholds(p *peer, dialled bool) bool {
 	if p.up == nil && p.withheld == nil && dialled && p.want == Initiate {
 		p.withheld = &withholding{until: time.Now().Add(r.times.withhold)}
@@ -30,12 +31,12 @@ func (r *reconciler) withholds(p *peer, dialled bool) bool {
 	return p.withheld != nil
 }
 
-// lookForOther asks charon what is on its way with the peer.
+// pollOther asks charon whether another SA with the peer is being negotiated.
 func (r *reconciler) pollOther(p *peer, h *withholding) {
 	var open []*SA
 	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
-		// Who dials in has no connection's name before he has proved who he is.
+		// An SA that the peer initiates has no connection's name before the peer has authenticated.
 		for _, name := range []string{name, "(unnamed)"} {
 			found, listErr := listSAs(ctx, s, command, "ike", name)
 			if listErr != nil {
@@ -64,7 +65,7 @@ func (r *reconciler) pollOther(p *peer, h *withholding) {
 	})
 }
 
-// release tells of a peer's SA.
+// release reports a peer's SA that was withheld; h is the wait that ends.
 func (r *reconciler) release(p *peer, h *withholding) {
 	if h != nil && p.withheld == h {
 		p.withheld = nil

@@ -15,7 +15,9 @@ import (
 // Their errors are those of [Session.Call].
 
 // LoadConnection loads a connection (load-conn). It changes nothing if charon has an equal one.
-func (s *Session) LoadConnection(ctx context.Context, timeout time.Duration, conn *govici.Message) error {
+func (s *Session) LoadConnection(
+	ctx context.Context, timeout time.Duration, conn *govici.Message,
+) error {
 	_, err := s.Call(ctx, timeout, "load-conn", conn)
 	return err
 }
@@ -43,7 +45,9 @@ func (s *Session) Connections(ctx context.Context, timeout time.Duration) ([]str
 }
 
 // LoadSecret loads a shared key (load-shared).
-func (s *Session) LoadSecret(ctx context.Context, timeout time.Duration, secret *govici.Message) error {
+func (s *Session) LoadSecret(
+	ctx context.Context, timeout time.Duration, secret *govici.Message,
+) error {
 	_, err := s.Call(ctx, timeout, "load-shared", secret)
 	return err
 }
