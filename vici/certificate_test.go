@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Charon gets what is in the files, since it may not read them itself: as soon as they are there,
-// and again when they change.
+// charon gets the contents of certificate files, since it may not be able to read them: as soon as
+// they exist, and again when they change.
 func TestCertificatesAreFollowed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		file := filepath.Join(t.TempDir(), "spoke.pem")

@@ -25,7 +25,8 @@ func nobodyHears(t *testing.T, f *fakeCharon, when string) {
 	}
 }
 
-// While nothing fails, or peers are silent, nobody hears the log, whoever dials.
+// The client does not subscribe to charon's log while nothing fails or peers are only silent,
+// whoever dials.
 func TestNobodyHearsWithoutNeed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) {
@@ -46,8 +47,8 @@ func TestNobodyHearsWithoutNeed(t *testing.T) {
 	})
 }
 
-// charon gives up a silent peer by itself when its retransmissions are set to end early: that is
-// silence too.
+// charon gives up a silent peer by itself if its retransmissions are set to end early. That counts
+// as silence, too.
 func TestSilenceEndsEarly(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		after(c, time.Minute)
@@ -64,9 +65,9 @@ func TestSilenceEndsEarly(t *testing.T) {
 	})
 }
 
-// The log is heard while a wanted peer fails, by one session for all, and within two minutes after
-// the last one by none; it is heard again when one fails again.
-func TestEarOpensAndCloses(t *testing.T) {
+// While a wanted peer fails, one session is subscribed to charon's log. The subscription ends
+// within two minutes after the last failure, and begins again when a peer fails again.
+func TestLogSubscriptionOpensAndCloses(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = rejected })
 		told(c)
@@ -92,9 +93,9 @@ func TestEarOpensAndCloses(t *testing.T) {
 	})
 }
 
-// A peer that is not wanted any more needs no ear, and neither does one that is silent all the
-// time.
-func TestEarClosesWithTheWish(t *testing.T) {
+// Neither a peer that is not wanted any more nor one that is silent all the time keeps the
+// subscription to charon's log.
+func TestLogSubscriptionEndsWithTheLastWantedFailure(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		silent := key("192.0.2.9")
 		f.do(func(f *fakeCharon) {
@@ -118,8 +119,8 @@ func TestEarClosesWithTheWish(t *testing.T) {
 	})
 }
 
-// When the log cannot be heard, or says nothing that is known, the failure is told all the same,
-// after one more attempt and without a guess.
+// If the client cannot subscribe to the log, or the log gives no known reason, the failure is
+// reported after one more attempt, without a guess.
 func TestUnheardAllTheSame(t *testing.T) {
 	for name, deaf := range map[string]func(f *fakeCharon){
 		"deaf": func(f *fakeCharon) { f.unknown, f.onInitiate = "log", rejected },
@@ -140,8 +141,8 @@ func TestUnheardAllTheSame(t *testing.T) {
 	}
 }
 
-// An IKE_SA without a child is told in words that hold, and from the second time on with what
-// charon says.
+// A first IKE_SA without a child is reported in words that hold whatever the reason is; from the
+// second on charon's log gives the reason.
 func TestChildlessIsHeard(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.childless("192.0.2.1", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built")
@@ -155,9 +156,9 @@ func TestChildlessIsHeard(t *testing.T) {
 	})
 }
 
-// The ear ends with charon, wherever it is: open, or about to be; the client goes on with the next
-// charon.
-func TestEarEndsWithCharon(t *testing.T) {
+// The log subscription ends with charon, whether it is open or being opened. The client goes on
+// with the next charon.
+func TestLogSubscriptionEndsWithCharon(t *testing.T) {
 	for name, delay := range map[string]time.Duration{"open": 0, "opening": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
@@ -181,8 +182,8 @@ func TestEarEndsWithCharon(t *testing.T) {
 	}
 }
 
-// Run ends while the ear is being opened; nothing is left of it.
-func TestRunEndsWithTheEarOpening(t *testing.T) {
+// Run ends while a log subscription is being opened, and leaves nothing behind.
+func TestRunEndsWhileALogSubscriptionOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const opening = 10 * time.Second
 		f := newFake()

@@ -41,8 +41,8 @@ func succeed(f *fakeCharon, name string) *tree {
 	return yes
 }
 
-// What is told in the life of a peer, in order: the connection, what is there, up, down with its
-// reason.
+// The events in the life of a peer come in order: the connection to charon, what is there, up, and
+// down with its reason.
 func TestLifeOfAPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -68,8 +68,8 @@ func TestLifeOfAPeer(t *testing.T) {
 	})
 }
 
-// A peer that dials in is told under its address, whatever the connection; Down comes only with the
-// last of its SAs.
+// A peer that dials in is reported under its address, whatever its connection. Down comes only with
+// the last of its SAs.
 func TestPeerDialsIn(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)

@@ -2,7 +2,7 @@ package vici
 
 import "testing"
 
-// A peer, or an administrator, that closes an SA is told from one that was lost.
+// An SA that the peer or an administrator closed is distinguished from one that was lost.
 func TestClosedIsToldFromLost(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)

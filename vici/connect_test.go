@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A charon that is gone before it was asked for anything is noticed at once: nobody listens,
-// which is no full backlog.
+// A charon that goes before it gets a command is noticed at once: nobody listens, which is not a
+// full backlog.
 func TestCharonIsGoneBeforeTheFirstCommand(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)

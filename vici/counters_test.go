@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A rekeying, as charon tells it, carries what charon says that the old child counted to its end;
-// the next one goes on from there.
+// When charon rekeys a child, the new one carries what the old one counted to its end, and the next
+// one goes on from there.
 func TestRekeyingCarriesBytes(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)

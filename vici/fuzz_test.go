@@ -14,7 +14,8 @@ import (
 	"cygnet/vici/message"
 )
 
-// answered is what a charon that answers every command with these bytes makes of a call.
+// answered returns the answer that a call gets from a charon which answers every command with these
+// bytes.
 func answered(t *testing.T, payload []byte) *govici.Message {
 	ours, theirs := net.Pipe()
 	go func() {
@@ -42,8 +43,7 @@ func answered(t *testing.T, payload []byte) *govici.Message {
 	return answer
 }
 
-// Whatever the other side of the socket says, nothing panics, and the tables stay in step with each
-// other.
+// Whatever the other end of the socket sends, nothing panics, and the tables agree with each other.
 func FuzzMessages(f *testing.F) {
 	charon := newFake()
 	_, sa := charon.section("cygnet-gre1", "192.0.2.1")

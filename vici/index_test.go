@@ -34,8 +34,8 @@ func unlinked(p profile.Profile) *reconciler {
 	return r
 }
 
-// apartModel is the definition: some two SAs have neither identity nor port in common, and one is
-// behind NAT.
+// apartModel is the definition of routers behind one NAT: some two SAs have neither identity nor
+// port in common, and one of the two is behind NAT.
 func apartModel(sas []*SA) bool {
 	for i, a := range sas {
 		for _, b := range sas[i+1:] {
@@ -48,7 +48,7 @@ func apartModel(sas []*SA) bool {
 	return false
 }
 
-// Whatever comes and goes, the index says what going through all SAs would.
+// Whatever SAs come and go, the index says what going through all SAs would say.
 func TestIndexIsWhatTheTableSays(t *testing.T) {
 	good := func(sa *SA) bool { return sa.Stands() && len(sa.Children) > 0 }
 	rapid.Check(t, func(rt *rapid.T) {
@@ -127,7 +127,7 @@ func TestIndexIsWhatTheTableSays(t *testing.T) {
 	})
 }
 
-// growth are the numbers of SAs that work is counted for.
+// growth are numbers of SAs for which the work is counted.
 var growth = []int{1000, 2000, 10000}
 
 // Routers behind one NAT address come one after the other. What is told of the address names all
@@ -241,8 +241,8 @@ func TestSAsOfBeforeAreLimited(t *testing.T) {
 	})
 }
 
-// After a restart of charon each router that had a mark is noted once, and a look whether it is
-// back goes through its own SAs only.
+// After a restart of charon each router that had a mark is noted once. Checking whether one has
+// returned goes through its own SAs only.
 func TestManyRecalls(t *testing.T) {
 	for _, count := range growth {
 		p := testProfile()

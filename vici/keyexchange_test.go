@@ -5,8 +5,8 @@ import (
 	"testing/synctest"
 )
 
-// Template and peers' connections follow what the charon of now can do, also when it comes back as
-// another.
+// The template and the peers' connections have the proposals that charon can use now, also after it
+// comes back as another version.
 func TestMLKEM(t *testing.T) {
 	const with, without = "aes256gcm16-prfsha384-x25519-ke1_mlkem768",
 		"aes256gcm16-prfsha384-x25519-ecp384"

@@ -37,9 +37,9 @@ func awaitMarksAsked(t *testing.T, c *Client, each func(Event)) MarksAsked {
 	}
 }
 
-// A charon that is back gives out its marks from the first on. It does so only once the states of
-// the one before are gone, which is before anything is told of it, and once nothing leads to the
-// marks of before.
+// A charon that has returned gives out marks from 1 on again. It does so only when the earlier
+// one's states are gone, before anything is reported about it, and when the consumer has confirmed
+// that nothing leads to the old marks.
 func TestMarksOfARestartedCharon(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		var swept []netip.Addr
@@ -90,8 +90,8 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 	})
 }
 
-// It is the same with a charon that was there before anybody had to have a mark: it may be the
-// second one since the marks of the first.
+// The same holds for a charon that was there before any router needed a mark: another charon may
+// have given out marks before it.
 func TestFirstMarksOfACharon(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -110,7 +110,7 @@ func TestFirstMarksOfACharon(t *testing.T) {
 	})
 }
 
-// As long as the states of before cannot be removed, charon counts as gone.
+// As long as the earlier charon's states cannot be removed, charon counts as gone.
 func TestSweepFails(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		threeBehindNAT(f, c)
@@ -197,7 +197,7 @@ func TestRecall(t *testing.T) {
 	})
 }
 
-// A charon that ends in good order tells its peers, who dial: nobody is recalled.
+// A charon that ends in good order tells its peers, which dial by themselves: nobody is recalled.
 func TestNoRecallAfterAnEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		threeBehindNAT(f, c)
@@ -217,7 +217,7 @@ func TestNoRecallAfterAnEnd(t *testing.T) {
 	})
 }
 
-// Recalls are initiations like others: no more at a time than the setting allows.
+// Recalls count as initiations: no more at a time than the setting allows.
 func TestRecallsArePaced(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		c.post(func(*reconciler) { c.inFlight = 1 })

@@ -36,8 +36,8 @@ func TestOtherSelectors(t *testing.T) {
 	hub.up(r[1].key())
 }
 
-// Who has only algorithms that the profile does not have is refused by charon itself: there is
-// never an SA to inspect.
+// charon itself refuses a peer whose algorithms the profile does not have. There is never an SA to
+// inspect.
 func TestWeakProposals(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
@@ -63,7 +63,7 @@ func TestWeakProposals(t *testing.T) {
 	}
 }
 
-// An IKE_SA without a child is not made: charon refuses who insists on it.
+// charon refuses a peer that insists on an IKE_SA without a child.
 func TestChildlessRefused(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
@@ -81,8 +81,8 @@ func TestChildlessRefused(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
-// A profile that was made stricter ends the SAs that it does not allow any more, on the end where
-// it was.
+// A profile that was made stricter ends the SAs that it does not allow any more, at the end where
+// it changed.
 func TestStricterProfileEndsSAs(t *testing.T) {
 	r, hub, spoke := pair(t)
 	strict := r[0].applied()
