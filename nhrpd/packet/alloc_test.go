@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// parsed are the golden packets as bytes and as parsed.
+// parsed returns the golden packets, each both as bytes and as Parse reads it.
 func parsed(tb testing.TB) ([][]byte, []Packet) {
 	packets := make([]Packet, len(golden))
 	var input [][]byte
@@ -18,7 +18,8 @@ func parsed(tb testing.TB) ([][]byte, []Packet) {
 	return input, packets
 }
 
-// A daemon that sees thousands of packets a second makes no garbage of them.
+// A daemon handles thousands of packets a second, so parsing and encoding them must produce no
+// garbage.
 func TestNoAllocationInSteadyState(t *testing.T) {
 	input, packets := parsed(t)
 	var p Packet
@@ -53,7 +54,7 @@ func TestNoAllocationInSteadyState(t *testing.T) {
 	}
 }
 
-// A slice that a caller puts into a packet is the caller's: the next Parse leaves it alone.
+// A slice that a caller puts into a packet belongs to the caller: the next Parse leaves it alone.
 func TestParseLeavesForeignSlicesAlone(t *testing.T) {
 	input, _ := parsed(t)
 	mine := []CIE{{Preference: 99}, {Preference: 98}}
@@ -71,21 +72,25 @@ func TestParseLeavesForeignSlicesAlone(t *testing.T) {
 	}
 }
 
-// A transit NHS appends its record to a parsed list; the entries of the following extension are not its room.
+// A transit NHS appends its record to a list of CIEs that Parse returned. That must not overwrite
+// the CIEs of the next extension, which lie behind it in memory.
 func TestAppendingToAParsedList(t *testing.T) {
 	b := captured(t)["frr-8.4.4-hub-nat/frame 28"]
 	var p Packet
-	for range 2 { // the second time all lists lie in one piece of memory
+	for range 2 { // the second Parse puts all lists into one piece of memory
 		if err := p.Parse(b); err != nil {
 			t.Fatal(err)
 		}
 	}
 	forward, reverse := p.Extension(ExtensionForwardTransit), p.Extension(ExtensionReverseTransit)
 	before := reverse.CIEs[0].NBMA
-	forward.CIEs = append(forward.CIEs, CIE{NBMA: addr("192.0.2.99"), Protocol: addr("10.255.0.99")})
+	forward.CIEs = append(forward.CIEs, CIE{
+		NBMA: addr("192.0.2.99"), Protocol: addr("10.255.0.99"),
+	})
 	p.Extensions = append(p.Extensions, Extension{Type: ExtensionVendor, Data: []byte{0, 0, 12}})
 	p.CIEs = append(p.CIEs, CIE{NBMA: addr("192.0.2.98")})
-	if reverse.CIEs[0].NBMA != before || p.Extension(ExtensionForwardTransit).CIEs[0].NBMA != addr("192.0.2.1") {
+	if reverse.CIEs[0].NBMA != before ||
+		p.Extension(ExtensionForwardTransit).CIEs[0].NBMA != addr("192.0.2.1") {
 		t.Error("appending to one list has changed another")
 	}
 	out, err := p.Append(nil)
@@ -97,7 +102,8 @@ func TestAppendingToAParsedList(t *testing.T) {
 	}
 }
 
-// Nothing that Parse gives has room to grow into what follows it in the input or in p's memory.
+// No slice that Parse returns has spare capacity, so an append never writes into the input or into
+// p's memory.
 func TestParsedSlicesHaveNoRoom(t *testing.T) {
 	var p Packet
 	full := func(name, what string, length, capacity int) {
@@ -122,7 +128,7 @@ func TestParsedSlicesHaveNoRoom(t *testing.T) {
 	}
 }
 
-// p's memory is as large as the largest packet needed, however many came.
+// p's memory grows to what the largest packet needs, however many packets follow.
 func TestMemoryIsBounded(t *testing.T) {
 	input, _ := parsed(t)
 	var p Packet
@@ -134,7 +140,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 	}
 	if cap(p.memory.cies) > 8 || cap(p.memory.extensions) > 8 {
-		t.Errorf("memory for %d CIEs and %d extensions", cap(p.memory.cies), cap(p.memory.extensions))
+		t.Errorf("memory for %d CIEs and %d extensions",
+			cap(p.memory.cies), cap(p.memory.extensions))
 	}
 }
 
@@ -168,7 +175,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// Damaged and malformed packets cost an attacker's victim little.
+// An attacker can send damaged and malformed packets, so refusing one must be cheap.
 func BenchmarkParseMalformed(b *testing.B) {
 	input, _ := parsed(b)
 	input[0][0x43]++

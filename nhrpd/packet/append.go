@@ -7,12 +7,14 @@ import (
 	"net/netip"
 )
 
-// Append appends p's encoding to dst, with packet size, extension offset, checksum and, where there are extensions, the End extension.
-// The address family and the protocol type follow from the addresses in p. With no NBMA (overlay) address in all of p they are those that
-// Parse saw, IPv4 in a Packet built by hand.
+// Append appends the encoding of p to dst. It computes the packet size, the extension offset and
+// the checksum, and adds the End extension where p has extensions. It derives the address family
+// and the protocol type from the addresses in p. Where p has no NBMA address, Append uses the
+// family that Parse read, and IPv4 in a Packet built by hand; the same goes for overlay addresses.
 //
-// After Parse it gives the same bytes again. It fails where p cannot be encoded, and then returns dst as it was: addresses of several
-// families or with a zone, fields that the type of message does not have, more than 65535 bytes.
+// A Packet that Parse filled is encoded to the same bytes again. Append returns dst unchanged and
+// an error if p cannot be encoded: if its addresses are of several families or have a zone, if it
+// has fields that its message type does not have, or if the packet would exceed 65535 bytes.
 func (p *Packet) Append(dst []byte) ([]byte, error) {
 	b, err := p.append(dst)
 	if err != nil {
@@ -56,7 +58,7 @@ func (p *Packet) append(dst []byte) ([]byte, error) {
 	return b, nil
 }
 
-// check finds fields that the type of message does not have.
+// check returns an error if p has fields that its message type does not have.
 func (p *Packet) check() error {
 	if p.Type < ResolutionRequest || p.Type > TrafficIndication {
 		return errors.New("no such type of message")
@@ -79,7 +81,8 @@ func (p *Packet) check() error {
 	return nil
 }
 
-// appendFixed appends the fixed header with packet size, checksum and extension offset 0.
+// appendFixed appends the fixed header, in which packet size, checksum and extension offset are
+// still 0.
 func (p *Packet) appendFixed(b []byte, f families) []byte {
 	family, protocol := uint16(familyIPv4), uint16(protocolIPv4)
 	if f.nbma == 16 {
@@ -138,12 +141,15 @@ func (p *Packet) appendExtensions(b []byte) ([]byte, error) {
 			return nil, fmt.Errorf("%s extension: %w", e.Type, err)
 		}
 	}
-	end := Extension{Type: ExtensionEnd, Compulsory: p.received&oddEndOptional == 0, received: p.received & oddUnusedBit}
+	end := Extension{
+		Type: ExtensionEnd, Compulsory: p.received&oddEndOptional == 0,
+		received: p.received & oddUnusedBit,
+	}
 	b, err := end.append(b)
 	return append(b, p.afterEnd...), err
 }
 
-// check finds contents that an extension of that type cannot have.
+// check returns an error if e has contents that an extension of its type cannot have.
 func (e *Extension) check() error {
 	switch {
 	case e.Type == ExtensionEnd:
@@ -174,7 +180,7 @@ func (e *Extension) append(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A length that does not fit makes the packet too long, which Append reports.
+	// A length that does not fit into 16 bits makes the packet too long, which Append reports.
 	binary.BigEndian.PutUint16(b[value-2:], uint16(len(b)-value))
 	return b, nil
 }
@@ -183,7 +189,8 @@ func appendCIEs(b []byte, cies []CIE) ([]byte, error) {
 	for i := range cies {
 		c := &cies[i]
 		if n := len(c.NBMASubaddress); n > maxSubaddress {
-			return nil, fmt.Errorf("client NBMA subaddress of %d bytes, more than %d", n, maxSubaddress)
+			return nil, fmt.Errorf("client NBMA subaddress of %d bytes, more than %d",
+				n, maxSubaddress)
 		}
 		b = append(b, byte(c.Code), c.PrefixLength)
 		b = binary.BigEndian.AppendUint16(b, c.unused)
@@ -194,7 +201,7 @@ func appendCIEs(b []byte, cies []CIE) ([]byte, error) {
 	return b, nil
 }
 
-// appendAddresses appends the lengths of c's addresses, the preference and the addresses.
+// appendAddresses appends the lengths of c's addresses, the preference and then the addresses.
 func (c *CIE) appendAddresses(b []byte) []byte {
 	nbma, protocol := addrLen(c.NBMA), addrLen(c.Protocol)
 	if c.foreign.bytes != nil {
@@ -212,10 +219,10 @@ func (c *CIE) appendAddresses(b []byte) []byte {
 	return appendAddr(b, c.Protocol)
 }
 
-// families are the lengths of a packet's NBMA and overlay addresses.
+// families holds the lengths of a packet's NBMA and overlay addresses.
 type families struct{ nbma, protocol int }
 
-// scan finds the families of all addresses in p.
+// scan sets f from all addresses in p. It returns an error if they are of several families.
 func (f *families) scan(p *Packet) error {
 	err := f.add(p.SourceNBMA, p.SourceProtocol)
 	if err == nil {
@@ -252,7 +259,8 @@ func (f *families) add(nbma, protocol netip.Addr) error {
 	return nil
 }
 
-// same checks that a is absent or as long as n, which it sets if it is 0.
+// same returns an error if a has another length than *n. An absent address always passes, and if *n
+// is 0, same sets it.
 func same(n *int, a netip.Addr) error {
 	if !a.IsValid() {
 		return nil
@@ -269,7 +277,8 @@ func same(n *int, a netip.Addr) error {
 	return nil
 }
 
-// typeLen is a type/length field (RFC 2332 §5.1) for a length of n, with the format bit as received where it has no meaning.
+// typeLen returns the type/length field (RFC 2332 §5.1) for an address of n bytes. Where the format
+// bit has no meaning, it is the bit that was received.
 func typeLen(n int, received oddity) byte {
 	if n == 0 && received != 0 {
 		return lenFormat

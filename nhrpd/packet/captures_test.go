@@ -12,8 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// captured reads testdata/captures: NHRP packets of FRR 8.4.4 as hex, each under a comment with its frame's number and outer addresses.
-// The result is keyed by "file/frame N".
+// captured reads testdata/captures, which has NHRP packets of FRR 8.4.4 in hexadecimal, each below
+// a comment with the number and the outer addresses of its frame. The keys of the result are
+// "file/frame N".
 func captured(tb testing.TB) map[string][]byte {
 	tb.Helper()
 	files, err := filepath.Glob("testdata/captures/*.hex")
@@ -44,7 +45,7 @@ func captured(tb testing.TB) map[string][]byte {
 	return packets
 }
 
-// What Parse takes from a real peer, Append gives back byte for byte.
+// What Parse reads from a real peer's packet, Append writes back byte for byte.
 func TestCapturedPacketsRoundTrip(t *testing.T) {
 	packets := captured(t)
 	if len(packets) != 28 {
@@ -67,7 +68,7 @@ func TestCapturedPacketsRoundTrip(t *testing.T) {
 	}
 }
 
-// FRR's packets say what tshark reads in them.
+// Parse reads in FRR's packets what tshark reads in them.
 func TestCapturedPackets(t *testing.T) {
 	transit := []CIE{{HoldingTime: 60, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
 	public := []CIE{{PrefixLength: 32, NBMA: addr("192.0.2.50"), Protocol: addr("10.255.0.11")}}
@@ -81,9 +82,11 @@ func TestCapturedPackets(t *testing.T) {
 		}},
 		{"frr-8.4.4-hub-nat/frame 22", Packet{
 			Type: ResolutionRequest, HopCount: 64, RequestID: 2,
-			Flags:      ResolutionRouter | ResolutionAuthoritative | ResolutionSourceStable | FlagNAT,
-			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("10.255.0.11"), DestProtocol: addr("172.16.2.1"),
-			CIEs: []CIE{{PrefixLength: 32, HoldingTime: 60}},
+			Flags: ResolutionRouter | ResolutionAuthoritative |
+				ResolutionSourceStable | FlagNAT,
+			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("172.16.2.1"),
+			CIEs:         []CIE{{PrefixLength: 32, HoldingTime: 60}},
 			Extensions: []Extension{
 				{Type: ExtensionForwardTransit, Compulsory: true},
 				{Type: ExtensionReverseTransit, Compulsory: true},
@@ -93,25 +96,34 @@ func TestCapturedPackets(t *testing.T) {
 		}},
 		{"frr-8.4.4-hub-nat/frame 28", Packet{
 			Type: ResolutionReply, HopCount: 63, RequestID: 2,
-			Flags:      ResolutionRouter | ResolutionAuthoritative | ResolutionDestStable | ResolutionSourceStable,
-			SourceNBMA: addr("192.0.2.12"), SourceProtocol: addr("10.255.0.12"), DestProtocol: addr("172.16.1.1"),
-			CIEs: []CIE{{PrefixLength: 24, HoldingTime: 60, NBMA: addr("192.168.7.11"), Protocol: addr("10.255.0.11")}},
+			Flags: ResolutionRouter | ResolutionAuthoritative |
+				ResolutionDestStable | ResolutionSourceStable,
+			SourceNBMA: addr("192.0.2.12"), SourceProtocol: addr("10.255.0.12"),
+			DestProtocol: addr("172.16.1.1"),
+			CIEs: []CIE{
+				{PrefixLength: 24, HoldingTime: 60, NBMA: addr("192.168.7.11"), Protocol: addr("10.255.0.11")},
+			},
 			Extensions: []Extension{
 				{Type: ExtensionForwardTransit, Compulsory: true, CIEs: transit},
 				{Type: ExtensionReverseTransit, Compulsory: true, CIEs: transit},
-				{Type: ExtensionResponder, Compulsory: true, CIEs: []CIE{{HoldingTime: 60, NBMA: addr("192.168.7.11"), Protocol: addr("10.255.0.11")}}},
+				{Type: ExtensionResponder, Compulsory: true,
+					CIEs: []CIE{{HoldingTime: 60, NBMA: addr("192.168.7.11"), Protocol: addr("10.255.0.11")}}},
 				{Type: ExtensionNATAddress, CIEs: public},
 			},
 		}},
 		{"frr-8.4.4-hub-nat/frame 30", Packet{
 			Type: RegistrationReply, HopCount: 64, RequestID: 3, Flags: FlagNAT,
-			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("10.255.0.11"), DestProtocol: addr("10.255.0.1"),
-			CIEs: []CIE{{PrefixLength: 32, HoldingTime: 60}},
+			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("10.255.0.1"),
+			CIEs:         []CIE{{PrefixLength: 32, HoldingTime: 60}},
 			Extensions: []Extension{
 				{Type: ExtensionForwardTransit, Compulsory: true},
 				{Type: ExtensionReverseTransit, Compulsory: true},
-				{Type: ExtensionResponder, Compulsory: true, CIEs: []CIE{{HoldingTime: 60, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}},
-				{Type: ExtensionNATAddress, CIEs: append([]CIE{{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}, public...)},
+				{Type: ExtensionResponder, Compulsory: true,
+					CIEs: []CIE{{HoldingTime: 60, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}},
+				{Type: ExtensionNATAddress,
+					CIEs: append([]CIE{{PrefixLength: 32, NBMA: addr("192.0.2.1"),
+						Protocol: addr("10.255.0.1")}}, public...)},
 			},
 		}},
 	}
@@ -134,7 +146,8 @@ func TestCapturedPackets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := (Inner{Source: addr("172.16.1.1"), Dest: addr("172.16.2.1"), Protocol: 1}); inner != want {
+			want := Inner{Source: addr("172.16.1.1"), Dest: addr("172.16.2.1"), Protocol: 1}
+			if inner != want {
 				t.Errorf("quoted %+v, want %+v", inner, want)
 			}
 		})

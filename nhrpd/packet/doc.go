@@ -1,7 +1,8 @@
-// Package packet is NHRP's wire format (RFC 2332 §5) with what DMVPN adds to it.
+// Package packet encodes and decodes NHRP's wire format (RFC 2332 §5) and what DMVPN adds to it.
 //
-// Integers are big endian. N is the length of an NBMA address (4 or 16, by the address family), P that of an overlay address (4 or 16, by
-// the protocol type); every address may also be absent, with length 0. S is the length of a subaddress.
+// Integers are big endian. N is the length of an NBMA address (4 or 16, by the address family).
+// P is the length of an overlay address (4 or 16, by the protocol type). S is the length of a
+// subaddress. Every address may also be absent; its length is then 0.
 //
 // Fixed header:
 //
@@ -18,7 +19,7 @@
 //	0x12    1      length N of the source NBMA address; 0x40 is its format (0)
 //	0x13    1      length S of the source NBMA subaddress; 0x40 is its format (0)
 //
-// Mandatory part, up to the extension offset or else the packet's end:
+// Mandatory part, up to the extension offset or, where that is 0, to the packet's end:
 //
 //	0x14    1      length P of the source protocol address
 //	0x15    1      length P of the destination protocol address

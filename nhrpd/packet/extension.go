@@ -6,8 +6,9 @@ import (
 	"fmt"
 )
 
-// Extension returns the first extension of type t, nil if there is none. It points into p.Extensions. ExtensionNATAddress never gives the
-// device capabilities of the same type (see Extension).
+// Extension returns a pointer into p.Extensions to the first extension of type t, or nil if there
+// is none. For ExtensionNATAddress it skips device capabilities, which have the same type (see the
+// type Extension).
 func (p *Packet) Extension(t ExtensionType) *Extension {
 	for i := range p.Extensions {
 		e := &p.Extensions[i]
@@ -18,12 +19,14 @@ func (p *Packet) Extension(t ExtensionType) *Extension {
 	return nil
 }
 
-// Offset is where the extension began in the packet that Parse read, from the start of the fixed header: what an Error Indication names
-// (RFC 2332 §5.2.7). It is 0 in one built by hand.
+// Offset returns where the extension began in the packet that Parse read, in bytes from the start
+// of the fixed header. An Error Indication names this place (RFC 2332 §5.2.7). Offset returns 0 for
+// an extension built by hand.
 func (e *Extension) Offset() uint16 { return e.offset }
 
-// Authentication data is this number (RFC 2332 §5.3.4.1: reserved and SPI), then, unlike the RFC, no source address but the plaintext
-// password, unpadded.
+// The data of an Authentication extension begin with this number (RFC 2332 §5.3.4.1: reserved and
+// SPI). In the RFC a source address follows. Cisco and FRR send the plaintext password instead,
+// without padding.
 const (
 	plaintextPassword = 1
 	maxPassword       = 64
@@ -31,8 +34,9 @@ const (
 
 var errNotPlaintext = errors.New("authentication extension is not a plaintext password")
 
-// Password returns the password of an Authentication extension as Cisco and FRR send it. It fails on other kinds of authentication, on an empty password and on
-// one of more than 64 bytes. The error never contains any of the data.
+// Password returns the password of an Authentication extension as Cisco and FRR send it. It returns
+// an error for other kinds of authentication, for an empty password and for one of more than 64
+// bytes. The error never contains any of the extension's data.
 func Password(e Extension) (string, error) {
 	if e.Type != ExtensionAuthentication {
 		return "", fmt.Errorf("%s extension is not the authentication extension", e.Type)
@@ -47,8 +51,9 @@ func Password(e Extension) (string, error) {
 	return string(pw), nil
 }
 
-// PasswordExtension returns the Authentication extension with a plaintext password of 1 to 64 bytes. (Cisco takes at most 8.) For any
-// other length it returns the zero Extension, which Append refuses.
+// PasswordExtension returns the Authentication extension with a plaintext password of 1 to 64 bytes
+// (Cisco accepts at most 8). For any other length it returns the zero Extension, which Append
+// refuses.
 func PasswordExtension(pw string) Extension {
 	if len(pw) == 0 || len(pw) > maxPassword {
 		return Extension{}

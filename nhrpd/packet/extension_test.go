@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The Authentication extension as Cisco sends it: the number 1, then the password, nothing else.
+// Cisco sends the Authentication extension as the number 1 followed by the password, and nothing
+// else.
 func TestPasswordRoundTrip(t *testing.T) {
 	for _, pw := range []string{"a", "cygnet", "eightchr", strings.Repeat("x", 64)} {
 		e := PasswordExtension(pw)
@@ -19,7 +20,7 @@ func TestPasswordRoundTrip(t *testing.T) {
 	}
 }
 
-// A password is never empty and has at most 64 bytes; what is neither must not get onto the wire.
+// An empty password, or one of more than 64 bytes, must not get onto the wire.
 func TestPasswordExtensionRefused(t *testing.T) {
 	for _, pw := range []string{"", strings.Repeat("x", 65)} {
 		p := Packet{Type: PurgeReply, Extensions: []Extension{PasswordExtension(pw)}}
@@ -29,7 +30,7 @@ func TestPasswordExtensionRefused(t *testing.T) {
 	}
 }
 
-// Whatever else the extension holds is an error, and the error tells nothing of it.
+// Anything else in the extension is an error, and the error shows none of it.
 func TestPasswordMalformed(t *testing.T) {
 	const secret = "hunter2"
 	tests := []struct {
@@ -37,13 +38,22 @@ func TestPasswordMalformed(t *testing.T) {
 		e    Extension
 		want string
 	}{
-		{"another extension", Extension{Type: ExtensionVendor, Data: []byte("\x00\x00\x00\x01" + secret)}, "vendor-private extension is not the authentication extension"},
+		{"another extension", Extension{
+			Type: ExtensionVendor, Data: []byte("\x00\x00\x00\x01" + secret),
+		}, "vendor-private extension is not the authentication extension"},
 		{"no data", Extension{Type: ExtensionAuthentication}, "not a plaintext password"},
 		{"cut off", Extension{Type: ExtensionAuthentication, Data: []byte{0, 0, 0}}, "not a plaintext password"},
-		{"another SPI", Extension{Type: ExtensionAuthentication, Data: []byte("\x00\x00\x00\x02" + secret)}, "not a plaintext password"},
-		{"reserved field", Extension{Type: ExtensionAuthentication, Data: []byte("\x00\x01\x00\x01" + secret)}, "not a plaintext password"},
+		{"another SPI", Extension{
+			Type: ExtensionAuthentication, Data: []byte("\x00\x00\x00\x02" + secret),
+		}, "not a plaintext password"},
+		{"reserved field", Extension{
+			Type: ExtensionAuthentication, Data: []byte("\x00\x01\x00\x01" + secret),
+		}, "not a plaintext password"},
 		{"empty", Extension{Type: ExtensionAuthentication, Data: []byte{0, 0, 0, 1}}, "a password of 0 bytes"},
-		{"too long", Extension{Type: ExtensionAuthentication, Data: []byte("\x00\x00\x00\x01" + strings.Repeat(secret, 10))}, "a password of 70 bytes"},
+		{"too long", Extension{
+			Type: ExtensionAuthentication,
+			Data: []byte("\x00\x00\x00\x01" + strings.Repeat(secret, 10)),
+		}, "a password of 70 bytes"},
 	}
 	for _, test := range tests {
 		pw, err := Password(test.e)
@@ -57,7 +67,8 @@ func TestPasswordMalformed(t *testing.T) {
 	}
 }
 
-// Extension finds by type, for writing too; device capabilities are not NAT addresses.
+// Extension finds an extension by its type, and callers may write to the result. Device
+// capabilities are not NAT addresses.
 func TestExtension(t *testing.T) {
 	var p Packet
 	if err := p.Parse(unhex(t, golden[2].hex)); err != nil {

@@ -8,15 +8,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Whatever comes from the network: Parse does not panic, and what it takes Append gives back byte for byte. The input is tried as it is and
-// with size and checksum put right, without which nearly everything stops at the checksum.
+// For any input from the network, Parse does not panic, and what it accepts Append writes back byte
+// for byte. Each input is tried as it is and with its size and checksum corrected; without the
+// correction nearly every input would fail at the checksum.
 func FuzzParse(f *testing.F) {
 	for _, test := range golden {
 		f.Add(unhex(f, test.hex))
 	}
 	f.Add(unhex(f, openNHRPError))
 	f.Add(unhex(f, frrIPv6Reply))
-	var used Packet // one that earlier inputs have filled
+	var used Packet // a Packet that earlier inputs have filled
 	f.Fuzz(func(t *testing.T, b []byte) {
 		checkParse(t, &used, b)
 		if len(b) < headerLen || len(b) > maxSize {
@@ -41,7 +42,8 @@ func checkParse(t *testing.T, used *Packet, b []byte) {
 	}
 	if err != nil {
 		var fault *ParseError
-		if !errors.As(err, &fault) || int(fault.Offset) > len(b) || fault.Code == 0 || fault.Error() == "" {
+		if !errors.As(err, &fault) || int(fault.Offset) > len(b) || fault.Code == 0 ||
+			fault.Error() == "" {
 			t.Fatalf("error %v", err)
 		}
 		return
@@ -56,7 +58,8 @@ func checkParse(t *testing.T, used *Packet, b []byte) {
 	checkRebuilt(t, &p)
 }
 
-// checkRebuilt copies what callers see of p into a packet built by hand: it means the same and can be sent.
+// checkRebuilt copies the exported fields of p into a packet built by hand. The copy must encode to
+// a packet with the same meaning.
 func checkRebuilt(t *testing.T, p *Packet) {
 	cies := func(list []CIE) []CIE {
 		var built []CIE
@@ -68,7 +71,9 @@ func checkRebuilt(t *testing.T, p *Packet) {
 		return built
 	}
 	built := *p
-	built.nbmaLen, built.protocolLen, built.snap, built.unused, built.received, built.afterEnd, built.memory = 0, 0, [5]byte{}, 0, 0, nil, memory{}
+	built.nbmaLen, built.protocolLen, built.snap = 0, 0, [5]byte{}
+	built.unused, built.received, built.afterEnd = 0, 0, nil
+	built.memory = memory{}
 	built.CIEs = cies(p.CIEs)
 	built.Extensions = nil
 	for _, e := range p.Extensions {
@@ -94,7 +99,8 @@ func checkRebuilt(t *testing.T, p *Packet) {
 	}
 }
 
-// Quoted packets are as hostile as the rest: ParseInner does not panic, and where it succeeds both addresses are there, of one family.
+// Quoted packets come from the network, too: ParseInner does not panic, and when it succeeds, both
+// addresses are valid and of one family.
 func FuzzInner(f *testing.F) {
 	for name, b := range captured(f) {
 		var p Packet
@@ -119,7 +125,7 @@ func FuzzInner(f *testing.F) {
 		if !in.Ports && (in.SourcePort != 0 || in.DestPort != 0) {
 			t.Fatalf("ports that are not there: %+v", in)
 		}
-		// The family of more bytes is that of fewer.
+		// More bytes of the same packet give the same addresses.
 		longer, err := ParseInner(append(bytes.Clone(b), make([]byte, 64)...))
 		if err != nil || longer.Source != in.Source || longer.Dest != in.Dest {
 			t.Fatalf("%+v, %v with more bytes, %+v without", longer, err, in)

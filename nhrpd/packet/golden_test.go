@@ -11,14 +11,15 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// exported compares what callers see of a packet.
+// exported makes cmp compare only the fields that callers see.
 var exported = cmp.Options{
 	cmpopts.EquateComparable(netip.Addr{}),
 	cmpopts.EquateEmpty(),
 	cmpopts.IgnoreUnexported(Packet{}, CIE{}, Extension{}),
 }
 
-// unhex decodes hex digits with white space between them and comments from # to the line's end.
+// unhex decodes hexadecimal digits. It ignores white space and comments, which begin with # and end
+// with the line.
 func unhex(tb testing.TB, text string) []byte {
 	tb.Helper()
 	var digits strings.Builder
@@ -35,7 +36,8 @@ func unhex(tb testing.TB, text string) []byte {
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// golden are packets written by hand from the layouts of RFC 2332 §5 and what DMVPN routers send.
+// golden holds packets written by hand from the layouts of RFC 2332 §5 and from what DMVPN routers
+// send.
 var golden = []struct {
 	name string
 	hex  string
@@ -51,14 +53,17 @@ var golden = []struct {
 			0009 0014  00 20 0000 0000 0000 04 00 04 00 c0000201 0aff0001
 			8000 0000`,
 		want: Packet{
-			Type: RegistrationRequest, HopCount: 255, Flags: RegistrationUnique | FlagNAT, RequestID: 7,
-			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("10.255.0.11"), DestProtocol: addr("10.255.0.1"),
-			CIEs: []CIE{{PrefixLength: 32, MTU: 17916, HoldingTime: 7200}},
+			Type: RegistrationRequest, HopCount: 255, Flags: RegistrationUnique | FlagNAT,
+			RequestID:  7,
+			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("10.255.0.1"),
+			CIEs:         []CIE{{PrefixLength: 32, MTU: 17916, HoldingTime: 7200}},
 			Extensions: []Extension{
 				{Type: ExtensionResponder, Compulsory: true},
 				{Type: ExtensionForwardTransit, Compulsory: true},
 				{Type: ExtensionReverseTransit, Compulsory: true},
-				{Type: ExtensionNATAddress, CIEs: []CIE{{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}},
+				{Type: ExtensionNATAddress,
+					CIEs: []CIE{{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}},
 			},
 		},
 	},
@@ -73,8 +78,9 @@ var golden = []struct {
 			8000 0000`,
 		want: Packet{
 			Type: RegistrationReply, HopCount: 255, Flags: RegistrationUnique, RequestID: 7,
-			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("10.255.0.11"), DestProtocol: addr("10.255.0.1"),
-			CIEs: []CIE{{Code: CodeUniqueRegistered, PrefixLength: 255}},
+			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("10.255.0.1"),
+			CIEs:         []CIE{{Code: CodeUniqueRegistered, PrefixLength: 255}},
 			Extensions: []Extension{
 				{Type: ExtensionAuthentication, Compulsory: true, Data: []byte("\x00\x00\x00\x01swn!")},
 				{Type: ExtensionVendor, Data: []byte{0, 0, 0x0c, 1}},
@@ -95,9 +101,11 @@ var golden = []struct {
 			8000 0000`,
 		want: Packet{
 			Type: ResolutionRequest, HopCount: 254, RequestID: 0x01020304,
-			Flags:      ResolutionRouter | ResolutionAuthoritative | ResolutionSourceStable | FlagNAT,
-			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("2001:db8:ff::b"), DestProtocol: addr("2001:db8:2::1"),
-			CIEs: []CIE{{MTU: 1400, HoldingTime: 300}},
+			Flags: ResolutionRouter | ResolutionAuthoritative |
+				ResolutionSourceStable | FlagNAT,
+			SourceNBMA: addr("192.168.7.11"), SourceProtocol: addr("2001:db8:ff::b"),
+			DestProtocol: addr("2001:db8:2::1"),
+			CIEs:         []CIE{{MTU: 1400, HoldingTime: 300}},
 			Extensions: []Extension{
 				{Type: ExtensionForwardTransit, Compulsory: true, CIEs: []CIE{
 					{MTU: 1400, HoldingTime: 300, NBMA: addr("192.0.2.1"), Protocol: addr("2001:db8:ff::1")},
@@ -116,11 +124,15 @@ var golden = []struct {
 			00 18 0000 0578 012c 10 00 04 05 20010db8000000000000000000000013 0aff000d`,
 		want: Packet{
 			Type: ResolutionReply, HopCount: 255, RequestID: 9,
-			Flags:      ResolutionAuthoritative | ResolutionDestStable | ResolutionUnique | ResolutionSourceStable,
-			SourceNBMA: addr("2001:db8::11"), SourceProtocol: addr("10.255.0.11"), DestProtocol: addr("172.16.2.1"),
+			Flags: ResolutionAuthoritative | ResolutionDestStable |
+				ResolutionUnique | ResolutionSourceStable,
+			SourceNBMA: addr("2001:db8::11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("172.16.2.1"),
 			CIEs: []CIE{
-				{PrefixLength: 24, MTU: 1400, HoldingTime: 300, Preference: 10, NBMA: addr("2001:db8::12"), Protocol: addr("10.255.0.12")},
-				{PrefixLength: 24, MTU: 1400, HoldingTime: 300, Preference: 5, NBMA: addr("2001:db8::13"), Protocol: addr("10.255.0.13")},
+				{PrefixLength: 24, MTU: 1400, HoldingTime: 300, Preference: 10,
+					NBMA: addr("2001:db8::12"), Protocol: addr("10.255.0.12")},
+				{PrefixLength: 24, MTU: 1400, HoldingTime: 300, Preference: 5,
+					NBMA: addr("2001:db8::13"), Protocol: addr("10.255.0.13")},
 			},
 		},
 	},
@@ -136,8 +148,9 @@ var golden = []struct {
 			20010db8000200000000000000000000`,
 		want: Packet{
 			Type: PurgeRequest, HopCount: 255, Flags: PurgeNoReply, RequestID: 10,
-			SourceNBMA: addr("2001:db8::12"), SourceProtocol: addr("2001:db8:ff::c"), DestProtocol: addr("2001:db8:ff::1"),
-			CIEs: []CIE{{PrefixLength: 48, Protocol: addr("2001:db8:2::")}},
+			SourceNBMA: addr("2001:db8::12"), SourceProtocol: addr("2001:db8:ff::c"),
+			DestProtocol: addr("2001:db8:ff::1"),
+			CIEs:         []CIE{{PrefixLength: 48, Protocol: addr("2001:db8:2::")}},
 		},
 	},
 	{
@@ -173,8 +186,10 @@ var golden = []struct {
 		want: Packet{
 			Type: TrafficIndication, HopCount: 255,
 			SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"), DestProtocol: addr("172.16.1.1"),
-			Quoted:     []byte("\x45\x00\x00\x54\xca\x6f\x40\x00\x3f\x01\x16\x17\xac\x10\x01\x01\xac\x10\x02\x01"),
-			Extensions: []Extension{{Type: ExtensionAuthentication, Compulsory: true, Data: []byte("\x00\x00\x00\x01secre")}},
+			Quoted: []byte("\x45\x00\x00\x54\xca\x6f\x40\x00\x3f\x01\x16\x17\xac\x10\x01\x01\xac\x10\x02\x01"),
+			Extensions: []Extension{
+				{Type: ExtensionAuthentication, Compulsory: true, Data: []byte("\x00\x00\x00\x01secre")},
+			},
 		},
 	},
 	{
@@ -187,14 +202,19 @@ var golden = []struct {
 			8000 0000`,
 		want: Packet{
 			Type: RegistrationRequest, HopCount: 1, RequestID: 1,
-			SourceNBMA: addr("::ffff:192.0.2.1"), SourceSubaddress: []byte{0x5a, 0x5b}, SourceProtocol: addr("10.255.0.11"),
-			CIEs:       []CIE{{NBMA: addr("::ffff:192.0.2.2"), NBMASubaddress: []byte{1, 2, 3}, Protocol: addr("10.255.0.11")}},
-			Extensions: []Extension{{Type: 0x3fff, Compulsory: true, Data: []byte{1, 2, 3, 4, 5, 6, 7, 8}}},
+			SourceNBMA: addr("::ffff:192.0.2.1"), SourceSubaddress: []byte{0x5a, 0x5b},
+			SourceProtocol: addr("10.255.0.11"),
+			CIEs: []CIE{
+				{NBMA: addr("::ffff:192.0.2.2"), NBMASubaddress: []byte{1, 2, 3}, Protocol: addr("10.255.0.11")},
+			},
+			Extensions: []Extension{
+				{Type: 0x3fff, Compulsory: true, Data: []byte{1, 2, 3, 4, 5, 6, 7, 8}},
+			},
 		},
 	},
 }
 
-// The layouts of RFC 2332 §5, read and written.
+// Parse and Append agree with the layouts of RFC 2332 §5.
 func TestGolden(t *testing.T) {
 	for _, test := range golden {
 		t.Run(test.name, func(t *testing.T) {
@@ -217,7 +237,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// RFC 2332 has a receiver ignore unused fields, reserved forms and what has no meaning. A transit NHS passes them on as they came.
+// RFC 2332 has a receiver ignore unused fields, reserved forms and bits without meaning. A transit
+// NHS forwards them as they came.
 func TestIgnoredFieldsArePreserved(t *testing.T) {
 	tests := []struct {
 		name string
@@ -277,7 +298,8 @@ func TestIgnoredFieldsArePreserved(t *testing.T) {
 	}
 }
 
-// What is preserved of an absent address does not outlive its absence: a reply made from a request fills it in.
+// The preserved form of an absent address is dropped once the address is set: a reply is made from
+// its request by filling in addresses.
 func TestPreservedFormatEndsWithAnAddress(t *testing.T) {
 	b := seal(unhex(t, `
 		0001 0800 0000000000 ff 0000 0000 0000 01 05 40 40
@@ -293,12 +315,14 @@ func TestPreservedFormatEndsWithAnAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Parse(b); err != nil || p.SourceNBMA != addr("192.0.2.1") || p.CIEs[0].NBMA != addr("192.0.2.2") {
+	if err := p.Parse(b); err != nil || p.SourceNBMA != addr("192.0.2.1") ||
+		p.CIEs[0].NBMA != addr("192.0.2.2") {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
 
-// RFC 1071 §3's example, and RFC 2332 §5.1: an odd byte at the end counts as if a zero followed it.
+// The checksum of RFC 1071 §3's example. RFC 2332 §5.1: an odd byte at the end counts as if a zero
+// followed it.
 func TestChecksum(t *testing.T) {
 	tests := []struct {
 		hex  string
@@ -317,7 +341,7 @@ func TestChecksum(t *testing.T) {
 	}
 }
 
-// What follows the packet's own size is padding (RFC 2332 §5.1, ar$pktsz).
+// Bytes after the packet's own size are padding (RFC 2332 §5.1, ar$pktsz).
 func TestPaddingIsIgnored(t *testing.T) {
 	for _, test := range golden {
 		b := unhex(t, test.hex)

@@ -6,26 +6,31 @@ import (
 	"net/netip"
 )
 
-// Inner is what the first bytes of an IP packet say of its flow.
+// Inner describes the flow that the first bytes of an IP packet belong to.
 type Inner struct {
-	Source   netip.Addr
-	Dest     netip.Addr
-	Protocol uint8 // the transport protocol's number; if its header is not among the bytes, the last one that is named
+	Source netip.Addr
+	Dest   netip.Addr
+	// transport protocol number; where the bytes end before the transport header, the number in the
+	// last complete header
+	Protocol uint8
 
-	Ports      bool // the ports below are known; not of a later fragment, of other protocols, or where they are cut off
+	// whether the two ports are known; they are not for a later fragment, for a protocol without
+	// ports, or where the bytes end before them
+	Ports      bool
 	SourcePort uint16
 	DestPort   uint16
 }
 
-// Why ParseInner fails.
+// The errors of ParseInner.
 var (
 	errInnerShort   = errors.New("inner packet ends within its IP header")
 	errInnerVersion = errors.New("inner packet is neither IPv4 nor IPv6")
 	errInnerHeader  = errors.New("inner packet has an impossible IPv4 header length")
 )
 
-// ParseInner reads an IPv4 or IPv6 packet of which b holds at least the IP header, such as the one quoted by a Traffic Indication. Length
-// fields and checksums are not checked, because the packet's end is usually cut off.
+// ParseInner reads an IPv4 or IPv6 packet, such as the one that a Traffic Indication quotes. b must
+// hold at least the IP header. ParseInner does not check length fields and checksums, because the
+// end of a quoted packet is usually cut off.
 func ParseInner(b []byte) (Inner, error) {
 	if len(b) == 0 {
 		return Inner{}, errInnerShort
@@ -58,7 +63,8 @@ func parseInner4(b []byte) (Inner, error) {
 	return in, nil
 }
 
-// IPv6 extension headers (RFC 8200 §4 and the IANA registry) that may stand before the transport header.
+// IPv6 extension headers (RFC 8200 §4 and the IANA registry) that may come before the transport
+// header.
 const (
 	hopByHop    = 0
 	routing     = 43
@@ -107,7 +113,7 @@ func parseInner6(b []byte) (Inner, error) {
 	}
 }
 
-// parsePorts reads the ports from the transport header b, for the protocols that begin with them.
+// parsePorts sets the ports from the transport header b, if the protocol has ports.
 func (in *Inner) parsePorts(b []byte) {
 	const tcp, udp, dccp, sctp, udpLite = 6, 17, 33, 132, 136
 	switch in.Protocol {

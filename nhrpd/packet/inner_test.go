@@ -2,7 +2,8 @@ package packet
 
 import "testing"
 
-// The headers of IPv4 (RFC 791) and IPv6 (RFC 8200 §4), the way packets are quoted: cut off anywhere after the IP header.
+// IPv4 (RFC 791) and IPv6 (RFC 8200 §4) packets as indications quote them: cut off anywhere after
+// the IP header.
 func TestParseInner(t *testing.T) {
 	const (
 		addrs4 = " 0a000001 0a000002 "
@@ -23,8 +24,10 @@ func TestParseInner(t *testing.T) {
 		want Inner
 	}{
 		{"TCP", "45000028 00004000 40060000" + addrs4 + "c350 0050", with(v4, 6, 50000, 80)},
-		{"UDP with IPv4 options", "46000028 00000000 40110000" + addrs4 + "01010101 0035 c350", with(v4, 17, 53, 50000)},
-		{"first fragment", "45000028 00002000 40110000" + addrs4 + "0035 c350", with(v4, 17, 53, 50000)},
+		{"UDP with IPv4 options", "46000028 00000000 40110000" + addrs4 + "01010101 0035 c350",
+			with(v4, 17, 53, 50000)},
+		{"first fragment", "45000028 00002000 40110000" + addrs4 + "0035 c350",
+			with(v4, 17, 53, 50000)},
 		{"later fragment", "45000028 00002001 40110000" + addrs4 + "0035 c350", with(v4, 17)},
 		{"fragment at 32768", "45000028 00001000 40110000" + addrs4 + "0035 c350", with(v4, 17)},
 		{"ICMP", "45000028 00000000 40010000" + addrs4 + "0800 0000", with(v4, 1)},
@@ -35,12 +38,17 @@ func TestParseInner(t *testing.T) {
 		{"IPv6 TCP", "60000000 0014 06 40" + addrs6 + "c350 0050", with(v6, 6, 50000, 80)},
 		{"IPv6 ICMP", "60000000 0014 3a 40" + addrs6 + "8000 0000", with(v6, 58)},
 		{"hop-by-hop and destination options", "60000000 0020 00 40" + addrs6 +
-			"3c 00 010400000000" + "11 01 010c000000000000000000000000" + "0035 c350", with(v6, 17, 53, 50000)},
+			"3c 00 010400000000" + "11 01 010c000000000000000000000000" + "0035 c350",
+			with(v6, 17, 53, 50000)},
 		{"authentication header", "60000000 0020 33 40" + addrs6 +
 			"06 01 0000 00000001 00000001" + "c350 0050", with(v6, 6, 50000, 80)},
-		{"first IPv6 fragment", "60000000 0020 2c 40" + addrs6 + "11 00 0001 00000001" + "0035 c350", with(v6, 17, 53, 50000)},
-		{"later IPv6 fragment", "60000000 0020 2c 40" + addrs6 + "11 00 0009 00000001" + "0035 c350", with(v6, 17)},
-		{"extension header cut off", "60000000 0020 2b 40" + addrs6 + "06 01 0000 00000000", with(v6, 43)},
+		{"first IPv6 fragment",
+			"60000000 0020 2c 40" + addrs6 + "11 00 0001 00000001" + "0035 c350",
+			with(v6, 17, 53, 50000)},
+		{"later IPv6 fragment",
+			"60000000 0020 2c 40" + addrs6 + "11 00 0009 00000001" + "0035 c350", with(v6, 17)},
+		{"extension header cut off", "60000000 0020 2b 40" + addrs6 + "06 01 0000 00000000",
+			with(v6, 43)},
 		{"nothing after the IPv6 header", "60000000 0020 00 40" + addrs6, with(v6, 0)},
 		{"no next header", "60000000 0000 3b 40" + addrs6, with(v6, 59)},
 	}
@@ -57,7 +65,7 @@ func TestParseInner(t *testing.T) {
 	}
 }
 
-// Without a whole IP header there is no flow.
+// ParseInner needs a complete IP header.
 func TestParseInnerMalformed(t *testing.T) {
 	tests := []struct {
 		name string

@@ -33,7 +33,8 @@ const frrIPv6Reply = `
 	0009 0000
 	8000 0000`
 
-// What is behind the End extension is ignored, and goes on with a packet that is passed on.
+// Parse ignores bytes after the End extension, and Append writes them again when the packet is
+// forwarded.
 func TestBytesAfterEndAreIgnored(t *testing.T) {
 	b := unhex(t, openNHRPError)
 	var got Packet
@@ -41,20 +42,23 @@ func TestBytesAfterEndAreIgnored(t *testing.T) {
 		t.Fatal(err)
 	}
 	quoted := b[0x28 : 0x28+0x52]
-	want := Packet{Type: ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
-		DestProtocol: addr("10.255.0.11"), ErrorCode: ErrorAuthentication, ErrorOffset: 0x40, Quoted: quoted}
+	want := Packet{Type: ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.1"),
+		SourceProtocol: addr("10.255.0.1"),
+		DestProtocol:   addr("10.255.0.11"), ErrorCode: ErrorAuthentication, ErrorOffset: 0x40,
+		Quoted: quoted}
 	if diff := cmp.Diff(want, got, exported); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	var request Packet
-	if err := request.ParseQuoted(got.Quoted); err != nil || request.RequestID != 7 || request.Type != RegistrationRequest {
+	if err := request.ParseQuoted(got.Quoted); err != nil || request.RequestID != 7 ||
+		request.Type != RegistrationRequest {
 		t.Errorf("quoted: %v %d, %v", request.Type, request.RequestID, err)
 	}
 	again, err := got.Append(nil)
 	if err != nil || !bytes.Equal(again, b) {
 		t.Errorf("append after parse: %v\n got %x\nwant %x", err, again, b)
 	}
-	// What follows End may be anything: it is not read.
+	// Parse does not read what follows End, so it may be anything.
 	for _, rest := range []string{"00", "8003 0000 8000 0000", "8004 ffff"} {
 		var p Packet
 		if err := p.Parse(seal(append(bytes.Clone(b[:0x7e]), unhex(t, rest)...))); err != nil {
@@ -63,13 +67,14 @@ func TestBytesAfterEndAreIgnored(t *testing.T) {
 	}
 }
 
-// An address in a record of the routers on the way that is not of the packet's family counts as
-// absent. All that matters in the packet is read, and a router on the way passes the record on as
-// it came.
+// In a record of the routers on the way, an address that is not of the packet's family counts as
+// absent. Everything else in the packet is read, and a transit NHS forwards the record as it came.
 func TestRecordsOfAnotherFamily(t *testing.T) {
 	responder := func(c CIE) []Extension {
 		return []Extension{{Type: ExtensionResponder, Compulsory: true, CIEs: []CIE{c}},
-			{Type: ExtensionForwardTransit, Compulsory: true}, {Type: ExtensionReverseTransit, Compulsory: true}, {Type: ExtensionNATAddress}}
+			{Type: ExtensionForwardTransit, Compulsory: true}, {
+				Type: ExtensionReverseTransit, Compulsory: true,
+			}, {Type: ExtensionNATAddress}}
 	}
 	whole := unhex(t, frrIPv6Reply)
 	for _, tt := range []struct {
@@ -88,13 +93,15 @@ func TestRecordsOfAnotherFamily(t *testing.T) {
 	} {
 		record := unhex(t, tt.record)
 		b := append(bytes.Clone(whole[:0x4c]), 0x80, 3, 0, byte(len(record)))
-		b = seal(append(append(b, record...), unhex(t, "8004 0000 8005 0000 0009 0000 8000 0000")...))
+		b = seal(append(append(b, record...),
+			unhex(t, "8004 0000 8005 0000 0009 0000 8000 0000")...))
 		var got Packet
 		if err := got.Parse(b); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
 		}
-		want := Packet{Type: RegistrationReply, HopCount: 64, Flags: FlagNAT, RequestID: 5, SourceNBMA: addr("192.0.2.11"),
+		want := Packet{Type: RegistrationReply, HopCount: 64, Flags: FlagNAT, RequestID: 5,
+			SourceNBMA:     addr("192.0.2.11"),
 			SourceProtocol: addr("2001:db8:ff::b"), DestProtocol: addr("2001:db8:ff::1"),
 			CIEs: []CIE{{PrefixLength: 128, HoldingTime: 600}}, Extensions: responder(tt.want)}
 		if diff := cmp.Diff(want, got, exported); diff != "" {
@@ -106,8 +113,8 @@ func TestRecordsOfAnotherFamily(t *testing.T) {
 	}
 }
 
-// Addresses that decide where something is sent are of the packet's families, or the packet is
-// refused.
+// Where addresses decide where something is sent, they must be of the packet's families. Otherwise
+// Parse refuses the packet.
 func TestOtherFamiliesElsewhereAreRefused(t *testing.T) {
 	for name, hex := range map[string]string{
 		"a CIE of the mandatory part": `
@@ -124,7 +131,7 @@ func TestOtherFamiliesElsewhereAreRefused(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	// Within a record no address reaches beyond the extension.
+	// No address in a record reaches beyond the end of its extension.
 	b := append(unhex(t, frrIPv6Reply)[:0x4c], unhex(t, "8003 0014  00 00 0000 0578 0258 04 00 06 00 c0000201 0aff0001 8000 0000")...)
 	var p Packet
 	if err := p.Parse(seal(b)); err == nil {

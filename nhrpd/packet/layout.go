@@ -2,7 +2,7 @@ package packet
 
 import "encoding/binary"
 
-// Offsets of the fixed header and of what every mandatory part begins with.
+// Offsets of the fields of the fixed header and of the fields that begin every mandatory part.
 const (
 	offFamily      = 0x00
 	offProtocol    = 0x02
@@ -22,12 +22,12 @@ const (
 	offErrorCode   = 0x18
 	offErrorOffset = 0x1a
 
-	headerLen = 0x1c // what comes before the first address
-	cieLen    = 0x0c // a CIE without addresses
-	tlvLen    = 4    // an extension without value
+	headerLen = 0x1c // length of everything before the first address
+	cieLen    = 0x0c // length of a CIE without addresses
+	tlvLen    = 4    // length of an extension without a value
 
 	maxSize       = 0xffff
-	maxSubaddress = 0x3f // six bits of length
+	maxSubaddress = 0x3f // the length field has six bits
 )
 
 // Values of the fixed header's fields, and bits of type/length fields and of extension types.
@@ -47,31 +47,35 @@ const (
 	extTypeMask   = 0x3fff
 )
 
-// deviceCapabilities is the length of the extension that RFC 2735 defines with the type of the NAT address extension.
+// deviceCapabilities is the length of the value that RFC 2735 defines for the type that the NAT
+// address extension has as well.
 const deviceCapabilities = 8
 
-// hasCIEs says whether an extension with a value of n bytes is a list of CIEs.
+// hasCIEs reports whether an extension of type t with a value of n bytes is a list of CIEs.
 func (t ExtensionType) hasCIEs(n int) bool {
 	return t.isRecord() || t == ExtensionNATAddress && n != deviceCapabilities
 }
 
-// isRecord reports whether the extension is a list of CIEs that name the routers which handled a
-// packet: none of its addresses decides where anything is sent.
+// isRecord reports whether an extension of type t lists the routers that handled a packet. Such a
+// record only informs: no address in it decides where anything is sent.
 func (t ExtensionType) isRecord() bool {
 	return t == ExtensionResponder || t == ExtensionForwardTransit || t == ExtensionReverseTransit
 }
 
-// once says whether an extension with a value of n bytes may occur only once in a packet (RFC 2332 §5.3). Of unknown types nobody can tell.
+// once reports whether an extension of type t with a value of n bytes may occur only once in a
+// packet (RFC 2332 §5.3). It reports false for unknown types, whose rules are not known.
 func (t ExtensionType) once(n int) bool {
 	return t.hasCIEs(n) || t == ExtensionAuthentication
 }
 
-// hasCIEs says whether a message carries CIEs; otherwise it quotes a packet.
+// hasCIEs reports whether a message of type t carries CIEs. A message that does not carry any
+// quotes a packet.
 func (t Type) hasCIEs() bool {
 	return t != ErrorIndication && t != TrafficIndication
 }
 
-// checksum is the Internet checksum (RFC 1071). Over data that contains its own checksum it is 0.
+// checksum returns the Internet checksum of b (RFC 1071). If b contains its own correct checksum,
+// the result is 0.
 func checksum(b []byte) uint16 {
 	var sum uint64
 	for ; len(b) >= 4; b = b[4:] {

@@ -2,7 +2,7 @@ package packet
 
 import "fmt"
 
-// String names the type as RFC 2332 does, in lower case.
+// String returns RFC 2332's name of the type, in lower case.
 func (t Type) String() string {
 	switch t {
 	case ResolutionRequest:
@@ -25,17 +25,17 @@ func (t Type) String() string {
 	return fmt.Sprintf("message of type %d", uint8(t))
 }
 
-// IsRequest says whether a reply answers messages of the type.
+// IsRequest reports whether messages of type t are answered by a reply.
 func (t Type) IsRequest() bool {
 	return t == ResolutionRequest || t == RegistrationRequest || t == PurgeRequest
 }
 
-// IsReply says whether the type answers a request.
+// IsReply reports whether messages of type t answer a request.
 func (t Type) IsReply() bool {
 	return t == ResolutionReply || t == RegistrationReply || t == PurgeReply
 }
 
-// String is RFC 2332's wording of the code, in lower case.
+// String returns RFC 2332's wording of the code, in lower case.
 func (c Code) String() string {
 	switch c {
 	case CodeSuccess:
@@ -54,7 +54,7 @@ func (c Code) String() string {
 	return fmt.Sprintf("unknown code %d", uint8(c))
 }
 
-// String is RFC 2332's wording of the error, in lower case.
+// String returns RFC 2332's wording of the error, in lower case.
 func (c ErrorCode) String() string {
 	switch c {
 	case ErrorUnrecognizedExtension:
@@ -79,7 +79,7 @@ func (c ErrorCode) String() string {
 	return fmt.Sprintf("unknown error %d", uint16(c))
 }
 
-// String names the extension as RFC 2332 does, in lower case.
+// String returns RFC 2332's name of the extension, in lower case.
 func (t ExtensionType) String() string {
 	switch t {
 	case ExtensionEnd:

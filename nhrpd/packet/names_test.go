@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The wording of RFC 2332, lower case but for acronyms, in logs and status.
+// Log and status use the wording of RFC 2332, in lower case except for acronyms.
 func TestNames(t *testing.T) {
 	tests := []struct {
 		value fmt.Stringer
@@ -53,7 +53,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Three pairs of request and reply; indications are neither.
+// Three types are requests and three are their replies; indications are neither.
 func TestRequestsAndReplies(t *testing.T) {
 	for typ := Type(0); typ < 10; typ++ {
 		request := typ == 1 || typ == 3 || typ == 5

@@ -2,24 +2,27 @@ package packet
 
 import "encoding/binary"
 
-// Parse fills p from the NHRP packet at the start of b. What follows the packet's own size is padding and ignored. The byte slices in p alias b.
-// CIEs and extensions are kept in memory that belongs to p and that the next Parse overwrites: what is to stay must be copied, also out of
-// copies of *p. Repeated use of one Packet therefore allocates nothing once it has seen packets as large.
+// Parse fills p from the NHRP packet at the start of b. It ignores what follows the packet's own
+// size, which is padding. The byte slices in p alias b. CIEs and extensions lie in memory that
+// belongs to p and that the next Parse overwrites: a caller that keeps them must copy them, even
+// when it keeps a copy of *p. In return, parsing into the same Packet again allocates nothing, once
+// it has held a packet as large.
 //
-// An error is always a *ParseError. p then holds what was read before the fault, which may be enough to answer: the addresses of the header
-// if they are valid, else zero.
+// An error is always a *ParseError. p then holds what Parse read before the fault, which may be
+// enough to answer the packet: the addresses of the header if they are valid, else zero.
 //
-// Accepted is what RFC 2332 lets a receiver ignore, and a hop count of 0, which concerns only who has to forward the packet. The values of
-// flags, codes and prefix lengths are the caller's to judge.
+// Parse accepts what RFC 2332 lets a receiver ignore. It accepts a hop count of 0, since that
+// concerns only a router that has to forward the packet. The values of flags, codes and prefix
+// lengths are the caller's to check.
 //
 // Parse also accepts two faults of other implementations, and Append writes both again. OpenNHRP's
-// Error Indications have bytes after the End extension; they are ignored. FRR's hub puts IPv4
-// addresses into the Responder extension of an IPv6 packet: in the CIEs of the extensions 3, 4 and 5
-// an address that is not of the packet's family counts as absent.
+// Error Indications have bytes after the End extension; Parse ignores them. FRR's hub puts IPv4
+// addresses into the Responder extension of an IPv6 packet: in the CIEs of the extensions 3, 4 and
+// 5 an address that is not of the packet's family counts as absent.
 func (p *Packet) Parse(b []byte) error {
 	*p = Packet{memory: p.memory}
 	if err := p.parse(b); err != nil {
-		// RFC 2332 §5.2.7: an error indication never answers another.
+		// RFC 2332 §5.2.7: an Error Indication never answers another.
 		if len(b) > offType && Type(b[offType]) == ErrorIndication {
 			err.silent = true
 		}
@@ -58,7 +61,7 @@ func (p *Packet) parse(b []byte) *ParseError {
 	return p.parseExtensions(b, end)
 }
 
-// frame cuts off the padding and checks that the packet is whole.
+// frame cuts off the padding and checks that the packet is complete and its checksum right.
 func frame(b []byte) ([]byte, *ParseError) {
 	if len(b) < headerLen {
 		return nil, tooShort(b)
@@ -69,7 +72,8 @@ func frame(b []byte) ([]byte, *ParseError) {
 	}
 	b = b[:size]
 	if checksum(b) != 0 {
-		return nil, damaged(offChecksum, "checksum", int(binary.BigEndian.Uint16(b[offChecksum:])), "that of the packet")
+		return nil, damaged(offChecksum, "checksum", int(binary.BigEndian.Uint16(b[offChecksum:])),
+			"that of the packet")
 	}
 	return b, nil
 }
@@ -112,7 +116,7 @@ func (p *Packet) parseFixed(b []byte) *ParseError {
 	return nil
 }
 
-// mandatoryEnd returns where the mandatory part ends.
+// mandatoryEnd returns the offset of the mandatory part's end.
 func mandatoryEnd(b []byte) (int, *ParseError) {
 	offset := int(binary.BigEndian.Uint16(b[offExtensions:]))
 	if offset == 0 {
@@ -124,7 +128,8 @@ func mandatoryEnd(b []byte) (int, *ParseError) {
 	return offset, nil
 }
 
-// parseCommon reads the mandatory part, which ends with b, up to and including the header's addresses and returns where they end.
+// parseCommon reads the mandatory part up to and including the header's addresses, and returns the
+// offset of their end. The mandatory part ends with b.
 func (p *Packet) parseCommon(b []byte) (int, *ParseError) {
 	p.Flags = Flags(binary.BigEndian.Uint16(b[offFlags:]))
 	switch p.Type {
@@ -137,7 +142,8 @@ func (p *Packet) parseCommon(b []byte) (int, *ParseError) {
 		p.RequestID = binary.BigEndian.Uint32(b[offRequestID:])
 	}
 	r := reader{b: b, at: headerLen}
-	nbma := r.nbmaLen(offSourceLen, "source NBMA address length", p.nbmaLen, oddAddressFormat, &p.received)
+	nbma := r.nbmaLen(offSourceLen, "source NBMA address length", p.nbmaLen, oddAddressFormat,
+		&p.received)
 	sub := r.subaddressLen(offSubLen, "source NBMA subaddress length", &p.received)
 	src := r.protocolLen(offSrcProtoLen, "source protocol address length", p.protocolLen)
 	dst := r.protocolLen(offDstProtoLen, "destination protocol address length", p.protocolLen)
@@ -149,8 +155,8 @@ func (p *Packet) parseCommon(b []byte) (int, *ParseError) {
 	return r.at, r.err
 }
 
-// parseCIEs reads CIEs from at to the end of b. With anyLength it accepts addresses of any length and
-// takes those that are not of the packet's families for absent.
+// parseCIEs reads CIEs from offset at to the end of b. With anyLength it accepts addresses of any
+// length, and takes those that are not of the packet's families as absent.
 func (p *Packet) parseCIEs(b []byte, at int, anyLength bool) ([]CIE, *ParseError) {
 	m := &p.memory
 	first := len(m.cies)
@@ -168,7 +174,7 @@ func (p *Packet) parseCIEs(b []byte, at int, anyLength bool) ([]CIE, *ParseError
 	return m.cies[first:len(m.cies):len(m.cies)], nil
 }
 
-// parseCIE reads the CIE at offset at of b and returns where it ends.
+// parseCIE reads the CIE at offset at of b into c and returns the offset of its end.
 func (p *Packet) parseCIE(c *CIE, b []byte, at int, anyLength bool) (int, *ParseError) {
 	if len(b)-at < cieLen {
 		return 0, malformed(at, "length of a CIE", len(b)-at, "at least 12")
@@ -192,12 +198,14 @@ func (p *Packet) parseCIE(c *CIE, b []byte, at int, anyLength bool) (int, *Parse
 	c.NBMASubaddress = r.bytes(sub)
 	c.Protocol = r.addressOf(p.protocolLen, protocol)
 	if r.foreign && r.err == nil {
-		c.foreign = foreignAddresses{bytes: b[first:r.at:r.at], nbma: uint8(nbma), protocol: uint8(protocol)}
+		c.foreign = foreignAddresses{
+			bytes: b[first:r.at:r.at], nbma: uint8(nbma), protocol: uint8(protocol),
+		}
 	}
 	return r.at, r.err
 }
 
-// parseExtensions reads the extensions part, from at to the end of b.
+// parseExtensions reads the extensions part, from offset at to the end of b.
 func (p *Packet) parseExtensions(b []byte, at int) *ParseError {
 	m := &p.memory
 	m.extensions = m.extensions[:0]
@@ -210,7 +218,8 @@ func (p *Packet) parseExtensions(b []byte, at int) *ParseError {
 		n := int(binary.BigEndian.Uint16(b[at+2:]))
 		value := at + tlvLen
 		if n > len(b)-value {
-			return malformed(at+2, "extension length", n, "not more than what is left of the packet")
+			return malformed(at+2, "extension length", n,
+				"not more than what is left of the packet")
 		}
 		t := ExtensionType(head & extTypeMask)
 		if t == ExtensionEnd {
@@ -219,7 +228,10 @@ func (p *Packet) parseExtensions(b []byte, at int) *ParseError {
 		}
 		if t.once(n) {
 			if seen&(1<<t) != 0 {
-				return &ParseError{Code: ErrorInvalidExtension, Offset: uint16(at), Field: "extension type", Got: int(t), Want: "there only once"}
+				return &ParseError{
+					Code: ErrorInvalidExtension, Offset: uint16(at), Field: "extension type",
+					Got: int(t), Want: "present only once",
+				}
 			}
 			seen |= 1 << t
 		}
@@ -240,7 +252,8 @@ func (p *Packet) parseExtensions(b []byte, at int) *ParseError {
 	}
 }
 
-// parseEnd checks the End extension at offset at, which must be empty, and keeps what follows it.
+// parseEnd checks the End extension at offset at, which must be empty, and keeps the bytes that
+// follow it.
 func (p *Packet) parseEnd(b []byte, at int, head uint16, n int) *ParseError {
 	p.received |= oddEndPresent
 	if head&extCompulsory == 0 {
@@ -256,7 +269,8 @@ func (p *Packet) parseEnd(b []byte, at int, head uint16, n int) *ParseError {
 	return nil
 }
 
-// opaque is b without room to grow into what follows it, nil if empty.
+// opaque returns b without spare capacity, so that an append does not overwrite what follows it;
+// nil if b is empty.
 func opaque(b []byte) []byte {
 	if len(b) == 0 {
 		return nil

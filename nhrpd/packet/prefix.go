@@ -2,8 +2,10 @@ package packet
 
 import "net/netip"
 
-// Host says whether the prefix length stands for a single address: 0, 255 (RFC 2332 §5.2.0.1) or the full length of the overlay's
-// addresses, which DMVPN routers send even with U. In a CIE built by hand without a protocol address 32 and 128 both count as full.
+// Host reports whether the prefix length means a single address. 0 and 255 do (RFC 2332 §5.2.0.1),
+// and so does the full length of the overlay's addresses, which DMVPN routers send even with the
+// flag U. In a CIE built by hand without a protocol address, 32 and 128 both count as the full
+// length.
 func (c CIE) Host() bool {
 	switch c.PrefixLength {
 	case 0, 255:
@@ -18,9 +20,10 @@ func (c CIE) Host() bool {
 	return false
 }
 
-// PrefixOf applies the prefix length to addr and returns the masked prefix: of the host if Host. It reports false for lengths beyond addr's
-// family and for the zero Addr. In registrations and purges addr is c.Protocol or, if that is absent, the header's source; in resolution
-// replies it is the header's destination (RFC 2332 §5.2.2).
+// PrefixOf applies the prefix length to addr and returns the masked prefix, which is addr alone if
+// Host. It reports false for a length beyond addr's family and for the zero Addr. In registrations
+// and purges addr is c.Protocol or, if that is absent, the header's source; in resolution replies
+// it is the header's destination (RFC 2332 §5.2.2).
 func (c CIE) PrefixOf(addr netip.Addr) (netip.Prefix, bool) {
 	bits := int(c.PrefixLength)
 	if bits == 0 || bits == 255 {

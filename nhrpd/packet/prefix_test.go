@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// RFC 2332 §5.2.0.1: 0 and 0xff name a single address. DMVPN routers send the full length for it too.
+// The prefix lengths 0 and 0xff mean a single address (RFC 2332 §5.2.0.1). DMVPN routers send the
+// full length for it, too.
 func TestPrefixLength(t *testing.T) {
 	v4, v6 := addr("10.1.2.3"), addr("2001:db8::1")
 	tests := []struct {
@@ -39,12 +40,13 @@ func TestPrefixLength(t *testing.T) {
 		}
 		prefix, ok := c.PrefixOf(test.addr)
 		if ok != (test.prefix != "") || ok && prefix.String() != test.prefix {
-			t.Errorf("prefix of %v/%d is %v, %v, want %q", test.addr, test.length, prefix, ok, test.prefix)
+			t.Errorf("prefix of %v/%d is %v, %v, want %q",
+				test.addr, test.length, prefix, ok, test.prefix)
 		}
 	}
 }
 
-// A CIE without addresses takes the header's; the overlay's family is known from there.
+// A CIE without addresses is about the header's address, which tells the family of the overlay.
 func TestHostWithoutAddress(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -58,7 +60,10 @@ func TestHostWithoutAddress(t *testing.T) {
 		{"IPv6 /128", addr("2001:db8::1"), 128, true},
 	}
 	for _, test := range tests {
-		p := Packet{Type: RegistrationRequest, SourceProtocol: test.source, CIEs: []CIE{{PrefixLength: test.length}}}
+		p := Packet{
+			Type: RegistrationRequest, SourceProtocol: test.source,
+			CIEs: []CIE{{PrefixLength: test.length}},
+		}
 		b, err := p.Append(nil)
 		if err != nil {
 			t.Fatal(err)

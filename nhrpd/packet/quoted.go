@@ -2,9 +2,10 @@ package packet
 
 import "encoding/binary"
 
-// ParseQuoted fills p from the packet that an Error Indication quotes: type, flags, request ID and the header's addresses, by which its sender
-// knows it again. CIEs and extensions stay empty. Neither a cut-off end nor a checksum that no longer fits is an error, since routers quote
-// differently. An error is always a *ParseError, which is never answerable.
+// ParseQuoted fills p from the packet that an Error Indication quotes. It reads type, flags,
+// request ID and the header's addresses, by which the sender of that packet recognises it. CIEs and
+// extensions stay empty. Routers quote differently, so a cut-off end and a checksum that no longer
+// fits are no errors. An error is always a *ParseError, which is never answerable.
 func (p *Packet) ParseQuoted(b []byte) error {
 	*p = Packet{memory: p.memory}
 	if err := p.parseQuoted(b); err != nil {
@@ -25,8 +26,8 @@ func (p *Packet) parseQuoted(b []byte) *ParseError {
 	return err
 }
 
-// Size returns how many of b's bytes are the NHRP packet at its start. What follows it is padding. It
-// returns len(b) where the packet does not tell.
+// Size returns how many bytes at the start of b are the NHRP packet. The rest is padding. If b is
+// too short to tell, or tells a size that b does not have, Size returns len(b).
 func Size(b []byte) int {
 	if len(b) < headerLen {
 		return len(b)

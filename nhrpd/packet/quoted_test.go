@@ -7,7 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The sender of a packet knows it again from a quotation: whole, cut off after its addresses, or changed by a router on the way.
+// A sender recognises its packet in a quotation that is complete, that is cut off after the
+// addresses, or that a router on the way has changed.
 func TestParseQuoted(t *testing.T) {
 	want := golden[0].want
 	want.CIEs, want.Extensions = nil, nil
@@ -36,7 +37,7 @@ func TestParseQuoted(t *testing.T) {
 	}
 }
 
-// What comes in an error indication is never answered with another (RFC 2332 §5.2.7), whatever is wrong with it.
+// No Error Indication is answered with another (RFC 2332 §5.2.7), whatever is wrong with it.
 func TestParseQuotedMalformed(t *testing.T) {
 	whole := unhex(t, golden[0].hex)
 	other := unhex(t, golden[0].hex)
@@ -54,8 +55,10 @@ func TestParseQuotedMalformed(t *testing.T) {
 	for _, test := range tests {
 		var got Packet
 		var fault *ParseError
-		if err := got.ParseQuoted(test.b); !errors.As(err, &fault) || fault.Offset != test.offset || fault.Answerable() {
-			t.Errorf("%s: error %v, want one at offset %d that is not answerable", test.name, err, test.offset)
+		if err := got.ParseQuoted(test.b); !errors.As(err, &fault) || fault.Offset != test.offset ||
+			fault.Answerable() {
+			t.Errorf("%s: error %v, want one at offset %d that is not answerable",
+				test.name, err, test.offset)
 		}
 	}
 }

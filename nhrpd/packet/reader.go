@@ -2,18 +2,22 @@ package packet
 
 import "net/netip"
 
-// reader reads lengths and then the addresses at at. After the first error it gives only zero values.
+// reader reads the lengths of addresses and then the addresses themselves from offset at on. After
+// the first error it returns only zero values.
 type reader struct {
 	b   []byte
 	at  int
 	err *ParseError
 
-	anyLength bool // an address need not be of the packet's family
-	foreign   bool // one was not
+	anyLength bool // addresses need not be of the packet's family
+	foreign   bool // an address was not of the packet's family
 }
 
-// nbmaLen reads the type/length field of an NBMA address, which is as long as the family says or absent.
-func (r *reader) nbmaLen(offset int, field string, family uint8, format oddity, received *oddity) int {
+// nbmaLen reads the type/length field of an NBMA address. The address has the length of its family,
+// or is absent.
+func (r *reader) nbmaLen(
+	offset int, field string, family uint8, format oddity, received *oddity,
+) int {
 	n := r.typeLen(offset, field, format, received)
 	if n != 0 && n != int(family) && r.refuses() {
 		r.err = malformed(offset, field, n, "that of the address family, or 0")
@@ -26,7 +30,8 @@ func (r *reader) subaddressLen(offset int, field string, received *oddity) int {
 	return r.typeLen(offset, field, oddSubaddressFormat, received)
 }
 
-// typeLen reads a type/length field (RFC 2332 §5.1). The format bit has no meaning with length 0; otherwise it says E.164, not IP.
+// typeLen reads a type/length field (RFC 2332 §5.1). The format bit has no meaning with length 0;
+// otherwise it marks an E.164 address, which IP networks do not have.
 func (r *reader) typeLen(offset int, field string, format oddity, received *oddity) int {
 	v := r.b[offset]
 	n := int(v & lenMask)
@@ -39,7 +44,8 @@ func (r *reader) typeLen(offset int, field string, format oddity, received *oddi
 	return n
 }
 
-// protocolLen reads the length of an overlay address, which is as long as the protocol type says or absent.
+// protocolLen reads the length of an overlay address. The address has the length of its protocol
+// type, or is absent.
 func (r *reader) protocolLen(offset int, field string, protocol uint8) int {
 	n := int(r.b[offset])
 	if n != 0 && n != int(protocol) && r.refuses() {
@@ -48,14 +54,14 @@ func (r *reader) protocolLen(offset int, field string, protocol uint8) int {
 	return n
 }
 
-// refuses reports whether an address that is not of the packet's family is an error. Where it is not,
-// refuses notes that there is one.
+// refuses reports whether an address that is not of the packet's family is an error. If it is not,
+// refuses notes that there was one.
 func (r *reader) refuses() bool {
 	r.foreign = r.anyLength
 	return !r.anyLength && r.err == nil
 }
 
-// room checks that n bytes of addresses are there.
+// room reports an error unless n bytes of addresses follow at offset.
 func (r *reader) room(offset int, field string, n int) {
 	if r.err == nil && n > len(r.b)-r.at {
 		r.err = malformed(offset, field, n, "not more than what is left for them")
@@ -67,8 +73,8 @@ func (r *reader) address(n int) netip.Addr {
 	return a
 }
 
-// addressOf reads an address of n bytes. It returns the zero Addr where the family's have another
-// length.
+// addressOf reads an address of n bytes. It returns the zero Addr if the addresses of the family
+// have another length.
 func (r *reader) addressOf(family uint8, n int) netip.Addr {
 	if n != int(family) {
 		r.bytes(n)
