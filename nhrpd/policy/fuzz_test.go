@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// Whatever pattern and identity are, Match agrees with an independent reading of the pattern as a
-// regular expression, on the result and on every capture; and what a template gives for the
-// captures is a valid prefix.
+// For any pattern and identity, Match agrees with a second implementation that turns the pattern
+// into a regular expression, on the result and on every capture. A template expands these captures
+// to a valid prefix or to none.
 func FuzzMatch(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"spoke-{n}.example.net", "spoke-17.example.net", "10.255.0.{n}"},
@@ -30,7 +30,8 @@ func FuzzMatch(f *testing.F) {
 		captures, ok := p.Match(identity)
 		wantCaptures, want := byRegexp(p, Canonical(identity))
 		if ok != want || ok && !slices.Equal(captures, wantCaptures) {
-			t.Fatalf("%q on %q: got %v %v, as a regular expression %v %v", pattern, identity, ok, captures, want, wantCaptures)
+			t.Fatalf("%q on %q: got %v %v, as a regular expression %v %v", pattern, identity, ok,
+				captures, want, wantCaptures)
 		}
 		if !ok {
 			return
@@ -42,7 +43,8 @@ func FuzzMatch(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if prefix, ok := tmpl.Expand(captures); ok && (!prefix.IsValid() || prefix != prefix.Masked()) {
+		if prefix, ok := tmpl.Expand(captures); ok &&
+			(!prefix.IsValid() || prefix != prefix.Masked()) {
 			t.Errorf("%q for %v gives %s", template, captures, prefix)
 		}
 	})
@@ -50,8 +52,8 @@ func FuzzMatch(f *testing.F) {
 
 var captureText = regexp.MustCompile(`\{[a-z_]+\}`)
 
-// byRegexp matches a canonical identity by the documented meaning of a pattern: a * is one or more
-// characters, a capture one to nine digits, everything else is literal.
+// byRegexp matches a canonical identity by the documented meaning of a pattern: a * stands for one
+// or more characters, a capture for one to nine digits, everything else for itself.
 func byRegexp(p Pattern, canonical string) ([]Capture, bool) {
 	text := Canonical(p.text)
 	if text == "*" {
@@ -80,7 +82,8 @@ func byRegexp(p Pattern, canonical string) ([]Capture, bool) {
 	if dn != strings.Contains(canonical, "=") {
 		return nil, false // a pattern of one kind never matches an identity of the other
 	}
-	found := regexp.MustCompile(`(?s)^` + expr.String() + `$`).FindStringSubmatch(bytesAsRunes(canonical))
+	found := regexp.MustCompile(`(?s)^` + expr.String() +
+		`$`).FindStringSubmatch(bytesAsRunes(canonical))
 	if found == nil {
 		return nil, false
 	}
@@ -92,7 +95,7 @@ func byRegexp(p Pattern, canonical string) ([]Capture, bool) {
 	return captures, true
 }
 
-// bytesAsRunes gives each byte a rune of its own, since a regular expression reads UTF-8.
+// bytesAsRunes turns each byte into a rune of its own, since regular expressions read UTF-8.
 func bytesAsRunes(s string) string {
 	runes := make([]rune, len(s))
 	for i := range len(s) {

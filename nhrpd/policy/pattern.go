@@ -7,41 +7,43 @@ import (
 	"strings"
 )
 
-// Pattern matches IKE identities as charon prints them: host names, user@host, addresses and distinguished names. Case does not
-// matter, as it does not to charon.
+// Pattern matches IKE identities as charon prints them: host names, user@host, addresses and
+// distinguished names. Like charon, it ignores case.
 //
-// A pattern is literal but for two things. A * stands for one or more characters: of a host name or user@host any but @, of a
-// distinguished name any inside one attribute's value; a pattern that is nothing but * matches every identity. A capture such as {n}
-// stands for a number of one to nine decimal digits, whose value the rule's addresses and prefixes may use. There is one * at most,
-// in a distinguished name one in each attribute, and no capture stands beside a digit, a * or another capture: so an identity
-// matches in one way only.
+// A pattern is literal except for two things. A * stands for one or more characters: in a host name
+// or user@host for any except @, in a distinguished name for any inside the value of one attribute.
+// A pattern that is only * matches every identity. A capture such as {n} stands for a number of one
+// to nine decimal digits, which the addresses and prefixes of the rule may use. A pattern has one *
+// at most, in a distinguished name one in each attribute, and a capture never stands beside a
+// digit, a * or another capture. An identity therefore matches in one way only.
 type Pattern struct {
 	text     string
 	any      bool
-	exact    string // canonical; empty: there is a * or a capture
+	exact    string // canonical; empty: the pattern has a * or a capture
 	segments []segment
 	dn       bool
 }
 
-// segment is the pattern, or one attribute of a distinguished name's: what is before the *, and what is after it.
+// segment is a pattern, or the pattern of one attribute of a distinguished name: the parts before
+// its * and the parts after it.
 type segment struct {
 	head, tail []part
 	star       bool
 }
 
-// part is a literal or, by its name, a capture.
+// part is a literal, or a capture by its name.
 type part struct{ literal, capture string }
 
-// Capture is what a capture matched.
+// Capture is a capture's name and the number that it matched.
 type Capture struct {
 	Name  string `json:"name"`
 	Value uint32 `json:"value"`
 }
 
-// mostDigits of a capture.
-const mostDigits = 9
+// maxDigits is the most digits that a capture matches.
+const maxDigits = 9
 
-// ParsePattern reads a pattern.
+// ParsePattern reads a pattern. It returns an error if the pattern is not valid.
 func ParsePattern(text string) (Pattern, error) {
 	p := Pattern{text: text, any: strings.TrimSpace(text) == "*", dn: strings.Contains(text, "=")}
 	if text == "" {
@@ -68,7 +70,7 @@ func ParsePattern(text string) (Pattern, error) {
 	return p, nil
 }
 
-// attributes are the parts of a distinguished name; another identity is one part.
+// attributes splits a distinguished name into its attributes. Any other identity is one part.
 func attributes(canonical string, dn bool) []string {
 	if !dn {
 		return []string{canonical}
@@ -90,7 +92,9 @@ func parseSegment(text string, names map[string]bool) (segment, error) {
 	if s.tail, err = parseParts(tail, names); err != nil {
 		return s, err
 	}
-	if star && (len(s.head) > 0 && s.head[len(s.head)-1].capture != "" || len(s.tail) > 0 && s.tail[0].capture != "") {
+	if star &&
+		(len(s.head) > 0 && s.head[len(s.head)-1].capture != "" ||
+			len(s.tail) > 0 && s.tail[0].capture != "") {
 		return s, errors.New("has a capture beside the *, and where one ends could not be told")
 	}
 	return s, nil
@@ -136,13 +140,13 @@ func captureName(s string) bool {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// String is the pattern as written.
+// String returns the pattern as written.
 func (p Pattern) String() string { return p.text }
 
-// Equal compares patterns by what is written.
+// Equal reports whether two patterns are written alike.
 func (p Pattern) Equal(o Pattern) bool { return p.text == o.text }
 
-// Captures names the pattern's captures, in order.
+// Captures returns the names of the pattern's captures, in order.
 func (p Pattern) Captures() []string {
 	var names []string
 	for _, s := range p.segments {
@@ -155,7 +159,7 @@ func (p Pattern) Captures() []string {
 	return names
 }
 
-// Match says whether an identity matches, and what the captures are.
+// Match reports whether the pattern matches an identity, and returns what its captures matched.
 func (p Pattern) Match(identity string) ([]Capture, bool) { return p.match(Canonical(identity)) }
 
 func (p Pattern) match(canonical string) ([]Capture, bool) {
@@ -191,7 +195,7 @@ func (s segment) match(text string, dn bool, captures []Capture) ([]Capture, boo
 	if !s.star {
 		return captures, text == ""
 	}
-	var last []Capture // found from the end
+	var last []Capture // captures after the *, found from the end
 	for i := len(s.tail) - 1; i >= 0; i-- {
 		if text, last, ok = s.tail[i].eatLast(text, last); !ok {
 			return nil, false
@@ -207,7 +211,8 @@ func (s segment) match(text string, dn bool, captures []Capture) ([]Capture, boo
 	return captures, text != "" && !strings.ContainsAny(text, forbidden)
 }
 
-// eat takes the part off the start of a text.
+// eat removes what the part matches from the start of a text, and returns the rest and the
+// captures.
 func (p part) eat(text string, captures []Capture) (string, []Capture, bool) {
 	if p.capture == "" {
 		rest, ok := strings.CutPrefix(text, p.literal)
@@ -221,7 +226,8 @@ func (p part) eat(text string, captures []Capture) (string, []Capture, bool) {
 	return text[n:], captures, ok
 }
 
-// eatLast takes the part off the end of a text.
+// eatLast removes what the part matches from the end of a text, and returns the rest and the
+// captures.
 func (p part) eatLast(text string, captures []Capture) (string, []Capture, bool) {
 	if p.capture == "" {
 		rest, ok := strings.CutSuffix(text, p.literal)
@@ -236,15 +242,16 @@ func (p part) eatLast(text string, captures []Capture) (string, []Capture, bool)
 }
 
 func (p part) captured(digits string, captures []Capture) ([]Capture, bool) {
-	if digits == "" || len(digits) > mostDigits {
+	if digits == "" || len(digits) > maxDigits {
 		return captures, false
 	}
 	value, err := strconv.ParseUint(digits, 10, 32)
 	return append(captures, Capture{Name: p.capture, Value: uint32(value)}), err == nil
 }
 
-// Canonical is the form in which identities that charon takes for the same are the same: in small letters, and a distinguished name
-// with ", " between its attributes.
+// Canonical returns the canonical form of an identity: two identities that charon takes as the same
+// have the same form. It is in lower case, with ", " between the attributes of a distinguished
+// name.
 func Canonical(identity string) string {
 	identity = strings.TrimSpace(foldASCII(identity))
 	if !strings.Contains(identity, "=") || !strings.Contains(identity, ",") {
@@ -257,7 +264,7 @@ func Canonical(identity string) string {
 	return strings.Join(attributes, ", ")
 }
 
-// foldASCII makes capital letters of ASCII small and leaves every other byte as it is, as charon
+// foldASCII turns ASCII capitals into small letters and leaves every other byte as it is, as charon
 // does. It works on bytes: an identity need not be valid UTF-8, and a conversion to runes would
 // turn different invalid bytes into the same character.
 func foldASCII(s string) string {

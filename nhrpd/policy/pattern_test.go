@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What matches what: identities as charon prints them.
+// Which patterns match which identities, in the form in which charon prints them.
 func TestPatternMatches(t *testing.T) {
 	n := func(v uint32) []Capture { return []Capture{{"n", v}} }
 	for _, c := range []struct {
@@ -35,20 +35,28 @@ func TestPatternMatches(t *testing.T) {
 		{"and nothing else", "spoke-{n}.example.net", "spoke-x.example.net", nil, false},
 		{"nor nothing", "spoke-{n}.example.net", "spoke-.example.net", nil, false},
 		{"nor with a sign", "spoke-{n}.example.net", "spoke--17.example.net", nil, false},
-		{"of nine digits at most", "spoke-{n}.example.net", "spoke-1234567890.example.net", nil, false},
-		{"it takes all digits", "spoke{n}.example.net", "spoke999999999.example.net", n(999999999), true},
+		{"of nine digits at most", "spoke-{n}.example.net", "spoke-1234567890.example.net", nil,
+			false},
+		{"it takes all digits", "spoke{n}.example.net", "spoke999999999.example.net", n(999999999),
+			true},
 		{"behind a *", "*-{n}.example.net", "berne-2-17.example.net", n(17), true},
 		{"before a *", "{n}-*.example.net", "17-3-berne.example.net", n(17), true},
 		{"at an end", "spoke{n}", "spoke17", n(17), true},
-		{"several", "r{region}s{n}.example.net", "r2s17.example.net", []Capture{{"region", 2}, {"n", 17}}, true},
+		{"several", "r{region}s{n}.example.net", "r2s17.example.net",
+			[]Capture{{"region", 2}, {"n", 17}}, true},
 		{"in an address", "192.0.2.{n}", "192.0.2.17", n(17), true},
 
-		{"a distinguished name", "C=CH, O=Example, CN=*", "C=CH, O=Example, CN=spoke 17", nil, true},
-		{"blanks at commas do not matter", "C=CH,O=Example,CN=*", "C=CH, O=Example, CN=spoke 17", nil, true},
-		{"a * stays in its attribute", "C=CH, O=Example, CN=*", "C=CH, O=Example, CN=a, O=evil", nil, false},
+		{"a distinguished name", "C=CH, O=Example, CN=*", "C=CH, O=Example, CN=spoke 17", nil,
+			true},
+		{"blanks at commas do not matter", "C=CH,O=Example,CN=*", "C=CH, O=Example, CN=spoke 17",
+			nil, true},
+		{"a * stays in its attribute", "C=CH, O=Example, CN=*", "C=CH, O=Example, CN=a, O=evil",
+			nil, false},
 		{"and so do those of several", "C=*, O=Example, CN=*", "C=CH, O=Example, CN=a", nil, true},
-		{"a value with an = in it is none for a *", "O=Example, CN=*", "O=Example, CN=a=b", nil, false},
-		{"nor one of a multi-valued attribute", "O=Example, CN=*", "O=Example, CN=a + OU=b", nil, false},
+		{"a value with an = in it is none for a *", "O=Example, CN=*", "O=Example, CN=a=b", nil,
+			false},
+		{"nor one of a multi-valued attribute", "O=Example, CN=*", "O=Example, CN=a + OU=b", nil,
+			false},
 		{"attributes must be as many", "O=Example, CN=*", "CN=a", nil, false},
 		{"and in order", "O=Example, CN=*", "CN=a, O=Example", nil, false},
 		{"a capture in one", "O=Example, CN=spoke {n}", "O=Example, CN=spoke 17", n(17), true},
@@ -67,7 +75,7 @@ func TestPatternMatches(t *testing.T) {
 	}
 }
 
-// A pattern that could match in two ways is none.
+// ParsePattern refuses a pattern that could match in two ways, or that cannot match at all.
 func TestPatternsThatAreNone(t *testing.T) {
 	for pattern, says := range map[string]string{
 		"":                     "is empty",

@@ -1,6 +1,8 @@
-// Package policy says which IKE identity may be which router of the overlay: which addresses and prefixes it may register, and whether
-// it may have direct paths to others. It is compiled once, and each question then costs about the same however many rules there are.
-// It does no I/O and holds no state: everything in it may be used from several goroutines.
+// Package policy decides which IKE identity may be which router of the overlay: which addresses and
+// prefixes the router may register, and whether it may have direct paths to others. The rules are
+// compiled once; a look-up of an identity that a rule names literally then takes the same time
+// however many rules there are. The package does no I/O and holds no state, so several goroutines
+// may use its values at once.
 package policy
 
 import (
@@ -10,27 +12,30 @@ import (
 	"strings"
 )
 
-// Rule is one [[interface.NAME.peer]] of the configuration.
+// Rule is one [[interface.NAME.peer]] table of the configuration.
 type Rule struct {
 	Identity  Pattern
 	Addresses []Template
 	Announce  []Template
-	Bounded   bool   // announce is given: at most what is in Announce. Otherwise whatever the interface accepts
-	Shortcut  bool   // the peer may have direct paths, and others to it
-	Source    string // where it stands, for messages: FILE:LINE
+	// whether the rule has announce, so that the peer may announce at most what is in Announce;
+	// otherwise it may announce whatever the interface accepts
+	Bounded  bool
+	Shortcut bool   // the peer may have direct paths to others, and others to it
+	Source   string // where the rule is written, for messages: FILE:LINE
 }
 
-// String names the rule in messages.
+// String returns the rule's identity and place, for messages.
 func (r *Rule) String() string { return fmt.Sprintf("rule %q (%s)", r.Identity.text, r.Source) }
 
-// Rules are all rules of an interface, in order: the first whose identity matches decides alone. The nil Rules have none.
+// Rules holds all rules of an interface, in order. The first rule whose identity matches decides
+// alone. A nil *Rules has no rules.
 type Rules struct {
 	rules    []Rule
-	exact    map[string]int // the first rule of each literal identity
-	patterns []int          // rules with a * or a capture
+	exact    map[string]int // index of the first rule for each literal identity
+	patterns []int          // indexes of the rules with a * or a capture
 }
 
-// New compiles rules. Without any it returns nil.
+// New compiles rules. It returns nil if there are none.
 func New(rules []Rule) *Rules {
 	if len(rules) == 0 {
 		return nil
@@ -47,7 +52,7 @@ func New(rules []Rule) *Rules {
 	return r
 }
 
-// Len is the number of rules.
+// Len returns the number of rules.
 func (r *Rules) Len() int {
 	if r == nil {
 		return 0
@@ -55,32 +60,38 @@ func (r *Rules) Len() int {
 	return len(r.rules)
 }
 
-// Equal compares rules and their order, but not where they stand.
+// Equal reports whether r and o have the same rules in the same order. Where the rules are written
+// does not count.
 func (r *Rules) Equal(o *Rules) bool {
 	if r == nil || o == nil {
 		return r == o
 	}
 	return slices.EqualFunc(r.rules, o.rules, func(a, b Rule) bool {
 		return a.Identity.Equal(b.Identity) && a.Bounded == b.Bounded && a.Shortcut == b.Shortcut &&
-			slices.EqualFunc(a.Addresses, b.Addresses, Template.Equal) && slices.EqualFunc(a.Announce, b.Announce, Template.Equal)
+			slices.EqualFunc(a.Addresses, b.Addresses, Template.Equal) &&
+			slices.EqualFunc(a.Announce, b.Announce, Template.Equal)
 	})
 }
 
-// Announces says whether some rule names prefixes that its peers may announce.
+// Announces reports whether at least one rule names prefixes that its peers may announce.
 func (r *Rules) Announces() bool {
-	return r != nil && slices.ContainsFunc(r.rules, func(r Rule) bool { return len(r.Announce) > 0 })
+	return r != nil && slices.ContainsFunc(r.rules, func(r Rule) bool {
+		return len(r.Announce) > 0
+	})
 }
 
-// Grant is what one identity may.
+// Grant is what one identity may have and do.
 type Grant struct {
-	Rule      *Rule // that decided; nil: no rule matches, and the identity may nothing
+	Rule      *Rule // the rule that decided; nil: no rule matches, and the identity may do nothing
 	Captures  []Capture
-	Addresses []netip.Prefix // overlay addresses that it may have
-	Announce  []netip.Prefix // what it announces must lie in one of these, where the rule is Bounded
-	Shortcut  bool
+	Addresses []netip.Prefix // the overlay addresses that the identity may have
+	// if the rule is Bounded, every announced prefix must lie in one of these
+	Announce []netip.Prefix
+	Shortcut bool
 }
 
-// Of finds what an identity may. Rules that are nil are no policy: the caller must not ask them.
+// Of returns what an identity may have and do. Nil rules mean that there is no policy; the caller
+// must not ask them.
 func (r *Rules) Of(identity string) Grant {
 	canonical := Canonical(identity)
 	best, found := r.exact[canonical]
@@ -118,12 +129,13 @@ func expand(templates []Template, captures []Capture) []netip.Prefix {
 	return list
 }
 
-// MayHave says whether the identity may have an overlay address.
+// MayHave reports whether the identity may have overlay address a.
 func (g *Grant) MayHave(a netip.Addr) bool {
 	return slices.ContainsFunc(g.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// MayAnnounce says whether the identity may announce a prefix, as far as its rule goes.
+// MayAnnounce reports whether the rule lets the identity announce a prefix. The interface may still
+// refuse it.
 func (g *Grant) MayAnnounce(prefix netip.Prefix) bool {
 	if g.Rule == nil || !g.Rule.Bounded {
 		return g.Rule != nil
@@ -133,7 +145,7 @@ func (g *Grant) MayAnnounce(prefix netip.Prefix) bool {
 	})
 }
 
-// Texts lists prefixes for a message, one of a single address as that address.
+// Texts lists prefixes for a message, a prefix of a single address as that address.
 func Texts(prefixes []netip.Prefix) string {
 	if len(prefixes) == 0 {
 		return "nothing"

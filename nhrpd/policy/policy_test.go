@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// rule compiles one rule of a test.
+// rule compiles one rule for a test.
 func rule(t testing.TB, identity string, addresses, announce []string) Rule {
 	t.Helper()
 	p, err := ParsePattern(identity)
@@ -26,10 +26,13 @@ func rule(t testing.TB, identity string, addresses, announce []string) Rule {
 		}
 		return list
 	}
-	return Rule{Identity: p, Addresses: parse(addresses), Announce: parse(announce), Bounded: announce != nil, Shortcut: true, Source: "test:1"}
+	return Rule{
+		Identity: p, Addresses: parse(addresses), Announce: parse(announce),
+		Bounded: announce != nil, Shortcut: true, Source: "test:1",
+	}
 }
 
-// One rule is for a thousand spokes, and spoke 17 is not spoke 18.
+// One rule serves a thousand spokes, and it does not give spoke 17 the address of spoke 18.
 func TestOneRuleForManySpokes(t *testing.T) {
 	rules := New([]Rule{rule(t, "spoke-{n}.example.net", []string{"10.255.0.0+{n}"}, []string{"172.16.0.0/24+{n}"})})
 	seen := make(map[netip.Addr]bool)
@@ -44,18 +47,19 @@ func TestOneRuleForManySpokes(t *testing.T) {
 			t.Errorf("spoke %d may have %v and announce %v", n, g.Addresses, g.Announce)
 		}
 		seen[address] = true
-		if g.MayHave(address.Next()) || g.MayHave(address.Prev()) || g.MayAnnounce(netip.MustParsePrefix("172.16.0.0/12")) {
+		if g.MayHave(address.Next()) || g.MayHave(address.Prev()) ||
+			g.MayAnnounce(netip.MustParsePrefix("172.16.0.0/12")) {
 			t.Errorf("spoke %d may be another", n)
 		}
 	}
 }
 
-// What captures make of addresses and prefixes.
+// How captures expand to addresses and prefixes.
 func TestTemplates(t *testing.T) {
 	for _, c := range []struct {
 		text string
 		n    uint32
-		want string // empty: nothing
+		want string // empty: there is no valid expansion
 	}{
 		{"10.255.0.{n}", 17, "10.255.0.17/32"},
 		{"10.255.0.{n}", 256, ""},
@@ -109,7 +113,8 @@ func TestTemplatesThatAreNone(t *testing.T) {
 	}
 }
 
-// The first rule that matches decides alone, be it literal or not, and whatever a later one would give.
+// The first rule that matches decides alone, whether it is literal or a pattern, and whatever a
+// later rule would permit.
 func TestFirstRuleDecides(t *testing.T) {
 	rules := New([]Rule{
 		rule(t, "hub.example.net", []string{"10.255.0.1"}, nil),
@@ -130,12 +135,14 @@ func TestFirstRuleDecides(t *testing.T) {
 			t.Errorf("%s: %v %s, want %s", identity, g.Rule, Texts(g.Addresses), want)
 		}
 	}
-	if g := rules.Of("spoke-7.example.org"); g.Rule != nil || g.MayHave(netip.MustParseAddr("10.255.0.7")) || g.MayAnnounce(netip.MustParsePrefix("172.16.0.0/24")) {
+	if g := rules.Of("spoke-7.example.org"); g.Rule != nil ||
+		g.MayHave(netip.MustParseAddr("10.255.0.7")) || g.MayAnnounce(netip.MustParsePrefix("172.16.0.0/24")) {
 		t.Errorf("an identity without a rule: %+v", g)
 	}
 }
 
-// Without announce a rule leaves it to what the interface accepts; with it, at most what is in it.
+// Without announce, a rule leaves the decision to what the interface accepts. With announce, the
+// identity may announce at most what is in it.
 func TestAnnounce(t *testing.T) {
 	free := New([]Rule{rule(t, "*", nil, nil)}).Of("a")
 	none := New([]Rule{rule(t, "*", nil, []string{})}).Of("a")
@@ -154,12 +161,13 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-// Rules are the same wherever they stand in the file, and in another order they are others.
+// Rules are equal wherever they are written in the file. Their order counts.
 func TestEqual(t *testing.T) {
 	a, b := rule(t, "a", []string{"10.255.0.1"}, nil), rule(t, "b", []string{"10.255.0.2"}, nil)
 	moved := a
 	moved.Source = "test:9"
-	if !New([]Rule{a, b}).Equal(New([]Rule{moved, b})) || New([]Rule{a, b}).Equal(New([]Rule{b, a})) ||
+	if !New([]Rule{a, b}).Equal(New([]Rule{moved, b})) ||
+		New([]Rule{a, b}).Equal(New([]Rule{b, a})) ||
 		New([]Rule{a}).Equal(nil) || !New(nil).Equal(nil) {
 		t.Error("rules compare otherwise")
 	}
@@ -168,14 +176,15 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// The cost of a question does not grow with literal rules.
+// The time of a look-up does not grow with the number of literal rules.
 func BenchmarkOf(b *testing.B) {
 	for _, count := range []int{1, 1000} {
 		var list []Rule
 		for i := range count {
 			list = append(list, rule(b, fmt.Sprintf("literal%d.example.net", i), []string{"10.255.0.1"}, nil))
 		}
-		rules := New(append(list, rule(b, "spoke-{n}.example.net", []string{"10.255.0.0+{n}"}, nil)))
+		rules := New(append(list,
+			rule(b, "spoke-{n}.example.net", []string{"10.255.0.0+{n}"}, nil)))
 		b.Run(fmt.Sprint(count+1, " rules"), func(b *testing.B) {
 			for b.Loop() {
 				rules.Of("spoke-700.example.net")

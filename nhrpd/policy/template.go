@@ -8,18 +8,20 @@ import (
 	"strings"
 )
 
-// Template is an address or a prefix in which captures of the rule's pattern may stand for numbers: in the place of one
-// (10.255.0.{n}, 172.16.{n}.0/24), or behind a + for the n-th address or prefix after the one given (10.255.0.0+{n} is 10.255.1.44 for
-// 300, 172.16.0.0/24+{n} then 172.17.44.0/24). In an IPv6 address the digits of {n} are read like any others there: as hexadecimal.
+// Template is an address or a prefix in which the captures of the rule's pattern may stand for
+// numbers. A capture may take the place of a number (10.255.0.{n}, 172.16.{n}.0/24). It may also
+// follow a +, for the n-th address or prefix after the one given: for 300, 10.255.0.0+{n} is
+// 10.255.1.44 and 172.16.0.0/24+{n} is 172.17.44.0/24. In an IPv6 address the digits of {n} are
+// read as hexadecimal, like any other digits there.
 type Template struct {
 	text    string
-	base    string // without what is behind the +
-	offset  string // capture behind the +; empty: none
+	base    string // the text before the +
+	offset  string // the capture after the +; empty: none
 	names   []string
-	literal netip.Prefix // where there is no capture
+	literal netip.Prefix // the prefix, if the template has no capture
 }
 
-// ParseTemplate reads an address or prefix in which the named captures may stand.
+// ParseTemplate reads an address or prefix that may contain the named captures.
 func ParseTemplate(text string, captures []string) (Template, error) {
 	t := Template{text: text, base: text}
 	if base, offset, ok := strings.Cut(text, "+"); ok {
@@ -54,12 +56,14 @@ func ParseTemplate(text string, captures []string) (Template, error) {
 	return t.checked()
 }
 
-// checked tries the template: what gives nothing valid for 0, 1 and 10 gives nothing for anybody.
+// checked returns an error if the template expands to nothing valid for 0, 1 and 10: it would then
+// expand to nothing valid for any router.
 func (t Template) checked() (Template, error) {
 	if len(t.names) == 0 {
 		p, ok := parsePrefix(t.base)
 		if !ok {
-			return t, errors.New("is neither an address nor a prefix without bits beyond its length")
+			return t, errors.New(
+				"is neither an address nor a prefix without bits beyond its length")
 		}
 		t.literal = p
 		return t, nil
@@ -76,7 +80,7 @@ func (t Template) checked() (Template, error) {
 	return t, errors.New("gives no address or prefix, whatever the captures are")
 }
 
-// braced takes the name out of {name}.
+// braced returns the name in {name}.
 func braced(s string) (string, bool) {
 	inner, ok := strings.CutPrefix(s, "{")
 	if !ok {
@@ -86,13 +90,14 @@ func braced(s string) (string, bool) {
 	return inner, ok && captureName(inner)
 }
 
-// String is the template as written.
+// String returns the template as written.
 func (t Template) String() string { return t.text }
 
-// Equal compares templates by what is written.
+// Equal reports whether two templates are written alike.
 func (t Template) Equal(o Template) bool { return t.text == o.text }
 
-// Example is what the template gives where all captures are 1, for checks of its family and place; not ok where that is nothing.
+// Example returns the expansion for captures that are all 1. It serves checks of the template's
+// family and place. It reports false if that expansion is not valid.
 func (t Template) Example() (netip.Prefix, bool) {
 	var captures []Capture
 	for _, name := range t.names {
@@ -101,11 +106,11 @@ func (t Template) Example() (netip.Prefix, bool) {
 	return t.Expand(captures)
 }
 
-// Literal says whether there is no capture in it.
+// Literal reports whether the template has no capture.
 func (t Template) Literal() bool { return len(t.names) == 0 }
 
-// Expand puts the captures in. It is not ok where no address or prefix comes of it, as of 10.255.0.{n} for 300: such a number gives
-// nothing.
+// Expand puts the captures into the template. It reports false if no valid address or prefix
+// results, as from 10.255.0.{n} for 300; the rule then grants nothing for such a number.
 func (t Template) Expand(captures []Capture) (netip.Prefix, bool) {
 	if t.literal.IsValid() {
 		return t.literal, true
@@ -125,7 +130,7 @@ func (t Template) Expand(captures []Capture) (netip.Prefix, bool) {
 	return after(p, offset)
 }
 
-// parsePrefix reads an address as the prefix of that address alone, or a prefix.
+// parsePrefix reads a prefix, or an address as the prefix of that address alone.
 func parsePrefix(text string) (netip.Prefix, bool) {
 	if a, err := netip.ParseAddr(text); err == nil {
 		return netip.PrefixFrom(a, a.BitLen()), a.Zone() == "" && !a.Is4In6()
@@ -134,7 +139,7 @@ func parsePrefix(text string) (netip.Prefix, bool) {
 	return p, err == nil && p == p.Masked() && !p.Addr().Is4In6()
 }
 
-// after is the n-th prefix of the same length after p, or nothing beyond the last.
+// after returns the n-th prefix after p of the same length. It reports false beyond the last one.
 func after(p netip.Prefix, n uint32) (netip.Prefix, bool) {
 	b := p.Addr().AsSlice()
 	shift := p.Addr().BitLen() - p.Bits()

@@ -5,19 +5,20 @@ import (
 	"strings"
 )
 
-// longestShown is what charon shows of an identity at most, in bytes: longer ones it cuts off.
+// longestShown is the most that charon shows of an identity, in bytes. It cuts longer ones off.
 const longestShown = 511
 
-// Unclear says why an identity that charon shows may be that of another router as well; empty: it
-// is one router's. attributes is how many attributes charon itself holds a distinguished name to,
-// because the remote identity of the connection has as many; 0: it holds it to none.
+// Unclear returns why another router may have an identity that charon shows in the same way; it
+// returns "" if the identity shown belongs to one router only. attributes is how many attributes a
+// distinguished name must have for charon to accept it, because the remote identity of the
+// connection has as many; 0 means that charon does not count them.
 //
-// charon shows less than it knows. It separates the attributes of a distinguished name by ", "
-// without marking commas inside them, so O="Lab, CN=spoke-1" looks like O=Lab and CN=spoke-1;
-// only where charon counts the attributes itself does the number of commas tell that there are
-// none inside. It shows ? for every byte that is no printable character of ASCII, so Müller and
-// Möller look alike. It cuts long names off, and for some kinds of identity it shows the same
-// text for all.
+// charon shows less of an identity than it knows. It separates the attributes of a distinguished
+// name by ", " without marking commas inside them, so O="Lab, CN=spoke-1" looks like O=Lab and
+// CN=spoke-1. Only where charon itself counts the attributes does the number of commas prove that
+// no comma lies inside an attribute. charon shows ? for every byte that is not a printable ASCII
+// character, so Müller and Möller look alike. It cuts long names off, and for some kinds of
+// identity it shows the same text for all.
 func Unclear(identity string, attributes int) string {
 	switch {
 	case identity == "" || identity == "%any":
@@ -35,7 +36,8 @@ func Unclear(identity string, attributes int) string {
 	case !strings.Contains(identity, "="):
 		return ""
 	case attributes == 0:
-		return "its identity " + identity + " is a distinguished name, in which a comma inside one " +
+		return "its identity " + identity +
+			" is a distinguished name, in which a comma inside one " +
 			"attribute would look like another attribute: set remote_identity to a distinguished " +
 			"name with the same attributes, such as \"" + Wildcards(identity) + "\""
 	}
@@ -49,20 +51,21 @@ func Unclear(identity string, attributes int) string {
 			piece = strings.TrimPrefix(piece, " ")
 		}
 		if piece != strings.TrimSpace(piece) || !strings.Contains(piece, "=") {
-			return "its identity " + identity + " has blanks around an attribute, with which it " +
-				"looks like one without"
+			return "its identity " + identity + " has blanks around an attribute, and strongSwan " +
+				"shows it like one without them"
 		}
 	}
 	return ""
 }
 
-// unprintable finds the first byte that charon shows as ?, or a ?, which may stand for one.
+// unprintable returns the index of the first byte that charon shows as ?, or of a ?, which may
+// stand for such a byte; -1 if there is none.
 func unprintable(s string) int {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '?' })
 }
 
-// Attributes is how many attributes a distinguished name has as charon shows it, or a pattern for
-// some; 0 where it is none.
+// Attributes returns how many attributes a distinguished name, as charon shows it, or a pattern for
+// such names has. It returns 0 for other identities.
 func Attributes(identity string) int {
 	if !strings.Contains(identity, "=") {
 		return 0
@@ -70,8 +73,8 @@ func Attributes(identity string) int {
 	return strings.Count(identity, ",") + 1
 }
 
-// Wildcards is the pattern of charon's that takes every distinguished name with the same
-// attributes.
+// Wildcards returns the pattern, in charon's notation, that matches every distinguished name with
+// the same attributes as identity.
 func Wildcards(identity string) string {
 	var words []string
 	for _, piece := range strings.Split(identity, ",") {

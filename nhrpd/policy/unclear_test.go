@@ -5,14 +5,13 @@ import (
 	"testing"
 )
 
-// What charon shows of an identity tells one router from all others, or is not taken for an
-// identity.
+// An identity is accepted only if what charon shows of it tells one router from all others.
 func TestUnclear(t *testing.T) {
 	long := "CN=" + strings.Repeat("x", longestShown-3)
 	for _, c := range []struct {
 		rule       string
 		identity   string
-		attributes int // that charon holds a distinguished name to
+		attributes int // how many attributes charon requires of a distinguished name
 		says       string
 	}{
 		{"a host name", "spoke1.example.net", 0, ""},
@@ -24,7 +23,8 @@ func TestUnclear(t *testing.T) {
 		{"one attribute, for charon, that looks like two", "O=Lab, CN=spoke-1", 1, "a comma inside an attribute"},
 		{"a comma in one of two", "O=Lab, Inc, CN=spoke-1", 2, "a comma inside an attribute"},
 		{"likewise without a blank behind it", "O=Lab,Inc, CN=spoke-1", 2, "a comma inside an attribute"},
-		{"fewer attributes than charon holds it to", "CN=spoke-1", 2, "another number of attributes"},
+		{"fewer attributes than charon holds it to", "CN=spoke-1", 2,
+			"another number of attributes"},
 		{"a host name where charon wants a name", "spoke1.example.net", 2, ""},
 		{"a blank before the comma", "O=Lab , CN=spoke-1", 2, "blanks around an attribute"},
 		{"a blank at the end", "O=Lab, CN=spoke-1 ", 2, "blanks around an attribute"},
@@ -41,12 +41,13 @@ func TestUnclear(t *testing.T) {
 	} {
 		got := Unclear(c.identity, c.attributes)
 		if (got == "") != (c.says == "") || !strings.Contains(got, c.says) {
-			t.Errorf("%s: %q with %d attributes: %q, want one that has %q", c.rule, c.identity, c.attributes, got, c.says)
+			t.Errorf("%s: %q with %d attributes: %q, want one that has %q",
+				c.rule, c.identity, c.attributes, got, c.says)
 		}
 	}
 }
 
-// Patterns that would match what cannot be told apart are none.
+// ParsePattern refuses a pattern that would match identities which cannot be told apart.
 func TestPatternsOfUnprintableLetters(t *testing.T) {
 	for _, pattern := range []string{"CN=Müller", "CN=M??ller", "m?ller.example.net", "m\xfcller.example.net", "a\tb"} {
 		if _, err := ParsePattern(pattern); err == nil || !strings.Contains(err.Error(), "letter outside ASCII") {
