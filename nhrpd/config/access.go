@@ -9,33 +9,38 @@ import (
 	"syscall"
 )
 
-// file is a file that was read, and who else may read or change it.
+// file holds the content of a file, and the facts that tell who else may read or change it.
 type file struct {
 	data  []byte
 	mode  fs.FileMode
-	owner int      // user id
-	loose []string // folders on the way to it, symbolic links followed, in which everybody may put another in its place
+	owner int // user ID
+	// folders on the path to the file, symbolic links followed, in which everybody may replace it
+	loose []string
 }
 
-// accessOf finds out who may get at a file that is open. What is in its folder counts, too: who may rename there need not write.
+// accessOf finds out who may read or change an open file. The folders that hold it count as well:
+// who may rename in such a folder may replace the file without write access to it.
 func accessOf(path string, info fs.FileInfo) file {
 	f := file{mode: info.Mode(), owner: -1}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		f.owner = int(st.Uid)
 	}
 	folders := []string{filepath.Dir(path)}
-	if target, err := filepath.EvalSymlinks(path); err == nil && filepath.Dir(target) != folders[0] {
+	if target, err := filepath.EvalSymlinks(path); err == nil &&
+		filepath.Dir(target) != folders[0] {
 		folders = append(folders, filepath.Dir(target))
 	}
 	for _, folder := range folders {
-		if at, err := os.Stat(folder); err == nil && at.Mode()&0o002 != 0 && at.Mode()&fs.ModeSticky == 0 {
+		if at, err := os.Stat(folder); err == nil && at.Mode()&0o002 != 0 &&
+			at.Mode()&fs.ModeSticky == 0 {
 			f.loose = append(f.loose, folder)
 		}
 	}
 	return f
 }
 
-// readable says that others may read a secret in it, or nothing. Its group may: that is how other programs get at it.
+// readable returns a message if everybody on this host may read the file, which holds a secret;
+// otherwise "". Its group may read it, so that other programs can share the secret.
 func (f *file) readable(name string) string {
 	if f.mode&0o007 == 0 {
 		return ""
@@ -43,7 +48,8 @@ func (f *file) readable(name string) string {
 	return fmt.Sprintf("everybody on this host has access to %s (mode %04o), so it is no secret; change the secret, then chmod 600 %s", name, f.mode.Perm(), name)
 }
 
-// writable says that others than root and user may change it, or nothing. Who may do that decides who may come into the network.
+// writable returns a message if anybody other than root and user may change the file; otherwise "".
+// Whoever may change it decides which routers may join the network.
 func (f *file) writable(name string, user int) string {
 	switch {
 	case f.mode&0o022 != 0:
@@ -51,17 +57,20 @@ func (f *file) writable(name string, user int) string {
 		if f.mode&0o002 != 0 {
 			who = "everybody on this host"
 		}
-		return fmt.Sprintf("%s may change %s (mode %04o); chmod go-w %s", who, name, f.mode.Perm(), name)
+		return fmt.Sprintf("%s may change %s (mode %04o); chmod go-w %s",
+			who, name, f.mode.Perm(), name)
 	case f.owner >= 0 && f.owner != 0 && f.owner != user:
-		return fmt.Sprintf("%s belongs to user %d, who may change it; chown root %s", name, f.owner, name)
+		return fmt.Sprintf("%s belongs to user %d, who may change it; chown root %s",
+			name, f.owner, name)
 	case len(f.loose) > 0:
 		return fmt.Sprintf("everybody on this host may put another file in the place of %s; chmod o-w %s", name, strings.Join(f.loose, " "))
 	}
 	return ""
 }
 
-// exposed refuses a configuration that others may change, and one with a password in it that others may read.
-func (c *checker) exposed(f *file, raw *rawFile) {
+// checkAccess refuses a configuration that others may change, and a configuration that holds a
+// password and that others may read.
+func (c *checker) checkAccess(f *file, raw *rawFile) {
 	if f == nil {
 		return
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Who may change a file with a secret besides root and the daemon's user: nobody.
+// Only root and the daemon's user may change a file with a secret.
 func TestWritable(t *testing.T) {
 	const daemon = 900
 	for _, test := range []struct {
@@ -30,18 +30,19 @@ func TestWritable(t *testing.T) {
 	}
 }
 
-// A secret is judged by the file that a symbolic link leads to, and by the folders of both.
+// The checks apply to the file that a symbolic link leads to, and to the folders of both.
 func TestLinksAreFollowed(t *testing.T) {
 	for _, test := range []struct {
 		name                     string
 		target, folder, linkedIn fs.FileMode
-		want                     string // "": it is taken
+		want                     string // "": the file is accepted
 	}{
 		{"all closed", 0o600, 0o700, 0o755, ""},
 		{"the target is open", 0o644, 0o700, 0o755, "so it is no secret"},
 		{"the target may be replaced", 0o600, 0o777, 0o755, "may put another file in the place of"},
 		{"the link may be replaced", 0o600, 0o700, 0o777, "may put another file in the place of"},
-		{"everybody may add, and not replace", 0o600, 0o777 | fs.ModeSticky, 0o777 | fs.ModeSticky, ""},
+		{"everybody may add, and not replace", 0o600, 0o777 | fs.ModeSticky, 0o777 | fs.ModeSticky,
+			""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSite(t)
@@ -53,7 +54,9 @@ func TestLinksAreFollowed(t *testing.T) {
 			if err := os.Symlink("vault/key", s.path("gre1.psk")); err != nil {
 				t.Fatal(err)
 			}
-			for folder, mode := range map[string]fs.FileMode{s.path("vault"): test.folder, s.dir: test.linkedIn} {
+			for folder, mode := range map[string]fs.FileMode{
+				s.path("vault"): test.folder, s.dir: test.linkedIn,
+			} {
 				if err := os.Chmod(folder, mode); err != nil {
 					t.Fatal(err)
 				}
@@ -67,7 +70,8 @@ func TestLinksAreFollowed(t *testing.T) {
 	}
 }
 
-// Who may change the configuration may change who comes in, password or not.
+// Whoever may change the configuration decides who may join the network, whether it holds a
+// password or not.
 func TestConfigurationForEverybodyToWrite(t *testing.T) {
 	s := newSite(t)
 	s.write("gre1.psk", "0123456789abcdef\n", 0o600)
@@ -75,7 +79,8 @@ func TestConfigurationForEverybodyToWrite(t *testing.T) {
 	if err := os.Chmod(s.path("cygnet.toml"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(s.path("cygnet.toml")); err == nil || !strings.Contains(err.Error(), "everybody on this host may change "+s.path("cygnet.toml")) {
+	if _, err := Load(s.path("cygnet.toml")); err == nil ||
+		!strings.Contains(err.Error(), "everybody on this host may change "+s.path("cygnet.toml")) {
 		t.Errorf("got %v", err)
 	}
 }

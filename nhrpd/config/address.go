@@ -43,7 +43,7 @@ func broadcast(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// notUnicast says why an address cannot be a router's, or nothing if it can.
+// notUnicast returns why an address cannot be a router's, or "" if it can.
 func notUnicast(a netip.Addr) string {
 	switch {
 	case a.Zone() != "":
@@ -62,7 +62,8 @@ func notUnicast(a netip.Addr) string {
 	return ""
 }
 
-// underlay checks what the tunnel sends from: what is not an address is the name of a device.
+// underlay checks what the tunnel sends from. A value that is not an address is the name of a
+// device.
 func (c *checker) underlay(raw *rawInterface) Underlay {
 	v := raw.Underlay
 	if !v.set {
@@ -73,12 +74,14 @@ func (c *checker) underlay(raw *rawInterface) Underlay {
 	}
 	if a, err := netip.ParseAddr(v.v); err == nil {
 		if wrong := notUnicast(a); wrong != "" {
-			c.problem(v.at, "found %s, %s; allowed is a unicast address of this router or a device", quote(v.v), wrong)
+			c.problem(v.at, "found %s, %s; allowed is a unicast address of this router or a device",
+				quote(v.v), wrong)
 		}
 		return Underlay{Address: a}
 	}
 	switch {
-	case looksLikeAddress(v.v), v.v == "" || len(v.v) > 15, strings.ContainsAny(v.v, "/ \t\r\n") || !printable(v.v):
+	case looksLikeAddress(v.v), v.v == "" || len(v.v) > 15, strings.ContainsAny(v.v, "/ \t\r\n") ||
+		!printable(v.v):
 		c.problem(v.at, "found %s, allowed is a device such as \"eth0\" or an address such as \"198.51.100.1\", without a prefix length", quote(v.v))
 	case v.v == raw.At.last():
 		c.problem(v.at, "found %s, the tunnel itself; allowed is the device that leads to the other routers", quote(v.v))
@@ -86,12 +89,16 @@ func (c *checker) underlay(raw *rawInterface) Underlay {
 	return Underlay{Device: v.v}
 }
 
-// looksLikeAddress tells a mistyped address from a name: it has digits and dots only, or colons.
+// looksLikeAddress reports whether s is a mistyped address rather than a name: it has only digits
+// and dots, or it has colons.
 func looksLikeAddress(s string) bool {
-	return s != "" && (strings.Contains(s, ":") || strings.Trim(s, "0123456789.") == "" && strings.Contains(s, "."))
+	return s != "" &&
+		(strings.Contains(s, ":") ||
+			strings.Trim(s, "0123456789.") == "" && strings.Contains(s, "."))
 }
 
-// addr checks a single address, for which the table needs it or not.
+// addr checks a single address. The key may be missing; where its table requires it, the caller
+// reports that.
 func (c *checker) addr(v value[string], example string) netip.Addr {
 	if !v.set {
 		return netip.Addr{}
@@ -102,23 +109,25 @@ func (c *checker) addr(v value[string], example string) netip.Addr {
 		return netip.Addr{}
 	}
 	if wrong := notUnicast(a); wrong != "" {
-		c.problem(v.at, "found %s, %s; allowed is a unicast address, such as %s", quote(v.v), wrong, quote(example))
+		c.problem(v.at, "found %s, %s; allowed is a unicast address, such as %s",
+			quote(v.v), wrong, quote(example))
 		return netip.Addr{}
 	}
 	return a
 }
 
-// host checks an address or host name and returns it in its canonical form.
+// host checks an address or host name and returns its canonical form.
 func (c *checker) host(v value[string]) string {
 	if a, err := netip.ParseAddr(v.v); err == nil {
 		if wrong := notUnicast(a); wrong != "" {
-			c.problem(v.at, "found %s, %s; allowed is a unicast address or a host name", quote(v.v), wrong)
+			c.problem(v.at, "found %s, %s; allowed is a unicast address or a host name",
+				quote(v.v), wrong)
 			return ""
 		}
 		return a.String()
 	}
 	if looksLikeAddress(v.v) {
-		c.problem(v.at, "found %s, which is no address; allowed is an address without prefix length or port, or a host name", quote(v.v))
+		c.problem(v.at, "found %s, which is not an address; allowed is an address without prefix length or port, or a host name", quote(v.v))
 		return ""
 	}
 	if !hostName(v.v) {
@@ -128,7 +137,8 @@ func (c *checker) host(v value[string]) string {
 	return strings.ToLower(v.v)
 }
 
-// hostName checks RFC 1123 §2.1; a trailing dot is taken, and an underscore, which some sites have in internal names.
+// hostName reports whether s is a host name by RFC 1123 §2.1. It also accepts a trailing dot, and
+// underscores, which some sites have in internal names.
 func hostName(s string) bool {
 	s = strings.TrimSuffix(s, ".")
 	if s == "" || len(s) > 253 {
@@ -138,7 +148,8 @@ func hostName(s string) bool {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
 			return false
 		}
-		if strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		if strings.Trim(label,
+			"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
 			return false
 		}
 	}

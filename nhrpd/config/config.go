@@ -1,7 +1,8 @@
-// Package config reads Cygnet's configuration, a TOML file, into checked and typed values with every default filled in.
+// Package config reads Cygnet's configuration, a TOML file, into checked and typed values with
+// every default filled in.
 //
-// The file is taken strictly: an unknown key, a value of the wrong type and a value that cannot work are errors. All of them are
-// reported at once, each as a [Problem] with file, line and key.
+// The checks are strict: an unknown key, a value of the wrong type and a value that cannot work are
+// errors. All of them are reported at once, each as a [Problem] with file, line and key.
 package config
 
 import (
@@ -16,41 +17,44 @@ import (
 // DefaultPath is where the daemon and the command line look for the configuration.
 const DefaultPath = "/etc/cygnet/cygnet.toml"
 
-// Config is the whole configuration. Its values have been checked, alone and against each other.
+// Config is the whole configuration. Each value has been checked by itself and against the others.
 type Config struct {
 	Daemon     Daemon
 	Log        Log
 	Interfaces []Interface // sorted by name; may be empty
-	Warnings   []string    // what is allowed but probably not meant, a complete message each
-	Doubts     []string    // likewise what keeps an interface from working, as far as the files tell
+	Warnings   []string    // complete messages about what is allowed but probably not intended
+	// complete messages about what keeps an interface from working, as far as the files show
+	Doubts []string
 }
 
-// Daemon is the table [daemon]: where the daemon meets the rest of the system. Paths are absolute.
+// Daemon is the table [daemon]: the sockets, files and limits of the daemon as a whole. Paths are
+// absolute.
 type Daemon struct {
 	APISocket      string
-	APIGroup       string // group that may use the API besides root; empty: none
+	APIGroup       string // the group that may use the API, besides root; empty: none
 	VICISocket     string
 	StateDir       string
-	MaxInitiations int // IKE initiations under way at a time, all interfaces together
+	MaxInitiations int // most IKE initiations under way at a time, on all interfaces together
 }
 
 // Log is the table [log].
 type Log struct {
-	Level  slog.Level
-	Levels map[string]slog.Level // by subsystem, where it differs from Level; the keys are in [Subsystems]
+	Level slog.Level
+	// levels of single subsystems that differ from Level; the keys are in [Subsystems]
+	Levels map[string]slog.Level
 	Format LogFormat
 }
 
-// LogFormat is how log records are written.
+// LogFormat is the format of log records.
 type LogFormat string
 
 // The log formats.
 const (
 	FormatText LogFormat = "text" // key=value pairs
-	FormatJSON LogFormat = "json" // one object a line
+	FormatJSON LogFormat = "json" // one object per line
 )
 
-// Subsystems names the parts of the daemon that have log levels of their own.
+// Subsystems lists the parts of the daemon that can have log levels of their own.
 var Subsystems = []string{"api", "config", "engine", "kernel", "vici"}
 
 // LevelOf returns the level at which a subsystem logs.
@@ -61,46 +65,56 @@ func (l Log) LevelOf(subsystem string) slog.Level {
 	return l.Level
 }
 
-// Interface is a table [interface.NAME]: one mGRE tunnel and NHRP on it.
+// Interface is a table [interface.NAME]: one mGRE tunnel and the NHRP settings for it.
 type Interface struct {
-	Name    string
-	Address netip.Prefix // the overlay address of this router, with the prefix length on the tunnel's link; not masked
-	Overlay netip.Prefix // what all overlay addresses lie in, masked; zero: not known, since Address has a host prefix
+	Name string
+	// the overlay address of this router, with the prefix length on the tunnel's link; not masked
+	Address netip.Prefix
+	// the prefix, masked, that contains all overlay addresses; zero: unknown, because Address has a
+	// host prefix
+	Overlay netip.Prefix
 
 	Underlay Underlay
 	Key      *uint32 // GRE key; nil: none
-	TTL      uint8   // of the outer header, at least 1
-	MTU      int     // of the tunnel, bytes
-	Table    uint32  // routing table that shortcuts go to and that look-ups use
-	Metric   uint32  // of shortcut routes; 0: the kernel's default
+	TTL      uint8   // TTL of the outer header, at least 1
+	MTU      int     // MTU of the tunnel, in bytes
+	Table    uint32  // the routing table for shortcuts and look-ups
+	Metric   uint32  // metric of shortcut routes; 0: the kernel's default
 
 	HoldingTime    time.Duration // whole seconds, 10 s to 65535 s
-	IdleTime       time.Duration // a shortcut without traffic ends after it, at least 1 s
-	Authentication Secret        // NHRP password, in clear on the wire; empty: none
-	Unique         bool          // send U in registrations
-	Redirect       bool          // send traffic indications
-	Shortcut       bool          // resolve on traffic indications
-	Server         bool          // take registrations; by default where there is no NHS, Redirect or Accept
-	Admission      bool          // take data only from peers that NHRP knows
-	SourceCheck    bool          // with Admission: and only from inner sources that lead back to them
-	NHS            []NHS
-	Maps           []Map
-	Announce       []netip.Prefix // networks behind this router to register with every NHS; masked, each once
-	Accept         []netip.Prefix // what clients announce must lie in one of these; empty: nothing, or what Policy says
-	Policy         *policy.Rules  // who may be who, [[interface.NAME.peer]]; nil: no rules
-	Limits         Limits
+	IdleTime       time.Duration // a shortcut ends after this time without traffic; at least 1 s
+	Authentication Secret        // NHRP password, sent in clear; empty: none
+	Unique         bool          // set the flag U in registrations
+	Redirect       bool          // send Traffic Indications
+	Shortcut       bool          // send Resolution Requests after Traffic Indications
+	// accept registrations; the default is true if the interface has no NHS, or has Redirect or
+	// Accept
+	Server    bool
+	Admission bool // accept data only from peers that NHRP knows
+	// with Admission: accept data only if the route to its inner source leads back to the peer
+	SourceCheck bool
+	NHS         []NHS
+	Maps        []Map
+	// networks behind this router to register with every NHS; masked, without duplicates
+	Announce []netip.Prefix
+	// prefixes that clients announce must lie in one of these; empty: clients may announce nothing,
+	// or only what Policy permits
+	Accept []netip.Prefix
+	// which identity may be which router, [[interface.NAME.peer]]; nil: there are no rules
+	Policy *policy.Rules
+	Limits Limits
 
-	Protected bool   // every peer must be secured by IPsec
-	IPsec     *IPsec // nil exactly where Protected is false
+	Protected bool   // IPsec must secure every peer
+	IPsec     *IPsec // nil if and only if Protected is false
 }
 
-// Underlay says what the tunnel sends from: exactly one of the two is set.
+// Underlay is what the tunnel sends from. Exactly one of the two fields is set.
 type Underlay struct {
-	Device  string     // a network interface, whose address is followed
+	Device  string     // a network interface; the tunnel follows its address
 	Address netip.Addr // a fixed local address
 }
 
-// String returns the underlay as the file has it.
+// String returns the underlay as it is written in the file.
 func (u Underlay) String() string {
 	if u.Device != "" {
 		return u.Device
@@ -120,18 +134,19 @@ type Map struct {
 	NBMA     netip.Addr
 }
 
-// Limits bound what others can make the daemon do and remember, for each interface.
+// Limits bounds what others can make the daemon do and remember. Each interface has its own.
 type Limits struct {
 	Bindings    int // registered clients
-	Prefixes    int // prefixes that clients announced
-	Shortcuts   int // shortcuts and resolutions under way
-	Answers     int // answers given and waiting to be given
-	Held        int // packets that wait for their sender's SA
-	Indications int // traffic indications sent, a second
-	Errors      int // error indications sent, a second
-	Requests    int // requests taken from one peer, a second
-	Transit     int // likewise from one NHS, or that one client passes on for others
-	SAs         int // of one identity
+	Prefixes    int // prefixes that clients have announced
+	Shortcuts   int // shortcuts, and resolutions under way
+	Answers     int // answers given, and answers waiting to be sent
+	Held        int // packets waiting for their sender's SA
+	Indications int // Traffic Indications sent per second
+	Errors      int // Error Indications sent per second
+	Requests    int // requests accepted from one peer per second
+	// requests accepted per second from one NHS, and requests that one client forwards for others
+	Transit int
+	SAs     int // SAs of one identity
 }
 
 // Auth is how the routers prove to each other who they are.
@@ -143,7 +158,8 @@ const (
 	AuthCertificate Auth = "certificate"
 )
 
-// Remote is the identity or pattern that strongSwan holds every peer to.
+// Remote returns the identity, or the pattern of identities, that strongSwan requires of every
+// peer.
 func (p *IPsec) Remote() swanctl.Identity {
 	if p.SwanctlConnection != "" {
 		if p.Swanctl == nil {
@@ -159,7 +175,7 @@ func (p *IPsec) Remote() swanctl.Identity {
 	return swanctl.ParseIdentity(p.RemoteIdentity)
 }
 
-// Local is the identity of this router.
+// Local returns the identity of this router.
 func (p *IPsec) Local() swanctl.Identity {
 	if p.SwanctlConnection != "" {
 		if p.Swanctl == nil {
@@ -170,8 +186,8 @@ func (p *IPsec) Local() swanctl.Identity {
 	return swanctl.ParseIdentity(p.Identity)
 }
 
-// NameAttributes is how many attributes strongSwan holds the distinguished name of every peer to; 0: it
-// holds it to none.
+// NameAttributes returns how many attributes strongSwan requires of every peer's distinguished
+// name; 0 if it does not count them.
 func (i *Interface) NameAttributes() int {
 	if i.IPsec == nil {
 		return 0
@@ -179,29 +195,36 @@ func (i *Interface) NameAttributes() int {
 	return i.IPsec.Remote().Attributes()
 }
 
-// IPsec is a table [interface.NAME.ipsec]: the profile that all SAs of an interface are made from, or the name of a connection in
-// swanctl.conf that is one. In that case no field below Swanctl is set.
+// IPsec is a table [interface.NAME.ipsec]: the profile of all SAs of an interface. The profile is
+// either in the fields below Swanctl or a connection in swanctl.conf. If it is a connection, no
+// field below Swanctl is set.
 type IPsec struct {
-	SwanctlConnection string            // its name; empty: the profile is the fields below
-	SwanctlConf       string            // the file that it is in, an absolute path; empty where SwanctlConnection is
-	Swanctl           *swanctl.Template // what is there; nil after Parse, which opens no file
+	SwanctlConnection string // the name of the connection; empty: the fields below are the profile
+	// absolute path of the file with the connection; empty if SwanctlConnection is empty
+	SwanctlConf string
+	Swanctl     *swanctl.Template // the connection as read; nil after Parse, which opens no file
 
-	Identity       string // IKE identity of this router
-	RemoteIdentity string // IKE identity that peers must prove, with strongSwan's wildcards; empty: any that authenticates
+	Identity string // IKE identity of this router
+	// IKE identity that peers must prove, with strongSwan's wildcards; empty: any identity that
+	// strongSwan authenticates
+	RemoteIdentity string
 
 	Auth    Auth
-	PSKFile string   // absolute path; empty unless Auth is AuthPSK
-	PSK     Secret   // the content of PSKFile without the line end; nil after Parse, which opens no file
-	Certs   []string // file names as swanctl takes them; empty: charon picks the certificate by Identity
+	PSKFile string // absolute path; empty unless Auth is AuthPSK
+	// the content of PSKFile without the end of the line; nil after Parse, which opens no file
+	PSK Secret
+	// file names as swanctl takes them; empty: charon chooses the certificate by Identity
+	Certs   []string
 	CACerts []string // file names as swanctl takes them; empty: any CA that charon trusts
 
-	Proposals      []string      // of IKE, in strongSwan's notation, best first
-	ESPProposals   []string      // of ESP, likewise
-	DPDDelay       time.Duration // this and the next two: whole seconds, never 0
+	Proposals      []string      // for IKE, in strongSwan's notation, best first
+	ESPProposals   []string      // for ESP, in the same notation
+	DPDDelay       time.Duration // this and the next two are whole seconds, never 0
 	RekeyTime      time.Duration // of the IKE_SA
 	ChildRekeyTime time.Duration // of the CHILD_SA
 
-	// Further VICI keys for the connection and its child. Values are string, []string or map[string]any of the same.
+	// Further VICI keys for the connection and its child. Each value is a string, a []string, or a
+	// map[string]any of such values.
 	Connection map[string]any
 	Child      map[string]any
 }

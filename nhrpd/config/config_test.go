@@ -43,7 +43,7 @@ func mustParse(t *testing.T, text string) *Config {
 	return cfg
 }
 
-// A spoke needs no more than this, and gets the defaults that most sites want.
+// A spoke needs no more than this file, and gets the defaults that most sites want.
 func TestSmallestSpoke(t *testing.T) {
 	key := uint32(42)
 	want := &Config{
@@ -68,8 +68,11 @@ func TestSmallestSpoke(t *testing.T) {
 			Shortcut:    true,
 			Admission:   true,
 			NHS:         []NHS{{NBMA: "hub.example.net"}},
-			Limits:      Limits{Bindings: 10000, Prefixes: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024, Indications: 1000, Errors: 100, Requests: 100, Transit: 1000, SAs: 32},
-			Protected:   true,
+			Limits: Limits{
+				Bindings: 10000, Prefixes: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024,
+				Indications: 1000, Errors: 100, Requests: 100, Transit: 1000, SAs: 32,
+			},
+			Protected: true,
 			IPsec: &IPsec{
 				Identity:       "spoke1.example.net",
 				Auth:           AuthPSK,
@@ -87,14 +90,15 @@ func TestSmallestSpoke(t *testing.T) {
 	}
 }
 
-// A hub needs no more than the counterpart.
+// A hub needs no more than this file.
 func TestSmallestHub(t *testing.T) {
 	cfg := mustParse(t, hub)
 	if len(cfg.Warnings) != 0 {
 		t.Errorf("warnings: %q", cfg.Warnings)
 	}
 	got := cfg.Interfaces[0]
-	if got.Underlay != (Underlay{Address: netip.MustParseAddr("198.51.100.1")}) || !got.Redirect || got.Shortcut || !got.Server || !got.Admission || got.SourceCheck {
+	if got.Underlay != (Underlay{Address: netip.MustParseAddr("198.51.100.1")}) || !got.Redirect ||
+		got.Shortcut || !got.Server || !got.Admission || got.SourceCheck {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -103,9 +107,13 @@ func TestSmallestHub(t *testing.T) {
 func TestEveryKey(t *testing.T) {
 	key := uint32(0)
 	want := &Config{
-		Daemon: Daemon{APISocket: "/tmp/a.sock", APIGroup: "adm", VICISocket: "/tmp/v.sock", StateDir: "/tmp/s", MaxInitiations: 7},
+		Daemon: Daemon{
+			APISocket: "/tmp/a.sock", APIGroup: "adm", VICISocket: "/tmp/v.sock",
+			StateDir: "/tmp/s", MaxInitiations: 7,
+		},
 		Log: Log{Level: slog.LevelWarn, Format: FormatJSON, Levels: map[string]slog.Level{
-			"api": slog.LevelError, "config": slog.LevelWarn, "engine": slog.LevelDebug, "kernel": slog.LevelInfo, "vici": slog.LevelDebug,
+			"api": slog.LevelError, "config": slog.LevelWarn, "engine": slog.LevelDebug,
+			"kernel": slog.LevelInfo, "vici": slog.LevelDebug,
 		}},
 		Interfaces: []Interface{
 			{
@@ -131,10 +139,18 @@ func TestEveryKey(t *testing.T) {
 					{NBMA: "hub.example.net.", Protocol: netip.MustParseAddr("2001:db8:1::2")},
 					{NBMA: "198.51.100.2"},
 				},
-				Maps:      []Map{{Protocol: netip.MustParseAddr("2001:db8:1::3"), NBMA: netip.MustParseAddr("198.51.100.3")}},
-				Announce:  []netip.Prefix{netip.MustParsePrefix("2001:db8:2::/48"), netip.MustParsePrefix("2001:db8:3::1/128")},
-				Accept:    []netip.Prefix{netip.MustParsePrefix("2001:db8:8000::/33")},
-				Limits:    Limits{Bindings: 1, Prefixes: 8, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5, Errors: 6, Requests: 7, Transit: 8, SAs: 9},
+				Maps: []Map{
+					{Protocol: netip.MustParseAddr("2001:db8:1::3"), NBMA: netip.MustParseAddr("198.51.100.3")},
+				},
+				Announce: []netip.Prefix{
+					netip.MustParsePrefix("2001:db8:2::/48"),
+					netip.MustParsePrefix("2001:db8:3::1/128"),
+				},
+				Accept: []netip.Prefix{netip.MustParsePrefix("2001:db8:8000::/33")},
+				Limits: Limits{
+					Bindings: 1, Prefixes: 8, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5,
+					Errors: 6, Requests: 7, Transit: 8, SAs: 9,
+				},
 				Protected: true,
 				IPsec: &IPsec{
 					Identity:       "C=CH, CN=spoke",
@@ -147,8 +163,11 @@ func TestEveryKey(t *testing.T) {
 					DPDDelay:       time.Second,
 					RekeyTime:      30 * time.Minute,
 					ChildRekeyTime: 7 * 24 * time.Hour,
-					Connection:     map[string]any{"mobike": "no", "if_id_in": "7", "pools": []string{"a", "1"}, "local": map[string]any{"round": "1"}},
-					Child:          map[string]any{"copy_df": "yes"},
+					Connection: map[string]any{
+						"mobike": "no", "if_id_in": "7", "pools": []string{"a", "1"},
+						"local": map[string]any{"round": "1"},
+					},
+					Child: map[string]any{"copy_df": "yes"},
 				},
 			},
 			{
@@ -249,7 +268,7 @@ protection = "none"
 	}
 }
 
-// A subsystem without a level of its own logs at the general one.
+// A subsystem without a level of its own logs at the general level.
 func TestLevelOf(t *testing.T) {
 	l := mustParse(t, "log.level = \"error\"\nlog.levels.engine = \"debug\"").Log
 	if l.LevelOf("engine") != slog.LevelDebug || l.LevelOf("vici") != slog.LevelError {

@@ -15,7 +15,8 @@ func (c *checker) daemon(raw *rawDaemon) Daemon {
 	return d
 }
 
-// socket checks the path of a unix socket, which the kernel keeps in 108 bytes with a zero at the end.
+// socket checks the path of a unix socket. The kernel keeps it in 108 bytes, including a zero at
+// the end.
 func (c *checker) socket(v value[string], def string) string {
 	const most = 107
 	p := c.absolute(v, def)
@@ -34,10 +35,12 @@ var logLevels = map[string]slog.Level{
 
 func (c *checker) log(raw *rawLog) Log {
 	l := defaultLog()
-	l.Format = LogFormat(c.word(raw.Format, string(l.Format), string(FormatText), string(FormatJSON)))
+	l.Format = LogFormat(c.word(raw.Format, string(l.Format), string(FormatText),
+		string(FormatJSON)))
 	l.Level = c.level(raw.Level, l.Level)
 	for subsystem, v := range map[string]value[string]{
-		"api": raw.Levels.API, "config": raw.Levels.Config, "engine": raw.Levels.Engine, "kernel": raw.Levels.Kernel, "vici": raw.Levels.VICI,
+		"api": raw.Levels.API, "config": raw.Levels.Config, "engine": raw.Levels.Engine,
+		"kernel": raw.Levels.Kernel, "vici": raw.Levels.VICI,
 	} {
 		if v.set {
 			l.Levels[subsystem] = c.level(v, l.Level)

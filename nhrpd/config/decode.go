@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// The TOML library stops at the first wrong type and knows nothing of near misses, so it only parses; the raw types are filled
-// here, by their tags.
+// The TOML library stops at the first value of a wrong type and does not suggest what a misspelt
+// key may mean. So the library only parses, and this file fills the raw types, by their tags.
 
 type filler interface {
 	fill(at path, x any) (wrong string)
@@ -15,7 +15,7 @@ type filler interface {
 
 var pathType = reflect.TypeFor[path]()
 
-// decodeTable fills a raw struct from a table.
+// decodeTable fills the raw struct out from a table.
 func (c *checker) decodeTable(at path, in map[string]any, out reflect.Value) {
 	fields := keysOf(out.Type())
 	for _, key := range slices.Sorted(maps.Keys(in)) {
@@ -55,10 +55,11 @@ func (c *checker) decodeField(at path, x any, out reflect.Value) {
 	}
 }
 
-// secrets are the keys whose value is a secret, or may be one that was written in the place of its file.
+// secrets lists the keys that hold a secret, and the keys that hold a file name where somebody may
+// write the secret itself.
 var secrets = []string{"authentication", "authentication_file", "psk_file"}
 
-// found describes a value, but not one that may be a secret.
+// found describes a value, unless it may be a secret.
 func found(at path, x any) string {
 	if slices.Contains(secrets, at.last()) {
 		return kind(x)
@@ -66,7 +67,7 @@ func found(at path, x any) string {
 	return describe(x)
 }
 
-// decodeNamed fills a map of raw structs from tables that the user names.
+// decodeNamed fills a map of raw structs from tables that have names of the user's choice.
 func (c *checker) decodeNamed(at path, x any, out reflect.Value) {
 	in, ok := x.(map[string]any)
 	if !ok {
@@ -77,7 +78,8 @@ func (c *checker) decodeNamed(at path, x any, out reflect.Value) {
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		table, ok := in[name].(map[string]any)
 		if !ok {
-			c.problem(at.key(name), "found %s, allowed is a table: [%s]", describe(in[name]), at.key(name))
+			c.problem(at.key(name), "found %s, allowed is a table: [%s]",
+				describe(in[name]), at.key(name))
 			continue
 		}
 		element := reflect.New(out.Type().Elem()).Elem()
@@ -105,7 +107,7 @@ func (c *checker) decodeList(at path, x any, out reflect.Value) {
 	}
 }
 
-// listOf returns the elements of a list, inline or of [[…]] tables.
+// listOf returns the elements of a list, whether it is written inline or as [[…]] tables.
 func listOf(x any) ([]any, bool) {
 	switch x := x.(type) {
 	case []any:
@@ -120,7 +122,7 @@ func listOf(x any) ([]any, bool) {
 	return nil, false
 }
 
-// keysOf returns the keys of a raw struct's table with the fields that they fill.
+// keysOf returns, for each key of a raw struct's table, the index of the field that it fills.
 func keysOf(t reflect.Type) map[string]int {
 	keys := map[string]int{}
 	for i := range t.NumField() {
@@ -131,21 +133,22 @@ func keysOf(t reflect.Type) map[string]int {
 	return keys
 }
 
-// unknown reports a key that its table does not have.
+// unknown reports a key that does not exist in its table.
 func (c *checker) unknown(at path, known []string) {
 	if near := Nearest(at.last(), known); near != "" {
 		c.problem(at, "unknown key; did you mean %s?", quote(near))
 		return
 	}
-	if other := elsewhere(at); other != "" {
-		c.problem(at, "unknown key; it belongs into [%s]", other)
+	if other := tableOf(at); other != "" {
+		c.problem(at, "unknown key; it belongs in [%s]", other)
 		return
 	}
 	c.problem(at, "unknown key; allowed here: %s", list(known))
 }
 
-// elsewhere finds the table that a misplaced key belongs into, seen from where it was written.
-func elsewhere(at path) string {
+// tableOf returns the table that a misplaced key belongs in, relative to the place where it was
+// written.
+func tableOf(at path) string {
 	iface := "interface.NAME"
 	if len(at) > 2 && at[0].name == "interface" {
 		iface = at[:2].String()

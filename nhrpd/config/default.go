@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// DefaultAPISocket is where the daemon listens and where the command line finds it.
+// DefaultAPISocket is the socket at which the daemon listens and the command line connects.
 const DefaultAPISocket = "/run/cygnet/cygnet.sock"
 
-// defaultSwanctlConf is the file of connections that swanctl loads where Debian has it.
+// defaultSwanctlConf is where Debian has the file from which swanctl loads connections.
 const defaultSwanctlConf = "/etc/swanctl/swanctl.conf"
 
 func defaultDaemon() Daemon {
@@ -53,8 +53,8 @@ func defaultLimits() Limits {
 	}
 }
 
-// Every peer offers both key lengths, so that the order alone decides; the second group is for peers without X25519, and the first
-// proposal for those whose strongSwan has ML-KEM.
+// Every peer offers both key lengths, so only the order decides between them. The second group is
+// for peers without X25519, and the first proposal is for peers whose strongSwan has ML-KEM.
 func defaultIPsec() IPsec {
 	return IPsec{
 		Proposals: []string{

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// FormatDuration writes a duration as one would in a configuration: 24h, not 24h0m0s.
+// FormatDuration writes a duration as one would write it in a configuration: 24h, not 24h0m0s.
 func FormatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -19,14 +19,16 @@ func FormatDuration(d time.Duration) string {
 	return s
 }
 
-// ParseDuration reads a duration as Go writes them, and with d for days in front: 90m, 1d, 1d12h.
+// ParseDuration reads a duration in Go's notation, which may begin with a number of days, d: 90m,
+// 1d, 1d12h.
 func ParseDuration(s string) (time.Duration, error) {
 	rest := s
 	var sum time.Duration
 	if days, after, ok := strings.Cut(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		if err != nil {
-			return 0, fmt.Errorf("found %q, allowed is a time with its unit, such as 90m, 12h or 1d", s)
+			return 0,
+				fmt.Errorf("found %q, allowed is a time with its unit, such as 90m, 12h or 1d", s)
 		}
 		sum, rest = time.Duration(n)*24*time.Hour, after
 		if rest == "" {

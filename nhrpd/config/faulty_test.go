@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// What can be read of a faulty file is there beside the error, and protected unless the file says in words that it is not.
+// LoadFaulty returns what can be read of a faulty file together with the error. The interface is
+// protected unless the file says explicitly that it is not.
 func TestLoadFaulty(t *testing.T) {
 	s := newSite(t)
 	s.write("cygnet.toml", `[interface.gre1]
@@ -35,8 +36,10 @@ protection = "none"
 		{"gre3", Underlay{}, false},
 	}
 	for i, w := range want {
-		if got := cfg.Interfaces[i]; got.Name != w.name || got.Underlay != w.underlay || got.Protected != w.protected {
-			t.Errorf("got %s on %s, protected %v; want %+v", got.Name, got.Underlay, got.Protected, w)
+		if got := cfg.Interfaces[i]; got.Name != w.name || got.Underlay != w.underlay ||
+			got.Protected != w.protected {
+			t.Errorf("got %s on %s, protected %v; want %+v",
+				got.Name, got.Underlay, got.Protected, w)
 		}
 	}
 	if c, err := Load(s.path("cygnet.toml")); c != nil || err == nil {

@@ -12,13 +12,14 @@ import (
 	"syscall"
 )
 
-// maxFile is far above any configuration or secret that makes sense.
+// maxFile bounds the size of a file. No sensible configuration or secret comes near it.
 const maxFile = 1 << 20
 
-// fileReader reads a file and finds out who may get at it.
+// fileReader reads a file and finds out who may read or change it.
 type fileReader func(path string) (*file, error)
 
-// readFile reads a regular file; without O_NONBLOCK, opening a pipe would wait for its writer.
+// readFile reads a regular file. It opens the file with O_NONBLOCK, since opening a pipe would
+// otherwise wait for its writer.
 func readFile(path string) (*file, error) {
 	opened, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -53,7 +54,8 @@ func (c *checker) absolute(v value[string], def string) string {
 	return v.v
 }
 
-// secretFile reads the secret that a file holds, without the end of its line. What is no path may be the secret itself.
+// secretFile returns the secret in a file, without the end of its line. It shows no value that is
+// not a path, since that may be the secret itself.
 func (c *checker) secretFile(v value[string]) Secret {
 	if v.set && (!filepath.IsAbs(v.v) || filepath.Clean(v.v) != v.v) {
 		c.problem(v.at, "allowed is the absolute path, without . and .. in it, of a file that holds the secret")
@@ -85,7 +87,7 @@ func (c *checker) secretFile(v value[string]) Secret {
 	case bytes.IndexByte(secret, '\n') >= 0:
 		c.problem(v.at, "%s has several lines, allowed is the secret alone on one line", v.v)
 	case !c.foreignLine(v, secret):
-		c.literally(v, secret)
+		c.warnOfNotation(v, secret)
 	}
 	return secret
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// Whatever the file holds: Parse returns, its error consists of Problems with a line in the file, and what it accepts keeps the
-// promises of the types. Every key of what is TOML is found by locate.
+// For any input, Parse returns. Its error consists of Problems with a line in the file, and what it
+// accepts has the properties that the types promise. locate finds every key of valid TOML.
 func FuzzParse(f *testing.F) {
 	reference, err := os.ReadFile(referenceFile)
 	if err != nil {
@@ -27,7 +27,8 @@ func FuzzParse(f *testing.F) {
 		cfg, err := Parse([]byte(text), "F")
 		if err != nil {
 			for _, p := range problemsOf(t, err) {
-				if p.Line < 0 || p.Line > strings.Count(text, "\n")+1 || strings.ContainsAny(p.Error(), "\n\x1b") {
+				if p.Line < 0 || p.Line > strings.Count(text, "\n")+1 ||
+					strings.ContainsAny(p.Error(), "\n\x1b") {
 					t.Errorf("problem %q", p)
 				}
 			}
@@ -45,10 +46,12 @@ func checkPromises(t *testing.T, i *Interface) {
 	if !i.Address.IsValid() || (i.Underlay.Device == "") == (i.Underlay.Address == netip.Addr{}) {
 		t.Errorf("address %v, underlay %+v", i.Address, i.Underlay)
 	}
-	if i.TTL == 0 || i.MTU < 576 || i.Table == 0 || i.HoldingTime < 10*time.Second || i.HoldingTime%time.Second != 0 || i.IdleTime < time.Second {
+	if i.TTL == 0 || i.MTU < 576 || i.Table == 0 || i.HoldingTime < 10*time.Second ||
+		i.HoldingTime%time.Second != 0 || i.IdleTime < time.Second {
 		t.Errorf("numbers of %+v", i)
 	}
-	if i.Protected != (i.IPsec != nil) || i.IPsec != nil && (i.IPsec.Identity == "" || i.IPsec.Auth == "") {
+	if i.Protected != (i.IPsec != nil) ||
+		i.IPsec != nil && (i.IPsec.Identity == "" || i.IPsec.Auth == "") {
 		t.Errorf("protection of %+v", i)
 	}
 	for _, m := range i.Maps {

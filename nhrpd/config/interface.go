@@ -27,7 +27,8 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	}
 	i.Metric = number(c, raw.Metric, i.Metric, 0, math.MaxUint32)
 
-	i.HoldingTime = c.seconds(raw.HoldingTime, i.HoldingTime, 10*time.Second, math.MaxUint16*time.Second)
+	i.HoldingTime = c.seconds(raw.HoldingTime, i.HoldingTime, 10*time.Second,
+		math.MaxUint16*time.Second)
 	i.IdleTime = c.duration(raw.IdleTime, i.IdleTime, time.Second, 24*time.Hour)
 	i.Authentication = c.authentication(raw)
 	i.Unique, i.Redirect, i.Shortcut = raw.Unique.v, raw.Redirect.v, raw.Shortcut.v
@@ -51,7 +52,7 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	return i
 }
 
-// server warns where a router that takes no registrations has what only serves those who register.
+// server warns if a router that accepts no registrations has settings that only serve clients.
 func (c *checker) server(raw *rawInterface, i *Interface) {
 	i.Server = raw.Server.v
 	switch at := raw.Server.at; {
@@ -72,21 +73,29 @@ func (c *checker) admission(raw *rawInterface, i *Interface) {
 	}
 }
 
-// ifaceName checks what Linux takes for a new interface (dev_valid_name), and that it is not a name the kernel keeps.
+// ifaceName checks that Linux accepts the name for a new interface (dev_valid_name), and that the
+// kernel does not use the name itself.
 func (c *checker) ifaceName(at path, name string) {
-	kept := []string{"lo", "all", "default", "gre0", "gretap0", "erspan0", "ip6gre0", "ip6gretap0", "ip6erspan0"}
+	kept := []string{
+		"lo", "all", "default", "gre0", "gretap0", "erspan0", "ip6gre0", "ip6gretap0",
+		"ip6erspan0",
+	}
 	switch {
 	case name == "" || len(name) > 15 || name == "." || name == "..":
 		c.problem(at, "found the interface name %s, allowed are 1 to 15 characters", quote(name))
-	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/:%\"'\\*?", r) }):
-		c.problem(at, "found the interface name %s, allowed are letters, digits and - _ . @ + ~", quote(name))
+	case strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune("/:%\"'\\*?", r)
+	}):
+		c.problem(at, "found the interface name %s, allowed are letters, digits and - _ . @ + ~",
+			quote(name))
 	case slices.Contains(kept, name):
 		c.problem(at, "%s is a name of the kernel's own; choose another, such as gre1", quote(name))
 	}
 }
 
-// mtu warns of a tunnel MTU that fits the underlay's 1500 bytes only without IPsec: outer IP, UDP encapsulation, ESP with
-// AES-GCM and its padding, and GRE with a key take up to 70 bytes.
+// mtu warns of a tunnel MTU that fits into the underlay's 1500 bytes only without IPsec. The outer
+// IP header, UDP encapsulation, ESP with AES-GCM and its padding, and GRE with a key take up to 70
+// bytes.
 func (c *checker) mtu(raw *rawInterface, def int) int {
 	least := int64(576)
 	if a, err := netip.ParsePrefix(raw.Address.v); err == nil && a.Addr().Is6() {
@@ -99,7 +108,7 @@ func (c *checker) mtu(raw *rawInterface, def int) int {
 	return mtu
 }
 
-// authentication takes the NHRP password from the file or from a file of its own.
+// authentication returns the NHRP password, from the configuration or from a file of its own.
 func (c *checker) authentication(raw *rawInterface) Secret {
 	at, secret := raw.Authentication.at, raw.Authentication.v
 	if raw.AuthenticationFile.set {
@@ -109,7 +118,7 @@ func (c *checker) authentication(raw *rawInterface) Secret {
 		}
 		at, secret = raw.AuthenticationFile.at, c.secretFile(raw.AuthenticationFile)
 	}
-	const most = 64 // as long as the NHRP packets may have it
+	const most = 64 // the most that fits into NHRP packets, see the package packet
 	switch {
 	case raw.Authentication.set && len(secret) == 0:
 		c.problem(at, "found an empty password; leave the key out for none")
@@ -118,7 +127,8 @@ func (c *checker) authentication(raw *rawInterface) Secret {
 	case len(secret) > 0 && !printable(string(secret)):
 		c.problem(at, "found a password with control characters, allowed is text")
 	case len(secret) > 8:
-		c.warn(at, "the password has %d characters, and Cisco routers take no more than 8", len(secret))
+		c.warn(at, "the password has %d characters, and Cisco routers take no more than 8",
+			len(secret))
 	}
 	return secret
 }
@@ -134,6 +144,7 @@ func (c *checker) limits(raw *rawLimits, l Limits) Limits {
 	l.Errors = number(c, raw.Errors, l.Errors, 1, rate)
 	l.Requests = number(c, raw.Requests, l.Requests, 1, rate)
 	l.Transit = number(c, raw.Transit, l.Transit, 1, rate)
-	l.SAs = number(c, raw.SAs, l.SAs, 4, entries) // both ends may dial, and each rekey at that moment
+	// 4 at least: both ends may dial at the same time, and both may rekey at that moment
+	l.SAs = number(c, raw.SAs, l.SAs, 4, entries)
 	return l
 }

@@ -9,20 +9,22 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// protection decides between IPsec and clear GRE: the latter only where the file says so in words.
+// protection decides between IPsec and clear GRE. It chooses clear GRE only if the file says so
+// explicitly.
 func (c *checker) protection(raw *rawInterface, i *Interface) {
 	protection := c.word(raw.Protection, "ipsec", "ipsec", "none")
 	table := raw.At.key("ipsec")
 	switch {
 	case protection == "none" && raw.IPsec != nil:
-		c.problem(raw.Protection.at, "found \"none\" together with [%s]; allowed is one of the two", table)
+		c.problem(raw.Protection.at, "found \"none\" together with [%s]; allowed is one of the two",
+			table)
 	case protection == "none":
 		i.Protected = false
 		c.warn(raw.Protection.at, "%s is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge", i.Name)
 	case raw.IPsec == nil:
 		c.problem(table, "missing, so nothing would protect the tunnel; add [%s] with identity and psk_file or certificates, or say protection = \"none\" for clear GRE in a lab%s", table, c.legacy())
 	case raw.IPsec.SwanctlConnection.present(), raw.IPsec.SwanctlConf.present():
-		i.IPsec = c.existing(raw.IPsec, i.Underlay)
+		i.IPsec = c.swanctlProfile(raw.IPsec, i.Underlay)
 	default:
 		i.IPsec = c.ipsec(raw.IPsec)
 	}
@@ -36,8 +38,10 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 	}
 	p.RemoteIdentity = c.identity(raw.RemoteIdentity)
 	if raw.RemoteIdentity.set {
-		if id := swanctl.ParseIdentity(raw.RemoteIdentity.v); id.Fault() == "" && id.PatternFault() != "" {
-			c.problem(raw.RemoteIdentity.at, "found %s, which %s", quote(raw.RemoteIdentity.v), id.PatternFault())
+		if id := swanctl.ParseIdentity(raw.RemoteIdentity.v); id.Fault() == "" &&
+			id.PatternFault() != "" {
+			c.problem(raw.RemoteIdentity.at, "found %s, which %s",
+				quote(raw.RemoteIdentity.v), id.PatternFault())
 		}
 	}
 	c.auth(raw, &p)
@@ -45,7 +49,8 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 	p.ESPProposals = c.proposals(raw.ESPProposals, p.ESPProposals)
 	p.DPDDelay = c.seconds(raw.DPDDelay, p.DPDDelay, time.Second, time.Hour)
 	p.RekeyTime = c.seconds(raw.RekeyTime, p.RekeyTime, 10*time.Second, 7*24*time.Hour)
-	p.ChildRekeyTime = c.seconds(raw.ChildRekeyTime, p.ChildRekeyTime, 10*time.Second, 7*24*time.Hour)
+	p.ChildRekeyTime = c.seconds(raw.ChildRekeyTime, p.ChildRekeyTime, 10*time.Second,
+		7*24*time.Hour)
 	p.Connection = c.vici(raw.Connection, connectionKeys)
 	p.Child = c.vici(raw.Child, childKeys)
 	if text, ok := p.Child["priority"].(string); ok {
@@ -54,9 +59,9 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 		}
 	}
 	if raw.Identity.set && p.Local().Kind == swanctl.NameIdentity && p.Remote().Attributes() == 0 {
-		c.warn(raw.Identity.at, "%s is a distinguished name; if those of the peers are as well, nothing "+
-			"is taken from them, since strongSwan does not hold them to as many attributes and a comma "+
-			"inside one would pass for another: add remote_identity = %s",
+		c.warn(raw.Identity.at, "%s is a distinguished name; if the peers have such names as well, they "+
+			"may do nothing, since strongSwan does not count the attributes of their names and a comma "+
+			"inside one would pass for the next attribute: add remote_identity = %s",
 			quote(p.Identity), quote(policy.Wildcards(p.Local().String())))
 	}
 	return &p
@@ -76,7 +81,8 @@ func (c *checker) identity(v value[string]) string {
 	return v.v
 }
 
-// auth takes the way to authenticate from auth, or from what is given for it.
+// auth decides how routers authenticate: by the key auth, or if that is missing, by the other keys
+// that are set.
 func (c *checker) auth(raw *rawIPsec, p *IPsec) {
 	certs := raw.Certificates.set || raw.CA.set
 	way := c.word(raw.Auth, "", string(AuthPSK), string(AuthCertificate))
@@ -108,13 +114,14 @@ func (c *checker) psk(v value[string]) Secret {
 	const enough = 16
 	psk := c.secretFile(v)
 	if len(psk) > 0 && len(psk) < enough {
-		c.warn(v.at, "the key in %s has %d characters, and who records one handshake can try keys at leisure; make one by: openssl rand -base64 32", v.v, len(psk))
+		c.warn(v.at, "the key in %s has %d characters, so whoever records one handshake can find it by trying keys; make a longer one: openssl rand -base64 32", v.v, len(psk))
 	}
 	c.encoded(v, psk)
 	return psk
 }
 
-// files checks the names of certificates: swanctl looks for a bare name in its own folder.
+// files checks the names of certificates. swanctl looks for a name without a folder in its own
+// folder.
 func (c *checker) files(v value[[]string]) []string {
 	if v.set && len(v.v) == 0 {
 		c.problem(v.at, "found an empty list; leave the key out instead")
@@ -127,7 +134,8 @@ func (c *checker) files(v value[[]string]) []string {
 	return v.v
 }
 
-// proposals checks the form, and that they protect what they should; what algorithms there are is strongSwan's business.
+// proposals checks the form of proposals, and that they protect what they should. Only strongSwan
+// knows which algorithms exist.
 func (c *checker) proposals(v value[[]string], def []string) []string {
 	if !v.set {
 		return def
@@ -145,7 +153,8 @@ func (c *checker) proposals(v value[[]string], def []string) []string {
 			c.problem(v.at.element(i), "found %s, which leaves everything readable; allowed are proposals with encryption", quote(p))
 		}
 		if weak := swanctl.Weak(p); len(weak) > 0 {
-			c.warn(v.at.element(i), "found %s, and %s can be broken; use others", quote(p), strings.Join(weak, ", "))
+			c.warn(v.at.element(i), "found %s, and %s can be broken; use others", quote(p),
+				strings.Join(weak, ", "))
 		}
 	}
 	return v.v

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// misplaced are ways to write a secret into a configuration that do not work. S stands for the secret.
+// misplaced holds ways to write a secret into the wrong place of a configuration. S stands for the
+// secret.
 var misplaced = []string{
 	"authentication = S",
 	"authentication = \"S",
@@ -39,12 +40,13 @@ var misplaced = []string{
 	"[interface.gre1.ipsec]\npsk_file = \"\"\"\nS\nauthentication_file = S",
 }
 
-// However a secret is written into the wrong place, what is said about that does not have it.
+// No message about a misplaced secret shows the secret.
 func TestFaultsDoNotShowSecrets(t *testing.T) {
 	const secret = "hunter2hunter2"
 	for _, text := range misplaced {
 		t.Run(text, func(t *testing.T) {
-			file := "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\n" + strings.ReplaceAll(text, "S", secret) + "\n"
+			file := "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\n" +
+				strings.ReplaceAll(text, "S", secret) + "\n"
 			_, err := Parse([]byte(file), "F")
 			if err == nil {
 				t.Fatal("accepted")

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// site is a folder with a configuration and a PSK.
+// site is a folder with a configuration and a pre-shared key.
 type site struct {
 	t   *testing.T
 	dir string
@@ -30,14 +30,14 @@ func (s site) write(name, text string, mode fs.FileMode) {
 	}
 }
 
-// spoke writes a spoke's configuration that takes its PSK from the folder.
+// spoke writes a spoke's configuration that takes its pre-shared key from the folder.
 func (s site) spoke(change string) {
 	s.t.Helper()
 	text := strings.ReplaceAll(spokeWith(change), "/etc/cygnet/", s.dir+"/")
 	s.write("cygnet.toml", text, 0o644)
 }
 
-// The PSK is the content of its file without the end of the line.
+// The pre-shared key is the content of its file without the end of the line.
 func TestLoadReadsThePSK(t *testing.T) {
 	const key = "0123456789abcdef # \"quoted\""
 	for _, end := range []string{"", "\n", "\r\n"} {
@@ -57,7 +57,8 @@ func TestLoadReadsThePSK(t *testing.T) {
 	}
 }
 
-// A secret that is none is refused, with its place in the configuration and what to do.
+// Load refuses a file that is not usable as a secret. The message has its place in the
+// configuration and says what to do.
 func TestLoadRefusesBadSecrets(t *testing.T) {
 	for _, test := range []struct {
 		rule, text string
@@ -81,7 +82,8 @@ func TestLoadRefusesBadSecrets(t *testing.T) {
 	}
 }
 
-// A missing file is told with the command that makes one; a pipe or folder is refused without waiting for it.
+// The message about a missing file has the command that creates it. Load refuses a pipe and a
+// folder without waiting for a writer.
 func TestLoadRefusesWhatIsNoFile(t *testing.T) {
 	missing := newSite(t)
 	missing.spoke("")
@@ -109,7 +111,8 @@ func wantProblem(t *testing.T, s site, key, text string) {
 		t.Fatal("accepted")
 	}
 	found := problemsOf(t, err)
-	if len(found) != 1 || found[0].Key != key || found[0].Line == 0 || !strings.Contains(found[0].Text, text) {
+	if len(found) != 1 || found[0].Key != key || found[0].Line == 0 ||
+		!strings.Contains(found[0].Text, text) {
 		t.Errorf("got %v, want %s: …%s…", err, key, text)
 	}
 	if strings.Contains(err.Error(), "0123456789") {
@@ -117,7 +120,7 @@ func wantProblem(t *testing.T, s site, key, text string) {
 	}
 }
 
-// A short key is taken with a warning, which does not show it.
+// Load accepts a short pre-shared key with a warning that does not show it.
 func TestLoadWarnsOfShortPSK(t *testing.T) {
 	s := newSite(t)
 	s.spoke("")
@@ -125,7 +128,8 @@ func TestLoadWarnsOfShortPSK(t *testing.T) {
 	wantWarning(t, s, "has 6 characters", "sesame")
 }
 
-// The NHRP password comes from a file of its own, or from the configuration, which then should not be for everybody to read.
+// The NHRP password comes from a file of its own or from the configuration. A configuration with a
+// password must not be readable by everybody.
 func TestLoadAuthentication(t *testing.T) {
 	s := newSite(t)
 	s.write("gre1.psk", "0123456789abcdef\n", 0o600)
@@ -160,12 +164,13 @@ func wantWarning(t *testing.T, s site, text, secret string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cfg.Warnings) != 1 || !strings.Contains(cfg.Warnings[0], text) || strings.Contains(cfg.Warnings[0], secret) {
+	if len(cfg.Warnings) != 1 || !strings.Contains(cfg.Warnings[0], text) ||
+		strings.Contains(cfg.Warnings[0], secret) {
 		t.Errorf("warnings: %q, want one with %q and without the secret", cfg.Warnings, text)
 	}
 }
 
-// A configuration that is not there is an error that tells so by the system's word.
+// The error about a missing configuration wraps the system's error.
 func TestLoadMissingConfiguration(t *testing.T) {
 	_, err := Load(filepath.Join(t.TempDir(), "cygnet.toml"))
 	if !errors.Is(err, fs.ErrNotExist) {

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// locate returns the line of every key and table of a TOML document, by path.String; the library keeps these to itself. The
-// document must have been parsed before: what is not TOML gives no error here, only fewer lines.
+// locate returns the line of every key and table of a TOML document, by path.String. The library
+// does not export these lines. Callers parse the document first: for invalid TOML locate returns no
+// error, only fewer lines.
 func locate(src string) map[string]int {
 	l := &locator{src: src, line: 1, lines: map[string]int{}, lists: map[string]int{}}
 	var table path
@@ -24,12 +25,12 @@ func locate(src string) map[string]int {
 type locator struct {
 	src   string
 	i     int
-	line  int            // of src[i]
-	lines map[string]int // what has been found
-	lists map[string]int // number of elements so far of each array of tables
+	line  int            // the line of src[i]
+	lines map[string]int // the lines found so far
+	lists map[string]int // the number of elements so far of each array of tables
 }
 
-// peek returns the byte ahead, 0 at the end.
+// peek returns the next byte, or 0 at the end.
 func (l *locator) peek() byte {
 	if l.i >= len(l.src) {
 		return 0
@@ -37,14 +38,14 @@ func (l *locator) peek() byte {
 	return l.src[l.i]
 }
 
-// advance moves by n bytes.
+// advance moves forward by n bytes.
 func (l *locator) advance(n int) {
 	n = min(n, len(l.src)-l.i)
 	l.line += strings.Count(l.src[l.i:l.i+n], "\n")
 	l.i += n
 }
 
-// to moves to the first of the bytes in set, or to the end.
+// to moves forward to the first byte in set, or to the end.
 func (l *locator) to(set string) {
 	if n := strings.IndexAny(l.src[l.i:], set); n >= 0 {
 		l.advance(n)
@@ -53,7 +54,7 @@ func (l *locator) to(set string) {
 	l.advance(len(l.src))
 }
 
-// skip passes over blanks and, with lines, over comments and line ends.
+// skip moves over blanks. With lines it also moves over comments and ends of lines.
 func (l *locator) skip(lines bool) {
 	for l.i < len(l.src) {
 		switch c := l.peek(); {
@@ -69,7 +70,7 @@ func (l *locator) skip(lines bool) {
 	}
 }
 
-// note records a path's line, the first time.
+// note records the line of a path when it is first seen.
 func (l *locator) note(at path, line int) {
 	if _, ok := l.lines[at.String()]; !ok {
 		l.lines[at.String()] = line
@@ -135,7 +136,7 @@ func (l *locator) name() string {
 	return l.src[start:l.i]
 }
 
-// quoted passes over a string of any of the four kinds.
+// quoted moves over a string of any of TOML's four kinds.
 func (l *locator) quoted() {
 	quote := l.src[l.i : l.i+1]
 	if triple := strings.Repeat(quote, 3); strings.HasPrefix(l.src[l.i:], triple) {
@@ -149,12 +150,13 @@ func (l *locator) quoted() {
 		l.advance(1)
 	}
 	l.advance(len(quote))
-	for len(quote) == 3 && l.peek() == quote[0] { // a multi-line string may end in one or two quotes of its own
+	// a multi-line string may end with one or two quotation marks of its own
+	for len(quote) == 3 && l.peek() == quote[0] {
 		l.advance(1)
 	}
 }
 
-// keyValue reads key = value inside a table.
+// keyValue reads one KEY = VALUE line of a table.
 func (l *locator) keyValue(table path) {
 	start, line, at := l.i, l.line, table
 	for _, name := range l.dotted() {
@@ -170,7 +172,7 @@ func (l *locator) keyValue(table path) {
 	}
 }
 
-// value reads a value and notes the elements and keys inside it.
+// value reads a value and notes the elements and keys in it.
 func (l *locator) value(at path) {
 	l.skip(false)
 	switch l.peek() {

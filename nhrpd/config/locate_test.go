@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Every key, table and element of a list has the line that it begins on, whatever way it is written in.
+// Every key, table and list element has the line on which it begins, in any notation that TOML has.
 func TestLocate(t *testing.T) {
 	const text = `# comment = 1
 a = 1
@@ -35,9 +35,11 @@ u = 2020-01-01 00:00:00
 `
 	want := map[string]int{
 		"a": 2, "b": 3, "b.c": 3, "b.c.d": 4, `b.c."e f"`: 5, "b.c.gA": 8,
-		"b.c.h": 11, "b.c.h.i": 11, "b.c.h.i.j": 11, "b.c.h.i.j[0]": 12, "b.c.h.i.j[1]": 12, "b.c.h.i.j[1][0]": 12, "b.c.h.i.j[1][1]": 13,
-		"b.c.h.i.j[2]": 13, "b.c.h.i.j[2].k": 13, "b.c.h.i.j[2].l": 13, "b.c.h.i.j[2].l[0]": 13, "b.c.h.i.j[3]": 14,
-		"m": 16, "m[0]": 16, "m[0].n": 17, "m[1]": 18, "m[1].n": 19, "m[1].o": 20, "m[1].o.p": 21,
+		"b.c.h": 11, "b.c.h.i": 11, "b.c.h.i.j": 11, "b.c.h.i.j[0]": 12, "b.c.h.i.j[1]": 12,
+		"b.c.h.i.j[1][0]": 12, "b.c.h.i.j[1][1]": 13,
+		"b.c.h.i.j[2]": 13, "b.c.h.i.j[2].k": 13, "b.c.h.i.j[2].l": 13, "b.c.h.i.j[2].l[0]": 13,
+		"b.c.h.i.j[3]": 14,
+		"m":            16, "m[0]": 16, "m[0].n": 17, "m[1]": 18, "m[1].n": 19, "m[1].o": 20, "m[1].o.p": 21,
 		"m[1].o.p.q": 21, "m[1].o.p.r": 21, "m[1].o.p.r.s": 21, "m[1].t": 22, "m[1].t[0]": 22, "m[1].t[0].u": 23,
 	}
 	var tree map[string]any
@@ -49,7 +51,7 @@ u = 2020-01-01 00:00:00
 	}
 }
 
-// places lists the paths of everything in a parsed document.
+// places returns the paths of everything in a parsed document.
 func places(at path, x any) []path {
 	var all []path
 	if len(at) > 0 {

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Nearest returns the candidate that word is most likely a slip of: one that few changes make of it, or one that it begins, or
-// that begins it. It is empty if none is near.
+// Nearest returns the candidate that a user most likely meant by word: one that differs from it by
+// few edits, or one that is a prefix of it or has it as a prefix. It returns "" if no candidate is
+// near.
 func Nearest(word string, candidates []string) string {
 	const longest, shortest = 64, 3
 	if len(word) > longest {
@@ -15,7 +16,8 @@ func Nearest(word string, candidates []string) string {
 	best, distance := "", 1+max(1, len(word)/3)
 	for _, c := range candidates {
 		d := editDistance(word, c)
-		if min(len(word), len(c)) >= shortest && (strings.HasPrefix(word, c) || strings.HasPrefix(c, word)) {
+		if min(len(word), len(c)) >= shortest &&
+			(strings.HasPrefix(word, c) || strings.HasPrefix(c, word)) {
 			d = min(d, 1)
 		}
 		if d < distance {
@@ -25,7 +27,8 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// editDistance counts the insertions, deletions, replacements and swaps of neighbours that make b of a.
+// editDistance counts the insertions, deletions, replacements and swaps of neighbours that turn a
+// into b.
 func editDistance(a, b string) int {
 	var before []int
 	row := make([]int, len(b)+1)
@@ -50,7 +53,8 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// didYouMean is the end of a message about a word that is none of the candidates.
+// didYouMean returns the end of a message about a word that is not a candidate: the candidate that
+// was probably meant, or "".
 func didYouMean(word string, candidates []string) string {
 	if near := Nearest(word, candidates); near != "" {
 		return "; did you mean " + quote(near) + "?"

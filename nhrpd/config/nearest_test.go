@@ -2,22 +2,22 @@ package config
 
 import "testing"
 
-// A slip of the finger is recognised, another word is not taken for one.
+// Nearest recognises a typing error, and does not take another word for one.
 func TestNearest(t *testing.T) {
 	words := []string{"status", "shortcuts", "peers", "nhs", "sas", "leave"}
 	for _, test := range []struct{ word, want string }{
 		{"status", "status"},
-		{"staus", "status"},    // left out
-		{"statuss", "status"},  // doubled
-		{"satus", "status"},    // left out
-		{"sttaus", "status"},   // swapped
-		{"stotus", "status"},   // replaced
-		{"nsh", "nhs"},         // swapped, short
-		{"short", "shortcuts"}, // begun
-		{"leave-now", "leave"}, // begins
+		{"staus", "status"},    // letter left out
+		{"statuss", "status"},  // letter doubled
+		{"satus", "status"},    // letter left out
+		{"sttaus", "status"},   // letters swapped
+		{"stotus", "status"},   // letter replaced
+		{"nsh", "nhs"},         // letters swapped in a short word
+		{"short", "shortcuts"}, // the beginning of a candidate
+		{"leave-now", "leave"}, // begins with a candidate
 		{"restart", ""},        // another word
 		{"x", ""},              // too short to tell
-		{"", ""},               // nothing
+		{"", ""},               // empty
 	} {
 		if got := Nearest(test.word, words); got != test.want {
 			t.Errorf("Nearest(%q) = %q, want %q", test.word, got, test.want)

@@ -7,24 +7,24 @@ import (
 	"unicode/utf8"
 )
 
-// A secret is taken from its file as it stands. Other programs write secrets with something
-// around them that is not part of the secret; whoever copies that from their files has other
-// routers than these refuse it, with nothing but AUTHENTICATION_FAILED.
+// A secret is used exactly as it stands in its file. Other programs write secrets with quotation
+// marks or in encodings that are not part of the secret. If somebody copies such a notation, this
+// router has another secret than its peers, and all that they report is AUTHENTICATION_FAILED.
 
-// otherFile finds what only a line of another program's file has: of ipsec.secrets ("address :
-// PSK …"), of swanctl.conf ("secret = …"), or of the configuration of a router ("ip nhrp
-// authentication …").
+// otherFile matches what only a line of another program's file has: of ipsec.secrets ("address :
+// PSK …"), of swanctl.conf ("secret = …"), or of a router's configuration ("ip nhrp authentication
+// …").
 var otherFile = regexp.MustCompile(`(?i)(?:^|\s):\s*(?:PSK|RSA|ECDSA|EAP|XAUTH|PIN)\b|^\s*(?:secret|psk|key|password)\s*=\s*\S|^\s*ip(?:v6)?\s+nhrp\s+authentication\s`)
 
-// quotes are the pairs of quotation marks, typographic ones among them, that may be around a
-// secret.
+// quotes lists the pairs of quotation marks, typographic ones included, that may enclose a secret.
 var quotes = []struct{ open, close string }{
-	{`"`, `"`}, {`'`, `'`}, {"`", "`"}, {"“", "”"}, {"„", "“"}, {"„", "”"}, {"”", "”"}, {"‘", "’"}, {"‚", "‘"}, {"’", "’"},
+	{`"`, `"`}, {`'`, `'`}, {"`", "`"}, {"“", "”"}, {"„", "“"}, {"„", "”"}, {"”", "”"}, {"‘", "’"},
+	{"‚", "‘"}, {"’", "’"},
 	{"«", "»"}, {"»", "«"},
 }
 
-// foreignLine refuses a secret that is a line of another program's file: no router has that as
-// its secret.
+// foreignLine refuses a secret that is a line of another program's file, since no router has such a
+// line as its secret.
 func (c *checker) foreignLine(v value[string], secret []byte) bool {
 	if !otherFile.Match(secret) {
 		return false
@@ -34,15 +34,15 @@ func (c *checker) foreignLine(v value[string], secret []byte) bool {
 	return true
 }
 
-// literally warns of what is part of a secret although it hardly was meant to be. None of it may
-// be quoted.
-func (c *checker) literally(v value[string], secret []byte) {
-	const asItStands = "it is taken as part of the secret, and a router that has the secret without it is not understood; "
+// warnOfNotation warns of characters that are part of the secret but were hardly meant to be. The
+// warning must not show the secret.
+func (c *checker) warnOfNotation(v value[string], secret []byte) {
+	const asItStands = "it counts as part of the secret, so no router that has the secret without it can connect; "
 	switch quoted := inQuotationMarks(secret); {
 	case bytes.HasPrefix(secret, []byte("\ufeff")):
 		c.warn(v.at, "%s begins with a byte order mark, which no editor shows: "+asItStands+"write the file again without it", v.v)
 	case len(secret) != len(bytes.TrimSpace(secret)):
-		c.warn(v.at, "%s has blanks before or behind the secret: "+asItStands+"remove them unless they were meant", v.v)
+		c.warn(v.at, "%s has blanks before or after the secret: "+asItStands+"remove them unless they were meant", v.v)
 	case quoted == typographicMarks:
 		c.warn(v.at, "%s has typographic quotation marks around the secret, as word processors make them: "+asItStands+
 			"write the secret without quotation marks", v.v)
@@ -51,7 +51,7 @@ func (c *checker) literally(v value[string], secret []byte) {
 	}
 }
 
-// encoded warns of a PSK that strongSwan's own files would have decoded: 0x before hexadecimal
+// encoded warns of a pre-shared key that strongSwan's own files would decode: 0x before hexadecimal
 // digits, 0s before base64.
 func (c *checker) encoded(v value[string], psk []byte) {
 	notation := ""
@@ -92,17 +92,18 @@ func isBase64(s string) bool {
 	return false
 }
 
-// The quotation marks that may be around a secret.
+// The kinds of quotation marks that may enclose a secret.
 const (
 	noMarks = iota
 	plainMarks
 	typographicMarks
 )
 
-// inQuotationMarks reports which quotation marks are around a secret.
+// inQuotationMarks returns the kind of quotation marks that enclose a secret.
 func inQuotationMarks(secret []byte) int {
 	for _, q := range quotes {
-		if len(secret) >= len(q.open)+len(q.close) && bytes.HasPrefix(secret, []byte(q.open)) && bytes.HasSuffix(secret, []byte(q.close)) {
+		if len(secret) >= len(q.open)+len(q.close) && bytes.HasPrefix(secret, []byte(q.open)) &&
+			bytes.HasSuffix(secret, []byte(q.close)) {
 			if utf8.RuneLen([]rune(q.open)[0]) > 1 {
 				return typographicMarks
 			}

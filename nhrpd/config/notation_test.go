@@ -7,19 +7,20 @@ import (
 	"testing"
 )
 
-// A secret in another program's notation is refused where it can be nobody's secret, and else
-// taken as it stands, with a warning that says so. Neither shows the secret.
+// Load refuses a secret in another program's notation if it cannot be anybody's secret. Otherwise
+// it uses the secret as it stands, with a warning. Neither message shows the secret.
 func TestSecretInAnotherNotation(t *testing.T) {
 	const key = "hunter2hunter2hunter2x"
 	const hexKey, base64Key = "68756e746572326875", "aHVudGVyMmh1bnRlcjJodW50"
 	for name, c := range map[string]struct {
 		text  string
-		wrong string // what the error says; empty: it is accepted
-		warns string // what the warning says; empty: there is none
+		wrong string // part of the error; empty: the secret is accepted
+		warns string // part of the warning; empty: there is none
 	}{
-		"as it should be":           {key, "", ""},
-		"a line of ipsec.secrets":   {`192.0.2.1 : PSK "` + key + `"`, "a line of another program's file", ""},
-		"one for everybody":         {": PSK 0s" + base64Key, "a line of another program's file", ""},
+		"as it should be":         {key, "", ""},
+		"a line of ipsec.secrets": {`192.0.2.1 : PSK "` + key + `"`, "a line of another program's file", ""},
+		"one for everybody": {": PSK 0s" + base64Key, "a line of another program's file",
+			""},
 		"a line of swanctl.conf":    {"secret = " + key, "a line of another program's file", ""},
 		"a router's line":           {"ip nhrp authentication " + key, "a line of another program's file", ""},
 		"hexadecimal":               {"0x" + hexKey, "", "reads like 0x and hexadecimal digits"},
@@ -36,7 +37,7 @@ func TestSecretInAnotherNotation(t *testing.T) {
 		"in French ones":            {"\u00ab" + key + "\u00bb", "", "has typographic quotation marks around the secret"},
 		"with a quote inside":       {`hunter2"hunter2hunter2`, "", ""},
 		"with a byte order mark":    {"\ufeff" + key, "", "begins with a byte order mark"},
-		"with a blank behind":       {key + " ", "", "has blanks before or behind the secret"},
+		"with a blank behind":       {key + " ", "", "has blanks before or after the secret"},
 		"with a blank inside":       {"hunter2 hunter2 hunter2", "", ""},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -48,7 +49,9 @@ func TestSecretInAnotherNotation(t *testing.T) {
 			switch {
 			case c.wrong != "":
 				var problem *Problem
-				if !errors.As(err, &problem) || !strings.Contains(said, "interface.gre1.ipsec.psk_file") || !strings.Contains(said, c.wrong) {
+				if !errors.As(err, &problem) ||
+					!strings.Contains(said, "interface.gre1.ipsec.psk_file") ||
+					!strings.Contains(said, c.wrong) {
 					t.Errorf("error %v, want one of psk_file with %q", err, c.wrong)
 				}
 			case err != nil:

@@ -10,8 +10,10 @@ func (c *checker) overlaps(all []Interface) {
 	}
 }
 
-// tunnelClash: the kernel tells tunnels on one underlay apart by their keys alone, and nothing tells their SAs apart, which are for all
-// GRE between two addresses: with a router that is in both overlays there would be one SA, of the one interface here and of the other there.
+// tunnelClash refuses two tunnels that cannot be told apart. The kernel tells tunnels on one
+// underlay apart only by their keys. Nothing tells their SAs apart, since an SA is for all GRE
+// between two addresses: with a router that is in both overlays, there would be one SA, which this
+// router might count for one interface and the other router for the other.
 func (c *checker) tunnelClash(a, b *Interface) {
 	if a.Underlay != b.Underlay || a.Underlay == (Underlay{}) {
 		return
@@ -30,7 +32,8 @@ func (c *checker) tunnelClash(a, b *Interface) {
 	}
 }
 
-// overlayClash: within one routing table, a prefix can lead to one interface only.
+// overlayClash refuses two interfaces with overlapping prefixes in one routing table, where a
+// prefix can lead to one interface only.
 func (c *checker) overlayClash(a, b *Interface) {
 	if !a.Address.IsValid() || !b.Address.IsValid() {
 		return
@@ -38,7 +41,8 @@ func (c *checker) overlayClash(a, b *Interface) {
 	at := path{}.key("interface").key(b.Name).key("address")
 	switch {
 	case a.Address.Addr() == b.Address.Addr():
-		c.problem(at, "found %s, the overlay address of %s; allowed is each address once", b.Address, a.Name)
+		c.problem(at, "found %s, the overlay address of %s; allowed is each address once",
+			b.Address, a.Name)
 	case a.Table == b.Table && a.ownRange().Overlaps(b.ownRange()):
 		c.problem(at, "found %s, which overlaps with %s of %s in the same routing table; allowed are separate overlays, or a table for each", b.Address, a.Address, a.Name)
 	}

@@ -2,9 +2,9 @@ package config
 
 import "net/netip"
 
-// overlay returns the range of the overlay's addresses: the one given, or the prefix of this
-// router's own address. A host prefix says nothing about the others, so the range is then
-// unknown, which is the zero Prefix.
+// overlay returns the range of the overlay's addresses: the one in the file, or the prefix of this
+// router's own address. If that is a host prefix, it says nothing about other routers: the range is
+// unknown, and overlay returns the zero Prefix.
 func (c *checker) overlay(raw *rawInterface, own netip.Prefix) netip.Prefix {
 	v := raw.Overlay
 	if !v.set || !own.IsValid() {
@@ -15,7 +15,8 @@ func (c *checker) overlay(raw *rawInterface, own netip.Prefix) netip.Prefix {
 	case err != nil:
 		c.problem(v.at, "found %s, allowed is a prefix, such as \"10.255.0.0/24\"", quote(v.v))
 	case p != p.Masked():
-		c.problem(v.at, "found %s, which has host bits; did you mean %s?", quote(v.v), quote(p.Masked().String()))
+		c.problem(v.at, "found %s, which has host bits; did you mean %s?",
+			quote(v.v), quote(p.Masked().String()))
 	case p.Addr().Is4() != own.Addr().Is4():
 		c.problem(v.at, "found %s, allowed is a prefix of the family of address, %s", p, own)
 	case p.Bits() == 0:
@@ -28,7 +29,7 @@ func (c *checker) overlay(raw *rawInterface, own netip.Prefix) netip.Prefix {
 	return onLink(own)
 }
 
-// onLink returns the prefix that an address shares with others on the tunnel's link; the zero
+// onLink returns the prefix that an address shares with others on the tunnel's link, or the zero
 // Prefix for a host prefix.
 func onLink(own netip.Prefix) netip.Prefix {
 	if !own.IsValid() || own.IsSingleIP() {
@@ -37,8 +38,8 @@ func onLink(own netip.Prefix) netip.Prefix {
 	return own.Masked()
 }
 
-// ownRange returns what is certain to be the overlay's: its range, or at least this router's own
-// address.
+// ownRange returns the addresses that certainly belong to the overlay: its range or, if that is
+// unknown, this router's own address.
 func (i *Interface) ownRange() netip.Prefix {
 	if i.Overlay.IsValid() {
 		return i.Overlay
@@ -46,7 +47,7 @@ func (i *Interface) ownRange() netip.Prefix {
 	return i.Address.Masked()
 }
 
-// unboundedOverlay warns where clients may register any address: neither a range nor a rule
+// unboundedOverlay warns if clients may register any address, because neither a range nor a rule
 // bounds them.
 func (c *checker) unboundedOverlay(raw *rawInterface, i *Interface) {
 	if i.Address.IsValid() && !i.Overlay.IsValid() && i.Server && i.Policy == nil {
@@ -56,7 +57,7 @@ func (c *checker) unboundedOverlay(raw *rawInterface, i *Interface) {
 	}
 }
 
-// exampleRange is the usual size of an overlay around an address.
+// exampleRange returns a prefix around an address of the usual size of an overlay, for a message.
 func exampleRange(a netip.Addr) string {
 	bits := 24
 	if a.Is6() {

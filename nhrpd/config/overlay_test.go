@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The overlay's range is the one given, or else what the address's prefix length says; a host
-// prefix says nothing.
+// The overlay's range is the one in the file, or else the prefix of the address. A host prefix
+// leaves it unknown.
 func TestOverlayRange(t *testing.T) {
 	for _, c := range []struct{ lines, want string }{
 		{`address = "10.255.0.11/24"`, "10.255.0.0/24"},
@@ -23,7 +23,8 @@ func TestOverlayRange(t *testing.T) {
 	}
 }
 
-// A server that nothing tells what its clients may register says so; a range or a rule tells it.
+// A server without a range and without rules warns that its clients may register any address.
+// Either of the two prevents the warning.
 func TestUnboundedOverlayIsWarnedOf(t *testing.T) {
 	for _, c := range []struct {
 		lines string

@@ -7,12 +7,13 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// path names a place in the file: table and key names, and for an element of a list its index in square brackets.
+// path is a place in the file: the names of tables and keys and, for an element of a list, its
+// index in square brackets.
 type path []step
 
 type step struct {
 	name  string
-	index int // of a list's element, where name is empty and isIndex is set
+	index int // index of a list's element; isIndex is then set and name is empty
 
 	isIndex bool
 }
@@ -22,7 +23,7 @@ func (p path) element(i int) path   { return p.with(step{index: i, isIndex: true
 func (p path) with(s step) path     { return append(p[:len(p):len(p)], s) }
 func (p path) last() string         { return p[len(p)-1].name }
 
-// String writes the path as TOML writes a dotted key.
+// String returns the path in the notation of TOML's dotted keys.
 func (p path) String() string {
 	var b strings.Builder
 	for i, s := range p {

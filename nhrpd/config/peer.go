@@ -2,7 +2,7 @@ package config
 
 import "net/netip"
 
-// nhs checks the servers to register with.
+// nhs checks the next hop servers to register with.
 func (c *checker) nhs(raw *rawInterface, i *Interface) []NHS {
 	var servers []NHS
 	seen := map[string]path{}
@@ -24,7 +24,8 @@ func (c *checker) nhs(raw *rawInterface, i *Interface) []NHS {
 			c.problem(r.NBMA.at, "found %s, this router's own underlay address; allowed is the server's", a)
 		}
 		if first, ok := seen[n.NBMA]; ok {
-			c.problem(r.NBMA.at, "found %s again, after %s; allowed is each server once", quote(n.NBMA), first)
+			c.problem(r.NBMA.at, "found %s again, after %s; allowed is each server once",
+				quote(n.NBMA), first)
 		}
 		seen[n.NBMA] = r.NBMA.at
 		servers = append(servers, n)
@@ -50,10 +51,11 @@ func (c *checker) maps(raw *rawInterface, i *Interface) []Map {
 			c.problem(r.Protocol.at, "found %s, this router's own overlay address; allowed is a peer's", m.Protocol)
 		}
 		if m.NBMA == i.Underlay.Address {
-			c.problem(r.NBMA.at, "found %s, this router's own underlay address; allowed is a peer's", m.NBMA)
+			c.problem(r.NBMA.at,
+				"found %s, this router's own underlay address; allowed is a peer's", m.NBMA)
 		}
 		if first, ok := seen[m.Protocol]; ok {
-			c.problem(r.Protocol.at, "found %s again, after %s; allowed is one map an overlay address", m.Protocol, first)
+			c.problem(r.Protocol.at, "found %s again, after %s; allowed is one map for each overlay address", m.Protocol, first)
 		}
 		seen[m.Protocol] = r.Protocol.at
 		maps = append(maps, m)
@@ -61,7 +63,8 @@ func (c *checker) maps(raw *rawInterface, i *Interface) []Map {
 	return maps
 }
 
-// protocol checks the overlay address of a peer, which lies in the overlay's range where that is known.
+// protocol checks the overlay address of a peer. It must lie in the overlay's range, if that is
+// known.
 func (c *checker) protocol(v value[string], i *Interface) netip.Addr {
 	a := c.addr(v, "10.255.0.1")
 	if !a.IsValid() || !i.Address.IsValid() {
@@ -76,8 +79,9 @@ func (c *checker) protocol(v value[string], i *Interface) netip.Addr {
 	return a
 }
 
-// nbmas checks that the NBMA addresses of an interface are IPv4, the only ones that Linux has a usable NBMA tunnel for, and that
-// none is in the overlay, where its packets would be led back into the tunnel.
+// nbmas checks that the NBMA addresses of an interface are IPv4, since Linux has no usable NBMA
+// tunnel for others. It also checks that none is in the overlay, since its packets would be routed
+// back into the tunnel.
 func (c *checker) nbmas(raw *rawInterface, i *Interface) {
 	check := func(v value[string]) {
 		a, err := netip.ParseAddr(v.v)

@@ -5,13 +5,15 @@ import (
 	"net/netip"
 )
 
-// mostAnnounced is how many prefixes are announced, where the tunnel's MTU leaves room for them in one registration.
-const mostAnnounced = 32
+// maxAnnounced is the most prefixes that a router announces, if the tunnel's MTU leaves room for
+// them in one registration.
+const maxAnnounced = 32
 
-// roomForPrefixes is how many prefixes fit into a registration of that MTU. Its longest form is the reply to who is behind NAT, in bytes:
-// the fixed header of 28 and the client's NBMA address; both overlay addresses; Responder, Forward and Reverse Transit, NAT and End
-// extensions of 4, with a CIE of 12, NBMA and overlay address for the responder and two for NAT; with a password an extension of 8
-// and the password.
+// roomForPrefixes returns how many prefixes fit into a registration at the MTU of the interface.
+// The longest form of the registration is the reply to a client behind NAT. It has these bytes: a
+// fixed header of 28 and the client's NBMA address; both overlay addresses; Responder, Forward and
+// Reverse Transit, NAT and End extensions of 4 each; a CIE of 12 with NBMA and overlay address for
+// the responder, and two for NAT; with a password, an extension of 8 and the password.
 func roomForPrefixes(i *Interface) int {
 	address := i.Address.Addr().BitLen() / 8
 	rest := 28 + 4 + 2*address + 5*4 + 3*(12+4+address)
@@ -21,7 +23,7 @@ func roomForPrefixes(i *Interface) int {
 	return (i.MTU - rest) / (12 + address)
 }
 
-// announce checks the networks that are registered with the servers.
+// announce checks the networks to register with the servers.
 func (c *checker) announce(raw *rawInterface, i *Interface) []netip.Prefix {
 	v := raw.Announce
 	prefixes := c.prefixes(v, i, func(p netip.Prefix) string {
@@ -31,10 +33,11 @@ func (c *checker) announce(raw *rawInterface, i *Interface) []netip.Prefix {
 		return ""
 	})
 	switch room := roomForPrefixes(i); {
-	case len(prefixes) > mostAnnounced:
-		c.problem(v.at, "found %d prefixes, allowed are %d: announce what they have in common", len(prefixes), mostAnnounced)
+	case len(prefixes) > maxAnnounced:
+		c.problem(v.at, "found %d prefixes, allowed are %d: announce a shorter one that contains several",
+			len(prefixes), maxAnnounced)
 	case len(prefixes) > room:
-		c.problem(v.at, "found %d prefixes, allowed are %d with this mtu: announce what they have in common", len(prefixes), room)
+		c.problem(v.at, "found %d prefixes, allowed are %d with this mtu: announce a shorter one that contains several", len(prefixes), room)
 	}
 	if len(prefixes) > 0 && len(i.NHS) == 0 && len(raw.NHS) == 0 {
 		c.warn(v.at, "prefixes are announced to an NHS, and none is configured: give nhs = [{ nbma = \"…\" }]")
@@ -42,7 +45,8 @@ func (c *checker) announce(raw *rawInterface, i *Interface) []netip.Prefix {
 	return prefixes
 }
 
-// accept checks what clients may announce. The overlay may lie inside of it: no part of that is ever accepted.
+// accept checks what clients may announce. These prefixes may contain the overlay, no part of which
+// is ever accepted from a client.
 func (c *checker) accept(raw *rawInterface, i *Interface) []netip.Prefix {
 	return c.prefixes(raw.Accept, i, func(p netip.Prefix) string {
 		if overlay := i.ownRange(); overlay.Bits() <= p.Bits() && p.Overlaps(overlay) {
@@ -53,7 +57,9 @@ func (c *checker) accept(raw *rawInterface, i *Interface) []netip.Prefix {
 }
 
 // prefixes checks a list of networks that may lie behind routers of the overlay.
-func (c *checker) prefixes(v value[[]string], i *Interface, inOverlay func(netip.Prefix) string) []netip.Prefix {
+func (c *checker) prefixes(
+	v value[[]string], i *Interface, inOverlay func(netip.Prefix) string,
+) []netip.Prefix {
 	var list []netip.Prefix
 	for n, text := range v.v {
 		at := v.at.element(n)
@@ -68,7 +74,9 @@ func (c *checker) prefixes(v value[[]string], i *Interface, inOverlay func(netip
 		}
 		for m, other := range list {
 			if other.Overlaps(p) {
-				c.problem(at, "found %s, which overlaps with %s of %s; allowed is each address once", p, other, v.at.element(m))
+				c.problem(at,
+					"found %s, which overlaps with %s of %s; allowed is each address once",
+					p, other, v.at.element(m))
 				break
 			}
 		}
@@ -77,7 +85,8 @@ func (c *checker) prefixes(v value[[]string], i *Interface, inOverlay func(netip
 	return list
 }
 
-// prefixFault says why a prefix cannot be a network behind a router of the overlay, or nothing if it can.
+// prefixFault returns why a prefix cannot be a network behind a router of the overlay, or "" if it
+// can.
 func prefixFault(p netip.Prefix, i *Interface) string {
 	least := 8
 	if p.Addr().Is6() {
@@ -85,7 +94,8 @@ func prefixFault(p netip.Prefix, i *Interface) string {
 	}
 	switch {
 	case p != p.Masked():
-		return "which has bits set beyond its length; allowed is the network, " + p.Masked().String()
+		return "which has bits set beyond its length; allowed is the network, " +
+			p.Masked().String()
 	case notUnicast(p.Addr()) != "" && !p.Addr().IsUnspecified():
 		return notUnicast(p.Addr()) + "; allowed is a network of unicast addresses"
 	case p.Bits() < least:

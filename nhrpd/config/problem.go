@@ -7,16 +7,21 @@ import (
 	"slices"
 )
 
-// Problem is one fault in a configuration file. The errors of [Load] and [Parse] are one Problem or several of them joined,
-// in the order of the file, then those in swanctl.conf and its includes.
+// Problem is one fault in a configuration file. The error of [Load] or [Parse] is one Problem or
+// several joined: those in the configuration in the order of the file, then those in swanctl.conf
+// and the files that it includes.
 type Problem struct {
-	File string // the configuration, or where [interface.NAME.ipsec] names one, the swanctl.conf or a file included by it
-	Line int    // counted from 1; 0: the file as a whole
-	Key  string // as TOML writes it, with indexes into lists: interface.gre1.nhs[0].nbma; empty: the file as a whole
-	Text string // what was found, what is allowed and what may have been meant
+	// the configuration or, if [interface.NAME.ipsec] names one, the swanctl.conf or a file that it
+	// includes
+	File string
+	Line int // counted from 1; 0: the file as a whole
+	// in TOML's notation, with indexes into lists, such as interface.gre1.nhs[0].nbma; empty: the
+	// file as a whole
+	Key  string
+	Text string // what was found, what is allowed and what was probably meant
 }
 
-// Error returns the problem on one line as FILE:LINE: KEY: TEXT.
+// Error returns the problem in one line, as FILE:LINE: KEY: TEXT.
 func (p *Problem) Error() string {
 	where := p.File
 	if p.Line > 0 {
@@ -28,16 +33,16 @@ func (p *Problem) Error() string {
 	return where + ": " + p.Text
 }
 
-// checker collects what is wrong with one file.
+// checker collects the faults of one file.
 type checker struct {
 	file     string
-	lines    map[string]int // by path.String
-	read     fileReader     // nil: files that the configuration names are not opened
+	lines    map[string]int // lines by path.String
+	read     fileReader     // nil: do not open files that the configuration names
 	problems []*Problem
 	warnings []string
 	doubts   []string
 
-	legacyConf string // ipsec.conf
+	legacyConf string // path of ipsec.conf
 }
 
 func (c *checker) problem(at path, format string, args ...any) {
@@ -52,7 +57,8 @@ func (c *checker) at(at path, text string) *Problem {
 	return &Problem{File: c.file, Line: c.line(at), Key: at.String(), Text: text}
 }
 
-// line finds where a path was written; for what is missing, where the nearest table around it was.
+// line returns the line of a path. For a path that the file does not have, it returns the line of
+// the innermost table around it.
 func (c *checker) line(at path) int {
 	for ; len(at) > 0; at = at[:len(at)-1] {
 		if line, ok := c.lines[at.String()]; ok {

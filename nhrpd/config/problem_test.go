@@ -8,11 +8,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// faults pairs a fault with the message that it must give. The text stands in the place of the line in a working spoke that begins
-// with the same key, or is added at the end of the interface's table.
+// faults pairs a fault with the message that it must cause. The text replaces the line of a working
+// spoke that begins with the same key, or is added at the end of the interface's table.
 var faults = []struct {
 	rule string
-	text string // lines to add; a key that the spoke has replaces its line
+	text string // lines to add; a line whose key the spoke has already replaces that line
 	want []string
 }{
 	{"an unknown key names its near miss", `holdingtime = "10m"`,
@@ -20,7 +20,7 @@ var faults = []struct {
 	{"an unknown key that is near nothing lists what is allowed", "[interface.gre1.limits]\nfrobnication = 1",
 		[]string{`interface.gre1.limits.frobnication: unknown key; allowed here: answers, bindings, errors, held, indications, prefixes, requests, sas, shortcuts, transit`}},
 	{"a key in the wrong table names the right one", `dpd_delay = "10s"`,
-		[]string{`interface.gre1.dpd_delay: unknown key; it belongs into [interface.gre1.ipsec]`}},
+		[]string{`interface.gre1.dpd_delay: unknown key; it belongs in [interface.gre1.ipsec]`}},
 	{"an unknown table", "[deamon]",
 		[]string{`deamon: unknown key; did you mean "daemon"?`}},
 	{"a wrong type says what was found", `key = "42"`,
@@ -119,7 +119,7 @@ var faults = []struct {
 	{"an NHS is a host", `nhs = [{ nbma = "hub_1.example..net" }]`,
 		[]string{`interface.gre1.nhs[0].nbma: found "hub_1.example..net", allowed is an address or a host name: labels of at most 63 letters, digits and inner hyphens, with dots between`}},
 	{"not a mistyped address", `nhs = [{ nbma = "198.51.100.1:500" }]`,
-		[]string{`interface.gre1.nhs[0].nbma: found "198.51.100.1:500", which is no address; allowed is an address without prefix length or port, or a host name`}},
+		[]string{`interface.gre1.nhs[0].nbma: found "198.51.100.1:500", which is not an address; allowed is an address without prefix length or port, or a host name`}},
 	{"each NHS once", `nhs = [{ nbma = "hub" }, { nbma = "HUB" }]`,
 		[]string{`interface.gre1.nhs[1].nbma: found "hub" again, after interface.gre1.nhs[0].nbma; allowed is each server once`}},
 	{"an NHS is in the overlay", `nhs = [{ nbma = "hub", protocol = "10.254.0.1" }]`,
@@ -135,7 +135,7 @@ var faults = []struct {
 	{"a map names others", `map = [{ protocol = "10.255.0.11", nbma = "198.51.100.1" }]`,
 		[]string{`interface.gre1.map[0].protocol: found 10.255.0.11, this router's own overlay address; allowed is a peer's`}},
 	{"each overlay address is mapped once", "map = [{ protocol = \"10.255.0.3\", nbma = \"198.51.100.1\" }, { protocol = \"10.255.0.3\", nbma = \"198.51.100.2\" }]",
-		[]string{`interface.gre1.map[1].protocol: found 10.255.0.3 again, after interface.gre1.map[0].protocol; allowed is one map an overlay address`}},
+		[]string{`interface.gre1.map[1].protocol: found 10.255.0.3 again, after interface.gre1.map[0].protocol; allowed is one map for each overlay address`}},
 
 	{"prefixes are prefixes", `announce = ["172.16.1.0", "172.16.1.1/24"]`,
 		[]string{`interface.gre1.announce[0]: found "172.16.1.0", allowed is a prefix, such as "172.16.1.0/24"`,
@@ -158,10 +158,12 @@ var faults = []struct {
 			`interface.gre1.accept[1]: found 203.0.113.0/24, which contains the underlay address 203.0.113.3 of a map; allowed are networks outside the underlay`}},
 	{"each once", `announce = ["172.16.0.0/16", "172.16.1.0/24"]`,
 		[]string{`interface.gre1.announce[1]: found 172.16.1.0/24, which overlaps with 172.16.0.0/16 of interface.gre1.announce[0]; allowed is each address once`}},
-	{"few enough for one registration that needs no fragments", "mtu = 576\nauthentication = \"" + strings.Repeat("x", 64) + "\"\nannounce = [" + strings.Join(manyPrefixes(25), ", ") + "]",
-		[]string{`interface.gre1.announce: found 25 prefixes, allowed are 24 with this mtu: announce what they have in common`}},
+	{"few enough for one registration that needs no fragments",
+		"mtu = 576\nauthentication = \"" + strings.Repeat("x", 64) + "\"\nannounce = [" +
+			strings.Join(manyPrefixes(25), ", ") + "]",
+		[]string{`interface.gre1.announce: found 25 prefixes, allowed are 24 with this mtu: announce a shorter one that contains several`}},
 	{"and for a hub to remember", `announce = [` + strings.Join(manyPrefixes(33), ", ") + `]`,
-		[]string{`interface.gre1.announce: found 33 prefixes, allowed are 32: announce what they have in common`}},
+		[]string{`interface.gre1.announce: found 33 prefixes, allowed are 32: announce a shorter one that contains several`}},
 
 	{"without IPsec the daemon does not start", "[interface.gre1.ipsec]\n-",
 		[]string{`interface.gre1.ipsec: missing, so nothing would protect the tunnel; add [interface.gre1.ipsec] with identity and psk_file or certificates, or say protection = "none" for clear GRE in a lab`}},
@@ -225,7 +227,8 @@ var faults = []struct {
 			`daemon.max_initiations: found 0, allowed is 1 to 10000`}},
 	{"a socket's path is short", "[daemon]\nvici_socket = \"/" + strings.Repeat("x", 107) + "\"",
 		[]string{`daemon.vici_socket: found a path of 108 bytes, allowed for a socket are 107`}},
-	{"log levels are words", "[log]\nlevel = \"warning\"\nformat = \"xml\"\nlevels = { engine = 1 }",
+	{"log levels are words",
+		"[log]\nlevel = \"warning\"\nformat = \"xml\"\nlevels = { engine = 1 }",
 		[]string{`log.level: found "warning"; did you mean "warn"?`,
 			`log.format: found "xml"; allowed: json, text`,
 			`log.levels.engine: found 1, allowed is a string`}},
@@ -233,7 +236,7 @@ var faults = []struct {
 
 const noIPv6 = "allowed is an IPv4 address: Linux does not tell from whom a packet came through GRE over IPv6, so NHRP cannot work there (the overlay may be IPv6)"
 
-// manyPrefixes are so many prefixes as the file has them.
+// manyPrefixes returns count prefixes as the file writes them.
 func manyPrefixes(count int) []string {
 	var list []string
 	for i := range count {
@@ -242,8 +245,8 @@ func manyPrefixes(count int) []string {
 	return list
 }
 
-// Every fault is an error with file, line and key, that says what was found and what is allowed; a good rest does not hide it, and
-// it brings no other with it.
+// Every fault is an error with file, line and key that says what was found and what is allowed. The
+// correct rest of the file does not hide it, and the fault causes no further error.
 func TestFaults(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.rule, func(t *testing.T) {
@@ -291,7 +294,7 @@ nbma = "10.0.0.1"
 level = "lots"
 `), "cygnet.toml")
 	want := `cygnet.toml:4: interface.gre1.kay: unknown key; did you mean "key"?
-cygnet.toml:7: interface.gre1.nhs[1].nbma: found "10.0.0.0.1", which is no address; allowed is an address without prefix length or port, or a host name
+cygnet.toml:7: interface.gre1.nhs[1].nbma: found "10.0.0.0.1", which is not an address; allowed is an address without prefix length or port, or a host name
 cygnet.toml:11: interface.gre1.ipsec.identity: found "", allowed is an IKE identity such as "spoke1.example.net", "spoke1@example.net", an address or a distinguished name
 cygnet.toml:12: interface.gre1.ipsec.psk_file: found an integer, allowed is a string
 cygnet.toml:14: interface.gre2.address: missing; give the overlay address with its prefix length: address = "10.255.0.11/24"
@@ -308,7 +311,7 @@ cygnet.toml:20: log.level: found "lots"; allowed: debug, error, info, warn`
 	}
 }
 
-// What is not TOML at all has a line, too.
+// A syntax error has a line, too.
 func TestSyntaxError(t *testing.T) {
 	_, err := Parse([]byte("[log]\nlevel = \"info\"\nformat = text\n"), "F")
 	found := problemsOf(t, err)
@@ -317,8 +320,8 @@ func TestSyntaxError(t *testing.T) {
 	}
 }
 
-// A string without quotes, the likeliest slip of all, is told as that with its key, whatever it looks like to the parser; what is not
-// that, is not.
+// A string without quotation marks, the most likely mistake of all, is reported as such with its
+// key, whatever the parser takes it for. Other syntax errors are not reported as such.
 func TestStringWithoutQuotes(t *testing.T) {
 	for line, key := range map[string]string{
 		`address = 10.255.0.11/24`:                                "address",
@@ -334,13 +337,14 @@ func TestStringWithoutQuotes(t *testing.T) {
 		_, err := Parse([]byte("[interface.gre1]\n"+line+"\n"), "F")
 		found := problemsOf(t, err)
 		want := "not TOML; a string is written in quotes: " + key + ` = "…"`
-		if len(found) != 1 || found[0].Line != 2 || key != "" && found[0].Text != want || key == "" && !strings.HasPrefix(found[0].Text, "not TOML: ") {
+		if len(found) != 1 || found[0].Line != 2 || key != "" && found[0].Text != want ||
+			key == "" && !strings.HasPrefix(found[0].Text, "not TOML: ") {
 			t.Errorf("%s\ngot  %v\nwant %s", line, err, want)
 		}
 	}
 }
 
-// A password without quotes is not TOML, and the message does not quote it.
+// A password without quotation marks is a syntax error, and the message does not show it.
 func TestSyntaxErrorInPassword(t *testing.T) {
 	_, err := Parse([]byte("[interface.gre1]\nauthentication = hunter2\n"), "F")
 	want := `F:2: not TOML; a password is written in quotes: authentication = "…"`
@@ -349,10 +353,11 @@ func TestSyntaxErrorInPassword(t *testing.T) {
 	}
 }
 
-// What works but is probably not meant is a warning.
+// What works but was probably not intended causes a warning.
 func TestWarnings(t *testing.T) {
 	for _, test := range []struct{ rule, text, want string }{
-		{"nothing to do", "-", `F: there is no [interface.NAME] table: the daemon has nothing to do`},
+		{"nothing to do", "-",
+			`F: there is no [interface.NAME] table: the daemon has nothing to do`},
 		{"shortcuts need an NHS", "nhs =", `F:5: interface.gre1.shortcut: shortcuts need an NHS to resolve with, and none is configured: give nhs = [{ nbma = "…" }]`},
 		{"Cisco's passwords are short", `authentication = "123456789"`, `F:7: interface.gre1.authentication: the password has 9 characters, and Cisco routers take no more than 8`},
 		{"old algorithms are broken", "[interface.gre1.ipsec]\nproposals = [\"aes128-sha256-x25519\", \"3des-md5-modp768\"]", `F:11: interface.gre1.ipsec.proposals[1]: found "3des-md5-modp768", and 3des, md5, modp768 can be broken; use others`},

@@ -2,8 +2,9 @@ package config
 
 import "time"
 
-// The raw types are the file as it is written: one field a key, nothing checked but the type. Every key of the file is here and
-// nowhere else; reference.toml is tested to have them all.
+// The raw types hold the file as it is written: one field for each key, with only its type checked.
+// All keys of the file are defined here and nowhere else. A test makes sure that reference.toml has
+// all of them.
 
 type rawFile struct {
 	Daemon    rawDaemon               `toml:"daemon"`
@@ -34,7 +35,7 @@ type rawLevels struct {
 }
 
 type rawInterface struct {
-	At path // of the table
+	At path // the place of the table
 
 	Address  value[string] `toml:"address"`
 	Overlay  value[string] `toml:"overlay"`

@@ -30,7 +30,7 @@ var (
 
 var comparable = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
-// The reference is a configuration that works as it stands.
+// The reference is a configuration that works unchanged.
 func TestReferenceIsValid(t *testing.T) {
 	cfg, err := Parse([]byte(reference(t)), "reference.toml")
 	if err != nil {
@@ -41,7 +41,7 @@ func TestReferenceIsValid(t *testing.T) {
 	}
 }
 
-// A default that the reference states is the one that leaving the key out gives.
+// The default that the reference states for a key is the value that a file without the key gives.
 func TestReferenceStatesTheDefaults(t *testing.T) {
 	text := reference(t)
 	left, err := Parse([]byte(text), "reference.toml")
@@ -57,15 +57,18 @@ func TestReferenceStatesTheDefaults(t *testing.T) {
 	}
 }
 
-// Every example of a key without a default is one that works, each by itself where they exclude each other.
+// Every example of a key without a default works. Examples that exclude each other are tried one by
+// one.
 func TestReferenceExamplesAreValid(t *testing.T) {
 	for _, example := range exampleLine.FindAllString(reference(t), -1) {
 		text := strings.Replace(reference(t), example, strings.TrimPrefix(example, "#: "), 1)
-		if strings.Contains(example, "auth = ") || strings.Contains(example, "certificates = ") || strings.Contains(example, "ca = ") {
+		if strings.Contains(example, "auth = ") || strings.Contains(example, "certificates = ") ||
+			strings.Contains(example, "ca = ") {
 			text = strings.Replace(text, "\npsk_file = ", "\n#psk_file = ", 1)
 		}
 		if strings.Contains(example, "swanctl_") {
-			text = strings.NewReplacer("\npsk_file = ", "\n#psk_file = ", "\nidentity = ", "\n#identity = ").Replace(text)
+			text = strings.NewReplacer("\npsk_file = ", "\n#psk_file = ", "\nidentity = ",
+				"\n#identity = ").Replace(text)
 		}
 		if strings.Contains(example, "swanctl_conf") {
 			text = strings.Replace(text, "\n#: swanctl_connection", "\nswanctl_connection", 1)
@@ -87,7 +90,8 @@ func TestReferenceIsComplete(t *testing.T) {
 	}
 }
 
-// allKeys lists the paths that a raw type takes; a named table is gre1, and of a list the first element.
+// allKeys returns the paths that a raw type has. A table with a name of the user's choice is called
+// gre1; a list has one element.
 func allKeys(at path, t reflect.Type) []path {
 	switch {
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[filler]()):
@@ -106,7 +110,7 @@ func allKeys(at path, t reflect.Type) []path {
 	return all
 }
 
-// No key is described twice, with two defaults perhaps.
+// The reference describes no key twice, so it cannot state two defaults for it.
 func TestReferenceHasEveryKeyOnce(t *testing.T) {
 	seen := map[string]bool{}
 	table := ""

@@ -9,7 +9,7 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// rules checks who may be who: the list [[interface.NAME.peer]].
+// rules checks the list [[interface.NAME.peer]], which says which identity may be which router.
 func (c *checker) rules(raw *rawInterface, i *Interface) *policy.Rules {
 	var rules []policy.Rule
 	var at []path
@@ -20,9 +20,10 @@ func (c *checker) rules(raw *rawInterface, i *Interface) *policy.Rules {
 	}
 	compiled := policy.New(rules)
 	for n, r := range rules {
-		// The text of a pattern is an identity that it matches, but for its captures.
+		// The text of a pattern without captures is an identity that the pattern matches.
 		if g := compiled.Of(r.Identity.String()); g.Rule != nil && g.Rule.Source != r.Source {
-			c.warn(at[n], "%s never decides: %s comes before it and matches the same", quote(r.Identity.String()), g.Rule)
+			c.warn(at[n], "%s never decides: %s comes before it and matches the same",
+				quote(r.Identity.String()), g.Rule)
 		}
 	}
 	switch {
@@ -36,7 +37,10 @@ func (c *checker) rules(raw *rawInterface, i *Interface) *policy.Rules {
 }
 
 func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
-	r := policy.Rule{Shortcut: raw.Shortcut.or(true), Bounded: raw.Announce.set, Source: fmt.Sprintf("%s:%d", c.file, c.line(raw.At))}
+	r := policy.Rule{
+		Shortcut: raw.Shortcut.or(true), Bounded: raw.Announce.set,
+		Source: fmt.Sprintf("%s:%d", c.file, c.line(raw.At)),
+	}
 	before := len(c.problems)
 	var err error
 	switch {
@@ -55,18 +59,23 @@ func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
 		c.problem(raw.At.key("addresses"), "missing; give the overlay addresses that these peers may have: addresses = [\"10.255.0.{n}\"], or [] for none")
 	}
 	captures := r.Identity.Captures()
-	r.Addresses = c.templates(raw.Addresses, captures, i, func(t policy.Template, p netip.Prefix) string { return addressFault(t, p, i) })
-	r.Announce = c.templates(raw.Announce, captures, i, func(t policy.Template, p netip.Prefix) string {
-		if t.Literal() {
-			return prefixFault(p, i)
-		}
-		return ""
-	})
+	r.Addresses = c.templates(raw.Addresses, captures, i,
+		func(t policy.Template, p netip.Prefix) string {
+			return addressFault(t, p, i)
+		})
+	r.Announce = c.templates(raw.Announce, captures, i,
+		func(t policy.Template, p netip.Prefix) string {
+			if t.Literal() {
+				return prefixFault(p, i)
+			}
+			return ""
+		})
 	return r, len(c.problems) == before
 }
 
-// ruleFault says why a rule's identity would never match, or would match whom it does not mean. Rules see
-// what strongSwan shows of an identity, without what its notation or its binary form tell.
+// ruleFault returns why a rule's identity would never match or would match the wrong routers;
+// otherwise "". A rule is compared with what strongSwan shows of an identity, which does not tell
+// in what notation or binary form the identity was.
 func ruleFault(text string, i *Interface) string {
 	id := swanctl.ParseIdentity(text)
 	switch {
@@ -85,8 +94,9 @@ func ruleFault(text string, i *Interface) string {
 	return nameFault(text, i)
 }
 
-// nameFault says why a rule for distinguished names is not safe: where strongSwan does not hold peers to
-// as many attributes, a comma inside one passes for another attribute.
+// nameFault returns why a rule for distinguished names is not safe; otherwise "". Unless strongSwan
+// counts the attributes of peers' names, a comma inside one attribute passes for the start of
+// another.
 func nameFault(text string, i *Interface) string {
 	attributes := policy.Attributes(text)
 	if attributes == 0 || i.IPsec == nil || attributes == i.NameAttributes() {
@@ -95,16 +105,20 @@ func nameFault(text string, i *Interface) string {
 	where := "remote_identity = " + quote(policy.Wildcards(text))
 	if site := i.IPsec.SwanctlConnection; site != "" {
 		if i.IPsec.Swanctl == nil {
-			return "" // nobody has read the connection
+			return "" // the connection in swanctl.conf was not read
 		}
 		where = "id = " + quote(policy.Wildcards(text)) + " in the remote section of " + site
 	}
-	return "a distinguished name, while strongSwan does not hold peers to as many attributes, " +
-		"so that a comma inside one would pass for another attribute; add " + where
+	return "a distinguished name, while strongSwan does not count the attributes of peers' " +
+		"names, so that a comma inside one would pass for the next attribute; add " + where
 }
 
-// templates checks a list of addresses or prefixes with captures; of what they give, one example.
-func (c *checker) templates(v value[[]string], captures []string, i *Interface, fault func(policy.Template, netip.Prefix) string) []policy.Template {
+// templates checks a list of addresses or prefixes with captures, and for each of them one example
+// of what it expands to.
+func (c *checker) templates(
+	v value[[]string], captures []string, i *Interface,
+	fault func(policy.Template, netip.Prefix) string,
+) []policy.Template {
 	var list []policy.Template
 	for n, text := range v.v {
 		at := v.at.element(n)
@@ -131,7 +145,7 @@ func familyFault(p netip.Prefix, i *Interface) string {
 	return ""
 }
 
-// addressFault says why no peer can have one of these overlay addresses.
+// addressFault returns why no peer can have one of these overlay addresses; otherwise "".
 func addressFault(t policy.Template, p netip.Prefix, i *Interface) string {
 	switch {
 	case !i.Address.IsValid():

@@ -8,13 +8,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// certified is the smallest spoke with certificates, and rules.
+// certified returns the smallest spoke with certificates, with rules added.
 func certified(rules string) string {
-	text := strings.Replace(spoke, "psk_file = \"/etc/cygnet/gre1.psk\"", "auth = \"certificate\"", 1)
+	text := strings.Replace(spoke, "psk_file = \"/etc/cygnet/gre1.psk\"", "auth = \"certificate\"",
+		1)
 	return text + rules
 }
 
-// The rules of the file become a policy, in their order.
+// The rules of the file become a policy, in the order of the file.
 func TestRules(t *testing.T) {
 	cfg := mustParse(t, certified(`
 [[interface.gre1.peer]]
@@ -32,11 +33,13 @@ shortcut  = false
 	}
 	rules := cfg.Interfaces[0].Policy
 	hub, spoke := rules.Of("hub.example.net"), rules.Of("spoke-17.example.net")
-	if !hub.MayHave(netip.MustParseAddr("10.255.0.1")) || !hub.Shortcut || hub.Rule.Bounded || hub.Rule.Source != "test.toml:13" {
+	if !hub.MayHave(netip.MustParseAddr("10.255.0.1")) || !hub.Shortcut || hub.Rule.Bounded ||
+		hub.Rule.Source != "test.toml:13" {
 		t.Errorf("the hub: %+v of %+v", hub, hub.Rule)
 	}
 	if !spoke.MayHave(netip.MustParseAddr("10.255.0.17")) || spoke.MayHave(netip.MustParseAddr("10.255.0.18")) ||
-		!spoke.MayAnnounce(netip.MustParsePrefix("172.16.17.0/24")) || spoke.MayAnnounce(netip.MustParsePrefix("172.16.18.0/24")) || spoke.Shortcut {
+		!spoke.MayAnnounce(netip.MustParsePrefix("172.16.17.0/24")) ||
+		spoke.MayAnnounce(netip.MustParsePrefix("172.16.18.0/24")) || spoke.Shortcut {
 		t.Errorf("spoke 17: %+v", spoke)
 	}
 	if other := rules.Of("spoke-17.example.org"); other.Rule != nil {
@@ -44,7 +47,7 @@ shortcut  = false
 	}
 }
 
-// No rule means no policy: that is told apart from rules that match nobody.
+// Without rules there is no policy. This differs from rules that match nobody.
 func TestNoRules(t *testing.T) {
 	if p := mustParse(t, spoke).Interfaces[0].Policy; p != nil {
 		t.Errorf("a policy: %+v", p)
@@ -61,7 +64,8 @@ func TestRuleFaults(t *testing.T) {
 			at + `.identity: found "*{n}", which has a capture beside the *, and where one ends could not be told; allowed is an identity, one * for any part of it, and captures such as {n} for numbers`},
 		{"a capture that the identity does not have", `{ identity = "spoke-{n}", addresses = ["10.255.0.{m}"] }`,
 			at + `.addresses[0]: found "10.255.0.{m}", which uses the capture {m} that the identity does not have`},
-		{"addresses outside the overlay", `{ identity = "spoke-{n}", addresses = ["10.254.0.{n}"] }`,
+		{"addresses outside the overlay",
+			`{ identity = "spoke-{n}", addresses = ["10.254.0.{n}"] }`,
 			at + `.addresses[0]: found "10.254.0.{n}", which is outside the overlay 10.255.0.0/24; allowed are addresses of routers in it`},
 		{"our own address", `{ identity = "spoke-7", addresses = ["10.255.0.11"] }`,
 			at + `.addresses[0]: found "10.255.0.11", this router's own overlay address; allowed are those of peers`},
@@ -74,8 +78,9 @@ func TestRuleFaults(t *testing.T) {
 		{"a misspelt key", `{ identity = "a", addresses = [], announces = [] }`,
 			at + `.announces: unknown key; did you mean "announce"?`},
 	} {
-		_, err := Parse([]byte(certified("[[interface.gre1.peer]]\n"+strings.NewReplacer("{}", "", "{ identity", "identity", " }", "",
-			", addresses", "\naddresses", ", announce", "\nannounce").Replace(c.peer)+"\n")), "F")
+		_, err := Parse([]byte(certified("[[interface.gre1.peer]]\n"+
+			strings.NewReplacer("{}", "", "{ identity", "identity", " }", "",
+				", addresses", "\naddresses", ", announce", "\nannounce").Replace(c.peer)+"\n")), "F")
 		if err == nil {
 			t.Errorf("%s: accepted", c.rule)
 			continue
@@ -90,7 +95,7 @@ func TestRuleFaults(t *testing.T) {
 	}
 }
 
-// Without IPsec nobody's identity is proven, and no rule could be kept.
+// Without IPsec no identity is proven, so rules would have no effect. They are refused.
 func TestRulesNeedIPsec(t *testing.T) {
 	_, err := Parse([]byte(spokeWith("protection = \"none\"\n[interface.gre1.ipsec]\n-\n")+"[[interface.gre1.peer]]\nidentity = \"*\"\naddresses = []\n"), "F")
 	if err == nil || !strings.Contains(err.Error(), `found together with protection = "none"`) {
@@ -98,7 +103,7 @@ func TestRulesNeedIPsec(t *testing.T) {
 	}
 }
 
-// Rules that cannot do what they look like are told.
+// Rules that cannot do what they seem to do cause a warning.
 func TestRuleWarnings(t *testing.T) {
 	cfg := mustParse(t, certified("[[interface.gre1.peer]]\nidentity = \"*.example.net\"\naddresses = []\n"+
 		"[[interface.gre1.peer]]\nidentity = \"spoke-{n}.example.net\"\naddresses = []\n"))

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// number checks that an integer is in a range and takes the default where the file has none.
+// number checks that an integer is between least and most. It returns the default if the file does
+// not have the key.
 func number[N ~int | ~uint8 | ~uint32](c *checker, v value[int64], def N, least, most int64) N {
 	if !v.set {
 		return def
@@ -17,19 +18,20 @@ func number[N ~int | ~uint8 | ~uint32](c *checker, v value[int64], def N, least,
 	return N(v.v)
 }
 
-// duration does the same for durations.
+// duration does the same for a duration.
 func (c *checker) duration(v value[time.Duration], def, least, most time.Duration) time.Duration {
 	if !v.set {
 		return def
 	}
 	if v.v < least || v.v > most {
-		c.problem(v.at, "found %s, allowed is %s to %s", FormatDuration(v.v), FormatDuration(least), FormatDuration(most))
+		c.problem(v.at, "found %s, allowed is %s to %s",
+			FormatDuration(v.v), FormatDuration(least), FormatDuration(most))
 		return def
 	}
 	return v.v
 }
 
-// seconds is a duration that is counted in whole seconds, on the wire or by strongSwan.
+// seconds does the same for a duration that NHRP or strongSwan counts in whole seconds.
 func (c *checker) seconds(v value[time.Duration], def, least, most time.Duration) time.Duration {
 	d := c.duration(v, def, least, most)
 	if d%time.Second != 0 {
@@ -38,7 +40,7 @@ func (c *checker) seconds(v value[time.Duration], def, least, most time.Duration
 	return d
 }
 
-// word checks that a string is one of a few.
+// word checks that a string is one of those allowed.
 func (c *checker) word(v value[string], def string, allowed ...string) string {
 	if !v.set {
 		return def
@@ -50,7 +52,8 @@ func (c *checker) word(v value[string], def string, allowed ...string) string {
 	return v.v
 }
 
-// printable says whether a string is fit for a log line and for VICI: not empty, and without control characters.
+// printable reports whether a string is fit for a log line and for VICI: it is not empty and has no
+// control characters.
 func printable(s string) bool {
 	for _, r := range s {
 		if r < ' ' || r == 0x7f || r == '\ufffd' {

@@ -7,8 +7,8 @@ import (
 
 const redacted = "(secret)"
 
-// Secret is a password or key. However it is printed, logged or encoded, only "(secret)" comes out; convert it to []byte or
-// string to use it.
+// Secret is a password or key. However it is printed, logged or encoded, only "(secret)" comes out.
+// To use it, convert it to []byte or string.
 type Secret []byte
 
 // String returns a placeholder.

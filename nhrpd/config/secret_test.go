@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A secret comes out of nothing that prints, logs or encodes, also inside of other values.
+// No way to print, log or encode a secret shows it, also inside another value.
 func TestSecretIsNeverShown(t *testing.T) {
 	const word = "hunter2hunter2"
 	secret := Secret(word)
@@ -20,11 +20,15 @@ func TestSecretIsNeverShown(t *testing.T) {
 	}{secret, &secret, map[string]any{"k": secret}}
 
 	var shown bytes.Buffer
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%c", "%U", "%o", "%t"} {
+	for _, verb := range []string{
+		"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%c", "%U", "%o", "%t",
+	} {
 		fmt.Fprintf(&shown, verb+" "+verb+"\n", secret, holder)
 	}
 	fmt.Fprintln(&shown, secret, holder, secret.String(), secret.GoString())
-	for _, h := range []slog.Handler{slog.NewTextHandler(&shown, nil), slog.NewJSONHandler(&shown, nil)} {
+	for _, h := range []slog.Handler{
+		slog.NewTextHandler(&shown, nil), slog.NewJSONHandler(&shown, nil),
+	} {
 		slog.New(h).Info("x", "secret", secret, "holder", holder)
 	}
 	for _, x := range []any{secret, holder, map[string]Secret{"k": secret}} {
@@ -40,7 +44,10 @@ func TestSecretIsNeverShown(t *testing.T) {
 	}
 	shown.Write(text)
 
-	for _, form := range []string{word, fmt.Sprintf("%x", word), fmt.Sprintf("%X", word), fmt.Sprint([]byte(word)), "104 117 110", "aHVudGVy"} {
+	for _, form := range []string{
+		word, fmt.Sprintf("%x", word), fmt.Sprintf("%X", word), fmt.Sprint([]byte(word)),
+		"104 117 110", "aHVudGVy",
+	} {
 		if strings.Contains(shown.String(), form) {
 			t.Errorf("%q is in:\n%s", form, shown.String())
 		}

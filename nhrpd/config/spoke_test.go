@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// spokeWith changes the smallest spoke: each line replaces the one with its key in its table, or is added to the table. A key
-// without a value removes the line, and "-" the whole table.
+// spokeWith changes the smallest spoke. Each line of changes replaces the line with the same key in
+// its table, or is added to the table. A key without a value removes the line, and "-" removes the
+// whole table.
 func spokeWith(changes string) string {
 	order := []string{"[interface.gre1]", "[interface.gre1.ipsec]"}
 	tables := map[string][]string{}
@@ -49,7 +50,7 @@ func spokeWith(changes string) string {
 	return b.String()
 }
 
-// problemsOf takes the error of Parse or Load apart.
+// problemsOf returns the Problems that an error of Parse or Load joins.
 func problemsOf(t *testing.T, err error) []*Problem {
 	t.Helper()
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {

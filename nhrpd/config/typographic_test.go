@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Quotes that were pasted from a text are told as what they are, wherever they stand, and not
-// what is in them.
+// Quotation marks that were pasted from other text are reported as such, wherever they stand. The
+// message does not show the text between them.
 func TestTypographicQuotes(t *testing.T) {
 	for _, text := range []string{
 		"[interface.gre1]\naddress = “10.255.0.1/24”\n",
@@ -15,7 +15,9 @@ func TestTypographicQuotes(t *testing.T) {
 		"[interface.gre1]\nnhs = [{ nbma = „hub“ }]\n",
 	} {
 		_, err := Parse([]byte(text), "c.toml")
-		if err == nil || !strings.HasPrefix(err.Error(), "c.toml:2: not TOML: typographic quotes") || strings.Contains(err.Error(), "hunter2") {
+		if err == nil ||
+			!strings.HasPrefix(err.Error(), "c.toml:2: not TOML: typographic quotes") ||
+			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// value is one setting as the file has it, with its place.
+// value is one setting as the file has it, and its place.
 type value[T any] struct {
 	v   T
 	at  path
 	set bool
 }
 
-// fill takes what the TOML parser made of the value. If the type does not fit, it returns what is allowed.
+// fill sets v from the value x that the TOML parser read. If the type is wrong, it returns what is
+// allowed.
 func (v *value[T]) fill(at path, x any) (wrong string) {
 	v.at = at
 	switch dst := any(&v.v).(type) {
@@ -46,10 +47,10 @@ func (v *value[T]) accept(ok bool, allowed string) string {
 	return allowed
 }
 
-// present says whether the file has the key, be its value right or wrong.
+// present reports whether the file has the key, whether its value is right or wrong.
 func (v *value[T]) present() bool { return v.at != nil }
 
-// place is where the file has the key; nil: nowhere.
+// place returns where the file has the key; nil if it does not.
 func (v *value[T]) place() path { return v.at }
 
 // or returns the value, or the default if the file has none.
@@ -103,7 +104,7 @@ func durationAllowed(x any) string {
 	return allowed
 }
 
-// describe says what was found, for a message.
+// describe returns what was found, for a message.
 func describe(x any) string {
 	switch x := x.(type) {
 	case string:
@@ -115,7 +116,7 @@ func describe(x any) string {
 	}
 }
 
-// kind says what kind of value was found, without the value.
+// kind returns what kind of value was found, without the value.
 func kind(x any) string {
 	switch x.(type) {
 	case string:
@@ -136,7 +137,7 @@ func kind(x any) string {
 	return "something else"
 }
 
-// quote makes a string printable and short.
+// quote makes a string printable and short, for a message.
 func quote(s string) string {
 	const most = 80
 	if len(s) > most {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Keys that the free VICI maps do not take, with the reason: what has a setting of its own, and what the daemon depends on.
+// These keys are not allowed in the free VICI maps. The text says why: the key has a setting of its
+// own, or the daemon depends on its value.
 var (
 	connectionKeys = map[string]string{
 		"version":      "the daemon needs IKEv2",
@@ -29,7 +30,8 @@ var (
 	}
 )
 
-// vici checks a map of further VICI keys and brings it to the three kinds of values that VICI has.
+// vici checks a map of further VICI keys and converts it to the three kinds of values that VICI
+// has.
 func (c *checker) vici(v value[map[string]any], kept map[string]string) map[string]any {
 	for _, key := range slices.Sorted(maps.Keys(v.v)) {
 		if why, ok := kept[key]; ok {
@@ -47,7 +49,8 @@ func (c *checker) viciSection(at path, in map[string]any) map[string]any {
 	out := make(map[string]any, len(in))
 	for _, key := range slices.Sorted(maps.Keys(in)) {
 		if !printable(key) || len(key) > longest || strings.ContainsAny(key, " .{}=") {
-			c.problem(at.key(key), "found the VICI key %s, allowed are letters, digits, - and _", quote(key))
+			c.problem(at.key(key), "found the VICI key %s, allowed are letters, digits, - and _",
+				quote(key))
 			continue
 		}
 		if x, ok := c.viciValue(at.key(key), in[key]); ok {
