@@ -1,7 +1,9 @@
-// Package api is how other programs see and steer the daemon: HTTP with JSON on a unix socket, its types, server and client.
+// Package api is how other programs read the daemon's state and control it: HTTP with JSON on a
+// unix socket. The package has the types, the server and the client.
 //
-// Times are RFC 3339, durations seconds, addresses and prefixes strings; a field without a value is left out, a list never is.
-// Fields may be added at any time, so readers must ignore those that they do not know.
+// Times are in RFC 3339 form, durations are in seconds, and addresses and prefixes are strings. A
+// field without a value is left out, except that a list is always there, even if empty. Later
+// versions may add fields, so readers must ignore fields that they do not know.
 //
 //	GET  /v1/version     VersionInfo
 //	GET  /v1/status      Status
@@ -17,7 +19,7 @@
 //	POST /v1/unblock     UnblockRequest, answered with 204
 //	GET  /metrics        Prometheus text format
 //
-// What fails is answered with an HTTP status of 400 and above and a [Failure].
+// A request that fails is answered with an HTTP status of 400 or above and a [Failure].
 package api
 
 import (
@@ -26,24 +28,28 @@ import (
 	"time"
 )
 
-// Daemon is what the server serves. Its methods are called from many goroutines at a time and return early when the context ends.
+// Daemon is what the server needs of the daemon. Its methods are called from many goroutines at a
+// time and return early when the context ends.
 type Daemon interface {
-	// Status returns a copy of everything, which the caller may keep and change.
+	// Status returns a copy of the daemon's state, which the caller may keep and change.
 	Status(ctx context.Context) (*Status, error)
-	// SAs lists the SAs with the byte counts that the kernel has now. Those of Status may be a minute old.
+	// SAs returns the SAs with the byte counts that the kernel has now. The counts in Status may be
+	// a minute old.
 	SAs(ctx context.Context) ([]SA, error)
-	// Leave says goodbye on an interface, on all with an empty name, and returns when that is done. For an interface that the
-	// daemon does not have, the error wraps ErrNoInterface; for one that has left already, ErrRefused.
+	// Leave says goodbye on an interface, or on all if the name is empty, and returns when that is
+	// done. If the daemon has no such interface, the error wraps ErrNoInterface; if the interface
+	// has left already, it wraps ErrRefused.
 	Leave(ctx context.Context, iface string) error
-	// Block shuts an IKE identity out, for d or, with 0, until Unblock, and returns when that is under way and saved. What cannot be
-	// an identity is an error that wraps ErrRefused.
+	// Block shuts an IKE identity out, for d or, if d is 0, until Unblock. It returns when the
+	// block is saved and has begun to take effect. If identity cannot be an identity, the error
+	// wraps ErrRefused.
 	Block(ctx context.Context, identity string, d time.Duration) error
-	// Unblock takes a block back. Where there is none, the error wraps ErrRefused.
+	// Unblock ends a block. If there is none, the error wraps ErrRefused.
 	Unblock(ctx context.Context, identity string) error
 }
 
-// ErrNoInterface says that the daemon has no interface of the name given.
+// ErrNoInterface means that the daemon has no interface of that name.
 var ErrNoInterface = errors.New("no such interface in the daemon's configuration")
 
-// ErrRefused is in errors about what was asked for, not about the daemon.
+// ErrRefused is wrapped by errors that are due to the request, not to the daemon.
 var ErrRefused = errors.New("refused")

@@ -15,13 +15,14 @@ import (
 	"time"
 )
 
-// Errors of a client's methods, found by errors.Is. What the daemon itself refuses is a *[Refusal].
+// Errors of a client's methods, for errors.Is. If the daemon itself refuses a request, the error is
+// a *[Refusal].
 var (
 	ErrNotRunning = errors.New("cygnetd is not running")
 	ErrPermission = errors.New("no permission to use the API")
 )
 
-// Refusal is the daemon's answer that it does not do what was asked for.
+// Refusal is the daemon's answer that it does not carry out a request.
 type Refusal struct {
 	Code    int // HTTP status
 	Message string
@@ -30,21 +31,24 @@ type Refusal struct {
 // Error returns the daemon's message.
 func (r *Refusal) Error() string { return r.Message }
 
-// Is makes a refusal for an unknown interface an ErrNoInterface.
+// Is reports whether target is ErrNoInterface and the daemon refused for an unknown interface.
 func (r *Refusal) Is(target error) bool {
 	return target == ErrNoInterface && r.Code == http.StatusNotFound
 }
 
-// maxAnswer is far above the status of a hub with a hundred thousand spokes.
+// maxAnswer bounds the size of an answer. It is far above the status of a hub with a hundred
+// thousand spokes.
 const maxAnswer = 256 << 20
 
-// Client asks a daemon. Its methods may be called from several goroutines; it holds no connection between calls.
+// Client talks to a daemon. Its methods may be called from several goroutines. It holds no
+// connection between calls.
 type Client struct {
 	path string
 	http *http.Client
 }
 
-// Dial returns a client for the socket at path. Whether a daemon is there, the first call tells.
+// Dial returns a client for the socket at path. It does not connect: the first call returns an
+// error if no daemon is there.
 func Dial(path string) *Client {
 	return &Client{path: path, http: &http.Client{
 		Timeout: leaveTimeout + 10*time.Second,
@@ -58,62 +62,65 @@ func Dial(path string) *Client {
 	}}
 }
 
-// Status asks for everything.
+// Status returns the daemon's state.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return get[*Status](ctx, c, "/v1/status")
 }
 
-// Peers asks for the peers of all interfaces.
-func (c *Client) Peers(ctx context.Context) ([]Peer, error) { return get[[]Peer](ctx, c, "/v1/peers") }
+// Peers returns the peers of all interfaces.
+func (c *Client) Peers(ctx context.Context) ([]Peer, error) {
+	return get[[]Peer](ctx, c, "/v1/peers")
+}
 
-// Bindings asks for the bindings of all interfaces.
+// Bindings returns the bindings of all interfaces.
 func (c *Client) Bindings(ctx context.Context) ([]Binding, error) {
 	return get[[]Binding](ctx, c, "/v1/bindings")
 }
 
-// Shortcuts asks for the shortcuts of all interfaces.
+// Shortcuts returns the shortcuts of all interfaces.
 func (c *Client) Shortcuts(ctx context.Context) ([]Shortcut, error) {
 	return get[[]Shortcut](ctx, c, "/v1/shortcuts")
 }
 
-// NHS asks for the next hop servers of all interfaces.
+// NHS returns the next hop servers of all interfaces.
 func (c *Client) NHS(ctx context.Context) ([]NHS, error) { return get[[]NHS](ctx, c, "/v1/nhs") }
 
-// Routes asks for the routes of all shortcuts and announced prefixes.
+// Routes returns the routes of all shortcuts and announced prefixes.
 func (c *Client) Routes(ctx context.Context) ([]Route, error) {
 	return get[[]Route](ctx, c, "/v1/routes")
 }
 
-// SAs asks for the SAs of all peers.
+// SAs returns the SAs of all peers.
 func (c *Client) SAs(ctx context.Context) ([]SA, error) { return get[[]SA](ctx, c, "/v1/sas") }
 
-// Version asks for the version of the daemon.
+// Version returns the version of the daemon.
 func (c *Client) Version(ctx context.Context) (*VersionInfo, error) {
 	return get[*VersionInfo](ctx, c, "/v1/version")
 }
 
-// Metrics asks for the metrics in the Prometheus text format.
+// Metrics returns the metrics in the Prometheus text format.
 func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
 	return c.do(ctx, http.MethodGet, "/metrics", nil)
 }
 
-// Leave makes the daemon say goodbye on an interface, on all with an empty name, and returns when it has. For an interface that
-// the daemon does not have, the error wraps ErrNoInterface.
+// Leave makes the daemon say goodbye on an interface, or on all if the name is empty, and returns
+// when that is done. If the daemon has no such interface, the error wraps ErrNoInterface.
 func (c *Client) Leave(ctx context.Context, iface string) error {
 	return c.post(ctx, "/v1/leave", LeaveRequest{Interface: iface})
 }
 
-// Blocked asks for the identities that are shut out.
+// Blocked returns the identities that are shut out.
 func (c *Client) Blocked(ctx context.Context) ([]Blocked, error) {
 	return get[[]Blocked](ctx, c, "/v1/blocked")
 }
 
-// Block makes the daemon shut an IKE identity out, for d or, with 0, until Unblock, and returns when that is under way and saved.
+// Block makes the daemon shut an IKE identity out, for d or, if d is 0, until Unblock. It returns
+// when the block is saved and has begun to take effect.
 func (c *Client) Block(ctx context.Context, identity string, d time.Duration) error {
 	return c.post(ctx, "/v1/block", BlockRequest{Identity: identity, Seconds: d.Seconds()})
 }
 
-// Unblock makes the daemon take a block back. Without one the daemon refuses.
+// Unblock makes the daemon end a block. If there is none, the error is a *[Refusal].
 func (c *Client) Unblock(ctx context.Context, identity string) error {
 	return c.post(ctx, "/v1/unblock", UnblockRequest{Identity: identity})
 }
@@ -133,14 +140,15 @@ func get[T any](ctx context.Context, c *Client, endpoint string) (answer T, err 
 		return answer, err
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return answer, fmt.Errorf("%s on %s gave an answer that this version does not understand: %w", endpoint, c.path, err)
+		return answer, fmt.Errorf("%s on %s returned an answer that this version does not understand: %w", endpoint, c.path, err)
 	}
 	return answer, nil
 }
 
-// do sends a request and returns the body of a success.
+// do sends a request and returns the body of a successful answer.
 func (c *Client) do(ctx context.Context, method, endpoint string, body []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, "http://cygnet"+endpoint, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, "http://cygnet"+endpoint,
+		bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +165,8 @@ func (c *Client) do(ctx context.Context, method, endpoint string, body []byte) (
 	case err != nil:
 		return nil, fmt.Errorf("read the answer of cygnetd at %s: %w", c.path, err)
 	case len(answer) > maxAnswer:
-		return nil, fmt.Errorf("the answer of cygnetd at %s is larger than %d bytes", c.path, maxAnswer)
+		return nil, fmt.Errorf("the answer of cygnetd at %s is larger than %d bytes",
+			c.path, maxAnswer)
 	case response.StatusCode >= 400:
 		return nil, refusal(response.StatusCode, answer)
 	}
@@ -172,7 +181,7 @@ func refusal(code int, body []byte) error {
 	return &Refusal{Code: code, Message: f.Error}
 }
 
-// unreachable says what an error before the answer means.
+// unreachable explains an error that came before the daemon's answer.
 func (c *Client) unreachable(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -182,7 +191,8 @@ func (c *Client) unreachable(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w at %s: be root or in the group that api_group in the daemon's configuration names", ErrPermission, c.path)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("cygnetd takes connections at %s but does not answer: %w", c.path, context.DeadlineExceeded)
+		return fmt.Errorf("cygnetd takes connections at %s but does not answer: %w",
+			c.path, context.DeadlineExceeded)
 	}
 	return fmt.Errorf("ask cygnetd at %s: %w", c.path, err)
 }

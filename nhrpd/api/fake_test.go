@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// fake is a daemon that says what it was told to say.
+// fake is a daemon whose answers a test sets.
 type fake struct {
 	mu      sync.Mutex
 	status  *Status
 	err     error
 	left    []string
 	blocked []string
-	block   bool // answer only when the context ends
+	block   bool // do not answer before the context ends
 }
 
 func (f *fake) Status(ctx context.Context) (*Status, error) {
@@ -66,15 +66,17 @@ var (
 	now     = started.Add(time.Hour)
 )
 
-// small is a status with one of everything.
+// small returns a status with one entry of every kind.
 func small() *Status {
 	return &Status{
-		Version:    "1.2.3",
-		PID:        7,
-		Started:    started,
-		Now:        now,
-		StrongSwan: StrongSwan{Connected: true, Socket: "/var/run/charon.vici", Version: "5.9.8", Since: started},
-		Memory:     Memory{Heap: 12345678, Allocations: 42},
+		Version: "1.2.3",
+		PID:     7,
+		Started: started,
+		Now:     now,
+		StrongSwan: StrongSwan{
+			Connected: true, Socket: "/var/run/charon.vici", Version: "5.9.8", Since: started,
+		},
+		Memory: Memory{Heap: 12345678, Allocations: 42},
 		Interfaces: []Interface{{
 			Name:      "gre1",
 			Index:     3,
@@ -84,24 +86,52 @@ func small() *Status {
 			Protected: true,
 			Shortcut:  true,
 			Sampling:  SamplingEBPF,
-			ClearGRE: &ClearGRE{Devices: []string{"eth0"}, Missing: []string{"ppp0"}, Offloaded: []string{}, Ahead: []string{}, StoppedIn: 5, StoppedOut: 2,
-				Causes: []string{"a policy"}, Leaks: []ClearLeak{{Peer: netip.MustParseAddr("198.51.100.1"), Packets: 2, Stopped: true, Last: now, Causes: []string{}}}},
-			NHS:       []NHS{{Name: "hub.example.net", NBMA: netip.MustParseAddr("198.51.100.1"), State: NHSRegistered, Registered: now, Expires: now.Add(time.Minute)}},
-			Bindings:  []Binding{{Protocol: netip.MustParseAddr("10.255.0.12"), NBMA: netip.MustParseAddr("203.0.113.12"), Static: true}},
-			Shortcuts: []Shortcut{{Prefix: netip.MustParsePrefix("192.168.12.0/24"), State: ShortcutResolving, Since: now}},
-			Peers:     []Peer{{NBMA: netip.MustParseAddr("198.51.100.1"), Identity: "hub.example.net", State: PeerSecured, Admitted: true, Interest: []string{"nhs"}}},
+			ClearGRE: &ClearGRE{Devices: []string{"eth0"}, Missing: []string{"ppp0"},
+				Offloaded: []string{}, Ahead: []string{}, StoppedIn: 5, StoppedOut: 2,
+				Causes: []string{"a policy"}, Leaks: []ClearLeak{
+					{Peer: netip.MustParseAddr("198.51.100.1"), Packets: 2, Stopped: true,
+						Last: now, Causes: []string{}},
+				}},
+			NHS: []NHS{
+				{Name: "hub.example.net", NBMA: netip.MustParseAddr("198.51.100.1"),
+					State: NHSRegistered, Registered: now, Expires: now.Add(time.Minute)},
+			},
+			Bindings: []Binding{
+				{Protocol: netip.MustParseAddr("10.255.0.12"),
+					NBMA: netip.MustParseAddr("203.0.113.12"), Static: true},
+			},
+			Shortcuts: []Shortcut{
+				{Prefix: netip.MustParsePrefix("192.168.12.0/24"), State: ShortcutResolving,
+					Since: now},
+			},
+			Peers: []Peer{
+				{NBMA: netip.MustParseAddr("198.51.100.1"), Identity: "hub.example.net",
+					State: PeerSecured, Admitted: true, Interest: []string{"nhs"}},
+			},
 
-			Admission: AdmissionPeers, AdmissionReason: "a filter runs before ours", DataPathRestored: 2,
+			Admission: AdmissionPeers, AdmissionReason: "a filter runs before ours",
+			DataPathRestored: 2,
 		}},
-		Routes: []Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("192.168.12.0/24"), NextHop: netip.MustParseAddr("10.255.0.12"), Table: 254, Installed: true}},
+		Routes: []Route{
+			{Interface: "gre1", Prefix: netip.MustParsePrefix("192.168.12.0/24"),
+				NextHop: netip.MustParseAddr("10.255.0.12"), Table: 254, Installed: true},
+		},
 		Tables: Tables{WantedNeighbors: 2, WantedRoutes: 1, Failing: 1, Restored: 3,
-			Failures: map[string]uint64{"add neighbour: no buffer space available": 4}, Resyncs: map[string]uint64{"start": 1}},
-		SAs:      []SA{{Connection: "cygnet-gre1", ID: 1, State: "ESTABLISHED", Local: netip.MustParseAddr("203.0.113.11"), Remote: netip.MustParseAddr("198.51.100.1")}},
-		Counters: Counters{Received: map[string]uint64{"registration reply": 2}, Dropped: map[string]uint64{"checksum": 1}},
+			Failures: map[string]uint64{
+				"add neighbour: no buffer space available": 4,
+			}, Resyncs: map[string]uint64{"start": 1}},
+		SAs: []SA{
+			{Connection: "cygnet-gre1", ID: 1, State: "ESTABLISHED",
+				Local: netip.MustParseAddr("203.0.113.11"), Remote: netip.MustParseAddr("198.51.100.1")},
+		},
+		Counters: Counters{
+			Received: map[string]uint64{"registration reply": 2},
+			Dropped:  map[string]uint64{"checksum": 1},
+		},
 	}
 }
 
-// serve runs a server for the test and returns a client of it.
+// serve runs a server until the test ends and returns a client for it.
 func serve(t *testing.T, d Daemon) *Client {
 	t.Helper()
 	path := t.TempDir() + "/cygnet/cygnet.sock"

@@ -2,27 +2,27 @@ package api
 
 import "time"
 
-// Peers lists the peers of all interfaces.
+// Peers returns the peers of all interfaces.
 func (s *Status) Peers() []Peer {
 	return flatten(s.Interfaces, func(i *Interface) []Peer { return i.Peers })
 }
 
-// Bindings lists the bindings of all interfaces.
+// Bindings returns the bindings of all interfaces.
 func (s *Status) Bindings() []Binding {
 	return flatten(s.Interfaces, func(i *Interface) []Binding { return i.Bindings })
 }
 
-// Shortcuts lists the shortcuts of all interfaces.
+// Shortcuts returns the shortcuts of all interfaces.
 func (s *Status) Shortcuts() []Shortcut {
 	return flatten(s.Interfaces, func(i *Interface) []Shortcut { return i.Shortcuts })
 }
 
-// NHS lists the next hop servers of all interfaces.
+// NHS returns the next hop servers of all interfaces.
 func (s *Status) NHS() []NHS {
 	return flatten(s.Interfaces, func(i *Interface) []NHS { return i.NHS })
 }
 
-// flatten returns a new list, never nil.
+// flatten joins a list of each interface into a new list, which is never nil.
 func flatten[T any](interfaces []Interface, of func(*Interface) []T) []T {
 	all := []T{}
 	for i := range interfaces {
@@ -31,7 +31,8 @@ func flatten[T any](interfaces []Interface, of func(*Interface) []T) []T {
 	return all
 }
 
-// complete fills in what a daemon need not repeat: the time, the interface in each entry, and empty lists for missing ones.
+// complete fills in what the daemon does not set: the time if it is zero, the interface in each
+// entry, and empty lists in the place of nil ones.
 func (s *Status) complete(now time.Time) {
 	if s.Now.IsZero() {
 		s.Now = now
@@ -53,7 +54,10 @@ func (s *Status) complete(now time.Time) {
 	for i := range s.SAs {
 		present(&s.SAs[i].Children)
 	}
-	for _, counts := range []*map[string]uint64{&s.Counters.Received, &s.Counters.Sent, &s.Counters.Dropped, &s.Tables.Failures, &s.Tables.Resyncs} {
+	for _, counts := range []*map[string]uint64{
+		&s.Counters.Received, &s.Counters.Sent, &s.Counters.Dropped, &s.Tables.Failures,
+		&s.Tables.Resyncs,
+	} {
 		if *counts == nil {
 			*counts = map[string]uint64{}
 		}
@@ -69,7 +73,9 @@ func (i *Interface) complete() {
 	present(&i.Shortcuts)
 	present(&i.Peers)
 	if c := i.ClearGRE; c != nil {
-		for _, strings := range []*[]string{&c.Devices, &c.Missing, &c.Offloaded, &c.Ahead, &c.Causes} {
+		for _, strings := range []*[]string{
+			&c.Devices, &c.Missing, &c.Offloaded, &c.Ahead, &c.Causes,
+		} {
 			present(strings)
 		}
 		present(&c.Leaks)

@@ -15,14 +15,15 @@ import (
 	"time"
 )
 
-// ErrInUse says that another daemon answers on the socket.
+// ErrInUse means that another daemon answers on the socket.
 var ErrInUse = errors.New("another daemon answers on the socket")
 
-// ErrNoGroup says that the group that the API is to be open to does not exist.
+// ErrNoGroup means that the group that may use the API does not exist.
 var ErrNoGroup = errors.New("there is no such group")
 
-// Listen makes the socket of the API, open to its owner and to the group (a name or a number; empty: the process's own). A
-// socket that nobody answers on is replaced, the folder is made if it is missing. Closing the listener removes the socket.
+// Listen creates the socket of the API. Its owner and the group may use it; the group is a name or
+// a number, or the process's own group if empty. Listen replaces a socket on which nobody answers,
+// and creates the folder if it is missing. Closing the listener removes the socket.
 func Listen(path, group string) (net.Listener, error) {
 	gid, err := groupID(group)
 	if err != nil {
@@ -41,7 +42,7 @@ func Listen(path, group string) (net.Listener, error) {
 	return l, nil
 }
 
-// explain says what to do where this process may not have the socket.
+// explain adds to the error what to do if this process may not create the socket.
 func explain(path string, err error) error {
 	err = fmt.Errorf("listen on %s: %w", path, err)
 	if errors.Is(err, fs.ErrPermission) {
@@ -50,8 +51,8 @@ func explain(path string, err error) error {
 	return err
 }
 
-// listen binds to a name of its own and renames that to the path: so the socket never shows with other rights than its final
-// ones, and replaces a stale one at once.
+// listen creates the socket under a temporary name and renames it to path. So the socket at path
+// has its final permissions from the start, and replaces a stale socket without a gap.
 func listen(path string, gid int) (_ net.Listener, err error) {
 	own := path + "." + strconv.Itoa(os.Getpid())
 	if err := os.Remove(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -84,7 +85,8 @@ func listen(path string, gid int) (_ net.Listener, err error) {
 	return &listener{UnixListener: l, path: path, info: info}, nil
 }
 
-// vacant says whether the path is free to be taken: nothing is there, or a socket that nobody listens on.
+// vacant returns nil if the path is free: nothing is there, or only a socket on which nobody
+// listens.
 func vacant(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +96,7 @@ func vacant(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("something that is no socket is there; move it away or set api_socket in [daemon]")
+		return errors.New("a file that is not a socket is in its place; move it away or set api_socket in [daemon]")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -122,7 +124,7 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// listener removes its socket when it closes, unless another daemon has put its own there.
+// listener removes its socket when it closes, unless another daemon has put its own socket there.
 type listener struct {
 	*net.UnixListener
 	path string

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// The socket is open to its owner and group alone, in a folder that is made where it is missing.
+// The socket is open only to its owner and group. Listen creates its folder if it is missing.
 func TestListenRights(t *testing.T) {
 	path := t.TempDir() + "/a/b/cygnet.sock"
 	l, err := Listen(path, "0")
@@ -34,7 +34,7 @@ func TestListenRights(t *testing.T) {
 	}
 }
 
-// Closing removes the socket, but not one that another daemon has put in its place.
+// Close removes the socket, but not a socket that another daemon has put in its place.
 func TestListenClose(t *testing.T) {
 	path := t.TempDir() + "/s"
 	first, err := Listen(path, "")
@@ -63,7 +63,7 @@ func TestListenClose(t *testing.T) {
 	}
 }
 
-// A socket that a killed daemon left is replaced.
+// Listen replaces a socket that a killed daemon left behind.
 func TestListenReplacesStaleSocket(t *testing.T) {
 	path := t.TempDir() + "/s"
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -84,7 +84,7 @@ func TestListenReplacesStaleSocket(t *testing.T) {
 	conn.Close()
 }
 
-// A daemon that runs keeps its socket.
+// Listen does not take the socket of a running daemon.
 func TestListenRefusesSecondDaemon(t *testing.T) {
 	path := t.TempDir() + "/s"
 	first, err := Listen(path, "")
@@ -92,18 +92,20 @@ func TestListenRefusesSecondDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	if _, err := Listen(path, ""); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
+	if _, err := Listen(path, ""); !errors.Is(err, ErrInUse) ||
+		!strings.Contains(err.Error(), path) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// What is no socket is not touched, and a group that does not exist is told with its key.
+// Listen does not touch a file that is not a socket. The error about a group that does not exist
+// names the key that sets it.
 func TestListenRefuses(t *testing.T) {
 	path := t.TempDir() + "/file"
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path, ""); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := Listen(path, ""); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("got %v", err)
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "precious" {
@@ -114,10 +116,12 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
-// A client tells a daemon that is not there from one that does not let it in and from one that hangs.
+// The client's error tells whether no daemon is there, the daemon does not let the client in, or
+// the daemon hangs.
 func TestClientErrors(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Dial(dir + "/none").Status(t.Context()); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), dir+"/none") {
+	if _, err := Dial(dir + "/none").Status(t.Context()); !errors.Is(err, ErrNotRunning) ||
+		!strings.Contains(err.Error(), dir+"/none") {
 		t.Errorf("no socket: %v", err)
 	}
 
@@ -131,7 +135,9 @@ func TestClientErrors(t *testing.T) {
 		t.Errorf("stale socket: %v", err)
 	}
 
-	denied := Dial(dir + "/denied").unreachable(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)})
+	denied := Dial(dir + "/denied").unreachable(&net.OpError{
+		Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES),
+	})
 	if !errors.Is(denied, ErrPermission) || !strings.Contains(denied.Error(), "api_group") {
 		t.Errorf("no permission: %v", denied)
 	}
@@ -147,7 +153,7 @@ func TestClientErrors(t *testing.T) {
 		if conn, err := deaf.Accept(); err == nil {
 			defer conn.Close()
 			cancel()
-			<-answered // a connection that is closed would be another error
+			<-answered // closing the connection would cause another error
 		}
 	}()
 	if _, err := Dial(dir + "/deaf").Status(ctx); !errors.Is(err, context.Canceled) {
@@ -155,12 +161,14 @@ func TestClientErrors(t *testing.T) {
 	}
 	close(answered)
 	late := Dial(dir + "/deaf").unreachable(context.DeadlineExceeded)
-	if !strings.Contains(late.Error(), "does not answer") || !errors.Is(late, context.DeadlineExceeded) {
+	if !strings.Contains(late.Error(), "does not answer") ||
+		!errors.Is(late, context.DeadlineExceeded) {
 		t.Errorf("late: %v", late)
 	}
 }
 
-// An answer that is not the API's is an error, not a crash or an empty success.
+// An answer that is not the API's is an error; it neither crashes the client nor counts as an empty
+// success.
 func TestClientStrangeAnswers(t *testing.T) {
 	for name, answer := range map[string]string{
 		"no HTTP":         "hello\n",
@@ -189,9 +197,11 @@ func TestClientStrangeAnswers(t *testing.T) {
 	}
 }
 
-// Who may not have the socket is told what to do.
+// A process that may not create the socket gets an error that says what to do.
 func TestListenWithoutPermission(t *testing.T) {
-	err := explain("/run/cygnet/cygnet.sock", &fs.PathError{Op: "mkdir", Path: "/run/cygnet", Err: syscall.EACCES})
+	err := explain("/run/cygnet/cygnet.sock", &fs.PathError{
+		Op: "mkdir", Path: "/run/cygnet", Err: syscall.EACCES,
+	})
 	want := "listen on /run/cygnet/cygnet.sock: mkdir /run/cygnet: permission denied: run the daemon as root or with the systemd unit of the package, or set api_socket in [daemon]"
 	if !errors.Is(err, fs.ErrPermission) || err.Error() != want {
 		t.Errorf("got %v", err)

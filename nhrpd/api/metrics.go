@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// WriteMetrics writes a status in the Prometheus text format, version 0.0.4. Nothing in it is a secret, but it names interfaces
-// and servers.
+// WriteMetrics writes a status in the Prometheus text format, version 0.0.4. The text contains no
+// secret, but it names interfaces and servers.
 func WriteMetrics(w io.Writer, s *Status) error {
 	m := &metrics{w: bufio.NewWriter(w)}
 	m.daemon(s)
@@ -22,7 +22,8 @@ func WriteMetrics(w io.Writer, s *Status) error {
 	return m.w.Flush()
 }
 
-// metrics writes one family after the other. Errors of the writer stay in it and come out of its Flush.
+// metrics writes one family after another. Its writer remembers the first error, and Flush returns
+// it.
 type metrics struct {
 	w    *bufio.Writer
 	name string
@@ -31,7 +32,8 @@ type metrics struct {
 func (m *metrics) daemon(s *Status) {
 	m.family("cygnet_build_info", "gauge", "The version of the daemon; always 1.")
 	m.sample(1, "version", s.Version)
-	m.family("cygnet_start_time_seconds", "gauge", "When the daemon started, in seconds since 1970.")
+	m.family("cygnet_start_time_seconds", "gauge",
+		"When the daemon started, in seconds since 1970.")
 	m.sample(float64(s.Started.UnixMilli()) / 1000)
 	m.family("cygnet_strongswan_connected", "gauge", "1 while the daemon is connected to charon over VICI.")
 	m.sample(bit(s.StrongSwan.Connected))
@@ -46,7 +48,8 @@ func (m *metrics) daemon(s *Status) {
 	m.sample(float64(s.Memory.Allocations))
 }
 
-// problems counts by severity, with 0 for none, so that no series comes and goes, then by kind.
+// problems counts problems by severity and then by kind. A severity without problems has a sample
+// of 0, so that its series is always there.
 func (m *metrics) problems(s *Status) {
 	m.family("cygnet_problems", "gauge", "Problems that cygnet status lists, by severity.")
 	for _, severity := range []Severity{SeverityError, SeverityWarning} {
@@ -104,11 +107,13 @@ func (m *metrics) interfaces(s *Status) {
 	}
 }
 
-// dataPath writes what of the eBPF programs holds.
+// dataPath writes the state of the eBPF programs.
 func (m *metrics) dataPath(s *Status) {
 	m.family("cygnet_admission", "gauge", "1 for whose data the kernel takes from the tunnel now.")
 	for _, i := range s.Interfaces {
-		for _, mode := range []Admission{AdmissionOff, AdmissionUnenforced, AdmissionPeers, AdmissionSources} {
+		for _, mode := range []Admission{
+			AdmissionOff, AdmissionUnenforced, AdmissionPeers, AdmissionSources,
+		} {
 			m.sample(bit(i.Admission == mode), "interface", i.Name, "mode", string(mode))
 		}
 	}
@@ -117,13 +122,14 @@ func (m *metrics) dataPath(s *Status) {
 		m.sample(bit(i.DataPathError != "" || i.AdmissionReason != ""), "interface", i.Name)
 	}
 	m.family("cygnet_data_path_restored_total", "counter",
-		"eBPF programs and entries of their tables that were missing or changed and were put right.")
+		"eBPF programs and entries of their tables that were missing or changed "+
+			"and were put right.")
 	for _, i := range s.Interfaces {
 		m.sample(float64(i.DataPathRestored), "interface", i.Name)
 	}
 }
 
-// clearGRE writes what is known of GRE without IPsec.
+// clearGRE writes what is known about GRE without IPsec.
 func (m *metrics) clearGRE(s *Status) {
 	m.family("cygnet_clear_gre_leaking", "gauge", "Peers for whom GRE came out of the kernel without IPsec within ten minutes; stopped: a filter dropped it.")
 	for _, i := range s.Interfaces {
@@ -173,11 +179,13 @@ func (m *metrics) entries(s *Status) {
 	}
 	m.family("cygnet_shortcuts", "gauge", "Shortcuts by state.")
 	for _, i := range s.Interfaces {
-		count(m, i.Name, i.Shortcuts, func(e Shortcut) ShortcutState { return e.State }, ShortcutResolving, ShortcutSecuring, ShortcutUp)
+		count(m, i.Name, i.Shortcuts, func(e Shortcut) ShortcutState { return e.State },
+			ShortcutResolving, ShortcutSecuring, ShortcutUp)
 	}
 	m.family("cygnet_peers", "gauge", "Peers by the state of their security.")
 	for _, i := range s.Interfaces {
-		count(m, i.Name, i.Peers, func(e Peer) PeerState { return e.State }, PeerAbsent, PeerSecuring, PeerSecured)
+		count(m, i.Name, i.Peers, func(e Peer) PeerState { return e.State }, PeerAbsent,
+			PeerSecuring, PeerSecured)
 	}
 	m.family("cygnet_routes_missing", "gauge", "Routes, of shortcuts and to prefixes of clients, that are wanted but not in the kernel.")
 	missing := 0
@@ -199,7 +207,8 @@ func (m *metrics) tables(t *Tables) {
 	m.counts("cygnet_kernel_failures_total", "reason", "Changes that the kernel refused, by operation and reason.", t.Failures)
 }
 
-// count writes one sample for each state, with 0 for those that no entry is in, so that no series comes and goes.
+// count writes one sample for each state. A state without entries has a sample of 0, so that its
+// series is always there.
 func count[E any, S ~string](m *metrics, iface string, entries []E, state func(E) S, states ...S) {
 	counts := map[S]int{}
 	for _, e := range entries {
@@ -211,7 +220,8 @@ func count[E any, S ~string](m *metrics, iface string, entries []E, state func(E
 }
 
 func (m *metrics) packets(c *Counters) {
-	m.counts("cygnet_packets_received_total", "type", "NHRP packets received, by message type.", c.Received)
+	m.counts("cygnet_packets_received_total", "type", "NHRP packets received, by message type.",
+		c.Received)
 	m.counts("cygnet_packets_sent_total", "type", "NHRP packets sent, by message type.", c.Sent)
 	m.counts("cygnet_packets_dropped_total", "reason", "Packets dropped, by reason: NHRP, and data where the reason says so.", c.Dropped)
 }
@@ -231,7 +241,7 @@ func (m *metrics) family(name, kind, help string) {
 
 var escapeLabel = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// sample writes one line; labels come in pairs of name and value.
+// sample writes one line. Labels come in pairs of name and value.
 func (m *metrics) sample(x float64, labels ...string) {
 	m.w.WriteString(m.name)
 	for i := 0; i+1 < len(labels); i += 2 {

@@ -10,10 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The metrics are those of the golden file, in the order and form of the Prometheus text format.
+// The metrics equal the golden file, in the order and form of the Prometheus text format.
 func TestMetrics(t *testing.T) {
 	s := small()
-	s.Interfaces[0].NHS[0].Name = "a\"b\\c\nd" // what needs escaping
+	s.Interfaces[0].NHS[0].Name = "a\"b\\c\nd" // characters that need escaping
 	s.Interfaces[0].NHS[0].Attempts = 3
 	s.Problems = []Problem{
 		{Code: ProblemPeerUnsecured, Severity: SeverityError, Interface: "gre1", Subject: "192.0.2.1"},
@@ -33,7 +33,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// Every line is a comment or a sample of the format, each family is announced once and before its samples.
+// Every line is a comment or a sample in the format. Each family is described once, before its
+// samples.
 func TestMetricsForm(t *testing.T) {
 	sample := regexp.MustCompile(`^([a-z_]+)(\{[a-z_]+="([^"\\\n]|\\["\\n])*"(,[a-z_]+="([^"\\\n]|\\["\\n])*")*\})? [0-9.]+$`)
 	var b strings.Builder
@@ -65,7 +66,7 @@ type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
-// A reader that goes away is an error.
+// WriteMetrics returns an error if its reader goes away.
 func TestMetricsToBrokenWriter(t *testing.T) {
 	if err := WriteMetrics(brokenPipe{}, small()); err == nil {
 		t.Error("no error")

@@ -2,26 +2,28 @@ package api
 
 import "time"
 
-// Problem is one thing that keeps the daemon or one of its interfaces from doing its work, or
-// limits it. Code, Interface and Subject together identify it; the texts may change from one
-// status to the next.
+// Problem is one fault or limit of the daemon or of one of its interfaces. Code, Interface and
+// Subject together identify it. The texts may change from one status to the next.
 type Problem struct {
-	Code      ProblemCode `json:"code"`
-	Severity  Severity    `json:"severity"`
-	Interface string      `json:"interface,omitempty"` // absent: the daemon as a whole
-	Subject   string      `json:"subject,omitempty"`   // the peer, server, route, setting or file
-	Text      string      `json:"text"`                // what happened and what it means
-	Remedy    string      `json:"remedy,omitempty"`    // what to do; absent: the text says it
-	Since     time.Time   `json:"since,omitzero"`      // absent: not known
+	Code     ProblemCode `json:"code"`
+	Severity Severity    `json:"severity"`
+	// absent: the problem concerns the whole daemon
+	Interface string `json:"interface,omitempty"`
+	Subject   string `json:"subject,omitempty"` // the peer, server, route, setting or file
+	Text      string `json:"text"`              // what happened and what it means
+	// what to do; absent: the text says that already
+	Remedy string    `json:"remedy,omitempty"`
+	Since  time.Time `json:"since,omitzero"` // absent: unknown
 }
 
 // Severity is how bad a problem is.
 type Severity string
 
-// The severities. Everything that works as the configuration says is neither.
+// The severities. What works as configured is not a problem.
 const (
-	SeverityError   Severity = "error"   // something that is configured does not work
-	SeverityWarning Severity = "warning" // it works with a limit, or may come right by itself
+	SeverityError Severity = "error" // something that is configured does not work
+	// something works only with a limit, or may recover by itself
+	SeverityWarning Severity = "warning"
 )
 
 // ProblemCode names a kind of problem, for scripts and alerts. cygnet(1) lists all codes.

@@ -15,22 +15,23 @@ import (
 	"time"
 )
 
-// Bounds on what one request may take of the server.
+// Bounds on what one request may cost the server.
 const (
-	statusTimeout = 5 * time.Second  // for the daemon to make a copy of its state
-	leaveTimeout  = 60 * time.Second // purges are sent, routes and SAs withdrawn
+	statusTimeout = 5 * time.Second  // time for the daemon to copy its state
+	leaveTimeout  = 60 * time.Second // time to send purges and to withdraw routes and SAs
 	longestBlock  = 10 * 365 * 24 * time.Hour
 	maxBody       = 4 << 10
 	maxHeader     = 16 << 10
 	shutdownGrace = 2 * time.Second
 )
 
-// Serve answers requests on l from what d says, until the context ends; then requests under way get a short time to finish. It
-// closes l, and when it returns, nothing that it started is left. The error is nil after the end of the context.
+// Serve answers requests on l with what d returns, until the context ends. Requests under way then
+// get a short time to finish. Serve closes l. When it returns, none of its goroutines is left. The
+// error is nil if the end of the context was the reason.
 func Serve(ctx context.Context, l net.Listener, d Daemon, log *slog.Logger) error {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var conns sync.WaitGroup // http.Server's Close does not wait for requests under way
+	var conns sync.WaitGroup // http.Server.Close does not wait for requests under way
 	srv := &http.Server{
 		Handler:           &server{daemon: d, log: log},
 		ConnState:         counting(&conns),
@@ -63,8 +64,8 @@ func Serve(ctx context.Context, l net.Listener, d Daemon, log *slog.Logger) erro
 	return nil
 }
 
-// counting keeps wg at the number of connections with a goroutine. A connection becomes new before Serve takes the next one, so
-// that none is added after Serve has returned.
+// counting keeps wg at the number of connections that have a goroutine. A connection gets its state
+// New before Serve accepts the next one, so none is added after Serve has returned.
 func counting(wg *sync.WaitGroup) func(net.Conn, http.ConnState) {
 	return func(_ net.Conn, state http.ConnState) {
 		switch state {
@@ -81,7 +82,7 @@ type server struct {
 	log    *slog.Logger
 }
 
-// views are the endpoints that show the status or a part of it.
+// views maps each endpoint that shows the status, or a part of it, to what it shows.
 var views = map[string]func(*Status) any{
 	"/v1/status":    func(s *Status) any { return s },
 	"/v1/peers":     func(s *Status) any { return s.Peers() },
@@ -92,7 +93,7 @@ var views = map[string]func(*Status) any{
 	"/v1/blocked":   func(s *Status) any { return s.Blocked },
 }
 
-// ServeHTTP finds the endpoint. Every answer that is not a success is a Failure.
+// ServeHTTP passes a request to its endpoint. Every answer that is not a success is a Failure.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	allowed, serve := http.MethodGet, s.view
 	switch r.URL.Path {
@@ -181,13 +182,14 @@ func (s *server) block(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if request.Seconds < 0 || request.Seconds > longestBlock.Seconds() {
-		s.fail(w, http.StatusBadRequest, fmt.Errorf("found %v seconds, allowed is up to %v, or none for as long as it is not taken back",
+		s.fail(w, http.StatusBadRequest, fmt.Errorf("found %v seconds, allowed is up to %v, or none to block until unblock",
 			request.Seconds, longestBlock.Seconds()))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 	defer cancel()
-	s.done(w, s.daemon.Block(ctx, request.Identity, time.Duration(request.Seconds*float64(time.Second))))
+	s.done(w,
+		s.daemon.Block(ctx, request.Identity, time.Duration(request.Seconds*float64(time.Second))))
 }
 
 func (s *server) unblock(w http.ResponseWriter, r *http.Request) {
@@ -201,7 +203,7 @@ func (s *server) unblock(w http.ResponseWriter, r *http.Request) {
 	s.done(w, s.daemon.Unblock(ctx, request.Identity))
 }
 
-// done answers what asked the daemon to do something.
+// done answers a request that asked the daemon to do something.
 func (s *server) done(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, ErrNoInterface):
@@ -215,8 +217,9 @@ func (s *server) done(w http.ResponseWriter, err error) {
 	}
 }
 
-// decode reads a request's body: one JSON object and nothing else. JSON is asked for, so that no web page can make a browser
-// send a request through some proxy before the socket.
+// decode reads a request's body: one JSON object and nothing else. It requires the content type of
+// JSON, so that no web page can make a browser send a request through a proxy in front of the
+// socket.
 func decode(r *http.Request, into any) error {
 	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(media) != "application/json" {
 		return errors.New("the request must have the content type application/json")

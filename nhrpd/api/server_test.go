@@ -25,7 +25,8 @@ var (
 	comparable = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 )
 
-// What the daemon says comes out at the client, with the interface in each entry and no list missing.
+// The client receives what the daemon returns, with the interface in each entry and no list
+// missing.
 func TestStatusArrivesComplete(t *testing.T) {
 	client := serve(t, &fake{status: small()})
 	ctx := t.Context()
@@ -69,12 +70,13 @@ func TestStatusArrivesComplete(t *testing.T) {
 	version, err := client.Version(ctx)
 	check("version", &VersionInfo{Version: Version, Go: runtime.Version()}, version, err)
 	metrics, err := client.Metrics(ctx)
-	if err != nil || !strings.Contains(string(metrics), "cygnet_build_info{version=\"1.2.3\"} 1\n") {
+	if err != nil ||
+		!strings.Contains(string(metrics), "cygnet_build_info{version=\"1.2.3\"} 1\n") {
 		t.Errorf("metrics: %v\n%s", err, metrics)
 	}
 }
 
-// The field names are the API's promise: a change here breaks other programs.
+// Other programs depend on the field names: changing one breaks them.
 func TestFieldNames(t *testing.T) {
 	s := small()
 	s.complete(now)
@@ -93,12 +95,14 @@ func TestFieldNames(t *testing.T) {
 		`"tables":{"wanted_neighbors":2,"wanted_routes":1,"waiting":0,"failing":1,"failures":{"add neighbour: no buffer space available":4},"resyncs":{"start":1},"restored":3,"removed":0},` +
 		`"sas":[{"connection":"cygnet-gre1","id":1,"state":"ESTABLISHED","local":"203.0.113.11","remote":"198.51.100.1","initiator":false,"local_nat":false,"remote_nat":false,"children":[]}],` +
 		`"problems":[],"advice":[],"blocked":[],"memory":{"heap_bytes":12345678,"allocations":42},"counters":{"received":{"registration reply":2},"sent":{},"dropped":{"checksum":1}}}` + "\n"
-	if diff := cmp.Diff(strings.ReplaceAll(want, ",", ",\n"), strings.ReplaceAll(w.Body.String(), ",", ",\n")); diff != "" {
+	if diff := cmp.Diff(
+		strings.ReplaceAll(want, ",", ",\n"), strings.ReplaceAll(w.Body.String(), ",", ",\n"),
+	); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 }
 
-// A daemon that has nothing yet gives empty lists, never null.
+// A daemon without any state returns empty lists, never null.
 func TestEmptyStatus(t *testing.T) {
 	handler := &server{daemon: &fake{status: &Status{}}, log: quiet}
 	for path := range views {
@@ -110,7 +114,7 @@ func TestEmptyStatus(t *testing.T) {
 	}
 }
 
-// What cannot be done is answered by its status code and a Failure.
+// A request that cannot be carried out is answered with a status code and a Failure.
 func TestRefusals(t *testing.T) {
 	jsonBody := "application/json"
 	for _, test := range []struct {
@@ -126,14 +130,23 @@ func TestRefusals(t *testing.T) {
 		{"that is JSON", "POST", "/v1/leave", jsonBody, "{", &fake{}, 400, `{"error":"read the request: unexpected EOF"}`},
 		{"of known fields", "POST", "/v1/leave", jsonBody, `{"iface":"gre1"}`, &fake{}, 400, `{"error":"read the request: json: unknown field \"iface\""}`},
 		{"one object", "POST", "/v1/leave", jsonBody, `{}{}`, &fake{}, 400, `{"error":"read the request: there is more than one JSON object"}`},
-		{"of bounded size", "POST", "/v1/leave", jsonBody, `{"interface":"` + strings.Repeat("x", maxBody) + `"}`, &fake{}, 400, `{"error":"read the request: http: request body too large"}`},
-		{"for an interface that is there", "POST", "/v1/leave", jsonBody, `{"interface":"gre9"}`, &fake{err: ErrNoInterface}, 404, `{"error":"no such interface in the daemon's configuration"}`},
-		{"that can be left", "POST", "/v1/leave", jsonBody, `{"interface":"gre1"}`, &fake{err: errors.New("stuck")}, 500, `{"error":"stuck"}`},
+		{"of bounded size", "POST", "/v1/leave", jsonBody,
+			`{"interface":"` + strings.Repeat("x", maxBody) + `"}`, &fake{}, 400, `{"error":"read the request: http: request body too large"}`},
+		{"for an interface that is there", "POST", "/v1/leave", jsonBody, `{"interface":"gre9"}`,
+			&fake{err: ErrNoInterface}, 404, `{"error":"no such interface in the daemon's configuration"}`},
+		{"that can be left", "POST", "/v1/leave", jsonBody, `{"interface":"gre1"}`, &fake{
+			err: errors.New("stuck"),
+		}, 500, `{"error":"stuck"}`},
 		{"blocking takes a POST", "GET", "/v1/block", "", "", &fake{}, 405, `{"error":"/v1/block takes POST only"}`},
-		{"of an identity", "POST", "/v1/block", jsonBody, `{"identity":""}`, &fake{err: fmt.Errorf("no identity (%w)", ErrRefused)}, 409, `{"error":"no identity (refused)"}`},
-		{"for a time ahead", "POST", "/v1/block", jsonBody, `{"identity":"x","seconds":-1}`, &fake{}, 400, `{"error":"found -1 seconds, allowed is up to 3.1536e+08, or none for as long as it is not taken back"}`},
-		{"unblocking who is blocked", "POST", "/v1/unblock", jsonBody, `{"identity":"x"}`, &fake{err: fmt.Errorf("not blocked (%w)", ErrRefused)}, 409, `{"error":"not blocked (refused)"}`},
-		{"no status to be had", "GET", "/v1/nhs", "", "", &fake{err: errors.New("stopping")}, 503, `{"error":"the daemon gives no status: stopping"}`},
+		{"of an identity", "POST", "/v1/block", jsonBody, `{"identity":""}`, &fake{
+			err: fmt.Errorf("no identity (%w)", ErrRefused),
+		}, 409, `{"error":"no identity (refused)"}`},
+		{"for a time ahead", "POST", "/v1/block", jsonBody, `{"identity":"x","seconds":-1}`,
+			&fake{}, 400, `{"error":"found -1 seconds, allowed is up to 3.1536e+08, or none to block until unblock"}`},
+		{"unblocking who is blocked", "POST", "/v1/unblock", jsonBody, `{"identity":"x"}`,
+			&fake{err: fmt.Errorf("not blocked (%w)", ErrRefused)}, 409, `{"error":"not blocked (refused)"}`},
+		{"no status to be had", "GET", "/v1/nhs", "", "", &fake{err: errors.New("stopping")}, 503,
+			`{"error":"the daemon gives no status: stopping"}`},
 		{"nor metrics", "GET", "/metrics", "", "", &fake{err: errors.New("stopping")}, 503, `{"error":"the daemon gives no status: stopping"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -148,17 +161,20 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Block and Unblock reach the daemon with identity and time.
+// Block and Unblock reach the daemon with the identity and the time.
 func TestBlock(t *testing.T) {
 	d := &fake{}
 	client := serve(t, d)
-	err := errors.Join(client.Block(t.Context(), "spoke1", 90*time.Minute), client.Block(t.Context(), "spoke2", 0), client.Unblock(t.Context(), "spoke1"))
-	if diff := cmp.Diff([]string{"spoke1 1h30m0s", "spoke2 0s", "not spoke1"}, d.blocked); err != nil || diff != "" {
+	err := errors.Join(client.Block(t.Context(), "spoke1", 90*time.Minute),
+		client.Block(t.Context(), "spoke2", 0), client.Unblock(t.Context(), "spoke1"))
+	if diff := cmp.Diff(
+		[]string{"spoke1 1h30m0s", "spoke2 0s", "not spoke1"}, d.blocked,
+	); err != nil || diff != "" {
 		t.Errorf("%v, want (-), got (+):\n%s", err, diff)
 	}
 }
 
-// Leave reaches the daemon with the interface's name; a refusal comes back with the daemon's words.
+// Leave reaches the daemon with the interface's name. A refusal returns the daemon's message.
 func TestLeave(t *testing.T) {
 	d := &fake{}
 	client := serve(t, d)
@@ -175,12 +191,13 @@ func TestLeave(t *testing.T) {
 	d.mu.Unlock()
 	err := client.Leave(t.Context(), "gre9")
 	var refusal *Refusal
-	if !errors.Is(err, ErrNoInterface) || !errors.As(err, &refusal) || refusal.Code != 404 || err.Error() != ErrNoInterface.Error() {
+	if !errors.Is(err, ErrNoInterface) || !errors.As(err, &refusal) || refusal.Code != 404 ||
+		err.Error() != ErrNoInterface.Error() {
 		t.Errorf("got %v", err)
 	}
 }
 
-// A hub's status of several megabytes comes through whole.
+// The client receives the complete status of a large hub, several megabytes.
 func TestLargeStatus(t *testing.T) {
 	s := small()
 	binding := s.Interfaces[0].Bindings[0]
@@ -193,7 +210,8 @@ func TestLargeStatus(t *testing.T) {
 	}
 }
 
-// Serve ends although a request hangs in the daemon and a client holds a connection open; nothing of it is left, the socket included.
+// Serve ends although a request hangs in the daemon and a client holds a connection open. Neither
+// goroutines nor the socket remain.
 func TestServeEnds(t *testing.T) {
 	path := t.TempDir() + "/s"
 	l, err := Listen(path, "")
@@ -240,7 +258,8 @@ func TestServeEnds(t *testing.T) {
 		select {
 		case <-deadline:
 			buf := make([]byte, 1<<16)
-			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before,
+				buf[:runtime.Stack(buf, true)])
 		default:
 			runtime.Gosched()
 		}

@@ -2,8 +2,8 @@ package api
 
 import "runtime/debug"
 
-// Version is the version of this build. A release sets it by -ldflags "-X cygnet/nhrpd/api.Version=1.2.3"; otherwise it is what
-// the Go toolchain recorded.
+// Version is the version of this build. A release sets it with -ldflags "-X
+// cygnet/nhrpd/api.Version=1.2.3"; otherwise it is the version that the Go toolchain recorded.
 var Version string
 
 func init() {
@@ -12,7 +12,7 @@ func init() {
 	}
 }
 
-// buildVersion names a build by its module version or, built from a checkout, by its commit.
+// buildVersion returns the module version of a build or, for a build from a checkout, its commit.
 func buildVersion(info *debug.BuildInfo, ok bool) string {
 	if !ok {
 		return "unknown"

@@ -5,10 +5,14 @@ import (
 	"testing"
 )
 
-// A build is named by its module version, else by its commit, and says when files were changed since.
+// A build is named by its module version, or else by its commit. The name shows whether files were
+// changed since the commit.
 func TestBuildVersion(t *testing.T) {
 	settings := func(modified string) []debug.BuildSetting {
-		return []debug.BuildSetting{{Key: "vcs.revision", Value: "0123456789abcdef0123"}, {Key: "vcs.modified", Value: modified}}
+		return []debug.BuildSetting{
+			{Key: "vcs.revision", Value: "0123456789abcdef0123"},
+			{Key: "vcs.modified", Value: modified},
+		}
 	}
 	for _, test := range []struct {
 		name string
@@ -18,7 +22,9 @@ func TestBuildVersion(t *testing.T) {
 	}{
 		{"no record", nil, false, "unknown"},
 		{"a module", &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}}, true, "v1.2.3"},
-		{"a checkout", &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: settings("false")}, true, "devel-0123456789ab"},
+		{"a checkout", &debug.BuildInfo{
+			Main: debug.Module{Version: "(devel)"}, Settings: settings("false"),
+		}, true, "devel-0123456789ab"},
 		{"a changed one", &debug.BuildInfo{Settings: settings("true")}, true, "devel-0123456789ab-dirty"},
 		{"no repository", &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}}, true, "devel"},
 	} {
