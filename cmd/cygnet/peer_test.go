@@ -11,9 +11,10 @@ import (
 	"cygnet/nhrpd/health"
 )
 
-// What is said of blocks reaches the daemon, and comes back in words.
+// block and unblock pass their arguments to the daemon, and show the outcome as text.
 func TestPeerBlock(t *testing.T) {
-	d := &daemon{status: &api.Status{Interfaces: []api.Interface{{Name: "gre1", Up: true, Index: 1, NBMA: addr("192.0.2.1"), Protected: true,
+	d := &daemon{status: &api.Status{Interfaces: []api.Interface{{Name: "gre1", Up: true, Index: 1,
+		NBMA: addr("192.0.2.1"), Protected: true,
 		Peers:    []api.Peer{{Identity: "spoke1.example.net"}, {Identity: "CN=a b, O=x"}},
 		Bindings: []api.Binding{{Identity: "spoke2.example.net"}}}}, Blocked: []api.Blocked{
 		{Identity: "spoke1.example.net", Since: ago(time.Hour)},
@@ -26,7 +27,7 @@ func TestPeerBlock(t *testing.T) {
 		{"peer block spoke2.example.net --for 1d", "Blocked: spoke2.example.net, for 24h\n"},
 		{"peer block spook1.example.net", "Blocked: spook1.example.net, until: cygnet peer unblock spook1.example.net\nNo router has this identity here now; did you mean spoke1.example.net?\n"},
 		{"peer block mallory", "Blocked: mallory, until: cygnet peer unblock mallory\nNo router has this identity here now\n"},
-		{"peer unblock spoke1.example.net", "Not blocked any more: spoke1.example.net. It gets an SA and a registration with its next try.\n"},
+		{"peer unblock spoke1.example.net", "No longer blocked: spoke1.example.net. It gets an SA and is registered when it next tries.\n"},
 		{"peer blocked", "IDENTITY            SINCE     UNTIL\nspoke1.example.net  1h0m ago  taken back\nspoke2.example.net  1m0s ago  in 1h0m\n"},
 		{"peer block x --json", "{\n  \"identity\": \"x\"\n}\n"},
 	} {
@@ -45,14 +46,18 @@ func TestPeerBlock(t *testing.T) {
 	}
 }
 
-// A hint that is a command can be pasted, whatever the identity.
+// A command in a hint can be pasted into a shell, whatever the identity is.
 func TestHintsAreQuoted(t *testing.T) {
 	socket := start(t, &daemon{})
 	_, out, _ := cygnet("peer", "block", "CN=it's a b, O=x", "--socket", socket)
-	if want := `Blocked: CN=it's a b, O=x, until: cygnet peer unblock 'CN=it'\''s a b, O=x'`; !strings.HasPrefix(out, want) {
+	want := `Blocked: CN=it's a b, O=x, until: cygnet peer unblock 'CN=it'\''s a b, O=x'`
+	if !strings.HasPrefix(out, want) {
 		t.Errorf("got %q, want %q", out, want)
 	}
-	for word, want := range map[string]string{"": "''", "a": "a", "a@b.c": "a@b.c", "$(x)": "'$(x)'", "a;b": "'a;b'", "*": "'*'", "CN=a": "CN=a"} {
+	for word, want := range map[string]string{
+		"": "''", "a": "a", "a@b.c": "a@b.c", "$(x)": "'$(x)'", "a;b": "'a;b'", "*": "'*'",
+		"CN=a": "CN=a",
+	} {
 		if got := shellWord(word); got != want {
 			t.Errorf("%q is written %s, want %s", word, got, want)
 		}
@@ -64,7 +69,7 @@ func TestPeerUsage(t *testing.T) {
 		"peer":                    "peer takes block IDENTITY, unblock IDENTITY or blocked",
 		"peer block":              "peer takes block IDENTITY, unblock IDENTITY or blocked",
 		"peer blok x":             "peer takes block IDENTITY, unblock IDENTITY or blocked",
-		"peer block x --for -1s":  "--for takes a time ahead, found -1s",
+		"peer block x --for -1s":  "--for takes a time above zero, found -1s",
 		"peer block x --for soon": "invalid value \"soon\" for flag -for",
 		"status --for 1m":         "status takes no --for",
 		"leave --config x":        "leave takes no --config",
@@ -72,13 +77,14 @@ func TestPeerUsage(t *testing.T) {
 		"policy test x":           "policy takes test IDENTITY ADDRESS",
 		"policy test x 1.2.3":     `found "1.2.3", which is neither an address`,
 	} {
-		if code, out, errs := cygnet(strings.Fields(args)...); code != exitUsage || out != "" || !strings.Contains(errs, want) {
+		if code, out, errs := cygnet(strings.Fields(args)...); code != exitUsage || out != "" ||
+			!strings.Contains(errs, want) {
 			t.Errorf("%s: %d %q, want %q", args, code, errs, want)
 		}
 	}
 }
 
-// Who may do nothing here, and who is two, is told among what is wrong.
+// The problems include a peer that may do nothing here, and an identity that two routers prove.
 func TestTroublesOfIdentities(t *testing.T) {
 	s := spoke()
 	s.Interfaces[0].Peers = []api.Peer{
@@ -94,7 +100,7 @@ func TestTroublesOfIdentities(t *testing.T) {
 	got := strings.Join(lines, "\n")
 	for _, want := range []string{
 		"gre1: peer 203.0.113.1 may do nothing here: no peer rule matches its identity mallory",
-		"gre1: twin is proven from 203.0.113.2 and 203.0.113.3: two routers with one identity",
+		"gre1: twin is proven from 203.0.113.2 and 203.0.113.3: either two routers have one identity",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
@@ -105,7 +111,7 @@ func TestTroublesOfIdentities(t *testing.T) {
 	}
 }
 
-// The block of an interface says where clear GRE is stopped.
+// The part about an interface says where clear GRE is stopped.
 func TestWhereClearGREIsStopped(t *testing.T) {
 	c := &api.ClearGRE{Devices: []string{"eth0", "ppp0"}, Offloaded: []string{"eth1"}, StoppedIn: 9}
 	want := "blocked by IPsec policies, and by filters on eth0, ppp0; no filters on eth1, which does ESP itself; 9 packets stopped there"

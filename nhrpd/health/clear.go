@@ -9,7 +9,7 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// clear lists GRE without IPsec: what there was of it, what lets it pass, and where it is not
+// clear reports GRE without IPsec: how much there was, what lets it pass, and where it is not
 // stopped.
 func (r *reporter) clear(c *api.ClearGRE, now time.Time) {
 	if c == nil {
@@ -35,7 +35,7 @@ func (r *reporter) clear(c *api.ClearGRE, now time.Time) {
 	}
 }
 
-// leak tells of a leak, and of those of its causes that are no longer there.
+// leak describes a leak. It also names those of its causes that no longer exist.
 func leak(l *api.ClearLeak, causes []string, now time.Time) (text, remedy string) {
 	last := Span(now.Sub(l.Last)) + " ago"
 	text = fmt.Sprintf("%d packets of GRE LEFT IN CLEAR for peer %s, the last %s: no ESP state took them", l.Packets, l.Peer, last)

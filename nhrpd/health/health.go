@@ -1,6 +1,6 @@
-// Package health works out from a status what is wrong: it has no state, and it is the one place
-// that decides how a state of the daemon reads as a problem. What no field of the status shows,
-// the daemon reports itself; see nhrpd.
+// Package health finds out from a status what is wrong. It has no state. It alone decides which
+// states of the daemon count as problems and how they are described. Problems that no field of the
+// status shows are reported by the daemon itself; see nhrpd.
 package health
 
 import (
@@ -10,9 +10,9 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// Diagnose lists the problems that the fields of a status show, together with those that the
-// status has already. Errors come before warnings, and the daemon's own before those of its
-// interfaces.
+// Diagnose returns the problems that the fields of a status show, together with those that the
+// status lists already. Errors come before warnings, and the daemon's own problems before those of
+// its interfaces.
 func Diagnose(s *api.Status) []api.Problem {
 	all := append([]api.Problem{}, s.Problems...)
 	all = append(all, strongSwan(s)...)
@@ -25,7 +25,7 @@ func Diagnose(s *api.Status) []api.Problem {
 	return all
 }
 
-// Worst returns the highest severity among problems; empty: there are none.
+// Worst returns the highest severity among problems, or "" if there are none.
 func Worst(problems []api.Problem) api.Severity {
 	worst := api.Severity("")
 	for i := range problems {
@@ -49,9 +49,11 @@ func rank(p *api.Problem) int {
 	return 0
 }
 
-// needsStrongSwan reports whether an interface needs charon now.
+// needsStrongSwan reports whether at least one interface needs charon now.
 func needsStrongSwan(s *api.Status) bool {
-	return slices.ContainsFunc(s.Interfaces, func(i api.Interface) bool { return i.Protected && !i.Left })
+	return slices.ContainsFunc(s.Interfaces, func(i api.Interface) bool {
+		return i.Protected && !i.Left
+	})
 }
 
 func strongSwan(s *api.Status) []api.Problem {
@@ -69,16 +71,18 @@ func strongSwan(s *api.Status) []api.Problem {
 	if s.StrongSwan.Error != "" {
 		text += " (" + s.StrongSwan.Error + ")"
 	}
-	return []api.Problem{{Code: api.ProblemStrongSwan, Severity: api.SeverityError, Subject: s.StrongSwan.Socket, Text: text,
-		Remedy: "start charon (strongswan.service), and see that it loads the vici plugin", Since: s.StrongSwan.Since}}
+	return []api.Problem{{Code: api.ProblemStrongSwan, Severity: api.SeverityError,
+		Subject: s.StrongSwan.Socket, Text: text,
+		Remedy: "start charon (strongswan.service), and see that it loads the vici plugin",
+		Since:  s.StrongSwan.Since}}
 }
 
-// iface lists what is wrong with one interface, the most far-reaching first.
+// iface returns what is wrong with one interface, with the most far-reaching problem first.
 func iface(s *api.Status, i *api.Interface) []api.Problem {
 	of := reporter{iface: i.Name}
 	of.tunnel(i)
 	if i.Left {
-		return of.found // what there was to say of servers and peers is over
+		return of.found // an interface that has left has no servers and peers to report
 	}
 	of.clear(i.ClearGRE, s.Now)
 	reported := map[string]bool{}
@@ -90,7 +94,7 @@ func iface(s *api.Status, i *api.Interface) []api.Problem {
 	for n := range i.Peers {
 		of.peer(s, i, &i.Peers[n], reported)
 	}
-	of.twins(i.Peers)
+	of.duplicates(i.Peers)
 	return of.found
 }
 
@@ -106,11 +110,15 @@ func (r *reporter) add(p api.Problem) {
 }
 
 func (r *reporter) error(code api.ProblemCode, subject, text, remedy string) {
-	r.add(api.Problem{Code: code, Severity: api.SeverityError, Subject: subject, Text: text, Remedy: remedy})
+	r.add(api.Problem{
+		Code: code, Severity: api.SeverityError, Subject: subject, Text: text, Remedy: remedy,
+	})
 }
 
 func (r *reporter) warn(code api.ProblemCode, subject, text, remedy string) {
-	r.add(api.Problem{Code: code, Severity: api.SeverityWarning, Subject: subject, Text: text, Remedy: remedy})
+	r.add(api.Problem{
+		Code: code, Severity: api.SeverityWarning, Subject: subject, Text: text, Remedy: remedy,
+	})
 }
 
 func (r *reporter) tunnel(i *api.Interface) {
@@ -135,14 +143,16 @@ func (r *reporter) tunnel(i *api.Interface) {
 	}
 }
 
-// dataPath reports what of the eBPF programs on the tunnel does not hold.
+// dataPath reports what is wrong with the eBPF programs on the tunnel.
 func (r *reporter) dataPath(i *api.Interface) {
 	switch {
 	case i.Admission == api.AdmissionUnenforced:
 		r.warn(api.ProblemAdmissionUnenforced, "",
-			"admission is not enforced: data of every router that has an SA is taken"+fault(i.AdmissionReason), "")
+			"admission is not enforced: data of every router that has an SA is taken"+
+				fault(i.AdmissionReason), "")
 	case i.AdmissionReason != "":
-		r.warn(api.ProblemAdmissionBypassed, "", "data may pass beside admission: "+i.AdmissionReason, "")
+		r.warn(api.ProblemAdmissionBypassed, "",
+			"data may pass beside admission: "+i.AdmissionReason, "")
 	}
 	if i.DataPathError != "" {
 		r.error(api.ProblemDataPath, "",
@@ -150,7 +160,7 @@ func (r *reporter) dataPath(i *api.Interface) {
 	}
 }
 
-// fault is the reason of a problem as the end of a sentence.
+// fault returns the reason of a problem in the form of the end of a sentence.
 func fault(reason string) string {
 	if reason == "" {
 		return ""
@@ -162,7 +172,9 @@ func tables(t *api.Tables) []api.Problem {
 	if t.Failing == 0 {
 		return nil
 	}
-	return []api.Problem{{Code: api.ProblemKernelRefuses, Severity: api.SeverityError, Text: failing(t)}}
+	return []api.Problem{
+		{Code: api.ProblemKernelRefuses, Severity: api.SeverityError, Text: failing(t)},
+	}
 }
 
 func routes(all []api.Route) []api.Problem {
@@ -181,8 +193,10 @@ func routes(all []api.Route) []api.Problem {
 		} else {
 			text += " is wanted but not in the kernel"
 		}
-		found = append(found, api.Problem{Code: api.ProblemRouteMissing, Severity: api.SeverityError, Interface: r.Interface,
-			Subject: r.Prefix.String(), Text: text})
+		found = append(found,
+			api.Problem{Code: api.ProblemRouteMissing, Severity: api.SeverityError,
+				Interface: r.Interface,
+				Subject:   r.Prefix.String(), Text: text})
 	}
 	return found
 }

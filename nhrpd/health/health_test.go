@@ -20,20 +20,24 @@ var (
 	local = netip.MustParseAddr("192.0.2.11")
 )
 
-// well is a spoke with which nothing is wrong.
+// well returns the status of a spoke without problems.
 func well() *api.Status {
 	return &api.Status{
 		Now:        now,
 		StrongSwan: api.StrongSwan{Connected: true},
 		Interfaces: []api.Interface{{
-			Name: "gre1", Index: 5, Up: true, Protected: true, NBMA: local, Admission: api.AdmissionPeers,
-			NHS:   []api.NHS{{Name: "hub", NBMA: hub, State: api.NHSRegistered}},
-			Peers: []api.Peer{{NBMA: hub, Identity: "hub", State: api.PeerSecured, Interest: []string{"nhs"}}},
+			Name: "gre1", Index: 5, Up: true, Protected: true, NBMA: local,
+			Admission: api.AdmissionPeers,
+			NHS:       []api.NHS{{Name: "hub", NBMA: hub, State: api.NHSRegistered}},
+			Peers: []api.Peer{
+				{NBMA: hub, Identity: "hub", State: api.PeerSecured, Interest: []string{"nhs"}},
+			},
 		}},
 	}
 }
 
-// What a field of the status shows is one problem, with its severity, and is said once.
+// Each fault that a field of the status shows is one problem, with its severity, and is reported
+// once.
 func TestDiagnose(t *testing.T) {
 	nhs := func(n api.NHS) func(*api.Status) {
 		return func(s *api.Status) {
@@ -44,14 +48,20 @@ func TestDiagnose(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(*api.Status)
-		want   []string // severity, code, and the beginning of the text
+		want   []string // severity, code and the beginning of the text
 	}{
 		{"nothing", func(*api.Status) {}, nil},
-		{"no charon", func(s *api.Status) { s.StrongSwan = api.StrongSwan{Since: ago(12 * time.Second)} },
+		{"no charon", func(s *api.Status) {
+			s.StrongSwan = api.StrongSwan{Since: ago(12 * time.Second)}
+		},
 			[]string{"error strongswan-unreachable strongSwan is not reachable for 12s"}},
-		{"no charon, and nobody needs it", func(s *api.Status) { s.StrongSwan.Connected, s.Interfaces[0].Protected = false, false },
+		{"no charon, and nobody needs it", func(s *api.Status) {
+			s.StrongSwan.Connected, s.Interfaces[0].Protected = false, false
+		},
 			[]string{"warning interface-unprotected NOT PROTECTED"}},
-		{"no charon after leaving", func(s *api.Status) { s.StrongSwan.Connected, s.Interfaces[0].Left = false, true },
+		{"no charon after leaving", func(s *api.Status) {
+			s.StrongSwan.Connected, s.Interfaces[0].Left = false, true
+		},
 			[]string{"warning interface-left left by cygnet leave"}},
 		{"left", func(s *api.Status) {
 			i := &s.Interfaces[0]
@@ -66,50 +76,76 @@ func TestDiagnose(t *testing.T) {
 		{"no tunnel", func(s *api.Status) { s.Interfaces[0].Index = 0 }, []string{"error tunnel-missing the tunnel"}},
 		{"down", func(s *api.Status) { s.Interfaces[0].Up = false }, []string{"error tunnel-down the tunnel"}},
 		{"no address", func(s *api.Status) { s.Interfaces[0].NBMA = netip.Addr{} }, []string{"error underlay-without-address the underlay"}},
-		{"not enforced", func(s *api.Status) { s.Interfaces[0].Admission = api.AdmissionUnenforced },
+		{"not enforced", func(s *api.Status) {
+			s.Interfaces[0].Admission = api.AdmissionUnenforced
+		},
 			[]string{"warning admission-unenforced admission is not enforced"}},
 		{"not enforced, with the reason", func(s *api.Status) {
 			s.Interfaces[0].Admission, s.Interfaces[0].AdmissionReason = api.AdmissionUnenforced, "taken"
 		}, []string{"warning admission-unenforced admission is not enforced: data of every router that has an SA is taken: taken"}},
-		{"a filter before ours", func(s *api.Status) { s.Interfaces[0].AdmissionReason = "a filter" },
+		{"a filter before ours", func(s *api.Status) {
+			s.Interfaces[0].AdmissionReason = "a filter"
+		},
 			[]string{"warning admission-bypassed data may pass beside admission: a filter"}},
 		{"a table that is full", func(s *api.Status) { s.Interfaces[0].DataPathError = "full" },
 			[]string{"error data-path-failed eBPF on the tunnel is not as it should be, and tried again: full"}},
 		{"nothing of that after leaving", func(s *api.Status) {
 			i := &s.Interfaces[0]
-			i.Left, i.Admission, i.AdmissionReason, i.DataPathError = true, api.AdmissionUnenforced, "a", "b"
+			i.Left, i.Admission = true, api.AdmissionUnenforced
+			i.AdmissionReason, i.DataPathError = "a", "b"
 		}, []string{"warning interface-left left by cygnet leave"}},
-		{"first request unanswered", nhs(api.NHS{State: api.NHSRegistering, Attempts: 1, Asked: ago(2 * time.Second)}),
+		{"first request unanswered",
+			nhs(api.NHS{State: api.NHSRegistering, Attempts: 1, Asked: ago(2 * time.Second)}),
 			[]string{"warning nhs-unanswered NHS hub (198.51.100.1) unanswered: 1 requests in a row, the first asked 2s ago"}},
-		{"refresh unanswered", nhs(api.NHS{State: api.NHSRegistered, Attempts: 5, Asked: ago(time.Minute)}),
+		{"refresh unanswered",
+			nhs(api.NHS{State: api.NHSRegistered, Attempts: 5, Asked: ago(time.Minute)}),
 			[]string{"warning nhs-unanswered NHS hub (198.51.100.1) unanswered: 5 requests in a row, the first asked 1m0s ago"}},
-		{"dead", nhs(api.NHS{State: api.NHSRegistering, Attempts: 5, Next: now.Add(8 * time.Second)}),
+		{"dead", nhs(api.NHS{State: api.NHSRegistering, Attempts: 5,
+			Next: now.Add(8 * time.Second)}),
 			[]string{"error nhs-unanswered NHS hub (198.51.100.1) unanswered: 5 requests in a row; next try in 8s"}},
 		{"refused", nhs(api.NHS{State: api.NHSRefused, Error: "code 4"}), []string{"error nhs-refused NHS hub (198.51.100.1) refuses our registration: code 4"}},
 		{"the NHS and its peer say the same", func(s *api.Status) {
-			s.Interfaces[0].NHS[0] = api.NHS{Name: "hub", NBMA: hub, State: api.NHSSecuring, Error: "authentication failed"}
+			s.Interfaces[0].NHS[0] = api.NHS{
+				Name: "hub", NBMA: hub, State: api.NHSSecuring, Error: "authentication failed",
+			}
 			s.Interfaces[0].Peers[0] = api.Peer{NBMA: hub, State: api.PeerSecuring, Error: "authentication failed"}
 		}, []string{"error nhs-unsecured NHS hub (198.51.100.1) is not secured: authentication failed"}},
 		{"another peer", func(s *api.Status) {
-			s.Interfaces[0].Peers = append(s.Interfaces[0].Peers, api.Peer{NBMA: local, State: api.PeerSecuring, Error: "no answer", Interest: []string{"binding"}})
+			s.Interfaces[0].Peers = append(s.Interfaces[0].Peers, api.Peer{
+				NBMA: local, State: api.PeerSecuring, Error: "no answer",
+				Interest: []string{"binding"},
+			})
 		}, []string{"error peer-unsecured peer 192.0.2.11 is not secured: no answer"}},
 		{"a peer for a shortcut", func(s *api.Status) {
-			s.Interfaces[0].Peers = append(s.Interfaces[0].Peers, api.Peer{NBMA: local, State: api.PeerSecuring, Error: "no answer", Interest: []string{"shortcut", "answer"}})
+			s.Interfaces[0].Peers = append(s.Interfaces[0].Peers, api.Peer{
+				NBMA: local, State: api.PeerSecuring, Error: "no answer",
+				Interest: []string{"shortcut", "answer"},
+			})
 		}, []string{"warning peer-unsecured peer 192.0.2.11 is not secured, and traffic with it stays on the hub: no answer"}},
 		{"the NHS is this router", func(s *api.Status) { s.Interfaces[0].NHS[0].NBMA = local },
 			[]string{"error nhs-is-self NHS hub (192.0.2.11) is this router itself"}},
 		{"errors first", func(s *api.Status) {
-			s.Interfaces[0].Admission, s.Interfaces[0].Up, s.Tables.Failing = api.AdmissionUnenforced, false, 1
-			s.Problems = []api.Problem{{Code: api.ProblemReload, Severity: api.SeverityError, Text: "x"}}
+			s.Interfaces[0].Admission, s.Interfaces[0].Up = api.AdmissionUnenforced, false
+			s.Tables.Failing = 1
+			s.Problems = []api.Problem{
+				{Code: api.ProblemReload, Severity: api.SeverityError, Text: "x"},
+			}
 		}, []string{"error reload-failed x", "error kernel-refuses the kernel refuses 1", "error tunnel-down the", "warning admission-unenforced a"}},
 		{"a route", func(s *api.Status) {
-			s.Routes = []api.Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("172.16.1.0/24"), NextHop: hub}, {Installed: true}}
+			s.Routes = []api.Route{
+				{Interface: "gre1", Prefix: netip.MustParsePrefix("172.16.1.0/24"), NextHop: hub},
+				{Installed: true},
+			}
 		}, []string{"error route-missing route 172.16.1.0/24 via 198.51.100.1 is wanted but not in the kernel"}},
 		{"a route to a router's own address", func(s *api.Status) {
-			s.Routes = []api.Route{{Interface: "gre1", Prefix: netip.MustParsePrefix("10.255.0.1/32")}}
+			s.Routes = []api.Route{
+				{Interface: "gre1", Prefix: netip.MustParsePrefix("10.255.0.1/32")},
+			}
 		}, []string{"error route-missing route 10.255.0.1/32 is wanted but not in the kernel"}},
 		{"an NHS that cannot be sent to", func(s *api.Status) {
-			s.Interfaces[0].NHS = []api.NHS{{Name: "hub", NBMA: hub, State: api.NHSRegistered, Error: "its overlay address 10.254.0.1 is outside"}}
+			s.Interfaces[0].NHS = []api.NHS{
+				{Name: "hub", NBMA: hub, State: api.NHSRegistered, Error: "its overlay address 10.254.0.1 is outside"},
+			}
 		}, []string{"error nhs-unusable NHS hub (198.51.100.1) registered us, but no packet can be sent to it: its overlay address 10.254.0.1 is outside"}},
 	} {
 		s := well()
@@ -128,14 +164,17 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
-// The worst of problems decides.
+// The worst problem decides.
 func TestWorst(t *testing.T) {
-	warning, wrong := api.Problem{Severity: api.SeverityWarning}, api.Problem{Severity: api.SeverityError}
+	warning, wrong := api.Problem{
+		Severity: api.SeverityWarning,
+	}, api.Problem{Severity: api.SeverityError}
 	for _, test := range []struct {
 		problems []api.Problem
 		want     api.Severity
 	}{
-		{nil, ""}, {[]api.Problem{warning}, api.SeverityWarning}, {[]api.Problem{warning, wrong, warning}, api.SeverityError},
+		{nil, ""}, {[]api.Problem{warning}, api.SeverityWarning},
+		{[]api.Problem{warning, wrong, warning}, api.SeverityError},
 	} {
 		if got := Worst(test.problems); got != test.want {
 			t.Errorf("of %v: %q", test.problems, got)

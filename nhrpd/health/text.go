@@ -10,13 +10,14 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// failing says what the kernel does not take, and why, as far as it said so since the start.
+// failing describes what the kernel has refused since the start, and why, if it gave a reason.
 func failing(t *api.Tables) string {
 	return fmt.Sprintf("the kernel refuses %d of %d neighbours and routes; they are tried again%s",
 		t.Failing, t.WantedNeighbors+t.WantedRoutes, Counts(t.Failures))
 }
 
-// Counts lists counts by name in brackets, the largest first; empty: none is above zero.
+// Counts lists the counts above zero with their names in brackets, the largest first; "" if there
+// are none.
 func Counts(counts map[string]uint64) string {
 	keys := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		if counts[a] != counts[b] {
