@@ -31,20 +31,27 @@ func leave(in *invocation, iface string) error {
 		return nil
 	}
 	sas := ", SAs closed.\n"
-	if status, err := client.Status(in.ctx); err == nil && left(status, iface, func(i api.Interface) bool { return i.Protected }) && !status.StrongSwan.Connected {
-		sas = ".\nSAs are NOT closed, since strongSwan does not answer: swanctl --terminate ends what it still has when it is back.\n"
+	if status, err := client.Status(in.ctx); err == nil &&
+		left(status, iface, func(i api.Interface) bool {
+			return i.Protected
+		}) && !status.StrongSwan.Connected {
+		sas = ".\nSAs are NOT closed, since strongSwan does not answer: once it does, swanctl --terminate closes those that are left.\n"
 	}
 	in.printf("Said goodbye on %s: registrations and answers purged, shortcut routes and neighbours removed%s"+
-		"It stays inactive until the daemon reloads its configuration or is restarted.\n", clean(where), sas)
+		"It stays inactive until the daemon reloads its configuration or is restarted.\n",
+		clean(where), sas)
 	return nil
 }
 
-// left reports whether an interface that left, of this name unless it is empty, is one of those that are asked for.
+// left reports whether an interface has left that asked selects. If name is not empty, only the
+// interface of that name counts.
 func left(s *api.Status, name string, asked func(api.Interface) bool) bool {
-	return slices.ContainsFunc(s.Interfaces, func(i api.Interface) bool { return i.Left && (name == "" || i.Name == name) && asked(i) })
+	return slices.ContainsFunc(s.Interfaces, func(i api.Interface) bool {
+		return i.Left && (name == "" || i.Name == name) && asked(i)
+	})
 }
 
-// active lists the interfaces that have not left.
+// active returns the names of the interfaces that have not left.
 func active(ctx context.Context, client *api.Client) string {
 	status, err := client.Status(ctx)
 	if err != nil {
@@ -59,20 +66,23 @@ func active(ctx context.Context, client *api.Client) string {
 	return strings.Join(names, ", ")
 }
 
-// checked is what check says in JSON.
+// checked is the JSON output of check.
 type checked struct {
 	File     string   `json:"file"`
 	Valid    bool     `json:"valid"`
 	Problems []fault  `json:"problems"`
 	Warnings []string `json:"warnings"`
-	Doubts   []string `json:"doubts"` // what keeps an interface from working, as far as the files tell
+	// what keeps an interface from working, as far as the files show
+	Doubts []string `json:"doubts"`
 
-	Host []preflight.Finding `json:"host"` // what this host lacks for it; empty where the file is not valid
+	// what this host lacks for it; empty if the file is not valid
+	Host []preflight.Finding `json:"host"`
 }
 
-// fault is one of the faults of a configuration.
+// fault is one fault of a configuration.
 type fault struct {
-	File string `json:"file,omitempty"` // absent: the checked file; else one that it names, such as swanctl.conf
+	// absent: the checked file; otherwise a file that it names, such as swanctl.conf
+	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"` // absent: the file as a whole
 	Key  string `json:"key,omitempty"`
 	Text string `json:"text"`
@@ -94,15 +104,16 @@ func check(in *invocation, file string) error {
 	}
 	in.printf("%s is valid: %s\n", clean(file), interfaces(cfg))
 	in.bullets("WRONG", cfg.Doubts)
-	found := in.look(cfg)
+	found := in.checkHost(cfg)
 	in.bullets("WRONG ON THIS HOST", texts(found, preflight.Error))
 	in.bullets("WARNINGS FOR THIS HOST", texts(found, preflight.Warning))
 	in.bullets("ADVICE FOR THIS HOST", texts(found, preflight.Advice))
 	return checkVerdict(cfg, found)
 }
 
-// look looks at this host, unless the configuration is another's.
-func (in *invocation) look(cfg *config.Config) []preflight.Finding {
+// checkHost checks whether this host has what the configuration needs, unless --offline says that
+// the configuration is for another host.
+func (in *invocation) checkHost(cfg *config.Config) []preflight.Finding {
 	if in.offline {
 		return nil
 	}
@@ -119,7 +130,8 @@ func texts(found []preflight.Finding, severity preflight.Severity) []string {
 	return lines
 }
 
-// checkVerdict is the exit code for a valid configuration: 0 only if the daemon can do its work with it on this host.
+// checkVerdict returns the outcome for a valid configuration. It is nil only if the daemon can do
+// its work with it on this host.
 func checkVerdict(cfg *config.Config, found []preflight.Finding) error {
 	switch worst := preflight.Worst(found); {
 	case len(cfg.Doubts) > 0 || worst == preflight.Error:
@@ -130,7 +142,8 @@ func checkVerdict(cfg *config.Config, found []preflight.Finding) error {
 	return nil
 }
 
-// checkFailed says how many problems there are, each on a line of its own.
+// checkFailed returns an error that lists the problems, each on a line of its own, after their
+// number.
 func checkFailed(file string, err error) error {
 	found := faults(err)
 	switch len(found) {
@@ -143,7 +156,10 @@ func checkFailed(file string, err error) error {
 }
 
 func (in *invocation) checkJSON(file string, cfg *config.Config, err error) error {
-	result := checked{File: file, Valid: err == nil, Problems: []fault{}, Warnings: []string{}, Doubts: []string{}, Host: []preflight.Finding{}}
+	result := checked{
+		File: file, Valid: err == nil, Problems: []fault{}, Warnings: []string{},
+		Doubts: []string{}, Host: []preflight.Finding{},
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -160,7 +176,7 @@ func (in *invocation) checkJSON(file string, cfg *config.Config, err error) erro
 	if cfg != nil {
 		result.Warnings = append(result.Warnings, cfg.Warnings...)
 		result.Doubts = append(result.Doubts, cfg.Doubts...)
-		result.Host = append(result.Host, in.look(cfg)...)
+		result.Host = append(result.Host, in.checkHost(cfg)...)
 	}
 	if jerr := in.printJSON(result); jerr != nil {
 		return jerr
@@ -171,7 +187,7 @@ func (in *invocation) checkJSON(file string, cfg *config.Config, err error) erro
 	return checkVerdict(cfg, result.Host)
 }
 
-// faults takes a configuration's error apart.
+// faults returns the problems that a configuration's error joins.
 func faults(err error) []*config.Problem {
 	var all []*config.Problem
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
@@ -200,18 +216,19 @@ func interfaces(cfg *config.Config) string {
 		if i.IPsec != nil && i.IPsec.SwanctlConnection != "" {
 			protection += " as " + i.IPsec.SwanctlConnection + " of " + i.IPsec.SwanctlConf
 		}
-		words = append(words, fmt.Sprintf("%s (%s on %s, %s)", i.Name, i.Address, i.Underlay, protection))
+		words = append(words,
+			fmt.Sprintf("%s (%s on %s, %s)", i.Name, i.Address, i.Underlay, protection))
 	}
 	return strings.Join(words, ", ")
 }
 
-// versions is what version says in JSON.
+// versions is the JSON output of version.
 type versions struct {
 	Cygnet  api.VersionInfo  `json:"cygnet"`
-	Cygnetd *api.VersionInfo `json:"cygnetd,omitempty"` // absent: not running
+	Cygnetd *api.VersionInfo `json:"cygnetd,omitempty"` // absent: the daemon is not running
 }
 
-// showVersion works without a daemon, too.
+// showVersion shows the versions. It also works without a daemon.
 func showVersion(in *invocation, _ string) error {
 	client, ctx, cancel := in.ask()
 	defer cancel()

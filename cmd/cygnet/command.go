@@ -19,42 +19,59 @@ import (
 // command is one subcommand.
 type command struct {
 	name     string
-	argument string // as the usage shows it; empty: it takes none
+	argument string // its argument in the usage; empty: it takes none
 	summary  string
 	detail   string
 	run      func(in *invocation, argument string) error
 
-	runWords func(in *invocation, words []string) error // in the place of run, for a command with several arguments
-	flags    []string                                   // that it takes beside those for all
+	// replaces run in a command with several arguments
+	runWords func(in *invocation, words []string) error
+	flags    []string // flags that it takes in addition to those of all commands
 }
 
 // listFlags are the flags of commands that show a list.
 var listFlags = []string{"wide", "sort"}
 
-// commands lists the subcommands in the order of the help. It is a function because help itself is one of them.
+// commands lists the subcommands in the order of the help. It is a function because a variable
+// would depend on itself: help, one of the commands, lists them.
 func commands() []command {
 	return []command{
-		{name: "status", summary: "what the daemon does, what is wrong first", detail: statusHelp, run: showStatus},
-		{name: "peers", argument: "[FILTER]", summary: "the other routers and their security", detail: peersHelp, run: showPeers, flags: listFlags},
-		{name: "bindings", argument: "[FILTER]", summary: "the clients registered here, and static maps", detail: bindingsHelp, run: showBindings, flags: listFlags},
-		{name: "shortcuts", argument: "[FILTER]", summary: "direct paths to other spokes", detail: shortcutsHelp, run: showShortcuts, flags: listFlags},
-		{name: "nhs", summary: "the next hop servers and our registrations", detail: nhsHelp, run: showNHS, flags: listFlags[:1]},
-		{name: "routes", summary: "the routes of shortcuts and announced prefixes", detail: routesHelp, run: showRoutes, flags: listFlags[:1]},
-		{name: "sas", summary: "the IKE and ESP SAs, as strongSwan lists them", detail: sasHelp, run: showSAs, flags: listFlags[:1]},
-		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once", detail: peerHelp, runWords: peer, flags: []string{"for", "wide"}},
-		{name: "policy", argument: "test IDENTITY ADDRESS", summary: "what a configuration lets an identity be", detail: policyHelp, runWords: explainPolicy, flags: []string{"interface", "config"}},
-		{name: "leave", argument: "[INTERFACE]", summary: "say goodbye to the network", detail: leaveHelp, run: leave},
-		{name: "check", argument: "[FILE]", summary: "check a configuration, without the daemon", detail: checkHelp, run: check, flags: []string{"offline"}},
-		{name: "version", summary: "the versions of cygnet and of the running daemon", detail: versionHelp, run: showVersion},
-		{name: "help", argument: "[COMMAND]", summary: "this list, or more about one command", detail: helpHelp, run: help},
+		{name: "status", summary: "what the daemon does, what is wrong first", detail: statusHelp,
+			run: showStatus},
+		{name: "peers", argument: "[FILTER]", summary: "the other routers and their security",
+			detail: peersHelp, run: showPeers, flags: listFlags},
+		{name: "bindings", argument: "[FILTER]",
+			summary: "the clients registered here, and static maps", detail: bindingsHelp,
+			run: showBindings, flags: listFlags},
+		{name: "shortcuts", argument: "[FILTER]", summary: "direct paths to other spokes",
+			detail: shortcutsHelp, run: showShortcuts, flags: listFlags},
+		{name: "nhs", summary: "the next hop servers and our registrations", detail: nhsHelp,
+			run: showNHS, flags: listFlags[:1]},
+		{name: "routes", summary: "the routes of shortcuts and announced prefixes",
+			detail: routesHelp, run: showRoutes, flags: listFlags[:1]},
+		{name: "sas", summary: "the IKE and ESP SAs, as strongSwan lists them", detail: sasHelp,
+			run: showSAs, flags: listFlags[:1]},
+		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once",
+			detail: peerHelp, runWords: peer, flags: []string{"for", "wide"}},
+		{name: "policy", argument: "test IDENTITY ADDRESS",
+			summary: "what a configuration lets an identity be", detail: policyHelp,
+			runWords: explainPolicy, flags: []string{"interface", "config"}},
+		{name: "leave", argument: "[INTERFACE]", summary: "say goodbye to the network",
+			detail: leaveHelp, run: leave},
+		{name: "check", argument: "[FILE]", summary: "check a configuration, without the daemon",
+			detail: checkHelp, run: check, flags: []string{"offline"}},
+		{name: "version", summary: "the versions of cygnet and of the running daemon",
+			detail: versionHelp, run: showVersion},
+		{name: "help", argument: "[COMMAND]", summary: "this list, or more about one command",
+			detail: helpHelp, run: help},
 	}
 }
 
-// invocation is one call of the program.
+// invocation is one run of the program.
 type invocation struct {
 	ctx    context.Context
 	now    func() time.Time
-	host   preflight.Host // that check looks at
+	host   preflight.Host // the host that check looks at
 	socket string
 	json   bool
 	out    bytes.Buffer
@@ -66,10 +83,10 @@ type invocation struct {
 	version bool          // --version
 	wide    bool          // --wide
 	sort    string        // --sort
-	given   []string      // flags that not all commands take
+	given   []string      // flags used that only some commands take
 }
 
-// usageError is a fault in the arguments.
+// usageError is a mistake in the arguments.
 type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text + "\ntry: cygnet help" }
@@ -121,7 +138,7 @@ func (in *invocation) run(args []string) error {
 	return c.run(in, "")
 }
 
-// parse takes the flags, wherever they are, and returns the other words.
+// parse reads the flags, wherever they are, and returns the other words.
 func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err error) {
 	flags := flag.NewFlagSet("cygnet", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -140,7 +157,8 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 	for {
 		err := flags.Parse(args)
 		if errors.Is(err, flag.ErrHelp) {
-			// The flag package stops at -h; what came before and the next word tell which help is wanted.
+			// The flag package stops at -h. The words before it and the next word tell which help
+			// is wanted.
 			return append(words, firstWord(args)...), true, nil
 		}
 		if err != nil {
@@ -158,7 +176,7 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 	}
 }
 
-// firstWord returns the first argument that is no flag, as a list.
+// firstWord returns a list of the first argument that is not a flag; empty if there is none.
 func firstWord(args []string) []string {
 	for _, a := range args {
 		if a != "" && a[0] != '-' {
@@ -182,7 +200,7 @@ func find(name string) (command, error) {
 	return command{}, usagef("there is no command %q", name)
 }
 
-// ask returns a client and a context with the time that a question may take.
+// ask returns a client, and a context that limits how long a question may take.
 func (in *invocation) ask() (*api.Client, context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(in.ctx, 10*time.Second)
 	return api.Dial(in.socket), ctx, cancel

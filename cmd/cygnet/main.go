@@ -1,4 +1,5 @@
-// Cygnet shows and steers a running cygnetd through the API on its unix socket, and checks configurations.
+// Cygnet shows the state of a running cygnetd and controls it, through the API on its unix socket.
+// It also checks configurations.
 package main
 
 import (
@@ -22,9 +23,9 @@ const (
 	exitError
 	exitUsage
 	exitNotRunning
-	exitRefused // by the daemon or by the rights of a file or socket
-	exitWrong   // done; what was asked about is wrong, or refused by a policy
-	exitWarning // done; nothing is wrong, but there are warnings
+	exitRefused // refused by the daemon, or by the permissions of a file or socket
+	exitWrong   // done, but what was checked is wrong, or a policy refuses it
+	exitWarning // done, with warnings but no errors
 )
 
 func main() {
@@ -34,8 +35,12 @@ func main() {
 	os.Exit(code)
 }
 
-// run does what the arguments say and returns the exit code. Nothing is written to stdout if it fails half-way.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer, now func() time.Time, host preflight.Host) int {
+// run carries out the command in args and returns the exit code. If it fails half-way, it writes
+// nothing to stdout.
+func run(
+	ctx context.Context, args []string, stdout, stderr io.Writer, now func() time.Time,
+	host preflight.Host,
+) int {
 	in := &invocation{ctx: ctx, now: now, host: host}
 	err := in.run(args)
 	if _, werr := stdout.Write(in.out.Bytes()); err == nil && werr != nil {

@@ -17,7 +17,7 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// Scripts tell by the exit code what happened; people by the message on standard error.
+// Scripts learn from the exit code what happened, and people from the message on standard error.
 func TestExitCodes(t *testing.T) {
 	socket := start(t, &daemon{status: spoke()})
 	failing := start(t, &daemon{err: errors.New("it is stopping"), leaveErr: errors.New("charon hangs")})
@@ -29,7 +29,7 @@ func TestExitCodes(t *testing.T) {
 	for _, test := range []struct {
 		args   string
 		code   int
-		stderr string // part of it; empty: nothing
+		stderr string // part of the message; empty: there is none
 	}{
 		{"--socket " + socket + " status", exitOK, ""},
 		{"status --socket " + socket, exitOK, ""},
@@ -95,21 +95,25 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// What the rights of a socket or file forbid has its own code, whoever runs the tests.
+// Missing permission for a socket or file has an exit code of its own, whoever runs the tests.
 func TestExitCodeOfPermission(t *testing.T) {
-	for _, err := range []error{api.ErrPermission, &os.PathError{Op: "open", Path: "x", Err: os.ErrPermission}} {
+	for _, err := range []error{
+		api.ErrPermission, &os.PathError{Op: "open", Path: "x", Err: os.ErrPermission},
+	} {
 		if got := exitCode(err); got != exitRefused {
 			t.Errorf("%v: %d", err, got)
 		}
 	}
 }
 
-// With --json everything comes in the API's types, also an empty list.
+// With --json every command writes the API's types, also for an empty list.
 func TestJSON(t *testing.T) {
 	full, empty := start(t, &daemon{status: spoke()}), start(t, &daemon{status: &api.Status{}})
 	for command, into := range map[string]any{
-		"status": &api.Status{}, "peers": &[]api.Peer{}, "bindings": &[]api.Binding{}, "shortcuts": &[]api.Shortcut{}, "nhs": &[]api.NHS{},
-		"routes": &[]api.Route{}, "sas": &[]api.SA{}, "version": &versions{}, "leave": &api.LeaveRequest{},
+		"status": &api.Status{}, "peers": &[]api.Peer{}, "bindings": &[]api.Binding{},
+		"shortcuts": &[]api.Shortcut{}, "nhs": &[]api.NHS{},
+		"routes": &[]api.Route{}, "sas": &[]api.SA{}, "version": &versions{},
+		"leave": &api.LeaveRequest{},
 	} {
 		for _, socket := range []string{full, empty} {
 			code, out, errs := cygnet(command, "--json", "--socket", socket)
@@ -125,11 +129,13 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// The version of the program is told without a daemon, the daemon's where one runs.
+// version shows the version of the program without a daemon, too, and the daemon's version if one
+// runs.
 func TestVersion(t *testing.T) {
 	socket := start(t, &daemon{})
 	_, out, _ := cygnet("version", "--socket", socket)
-	if !strings.Contains(out, "cygnet  "+api.Version+" (go") || !strings.Contains(out, "cygnetd "+api.Version+" (go") {
+	if !strings.Contains(out, "cygnet  "+api.Version+" (go") ||
+		!strings.Contains(out, "cygnetd "+api.Version+" (go") {
 		t.Errorf("got %s", out)
 	}
 	_, out, _ = cygnet("version", "--socket", socket+"x")
@@ -138,7 +144,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// A list of SAs whose charon does not answer says how old it is, in JSON with each of them.
+// If charon does not answer, the list of SAs says how old it is; in JSON each SA does.
 func TestOldSAs(t *testing.T) {
 	s := spoke()
 	socket := start(t, &daemon{status: s})
@@ -159,7 +165,7 @@ func TestOldSAs(t *testing.T) {
 	}
 }
 
-// Leave tells the daemon the interface and the user what was done.
+// leave passes the interface to the daemon and tells the user what the daemon did.
 func TestLeave(t *testing.T) {
 	d := &daemon{}
 	socket := start(t, d)
@@ -171,9 +177,14 @@ func TestLeave(t *testing.T) {
 	if !strings.HasPrefix(one, "Said goodbye on gre1: ") || !strings.HasPrefix(all, "Said goodbye on all interfaces: ") {
 		t.Errorf("got %q and %q", one, all)
 	}
-	// with says goodbye to a daemon that has this status.
+	// with runs leave against a daemon with such a status.
 	with := func(charon bool, gre2 api.Interface, args ...string) string {
-		socket := start(t, &daemon{status: &api.Status{StrongSwan: api.StrongSwan{Connected: charon}, Interfaces: []api.Interface{{Name: "gre1", Left: true}, gre2}}})
+		socket := start(t, &daemon{
+			status: &api.Status{
+				StrongSwan: api.StrongSwan{Connected: charon},
+				Interfaces: []api.Interface{{Name: "gre1", Left: true}, gre2},
+			},
+		})
 		code, out, errs := cygnet(append(args, "--socket", socket)...)
 		if code != exitOK {
 			t.Errorf("%q: code %d: %s", args, code, errs)
@@ -184,7 +195,8 @@ func TestLeave(t *testing.T) {
 		t.Errorf("with gre2 alone active: got %q", all)
 	}
 	left := api.Interface{Name: "gre2", Left: true, Protected: true}
-	if one := with(false, left, "leave", "gre2"); !strings.Contains(one, "SAs are NOT closed, since strongSwan does not answer") || strings.Contains(one, "SAs closed") {
+	if one := with(false, left, "leave", "gre2"); !strings.Contains(one,
+		"SAs are NOT closed, since strongSwan does not answer") || strings.Contains(one, "SAs closed") {
 		t.Errorf("without charon: got %q", one)
 	}
 	if one := with(true, left, "leave", "gre2"); !strings.Contains(one, "SAs closed") {
@@ -195,7 +207,8 @@ func TestLeave(t *testing.T) {
 	}
 }
 
-// Check says what the daemon would say, in words or in JSON, and for a good file what it sets up.
+// check reports what the daemon would report, as text or in JSON. For a valid file it also lists
+// the interfaces.
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	bad, good := filepath.Join(dir, "bad.toml"), filepath.Join(dir, "good.toml")
@@ -239,7 +252,7 @@ func TestCheckExitCode(t *testing.T) {
 	}
 }
 
-// The help names every command and fits a terminal.
+// The help has every command and fits into a terminal.
 func TestHelp(t *testing.T) {
 	_, out, _ := cygnet("help")
 	golden(t, "testdata/help.txt", out)
@@ -256,7 +269,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// A daemon that takes the connection and says nothing does not hold the program when it is interrupted.
+// An interrupt ends the program even if a daemon accepts the connection and never answers.
 func TestInterrupt(t *testing.T) {
 	l, err := net.Listen("unix", t.TempDir()+"/s")
 	if err != nil {
@@ -272,7 +285,9 @@ func TestInterrupt(t *testing.T) {
 		}
 	}()
 	var out, errs strings.Builder
-	if code := run(ctx, []string{"status", "--socket", l.Addr().String()}, &out, &errs, time.Now, machine); code != exitError {
+	if code := run(
+		ctx, []string{"status", "--socket", l.Addr().String()}, &out, &errs, time.Now, machine,
+	); code != exitError {
 		t.Errorf("code %d: %s", code, &errs)
 	}
 }
@@ -281,10 +296,12 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
-// Output that cannot be written is an error.
+// It is an error if the output cannot be written.
 func TestFullDisk(t *testing.T) {
 	var errs strings.Builder
-	if code := run(t.Context(), []string{"help"}, full{}, &errs, time.Now, machine); code != exitError || !strings.Contains(errs.String(), "no space left") {
+	if code := run(
+		t.Context(), []string{"help"}, full{}, &errs, time.Now, machine,
+	); code != exitError || !strings.Contains(errs.String(), "no space left") {
 		t.Errorf("code %d: %s", code, &errs)
 	}
 }

@@ -15,17 +15,21 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// written are the types that commands write with --json, by the objects' names in cygnet(1). What they hold is found from here.
+// written maps the objects' names in cygnet(1) to the types that commands write with --json. The
+// test finds the types of their fields from here.
 var written = map[string]reflect.Type{
-	"status": reflect.TypeFor[api.Status](), "blocked": reflect.TypeFor[api.Blocked](), "block": reflect.TypeFor[api.BlockRequest](),
-	"unblock": reflect.TypeFor[api.UnblockRequest](), "leave": reflect.TypeFor[api.LeaveRequest](), "verdict": reflect.TypeFor[verdict](),
-	"check": reflect.TypeFor[checked](), "version": reflect.TypeFor[versions](),
+	"status": reflect.TypeFor[api.Status](), "blocked": reflect.TypeFor[api.Blocked](),
+	"block":   reflect.TypeFor[api.BlockRequest](),
+	"unblock": reflect.TypeFor[api.UnblockRequest](), "leave": reflect.TypeFor[api.LeaveRequest](),
+	"verdict": reflect.TypeFor[verdict](),
+	"check":   reflect.TypeFor[checked](), "version": reflect.TypeFor[versions](),
 }
 
-// named are the objects' names in cygnet(1) that are not the types'.
+// named has the objects that cygnet(1) calls differently than their type.
 var named = map[string]string{"versioninfo": "program", "childsa": "child"}
 
-// cygnet(1) has every field of what is written with --json, with its type, in order, and says something about it; it has no others.
+// cygnet(1) describes every field of the JSON output with its type and in its order. It describes
+// no other fields.
 func TestManPageHasEveryJSONField(t *testing.T) {
 	want := map[string][]string{}
 	for name, of := range written {
@@ -50,7 +54,7 @@ func TestManPageHasEveryJSONField(t *testing.T) {
 	}
 }
 
-// describe adds the fields of an object, and of the objects in it.
+// describe adds the fields of an object, and those of the objects in it.
 func describe(objects map[string][]string, name string, of reflect.Type) {
 	if objects[name] != nil {
 		return
@@ -66,7 +70,7 @@ func describe(objects map[string][]string, name string, of reflect.Type) {
 	}
 }
 
-// kindOf is what the manual calls a type.
+// kindOf returns the manual's name for a type.
 func kindOf(objects map[string][]string, of reflect.Type) string {
 	switch of {
 	case reflect.TypeFor[time.Time]():

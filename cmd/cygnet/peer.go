@@ -11,10 +11,12 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// peer blocks and unblocks identities, and lists those that are blocked.
+// peer blocks and unblocks identities, and lists the blocked ones.
 func peer(in *invocation, words []string) error {
 	if len(words) == 1 && words[0] == "blocked" {
-		return show(in, view[api.Blocked]{get: (*api.Client).Blocked, none: "Nobody is blocked.", tabulate: blockedTable}, "")
+		return show(in, view[api.Blocked]{
+			get: (*api.Client).Blocked, none: "Nobody is blocked.", tabulate: blockedTable,
+		}, "")
 	}
 	if len(words) != 2 || words[0] != "block" && words[0] != "unblock" {
 		return usagef("peer takes block IDENTITY, unblock IDENTITY or blocked, found %q", words)
@@ -26,10 +28,10 @@ func peer(in *invocation, words []string) error {
 		if err := client.Unblock(ctx, identity); err != nil {
 			return err
 		}
-		return in.blockDone(api.UnblockRequest{Identity: identity}, "Not blocked any more: %s. It gets an SA and a registration with its next try.\n", identity)
+		return in.blockDone(api.UnblockRequest{Identity: identity}, "No longer blocked: %s. It gets an SA and is registered when it next tries.\n", identity)
 	}
 	if in.length < 0 {
-		return usagef("--for takes a time ahead, found %s", in.length)
+		return usagef("--for takes a time above zero, found %s", in.length)
 	}
 	unknown := unknownIdentity(ctx, client, identity)
 	if err := client.Block(ctx, identity, in.length); err != nil {
@@ -39,10 +41,12 @@ func peer(in *invocation, words []string) error {
 	if in.length > 0 {
 		how = "for " + config.FormatDuration(in.length)
 	}
-	return in.blockDone(api.BlockRequest{Identity: identity, Seconds: in.length.Seconds()}, "Blocked: %s, %s\n%s", identity, how, unknown)
+	return in.blockDone(api.BlockRequest{Identity: identity, Seconds: in.length.Seconds()},
+		"Blocked: %s, %s\n%s", identity, how, unknown)
 }
 
-// unknownIdentity tells that no router has an identity here now, with what may have been meant; empty: one has it.
+// unknownIdentity returns a warning that no router has the identity here now, with the identity
+// that may have been meant. It returns "" if a router has it.
 func unknownIdentity(ctx context.Context, client *api.Client, identity string) string {
 	status, err := client.Status(ctx)
 	if err != nil {
@@ -67,10 +71,11 @@ func unknownIdentity(ctx context.Context, client *api.Client, identity string) s
 	return text
 }
 
-// shellWord writes a word so that a shell takes it as one.
+// shellWord quotes a string so that a shell reads it as one word.
 func shellWord(s string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("_@%+=:,./-", r)
 	}
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
 		return s
@@ -78,7 +83,7 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// blockDone says what was done, in JSON or in words.
+// blockDone shows what was done, in JSON or as text.
 func (in *invocation) blockDone(request any, format string, words ...string) error {
 	if in.json {
 		return in.printJSON(request)
@@ -103,10 +108,11 @@ func blockedTable(blocked []api.Blocked, now time.Time) *table {
 	return t
 }
 
-// blockedLines tells who is shut out, some of them where there are many.
+// blockedLines lists the identities that are shut out. If there are many, it lists some and the
+// number of the others.
 func blockedLines(all []api.Blocked) []string {
 	var lines []string
-	for _, b := range all[:min(len(all), mostProblems)] {
+	for _, b := range all[:min(len(all), maxProblems)] {
 		lines = append(lines, blockTrouble(b))
 	}
 	if more := len(all) - len(lines); more > 0 {
@@ -115,10 +121,11 @@ func blockedLines(all []api.Blocked) []string {
 	return lines
 }
 
-// blockTrouble tells who is shut out.
+// blockTrouble describes one identity that is shut out.
 func blockTrouble(b api.Blocked) string {
 	if b.Until.IsZero() {
 		return fmt.Sprintf("%s is blocked by an administrator", b.Identity)
 	}
-	return fmt.Sprintf("%s is blocked by an administrator until %s", b.Identity, b.Until.Local().Format(time.DateTime))
+	return fmt.Sprintf("%s is blocked by an administrator until %s", b.Identity,
+		b.Until.Local().Format(time.DateTime))
 }

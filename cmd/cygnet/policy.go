@@ -10,13 +10,14 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// verdict is what policy test says of one interface.
+// verdict is what policy test finds out about one interface.
 type verdict struct {
-	Interface string           `json:"interface"`
-	Identity  string           `json:"identity"`
-	Asked     string           `json:"asked"`
-	Allowed   bool             `json:"allowed"`
-	Rule      string           `json:"rule,omitempty"` // the pattern; absent: none matches, or there is none
+	Interface string `json:"interface"`
+	Identity  string `json:"identity"`
+	Asked     string `json:"asked"`
+	Allowed   bool   `json:"allowed"`
+	// the rule's pattern; absent: no rule matches, or there are no rules
+	Rule      string           `json:"rule,omitempty"`
 	Source    string           `json:"source,omitempty"`
 	Captures  []policy.Capture `json:"captures"`
 	Addresses []netip.Prefix   `json:"addresses"`
@@ -25,7 +26,7 @@ type verdict struct {
 	Why       []string         `json:"why"`
 }
 
-// explainPolicy says what a configuration lets an identity be.
+// explainPolicy shows what a configuration permits an identity.
 func explainPolicy(in *invocation, words []string) error {
 	if len(words) != 3 || words[0] != "test" {
 		return usagef("policy takes test IDENTITY ADDRESS or test IDENTITY PREFIX, found %q", words)
@@ -45,7 +46,7 @@ func explainPolicy(in *invocation, words []string) error {
 	verdicts := []verdict{}
 	for i := range cfg.Interfaces {
 		if c := &cfg.Interfaces[i]; in.iface == "" || in.iface == c.Name {
-			verdicts = append(verdicts, judge(c, words[1], asked, isPrefix))
+			verdicts = append(verdicts, evaluate(c, words[1], asked, isPrefix))
 		}
 	}
 	if len(verdicts) == 0 {
@@ -54,7 +55,8 @@ func explainPolicy(in *invocation, words []string) error {
 	return in.printVerdicts(verdicts)
 }
 
-// askedFor reads an address or a prefix. A prefix of one address, with its length, is a prefix: only an address is registered for itself.
+// askedFor reads an address or a prefix. It tells an address from a prefix of the full length: a
+// router registers the former for itself, and announces the latter.
 func askedFor(text string) (p netip.Prefix, isPrefix bool, err error) {
 	if a, err := netip.ParseAddr(text); err == nil {
 		return netip.PrefixFrom(a, a.BitLen()), false, nil
@@ -66,9 +68,10 @@ func askedFor(text string) (p netip.Prefix, isPrefix bool, err error) {
 	return p, true, nil
 }
 
-// judge asks the rules of one interface, as the daemon does.
-func judge(c *config.Interface, identity string, asked netip.Prefix, isPrefix bool) verdict {
-	v := verdict{Interface: c.Name, Identity: identity, Asked: asked.String(), Captures: []policy.Capture{}, Addresses: []netip.Prefix{},
+// evaluate applies the rules of one interface as the daemon does.
+func evaluate(c *config.Interface, identity string, asked netip.Prefix, isPrefix bool) verdict {
+	v := verdict{Interface: c.Name, Identity: identity, Asked: asked.String(),
+		Captures: []policy.Capture{}, Addresses: []netip.Prefix{},
 		Announce: []netip.Prefix{}, Shortcut: true}
 	if !isPrefix {
 		v.Asked = asked.Addr().String()
@@ -85,12 +88,13 @@ func judge(c *config.Interface, identity string, asked netip.Prefix, isPrefix bo
 		g = c.Policy.Of(identity)
 		v.Shortcut = g.Shortcut
 		if g.Rule == nil {
-			v.because("no peer rule matches the identity: it may nothing")
+			v.because("no peer rule matches the identity: it may do nothing")
 			return v
 		}
 		v.Rule, v.Source = g.Rule.Identity.String(), g.Rule.Source
 		v.Captures = append(v.Captures, g.Captures...)
-		v.Addresses, v.Announce = append(v.Addresses, g.Addresses...), append(v.Announce, g.Announce...)
+		v.Addresses, v.Announce = append(v.Addresses, g.Addresses...),
+			append(v.Announce, g.Announce...)
 	}
 	if isPrefix {
 		v.Allowed = v.judgePrefix(c, &g, asked)
@@ -120,7 +124,7 @@ func (v *verdict) judgeAddress(c *config.Interface, g *policy.Grant, a netip.Add
 	}
 	v.because("addresses gives it %s", policy.Texts(g.Addresses))
 	if !c.Server {
-		v.because("this router takes no registrations (server), so that is about answers and shortcuts only")
+		v.because("this router takes no registrations (server), so the rule is about answers and shortcuts only")
 	}
 	return true
 }
@@ -182,7 +186,8 @@ func (in *invocation) printVerdict(v verdict) {
 	if v.Allowed {
 		word = "allowed"
 	}
-	in.printf("%s: %s for %s on %s\n", strings.ToUpper(word), clean(v.Asked), clean(v.Identity), clean(v.Interface))
+	in.printf("%s: %s for %s on %s\n",
+		strings.ToUpper(word), clean(v.Asked), clean(v.Identity), clean(v.Interface))
 	if v.Rule != "" {
 		in.printf("  rule       %s (%s)\n", clean(v.Rule), clean(v.Source))
 	}

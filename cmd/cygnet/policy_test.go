@@ -38,7 +38,7 @@ identity = "hub.example.net"
 auth     = "certificate"
 `
 
-// The verdict, with every reason, in words.
+// The text output has the verdict with every reason.
 func TestPolicyTest(t *testing.T) {
 	file := t.TempDir() + "/c.toml"
 	write(t, file, ruled)
@@ -80,23 +80,26 @@ func TestPolicyTest(t *testing.T) {
   because    its identity CN=M??ller, O=Example has letters outside ASCII, for which strongSwan shows ?, so that others may look the same: give it a subject without them, or a subjectAltName as its identity
 `},
 		{"mallory", "10.255.0.17", exitWrong, `REFUSED: 10.255.0.17 for mallory on gre1
-  because    no peer rule matches the identity: it may nothing
+  because    no peer rule matches the identity: it may do nothing
 `},
 	} {
 		code, out, errs := cygnet("policy", "test", c.identity, c.asked, "--config", file, "--interface", "gre1")
-		if diff := cmp.Diff(c.want, strings.ReplaceAll(out, file, "FILE")); diff != "" || code != c.code || errs != "" {
+		if diff := cmp.Diff(c.want, strings.ReplaceAll(out, file, "FILE")); diff != "" ||
+			code != c.code || errs != "" {
 			t.Errorf("%s %s: %d %s, want (-), got (+):\n%s", c.identity, c.asked, code, errs, diff)
 		}
 	}
 }
 
-// All interfaces are asked; one that allows it is enough. Without rules whoever comes first may.
+// policy test evaluates all interfaces, and it is enough if one permits the address. Without rules
+// the first router to register an address may have it.
 func TestPolicyTestOfAllInterfaces(t *testing.T) {
 	file := t.TempDir() + "/c.toml"
 	write(t, file, ruled)
 	code, out, errs := cygnet("policy", "test", "mallory", "10.254.0.9", "--config", file, "--json")
 	var got []verdict
-	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || errs != "" || strings.Contains(out, "null") {
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || errs != "" ||
+		strings.Contains(out, "null") {
 		t.Fatalf("%d %v %s\n%s", code, err, errs, out)
 	}
 	if len(got) != 2 || got[0].Allowed || !got[1].Allowed || got[1].Rule != "" {
@@ -107,7 +110,8 @@ func TestPolicyTestOfAllInterfaces(t *testing.T) {
 		"10.253.0.1":    "10.253.0.1 is outside the overlay 10.254.0.0/24",
 		"172.16.1.0/24": "accept takes nothing, not 172.16.1.0/24",
 	} {
-		code, out, _ := cygnet("policy", "test", "mallory", asked, "--config", file, "--interface", "gre2")
+		code, out, _ := cygnet("policy", "test", "mallory", asked,
+			"--config", file, "--interface", "gre2")
 		if code != exitWrong || !strings.Contains(out, why) {
 			t.Errorf("%s: %d %s, want %q", asked, code, out, why)
 		}
@@ -115,14 +119,19 @@ func TestPolicyTestOfAllInterfaces(t *testing.T) {
 	spoke := t.TempDir() + "/spoke.toml"
 	write(t, spoke, strings.Replace(ruled, "accept   = [\"172.16.0.0/12\"]", "nhs = [{ nbma = \"192.0.2.9\" }]", 1))
 	for asked, why := range map[string]string{
-		"10.255.0.17":    "so that is about answers and shortcuts only",
+		"10.255.0.17":    "so the rule is about answers and shortcuts only",
 		"172.16.17.0/24": "this router takes no registrations (server)",
 	} {
-		if _, out, errs := cygnet("policy", "test", "spoke-17.example.net", asked, "--config", spoke, "--interface", "gre1"); !strings.Contains(out, why) {
+		if _, out, errs := cygnet(
+			"policy", "test", "spoke-17.example.net", asked, "--config", spoke, "--interface",
+			"gre1",
+		); !strings.Contains(out, why) {
 			t.Errorf("a spoke, %s: %s%s, want %q", asked, out, errs, why)
 		}
 	}
-	if code, _, errs := cygnet("policy", "test", "x", "10.254.0.9", "--config", file, "--interface", "gre9"); code != exitError || !strings.Contains(errs, "has no interface gre9") {
+	if code, _, errs := cygnet(
+		"policy", "test", "x", "10.254.0.9", "--config", file, "--interface", "gre9",
+	); code != exitError || !strings.Contains(errs, "has no interface gre9") {
 		t.Errorf("an unknown interface: %d %s", code, errs)
 	}
 }

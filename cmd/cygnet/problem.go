@@ -7,17 +7,18 @@ import (
 	"cygnet/nhrpd/health"
 )
 
-// mostProblems of one kind are listed for one interface; a hub may have thousands of peers that
-// do not answer.
-const mostProblems = 10
+// maxProblems is how many problems of one kind are listed for one interface. A hub may have
+// thousands of peers that do not answer.
+const maxProblems = 10
 
-// problems writes what the daemon found wrong, errors and warnings apart.
+// problems writes what the daemon found wrong, first the errors, then the warnings.
 func (in *invocation) problems(all []api.Problem) {
 	in.bullets("WRONG", problemLines(all, api.SeverityError))
 	in.bullets("WARNING", problemLines(all, api.SeverityWarning))
 }
 
-// problemLines writes the problems of one severity, and counts those that are too many of one kind.
+// problemLines returns the problems of one severity. Where there are too many of one kind, it
+// counts the rest.
 func problemLines(all []api.Problem, severity api.Severity) []string {
 	type kind struct {
 		code  api.ProblemCode
@@ -38,10 +39,11 @@ func problemLines(all []api.Problem, severity api.Severity) []string {
 		}
 		k := kind{p.Code, p.Interface}
 		switch seen[k]++; {
-		case seen[k] <= mostProblems:
+		case seen[k] <= maxProblems:
 			lines = append(lines, problemLine(p))
 		case seen[k] == count[k]:
-			lines = append(lines, about(p)+fmt.Sprintf("and %d more of this kind", count[k]-mostProblems))
+			lines = append(lines,
+				about(p)+fmt.Sprintf("and %d more of this kind", count[k]-maxProblems))
 		}
 	}
 	return lines
@@ -54,7 +56,7 @@ func problemLine(p *api.Problem) string {
 	return about(p) + p.Text + "; " + p.Remedy
 }
 
-// about names the interface that a problem is of, if it is of one.
+// about returns the interface of a problem, as the beginning of a line; "" if the problem has none.
 func about(p *api.Problem) string {
 	if p.Interface == "" {
 		return ""
@@ -62,12 +64,13 @@ func about(p *api.Problem) string {
 	return p.Interface + ": "
 }
 
-// outcome is the exit code of a command that was carried out and found something.
+// outcome is an error that is only the exit code of a command that was carried out and found
+// something.
 type outcome int
 
 func (outcome) Error() string { return "" }
 
-// verdictOf turns problems into the exit code of status.
+// verdictOf returns the outcome of status for these problems.
 func verdictOf(all []api.Problem) error {
 	switch health.Worst(all) {
 	case "":

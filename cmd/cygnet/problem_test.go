@@ -12,8 +12,8 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// The exit code of status is 0 only if nothing is wrong, and tells errors from warnings, with
-// --json too.
+// The exit code of status is 0 only if nothing is wrong. It tells errors from warnings, with --json
+// as well.
 func TestStatusExitCode(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -23,21 +23,25 @@ func TestStatusExitCode(t *testing.T) {
 		{"nothing", func(*api.Status) {}, exitOK},
 		{"unprotected", func(s *api.Status) { s.Interfaces[0].Protected = false }, exitWarning},
 		{"down", func(s *api.Status) { s.Interfaces[0].Up = false }, exitWrong},
-		{"both", func(s *api.Status) { s.Interfaces[0].Up, s.Interfaces[0].Protected = false, false }, exitWrong},
+		{"both", func(s *api.Status) {
+			s.Interfaces[0].Up, s.Interfaces[0].Protected = false,
+				false
+		}, exitWrong},
 		{"advice", func(s *api.Status) { s.Advice = []string{"x"} }, exitOK},
 	} {
 		s := spoke()
 		test.change(s)
 		socket := start(t, &daemon{status: s})
 		for _, flag := range []string{"--json=false", "--json"} {
-			if code, out, errs := cygnet("status", flag, "--socket", socket); code != test.want || out == "" || errs != "" {
+			if code, out, errs := cygnet("status", flag, "--socket", socket); code != test.want ||
+				out == "" || errs != "" {
 				t.Errorf("%s %s: code %d, want %d: %s", test.name, flag, code, test.want, errs)
 			}
 		}
 	}
 }
 
-// cygnet(1) explains every code that a problem may have.
+// cygnet(1) explains every problem code.
 func TestManPageHasEveryProblemCode(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "../../nhrpd/api/problem.go", nil, 0)
 	if err != nil {

@@ -11,21 +11,21 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// moment is a time in a table, which is written by its distance from now.
+// moment is a time in a table. The table shows its distance from now.
 type moment struct{ t, now time.Time }
 
-// IsValid reports whether there is a time.
+// IsValid reports whether the time is set.
 func (m moment) IsValid() bool { return !m.t.IsZero() }
 
 func (m moment) String() string { return when(m.t, m.now) }
 
-// place is the address of a peer, with the mark of its SA where others have the address as well.
+// place is the address of a peer, with the mark of its SA if other peers have the same address.
 type place struct {
 	nbma netip.Addr
 	mark uint32
 }
 
-// IsValid reports whether there is an address.
+// IsValid reports whether the address is set.
 func (p place) IsValid() bool { return p.nbma.IsValid() }
 
 func (p place) String() string {
@@ -35,17 +35,19 @@ func (p place) String() string {
 	return fmt.Sprintf("%s, mark %d", p.nbma, p.mark)
 }
 
-// order returns the places of the rows when they are sorted by a column. Rows without a value
-// come last.
+// order returns the indexes of the rows sorted by a column. Rows without a value there come last.
 func (t *table) order(by string) ([]int, error) {
 	name, descending := strings.CutPrefix(by, "-")
-	n := slices.IndexFunc(t.columns, func(c column) bool { return columnWord(c.name) == columnWord(name) })
+	n := slices.IndexFunc(t.columns, func(c column) bool {
+		return columnWord(c.name) == columnWord(name)
+	})
 	if n < 0 {
 		var names []string
 		for _, c := range t.columns {
 			names = append(names, columnWord(c.name))
 		}
-		return nil, usagef("there is no column %q to sort by; there are %s", name, strings.Join(names, ", "))
+		return nil, usagef("there is no column %q to sort by; there are %s", name,
+			strings.Join(names, ", "))
 	}
 	places := make([]int, len(t.rows))
 	for i := range places {
@@ -64,7 +66,7 @@ func (t *table) order(by string) ([]int, error) {
 	return places, nil
 }
 
-// columnWord is the name of a column as it is given to --sort.
+// columnWord returns the name of a column in the form that --sort takes.
 func columnWord(name string) string { return strings.ToLower(strings.ReplaceAll(name, " ", "-")) }
 
 func absent(x any) int {
@@ -74,8 +76,7 @@ func absent(x any) int {
 	return 0
 }
 
-// compare compares two cells of a column by what they mean: addresses by number, times by when
-// they are.
+// compare compares two cells of a column by their meaning: addresses as numbers, and times by age.
 func compare(a, b any) int {
 	switch a := a.(type) {
 	case netip.Addr:
@@ -94,10 +95,10 @@ func compare(a, b any) int {
 	return strings.Compare(cell(a), cell(b))
 }
 
-// filter is what entries of a list are to have: an address, a prefix, or a part of an identity.
+// filter selects entries of a list by an address, a prefix, or a part of an identity.
 type filter struct {
-	prefix netip.Prefix // of an address: it alone
-	text   string       // in lower case, where prefix is none
+	prefix netip.Prefix // for an address: the prefix of that address alone
+	text   string       // in lower case; used if prefix is not valid
 }
 
 func parseFilter(s string) filter {
@@ -110,12 +111,16 @@ func parseFilter(s string) filter {
 	return filter{text: strings.ToLower(s)}
 }
 
-// takes reports whether an entry with these identities, addresses and prefixes is wanted.
+// takes reports whether an entry with these identities, addresses and prefixes passes the filter.
 func (f filter) takes(identities []string, addresses []netip.Addr, prefixes ...netip.Prefix) bool {
 	if !f.prefix.IsValid() {
-		return slices.ContainsFunc(identities, func(s string) bool { return strings.Contains(strings.ToLower(s), f.text) })
+		return slices.ContainsFunc(identities, func(s string) bool {
+			return strings.Contains(strings.ToLower(s), f.text)
+		})
 	}
-	return slices.ContainsFunc(addresses, func(a netip.Addr) bool { return a.IsValid() && f.prefix.Contains(a) }) ||
+	return slices.ContainsFunc(addresses, func(a netip.Addr) bool {
+		return a.IsValid() && f.prefix.Contains(a)
+	}) ||
 		slices.ContainsFunc(prefixes, f.prefix.Overlaps)
 }
 
@@ -124,7 +129,8 @@ func (f filter) peer(p api.Peer) bool {
 }
 
 func (f filter) binding(b api.Binding) bool {
-	return f.takes([]string{b.Identity}, []netip.Addr{b.Protocol, b.NBMA, b.ClientNBMA}, b.Prefixes...)
+	return f.takes([]string{b.Identity}, []netip.Addr{b.Protocol, b.NBMA, b.ClientNBMA},
+		b.Prefixes...)
 }
 
 func (f filter) shortcut(s api.Shortcut) bool {

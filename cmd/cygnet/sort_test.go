@@ -10,7 +10,7 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// crowd is a router with peers, bindings and shortcuts in no order.
+// crowd returns the status of a router with unsorted peers, bindings and shortcuts.
 func crowd() *api.Status {
 	s := spoke()
 	i := &s.Interfaces[0]
@@ -18,24 +18,33 @@ func crowd() *api.Status {
 	for n, last := range []byte{100, 9, 20} {
 		nbma := addr(fmt.Sprintf("203.0.113.%d", last))
 		identity := fmt.Sprintf("Spoke%d.example.net", last)
-		i.Peers = append(i.Peers, api.Peer{NBMA: nbma, Identity: identity, State: api.PeerSecured, Since: ago(time.Duration(n) * time.Hour)})
-		i.Bindings = append(i.Bindings, api.Binding{Protocol: addr(fmt.Sprintf("10.255.0.%d", last)), NBMA: nbma, Identity: identity, MTU: uint16(last)})
-		i.Shortcuts = append(i.Shortcuts, api.Shortcut{Prefix: subnet(fmt.Sprintf("172.16.%d.0/24", last)), NBMA: nbma, Identity: identity,
-			NextHop: addr(fmt.Sprintf("10.255.0.%d", last)), State: api.ShortcutUp})
+		i.Peers = append(i.Peers, api.Peer{
+			NBMA: nbma, Identity: identity, State: api.PeerSecured,
+			Since: ago(time.Duration(n) * time.Hour),
+		})
+		i.Bindings = append(i.Bindings, api.Binding{
+			Protocol: addr(fmt.Sprintf("10.255.0.%d", last)), NBMA: nbma, Identity: identity,
+			MTU: uint16(last),
+		})
+		i.Shortcuts = append(i.Shortcuts,
+			api.Shortcut{Prefix: subnet(fmt.Sprintf("172.16.%d.0/24", last)), NBMA: nbma,
+				Identity: identity,
+				NextHop:  addr(fmt.Sprintf("10.255.0.%d", last)), State: api.ShortcutUp})
 	}
-	i.Peers = append(i.Peers, api.Peer{NBMA: addr("203.0.113.50"), State: api.PeerSecuring}) // nothing is known of it
+	// a peer of which nothing else is known
+	i.Peers = append(i.Peers, api.Peer{NBMA: addr("203.0.113.50"), State: api.PeerSecuring})
 	return s
 }
 
-// Lists take a filter by identity, address or prefix, and come sorted by what a column means, in
-// JSON too.
+// Lists take a filter by identity, address or prefix. They are sorted by the meaning of a column,
+// in JSON as well.
 func TestFilterAndSort(t *testing.T) {
 	socket := start(t, &daemon{status: crowd()})
 	for args, want := range map[string]string{
 		"peers":                         "100 9 20 50",
 		"peers --sort nbma":             "9 20 50 100",
 		"peers --sort -nbma":            "100 50 20 9",
-		"peers --sort since":            "20 9 100 50", // what has no value comes last
+		"peers --sort since":            "20 9 100 50", // a peer without a value comes last
 		"peers --sort -since":           "100 9 20 50",
 		"peers --sort IDENTITY":         "100 20 9 50",
 		"peers 203.0.113.20":            "20",
@@ -80,12 +89,14 @@ func TestFilterAndSort(t *testing.T) {
 			at += i
 		}
 	}
-	if _, out, _ := cygnet("peers", "nobody", "--socket", socket); out != "None of 4 fits nobody.\n" {
+	if _, out, _ := cygnet(
+		"peers", "nobody", "--socket", socket,
+	); out != "None of 4 fits nobody.\n" {
 		t.Errorf("got %q", out)
 	}
 }
 
-// A table that is too wide is cut where it is widest, and says so; the wide form cuts nothing.
+// In a table that is too wide, the widest columns are cut and marked. With --wide nothing is cut.
 func TestTablesAreCut(t *testing.T) {
 	long := "C=CH, O=An organisation with quite a long name, CN=spoke1.example.net"
 	table := func(wide bool) string {
@@ -101,7 +112,8 @@ func TestTablesAreCut(t *testing.T) {
 		t.Errorf("wide: %s", out)
 	}
 	lines := strings.Split(table(false), "\n")
-	if got := []rune(lines[1]); len(got) != narrowWidth || !strings.Contains(lines[1], "…  secured") || !strings.HasPrefix(lines[1], "203.0.113.1  C=CH, O=An") {
+	if got := []rune(lines[1]); len(got) != narrowWidth ||
+		!strings.Contains(lines[1], "…  secured") || !strings.HasPrefix(lines[1], "203.0.113.1  C=CH, O=An") {
 		t.Errorf("narrow, of %d columns: %s", len(got), lines[1])
 	}
 }

@@ -19,7 +19,7 @@ func showStatus(in *invocation, _ string) error {
 	if err != nil {
 		return err
 	}
-	if status.Problems == nil { // a daemon of a version before problems
+	if status.Problems == nil { // a daemon older than the problems in the status
 		status.Problems = health.Diagnose(status)
 	}
 	if !in.json {
@@ -30,11 +30,13 @@ func showStatus(in *invocation, _ string) error {
 	return verdictOf(status.Problems)
 }
 
-// overview writes the status for people: what is wrong first, then a block for each interface.
+// overview writes the status as text: first what is wrong, then each interface.
 func (in *invocation) overview(s *api.Status, now time.Time) {
-	in.printf("cygnetd %s, running for %s (pid %d)\n", clean(s.Version), health.Span(now.Sub(s.Started)), s.PID)
+	in.printf("cygnetd %s, running for %s (pid %d)\n", clean(s.Version),
+		health.Span(now.Sub(s.Started)), s.PID)
 	if s.StrongSwan.Connected {
-		in.printf("strongSwan %s, connected for %s\n", clean(s.StrongSwan.Version), health.Span(now.Sub(s.StrongSwan.Since)))
+		in.printf("strongSwan %s, connected for %s\n", clean(s.StrongSwan.Version),
+			health.Span(now.Sub(s.StrongSwan.Since)))
 	}
 	in.problems(s.Problems)
 	in.bullets("BLOCKED", blockedLines(s.Blocked))
@@ -46,7 +48,8 @@ func (in *invocation) overview(s *api.Status, now time.Time) {
 		in.block(&s.Interfaces[i], now)
 	}
 	in.printf("\nNHRP packets: %s received, %s sent, %s dropped%s\n",
-		total(s.Counters.Received), total(s.Counters.Sent), total(s.Counters.Dropped), clean(health.Counts(s.Counters.Dropped)))
+		total(s.Counters.Received), total(s.Counters.Sent), total(s.Counters.Dropped),
+		clean(health.Counts(s.Counters.Dropped)))
 	in.bullets("ADVICE", s.Advice)
 }
 
@@ -70,14 +73,18 @@ func (in *invocation) block(i *api.Interface, now time.Time) {
 		in.line("nhs", registration(&n, now))
 	}
 	in.line("bindings", bindings(i.Bindings))
-	in.line("shortcuts", tally(i.Shortcuts, func(s api.Shortcut) string { return string(s.State) }, "up", "securing", "resolving"))
-	in.line("peers", tally(i.Peers, func(p api.Peer) string { return string(p.State) }, "secured", "securing", "absent"))
+	in.line("shortcuts", tally(i.Shortcuts, func(s api.Shortcut) string {
+		return string(s.State)
+	}, "up", "securing", "resolving"))
+	in.line("peers", tally(i.Peers, func(p api.Peer) string {
+		return string(p.State)
+	}, "secured", "securing", "absent"))
 	for _, line := range behindNAT(i.Peers) {
 		in.line("behind NAT", line)
 	}
 }
 
-// behindNAT says of which addresses several routers are reached.
+// behindNAT lists the addresses at which several routers are reached.
 func behindNAT(peers []api.Peer) []string {
 	counts := map[netip.Addr]int{}
 	for _, p := range peers {
@@ -92,7 +99,8 @@ func behindNAT(peers []api.Peer) []string {
 	}
 	var lines []string
 	for _, a := range slices.SortedFunc(maps.Keys(counts), netip.Addr.Compare) {
-		lines = append(lines, fmt.Sprintf("%d at %s, each reached by an SA of its own", counts[a], a))
+		lines = append(lines,
+			fmt.Sprintf("%d at %s, each reached by an SA of its own", counts[a], a))
 	}
 	return lines
 }
@@ -129,7 +137,7 @@ func underlay(i *api.Interface) string {
 	return i.NBMA.String()
 }
 
-// clearGRE says where GRE without IPsec is stopped beside the IPsec policies.
+// clearGRE describes where GRE without IPsec is stopped, in addition to the IPsec policies.
 func clearGRE(c *api.ClearGRE) string {
 	if c == nil {
 		return ""
@@ -159,7 +167,7 @@ func role(i *api.Interface) string {
 		words = append(words, "takes shortcuts")
 	}
 	if i.Sampling == api.SamplingNFLOG {
-		words = append(words, "samples by NFLOG, as eBPF is not to be had")
+		words = append(words, "samples by NFLOG, as eBPF is not available")
 	}
 	if i.Admission == api.AdmissionUnenforced {
 		words = append(words, "admission is not enforced")
@@ -173,7 +181,8 @@ func registration(n *api.NHS, now time.Time) string {
 		name = fmt.Sprintf("%s at %s", n.Protocol, name)
 	}
 	if n.State == api.NHSRegistered {
-		return fmt.Sprintf("%s: registered %s, expires %s", name, when(n.Registered, now), when(n.Expires, now))
+		return fmt.Sprintf("%s: registered %s, expires %s",
+			name, when(n.Registered, now), when(n.Expires, now))
 	}
 	return fmt.Sprintf("%s: %s", name, n.State)
 }
@@ -191,7 +200,7 @@ func bindings(all []api.Binding) string {
 	return fmt.Sprintf("%d registered", len(all))
 }
 
-// tally counts entries by state, in the order of the states.
+// tally counts entries by state. It lists the counts in the order of states.
 func tally[T any](entries []T, state func(T) string, states ...string) string {
 	counts := map[string]int{}
 	for _, e := range entries {

@@ -14,22 +14,24 @@ import (
 	"cygnet/nhrpd/health"
 )
 
-// table is written with aligned columns. A column without a value in any row is left out; elsewhere "-" stands for no value.
+// table is a table with aligned columns. A column without a value in any row is left out. Elsewhere
+// "-" stands for a missing value.
 type table struct {
 	columns []column
 	rows    [][]any
 }
 
-// column is a column of a table. Those that are for the wide form only are left out of the narrow one.
+// column is a column of a table. Some columns are shown only in the wide form.
 type column struct {
 	name string
 	wide bool
 }
 
-// narrowWidth is what the narrow form of a table fits into.
+// narrowWidth is the width that the narrow form of a table fits into, in characters.
 const narrowWidth = 80
 
-// newTable makes a table of columns by their names. One that ends in + is for the wide form only.
+// newTable returns a table with columns of these names. A column whose name ends with + is shown
+// only in the wide form.
 func newTable(names ...string) *table {
 	t := &table{}
 	for _, name := range names {
@@ -39,10 +41,10 @@ func newTable(names ...string) *table {
 	return t
 }
 
-// row adds a row with a cell for each column.
+// row adds a row, with one cell for each column.
 func (t *table) row(cells ...any) { t.rows = append(t.rows, cells) }
 
-// cell makes text of a value. Zero addresses and the like are no value.
+// cell formats a value. A zero address or the like counts as missing, and the result is "".
 func cell(x any) string {
 	switch x := x.(type) {
 	case string:
@@ -58,7 +60,8 @@ func cell(x any) string {
 	return clean(fmt.Sprint(x))
 }
 
-// clean keeps what peers and charon say, such as identities, from steering the terminal.
+// clean removes from text that peers and charon choose, such as identities, the characters that
+// control a terminal.
 func clean(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return s
@@ -66,7 +69,7 @@ func clean(s string) string {
 	return strings.Trim(strconv.Quote(s), `"`)
 }
 
-// cleanLines is clean for a text of several lines.
+// cleanLines does the same for a text of several lines.
 func cleanLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := range lines {
@@ -75,7 +78,7 @@ func cleanLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// write writes the table with all columns, or with those that fit a terminal.
+// write writes the table, with all columns or with those that fit a terminal.
 func (t *table) write(w io.Writer, wide bool) error {
 	var used []int
 	for n, c := range t.columns {
@@ -111,11 +114,11 @@ func (t *table) hasValue(n int) bool {
 }
 
 const (
-	gap      = 2 // between columns
-	shortest = 6 // that a column is cut to
+	gap      = 2 // spaces between columns
+	shortest = 6 // the least width that a column is cut to
 )
 
-// shorten cuts the widest columns until a row fits, and marks what it cuts.
+// shorten cuts the widest columns until every row fits, and marks what it cuts.
 func shorten(rows [][]string, width int) {
 	widths := make([]int, len(rows[0]))
 	total := -gap
@@ -146,7 +149,7 @@ func shorten(rows [][]string, width int) {
 	}
 }
 
-// when says how far a time is from now; the zero time is no value.
+// when returns how far a time is from now; "" for the zero time.
 func when(t, now time.Time) string {
 	switch {
 	case t.IsZero():
@@ -164,7 +167,7 @@ func yes(b bool) string {
 	return ""
 }
 
-// size writes a number of bytes in binary units.
+// size formats a number of bytes with a binary unit.
 func size(n uint64) string {
 	const units = "KMGTPE"
 	if n < 1024 {

@@ -15,15 +15,22 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files from what the program prints")
 
-// What people read is what the golden files show.
+// The output equals the golden files.
 func TestTables(t *testing.T) {
 	sockets := map[string]string{
 		"spoke": start(t, &daemon{status: spoke()}),
 		"hub":   start(t, &daemon{status: hub()}),
-		"empty": start(t, &daemon{status: &api.Status{Version: "1.2.3", PID: 1, Started: ago(time.Second), StrongSwan: api.StrongSwan{Socket: "/s"}}}),
+		"empty": start(t, &daemon{
+			status: &api.Status{
+				Version: "1.2.3", PID: 1, Started: ago(time.Second),
+				StrongSwan: api.StrongSwan{Socket: "/s"},
+			},
+		}),
 	}
 	for node, socket := range sockets {
-		for _, command := range []string{"status", "peers", "bindings", "shortcuts", "nhs", "routes", "sas"} {
+		for _, command := range []string{
+			"status", "peers", "bindings", "shortcuts", "nhs", "routes", "sas",
+		} {
 			t.Run(node+"/"+command, func(t *testing.T) {
 				code, out, errs := cygnet("--socket", socket, command)
 				want := exitOK
@@ -65,7 +72,7 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// A peer's identity cannot steer the terminal, nor break a table.
+// A peer's identity can neither control the terminal nor break a table.
 func TestTablesAreClean(t *testing.T) {
 	socket := start(t, &daemon{status: hub()})
 	for _, command := range []string{"status", "bindings"} {
@@ -76,7 +83,7 @@ func TestTablesAreClean(t *testing.T) {
 	}
 }
 
-// Times are told by distance, in two units.
+// Times are shown as distances from now, in two units.
 func TestWhen(t *testing.T) {
 	for _, test := range []struct {
 		t    time.Time
@@ -97,10 +104,11 @@ func TestWhen(t *testing.T) {
 	}
 }
 
-// Bytes are told in binary units with one decimal.
+// Sizes are shown in binary units with one decimal.
 func TestSize(t *testing.T) {
 	for n, want := range map[uint64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB", 1<<64 - 1: "16.0 EiB",
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB",
+		5 << 30: "5.0 GiB", 1<<64 - 1: "16.0 EiB",
 	} {
 		if got := size(n); got != want {
 			t.Errorf("size(%d) = %q, want %q", n, got, want)

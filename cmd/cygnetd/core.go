@@ -6,12 +6,15 @@ import (
 	"syscall"
 )
 
-// coreVariable set to 1 lets the daemon dump its memory, for who hunts a crash: it holds pre-shared keys then.
+// coreVariable is an environment variable. Set to 1 it permits core files, for somebody who
+// investigates a crash. A core file contains pre-shared keys.
 const coreVariable = "CYGNETD_CORE"
 
-// keepMemory keeps the process's memory, which has pre-shared keys in it, from core files and from the eyes of other processes.
-// The limit alone does not do it: the kernel heeds it for files only, and a core that is piped to a program, as to systemd-coredump,
-// is whole. A process that is not dumpable leaves no core of either kind, and only who has CAP_SYS_PTRACE may look into it.
+// keepMemory keeps the process's memory, which holds pre-shared keys, out of core files and out of
+// reach of other processes. Setting the limit for core files is not enough: the kernel applies it
+// only to files, so a core that is piped to a program such as systemd-coredump is complete. A
+// process that is not dumpable leaves no core of either kind, and only a process with
+// CAP_SYS_PTRACE may read its memory.
 func keepMemory() error {
 	if os.Getenv(coreVariable) == "1" {
 		return nil
@@ -19,8 +22,10 @@ func keepMemory() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("set the limit of core files to 0: %w", err)
 	}
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); errno != 0 {
-		return fmt.Errorf("make the process one that leaves no core: %w", errno)
+	if _, _, errno := syscall.RawSyscall(
+		syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0,
+	); errno != 0 {
+		return fmt.Errorf("forbid core files of this process: %w", errno)
 	}
 	return nil
 }

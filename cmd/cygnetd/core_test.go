@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// When this variable is set the test binary is the daemon, on the configuration that it names, and says what may become of its memory.
+// If this variable is set, the test binary acts as the daemon with the configuration that it names,
+// and prints which parts of its memory may be read.
 const asDaemon = "CYGNETD_TEST_CHECK"
 
 func TestMain(m *testing.M) {
@@ -32,13 +33,16 @@ func TestMain(m *testing.M) {
 	os.Stdout.WriteString("dumpable")
 }
 
-// Before it reads a secret the daemon sees to it that its memory goes nowhere, unless somebody who hunts a crash wants it.
+// Before the daemon reads a secret, it protects its memory, unless the environment permits core
+// files.
 func TestMemoryIsKept(t *testing.T) {
 	path := t.TempDir() + "/cygnet.toml"
 	if err := os.WriteFile(path, []byte("[log]\nlevel = \"info\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for variable, want := range map[string]string{"": "kept", coreVariable + "=0": "kept", coreVariable + "=1": "dumpable"} {
+	for variable, want := range map[string]string{
+		"": "kept", coreVariable + "=0": "kept", coreVariable + "=1": "dumpable",
+	} {
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = append(os.Environ(), asDaemon+"="+path, variable)
 		var errs strings.Builder

@@ -1,5 +1,5 @@
-// Command cygnetd makes this host a node of a dynamic multipoint VPN: it keeps the mGRE tunnels, speaks NHRP on them and has
-// strongSwan secure every peer.
+// Command cygnetd makes this host a node of a dynamic multipoint VPN. It maintains the mGRE
+// tunnels, speaks NHRP on them and has strongSwan secure every peer.
 package main
 
 import (
@@ -37,9 +37,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		flags.PrintDefaults()
 	}
 	path := flags.String("config", config.DefaultPath, "the configuration `file`")
-	check := flags.Bool("check", false, "check the configuration, say what is wrong with it, and exit; cygnet check looks at this host as well")
+	check := flags.Bool("check", false, "check the configuration, print what is wrong with it, and exit; cygnet check also checks this host")
 	guard := flags.Bool("guard", false, "block clear GRE of the configured interfaces, as the daemon does, and exit")
-	leave := flags.Bool("leave", false, "remove what a daemon that does not run left: SAs, routes, its tunnels, the block on clear GRE; and exit")
+	leave := flags.Bool("leave", false, "remove what a stopped daemon left: SAs, routes, its tunnels, the block on clear GRE; and exit")
 	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -51,8 +51,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "cygnetd: unexpected argument %q; the configuration file is named with -config\n", flags.Arg(0))
 		return exitUsage
 	}
-	if wrong := together(map[string]bool{"-check": *check, "-guard": *guard, "-leave": *leave, "-version": *version}); wrong != "" {
-		fmt.Fprintf(stderr, "cygnetd: %s together; one of them at a time\n", wrong)
+	if wrong := together(
+		map[string]bool{"-check": *check, "-guard": *guard, "-leave": *leave, "-version": *version},
+	); wrong != "" {
+		fmt.Fprintf(stderr, "cygnetd: %s exclude each other; give one of them\n", wrong)
 		return exitUsage
 	}
 	if *version {
@@ -87,7 +89,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// together names the tasks that were given beside each other; empty: there is at most one.
+// together returns the names of the flags that were given, if they exclude each other; "" if at
+// most one was given.
 func together(given map[string]bool) string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(given)) {
@@ -101,13 +104,14 @@ func together(given map[string]bool) string {
 	return strings.Join(names, " and ")
 }
 
-// guardEarly guards what a configuration has, be other things in it as wrong as they may: before the network is up, too much blocked can
-// be mended, too little cannot.
+// guardEarly blocks clear GRE for the interfaces of a configuration, even if other parts of the
+// configuration are wrong. It runs before the network is up, when blocking too much can still be
+// put right, but clear GRE that has left cannot.
 func guardEarly(path string, stderr io.Writer) int {
 	code := 0
 	c, err := config.LoadFaulty(path)
 	if err != nil {
-		fmt.Fprintf(stderr, "cygnetd: the configuration is not valid, and its interfaces are guarded as far as it can be read:\n%v\n", err)
+		fmt.Fprintf(stderr, "cygnetd: the configuration is not valid; clear GRE is blocked for those of its interfaces that can be read:\n%v\n", err)
 		code = exitFailed
 	}
 	if c == nil {
@@ -119,8 +123,9 @@ func guardEarly(path string, stderr io.Writer) int {
 	return code
 }
 
-// leaveStopped needs of the configuration only where sockets are and what interfaces there were, so that a faulty one is used as far as
-// it can be read, and without one the defaults hold.
+// leaveStopped removes what a stopped daemon left. It needs only the paths of sockets and the names
+// of interfaces, so it uses as much of a faulty configuration as can be read, and the defaults if
+// there is none.
 func leaveStopped(path string, stderr io.Writer) int {
 	c, err := config.LoadFaulty(path)
 	if c == nil {
@@ -131,17 +136,19 @@ func leaveStopped(path string, stderr io.Writer) int {
 		return exitFailed
 	}
 	if err := nhrpd.LeaveStopped(context.Background(), c, stderr); err != nil {
-		fmt.Fprintf(stderr, "cygnetd: not all is removed: %v\n", err)
+		fmt.Fprintf(stderr, "cygnetd: not everything was removed: %v\n", err)
 		return exitFailed
 	}
 	return 0
 }
 
-// gcPercent is what the heap may grow by between collections, unless GOGC says otherwise. Half of Go's default: the daemon allocates
-// hardly anything in its steady work, so that collecting sooner costs nothing, and a hub of 10,000 clients takes a seventh less memory.
+// gcPercent is by how many percent the heap may grow between collections, unless GOGC is set. It is
+// half of Go's default: in steady operation the daemon allocates almost nothing, so collecting
+// earlier costs nothing, and a hub of 10,000 clients uses a seventh less memory.
 const gcPercent = 50
 
-// serve runs the daemon until SIGTERM or SIGINT, which change nothing in the network; SIGHUP reloads.
+// serve runs the daemon until SIGTERM or SIGINT. Both leave the network unchanged. SIGHUP reloads
+// the configuration.
 func serve(path string, c *config.Config, logTo io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
