@@ -29,7 +29,7 @@ func TestIdentityFaults(t *testing.T) {
 		{"one with a * inside", "", "remote_identity = \"spoke*.example.net\"\n", "", "a * that is not its first character"},
 		{"one with a part of an attribute", "", "remote_identity = \"O=Example, CN=spoke*\"\n", "",
 			"a * alone stands for any value"},
-		{"one with an attribute that strongSwan does not read", "", "remote_identity = \"O=Example, branch=*\"\n", "", "whose name strongSwan does not read"},
+		{"one with an attribute that strongSwan does not read", "", "remote_identity = \"O=Example, branch=*\"\n", "", "whose name strongSwan does not know"},
 
 		{"a rule for names that strongSwan counts", "", named, "O=*, CN=spoke-{n}", ""},
 		{"a rule for names that it does not count", "", "", "O=*, CN=spoke-{n}", `a comma inside one would pass for the next attribute; add remote_identity = "O=*, CN=*"`},

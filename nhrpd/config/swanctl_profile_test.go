@@ -142,8 +142,8 @@ DIR/swanctl.conf:3: connections.dmvpn.version: found "1": the daemon needs IKEv2
 DIR/cygnet.toml:9: interface.gre1.ipsec.connection: found together with swanctl_connection; set it in that connection in swanctl.conf instead`},
 		{name: "a file without a connection", conf: "swanctl_connection = \"dmvpn\"\n", with: "",
 			says: `DIR/cygnet.toml:7: interface.gre1.ipsec.swanctl_conf: found without swanctl_connection, the name of the connection in it that protects the tunnel`},
-		{name: "a warning has its place as well", swanctlConf: "dpd_delay = 10s", change: "dpd_delay = 0", says: `DIR/swanctl.conf:5: connections.dmvpn.dpd_delay: a peer that dies is only noticed when keys change; write dpd_delay = 10s`},
-		{name: "an include of nothing", swanctlConf: "include conf.d/*.conf", change: "include conf.d/gone.conf", says: `DIR/swanctl.conf:27: conf.d/gone.conf is not there, so nothing is included`},
+		{name: "a warning has its place as well", swanctlConf: "dpd_delay = 10s", change: "dpd_delay = 0", says: `DIR/swanctl.conf:5: connections.dmvpn.dpd_delay: that a peer is dead is only noticed when keys change; write dpd_delay = 10s`},
+		{name: "an include of nothing", swanctlConf: "include conf.d/*.conf", change: "include conf.d/gone.conf", says: `DIR/swanctl.conf:27: conf.d/gone.conf does not exist, so nothing is included`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conf, swanctlConf := dropIn, siteConnection

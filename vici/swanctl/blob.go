@@ -14,16 +14,17 @@ import (
 
 var errTooLong = errors.New("longer than VICI has room for")
 
-// files reads certificates and public keys.
+// files reads certificates and public keys, and counts what it has read.
 type files struct {
-	dir  string // a file beside the folders that they are in
-	read int    // bytes so far
+	dir  string // a file in the folder that contains the folders of certificates
+	read int    // bytes read so far
 }
 
-// folders are where names without a path are looked for.
+// folders maps each key to the folder in which swanctl looks for names without a path.
 var folders = map[string]string{"certs": "x509", "cacerts": "x509ca", "pubkeys": "pubkey"}
 
-// contents gives what a list of files holds. An item may be the content itself, in hexadecimal digits (0x…) or base64 (0s…).
+// contents returns the contents of the named files. A name may also be the content itself, in
+// hexadecimal digits (0x…) or base64 (0s…).
 func (f *files) contents(key string, names []string) ([]string, error) {
 	all := make([]string, 0, len(names))
 	for _, name := range names {
@@ -58,14 +59,14 @@ func (f *files) content(key, name string) (string, error) {
 	if !filepath.IsAbs(name) {
 		folder, ok := folders[key]
 		if !ok {
-			return "", fmt.Errorf("written in capitals, swanctl looks for %s where it is started from; write %s", quote(name), strings.ToLower(key))
+			return "", fmt.Errorf("in capitals, this key makes swanctl look for %s in the folder where it is started; write %s", quote(name), strings.ToLower(key))
 		}
 		name = filepath.Join(filepath.Dir(f.dir), folder, name)
 	}
 	return f.file(name)
 }
 
-// file reads a file of at most what a VICI message may hold.
+// file reads a file. It returns an error if the files together exceed what a VICI message holds.
 func (f *files) file(name string) (string, error) {
 	const most = 512 << 10
 	in, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// children finds the child that carries GRE and checks it. It must be the only one, since the daemon closes a peer's IKE_SA when GRE
-// has no use for it any more.
+// children finds the child that carries GRE and checks it. It must be the only child, since the
+// daemon closes a peer's IKE_SA when GRE no longer needs it.
 func (k *check) children(c *Connection) *Section {
 	var all []*Section
 	at := c.At
@@ -22,7 +22,7 @@ func (k *check) children(c *Connection) *Section {
 	gre := all[max(0, slices.IndexFunc(all, carriesGRE))]
 	for _, s := range all {
 		if s != gre {
-			k.problem(s.At, "children."+s.Name, "another child than %s: the daemon opens and closes a peer's IKE_SA as GRE needs it; move this child to a connection of its own", quote(gre.Name))
+			k.problem(s.At, "children."+s.Name, "another child than %s: the daemon opens and closes a peer's IKE_SA when GRE needs it; move this child to a connection of its own", quote(gre.Name))
 		}
 	}
 	k.inside("children."+gre.Name, func(k *check) { k.child(gre) })
@@ -31,23 +31,26 @@ func (k *check) children(c *Connection) *Section {
 
 func carriesGRE(s *Section) bool {
 	key, ok := s.key("local_ts")
-	return ok && slices.ContainsFunc(key.List, func(s string) bool { return isGRE(s) || greOfOneKey(s) })
+	return ok && slices.ContainsFunc(key.List, func(s string) bool {
+		return isGRE(s) || greOfOneKey(s)
+	})
 }
 
-// isGRE says whether a traffic selector is for protocol 47 and nothing else.
+// isGRE reports whether a traffic selector is for protocol 47 and nothing else.
 func isGRE(selector string) bool {
 	gre, port := greSelector(selector)
 	return gre && (port == "" || port == "any")
 }
 
-// greSelector reports whether a traffic selector is for protocol 47, and what it has as a port.
+// greSelector reports whether a traffic selector is for protocol 47, and returns its port.
 func greSelector(selector string) (gre bool, port string) {
 	_, protocol, _ := strings.Cut(selector, "[")
 	protocol, port, _ = strings.Cut(strings.TrimSuffix(protocol, "]"), "/")
 	return strings.EqualFold(protocol, "gre") || protocol == "47", port
 }
 
-// greOfOneKey reports whether a traffic selector is for GRE with a single key: that is how the kernel takes a port, 0 as well.
+// greOfOneKey reports whether a traffic selector is for GRE with a single key. The kernel reads a
+// port of GRE, even 0, as the key.
 func greOfOneKey(selector string) bool {
 	gre, port := greSelector(selector)
 	return gre && port != "" && port != "any"
@@ -65,7 +68,8 @@ func (k *check) child(s *Section) {
 	k.selector(s, "local_ts")
 	k.selector(s, "remote_ts")
 	for _, name := range []string{"start_action", "close_action", "dpd_action"} {
-		if key, ok := s.key(name); ok && !contains([]string{"none", "clear"}, strings.ToLower(key.Text)) {
+		if key, ok := s.key(name); ok &&
+			!contains([]string{"none", "clear"}, strings.ToLower(key.Text)) {
 			k.problem(key.At, name, "found %s: the daemon dials when a peer is needed, and charon dialling by itself makes a second SA of it; write %s = none", quote(key.Text), name)
 		}
 	}
@@ -83,7 +87,7 @@ func (k *check) child(s *Section) {
 	}
 }
 
-// selector checks that a traffic selector follows the hosts' addresses and is for GRE alone.
+// selector checks that a traffic selector follows the addresses of the IKE_SA and is only for GRE.
 func (k *check) selector(s *Section, name string) {
 	key, ok := s.key(name)
 	switch {
@@ -96,8 +100,8 @@ func (k *check) selector(s *Section, name string) {
 	}
 }
 
-// UnusablePriority returns why the policies of a DMVPN's SAs cannot have this priority; empty: they
-// can.
+// UnusablePriority returns why the policies of a DMVPN's SAs cannot have this priority, or "" if
+// they can.
 func UnusablePriority(text string) string {
 	const least, most = 2, 499999
 	n, err := strconv.ParseUint(text, 10, 32)

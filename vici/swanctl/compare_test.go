@@ -14,8 +14,8 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// Whatever way a site writes its connections: what is read here is, element by element and in the same order, what swanctl sends to
-// charon for the same files.
+// However a site writes its connections, this package reads from a file, element by element and in
+// the same order, what swanctl sends to charon for it.
 func TestReadsAsSwanctlDoes(t *testing.T) {
 	sites, err := os.ReadDir("testdata/sites")
 	if err != nil {
@@ -35,7 +35,9 @@ func TestReadsAsSwanctlDoes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(slices.Sorted(maps.Keys(loaded)), slices.Sorted(slices.Values(f.Names()))); diff != "" {
+			if diff := cmp.Diff(
+				slices.Sorted(maps.Keys(loaded)), slices.Sorted(slices.Values(f.Names())),
+			); diff != "" {
 				t.Errorf("connections of swanctl (-) and here (+):\n%s", diff)
 			}
 			for name, want := range loaded {
@@ -54,7 +56,7 @@ func TestReadsAsSwanctlDoes(t *testing.T) {
 	}
 }
 
-// lines writes a section as elements writes a message.
+// lines writes a section in the same form as elements writes a message.
 func lines(s *swanctl.Section) []string {
 	all := []string{s.Name + " {"}
 	for _, k := range s.Keys {
@@ -74,13 +76,14 @@ func lines(s *swanctl.Section) []string {
 	return append(all, "}")
 }
 
-// What is refused here for its grammar, swanctl refuses as well.
+// Whatever this package refuses for its grammar, swanctl refuses as well.
 func TestRefusesAsSwanctlDoes(t *testing.T) {
 	for _, c := range faulty {
 		if !c.both {
 			continue
 		}
-		if loaded, out := recordSwanctl(t, site(t, c.text)); len(loaded) > 0 || !strings.Contains(out, "invalid config file") {
+		if loaded, out := recordSwanctl(t, site(t, c.text)); len(loaded) > 0 ||
+			!strings.Contains(out, "invalid config file") {
 			t.Errorf("%s: swanctl loads %d connections of it:\n%s", c.name, len(loaded), out)
 		}
 	}

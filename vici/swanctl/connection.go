@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// Connection is a connection with all that it includes and inherits.
+// Connection is a connection with everything that it includes and inherits.
 type Connection struct {
 	Name string
 	Section
 }
 
-// Section is a part of a connection as it goes to charon, in the order of the file.
+// Section is a part of a connection in the form that charon receives, in the order of the file.
 type Section struct {
 	Name     string
 	At       Pos
@@ -19,8 +19,8 @@ type Section struct {
 	Sections []*Section
 }
 
-// Key is a key with its value: Text, or the items of a List. Certificates and public keys are in the list themselves, not the names
-// of their files.
+// Key is a key with its value: either Text or the items of List. For certificates and public keys
+// the list holds the contents of the files, not their names.
 type Key struct {
 	Name   string
 	At     Pos
@@ -29,7 +29,7 @@ type Key struct {
 	IsList bool
 }
 
-// Names lists the connections of the file in their order.
+// Names returns the names of the file's connections, in their order.
 func (f *File) Names() []string {
 	r := &resolver{top: f.top}
 	nodes, ok := r.find([]string{"connections"})
@@ -43,8 +43,9 @@ func (f *File) Names() []string {
 	return names
 }
 
-// Connection resolves a connection and reads the files of certificates that it names, from the folders beside the file (x509,
-// x509ca, pubkey) where their paths are not absolute. The error is a *[Problem]; of a name that is not there it tells which are.
+// Connection resolves a connection and reads the certificates that it names. A path that is not
+// absolute is relative to the folders beside the file (x509, x509ca, pubkey). The error is a
+// *[Problem]. For an unknown name it lists the names that exist.
 func (f *File) Connection(name string) (*Connection, error) {
 	r := &resolver{top: f.top}
 	nodes, ok := r.find([]string{"connections"})
@@ -63,7 +64,7 @@ func (f *File) Connection(name string) (*Connection, error) {
 	return &Connection{Name: name, Section: *s}, nil
 }
 
-// missing says what connections there are instead.
+// missing returns the Problem of an unknown name. It lists the connections that exist.
 func (f *File) missing(name string) *Problem {
 	names := f.Names()
 	if len(names) == 0 {
@@ -77,7 +78,8 @@ func (f *File) missing(name string) *Problem {
 	return problemf(Pos{File: f.path}, "no connection %s; the file has %s", quote(name), list)
 }
 
-// inside lists what sections contain, each name once, by the nearest that has it.
+// inside returns the sections inside nodes, each name once. For a name in several nodes, the first
+// of the nodes counts.
 func inside(nodes []*node) []*node {
 	seen := map[string]bool{}
 	var all []*node
@@ -92,7 +94,8 @@ func inside(nodes []*node) []*node {
 	return all
 }
 
-// settings lists the keys of sections, each once, by the nearest that has it; one that is removed there is left out.
+// settings returns the keys of nodes, each once. For a key in several nodes, the first of the nodes
+// counts; if that removes the key, settings leaves it out.
 func settings(nodes []*node) []*setting {
 	seen := map[string]bool{}
 	var all []*setting
@@ -107,13 +110,14 @@ func settings(nodes []*node) []*setting {
 	return all
 }
 
-// builder makes sections of nodes.
+// builder turns nodes into Sections.
 type builder struct {
 	*resolver
 	files files
 }
 
-// What swanctl has room for: it cuts longer paths off, or takes their sections for empty.
+// The lengths that swanctl has room for. It cuts off longer paths, or reads their sections as
+// empty.
 const (
 	longestName = 127
 	longestPath = 254
@@ -166,7 +170,8 @@ func (b *builder) key(s *setting) (k Key, err error) {
 	return k, err
 }
 
-// Message gives the section's content as the argument of VICI's load-conn has it: strings, lists of strings, and maps of the same.
+// Message returns the section's content as the argument of VICI's load-conn: strings, lists of
+// strings, and maps of these.
 func (s *Section) Message() map[string]any {
 	m := make(map[string]any, len(s.Keys)+len(s.Sections))
 	for _, k := range s.Keys {
@@ -182,7 +187,7 @@ func (s *Section) Message() map[string]any {
 	return m
 }
 
-// key finds a key by its name, in which charon distinguishes case.
+// key returns a key by its name. Like charon, it distinguishes upper and lower case.
 func (s *Section) key(name string) (Key, bool) {
 	for _, k := range s.Keys {
 		if k.Name == name {
@@ -192,7 +197,7 @@ func (s *Section) key(name string) (Key, bool) {
 	return Key{}, false
 }
 
-// below lists the sections whose names begin as given, in which charon does not distinguish case.
+// below returns the sections whose names begin with prefix. Like charon, it ignores case.
 func (s *Section) below(prefix string) []*Section {
 	var all []*Section
 	for _, b := range s.Sections {

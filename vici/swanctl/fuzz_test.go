@@ -10,7 +10,8 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// Whatever is in the file, it is read or refused with a place in it, and so are its connections.
+// Whatever the file contains, Load and Connection succeed or return an error with a place in the
+// file.
 func FuzzLoad(f *testing.F) {
 	sites, err := filepath.Glob("testdata/sites/*/swanctl.conf")
 	if err != nil || len(sites) == 0 {
@@ -37,13 +38,13 @@ func FuzzLoad(f *testing.F) {
 		}
 		file, err := swanctl.Load(path)
 		if err != nil {
-			told(t, err)
+			hasPlace(t, err)
 			return
 		}
 		for _, name := range file.Names() {
 			c, err := file.Connection(name)
 			if err != nil {
-				told(t, err)
+				hasPlace(t, err)
 				continue
 			}
 			template, problems := c.Template(fixed)
@@ -51,14 +52,14 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("%s: neither a template nor problems, or both: %v", name, problems)
 			}
 			for _, p := range problems {
-				told(t, p)
+				hasPlace(t, p)
 			}
 		}
 	})
 }
 
-// told checks that an error names its place.
-func told(t *testing.T, err error) {
+// hasPlace checks that an error names its place.
+func hasPlace(t *testing.T, err error) {
 	t.Helper()
 	problem := (*swanctl.Problem)(nil)
 	if !errors.As(err, &problem) || problem.Pos.File == "" || problem.Text == "" {

@@ -11,38 +11,39 @@ import (
 	"strings"
 )
 
-// Identity is an IKE identity, or a pattern for some, as charon reads it from a configuration.
-// charon tells the kind by the notation, and an identity of one kind is never one of another,
-// though both may be shown alike.
+// Identity is an IKE identity, or a pattern for several, as charon reads it from a configuration.
+// charon tells the kind of an identity by its notation. Two identities of different kinds never
+// match, although charon may show both alike.
 type Identity struct {
 	Kind  IdentityKind
 	text  string // as written
-	value string // of a kind that is text or bytes
+	value string // the identity, for a kind that is text or bytes
 
-	first, last netip.Addr  // of an address, subnet or range
-	attributes  []Attribute // of a distinguished name
+	first, last netip.Addr  // for an address, subnet or range
+	attributes  []Attribute // for a distinguished name
 	fault       string
 }
 
-// IdentityKind is what charon takes an identity for.
+// IdentityKind is the kind that charon takes an identity for.
 type IdentityKind uint8
 
 // The kinds of identities. charon tries the notations in this order: a prefix such as fqdn: or
-// {2}:, a distinguished name (there is a = in it), an address, @#, @@, @, user@host, a host name.
+// {2}:, a distinguished name (it contains a =), an address, @#, @@, @, user@host, a host name.
 const (
-	AnyIdentity   IdentityKind = iota // %any and the like
-	HostIdentity                      // spoke1.example.net, @spoke1.example.net, fqdn:…, dns:…
-	UserIdentity                      // spoke1@example.net, @@spoke1@example.net, email:…, userfqdn:…
-	NameIdentity                      // C=CH, CN=spoke1, /C=CH/CN=spoke1, asn1dn:#…
-	AddressRange                      // 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9, and IPv6
-	KeyIdentity                       // @#0102, keyid:…, and what is no other kind
-	OtherIdentity                     // what only charon can compare
+	AnyIdentity  IdentityKind = iota // %any and the other notations for any identity
+	HostIdentity                     // spoke1.example.net, @spoke1.example.net, fqdn:…, dns:…
+	// spoke1@example.net, @@spoke1@example.net, email:…, userfqdn:…
+	UserIdentity
+	NameIdentity  // C=CH, CN=spoke1, /C=CH/CN=spoke1, asn1dn:#…
+	AddressRange  // 192.0.2.1, 192.0.2.0/24, 192.0.2.1-192.0.2.9, and IPv6
+	KeyIdentity   // @#0102, keyid:…, and whatever is of no other kind
+	OtherIdentity // a kind that only charon can compare
 )
 
 // Attribute is one attribute of a distinguished name.
 type Attribute struct{ Name, Value string }
 
-// prefixes are those of notations, with the number of the kind in IKE.
+// prefixes lists the prefixes of notations, with the number of the kind in IKE.
 var prefixes = []struct {
 	text   string
 	number uint64
@@ -52,20 +53,20 @@ var prefixes = []struct {
 	{"asn1dn:", 9}, {"asn1gn:", 10}, {"xmppaddr:", 10}, {"keyid:", 11},
 }
 
-// ParseIdentity reads an identity or pattern.
+// ParseIdentity reads an identity or a pattern.
 func ParseIdentity(text string) Identity {
 	id := parseIdentity(text)
 	id.text = text
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
-			id.fault = "has a letter outside ASCII, and strongSwan takes no connection with such a " +
-				"name over VICI: use another subject, or a subjectAltName, as the identity"
+			id.fault = "has a letter outside ASCII, and strongSwan takes no connection with such " +
+				"a name over VICI: use another subject, or a subjectAltName, as the identity"
 		}
 	}
 	return id
 }
 
-// anyTexts are what charon takes for any identity.
+// anyTexts lists the notations that charon takes for any identity.
 var anyTexts = []string{"", "%any", "%any6", "0.0.0.0", "*", "::", "0::0"}
 
 func parseIdentity(text string) Identity {
@@ -106,7 +107,7 @@ func parseIdentity(text string) Identity {
 	return Identity{Kind: HostIdentity, value: text}
 }
 
-// numbered cuts {2}: off.
+// numbered cuts off a prefix such as {2}: and returns its number.
 func numbered(text string) (number uint64, rest string, ok bool) {
 	inner, ok := strings.CutPrefix(text, "{")
 	if !ok {
@@ -120,14 +121,14 @@ func numbered(text string) (number uint64, rest string, ok bool) {
 	return number, rest, err == nil
 }
 
-// typed reads what stands behind a prefix: text, or bytes behind a #.
+// typed reads what follows a prefix: text, or bytes after a #.
 func typed(number uint64, rest string) Identity {
 	value, isHex := rest, false
 	if digits, ok := strings.CutPrefix(rest, "#"); ok {
 		isHex = true
 		bytes, err := hex.DecodeString(strings.NewReplacer(":", "", " ", "").Replace(digits))
 		if err != nil {
-			const fault = "has something else than hexadecimal digits behind the #"
+			const fault = "has something other than hexadecimal digits after the #"
 			return Identity{Kind: OtherIdentity, fault: fault}
 		}
 		value = string(bytes)
@@ -156,11 +157,11 @@ func typed(number uint64, rest string) Identity {
 	default:
 		return Identity{Kind: OtherIdentity}
 	}
-	return Identity{Kind: OtherIdentity, fault: fmt.Sprintf("has a prefix behind which strongSwan "+
+	return Identity{Kind: OtherIdentity, fault: fmt.Sprintf("has a prefix after which strongSwan "+
 		"reads bytes and not text; write %s without it", strconv.Quote(rest))}
 }
 
-// attributeNames are those that charon reads, as it shows them.
+// attributeNames maps the names of attributes that charon reads to the names that it shows.
 var attributeNames = map[string]string{
 	"nd": "ND", "uid": "UID", "dc": "DC", "cn": "CN", "s": "S", "sn": "SN", "c": "C", "l": "L",
 	"st": "ST", "o": "O", "ou": "OU", "t": "T", "d": "D", "n": "N", "g": "G", "i": "I", "id": "ID",
@@ -171,7 +172,7 @@ var attributeNames = map[string]string{
 	"tcgid": "tcg-at-tpmIdLabel",
 }
 
-// attributeOIDs are attributes in DER that have such a name.
+// attributeOIDs maps object identifiers of attributes in DER to these names.
 var attributeOIDs = map[string]string{
 	"2.5.4.3": "CN", "2.5.4.4": "SN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L",
 	"2.5.4.8": "ST", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "T", "2.5.4.42": "G",
@@ -179,9 +180,9 @@ var attributeOIDs = map[string]string{
 	"0.9.2342.19200300.100.1.1": "UID",
 }
 
-// parseName reads a distinguished name: attributes separated by commas, or by slashes if it
-// begins with one. Neither has an escape. It is none where an attribute has a name that charon
-// does not know.
+// parseName reads a distinguished name. Its attributes are separated by commas, or by slashes if it
+// begins with one. Neither can be escaped. parseName reports false if charon does not know the name
+// of an attribute.
 func parseName(text string) ([]Attribute, bool) {
 	separator := ","
 	if rest, slashes := strings.CutPrefix(strings.TrimLeft(text, " "), "/"); slashes {
@@ -202,12 +203,12 @@ func parseName(text string) ([]Attribute, bool) {
 	return list, len(list) > 0
 }
 
-// parseDER reads a distinguished name in DER. The attributes of one RDN stand side by side, as
-// charon compares and shows them.
+// parseDER reads a distinguished name in DER. It puts the attributes of one RDN side by side, as
+// charon does when it compares and shows them.
 func parseDER(der []byte) ([]Attribute, bool) {
 	var rdns pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(der, &rdns); err != nil || len(rest) > 0 {
-		var raw []asn1.RawValue // without attributes, or with strings that Go does not read
+		var raw []asn1.RawValue // no attributes, or strings that Go does not read
 		if rest, err := asn1.Unmarshal(der, &raw); err != nil || len(rest) > 0 {
 			return nil, false
 		}
@@ -215,7 +216,8 @@ func parseDER(der []byte) ([]Attribute, bool) {
 	return derAttributes(der), true
 }
 
-// NameOf is how charon shows a distinguished name in DER, such as the subject of a certificate.
+// NameOf returns a distinguished name in DER, such as the subject of a certificate, in the form in
+// which charon shows it.
 func NameOf(der []byte) string {
 	return Identity{Kind: NameIdentity, attributes: derAttributes(der)}.String()
 }
@@ -242,7 +244,7 @@ func derAttributes(der []byte) []Attribute {
 	return list
 }
 
-// oidName is how charon shows the name of an attribute: its bytes where it knows none.
+// oidName returns the name of an attribute as charon shows it; its bytes if charon knows no name.
 func oidName(oid asn1.ObjectIdentifier) string {
 	if name, ok := attributeOIDs[oid.String()]; ok {
 		return name
@@ -269,7 +271,7 @@ func addressRange(text string) (first, last netip.Addr, ok bool) {
 	return first, last, is
 }
 
-// lastOf is the last address of a prefix.
+// lastOf returns the last address of a prefix.
 func lastOf(p netip.Prefix) netip.Addr {
 	b := p.Masked().Addr().AsSlice()
 	for bit := p.Bits(); bit < len(b)*8; bit++ {
@@ -279,12 +281,12 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// Fault says why charon does not take the identity, or takes it otherwise than it looks; empty:
-// it is right.
+// Fault returns why charon does not accept the identity, or reads it differently than it looks; ""
+// if nothing is wrong.
 func (id Identity) Fault() string { return id.fault }
 
-// PatternFault says why the identity takes nobody as the remote identity of a connection, or not
-// whom it looks to take; empty: it is right.
+// PatternFault returns why the identity, as the remote identity of a connection, matches no peer or
+// not those that it seems to match; "" if nothing is wrong.
 func (id Identity) PatternFault() string {
 	switch {
 	case id.fault != "":
@@ -297,7 +299,7 @@ func (id Identity) PatternFault() string {
 			}
 		}
 	case id.Kind == KeyIdentity && strings.Contains(id.value, "="):
-		return "has an attribute whose name strongSwan does not read, and is no distinguished name to it"
+		return "has an attribute whose name strongSwan does not know, so strongSwan does not read it as a distinguished name"
 	case id.Kind == KeyIdentity && strings.Contains(id.value, "*"):
 		return "has a *, which strongSwan takes literally in a key id"
 	case strings.HasPrefix(id.value, "^") && strings.HasSuffix(id.value, "$"):
@@ -309,10 +311,11 @@ func (id Identity) PatternFault() string {
 	return ""
 }
 
-// Attributes is the number of attributes that the distinguished name has, 0 where it is none.
+// Attributes returns the number of the distinguished name's attributes, or 0 if the identity is of
+// another kind.
 func (id Identity) Attributes() int { return len(id.attributes) }
 
-// Many reports whether the identity is a pattern that several routers may fit.
+// Many reports whether the identity is a pattern that several routers may match.
 func (id Identity) Many() bool {
 	switch id.Kind {
 	case AnyIdentity, OtherIdentity:
@@ -331,7 +334,7 @@ func (id Identity) Many() bool {
 	return false
 }
 
-// String is how charon shows the identity.
+// String returns the identity in the form in which charon shows it.
 func (id Identity) String() string {
 	switch id.Kind {
 	case AnyIdentity:
@@ -356,7 +359,7 @@ func (id Identity) String() string {
 	return id.text
 }
 
-// printable has a ? in the place of each byte that is no printable character of ASCII.
+// printable returns s with a ? in the place of each byte that is not a printable ASCII character.
 func printable(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -375,9 +378,9 @@ func hexBytes(b []byte) string {
 	return strings.Join(words, ":")
 }
 
-// Fits reports whether an identity that charon shows may be one that the pattern takes. It is for
-// SAs that charon let in already, by an older configuration for instance: it is never stricter
-// than charon, and where only charon can tell it is true.
+// Fits reports whether an identity that charon shows may match the pattern. It serves for SAs that
+// charon accepted before, for instance by an older configuration. It is never stricter than charon:
+// where only charon can tell, it reports true.
 func (id Identity) Fits(shown string) bool {
 	switch id.Kind {
 	case HostIdentity, UserIdentity:
@@ -395,9 +398,8 @@ func (id Identity) Fits(shown string) bool {
 	return true
 }
 
-// fitsText matches as charon does: without regard to case, with one * at the front that stands
-// for at least one character. From strongSwan 6 on a pattern between ^ and $ is a regular
-// expression.
+// fitsText matches as charon does. It ignores case. One * at the front stands for at least one
+// character. From strongSwan 6 on, a pattern between ^ and $ is a regular expression.
 func fitsText(pattern, shown string) bool {
 	if strings.HasPrefix(pattern, "^") && strings.HasSuffix(pattern, "$") {
 		return true
@@ -408,8 +410,8 @@ func fitsText(pattern, shown string) bool {
 	return strings.EqualFold(pattern, shown)
 }
 
-// fitsName looks for each value of the pattern among those shown, in any order and beside others,
-// as charon.rdn_matching may have charon do.
+// fitsName looks for each value of the pattern among the values shown, in any order and among other
+// values. charon does the same with some settings of charon.rdn_matching.
 func (id Identity) fitsName(shown string) bool {
 	if !strings.Contains(shown, "=") {
 		return false
@@ -424,7 +426,7 @@ func (id Identity) fitsName(shown string) bool {
 		switch {
 		case a.Value == "*":
 		case strings.Contains(value, ","):
-			return true // it cannot be told where it ends
+			return true // it cannot be told where the value ends
 		case values[value] == 0:
 			return false
 		default:

@@ -20,7 +20,7 @@ func hasFold(keys []string, key string) bool {
 	return false
 }
 
-// split takes a list apart at its commas, leaves out what is empty, and takes what is quoted as it is.
+// split splits a list at its commas and leaves out empty items. Quoted text is one item.
 func split(value string) []string {
 	items := []string{}
 	for {

@@ -11,29 +11,32 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// faulty are files that cannot be read. DIR stands for their folder.
+// faulty holds files that cannot be read. DIR stands for their folder.
 var faulty = []struct {
 	name string
 	text string
-	says string // the error
-	both bool   // swanctl refuses the file as well; else it misreads it, or fails later
+	says string // the expected error
+	both bool   // swanctl refuses the file as well; otherwise it misreads the file or fails later
 }{
 	{"a section that is not closed", "connections {\n  dmvpn {\n    version = 2\n  }\n", `DIR/swanctl.conf:1: the section "connections" is not closed: a } is missing`, true},
 	{"one that is closed twice", "connections {\n}\n}\n", "DIR/swanctl.conf:3: a } without a section to close", true},
 	{"a string that is not closed", "a {\n  id = \"C=CH\n}\n", "DIR/swanctl.conf:2: a string without its closing quote", true},
 	{"a string that ends in a backslash", "id = \"C=CH\\", "DIR/swanctl.conf:1: a string without its closing quote", true},
 	{"a quoted name", "\n\"connections\" {\n}\n", "DIR/swanctl.conf:2: a string where a name is expected; only values are quoted", true},
-	{"a name with a dot", "connections.dmvpn {\n}\n", "DIR/swanctl.conf:1: a name without = or { behind it", true},
-	{"a name alone", "connections {\n  dmvpn\n}\n", "DIR/swanctl.conf:2: a name without = or { behind it", true},
-	{"a name alone at the end", "connections", "DIR/swanctl.conf:1: a name without = or { behind it", true},
+	{"a name with a dot", "connections.dmvpn {\n}\n", "DIR/swanctl.conf:1: a name without = or { after it", true},
+	{"a name alone", "connections {\n  dmvpn\n}\n", "DIR/swanctl.conf:2: a name without = or { after it", true},
+	{"a name alone at the end", "connections",
+		"DIR/swanctl.conf:1: a name without = or { after it", true},
 	{"a value without a name", "connections {\n = 2\n}", "DIR/swanctl.conf:2: found '=' where a name is expected", true},
 	{"no name of what is inherited", "a : {\n}\n", `DIR/swanctl.conf:1: after the : of "a" the name of another section is expected`, true},
 	{"two of them without a comma", "a : b c {\n}\n", `DIR/swanctl.conf:1: after what "a" refers to, a comma or { is expected`, true},
-	{"an error behind an include", "include part\nb }\n", "DIR/swanctl.conf:2: a name without = or { behind it", true},
-	{"an error inside an include", "include bad\n", "DIR/bad:3: a name without = or { behind it", true},
+	{"an error behind an include", "include part\nb }\n", "DIR/swanctl.conf:2: a name without = or { after it", true},
+	{"an error inside an include", "include bad\n", "DIR/bad:3: a name without = or { after it",
+		true},
 	{"a file that includes itself", "include swanctl.conf\n", "DIR/swanctl.conf:1: more than 20 files include each other; perhaps one includes itself", false},
 	{"an include of nothing", "include   # nothing\n", "DIR/swanctl.conf:1: include without a file name", false},
-	{"a zero byte", "a {\n}\n\x00\n", "DIR/swanctl.conf:3: a zero byte: this is no text file", false},
+	{"a zero byte", "a {\n}\n\x00\n", "DIR/swanctl.conf:3: a zero byte: this is not a text file",
+		false},
 	{"a byte order mark", "\xef\xbb\xbfconnections {\n}\n", "DIR/swanctl.conf:1: the file begins with a byte order mark, which strongSwan takes for a part of the first name; save it without", false},
 	{"sections without end", strings.Repeat("a {", 60), "DIR/swanctl.conf:1: more than 50 sections inside each other", true},
 	{"references without end", "a : b" + strings.Repeat(", b", 200) + " { }", `DIR/swanctl.conf:1: "a" refers to more than 100 sections`, false},
@@ -55,7 +58,7 @@ func site(t testing.TB, text string) (dir string) {
 	return dir
 }
 
-// A file that cannot be read is refused with the line that is wrong.
+// A file that cannot be read is refused with the faulty line.
 func TestFaultyFiles(t *testing.T) {
 	for _, c := range faulty {
 		t.Run(c.name, func(t *testing.T) {
@@ -74,7 +77,7 @@ func TestFaultyFiles(t *testing.T) {
 	}
 }
 
-// What stands in a file besides connections, secrets above all, is in no error.
+// No error shows what a file contains besides connections, least of all its secrets.
 func TestErrorsHoldNoSecrets(t *testing.T) {
 	for _, text := range []string{
 		"secrets {\n ike {\n  secret = \"hush\" hush\n",
@@ -90,7 +93,8 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 	}
 }
 
-// A connection that cannot be resolved is refused with the line that is wrong, or with what there is instead.
+// A connection that cannot be resolved is refused with the faulty line, or with the names of the
+// connections that exist.
 func TestFaultyConnections(t *testing.T) {
 	for _, c := range []struct{ name, text, says string }{
 		{"none of that name", "connections {\n dmvpn2 { }\n other { }\n}\n", `DIR/swanctl.conf: no connection "dmvpn"; the file has dmvpn2, other`},
@@ -123,7 +127,7 @@ func TestFaultyConnections(t *testing.T) {
 	}
 }
 
-// Files that refer to each other many times over end in an error, not in a long wait.
+// Files with many references to each other lead to an error, not to a long wait.
 func TestReferencesAreBounded(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("connections { dmvpn : s0 { } }\n")
@@ -139,19 +143,20 @@ func TestReferencesAreBounded(t *testing.T) {
 	}
 }
 
-// An include that names a file which is not there is told, since swanctl says nothing; a pattern that fits nothing is usual.
+// An include of a missing file causes a warning, since swanctl ignores it silently. A pattern that
+// matches no file is usual, and causes none.
 func TestMissingIncludeIsAWarning(t *testing.T) {
 	dir := site(t, "include part\ninclude conf.d/*.conf\ninclude gone.conf\n")
 	f, err := swanctl.Load(filepath.Join(dir, "swanctl.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := f.Warnings(); len(w) != 1 || w[0].Error() != filepath.Join(dir, "swanctl.conf")+":3: gone.conf is not there, so nothing is included" {
+	if w := f.Warnings(); len(w) != 1 || w[0].Error() != filepath.Join(dir, "swanctl.conf")+":3: gone.conf does not exist, so nothing is included" {
 		t.Errorf("warnings: %v", w)
 	}
 }
 
-// A file that is not there, or none, is an error that names it.
+// The error about a missing file, or about something that is not a file, has its name.
 func TestFileThatIsNone(t *testing.T) {
 	dir := t.TempDir()
 	for name, says := range map[string]string{dir: "not a regular file", dir + "/none": "no such file"} {

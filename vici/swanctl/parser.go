@@ -5,20 +5,21 @@ import (
 	"strings"
 )
 
-// Bounds of sections inside sections, and of what one section inherits from.
+// Bounds on the depth of sections, and on how many sections one section inherits from.
 const (
 	maxDepth      = 50
 	maxReferences = 100
 )
 
-// File is a swanctl.conf with all that it includes. It does not change and may be used by any goroutine.
+// File is a swanctl.conf with everything that it includes. It does not change, so any goroutine may
+// use it.
 type File struct {
 	path     string
 	top      *node
 	warnings []*Problem
 }
 
-// Load reads a file and what it includes. The error is a *[Problem].
+// Load reads a file and those that it includes. The error is a *[Problem].
 func Load(path string) (*File, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -37,10 +38,10 @@ func Load(path string) (*File, error) {
 	return f, nil
 }
 
-// Path is the absolute path of the file.
+// Path returns the absolute path of the file.
 func (f *File) Path() string { return f.path }
 
-// Warnings tell what swanctl passes over without a word, such as an include of a file that is not there.
+// Warnings returns what swanctl silently ignores, such as an include of a missing file.
 func (f *File) Warnings() []*Problem { return f.warnings }
 
 type parser struct{ s *scanner }
@@ -53,7 +54,7 @@ func (p *parser) statements(n *node, depth int) error {
 			return err
 		}
 		switch t.kind {
-		case stop: // of the value before
+		case stop: // the end of the value before
 		case word:
 			if err := p.statement(n, t, depth); err != nil {
 				return err
@@ -92,11 +93,12 @@ func (p *parser) statement(n *node, name token, depth int) error {
 		}
 		return p.section(n, name, references, depth)
 	}
-	// The name is not told: it may be the second line of a secret.
-	return problemf(name.at, "a name without = or { behind it")
+	// The message does not show the name, which may be the second line of a secret.
+	return problemf(name.at, "a name without = or { after it")
 }
 
-// setting reads a value. Its parts are joined by one blank each, however many are between them.
+// setting reads a value. It joins the parts of the value by one blank, however many are between
+// them.
 func (p *parser) setting(n *node, name token) error {
 	var parts []string
 	for {
@@ -124,7 +126,7 @@ func (p *parser) section(n *node, name token, references []reference, depth int)
 	return p.statements(s, depth+1)
 }
 
-// references reads names with commas between them, and the { behind them.
+// references reads names separated by commas, and the { after them.
 func (p *parser) references(of token) ([]reference, error) {
 	var all []reference
 	for {
@@ -133,10 +135,12 @@ func (p *parser) references(of token) ([]reference, error) {
 			return nil, err
 		}
 		if t.kind != word {
-			return nil, problemf(t.at, "after the : of %s the name of another section is expected", quote(of.text))
+			return nil, problemf(t.at, "after the : of %s the name of another section is expected",
+				quote(of.text))
 		}
 		if len(all) >= maxReferences {
-			return nil, problemf(t.at, "%s refers to more than %d sections", quote(of.text), maxReferences)
+			return nil, problemf(t.at, "%s refers to more than %d sections",
+				quote(of.text), maxReferences)
 		}
 		all = append(all, reference{t.text, t.at})
 		if t, err = p.s.next(); err != nil {
@@ -147,7 +151,8 @@ func (p *parser) references(of token) ([]reference, error) {
 		case '{':
 			return all, nil
 		default:
-			return nil, problemf(t.at, "after what %s refers to, a comma or { is expected", quote(of.text))
+			return nil, problemf(t.at, "after what %s refers to, a comma or { is expected",
+				quote(of.text))
 		}
 	}
 }

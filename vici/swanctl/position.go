@@ -19,14 +19,16 @@ func (p Pos) String() string {
 	return p.File + ":" + strconv.Itoa(p.Line)
 }
 
-// Problem is something in the files that cannot be used. It never has the value of a secret in it.
+// Problem is a part of the files that cannot be used. It never contains the value of a secret.
 type Problem struct {
-	Pos  Pos
-	Key  string // with the sections around it: connections.dmvpn.children.gre.mode; empty: the place says it all
+	Pos Pos
+	// the key with the sections around it, such as connections.dmvpn.children.gre.mode; empty: the
+	// place is enough
+	Key  string
 	Text string // what was found, what it means and what to write instead
 }
 
-// Error returns the problem on one line as FILE:LINE: KEY: TEXT.
+// Error returns the problem in one line, as FILE:LINE: KEY: TEXT.
 func (p *Problem) Error() string {
 	if p.Key == "" {
 		return p.Pos.String() + ": " + p.Text
@@ -38,7 +40,7 @@ func problemf(at Pos, format string, args ...any) *Problem {
 	return &Problem{Pos: at, Text: fmt.Sprintf(format, args...)}
 }
 
-// quote makes a name from a file printable and short.
+// quote makes a name from a file printable and short, for a message.
 func quote(s string) string {
 	const most = 80
 	if len(s) > most {

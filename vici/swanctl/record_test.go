@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// Packets and elements of VICI, as strongSwan's README.md of the plugin numbers them.
+// Packet and element types of VICI, with the numbers in the README.md of strongSwan's plugin.
 const (
 	request  = 0
 	response = 1
@@ -27,11 +27,12 @@ const (
 	listEnd      = 6
 )
 
-// recordSwanctl has swanctl load the connections of a folder into a listener in the stead of charon, and returns its output and
-// the argument of each load-conn by the connection's name, an element a line.
+// recordSwanctl has swanctl load the connections of a folder into a listener in the place of
+// charon. It returns swanctl's output and the argument of each load-conn by the connection's name,
+// with one line for each element.
 func recordSwanctl(t *testing.T, dir string) (loaded map[string][]string, out string) {
 	t.Helper()
-	tmp, err := os.MkdirTemp("/dev/shm", "swanctl") // a path short enough for a socket
+	tmp, err := os.MkdirTemp("/dev/shm", "swanctl") // the path must be short enough for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func recordSwanctl(t *testing.T, dir string) (loaded map[string][]string, out st
 	return loaded, string(text)
 }
 
-// answer says yes to all requests of a client, and takes note of what it loads.
+// answer confirms all requests of a client, and records what it loads.
 func answer(conn net.Conn, loaded map[string][]string) error {
 	in := bufio.NewReader(conn)
 	for {
@@ -96,7 +97,7 @@ func answer(conn net.Conn, loaded map[string][]string) error {
 	}
 }
 
-// cut takes a string off that has its length before it, in one or two bytes.
+// cut cuts off a string that has its length before it, in one or two bytes.
 func cut(b []byte, size int) (string, []byte) {
 	n := int(b[0])
 	if size == 2 {
@@ -105,7 +106,7 @@ func cut(b []byte, size int) (string, []byte) {
 	return string(b[size : size+n]), b[size+n:]
 }
 
-// elements writes a message with an element a line.
+// elements writes a message with one line for each element.
 func elements(b []byte) []string {
 	var lines []string
 	for len(b) > 0 {

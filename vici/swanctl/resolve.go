@@ -5,24 +5,25 @@ import (
 	"strings"
 )
 
-// maxSteps bounds the search for sections: references to references multiply.
+// maxSteps bounds the search for sections, since references to references multiply.
 const maxSteps = 20_000
 
-// resolver finds sections by their path with what they inherit.
+// resolver finds sections by their path, with what they inherit.
 type resolver struct {
 	top   *node
 	steps int
 }
 
-// find returns the sections that contribute to a path, the nearer first: what an earlier one says hides what a later one says. It is
-// not ok when references lead round in a circle.
+// find returns the sections that contribute to a path, the nearest first: an earlier section hides
+// the same keys in later ones. It reports false if references form a circle.
 func (r *resolver) find(path []string) (all []*node, ok bool) {
 	ok = r.below(r.top, path, false, &all)
 	return all, ok
 }
 
-// below looks for a path inside a section, and, where the section refers to others, inside those as well; not so with direct, for a
-// section that was found by such references already.
+// below looks for a path inside a section and, if the section refers to others, inside those as
+// well. With direct it does not follow the references, for a section that was itself found through
+// them.
 func (r *resolver) below(n *node, path []string, direct bool, all *[]*node) bool {
 	if r.steps++; r.steps > maxSteps {
 		return false

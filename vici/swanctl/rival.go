@@ -6,27 +6,29 @@ import (
 	"strings"
 )
 
-// Own is what charon compares a connection of the daemon's by, when a peer dials in.
+// Own describes the daemon's connections for one tunnel, as far as charon compares connections when
+// a peer dials in.
 type Own struct {
-	Name           string       // of the connection that the daemon's are made like; empty: none
-	Locals         []netip.Addr // that the tunnel may send from
-	RemoteIdentity string       // empty: any that authenticates
-	PSK            bool         // peers prove who they are by a key in common
+	Name           string       // the connection that the daemon's own are made like; empty: none
+	Locals         []netip.Addr // the addresses that the tunnel may send from
+	RemoteIdentity string       // empty: any identity that authenticates
+	PSK            bool         // peers prove their identity by a shared key
 }
 
-// Rival is a connection that charon chooses for the peers of a tunnel, in place of the daemon's
-// own.
+// Rival is a connection that charon chooses for the peers of a tunnel, instead of the daemon's own
+// connection.
 type Rival struct {
 	Name     string
 	At       Pos
-	Identity string // that it wants of peers; empty: any
+	Identity string // the identity that it requires of peers; empty: any
 }
 
-// Rivals finds the connections of a file that charon chooses for peers of a tunnel: those that
-// fit every peer that dials in, and either ask for an identity by a pattern where the daemon's
-// asks for none, or fit as well as the daemon's in everything. Of equal connections charon takes
-// the one that was loaded first, and swanctl loads the file before the daemon starts. Measured
-// with strongSwan 5.9.8: a connection without version = 2 fits less well.
+// Rivals returns the connections of a file that charon chooses for peers of a tunnel. Such a
+// connection fits every peer that dials in. It also either requires an identity by a pattern where
+// the daemon's connection requires none, or fits as well as the daemon's in every respect. Of equal
+// connections charon chooses the one that was loaded first, and swanctl loads the file before the
+// daemon starts. A measurement with strongSwan 5.9.8 shows that a connection without version = 2
+// fits less well.
 func (f *File) Rivals(o Own) []Rival {
 	if !anyIdentity(o.RemoteIdentity) {
 		return nil
@@ -44,16 +46,19 @@ func (f *File) Rivals(o Own) []Rival {
 	return all
 }
 
-// takes reports whether charon prefers the connection to the daemon's own for any peer, and the
-// identity that it asks for.
+// takes reports whether charon prefers the connection to the daemon's own for any peer, and returns
+// the identity that it requires.
 func (c *Connection) takes(o Own) (identity string, ok bool) {
 	version, _ := c.key("version")
 	local, localGiven := c.key("local_addrs")
 	remote, remoteGiven := c.key("remote_addrs")
 	wide := !localGiven || slices.ContainsFunc(local.List, manyHosts)
-	here := slices.ContainsFunc(o.Locals, func(a netip.Addr) bool { return slices.Contains(local.List, a.String()) })
+	here := slices.ContainsFunc(o.Locals, func(a netip.Addr) bool {
+		return slices.Contains(local.List, a.String())
+	})
 	switch {
-	case version.Text == "1", remoteGiven && !slices.ContainsFunc(remote.List, manyHosts), !wide && !here:
+	case version.Text == "1", remoteGiven && !slices.ContainsFunc(remote.List, manyHosts), !wide &&
+		!here:
 		return "", false
 	}
 	for _, side := range []string{"local", "remote"} {
@@ -63,7 +68,9 @@ func (c *Connection) takes(o Own) (identity string, ok bool) {
 		}
 		auth, given := rounds[0].key("auth")
 		isKey := given && auth.Text == "psk"
-		isCertificate := !given || slices.ContainsFunc(publicKeys, func(prefix string) bool { return strings.HasPrefix(auth.Text, prefix) })
+		isCertificate := !given || slices.ContainsFunc(publicKeys, func(prefix string) bool {
+			return strings.HasPrefix(auth.Text, prefix)
+		})
 		if o.PSK && !isKey || !o.PSK && !isCertificate {
 			return "", false
 		}
@@ -78,5 +85,7 @@ func (c *Connection) takes(o Own) (identity string, ok bool) {
 	return identity, strings.Contains(identity, "*")
 }
 
-// anyIdentity reports whether an identity that is asked for is everybody's.
-func anyIdentity(identity string) bool { return identity == "" || strings.HasPrefix(identity, "%any") }
+// anyIdentity reports whether a required identity is one that every peer matches.
+func anyIdentity(identity string) bool {
+	return identity == "" || strings.HasPrefix(identity, "%any")
+}

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// kind is the kind of a token: one of the bytes that stand for themselves, or one of these.
+// kind is the kind of a token: a byte that stands for itself, or one of these.
 type kind byte
 
 const (
-	end  kind = iota // of the last file
+	end  kind = iota // the end of the last file
 	word             // a name, or a part of a value
 	stop             // the end of a value
 )
@@ -33,7 +33,7 @@ type token struct {
 	at   Pos
 }
 
-// state is what the scanner is inside of: what is a name depends on it.
+// state is what the scanner is inside of. It decides what counts as a name.
 type state byte
 
 const (
@@ -42,10 +42,10 @@ const (
 	inValue
 )
 
-// scanner makes tokens of a file and of what it includes, which comes in the place of the include: even a brace that one file opens
-// may be closed in another.
+// scanner splits a file and the files that it includes into tokens. The content of an included file
+// takes the place of the include: a section may even begin in one file and end in another.
 type scanner struct {
-	files    []*source // the innermost last
+	files    []*source // the innermost file is the last
 	state    state
 	budget   budget
 	warnings []*Problem
@@ -121,7 +121,8 @@ func (s *scanner) plain(f *source) (token, error) {
 	return token{word, f.until(noName), at}, nil
 }
 
-// reference reads a name with dots in it, or a comma; at anything else the references are over.
+// reference reads a name, which may contain dots, or a comma. It reports false at anything else,
+// where the references end.
 func (s *scanner) reference(f *source) (token, bool) {
 	at := f.pos()
 	if f.peek(0) == ',' {
@@ -139,7 +140,8 @@ func (s *scanner) reference(f *source) (token, bool) {
 	return token{word, name, at}, true
 }
 
-// value reads a part of a value, or its end: that of the line or of the file, a comment, or the end of the section.
+// value reads a part of a value, or the end of the value: the end of the line or the file, a
+// comment, or the end of the section.
 func (s *scanner) value(f *source) (token, error) {
 	for strings.IndexByte(blanks, f.peek(0)) >= 0 && !f.ended() {
 		f.advance(1)
@@ -156,7 +158,8 @@ func (s *scanner) value(f *source) (token, error) {
 	return token{word, f.until(noValue), at}, nil
 }
 
-// quoted reads a string. What is escaped in it is the next byte itself, but n, r and t; an escaped end of line is left out.
+// quoted reads a string. An escaped byte stands for itself, except for n, r and t; an escaped end
+// of line is left out.
 func quoted(f *source) (string, error) {
 	at := f.pos()
 	var b strings.Builder
@@ -178,7 +181,7 @@ func quoted(f *source) (string, error) {
 	}
 }
 
-// escaped passes over what follows a backslash and returns what it stands for.
+// escaped moves past the byte after a backslash and returns what it stands for.
 func escaped(f *source) string {
 	switch {
 	case f.peek(0) == '\r' && f.peek(1) == '\n':
@@ -200,7 +203,8 @@ func escaped(f *source) string {
 	}
 }
 
-// isInclude tells the word from a key of that name, which has its "=" after one blank at the most.
+// isInclude tells the statement include from a key of that name, after which at most one blank
+// precedes the "=".
 func isInclude(f *source) bool {
 	rest, ok := strings.CutPrefix(f.text[f.off:], "include")
 	if !ok {
@@ -229,7 +233,8 @@ func (s *scanner) include(f *source) error {
 		return err
 	}
 	if len(f.include) == 0 && !strings.ContainsAny(pattern, "*?[") {
-		s.warnings = append(s.warnings, problemf(at, "%s is not there, so nothing is included", pattern))
+		s.warnings = append(s.warnings,
+			problemf(at, "%s does not exist, so nothing is included", pattern))
 	}
 	f.at = at
 	return s.enter(f)
@@ -261,7 +266,7 @@ func includePattern(f *source) (string, error) {
 	}
 }
 
-// enter opens the next of the files that an include named, if there is one.
+// enter opens the next file that an include named, if there is one.
 func (s *scanner) enter(f *source) error {
 	for len(f.include) > 0 {
 		name := f.include[0]
@@ -281,8 +286,8 @@ func (s *scanner) enter(f *source) error {
 	return nil
 }
 
-// leave goes on behind a file's end: with the next one of the same include, or behind the include. There is no more at the end of
-// the outermost.
+// leave continues after the end of a file: with the next file of the same include, or behind the
+// include. It reports false at the end of the outermost file.
 func (s *scanner) leave(f *source) (more bool, err error) {
 	if len(s.files) == 1 {
 		return false, nil

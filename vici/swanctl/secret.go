@@ -2,8 +2,8 @@ package swanctl
 
 import "strings"
 
-// Keys returns where the file has keys in common for IKE (secrets { ike… { secret = … } }), never
-// what they are.
+// Keys returns where the file has shared keys for IKE (secrets { ike… { secret = … } }). It never
+// returns their values.
 func (f *File) Keys() []Pos {
 	r := &resolver{top: f.top}
 	nodes, ok := r.find([]string{"secrets"})

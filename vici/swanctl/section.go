@@ -2,27 +2,28 @@ package swanctl
 
 import "slices"
 
-// node is a section as it is written, with what all files say of it.
+// node is a section as written, with what all files say about it.
 type node struct {
 	name       string
 	at         Pos
 	sections   []*node    // in the order of their first appearance
-	settings   []*setting // likewise
+	settings   []*setting // in the order of their first appearance
 	references []reference
 
 	sectionOf map[string]*node
 	settingOf map[string]*setting
 }
 
-// setting is a key of a section. Its place in the order is that of its first appearance, its value that of its last.
+// setting is a key of a section. The first appearance of the key decides its place in the order,
+// the last its value.
 type setting struct {
 	key     string
 	value   string
-	removed bool // without a value: what is inherited does not count
+	removed bool // the key has no value, so the inherited value does not count either
 	at      Pos
 }
 
-// reference names a section, by its path from the top, that another one inherits from.
+// reference is the path, from the top, of a section that another one inherits from.
 type reference struct {
 	name string
 	at   Pos
@@ -30,7 +31,8 @@ type reference struct {
 
 func (n *node) section(name string) *node { return n.sectionOf[name] }
 
-// open returns the section of that name, which several places may contribute to.
+// open returns the section of that name, and creates it if necessary. Several places in the files
+// may contribute to one section.
 func (n *node) open(name string, at Pos) *node {
 	if s := n.sectionOf[name]; s != nil {
 		return s

@@ -1,7 +1,8 @@
 package swanctl
 
-// Setting gives the value of a key by its path from the top, with what its sections inherit: so strongswan.conf, which has the same
-// grammar, can be read, too. A key that is not there, or has no value, is not ok.
+// Setting returns the value of a key by its path from the top, with what its sections inherit. It
+// also serves for strongswan.conf, which has the same grammar. It reports false if the key does not
+// exist or has no value.
 func (f *File) Setting(path ...string) (value string, at Pos, ok bool) {
 	r := &resolver{top: f.top}
 	nodes := []*node{f.top}

@@ -8,8 +8,9 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// strongswan.conf is read as charon reads it: what comes later holds, included files where they are included, and inherited values
-// where nothing nearer is said.
+// Setting reads strongswan.conf as charon does: a later value replaces an earlier one, an included
+// file counts in the place of the include, and an inherited value counts where there is none
+// nearer.
 func TestSetting(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -32,7 +33,7 @@ func TestSetting(t *testing.T) {
 	}
 	for _, test := range []struct {
 		path     []string
-		want, at string // "": not there
+		want, at string // "": there is no value
 	}{
 		{[]string{"charon", "threads"}, "32", "d/a.conf:2"},
 		{[]string{"charon-systemd", "threads"}, "32", "d/a.conf:2"},
@@ -43,7 +44,8 @@ func TestSetting(t *testing.T) {
 		{[]string{"threads"}, "", ""},
 	} {
 		value, at, ok := f.Setting(test.path...)
-		if value != test.want || ok != (test.at != "") || ok && at.String() != filepath.Join(dir, test.at) {
+		if value != test.want || ok != (test.at != "") ||
+			ok && at.String() != filepath.Join(dir, test.at) {
 			t.Errorf("%v is %q at %v, want %q at %q", test.path, value, at, test.want, test.at)
 		}
 	}

@@ -13,11 +13,12 @@ import (
 	"syscall"
 )
 
-// Bounds of what is read: far above any configuration that makes sense, and soon reached by files that include each other.
+// Bounds on what is read. No sensible configuration comes near them, but files that include each
+// other soon reach them.
 const (
 	maxBytes    = 8 << 20 // of all files together
 	maxFiles    = 1000
-	maxIncludes = 20 // files inside each other
+	maxIncludes = 20 // depth of files that include files
 )
 
 // source is a file that is being read.
@@ -25,14 +26,14 @@ type source struct {
 	name    string
 	text    string
 	off     int
-	line    int      // of text[off]
-	include []string // files that its latest include named and that are still to be read
-	at      Pos      // of that include
+	line    int      // the line of text[off]
+	include []string // files that the latest include named and that are still to be read
+	at      Pos      // the place of that include
 }
 
 func (s *source) pos() Pos { return Pos{s.name, s.line} }
 
-// peek returns the byte at a distance, 0 behind the end. Files have no zero bytes.
+// peek returns the byte at a distance, or 0 beyond the end. Files have no zero bytes.
 func (s *source) peek(distance int) byte {
 	if s.off+distance >= len(s.text) {
 		return 0
@@ -42,7 +43,7 @@ func (s *source) peek(distance int) byte {
 
 func (s *source) ended() bool { return s.off >= len(s.text) }
 
-// advance moves by n bytes and returns them.
+// advance moves forward by n bytes and returns them.
 func (s *source) advance(n int) string {
 	passed := s.text[s.off : s.off+n]
 	s.line += strings.Count(passed, "\n")
@@ -50,7 +51,7 @@ func (s *source) advance(n int) string {
 	return passed
 }
 
-// until moves to the first of the bytes in set, or to the end, and returns what it passed.
+// until moves to the first byte in set, or to the end, and returns the bytes before it.
 func (s *source) until(set string) string {
 	n := strings.IndexAny(s.text[s.off:], set)
 	if n < 0 {
@@ -59,12 +60,14 @@ func (s *source) until(set string) string {
 	return s.advance(n)
 }
 
-// budget counts what was read.
+// budget counts the files and bytes that were read.
 type budget struct{ files, bytes int }
 
-// read opens a file that an include or the user named. A file that is no regular one is nil, as swanctl leaves it out.
+// read opens a file that an include or the user named. It returns nil for anything but a regular
+// file, which swanctl ignores.
 func (b *budget) read(name string, by Pos) (*source, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for its writer
+	// without O_NONBLOCK, opening a pipe would wait for its writer
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		what := strings.TrimPrefix(reason(err).Error(), by.File+": ")
 		return nil, problemf(by, "cannot be read: %s", what)
@@ -90,7 +93,7 @@ func (b *budget) read(name string, by Pos) (*source, error) {
 		return nil, problemf(by, "the files together are larger than %d bytes", maxBytes)
 	}
 	if n := bytes.IndexByte(data, 0); n >= 0 {
-		return nil, problemf(Pos{name, 1 + bytes.Count(data[:n], []byte("\n"))}, "a zero byte: this is no text file")
+		return nil, problemf(Pos{name, 1 + bytes.Count(data[:n], []byte("\n"))}, "a zero byte: this is not a text file")
 	}
 	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 		return nil, problemf(Pos{name, 1}, "the file begins with a byte order mark, which strongSwan takes for a part of the first name; save it without")
@@ -98,7 +101,7 @@ func (b *budget) read(name string, by Pos) (*source, error) {
 	return &source{name: name, text: string(data), line: 1}, nil
 }
 
-// reason takes the operation and the path from an error that is told with both.
+// reason removes the operation and the path from an error whose message has both already.
 func reason(err error) error {
 	var p *fs.PathError
 	if !errors.As(err, &p) {
@@ -110,15 +113,16 @@ func reason(err error) error {
 	return fmt.Errorf("%s: %w", p.Path, p.Err)
 }
 
-// matches gives the files that an include names, in the order in which they are read: as glob(3) does, names with a leading dot only
-// where the pattern has the dot, too. That there is none is allowed; that this process may not look is not.
+// matches returns the files that an include names, in the order in which they are read. As in
+// glob(3), a name with a leading dot matches only a pattern with that dot. It is no error if no
+// file matches, but it is one if this process may not search.
 func matches(pattern string, by Pos) ([]string, error) {
 	if !filepath.IsAbs(pattern) {
 		pattern = filepath.Join(filepath.Dir(by.File), pattern)
 	}
 	names, err := filepath.Glob(strings.ReplaceAll(pattern, "[!", "[^"))
 	if err != nil {
-		return nil, problemf(by, "%s is no pattern of file names", quote(pattern))
+		return nil, problemf(by, "%s is not a pattern of file names", quote(pattern))
 	}
 	base := filepath.Base(pattern)
 	names = slices.DeleteFunc(names, func(name string) bool {

@@ -15,8 +15,9 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// Files that somebody spoiled, by a byte too many or too few, or by a piece in the wrong place: what swanctl refuses is refused here, and
-// what it reads all the same is read as it does. What is an error here alone is one for a reason of its own.
+// Files that are spoiled by a byte too many or too few, or by a piece in the wrong place: what
+// swanctl refuses is refused here, and what swanctl accepts is read as swanctl reads it. Everything
+// that is an error only here has a known reason.
 func TestSpoiledFilesAsSwanctlDoes(t *testing.T) {
 	files, err := filepath.Glob("testdata/sites/*/swanctl.conf")
 	if err != nil || len(files) == 0 {
@@ -35,7 +36,7 @@ func TestSpoiledFilesAsSwanctlDoes(t *testing.T) {
 		f, err := swanctl.Load(filepath.Join(dir, "swanctl.conf"))
 		switch {
 		case err != nil && strings.Contains(err.Error(), "include without"):
-			continue // swanctl passes over it
+			continue // swanctl ignores it
 		case strings.Contains(out, "invalid config file") != (err != nil):
 			t.Errorf("swanctl says %s\nhere it is %v, of:\n%s", out, err, spoiled)
 			continue
@@ -43,16 +44,18 @@ func TestSpoiledFilesAsSwanctlDoes(t *testing.T) {
 			refused++
 			continue
 		case strings.Contains(out, "certificate"), !strings.Contains(out, "connections"):
-			continue // a certificate that is not there, or swanctl has crashed
+			continue // a missing certificate, or swanctl has crashed
 		}
 		same++
-		if diff := cmp.Diff(slices.Sorted(maps.Keys(loaded)), slices.Sorted(slices.Values(f.Names()))); diff != "" {
+		if diff := cmp.Diff(
+			slices.Sorted(maps.Keys(loaded)), slices.Sorted(slices.Values(f.Names())),
+		); diff != "" {
 			t.Errorf("connections of swanctl (-) and here (+):\n%s\nof:\n%s", diff, spoiled)
 		}
 		for name, want := range loaded {
 			c, err := f.Connection(name)
 			if problem := (*swanctl.Problem)(nil); errors.As(err, &problem) {
-				continue // what swanctl cuts off or misreads
+				continue // swanctl cuts off or misreads it
 			}
 			if diff := cmp.Diff(want, lines(&c.Section)); diff != "" {
 				t.Errorf("%s: swanctl sends (-), read here (+):\n%s\nof:\n%s", name, diff, spoiled)
@@ -65,11 +68,12 @@ func TestSpoiledFilesAsSwanctlDoes(t *testing.T) {
 }
 
 var pieces = []string{
-	"{", "}", "\n", "\"", "#", "=", ":", ",", ".", " ", "\\", "\t", "include ", "include \"part\"", "include\tpart\n", "a", "connections",
+	"{", "}", "\n", "\"", "#", "=", ":", ",", ".", " ", "\\", "\t", "include ", "include \"part\"",
+	"include\tpart\n", "a", "connections",
 	"\r", " : a ", "x = ", "dmvpn", "'", "ü", "connections.dmvpn", "\\\n",
 }
 
-// spoil takes bytes out of a text, puts something in, or doubles a part of it somewhere else.
+// spoil removes bytes from a text, inserts some, or copies a part of it to another place.
 func spoil(random *rand.Rand, text string) string {
 	for range 1 + random.IntN(3) {
 		at := random.IntN(len(text))

@@ -7,23 +7,26 @@ import (
 	"strings"
 )
 
-// Template is what a connection gives to the connections of all peers of a DMVPN. Its values are string, []string and map[string]any
-// of the same. It is only read.
+// Template holds the parts of a connection that the connections of all DMVPN peers get. Its values
+// are string, []string and map[string]any of these. Nobody may change it.
 type Template struct {
-	Name       string         // of the connection
-	Connection map[string]any // its keys and how both sides authenticate, without its children
+	Name string // the name of the connection
+	// the connection's keys and how both sides authenticate, without its children
+	Connection map[string]any
 	Child      map[string]any // the child that carries GRE
-	PSK        bool           // this end proves its identity by a key in common
-	Warnings   []*Problem     // what can be used but is probably not meant
-	Doubts     []*Problem     // what charon most likely does not take
+	PSK        bool           // this router proves its identity by a shared key
+	Warnings   []*Problem     // what can be used but is probably not intended
+	Doubts     []*Problem     // what charon most likely does not accept
 }
 
-// Tunnel is what of a tunnel decides whether a connection fits.
+// Tunnel is what decides about a tunnel whether a connection fits it.
 type Tunnel struct {
-	Local netip.Addr // the address that it sends from; zero: that of a device, which may change
+	// the address that the tunnel sends from; zero: the address of a device, which may change
+	Local netip.Addr
 }
 
-// Template makes a template of the connection, or says what stands in the way, each with the line to change.
+// Template makes a template of the connection. If it cannot, it returns what stands in the way,
+// each with the line to change.
 func (c *Connection) Template(t Tunnel) (*Template, []*Problem) {
 	k := &check{where: "connections." + c.Name}
 	k.connection(c, t)
@@ -33,27 +36,31 @@ func (c *Connection) Template(t Tunnel) (*Template, []*Problem) {
 		return nil, k.problems
 	}
 	if (local == "psk") != (remote == "psk") {
-		k.warn(c.At, "", "one side proves its identity by a key in common and the other by a certificate: two routers with this connection cannot secure each other")
+		k.warn(c.At, "", "one side proves its identity by a shared key and the other by a certificate: two routers with this connection cannot secure each other")
 	}
-	template := &Template{Name: c.Name, Connection: c.Message(), Child: child.Message(), PSK: local == "psk",
+	template := &Template{Name: c.Name, Connection: c.Message(), Child: child.Message(),
+		PSK:      local == "psk",
 		Warnings: k.warnings, Doubts: k.doubts}
-	maps.DeleteFunc(template.Connection, func(name string, _ any) bool { return strings.EqualFold(name, "children") })
+	maps.DeleteFunc(template.Connection, func(name string, _ any) bool {
+		return strings.EqualFold(name, "children")
+	})
 	c.order(template.Connection, "local")
 	c.order(template.Connection, "remote")
 	return template, nil
 }
 
-// RemoteIdentity is the identity or pattern that charon holds every peer to, as far as there is one round
-// of authentication; with several each has its own.
+// RemoteIdentity returns the identity or pattern that charon requires of every peer, if there is
+// one round of authentication; with several, each round has its own.
 func (t *Template) RemoteIdentity() Identity { return roundIdentity(t.Connection, "remote") }
 
-// LocalIdentity likewise is this end's.
+// LocalIdentity returns the identity of this router, likewise.
 func (t *Template) LocalIdentity() Identity { return roundIdentity(t.Connection, "local") }
 
 func roundIdentity(connection map[string]any, side string) Identity {
 	text, rounds := "", 0
 	for name, round := range connection {
-		if keys, ok := round.(map[string]any); ok && strings.HasPrefix(strings.ToLower(name), side) {
+		if keys, ok := round.(map[string]any); ok &&
+			strings.HasPrefix(strings.ToLower(name), side) {
 			text, _ = keys["id"].(string)
 			rounds++
 		}
@@ -64,7 +71,8 @@ func roundIdentity(connection map[string]any, side string) Identity {
 	return ParseIdentity(text)
 }
 
-// order numbers the rounds of one side's authentication: without numbers their order in the file counts, which a map does not have.
+// order numbers the rounds of one side's authentication. Without numbers their order in the file
+// would count, and a map has no order.
 func (c *Connection) order(connection map[string]any, side string) {
 	rounds := c.below(side)
 	for _, r := range rounds {
@@ -100,7 +108,7 @@ func (k *check) path(key string) string {
 	return k.where + "." + key
 }
 
-// inside is the check of a part of the connection; what it finds goes to the whole.
+// inside checks a part of the connection by f; what f finds is added to k.
 func (k *check) inside(part string, f func(*check)) {
 	below := &check{where: k.path(part)}
 	f(below)
@@ -118,7 +126,8 @@ func (k *check) refuse(s *Section, reasons map[string]string) {
 	}
 }
 
-// known doubts keys that charon does not know: it discards the whole connection for one. A later version may know them.
+// known adds a doubt about each key that charon does not know, since charon discards a whole
+// connection for one unknown key. It is only a doubt because a later version may know the key.
 func (k *check) known(s *Section, keys []string) {
 	for _, key := range s.Keys {
 		if !contains(keys, key.Name) {
@@ -128,7 +137,7 @@ func (k *check) known(s *Section, keys []string) {
 	}
 }
 
-// isTrue reads a truth value as charon does; what is none, charon refuses itself.
+// isTrue reads a truth value as charon does. charon itself refuses what is not one.
 func isTrue(text string) bool {
 	return contains([]string{"yes", "true", "enabled", "1"}, strings.ToLower(text))
 }

@@ -11,7 +11,7 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// usable is a connection that can be used as it is. Its lines are numbered by the tests.
+// usable is a connection that can be used unchanged. The tests refer to its line numbers.
 const usable = `connections {
 	dmvpn {
 		version = 2
@@ -60,7 +60,7 @@ func template(t *testing.T, text string, tunnel swanctl.Tunnel) (*swanctl.Templa
 	return made, strings.Join(lines, "\n")
 }
 
-// The template has what charon gets, with the child apart from the connection.
+// The template has what charon receives, with the child separate from the connection.
 func TestTemplate(t *testing.T) {
 	made, says := template(t, usable, fixed)
 	if says != "" {
@@ -73,17 +73,21 @@ func TestTemplate(t *testing.T) {
 			"local":  map[string]any{"auth": "psk", "id": "hub.example.net"},
 			"remote": map[string]any{"auth": "psk", "id": "*.example.net"},
 		},
-		Child: map[string]any{"mode": "transport", "local_ts": []string{"dynamic[gre]"}, "remote_ts": []string{"dynamic[gre]"}},
-		PSK:   true,
+		Child: map[string]any{
+			"mode": "transport", "local_ts": []string{"dynamic[gre]"},
+			"remote_ts": []string{"dynamic[gre]"},
+		},
+		PSK: true,
 	}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 }
 
-// Rounds of authentication keep their order, which a VICI message of ours does not have.
+// Rounds of authentication keep their order, although a map, and so a VICI message, has none.
 func TestRoundsKeepTheirOrder(t *testing.T) {
-	text := strings.Replace(usable, "\t\tlocal {\n", "\t\tlocal-b {\n auth = pubkey\n}\nlocal-a {\n", 1)
+	text := strings.Replace(usable, "\t\tlocal {\n",
+		"\t\tlocal-b {\n auth = pubkey\n}\nlocal-a {\n", 1)
 	made, says := template(t, text, fixed)
 	if made == nil {
 		t.Fatal(says)
@@ -95,13 +99,14 @@ func TestRoundsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// What cannot be used is refused with its line and what to write there; what is probably not meant is told.
+// What cannot be used is refused with its line and with what to write there. What is probably not
+// intended causes a warning.
 func TestWhatCannotBeUsed(t *testing.T) {
 	for _, c := range []struct{ old, new, says string }{
 		{"version = 2", "version = 1", `3: connections.dmvpn.version: found "1": the daemon needs IKEv2; write version = 2`},
 		{"version = 2", "version = 0", ""},
-		{"%any", "203.0.113.1", `4: connections.dmvpn.remote_addrs: found "203.0.113.1", one fixed peer: the connection has to do for all routers, which the daemon dials by the addresses that it learns; write remote_addrs = %any`},
-		{"%any", "hub.example.net", `4: connections.dmvpn.remote_addrs: found "hub.example.net", one fixed peer: the connection has to do for all routers, which the daemon dials by the addresses that it learns; write remote_addrs = %any`},
+		{"%any", "203.0.113.1", `4: connections.dmvpn.remote_addrs: found "203.0.113.1", one fixed peer: the connection has to fit all routers, which the daemon dials at the addresses that it learns; write remote_addrs = %any`},
+		{"%any", "hub.example.net", `4: connections.dmvpn.remote_addrs: found "hub.example.net", one fixed peer: the connection has to fit all routers, which the daemon dials at the addresses that it learns; write remote_addrs = %any`},
 		{"%any", "192.0.2.0/24, 2001:db8::/32, 10.0.0.1-10.0.0.9", ""},
 		{"remote_addrs = %any", "", ""},
 		{"version = 2", "mobike = yes", `3: connections.dmvpn.mobike: found "yes", and the tunnel sends from a fixed address: MOBIKE would move SAs to others, where they protect nothing; write mobike = no`},
@@ -116,16 +121,16 @@ func TestWhatCannotBeUsed(t *testing.T) {
 		{"version = 2", "Mobike = no", "3: connections.dmvpn.Mobike: neither strongSwan 5.9 nor 6.0 knows this key, and charon discards a connection for an unknown one; did you mean mobike?"},
 		{"version = 2", "reauth_time = 3h", "3: connections.dmvpn.reauth_time: each reauthentication interrupts the traffic with a peer; remove the line, and let rekey_time renew the keys"},
 		{"version = 2", "reauth_time = 0s", ""},
-		{"dpd_delay = 10s", "dpd_delay = 0s", "5: connections.dmvpn.dpd_delay: a peer that dies is only noticed when keys change; write dpd_delay = 10s"},
-		{"dpd_delay = 10s", "", "2: connections.dmvpn.dpd_delay: missing: who dials in by this connection and dies is only noticed when keys change; add dpd_delay = 10s"},
-		{"auth = psk\n\t\t\tid = hub", "auth = eap-md5\n\t\t\tid = hub", `7: connections.dmvpn.local.auth: found "eap-md5": routers prove their identity by a key or a certificate, either of two may dial; write auth = psk or auth = pubkey`},
-		{"auth = psk\n\t\t\tid = *", "auth = xauth-generic\n\t\t\tid = *", `11: connections.dmvpn.remote.auth: found "xauth-generic": routers prove their identity by a key or a certificate, either of two may dial; write auth = psk or auth = pubkey`},
-		{"auth = psk\n\t\t\tid = *", "auth = ecdsa-sha256\n\t\t\tid = *", "2: connections.dmvpn: one side proves its identity by a key in common and the other by a certificate: two routers with this connection cannot secure each other"},
+		{"dpd_delay = 10s", "dpd_delay = 0s", "5: connections.dmvpn.dpd_delay: that a peer is dead is only noticed when keys change; write dpd_delay = 10s"},
+		{"dpd_delay = 10s", "", "2: connections.dmvpn.dpd_delay: missing: that a peer which dialled in is dead is only noticed when keys change; add dpd_delay = 10s"},
+		{"auth = psk\n\t\t\tid = hub", "auth = eap-md5\n\t\t\tid = hub", `7: connections.dmvpn.local.auth: found "eap-md5": routers prove their identity by a key or a certificate, and either of two routers may dial; write auth = psk or auth = pubkey`},
+		{"auth = psk\n\t\t\tid = *", "auth = xauth-generic\n\t\t\tid = *", `11: connections.dmvpn.remote.auth: found "xauth-generic": routers prove their identity by a key or a certificate, and either of two routers may dial; write auth = psk or auth = pubkey`},
+		{"auth = psk\n\t\t\tid = *", "auth = ecdsa-sha256\n\t\t\tid = *", "2: connections.dmvpn: one side proves its identity by a shared key and the other by a certificate: two routers with this connection cannot secure each other"},
 		{"id = *.example.net", "id = 192.0.2.0/24", ""},
 		{"id = *.example.net", "id = \"O=Example, CN=*\"", ""},
 		{"id = *.example.net", "id = spoke*.example.net", `12: connections.dmvpn.remote.id: found "spoke*.example.net", which has a * that is not its first character, which strongSwan takes literally; write one such as *.example.net`},
-		{"id = *.example.net", "id = ipv4range:192.0.2.1-192.0.2.9", `12: connections.dmvpn.remote.id: found "ipv4range:192.0.2.1-192.0.2.9", which has a prefix behind which strongSwan reads bytes and not text; write "192.0.2.1-192.0.2.9" without it`},
-		{"id = *.example.net", "id = hub2.example.net", `12: connections.dmvpn.remote.id: found "hub2.example.net": no other router than that can be a peer; write a pattern, such as id = *.example.net`},
+		{"id = *.example.net", "id = ipv4range:192.0.2.1-192.0.2.9", `12: connections.dmvpn.remote.id: found "ipv4range:192.0.2.1-192.0.2.9", which has a prefix after which strongSwan reads bytes and not text; write "192.0.2.1-192.0.2.9" without it`},
+		{"id = *.example.net", "id = hub2.example.net", `12: connections.dmvpn.remote.id: found "hub2.example.net": only that one router can be a peer; write a pattern, such as id = *.example.net`},
 		{"\t\tlocal {", "\t\tlokal {", "2: connections.dmvpn.local: missing; add local { auth = psk } or local { auth = pubkey }, with an id"},
 		{"mode = transport", "mode = tunnel", `16: connections.dmvpn.children.gre.mode: found "tunnel": GRE is a tunnel already and needs transport mode; write mode = transport`},
 		{"mode = transport", "", "15: connections.dmvpn.children.gre.mode: missing, which means tunnel: GRE is a tunnel already and needs transport mode; add mode = transport"},
@@ -138,7 +143,7 @@ func TestWhatCannotBeUsed(t *testing.T) {
 		{"remote_ts = dynamic[gre]", "remote_ts = dynamic[47/0]", `18: connections.dmvpn.children.gre.remote_ts: found "dynamic[47/0]", which is GRE with one key alone: Linux takes a port of GRE, 0 as well, for its key; write remote_ts = dynamic[gre]`},
 		{"local_ts = dynamic[gre]", "local_ts = dynamic[47/0]", `17: connections.dmvpn.children.gre.local_ts: found "dynamic[47/0]", which is GRE with one key alone: Linux takes a port of GRE, 0 as well, for its key; write local_ts = dynamic[gre]`},
 		{"mode = transport", "mode = transport\nstart_action = trap", `17: connections.dmvpn.children.gre.start_action: found "trap": the daemon dials when a peer is needed, and charon dialling by itself makes a second SA of it; write start_action = none`},
-		{"mode = transport", "mode = transport\nset_mark_in = 7", "17: connections.dmvpn.children.gre.set_mark_in: marks of packets are the daemon's to set; remove the line"},
+		{"mode = transport", "mode = transport\nset_mark_in = 7", "17: connections.dmvpn.children.gre.set_mark_in: the daemon itself sets the marks of packets; remove the line"},
 		{"mode = transport", "mode = transport\npolicies = no", `17: connections.dmvpn.children.gre.policies: found "no": without policies no packet finds its SA; write policies = yes`},
 		{"mode = transport", "mode = transport\nesp_proposals = aes128gcm16, null-sha256", `17: connections.dmvpn.children.gre.esp_proposals: found "null-sha256", which leaves everything readable; remove it`},
 		{"mode = transport", "mode = transport\nesp_proposals = aes256gmac-x25519", `17: connections.dmvpn.children.gre.esp_proposals: found "aes256gmac-x25519", which leaves everything readable; remove it`},
@@ -148,7 +153,7 @@ func TestWhatCannotBeUsed(t *testing.T) {
 		{"mode = transport", "mode = transport\npriority = 1", "17: connections.dmvpn.children.gre.priority: found \"1\": SAs of routers behind one NAT address need policies in front of it; write priority = 2 or more, or 1000"},
 		{"mode = transport", "mode = transport\npriority = 500000", "17: connections.dmvpn.children.gre.priority: found \"500000\": from 500000 on the kernel blocks all GRE before it looks for the SA; write priority = 1000"},
 		{"mode = transport", "mode = transport\ninactivity = 60s", "17: connections.dmvpn.children.gre.inactivity: the daemon ends SAs that nobody uses by itself (idle_time), and this leaves their IKE_SA behind; remove the line"},
-		{"\t\tchildren {\n", "\t\tchildren {\n lan {\nlocal_ts = 10.0.0.0/8\n }\n", `15: connections.dmvpn.children.lan: another child than "gre": the daemon opens and closes a peer's IKE_SA as GRE needs it; move this child to a connection of its own`},
+		{"\t\tchildren {\n", "\t\tchildren {\n lan {\nlocal_ts = 10.0.0.0/8\n }\n", `15: connections.dmvpn.children.lan: another child than "gre": the daemon opens and closes a peer's IKE_SA when GRE needs it; move this child to a connection of its own`},
 		{"children {", "kinder {", "2: connections.dmvpn.children: no child; add children { gre { mode = transport, local_ts = dynamic[gre] and remote_ts = dynamic[gre] } }, a line each"},
 	} {
 		if !strings.Contains(usable, c.old) {
@@ -160,20 +165,25 @@ func TestWhatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// On a device whose address is followed, MOBIKE may be; with a fixed address in the connection it may not.
+// MOBIKE is allowed on a device whose address the tunnel follows. It is refused with a fixed
+// address in the connection.
 func TestMOBIKEOnADevice(t *testing.T) {
 	moving := strings.Replace(usable, "version = 2", "mobike = yes", 1)
 	if made, says := template(t, moving, swanctl.Tunnel{}); made == nil || says != "" {
 		t.Errorf("it says %s", says)
 	}
-	if made, _ := template(t, strings.Replace(moving, "mobike", "local_addrs = 192.0.2.1\nmobike", 1), swanctl.Tunnel{}); made != nil {
+	if made, _ := template(
+		t, strings.Replace(moving, "mobike", "local_addrs = 192.0.2.1\nmobike", 1),
+		swanctl.Tunnel{},
+	); made != nil {
 		t.Error("with local_addrs it was taken")
 	}
 }
 
-// All that is wrong is said at once.
+// All problems are reported at once.
 func TestAllProblemsAtOnce(t *testing.T) {
-	text := strings.NewReplacer("mode = transport", "mode = tunnel", "%any", "203.0.113.1", "auth = psk", "auth = eap").Replace(usable)
+	text := strings.NewReplacer("mode = transport", "mode = tunnel", "%any", "203.0.113.1",
+		"auth = psk", "auth = eap").Replace(usable)
 	if made, says := template(t, text, fixed); made != nil || strings.Count(says, "\n") != 3 {
 		t.Errorf("it says:\n%s", says)
 	}
