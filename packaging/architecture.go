@@ -6,12 +6,11 @@ import (
 	"path/filepath"
 )
 
-// machines are the architectures that packages are made for, in Go's words, and how a program tells
-// its own.
+// machines maps the architectures of the packages, in Go's words, to the values in an ELF header.
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// checkPrograms returns an error if a program is not of the package's architecture: a package of
-// another one would install and not run.
+// checkPrograms returns an error if a program is not built for the package's architecture: such a
+// package would install, but its programs would not run.
 func (b *build) checkPrograms() error {
 	want, ok := machines[b.arch]
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// programs is the folder with the programs of this source tree, built once for all tests.
+// programs is the folder with this source tree's programs, built once for all tests.
 var programs string
 
 func TestMain(m *testing.M) { os.Exit(withPrograms(m)) }
@@ -33,7 +33,7 @@ func withPrograms(m *testing.M) int {
 	return m.Run()
 }
 
-// testBuild is a build of small stand-ins for the programs, which take no time to compress.
+// testBuild returns a build of small stand-ins for the programs, which compress at once.
 func testBuild(t *testing.T) build {
 	t.Helper()
 	bin := t.TempDir()
@@ -43,7 +43,10 @@ func testBuild(t *testing.T) build {
 			t.Fatal(err)
 		}
 	}
-	return build{root: "..", bin: bin, version: "1.2.3", arch: "amd64", mtime: time.Unix(1700000000, 0).UTC()}
+	return build{
+		root: "..", bin: bin, version: "1.2.3", arch: "amd64",
+		mtime: time.Unix(1700000000, 0).UTC(),
+	}
 }
 
 // make builds both packages and returns their paths.
@@ -80,8 +83,8 @@ func read(t *testing.T, path string) string {
 	return string(data)
 }
 
-// Whoever builds a version gets the same packages: nothing of the builder's time, folders or file
-// times is in them.
+// The same version gives the same packages whoever builds it: they contain no build time, folder
+// name or file time of the builder.
 func TestBuildsAreReproducible(t *testing.T) {
 	first := testBuild(t)
 	second := testBuild(t)
@@ -104,7 +107,7 @@ func TestBuildsAreReproducible(t *testing.T) {
 	}
 }
 
-// The time in the packages is the one that SOURCE_DATE_EPOCH says.
+// The times in the packages are SOURCE_DATE_EPOCH.
 func TestSourceDateEpoch(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1600000000")
 	at, err := sourceTime("..")
@@ -118,13 +121,18 @@ func TestSourceDateEpoch(t *testing.T) {
 }
 
 // The command makes both packages of the real programs, under the names that dpkg and rpm expect,
-// and the same bytes each time.
+// with the same bytes each time.
 func TestCommand(t *testing.T) {
 	debVersion := func(path string) string { return output(t, "dpkg-deb", "-f", path, "Version") }
-	rpmVersion := func(path string) string { return output(t, "rpm", "-qp", "--qf", "%{VERSION}\n", path) }
+	rpmVersion := func(path string) string {
+		return output(t, "rpm", "-qp", "--qf", "%{VERSION}\n", path)
+	}
 	out, again := t.TempDir(), t.TempDir()
 	for _, folder := range []string{out, again} {
-		if err := run(build{root: "..", bin: programs, arch: "amd64"}, "1.2.3+git20261129.abcdef0", folder); err != nil {
+		if err := run(
+			build{root: "..", bin: programs, arch: "amd64"}, "1.2.3+git20261129.abcdef0",
+			folder,
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -141,7 +149,7 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// A program that is not built is named, and no half package is left.
+// The error about a missing program has its name, and no incomplete package is left.
 func TestMissingProgram(t *testing.T) {
 	b := testBuild(t)
 	if err := os.Remove(filepath.Join(b.bin, "cygnetd")); err != nil {
@@ -157,8 +165,8 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
-// A program of another architecture is refused with what it is: its package would install and not
-// run.
+// A program of another architecture is refused, and the error has that architecture: the package
+// would install, but the program would not run.
 func TestProgramsOfAnotherArchitecture(t *testing.T) {
 	out := t.TempDir()
 	err := run(build{root: "..", bin: programs, arch: "arm64"}, "1.2.3", out)

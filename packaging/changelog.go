@@ -13,20 +13,20 @@ import (
 type release struct {
 	version string
 	date    time.Time
-	changes []string // paragraphs and list items, without their marks, each on one line
+	changes []string // paragraphs and list items, without the marks of a list, one line each
 }
 
 var heading = regexp.MustCompile(`^## ([0-9A-Za-z.~]+)(?: - (\d{4}-\d{2}-\d{2}))?$`)
 
-// readChangelog reads CHANGELOG.md. What is not released yet takes the version and the time of this
-// build.
+// readChangelog reads CHANGELOG.md. Changes that are not released yet get the version and the time
+// of this build.
 func (b *build) readChangelog() ([]release, error) {
 	text, err := os.ReadFile(b.source("CHANGELOG.md"))
 	if err != nil {
 		return nil, fmt.Errorf("read the changelog: %w", err)
 	}
 	var all []release
-	open := false // the line before belongs to the same paragraph
+	open := false // whether the next line continues the paragraph
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimRight(line, "\n")
 		switch m := heading.FindStringSubmatch(line); {
@@ -61,12 +61,13 @@ func (b *build) newRelease(version, date string) (release, error) {
 	}
 	at, err := time.Parse(time.DateOnly, date)
 	if err != nil {
-		return release{}, fmt.Errorf("CHANGELOG.md: release %s has no date such as 2026-11-29: %w", version, err)
+		return release{}, fmt.Errorf("CHANGELOG.md: release %s has no date such as 2026-11-29: %w",
+			version, err)
 	}
 	return release{version: version, date: at}, nil
 }
 
-// debianChangelog writes the releases as deb-changelog(5) wants them.
+// debianChangelog writes the releases in the format of deb-changelog(5).
 func debianChangelog(all []release) []byte {
 	var text bytes.Buffer
 	for _, r := range all {

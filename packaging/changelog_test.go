@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// CHANGELOG.md becomes a Debian changelog that dpkg's own reader takes, with this build's version
-// on top.
+// dpkg's own parser reads the Debian changelog that comes from CHANGELOG.md, with this build's
+// version on top.
 func TestDebianChangelog(t *testing.T) {
 	root := t.TempDir()
 	text := "# Changes\n\nIntroduction.\n\n## Unreleased\n\n### Fixed\n\n- One thing that\n  goes on.\n- Another.\n\n" +
@@ -19,7 +19,9 @@ func TestDebianChangelog(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "CHANGELOG.md"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b := build{root: root, version: "0.1.0+git20261201.abcdef0", mtime: time.Unix(1796083200, 0).UTC()}
+	b := build{
+		root: root, version: "0.1.0+git20261201.abcdef0", mtime: time.Unix(1796083200, 0).UTC(),
+	}
 	all, err := b.readChangelog()
 	if err != nil {
 		t.Fatal(err)
@@ -40,14 +42,16 @@ func TestDebianChangelog(t *testing.T) {
 	}
 }
 
-// A release without a date, and a changelog without a release, are refused.
+// A changelog is refused if a release has no date, or if it has no release.
 func TestChangelogThatCannotBeRead(t *testing.T) {
 	for text, want := range map[string]string{
 		"# Changes\n":             "has no release",
 		"# Changes\n\n## 0.1.0\n": "release 0.1.0 has no date",
 	} {
 		root := t.TempDir()
-		if err := os.WriteFile(filepath.Join(root, "CHANGELOG.md"), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(
+			filepath.Join(root, "CHANGELOG.md"), []byte(text), 0o644,
+		); err != nil {
 			t.Fatal(err)
 		}
 		b := build{root: root}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// complete is what bash offers for the last word of a command line.
+// complete returns what bash offers for the last word of a command line.
 func complete(t *testing.T, words ...string) []string {
 	t.Helper()
 	const ask = `source completions/cygnet.bash

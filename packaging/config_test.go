@@ -17,11 +17,12 @@ func check(t *testing.T, text string) (string, error) {
 	if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(filepath.Join(programs, "cygnet"), "check", "--offline", path).CombinedOutput()
+	out, err := exec.Command(filepath.Join(programs, "cygnet"), "check", "--offline",
+		path).CombinedOutput()
 	return string(out), err
 }
 
-// The configuration as installed is valid and configures nothing.
+// The configuration as installed is valid and configures no interface.
 func TestShippedConfigurationStartsNothing(t *testing.T) {
 	b := testBuild(t)
 	deb, _ := b.make(t)
@@ -37,7 +38,7 @@ func TestShippedConfigurationStartsNothing(t *testing.T) {
 	}
 }
 
-// Its two examples work with the "#" taken away, as its text says, once the key is there.
+// Its two examples work once their "#" is removed, as its text says, and the key exists.
 func TestShippedConfigurationsExamples(t *testing.T) {
 	psk := filepath.Join(t.TempDir(), "gre1.psk")
 	if err := os.WriteFile(psk, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
@@ -57,7 +58,7 @@ func TestShippedConfigurationsExamples(t *testing.T) {
 	}
 }
 
-// The number that marks the daemon's routes is the one that it uses.
+// The number that names the daemon's routes for iproute2 is the one that the daemon uses.
 func TestRouteProtocolNumber(t *testing.T) {
 	var name string
 	for line := range strings.Lines(read(t, "etc/rt_protos.conf")) {
@@ -76,7 +77,8 @@ func TestYAMLExamples(t *testing.T) {
 			continue
 		}
 		var content map[string]any
-		if err := yaml.Unmarshal([]byte(read(t, "../contrib/"+name)), &content); err != nil || len(content) == 0 {
+		if err := yaml.Unmarshal([]byte(read(t, "../contrib/"+name)), &content); err != nil ||
+			len(content) == 0 {
 			t.Errorf("%s: %v, %d keys", name, err, len(content))
 		}
 	}

@@ -10,13 +10,13 @@ import (
 	"github.com/goreleaser/nfpm/v2/files"
 )
 
-// build is what the packages are made of.
+// build describes what the packages are made of.
 type build struct {
-	root    string    // the sources
-	bin     string    // the programs
-	version string    // as packageVersion makes it
+	root    string    // folder of the sources
+	bin     string    // folder of the programs
+	version string    // in the form of packageVersion
 	arch    string    // in Go's words
-	mtime   time.Time // of every file in the packages
+	mtime   time.Time // time of every file in the packages
 }
 
 const description = `Dynamic multipoint VPN for strongSwan
@@ -28,7 +28,7 @@ The daemon starts only when it is configured, enabled and started by hand.`
 
 const maintainer = "Cygnet maintainers <maintainers@cygnet.invalid>"
 
-// common is what all formats have in common.
+// common returns what all formats have in common.
 func (b *build) common() *nfpm.Info {
 	return nfpm.WithDefaults(&nfpm.Info{
 		Name:            "cygnet",
@@ -58,7 +58,7 @@ func debInfo(b *build, stage string) *nfpm.Info {
 		PreRemove:   b.source("packaging/scripts/deb/prerm"),
 		PostRemove:  b.source("packaging/scripts/deb/postrm"),
 	}
-	info.Deb.Compression = "gzip:9" // every dpkg takes it
+	info.Deb.Compression = "gzip:9" // every dpkg can read it
 	return info
 }
 
@@ -73,34 +73,41 @@ func rpmInfo(b *build, stage string) *nfpm.Info {
 		PreRemove:   b.source("packaging/scripts/rpm/preun"),
 		PostRemove:  b.source("packaging/scripts/rpm/postun"),
 	}
-	info.RPM.BuildHost = "localhost" // whose host it was is nobody's business, and differs from one to the next
+	// the name of the real host is private, and would make each build different
+	info.RPM.BuildHost = "localhost"
 	info.RPM.Compression = "gzip:9"
 	return info
 }
 
 func rpmArch(arch string) string {
-	if name, ok := map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}[arch]; ok {
+	if name, ok := map[string]string{
+		"amd64": "x86_64", "arm64": "aarch64", "386": "i386",
+	}[arch]; ok {
 		return name
 	}
 	return arch
 }
 
-func (b *build) source(name string) string { return filepath.Join(b.root, filepath.FromSlash(name)) }
+func (b *build) source(name string) string {
+	return filepath.Join(b.root, filepath.FromSlash(name))
+}
 
 const doc = "/usr/share/doc/cygnet"
 
-// contents says what lands where, with which mode.
+// contents lists the files of the packages: source, destination and mode.
 func (b *build) contents(stage, units, zsh string) files.Contents {
 	staged := func(name string) string { return filepath.Join(stage, filepath.FromSlash(name)) }
 	all := files.Contents{
 		file(filepath.Join(b.bin, "cygnetd"), "/usr/sbin/cygnetd", 0o755),
 		file(filepath.Join(b.bin, "cygnet"), "/usr/bin/cygnet", 0o755),
-		file(b.source("packaging/systemd/cygnet-guard.service"), units+"/cygnet-guard.service", 0o644),
+		file(b.source("packaging/systemd/cygnet-guard.service"), units+"/cygnet-guard.service",
+			0o644),
 		file(b.source("packaging/systemd/cygnetd.service"), units+"/cygnetd.service", 0o644),
 		dir("/etc/cygnet", 0o755),
-		// A password may be in it.
+		// The file may contain a password.
 		config(b.source("packaging/etc/cygnet.toml"), "/etc/cygnet/cygnet.toml", 0o640),
-		config(b.source("packaging/etc/rt_protos.conf"), "/etc/iproute2/rt_protos.d/cygnet.conf", 0o644),
+		config(b.source("packaging/etc/rt_protos.conf"), "/etc/iproute2/rt_protos.d/cygnet.conf",
+			0o644),
 		file(b.source("packaging/completions/cygnet.bash"), "/usr/share/bash-completion/completions/cygnet", 0o644),
 		file(b.source("packaging/completions/_cygnet"), zsh+"/_cygnet", 0o644),
 		file(b.source("packaging/completions/cygnet.fish"), "/usr/share/fish/vendor_completions.d/cygnet.fish", 0o644),
@@ -112,7 +119,8 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 		file(b.source("contrib/cygnet/reference.toml"), doc+"/reference.toml", 0o644),
 	}
 	for _, page := range manPages {
-		all = append(all, file(staged(page+".gz"), "/usr/share/man/man"+page[len(page)-1:]+"/"+page+".gz", 0o644))
+		all = append(all,
+			file(staged(page+".gz"), "/usr/share/man/man"+page[len(page)-1:]+"/"+page+".gz", 0o644))
 	}
 	for _, name := range guides {
 		all = append(all, file(b.source(name), doc+"/"+name, 0o644))
@@ -129,7 +137,8 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 
 var manPages = []string{"cygnet.1", "cygnet.toml.5", "cygnetd.8"}
 
-// guides are the documents that README.md and ARCHITECTURE.md link to, beside which they land.
+// guides lists the documents that README.md and ARCHITECTURE.md link to. They are
+// installed beside them.
 var guides = []string{
 	"ARCHITECTURE.md",
 	"CONTRIBUTING.md",
@@ -147,7 +156,7 @@ var guides = []string{
 	"doc/walks.md",
 }
 
-// examples are the files of contrib that the packages bring along.
+// examples lists the files of contrib that the packages contain.
 var examples = []string{
 	"bird/hub.conf",
 	"bird/spoke.conf",
@@ -170,10 +179,12 @@ var examples = []string{
 }
 
 func file(source, destination string, mode fs.FileMode) *files.Content {
-	return &files.Content{Source: source, Destination: destination, FileInfo: &files.ContentFileInfo{Mode: mode}}
+	return &files.Content{
+		Source: source, Destination: destination, FileInfo: &files.ContentFileInfo{Mode: mode},
+	}
 }
 
-// config is a file that the administrator's changes survive in.
+// config returns a configuration file: an upgrade keeps the administrator's changes in it.
 func config(source, destination string, mode fs.FileMode) *files.Content {
 	c := file(source, destination, mode)
 	c.Type = files.TypeConfigNoReplace
@@ -181,5 +192,8 @@ func config(source, destination string, mode fs.FileMode) *files.Content {
 }
 
 func dir(destination string, mode fs.FileMode) *files.Content {
-	return &files.Content{Destination: destination, Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Mode: mode}}
+	return &files.Content{
+		Destination: destination, Type: files.TypeDir,
+		FileInfo: &files.ContentFileInfo{Mode: mode},
+	}
 }

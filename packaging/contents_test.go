@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// landed is what both packages put where, "DEB" and "RPM" marking what only one of them has.
+// landed lists where both packages install what. "DEB" and "RPM" mark what only one of them has.
 const landed = `
 -rw-r----- /etc/cygnet/cygnet.toml
 -rw-r--r-- /etc/iproute2/rt_protos.d/cygnet.conf
@@ -72,7 +72,7 @@ RPM -rw-r--r-- /usr/share/zsh/site-functions/_cygnet
 DEB -rw-r--r-- /usr/share/zsh/vendor-completions/_cygnet
 `
 
-// wanted lists what lands with the packages of a format.
+// wanted returns the lines of landed for one format.
 func wanted(format string) []string {
 	var all []string
 	for line := range strings.Lines(strings.TrimSpace(landed)) {
@@ -88,7 +88,7 @@ func wanted(format string) []string {
 	return all
 }
 
-// unpack puts the content of a deb below a folder.
+// unpack unpacks the files of a deb into a new folder.
 func unpack(t *testing.T, deb string) (root string) {
 	t.Helper()
 	root = t.TempDir()
@@ -96,8 +96,8 @@ func unpack(t *testing.T, deb string) (root string) {
 	return root
 }
 
-// listing lists the files below root as landed does. What belongs to somebody else than root is
-// told.
+// listing lists the files below root in the form of landed. It also shows the owner of a file if
+// that is not root.
 func listing(t *testing.T, root string, skip ...string) []string {
 	t.Helper()
 	var all []string
@@ -117,7 +117,8 @@ func listing(t *testing.T, root string, skip ...string) []string {
 			return err
 		}
 		line := fmt.Sprintf("%s %s", info.Mode(), name)
-		if owner := info.Sys().(*syscall.Stat_t); int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid() {
+		if owner := info.Sys().(*syscall.Stat_t); int(owner.Uid) != os.Geteuid() ||
+			int(owner.Gid) != os.Getegid() {
 			line += fmt.Sprintf(" of %d:%d", owner.Uid, owner.Gid)
 		}
 		all = append(all, line)
@@ -154,7 +155,7 @@ func TestRPMLandsWhereItShould(t *testing.T) {
 	}
 }
 
-// The programs that land are the ones that were built.
+// The installed programs are the ones that were built.
 func TestProgramsAreTheBuiltOnes(t *testing.T) {
 	b := testBuild(t)
 	deb, _ := b.make(t)
@@ -167,8 +168,8 @@ func TestProgramsAreTheBuiltOnes(t *testing.T) {
 	}
 }
 
-// What the packages ask for is there to be had on Debian and on Fedora, and nothing is required:
-// the programs are static.
+// The packages recommend only what Debian and Fedora have. They require nothing, since the programs
+// are static.
 func TestDependencies(t *testing.T) {
 	b := testBuild(t)
 	deb, rpm := b.make(t)
@@ -181,12 +182,14 @@ func TestDependencies(t *testing.T) {
 	if required := output(t, "dpkg-deb", "-f", deb, "Depends"); strings.TrimSpace(required) != "" {
 		t.Errorf("the deb requires %q", required)
 	}
-	if recommended := output(t, "rpm", "-qp", "--recommends", rpm); !strings.Contains(recommended, "strongswan\n") {
+	if recommended := output(
+		t, "rpm", "-qp", "--recommends", rpm,
+	); !strings.Contains(recommended, "strongswan\n") {
 		t.Errorf("the rpm recommends %q", recommended)
 	}
 }
 
-// Every file of contrib is among the packages' examples.
+// Every file of contrib is one of the packages' examples.
 func TestExamplesAreComplete(t *testing.T) {
 	var all []string
 	err := filepath.WalkDir("../contrib", func(path string, e fs.DirEntry, err error) error {
@@ -204,7 +207,7 @@ func TestExamplesAreComplete(t *testing.T) {
 	}
 }
 
-// The license of every library in the programs is passed on.
+// The packages contain the license of every library in the programs.
 func TestLibraryLicenses(t *testing.T) {
 	b := testBuild(t)
 	deb, _ := b.make(t)
@@ -226,11 +229,13 @@ func TestLibraryLicenses(t *testing.T) {
 	}
 }
 
-// Debian's own checker has nothing to complain of in the package of the real programs; what it is
-// told to overlook has its reason in packaging/lintian/overrides.
+// lintian, Debian's own checker, finds nothing wrong with the package of the real programs.
+// packaging/lintian/overrides has the reason for every finding that it is told to ignore.
 func TestLintian(t *testing.T) {
 	out := t.TempDir()
-	if err := run(build{root: "..", bin: programs, arch: "amd64"}, "0.1.0+git20261129.abcdef0", out); err != nil {
+	if err := run(
+		build{root: "..", bin: programs, arch: "amd64"}, "0.1.0+git20261129.abcdef0", out,
+	); err != nil {
 		t.Fatal(err)
 	}
 	deb := filepath.Join(out, "cygnet_0.1.0+git20261129.abcdef0_amd64.deb")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// foreignRoot is an empty root with a dpkg database of its own.
+// foreignRoot is an empty root folder with a dpkg database of its own.
 type foreignRoot struct{ path string }
 
 func newForeignRoot(t *testing.T) *foreignRoot {
@@ -25,10 +25,13 @@ func newForeignRoot(t *testing.T) *foreignRoot {
 	return r
 }
 
-// dpkg runs dpkg on the root; the scripts run outside of it, told so by DPKG_ROOT.
+// dpkg runs dpkg on the root. The maintainer scripts run outside of it, and learn that from
+// DPKG_ROOT.
 func (r *foreignRoot) dpkg(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("dpkg", append([]string{"--root=" + r.path, "--log=/dev/null", "--force-script-chrootless", "--force-architecture"}, args...)...)
+	cmd := exec.Command("dpkg",
+		append([]string{"--root=" + r.path, "--log=/dev/null", "--force-script-chrootless",
+			"--force-architecture"}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -49,8 +52,8 @@ func (r *foreignRoot) has(name string) bool {
 	return err == nil
 }
 
-// A package's life: what the administrator configured survives an upgrade and a removal, keys
-// survive even a purge, and at no time is the daemon enabled by the package.
+// The administrator's configuration survives an upgrade and a removal of the package, keys survive
+// even a purge, and the package never enables the daemon.
 func TestDebLife(t *testing.T) {
 	const edited = "# mine\n"
 	r := newForeignRoot(t)
@@ -58,7 +61,9 @@ func TestDebLife(t *testing.T) {
 	deb, _ := old.make(t)
 
 	r.dpkg(t, "-i", deb)
-	if state := r.dpkg(t, "-s", "cygnet"); !strings.Contains(state, "Status: install ok installed") {
+	if state := r.dpkg(
+		t, "-s", "cygnet",
+	); !strings.Contains(state, "Status: install ok installed") {
 		t.Fatalf("after the installation:\n%s", state)
 	}
 	if r.has("/etc/systemd/system") {

@@ -1,5 +1,5 @@
-// Packaging makes the deb and the rpm of Cygnet from programs that are built already. It is a
-// module of its own, so that the daemon's module does not depend on the packaging library.
+// Packaging makes the deb and the rpm of Cygnet from programs that were built before. It is a
+// separate module, so that the daemon's module does not depend on the packaging library.
 //
 //	go run . -version 1.2.3 -arch amd64 -bin ../bin -out ../dist
 //
@@ -64,8 +64,12 @@ type format struct {
 
 func formats() []format {
 	return []format{
-		{"deb", deb.Default, func(b *build) string { return fmt.Sprintf("cygnet_%s_%s.deb", b.version, b.arch) }, debInfo},
-		{"rpm", rpm.DefaultRPM, func(b *build) string { return fmt.Sprintf("cygnet-%s.%s.rpm", b.version, rpmArch(b.arch)) }, rpmInfo},
+		{"deb", deb.Default, func(b *build) string {
+			return fmt.Sprintf("cygnet_%s_%s.deb", b.version, b.arch)
+		}, debInfo},
+		{"rpm", rpm.DefaultRPM, func(b *build) string {
+			return fmt.Sprintf("cygnet-%s.%s.rpm", b.version, rpmArch(b.arch))
+		}, rpmInfo},
 	}
 }
 
@@ -92,7 +96,7 @@ func (b *build) packages(out string) (paths []string, err error) {
 	return paths, nil
 }
 
-// write makes one package; half a package is not left.
+// write makes one package. If it fails, it leaves no incomplete package.
 func write(f format, info *nfpm.Info, path string) error {
 	part, err := os.Create(path + ".part")
 	if err != nil {

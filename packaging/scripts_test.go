@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What the packages' scripts tell the system to do, in its order. "running" is whether the daemon
+// Which commands the packages' scripts give the system, in order. "running" says whether the daemon
 // runs.
 func TestScripts(t *testing.T) {
 	reload := "systemctl daemon-reload"
@@ -31,7 +31,8 @@ func TestScripts(t *testing.T) {
 			[]string{reload, running}, ""},
 		{"an upgrade does not say goodbye", "deb/prerm", "upgrade 1.1", true, nil, ""},
 		{"a removal says goodbye, then stops", "deb/prerm", "remove", true,
-			[]string{running, "timeout 60 cygnet leave", "deb-systemd-invoke stop cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
+			[]string{running, "timeout 60 cygnet leave", "deb-systemd-invoke stop cygnetd.service",
+				"timeout 60 cygnetd -leave"}, ""},
 		{"a removal takes away what a daemon that does not run left", "deb/prerm", "remove", false,
 			[]string{running, "timeout 60 cygnetd -leave"}, ""},
 		{"the unit is forgotten", "deb/postrm", "remove", false, []string{reload}, ""},
@@ -39,7 +40,8 @@ func TestScripts(t *testing.T) {
 
 		{"a first installation starts and enables nothing", "rpm/post", "1", false,
 			[]string{reload}, "nothing is started or enabled"},
-		{"an upgrade's post leaves the restart to postun", "rpm/post", "2", true, []string{reload}, ""},
+		{"an upgrade's post leaves the restart to postun", "rpm/post", "2", true, []string{reload},
+			""},
 		{"an upgrade does not say goodbye", "rpm/preun", "1", true, nil, ""},
 		{"a removal says goodbye, then disables and stops", "rpm/preun", "0", true,
 			[]string{running, "timeout 60 cygnet leave", "systemctl --no-reload disable --now cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
@@ -61,12 +63,13 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// A goodbye that fails is told and does not keep the package from being removed.
+// A goodbye that fails is reported, and the removal of the package continues.
 func TestRemovalGoesOnWithoutGoodbye(t *testing.T) {
 	t.Setenv("GOODBYE", "fails")
 	for name, args := range map[string]string{"deb/prerm": "remove", "rpm/preun": "0"} {
 		does, says := script(t, name, []string{args}, true)
-		if len(does) != 4 || !strings.Contains(says, "goodbye failed") || !strings.Contains(says, "may be left") {
+		if len(does) != 4 || !strings.Contains(says, "goodbye failed") ||
+			!strings.Contains(says, "may be left") {
 			t.Errorf("%s does %q and says %q", name, does, says)
 		}
 	}
@@ -75,7 +78,9 @@ func TestRemovalGoesOnWithoutGoodbye(t *testing.T) {
 // In a root that is not the running system's, the scripts do nothing.
 func TestScriptsLeaveTheSystemAloneForAForeignRoot(t *testing.T) {
 	t.Setenv("DPKG_ROOT", "/nowhere")
-	for _, call := range []string{"deb/postinst configure ", "deb/prerm remove", "deb/postrm remove"} {
+	for _, call := range []string{
+		"deb/postinst configure ", "deb/prerm remove", "deb/postrm remove",
+	} {
 		words := strings.Split(call, " ")
 		if does, _ := script(t, words[0], words[1:], true); len(does) > 0 {
 			t.Errorf("%s does %q", call, does)
@@ -83,7 +88,7 @@ func TestScriptsLeaveTheSystemAloneForAForeignRoot(t *testing.T) {
 	}
 }
 
-// script runs a maintainer script among stand-ins for the programs that it calls, and returns the
+// script runs a maintainer script with stand-ins for the programs that it calls. It returns the
 // calls and the output.
 func script(t *testing.T, name string, args []string, running bool) (does []string, says string) {
 	t.Helper()
@@ -95,7 +100,9 @@ func script(t *testing.T, name string, args []string, running bool) (does []stri
 		"deb-systemd-invoke": "",
 		"timeout":            "[ -z \"$GOODBYE\" ]\n",
 	} {
-		if err := os.WriteFile(filepath.Join(bin, program), []byte(standIn+end), 0o755); err != nil {
+		if err := os.WriteFile(
+			filepath.Join(bin, program), []byte(standIn+end), 0o755,
+		); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// stage writes to the folder what the packages have in another form than the sources.
+// stage writes the files that have another form in the packages than in the sources to the folder.
 func (b *build) stage(folder string) error {
 	for _, page := range manPages {
 		text, err := os.ReadFile(b.source("packaging/man/" + page))
@@ -36,7 +36,7 @@ func (b *build) stage(folder string) error {
 	return os.WriteFile(filepath.Join(folder, libraryLicenses), text, 0o644)
 }
 
-// compress writes a gzip file without name and time, so that it is the same each time.
+// compress writes a gzip file without a name and a time, so that it has the same bytes each time.
 func compress(text []byte, to string) error {
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
@@ -56,7 +56,7 @@ func compress(text []byte, to string) error {
 const debChangelog = "changelog.gz"
 
 // libraryLicenses is the file with the licenses of the libraries that are linked into the programs:
-// they ask for being passed on with them.
+// these licenses require to be passed on.
 const libraryLicenses = "LICENSES.libraries"
 
 func (b *build) licenses() ([]byte, error) {
@@ -79,14 +79,15 @@ func (b *build) licenses() ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			fmt.Fprintf(&text, "==== %s, %s\n\n%s\n\n", name, filepath.Base(path), bytes.TrimSpace(license))
+			fmt.Fprintf(&text, "==== %s, %s\n\n%s\n\n",
+				name, filepath.Base(path), bytes.TrimSpace(license))
 		}
 	}
 	return text.Bytes(), nil
 }
 
-// libraries lists "module version<tab>folder" of all modules with packages in the programs, Go's
-// own library among them.
+// libraries lists "module version<tab>folder" of all modules with packages in the programs,
+// including Go's standard library.
 func (b *build) libraries() ([]string, error) {
 	const each = `{{if .Standard}}{{else}}{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{"\t"}}{{.Dir}}{{end}}{{end}}{{end}}`
 	list, err := b.goCommand("list", "-deps", "-f", each, "./cmd/cygnetd", "./cmd/cygnet")
@@ -116,8 +117,8 @@ func (b *build) goCommand(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// licenseFiles lists the license files of a module, in their order by name. Debian's Go keeps its
-// own elsewhere.
+// licenseFiles lists the license files of a module, sorted by name. Debian keeps the license of Go
+// itself elsewhere.
 func licenseFiles(folder string) ([]string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -126,7 +127,9 @@ func licenseFiles(folder string) ([]string, error) {
 	var found []string
 	for _, e := range entries {
 		name := strings.ToUpper(e.Name())
-		if e.Type().IsRegular() && (strings.HasPrefix(name, "LICENSE") || strings.HasPrefix(name, "COPYING") || strings.HasPrefix(name, "NOTICE")) {
+		if e.Type().IsRegular() &&
+			(strings.HasPrefix(name, "LICENSE") || strings.HasPrefix(name, "COPYING") ||
+				strings.HasPrefix(name, "NOTICE")) {
 			found = append(found, filepath.Join(folder, e.Name()))
 		}
 	}

@@ -8,19 +8,20 @@ import (
 	"testing"
 )
 
-// settings are the assignments of a unit file, "Key" to its values in their order.
+// settings returns the assignments of a unit file: for each key its values in order.
 func settings(t *testing.T, path string) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
 	for line := range strings.Lines(read(t, path)) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok &&
+			!strings.HasPrefix(key, "#") {
 			all[key] = append(all[key], value)
 		}
 	}
 	return all
 }
 
-// installedUnit is a unit as the deb has it, with the programs where they are unpacked.
+// installedUnit returns a unit as the deb installs it, with the paths of the unpacked programs.
 func installedUnit(t *testing.T, name string) string {
 	t.Helper()
 	b := testBuild(t)
@@ -36,28 +37,37 @@ func installedUnit(t *testing.T, name string) string {
 
 // systemd understands every line of the units.
 func TestUnitsAreValid(t *testing.T) {
-	units := []string{installedUnit(t, "cygnetd.service"), installedUnit(t, "cygnet-guard.service"), "../contrib/prometheus/cygnet-metrics.service", "../contrib/prometheus/cygnet-metrics.timer"}
+	units := []string{
+		installedUnit(t, "cygnetd.service"), installedUnit(t, "cygnet-guard.service"),
+		"../contrib/prometheus/cygnet-metrics.service",
+		"../contrib/prometheus/cygnet-metrics.timer",
+	}
 	for _, unit := range units {
 		path, err := filepath.Abs(unit)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if complaints := output(t, "systemd-analyze", "verify", "--man=no", path); complaints != "" {
+		if complaints := output(
+			t, "systemd-analyze", "verify", "--man=no", path,
+		); complaints != "" {
 			t.Errorf("%s:\n%s", unit, complaints)
 		}
 	}
 }
 
-// By systemd's own measure (0 best, 10 worst) the units keep below what they had when they were
+// By systemd's own measure (0 best, 10 worst) the units stay below the values that were once
 // measured.
 func TestUnitsAreHardened(t *testing.T) {
-	for name, threshold := range map[string]string{"cygnetd.service": "28", "cygnet-guard.service": "20"} {
-		output(t, "systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold="+threshold, installedUnit(t, name))
+	for name, threshold := range map[string]string{
+		"cygnetd.service": "28", "cygnet-guard.service": "20",
+	} {
+		output(t, "systemd-analyze", "security", "--no-pager", "--offline=true",
+			"--threshold="+threshold, installedUnit(t, name))
 	}
 }
 
-// The guard comes before anybody configures the network, and with the daemon: whoever enables that
-// has it, also after an upgrade.
+// The guard runs before anybody configures the network, and whenever the daemon is enabled, also
+// after an upgrade.
 func TestGuardUnit(t *testing.T) {
 	guard, daemon := settings(t, "systemd/cygnet-guard.service"), settings(t, "systemd/cygnetd.service")
 	for key, want := range map[string]string{
@@ -82,7 +92,7 @@ func TestGuardUnit(t *testing.T) {
 	}
 }
 
-// The daemon is root with these capabilities and no more; each is explained in the unit.
+// The daemon runs as root with these capabilities and no others. The unit explains each of them.
 func TestCapabilities(t *testing.T) {
 	const unit = "systemd/cygnetd.service"
 	capabilities := strings.Fields(strings.Join(settings(t, unit)["CapabilityBoundingSet"], " "))
@@ -97,8 +107,8 @@ func TestCapabilities(t *testing.T) {
 	}
 }
 
-// The unit's start is the daemon's own word, it lives without charon, and its folders are where the
-// daemon looks by default.
+// The unit waits until the daemon reports its start, works without charon, and creates the folders
+// that the daemon uses by default.
 func TestUnitFitsTheDaemon(t *testing.T) {
 	s := settings(t, "systemd/cygnetd.service")
 	for key, want := range map[string]string{

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// version matches what the script describe prints: dpkg and rpm sort these in the order in which
-// they were made. A pre-release (1.2.3~rc1) comes before its release, and what was built after a
-// release (1.2.3+git20261129.994cc37) after it, by the day.
+// version matches what the script describe prints. dpkg and rpm sort these versions in the order in
+// which they were made: a pre-release (1.2.3~rc1) before its release, and builds after a release
+// (1.2.3+git20261129.994cc37) after it, by day.
 var version = regexp.MustCompile(
 	`^[0-9]+(\.[0-9]+)*(~(alpha|beta|rc)[0-9]*)?(\+(git[0-9]{8}\.[0-9a-f]{7,40}(\.dirty)?|unknown))?$`)
 
-// checkVersion returns an error if the version is none that both package managers sort.
+// checkVersion returns an error if the version is not one that both package managers sort.
 func checkVersion(v string) error {
 	if !version.MatchString(v) {
 		return fmt.Errorf("-version %q: want what packaging/describe prints, "+
@@ -25,8 +25,8 @@ func checkVersion(v string) error {
 	return nil
 }
 
-// sourceTime is the time that everything in the packages has: SOURCE_DATE_EPOCH, or else the time
-// of the last commit.
+// sourceTime returns the time of everything in the packages: SOURCE_DATE_EPOCH, or else the time of
+// the last commit.
 func sourceTime(root string) (time.Time, error) {
 	seconds, ok := os.LookupEnv("SOURCE_DATE_EPOCH")
 	if !ok {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A version that one of the package managers could not take or sort is refused.
+// A version that one of the package managers could not accept or sort is refused.
 func TestCheckVersion(t *testing.T) {
 	for v, ok := range map[string]bool{
 		"0.1.0":                            true,
@@ -34,8 +34,8 @@ func TestCheckVersion(t *testing.T) {
 	}
 }
 
-// Upgrades go from pre-releases to the release, on to what is built after it, day by day, and to
-// the next release, for dpkg and for rpm.
+// dpkg and rpm upgrade from a pre-release to the release, then to builds after it, day by day, and
+// then to the next release.
 func TestVersionsAreInOrder(t *testing.T) {
 	ascending := []string{"0.1.0~rc1", "0.1.0~rc1+git20261101.fffffff", "0.1.0~rc2", "0.1.0",
 		"0.1.0+git20261129.994cc37", "0.1.0+git20261130.0abcdef", "0.1.1", "0.2.0", "0.10.0"}
@@ -56,7 +56,7 @@ func TestVersionsAreInOrder(t *testing.T) {
 	}
 }
 
-// The script describe names a tagged commit by its release, and every other one by the newest
+// The script describe names a tagged commit by its release. It names any other commit by the newest
 // release in CHANGELOG.md, its day and its hash.
 func TestDescribe(t *testing.T) {
 	root := t.TempDir()
