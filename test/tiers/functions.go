@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// testFunctions yields the names of a file's tests: functions TestXxx with one parameter, TestMain
-// aside.
+// testFunctions yields the names of a file's tests: functions TestXxx with one parameter, except
+// TestMain.
 func testFunctions(file *ast.File) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, d := range file.Decls {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// runAll runs the jobs in guests, reports on each, and returns an error if one failed.
+// runAll runs the jobs in guests and reports each result. It returns an error if a job failed.
 func runAll(ctx context.Context, jobs []job, guests int, wrapper []string) error {
 	dir, err := os.MkdirTemp("", "cygnet-tiers-")
 	if err != nil {
@@ -47,7 +47,7 @@ func runAll(ctx context.Context, jobs []job, guests int, wrapper []string) error
 	return p.conclude(ctx)
 }
 
-// fill writes the waiting jobs. Their names begin with their place in the order.
+// fill writes the waiting jobs. Their names begin with their number in the order.
 func (q queue) fill(jobs []job) error {
 	for _, sub := range []string{"waiting", "running", "done"} {
 		if err := os.Mkdir(filepath.Join(string(q), sub), 0o755); err != nil {
@@ -63,8 +63,8 @@ func (q queue) fill(jobs []job) error {
 	return nil
 }
 
-// guest keeps one guest at work until no job waits. A guest that dies leaves a job without a
-// result: that one has failed.
+// guest starts a guest, and a new one whenever it dies, until no job waits. A job that a guest
+// leaves without a result has failed.
 func (q queue) guest(ctx context.Context, wrapper []string, self string) {
 	for ctx.Err() == nil && q.count("waiting") > 0 {
 		before := q.count("waiting")
@@ -84,7 +84,7 @@ func (q queue) guest(ctx context.Context, wrapper []string, self string) {
 		}
 		fmt.Println("a guest ended early:", err)
 		if q.count("waiting") == before {
-			return // it cannot even begin: another one could not either
+			return // the guest cannot even start; neither could another one
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (q queue) count(sub string) int {
 	return len(entries)
 }
 
-// progress reports on a run.
+// progress counts what has been done, and reports it.
 type progress struct {
 	q       queue
 	jobs    []job
@@ -103,7 +103,7 @@ type progress struct {
 	out     io.Writer
 
 	seen                    map[string]bool
-	expected, real          time.Duration // of the jobs that are done
+	expected, actual        time.Duration // sums over the jobs that are done
 	passed, failed, skipped int
 	failures                []string
 	ended                   []finished
@@ -114,7 +114,7 @@ type finished struct {
 	result
 }
 
-// watch reports on jobs as they end, until all guests have.
+// watch reports jobs as they end, until all guests have ended.
 func (p *progress) watch(ended <-chan struct{}) {
 	p.seen = make(map[string]bool)
 	tick := time.NewTicker(300 * time.Millisecond)
@@ -150,7 +150,7 @@ func (p *progress) collect() {
 func (p *progress) done(j job, r result) {
 	p.seen[j.Name] = true
 	p.expected += j.Takes
-	p.real += r.Wall
+	p.actual += r.Wall
 	p.ended = append(p.ended, finished{j.Name[4:], r})
 	log, _ := os.ReadFile(p.q.log(j.Name))
 	word := "ok"
@@ -172,7 +172,7 @@ func (p *progress) done(j job, r result) {
 }
 
 // countTests counts the tests that a log reports. A job that failed without a failed test counts as
-// one.
+// one failed test.
 func (p *progress) countTests(log string, failed bool) {
 	before := p.failed
 	for line := range strings.Lines(log) {
@@ -190,8 +190,8 @@ func (p *progress) countTests(log string, failed bool) {
 	}
 }
 
-// left tells what runs and estimates how long the rest takes, by what the ended jobs took in
-// comparison with the table.
+// left returns which jobs run, and an estimate of how long the rest takes. The estimate scales the
+// times in the table by what the finished jobs really took.
 func (p *progress) left() string {
 	var rest time.Duration
 	for _, j := range p.jobs {
@@ -204,7 +204,7 @@ func (p *progress) left() string {
 	}
 	factor := 1.0
 	if p.expected > 0 {
-		factor = float64(p.real) / float64(p.expected)
+		factor = float64(p.actual) / float64(p.expected)
 	}
 	estimate := time.Duration(float64(rest) * factor / float64(p.guests)).Round(10 * time.Second)
 	running, _ := os.ReadDir(filepath.Join(string(p.q), "running"))
@@ -217,7 +217,7 @@ func (p *progress) left() string {
 	return fmt.Sprintf("| about %s left; %s", estimate, strings.Join(names, ", "))
 }
 
-// conclude sums up. The last line is the count of tests.
+// conclude prints a summary. Its last line is the number of tests.
 func (p *progress) conclude(ctx context.Context) error {
 	for _, j := range p.jobs {
 		if !p.seen[j.Name] {
@@ -234,7 +234,8 @@ func (p *progress) conclude(ctx context.Context) error {
 		processor += f.Processor
 	}
 	fmt.Fprintf(p.out, "%s; the guests worked %s of %s that the tests took\n",
-		time.Since(p.started).Round(time.Second), processor.Round(time.Second), wall.Round(time.Second))
+		time.Since(p.started).Round(time.Second), processor.Round(time.Second),
+		wall.Round(time.Second))
 	slices.Sort(p.failures)
 	for _, name := range p.failures {
 		fmt.Fprintln(p.out, "failed:", name)

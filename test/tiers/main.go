@@ -1,5 +1,5 @@
-// Command tiers runs the tests that need a real kernel, in several guests side by side, and reports
-// what runs, how long each test takes and how much is left.
+// Command tiers runs the tests that need a real kernel, in several guests side by side. It reports
+// which tests run, how long each takes and how much is left.
 //
 //	tiers -tier quick|rest|all|long [-guests N] [-run WRAPPER]
 //
@@ -9,7 +9,7 @@
 //
 // The host writes one file for each job into a queue directory. Each guest claims jobs by renaming
 // their files, which is atomic, and leaves a log and a result. A guest that dies fails the job it
-// had, and another one takes its place.
+// had, and another guest takes its place.
 package main
 
 import (
@@ -69,7 +69,7 @@ func buildAll(ctx context.Context) error {
 	return nil
 }
 
-// compare holds the table against the tests that there are: each has a line, and each line a test.
+// compare returns an error unless each existing test has a line in the table, and each line a test.
 func compare(tests []test) error {
 	lines := make(map[string]bool)
 	for _, t := range tests {
@@ -84,7 +84,8 @@ func compare(tests []test) error {
 		for _, name := range names {
 			if !lines[pkg+" "+name] {
 				problems = append(problems, fmt.Errorf(
-					"%s in %s has no line in %s: add one with its tier and seconds", name, pkg, tableFile))
+					"%s in %s has no line in %s: add one with its tier and seconds",
+					name, pkg, tableFile))
 			}
 			delete(lines, pkg+" "+name)
 		}
@@ -96,7 +97,7 @@ func compare(tests []test) error {
 	return errors.Join(problems...)
 }
 
-// programFile is where the test program of a package is built.
+// programFile returns the path of a package's test program.
 func programFile(pkg string) string {
 	return filepath.Join("bin", "lab", strings.ReplaceAll(pkg, "/", "-")+".test")
 }

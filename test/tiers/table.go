@@ -19,10 +19,11 @@ const tableFile = "test/tiers/tests.txt"
 
 // test is one line of the table.
 type test struct {
-	pkg   string // the package's directory
-	name  string
-	tier  string        // quick, full or long
-	takes time.Duration // on two processors at rest; it orders the tests and estimates what is left
+	pkg  string // the package's directory
+	name string
+	tier string // quick, full or long
+	// on two idle processors; it orders the tests and serves to estimate what is left
+	takes time.Duration
 }
 
 func readTable(file string) ([]test, error) {
@@ -65,7 +66,7 @@ func parseLine(fields []string) (test, error) {
 	return test{fields[0], fields[1], fields[2], time.Duration(s * float64(time.Second))}, nil
 }
 
-// inTier reports whether a run of the given tier contains the test.
+// inTier reports whether a run of the given tier includes the test.
 func (t test) inTier(tier string) bool {
 	switch tier {
 	case "quick":
@@ -78,19 +79,20 @@ func (t test) inTier(tier string) bool {
 	return t.tier == tier
 }
 
-// job is what one guest does in one go: a scenario, or the short tests of one package.
+// job is what one guest runs at a time: a scenario, or the short tests of one package.
 type job struct {
 	Name  string
-	Dir   string // the working directory, as go test has it
+	Dir   string // the working directory, the same as under go test
 	Args  []string
 	Takes time.Duration
 }
 
-// shortest is the duration below which tests of one package share a job, so that starting the
-// program counts for little.
+// shortest is the duration below which tests of one package share a job, so that the time to start
+// the test program matters little.
 const shortest = 4 * time.Second
 
-// plan makes the jobs of a tier, the longest first, so that the guests end at about the same time.
+// plan returns the jobs of a tier, the longest first, so that the guests end at about the same
+// time.
 func plan(tests []test, tier string) []job {
 	var jobs []job
 	short := make(map[string][]test)
@@ -115,7 +117,7 @@ func plan(tests []test, tier string) []job {
 	return jobs
 }
 
-// split cuts tests into parts that take about as long as given each.
+// split divides tests into parts, each of which takes about as long as most.
 func split(tests []test, most time.Duration) [][]test {
 	var parts [][]test
 	var sum time.Duration

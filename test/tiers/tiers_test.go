@@ -13,11 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The table's lines name a package, a test, a tier and seconds; all else is refused with its line.
+// A line of the table has a package, a test, a tier and seconds. Any other line is refused, and the
+// error has its number.
 func TestTable(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
-		want       int    // tests
+		want       int    // number of tests
 		err        string // part of the error
 	}{
 		{"comments and empty lines", "# a comment\n\nkernel TestA quick 2 # why\nvici TestB long 300\n", 2, ""},
@@ -34,14 +35,15 @@ func TestTable(t *testing.T) {
 			if len(tests) != test.want {
 				t.Errorf("want %d tests, have %d", test.want, len(tests))
 			}
-			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			if (err == nil) != (test.err == "") ||
+				err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("want error %q, have %v", test.err, err)
 			}
 		})
 	}
 }
 
-// Each test is in exactly one of quick, rest and long, and all is quick and rest.
+// Each test is in exactly one of quick, rest and long, and all consists of quick and rest.
 func TestTiersDivideTheTests(t *testing.T) {
 	for _, tier := range []string{"quick", "full", "long"} {
 		x := test{tier: tier}
@@ -60,7 +62,8 @@ func TestTiersDivideTheTests(t *testing.T) {
 	}
 }
 
-// Short tests of a package share a job, long ones have one each, and the longest is first.
+// Short tests of a package share a job, each long test has a job of its own, and the longest job is
+// first.
 func TestPlan(t *testing.T) {
 	jobs := plan([]test{
 		{"kernel", "TestA", "quick", time.Second},
@@ -78,7 +81,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// Every test on a real kernel of this project has a line in the table, and every line a test.
+// Every test on a real kernel in this project has a line in the table, and every line a test.
 func TestTableIsComplete(t *testing.T) {
 	t.Chdir("../..")
 	tests, err := readTable(tableFile)
@@ -90,8 +93,8 @@ func TestTableIsComplete(t *testing.T) {
 	}
 }
 
-// A failing job fails the run, as does one whose guest dies, and what remains is run by another
-// guest. The guests are shells.
+// A failing job fails the run, and so does a job whose guest dies. Another guest runs the remaining
+// jobs. In this test the guests are shells.
 func TestFailuresAreNoticed(t *testing.T) {
 	self := filepath.Join(t.TempDir(), "tiers")
 	if out, err := exec.Command("go", "build", "-o", self, ".").CombinedOutput(); err != nil {
@@ -104,14 +107,17 @@ func TestFailuresAreNoticed(t *testing.T) {
 		failed []string
 	}{
 		{"all pass", "echo '--- PASS: TestX'", 3, nil},
-		{"one fails", `case $1 in b) echo "--- FAIL: TestX"; exit 1;; esac; echo "--- PASS: TestX"`, 2, []string{"b"}},
+		{"one fails", `case $1 in b) echo "--- FAIL: TestX"; exit 1;; esac; echo "--- PASS: TestX"`,
+			2, []string{"b"}},
 		{"a guest dies", `case $1 in b) kill -9 $PPID; sleep 1;; esac; echo "--- PASS: TestX"`, 2,
 			[]string{"b (its guest died or never started)"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var jobs []job
 			for _, name := range []string{"a", "b", "c"} {
-				jobs = append(jobs, job{Name: name, Dir: ".", Args: []string{"sh", "-c", test.script, "sh", name}})
+				jobs = append(jobs, job{
+					Name: name, Dir: ".", Args: []string{"sh", "-c", test.script, "sh", name},
+				})
 			}
 			q := queue(t.TempDir())
 			if err := q.fill(jobs); err != nil {
@@ -124,7 +130,8 @@ func TestFailuresAreNoticed(t *testing.T) {
 			p.watch(ended)
 			err := p.conclude(context.Background())
 			if (err != nil) != (test.failed != nil) || p.passed != test.passed {
-				t.Errorf("want %d passed and failures %v, have %d and %v", test.passed, test.failed, p.passed, err)
+				t.Errorf("want %d passed and failures %v, have %d and %v",
+					test.passed, test.failed, p.passed, err)
 			}
 			if d := cmp.Diff(test.failed, p.failures); d != "" {
 				t.Errorf("failures differ (- want, + have):\n%s", d)

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// queue is the directory through which host and guests talk: waiting/NAME, running/NAME,
-// done/NAME.log and done/NAME.json.
+// queue is the directory through which the host and the guests exchange jobs: waiting/NAME,
+// running/NAME, done/NAME.log and done/NAME.json.
 type queue string
 
 func (q queue) waiting(name string) string { return filepath.Join(string(q), "waiting", name) }
@@ -24,15 +24,15 @@ func (q queue) running(name string) string { return filepath.Join(string(q), "ru
 func (q queue) log(name string) string     { return filepath.Join(string(q), "done", name+".log") }
 func (q queue) result(name string) string  { return filepath.Join(string(q), "done", name+".json") }
 
-// result is what a guest reports of a job.
+// result is what a guest reports about a job.
 type result struct {
 	Exit      int // the test program's exit code
 	Wall      time.Duration
-	Processor time.Duration // of the guest's one processor, whoever used it
-	Guest     string        // the host name of the guest, or why there is none
+	Processor time.Duration // how long the guest's only processor was busy, with whatever program
+	Guest     string        // host name of the guest, or the reason why there is no result
 }
 
-// work takes jobs until none waits. It runs inside a guest.
+// work runs jobs until none waits. It runs inside a guest.
 func work(ctx context.Context, q queue) error {
 	for ctx.Err() == nil {
 		name, j, err := q.claim()
@@ -50,7 +50,7 @@ func work(ctx context.Context, q queue) error {
 	return ctx.Err()
 }
 
-// claim takes the first job that no other guest takes. Its name is empty if none waits.
+// claim takes the first job that no other guest has taken. The name is empty if no job waits.
 func (q queue) claim() (string, job, error) {
 	entries, err := os.ReadDir(q.waiting(""))
 	if err != nil {
@@ -81,7 +81,7 @@ func (q queue) claim() (string, job, error) {
 	return "", job{}, nil
 }
 
-// run runs a job's program with its output in a file.
+// run runs a job's program. The program's output goes into a file.
 func run(ctx context.Context, j job, log string) (result, error) {
 	out, err := os.Create(log)
 	if err != nil {
@@ -99,8 +99,9 @@ func run(ctx context.Context, j job, log string) (result, error) {
 	return result{cmd.ProcessState.ExitCode(), time.Since(started), busyTime() - busy, host}, nil
 }
 
-// busyTime returns the time that the processors have worked since the boot: of the first line of
-// /proc/stat all but idle time and waiting for disks, in ticks of 10 ms.
+// busyTime returns how long the processors have been busy since the boot. In the first line of
+// /proc/stat these are all fields except the idle time and the time of waiting for disks, in ticks
+// of 10 ms.
 func busyTime() time.Duration {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -121,7 +122,7 @@ func busyTime() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// writeJSON writes a file whole or not at all.
+// writeJSON writes a file completely or not at all.
 func writeJSON(file string, value any) error {
 	text, err := json.Marshal(value)
 	if err != nil {
