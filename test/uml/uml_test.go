@@ -1,5 +1,5 @@
-// Package uml tests the user-mode Linux that the lab runs in: that a guest starts on this
-// processor, that its programs keep their registers, and that a guest that cannot start says why.
+// Package uml tests the user-mode Linux that the lab runs in: a guest starts on this processor, its
+// programs keep their registers, and a guest that cannot start says why.
 package uml
 
 import (
@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// needGuest skips a test where no guest can be started at all.
+// needGuest skips a test if no guest can be started on this machine.
 func needGuest(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -22,7 +22,7 @@ func needGuest(t *testing.T) {
 	}
 }
 
-// guest runs a command by the script and returns its output and exit code.
+// guest runs a command through the script and returns its output and exit code.
 func guest(t *testing.T, env []string, command ...string) (string, int) {
 	t.Helper()
 	cmd := exec.Command("./run", command...)
@@ -39,8 +39,9 @@ func lastLine(out string) string {
 	return lines[len(lines)-1]
 }
 
-// A guest's processes keep their vector registers although they share its processor: what the
-// preloaded ptrace of xstate.c leaves out of the host's register area is not theirs.
+// A guest's processes keep their vector registers although they share its processor: the part of
+// the host's register area that the preloaded ptrace of xstate.c leaves out does not belong to
+// them.
 func TestRegistersSurviveAContextSwitch(t *testing.T) {
 	needGuest(t)
 	program := filepath.Join(t.TempDir(), "registers")
@@ -54,7 +55,7 @@ func TestRegistersSurviveAContextSwitch(t *testing.T) {
 	}
 }
 
-// A command's output and exit code are the guest's.
+// The script returns the output and the exit code of the command in the guest.
 func TestExitCodeAndOutputOfTheCommand(t *testing.T) {
 	needGuest(t)
 	out, code := guest(t, []string{"WORD=from outside"}, "sh", "-c", `echo "$WORD"; exit 7`)
@@ -63,7 +64,7 @@ func TestExitCodeAndOutputOfTheCommand(t *testing.T) {
 	}
 }
 
-// What really keeps a guest from starting is named in the last line.
+// The last line names the actual reason why a guest cannot start.
 func TestGuestThatCannotStartSaysWhy(t *testing.T) {
 	needGuest(t)
 	shm := "mount -t tmpfs -o OPTIONS none /dev/shm && exec ./run COMMAND"
@@ -86,10 +87,12 @@ func TestGuestThatCannotStartSaysWhy(t *testing.T) {
 	}
 }
 
-func replace(text string, pairs ...string) string { return strings.NewReplacer(pairs...).Replace(text) }
+func replace(text string, pairs ...string) string {
+	return strings.NewReplacer(pairs...).Replace(text)
+}
 
-// What a machine's guest may meet and this one's does not: a program in the place of linux.uml
-// prints the kernel's messages.
+// Messages of a guest's kernel that occur on other machines but not on this one. A program in the
+// place of linux.uml prints them.
 func TestMessagesOfTheKernelAreExplained(t *testing.T) {
 	needGuest(t)
 	for _, test := range []struct {
@@ -110,13 +113,16 @@ func TestMessagesOfTheKernelAreExplained(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			script := "#!/bin/sh\nprintf '%s' \"$MESSAGE\" >&2\nexit 3\n"
-			if err := os.WriteFile(filepath.Join(dir, "linux.uml"), []byte(script), 0o755); err != nil {
+			if err := os.WriteFile(
+				filepath.Join(dir, "linux.uml"), []byte(script), 0o755,
+			); err != nil {
 				t.Fatal(err)
 			}
 			env := []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "MESSAGE=" + test.message}
 			out, code := guest(t, env, "true")
 			if code != 70 || !strings.Contains(lastLine(out), test.want) {
-				t.Fatalf("want exit code 70 and a last line with %q, have %d and\n%s", test.want, code, out)
+				t.Fatalf("want exit code 70 and a last line with %q, have %d and\n%s",
+					test.want, code, out)
 			}
 		})
 	}
