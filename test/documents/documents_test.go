@@ -17,10 +17,13 @@ import (
 
 const root = "../.."
 
-// pages are the documents, by their path from the project's directory.
+// pages returns the documents by their path in the project.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	files := []string{"README.md", "SECURITY.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "test/README.md"}
+	files := []string{
+		"README.md", "SECURITY.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md",
+		"test/README.md",
+	}
 	guides, err := filepath.Glob(filepath.Join(root, "doc", "*.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +42,7 @@ func pages(t *testing.T) map[string]string {
 	return all
 }
 
-// A reader has ten minutes.
+// A reader should need no more than ten minutes.
 func TestREADMEIsShort(t *testing.T) {
 	if n := strings.Count(pages(t)["README.md"], "\n"); n >= 150 {
 		t.Errorf("want less than 150 lines in README.md, have %d", n)
@@ -104,8 +107,8 @@ func TestTestsAndTargetsExist(t *testing.T) {
 	}
 }
 
-// Each file that the documents say the package installs is one of contrib's, from which the package
-// takes its examples.
+// Every file that the documents call installed is a file of contrib, from which the packages take
+// their examples.
 func TestInstalledExamplesExist(t *testing.T) {
 	installed := regexp.MustCompile(`/usr/share/doc/cygnet/examples/([A-Za-z0-9./_-]+)|contrib/([a-z]+/[A-Za-z0-9._-]+)`)
 	for file, text := range pages(t) {
@@ -118,10 +121,10 @@ func TestInstalledExamplesExist(t *testing.T) {
 	}
 }
 
-// block is a piece of configuration or a list of commands in a document, with the line before it.
+// block is a configuration or a list of commands in a document, with the line before it.
 type block struct{ file, before, language, text string }
 
-// blocks finds the fenced blocks of a document.
+// blocks returns the fenced blocks of a document.
 func blocks(file, text string) []block {
 	fence := regexp.MustCompile("(?m)^( *)```([a-z]+)\n((?s:.*?))^ *```$")
 	var all []block
@@ -129,13 +132,15 @@ func blocks(file, text string) []block {
 		indent := text[m[2]:m[3]]
 		before := strings.Split(strings.TrimSpace(text[:m[0]]), "\n")
 		body := strings.ReplaceAll("\n"+text[m[6]:m[7]], "\n"+indent, "\n")
-		all = append(all, block{file, before[len(before)-1], text[m[4]:m[5]], strings.TrimPrefix(body, "\n")})
+		all = append(all, block{
+			file, before[len(before)-1], text[m[4]:m[5]], strings.TrimPrefix(body, "\n"),
+		})
 	}
 	return all
 }
 
-// Each configuration in the documents is valid and without a warning. A part of one is completed
-// first.
+// Every configuration in the documents is valid and causes no warning. A part of a configuration is
+// completed first.
 func TestConfigurationsAreValid(t *testing.T) {
 	const rest = "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \"198.51.100.1\"\nkey = 42\n"
 	const psk = "[interface.gre1.ipsec]\nidentity = \"hub.example.net\"\npsk_file = \"PSK\"\n"

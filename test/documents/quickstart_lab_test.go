@@ -15,15 +15,15 @@ import (
 	"cygnet/test/lab"
 )
 
-// step is a command of the README's quick start, or a file that it has the reader write.
+// step is a command of the README's quick start, or a file that the reader writes.
 type step struct {
 	on   string // "the hub", "the spoke" or "both"
 	text string
-	file string // where the text goes; empty for a command
+	file string // the path of the file with the text; empty: the text is a command
 }
 
-// quickStart reads the steps from the README's section for two routers: a sentence says on which
-// router, a toml block is a file, and an indented line is a command.
+// quickStart reads the steps from the README's section for two routers. A sentence says on which
+// router a step is done, a toml block is a file, and an indented line is a command.
 func quickStart(t *testing.T) []step {
 	t.Helper()
 	_, rest, _ := strings.Cut(pages(t)["README.md"], "\n## Two routers")
@@ -60,14 +60,17 @@ func quickStart(t *testing.T) []step {
 type site struct {
 	*lab.Router
 	charon *lab.Charon
-	own    *strings.Replacer // turns what the README says of the first spoke into this one's own
+	// replaces the README's values for the first spoke by those of this spoke
+	own *strings.Replacer
 }
 
 // The README's quick start works, command by command: the spoke is registered, its status is the
-// one that the README shows, and a second spoke made like the first has a direct tunnel with it.
+// one that the README shows, and a second spoke that is set up like the first has a direct tunnel
+// with it.
 //
-// Two commands are those of other tests: 'make packages' and the package's installation
-// (packaging). What systemd does of the units is done by hand: the lab has no systemd.
+// Other tests cover two of the commands: 'make packages' and the installation of the package
+// (packaging). The test does by hand what systemd does with the units, since the lab has no
+// systemd.
 func TestQuickStart(t *testing.T) {
 	net := lab.New(t)
 	hub := &site{Router: net.Router("hub", lab.Addr("198.51.100.1/24")), own: strings.NewReplacer()}
@@ -113,7 +116,7 @@ func TestQuickStart(t *testing.T) {
 	}
 }
 
-// do does what a step says on this router. Others are the routers that scp reaches.
+// do carries out a step on this router. others are the routers that scp reaches.
 func (s *site) do(t *testing.T, step step, others ...*site) {
 	t.Helper()
 	text := s.own.Replace(step.text)
@@ -145,7 +148,7 @@ func (s *site) do(t *testing.T, step step, others ...*site) {
 	}
 }
 
-// shownStatus is the output of cygnet status in the README.
+// shownStatus returns the output of cygnet status that the README shows.
 func shownStatus(t *testing.T) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(pages(t)["README.md"], "the spoke's says:\n\n")
@@ -162,8 +165,8 @@ func shownStatus(t *testing.T) string {
 	return comparable(text.String())
 }
 
-// comparable leaves out of a status what differs from run to run and from router to router: version,
-// durations, counts and the devices.
+// comparable removes from a status what differs between runs and routers: version, durations,
+// counts and devices.
 func comparable(status string) string {
 	for _, r := range []struct{ of, by string }{
 		{`cygnetd [^ ,]+`, "cygnetd VERSION"},
