@@ -10,13 +10,14 @@ import (
 	"testing"
 )
 
-// pkg is what this test needs of `go list -json`.
+// pkg is the part of the output of `go list -json` that this test uses.
 type pkg struct {
 	ImportPath string
 	Imports    []string
 }
 
-// rule says what a room may import besides the standard library. A trailing /... takes in everything below.
+// rule lists what a room may import besides the standard library. A trailing /... stands for
+// everything below.
 type rule struct {
 	room  string
 	mayBe []string
@@ -24,7 +25,8 @@ type rule struct {
 
 var rules = []rule{
 	{"cygnet/cmd/cygnetd", []string{"cygnet/nhrpd", "cygnet/nhrpd/api", "cygnet/nhrpd/config"}},
-	{"cygnet/cmd/cygnet", []string{"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight"}},
+	{"cygnet/cmd/cygnet",
+		[]string{"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight"}},
 	{"cygnet/nhrpd/packet", nil},
 	{"cygnet/nhrpd/policy", nil},
 	{"cygnet/nhrpd/engine", []string{
@@ -39,7 +41,9 @@ var rules = []rule{
 	{"cygnet/nhrpd/api", nil},
 	{"cygnet/nhrpd/health", []string{"cygnet/nhrpd/api"}},
 	{"cygnet/nhrpd", []string{
-		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici", "cygnet/vici/profile",
+		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health",
+		"cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
+		"cygnet/vici/profile",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
 	{"cygnet/vici", []string{
@@ -106,7 +110,7 @@ func TestEngineAndCodecArePure(t *testing.T) {
 	}
 }
 
-// TestEveryPackageHasARoom keeps new packages out of places that the table does not know.
+// TestEveryPackageHasARoom fails for a package that the table does not name.
 func TestEveryPackageHasARoom(t *testing.T) {
 	for _, p := range packages(t) {
 		if within(p.ImportPath, []string{"cygnet/test/...", "cygnet/kernel/...", "cygnet/packaging/...", "cygnet/contrib/..."}) {
@@ -140,7 +144,8 @@ func packages(t *testing.T) []pkg {
 	}
 }
 
-// outside says whether an import is not of the standard library: those have no dot in their first element and are not ours.
+// outside reports whether an import is outside of the standard library, whose paths have no dot in
+// their first element. The packages of this module count as outside.
 func outside(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return first == "cygnet" || strings.Contains(first, ".")
