@@ -11,7 +11,8 @@ import (
 	"cygnet/kernel"
 )
 
-// Where things are in a registration whose addresses are all IPv4 and without subaddresses (RFC 2332 §5.1, §5.2.0.1).
+// Offsets in a registration whose addresses are all IPv4, without subaddresses (RFC 2332 §5.1,
+// §5.2.0.1).
 const (
 	checksumAt       = 12
 	typeAt           = 17
@@ -20,8 +21,9 @@ const (
 	leastLen         = 40
 )
 
-// runBareLoop is the floor: it reads a batch, turns requests into replies where they are, sets a neighbour for each without asking
-// whether it is there, and sends the batch. It remembers nothing, checks nothing and only ends with an error.
+// runBareLoop is the least that a hub can do. It reads a batch of packets, turns each request into
+// a reply in place, sets a neighbour for each without checking whether it exists, and sends the
+// batch. It remembers nothing and checks nothing, and returns only with an error.
 func runBareLoop() error {
 	link, err := net.InterfaceByName(hubDevice)
 	if err != nil {
@@ -59,7 +61,7 @@ func runBareLoop() error {
 	}
 }
 
-// turn makes a reply of a request where it stands.
+// turn turns a request into a reply in place. It reports false for any other packet.
 func turn(b []byte) bool {
 	if len(b) < leastLen || b[typeAt] != 3 {
 		return false
@@ -72,7 +74,7 @@ func turn(b []byte) bool {
 	return true
 }
 
-// neighbor is the message that binds a spoke's overlay address to where its packet came from.
+// neighbor returns the message that binds a spoke's overlay address to the source of its packet.
 func neighbor(index int, m *kernel.Message) netlink.Message {
 	const headLen, attributeLen = 12, 8
 	b := make([]byte, headLen+2*attributeLen)
@@ -83,8 +85,10 @@ func neighbor(index int, m *kernel.Message) netlink.Message {
 	attribute(b[headLen:], unix.NDA_DST, m.Data[sourceProtocolAt:destProtocolAt])
 	attribute(b[headLen+attributeLen:], unix.NDA_LLADDR, nbma[:])
 	return netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_NEWNEIGH, Flags: netlink.Request | netlink.Create | netlink.Replace},
-		Data:   b,
+		Header: netlink.Header{
+			Type: unix.RTM_NEWNEIGH, Flags: netlink.Request | netlink.Create | netlink.Replace,
+		},
+		Data: b,
 	}
 }
 

@@ -11,10 +11,11 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// mostSpokes is how many spokes have addresses. Spoke number mostSpokes is the one that asks whether the hub is there.
-const mostSpokes = 60000
+// maxSpokes is how many spokes have addresses. Spoke number maxSpokes is an additional one, which
+// asks whether the hub answers.
+const maxSpokes = 60000
 
-// nbmaOf and overlayOf are a spoke's addresses.
+// nbmaOf and overlayOf return the addresses of a spoke.
 func nbmaOf(i int) netip.Addr    { return numbered(198, 18, i+256) }
 func overlayOf(i int) netip.Addr { return numbered(10, 64, i+256) }
 
@@ -22,12 +23,12 @@ func numbered(a, b byte, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{a, b, byte(n >> 8), byte(n)})
 }
 
-// generator is all spokes at once.
+// generator plays all spokes at once.
 type generator struct {
 	*wire
 	id      uint32
-	first   int                 // the spoke that register begins with
-	waiting map[uint32]struct{} // request ids without an answer
+	first   int                 // the spoke with which register begins
+	waiting map[uint32]struct{} // IDs of the requests that are not answered yet
 	in      packet.Packet
 	refused int
 }
@@ -36,7 +37,7 @@ func newGenerator(w *wire) *generator {
 	return &generator{wire: w, id: uint32(time.Now().Unix()), waiting: make(map[uint32]struct{})}
 }
 
-// registration is a spoke's next registration as Cisco's routers write it.
+// registration returns a spoke's next registration in the form that Cisco's routers send.
 func (g *generator) registration(spoke int) ([]byte, error) {
 	g.id++
 	p := packet.Packet{
@@ -47,7 +48,8 @@ func (g *generator) registration(spoke int) ([]byte, error) {
 			{Type: packet.ExtensionResponder, Compulsory: true},
 			{Type: packet.ExtensionForwardTransit, Compulsory: true},
 			{Type: packet.ExtensionReverseTransit, Compulsory: true},
-			{Type: packet.ExtensionNATAddress, CIEs: []packet.CIE{{PrefixLength: 32, NBMA: hubNBMA, Protocol: hubOverlay}}},
+			{Type: packet.ExtensionNATAddress,
+				CIEs: []packet.CIE{{PrefixLength: 32, NBMA: hubNBMA, Protocol: hubOverlay}}},
 		},
 	}
 	data, err := p.Append(nil)
@@ -58,7 +60,7 @@ func (g *generator) registration(spoke int) ([]byte, error) {
 	return g.frame(nbmaOf(spoke), protoNHRP, data), nil
 }
 
-// sendRegistrations sends one of each of these spokes at once.
+// sendRegistrations sends one registration of each of these spokes, all at once.
 func (g *generator) sendRegistrations(first, count, of int) error {
 	frames := make([][]byte, 0, count)
 	for i := range count {
@@ -71,10 +73,11 @@ func (g *generator) sendRegistrations(first, count, of int) error {
 	return g.send(frames)
 }
 
-// collect takes the answers that have arrived.
+// collect reads the answers that have arrived.
 func (g *generator) collect() error {
 	return g.receive(func(f frame) {
-		if f.kind != protoNHRP || g.in.Parse(f.payload) != nil || g.in.Type != packet.RegistrationReply {
+		if f.kind != protoNHRP || g.in.Parse(f.payload) != nil ||
+			g.in.Type != packet.RegistrationReply {
 			return
 		}
 		if _, ok := g.waiting[g.in.RequestID]; !ok {
@@ -87,12 +90,15 @@ func (g *generator) collect() error {
 	})
 }
 
-// patience is how long the generator waits for an answer while none comes.
+// patience is how long the generator waits for the next answer before it gives up.
 const patience = 2 * time.Second
 
-// register sends registrations of the spokes in turn, window of them under way at a time, until enough says so. It returns how many
-// were answered and how many were not. What is not answered while nothing comes for a while is given up.
-func (g *generator) register(ctx context.Context, spokes, window int, enough func(sent int) bool) (answered, lost int, err error) {
+// register sends registrations of the spokes in turn, with up to window of them in flight, until
+// enough reports true. It returns how many were answered and how many were not. When no answer
+// comes for a while, it gives up on those in flight.
+func (g *generator) register(
+	ctx context.Context, spokes, window int, enough func(sent int) bool,
+) (answered, lost int, err error) {
 	clear(g.waiting)
 	g.refused = 0
 	sent := 0
@@ -118,7 +124,7 @@ func (g *generator) register(ctx context.Context, spokes, window int, enough fun
 	return sent - lost, lost, ctx.Err()
 }
 
-// drain waits for answers as long as they come, and returns how many are lacking.
+// drain waits for answers as long as they keep coming, and returns how many are missing.
 func (g *generator) drain() int {
 	for len(g.waiting) > 0 && g.wait(patience) {
 		if g.collect() != nil {
@@ -128,11 +134,11 @@ func (g *generator) drain() int {
 	return len(g.waiting)
 }
 
-// awaitHub registers one further spoke until the hub answers, to whichever of its requests.
+// awaitHub registers an additional spoke again and again until the hub answers one of the requests.
 func (g *generator) awaitHub(ctx context.Context) error {
 	clear(g.waiting)
 	for before := range 150 {
-		f, err := g.registration(mostSpokes)
+		f, err := g.registration(maxSpokes)
 		if err != nil {
 			return err
 		}
@@ -147,7 +153,7 @@ func (g *generator) awaitHub(ctx context.Context) error {
 	return errors.New("the hub does not answer registrations")
 }
 
-// data is a small UDP packet from one spoke's overlay address to another's.
+// data returns a small UDP packet from one spoke's overlay address to another's.
 func data(from, to int) []byte {
 	b := make([]byte, 64)
 	b[0], b[8], b[9] = 0x45, 64, 17
@@ -162,34 +168,36 @@ func data(from, to int) []byte {
 	return b
 }
 
-// indication sends one packet from a spoke through the hub to another, and returns the time from its leaving the hub to the hub's
-// traffic indication.
+// indication sends one packet from a spoke through the hub to another spoke. It returns the time
+// between the moment when the hub forwards the packet and its Traffic Indication.
 func (g *generator) indication(from, to int) (time.Duration, error) {
 	if err := g.send([][]byte{g.frame(nbmaOf(from), protoIPv4, data(from, to))}); err != nil {
 		return 0, err
 	}
-	var forwarded, told time.Time
-	for deadline := time.Now().Add(3 * time.Second); forwarded.IsZero() || told.IsZero(); {
+	var forwarded, indicated time.Time
+	for deadline := time.Now().Add(3 * time.Second); forwarded.IsZero() || indicated.IsZero(); {
 		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("no traffic indication within 3 s (forwarded: %v)", !forwarded.IsZero())
+			return 0, fmt.Errorf("no traffic indication within 3 s (forwarded: %v)",
+				!forwarded.IsZero())
 		}
 		g.wait(100 * time.Millisecond)
 		err := g.receive(func(f frame) {
 			switch {
 			case f.kind == protoIPv4 && f.to == nbmaOf(to):
 				forwarded = f.at
-			case f.kind == protoNHRP && f.to == nbmaOf(from) && g.in.Parse(f.payload) == nil && g.in.Type == packet.TrafficIndication:
-				told = f.at
+			case f.kind == protoNHRP && f.to == nbmaOf(from) && g.in.Parse(f.payload) == nil &&
+				g.in.Type == packet.TrafficIndication:
+				indicated = f.at
 			}
 		})
 		if err != nil {
 			return 0, err
 		}
 	}
-	return told.Sub(forwarded), nil
+	return indicated.Sub(forwarded), nil
 }
 
-// reached counts the spokes to which the hub's kernel forwards a packet of spoke 0.
+// reached returns to how many spokes the hub's kernel forwards a packet of spoke 0.
 func (g *generator) reached(spokes int) (int, error) {
 	seen := make(map[netip.Addr]bool)
 	note := func(f frame) {
@@ -218,5 +226,5 @@ func (g *generator) reached(spokes int) (int, error) {
 			count++
 		}
 	}
-	return count + 1, nil // and spoke 0 itself
+	return count + 1, nil // including spoke 0 itself
 }

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// The hub's namespace and addresses. The generator is in the namespace that the program was started in.
+// The hub's namespace and addresses. The generator is in the namespace in which the program was
+// started.
 const (
 	hubNamespace = "bench-hub"
 	hubDevice    = "gre1"
@@ -31,11 +32,11 @@ var (
 	hubOverlay = netip.MustParseAddr("10.64.0.1")
 )
 
-// hub is a namespace in which one subject runs as the hub.
+// hub is a namespace in which one of the compared programs, the subject, runs as the hub.
 type hub struct {
 	programs []*exec.Cmd
-	state    string           // the file that the subject saves its state in; empty: it saves none
-	mac      net.HardwareAddr // of its device on the underlay
+	state    string           // the file in which the subject saves its state; empty: it saves none
+	mac      net.HardwareAddr // MAC address of its device on the underlay
 }
 
 // The names of the subjects.
@@ -46,9 +47,10 @@ const (
 	bareLoop = "bare"
 )
 
-// startHub makes a new namespace and starts the subject in it. It does not wait until the subject answers.
+// startHub creates a new namespace and starts the subject in it. It does not wait until the subject
+// answers.
 func startHub(ctx context.Context, o options, subject string) (*hub, error) {
-	exec.Command("ip", "netns", "del", hubNamespace).Run() // there may be none
+	exec.Command("ip", "netns", "del", hubNamespace).Run() // fails if there is none
 	if err := errors.Join(os.RemoveAll(filesDir), os.MkdirAll(filesDir, 0o755)); err != nil {
 		return nil, err
 	}
@@ -67,7 +69,8 @@ func startHub(ctx context.Context, o options, subject string) (*hub, error) {
 	case bareLoop:
 		err = errors.Join(h.makeTunnel(), h.start(ctx, "/proc/self/exe", bareLoop))
 	default:
-		err = fmt.Errorf("there is no such subject; there are %s, %s, %s and %s", frr, cygnetd, earlier, bareLoop)
+		err = fmt.Errorf("there is no such subject; there are %s, %s, %s and %s",
+			frr, cygnetd, earlier, bareLoop)
 	}
 	if err != nil {
 		h.stop()
@@ -76,10 +79,12 @@ func startHub(ctx context.Context, o options, subject string) (*hub, error) {
 	return h, nil
 }
 
-// makeNetwork joins the namespace to this one. All spokes are behind one address, so that the hub asks for one MAC address only.
+// makeNetwork connects the namespace with this one. All spokes are behind one address, so that the
+// hub resolves only one MAC address.
 func (h *hub) makeNetwork() error {
 	for _, line := range []string{
-		"sysctl -qw net.core.netdev_max_backlog=100000", // the generator's burst is not to be lost on its way
+		// no packet of the generator's burst may be lost on the way
+		"sysctl -qw net.core.netdev_max_backlog=100000",
 		"ip netns add " + hubNamespace,
 		"ip link add " + genDevice + " type veth peer name eth0 netns " + hubNamespace,
 		"ip addr add 192.0.2.2/30 dev " + genDevice,
@@ -102,10 +107,10 @@ func (h *hub) makeNetwork() error {
 	return err
 }
 
-// neighborLimits sets the limits of the kernel's neighbour tables, which the first namespace has for all:
-// the kernel's defaults, or what an administrator of a large hub sets.
+// neighborLimits sets the limits of the kernel's neighbour tables, which the initial namespace sets
+// for all: the kernel's defaults, or what the administrator of a large hub would set.
 func neighborLimits(defaults bool) error {
-	limits := [3]int{4 * mostSpokes, 8 * mostSpokes, 16 * mostSpokes}
+	limits := [3]int{4 * maxSpokes, 8 * maxSpokes, 16 * maxSpokes}
 	if defaults {
 		limits = [3]int{128, 512, 1024}
 	}
@@ -118,7 +123,7 @@ func neighborLimits(defaults bool) error {
 	return nil
 }
 
-// makeTunnel makes the tunnel for subjects that do not.
+// makeTunnel creates the tunnel for a subject that does not create it itself.
 func (h *hub) makeTunnel() error {
 	for _, line := range []string{
 		"link add " + hubDevice + " type gre local 192.0.2.1 ttl 64",
@@ -139,7 +144,8 @@ interface gre1
  ip nhrp redirect
 `
 
-// startFRR starts zebra and nhrpd, and sets the rule that shows nhrpd what the hub sends back into the tunnel.
+// startFRR starts zebra and nhrpd. It also sets the rule that shows nhrpd the packets that the hub
+// sends back into the tunnel.
 func (h *hub) startFRR(ctx context.Context) error {
 	account, err := user.Lookup("frr")
 	if err != nil {
@@ -149,13 +155,16 @@ func (h *hub) startFRR(ctx context.Context) error {
 	gid, _ := strconv.Atoi(account.Gid)
 	config, empty := filepath.Join(filesDir, "nhrpd.conf"), filepath.Join(filesDir, "zebra.conf")
 	if err := errors.Join(os.MkdirAll("/run/frr", 0o755), os.Chown("/run/frr", uid, gid),
-		os.WriteFile(config, []byte(frrConfig), 0o644), os.WriteFile(empty, nil, 0o644)); err != nil {
+		os.WriteFile(config, []byte(frrConfig), 0o644),
+		os.WriteFile(empty, nil, 0o644)); err != nil {
 		return err
 	}
 	if err := command("ip netns exec " + hubNamespace + " iptables -A FORWARD -i gre1 -o gre1 -j NFLOG --nflog-group 1 --nflog-size 128"); err != nil {
 		return err
 	}
-	if err := h.start(ctx, "/usr/lib/frr/zebra", "-f", empty, "--log", "stdout", "--log-level", "errors"); err != nil {
+	if err := h.start(
+		ctx, "/usr/lib/frr/zebra", "-f", empty, "--log", "stdout", "--log-level", "errors",
+	); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
@@ -189,7 +198,11 @@ bindings = 20000
 
 func (h *hub) startCygnetd(ctx context.Context, program, level string) error {
 	config := filepath.Join(filesDir, "cygnet.toml")
-	if err := os.WriteFile(config, []byte(strings.NewReplacer("DIR", filesDir, "LEVEL", level).Replace(cygnetConfig)), 0o600); err != nil {
+	if err := os.WriteFile(
+		config,
+		[]byte(strings.NewReplacer("DIR", filesDir, "LEVEL", level).Replace(cygnetConfig)),
+		0o600,
+	); err != nil {
 		return err
 	}
 	program, err := filepath.Abs(program)
@@ -200,7 +213,7 @@ func (h *hub) startCygnetd(ctx context.Context, program, level string) error {
 	return h.start(ctx, program, "-config", config)
 }
 
-// start starts a program in the hub's namespace. What it prints goes to a file on tmpfs.
+// start starts a program in the hub's namespace. Its output goes to a file on tmpfs.
 func (h *hub) start(ctx context.Context, program string, args ...string) error {
 	if program == "/proc/self/exe" {
 		var err error
@@ -213,7 +226,8 @@ func (h *hub) start(ctx context.Context, program string, args ...string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", hubNamespace, program}, args...)...)
+	cmd := exec.CommandContext(ctx, "ip",
+		append([]string{"netns", "exec", hubNamespace, program}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -223,10 +237,12 @@ func (h *hub) start(ctx context.Context, program string, args ...string) error {
 	return nil
 }
 
-// saveTime is how long after a change a daemon with many clients saves its state at the latest, with room.
+// saveTime is the longest time after a change until a daemon with many clients has saved its state,
+// with a margin.
 const saveTime = 8 * time.Second
 
-// awaitSave waits until the subject has saved its state after a time, or has nothing to save.
+// awaitSave waits until the subject has saved its state after the time since, or finds that it had
+// nothing to save.
 func (h *hub) awaitSave(since time.Time) {
 	for h.state != "" && time.Since(since) < saveTime {
 		if info, err := os.Stat(h.state); err == nil && info.ModTime().After(since) {
@@ -236,7 +252,7 @@ func (h *hub) awaitSave(since time.Time) {
 	}
 }
 
-// stop ends all of it.
+// stop stops the subject and removes the network.
 func (h *hub) stop() {
 	for _, p := range h.programs {
 		p.Process.Kill()
@@ -244,12 +260,15 @@ func (h *hub) stop() {
 	}
 	os.RemoveAll("/run/frr")
 	exec.Command("ip", "netns", "del", hubNamespace).Run()
-	exec.Command("ip", "link", "del", genDevice).Run() // the kernel may take a moment to do so by itself
+	// the kernel may already be deleting it
+	exec.Command("ip", "link", "del", genDevice).Run()
 }
 
-// present counts the spokes that the hub's kernel has a usable neighbour of, at the right address.
+// present returns how many spokes have a usable neighbour with the right address in the hub's
+// kernel.
 func (h *hub) present(spokes int) (int, error) {
-	out, err := exec.Command("ip", "-n", hubNamespace, "neigh", "show", "dev", hubDevice, "nud", "all").Output()
+	out, err := exec.Command("ip", "-n", hubNamespace, "neigh", "show", "dev", hubDevice, "nud",
+		"all").Output()
 	if err != nil {
 		return 0, fmt.Errorf("read the hub's neighbours: %w", err)
 	}
@@ -271,7 +290,7 @@ func (h *hub) present(spokes int) (int, error) {
 	return count, nil
 }
 
-// command runs a command given as words.
+// command runs a command line, which it splits at blanks.
 func command(line string) error {
 	words := strings.Fields(line)
 	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {

@@ -17,16 +17,18 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// result is what was measured of one subject.
+// result is what was measured for one subject.
 type result struct {
-	Subject       string         `json:"subject"`
-	Phases        []phase        `json:"phases"`
-	Burst         *burst         `json:"burst,omitempty"`
-	IndicationsMS []float64      `json:"indications_ms,omitempty"` // from a packet's forwarding to the traffic indication, rising
-	NoIndication  string         `json:"no_indication,omitempty"`
-	Calls         []calls        `json:"system_calls,omitempty"`
-	Allocations   *each          `json:"allocations,omitempty"` // of objects; only cygnetd tells
-	Silence       *neighborCount `json:"silence,omitempty"`
+	Subject string  `json:"subject"`
+	Phases  []phase `json:"phases"`
+	Burst   *burst  `json:"burst,omitempty"`
+	// from a packet's forwarding to the Traffic Indication, ascending
+	IndicationsMS []float64 `json:"indications_ms,omitempty"`
+	NoIndication  string    `json:"no_indication,omitempty"`
+	Calls         []calls   `json:"system_calls,omitempty"`
+	// allocated objects; only cygnetd reports them
+	Allocations *each          `json:"allocations,omitempty"`
+	Silence     *neighborCount `json:"silence,omitempty"`
 }
 
 type burst struct {
@@ -38,19 +40,21 @@ type burst struct {
 type neighborCount struct {
 	Spokes  int     `json:"spokes"`
 	Present int     `json:"neighbours_present"`
-	Reached int     `json:"reached"` // by a forwarded packet
+	Reached int     `json:"reached"` // spokes that a forwarded packet reached
 	After   float64 `json:"after_s,omitempty"`
 }
 
-// calls are the system calls of a phase with a number of registrations in flight. A hub that is traced is
-// slow, so that it finds more packets waiting each time than it does otherwise, except with one in flight.
+// calls counts the system calls of a phase with a number of registrations in flight. Tracing slows
+// a hub down, so a traced hub finds more packets waiting each time than it otherwise would, except
+// with one in flight.
 type calls struct {
-	Phase         string             `json:"phase"`
-	InFlight      int                `json:"in_flight"`
-	Registrations int                `json:"registrations"`
-	Each          float64            `json:"each"`  // of a registration
-	Clock         float64            `json:"clock"` // those of Each that read the clock, as in user-mode Linux
-	Named         map[string]float64 `json:"named"` // of a registration
+	Phase         string  `json:"phase"`
+	InFlight      int     `json:"in_flight"`
+	Registrations int     `json:"registrations"`
+	Each          float64 `json:"each"` // per registration
+	// the part of Each that reads the clock, which is a system call in user-mode Linux
+	Clock float64            `json:"clock"`
+	Named map[string]float64 `json:"named"` // per registration
 }
 
 // each is how many of something a registration takes, counted with refreshes.
@@ -66,23 +70,28 @@ func median(sorted []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// others measures what is measured once.
+// others makes the measurements that need only one run.
 func (r *result) others(ctx context.Context, o options) error {
 	if r.Subject == bareLoop {
-		return serve(ctx, o, r.Subject, func(h *hub, g *generator) error { return r.countCalls(ctx, o, h, g) })
+		return serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
+			return r.countCalls(ctx, o, h, g)
+		})
 	}
 	err := serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
-		// In this order: many forwarded packets at once use up the indications that a hub sends in a second.
+		// The order matters: forwarding many packets at once would use up the indications that a
+		// hub sends in a second.
 		return errors.Join(r.burst(o, g), r.indications(g), r.neighbors(o, h, g),
 			r.countAllocations(ctx, o, g), r.countCalls(ctx, o, h, g))
 	})
 	if err != nil || o.silence == 0 {
 		return err
 	}
-	return serve(ctx, o, r.Subject, func(h *hub, g *generator) error { return r.silence(ctx, o, h, g) })
+	return serve(ctx, o, r.Subject, func(h *hub, g *generator) error {
+		return r.silence(ctx, o, h, g)
+	})
 }
 
-// serve has f work on a subject that has just started and answers.
+// serve calls f with a subject that was just started and answers.
 func serve(ctx context.Context, o options, subject string, f func(*hub, *generator) error) error {
 	h, err := startHub(ctx, o, subject)
 	if err != nil {
@@ -99,11 +108,11 @@ func serve(ctx context.Context, o options, subject string, f func(*hub, *generat
 		return fmt.Errorf("%w\n%s", err, logs())
 	}
 	h.awaitSave(time.Now())
-	settle(h) // what its start takes is no registration's cost
+	awaitQuiet(h) // so that the cost of the start does not count for registrations
 	return f(h, g)
 }
 
-// logs is the end of what the subject printed.
+// logs returns the end of what the subject printed.
 func logs() string {
 	files, _ := filepath.Glob(filepath.Join(filesDir, "*.log"))
 	var all strings.Builder
@@ -114,10 +123,11 @@ func logs() string {
 	return all.String()
 }
 
-// settle waits until the hub has done what is left to do: what follows from a registration counts as its
-// cost. That includes the saving of the state after first registrations. Refreshes are saved once a
-// minute, however many they are: a run of refreshes has the cost of that only if the minute ends in it.
-func settle(h *hub) {
+// awaitQuiet waits until the hub has finished its work, since all that follows from a registration
+// is part of its cost. This includes saving the state after first registrations. The state after
+// refreshes is saved once a minute, however many they are; a run of refreshes therefore includes
+// that cost only if the minute ends during the run.
+func awaitQuiet(h *hub) {
 	const quiet = 300 * time.Millisecond
 	for before := h.cpu(); ; {
 		time.Sleep(quiet)
@@ -129,7 +139,7 @@ func settle(h *hub) {
 	}
 }
 
-// burst sends registrations of many spokes at once, as after a failure of the hub's line.
+// burst sends registrations of many spokes at once, as after a failure of the hub's uplink.
 func (r *result) burst(o options, g *generator) error {
 	clear(g.waiting)
 	if err := g.sendRegistrations(0, o.burst, o.burst); err != nil {
@@ -142,7 +152,7 @@ func (r *result) burst(o options, g *generator) error {
 	return nil
 }
 
-// neighbors looks at the neighbours of those who were in the burst.
+// neighbors counts the neighbours of the spokes in the burst.
 func (r *result) neighbors(o options, h *hub, g *generator) (err error) {
 	r.Burst.neighborCount, err = neighbors(h, g, o.burst)
 	return err
@@ -157,17 +167,18 @@ func neighbors(h *hub, g *generator, spokes int) (neighborCount, error) {
 	return neighborCount{Spokes: spokes, Present: present, Reached: reached}, err
 }
 
-// indications measures the time to a traffic indication with new flows, one after the other, after both ends have registered.
-// Each has its neighbours by then: else the packet would wait for them in the kernel and leave after the indication.
+// indications measures the time to a Traffic Indication for new flows, one after the other, after
+// both spokes have registered. By then the kernel has neighbours for both; otherwise it would hold
+// the packet until they are resolved, and forward it after the indication.
 func (r *result) indications(g *generator) error {
 	const (
 		flows        = 25
 		neighborTime = 100 * time.Millisecond
 	)
 	for i := range flows {
-		from, to := 1000+2*i, 1001+2*i // flows that no other measurement made
+		from, to := 1000+2*i, 1001+2*i // flows of spokes that no other measurement uses
 		clear(g.waiting)
-		if err := g.sendRegistrations(from, 2, mostSpokes); err != nil {
+		if err := g.sendRegistrations(from, 2, maxSpokes); err != nil {
 			return err
 		}
 		g.drain()
@@ -183,8 +194,9 @@ func (r *result) indications(g *generator) error {
 	return nil
 }
 
-// countAllocations asks cygnetd for its count before and after refreshes. What a question itself allocates is known from the two before, of
-// which the first is not the one that pays for what came earlier.
+// countAllocations reads cygnetd's count before and after refreshes. Reading the count allocates
+// objects, too: two readings before the refreshes show how many. The first of them may include
+// objects of earlier work.
 func (r *result) countAllocations(ctx context.Context, o options, g *generator) error {
 	if r.Subject != cygnetd && r.Subject != earlier {
 		return nil
@@ -195,7 +207,9 @@ func (r *result) countAllocations(ctx context.Context, o options, g *generator) 
 	for i := range counts {
 		if i == 3 {
 			var err error
-			if answered, _, err = g.register(ctx, o.burst, o.most(), func(sent int) bool { return sent >= registrations }); err != nil {
+			if answered, _, err = g.register(ctx, o.burst, o.most(), func(sent int) bool {
+				return sent >= registrations
+			}); err != nil {
 				return err
 			}
 		}
@@ -206,23 +220,26 @@ func (r *result) countAllocations(ctx context.Context, o options, g *generator) 
 		counts[i] = float64(status.Memory.Allocations)
 	}
 	question := counts[2] - counts[1]
-	r.Allocations = &each{answered, max(counts[3]-counts[2]-question, 0) / float64(max(answered, 1))}
+	r.Allocations = &each{
+		answered, max(counts[3]-counts[2]-question, 0) / float64(max(answered, 1)),
+	}
 	return nil
 }
 
-// countCalls counts the hub's system calls with strace, where there is one, for each number in flight.
-// It slows the hub down, so that nothing else is measured then.
+// countCalls counts the hub's system calls with strace, if it is installed, for each number in
+// flight. It runs apart from other measurements, since strace slows the hub down.
 func (r *result) countCalls(ctx context.Context, o options, h *hub, g *generator) error {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return nil
 	}
-	const apart = 4000 // spokes between those of two counts, all of which register for the first time
+	// distance between the spokes of two counts, so that all of them register for the first time
+	const apart = 4000
 	g.first = 10000
 	defer func() { g.first = 0 }()
 	for _, flight := range o.flights {
-		g.first = min(g.first+apart, mostSpokes-apart)
+		g.first = min(g.first+apart, maxSpokes-apart)
 		for _, phase := range []string{phaseFirst, phaseRefresh} {
-			settle(h) // nothing that is left over from before is counted
+			awaitQuiet(h) // so that no earlier work is counted
 			c, err := countCalls(ctx, h, g, flight)
 			if err != nil {
 				return err
@@ -248,9 +265,11 @@ func countCalls(ctx context.Context, h *hub, g *generator, flight int) (calls, e
 	if err := cmd.Start(); err != nil {
 		return calls{}, err
 	}
-	said.Read(make([]byte, 1)) // it says that it is attached
+	said.Read(make([]byte, 1)) // strace reports that it is attached
 	spokes := max(500, 4*flight)
-	answered, _, err := g.register(ctx, spokes, flight, func(sent int) bool { return sent >= spokes })
+	answered, _, err := g.register(ctx, spokes, flight, func(sent int) bool {
+		return sent >= spokes
+	})
 	cmd.Process.Signal(unix.SIGINT)
 	cmd.Wait()
 	if err != nil {
@@ -268,7 +287,7 @@ func countCalls(ctx context.Context, h *hub, g *generator, flight int) (calls, e
 		}
 		count, err := strconv.Atoi(f[0])
 		if err != nil {
-			continue // the line between head and numbers
+			continue // the line between the heading and the numbers
 		}
 		each := float64(count) / float64(max(answered, 1))
 		switch name := f[1]; name {
@@ -283,10 +302,13 @@ func countCalls(ctx context.Context, h *hub, g *generator, flight int) (calls, e
 	return c, nil
 }
 
-// silence registers spokes and looks after a long time without any packet whether they are still reached.
+// silence registers spokes and then checks, after a long time without any packet, whether the hub
+// still reaches them.
 func (r *result) silence(ctx context.Context, o options, h *hub, g *generator) error {
-	const window = 100 // so few at a time that nobody loses one
-	if _, _, err := g.register(ctx, o.silent, window, func(sent int) bool { return sent >= o.silent }); err != nil {
+	const window = 100 // so few in flight that no subject loses one
+	if _, _, err := g.register(ctx, o.silent, window, func(sent int) bool {
+		return sent >= o.silent
+	}); err != nil {
 		return err
 	}
 	select {
@@ -300,26 +322,28 @@ func (r *result) silence(ctx context.Context, o options, h *hub, g *generator) e
 	return err
 }
 
-// cpu is the processor time of the subject's programs so far, user and system, in ticks of 10 ms.
+// cpu returns the processor time that the subject's programs have used so far, in user and kernel
+// mode, in steps of 10 ms.
 func (h *hub) cpu() time.Duration {
 	const user, system = 11, 12
 	return time.Duration(h.stat(user)+h.stat(system)) * 10 * time.Millisecond
 }
 
-// faults is how many pages the subject's programs have touched for the first time.
+// faults returns how many pages the subject's programs have touched for the first time.
 func (h *hub) faults() int {
 	const minor, major = 7, 9
 	return h.stat(minor) + h.stat(major)
 }
 
-// stat is the sum of a field of /proc/PID/stat over the subject's programs; the state behind the name is field 0.
+// stat returns the sum of a field of /proc/PID/stat over the subject's programs. Field 0 is the
+// state, which follows the name.
 func (h *hub) stat(field int) (sum int) {
 	for _, p := range h.programs {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
 		_, rest, _ := strings.Cut(string(text), ") ")
 		fields := strings.Fields(rest)
 		if len(fields) <= field {
-			continue // it has ended; the generator notices
+			continue // the program has ended; the generator will notice
 		}
 		n, _ := strconv.Atoi(fields[field])
 		sum += n
@@ -327,7 +351,7 @@ func (h *hub) stat(field int) (sum int) {
 	return sum
 }
 
-// resident is the memory of the subject's programs in MB.
+// resident returns the memory of the subject's programs in MB.
 func (h *hub) resident() float64 {
 	var kB int
 	for _, p := range h.programs {

@@ -14,25 +14,27 @@ const (
 	phaseRefresh = "refresh"
 )
 
-// phase is first registrations or refreshes of one number of spokes.
+// phase is what first registrations, or refreshes, of a number of spokes cost.
 type phase struct {
-	Name          string    `json:"name"`
-	Spokes        int       `json:"spokes"`
-	InFlight      int       `json:"in_flight"`
-	Registrations int       `json:"registrations"` // answered, in all runs
-	Lost          int       `json:"lost"`
-	CPUSeconds    float64   `json:"cpu_s"`              // in all runs
-	MicrosEach    []float64 `json:"cpu_us_each"`        // processor time of an answered registration, of each run, rising
-	FaultsEach    float64   `json:"page_faults_each"`   // of an answered registration
-	Rate          float64   `json:"rate"`               // registrations a second of the last run
-	ResidentMB    float64   `json:"resident_mb"`        // at the end
-	Present       int       `json:"neighbours_present"` // at the end
+	Name          string  `json:"name"`
+	Spokes        int     `json:"spokes"`
+	InFlight      int     `json:"in_flight"`
+	Registrations int     `json:"registrations"` // answered registrations in all runs
+	Lost          int     `json:"lost"`
+	CPUSeconds    float64 `json:"cpu_s"` // processor time of all runs
+	// processor time of an answered registration in each run, ascending
+	MicrosEach []float64 `json:"cpu_us_each"`
+	FaultsEach float64   `json:"page_faults_each"`   // page faults of an answered registration
+	Rate       float64   `json:"rate"`               // registrations per second in the last run
+	ResidentMB float64   `json:"resident_mb"`        // memory at the end
+	Present    int       `json:"neighbours_present"` // neighbours at the end
 }
 
-// median is the processor time of a registration in microseconds.
+// median returns the median processor time of a registration in microseconds.
 func (p phase) median() float64 { return median(p.MicrosEach) }
 
-// least is that of the run that took least. What else a busy machine does only adds to a run.
+// least returns the processor time of a registration in the run with the smallest one. Other work
+// of a busy machine can only add to a run.
 func (p phase) least() float64 {
 	if len(p.MicrosEach) == 0 {
 		return 0
@@ -40,7 +42,7 @@ func (p phase) least() float64 {
 	return p.MicrosEach[0]
 }
 
-// use is what registrations took.
+// use is what the registrations of one run used.
 type use struct {
 	answered, lost int
 	cpu, took      time.Duration
@@ -55,14 +57,17 @@ func (u *use) add(o use) {
 	u.faults += o.faults
 }
 
-// errNoneAnswered is returned for a hub that answers nobody. FRR under a crowd sometimes is one.
+// errNoneAnswered means that a hub answered no spoke. FRR sometimes does that under a crowd.
 var errNoneAnswered = errors.New("none of the registrations was answered")
 
-// mostDeaf is how many hubs that answer nobody a run puts up with. What they were sent counts as lost, and their processor time as nobody's.
-const mostDeaf = 3
+// maxSilentHubs is how many hubs that answer no spoke are accepted in one run. Registrations sent
+// to them count as lost, and their processor time is not counted.
+const maxSilentHubs = 3
 
-// register has the spokes register until it is enough.
-func (p *phase) register(ctx context.Context, o options, h *hub, g *generator, enough func(int) bool) (use, error) {
+// register has the spokes register until enough reports true.
+func (p *phase) register(
+	ctx context.Context, o options, h *hub, g *generator, enough func(int) bool,
+) (use, error) {
 	faults, before, start := h.faults(), h.cpu(), time.Now()
 	answered, lost, err := g.register(ctx, p.Spokes, p.InFlight, enough)
 	if err != nil {
@@ -75,13 +80,17 @@ func (p *phase) register(ctx context.Context, o options, h *hub, g *generator, e
 	if p.Name == phaseFirst {
 		h.awaitSave(start.Add(took))
 	}
-	settle(h)
-	return use{answered: answered, lost: lost, cpu: h.cpu() - before, took: took, faults: h.faults() - faults}, nil
+	awaitQuiet(h)
+	return use{
+		answered: answered, lost: lost, cpu: h.cpu() - before, took: took,
+		faults: h.faults() - faults,
+	}, nil
 }
 
-// add takes over one run.
+// add adds the results of one run.
 func (p *phase) add(u use) {
-	p.FaultsEach = (p.FaultsEach*float64(p.Registrations) + float64(u.faults)) / float64(p.Registrations+u.answered)
+	p.FaultsEach = (p.FaultsEach*float64(p.Registrations) + float64(u.faults)) /
+		float64(p.Registrations+u.answered)
 	p.Registrations += u.answered
 	p.Lost += u.lost
 	p.CPUSeconds += u.cpu.Seconds()
@@ -96,11 +105,11 @@ func (p *phase) end(h *hub) (err error) {
 	return err
 }
 
-// point is a number of spokes with a number of registrations in flight.
+// point is a number of spokes and a number of registrations in flight.
 type point struct{ spokes, flight int }
 
-// points are what is measured: each number of spokes with the most registrations in flight, and the
-// largest number of spokes with each number in flight.
+// points returns the combinations to measure: each number of spokes with the most registrations in
+// flight, and the largest number of spokes with each number in flight.
 func (o options) points() []point {
 	var list []point
 	for _, n := range o.sizes {
@@ -112,9 +121,9 @@ func (o options) points() []point {
 	return list
 }
 
-// measurePhases measures first registrations and refreshes of all subjects at all points, once each,
-// and all that again: the machine is not equally fast at all times, and what is compared is to be
-// measured at about the same.
+// measurePhases measures first registrations and refreshes of all subjects at all points, once
+// each, and then repeats all of this. The speed of the machine changes over time, and values that
+// are compared should be measured at about the same time.
 func measurePhases(ctx context.Context, o options) ([]result, error) {
 	points := o.points()
 	all := make([]result, len(o.subjects))
@@ -131,27 +140,33 @@ func measurePhases(ctx context.Context, o options) ([]result, error) {
 			for i := range all {
 				first, refresh := &all[i].Phases[2*at], &all[i].Phases[2*at+1]
 				if err := both(ctx, o, all[i].Subject, first, refresh); err != nil {
-					return nil, fmt.Errorf("%s, %d spokes, %d in flight: %w", all[i].Subject, p.spokes, p.flight, err)
+					return nil, fmt.Errorf("%s, %d spokes, %d in flight: %w",
+						all[i].Subject, p.spokes, p.flight, err)
 				}
 				fmt.Fprintf(os.Stderr, "run %d of %d: %s, %d spokes, %d in flight: "+
 					"first %.0f us, refresh %.0f us a registration (medians so far)\n",
-					run+1, o.runs, all[i].Subject, p.spokes, p.flight, first.median(), refresh.median())
+					run+1, o.runs, all[i].Subject, p.spokes, p.flight, first.median(),
+					refresh.median())
 			}
 		}
 	}
 	return all, nil
 }
 
-// both is one run of first registrations and one of refreshes. Registrations are first ones only once, so that the run takes as many hubs
-// that have just started as use the processor long enough to be measured: it is counted in ticks of 10 ms. The last of them is refreshed.
+// both makes one run of first registrations and one of refreshes. A spoke registers for the first
+// time only once. So the run starts new hubs until together they have used the processor long
+// enough to be measured, since that time is counted in steps of 10 ms. The refreshes are measured
+// with the last of these hubs.
 func both(ctx context.Context, o options, subject string, first, refresh *phase) error {
 	var u use
 	deaf := 0
 	for done := false; !done; {
 		err := serve(ctx, o, subject, func(h *hub, g *generator) error {
-			one, err := first.register(ctx, o, h, g, func(sent int) bool { return sent >= first.Spokes })
+			one, err := first.register(ctx, o, h, g, func(sent int) bool {
+				return sent >= first.Spokes
+			})
 			u.add(one)
-			if errors.Is(err, errNoneAnswered) && deaf < mostDeaf {
+			if errors.Is(err, errNoneAnswered) && deaf < maxSilentHubs {
 				deaf++
 				return nil
 			}
@@ -174,10 +189,12 @@ func both(ctx context.Context, o options, subject string, first, refresh *phase)
 	return nil
 }
 
-// repeat is one run of refreshes.
+// repeat makes one run of refreshes.
 func (p *phase) repeat(ctx context.Context, o options, h *hub, g *generator) error {
 	before := h.cpu()
-	u, err := p.register(ctx, o, h, g, func(sent int) bool { return sent >= p.Spokes && h.cpu()-before >= o.cpu })
+	u, err := p.register(ctx, o, h, g, func(sent int) bool {
+		return sent >= p.Spokes && h.cpu()-before >= o.cpu
+	})
 	if err != nil {
 		return err
 	}

@@ -11,23 +11,25 @@ import (
 	"text/tabwriter"
 )
 
-// report is the JSON file.
+// report is the content of the JSON file.
 type report struct {
 	Subjects []result     `json:"subjects"`
 	Ratios   []comparison `json:"ratios,omitempty"`
 }
 
-// comparison is the processor time of a registration of cygnetd in parts of the others'.
+// comparison is the processor time of a registration of cygnetd, divided by that of the other
+// subjects.
 type comparison struct {
-	Phase       string  `json:"phase"`
-	Spokes      int     `json:"spokes"`
-	InFlight    int     `json:"in_flight"`
-	ToFRR       float64 `json:"to_frr,omitempty"`
-	ToBareLoop  float64 `json:"to_bare_loop,omitempty"`
-	ToItsFewest float64 `json:"to_fewest_spokes,omitempty"` // cygnetd's own at the smallest size
+	Phase      string  `json:"phase"`
+	Spokes     int     `json:"spokes"`
+	InFlight   int     `json:"in_flight"`
+	ToFRR      float64 `json:"to_frr,omitempty"`
+	ToBareLoop float64 `json:"to_bare_loop,omitempty"`
+	// divided by cygnetd's own with the fewest spokes
+	ToItsFewest float64 `json:"to_fewest_spokes,omitempty"`
 }
 
-// measured names what a phase measures, whoever the subject is.
+// measured identifies what a phase measures, without the subject.
 type measured struct {
 	phase string
 	point
@@ -35,8 +37,8 @@ type measured struct {
 
 func (p phase) measured() measured { return measured{p.Name, point{p.Spokes, p.InFlight}} }
 
-// compare holds each phase of cygnetd against the same of the others, and against its own with the fewest
-// spokes and as many in flight.
+// compare compares each phase of cygnetd with the same phase of the other subjects, and with its
+// own phase with the fewest spokes and as many in flight.
 func compare(all []result) []comparison {
 	by := make(map[string]map[measured]float64)
 	var ours []phase
@@ -57,13 +59,15 @@ func compare(all []result) []comparison {
 				fewest.spokes = min(fewest.spokes, q.Spokes)
 			}
 		}
-		list = append(list, comparison{p.Name, p.Spokes, p.InFlight, ratio(p.median(), by[frr][p.measured()]),
-			ratio(p.median(), by[bareLoop][p.measured()]), ratio(p.median(), by[cygnetd][fewest])})
+		list = append(list,
+			comparison{p.Name, p.Spokes, p.InFlight, ratio(p.median(), by[frr][p.measured()]),
+				ratio(p.median(), by[bareLoop][p.measured()]),
+				ratio(p.median(), by[cygnetd][fewest])})
 	}
 	return list
 }
 
-// ratio is 0 where there is nothing to compare with.
+// ratio returns a/b, or 0 if there is nothing to compare with.
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return 0
@@ -79,38 +83,42 @@ func save(path string, all []result) error {
 	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
 
-// tell prints the tables.
-func tell(w io.Writer, all []result) {
+// printTables prints the tables.
+func printTables(w io.Writer, all []result) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "subject\tphase\tspokes\tin flight\tcpu us/registration\tleast\tpage faults/registration\tcpu s\tregistrations\tlost\trate/s\tresident MB\tneighbours\t")
 	for _, r := range all {
 		for _, p := range r.Phases {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.1f\t%.1f\t%.2f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n", r.Subject, p.Name, p.Spokes, p.InFlight,
-				p.median(), p.least(), p.FaultsEach, p.CPUSeconds, p.Registrations, p.Lost, p.Rate, p.ResidentMB, p.Present)
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.1f\t%.1f\t%.2f\t%.2f\t%d\t%d\t%.0f\t%.1f\t%d\t\n",
+				r.Subject, p.Name, p.Spokes, p.InFlight,
+				p.median(), p.least(), p.FaultsEach, p.CPUSeconds, p.Registrations, p.Lost, p.Rate,
+				p.ResidentMB, p.Present)
 		}
 	}
 	t.Flush()
 	fmt.Fprintln(w)
 	for _, r := range all {
-		tellOthers(w, r)
+		printOthers(w, r)
 	}
 	for _, c := range compare(all) {
 		fmt.Fprintf(w, "cygnetd, %s, %d spokes, %d in flight: %.3f of FRR, %.2f of the bare loop, "+
-			"%.2f of its own with the fewest spokes\n", c.Phase, c.Spokes, c.InFlight, c.ToFRR, c.ToBareLoop, c.ToItsFewest)
+			"%.2f of its own with the fewest spokes\n",
+			c.Phase, c.Spokes, c.InFlight, c.ToFRR, c.ToBareLoop, c.ToItsFewest)
 	}
 }
 
-// mostNamed is how many kinds of system calls are printed; the file has all of them.
-const mostNamed = 10
+// maxNamed is how many kinds of system calls are printed. The file has all of them.
+const maxNamed = 10
 
-// tellOthers prints what was measured once.
-func tellOthers(w io.Writer, r result) {
+// printOthers prints the measurements that need only one run.
+func printOthers(w io.Writer, r result) {
 	if b := r.Burst; b != nil {
 		fmt.Fprintf(w, "%s: of a burst of %d registrations %d unanswered; neighbours present %d, reached %d\n",
 			r.Subject, b.Sent, b.Unanswered, b.Present, b.Reached)
 	}
 	if n := len(r.IndicationsMS); n > 0 {
-		fmt.Fprintf(w, "%s: traffic indication after %.2f ms (median of %d; most %.2f ms)\n", r.Subject, median(r.IndicationsMS), n, r.IndicationsMS[n-1])
+		fmt.Fprintf(w, "%s: traffic indication after %.2f ms (median of %d; most %.2f ms)\n",
+			r.Subject, median(r.IndicationsMS), n, r.IndicationsMS[n-1])
 	}
 	if r.NoIndication != "" {
 		fmt.Fprintf(w, "%s: %s\n", r.Subject, r.NoIndication)
@@ -119,8 +127,10 @@ func tellOthers(w io.Writer, r result) {
 		fmt.Fprintf(w, "%s: %.2f system calls a registration (%s, %d in flight), %.2f of them read the clock:",
 			r.Subject, c.Each, c.Phase, c.InFlight, c.Clock)
 		names := slices.Sorted(maps.Keys(c.Named))
-		slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(c.Named[b], c.Named[a]) })
-		for _, name := range names[:min(len(names), mostNamed)] {
+		slices.SortStableFunc(names, func(a, b string) int {
+			return cmp.Compare(c.Named[b], c.Named[a])
+		})
+		for _, name := range names[:min(len(names), maxNamed)] {
 			fmt.Fprintf(w, " %s %.2f", name, c.Named[name])
 		}
 		fmt.Fprintln(w)
@@ -129,6 +139,7 @@ func tellOthers(w io.Writer, r result) {
 		fmt.Fprintf(w, "%s: %.2f allocations a registration (refreshes)\n", r.Subject, a.Each)
 	}
 	if s := r.Silence; s != nil {
-		fmt.Fprintf(w, "%s: of %d neighbours after %.0f s of silence present %d, reached %d\n", r.Subject, s.Spokes, s.After, s.Present, s.Reached)
+		fmt.Fprintf(w, "%s: of %d neighbours after %.0f s of silence present %d, reached %d\n",
+			r.Subject, s.Spokes, s.After, s.Present, s.Reached)
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wire is a packet socket on the generator's end of the underlay. It sends and receives whole frames in batches.
+// wire is a packet socket on the generator's end of the underlay. It sends and receives complete
+// frames in batches.
 type wire struct {
 	fd      int
 	head    [ethernetLen]byte
@@ -38,12 +39,12 @@ type messageHeader struct {
 	_      [4]byte
 }
 
-// frame is a GRE packet that came in, without its headers.
+// frame is a received GRE packet without its headers.
 type frame struct {
-	to      netip.Addr // outer destination
-	kind    uint16     // GRE protocol
+	to      netip.Addr // outer destination address
+	kind    uint16     // protocol number in the GRE header
 	payload []byte     // valid until the next receive
-	at      time.Time  // of reception by the kernel
+	at      time.Time  // when the kernel received it
 }
 
 func openWire(mac net.HardwareAddr) (*wire, error) {
@@ -63,7 +64,8 @@ func openWire(mac net.HardwareAddr) (*wire, error) {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 16<<20),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: 8, Ifindex: link.Index}), // ETH_P_IP in network byte order
+		// ETH_P_IP in network byte order
+		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: 8, Ifindex: link.Index}),
 	} {
 		if err != nil {
 			unix.Close(fd)
@@ -75,7 +77,7 @@ func openWire(mac net.HardwareAddr) (*wire, error) {
 
 func (w *wire) close() { unix.Close(w.fd) }
 
-// frame puts Ethernet, IP and GRE headers before a payload.
+// frame puts Ethernet, IP and GRE headers in front of a payload.
 func (w *wire) frame(from netip.Addr, kind uint16, payload []byte) []byte {
 	b := make([]byte, headLen, headLen+len(payload))
 	copy(b, w.head[:])
@@ -90,7 +92,7 @@ func (w *wire) frame(from netip.Addr, kind uint16, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// checksum is the internet checksum of an even number of bytes.
+// checksum returns the Internet checksum of an even number of bytes.
 func checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {
@@ -111,7 +113,8 @@ func (w *wire) send(frames [][]byte) error {
 			w.vectors[i].SetLen(len(f))
 			w.headers[i] = messageHeader{Msghdr: unix.Msghdr{Iov: &w.vectors[i], Iovlen: 1}}
 		}
-		done, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&w.headers[0])), uintptr(n), 0, 0, 0)
+		done, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.fd),
+			uintptr(unsafe.Pointer(&w.headers[0])), uintptr(n), 0, 0, 0)
 		if errno == unix.EAGAIN || errno == unix.ENOBUFS || errno == unix.EINTR {
 			w.wait(time.Millisecond)
 			continue
@@ -124,7 +127,7 @@ func (w *wire) send(frames [][]byte) error {
 	return nil
 }
 
-// wait waits until something can be read. It is false when the time is over.
+// wait waits until something can be read. It reports false if the time is over.
 func (w *wire) wait(d time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}}
 	for deadline := time.Now().Add(d); ; {
@@ -136,16 +139,19 @@ func (w *wire) wait(d time.Duration) bool {
 	}
 }
 
-// receive calls f with the GRE packets that have arrived, and returns when there is no more.
+// receive calls f with the GRE packets that have arrived. It returns when there are no more.
 func (w *wire) receive(f func(frame)) error {
 	for {
 		for i := range w.headers {
 			w.vectors[i].Base = &w.buffers[i][0]
 			w.vectors[i].SetLen(len(w.buffers[i]))
-			w.headers[i] = messageHeader{Msghdr: unix.Msghdr{Iov: &w.vectors[i], Iovlen: 1, Control: &w.control[i][0]}}
+			w.headers[i] = messageHeader{
+				Msghdr: unix.Msghdr{Iov: &w.vectors[i], Iovlen: 1, Control: &w.control[i][0]},
+			}
 			w.headers[i].SetControllen(len(w.control[i]))
 		}
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&w.headers[0])), wireBatch, 0, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(w.fd),
+			uintptr(unsafe.Pointer(&w.headers[0])), wireBatch, 0, 0, 0)
 		switch {
 		case errno == unix.EAGAIN:
 			return nil
@@ -157,7 +163,8 @@ func (w *wire) receive(f func(frame)) error {
 		for i := range n {
 			h := &w.headers[i]
 			data := w.buffers[i][:min(int(h.length), len(w.buffers[i]))]
-			if len(data) < headLen || data[ethernetLen] != 0x45 || data[ethernetLen+9] != unix.IPPROTO_GRE {
+			if len(data) < headLen || data[ethernetLen] != 0x45 ||
+				data[ethernetLen+9] != unix.IPPROTO_GRE {
 				continue
 			}
 			f(frame{
@@ -173,12 +180,13 @@ func (w *wire) receive(f func(frame)) error {
 	}
 }
 
-// stamp is the kernel's time of reception.
+// stamp returns the time at which the kernel received a packet.
 func stamp(control []byte) time.Time {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err == nil && len(messages) > 0 && len(messages[0].Data) >= 16 {
 		data := messages[0].Data
-		return time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
+		return time.Unix(int64(binary.NativeEndian.Uint64(data)),
+			int64(binary.NativeEndian.Uint64(data[8:])))
 	}
 	return time.Now()
 }
