@@ -13,8 +13,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// look are the commands that a visitor may like to begin with: node and command.
-var look = [][2]string{
+// suggestions lists commands that a visitor may want to begin with: node and command.
+var suggestions = [][2]string{
 	{"spoke1", "cygnet peers"},
 	{"host1", "ping -c 5 172.16.2.10"},
 	{"spoke1", "cygnet shortcuts"},
@@ -24,7 +24,8 @@ var look = [][2]string{
 	{"inet", "tcpdump -n -i br0 -c 20"},
 }
 
-// lookAround keeps the mesh until the visitor has seen enough: in a shell where there is a terminal, else until a signal.
+// lookAround keeps the mesh running for the visitor: in a shell if there is a terminal, otherwise
+// until a signal.
 func lookAround(m *lab.Mesh) {
 	root, err := lab.Root()
 	if err != nil {
@@ -34,7 +35,7 @@ func lookAround(m *lab.Mesh) {
 	guest := os.Getenv("LAB") != "host"
 	if guest {
 		fmt.Println("\nFrom another terminal, in the project's directory (without a command: the list of nodes)")
-		for _, l := range look {
+		for _, l := range suggestions {
 			fmt.Printf("    test/uml/enter -n %s %s\n", l[0], l[1])
 		}
 	}
@@ -46,7 +47,7 @@ func lookAround(m *lab.Mesh) {
 		return
 	}
 	fmt.Println("\nIn this shell, until 'exit':")
-	for _, l := range look {
+	for _, l := range suggestions {
 		fmt.Printf("    on %s %s\n", l[0], l[1])
 	}
 	fmt.Println()
@@ -55,7 +56,8 @@ func lookAround(m *lab.Mesh) {
 	}
 }
 
-// terminal says whether a visitor sits at the standard input. In a guest that is a console in any case: test/uml/run knows.
+// terminal reports whether a visitor sits at the standard input. In a guest the standard input is
+// always a console, so test/uml/run tells.
 func terminal(guest bool) bool {
 	if guest {
 		return os.Getenv("UML_KEEP") == "terminal"
@@ -64,7 +66,7 @@ func terminal(guest bool) bool {
 	return err == nil
 }
 
-// shell runs a shell that has the command "on".
+// shell runs a shell with the additional command "on".
 func shell(m *lab.Mesh, bin string) error {
 	dir, err := os.MkdirTemp("", "cygnet-demo")
 	if err != nil {

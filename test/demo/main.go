@@ -1,6 +1,7 @@
-// Command demo shows a hub and two spokes becoming an encrypted mesh, step by step with times, on the kernel that test/uml/run or
-// test/host/run gives it. What it says it has read from the kernel's tables, from charon and from captures. It exits with 0 only
-// if every step came true.
+// Command demo shows how a hub and two spokes become an encrypted mesh, step by step with times, on
+// the kernel that test/uml/run or test/host/run provides. It reads everything that it prints from
+// the kernel's tables, from charon and from captures. The exit code is 0 only if every step
+// succeeded.
 package main
 
 import (
@@ -34,17 +35,18 @@ func run(keep bool) int {
 		fmt.Println("\nThe demo failed.")
 		return 1
 	}
-	fmt.Println("\nAll of it came true.")
+	fmt.Println("\nEvery step succeeded.")
 	return 0
 }
 
-// build makes the network and starts everything on it.
+// build creates the network and starts everything in it.
 func build(s *story) *lab.Mesh {
 	s.chapter("A hub and two spokes on an underlay, each with a LAN, its own stock strongSwan and its own cygnetd")
 	m := lab.NewMesh(s)
 	m.Add(`idle_time = "` + idleTime + `"`)
 	for _, site := range m.Sites() {
-		s.say("%-7s NBMA %-11s overlay %-12s LAN %s", site.Name, site.Public, site.Overlay, site.LAN)
+		s.say("%-7s NBMA %-11s overlay %-12s LAN %s",
+			site.Name, site.Public, site.Overlay, site.LAN)
 	}
 	m.Start()
 	s.say("charon and cygnetd run on all three; a block policy lets no GRE out or in without ESP")

@@ -11,21 +11,25 @@ import (
 	"cygnet/test/lab"
 )
 
-// idleTime is the setting after which a shortcut without traffic ends; the default is five minutes.
+// idleTime is the value of the setting idle_time, after which a shortcut without traffic ends. The
+// default is five minutes.
 const idleTime = "5s"
 
-// within is how long a step may take, on a slow machine.
+// within is the most time that a step may take, on a slow machine.
 const within = 40 * time.Second
 
-// secure shows both spokes register through IPsec.
+// secure shows how both spokes register through IPsec.
 func secure(s *story, m *lab.Mesh) {
 	s.chapter("Both spokes register with the hub, through IPsec")
 	for _, spoke := range []*lab.Site{m.Spoke1, m.Spoke2} {
 		m.Await(spoke.Name+" registers", within, func() error {
 			at := m.Hub.Neighbors("gre1")[spoke.Overlay]
-			return lab.True(at == spoke.Public && len(transport(spoke, m.Hub)) > 0, "the hub has %s at %s, %s has %+v", spoke.Overlay, at, spoke.Name, spoke.Charon.SAs())
+			return lab.True(at == spoke.Public &&
+				len(transport(spoke, m.Hub)) > 0, "the hub has %s at %s, %s has %+v", spoke.Overlay,
+				at, spoke.Name, spoke.Charon.SAs())
 		})
-		s.say("%s: SA in transport mode with the hub; the hub's kernel has neighbour %s at %s", spoke.Name, spoke.Overlay, spoke.Public)
+		s.say("%s: SA in transport mode with the hub; the hub's kernel has neighbour %s at %s",
+			spoke.Name, spoke.Overlay, spoke.Public)
 	}
 	if sas := m.Spoke1.Charon.With(m.Spoke2.Public); len(sas) > 0 {
 		m.Fatalf("there is an SA between the spokes already: %+v", sas)
@@ -33,7 +37,7 @@ func secure(s *story, m *lab.Mesh) {
 	s.say("between the spokes there is no SA")
 }
 
-// transport lists the SAs of a site with another that carry GRE.
+// transport returns the SAs between two sites that carry GRE.
 func transport(site, peer *lab.Site) []lab.SA {
 	var list []lab.SA
 	for _, sa := range site.Charon.With(peer.Public) {
@@ -44,7 +48,8 @@ func transport(site, peer *lab.Site) []lab.SA {
 	return list
 }
 
-// forward shows the first packets go through the hub, and how the direct path comes of it.
+// forward shows that the first packets go through the hub, and how the direct path results from
+// that.
 func forward(s *story, m *lab.Mesh) {
 	one, two := m.Spoke1.Host, m.Spoke2.Host
 	s.chapter(fmt.Sprintf("%s behind spoke1 talks to %s behind spoke2: first through the hub, then directly", one.Addr, two.Addr))
@@ -68,9 +73,12 @@ func forward(s *story, m *lab.Mesh) {
 		site, peer := end[0], end[1]
 		m.Await("a shortcut from "+site.Name+" to "+peer.Name, within, func() error {
 			hop := site.NextHop(peer.Host.Addr)
-			return lab.True(hop == peer.Overlay && len(transport(site, peer)) > 0, "the next hop is %s, the SAs are %+v", hop, site.Charon.SAs())
+			return lab.True(hop == peer.Overlay &&
+				len(transport(site, peer)) > 0, "the next hop is %s, the SAs are %+v",
+				hop, site.Charon.SAs())
 		})
-		s.say("%s has an SA with %s and the route %s via %s", site.Name, peer.Name, peer.LAN, peer.Overlay)
+		s.say("%s has an SA with %s and the route %s via %s",
+			site.Name, peer.Name, peer.LAN, peer.Overlay)
 	}
 	for line := range strings.Lines(m.Spoke1.Daemon.Output()) {
 		if _, said, ok := strings.Cut(line, `msg="shortcut up"`); ok {
@@ -82,11 +90,12 @@ func forward(s *story, m *lab.Mesh) {
 	} else {
 		s.say("of %d pings none was lost meanwhile", sent)
 	}
-	s.say("first packet forwarded by the hub to direct path, IKE included: %d ms", direct.At.Sub(forwarded.At).Milliseconds())
+	s.say("first packet forwarded by the hub to direct path, IKE included: %d ms",
+		direct.At.Sub(forwarded.At).Milliseconds())
 	encryptedPath(s, m, atHub, atSpoke2)
 }
 
-// first finds the first packet from a host to another that came to a tunnel from a router.
+// first finds the first packet from one host to another that a tunnel received from a router.
 func first(p *lab.Packet, c *lab.Capture, from, to netip.Addr, router *lab.Site) error {
 	seen := c.Packets(data(from, to), func(p lab.Packet) bool { return p.Link == router.Public })
 	if len(seen) == 0 {
@@ -96,7 +105,7 @@ func first(p *lab.Packet, c *lab.Capture, from, to netip.Addr, router *lab.Site)
 	return nil
 }
 
-// indicated finds the first traffic indication that came to a tunnel from the hub.
+// indicated finds the first Traffic Indication that a tunnel received from the hub.
 func indicated(p *lab.NHRP, c *lab.Capture, hub *lab.Site) error {
 	seen := c.NHRP(packet.TrafficIndication)
 	i := slices.IndexFunc(seen, func(p lab.NHRP) bool { return !p.Sent && p.Link == hub.Public })
@@ -107,28 +116,31 @@ func indicated(p *lab.NHRP, c *lab.Capture, hub *lab.Site) error {
 	return nil
 }
 
-// data passes what came out of a tunnel from one host to another.
+// data returns a filter for packets out of a tunnel from one host to another.
 func data(from, to netip.Addr) lab.Filter {
 	return func(p lab.Packet) bool { return !p.Sent && p.Src == from && p.Dst == to }
 }
 
-// encryptedPath shows where the packets go now.
+// encryptedPath shows which way the packets take now.
 func encryptedPath(s *story, m *lab.Mesh, atHub, atSpoke2 *lab.Capture) {
 	one, two := m.Spoke1.Host, m.Spoke2.Host
 	start := time.Now()
 	one.Ping(two.Addr, 50)
 	direct := atSpoke2.Count(data(one.Addr, two.Addr), lab.Since(start))
-	via := atHub.Count(data(one.Addr, two.Addr), lab.Since(start)) + atHub.Count(data(two.Addr, one.Addr), lab.Since(start))
-	esp := m.Underlay.Count(lab.OfKind(lab.ESP), lab.Between(m.Spoke1.Public, m.Spoke2.Public), lab.Since(start))
+	via := atHub.Count(data(one.Addr, two.Addr),
+		lab.Since(start)) + atHub.Count(data(two.Addr, one.Addr), lab.Since(start))
+	esp := m.Underlay.Count(lab.OfKind(lab.ESP), lab.Between(m.Spoke1.Public, m.Spoke2.Public),
+		lab.Since(start))
 	s.say("50 pings more: %d requests straight from spoke1 to spoke2, %d packets through the hub, %d ESP packets between the spokes", direct, via, esp)
 	if direct != 50 || via != 0 || esp < 100 {
 		m.Fatalf("they should be 50, 0 and at least 100")
 	}
 }
 
-// end shows the shortcut and its SA go away without traffic, and the hub's SAs stay.
+// end shows that the shortcut and its SA end without traffic, while the hub's SAs stay.
 func end(s *story, m *lab.Mesh) {
-	s.chapter("Without traffic the shortcut and its SA go away again (idle_time is set to " + idleTime + " here)")
+	s.chapter("Without traffic the shortcut and its SA go away again (idle_time is set to " +
+		idleTime + " here)")
 	ids := func(site *lab.Site) string {
 		var list []string
 		for _, sa := range transport(site, m.Hub) {
@@ -145,13 +157,14 @@ func end(s *story, m *lab.Mesh) {
 		})
 		s.say("%s sends to %s via the hub again; no SA with %s", site.Name, peer.LAN, peer.Name)
 	}
-	if after := [2]string{ids(m.Spoke1), ids(m.Spoke2)}; after != before || before[0] == "" || before[1] == "" {
+	if after := [2]string{ids(m.Spoke1), ids(m.Spoke2)}; after != before || before[0] == "" ||
+		before[1] == "" {
 		m.Fatalf("the spokes' SAs with the hub were %q and are %q", before, after)
 	}
 	s.say("the SAs with the hub are the same as before")
 }
 
-// finish shows the state of all and what was on the underlay.
+// finish shows the state of all routers and what was sent on the underlay.
 func finish(s *story, m *lab.Mesh) {
 	s.chapter("What the three daemons say")
 	for _, site := range m.Sites() {

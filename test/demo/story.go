@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// story is the test that the lab runs for: it prints what happens with the time since the start, and ends at the first failure.
+// story is a lab.T for a program: it prints what happens with the time since the start, and ends at
+// the first failure.
 type story struct {
 	began    time.Time
 	failed   bool
@@ -13,12 +14,12 @@ type story struct {
 	chapters int
 }
 
-// stop ends the telling after a failure.
+// stop is the panic that ends the story after a failure.
 type stop struct{}
 
 func newStory() *story { return &story{began: time.Now()} }
 
-// tell runs the story and says whether all of it came true.
+// tell runs the story and reports whether every step succeeded.
 func (s *story) tell(f func()) (good bool) {
 	defer func() {
 		if r := recover(); r != nil {
