@@ -121,7 +121,7 @@ func (e *Engine) reviseAdmission(ifc *iface, nbma netip.Addr) {
 	if len(at.reasons) > 0 {
 		as = at.together()
 	}
-	switch may := !ifc.objectTo(nbma).raised(); {
+	switch may := !ifc.objectTo(nbma).Raised(); {
 	case may && (!at.told || at.as != as):
 		at.told, at.as = true, as
 		e.out.Admitted = append(e.out.Admitted, at.change(ifc))

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"cygnet/nhrpd/engine/timers"
+	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/policy"
 )
 
@@ -32,7 +32,7 @@ const MaxBlocked = 10000
 func (e *Engine) Blocked() []Block {
 	var list []Block
 	for _, b := range inOrder(e.blocks, cmp.Compare[string]) {
-		list = append(list, Block{Identity: b.identity, Since: b.since, Until: b.ends})
+		list = append(list, Block{Identity: b.Identity, Since: b.Since, Until: b.Ends})
 	}
 	return list
 }
@@ -45,16 +45,16 @@ func (e *Engine) block(ev Block) {
 	case key == "" || b == nil && len(e.blocks) >= MaxBlocked:
 		return
 	case b == nil:
-		b = &block{identity: ev.Identity, since: ev.Since}
-		if b.since.IsZero() {
-			b.since = e.now
+		b = &authorization.Block{Identity: ev.Identity, Since: ev.Since}
+		if b.Since.IsZero() {
+			b.Since = e.now
 		}
-		b.expiry.Run = func() { e.blockDue(b) }
+		b.Expiry.Run = func() { e.blockDue(b) }
 		e.blocks[key] = b
 	}
-	b.ends = ev.Until
+	b.Ends = ev.Until
 	e.scheduleBlock(b)
-	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeBlocked, Identity: b.identity, Reason: fmt.Sprintf("blocked%s", b.until())})
+	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeBlocked, Identity: b.Identity, Reason: fmt.Sprintf("blocked%s", b.Until())})
 	e.reviewAuthorizations()
 }
 
@@ -62,20 +62,20 @@ func (e *Engine) block(ev Block) {
 // clock, which may be set meanwhile.
 const blockLook = time.Minute
 
-func (e *Engine) scheduleBlock(b *block) {
-	if b.ends.IsZero() {
-		e.timers.Stop(&b.expiry)
+func (e *Engine) scheduleBlock(b *authorization.Block) {
+	if b.Ends.IsZero() {
+		e.timers.Stop(&b.Expiry)
 		return
 	}
-	e.timers.Set(&b.expiry, e.now.Add(min(b.ends.Sub(e.now), blockLook)))
+	e.timers.Set(&b.Expiry, e.now.Add(min(b.Ends.Sub(e.now), blockLook)))
 }
 
-func (e *Engine) blockDue(b *block) {
-	if e.now.Before(b.ends) {
+func (e *Engine) blockDue(b *authorization.Block) {
+	if e.now.Before(b.Ends) {
 		e.scheduleBlock(b)
 		return
 	}
-	e.unblock(b.identity, "its time is over")
+	e.unblock(b.Identity, "its time is over")
 }
 
 func (e *Engine) unblock(identity, reason string) {
@@ -84,9 +84,9 @@ func (e *Engine) unblock(identity, reason string) {
 	if b == nil {
 		return
 	}
-	e.timers.Stop(&b.expiry)
+	e.timers.Stop(&b.Expiry)
 	delete(e.blocks, key)
-	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeUnblocked, Identity: b.identity, Reason: reason})
+	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeUnblocked, Identity: b.Identity, Reason: reason})
 	e.reviewAuthorizations()
 }
 
@@ -96,19 +96,4 @@ func (e *Engine) reviewAuthorizations() {
 			e.reviewPolicy(ifc)
 		}
 	}
-}
-
-// block is an identity that the administrator shut out.
-type block struct {
-	identity string // as given
-	since    time.Time
-	ends     time.Time // zero: when it is taken back
-	expiry   timers.Timer
-}
-
-func (b *block) until() string {
-	if b.ends.IsZero() {
-		return ""
-	}
-	return " until " + b.ends.UTC().Format(time.RFC3339)
 }

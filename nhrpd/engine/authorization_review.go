@@ -3,6 +3,9 @@ package engine
 import (
 	"net/netip"
 	"slices"
+
+	"cygnet/nhrpd/engine/authorization"
+	"cygnet/nhrpd/engine/objection"
 )
 
 // reviewPolicy follows when the rules or the blocks have changed: what they do not allow any more
@@ -17,18 +20,18 @@ func (e *Engine) reviewPolicy(ifc *iface) {
 		e.reviewPeer(p)
 	}
 	for _, b := range inOrder(ifc.bindings, byAddr) {
-		if o := e.objectToBinding(b); o.raised() {
-			e.revoke(b, o.text)
+		if o := e.objectToBinding(b); o.Raised() {
+			e.revoke(b, o.Text)
 			continue
 		}
 		for _, a := range slices.Clone(b.prefixes) {
-			if o := e.objectToAnnounced(b, a.prefix); o.raised() {
-				e.endAnnounced(a, o.text)
+			if o := e.objectToAnnounced(b, a.prefix); o.Raised() {
+				e.endAnnounced(a, o.Text)
 			}
 		}
 	}
 	for _, n := range ifc.nhs {
-		if n.denied && !e.objectToNHS(n).raised() {
+		if n.denied && !e.objectToNHS(n).Raised() {
 			e.registerAnew(n)
 		}
 	}
@@ -37,15 +40,15 @@ func (e *Engine) reviewPolicy(ifc *iface) {
 			continue
 		}
 		e.expelBlocked(p)
-		if o := ifc.objectTo(p.nbma); o.raised() {
-			e.closePeer(p, o.text)
+		if o := ifc.objectTo(p.nbma); o.Raised() {
+			e.closePeer(p, o.Text)
 		}
 	}
 }
 
 // setAuthorizations follows what the rules and blocks say of who is at a peer's address.
 func (e *Engine) setAuthorizations(p *peer) {
-	p.authorizations = e.authorizations(p.ifc, p.ike)
+	p.authorizations = p.ifc.rules.OfSeveral(p.ike.Identity, p.ike.SharedWith, e.blocks)
 	e.reviseAdmission(p.ifc, p.nbma)
 }
 
@@ -61,20 +64,20 @@ func (e *Engine) reviewPeer(p *peer) {
 
 // objectToBinding says why a client may not have its address any more: of the identities that may
 // be its, none may.
-func (e *Engine) objectToBinding(b *binding) objection {
+func (e *Engine) objectToBinding(b *binding) objection.Objection {
 	if b.static || b.identity == "" {
-		return objection{}
+		return objection.Objection{}
 	}
-	who := Peer{Identity: b.identity, SharedWith: b.sharers}
-	return objectsAll(e.authorizations(b.ifc, who), func(a *authorization) objection {
-		return a.objectToAddress(b.protocol)
+	all := b.ifc.rules.OfSeveral(b.identity, b.sharers, e.blocks)
+	return authorization.OfAll(all, func(a *authorization.Authorization) objection.Objection {
+		return a.ToAddress(b.protocol)
 	})
 }
 
 // objectToAnnounced says why the rules do not let a client announce a prefix.
-func (e *Engine) objectToAnnounced(b *binding, prefix netip.Prefix) objection {
-	s := e.authorization(b.ifc, b.identity)
-	return s.objectToPrefix(prefix)
+func (e *Engine) objectToAnnounced(b *binding, prefix netip.Prefix) objection.Objection {
+	s := b.ifc.rules.Of(b.identity, e.blocks)
+	return s.ToPrefix(prefix)
 }
 
 // revoke ends a binding by the administrator's will. Whoever was led to that router is told that it
@@ -92,20 +95,20 @@ func (e *Engine) barred(p *peer) bool {
 	e.setAuthorizations(p)
 	e.expelBlocked(p)
 	o := p.ifc.objectTo(p.nbma)
-	if !o.raised() {
+	if !o.Raised() {
 		return false
 	}
 	if p.ifc.limits.refusals.Allow(e.now, p.nbma) {
-		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity, Reason: o.text})
+		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity, Reason: o.Text})
 	}
-	if slices.ContainsFunc(p.authorizations, func(s authorization) bool { return s.block == nil }) {
+	if slices.ContainsFunc(p.authorizations, func(a authorization.Authorization) bool { return !a.Blocked() }) {
 		return false
 	}
-	p.err = o.text
-	e.closePeer(p, o.text)
+	p.err = o.Text
+	e.closePeer(p, o.Text)
 	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
-			c.owner.peerBarred(e, o.text)
+			c.owner.peerBarred(e, o.Text)
 		}
 	}
 	if len(p.refs) > 0 {
@@ -118,8 +121,8 @@ func (e *Engine) barred(p *peer) bool {
 // address.
 func (e *Engine) expelBlocked(p *peer) {
 	for i := range p.authorizations {
-		if s := &p.authorizations[i]; s.block != nil {
-			e.out.Expelled = append(e.out.Expelled, Expelled{PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma}, s.identity})
+		if a := &p.authorizations[i]; a.Blocked() {
+			e.out.Expelled = append(e.out.Expelled, Expelled{PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma}, a.Identity()})
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
 
@@ -81,13 +80,8 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if err := brokenCounts(ifc); err != nil {
 		return err
 	}
-	if ifc.cfg.Policy == nil && ifc.grants != nil || len(ifc.grants) > l.Bindings+spareKeys {
-		return fmt.Errorf("%d grants are remembered", len(ifc.grants))
-	}
-	for identity, g := range ifc.grants {
-		if want := ifc.cfg.Policy.Of(identity); !reflect.DeepEqual(g, want) {
-			return fmt.Errorf("%s is remembered to have %+v, the rules give %+v", identity, g, want)
-		}
+	if err := ifc.rules.Check(); err != nil {
+		return err
 	}
 	r := &ifc.revocations
 	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) || len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.IsSet()) {
@@ -236,7 +230,7 @@ func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 		return fmt.Errorf("route %s via %s, announced by %+v", a.prefix, nextHop, b)
 	case !b.restored && !b.ref.peer.unlisted && !ifc.secured(b.nbma):
 		return fmt.Errorf("route %s without an SA with %s", a.prefix, b.protocol)
-	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol).raised():
+	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol).Raised():
 		return fmt.Errorf("route %s hides what it must not", a.prefix)
 	}
 	return nil

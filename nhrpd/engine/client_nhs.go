@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/timers"
 )
 
@@ -168,7 +169,7 @@ func (e *Engine) registerAnew(n *nhs) {
 	n.attempts, n.quiet, n.awaiting = 0, 0, false
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)
-	if o := e.objectToNHS(n); o.raised() {
+	if o := e.objectToNHS(n); o.Raised() {
 		e.denyNHS(n, o)
 		return
 	}
@@ -182,7 +183,7 @@ func (e *Engine) registerAnew(n *nhs) {
 }
 
 // objectToNHS says why who is at the address of an NHS may not be it.
-func (e *Engine) objectToNHS(n *nhs) objection {
+func (e *Engine) objectToNHS(n *nhs) objection.Objection {
 	if !n.protocol.IsValid() {
 		return n.ifc.objectTo(n.nbma)
 	}
@@ -190,8 +191,8 @@ func (e *Engine) objectToNHS(n *nhs) objection {
 }
 
 // denyNHS leaves an NHS alone until it has another SA, or other rules.
-func (e *Engine) denyNHS(n *nhs, o objection) {
-	reason := "who is at the NHS's address may not be it: " + o.text
+func (e *Engine) denyNHS(n *nhs, o objection.Objection) {
+	reason := "who is at the NHS's address may not be it: " + o.Text
 	if n.err != reason {
 		n.err = reason
 		e.notice(n.ifc, Notice{Kind: NoticeRefused, NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
@@ -298,7 +299,7 @@ func (n *nhs) peerBarred(e *Engine, _ string) { n.peerFailed(e) }
 
 // rulesChanged leaves the NHS alone if who is there may not be it any more.
 func (n *nhs) rulesChanged(e *Engine, _ *peer) {
-	if o := e.objectToNHS(n); o.raised() {
+	if o := e.objectToNHS(n); o.Raised() {
 		e.denyNHS(n, o)
 	}
 }

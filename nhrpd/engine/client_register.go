@@ -86,7 +86,7 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	n.since, n.expires = e.now, e.now.Add(holding)
 	e.registerIn(n, e.jittered(n.ifc.refreshWait(holding), refreshJitter))
 	e.nhsUnusable(n, e.learnNHS(n, m))
-	if o := e.objectToNHS(n); o.raised() {
+	if o := e.objectToNHS(n); o.Raised() {
 		n.protocol = n.cfg.Protocol
 		e.denyNHS(n, o)
 		return
@@ -163,8 +163,8 @@ func (e *Engine) learnNHS(n *nhs, m *message) string {
 	case !n.ifc.clientAddress(protocol):
 		return ""
 	}
-	if o := e.objectToHostRoute(n.ifc, protocol, n.nbma); o.raised() {
-		return fmt.Sprintf("its overlay address %s cannot be reached: %s", protocol, o.text)
+	if o := e.objectToHostRoute(n.ifc, protocol, n.nbma); o.Raised() {
+		return fmt.Sprintf("its overlay address %s cannot be reached: %s", protocol, o.Text)
 	}
 	n.protocol = protocol
 	return ""

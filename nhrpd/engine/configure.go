@@ -49,7 +49,7 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 		e.reviewPolicy(ifc)
 	case old.Policy != cfg.Policy: // the same rules, in other lines
 		for _, p := range ifc.peers {
-			p.authorizations = e.authorizations(ifc, p.ike)
+			p.authorizations = ifc.rules.OfSeveral(p.ike.Identity, p.ike.SharedWith, e.blocks)
 		}
 	}
 	switch {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/rib"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
@@ -26,7 +27,7 @@ type Engine struct {
 	out       *Output // of the call under way
 	ifaces    map[string]*iface
 	tables    map[uint32]*rib.Table
-	blocks    map[string]*block // by canonical identity
+	blocks    authorization.Blocks
 	timers    timers.Queue
 	stats     counters
 	moved     []movedRoute // during the call under way
@@ -45,7 +46,7 @@ func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 		requestID: firstRequestID,
 		ifaces:    make(map[string]*iface),
 		tables:    make(map[uint32]*rib.Table),
-		blocks:    make(map[string]*block),
+		blocks:    make(authorization.Blocks),
 	}
 }
 

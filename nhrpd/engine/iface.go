@@ -7,11 +7,11 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/ratelimit"
 	"cygnet/nhrpd/engine/rib"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
-	"cygnet/nhrpd/policy"
 )
 
 // iface is the state of one interface. One that has left keeps its configuration, its local
@@ -70,8 +70,8 @@ type iface struct {
 	confirmed bool         // strongSwan said once which peers have an SA
 
 	limits limits
-	quiet  quietEvents             // log events above limits.events
-	grants map[string]policy.Grant // by identity, as the rules are
+	quiet  quietEvents // log events above limits.events
+	rules  authorization.Rules
 }
 
 func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
@@ -114,9 +114,12 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 	if ifc.limits == (limits{}) || ifc.cfg.Limits != cfg.Limits {
 		ifc.limits = newLimits(&cfg)
 	}
-	if ifc.cfg.Policy != cfg.Policy {
-		ifc.grants = nil
-	}
+	ifc.rules.Configure(authorization.Config{
+		Protected:      cfg.Protected,
+		NameAttributes: cfg.NameAttributes,
+		Policy:         cfg.Policy,
+		MostRemembered: cfg.Limits.Bindings + spareKeys,
+	})
 	ifc.auth = packet.Extension{}
 	if cfg.Authentication != "" {
 		ifc.auth = packet.PasswordExtension(cfg.Authentication)

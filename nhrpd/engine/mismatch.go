@@ -156,7 +156,7 @@ func (ifc *iface) mismatch(m Mismatch) Mismatch {
 // register, and has not registered.
 func (ifc *iface) unheard(now time.Time, p *peer) bool {
 	return ifc.cfg.Protected && ifc.cfg.Server && p.secured && !p.ike.Initiator && len(p.refs) == 0 && now.Sub(p.since) >= unheardAfter &&
-		!ifc.objectTo(p.nbma).raised()
+		!ifc.objectTo(p.nbma).Raised()
 }
 
 // repeated takes note of a client that asks again what was answered a moment ago: it has not

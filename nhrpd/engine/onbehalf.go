@@ -3,6 +3,7 @@ package engine
 import (
 	"net/netip"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/packet"
 )
 
@@ -73,7 +74,7 @@ func (m *message) leadsTo() netip.Addr {
 	return m.ifc.nameOf(m.SourceProtocol, nbma)
 }
 
-var anothersName = object(nameOfOther, "another router has the overlay address that it names as its source")
+var anothersName = objection.New(objection.NameOfOther, "another router has the overlay address that it names as its source")
 
 // refusesToSpeakFor ends what would go on in another's name, and says whether it did. A reply to a
 // purge speaks for whom the purge was for; other replies need an id that only the requester's

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/timers"
 )
 
@@ -16,11 +17,11 @@ type peer struct {
 	real           netip.Addr // the address that the world sees, where nbma is only a name; else zero
 	led            netip.Addr // real while the kernel sends there what is for the name; else zero
 	secured        bool
-	unlisted       bool            // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
-	ike            Peer            // what IKE proved, while secured
-	router         netip.Addr      // overlay address of the router that a reference was to, since the SA came; zero: none is over
-	authorizations []authorization // of the identities in it
-	since          time.Time       // of the state
+	unlisted       bool                          // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
+	ike            Peer                          // what IKE proved, while secured
+	router         netip.Addr                    // overlay address of the router that a reference was to, since the SA came; zero: none is over
+	authorizations []authorization.Authorization // of the identities in it
+	since          time.Time                     // of the state
 	want           Security
 	refs           []*peerRef
 	counts         refCounts   // of refs

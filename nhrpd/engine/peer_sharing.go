@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/packet"
 )
 
@@ -19,7 +20,7 @@ import (
 // and no shortcut leads to such an address: what a hub cannot deliver, a spoke had better leave to
 // the hub, which may have another way.
 
-var sharedAddress = object(addressAmbiguous, "several routers share its NBMA address behind NAT, and the answer does not tell which of them it is")
+var sharedAddress = objection.New(objection.AddressAmbiguous, "several routers share its NBMA address behind NAT, and the answer does not tell which of them it is")
 
 // maxDoubt is how young a binding or a shortcut may be for it not to be certain whose it is, once
 // it is known that its address is shared.

@@ -21,7 +21,7 @@ func (e *Engine) admitVisitors(ifc *iface, nbma netip.Addr) {
 }
 
 func (e *Engine) admitVisitor(p *peer) {
-	if len(p.refs) > 0 || p.ifc.objectToDirect(p.nbma).raised() {
+	if len(p.refs) > 0 || p.ifc.objectToDirect(p.nbma).Raised() {
 		return
 	}
 	v := &visit{}

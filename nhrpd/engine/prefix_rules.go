@@ -1,24 +1,28 @@
 package engine
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"cygnet/nhrpd/engine/objection"
+)
 
 // objectToPrefix objects to prefixes that hide what the tunnels themselves rest on.
-func (e *Engine) objectToPrefix(ifc *iface, prefix netip.Prefix, nbma netip.Addr) objection {
+func (e *Engine) objectToPrefix(ifc *iface, prefix netip.Prefix, nbma netip.Addr) objection.Objection {
 	if prefix.Bits() < leastBits(prefix.Addr()) {
-		return object(tooWide, "it is for the default route, or nearly")
+		return objection.New(objection.TooWide, "it is for the default route, or nearly")
 	}
 	if a := ifc.real(nbma); prefix.Contains(a) {
-		return object(hidesUnderlay, "it covers the NBMA address "+a.String())
+		return objection.New(objection.HidesUnderlay, "it covers the NBMA address "+a.String())
 	}
 	for _, other := range e.interfaces() {
 		if prefix.Contains(other.overlay()) {
-			return object(hidesOverlay, "it covers our own overlay address")
+			return objection.New(objection.HidesOverlay, "it covers our own overlay address")
 		}
 		if a := other.underlayInside(prefix); a.IsValid() {
-			return object(hidesUnderlay, "it covers the NBMA address "+a.String())
+			return objection.New(objection.HidesUnderlay, "it covers the NBMA address "+a.String())
 		}
 	}
-	return objection{}
+	return objection.Objection{}
 }
 
 // leastBits is the shortest prefix length that is not for half the world.
@@ -30,49 +34,49 @@ func leastBits(a netip.Addr) int {
 }
 
 // hides says what a route to prefix through a client would hide.
-func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) objection {
+func (e *Engine) hides(ifc *iface, prefix netip.Prefix, client netip.Addr) objection.Objection {
 	for _, other := range e.ifaces {
 		if other.cfg.Table == ifc.cfg.Table && other.overlaid(prefix) {
-			return object(hidesOverlay, "it overlaps the overlay")
+			return objection.New(objection.HidesOverlay, "it overlaps the overlay")
 		}
 	}
 	t := e.table(ifc)
 	for r := range t.Routers.Inside(prefix) {
-		return object(hidesOverlay, "it covers the overlay address "+r.Prefix.Addr().String()+" of a router")
+		return objection.New(objection.HidesOverlay, "it covers the overlay address "+r.Prefix.Addr().String()+" of a router")
 	}
 	connected := func(r Route) bool { return r.Local || r.Connected() && r.Device != ifc.cfg.Name }
 	if r, ok := t.KernelEnclosing(prefix); ok && r.Prefix.Bits() > 0 {
 		same := r.Prefix == prefix && (r.Device != ifc.cfg.Name || r.NextHop != client)
 		switch {
 		case connected(r):
-			return object(hidesOurselves, "it overlaps the local network "+r.Prefix.String())
+			return objection.New(objection.HidesOurselves, "it overlaps the local network "+r.Prefix.String())
 		case same:
-			return object(hidesRoute, "another route leads to this prefix already")
+			return objection.New(objection.HidesRoute, "another route leads to this prefix already")
 		}
 	}
 	for r := range t.ConnectedInside(prefix) {
 		if connected(r) {
-			return object(hidesOurselves, "it overlaps the local network "+r.Prefix.String())
+			return objection.New(objection.HidesOurselves, "it overlaps the local network "+r.Prefix.String())
 		}
 	}
 	for r := range t.OwnInside(prefix) {
-		return object(hidesOurselves, "it covers our own address "+r.Prefix.Addr().String())
+		return objection.New(objection.HidesOurselves, "it covers our own address "+r.Prefix.Addr().String())
 	}
-	return objection{}
+	return objection.Objection{}
 }
 
 // objectToHostRoute says what the host route to a client's overlay address would hide. Where the
 // overlay's range is known, only what is inside of it can get here.
-func (e *Engine) objectToHostRoute(ifc *iface, protocol, nbma netip.Addr) objection {
+func (e *Engine) objectToHostRoute(ifc *iface, protocol, nbma netip.Addr) objection.Objection {
 	if ifc.onLink(protocol) {
-		return objection{}
+		return objection.Objection{}
 	}
-	if o := e.objectToPrefix(ifc, hostPrefix(protocol), nbma); o.raised() {
+	if o := e.objectToPrefix(ifc, hostPrefix(protocol), nbma); o.Raised() {
 		return o
 	}
 	t := e.table(ifc)
 	if a, is := t.Announced.Lookup(protocol); is && a.NextHop != protocol {
-		return object(hidesAnnounced, "the address is inside the prefix "+a.Prefix.String()+" that another router announced")
+		return objection.New(objection.HidesAnnounced, "the address is inside the prefix "+a.Prefix.String()+" that another router announced")
 	}
 	least := 1 // the default route leads to nobody in particular
 	if r := ifc.overlayRange(); r.IsValid() {
@@ -80,7 +84,7 @@ func (e *Engine) objectToHostRoute(ifc *iface, protocol, nbma netip.Addr) object
 	}
 	r, ok := t.KernelLookup(protocol)
 	if ok && r.Prefix.Bits() >= least && r.Device != "" && r.Device != ifc.cfg.Name {
-		return object(hidesRoute, "the route "+r.Prefix.String()+" on "+r.Device+" leads to the address, not this tunnel")
+		return objection.New(objection.HidesRoute, "the route "+r.Prefix.String()+" on "+r.Device+" leads to the address, not this tunnel")
 	}
-	return objection{}
+	return objection.Objection{}
 }

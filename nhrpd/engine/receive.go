@@ -72,7 +72,7 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 		e.drop(dropRateLimit)
 		return
 	}
-	if m.Type != packet.RegistrationRequest && m.Type != packet.ResolutionRequest && ifc.objectTo(from).raised() {
+	if m.Type != packet.RegistrationRequest && m.Type != packet.ResolutionRequest && ifc.objectTo(from).Raised() {
 		e.drop(dropProhibited) // what asks is told so by who answers
 		return
 	}

@@ -117,7 +117,7 @@ func (p *peer) status() PeerStatus {
 	}
 	st.Admitted = p.admitted()
 	if p.secured {
-		st.Prohibited = p.ifc.objectTo(p.nbma).text
+		st.Prohibited = p.ifc.objectTo(p.nbma).Text
 	} else {
 		st.Peer = Peer{}
 		st.In, st.Out = time.Time{}, time.Time{}

@@ -231,10 +231,10 @@ func (e *Engine) withRequest(ifc *iface, w waitingRequest, f func(*message)) {
 
 // peerSecured answers those who waited for it, as the routes are now.
 func (a *answer) peerSecured(e *Engine) {
-	if o := a.ifc.objectToPath(a.nbma, a.requester); o.raised() {
+	if o := a.ifc.objectToPath(a.nbma, a.requester); o.Raised() {
 		p := a.ref.peer
 		e.takeBack(a)
-		e.closeUnwanted(p, o.text)
+		e.closeUnwanted(p, o.Text)
 		return
 	}
 	if !e.chargeRequester(a) {
@@ -282,7 +282,7 @@ func (a *answer) peerLostForGood(e *Engine) {
 
 // rulesChanged takes the answer back if there is to be no direct path to the requester any more.
 func (a *answer) rulesChanged(e *Engine, p *peer) {
-	if a.ifc.objectToPath(p.nbma, a.requester).raised() {
+	if a.ifc.objectToPath(p.nbma, a.requester).Raised() {
 		e.takeBack(a)
 	}
 }

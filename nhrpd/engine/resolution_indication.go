@@ -34,7 +34,7 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 		e.drop(dropMalformed)
 		return
 	}
-	if ifc.objectToDirect(from).raised() {
+	if ifc.objectToDirect(from).Raised() {
 		e.drop(dropProhibited)
 		return
 	}
@@ -47,7 +47,7 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 	case way.nbma != from && ifc.real(way.nbma) == ifc.real(from):
 		e.drop(dropSameAddress) // they cannot reach each other from outside their NAT
 		return
-	case ifc.objectToDirect(way.nbma).raised():
+	case ifc.objectToDirect(way.nbma).Raised():
 		e.drop(dropProhibited)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/packet"
 )
 
@@ -178,7 +179,7 @@ func (e *Engine) answered(m *message) {
 func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	ifc := s.ifc
 	prefix, led, o := e.admissible(s, cie, nbma)
-	if o.raised() {
+	if o.Raised() {
 		e.deny(s, prefix, cie.Protocol, nbma, o)
 		return
 	}
@@ -207,9 +208,9 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 }
 
 // deny ends a shortcut, or the question for one, because of what was answered.
-func (e *Engine) deny(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr, o objection) {
+func (e *Engine) deny(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr, o objection.Objection) {
 	ifc := s.ifc
-	e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: nextHop, NBMA: nbma, Reason: o.text})
+	e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: nextHop, NBMA: nbma, Reason: o.Text})
 	e.rememberUnresolved(ifc, s.dest)
 	if s.state == ShortcutUp {
 		e.endShortcut(s, "the answer to its refresh is not admissible")

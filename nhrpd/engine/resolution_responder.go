@@ -3,6 +3,7 @@ package engine
 import (
 	"net/netip"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/packet"
 )
 
@@ -18,7 +19,7 @@ func (e *Engine) resolution(m *message) {
 		return
 	}
 	ifc := m.ifc
-	if o := e.objectToResolving(m); o.raised() {
+	if o := e.objectToResolving(m); o.Raised() {
 		e.prohibit(m, o)
 		return
 	}
@@ -36,29 +37,29 @@ func (e *Engine) resolution(m *message) {
 // objectToResolving says why the sender of a request gets no answer that leads to a direct path: it
 // may nothing here, or there is to be no such path from it or to the router that the request would
 // go on to.
-func (e *Engine) objectToResolving(m *message) objection {
+func (e *Engine) objectToResolving(m *message) objection.Objection {
 	ifc := m.ifc
-	if o := ifc.objectTo(m.from); o.raised() {
+	if o := ifc.objectTo(m.from); o.Raised() {
 		return o
 	}
-	if o := ifc.objectToDirect(m.from); o.raised() {
+	if o := ifc.objectToDirect(m.from); o.Raised() {
 		return o
 	}
 	if p, err := e.pathTo(ifc, m.DestProtocol); err == pathOK {
 		return ifc.objectToDirect(p.nbma)
 	}
-	return objection{}
+	return objection.Objection{}
 }
 
 // prohibit refuses a resolution by the administrator's will.
-func (e *Engine) prohibit(m *message, o objection) {
+func (e *Engine) prohibit(m *message, o objection.Objection) {
 	e.drop(dropProhibited)
 	if m.ifc.limits.refusals.Allow(e.now, m.from) {
 		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(m.DestProtocol), NextHop: m.SourceProtocol, NBMA: m.from,
-			Identity: m.identity(), Reason: "resolution refused: " + o.text})
+			Identity: m.identity(), Reason: "resolution refused: " + o.Text})
 	}
 	if e.understood(m) {
-		e.refuse(m, o.code())
+		e.refuse(m, o.Code())
 	}
 }
 
@@ -97,7 +98,7 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 		e.prohibit(m, anothersName)
 		return
 	}
-	if o := ifc.objectToPath(nbma, m.SourceProtocol); o.raised() {
+	if o := ifc.objectToPath(nbma, m.SourceProtocol); o.Raised() {
 		e.prohibit(m, o)
 		return
 	}

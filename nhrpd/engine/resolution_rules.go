@@ -4,65 +4,66 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/packet"
 )
 
 // admissible reports whether what was answered may be installed, and for which prefix: where narrowing
 // the answer makes it harmless, it is narrowed. It returns the route beneath, or an objection.
-func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (netip.Prefix, Route, objection) {
+func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (netip.Prefix, Route, objection.Objection) {
 	ifc := s.ifc
 	prefix, ok := cie.PrefixOf(s.dest)
 	if !ok {
-		return hostPrefix(s.dest), Route{}, object(malformed, "it has an impossible prefix length")
+		return hostPrefix(s.dest), Route{}, objection.New(objection.Malformed, "it has an impossible prefix length")
 	}
-	if o := ifc.objectToRouter(cie, nbma); o.raised() {
+	if o := ifc.objectToRouter(cie, nbma); o.Raised() {
 		return prefix, Route{}, o
 	}
 	if ifc.shared(ifc.peers[nbma]) {
 		return prefix, Route{}, sharedAddress
 	}
 	if e.behindClient(ifc, nbma) {
-		return prefix, Route{}, object(underlayInside, "its NBMA address is inside a prefix that a client registered")
+		return prefix, Route{}, objection.New(objection.UnderlayInside, "its NBMA address is inside a prefix that a client registered")
 	}
 	way, err := e.pathTo(ifc, s.dest)
 	if err != pathOK && err != pathNoBinding {
-		return prefix, Route{}, object(notBehindTunnel, "the destination is not behind the tunnel any more")
+		return prefix, Route{}, objection.New(objection.NotBehindTunnel, "the destination is not behind the tunnel any more")
 	}
 	prefix = e.table(ifc).Narrow(s.dest, prefix, way.route.Prefix)
 	if ifc.inOverlay(s.dest) || s.dest == cie.Protocol {
 		prefix = hostPrefix(s.dest) // in the overlay every address is a router of its own
 	}
 	if ifc.hasHostRoute(prefix, cie.Protocol) {
-		return prefix, Route{}, object(routerKnownHere, "its destination is a router that is known here")
+		return prefix, Route{}, objection.New(objection.RouterKnownHere, "its destination is a router that is known here")
 	}
 	if e.announcedIn(ifc.cfg.Table, prefix) != nil {
-		return prefix, Route{}, object(hidesAnnounced, "a client has registered this very prefix")
+		return prefix, Route{}, objection.New(objection.HidesAnnounced, "a client has registered this very prefix")
 	}
-	if o := e.objectToPrefix(ifc, prefix, nbma); o.raised() {
+	if o := e.objectToPrefix(ifc, prefix, nbma); o.Raised() {
 		return prefix, Route{}, o
 	}
-	return prefix, way.route, objection{}
+	return prefix, way.route, objection.Objection{}
 }
 
 // objectToRouter objects to answers that name an impossible next hop.
-func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) objection {
+func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) objection.Objection {
 	nextHop := cie.Protocol
 	switch {
 	case time.Duration(cie.HoldingTime)*time.Second < leastHolding:
-		return object(malformed, "its holding time is too short")
+		return objection.New(objection.Malformed, "its holding time is too short")
 	case !ifc.clientAddress(nextHop):
-		return object(wrongAddress, "its next hop is not another router of the overlay")
+		return objection.New(objection.WrongAddress, "its next hop is not another router of the overlay")
 	case !ifc.peerAddress(nbma):
-		return object(otherNBMA, "its NBMA address is ours or impossible")
+		return objection.New(objection.OtherNBMA, "its NBMA address is ours or impossible")
 	}
 	n := ifc.neighbors[nextHop]
 	if n == nil || n.nbma == nbma {
-		return objection{}
+		return objection.Objection{}
 	}
 	if n.best().rank < rankShortcut {
-		return object(addressKnownOther, "its next hop is known at another NBMA address: "+ifc.real(n.nbma).String())
+		return objection.New(objection.AddressKnownOther, "its next hop is known at another NBMA address: "+ifc.real(n.nbma).String())
 	}
-	return objection{}
+	return objection.Objection{}
 }
 
 // stillLed reports whether the route that led to a shortcut is the same, and nothing more specific has

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/packet"
 )
 
@@ -92,22 +93,22 @@ func TestPrefixesThatHideTheTunnel(t *testing.T) {
 	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1", NBMA: []netip.Addr{addr("192.0.2.1"), addr("198.18.5.1")}})
 	n.from("203.0.113.5", "spoke7")
 	ifc := n.engine.ifaces["gre1"]
-	for prefix, want := range map[string]objectionKind{
-		"10.0.0.0/8":     hidesOverlay,
-		"10.255.0.11/32": hidesOverlay,
-		"192.0.2.11/32":  hidesUnderlay, // ours
-		"192.0.2.0/24":   hidesUnderlay,
-		"198.18.0.0/15":  hidesUnderlay, // the NHS's second address
-		"203.0.113.0/24": hidesUnderlay, // a peer's
-		"100.64.0.9/32":  hidesUnderlay, // the sender's
-		"0.0.0.0/0":      tooWide,
-		"172.16.0.0/16":  noObjection,
-		"10.254.0.0/16":  noObjection,
-		"10.255.0.12/32": noObjection,
+	for prefix, want := range map[string]objection.Kind{
+		"10.0.0.0/8":     objection.HidesOverlay,
+		"10.255.0.11/32": objection.HidesOverlay,
+		"192.0.2.11/32":  objection.HidesUnderlay, // ours
+		"192.0.2.0/24":   objection.HidesUnderlay,
+		"198.18.0.0/15":  objection.HidesUnderlay, // the NHS's second address
+		"203.0.113.0/24": objection.HidesUnderlay, // a peer's
+		"100.64.0.9/32":  objection.HidesUnderlay, // the sender's
+		"0.0.0.0/0":      objection.TooWide,
+		"172.16.0.0/16":  objection.None,
+		"10.254.0.0/16":  objection.None,
+		"10.255.0.12/32": objection.None,
 	} {
 		o := n.engine.objectToPrefix(ifc, mustPrefix(prefix), addr("100.64.0.9"))
-		if o.kind != want {
-			t.Errorf("objection to %s is of kind %d (%s), want kind %d", prefix, o.kind, o.text, want)
+		if o.Kind != want {
+			t.Errorf("objection to %s is of kind %d (%s), want kind %d", prefix, o.Kind, o.Text, want)
 		}
 	}
 }

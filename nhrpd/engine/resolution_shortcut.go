@@ -101,9 +101,9 @@ func (e *Engine) secure(s *shortcut) {
 func (e *Engine) install(s *shortcut) {
 	ifc := s.ifc
 	p := e.peerAt(ifc, s.nbma)
-	if o := ifc.objectToPath(s.nbma, s.nextHop); o.raised() {
+	if o := ifc.objectToPath(s.nbma, s.nextHop); o.Raised() {
 		e.deny(s, s.prefix, s.nextHop, s.nbma, o)
-		e.closeUnwanted(p, o.text)
+		e.closeUnwanted(p, o.Text)
 		return
 	}
 	e.refer(&s.ref, p, reasonShortcut, s.ref.dial)
@@ -201,10 +201,10 @@ func (e *Engine) removeShortcut(s *shortcut) {
 func (s *shortcut) peerSecured(e *Engine) {
 	switch shared := s.ifc.shared(s.ref.peer); {
 	case shared && s.state == ShortcutSecuring:
-		e.unresolve(s, sharedAddress.text)
+		e.unresolve(s, sharedAddress.Text)
 		return
 	case shared && s.state == ShortcutUp:
-		e.endShortcut(s, sharedAddress.text)
+		e.endShortcut(s, sharedAddress.Text)
 		return
 	case s.state == ShortcutSecuring && s.ref.peer.mayBeElse(s.nextHop):
 		if !s.asking {
@@ -215,8 +215,8 @@ func (s *shortcut) peerSecured(e *Engine) {
 		e.install(s)
 		return
 	case s.state == ShortcutUp:
-		if o := s.ifc.objectToPath(s.nbma, s.nextHop); o.raised() {
-			e.endShortcut(s, o.text)
+		if o := s.ifc.objectToPath(s.nbma, s.nextHop); o.Raised() {
+			e.endShortcut(s, o.Text)
 			return
 		}
 	}
@@ -255,8 +255,8 @@ func (s *shortcut) peerBarred(e *Engine, why string) {
 
 // rulesChanged ends the shortcut if there is to be no direct path to its next hop any more.
 func (s *shortcut) rulesChanged(e *Engine, p *peer) {
-	if o := s.ifc.objectToPath(p.nbma, s.nextHop); o.raised() {
-		e.endShortcut(s, o.text)
+	if o := s.ifc.objectToPath(p.nbma, s.nextHop); o.Raised() {
+		e.endShortcut(s, o.Text)
 	}
 }
 

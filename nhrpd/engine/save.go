@@ -139,8 +139,8 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 		ifc.bindings[st.Protocol] != nil || len(ifc.bindings) >= ifc.cfg.Limits.Bindings {
 		return
 	}
-	who := e.authorization(ifc, st.Identity)
-	if ifc.cfg.Protected && who.objectToAddress(st.Protocol).raised() {
+	who := ifc.rules.Of(st.Identity, e.blocks)
+	if ifc.cfg.Protected && who.ToAddress(st.Protocol).Raised() {
 		return
 	}
 	if !e.restoreName(ifc, st.NBMA, st.Real) {
@@ -181,7 +181,7 @@ func (e *Engine) restorePrefix(b *binding, prefix netip.Prefix) {
 	if !prefix.IsValid() || prefix != prefix.Masked() || b.ifc.announced[prefix] != nil {
 		return
 	}
-	if e.objectToAnnouncing(b, prefix).raised() {
+	if e.objectToAnnouncing(b, prefix).Raised() {
 		return
 	}
 	a := e.newAnnounced(b, prefix)
@@ -195,11 +195,11 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	case left <= 0, !ifc.cfg.Shortcut, st.State != ShortcutUp, len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts,
 		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
 		!ifc.onOverlay(st.Dest), !ifc.clientAddress(st.NextHop), !usableNBMA(st.NBMA),
-		ifc.shortcuts[st.Prefix] != nil, ifc.hasHostRoute(st.Prefix, st.NextHop), e.objectToPrefix(ifc, st.Prefix, st.NBMA).raised():
+		ifc.shortcuts[st.Prefix] != nil, ifc.hasHostRoute(st.Prefix, st.NextHop), e.objectToPrefix(ifc, st.Prefix, st.NBMA).Raised():
 		return
 	}
-	who := e.authorization(ifc, st.Identity)
-	if st.Identity != "" && (who.objectToAddress(st.NextHop).raised() || who.objectToShortcut().raised()) {
+	who := ifc.rules.Of(st.Identity, e.blocks)
+	if st.Identity != "" && (who.ToAddress(st.NextHop).Raised() || who.ToShortcut().Raised()) {
 		return
 	}
 	if !e.restoreName(ifc, st.NBMA, st.Real) {

@@ -95,8 +95,8 @@ func (b *binding) peerSecured(e *Engine) {
 		e.unbind(b, "another identity has the client's NBMA address now: "+b.ref.peer.ike.Identity)
 		return
 	}
-	if o := b.ifc.objectToBeing(b.nbma, b.protocol); !b.static && o.raised() {
-		e.revoke(b, o.text)
+	if o := b.ifc.objectToBeing(b.nbma, b.protocol); !b.static && o.Raised() {
+		e.revoke(b, o.Text)
 		return
 	}
 	b.restored = false

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
@@ -19,26 +20,26 @@ type announced struct {
 }
 
 // registerPrefix registers a prefix that one CIE names. It returns why it does not.
-func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix) objection {
+func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix) objection.Objection {
 	ifc := m.ifc
 	b := ifc.bindings[m.SourceProtocol]
 	switch {
 	case m.Flags&packet.RegistrationUnique != 0:
-		return object(malformed, "a prefix cannot be registered as unique") // RFC 2332 §5.2.0.1: with U a host only
+		return objection.New(objection.Malformed, "a prefix cannot be registered as unique") // RFC 2332 §5.2.0.1: with U a host only
 	case !ifc.cfg.takesPrefixes():
-		return object(serviceOff, "prefixes are not accepted here (accept is not configured, and no peer rule has announce)")
+		return objection.New(objection.ServiceOff, "prefixes are not accepted here (accept is not configured, and no peer rule has announce)")
 	case b == nil:
-		return object(clientUnknown, "prefixes are taken from routers only that are registered themselves")
+		return objection.New(objection.ClientUnknown, "prefixes are taken from routers only that are registered themselves")
 	case b.static || !b.mayBe(m.proven()):
-		return object(otherClient, "prefixes are taken from routers only that are registered themselves")
+		return objection.New(objection.OtherClient, "prefixes are taken from routers only that are registered themselves")
 	case b.nbma != m.from:
 		// It moved, and its registration is lost or still under way: this code has it register
 		// again.
-		return object(clientUnknown, "prefixes are taken from routers only that are registered from the same NBMA address")
+		return objection.New(objection.ClientUnknown, "prefixes are taken from routers only that are registered from the same NBMA address")
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
-		return object(otherNBMA, "it is for somebody else's NBMA address")
+		return objection.New(objection.OtherNBMA, "it is for somebody else's NBMA address")
 	}
-	if o := e.objectToAnnouncing(b, prefix); o.raised() {
+	if o := e.objectToAnnouncing(b, prefix); o.Raised() {
 		return o
 	}
 	a := ifc.announced[prefix]
@@ -54,7 +55,7 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 	}
 	a.expires = e.now.Add(holding)
 	e.timers.Set(&a.expiry, a.expires)
-	return objection{}
+	return objection.Objection{}
 }
 
 // objectToAnnouncing says why a client may not announce a prefix, new or again. It is the one place
@@ -65,37 +66,36 @@ func (e *Engine) registerPrefix(m *message, cie *packet.CIE, prefix netip.Prefix
 // a site and the region that announces it as well. What this router itself rests on or leads to is
 // never hidden: neither overlay, underlay, own and connected networks, nor a route that has the
 // same prefix.
-func (e *Engine) objectToAnnouncing(b *binding, prefix netip.Prefix) objection {
+func (e *Engine) objectToAnnouncing(b *binding, prefix netip.Prefix) objection.Objection {
 	ifc := b.ifc
-	s := e.authorization(ifc, b.identity)
-	if o := s.objectToPrefix(prefix); o.raised() {
+	s := ifc.rules.Of(b.identity, e.blocks)
+	if o := s.ToPrefix(prefix); o.Raised() {
 		return o
 	}
-	ruled := s.rules && s.grant.Rule.Bounded
-	if !ifc.cfg.accepts(prefix) && (!ruled || len(ifc.cfg.Accept) > 0) {
-		return object(prefixNotAccepted, "the prefix is not in what is accepted here (accept)")
+	if !ifc.cfg.accepts(prefix) && (!s.Bounded() || len(ifc.cfg.Accept) > 0) {
+		return objection.New(objection.PrefixNotAccepted, "the prefix is not in what is accepted here (accept)")
 	}
 	a := e.announcedIn(ifc.cfg.Table, prefix)
 	switch { // before what takes a search
 	case a != nil:
 	case len(ifc.announced) >= ifc.cfg.Limits.Prefixes:
-		return object(limitReached, "as many prefixes are registered as the configuration allows (limits.prefixes)")
+		return objection.New(objection.LimitReached, "as many prefixes are registered as the configuration allows (limits.prefixes)")
 	case ifc.prefixesOf[b.holder] >= prefixesOfOne:
-		return object(limitReached, "the client has registered as many prefixes as one may")
+		return objection.New(objection.LimitReached, "the client has registered as many prefixes as one may")
 	}
-	if o := e.hides(ifc, prefix, b.protocol); o.raised() {
+	if o := e.hides(ifc, prefix, b.protocol); o.Raised() {
 		return o
 	}
 	switch {
 	case a != nil && a.owner == b:
-		return objection{}
+		return objection.Objection{}
 	case a != nil && !(a.owner.ifc == ifc && ifc.cfg.Protected && a.owner.identity == b.identity):
-		return object(prefixTaken, "another router has the prefix: "+a.owner.protocol.String()+" "+a.owner.identity)
+		return objection.New(objection.PrefixTaken, "another router has the prefix: "+a.owner.protocol.String()+" "+a.owner.identity)
 	}
-	if o := e.objectToPrefix(ifc, prefix, b.nbma); o.raised() {
+	if o := e.objectToPrefix(ifc, prefix, b.nbma); o.Raised() {
 		return o
 	}
-	return objection{}
+	return objection.Objection{}
 }
 
 // accepts reports whether clients may announce a prefix.
@@ -238,8 +238,8 @@ func (e *Engine) reviewAnnouncedOver(ifc *iface, changed netip.Prefix) {
 
 // reviewPrefix ends a prefix that hides what it must not.
 func (e *Engine) reviewPrefix(a *announced) {
-	if o := e.hides(a.owner.ifc, a.prefix, a.owner.protocol); o.raised() {
-		e.endAnnounced(a, o.text)
+	if o := e.hides(a.owner.ifc, a.prefix, a.owner.protocol); o.Raised() {
+		e.endAnnounced(a, o.Text)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/packet"
 )
 
@@ -25,17 +26,17 @@ func (e *Engine) registration(m *message) {
 	for i := range m.CIEs {
 		cie := &m.CIEs[i]
 		m.ifc.clampMTU(cie)
-		o := object(otherNHS, "it names another NHS")
+		o := objection.New(objection.OtherNHS, "it names another NHS")
 		if ours {
 			o = e.registerClient(m, cie)
 		}
-		cie.Code = o.code()
-		if o.raised() {
+		cie.Code = o.Code()
+		if o.Raised() {
 			cie.HoldingTime = 0
-			if o.kind == limitReached {
+			if o.Kind == objection.LimitReached {
 				e.drop(dropTableFull)
 			}
-			e.tellRefusal(m, cie, o.text)
+			e.tellRefusal(m, cie, o.Text)
 		}
 	}
 	e.replyToRegistration(m)
@@ -104,54 +105,54 @@ func (ifc *iface) twin(b *binding, from netip.Addr) bool {
 }
 
 // registerClient registers what one CIE names. It returns why it does not.
-func (e *Engine) registerClient(m *message, cie *packet.CIE) objection {
+func (e *Engine) registerClient(m *message, cie *packet.CIE) objection.Objection {
 	ifc, client := m.ifc, m.clientOf(cie)
 	prefix, ok := cie.PrefixOf(client)
 	switch {
 	case !ifc.cfg.Server:
-		return object(serviceOff, "this router takes no registrations (server is not set)")
+		return objection.New(objection.ServiceOff, "this router takes no registrations (server is not set)")
 	case !ok || !ifc.onOverlay(client):
-		return object(malformed, "it has an impossible prefix")
-	case ifc.objectTo(m.from).raised():
+		return objection.New(objection.Malformed, "it has an impossible prefix")
+	case ifc.objectTo(m.from).Raised():
 		return ifc.objectTo(m.from)
 	case !prefix.IsSingleIP() || !ifc.namesRouter(m, client) && ifc.cfg.takesPrefixes():
 		return e.registerPrefix(m, cie, prefix)
-	case e.objectToClientAddress(ifc, client).raised():
+	case e.objectToClientAddress(ifc, client).Raised():
 		return e.objectToClientAddress(ifc, client)
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ifc.real(m.from):
-		return object(otherNBMA, "it is for somebody else's NBMA address")
+		return objection.New(objection.OtherNBMA, "it is for somebody else's NBMA address")
 	}
-	if o := ifc.objectToBeing(m.from, client); o.raised() {
+	if o := ifc.objectToBeing(m.from, client); o.Raised() {
 		return o
 	}
 	b := ifc.bindings[client]
-	if o := e.objectToHostRoute(ifc, client, m.from); o.raised() {
+	if o := e.objectToHostRoute(ifc, client, m.from); o.Raised() {
 		if b != nil && !b.static && ifc.sameClient(b, m) {
-			e.unbind(b, o.text)
+			e.unbind(b, o.Text)
 		}
 		return o
 	}
 	unique := m.Flags&packet.RegistrationUnique != 0
 	switch {
 	case b == nil && len(ifc.bindings) >= ifc.cfg.Limits.Bindings:
-		return object(limitReached, "as many clients are registered as the configuration allows (limits.bindings)")
+		return objection.New(objection.LimitReached, "as many clients are registered as the configuration allows (limits.bindings)")
 	case b == nil && ifc.isNHSElsewhere(client, m.from):
-		return object(addressOfNHS, "it is the address of an NHS of ours")
+		return objection.New(objection.AddressOfNHS, "it is the address of an NHS of ours")
 	case b != nil && b.static:
-		return object(addressMapped, "a static map has the address")
+		return objection.New(objection.AddressMapped, "a static map has the address")
 	case b != nil && !ifc.sameClient(b, m):
-		return object(addressTaken, "another router has the address: "+ifc.real(b.nbma).String()+" "+b.identity)
+		return objection.New(objection.AddressTaken, "another router has the address: "+ifc.real(b.nbma).String()+" "+b.identity)
 	case b != nil && ifc.twin(b, m.from):
-		return object(duplicate, "two routers have the identity "+b.identity+" and this address; it is served at "+ifc.real(b.nbma).String())
+		return objection.New(objection.Duplicate, "two routers have the identity "+b.identity+" and this address; it is served at "+ifc.real(b.nbma).String())
 	}
 	o, owned := e.ownedByOther(m, client)
 	if b == nil && owned {
-		return object(addressTaken, "the address belongs to another identity until its registration expires: "+o.identity)
+		return objection.New(objection.AddressTaken, "the address belongs to another identity until its registration expires: "+o.identity)
 	}
 	identity, sharers := m.bearer(client)
 	if b == nil {
 		if mine := o != nil && m.proven().isOneOf(o.identity); !mine && ifc.addressesOf[holderOf(identity, m.from)] >= maxAddressesOfOne {
-			return object(limitReached, "the router has registered as many addresses as one may")
+			return objection.New(objection.LimitReached, "the router has registered as many addresses as one may")
 		}
 		e.endOwner(ifc, client)
 		b = e.newBinding(ifc, client)
@@ -181,7 +182,7 @@ func (e *Engine) registerClient(m *message, cie *packet.CIE) objection {
 	e.repeated(m, b, holding)
 	ifc.settled(m.from, MismatchRefused)
 	e.bind(b, m.from)
-	return objection{}
+	return objection.Objection{}
 }
 
 // namesRouter reports whether a registration of a host prefix is that of a router rather than of a
@@ -224,17 +225,17 @@ func (ifc *iface) clampMTU(cie *packet.CIE) {
 }
 
 // objectToClientAddress says why an overlay address cannot be a client's here.
-func (e *Engine) objectToClientAddress(ifc *iface, client netip.Addr) objection {
+func (e *Engine) objectToClientAddress(ifc *iface, client netip.Addr) objection.Objection {
 	r := ifc.overlayRange()
 	switch {
 	case client == ifc.overlay():
-		return objectf(wrongAddress, "the overlay address %s is ours: each router needs its own", client)
+		return objection.Newf(objection.WrongAddress, "the overlay address %s is ours: each router needs its own", client)
 	case r.IsValid() && !r.Contains(client):
-		return objectf(wrongAddress, "%s is outside our overlay %s: compare address and overlay of both routers", client, r)
+		return objection.Newf(objection.WrongAddress, "%s is outside our overlay %s: compare address and overlay of both routers", client, r)
 	case !ifc.clientAddress(client):
-		return objectf(wrongAddress, "%s cannot be a router's address in the overlay", client)
+		return objection.Newf(objection.WrongAddress, "%s cannot be a router's address in the overlay", client)
 	case e.table(ifc).IsLocal(client):
-		return objectf(wrongAddress, "%s is an address of this router", client)
+		return objection.Newf(objection.WrongAddress, "%s is an address of this router", client)
 	}
-	return objection{}
+	return objection.Objection{}
 }

@@ -30,9 +30,14 @@ var rules = []rule{
 	{"cygnet/nhrpd/packet", nil},
 	{"cygnet/nhrpd/policy", nil},
 	{"cygnet/nhrpd/engine", []string{
+		"cygnet/nhrpd/engine/authorization", "cygnet/nhrpd/engine/objection",
 		"cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/rib", "cygnet/nhrpd/engine/timers",
 		"cygnet/nhrpd/packet", "cygnet/nhrpd/policy",
 	}},
+	{"cygnet/nhrpd/engine/authorization", []string{
+		"cygnet/nhrpd/engine/objection", "cygnet/nhrpd/engine/timers", "cygnet/nhrpd/policy",
+	}},
+	{"cygnet/nhrpd/engine/objection", []string{"cygnet/nhrpd/packet"}},
 	{"cygnet/nhrpd/engine/ratelimit", nil},
 	{"cygnet/nhrpd/engine/rib", nil},
 	{"cygnet/nhrpd/engine/timers", nil},
