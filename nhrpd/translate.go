@@ -81,7 +81,8 @@ func engineLimits(l config.Limits) engine.Limits {
 	}
 }
 
-// ipsecProfile is the IPsec profile of a protected interface that sends from local, and whether its packets can be given marks.
+// ipsecProfile returns the IPsec profile of a protected interface that sends from local. marks tells
+// whether its packets can be given marks.
 func ipsecProfile(c *config.Interface, local netip.Addr, marks bool) profile.Profile {
 	s := c.IPsec
 	if s.Swanctl != nil {

@@ -214,6 +214,12 @@ func (c *Client) Expel(k Key, identity string) {
 	c.post(func(r *reconciler) { r.expel(k, identity) })
 }
 
+// Counted passes on what the kernel has counted by now, in bytes by the SPIs of its ESP states, in
+// and out; see [ike.Counters]. The maps are the client's from then on.
+func (c *Client) Counted(in, out map[uint32]uint64) {
+	c.post(func(r *reconciler) { r.counters.Renew(ike.Counters{In: in, Out: out}, r.sas) })
+}
+
 // AllowMarks answers MarksAsked; serial is that event's. The caller says by it that it directs
 // packets only to marks of peers that were reported since.
 func (c *Client) AllowMarks(serial uint64) {

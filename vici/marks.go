@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"cygnet/vici/ike"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -106,7 +105,7 @@ func (r *reconciler) sweepMarks(
 		return nil
 	}
 	return r.sweep(locals, func() (map[uint32]bool, error) {
-		return ike.ListSPIs(ctx, s, r.times.list)
+		return listSPIs(ctx, s, r.times.list)
 	})
 }
 
@@ -252,6 +251,6 @@ func (r *reconciler) unloadRecall(name string) {
 		if err := s.UnloadConnection(ctx, r.times.command, name); err != nil {
 			return err
 		}
-		return ike.EndHalfOpen(ctx, s, r.times.command, name)
+		return endHalfOpen(ctx, s, r.times.command, name)
 	}, func(err error) { r.fatal(err) })
 }

@@ -3,11 +3,7 @@ package vici
 import (
 	"context"
 	"log/slog"
-	"time"
 
-	govici "github.com/strongswan/govici/vici"
-
-	"cygnet/vici/ike"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -63,30 +59,4 @@ func (r *reconciler) takeOver(p *appliedProfile) {
 		r.load(p)
 		r.review(p.Interface)
 	})
-}
-
-// listSAs asks charon for IKE_SAs as [ike.List] does: those of others as well.
-func listSAs(
-	ctx context.Context, s *session.Session, timeout time.Duration, key, value string,
-) ([]*SA, error) {
-	sas, err := ike.List(ctx, s, timeout, key, value)
-	for _, sa := range sas {
-		attribute(sa)
-	}
-	return sas, err
-}
-
-// parseSA reads the section of an IKE_SA from an event.
-func parseSA(name string, m *govici.Message, now time.Time) (*SA, bool) {
-	sa, ok := ike.Parse(name, m, now)
-	if ok {
-		attribute(sa)
-	}
-	return sa, ok
-}
-
-// attribute fills in what the name of an SA's connection says about the SA.
-func attribute(sa *SA) {
-	sa.Interface, _, _ = profile.ParseName(sa.Connection)
-	sa.SelectedByMark = profile.GivesMarks(sa.Connection)
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"cygnet/vici/ike"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -310,7 +309,7 @@ func (r *reconciler) unload(p *peer) {
 		if err := s.UnloadConnection(ctx, command, name); err != nil || !cancelled {
 			return err
 		}
-		return ike.EndHalfOpen(ctx, s, command, name)
+		return endHalfOpen(ctx, s, command, name)
 	}, func(err error) {
 		p.busy = false
 		if r.fatal(err) {

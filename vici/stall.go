@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"cygnet/vici/ike"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -208,7 +207,7 @@ func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
 	}
 	p.busy = true
 	r.do(func(ctx context.Context, s *session.Session) error {
-		return ike.EndHalfOpen(ctx, s, r.times.command, name)
+		return endHalfOpen(ctx, s, r.times.command, name)
 	}, func(err error) {
 		p.busy = false
 		if !r.fatal(err) {

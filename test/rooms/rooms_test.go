@@ -55,9 +55,7 @@ var rules = []rule{
 		"cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/profile", "cygnet/vici/session",
 		"github.com/strongswan/govici/...",
 	}},
-	{"cygnet/vici/ike", []string{
-		"cygnet/vici/message", "cygnet/vici/session", "github.com/strongswan/govici/...",
-	}},
+	{"cygnet/vici/ike", []string{"cygnet/vici/message", "github.com/strongswan/govici/..."}},
 	{"cygnet/vici/profile", []string{
 		"cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/swanctl",
 		"github.com/strongswan/govici/...",
