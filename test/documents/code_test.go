@@ -109,7 +109,8 @@ func TestNamedCodeIsThere(t *testing.T) {
 // Each file and folder of the project that a document names is there. What tests and builds write
 // need not be.
 func TestNamedPathsAreThere(t *testing.T) {
-	path := regexp.MustCompile("`((?:cmd|contrib|doc|kernel|nhrpd|packaging|test|vici)/[\\w./*-]+)`")
+	path := regexp.MustCompile(
+		"`((?:cmd|contrib|doc|kernel|nhrpd|packaging|test|vici)/[\\w./*-]+)`")
 	for page, text := range pages(t) {
 		if page == "CHANGELOG.md" {
 			continue // it names things as they were
@@ -118,7 +119,8 @@ func TestNamedPathsAreThere(t *testing.T) {
 			if strings.HasPrefix(m[1], "test/out") {
 				continue
 			}
-			if found, err := filepath.Glob(filepath.Join(root, m[1])); err != nil || len(found) == 0 {
+			found, err := filepath.Glob(filepath.Join(root, m[1]))
+			if err != nil || len(found) == 0 {
 				t.Errorf("%s names %s, which is not there", page, m[1])
 			}
 		}

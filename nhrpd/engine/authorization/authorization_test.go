@@ -25,7 +25,8 @@ func TestObjectionOfSeveralIdentities(t *testing.T) {
 	} {
 		o := OfAll(tt.list, (*Authorization).Objection)
 		if o.Kind != tt.want {
-			t.Errorf("%s: objection of kind %d (%s), want kind %d", tt.name, o.Kind, o.Text, tt.want)
+			t.Errorf("%s: objection of kind %d (%s), want kind %d",
+				tt.name, o.Kind, o.Text, tt.want)
 		}
 	}
 }

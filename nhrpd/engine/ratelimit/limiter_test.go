@@ -136,7 +136,8 @@ func TestReleasedKeysMakeRoom(t *testing.T) {
 	l.Release("old 2")
 	l.Release("never there")
 	if got := limiterGrants(l, epoch, "new 1", 9) + limiterGrants(l, epoch, "new 2", 9); got != 3 {
-		t.Errorf("%d granted before a released bucket is full, want those of the shared one, 3", got)
+		t.Errorf("%d granted before a released bucket is full, want those of the shared one, 3",
+			got)
 	}
 	if got := limiterGrants(l, epoch, "old 2", 9); got != 2 {
 		t.Errorf("%d granted to a released key that is back, want the rest of its own, 2", got)

@@ -36,8 +36,10 @@ func TestLookupPrefersLongestPrefixThenMetricThenAge(t *testing.T) {
 		siteWorse = routeVia("172.16.1.0/24", "10.255.0.1", "gre1", 100)
 		siteTwin  = routeVia("172.16.1.0/24", "", "lan1", 50)
 		hole      = routeVia("172.16.9.0/24", "", "", 0)
-		host      = Route{Prefix: netip.MustParsePrefix("172.16.1.1/32"), Device: "lan0", Local: true}
-		site6     = routeVia("2001:db8:1::/48", "2001:db8:ffff::1", "gre1", 0)
+		host      = Route{
+			Prefix: netip.MustParsePrefix("172.16.1.1/32"), Device: "lan0", Local: true,
+		}
+		site6 = routeVia("2001:db8:1::/48", "2001:db8:ffff::1", "gre1", 0)
 	)
 	all := []Route{siteWorse, default4, default6, wide, site, siteTwin, hole, host, site6}
 	tests := []struct {
