@@ -148,7 +148,8 @@ func (a *Rules) refusesIKE(sa *ike.SA) string {
 			len(sa.RemoteID), longestIdentity)
 	case sa.RemoteIKE != "" && !a.identity.Fits(sa.RemoteIKE):
 		return fmt.Sprintf(
-			"proved to be %q, which the remote identity %q does not allow: change the one or the other", sa.RemoteIKE, a.identity)
+			"proved to be %q, which the remote identity %q does not allow: change the one or the other",
+			sa.RemoteIKE, a.identity)
 	case a.ciphers != nil && sa.Encryption != "" && !a.ciphers[sa.Encryption]:
 		return fmt.Sprintf(
 			"uses %s for IKE, which the proposals do not allow: give both ends a proposal in common",
