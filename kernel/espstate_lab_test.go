@@ -8,17 +8,19 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"cygnet/kernel/kerneltest"
 )
 
 // What carries GRE are the states between hosts, in transport mode, for GRE or any protocol, of our address; marks tell states of one
 // SPI apart.
 func TestESPStates(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	add := func(src, dst string, spi int, mode, selector, extra string) {
 		t.Helper()
-		ip(t, fmt.Sprintf("xfrm state add src %s dst %s proto esp spi %d reqid 5 mode %s %s aead rfc4106(gcm(aes)) 0x0102030405060708090a0b0c0d0e0f1011121314 128 %s",
+		kerneltest.IP(t, fmt.Sprintf("xfrm state add src %s dst %s proto esp spi %d reqid 5 mode %s %s aead rfc4106(gcm(aes)) 0x0102030405060708090a0b0c0d0e0f1011121314 128 %s",
 			src, dst, spi, mode, extra, selector))
 	}
 	const us, peer = "198.51.100.1", "203.0.113.2"
@@ -69,5 +71,5 @@ func TestESPStates(t *testing.T) {
 	if left := list(); len(left) != 0 {
 		t.Errorf("left: %+v", left)
 	}
-	shows(t, "xfrm state", "0x00002001", "0x00002002", "0x00002003", "0x00002004", "0x00002005", "-0x00001")
+	kerneltest.Shows(t, "xfrm state", "0x00002001", "0x00002002", "0x00002003", "0x00002004", "0x00002005", "-0x00001")
 }

@@ -3,7 +3,6 @@
 package kernel
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,50 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"cygnet/kernel/kerneltest"
 )
-
-// dropNetAdmin takes CAP_NET_ADMIN from all threads of the test's process, which has a namespace of its own to lose.
-func dropNetAdmin(t *testing.T) {
-	t.Helper()
-	if err := unix.Setgid(65534); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setuid(65534); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// peerNamespace makes a second namespace behind under0 (198.51.100.1/24) that holds 198.51.100.2/24 and a plain GRE tunnel.
-func peerNamespace(t *testing.T) string {
-	t.Helper()
-	peer := fmt.Sprintf("peer%d", os.Getpid())
-	ip(t, "netns add "+peer)
-	t.Cleanup(func() { ip(t, "netns del "+peer) })
-	ip(t, "link add under0 type veth peer name under0 netns "+peer)
-	for _, side := range []struct{ in, number string }{{"", "1"}, {"-n " + peer + " ", "2"}} {
-		other := map[string]string{"1": "2", "2": "1"}[side.number]
-		for _, args := range []string{
-			"link set lo up",
-			"addr add 198.51.100." + side.number + "/24 dev under0",
-			"addr add 2001:db8::" + side.number + "/64 dev under0 nodad",
-			"link set under0 up",
-			"link add gre1 type gre local 198.51.100." + side.number + " key 42 ttl 64",
-			"addr add 10.255.0." + side.number + "/24 dev gre1",
-			"link set gre1 arp on up",
-			"neigh add 10.255.0." + other + " lladdr 198.51.100." + other + " dev gre1 nud permanent",
-			"link add gre6 type ip6gre local 2001:db8::" + side.number + " remote 2001:db8::" + other + " key 42 encaplimit none",
-			"addr add 10.255.6." + side.number + "/24 dev gre6",
-			"link set gre6 up",
-		} {
-			ip(t, side.in+args)
-		}
-	}
-	for _, a := range []string{"198.51.100.2", "2001:db8::2"} {
-		eventually(t, a+" answers", func() bool { return exec.Command("ping", "-c1", "-W1", a).Run() == nil })
-	}
-	return peer
-}
 
 // xfrmStat reads a counter of what IPsec policies did.
 func xfrmStat(t *testing.T, name string) int {
@@ -73,27 +30,12 @@ func xfrmStat(t *testing.T, name string) int {
 	return n
 }
 
-// received is how many packets a tunnel of a namespace ("": the test's own) has delivered.
-func received(t *testing.T, namespace, device string) int {
-	t.Helper()
-	in := ""
-	if namespace != "" {
-		in = "-n " + namespace + " "
-	}
-	m := regexp.MustCompile(`RX:.*\n\s*\d+\s+(\d+)`).FindStringSubmatch(ip(t, in+"-s link show "+device))
-	if m == nil {
-		t.Fatal("no counters of " + device)
-	}
-	n, _ := strconv.Atoi(m[1])
-	return n
-}
-
 // The guard stops clear GRE in both directions, over IPv4 and IPv6, leaves everything else alone, and can be set any number of times.
 func TestGuard(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	peer := peerNamespace(t)
+	peer := kerneltest.PeerNamespace(t)
 	for _, c := range []struct{ local, underlay, inner, device string }{
 		{"198.51.100.1", "198.51.100.2", "10.255.0", "gre1"},
 		{"2001:db8::1", "2001:db8::2", "10.255.6", "gre6"},
@@ -111,18 +53,18 @@ func TestGuard(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := strings.Count(ip(t, "xfrm policy"), local.String()+"/"); n != 2 {
-			t.Errorf("%s: %d policies, want 2:\n%s", c.device, n, ip(t, "xfrm policy"))
+		if n := strings.Count(kerneltest.IP(t, "xfrm policy"), local.String()+"/"); n != 2 {
+			t.Errorf("%s: %d policies, want 2:\n%s", c.device, n, kerneltest.IP(t, "xfrm policy"))
 		}
-		here, there := received(t, "", c.device), received(t, peer, c.device)
+		here, there := kerneltest.Received(t, "", c.device), kerneltest.Received(t, peer, c.device)
 		blockedOut, blockedIn := xfrmStat(t, "XfrmOutPolBlock"), xfrmStat(t, "XfrmInPolBlock")
 		if out() || in() {
 			t.Errorf("%s: a ping got through the guard", c.device)
 		}
-		if now := received(t, peer, c.device); now != there {
+		if now := kerneltest.Received(t, peer, c.device); now != there {
 			t.Errorf("%s: the peer received %d packets in clear", c.device, now-there)
 		}
-		if now := received(t, "", c.device); now != here {
+		if now := kerneltest.Received(t, "", c.device); now != here {
 			t.Errorf("%s: %d packets in clear were taken in", c.device, now-here)
 		}
 		if n := xfrmStat(t, "XfrmOutPolBlock") - blockedOut; n < 1 {
@@ -131,7 +73,7 @@ func TestGuard(t *testing.T) {
 		if n := xfrmStat(t, "XfrmInPolBlock") - blockedIn; n < 1 {
 			t.Errorf("%s: %d packets blocked on the way in, want 1 or more", c.device, n)
 		}
-		run(t, "ping", "-c1", "-W1", c.underlay)
+		kerneltest.Run(t, "ping", "-c1", "-W1", c.underlay)
 
 		for range 2 {
 			if err := RemoveGuard(local); err != nil {
@@ -146,37 +88,37 @@ func TestGuard(t *testing.T) {
 
 // Policies of the same addresses that are not the guard's: one that demands IPsec guards as well and stays, one that allows is replaced.
 func TestGuardAmongPolicies(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	local := netip.MustParseAddr("198.51.100.1")
-	ip(t, "xfrm policy add dir out src 198.51.100.1/32 dst 0.0.0.0/0 proto gre priority 399999 tmpl proto esp mode transport reqid 7")
-	ip(t, "xfrm policy add dir in src 0.0.0.0/0 dst 198.51.100.1/32 proto gre priority 100")
+	kerneltest.IP(t, "xfrm policy add dir out src 198.51.100.1/32 dst 0.0.0.0/0 proto gre priority 399999 tmpl proto esp mode transport reqid 7")
+	kerneltest.IP(t, "xfrm policy add dir in src 0.0.0.0/0 dst 198.51.100.1/32 proto gre priority 100")
 	if err := EnsureGuard(local); err != nil {
 		t.Fatal(err)
 	}
-	shows(t, "xfrm policy show dir out", "tmpl", "reqid 7", "-action block")
-	shows(t, "xfrm policy show dir in", "action block priority 500000", "-priority 100")
+	kerneltest.Shows(t, "xfrm policy show dir out", "tmpl", "reqid 7", "-action block")
+	kerneltest.Shows(t, "xfrm policy show dir in", "action block priority 500000", "-priority 100")
 	if err := RemoveGuard(local); err != nil {
 		t.Fatal(err)
 	}
-	shows(t, "xfrm policy", "reqid 7", "-action block")
+	kerneltest.Shows(t, "xfrm policy", "reqid 7", "-action block")
 }
 
 // The front guard blocks GRE that a policy of another program's would let pass, in both directions.
 // It steps back where the policy of an SA would be behind it and comes again when that is gone, is
 // renewed and ends by itself, and the guard behind it is what older versions know at all times.
 func TestFrontGuard(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	peer := peerNamespace(t)
+	peer := kerneltest.PeerNamespace(t)
 	local := netip.MustParseAddr("198.51.100.1")
 	for _, bypass := range []string{
 		"add dir out src 198.51.100.0/24 dst 198.51.100.0/24 priority 175423",
 		"add dir in src 198.51.100.0/24 dst 198.51.100.0/24 priority 175423",
 	} {
-		ip(t, "xfrm policy "+bypass)
+		kerneltest.IP(t, "xfrm policy "+bypass)
 	}
 	out := func() bool { return exec.Command("ping", "-c1", "-W1", "10.255.0.2").Run() == nil }
 	in := func() bool {
@@ -190,39 +132,39 @@ func TestFrontGuard(t *testing.T) {
 		if front, err := EnsureFront(local, wanted); err != nil || front != want {
 			t.Fatalf("the front guard is there: %v, want %v; %v", front, want, err)
 		}
-		shows(t, "xfrm policy show dir in", "dst 198.51.100.1/32", "priority 500000")
-		shows(t, "xfrm policy show dir out", "src 198.51.100.1/32", "priority 500000")
+		kerneltest.Shows(t, "xfrm policy show dir in", "dst 198.51.100.1/32", "priority 500000")
+		kerneltest.Shows(t, "xfrm policy show dir out", "src 198.51.100.1/32", "priority 500000")
 	}
-	front := func() int { return strings.Count(ip(t, "xfrm policy"), "action block priority 2000") }
+	front := func() int { return strings.Count(kerneltest.IP(t, "xfrm policy"), "action block priority 2000") }
 
 	ensure(false, false)
 	if !out() || !in() {
 		t.Fatal("GRE does not pass by the policy in front of the guard")
 	}
 	ensure(true, true)
-	before := received(t, peer, "gre1")
+	before := kerneltest.Received(t, peer, "gre1")
 	if out() || in() {
 		t.Error("a ping got past the front guard")
 	}
-	if n := received(t, peer, "gre1") - before; n != 0 {
+	if n := kerneltest.Received(t, peer, "gre1") - before; n != 0 {
 		t.Errorf("the peer received %d packets in clear", n)
 	}
 	if n := front(); n != 4 {
-		t.Errorf("%d policies, want two halves for each direction:\n%s", n, ip(t, "xfrm policy"))
+		t.Errorf("%d policies, want two halves for each direction:\n%s", n, kerneltest.IP(t, "xfrm policy"))
 	}
-	shows(t, "-s xfrm policy show dir in", "hard 150(sec)")
+	kerneltest.Shows(t, "-s xfrm policy show dir in", "hard 150(sec)")
 
 	for name, sa := range map[string]string{
 		"an SA's":            "dir out src 198.51.100.1/32 dst 198.51.100.9/32 proto gre priority 366975 tmpl proto esp mode transport reqid 7",
 		"an SA's with marks": "dir in src 198.51.100.9/32 dst 198.51.100.1/32 proto gre mark 5 priority 300000 tmpl proto esp mode transport reqid 7",
 		"that of all hosts":  "dir out src 198.51.100.1/32 dst 0.0.0.0/0 priority 2000 tmpl proto esp mode transport reqid 7",
 	} {
-		ip(t, "xfrm policy add "+sa)
+		kerneltest.IP(t, "xfrm policy add "+sa)
 		ensure(true, false)
 		if n := front(); n != 0 {
 			t.Errorf("%d policies are in front of %s", n, name)
 		}
-		ip(t, "xfrm policy del "+strings.Split(strings.Split(sa, " priority")[0], " tmpl")[0])
+		kerneltest.IP(t, "xfrm policy del "+strings.Split(strings.Split(sa, " priority")[0], " tmpl")[0])
 		ensure(true, true)
 	}
 	for name, other := range map[string]string{
@@ -231,11 +173,11 @@ func TestFrontGuard(t *testing.T) {
 		"that of another address":      "dir out src 198.51.100.8/32 dst 198.51.100.9/32 proto gre priority 366975 tmpl proto esp mode transport reqid 7",
 		"one that takes clear packets": "dir in src 198.51.100.9/32 dst 198.51.100.1/32 proto gre priority 366975 tmpl proto esp mode transport reqid 7 level use",
 	} {
-		ip(t, "xfrm policy add "+other)
+		kerneltest.IP(t, "xfrm policy add "+other)
 		if front, err := EnsureFront(local, true); err != nil || !front {
 			t.Errorf("it steps back for %s: %v", name, err)
 		}
-		ip(t, "xfrm policy del "+strings.Split(other, " priority")[0])
+		kerneltest.IP(t, "xfrm policy del "+strings.Split(other, " priority")[0])
 	}
 
 	ensure(false, false)
@@ -245,10 +187,10 @@ func TestFrontGuard(t *testing.T) {
 	if n := front(); n != 4 {
 		t.Fatalf("%d policies in front", n)
 	}
-	eventually(t, "the front guard ends by itself", func() bool { return front() == 0 })
+	kerneltest.Eventually(t, "the front guard ends by itself", func() bool { return front() == 0 })
 	ensure(true, true)
 	if err := RemoveGuard(local); err != nil {
 		t.Fatal(err)
 	}
-	shows(t, "xfrm policy", "-action block")
+	kerneltest.Shows(t, "xfrm policy", "-action block")
 }

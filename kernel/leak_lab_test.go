@@ -8,21 +8,23 @@ import (
 	"os"
 	"runtime"
 	"testing"
+
+	"cygnet/kernel/kerneltest"
 )
 
 // Whatever returns an error has closed what it opened: descriptors and goroutines are as before.
 // A daemon tries most of these again and again.
 func TestFailuresLeaveNothingOpen(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
-	ip(t, "link add taken0 type dummy")
-	greDevice(t, "gre9", 9)
+	kerneltest.Underlay(t)
+	kerneltest.IP(t, "link add taken0 type dummy")
+	kerneltest.GREDevice(t, "gre9", 9)
 	loopback := 1
 	gre9 := linkNamed(t, "gre9").index
-	run(t, "tc", "qdisc", "add", "dev", "gre9", "ingress") // excludes clsact
-	group, err := attachNFLOG(testLog(t), DataPathConfig{Device: "gre9", Redirect: true, Group: 2000}, "")
+	kerneltest.Run(t, "tc", "qdisc", "add", "dev", "gre9", "ingress") // excludes clsact
+	group, err := attachNFLOG(kerneltest.Log(t), DataPathConfig{Device: "gre9", Redirect: true, Group: 2000}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,12 +33,12 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		return func() error {
 			cfg := labTunnel
 			change(&cfg)
-			return NewTunnel(cfg, testLog(t)).Run(t.Context(), func(TunnelState) {})
+			return NewTunnel(cfg, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
 		}
 	}
 	unprivileged := func(f func() error) func() error {
 		return func() (err error) {
-			withCapabilities(t, nil, func() { err = f() })
+			kerneltest.WithCapabilities(t, nil, func() { err = f() })
 			return err
 		}
 	}
@@ -64,7 +66,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 			for range rounds {
 				_ = fails()
 			}
-			eventually(t, fmt.Sprintf("no more than %d descriptors and %d goroutines are left", files, goroutines), func() bool {
+			kerneltest.Eventually(t, fmt.Sprintf("no more than %d descriptors and %d goroutines are left", files, goroutines), func() bool {
 				return descriptors(t) <= files && runtime.NumGoroutine() <= goroutines
 			})
 		})
@@ -74,7 +76,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func attachErr(t *testing.T, device string, index int, mode string, group uint16) error {
-	path, err := AttachDataPath(testLog(t), DataPathConfig{Device: device, Index: index, Mode: mode, Redirect: true, Group: group})
+	path, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: device, Index: index, Mode: mode, Redirect: true, Group: group})
 	if err == nil {
 		return path.Close()
 	}

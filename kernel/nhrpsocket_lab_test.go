@@ -8,24 +8,15 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// numbered makes packets that carry their number.
-func numbered(count int) [][]byte {
-	packets := make([][]byte, count)
-	for i := range packets {
-		packets[i] = make([]byte, 120)
-		binary.BigEndian.PutUint32(packets[i], uint32(i))
-	}
-	return packets
-}
 
 // readAll reads count packets and reports whether they are the numbered ones from a peer, in order.
 func readAll(t testing.TB, s *Socket, from netip.Addr, count int) {
@@ -46,17 +37,17 @@ func readAll(t testing.TB, s *Socket, from netip.Addr, count int) {
 }
 
 func TestSocketCarriesBatchesBothWays(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	hubAndSpokes(t)
-	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
+	kerneltest.HubAndSpokes(t)
+	hub, spoke := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
 	for _, count := range []int{1, 1000, 10000} {
-		send(t, spoke, hubNBMA, numbered(count)...)
-		readAll(t, hub, spoke1NBMA, count)
+		send(t, spoke, kerneltest.HubNBMA, kerneltest.Numbered(count)...)
+		readAll(t, hub, kerneltest.Spoke1NBMA, count)
 		// The hub does not read its own packets: otherwise the next round would begin with them.
-		send(t, hub, spoke1NBMA, numbered(count)...)
-		readAll(t, spoke, hubNBMA, count)
+		send(t, hub, kerneltest.Spoke1NBMA, kerneltest.Numbered(count)...)
+		readAll(t, spoke, kerneltest.HubNBMA, count)
 	}
 	if stats, err := hub.Stats(); stats != (SocketStats{}) || err != nil {
 		t.Errorf("dropped %+v, %v", stats, err)
@@ -64,12 +55,12 @@ func TestSocketCarriesBatchesBothWays(t *testing.T) {
 }
 
 func TestSocketAllocatesNothingForAPacket(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	hubAndSpokes(t)
-	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
-	out := []Message{{NBMA: hubNBMA, Data: make([]byte, 100)}, {NBMA: hubNBMA, Data: make([]byte, 200)}}
+	kerneltest.HubAndSpokes(t)
+	hub, spoke := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
+	out := []Message{{NBMA: kerneltest.HubNBMA, Data: make([]byte, 100)}, {NBMA: kerneltest.HubNBMA, Data: make([]byte, 200)}}
 	in := make([]Message, 8)
 	allocations := testing.AllocsPerRun(100, func() {
 		if _, err := spoke.WriteBatch(out); err != nil {
@@ -90,11 +81,11 @@ func TestSocketAllocatesNothingForAPacket(t *testing.T) {
 
 // Long packets come whole between usual ones, also where one in the batch is dropped and where memory is used again.
 func TestSocketTakesPacketsOfEveryLength(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	hubAndSpokes(t)
-	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
+	kerneltest.HubAndSpokes(t)
+	hub, spoke := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
 	var packets, want [][]byte
 	for i, length := range []int{40, usualPacket - 1, MaxPacket + 1, usualPacket, usualPacket + 1, 1400, MaxPacket, 100, 5000} {
 		packet := make([]byte, length)
@@ -108,7 +99,7 @@ func TestSocketTakesPacketsOfEveryLength(t *testing.T) {
 	}
 	ms := make([]Message, len(packets))
 	for range 3 {
-		send(t, spoke, hubNBMA, packets...)
+		send(t, spoke, kerneltest.HubNBMA, packets...)
 		var got [][]byte
 		for len(got) < len(want) {
 			n, err := hub.ReadBatch(ms)
@@ -128,22 +119,22 @@ func TestSocketTakesPacketsOfEveryLength(t *testing.T) {
 }
 
 func TestSocketSendsTheRestOfABatch(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	hubAndSpokes(t)
-	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
-	good := numbered(3)
+	kerneltest.HubAndSpokes(t)
+	hub, spoke := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
+	good := kerneltest.Numbered(3)
 	sent, err := spoke.WriteBatch([]Message{
 		{NBMA: netip.MustParseAddr("2001:db8::1"), Data: good[0]},
-		{NBMA: hubNBMA, Data: good[0]},
+		{NBMA: kerneltest.HubNBMA, Data: good[0]},
 		{Data: good[0]},
 		{NBMA: netip.MustParseAddr("0.0.0.0"), Data: good[0]},
 		{NBMA: netip.MustParseAddr("224.0.0.5"), Data: good[0]},
-		{NBMA: hubNBMA},
-		{NBMA: hubNBMA, Data: make([]byte, 60000)}, // over the MTU
-		{NBMA: hubNBMA, Data: good[1]},
-		{NBMA: hubNBMA, Data: good[2]},
+		{NBMA: kerneltest.HubNBMA},
+		{NBMA: kerneltest.HubNBMA, Data: make([]byte, 60000)}, // over the MTU
+		{NBMA: kerneltest.HubNBMA, Data: good[1]},
+		{NBMA: kerneltest.HubNBMA, Data: good[2]},
 	})
 	if sent != 3 {
 		t.Errorf("sent %d messages, want 3", sent)
@@ -168,15 +159,15 @@ func TestSocketSendsTheRestOfABatch(t *testing.T) {
 			t.Errorf("message %d: %v, want %v", w.index, byIndex[w.index], w.reason)
 		}
 	}
-	readAll(t, hub, spoke1NBMA, 3)
+	readAll(t, hub, kerneltest.Spoke1NBMA, 3)
 }
 
 func TestSocketWorksOnAfterTheLinkWasDown(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	hubAndSpokes(t)
-	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
+	kerneltest.HubAndSpokes(t)
+	hub, spoke := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
 	received := make(chan error, 1)
 	go func() {
 		n, err := hub.ReadBatch(make([]Message, 1)) // waits while the link goes down and up
@@ -185,33 +176,33 @@ func TestSocketWorksOnAfterTheLinkWasDown(t *testing.T) {
 		}
 		received <- err
 	}()
-	labIP(t, "link set gre1 down")
-	ms := []Message{{NBMA: spoke1NBMA, Data: numbered(1)[0]}, {NBMA: spoke2NBMA, Data: numbered(1)[0]}}
+	kerneltest.IPf(t, "link set gre1 down")
+	ms := []Message{{NBMA: kerneltest.Spoke1NBMA, Data: kerneltest.Numbered(1)[0]}, {NBMA: kerneltest.Spoke2NBMA, Data: kerneltest.Numbered(1)[0]}}
 	sent, err := hub.WriteBatch(ms)
 	var failed WriteErrors
 	if sent != 0 || !errors.As(err, &failed) || len(failed) != 2 || !errors.Is(failed[1], unix.ENETDOWN) {
 		t.Errorf("while down: sent %d, %v", sent, err)
 	}
-	labIP(t, "link set gre1 up")
-	send(t, hub, spoke1NBMA, numbered(1)...)
-	readAll(t, spoke, hubNBMA, 1)
-	send(t, spoke, hubNBMA, numbered(1)...)
+	kerneltest.IPf(t, "link set gre1 up")
+	send(t, hub, kerneltest.Spoke1NBMA, kerneltest.Numbered(1)...)
+	readAll(t, spoke, kerneltest.HubNBMA, 1)
+	send(t, spoke, kerneltest.HubNBMA, kerneltest.Numbered(1)...)
 	if err := <-received; err != nil {
 		t.Error(err)
 	}
 	// And with the kernel's one report of the fault still to come when the next packet is sent.
-	labIP(t, "link set gre1 down")
-	labIP(t, "link set gre1 up")
-	send(t, hub, spoke1NBMA, numbered(1)...)
-	readAll(t, spoke, hubNBMA, 1)
+	kerneltest.IPf(t, "link set gre1 down")
+	kerneltest.IPf(t, "link set gre1 up")
+	send(t, hub, kerneltest.Spoke1NBMA, kerneltest.Numbered(1)...)
+	readAll(t, spoke, kerneltest.HubNBMA, 1)
 }
 
 func TestSocketCloseEndsARead(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	hubAndSpokes(t)
-	hub := openIn(t, "", "gre1", protocolNHRP)
+	kerneltest.HubAndSpokes(t)
+	hub := openIn(t, "", "gre1", kerneltest.ProtocolNHRP)
 	ended := make(chan error)
 	go func() {
 		_, err := hub.ReadBatch(make([]Message, 1))
@@ -226,7 +217,7 @@ func TestSocketCloseEndsARead(t *testing.T) {
 	if _, err := hub.ReadBatch(make([]Message, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a read after Close: %v", err)
 	}
-	if _, err := hub.WriteBatch([]Message{{NBMA: spoke1NBMA, Data: []byte{1}}}); !errors.Is(err, net.ErrClosed) {
+	if _, err := hub.WriteBatch([]Message{{NBMA: kerneltest.Spoke1NBMA, Data: []byte{1}}}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a write after Close: %v", err)
 	}
 	if _, err := hub.Stats(); !errors.Is(err, net.ErrClosed) {
@@ -238,13 +229,13 @@ func TestSocketCloseEndsARead(t *testing.T) {
 }
 
 func TestSocketCountsWhatIsDropped(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	hubAndSpokes(t)
-	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
+	kerneltest.HubAndSpokes(t)
+	hub, spoke := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
 
-	send(t, spoke, hubNBMA, make([]byte, MaxPacket+1), make([]byte, MaxPacket))
+	send(t, spoke, kerneltest.HubNBMA, make([]byte, MaxPacket+1), make([]byte, MaxPacket))
 	ms := make([]Message, 2)
 	if n, err := hub.ReadBatch(ms); n != 1 || err != nil || len(ms[0].Data) != MaxPacket {
 		t.Errorf("read %d packets, the first of %d bytes, %v; want only the one of %d bytes", n, len(ms[0].Data), err, MaxPacket)
@@ -257,54 +248,54 @@ func TestSocketCountsWhatIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	const burst = 200
-	send(t, spoke, hubNBMA, numbered(burst)...)
+	send(t, spoke, kerneltest.HubNBMA, kerneltest.Numbered(burst)...)
 	stats, err := hub.Stats()
 	if err != nil || stats.Overflow == 0 || stats.Overflow >= burst || stats.Truncated != 1 {
 		t.Fatalf("after a burst into a small buffer: %+v, %v", stats, err)
 	}
-	readAll(t, hub, spoke1NBMA, burst-int(stats.Overflow))
+	readAll(t, hub, kerneltest.Spoke1NBMA, burst-int(stats.Overflow))
 	if again, err := hub.Stats(); again != stats || err != nil {
 		t.Errorf("a second look says %+v, %v; the first said %+v", again, err, stats)
 	}
 }
 
 func TestSocketNeedsATunnel(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	labIP(t, "link add d0 type dummy")
+	kerneltest.IPf(t, "link add d0 type dummy")
 	link, err := vnl.LinkByName("d0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenPacket(link.Attrs().Index, protocolNHRP); err == nil || !strings.Contains(err.Error(), "not a gre or ip6gre tunnel") {
+	if _, err := ListenPacket(link.Attrs().Index, kerneltest.ProtocolNHRP); err == nil || !strings.Contains(err.Error(), "not a gre or ip6gre tunnel") {
 		t.Errorf("on a dummy device: %v", err)
 	}
-	if _, err := ListenPacket(9999, protocolNHRP); !errors.Is(err, unix.ENODEV) {
+	if _, err := ListenPacket(9999, kerneltest.ProtocolNHRP); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("on no device: %v", err)
 	}
 }
 
 // The socket speaks 16-byte addresses. But Linux (6.1) does not tell from where a packet came in on an ip6gre device: it is counted.
 func TestSocketOnIPv6Underlay(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	labIP(t, "netns add %s", spoke1)
-	t.Cleanup(func() { labIP(t, "netns del %s", spoke1) })
-	labIP(t, "link add v0 type veth peer name v1 netns %s", spoke1)
-	labIP(t, "addr add 2001:db8::1/64 dev v0 nodad")
-	labIP(t, "-n %s addr add 2001:db8::2/64 dev v1 nodad", spoke1)
-	labIP(t, "link set v0 up")
-	labIP(t, "-n %s link set v1 up", spoke1)
-	labIP(t, "link add gre6 type ip6gre local 2001:db8::1 key 42")
-	labIP(t, "-n %s link add gre6 type ip6gre local 2001:db8::2 remote 2001:db8::1 key 42", spoke1)
-	labIP(t, "link set gre6 arp on up")
-	labIP(t, "-n %s link set gre6 arp on up", spoke1)
-	nbma := openIn(t, "", "gre6", protocolNHRP)
+	kerneltest.IPf(t, "netns add %s", kerneltest.Spoke1)
+	t.Cleanup(func() { kerneltest.IPf(t, "netns del %s", kerneltest.Spoke1) })
+	kerneltest.IPf(t, "link add v0 type veth peer name v1 netns %s", kerneltest.Spoke1)
+	kerneltest.IPf(t, "addr add 2001:db8::1/64 dev v0 nodad")
+	kerneltest.IPf(t, "-n %s addr add 2001:db8::2/64 dev v1 nodad", kerneltest.Spoke1)
+	kerneltest.IPf(t, "link set v0 up")
+	kerneltest.IPf(t, "-n %s link set v1 up", kerneltest.Spoke1)
+	kerneltest.IPf(t, "link add gre6 type ip6gre local 2001:db8::1 key 42")
+	kerneltest.IPf(t, "-n %s link add gre6 type ip6gre local 2001:db8::2 remote 2001:db8::1 key 42", kerneltest.Spoke1)
+	kerneltest.IPf(t, "link set gre6 arp on up")
+	kerneltest.IPf(t, "-n %s link set gre6 arp on up", kerneltest.Spoke1)
+	nbma := openIn(t, "", "gre6", kerneltest.ProtocolNHRP)
 	sent, err := nbma.WriteBatch([]Message{
 		{NBMA: netip.MustParseAddr("2001:db8::2"), Data: []byte("a")},
-		{NBMA: hubNBMA, Data: []byte("b")},
+		{NBMA: kerneltest.HubNBMA, Data: []byte("b")},
 		{NBMA: netip.MustParseAddr("::ffff:192.0.2.1"), Data: []byte("c")},
 		{NBMA: netip.MustParseAddr("fe80::1%v0"), Data: []byte("d")},
 	})
@@ -313,24 +304,24 @@ func TestSocketOnIPv6Underlay(t *testing.T) {
 		t.Errorf("sent %d, %v", sent, err)
 	}
 	go nbma.ReadBatch(make([]Message, 1))
-	send(t, openIn(t, spoke1, "gre6", protocolNHRP), netip.MustParseAddr("2001:db8::1"), []byte("e"))
-	eventually(t, "the packet without a source is counted", func() bool {
+	send(t, openIn(t, kerneltest.Spoke1, "gre6", kerneltest.ProtocolNHRP), netip.MustParseAddr("2001:db8::1"), []byte("e"))
+	kerneltest.Eventually(t, "the packet without a source is counted", func() bool {
 		stats, err := nbma.Stats()
 		return err == nil && stats.BadAddress == 1
 	})
 }
 
 func TestSocketPrivileges(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	full := openIn(t, "", "gre1", protocolNHRP)
+	gre := kerneltest.HubAndSpokes(t)
+	full := openIn(t, "", "gre1", kerneltest.ProtocolNHRP)
 	if full.Buffer() < 2*socketBuffer {
 		t.Errorf("with CAP_NET_ADMIN the receive buffer is %d bytes, want %d", full.Buffer(), 2*socketBuffer)
 	}
-	withCapabilities(t, []int{unix.CAP_NET_RAW}, func() {
-		s, err := ListenPacket(gre.Attrs().Index, protocolNHRP)
+	kerneltest.WithCapabilities(t, []int{unix.CAP_NET_RAW}, func() {
+		s, err := ListenPacket(gre.Attrs().Index, kerneltest.ProtocolNHRP)
 		if err != nil {
 			t.Errorf("with CAP_NET_RAW only: %v", err)
 			return
@@ -340,45 +331,22 @@ func TestSocketPrivileges(t *testing.T) {
 			t.Errorf("without CAP_NET_ADMIN the receive buffer is %d bytes", s.Buffer())
 		}
 	})
-	withCapabilities(t, nil, func() {
-		if _, err := ListenPacket(gre.Attrs().Index, protocolNHRP); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_RAW") {
+	kerneltest.WithCapabilities(t, nil, func() {
+		if _, err := ListenPacket(gre.Attrs().Index, kerneltest.ProtocolNHRP); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_RAW") {
 			t.Errorf("without privileges: %v", err)
 		}
 	})
 }
 
-// withCapabilities runs f on a thread that has only these capabilities.
-func withCapabilities(t *testing.T, capabilities []int, f func()) {
-	t.Helper()
-	var data [2]unix.CapUserData
-	for _, c := range capabilities {
-		data[c/32].Effective |= 1 << (c % 32)
-		data[c/32].Permitted |= 1 << (c % 32)
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		err := unix.Capset(&header, &data[0])
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-}
-
 // BenchmarkSocket sends packets from a spoke and reads them at the hub, one at a time and in batches.
 func BenchmarkSocket(b *testing.B) {
-	labNamespace(b)
-	hub, spoke := openIn(b, "", "gre1", protocolNHRP), openIn(b, spoke1, "gre1", protocolNHRP)
+	kerneltest.LabNamespace(b)
+	hub, spoke := openIn(b, "", "gre1", kerneltest.ProtocolNHRP), openIn(b, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
 	for name, size := range map[string]int{"single": 1, "batch": socketBatch} {
 		b.Run(name, func(b *testing.B) {
 			out, in := make([]Message, size), make([]Message, size)
 			for i := range out {
-				out[i] = Message{NBMA: hubNBMA, Data: make([]byte, 120)}
+				out[i] = Message{NBMA: kerneltest.HubNBMA, Data: make([]byte, 120)}
 			}
 			b.ReportAllocs()
 			for done := 0; done < b.N; done += size {
@@ -395,5 +363,29 @@ func BenchmarkSocket(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// openIn opens a socket on the device in a namespace ("": the test's own).
+func openIn(t testing.TB, namespace, device string, protocol uint16) *Socket {
+	t.Helper()
+	var s *Socket
+	kerneltest.OnDevice(t, namespace, device, func(index int) (err error) {
+		s, err = ListenPacket(index, protocol)
+		return err
+	})
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// send sends packets from a socket to one NBMA address.
+func send(t testing.TB, s *Socket, to netip.Addr, packets ...[]byte) {
+	t.Helper()
+	ms := make([]Message, len(packets))
+	for i, p := range packets {
+		ms[i] = Message{NBMA: to, Data: p}
+	}
+	if n, err := s.WriteBatch(ms); err != nil || n != len(ms) {
+		t.Fatalf("sent %d of %d packets: %v", n, len(ms), err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"cygnet/kernel/kerneltest"
 )
 
 // follower applies batches as the receiver of a mirror does.
@@ -76,7 +78,7 @@ func (f *follower) via(table uint32, prefix string) string {
 
 func (f *follower) wait(table uint32, prefix, want string) {
 	f.t.Helper()
-	eventually(f.t, fmt.Sprintf("table %d has %s %q, it has %q", table, prefix, want, f.via(table, prefix)), func() bool { return f.via(table, prefix) == want })
+	kerneltest.Eventually(f.t, fmt.Sprintf("table %d has %s %q, it has %q", table, prefix, want, f.via(table, prefix)), func() bool { return f.via(table, prefix) == want })
 }
 
 func watchRoutes(t *testing.T, tables ...uint32) *follower {
@@ -92,7 +94,7 @@ func watchRoutes(t *testing.T, tables ...uint32) *follower {
 			t.Errorf("WatchRoutes: %v", err)
 		}
 	})
-	eventually(t, "every table was reset", func() bool {
+	kerneltest.Eventually(t, "every table was reset", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.resets == len(tables)
@@ -104,20 +106,20 @@ func watchRoutes(t *testing.T, tables ...uint32) *follower {
 func lans(t *testing.T) {
 	t.Helper()
 	for i, address := range []string{"192.0.2.1/25", "192.0.2.129/25"} {
-		ip(t, fmt.Sprintf("link add lan%d type dummy", i+1))
-		ip(t, fmt.Sprintf("addr add %s dev lan%d", address, i+1))
-		ip(t, fmt.Sprintf("addr add 2001:db8:%d::1/64 dev lan%d nodad", i+1, i+1))
-		ip(t, fmt.Sprintf("link set lan%d up", i+1))
+		kerneltest.IP(t, fmt.Sprintf("link add lan%d type dummy", i+1))
+		kerneltest.IP(t, fmt.Sprintf("addr add %s dev lan%d", address, i+1))
+		kerneltest.IP(t, fmt.Sprintf("addr add 2001:db8:%d::1/64 dev lan%d nodad", i+1, i+1))
+		kerneltest.IP(t, fmt.Sprintf("link set lan%d up", i+1))
 	}
 }
 
 // The mirror of table main follows what is done to the kernel's, step by step.
 func TestWatchRoutesFollows(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	lans(t)
-	ip(t, "route add 172.16.1.0/24 via 192.0.2.2")
+	kerneltest.IP(t, "route add 172.16.1.0/24 via 192.0.2.2")
 	f := watchRoutes(t, 254)
 	f.wait(254, "172.16.1.0/24", "via 192.0.2.2 dev lan1 metric 0")
 	f.wait(254, "192.0.2.0/25", "dev lan1 metric 0")
@@ -168,7 +170,7 @@ func TestWatchRoutesFollows(t *testing.T) {
 	} {
 		t.Log("ip", s.do)
 		for _, args := range strings.Split(s.do, ";") {
-			ip(t, args)
+			kerneltest.IP(t, args)
 		}
 		f.wait(254, s.prefix, s.want)
 	}
@@ -179,16 +181,16 @@ func TestWatchRoutesFollows(t *testing.T) {
 
 // A replaced route comes as removed and added, without a reading of all routes in between.
 func TestWatchRoutesReplaced(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	lans(t)
-	ip(t, "route add 172.16.1.0/24 via 192.0.2.2")
+	kerneltest.IP(t, "route add 172.16.1.0/24 via 192.0.2.2")
 	f := watchRoutes(t, 254)
 	f.mu.Lock()
 	f.last = nil
 	f.mu.Unlock()
-	ip(t, "route replace 172.16.1.0/24 via 192.0.2.3")
+	kerneltest.IP(t, "route replace 172.16.1.0/24 via 192.0.2.3")
 	f.wait(254, "172.16.1.0/24", "via 192.0.2.3 dev lan1 metric 0")
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -199,30 +201,30 @@ func TestWatchRoutesReplaced(t *testing.T) {
 
 // Several tables, a VRF's among them, are told apart, and each has its local routes.
 func TestWatchRoutesTables(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	lans(t)
-	ip(t, "link add vrf1 type vrf table 1000")
-	ip(t, "link set vrf1 up")
-	ip(t, "link set lan2 master vrf1")
+	kerneltest.IP(t, "link add vrf1 type vrf table 1000")
+	kerneltest.IP(t, "link set vrf1 up")
+	kerneltest.IP(t, "link set lan2 master vrf1")
 	f := watchRoutes(t, 254, 1000, 4000000000)
 	f.wait(1000, "192.0.2.129/32", "local dev lan2 metric 0")
 	f.wait(1000, "192.0.2.128/25", "dev lan2 metric 0")
 	f.wait(254, "192.0.2.129/32", "")
 	f.wait(254, "192.0.2.1/32", "local dev lan1 metric 0")
-	ip(t, "route add 172.16.1.0/24 via 192.0.2.130 vrf vrf1")
+	kerneltest.IP(t, "route add 172.16.1.0/24 via 192.0.2.130 vrf vrf1")
 	f.wait(1000, "172.16.1.0/24", "via 192.0.2.130 dev lan2 metric 0")
-	ip(t, "route add 172.16.1.0/24 via 192.0.2.2 table 4000000000")
+	kerneltest.IP(t, "route add 172.16.1.0/24 via 192.0.2.2 table 4000000000")
 	f.wait(4000000000, "172.16.1.0/24", "via 192.0.2.2 dev lan1 metric 0")
-	ip(t, "route add 172.16.9.0/24 via 192.0.2.2 table 77") // nobody watches it
-	ip(t, "route add 172.16.9.0/24 via 192.0.2.3")
+	kerneltest.IP(t, "route add 172.16.9.0/24 via 192.0.2.2 table 77") // nobody watches it
+	kerneltest.IP(t, "route add 172.16.9.0/24 via 192.0.2.3")
 	f.wait(254, "172.16.9.0/24", "via 192.0.2.3 dev lan1 metric 0")
 }
 
 // A burst that overflows the socket is made up for by reading all again, and not by a second reset.
 func TestWatchRoutesBurst(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	lans(t)
@@ -234,7 +236,7 @@ func TestWatchRoutesBurst(t *testing.T) {
 	for i := range lines {
 		lines[i] = fmt.Sprintf("route add 172.16.%d.%d/32 via 192.0.2.2", i>>8, i&255)
 	}
-	if out, err := ipBatch(lines); err != nil {
+	if out, err := kerneltest.IPBatch(lines); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	f.mu.Unlock()
@@ -249,17 +251,17 @@ func TestWatchRoutesBurst(t *testing.T) {
 // A route that is deleted and added again is known at once, also to a kernel without IPv6 (UML_APPEND=ipv6.disable=1), which answers
 // a dump of IPv6 routes with those of IPv4.
 func TestWatchRoutesOfOneFamily(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	ip(t, "link add lan1 type dummy")
-	ip(t, "addr add 192.0.2.1/24 dev lan1")
-	ip(t, "link set lan1 up")
-	ip(t, "route add 172.16.1.0/24 via 192.0.2.2")
+	kerneltest.IP(t, "link add lan1 type dummy")
+	kerneltest.IP(t, "addr add 192.0.2.1/24 dev lan1")
+	kerneltest.IP(t, "link set lan1 up")
+	kerneltest.IP(t, "route add 172.16.1.0/24 via 192.0.2.2")
 	f := watchRoutes(t, 254)
 	f.wait(254, "172.16.1.0/24", "via 192.0.2.2 dev lan1 metric 0")
-	ip(t, "route del 172.16.1.0/24")
+	kerneltest.IP(t, "route del 172.16.1.0/24")
 	f.wait(254, "172.16.1.0/24", "")
-	ip(t, "route add 172.16.1.0/24 via 192.0.2.2")
+	kerneltest.IP(t, "route add 172.16.1.0/24 via 192.0.2.2")
 	f.wait(254, "172.16.1.0/24", "via 192.0.2.2 dev lan1 metric 0")
 }

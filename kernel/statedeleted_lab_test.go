@@ -6,19 +6,21 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"cygnet/kernel/kerneltest"
 )
 
 // The kernel tells of a state that is deleted, that expires, and of a flush, and nothing of one that
 // stays.
 func TestDeletedStatesAreNoticed(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	const sa = "xfrm state add src 198.51.100.1 dst DST proto esp spi 0x1001 mode transport " +
 		"aead rfc4106(gcm(aes)) 0x0102030405060708090a0b0c0d0e0f1011121314 128"
 	add := func(dst, extra string) {
 		t.Helper()
-		ip(t, strings.ReplaceAll(sa, "DST", dst)+extra)
+		kerneltest.IP(t, strings.ReplaceAll(sa, "DST", dst)+extra)
 	}
 	d, err := WatchDeletedStates()
 	if err != nil {
@@ -38,17 +40,17 @@ func TestDeletedStatesAreNoticed(t *testing.T) {
 	if to, all := drain(); len(to) > 0 || all {
 		t.Errorf("want nothing told of new states, have %v, all %t", to, all)
 	}
-	ip(t, "xfrm state del src 198.51.100.1 dst 203.0.113.2 proto esp spi 0x1001")
+	kerneltest.IP(t, "xfrm state del src 198.51.100.1 dst 203.0.113.2 proto esp spi 0x1001")
 	if to, all := drain(); len(to) != 1 || !to[netip.MustParseAddr("203.0.113.2")] || all {
 		t.Errorf("want the deleted state told, have %v, all %t", to, all)
 	}
 	add("203.0.113.3", " limit time-hard 1")
 	expired := netip.MustParseAddr("203.0.113.3")
-	eventually(t, "the expired state is told", func() bool {
+	kerneltest.Eventually(t, "the expired state is told", func() bool {
 		to, _ := drain()
 		return to[expired]
 	})
-	ip(t, "xfrm state flush")
+	kerneltest.IP(t, "xfrm state flush")
 	if _, all := drain(); !all {
 		t.Error("want a flush told as of anybody's states")
 	}

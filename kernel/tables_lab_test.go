@@ -9,12 +9,14 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"cygnet/kernel/kerneltest"
 )
 
 // runTables runs tables for the length of the test.
 func runTables(t testing.TB) *Tables {
 	t.Helper()
-	tables := NewTables(testLog(t), 0)
+	tables := NewTables(kerneltest.Log(t), 0)
 	start(t, tables)
 	return tables
 }
@@ -40,14 +42,6 @@ func settled(tables *Tables) {
 	<-done
 }
 
-// greDevice makes an mGRE device by hand.
-func greDevice(t testing.TB, name string, number int) {
-	t.Helper()
-	ip(t, fmt.Sprintf("link add %s type gre local 198.51.100.%d key %d ttl 64", name, number, number))
-	ip(t, fmt.Sprintf("addr add 10.255.%d.1/24 dev %s", number, name))
-	ip(t, fmt.Sprintf("link set %s arp on up", name))
-}
-
 func wantNeighbor(device, protocol, nbma string) Change {
 	return Change{Neighbor: &Neighbor{device, netip.MustParseAddr(protocol), netip.MustParseAddr(nbma)}}
 }
@@ -63,53 +57,53 @@ func gone(c Change) Change {
 
 // Wanted neighbours and routes come into the kernel, move, and go, over IPv4 and IPv6.
 func TestTablesFollowWishes(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
-	ip(t, "addr add fd00::1/64 dev gre1 nodad")
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.IP(t, "addr add fd00::1/64 dev gre1 nodad")
 	tables := runTables(t)
 	tables.Want([]Change{
 		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
 		wantNeighbor("gre1", "fd00::2", "203.0.113.2"), wantRoute("gre1", "fd16:2::/48", "fd00::2"),
 	})
 	settled(tables)
-	shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT proto 84", "fd00::2 lladdr 203.0.113.2 PERMANENT proto 84")
-	shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink")
-	shows(t, "-6 route", "fd16:2::/48 via fd00::2 dev gre1 proto 84 metric 1 onlink")
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT proto 84", "fd00::2 lladdr 203.0.113.2 PERMANENT proto 84")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink")
+	kerneltest.Shows(t, "-6 route", "fd16:2::/48 via fd00::2 dev gre1 proto 84 metric 1 onlink")
 
 	tables.Want([]Change{
 		wantNeighbor("gre1", "10.255.1.2", "203.0.113.99"), wantNeighbor("gre1", "10.255.1.3", "203.0.113.3"),
 		wantRoute("gre1", "172.16.2.0/24", "10.255.1.3"), wantRoute("gre1", "fd16:2::/48", "fd00::3"),
 	})
 	settled(tables)
-	shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.99 PERMANENT", "10.255.1.3 lladdr 203.0.113.3 PERMANENT")
-	shows(t, "route", "172.16.2.0/24 via 10.255.1.3", "-via 10.255.1.2")
-	shows(t, "-6 route", "fd16:2::/48 via fd00::3 dev gre1", "-via fd00::2")
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.99 PERMANENT", "10.255.1.3 lladdr 203.0.113.3 PERMANENT")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.3", "-via 10.255.1.2")
+	kerneltest.Shows(t, "-6 route", "fd16:2::/48 via fd00::3 dev gre1", "-via fd00::2")
 
 	tables.Want([]Change{
 		gone(wantNeighbor("gre1", "10.255.1.2", "203.0.113.99")), gone(wantRoute("gre1", "172.16.2.0/24", "10.255.1.3")),
 		gone(wantRoute("gre1", "fd16:2::/48", "fd00::3")),
 	})
 	settled(tables)
-	shows(t, "neigh show dev gre1", "-10.255.1.2", "10.255.1.3")
-	shows(t, "route", "-172.16.2.0/24")
-	shows(t, "-6 route", "-fd16:2::/48")
+	kerneltest.Shows(t, "neigh show dev gre1", "-10.255.1.2", "10.255.1.3")
+	kerneltest.Shows(t, "route", "-172.16.2.0/24")
+	kerneltest.Shows(t, "-6 route", "-fd16:2::/48")
 }
 
 // What others remove, a link down and a link deleted included, comes back.
 func TestTablesHeal(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
+	kerneltest.GREDevice(t, "gre1", 1)
 	tables := runTables(t)
 	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2")})
 	settled(tables)
 	there := func() {
 		t.Helper()
-		shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT proto 84")
-		shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink")
+		kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT proto 84")
+		kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink")
 	}
 	there()
 	for _, harm := range [][]string{
@@ -123,7 +117,7 @@ func TestTablesHeal(t *testing.T) {
 	} {
 		t.Logf("harm: ip %q", harm)
 		for _, args := range harm {
-			ip(t, args)
+			kerneltest.IP(t, args)
 		}
 		there()
 	}
@@ -132,59 +126,59 @@ func TestTablesHeal(t *testing.T) {
 // A route of ours comes before another's of the same prefix and metric without taking its place (IPv4), or has a lower metric (IPv6),
 // and goes without a trace.
 func TestTablesPrecede(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
-	ip(t, "link add lan0 type dummy")
-	ip(t, "link set lan0 up")
-	ip(t, "addr add 192.0.2.1/24 dev lan0")
-	ip(t, "addr add 2001:db8::1/64 dev lan0 nodad")
-	ip(t, "addr add fd00::1/64 dev gre1 nodad")
-	ip(t, "route add 172.16.2.0/24 via 192.0.2.254 proto static")
-	ip(t, "-6 route add fd16:2::/48 via 2001:db8::fe metric 20 proto static")
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.IP(t, "link add lan0 type dummy")
+	kerneltest.IP(t, "link set lan0 up")
+	kerneltest.IP(t, "addr add 192.0.2.1/24 dev lan0")
+	kerneltest.IP(t, "addr add 2001:db8::1/64 dev lan0 nodad")
+	kerneltest.IP(t, "addr add fd00::1/64 dev gre1 nodad")
+	kerneltest.IP(t, "route add 172.16.2.0/24 via 192.0.2.254 proto static")
+	kerneltest.IP(t, "-6 route add fd16:2::/48 via 2001:db8::fe metric 20 proto static")
 	tables := runTables(t)
 	changes := []Change{wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"), wantRoute("gre1", "fd16:2::/48", "fd00::2")}
 	tables.Want(changes)
 	settled(tables)
-	shows(t, "route get 172.16.2.1", "via 10.255.1.2 dev gre1")
-	shows(t, "-6 route get fd16:2::1", "via fd00::2 dev gre1")
-	shows(t, "route", "172.16.2.0/24 via 192.0.2.254 dev lan0 proto static")
-	shows(t, "-6 route", "fd16:2::/48 via 2001:db8::fe dev lan0 proto static metric 20")
+	kerneltest.Shows(t, "route get 172.16.2.1", "via 10.255.1.2 dev gre1")
+	kerneltest.Shows(t, "-6 route get fd16:2::1", "via fd00::2 dev gre1")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 192.0.2.254 dev lan0 proto static")
+	kerneltest.Shows(t, "-6 route", "fd16:2::/48 via 2001:db8::fe dev lan0 proto static metric 20")
 
 	for i := range changes {
 		changes[i].Delete = true
 	}
 	tables.Want(changes)
 	settled(tables)
-	shows(t, "route get 172.16.2.1", "via 192.0.2.254 dev lan0")
-	shows(t, "-6 route get fd16:2::1", "via 2001:db8::fe dev lan0")
+	kerneltest.Shows(t, "route get 172.16.2.1", "via 192.0.2.254 dev lan0")
+	kerneltest.Shows(t, "-6 route get fd16:2::1", "via 2001:db8::fe dev lan0")
 }
 
 // Tables above 255 and metrics are the route's own; a VRF's device may be the tunnel's master.
 func TestTablesByNumber(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
-	ip(t, "link add vrf1 type vrf table 1000")
-	ip(t, "link set vrf1 up")
-	ip(t, "link set gre1 master vrf1")
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.IP(t, "link add vrf1 type vrf table 1000")
+	kerneltest.IP(t, "link set vrf1 up")
+	kerneltest.IP(t, "link set gre1 master vrf1")
 	tables := runTables(t)
 	c := wantRoute("gre1", "172.16.2.0/24", "10.255.1.2")
 	c.Route.Table, c.Route.Metric = 1000, 30
 	tables.Want([]Change{c})
 	settled(tables)
-	shows(t, "route show table 1000", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 metric 30 onlink")
-	shows(t, "route show table main", "-172.16.2.0/24")
+	kerneltest.Shows(t, "route show table 1000", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 metric 30 onlink")
+	kerneltest.Shows(t, "route show table main", "-172.16.2.0/24")
 	tables.Want([]Change{gone(c)})
 	settled(tables)
-	shows(t, "route show table 1000", "-172.16.2.0/24")
+	kerneltest.Shows(t, "route show table 1000", "-172.16.2.0/24")
 }
 
 // Entries wait for a device that is missing or down, without a failure, and come when it does.
 func TestTablesWaitForDevice(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	tables := runTables(t)
@@ -193,18 +187,18 @@ func TestTablesWaitForDevice(t *testing.T) {
 	if s := tables.Stats(); s.Waiting != 2 || s.Failing != 0 || s.Present() != 0 || len(s.Failures) != 0 {
 		t.Errorf("without a device: %+v", s)
 	}
-	greDevice(t, "gre1", 1)
-	shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT")
-	shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1")
-	eventually(t, "nothing waits", func() bool { return tables.Stats().Present() == 2 })
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1")
+	kerneltest.Eventually(t, "nothing waits", func() bool { return tables.Stats().Present() == 2 })
 }
 
 // What the kernel refuses is counted with its reason and tried again, and keeps nothing else from getting in.
 func TestTablesCountRefusals(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
+	kerneltest.GREDevice(t, "gre1", 1)
 	tables := runTables(t)
 	tables.Want([]Change{
 		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"),
@@ -212,22 +206,22 @@ func TestTablesCountRefusals(t *testing.T) {
 		wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
 	})
 	settled(tables)
-	shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1", "-172.16.9.0/24")
-	eventually(t, "it was tried again", func() bool { return tables.Stats().Failures["add route: invalid argument"] > 1 })
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1", "-172.16.9.0/24")
+	kerneltest.Eventually(t, "it was tried again", func() bool { return tables.Stats().Failures["add route: invalid argument"] > 1 })
 	if s := tables.Stats(); s.Failing != 1 || s.Present() != 2 {
 		t.Errorf("%+v", s)
 	}
-	ip(t, "addr del 10.255.1.1/24 dev gre1")
-	ip(t, "addr add 10.255.1.9/24 dev gre1")
-	shows(t, "route", "172.16.9.0/24 via 10.255.1.1 dev gre1")
+	kerneltest.IP(t, "addr del 10.255.1.1/24 dev gre1")
+	kerneltest.IP(t, "addr add 10.255.1.9/24 dev gre1")
+	kerneltest.Shows(t, "route", "172.16.9.0/24 via 10.255.1.1 dev gre1")
 }
 
 // What an earlier run left stays until Settle, unless something else is wanted in its place; another's entries always stay.
 func TestTablesSettle(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
+	kerneltest.GREDevice(t, "gre1", 1)
 	for _, left := range []string{
 		"neigh add 10.255.1.2 lladdr 203.0.113.2 dev gre1 nud permanent protocol 84",
 		"neigh add 10.255.1.3 lladdr 203.0.113.3 dev gre1 nud permanent protocol 84",
@@ -238,7 +232,7 @@ func TestTablesSettle(t *testing.T) {
 		"route add 172.16.4.0/24 via 10.255.1.4 dev gre1 proto 84 onlink",
 		"route add 172.16.5.0/24 via 10.255.1.5 dev gre1",
 	} {
-		ip(t, left)
+		kerneltest.IP(t, left)
 	}
 	tables := runTables(t)
 	settled(tables) // it has read what is there
@@ -247,12 +241,12 @@ func TestTablesSettle(t *testing.T) {
 		wantNeighbor("gre1", "10.255.1.3", "203.0.113.33"), wantRoute("gre1", "172.16.3.0/24", "10.255.1.2"),
 	})
 	settled(tables)
-	shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 ", "10.255.1.3 lladdr 203.0.113.33 ", "10.255.1.4", "10.255.1.5")
-	shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-via 10.255.1.3", "172.16.4.0/24", "172.16.5.0/24")
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 ", "10.255.1.3 lladdr 203.0.113.33 ", "10.255.1.4", "10.255.1.5")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-via 10.255.1.3", "172.16.4.0/24", "172.16.5.0/24")
 
 	tables.Settle()
-	shows(t, "neigh show dev gre1", "10.255.1.2", "10.255.1.3", "-10.255.1.4", "10.255.1.5")
-	shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-172.16.4.0/24", "172.16.5.0/24")
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2", "10.255.1.3", "-10.255.1.4", "10.255.1.5")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-172.16.4.0/24", "172.16.5.0/24")
 	if s := tables.Stats(); s.Removed != 2 {
 		t.Errorf("removed %d, want the neighbour and the route nobody wanted", s.Removed)
 	}
@@ -261,13 +255,13 @@ func TestTablesSettle(t *testing.T) {
 // A withdrawal holds from the start, also for entries of an earlier run: those that come before the first comparison, or together
 // with another one, are carried out by it. An entry that is wanted again stays.
 func TestWithdrawalsBeforeSettle(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
+	kerneltest.GREDevice(t, "gre1", 1)
 	for i := 2; i <= 5; i++ {
-		ip(t, fmt.Sprintf("neigh add 10.255.1.%d lladdr 203.0.113.%d dev gre1 nud permanent protocol 84", i, i))
-		ip(t, fmt.Sprintf("route add 172.16.%d.0/24 via 10.255.1.%d dev gre1 proto 84 onlink", i, i))
+		kerneltest.IP(t, fmt.Sprintf("neigh add 10.255.1.%d lladdr 203.0.113.%d dev gre1 nud permanent protocol 84", i, i))
+		kerneltest.IP(t, fmt.Sprintf("route add 172.16.%d.0/24 via 10.255.1.%d dev gre1 proto 84 onlink", i, i))
 	}
 	of := func(i int) []Change {
 		return []Change{
@@ -280,7 +274,7 @@ func TestWithdrawalsBeforeSettle(t *testing.T) {
 			tables.Want([]Change{gone(c)})
 		}
 	}
-	tables := NewTables(testLog(t), 0)
+	tables := NewTables(kerneltest.Log(t), 0)
 	tables.Want(of(2)) // the saved state is restored, and the peer shut out before the first comparison
 	withdraw(tables, 2)
 	withdraw(tables, 3)
@@ -288,14 +282,14 @@ func TestWithdrawalsBeforeSettle(t *testing.T) {
 	tables.Want(of(4))
 	start(t, tables)
 	settled(tables)
-	shows(t, "neigh show dev gre1", "-10.255.1.2 ", "-10.255.1.3 ", "10.255.1.4 ", "10.255.1.5 ")
-	shows(t, "route", "-172.16.2.0/24", "-172.16.3.0/24", "172.16.4.0/24", "172.16.5.0/24")
+	kerneltest.Shows(t, "neigh show dev gre1", "-10.255.1.2 ", "-10.255.1.3 ", "10.255.1.4 ", "10.255.1.5 ")
+	kerneltest.Shows(t, "route", "-172.16.2.0/24", "-172.16.3.0/24", "172.16.4.0/24", "172.16.5.0/24")
 
 	withdraw(tables, 4)
 	tables.Resync() // the comparison that is asked for takes the place of the changes
 	settled(tables)
-	shows(t, "neigh show dev gre1", "-10.255.1.4 ", "10.255.1.5 ")
-	shows(t, "route", "-172.16.4.0/24", "172.16.5.0/24")
+	kerneltest.Shows(t, "neigh show dev gre1", "-10.255.1.4 ", "10.255.1.5 ")
+	kerneltest.Shows(t, "route", "-172.16.4.0/24", "172.16.5.0/24")
 	if s := tables.Stats(); s.Failing+s.Waiting != 0 {
 		t.Errorf("%d entries fail and %d wait, want none", s.Failing, s.Waiting)
 	}
@@ -303,10 +297,10 @@ func TestWithdrawalsBeforeSettle(t *testing.T) {
 
 // Permanent neighbours do not count for the garbage collection's limits, and it does not take them.
 func TestNeighborsOutliveCollection(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
+	kerneltest.GREDevice(t, "gre1", 1)
 	tables := runTables(t)
 	changes := manyNeighbors(3000) // gc_thresh3 is 1024
 	tables.Want(changes)
@@ -315,14 +309,14 @@ func TestNeighborsOutliveCollection(t *testing.T) {
 		t.Fatalf("%d neighbours, want %d", n, len(changes))
 	}
 	// As many others as the table holds, and more, which makes the collection run and then fail.
-	ip(t, "link add lan0 type dummy")
-	ip(t, "addr add 10.99.0.1/16 dev lan0")
-	ip(t, "link set lan0 arp on up")
+	kerneltest.IP(t, "link add lan0 type dummy")
+	kerneltest.IP(t, "addr add 10.99.0.1/16 dev lan0")
+	kerneltest.IP(t, "link set lan0 arp on up")
 	var lines []string
 	for i := range 2000 {
 		lines = append(lines, fmt.Sprintf("neigh replace 10.99.%d.%d lladdr 02:00:00:00:00:01 dev lan0 nud stale", 1+i/200, 1+i%200))
 	}
-	if out, err := ipBatch(lines); err == nil {
+	if out, err := kerneltest.IPBatch(lines); err == nil {
 		t.Fatalf("the table is not full:\n%s", out)
 	}
 	if n := permanentNeighbors(t); n != len(changes) {
@@ -370,33 +364,33 @@ func permanentNeighbors(t testing.TB) int {
 
 // What is on a device that is down waits for it, whoever put it there.
 func TestNeighborOnADownDeviceWaits(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
+	kerneltest.GREDevice(t, "gre1", 1)
 	tables := runTables(t)
 	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.11", "192.0.2.11")})
 	settled(tables)
-	ip(t, "link set gre1 down")
-	ip(t, fmt.Sprintf("neigh replace 10.255.1.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", Protocol))
+	kerneltest.IP(t, "link set gre1 down")
+	kerneltest.IP(t, fmt.Sprintf("neigh replace 10.255.1.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", Protocol))
 	tables.Resync()
 	settled(tables)
 	if s := tables.Stats(); s.Waiting != 1 || s.Present() != 0 {
 		t.Errorf("%d wait, %d are present", s.Waiting, s.Present())
 	}
-	ip(t, "link set gre1 up")
-	eventually(t, "it is there", func() bool { return tables.Stats().Present() == 1 })
+	kerneltest.IP(t, "link set gre1 up")
+	kerneltest.Eventually(t, "it is there", func() bool { return tables.Stats().Present() == 1 })
 }
 
 // Ten thousand neighbours come, are compared, come back after the link was down, and go.
 func TestTenThousandNeighbors(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	greDevice(t, "gre1", 1)
+	kerneltest.GREDevice(t, "gre1", 1)
 	// Else its IPv6 address has everything compared whenever the kernel is done with it.
-	ip(t, "link set gre1 down addrgenmode none")
-	ip(t, "link set gre1 up")
+	kerneltest.IP(t, "link set gre1 down addrgenmode none")
+	kerneltest.IP(t, "link set gre1 up")
 	tables := runTables(t)
 	changes := manyNeighbors(10000)
 	there := func(want int) {
@@ -408,11 +402,11 @@ func TestTenThousandNeighbors(t *testing.T) {
 	tables.Want(changes)
 	settled(tables)
 	there(len(changes))
-	ip(t, "link set gre1 down")
-	eventually(t, "all wait", func() bool { return tables.Stats().Waiting == len(changes) })
+	kerneltest.IP(t, "link set gre1 down")
+	kerneltest.Eventually(t, "all wait", func() bool { return tables.Stats().Waiting == len(changes) })
 	there(0)
-	ip(t, "link set gre1 up")
-	eventually(t, "all are there", func() bool { return tables.Stats().Present() == len(changes) })
+	kerneltest.IP(t, "link set gre1 up")
+	kerneltest.Eventually(t, "all are there", func() bool { return tables.Stats().Present() == len(changes) })
 	there(len(changes))
 	tables.Want(deleted(changes))
 	settled(tables)
@@ -432,10 +426,10 @@ func deleted(changes []Change) []Change {
 
 // BenchmarkTenThousandNeighbors measures how long ten thousand neighbours take into the kernel, to be compared with it, and out of it.
 func BenchmarkTenThousandNeighbors(b *testing.B) {
-	if !ownNamespace(b) {
+	if !kerneltest.OwnNamespace(b) {
 		return
 	}
-	greDevice(b, "gre1", 1)
+	kerneltest.GREDevice(b, "gre1", 1)
 	tables := runTables(b)
 	settled(tables)
 	changes := manyNeighbors(10000)
