@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/schedule"
 
 	"github.com/google/go-cmp/cmp"
 	vnl "github.com/vishvananda/netlink"
@@ -282,7 +283,7 @@ func TestTwoTunnelsShareTheCompanion(t *testing.T) {
 	before := program()
 	for range 3 {
 		for _, s := range []*ebpfPath{one, two} {
-			if err := s.look(causeAudit); err != nil {
+			if err := s.look(schedule.CauseAudit); err != nil {
 				t.Errorf("%s: %v", s.device, err)
 			}
 		}
@@ -318,7 +319,7 @@ func TestTablesAreKept(t *testing.T) {
 		if err := change(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if err := s.look(causeAudit); err != nil {
+		if err := s.look(schedule.CauseAudit); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		admitted, err := readTable[bpfAddress, uint32](s.objects.Admitted)

@@ -51,14 +51,14 @@ func (k *withoutIPv6) Close() error                           { return nil }
 // read once all the same: noted twice, one that is deleted and added again would stay unknown
 // until the next reading.
 func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
-	want := route("172.16.2.0/24", "10.255.0.2")
+	want := testRoute("172.16.2.0/24", "10.255.0.2")
 	k := &withoutIPv6{routes: []netlink.Message{addRoute(want, 7)}}
 	r := &requests{conn: netlink.NewConn(k, 1)}
 	got, err := r.dumpOwnRoutes(linkTable{7: {name: "gre1", up: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]Route{want}, got, byValue); diff != "" {
+	if diff := cmp.Diff([]Route{want}, got, addresses); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]byte{unix.AF_INET, unix.AF_INET6}, k.families); diff != "" {

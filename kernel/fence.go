@@ -293,7 +293,7 @@ func fenceDevicesOf(locals []netip.Addr, offload bool) (devices []fencedDevice, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the links: %w", err)
 	}
-	numbered, err := r.dumpNumbered()
+	numbered, err := dumpNumbered(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -336,7 +336,7 @@ func fenceDevicesOf(locals []netip.Addr, offload bool) (devices []fencedDevice, 
 }
 
 // dumpNumbered returns the indexes of the links that have an IPv4 address.
-func (r *requests) dumpNumbered() (map[int]bool, error) {
+func dumpNumbered(r *requests) (map[int]bool, error) {
 	head := make([]byte, ifaddrmsgLen)
 	head[0] = unix.AF_INET
 	messages, err := r.dump(unix.RTM_GETADDR, head)

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -116,4 +117,26 @@ func TestFiltersTouched(t *testing.T) {
 			}
 		})
 	}
+}
+
+// No message makes a parser panic, however long it is and whatever its attributes claim.
+func FuzzParseFilter(f *testing.F) {
+	f.Add(filterMessage(3, 8193, kindBPF, 0, func(e *netlink.AttributeEncoder) error {
+		e.String(bpfName, "ours")
+		e.Uint32(bpfID, 77)
+		return nil
+	}).Data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		for _, kind := range []netlink.HeaderType{unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER, unix.RTM_NEWLINK} {
+			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
+			if f, ok := parseFilter(m); ok && f.program != 0 && f.kind != kindBPF {
+				t.Errorf("filter %+v", f)
+			}
+			filtersTouched(notice{messages: []netlink.Message{m}}, 3)
+		}
+		if !bytes.Equal(before, data) {
+			t.Error("a parser wrote into the message")
+		}
+	})
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/kernel/schedule"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -47,34 +49,34 @@ func filtersTouched(n notice, indexes ...int) bool {
 }
 
 // keep calls look until ctx ends: at once, after a notification that concerns it, after wake,
-// after auditInterval, and after an error with back-off. Two looks are at least lookPause apart.
+// after schedule.AuditInterval, and after an error with back-off. Two looks are at least lookPause apart.
 // look gets the cause.
 func keep(ctx context.Context, notices <-chan notice, concerns func(notice) bool,
 	wake <-chan struct{}, look func(cause string) error) {
-	retry := newBackoff(retryFirst, retryLimit)
-	next := newAlarm()
-	next.set(0, causeStart)
+	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	next := schedule.NewAlarm()
+	next.Set(0, schedule.CauseStart)
 	var last time.Time
-	hurry := func(cause string) { next.set(max(0, lookPause-time.Since(last)), cause) }
+	hurry := func(cause string) { next.Set(max(0, lookPause-time.Since(last)), cause) }
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-wake:
-			hurry(causeAsked)
+			hurry(schedule.CauseAsked)
 		case n := <-notices:
 			if concerns(n) {
 				hurry(causeFilters)
 			}
-		case <-next.timer.C:
-			err := look(next.fired())
+		case <-next.Timer.C:
+			err := look(next.Fired())
 			last = time.Now()
 			if err != nil {
-				next.set(retry.delay(), causeRetry)
+				next.Set(retry.Delay(), schedule.CauseRetry)
 				continue
 			}
-			retry.reset()
-			next.set(auditInterval, causeAudit)
+			retry.Reset()
+			next.Set(schedule.AuditInterval, schedule.CauseAudit)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"cygnet/kernel/schedule"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -38,20 +40,20 @@ func monitor(ctx context.Context, log *slog.Logger, cfg monitorConfig) (<-chan n
 	}
 	notices := make(chan notice, 64)
 	go func() {
-		wait := newBackoff(100*time.Millisecond, 30*time.Second)
+		wait := schedule.NewBackoff(100*time.Millisecond, 30*time.Second)
 		for ctx.Err() == nil {
 			if conn != nil {
 				readMonitor(ctx, conn, notices)
 				conn.Close()
 			}
-			if ctx.Err() != nil || !wait.sleep(ctx) {
+			if ctx.Err() != nil || !wait.Sleep(ctx) {
 				return
 			}
 			if conn, err = openMonitor(cfg); err != nil {
 				log.Warn("cannot listen to the kernel's notifications, trying again", "error", err)
 				continue
 			}
-			wait.reset()
+			wait.Reset()
 			deliver(ctx, notices, notice{lost: true})
 		}
 	}()
@@ -60,14 +62,14 @@ func monitor(ctx context.Context, log *slog.Logger, cfg monitorConfig) (<-chan n
 
 // listen is monitor, tried again until it works, ctx ends, or trying is of no use.
 func listen(ctx context.Context, log *slog.Logger, cfg monitorConfig) (<-chan notice, error) {
-	retry := newBackoff(retryFirst, retryLimit)
+	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
 	for {
 		notices, err := monitor(ctx, log, cfg)
 		if err == nil || permanent(err) {
 			return notices, err
 		}
 		log.Warn("cannot listen to the kernel's notifications, trying again", "error", err)
-		if !retry.sleep(ctx) {
+		if !retry.Sleep(ctx) {
 			return nil, nil
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/kernel/schedule"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -52,7 +54,7 @@ func (r *reconciler) work(in inbox, cause string) error {
 	case in.settle && !r.settled:
 		cause = causeSettle
 	case in.resync:
-		cause = causeAsked
+		cause = schedule.CauseAsked
 	}
 	r.settled = r.settled || in.settle
 	r.withdraw(in)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/kernel/schedule"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -42,26 +44,26 @@ func WatchRoutes(ctx context.Context, log *slog.Logger, tables []uint32, f func(
 		return err
 	}
 	m := newMirror(tables)
-	retry := newBackoff(retryFirst, retryLimit)
-	next := newAlarm()
-	next.set(0, causeStart)
+	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	next := schedule.NewAlarm()
+	next.Set(0, schedule.CauseStart)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-next.timer.C:
-			cause := next.fired()
+		case <-next.Timer.C:
+			cause := next.Fired()
 			if err := m.read(); err != nil {
 				log.Warn("cannot read the routing tables, trying again", "error", err)
-				next.set(retry.delay(), causeRetry)
+				next.Set(retry.Delay(), schedule.CauseRetry)
 				continue
 			}
 			log.Debug("read the routing tables", "cause", cause)
-			retry.reset()
-			next.set(readEvery, causeAudit)
+			retry.Reset()
+			next.Set(readEvery, schedule.CauseAudit)
 		case n := <-notices:
 			if cause := m.notices(n, notices); cause != "" {
-				next.set(m.pause(cause), cause)
+				next.Set(m.pause(cause), cause)
 			}
 		}
 		for _, b := range m.batches() {
@@ -151,10 +153,10 @@ func (m *mirror) read() error {
 // pause returns how long to wait before reading all tables: with a million routes that takes a second, and a table in motion gives a
 // reason for it all the time. A tenth of the time may go into it.
 func (m *mirror) pause(cause string) time.Duration {
-	if cause == causeLost {
-		return settlingDelay
+	if cause == schedule.CauseLost {
+		return schedule.SettlingDelay
 	}
-	return max(settlingDelay, 10*m.took-time.Since(m.started))
+	return max(schedule.SettlingDelay, 10*m.took-time.Since(m.started))
 }
 
 // compare notes the differences between what was told and routes.
@@ -210,23 +212,23 @@ func (m *mirror) notices(first notice, waiting <-chan notice) (cause string) {
 // notice follows one notification. It returns why the tables have to be read again, or "".
 func (m *mirror) notice(n notice) (cause string) {
 	if n.lost {
-		return causeLost
+		return schedule.CauseLost
 	}
 	for _, message := range n.messages {
 		switch message.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			// A link set down takes its IPv4 routes along without a word.
 			if before, now := m.links.apply(message); before != now && before != (device{}) {
-				cause = causeLink
+				cause = schedule.CauseLink
 			}
 		case unix.RTM_DELADDR, unix.RTM_DELNEXTHOP:
-			cause = causeLink // so do an address, with the routes that have it as their source, and a next hop object
+			cause = schedule.CauseLink // so do an address, with the routes that have it as their source, and a next hop object
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			if !m.filled {
 				continue
 			}
 			if k, e, ok := m.parse(message); ok && !m.route(message.Header, k, e) {
-				cause = causeUnclear
+				cause = schedule.CauseUnclear
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/schedule"
 )
 
 // follower applies batches as the receiver of a mirror does.
@@ -243,7 +244,7 @@ func TestWatchRoutesBurst(t *testing.T) {
 	for i := range n {
 		f.wait(254, fmt.Sprintf("172.16.%d.%d/32", i>>8, i&255), "via 192.0.2.2 dev lan1 metric 0")
 	}
-	if f.resets != 1 || !strings.Contains(f.log.String(), causeLost) {
+	if f.resets != 1 || !strings.Contains(f.log.String(), schedule.CauseLost) {
 		t.Errorf("%d resets, log:\n%s", f.resets, f.log.String())
 	}
 }

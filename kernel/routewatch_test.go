@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 
@@ -93,4 +94,18 @@ func TestMirrorCompare(t *testing.T) {
 	if diff := cmp.Diff(want, read(map[mirrorKey][]mirrored{mainLocal: {{entry: local}}, main: {{entry: via("10.0.0.2")}}}), byValue); diff != "" {
 		t.Errorf("third: %s", diff)
 	}
+}
+
+// No message makes a parser panic, however long it is and whatever its attributes claim.
+func FuzzMirrorParse(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		for _, kind := range []netlink.HeaderType{unix.RTM_NEWROUTE, unix.RTM_DELROUTE, unix.RTM_NEWLINK} {
+			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
+			newMirror([]uint32{254}).parse(m)
+		}
+		if !bytes.Equal(before, data) {
+			t.Error("a parser wrote into the message")
+		}
+	})
 }

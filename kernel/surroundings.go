@@ -56,7 +56,7 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 		}
 	}
 	for _, a := range outer {
-		turned, err := r.turned(tunnel, a)
+		turned, err := isTurned(r, tunnel, a)
 		if err != nil {
 			return s, err
 		}
@@ -64,7 +64,7 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 			s.Turned = append(s.Turned, a)
 		}
 	}
-	if s.Hops, err = r.linkLocalHops(tunnel.index); err != nil {
+	if s.Hops, err = linkLocalHops(r, tunnel.index); err != nil {
 		return s, err
 	}
 	for _, file := range []string{"/proc/self/net/igmp", "/proc/self/net/igmp6"} {
@@ -77,10 +77,10 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 	return s, nil
 }
 
-// turned reports whether the route that the tunnel's packets to an outer address take leads into
+// isTurned reports whether the route that the tunnel's packets to an outer address take leads into
 // a GRE tunnel: the kernel then drops them as a loop, and IKE is lost in it. An address without a
 // route is not turned.
-func (r *requests) turned(tunnel *link, outer netip.Addr) (bool, error) {
+func isTurned(r *requests, tunnel *link, outer netip.Addr) (bool, error) {
 	if !outer.Is4() || !tunnel.gre.local.Is4() || tunnel.gre.local.IsUnspecified() {
 		return false, nil
 	}
@@ -115,7 +115,7 @@ func (r *requests) turned(tunnel *link, outer netip.Addr) (bool, error) {
 
 // linkLocalHops finds the routes by a device, of any table, whose next hop is a link-local
 // address. IPv6 routing protocols make such routes. The kernel selects those of the device.
-func (r *requests) linkLocalHops(index int) ([]Hop, error) {
+func linkLocalHops(r *requests, index int) ([]Hop, error) {
 	head := make([]byte, rtmsgLen)
 	head[0] = unix.AF_INET6
 	attributes := netlink.NewAttributeEncoder()

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"cygnet/kernel/schedule"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -161,21 +163,13 @@ func (t *Tables) publish(s TablesStats) {
 	t.mu.Unlock()
 }
 
+// vanishedPause is the least time between two comparisons because entries vanished: another program
+// may delete them all the time.
+const vanishedPause = time.Second
+
 const (
-	auditInterval = time.Minute
-	vanishedPause = time.Second           // at most one comparison a second because entries vanish: somebody may be at it all the time
-	settlingDelay = 20 * time.Millisecond // what happens together is looked at together
-	retryFirst    = 200 * time.Millisecond
-	retryLimit    = 30 * time.Second
-	causeStart    = "start"
-	causeAsked    = "asked for"
 	causeSettle   = "settle"
-	causeLink     = "link changed"
 	causeVanished = "entry vanished"
-	causeLost     = "notifications lost"
-	causeUnclear  = "notification unclear"
-	causeRetry    = "retry"
-	causeAudit    = "audit"
 )
 
 // Run works until ctx ends, and leaves everything in the kernel as it is then. It returns an error only where trying again is of no
@@ -193,8 +187,8 @@ func (t *Tables) Run(ctx context.Context) error {
 	}
 	r := newReconciler(t.log, t.room)
 	defer r.close()
-	retry := newBackoff(retryFirst, retryLimit)
-	next := newAlarm()
+	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	next := schedule.NewAlarm()
 	work := func(in inbox, cause string) error {
 		err := r.work(in, cause)
 		t.publish(r.stats)
@@ -209,14 +203,14 @@ func (t *Tables) Run(ctx context.Context) error {
 			t.log.Warn("cannot bring the kernel's tables in step, trying again", "error", err)
 		}
 		if err != nil || r.stats.Failing > 0 {
-			next.set(retry.delay(), causeRetry)
+			next.Set(retry.Delay(), schedule.CauseRetry)
 			return nil
 		}
-		retry.reset()
-		next.set(auditInterval, causeAudit)
+		retry.Reset()
+		next.Set(schedule.AuditInterval, schedule.CauseAudit)
 		return nil
 	}
-	if err := work(t.take(), causeStart); err != nil {
+	if err := work(t.take(), schedule.CauseStart); err != nil {
 		return err
 	}
 	for {
@@ -225,11 +219,11 @@ func (t *Tables) Run(ctx context.Context) error {
 			return nil
 		case <-t.wake:
 			err = work(t.take(), "")
-		case <-next.timer.C:
-			err = work(t.take(), next.fired())
+		case <-next.Timer.C:
+			err = work(t.take(), next.Fired())
 		case n := <-notices:
 			if cause := r.notice(n); cause != "" {
-				next.set(r.pause(cause), cause)
+				next.Set(r.pause(cause), cause)
 			}
 		}
 		if err != nil {
@@ -259,33 +253,4 @@ func tablesFilter() []bpf.Instruction {
 		pass,
 		drop,
 	)
-}
-
-// alarm goes off at the earliest of the times set since it last did.
-type alarm struct {
-	timer *time.Timer
-	at    time.Time
-	cause string
-}
-
-func newAlarm() *alarm {
-	return &alarm{timer: time.NewTimer(auditInterval), at: time.Now().Add(auditInterval), cause: causeAudit}
-}
-
-func (a *alarm) set(d time.Duration, cause string) {
-	if a.cause != "" && d >= auditInterval {
-		return // the one that is set is not later: nothing is set further ahead
-	}
-	at := time.Now().Add(d)
-	if a.cause != "" && !at.Before(a.at) {
-		return
-	}
-	a.at, a.cause = at, cause
-	a.timer.Reset(d)
-}
-
-func (a *alarm) fired() string {
-	cause := a.cause
-	a.cause = ""
-	return cause
 }

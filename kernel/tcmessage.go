@@ -109,7 +109,7 @@ func (f *tcFilter) parseBPF(options *netlink.AttributeDecoder) error {
 }
 
 // dumpFilters reads the filters at an end of a device's clsact qdisc: none where that is missing.
-func (r *requests) dumpFilters(index int, at direction) ([]tcFilter, error) {
+func dumpFilters(r *requests, index int, at direction) ([]tcFilter, error) {
 	messages, err := r.dump(unix.RTM_GETTFILTER, tcHead(index, 0, uint32(at), 0))
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (r *requests) dumpFilters(index int, at direction) ([]tcFilter, error) {
 }
 
 // dumpQdiscs returns the kinds of a device's qdiscs.
-func (r *requests) dumpQdiscs(index int) ([]string, error) {
+func dumpQdiscs(r *requests, index int) ([]string, error) {
 	messages, err := r.dump(unix.RTM_GETQDISC, tcHead(index, 0, 0, 0))
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (r *requests) dumpQdiscs(index int) ([]string, error) {
 	return kinds, nil
 }
 
-func (r *requests) addClsact(index int) error {
+func addClsact(r *requests, index int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(tcaKind, "clsact")
 	_, err := r.ask(netlink.Message{
@@ -161,7 +161,7 @@ func (r *requests) addClsact(index int) error {
 }
 
 // setFilter adds the filter, or gives the one that is there the program in one step.
-func (r *requests) setFilter(f *filter, index int, replace bool) error {
+func setFilter(r *requests, f *filter, index int, replace bool) error {
 	flags := netlink.Acknowledge | netlink.Create
 	if !replace {
 		flags |= netlink.Excl
@@ -182,7 +182,7 @@ func (r *requests) setFilter(f *filter, index int, replace bool) error {
 	return err
 }
 
-func (r *requests) deleteFilter(f *filter, index int) error {
+func deleteFilter(r *requests, f *filter, index int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(tcaKind, kindBPF)
 	head := tcHead(index, f.handle, uint32(f.at), filterInfo(f.priority))

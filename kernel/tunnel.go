@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/kernel/schedule"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -77,7 +79,7 @@ func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
 	if err != nil {
 		return err
 	}
-	retry := newBackoff(retryFirst, retryLimit)
+	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
 	lastError := ""
 	for first := true; ctx.Err() == nil; first = false {
 		before := t.state
@@ -92,12 +94,12 @@ func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
 		if first || t.state != before {
 			changed(t.state)
 		}
-		wait := auditInterval
+		wait := schedule.AuditInterval
 		if err == nil {
-			retry.reset()
+			retry.Reset()
 			lastError = ""
 		} else {
-			wait = retry.delay()
+			wait = retry.Delay()
 			if err.Error() != lastError {
 				t.log.Warn("the tunnel is not as it should be, trying again", "error", err)
 				lastError = err.Error()

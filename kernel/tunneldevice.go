@@ -28,7 +28,7 @@ func (t *Tunnel) device(r *requests, have *link, local netip.Addr) (int, error) 
 	}
 	name := cmp.Or(t.bound, t.cfg.Underlay)
 	if name == "" {
-		return r.deviceWith(local, have.gre.device)
+		return deviceWith(r, local, have.gre.device)
 	}
 	again, err := r.linkByName(name)
 	if err != nil {
@@ -54,7 +54,7 @@ func deviceOf(l *link) int {
 }
 
 // deviceWith returns the index of the device that has an address, or otherwise.
-func (r *requests) deviceWith(local netip.Addr, otherwise int) (int, error) {
+func deviceWith(r *requests, local netip.Addr, otherwise int) (int, error) {
 	all, err := r.allAddresses()
 	if err != nil {
 		return 0, err

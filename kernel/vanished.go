@@ -3,6 +3,8 @@ package kernel
 import (
 	"time"
 
+	"cygnet/kernel/schedule"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -10,19 +12,19 @@ import (
 // notice looks through notifications and returns why the tables have to be compared, or "".
 func (r *reconciler) notice(n notice) (cause string) {
 	if n.lost {
-		cause = causeLost
+		cause = schedule.CauseLost
 	}
 	for _, m := range n.messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			before, now := r.links.apply(m)
 			if before != now && r.devices[before.name]+r.devices[now.name] > 0 {
-				cause = causeLink
+				cause = schedule.CauseLink
 			}
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 			// A device's last address takes its routes along without a word.
 			if a, ok := parseAddress(m); ok && r.devices[r.links.name(a.index)] > 0 {
-				cause = causeLink
+				cause = schedule.CauseLink
 			}
 		case unix.RTM_DELNEIGH:
 			if r.neighborVanished(m) && cause == "" {
@@ -40,9 +42,9 @@ func (r *reconciler) notice(n notice) (cause string) {
 // pause returns how long to wait before comparing the tables for this cause.
 func (r *reconciler) pause(cause string) time.Duration {
 	if cause != causeVanished {
-		return settlingDelay
+		return schedule.SettlingDelay
 	}
-	return max(settlingDelay, vanishedPause-time.Since(r.compared))
+	return max(schedule.SettlingDelay, vanishedPause-time.Since(r.compared))
 }
 
 func (r *reconciler) neighborVanished(m netlink.Message) bool {

@@ -39,9 +39,11 @@ var rules = []rule{
 	{"cygnet/vici", []string{"cygnet/vici/swanctl", "github.com/strongswan/govici/..."}},
 	{"cygnet/vici/swanctl", nil},
 	{"cygnet/kernel", []string{
+		"cygnet/kernel/schedule",
 		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",
 		"github.com/cilium/ebpf/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf",
 	}},
+	{"cygnet/kernel/schedule", nil},
 }
 
 // impure are the parts of the standard library that the engine and the codec have no business with.
