@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/cilium/ebpf"
 )
 
@@ -86,22 +88,22 @@ func (s *ebpfPath) adopt() error {
 	if !s.wanted.adopts {
 		return nil
 	}
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	links, err := r.dumpLinks()
+	defer r.Close()
+	links, err := r.Links()
 	if err != nil {
 		return err
 	}
-	neighbors, err := r.dumpNeighbors(links)
+	neighbors, err := r.Neighbors(links)
 	if err != nil {
 		return err
 	}
 	s.wanted.adopted = make(map[bpfAddress]bool)
 	for _, n := range neighbors {
-		if !n.ours || n.Device != s.device || !n.NBMA.IsValid() {
+		if !n.Ours || n.Device != s.device || !n.NBMA.IsValid() {
 			continue
 		}
 		if _, known := s.wanted.admitted[keyOf(n.NBMA)]; !known {

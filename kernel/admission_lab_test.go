@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -125,7 +126,7 @@ func TestAdmissionOfMarkedPeers(t *testing.T) {
 		"everybody at the address":      {[]Admission{{NBMA: kerneltest.Spoke1NBMA, Shared: true}}, [2]int{1, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			attachWith(t, linkNamed(t, "gre1").index, func(c *DataPathConfig) { c.Admitted = test.admitted })
+			attachWith(t, linkNamed(t, "gre1").Index, func(c *DataPathConfig) { c.Admitted = test.admitted })
 			var got [2]int
 			for i := range got {
 				sendAs(t, i+1)
@@ -214,7 +215,7 @@ func TestAdoptedPeersAreAdmittedUntilSettled(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	kerneltest.IPf(t, "neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", Protocol)
+	kerneltest.IPf(t, "neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", rtnl.Protocol)
 	adopt := func(c *DataPathConfig) { c.Adopt = true }
 	data := kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60)
 

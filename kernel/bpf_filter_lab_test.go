@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -210,7 +211,7 @@ func TestAttachNeedsPrivileges(t *testing.T) {
 	})
 	attach(t, gre)
 	kerneltest.WithCapabilities(t, nil, func() {
-		if err := Detach("gre1"); !errors.Is(err, ErrNoPermission) {
+		if err := Detach("gre1"); !errors.Is(err, rtnl.ErrNoPermission) {
 			t.Errorf("detach without privileges: %v", err)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"cygnet/kernel/rtnl"
 	"cygnet/kernel/schedule"
 )
 
@@ -382,7 +383,7 @@ func (s *ebpfPath) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	concerns := func(n notice) bool {
+	concerns := func(n rtnl.Notice) bool {
 		s.mu.Lock()
 		companion := s.companion
 		s.mu.Unlock()

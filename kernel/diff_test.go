@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -12,26 +14,28 @@ import (
 // others' are left alone.
 func TestDiffNeighbors(t *testing.T) {
 	want := neighbor("10.0.0.2", "203.0.113.2")
-	entry := func(n Neighbor, permanent, ours bool) []neighborEntry { return []neighborEntry{{n, permanent, ours}} }
+	entry := func(n rtnl.Neighbor, permanent, ours bool) []rtnl.NeighborEntry {
+		return []rtnl.NeighborEntry{{Neighbor: n, Permanent: permanent, Ours: ours}}
+	}
 	for _, c := range []struct {
 		name     string
-		wanted   []Neighbor
-		actual   []neighborEntry
-		add      []Neighbor
-		unwanted []Neighbor
+		wanted   []rtnl.Neighbor
+		actual   []rtnl.NeighborEntry
+		add      []rtnl.Neighbor
+		unwanted []rtnl.Neighbor
 	}{
-		{name: "there", wanted: []Neighbor{want}, actual: entry(want, true, true)},
-		{name: "missing", wanted: []Neighbor{want}, add: []Neighbor{want}},
-		{name: "at another address", wanted: []Neighbor{want}, actual: entry(neighbor("10.0.0.2", "203.0.113.9"), true, true), add: []Neighbor{want}},
-		{name: "not permanent", wanted: []Neighbor{want}, actual: entry(want, false, true), add: []Neighbor{want}},
-		{name: "not tagged", wanted: []Neighbor{want}, actual: entry(want, true, false), add: []Neighbor{want}},
-		{name: "nobody wants it", actual: entry(want, true, true), unwanted: []Neighbor{want}},
+		{name: "there", wanted: []rtnl.Neighbor{want}, actual: entry(want, true, true)},
+		{name: "missing", wanted: []rtnl.Neighbor{want}, add: []rtnl.Neighbor{want}},
+		{name: "at another address", wanted: []rtnl.Neighbor{want}, actual: entry(neighbor("10.0.0.2", "203.0.113.9"), true, true), add: []rtnl.Neighbor{want}},
+		{name: "not permanent", wanted: []rtnl.Neighbor{want}, actual: entry(want, false, true), add: []rtnl.Neighbor{want}},
+		{name: "not tagged", wanted: []rtnl.Neighbor{want}, actual: entry(want, true, false), add: []rtnl.Neighbor{want}},
+		{name: "nobody wants it", actual: entry(want, true, true), unwanted: []rtnl.Neighbor{want}},
 		{name: "another's", actual: entry(want, true, false)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			wanted := make(map[neighborKey]netip.Addr)
+			wanted := make(map[rtnl.NeighborKey]netip.Addr)
 			for _, n := range c.wanted {
-				wanted[n.key()] = n.NBMA
+				wanted[n.Key()] = n.NBMA
 			}
 			add, unwanted := diffNeighbors(wanted, c.actual)
 			if diff := cmp.Diff(c.add, add, byValue); diff != "" {
@@ -51,25 +55,25 @@ func TestDiffRoutes(t *testing.T) {
 	other.Metric = 7
 	for _, c := range []struct {
 		name                    string
-		wanted, actual          []Route
-		add, replaced, unwanted []Route
+		wanted, actual          []rtnl.Route
+		add, replaced, unwanted []rtnl.Route
 	}{
-		{name: "there", wanted: []Route{a}, actual: []Route{a}},
-		{name: "missing", wanted: []Route{a}, add: []Route{a}},
-		{name: "moved", wanted: []Route{b}, actual: []Route{a}, add: []Route{b}, replaced: []Route{a}},
-		{name: "moved, old one still there", wanted: []Route{b}, actual: []Route{b, a}, replaced: []Route{a}},
-		{name: "another metric is another route", wanted: []Route{a}, actual: []Route{other}, add: []Route{a}, unwanted: []Route{other}},
-		{name: "nobody wants it", actual: []Route{a}, unwanted: []Route{a}},
+		{name: "there", wanted: []rtnl.Route{a}, actual: []rtnl.Route{a}},
+		{name: "missing", wanted: []rtnl.Route{a}, add: []rtnl.Route{a}},
+		{name: "moved", wanted: []rtnl.Route{b}, actual: []rtnl.Route{a}, add: []rtnl.Route{b}, replaced: []rtnl.Route{a}},
+		{name: "moved, old one still there", wanted: []rtnl.Route{b}, actual: []rtnl.Route{b, a}, replaced: []rtnl.Route{a}},
+		{name: "another metric is another route", wanted: []rtnl.Route{a}, actual: []rtnl.Route{other}, add: []rtnl.Route{a}, unwanted: []rtnl.Route{other}},
+		{name: "nobody wants it", actual: []rtnl.Route{a}, unwanted: []rtnl.Route{a}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			wanted := make(map[routeKey]netip.Addr)
+			wanted := make(map[rtnl.RouteKey]netip.Addr)
 			for _, r := range c.wanted {
-				wanted[r.key()] = r.NextHop
+				wanted[r.Key()] = r.NextHop
 			}
 			add, replaced, unwanted := diffRoutes(wanted, c.actual)
 			for _, part := range []struct {
 				name      string
-				want, got []Route
+				want, got []rtnl.Route
 			}{{"add", c.add, add}, {"replaced", c.replaced, replaced}, {"unwanted", c.unwanted, unwanted}} {
 				if diff := cmp.Diff(part.want, part.got, byValue); diff != "" {
 					t.Errorf("%s: %s", part.name, diff)
@@ -86,10 +90,10 @@ var byValue = cmp.Options{
 	cmpopts.EquateEmpty(),
 }
 
-func neighbor(protocol, nbma string) Neighbor {
-	return Neighbor{"gre1", netip.MustParseAddr(protocol), netip.MustParseAddr(nbma)}
+func neighbor(protocol, nbma string) rtnl.Neighbor {
+	return rtnl.Neighbor{Device: "gre1", Protocol: netip.MustParseAddr(protocol), NBMA: netip.MustParseAddr(nbma)}
 }
 
-func route(prefix, nextHop string) Route {
-	return Route{Device: "gre1", Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop), Table: 254}
+func route(prefix, nextHop string) rtnl.Route {
+	return rtnl.Route{Device: "gre1", Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop), Table: 254}
 }

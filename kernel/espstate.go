@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/kernel/rtnl"
+
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -34,10 +36,10 @@ type ESPState struct {
 func ESPStates(local netip.Addr) ([]ESPState, error) {
 	var list []ESPState
 	err := withXFRM(func(h *vnl.Handle) error {
-		h.SetSocketTimeout(readTimeout)
-		states, err := h.XfrmStateList(int(family(local)))
+		h.SetSocketTimeout(rtnl.ReadTimeout)
+		states, err := h.XfrmStateList(int(rtnl.Family(local)))
 		if err != nil {
-			return explain(err, "read the IPsec states")
+			return rtnl.Explain(err, "read the IPsec states")
 		}
 		for i := range states {
 			s := espState(&states[i])
@@ -60,7 +62,7 @@ func DeleteStates(states []ESPState) error {
 				id.Mark = &vnl.XfrmMark{Value: s.Mark, Mask: s.MarkMask}
 			}
 			if err := h.XfrmStateDel(id); err != nil && !errors.Is(err, unix.ESRCH) {
-				problems = errors.Join(problems, explain(err, "delete the ESP state %s to %s, SPI %08x", s.Src, s.Dst, s.SPI))
+				problems = errors.Join(problems, rtnl.Explain(err, "delete the ESP state %s to %s, SPI %08x", s.Src, s.Dst, s.SPI))
 			}
 		}
 		return problems

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
@@ -75,11 +77,11 @@ type filterReport struct {
 // that fails does not keep the others from being put right.
 func ensureFilters(wanted []filter) (filterReport, error) {
 	var report filterReport
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return report, err
 	}
-	defer r.close()
+	defer r.Close()
 	var failed []error
 	said := make(map[string]bool) // both ends of a device mostly lack the same
 	for i := range wanted {
@@ -92,7 +94,7 @@ func ensureFilters(wanted []filter) (filterReport, error) {
 	return report, errors.Join(failed...)
 }
 
-func ensureFilter(r *requests, f *filter, report *filterReport) error {
+func ensureFilter(r *rtnl.Conn, f *filter, report *filterReport) error {
 	index, err := filterDevice(r, f)
 	if err != nil {
 		return err
@@ -144,18 +146,18 @@ func (f *filter) comparison() (func(*tcFilter) bool, error) {
 }
 
 // filterDevice returns the index of the filter's device.
-func filterDevice(r *requests, f *filter) (int, error) {
-	l, err := r.linkByName(f.device)
+func filterDevice(r *rtnl.Conn, f *filter) (int, error) {
+	l, err := r.LinkByName(f.device)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("find the device %s: %w", f.device, err)
 	case l == nil:
 		return 0, fmt.Errorf("find the device %s: %w (not found)", f.device, unix.ENODEV)
-	case f.index != 0 && l.index != f.index:
-		return 0, fmt.Errorf("the device %s has index %d, not %d: %w", f.device, l.index, f.index,
+	case f.index != 0 && l.Index != f.index:
+		return 0, fmt.Errorf("the device %s has index %d, not %d: %w", f.device, l.Index, f.index,
 			errDeviceReplaced)
 	}
-	return l.index, nil
+	return l.Index, nil
 }
 
 // among returns our filter of those that are there, nil if it is missing, and errPlaceTaken if
@@ -175,7 +177,7 @@ func (f *filter) among(have []tcFilter) (*tcFilter, error) {
 	return nil, nil
 }
 
-func placeFilter(r *requests, f *filter, index int, replace bool) error {
+func placeFilter(r *rtnl.Conn, f *filter, index int, replace bool) error {
 	if !replace {
 		if err := ensureClsact(r, index, f.device); err != nil {
 			return err
@@ -189,7 +191,7 @@ func placeFilter(r *requests, f *filter, index int, replace bool) error {
 
 // ensureClsact adds the qdisc that filters hang on, unless it is there: replacing it would throw
 // away the filters of others.
-func ensureClsact(r *requests, index int, device string) error {
+func ensureClsact(r *rtnl.Conn, index int, device string) error {
 	kinds, err := dumpQdiscs(r, index)
 	if err != nil {
 		return fmt.Errorf("list the qdiscs of %s: %w", device, err)
@@ -212,11 +214,11 @@ func ensureClsact(r *requests, index int, device string) error {
 
 // findFilter reports whether the device has the filter, with whatever program.
 func findFilter(f filter) (bool, error) {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return false, err
 	}
-	defer r.close()
+	defer r.Close()
 	index, err := filterDevice(r, &f)
 	if err != nil {
 		return false, err
@@ -232,11 +234,11 @@ func findFilter(f filter) (bool, error) {
 // removeFilters takes our filters away and leaves those of others, and the clsact qdisc: nobody
 // knows who else is about to use it. A filter or a device that is gone is no error.
 func removeFilters(filters []filter) error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	var failed error
 	for i := range filters {
 		failed = errors.Join(failed, removeFilter(r, &filters[i]))
@@ -244,7 +246,7 @@ func removeFilters(filters []filter) error {
 	return failed
 }
 
-func removeFilter(r *requests, f *filter) error {
+func removeFilter(r *rtnl.Conn, f *filter) error {
 	index, err := filterDevice(r, f)
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, errDeviceReplaced) {
 		return nil

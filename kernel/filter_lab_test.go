@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -43,7 +44,7 @@ func keptFilters(t *testing.T, wanted []filter, indexes ...int) func() (filterRe
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		touched := func(n notice) bool { return filtersTouched(n, indexes...) }
+		touched := func(n rtnl.Notice) bool { return filtersTouched(n, indexes...) }
 		keep(ctx, notices, touched, nil, func(cause string) error {
 			mu.Lock()
 			defer mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 
+	"cygnet/kernel/rtnl"
+
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -28,10 +30,10 @@ func EnsureGuard(local netip.Addr) error {
 				continue
 			}
 			if err != nil && !errors.Is(err, unix.ENOENT) {
-				return explain(err, "read the guard of %s (%s)", local, policy.Dir)
+				return rtnl.Explain(err, "read the guard of %s (%s)", local, policy.Dir)
 			}
 			if err := h.XfrmPolicyUpdate(policy); err != nil {
-				return explain(err, "set the guard of %s (%s)", local, policy.Dir)
+				return rtnl.Explain(err, "set the guard of %s (%s)", local, policy.Dir)
 			}
 		}
 		return nil
@@ -49,7 +51,7 @@ func RemoveGuard(local netip.Addr) error {
 				err = h.XfrmPolicyDel(policy)
 			}
 			if err != nil && !errors.Is(err, unix.ENOENT) {
-				problems = errors.Join(problems, explain(err, "remove the guard of %s (%s)", local, policy.Dir))
+				problems = errors.Join(problems, rtnl.Explain(err, "remove the guard of %s (%s)", local, policy.Dir))
 			}
 		}
 		return problems
@@ -59,7 +61,7 @@ func RemoveGuard(local netip.Addr) error {
 func withXFRM(f func(*vnl.Handle) error) error {
 	h, err := vnl.NewHandle(unix.NETLINK_XFRM)
 	if err != nil {
-		return explain(err, "open a netlink socket for IPsec")
+		return rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
 	defer h.Close()
 	return f(h)

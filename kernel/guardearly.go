@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+
+	"cygnet/kernel/rtnl"
 )
 
 // GuardEarly sets the guard (EnsureGuard) of a tunnel that nobody keeps yet, because the network or the daemon is still to come. It is
@@ -32,20 +34,20 @@ func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 // earlyLocals asks the kernel for addresses of a tunnel. What it cannot tell must not keep the others from being guarded.
 func earlyLocals(cfg TunnelConfig) ([]netip.Addr, error) {
 	locals := []netip.Addr{cfg.Local}
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return locals, err
 	}
-	defer r.close()
-	have, err := r.linkByName(cfg.Name)
-	if err == nil && have != nil && have.isGRE() {
-		locals = append(locals, have.gre.local)
+	defer r.Close()
+	have, err := r.LinkByName(cfg.Name)
+	if err == nil && have != nil && have.IsGRE() {
+		locals = append(locals, have.GRE.Local)
 	}
 	if cfg.Underlay == "" {
 		return locals, err
 	}
-	underlay, noAddress := r.underlayAddress(cfg.Underlay, netip.Addr{})
-	if errors.Is(noAddress, ErrNoAddress) {
+	underlay, noAddress := r.UnderlayAddress(cfg.Underlay, netip.Addr{})
+	if errors.Is(noAddress, rtnl.ErrNoAddress) {
 		noAddress = nil
 	}
 	return append(locals, underlay), errors.Join(err, noAddress)

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -93,20 +95,20 @@ func (p *policy) coversGRE(local netip.Addr) bool {
 
 // policies lists the kernel's IPsec policies in no order.
 func policies() ([]policy, error) {
-	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: messageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
-		return nil, explain(err, "open a netlink socket for IPsec")
+		return nil, rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(readTimeout)); err != nil {
-		return nil, explain(err, "read the IPsec policies")
+	if err := conn.SetDeadline(time.Now().Add(rtnl.ReadTimeout)); err != nil {
+		return nil, rtnl.Explain(err, "read the IPsec policies")
 	}
 	messages, err := conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: xfrmGetPolicy, Flags: netlink.Request | netlink.Dump},
 		Data:   make([]byte, policyIDLen),
 	})
 	if err != nil {
-		return nil, explain(err, "read the IPsec policies")
+		return nil, rtnl.Explain(err, "read the IPsec policies")
 	}
 	list := make([]policy, 0, len(messages))
 	for _, m := range messages {
@@ -204,13 +206,13 @@ func ensureFront(local netip.Addr, wanted bool, lifetime time.Duration) (bool, e
 	if wanted && fresh == len(parts) || !wanted && len(front) == 0 {
 		return wanted, nil
 	}
-	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: messageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
-		return false, explain(err, "open a netlink socket for IPsec")
+		return false, rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
 	defer conn.Close()
 	change := func(kind netlink.HeaderType, data []byte) error {
-		if err := conn.SetDeadline(time.Now().Add(readTimeout)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(rtnl.ReadTimeout)); err != nil {
 			return err
 		}
 		_, err := conn.Execute(netlink.Message{
@@ -222,7 +224,7 @@ func ensureFront(local netip.Addr, wanted bool, lifetime time.Duration) (bool, e
 	if wanted {
 		for _, p := range parts {
 			if err := change(xfrmUpdPolicy, p); err != nil {
-				return false, explain(err, "set the front guard of %s", local)
+				return false, rtnl.Explain(err, "set the front guard of %s", local)
 			}
 		}
 		return true, nil
@@ -230,7 +232,7 @@ func ensureFront(local netip.Addr, wanted bool, lifetime time.Duration) (bool, e
 	for i := range front {
 		err := change(xfrmDelPolicy, policyID(&front[i]))
 		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return false, explain(err, "take back the front guard of %s", local)
+			return false, rtnl.Explain(err, "take back the front guard of %s", local)
 		}
 	}
 	return false, nil

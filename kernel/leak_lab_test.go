@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
 )
 
 // Whatever returns an error has closed what it opened: descriptors and goroutines are as before.
@@ -22,7 +23,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 	kerneltest.IP(t, "link add taken0 type dummy")
 	kerneltest.GREDevice(t, "gre9", 9)
 	loopback := 1
-	gre9 := linkNamed(t, "gre9").index
+	gre9 := linkNamed(t, "gre9").Index
 	kerneltest.Run(t, "tc", "qdisc", "add", "dev", "gre9", "ingress") // excludes clsact
 	group, err := attachNFLOG(kerneltest.Log(t), DataPathConfig{Device: "gre9", Redirect: true, Group: 2000}, "")
 	if err != nil {
@@ -53,7 +54,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		"programs on a device that is gone": func() error { return attachErr(t, "gre8", 8888, ModeEBPF, 0) },
 		"NFLOG's group taken":               func() error { return attachErr(t, "gre9", gre9, ModeNFLOG, 2000) },
 		"a guard without permission":        unprivileged(func() error { return EnsureGuard(netip.MustParseAddr("198.51.100.1")) }),
-		"the address of no device":          func() error { return second(UnderlayAddress("none0")) },
+		"the address of no device":          func() error { return second(rtnl.UnderlayAddress("none0")) },
 		"ESP states without permission":     unprivileged(func() error { return second(ESPStates(netip.MustParseAddr("198.51.100.1"))) }),
 		"the release of guards without it":  unprivileged(func() error { return second(ReleaseGuards()) }),
 	} {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"cygnet/kernel/rtnl"
+
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -18,19 +20,19 @@ type Leftovers struct {
 
 // FindLeftovers reads them. A kernel without IPsec has no guards.
 func FindLeftovers() (Leftovers, error) {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return Leftovers{}, err
 	}
-	defer r.close()
-	links, err := r.greLinks()
+	defer r.Close()
+	links, err := r.GRELinks()
 	if err != nil {
 		return Leftovers{}, err
 	}
 	var found Leftovers
 	for _, l := range links {
-		if l.alias == TunnelAlias {
-			found.Tunnels = append(found.Tunnels, l.name)
+		if l.Alias == TunnelAlias {
+			found.Tunnels = append(found.Tunnels, l.Name)
 		}
 	}
 	found.Guarded, err = guardedAddresses()
@@ -42,7 +44,7 @@ func guardedAddresses() ([]netip.Addr, error) {
 	err := withXFRM(func(h *vnl.Handle) error {
 		policies, err := h.XfrmPolicyList(unix.AF_UNSPEC)
 		if err != nil {
-			return explain(err, "list the IPsec policies")
+			return rtnl.Explain(err, "list the IPsec policies")
 		}
 		for i := range policies {
 			local, ok := guardedBy(&policies[i])
@@ -52,7 +54,7 @@ func guardedAddresses() ([]netip.Addr, error) {
 		}
 		return nil
 	})
-	if errors.Is(err, ErrNoXFRM) {
+	if errors.Is(err, rtnl.ErrNoXFRM) {
 		return nil, nil
 	}
 	return locals, err
@@ -74,19 +76,19 @@ func guardedBy(p *vnl.XfrmPolicy) (netip.Addr, bool) {
 
 // ReleaseGuards removes the guards of all addresses that no GRE tunnel uses, and returns the other guarded ones.
 func ReleaseGuards() (kept []netip.Addr, err error) {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
-	links, err := r.greLinks()
+	defer r.Close()
+	links, err := r.GRELinks()
 	if err != nil {
 		return nil, err
 	}
 	guarded, err := guardedAddresses()
 	problems := []error{err}
 	for _, local := range guarded {
-		if slices.ContainsFunc(links, func(l *link) bool { return l.gre.local == local }) {
+		if slices.ContainsFunc(links, func(l *rtnl.Link) bool { return l.GRE.Local == local }) {
 			kept = append(kept, local)
 			continue
 		}

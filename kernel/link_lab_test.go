@@ -2,16 +2,20 @@
 
 package kernel
 
-import "testing"
+import (
+	"testing"
 
-func linkNamed(t *testing.T, name string) *link {
+	"cygnet/kernel/rtnl"
+)
+
+func linkNamed(t *testing.T, name string) *rtnl.Link {
 	t.Helper()
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
-	l, err := r.linkByName(name)
+	defer r.Close()
+	l, err := r.LinkByName(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/cilium/ebpf"
 )
 
@@ -62,12 +64,12 @@ func (s *ebpfPath) compareMarks(found *finding) {
 
 // enableMarks looks each time: it mends what others removed or changed.
 func (s *ebpfPath) enableMarks() error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	tunnel, err := r.linkByName(s.device)
+	defer r.Close()
+	tunnel, err := r.LinkByName(s.device)
 	if err != nil {
 		return err
 	}
@@ -82,7 +84,7 @@ func (s *ebpfPath) enableMarks() error {
 		return err
 	}
 	s.companion = companion
-	way := bpfWay{Companion: uint32(companion), Key: tunnel.okey}
+	way := bpfWay{Companion: uint32(companion), Key: tunnel.OKey}
 	if err := s.objects.Ways.Put(uint32(0), way); err != nil {
 		return fmt.Errorf("set the way to marked peers of %s: %w", s.device, err)
 	}
@@ -91,19 +93,19 @@ func (s *ebpfPath) enableMarks() error {
 
 // closeCompanion sees to it that a companion of ours takes nothing in, if there is one.
 func (s *ebpfPath) closeCompanion() error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	have, err := findCompanion(r)
-	if err != nil || have == nil || have.alias != companionAlias {
+	if err != nil || have == nil || have.Alias != companionAlias {
 		return err
 	}
 	if err := closeToArrivals(have, s.companionFilter()); err != nil {
 		return err
 	}
-	s.companion = have.index
+	s.companion = have.Index
 	return nil
 }
 
@@ -116,7 +118,7 @@ func (s *ebpfPath) companionFilter() filter {
 }
 
 // probeMarks has the kernel run what sends to marked peers, without sending.
-func (s *ebpfPath) probeMarks(tunnel *link) error {
+func (s *ebpfPath) probeMarks(tunnel *rtnl.Link) error {
 	lacks, err := s.objects.CygnetProbe.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
 	if err != nil {
 		return fmt.Errorf("%w: cannot find out what this kernel can: %w", ErrNoMarks, err)
@@ -124,7 +126,7 @@ func (s *ebpfPath) probeMarks(tunnel *link) error {
 	if lacks&probeNoSource != 0 {
 		return fmt.Errorf("%w: that needs Linux 5.19", ErrNoMarks)
 	}
-	if lacks&probeNoUnkeyed != 0 && !tunnel.okeyed {
+	if lacks&probeNoUnkeyed != 0 && !tunnel.OKeyed {
 		return fmt.Errorf("%w: without a GRE key on %s that needs Linux 6.3; give all routers the same key", ErrNoMarks, s.device)
 	}
 	return nil
@@ -183,17 +185,17 @@ func (s *ebpfPath) lead(name, real netip.Addr) error {
 // adoptMarked knows the marked peers of before a restart from the kernel's IPsec policies, so that their traffic goes on. Where marks
 // cannot be had any more, the first SetMarked says so. mu is held.
 func (s *ebpfPath) adoptMarked() error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	tunnel, err := r.linkByName(s.device)
-	if err != nil || tunnel == nil || !tunnel.gre.local.Is4() {
+	defer r.Close()
+	tunnel, err := r.LinkByName(s.device)
+	if err != nil || tunnel == nil || !tunnel.GRE.Local.Is4() {
 		return err // attaching says what is wrong with the device
 	}
-	peers, err := MarkedPeers(tunnel.gre.local)
-	if errors.Is(err, ErrNoXFRM) || err == nil && len(peers) == 0 {
+	peers, err := MarkedPeers(tunnel.GRE.Local)
+	if errors.Is(err, rtnl.ErrNoXFRM) || err == nil && len(peers) == 0 {
 		return nil
 	}
 	if err != nil {

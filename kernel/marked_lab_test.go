@@ -200,7 +200,7 @@ func TestRestartKnowsMarkedPeers(t *testing.T) {
 	}
 	first := markedHub(t)
 	link := linkNamed(t, "gre1")
-	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: link.index, Mode: ModeEBPF})
+	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: link.Index, Mode: ModeEBPF})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 		if err := s.EnableMarks(); err != nil {
 			t.Fatal(err)
 		}
-		if l := linkNamed(t, "gre1-nat"); l == nil || !l.up || !l.external || l.alias != companionAlias {
+		if l := linkNamed(t, "gre1-nat"); l == nil || !l.Up || !l.External || l.Alias != companionAlias {
 			t.Fatalf("the companion: %+v", l)
 		}
 	}
@@ -296,7 +296,7 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var way bpfWay
-	if err := s.(*ebpfPath).objects.Ways.Lookup(uint32(0), &way); err != nil || int(way.Companion) != linkNamed(t, "gre1-nat").index || way.Key != 42 {
+	if err := s.(*ebpfPath).objects.Ways.Lookup(uint32(0), &way); err != nil || int(way.Companion) != linkNamed(t, "gre1-nat").Index || way.Key != 42 {
 		t.Errorf("the way after the companion was made again: %+v, %v", way, err)
 	}
 	if err := Detach("gre1"); err != nil {

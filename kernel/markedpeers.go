@@ -4,6 +4,8 @@ import (
 	"math"
 	"net/netip"
 
+	"cygnet/kernel/rtnl"
+
 	vnl "github.com/vishvananda/netlink"
 )
 
@@ -12,10 +14,10 @@ import (
 func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 	peers := make(map[netip.Addr]netip.Addr)
 	err := withXFRM(func(h *vnl.Handle) error {
-		h.SetSocketTimeout(readTimeout)
-		policies, err := h.XfrmPolicyList(int(family(local)))
+		h.SetSocketTimeout(rtnl.ReadTimeout)
+		policies, err := h.XfrmPolicyList(int(rtnl.Family(local)))
 		if err != nil {
-			return explain(err, "read the IPsec policies")
+			return rtnl.Explain(err, "read the IPsec policies")
 		}
 		for i := range policies {
 			if name, real, ok := markedPeer(&policies[i], local); ok {

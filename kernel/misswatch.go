@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -14,12 +16,12 @@ import (
 // WatchMisses calls f with every overlay address that the kernel has packets for on the device with that index and no neighbour, about
 // once a second while it waits: see TunnelConfig.ResolveMisses for how long it holds the packets. f is called on WatchMisses'
 // goroutine. Misses that are lost come again. WatchMisses returns nil when ctx ends, and an error only where trying again is of no
-// use (ErrNoPermission).
+// use (rtnl.ErrNoPermission).
 func WatchMisses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)) error {
-	notices, err := listen(ctx, log, monitorConfig{
-		family: unix.NETLINK_ROUTE,
-		groups: []uint32{unix.RTNLGRP_NEIGH},
-		filter: missFilter(index),
+	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{
+		Family: unix.NETLINK_ROUTE,
+		Groups: []uint32{unix.RTNLGRP_NEIGH},
+		Filter: missFilter(index),
 	})
 	if err != nil {
 		return err
@@ -29,8 +31,8 @@ func WatchMisses(ctx context.Context, log *slog.Logger, index int, f func(netip.
 		case <-ctx.Done():
 			return nil
 		case n := <-notices:
-			for _, m := range n.messages {
-				if e, at, ok := parseNeighbor(m); ok && at == index && m.Header.Type == unix.RTM_GETNEIGH && incomplete(m) {
+			for _, m := range n.Messages {
+				if e, at, ok := rtnl.ParseNeighbor(m); ok && at == index && m.Header.Type == unix.RTM_GETNEIGH && incomplete(m) {
 					f(e.Protocol)
 				}
 			}
@@ -50,7 +52,7 @@ func missFilter(index int) []bpf.Instruction {
 	device := binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, uint32(index)))
 	return []bpf.Instruction{
 		bpf.LoadAbsolute{Off: typeOffset, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(unix.RTM_GETNEIGH), SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(unix.RTM_GETNEIGH), SkipTrue: 3},
 		bpf.LoadAbsolute{Off: indexOffset, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: device, SkipTrue: 1},
 		bpf.RetConstant{Val: 1 << 18},

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +59,7 @@ func attachNFLOG(log *slog.Logger, cfg DataPathConfig, reason string) (*nflogPat
 	}
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
-		return nil, explain(err, "open nfnetlink")
+		return nil, rtnl.Explain(err, "open nfnetlink")
 	}
 	if err := bindNFLOG(conn, cfg.Group); err != nil {
 		return nil, errors.Join(explainNFLOG(err, cfg.Group), conn.Close())

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -27,19 +29,19 @@ const (
 // packetOffload returns the indexes of the devices that do ESP for whole packets from or to one of
 // the local addresses: the kernel sends and receives those packets in clear there.
 func packetOffload(locals []netip.Addr) (map[int]bool, error) {
-	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: messageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
-		return nil, explain(err, "open a netlink socket for IPsec")
+		return nil, rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(readTimeout)); err != nil {
-		return nil, explain(err, "read the IPsec states")
+	if err := conn.SetDeadline(time.Now().Add(rtnl.ReadTimeout)); err != nil {
+		return nil, rtnl.Explain(err, "read the IPsec states")
 	}
 	messages, err := conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: xfrmGetState, Flags: netlink.Request | netlink.Dump},
 	})
 	if err != nil {
-		return nil, explain(err, "read the IPsec states")
+		return nil, rtnl.Explain(err, "read the IPsec states")
 	}
 	devices := make(map[int]bool)
 	for _, m := range messages {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +21,7 @@ func offloadedState(src, dst string, index int32, flags byte) []byte {
 	attributes.Uint32(7, 1) // another one
 	offload := binary.NativeEndian.AppendUint32(nil, uint32(index))
 	attributes.Bytes(stateOffload, append(offload, flags, 0, 0, 0))
-	return append(b, encoded(attributes)...)
+	return append(b, rtnl.Encode(attributes)...)
 }
 
 // Only devices that do ESP for whole packets of our addresses show GRE in clear.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"cygnet/kernel/rtnl"
+
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +41,7 @@ const (
 func Overhear(ctx context.Context, kind Stray, local netip.Addr, f func(from netip.Addr)) error {
 	file, err := overhearSocket(kind, local)
 	if err != nil {
-		return explain(err, "overhear packets to %s", local)
+		return rtnl.Explain(err, "overhear packets to %s", local)
 	}
 	defer file.Close()
 	stop := context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
@@ -54,7 +56,7 @@ func Overhear(ctx context.Context, kind Stray, local netip.Addr, f func(from net
 			case errors.Is(err, unix.ENETDOWN):
 				continue
 			case err != nil:
-				return explain(err, "overhear packets to %s", local)
+				return rtnl.Explain(err, "overhear packets to %s", local)
 			}
 			if n >= 20 {
 				f(netip.AddrFrom4([4]byte(packet[12:16])))

@@ -1,19 +1,23 @@
 package kernel
 
-import "fmt"
+import (
+	"fmt"
+
+	"cygnet/kernel/rtnl"
+)
 
 // OwnRoutes reads the routes of this package's protocol number that the kernel has now, in all tables, in the kernel's order.
-func OwnRoutes() ([]Route, error) {
-	r, err := openRequests()
+func OwnRoutes() ([]rtnl.Route, error) {
+	r, err := rtnl.Open()
 	if err != nil {
 		return nil, fmt.Errorf("read our routes: %w", err)
 	}
-	defer r.close()
-	links, err := r.dumpLinks()
+	defer r.Close()
+	links, err := r.Links()
 	if err != nil {
 		return nil, fmt.Errorf("read our routes: %w", err)
 	}
-	routes, err := r.dumpOwnRoutes(links)
+	routes, err := r.OwnRoutes(links)
 	if err != nil {
 		return nil, fmt.Errorf("read our routes: %w", err)
 	}

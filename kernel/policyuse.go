@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -34,13 +36,13 @@ func ClearIn() (uint64, error) {
 // PolicyUse says when each address last sent GRE to local that a policy of an SA applies to, in the kernel's clock with seconds. The
 // policy counts before the kernel looks whether the packet came through ESP, so packets in clear are among it.
 func PolicyUse(local netip.Addr) (map[netip.Addr]time.Time, error) {
-	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: messageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
-		return nil, explain(err, "open a netlink socket for IPsec")
+		return nil, rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(readTimeout)); err != nil {
-		return nil, explain(err, "read the IPsec policies")
+	if err := conn.SetDeadline(time.Now().Add(rtnl.ReadTimeout)); err != nil {
+		return nil, rtnl.Explain(err, "read the IPsec policies")
 	}
 	const getPolicy = 0x15 // XFRM_MSG_GETPOLICY
 	messages, err := conn.Execute(netlink.Message{
@@ -48,7 +50,7 @@ func PolicyUse(local netip.Addr) (map[netip.Addr]time.Time, error) {
 		Data:   make([]byte, 64),
 	})
 	if err != nil {
-		return nil, explain(err, "read the IPsec policies")
+		return nil, rtnl.Explain(err, "read the IPsec policies")
 	}
 	uses := make(map[netip.Addr]time.Time)
 	for _, m := range messages {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"runtime"
 
+	"cygnet/kernel/rtnl"
+
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,7 @@ type Feature struct {
 
 // Probe finds out what the kernel has by trying it, in a network namespace of its own that ends with the call: nothing of this
 // machine is touched, but modules are loaded that the daemon would have loaded. The error is
-// ErrNoPermission where this process may not try.
+// rtnl.ErrNoPermission where this process may not try.
 func Probe() ([]Feature, error) {
 	type result struct {
 		features []Feature
@@ -33,7 +35,7 @@ func Probe() ([]Feature, error) {
 	go func() {
 		runtime.LockOSThread() // for good: the thread, and the namespace with it, ends with this goroutine
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- result{err: explain(err, "make a network namespace to try the kernel in")}
+			done <- result{err: rtnl.Explain(err, "make a network namespace to try the kernel in")}
 			return
 		}
 		done <- result{features: probe()}
@@ -55,15 +57,15 @@ func probe() []Feature {
 }
 
 func probeGRE(local netip.Addr) error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	if err := r.createGRE("probe", greParams{local: local, ttl: 64, fragment: true}); errors.Is(err, unix.EOPNOTSUPP) {
-		return fmt.Errorf("%w (%w)", ErrNoGRE, err)
+	defer r.Close()
+	if err := r.CreateGRE("probe", rtnl.GREParams{Local: local, TTL: 64, Fragment: true}); errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w (%w)", rtnl.ErrNoGRE, err)
 	} else if err != nil {
-		return explain(err, "make a tunnel")
+		return rtnl.Explain(err, "make a tunnel")
 	}
 	return nil
 }

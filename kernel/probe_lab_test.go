@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +45,7 @@ func TestProbeWithoutPermission(t *testing.T) {
 		t.Fatal(err)
 	}
 	features, err := Probe()
-	if !errors.Is(err, ErrNoPermission) || features != nil || errors.Is(err, unix.ENOSYS) {
+	if !errors.Is(err, rtnl.ErrNoPermission) || features != nil || errors.Is(err, unix.ENOSYS) {
 		t.Errorf("%+v, %v", features, err)
 	}
 }

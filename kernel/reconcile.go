@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/kernel/rtnl"
 	"cygnet/kernel/schedule"
 
 	"github.com/mdlayher/netlink"
@@ -17,15 +18,15 @@ import (
 // reconciler is Tables' working half: it belongs to Run's goroutine.
 type reconciler struct {
 	log       *slog.Logger
-	requests  *requests // nil: to be opened
-	links     linkTable
-	neighbors map[neighborKey]netip.Addr
-	routes    map[routeKey]netip.Addr
+	requests  *rtnl.Conn // nil: to be opened
+	links     rtnl.Links
+	neighbors map[rtnl.NeighborKey]netip.Addr
+	routes    map[rtnl.RouteKey]netip.Addr
 	devices   map[string]int // how many wanted entries each device has
-	leftover  map[routeKey][]Route
-	absent    map[any]string // wanted entries (by neighborKey or routeKey) that are not in the kernel, and why
+	leftover  map[rtnl.RouteKey][]rtnl.Route
+	absent    map[any]string // wanted entries (by rtnl.NeighborKey or rtnl.RouteKey) that are not in the kernel, and why
 	settled   bool
-	withdrawn map[any]struct{} // entries (by neighborKey or routeKey) withdrawn before settled: not kept for a wish to come
+	withdrawn map[any]struct{} // entries (by rtnl.NeighborKey or rtnl.RouteKey) withdrawn before settled: not kept for a wish to come
 	compared  time.Time        // when the tables were last compared
 	stats     TablesStats
 }
@@ -34,7 +35,7 @@ const waitsForDevice = "" // the reason of entries in absent that only wait
 
 func newReconciler(log *slog.Logger, room int) *reconciler {
 	return &reconciler{
-		log: log, links: make(linkTable), neighbors: make(map[neighborKey]netip.Addr, room), routes: make(map[routeKey]netip.Addr),
+		log: log, links: make(rtnl.Links), neighbors: make(map[rtnl.NeighborKey]netip.Addr, room), routes: make(map[rtnl.RouteKey]netip.Addr),
 		devices: make(map[string]int), absent: make(map[any]string), withdrawn: make(map[any]struct{}),
 		stats: TablesStats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
 	}
@@ -42,7 +43,7 @@ func newReconciler(log *slog.Logger, room int) *reconciler {
 
 func (r *reconciler) close() {
 	if r.requests != nil {
-		r.requests.close()
+		r.requests.Close()
 		r.requests = nil
 	}
 }
@@ -72,7 +73,7 @@ func (r *reconciler) work(in inbox, cause string) error {
 // connected runs f with a socket. After an error the socket's state is unknown, so the next time gets another.
 func (r *reconciler) connected(f func() error) (err error) {
 	if r.requests == nil {
-		if r.requests, err = openRequests(); err != nil {
+		if r.requests, err = rtnl.Open(); err != nil {
 			return err
 		}
 	}
@@ -109,25 +110,25 @@ func (r *reconciler) record(key any, gone bool) {
 
 // want takes over wishes and returns what follows from them for the kernel.
 func (r *reconciler) want(in inbox) plan {
-	p := plan{addNeighbors: make([]Neighbor, 0, len(in.neighbors))}
+	p := plan{addNeighbors: make([]rtnl.Neighbor, 0, len(in.neighbors))}
 	for k, w := range in.neighbors {
 		before, had := r.neighbors[k]
 		if w.gone {
-			r.forget(k.device, k, had)
+			r.forget(k.Device, k, had)
 			delete(r.neighbors, k)
-			p.deleteNeighbors = append(p.deleteNeighbors, Neighbor{k.device, k.protocol, before})
+			p.deleteNeighbors = append(p.deleteNeighbors, rtnl.Neighbor{Device: k.Device, Protocol: k.Protocol, NBMA: before})
 			continue
 		}
-		r.remember(k.device, had)
+		r.remember(k.Device, had)
 		r.neighbors[k] = w.address
-		p.addNeighbors = append(p.addNeighbors, Neighbor{k.device, k.protocol, w.address})
+		p.addNeighbors = append(p.addNeighbors, rtnl.Neighbor{Device: k.Device, Protocol: k.Protocol, NBMA: w.address})
 	}
 	for k, w := range in.routes {
 		before, had := r.routes[k]
 		leftover := r.leftover[k]
 		delete(r.leftover, k)
 		if had {
-			leftover = append(leftover, k.via(before))
+			leftover = append(leftover, k.Via(before))
 		}
 		for _, old := range leftover {
 			if w.gone || old.NextHop != w.address {
@@ -135,13 +136,13 @@ func (r *reconciler) want(in inbox) plan {
 			}
 		}
 		if w.gone {
-			r.forget(k.device, k, had)
+			r.forget(k.Device, k, had)
 			delete(r.routes, k)
 			continue
 		}
-		r.remember(k.device, had)
+		r.remember(k.Device, had)
 		r.routes[k] = w.address
-		p.addRoutes = append(p.addRoutes, k.via(w.address))
+		p.addRoutes = append(p.addRoutes, k.Via(w.address))
 	}
 	return p
 }
@@ -166,22 +167,22 @@ func (r *reconciler) forget(device string, key any, had bool) {
 func (r *reconciler) resync(cause string) error {
 	r.stats.Resyncs[cause]++
 	r.compared = time.Now()
-	links, err := r.requests.dumpLinks()
+	links, err := r.requests.Links()
 	if err != nil {
 		return err
 	}
 	r.links = links
-	neighbors, err := r.requests.dumpNeighbors(links)
+	neighbors, err := r.requests.Neighbors(links)
 	if err != nil {
 		return err
 	}
-	routes, err := r.requests.dumpOwnRoutes(links)
+	routes, err := r.requests.OwnRoutes(links)
 	if err != nil {
 		return err
 	}
 	// A device that went down a moment ago may have entries again that were added as it did. They wait for it like all others.
-	up := links.up()
-	neighbors = slices.DeleteFunc(neighbors, func(e neighborEntry) bool { return up[e.Device] == 0 })
+	up := links.Up()
+	neighbors = slices.DeleteFunc(neighbors, func(e rtnl.NeighborEntry) bool { return up[e.Device] == 0 })
 	addNeighbors, strayNeighbors := diffNeighbors(r.neighbors, neighbors)
 	addRoutes, replaced, strayRoutes := diffRoutes(r.routes, routes)
 	p := plan{addNeighbors: addNeighbors, addRoutes: addRoutes, deleteRoutes: replaced}
@@ -190,8 +191,8 @@ func (r *reconciler) resync(cause string) error {
 		p.deleteRoutes = append(p.deleteRoutes, strayRoutes...)
 		p.deleteNeighbors = strayNeighbors
 	} else {
-		p.deleteNeighbors, _ = split(strayNeighbors, func(n Neighbor) bool { return r.isWithdrawn(n.key()) })
-		gone, kept := split(strayRoutes, func(route Route) bool { return r.isWithdrawn(route.key()) })
+		p.deleteNeighbors, _ = split(strayNeighbors, func(n rtnl.Neighbor) bool { return r.isWithdrawn(n.Key()) })
+		gone, kept := split(strayRoutes, func(route rtnl.Route) bool { return r.isWithdrawn(route.Key()) })
 		p.deleteRoutes = append(p.deleteRoutes, gone...)
 		r.keep(kept)
 	}
@@ -221,10 +222,10 @@ func split[T any](all []T, f func(T) bool) (yes, no []T) {
 }
 
 // keep remembers routes of an earlier run, so that a wanted one takes their place at once.
-func (r *reconciler) keep(routes []Route) {
-	r.leftover = make(map[routeKey][]Route, len(routes))
+func (r *reconciler) keep(routes []rtnl.Route) {
+	r.leftover = make(map[rtnl.RouteKey][]rtnl.Route, len(routes))
 	for _, route := range routes {
-		r.leftover[route.key()] = append(r.leftover[route.key()], route)
+		r.leftover[route.Key()] = append(r.leftover[route.Key()], route)
 	}
 }
 
@@ -232,10 +233,10 @@ func (r *reconciler) keep(routes []Route) {
 func (r *reconciler) present(p plan) {
 	missing := make(map[any]string, len(p.addNeighbors)+len(p.addRoutes))
 	for _, n := range p.addNeighbors {
-		missing[n.key()] = r.absent[n.key()]
+		missing[n.Key()] = r.absent[n.Key()]
 	}
 	for _, route := range p.addRoutes {
-		missing[route.key()] = r.absent[route.key()]
+		missing[route.Key()] = r.absent[route.Key()]
 	}
 	r.absent = missing
 }
@@ -243,12 +244,12 @@ func (r *reconciler) present(p plan) {
 func (r *reconciler) report(cause string, p plan) {
 	restored := 0
 	for _, n := range p.addNeighbors {
-		if _, absent := r.absent[n.key()]; !absent {
+		if _, absent := r.absent[n.Key()]; !absent {
 			restored++
 		}
 	}
 	for _, route := range p.addRoutes {
-		if _, absent := r.absent[route.key()]; !absent {
+		if _, absent := r.absent[route.Key()]; !absent {
 			restored++
 		}
 	}
@@ -262,9 +263,9 @@ func (r *reconciler) report(cause string, p plan) {
 
 // step is one message of a plan and the entry that it is about.
 type step struct {
-	operation string    // "add" or "delete"
-	neighbor  *Neighbor // nil: it is about a route
-	route     *Route
+	operation string         // "add" or "delete"
+	neighbor  *rtnl.Neighbor // nil: it is about a route
+	route     *rtnl.Route
 }
 
 func (s *step) what() fmt.Stringer {
@@ -277,9 +278,9 @@ func (s *step) what() fmt.Stringer {
 // key is what absent knows the entry by.
 func (s *step) key() any {
 	if s.neighbor != nil {
-		return s.neighbor.key()
+		return s.neighbor.Key()
 	}
-	return s.route.key()
+	return s.route.Key()
 }
 
 // execute carries out a plan. Messages that the kernel refuses are counted, logged and, if wanted, kept in absent.
@@ -287,31 +288,31 @@ func (r *reconciler) execute(p plan) error {
 	if p.size() == 0 {
 		return nil
 	}
-	up := r.links.up()
+	up := r.links.Up()
 	messages, steps := make([]netlink.Message, 0, p.size()), make([]step, 0, p.size())
 	take := func(s step, m netlink.Message) { messages, steps = append(messages, m), append(steps, s) }
 	for i := range p.addNeighbors {
 		if n := &p.addNeighbors[i]; up[n.Device] != 0 {
-			take(step{operation: "add", neighbor: n}, addNeighbor(*n, up[n.Device]))
+			take(step{operation: "add", neighbor: n}, rtnl.AddNeighbor(*n, up[n.Device]))
 		} else {
-			r.absent[n.key()] = waitsForDevice
+			r.absent[n.Key()] = waitsForDevice
 		}
 	}
 	for i := range p.addRoutes {
 		if route := &p.addRoutes[i]; up[route.Device] != 0 {
-			take(step{operation: "add", route: route}, addRoute(*route, up[route.Device]))
+			take(step{operation: "add", route: route}, rtnl.AddRoute(*route, up[route.Device]))
 		} else {
-			r.absent[route.key()] = waitsForDevice
+			r.absent[route.Key()] = waitsForDevice
 		}
 	}
 	for i := range p.deleteRoutes {
 		if route := &p.deleteRoutes[i]; up[route.Device] != 0 {
-			take(step{operation: "delete", route: route}, deleteRoute(*route, up[route.Device]))
+			take(step{operation: "delete", route: route}, rtnl.DeleteRoute(*route, up[route.Device]))
 		}
 	}
 	for i := range p.deleteNeighbors {
 		if n := &p.deleteNeighbors[i]; up[n.Device] != 0 {
-			take(step{operation: "delete", neighbor: n}, deleteNeighbor(n.key(), up[n.Device]))
+			take(step{operation: "delete", neighbor: n}, rtnl.DeleteNeighbor(n.Key(), up[n.Device]))
 		}
 	}
 	return r.send(messages, steps)
@@ -319,7 +320,7 @@ func (r *reconciler) execute(p plan) error {
 
 func (r *reconciler) send(messages []netlink.Message, steps []step) error {
 	refused := make(map[int]error)
-	err := r.requests.change(messages, func(i int, err error) { refused[i] = err })
+	err := r.requests.Change(messages, func(i int, err error) { refused[i] = err })
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/kernel/rtnl"
 	"cygnet/kernel/schedule"
 
 	"github.com/mdlayher/netlink"
@@ -31,13 +32,17 @@ type RouteBatch struct {
 	Removed []RouteEntry // as they were added; come before Added
 }
 
+// routeBuffer is the receive buffer of the watch in bytes; 0: as monitors have it. A test makes it
+// small, so that notifications are lost.
+var routeBuffer = 0
+
 // WatchRoutes mirrors routing tables, IPv4 and IPv6, without the routes of Protocol: for each table a batch with Reset and all that is
 // in it, then what changes. Table main (254) includes the local routes of table 255. Broadcast, multicast, anycast and throw routes
 // and the route cache are left out. f is called on WatchRoutes' goroutine; while it blocks, notifications queue up in the kernel, and
 // are made up for by reading the tables again when they are lost. WatchRoutes returns nil when ctx ends, and an error only where trying
-// again is of no use (ErrNoPermission).
+// again is of no use (rtnl.ErrNoPermission).
 func WatchRoutes(ctx context.Context, log *slog.Logger, tables []uint32, f func(RouteBatch)) error {
-	notices, err := listen(ctx, log, monitorConfig{family: unix.NETLINK_ROUTE, groups: []uint32{
+	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{Buffer: routeBuffer, Family: unix.NETLINK_ROUTE, Groups: []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEXTHOP,
 	}})
 	if err != nil || ctx.Err() != nil {
@@ -99,7 +104,7 @@ func (e mirrored) tellsLike(other mirrored) bool {
 // mirror is what WatchRoutes has told, and the changes that it has not told yet. Until the first reading it knows nothing.
 type mirror struct {
 	tables  map[uint32]uint32 // kernel table to the table it is told as
-	links   linkTable
+	links   rtnl.Links
 	routes  map[mirrorKey][]mirrored
 	changes map[uint32]*RouteBatch
 	filled  bool
@@ -108,7 +113,7 @@ type mirror struct {
 }
 
 func newMirror(tables []uint32) *mirror {
-	m := &mirror{tables: make(map[uint32]uint32), links: make(linkTable), routes: make(map[mirrorKey][]mirrored), changes: make(map[uint32]*RouteBatch)}
+	m := &mirror{tables: make(map[uint32]uint32), links: make(rtnl.Links), routes: make(map[mirrorKey][]mirrored), changes: make(map[uint32]*RouteBatch)}
 	for _, t := range tables {
 		m.tables[t] = t
 		if t == unix.RT_TABLE_MAIN {
@@ -120,20 +125,20 @@ func newMirror(tables []uint32) *mirror {
 
 // read reads all tables and notes what differs from what was told.
 func (m *mirror) read() error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	m.started = time.Now()
 	defer func() { m.took = time.Since(m.started) }()
-	if m.links, err = r.dumpLinks(); err != nil {
+	if m.links, err = r.Links(); err != nil {
 		return err
 	}
 	routes := make(map[mirrorKey][]mirrored, len(m.routes))
 	for table := range m.tables {
 		for _, f := range []byte{unix.AF_INET, unix.AF_INET6} {
-			messages, err := r.dumpRoutes(f, table, 0)
+			messages, err := r.Routes(f, table, 0)
 			if err != nil {
 				return err
 			}
@@ -196,7 +201,7 @@ func without(a, b []mirrored) []mirrored {
 }
 
 // notices follows a notification and those that wait behind it.
-func (m *mirror) notices(first notice, waiting <-chan notice) (cause string) {
+func (m *mirror) notices(first rtnl.Notice, waiting <-chan rtnl.Notice) (cause string) {
 	cause = m.notice(first)
 	for range cap(waiting) {
 		select {
@@ -210,15 +215,15 @@ func (m *mirror) notices(first notice, waiting <-chan notice) (cause string) {
 }
 
 // notice follows one notification. It returns why the tables have to be read again, or "".
-func (m *mirror) notice(n notice) (cause string) {
-	if n.lost {
+func (m *mirror) notice(n rtnl.Notice) (cause string) {
+	if n.Lost {
 		return schedule.CauseLost
 	}
-	for _, message := range n.messages {
+	for _, message := range n.Messages {
 		switch message.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			// A link set down takes its IPv4 routes along without a word.
-			if before, now := m.links.apply(message); before != now && before != (device{}) {
+			if before, now := m.links.Apply(message); before != now && before != (rtnl.Device{}) {
 				cause = schedule.CauseLink
 			}
 		case unix.RTM_DELADDR, unix.RTM_DELNEXTHOP:
@@ -318,33 +323,33 @@ func (m *mirror) batches() []RouteBatch {
 
 // parse reads a route of one of the tables. What is not told of is not ok.
 func (m *mirror) parse(message netlink.Message) (k mirrorKey, e mirrored, ok bool) {
-	r, ok := parseRoute(message)
-	if !ok || r.cloned {
+	r, ok := rtnl.ParseRoute(message)
+	if !ok || r.Cloned {
 		return k, e, false
 	}
-	if _, watched := m.tables[r.table]; !watched {
+	if _, watched := m.tables[r.Table]; !watched {
 		return k, e, false
 	}
-	e.ours, e.hops = r.protocol == Protocol, len(r.hops)
-	e.entry = RouteEntry{Prefix: r.prefix, Metric: r.metric}
-	switch r.kind {
+	e.ours, e.hops = r.Protocol == rtnl.Protocol, len(r.Hops)
+	e.entry = RouteEntry{Prefix: r.Prefix, Metric: r.Metric}
+	switch r.Kind {
 	case unix.RTN_UNICAST, unix.RTN_LOCAL:
-		hop, alive := firstAlive(r.hops)
-		e.entry.NextHop, e.entry.Device, e.entry.Local = hop.gateway, m.links.name(hop.index), r.kind == unix.RTN_LOCAL
+		hop, alive := firstAlive(r.Hops)
+		e.entry.NextHop, e.entry.Device, e.entry.Local = hop.Gateway, m.links.Name(hop.Index), r.Kind == unix.RTN_LOCAL
 		e.dead = !alive || e.entry.Device == ""
 	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT:
 	default:
 		return k, e, false
 	}
-	return mirrorKey{r.table, r.prefix, r.metric, r.tos}, e, true
+	return mirrorKey{r.Table, r.Prefix, r.Metric, r.TOS}, e, true
 }
 
 // firstAlive returns the first next hop that works, one without carrier only if there is no better.
-func firstAlive(hops []hop) (hop, bool) {
+func firstAlive(hops []rtnl.Hop) (rtnl.Hop, bool) {
 	for _, bad := range []uint32{unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN, unix.RTNH_F_DEAD} {
-		if i := slices.IndexFunc(hops, func(h hop) bool { return h.flags&bad == 0 }); i >= 0 {
+		if i := slices.IndexFunc(hops, func(h rtnl.Hop) bool { return h.Flags&bad == 0 }); i >= 0 {
 			return hops[i], true
 		}
 	}
-	return hop{}, false
+	return rtnl.Hop{}, false
 }

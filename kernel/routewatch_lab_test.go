@@ -229,7 +229,7 @@ func TestWatchRoutesBurst(t *testing.T) {
 		return
 	}
 	lans(t)
-	monitorBuffer = 64 << 10
+	routeBuffer = 64 << 10
 	f := watchRoutes(t, 254)
 	f.mu.Lock() // the receiver stands still
 	const n = 3000

@@ -54,7 +54,7 @@ func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
 		return
 	}
 	markedHub(t).Close()
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").index,
+	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").Index,
 		Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 100
 	data := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
@@ -147,7 +147,7 @@ func TestSharesOfNHRP(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			hub, there := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
-			s := attachWith(t, linkNamed(t, "gre1").index, func(c *DataPathConfig) {
+			s := attachWith(t, linkNamed(t, "gre1").Index, func(c *DataPathConfig) {
 				c.Admitted = test.admitted
 				c.NHRP = NHRPRate{PerSecond: 1, Burst: 1}
 			})

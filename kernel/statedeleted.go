@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"syscall"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -34,14 +36,14 @@ type DeletedStates struct{ conn *netlink.Conn }
 func WatchDeletedStates() (*DeletedStates, error) {
 	conn, err := netlink.Dial(unix.NETLINK_XFRM, nil)
 	if err != nil {
-		return nil, explain(err, "watch for deleted IPsec states")
+		return nil, rtnl.Explain(err, "watch for deleted IPsec states")
 	}
 	d := &DeletedStates{conn}
 	const buffer = 1 << 20 // an overflow is no fault: see Drain
 	err = errors.Join(conn.SetReadBuffer(buffer), conn.JoinGroup(xfrmGroupSA),
 		conn.JoinGroup(xfrmGroupExpire))
 	if err != nil {
-		return nil, errors.Join(explain(err, "watch for deleted IPsec states"), d.Close())
+		return nil, errors.Join(rtnl.Explain(err, "watch for deleted IPsec states"), d.Close())
 	}
 	return d, nil
 }

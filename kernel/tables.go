@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"cygnet/kernel/rtnl"
 	"cygnet/kernel/schedule"
 
 	"github.com/mdlayher/netlink"
@@ -19,8 +20,8 @@ import (
 // Change changes what is wanted: either a neighbour or a route. With Delete it is no longer wanted; then NBMA and NextHop do not
 // matter.
 type Change struct {
-	Neighbor *Neighbor
-	Route    *Route
+	Neighbor *rtnl.Neighbor
+	Route    *rtnl.Route
 	Delete   bool
 }
 
@@ -42,8 +43,8 @@ type Tables struct {
 
 // inbox is what was asked for since Run last looked.
 type inbox struct {
-	neighbors map[neighborKey]wish
-	routes    map[routeKey]wish
+	neighbors map[rtnl.NeighborKey]wish
+	routes    map[rtnl.RouteKey]wish
 	after     []func()
 	resync    bool
 	settle    bool
@@ -76,7 +77,7 @@ func NewTables(log *slog.Logger, room int) *Tables {
 }
 
 func newInbox() inbox {
-	return inbox{neighbors: make(map[neighborKey]wish), routes: make(map[routeKey]wish)}
+	return inbox{neighbors: make(map[rtnl.NeighborKey]wish), routes: make(map[rtnl.RouteKey]wish)}
 }
 
 // Want takes over changes of what is wanted. It copies them and never blocks. Of several changes of one neighbour (device and overlay
@@ -85,11 +86,11 @@ func (t *Tables) Want(changes []Change) {
 	t.ask(func(in *inbox) {
 		for _, c := range changes {
 			if n := c.Neighbor; n != nil {
-				in.neighbors[n.key()] = wish{n.NBMA, c.Delete}
+				in.neighbors[n.Key()] = wish{n.NBMA, c.Delete}
 			}
 			if c.Route != nil {
-				r := c.Route.normal()
-				in.routes[r.key()] = wish{r.NextHop, c.Delete}
+				r := c.Route.Normal()
+				in.routes[r.Key()] = wish{r.NextHop, c.Delete}
 			}
 		}
 	})
@@ -173,14 +174,14 @@ const (
 )
 
 // Run works until ctx ends, and leaves everything in the kernel as it is then. It returns an error only where trying again is of no
-// use (ErrNoPermission).
+// use (rtnl.ErrNoPermission).
 func (t *Tables) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the monitor, also when Run returns an error
-	notices, err := listen(ctx, t.log, monitorConfig{
-		family: unix.NETLINK_ROUTE,
-		groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE},
-		filter: tablesFilter(),
+	notices, err := rtnl.Listen(ctx, t.log, rtnl.MonitorConfig{
+		Family: unix.NETLINK_ROUTE,
+		Groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE},
+		Filter: tablesFilter(),
 	})
 	if err != nil || ctx.Err() != nil {
 		return err
@@ -196,7 +197,7 @@ func (t *Tables) Run(ctx context.Context) error {
 			f()
 		}
 		t.reuse(in)
-		if errors.Is(err, ErrNoPermission) {
+		if errors.Is(err, rtnl.ErrNoPermission) {
 			return err
 		}
 		if err != nil {
@@ -239,17 +240,17 @@ func tablesFilter() []bpf.Instruction {
 	pass, drop := bpf.RetConstant{Val: 1 << 18}, bpf.RetConstant{Val: 0}
 	filter := []bpf.Instruction{bpf.LoadAbsolute{Off: typeOffset, Size: 2}}
 	for _, kind := range []uint16{unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR, unix.RTM_DELNEIGH} {
-		filter = append(filter, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(kind), SkipTrue: 1}, pass)
+		filter = append(filter, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(kind), SkipTrue: 1}, pass)
 	}
 	return append(filter,
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(unix.RTM_DELROUTE), SkipTrue: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(unix.RTM_DELROUTE), SkipTrue: 4},
 		bpf.LoadAbsolute{Off: protocolOffset, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: Protocol, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.Protocol, SkipTrue: 1},
 		pass,
 		drop,
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: asLoaded(unix.RTM_NEWROUTE), SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(unix.RTM_NEWROUTE), SkipTrue: 3},
 		bpf.LoadAbsolute{Off: flagsOffset, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: asLoaded(uint16(netlink.Replace)), SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: rtnl.AsLoaded(uint16(netlink.Replace)), SkipTrue: 1},
 		pass,
 		drop,
 	)

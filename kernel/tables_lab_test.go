@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
 )
 
 // runTables runs tables for the length of the test.
@@ -43,11 +44,11 @@ func settled(tables *Tables) {
 }
 
 func wantNeighbor(device, protocol, nbma string) Change {
-	return Change{Neighbor: &Neighbor{device, netip.MustParseAddr(protocol), netip.MustParseAddr(nbma)}}
+	return Change{Neighbor: &rtnl.Neighbor{Device: device, Protocol: netip.MustParseAddr(protocol), NBMA: netip.MustParseAddr(nbma)}}
 }
 
 func wantRoute(device, prefix, nextHop string) Change {
-	return Change{Route: &Route{Device: device, Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop)}}
+	return Change{Route: &rtnl.Route{Device: device, Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop)}}
 }
 
 func gone(c Change) Change {
@@ -333,29 +334,29 @@ func manyNeighbors(n int) []Change {
 	changes := make([]Change, n)
 	for i := range changes {
 		b := [2]byte{byte(i / 250), byte(1 + i%250)}
-		changes[i].Neighbor = &Neighbor{"gre1", netip.AddrFrom4([4]byte{10, 128, b[0], b[1]}), netip.AddrFrom4([4]byte{203, 0, b[0], b[1]})}
+		changes[i].Neighbor = &rtnl.Neighbor{Device: "gre1", Protocol: netip.AddrFrom4([4]byte{10, 128, b[0], b[1]}), NBMA: netip.AddrFrom4([4]byte{203, 0, b[0], b[1]})}
 	}
 	return changes
 }
 
 func permanentNeighbors(t testing.TB) int {
 	t.Helper()
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
-	links, err := r.dumpLinks()
+	defer r.Close()
+	links, err := r.Links()
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := r.dumpNeighbors(links)
+	entries, err := r.Neighbors(links)
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := 0
 	for _, e := range entries {
-		if e.ours && e.permanent {
+		if e.Ours && e.Permanent {
 			n++
 		}
 	}
@@ -372,7 +373,7 @@ func TestNeighborOnADownDeviceWaits(t *testing.T) {
 	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.11", "192.0.2.11")})
 	settled(tables)
 	kerneltest.IP(t, "link set gre1 down")
-	kerneltest.IP(t, fmt.Sprintf("neigh replace 10.255.1.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", Protocol))
+	kerneltest.IP(t, fmt.Sprintf("neigh replace 10.255.1.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", rtnl.Protocol))
 	tables.Resync()
 	settled(tables)
 	if s := tables.Stats(); s.Waiting != 1 || s.Present() != 0 {

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -27,13 +29,13 @@ func TestTablesFilter(t *testing.T) {
 		{"a neighbour deleted", unix.RTM_DELNEIGH, 0, nil, true},
 		{"a new neighbour", unix.RTM_NEWNEIGH, 0, nil, false},
 		{"the kernel's question for a neighbour", unix.RTM_GETNEIGH, 0, nil, false},
-		{"a route of ours deleted", unix.RTM_DELROUTE, 0, route(Protocol), true},
+		{"a route of ours deleted", unix.RTM_DELROUTE, 0, route(rtnl.Protocol), true},
 		{"another's route deleted", unix.RTM_DELROUTE, 0, route(unix.RTPROT_STATIC), false},
 		{"another's new route", unix.RTM_NEWROUTE, create, route(unix.RTPROT_STATIC), false},
-		{"our new route", unix.RTM_NEWROUTE, create, route(Protocol), false},
+		{"our new route", unix.RTM_NEWROUTE, create, route(rtnl.Protocol), false},
 		{"another's route in the place of one", unix.RTM_NEWROUTE, netlink.Replace, route(unix.RTPROT_STATIC), true},
 		{"likewise, made if there is none", unix.RTM_NEWROUTE, netlink.Replace | netlink.Create, route(unix.RTPROT_BOOT), true},
-		{"ours in the place of one", unix.RTM_NEWROUTE, netlink.Replace, route(Protocol), true},
+		{"ours in the place of one", unix.RTM_NEWROUTE, netlink.Replace, route(rtnl.Protocol), true},
 		{"a route added behind others", unix.RTM_NEWROUTE, netlink.Append | netlink.Create, route(unix.RTPROT_STATIC), false},
 	} {
 		head := netlink.Header{Type: tt.kind, Flags: tt.flags}
@@ -56,7 +58,7 @@ func TestWantLatestWins(t *testing.T) {
 	tables.After(func() { ran = true })
 	tables.Want([]Change{change("10.0.0.4", false)})
 	in := tables.take()
-	if len(in.routes) != 1 || in.routes[route("172.16.2.0/24", "10.0.0.4").key()] != (wish{netip.MustParseAddr("10.0.0.4"), false}) {
+	if len(in.routes) != 1 || in.routes[route("172.16.2.0/24", "10.0.0.4").Key()] != (wish{netip.MustParseAddr("10.0.0.4"), false}) {
 		t.Errorf("%+v", in.routes)
 	}
 	for _, f := range in.after {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
 )
 
 func key(k uint32) *uint32 { return &k }
@@ -91,8 +92,8 @@ func TestTunnelNameTaken(t *testing.T) {
 		cfg := labTunnel
 		cfg.Name = c.name
 		err := NewTunnel(cfg, kerneltest.Log(t)).Run(t.Context(), func(s TunnelState) { t.Errorf("%s: changed to %+v", c.name, s) })
-		if !errors.Is(err, ErrNameTaken) || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v, want %v and %q", c.name, err, ErrNameTaken, c.says)
+		if !errors.Is(err, rtnl.ErrNameTaken) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %v and %q", c.name, err, rtnl.ErrNameTaken, c.says)
 		}
 	}
 }
@@ -130,19 +131,19 @@ func TestTunnelAdopts(t *testing.T) {
 			tunnel := NewTunnel(cfg, kerneltest.Log(t))
 			ctx, cancel := context.WithCancel(t.Context())
 			err := tunnel.Run(ctx, func(s TunnelState) {
-				if !s.Adopted || s.Created != c.ours || s.Index != before.index {
-					t.Errorf("state %+v, want it adopted with index %d", s, before.index)
+				if !s.Adopted || s.Created != c.ours || s.Index != before.Index {
+					t.Errorf("state %+v, want it adopted with index %d", s, before.Index)
 				}
 				cancel()
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := greParams{local: netip.MustParseAddr("198.51.100.1"), ttl: 64, keyed: c.key != nil, fragment: c.ours}
-			if want.keyed {
-				want.key = *c.key
+			want := rtnl.GREParams{Local: netip.MustParseAddr("198.51.100.1"), TTL: 64, Keyed: c.key != nil, Fragment: c.ours}
+			if want.Keyed {
+				want.Key = *c.key
 			}
-			if l := linkNamed(t, "gre1"); !l.matches(want) || !l.up || l.noARP {
+			if l := linkNamed(t, "gre1"); !l.Matches(want) || !l.Up || l.NoARP {
 				t.Errorf("link %+v, want %+v", l, want)
 			}
 
@@ -234,11 +235,11 @@ func TestTunnelFragments(t *testing.T) {
 			_, states := runTunnel(t, labTunnel)
 			<-states
 			l := linkNamed(t, "gre1")
-			if l.gre.fragment != c.want || l.mtu != 1400 {
-				t.Errorf("fragments: %v, want %v; MTU %d, want 1400", l.gre.fragment, c.want, l.mtu)
+			if l.GRE.Fragment != c.want || l.MTU != 1400 {
+				t.Errorf("fragments: %v, want %v; MTU %d, want 1400", l.GRE.Fragment, c.want, l.MTU)
 			}
-			if before != nil && before.index != l.index {
-				t.Errorf("the tunnel has index %d, it was %d: it was made again", l.index, before.index)
+			if before != nil && before.Index != l.Index {
+				t.Errorf("the tunnel has index %d, it was %d: it was made again", l.Index, before.Index)
 			}
 		})
 	}
@@ -382,8 +383,8 @@ func TestTunnelTaken(t *testing.T) {
 	kerneltest.Underlay(t)
 	kerneltest.IP(t, "link add other0 type gre local 198.51.100.1 key 42")
 	err := NewTunnel(labTunnel, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
-	if !errors.Is(err, ErrTunnelTaken) || !strings.Contains(err.Error(), "other0") {
-		t.Errorf("%v, want %v and other0", err, ErrTunnelTaken)
+	if !errors.Is(err, rtnl.ErrTunnelTaken) || !strings.Contains(err.Error(), "other0") {
+		t.Errorf("%v, want %v and other0", err, rtnl.ErrTunnelTaken)
 	}
 }
 
@@ -395,8 +396,8 @@ func TestTunnelNoPermission(t *testing.T) {
 	kerneltest.Underlay(t)
 	kerneltest.DropNetAdmin(t)
 	err := NewTunnel(labTunnel, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
-	if !errors.Is(err, ErrNoPermission) {
-		t.Errorf("%v, want %v", err, ErrNoPermission)
+	if !errors.Is(err, rtnl.ErrNoPermission) {
+		t.Errorf("%v, want %v", err, rtnl.ErrNoPermission)
 	}
 }
 
@@ -410,11 +411,11 @@ func TestTunnelNotOverIPv6(t *testing.T) {
 	kerneltest.IP(t, "link set under0 up")
 	fixed := labTunnel
 	fixed.Local, fixed.Underlay = netip.MustParseAddr("2001:db8::1"), ""
-	if err := NewTunnel(fixed, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {}); !errors.Is(err, ErrIPv6Underlay) {
-		t.Errorf("from an IPv6 address: %v, want %v", err, ErrIPv6Underlay)
+	if err := NewTunnel(fixed, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {}); !errors.Is(err, rtnl.ErrIPv6Underlay) {
+		t.Errorf("from an IPv6 address: %v, want %v", err, rtnl.ErrIPv6Underlay)
 	}
-	if _, err := UnderlayAddress("under0"); !errors.Is(err, ErrNoAddress) || !strings.Contains(err.Error(), "under0 has IPv6 addresses only") {
-		t.Errorf("the underlay's address: %v, want %v", err, ErrNoAddress)
+	if _, err := rtnl.UnderlayAddress("under0"); !errors.Is(err, rtnl.ErrNoAddress) || !strings.Contains(err.Error(), "under0 has IPv6 addresses only") {
+		t.Errorf("the underlay's address: %v, want %v", err, rtnl.ErrNoAddress)
 	}
 	_, states := runTunnel(t, labTunnel)
 	kerneltest.IP(t, "addr add 198.51.100.1/24 dev under0")

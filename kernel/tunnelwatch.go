@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -22,20 +24,20 @@ const (
 )
 
 // listenGuard opens the monitor of IPsec policies. Where the guard is not set there is nothing to listen to.
-func (t *Tunnel) listenGuard(ctx context.Context) (<-chan notice, error) {
+func (t *Tunnel) listenGuard(ctx context.Context) (<-chan rtnl.Notice, error) {
 	if !t.cfg.Protected {
 		return nil, nil
 	}
-	return listen(ctx, t.log, monitorConfig{family: unix.NETLINK_XFRM, groups: []uint32{groupXFRMPolicy}})
+	return rtnl.Listen(ctx, t.log, rtnl.MonitorConfig{Family: unix.NETLINK_XFRM, Groups: []uint32{groupXFRMPolicy}})
 }
 
 // guardTouched says whether a notification of IPsec policies may be about a guard: all are gone, or one between an address and all
 // others for GRE changed, or one that the notification only names by its index.
-func guardTouched(n notice) bool {
-	if n.lost {
+func guardTouched(n rtnl.Notice) bool {
+	if n.Lost {
 		return true
 	}
-	for _, m := range n.messages {
+	for _, m := range n.Messages {
 		switch m.Header.Type {
 		case xfrmFlushPolicy:
 			return true
@@ -59,11 +61,11 @@ func guardTouched(n notice) bool {
 
 // mayFront reports whether a notification may mean that the last SA whose policy was behind the front
 // guard is gone.
-func (t *Tunnel) mayFront(n notice) bool {
+func (t *Tunnel) mayFront(n rtnl.Notice) bool {
 	if !t.cfg.Front || t.front {
 		return false
 	}
-	return slices.ContainsFunc(n.messages, func(m netlink.Message) bool {
+	return slices.ContainsFunc(n.Messages, func(m netlink.Message) bool {
 		return m.Header.Type == xfrmDelPolicy && len(m.Data) >= selectorLen &&
 			(m.Data[selectorProtocol] == unix.IPPROTO_GRE || m.Data[selectorProtocol] == 0)
 	})
@@ -93,23 +95,23 @@ func (t *Tunnel) ensureFront(local netip.Addr) error {
 }
 
 // listen opens the monitor of links and addresses, trying again until ctx ends.
-func (t *Tunnel) listen(ctx context.Context) (<-chan notice, error) {
-	return listen(ctx, t.log, monitorConfig{
-		family: unix.NETLINK_ROUTE,
-		groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR},
+func (t *Tunnel) listen(ctx context.Context) (<-chan rtnl.Notice, error) {
+	return rtnl.Listen(ctx, t.log, rtnl.MonitorConfig{
+		Family: unix.NETLINK_ROUTE,
+		Groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR},
 	})
 }
 
 // concerns reports whether a notification is about the tunnel's link, its underlay's, or that of the device it is bound to.
-func (t *Tunnel) concerns(n notice) bool {
-	if n.lost {
+func (t *Tunnel) concerns(n rtnl.Notice) bool {
+	if n.Lost {
 		return true
 	}
-	for _, m := range n.messages {
+	for _, m := range n.Messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			m.Header.Type = unix.RTM_NEWLINK
-			if l, ok := parseLink(m); ok && (l.name == t.cfg.Name || l.name == t.cfg.Underlay || l.name == t.bound || l.index == t.state.Index) {
+			if l, ok := rtnl.ParseLink(m); ok && (l.Name == t.cfg.Name || l.Name == t.cfg.Underlay || l.Name == t.bound || l.Index == t.state.Index) {
 				return true
 			}
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:

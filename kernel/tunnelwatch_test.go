@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 )
 
@@ -13,7 +15,7 @@ func FuzzGuardTouched(f *testing.F) {
 		before := bytes.Clone(data)
 		for _, kind := range []netlink.HeaderType{xfrmNewPolicy, xfrmDelPolicy, xfrmUpdPolicy} {
 			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
-			guardTouched(notice{messages: []netlink.Message{m}})
+			guardTouched(rtnl.Notice{Messages: []netlink.Message{m}})
 		}
 		if !bytes.Equal(before, data) {
 			t.Error("a parser wrote into the message")

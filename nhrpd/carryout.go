@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 )
 
 // carryOut does what the engine said since the last turn and empties its output.
@@ -52,11 +53,11 @@ func (l *loop) wantEntries() {
 	changes := l.changes[:0]
 	l.neighbors = slices.Grow(l.neighbors[:0], len(l.out.Neighbors))
 	for i, n := range l.out.Neighbors {
-		l.neighbors = append(l.neighbors, kernel.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
+		l.neighbors = append(l.neighbors, rtnl.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
 		changes = append(changes, kernel.Change{Neighbor: &l.neighbors[i], Delete: n.Delete})
 	}
 	for _, r := range l.out.Routes {
-		route := &kernel.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}
+		route := &rtnl.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}
 		if p := l.ports[r.Interface]; p != nil {
 			route.Table, route.Metric = p.config.Table, p.config.Metric
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -33,7 +34,7 @@ type world struct {
 	spis    map[uint32]bool   // of all of charon's SAs
 	states  []kernel.ESPState // in the kernel
 	clear   uint64            // packets in clear that came in
-	own     []kernel.Route    // ours in the kernel
+	own     []rtnl.Route      // ours in the kernel
 	uses    map[netip.Addr]time.Time
 	sent    []kernel.Sent // by the tunnel
 	unsent  kernel.Unsent // likewise
@@ -231,7 +232,7 @@ func (w *world) platform() Platform {
 		DeletedStates: func() (deletedStates, error) { return fakeDeletedStates{w}, nil },
 		UnsentOf:      func(string) (kernel.Unsent, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.unsent, nil },
 		Uptime:        func() (string, time.Duration, error) { return "", 0, errors.New("no uptime in this world") },
-		OwnRoutes:     func() ([]kernel.Route, error) { return w.own, nil },
+		OwnRoutes:     func() ([]rtnl.Route, error) { return w.own, nil },
 		MarkedPeers:   func(netip.Addr) (map[netip.Addr]netip.Addr, error) { return nil, nil },
 		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
 	}

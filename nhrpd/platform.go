@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -41,7 +42,7 @@ type Platform struct {
 	ClearCauses    func(local netip.Addr, devices []string) ([]string, error)
 	UnsentOf       func(tunnel string) (kernel.Unsent, error)
 	DeletedStates  func() (deletedStates, error)
-	OwnRoutes      func() ([]kernel.Route, error)
+	OwnRoutes      func() ([]rtnl.Route, error)
 	Overhear       func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(from netip.Addr)) error
 	HasIKE         func() bool
 	Uptime         func() (boot string, up time.Duration, err error)

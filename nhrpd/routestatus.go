@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -54,7 +55,7 @@ func (d *Daemon) markInstalled(routes []api.Route) {
 		return
 	}
 	there, err := d.platform.OwnRoutes()
-	has := make(map[kernel.Route]bool, len(there))
+	has := make(map[rtnl.Route]bool, len(there))
 	for _, r := range there {
 		r.Metric = 0
 		has[r] = true
@@ -65,6 +66,6 @@ func (d *Daemon) markInstalled(routes []api.Route) {
 			r.Error = err.Error()
 			continue
 		}
-		r.Installed = has[kernel.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop, Table: r.Table}]
+		r.Installed = has[rtnl.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop, Table: r.Table}]
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/health"
 	"cygnet/nhrpd/preflight"
@@ -93,7 +94,7 @@ var machine = preflight.Host{
 		return []kernel.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "this node does not forward"}}
 	},
 	Probe: func() ([]kernel.Feature, error) {
-		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works", Needed: true}}, nil
+		return []kernel.Feature{{Name: "multipoint GRE", Lacking: rtnl.ErrNoGRE, Without: "nothing works", Needed: true}}, nil
 	},
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/config"
 )
 
@@ -111,7 +112,7 @@ func (h Host) kernel(c *config.Config) []Finding {
 	}
 	features, err := h.Probe()
 	switch {
-	case errors.Is(err, kernel.ErrNoPermission):
+	case errors.Is(err, rtnl.ErrNoPermission):
 		add(Warning, "what it has was not tried: run this as root")
 	case err != nil:
 		add(Warning, "what it has was not tried: %v", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/config"
 )
 
@@ -129,7 +130,7 @@ func TestAllIsWell(t *testing.T) {
 func TestKernel(t *testing.T) {
 	h, dir := host(t)
 	h.Probe = func() ([]kernel.Feature, error) {
-		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works"}, {Name: "ESP"}}, nil
+		return []kernel.Feature{{Name: "multipoint GRE", Lacking: rtnl.ErrNoGRE, Without: "nothing works"}, {Name: "ESP"}}, nil
 	}
 	h.Sysctls = func(c kernel.CheckConfig) []kernel.Advice {
 		if c != (kernel.CheckConfig{Peers: 512, Forwards: true}) {
@@ -140,7 +141,7 @@ func TestKernel(t *testing.T) {
 	want(t, h.Look(parse(t, spokeText)), dir,
 		"kernel: no multipoint GRE, so nothing works: the kernel has no GRE tunnels: load the module",
 		"kernel: net.ipv4.ip_forward is 0: nothing is forwarded (set it to 1 in /etc/sysctl.d)")
-	h.Probe = func() ([]kernel.Feature, error) { return nil, kernel.ErrNoPermission }
+	h.Probe = func() ([]kernel.Feature, error) { return nil, rtnl.ErrNoPermission }
 	h.Sysctls = func(kernel.CheckConfig) []kernel.Advice { return nil }
 	want(t, h.Look(parse(t, spokeText)), dir, "kernel: what it has was not tried: run this as root")
 }

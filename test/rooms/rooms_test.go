@@ -29,21 +29,25 @@ var rules = []rule{
 	{"cygnet/nhrpd/policy", nil},
 	{"cygnet/nhrpd/engine", []string{"cygnet/nhrpd/packet", "cygnet/nhrpd/policy"}},
 	{"cygnet/nhrpd/config", []string{"cygnet/nhrpd/policy", "cygnet/vici/swanctl", "github.com/BurntSushi/toml/..."}},
-	{"cygnet/nhrpd/preflight", []string{"cygnet/nhrpd/config", "cygnet/kernel", "cygnet/vici/swanctl"}},
+	{"cygnet/nhrpd/preflight", []string{"cygnet/nhrpd/config", "cygnet/kernel/...", "cygnet/vici/swanctl"}},
 	{"cygnet/nhrpd/api", nil},
 	{"cygnet/nhrpd/health", []string{"cygnet/nhrpd/api"}},
 	{"cygnet/nhrpd", []string{
-		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
+		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/kernel/...", "cygnet/vici",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
 	{"cygnet/vici", []string{"cygnet/vici/swanctl", "github.com/strongswan/govici/..."}},
 	{"cygnet/vici/swanctl", nil},
 	{"cygnet/kernel", []string{
-		"cygnet/kernel/schedule",
+		"cygnet/kernel/rtnl", "cygnet/kernel/schedule",
 		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",
 		"github.com/cilium/ebpf/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf",
 	}},
 	{"cygnet/kernel/schedule", nil},
+	{"cygnet/kernel/rtnl", []string{
+		"cygnet/kernel/schedule", "github.com/mdlayher/netlink/...", "golang.org/x/sys/unix",
+		"golang.org/x/net/bpf",
+	}},
 }
 
 // impure are the parts of the standard library that the engine and the codec have no business with.

@@ -1,4 +1,4 @@
-package kernel
+package rtnl
 
 import (
 	"iter"
@@ -52,9 +52,9 @@ func (k *withoutIPv6) Close() error                           { return nil }
 // until the next reading.
 func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
 	want := testRoute("172.16.2.0/24", "10.255.0.2")
-	k := &withoutIPv6{routes: []netlink.Message{addRoute(want, 7)}}
-	r := &requests{conn: netlink.NewConn(k, 1)}
-	got, err := r.dumpOwnRoutes(linkTable{7: {name: "gre1", up: true}})
+	k := &withoutIPv6{routes: []netlink.Message{AddRoute(want, 7)}}
+	r := &Conn{conn: netlink.NewConn(k, 1)}
+	got, err := r.OwnRoutes(Links{7: {Name: "gre1", up: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,14 +71,14 @@ func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
 func TestOneDeadlineServesManyRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &withoutIPv6{}
-		r := &requests{conn: netlink.NewConn(k, 1)}
+		r := &Conn{conn: netlink.NewConn(k, 1)}
 		ask := func() {
 			t.Helper()
-			if _, err := r.dump(unix.RTM_GETROUTE, []byte{unix.AF_INET}); err != nil {
+			if _, err := r.Dump(unix.RTM_GETROUTE, []byte{unix.AF_INET}); err != nil {
 				t.Fatal(err)
 			}
-			if left := time.Until(r.until); left < readTimeout {
-				t.Errorf("an answer may take %v, want %v at least", left, readTimeout)
+			if left := time.Until(r.until); left < ReadTimeout {
+				t.Errorf("an answer may take %v, want %v at least", left, ReadTimeout)
 			}
 		}
 		for range 10 {

@@ -1,4 +1,4 @@
-package kernel
+package rtnl
 
 import (
 	"errors"
@@ -11,48 +11,48 @@ import (
 )
 
 const (
-	messageBuffer = 64 << 10        // above what the kernel puts into one read
+	MessageBuffer = 64 << 10        // above what the kernel puts into one read
 	batchSize     = 400             // messages in one send: one read of the kernel, well below its send buffer
 	readBuffer    = 4 << 20         // room for the failures of a whole batch
-	readTimeout   = 5 * time.Second // an answer that takes longer does not come
+	ReadTimeout   = 5 * time.Second // an answer that takes longer does not come
 	dumpTries     = 5               // a table that changes during a dump makes the kernel say that it is inconsistent
 )
 
 var errDumpInterrupted = errors.New("the table changed during every try to read it")
 
-// requests is a socket for requests to rtnetlink: dumps, and changes in batches. It is not for concurrent use. After an error that
+// Conn is a socket for requests to rtnetlink: dumps, and changes in batches. It is not for concurrent use. After an error that
 // is not a message's own, its state is unknown: close it and open another.
-type requests struct {
+type Conn struct {
 	conn  *netlink.Conn
 	until time.Time // the deadline of reads
 }
 
-func openRequests() (*requests, error) {
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true, MessageBufferSize: messageBuffer})
+func Open() (*Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true, MessageBufferSize: MessageBuffer})
 	if err != nil {
-		return nil, explain(err, "open a netlink socket")
+		return nil, Explain(err, "open a netlink socket")
 	}
 	if err := conn.SetReadBuffer(readBuffer); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("set a netlink socket's receive buffer: %w", err)
 	}
-	return &requests{conn: conn}, nil
+	return &Conn{conn: conn}, nil
 }
 
-func (r *requests) close() { r.conn.Close() }
+func (r *Conn) Close() { r.conn.Close() }
 
-// bound bounds the time that the next answers may take, by readTimeout to twice that: to set a deadline costs
+// bound bounds the time that the next answers may take, by ReadTimeout to twice that: to set a deadline costs
 // more than to change an entry, so one serves many changes.
-func (r *requests) bound() error {
-	if time.Until(r.until) >= readTimeout {
+func (r *Conn) bound() error {
+	if time.Until(r.until) >= ReadTimeout {
 		return nil
 	}
-	r.until = time.Now().Add(2 * readTimeout)
+	r.until = time.Now().Add(2 * ReadTimeout)
 	return r.conn.SetReadDeadline(r.until)
 }
 
-// ask sends one request and returns its answers.
-func (r *requests) ask(m netlink.Message) ([]netlink.Message, error) {
+// Ask sends one request and returns its answers.
+func (r *Conn) Ask(m netlink.Message) ([]netlink.Message, error) {
 	if err := r.bound(); err != nil {
 		return nil, err
 	}
@@ -60,13 +60,13 @@ func (r *requests) ask(m netlink.Message) ([]netlink.Message, error) {
 	return r.conn.Execute(m)
 }
 
-// dump asks for a table and returns its entries, read again while the kernel says that it changed in between. data begins with the
+// Dump asks for a table and returns its entries, read again while the kernel says that it changed in between. data begins with the
 // family, as all of rtnetlink's headers do. A kernel that lacks the family, such as one booted with ipv6.disable=1, answers with the
 // entries of all others: dump leaves these out.
-func (r *requests) dump(kind netlink.HeaderType, data []byte) ([]netlink.Message, error) {
+func (r *Conn) Dump(kind netlink.HeaderType, data []byte) ([]netlink.Message, error) {
 	request := netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Dump}, Data: data}
 	for range dumpTries {
-		entries, err := r.ask(request)
+		entries, err := r.Ask(request)
 		if err != nil {
 			return nil, err
 		}
@@ -94,9 +94,9 @@ func interrupted(entries []netlink.Message) bool {
 	return false
 }
 
-// change carries out messages in their order, whatever becomes of each. It calls failed with the index and the error of every
+// Change carries out messages in their order, whatever becomes of each. It calls failed with the index and the error of every
 // message that the kernel refused. An error means that it is unknown how far it came.
-func (r *requests) change(messages []netlink.Message, failed func(i int, err error)) error {
+func (r *Conn) Change(messages []netlink.Message, failed func(i int, err error)) error {
 	for start := 0; start < len(messages); start += batchSize {
 		part := messages[start:min(start+batchSize, len(messages))]
 		err := r.changePart(part, func(i int, err error) { failed(start+i, err) })
@@ -108,7 +108,7 @@ func (r *requests) change(messages []netlink.Message, failed func(i int, err err
 }
 
 // changePart asks for an acknowledgement of the last message only: failures come without being asked for, and in order.
-func (r *requests) changePart(part []netlink.Message, failed func(i int, err error)) error {
+func (r *Conn) changePart(part []netlink.Message, failed func(i int, err error)) error {
 	for i := range part {
 		part[i].Header.Flags |= netlink.Request
 		part[i].Header.Sequence = 0
@@ -123,7 +123,7 @@ func (r *requests) changePart(part []netlink.Message, failed func(i int, err err
 	}
 	for {
 		answers, err := r.conn.Receive()
-		sequence, refused := refusal(err)
+		sequence, refused := Refusal(err)
 		if err != nil && !refused {
 			return fmt.Errorf("read the answers to %d messages: %w", len(part), err)
 		}
@@ -146,8 +146,8 @@ func (r *requests) changePart(part []netlink.Message, failed func(i int, err err
 	}
 }
 
-// refusal tells a message's failure, which carries its sequence number, from one of the socket.
-func refusal(err error) (sequence uint32, ok bool) {
+// Refusal tells a message's failure, which carries its sequence number, from one of the socket.
+func Refusal(err error) (sequence uint32, ok bool) {
 	var op *netlink.OpError
 	if !errors.As(err, &op) || op.Sequence == 0 {
 		return 0, false

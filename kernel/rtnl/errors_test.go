@@ -1,4 +1,4 @@
-package kernel
+package rtnl
 
 import (
 	"errors"
@@ -20,12 +20,12 @@ func TestExplain(t *testing.T) {
 		{unix.ENOBUFS, nil},
 		{unix.EBUSY, nil},
 	} {
-		err := explain(os.NewSyscallError("socket", c.errno), "open %s", "it")
-		if permanent(err) != (c.sentinel != nil) || c.sentinel != nil && !errors.Is(err, c.sentinel) || !errors.Is(err, c.errno) {
+		err := Explain(os.NewSyscallError("socket", c.errno), "open %s", "it")
+		if Permanent(err) != (c.sentinel != nil) || c.sentinel != nil && !errors.Is(err, c.sentinel) || !errors.Is(err, c.errno) {
 			t.Errorf("%v became %v", c.errno, err)
 		}
 	}
-	if explain(nil, "open it") != nil {
+	if Explain(nil, "open it") != nil {
 		t.Error("no error became one")
 	}
 }

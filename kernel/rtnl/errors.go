@@ -1,4 +1,4 @@
-package kernel
+package rtnl
 
 import (
 	"errors"
@@ -18,8 +18,8 @@ var (
 	ErrNoAddress    = errors.New("no NBMA address to send from")
 )
 
-// permanent says whether trying again is of no use until the user has changed something.
-func permanent(err error) bool {
+// Permanent says whether trying again is of no use until the user has changed something.
+func Permanent(err error) bool {
 	for _, sentinel := range []error{ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM, ErrIPv6Underlay} {
 		if errors.Is(err, sentinel) {
 			return true
@@ -28,8 +28,8 @@ func permanent(err error) bool {
 	return false
 }
 
-// explain wraps err with what was being done, and with the sentinel that fits its errno.
-func explain(err error, format string, args ...any) error {
+// Explain wraps err with what was being done, and with the sentinel that fits its errno.
+func Explain(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}

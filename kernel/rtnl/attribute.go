@@ -1,4 +1,4 @@
-package kernel
+package rtnl
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package kernel
+package rtnl
 
 import (
 	"encoding/binary"
@@ -27,23 +27,23 @@ func (r Route) String() string {
 	return fmt.Sprintf("route %s%s on %s (table %d, metric %d)", r.Prefix, via, r.Device, r.Table, r.Metric)
 }
 
-// routeKey is what one wanted route is known by: another next hop takes the place of the one before.
-type routeKey struct {
-	device string
-	prefix netip.Prefix
-	table  uint32
-	metric uint32
+// RouteKey is what one wanted route is known by: another next hop takes the place of the one before.
+type RouteKey struct {
+	Device string
+	Prefix netip.Prefix
+	Table  uint32
+	Metric uint32
 }
 
-func (r Route) key() routeKey { return routeKey{r.Device, r.Prefix, r.Table, r.Metric} }
+func (r Route) Key() RouteKey { return RouteKey{r.Device, r.Prefix, r.Table, r.Metric} }
 
-func (k routeKey) via(nextHop netip.Addr) Route {
-	return Route{Device: k.device, Prefix: k.prefix, NextHop: nextHop, Table: k.table, Metric: k.metric}
+func (k RouteKey) Via(nextHop netip.Addr) Route {
+	return Route{Device: k.Device, Prefix: k.Prefix, NextHop: nextHop, Table: k.Table, Metric: k.Metric}
 }
 
-// normal fills in what the kernel makes of zero values, so that wanted routes compare with those read. IPv6 knows no order among
+// Normal fills in what the kernel makes of zero values, so that wanted routes compare with those read. IPv6 knows no order among
 // routes of one metric (it spreads over them) and takes 0 for 1024: there the first place is metric 1.
-func (r Route) normal() Route {
+func (r Route) Normal() Route {
 	r.Prefix = r.Prefix.Masked()
 	if r.Table == 0 {
 		r.Table = unix.RT_TABLE_MAIN
@@ -54,24 +54,24 @@ func (r Route) normal() Route {
 	return r
 }
 
-const rtmsgLen = 12
+const RouteHeaderLen = 12
 
-// addRoute makes the message that puts a route before those of the same prefix and metric (`ip route prepend`). Onlink: the next hop
+// AddRoute makes the message that puts a route before those of the same prefix and metric (`ip route prepend`). Onlink: the next hop
 // need not be within the device's own prefix.
-func addRoute(r Route, index int) netlink.Message {
+func AddRoute(r Route, index int) netlink.Message {
 	m := routeMessage(unix.RTM_NEWROUTE, r, index)
 	m.Header.Flags = netlink.Create
 	return m
 }
 
-// deleteRoute makes the message that removes a route of ours. Without a next hop it removes the first of ours of that key.
-func deleteRoute(r Route, index int) netlink.Message {
+// DeleteRoute makes the message that removes a route of ours. Without a next hop it removes the first of ours of that key.
+func DeleteRoute(r Route, index int) netlink.Message {
 	return routeMessage(unix.RTM_DELROUTE, r, index)
 }
 
 func routeMessage(kind netlink.HeaderType, r Route, index int) netlink.Message {
-	head := make([]byte, rtmsgLen, 64)
-	head[0] = family(r.Prefix.Addr())
+	head := make([]byte, RouteHeaderLen, 64)
+	head[0] = Family(r.Prefix.Addr())
 	head[1] = byte(r.Prefix.Bits())
 	if r.Table < 256 {
 		head[4] = byte(r.Table)
@@ -95,39 +95,39 @@ func routeMessage(kind netlink.HeaderType, r Route, index int) netlink.Message {
 	case r.Prefix.Addr().Is4():
 		head[6] = unix.RT_SCOPE_LINK
 	}
-	return netlink.Message{Header: netlink.Header{Type: kind}, Data: append(head, encoded(attributes)...)}
+	return netlink.Message{Header: netlink.Header{Type: kind}, Data: append(head, Encode(attributes)...)}
 }
 
-// dumpOwnRoutes reads the routes of this package's protocol number, in all tables.
-func (r *requests) dumpOwnRoutes(links linkTable) ([]Route, error) {
+// OwnRoutes reads the routes of this package's protocol number, in all tables.
+func (r *Conn) OwnRoutes(links Links) ([]Route, error) {
 	var routes []Route
 	for _, f := range []byte{unix.AF_INET, unix.AF_INET6} {
-		messages, err := r.dumpRoutes(f, 0, Protocol)
+		messages, err := r.Routes(f, 0, Protocol)
 		if err != nil {
 			return nil, err
 		}
 		for _, m := range messages {
-			read, ok := parseRoute(m)
-			if !ok || read.protocol != Protocol || read.cloned {
+			read, ok := ParseRoute(m)
+			if !ok || read.Protocol != Protocol || read.Cloned {
 				continue
 			}
-			for _, hop := range read.hops {
-				routes = append(routes, Route{Device: links.name(hop.index), Prefix: read.prefix, NextHop: hop.gateway, Table: read.table, Metric: read.metric})
+			for _, hop := range read.Hops {
+				routes = append(routes, Route{Device: links.Name(hop.Index), Prefix: read.Prefix, NextHop: hop.Gateway, Table: read.Table, Metric: read.Metric})
 			}
 		}
 	}
 	return routes, nil
 }
 
-// dumpRoutes reads the routes of a family; table and protocol, where not 0, select in the kernel. A table that does not exist is empty.
-func (r *requests) dumpRoutes(family byte, table uint32, protocol byte) ([]netlink.Message, error) {
-	head := make([]byte, rtmsgLen)
+// Routes reads the routes of a family; table and protocol, where not 0, select in the kernel. A table that does not exist is empty.
+func (r *Conn) Routes(family byte, table uint32, protocol byte) ([]netlink.Message, error) {
+	head := make([]byte, RouteHeaderLen)
 	head[0], head[5] = family, protocol
 	attributes := netlink.NewAttributeEncoder()
 	if table != 0 {
 		attributes.Uint32(unix.RTA_TABLE, table)
 	}
-	messages, err := r.dump(unix.RTM_GETROUTE, append(head, encoded(attributes)...))
+	messages, err := r.Dump(unix.RTM_GETROUTE, append(head, Encode(attributes)...))
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
@@ -137,32 +137,32 @@ func (r *requests) dumpRoutes(family byte, table uint32, protocol byte) ([]netli
 	return messages, nil
 }
 
-// kernelRoute is a route as the kernel has it.
-type kernelRoute struct {
-	prefix   netip.Prefix
-	table    uint32
-	metric   uint32
-	protocol byte
-	kind     byte // RTN_UNICAST, RTN_LOCAL and so on
-	tos      byte
-	cloned   bool // an entry of the IPv6 route cache
-	hops     []hop
+// KernelRoute is a route as the kernel has it.
+type KernelRoute struct {
+	Prefix   netip.Prefix
+	Table    uint32
+	Metric   uint32
+	Protocol byte
+	Kind     byte // RTN_UNICAST, RTN_LOCAL and so on
+	TOS      byte
+	Cloned   bool // an entry of the IPv6 route cache
+	Hops     []Hop
 }
 
-type hop struct {
-	index   int
-	gateway netip.Addr
-	flags   uint32 // RTNH_F_…
+type Hop struct {
+	Index   int
+	Gateway netip.Addr
+	Flags   uint32 // RTNH_F_…
 }
 
-// parseRoute reads a route of IPv4 or IPv6. Anything else is not ok.
-func parseRoute(m netlink.Message) (r kernelRoute, ok bool) {
-	if len(m.Data) < rtmsgLen {
+// ParseRoute reads a route of IPv4 or IPv6. Anything else is not ok.
+func ParseRoute(m netlink.Message) (r KernelRoute, ok bool) {
+	if len(m.Data) < RouteHeaderLen {
 		return r, false
 	}
-	head := m.Data[:rtmsgLen]
+	head := m.Data[:RouteHeaderLen]
 	flags := binary.NativeEndian.Uint32(head[8:])
-	r = kernelRoute{tos: head[3], table: uint32(head[4]), protocol: head[5], kind: head[7], cloned: flags&unix.RTM_F_CLONED != 0}
+	r = KernelRoute{TOS: head[3], Table: uint32(head[4]), Protocol: head[5], Kind: head[7], Cloned: flags&unix.RTM_F_CLONED != 0}
 	var address netip.Addr
 	switch head[0] {
 	case unix.AF_INET:
@@ -172,48 +172,48 @@ func parseRoute(m netlink.Message) (r kernelRoute, ok bool) {
 	default:
 		return r, false
 	}
-	attributes, err := netlink.NewAttributeDecoder(m.Data[rtmsgLen:])
+	attributes, err := netlink.NewAttributeDecoder(m.Data[RouteHeaderLen:])
 	if err != nil {
 		return r, false
 	}
-	only := hop{flags: flags}
+	only := Hop{Flags: flags}
 	for attributes.Next() {
 		switch attributes.Type() {
 		case unix.RTA_DST:
 			address, _ = netip.AddrFromSlice(attributes.Bytes())
 		case unix.RTA_TABLE:
-			r.table = attributes.Uint32()
+			r.Table = attributes.Uint32()
 		case unix.RTA_PRIORITY:
-			r.metric = attributes.Uint32()
+			r.Metric = attributes.Uint32()
 		case unix.RTA_OIF:
-			only.index = int(attributes.Uint32())
+			only.Index = int(attributes.Uint32())
 		case unix.RTA_GATEWAY, unix.RTA_VIA:
-			only.gateway = gateway(attributes.Type(), attributes.Bytes())
+			only.Gateway = gateway(attributes.Type(), attributes.Bytes())
 		case unix.RTA_MULTIPATH:
-			r.hops = parseHops(attributes.Bytes())
+			r.Hops = parseHops(attributes.Bytes())
 		}
 	}
-	if r.hops == nil {
-		r.hops = []hop{only}
+	if r.Hops == nil {
+		r.Hops = []Hop{only}
 	}
-	r.prefix = netip.PrefixFrom(address, int(head[1]))
-	return r, attributes.Err() == nil && r.prefix.IsValid()
+	r.Prefix = netip.PrefixFrom(address, int(head[1]))
+	return r, attributes.Err() == nil && r.Prefix.IsValid()
 }
 
 // parseHops reads the next hops of a multipath route: each a struct rtnexthop followed by its attributes.
-func parseHops(b []byte) []hop {
+func parseHops(b []byte) []Hop {
 	const rtnexthopLen = 8
-	var hops []hop
+	var hops []Hop
 	for len(b) >= rtnexthopLen {
 		length := int(binary.NativeEndian.Uint16(b))
 		if length < rtnexthopLen || length > len(b) {
 			break
 		}
-		h := hop{flags: uint32(b[2]), index: int(int32(binary.NativeEndian.Uint32(b[4:])))}
+		h := Hop{Flags: uint32(b[2]), Index: int(int32(binary.NativeEndian.Uint32(b[4:])))}
 		if attributes, err := netlink.NewAttributeDecoder(b[rtnexthopLen:length]); err == nil {
 			for attributes.Next() {
 				if t := attributes.Type(); t == unix.RTA_GATEWAY || t == unix.RTA_VIA {
-					h.gateway = gateway(t, attributes.Bytes())
+					h.Gateway = gateway(t, attributes.Bytes())
 				}
 			}
 		}
@@ -223,7 +223,7 @@ func parseHops(b []byte) []hop {
 	return hops
 }
 
-// gateway reads a next hop. RTA_VIA, a next hop of another family than the prefix, has the family before the address.
+// Gateway reads a next hop. RTA_VIA, a next hop of another family than the prefix, has the family before the address.
 func gateway(attribute uint16, b []byte) netip.Addr {
 	if attribute == unix.RTA_VIA && len(b) > 2 {
 		b = b[2:]

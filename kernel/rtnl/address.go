@@ -1,4 +1,4 @@
-package kernel
+package rtnl
 
 import (
 	"encoding/binary"
@@ -10,47 +10,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const ifaddrmsgLen = 8
+const AddressHeaderLen = 8
 
-// address is an IP address of a link.
-type address struct {
-	index  int
-	prefix netip.Prefix // the host's address with the network's length
-	scope  byte
+// Address is an IP address of a link.
+type Address struct {
+	Index  int
+	Prefix netip.Prefix // the host's address with the network's length
+	Scope  byte
 	flags  uint32 // unix.IFA_F_…
 }
 
-// addresses reads the addresses of a link.
-func (r *requests) addresses(index int) ([]address, error) {
-	all, err := r.allAddresses()
-	return slices.DeleteFunc(all, func(a address) bool { return a.index != index }), err
+// Addresses reads the addresses of a link.
+func (r *Conn) Addresses(index int) ([]Address, error) {
+	all, err := r.AllAddresses()
+	return slices.DeleteFunc(all, func(a Address) bool { return a.Index != index }), err
 }
 
-// allAddresses reads the addresses of all links.
-func (r *requests) allAddresses() ([]address, error) {
-	messages, err := r.dump(unix.RTM_GETADDR, make([]byte, ifaddrmsgLen))
+// AllAddresses reads the addresses of all links.
+func (r *Conn) AllAddresses() ([]Address, error) {
+	messages, err := r.Dump(unix.RTM_GETADDR, make([]byte, AddressHeaderLen))
 	if err != nil {
 		return nil, fmt.Errorf("read the addresses: %w", err)
 	}
-	var all []address
+	var all []Address
 	for _, m := range messages {
-		if a, ok := parseAddress(m); ok {
+		if a, ok := ParseAddress(m); ok {
 			all = append(all, a)
 		}
 	}
 	return all, nil
 }
 
-func parseAddress(m netlink.Message) (a address, ok bool) {
-	if len(m.Data) < ifaddrmsgLen {
+func ParseAddress(m netlink.Message) (a Address, ok bool) {
+	if len(m.Data) < AddressHeaderLen {
 		return a, false
 	}
-	attributes, err := netlink.NewAttributeDecoder(m.Data[ifaddrmsgLen:])
+	attributes, err := netlink.NewAttributeDecoder(m.Data[AddressHeaderLen:])
 	if err != nil {
 		return a, false
 	}
-	a.flags, a.scope = uint32(m.Data[2]), m.Data[3]
-	a.index = int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
+	a.flags, a.Scope = uint32(m.Data[2]), m.Data[3]
+	a.Index = int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
 	var ip, local netip.Addr
 	for attributes.Next() {
 		switch attributes.Type() {
@@ -65,22 +65,22 @@ func parseAddress(m netlink.Message) (a address, ok bool) {
 	if local.IsValid() { // on a point-to-point link the other one is the peer's
 		ip = local
 	}
-	a.prefix = netip.PrefixFrom(ip, int(m.Data[1]))
-	return a, attributes.Err() == nil && a.prefix.IsValid()
+	a.Prefix = netip.PrefixFrom(ip, int(m.Data[1]))
+	return a, attributes.Err() == nil && a.Prefix.IsValid()
 }
 
-// addAddress gives a link an address. Duplicate address detection is off: it needs multicast, which a tunnel with many peers lacks.
-func (r *requests) addAddress(index int, prefix netip.Prefix) error {
+// AddAddress gives a link an address. Duplicate address detection is off: it needs multicast, which a tunnel with many peers lacks.
+func (r *Conn) AddAddress(index int, prefix netip.Prefix) error {
 	return r.changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, index, prefix)
 }
 
-func (r *requests) deleteAddress(index int, prefix netip.Prefix) error {
+func (r *Conn) DeleteAddress(index int, prefix netip.Prefix) error {
 	return r.changeAddress(unix.RTM_DELADDR, 0, index, prefix)
 }
 
-func (r *requests) changeAddress(kind netlink.HeaderType, how netlink.HeaderFlags, index int, prefix netip.Prefix) error {
-	head := make([]byte, ifaddrmsgLen)
-	head[0], head[1] = family(prefix.Addr()), byte(prefix.Bits())
+func (r *Conn) changeAddress(kind netlink.HeaderType, how netlink.HeaderFlags, index int, prefix netip.Prefix) error {
+	head := make([]byte, AddressHeaderLen)
+	head[0], head[1] = Family(prefix.Addr()), byte(prefix.Bits())
 	binary.NativeEndian.PutUint32(head[4:], uint32(index))
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Bytes(unix.IFA_LOCAL, prefix.Addr().AsSlice())
@@ -90,9 +90,9 @@ func (r *requests) changeAddress(kind netlink.HeaderType, how netlink.HeaderFlag
 	} else if prefix.Bits() < 31 {
 		attributes.Bytes(unix.IFA_BROADCAST, broadcast(prefix))
 	}
-	_, err := r.ask(netlink.Message{
+	_, err := r.Ask(netlink.Message{
 		Header: netlink.Header{Type: kind, Flags: netlink.Acknowledge | how},
-		Data:   append(head, encoded(attributes)...),
+		Data:   append(head, Encode(attributes)...),
 	})
 	return err
 }
@@ -106,24 +106,24 @@ func broadcast(prefix netip.Prefix) []byte {
 
 // UnderlayAddress returns the first global IPv4 address of a device, the family that tunnels are made over. Without one it returns ErrNoAddress.
 func UnderlayAddress(device string) (netip.Addr, error) {
-	r, err := openRequests()
+	r, err := Open()
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	defer r.close()
-	return r.underlayAddress(device, netip.Addr{})
+	defer r.Close()
+	return r.UnderlayAddress(device, netip.Addr{})
 }
 
-// underlayAddress returns preferred if the device has it, else its first global IPv4 address.
-func (r *requests) underlayAddress(device string, preferred netip.Addr) (netip.Addr, error) {
-	l, err := r.linkByName(device)
+// UnderlayAddress returns preferred if the device has it, else its first global IPv4 address.
+func (r *Conn) UnderlayAddress(device string, preferred netip.Addr) (netip.Addr, error) {
+	l, err := r.LinkByName(device)
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	if l == nil {
 		return netip.Addr{}, fmt.Errorf("there is no device %s (correct underlay if that is not its name; else the tunnel waits for it): %w", device, ErrNoAddress)
 	}
-	all, err := r.addresses(l.index)
+	all, err := r.Addresses(l.Index)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -131,8 +131,8 @@ func (r *requests) underlayAddress(device string, preferred netip.Addr) (netip.A
 	var six bool
 	for _, a := range all {
 		const notYet = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED | unix.IFA_F_DEPRECATED
-		ip := a.prefix.Addr()
-		if a.scope != unix.RT_SCOPE_UNIVERSE || a.flags&notYet != 0 || !ip.IsGlobalUnicast() {
+		ip := a.Prefix.Addr()
+		if a.Scope != unix.RT_SCOPE_UNIVERSE || a.flags&notYet != 0 || !ip.IsGlobalUnicast() {
 			continue
 		}
 		switch {

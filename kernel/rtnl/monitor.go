@@ -1,6 +1,7 @@
-package kernel
+package rtnl
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,31 +15,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// monitorBuffer is a monitor's receive buffer. Tests make it small.
-var monitorBuffer = 8 << 20
+// monitorBuffer is a monitor's receive buffer in bytes, where its configuration names none.
+const monitorBuffer = 8 << 20
 
-// notice is what a monitor saw. With lost, messages are missing before these, and what follows from them must be read anew.
-type notice struct {
-	messages []netlink.Message
-	lost     bool
+// Notice is what a monitor saw. With lost, messages are missing before these, and what follows from them must be read anew.
+type Notice struct {
+	Messages []netlink.Message
+	Lost     bool
 }
 
-// monitorConfig says what to listen to: a netlink family, its multicast groups, and what of them the kernel shall hand over (nil:
+// MonitorConfig says what to listen to: a netlink family, its multicast groups, and what of them the kernel shall hand over (nil:
 // everything).
-type monitorConfig struct {
-	family int
-	groups []uint32
-	filter []bpf.Instruction
+type MonitorConfig struct {
+	Family int
+	Groups []uint32
+	Filter []bpf.Instruction
+	Buffer int // bytes of the socket's receive buffer; 0: 8 MiB
 }
 
 // monitor delivers notifications until ctx ends, and opens its socket again when it fails. The first opening is done when it
 // returns: a dump made after it misses nothing.
-func monitor(ctx context.Context, log *slog.Logger, cfg monitorConfig) (<-chan notice, error) {
+func monitor(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan Notice, error) {
 	conn, err := openMonitor(cfg)
 	if err != nil {
 		return nil, err
 	}
-	notices := make(chan notice, 64)
+	notices := make(chan Notice, 64)
 	go func() {
 		wait := schedule.NewBackoff(100*time.Millisecond, 30*time.Second)
 		for ctx.Err() == nil {
@@ -54,18 +56,18 @@ func monitor(ctx context.Context, log *slog.Logger, cfg monitorConfig) (<-chan n
 				continue
 			}
 			wait.Reset()
-			deliver(ctx, notices, notice{lost: true})
+			deliver(ctx, notices, Notice{Lost: true})
 		}
 	}()
 	return notices, nil
 }
 
-// listen is monitor, tried again until it works, ctx ends, or trying is of no use.
-func listen(ctx context.Context, log *slog.Logger, cfg monitorConfig) (<-chan notice, error) {
+// Listen is monitor, tried again until it works, ctx ends, or trying is of no use.
+func Listen(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan Notice, error) {
 	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
 	for {
 		notices, err := monitor(ctx, log, cfg)
-		if err == nil || permanent(err) {
+		if err == nil || Permanent(err) {
 			return notices, err
 		}
 		log.Warn("cannot listen to the kernel's notifications, trying again", "error", err)
@@ -75,24 +77,24 @@ func listen(ctx context.Context, log *slog.Logger, cfg monitorConfig) (<-chan no
 	}
 }
 
-func openMonitor(cfg monitorConfig) (*netlink.Conn, error) {
-	conn, err := netlink.Dial(cfg.family, &netlink.Config{MessageBufferSize: messageBuffer})
+func openMonitor(cfg MonitorConfig) (*netlink.Conn, error) {
+	conn, err := netlink.Dial(cfg.Family, &netlink.Config{MessageBufferSize: MessageBuffer})
 	if err != nil {
-		return nil, explain(err, "open a netlink socket")
+		return nil, Explain(err, "open a netlink socket")
 	}
 	if err := prepareMonitor(conn, cfg); err != nil {
 		conn.Close()
-		return nil, explain(err, "listen to netlink groups %v", cfg.groups)
+		return nil, Explain(err, "listen to netlink groups %v", cfg.Groups)
 	}
 	return conn, nil
 }
 
-func prepareMonitor(conn *netlink.Conn, cfg monitorConfig) error {
-	if err := conn.SetReadBuffer(monitorBuffer); err != nil {
+func prepareMonitor(conn *netlink.Conn, cfg MonitorConfig) error {
+	if err := conn.SetReadBuffer(cmp.Or(cfg.Buffer, monitorBuffer)); err != nil {
 		return err
 	}
-	if cfg.filter != nil {
-		raw, err := bpf.Assemble(cfg.filter)
+	if cfg.Filter != nil {
+		raw, err := bpf.Assemble(cfg.Filter)
 		if err != nil {
 			return err
 		}
@@ -100,7 +102,7 @@ func prepareMonitor(conn *netlink.Conn, cfg monitorConfig) error {
 			return err
 		}
 	}
-	for _, group := range cfg.groups {
+	for _, group := range cfg.Groups {
 		if err := conn.JoinGroup(group); err != nil {
 			return err
 		}
@@ -109,7 +111,7 @@ func prepareMonitor(conn *netlink.Conn, cfg monitorConfig) error {
 }
 
 // readMonitor reads until the socket fails or ctx ends. Lost messages (ENOBUFS) do not end it: the socket goes on.
-func readMonitor(ctx context.Context, conn *netlink.Conn, notices chan<- notice) {
+func readMonitor(ctx context.Context, conn *netlink.Conn, notices chan<- Notice) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	for {
@@ -117,13 +119,13 @@ func readMonitor(ctx context.Context, conn *netlink.Conn, notices chan<- notice)
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
-		if !deliver(ctx, notices, notice{messages: messages, lost: err != nil}) {
+		if !deliver(ctx, notices, Notice{Messages: messages, Lost: err != nil}) {
 			return
 		}
 	}
 }
 
-func deliver(ctx context.Context, notices chan<- notice, n notice) bool {
+func deliver(ctx context.Context, notices chan<- Notice, n Notice) bool {
 	select {
 	case notices <- n:
 		return true
@@ -132,7 +134,7 @@ func deliver(ctx context.Context, notices chan<- notice, n notice) bool {
 	}
 }
 
-// asLoaded is what a BPF half-word load makes of a value that netlink holds in host byte order.
-func asLoaded(v uint16) uint32 {
+// AsLoaded is what a BPF half-word load makes of a value that netlink holds in host byte order.
+func AsLoaded(v uint16) uint32 {
 	return uint32(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, v)))
 }
