@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+
+	"cygnet/kernel/sysctl"
 )
 
 // ClearCauses finds what on this host has the kernel send or take GRE of a protected local address
@@ -15,7 +17,7 @@ func ClearCauses(local netip.Addr, devices []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(passPolicies(all, local), ignoring(devices, readSysctl)...), nil
+	return append(passPolicies(all, local), ignoring(devices, sysctl.Read)...), nil
 }
 
 // passPolicies describes the policies by which GRE of local passes in clear.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -50,7 +51,7 @@ func ensureCompanion(r *rtnl.Conn, tunnel string, closed filter) (int, error) {
 		}
 	}
 	// IPv6 on it would only send what nobody asked for. Where the kernel has none, there is nothing to switch off.
-	_, _ = setSysctl("net/ipv6/conf/"+have.Name+"/disable_ipv6", "1")
+	_, _ = sysctl.Set("net/ipv6/conf/"+have.Name+"/disable_ipv6", "1")
 	if err := closeToArrivals(have, closed); err != nil {
 		return 0, err
 	}

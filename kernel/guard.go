@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 
 	"cygnet/kernel/rtnl"
 
@@ -92,4 +93,39 @@ func guardPolicies(local netip.Addr) []*vnl.XfrmPolicy {
 		return &vnl.XfrmPolicy{Dir: dir, Src: src, Dst: dst, Proto: protocolGRE, Priority: guardPriority, Action: vnl.XFRM_POLICY_BLOCK}
 	}
 	return []*vnl.XfrmPolicy{policy(vnl.XFRM_DIR_IN, all, host), policy(vnl.XFRM_DIR_OUT, host, all)}
+}
+
+func guardedAddresses() ([]netip.Addr, error) {
+	var locals []netip.Addr
+	err := withXFRM(func(h *vnl.Handle) error {
+		policies, err := h.XfrmPolicyList(unix.AF_UNSPEC)
+		if err != nil {
+			return rtnl.Explain(err, "list the IPsec policies")
+		}
+		for i := range policies {
+			local, ok := guardedBy(&policies[i])
+			if ok && !slices.Contains(locals, local) {
+				locals = append(locals, local)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, rtnl.ErrNoXFRM) {
+		return nil, nil
+	}
+	return locals, err
+}
+
+// guardedBy is the local address that a policy guards, if it is half of a guard.
+func guardedBy(p *vnl.XfrmPolicy) (netip.Addr, bool) {
+	local := p.Dst
+	if p.Dir == vnl.XFRM_DIR_OUT {
+		local = p.Src
+	}
+	if !isGuard(p) || p.Proto != protocolGRE || local == nil {
+		return netip.Addr{}, false
+	}
+	ones, bits := local.Mask.Size()
+	address, ok := netip.AddrFromSlice(local.IP)
+	return address.Unmap(), ok && ones == bits
 }

@@ -25,7 +25,9 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 	loopback := 1
 	gre9 := linkNamed(t, "gre9").Index
 	kerneltest.Run(t, "tc", "qdisc", "add", "dev", "gre9", "ingress") // excludes clsact
-	group, err := attachNFLOG(kerneltest.Log(t), DataPathConfig{Device: "gre9", Redirect: true, Group: 2000}, "")
+	group, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+		Device: "gre9", Index: gre9, Mode: ModeNFLOG, Redirect: true, Group: 2000,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

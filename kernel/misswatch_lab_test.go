@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/sysctl"
 )
 
 // A packet to an overlay address without a neighbour is told, held meanwhile, and goes out as soon as the neighbour is there. What
@@ -25,7 +26,7 @@ func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 	_, states := runTunnel(t, cfg)
 	st := <-states
 	for name, want := range map[string]string{"app_solicit": "5", "mcast_solicit": "0", "ucast_solicit": "0"} {
-		if v, err := readSysctl("net/ipv4/neigh/gre1/" + name); err != nil || v != want {
+		if v, err := sysctl.Read("net/ipv4/neigh/gre1/" + name); err != nil || v != want {
 			t.Errorf("%s is %q, %v; want %s", name, v, err, want)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/schedule"
+	"cygnet/kernel/sysctl"
 
 	"golang.org/x/sys/unix"
 )
@@ -315,9 +316,9 @@ func (t *Tunnel) configure(r *rtnl.Conn, l *rtnl.Link) error {
 
 // sysctls says what it changed, and once what it could not: the tunnel works without.
 func (t *Tunnel) sysctls() {
-	set, err := ensureSysctls(tunnelSysctls(t.cfg))
+	set, err := sysctl.Ensure(tunnelSysctls(t.cfg))
 	for _, s := range set {
-		t.log.Info("sysctl set: "+s.why, "sysctl", s.path, "value", s.value)
+		t.log.Info("sysctl set: "+s.Why, "sysctl", s.Path, "value", s.Value)
 	}
 	if err != nil && !t.said[err.Error()] {
 		t.said[err.Error()] = true

@@ -12,6 +12,7 @@ import (
 
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
 )
 
 func key(k uint32) *uint32 { return &k }
@@ -53,7 +54,7 @@ func TestTunnelHeals(t *testing.T) {
 		kerneltest.Shows(t, "xfrm policy", "src 198.51.100.1/32 dst 0.0.0.0/0 proto gre", "src 0.0.0.0/0 dst 198.51.100.1/32 proto gre", "action block")
 	}
 	asConfigured()
-	if v, err := readSysctl("net/ipv4/conf/gre1/send_redirects"); v != "0" || err != nil {
+	if v, err := sysctl.Read("net/ipv4/conf/gre1/send_redirects"); v != "0" || err != nil {
 		t.Errorf("send_redirects is %q, %v", v, err)
 	}
 	for _, harm := range []string{

@@ -7,20 +7,7 @@ import (
 
 	"cygnet/kernel/rtnl"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-)
-
-const (
-	groupXFRMPolicy = 4 // XFRMNLGRP_POLICY
-
-	xfrmNewPolicy   = 0x13
-	xfrmDelPolicy   = 0x14
-	xfrmUpdPolicy   = 0x19
-	xfrmFlushPolicy = 0x1d
-
-	selectorLen      = 56 // struct xfrm_selector
-	selectorProtocol = 44
 )
 
 // listenGuard opens the monitor of IPsec policies. Where the guard is not set there is nothing to listen to.
@@ -28,35 +15,7 @@ func (t *Tunnel) listenGuard(ctx context.Context) (<-chan rtnl.Notice, error) {
 	if !t.cfg.Protected {
 		return nil, nil
 	}
-	return rtnl.Listen(ctx, t.log, rtnl.MonitorConfig{Family: unix.NETLINK_XFRM, Groups: []uint32{groupXFRMPolicy}})
-}
-
-// guardTouched says whether a notification of IPsec policies may be about a guard: all are gone, or one between an address and all
-// others for GRE changed, or one that the notification only names by its index.
-func guardTouched(n rtnl.Notice) bool {
-	if n.Lost {
-		return true
-	}
-	for _, m := range n.Messages {
-		switch m.Header.Type {
-		case xfrmFlushPolicy:
-			return true
-		case xfrmDelPolicy, xfrmNewPolicy, xfrmUpdPolicy:
-			if len(m.Data) < selectorLen {
-				continue
-			}
-			protocol := m.Data[selectorProtocol]
-			if protocol != unix.IPPROTO_GRE && protocol != 0 {
-				continue
-			}
-			// The halves of the front guard have prefixes of one bit.
-			wide := m.Data[selectorPrefixDst] <= 1 || m.Data[selectorPrefixSrc] <= 1
-			if wide || m.Header.Type != xfrmDelPolicy && behindFront(m.Data) {
-				return true
-			}
-		}
-	}
-	return false
+	return listenPolicies(ctx, t.log)
 }
 
 // mayFront reports whether a notification may mean that the last SA whose policy was behind the front
@@ -65,16 +24,7 @@ func (t *Tunnel) mayFront(n rtnl.Notice) bool {
 	if !t.cfg.Front || t.front {
 		return false
 	}
-	return slices.ContainsFunc(n.Messages, func(m netlink.Message) bool {
-		return m.Header.Type == xfrmDelPolicy && len(m.Data) >= selectorLen &&
-			(m.Data[selectorProtocol] == unix.IPPROTO_GRE || m.Data[selectorProtocol] == 0)
-	})
-}
-
-// behindFront reports whether a new policy is that of an SA which the front guard would cut off.
-func behindFront(b []byte) bool {
-	p, ok := parsePolicy(b)
-	return ok && p.demands && p.priority >= GuardFront
+	return slices.ContainsFunc(n.Messages, grePolicyGone)
 }
 
 // ensureFront sets the front guard, or takes it back, and logs when that changes.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cygnet/kernel"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
@@ -287,7 +288,7 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 // advise says once at start what in the kernel's settings is too small for a hub, and what in charon's keeps the daemon from its promises:
 // they are for all of the site's connections, so that no package sets them.
 func (d *Daemon) advise() {
-	for _, a := range d.platform.Check(kernel.CheckConfig{Peers: preflight.UsualPeers, Forwards: true}) {
+	for _, a := range d.platform.Check(sysctl.CheckConfig{Peers: preflight.UsualPeers, Forwards: true}) {
 		d.log.Warn("a kernel setting may be too small", "setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
 	}
 	for _, f := range d.platform.Strongswan(d.config) {

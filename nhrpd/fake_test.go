@@ -16,6 +16,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -167,7 +168,7 @@ func (w *world) platform() Platform {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 		},
 		ListenAPI:  func(string, string) (net.Listener, error) { return newPipeListener(), nil },
-		Check:      func(kernel.CheckConfig) []kernel.Advice { return nil },
+		Check:      func(sysctl.CheckConfig) []sysctl.Advice { return nil },
 		Strongswan: func(*config.Config) []preflight.Finding { return w.settings },
 		Certificates: func(c *config.Config) []preflight.Finding {
 			w.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
@@ -27,7 +28,7 @@ func Linux(c *config.Config) Platform {
 		},
 		AttachDataPath: kernel.AttachDataPath,
 		WatchMisses:    kernel.WatchMisses,
-		Check:          kernel.Check,
+		Check:          sysctl.Check,
 		Strongswan:     func(c *config.Config) []preflight.Finding { return preflight.This().Strongswan(c) },
 		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
 		Network:        func(c *config.Config) []preflight.Finding { return preflight.This().Network(c) },

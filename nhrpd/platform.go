@@ -9,6 +9,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -24,7 +25,7 @@ type Platform struct {
 	WatchMisses    func(ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr)) error
 	Lookup         func(ctx context.Context, name string) ([]netip.Addr, error)
 	ListenAPI      func(path, group string) (net.Listener, error)
-	Check          func(kernel.CheckConfig) []kernel.Advice
+	Check          func(sysctl.CheckConfig) []sysctl.Advice
 	Strongswan     func(*config.Config) []preflight.Finding // charon's settings
 	Certificates   func(*config.Config) []preflight.Finding
 	Surroundings   func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding

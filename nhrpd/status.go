@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
@@ -46,7 +47,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 		markReached(s.Interfaces[i].Peers, s.SAs)
 	}
 	d.markInstalled(s.Routes)
-	check := kernel.CheckConfig{Forwards: true}
+	check := sysctl.CheckConfig{Forwards: true}
 	for _, ifc := range s.Interfaces {
 		check.Peers += len(ifc.Peers)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/config"
 )
 
@@ -68,7 +69,7 @@ type Host struct {
 	StrongswanConf string // the main file of charon's settings
 	Swanctl        string // the folder of certificates and keys
 	Now            time.Time
-	Sysctls        func(kernel.CheckConfig) []kernel.Advice
+	Sysctls        func(sysctl.CheckConfig) []sysctl.Advice
 	Probe          func() ([]kernel.Feature, error)
 	Links          func() ([]Link, error)  // the network interfaces
 	Group          func(name string) error // looks a group up
@@ -81,7 +82,7 @@ type Host struct {
 func This() Host {
 	return Host{
 		StrongswanConf: "/etc/strongswan.conf", Swanctl: "/etc/swanctl", Now: time.Now(),
-		Sysctls: kernel.Check, Probe: kernel.Probe, Links: links, Group: lookupGroup,
+		Sysctls: sysctl.Check, Probe: kernel.Probe, Links: links, Group: lookupGroup,
 		LookAround: kernel.LookAround,
 	}
 }
@@ -104,7 +105,7 @@ func (h Host) kernel(c *config.Config) []Finding {
 	add := func(s Severity, format string, args ...any) {
 		all = append(all, Finding{About: AboutKernel, Severity: s, Text: fmt.Sprintf(format, args...)})
 	}
-	check := kernel.CheckConfig{Peers: UsualPeers, Forwards: true}
+	check := sysctl.CheckConfig{Peers: UsualPeers, Forwards: true}
 	protected := false
 	for _, i := range c.Interfaces {
 		check.IPv6 = check.IPv6 || i.Address.Addr().Is6()

@@ -39,7 +39,7 @@ var rules = []rule{
 	{"cygnet/vici", []string{"cygnet/vici/swanctl", "github.com/strongswan/govici/..."}},
 	{"cygnet/vici/swanctl", nil},
 	{"cygnet/kernel", []string{
-		"cygnet/kernel/rtnl", "cygnet/kernel/schedule",
+		"cygnet/kernel/...",
 		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",
 		"github.com/cilium/ebpf/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf",
 	}},
@@ -48,6 +48,7 @@ var rules = []rule{
 		"cygnet/kernel/schedule", "github.com/mdlayher/netlink/...", "golang.org/x/sys/unix",
 		"golang.org/x/net/bpf",
 	}},
+	{"cygnet/kernel/sysctl", []string{"golang.org/x/sys/unix"}},
 }
 
 // impure are the parts of the standard library that the engine and the codec have no business with.

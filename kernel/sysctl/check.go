@@ -1,4 +1,4 @@
-package kernel
+package sysctl
 
 import (
 	"errors"
@@ -31,7 +31,7 @@ func (a Advice) String() string {
 // Check compares settings of the kernel with what the node needs. It changes nothing. Settings that this namespace does not have, or
 // that cannot be read, are left out.
 func Check(cfg CheckConfig) []Advice {
-	return advise(cfg, readSysctl, canForceBuffers())
+	return advise(cfg, Read, canForceBuffers())
 }
 
 const (
