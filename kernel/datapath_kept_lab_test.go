@@ -13,6 +13,7 @@ import (
 
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/schedule"
+	"cygnet/kernel/xfrm"
 
 	"github.com/google/go-cmp/cmp"
 	vnl "github.com/vishvananda/netlink"
@@ -196,7 +197,7 @@ func TestCompanionIsKept(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	s, _ := admitting(t, gre)
-	if err := s.SetMarked(map[netip.Addr]netip.Addr{MarkedNBMA(1): kerneltest.Spoke1NBMA}); err != nil {
+	if err := s.SetMarked(map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA}); err != nil {
 		t.Fatal(err)
 	}
 	closed := func() bool {
@@ -300,7 +301,7 @@ func TestTablesAreKept(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	s, _ := admitting(t, gre)
-	marked := map[netip.Addr]netip.Addr{MarkedNBMA(1): kerneltest.Spoke1NBMA}
+	marked := map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA}
 	if err := s.SetMarked(marked); err != nil {
 		t.Fatal(err)
 	}
@@ -309,8 +310,8 @@ func TestTablesAreKept(t *testing.T) {
 		"an entry deleted": func() error { return s.objects.Admitted.Delete(one) },
 		"an entry changed": func() error { return s.objects.Admitted.Put(one, admittedNHS) },
 		"an entry added":   func() error { return s.objects.Admitted.Put(other, uint32(0)) },
-		"a mark deleted":   func() error { return s.objects.Marked.Delete(keyOf(MarkedNBMA(1))) },
-		"a mark changed":   func() error { return s.objects.Marked.Put(keyOf(MarkedNBMA(1)), other) },
+		"a mark deleted":   func() error { return s.objects.Marked.Delete(keyOf(xfrm.MarkedNBMA(1))) },
+		"a mark changed":   func() error { return s.objects.Marked.Put(keyOf(xfrm.MarkedNBMA(1)), other) },
 	} {
 		before, err := s.Stats()
 		if err != nil {
@@ -328,7 +329,7 @@ func TestTablesAreKept(t *testing.T) {
 			t.Errorf("%s: admitted (-want +got), %v:\n%s", name, err, diff)
 		}
 		led, err := readTable[bpfAddress, bpfAddress](s.objects.Marked)
-		if err != nil || len(led) != 1 || led[keyOf(MarkedNBMA(1))] != one {
+		if err != nil || len(led) != 1 || led[keyOf(xfrm.MarkedNBMA(1))] != one {
 			t.Errorf("%s: marked %v, %v", name, led, err)
 		}
 		if after, err := s.Stats(); err != nil || after.Restored != before.Restored+1 {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -301,7 +302,7 @@ func fenceDevicesOf(locals []netip.Addr, offload bool) (devices []fencedDevice, 
 	}
 	var byDevice map[int]bool
 	if offload {
-		if byDevice, err = packetOffload(locals); err != nil {
+		if byDevice, err = xfrm.PacketOffload(locals); err != nil {
 			return nil, nil, err
 		}
 	}

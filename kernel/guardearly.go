@@ -6,9 +6,10 @@ import (
 	"slices"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 )
 
-// GuardEarly sets the guard (EnsureGuard) of a tunnel that nobody keeps yet, because the network or the daemon is still to come. It is
+// GuardEarly sets the guard (xfrm.EnsureGuard) of a tunnel that nobody keeps yet, because the network or the daemon is still to come. It is
 // set for every address that the tunnel may send from, as far as one is to be known: the configured one, that of the underlay, that of
 // an interface of the tunnel's name that is there already, and those that the caller has from before. It changes nothing else, and
 // returns the addresses that are guarded.
@@ -19,11 +20,11 @@ func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 		if !local.IsValid() || local.IsUnspecified() || slices.Contains(guarded, local) {
 			continue
 		}
-		if err := EnsureGuard(local); err != nil {
+		if err := xfrm.EnsureGuard(local); err != nil {
 			problems = errors.Join(problems, err)
 			continue
 		}
-		if _, err := EnsureFront(local, cfg.Front); err != nil {
+		if _, err := xfrm.EnsureFront(local, cfg.Front); err != nil {
 			problems = errors.Join(problems, err)
 		}
 		guarded = append(guarded, local)

@@ -11,6 +11,7 @@ import (
 
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 )
 
 // Whatever returns an error has closed what it opened: descriptors and goroutines are as before.
@@ -55,9 +56,9 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		"programs without permission":       unprivileged(func() error { return attachErr(t, "gre9", gre9, ModeEBPF, 0) }),
 		"programs on a device that is gone": func() error { return attachErr(t, "gre8", 8888, ModeEBPF, 0) },
 		"NFLOG's group taken":               func() error { return attachErr(t, "gre9", gre9, ModeNFLOG, 2000) },
-		"a guard without permission":        unprivileged(func() error { return EnsureGuard(netip.MustParseAddr("198.51.100.1")) }),
+		"a guard without permission":        unprivileged(func() error { return xfrm.EnsureGuard(netip.MustParseAddr("198.51.100.1")) }),
 		"the address of no device":          func() error { return second(rtnl.UnderlayAddress("none0")) },
-		"ESP states without permission":     unprivileged(func() error { return second(ESPStates(netip.MustParseAddr("198.51.100.1"))) }),
+		"ESP states without permission":     unprivileged(func() error { return second(xfrm.ESPStates(netip.MustParseAddr("198.51.100.1"))) }),
 		"the release of guards without it":  unprivileged(func() error { return second(ReleaseGuards()) }),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 )
 
 // Leftovers are what this package made in the kernel and what stays there when nobody runs.
@@ -32,7 +33,7 @@ func FindLeftovers() (Leftovers, error) {
 			found.Tunnels = append(found.Tunnels, l.Name)
 		}
 	}
-	found.Guarded, err = guardedAddresses()
+	found.Guarded, err = xfrm.GuardedAddresses()
 	return found, err
 }
 
@@ -47,14 +48,14 @@ func ReleaseGuards() (kept []netip.Addr, err error) {
 	if err != nil {
 		return nil, err
 	}
-	guarded, err := guardedAddresses()
+	guarded, err := xfrm.GuardedAddresses()
 	problems := []error{err}
 	for _, local := range guarded {
 		if slices.ContainsFunc(links, func(l *rtnl.Link) bool { return l.GRE.Local == local }) {
 			kept = append(kept, local)
 			continue
 		}
-		problems = append(problems, RemoveGuard(local))
+		problems = append(problems, xfrm.RemoveGuard(local))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return kept, fmt.Errorf("release guards: %w", err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/xfrm"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -44,7 +45,7 @@ func TestLeftovers(t *testing.T) {
 		kerneltest.IP(t, args)
 	}
 	for _, local := range []netip.Addr{v4, unused, v6} {
-		if err := EnsureGuard(local); err != nil {
+		if err := xfrm.EnsureGuard(local); err != nil {
 			t.Fatal(err)
 		}
 	}

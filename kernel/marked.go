@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 
 	"github.com/cilium/ebpf"
 )
@@ -141,7 +142,7 @@ func (s *ebpfPath) SetMarked(peers map[netip.Addr]netip.Addr) error {
 func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
 	var failed error
 	for name, real := range peers {
-		if _, ok := MarkOf(name); !ok || real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
+		if _, ok := xfrm.MarkOf(name); !ok || real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
 			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w", name, real, s.device, ErrNBMA))
 			continue
 		}
@@ -156,7 +157,7 @@ func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
 	}
 	again := s.refused
 	for name, real := range peers {
-		if _, ok := MarkOf(name); ok {
+		if _, ok := xfrm.MarkOf(name); ok {
 			again = s.lead(name, real) != nil || again
 		}
 	}
@@ -194,7 +195,7 @@ func (s *ebpfPath) adoptMarked() error {
 	if err != nil || tunnel == nil || !tunnel.GRE.Local.Is4() {
 		return err // attaching says what is wrong with the device
 	}
-	peers, err := MarkedPeers(tunnel.GRE.Local)
+	peers, err := xfrm.MarkedPeers(tunnel.GRE.Local)
 	if errors.Is(err, rtnl.ErrNoXFRM) || err == nil && len(peers) == 0 {
 		return nil
 	}

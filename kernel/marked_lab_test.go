@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/xfrm"
 
 	"github.com/cilium/ebpf/features"
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +23,7 @@ import (
 // reaches them has the marks 101 and 102 there, so that a test sees whose SA it came through.
 const aead = "aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128"
 
-var markedNBMAs = map[int]netip.Addr{1: MarkedNBMA(1), 2: MarkedNBMA(2)}
+var markedNBMAs = map[int]netip.Addr{1: xfrm.MarkedNBMA(1), 2: xfrm.MarkedNBMA(2)}
 
 func secureMarked(t *testing.T) {
 	t.Helper()
@@ -37,7 +38,7 @@ func secureMarked(t *testing.T) {
 			`, hub, spoke, i, aead)
 	}
 	kerneltest.RunWith(t, batch, "ip -batch -")
-	if err := EnsureGuard(kerneltest.HubNBMA); err != nil {
+	if err := xfrm.EnsureGuard(kerneltest.HubNBMA); err != nil {
 		t.Fatal(err)
 	}
 	batch = fmt.Sprintf("xfrm policy add %s proto gre dir out priority 1000 tmpl %s proto esp reqid 1 mode transport\n", spoke, spoke)
@@ -141,7 +142,7 @@ func TestNothingLeavesForUnknownMarks(t *testing.T) {
 	}
 	s := markedHub(t)
 	there, nhrp := openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openIn(t, "", "gre1", kerneltest.ProtocolNHRP)
-	sendInVain(t, nhrp, MarkedNBMA(9), 3)
+	sendInVain(t, nhrp, xfrm.MarkedNBMA(9), 3)
 	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[2]: {}}); err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +217,7 @@ func TestRestartKnowsMarkedPeers(t *testing.T) {
 		}
 	}
 	want := map[netip.Addr]netip.Addr{markedNBMAs[1]: kerneltest.Spoke1NBMA, markedNBMAs[2]: kerneltest.Spoke1NBMA}
-	got, err := MarkedPeers(kerneltest.HubNBMA)
+	got, err := xfrm.MarkedPeers(kerneltest.HubNBMA)
 	if diff := cmp.Diff(want, got, cmp.Comparer(kerneltest.SameAddr)); diff != "" || err != nil {
 		t.Errorf("marked peers by the kernel's policies (-want +got), %v:\n%s", err, diff)
 	}
@@ -316,7 +317,7 @@ func TestCompanionOfSomebodyElse(t *testing.T) {
 	s := attach(t, gre)
 	for what, err := range map[string]error{
 		"enable marks": s.EnableMarks(),
-		"set marked":   s.SetMarked(map[netip.Addr]netip.Addr{MarkedNBMA(1): kerneltest.Spoke1NBMA}),
+		"set marked":   s.SetMarked(map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA}),
 	} {
 		if !errors.Is(err, ErrCompanionTaken) || !strings.Contains(err.Error(), "other") {
 			t.Errorf("%s: %v", what, err)
@@ -355,8 +356,8 @@ func TestSetMarkedRefusesImpossibleAddresses(t *testing.T) {
 	s := attach(t, kerneltest.HubAndSpokes(t))
 	for name, real := range map[netip.Addr]netip.Addr{
 		kerneltest.HubNBMA: kerneltest.Spoke1NBMA,
-		MarkedNBMA(1):      netip.MustParseAddr("2001:db8::1"),
-		MarkedNBMA(2):      netip.MustParseAddr("224.0.0.1"),
+		xfrm.MarkedNBMA(1): netip.MustParseAddr("2001:db8::1"),
+		xfrm.MarkedNBMA(2): netip.MustParseAddr("224.0.0.1"),
 	} {
 		if err := s.SetMarked(map[netip.Addr]netip.Addr{name: real}); !errors.Is(err, ErrNBMA) {
 			t.Errorf("%s at %s: %v", name, real, err)

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cygnet/kernel/rtnl"
 	"errors"
 	"fmt"
 	"net"
@@ -109,7 +110,7 @@ func listenPacket(index int, protocol uint16) (*Socket, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	s := &Socket{index: int32(index), protocol: networkOrder(protocol)}
+	s := &Socket{index: int32(index), protocol: rtnl.NetworkOrder(protocol)}
 	if err := s.setUp(fd); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -227,9 +228,4 @@ func (t *transfer) prepare(trap uintptr, vectors int) {
 			return errno != unix.EAGAIN
 		}
 	}
-}
-
-func networkOrder(v uint16) uint16 {
-	b := [2]byte{byte(v >> 8), byte(v)}
-	return *(*uint16)(unsafe.Pointer(&b))
 }

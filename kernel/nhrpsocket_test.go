@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cygnet/kernel/rtnl"
 	"encoding/binary"
 	"errors"
 	"net/netip"
@@ -74,7 +75,7 @@ func TestAddressFitsTheDevice(t *testing.T) {
 		{"224.0.0.1", 4, false},
 		{"ff02::1", 16, false},
 	} {
-		s := &Socket{length: test.length, index: 7, protocol: networkOrder(0x2001)}
+		s := &Socket{length: test.length, index: 7, protocol: rtnl.NetworkOrder(0x2001)}
 		var link linkAddress
 		err := s.address(&link, &Message{NBMA: netip.MustParseAddr(test.to), Data: []byte{1}})
 		if test.fits != (err == nil) || err != nil && !errors.Is(err, ErrNBMA) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -96,7 +97,7 @@ func overhearSocket(kind Stray, local netip.Addr) (*os.File, error) {
 		}
 	}
 	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL)})
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: rtnl.NetworkOrder(unix.ETH_P_ALL)})
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -125,7 +126,7 @@ func strayFilter(kind Stray, local netip.Addr) []bpf.Instruction {
 		bpf.LoadAbsolute{Off: 9, Size: 1},
 	}
 	if kind == StrayGRE {
-		return append(head, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(protocolGRE), SkipTrue: 1}, drop, pass)
+		return append(head, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(xfrm.ProtocolGRE), SkipTrue: 1}, drop, pass)
 	}
 	return append(head,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protocolUDP, SkipTrue: 1}, drop,

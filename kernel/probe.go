@@ -9,6 +9,7 @@ import (
 	"runtime"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -49,7 +50,7 @@ func probe() []Feature {
 	local, peer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	return []Feature{
 		{"multipoint GRE", probeGRE(local), "nothing works", false, true},
-		{"IPsec policies", EnsureGuard(local), "protected interfaces do not work", true, true},
+		{"IPsec policies", xfrm.EnsureGuard(local), "protected interfaces do not work", true, true},
 		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work", true, true},
 		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false, false},
 		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true, false},
@@ -76,7 +77,7 @@ func probeESP(local, peer netip.Addr) error {
 		Src: net.IP(peer.AsSlice()), Dst: net.IP(local.AsSlice()), Proto: vnl.XFRM_PROTO_ESP, Mode: vnl.XFRM_MODE_TRANSPORT, Spi: 0x1000, ReplayWindow: 32,
 		Aead: &vnl.XfrmStateAlgo{Name: "rfc4106(gcm(aes))", Key: make([]byte, 20), ICVLen: 128},
 	}
-	err := withXFRM(func(h *vnl.Handle) error { return h.XfrmStateAdd(state) })
+	err := xfrm.WithHandle(func(h *vnl.Handle) error { return h.XfrmStateAdd(state) })
 	if err == nil {
 		return nil
 	}

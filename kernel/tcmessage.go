@@ -62,7 +62,7 @@ func tcHead(index int, handle, parent, info uint32) []byte {
 
 // filterInfo is tcm_info of a filter: its priority, and the protocol that it sees (every one).
 func filterInfo(priority uint16) uint32 {
-	return uint32(priority)<<16 | uint32(networkOrder(unix.ETH_P_ALL))
+	return uint32(priority)<<16 | uint32(rtnl.NetworkOrder(unix.ETH_P_ALL))
 }
 
 // parseFilter reads a filter that packets meet, one of chain 0. Traffic control also lists each

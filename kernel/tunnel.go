@@ -12,6 +12,7 @@ import (
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/schedule"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/xfrm"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,11 +31,11 @@ type TunnelConfig struct {
 	MTU      int          // 0: as the kernel has it
 	// ResolveMisses has the kernel ask for missing neighbours by netlink (WatchMisses) and hold packets for 5 s meanwhile.
 	ResolveMisses bool
-	// Protected guards the local address (EnsureGuard) from before the tunnel is up until after it is gone. Without it, a guard that an
+	// Protected guards the local address (xfrm.EnsureGuard) from before the tunnel is up until after it is gone. Without it, a guard that an
 	// earlier configuration left is removed, unless another GRE tunnel uses the address.
 	Protected bool
-	// Front, with Protected, also sets the front guard (EnsureFront): the policies of this tunnel's
-	// SAs have a number below GuardFront.
+	// Front, with Protected, also sets the front guard (xfrm.EnsureFront): the policies of this tunnel's
+	// SAs have a number below xfrm.GuardFront.
 	Front bool
 }
 
@@ -135,7 +136,7 @@ func (t *Tunnel) ensure() error {
 		return err
 	}
 	if t.cfg.Protected {
-		if err := EnsureGuard(params.Local); err != nil {
+		if err := xfrm.EnsureGuard(params.Local); err != nil {
 			return err
 		}
 		if err := t.ensureFront(params.Local); err != nil {
@@ -372,7 +373,7 @@ func (t *Tunnel) await(ctx context.Context, notices, policies <-chan rtnl.Notice
 				return
 			}
 		case n := <-policies:
-			if guardTouched(n) || t.mayFront(n) {
+			if xfrm.GuardTouched(n) || t.mayFront(n) {
 				return
 			}
 		}

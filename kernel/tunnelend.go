@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,7 @@ func (t *Tunnel) releaseGuard(r *rtnl.Conn, local netip.Addr) error {
 		}
 		return nil
 	}
-	return RemoveGuard(local)
+	return xfrm.RemoveGuard(local)
 }
 
 // Remove says goodbye: it removes the link if it is ours, and then the guard, unless a GRE tunnel that uses the address stays (one that

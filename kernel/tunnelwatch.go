@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +16,7 @@ func (t *Tunnel) listenGuard(ctx context.Context) (<-chan rtnl.Notice, error) {
 	if !t.cfg.Protected {
 		return nil, nil
 	}
-	return listenPolicies(ctx, t.log)
+	return xfrm.ListenPolicies(ctx, t.log)
 }
 
 // mayFront reports whether a notification may mean that the last SA whose policy was behind the front
@@ -24,20 +25,20 @@ func (t *Tunnel) mayFront(n rtnl.Notice) bool {
 	if !t.cfg.Front || t.front {
 		return false
 	}
-	return slices.ContainsFunc(n.Messages, grePolicyGone)
+	return slices.ContainsFunc(n.Messages, xfrm.GREPolicyGone)
 }
 
-// ensureFront sets the front guard, or takes it back, and logs when that changes.
+// xfrm.ensureFront sets the front guard, or takes it back, and logs when that changes.
 func (t *Tunnel) ensureFront(local netip.Addr) error {
-	front, err := EnsureFront(local, t.cfg.Front)
+	front, err := xfrm.EnsureFront(local, t.cfg.Front)
 	if err != nil {
 		return err
 	}
 	if t.cfg.Front && front != t.front {
 		if front {
-			t.log.Info("the guard is in front of the IPsec policies of other programs", "local", local, "priority", GuardFront)
+			t.log.Info("the guard is in front of the IPsec policies of other programs", "local", local, "priority", xfrm.GuardFront)
 		} else if t.ready {
-			t.log.Info("the guard steps back for SAs whose policies have no priority of ours", "local", local, "priority", guardPriority)
+			t.log.Info("the guard steps back for SAs whose policies have no priority of ours", "local", local, "priority", xfrm.GuardPriority)
 		}
 	}
 	t.front = front

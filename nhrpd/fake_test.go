@@ -17,6 +17,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -32,10 +33,10 @@ type world struct {
 	sockets []*fakeSocket
 	sas     []vici.SA
 	wants   map[vici.Key]vici.Want
-	spis    map[uint32]bool   // of all of charon's SAs
-	states  []kernel.ESPState // in the kernel
-	clear   uint64            // packets in clear that came in
-	own     []rtnl.Route      // ours in the kernel
+	spis    map[uint32]bool // of all of charon's SAs
+	states  []xfrm.ESPState // in the kernel
+	clear   uint64          // packets in clear that came in
+	own     []rtnl.Route    // ours in the kernel
 	uses    map[netip.Addr]time.Time
 	sent    []kernel.Sent // by the tunnel
 	unsent  kernel.Unsent // likewise
@@ -195,7 +196,7 @@ func (w *world) platform() Platform {
 			return nil
 		},
 		Detach: func(device string) error { w.note("detach " + device); return nil },
-		ESPStates: func(netip.Addr) ([]kernel.ESPState, error) {
+		ESPStates: func(netip.Addr) ([]xfrm.ESPState, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return slices.Clone(w.states), nil
@@ -218,10 +219,10 @@ func (w *world) platform() Platform {
 			defer w.mu.Unlock()
 			return maps.Clone(w.uses), nil
 		},
-		DeleteStates: func(gone []kernel.ESPState) error {
+		DeleteStates: func(gone []xfrm.ESPState) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.states = slices.DeleteFunc(w.states, func(s kernel.ESPState) bool { return slices.Contains(gone, s) })
+			w.states = slices.DeleteFunc(w.states, func(s xfrm.ESPState) bool { return slices.Contains(gone, s) })
 			return nil
 		},
 		EnsureFront: func(local netip.Addr, wanted bool) (bool, error) {

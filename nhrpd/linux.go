@@ -8,6 +8,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
@@ -35,12 +36,12 @@ func Linux(c *config.Config) Platform {
 		Surroundings: func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding {
 			return preflight.This().Surroundings(c, outer)
 		},
-		EnsureFront:   kernel.EnsureFront,
+		EnsureFront:   xfrm.EnsureFront,
 		NewFence:      func(log *slog.Logger) Fence { return kernel.NewFence(log) },
-		ClearCauses:   kernel.ClearCauses,
+		ClearCauses:   xfrm.ClearCauses,
 		UnsentOf:      kernel.UnsentOf,
-		DeletedStates: func() (deletedStates, error) { return kernel.WatchDeletedStates() },
-		MarkedPeers:   kernel.MarkedPeers,
+		DeletedStates: func() (deletedStates, error) { return xfrm.WatchDeletedStates() },
+		MarkedPeers:   xfrm.MarkedPeers,
 		OwnRoutes:     kernel.OwnRoutes,
 		Overhear:      kernel.Overhear,
 		HasIKE:        kernel.HasIKE,
@@ -48,10 +49,10 @@ func Linux(c *config.Config) Platform {
 		Detach:        kernel.Detach,
 		FindLeftovers: kernel.FindLeftovers,
 		Abandon:       vici.Abandon,
-		ESPStates:     kernel.ESPStates,
-		DeleteStates:  kernel.DeleteStates,
-		ClearIn:       kernel.ClearIn,
-		PolicyUse:     kernel.PolicyUse,
+		ESPStates:     xfrm.ESPStates,
+		DeleteStates:  xfrm.DeleteStates,
+		ClearIn:       xfrm.ClearIn,
+		PolicyUse:     xfrm.PolicyUse,
 		ListenAPI:     api.Listen,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
@@ -61,7 +62,7 @@ func Linux(c *config.Config) Platform {
 				Socket:         c.Daemon.VICISocket,
 				Log:            log,
 				MaxInitiations: c.Daemon.MaxInitiations,
-				Sweep:          sweeper{log, kernel.ESPStates, kernel.DeleteStates}.sweep,
+				Sweep:          sweeper{log, xfrm.ESPStates, xfrm.DeleteStates}.sweep,
 			})
 		},
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -250,7 +251,7 @@ func (m *mismatches) explain(s *situation) []api.Problem {
 	for i := range s.tunnels {
 		tunnels[s.tunnels[i].name] = &s.tunnels[i]
 	}
-	states := make(map[netip.Addr][]kernel.ESPState)
+	states := make(map[netip.Addr][]xfrm.ESPState)
 	before := m.evidence
 	m.evidence = make(map[evidenceKey]*evidence)
 	nhs := make(map[evidenceKey]string)

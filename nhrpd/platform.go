@@ -10,6 +10,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -33,8 +34,8 @@ type Platform struct {
 	Detach         func(device string) error
 	FindLeftovers  func() (kernel.Leftovers, error)
 	Abandon        func(ctx context.Context, socket string, gone func(iface string) bool, sites ...string) error
-	ESPStates      func(local netip.Addr) ([]kernel.ESPState, error)
-	DeleteStates   func([]kernel.ESPState) error
+	ESPStates      func(local netip.Addr) ([]xfrm.ESPState, error)
+	DeleteStates   func([]xfrm.ESPState) error
 	MarkedPeers    func(local netip.Addr) (map[netip.Addr]netip.Addr, error)
 	ClearIn        func() (uint64, error)
 	PolicyUse      func(local netip.Addr) (map[netip.Addr]time.Time, error)
@@ -50,7 +51,7 @@ type Platform struct {
 	NewStrongswan  func(*slog.Logger) Strongswan
 }
 
-// Tunnel keeps one mGRE interface as configured; see kernel.Tunnel.
+// Tunnel keeps one mGRE interface as configured; see xfrm.Tunnel.
 type Tunnel interface {
 	Run(ctx context.Context, changed func(kernel.TunnelState)) error
 	Remove() error
@@ -92,7 +93,7 @@ type Strongswan interface {
 	Status() vici.Status
 }
 
-// deletedStates is kernel.DeletedStates.
+// deletedStates is xfrm.DeletedStates.
 type deletedStates interface {
 	Drain() (to map[netip.Addr]bool, all bool, err error)
 	Close() error

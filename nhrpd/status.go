@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"cygnet/kernel"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
@@ -142,7 +142,7 @@ func list[T, U any](in []T, f func(T) U) []U {
 
 // seen is the address that the world sees of a peer, and the mark that names it in the place of the address; 0: none does.
 func seen(nbma, real netip.Addr) (netip.Addr, uint32) {
-	if mark, ok := kernel.MarkOf(nbma); ok && real.IsValid() {
+	if mark, ok := xfrm.MarkOf(nbma); ok && real.IsValid() {
 		return real, mark
 	}
 	return nbma, 0

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -69,7 +70,7 @@ func inFront(c *config.Interface) bool {
 		return false
 	}
 	n := profile(c, netip.Addr{}, false).Priority()
-	return n > 0 && n < kernel.GuardFront
+	return n > 0 && n < xfrm.GuardFront
 }
 
 // engineLimits are the limits that the engine keeps. The other one, SAs, is for vici.

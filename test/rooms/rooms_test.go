@@ -49,6 +49,10 @@ var rules = []rule{
 		"golang.org/x/net/bpf",
 	}},
 	{"cygnet/kernel/sysctl", []string{"golang.org/x/sys/unix"}},
+	{"cygnet/kernel/xfrm", []string{
+		"cygnet/kernel/rtnl", "cygnet/kernel/sysctl", "github.com/mdlayher/netlink/...",
+		"github.com/vishvananda/netlink/...", "golang.org/x/sys/unix",
+	}},
 }
 
 // impure are the parts of the standard library that the engine and the codec have no business with.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/test/lab"
 )
@@ -80,7 +80,7 @@ func markOfTheSite(m *lab.Mesh, inside []*lab.Site) {
 	m.Helper()
 	mark := uint32(0)
 	for _, s := range inside {
-		if of, ok := kernel.MarkOf(m.Hub.Neighbors("gre1")[s.Overlay]); ok {
+		if of, ok := xfrm.MarkOf(m.Hub.Neighbors("gre1")[s.Overlay]); ok {
 			mark = of
 		}
 	}
@@ -119,7 +119,7 @@ func marked(m *lab.Mesh, s, inside *lab.Site) {
 	m.Helper()
 	m.Await(s.Name+" leads to "+inside.Name+" by its own SA", soon, func() error {
 		at := s.Neighbors("gre1")[inside.Overlay]
-		mark, ok := kernel.MarkOf(at)
+		mark, ok := xfrm.MarkOf(at)
 		if !ok {
 			if mark = 0; at != inside.Public {
 				return fmt.Errorf("its neighbour is at %v", at)

@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"context"
@@ -21,22 +21,22 @@ const (
 	selectorProtocol = 44
 )
 
-// listenPolicies opens a monitor of IPsec policies, trying again until ctx ends.
-func listenPolicies(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, error) {
+// ListenPolicies opens a monitor of IPsec policies, trying again until ctx ends.
+func ListenPolicies(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, error) {
 	return rtnl.Listen(ctx, log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_XFRM, Groups: []uint32{groupXFRMPolicy},
 	})
 }
 
-// grePolicyGone reports whether a notification is that of a policy which covered GRE and was deleted.
-func grePolicyGone(m netlink.Message) bool {
+// GREPolicyGone reports whether a notification is that of a policy which covered GRE and was deleted.
+func GREPolicyGone(m netlink.Message) bool {
 	return m.Header.Type == xfrmDelPolicy && len(m.Data) >= selectorLen &&
 		(m.Data[selectorProtocol] == unix.IPPROTO_GRE || m.Data[selectorProtocol] == 0)
 }
 
-// guardTouched says whether a notification of IPsec policies may be about a guard: all are gone, or one between an address and all
+// GuardTouched says whether a notification of IPsec policies may be about a guard: all are gone, or one between an address and all
 // others for GRE changed, or one that the notification only names by its index.
-func guardTouched(n rtnl.Notice) bool {
+func GuardTouched(n rtnl.Notice) bool {
 	if n.Lost {
 		return true
 	}

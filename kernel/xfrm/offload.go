@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"encoding/binary"
@@ -26,9 +26,9 @@ const (
 	offloadPacket = 4 // XFRM_OFFLOAD_PACKET
 )
 
-// packetOffload returns the indexes of the devices that do ESP for whole packets from or to one of
+// PacketOffload returns the indexes of the devices that do ESP for whole packets from or to one of
 // the local addresses: the kernel sends and receives those packets in clear there.
-func packetOffload(locals []netip.Addr) (map[int]bool, error) {
+func PacketOffload(locals []netip.Addr) (map[int]bool, error) {
 	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
 		return nil, rtnl.Explain(err, "open a netlink socket for IPsec")

@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"encoding/binary"

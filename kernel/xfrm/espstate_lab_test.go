@@ -1,6 +1,6 @@
 //go:build lab
 
-package kernel
+package xfrm
 
 import (
 	"fmt"

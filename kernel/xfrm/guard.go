@@ -1,4 +1,7 @@
-package kernel
+// Package xfrm reads and sets the kernel's IPsec: the guard, policies that keep GRE in clear from
+// leaving and arriving; the ESP states and policies that charon makes; and the marks by which it
+// tells the SAs of peers behind one NAT address apart.
+package xfrm
 
 import (
 	"errors"
@@ -12,19 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardPriority is behind the policies of all SAs, those that charon gave a priority of its own
+// GuardPriority is behind the policies of all SAs, those that charon gave a priority of its own
 // included (a lower number is looked at first; strongSwan's are below 400000). See guardfront.go for
 // the part of the guard that is in front.
-const guardPriority = 500000
+const GuardPriority = 500000
 
-const protocolGRE = vnl.Proto(unix.IPPROTO_GRE)
+// ProtocolGRE is GRE as the protocol of a policy.
+const ProtocolGRE = vnl.Proto(unix.IPPROTO_GRE)
 
 // EnsureGuard sees to it that no GRE packet leaves from or reaches the local address unless IPsec protects it: a policy that blocks
 // protocol 47 between it and every other address, in both directions, behind the policies of SAs. Packets to this host meet the
 // policies of direction in; those of direction fwd only concern packets to others. It may be called at any time and changes nothing
 // that is right. A policy of the same addresses that demands IPsec itself (a trap) guards as well and is left alone.
 func EnsureGuard(local netip.Addr) error {
-	return withXFRM(func(h *vnl.Handle) error {
+	return WithHandle(func(h *vnl.Handle) error {
 		for _, policy := range guardPolicies(local) {
 			have, err := h.XfrmPolicyGet(policy)
 			if err == nil && guards(have) {
@@ -44,7 +48,7 @@ func EnsureGuard(local netip.Addr) error {
 // RemoveGuard removes the guard of a local address: clear GRE may pass afterwards. Policies that are not the guard's stay.
 func RemoveGuard(local netip.Addr) error {
 	_, noFront := EnsureFront(local, false)
-	return withXFRM(func(h *vnl.Handle) error {
+	return WithHandle(func(h *vnl.Handle) error {
 		problems := noFront
 		for _, policy := range guardPolicies(local) {
 			have, err := h.XfrmPolicyGet(policy)
@@ -59,7 +63,9 @@ func RemoveGuard(local netip.Addr) error {
 	})
 }
 
-func withXFRM(f func(*vnl.Handle) error) error {
+// WithHandle calls f with a socket for IPsec that is closed afterwards. It returns rtnl.ErrNoXFRM
+// where the kernel has no IPsec.
+func WithHandle(f func(*vnl.Handle) error) error {
 	h, err := vnl.NewHandle(unix.NETLINK_XFRM)
 	if err != nil {
 		return rtnl.Explain(err, "open a netlink socket for IPsec")
@@ -70,7 +76,7 @@ func withXFRM(f func(*vnl.Handle) error) error {
 
 // isGuard tells a guard from policies of others.
 func isGuard(p *vnl.XfrmPolicy) bool {
-	return p.Action == vnl.XFRM_POLICY_BLOCK && p.Priority == guardPriority
+	return p.Action == vnl.XFRM_POLICY_BLOCK && p.Priority == GuardPriority
 }
 
 // guards says whether a policy lets nothing through in clear.
@@ -90,14 +96,15 @@ func guardPolicies(local netip.Addr) []*vnl.XfrmPolicy {
 	host := &net.IPNet{IP: local.AsSlice(), Mask: net.CIDRMask(local.BitLen(), local.BitLen())}
 	all := &net.IPNet{IP: make(net.IP, local.BitLen()/8), Mask: net.CIDRMask(0, local.BitLen())}
 	policy := func(dir vnl.Dir, src, dst *net.IPNet) *vnl.XfrmPolicy {
-		return &vnl.XfrmPolicy{Dir: dir, Src: src, Dst: dst, Proto: protocolGRE, Priority: guardPriority, Action: vnl.XFRM_POLICY_BLOCK}
+		return &vnl.XfrmPolicy{Dir: dir, Src: src, Dst: dst, Proto: ProtocolGRE, Priority: GuardPriority, Action: vnl.XFRM_POLICY_BLOCK}
 	}
 	return []*vnl.XfrmPolicy{policy(vnl.XFRM_DIR_IN, all, host), policy(vnl.XFRM_DIR_OUT, host, all)}
 }
 
-func guardedAddresses() ([]netip.Addr, error) {
+// GuardedAddresses returns the local addresses that have a guard: none where the kernel has no IPsec.
+func GuardedAddresses() ([]netip.Addr, error) {
 	var locals []netip.Addr
-	err := withXFRM(func(h *vnl.Handle) error {
+	err := WithHandle(func(h *vnl.Handle) error {
 		policies, err := h.XfrmPolicyList(unix.AF_UNSPEC)
 		if err != nil {
 			return rtnl.Explain(err, "list the IPsec policies")
@@ -122,7 +129,7 @@ func guardedBy(p *vnl.XfrmPolicy) (netip.Addr, bool) {
 	if p.Dir == vnl.XFRM_DIR_OUT {
 		local = p.Src
 	}
-	if !isGuard(p) || p.Proto != protocolGRE || local == nil {
+	if !isGuard(p) || p.Proto != ProtocolGRE || local == nil {
 		return netip.Addr{}, false
 	}
 	ones, bits := local.Mask.Size()

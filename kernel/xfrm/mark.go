@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"encoding/binary"
@@ -11,7 +11,7 @@ const (
 )
 
 // MarkedNBMA names a peer by the mark of its SAs, where several peers share one NBMA address behind NAT: the address 0.x.y.z whose
-// low 24 bits are the mark. Nothing routes to it; the program at the tunnel's egress sends what is for it to where DataPath.SetMarked
+// low 24 bits are the mark. Nothing routes to it; the program at the tunnel's egress sends what is for it to where kernel.DataPath.SetMarked
 // says. Marks that do not fit, and 0, give the zero address. The addresses of 0.255.0.0/16 name no mark: they are for peers without one.
 func MarkedNBMA(mark uint32) netip.Addr {
 	if mark == 0 || mark > maxMark {

@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"math"
@@ -13,7 +13,7 @@ import (
 // MarkedNBMA addresses to the addresses that the world sees.
 func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 	peers := make(map[netip.Addr]netip.Addr)
-	err := withXFRM(func(h *vnl.Handle) error {
+	err := WithHandle(func(h *vnl.Handle) error {
 		h.SetSocketTimeout(rtnl.ReadTimeout)
 		policies, err := h.XfrmPolicyList(int(rtnl.Family(local)))
 		if err != nil {
@@ -30,7 +30,7 @@ func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 }
 
 func markedPeer(p *vnl.XfrmPolicy, local netip.Addr) (name, real netip.Addr, ok bool) {
-	if p.Dir != vnl.XFRM_DIR_OUT || p.Proto != protocolGRE && p.Proto != 0 || len(p.Tmpls) == 0 {
+	if p.Dir != vnl.XFRM_DIR_OUT || p.Proto != ProtocolGRE && p.Proto != 0 || len(p.Tmpls) == 0 {
 		return name, real, false
 	}
 	if p.Mark == nil || p.Mark.Mask != math.MaxUint32 || p.Src == nil || p.Dst == nil || !isHost(p.Src) || !isHost(p.Dst) {

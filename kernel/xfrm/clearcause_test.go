@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"errors"
@@ -27,7 +27,7 @@ func TestClearCauses(t *testing.T) {
 		"a policy in front of the guard, out": {[]policy{with(func(p *policy) { p.direction = directionOut })}, "lets GRE out"},
 		"behind the front guard":              {[]policy{front, pass}, ""},
 		"in front of the front guard":         {[]policy{with(func(p *policy) { p.priority = 1 }), front}, "priority 1 lets GRE in"},
-		"behind the guard":                    {[]policy{with(func(p *policy) { p.priority = guardPriority })}, ""},
+		"behind the guard":                    {[]policy{with(func(p *policy) { p.priority = GuardPriority })}, ""},
 		"that of an SA":                       {[]policy{with(func(p *policy) { p.demands = true })}, ""},
 		"one that blocks":                     {[]policy{with(func(p *policy) { p.action = actionBlock })}, ""},
 		"for another address":                 {[]policy{with(func(p *policy) { p.dst = netip.MustParsePrefix("192.0.2.0/24") })}, ""},

@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ func FuzzGuardTouched(f *testing.F) {
 		before := bytes.Clone(data)
 		for _, kind := range []netlink.HeaderType{xfrmNewPolicy, xfrmDelPolicy, xfrmUpdPolicy} {
 			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
-			guardTouched(rtnl.Notice{Messages: []netlink.Message{m}})
+			GuardTouched(rtnl.Notice{Messages: []netlink.Message{m}})
 		}
 		if !bytes.Equal(before, data) {
 			t.Error("a parser wrote into the message")

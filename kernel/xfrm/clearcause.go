@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ func ClearCauses(local netip.Addr, devices []string) ([]string, error) {
 
 // passPolicies describes the policies by which GRE of local passes in clear.
 func passPolicies(all []policy, local netip.Addr) []string {
-	guard := uint32(guardPriority)
+	guard := uint32(GuardPriority)
 	if slices.ContainsFunc(all, func(p policy) bool { return p.isFront(local) }) {
 		guard = GuardFront
 	}

@@ -1,4 +1,4 @@
-package kernel
+package xfrm
 
 import (
 	"errors"
@@ -35,7 +35,7 @@ type ESPState struct {
 // ESPStates lists all ESP states from and to the local address, those of other mechanisms than our tunnels' included.
 func ESPStates(local netip.Addr) ([]ESPState, error) {
 	var list []ESPState
-	err := withXFRM(func(h *vnl.Handle) error {
+	err := WithHandle(func(h *vnl.Handle) error {
 		h.SetSocketTimeout(rtnl.ReadTimeout)
 		states, err := h.XfrmStateList(int(rtnl.Family(local)))
 		if err != nil {
@@ -54,7 +54,7 @@ func ESPStates(local netip.Addr) ([]ESPState, error) {
 
 // DeleteStates removes states that ESPStates listed. One that is gone already is no error.
 func DeleteStates(states []ESPState) error {
-	return withXFRM(func(h *vnl.Handle) error {
+	return WithHandle(func(h *vnl.Handle) error {
 		var problems error
 		for _, s := range states {
 			id := &vnl.XfrmState{Src: s.Src.AsSlice(), Dst: s.Dst.AsSlice(), Proto: vnl.XFRM_PROTO_ESP, Spi: int(s.SPI)}
@@ -88,7 +88,7 @@ func carriesGRE(s *vnl.XfrmState) bool {
 	if s.Proto != vnl.XFRM_PROTO_ESP || s.Mode != vnl.XFRM_MODE_TRANSPORT || s.Spi == 0 {
 		return false
 	}
-	return (sel.Proto == protocolGRE || sel.Proto == 0) && isHost(sel.Src) && isHost(sel.Dst)
+	return (sel.Proto == ProtocolGRE || sel.Proto == 0) && isHost(sel.Src) && isHost(sel.Dst)
 }
 
 func isHost(n *net.IPNet) bool {
