@@ -29,14 +29,14 @@ func attachWith(t *testing.T, index int, change func(*DataPathConfig)) DataPath 
 // arrives sends packets from a socket to the hub, a fence behind them by NHRP, and returns how many of them came out of gre1.
 func arrives(t *testing.T, from string, packets ...[]byte) int {
 	t.Helper()
-	data, nhrp := openIn(t, "", "gre1", kerneltest.EtherType(packets[0])), openIn(t, "", "gre1", kerneltest.ProtocolNHRP)
+	data, nhrp := openSocket(t, "", "gre1", kerneltest.EtherType(packets[0])), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
 	defer data.Close()
 	defer nhrp.Close()
-	there, fence := openIn(t, from, "gre1", kerneltest.EtherType(packets[0])), openIn(t, from, "gre1", kerneltest.ProtocolNHRP)
+	there, fence := openSocket(t, from, "gre1", kerneltest.EtherType(packets[0])), openSocket(t, from, "gre1", kerneltest.ProtocolNHRP)
 	defer there.Close()
 	defer fence.Close()
-	send(t, there, kerneltest.HubNBMA, packets...)
-	send(t, fence, kerneltest.HubNBMA, kerneltest.Numbered(1)...)
+	sendFrom(t, there, kerneltest.HubNBMA, packets...)
+	sendFrom(t, fence, kerneltest.HubNBMA, kerneltest.Numbered(1)...)
 	readOne(t, nhrp) // NHRP is behind the data, and always comes
 	stats, err := data.Stats()
 	if err != nil {
@@ -51,8 +51,12 @@ func arrives(t *testing.T, from string, packets ...[]byte) int {
 // waiting counts the packets that wait in a socket.
 func waiting(t *testing.T, s *Socket) int {
 	t.Helper()
+	conn, err := s.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
 	n := 0
-	err := s.conn.Read(func(fd uintptr) bool {
+	err = conn.Read(func(fd uintptr) bool {
 		for {
 			if _, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_DONTWAIT|unix.MSG_TRUNC); err != nil {
 				return true
@@ -192,12 +196,12 @@ func TestPacketsDoNotLoopWithNextHopServers(t *testing.T) {
 	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) {
 		c.Admitted = []Admission{{NBMA: kerneltest.Spoke1NBMA, NHS: true}, {NBMA: kerneltest.Spoke2NBMA}}
 	})
-	back, there := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openIn(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
-	send(t, back, kerneltest.HubNBMA, kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60), kerneltest.Datagram("172.16.12.5", "172.16.11.5", 61), kerneltest.Datagram("172.16.11.5", "172.16.12.5", 62))
+	back, there := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
+	sendFrom(t, back, kerneltest.HubNBMA, kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60), kerneltest.Datagram("172.16.12.5", "172.16.11.5", 61), kerneltest.Datagram("172.16.11.5", "172.16.12.5", 62))
 	if m := readOne(t, there); len(m.Data) != 62 {
 		t.Errorf("%d bytes came for the other spoke, not 62", len(m.Data))
 	}
-	send(t, there, kerneltest.HubNBMA, kerneltest.Datagram("172.16.12.9", "172.16.12.5", 63)) // not a server: that is its own business
+	sendFrom(t, there, kerneltest.HubNBMA, kerneltest.Datagram("172.16.12.9", "172.16.12.5", 63)) // not a server: that is its own business
 	if m := readOne(t, there); len(m.Data) != 63 {
 		t.Errorf("%d bytes came back to a spoke, not 63", len(m.Data))
 	}

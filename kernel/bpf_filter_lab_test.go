@@ -91,7 +91,7 @@ func TestRestartReplacesThePrograms(t *testing.T) {
 		}
 	}
 	check("attached three times", []string{"cygnet_ingress"}, []string{"cygnet_egress"})
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	kerneltest.Eventually(t, "the last one sees the traffic", func() bool { return len(usedBy(t, last)) == 2 })
 	if err := last.Close(); err != nil {
 		t.Fatal(err)
@@ -122,8 +122,8 @@ func TestForeignFiltersStayAndRun(t *testing.T) {
 			if got := filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS); len(got) != 2 || !strings.Contains(strings.Join(got, " "), "foreign") {
 				t.Errorf("filters %v", got)
 			}
-			hub := openIn(t, "", "gre1", kerneltest.ProtocolNHRP)
-			send(t, openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(1)...)
+			hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
+			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(1)...)
 			ms := make([]Message, 1)
 			if _, err := hub.ReadBatch(ms); err != nil || ms[0].Mark != 77 {
 				t.Errorf("a packet came with mark %d, %v; the foreign program sets 77", ms[0].Mark, err)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -112,11 +111,5 @@ func TestRateHasDefaults(t *testing.T) {
 	cfg.setDefaults()
 	if want := (SampleRate{First: time.Second, Last: 8 * time.Second, PerSecond: 1000, PerSource: 100}); cfg.Rate != want {
 		t.Errorf("defaults %+v", cfg)
-	}
-}
-
-func TestLayoutOfLinkAddress(t *testing.T) {
-	if linkPrefix != 12 || linkSize != 28 || unsafe.Offsetof(linkAddress{}.halen) != 11 {
-		t.Errorf("struct sockaddr_ll: address at %d, %d bytes", linkPrefix, linkSize)
 	}
 }

@@ -38,10 +38,10 @@ func TestDiffNeighbors(t *testing.T) {
 				wanted[n.Key()] = n.NBMA
 			}
 			add, unwanted := diffNeighbors(wanted, c.actual)
-			if diff := cmp.Diff(c.add, add, byValue); diff != "" {
+			if diff := cmp.Diff(c.add, add, addresses); diff != "" {
 				t.Errorf("add: %s", diff)
 			}
-			if diff := cmp.Diff(c.unwanted, unwanted, byValue); diff != "" {
+			if diff := cmp.Diff(c.unwanted, unwanted, addresses); diff != "" {
 				t.Errorf("unwanted: %s", diff)
 			}
 		})
@@ -75,7 +75,7 @@ func TestDiffRoutes(t *testing.T) {
 				name      string
 				want, got []rtnl.Route
 			}{{"add", c.add, add}, {"replaced", c.replaced, replaced}, {"unwanted", c.unwanted, unwanted}} {
-				if diff := cmp.Diff(part.want, part.got, byValue); diff != "" {
+				if diff := cmp.Diff(part.want, part.got, addresses); diff != "" {
 					t.Errorf("%s: %s", part.name, diff)
 				}
 			}
@@ -83,10 +83,9 @@ func TestDiffRoutes(t *testing.T) {
 	}
 }
 
-var byValue = cmp.Options{
+var addresses = cmp.Options{
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
-	cmp.AllowUnexported(RouteEntry{}, mirrored{}),
 	cmpopts.EquateEmpty(),
 }
 

@@ -87,15 +87,15 @@ func TestMarkedPeersGetTheirOwnPackets(t *testing.T) {
 		return
 	}
 	markedHub(t)
-	nhrpThere, dataThere := openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
-	nhrp, data := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, "", "gre1", unix.ETH_P_IP)
+	nhrpThere, dataThere := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	nhrp, data := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", unix.ETH_P_IP)
 	lan(t)
 	for _, i := range []int{1, 2, 1} {
-		send(t, nhrp, markedNBMAs[i], kerneltest.Numbered(1)...)
+		sendFrom(t, nhrp, markedNBMAs[i], kerneltest.Numbered(1)...)
 		if m := readOne(t, nhrpThere); m.Mark != uint32(100+i) || m.NBMA != kerneltest.HubNBMA {
 			t.Errorf("NHRP for router %d came through the SA of %d, from %s", i, m.Mark-100, m.NBMA)
 		}
-		send(t, data, markedNBMAs[i], kerneltest.Datagram("10.255.0.1", fmt.Sprintf("10.255.0.2%d", i), 100))
+		sendFrom(t, data, markedNBMAs[i], kerneltest.Datagram("10.255.0.1", fmt.Sprintf("10.255.0.2%d", i), 100))
 		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || len(m.Data) != 100 {
 			t.Errorf("data for router %d came through the SA of %d, %d bytes", i, m.Mark-100, len(m.Data))
 		}
@@ -125,11 +125,11 @@ func TestPacketsTooLongForTheUnderlayReachMarkedPeers(t *testing.T) {
 	}
 	markedHub(t)
 	kerneltest.IPf(t, "link set eth0 mtu 1400")
-	there, data := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openIn(t, "", "gre1", unix.ETH_P_IP)
+	there, data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, "", "gre1", unix.ETH_P_IP)
 	for _, length := range []int{1300, 1380, 1400, 4000} {
 		packet := kerneltest.Datagram("10.255.0.1", "10.255.0.21", length)
 		packet[6] |= 0x40 // don't fragment
-		send(t, data, markedNBMAs[1], packet)
+		sendFrom(t, data, markedNBMAs[1], packet)
 		if m := readOne(t, there); len(m.Data) != length || m.Mark != 101 {
 			t.Errorf("%d bytes came as %d", length, len(m.Data))
 		}
@@ -141,7 +141,7 @@ func TestNothingLeavesForUnknownMarks(t *testing.T) {
 		return
 	}
 	s := markedHub(t)
-	there, nhrp := openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openIn(t, "", "gre1", kerneltest.ProtocolNHRP)
+	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
 	sendInVain(t, nhrp, xfrm.MarkedNBMA(9), 3)
 	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[2]: {}}); err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestNothingLeavesForUnknownMarks(t *testing.T) {
 	if stats, err := s.Stats(); err != nil || stats.NoMark != 5 {
 		t.Errorf("statistics %+v, %v; 5 packets had no way", stats, err)
 	}
-	send(t, nhrp, markedNBMAs[1], kerneltest.Numbered(1)...)
+	sendFrom(t, nhrp, markedNBMAs[1], kerneltest.Numbered(1)...)
 	if m := readOne(t, there); m.Mark != 101 {
 		t.Errorf("the first packet that arrives has mark %d", m.Mark)
 	}
@@ -171,18 +171,18 @@ func TestMarksNameSenders(t *testing.T) {
 		return
 	}
 	s := markedHub(t)
-	nhrp, data := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, "", "gre1", unix.ETH_P_IP)
-	nhrpThere, dataThere := openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	nhrp, data := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", unix.ETH_P_IP)
+	nhrpThere, dataThere := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	for i := 1; i <= 2; i++ {
 		sendAs(t, i)
-		send(t, nhrpThere, kerneltest.HubNBMA, kerneltest.Numbered(1)...)
+		sendFrom(t, nhrpThere, kerneltest.HubNBMA, kerneltest.Numbered(1)...)
 		if m := readOne(t, nhrp); m.Mark != uint32(i) || m.NBMA != kerneltest.Spoke1NBMA {
 			t.Errorf("NHRP of router %d came with mark %d from %s", i, m.Mark, m.NBMA)
 		}
 		if _, there := usedBy(t, s)[markedNBMAs[i]]; there {
 			t.Errorf("router %d has sent data already", i)
 		}
-		send(t, dataThere, kerneltest.HubNBMA, kerneltest.Datagram("10.255.0.21", "172.16.1.77", 100))
+		sendFrom(t, dataThere, kerneltest.HubNBMA, kerneltest.Datagram("10.255.0.21", "172.16.1.77", 100))
 		if m := readOne(t, data); m.Mark != 0 {
 			t.Errorf("data of router %d still has mark %d: rules of the site may take it for theirs", i, m.Mark)
 		}
@@ -209,9 +209,9 @@ func TestRestartKnowsMarkedPeers(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	there, nhrp := openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openIn(t, "", "gre1", kerneltest.ProtocolNHRP)
+	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
 	for i := 1; i <= 2; i++ {
-		send(t, nhrp, markedNBMAs[i], kerneltest.Numbered(1)...)
+		sendFrom(t, nhrp, markedNBMAs[i], kerneltest.Numbered(1)...)
 		if m := readOne(t, there); m.Mark != uint32(100+i) {
 			t.Errorf("after the restart NHRP for router %d came through the SA of %d", i, m.Mark-100)
 		}

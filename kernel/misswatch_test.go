@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cygnet/kernel/kerneltest"
 	"testing"
 
 	"github.com/mdlayher/netlink"
@@ -21,7 +22,7 @@ func TestMissFilter(t *testing.T) {
 		{"a new neighbour on the device", unix.RTM_NEWNEIGH, on(7), false},
 		{"one deleted there", unix.RTM_DELNEIGH, on(7), false},
 	} {
-		if got := passes(t, missFilter(7), netlink.Header{Type: tt.kind}, tt.body...); got != tt.want {
+		if got := kerneltest.Passes(t, missFilter(7), netlink.Header{Type: tt.kind}, tt.body...); got != tt.want {
 			t.Errorf("%s is let through: %v, want %v", tt.what, got, tt.want)
 		}
 	}

@@ -67,11 +67,11 @@ func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 	target := fmt.Sprintf(" -j NFLOG --nflog-group %d --nflog-size 128", nflogGroup("gre1"))
 	kerneltest.RunWith(t, "", "iptables -I FORWARD -i gre1 -o lan0"+target)
 	kerneltest.RunWith(t, "", "iptables -I INPUT -i gre1"+target)
-	spoke := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	short, long := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60), kerneltest.Datagram("172.16.11.5", "172.16.12.6", 1300)
 	six := kerneltest.Datagram("fd00:11::5", "fd00:12::5", 100)
-	send(t, spoke, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60), kerneltest.Datagram("172.16.11.5", "10.255.0.1", 60), short, short, long)
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA, six)
+	sendFrom(t, spoke, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60), kerneltest.Datagram("172.16.11.5", "10.255.0.1", 60), short, short, long)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA, six)
 	for _, packet := range [][]byte{short, long, six} {
 		packet = append([]byte(nil), packet[:min(len(packet), 128)]...)
 		got := next(t, redirects)
@@ -110,7 +110,7 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 		t.Errorf("mode %q, reason %q", s.State().Mode, s.State().Reason)
 	}
 	addNFLOGRules(t, cfg)
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	if r := next(t, redirects); r.From != kerneltest.Spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}
@@ -151,7 +151,7 @@ func TestNFLOGOnTwoTunnels(t *testing.T) {
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
 	_, redirects := watch(t, cfg)
 	addNFLOGRules(t, cfg)
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	if r := next(t, redirects); r.From != kerneltest.Spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}

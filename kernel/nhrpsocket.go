@@ -229,3 +229,6 @@ func (t *transfer) prepare(trap uintptr, vectors int) {
 		}
 	}
 }
+
+// SyscallConn returns the socket's raw connection. Reading from it takes packets away from ReadBatch.
+func (s *Socket) SyscallConn() (syscall.RawConn, error) { return s.conn, nil }

@@ -104,3 +104,9 @@ func TestWriteErrors(t *testing.T) {
 		t.Errorf("%v does not hold its reasons", all)
 	}
 }
+
+func TestLayoutOfLinkAddress(t *testing.T) {
+	if linkPrefix != 12 || linkSize != 28 || unsafe.Offsetof(linkAddress{}.halen) != 11 {
+		t.Errorf("struct sockaddr_ll: address at %d, %d bytes", linkPrefix, linkSize)
+	}
+}

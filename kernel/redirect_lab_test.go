@@ -66,8 +66,8 @@ func TestDataPathHandsOnPacketsThatTurnBack(t *testing.T) {
 		"IPv6, long":        kerneltest.Datagram("fd00:11::5", "fd00:12::6", 1300),
 	} {
 		t.Run(name, func(t *testing.T) {
-			arrivals := openIn(t, kerneltest.Spoke2, "gre1", kerneltest.EtherType(packet))
-			send(t, openIn(t, kerneltest.Spoke1, "gre1", kerneltest.EtherType(packet)), kerneltest.HubNBMA, packet)
+			arrivals := openSocket(t, kerneltest.Spoke2, "gre1", kerneltest.EtherType(packet))
+			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.EtherType(packet)), kerneltest.HubNBMA, packet)
 			want := Redirect{From: kerneltest.Spoke1NBMA, Packet: packet[:min(len(packet), 256)]}
 			if diff := cmp.Diff(want, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 				t.Errorf("redirect (-want +got):\n%s", diff)
@@ -88,7 +88,7 @@ func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
 	gre := kerneltest.HubAndSpokes(t)
 	kerneltest.IPf(t, "route add blackhole 172.16.99.0/24")
 	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
-	spoke := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	fence := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
 	damaged := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
 	damaged[0] = 0x55
@@ -101,10 +101,10 @@ func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
 		kerneltest.Datagram("172.16.11.5", "172.16.99.9", 60),  // a blackhole
 		damaged, short, {1},
 	} {
-		send(t, spoke, kerneltest.HubNBMA, packet)
+		sendFrom(t, spoke, kerneltest.HubNBMA, packet)
 	}
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, fence)
-	send(t, spoke, kerneltest.HubNBMA, fence)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, fence)
+	sendFrom(t, spoke, kerneltest.HubNBMA, fence)
 	if diff := cmp.Diff(Redirect{From: kerneltest.Spoke1NBMA, Packet: fence}, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 		t.Errorf("the first redirect is another packet (-want +got):\n%s", diff)
 	}
@@ -121,13 +121,13 @@ func TestDataPathLimitsEachFlow(t *testing.T) {
 	gre := kerneltest.HubAndSpokes(t)
 	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{First: time.Hour, Last: time.Hour}})
-	one, two := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openIn(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
+	one, two := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
 	flow := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
 	otherSource, otherDestination := kerneltest.Datagram("172.16.11.6", "172.16.12.5", 60), kerneltest.Datagram("172.16.11.5", "172.16.12.6", 60)
-	send(t, one, kerneltest.HubNBMA, flow, flow, flow, otherSource, flow, otherDestination, flow)
-	send(t, two, kerneltest.HubNBMA, flow, flow) // another peer; the hub does not mind that its source address is spoofed
+	sendFrom(t, one, kerneltest.HubNBMA, flow, flow, flow, otherSource, flow, otherDestination, flow)
+	sendFrom(t, two, kerneltest.HubNBMA, flow, flow) // another peer; the hub does not mind that its source address is spoofed
 	back := kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60)
-	send(t, two, kerneltest.HubNBMA, back)
+	sendFrom(t, two, kerneltest.HubNBMA, back)
 	var got []Redirect
 	for range 5 {
 		got = append(got, next(t, redirects))
@@ -145,13 +145,13 @@ func TestDataPathSlowsDownOnAFlowThatGoesOn(t *testing.T) {
 	gre := kerneltest.HubAndSpokes(t)
 	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{First: 100 * time.Millisecond, Last: 400 * time.Millisecond}})
-	spoke := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	packet := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
 	key := bpfFlow{OuterSource: bpfAddress{B: kerneltest.Spoke1NBMA.As16()}, Source: bpfAddress{B: netip.MustParseAddr("172.16.11.5").As16()},
 		Destination: bpfAddress{B: netip.MustParseAddr("172.16.12.5").As16()}}
 	seen := map[time.Duration]bool{}
 	kerneltest.Eventually(t, "the interval has doubled to its limit", func() bool {
-		send(t, spoke, kerneltest.HubNBMA, packet)
+		sendFrom(t, spoke, kerneltest.HubNBMA, packet)
 		var pace bpfPace
 		if err := s.(*ebpfPath).objects.Flows.Lookup(key, &pace); err != nil {
 			return false // the first packet is still on its way
@@ -175,13 +175,13 @@ func TestDataPathLimitsAllFlowsTogether(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3, PerSource: 1000}})
-	spoke := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	const flows = 200
 	packets := make([][]byte, flows)
 	for i := range packets {
 		packets[i] = kerneltest.Datagram("172.16.11.5", netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)}).String(), 60)
 	}
-	send(t, spoke, kerneltest.HubNBMA, packets...)
+	sendFrom(t, spoke, kerneltest.HubNBMA, packets...)
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool { return stats.Sampled+stats.Limited == flows })
 	if stats.Sampled < 3 || stats.Limited == 0 {
 		t.Fatalf("%d flows, 3 samples a second: %+v", flows, stats)
@@ -199,7 +199,7 @@ func TestDataPathTakesPacketsWhoseNextHopIsUnresolved(t *testing.T) {
 	kerneltest.IPf(t, "route add 172.16.77.0/24 via 10.255.0.77")
 	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	packet := kerneltest.Datagram("172.16.11.5", "172.16.77.5", 60)
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packet)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packet)
 	if diff := cmp.Diff(Redirect{kerneltest.Spoke1NBMA, packet}, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 		t.Errorf("redirect (-want +got):\n%s", diff)
 	}
@@ -222,7 +222,7 @@ func TestDataPathSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
 		source, destination := netip.AddrFrom4([4]byte{172, 16, 11, byte(i / 250)}), netip.AddrFrom4([4]byte{172, 16, 12, byte(i%250 + 2)})
 		packets[i] = kerneltest.Datagram(source.String(), destination.String(), 60)
 	}
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packets...)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packets...)
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool { return stats.Sampled+stats.Lost == flows })
 	if stats.Lost == 0 || stats.Sampled == 0 {
 		t.Errorf("%d redirects and no reader: %+v", flows, stats)
@@ -248,7 +248,7 @@ func TestDataPathWithoutRedirectsKeepsUseOnly(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	kerneltest.Eventually(t, "the use is noted", func() bool { return !usedBy(t, s)[kerneltest.Spoke2NBMA].Out.IsZero() })
 	if stats, err := s.Stats(); stats != (DataPathStats{}) || err != nil {
 		t.Errorf("samples were taken: %+v, %v", stats, err)
@@ -275,30 +275,30 @@ func TestUseMovesWithDataOnly(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
-	hub, spoke := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
-	hubData, spokeData := openIn(t, "", "gre1", unix.ETH_P_IP), openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	hub, spoke := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
+	hubData, spokeData := openSocket(t, "", "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 
-	send(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("10.255.0.11", "224.0.0.5", 60))
-	send(t, hubData, kerneltest.Spoke1NBMA, kerneltest.Datagram("10.255.0.1", "224.0.0.5", 60))
-	send(t, hub, kerneltest.Spoke1NBMA, kerneltest.Numbered(3)...)
-	send(t, spoke, kerneltest.HubNBMA, kerneltest.Numbered(3)...)
-	readAll(t, hub, kerneltest.Spoke1NBMA, 3) // came behind the multicast
+	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("10.255.0.11", "224.0.0.5", 60))
+	sendFrom(t, hubData, kerneltest.Spoke1NBMA, kerneltest.Datagram("10.255.0.1", "224.0.0.5", 60))
+	sendFrom(t, hub, kerneltest.Spoke1NBMA, kerneltest.Numbered(3)...)
+	sendFrom(t, spoke, kerneltest.HubNBMA, kerneltest.Numbered(3)...)
+	readNumbered(t, hub, kerneltest.Spoke1NBMA, 3) // came behind the multicast
 	if used := usedBy(t, s); len(used) != 0 {
 		t.Errorf("NHRP and multicast count as use: %v", used)
 	}
 
 	before := time.Now()
-	send(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60))
+	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60))
 	used := usedWhen(t, s, "in from spoke 1", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke1NBMA].In.IsZero() })
 	if u := used[kerneltest.Spoke1NBMA]; len(used) != 1 || !u.Out.IsZero() || !within(before, u.In, time.Now()) {
 		t.Errorf("after a packet from spoke 1: %v", used)
 	}
-	send(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	used = usedWhen(t, s, "out to spoke 2", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke2NBMA].Out.IsZero() })
 	if u := used[kerneltest.Spoke2NBMA]; len(used) != 2 || !u.In.IsZero() || !within(before, u.Out, time.Now()) || !used[kerneltest.Spoke1NBMA].Out.IsZero() {
 		t.Errorf("after a packet from spoke 1 to spoke 2: %v", used)
 	}
-	send(t, openIn(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA, kerneltest.Datagram("fd00:12::5", "fd00:11::5", 60))
+	sendFrom(t, openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA, kerneltest.Datagram("fd00:12::5", "fd00:11::5", 60))
 	used = usedWhen(t, s, "out to spoke 1", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke1NBMA].Out.IsZero() })
 	if one, two := used[kerneltest.Spoke1NBMA], used[kerneltest.Spoke2NBMA]; one.Out.Before(two.Out) || two.In.Before(one.In) {
 		t.Errorf("after a packet back: %v", used)

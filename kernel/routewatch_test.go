@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -61,7 +62,7 @@ func TestMirrorRoute(t *testing.T) {
 			if s.added == nil && s.removed == nil {
 				want = nil
 			}
-			if diff := cmp.Diff(want, m.batches(), byValue); diff != "" {
+			if diff := cmp.Diff(want, m.batches(), mirrorValues); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -79,19 +80,19 @@ func TestMirrorCompare(t *testing.T) {
 		return m.batches()
 	}
 	first := read(map[mirrorKey][]mirrored{mainLocal: {{entry: local}}})
-	if diff := cmp.Diff([]RouteBatch{{Table: 254, Reset: true, Added: []RouteEntry{local}}, {Table: 1000, Reset: true}}, first, byValue); diff != "" {
+	if diff := cmp.Diff([]RouteBatch{{Table: 254, Reset: true, Added: []RouteEntry{local}}, {Table: 1000, Reset: true}}, first, mirrorValues); diff != "" {
 		t.Errorf("first: %s", diff)
 	}
 	routes := map[mirrorKey][]mirrored{mainLocal: {{entry: local}}, main: {{entry: via("10.0.0.1")}, {entry: via("10.0.0.1")}}}
 	want := []RouteBatch{{Table: 254, Added: []RouteEntry{via("10.0.0.1"), via("10.0.0.1")}}}
-	if diff := cmp.Diff(want, read(routes), byValue); diff != "" {
+	if diff := cmp.Diff(want, read(routes), mirrorValues); diff != "" {
 		t.Errorf("second: %s", diff)
 	}
 	if same := read(routes); same != nil {
 		t.Errorf("nothing changed, and it told %v", same)
 	}
 	want = []RouteBatch{{Table: 254, Added: []RouteEntry{via("10.0.0.2")}, Removed: []RouteEntry{via("10.0.0.1"), via("10.0.0.1")}}}
-	if diff := cmp.Diff(want, read(map[mirrorKey][]mirrored{mainLocal: {{entry: local}}, main: {{entry: via("10.0.0.2")}}}), byValue); diff != "" {
+	if diff := cmp.Diff(want, read(map[mirrorKey][]mirrored{mainLocal: {{entry: local}}, main: {{entry: via("10.0.0.2")}}}), mirrorValues); diff != "" {
 		t.Errorf("third: %s", diff)
 	}
 }
@@ -108,4 +109,12 @@ func FuzzMirrorParse(f *testing.F) {
 			t.Error("a parser wrote into the message")
 		}
 	})
+}
+
+// mirrorValues compares addresses and prefixes by their value.
+var mirrorValues = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.AllowUnexported(RouteEntry{}, mirrored{}),
+	cmpopts.EquateEmpty(),
 }

@@ -31,8 +31,8 @@ func TestSamplesAreSharedBetweenSpokes(t *testing.T) {
 	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true,
 		Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 200
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, turningBack(flows)...)
-	send(t, openIn(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, turningBack(flows)...)
+	sendFrom(t, openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
 		kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60))
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
 		return stats.Sampled+stats.OverShare+stats.Limited == flows+1
@@ -57,11 +57,11 @@ func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
 	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").Index,
 		Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 100
-	data := openIn(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	sendAs(t, 1)
-	send(t, data, kerneltest.HubNBMA, turningBack(flows)...)
+	sendFrom(t, data, kerneltest.HubNBMA, turningBack(flows)...)
 	sendAs(t, 2)
-	send(t, data, kerneltest.HubNBMA, kerneltest.Datagram("172.16.22.5", "172.16.12.5", 60))
+	sendFrom(t, data, kerneltest.HubNBMA, kerneltest.Datagram("172.16.22.5", "172.16.12.5", 60))
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
 		return stats.Sampled+stats.OverShare+stats.Limited == flows+1
 	})
@@ -89,19 +89,19 @@ func TestNHRPFloodLeavesRoomForOthers(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	hub := openIn(t, "", "gre1", kerneltest.ProtocolNHRP) // nobody reads it yet
+	hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP) // nobody reads it yet
 	s := attachWith(t, gre.Attrs().Index, func(*DataPathConfig) {})
-	flooding, other := openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke2, "gre1", kerneltest.ProtocolNHRP)
+	flooding, other := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke2, "gre1", kerneltest.ProtocolNHRP)
 	const flood, few = 60000, 10
 	for range flood / 1000 {
-		send(t, flooding, kerneltest.HubNBMA, numberedFrom(1, 1000)...)
+		sendFrom(t, flooding, kerneltest.HubNBMA, numberedFrom(1, 1000)...)
 	}
-	send(t, other, kerneltest.HubNBMA, numberedFrom(2, few)...)
+	sendFrom(t, other, kerneltest.HubNBMA, numberedFrom(2, few)...)
 	kerneltest.Eventually(t, "the others' packets are in the buffer", func() bool {
 		stats, err := s.Stats()
 		return err == nil && stats.NHRPFlood > 0
 	})
-	ms := make([]Message, socketBatch)
+	ms := make([]Message, 128)
 	seen, ofFlood := 0, 0
 	for seen < few {
 		n, err := hub.ReadBatch(ms)
@@ -146,15 +146,15 @@ func TestSharesOfNHRP(t *testing.T) {
 		"another one's name": {[]Admission{{NBMA: markedNBMAs[2], NHS: true}}, many - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hub, there := openIn(t, "", "gre1", kerneltest.ProtocolNHRP), openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
+			hub, there := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
 			s := attachWith(t, linkNamed(t, "gre1").Index, func(c *DataPathConfig) {
 				c.Admitted = test.admitted
 				c.NHRP = NHRPRate{PerSecond: 1, Burst: 1}
 			})
 			sendAs(t, 1)
-			send(t, there, kerneltest.HubNBMA, numberedFrom(1, many)...)
+			sendFrom(t, there, kerneltest.HubNBMA, numberedFrom(1, many)...)
 			sendAs(t, 2)
-			send(t, there, kerneltest.HubNBMA, numberedFrom(2, 1)...)
+			sendFrom(t, there, kerneltest.HubNBMA, numberedFrom(2, 1)...)
 			for m := readOne(t, hub); m.Data[0] != 2; m = readOne(t, hub) {
 				if m.Mark != 1 {
 					t.Errorf("a packet of the first router has mark %d", m.Mark)
@@ -186,9 +186,9 @@ func TestFullTableOfSharesForgets(t *testing.T) {
 	if _, err := table.BatchUpdate(keys, values, nil); err != nil {
 		t.Fatal(err)
 	}
-	hub := openIn(t, "", "gre1", kerneltest.ProtocolNHRP)
-	send(t, openIn(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(20)...)
-	readAll(t, hub, kerneltest.Spoke1NBMA, 20)
+	hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(20)...)
+	readNumbered(t, hub, kerneltest.Spoke1NBMA, 20)
 	var share bpfShare
 	if err := table.Lookup(keyOf(kerneltest.Spoke1NBMA), &share); err != nil || share.Nhrp == 0 {
 		t.Errorf("the spoke's share is %+v, %v", share, err)

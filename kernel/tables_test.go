@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/rtnl"
 
 	"github.com/mdlayher/netlink"
@@ -39,7 +40,7 @@ func TestTablesFilter(t *testing.T) {
 		{"a route added behind others", unix.RTM_NEWROUTE, netlink.Append | netlink.Create, route(unix.RTPROT_STATIC), false},
 	} {
 		head := netlink.Header{Type: tt.kind, Flags: tt.flags}
-		if got := passes(t, tablesFilter(), head, tt.body...); got != tt.want {
+		if got := kerneltest.Passes(t, tablesFilter(), head, tt.body...); got != tt.want {
 			t.Errorf("%s is let through: %v, want %v", tt.what, got, tt.want)
 		}
 	}

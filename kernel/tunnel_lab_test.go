@@ -255,10 +255,29 @@ func TestTunnelFollowsUnderlay(t *testing.T) {
 	kerneltest.Underlay(t)
 	_, states := runTunnel(t, labTunnel)
 	first := <-states
-	tables := runTables(t)
-	tables.Want([]Change{wantNeighbor("gre1", "10.255.0.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.0.2")})
-	settled(tables)
-	restored := tables.Stats().Restored
+	wanted := NewTables(kerneltest.Log(t), 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- wanted.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	allSet := func() {
+		t.Helper()
+		set := make(chan struct{})
+		wanted.After(func() { close(set) })
+		<-set
+	}
+	neighbor := netip.MustParseAddr("10.255.0.2")
+	wanted.Want([]Change{
+		{Neighbor: &rtnl.Neighbor{Device: "gre1", Protocol: neighbor, NBMA: netip.MustParseAddr("203.0.113.2")}},
+		{Route: &rtnl.Route{Device: "gre1", Prefix: netip.MustParsePrefix("172.16.2.0/24"), NextHop: neighbor}},
+	})
+	allSet()
+	restored := wanted.Stats().Restored
 
 	kerneltest.IP(t, "addr add 198.51.100.2/24 dev under0") // a further address is no reason to move
 	kerneltest.IP(t, "addr del 198.51.100.1/24 dev under0") // takes the secondary along
@@ -274,9 +293,9 @@ func TestTunnelFollowsUnderlay(t *testing.T) {
 	kerneltest.Shows(t, "xfrm policy", "src 203.0.113.77/32 dst 0.0.0.0/0 proto gre", "-198.51.100.1")
 	kerneltest.Shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 203.0.113.2 PERMANENT")
 	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.0.2 dev gre1")
-	tables.Resync()
-	settled(tables)
-	if n := tables.Stats().Restored - restored; n != 0 {
+	wanted.Resync()
+	allSet()
+	if n := wanted.Stats().Restored - restored; n != 0 {
 		t.Errorf("the move cost %d entries", n)
 	}
 }

@@ -1,8 +1,5 @@
 //go:build lab
 
-// Package kerneltest is what the lab tests of the packages below kernel share: network namespaces, a
-// hub with two spokes made of them, and waiting for what the kernel does. It imports none of those
-// packages.
 package kerneltest
 
 import (

@@ -1,4 +1,7 @@
-package kernel
+// Package kerneltest is what the lab tests of the packages below kernel share: network namespaces, a
+// hub with two spokes made of them, and waiting for what the kernel does. It imports none of those
+// packages.
+package kerneltest
 
 import (
 	"testing"
@@ -8,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passes runs a notification filter on a message with a body that begins with these bytes, as the
+// Passes runs a notification filter on a message with a body that begins with these bytes, as the
 // kernel does.
-func passes(t *testing.T, filter []bpf.Instruction, head netlink.Header, body ...byte) bool {
+func Passes(t *testing.T, filter []bpf.Instruction, head netlink.Header, body ...byte) bool {
 	t.Helper()
 	vm, err := bpf.NewVM(filter)
 	if err != nil {
