@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 
 	"github.com/google/go-cmp/cmp"
@@ -42,14 +43,14 @@ func arrives(t *testing.T, from string, packets ...[]byte) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stats != (SocketStats{}) {
+	if stats != (nhrpsocket.Stats{}) {
 		t.Fatalf("the test lost packets itself: %+v", stats)
 	}
 	return waiting(t, data)
 }
 
 // waiting counts the packets that wait in a socket.
-func waiting(t *testing.T, s *Socket) int {
+func waiting(t *testing.T, s *nhrpsocket.Socket) int {
 	t.Helper()
 	conn, err := s.SyscallConn()
 	if err != nil {

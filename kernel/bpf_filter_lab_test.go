@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 
 	"github.com/cilium/ebpf"
@@ -124,7 +125,7 @@ func TestForeignFiltersStayAndRun(t *testing.T) {
 			}
 			hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
 			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(1)...)
-			ms := make([]Message, 1)
+			ms := make([]nhrpsocket.Message, 1)
 			if _, err := hub.ReadBatch(ms); err != nil || ms[0].Mark != 77 {
 				t.Errorf("a packet came with mark %d, %v; the foreign program sets 77", ms[0].Mark, err)
 			}

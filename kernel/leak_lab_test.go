@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/xfrm"
 )
@@ -49,9 +50,9 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 	for name, fails := range map[string]func() error{
 		"a tunnel whose name is taken":      tunnel(func(c *TunnelConfig) { c.Name = "taken0" }),
 		"a tunnel without permission":       unprivileged(tunnel(func(*TunnelConfig) {})),
-		"a socket on another device":        func() error { return second(ListenPacket(loopback, 0x2001)) },
-		"a socket on no device":             func() error { return second(ListenPacket(9999, 0x2001)) },
-		"a socket without permission":       unprivileged(func() error { return second(ListenPacket(gre9, 0x2001)) }),
+		"a socket on another device":        func() error { return second(nhrpsocket.Listen(loopback, 0x2001)) },
+		"a socket on no device":             func() error { return second(nhrpsocket.Listen(9999, 0x2001)) },
+		"a socket without permission":       unprivileged(func() error { return second(nhrpsocket.Listen(gre9, 0x2001)) }),
 		"programs that cannot be attached":  func() error { return attachErr(t, "gre9", gre9, ModeEBPF, 0) },
 		"programs without permission":       unprivileged(func() error { return attachErr(t, "gre9", gre9, ModeEBPF, 0) }),
 		"programs on a device that is gone": func() error { return attachErr(t, "gre8", 8888, ModeEBPF, 0) },

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/xfrm"
 
@@ -143,7 +144,7 @@ func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
 	var failed error
 	for name, real := range peers {
 		if _, ok := xfrm.MarkOf(name); !ok || real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
-			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w", name, real, s.device, ErrNBMA))
+			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w", name, real, s.device, nhrpsocket.ErrNBMA))
 			continue
 		}
 		if real.IsValid() {

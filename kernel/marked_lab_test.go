@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/xfrm"
 
 	"github.com/cilium/ebpf/features"
@@ -73,9 +74,9 @@ func markedHub(t *testing.T) DataPath {
 	return s
 }
 
-func readOne(t *testing.T, s *Socket) Message {
+func readOne(t *testing.T, s *nhrpsocket.Socket) nhrpsocket.Message {
 	t.Helper()
-	ms := make([]Message, 1)
+	ms := make([]nhrpsocket.Message, 1)
 	if _, err := s.ReadBatch(ms); err != nil {
 		t.Fatal(err)
 	}
@@ -157,10 +158,10 @@ func TestNothingLeavesForUnknownMarks(t *testing.T) {
 }
 
 // sendInVain sends packets that the program drops, which the kernel tells the sender.
-func sendInVain(t *testing.T, s *Socket, to netip.Addr, packets int) {
+func sendInVain(t *testing.T, s *nhrpsocket.Socket, to netip.Addr, packets int) {
 	t.Helper()
 	for _, p := range kerneltest.Numbered(packets) {
-		if _, err := s.WriteBatch([]Message{{NBMA: to, Data: p}}); !errors.Is(err, unix.ENOBUFS) {
+		if _, err := s.WriteBatch([]nhrpsocket.Message{{NBMA: to, Data: p}}); !errors.Is(err, unix.ENOBUFS) {
 			t.Errorf("a packet to %s: %v", to, err)
 		}
 	}
@@ -359,7 +360,7 @@ func TestSetMarkedRefusesImpossibleAddresses(t *testing.T) {
 		xfrm.MarkedNBMA(1): netip.MustParseAddr("2001:db8::1"),
 		xfrm.MarkedNBMA(2): netip.MustParseAddr("224.0.0.1"),
 	} {
-		if err := s.SetMarked(map[netip.Addr]netip.Addr{name: real}); !errors.Is(err, ErrNBMA) {
+		if err := s.SetMarked(map[netip.Addr]netip.Addr{name: real}); !errors.Is(err, nhrpsocket.ErrNBMA) {
 			t.Errorf("%s at %s: %v", name, real, err)
 		}
 	}

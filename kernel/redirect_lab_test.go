@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -73,7 +74,7 @@ func TestDataPathHandsOnPacketsThatTurnBack(t *testing.T) {
 				t.Errorf("redirect (-want +got):\n%s", diff)
 			}
 			// The program only looks: the packet goes on to the other spoke.
-			ms := make([]Message, 1)
+			ms := make([]nhrpsocket.Message, 1)
 			if _, err := arrivals.ReadBatch(ms); err != nil || len(ms[0].Data) != len(packet) {
 				t.Errorf("the other spoke got %d bytes of %d, %v", len(ms[0].Data), len(packet), err)
 			}

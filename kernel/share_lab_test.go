@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,7 +102,7 @@ func TestNHRPFloodLeavesRoomForOthers(t *testing.T) {
 		stats, err := s.Stats()
 		return err == nil && stats.NHRPFlood > 0
 	})
-	ms := make([]Message, 128)
+	ms := make([]nhrpsocket.Message, 128)
 	seen, ofFlood := 0, 0
 	for seen < few {
 		n, err := hub.ReadBatch(ms)

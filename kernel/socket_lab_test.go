@@ -4,17 +4,18 @@ package kernel
 
 import (
 	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
 	"encoding/binary"
 	"net/netip"
 	"testing"
 )
 
 // openSocket opens a socket on the device in a namespace ("": the test's own).
-func openSocket(t testing.TB, namespace, device string, protocol uint16) *Socket {
+func openSocket(t testing.TB, namespace, device string, protocol uint16) *nhrpsocket.Socket {
 	t.Helper()
-	var s *Socket
+	var s *nhrpsocket.Socket
 	kerneltest.OnDevice(t, namespace, device, func(index int) (err error) {
-		s, err = ListenPacket(index, protocol)
+		s, err = nhrpsocket.Listen(index, protocol)
 		return err
 	})
 	t.Cleanup(func() { s.Close() })
@@ -22,11 +23,11 @@ func openSocket(t testing.TB, namespace, device string, protocol uint16) *Socket
 }
 
 // sendFrom sends packets from a socket to one NBMA address.
-func sendFrom(t testing.TB, s *Socket, to netip.Addr, packets ...[]byte) {
+func sendFrom(t testing.TB, s *nhrpsocket.Socket, to netip.Addr, packets ...[]byte) {
 	t.Helper()
-	ms := make([]Message, len(packets))
+	ms := make([]nhrpsocket.Message, len(packets))
 	for i, p := range packets {
-		ms[i] = Message{NBMA: to, Data: p}
+		ms[i] = nhrpsocket.Message{NBMA: to, Data: p}
 	}
 	if n, err := s.WriteBatch(ms); err != nil || n != len(ms) {
 		t.Fatalf("sent %d of %d packets: %v", n, len(ms), err)
@@ -34,9 +35,9 @@ func sendFrom(t testing.TB, s *Socket, to netip.Addr, packets ...[]byte) {
 }
 
 // readNumbered reads count packets and reports whether they are the numbered ones from a peer, in order.
-func readNumbered(t testing.TB, s *Socket, from netip.Addr, count int) {
+func readNumbered(t testing.TB, s *nhrpsocket.Socket, from netip.Addr, count int) {
 	t.Helper()
-	ms := make([]Message, 200)
+	ms := make([]nhrpsocket.Message, 200)
 	for seen := 0; seen < count; {
 		n, err := s.ReadBatch(ms)
 		if err != nil {

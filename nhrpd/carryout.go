@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 )
 
@@ -92,7 +93,7 @@ func (l *loop) send() {
 		device := packets[0].Interface
 		batch := l.sending[:0]
 		for len(packets) > 0 && packets[0].Interface == device {
-			batch = append(batch, kernel.Message{NBMA: packets[0].To, Data: packets[0].Data})
+			batch = append(batch, nhrpsocket.Message{NBMA: packets[0].To, Data: packets[0].Data})
 			packets = packets[1:]
 		}
 		l.sendBatch(device, batch)
@@ -101,7 +102,7 @@ func (l *loop) send() {
 	}
 }
 
-func (l *loop) sendBatch(device string, batch []kernel.Message) {
+func (l *loop) sendBatch(device string, batch []nhrpsocket.Message) {
 	p := l.ports[device]
 	if p == nil || p.line == nil {
 		l.sendErrors["tunnel is not up"] += uint64(len(batch))

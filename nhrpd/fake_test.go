@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/xfrm"
@@ -148,7 +149,7 @@ func (w *world) platform() Platform {
 			if w.noSocket != nil {
 				return nil, w.noSocket
 			}
-			s := &fakeSocket{world: w, index: index, in: make(chan kernel.Message, 1024), closed: make(chan struct{})}
+			s := &fakeSocket{world: w, index: index, in: make(chan nhrpsocket.Message, 1024), closed: make(chan struct{})}
 			w.sockets = append(w.sockets, s)
 			return s, nil
 		},
@@ -202,7 +203,7 @@ func (w *world) platform() Platform {
 			return slices.Clone(w.states), nil
 		},
 		HasIKE: func() bool { return w.hasIKE.Load() },
-		Overhear: func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(netip.Addr)) error {
+		Overhear: func(ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(netip.Addr)) error {
 			w.note(fmt.Sprintf("overhear %d at %s", kind, local))
 			for {
 				select {
@@ -328,17 +329,17 @@ func (f *fakeTables) Settle() { f.world.note("settle") }
 type fakeSocket struct {
 	world  *world
 	index  int
-	in     chan kernel.Message
+	in     chan nhrpsocket.Message
 	once   sync.Once
 	closed chan struct{}
 
 	reads, writes atomic.Int64 // batches
 
 	mu   sync.Mutex
-	sent []kernel.Message
+	sent []nhrpsocket.Message
 }
 
-func (s *fakeSocket) ReadBatch(ms []kernel.Message) (int, error) {
+func (s *fakeSocket) ReadBatch(ms []nhrpsocket.Message) (int, error) {
 	select {
 	case m := <-s.in:
 		s.reads.Add(1)
@@ -353,7 +354,7 @@ func (s *fakeSocket) ReadBatch(ms []kernel.Message) (int, error) {
 	}
 }
 
-func (s *fakeSocket) WriteBatch(ms []kernel.Message) (int, error) {
+func (s *fakeSocket) WriteBatch(ms []nhrpsocket.Message) (int, error) {
 	s.world.used("NHRP socket", s.closed)
 	s.writes.Add(1)
 	for _, m := range ms {
@@ -362,14 +363,14 @@ func (s *fakeSocket) WriteBatch(ms []kernel.Message) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range ms {
-		s.sent = append(s.sent, kernel.Message{NBMA: m.NBMA, Data: slices.Clone(m.Data)})
+		s.sent = append(s.sent, nhrpsocket.Message{NBMA: m.NBMA, Data: slices.Clone(m.Data)})
 	}
 	return len(ms), nil
 }
 
-func (s *fakeSocket) Stats() (kernel.SocketStats, error) {
+func (s *fakeSocket) Stats() (nhrpsocket.Stats, error) {
 	s.world.used("NHRP socket", s.closed)
-	return kernel.SocketStats{Overflow: 7}, nil
+	return nhrpsocket.Stats{Overflow: 7}, nil
 }
 
 func (s *fakeSocket) Close() error {
@@ -380,7 +381,7 @@ func (s *fakeSocket) Close() error {
 	return nil
 }
 
-func (s *fakeSocket) packets() []kernel.Message {
+func (s *fakeSocket) packets() []nhrpsocket.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.sent)

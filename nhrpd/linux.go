@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
@@ -25,7 +26,7 @@ func Linux(c *config.Config) Platform {
 		NewTables:   func(log *slog.Logger, room int) Tables { return kernel.NewTables(log, room) },
 		WatchRoutes: kernel.WatchRoutes,
 		Listen: func(index int) (Socket, error) {
-			return kernel.ListenPacket(index, etherTypeNHRP)
+			return nhrpsocket.Listen(index, etherTypeNHRP)
 		},
 		AttachDataPath: kernel.AttachDataPath,
 		WatchMisses:    kernel.WatchMisses,
@@ -43,8 +44,8 @@ func Linux(c *config.Config) Platform {
 		DeletedStates: func() (deletedStates, error) { return xfrm.WatchDeletedStates() },
 		MarkedPeers:   xfrm.MarkedPeers,
 		OwnRoutes:     kernel.OwnRoutes,
-		Overhear:      kernel.Overhear,
-		HasIKE:        kernel.HasIKE,
+		Overhear:      nhrpsocket.Overhear,
+		HasIKE:        nhrpsocket.HasIKE,
 		Uptime:        kernel.Uptime,
 		Detach:        kernel.Detach,
 		FindLeftovers: kernel.FindLeftovers,

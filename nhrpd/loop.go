@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -43,11 +44,11 @@ type loop struct {
 
 	settled bool // owned by the loop; what an earlier run left has been gone through
 
-	changes   []kernel.Change    // scratch
-	neighbors []rtnl.Neighbor    // scratch
-	admitting []kernel.Admission // scratch
-	sending   []kernel.Message   // scratch
-	attrs     []slog.Attr        // scratch
+	changes   []kernel.Change      // scratch
+	neighbors []rtnl.Neighbor      // scratch
+	admitting []kernel.Admission   // scratch
+	sending   []nhrpsocket.Message // scratch
+	attrs     []slog.Attr          // scratch
 }
 
 const (

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/xfrm"
@@ -45,7 +46,7 @@ type Platform struct {
 	UnsentOf       func(tunnel string) (kernel.Unsent, error)
 	DeletedStates  func() (deletedStates, error)
 	OwnRoutes      func() ([]rtnl.Route, error)
-	Overhear       func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(from netip.Addr)) error
+	Overhear       func(ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(from netip.Addr)) error
 	HasIKE         func() bool
 	Uptime         func() (boot string, up time.Duration, err error)
 	NewStrongswan  func(*slog.Logger) Strongswan
@@ -67,11 +68,11 @@ type Tables interface {
 	Stats() kernel.TablesStats
 }
 
-// Socket sends and receives NHRP packets on one tunnel; see kernel.Socket.
+// Socket sends and receives NHRP packets on one tunnel; see nhrpsocket.Socket.
 type Socket interface {
-	ReadBatch(ms []kernel.Message) (int, error)
-	WriteBatch(ms []kernel.Message) (int, error)
-	Stats() (kernel.SocketStats, error)
+	ReadBatch(ms []nhrpsocket.Message) (int, error)
+	WriteBatch(ms []nhrpsocket.Message) (int, error)
+	Stats() (nhrpsocket.Stats, error)
 	Close() error
 }
 

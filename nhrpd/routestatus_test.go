@@ -5,7 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/packet"
@@ -33,7 +33,7 @@ func TestNoRouteIsMissingInPhase2(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		socket.in <- kernel.Message{NBMA: clientNBMA, Data: data}
+		socket.in <- nhrpsocket.Message{NBMA: clientNBMA, Data: data}
 		synctest.Wait()
 		st, err := d.Status(t.Context())
 		if err != nil {

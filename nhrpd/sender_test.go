@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 )
@@ -49,7 +49,7 @@ func TestMarkCountsWithItsOuterSourceOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, _ := markedWorld(test.protected)
-			m := &kernel.Message{NBMA: test.from, Mark: test.mark}
+			m := &nhrpsocket.Message{NBMA: test.from, Mark: test.mark}
 			if got := l.senderOf(time.Now(), "gre1", m); got != test.want {
 				t.Errorf("mark %d from %s is %s's packet, want %s", test.mark, test.from, got, test.want)
 			}
@@ -64,7 +64,7 @@ func TestMarksOfAFirewallCostLittle(t *testing.T) {
 	now := time.Now()
 	for i := range 5000 {
 		from := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
-		l.senderOf(now.Add(time.Duration(i)*time.Millisecond/10), "gre1", &kernel.Message{NBMA: from, Mark: 7})
+		l.senderOf(now.Add(time.Duration(i)*time.Millisecond/10), "gre1", &nhrpsocket.Message{NBMA: from, Mark: 7})
 	}
 	if *reads != 1 {
 		t.Errorf("the policies were read %d times in half a second, want once", *reads)
@@ -73,7 +73,7 @@ func TestMarksOfAFirewallCostLittle(t *testing.T) {
 	l.ports["gre1"].platform.MarkedPeers = func(netip.Addr) (map[netip.Addr]netip.Addr, error) {
 		return map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(7): late}, nil
 	}
-	m := &kernel.Message{NBMA: late, Mark: 7}
+	m := &nhrpsocket.Message{NBMA: late, Mark: 7}
 	if got := l.senderOf(now.Add(time.Hour), "gre1", m); got != xfrm.MarkedNBMA(7) {
 		t.Errorf("the new router's packet is %s's", got)
 	}

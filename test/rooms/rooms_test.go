@@ -53,6 +53,10 @@ var rules = []rule{
 		"cygnet/kernel/rtnl", "cygnet/kernel/sysctl", "github.com/mdlayher/netlink/...",
 		"github.com/vishvananda/netlink/...", "golang.org/x/sys/unix",
 	}},
+	{"cygnet/kernel/nhrpsocket", []string{
+		"cygnet/kernel/rtnl", "github.com/mdlayher/packet", "golang.org/x/sys/unix",
+		"golang.org/x/net/bpf",
+	}},
 }
 
 // impure are the parts of the standard library that the engine and the codec have no business with.

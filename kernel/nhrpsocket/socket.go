@@ -1,4 +1,6 @@
-package kernel
+// Package nhrpsocket carries NHRP packets: a packet socket on a GRE tunnel that moves batches and
+// knows the sender's NBMA address. It also overhears packets that show a peer's other idea of IPsec.
+package nhrpsocket
 
 import (
 	"cygnet/kernel/rtnl"
@@ -35,8 +37,8 @@ type Message struct {
 	Mark uint32     // received: the packet's mark, such as the inbound SA's; 0 before Linux 5.19. Not used when sending
 }
 
-// SocketStats counts what a Socket dropped since it was opened.
-type SocketStats struct {
+// Stats counts what a Socket dropped since it was opened.
+type Stats struct {
 	Overflow   uint64 // by the kernel, because the receive buffer was full
 	Truncated  uint64 // longer than MaxPacket
 	BadAddress uint64 // without a usable outer source
@@ -91,9 +93,9 @@ type transfer struct {
 	call         func(fd uintptr) bool
 }
 
-// ListenPacket opens a socket for a link-layer protocol, such as NHRP's 0x2001, on the tunnel device with that interface index, in
+// Listen opens a socket for a link-layer protocol, such as NHRP's 0x2001, on the tunnel device with that interface index, in
 // the network namespace of the calling thread. It needs CAP_NET_RAW, and CAP_NET_ADMIN for its large receive buffer.
-func ListenPacket(index int, protocol uint16) (*Socket, error) {
+func Listen(index int, protocol uint16) (*Socket, error) {
 	s, err := listenPacket(index, protocol)
 	if errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("open packet socket on interface %d: %w (the daemon needs CAP_NET_RAW)", index, err)
@@ -170,7 +172,7 @@ func (s *Socket) checkDevice(fd int) error {
 func (s *Socket) Buffer() int { return s.buffer }
 
 // Stats returns what was dropped so far.
-func (s *Socket) Stats() (SocketStats, error) {
+func (s *Socket) Stats() (Stats, error) {
 	var stats *unix.TpacketStats
 	var err error
 	// The kernel sets its counter back with each reading.
@@ -186,8 +188,8 @@ func (s *Socket) Stats() (SocketStats, error) {
 	return s.stats(), nil
 }
 
-func (s *Socket) stats() SocketStats {
-	return SocketStats{Overflow: s.overflow.Load(), Truncated: s.truncated.Load(), BadAddress: s.badAddress.Load()}
+func (s *Socket) stats() Stats {
+	return Stats{Overflow: s.overflow.Load(), Truncated: s.truncated.Load(), BadAddress: s.badAddress.Load()}
 }
 
 // Close closes the socket. Calls under way return net.ErrClosed.

@@ -1,6 +1,6 @@
 //go:build lab
 
-package kernel
+package nhrpsocket
 
 import (
 	"bytes"
@@ -49,7 +49,7 @@ func TestSocketCarriesBatchesBothWays(t *testing.T) {
 		send(t, hub, kerneltest.Spoke1NBMA, kerneltest.Numbered(count)...)
 		readAll(t, spoke, kerneltest.HubNBMA, count)
 	}
-	if stats, err := hub.Stats(); stats != (SocketStats{}) || err != nil {
+	if stats, err := hub.Stats(); stats != (Stats{}) || err != nil {
 		t.Errorf("dropped %+v, %v", stats, err)
 	}
 }
@@ -268,10 +268,10 @@ func TestSocketNeedsATunnel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenPacket(link.Attrs().Index, kerneltest.ProtocolNHRP); err == nil || !strings.Contains(err.Error(), "not a gre or ip6gre tunnel") {
+	if _, err := Listen(link.Attrs().Index, kerneltest.ProtocolNHRP); err == nil || !strings.Contains(err.Error(), "not a gre or ip6gre tunnel") {
 		t.Errorf("on a dummy device: %v", err)
 	}
-	if _, err := ListenPacket(9999, kerneltest.ProtocolNHRP); !errors.Is(err, unix.ENODEV) {
+	if _, err := Listen(9999, kerneltest.ProtocolNHRP); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("on no device: %v", err)
 	}
 }
@@ -321,7 +321,7 @@ func TestSocketPrivileges(t *testing.T) {
 		t.Errorf("with CAP_NET_ADMIN the receive buffer is %d bytes, want %d", full.Buffer(), 2*socketBuffer)
 	}
 	kerneltest.WithCapabilities(t, []int{unix.CAP_NET_RAW}, func() {
-		s, err := ListenPacket(gre.Attrs().Index, kerneltest.ProtocolNHRP)
+		s, err := Listen(gre.Attrs().Index, kerneltest.ProtocolNHRP)
 		if err != nil {
 			t.Errorf("with CAP_NET_RAW only: %v", err)
 			return
@@ -332,7 +332,7 @@ func TestSocketPrivileges(t *testing.T) {
 		}
 	})
 	kerneltest.WithCapabilities(t, nil, func() {
-		if _, err := ListenPacket(gre.Attrs().Index, kerneltest.ProtocolNHRP); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_RAW") {
+		if _, err := Listen(gre.Attrs().Index, kerneltest.ProtocolNHRP); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_RAW") {
 			t.Errorf("without privileges: %v", err)
 		}
 	})
@@ -371,7 +371,7 @@ func openIn(t testing.TB, namespace, device string, protocol uint16) *Socket {
 	t.Helper()
 	var s *Socket
 	kerneltest.OnDevice(t, namespace, device, func(index int) (err error) {
-		s, err = ListenPacket(index, protocol)
+		s, err = Listen(index, protocol)
 		return err
 	})
 	t.Cleanup(func() { s.Close() })

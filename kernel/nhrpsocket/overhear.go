@@ -1,4 +1,4 @@
-package kernel
+package nhrpsocket
 
 import (
 	"context"
