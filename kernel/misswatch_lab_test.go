@@ -11,6 +11,7 @@ import (
 
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/watch"
 )
 
 // A packet to an overlay address without a neighbour is told, held meanwhile, and goes out as soon as the neighbour is there. What
@@ -33,7 +34,7 @@ func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 	missed := make(chan netip.Addr, 64)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- WatchMisses(ctx, kerneltest.Log(t), st.Index, func(a netip.Addr) { missed <- a }) }()
+	go func() { done <- watch.Misses(ctx, kerneltest.Log(t), st.Index, func(a netip.Addr) { missed <- a }) }()
 	defer func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -61,7 +61,7 @@ func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
-	s, redirects := watch(t, cfg)
+	s, redirects := watchRedirects(t, cfg)
 	addNFLOGRules(t, cfg)
 	// Rules may be broader than they must be.
 	target := fmt.Sprintf(" -j NFLOG --nflog-group %d --nflog-size 128", nflogGroup("gre1"))
@@ -105,7 +105,7 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 	gre := kerneltest.HubAndSpokes(t)
 	kerneltest.RunWith(t, "", "tc qdisc add dev gre1 ingress")
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true}
-	s, redirects := watch(t, cfg)
+	s, redirects := watchRedirects(t, cfg)
 	if s.State().Mode != ModeNFLOG || !strings.Contains(s.State().Reason, "ingress qdisc") {
 		t.Errorf("mode %q, reason %q", s.State().Mode, s.State().Reason)
 	}
@@ -149,7 +149,7 @@ func TestNFLOGOnTwoTunnels(t *testing.T) {
 	}
 	defer second.Close()
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
-	_, redirects := watch(t, cfg)
+	_, redirects := watchRedirects(t, cfg)
 	addNFLOGRules(t, cfg)
 	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	if r := next(t, redirects); r.From != kerneltest.Spoke1NBMA {

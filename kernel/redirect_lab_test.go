@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch attaches the programs to gre1 and returns its redirects.
-func watch(t *testing.T, cfg DataPathConfig) (DataPath, <-chan Redirect) {
+// watchRedirects attaches the programs to gre1 and returns its redirects.
+func watchRedirects(t *testing.T, cfg DataPathConfig) (DataPath, <-chan Redirect) {
 	t.Helper()
 	s, err := AttachDataPath(kerneltest.Log(t), cfg)
 	if err != nil {
@@ -57,7 +57,7 @@ func TestDataPathHandsOnPacketsThatTurnBack(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	for name, packet := range map[string][]byte{
 		"IPv4":              kerneltest.Datagram("172.16.11.5", "172.16.12.5", 100),
 		"IPv4, header only": kerneltest.Datagram("172.16.11.5", "172.16.12.6", 20),
@@ -88,7 +88,7 @@ func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	kerneltest.IPf(t, "route add blackhole 172.16.99.0/24")
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	fence := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
 	damaged := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
@@ -120,7 +120,7 @@ func TestDataPathLimitsEachFlow(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{First: time.Hour, Last: time.Hour}})
 	one, two := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
 	flow := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
@@ -144,7 +144,7 @@ func TestDataPathSlowsDownOnAFlowThatGoesOn(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{First: 100 * time.Millisecond, Last: 400 * time.Millisecond}})
 	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	packet := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
@@ -175,7 +175,7 @@ func TestDataPathLimitsAllFlowsTogether(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3, PerSource: 1000}})
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3, PerSource: 1000}})
 	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	const flows = 200
 	packets := make([][]byte, flows)
@@ -198,7 +198,7 @@ func TestDataPathTakesPacketsWhoseNextHopIsUnresolved(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	kerneltest.IPf(t, "route add 172.16.77.0/24 via 10.255.0.77")
-	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	packet := kerneltest.Datagram("172.16.11.5", "172.16.77.5", 60)
 	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packet)
 	if diff := cmp.Diff(Redirect{kerneltest.Spoke1NBMA, packet}, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
@@ -248,7 +248,7 @@ func TestDataPathWithoutRedirectsKeepsUseOnly(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
 	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	kerneltest.Eventually(t, "the use is noted", func() bool { return !usedBy(t, s)[kerneltest.Spoke2NBMA].Out.IsZero() })
 	if stats, err := s.Stats(); stats != (DataPathStats{}) || err != nil {
@@ -275,7 +275,7 @@ func TestUseMovesWithDataOnly(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	hub, spoke := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
 	hubData, spokeData := openSocket(t, "", "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 
@@ -326,7 +326,7 @@ func TestUseOfManyPeers(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
 	const peers = 10000
 	keys, values := make([]bpfAddress, peers), make([]bpfUse, peers)
 	for i := range keys {

@@ -29,7 +29,7 @@ func TestSamplesAreSharedBetweenSpokes(t *testing.T) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true,
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true,
 		Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 200
 	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, turningBack(flows)...)
@@ -55,7 +55,7 @@ func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
 		return
 	}
 	markedHub(t).Close()
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").Index,
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").Index,
 		Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 100
 	data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)

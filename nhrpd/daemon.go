@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"cygnet/kernel"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/watch"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
@@ -242,7 +242,7 @@ func (d *Daemon) watchRoutes(ctx context.Context, g *errgroup.Group) (stop func(
 	done := make(chan struct{})
 	task{"route watch", func(ctx context.Context) error {
 		defer close(done)
-		return d.platform.WatchRoutes(ctx, d.logs.of(logKernel), tables, func(b kernel.RouteBatch) {
+		return d.platform.WatchRoutes(ctx, d.logs.of(logKernel), tables, func(b watch.RouteBatch) {
 			d.loop.post(ctx, engineRoutes(b))
 		})
 	}}.start(ctx, g)

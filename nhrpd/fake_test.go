@@ -18,6 +18,7 @@ import (
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
@@ -60,7 +61,7 @@ type world struct {
 	paths    []*fakePath
 
 	events  chan vici.Event
-	routes  chan kernel.RouteBatch
+	routes  chan watch.RouteBatch
 	misses  chan netip.Addr
 	strays  chan netip.Addr     // packets that are overheard
 	deleted map[netip.Addr]bool // to whom ESP states were deleted
@@ -73,7 +74,7 @@ func newWorld(t *testing.T) *world {
 		tunnels: make(map[string]*fakeTunnel),
 		wants:   make(map[vici.Key]vici.Want),
 		events:  make(chan vici.Event),
-		routes:  make(chan kernel.RouteBatch),
+		routes:  make(chan watch.RouteBatch),
 		strays:  make(chan netip.Addr),
 		misses:  make(chan netip.Addr),
 	}
@@ -133,7 +134,7 @@ func (w *world) platform() Platform {
 			return tunnel
 		},
 		NewTables: func(*slog.Logger, int) Tables { return &fakeTables{world: w} },
-		WatchRoutes: func(ctx context.Context, _ *slog.Logger, _ []uint32, f func(kernel.RouteBatch)) error {
+		WatchRoutes: func(ctx context.Context, _ *slog.Logger, _ []uint32, f func(watch.RouteBatch)) error {
 			for {
 				select {
 				case b := <-w.routes:

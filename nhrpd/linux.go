@@ -9,6 +9,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
@@ -24,12 +25,12 @@ func Linux(c *config.Config) Platform {
 	return Platform{
 		NewTunnel:   func(c kernel.TunnelConfig, log *slog.Logger) Tunnel { return kernel.NewTunnel(c, log) },
 		NewTables:   func(log *slog.Logger, room int) Tables { return kernel.NewTables(log, room) },
-		WatchRoutes: kernel.WatchRoutes,
+		WatchRoutes: watch.Routes,
 		Listen: func(index int) (Socket, error) {
 			return nhrpsocket.Listen(index, etherTypeNHRP)
 		},
 		AttachDataPath: kernel.AttachDataPath,
-		WatchMisses:    kernel.WatchMisses,
+		WatchMisses:    watch.Misses,
 		Check:          sysctl.Check,
 		Strongswan:     func(c *config.Config) []preflight.Finding { return preflight.This().Strongswan(c) },
 		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },

@@ -11,6 +11,7 @@ import (
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
@@ -21,7 +22,7 @@ import (
 type Platform struct {
 	NewTunnel      func(kernel.TunnelConfig, *slog.Logger) Tunnel
 	NewTables      func(log *slog.Logger, room int) Tables
-	WatchRoutes    func(ctx context.Context, log *slog.Logger, tables []uint32, f func(kernel.RouteBatch)) error
+	WatchRoutes    func(ctx context.Context, log *slog.Logger, tables []uint32, f func(watch.RouteBatch)) error
 	Listen         func(index int) (Socket, error)
 	AttachDataPath func(log *slog.Logger, cfg kernel.DataPathConfig) (kernel.DataPath, error)
 	WatchMisses    func(ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr)) error

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
@@ -124,11 +125,11 @@ func siteProfile(c *config.Interface, local netip.Addr, marks bool) vici.Profile
 // hub says whether many dial in.
 func hub(c *config.Interface) bool { return len(c.NHS) == 0 || c.Redirect }
 
-func engineRoutes(b kernel.RouteBatch) engine.RoutesChanged {
+func engineRoutes(b watch.RouteBatch) engine.RoutesChanged {
 	return engine.RoutesChanged{Table: b.Table, Reset: b.Reset, Added: routesOf(b.Added), Removed: routesOf(b.Removed)}
 }
 
-func routesOf(entries []kernel.RouteEntry) []engine.Route {
+func routesOf(entries []watch.RouteEntry) []engine.Route {
 	out := make([]engine.Route, len(entries))
 	for i, e := range entries {
 		out[i] = engine.Route(e)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"cygnet/kernel/rtnl"
-	"cygnet/kernel/xfrm"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -126,7 +125,7 @@ func strayFilter(kind Stray, local netip.Addr) []bpf.Instruction {
 		bpf.LoadAbsolute{Off: 9, Size: 1},
 	}
 	if kind == StrayGRE {
-		return append(head, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(xfrm.ProtocolGRE), SkipTrue: 1}, drop, pass)
+		return append(head, bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_GRE, SkipTrue: 1}, drop, pass)
 	}
 	return append(head,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protocolUDP, SkipTrue: 1}, drop,

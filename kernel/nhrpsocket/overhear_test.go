@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"cygnet/kernel/xfrm"
-
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -25,15 +23,15 @@ func TestStrayFilter(t *testing.T) {
 		p := binary.BigEndian.AppendUint16([]byte{0x12, 0x34}, port)
 		return binary.BigEndian.AppendUint32(append(p, 0, 0, 0, 0), first)
 	}
-	fragment := packet("192.0.2.1", byte(xfrm.ProtocolGRE))
+	fragment := packet("192.0.2.1", byte(unix.IPPROTO_GRE))
 	fragment[7] = 1
 	for _, c := range []struct {
 		what     string
 		packet   []byte
 		gre, ike bool
 	}{
-		{"GRE to us", packet("192.0.2.1", byte(xfrm.ProtocolGRE), 0x20, 0, 8, 0), true, false},
-		{"GRE to another address", packet("192.0.2.2", byte(xfrm.ProtocolGRE)), false, false},
+		{"GRE to us", packet("192.0.2.1", byte(unix.IPPROTO_GRE), 0x20, 0, 8, 0), true, false},
+		{"GRE to another address", packet("192.0.2.2", byte(unix.IPPROTO_GRE)), false, false},
 		{"a later fragment", fragment, false, false},
 		{"ESP", packet("192.0.2.1", unix.IPPROTO_ESP), false, false},
 		{"IKE", packet("192.0.2.1", protocolUDP, udp(500, 7)...), false, true},

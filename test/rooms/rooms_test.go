@@ -57,6 +57,10 @@ var rules = []rule{
 		"cygnet/kernel/rtnl", "github.com/mdlayher/packet", "golang.org/x/sys/unix",
 		"golang.org/x/net/bpf",
 	}},
+	{"cygnet/kernel/watch", []string{
+		"cygnet/kernel/rtnl", "cygnet/kernel/schedule", "github.com/mdlayher/netlink/...",
+		"golang.org/x/sys/unix", "golang.org/x/net/bpf",
+	}},
 }
 
 // impure are the parts of the standard library that the engine and the codec have no business with.

@@ -1,4 +1,4 @@
-package kernel
+package watch
 
 import (
 	"cygnet/kernel/kerneltest"

@@ -1,4 +1,6 @@
-package kernel
+// Package watch follows what others do in the kernel: a mirror of the routes of tables, and the
+// neighbours that the kernel asks for.
+package watch
 
 import (
 	"cmp"
@@ -36,12 +38,12 @@ type RouteBatch struct {
 // small, so that notifications are lost.
 var routeBuffer = 0
 
-// WatchRoutes mirrors routing tables, IPv4 and IPv6, without the routes of Protocol: for each table a batch with Reset and all that is
+// Routes mirrors routing tables, IPv4 and IPv6, without the routes of Protocol: for each table a batch with Reset and all that is
 // in it, then what changes. Table main (254) includes the local routes of table 255. Broadcast, multicast, anycast and throw routes
-// and the route cache are left out. f is called on WatchRoutes' goroutine; while it blocks, notifications queue up in the kernel, and
-// are made up for by reading the tables again when they are lost. WatchRoutes returns nil when ctx ends, and an error only where trying
+// and the route cache are left out. f is called on Routes' goroutine; while it blocks, notifications queue up in the kernel, and
+// are made up for by reading the tables again when they are lost. Routes returns nil when ctx ends, and an error only where trying
 // again is of no use (rtnl.ErrNoPermission).
-func WatchRoutes(ctx context.Context, log *slog.Logger, tables []uint32, f func(RouteBatch)) error {
+func Routes(ctx context.Context, log *slog.Logger, tables []uint32, f func(RouteBatch)) error {
 	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{Buffer: routeBuffer, Family: unix.NETLINK_ROUTE, Groups: []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEXTHOP,
 	}})
@@ -101,7 +103,7 @@ func (e mirrored) tellsLike(other mirrored) bool {
 	return e.entry == other.entry && e.ours == other.ours
 }
 
-// mirror is what WatchRoutes has told, and the changes that it has not told yet. Until the first reading it knows nothing.
+// mirror is what Routes has told, and the changes that it has not told yet. Until the first reading it knows nothing.
 type mirror struct {
 	tables  map[uint32]uint32 // kernel table to the table it is told as
 	links   rtnl.Links

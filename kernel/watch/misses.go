@@ -1,4 +1,4 @@
-package kernel
+package watch
 
 import (
 	"context"
@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WatchMisses calls f with every overlay address that the kernel has packets for on the device with that index and no neighbour, about
-// once a second while it waits: see TunnelConfig.ResolveMisses for how long it holds the packets. f is called on WatchMisses'
-// goroutine. Misses that are lost come again. WatchMisses returns nil when ctx ends, and an error only where trying again is of no
+// Misses calls f with every overlay address that the kernel has packets for on the device with that index and no neighbour, about
+// once a second while it waits: see kernel.TunnelConfig.ResolveMisses for how long it holds the packets. f is called on Misses'
+// goroutine. Misses that are lost come again. Misses returns nil when ctx ends, and an error only where trying again is of no
 // use (rtnl.ErrNoPermission).
-func WatchMisses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)) error {
+func Misses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)) error {
 	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_ROUTE,
 		Groups: []uint32{unix.RTNLGRP_NEIGH},

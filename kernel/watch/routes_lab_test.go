@@ -1,6 +1,6 @@
 //go:build lab
 
-package kernel
+package watch
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ type follower struct {
 	tables map[uint32]map[RouteEntry]int
 	resets int
 	last   []RouteBatch
-	log    bytes.Buffer // of WatchRoutes; read it when it has said what is awaited
+	log    bytes.Buffer // of Routes; read it when it has said what is awaited
 }
 
 func (f *follower) take(b RouteBatch) {
@@ -88,7 +88,7 @@ func watchRoutes(t *testing.T, tables ...uint32) *follower {
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &f.log), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- WatchRoutes(ctx, log, tables, f.take) }()
+	go func() { done <- Routes(ctx, log, tables, f.take) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
