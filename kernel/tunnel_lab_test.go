@@ -13,6 +13,7 @@ import (
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tables"
 )
 
 func key(k uint32) *uint32 { return &k }
@@ -255,7 +256,7 @@ func TestTunnelFollowsUnderlay(t *testing.T) {
 	kerneltest.Underlay(t)
 	_, states := runTunnel(t, labTunnel)
 	first := <-states
-	wanted := NewTables(kerneltest.Log(t), 0)
+	wanted := tables.New(kerneltest.Log(t), 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- wanted.Run(ctx) }()
@@ -272,7 +273,7 @@ func TestTunnelFollowsUnderlay(t *testing.T) {
 		<-set
 	}
 	neighbor := netip.MustParseAddr("10.255.0.2")
-	wanted.Want([]Change{
+	wanted.Want([]tables.Change{
 		{Neighbor: &rtnl.Neighbor{Device: "gre1", Protocol: neighbor, NBMA: netip.MustParseAddr("203.0.113.2")}},
 		{Route: &rtnl.Route{Device: "gre1", Prefix: netip.MustParsePrefix("172.16.2.0/24"), NextHop: neighbor}},
 	})

@@ -4,9 +4,9 @@ import (
 	"slices"
 	"time"
 
-	"cygnet/kernel"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tables"
 )
 
 // carryOut does what the engine said since the last turn and empties its output.
@@ -55,14 +55,14 @@ func (l *loop) wantEntries() {
 	l.neighbors = slices.Grow(l.neighbors[:0], len(l.out.Neighbors))
 	for i, n := range l.out.Neighbors {
 		l.neighbors = append(l.neighbors, rtnl.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
-		changes = append(changes, kernel.Change{Neighbor: &l.neighbors[i], Delete: n.Delete})
+		changes = append(changes, tables.Change{Neighbor: &l.neighbors[i], Delete: n.Delete})
 	}
 	for _, r := range l.out.Routes {
 		route := &rtnl.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}
 		if p := l.ports[r.Interface]; p != nil {
 			route.Table, route.Metric = p.config.Table, p.config.Metric
 		}
-		changes = append(changes, kernel.Change{Route: route, Delete: r.Delete})
+		changes = append(changes, tables.Change{Route: route, Delete: r.Delete})
 	}
 	l.tables.Want(changes)
 	clear(changes)

@@ -18,6 +18,7 @@ import (
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tables"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
@@ -304,7 +305,7 @@ type fakeTables struct{ world *world }
 
 func (f *fakeTables) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
-func (f *fakeTables) Want(changes []kernel.Change) {
+func (f *fakeTables) Want(changes []tables.Change) {
 	for _, c := range changes {
 		verb := "add "
 		if c.Delete {
@@ -321,8 +322,8 @@ func (f *fakeTables) Want(changes []kernel.Change) {
 
 func (f *fakeTables) After(then func()) { then() }
 func (f *fakeTables) Resync()           {}
-func (f *fakeTables) Stats() kernel.TablesStats {
-	return kernel.TablesStats{WantedNeighbors: 3, Failing: 1, Failures: map[string]uint64{"add neighbour: no buffer space available": 5}}
+func (f *fakeTables) Stats() tables.Stats {
+	return tables.Stats{WantedNeighbors: 3, Failing: 1, Failures: map[string]uint64{"add neighbour: no buffer space available": 5}}
 }
 func (f *fakeTables) Settle() { f.world.note("settle") }
 

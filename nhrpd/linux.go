@@ -9,6 +9,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tables"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
@@ -24,7 +25,7 @@ const etherTypeNHRP = 0x2001
 func Linux(c *config.Config) Platform {
 	return Platform{
 		NewTunnel:   func(c kernel.TunnelConfig, log *slog.Logger) Tunnel { return kernel.NewTunnel(c, log) },
-		NewTables:   func(log *slog.Logger, room int) Tables { return kernel.NewTables(log, room) },
+		NewTables:   func(log *slog.Logger, room int) Tables { return tables.New(log, room) },
 		WatchRoutes: watch.Routes,
 		Listen: func(index int) (Socket, error) {
 			return nhrpsocket.Listen(index, etherTypeNHRP)
@@ -44,7 +45,7 @@ func Linux(c *config.Config) Platform {
 		UnsentOf:      kernel.UnsentOf,
 		DeletedStates: func() (deletedStates, error) { return xfrm.WatchDeletedStates() },
 		MarkedPeers:   xfrm.MarkedPeers,
-		OwnRoutes:     kernel.OwnRoutes,
+		OwnRoutes:     tables.OwnRoutes,
 		Overhear:      nhrpsocket.Overhear,
 		HasIKE:        nhrpsocket.HasIKE,
 		Uptime:        kernel.Uptime,

@@ -10,6 +10,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tables"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
 )
@@ -44,7 +45,7 @@ type loop struct {
 
 	settled bool // owned by the loop; what an earlier run left has been gone through
 
-	changes   []kernel.Change      // scratch
+	changes   []tables.Change      // scratch
 	neighbors []rtnl.Neighbor      // scratch
 	admitting []kernel.Admission   // scratch
 	sending   []nhrpsocket.Message // scratch

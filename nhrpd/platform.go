@@ -11,6 +11,7 @@ import (
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tables"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
@@ -59,14 +60,14 @@ type Tunnel interface {
 	Remove() error
 }
 
-// Tables reconciles neighbours and routes; see kernel.Tables.
+// Tables reconciles neighbours and routes; see tables.Tables.
 type Tables interface {
 	Run(ctx context.Context) error
-	Want(changes []kernel.Change)
+	Want(changes []tables.Change)
 	After(f func())
 	Resync()
 	Settle()
-	Stats() kernel.TablesStats
+	Stats() tables.Stats
 }
 
 // Socket sends and receives NHRP packets on one tunnel; see nhrpsocket.Socket.

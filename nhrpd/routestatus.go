@@ -3,8 +3,8 @@ package nhrpd
 import (
 	"net/netip"
 
-	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tables"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -42,7 +42,7 @@ func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
 	return routes
 }
 
-func tablesStatus(st kernel.TablesStats) api.Tables {
+func tablesStatus(st tables.Stats) api.Tables {
 	return api.Tables{
 		WantedNeighbors: st.WantedNeighbors, WantedRoutes: st.WantedRoutes, Waiting: st.Waiting, Failing: st.Failing,
 		Failures: st.Failures, Resyncs: st.Resyncs, Restored: st.Restored, Removed: st.Removed,

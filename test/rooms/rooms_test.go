@@ -61,6 +61,10 @@ var rules = []rule{
 		"cygnet/kernel/rtnl", "cygnet/kernel/schedule", "github.com/mdlayher/netlink/...",
 		"golang.org/x/sys/unix", "golang.org/x/net/bpf",
 	}},
+	{"cygnet/kernel/tables", []string{
+		"cygnet/kernel/rtnl", "cygnet/kernel/schedule", "github.com/mdlayher/netlink/...",
+		"golang.org/x/sys/unix", "golang.org/x/net/bpf",
+	}},
 }
 
 // impure are the parts of the standard library that the engine and the codec have no business with.

@@ -1,4 +1,4 @@
-package kernel
+package tables
 
 import (
 	"net/netip"
@@ -48,7 +48,7 @@ func TestTablesFilter(t *testing.T) {
 
 // The latest wish of a key wins, whoever asked in between, and After comes with the changes before it.
 func TestWantLatestWins(t *testing.T) {
-	tables := NewTables(nil, 0)
+	tables := New(nil, 0)
 	change := func(nextHop string, gone bool) Change {
 		r := route("172.16.2.0/24", nextHop)
 		r.Table = 0 // main, by default

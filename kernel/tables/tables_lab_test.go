@@ -1,6 +1,6 @@
 //go:build lab
 
-package kernel
+package tables
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 // runTables runs tables for the length of the test.
 func runTables(t testing.TB) *Tables {
 	t.Helper()
-	tables := NewTables(kerneltest.Log(t), 0)
+	tables := New(kerneltest.Log(t), 0)
 	start(t, tables)
 	return tables
 }
@@ -275,7 +275,7 @@ func TestWithdrawalsBeforeSettle(t *testing.T) {
 			tables.Want([]Change{gone(c)})
 		}
 	}
-	tables := NewTables(kerneltest.Log(t), 0)
+	tables := New(kerneltest.Log(t), 0)
 	tables.Want(of(2)) // the saved state is restored, and the peer shut out before the first comparison
 	withdraw(tables, 2)
 	withdraw(tables, 3)

@@ -1,4 +1,4 @@
-package kernel
+package tables
 
 import (
 	"errors"
@@ -28,7 +28,7 @@ type reconciler struct {
 	settled   bool
 	withdrawn map[any]struct{} // entries (by rtnl.NeighborKey or rtnl.RouteKey) withdrawn before settled: not kept for a wish to come
 	compared  time.Time        // when the tables were last compared
-	stats     TablesStats
+	stats     Stats
 }
 
 const waitsForDevice = "" // the reason of entries in absent that only wait
@@ -37,7 +37,7 @@ func newReconciler(log *slog.Logger, room int) *reconciler {
 	return &reconciler{
 		log: log, links: make(rtnl.Links), neighbors: make(map[rtnl.NeighborKey]netip.Addr, room), routes: make(map[rtnl.RouteKey]netip.Addr),
 		devices: make(map[string]int), absent: make(map[any]string), withdrawn: make(map[any]struct{}),
-		stats: TablesStats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
+		stats: Stats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
 	}
 }
 

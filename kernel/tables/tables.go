@@ -1,4 +1,6 @@
-package kernel
+// Package tables holds wanted neighbours and routes in the kernel: a reconciler that compares what is
+// wanted with what the kernel says, never with a memory of what was done.
+package tables
 
 import (
 	"context"
@@ -38,7 +40,7 @@ type Tables struct {
 	mu    sync.Mutex
 	inbox inbox
 	spare inbox // empty: the inbox after this one
-	stats TablesStats
+	stats Stats
 }
 
 // inbox is what was asked for since Run last looked.
@@ -56,8 +58,8 @@ type wish struct {
 	gone    bool
 }
 
-// TablesStats tells how the kernel's tables compare with what is wanted.
-type TablesStats struct {
+// Stats tells how the kernel's tables compare with what is wanted.
+type Stats struct {
 	WantedNeighbors int
 	WantedRoutes    int
 	Waiting         int               // wanted entries whose device is missing or down
@@ -69,10 +71,10 @@ type TablesStats struct {
 }
 
 // Present is the number of wanted entries that were in the kernel when last looked at.
-func (s TablesStats) Present() int { return s.WantedNeighbors + s.WantedRoutes - s.Waiting - s.Failing }
+func (s Stats) Present() int { return s.WantedNeighbors + s.WantedRoutes - s.Waiting - s.Failing }
 
-// NewTables returns Tables that want nothing yet, with room for so many neighbours from the start.
-func NewTables(log *slog.Logger, room int) *Tables {
+// New returns Tables that want nothing yet, with room for so many neighbours from the start.
+func New(log *slog.Logger, room int) *Tables {
 	return &Tables{log: log, room: room, wake: make(chan struct{}, 1), inbox: newInbox(), spare: newInbox()}
 }
 
@@ -114,7 +116,7 @@ func (t *Tables) Settle() {
 }
 
 // Stats returns a copy of the counters.
-func (t *Tables) Stats() TablesStats {
+func (t *Tables) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.stats
@@ -157,7 +159,7 @@ func (t *Tables) reuse(in inbox) {
 	t.spare = spare
 }
 
-func (t *Tables) publish(s TablesStats) {
+func (t *Tables) publish(s Stats) {
 	s.Failures, s.Resyncs = maps.Clone(s.Failures), maps.Clone(s.Resyncs)
 	t.mu.Lock()
 	t.stats = s
