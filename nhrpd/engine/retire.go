@@ -10,7 +10,7 @@ import (
 // a name that it does not list loses it at once: what is to outlast the restart waits under a name that is nobody's mark, and that the
 // kernel leads nowhere, until the router is back (reunite).
 
-// retiredNames is where those names are. Marks end below; see kernel.MarkedNBMA.
+// retiredNames is where those names are. Marks end below; see xfrm.MarkedNBMA.
 var retiredNames = netip.MustParsePrefix("0.255.0.0/16")
 
 // retired says whether a name is nobody's mark.
