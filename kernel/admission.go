@@ -82,8 +82,8 @@ func (s *ebpfPath) dismiss(key bpfAddress) error {
 	return nil
 }
 
-// adopt finds whom the neighbours of an earlier run lead to. That run admitted them all, but it may have ended before it saved the last
-// ones. mu is held.
+// adopt finds whom the neighbours of an earlier run lead to. That run admitted them all, but it may
+// have ended before it saved the last ones. mu is held.
 func (s *ebpfPath) adopt() error {
 	if !s.wanted.adopts {
 		return nil

@@ -27,7 +27,8 @@ func attachWith(t *testing.T, index int, change func(*DataPathConfig)) DataPath 
 	return s
 }
 
-// arrives sends packets from a socket to the hub, a fence behind them by NHRP, and returns how many of them came out of gre1.
+// arrives sends packets from a socket to the hub, a fence behind them by NHRP, and returns how many
+// of them came out of gre1.
 func arrives(t *testing.T, from string, packets ...[]byte) int {
 	t.Helper()
 	data, nhrp := openSocket(t, "", "gre1", kerneltest.EtherType(packets[0])), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
@@ -144,7 +145,8 @@ func TestAdmissionOfMarkedPeers(t *testing.T) {
 	}
 }
 
-// With the check of sources, a peer may only send from where the routes lead back to it: on a hub that is the peer itself.
+// With the check of sources, a peer may only send from where the routes lead back to it: on a hub
+// that is the peer itself.
 func TestSourcesMustLeadBack(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -188,7 +190,8 @@ func TestSourcesMustLeadBack(t *testing.T) {
 	}
 }
 
-// A packet from a next hop server that the routes would send straight back to it is dropped at once; one to somebody else is not.
+// A packet from a next hop server that the routes would send straight back to it is dropped at
+// once; one to somebody else is not.
 func TestPacketsDoNotLoopWithNextHopServers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -214,7 +217,8 @@ func TestPacketsDoNotLoopWithNextHopServers(t *testing.T) {
 	}
 }
 
-// What neighbours of an earlier run lead to is admitted until the daemon says that it has taken over.
+// What neighbours of an earlier run lead to is admitted until the daemon says that it has taken
+// over.
 func TestAdoptedPeersAreAdmittedUntilSettled(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -247,7 +251,8 @@ func TestAdoptedPeersAreAdmittedUntilSettled(t *testing.T) {
 	}
 }
 
-// A hub that restarts admits all its clients before its program filters anything: however many, in one go.
+// A hub that restarts admits all its clients before its program filters anything: however many, in
+// one go.
 func TestManyAreAdmittedAtOnce(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

@@ -7,8 +7,8 @@ import (
 	"cygnet/kernel/rtnl"
 )
 
-// Priority and handle of our filters: NHRP's protocol number, which others will hardly pick. Together with the name they are what
-// finds the filters of an earlier run.
+// Priority and handle of our filters: NHRP's protocol number, which others will hardly pick.
+// Together with the name they are what finds the filters of an earlier run.
 const (
 	filterPriority = 0x2001
 	filterHandle   = 0x2001
@@ -65,8 +65,9 @@ func kindOrHardware(kind string) string {
 	return kind
 }
 
-// Detach removes the programs that AttachDataPath put on the device. Its clsact qdisc stays: nobody knows who else is about to use it.
-// The companion device goes with the last device that has our programs. A device that is gone is no error.
+// Detach removes the programs that AttachDataPath put on the device. Its clsact qdisc stays: nobody
+// knows who else is about to use it. The companion device goes with the last device that has our
+// programs. A device that is gone is no error.
 func Detach(device string) error {
 	err := removeFilters([]filter{ingressFilter.on(device, 0), egressFilter.on(device, 0)})
 	return errors.Join(rtnl.Explain(err, "detach programs from %s", device), removeUnusedCompanion())

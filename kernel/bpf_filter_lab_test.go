@@ -46,7 +46,8 @@ func attach(t *testing.T, device vnl.Link) DataPath {
 	return s
 }
 
-// foreign puts somebody else's program on the ingress of the device: it gives every packet the mark 77.
+// foreign puts somebody else's program on the ingress of the device: it gives every packet the mark
+// 77.
 func foreign(t *testing.T, device vnl.Link, priority uint16, handle uint32) {
 	t.Helper()
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{

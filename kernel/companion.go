@@ -11,10 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The companion is a GRE device in external mode (collect_md): what is sent by it says with each packet where to, and its look-up of
-// route and IPsec policy takes the packet's mark. A network namespace can have one. It only sends: whatever arrives on it is dropped.
+// The companion is a GRE device in external mode (collect_md): what is sent by it says with each
+// packet where to, and its look-up of route and IPsec policy takes the packet's mark. A network
+// namespace can have one. It only sends: whatever arrives on it is dropped.
 
-// ErrCompanionTaken says that somebody else has the one GRE device in external mode that a network namespace can have.
+// ErrCompanionTaken says that somebody else has the one GRE device in external mode that a network
+// namespace can have.
 var ErrCompanionTaken = errors.New("another program has the GRE device in external mode, of which there can be one: " +
 	"peers behind one NAT address cannot be told apart unless it is removed")
 
@@ -30,8 +32,8 @@ func companionName(tunnel string) string {
 	return tunnel[:min(len(tunnel), maxNameLen-len(companionSuffix))] + companionSuffix
 }
 
-// ensureCompanion returns the index of the companion, made and set up where that is still to do. Its program is there before it goes
-// up: a companion that answers strangers has never been.
+// ensureCompanion returns the index of the companion, made and set up where that is still to do.
+// Its program is there before it goes up: a companion that answers strangers has never been.
 func ensureCompanion(r *rtnl.Conn, tunnel string, closed filter) (int, error) {
 	have, err := findCompanion(r)
 	if err != nil {
@@ -50,7 +52,8 @@ func ensureCompanion(r *rtnl.Conn, tunnel string, closed filter) (int, error) {
 			return 0, rtnl.Explain(err, "mark the companion device %s as ours", have.Name)
 		}
 	}
-	// IPv6 on it would only send what nobody asked for. Where the kernel has none, there is nothing to switch off.
+	// IPv6 on it would only send what nobody asked for. Where the kernel has none, there is nothing
+	// to switch off.
 	_, _ = sysctl.Set("net/ipv6/conf/"+have.Name+"/disable_ipv6", "1")
 	if err := closeToArrivals(have, closed); err != nil {
 		return 0, err

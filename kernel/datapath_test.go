@@ -61,7 +61,8 @@ func TestClockOfThePrograms(t *testing.T) {
 	}
 }
 
-// The kernel refuses bpf_fib_lookup and bpf_ktime_get_ns to programs of another licence, and the objects of both byte orders must be whole.
+// The kernel refuses bpf_fib_lookup and bpf_ktime_get_ns to programs of another licence, and the
+// objects of both byte orders must be whole.
 func TestObjectsAreWhole(t *testing.T) {
 	spec, err := loadBpf()
 	if err != nil {

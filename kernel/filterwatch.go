@@ -49,8 +49,8 @@ func filtersTouched(n rtnl.Notice, indexes ...int) bool {
 	return false
 }
 
-// keep calls look until ctx ends: at once, after a notification that concerns it, after wake,
-// after schedule.AuditInterval, and after an error with back-off. Two looks are at least lookPause apart.
+// keep calls look until ctx ends: at once, after a notification that concerns it, after wake, after
+// schedule.AuditInterval, and after an error with back-off. Two looks are at least lookPause apart.
 // look gets the cause.
 func keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.Notice) bool,
 	wake <-chan struct{}, look func(cause string) error) {

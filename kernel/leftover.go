@@ -37,7 +37,8 @@ func FindLeftovers() (Leftovers, error) {
 	return found, err
 }
 
-// ReleaseGuards removes the guards of all addresses that no GRE tunnel uses, and returns the other guarded ones.
+// ReleaseGuards removes the guards of all addresses that no GRE tunnel uses, and returns the other
+// guarded ones.
 func ReleaseGuards() (kept []netip.Addr, err error) {
 	r, err := rtnl.Open()
 	if err != nil {

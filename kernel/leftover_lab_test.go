@@ -13,7 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// What is ours in the kernel is found without knowing anything of an earlier run, and only guards that nothing needs are released.
+// What is ours in the kernel is found without knowing anything of an earlier run, and only guards
+// that nothing needs are released.
 func TestLeftovers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

@@ -12,7 +12,8 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// ErrNoMarks says that peers cannot be named by marks here: of several behind one NAT address only one can be reached.
+// ErrNoMarks says that peers cannot be named by marks here: of several behind one NAT address only
+// one can be reached.
 var ErrNoMarks = errors.New("peers behind one NAT address cannot be told apart on this system")
 
 // What cygnet_probe of bpf/cygnet.c returns.
@@ -45,7 +46,8 @@ func (s *ebpfPath) askMarks() error {
 	return err
 }
 
-// compareMarks brings the companion device in step. One of an earlier run that nobody needs now must not answer strangers either.
+// compareMarks brings the companion device in step. One of an earlier run that nobody needs now
+// must not answer strangers either.
 func (s *ebpfPath) compareMarks(found *finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,8 +113,8 @@ func (s *ebpfPath) closeCompanion() error {
 	return nil
 }
 
-// companionFilter is the filter that the companion is to have: this tunnel's at first, so that its drops count here, then that of
-// whichever tunnel.
+// companionFilter is the filter that the companion is to have: this tunnel's at first, so that its
+// drops count here, then that of whichever tunnel.
 func (s *ebpfPath) companionFilter() filter {
 	f := companionFilter
 	f.program, f.shared = s.objects.CygnetUnclaimed, s.companion != 0
@@ -184,8 +186,9 @@ func (s *ebpfPath) lead(name, real netip.Addr) error {
 	return s.objects.Marked.Put(key, want)
 }
 
-// adoptMarked knows the marked peers of before a restart from the kernel's IPsec policies, so that their traffic goes on. Where marks
-// cannot be had any more, the first SetMarked says so. mu is held.
+// adoptMarked knows the marked peers of before a restart from the kernel's IPsec policies, so that
+// their traffic goes on. Where marks cannot be had any more, the first SetMarked says so. mu is
+// held.
 func (s *ebpfPath) adoptMarked() error {
 	r, err := rtnl.Open()
 	if err != nil {

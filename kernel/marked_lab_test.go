@@ -20,8 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The namespace of spoke 11 plays a NAT address with two routers behind it. They are the peers with the marks 1 and 2 at the hub; what
-// reaches them has the marks 101 and 102 there, so that a test sees whose SA it came through.
+// The namespace of spoke 11 plays a NAT address with two routers behind it. They are the peers with
+// the marks 1 and 2 at the hub; what reaches them has the marks 101 and 102 there, so that a test
+// sees whose SA it came through.
 const aead = "aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128"
 
 var markedNBMAs = map[int]netip.Addr{1: xfrm.MarkedNBMA(1), 2: xfrm.MarkedNBMA(2)}
@@ -58,7 +59,8 @@ func sendAs(t *testing.T, router int) {
 		"tmpl src 192.0.2.11 dst 192.0.2.1 proto esp reqid %d mode transport", kerneltest.Spoke1, router)
 }
 
-// markedHub is the hub with two routers at one address, a neighbour and a network for each, and the programs attached.
+// markedHub is the hub with two routers at one address, a neighbour and a network for each, and the
+// programs attached.
 func markedHub(t *testing.T) DataPath {
 	t.Helper()
 	gre := kerneltest.HubAndSpokes(t)

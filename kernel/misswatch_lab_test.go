@@ -14,8 +14,8 @@ import (
 	"cygnet/kernel/watch"
 )
 
-// A packet to an overlay address without a neighbour is told, held meanwhile, and goes out as soon as the neighbour is there. What
-// happens to neighbours of other devices is not told.
+// A packet to an overlay address without a neighbour is told, held meanwhile, and goes out as soon
+// as the neighbour is there. What happens to neighbours of other devices is not told.
 func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

@@ -24,9 +24,9 @@ type Feature struct {
 	Needed  bool   // the daemon cannot do its work without it
 }
 
-// Probe finds out what the kernel has by trying it, in a network namespace of its own that ends with the call: nothing of this
-// machine is touched, but modules are loaded that the daemon would have loaded. The error is
-// rtnl.ErrNoPermission where this process may not try.
+// Probe finds out what the kernel has by trying it, in a network namespace of its own that ends
+// with the call: nothing of this machine is touched, but modules are loaded that the daemon would
+// have loaded. The error is rtnl.ErrNoPermission where this process may not try.
 func Probe() ([]Feature, error) {
 	type result struct {
 		features []Feature

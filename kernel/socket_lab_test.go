@@ -34,7 +34,8 @@ func sendFrom(t testing.TB, s *nhrpsocket.Socket, to netip.Addr, packets ...[]by
 	}
 }
 
-// readNumbered reads count packets and reports whether they are the numbered ones from a peer, in order.
+// readNumbered reads count packets and reports whether they are the numbered ones from a peer, in
+// order.
 func readNumbered(t testing.TB, s *nhrpsocket.Socket, from netip.Addr, count int) {
 	t.Helper()
 	ms := make([]nhrpsocket.Message, 200)

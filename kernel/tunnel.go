@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TunnelAlias marks the links that this package created, and may therefore recreate and remove (`ip link` shows it).
+// TunnelAlias marks the links that this package created, and may therefore recreate and remove (`ip
+// link` shows it).
 const TunnelAlias = "cygnet"
 
 // TunnelConfig describes an mGRE tunnel.
@@ -29,13 +30,15 @@ type TunnelConfig struct {
 	Key      *uint32      // nil: without a key
 	TTL      uint8        // of the outer packets; 0: the inner packet's
 	MTU      int          // 0: as the kernel has it
-	// ResolveMisses has the kernel ask for missing neighbours by netlink (WatchMisses) and hold packets for 5 s meanwhile.
+	// ResolveMisses has the kernel ask for missing neighbours by netlink (WatchMisses) and hold
+	// packets for 5 s meanwhile.
 	ResolveMisses bool
-	// Protected guards the local address (xfrm.EnsureGuard) from before the tunnel is up until after it is gone. Without it, a guard that an
-	// earlier configuration left is removed, unless another GRE tunnel uses the address.
+	// Protected guards the local address (xfrm.EnsureGuard) from before the tunnel is up until
+	// after it is gone. Without it, a guard that an earlier configuration left is removed, unless
+	// another GRE tunnel uses the address.
 	Protected bool
-	// Front, with Protected, also sets the front guard (xfrm.EnsureFront): the policies of this tunnel's
-	// SAs have a number below xfrm.GuardFront.
+	// Front, with Protected, also sets the front guard (xfrm.EnsureFront): the policies of this
+	// tunnel's SAs have a number below xfrm.GuardFront.
 	Front bool
 }
 
@@ -66,11 +69,13 @@ func NewTunnel(cfg TunnelConfig, log *slog.Logger) *Tunnel {
 	return &Tunnel{cfg: cfg, log: log.With("interface", cfg.Name), said: make(map[string]bool)}
 }
 
-// Run creates or adopts the tunnel and keeps it as configured until ctx ends, which leaves everything in place. It puts right what
-// others change: a link deleted or set down, addresses, guard, parameters; it follows the underlay's address. It calls changed, on its
-// own goroutine, after the first try and at every change of the tunnel's state, also where the tunnel cannot be had for now: Fault
-// has the reason then. What can be retried is retried. Before the tunnel was there for the first time, Run returns what only the user can mend: rtnl.ErrNameTaken, rtnl.ErrTunnelTaken, rtnl.ErrNoPermission, rtnl.ErrNoGRE,
-// rtnl.ErrNoXFRM, rtnl.ErrIPv6Underlay.
+// Run creates or adopts the tunnel and keeps it as configured until ctx ends, which leaves
+// everything in place. It puts right what others change: a link deleted or set down, addresses,
+// guard, parameters; it follows the underlay's address. It calls changed, on its own goroutine,
+// after the first try and at every change of the tunnel's state, also where the tunnel cannot be
+// had for now: Fault has the reason then. What can be retried is retried. Before the tunnel was
+// there for the first time, Run returns what only the user can mend: rtnl.ErrNameTaken,
+// rtnl.ErrTunnelTaken, rtnl.ErrNoPermission, rtnl.ErrNoGRE, rtnl.ErrNoXFRM, rtnl.ErrIPv6Underlay.
 func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the monitors, also when Run returns an error
@@ -203,7 +208,8 @@ func adoptable(name string, l *rtnl.Link) error {
 	return fmt.Errorf("interface %s is %s: %w", name, what, rtnl.ErrNameTaken)
 }
 
-// params returns the wanted parameters. The link's local address is kept while the underlay still has it.
+// params returns the wanted parameters. The link's local address is kept while the underlay still
+// has it.
 func (t *Tunnel) params(r *rtnl.Conn, have *rtnl.Link) (rtnl.GREParams, error) {
 	p := rtnl.GREParams{Local: t.cfg.Local, TTL: t.cfg.TTL, Keyed: t.cfg.Key != nil}
 	if p.Keyed {
@@ -212,7 +218,8 @@ func (t *Tunnel) params(r *rtnl.Conn, have *rtnl.Link) (rtnl.GREParams, error) {
 	if p.Local.Is6() {
 		return p, fmt.Errorf("make %s send from %s: %w", t.cfg.Name, p.Local, rtnl.ErrIPv6Underlay)
 	}
-	// Whether a tunnel of the site's own fragments is the site's decision, like its TOS: only those of this package are changed.
+	// Whether a tunnel of the site's own fragments is the site's decision, like its TOS: only those
+	// of this package are changed.
 	p.Fragment = have == nil || have.Alias == TunnelAlias || have.GRE.Fragment
 	var current netip.Addr
 	if have != nil {
@@ -276,7 +283,8 @@ func (t *Tunnel) create(r *rtnl.Conn, p rtnl.GREParams) error {
 	return nil
 }
 
-// explainGRE finds the reason of a refused creation or change: the kernel says EEXIST when another tunnel has the same parameters.
+// explainGRE finds the reason of a refused creation or change: the kernel says EEXIST when another
+// tunnel has the same parameters.
 func (t *Tunnel) explainGRE(r *rtnl.Conn, err error, p rtnl.GREParams, format string, args ...any) error {
 	err = rtnl.Explain(err, format, args...)
 	switch {
@@ -327,8 +335,8 @@ func (t *Tunnel) sysctls() {
 	}
 }
 
-// address gives the link its overlay address. On a link of ours it takes away others of the same family: they are the configuration's
-// of yesterday.
+// address gives the link its overlay address. On a link of ours it takes away others of the same
+// family: they are the configuration's of yesterday.
 func (t *Tunnel) address(r *rtnl.Conn, l *rtnl.Link) error {
 	all, err := r.Addresses(l.Index)
 	if err != nil {

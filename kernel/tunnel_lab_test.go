@@ -38,7 +38,8 @@ func runTunnel(t *testing.T, cfg TunnelConfig) (*Tunnel, <-chan TunnelState) {
 	return tunnel, states
 }
 
-// A tunnel is made as configured, with everything that makes it usable, and what others do to it is undone.
+// A tunnel is made as configured, with everything that makes it usable, and what others do to it is
+// undone.
 func TestTunnelHeals(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -77,7 +78,8 @@ func TestTunnelHeals(t *testing.T) {
 	}
 }
 
-// The name of something that cannot be made the tunnel is the user's to change: Run says what it is and ends.
+// The name of something that cannot be made the tunnel is the user's to change: Run says what it is
+// and ends.
 func TestTunnelNameTaken(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -100,8 +102,8 @@ func TestTunnelNameTaken(t *testing.T) {
 	}
 }
 
-// A tunnel that is there is taken as it is where it fits, and changed in place where it does not: its index stays. Only what carries
-// our alias is ours to remove.
+// A tunnel that is there is taken as it is where it fits, and changed in place where it does not:
+// its index stays. Only what carries our alias is ours to remove.
 func TestTunnelAdopts(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -162,7 +164,8 @@ func TestTunnelAdopts(t *testing.T) {
 	}
 }
 
-// What an adopted tunnel has that the configuration does not speak of stays when its parameters are changed.
+// What an adopted tunnel has that the configuration does not speak of stays when its parameters are
+// changed.
 func TestTunnelKeepsTheRest(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -177,8 +180,8 @@ func TestTunnelKeepsTheRest(t *testing.T) {
 	kerneltest.Shows(t, "-d link show gre1", "-nopmtudisc", "-ignore-df")
 }
 
-// A tunnel bound to a device is bound to it again after that device was deleted and made again, as PPPoE and LTE do, with its MTU and
-// its neighbours.
+// A tunnel bound to a device is bound to it again after that device was deleted and made again, as
+// PPPoE and LTE do, with its MTU and its neighbours.
 func TestTunnelFollowsItsDevice(t *testing.T) {
 	for name, cfg := range map[string]TunnelConfig{
 		"the underlay": labTunnel,
@@ -213,8 +216,8 @@ func TestTunnelFollowsItsDevice(t *testing.T) {
 	}
 }
 
-// A tunnel of ours fragments what is too large for the path, whatever DF says. One that an earlier version made is changed in place;
-// one of the site's own stays as the site made it.
+// A tunnel of ours fragments what is too large for the path, whatever DF says. One that an earlier
+// version made is changed in place; one of the site's own stays as the site made it.
 func TestTunnelFragments(t *testing.T) {
 	for name, c := range map[string]struct {
 		make []string
@@ -247,8 +250,9 @@ func TestTunnelFragments(t *testing.T) {
 	}
 }
 
-// The tunnel follows its underlay's address, guarded at the new one before it moves and released at the old one after; while there is
-// none it says so and stays guarded. Neighbours and routes outlive the move.
+// The tunnel follows its underlay's address, guarded at the new one before it moves and released at
+// the old one after; while there is none it says so and stays guarded. Neighbours and routes
+// outlive the move.
 func TestTunnelFollowsUnderlay(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -326,7 +330,8 @@ func withAddress(states <-chan TunnelState) TunnelState {
 	return TunnelState{}
 }
 
-// A tunnel that is there and up while its underlay is not is shown as it is, with the reason why it cannot be kept.
+// A tunnel that is there and up while its underlay is not is shown as it is, with the reason why it
+// cannot be kept.
 func TestTunnelIsThereWithoutUnderlay(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -342,8 +347,8 @@ func TestTunnelIsThereWithoutUnderlay(t *testing.T) {
 	}
 }
 
-// Who takes the protection away means it: GRE passes in clear after that, and no guard is left that nobody would remove. One that
-// another tunnel at the address may rely on stays.
+// Who takes the protection away means it: GRE passes in clear after that, and no guard is left that
+// nobody would remove. One that another tunnel at the address may rely on stays.
 func TestTunnelWithoutProtection(t *testing.T) {
 	for _, c := range []struct {
 		rule string
@@ -396,7 +401,8 @@ func once(t *testing.T, tunnel *Tunnel) {
 	}
 }
 
-// Two tunnels with one address and key cannot be told apart by the kernel: the message names the other.
+// Two tunnels with one address and key cannot be told apart by the kernel: the message names the
+// other.
 func TestTunnelTaken(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -422,7 +428,8 @@ func TestTunnelNoPermission(t *testing.T) {
 	}
 }
 
-// GRE over IPv6 does not tell who sent a packet: a tunnel is not made from such an address, and of a device's addresses waits for one of IPv4.
+// GRE over IPv6 does not tell who sent a packet: a tunnel is not made from such an address, and of
+// a device's addresses waits for one of IPv4.
 func TestTunnelNotOverIPv6(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

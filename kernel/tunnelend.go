@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// releaseGuard removes the guard of an address that no GRE tunnel uses any more, this one left out where it is not protected.
+// releaseGuard removes the guard of an address that no GRE tunnel uses any more, this one left out
+// where it is not protected.
 func (t *Tunnel) releaseGuard(r *rtnl.Conn, local netip.Addr) error {
 	if !local.IsValid() || local.IsUnspecified() {
 		return nil
@@ -33,8 +34,9 @@ func (t *Tunnel) releaseGuard(r *rtnl.Conn, local netip.Addr) error {
 	return xfrm.RemoveGuard(local)
 }
 
-// Remove says goodbye: it removes the link if it is ours, and then the guard, unless a GRE tunnel that uses the address stays (one that
-// was adopted stays, and stays guarded). What sends through the tunnel's address in other ways must be gone before.
+// Remove says goodbye: it removes the link if it is ours, and then the guard, unless a GRE tunnel
+// that uses the address stays (one that was adopted stays, and stays guarded). What sends through
+// the tunnel's address in other ways must be gone before.
 func (t *Tunnel) Remove() error {
 	r, err := rtnl.Open()
 	if err != nil {

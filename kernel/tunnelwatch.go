@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenGuard opens the monitor of IPsec policies. Where the guard is not set there is nothing to listen to.
+// listenGuard opens the monitor of IPsec policies. Where the guard is not set there is nothing to
+// listen to.
 func (t *Tunnel) listenGuard(ctx context.Context) (<-chan rtnl.Notice, error) {
 	if !t.cfg.Protected {
 		return nil, nil
@@ -19,8 +20,8 @@ func (t *Tunnel) listenGuard(ctx context.Context) (<-chan rtnl.Notice, error) {
 	return xfrm.ListenPolicies(ctx, t.log)
 }
 
-// mayFront reports whether a notification may mean that the last SA whose policy was behind the front
-// guard is gone.
+// mayFront reports whether a notification may mean that the last SA whose policy was behind the
+// front guard is gone.
 func (t *Tunnel) mayFront(n rtnl.Notice) bool {
 	if !t.cfg.Front || t.front {
 		return false
@@ -53,7 +54,8 @@ func (t *Tunnel) listen(ctx context.Context) (<-chan rtnl.Notice, error) {
 	})
 }
 
-// concerns reports whether a notification is about the tunnel's link, its underlay's, or that of the device it is bound to.
+// concerns reports whether a notification is about the tunnel's link, its underlay's, or that of
+// the device it is bound to.
 func (t *Tunnel) concerns(n rtnl.Notice) bool {
 	if n.Lost {
 		return true

@@ -1,6 +1,6 @@
-// Package kerneltest is what the lab tests of the packages below kernel share: network namespaces, a
-// hub with two spokes made of them, and waiting for what the kernel does. It imports none of those
-// packages.
+// Package kerneltest is what the lab tests of the packages below kernel share: network namespaces,
+// a hub with two spokes made of them, and waiting for what the kernel does. It imports none of
+// those packages.
 package kerneltest
 
 import (

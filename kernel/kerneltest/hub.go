@@ -68,8 +68,8 @@ func HubAndSpokes(t testing.TB) vnl.Link {
 	return gre
 }
 
-// labRouter is an ip batch that gives a router its addresses and devices. A spoke's eth0 is a veth that ends in the hub's namespace,
-// the hub's is a bridge.
+// labRouter is an ip batch that gives a router its addresses and devices. A spoke's eth0 is a veth
+// that ends in the hub's namespace, the hub's is a bridge.
 func labRouter(n int) string {
 	batch := `addr add 192.0.2.%[1]d/24 dev eth0
 		link set eth0 mtu 12000 up
@@ -142,7 +142,8 @@ func RunWith(t testing.TB, input, command string) {
 	}
 }
 
-// LabNamespace moves a benchmark into a network namespace of its own with the lab in it, and its thread stays there.
+// LabNamespace moves a benchmark into a network namespace of its own with the lab in it, and its
+// thread stays there.
 func LabNamespace(b *testing.B) {
 	b.Helper()
 	runtime.LockOSThread()
@@ -174,7 +175,8 @@ func Numbered(count int) [][]byte {
 	return packets
 }
 
-// PeerNamespace makes a second namespace behind under0 (198.51.100.1/24) that holds 198.51.100.2/24 and a plain GRE tunnel.
+// PeerNamespace makes a second namespace behind under0 (198.51.100.1/24) that holds 198.51.100.2/24
+// and a plain GRE tunnel.
 func PeerNamespace(t *testing.T) string {
 	t.Helper()
 	peer := fmt.Sprintf("peer%d", os.Getpid())

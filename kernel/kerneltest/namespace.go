@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OwnNamespace has the rest of the test run in a process of its own in a new network namespace, as the daemon is in one. It returns
-// false in the process that only waits for that one.
+// OwnNamespace has the rest of the test run in a process of its own in a new network namespace, as
+// the daemon is in one. It returns false in the process that only waits for that one.
 func OwnNamespace(t testing.TB) bool {
 	t.Helper()
 	const mark = "CYGNET_TEST_NAMESPACE"
@@ -81,7 +81,8 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// Shows waits until the output of an ip command has all of the words that begin without a dash, and none of the others.
+// Shows waits until the output of an ip command has all of the words that begin without a dash, and
+// none of the others.
 func Shows(t testing.TB, args string, words ...string) {
 	t.Helper()
 	var out string
@@ -131,7 +132,8 @@ func WithCapabilities(t *testing.T, capabilities []int, f func()) {
 	}
 }
 
-// DropNetAdmin takes CAP_NET_ADMIN from all threads of the test's process, which has a namespace of its own to lose.
+// DropNetAdmin takes CAP_NET_ADMIN from all threads of the test's process, which has a namespace of
+// its own to lose.
 func DropNetAdmin(t *testing.T) {
 	t.Helper()
 	if err := unix.Setgid(65534); err != nil {

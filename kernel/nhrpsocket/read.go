@@ -8,10 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadBatch waits until at least one packet is there and fills ms from the front with what there is. It returns how many it filled.
+// ReadBatch waits until at least one packet is there and fills ms from the front with what there
+// is. It returns how many it filled.
 //
-// Data belongs to the caller. Its memory is used again, whatever its length, and replaced where it is less than a usual packet takes or
-// than this packet takes: calls with the same ms allocate nothing for usual packets. After Close the error is net.ErrClosed.
+// Data belongs to the caller. Its memory is used again, whatever its length, and replaced where it
+// is less than a usual packet takes or than this packet takes: calls with the same ms allocate
+// nothing for usual packets. After Close the error is net.ErrClosed.
 func (s *Socket) ReadBatch(ms []Message) (int, error) {
 	s.rx.mu.Lock()
 	defer s.rx.mu.Unlock()
@@ -91,7 +93,8 @@ func (s *Socket) collect(ms []Message) int {
 	return n
 }
 
-// packet is what the header with this index received: its first bytes are in data, the rest where those of long packets are.
+// packet is what the header with this index received: its first bytes are in data, the rest where
+// those of long packets are.
 func (s *Socket) packet(data []byte, header int) []byte {
 	length := int(s.rx.headers[header].Len)
 	if length <= len(data) {

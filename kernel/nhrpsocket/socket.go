@@ -1,5 +1,6 @@
 // Package nhrpsocket carries NHRP packets: a packet socket on a GRE tunnel that moves batches and
-// knows the sender's NBMA address. It also overhears packets that show a peer's other idea of IPsec.
+// knows the sender's NBMA address. It also overhears packets that show a peer's other idea of
+// IPsec.
 package nhrpsocket
 
 import (
@@ -17,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxPacket is the longest packet that a Socket receives, in bytes. It is more than the MTU of a tunnel over an underlay with
-// jumbo frames leaves; a longer packet is dropped and counted.
+// MaxPacket is the longest packet that a Socket receives, in bytes. It is more than the MTU of a
+// tunnel over an underlay with jumbo frames leaves; a longer packet is dropped and counted.
 const MaxPacket = 9216
 
 const (
@@ -44,9 +45,10 @@ type Stats struct {
 	BadAddress uint64 // without a usable outer source
 }
 
-// Socket exchanges the packets of one link-layer protocol with the peers of one tunnel device.
-// One goroutine may read while another writes and others ask for statistics. It sees only packets that arrive on the device.
-// When the device goes down the socket rests and works on once the device is up; after the device is deleted nothing arrives any more.
+// Socket exchanges the packets of one link-layer protocol with the peers of one tunnel device. One
+// goroutine may read while another writes and others ask for statistics. It sees only packets that
+// arrive on the device. When the device goes down the socket rests and works on once the device is
+// up; after the device is deleted nothing arrives any more.
 type Socket struct {
 	file     *os.File
 	conn     syscall.RawConn
@@ -62,7 +64,8 @@ type Socket struct {
 	rests  *[socketBatch][MaxPacket - usualPacket]byte // of packets received that are longer than usual; its pages are not there before
 }
 
-// linkAddress is struct sockaddr_ll with room for an IPv6 address, which the one of the system libraries lacks.
+// linkAddress is struct sockaddr_ll with room for an IPv6 address, which the one of the system
+// libraries lacks.
 type linkAddress struct {
 	family   uint16
 	protocol uint16
@@ -93,8 +96,9 @@ type transfer struct {
 	call         func(fd uintptr) bool
 }
 
-// Listen opens a socket for a link-layer protocol, such as NHRP's 0x2001, on the tunnel device with that interface index, in
-// the network namespace of the calling thread. It needs CAP_NET_RAW, and CAP_NET_ADMIN for its large receive buffer.
+// Listen opens a socket for a link-layer protocol, such as NHRP's 0x2001, on the tunnel device with
+// that interface index, in the network namespace of the calling thread. It needs CAP_NET_RAW, and
+// CAP_NET_ADMIN for its large receive buffer.
 func Listen(index int, protocol uint16) (*Socket, error) {
 	s, err := listenPacket(index, protocol)
 	if errors.Is(err, unix.EPERM) {
@@ -151,7 +155,8 @@ func (s *Socket) setUp(fd int) error {
 	return s.checkDevice(fd)
 }
 
-// checkDevice learns the length of the device's addresses: the kernel takes shorter and longer ones for good.
+// checkDevice learns the length of the device's addresses: the kernel takes shorter and longer ones
+// for good.
 func (s *Socket) checkDevice(fd int) error {
 	var name linkAddress
 	size := uint32(linkSize)
@@ -167,8 +172,9 @@ func (s *Socket) checkDevice(fd int) error {
 	return fmt.Errorf("the device is not a gre or ip6gre tunnel: hardware type %d, addresses of %d bytes", name.hatype, name.halen)
 }
 
-// Buffer returns the size of the receive buffer that the kernel granted, in bytes as the kernel accounts them: a packet takes
-// its length and several hundred bytes. A small value means that net.core.rmem_max limits it because CAP_NET_ADMIN is missing.
+// Buffer returns the size of the receive buffer that the kernel granted, in bytes as the kernel
+// accounts them: a packet takes its length and several hundred bytes. A small value means that
+// net.core.rmem_max limits it because CAP_NET_ADMIN is missing.
 func (s *Socket) Buffer() int { return s.buffer }
 
 // Stats returns what was dropped so far.
@@ -208,11 +214,13 @@ func (s *Socket) fault(err error) error {
 	return err
 }
 
-// prepare ties the parts of each header together, so many vectors with each, and sets the call to make.
+// prepare ties the parts of each header together, so many vectors with each, and sets the call to
+// make.
 //
-// The call is raw: with MSG_DONTWAIT it never waits, and Go's scheduler need not know of it. Where the process
-// was idle, to tell the scheduler of a system call wakes the runtime's monitor thread, which then looks after
-// this one every 20 µs. That is more system calls than a packet that comes alone takes otherwise.
+// The call is raw: with MSG_DONTWAIT it never waits, and Go's scheduler need not know of it. Where
+// the process was idle, to tell the scheduler of a system call wakes the runtime's monitor thread,
+// which then looks after this one every 20 µs. That is more system calls than a packet that comes
+// alone takes otherwise.
 func (t *transfer) prepare(trap uintptr, vectors int) {
 	for i := range t.headers {
 		h := &t.headers[i].Hdr
@@ -232,5 +240,6 @@ func (t *transfer) prepare(trap uintptr, vectors int) {
 	}
 }
 
-// SyscallConn returns the socket's raw connection. Reading from it takes packets away from ReadBatch.
+// SyscallConn returns the socket's raw connection. Reading from it takes packets away from
+// ReadBatch.
 func (s *Socket) SyscallConn() (syscall.RawConn, error) { return s.conn, nil }

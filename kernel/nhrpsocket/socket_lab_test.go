@@ -79,7 +79,8 @@ func TestSocketAllocatesNothingForAPacket(t *testing.T) {
 	}
 }
 
-// Long packets come whole between usual ones, also where one in the batch is dropped and where memory is used again.
+// Long packets come whole between usual ones, also where one in the batch is dropped and where
+// memory is used again.
 func TestSocketTakesPacketsOfEveryLength(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -276,7 +277,8 @@ func TestSocketNeedsATunnel(t *testing.T) {
 	}
 }
 
-// The socket speaks 16-byte addresses. But Linux (6.1) does not tell from where a packet came in on an ip6gre device: it is counted.
+// The socket speaks 16-byte addresses. But Linux (6.1) does not tell from where a packet came in on
+// an ip6gre device: it is counted.
 func TestSocketOnIPv6Underlay(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -338,7 +340,8 @@ func TestSocketPrivileges(t *testing.T) {
 	})
 }
 
-// BenchmarkSocket sends packets from a spoke and reads them at the hub, one at a time and in batches.
+// BenchmarkSocket sends packets from a spoke and reads them at the hub, one at a time and in
+// batches.
 func BenchmarkSocket(b *testing.B) {
 	kerneltest.LabNamespace(b)
 	hub, spoke := openIn(b, "", "gre1", kerneltest.ProtocolNHRP), openIn(b, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNBMA is the reason of a WriteError whose NBMA address does not fit the device: not IPv4 on gre, not IPv6 on ip6gre,
-// unspecified, or multicast.
+// ErrNBMA is the reason of a WriteError whose NBMA address does not fit the device: not IPv4 on
+// gre, not IPv6 on ip6gre, unspecified, or multicast.
 var ErrNBMA = errors.New("not an address of the tunnel's underlay")
 
 // ErrSize is the reason of a WriteError whose packet is empty.
@@ -47,8 +47,9 @@ func (e WriteErrors) Unwrap() []error {
 	return all
 }
 
-// WriteBatch sends every message of ms that can be sent, and returns how many were. What fails does not stop the others: the
-// error is then a WriteErrors. Data is only read. After Close the error is net.ErrClosed.
+// WriteBatch sends every message of ms that can be sent, and returns how many were. What fails does
+// not stop the others: the error is then a WriteErrors. Data is only read. After Close the error is
+// net.ErrClosed.
 //
 // A packet that the kernel drops later, for want of an SA for example, counts as sent.
 func (s *Socket) WriteBatch(ms []Message) (int, error) {
@@ -72,7 +73,8 @@ func (s *Socket) WriteBatch(ms []Message) (int, error) {
 	return sent, nil
 }
 
-// send hands at most socketBatch messages to the kernel. It reports what fails, and returns an error when nothing can be sent any more.
+// send hands at most socketBatch messages to the kernel. It reports what fails, and returns an
+// error when nothing can be sent any more.
 func (s *Socket) send(ms []Message, failed func(int, error)) (int, error) {
 	t := &s.tx
 	var origin [socketBatch]int // of each header's message
@@ -103,7 +105,8 @@ func (s *Socket) send(ms []Message, failed func(int, error)) (int, error) {
 			again = t.first // it may be the report, due once, of a link that was down in the meantime
 			continue
 		}
-		// The kernel reports an error only for the first message; those behind it have not been tried.
+		// The kernel reports an error only for the first message; those behind it have not been
+		// tried.
 		failed(origin[t.first], os.NewSyscallError("sendmmsg", t.errno))
 		t.first++
 	}

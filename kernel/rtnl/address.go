@@ -69,7 +69,8 @@ func ParseAddress(m netlink.Message) (a Address, ok bool) {
 	return a, attributes.Err() == nil && a.Prefix.IsValid()
 }
 
-// AddAddress gives a link an address. Duplicate address detection is off: it needs multicast, which a tunnel with many peers lacks.
+// AddAddress gives a link an address. Duplicate address detection is off: it needs multicast, which
+// a tunnel with many peers lacks.
 func (r *Conn) AddAddress(index int, prefix netip.Prefix) error {
 	return r.changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, index, prefix)
 }
@@ -104,7 +105,8 @@ func broadcast(prefix netip.Prefix) []byte {
 	return binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(a[:])|host)
 }
 
-// UnderlayAddress returns the first global IPv4 address of a device, the family that tunnels are made over. Without one it returns ErrNoAddress.
+// UnderlayAddress returns the first global IPv4 address of a device, the family that tunnels are
+// made over. Without one it returns ErrNoAddress.
 func UnderlayAddress(device string) (netip.Addr, error) {
 	r, err := Open()
 	if err != nil {

@@ -20,8 +20,9 @@ const (
 
 var errDumpInterrupted = errors.New("the table changed during every try to read it")
 
-// Conn is a socket for requests to rtnetlink: dumps, and changes in batches. It is not for concurrent use. After an error that
-// is not a message's own, its state is unknown: close it and open another.
+// Conn is a socket for requests to rtnetlink: dumps, and changes in batches. It is not for
+// concurrent use. After an error that is not a message's own, its state is unknown: close it and
+// open another.
 type Conn struct {
 	conn  *netlink.Conn
 	until time.Time // the deadline of reads
@@ -41,8 +42,8 @@ func Open() (*Conn, error) {
 
 func (r *Conn) Close() { r.conn.Close() }
 
-// bound bounds the time that the next answers may take, by ReadTimeout to twice that: to set a deadline costs
-// more than to change an entry, so one serves many changes.
+// bound bounds the time that the next answers may take, by ReadTimeout to twice that: to set a
+// deadline costs more than to change an entry, so one serves many changes.
 func (r *Conn) bound() error {
 	if time.Until(r.until) >= ReadTimeout {
 		return nil
@@ -60,9 +61,10 @@ func (r *Conn) Ask(m netlink.Message) ([]netlink.Message, error) {
 	return r.conn.Execute(m)
 }
 
-// Dump asks for a table and returns its entries, read again while the kernel says that it changed in between. data begins with the
-// family, as all of rtnetlink's headers do. A kernel that lacks the family, such as one booted with ipv6.disable=1, answers with the
-// entries of all others: dump leaves these out.
+// Dump asks for a table and returns its entries, read again while the kernel says that it changed
+// in between. data begins with the family, as all of rtnetlink's headers do. A kernel that lacks
+// the family, such as one booted with ipv6.disable=1, answers with the entries of all others: dump
+// leaves these out.
 func (r *Conn) Dump(kind netlink.HeaderType, data []byte) ([]netlink.Message, error) {
 	request := netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Dump}, Data: data}
 	for range dumpTries {
@@ -94,8 +96,9 @@ func interrupted(entries []netlink.Message) bool {
 	return false
 }
 
-// Change carries out messages in their order, whatever becomes of each. It calls failed with the index and the error of every
-// message that the kernel refused. An error means that it is unknown how far it came.
+// Change carries out messages in their order, whatever becomes of each. It calls failed with the
+// index and the error of every message that the kernel refused. An error means that it is unknown
+// how far it came.
 func (r *Conn) Change(messages []netlink.Message, failed func(i int, err error)) error {
 	for start := 0; start < len(messages); start += batchSize {
 		part := messages[start:min(start+batchSize, len(messages))]
@@ -107,7 +110,8 @@ func (r *Conn) Change(messages []netlink.Message, failed func(i int, err error))
 	return nil
 }
 
-// changePart asks for an acknowledgement of the last message only: failures come without being asked for, and in order.
+// changePart asks for an acknowledgement of the last message only: failures come without being
+// asked for, and in order.
 func (r *Conn) changePart(part []netlink.Message, failed func(i int, err error)) error {
 	for i := range part {
 		part[i].Header.Flags |= netlink.Request

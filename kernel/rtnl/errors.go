@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Errors that only the user can mend. They come wrapped with what was being done to what; their text says what to do.
+// Errors that only the user can mend. They come wrapped with what was being done to what; their
+// text says what to do.
 var (
 	ErrNameTaken    = errors.New("the name is taken by another kind of interface: choose another name in the configuration, or remove that interface")
 	ErrTunnelTaken  = errors.New("another GRE tunnel has the same local address and key: give this one another key, or remove the other")

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What only the user can mend is told apart from what may pass, and the kernel's own reason stays in the error.
+// What only the user can mend is told apart from what may pass, and the kernel's own reason stays
+// in the error.
 func TestExplain(t *testing.T) {
 	for _, c := range []struct {
 		errno    unix.Errno

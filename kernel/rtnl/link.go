@@ -34,8 +34,9 @@ type GREParams struct {
 	Key   uint32
 	Keyed bool
 	TTL   uint8
-	// fragment has outer packets that are larger than the path fragmented after encryption, whatever the inner packet says of DF
-	// (nopmtudisc ignore-df). Otherwise the kernel drops them, and tells the sender of an inner packet only if it has DF set.
+	// fragment has outer packets that are larger than the path fragmented after encryption,
+	// whatever the inner packet says of DF (nopmtudisc ignore-df). Otherwise the kernel drops them,
+	// and tells the sender of an inner packet only if it has DF set.
 	Fragment bool
 	Device   int // index of the device that the tunnel is bound to; 0: none
 }
@@ -56,7 +57,8 @@ type Link struct {
 	OKey     uint32
 	OKeyed   bool
 	Remote   netip.Addr
-	// elsewhere reports that the device that the tunnel is bound to is in another network namespace: its index means nothing here.
+	// elsewhere reports that the device that the tunnel is bound to is in another network
+	// namespace: its index means nothing here.
 	Elsewhere bool
 	External  bool                // its tunnel parameters come with each packet
 	data      []netlink.Attribute // all GRE attributes, to hand back what is not ours to change
@@ -214,8 +216,9 @@ func (r *Conn) CreateGRE(name string, p GREParams) error {
 	return r.SetLink(netlink.Create|netlink.Excl, LinkFlags{}, attributes)
 }
 
-// ChangeGRE gives a tunnel of the same kind other parameters, in place: neighbours, routes and addresses stay. The MTU goes with
-// the change, since the kernel works out another one where the device changes.
+// ChangeGRE gives a tunnel of the same kind other parameters, in place: neighbours, routes and
+// addresses stay. The MTU goes with the change, since the kernel works out another one where the
+// device changes.
 func (r *Conn) ChangeGRE(l *Link, p GREParams, mtu int) error {
 	var keep []netlink.Attribute
 	for _, a := range l.data {

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LinkFlags is the head of a request that changes a link: the link's index (0: a new one), and the flags (unix.IFF_…) to set and clear.
+// LinkFlags is the head of a request that changes a link: the link's index (0: a new one), and the
+// flags (unix.IFF_…) to set and clear.
 type LinkFlags struct {
 	index int
 	set   uint32

@@ -50,7 +50,8 @@ func (r *Conn) Links() (Links, error) {
 	return t, nil
 }
 
-// Apply enters what a link message says. It returns the link as it was and as it is now; the zero device stands for none.
+// Apply enters what a link message says. It returns the link as it was and as it is now; the zero
+// device stands for none.
 func (t Links) Apply(m netlink.Message) (before, now Device) {
 	if len(m.Data) < LinkHeaderLen {
 		return Device{}, Device{}

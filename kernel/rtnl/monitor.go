@@ -18,14 +18,15 @@ import (
 // monitorBuffer is a monitor's receive buffer in bytes, where its configuration names none.
 const monitorBuffer = 8 << 20
 
-// Notice is what a monitor saw. With lost, messages are missing before these, and what follows from them must be read anew.
+// Notice is what a monitor saw. With lost, messages are missing before these, and what follows from
+// them must be read anew.
 type Notice struct {
 	Messages []netlink.Message
 	Lost     bool
 }
 
-// MonitorConfig says what to listen to: a netlink family, its multicast groups, and what of them the kernel shall hand over (nil:
-// everything).
+// MonitorConfig says what to listen to: a netlink family, its multicast groups, and what of them
+// the kernel shall hand over (nil: everything).
 type MonitorConfig struct {
 	Family int
 	Groups []uint32
@@ -33,8 +34,8 @@ type MonitorConfig struct {
 	Buffer int // bytes of the socket's receive buffer; 0: 8 MiB
 }
 
-// monitor delivers notifications until ctx ends, and opens its socket again when it fails. The first opening is done when it
-// returns: a dump made after it misses nothing.
+// monitor delivers notifications until ctx ends, and opens its socket again when it fails. The
+// first opening is done when it returns: a dump made after it misses nothing.
 func monitor(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan Notice, error) {
 	conn, err := openMonitor(cfg)
 	if err != nil {
@@ -110,7 +111,8 @@ func prepareMonitor(conn *netlink.Conn, cfg MonitorConfig) error {
 	return nil
 }
 
-// readMonitor reads until the socket fails or ctx ends. Lost messages (ENOBUFS) do not end it: the socket goes on.
+// readMonitor reads until the socket fails or ctx ends. Lost messages (ENOBUFS) do not end it: the
+// socket goes on.
 func readMonitor(ctx context.Context, conn *netlink.Conn, notices chan<- Notice) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()

@@ -40,8 +40,9 @@ const (
 	ndaProtocol = 12 // NDA_PROTOCOL, Linux 5.0
 )
 
-// AddNeighbor makes the message that sets a neighbour, in place of any other of that address. Permanent: the garbage collection of a
-// full table takes nothing else than these, and they do not age.
+// AddNeighbor makes the message that sets a neighbour, in place of any other of that address.
+// Permanent: the garbage collection of a full table takes nothing else than these, and they do not
+// age.
 func AddNeighbor(n Neighbor, index int) netlink.Message {
 	data := neighborHead(n.Protocol, index, unix.NUD_PERMANENT)
 	data = appendAddress(data, unix.NDA_DST, n.Protocol)
@@ -80,7 +81,8 @@ func (r *Conn) Neighbors(links Links) ([]NeighborEntry, error) {
 	return entries, nil
 }
 
-// ParseNeighbor reads an entry, without the name of its device but with its index. What is no IP neighbour is not ok.
+// ParseNeighbor reads an entry, without the name of its device but with its index. What is no IP
+// neighbour is not ok.
 func ParseNeighbor(m netlink.Message) (e NeighborEntry, index int, ok bool) {
 	if len(m.Data) < ndmsgLen {
 		return e, 0, false
@@ -111,7 +113,8 @@ func Family(a netip.Addr) byte {
 	return unix.AF_INET6
 }
 
-// Encode returns the attributes' bytes. Encoding fails only on attributes longer than 64 KiB, which none here is.
+// Encode returns the attributes' bytes. Encoding fails only on attributes longer than 64 KiB, which
+// none here is.
 func Encode(attributes *netlink.AttributeEncoder) []byte {
 	b, err := attributes.Encode()
 	if err != nil {

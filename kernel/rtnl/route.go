@@ -27,7 +27,8 @@ func (r Route) String() string {
 	return fmt.Sprintf("route %s%s on %s (table %d, metric %d)", r.Prefix, via, r.Device, r.Table, r.Metric)
 }
 
-// RouteKey is what one wanted route is known by: another next hop takes the place of the one before.
+// RouteKey is what one wanted route is known by: another next hop takes the place of the one
+// before.
 type RouteKey struct {
 	Device string
 	Prefix netip.Prefix
@@ -41,8 +42,9 @@ func (k RouteKey) Via(nextHop netip.Addr) Route {
 	return Route{Device: k.Device, Prefix: k.Prefix, NextHop: nextHop, Table: k.Table, Metric: k.Metric}
 }
 
-// Normal fills in what the kernel makes of zero values, so that wanted routes compare with those read. IPv6 knows no order among
-// routes of one metric (it spreads over them) and takes 0 for 1024: there the first place is metric 1.
+// Normal fills in what the kernel makes of zero values, so that wanted routes compare with those
+// read. IPv6 knows no order among routes of one metric (it spreads over them) and takes 0 for 1024:
+// there the first place is metric 1.
 func (r Route) Normal() Route {
 	r.Prefix = r.Prefix.Masked()
 	if r.Table == 0 {
@@ -56,15 +58,16 @@ func (r Route) Normal() Route {
 
 const RouteHeaderLen = 12
 
-// AddRoute makes the message that puts a route before those of the same prefix and metric (`ip route prepend`). Onlink: the next hop
-// need not be within the device's own prefix.
+// AddRoute makes the message that puts a route before those of the same prefix and metric (`ip
+// route prepend`). Onlink: the next hop need not be within the device's own prefix.
 func AddRoute(r Route, index int) netlink.Message {
 	m := routeMessage(unix.RTM_NEWROUTE, r, index)
 	m.Header.Flags = netlink.Create
 	return m
 }
 
-// DeleteRoute makes the message that removes a route of ours. Without a next hop it removes the first of ours of that key.
+// DeleteRoute makes the message that removes a route of ours. Without a next hop it removes the
+// first of ours of that key.
 func DeleteRoute(r Route, index int) netlink.Message {
 	return routeMessage(unix.RTM_DELROUTE, r, index)
 }
@@ -119,7 +122,8 @@ func (r *Conn) OwnRoutes(links Links) ([]Route, error) {
 	return routes, nil
 }
 
-// Routes reads the routes of a family; table and protocol, where not 0, select in the kernel. A table that does not exist is empty.
+// Routes reads the routes of a family; table and protocol, where not 0, select in the kernel. A
+// table that does not exist is empty.
 func (r *Conn) Routes(family byte, table uint32, protocol byte) ([]netlink.Message, error) {
 	head := make([]byte, RouteHeaderLen)
 	head[0], head[5] = family, protocol
@@ -200,7 +204,8 @@ func ParseRoute(m netlink.Message) (r KernelRoute, ok bool) {
 	return r, attributes.Err() == nil && r.Prefix.IsValid()
 }
 
-// parseHops reads the next hops of a multipath route: each a struct rtnexthop followed by its attributes.
+// parseHops reads the next hops of a multipath route: each a struct rtnexthop followed by its
+// attributes.
 func parseHops(b []byte) []Hop {
 	const rtnexthopLen = 8
 	var hops []Hop
@@ -223,7 +228,8 @@ func parseHops(b []byte) []Hop {
 	return hops
 }
 
-// Gateway reads a next hop. RTA_VIA, a next hop of another family than the prefix, has the family before the address.
+// Gateway reads a next hop. RTA_VIA, a next hop of another family than the prefix, has the family
+// before the address.
 func gateway(attribute uint16, b []byte) netip.Addr {
 	if attribute == unix.RTA_VIA && len(b) > 2 {
 		b = b[2:]

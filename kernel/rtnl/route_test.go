@@ -7,7 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Zero values mean what the kernel makes of them, so that wanted routes compare with those read; IPv6 has no place before metric 1.
+// Zero values mean what the kernel makes of them, so that wanted routes compare with those read;
+// IPv6 has no place before metric 1.
 func TestRouteNormal(t *testing.T) {
 	v4 := Route{Prefix: netip.MustParsePrefix("172.16.2.7/24")}.Normal()
 	if v4.Table != 254 || v4.Metric != 0 || v4.Prefix != netip.MustParsePrefix("172.16.2.0/24") {

@@ -1,5 +1,6 @@
 // Package schedule says when a reconciler looks at the kernel again, and why: after a failure with
-// back-off, after a notification with a short delay, and at regular intervals whatever was notified.
+// back-off, after a notification with a short delay, and at regular intervals whatever was
+// notified.
 package schedule
 
 import "time"

@@ -10,7 +10,8 @@ import (
 // lost the same thing do not come back in step. It is not for concurrent use.
 type Backoff struct{ first, limit, next time.Duration }
 
-// NewBackoff returns a back-off whose first delay is first at most, and every later one limit at most.
+// NewBackoff returns a back-off whose first delay is first at most, and every later one limit at
+// most.
 func NewBackoff(first, limit time.Duration) *Backoff { return &Backoff{first, limit, first} }
 
 // Reset makes the next delay the first one again.

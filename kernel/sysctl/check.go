@@ -28,8 +28,8 @@ func (a Advice) String() string {
 	return fmt.Sprintf("%s is %s: %s (set it to %s in /etc/sysctl.d)", a.Sysctl, a.Have, a.Why, a.Want)
 }
 
-// Check compares settings of the kernel with what the node needs. It changes nothing. Settings that this namespace does not have, or
-// that cannot be read, are left out.
+// Check compares settings of the kernel with what the node needs. It changes nothing. Settings that
+// this namespace does not have, or that cannot be read, are left out.
 func Check(cfg CheckConfig) []Advice {
 	return advise(cfg, Read, canForceBuffers())
 }
@@ -58,7 +58,8 @@ func advise(cfg CheckConfig, read func(path string) (string, error), force bool)
 		check("net.ipv6.conf.all.forwarding", "net/ipv6/conf/all/forwarding", below(1), 1, "this node does not forward IPv6 packets between its networks and the tunnel")
 	}
 	for _, ip := range []string{"ipv4", "ipv6"} {
-		// Our own entries are permanent and do not count; those of the underlay do, where peers share its link.
+		// Our own entries are permanent and do not count; those of the underlay do, where peers
+		// share its link.
 		want := powerAbove(2 * cfg.Peers)
 		check("net."+ip+".neigh.default.gc_thresh3", "net/"+ip+"/neigh/default/gc_thresh3", below(want), want,
 			"with that many peers on the underlay's own link, the kernel cannot resolve the addresses of all")

@@ -12,7 +12,8 @@ import (
 
 const sysctlRoot = "/proc/sys"
 
-// Read reads a setting by its path below /proc/sys: device names may hold dots, so the dotted form does not do.
+// Read reads a setting by its path below /proc/sys: device names may hold dots, so the dotted form
+// does not do.
 func Read(path string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(sysctlRoot, path))
 	return strings.TrimSpace(string(b)), err

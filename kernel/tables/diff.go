@@ -8,8 +8,8 @@ import (
 	"cygnet/kernel/rtnl"
 )
 
-// plan is what has to be done to the kernel's tables, in this order: nothing is taken away before what takes its place is there,
-// and no route is without its neighbour.
+// plan is what has to be done to the kernel's tables, in this order: nothing is taken away before
+// what takes its place is there, and no route is without its neighbour.
 type plan struct {
 	addNeighbors    []rtnl.Neighbor
 	addRoutes       []rtnl.Route
@@ -22,7 +22,8 @@ func (p *plan) size() int {
 	return len(p.addNeighbors) + len(p.addRoutes) + len(p.deleteRoutes) + len(p.deleteNeighbors)
 }
 
-// diffNeighbors compares the wanted neighbours with the kernel's. It returns what to set and what is ours there and not wanted.
+// diffNeighbors compares the wanted neighbours with the kernel's. It returns what to set and what
+// is ours there and not wanted.
 func diffNeighbors(wanted map[rtnl.NeighborKey]netip.Addr, actual []rtnl.NeighborEntry) (add, unwanted []rtnl.Neighbor) {
 	right := make(map[rtnl.NeighborKey]bool, len(wanted))
 	for _, e := range actual {
@@ -43,8 +44,8 @@ func diffNeighbors(wanted map[rtnl.NeighborKey]netip.Addr, actual []rtnl.Neighbo
 	return add, unwanted
 }
 
-// diffRoutes compares the wanted routes with those of ours in the kernel. It returns what to add, what a wanted route of the same key
-// takes the place of, and what nobody wants.
+// diffRoutes compares the wanted routes with those of ours in the kernel. It returns what to add,
+// what a wanted route of the same key takes the place of, and what nobody wants.
 func diffRoutes(wanted map[rtnl.RouteKey]netip.Addr, actual []rtnl.Route) (add, replaced, unwanted []rtnl.Route) {
 	right := make(map[rtnl.RouteKey]bool, len(wanted))
 	for _, r := range actual {

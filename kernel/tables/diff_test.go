@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// A wanted neighbour is right only if it is permanent, tagged as ours and at the wanted address; ours that nobody wants are told apart,
-// others' are left alone.
+// A wanted neighbour is right only if it is permanent, tagged as ours and at the wanted address;
+// ours that nobody wants are told apart, others' are left alone.
 func TestDiffNeighbors(t *testing.T) {
 	want := neighbor("10.0.0.2", "203.0.113.2")
 	entry := func(n rtnl.Neighbor, permanent, ours bool) []rtnl.NeighborEntry {
@@ -48,7 +48,8 @@ func TestDiffNeighbors(t *testing.T) {
 	}
 }
 
-// A route of a wanted key with another next hop is replaced whatever else; one of no wanted key is only told.
+// A route of a wanted key with another next hop is replaced whatever else; one of no wanted key is
+// only told.
 func TestDiffRoutes(t *testing.T) {
 	a, b := route("172.16.2.0/24", "10.0.0.2"), route("172.16.2.0/24", "10.0.0.3")
 	other := a

@@ -48,7 +48,8 @@ func (r *reconciler) close() {
 	}
 }
 
-// work carries out what was asked for. With a cause, or where comparing is asked for, it compares everything with the kernel.
+// work carries out what was asked for. With a cause, or where comparing is asked for, it compares
+// everything with the kernel.
 func (r *reconciler) work(in inbox, cause string) error {
 	switch {
 	case cause != "":
@@ -70,7 +71,8 @@ func (r *reconciler) work(in inbox, cause string) error {
 	return err
 }
 
-// connected runs f with a socket. After an error the socket's state is unknown, so the next time gets another.
+// connected runs f with a socket. After an error the socket's state is unknown, so the next time
+// gets another.
 func (r *reconciler) connected(f func() error) (err error) {
 	if r.requests == nil {
 		if r.requests, err = rtnl.Open(); err != nil {
@@ -84,9 +86,10 @@ func (r *reconciler) connected(f func() error) (err error) {
 	return nil
 }
 
-// withdraw remembers which entries were withdrawn before settled. Until then a comparison keeps entries of an earlier run that
-// nobody wants yet, because a wish for them may still come. A withdrawn entry is not one of them: without this record, a withdrawal
-// that meets a comparison, or whose message the kernel did not take, would have no effect until settled.
+// withdraw remembers which entries were withdrawn before settled. Until then a comparison keeps
+// entries of an earlier run that nobody wants yet, because a wish for them may still come. A
+// withdrawn entry is not one of them: without this record, a withdrawal that meets a comparison, or
+// whose message the kernel did not take, would have no effect until settled.
 func (r *reconciler) withdraw(in inbox) {
 	if r.settled {
 		r.withdrawn = nil
@@ -180,7 +183,8 @@ func (r *reconciler) resync(cause string) error {
 	if err != nil {
 		return err
 	}
-	// A device that went down a moment ago may have entries again that were added as it did. They wait for it like all others.
+	// A device that went down a moment ago may have entries again that were added as it did. They
+	// wait for it like all others.
 	up := links.Up()
 	neighbors = slices.DeleteFunc(neighbors, func(e rtnl.NeighborEntry) bool { return up[e.Device] == 0 })
 	addNeighbors, strayNeighbors := diffNeighbors(r.neighbors, neighbors)
@@ -229,7 +233,8 @@ func (r *reconciler) keep(routes []rtnl.Route) {
 	}
 }
 
-// present clears absent of all that the comparison found in the kernel: what it did not find is about to be added.
+// present clears absent of all that the comparison found in the kernel: what it did not find is
+// about to be added.
 func (r *reconciler) present(p plan) {
 	missing := make(map[any]string, len(p.addNeighbors)+len(p.addRoutes))
 	for _, n := range p.addNeighbors {
@@ -283,7 +288,8 @@ func (s *step) key() any {
 	return s.route.Key()
 }
 
-// execute carries out a plan. Messages that the kernel refuses are counted, logged and, if wanted, kept in absent.
+// execute carries out a plan. Messages that the kernel refuses are counted, logged and, if wanted,
+// kept in absent.
 func (r *reconciler) execute(p plan) error {
 	if p.size() == 0 {
 		return nil
@@ -354,7 +360,8 @@ func (r *reconciler) deleted(s *step, err error) {
 	r.log.Warn("the kernel refused a change", "error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
 }
 
-// refused notes a wanted entry that the kernel does not take, and logs it unless it said the same the last time.
+// refused notes a wanted entry that the kernel does not take, and logs it unless it said the same
+// the last time.
 func (r *reconciler) refused(s *step, err error) {
 	key, reason := s.key(), failure(s, err)
 	r.stats.Failures[reason]++

@@ -1,5 +1,5 @@
-// Package tables holds wanted neighbours and routes in the kernel: a reconciler that compares what is
-// wanted with what the kernel says, never with a memory of what was done.
+// Package tables holds wanted neighbours and routes in the kernel: a reconciler that compares what
+// is wanted with what the kernel says, never with a memory of what was done.
 package tables
 
 import (
@@ -19,17 +19,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Change changes what is wanted: either a neighbour or a route. With Delete it is no longer wanted; then NBMA and NextHop do not
-// matter.
+// Change changes what is wanted: either a neighbour or a route. With Delete it is no longer wanted;
+// then NBMA and NextHop do not matter.
 type Change struct {
 	Neighbor *rtnl.Neighbor
 	Route    *rtnl.Route
 	Delete   bool
 }
 
-// Tables holds wanted neighbours and routes in the kernel. What it works on is the kernel's own tables: it reads them at start, when
-// notifications were lost, when one of its entries vanished, when a device comes back, and every minute, and puts right what differs.
-// It adds before it deletes, and a route only after its neighbour. Entries whose device is missing or down wait for it.
+// Tables holds wanted neighbours and routes in the kernel. What it works on is the kernel's own
+// tables: it reads them at start, when notifications were lost, when one of its entries vanished,
+// when a device comes back, and every minute, and puts right what differs. It adds before it
+// deletes, and a route only after its neighbour. Entries whose device is missing or down wait for
+// it.
 //
 // All methods may be called from any goroutine, before and while Run runs.
 type Tables struct {
@@ -82,8 +84,9 @@ func newInbox() inbox {
 	return inbox{neighbors: make(map[rtnl.NeighborKey]wish), routes: make(map[rtnl.RouteKey]wish)}
 }
 
-// Want takes over changes of what is wanted. It copies them and never blocks. Of several changes of one neighbour (device and overlay
-// address) or route (device, prefix, table and metric) the latest wins.
+// Want takes over changes of what is wanted. It copies them and never blocks. Of several changes of
+// one neighbour (device and overlay address) or route (device, prefix, table and metric) the latest
+// wins.
 func (t *Tables) Want(changes []Change) {
 	t.ask(func(in *inbox) {
 		for _, c := range changes {
@@ -98,8 +101,9 @@ func (t *Tables) Want(changes []Change) {
 	})
 }
 
-// After has f run once all changes handed over before are in the kernel, wait for their device, or failed and were reported. f runs on
-// Run's goroutine and must not block; it does not run after Run has returned.
+// After has f run once all changes handed over before are in the kernel, wait for their device, or
+// failed and were reported. f runs on Run's goroutine and must not block; it does not run after Run
+// has returned.
 func (t *Tables) After(f func()) {
 	t.ask(func(in *inbox) { in.after = append(in.after, f) })
 }
@@ -109,8 +113,8 @@ func (t *Tables) Resync() {
 	t.ask(func(in *inbox) { in.resync = true })
 }
 
-// Settle ends the time after a start in which entries of ours that are in the kernel and that nobody has wanted yet stay there: from
-// now on they are removed.
+// Settle ends the time after a start in which entries of ours that are in the kernel and that
+// nobody has wanted yet stay there: from now on they are removed.
 func (t *Tables) Settle() {
 	t.ask(func(in *inbox) { in.settle = true })
 }
@@ -143,7 +147,8 @@ func (t *Tables) take() inbox {
 	return in
 }
 
-// largestSpare is how many changes the memory of an inbox may have room for that is kept: more come together at a start only.
+// largestSpare is how many changes the memory of an inbox may have room for that is kept: more come
+// together at a start only.
 const largestSpare = 1024
 
 // reuse takes an inbox back of which everything has been done.
@@ -175,8 +180,8 @@ const (
 	causeVanished = "entry vanished"
 )
 
-// Run works until ctx ends, and leaves everything in the kernel as it is then. It returns an error only where trying again is of no
-// use (rtnl.ErrNoPermission).
+// Run works until ctx ends, and leaves everything in the kernel as it is then. It returns an error
+// only where trying again is of no use (rtnl.ErrNoPermission).
 func (t *Tables) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the monitor, also when Run returns an error
@@ -235,8 +240,9 @@ func (t *Tables) Run(ctx context.Context) error {
 	}
 }
 
-// tablesFilter lets through what may mean that an entry of ours is gone: links, addresses, neighbours deleted, routes of ours deleted, routes put
-// in the place of another. A full BGP table in motion stays in the kernel.
+// tablesFilter lets through what may mean that an entry of ours is gone: links, addresses,
+// neighbours deleted, routes of ours deleted, routes put in the place of another. A full BGP table
+// in motion stays in the kernel.
 func tablesFilter() []bpf.Instruction {
 	const typeOffset, flagsOffset, protocolOffset = 4, 6, unix.SizeofNlMsghdr + 5
 	pass, drop := bpf.RetConstant{Val: 1 << 18}, bpf.RetConstant{Val: 0}

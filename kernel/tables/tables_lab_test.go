@@ -124,8 +124,8 @@ func TestTablesHeal(t *testing.T) {
 	}
 }
 
-// A route of ours comes before another's of the same prefix and metric without taking its place (IPv4), or has a lower metric (IPv6),
-// and goes without a trace.
+// A route of ours comes before another's of the same prefix and metric without taking its place
+// (IPv4), or has a lower metric (IPv6), and goes without a trace.
 func TestTablesPrecede(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -194,7 +194,8 @@ func TestTablesWaitForDevice(t *testing.T) {
 	kerneltest.Eventually(t, "nothing waits", func() bool { return tables.Stats().Present() == 2 })
 }
 
-// What the kernel refuses is counted with its reason and tried again, and keeps nothing else from getting in.
+// What the kernel refuses is counted with its reason and tried again, and keeps nothing else from
+// getting in.
 func TestTablesCountRefusals(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -217,7 +218,8 @@ func TestTablesCountRefusals(t *testing.T) {
 	kerneltest.Shows(t, "route", "172.16.9.0/24 via 10.255.1.1 dev gre1")
 }
 
-// What an earlier run left stays until Settle, unless something else is wanted in its place; another's entries always stay.
+// What an earlier run left stays until Settle, unless something else is wanted in its place;
+// another's entries always stay.
 func TestTablesSettle(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -253,8 +255,9 @@ func TestTablesSettle(t *testing.T) {
 	}
 }
 
-// A withdrawal holds from the start, also for entries of an earlier run: those that come before the first comparison, or together
-// with another one, are carried out by it. An entry that is wanted again stays.
+// A withdrawal holds from the start, also for entries of an earlier run: those that come before the
+// first comparison, or together with another one, are carried out by it. An entry that is wanted
+// again stays.
 func TestWithdrawalsBeforeSettle(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -425,7 +428,8 @@ func deleted(changes []Change) []Change {
 	return all
 }
 
-// BenchmarkTenThousandNeighbors measures how long ten thousand neighbours take into the kernel, to be compared with it, and out of it.
+// BenchmarkTenThousandNeighbors measures how long ten thousand neighbours take into the kernel, to
+// be compared with it, and out of it.
 func BenchmarkTenThousandNeighbors(b *testing.B) {
 	if !kerneltest.OwnNamespace(b) {
 		return

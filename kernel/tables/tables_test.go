@@ -46,7 +46,8 @@ func TestTablesFilter(t *testing.T) {
 	}
 }
 
-// The latest wish of a key wins, whoever asked in between, and After comes with the changes before it.
+// The latest wish of a key wins, whoever asked in between, and After comes with the changes before
+// it.
 func TestWantLatestWins(t *testing.T) {
 	tables := New(nil, 0)
 	change := func(nextHop string, gone bool) Change {

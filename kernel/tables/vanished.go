@@ -57,7 +57,8 @@ func (r *reconciler) neighborVanished(m netlink.Message) bool {
 	return wanted
 }
 
-// routeVanished looks at a route of ours deleted, or at another's that took the place of one with the same prefix and metric.
+// routeVanished looks at a route of ours deleted, or at another's that took the place of one with
+// the same prefix and metric.
 func (r *reconciler) routeVanished(m netlink.Message) bool {
 	read, ok := rtnl.ParseRoute(m)
 	if !ok || m.Header.Type == unix.RTM_NEWROUTE && read.Protocol == rtnl.Protocol {

@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Misses calls f with every overlay address that the kernel has packets for on the device with that index and no neighbour, about
-// once a second while it waits: see kernel.TunnelConfig.ResolveMisses for how long it holds the packets. f is called on Misses'
-// goroutine. Misses that are lost come again. Misses returns nil when ctx ends, and an error only where trying again is of no
-// use (rtnl.ErrNoPermission).
+// Misses calls f with every overlay address that the kernel has packets for on the device with that
+// index and no neighbour, about once a second while it waits: see kernel.TunnelConfig.ResolveMisses
+// for how long it holds the packets. f is called on Misses' goroutine. Misses that are lost come
+// again. Misses returns nil when ctx ends, and an error only where trying again is of no use
+// (rtnl.ErrNoPermission).
 func Misses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)) error {
 	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_ROUTE,
@@ -40,13 +41,14 @@ func Misses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)
 	}
 }
 
-// incomplete says whether a neighbour that the kernel asks for is not known; it also asks to have one confirmed.
+// incomplete says whether a neighbour that the kernel asks for is not known; it also asks to have
+// one confirmed.
 func incomplete(m netlink.Message) bool {
 	return binary.NativeEndian.Uint16(m.Data[8:])&unix.NUD_INCOMPLETE != 0
 }
 
-// missFilter lets through the kernel's questions for neighbours of one device: all else that happens to neighbours, on a hub thousands
-// at a time, stays in the kernel.
+// missFilter lets through the kernel's questions for neighbours of one device: all else that
+// happens to neighbours, on a hub thousands at a time, stays in the kernel.
 func missFilter(index int) []bpf.Instruction {
 	const typeOffset, indexOffset = 4, unix.SizeofNlMsghdr + 4
 	device := binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, uint32(index)))

@@ -38,11 +38,12 @@ type RouteBatch struct {
 // small, so that notifications are lost.
 var routeBuffer = 0
 
-// Routes mirrors routing tables, IPv4 and IPv6, without the routes of Protocol: for each table a batch with Reset and all that is
-// in it, then what changes. Table main (254) includes the local routes of table 255. Broadcast, multicast, anycast and throw routes
-// and the route cache are left out. f is called on Routes' goroutine; while it blocks, notifications queue up in the kernel, and
-// are made up for by reading the tables again when they are lost. Routes returns nil when ctx ends, and an error only where trying
-// again is of no use (rtnl.ErrNoPermission).
+// Routes mirrors routing tables, IPv4 and IPv6, without the routes of Protocol: for each table a
+// batch with Reset and all that is in it, then what changes. Table main (254) includes the local
+// routes of table 255. Broadcast, multicast, anycast and throw routes and the route cache are left
+// out. f is called on Routes' goroutine; while it blocks, notifications queue up in the kernel, and
+// are made up for by reading the tables again when they are lost. Routes returns nil when ctx ends,
+// and an error only where trying again is of no use (rtnl.ErrNoPermission).
 func Routes(ctx context.Context, log *slog.Logger, tables []uint32, f func(RouteBatch)) error {
 	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{Buffer: routeBuffer, Family: unix.NETLINK_ROUTE, Groups: []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEXTHOP,
@@ -82,7 +83,8 @@ func Routes(ctx context.Context, log *slog.Logger, tables []uint32, f func(Route
 // readEvery is how often the tables are read even if nothing seems to have been missed.
 const readEvery = 10 * time.Minute
 
-// mirrorKey is what the kernel may hold several routes under, each with other next hops. table is the kernel's, not the mirror's.
+// mirrorKey is what the kernel may hold several routes under, each with other next hops. table is
+// the kernel's, not the mirror's.
 type mirrorKey struct {
 	table  uint32
 	prefix netip.Prefix
@@ -103,7 +105,8 @@ func (e mirrored) tellsLike(other mirrored) bool {
 	return e.entry == other.entry && e.ours == other.ours
 }
 
-// mirror is what Routes has told, and the changes that it has not told yet. Until the first reading it knows nothing.
+// mirror is what Routes has told, and the changes that it has not told yet. Until the first reading
+// it knows nothing.
 type mirror struct {
 	tables  map[uint32]uint32 // kernel table to the table it is told as
 	links   rtnl.Links
@@ -157,8 +160,9 @@ func (m *mirror) read() error {
 	return nil
 }
 
-// pause returns how long to wait before reading all tables: with a million routes that takes a second, and a table in motion gives a
-// reason for it all the time. A tenth of the time may go into it.
+// pause returns how long to wait before reading all tables: with a million routes that takes a
+// second, and a table in motion gives a reason for it all the time. A tenth of the time may go into
+// it.
 func (m *mirror) pause(cause string) time.Duration {
 	if cause == schedule.CauseLost {
 		return schedule.SettlingDelay
@@ -297,7 +301,8 @@ func (m *mirror) added(k mirrorKey, e mirrored) {
 	b.Added = append(b.Added, e.entry)
 }
 
-// removed notes a removal. A route that was added in the same batch is as if it had never been there.
+// removed notes a removal. A route that was added in the same batch is as if it had never been
+// there.
 func (m *mirror) removed(k mirrorKey, e mirrored) {
 	if e.ours {
 		return

@@ -249,8 +249,8 @@ func TestWatchRoutesBurst(t *testing.T) {
 	}
 }
 
-// A route that is deleted and added again is known at once, also to a kernel without IPv6 (UML_APPEND=ipv6.disable=1), which answers
-// a dump of IPv6 routes with those of IPv4.
+// A route that is deleted and added again is known at once, also to a kernel without IPv6
+// (UML_APPEND=ipv6.disable=1), which answers a dump of IPv6 routes with those of IPv4.
 func TestWatchRoutesOfOneFamily(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

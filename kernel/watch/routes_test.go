@@ -15,7 +15,8 @@ func via(nextHop string) RouteEntry {
 	return RouteEntry{Prefix: netip.MustParsePrefix("172.16.2.0/24"), NextHop: netip.MustParseAddr(nextHop), Device: "eth0"}
 }
 
-// One route message follows another; where it is not certain what the kernel has now, the tables have to be read again.
+// One route message follows another; where it is not certain what the kernel has now, the tables
+// have to be read again.
 func TestMirrorRoute(t *testing.T) {
 	a, b, c := mirrored{entry: via("10.0.0.1"), hops: 1}, mirrored{entry: via("10.0.0.2"), hops: 1}, mirrored{entry: via("10.0.0.3"), hops: 1}
 	ours := mirrored{entry: via("10.255.0.9"), hops: 1, ours: true}
@@ -69,7 +70,8 @@ func TestMirrorRoute(t *testing.T) {
 	}
 }
 
-// The first reading resets each table; later ones tell only what differs. The local table is told as part of main.
+// The first reading resets each table; later ones tell only what differs. The local table is told
+// as part of main.
 func TestMirrorCompare(t *testing.T) {
 	m := newMirror([]uint32{254, 1000})
 	local := RouteEntry{Prefix: netip.MustParsePrefix("10.0.0.7/32"), Device: "eth0", Local: true}

@@ -25,14 +25,16 @@ type ESPState struct {
 	Bytes    uint64    // that passed through it
 	Packets  uint64    // likewise
 
-	// GRE tells a state that may carry our tunnels: of transport mode, with a selector from host to host for GRE or, as strongSwan
-	// installs them by default, for any protocol. A state under negotiation has no such selector yet.
+	// GRE tells a state that may carry our tunnels: of transport mode, with a selector from host to
+	// host for GRE or, as strongSwan installs them by default, for any protocol. A state under
+	// negotiation has no such selector yet.
 	GRE bool
 	// Tunnel tells a state of tunnel mode, which may carry anything.
 	Tunnel bool
 }
 
-// ESPStates lists all ESP states from and to the local address, those of other mechanisms than our tunnels' included.
+// ESPStates lists all ESP states from and to the local address, those of other mechanisms than our
+// tunnels' included.
 func ESPStates(local netip.Addr) ([]ESPState, error) {
 	var list []ESPState
 	err := WithHandle(func(h *vnl.Handle) error {

@@ -12,8 +12,8 @@ import (
 	"cygnet/kernel/kerneltest"
 )
 
-// What carries GRE are the states between hosts, in transport mode, for GRE or any protocol, of our address; marks tell states of one
-// SPI apart.
+// What carries GRE are the states between hosts, in transport mode, for GRE or any protocol, of our
+// address; marks tell states of one SPI apart.
 func TestESPStates(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

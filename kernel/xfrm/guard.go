@@ -16,17 +16,19 @@ import (
 )
 
 // GuardPriority is behind the policies of all SAs, those that charon gave a priority of its own
-// included (a lower number is looked at first; strongSwan's are below 400000). See guardfront.go for
-// the part of the guard that is in front.
+// included (a lower number is looked at first; strongSwan's are below 400000). See guardfront.go
+// for the part of the guard that is in front.
 const GuardPriority = 500000
 
 // ProtocolGRE is GRE as the protocol of a policy.
 const ProtocolGRE = vnl.Proto(unix.IPPROTO_GRE)
 
-// EnsureGuard sees to it that no GRE packet leaves from or reaches the local address unless IPsec protects it: a policy that blocks
-// protocol 47 between it and every other address, in both directions, behind the policies of SAs. Packets to this host meet the
-// policies of direction in; those of direction fwd only concern packets to others. It may be called at any time and changes nothing
-// that is right. A policy of the same addresses that demands IPsec itself (a trap) guards as well and is left alone.
+// EnsureGuard sees to it that no GRE packet leaves from or reaches the local address unless IPsec
+// protects it: a policy that blocks protocol 47 between it and every other address, in both
+// directions, behind the policies of SAs. Packets to this host meet the policies of direction in;
+// those of direction fwd only concern packets to others. It may be called at any time and changes
+// nothing that is right. A policy of the same addresses that demands IPsec itself (a trap) guards
+// as well and is left alone.
 func EnsureGuard(local netip.Addr) error {
 	return WithHandle(func(h *vnl.Handle) error {
 		for _, policy := range guardPolicies(local) {
@@ -45,7 +47,8 @@ func EnsureGuard(local netip.Addr) error {
 	})
 }
 
-// RemoveGuard removes the guard of a local address: clear GRE may pass afterwards. Policies that are not the guard's stay.
+// RemoveGuard removes the guard of a local address: clear GRE may pass afterwards. Policies that
+// are not the guard's stay.
 func RemoveGuard(local netip.Addr) error {
 	_, noFront := EnsureFront(local, false)
 	return WithHandle(func(h *vnl.Handle) error {
@@ -101,7 +104,8 @@ func guardPolicies(local netip.Addr) []*vnl.XfrmPolicy {
 	return []*vnl.XfrmPolicy{policy(vnl.XFRM_DIR_IN, all, host), policy(vnl.XFRM_DIR_OUT, host, all)}
 }
 
-// GuardedAddresses returns the local addresses that have a guard: none where the kernel has no IPsec.
+// GuardedAddresses returns the local addresses that have a guard: none where the kernel has no
+// IPsec.
 func GuardedAddresses() ([]netip.Addr, error) {
 	var locals []netip.Addr
 	err := WithHandle(func(h *vnl.Handle) error {

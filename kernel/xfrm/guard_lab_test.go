@@ -30,7 +30,8 @@ func xfrmStat(t *testing.T, name string) int {
 	return n
 }
 
-// The guard stops clear GRE in both directions, over IPv4 and IPv6, leaves everything else alone, and can be set any number of times.
+// The guard stops clear GRE in both directions, over IPv4 and IPv6, leaves everything else alone,
+// and can be set any number of times.
 func TestGuard(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -86,7 +87,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// Policies of the same addresses that are not the guard's: one that demands IPsec guards as well and stays, one that allows is replaced.
+// Policies of the same addresses that are not the guard's: one that demands IPsec guards as well
+// and stays, one that allows is replaced.
 func TestGuardAmongPolicies(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

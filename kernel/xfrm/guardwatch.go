@@ -28,14 +28,16 @@ func ListenPolicies(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, 
 	})
 }
 
-// GREPolicyGone reports whether a notification is that of a policy which covered GRE and was deleted.
+// GREPolicyGone reports whether a notification is that of a policy which covered GRE and was
+// deleted.
 func GREPolicyGone(m netlink.Message) bool {
 	return m.Header.Type == xfrmDelPolicy && len(m.Data) >= selectorLen &&
 		(m.Data[selectorProtocol] == unix.IPPROTO_GRE || m.Data[selectorProtocol] == 0)
 }
 
-// GuardTouched says whether a notification of IPsec policies may be about a guard: all are gone, or one between an address and all
-// others for GRE changed, or one that the notification only names by its index.
+// GuardTouched says whether a notification of IPsec policies may be about a guard: all are gone, or
+// one between an address and all others for GRE changed, or one that the notification only names by
+// its index.
 func GuardTouched(n rtnl.Notice) bool {
 	if n.Lost {
 		return true

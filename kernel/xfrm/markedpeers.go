@@ -9,8 +9,8 @@ import (
 	vnl "github.com/vishvananda/netlink"
 )
 
-// MarkedPeers reads from the kernel's IPsec policies which marked peers GRE from the local address can be sent to: it maps their
-// MarkedNBMA addresses to the addresses that the world sees.
+// MarkedPeers reads from the kernel's IPsec policies which marked peers GRE from the local address
+// can be sent to: it maps their MarkedNBMA addresses to the addresses that the world sees.
 func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 	peers := make(map[netip.Addr]netip.Addr)
 	err := WithHandle(func(h *vnl.Handle) error {

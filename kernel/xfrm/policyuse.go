@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ClearIn counts the packets that came in clear though a policy of an SA demands ESP of them, since the network namespace was made. The
-// kernel drops them.
+// ClearIn counts the packets that came in clear though a policy of an SA demands ESP of them, since
+// the network namespace was made. The kernel drops them.
 func ClearIn() (uint64, error) {
 	text, err := os.ReadFile("/proc/net/xfrm_stat")
 	if err != nil {
@@ -33,8 +33,9 @@ func ClearIn() (uint64, error) {
 	return 0, fmt.Errorf("the kernel does not count packets in clear: no XfrmInTmplMismatch in /proc/net/xfrm_stat")
 }
 
-// PolicyUse says when each address last sent GRE to local that a policy of an SA applies to, in the kernel's clock with seconds. The
-// policy counts before the kernel looks whether the packet came through ESP, so packets in clear are among it.
+// PolicyUse says when each address last sent GRE to local that a policy of an SA applies to, in the
+// kernel's clock with seconds. The policy counts before the kernel looks whether the packet came
+// through ESP, so packets in clear are among it.
 func PolicyUse(local netip.Addr) (map[netip.Addr]time.Time, error) {
 	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
@@ -61,7 +62,8 @@ func PolicyUse(local netip.Addr) (map[netip.Addr]time.Time, error) {
 	return uses, nil
 }
 
-// policyUse reads a struct xfrm_userpolicy_info: a policy for what comes in as GRE from one host to local.
+// policyUse reads a struct xfrm_userpolicy_info: a policy for what comes in as GRE from one host to
+// local.
 func policyUse(b []byte, local netip.Addr) (source netip.Addr, used time.Time, ok bool) {
 	const familyAt, prefixesAt, protocolAt, usedAt, directionAt, length = 40, 42, 44, 144, 160, 168
 	if len(b) < length || b[protocolAt] != unix.IPPROTO_GRE || b[directionAt] != 0 {

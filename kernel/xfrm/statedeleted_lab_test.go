@@ -10,8 +10,8 @@ import (
 	"cygnet/kernel/kerneltest"
 )
 
-// The kernel tells of a state that is deleted, that expires, and of a flush, and nothing of one that
-// stays.
+// The kernel tells of a state that is deleted, that expires, and of a flush, and nothing of one
+// that stays.
 func TestDeletedStatesAreNoticed(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

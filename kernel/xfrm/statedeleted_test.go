@@ -30,8 +30,8 @@ func notification(kind uint16, size, at, familyAt int, dst string) []byte {
 	return b
 }
 
-// Deleted and expired states are told by their destinations. What cannot be read, and a flush, may be
-// of anybody.
+// Deleted and expired states are told by their destinations. What cannot be read, and a flush, may
+// be of anybody.
 func TestDeletedIn(t *testing.T) {
 	const (
 		newSA    = 0x10
