@@ -132,7 +132,7 @@ var birdExamples = []string{"bird/hub.conf", "bird/spoke.conf"}
 func TestBIRDKnowsOurRoutes(t *testing.T) {
 	for _, path := range birdExamples {
 		number := regexp.MustCompile(`(?m)^define CYGNET = (\d+);`).FindStringSubmatch(read(t, path))
-		if number == nil || !strings.Contains(read(t, "../kernel/kernel.go"), "\nconst Protocol = "+number[1]+"\n") {
+		if number == nil || !strings.Contains(read(t, "../kernel/rtnl/rtnl.go"), "\nconst Protocol = "+number[1]+"\n") {
 			t.Errorf("%s has %q, which is not the number in kernel.go", path, number)
 		}
 	}

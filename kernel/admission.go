@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/cilium/ebpf"
 )
 
@@ -80,28 +82,28 @@ func (s *ebpfPath) dismiss(key bpfAddress) error {
 	return nil
 }
 
-// adopt finds whom the neighbours of an earlier run lead to. That run admitted them all, but it may have ended before it saved the last
-// ones. mu is held.
+// adopt finds whom the neighbours of an earlier run lead to. That run admitted them all, but it may
+// have ended before it saved the last ones. mu is held.
 func (s *ebpfPath) adopt() error {
 	if !s.wanted.adopts {
 		return nil
 	}
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	links, err := r.dumpLinks()
+	defer r.Close()
+	links, err := r.Links()
 	if err != nil {
 		return err
 	}
-	neighbors, err := r.dumpNeighbors(links)
+	neighbors, err := r.Neighbors(links)
 	if err != nil {
 		return err
 	}
 	s.wanted.adopted = make(map[bpfAddress]bool)
 	for _, n := range neighbors {
-		if !n.ours || n.Device != s.device || !n.NBMA.IsValid() {
+		if !n.Ours || n.Device != s.device || !n.NBMA.IsValid() {
 			continue
 		}
 		if _, known := s.wanted.admitted[keyOf(n.NBMA)]; !known {

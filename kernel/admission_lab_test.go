@@ -6,6 +6,10 @@ import (
 	"net/netip"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
+
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -15,7 +19,7 @@ func attachWith(t *testing.T, index int, change func(*DataPathConfig)) DataPath 
 	t.Helper()
 	cfg := DataPathConfig{Device: "gre1", Index: index, Mode: ModeEBPF, Admission: true}
 	change(&cfg)
-	s, err := AttachDataPath(testLog(t), cfg)
+	s, err := AttachDataPath(kerneltest.Log(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,33 +27,38 @@ func attachWith(t *testing.T, index int, change func(*DataPathConfig)) DataPath 
 	return s
 }
 
-// arrives sends packets from a socket to the hub, a fence behind them by NHRP, and returns how many of them came out of gre1.
+// arrives sends packets from a socket to the hub, a fence behind them by NHRP, and returns how many
+// of them came out of gre1.
 func arrives(t *testing.T, from string, packets ...[]byte) int {
 	t.Helper()
-	data, nhrp := openIn(t, "", "gre1", etherType(packets[0])), openIn(t, "", "gre1", protocolNHRP)
+	data, nhrp := openSocket(t, "", "gre1", kerneltest.EtherType(packets[0])), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
 	defer data.Close()
 	defer nhrp.Close()
-	there, fence := openIn(t, from, "gre1", etherType(packets[0])), openIn(t, from, "gre1", protocolNHRP)
+	there, fence := openSocket(t, from, "gre1", kerneltest.EtherType(packets[0])), openSocket(t, from, "gre1", kerneltest.ProtocolNHRP)
 	defer there.Close()
 	defer fence.Close()
-	send(t, there, hubNBMA, packets...)
-	send(t, fence, hubNBMA, numbered(1)...)
+	sendFrom(t, there, kerneltest.HubNBMA, packets...)
+	sendFrom(t, fence, kerneltest.HubNBMA, kerneltest.Numbered(1)...)
 	readOne(t, nhrp) // NHRP is behind the data, and always comes
 	stats, err := data.Stats()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stats != (SocketStats{}) {
+	if stats != (nhrpsocket.Stats{}) {
 		t.Fatalf("the test lost packets itself: %+v", stats)
 	}
 	return waiting(t, data)
 }
 
 // waiting counts the packets that wait in a socket.
-func waiting(t *testing.T, s *Socket) int {
+func waiting(t *testing.T, s *nhrpsocket.Socket) int {
 	t.Helper()
+	conn, err := s.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
 	n := 0
-	err := s.conn.Read(func(fd uintptr) bool {
+	err = conn.Read(func(fd uintptr) bool {
 		for {
 			if _, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_DONTWAIT|unix.MSG_TRUNC); err != nil {
 				return true
@@ -64,30 +73,30 @@ func waiting(t *testing.T, s *Socket) int {
 }
 
 func TestDataPassesFromAdmittedPeersOnly(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) { c.Admitted = []Admission{{NBMA: spoke1NBMA}} })
-	data := datagram("172.16.99.5", "172.16.1.77", 60)
-	data6 := datagram("fd00:99::5", "fd00:1::5", 60)
-	multicast := datagram("10.255.0.12", "224.0.0.5", 60)
+	gre := kerneltest.HubAndSpokes(t)
+	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) { c.Admitted = []Admission{{NBMA: kerneltest.Spoke1NBMA}} })
+	data := kerneltest.Datagram("172.16.99.5", "172.16.1.77", 60)
+	data6 := kerneltest.Datagram("fd00:99::5", "fd00:1::5", 60)
+	multicast := kerneltest.Datagram("10.255.0.12", "224.0.0.5", 60)
 	steps := []struct {
 		what       string
 		change     Admission
 		one, other int
 	}{
-		{"as attached", Admission{NBMA: spoke1NBMA}, 2, 0},
-		{"the other as well", Admission{NBMA: spoke2NBMA}, 2, 2},
-		{"the first no longer", Admission{NBMA: spoke1NBMA, Delete: true}, 0, 2},
-		{"said again", Admission{NBMA: spoke1NBMA, Delete: true}, 0, 2},
+		{"as attached", Admission{NBMA: kerneltest.Spoke1NBMA}, 2, 0},
+		{"the other as well", Admission{NBMA: kerneltest.Spoke2NBMA}, 2, 2},
+		{"the first no longer", Admission{NBMA: kerneltest.Spoke1NBMA, Delete: true}, 0, 2},
+		{"said again", Admission{NBMA: kerneltest.Spoke1NBMA, Delete: true}, 0, 2},
 	}
 	refused := uint64(0)
 	for _, step := range steps {
 		if err := s.Admit([]Admission{step.change}); err != nil {
 			t.Fatalf("%s: %v", step.what, err)
 		}
-		one, other := arrives(t, spoke1, data, multicast), arrives(t, spoke2, data, multicast)
+		one, other := arrives(t, kerneltest.Spoke1, data, multicast), arrives(t, kerneltest.Spoke2, data, multicast)
 		if one != step.one || other != step.other {
 			t.Errorf("%s: %d and %d packets of 2 came, want %d and %d", step.what, one, other, step.one, step.other)
 		}
@@ -96,11 +105,11 @@ func TestDataPassesFromAdmittedPeersOnly(t *testing.T) {
 			t.Errorf("%s: %d packets were refused by now, %v; want %d", step.what, stats.NotAdmitted, err, refused)
 		}
 	}
-	if n := arrives(t, spoke1, data6); n != 0 {
+	if n := arrives(t, kerneltest.Spoke1, data6); n != 0 {
 		t.Error("IPv6 passes from whoever is not admitted")
 	}
 	for nbma := range usedBy(t, s) {
-		if nbma == spoke1NBMA && steps[0].one == 0 {
+		if nbma == kerneltest.Spoke1NBMA && steps[0].one == 0 {
 			t.Error("data that is refused counts as use")
 		}
 	}
@@ -108,26 +117,26 @@ func TestDataPassesFromAdmittedPeersOnly(t *testing.T) {
 
 // A marked peer is admitted by its name, or by its address where everybody there is.
 func TestAdmissionOfMarkedPeers(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	markedHub(t)
-	data := datagram("172.16.99.5", "172.16.1.77", 60)
+	data := kerneltest.Datagram("172.16.99.5", "172.16.1.77", 60)
 	for name, test := range map[string]struct {
 		admitted []Admission
 		want     [2]int
 	}{
 		"nobody":                        {nil, [2]int{0, 0}},
 		"one of them":                   {[]Admission{{NBMA: markedNBMAs[2]}}, [2]int{0, 1}},
-		"another router at the address": {[]Admission{{NBMA: spoke1NBMA}}, [2]int{0, 0}},
-		"everybody at the address":      {[]Admission{{NBMA: spoke1NBMA, Shared: true}}, [2]int{1, 1}},
+		"another router at the address": {[]Admission{{NBMA: kerneltest.Spoke1NBMA}}, [2]int{0, 0}},
+		"everybody at the address":      {[]Admission{{NBMA: kerneltest.Spoke1NBMA, Shared: true}}, [2]int{1, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			attachWith(t, linkNamed(t, "gre1").index, func(c *DataPathConfig) { c.Admitted = test.admitted })
+			attachWith(t, linkNamed(t, "gre1").Index, func(c *DataPathConfig) { c.Admitted = test.admitted })
 			var got [2]int
 			for i := range got {
 				sendAs(t, i+1)
-				got[i] = arrives(t, spoke1, data)
+				got[i] = arrives(t, kerneltest.Spoke1, data)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("packets of the two routers (-want +got):\n%s", diff)
@@ -136,13 +145,14 @@ func TestAdmissionOfMarkedPeers(t *testing.T) {
 	}
 }
 
-// With the check of sources, a peer may only send from where the routes lead back to it: on a hub that is the peer itself.
+// With the check of sources, a peer may only send from where the routes lead back to it: on a hub
+// that is the peer itself.
 func TestSourcesMustLeadBack(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	labIP(t, "route add 172.16.77.0/24 via 10.255.0.77") // a neighbour that is not there
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.IPf(t, "route add 172.16.77.0/24 via 10.255.0.77") // a neighbour that is not there
 	for name, test := range map[string]struct {
 		source string
 		want   map[string]int // by what the sender is
@@ -163,13 +173,13 @@ func TestSourcesMustLeadBack(t *testing.T) {
 				s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) {
 					c.SourceCheck = true
 					c.Client = what == "client of the other"
-					c.Admitted = []Admission{{NBMA: spoke1NBMA, NHS: what == "nhs"}, {NBMA: spoke2NBMA, NHS: what == "client of the other"}}
+					c.Admitted = []Admission{{NBMA: kerneltest.Spoke1NBMA, NHS: what == "nhs"}, {NBMA: kerneltest.Spoke2NBMA, NHS: what == "client of the other"}}
 				})
 				to := "172.16.1.77"
 				if netip.MustParseAddr(test.source).Is6() {
 					to = "fd00:255::1"
 				}
-				if got := arrives(t, spoke1, datagram(test.source, to, 60)); got != want {
+				if got := arrives(t, kerneltest.Spoke1, kerneltest.Datagram(test.source, to, 60)); got != want {
 					t.Errorf("%d packets came, want %d", got, want)
 				}
 				if stats, err := s.Stats(); err != nil || stats.WrongSource != uint64(1-want) {
@@ -180,21 +190,22 @@ func TestSourcesMustLeadBack(t *testing.T) {
 	}
 }
 
-// A packet from a next hop server that the routes would send straight back to it is dropped at once; one to somebody else is not.
+// A packet from a next hop server that the routes would send straight back to it is dropped at
+// once; one to somebody else is not.
 func TestPacketsDoNotLoopWithNextHopServers(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) {
-		c.Admitted = []Admission{{NBMA: spoke1NBMA, NHS: true}, {NBMA: spoke2NBMA}}
+		c.Admitted = []Admission{{NBMA: kerneltest.Spoke1NBMA, NHS: true}, {NBMA: kerneltest.Spoke2NBMA}}
 	})
-	back, there := openIn(t, spoke1, "gre1", unix.ETH_P_IP), openIn(t, spoke2, "gre1", unix.ETH_P_IP)
-	send(t, back, hubNBMA, datagram("172.16.12.5", "172.16.11.5", 60), datagram("172.16.12.5", "172.16.11.5", 61), datagram("172.16.11.5", "172.16.12.5", 62))
+	back, there := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
+	sendFrom(t, back, kerneltest.HubNBMA, kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60), kerneltest.Datagram("172.16.12.5", "172.16.11.5", 61), kerneltest.Datagram("172.16.11.5", "172.16.12.5", 62))
 	if m := readOne(t, there); len(m.Data) != 62 {
 		t.Errorf("%d bytes came for the other spoke, not 62", len(m.Data))
 	}
-	send(t, there, hubNBMA, datagram("172.16.12.9", "172.16.12.5", 63)) // not a server: that is its own business
+	sendFrom(t, there, kerneltest.HubNBMA, kerneltest.Datagram("172.16.12.9", "172.16.12.5", 63)) // not a server: that is its own business
 	if m := readOne(t, there); len(m.Data) != 63 {
 		t.Errorf("%d bytes came back to a spoke, not 63", len(m.Data))
 	}
@@ -206,57 +217,59 @@ func TestPacketsDoNotLoopWithNextHopServers(t *testing.T) {
 	}
 }
 
-// What neighbours of an earlier run lead to is admitted until the daemon says that it has taken over.
+// What neighbours of an earlier run lead to is admitted until the daemon says that it has taken
+// over.
 func TestAdoptedPeersAreAdmittedUntilSettled(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	labIP(t, "neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", Protocol)
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.IPf(t, "neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", rtnl.Protocol)
 	adopt := func(c *DataPathConfig) { c.Adopt = true }
-	data := datagram("172.16.11.5", "172.16.1.77", 60)
+	data := kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60)
 
 	s := attachWith(t, gre.Attrs().Index, adopt)
-	if n := arrives(t, spoke1, data) + 10*arrives(t, spoke2, data); n != 1 {
+	if n := arrives(t, kerneltest.Spoke1, data) + 10*arrives(t, kerneltest.Spoke2, data); n != 1 {
 		t.Errorf("after the restart %d of spoke 1 and %d of spoke 2 came; the neighbour is ours for spoke 1 only", n%10, n/10)
 	}
 	if err := s.Settle(); err != nil {
 		t.Fatal(err)
 	}
-	if arrives(t, spoke1, data) != 0 {
+	if arrives(t, kerneltest.Spoke1, data) != 0 {
 		t.Error("settled, and still admitted without anybody's wish")
 	}
 
 	s = attachWith(t, gre.Attrs().Index, adopt)
-	if err := s.Admit([]Admission{{NBMA: spoke1NBMA}}); err != nil {
+	if err := s.Admit([]Admission{{NBMA: kerneltest.Spoke1NBMA}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Settle(); err != nil {
 		t.Fatal(err)
 	}
-	if arrives(t, spoke1, data) != 1 {
+	if arrives(t, kerneltest.Spoke1, data) != 1 {
 		t.Error("settling took away what was wanted meanwhile")
 	}
 }
 
-// A hub that restarts admits all its clients before its program filters anything: however many, in one go.
+// A hub that restarts admits all its clients before its program filters anything: however many, in
+// one go.
 func TestManyAreAdmittedAtOnce(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	const many = 5000
 	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) {
 		c.Peers = many + 1
 		for i := range many {
 			c.Admitted = append(c.Admitted, Admission{NBMA: netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})})
 		}
-		c.Admitted = append(c.Admitted, Admission{NBMA: spoke1NBMA})
+		c.Admitted = append(c.Admitted, Admission{NBMA: kerneltest.Spoke1NBMA})
 	})
 	if s.State().Mode != ModeEBPF {
 		t.Fatalf("no programs: %s", s.State().Reason)
 	}
-	if n := arrives(t, spoke1, datagram("172.16.99.5", "172.16.1.77", 60)); n != 1 {
+	if n := arrives(t, kerneltest.Spoke1, kerneltest.Datagram("172.16.99.5", "172.16.1.77", 60)); n != 1 {
 		t.Errorf("%d packets of the last one who is admitted arrived, not 1", n)
 	}
 }

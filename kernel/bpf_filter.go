@@ -3,10 +3,12 @@ package kernel
 import (
 	"errors"
 	"fmt"
+
+	"cygnet/kernel/rtnl"
 )
 
-// Priority and handle of our filters: NHRP's protocol number, which others will hardly pick. Together with the name they are what
-// finds the filters of an earlier run.
+// Priority and handle of our filters: NHRP's protocol number, which others will hardly pick.
+// Together with the name they are what finds the filters of an earlier run.
 const (
 	filterPriority = 0x2001
 	filterHandle   = 0x2001
@@ -37,21 +39,21 @@ func (s *ebpfPath) tunnelFilters() []filter {
 
 // attachable reports why the programs cannot work on the device, if so.
 func attachable(device string, index int) error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	l, err := r.linkByName(device)
+	defer r.Close()
+	l, err := r.LinkByName(device)
 	switch {
 	case err != nil:
 		return err
 	case l == nil:
 		return nil // attaching says that the device is gone
-	case index != 0 && l.index != index:
+	case index != 0 && l.Index != index:
 		return nil
-	case l.kind != kindGRE:
-		return fmt.Errorf("the device is %s: only gre devices show the outer address", kindOrHardware(l.kind))
+	case l.Kind != rtnl.KindGRE:
+		return fmt.Errorf("the device is %s: only gre devices show the outer address", kindOrHardware(l.Kind))
 	}
 	return nil
 }
@@ -63,9 +65,10 @@ func kindOrHardware(kind string) string {
 	return kind
 }
 
-// Detach removes the programs that AttachDataPath put on the device. Its clsact qdisc stays: nobody knows who else is about to use it.
-// The companion device goes with the last device that has our programs. A device that is gone is no error.
+// Detach removes the programs that AttachDataPath put on the device. Its clsact qdisc stays: nobody
+// knows who else is about to use it. The companion device goes with the last device that has our
+// programs. A device that is gone is no error.
 func Detach(device string) error {
 	err := removeFilters([]filter{ingressFilter.on(device, 0), egressFilter.on(device, 0)})
-	return errors.Join(explain(err, "detach programs from %s", device), removeUnusedCompanion())
+	return errors.Join(rtnl.Explain(err, "detach programs from %s", device), removeUnusedCompanion())
 }

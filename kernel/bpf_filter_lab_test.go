@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/google/go-cmp/cmp"
@@ -34,7 +38,7 @@ func filtersAt(t *testing.T, device vnl.Link, parent uint32) []string {
 
 func attach(t *testing.T, device vnl.Link) DataPath {
 	t.Helper()
-	s, err := AttachDataPath(testLog(t), DataPathConfig{Device: device.Attrs().Name, Index: device.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: device.Attrs().Name, Index: device.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +46,8 @@ func attach(t *testing.T, device vnl.Link) DataPath {
 	return s
 }
 
-// foreign puts somebody else's program on the ingress of the device: it gives every packet the mark 77.
+// foreign puts somebody else's program on the ingress of the device: it gives every packet the mark
+// 77.
 func foreign(t *testing.T, device vnl.Link, priority uint16, handle uint32) {
 	t.Helper()
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
@@ -68,10 +73,10 @@ func foreign(t *testing.T, device vnl.Link, priority uint16, handle uint32) {
 }
 
 func TestRestartReplacesThePrograms(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	first := attach(t, gre)
 	attach(t, gre) // while the first one is still there
 	if err := first.Close(); err != nil {
@@ -88,8 +93,8 @@ func TestRestartReplacesThePrograms(t *testing.T) {
 		}
 	}
 	check("attached three times", []string{"cygnet_ingress"}, []string{"cygnet_egress"})
-	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
-	eventually(t, "the last one sees the traffic", func() bool { return len(usedBy(t, last)) == 2 })
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	kerneltest.Eventually(t, "the last one sees the traffic", func() bool { return len(usedBy(t, last)) == 2 })
 	if err := last.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -108,20 +113,20 @@ func TestRestartReplacesThePrograms(t *testing.T) {
 func TestForeignFiltersStayAndRun(t *testing.T) {
 	for name, priority := range map[string]uint16{"before ours": 5, "behind ours": 60000} {
 		t.Run(name, func(t *testing.T) {
-			if !ownNamespace(t) {
+			if !kerneltest.OwnNamespace(t) {
 				return
 			}
-			gre := hubAndSpokes(t)
-			labRun(t, "", "tc qdisc add dev gre1 clsact")
+			gre := kerneltest.HubAndSpokes(t)
+			kerneltest.RunWith(t, "", "tc qdisc add dev gre1 clsact")
 			foreign(t, gre, priority, 1)
 			s := attach(t, gre)
 			attach(t, gre)
 			if got := filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS); len(got) != 2 || !strings.Contains(strings.Join(got, " "), "foreign") {
 				t.Errorf("filters %v", got)
 			}
-			hub := openIn(t, "", "gre1", protocolNHRP)
-			send(t, openIn(t, spoke1, "gre1", protocolNHRP), hubNBMA, numbered(1)...)
-			ms := make([]Message, 1)
+			hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
+			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(1)...)
+			ms := make([]nhrpsocket.Message, 1)
 			if _, err := hub.ReadBatch(ms); err != nil || ms[0].Mark != 77 {
 				t.Errorf("a packet came with mark %d, %v; the foreign program sets 77", ms[0].Mark, err)
 			}
@@ -141,11 +146,11 @@ func TestAttachSaysWhatIsInTheWay(t *testing.T) {
 		words   []string
 	}{
 		"an ingress qdisc": {func(t *testing.T, gre vnl.Link) DataPathConfig {
-			labRun(t, "", "tc qdisc add dev gre1 ingress")
+			kerneltest.RunWith(t, "", "tc qdisc add dev gre1 ingress")
 			return DataPathConfig{Device: "gre1", Index: gre.Attrs().Index}
 		}, []string{"gre1", "ingress qdisc", "tc qdisc del"}},
 		"a filter in our place": {func(t *testing.T, gre vnl.Link) DataPathConfig {
-			labRun(t, "", "tc qdisc add dev gre1 clsact")
+			kerneltest.RunWith(t, "", "tc qdisc add dev gre1 clsact")
 			foreign(t, gre, filterPriority, filterHandle)
 			return DataPathConfig{Device: "gre1", Index: gre.Attrs().Index}
 		}, []string{"gre1", "priority 8193", "ingress"}},
@@ -160,12 +165,12 @@ func TestAttachSaysWhatIsInTheWay(t *testing.T) {
 		}, []string{"gre99", "not found"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if !ownNamespace(t) {
+			if !kerneltest.OwnNamespace(t) {
 				return
 			}
-			cfg := test.prepare(t, hubAndSpokes(t))
+			cfg := test.prepare(t, kerneltest.HubAndSpokes(t))
 			cfg.Mode = ModeEBPF
-			_, err := AttachDataPath(testLog(t), cfg)
+			_, err := AttachDataPath(kerneltest.Log(t), cfg)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -179,13 +184,13 @@ func TestAttachSaysWhatIsInTheWay(t *testing.T) {
 }
 
 func TestAttachNeedsPrivileges(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF}
-	withCapabilities(t, nil, func() {
-		if _, err := AttachDataPath(testLog(t), cfg); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
+	kerneltest.WithCapabilities(t, nil, func() {
+		if _, err := AttachDataPath(kerneltest.Log(t), cfg); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
 			t.Errorf("without privileges: %v", err)
 		}
 		if err := Detach("gre1"); err != nil {
@@ -193,8 +198,8 @@ func TestAttachNeedsPrivileges(t *testing.T) {
 		}
 	})
 	const capBPF = 39
-	withCapabilities(t, []int{capBPF, unix.CAP_NET_ADMIN}, func() {
-		s, err := AttachDataPath(testLog(t), cfg)
+	kerneltest.WithCapabilities(t, []int{capBPF, unix.CAP_NET_ADMIN}, func() {
+		s, err := AttachDataPath(kerneltest.Log(t), cfg)
 		if err != nil {
 			var refused *ebpf.VerifierError
 			errors.As(err, &refused)
@@ -207,8 +212,8 @@ func TestAttachNeedsPrivileges(t *testing.T) {
 		}
 	})
 	attach(t, gre)
-	withCapabilities(t, nil, func() {
-		if err := Detach("gre1"); !errors.Is(err, ErrNoPermission) {
+	kerneltest.WithCapabilities(t, nil, func() {
+		if err := Detach("gre1"); !errors.Is(err, rtnl.ErrNoPermission) {
 			t.Errorf("detach without privileges: %v", err)
 		}
 	})

@@ -4,14 +4,19 @@ import (
 	"errors"
 	"fmt"
 
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// The companion is a GRE device in external mode (collect_md): what is sent by it says with each packet where to, and its look-up of
-// route and IPsec policy takes the packet's mark. A network namespace can have one. It only sends: whatever arrives on it is dropped.
+// The companion is a GRE device in external mode (collect_md): what is sent by it says with each
+// packet where to, and its look-up of route and IPsec policy takes the packet's mark. A network
+// namespace can have one. It only sends: whatever arrives on it is dropped.
 
-// ErrCompanionTaken says that somebody else has the one GRE device in external mode that a network namespace can have.
+// ErrCompanionTaken says that somebody else has the one GRE device in external mode that a network
+// namespace can have.
 var ErrCompanionTaken = errors.New("another program has the GRE device in external mode, of which there can be one: " +
 	"peers behind one NAT address cannot be told apart unless it is removed")
 
@@ -27,9 +32,9 @@ func companionName(tunnel string) string {
 	return tunnel[:min(len(tunnel), maxNameLen-len(companionSuffix))] + companionSuffix
 }
 
-// ensureCompanion returns the index of the companion, made and set up where that is still to do. Its program is there before it goes
-// up: a companion that answers strangers has never been.
-func ensureCompanion(r *requests, tunnel string, closed filter) (int, error) {
+// ensureCompanion returns the index of the companion, made and set up where that is still to do.
+// Its program is there before it goes up: a companion that answers strangers has never been.
+func ensureCompanion(r *rtnl.Conn, tunnel string, closed filter) (int, error) {
 	have, err := findCompanion(r)
 	if err != nil {
 		return 0, err
@@ -39,72 +44,73 @@ func ensureCompanion(r *requests, tunnel string, closed filter) (int, error) {
 			return 0, err
 		}
 	}
-	if have.alias != companionAlias && have.name != companionName(tunnel) {
-		return 0, fmt.Errorf("%w (it is %s)", ErrCompanionTaken, have.name)
+	if have.Alias != companionAlias && have.Name != companionName(tunnel) {
+		return 0, fmt.Errorf("%w (it is %s)", ErrCompanionTaken, have.Name)
 	}
-	if have.alias != companionAlias {
-		if err := r.setAlias(have.index, companionAlias); err != nil {
-			return 0, explain(err, "mark the companion device %s as ours", have.name)
+	if have.Alias != companionAlias {
+		if err := r.SetAlias(have.Index, companionAlias); err != nil {
+			return 0, rtnl.Explain(err, "mark the companion device %s as ours", have.Name)
 		}
 	}
-	// IPv6 on it would only send what nobody asked for. Where the kernel has none, there is nothing to switch off.
-	_, _ = setSysctl("net/ipv6/conf/"+have.name+"/disable_ipv6", "1")
+	// IPv6 on it would only send what nobody asked for. Where the kernel has none, there is nothing
+	// to switch off.
+	_, _ = sysctl.Set("net/ipv6/conf/"+have.Name+"/disable_ipv6", "1")
 	if err := closeToArrivals(have, closed); err != nil {
 		return 0, err
 	}
-	if have.mtu != companionMTU {
-		if err := r.setMTU(have.index, companionMTU); err != nil {
-			return 0, explain(err, "set the MTU of %s to %d", have.name, companionMTU)
+	if have.MTU != companionMTU {
+		if err := r.SetMTU(have.Index, companionMTU); err != nil {
+			return 0, rtnl.Explain(err, "set the MTU of %s to %d", have.Name, companionMTU)
 		}
 	}
-	if !have.up {
-		if err := r.setUp(have.index); err != nil {
-			return 0, explain(err, "set %s up", have.name)
+	if !have.Up {
+		if err := r.SetUp(have.Index); err != nil {
+			return 0, rtnl.Explain(err, "set %s up", have.Name)
 		}
 	}
-	return have.index, nil
+	return have.Index, nil
 }
 
 // closeToArrivals has the companion drop what arrives on it.
-func closeToArrivals(companion *link, closed filter) error {
-	_, err := ensureFilters([]filter{closed.on(companion.name, companion.index)})
-	return explain(err, "close %s to what arrives", companion.name)
+func closeToArrivals(companion *rtnl.Link, closed filter) error {
+	_, err := ensureFilters([]filter{closed.on(companion.Name, companion.Index)})
+	return rtnl.Explain(err, "close %s to what arrives", companion.Name)
 }
 
 // findCompanion returns the GRE device in external mode, whoever's it is; nil: there is none.
-func findCompanion(r *requests) (*link, error) {
-	all, err := r.greLinks()
+func findCompanion(r *rtnl.Conn) (*rtnl.Link, error) {
+	all, err := r.GRELinks()
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range all {
-		if l.kind == kindGRE && l.external {
+		if l.Kind == rtnl.KindGRE && l.External {
 			return l, nil
 		}
 	}
 	return nil, nil
 }
 
-func createCompanion(r *requests, tunnel string) (*link, error) {
+func createCompanion(r *rtnl.Conn, tunnel string) (*rtnl.Link, error) {
 	name := companionName(tunnel)
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(unix.IFLA_IFNAME, name)
 	attributes.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
-		info.String(unix.IFLA_INFO_KIND, kindGRE)
+		info.String(unix.IFLA_INFO_KIND, rtnl.KindGRE)
 		info.Nested(unix.IFLA_INFO_DATA, func(gre *netlink.AttributeEncoder) error {
-			gre.Bytes(greCollectMeta, nil)
+			gre.Bytes(rtnl.GRECollectMeta, nil)
 			return nil
 		})
 		return nil
 	})
-	err := r.setLink(netlink.Create|netlink.Excl, linkFlags{}, attributes)
+	err := r.SetLink(netlink.Create|netlink.Excl, rtnl.LinkFlags{}, attributes)
 	if errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("%w (or an interface %s is there)", ErrCompanionTaken, name)
 	}
 	if err != nil {
-		return nil, explain(err, "create the companion device %s", name)
+		return nil, rtnl.Explain(err, "create the companion device %s", name)
 	}
-	made, err := r.linkByName(name)
+	made, err := r.LinkByName(name)
 	if err != nil || made == nil {
 		return nil, errors.Join(err, fmt.Errorf("the new companion device %s is gone already", name))
 	}
@@ -113,30 +119,30 @@ func createCompanion(r *requests, tunnel string) (*link, error) {
 
 // removeUnusedCompanion removes our companion when no device has the program that sends by it.
 func removeUnusedCompanion() error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	companion, err := findCompanion(r)
-	if err != nil || companion == nil || companion.alias != companionAlias {
+	if err != nil || companion == nil || companion.Alias != companionAlias {
 		return err
 	}
-	all, err := r.greLinks()
+	all, err := r.GRELinks()
 	if err != nil {
 		return err
 	}
 	for _, l := range all {
-		if l.kind != kindGRE || l.external {
+		if l.Kind != rtnl.KindGRE || l.External {
 			continue
 		}
-		used, err := hasEgressProgram(l.name)
+		used, err := hasEgressProgram(l.Name)
 		if used || err != nil {
 			return err
 		}
 	}
-	if err := r.deleteLink(companion.index); err != nil && !errors.Is(err, unix.ENODEV) {
-		return explain(err, "remove the companion device %s", companion.name)
+	if err := r.DeleteLink(companion.Index); err != nil && !errors.Is(err, unix.ENODEV) {
+		return rtnl.Explain(err, "remove the companion device %s", companion.Name)
 	}
 	return nil
 }

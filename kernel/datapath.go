@@ -18,10 +18,12 @@ const (
 	ModeNFLOG = "nflog" // packets that a firewall rule of the user's logs; no use times
 )
 
-// ErrNoAdmission is returned by DataPath.Admit with ModeNFLOG: every peer may send data, whatever the daemon wants.
+// ErrNoAdmission is returned by DataPath.Admit with ModeNFLOG: every peer may send data, whatever
+// the daemon wants.
 var ErrNoAdmission = errors.New("admission needs eBPF on the tunnel device")
 
-// ErrNoUse is returned by DataPath.Use where last-use times cannot be had. The byte counters of the peers' SAs tell instead.
+// ErrNoUse is returned by DataPath.Use where last-use times cannot be had. The byte counters of the
+// peers' SAs tell instead.
 var ErrNoUse = errors.New("last-use times need eBPF on the tunnel device")
 
 // Redirect is a packet that came in from the tunnel and that the kernel forwards back into it.
@@ -30,8 +32,9 @@ type Redirect struct {
 	Packet []byte     // its first bytes from the inner IP header on, at most 256 (eBPF) or what the firewall rule copies (NFLOG)
 }
 
-// Use says when data last passed to and from an NBMA address since the programs were attached. A zero time means never. NHRP packets
-// and multicast are not data. Two readings of the same time may differ by microseconds.
+// Use says when data last passed to and from an NBMA address since the programs were attached. A
+// zero time means never. NHRP packets and multicast are not data. Two readings of the same time may
+// differ by microseconds.
 type Use struct {
 	NBMA netip.Addr
 	Out  time.Time
@@ -58,7 +61,8 @@ type DataPathStats struct {
 	// NHRP packets that were dropped: more of one outer source than NHRPRate allows.
 	NHRPFlood uint64
 
-	// Programs on devices, and entries of the programs' tables, that a comparison found missing or changed and put right.
+	// Programs on devices, and entries of the programs' tables, that a comparison found missing or
+	// changed and put right.
 	Restored uint64
 }
 
@@ -80,8 +84,9 @@ type SampleRate struct {
 	PerSource int           // of them, of one outer source or marked peer. 0: a tenth of PerSecond
 }
 
-// NHRPRate limits the NHRP packets of one outer source or marked peer, next hop servers excepted: all share the socket's receive
-// buffer. The kernel charges that with a packet's memory, which is taken to be its length with the outer header and 768 bytes.
+// NHRPRate limits the NHRP packets of one outer source or marked peer, next hop servers excepted:
+// all share the socket's receive buffer. The kernel charges that with a packet's memory, which is
+// taken to be its length with the outer header and 768 bytes.
 type NHRPRate struct {
 	PerSecond int // bytes. 0: 1,000,000, some 1,000 packets
 	Burst     int // bytes. 0: 2,000,000, a sixteenth of the buffer
@@ -107,39 +112,46 @@ type DataPathConfig struct {
 	Changed func(PathState) // nil, or called by Run's goroutine when the state has changed; it must not call Close
 }
 
-// DataPath is what the kernel does with each packet of a tunnel device: it tells what passes, lets only admitted peers send data, and
-// leads to peers that are named by marks. Its methods may be called by several goroutines, Run by one at a time.
+// DataPath is what the kernel does with each packet of a tunnel device: it tells what passes, lets
+// only admitted peers send data, and leads to peers that are named by marks. Its methods may be
+// called by several goroutines, Run by one at a time.
 type DataPath interface {
 	// State tells what holds. Close leaves it as it was.
 	State() PathState
-	// Run keeps programs, tables and the companion device as they are wanted, whatever others do to them, until ctx ends or
-	// Close, and returns nil then. Meanwhile it calls f with each redirect. A Redirect's Packet is valid until f returns.
+	// Run keeps programs, tables and the companion device as they are wanted, whatever others do to
+	// them, until ctx ends or Close, and returns nil then. Meanwhile it calls f with each redirect.
+	// A Redirect's Packet is valid until f returns.
 	Run(ctx context.Context, f func(Redirect)) error
-	// Use returns the last use of all peers since attaching, in no order, or ErrNoUse. While the programs were missing from the
-	// device they saw nothing: use before that counts as use when they were back.
+	// Use returns the last use of all peers since attaching, in no order, or ErrNoUse. While the
+	// programs were missing from the device they saw nothing: use before that counts as use when
+	// they were back.
 	Use() ([]Use, error)
 	// Sent returns what was sent to all peers since attaching, in no order, or ErrNoSent.
 	Sent() ([]Sent, error)
-	// Admit changes who may send data. What the kernel refuses Run tries again, and State tells it. With ModeNFLOG chosen by the
-	// configuration it returns ErrNoAdmission.
+	// Admit changes who may send data. What the kernel refuses Run tries again, and State tells it.
+	// With ModeNFLOG chosen by the configuration it returns ErrNoAdmission.
 	Admit(changes []Admission) error
 	// Settle stops admitting whom Adopt admitted and nobody else.
 	Settle() error
-	// EnableMarks sees to it that peers can be named by marks, or says why not: ErrNoMarks, ErrCompanionTaken.
+	// EnableMarks sees to it that peers can be named by marks, or says why not: ErrNoMarks,
+	// ErrCompanionTaken.
 	EnableMarks() error
-	// SetMarked says where marked peers are: it maps MarkedNBMA addresses to the addresses that the world sees, or to the zero address
-	// to forget one. Those not named stay. The first call enables marks.
+	// SetMarked says where marked peers are: it maps MarkedNBMA addresses to the addresses that the
+	// world sees, or to the zero address to forget one. Those not named stay. The first call
+	// enables marks.
 	SetMarked(peers map[netip.Addr]netip.Addr) error
 	// Stats returns the counts so far.
 	Stats() (DataPathStats, error)
-	// Close releases the maps and makes Run return. The programs stay on the device, as a stop of the daemon leaves all else in
-	// the kernel: without a reader they do no harm, and the next AttachDataPath puts its own in their place. Detach removes them.
+	// Close releases the maps and makes Run return. The programs stay on the device, as a stop of
+	// the daemon leaves all else in the kernel: without a reader they do no harm, and the next
+	// AttachDataPath puts its own in their place. Detach removes them.
 	Close() error
 }
 
-// AttachDataPath puts the programs on the device, in the network namespace of the calling thread, in place of those of an earlier run.
-// Filters of others on the device's clsact qdisc stay and keep running. Where that fails it logs the reason and falls back to NFLOG until
-// Run succeeds; with ModeEBPF it returns the error.
+// AttachDataPath puts the programs on the device, in the network namespace of the calling thread,
+// in place of those of an earlier run. Filters of others on the device's clsact qdisc stay and keep
+// running. Where that fails it logs the reason and falls back to NFLOG until Run succeeds; with
+// ModeEBPF it returns the error.
 func AttachDataPath(log *slog.Logger, cfg DataPathConfig) (DataPath, error) {
 	cfg.setDefaults()
 	if cfg.Mode == ModeNFLOG {
@@ -153,7 +165,8 @@ func AttachDataPath(log *slog.Logger, cfg DataPathConfig) (DataPath, error) {
 	return s, nil
 }
 
-// attachFallback removes the programs of an earlier run, which nobody would tell any more whom to admit.
+// attachFallback removes the programs of an earlier run, which nobody would tell any more whom to
+// admit.
 func attachFallback(log *slog.Logger, cfg DataPathConfig, reason string) (DataPath, error) {
 	if err := Detach(cfg.Device); err != nil {
 		log.Warn("programs of an earlier run are left on the tunnel and may drop data of new peers: remove them (tc qdisc del dev DEVICE clsact)",

@@ -69,7 +69,8 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 	for _, name := range []string{bpfMapAdmitted, bpfMapMarked} {
 		spec.Maps[name].MaxEntries = uint32(cfg.Peers)
 	}
-	// The kernel sets memory aside for all entries of all tables but that of the marked peers, at every start of the daemon.
+	// The kernel sets memory aside for all entries of all tables but that of the marked peers, at
+	// every start of the daemon.
 	for _, name := range []string{bpfMapPeers, bpfMapShares, bpfMapSentTo} {
 		spec.Maps[name].MaxEntries = min(uint32(max(cfg.Peers, 1024)), spec.Maps[name].MaxEntries)
 	}
@@ -81,7 +82,8 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 			return objects, fmt.Errorf("set %s: %w", s.variable, err)
 		}
 	}
-	// Before Linux 5.11 maps count against this limit. Where it cannot be raised, loading fails and says so.
+	// Before Linux 5.11 maps count against this limit. Where it cannot be raised, loading fails and
+	// says so.
 	_ = rlimit.RemoveMemlock()
 	if err := spec.LoadAndAssign(&objects, nil); err != nil {
 		return objects, fmt.Errorf("load the programs: %w", err)
@@ -132,14 +134,16 @@ func (s *ebpfPath) readRedirects(ctx context.Context, f func(Redirect)) error {
 	}
 }
 
-// The ring buffer wakes its reader by irq_work. A kernel that has no interrupt for that does it with its next tick, up to 10 ms late.
-// As redirects seldom come alone, there is a look every millisecond until none has come for a second.
+// The ring buffer wakes its reader by irq_work. A kernel that has no interrupt for that does it
+// with its next tick, up to 10 ms late. As redirects seldom come alone, there is a look every
+// millisecond until none has come for a second.
 const (
 	attention = time.Second
 	look      = time.Millisecond
 )
 
-// awaitLook makes the next read wait for the wake-up, or waits itself and makes it take what is there.
+// awaitLook makes the next read wait for the wake-up, or waits itself and makes it take what is
+// there.
 func (s *ebpfPath) awaitLook(reader *ringbuf.Reader, attentive time.Time) {
 	if attentive.IsZero() {
 		reader.SetDeadline(time.Time{})
@@ -200,7 +204,8 @@ func (s *ebpfPath) Use() ([]Use, error) {
 	return used, nil
 }
 
-// seen takes use of before the programs were put back for use at that moment: they cannot tell what passed in between. mu is held.
+// seen takes use of before the programs were put back for use at that moment: they cannot tell what
+// passed in between. mu is held.
 func (s *ebpfPath) seen(use time.Time) time.Time {
 	if !use.IsZero() && use.Before(s.reattached) {
 		return s.reattached
@@ -208,8 +213,9 @@ func (s *ebpfPath) seen(use time.Time) time.Time {
 	return use
 }
 
-// clock ties the programs' clock to Go's. bpf_ktime_get_ns reads CLOCK_MONOTONIC, which stands still while the machine sleeps
-// (unlike CLOCK_BOOTTIME), as Go's monotonic times do: time asleep is not time without traffic.
+// clock ties the programs' clock to Go's. bpf_ktime_get_ns reads CLOCK_MONOTONIC, which stands
+// still while the machine sleeps (unlike CLOCK_BOOTTIME), as Go's monotonic times do: time asleep
+// is not time without traffic.
 type clock struct {
 	now       time.Time
 	monotonic int64 // ns

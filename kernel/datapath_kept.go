@@ -8,6 +8,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/schedule"
 )
 
 // ebpfPath keeps the eBPF programs of a tunnel. Wanted are the programs on the tunnel, the entries
@@ -67,7 +70,7 @@ func newEBPFPath(log *slog.Logger, cfg DataPathConfig) *ebpfPath {
 func (s *ebpfPath) attach() error {
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
-	found := s.compare(causeStart)
+	found := s.compare(schedule.CauseStart)
 	s.apply(found)
 	s.say(PathState{}, found)
 	s.removeEarlier()
@@ -380,7 +383,7 @@ func (s *ebpfPath) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	concerns := func(n notice) bool {
+	concerns := func(n rtnl.Notice) bool {
 		s.mu.Lock()
 		companion := s.companion
 		s.mu.Unlock()
@@ -392,7 +395,7 @@ func (s *ebpfPath) keep(ctx context.Context) error {
 
 // tellRedirects reads the programs' redirects until ctx ends.
 func (s *ebpfPath) tellRedirects(ctx context.Context, f func(Redirect)) {
-	retry := newBackoff(retryFirst, retryLimit)
+	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
 	select {
 	case <-s.loaded:
 	case <-ctx.Done():
@@ -404,7 +407,7 @@ func (s *ebpfPath) tellRedirects(ctx context.Context, f func(Redirect)) {
 			return
 		}
 		s.log.Warn("reading redirects failed, trying again", "error", err)
-		if !retry.sleep(ctx) {
+		if !retry.Sleep(ctx) {
 			return
 		}
 	}

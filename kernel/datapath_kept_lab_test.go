@@ -11,6 +11,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/schedule"
+	"cygnet/kernel/xfrm"
+
 	"github.com/google/go-cmp/cmp"
 	vnl "github.com/vishvananda/netlink"
 )
@@ -23,7 +27,7 @@ func runPath(t *testing.T, cfg DataPathConfig) (*ebpfPath, *atomic.Int32) {
 		t.Logf("changed to %+v", st)
 		changes.Add(1)
 	}
-	path, err := AttachDataPath(testLog(t), cfg)
+	path, err := AttachDataPath(kerneltest.Log(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,28 +49,28 @@ func admitting(t *testing.T, gre vnl.Link) (*ebpfPath, *atomic.Int32) {
 	t.Helper()
 	return runPath(t, DataPathConfig{
 		Device: "gre1", Index: gre.Attrs().Index, Admission: true,
-		Admitted: []Admission{{NBMA: spoke1NBMA}},
+		Admitted: []Admission{{NBMA: kerneltest.Spoke1NBMA}},
 	})
 }
 
 // restoredAtLeast waits until so many programs and entries were put right.
 func restoredAtLeast(t *testing.T, s *ebpfPath, n uint64) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d are restored", n), func() bool {
+	kerneltest.Eventually(t, fmt.Sprintf("%d are restored", n), func() bool {
 		stats, err := s.Stats()
 		return err == nil && stats.Restored >= n
 	})
 }
 
-var toLAN = datagram("172.16.99.5", "172.16.1.77", 60)
+var toLAN = kerneltest.Datagram("172.16.99.5", "172.16.1.77", 60)
 
 // Whoever takes the programs off the tunnel, they come back at once, with everybody still admitted
 // who was, and nobody else.
 func TestProgramsComeBack(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	s, _ := admitting(t, gre)
 	restored := uint64(0)
 	for _, change := range []struct {
@@ -78,10 +82,10 @@ func TestProgramsComeBack(t *testing.T) {
 		{"tc filter del dev gre1 egress", 1},
 		{fmt.Sprintf("tc filter del dev gre1 ingress pref %d", filterPriority), 1},
 	} {
-		labRun(t, "", change.command)
+		kerneltest.RunWith(t, "", change.command)
 		restored += change.programs
 		restoredAtLeast(t, s, restored)
-		if one, other := arrives(t, spoke1, toLAN), arrives(t, spoke2, toLAN); one != 1 || other != 0 {
+		if one, other := arrives(t, kerneltest.Spoke1, toLAN), arrives(t, kerneltest.Spoke2, toLAN); one != 1 || other != 0 {
 			t.Errorf("after %s %d packets of spoke 1 came and %d of spoke 2, want 1 and 0",
 				change.command, one, other)
 		}
@@ -97,55 +101,55 @@ func TestProgramsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	restoredAtLeast(t, s, restored+1)
-	if n := arrives(t, spoke2, toLAN); n != 0 {
+	if n := arrives(t, kerneltest.Spoke2, toLAN); n != 0 {
 		t.Error("somebody else's program stays in the place of ours")
 	}
 }
 
 // As long as another program has the place of ours, the state tells that nothing is enforced.
 func TestStateTellsThatThePlaceIsTaken(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	s, changes := admitting(t, gre)
-	if arrives(t, spoke2, toLAN) != 0 {
+	if arrives(t, kerneltest.Spoke2, toLAN) != 0 {
 		t.Fatal("spoke 2 is admitted")
 	}
 	s.keeping.Lock() // or ours would be back before theirs is there
-	labRun(t, fmt.Sprintf("qdisc del dev gre1 clsact\nqdisc add dev gre1 clsact\n"+
+	kerneltest.RunWith(t, fmt.Sprintf("qdisc del dev gre1 clsact\nqdisc add dev gre1 clsact\n"+
 		"filter add dev gre1 ingress pref %d matchall action pass\n", filterPriority), "tc -batch -")
 	s.keeping.Unlock()
-	eventually(t, "the state tells that the place is taken", func() bool {
+	kerneltest.Eventually(t, "the state tells that the place is taken", func() bool {
 		st := s.State()
 		return !st.Admission && st.Mode == "" && strings.Contains(st.Reason, errPlaceTaken.Error())
 	})
-	if arrives(t, spoke2, toLAN) != 1 {
+	if arrives(t, kerneltest.Spoke2, toLAN) != 1 {
 		t.Error("the test has no hole: theirs passes everything, and it should be told")
 	}
 	if _, err := s.Use(); err != ErrNoUse {
 		t.Errorf("use is told though nobody sees what arrives: %v", err)
 	}
-	labRun(t, "", fmt.Sprintf("tc filter del dev gre1 ingress pref %d", filterPriority))
-	eventually(t, "the program is there again", func() bool { return s.State().Admission })
-	if arrives(t, spoke2, toLAN) != 0 {
+	kerneltest.RunWith(t, "", fmt.Sprintf("tc filter del dev gre1 ingress pref %d", filterPriority))
+	kerneltest.Eventually(t, "the program is there again", func() bool { return s.State().Admission })
+	if arrives(t, kerneltest.Spoke2, toLAN) != 0 {
 		t.Error("spoke 2 is admitted")
 	}
-	eventually(t, "both changes are told", func() bool { return changes.Load() >= 2 })
+	kerneltest.Eventually(t, "both changes are told", func() bool { return changes.Load() >= 2 })
 	// Theirs in front of ours lets everything pass as well.
-	labRun(t, "", "tc filter add dev gre1 ingress pref 5 matchall action pass")
-	eventually(t, "the filter before ours is told", func() bool {
+	kerneltest.RunWith(t, "", "tc filter add dev gre1 ingress pref 5 matchall action pass")
+	kerneltest.Eventually(t, "the filter before ours is told", func() bool {
 		return strings.Contains(s.State().Ahead, "matchall filter of priority 5")
 	})
-	labRun(t, "", "tc filter del dev gre1 ingress pref 5")
-	eventually(t, "and that it has gone", func() bool { return s.State().Ahead == "" })
+	kerneltest.RunWith(t, "", "tc filter del dev gre1 ingress pref 5")
+	kerneltest.Eventually(t, "and that it has gone", func() bool { return s.State().Ahead == "" })
 }
 
 // batch runs many commands of one tool, whose name comes first.
 func batch(t *testing.T, commands string) {
 	t.Helper()
 	tool, lines, _ := strings.Cut(commands, " ")
-	labRun(t, lines, tool+" -batch -")
+	kerneltest.RunWith(t, lines, tool+" -batch -")
 }
 
 // What fails at first is tried again: a device that is not there yet, a qdisc in the way.
@@ -162,24 +166,24 @@ func TestAttachIsTriedAgain(t *testing.T) {
 			"tc qdisc del dev gre1 ingress"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if !ownNamespace(t) {
+			if !kerneltest.OwnNamespace(t) {
 				return
 			}
-			hubAndSpokes(t)
+			kerneltest.HubAndSpokes(t)
 			batch(t, test.before)
 			s, _ := runPath(t, DataPathConfig{Device: "gre1", Admission: true,
-				Admitted: []Admission{{NBMA: spoke1NBMA}}})
+				Admitted: []Admission{{NBMA: kerneltest.Spoke1NBMA}}})
 			if st := s.State(); st.Admission || st.Mode != "" || !strings.Contains(st.Reason, test.words) {
 				t.Errorf("the state is %+v, want a reason with %q", st, test.words)
 			}
 			// Wishes meanwhile are not lost.
-			changes := []Admission{{NBMA: spoke2NBMA}, {NBMA: spoke1NBMA, Delete: true}}
+			changes := []Admission{{NBMA: kerneltest.Spoke2NBMA}, {NBMA: kerneltest.Spoke1NBMA, Delete: true}}
 			if err := s.Admit(changes); err != nil {
 				t.Errorf("admitting meanwhile: %v", err)
 			}
 			batch(t, test.after)
-			eventually(t, "the programs are attached", func() bool { return s.State().Admission })
-			if one, other := arrives(t, spoke1, toLAN), arrives(t, spoke2, toLAN); one != 0 || other != 1 {
+			kerneltest.Eventually(t, "the programs are attached", func() bool { return s.State().Admission })
+			if one, other := arrives(t, kerneltest.Spoke1, toLAN), arrives(t, kerneltest.Spoke2, toLAN); one != 0 || other != 1 {
 				t.Errorf("%d packets of spoke 1 came and %d of spoke 2, want 0 and 1", one, other)
 			}
 		})
@@ -188,12 +192,12 @@ func TestAttachIsTriedAgain(t *testing.T) {
 
 // The companion never takes anything in, also where its filter is removed; and it comes back.
 func TestCompanionIsKept(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	s, _ := admitting(t, gre)
-	if err := s.SetMarked(map[netip.Addr]netip.Addr{MarkedNBMA(1): spoke1NBMA}); err != nil {
+	if err := s.SetMarked(map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA}); err != nil {
 		t.Fatal(err)
 	}
 	closed := func() bool {
@@ -204,19 +208,19 @@ func TestCompanionIsKept(t *testing.T) {
 		filters, err := vnl.FilterList(companion, uint32(atIngress))
 		return err == nil && len(filters) == 1 && filters[0].(*vnl.BpfFilter).Name == companionFilter.name
 	}
-	eventually(t, "the companion is closed", closed)
+	kerneltest.Eventually(t, "the companion is closed", closed)
 	for _, change := range []string{
 		"tc qdisc del dev gre1-nat clsact",
 		"tc filter del dev gre1-nat ingress",
 		"ip link del gre1-nat",
 	} {
-		labRun(t, "", change)
-		eventually(t, "the companion is closed after "+change, closed)
+		kerneltest.RunWith(t, "", change)
+		kerneltest.Eventually(t, "the companion is closed after "+change, closed)
 		if st := s.State(); st.Marks != "" {
 			t.Errorf("after %s marks do not work: %s", change, st.Marks)
 		}
 		var way bpfWay
-		eventually(t, "the way to marked peers is right", func() bool {
+		kerneltest.Eventually(t, "the way to marked peers is right", func() bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			err := s.objects.Ways.Lookup(uint32(0), &way)
@@ -224,37 +228,37 @@ func TestCompanionIsKept(t *testing.T) {
 			return err == nil && linkErr == nil && int(way.Companion) == companion.Attrs().Index
 		})
 	}
-	labIP(t, "link set gre1-nat down")
-	shows(t, "link show dev gre1-nat", ",UP")
+	kerneltest.IPf(t, "link set gre1-nat down")
+	kerneltest.Shows(t, "link show dev gre1-nat", ",UP")
 }
 
 // A companion of before a restart that nobody needs is closed all the same.
 func TestCompanionOfBeforeIsKeptClosed(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	if err := attach(t, gre).EnableMarks(); err != nil {
 		t.Fatal(err)
 	}
 	admitting(t, gre)
-	labRun(t, "", "tc qdisc del dev gre1-nat clsact")
+	kerneltest.RunWith(t, "", "tc qdisc del dev gre1-nat clsact")
 	companion, err := vnl.LinkByName("gre1-nat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the companion is closed", func() bool {
+	kerneltest.Eventually(t, "the companion is closed", func() bool {
 		return cmp.Equal(filtersAt(t, companion, uint32(atIngress)), []string{companionFilter.name})
 	})
 }
 
 // Two tunnels share one companion and do not take it from each other for ever.
 func TestTwoTunnelsShareTheCompanion(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	labRun(t, "link add gre2 type gre local 192.0.2.1 key 43\nlink set gre2 up", "ip -batch -")
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.RunWith(t, "link add gre2 type gre local 192.0.2.1 key 43\nlink set gre2 up", "ip -batch -")
 	second, err := vnl.LinkByName("gre2")
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +284,7 @@ func TestTwoTunnelsShareTheCompanion(t *testing.T) {
 	before := program()
 	for range 3 {
 		for _, s := range []*ebpfPath{one, two} {
-			if err := s.look(causeAudit); err != nil {
+			if err := s.look(schedule.CauseAudit); err != nil {
 				t.Errorf("%s: %v", s.device, err)
 			}
 		}
@@ -292,22 +296,22 @@ func TestTwoTunnelsShareTheCompanion(t *testing.T) {
 
 // What somebody does to the tables is found by the next comparison.
 func TestTablesAreKept(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	s, _ := admitting(t, gre)
-	marked := map[netip.Addr]netip.Addr{MarkedNBMA(1): spoke1NBMA}
+	marked := map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA}
 	if err := s.SetMarked(marked); err != nil {
 		t.Fatal(err)
 	}
-	one, other := keyOf(spoke1NBMA), keyOf(spoke2NBMA)
+	one, other := keyOf(kerneltest.Spoke1NBMA), keyOf(kerneltest.Spoke2NBMA)
 	for name, change := range map[string]func() error{
 		"an entry deleted": func() error { return s.objects.Admitted.Delete(one) },
 		"an entry changed": func() error { return s.objects.Admitted.Put(one, admittedNHS) },
 		"an entry added":   func() error { return s.objects.Admitted.Put(other, uint32(0)) },
-		"a mark deleted":   func() error { return s.objects.Marked.Delete(keyOf(MarkedNBMA(1))) },
-		"a mark changed":   func() error { return s.objects.Marked.Put(keyOf(MarkedNBMA(1)), other) },
+		"a mark deleted":   func() error { return s.objects.Marked.Delete(keyOf(xfrm.MarkedNBMA(1))) },
+		"a mark changed":   func() error { return s.objects.Marked.Put(keyOf(xfrm.MarkedNBMA(1)), other) },
 	} {
 		before, err := s.Stats()
 		if err != nil {
@@ -316,7 +320,7 @@ func TestTablesAreKept(t *testing.T) {
 		if err := change(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if err := s.look(causeAudit); err != nil {
+		if err := s.look(schedule.CauseAudit); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		admitted, err := readTable[bpfAddress, uint32](s.objects.Admitted)
@@ -325,7 +329,7 @@ func TestTablesAreKept(t *testing.T) {
 			t.Errorf("%s: admitted (-want +got), %v:\n%s", name, err, diff)
 		}
 		led, err := readTable[bpfAddress, bpfAddress](s.objects.Marked)
-		if err != nil || len(led) != 1 || led[keyOf(MarkedNBMA(1))] != one {
+		if err != nil || len(led) != 1 || led[keyOf(xfrm.MarkedNBMA(1))] != one {
 			t.Errorf("%s: marked %v, %v", name, led, err)
 		}
 		if after, err := s.Stats(); err != nil || after.Restored != before.Restored+1 {
@@ -338,31 +342,31 @@ func sameKey(a, b bpfAddress) bool { return a == b }
 
 // A table that is full is told, and tried again when there is room.
 func TestFullTableIsTriedAgain(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	list := []Admission{{NBMA: spoke1NBMA}}
+	gre := kerneltest.HubAndSpokes(t)
+	list := []Admission{{NBMA: kerneltest.Spoke1NBMA}}
 	for i := range 5 {
 		list = append(list, Admission{NBMA: netip.AddrFrom4([4]byte{198, 18, 0, byte(i)})})
 	}
 	s, _ := runPath(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Admission: true,
 		Peers: len(list), Admitted: list})
-	if err := s.Admit([]Admission{{NBMA: spoke2NBMA}}); err != nil {
+	if err := s.Admit([]Admission{{NBMA: kerneltest.Spoke2NBMA}}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the state tells that one is missing", func() bool {
+	kerneltest.Eventually(t, "the state tells that one is missing", func() bool {
 		st := s.State()
 		return st.Admission && strings.Contains(st.Fault, "1 of 7 are missing")
 	})
-	if arrives(t, spoke2, toLAN) != 0 {
+	if arrives(t, kerneltest.Spoke2, toLAN) != 0 {
 		t.Error("the table has room, and this test shows nothing")
 	}
 	if err := s.Admit([]Admission{{NBMA: list[3].NBMA, Delete: true}}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "nothing is missing", func() bool { return s.State().Fault == "" })
-	if arrives(t, spoke2, toLAN) != 1 {
+	kerneltest.Eventually(t, "nothing is missing", func() bool { return s.State().Fault == "" })
+	if arrives(t, kerneltest.Spoke2, toLAN) != 1 {
 		t.Error("there is room, and spoke 2 is not admitted")
 	}
 }
@@ -370,13 +374,13 @@ func TestFullTableIsTriedAgain(t *testing.T) {
 // From the moment that the programs are taken off until they are back passes what the daemon needs
 // to hear of it, whatever else is busy.
 func TestGapWithoutProgramsIsShort(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	s, _ := admitting(t, gre)
-	labIP(t, "-n %s neigh add 10.255.0.1 lladdr 192.0.2.1 dev gre1", spoke2)
-	flood := exec.Command("ip", "netns", "exec", spoke2,
+	kerneltest.IPf(t, "-n %s neigh add 10.255.0.1 lladdr 192.0.2.1 dev gre1", kerneltest.Spoke2)
+	flood := exec.Command("ip", "netns", "exec", kerneltest.Spoke2,
 		"ping", "-q", "-f", "-w", "60", "-I", "10.255.0.12", "10.255.0.1")
 	if err := flood.Start(); err != nil {
 		t.Fatal(err)
@@ -386,7 +390,7 @@ func TestGapWithoutProgramsIsShort(t *testing.T) {
 		flood.Wait()
 	})
 	before := icmpEchos(t)
-	eventually(t, "the flood is refused", func() bool {
+	kerneltest.Eventually(t, "the flood is refused", func() bool {
 		stats, err := s.Stats()
 		return err == nil && stats.NotAdmitted > 100
 	})
@@ -394,7 +398,7 @@ func TestGapWithoutProgramsIsShort(t *testing.T) {
 		t.Fatalf("the host took in echo requests: %s, %s before", after, before)
 	}
 	for i := range uint64(5) {
-		labRun(t, "", "tc qdisc del dev gre1 clsact")
+		kerneltest.RunWith(t, "", "tc qdisc del dev gre1 clsact")
 		restoredAtLeast(t, s, 2*(i+1))
 	}
 	t.Logf("the host took in %s echo requests (%s before) in the five gaps", icmpEchos(t), before)
@@ -403,7 +407,7 @@ func TestGapWithoutProgramsIsShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the flood is refused again", func() bool {
+	kerneltest.Eventually(t, "the flood is refused again", func() bool {
 		now, err := s.Stats()
 		return err == nil && now.NotAdmitted > stats.NotAdmitted+100
 	})

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -62,7 +61,8 @@ func TestClockOfThePrograms(t *testing.T) {
 	}
 }
 
-// The kernel refuses bpf_fib_lookup and bpf_ktime_get_ns to programs of another licence, and the objects of both byte orders must be whole.
+// The kernel refuses bpf_fib_lookup and bpf_ktime_get_ns to programs of another licence, and the
+// objects of both byte orders must be whole.
 func TestObjectsAreWhole(t *testing.T) {
 	spec, err := loadBpf()
 	if err != nil {
@@ -112,11 +112,5 @@ func TestRateHasDefaults(t *testing.T) {
 	cfg.setDefaults()
 	if want := (SampleRate{First: time.Second, Last: 8 * time.Second, PerSecond: 1000, PerSource: 100}); cfg.Rate != want {
 		t.Errorf("defaults %+v", cfg)
-	}
-}
-
-func TestLayoutOfLinkAddress(t *testing.T) {
-	if linkPrefix != 12 || linkSize != 28 || unsafe.Offsetof(linkAddress{}.halen) != 11 {
-		t.Errorf("struct sockaddr_ll: address at %d, %d bytes", linkPrefix, linkSize)
 	}
 }

@@ -12,6 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/mdlayher/netlink"
@@ -107,9 +110,9 @@ func (f *Fence) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	notices, err := listen(ctx, f.log, monitorConfig{
-		family: unix.NETLINK_ROUTE,
-		groups: []uint32{unix.RTNLGRP_TC, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR},
+	notices, err := rtnl.Listen(ctx, f.log, rtnl.MonitorConfig{
+		Family: unix.NETLINK_ROUTE,
+		Groups: []uint32{unix.RTNLGRP_TC, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR},
 	})
 	if err != nil {
 		return err
@@ -124,7 +127,7 @@ func (f *Fence) Run(ctx context.Context) error {
 }
 
 // touched reports whether a notification may mean that a device needs the filters, or lost them.
-func (f *Fence) touched(n notice) bool {
+func (f *Fence) touched(n rtnl.Notice) bool {
 	f.mu.Lock()
 	var indexes []int
 	for _, d := range f.on {
@@ -134,7 +137,7 @@ func (f *Fence) touched(n notice) bool {
 	if filtersTouched(n, indexes...) {
 		return true
 	}
-	return slices.ContainsFunc(n.messages, func(m netlink.Message) bool {
+	return slices.ContainsFunc(n.Messages, func(m netlink.Message) bool {
 		switch m.Header.Type {
 		case unix.RTM_NEWADDR, unix.RTM_NEWLINK:
 			return true
@@ -284,51 +287,51 @@ func (f *Fence) fill() error {
 // fenceDevicesOf returns the devices that are to have the filters, and those that have none because
 // they do ESP by themselves.
 func fenceDevicesOf(locals []netip.Addr, offload bool) (devices []fencedDevice, offloaded []string, err error) {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return nil, nil, err
 	}
-	defer r.close()
-	messages, err := r.dump(unix.RTM_GETLINK, make([]byte, ifinfomsgLen))
+	defer r.Close()
+	messages, err := r.Dump(unix.RTM_GETLINK, make([]byte, rtnl.LinkHeaderLen))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the links: %w", err)
 	}
-	numbered, err := r.dumpNumbered()
+	numbered, err := dumpNumbered(r)
 	if err != nil {
 		return nil, nil, err
 	}
 	var byDevice map[int]bool
 	if offload {
-		if byDevice, err = packetOffload(locals); err != nil {
+		if byDevice, err = xfrm.PacketOffload(locals); err != nil {
 			return nil, nil, err
 		}
 	}
-	links := make(map[int]*link)
+	links := make(map[int]*rtnl.Link)
 	pointToPoint := make(map[int]bool)
 	loopback := make(map[int]bool)
 	for _, m := range messages {
-		l, ok := parseLink(m)
+		l, ok := rtnl.ParseLink(m)
 		if !ok {
 			continue
 		}
 		flags := binary.NativeEndian.Uint32(m.Data[8:])
-		links[l.index] = l
-		pointToPoint[l.index] = flags&unix.IFF_POINTOPOINT != 0
-		loopback[l.index] = flags&unix.IFF_LOOPBACK != 0
+		links[l.Index] = l
+		pointToPoint[l.Index] = flags&unix.IFF_POINTOPOINT != 0
+		loopback[l.Index] = flags&unix.IFF_LOOPBACK != 0
 	}
 	for index, l := range links {
 		switch {
-		case loopback[index], l.kind == "vrf", !numbered[index] && !pointToPoint[index]:
+		case loopback[index], l.Kind == "vrf", !numbered[index] && !pointToPoint[index]:
 			continue
-		case l.master != 0 && (links[l.master] == nil || links[l.master].kind != "vrf"):
+		case l.Master != 0 && (links[l.Master] == nil || links[l.Master].Kind != "vrf"):
 			continue
-		case l.isGRE() && (l.external || slices.Contains(locals, l.gre.local)):
+		case l.IsGRE() && (l.External || slices.Contains(locals, l.GRE.Local)):
 			continue
 		case byDevice[index]:
-			offloaded = append(offloaded, l.name)
+			offloaded = append(offloaded, l.Name)
 			continue
 		}
-		devices = append(devices, fencedDevice{l.name, index})
+		devices = append(devices, fencedDevice{l.Name, index})
 	}
 	slices.SortFunc(devices, func(a, b fencedDevice) int { return a.index - b.index })
 	slices.Sort(offloaded)
@@ -336,17 +339,17 @@ func fenceDevicesOf(locals []netip.Addr, offload bool) (devices []fencedDevice, 
 }
 
 // dumpNumbered returns the indexes of the links that have an IPv4 address.
-func (r *requests) dumpNumbered() (map[int]bool, error) {
-	head := make([]byte, ifaddrmsgLen)
+func dumpNumbered(r *rtnl.Conn) (map[int]bool, error) {
+	head := make([]byte, rtnl.AddressHeaderLen)
 	head[0] = unix.AF_INET
-	messages, err := r.dump(unix.RTM_GETADDR, head)
+	messages, err := r.Dump(unix.RTM_GETADDR, head)
 	if err != nil {
 		return nil, fmt.Errorf("read the addresses: %w", err)
 	}
 	numbered := make(map[int]bool)
 	for _, m := range messages {
-		if a, ok := parseAddress(m); ok && a.prefix.Addr().Is4() {
-			numbered[a.index] = true
+		if a, ok := rtnl.ParseAddress(m); ok && a.Prefix.Addr().Is4() {
+			numbered[a.Index] = true
 		}
 	}
 	return numbered, nil
@@ -375,19 +378,19 @@ func (f *Fence) Dropped() (sums, pairs []Crossing, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return nil, nil, err
 	}
-	defer r.close()
-	names, err := r.dumpLinks()
+	defer r.Close()
+	names, err := r.Links()
 	if err != nil {
 		return nil, nil, err
 	}
 	crossing := func(d *fenceDropped) Crossing {
 		return Crossing{
-			Out: d.Out, OutAt: clock.at(d.OutAt), OutDevice: names.name(int(d.OutDevice)),
-			In: d.In, InAt: clock.at(d.InAt), InDevice: names.name(int(d.InDevice)),
+			Out: d.Out, OutAt: clock.at(d.OutAt), OutDevice: names.Name(int(d.OutDevice)),
+			In: d.In, InAt: clock.at(d.InAt), InDevice: names.Name(int(d.InDevice)),
 		}
 	}
 	var d fenceDropped
@@ -420,20 +423,20 @@ func RemoveFence() error { return removeFenceBut(nil) }
 
 // removeFenceBut takes the filters off all devices but those.
 func removeFenceBut(stay []fencedDevice) error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	links, err := r.dumpLinks()
-	r.close()
+	links, err := r.Links()
+	r.Close()
 	if err != nil {
 		return err
 	}
 	var all []filter
 	for index, d := range links {
-		if !slices.Contains(stay, fencedDevice{d.name, index}) {
-			all = append(all, fenceIn.on(d.name, index), fenceOut.on(d.name, index))
+		if !slices.Contains(stay, fencedDevice{d.Name, index}) {
+			all = append(all, fenceIn.on(d.Name, index), fenceOut.on(d.Name, index))
 		}
 	}
-	return explain(removeFilters(all), "take away the filters that stop clear GRE")
+	return rtnl.Explain(removeFilters(all), "take away the filters that stop clear GRE")
 }

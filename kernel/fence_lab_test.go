@@ -10,13 +10,15 @@ import (
 	"strings"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+
 	"golang.org/x/sys/unix"
 )
 
 // runFence keeps a fence until the test's end.
 func runFence(t *testing.T, locals ...string) *Fence {
 	t.Helper()
-	f := NewFence(testLog(t))
+	f := NewFence(kerneltest.Log(t))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
@@ -74,10 +76,10 @@ func sendGRE(t *testing.T, from, to string, offset byte, payload []byte) {
 // that come later, comes back when somebody takes it away, and is gone when no address is
 // protected.
 func TestFence(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	peer := peerNamespace(t)
+	peer := kerneltest.PeerNamespace(t)
 	const local, remote = "198.51.100.1", "198.51.100.2"
 	for _, line := range []string{
 		"addr add 198.51.100.7/24 dev under0",
@@ -90,7 +92,7 @@ func TestFence(t *testing.T) {
 		"link set gre1 type gre nopmtudisc ignore-df",
 		"link set gre1 mtu 2000",
 	} {
-		ip(t, line)
+		kerneltest.IP(t, line)
 	}
 	ping := func(args ...string) bool {
 		return exec.Command("ping", append([]string{"-c1", "-W1"}, args...)...).Run() == nil
@@ -102,9 +104,9 @@ func TestFence(t *testing.T) {
 		t.Fatal("GRE does not pass without a fence")
 	}
 	f := runFence(t, local)
-	eventually(t, "the fence is on the device", func() bool { return slices.Contains(f.Status().Devices, "under0") })
+	kerneltest.Eventually(t, "the fence is on the device", func() bool { return slices.Contains(f.Status().Devices, "under0") })
 
-	before := received(t, peer, "gre1")
+	before := kerneltest.Received(t, peer, "gre1")
 	if ping("10.255.0.2") {
 		t.Error("clear GRE passes the fence")
 	}
@@ -119,7 +121,7 @@ func TestFence(t *testing.T) {
 	if c := droppedOf(t, f, local, ""); c.In != 1 || c.InDevice != "under0" || c.Out != 2 {
 		t.Errorf("the sums are %+v", c)
 	}
-	if n := received(t, peer, "gre1") - before; n != 0 {
+	if n := kerneltest.Received(t, peer, "gre1") - before; n != 0 {
 		t.Errorf("the peer received %d packets", n)
 	}
 	for what, to := range map[string]string{"GRE of another address": "10.7.0.2", "what is no GRE": remote, "loopback": local} {
@@ -146,9 +148,9 @@ func TestFence(t *testing.T) {
 	}
 
 	for _, change := range []string{"tc qdisc del dev under0 clsact", "tc filter del dev under0 egress", "tc filter del dev under0 ingress"} {
-		labRun(t, "", change)
-		eventually(t, "the filters are there again after "+change, func() bool {
-			out := run(t, "tc", "filter", "show", "dev", "under0", "egress") + run(t, "tc", "filter", "show", "dev", "under0", "ingress")
+		kerneltest.RunWith(t, "", change)
+		kerneltest.Eventually(t, "the filters are there again after "+change, func() bool {
+			out := kerneltest.Run(t, "tc", "filter", "show", "dev", "under0", "egress") + kerneltest.Run(t, "tc", "filter", "show", "dev", "under0", "ingress")
 			return strings.Contains(out, "cygnet_fence_out") && strings.Contains(out, "cygnet_fence_in")
 		})
 	}
@@ -160,30 +162,30 @@ func TestFence(t *testing.T) {
 	for _, line := range []string{"link add late0 type dummy", "link set late0 up", "addr add 203.0.113.1/24 dev late0",
 		"link add bare0 type dummy", "link set bare0 up", "link add port0 type dummy", "link add br0 type bridge", "link set port0 master br0",
 		"addr add 203.0.113.65/26 dev br0", "addr add 203.0.113.129/26 dev port0", "link add vrf0 type vrf table 9", "addr add 192.0.2.1/32 dev vrf0"} {
-		ip(t, line)
+		kerneltest.IP(t, line)
 	}
-	eventually(t, "the fence is on what came later", func() bool { return on("late0") && on("br0") })
+	kerneltest.Eventually(t, "the fence is on what came later", func() bool { return on("late0") && on("br0") })
 	for _, name := range []string{"lo", "gre1", "gre0", "bare0", "port0", "vrf0"} {
 		if on(name) {
 			t.Errorf("it is on %s", name)
 		}
 	}
-	ip(t, "route add 198.51.100.2/32 dev late0")
+	kerneltest.IP(t, "route add 198.51.100.2/32 dev late0")
 	ping("10.255.0.2")
 	if c := droppedOf(t, f, local, remote); c.Out != 5 || c.OutDevice != "late0" {
 		t.Errorf("by the new device: %+v", c)
 	}
-	ip(t, "link del late0")
-	eventually(t, "it has gone with the device", func() bool { return !on("late0") })
+	kerneltest.IP(t, "link del late0")
+	kerneltest.Eventually(t, "it has gone with the device", func() bool { return !on("late0") })
 
 	f.Guard(addrs([]string{"198.51.100.7"}), false)
-	eventually(t, "GRE of the first address passes", func() bool { return ping("10.255.0.2") })
+	kerneltest.Eventually(t, "GRE of the first address passes", func() bool { return ping("10.255.0.2") })
 	if ping("10.7.0.2") {
 		t.Error("GRE of the second passes the fence")
 	}
 	f.Guard(nil, false)
-	eventually(t, "GRE passes", func() bool { return ping("10.7.0.2") })
-	if out := run(t, "tc", "filter", "show", "dev", "under0", "egress"); strings.Contains(out, "cygnet") {
+	kerneltest.Eventually(t, "GRE passes", func() bool { return ping("10.7.0.2") })
+	if out := kerneltest.Run(t, "tc", "filter", "show", "dev", "under0", "egress"); strings.Contains(out, "cygnet") {
 		t.Errorf("a filter is left: %s", out)
 	}
 }
@@ -191,19 +193,19 @@ func TestFence(t *testing.T) {
 // The filters of an earlier run go on stopping GRE until the next one has its own in their place,
 // and are not left where that one does not want them.
 func TestFenceOfAnEarlierRun(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	peerNamespace(t)
-	ip(t, "link add other0 type dummy")
-	ip(t, "link set other0 up")
-	ip(t, "addr add 203.0.113.1/24 dev other0")
-	earlier := NewFence(testLog(t))
+	kerneltest.PeerNamespace(t)
+	kerneltest.IP(t, "link add other0 type dummy")
+	kerneltest.IP(t, "link set other0 up")
+	kerneltest.IP(t, "addr add 203.0.113.1/24 dev other0")
+	earlier := NewFence(kerneltest.Log(t))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- earlier.Run(ctx) }()
 	earlier.Guard(addrs([]string{"198.51.100.1"}), false)
-	eventually(t, "the fence is there", func() bool {
+	kerneltest.Eventually(t, "the fence is there", func() bool {
 		return slices.Contains(earlier.Status().Devices, "other0") && slices.Contains(earlier.Status().Devices, "under0")
 	})
 	cancel()
@@ -214,15 +216,15 @@ func TestFenceOfAnEarlierRun(t *testing.T) {
 	if ping() {
 		t.Error("clear GRE passes after the end")
 	}
-	ip(t, "addr flush dev other0")
+	kerneltest.IP(t, "addr flush dev other0")
 	f := runFence(t, "198.51.100.1")
-	eventually(t, "the fence is on the device that leads somewhere", func() bool { return slices.Contains(f.Status().Devices, "under0") })
-	eventually(t, "and not on the other", func() bool {
-		return !strings.Contains(run(t, "tc", "filter", "show", "dev", "other0", "egress"), "cygnet")
+	kerneltest.Eventually(t, "the fence is on the device that leads somewhere", func() bool { return slices.Contains(f.Status().Devices, "under0") })
+	kerneltest.Eventually(t, "and not on the other", func() bool {
+		return !strings.Contains(kerneltest.Run(t, "tc", "filter", "show", "dev", "other0", "egress"), "cygnet")
 	})
 	if ping() || droppedOf(t, f, "198.51.100.1", "").Out != 1 {
 		t.Error("the new fence does not stop clear GRE")
 	}
 	f.Guard(nil, false)
-	eventually(t, "it is gone", ping)
+	kerneltest.Eventually(t, "it is gone", ping)
 }

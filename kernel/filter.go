@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
@@ -75,15 +77,15 @@ type filterReport struct {
 // that fails does not keep the others from being put right.
 func ensureFilters(wanted []filter) (filterReport, error) {
 	var report filterReport
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return report, err
 	}
-	defer r.close()
+	defer r.Close()
 	var failed []error
 	said := make(map[string]bool) // both ends of a device mostly lack the same
 	for i := range wanted {
-		err := r.ensureFilter(&wanted[i], &report)
+		err := ensureFilter(r, &wanted[i], &report)
 		if err != nil && !said[err.Error()] {
 			said[err.Error()] = true
 			failed = append(failed, err)
@@ -92,8 +94,8 @@ func ensureFilters(wanted []filter) (filterReport, error) {
 	return report, errors.Join(failed...)
 }
 
-func (r *requests) ensureFilter(f *filter, report *filterReport) error {
-	index, err := r.filterDevice(f)
+func ensureFilter(r *rtnl.Conn, f *filter, report *filterReport) error {
+	index, err := filterDevice(r, f)
 	if err != nil {
 		return err
 	}
@@ -101,7 +103,7 @@ func (r *requests) ensureFilter(f *filter, report *filterReport) error {
 	if err != nil {
 		return err
 	}
-	have, err := r.dumpFilters(index, f.at)
+	have, err := dumpFilters(r, index, f.at)
 	if err != nil {
 		return fmt.Errorf("list the filters at the %s of %s: %w", f.at, f.device, err)
 	}
@@ -110,7 +112,7 @@ func (r *requests) ensureFilter(f *filter, report *filterReport) error {
 		return err
 	}
 	if ours == nil || !right(ours) {
-		if err := r.placeFilter(f, index, ours != nil); err != nil {
+		if err := placeFilter(r, f, index, ours != nil); err != nil {
 			return err
 		}
 		report.placed = append(report.placed, *f)
@@ -144,18 +146,18 @@ func (f *filter) comparison() (func(*tcFilter) bool, error) {
 }
 
 // filterDevice returns the index of the filter's device.
-func (r *requests) filterDevice(f *filter) (int, error) {
-	l, err := r.linkByName(f.device)
+func filterDevice(r *rtnl.Conn, f *filter) (int, error) {
+	l, err := r.LinkByName(f.device)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("find the device %s: %w", f.device, err)
 	case l == nil:
 		return 0, fmt.Errorf("find the device %s: %w (not found)", f.device, unix.ENODEV)
-	case f.index != 0 && l.index != f.index:
-		return 0, fmt.Errorf("the device %s has index %d, not %d: %w", f.device, l.index, f.index,
+	case f.index != 0 && l.Index != f.index:
+		return 0, fmt.Errorf("the device %s has index %d, not %d: %w", f.device, l.Index, f.index,
 			errDeviceReplaced)
 	}
-	return l.index, nil
+	return l.Index, nil
 }
 
 // among returns our filter of those that are there, nil if it is missing, and errPlaceTaken if
@@ -175,13 +177,13 @@ func (f *filter) among(have []tcFilter) (*tcFilter, error) {
 	return nil, nil
 }
 
-func (r *requests) placeFilter(f *filter, index int, replace bool) error {
+func placeFilter(r *rtnl.Conn, f *filter, index int, replace bool) error {
 	if !replace {
-		if err := r.ensureClsact(index, f.device); err != nil {
+		if err := ensureClsact(r, index, f.device); err != nil {
 			return err
 		}
 	}
-	if err := r.setFilter(f, index, replace); err != nil {
+	if err := setFilter(r, f, index, replace); err != nil {
 		return fmt.Errorf("attach the program %s: %w", f, err)
 	}
 	return nil
@@ -189,8 +191,8 @@ func (r *requests) placeFilter(f *filter, index int, replace bool) error {
 
 // ensureClsact adds the qdisc that filters hang on, unless it is there: replacing it would throw
 // away the filters of others.
-func (r *requests) ensureClsact(index int, device string) error {
-	kinds, err := r.dumpQdiscs(index)
+func ensureClsact(r *rtnl.Conn, index int, device string) error {
+	kinds, err := dumpQdiscs(r, index)
 	if err != nil {
 		return fmt.Errorf("list the qdiscs of %s: %w", device, err)
 	}
@@ -204,7 +206,7 @@ func (r *requests) ensureClsact(index int, device string) error {
 		}
 	}
 	// EEXIST: somebody was faster.
-	if err := r.addClsact(index); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := addClsact(r, index); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add the clsact qdisc to %s: %w", device, err)
 	}
 	return nil
@@ -212,16 +214,16 @@ func (r *requests) ensureClsact(index int, device string) error {
 
 // findFilter reports whether the device has the filter, with whatever program.
 func findFilter(f filter) (bool, error) {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return false, err
 	}
-	defer r.close()
-	index, err := r.filterDevice(&f)
+	defer r.Close()
+	index, err := filterDevice(r, &f)
 	if err != nil {
 		return false, err
 	}
-	have, err := r.dumpFilters(index, f.at)
+	have, err := dumpFilters(r, index, f.at)
 	if err != nil {
 		return false, fmt.Errorf("list the filters at the %s of %s: %w", f.at, f.device, err)
 	}
@@ -232,27 +234,27 @@ func findFilter(f filter) (bool, error) {
 // removeFilters takes our filters away and leaves those of others, and the clsact qdisc: nobody
 // knows who else is about to use it. A filter or a device that is gone is no error.
 func removeFilters(filters []filter) error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	var failed error
 	for i := range filters {
-		failed = errors.Join(failed, r.removeFilter(&filters[i]))
+		failed = errors.Join(failed, removeFilter(r, &filters[i]))
 	}
 	return failed
 }
 
-func (r *requests) removeFilter(f *filter) error {
-	index, err := r.filterDevice(f)
+func removeFilter(r *rtnl.Conn, f *filter) error {
+	index, err := filterDevice(r, f)
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, errDeviceReplaced) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	have, err := r.dumpFilters(index, f.at)
+	have, err := dumpFilters(r, index, f.at)
 	if err != nil {
 		return fmt.Errorf("list the filters at the %s of %s: %w", f.at, f.device, err)
 	}
@@ -260,7 +262,7 @@ func (r *requests) removeFilter(f *filter) error {
 	if ours == nil || errors.Is(err, errPlaceTaken) {
 		return nil
 	}
-	err = r.deleteFilter(f, index)
+	err = deleteFilter(r, f, index)
 	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("remove the program %s: %w", f, err)
 	}

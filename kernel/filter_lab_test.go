@@ -9,6 +9,9 @@ import (
 	"sync"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/google/go-cmp/cmp"
@@ -32,7 +35,7 @@ func tcProgram(t *testing.T, name string) *ebpf.Program {
 func keptFilters(t *testing.T, wanted []filter, indexes ...int) func() (filterReport, error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	notices, err := listenFilters(ctx, testLog(t))
+	notices, err := listenFilters(ctx, kerneltest.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +44,7 @@ func keptFilters(t *testing.T, wanted []filter, indexes ...int) func() (filterRe
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		touched := func(n notice) bool { return filtersTouched(n, indexes...) }
+		touched := func(n rtnl.Notice) bool { return filtersTouched(n, indexes...) }
 		keep(ctx, notices, touched, nil, func(cause string) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -63,10 +66,10 @@ func keptFilters(t *testing.T, wanted []filter, indexes ...int) func() (filterRe
 
 // Whatever somebody does to the filters of a device, ours come back, and those of others stay.
 func TestFiltersAreKept(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	labRun(t, "link add d0 type dummy\nlink set d0 up", "ip -batch -")
+	kerneltest.RunWith(t, "link add d0 type dummy\nlink set d0 up", "ip -batch -")
 	device, err := vnl.LinkByName("d0")
 	if err != nil {
 		t.Fatal(err)
@@ -81,15 +84,15 @@ func TestFiltersAreKept(t *testing.T) {
 				cmp.Equal(filtersAt(t, device, uint32(atEgress)), []string{"kept_out"})
 		}
 	}
-	eventually(t, "the filters are there", there())
+	kerneltest.Eventually(t, "the filters are there", there())
 	for _, change := range []string{
 		"tc qdisc del dev d0 clsact",
 		"tc filter del dev d0 ingress",
 		"tc filter del dev d0 egress",
 		"tc filter del dev d0 ingress pref 12 handle 11 bpf",
 	} {
-		labRun(t, "", change)
-		eventually(t, "the filters are there again after "+change, there())
+		kerneltest.RunWith(t, "", change)
+		kerneltest.Eventually(t, "the filters are there again after "+change, there())
 	}
 	// Our filter with a program of somebody else's.
 	other := in
@@ -102,47 +105,47 @@ func TestFiltersAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, _ := info.ID()
-	eventually(t, "the filter has our program again", func() bool {
+	kerneltest.Eventually(t, "the filter has our program again", func() bool {
 		filters, err := vnl.FilterList(device, uint32(atIngress))
 		return err == nil && len(filters) == 1 && filters[0].(*vnl.BpfFilter).Id == int(id)
 	})
 
 	// Somebody else's filter in the place of ours is left alone and told, until it goes.
-	labRun(t, "", "tc filter del dev d0 egress pref 14")
-	eventually(t, "the filters are there", there())
+	kerneltest.RunWith(t, "", "tc filter del dev d0 egress pref 14")
+	kerneltest.Eventually(t, "the filters are there", there())
 	if err := removeFilters([]filter{in}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "removed is put back", there())
-	labRun(t, "", "tc filter add dev d0 ingress pref 5 matchall action pass")
-	eventually(t, "a filter before ours is reported", func() bool {
+	kerneltest.Eventually(t, "removed is put back", there())
+	kerneltest.RunWith(t, "", "tc filter add dev d0 ingress pref 5 matchall action pass")
+	kerneltest.Eventually(t, "a filter before ours is reported", func() bool {
 		report, err := state()
 		return err == nil && len(report.ahead) == 1 &&
 			strings.Contains(report.ahead[0], "matchall filter of priority 5")
 	})
-	eventually(t, "both are there", there("matchall"))
+	kerneltest.Eventually(t, "both are there", there("matchall"))
 }
 
 // A filter in the place of ours is not touched: whoever put it there is told to take another.
 func TestFilterInOurPlaceStays(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	labRun(t, "link add d0 type dummy\nlink set d0 up", "ip -batch -")
+	kerneltest.RunWith(t, "link add d0 type dummy\nlink set d0 up", "ip -batch -")
 	device, err := vnl.LinkByName("d0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	labRun(t, "", "tc qdisc add dev d0 clsact")
-	labRun(t, "", "tc filter add dev d0 ingress pref 12 matchall action pass")
+	kerneltest.RunWith(t, "", "tc qdisc add dev d0 clsact")
+	kerneltest.RunWith(t, "", "tc filter add dev d0 ingress pref 12 matchall action pass")
 	index := device.Attrs().Index
 	in := filter{"d0", index, atIngress, "kept_in", 11, 12, tcProgram(t, "kept_in"), false}
 	out := filter{"d0", index, atEgress, "kept_out", 13, 14, tcProgram(t, "kept_out"), false}
 	state := keptFilters(t, []filter{in, out}, index)
-	eventually(t, "the other end has our filter", func() bool {
+	kerneltest.Eventually(t, "the other end has our filter", func() bool {
 		return cmp.Equal(filtersAt(t, device, uint32(atEgress)), []string{"kept_out"})
 	})
-	eventually(t, "the error tells what is there", func() bool {
+	kerneltest.Eventually(t, "the error tells what is there", func() bool {
 		report, err := state()
 		return errors.Is(err, errPlaceTaken) && strings.Contains(err.Error(), "matchall") &&
 			len(report.held) == 1
@@ -150,13 +153,13 @@ func TestFilterInOurPlaceStays(t *testing.T) {
 	if got := filtersAt(t, device, uint32(atIngress)); !cmp.Equal(got, []string{"matchall"}) {
 		t.Errorf("filters %v at ingress, want theirs alone", got)
 	}
-	labRun(t, "", "tc filter del dev d0 ingress pref 12")
-	eventually(t, "ours is there once theirs has gone", func() bool {
+	kerneltest.RunWith(t, "", "tc filter del dev d0 ingress pref 12")
+	kerneltest.Eventually(t, "ours is there once theirs has gone", func() bool {
 		_, err := state()
 		return err == nil && cmp.Equal(filtersAt(t, device, uint32(atIngress)), []string{"kept_in"})
 	})
-	labRun(t, "", "ip link del d0")
-	eventually(t, "the error tells that the device is gone", func() bool {
+	kerneltest.RunWith(t, "", "ip link del d0")
+	kerneltest.Eventually(t, "the error tells that the device is gone", func() bool {
 		_, err := state()
 		return err != nil && strings.Contains(err.Error(), "not found")
 	})

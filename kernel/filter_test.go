@@ -1,8 +1,11 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"testing"
+
+	"cygnet/kernel/rtnl"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/netlink"
@@ -52,7 +55,7 @@ func filterMessage(index int, priority uint16, kind string, chain uint32,
 	}
 	return netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_NEWTFILTER},
-		Data:   append(tcHead(index, 7, uint32(atIngress), filterInfo(priority)), encoded(attributes)...),
+		Data:   append(tcHead(index, 7, uint32(atIngress), filterInfo(priority)), rtnl.Encode(attributes)...),
 	}
 }
 
@@ -95,10 +98,10 @@ func TestFiltersTouched(t *testing.T) {
 	about := func(kind netlink.HeaderType, index int) netlink.Message {
 		return netlink.Message{Header: netlink.Header{Type: kind}, Data: tcHead(index, 0, 0, 0)}
 	}
-	told := func(ms ...netlink.Message) notice { return notice{messages: ms} }
+	told := func(ms ...netlink.Message) rtnl.Notice { return rtnl.Notice{Messages: ms} }
 	short := netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWLINK}}
 	for name, test := range map[string]struct {
-		notice notice
+		notice rtnl.Notice
 		want   bool
 	}{
 		"a filter of ours":       {told(about(unix.RTM_DELTFILTER, 3)), true},
@@ -107,7 +110,7 @@ func TestFiltersTouched(t *testing.T) {
 		"the device":             {told(about(unix.RTM_NEWLINK, 3)), true},
 		"another device":         {told(about(unix.RTM_NEWLINK, 5)), false},
 		"the second of two":      {told(about(unix.RTM_NEWLINK, 5), about(unix.RTM_NEWTFILTER, 3)), true},
-		"notifications are lost": {notice{lost: true}, true},
+		"notifications are lost": {rtnl.Notice{Lost: true}, true},
 		"a message cut short":    {told(short), false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,4 +119,26 @@ func TestFiltersTouched(t *testing.T) {
 			}
 		})
 	}
+}
+
+// No message makes a parser panic, however long it is and whatever its attributes claim.
+func FuzzParseFilter(f *testing.F) {
+	f.Add(filterMessage(3, 8193, kindBPF, 0, func(e *netlink.AttributeEncoder) error {
+		e.String(bpfName, "ours")
+		e.Uint32(bpfID, 77)
+		return nil
+	}).Data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		for _, kind := range []netlink.HeaderType{unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER, unix.RTM_NEWLINK} {
+			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
+			if f, ok := parseFilter(m); ok && f.program != 0 && f.kind != kindBPF {
+				t.Errorf("filter %+v", f)
+			}
+			filtersTouched(rtnl.Notice{Messages: []netlink.Message{m}}, 3)
+		}
+		if !bytes.Equal(before, data) {
+			t.Error("a parser wrote into the message")
+		}
+	})
 }

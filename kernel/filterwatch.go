@@ -7,6 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/schedule"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -14,20 +17,20 @@ import (
 const lookPause = 50 * time.Millisecond
 
 // listenFilters opens a monitor of qdiscs, filters and links, trying again until ctx ends.
-func listenFilters(ctx context.Context, log *slog.Logger) (<-chan notice, error) {
-	return listen(ctx, log, monitorConfig{
-		family: unix.NETLINK_ROUTE,
-		groups: []uint32{unix.RTNLGRP_TC, unix.RTNLGRP_LINK},
+func listenFilters(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, error) {
+	return rtnl.Listen(ctx, log, rtnl.MonitorConfig{
+		Family: unix.NETLINK_ROUTE,
+		Groups: []uint32{unix.RTNLGRP_TC, unix.RTNLGRP_LINK},
 	})
 }
 
 // filtersTouched reports whether a notification may mean that a filter on one of the devices, or
 // such a device itself, came, went or changed.
-func filtersTouched(n notice, indexes ...int) bool {
-	if n.lost {
+func filtersTouched(n rtnl.Notice, indexes ...int) bool {
+	if n.Lost {
 		return true
 	}
-	for _, m := range n.messages {
+	for _, m := range n.Messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER,
 			unix.RTM_NEWCHAIN, unix.RTM_DELCHAIN:
@@ -35,7 +38,7 @@ func filtersTouched(n notice, indexes ...int) bool {
 				return true
 			}
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			if len(m.Data) < ifinfomsgLen {
+			if len(m.Data) < rtnl.LinkHeaderLen {
 				continue
 			}
 			if slices.Contains(indexes, int(int32(binary.NativeEndian.Uint32(m.Data[4:])))) {
@@ -46,35 +49,35 @@ func filtersTouched(n notice, indexes ...int) bool {
 	return false
 }
 
-// keep calls look until ctx ends: at once, after a notification that concerns it, after wake,
-// after auditInterval, and after an error with back-off. Two looks are at least lookPause apart.
+// keep calls look until ctx ends: at once, after a notification that concerns it, after wake, after
+// schedule.AuditInterval, and after an error with back-off. Two looks are at least lookPause apart.
 // look gets the cause.
-func keep(ctx context.Context, notices <-chan notice, concerns func(notice) bool,
+func keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.Notice) bool,
 	wake <-chan struct{}, look func(cause string) error) {
-	retry := newBackoff(retryFirst, retryLimit)
-	next := newAlarm()
-	next.set(0, causeStart)
+	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	next := schedule.NewAlarm()
+	next.Set(0, schedule.CauseStart)
 	var last time.Time
-	hurry := func(cause string) { next.set(max(0, lookPause-time.Since(last)), cause) }
+	hurry := func(cause string) { next.Set(max(0, lookPause-time.Since(last)), cause) }
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-wake:
-			hurry(causeAsked)
+			hurry(schedule.CauseAsked)
 		case n := <-notices:
 			if concerns(n) {
 				hurry(causeFilters)
 			}
-		case <-next.timer.C:
-			err := look(next.fired())
+		case <-next.Timer.C:
+			err := look(next.Fired())
 			last = time.Now()
 			if err != nil {
-				next.set(retry.delay(), causeRetry)
+				next.Set(retry.Delay(), schedule.CauseRetry)
 				continue
 			}
-			retry.reset()
-			next.set(auditInterval, causeAudit)
+			retry.Reset()
+			next.Set(schedule.AuditInterval, schedule.CauseAudit)
 		}
 	}
 }

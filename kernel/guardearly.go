@@ -4,12 +4,16 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 )
 
-// GuardEarly sets the guard (EnsureGuard) of a tunnel that nobody keeps yet, because the network or the daemon is still to come. It is
-// set for every address that the tunnel may send from, as far as one is to be known: the configured one, that of the underlay, that of
-// an interface of the tunnel's name that is there already, and those that the caller has from before. It changes nothing else, and
-// returns the addresses that are guarded.
+// GuardEarly sets the guard (xfrm.EnsureGuard) of a tunnel that nobody keeps yet, because the
+// network or the daemon is still to come. It is set for every address that the tunnel may send
+// from, as far as one is to be known: the configured one, that of the underlay, that of an
+// interface of the tunnel's name that is there already, and those that the caller has from before.
+// It changes nothing else, and returns the addresses that are guarded.
 func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 	locals, problems := earlyLocals(cfg)
 	var guarded []netip.Addr
@@ -17,11 +21,11 @@ func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 		if !local.IsValid() || local.IsUnspecified() || slices.Contains(guarded, local) {
 			continue
 		}
-		if err := EnsureGuard(local); err != nil {
+		if err := xfrm.EnsureGuard(local); err != nil {
 			problems = errors.Join(problems, err)
 			continue
 		}
-		if _, err := EnsureFront(local, cfg.Front); err != nil {
+		if _, err := xfrm.EnsureFront(local, cfg.Front); err != nil {
 			problems = errors.Join(problems, err)
 		}
 		guarded = append(guarded, local)
@@ -29,23 +33,24 @@ func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 	return guarded, problems
 }
 
-// earlyLocals asks the kernel for addresses of a tunnel. What it cannot tell must not keep the others from being guarded.
+// earlyLocals asks the kernel for addresses of a tunnel. What it cannot tell must not keep the
+// others from being guarded.
 func earlyLocals(cfg TunnelConfig) ([]netip.Addr, error) {
 	locals := []netip.Addr{cfg.Local}
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return locals, err
 	}
-	defer r.close()
-	have, err := r.linkByName(cfg.Name)
-	if err == nil && have != nil && have.isGRE() {
-		locals = append(locals, have.gre.local)
+	defer r.Close()
+	have, err := r.LinkByName(cfg.Name)
+	if err == nil && have != nil && have.IsGRE() {
+		locals = append(locals, have.GRE.Local)
 	}
 	if cfg.Underlay == "" {
 		return locals, err
 	}
-	underlay, noAddress := r.underlayAddress(cfg.Underlay, netip.Addr{})
-	if errors.Is(noAddress, ErrNoAddress) {
+	underlay, noAddress := r.UnderlayAddress(cfg.Underlay, netip.Addr{})
+	if errors.Is(noAddress, rtnl.ErrNoAddress) {
 		noAddress = nil
 	}
 	return append(locals, underlay), errors.Join(err, noAddress)

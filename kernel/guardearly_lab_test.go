@@ -6,18 +6,20 @@ import (
 	"net/netip"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // The early guard is set for every address that the tunnel may have, and changes nothing else.
 func TestGuardEarly(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	ip(t, "link add under0 type dummy")
-	ip(t, "addr add 198.51.100.1/24 dev under0")
-	ip(t, "link add gre1 type gre local 198.51.100.7 key 42 ttl 64")
+	kerneltest.IP(t, "link add under0 type dummy")
+	kerneltest.IP(t, "addr add 198.51.100.1/24 dev under0")
+	kerneltest.IP(t, "link add gre1 type gre local 198.51.100.7 key 42 ttl 64")
 	a := netip.MustParseAddr
 	for _, c := range []struct {
 		rule   string
@@ -32,7 +34,7 @@ func TestGuardEarly(t *testing.T) {
 		{"each once", TunnelConfig{Name: "gre1", Local: a("198.51.100.7")}, []netip.Addr{a("198.51.100.7")}, []netip.Addr{a("198.51.100.7")}},
 		{"none is known", TunnelConfig{Name: "under0", Underlay: "none0"}, nil, nil},
 	} {
-		ip(t, "xfrm policy flush")
+		kerneltest.IP(t, "xfrm policy flush")
 		got, err := GuardEarly(c.cfg, c.before...)
 		if err != nil {
 			t.Errorf("%s: %v", c.rule, err)
@@ -41,10 +43,10 @@ func TestGuardEarly(t *testing.T) {
 			t.Errorf("%s: want (-), got (+):\n%s", c.rule, diff)
 		}
 		for _, local := range c.want {
-			shows(t, "xfrm policy show dir in", local.String()+"/32", "action block")
-			shows(t, "xfrm policy show dir out", local.String()+"/32", "action block")
+			kerneltest.Shows(t, "xfrm policy show dir in", local.String()+"/32", "action block")
+			kerneltest.Shows(t, "xfrm policy show dir out", local.String()+"/32", "action block")
 		}
 	}
-	shows(t, "link show gre1", "-UP")
-	shows(t, "link show under0", "-UP")
+	kerneltest.Shows(t, "link show gre1", "-UP")
+	kerneltest.Shows(t, "link show under0", "-UP")
 }

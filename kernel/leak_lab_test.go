@@ -8,21 +8,28 @@ import (
 	"os"
 	"runtime"
 	"testing"
+
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 )
 
 // Whatever returns an error has closed what it opened: descriptors and goroutines are as before.
 // A daemon tries most of these again and again.
 func TestFailuresLeaveNothingOpen(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
-	ip(t, "link add taken0 type dummy")
-	greDevice(t, "gre9", 9)
+	kerneltest.Underlay(t)
+	kerneltest.IP(t, "link add taken0 type dummy")
+	kerneltest.GREDevice(t, "gre9", 9)
 	loopback := 1
-	gre9 := linkNamed(t, "gre9").index
-	run(t, "tc", "qdisc", "add", "dev", "gre9", "ingress") // excludes clsact
-	group, err := attachNFLOG(testLog(t), DataPathConfig{Device: "gre9", Redirect: true, Group: 2000}, "")
+	gre9 := linkNamed(t, "gre9").Index
+	kerneltest.Run(t, "tc", "qdisc", "add", "dev", "gre9", "ingress") // excludes clsact
+	group, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+		Device: "gre9", Index: gre9, Mode: ModeNFLOG, Redirect: true, Group: 2000,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,28 +38,28 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		return func() error {
 			cfg := labTunnel
 			change(&cfg)
-			return NewTunnel(cfg, testLog(t)).Run(t.Context(), func(TunnelState) {})
+			return NewTunnel(cfg, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
 		}
 	}
 	unprivileged := func(f func() error) func() error {
 		return func() (err error) {
-			withCapabilities(t, nil, func() { err = f() })
+			kerneltest.WithCapabilities(t, nil, func() { err = f() })
 			return err
 		}
 	}
 	for name, fails := range map[string]func() error{
 		"a tunnel whose name is taken":      tunnel(func(c *TunnelConfig) { c.Name = "taken0" }),
 		"a tunnel without permission":       unprivileged(tunnel(func(*TunnelConfig) {})),
-		"a socket on another device":        func() error { return second(ListenPacket(loopback, 0x2001)) },
-		"a socket on no device":             func() error { return second(ListenPacket(9999, 0x2001)) },
-		"a socket without permission":       unprivileged(func() error { return second(ListenPacket(gre9, 0x2001)) }),
+		"a socket on another device":        func() error { return second(nhrpsocket.Listen(loopback, 0x2001)) },
+		"a socket on no device":             func() error { return second(nhrpsocket.Listen(9999, 0x2001)) },
+		"a socket without permission":       unprivileged(func() error { return second(nhrpsocket.Listen(gre9, 0x2001)) }),
 		"programs that cannot be attached":  func() error { return attachErr(t, "gre9", gre9, ModeEBPF, 0) },
 		"programs without permission":       unprivileged(func() error { return attachErr(t, "gre9", gre9, ModeEBPF, 0) }),
 		"programs on a device that is gone": func() error { return attachErr(t, "gre8", 8888, ModeEBPF, 0) },
 		"NFLOG's group taken":               func() error { return attachErr(t, "gre9", gre9, ModeNFLOG, 2000) },
-		"a guard without permission":        unprivileged(func() error { return EnsureGuard(netip.MustParseAddr("198.51.100.1")) }),
-		"the address of no device":          func() error { return second(UnderlayAddress("none0")) },
-		"ESP states without permission":     unprivileged(func() error { return second(ESPStates(netip.MustParseAddr("198.51.100.1"))) }),
+		"a guard without permission":        unprivileged(func() error { return xfrm.EnsureGuard(netip.MustParseAddr("198.51.100.1")) }),
+		"the address of no device":          func() error { return second(rtnl.UnderlayAddress("none0")) },
+		"ESP states without permission":     unprivileged(func() error { return second(xfrm.ESPStates(netip.MustParseAddr("198.51.100.1"))) }),
 		"the release of guards without it":  unprivileged(func() error { return second(ReleaseGuards()) }),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +71,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 			for range rounds {
 				_ = fails()
 			}
-			eventually(t, fmt.Sprintf("no more than %d descriptors and %d goroutines are left", files, goroutines), func() bool {
+			kerneltest.Eventually(t, fmt.Sprintf("no more than %d descriptors and %d goroutines are left", files, goroutines), func() bool {
 				return descriptors(t) <= files && runtime.NumGoroutine() <= goroutines
 			})
 		})
@@ -74,7 +81,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func attachErr(t *testing.T, device string, index int, mode string, group uint16) error {
-	path, err := AttachDataPath(testLog(t), DataPathConfig{Device: device, Index: index, Mode: mode, Redirect: true, Group: group})
+	path, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: device, Index: index, Mode: mode, Redirect: true, Group: group})
 	if err == nil {
 		return path.Close()
 	}

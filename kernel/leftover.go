@@ -6,8 +6,8 @@ import (
 	"net/netip"
 	"slices"
 
-	vnl "github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
 )
 
 // Leftovers are what this package made in the kernel and what stays there when nobody runs.
@@ -18,79 +18,45 @@ type Leftovers struct {
 
 // FindLeftovers reads them. A kernel without IPsec has no guards.
 func FindLeftovers() (Leftovers, error) {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return Leftovers{}, err
 	}
-	defer r.close()
-	links, err := r.greLinks()
+	defer r.Close()
+	links, err := r.GRELinks()
 	if err != nil {
 		return Leftovers{}, err
 	}
 	var found Leftovers
 	for _, l := range links {
-		if l.alias == TunnelAlias {
-			found.Tunnels = append(found.Tunnels, l.name)
+		if l.Alias == TunnelAlias {
+			found.Tunnels = append(found.Tunnels, l.Name)
 		}
 	}
-	found.Guarded, err = guardedAddresses()
+	found.Guarded, err = xfrm.GuardedAddresses()
 	return found, err
 }
 
-func guardedAddresses() ([]netip.Addr, error) {
-	var locals []netip.Addr
-	err := withXFRM(func(h *vnl.Handle) error {
-		policies, err := h.XfrmPolicyList(unix.AF_UNSPEC)
-		if err != nil {
-			return explain(err, "list the IPsec policies")
-		}
-		for i := range policies {
-			local, ok := guardedBy(&policies[i])
-			if ok && !slices.Contains(locals, local) {
-				locals = append(locals, local)
-			}
-		}
-		return nil
-	})
-	if errors.Is(err, ErrNoXFRM) {
-		return nil, nil
-	}
-	return locals, err
-}
-
-// guardedBy is the local address that a policy guards, if it is half of a guard.
-func guardedBy(p *vnl.XfrmPolicy) (netip.Addr, bool) {
-	local := p.Dst
-	if p.Dir == vnl.XFRM_DIR_OUT {
-		local = p.Src
-	}
-	if !isGuard(p) || p.Proto != protocolGRE || local == nil {
-		return netip.Addr{}, false
-	}
-	ones, bits := local.Mask.Size()
-	address, ok := netip.AddrFromSlice(local.IP)
-	return address.Unmap(), ok && ones == bits
-}
-
-// ReleaseGuards removes the guards of all addresses that no GRE tunnel uses, and returns the other guarded ones.
+// ReleaseGuards removes the guards of all addresses that no GRE tunnel uses, and returns the other
+// guarded ones.
 func ReleaseGuards() (kept []netip.Addr, err error) {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
-	links, err := r.greLinks()
+	defer r.Close()
+	links, err := r.GRELinks()
 	if err != nil {
 		return nil, err
 	}
-	guarded, err := guardedAddresses()
+	guarded, err := xfrm.GuardedAddresses()
 	problems := []error{err}
 	for _, local := range guarded {
-		if slices.ContainsFunc(links, func(l *link) bool { return l.gre.local == local }) {
+		if slices.ContainsFunc(links, func(l *rtnl.Link) bool { return l.GRE.Local == local }) {
 			kept = append(kept, local)
 			continue
 		}
-		problems = append(problems, RemoveGuard(local))
+		problems = append(problems, xfrm.RemoveGuard(local))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return kept, fmt.Errorf("release guards: %w", err)

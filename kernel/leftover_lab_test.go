@@ -6,13 +6,17 @@ import (
 	"net/netip"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/xfrm"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// What is ours in the kernel is found without knowing anything of an earlier run, and only guards that nothing needs are released.
+// What is ours in the kernel is found without knowing anything of an earlier run, and only guards
+// that nothing needs are released.
 func TestLeftovers(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	v4, unused, v6 := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("2001:db8::1")
@@ -39,10 +43,10 @@ func TestLeftovers(t *testing.T) {
 		"xfrm policy add dir out src 198.51.100.9/32 dst 0.0.0.0/0 proto gre action block priority 1000",
 		"xfrm policy add dir in src 0.0.0.0/0 dst 198.51.100.9/32 proto tcp action block priority 500000",
 	} {
-		ip(t, args)
+		kerneltest.IP(t, args)
 	}
 	for _, local := range []netip.Addr{v4, unused, v6} {
-		if err := EnsureGuard(local); err != nil {
+		if err := xfrm.EnsureGuard(local); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,5 +58,5 @@ func TestLeftovers(t *testing.T) {
 	}
 	compare("kept for tunnels", []netip.Addr{v4}, kept)
 	compare("afterwards", Leftovers{Tunnels: []string{"gre1"}, Guarded: []netip.Addr{v4}}, found())
-	shows(t, "xfrm policy", "198.51.100.9/32 dst 0.0.0.0/0 proto gre", "proto tcp", "-2001:db8::1", "-198.51.100.2")
+	kerneltest.Shows(t, "xfrm policy", "198.51.100.9/32 dst 0.0.0.0/0 proto gre", "proto tcp", "-2001:db8::1", "-198.51.100.2")
 }

@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"net/netip"
 
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
+
 	"github.com/cilium/ebpf"
 )
 
-// ErrNoMarks says that peers cannot be named by marks here: of several behind one NAT address only one can be reached.
+// ErrNoMarks says that peers cannot be named by marks here: of several behind one NAT address only
+// one can be reached.
 var ErrNoMarks = errors.New("peers behind one NAT address cannot be told apart on this system")
 
 // What cygnet_probe of bpf/cygnet.c returns.
@@ -41,7 +46,8 @@ func (s *ebpfPath) askMarks() error {
 	return err
 }
 
-// compareMarks brings the companion device in step. One of an earlier run that nobody needs now must not answer strangers either.
+// compareMarks brings the companion device in step. One of an earlier run that nobody needs now
+// must not answer strangers either.
 func (s *ebpfPath) compareMarks(found *finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,12 +68,12 @@ func (s *ebpfPath) compareMarks(found *finding) {
 
 // enableMarks looks each time: it mends what others removed or changed.
 func (s *ebpfPath) enableMarks() error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	tunnel, err := r.linkByName(s.device)
+	defer r.Close()
+	tunnel, err := r.LinkByName(s.device)
 	if err != nil {
 		return err
 	}
@@ -82,7 +88,7 @@ func (s *ebpfPath) enableMarks() error {
 		return err
 	}
 	s.companion = companion
-	way := bpfWay{Companion: uint32(companion), Key: tunnel.okey}
+	way := bpfWay{Companion: uint32(companion), Key: tunnel.OKey}
 	if err := s.objects.Ways.Put(uint32(0), way); err != nil {
 		return fmt.Errorf("set the way to marked peers of %s: %w", s.device, err)
 	}
@@ -91,24 +97,24 @@ func (s *ebpfPath) enableMarks() error {
 
 // closeCompanion sees to it that a companion of ours takes nothing in, if there is one.
 func (s *ebpfPath) closeCompanion() error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	have, err := findCompanion(r)
-	if err != nil || have == nil || have.alias != companionAlias {
+	if err != nil || have == nil || have.Alias != companionAlias {
 		return err
 	}
 	if err := closeToArrivals(have, s.companionFilter()); err != nil {
 		return err
 	}
-	s.companion = have.index
+	s.companion = have.Index
 	return nil
 }
 
-// companionFilter is the filter that the companion is to have: this tunnel's at first, so that its drops count here, then that of
-// whichever tunnel.
+// companionFilter is the filter that the companion is to have: this tunnel's at first, so that its
+// drops count here, then that of whichever tunnel.
 func (s *ebpfPath) companionFilter() filter {
 	f := companionFilter
 	f.program, f.shared = s.objects.CygnetUnclaimed, s.companion != 0
@@ -116,7 +122,7 @@ func (s *ebpfPath) companionFilter() filter {
 }
 
 // probeMarks has the kernel run what sends to marked peers, without sending.
-func (s *ebpfPath) probeMarks(tunnel *link) error {
+func (s *ebpfPath) probeMarks(tunnel *rtnl.Link) error {
 	lacks, err := s.objects.CygnetProbe.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
 	if err != nil {
 		return fmt.Errorf("%w: cannot find out what this kernel can: %w", ErrNoMarks, err)
@@ -124,7 +130,7 @@ func (s *ebpfPath) probeMarks(tunnel *link) error {
 	if lacks&probeNoSource != 0 {
 		return fmt.Errorf("%w: that needs Linux 5.19", ErrNoMarks)
 	}
-	if lacks&probeNoUnkeyed != 0 && !tunnel.okeyed {
+	if lacks&probeNoUnkeyed != 0 && !tunnel.OKeyed {
 		return fmt.Errorf("%w: without a GRE key on %s that needs Linux 6.3; give all routers the same key", ErrNoMarks, s.device)
 	}
 	return nil
@@ -139,8 +145,8 @@ func (s *ebpfPath) SetMarked(peers map[netip.Addr]netip.Addr) error {
 func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
 	var failed error
 	for name, real := range peers {
-		if _, ok := MarkOf(name); !ok || real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
-			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w", name, real, s.device, ErrNBMA))
+		if _, ok := xfrm.MarkOf(name); !ok || real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
+			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w", name, real, s.device, nhrpsocket.ErrNBMA))
 			continue
 		}
 		if real.IsValid() {
@@ -154,7 +160,7 @@ func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
 	}
 	again := s.refused
 	for name, real := range peers {
-		if _, ok := MarkOf(name); ok {
+		if _, ok := xfrm.MarkOf(name); ok {
 			again = s.lead(name, real) != nil || again
 		}
 	}
@@ -180,20 +186,21 @@ func (s *ebpfPath) lead(name, real netip.Addr) error {
 	return s.objects.Marked.Put(key, want)
 }
 
-// adoptMarked knows the marked peers of before a restart from the kernel's IPsec policies, so that their traffic goes on. Where marks
-// cannot be had any more, the first SetMarked says so. mu is held.
+// adoptMarked knows the marked peers of before a restart from the kernel's IPsec policies, so that
+// their traffic goes on. Where marks cannot be had any more, the first SetMarked says so. mu is
+// held.
 func (s *ebpfPath) adoptMarked() error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	tunnel, err := r.linkByName(s.device)
-	if err != nil || tunnel == nil || !tunnel.gre.local.Is4() {
+	defer r.Close()
+	tunnel, err := r.LinkByName(s.device)
+	if err != nil || tunnel == nil || !tunnel.GRE.Local.Is4() {
 		return err // attaching says what is wrong with the device
 	}
-	peers, err := MarkedPeers(tunnel.gre.local)
-	if errors.Is(err, ErrNoXFRM) || err == nil && len(peers) == 0 {
+	peers, err := xfrm.MarkedPeers(tunnel.GRE.Local)
+	if errors.Is(err, rtnl.ErrNoXFRM) || err == nil && len(peers) == 0 {
 		return nil
 	}
 	if err != nil {

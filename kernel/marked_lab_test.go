@@ -11,16 +11,21 @@ import (
 	"strings"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/xfrm"
+
 	"github.com/cilium/ebpf/features"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
-// The namespace of spoke 11 plays a NAT address with two routers behind it. They are the peers with the marks 1 and 2 at the hub; what
-// reaches them has the marks 101 and 102 there, so that a test sees whose SA it came through.
+// The namespace of spoke 11 plays a NAT address with two routers behind it. They are the peers with
+// the marks 1 and 2 at the hub; what reaches them has the marks 101 and 102 there, so that a test
+// sees whose SA it came through.
 const aead = "aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128"
 
-var markedNBMAs = map[int]netip.Addr{1: MarkedNBMA(1), 2: MarkedNBMA(2)}
+var markedNBMAs = map[int]netip.Addr{1: xfrm.MarkedNBMA(1), 2: xfrm.MarkedNBMA(2)}
 
 func secureMarked(t *testing.T) {
 	t.Helper()
@@ -34,8 +39,8 @@ func secureMarked(t *testing.T) {
 			xfrm policy add %[2]s proto gre dir in mark %[3]d mask 0xffffffff priority 1000 tmpl %[2]s proto esp reqid %[3]d mode transport
 			`, hub, spoke, i, aead)
 	}
-	labRun(t, batch, "ip -batch -")
-	if err := EnsureGuard(hubNBMA); err != nil {
+	kerneltest.RunWith(t, batch, "ip -batch -")
+	if err := xfrm.EnsureGuard(kerneltest.HubNBMA); err != nil {
 		t.Fatal(err)
 	}
 	batch = fmt.Sprintf("xfrm policy add %s proto gre dir out priority 1000 tmpl %s proto esp reqid 1 mode transport\n", spoke, spoke)
@@ -44,35 +49,36 @@ func secureMarked(t *testing.T) {
 			xfrm state add %[2]s proto esp spi 0x20%[3]d reqid %[3]d mode transport %[4]s
 			`, hub, spoke, i, aead)
 	}
-	labRun(t, batch, "ip -n "+spoke1+" -batch -")
+	kerneltest.RunWith(t, batch, "ip -n "+kerneltest.Spoke1+" -batch -")
 }
 
 // sendAs makes spoke 11 send through the SA of one of its routers from now on.
 func sendAs(t *testing.T, router int) {
 	t.Helper()
-	labIP(t, "-n %s xfrm policy update src 192.0.2.11 dst 192.0.2.1 proto gre dir out priority 1000 "+
-		"tmpl src 192.0.2.11 dst 192.0.2.1 proto esp reqid %d mode transport", spoke1, router)
+	kerneltest.IPf(t, "-n %s xfrm policy update src 192.0.2.11 dst 192.0.2.1 proto gre dir out priority 1000 "+
+		"tmpl src 192.0.2.11 dst 192.0.2.1 proto esp reqid %d mode transport", kerneltest.Spoke1, router)
 }
 
-// markedHub is the hub with two routers at one address, a neighbour and a network for each, and the programs attached.
+// markedHub is the hub with two routers at one address, a neighbour and a network for each, and the
+// programs attached.
 func markedHub(t *testing.T) DataPath {
 	t.Helper()
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	secureMarked(t)
 	for i := 1; i <= 2; i++ {
-		labIP(t, "neigh add 10.255.0.2%d lladdr %s dev gre1", i, markedNBMAs[i])
-		labIP(t, "route add 172.16.2%d.0/24 via 10.255.0.2%d", i, i)
+		kerneltest.IPf(t, "neigh add 10.255.0.2%d lladdr %s dev gre1", i, markedNBMAs[i])
+		kerneltest.IPf(t, "route add 172.16.2%d.0/24 via 10.255.0.2%d", i, i)
 	}
 	s := attach(t, gre)
-	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[1]: spoke1NBMA, markedNBMAs[2]: spoke1NBMA}); err != nil {
+	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[1]: kerneltest.Spoke1NBMA, markedNBMAs[2]: kerneltest.Spoke1NBMA}); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func readOne(t *testing.T, s *Socket) Message {
+func readOne(t *testing.T, s *nhrpsocket.Socket) nhrpsocket.Message {
 	t.Helper()
-	ms := make([]Message, 1)
+	ms := make([]nhrpsocket.Message, 1)
 	if _, err := s.ReadBatch(ms); err != nil {
 		t.Fatal(err)
 	}
@@ -80,24 +86,24 @@ func readOne(t *testing.T, s *Socket) Message {
 }
 
 func TestMarkedPeersGetTheirOwnPackets(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	markedHub(t)
-	nhrpThere, dataThere := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, spoke1, "gre1", unix.ETH_P_IP)
-	nhrp, data := openIn(t, "", "gre1", protocolNHRP), openIn(t, "", "gre1", unix.ETH_P_IP)
+	nhrpThere, dataThere := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	nhrp, data := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", unix.ETH_P_IP)
 	lan(t)
 	for _, i := range []int{1, 2, 1} {
-		send(t, nhrp, markedNBMAs[i], numbered(1)...)
-		if m := readOne(t, nhrpThere); m.Mark != uint32(100+i) || m.NBMA != hubNBMA {
+		sendFrom(t, nhrp, markedNBMAs[i], kerneltest.Numbered(1)...)
+		if m := readOne(t, nhrpThere); m.Mark != uint32(100+i) || m.NBMA != kerneltest.HubNBMA {
 			t.Errorf("NHRP for router %d came through the SA of %d, from %s", i, m.Mark-100, m.NBMA)
 		}
-		send(t, data, markedNBMAs[i], datagram("10.255.0.1", fmt.Sprintf("10.255.0.2%d", i), 100))
+		sendFrom(t, data, markedNBMAs[i], kerneltest.Datagram("10.255.0.1", fmt.Sprintf("10.255.0.2%d", i), 100))
 		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || len(m.Data) != 100 {
 			t.Errorf("data for router %d came through the SA of %d, %d bytes", i, m.Mark-100, len(m.Data))
 		}
-		labRun(t, "", fmt.Sprintf("ip netns exec cygnet-lan bash -c echo>/dev/udp/172.16.2%d.5/9", i))
-		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || m.NBMA != hubNBMA {
+		kerneltest.RunWith(t, "", fmt.Sprintf("ip netns exec cygnet-lan bash -c echo>/dev/udp/172.16.2%d.5/9", i))
+		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || m.NBMA != kerneltest.HubNBMA {
 			t.Errorf("forwarded data for router %d came through the SA of %d, from %s", i, m.Mark-100, m.NBMA)
 		}
 	}
@@ -106,27 +112,27 @@ func TestMarkedPeersGetTheirOwnPackets(t *testing.T) {
 // lan is a host behind the hub.
 func lan(t *testing.T) {
 	t.Helper()
-	labIP(t, "netns add cygnet-lan")
-	t.Cleanup(func() { labIP(t, "netns del cygnet-lan") })
-	labRun(t, `link add lan1 type veth peer name eth0 netns cygnet-lan
+	kerneltest.IPf(t, "netns add cygnet-lan")
+	t.Cleanup(func() { kerneltest.IPf(t, "netns del cygnet-lan") })
+	kerneltest.RunWith(t, `link add lan1 type veth peer name eth0 netns cygnet-lan
 		addr add 172.17.1.1/24 dev lan1
 		link set lan1 up`, "ip -batch -")
-	labRun(t, `addr add 172.17.1.5/24 dev eth0
+	kerneltest.RunWith(t, `addr add 172.17.1.5/24 dev eth0
 		link set eth0 up
 		route add default via 172.17.1.1`, "ip -n cygnet-lan -batch -")
 }
 
 func TestPacketsTooLongForTheUnderlayReachMarkedPeers(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	markedHub(t)
-	labIP(t, "link set eth0 mtu 1400")
-	there, data := openIn(t, spoke1, "gre1", unix.ETH_P_IP), openIn(t, "", "gre1", unix.ETH_P_IP)
+	kerneltest.IPf(t, "link set eth0 mtu 1400")
+	there, data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, "", "gre1", unix.ETH_P_IP)
 	for _, length := range []int{1300, 1380, 1400, 4000} {
-		packet := datagram("10.255.0.1", "10.255.0.21", length)
+		packet := kerneltest.Datagram("10.255.0.1", "10.255.0.21", length)
 		packet[6] |= 0x40 // don't fragment
-		send(t, data, markedNBMAs[1], packet)
+		sendFrom(t, data, markedNBMAs[1], packet)
 		if m := readOne(t, there); len(m.Data) != length || m.Mark != 101 {
 			t.Errorf("%d bytes came as %d", length, len(m.Data))
 		}
@@ -134,12 +140,12 @@ func TestPacketsTooLongForTheUnderlayReachMarkedPeers(t *testing.T) {
 }
 
 func TestNothingLeavesForUnknownMarks(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	s := markedHub(t)
-	there, nhrp := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, "", "gre1", protocolNHRP)
-	sendInVain(t, nhrp, MarkedNBMA(9), 3)
+	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
+	sendInVain(t, nhrp, xfrm.MarkedNBMA(9), 3)
 	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[2]: {}}); err != nil {
 		t.Fatal(err)
 	}
@@ -147,39 +153,39 @@ func TestNothingLeavesForUnknownMarks(t *testing.T) {
 	if stats, err := s.Stats(); err != nil || stats.NoMark != 5 {
 		t.Errorf("statistics %+v, %v; 5 packets had no way", stats, err)
 	}
-	send(t, nhrp, markedNBMAs[1], numbered(1)...)
+	sendFrom(t, nhrp, markedNBMAs[1], kerneltest.Numbered(1)...)
 	if m := readOne(t, there); m.Mark != 101 {
 		t.Errorf("the first packet that arrives has mark %d", m.Mark)
 	}
 }
 
 // sendInVain sends packets that the program drops, which the kernel tells the sender.
-func sendInVain(t *testing.T, s *Socket, to netip.Addr, packets int) {
+func sendInVain(t *testing.T, s *nhrpsocket.Socket, to netip.Addr, packets int) {
 	t.Helper()
-	for _, p := range numbered(packets) {
-		if _, err := s.WriteBatch([]Message{{NBMA: to, Data: p}}); !errors.Is(err, unix.ENOBUFS) {
+	for _, p := range kerneltest.Numbered(packets) {
+		if _, err := s.WriteBatch([]nhrpsocket.Message{{NBMA: to, Data: p}}); !errors.Is(err, unix.ENOBUFS) {
 			t.Errorf("a packet to %s: %v", to, err)
 		}
 	}
 }
 
 func TestMarksNameSenders(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	s := markedHub(t)
-	nhrp, data := openIn(t, "", "gre1", protocolNHRP), openIn(t, "", "gre1", unix.ETH_P_IP)
-	nhrpThere, dataThere := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	nhrp, data := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", unix.ETH_P_IP)
+	nhrpThere, dataThere := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	for i := 1; i <= 2; i++ {
 		sendAs(t, i)
-		send(t, nhrpThere, hubNBMA, numbered(1)...)
-		if m := readOne(t, nhrp); m.Mark != uint32(i) || m.NBMA != spoke1NBMA {
+		sendFrom(t, nhrpThere, kerneltest.HubNBMA, kerneltest.Numbered(1)...)
+		if m := readOne(t, nhrp); m.Mark != uint32(i) || m.NBMA != kerneltest.Spoke1NBMA {
 			t.Errorf("NHRP of router %d came with mark %d from %s", i, m.Mark, m.NBMA)
 		}
 		if _, there := usedBy(t, s)[markedNBMAs[i]]; there {
 			t.Errorf("router %d has sent data already", i)
 		}
-		send(t, dataThere, hubNBMA, datagram("10.255.0.21", "172.16.1.77", 100))
+		sendFrom(t, dataThere, kerneltest.HubNBMA, kerneltest.Datagram("10.255.0.21", "172.16.1.77", 100))
 		if m := readOne(t, data); m.Mark != 0 {
 			t.Errorf("data of router %d still has mark %d: rules of the site may take it for theirs", i, m.Mark)
 		}
@@ -187,18 +193,18 @@ func TestMarksNameSenders(t *testing.T) {
 			t.Errorf("data of router %d does not count as its use: %v", i, usedBy(t, s))
 		}
 	}
-	if _, there := usedBy(t, s)[spoke1NBMA]; there {
+	if _, there := usedBy(t, s)[kerneltest.Spoke1NBMA]; there {
 		t.Error("data of a marked peer counts for the address that it shares")
 	}
 }
 
 func TestRestartKnowsMarkedPeers(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	first := markedHub(t)
 	link := linkNamed(t, "gre1")
-	second, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre1", Index: link.index, Mode: ModeEBPF})
+	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: link.Index, Mode: ModeEBPF})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,36 +212,36 @@ func TestRestartKnowsMarkedPeers(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	there, nhrp := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, "", "gre1", protocolNHRP)
+	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
 	for i := 1; i <= 2; i++ {
-		send(t, nhrp, markedNBMAs[i], numbered(1)...)
+		sendFrom(t, nhrp, markedNBMAs[i], kerneltest.Numbered(1)...)
 		if m := readOne(t, there); m.Mark != uint32(100+i) {
 			t.Errorf("after the restart NHRP for router %d came through the SA of %d", i, m.Mark-100)
 		}
 	}
-	want := map[netip.Addr]netip.Addr{markedNBMAs[1]: spoke1NBMA, markedNBMAs[2]: spoke1NBMA}
-	got, err := MarkedPeers(hubNBMA)
-	if diff := cmp.Diff(want, got, cmp.Comparer(sameAddr)); diff != "" || err != nil {
+	want := map[netip.Addr]netip.Addr{markedNBMAs[1]: kerneltest.Spoke1NBMA, markedNBMAs[2]: kerneltest.Spoke1NBMA}
+	got, err := xfrm.MarkedPeers(kerneltest.HubNBMA)
+	if diff := cmp.Diff(want, got, cmp.Comparer(kerneltest.SameAddr)); diff != "" || err != nil {
 		t.Errorf("marked peers by the kernel's policies (-want +got), %v:\n%s", err, diff)
 	}
 }
 
 func TestCompanionNeverAnswersStrangers(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	s := attach(t, hubAndSpokes(t))
+	s := attach(t, kerneltest.HubAndSpokes(t))
 	if err := s.EnableMarks(); err != nil {
 		t.Fatal(err)
 	}
 	before := icmpEchos(t)
 	// Two tunnels that the hub does not have: without a key, and with another one.
 	for name, key := range map[string]string{"gre8": "", "gre9": "key 99"} {
-		labRun(t, fmt.Sprintf(`link add %[1]s type gre local 192.0.2.12 remote 192.0.2.1 %[2]s
+		kerneltest.RunWith(t, fmt.Sprintf(`link add %[1]s type gre local 192.0.2.12 remote 192.0.2.1 %[2]s
 			link set %[1]s up
-			route add 172.16.1.1/32 dev %[1]s src 10.255.0.12`, name, key), "ip -n "+spoke2+" -batch -")
-		_ = exec.Command("ip", "netns", "exec", spoke2, "ping", "-q", "-c", "1", "-W", "1", "172.16.1.1").Run()
-		labIP(t, "-n %s link del %s", spoke2, name)
+			route add 172.16.1.1/32 dev %[1]s src 10.255.0.12`, name, key), "ip -n "+kerneltest.Spoke2+" -batch -")
+		_ = exec.Command("ip", "netns", "exec", kerneltest.Spoke2, "ping", "-q", "-c", "1", "-W", "1", "172.16.1.1").Run()
+		kerneltest.IPf(t, "-n %s link del %s", kerneltest.Spoke2, name)
 	}
 	if after := icmpEchos(t); after != before {
 		t.Errorf("the host took in echo requests of strangers: %s, %s before", after, before)
@@ -273,10 +279,10 @@ func icmpEchos(t *testing.T) string {
 }
 
 func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	s := attach(t, gre)
 	if l := linkNamed(t, "gre1-nat"); l != nil {
 		t.Fatalf("a companion nobody needs: %+v", l)
@@ -285,16 +291,16 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 		if err := s.EnableMarks(); err != nil {
 			t.Fatal(err)
 		}
-		if l := linkNamed(t, "gre1-nat"); l == nil || !l.up || !l.external || l.alias != companionAlias {
+		if l := linkNamed(t, "gre1-nat"); l == nil || !l.Up || !l.External || l.Alias != companionAlias {
 			t.Fatalf("the companion: %+v", l)
 		}
 	}
-	labIP(t, "link del gre1-nat") // somebody tidies up
+	kerneltest.IPf(t, "link del gre1-nat") // somebody tidies up
 	if err := s.SetMarked(nil); err != nil {
 		t.Fatal(err)
 	}
 	var way bpfWay
-	if err := s.(*ebpfPath).objects.Ways.Lookup(uint32(0), &way); err != nil || int(way.Companion) != linkNamed(t, "gre1-nat").index || way.Key != 42 {
+	if err := s.(*ebpfPath).objects.Ways.Lookup(uint32(0), &way); err != nil || int(way.Companion) != linkNamed(t, "gre1-nat").Index || way.Key != 42 {
 		t.Errorf("the way after the companion was made again: %+v, %v", way, err)
 	}
 	if err := Detach("gre1"); err != nil {
@@ -306,15 +312,15 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 }
 
 func TestCompanionOfSomebodyElse(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	labIP(t, "link add other type gre external")
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.IPf(t, "link add other type gre external")
 	s := attach(t, gre)
 	for what, err := range map[string]error{
 		"enable marks": s.EnableMarks(),
-		"set marked":   s.SetMarked(map[netip.Addr]netip.Addr{MarkedNBMA(1): spoke1NBMA}),
+		"set marked":   s.SetMarked(map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA}),
 	} {
 		if !errors.Is(err, ErrCompanionTaken) || !strings.Contains(err.Error(), "other") {
 			t.Errorf("%s: %v", what, err)
@@ -329,15 +335,15 @@ func TestCompanionOfSomebodyElse(t *testing.T) {
 }
 
 func TestMarksWithoutKey(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	version, err := features.LinuxVersionCode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	gre := hubAndSpokes(t)
-	labIP(t, "link set gre1 type gre local 192.0.2.1 nokey")
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.IPf(t, "link set gre1 type gre local 192.0.2.1 nokey")
 	err = attach(t, gre).EnableMarks()
 	if able := version >= 6<<16|3<<8; able != (err == nil) {
 		t.Errorf("on Linux %#x: %v", version, err)
@@ -347,16 +353,16 @@ func TestMarksWithoutKey(t *testing.T) {
 }
 
 func TestSetMarkedRefusesImpossibleAddresses(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	s := attach(t, hubAndSpokes(t))
+	s := attach(t, kerneltest.HubAndSpokes(t))
 	for name, real := range map[netip.Addr]netip.Addr{
-		hubNBMA:       spoke1NBMA,
-		MarkedNBMA(1): netip.MustParseAddr("2001:db8::1"),
-		MarkedNBMA(2): netip.MustParseAddr("224.0.0.1"),
+		kerneltest.HubNBMA: kerneltest.Spoke1NBMA,
+		xfrm.MarkedNBMA(1): netip.MustParseAddr("2001:db8::1"),
+		xfrm.MarkedNBMA(2): netip.MustParseAddr("224.0.0.1"),
 	} {
-		if err := s.SetMarked(map[netip.Addr]netip.Addr{name: real}); !errors.Is(err, ErrNBMA) {
+		if err := s.SetMarked(map[netip.Addr]netip.Addr{name: real}); !errors.Is(err, nhrpsocket.ErrNBMA) {
 			t.Errorf("%s at %s: %v", name, real, err)
 		}
 	}

@@ -4,34 +4,37 @@ package kernel
 
 import (
 	"context"
-	"encoding/json"
 	"net/netip"
 	"os/exec"
 	"testing"
 	"time"
+
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/sysctl"
+	"cygnet/kernel/watch"
 )
 
-// A packet to an overlay address without a neighbour is told, held meanwhile, and goes out as soon as the neighbour is there. What
-// happens to neighbours of other devices is not told.
+// A packet to an overlay address without a neighbour is told, held meanwhile, and goes out as soon
+// as the neighbour is there. What happens to neighbours of other devices is not told.
 func TestMissedNeighborHoldsItsPacket(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	run(t, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1") // it sends of its own accord
-	underlay(t)
+	kerneltest.Run(t, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1") // it sends of its own accord
+	kerneltest.Underlay(t)
 	cfg := labTunnel
 	cfg.Protected, cfg.ResolveMisses = false, true
 	_, states := runTunnel(t, cfg)
 	st := <-states
 	for name, want := range map[string]string{"app_solicit": "5", "mcast_solicit": "0", "ucast_solicit": "0"} {
-		if v, err := readSysctl("net/ipv4/neigh/gre1/" + name); err != nil || v != want {
+		if v, err := sysctl.Read("net/ipv4/neigh/gre1/" + name); err != nil || v != want {
 			t.Errorf("%s is %q, %v; want %s", name, v, err, want)
 		}
 	}
 	missed := make(chan netip.Addr, 64)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- WatchMisses(ctx, testLog(t), st.Index, func(a netip.Addr) { missed <- a }) }()
+	go func() { done <- watch.Misses(ctx, kerneltest.Log(t), st.Index, func(a netip.Addr) { missed <- a }) }()
 	defer func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -39,9 +42,9 @@ func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 		}
 	}()
 
-	ip(t, "link add other0 type dummy")
-	ip(t, "addr add 10.9.0.1/24 dev other0")
-	ip(t, "link set other0 up")
+	kerneltest.IP(t, "link add other0 type dummy")
+	kerneltest.IP(t, "addr add 10.9.0.1/24 dev other0")
+	kerneltest.IP(t, "link set other0 up")
 	exec.Command("ping", "-c", "1", "-W", "1", "10.9.0.2").Run()
 
 	ping := exec.Command("ping", "-c", "1", "-W", "4", "10.255.0.77")
@@ -57,23 +60,9 @@ func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("no miss was told")
 	}
-	if n := txPackets(t); n != 0 {
+	if n := kerneltest.TXPackets(t); n != 0 {
 		t.Fatalf("%d packets left before the neighbour was there", n)
 	}
-	ip(t, "neigh replace 10.255.0.77 lladdr 198.51.100.77 dev gre1 nud permanent")
-	eventually(t, "the held packet goes out", func() bool { return txPackets(t) == 1 })
-}
-
-// txPackets is how many packets the tunnel sent.
-func txPackets(t *testing.T) int {
-	t.Helper()
-	var links []struct {
-		Stats struct {
-			TX struct{ Packets int }
-		} `json:"stats64"`
-	}
-	if err := json.Unmarshal([]byte(ip(t, "-s -j link show gre1")), &links); err != nil || len(links) != 1 {
-		t.Fatal(links, err)
-	}
-	return links[0].Stats.TX.Packets
+	kerneltest.IP(t, "neigh replace 10.255.0.77 lladdr 198.51.100.77 dev gre1 nud permanent")
+	kerneltest.Eventually(t, "the held packet goes out", func() bool { return kerneltest.TXPackets(t) == 1 })
 }

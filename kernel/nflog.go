@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +23,8 @@ const nflogCopy = 256
 // nfgenmsgLen is the size of the header of netfilter's messages: family, version, resource number.
 const nfgenmsgLen = 4
 
-// From linux/netfilter/nfnetlink_log.h: message types, attributes of a packet, attributes and values of a configuration.
+// From linux/netfilter/nfnetlink_log.h: message types, attributes of a packet, attributes and
+// values of a configuration.
 const (
 	nflogPacket = unix.NFNL_SUBSYS_ULOG << 8
 	nflogConfig = unix.NFNL_SUBSYS_ULOG<<8 | 1
@@ -57,7 +60,7 @@ func attachNFLOG(log *slog.Logger, cfg DataPathConfig, reason string) (*nflogPat
 	}
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
-		return nil, explain(err, "open nfnetlink")
+		return nil, rtnl.Explain(err, "open nfnetlink")
 	}
 	if err := bindNFLOG(conn, cfg.Group); err != nil {
 		return nil, errors.Join(explainNFLOG(err, cfg.Group), conn.Close())
@@ -82,8 +85,9 @@ func explainNFLOG(err error, group uint16) error {
 // firstNFLOGGroup is above those that people choose by hand.
 const firstNFLOGGroup = 1024
 
-// nflogGroup is a device's own group: only one socket can have it. It follows from the name alone, since a firewall rule that somebody
-// wrote names it, and must stay right when other tunnels come and go.
+// nflogGroup is a device's own group: only one socket can have it. It follows from the name alone,
+// since a firewall rule that somebody wrote names it, and must stay right when other tunnels come
+// and go.
 func nflogGroup(device string) uint16 {
 	hash := fnv.New32a()
 	hash.Write([]byte(device))
@@ -96,7 +100,8 @@ func nflogRule(cfg DataPathConfig) string {
 		"--hashlimit-mode srcip,dstip --hashlimit-name %[1]s -j NFLOG --nflog-group %[2]d --nflog-size 128", cfg.Device, cfg.Group)
 }
 
-// bindNFLOG makes the kernel deliver the group's packets to the connection, each at once: by default it collects them for up to a second.
+// bindNFLOG makes the kernel deliver the group's packets to the connection, each at once: by
+// default it collects them for up to a second.
 func bindNFLOG(conn *netlink.Conn, group uint16) error {
 	mode := binary.BigEndian.AppendUint32(nil, nflogCopy)
 	mode = append(mode, nfulnlCopyPacket, 0)
@@ -172,7 +177,8 @@ func (s *nflogPath) take(m netlink.Message, f func(Redirect)) {
 	f(r)
 }
 
-// parseNFLOG reads a logged packet. Only those that came in on the device and leave by it are redirects, whatever the rule matches.
+// parseNFLOG reads a logged packet. Only those that came in on the device and leave by it are
+// redirects, whatever the rule matches.
 func parseNFLOG(b []byte, index uint32) (r Redirect, ok bool) {
 	if len(b) < nfgenmsgLen {
 		return Redirect{}, false
@@ -198,7 +204,8 @@ func parseNFLOG(b []byte, index uint32) (r Redirect, ok bool) {
 	return r, attributes.Err() == nil && in == index && out == index && len(r.Packet) > 0
 }
 
-// hardwareAddress reads struct nfulnl_msg_packet_hw: on a gre device the link-layer source is the outer source address.
+// hardwareAddress reads struct nfulnl_msg_packet_hw: on a gre device the link-layer source is the
+// outer source address.
 func hardwareAddress(b []byte) netip.Addr {
 	if len(b) < 8 || binary.BigEndian.Uint16(b) != 4 {
 		return netip.Addr{}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+
 	"github.com/google/go-cmp/cmp"
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -23,18 +25,18 @@ func addNFLOGRules(t *testing.T, cfg DataPathConfig) {
 		t.Fatalf("the rule is no iptables command: %q", rule)
 	}
 	for _, program := range []string{"iptables", "ip6tables"} {
-		labRun(t, "", program+" "+strings.Join(rule[1:], " "))
+		kerneltest.RunWith(t, "", program+" "+strings.Join(rule[1:], " "))
 	}
 }
 
 // The programs of an earlier run go where this one cannot tell them whom to admit.
 func TestFallbackRemovesThePrograms(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	attachWith(t, gre.Attrs().Index, func(*DataPathConfig) {})
-	s, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeNFLOG, Admission: true})
+	s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeNFLOG, Admission: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,10 +44,10 @@ func TestFallbackRemovesThePrograms(t *testing.T) {
 	if got := filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS); len(got) != 0 {
 		t.Errorf("filters at ingress: %v", got)
 	}
-	if arrives(t, spoke1, datagram("172.16.11.5", "172.16.1.77", 60)) != 1 {
+	if arrives(t, kerneltest.Spoke1, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60)) != 1 {
 		t.Error("data is dropped, and nobody can say whom to admit")
 	}
-	if err := s.Admit([]Admission{{NBMA: spoke1NBMA}}); !errors.Is(err, ErrNoAdmission) {
+	if err := s.Admit([]Admission{{NBMA: kerneltest.Spoke1NBMA}}); !errors.Is(err, ErrNoAdmission) {
 		t.Errorf("admitting somebody: %v", err)
 	}
 	if err := s.EnableMarks(); !errors.Is(err, ErrNoMarks) {
@@ -54,27 +56,27 @@ func TestFallbackRemovesThePrograms(t *testing.T) {
 }
 
 func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
-	s, redirects := watch(t, cfg)
+	s, redirects := watchRedirects(t, cfg)
 	addNFLOGRules(t, cfg)
 	// Rules may be broader than they must be.
 	target := fmt.Sprintf(" -j NFLOG --nflog-group %d --nflog-size 128", nflogGroup("gre1"))
-	labRun(t, "", "iptables -I FORWARD -i gre1 -o lan0"+target)
-	labRun(t, "", "iptables -I INPUT -i gre1"+target)
-	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
-	short, long := datagram("172.16.11.5", "172.16.12.5", 60), datagram("172.16.11.5", "172.16.12.6", 1300)
-	six := datagram("fd00:11::5", "fd00:12::5", 100)
-	send(t, spoke, hubNBMA, datagram("172.16.11.5", "172.16.1.77", 60), datagram("172.16.11.5", "10.255.0.1", 60), short, short, long)
-	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IPV6), hubNBMA, six)
+	kerneltest.RunWith(t, "", "iptables -I FORWARD -i gre1 -o lan0"+target)
+	kerneltest.RunWith(t, "", "iptables -I INPUT -i gre1"+target)
+	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	short, long := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60), kerneltest.Datagram("172.16.11.5", "172.16.12.6", 1300)
+	six := kerneltest.Datagram("fd00:11::5", "fd00:12::5", 100)
+	sendFrom(t, spoke, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60), kerneltest.Datagram("172.16.11.5", "10.255.0.1", 60), short, short, long)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA, six)
 	for _, packet := range [][]byte{short, long, six} {
 		packet = append([]byte(nil), packet[:min(len(packet), 128)]...)
 		got := next(t, redirects)
 		forwarded(packet)
-		if diff := cmp.Diff(Redirect{spoke1NBMA, packet}, got, cmp.Comparer(sameAddr)); diff != "" {
+		if diff := cmp.Diff(Redirect{kerneltest.Spoke1NBMA, packet}, got, cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 			t.Errorf("redirect (-want +got):\n%s", diff)
 		}
 	}
@@ -97,22 +99,22 @@ func forwarded(packet []byte) {
 }
 
 func TestAttachFallsBackToNFLOG(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	labRun(t, "", "tc qdisc add dev gre1 ingress")
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.RunWith(t, "", "tc qdisc add dev gre1 ingress")
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true}
-	s, redirects := watch(t, cfg)
+	s, redirects := watchRedirects(t, cfg)
 	if s.State().Mode != ModeNFLOG || !strings.Contains(s.State().Reason, "ingress qdisc") {
 		t.Errorf("mode %q, reason %q", s.State().Mode, s.State().Reason)
 	}
 	addNFLOGRules(t, cfg)
-	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
-	if r := next(t, redirects); r.From != spoke1NBMA {
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	if r := next(t, redirects); r.From != kerneltest.Spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}
-	second, err := AttachDataPath(testLog(t), cfg)
+	second, err := AttachDataPath(kerneltest.Log(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +125,7 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := AttachDataPath(testLog(t), cfg)
+	again, err := AttachDataPath(kerneltest.Log(t), cfg)
 	if err != nil {
 		t.Fatalf("after Close the group is free again: %v", err)
 	}
@@ -132,25 +134,25 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 
 // Every tunnel has redirects, not only the first.
 func TestNFLOGOnTwoTunnels(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	labRun(t, "", "ip link add gre2 type dummy")
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.RunWith(t, "", "ip link add gre2 type dummy")
 	other, err := vnl.LinkByName("gre2")
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre2", Index: other.Attrs().Index, Redirect: true, Mode: ModeNFLOG})
+	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre2", Index: other.Attrs().Index, Redirect: true, Mode: ModeNFLOG})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer second.Close()
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
-	_, redirects := watch(t, cfg)
+	_, redirects := watchRedirects(t, cfg)
 	addNFLOGRules(t, cfg)
-	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
-	if r := next(t, redirects); r.From != spoke1NBMA {
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	if r := next(t, redirects); r.From != kerneltest.Spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}
 }
@@ -159,11 +161,11 @@ func TestDataPathRunEndsAndStartsAgain(t *testing.T) {
 	for _, mode := range []string{ModeEBPF, ModeNFLOG} {
 		for _, redirect := range []bool{true, false} {
 			t.Run(mode, func(t *testing.T) {
-				if !ownNamespace(t) {
+				if !kerneltest.OwnNamespace(t) {
 					return
 				}
-				gre := hubAndSpokes(t)
-				s, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: redirect, Mode: mode})
+				gre := kerneltest.HubAndSpokes(t)
+				s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: redirect, Mode: mode})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -8,6 +8,9 @@ import (
 	"os"
 	"runtime"
 
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
+
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -21,9 +24,9 @@ type Feature struct {
 	Needed  bool   // the daemon cannot do its work without it
 }
 
-// Probe finds out what the kernel has by trying it, in a network namespace of its own that ends with the call: nothing of this
-// machine is touched, but modules are loaded that the daemon would have loaded. The error is
-// ErrNoPermission where this process may not try.
+// Probe finds out what the kernel has by trying it, in a network namespace of its own that ends
+// with the call: nothing of this machine is touched, but modules are loaded that the daemon would
+// have loaded. The error is rtnl.ErrNoPermission where this process may not try.
 func Probe() ([]Feature, error) {
 	type result struct {
 		features []Feature
@@ -33,7 +36,7 @@ func Probe() ([]Feature, error) {
 	go func() {
 		runtime.LockOSThread() // for good: the thread, and the namespace with it, ends with this goroutine
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- result{err: explain(err, "make a network namespace to try the kernel in")}
+			done <- result{err: rtnl.Explain(err, "make a network namespace to try the kernel in")}
 			return
 		}
 		done <- result{features: probe()}
@@ -47,7 +50,7 @@ func probe() []Feature {
 	local, peer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	return []Feature{
 		{"multipoint GRE", probeGRE(local), "nothing works", false, true},
-		{"IPsec policies", EnsureGuard(local), "protected interfaces do not work", true, true},
+		{"IPsec policies", xfrm.EnsureGuard(local), "protected interfaces do not work", true, true},
 		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work", true, true},
 		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false, false},
 		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true, false},
@@ -55,15 +58,15 @@ func probe() []Feature {
 }
 
 func probeGRE(local netip.Addr) error {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	if err := r.createGRE("probe", greParams{local: local, ttl: 64, fragment: true}); errors.Is(err, unix.EOPNOTSUPP) {
-		return fmt.Errorf("%w (%w)", ErrNoGRE, err)
+	defer r.Close()
+	if err := r.CreateGRE("probe", rtnl.GREParams{Local: local, TTL: 64, Fragment: true}); errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w (%w)", rtnl.ErrNoGRE, err)
 	} else if err != nil {
-		return explain(err, "make a tunnel")
+		return rtnl.Explain(err, "make a tunnel")
 	}
 	return nil
 }
@@ -74,7 +77,7 @@ func probeESP(local, peer netip.Addr) error {
 		Src: net.IP(peer.AsSlice()), Dst: net.IP(local.AsSlice()), Proto: vnl.XFRM_PROTO_ESP, Mode: vnl.XFRM_MODE_TRANSPORT, Spi: 0x1000, ReplayWindow: 32,
 		Aead: &vnl.XfrmStateAlgo{Name: "rfc4106(gcm(aes))", Key: make([]byte, 20), ICVLen: 128},
 	}
-	err := withXFRM(func(h *vnl.Handle) error { return h.XfrmStateAdd(state) })
+	err := xfrm.WithHandle(func(h *vnl.Handle) error { return h.XfrmStateAdd(state) })
 	if err == nil {
 		return nil
 	}

@@ -8,12 +8,15 @@ import (
 	"syscall"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
+
 	"golang.org/x/sys/unix"
 )
 
 // The lab's kernel has all; trying leaves nothing behind in the namespace of who asks.
 func TestProbe(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	features, err := Probe()
@@ -25,7 +28,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s: %v", f.Name, f.Lacking)
 		}
 	}
-	for _, left := range []string{ip(t, "xfrm policy"), ip(t, "xfrm state"), ip(t, "-o link")} {
+	for _, left := range []string{kerneltest.IP(t, "xfrm policy"), kerneltest.IP(t, "xfrm state"), kerneltest.IP(t, "-o link")} {
 		if strings.Contains(left, "probe") || strings.Contains(left, "src") {
 			t.Errorf("left behind:\n%s", left)
 		}
@@ -34,7 +37,7 @@ func TestProbe(t *testing.T) {
 
 // Who may not try is told so, not that the kernel has nothing.
 func TestProbeWithoutPermission(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	const nobody = 65534
@@ -42,7 +45,7 @@ func TestProbeWithoutPermission(t *testing.T) {
 		t.Fatal(err)
 	}
 	features, err := Probe()
-	if !errors.Is(err, ErrNoPermission) || features != nil || errors.Is(err, unix.ENOSYS) {
+	if !errors.Is(err, rtnl.ErrNoPermission) || features != nil || errors.Is(err, unix.ENOSYS) {
 		t.Errorf("%+v, %v", features, err)
 	}
 }

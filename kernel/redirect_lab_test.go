@@ -8,14 +8,17 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
+
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
-// watch attaches the programs to gre1 and returns its redirects.
-func watch(t *testing.T, cfg DataPathConfig) (DataPath, <-chan Redirect) {
+// watchRedirects attaches the programs to gre1 and returns its redirects.
+func watchRedirects(t *testing.T, cfg DataPathConfig) (DataPath, <-chan Redirect) {
 	t.Helper()
-	s, err := AttachDataPath(testLog(t), cfg)
+	s, err := AttachDataPath(kerneltest.Log(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,28 +53,28 @@ func next(t *testing.T, redirects <-chan Redirect) Redirect {
 }
 
 func TestDataPathHandsOnPacketsThatTurnBack(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	gre := kerneltest.HubAndSpokes(t)
+	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
 	for name, packet := range map[string][]byte{
-		"IPv4":              datagram("172.16.11.5", "172.16.12.5", 100),
-		"IPv4, header only": datagram("172.16.11.5", "172.16.12.6", 20),
-		"IPv4, overlay":     datagram("10.255.0.11", "10.255.0.12", 100),
-		"IPv4, long":        datagram("172.16.11.5", "172.16.12.7", 1300),
-		"IPv6":              datagram("fd00:11::5", "fd00:12::5", 100),
-		"IPv6, long":        datagram("fd00:11::5", "fd00:12::6", 1300),
+		"IPv4":              kerneltest.Datagram("172.16.11.5", "172.16.12.5", 100),
+		"IPv4, header only": kerneltest.Datagram("172.16.11.5", "172.16.12.6", 20),
+		"IPv4, overlay":     kerneltest.Datagram("10.255.0.11", "10.255.0.12", 100),
+		"IPv4, long":        kerneltest.Datagram("172.16.11.5", "172.16.12.7", 1300),
+		"IPv6":              kerneltest.Datagram("fd00:11::5", "fd00:12::5", 100),
+		"IPv6, long":        kerneltest.Datagram("fd00:11::5", "fd00:12::6", 1300),
 	} {
 		t.Run(name, func(t *testing.T) {
-			arrivals := openIn(t, spoke2, "gre1", etherType(packet))
-			send(t, openIn(t, spoke1, "gre1", etherType(packet)), hubNBMA, packet)
-			want := Redirect{From: spoke1NBMA, Packet: packet[:min(len(packet), 256)]}
-			if diff := cmp.Diff(want, next(t, redirects), cmp.Comparer(sameAddr)); diff != "" {
+			arrivals := openSocket(t, kerneltest.Spoke2, "gre1", kerneltest.EtherType(packet))
+			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.EtherType(packet)), kerneltest.HubNBMA, packet)
+			want := Redirect{From: kerneltest.Spoke1NBMA, Packet: packet[:min(len(packet), 256)]}
+			if diff := cmp.Diff(want, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 				t.Errorf("redirect (-want +got):\n%s", diff)
 			}
 			// The program only looks: the packet goes on to the other spoke.
-			ms := make([]Message, 1)
+			ms := make([]nhrpsocket.Message, 1)
 			if _, err := arrivals.ReadBatch(ms); err != nil || len(ms[0].Data) != len(packet) {
 				t.Errorf("the other spoke got %d bytes of %d, %v", len(ms[0].Data), len(packet), err)
 			}
@@ -80,30 +83,30 @@ func TestDataPathHandsOnPacketsThatTurnBack(t *testing.T) {
 }
 
 func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	labIP(t, "route add blackhole 172.16.99.0/24")
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
-	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
-	fence := datagram("172.16.11.5", "172.16.12.5", 60)
-	damaged := datagram("172.16.11.5", "172.16.12.5", 60)
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.IPf(t, "route add blackhole 172.16.99.0/24")
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	fence := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
+	damaged := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
 	damaged[0] = 0x55
-	short := datagram("172.16.11.6", "172.16.12.5", 60)[:30]
+	short := kerneltest.Datagram("172.16.11.6", "172.16.12.5", 60)[:30]
 	for _, packet := range [][]byte{
-		datagram("172.16.11.5", "10.255.0.1", 60),   // for the hub
-		datagram("172.16.11.5", "172.16.1.77", 60),  // for the hub's own network
-		datagram("172.16.11.5", "224.0.0.5", 60),    // multicast
-		datagram("172.16.11.5", "198.51.100.9", 60), // no route
-		datagram("172.16.11.5", "172.16.99.9", 60),  // a blackhole
+		kerneltest.Datagram("172.16.11.5", "10.255.0.1", 60),   // for the hub
+		kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60),  // for the hub's own network
+		kerneltest.Datagram("172.16.11.5", "224.0.0.5", 60),    // multicast
+		kerneltest.Datagram("172.16.11.5", "198.51.100.9", 60), // no route
+		kerneltest.Datagram("172.16.11.5", "172.16.99.9", 60),  // a blackhole
 		damaged, short, {1},
 	} {
-		send(t, spoke, hubNBMA, packet)
+		sendFrom(t, spoke, kerneltest.HubNBMA, packet)
 	}
-	send(t, openIn(t, spoke1, "gre1", protocolNHRP), hubNBMA, fence)
-	send(t, spoke, hubNBMA, fence)
-	if diff := cmp.Diff(Redirect{From: spoke1NBMA, Packet: fence}, next(t, redirects), cmp.Comparer(sameAddr)); diff != "" {
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, fence)
+	sendFrom(t, spoke, kerneltest.HubNBMA, fence)
+	if diff := cmp.Diff(Redirect{From: kerneltest.Spoke1NBMA, Packet: fence}, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 		t.Errorf("the first redirect is another packet (-want +got):\n%s", diff)
 	}
 	stats, err := s.Stats()
@@ -113,43 +116,43 @@ func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
 }
 
 func TestDataPathLimitsEachFlow(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+	gre := kerneltest.HubAndSpokes(t)
+	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{First: time.Hour, Last: time.Hour}})
-	one, two := openIn(t, spoke1, "gre1", unix.ETH_P_IP), openIn(t, spoke2, "gre1", unix.ETH_P_IP)
-	flow := datagram("172.16.11.5", "172.16.12.5", 60)
-	otherSource, otherDestination := datagram("172.16.11.6", "172.16.12.5", 60), datagram("172.16.11.5", "172.16.12.6", 60)
-	send(t, one, hubNBMA, flow, flow, flow, otherSource, flow, otherDestination, flow)
-	send(t, two, hubNBMA, flow, flow) // another peer; the hub does not mind that its source address is spoofed
-	back := datagram("172.16.12.5", "172.16.11.5", 60)
-	send(t, two, hubNBMA, back)
+	one, two := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
+	flow := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
+	otherSource, otherDestination := kerneltest.Datagram("172.16.11.6", "172.16.12.5", 60), kerneltest.Datagram("172.16.11.5", "172.16.12.6", 60)
+	sendFrom(t, one, kerneltest.HubNBMA, flow, flow, flow, otherSource, flow, otherDestination, flow)
+	sendFrom(t, two, kerneltest.HubNBMA, flow, flow) // another peer; the hub does not mind that its source address is spoofed
+	back := kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60)
+	sendFrom(t, two, kerneltest.HubNBMA, back)
 	var got []Redirect
 	for range 5 {
 		got = append(got, next(t, redirects))
 	}
-	want := []Redirect{{spoke1NBMA, flow}, {spoke1NBMA, otherSource}, {spoke1NBMA, otherDestination}, {spoke2NBMA, flow}, {spoke2NBMA, back}}
-	if diff := cmp.Diff(want, got, cmp.Comparer(sameAddr)); diff != "" {
+	want := []Redirect{{kerneltest.Spoke1NBMA, flow}, {kerneltest.Spoke1NBMA, otherSource}, {kerneltest.Spoke1NBMA, otherDestination}, {kerneltest.Spoke2NBMA, flow}, {kerneltest.Spoke2NBMA, back}}
+	if diff := cmp.Diff(want, got, cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 		t.Errorf("redirects (-want +got):\n%s", diff)
 	}
 }
 
 func TestDataPathSlowsDownOnAFlowThatGoesOn(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+	gre := kerneltest.HubAndSpokes(t)
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{First: 100 * time.Millisecond, Last: 400 * time.Millisecond}})
-	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
-	packet := datagram("172.16.11.5", "172.16.12.5", 60)
-	key := bpfFlow{OuterSource: bpfAddress{B: spoke1NBMA.As16()}, Source: bpfAddress{B: netip.MustParseAddr("172.16.11.5").As16()},
+	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	packet := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
+	key := bpfFlow{OuterSource: bpfAddress{B: kerneltest.Spoke1NBMA.As16()}, Source: bpfAddress{B: netip.MustParseAddr("172.16.11.5").As16()},
 		Destination: bpfAddress{B: netip.MustParseAddr("172.16.12.5").As16()}}
 	seen := map[time.Duration]bool{}
-	eventually(t, "the interval has doubled to its limit", func() bool {
-		send(t, spoke, hubNBMA, packet)
+	kerneltest.Eventually(t, "the interval has doubled to its limit", func() bool {
+		sendFrom(t, spoke, kerneltest.HubNBMA, packet)
 		var pace bpfPace
 		if err := s.(*ebpfPath).objects.Flows.Lookup(key, &pace); err != nil {
 			return false // the first packet is still on its way
@@ -168,18 +171,18 @@ func TestDataPathSlowsDownOnAFlowThatGoesOn(t *testing.T) {
 }
 
 func TestDataPathLimitsAllFlowsTogether(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3, PerSource: 1000}})
-	spoke := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	gre := kerneltest.HubAndSpokes(t)
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3, PerSource: 1000}})
+	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	const flows = 200
 	packets := make([][]byte, flows)
 	for i := range packets {
-		packets[i] = datagram("172.16.11.5", netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)}).String(), 60)
+		packets[i] = kerneltest.Datagram("172.16.11.5", netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)}).String(), 60)
 	}
-	send(t, spoke, hubNBMA, packets...)
+	sendFrom(t, spoke, kerneltest.HubNBMA, packets...)
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool { return stats.Sampled+stats.Limited == flows })
 	if stats.Sampled < 3 || stats.Limited == 0 {
 		t.Fatalf("%d flows, 3 samples a second: %+v", flows, stats)
@@ -190,25 +193,25 @@ func TestDataPathLimitsAllFlowsTogether(t *testing.T) {
 }
 
 func TestDataPathTakesPacketsWhoseNextHopIsUnresolved(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	labIP(t, "route add 172.16.77.0/24 via 10.255.0.77")
-	_, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
-	packet := datagram("172.16.11.5", "172.16.77.5", 60)
-	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, packet)
-	if diff := cmp.Diff(Redirect{spoke1NBMA, packet}, next(t, redirects), cmp.Comparer(sameAddr)); diff != "" {
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.IPf(t, "route add 172.16.77.0/24 via 10.255.0.77")
+	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	packet := kerneltest.Datagram("172.16.11.5", "172.16.77.5", 60)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packet)
+	if diff := cmp.Diff(Redirect{kerneltest.Spoke1NBMA, packet}, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 		t.Errorf("redirect (-want +got):\n%s", diff)
 	}
 }
 
 func TestDataPathSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	s, err := AttachDataPath(testLog(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+	gre := kerneltest.HubAndSpokes(t)
+	s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
 		Rate: SampleRate{PerSecond: 1 << 30}})
 	if err != nil {
 		t.Fatal(err)
@@ -218,9 +221,9 @@ func TestDataPathSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
 	packets := make([][]byte, flows)
 	for i := range packets {
 		source, destination := netip.AddrFrom4([4]byte{172, 16, 11, byte(i / 250)}), netip.AddrFrom4([4]byte{172, 16, 12, byte(i%250 + 2)})
-		packets[i] = datagram(source.String(), destination.String(), 60)
+		packets[i] = kerneltest.Datagram(source.String(), destination.String(), 60)
 	}
-	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, packets...)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packets...)
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool { return stats.Sampled+stats.Lost == flows })
 	if stats.Lost == 0 || stats.Sampled == 0 {
 		t.Errorf("%d redirects and no reader: %+v", flows, stats)
@@ -230,7 +233,7 @@ func TestDataPathSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
 // statsWhen waits for statistics that follow from packets on their way.
 func statsWhen(t *testing.T, s DataPath, what string, holds func(DataPathStats) bool) (stats DataPathStats) {
 	t.Helper()
-	eventually(t, what, func() bool {
+	kerneltest.Eventually(t, what, func() bool {
 		var err error
 		if stats, err = s.Stats(); err != nil {
 			t.Fatal(err)
@@ -241,13 +244,13 @@ func statsWhen(t *testing.T, s DataPath, what string, holds func(DataPathStats) 
 }
 
 func TestDataPathWithoutRedirectsKeepsUseOnly(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
-	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
-	eventually(t, "the use is noted", func() bool { return !usedBy(t, s)[spoke2NBMA].Out.IsZero() })
+	gre := kerneltest.HubAndSpokes(t)
+	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	kerneltest.Eventually(t, "the use is noted", func() bool { return !usedBy(t, s)[kerneltest.Spoke2NBMA].Out.IsZero() })
 	if stats, err := s.Stats(); stats != (DataPathStats{}) || err != nil {
 		t.Errorf("samples were taken: %+v, %v", stats, err)
 	}
@@ -268,37 +271,37 @@ func usedBy(t *testing.T, s DataPath) map[netip.Addr]Use {
 }
 
 func TestUseMovesWithDataOnly(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
-	hub, spoke := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
-	hubData, spokeData := openIn(t, "", "gre1", unix.ETH_P_IP), openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	gre := kerneltest.HubAndSpokes(t)
+	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	hub, spoke := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
+	hubData, spokeData := openSocket(t, "", "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 
-	send(t, spokeData, hubNBMA, datagram("10.255.0.11", "224.0.0.5", 60))
-	send(t, hubData, spoke1NBMA, datagram("10.255.0.1", "224.0.0.5", 60))
-	send(t, hub, spoke1NBMA, numbered(3)...)
-	send(t, spoke, hubNBMA, numbered(3)...)
-	readAll(t, hub, spoke1NBMA, 3) // came behind the multicast
+	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("10.255.0.11", "224.0.0.5", 60))
+	sendFrom(t, hubData, kerneltest.Spoke1NBMA, kerneltest.Datagram("10.255.0.1", "224.0.0.5", 60))
+	sendFrom(t, hub, kerneltest.Spoke1NBMA, kerneltest.Numbered(3)...)
+	sendFrom(t, spoke, kerneltest.HubNBMA, kerneltest.Numbered(3)...)
+	readNumbered(t, hub, kerneltest.Spoke1NBMA, 3) // came behind the multicast
 	if used := usedBy(t, s); len(used) != 0 {
 		t.Errorf("NHRP and multicast count as use: %v", used)
 	}
 
 	before := time.Now()
-	send(t, spokeData, hubNBMA, datagram("172.16.11.5", "172.16.1.77", 60))
-	used := usedWhen(t, s, "in from spoke 1", func(used map[netip.Addr]Use) bool { return !used[spoke1NBMA].In.IsZero() })
-	if u := used[spoke1NBMA]; len(used) != 1 || !u.Out.IsZero() || !within(before, u.In, time.Now()) {
+	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60))
+	used := usedWhen(t, s, "in from spoke 1", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke1NBMA].In.IsZero() })
+	if u := used[kerneltest.Spoke1NBMA]; len(used) != 1 || !u.Out.IsZero() || !within(before, u.In, time.Now()) {
 		t.Errorf("after a packet from spoke 1: %v", used)
 	}
-	send(t, spokeData, hubNBMA, datagram("172.16.11.5", "172.16.12.5", 60))
-	used = usedWhen(t, s, "out to spoke 2", func(used map[netip.Addr]Use) bool { return !used[spoke2NBMA].Out.IsZero() })
-	if u := used[spoke2NBMA]; len(used) != 2 || !u.In.IsZero() || !within(before, u.Out, time.Now()) || !used[spoke1NBMA].Out.IsZero() {
+	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	used = usedWhen(t, s, "out to spoke 2", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke2NBMA].Out.IsZero() })
+	if u := used[kerneltest.Spoke2NBMA]; len(used) != 2 || !u.In.IsZero() || !within(before, u.Out, time.Now()) || !used[kerneltest.Spoke1NBMA].Out.IsZero() {
 		t.Errorf("after a packet from spoke 1 to spoke 2: %v", used)
 	}
-	send(t, openIn(t, spoke2, "gre1", unix.ETH_P_IPV6), hubNBMA, datagram("fd00:12::5", "fd00:11::5", 60))
-	used = usedWhen(t, s, "out to spoke 1", func(used map[netip.Addr]Use) bool { return !used[spoke1NBMA].Out.IsZero() })
-	if one, two := used[spoke1NBMA], used[spoke2NBMA]; one.Out.Before(two.Out) || two.In.Before(one.In) {
+	sendFrom(t, openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA, kerneltest.Datagram("fd00:12::5", "fd00:11::5", 60))
+	used = usedWhen(t, s, "out to spoke 1", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke1NBMA].Out.IsZero() })
+	if one, two := used[kerneltest.Spoke1NBMA], used[kerneltest.Spoke2NBMA]; one.Out.Before(two.Out) || two.In.Before(one.In) {
 		t.Errorf("after a packet back: %v", used)
 	}
 }
@@ -306,7 +309,7 @@ func TestUseMovesWithDataOnly(t *testing.T) {
 // usedWhen waits for use that follows from packets on their way.
 func usedWhen(t *testing.T, s DataPath, what string, holds func(map[netip.Addr]Use) bool) (used map[netip.Addr]Use) {
 	t.Helper()
-	eventually(t, what, func() bool {
+	kerneltest.Eventually(t, what, func() bool {
 		used = usedBy(t, s)
 		return holds(used)
 	})
@@ -319,11 +322,11 @@ func within(from, t, to time.Time) bool {
 }
 
 func TestUseOfManyPeers(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	s, _ := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	gre := kerneltest.HubAndSpokes(t)
+	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
 	const peers = 10000
 	keys, values := make([]bpfAddress, peers), make([]bpfUse, peers)
 	for i := range keys {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/cilium/ebpf"
 	vnl "github.com/vishvananda/netlink"
 )
@@ -59,7 +61,7 @@ func UnsentOf(tunnel string) (Unsent, error) {
 	var u Unsent
 	h, err := vnl.NewHandle()
 	if err != nil {
-		return u, explain(err, "open netlink")
+		return u, rtnl.Explain(err, "open netlink")
 	}
 	defer h.Close()
 	link, err := h.LinkByName(tunnel)
@@ -74,16 +76,16 @@ func UnsentOf(tunnel string) (Unsent, error) {
 		return u, err
 	}
 	u.Packets += lost
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return u, err
 	}
-	defer r.close()
+	defer r.Close()
 	companion, err := findCompanion(r)
 	if err != nil || companion == nil {
 		return u, err
 	}
-	link, err = h.LinkByName(companion.name)
+	link, err = h.LinkByName(companion.Name)
 	if errors.As(err, new(vnl.LinkNotFoundError)) {
 		return u, nil
 	}
@@ -91,7 +93,7 @@ func UnsentOf(tunnel string) (Unsent, error) {
 		err = u.add(h, link)
 	}
 	if err != nil {
-		return u, fmt.Errorf("read the counters of %s: %w", companion.name, err)
+		return u, fmt.Errorf("read the counters of %s: %w", companion.Name, err)
 	}
 	return u, nil
 }

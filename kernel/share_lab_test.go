@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"testing"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -15,23 +18,23 @@ func turningBack(flows int) [][]byte {
 	packets := make([][]byte, flows)
 	for i := range packets {
 		to := netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)})
-		packets[i] = datagram("172.16.11.5", to.String(), 60)
+		packets[i] = kerneltest.Datagram("172.16.11.5", to.String(), 60)
 	}
 	return packets
 }
 
 // A spoke with many flows leaves the samples of other spokes to them.
 func TestSamplesAreSharedBetweenSpokes(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true,
+	gre := kerneltest.HubAndSpokes(t)
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true,
 		Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 200
-	send(t, openIn(t, spoke1, "gre1", unix.ETH_P_IP), hubNBMA, turningBack(flows)...)
-	send(t, openIn(t, spoke2, "gre1", unix.ETH_P_IP), hubNBMA,
-		datagram("172.16.12.5", "172.16.11.5", 60))
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, turningBack(flows)...)
+	sendFrom(t, openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
+		kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60))
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
 		return stats.Sampled+stats.OverShare+stats.Limited == flows+1
 	})
@@ -39,7 +42,7 @@ func TestSamplesAreSharedBetweenSpokes(t *testing.T) {
 		t.Fatalf("%d flows of one spoke, 4 samples a second for each: %+v", flows, stats)
 	}
 	for range stats.Sampled {
-		if next(t, redirects).From == spoke2NBMA {
+		if next(t, redirects).From == kerneltest.Spoke2NBMA {
 			return
 		}
 	}
@@ -48,18 +51,18 @@ func TestSamplesAreSharedBetweenSpokes(t *testing.T) {
 
 // Of two routers behind one NAT address, each has a share of its own.
 func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	markedHub(t).Close()
-	s, redirects := watch(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").index,
+	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").Index,
 		Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 100
-	data := openIn(t, spoke1, "gre1", unix.ETH_P_IP)
+	data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	sendAs(t, 1)
-	send(t, data, hubNBMA, turningBack(flows)...)
+	sendFrom(t, data, kerneltest.HubNBMA, turningBack(flows)...)
 	sendAs(t, 2)
-	send(t, data, hubNBMA, datagram("172.16.22.5", "172.16.12.5", 60))
+	sendFrom(t, data, kerneltest.HubNBMA, kerneltest.Datagram("172.16.22.5", "172.16.12.5", 60))
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
 		return stats.Sampled+stats.OverShare+stats.Limited == flows+1
 	})
@@ -73,7 +76,7 @@ func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
 
 // numberedFrom are NHRP packets whose first byte tells the sender.
 func numberedFrom(sender byte, count int) [][]byte {
-	packets := numbered(count)
+	packets := kerneltest.Numbered(count)
 	for _, p := range packets {
 		binary.BigEndian.PutUint32(p, uint32(sender)<<24)
 	}
@@ -83,23 +86,23 @@ func numberedFrom(sender byte, count int) [][]byte {
 // A spoke that floods the hub with NHRP while the daemon is busy does not make the kernel drop what
 // others send. Before there were shares it filled the socket's buffer.
 func TestNHRPFloodLeavesRoomForOthers(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
-	hub := openIn(t, "", "gre1", protocolNHRP) // nobody reads it yet
+	gre := kerneltest.HubAndSpokes(t)
+	hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP) // nobody reads it yet
 	s := attachWith(t, gre.Attrs().Index, func(*DataPathConfig) {})
-	flooding, other := openIn(t, spoke1, "gre1", protocolNHRP), openIn(t, spoke2, "gre1", protocolNHRP)
+	flooding, other := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke2, "gre1", kerneltest.ProtocolNHRP)
 	const flood, few = 60000, 10
 	for range flood / 1000 {
-		send(t, flooding, hubNBMA, numberedFrom(1, 1000)...)
+		sendFrom(t, flooding, kerneltest.HubNBMA, numberedFrom(1, 1000)...)
 	}
-	send(t, other, hubNBMA, numberedFrom(2, few)...)
-	eventually(t, "the others' packets are in the buffer", func() bool {
+	sendFrom(t, other, kerneltest.HubNBMA, numberedFrom(2, few)...)
+	kerneltest.Eventually(t, "the others' packets are in the buffer", func() bool {
 		stats, err := s.Stats()
 		return err == nil && stats.NHRPFlood > 0
 	})
-	ms := make([]Message, socketBatch)
+	ms := make([]nhrpsocket.Message, 128)
 	seen, ofFlood := 0, 0
 	for seen < few {
 		n, err := hub.ReadBatch(ms)
@@ -129,7 +132,7 @@ func TestNHRPFloodLeavesRoomForOthers(t *testing.T) {
 
 // What a next hop server passes on is not limited, and two routers at one address are told apart.
 func TestSharesOfNHRP(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	markedHub(t).Close()
@@ -144,15 +147,15 @@ func TestSharesOfNHRP(t *testing.T) {
 		"another one's name": {[]Admission{{NBMA: markedNBMAs[2], NHS: true}}, many - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hub, there := openIn(t, "", "gre1", protocolNHRP), openIn(t, spoke1, "gre1", protocolNHRP)
-			s := attachWith(t, linkNamed(t, "gre1").index, func(c *DataPathConfig) {
+			hub, there := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
+			s := attachWith(t, linkNamed(t, "gre1").Index, func(c *DataPathConfig) {
 				c.Admitted = test.admitted
 				c.NHRP = NHRPRate{PerSecond: 1, Burst: 1}
 			})
 			sendAs(t, 1)
-			send(t, there, hubNBMA, numberedFrom(1, many)...)
+			sendFrom(t, there, kerneltest.HubNBMA, numberedFrom(1, many)...)
 			sendAs(t, 2)
-			send(t, there, hubNBMA, numberedFrom(2, 1)...)
+			sendFrom(t, there, kerneltest.HubNBMA, numberedFrom(2, 1)...)
 			for m := readOne(t, hub); m.Data[0] != 2; m = readOne(t, hub) {
 				if m.Mark != 1 {
 					t.Errorf("a packet of the first router has mark %d", m.Mark)
@@ -167,10 +170,10 @@ func TestSharesOfNHRP(t *testing.T) {
 
 // A full table of shares forgets whoever was quiet for longest, and nobody is refused for it.
 func TestFullTableOfSharesForgets(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	gre := hubAndSpokes(t)
+	gre := kerneltest.HubAndSpokes(t)
 	s := attachWith(t, gre.Attrs().Index, func(c *DataPathConfig) { c.Peers = 1 })
 	table := s.(*ebpfPath).objects.Shares
 	const room = 1024
@@ -184,11 +187,11 @@ func TestFullTableOfSharesForgets(t *testing.T) {
 	if _, err := table.BatchUpdate(keys, values, nil); err != nil {
 		t.Fatal(err)
 	}
-	hub := openIn(t, "", "gre1", protocolNHRP)
-	send(t, openIn(t, spoke1, "gre1", protocolNHRP), hubNBMA, numbered(20)...)
-	readAll(t, hub, spoke1NBMA, 20)
+	hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(20)...)
+	readNumbered(t, hub, kerneltest.Spoke1NBMA, 20)
 	var share bpfShare
-	if err := table.Lookup(keyOf(spoke1NBMA), &share); err != nil || share.Nhrp == 0 {
+	if err := table.Lookup(keyOf(kerneltest.Spoke1NBMA), &share); err != nil || share.Nhrp == 0 {
 		t.Errorf("the spoke's share is %+v, %v", share, err)
 	}
 	if stats, err := s.Stats(); err != nil || stats.NHRPFlood != 0 {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -36,27 +38,27 @@ const maxHops = 8
 // LookAround finds out the surroundings of a tunnel for sending to outer addresses. A device that
 // is gone has none.
 func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
-	r, err := openRequests()
+	r, err := rtnl.Open()
 	if err != nil {
 		return Surroundings{}, err
 	}
-	defer r.close()
-	tunnel, err := r.linkByName(device)
+	defer r.Close()
+	tunnel, err := r.LinkByName(device)
 	if err != nil || tunnel == nil {
 		return Surroundings{}, err
 	}
-	s := Surroundings{Discard: tunnel.kind == kindGRE && tunnel.pmtuDisc}
-	if tunnel.master != 0 {
-		master, err := r.linkByIndex(tunnel.master)
+	s := Surroundings{Discard: tunnel.Kind == rtnl.KindGRE && tunnel.PMTUDisc}
+	if tunnel.Master != 0 {
+		master, err := r.LinkByIndex(tunnel.Master)
 		if err != nil {
 			return s, err
 		}
-		if master != nil && master.kind == "vrf" {
-			s.VRF = master.name
+		if master != nil && master.Kind == "vrf" {
+			s.VRF = master.Name
 		}
 	}
 	for _, a := range outer {
-		turned, err := r.turned(tunnel, a)
+		turned, err := isTurned(r, tunnel, a)
 		if err != nil {
 			return s, err
 		}
@@ -64,7 +66,7 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 			s.Turned = append(s.Turned, a)
 		}
 	}
-	if s.Hops, err = r.linkLocalHops(tunnel.index); err != nil {
+	if s.Hops, err = linkLocalHops(r, tunnel.Index); err != nil {
 		return s, err
 	}
 	for _, file := range []string{"/proc/self/net/igmp", "/proc/self/net/igmp6"} {
@@ -77,66 +79,66 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 	return s, nil
 }
 
-// turned reports whether the route that the tunnel's packets to an outer address take leads into
+// isTurned reports whether the route that the tunnel's packets to an outer address take leads into
 // a GRE tunnel: the kernel then drops them as a loop, and IKE is lost in it. An address without a
 // route is not turned.
-func (r *requests) turned(tunnel *link, outer netip.Addr) (bool, error) {
-	if !outer.Is4() || !tunnel.gre.local.Is4() || tunnel.gre.local.IsUnspecified() {
+func isTurned(r *rtnl.Conn, tunnel *rtnl.Link, outer netip.Addr) (bool, error) {
+	if !outer.Is4() || !tunnel.GRE.Local.Is4() || tunnel.GRE.Local.IsUnspecified() {
 		return false, nil
 	}
-	head := make([]byte, rtmsgLen)
+	head := make([]byte, rtnl.RouteHeaderLen)
 	head[0], head[1], head[2] = unix.AF_INET, 32, 32
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Bytes(unix.RTA_DST, outer.AsSlice())
-	attributes.Bytes(unix.RTA_SRC, tunnel.gre.local.AsSlice())
-	if tunnel.gre.device != 0 && !tunnel.elsewhere {
-		attributes.Uint32(unix.RTA_OIF, uint32(tunnel.gre.device))
+	attributes.Bytes(unix.RTA_SRC, tunnel.GRE.Local.AsSlice())
+	if tunnel.GRE.Device != 0 && !tunnel.Elsewhere {
+		attributes.Uint32(unix.RTA_OIF, uint32(tunnel.GRE.Device))
 	}
-	answers, err := r.ask(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETROUTE}, Data: append(head, encoded(attributes)...)})
-	if _, refused := refusal(err); refused { // no route, or the local address is gone
+	answers, err := r.Ask(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETROUTE}, Data: append(head, rtnl.Encode(attributes)...)})
+	if _, refused := rtnl.Refusal(err); refused { // no route, or the local address is gone
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	for _, m := range answers {
-		route, ok := parseRoute(m)
-		if !ok || len(route.hops) == 0 {
+		route, ok := rtnl.ParseRoute(m)
+		if !ok || len(route.Hops) == 0 {
 			continue
 		}
-		way, err := r.linkByIndex(route.hops[0].index)
+		way, err := r.LinkByIndex(route.Hops[0].Index)
 		if err != nil || way == nil {
 			return false, err
 		}
-		return way.isNBMA(), nil
+		return way.IsNBMA(), nil
 	}
 	return false, nil
 }
 
 // linkLocalHops finds the routes by a device, of any table, whose next hop is a link-local
 // address. IPv6 routing protocols make such routes. The kernel selects those of the device.
-func (r *requests) linkLocalHops(index int) ([]Hop, error) {
-	head := make([]byte, rtmsgLen)
+func linkLocalHops(r *rtnl.Conn, index int) ([]Hop, error) {
+	head := make([]byte, rtnl.RouteHeaderLen)
 	head[0] = unix.AF_INET6
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Uint32(unix.RTA_OIF, uint32(index))
-	messages, err := r.dump(unix.RTM_GETROUTE, append(head, encoded(attributes)...))
+	messages, err := r.Dump(unix.RTM_GETROUTE, append(head, rtnl.Encode(attributes)...))
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, explain(err, "read the routes by the tunnel")
+		return nil, rtnl.Explain(err, "read the routes by the tunnel")
 	}
 	var found []Hop
 	for _, m := range messages {
-		route, ok := parseRoute(m)
-		if !ok || route.cloned {
+		route, ok := rtnl.ParseRoute(m)
+		if !ok || route.Cloned {
 			continue
 		}
-		for _, h := range route.hops {
-			known := slices.ContainsFunc(found, func(f Hop) bool { return f.NextHop == h.gateway })
-			if h.index == index && h.gateway.IsLinkLocalUnicast() && !known && len(found) < maxHops {
-				found = append(found, Hop{route.prefix, h.gateway})
+		for _, h := range route.Hops {
+			known := slices.ContainsFunc(found, func(f Hop) bool { return f.NextHop == h.Gateway })
+			if h.Index == index && h.Gateway.IsLinkLocalUnicast() && !known && len(found) < maxHops {
+				found = append(found, Hop{route.Prefix, h.Gateway})
 			}
 		}
 	}

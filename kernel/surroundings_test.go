@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // The groups of routing protocols are found on the device alone, in the kernel's two notations.
@@ -38,4 +39,11 @@ func TestRoutingGroups(t *testing.T) {
 			}
 		})
 	}
+}
+
+// byValue compares addresses and prefixes by their value.
+var byValue = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmpopts.EquateEmpty(),
 }

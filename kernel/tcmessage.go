@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"cygnet/kernel/rtnl"
+
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +62,7 @@ func tcHead(index int, handle, parent, info uint32) []byte {
 
 // filterInfo is tcm_info of a filter: its priority, and the protocol that it sees (every one).
 func filterInfo(priority uint16) uint32 {
-	return uint32(priority)<<16 | uint32(networkOrder(unix.ETH_P_ALL))
+	return uint32(priority)<<16 | uint32(rtnl.NetworkOrder(unix.ETH_P_ALL))
 }
 
 // parseFilter reads a filter that packets meet, one of chain 0. Traffic control also lists each
@@ -109,8 +111,8 @@ func (f *tcFilter) parseBPF(options *netlink.AttributeDecoder) error {
 }
 
 // dumpFilters reads the filters at an end of a device's clsact qdisc: none where that is missing.
-func (r *requests) dumpFilters(index int, at direction) ([]tcFilter, error) {
-	messages, err := r.dump(unix.RTM_GETTFILTER, tcHead(index, 0, uint32(at), 0))
+func dumpFilters(r *rtnl.Conn, index int, at direction) ([]tcFilter, error) {
+	messages, err := r.Dump(unix.RTM_GETTFILTER, tcHead(index, 0, uint32(at), 0))
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +126,8 @@ func (r *requests) dumpFilters(index int, at direction) ([]tcFilter, error) {
 }
 
 // dumpQdiscs returns the kinds of a device's qdiscs.
-func (r *requests) dumpQdiscs(index int) ([]string, error) {
-	messages, err := r.dump(unix.RTM_GETQDISC, tcHead(index, 0, 0, 0))
+func dumpQdiscs(r *rtnl.Conn, index int) ([]string, error) {
+	messages, err := r.Dump(unix.RTM_GETQDISC, tcHead(index, 0, 0, 0))
 	if err != nil {
 		return nil, err
 	}
@@ -147,21 +149,21 @@ func (r *requests) dumpQdiscs(index int) ([]string, error) {
 	return kinds, nil
 }
 
-func (r *requests) addClsact(index int) error {
+func addClsact(r *rtnl.Conn, index int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(tcaKind, "clsact")
-	_, err := r.ask(netlink.Message{
+	_, err := r.Ask(netlink.Message{
 		Header: netlink.Header{
 			Type:  unix.RTM_NEWQDISC,
 			Flags: netlink.Acknowledge | netlink.Create | netlink.Excl,
 		},
-		Data: append(tcHead(index, clsactHandle, clsactParent, 0), encoded(attributes)...),
+		Data: append(tcHead(index, clsactHandle, clsactParent, 0), rtnl.Encode(attributes)...),
 	})
 	return err
 }
 
 // setFilter adds the filter, or gives the one that is there the program in one step.
-func (r *requests) setFilter(f *filter, index int, replace bool) error {
+func setFilter(r *rtnl.Conn, f *filter, index int, replace bool) error {
 	flags := netlink.Acknowledge | netlink.Create
 	if !replace {
 		flags |= netlink.Excl
@@ -175,20 +177,20 @@ func (r *requests) setFilter(f *filter, index int, replace bool) error {
 		return nil
 	})
 	head := tcHead(index, f.handle, uint32(f.at), filterInfo(f.priority))
-	_, err := r.ask(netlink.Message{
+	_, err := r.Ask(netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_NEWTFILTER, Flags: flags},
-		Data:   append(head, encoded(attributes)...),
+		Data:   append(head, rtnl.Encode(attributes)...),
 	})
 	return err
 }
 
-func (r *requests) deleteFilter(f *filter, index int) error {
+func deleteFilter(r *rtnl.Conn, f *filter, index int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(tcaKind, kindBPF)
 	head := tcHead(index, f.handle, uint32(f.at), filterInfo(f.priority))
-	_, err := r.ask(netlink.Message{
+	_, err := r.Ask(netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_DELTFILTER, Flags: netlink.Acknowledge},
-		Data:   append(head, encoded(attributes)...),
+		Data:   append(head, rtnl.Encode(attributes)...),
 	})
 	return err
 }

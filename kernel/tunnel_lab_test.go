@@ -9,6 +9,11 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tables"
 )
 
 func key(k uint32) *uint32 { return &k }
@@ -17,18 +22,10 @@ var labTunnel = TunnelConfig{
 	Name: "gre1", Address: netip.MustParsePrefix("10.255.0.1/24"), Underlay: "under0", Key: key(42), TTL: 64, MTU: 1400, Protected: true,
 }
 
-// underlay makes a device that stands for the router's way out.
-func underlay(t *testing.T) {
-	t.Helper()
-	ip(t, "link add under0 type dummy")
-	ip(t, "addr add 198.51.100.1/24 dev under0")
-	ip(t, "link set under0 up")
-}
-
 // runTunnel runs a tunnel for the length of the test and returns its states.
 func runTunnel(t *testing.T, cfg TunnelConfig) (*Tunnel, <-chan TunnelState) {
 	t.Helper()
-	tunnel := NewTunnel(cfg, testLog(t))
+	tunnel := NewTunnel(cfg, kerneltest.Log(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	states, done := make(chan TunnelState, 64), make(chan error, 1)
 	go func() { done <- tunnel.Run(ctx, func(s TunnelState) { states <- s }) }()
@@ -41,24 +38,25 @@ func runTunnel(t *testing.T, cfg TunnelConfig) (*Tunnel, <-chan TunnelState) {
 	return tunnel, states
 }
 
-// A tunnel is made as configured, with everything that makes it usable, and what others do to it is undone.
+// A tunnel is made as configured, with everything that makes it usable, and what others do to it is
+// undone.
 func TestTunnelHeals(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
+	kerneltest.Underlay(t)
 	_, states := runTunnel(t, labTunnel)
 	if s := <-states; !s.Created || s.Adopted || !s.Up || s.Local != netip.MustParseAddr("198.51.100.1") || s.Index == 0 {
 		t.Fatalf("first state %+v", s)
 	}
 	asConfigured := func() {
 		t.Helper()
-		shows(t, "-d link show gre1", "mtu 1400", "-NOARP", "<UP", "local 198.51.100.1", "remote any", "ttl 64", "ikey 0.0.0.42", "okey 0.0.0.42", "alias cygnet")
-		shows(t, "addr show gre1", "inet 10.255.0.1/24")
-		shows(t, "xfrm policy", "src 198.51.100.1/32 dst 0.0.0.0/0 proto gre", "src 0.0.0.0/0 dst 198.51.100.1/32 proto gre", "action block")
+		kerneltest.Shows(t, "-d link show gre1", "mtu 1400", "-NOARP", "<UP", "local 198.51.100.1", "remote any", "ttl 64", "ikey 0.0.0.42", "okey 0.0.0.42", "alias cygnet")
+		kerneltest.Shows(t, "addr show gre1", "inet 10.255.0.1/24")
+		kerneltest.Shows(t, "xfrm policy", "src 198.51.100.1/32 dst 0.0.0.0/0 proto gre", "src 0.0.0.0/0 dst 198.51.100.1/32 proto gre", "action block")
 	}
 	asConfigured()
-	if v, err := readSysctl("net/ipv4/conf/gre1/send_redirects"); v != "0" || err != nil {
+	if v, err := sysctl.Read("net/ipv4/conf/gre1/send_redirects"); v != "0" || err != nil {
 		t.Errorf("send_redirects is %q, %v", v, err)
 	}
 	for _, harm := range []string{
@@ -74,18 +72,19 @@ func TestTunnelHeals(t *testing.T) {
 		"xfrm policy delete dir out src 198.51.100.1/32 dst 0.0.0.0/0 proto gre",
 	} {
 		t.Log("harm: ip", harm)
-		ip(t, harm)
+		kerneltest.IP(t, harm)
 		asConfigured()
-		shows(t, "addr show gre1", "-10.254.0.1")
+		kerneltest.Shows(t, "addr show gre1", "-10.254.0.1")
 	}
 }
 
-// The name of something that cannot be made the tunnel is the user's to change: Run says what it is and ends.
+// The name of something that cannot be made the tunnel is the user's to change: Run says what it is
+// and ends.
 func TestTunnelNameTaken(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
+	kerneltest.Underlay(t)
 	for _, c := range []struct{ add, name, says string }{
 		{"link add taken0 type dummy", "taken0", "an interface of type dummy"},
 		{"link add taken1 type gre local 198.51.100.1 remote 198.51.100.9", "taken1", "a GRE tunnel to the single peer 198.51.100.9"},
@@ -93,18 +92,18 @@ func TestTunnelNameTaken(t *testing.T) {
 		{"link set lo up", "lo", "a hardware interface"},
 		{"link set lo up", "gre0", "fallback device"},
 	} {
-		ip(t, c.add)
+		kerneltest.IP(t, c.add)
 		cfg := labTunnel
 		cfg.Name = c.name
-		err := NewTunnel(cfg, testLog(t)).Run(t.Context(), func(s TunnelState) { t.Errorf("%s: changed to %+v", c.name, s) })
-		if !errors.Is(err, ErrNameTaken) || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v, want %v and %q", c.name, err, ErrNameTaken, c.says)
+		err := NewTunnel(cfg, kerneltest.Log(t)).Run(t.Context(), func(s TunnelState) { t.Errorf("%s: changed to %+v", c.name, s) })
+		if !errors.Is(err, rtnl.ErrNameTaken) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %v and %q", c.name, err, rtnl.ErrNameTaken, c.says)
 		}
 	}
 }
 
-// A tunnel that is there is taken as it is where it fits, and changed in place where it does not: its index stays. Only what carries
-// our alias is ours to remove.
+// A tunnel that is there is taken as it is where it fits, and changed in place where it does not:
+// its index stays. Only what carries our alias is ours to remove.
 func TestTunnelAdopts(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -123,32 +122,32 @@ func TestTunnelAdopts(t *testing.T) {
 		{"ours", []string{"link add gre1 type gre local 198.51.100.1 key 42", "link set gre1 alias cygnet up"}, key(42), true},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
-			if !ownNamespace(t) {
+			if !kerneltest.OwnNamespace(t) {
 				return
 			}
-			underlay(t)
+			kerneltest.Underlay(t)
 			for _, args := range c.make {
-				ip(t, args)
+				kerneltest.IP(t, args)
 			}
 			before := linkNamed(t, "gre1")
 			cfg := labTunnel
 			cfg.Key = c.key
-			tunnel := NewTunnel(cfg, testLog(t))
+			tunnel := NewTunnel(cfg, kerneltest.Log(t))
 			ctx, cancel := context.WithCancel(t.Context())
 			err := tunnel.Run(ctx, func(s TunnelState) {
-				if !s.Adopted || s.Created != c.ours || s.Index != before.index {
-					t.Errorf("state %+v, want it adopted with index %d", s, before.index)
+				if !s.Adopted || s.Created != c.ours || s.Index != before.Index {
+					t.Errorf("state %+v, want it adopted with index %d", s, before.Index)
 				}
 				cancel()
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := greParams{local: netip.MustParseAddr("198.51.100.1"), ttl: 64, keyed: c.key != nil, fragment: c.ours}
-			if want.keyed {
-				want.key = *c.key
+			want := rtnl.GREParams{Local: netip.MustParseAddr("198.51.100.1"), TTL: 64, Keyed: c.key != nil, Fragment: c.ours}
+			if want.Keyed {
+				want.Key = *c.key
 			}
-			if l := linkNamed(t, "gre1"); !l.matches(want) || !l.up || l.noARP {
+			if l := linkNamed(t, "gre1"); !l.Matches(want) || !l.Up || l.NoARP {
 				t.Errorf("link %+v, want %+v", l, want)
 			}
 
@@ -158,44 +157,31 @@ func TestTunnelAdopts(t *testing.T) {
 			if l := linkNamed(t, "gre1"); (l == nil) != c.ours {
 				t.Errorf("after Remove the link is %+v", l)
 			}
-			if guarded := strings.Contains(ip(t, "xfrm policy"), "198.51.100.1/32"); guarded == c.ours {
+			if guarded := strings.Contains(kerneltest.IP(t, "xfrm policy"), "198.51.100.1/32"); guarded == c.ours {
 				t.Errorf("guarded after Remove: %v; the guard stays exactly as long as a tunnel uses the address", guarded)
 			}
 		})
 	}
 }
 
-func linkNamed(t *testing.T, name string) *link {
-	t.Helper()
-	r, err := openRequests()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.close()
-	l, err := r.linkByName(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
-// What an adopted tunnel has that the configuration does not speak of stays when its parameters are changed.
+// What an adopted tunnel has that the configuration does not speak of stays when its parameters are
+// changed.
 func TestTunnelKeepsTheRest(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
-	ip(t, "link add gre1 type gre local 198.51.100.99 key 7 ttl 64 tos 0x10 dev under0")
-	ip(t, "addr add 10.1.1.1/32 dev gre1")
+	kerneltest.Underlay(t)
+	kerneltest.IP(t, "link add gre1 type gre local 198.51.100.99 key 7 ttl 64 tos 0x10 dev under0")
+	kerneltest.IP(t, "addr add 10.1.1.1/32 dev gre1")
 	_, states := runTunnel(t, labTunnel)
 	<-states
-	shows(t, "-d link show gre1", "gre1@under0", "local 198.51.100.1 dev under0 ttl 64 tos 0x10 ikey 0.0.0.42", "-alias")
-	shows(t, "addr show gre1", "10.255.0.1/24", "10.1.1.1/32")
-	shows(t, "-d link show gre1", "-nopmtudisc", "-ignore-df")
+	kerneltest.Shows(t, "-d link show gre1", "gre1@under0", "local 198.51.100.1 dev under0 ttl 64 tos 0x10 ikey 0.0.0.42", "-alias")
+	kerneltest.Shows(t, "addr show gre1", "10.255.0.1/24", "10.1.1.1/32")
+	kerneltest.Shows(t, "-d link show gre1", "-nopmtudisc", "-ignore-df")
 }
 
-// A tunnel bound to a device is bound to it again after that device was deleted and made again, as PPPoE and LTE do, with its MTU and
-// its neighbours.
+// A tunnel bound to a device is bound to it again after that device was deleted and made again, as
+// PPPoE and LTE do, with its MTU and its neighbours.
 func TestTunnelFollowsItsDevice(t *testing.T) {
 	for name, cfg := range map[string]TunnelConfig{
 		"the underlay": labTunnel,
@@ -206,32 +192,32 @@ func TestTunnelFollowsItsDevice(t *testing.T) {
 		}(),
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-			if !ownNamespace(t) {
+			if !kerneltest.OwnNamespace(t) {
 				return
 			}
-			underlay(t)
-			ip(t, "link add gre1 type gre local any dev under0 key 42 ttl 64")
+			kerneltest.Underlay(t)
+			kerneltest.IP(t, "link add gre1 type gre local any dev under0 key 42 ttl 64")
 			cfg.Protected = false // packets are to leave
 			_, states := runTunnel(t, cfg)
 			<-states
-			shows(t, "-d link show gre1", "gre1@under0", "dev under0", "local 198.51.100.1")
-			ip(t, "neigh add 10.255.0.2 lladdr 198.51.100.2 dev gre1 nud permanent")
-			ip(t, "link del under0")
-			shows(t, "-d link show gre1", "-gre1@under0")
-			underlay(t)
-			shows(t, "-d link show gre1", "gre1@under0", "dev under0", "mtu 1400", "<UP", "local 198.51.100.1", "ttl 64")
-			shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 198.51.100.2 PERMANENT")
-			sent := txPackets(t)
-			ip(t, "neigh replace 198.51.100.2 lladdr 02:00:00:00:00:02 dev under0 nud permanent")
+			kerneltest.Shows(t, "-d link show gre1", "gre1@under0", "dev under0", "local 198.51.100.1")
+			kerneltest.IP(t, "neigh add 10.255.0.2 lladdr 198.51.100.2 dev gre1 nud permanent")
+			kerneltest.IP(t, "link del under0")
+			kerneltest.Shows(t, "-d link show gre1", "-gre1@under0")
+			kerneltest.Underlay(t)
+			kerneltest.Shows(t, "-d link show gre1", "gre1@under0", "dev under0", "mtu 1400", "<UP", "local 198.51.100.1", "ttl 64")
+			kerneltest.Shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 198.51.100.2 PERMANENT")
+			sent := kerneltest.TXPackets(t)
+			kerneltest.IP(t, "neigh replace 198.51.100.2 lladdr 02:00:00:00:00:02 dev under0 nud permanent")
 			ping := exec.Command("ping", "-c", "1", "-W", "1", "10.255.0.2")
 			_ = ping.Run() // nobody answers
-			eventually(t, "a packet is sent by the new device", func() bool { return txPackets(t) > sent })
+			kerneltest.Eventually(t, "a packet is sent by the new device", func() bool { return kerneltest.TXPackets(t) > sent })
 		})
 	}
 }
 
-// A tunnel of ours fragments what is too large for the path, whatever DF says. One that an earlier version made is changed in place;
-// one of the site's own stays as the site made it.
+// A tunnel of ours fragments what is too large for the path, whatever DF says. One that an earlier
+// version made is changed in place; one of the site's own stays as the site made it.
 func TestTunnelFragments(t *testing.T) {
 	for name, c := range map[string]struct {
 		make []string
@@ -243,72 +229,92 @@ func TestTunnelFragments(t *testing.T) {
 		"the site's choice": {[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64 nopmtudisc ignore-df"}, true},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-			if !ownNamespace(t) {
+			if !kerneltest.OwnNamespace(t) {
 				return
 			}
-			underlay(t)
+			kerneltest.Underlay(t)
 			for _, args := range c.make {
-				ip(t, args)
+				kerneltest.IP(t, args)
 			}
 			before := linkNamed(t, "gre1")
 			_, states := runTunnel(t, labTunnel)
 			<-states
 			l := linkNamed(t, "gre1")
-			if l.gre.fragment != c.want || l.mtu != 1400 {
-				t.Errorf("fragments: %v, want %v; MTU %d, want 1400", l.gre.fragment, c.want, l.mtu)
+			if l.GRE.Fragment != c.want || l.MTU != 1400 {
+				t.Errorf("fragments: %v, want %v; MTU %d, want 1400", l.GRE.Fragment, c.want, l.MTU)
 			}
-			if before != nil && before.index != l.index {
-				t.Errorf("the tunnel has index %d, it was %d: it was made again", l.index, before.index)
+			if before != nil && before.Index != l.Index {
+				t.Errorf("the tunnel has index %d, it was %d: it was made again", l.Index, before.Index)
 			}
 		})
 	}
 }
 
-// The tunnel follows its underlay's address, guarded at the new one before it moves and released at the old one after; while there is
-// none it says so and stays guarded. Neighbours and routes outlive the move.
+// The tunnel follows its underlay's address, guarded at the new one before it moves and released at
+// the old one after; while there is none it says so and stays guarded. Neighbours and routes
+// outlive the move.
 func TestTunnelFollowsUnderlay(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
+	kerneltest.Underlay(t)
 	_, states := runTunnel(t, labTunnel)
 	first := <-states
-	tables := runTables(t)
-	tables.Want([]Change{wantNeighbor("gre1", "10.255.0.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.0.2")})
-	settled(tables)
-	restored := tables.Stats().Restored
+	wanted := tables.New(kerneltest.Log(t), 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- wanted.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	allSet := func() {
+		t.Helper()
+		set := make(chan struct{})
+		wanted.After(func() { close(set) })
+		<-set
+	}
+	neighbor := netip.MustParseAddr("10.255.0.2")
+	wanted.Want([]tables.Change{
+		{Neighbor: &rtnl.Neighbor{Device: "gre1", Protocol: neighbor, NBMA: netip.MustParseAddr("203.0.113.2")}},
+		{Route: &rtnl.Route{Device: "gre1", Prefix: netip.MustParsePrefix("172.16.2.0/24"), NextHop: neighbor}},
+	})
+	allSet()
+	restored := wanted.Stats().Restored
 
-	ip(t, "addr add 198.51.100.2/24 dev under0") // a further address is no reason to move
-	ip(t, "addr del 198.51.100.1/24 dev under0") // takes the secondary along
+	kerneltest.IP(t, "addr add 198.51.100.2/24 dev under0") // a further address is no reason to move
+	kerneltest.IP(t, "addr del 198.51.100.1/24 dev under0") // takes the secondary along
 	if s := <-states; s.Local.IsValid() || s.Index != first.Index {
 		t.Fatalf("without an address: %+v", s)
 	}
-	shows(t, "xfrm policy", "src 198.51.100.1/32 dst 0.0.0.0/0 proto gre")
-	ip(t, "addr add 203.0.113.77/24 dev under0")
+	kerneltest.Shows(t, "xfrm policy", "src 198.51.100.1/32 dst 0.0.0.0/0 proto gre")
+	kerneltest.IP(t, "addr add 203.0.113.77/24 dev under0")
 	if s := <-states; s.Local != netip.MustParseAddr("203.0.113.77") || s.Index != first.Index {
 		t.Fatalf("with a new address: %+v", s)
 	}
-	shows(t, "-d link show gre1", "local 203.0.113.77", "<UP", "-NOARP")
-	shows(t, "xfrm policy", "src 203.0.113.77/32 dst 0.0.0.0/0 proto gre", "-198.51.100.1")
-	shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 203.0.113.2 PERMANENT")
-	shows(t, "route", "172.16.2.0/24 via 10.255.0.2 dev gre1")
-	tables.Resync()
-	settled(tables)
-	if n := tables.Stats().Restored - restored; n != 0 {
+	kerneltest.Shows(t, "-d link show gre1", "local 203.0.113.77", "<UP", "-NOARP")
+	kerneltest.Shows(t, "xfrm policy", "src 203.0.113.77/32 dst 0.0.0.0/0 proto gre", "-198.51.100.1")
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 203.0.113.2 PERMANENT")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.0.2 dev gre1")
+	wanted.Resync()
+	allSet()
+	if n := wanted.Stats().Restored - restored; n != 0 {
 		t.Errorf("the move cost %d entries", n)
 	}
 }
 
 // A start without the underlay waits for it.
 func TestTunnelWaitsForUnderlay(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	_, states := runTunnel(t, labTunnel)
 	if s := <-states; s.Local.IsValid() || s.Index != 0 || !strings.Contains(s.Fault, "there is no device under0") {
 		t.Fatalf("without the underlay: %+v", s)
 	}
-	underlay(t)
+	kerneltest.Underlay(t)
 	if s := withAddress(states); s.Local != netip.MustParseAddr("198.51.100.1") || !s.Created || s.Fault != "" {
 		t.Fatalf("state %+v", s)
 	}
@@ -324,14 +330,15 @@ func withAddress(states <-chan TunnelState) TunnelState {
 	return TunnelState{}
 }
 
-// A tunnel that is there and up while its underlay is not is shown as it is, with the reason why it cannot be kept.
+// A tunnel that is there and up while its underlay is not is shown as it is, with the reason why it
+// cannot be kept.
 func TestTunnelIsThereWithoutUnderlay(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
-	ip(t, "link add gre1 type gre local 198.51.100.1 ttl 64 ikey 42 okey 42")
-	ip(t, "link set gre1 up")
+	kerneltest.Underlay(t)
+	kerneltest.IP(t, "link add gre1 type gre local 198.51.100.1 ttl 64 ikey 42 okey 42")
+	kerneltest.IP(t, "link set gre1 up")
 	elsewhere := labTunnel
 	elsewhere.Underlay = "eth7"
 	_, states := runTunnel(t, elsewhere)
@@ -340,8 +347,8 @@ func TestTunnelIsThereWithoutUnderlay(t *testing.T) {
 	}
 }
 
-// Who takes the protection away means it: GRE passes in clear after that, and no guard is left that nobody would remove. One that
-// another tunnel at the address may rely on stays.
+// Who takes the protection away means it: GRE passes in clear after that, and no guard is left that
+// nobody would remove. One that another tunnel at the address may rely on stays.
 func TestTunnelWithoutProtection(t *testing.T) {
 	for _, c := range []struct {
 		rule string
@@ -355,21 +362,21 @@ func TestTunnelWithoutProtection(t *testing.T) {
 		{"beside another tunnel at the address", []string{"link add other0 type gre local 198.51.100.1 key 7"}, true, true},
 	} {
 		t.Run(strings.ReplaceAll(c.rule, " ", "_"), func(t *testing.T) {
-			if !ownNamespace(t) {
+			if !kerneltest.OwnNamespace(t) {
 				return
 			}
-			underlay(t)
+			kerneltest.Underlay(t)
 			for _, args := range c.make {
-				ip(t, args)
+				kerneltest.IP(t, args)
 			}
-			once(t, NewTunnel(labTunnel, testLog(t)))
-			shows(t, "xfrm policy", "action block")
+			once(t, NewTunnel(labTunnel, kerneltest.Log(t)))
+			kerneltest.Shows(t, "xfrm policy", "action block")
 			cfg := labTunnel
 			cfg.Protected = false
 			cfg.Local = netip.MustParseAddr("198.51.100.1")
-			tunnel := NewTunnel(cfg, testLog(t))
+			tunnel := NewTunnel(cfg, kerneltest.Log(t))
 			once(t, tunnel)
-			if guarded := strings.Contains(ip(t, "xfrm policy"), "action block"); guarded != c.kept {
+			if guarded := strings.Contains(kerneltest.IP(t, "xfrm policy"), "action block"); guarded != c.kept {
 				t.Errorf("guarded while it runs unprotected: %v", guarded)
 			}
 			if err := tunnel.Remove(); err != nil {
@@ -378,7 +385,7 @@ func TestTunnelWithoutProtection(t *testing.T) {
 			if l := linkNamed(t, "gre1"); (l == nil) != c.ours {
 				t.Errorf("after Remove the link is %+v", l)
 			}
-			if guarded := strings.Contains(ip(t, "xfrm policy"), "action block"); guarded != c.kept {
+			if guarded := strings.Contains(kerneltest.IP(t, "xfrm policy"), "action block"); guarded != c.kept {
 				t.Errorf("guarded after Remove: %v", guarded)
 			}
 		})
@@ -394,50 +401,52 @@ func once(t *testing.T, tunnel *Tunnel) {
 	}
 }
 
-// Two tunnels with one address and key cannot be told apart by the kernel: the message names the other.
+// Two tunnels with one address and key cannot be told apart by the kernel: the message names the
+// other.
 func TestTunnelTaken(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
-	ip(t, "link add other0 type gre local 198.51.100.1 key 42")
-	err := NewTunnel(labTunnel, testLog(t)).Run(t.Context(), func(TunnelState) {})
-	if !errors.Is(err, ErrTunnelTaken) || !strings.Contains(err.Error(), "other0") {
-		t.Errorf("%v, want %v and other0", err, ErrTunnelTaken)
+	kerneltest.Underlay(t)
+	kerneltest.IP(t, "link add other0 type gre local 198.51.100.1 key 42")
+	err := NewTunnel(labTunnel, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
+	if !errors.Is(err, rtnl.ErrTunnelTaken) || !strings.Contains(err.Error(), "other0") {
+		t.Errorf("%v, want %v and other0", err, rtnl.ErrTunnelTaken)
 	}
 }
 
 // A process that may not is told what it lacks.
 func TestTunnelNoPermission(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	underlay(t)
-	dropNetAdmin(t)
-	err := NewTunnel(labTunnel, testLog(t)).Run(t.Context(), func(TunnelState) {})
-	if !errors.Is(err, ErrNoPermission) {
-		t.Errorf("%v, want %v", err, ErrNoPermission)
+	kerneltest.Underlay(t)
+	kerneltest.DropNetAdmin(t)
+	err := NewTunnel(labTunnel, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
+	if !errors.Is(err, rtnl.ErrNoPermission) {
+		t.Errorf("%v, want %v", err, rtnl.ErrNoPermission)
 	}
 }
 
-// GRE over IPv6 does not tell who sent a packet: a tunnel is not made from such an address, and of a device's addresses waits for one of IPv4.
+// GRE over IPv6 does not tell who sent a packet: a tunnel is not made from such an address, and of
+// a device's addresses waits for one of IPv4.
 func TestTunnelNotOverIPv6(t *testing.T) {
-	if !ownNamespace(t) {
+	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	ip(t, "link add under0 type dummy")
-	ip(t, "addr add 2001:db8::1/64 dev under0 nodad")
-	ip(t, "link set under0 up")
+	kerneltest.IP(t, "link add under0 type dummy")
+	kerneltest.IP(t, "addr add 2001:db8::1/64 dev under0 nodad")
+	kerneltest.IP(t, "link set under0 up")
 	fixed := labTunnel
 	fixed.Local, fixed.Underlay = netip.MustParseAddr("2001:db8::1"), ""
-	if err := NewTunnel(fixed, testLog(t)).Run(t.Context(), func(TunnelState) {}); !errors.Is(err, ErrIPv6Underlay) {
-		t.Errorf("from an IPv6 address: %v, want %v", err, ErrIPv6Underlay)
+	if err := NewTunnel(fixed, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {}); !errors.Is(err, rtnl.ErrIPv6Underlay) {
+		t.Errorf("from an IPv6 address: %v, want %v", err, rtnl.ErrIPv6Underlay)
 	}
-	if _, err := UnderlayAddress("under0"); !errors.Is(err, ErrNoAddress) || !strings.Contains(err.Error(), "under0 has IPv6 addresses only") {
-		t.Errorf("the underlay's address: %v, want %v", err, ErrNoAddress)
+	if _, err := rtnl.UnderlayAddress("under0"); !errors.Is(err, rtnl.ErrNoAddress) || !strings.Contains(err.Error(), "under0 has IPv6 addresses only") {
+		t.Errorf("the underlay's address: %v, want %v", err, rtnl.ErrNoAddress)
 	}
 	_, states := runTunnel(t, labTunnel)
-	ip(t, "addr add 198.51.100.1/24 dev under0")
+	kerneltest.IP(t, "addr add 198.51.100.1/24 dev under0")
 	if s := withAddress(states); s.Local != netip.MustParseAddr("198.51.100.1") {
 		t.Errorf("state %+v", s)
 	}

@@ -3,6 +3,8 @@ package kernel
 import (
 	"cmp"
 	"net/netip"
+
+	"cygnet/kernel/rtnl"
 )
 
 const boundToNothing = "the device that the tunnel is bound to is gone"
@@ -13,24 +15,24 @@ const boundToNothing = "the device that the tunnel is bound to is gone"
 // packet fails, until the tunnel is bound to the new device of that name. The device is the one
 // that the tunnel was seen bound to, else the underlay's, else the one with the tunnel's local
 // address. While there is none the tunnel stays as it is.
-func (t *Tunnel) device(r *requests, have *link, local netip.Addr) (int, error) {
-	if have == nil || have.gre.device == 0 || have.elsewhere {
+func (t *Tunnel) device(r *rtnl.Conn, have *rtnl.Link, local netip.Addr) (int, error) {
+	if have == nil || have.GRE.Device == 0 || have.Elsewhere {
 		return deviceOf(have), nil
 	}
-	now, err := r.linkByIndex(have.gre.device)
+	now, err := r.LinkByIndex(have.GRE.Device)
 	if err != nil {
 		return 0, err
 	}
 	if now != nil {
-		t.bound = now.name
+		t.bound = now.Name
 		delete(t.said, boundToNothing)
-		return now.index, nil
+		return now.Index, nil
 	}
 	name := cmp.Or(t.bound, t.cfg.Underlay)
 	if name == "" {
-		return r.deviceWith(local, have.gre.device)
+		return deviceWith(r, local, have.GRE.Device)
 	}
-	again, err := r.linkByName(name)
+	again, err := r.LinkByName(name)
 	if err != nil {
 		return 0, err
 	}
@@ -39,29 +41,29 @@ func (t *Tunnel) device(r *requests, have *link, local netip.Addr) (int, error) 
 			t.said[boundToNothing] = true
 			t.log.Warn(boundToNothing+": nothing can be sent until it is back", "device", name)
 		}
-		return have.gre.device, nil
+		return have.GRE.Device, nil
 	}
 	t.log.Info("the device that the tunnel is bound to was made again: binding the tunnel to it", "device", name)
-	return again.index, nil
+	return again.Index, nil
 }
 
 // deviceOf returns the device that a link is bound to; 0 for none.
-func deviceOf(l *link) int {
+func deviceOf(l *rtnl.Link) int {
 	if l == nil {
 		return 0
 	}
-	return l.gre.device
+	return l.GRE.Device
 }
 
 // deviceWith returns the index of the device that has an address, or otherwise.
-func (r *requests) deviceWith(local netip.Addr, otherwise int) (int, error) {
-	all, err := r.allAddresses()
+func deviceWith(r *rtnl.Conn, local netip.Addr, otherwise int) (int, error) {
+	all, err := r.AllAddresses()
 	if err != nil {
 		return 0, err
 	}
 	for _, a := range all {
-		if a.prefix.Addr() == local {
-			return a.index, nil
+		if a.Prefix.Addr() == local {
+			return a.Index, nil
 		}
 	}
 	return otherwise, nil

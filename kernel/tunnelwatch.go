@@ -5,87 +5,41 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/mdlayher/netlink"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/xfrm"
+
 	"golang.org/x/sys/unix"
 )
 
-const (
-	groupXFRMPolicy = 4 // XFRMNLGRP_POLICY
-
-	xfrmNewPolicy   = 0x13
-	xfrmDelPolicy   = 0x14
-	xfrmUpdPolicy   = 0x19
-	xfrmFlushPolicy = 0x1d
-
-	selectorLen      = 56 // struct xfrm_selector
-	selectorProtocol = 44
-)
-
-// listenGuard opens the monitor of IPsec policies. Where the guard is not set there is nothing to listen to.
-func (t *Tunnel) listenGuard(ctx context.Context) (<-chan notice, error) {
+// listenGuard opens the monitor of IPsec policies. Where the guard is not set there is nothing to
+// listen to.
+func (t *Tunnel) listenGuard(ctx context.Context) (<-chan rtnl.Notice, error) {
 	if !t.cfg.Protected {
 		return nil, nil
 	}
-	return listen(ctx, t.log, monitorConfig{family: unix.NETLINK_XFRM, groups: []uint32{groupXFRMPolicy}})
+	return xfrm.ListenPolicies(ctx, t.log)
 }
 
-// guardTouched says whether a notification of IPsec policies may be about a guard: all are gone, or one between an address and all
-// others for GRE changed, or one that the notification only names by its index.
-func guardTouched(n notice) bool {
-	if n.lost {
-		return true
-	}
-	for _, m := range n.messages {
-		switch m.Header.Type {
-		case xfrmFlushPolicy:
-			return true
-		case xfrmDelPolicy, xfrmNewPolicy, xfrmUpdPolicy:
-			if len(m.Data) < selectorLen {
-				continue
-			}
-			protocol := m.Data[selectorProtocol]
-			if protocol != unix.IPPROTO_GRE && protocol != 0 {
-				continue
-			}
-			// The halves of the front guard have prefixes of one bit.
-			wide := m.Data[selectorPrefixDst] <= 1 || m.Data[selectorPrefixSrc] <= 1
-			if wide || m.Header.Type != xfrmDelPolicy && behindFront(m.Data) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// mayFront reports whether a notification may mean that the last SA whose policy was behind the front
-// guard is gone.
-func (t *Tunnel) mayFront(n notice) bool {
+// mayFront reports whether a notification may mean that the last SA whose policy was behind the
+// front guard is gone.
+func (t *Tunnel) mayFront(n rtnl.Notice) bool {
 	if !t.cfg.Front || t.front {
 		return false
 	}
-	return slices.ContainsFunc(n.messages, func(m netlink.Message) bool {
-		return m.Header.Type == xfrmDelPolicy && len(m.Data) >= selectorLen &&
-			(m.Data[selectorProtocol] == unix.IPPROTO_GRE || m.Data[selectorProtocol] == 0)
-	})
+	return slices.ContainsFunc(n.Messages, xfrm.GREPolicyGone)
 }
 
-// behindFront reports whether a new policy is that of an SA which the front guard would cut off.
-func behindFront(b []byte) bool {
-	p, ok := parsePolicy(b)
-	return ok && p.demands && p.priority >= GuardFront
-}
-
-// ensureFront sets the front guard, or takes it back, and logs when that changes.
+// xfrm.ensureFront sets the front guard, or takes it back, and logs when that changes.
 func (t *Tunnel) ensureFront(local netip.Addr) error {
-	front, err := EnsureFront(local, t.cfg.Front)
+	front, err := xfrm.EnsureFront(local, t.cfg.Front)
 	if err != nil {
 		return err
 	}
 	if t.cfg.Front && front != t.front {
 		if front {
-			t.log.Info("the guard is in front of the IPsec policies of other programs", "local", local, "priority", GuardFront)
+			t.log.Info("the guard is in front of the IPsec policies of other programs", "local", local, "priority", xfrm.GuardFront)
 		} else if t.ready {
-			t.log.Info("the guard steps back for SAs whose policies have no priority of ours", "local", local, "priority", guardPriority)
+			t.log.Info("the guard steps back for SAs whose policies have no priority of ours", "local", local, "priority", xfrm.GuardPriority)
 		}
 	}
 	t.front = front
@@ -93,23 +47,24 @@ func (t *Tunnel) ensureFront(local netip.Addr) error {
 }
 
 // listen opens the monitor of links and addresses, trying again until ctx ends.
-func (t *Tunnel) listen(ctx context.Context) (<-chan notice, error) {
-	return listen(ctx, t.log, monitorConfig{
-		family: unix.NETLINK_ROUTE,
-		groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR},
+func (t *Tunnel) listen(ctx context.Context) (<-chan rtnl.Notice, error) {
+	return rtnl.Listen(ctx, t.log, rtnl.MonitorConfig{
+		Family: unix.NETLINK_ROUTE,
+		Groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR},
 	})
 }
 
-// concerns reports whether a notification is about the tunnel's link, its underlay's, or that of the device it is bound to.
-func (t *Tunnel) concerns(n notice) bool {
-	if n.lost {
+// concerns reports whether a notification is about the tunnel's link, its underlay's, or that of
+// the device it is bound to.
+func (t *Tunnel) concerns(n rtnl.Notice) bool {
+	if n.Lost {
 		return true
 	}
-	for _, m := range n.messages {
+	for _, m := range n.Messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			m.Header.Type = unix.RTM_NEWLINK
-			if l, ok := parseLink(m); ok && (l.name == t.cfg.Name || l.name == t.cfg.Underlay || l.name == t.bound || l.index == t.state.Index) {
+			if l, ok := rtnl.ParseLink(m); ok && (l.Name == t.cfg.Name || l.Name == t.cfg.Underlay || l.Name == t.bound || l.Index == t.state.Index) {
 				return true
 			}
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Uptime says how long the machine is up, sleep included, and the id of this boot. Unlike the clock, nobody can set it.
+// Uptime says how long the machine is up, sleep included, and the id of this boot. Unlike the
+// clock, nobody can set it.
 func Uptime() (boot string, up time.Duration, err error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

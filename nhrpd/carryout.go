@@ -4,7 +4,9 @@ import (
 	"slices"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tables"
 )
 
 // carryOut does what the engine said since the last turn and empties its output.
@@ -52,15 +54,15 @@ func (l *loop) wantEntries() {
 	changes := l.changes[:0]
 	l.neighbors = slices.Grow(l.neighbors[:0], len(l.out.Neighbors))
 	for i, n := range l.out.Neighbors {
-		l.neighbors = append(l.neighbors, kernel.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
-		changes = append(changes, kernel.Change{Neighbor: &l.neighbors[i], Delete: n.Delete})
+		l.neighbors = append(l.neighbors, rtnl.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
+		changes = append(changes, tables.Change{Neighbor: &l.neighbors[i], Delete: n.Delete})
 	}
 	for _, r := range l.out.Routes {
-		route := &kernel.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}
+		route := &rtnl.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}
 		if p := l.ports[r.Interface]; p != nil {
 			route.Table, route.Metric = p.config.Table, p.config.Metric
 		}
-		changes = append(changes, kernel.Change{Route: route, Delete: r.Delete})
+		changes = append(changes, tables.Change{Route: route, Delete: r.Delete})
 	}
 	l.tables.Want(changes)
 	clear(changes)
@@ -91,7 +93,7 @@ func (l *loop) send() {
 		device := packets[0].Interface
 		batch := l.sending[:0]
 		for len(packets) > 0 && packets[0].Interface == device {
-			batch = append(batch, kernel.Message{NBMA: packets[0].To, Data: packets[0].Data})
+			batch = append(batch, nhrpsocket.Message{NBMA: packets[0].To, Data: packets[0].Data})
 			packets = packets[1:]
 		}
 		l.sendBatch(device, batch)
@@ -100,7 +102,7 @@ func (l *loop) send() {
 	}
 }
 
-func (l *loop) sendBatch(device string, batch []kernel.Message) {
+func (l *loop) sendBatch(device string, batch []nhrpsocket.Message) {
 	p := l.ports[device]
 	if p == nil || p.line == nil {
 		l.sendErrors["tunnel is not up"] += uint64(len(batch))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 )
 
@@ -124,7 +125,7 @@ func TestLeftGREIsTold(t *testing.T) {
 		step := func(sent, took uint64) {
 			w.mu.Lock()
 			w.sent = []kernel.Sent{{NBMA: hubNBMA, Packets: sent, Segments: sent}}
-			w.states = []kernel.ESPState{{Src: tunnelThere.Local, Dst: hubNBMA, SPI: 5, GRE: true, Packets: took}}
+			w.states = []xfrm.ESPState{{Src: tunnelThere.Local, Dst: hubNBMA, SPI: 5, GRE: true, Packets: took}}
 			w.mu.Unlock()
 			time.Sleep(clearCheck)
 			synctest.Wait()

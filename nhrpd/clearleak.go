@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 )
 
 // leakWatch compares what a tunnel sent to each peer with what the ESP states to that peer took.
@@ -38,7 +39,7 @@ type leakSample struct {
 	sent   []kernel.Sent
 	unsent kernel.Unsent
 	own    uint64 // of unsent, what our programs dropped: it is not among sent
-	states []kernel.ESPState
+	states []xfrm.ESPState
 	gone   goneStates
 	after  []kernel.Sent // what was sent by then
 	whole  bool          // a state may take several segments for one packet: a device does ESP by itself

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 )
 
 // leakBench plays a router to a leakWatch.
@@ -22,13 +23,13 @@ var (
 	leakB     = netip.MustParseAddr("192.0.2.12")
 )
 
-func (b *leakBench) state(dst netip.Addr, spi uint32) *kernel.ESPState {
+func (b *leakBench) state(dst netip.Addr, spi uint32) *xfrm.ESPState {
 	for i := range b.sample.states {
 		if s := &b.sample.states[i]; s.Dst == dst && s.SPI == spi {
 			return s
 		}
 	}
-	b.sample.states = append(b.sample.states, kernel.ESPState{Src: leakLocal, Dst: dst, SPI: spi, GRE: true})
+	b.sample.states = append(b.sample.states, xfrm.ESPState{Src: leakLocal, Dst: dst, SPI: spi, GRE: true})
 	return &b.sample.states[len(b.sample.states)-1]
 }
 

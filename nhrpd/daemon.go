@@ -14,7 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"cygnet/kernel"
+	"cygnet/kernel/sysctl"
+	"cygnet/kernel/watch"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
@@ -241,7 +242,7 @@ func (d *Daemon) watchRoutes(ctx context.Context, g *errgroup.Group) (stop func(
 	done := make(chan struct{})
 	task{"route watch", func(ctx context.Context) error {
 		defer close(done)
-		return d.platform.WatchRoutes(ctx, d.logs.of(logKernel), tables, func(b kernel.RouteBatch) {
+		return d.platform.WatchRoutes(ctx, d.logs.of(logKernel), tables, func(b watch.RouteBatch) {
 			d.loop.post(ctx, engineRoutes(b))
 		})
 	}}.start(ctx, g)
@@ -287,7 +288,7 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 // advise says once at start what in the kernel's settings is too small for a hub, and what in charon's keeps the daemon from its promises:
 // they are for all of the site's connections, so that no package sets them.
 func (d *Daemon) advise() {
-	for _, a := range d.platform.Check(kernel.CheckConfig{Peers: preflight.UsualPeers, Forwards: true}) {
+	for _, a := range d.platform.Check(sysctl.CheckConfig{Peers: preflight.UsualPeers, Forwards: true}) {
 		d.log.Warn("a kernel setting may be too small", "setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
 	}
 	for _, f := range d.platform.Strongswan(d.config) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
@@ -88,7 +89,7 @@ func TestTwoProtectedTunnelsOnOneAddress(t *testing.T) {
 }
 
 // registrationIn returns the registration request among sent packets.
-func registrationIn(t *testing.T, sent []kernel.Message) packet.Packet {
+func registrationIn(t *testing.T, sent []nhrpsocket.Message) packet.Packet {
 	t.Helper()
 	var p packet.Packet
 	for _, m := range sent {
@@ -114,7 +115,7 @@ func register(t *testing.T, w *world, s *fakeSocket) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.in <- kernel.Message{NBMA: hubNBMA, Data: data}
+	s.in <- nhrpsocket.Message{NBMA: hubNBMA, Data: data}
 	synctest.Wait()
 	if w.noted("add neighbour 10.255.0.1") < 0 {
 		t.Fatalf("the hub's reply led to no neighbour; asked so far: %q", w.record)

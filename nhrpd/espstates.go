@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/vici"
 )
 
@@ -93,7 +93,7 @@ func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence
 		d.log.Warn("somebody deleted ESP states of SAs that stand: renewing the SAs", "local", local, "states", len(gone))
 		d.strongswan.Repair(gone)
 	}
-	var orphans []kernel.ESPState
+	var orphans []xfrm.ESPState
 	for _, s := range suspects {
 		if !known[s.SPI] {
 			orphans = append(orphans, s)
@@ -108,14 +108,14 @@ func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence
 
 // unexplained gives the states that may carry our GRE and are in none of our SAs. It leaves out what may be charon's newest work, and
 // what was keyed by hand: charon's states have a request id.
-func unexplained(states []kernel.ESPState, sas []vici.SA) []kernel.ESPState {
+func unexplained(states []xfrm.ESPState, sas []vici.SA) []xfrm.ESPState {
 	ours := make(map[uint32]bool)
 	for _, sa := range sas {
 		for _, child := range sa.Children {
 			ours[child.SPIIn], ours[child.SPIOut] = true, true
 		}
 	}
-	var out []kernel.ESPState
+	var out []xfrm.ESPState
 	for _, s := range states {
 		if s.GRE && s.ReqID != 0 && !ours[s.SPI] && time.Since(s.Added) >= stateAge {
 			out = append(out, s)
@@ -125,7 +125,7 @@ func unexplained(states []kernel.ESPState, sas []vici.SA) []kernel.ESPState {
 }
 
 // without gives the SPIs of our installed CHILD_SAs from the address that the kernel has no state for.
-func without(states []kernel.ESPState, sas []vici.SA, local netip.Addr) []uint32 {
+func without(states []xfrm.ESPState, sas []vici.SA, local netip.Addr) []uint32 {
 	there := make(map[uint32]bool, len(states))
 	for _, s := range states {
 		there[s.SPI] = true

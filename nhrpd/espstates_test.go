@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/vici"
 )
 
@@ -20,7 +20,7 @@ func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
 		w.mu.Lock()
 		w.sas[0].Children = []vici.Child{{SPIIn: 1, SPIOut: 2}}
 		w.spis = map[uint32]bool{1: true, 2: true, 3: true}
-		w.states = []kernel.ESPState{
+		w.states = []xfrm.ESPState{
 			{SPI: 1, ReqID: 1, GRE: true, Added: before}, // of ours
 			{SPI: 2, ReqID: 1, GRE: true, Added: before},
 			{SPI: 3, ReqID: 2, GRE: true, Added: before},                                   // of a site-to-site connection
@@ -66,7 +66,7 @@ func TestSAsWithoutStatesAreMended(t *testing.T) {
 		elsewhere.Children = []vici.Child{child(9, 10, "INSTALLED", old)}
 		w.sas = append(w.sas, elsewhere)
 		w.spis = map[uint32]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 9: true, 10: true}
-		w.states = []kernel.ESPState{{SPI: 1, ReqID: 1, GRE: true, Added: old}}
+		w.states = []xfrm.ESPState{{SPI: 1, ReqID: 1, GRE: true, Added: old}}
 		w.mu.Unlock()
 		time.Sleep(stateCheck + time.Second)
 		synctest.Wait()

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/health"
@@ -42,7 +42,7 @@ const (
 
 // newEvidence begins with what passed since the SA came, if nothing of the peer was received
 // since then, and else with what passes from now on.
-func newEvidence(f *engine.Mismatch, states []kernel.ESPState, now time.Time) *evidence {
+func newEvidence(f *engine.Mismatch, states []xfrm.ESPState, now time.Time) *evidence {
 	e := &evidence{began: now, quiet: f.Since, seen: make(map[uint32]uint64), heard: f.Heard}
 	if f.Received > 0 || f.Since.IsZero() {
 		e.quiet = now
@@ -57,13 +57,13 @@ func newEvidence(f *engine.Mismatch, states []kernel.ESPState, now time.Time) *e
 }
 
 // ofPeer reports whether an ESP state carries GRE from a peer or to it.
-func ofPeer(s *kernel.ESPState, nbma netip.Addr) bool {
+func ofPeer(s *xfrm.ESPState, nbma netip.Addr) bool {
 	return s.GRE && s.MarkMask == 0 && (s.Src == nbma || s.Dst == nbma)
 }
 
 // update adds what passed since the last look. A state that came with a rekeying counts from
 // zero, and so does the engine with a new SA.
-func (e *evidence) update(f *engine.Mismatch, states []kernel.ESPState, now time.Time) {
+func (e *evidence) update(f *engine.Mismatch, states []xfrm.ESPState, now time.Time) {
 	asks := f.Kind == engine.MismatchSilent
 	if asks && e.now.asked >= passageAsks || !asks && now.Sub(e.began) >= passageTime {
 		e.before, e.now, e.began = e.now, passage{}, now

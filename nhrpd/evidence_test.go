@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -19,8 +19,8 @@ var (
 
 // passed are the ESP states with the other router once so many packets have passed, to it and
 // from it.
-func passed(out, in uint64) []kernel.ESPState {
-	return []kernel.ESPState{
+func passed(out, in uint64) []xfrm.ESPState {
+	return []xfrm.ESPState{
 		{Src: hereNBMA, Dst: thereNBMA, SPI: 1, GRE: true, Packets: out},
 		{Src: thereNBMA, Dst: hereNBMA, SPI: 2, GRE: true, Packets: in},
 		{Src: thereNBMA, Dst: hereNBMA, SPI: 3, Packets: 1000}, // of a tunnel from site to site
@@ -79,7 +79,7 @@ func TestUnheardRouter(t *testing.T) {
 	key := uint32(42)
 	tunnel := &tunnelFacts{name: "gre1", key: &key, protected: true}
 	unheard := engine.Mismatch{Kind: engine.MismatchUnheard, Interface: "gre1", NBMA: thereNBMA, Identity: "spoke1", Since: begin}
-	look := func(f engine.Mismatch, states []kernel.ESPState, after time.Duration) (api.Problem, bool) {
+	look := func(f engine.Mismatch, states []xfrm.ESPState, after time.Duration) (api.Problem, bool) {
 		e := newEvidence(&f, states, begin.Add(5*time.Second))
 		e.update(&f, states, begin.Add(5*time.Second))
 		return describe(&f, tunnel, e, begin.Add(after))

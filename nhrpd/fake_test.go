@@ -15,6 +15,12 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tables"
+	"cygnet/kernel/watch"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -31,10 +37,10 @@ type world struct {
 	sockets []*fakeSocket
 	sas     []vici.SA
 	wants   map[vici.Key]vici.Want
-	spis    map[uint32]bool   // of all of charon's SAs
-	states  []kernel.ESPState // in the kernel
-	clear   uint64            // packets in clear that came in
-	own     []kernel.Route    // ours in the kernel
+	spis    map[uint32]bool // of all of charon's SAs
+	states  []xfrm.ESPState // in the kernel
+	clear   uint64          // packets in clear that came in
+	own     []rtnl.Route    // ours in the kernel
 	uses    map[netip.Addr]time.Time
 	sent    []kernel.Sent // by the tunnel
 	unsent  kernel.Unsent // likewise
@@ -57,7 +63,7 @@ type world struct {
 	paths    []*fakePath
 
 	events  chan vici.Event
-	routes  chan kernel.RouteBatch
+	routes  chan watch.RouteBatch
 	misses  chan netip.Addr
 	strays  chan netip.Addr     // packets that are overheard
 	deleted map[netip.Addr]bool // to whom ESP states were deleted
@@ -70,7 +76,7 @@ func newWorld(t *testing.T) *world {
 		tunnels: make(map[string]*fakeTunnel),
 		wants:   make(map[vici.Key]vici.Want),
 		events:  make(chan vici.Event),
-		routes:  make(chan kernel.RouteBatch),
+		routes:  make(chan watch.RouteBatch),
 		strays:  make(chan netip.Addr),
 		misses:  make(chan netip.Addr),
 	}
@@ -130,7 +136,7 @@ func (w *world) platform() Platform {
 			return tunnel
 		},
 		NewTables: func(*slog.Logger, int) Tables { return &fakeTables{world: w} },
-		WatchRoutes: func(ctx context.Context, _ *slog.Logger, _ []uint32, f func(kernel.RouteBatch)) error {
+		WatchRoutes: func(ctx context.Context, _ *slog.Logger, _ []uint32, f func(watch.RouteBatch)) error {
 			for {
 				select {
 				case b := <-w.routes:
@@ -146,7 +152,7 @@ func (w *world) platform() Platform {
 			if w.noSocket != nil {
 				return nil, w.noSocket
 			}
-			s := &fakeSocket{world: w, index: index, in: make(chan kernel.Message, 1024), closed: make(chan struct{})}
+			s := &fakeSocket{world: w, index: index, in: make(chan nhrpsocket.Message, 1024), closed: make(chan struct{})}
 			w.sockets = append(w.sockets, s)
 			return s, nil
 		},
@@ -167,7 +173,7 @@ func (w *world) platform() Platform {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 		},
 		ListenAPI:  func(string, string) (net.Listener, error) { return newPipeListener(), nil },
-		Check:      func(kernel.CheckConfig) []kernel.Advice { return nil },
+		Check:      func(sysctl.CheckConfig) []sysctl.Advice { return nil },
 		Strongswan: func(*config.Config) []preflight.Finding { return w.settings },
 		Certificates: func(c *config.Config) []preflight.Finding {
 			w.mu.Lock()
@@ -194,13 +200,13 @@ func (w *world) platform() Platform {
 			return nil
 		},
 		Detach: func(device string) error { w.note("detach " + device); return nil },
-		ESPStates: func(netip.Addr) ([]kernel.ESPState, error) {
+		ESPStates: func(netip.Addr) ([]xfrm.ESPState, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return slices.Clone(w.states), nil
 		},
 		HasIKE: func() bool { return w.hasIKE.Load() },
-		Overhear: func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(netip.Addr)) error {
+		Overhear: func(ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(netip.Addr)) error {
 			w.note(fmt.Sprintf("overhear %d at %s", kind, local))
 			for {
 				select {
@@ -217,10 +223,10 @@ func (w *world) platform() Platform {
 			defer w.mu.Unlock()
 			return maps.Clone(w.uses), nil
 		},
-		DeleteStates: func(gone []kernel.ESPState) error {
+		DeleteStates: func(gone []xfrm.ESPState) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.states = slices.DeleteFunc(w.states, func(s kernel.ESPState) bool { return slices.Contains(gone, s) })
+			w.states = slices.DeleteFunc(w.states, func(s xfrm.ESPState) bool { return slices.Contains(gone, s) })
 			return nil
 		},
 		EnsureFront: func(local netip.Addr, wanted bool) (bool, error) {
@@ -232,7 +238,7 @@ func (w *world) platform() Platform {
 		DeletedStates: func() (deletedStates, error) { return fakeDeletedStates{w}, nil },
 		UnsentOf:      func(string) (kernel.Unsent, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.unsent, nil },
 		Uptime:        func() (string, time.Duration, error) { return "", 0, errors.New("no uptime in this world") },
-		OwnRoutes:     func() ([]kernel.Route, error) { return w.own, nil },
+		OwnRoutes:     func() ([]rtnl.Route, error) { return w.own, nil },
 		MarkedPeers:   func(netip.Addr) (map[netip.Addr]netip.Addr, error) { return nil, nil },
 		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
 	}
@@ -300,7 +306,7 @@ type fakeTables struct{ world *world }
 
 func (f *fakeTables) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
-func (f *fakeTables) Want(changes []kernel.Change) {
+func (f *fakeTables) Want(changes []tables.Change) {
 	for _, c := range changes {
 		verb := "add "
 		if c.Delete {
@@ -317,8 +323,8 @@ func (f *fakeTables) Want(changes []kernel.Change) {
 
 func (f *fakeTables) After(then func()) { then() }
 func (f *fakeTables) Resync()           {}
-func (f *fakeTables) Stats() kernel.TablesStats {
-	return kernel.TablesStats{WantedNeighbors: 3, Failing: 1, Failures: map[string]uint64{"add neighbour: no buffer space available": 5}}
+func (f *fakeTables) Stats() tables.Stats {
+	return tables.Stats{WantedNeighbors: 3, Failing: 1, Failures: map[string]uint64{"add neighbour: no buffer space available": 5}}
 }
 func (f *fakeTables) Settle() { f.world.note("settle") }
 
@@ -326,17 +332,17 @@ func (f *fakeTables) Settle() { f.world.note("settle") }
 type fakeSocket struct {
 	world  *world
 	index  int
-	in     chan kernel.Message
+	in     chan nhrpsocket.Message
 	once   sync.Once
 	closed chan struct{}
 
 	reads, writes atomic.Int64 // batches
 
 	mu   sync.Mutex
-	sent []kernel.Message
+	sent []nhrpsocket.Message
 }
 
-func (s *fakeSocket) ReadBatch(ms []kernel.Message) (int, error) {
+func (s *fakeSocket) ReadBatch(ms []nhrpsocket.Message) (int, error) {
 	select {
 	case m := <-s.in:
 		s.reads.Add(1)
@@ -351,7 +357,7 @@ func (s *fakeSocket) ReadBatch(ms []kernel.Message) (int, error) {
 	}
 }
 
-func (s *fakeSocket) WriteBatch(ms []kernel.Message) (int, error) {
+func (s *fakeSocket) WriteBatch(ms []nhrpsocket.Message) (int, error) {
 	s.world.used("NHRP socket", s.closed)
 	s.writes.Add(1)
 	for _, m := range ms {
@@ -360,14 +366,14 @@ func (s *fakeSocket) WriteBatch(ms []kernel.Message) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range ms {
-		s.sent = append(s.sent, kernel.Message{NBMA: m.NBMA, Data: slices.Clone(m.Data)})
+		s.sent = append(s.sent, nhrpsocket.Message{NBMA: m.NBMA, Data: slices.Clone(m.Data)})
 	}
 	return len(ms), nil
 }
 
-func (s *fakeSocket) Stats() (kernel.SocketStats, error) {
+func (s *fakeSocket) Stats() (nhrpsocket.Stats, error) {
 	s.world.used("NHRP socket", s.closed)
-	return kernel.SocketStats{Overflow: 7}, nil
+	return nhrpsocket.Stats{Overflow: 7}, nil
 }
 
 func (s *fakeSocket) Close() error {
@@ -378,7 +384,7 @@ func (s *fakeSocket) Close() error {
 	return nil
 }
 
-func (s *fakeSocket) packets() []kernel.Message {
+func (s *fakeSocket) packets() []nhrpsocket.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.sent)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 )
 
 // A daemon that ends with an error has ended all that it started: the bubble of the test would
@@ -23,13 +23,13 @@ func TestAFailedDaemonLeavesNothingOpen(t *testing.T) {
 			}
 		},
 		"a tunnel may not be made": func(_ *testing.T, w *world, _ *Daemon) {
-			go func() { w.tunnel("gre1").faults <- kernel.ErrNoPermission }()
+			go func() { w.tunnel("gre1").faults <- rtnl.ErrNoPermission }()
 		},
 		"a tunnel may not be kept": func(_ *testing.T, w *world, _ *Daemon) {
 			go func() {
 				w.tunnel("gre1").states <- tunnelThere
 				synctest.Wait()
-				w.tunnel("gre1").faults <- kernel.ErrNoPermission
+				w.tunnel("gre1").faults <- rtnl.ErrNoPermission
 			}()
 		},
 	} {

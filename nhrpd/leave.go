@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/tables"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -66,7 +67,7 @@ func LeaveStopped(ctx context.Context, c *config.Config, w io.Writer) error {
 
 // removeEntries removes the neighbours and routes that a daemon made.
 func removeEntries(ctx context.Context, log *slog.Logger) error {
-	tables, done, ended := kernel.NewTables(log, 0), make(chan struct{}), make(chan error, 1)
+	tables, done, ended := tables.New(log, 0), make(chan struct{}), make(chan error, 1)
 	tables.Settle()
 	tables.After(func() { close(done) })
 	ctx, cancel := context.WithCancel(ctx)

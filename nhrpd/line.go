@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -28,7 +29,7 @@ type line struct {
 // batch is one read's worth of packets.
 type batch struct {
 	device   string
-	messages []kernel.Message
+	messages []nhrpsocket.Message
 	n        int
 	done     chan struct{} // has room for one; the loop sends when the turn of these packets has ended
 }
@@ -76,7 +77,7 @@ func (ln *line) close() {
 // ended: by then those that came in the meantime are one batch, with one wake-up, one read and one turn.
 // Until then they queue in the socket's buffer, which is bounded and whose drops the kernel counts.
 func (p *port) read(ctx context.Context, ln *line) {
-	b := &batch{device: p.config.Name, messages: make([]kernel.Message, batchSize), done: make(chan struct{}, 1)}
+	b := &batch{device: p.config.Name, messages: make([]nhrpsocket.Message, batchSize), done: make(chan struct{}, 1)}
 	for {
 		n, err := ln.socket.ReadBatch(b.messages)
 		if err != nil {

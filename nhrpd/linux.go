@@ -7,6 +7,11 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tables"
+	"cygnet/kernel/watch"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
@@ -20,37 +25,37 @@ const etherTypeNHRP = 0x2001
 func Linux(c *config.Config) Platform {
 	return Platform{
 		NewTunnel:   func(c kernel.TunnelConfig, log *slog.Logger) Tunnel { return kernel.NewTunnel(c, log) },
-		NewTables:   func(log *slog.Logger, room int) Tables { return kernel.NewTables(log, room) },
-		WatchRoutes: kernel.WatchRoutes,
+		NewTables:   func(log *slog.Logger, room int) Tables { return tables.New(log, room) },
+		WatchRoutes: watch.Routes,
 		Listen: func(index int) (Socket, error) {
-			return kernel.ListenPacket(index, etherTypeNHRP)
+			return nhrpsocket.Listen(index, etherTypeNHRP)
 		},
 		AttachDataPath: kernel.AttachDataPath,
-		WatchMisses:    kernel.WatchMisses,
-		Check:          kernel.Check,
+		WatchMisses:    watch.Misses,
+		Check:          sysctl.Check,
 		Strongswan:     func(c *config.Config) []preflight.Finding { return preflight.This().Strongswan(c) },
 		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
 		Network:        func(c *config.Config) []preflight.Finding { return preflight.This().Network(c) },
 		Surroundings: func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding {
 			return preflight.This().Surroundings(c, outer)
 		},
-		EnsureFront:   kernel.EnsureFront,
+		EnsureFront:   xfrm.EnsureFront,
 		NewFence:      func(log *slog.Logger) Fence { return kernel.NewFence(log) },
-		ClearCauses:   kernel.ClearCauses,
+		ClearCauses:   xfrm.ClearCauses,
 		UnsentOf:      kernel.UnsentOf,
-		DeletedStates: func() (deletedStates, error) { return kernel.WatchDeletedStates() },
-		MarkedPeers:   kernel.MarkedPeers,
-		OwnRoutes:     kernel.OwnRoutes,
-		Overhear:      kernel.Overhear,
-		HasIKE:        kernel.HasIKE,
+		DeletedStates: func() (deletedStates, error) { return xfrm.WatchDeletedStates() },
+		MarkedPeers:   xfrm.MarkedPeers,
+		OwnRoutes:     tables.OwnRoutes,
+		Overhear:      nhrpsocket.Overhear,
+		HasIKE:        nhrpsocket.HasIKE,
 		Uptime:        kernel.Uptime,
 		Detach:        kernel.Detach,
 		FindLeftovers: kernel.FindLeftovers,
 		Abandon:       vici.Abandon,
-		ESPStates:     kernel.ESPStates,
-		DeleteStates:  kernel.DeleteStates,
-		ClearIn:       kernel.ClearIn,
-		PolicyUse:     kernel.PolicyUse,
+		ESPStates:     xfrm.ESPStates,
+		DeleteStates:  xfrm.DeleteStates,
+		ClearIn:       xfrm.ClearIn,
+		PolicyUse:     xfrm.PolicyUse,
 		ListenAPI:     api.Listen,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
@@ -60,7 +65,7 @@ func Linux(c *config.Config) Platform {
 				Socket:         c.Daemon.VICISocket,
 				Log:            log,
 				MaxInitiations: c.Daemon.MaxInitiations,
-				Sweep:          sweeper{log, kernel.ESPStates, kernel.DeleteStates}.sweep,
+				Sweep:          sweeper{log, xfrm.ESPStates, xfrm.DeleteStates}.sweep,
 			})
 		},
 	}

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tables"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
 )
@@ -42,11 +45,11 @@ type loop struct {
 
 	settled bool // owned by the loop; what an earlier run left has been gone through
 
-	changes   []kernel.Change    // scratch
-	neighbors []kernel.Neighbor  // scratch
-	admitting []kernel.Admission // scratch
-	sending   []kernel.Message   // scratch
-	attrs     []slog.Attr        // scratch
+	changes   []tables.Change      // scratch
+	neighbors []rtnl.Neighbor      // scratch
+	admitting []kernel.Admission   // scratch
+	sending   []nhrpsocket.Message // scratch
+	attrs     []slog.Attr          // scratch
 }
 
 const (

@@ -6,24 +6,25 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
 )
 
 // Routers behind one NAT address have SAs with marks, and in the place of that address a name each, which is the mark: see
-// kernel.MarkedNBMA. strongSwan is asked for marks once two such routers are seen and the kernel can lead to them.
+// xfrm.MarkedNBMA. strongSwan is asked for marks once two such routers are seen and the kernel can lead to them.
 
 // nbmaOf is the NBMA address, or the name, by which the engine and the kernel know a peer of strongSwan's.
 func nbmaOf(k vici.Key) netip.Addr {
 	if k.Mark != 0 {
-		return kernel.MarkedNBMA(k.Mark)
+		return xfrm.MarkedNBMA(k.Mark)
 	}
 	return k.NBMA
 }
 
 // saKey is the inverse of nbmaOf.
 func saKey(k engine.PeerKey) vici.Key {
-	if mark, ok := kernel.MarkOf(k.NBMA); ok {
+	if mark, ok := xfrm.MarkOf(k.NBMA); ok {
 		return vici.Key{Interface: k.Interface, Mark: mark}
 	}
 	return vici.Key{Interface: k.Interface, NBMA: k.NBMA}

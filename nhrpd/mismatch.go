@@ -7,7 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -53,7 +54,7 @@ type evidenceKey struct {
 
 // earKey names what is overheard.
 type earKey struct {
-	kind  kernel.Stray
+	kind  nhrpsocket.Stray
 	local netip.Addr
 }
 
@@ -139,9 +140,9 @@ func (m *mismatches) listen(ctx context.Context, tunnels []tunnelFacts) {
 	for _, t := range tunnels {
 		switch {
 		case t.protected:
-			wanted[earKey{kernel.StrayGRE, t.local}] = true
+			wanted[earKey{nhrpsocket.StrayGRE, t.local}] = true
 		case !m.platform.HasIKE(): // another program's IKE is its own affair
-			wanted[earKey{kernel.StrayIKE, t.local}] = true
+			wanted[earKey{nhrpsocket.StrayIKE, t.local}] = true
 		}
 	}
 	for key, cancel := range m.ears {
@@ -250,7 +251,7 @@ func (m *mismatches) explain(s *situation) []api.Problem {
 	for i := range s.tunnels {
 		tunnels[s.tunnels[i].name] = &s.tunnels[i]
 	}
-	states := make(map[netip.Addr][]kernel.ESPState)
+	states := make(map[netip.Addr][]xfrm.ESPState)
 	before := m.evidence
 	m.evidence = make(map[evidenceKey]*evidence)
 	nhs := make(map[evidenceKey]string)
@@ -305,7 +306,7 @@ func (m *mismatches) strayProblems(s *situation) []api.Problem {
 	for _, t := range s.tunnels {
 		for key, seen := range m.strays {
 			repeated := seen.last.Sub(seen.first) >= strayTwice && s.now.Sub(seen.last) < strayLasts
-			if key.local != t.local || !repeated || t.protected && t.secured(key.from) || t.protected != (key.kind == kernel.StrayGRE) {
+			if key.local != t.local || !repeated || t.protected && t.secured(key.from) || t.protected != (key.kind == nhrpsocket.StrayGRE) {
 				continue
 			}
 			found = append(found, describeStray(&t, key.from))

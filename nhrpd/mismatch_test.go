@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/vici"
 )
@@ -114,12 +114,12 @@ func TestFailedDialIsReported(t *testing.T) {
 func TestSilentNHSSaysWhatTheCountersTell(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
-		out := kernel.ESPState{Src: tunnelThere.Local, Dst: hubNBMA, SPI: 1, ReqID: 1, GRE: true}
-		in := kernel.ESPState{Src: hubNBMA, Dst: tunnelThere.Local, SPI: 2, ReqID: 1, GRE: true}
+		out := xfrm.ESPState{Src: tunnelThere.Local, Dst: hubNBMA, SPI: 1, ReqID: 1, GRE: true}
+		in := xfrm.ESPState{Src: hubNBMA, Dst: tunnelThere.Local, SPI: 2, ReqID: 1, GRE: true}
 		for range 10 {
 			w.mu.Lock()
 			out.Packets += 2
-			w.states = []kernel.ESPState{out, in}
+			w.states = []xfrm.ESPState{out, in}
 			w.mu.Unlock()
 			time.Sleep(mismatchCheck)
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
 	"cygnet/vici"
@@ -46,7 +47,7 @@ func TestAdmissionComesBeforePackets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.socket(0).in <- kernel.Message{NBMA: client, Data: data}
+		w.socket(0).in <- nhrpsocket.Message{NBMA: client, Data: data}
 		synctest.Wait()
 		admitted, told := w.noted("admit 192.0.2.12"), w.noted("send to 192.0.2.12")
 		if admitted < 0 || told < 0 || admitted > told {

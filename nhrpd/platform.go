@@ -8,6 +8,12 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tables"
+	"cygnet/kernel/watch"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -18,13 +24,13 @@ import (
 type Platform struct {
 	NewTunnel      func(kernel.TunnelConfig, *slog.Logger) Tunnel
 	NewTables      func(log *slog.Logger, room int) Tables
-	WatchRoutes    func(ctx context.Context, log *slog.Logger, tables []uint32, f func(kernel.RouteBatch)) error
+	WatchRoutes    func(ctx context.Context, log *slog.Logger, tables []uint32, f func(watch.RouteBatch)) error
 	Listen         func(index int) (Socket, error)
 	AttachDataPath func(log *slog.Logger, cfg kernel.DataPathConfig) (kernel.DataPath, error)
 	WatchMisses    func(ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr)) error
 	Lookup         func(ctx context.Context, name string) ([]netip.Addr, error)
 	ListenAPI      func(path, group string) (net.Listener, error)
-	Check          func(kernel.CheckConfig) []kernel.Advice
+	Check          func(sysctl.CheckConfig) []sysctl.Advice
 	Strongswan     func(*config.Config) []preflight.Finding // charon's settings
 	Certificates   func(*config.Config) []preflight.Finding
 	Surroundings   func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding
@@ -32,8 +38,8 @@ type Platform struct {
 	Detach         func(device string) error
 	FindLeftovers  func() (kernel.Leftovers, error)
 	Abandon        func(ctx context.Context, socket string, gone func(iface string) bool, sites ...string) error
-	ESPStates      func(local netip.Addr) ([]kernel.ESPState, error)
-	DeleteStates   func([]kernel.ESPState) error
+	ESPStates      func(local netip.Addr) ([]xfrm.ESPState, error)
+	DeleteStates   func([]xfrm.ESPState) error
 	MarkedPeers    func(local netip.Addr) (map[netip.Addr]netip.Addr, error)
 	ClearIn        func() (uint64, error)
 	PolicyUse      func(local netip.Addr) (map[netip.Addr]time.Time, error)
@@ -42,34 +48,34 @@ type Platform struct {
 	ClearCauses    func(local netip.Addr, devices []string) ([]string, error)
 	UnsentOf       func(tunnel string) (kernel.Unsent, error)
 	DeletedStates  func() (deletedStates, error)
-	OwnRoutes      func() ([]kernel.Route, error)
-	Overhear       func(ctx context.Context, kind kernel.Stray, local netip.Addr, f func(from netip.Addr)) error
+	OwnRoutes      func() ([]rtnl.Route, error)
+	Overhear       func(ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(from netip.Addr)) error
 	HasIKE         func() bool
 	Uptime         func() (boot string, up time.Duration, err error)
 	NewStrongswan  func(*slog.Logger) Strongswan
 }
 
-// Tunnel keeps one mGRE interface as configured; see kernel.Tunnel.
+// Tunnel keeps one mGRE interface as configured; see xfrm.Tunnel.
 type Tunnel interface {
 	Run(ctx context.Context, changed func(kernel.TunnelState)) error
 	Remove() error
 }
 
-// Tables reconciles neighbours and routes; see kernel.Tables.
+// Tables reconciles neighbours and routes; see tables.Tables.
 type Tables interface {
 	Run(ctx context.Context) error
-	Want(changes []kernel.Change)
+	Want(changes []tables.Change)
 	After(f func())
 	Resync()
 	Settle()
-	Stats() kernel.TablesStats
+	Stats() tables.Stats
 }
 
-// Socket sends and receives NHRP packets on one tunnel; see kernel.Socket.
+// Socket sends and receives NHRP packets on one tunnel; see nhrpsocket.Socket.
 type Socket interface {
-	ReadBatch(ms []kernel.Message) (int, error)
-	WriteBatch(ms []kernel.Message) (int, error)
-	Stats() (kernel.SocketStats, error)
+	ReadBatch(ms []nhrpsocket.Message) (int, error)
+	WriteBatch(ms []nhrpsocket.Message) (int, error)
+	Stats() (nhrpsocket.Stats, error)
 	Close() error
 }
 
@@ -91,7 +97,7 @@ type Strongswan interface {
 	Status() vici.Status
 }
 
-// deletedStates is kernel.DeletedStates.
+// deletedStates is xfrm.DeletedStates.
 type deletedStates interface {
 	Drain() (to map[netip.Addr]bool, all bool, err error)
 	Close() error

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -104,7 +105,7 @@ func (p *port) keepTunnel(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, kernel.ErrNoPermission) {
+		if errors.Is(err, rtnl.ErrNoPermission) {
 			return err
 		}
 		p.log.Error("no tunnel; trying again", "error", err)

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 	"cygnet/nhrpd/packet"
 	"cygnet/vici"
 )
@@ -18,7 +18,7 @@ var (
 )
 
 // registrationOf is a client's registration of its address, or of a prefix.
-func registrationOf(t *testing.T, cie packet.CIE) kernel.Message {
+func registrationOf(t *testing.T, cie packet.CIE) nhrpsocket.Message {
 	t.Helper()
 	p := packet.Packet{
 		Type: packet.RegistrationRequest, HopCount: 255, RequestID: 1,
@@ -29,7 +29,7 @@ func registrationOf(t *testing.T, cie packet.CIE) kernel.Message {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kernel.Message{NBMA: clientNBMA, Data: data}
+	return nhrpsocket.Message{NBMA: clientNBMA, Data: data}
 }
 
 // What a client announces becomes a route in the kernel, shows in the status, and is announced by us to the hub if it is ours.

@@ -3,7 +3,8 @@ package nhrpd
 import (
 	"net/netip"
 
-	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tables"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -41,7 +42,7 @@ func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
 	return routes
 }
 
-func tablesStatus(st kernel.TablesStats) api.Tables {
+func tablesStatus(st tables.Stats) api.Tables {
 	return api.Tables{
 		WantedNeighbors: st.WantedNeighbors, WantedRoutes: st.WantedRoutes, Waiting: st.Waiting, Failing: st.Failing,
 		Failures: st.Failures, Resyncs: st.Resyncs, Restored: st.Restored, Removed: st.Removed,
@@ -54,7 +55,7 @@ func (d *Daemon) markInstalled(routes []api.Route) {
 		return
 	}
 	there, err := d.platform.OwnRoutes()
-	has := make(map[kernel.Route]bool, len(there))
+	has := make(map[rtnl.Route]bool, len(there))
 	for _, r := range there {
 		r.Metric = 0
 		has[r] = true
@@ -65,6 +66,6 @@ func (d *Daemon) markInstalled(routes []api.Route) {
 			r.Error = err.Error()
 			continue
 		}
-		r.Installed = has[kernel.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop, Table: r.Table}]
+		r.Installed = has[rtnl.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop, Table: r.Table}]
 	}
 }

@@ -5,7 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/packet"
 	"cygnet/vici"
@@ -32,7 +33,7 @@ func TestNoRouteIsMissingInPhase2(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		socket.in <- kernel.Message{NBMA: clientNBMA, Data: data}
+		socket.in <- nhrpsocket.Message{NBMA: clientNBMA, Data: data}
 		synctest.Wait()
 		st, err := d.Status(t.Context())
 		if err != nil {
@@ -49,11 +50,11 @@ func TestNoRouteIsMissingInPhase2(t *testing.T) {
 
 // A wanted route is installed if the kernel has it as wanted: other routes of ours do not stand for it.
 func TestInstalledRoutes(t *testing.T) {
-	route := func(device, prefix, nextHop string, table uint32) kernel.Route {
-		return kernel.Route{Device: device, Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop), Table: table, Metric: 7}
+	route := func(device, prefix, nextHop string, table uint32) rtnl.Route {
+		return rtnl.Route{Device: device, Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop), Table: table, Metric: 7}
 	}
 	w := newWorld(t)
-	w.own = []kernel.Route{route("gre1", "172.16.1.0/24", "10.255.0.11", 254), route("gre1", "172.16.2.0/24", "10.255.0.12", 254)}
+	w.own = []rtnl.Route{route("gre1", "172.16.1.0/24", "10.255.0.11", 254), route("gre1", "172.16.2.0/24", "10.255.0.12", 254)}
 	d := &Daemon{platform: w.platform()}
 	wanted := []api.Route{}
 	for _, r := range append(w.own, route("gre2", "172.16.1.0/24", "10.255.0.11", 254), route("gre1", "172.16.0.0/24", "10.255.0.11", 254),

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/vici"
 )
@@ -27,7 +27,7 @@ func newStateBytes() stateBytes {
 }
 
 // add counts the states from and to a local address.
-func (b stateBytes) add(local netip.Addr, states []kernel.ESPState) {
+func (b stateBytes) add(local netip.Addr, states []xfrm.ESPState) {
 	for _, s := range states {
 		if s.Dst == local {
 			b.in[s.SPI] = s.Bytes

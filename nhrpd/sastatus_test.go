@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/vici"
 )
 
@@ -20,7 +20,7 @@ func TestSAsAreCountedNow(t *testing.T) {
 		w.sas = []vici.SA{{Interface: "gre1", RemoteHost: hubNBMA, LocalHost: local, State: "ESTABLISHED", Children: []vici.Child{
 			{ID: 2, SPIIn: 0x11, SPIOut: 0x22, BytesIn: 5, BytesOut: 6, CarriedIn: 1000, CarriedOut: 2000},
 			{ID: 3, SPIIn: 0x33, SPIOut: 0x44, BytesIn: 7, BytesOut: 8}}}}
-		w.states = []kernel.ESPState{
+		w.states = []xfrm.ESPState{
 			{Src: hubNBMA, Dst: local, SPI: 0x11, Bytes: 500},
 			{Src: local, Dst: hubNBMA, SPI: 0x22, Bytes: 600},
 			{Src: local, Dst: hubNBMA, SPI: 0x33, Bytes: 9999}, // a peer's SPI, which is not the same as one of ours

@@ -4,14 +4,15 @@ import (
 	"net/netip"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/xfrm"
 )
 
 // senderOf is the NBMA address or the name of the router that an NHRP packet came from. A mark
 // counts as a name only together with the outer source of the router that has the mark, as in the
 // eBPF programs: a site's own firewall may set marks, too.
-func (l *loop) senderOf(now time.Time, device string, m *kernel.Message) netip.Addr {
-	name := kernel.MarkedNBMA(m.Mark)
+func (l *loop) senderOf(now time.Time, device string, m *nhrpsocket.Message) netip.Addr {
+	name := xfrm.MarkedNBMA(m.Mark)
 	p := l.ports[device]
 	if !name.IsValid() || !m.NBMA.IsValid() || p == nil || !p.config.Protected {
 		return m.NBMA

@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 )
 
@@ -17,12 +18,12 @@ func markedWorld(protected bool) (l *loop, reads *int) {
 	reads = new(int)
 	platform := &Platform{MarkedPeers: func(netip.Addr) (map[netip.Addr]netip.Addr, error) {
 		*reads++
-		return map[netip.Addr]netip.Addr{kernel.MarkedNBMA(1): nat, kernel.MarkedNBMA(2): nat}, nil
+		return map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): nat, xfrm.MarkedNBMA(2): nat}, nil
 	}}
 	p := &port{config: config.Interface{Name: "gre1", Protected: protected}, platform: platform}
 	return &loop{
 		ports: map[string]*port{"gre1": p},
-		names: map[string]map[netip.Addr]netip.Addr{"gre1": {kernel.MarkedNBMA(1): nat}},
+		names: map[string]map[netip.Addr]netip.Addr{"gre1": {xfrm.MarkedNBMA(1): nat}},
 	}, reads
 }
 
@@ -37,9 +38,9 @@ func TestMarkCountsWithItsOuterSourceOnly(t *testing.T) {
 		want      netip.Addr
 	}{
 		"no mark":                         {0, nat, true, nat},
-		"a router that is known":          {1, nat, true, kernel.MarkedNBMA(1)},
+		"a router that is known":          {1, nat, true, xfrm.MarkedNBMA(1)},
 		"its mark, set by a firewall":     {1, other, true, other},
-		"a router that is about to be":    {2, nat, true, kernel.MarkedNBMA(2)},
+		"a router that is about to be":    {2, nat, true, xfrm.MarkedNBMA(2)},
 		"its mark, set by a firewall too": {2, other, true, other},
 		"a mark of nobody's":              {3, nat, true, nat},
 		"a mark that names nobody":        {1 << 24, nat, true, nat},
@@ -48,7 +49,7 @@ func TestMarkCountsWithItsOuterSourceOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, _ := markedWorld(test.protected)
-			m := &kernel.Message{NBMA: test.from, Mark: test.mark}
+			m := &nhrpsocket.Message{NBMA: test.from, Mark: test.mark}
 			if got := l.senderOf(time.Now(), "gre1", m); got != test.want {
 				t.Errorf("mark %d from %s is %s's packet, want %s", test.mark, test.from, got, test.want)
 			}
@@ -63,17 +64,17 @@ func TestMarksOfAFirewallCostLittle(t *testing.T) {
 	now := time.Now()
 	for i := range 5000 {
 		from := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
-		l.senderOf(now.Add(time.Duration(i)*time.Millisecond/10), "gre1", &kernel.Message{NBMA: from, Mark: 7})
+		l.senderOf(now.Add(time.Duration(i)*time.Millisecond/10), "gre1", &nhrpsocket.Message{NBMA: from, Mark: 7})
 	}
 	if *reads != 1 {
 		t.Errorf("the policies were read %d times in half a second, want once", *reads)
 	}
 	late := netip.MustParseAddr("203.0.113.10")
 	l.ports["gre1"].platform.MarkedPeers = func(netip.Addr) (map[netip.Addr]netip.Addr, error) {
-		return map[netip.Addr]netip.Addr{kernel.MarkedNBMA(7): late}, nil
+		return map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(7): late}, nil
 	}
-	m := &kernel.Message{NBMA: late, Mark: 7}
-	if got := l.senderOf(now.Add(time.Hour), "gre1", m); got != kernel.MarkedNBMA(7) {
+	m := &nhrpsocket.Message{NBMA: late, Mark: 7}
+	if got := l.senderOf(now.Add(time.Hour), "gre1", m); got != xfrm.MarkedNBMA(7) {
 		t.Errorf("the new router's packet is %s's", got)
 	}
 	l.ports["gre1"].platform.MarkedPeers = func(netip.Addr) (map[netip.Addr]netip.Addr, error) {

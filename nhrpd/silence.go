@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 )
 
 // charon asks a peer whether it is alive when nothing came from it for a while. What came it learns from the policy of the SA, which the
@@ -30,7 +30,7 @@ type heard struct {
 }
 
 // askSilent has those peers prove that they are alive that only packets in clear speak for.
-func (d *Daemon) askSilent(s *silence, states []kernel.ESPState, local netip.Addr) {
+func (d *Daemon) askSilent(s *silence, states []xfrm.ESPState, local netip.Addr) {
 	spis := s.look(time.Now(), states, local, func() map[netip.Addr]time.Time { return d.clearFrom(s, local) })
 	if len(spis) > 0 {
 		d.log.Warn("somebody sends clear GRE in the name of peers that are silent: asking them", "local", local, "peers", len(spis))
@@ -54,11 +54,11 @@ func (d *Daemon) clearFrom(s *silence, local netip.Addr) map[netip.Addr]time.Tim
 
 // look takes note of what came through the states to the local address, and returns the SPIs of those that were silent while packets in
 // clear came from their peers.
-func (s *silence) look(now time.Time, states []kernel.ESPState, local netip.Addr, use func() map[netip.Addr]time.Time) []uint32 {
+func (s *silence) look(now time.Time, states []xfrm.ESPState, local netip.Addr, use func() map[netip.Addr]time.Time) []uint32 {
 	before := s.heard
 	s.heard = make(map[uint32]heard, len(states))
 	maps.DeleteFunc(s.asked, func(_ netip.Addr, at time.Time) bool { return now.Sub(at) >= askAgain })
-	var silent []kernel.ESPState
+	var silent []xfrm.ESPState
 	for _, st := range states {
 		if !st.GRE || st.Dst != local {
 			continue

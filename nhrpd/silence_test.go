@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 )
 
 // Where packets in clear come from a peer's address, and nothing through its SA, the peer is asked: not before it was silent
@@ -17,7 +17,7 @@ func TestSilentPeersAreAsked(t *testing.T) {
 		peer, other := netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("192.0.2.13")
 		step := func(talks uint64, forged ...netip.Addr) {
 			w.mu.Lock()
-			w.states = []kernel.ESPState{
+			w.states = []xfrm.ESPState{
 				{Src: peer, Dst: tunnelThere.Local, SPI: 1, GRE: true, Bytes: 100},
 				{Src: other, Dst: tunnelThere.Local, SPI: 2, GRE: true, Bytes: talks},
 				{Src: tunnelThere.Local, Dst: peer, SPI: 3, GRE: true, Bytes: 100},

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/sysctl"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
@@ -46,7 +47,7 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 		markReached(s.Interfaces[i].Peers, s.SAs)
 	}
 	d.markInstalled(s.Routes)
-	check := kernel.CheckConfig{Forwards: true}
+	check := sysctl.CheckConfig{Forwards: true}
 	for _, ifc := range s.Interfaces {
 		check.Peers += len(ifc.Peers)
 	}
@@ -141,7 +142,7 @@ func list[T, U any](in []T, f func(T) U) []U {
 
 // seen is the address that the world sees of a peer, and the mark that names it in the place of the address; 0: none does.
 func seen(nbma, real netip.Addr) (netip.Addr, uint32) {
-	if mark, ok := kernel.MarkOf(nbma); ok && real.IsValid() {
+	if mark, ok := xfrm.MarkOf(nbma); ok && real.IsValid() {
 		return real, mark
 	}
 	return nbma, 0

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 )
 
 // sweeper ends what a charon that was killed left in the kernel with marks. The next charon gives the same marks to other routers, and
@@ -14,13 +14,13 @@ import (
 // that lasts: charon dials them.
 type sweeper struct {
 	log    *slog.Logger
-	states func(local netip.Addr) ([]kernel.ESPState, error)
-	remove func([]kernel.ESPState) error
+	states func(local netip.Addr) ([]xfrm.ESPState, error)
+	remove func([]xfrm.ESPState) error
 }
 
 // sweep is for vici.Options: the states are read before charon is asked, so that none of its own is taken for an old one.
 func (s sweeper) sweep(locals []netip.Addr, list func() (map[uint32]bool, error)) error {
-	var marked []kernel.ESPState
+	var marked []xfrm.ESPState
 	for _, local := range locals {
 		states, err := s.states(local)
 		if err != nil {
@@ -39,7 +39,7 @@ func (s sweeper) sweep(locals []netip.Addr, list func() (map[uint32]bool, error)
 	if err != nil {
 		return err
 	}
-	old := slices.DeleteFunc(marked, func(st kernel.ESPState) bool { return known[st.SPI] })
+	old := slices.DeleteFunc(marked, func(st xfrm.ESPState) bool { return known[st.SPI] })
 	if len(old) == 0 {
 		return nil
 	}

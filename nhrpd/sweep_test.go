@@ -7,13 +7,13 @@ import (
 	"slices"
 	"testing"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 )
 
 // Of the states with marks those go that charon does not list, and nothing else. The kernel is read first: a state of charon's newest SA
 // may be in neither.
 func TestSweep(t *testing.T) {
-	states := []kernel.ESPState{
+	states := []xfrm.ESPState{
 		{SPI: 1, ReqID: 1, GRE: true, SetMark: 1}, // of charon's own
 		{SPI: 2, ReqID: 1, GRE: true, Mark: 1},
 		{SPI: 3, ReqID: 1, GRE: true, SetMark: 1}, // of the charon before
@@ -27,8 +27,8 @@ func TestSweep(t *testing.T) {
 	fail := errors.New("no")
 	s := sweeper{
 		log:    slog.New(slog.DiscardHandler),
-		states: func(netip.Addr) ([]kernel.ESPState, error) { order = append(order, "kernel"); return states, nil },
-		remove: func(old []kernel.ESPState) error {
+		states: func(netip.Addr) ([]xfrm.ESPState, error) { order = append(order, "kernel"); return states, nil },
+		remove: func(old []xfrm.ESPState) error {
 			for _, st := range old {
 				removed = append(removed, st.SPI)
 			}

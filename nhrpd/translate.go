@@ -4,6 +4,8 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/kernel/watch"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -70,7 +72,7 @@ func inFront(c *config.Interface) bool {
 		return false
 	}
 	n := ipsecProfile(c, netip.Addr{}, false).Priority()
-	return n > 0 && n < kernel.GuardFront
+	return n > 0 && n < xfrm.GuardFront
 }
 
 // engineLimits are the limits that the engine keeps. The other one, SAs, is for vici.
@@ -125,11 +127,11 @@ func siteProfile(c *config.Interface, local netip.Addr, marks bool) profile.Prof
 // hub says whether many dial in.
 func hub(c *config.Interface) bool { return len(c.NHS) == 0 || c.Redirect }
 
-func engineRoutes(b kernel.RouteBatch) engine.RoutesChanged {
+func engineRoutes(b watch.RouteBatch) engine.RoutesChanged {
 	return engine.RoutesChanged{Table: b.Table, Reset: b.Reset, Added: routesOf(b.Added), Removed: routesOf(b.Removed)}
 }
 
-func routesOf(entries []kernel.RouteEntry) []engine.Route {
+func routesOf(entries []watch.RouteEntry) []engine.Route {
 	out := make([]engine.Route, len(entries))
 	for i, e := range entries {
 		out[i] = engine.Route(e)

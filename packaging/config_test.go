@@ -66,7 +66,7 @@ func TestRouteProtocolNumber(t *testing.T) {
 			name = fields[0]
 		}
 	}
-	if !strings.Contains(read(t, "../kernel/kernel.go"), "\nconst Protocol = "+name+"\n") {
+	if !strings.Contains(read(t, "../kernel/rtnl/rtnl.go"), "\nconst Protocol = "+name+"\n") {
 		t.Errorf("rt_protos.conf names %q, which is not the number in kernel.go", name)
 	}
 }

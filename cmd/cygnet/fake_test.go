@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/health"
 	"cygnet/nhrpd/preflight"
@@ -91,12 +93,12 @@ var machine = preflight.Host{
 					Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}}},
 			nil
 	},
-	Sysctls: func(kernel.CheckConfig) []kernel.Advice {
-		return []kernel.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "this node does not forward"}}
+	Sysctls: func(sysctl.CheckConfig) []sysctl.Advice {
+		return []sysctl.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "this node does not forward"}}
 	},
 	Probe: func() ([]kernel.Feature, error) {
 		return []kernel.Feature{
-			{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works",
+			{Name: "multipoint GRE", Lacking: rtnl.ErrNoGRE, Without: "nothing works",
 				Needed: true},
 		}, nil
 	},

@@ -11,7 +11,7 @@ import (
 // outlast the restart waits under a name that is nobody's mark, and that the kernel leads nowhere,
 // until the router is back (reunite).
 
-// retiredNames is where those names are. Marks end below; see kernel.MarkedNBMA.
+// retiredNames is where those names are. Marks end below; see xfrm.MarkedNBMA.
 var retiredNames = netip.MustParsePrefix("0.255.0.0/16")
 
 // retired reports whether a name is nobody's mark.

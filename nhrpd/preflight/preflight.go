@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/config"
 )
 
@@ -67,7 +69,7 @@ type Host struct {
 	StrongswanConf string // the main file of charon's settings
 	Swanctl        string // the folder of certificates and keys
 	Now            time.Time
-	Sysctls        func(kernel.CheckConfig) []kernel.Advice
+	Sysctls        func(sysctl.CheckConfig) []sysctl.Advice
 	Probe          func() ([]kernel.Feature, error)
 	Links          func() ([]Link, error)  // the network interfaces
 	Group          func(name string) error // looks a group up
@@ -80,7 +82,7 @@ type Host struct {
 func This() Host {
 	return Host{
 		StrongswanConf: "/etc/strongswan.conf", Swanctl: "/etc/swanctl", Now: time.Now(),
-		Sysctls: kernel.Check, Probe: kernel.Probe, Links: links, Group: lookupGroup,
+		Sysctls: sysctl.Check, Probe: kernel.Probe, Links: links, Group: lookupGroup,
 		LookAround: kernel.LookAround,
 	}
 }
@@ -103,7 +105,7 @@ func (h Host) kernel(c *config.Config) []Finding {
 	add := func(s Severity, format string, args ...any) {
 		all = append(all, Finding{About: AboutKernel, Severity: s, Text: fmt.Sprintf(format, args...)})
 	}
-	check := kernel.CheckConfig{Peers: UsualPeers, Forwards: true}
+	check := sysctl.CheckConfig{Peers: UsualPeers, Forwards: true}
 	protected := false
 	for _, i := range c.Interfaces {
 		check.IPv6 = check.IPv6 || i.Address.Addr().Is6()
@@ -111,7 +113,7 @@ func (h Host) kernel(c *config.Config) []Finding {
 	}
 	features, err := h.Probe()
 	switch {
-	case errors.Is(err, kernel.ErrNoPermission):
+	case errors.Is(err, rtnl.ErrNoPermission):
 		add(Warning, "what it has was not tried: run this as root")
 	case err != nil:
 		add(Warning, "what it has was not tried: %v", err)

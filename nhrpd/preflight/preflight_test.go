@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/sysctl"
 	"cygnet/nhrpd/config"
 )
 
@@ -22,7 +24,7 @@ func host(t *testing.T) (Host, string) {
 	dir := t.TempDir()
 	h := Host{
 		StrongswanConf: filepath.Join(dir, "strongswan.conf"), Swanctl: filepath.Join(dir, "swanctl"), Now: now,
-		Sysctls: func(kernel.CheckConfig) []kernel.Advice { return nil },
+		Sysctls: func(sysctl.CheckConfig) []sysctl.Advice { return nil },
 		Probe:   func() ([]kernel.Feature, error) { return []kernel.Feature{{Name: "GRE"}}, nil },
 		Links:   func() ([]Link, error) { return usual, nil },
 		Group:   func(string) error { return nil },
@@ -129,19 +131,19 @@ func TestAllIsWell(t *testing.T) {
 func TestKernel(t *testing.T) {
 	h, dir := host(t)
 	h.Probe = func() ([]kernel.Feature, error) {
-		return []kernel.Feature{{Name: "multipoint GRE", Lacking: kernel.ErrNoGRE, Without: "nothing works"}, {Name: "ESP"}}, nil
+		return []kernel.Feature{{Name: "multipoint GRE", Lacking: rtnl.ErrNoGRE, Without: "nothing works"}, {Name: "ESP"}}, nil
 	}
-	h.Sysctls = func(c kernel.CheckConfig) []kernel.Advice {
-		if c != (kernel.CheckConfig{Peers: 512, Forwards: true}) {
+	h.Sysctls = func(c sysctl.CheckConfig) []sysctl.Advice {
+		if c != (sysctl.CheckConfig{Peers: 512, Forwards: true}) {
 			t.Errorf("asked about %+v", c)
 		}
-		return []kernel.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "nothing is forwarded"}}
+		return []sysctl.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "nothing is forwarded"}}
 	}
 	want(t, h.Look(parse(t, spokeText)), dir,
 		"kernel: no multipoint GRE, so nothing works: the kernel has no GRE tunnels: load the module",
 		"kernel: net.ipv4.ip_forward is 0: nothing is forwarded (set it to 1 in /etc/sysctl.d)")
-	h.Probe = func() ([]kernel.Feature, error) { return nil, kernel.ErrNoPermission }
-	h.Sysctls = func(kernel.CheckConfig) []kernel.Advice { return nil }
+	h.Probe = func() ([]kernel.Feature, error) { return nil, rtnl.ErrNoPermission }
+	h.Sysctls = func(sysctl.CheckConfig) []sysctl.Advice { return nil }
 	want(t, h.Look(parse(t, spokeText)), dir, "kernel: what it has was not tried: run this as root")
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cygnet/kernel"
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/config"
 )
 
@@ -25,7 +26,7 @@ func (h Host) Surroundings(c *config.Config, outer func(*config.Interface) []net
 			all = append(all, Finding{About: AboutRouting, Severity: s, Interface: i.Name, Text: fmt.Sprintf(format, args...)})
 		}
 		switch {
-		case errors.Is(err, kernel.ErrNoPermission):
+		case errors.Is(err, rtnl.ErrNoPermission):
 			continue
 		case err != nil:
 			add(Warning, "what is around the tunnel could not be looked at: %v", err)

@@ -8,7 +8,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"cygnet/kernel"
+	"cygnet/kernel/nhrpsocket"
 )
 
 // Offsets in a registration whose addresses are all IPv4, without subaddresses (RFC 2332 §5.1,
@@ -29,7 +29,7 @@ func runBareLoop() error {
 	if err != nil {
 		return err
 	}
-	socket, err := kernel.ListenPacket(link.Index, protoNHRP)
+	socket, err := nhrpsocket.Listen(link.Index, protoNHRP)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func runBareLoop() error {
 	if err != nil {
 		return fmt.Errorf("open a netlink socket: %w", err)
 	}
-	batch := make([]kernel.Message, 128)
+	batch := make([]nhrpsocket.Message, 128)
 	neighbors := make([]netlink.Message, 0, len(batch))
 	for {
 		n, err := socket.ReadBatch(batch)
@@ -75,7 +75,7 @@ func turn(b []byte) bool {
 }
 
 // neighbor returns the message that binds a spoke's overlay address to the source of its packet.
-func neighbor(index int, m *kernel.Message) netlink.Message {
+func neighbor(index int, m *nhrpsocket.Message) netlink.Message {
 	const headLen, attributeLen = 12, 8
 	b := make([]byte, headLen+2*attributeLen)
 	b[0] = unix.AF_INET

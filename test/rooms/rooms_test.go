@@ -42,12 +42,12 @@ var rules = []rule{
 	{"cygnet/nhrpd/engine/rib", nil},
 	{"cygnet/nhrpd/engine/timers", nil},
 	{"cygnet/nhrpd/config", []string{"cygnet/nhrpd/policy", "cygnet/vici/swanctl", "github.com/BurntSushi/toml/..."}},
-	{"cygnet/nhrpd/preflight", []string{"cygnet/nhrpd/config", "cygnet/kernel", "cygnet/vici/swanctl"}},
+	{"cygnet/nhrpd/preflight", []string{"cygnet/nhrpd/config", "cygnet/kernel/...", "cygnet/vici/swanctl"}},
 	{"cygnet/nhrpd/api", nil},
 	{"cygnet/nhrpd/health", []string{"cygnet/nhrpd/api"}},
 	{"cygnet/nhrpd", []string{
 		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health",
-		"cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel", "cygnet/vici",
+		"cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/kernel/...", "cygnet/vici",
 		"cygnet/vici/profile",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
@@ -64,8 +64,31 @@ var rules = []rule{
 	{"cygnet/vici/message", []string{"github.com/strongswan/govici/..."}},
 	{"cygnet/vici/swanctl", nil},
 	{"cygnet/kernel", []string{
+		"cygnet/kernel/...",
 		"github.com/vishvananda/netlink/...", "github.com/mdlayher/netlink/...", "github.com/mdlayher/packet",
 		"github.com/cilium/ebpf/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf",
+	}},
+	{"cygnet/kernel/schedule", nil},
+	{"cygnet/kernel/rtnl", []string{
+		"cygnet/kernel/schedule", "github.com/mdlayher/netlink/...", "golang.org/x/sys/unix",
+		"golang.org/x/net/bpf",
+	}},
+	{"cygnet/kernel/sysctl", []string{"golang.org/x/sys/unix"}},
+	{"cygnet/kernel/xfrm", []string{
+		"cygnet/kernel/rtnl", "cygnet/kernel/sysctl", "github.com/mdlayher/netlink/...",
+		"github.com/vishvananda/netlink/...", "golang.org/x/sys/unix",
+	}},
+	{"cygnet/kernel/nhrpsocket", []string{
+		"cygnet/kernel/rtnl", "github.com/mdlayher/packet", "golang.org/x/sys/unix",
+		"golang.org/x/net/bpf",
+	}},
+	{"cygnet/kernel/watch", []string{
+		"cygnet/kernel/rtnl", "cygnet/kernel/schedule", "github.com/mdlayher/netlink/...",
+		"golang.org/x/sys/unix", "golang.org/x/net/bpf",
+	}},
+	{"cygnet/kernel/tables", []string{
+		"cygnet/kernel/rtnl", "cygnet/kernel/schedule", "github.com/mdlayher/netlink/...",
+		"golang.org/x/sys/unix", "golang.org/x/net/bpf",
 	}},
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/packet"
 	"cygnet/test/lab"
 )
@@ -266,7 +266,7 @@ func (f *faultyMesh) take(s *lab.Site) inventory {
 		i[fmt.Sprintf("ESP state %s > %s", st.Src, st.Dst)]++
 	}
 	for a, nbma := range s.Neighbors("gre1") {
-		if _, marked := kernel.MarkOf(nbma); marked {
+		if _, marked := xfrm.MarkOf(nbma); marked {
 			nbma = f.Spoke1.Public // only there several spokes are behind one address
 		}
 		i[fmt.Sprintf("neighbour %s at %s", a, nbma)]++

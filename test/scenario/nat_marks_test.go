@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/test/lab"
 )
@@ -81,7 +81,7 @@ func markOfTheSite(m *lab.Mesh, inside []*lab.Site) {
 	m.Helper()
 	mark := uint32(0)
 	for _, s := range inside {
-		if of, ok := kernel.MarkOf(m.Hub.Neighbors("gre1")[s.Overlay]); ok {
+		if of, ok := xfrm.MarkOf(m.Hub.Neighbors("gre1")[s.Overlay]); ok {
 			mark = of
 		}
 	}
@@ -127,7 +127,7 @@ func marked(m *lab.Mesh, s, inside *lab.Site) {
 // nobody else by it.
 func leadsBySA(s, inside *lab.Site) error {
 	at := s.Neighbors("gre1")[inside.Overlay]
-	mark, ok := kernel.MarkOf(at)
+	mark, ok := xfrm.MarkOf(at)
 	if !ok && at != inside.Public {
 		return fmt.Errorf("%s has the neighbour %s at %v", s.Name, inside.Name, at)
 	}

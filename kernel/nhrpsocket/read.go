@@ -1,0 +1,119 @@
+package nhrpsocket
+
+import (
+	"net/netip"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReadBatch waits until at least one packet is there and fills ms from the front with what there
+// is. It returns how many it filled.
+//
+// Data belongs to the caller. Its memory is used again, whatever its length, and replaced where it
+// is less than a usual packet takes or than this packet takes: calls with the same ms allocate
+// nothing for usual packets. After Close the error is net.ErrClosed.
+func (s *Socket) ReadBatch(ms []Message) (int, error) {
+	s.rx.mu.Lock()
+	defer s.rx.mu.Unlock()
+	for {
+		if err := s.receive(ms); err != nil {
+			return 0, err
+		}
+		if n := s.collect(ms); n > 0 || len(ms) == 0 {
+			return n, nil
+		}
+	}
+}
+
+// receive leaves the packets in the headers and in the buffers of ms.
+func (s *Socket) receive(ms []Message) error {
+	t := &s.rx
+	t.first, t.count = 0, min(len(ms), socketBatch)
+	if t.count == 0 {
+		t.done = 0
+		return nil
+	}
+	for i := range t.count {
+		if cap(ms[i].Data) < usualPacket {
+			ms[i].Data = make([]byte, usualPacket)
+		}
+		ms[i].Data = ms[i].Data[:min(cap(ms[i].Data), MaxPacket)]
+		t.vectors[i][0].Base = &ms[i].Data[0]
+		t.vectors[i][0].SetLen(len(ms[i].Data))
+		t.vectors[i][1].Base = &s.rests[i][0]
+		t.vectors[i][1].SetLen(MaxPacket - len(ms[i].Data))
+		h := &t.headers[i].Hdr
+		h.Namelen = uint32(linkSize)
+		h.Control = &t.control[i].bytes[0]
+		h.SetControllen(controlSpace)
+		h.Flags = 0
+	}
+	for {
+		if err := s.conn.Read(t.call); err != nil {
+			return s.fault(err)
+		}
+		switch t.errno {
+		case 0:
+			return nil
+		case unix.ENETDOWN: // reported once when the device goes down
+		default:
+			return os.NewSyscallError("recvmmsg", t.errno)
+		}
+	}
+}
+
+// collect moves the good packets to the front of ms and counts the others.
+func (s *Socket) collect(ms []Message) int {
+	n := 0
+	for i := range s.rx.done {
+		h, link := &s.rx.headers[i], &s.rx.links[i]
+		switch {
+		case link.pkttype == unix.PACKET_OUTGOING || link.pkttype == unix.PACKET_OTHERHOST:
+			continue
+		case h.Hdr.Flags&unix.MSG_TRUNC != 0:
+			s.truncated.Add(1)
+			continue
+		case int(link.halen) != s.length || int(h.Hdr.Namelen) < linkPrefix+s.length:
+			s.badAddress.Add(1)
+			continue
+		}
+		nbma, _ := netip.AddrFromSlice(link.addr[:s.length])
+		if nbma.IsUnspecified() || nbma.IsMulticast() {
+			s.badAddress.Add(1)
+			continue
+		}
+		ms[i].Data = s.packet(ms[i].Data, i)
+		ms[n].Data, ms[i].Data = ms[i].Data, ms[n].Data
+		ms[n].NBMA = nbma
+		ms[n].Mark = mark(s.rx.control[i].bytes[:h.Hdr.Controllen])
+		n++
+	}
+	return n
+}
+
+// packet is what the header with this index received: its first bytes are in data, the rest where
+// those of long packets are.
+func (s *Socket) packet(data []byte, header int) []byte {
+	length := int(s.rx.headers[header].Len)
+	if length <= len(data) {
+		return data[:length]
+	}
+	return append(data, s.rests[header][:length-len(data)]...)
+}
+
+// mark finds the packet's mark among its control messages.
+func mark(control []byte) uint32 {
+	for len(control) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+		if uint64(h.Len) < unix.SizeofCmsghdr || uint64(h.Len) > uint64(len(control)) {
+			return 0
+		}
+		if h.Level == unix.SOL_SOCKET && h.Type == unix.SO_MARK && int(h.Len) >= unix.CmsgLen(4) {
+			return *(*uint32)(unsafe.Pointer(&control[unix.CmsgLen(0)]))
+		}
+		control = control[min(len(control), unix.CmsgSpace(int(h.Len)-unix.CmsgLen(0))):]
+	}
+	return 0
+}

@@ -1,0 +1,45 @@
+package rtnl
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errors that only the user can mend. They come wrapped with what was being done to what; their
+// text says what to do.
+var (
+	ErrNameTaken    = errors.New("the name is taken by another kind of interface: choose another name in the configuration, or remove that interface")
+	ErrTunnelTaken  = errors.New("another GRE tunnel has the same local address and key: give this one another key, or remove the other")
+	ErrNoPermission = errors.New("no permission: CAP_NET_ADMIN is needed; run as root or with the systemd unit of the package")
+	ErrNoGRE        = errors.New("the kernel has no GRE tunnels: load the module (modprobe ip_gre), or boot a kernel that has it")
+	ErrNoXFRM       = errors.New("the kernel has no IPsec policies: load the module (modprobe xfrm_user), or boot a kernel that has it")
+	ErrIPv6Underlay = errors.New("no NHRP through GRE over IPv6, since Linux does not tell the sender of such packets: give an IPv4 address")
+	ErrNoAddress    = errors.New("no NBMA address to send from")
+)
+
+// Permanent says whether trying again is of no use until the user has changed something.
+func Permanent(err error) bool {
+	for _, sentinel := range []error{ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM, ErrIPv6Underlay} {
+		if errors.Is(err, sentinel) {
+			return true
+		}
+	}
+	return false
+}
+
+// Explain wraps err with what was being done, and with the sentinel that fits its errno.
+func Explain(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	doing := fmt.Sprintf(format, args...)
+	if errors.Is(err, unix.EPROTONOSUPPORT) { // of netlink's families only the one for IPsec may be missing
+		return fmt.Errorf("%s: %w (%w)", doing, ErrNoXFRM, err)
+	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%s: %w (%w)", doing, ErrNoPermission, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}

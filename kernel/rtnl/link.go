@@ -1,0 +1,272 @@
+package rtnl
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The attributes of a GRE link (linux/if_tunnel.h).
+const (
+	greLink        = 1
+	greIFlags      = 2
+	greOFlags      = 3
+	greIKey        = 4
+	greOKey        = 5
+	greLocal       = 6
+	greRemote      = 7
+	greTTL         = 8
+	grePMTUDisc    = 10
+	GRECollectMeta = 18
+	greIgnoreDF    = 19
+
+	greKeyFlag        = 0x2000 // GRE_KEY, in network byte order on the wire of netlink too
+	KindGRE, kindGRE6 = "gre", "ip6gre"
+)
+
+// GREParams are the parameters of an mGRE tunnel that the configuration decides.
+type GREParams struct {
+	Local netip.Addr // IPv4
+	Key   uint32
+	Keyed bool
+	TTL   uint8
+	// fragment has outer packets that are larger than the path fragmented after encryption,
+	// whatever the inner packet says of DF (nopmtudisc ignore-df). Otherwise the kernel drops them,
+	// and tells the sender of an inner packet only if it has DF set.
+	Fragment bool
+	Device   int // index of the device that the tunnel is bound to; 0: none
+}
+
+// Link is a link as the kernel has it; what concerns GRE is only set where kind is gre or ip6gre.
+type Link struct {
+	Index    int
+	Name     string
+	Alias    string
+	Kind     string // as `ip -d link` names it; empty for hardware
+	Up       bool
+	NoARP    bool
+	MTU      int
+	Master   int
+	GRE      GREParams
+	PMTUDisc bool // outer packets have DF set
+	IgnoreDF bool // the DF of inner packets is not heeded
+	OKey     uint32
+	OKeyed   bool
+	Remote   netip.Addr
+	// elsewhere reports that the device that the tunnel is bound to is in another network
+	// namespace: its index means nothing here.
+	Elsewhere bool
+	External  bool                // its tunnel parameters come with each packet
+	data      []netlink.Attribute // all GRE attributes, to hand back what is not ours to change
+}
+
+func (l *Link) IsGRE() bool { return l.Kind == KindGRE || l.Kind == kindGRE6 }
+
+// IsNBMA says whether it is a GRE tunnel with many peers.
+func (l *Link) IsNBMA() bool {
+	return l.IsGRE() && !l.External && (!l.Remote.IsValid() || l.Remote.IsUnspecified())
+}
+
+// Matches says whether the tunnel has these parameters.
+func (l *Link) Matches(p GREParams) bool {
+	return l.Kind == KindGRE && l.GRE == p && l.SameKey(p)
+}
+
+// SameKey reports whether the tunnel sends and receives with the key of p, or without a key like p.
+func (l *Link) SameKey(p GREParams) bool {
+	return l.Kind == KindGRE && l.GRE.Key == p.Key && l.GRE.Keyed == p.Keyed && l.OKey == p.Key && l.OKeyed == p.Keyed
+}
+
+// LinkByName reads a link. Without one of that name it returns nil.
+func (r *Conn) LinkByName(name string) (*Link, error) {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(unix.IFLA_IFNAME, name)
+	l, err := r.oneLink(append(make([]byte, LinkHeaderLen), Encode(attributes)...))
+	return l, Explain(err, "read the link %s", name)
+}
+
+// LinkByIndex reads a link. Without one of that index it returns nil.
+func (r *Conn) LinkByIndex(index int) (*Link, error) {
+	head := make([]byte, LinkHeaderLen)
+	binary.NativeEndian.PutUint32(head[4:], uint32(index))
+	l, err := r.oneLink(head)
+	return l, Explain(err, "read the link with index %d", index)
+}
+
+func (r *Conn) oneLink(data []byte) (*Link, error) {
+	answers, err := r.Ask(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK}, Data: data})
+	if errors.Is(err, unix.ENODEV) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range answers {
+		if l, ok := ParseLink(m); ok {
+			return l, nil
+		}
+	}
+	return nil, nil
+}
+
+// GRELinks reads all links of kind gre or ip6gre.
+func (r *Conn) GRELinks() ([]*Link, error) {
+	messages, err := r.Dump(unix.RTM_GETLINK, make([]byte, LinkHeaderLen))
+	if err != nil {
+		return nil, fmt.Errorf("read the links: %w", err)
+	}
+	var tunnels []*Link
+	for _, m := range messages {
+		if l, ok := ParseLink(m); ok && l.IsGRE() {
+			tunnels = append(tunnels, l)
+		}
+	}
+	return tunnels, nil
+}
+
+func ParseLink(m netlink.Message) (*Link, bool) {
+	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < LinkHeaderLen {
+		return nil, false
+	}
+	attributes, err := netlink.NewAttributeDecoder(m.Data[LinkHeaderLen:])
+	if err != nil {
+		return nil, false
+	}
+	flags := binary.NativeEndian.Uint32(m.Data[8:])
+	l := &Link{Index: int(int32(binary.NativeEndian.Uint32(m.Data[4:]))), Up: flags&unix.IFF_UP != 0, NoARP: flags&unix.IFF_NOARP != 0}
+	for attributes.Next() {
+		switch attributes.Type() {
+		case unix.IFLA_IFNAME:
+			l.Name = attributes.String()
+		case unix.IFLA_IFALIAS:
+			l.Alias = attributes.String()
+		case unix.IFLA_MTU:
+			l.MTU = int(attributes.Uint32())
+		case unix.IFLA_LINK_NETNSID:
+			l.Elsewhere = true
+		case unix.IFLA_MASTER:
+			l.Master = int(attributes.Uint32())
+		case unix.IFLA_LINKINFO:
+			attributes.Nested(l.parseInfo)
+		}
+	}
+	return l, attributes.Err() == nil
+}
+
+func (l *Link) parseInfo(info *netlink.AttributeDecoder) error {
+	for info.Next() {
+		switch info.Type() {
+		case unix.IFLA_INFO_KIND:
+			l.Kind = info.String()
+		case unix.IFLA_INFO_DATA:
+			if !l.IsGRE() {
+				continue
+			}
+			if err := l.parseGRE(info.Bytes()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Link) parseGRE(b []byte) (err error) {
+	if l.data, err = netlink.UnmarshalAttributes(b); err != nil {
+		return err
+	}
+	for _, a := range l.data {
+		switch n := len(a.Data); {
+		case a.Type == greIFlags && n == 2:
+			l.GRE.Keyed = binary.BigEndian.Uint16(a.Data)&greKeyFlag != 0
+		case a.Type == greOFlags && n == 2:
+			l.OKeyed = binary.BigEndian.Uint16(a.Data)&greKeyFlag != 0
+		case a.Type == greIKey && n == 4:
+			l.GRE.Key = binary.BigEndian.Uint32(a.Data)
+		case a.Type == greOKey && n == 4:
+			l.OKey = binary.BigEndian.Uint32(a.Data)
+		case a.Type == greLocal:
+			l.GRE.Local, _ = netip.AddrFromSlice(a.Data)
+		case a.Type == greRemote:
+			l.Remote, _ = netip.AddrFromSlice(a.Data)
+		case a.Type == greTTL && n == 1:
+			l.GRE.TTL = a.Data[0]
+		case a.Type == greLink && n == 4:
+			l.GRE.Device = int(binary.NativeEndian.Uint32(a.Data))
+		case a.Type == grePMTUDisc && n == 1:
+			l.PMTUDisc = a.Data[0] != 0
+		case a.Type == greIgnoreDF && n == 1:
+			l.IgnoreDF = a.Data[0] != 0
+		case a.Type == GRECollectMeta:
+			l.External = true
+		}
+	}
+	l.GRE.Fragment = !l.PMTUDisc && l.IgnoreDF
+	return nil
+}
+
+// CreateGRE makes an mGRE tunnel. It is down and without addresses.
+func (r *Conn) CreateGRE(name string, p GREParams) error {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.String(unix.IFLA_IFNAME, name)
+	addGREInfo(attributes, p, nil)
+	return r.SetLink(netlink.Create|netlink.Excl, LinkFlags{}, attributes)
+}
+
+// ChangeGRE gives a tunnel of the same kind other parameters, in place: neighbours, routes and
+// addresses stay. The MTU goes with the change, since the kernel works out another one where the
+// device changes.
+func (r *Conn) ChangeGRE(l *Link, p GREParams, mtu int) error {
+	var keep []netlink.Attribute
+	for _, a := range l.data {
+		switch a.Type {
+		case greIFlags, greOFlags, greIKey, greOKey, greLocal, greTTL, greLink:
+		case grePMTUDisc, greIgnoreDF:
+			if !p.Fragment {
+				keep = append(keep, a)
+			}
+		default:
+			keep = append(keep, a)
+		}
+	}
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Uint32(unix.IFLA_MTU, uint32(mtu))
+	addGREInfo(attributes, p, keep)
+	return r.SetLink(0, LinkFlags{index: l.Index}, attributes)
+}
+
+func addGREInfo(attributes *netlink.AttributeEncoder, p GREParams, data []netlink.Attribute) {
+	var flags []byte
+	if p.Keyed {
+		flags = binary.BigEndian.AppendUint16(nil, greKeyFlag)
+	} else {
+		flags = make([]byte, 2)
+	}
+	key := binary.BigEndian.AppendUint32(nil, p.Key)
+	attributes.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
+		info.String(unix.IFLA_INFO_KIND, KindGRE)
+		info.Nested(unix.IFLA_INFO_DATA, func(gre *netlink.AttributeEncoder) error {
+			gre.Bytes(greLocal, p.Local.AsSlice())
+			gre.Bytes(greIFlags, flags)
+			gre.Bytes(greOFlags, flags)
+			gre.Bytes(greIKey, key)
+			gre.Bytes(greOKey, key)
+			gre.Uint8(greTTL, p.TTL)
+			if p.Device != 0 {
+				gre.Uint32(greLink, uint32(p.Device))
+			}
+			if p.Fragment {
+				gre.Uint8(grePMTUDisc, 0)
+				gre.Uint8(greIgnoreDF, 1)
+			}
+			for _, a := range data {
+				gre.Bytes(a.Type, a.Data)
+			}
+			return nil
+		})
+		return nil
+	})
+}

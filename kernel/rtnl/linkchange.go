@@ -1,0 +1,61 @@
+package rtnl
+
+import (
+	"encoding/binary"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// LinkFlags is the head of a request that changes a link: the link's index (0: a new one), and the
+// flags (unix.IFF_…) to set and clear.
+type LinkFlags struct {
+	index int
+	set   uint32
+	clear uint32
+}
+
+func (r *Conn) SetLink(how netlink.HeaderFlags, f LinkFlags, attributes *netlink.AttributeEncoder) error {
+	head := make([]byte, LinkHeaderLen)
+	binary.NativeEndian.PutUint32(head[4:], uint32(f.index))
+	binary.NativeEndian.PutUint32(head[8:], f.set)
+	binary.NativeEndian.PutUint32(head[12:], f.set|f.clear)
+	if attributes != nil {
+		head = append(head, Encode(attributes)...)
+	}
+	_, err := r.Ask(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_NEWLINK, Flags: netlink.Acknowledge | how},
+		Data:   head,
+	})
+	return err
+}
+
+func (r *Conn) SetAlias(index int, alias string) error {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Bytes(unix.IFLA_IFALIAS, []byte(alias))
+	return r.SetLink(0, LinkFlags{index: index}, attributes)
+}
+
+func (r *Conn) SetMTU(index, mtu int) error {
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Uint32(unix.IFLA_MTU, uint32(mtu))
+	return r.SetLink(0, LinkFlags{index: index}, attributes)
+}
+
+func (r *Conn) SetARP(index int) error {
+	return r.SetLink(0, LinkFlags{index: index, clear: unix.IFF_NOARP}, nil)
+}
+
+func (r *Conn) SetUp(index int) error {
+	return r.SetLink(0, LinkFlags{index: index, set: unix.IFF_UP}, nil)
+}
+
+func (r *Conn) DeleteLink(index int) error {
+	head := make([]byte, LinkHeaderLen)
+	binary.NativeEndian.PutUint32(head[4:], uint32(index))
+	_, err := r.Ask(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_DELLINK, Flags: netlink.Acknowledge},
+		Data:   head,
+	})
+	return err
+}

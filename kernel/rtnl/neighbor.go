@@ -1,0 +1,124 @@
+package rtnl
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Neighbor says at which NBMA address an overlay address is reached over a tunnel device.
+type Neighbor struct {
+	Device   string
+	Protocol netip.Addr
+	NBMA     netip.Addr
+}
+
+func (n Neighbor) String() string {
+	return fmt.Sprintf("neighbour %s on %s at %s", n.Protocol, n.Device, n.NBMA)
+}
+
+// NeighborKey is what the kernel knows a neighbour by.
+type NeighborKey struct {
+	Device   string
+	Protocol netip.Addr
+}
+
+func (n Neighbor) Key() NeighborKey { return NeighborKey{n.Device, n.Protocol} }
+
+// NeighborEntry is a neighbour as the kernel has it.
+type NeighborEntry struct {
+	Neighbor
+	Permanent bool
+	Ours      bool // tagged with Protocol
+}
+
+const (
+	ndmsgLen    = 12
+	ndaProtocol = 12 // NDA_PROTOCOL, Linux 5.0
+)
+
+// AddNeighbor makes the message that sets a neighbour, in place of any other of that address.
+// Permanent: the garbage collection of a full table takes nothing else than these, and they do not
+// age.
+func AddNeighbor(n Neighbor, index int) netlink.Message {
+	data := neighborHead(n.Protocol, index, unix.NUD_PERMANENT)
+	data = appendAddress(data, unix.NDA_DST, n.Protocol)
+	data = appendAddress(data, unix.NDA_LLADDR, n.NBMA)
+	data = appendAttribute(data, ndaProtocol, Protocol)
+	return netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWNEIGH, Flags: netlink.Create | netlink.Replace}, Data: data}
+}
+
+func DeleteNeighbor(k NeighborKey, index int) netlink.Message {
+	data := appendAddress(neighborHead(k.Protocol, index, 0), unix.NDA_DST, k.Protocol)
+	return netlink.Message{Header: netlink.Header{Type: unix.RTM_DELNEIGH}, Data: data}
+}
+
+// neighborHead is struct ndmsg, with room for the attributes.
+func neighborHead(address netip.Addr, index int, state uint16) []byte {
+	head := make([]byte, ndmsgLen, 64)
+	head[0] = Family(address)
+	binary.NativeEndian.PutUint32(head[4:], uint32(index))
+	binary.NativeEndian.PutUint16(head[8:], state)
+	return head
+}
+
+// Neighbors reads the neighbours of all devices; links names the devices.
+func (r *Conn) Neighbors(links Links) ([]NeighborEntry, error) {
+	messages, err := r.Dump(unix.RTM_GETNEIGH, make([]byte, ndmsgLen))
+	if err != nil {
+		return nil, fmt.Errorf("read the neighbours: %w", err)
+	}
+	entries := make([]NeighborEntry, 0, len(messages))
+	for _, m := range messages {
+		e, index, ok := ParseNeighbor(m)
+		if e.Device = links.Name(index); ok && e.Device != "" {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
+// ParseNeighbor reads an entry, without the name of its device but with its index. What is no IP
+// neighbour is not ok.
+func ParseNeighbor(m netlink.Message) (e NeighborEntry, index int, ok bool) {
+	if len(m.Data) < ndmsgLen {
+		return e, 0, false
+	}
+	attributes, err := netlink.NewAttributeDecoder(m.Data[ndmsgLen:])
+	if err != nil {
+		return e, 0, false
+	}
+	for attributes.Next() {
+		switch attributes.Type() {
+		case unix.NDA_DST:
+			e.Protocol, _ = netip.AddrFromSlice(attributes.Bytes())
+		case unix.NDA_LLADDR:
+			e.NBMA, _ = netip.AddrFromSlice(attributes.Bytes())
+		case ndaProtocol:
+			e.Ours = attributes.Uint8() == Protocol
+		}
+	}
+	e.Permanent = binary.NativeEndian.Uint16(m.Data[8:])&unix.NUD_PERMANENT != 0
+	index = int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
+	return e, index, attributes.Err() == nil && e.Protocol.IsValid()
+}
+
+func Family(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// Encode returns the attributes' bytes. Encoding fails only on attributes longer than 64 KiB, which
+// none here is.
+func Encode(attributes *netlink.AttributeEncoder) []byte {
+	b, err := attributes.Encode()
+	if err != nil {
+		panic(err)
+	}
+	return b
+}

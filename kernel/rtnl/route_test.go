@@ -1,0 +1,37 @@
+package rtnl
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Zero values mean what the kernel makes of them, so that wanted routes compare with those read;
+// IPv6 has no place before metric 1.
+func TestRouteNormal(t *testing.T) {
+	v4 := Route{Prefix: netip.MustParsePrefix("172.16.2.7/24")}.Normal()
+	if v4.Table != 254 || v4.Metric != 0 || v4.Prefix != netip.MustParsePrefix("172.16.2.0/24") {
+		t.Errorf("IPv4: %v", v4)
+	}
+	if v6 := (Route{Prefix: netip.MustParsePrefix("fd16::/48"), Table: 1000}).Normal(); v6.Table != 1000 || v6.Metric != 1 {
+		t.Errorf("IPv6: %v", v6)
+	}
+}
+
+// addresses compares addresses and prefixes by their value.
+var addresses = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
+
+func testNeighbor(protocol, nbma string) Neighbor {
+	return Neighbor{"gre1", netip.MustParseAddr(protocol), netip.MustParseAddr(nbma)}
+}
+
+func testRoute(prefix, nextHop string) Route {
+	return Route{
+		Device: "gre1", Prefix: netip.MustParsePrefix(prefix),
+		NextHop: netip.MustParseAddr(nextHop), Table: 254,
+	}
+}

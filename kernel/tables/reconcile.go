@@ -1,0 +1,401 @@
+package tables
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/schedule"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// reconciler is Tables' working half: it belongs to Run's goroutine.
+type reconciler struct {
+	log       *slog.Logger
+	requests  *rtnl.Conn // nil: to be opened
+	links     rtnl.Links
+	neighbors map[rtnl.NeighborKey]netip.Addr
+	routes    map[rtnl.RouteKey]netip.Addr
+	devices   map[string]int // how many wanted entries each device has
+	leftover  map[rtnl.RouteKey][]rtnl.Route
+	absent    map[any]string // wanted entries (by rtnl.NeighborKey or rtnl.RouteKey) that are not in the kernel, and why
+	settled   bool
+	withdrawn map[any]struct{} // entries (by rtnl.NeighborKey or rtnl.RouteKey) withdrawn before settled: not kept for a wish to come
+	compared  time.Time        // when the tables were last compared
+	stats     Stats
+}
+
+const waitsForDevice = "" // the reason of entries in absent that only wait
+
+func newReconciler(log *slog.Logger, room int) *reconciler {
+	return &reconciler{
+		log: log, links: make(rtnl.Links), neighbors: make(map[rtnl.NeighborKey]netip.Addr, room), routes: make(map[rtnl.RouteKey]netip.Addr),
+		devices: make(map[string]int), absent: make(map[any]string), withdrawn: make(map[any]struct{}),
+		stats: Stats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
+	}
+}
+
+func (r *reconciler) close() {
+	if r.requests != nil {
+		r.requests.Close()
+		r.requests = nil
+	}
+}
+
+// work carries out what was asked for. With a cause, or where comparing is asked for, it compares
+// everything with the kernel.
+func (r *reconciler) work(in inbox, cause string) error {
+	switch {
+	case cause != "":
+	case in.settle && !r.settled:
+		cause = causeSettle
+	case in.resync:
+		cause = schedule.CauseAsked
+	}
+	r.settled = r.settled || in.settle
+	r.withdraw(in)
+	changes := r.want(in)
+	err := r.connected(func() error {
+		if cause != "" {
+			return r.resync(cause)
+		}
+		return r.execute(changes)
+	})
+	r.count()
+	return err
+}
+
+// connected runs f with a socket. After an error the socket's state is unknown, so the next time
+// gets another.
+func (r *reconciler) connected(f func() error) (err error) {
+	if r.requests == nil {
+		if r.requests, err = rtnl.Open(); err != nil {
+			return err
+		}
+	}
+	if err := f(); err != nil {
+		r.close()
+		return err
+	}
+	return nil
+}
+
+// withdraw remembers which entries were withdrawn before settled. Until then a comparison keeps
+// entries of an earlier run that nobody wants yet, because a wish for them may still come. A
+// withdrawn entry is not one of them: without this record, a withdrawal that meets a comparison, or
+// whose message the kernel did not take, would have no effect until settled.
+func (r *reconciler) withdraw(in inbox) {
+	if r.settled {
+		r.withdrawn = nil
+		return
+	}
+	for k, w := range in.neighbors {
+		r.record(k, w.gone)
+	}
+	for k, w := range in.routes {
+		r.record(k, w.gone)
+	}
+}
+
+func (r *reconciler) record(key any, gone bool) {
+	if gone {
+		r.withdrawn[key] = struct{}{}
+	} else {
+		delete(r.withdrawn, key)
+	}
+}
+
+// want takes over wishes and returns what follows from them for the kernel.
+func (r *reconciler) want(in inbox) plan {
+	p := plan{addNeighbors: make([]rtnl.Neighbor, 0, len(in.neighbors))}
+	for k, w := range in.neighbors {
+		before, had := r.neighbors[k]
+		if w.gone {
+			r.forget(k.Device, k, had)
+			delete(r.neighbors, k)
+			p.deleteNeighbors = append(p.deleteNeighbors, rtnl.Neighbor{Device: k.Device, Protocol: k.Protocol, NBMA: before})
+			continue
+		}
+		r.remember(k.Device, had)
+		r.neighbors[k] = w.address
+		p.addNeighbors = append(p.addNeighbors, rtnl.Neighbor{Device: k.Device, Protocol: k.Protocol, NBMA: w.address})
+	}
+	for k, w := range in.routes {
+		before, had := r.routes[k]
+		leftover := r.leftover[k]
+		delete(r.leftover, k)
+		if had {
+			leftover = append(leftover, k.Via(before))
+		}
+		for _, old := range leftover {
+			if w.gone || old.NextHop != w.address {
+				p.deleteRoutes = append(p.deleteRoutes, old)
+			}
+		}
+		if w.gone {
+			r.forget(k.Device, k, had)
+			delete(r.routes, k)
+			continue
+		}
+		r.remember(k.Device, had)
+		r.routes[k] = w.address
+		p.addRoutes = append(p.addRoutes, k.Via(w.address))
+	}
+	return p
+}
+
+func (r *reconciler) remember(device string, had bool) {
+	if !had {
+		r.devices[device]++
+	}
+}
+
+func (r *reconciler) forget(device string, key any, had bool) {
+	delete(r.absent, key)
+	if !had {
+		return
+	}
+	if r.devices[device]--; r.devices[device] == 0 {
+		delete(r.devices, device)
+	}
+}
+
+// resync reads the kernel's tables and puts right what differs from what is wanted.
+func (r *reconciler) resync(cause string) error {
+	r.stats.Resyncs[cause]++
+	r.compared = time.Now()
+	links, err := r.requests.Links()
+	if err != nil {
+		return err
+	}
+	r.links = links
+	neighbors, err := r.requests.Neighbors(links)
+	if err != nil {
+		return err
+	}
+	routes, err := r.requests.OwnRoutes(links)
+	if err != nil {
+		return err
+	}
+	// A device that went down a moment ago may have entries again that were added as it did. They
+	// wait for it like all others.
+	up := links.Up()
+	neighbors = slices.DeleteFunc(neighbors, func(e rtnl.NeighborEntry) bool { return up[e.Device] == 0 })
+	addNeighbors, strayNeighbors := diffNeighbors(r.neighbors, neighbors)
+	addRoutes, replaced, strayRoutes := diffRoutes(r.routes, routes)
+	p := plan{addNeighbors: addNeighbors, addRoutes: addRoutes, deleteRoutes: replaced}
+	r.leftover = nil
+	if r.settled {
+		p.deleteRoutes = append(p.deleteRoutes, strayRoutes...)
+		p.deleteNeighbors = strayNeighbors
+	} else {
+		p.deleteNeighbors, _ = split(strayNeighbors, func(n rtnl.Neighbor) bool { return r.isWithdrawn(n.Key()) })
+		gone, kept := split(strayRoutes, func(route rtnl.Route) bool { return r.isWithdrawn(route.Key()) })
+		p.deleteRoutes = append(p.deleteRoutes, gone...)
+		r.keep(kept)
+	}
+	r.present(p)
+	if err := r.execute(p); err != nil {
+		return err
+	}
+	r.report(cause, p)
+	return nil
+}
+
+func (r *reconciler) isWithdrawn(key any) bool {
+	_, withdrawn := r.withdrawn[key]
+	return withdrawn
+}
+
+// split returns the elements for which f holds, and the others.
+func split[T any](all []T, f func(T) bool) (yes, no []T) {
+	for _, e := range all {
+		if f(e) {
+			yes = append(yes, e)
+		} else {
+			no = append(no, e)
+		}
+	}
+	return yes, no
+}
+
+// keep remembers routes of an earlier run, so that a wanted one takes their place at once.
+func (r *reconciler) keep(routes []rtnl.Route) {
+	r.leftover = make(map[rtnl.RouteKey][]rtnl.Route, len(routes))
+	for _, route := range routes {
+		r.leftover[route.Key()] = append(r.leftover[route.Key()], route)
+	}
+}
+
+// present clears absent of all that the comparison found in the kernel: what it did not find is
+// about to be added.
+func (r *reconciler) present(p plan) {
+	missing := make(map[any]string, len(p.addNeighbors)+len(p.addRoutes))
+	for _, n := range p.addNeighbors {
+		missing[n.Key()] = r.absent[n.Key()]
+	}
+	for _, route := range p.addRoutes {
+		missing[route.Key()] = r.absent[route.Key()]
+	}
+	r.absent = missing
+}
+
+func (r *reconciler) report(cause string, p plan) {
+	restored := 0
+	for _, n := range p.addNeighbors {
+		if _, absent := r.absent[n.Key()]; !absent {
+			restored++
+		}
+	}
+	for _, route := range p.addRoutes {
+		if _, absent := r.absent[route.Key()]; !absent {
+			restored++
+		}
+	}
+	removed := len(p.deleteRoutes) + len(p.deleteNeighbors)
+	r.stats.Restored += uint64(restored)
+	r.stats.Removed += uint64(removed)
+	if restored+removed > 0 {
+		r.log.Info("brought the kernel's tables in step", "cause", cause, "added", restored, "removed", removed)
+	}
+}
+
+// step is one message of a plan and the entry that it is about.
+type step struct {
+	operation string         // "add" or "delete"
+	neighbor  *rtnl.Neighbor // nil: it is about a route
+	route     *rtnl.Route
+}
+
+func (s *step) what() fmt.Stringer {
+	if s.neighbor != nil {
+		return s.neighbor
+	}
+	return s.route
+}
+
+// key is what absent knows the entry by.
+func (s *step) key() any {
+	if s.neighbor != nil {
+		return s.neighbor.Key()
+	}
+	return s.route.Key()
+}
+
+// execute carries out a plan. Messages that the kernel refuses are counted, logged and, if wanted,
+// kept in absent.
+func (r *reconciler) execute(p plan) error {
+	if p.size() == 0 {
+		return nil
+	}
+	up := r.links.Up()
+	messages, steps := make([]netlink.Message, 0, p.size()), make([]step, 0, p.size())
+	take := func(s step, m netlink.Message) { messages, steps = append(messages, m), append(steps, s) }
+	for i := range p.addNeighbors {
+		if n := &p.addNeighbors[i]; up[n.Device] != 0 {
+			take(step{operation: "add", neighbor: n}, rtnl.AddNeighbor(*n, up[n.Device]))
+		} else {
+			r.absent[n.Key()] = waitsForDevice
+		}
+	}
+	for i := range p.addRoutes {
+		if route := &p.addRoutes[i]; up[route.Device] != 0 {
+			take(step{operation: "add", route: route}, rtnl.AddRoute(*route, up[route.Device]))
+		} else {
+			r.absent[route.Key()] = waitsForDevice
+		}
+	}
+	for i := range p.deleteRoutes {
+		if route := &p.deleteRoutes[i]; up[route.Device] != 0 {
+			take(step{operation: "delete", route: route}, rtnl.DeleteRoute(*route, up[route.Device]))
+		}
+	}
+	for i := range p.deleteNeighbors {
+		if n := &p.deleteNeighbors[i]; up[n.Device] != 0 {
+			take(step{operation: "delete", neighbor: n}, rtnl.DeleteNeighbor(n.Key(), up[n.Device]))
+		}
+	}
+	return r.send(messages, steps)
+}
+
+func (r *reconciler) send(messages []netlink.Message, steps []step) error {
+	refused := make(map[int]error)
+	err := r.requests.Change(messages, func(i int, err error) { refused[i] = err })
+	if err != nil {
+		return err
+	}
+	for i := range steps {
+		switch s, err := &steps[i], refused[i]; {
+		case s.operation == "delete":
+			r.deleted(s, err)
+		case err == nil || errors.Is(err, unix.EEXIST):
+			r.there(s)
+		case deviceGone(err):
+			r.absent[s.key()] = waitsForDevice
+		default:
+			r.refused(s, err)
+		}
+	}
+	return nil
+}
+
+// there notes a wanted entry that the kernel has.
+func (r *reconciler) there(s *step) {
+	if len(r.absent) > 0 {
+		delete(r.absent, s.key())
+	}
+}
+
+func (r *reconciler) deleted(s *step, err error) {
+	if err == nil || deviceGone(err) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+		return
+	}
+	r.stats.Failures[failure(s, err)]++
+	r.log.Warn("the kernel refused a change", "error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
+}
+
+// refused notes a wanted entry that the kernel does not take, and logs it unless it said the same
+// the last time.
+func (r *reconciler) refused(s *step, err error) {
+	key, reason := s.key(), failure(s, err)
+	r.stats.Failures[reason]++
+	if r.absent[key] != reason {
+		r.log.Warn("the kernel refused a change, trying again later", "error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
+	}
+	r.absent[key] = reason
+}
+
+// failure names an operation and the kernel's reason, without the entry: there are few of them.
+func failure(s *step, err error) string {
+	kind := "neighbour"
+	if s.route != nil {
+		kind = "route"
+	}
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return s.operation + " " + kind
+	}
+	return s.operation + " " + kind + ": " + errno.Error()
+}
+
+func deviceGone(err error) bool {
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENXIO)
+}
+
+func (r *reconciler) count() {
+	s := &r.stats
+	s.WantedNeighbors, s.WantedRoutes, s.Waiting, s.Failing = len(r.neighbors), len(r.routes), 0, 0
+	for _, reason := range r.absent {
+		if reason == waitsForDevice {
+			s.Waiting++
+		} else {
+			s.Failing++
+		}
+	}
+}

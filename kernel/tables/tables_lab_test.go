@@ -1,0 +1,456 @@
+//go:build lab
+
+package tables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/rtnl"
+)
+
+// runTables runs tables for the length of the test.
+func runTables(t testing.TB) *Tables {
+	t.Helper()
+	tables := New(kerneltest.Log(t), 0)
+	start(t, tables)
+	return tables
+}
+
+// start runs tables for the rest of the test.
+func start(t testing.TB, tables *Tables) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tables.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// settled waits until all that was wanted is in the kernel.
+func settled(tables *Tables) {
+	done := make(chan struct{})
+	tables.After(func() { close(done) })
+	<-done
+}
+
+func wantNeighbor(device, protocol, nbma string) Change {
+	return Change{Neighbor: &rtnl.Neighbor{Device: device, Protocol: netip.MustParseAddr(protocol), NBMA: netip.MustParseAddr(nbma)}}
+}
+
+func wantRoute(device, prefix, nextHop string) Change {
+	return Change{Route: &rtnl.Route{Device: device, Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop)}}
+}
+
+func gone(c Change) Change {
+	c.Delete = true
+	return c
+}
+
+// Wanted neighbours and routes come into the kernel, move, and go, over IPv4 and IPv6.
+func TestTablesFollowWishes(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.IP(t, "addr add fd00::1/64 dev gre1 nodad")
+	tables := runTables(t)
+	tables.Want([]Change{
+		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
+		wantNeighbor("gre1", "fd00::2", "203.0.113.2"), wantRoute("gre1", "fd16:2::/48", "fd00::2"),
+	})
+	settled(tables)
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT proto 84", "fd00::2 lladdr 203.0.113.2 PERMANENT proto 84")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink")
+	kerneltest.Shows(t, "-6 route", "fd16:2::/48 via fd00::2 dev gre1 proto 84 metric 1 onlink")
+
+	tables.Want([]Change{
+		wantNeighbor("gre1", "10.255.1.2", "203.0.113.99"), wantNeighbor("gre1", "10.255.1.3", "203.0.113.3"),
+		wantRoute("gre1", "172.16.2.0/24", "10.255.1.3"), wantRoute("gre1", "fd16:2::/48", "fd00::3"),
+	})
+	settled(tables)
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.99 PERMANENT", "10.255.1.3 lladdr 203.0.113.3 PERMANENT")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.3", "-via 10.255.1.2")
+	kerneltest.Shows(t, "-6 route", "fd16:2::/48 via fd00::3 dev gre1", "-via fd00::2")
+
+	tables.Want([]Change{
+		gone(wantNeighbor("gre1", "10.255.1.2", "203.0.113.99")), gone(wantRoute("gre1", "172.16.2.0/24", "10.255.1.3")),
+		gone(wantRoute("gre1", "fd16:2::/48", "fd00::3")),
+	})
+	settled(tables)
+	kerneltest.Shows(t, "neigh show dev gre1", "-10.255.1.2", "10.255.1.3")
+	kerneltest.Shows(t, "route", "-172.16.2.0/24")
+	kerneltest.Shows(t, "-6 route", "-fd16:2::/48")
+}
+
+// What others remove, a link down and a link deleted included, comes back.
+func TestTablesHeal(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	tables := runTables(t)
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2")})
+	settled(tables)
+	there := func() {
+		t.Helper()
+		kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT proto 84")
+		kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink")
+	}
+	there()
+	for _, harm := range [][]string{
+		{"neigh flush dev gre1 nud permanent"},
+		{"neigh del 10.255.1.2 dev gre1"},
+		{"route flush table main proto 84"},
+		{"route replace 172.16.2.0/24 via 10.255.1.9 dev gre1"},
+		{"addr del 10.255.1.1/24 dev gre1", "addr add 10.255.1.1/24 dev gre1"},
+		{"link set gre1 down", "link set gre1 up"},
+		{"link del gre1", "link add gre1 type gre local 198.51.100.1 key 1", "addr add 10.255.1.1/24 dev gre1", "link set gre1 arp on up"},
+	} {
+		t.Logf("harm: ip %q", harm)
+		for _, args := range harm {
+			kerneltest.IP(t, args)
+		}
+		there()
+	}
+}
+
+// A route of ours comes before another's of the same prefix and metric without taking its place
+// (IPv4), or has a lower metric (IPv6), and goes without a trace.
+func TestTablesPrecede(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.IP(t, "link add lan0 type dummy")
+	kerneltest.IP(t, "link set lan0 up")
+	kerneltest.IP(t, "addr add 192.0.2.1/24 dev lan0")
+	kerneltest.IP(t, "addr add 2001:db8::1/64 dev lan0 nodad")
+	kerneltest.IP(t, "addr add fd00::1/64 dev gre1 nodad")
+	kerneltest.IP(t, "route add 172.16.2.0/24 via 192.0.2.254 proto static")
+	kerneltest.IP(t, "-6 route add fd16:2::/48 via 2001:db8::fe metric 20 proto static")
+	tables := runTables(t)
+	changes := []Change{wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"), wantRoute("gre1", "fd16:2::/48", "fd00::2")}
+	tables.Want(changes)
+	settled(tables)
+	kerneltest.Shows(t, "route get 172.16.2.1", "via 10.255.1.2 dev gre1")
+	kerneltest.Shows(t, "-6 route get fd16:2::1", "via fd00::2 dev gre1")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 192.0.2.254 dev lan0 proto static")
+	kerneltest.Shows(t, "-6 route", "fd16:2::/48 via 2001:db8::fe dev lan0 proto static metric 20")
+
+	for i := range changes {
+		changes[i].Delete = true
+	}
+	tables.Want(changes)
+	settled(tables)
+	kerneltest.Shows(t, "route get 172.16.2.1", "via 192.0.2.254 dev lan0")
+	kerneltest.Shows(t, "-6 route get fd16:2::1", "via 2001:db8::fe dev lan0")
+}
+
+// Tables above 255 and metrics are the route's own; a VRF's device may be the tunnel's master.
+func TestTablesByNumber(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.IP(t, "link add vrf1 type vrf table 1000")
+	kerneltest.IP(t, "link set vrf1 up")
+	kerneltest.IP(t, "link set gre1 master vrf1")
+	tables := runTables(t)
+	c := wantRoute("gre1", "172.16.2.0/24", "10.255.1.2")
+	c.Route.Table, c.Route.Metric = 1000, 30
+	tables.Want([]Change{c})
+	settled(tables)
+	kerneltest.Shows(t, "route show table 1000", "172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 metric 30 onlink")
+	kerneltest.Shows(t, "route show table main", "-172.16.2.0/24")
+	tables.Want([]Change{gone(c)})
+	settled(tables)
+	kerneltest.Shows(t, "route show table 1000", "-172.16.2.0/24")
+}
+
+// Entries wait for a device that is missing or down, without a failure, and come when it does.
+func TestTablesWaitForDevice(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	tables := runTables(t)
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2")})
+	settled(tables)
+	if s := tables.Stats(); s.Waiting != 2 || s.Failing != 0 || s.Present() != 0 || len(s.Failures) != 0 {
+		t.Errorf("without a device: %+v", s)
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 PERMANENT")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1")
+	kerneltest.Eventually(t, "nothing waits", func() bool { return tables.Stats().Present() == 2 })
+}
+
+// What the kernel refuses is counted with its reason and tried again, and keeps nothing else from
+// getting in.
+func TestTablesCountRefusals(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	tables := runTables(t)
+	tables.Want([]Change{
+		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"),
+		wantRoute("gre1", "172.16.9.0/24", "10.255.1.1"), // our own address is no next hop
+		wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
+	})
+	settled(tables)
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1", "-172.16.9.0/24")
+	kerneltest.Eventually(t, "it was tried again", func() bool { return tables.Stats().Failures["add route: invalid argument"] > 1 })
+	if s := tables.Stats(); s.Failing != 1 || s.Present() != 2 {
+		t.Errorf("%+v", s)
+	}
+	kerneltest.IP(t, "addr del 10.255.1.1/24 dev gre1")
+	kerneltest.IP(t, "addr add 10.255.1.9/24 dev gre1")
+	kerneltest.Shows(t, "route", "172.16.9.0/24 via 10.255.1.1 dev gre1")
+}
+
+// What an earlier run left stays until Settle, unless something else is wanted in its place;
+// another's entries always stay.
+func TestTablesSettle(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	for _, left := range []string{
+		"neigh add 10.255.1.2 lladdr 203.0.113.2 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.3 lladdr 203.0.113.3 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.4 lladdr 203.0.113.4 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.5 lladdr 203.0.113.5 dev gre1 nud permanent",
+		"route add 172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink",
+		"route add 172.16.3.0/24 via 10.255.1.3 dev gre1 proto 84 onlink",
+		"route add 172.16.4.0/24 via 10.255.1.4 dev gre1 proto 84 onlink",
+		"route add 172.16.5.0/24 via 10.255.1.5 dev gre1",
+	} {
+		kerneltest.IP(t, left)
+	}
+	tables := runTables(t)
+	settled(tables) // it has read what is there
+	tables.Want([]Change{
+		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
+		wantNeighbor("gre1", "10.255.1.3", "203.0.113.33"), wantRoute("gre1", "172.16.3.0/24", "10.255.1.2"),
+	})
+	settled(tables)
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 ", "10.255.1.3 lladdr 203.0.113.33 ", "10.255.1.4", "10.255.1.5")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-via 10.255.1.3", "172.16.4.0/24", "172.16.5.0/24")
+
+	tables.Settle()
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2", "10.255.1.3", "-10.255.1.4", "10.255.1.5")
+	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-172.16.4.0/24", "172.16.5.0/24")
+	if s := tables.Stats(); s.Removed != 2 {
+		t.Errorf("removed %d, want the neighbour and the route nobody wanted", s.Removed)
+	}
+}
+
+// A withdrawal holds from the start, also for entries of an earlier run: those that come before the
+// first comparison, or together with another one, are carried out by it. An entry that is wanted
+// again stays.
+func TestWithdrawalsBeforeSettle(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	for i := 2; i <= 5; i++ {
+		kerneltest.IP(t, fmt.Sprintf("neigh add 10.255.1.%d lladdr 203.0.113.%d dev gre1 nud permanent protocol 84", i, i))
+		kerneltest.IP(t, fmt.Sprintf("route add 172.16.%d.0/24 via 10.255.1.%d dev gre1 proto 84 onlink", i, i))
+	}
+	of := func(i int) []Change {
+		return []Change{
+			wantNeighbor("gre1", fmt.Sprintf("10.255.1.%d", i), fmt.Sprintf("203.0.113.%d", i)),
+			wantRoute("gre1", fmt.Sprintf("172.16.%d.0/24", i), fmt.Sprintf("10.255.1.%d", i)),
+		}
+	}
+	withdraw := func(tables *Tables, i int) {
+		for _, c := range of(i) {
+			tables.Want([]Change{gone(c)})
+		}
+	}
+	tables := New(kerneltest.Log(t), 0)
+	tables.Want(of(2)) // the saved state is restored, and the peer shut out before the first comparison
+	withdraw(tables, 2)
+	withdraw(tables, 3)
+	withdraw(tables, 4)
+	tables.Want(of(4))
+	start(t, tables)
+	settled(tables)
+	kerneltest.Shows(t, "neigh show dev gre1", "-10.255.1.2 ", "-10.255.1.3 ", "10.255.1.4 ", "10.255.1.5 ")
+	kerneltest.Shows(t, "route", "-172.16.2.0/24", "-172.16.3.0/24", "172.16.4.0/24", "172.16.5.0/24")
+
+	withdraw(tables, 4)
+	tables.Resync() // the comparison that is asked for takes the place of the changes
+	settled(tables)
+	kerneltest.Shows(t, "neigh show dev gre1", "-10.255.1.4 ", "10.255.1.5 ")
+	kerneltest.Shows(t, "route", "-172.16.4.0/24", "172.16.5.0/24")
+	if s := tables.Stats(); s.Failing+s.Waiting != 0 {
+		t.Errorf("%d entries fail and %d wait, want none", s.Failing, s.Waiting)
+	}
+}
+
+// Permanent neighbours do not count for the garbage collection's limits, and it does not take them.
+func TestNeighborsOutliveCollection(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	tables := runTables(t)
+	changes := manyNeighbors(3000) // gc_thresh3 is 1024
+	tables.Want(changes)
+	settled(tables)
+	if n := permanentNeighbors(t); n != len(changes) {
+		t.Fatalf("%d neighbours, want %d", n, len(changes))
+	}
+	// As many others as the table holds, and more, which makes the collection run and then fail.
+	kerneltest.IP(t, "link add lan0 type dummy")
+	kerneltest.IP(t, "addr add 10.99.0.1/16 dev lan0")
+	kerneltest.IP(t, "link set lan0 arp on up")
+	var lines []string
+	for i := range 2000 {
+		lines = append(lines, fmt.Sprintf("neigh replace 10.99.%d.%d lladdr 02:00:00:00:00:01 dev lan0 nud stale", 1+i/200, 1+i%200))
+	}
+	if out, err := kerneltest.IPBatch(lines); err == nil {
+		t.Fatalf("the table is not full:\n%s", out)
+	}
+	if n := permanentNeighbors(t); n != len(changes) {
+		t.Errorf("%d neighbours after the collection, want %d", n, len(changes))
+	}
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.2", "203.0.113.2")})
+	settled(tables)
+	if n := permanentNeighbors(t); n != len(changes)+1 {
+		t.Errorf("%d neighbours after one more in a full table, want %d", n, len(changes)+1)
+	}
+}
+
+func manyNeighbors(n int) []Change {
+	changes := make([]Change, n)
+	for i := range changes {
+		b := [2]byte{byte(i / 250), byte(1 + i%250)}
+		changes[i].Neighbor = &rtnl.Neighbor{Device: "gre1", Protocol: netip.AddrFrom4([4]byte{10, 128, b[0], b[1]}), NBMA: netip.AddrFrom4([4]byte{203, 0, b[0], b[1]})}
+	}
+	return changes
+}
+
+func permanentNeighbors(t testing.TB) int {
+	t.Helper()
+	r, err := rtnl.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	links, err := r.Links()
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := r.Neighbors(links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		if e.Ours && e.Permanent {
+			n++
+		}
+	}
+	return n
+}
+
+// What is on a device that is down waits for it, whoever put it there.
+func TestNeighborOnADownDeviceWaits(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	tables := runTables(t)
+	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.11", "192.0.2.11")})
+	settled(tables)
+	kerneltest.IP(t, "link set gre1 down")
+	kerneltest.IP(t, fmt.Sprintf("neigh replace 10.255.1.11 lladdr 192.0.2.11 dev gre1 nud permanent protocol %d", rtnl.Protocol))
+	tables.Resync()
+	settled(tables)
+	if s := tables.Stats(); s.Waiting != 1 || s.Present() != 0 {
+		t.Errorf("%d wait, %d are present", s.Waiting, s.Present())
+	}
+	kerneltest.IP(t, "link set gre1 up")
+	kerneltest.Eventually(t, "it is there", func() bool { return tables.Stats().Present() == 1 })
+}
+
+// Ten thousand neighbours come, are compared, come back after the link was down, and go.
+func TestTenThousandNeighbors(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	// Else its IPv6 address has everything compared whenever the kernel is done with it.
+	kerneltest.IP(t, "link set gre1 down addrgenmode none")
+	kerneltest.IP(t, "link set gre1 up")
+	tables := runTables(t)
+	changes := manyNeighbors(10000)
+	there := func(want int) {
+		t.Helper()
+		if n := permanentNeighbors(t); n != want {
+			t.Fatalf("%d neighbours, want %d", n, want)
+		}
+	}
+	tables.Want(changes)
+	settled(tables)
+	there(len(changes))
+	kerneltest.IP(t, "link set gre1 down")
+	kerneltest.Eventually(t, "all wait", func() bool { return tables.Stats().Waiting == len(changes) })
+	there(0)
+	kerneltest.IP(t, "link set gre1 up")
+	kerneltest.Eventually(t, "all are there", func() bool { return tables.Stats().Present() == len(changes) })
+	there(len(changes))
+	tables.Want(deleted(changes))
+	settled(tables)
+	there(0)
+	if s := tables.Stats(); len(s.Failures) > 0 {
+		t.Errorf("failures: %v", s.Failures)
+	}
+}
+
+func deleted(changes []Change) []Change {
+	all := slices.Clone(changes)
+	for i := range all {
+		all[i].Delete = true
+	}
+	return all
+}
+
+// BenchmarkTenThousandNeighbors measures how long ten thousand neighbours take into the kernel, to
+// be compared with it, and out of it.
+func BenchmarkTenThousandNeighbors(b *testing.B) {
+	if !kerneltest.OwnNamespace(b) {
+		return
+	}
+	kerneltest.GREDevice(b, "gre1", 1)
+	tables := runTables(b)
+	settled(tables)
+	changes := manyNeighbors(10000)
+	took := make(map[string]time.Duration)
+	timed := func(what string, do func()) {
+		start := time.Now()
+		do()
+		settled(tables)
+		took[what] += time.Since(start)
+	}
+	for b.Loop() {
+		timed("ms-in", func() { tables.Want(changes) })
+		timed("ms-compared", tables.Resync)
+		timed("ms-out", func() { tables.Want(deleted(changes)) })
+	}
+	for what, d := range took {
+		b.ReportMetric(d.Seconds()*1000/float64(b.N), what)
+	}
+}

@@ -1,0 +1,104 @@
+package xfrm
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"cygnet/kernel/rtnl"
+
+	vnl "github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// ESPState is one direction of a CHILD_SA in the kernel.
+type ESPState struct {
+	Src      netip.Addr
+	Dst      netip.Addr
+	SPI      uint32
+	ReqID    uint32
+	Mark     uint32 // 0 with MarkMask 0: no mark
+	MarkMask uint32
+	SetMark  uint32    // what packets that came through it carry; 0: nothing
+	Added    time.Time // when it was put into the kernel, in its clock
+	Bytes    uint64    // that passed through it
+	Packets  uint64    // likewise
+
+	// GRE tells a state that may carry our tunnels: of transport mode, with a selector from host to
+	// host for GRE or, as strongSwan installs them by default, for any protocol. A state under
+	// negotiation has no such selector yet.
+	GRE bool
+	// Tunnel tells a state of tunnel mode, which may carry anything.
+	Tunnel bool
+}
+
+// ESPStates lists all ESP states from and to the local address, those of other mechanisms than our
+// tunnels' included.
+func ESPStates(local netip.Addr) ([]ESPState, error) {
+	var list []ESPState
+	err := WithHandle(func(h *vnl.Handle) error {
+		h.SetSocketTimeout(rtnl.ReadTimeout)
+		states, err := h.XfrmStateList(int(rtnl.Family(local)))
+		if err != nil {
+			return rtnl.Explain(err, "read the IPsec states")
+		}
+		for i := range states {
+			s := espState(&states[i])
+			if states[i].Proto == vnl.XFRM_PROTO_ESP && (s.Src == local || s.Dst == local) {
+				list = append(list, s)
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// DeleteStates removes states that ESPStates listed. One that is gone already is no error.
+func DeleteStates(states []ESPState) error {
+	return WithHandle(func(h *vnl.Handle) error {
+		var problems error
+		for _, s := range states {
+			id := &vnl.XfrmState{Src: s.Src.AsSlice(), Dst: s.Dst.AsSlice(), Proto: vnl.XFRM_PROTO_ESP, Spi: int(s.SPI)}
+			if s.MarkMask != 0 {
+				id.Mark = &vnl.XfrmMark{Value: s.Mark, Mask: s.MarkMask}
+			}
+			if err := h.XfrmStateDel(id); err != nil && !errors.Is(err, unix.ESRCH) {
+				problems = errors.Join(problems, rtnl.Explain(err, "delete the ESP state %s to %s, SPI %08x", s.Src, s.Dst, s.SPI))
+			}
+		}
+		return problems
+	})
+}
+
+func espState(s *vnl.XfrmState) ESPState {
+	e := ESPState{
+		Src: addrFrom(s.Src), Dst: addrFrom(s.Dst), SPI: uint32(s.Spi), ReqID: uint32(s.Reqid),
+		Added: time.Unix(int64(s.Statistics.AddTime), 0), Bytes: s.Statistics.Bytes, Packets: s.Statistics.Packets, GRE: carriesGRE(s), Tunnel: s.Mode == vnl.XFRM_MODE_TUNNEL,
+	}
+	if s.Mark != nil {
+		e.Mark, e.MarkMask = s.Mark.Value, s.Mark.Mask
+	}
+	if s.OutputMark != nil {
+		e.SetMark = s.OutputMark.Value
+	}
+	return e
+}
+
+func carriesGRE(s *vnl.XfrmState) bool {
+	sel := s.Selector
+	if s.Proto != vnl.XFRM_PROTO_ESP || s.Mode != vnl.XFRM_MODE_TRANSPORT || s.Spi == 0 {
+		return false
+	}
+	return (sel.Proto == ProtocolGRE || sel.Proto == 0) && isHost(sel.Src) && isHost(sel.Dst)
+}
+
+func isHost(n *net.IPNet) bool {
+	ones, bits := n.Mask.Size()
+	return ones == bits
+}
+
+func addrFrom(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}

@@ -1,0 +1,41 @@
+package xfrm
+
+import (
+	"math"
+	"net/netip"
+
+	"cygnet/kernel/rtnl"
+
+	vnl "github.com/vishvananda/netlink"
+)
+
+// MarkedPeers reads from the kernel's IPsec policies which marked peers GRE from the local address
+// can be sent to: it maps their MarkedNBMA addresses to the addresses that the world sees.
+func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
+	peers := make(map[netip.Addr]netip.Addr)
+	err := WithHandle(func(h *vnl.Handle) error {
+		h.SetSocketTimeout(rtnl.ReadTimeout)
+		policies, err := h.XfrmPolicyList(int(rtnl.Family(local)))
+		if err != nil {
+			return rtnl.Explain(err, "read the IPsec policies")
+		}
+		for i := range policies {
+			if name, real, ok := markedPeer(&policies[i], local); ok {
+				peers[name] = real
+			}
+		}
+		return nil
+	})
+	return peers, err
+}
+
+func markedPeer(p *vnl.XfrmPolicy, local netip.Addr) (name, real netip.Addr, ok bool) {
+	if p.Dir != vnl.XFRM_DIR_OUT || p.Proto != ProtocolGRE && p.Proto != 0 || len(p.Tmpls) == 0 {
+		return name, real, false
+	}
+	if p.Mark == nil || p.Mark.Mask != math.MaxUint32 || p.Src == nil || p.Dst == nil || !isHost(p.Src) || !isHost(p.Dst) {
+		return name, real, false
+	}
+	name, real = MarkedNBMA(p.Mark.Value), addrFrom(p.Dst.IP)
+	return name, real, addrFrom(p.Src.IP) == local && name.IsValid() && real.Is4()
+}
