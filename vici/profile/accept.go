@@ -156,7 +156,8 @@ func (a *Rules) refusesIKE(sa *ike.SA) string {
 			sa.Encryption)
 	case a.groups != nil && sa.Group != "" && !a.groups[sa.Group]:
 		return fmt.Sprintf(
-			"exchanged keys by %s, which the proposals do not allow: give both ends a proposal in common", sa.Group)
+			"exchanged keys by %s, which the proposals do not allow: give both ends a proposal in common",
+			sa.Group)
 	}
 	return ""
 }
