@@ -152,11 +152,13 @@ func (a *Rules) refusesIKE(sa *ike.SA) string {
 			sa.RemoteIKE, a.identity)
 	case a.ciphers != nil && sa.Encryption != "" && !a.ciphers[sa.Encryption]:
 		return fmt.Sprintf(
-			"uses %s for IKE, which the proposals do not allow: give both ends a proposal in common",
+			"uses %s for IKE, which the proposals do not allow: "+
+				"give both ends a proposal in common",
 			sa.Encryption)
 	case a.groups != nil && sa.Group != "" && !a.groups[sa.Group]:
 		return fmt.Sprintf(
-			"exchanged keys by %s, which the proposals do not allow: give both ends a proposal in common",
+			"exchanged keys by %s, which the proposals do not allow: "+
+				"give both ends a proposal in common",
 			sa.Group)
 	}
 	return ""
