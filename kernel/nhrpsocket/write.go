@@ -23,6 +23,7 @@ type WriteError struct {
 	Err   error
 }
 
+// Error names the NBMA address and the reason.
 func (e *WriteError) Error() string { return fmt.Sprintf("send to %v: %v", e.NBMA, e.Err) }
 
 // Unwrap returns the reason.
@@ -31,6 +32,7 @@ func (e *WriteError) Unwrap() error { return e.Err }
 // WriteErrors holds the failures of a batch in its order. There is at least one.
 type WriteErrors []*WriteError
 
+// Error names the first failure, and how many there are in all.
 func (e WriteErrors) Error() string {
 	if len(e) == 1 {
 		return e[0].Error()

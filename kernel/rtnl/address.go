@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// AddressHeaderLen is the size of struct ifaddrmsg, which is before the attributes, in bytes.
 const AddressHeaderLen = 8
 
 // Address is an IP address of a link.
@@ -41,6 +42,8 @@ func (r *Conn) AllAddresses() ([]Address, error) {
 	return all, nil
 }
 
+// ParseAddress reads an RTM_NEWADDR or RTM_DELADDR message. It returns false for one that is too short
+// or has no address.
 func ParseAddress(m netlink.Message) (a Address, ok bool) {
 	if len(m.Data) < AddressHeaderLen {
 		return a, false
@@ -75,6 +78,7 @@ func (r *Conn) AddAddress(index int, prefix netip.Prefix) error {
 	return r.changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, index, prefix)
 }
 
+// DeleteAddress removes an address from a link. The error tells whether the kernel had it.
 func (r *Conn) DeleteAddress(index int, prefix netip.Prefix) error {
 	return r.changeAddress(unix.RTM_DELADDR, 0, index, prefix)
 }

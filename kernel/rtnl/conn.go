@@ -28,6 +28,7 @@ type Conn struct {
 	until time.Time // the deadline of reads
 }
 
+// Open opens a connection in the network namespace of the calling thread. The caller closes it.
 func Open() (*Conn, error) {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true, MessageBufferSize: MessageBuffer})
 	if err != nil {
@@ -40,6 +41,7 @@ func Open() (*Conn, error) {
 	return &Conn{conn: conn}, nil
 }
 
+// Close closes the connection. No other method may be called during or after it.
 func (r *Conn) Close() { r.conn.Close() }
 
 // bound bounds the time that the next answers may take, by ReadTimeout to twice that: to set a

@@ -64,6 +64,7 @@ type Link struct {
 	data      []netlink.Attribute // all GRE attributes, to hand back what is not ours to change
 }
 
+// IsGRE reports whether the link is a GRE tunnel, over IPv4 or IPv6.
 func (l *Link) IsGRE() bool { return l.Kind == KindGRE || l.Kind == kindGRE6 }
 
 // IsNBMA says whether it is a GRE tunnel with many peers.
@@ -128,6 +129,7 @@ func (r *Conn) GRELinks() ([]*Link, error) {
 	return tunnels, nil
 }
 
+// ParseLink reads an RTM_NEWLINK message. It returns false for any other and for one that is damaged.
 func ParseLink(m netlink.Message) (*Link, bool) {
 	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < LinkHeaderLen {
 		return nil, false

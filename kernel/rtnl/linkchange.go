@@ -15,6 +15,8 @@ type LinkFlags struct {
 	clear uint32
 }
 
+// SetLink changes flags and attributes of a link; the attributes may be nil. how is added to the
+// flags of the request, such as netlink.Create.
 func (r *Conn) SetLink(how netlink.HeaderFlags, f LinkFlags, attributes *netlink.AttributeEncoder) error {
 	head := make([]byte, LinkHeaderLen)
 	binary.NativeEndian.PutUint32(head[4:], uint32(f.index))
@@ -30,26 +32,31 @@ func (r *Conn) SetLink(how netlink.HeaderFlags, f LinkFlags, attributes *netlink
 	return err
 }
 
+// SetAlias sets the alias of a link, which `ip link` shows.
 func (r *Conn) SetAlias(index int, alias string) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Bytes(unix.IFLA_IFALIAS, []byte(alias))
 	return r.SetLink(0, LinkFlags{index: index}, attributes)
 }
 
+// SetMTU sets the MTU of a link, in bytes.
 func (r *Conn) SetMTU(index, mtu int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Uint32(unix.IFLA_MTU, uint32(mtu))
 	return r.SetLink(0, LinkFlags{index: index}, attributes)
 }
 
+// SetARP has the kernel resolve neighbours on a link: it clears IFF_NOARP.
 func (r *Conn) SetARP(index int) error {
 	return r.SetLink(0, LinkFlags{index: index, clear: unix.IFF_NOARP}, nil)
 }
 
+// SetUp sets a link up.
 func (r *Conn) SetUp(index int) error {
 	return r.SetLink(0, LinkFlags{index: index, set: unix.IFF_UP}, nil)
 }
 
+// DeleteLink removes a link, with its addresses, neighbours and routes.
 func (r *Conn) DeleteLink(index int) error {
 	head := make([]byte, LinkHeaderLen)
 	binary.NativeEndian.PutUint32(head[4:], uint32(index))

@@ -32,6 +32,7 @@ func (t Links) Up() map[string]int {
 	return indexes
 }
 
+// LinkHeaderLen is the size of struct ifinfomsg, which is before the attributes, in bytes.
 const LinkHeaderLen = 16
 
 // Links reads all links.

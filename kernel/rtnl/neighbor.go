@@ -16,6 +16,7 @@ type Neighbor struct {
 	NBMA     netip.Addr
 }
 
+// String returns the neighbour in words, for messages.
 func (n Neighbor) String() string {
 	return fmt.Sprintf("neighbour %s on %s at %s", n.Protocol, n.Device, n.NBMA)
 }
@@ -26,6 +27,7 @@ type NeighborKey struct {
 	Protocol netip.Addr
 }
 
+// Key returns what the kernel knows the neighbour by.
 func (n Neighbor) Key() NeighborKey { return NeighborKey{n.Device, n.Protocol} }
 
 // NeighborEntry is a neighbour as the kernel has it.
@@ -51,6 +53,7 @@ func AddNeighbor(n Neighbor, index int) netlink.Message {
 	return netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWNEIGH, Flags: netlink.Create | netlink.Replace}, Data: data}
 }
 
+// DeleteNeighbor makes the message that removes a neighbour from the link with this index.
 func DeleteNeighbor(k NeighborKey, index int) netlink.Message {
 	data := appendAddress(neighborHead(k.Protocol, index, 0), unix.NDA_DST, k.Protocol)
 	return netlink.Message{Header: netlink.Header{Type: unix.RTM_DELNEIGH}, Data: data}
@@ -106,6 +109,7 @@ func ParseNeighbor(m netlink.Message) (e NeighborEntry, index int, ok bool) {
 	return e, index, attributes.Err() == nil && e.Protocol.IsValid()
 }
 
+// Family returns the address family, unix.AF_INET or unix.AF_INET6.
 func Family(a netip.Addr) byte {
 	if a.Is4() {
 		return unix.AF_INET

@@ -19,6 +19,7 @@ type Route struct {
 	Metric  uint32       // 0: before every other route of the prefix, even one of the same metric that is there when this one comes
 }
 
+// String returns the route in words, for messages.
 func (r Route) String() string {
 	via := ""
 	if r.NextHop.IsValid() {
@@ -36,8 +37,10 @@ type RouteKey struct {
 	Metric uint32
 }
 
+// Key returns what the wanted route is known by: all of it but the next hop.
 func (r Route) Key() RouteKey { return RouteKey{r.Device, r.Prefix, r.Table, r.Metric} }
 
+// Via returns the route with this key and next hop.
 func (k RouteKey) Via(nextHop netip.Addr) Route {
 	return Route{Device: k.Device, Prefix: k.Prefix, NextHop: nextHop, Table: k.Table, Metric: k.Metric}
 }
@@ -56,6 +59,7 @@ func (r Route) Normal() Route {
 	return r
 }
 
+// RouteHeaderLen is the size of struct rtmsg, which is before the attributes, in bytes.
 const RouteHeaderLen = 12
 
 // AddRoute makes the message that puts a route before those of the same prefix and metric (`ip
@@ -153,6 +157,7 @@ type KernelRoute struct {
 	Hops     []Hop
 }
 
+// Hop is one of several next hops of a route in the kernel.
 type Hop struct {
 	Index   int
 	Gateway netip.Addr

@@ -24,6 +24,7 @@ type Advice struct {
 	Why    string // what happens otherwise
 }
 
+// String returns the advice as one sentence, for messages.
 func (a Advice) String() string {
 	return fmt.Sprintf("%s is %s: %s (set it to %s in /etc/sysctl.d)", a.Sysctl, a.Have, a.Why, a.Want)
 }

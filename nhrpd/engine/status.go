@@ -22,8 +22,8 @@ const (
 	NHSUnresolved  NHSState = iota // its name has no address yet
 	NHSSecuring                    // waits for the SA
 	NHSRegistering                 // waits for the reply
-	NHSRegistered
-	NHSRefused // answered with a NAK; tried again with back-off
+	NHSRegistered                  // the NHS has accepted the last registration
+	NHSRefused                     // answered with a NAK; tried again with back-off
 )
 
 // InterfaceStatus is a copy of an interface's state.

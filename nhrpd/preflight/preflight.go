@@ -23,6 +23,7 @@ type Finding struct {
 	Text      string   `json:"text"`                // what it is, what it means and what to do
 }
 
+// String returns the finding as one line, for the terminal.
 func (f Finding) String() string {
 	if f.Interface != "" {
 		return f.About + ": " + f.Interface + ": " + f.Text

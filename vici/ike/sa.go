@@ -17,6 +17,7 @@ type Key struct {
 	Mark      uint32     // 0: the peer is named by its address
 }
 
+// String returns the key in words, for messages.
 func (k Key) String() string {
 	if k.Mark != 0 {
 		return fmt.Sprintf("the peer with mark %d on %s", k.Mark, k.Interface)

@@ -147,6 +147,7 @@ type CommandError struct {
 	Message string // charon's words
 }
 
+// Error names the command and what charon said.
 func (e *CommandError) Error() string {
 	return fmt.Sprintf("%s: charon says: %s", e.Command, message.Shorten(e.Message))
 }
