@@ -8,48 +8,61 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// Admission is in the data plane: the kernel takes data only from peers that are admitted, whatever
-// SA others have. Admitted is who is one of our NHSs, who is registered with us or has a static
-// map, who answered us, and whom we answered when the question came along an NHS or from a client
-// of ours: those vouch for the routers that they pass questions on for.
+// Admission decides from whom the kernel takes data: it drops what comes from a peer that is not
+// admitted, even if that peer has an SA. A peer is admitted if
+//
+//	- it is one of our NHSs,
+//	- it is registered with us or has a static map,
+//	- it answered a Resolution Request of ours, or
+//	- we answered its Resolution Request, and the request came from one of our NHSs or clients. An
+//	  NHS or client vouches for a router by passing on its request.
 
-// admissionGrace is how long data is taken after the last reason for it ended: packets are under
-// way, and the message that ends their sender's route may be behind them.
+// admissionGrace is how long the kernel still takes data from a peer after the last reason to admit
+// it has ended. Packets may still be in flight then, and the message that ends the sender's route
+// may arrive after them.
 const admissionGrace = 10 * time.Second
 
-// admission is its owner's reason to take data from a peer. It lives in its owner and must not be
-// copied.
+// admission is one reason to take data from a peer. It is a field of whatever has the reason (an
+// NHS, a binding, a shortcut or an answer) and must not be copied.
 type admission struct {
 	ifc  *iface
 	nbma netip.Addr // zero: no reason
 	as   admittedAs
 
-	asker    bool   // it is for whoever asked us from there, see admitAsker
-	identity string // of an asker, once an SA proved it; empty: not yet, or one of several
+	asker bool // the peer is the requester of an answer, see admitAsker
+	// identity is what an SA proved for the requester. It is empty while no SA proves one, and
+	// where several routers share the address.
+	identity string
 }
 
 // admittedAs is what a peer is admitted as.
 type admittedAs struct {
-	nhs    bool // an NHS of ours
-	shared bool // one of those behind its NAT address, not known which
+	nhs bool // it is one of our NHSs
+	// shared: it is one of several routers behind its NAT address, and the engine cannot tell
+	// which.
+	shared bool
 }
 
-// admitted is an NBMA address that the kernel takes data from.
+// admitted is an NBMA address that the engine has, or had until a moment ago, a reason to admit.
 type admitted struct {
 	nbma    netip.Addr
-	reasons []*admission  // none: data that is under way is taken until end
-	nhs     int           // reasons as an NHS
-	shared  int           // reasons as one of those behind its address
-	first   [1]*admission // memory of reasons, as long as there is one
-	told    bool          // the kernel takes its data; false: the rules let whoever is there nothing
-	as      admittedAs    // as told
-	until   time.Time     // who is there was told that it may send until then; zero: nothing
-	who     string        // the identity that an SA proved there last; empty: none did
-	end     timers.Timer
+	reasons []*admission  // if empty, data still in flight is taken until end
+	nhs     int           // how many reasons admit it as an NHS
+	shared  int           // how many reasons admit it as one of several at its address
+	first   [1]*admission // backs reasons while there is only one
+	// told reports whether the kernel was told to take its data. It is false while the rules allow
+	// the router at the address nothing.
+	told bool
+	as   admittedAs // as the kernel was told last
+	// until is when an answer expires by which the router there was told that it may send, and that
+	// was taken back since; zero: none.
+	until time.Time
+	who   string // the identity that an SA proved there last; empty: none
+	end   timers.Timer
 }
 
-// admit takes data from an NBMA address for as long as a stands, and for this reason no longer from
-// the one before.
+// admit makes a a reason to take data from an NBMA address. If a was a reason to admit another
+// address, or to admit this one as something else, that reason ends.
 func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs) {
 	if !nbma.IsValid() || a.nbma == nbma && a.as == as {
 		return
@@ -71,9 +84,10 @@ func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs)
 	e.reviseAdmission(ifc, nbma)
 }
 
-// admitAsker admits the requester of an answer. A router vouched for it by its overlay address, and
-// an SA proves its identity: with that identity the admission ends, and whoever has the NBMA
-// address after it is not admitted. Where several routers share the address, it is for any of them.
+// admitAsker admits the requester of an answer. A router vouched for the requester by its overlay
+// address, and an SA proves the requester's identity. The admission ends when another identity has
+// the NBMA address: the router that has the address then is not admitted. Where several routers
+// share the NBMA address, the admission is for any of them.
 func (e *Engine) admitAsker(a *answer, as admittedAs) {
 	e.admit(&a.admission, a.ifc, a.nbma, as)
 	a.admission.asker, a.admission.identity = true, ""
@@ -82,10 +96,11 @@ func (e *Engine) admitAsker(a *answer, as admittedAs) {
 	}
 }
 
-// reviewAskers follows when an SA proves who is at an NBMA address: what was admitted for another
-// identity ends at once, and so does what that one was told that it may still send. It reports
-// whether another identity was there before: then nothing may be left of that one's admission once
-// the reasons for the peer have followed.
+// reviewAskers is called when an SA has proved who is at an NBMA address. It ends at once what was
+// admitted for another identity, and forgets until when that identity was told that it may send.
+//
+// It reports whether another identity was at the address before. If so, the caller has to end what
+// is left of that identity's admission, once the peer's other reasons have been reviewed.
 func (e *Engine) reviewAskers(p *peer) (other bool) {
 	ifc := p.ifc
 	at := ifc.admitted[p.nbma]
@@ -110,8 +125,8 @@ func (e *Engine) reviewAskers(p *peer) (other bool) {
 	return other
 }
 
-// reviseAdmission tells what follows from the reasons and from the rules about who is at an
-// address.
+// reviseAdmission tells the kernel whether to take data from an address, and as what: by the
+// reasons for it, and by the rules about the router that is there.
 func (e *Engine) reviseAdmission(ifc *iface, nbma netip.Addr) {
 	at := ifc.admitted[nbma]
 	if at == nil {
@@ -130,19 +145,21 @@ func (e *Engine) reviseAdmission(ifc *iface, nbma netip.Addr) {
 	}
 }
 
+// untellAdmission tells the kernel to take no more data from an address.
 func (e *Engine) untellAdmission(ifc *iface, at *admitted) {
 	if at.told {
 		at.told = false
-		e.out.Admitted = append(e.out.Admitted, AdmissionChange{PeerKey: PeerKey{Interface: ifc.cfg.Name, NBMA: at.nbma}, Delete: true})
+		e.out.Admitted = append(e.out.Admitted, AdmissionChange{
+			PeerKey: PeerKey{Interface: ifc.cfg.Name, NBMA: at.nbma}, Delete: true})
 	}
 }
 
-// together is what all reasons admit the peer as.
+// together returns what all reasons together admit the peer as.
 func (at *admitted) together() admittedAs {
 	return admittedAs{nhs: at.nhs > 0, shared: at.shared > 0}
 }
 
-// count adds to the reasons of a kind.
+// count adds change to the number of reasons of each kind that is set in as.
 func (at *admitted) count(as admittedAs, change int) {
 	if as.nhs {
 		at.nhs += change
@@ -152,7 +169,9 @@ func (at *admitted) count(as admittedAs, change int) {
 	}
 }
 
-// dismiss ends the reason. With the last one, the admission ends after the grace.
+// dismiss ends a reason to admit a peer. With the last reason, the admission ends after
+// admissionGrace; it ends at once if more addresses are admitted than the interface's limits allow
+// reasons for.
 func (e *Engine) dismiss(a *admission) {
 	if !a.nbma.IsValid() {
 		return
@@ -172,8 +191,9 @@ func (e *Engine) dismiss(a *admission) {
 	}
 }
 
-// dismissAt dismisses the reason of a peer that was told that it may send until then, and may not
-// have heard that it ended.
+// dismissAt dismisses a reason to admit a peer that was told that it may send until a time. The
+// peer may not have heard that the reason ended, so the kernel takes its data until that time at
+// least.
 func (e *Engine) dismissAt(a *admission, until time.Time) {
 	if !a.nbma.IsValid() {
 		return
@@ -183,8 +203,8 @@ func (e *Engine) dismissAt(a *admission, until time.Time) {
 	e.dismiss(a)
 }
 
-// endAdmission takes no more data from an address that there is no reason for any more, whatever is
-// under way.
+// endAdmission has the kernel take no more data from an address, without waiting for packets in
+// flight. It does nothing while there is a reason to admit the address.
 func (e *Engine) endAdmission(ifc *iface, nbma netip.Addr) {
 	at := ifc.admitted[nbma]
 	if at == nil || len(at.reasons) > 0 {
@@ -195,30 +215,33 @@ func (e *Engine) endAdmission(ifc *iface, nbma netip.Addr) {
 	e.untellAdmission(ifc, at)
 }
 
-// endAdmissions is endAdmission for all addresses.
+// endAdmissions calls endAdmission for every admitted address of an interface.
 func (e *Engine) endAdmissions(ifc *iface) {
 	for _, at := range inOrder(ifc.admitted, byAddr) {
 		e.endAdmission(ifc, at.nbma)
 	}
 }
 
+// change returns the wanted state of an admitted address.
 func (at *admitted) change(ifc *iface) AdmissionChange {
-	return AdmissionChange{PeerKey: PeerKey{Interface: ifc.cfg.Name, NBMA: at.nbma}, NHS: at.as.nhs, Shared: at.as.shared}
+	return AdmissionChange{PeerKey: PeerKey{Interface: ifc.cfg.Name, NBMA: at.nbma},
+		NHS: at.as.nhs, Shared: at.as.shared}
 }
 
-// mostAdmitted bounds how many addresses there are reasons for.
+// mostAdmitted returns the most addresses that there may be reasons to admit.
 func (c *InterfaceConfig) mostAdmitted() int {
 	return c.Limits.Bindings + c.Limits.Shortcuts + c.Limits.Answers + len(c.Maps) + len(c.NHS)
 }
 
-// vouches reports whether the router at an NBMA address is one that passes on questions of others to
-// us: an NHS of ours, a client or one with a static map.
+// vouches reports whether the router at an NBMA address vouches for the routers whose requests it
+// passes on to us: it is one of our NHSs, a client, or a router with a static map.
 func (ifc *iface) vouches(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
 	return p != nil && (p.has(reasonNHS) || p.has(reasonBinding))
 }
 
-// Admitted lists whose data is taken on an interface, in order: what all changes so far amount to.
+// Admitted returns the peers that the kernel is to take data from on an interface, ordered by NBMA
+// address. It is the sum of all changes in Output.Admitted so far.
 func (e *Engine) Admitted(ifname string) []AdmissionChange {
 	ifc := e.ifaces[ifname]
 	if ifc == nil {
@@ -233,8 +256,8 @@ func (e *Engine) Admitted(ifname string) []AdmissionChange {
 	return list
 }
 
-// admitted reports whether the kernel is to take data from a peer: for reasons of its own, or as one
-// of those behind its NAT address.
+// admitted reports whether the kernel is to take data from a peer, either because there is a reason
+// for the peer itself, or because it is one of the routers behind an admitted NAT address.
 func (p *peer) admitted() bool {
 	if at := p.ifc.admitted[p.nbma]; at != nil && at.told {
 		return true

@@ -8,7 +8,8 @@ import (
 	"cygnet/nhrpd/engine/objection"
 )
 
-// authorizationsAt are those of the router at an NBMA address, as far as an SA proves them.
+// authorizationsAt returns the authorizations of the identities that an SA proves at an NBMA
+// address. There are none while the peer has no SA.
 func (ifc *iface) authorizationsAt(nbma netip.Addr) []authorization.Authorization {
 	if p := ifc.peers[nbma]; p != nil && p.secured {
 		return p.authorizations
@@ -16,12 +17,12 @@ func (ifc *iface) authorizationsAt(nbma netip.Addr) []authorization.Authorizatio
 	return nil
 }
 
-// objectTo says why the router at an NBMA address may nothing here.
+// objectTo returns why the router at an NBMA address may do nothing here.
 func (ifc *iface) objectTo(nbma netip.Addr) objection.Objection {
 	return authorization.OfAll(ifc.authorizationsAt(nbma), (*authorization.Authorization).Objection)
 }
 
-// objectToBeing says why the router at an NBMA address may not have an overlay address.
+// objectToBeing returns why the router at an NBMA address may not have an overlay address.
 func (ifc *iface) objectToBeing(nbma, protocol netip.Addr) objection.Objection {
 	all := ifc.authorizationsAt(nbma)
 	return authorization.OfAll(all, func(a *authorization.Authorization) objection.Objection {
@@ -29,17 +30,19 @@ func (ifc *iface) objectToBeing(nbma, protocol netip.Addr) objection.Objection {
 	})
 }
 
-// objectToDirect says why there is to be no direct path to a router, or from it. Next hop servers
-// are what relays: their rules do not matter for the paths of others.
+// objectToDirect returns why there is to be no direct path to or from the router at an NBMA
+// address. There is never an objection to an NHS: NHSs relay the traffic of other routers, and an
+// NHS's own rules must not restrict the paths of those routers.
 func (ifc *iface) objectToDirect(nbma netip.Addr) objection.Objection {
 	if ifc.isNHS(nbma) {
 		return objection.Objection{}
 	}
-	return authorization.OfAll(ifc.authorizationsAt(nbma), (*authorization.Authorization).ToShortcut)
+	return authorization.OfAll(ifc.authorizationsAt(nbma),
+		(*authorization.Authorization).ToShortcut)
 }
 
-// objectToPath says why there is to be no direct path to the router with an overlay address at an
-// NBMA address, or from it.
+// objectToPath returns why there is to be no direct path to or from the router that has an overlay
+// address and is at an NBMA address.
 func (ifc *iface) objectToPath(nbma, protocol netip.Addr) objection.Objection {
 	if o := ifc.objectToBeing(nbma, protocol); o.Raised() {
 		return o
@@ -47,8 +50,9 @@ func (ifc *iface) objectToPath(nbma, protocol netip.Addr) objection.Objection {
 	return ifc.objectToDirect(nbma)
 }
 
-// bearer is which of the identities at a peer's address an overlay address is registered for: the
-// first that may have it.
+// bearer returns for which of the identities at a peer's address an overlay address is registered:
+// the first one that may have it. If none may, bearer returns the peer's own identity. The others
+// are the remaining identities at that address.
 func (p *peer) bearer(protocol netip.Addr) (identity string, others []string) {
 	for i := range p.authorizations {
 		if o := p.authorizations[i].ToAddress(protocol); !o.Raised() {

@@ -9,16 +9,17 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// Block shuts an identity out of all interfaces at once: what it registered ends and is taken back
-// where others were told of it, its SAs are closed, and nothing of it is taken until Unblock, or
-// Until.
+// Block shuts an identity out of all interfaces at once. The engine ends what the identity
+// registered, takes that back from the routers that learned of it, and closes the identity's SAs.
+// It accepts nothing more from the identity until Unblock, or until the time in Until.
 type Block struct {
 	Identity string
 	Since    time.Time // zero: now
-	Until    time.Time // zero: until it is taken back
+	Until    time.Time // zero: until Unblock
 }
 
-// Unblock takes a Block back. What the identity lost it gets as everybody does.
+// Unblock ends a Block. The engine restores nothing: the identity registers and asks again, like
+// any other router.
 type Unblock struct{ Identity string }
 
 func (Block) event()   {}
@@ -27,8 +28,8 @@ func (Unblock) event() {}
 // MaxBlocked is how many identities may be blocked at a time.
 const MaxBlocked = 10000
 
-// Blocked lists who is blocked, in order. Each is as the Block that it came from, with Since filled
-// in.
+// Blocked returns a Block for each identity that is blocked, ordered by identity. Since is always
+// set.
 func (e *Engine) Blocked() []Block {
 	var list []Block
 	for _, b := range inOrder(e.blocks, cmp.Compare[string]) {
@@ -37,7 +38,8 @@ func (e *Engine) Blocked() []Block {
 	return list
 }
 
-// block blocks an identity, or changes how long it is blocked.
+// block blocks an identity. If the identity is blocked already, block only changes when the block
+// ends.
 func (e *Engine) block(ev Block) {
 	key := policy.Canonical(ev.Identity)
 	b := e.blocks[key]
@@ -54,14 +56,16 @@ func (e *Engine) block(ev Block) {
 	}
 	b.Ends = ev.Until
 	e.scheduleBlock(b)
-	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeBlocked, Identity: b.Identity, Reason: fmt.Sprintf("blocked%s", b.Until())})
+	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeBlocked, Identity: b.Identity,
+		Reason: fmt.Sprintf("blocked%s", b.Until())})
 	e.reviewAuthorizations()
 }
 
-// blockLook is how long a block with an end is not looked at: that of an earlier run ends by the
-// clock, which may be set meanwhile.
+// blockLook is how often the engine compares the end of a block with the clock. The end of a block
+// that an earlier run saved is a time of the wall clock, and that clock may be set meanwhile.
 const blockLook = time.Minute
 
+// scheduleBlock sets when the engine next compares the end of a block with the clock.
 func (e *Engine) scheduleBlock(b *authorization.Block) {
 	if b.Ends.IsZero() {
 		e.timers.Stop(&b.Expiry)
@@ -70,6 +74,7 @@ func (e *Engine) scheduleBlock(b *authorization.Block) {
 	e.timers.Set(&b.Expiry, e.now.Add(min(b.Ends.Sub(e.now), blockLook)))
 }
 
+// blockDue ends a block whose time is over, and otherwise waits on.
 func (e *Engine) blockDue(b *authorization.Block) {
 	if e.now.Before(b.Ends) {
 		e.scheduleBlock(b)
@@ -78,6 +83,7 @@ func (e *Engine) blockDue(b *authorization.Block) {
 	e.unblock(b.Identity, "its time is over")
 }
 
+// unblock ends the block of an identity, if it has one.
 func (e *Engine) unblock(identity, reason string) {
 	key := policy.Canonical(identity)
 	b := e.blocks[key]
@@ -86,10 +92,12 @@ func (e *Engine) unblock(identity, reason string) {
 	}
 	e.timers.Stop(&b.Expiry)
 	delete(e.blocks, key)
-	e.out.Notices = append(e.out.Notices, Notice{Kind: NoticeUnblocked, Identity: b.Identity, Reason: reason})
+	e.out.Notices = append(e.out.Notices,
+		Notice{Kind: NoticeUnblocked, Identity: b.Identity, Reason: reason})
 	e.reviewAuthorizations()
 }
 
+// reviewAuthorizations applies changed blocks on every interface that has not left.
 func (e *Engine) reviewAuthorizations() {
 	for _, ifc := range e.interfaces() {
 		if !ifc.left {

@@ -8,9 +8,9 @@ import (
 	"cygnet/nhrpd/engine/objection"
 )
 
-// reviewPolicy follows when the rules or the blocks have changed: what they do not allow any more
-// ends, those who were told of it are told again, and a router that may nothing any more loses its
-// SAs. What they allow now, the next registration and request get.
+// reviewPolicy applies changed rules or blocks. What they no longer allow ends, and the routers
+// that learned of it are told so; a router that may do nothing any more loses its SAs. What they
+// allow now takes effect with the next registration or request.
 func (e *Engine) reviewPolicy(ifc *iface) {
 	for _, p := range inOrder(ifc.peers, byAddr) {
 		if !p.secured {
@@ -46,14 +46,15 @@ func (e *Engine) reviewPolicy(ifc *iface) {
 	}
 }
 
-// setAuthorizations follows what the rules and blocks say of who is at a peer's address.
+// setAuthorizations looks up what the rules and blocks say of the identities at a peer's address,
+// and revises the peer's admission accordingly.
 func (e *Engine) setAuthorizations(p *peer) {
 	p.authorizations = p.ifc.rules.OfSeveral(p.ike.Identity, p.ike.SharedWith, e.blocks)
 	e.reviseAdmission(p.ifc, p.nbma)
 }
 
-// reviewPeer ends what rests on a peer that is not allowed it. Bindings are looked at by their own
-// identities.
+// reviewPeer ends what depends on a peer and is not allowed to it any more. Bindings are not ended
+// here: reviewPolicy reviews them by the identities that registered them.
 func (e *Engine) reviewPeer(p *peer) {
 	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
@@ -62,8 +63,8 @@ func (e *Engine) reviewPeer(p *peer) {
 	}
 }
 
-// objectToBinding says why a client may not have its address any more: of the identities that may
-// be its, none may.
+// objectToBinding returns why a client may not have its overlay address any more. It objects only
+// if none of the identities that the binding may belong to may have the address.
 func (e *Engine) objectToBinding(b *binding) objection.Objection {
 	if b.static || b.identity == "" {
 		return objection.Objection{}
@@ -74,23 +75,28 @@ func (e *Engine) objectToBinding(b *binding) objection.Objection {
 	})
 }
 
-// objectToAnnounced says why the rules do not let a client announce a prefix.
+// objectToAnnounced returns why the rules do not let a client announce a prefix.
 func (e *Engine) objectToAnnounced(b *binding, prefix netip.Prefix) objection.Objection {
 	s := b.ifc.rules.Of(b.identity, e.blocks)
 	return s.ToPrefix(prefix)
 }
 
-// revoke ends a binding by the administrator's will. Whoever was led to that router is told that it
-// is not to be had any more: the answers went directly, so that may be any client.
+// revoke ends a binding because the administrator no longer allows it. The engine then tells all
+// clients to send nothing to that router any more: answers about the router went directly between
+// routers, so any client may have learned its NBMA address.
 func (e *Engine) revoke(b *binding, reason string) {
 	e.unbind(b, reason)
 	e.endAdmission(b.ifc, b.nbma)
 	e.noteRevoked(b)
 }
 
-// barred reports whether a peer whose SA has come up, or to whose address others came, may nothing
-// here, and tells so. Who is blocked loses the SA at once. Who only has no rule keeps it: the
-// answers to his registrations tell him what is wrong, and he does not dial again and again.
+// barred reports whether a peer may do nothing here and lost its SA for that reason. It is called
+// when the peer's SA has come up, and when other identities have come to its address. If the peer
+// may do nothing, barred also says so in the log.
+//
+// A peer whose identities are all blocked loses its SA at once. A peer that merely has no rule
+// keeps the SA, and barred returns false: the replies to the peer's registrations say what is
+// wrong, and the peer does not dial again and again.
 func (e *Engine) barred(p *peer) bool {
 	e.setAuthorizations(p)
 	e.expelBlocked(p)
@@ -99,9 +105,11 @@ func (e *Engine) barred(p *peer) bool {
 		return false
 	}
 	if p.ifc.limits.refusals.Allow(e.now, p.nbma) {
-		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity, Reason: o.Text})
+		e.notice(p.ifc, Notice{Kind: NoticeProhibited, NBMA: p.nbma, Identity: p.ike.Identity,
+			Reason: o.Text})
 	}
-	if slices.ContainsFunc(p.authorizations, func(a authorization.Authorization) bool { return !a.Blocked() }) {
+	if slices.ContainsFunc(p.authorizations,
+		func(a authorization.Authorization) bool { return !a.Blocked() }) {
 		return false
 	}
 	p.err = o.Text
@@ -117,18 +125,19 @@ func (e *Engine) barred(p *peer) bool {
 	return true
 }
 
-// expelBlocked ends the SAs of blocked identities, and leaves alone those of others at the same
-// address.
+// expelBlocked ends the SAs of the blocked identities at a peer's address. It leaves the SAs of
+// other identities at that address alone.
 func (e *Engine) expelBlocked(p *peer) {
 	for i := range p.authorizations {
 		if a := &p.authorizations[i]; a.Blocked() {
-			e.out.Expelled = append(e.out.Expelled, Expelled{PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma}, a.Identity()})
+			e.out.Expelled = append(e.out.Expelled,
+				Expelled{PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma}, a.Identity()})
 		}
 	}
 }
 
-// closeUnwanted closes an SA of our own making that led to a router which may not have what it was
-// made for.
+// closeUnwanted closes an SA that we initiated to a router which may not have what the SA was made
+// for. It leaves the SA alone while anything refers to the peer.
 func (e *Engine) closeUnwanted(p *peer, reason string) {
 	if p != nil && p.secured && p.ike.Initiator && len(p.refs) == 0 {
 		e.closePeer(p, reason)
