@@ -2,22 +2,23 @@ package engine
 
 import "time"
 
-// With IPsec dead peer detection tells within half a minute that an NHS is gone. Without it there
-// are only the registrations. So these are refreshed as often as a sign of life is needed, and an
-// NHS that stays silent is lost within a minute of its last reply:
+// With IPsec, dead peer detection finds within half a minute that an NHS is gone. Without IPsec,
+// only the registrations can show it. So without IPsec we refresh them as often as we need a sign
+// of life, and an NHS that stays silent is lost within a minute of its last reply:
 //
-//	registered ──20 s── refresh ──30 s without an answer, repeated every 4 s at the latest── lost
+//	registered ──20 s── refresh ──30 s without a reply, repeated at most 4 s apart── lost
 //
-// Lost means what it means with IPsec: it has us registered no longer, and its neighbour goes, so
-// that traffic which has another way takes it. Registrations go on, ever more seldom.
+// A lost NHS is treated as it is with IPsec: we count as not registered with it, and its neighbour
+// is withdrawn, so that traffic which has another way takes it. We go on registering, at growing
+// intervals.
 const (
 	aliveInterval = 20 * time.Second // the longest time between refreshes
 	aliveRetry    = 4 * time.Second  // the longest time between repetitions of a refresh
-	silenceOfDead = 30 * time.Second // how long a request goes unanswered until the NHS is lost
+	silenceOfDead = 30 * time.Second // an NHS is lost when a request has had no reply for so long
 )
 
-// refreshWait returns how long a registration stands until it is refreshed: a third of its
-// holding time, but without IPsec not longer than a sign of life may take.
+// refreshWait returns how long after a reply we refresh a registration: a third of its holding
+// time, but without IPsec at most aliveInterval.
 func (ifc *iface) refreshWait(holding time.Duration) time.Duration {
 	if ifc.cfg.Protected {
 		return holding / 3
@@ -34,9 +35,10 @@ func (e *Engine) requestWait(n *nhs) time.Duration {
 	return wait
 }
 
-// isLost reports whether an NHS that has not answered is to be taken for lost: the registration
-// has expired, or without IPsec the NHS has been silent for too long. That also ends what a
-// restart restored.
+// isLost reports whether an NHS that has not answered counts as lost: the registration has expired,
+// or without IPsec the NHS has been silent for silenceOfDead. Without IPsec, that also holds for an
+// NHS with which we are not registered, but whose neighbour is still wanted, such as one restored
+// after a restart.
 func (n *nhs) isLost(now time.Time) bool {
 	switch {
 	case n.registered && !now.Before(n.expires):
@@ -47,7 +49,8 @@ func (n *nhs) isLost(now time.Time) bool {
 	return now.Sub(n.asked) >= silenceOfDead
 }
 
-// loseNHS follows when an NHS is lost. With IPsec its neighbour goes with the SA.
+// loseNHS ends what depends on an NHS that is lost. With IPsec the neighbour of the NHS stays as
+// long as its SA.
 func (e *Engine) loseNHS(n *nhs) {
 	n.registered = false
 	e.moveRelaysFrom(n.ifc, n.nbma)
@@ -56,12 +59,13 @@ func (e *Engine) loseNHS(n *nhs) {
 	}
 	e.dropNeighbor(&n.neighbor)
 	e.forgetAnnouncement(n)
-	e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NextHop: n.protocol, NBMA: n.nbma,
+	e.notice(n.ifc, Notice{
+		Kind: NoticeUnanswered, NextHop: n.protocol, NBMA: n.nbma,
 		Reason: "it is given up until it answers again: its neighbour goes, and with it what is sent through it"})
 }
 
-// announcedLately reports whether an NHS holds all our prefixes and they need no refresh yet.
-// Without IPsec the address is registered more often than they have to be.
+// announcedLately reports whether an NHS has accepted all our prefixes, and they need no refresh
+// yet. Without IPsec the address is refreshed more often than the prefixes have to be.
 func (n *nhs) announcedLately(now time.Time) bool {
 	a := &n.announcement
 	return now.Before(a.refresh) && len(a.held) == len(n.ifc.cfg.Announce)

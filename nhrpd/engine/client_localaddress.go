@@ -5,8 +5,9 @@ import (
 	"net/netip"
 )
 
-// localAddress takes the address that the tunnel sends from. All registrations name it, so they are
-// made anew; and so do the answers that we gave.
+// localAddress sets the address that the tunnel sends from. All our registrations name that
+// address, so localAddress registers with every NHS again. If the address is another one than
+// before, it also takes back our answers, which name the old address.
 func (e *Engine) localAddress(ifc *iface, nbma netip.Addr) {
 	if ifc.local == nbma {
 		return
@@ -31,9 +32,9 @@ func (e *Engine) localAddress(ifc *iface, nbma netip.Addr) {
 	}
 }
 
-// endDirectPaths ends what others and we send to each other directly, once we are at another
-// address: with IPsec, the SAs of our own shortcuts went with the old one; without it, nobody would
-// take what we send from the new one before he was asked again.
+// endDirectPaths ends the direct paths between us and other routers when our NBMA address has
+// changed. With IPsec, the SAs of our own shortcuts ended with the old address. Without IPsec, no
+// next hop takes what we send from the new address before we ask it again.
 func (e *Engine) endDirectPaths(ifc *iface) {
 	e.takeAllBack(ifc)
 	if ifc.cfg.Protected {
@@ -41,21 +42,23 @@ func (e *Engine) endDirectPaths(ifc *iface) {
 	}
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		if s.state == ShortcutUp {
-			e.endShortcut(s, "our NBMA address changed, and its next hop takes data from the old one only")
+			e.endShortcut(s,
+				"our NBMA address changed, and its next hop takes data from the old one only")
 		}
 	}
 }
 
-// takeAllBack takes all answers back once we are at another address: who has one sends to where we
-// are no more, until its dead peer detection tells it so. It falls back to the hub at once, and
-// asks again.
+// takeAllBack takes back all our answers when our NBMA address has changed. A router that uses one
+// sends to the old address, until its dead peer detection notices. Once the answer is taken back,
+// the router falls back to the hub at once, and asks again.
 func (e *Engine) takeAllBack(ifc *iface) {
 	for _, a := range inOrder(ifc.answers, answerKey.compare) {
 		e.takeBack(a)
 	}
 }
 
-// repeatPurges sends again what is under way: there is a way to the hub now.
+// repeatPurges sends all purges again that still wait for a reply. It is called when a hub has
+// registered us, and so there is a way to that hub now.
 func (e *Engine) repeatPurges(ifc *iface) {
 	for _, p := range inOrder(ifc.purges, cmp.Compare) {
 		e.sendPurge(p)

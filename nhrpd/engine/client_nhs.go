@@ -16,31 +16,32 @@ type nhs struct {
 
 	ifc   *iface
 	cfg   NHSConfig
-	addrs []netip.Addr // of its name, best first
-	nbma  netip.Addr   // the one in use; zero: none
+	addrs []netip.Addr // the addresses of cfg.Name, best first
+	nbma  netip.Addr   // the address in use; zero: none
 	ref   peerRef
 
 	protocol   netip.Addr // its overlay address: configured or learned; zero: not known yet
 	neighbor   neighborClaim
 	admission  admission
-	public     netip.Addr // as it sees us, when that is another address than ours
+	public     netip.Addr // our NBMA address as the NHS sees it, where NAT changes it
 	registered bool
 	refused    bool
-	denied     bool // who is at its address may not be it
-	awaiting   bool // a request is out
-	told       bool // an Error Indication says what is wrong with it
+	denied     bool // the rules do not let the router at its address be this NHS
+	awaiting   bool // a request waits for its reply
+	told       bool // an Error Indication has said what is wrong with the request
 	requestID  uint32
 	sentNBMA   netip.Addr // source address of the request
-	asked      time.Time  // when the request that is out went first, or an error answered it
+	asked      time.Time  // when the request that waits went out first, or an error answered it
 	attempts   int        // unanswered requests in a row
-	silent     int        // likewise, whichever of its NBMA addresses they went to
-	quiet      int        // likewise, without a reported error since
-	since      time.Time  // of the last reply
-	expires    time.Time
-	next       time.Time // when the next request goes
+	silent     int        // likewise, to whichever of its NBMA addresses they went
+	quiet      int        // likewise, since the last reported error
+	since      time.Time  // when the last reply came
+	expires    time.Time  // when the registration expires
+	next       time.Time  // when the next request goes
 	err        string
-	unusable   string // why it cannot be used although it registered us
-	timer      timers.Timer
+	// why no packet can be sent to it although it registered us; empty: one can
+	unusable string
+	timer    timers.Timer
 
 	announcement announcement
 }
@@ -50,9 +51,10 @@ const (
 	retryMost     = time.Minute
 	retryJitter   = 25 // percent
 	refreshJitter = 5  // percent
-	triesPerAddr  = 3  // unanswered requests after which the next address is tried
+	triesPerAddr  = 3  // after so many unanswered requests we try the next address
 )
 
+// newNHS returns an NHS of the configuration, with no address and no registration yet.
 func (e *Engine) newNHS(ifc *iface, cfg NHSConfig) *nhs {
 	n := &nhs{ifc: ifc, cfg: cfg, protocol: cfg.Protocol}
 	n.ref.owner = n
@@ -61,7 +63,7 @@ func (e *Engine) newNHS(ifc *iface, cfg NHSConfig) *nhs {
 	return n
 }
 
-// state is how far the registration is.
+// state returns how far the registration has come.
 func (n *nhs) state() NHSState {
 	switch {
 	case !n.nbma.IsValid():
@@ -76,11 +78,11 @@ func (n *nhs) state() NHSState {
 	return NHSRegistering
 }
 
-// usable reports whether requests may be sent through it.
+// usable reports whether we may send requests through the NHS.
 func (n *nhs) usable() bool { return n.registered && n.ifc.secured(n.nbma) }
 
-// nhsResolved takes the addresses of a name. While a name cannot be resolved, the address in use
-// stays.
+// nhsResolved takes the addresses that a configured name resolves to. While the name resolves to
+// none, we keep using the address that we have.
 func (e *Engine) nhsResolved(ifc *iface, name string, addrs []netip.Addr) {
 	for _, n := range ifc.nhs {
 		if n.cfg.Name != name {
@@ -89,15 +91,16 @@ func (e *Engine) nhsResolved(ifc *iface, name string, addrs []netip.Addr) {
 		if len(addrs) == 0 && n.nbma.IsValid() {
 			continue
 		}
-		n.addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !a.IsValid() })
+		n.addrs = slices.DeleteFunc(slices.Clone(addrs),
+			func(a netip.Addr) bool { return !a.IsValid() })
 		if !ifc.left {
 			e.useResolved(n)
 		}
 	}
 }
 
-// useResolved goes to the best address that we can send to, unless the one in use is still among
-// them.
+// useResolved changes to the best address that the tunnel can send to. It keeps the address in use
+// if the name still resolves to that one too.
 func (e *Engine) useResolved(n *nhs) {
 	usable := n.reachable()
 	switch {
@@ -111,8 +114,8 @@ func (e *Engine) useResolved(n *nhs) {
 	}
 }
 
-// reachable are the addresses of the name that are of our own address's family, all as long as we
-// never had one.
+// reachable returns those addresses of the NHS's name that are of the same IP version as our own
+// address. It returns all of them as long as we have never had an address.
 func (n *nhs) reachable() []netip.Addr {
 	var usable []netip.Addr
 	for _, a := range n.addrs {
@@ -123,27 +126,31 @@ func (n *nhs) reachable() []netip.Addr {
 	return usable
 }
 
-// sendsTo reports whether the tunnel can send to an address: it is of the family of our own.
+// sendsTo reports whether the tunnel can send to an address: that address and our own are of the
+// same IP version.
 func (ifc *iface) sendsTo(nbma netip.Addr) bool {
 	return !ifc.known.IsValid() || nbma.Is4() == ifc.known.Is4()
 }
 
-// noneReachable says why there is nowhere to register. As while a name cannot be resolved, a good
-// address in use stays.
+// noneReachable reports why we cannot register: the name has no address that the tunnel can send
+// to. As in nhsResolved, we keep using an address that the tunnel can send to.
 func (e *Engine) noneReachable(n *nhs) {
 	if n.nbma.IsValid() && n.ifc.sendsTo(n.nbma) {
 		return
 	}
-	reason := fmt.Sprintf("its name has no address that the tunnel can send to from %s, only such as %s, of another IP version", n.ifc.known, n.addrs[0])
+	reason := fmt.Sprintf(
+		"its name has no address that the tunnel can send to from %s, only such as %s, of another IP version",
+		n.ifc.known, n.addrs[0])
 	known := n.err == reason
 	e.dropNHS(n)
 	n.err = reason
 	if !known {
-		e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NBMA: n.addrs[0], Reason: "the NHS cannot be asked: " + reason})
+		e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NBMA: n.addrs[0],
+			Reason: "the NHS cannot be asked: " + reason})
 	}
 }
 
-// useNextAddress goes to the next of several addresses.
+// useNextAddress changes to the next address of the NHS, if the name has several.
 func (e *Engine) useNextAddress(n *nhs) {
 	usable := n.reachable()
 	if i := slices.Index(usable, n.nbma); len(usable) > 1 {
@@ -151,8 +158,9 @@ func (e *Engine) useNextAddress(n *nhs) {
 	}
 }
 
-// useAddress goes to another address of the NHS. The neighbour at the one before goes now: no
-// reference to that one is left that would end it with the SA.
+// useAddress changes to another address of the NHS. It withdraws the neighbour at the old address
+// at once: the NHS's peer reference moves to the new address, so the loss of the old SA would no
+// longer withdraw that neighbour.
 func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
 	e.dropNeighbor(&n.neighbor)
 	if n.nbma.IsValid() {
@@ -164,7 +172,8 @@ func (e *Engine) useAddress(n *nhs, nbma netip.Addr) {
 	e.registerAnew(n)
 }
 
-// registerAnew sends a registration now, if that is possible.
+// registerAnew registers with an NHS from the start. The request goes out at once if the NHS has an
+// address, we have one, and the SA that IPsec requires is up.
 func (e *Engine) registerAnew(n *nhs) {
 	n.attempts, n.quiet, n.awaiting = 0, 0, false
 	e.stopRegistering(n)
@@ -182,7 +191,7 @@ func (e *Engine) registerAnew(n *nhs) {
 	}
 }
 
-// objectToNHS says why who is at the address of an NHS may not be it.
+// objectToNHS returns why the router at the address of an NHS may not be that NHS.
 func (e *Engine) objectToNHS(n *nhs) objection.Objection {
 	if !n.protocol.IsValid() {
 		return n.ifc.objectTo(n.nbma)
@@ -190,12 +199,14 @@ func (e *Engine) objectToNHS(n *nhs) objection.Objection {
 	return n.ifc.objectToBeing(n.nbma, n.protocol)
 }
 
-// denyNHS leaves an NHS alone until it has another SA, or other rules.
+// denyNHS stops using an NHS because the router at its address may not be that NHS. We do not
+// register there again before the address has another SA or the rules change.
 func (e *Engine) denyNHS(n *nhs, o objection.Objection) {
 	reason := "who is at the NHS's address may not be it: " + o.Text
 	if n.err != reason {
 		n.err = reason
-		e.notice(n.ifc, Notice{Kind: NoticeRefused, NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
+		e.notice(n.ifc, Notice{Kind: NoticeRefused, NextHop: n.protocol, NBMA: n.nbma,
+			Reason: reason})
 	}
 	e.dropNeighbor(&n.neighbor)
 	e.dropRelaysBy(n.ifc, n.nbma)
@@ -206,12 +217,14 @@ func (e *Engine) denyNHS(n *nhs, o objection.Objection) {
 	e.forgetAnnouncement(n)
 }
 
+// stopRegistering sends no further request until registerIn sets the time of one.
 func (e *Engine) stopRegistering(n *nhs) {
 	n.next = time.Time{}
 	e.timers.Stop(&n.timer)
 }
 
-// register sends a request, or sends the one that is out again, and sets the time of the next.
+// register sends a new Registration Request, or repeats the one that waits for its reply. It also
+// sets when the next request goes.
 func (e *Engine) register(n *nhs) {
 	if !n.awaiting {
 		n.awaiting, n.requestID, n.asked = true, e.newRequestID(), e.now
@@ -221,14 +234,15 @@ func (e *Engine) register(n *nhs) {
 	e.registerIn(n, e.requestWait(n))
 }
 
-// retryWait is how long to wait for an answer after so many attempts in vain: longer and longer,
-// but so that several attempts fit into a holding time. A few lost packets are to cost no
-// registration.
+// retryWait returns how long to wait for a reply after so many attempts that had none. The wait
+// grows, but stays short enough for several attempts within a holding time: a few lost packets must
+// not cost us a registration.
 func (e *Engine) retryWait(ifc *iface, attempts int) time.Duration {
 	most := max(retryFirst, min(retryMost, ifc.cfg.HoldingTime/6))
 	return e.jittered(min(retryFirst<<min(attempts, 6), most), retryJitter)
 }
 
+// registerIn sets that the next request goes after d.
 func (e *Engine) registerIn(n *nhs, d time.Duration) {
 	n.next = e.now.Add(d)
 	e.timers.Set(&n.timer, n.next)
@@ -248,6 +262,8 @@ func (e *Engine) registrationDue(n *nhs) {
 	}
 }
 
+// unanswered counts a request that the NHS did not answer in time. Depending on the counts it
+// reports the silence, treats the NHS as lost, or tries the next address of the NHS.
 func (e *Engine) unanswered(n *nhs) {
 	n.attempts++
 	n.silent++
@@ -260,8 +276,9 @@ func (e *Engine) unanswered(n *nhs) {
 		e.loseNHS(n)
 	}
 	if n.quiet == triesPerAddr {
-		n.err, n.refused = silentNHS, false // what it said before may not be so any more
-		e.notice(n.ifc, Notice{Kind: NoticeUnanswered, NextHop: n.protocol, NBMA: n.nbma,
+		n.err, n.refused = silentNHS, false // a refusal from before may not hold any more
+		e.notice(n.ifc, Notice{
+			Kind: NoticeUnanswered, NextHop: n.protocol, NBMA: n.nbma,
 			Reason: "the NHS does not answer our registrations; trying on"})
 	}
 	n.told = false
@@ -270,12 +287,13 @@ func (e *Engine) unanswered(n *nhs) {
 	}
 }
 
-// peerSecured registers as soon as the SA is there: the NHS may have forgotten us.
+// peerSecured registers as soon as the NHS has an SA: the NHS may have forgotten us meanwhile.
 func (n *nhs) peerSecured(e *Engine) {
-	n.err = "" // why there was no SA is over
+	n.err = "" // it said why there was no SA
 	e.registerAnew(n)
 }
 
+// peerLost stops registering until the NHS has an SA again. The neighbour of the NHS stays for now.
 func (n *nhs) peerLost(e *Engine, reason string) {
 	n.awaiting, n.attempts, n.silent, n.quiet, n.registered = false, 0, 0, 0, false
 	e.moveRelaysFrom(n.ifc, n.nbma)
@@ -284,29 +302,34 @@ func (n *nhs) peerLost(e *Engine, reason string) {
 	e.forgetAnnouncement(n)
 }
 
-// peerLostForGood withdraws the way to the NHS. Registration is tried on.
+// peerLostForGood withdraws the neighbour of an NHS whose SA has not come back. The engine goes on
+// securing the NHS, and registers when it has an SA.
 func (n *nhs) peerLostForGood(e *Engine) { e.dropNeighbor(&n.neighbor) }
 
+// peerFailed tries the next address of an NHS that could not be secured.
 func (n *nhs) peerFailed(e *Engine) {
 	n.err = n.ref.peer.err
 	e.useNextAddress(n)
 }
 
-// peerRenewed registers again: with its SA the NHS may have lost the registration.
+// peerRenewed registers again: the NHS may have lost our registration together with the old SA.
 func (n *nhs) peerRenewed(e *Engine) { e.registerAnew(n) }
 
+// peerBarred tries the next address of an NHS whose router may do nothing here.
 func (n *nhs) peerBarred(e *Engine, _ string) { n.peerFailed(e) }
 
-// rulesChanged leaves the NHS alone if who is there may not be it any more.
+// rulesChanged stops using the NHS if the rules no longer let the router at its address be that
+// NHS.
 func (n *nhs) rulesChanged(e *Engine, _ *peer) {
 	if o := e.objectToNHS(n); o.Raised() {
 		e.denyNHS(n, o)
 	}
 }
 
+// router returns the overlay address of the NHS.
 func (n *nhs) router() netip.Addr { return n.protocol }
 
-// dropNHS forgets an NHS. It is told so if it knows of us.
+// dropNHS forgets an NHS. It first takes back our registration there, if the NHS has one.
 func (e *Engine) dropNHS(n *nhs) {
 	if n.nbma.IsValid() {
 		e.dropRelaysBy(n.ifc, n.nbma)
@@ -314,7 +337,8 @@ func (e *Engine) dropNHS(n *nhs) {
 	if n.usable() && n.ifc.local.IsValid() {
 		e.purgeRegistration(n)
 	}
-	n.registered, n.refused, n.denied, n.awaiting, n.attempts, n.public = false, false, false, false, 0, netip.Addr{}
+	n.registered, n.refused, n.denied, n.awaiting, n.attempts, n.public =
+		false, false, false, false, 0, netip.Addr{}
 	n.nbma, n.protocol, n.silent, n.err = netip.Addr{}, n.cfg.Protocol, 0, ""
 	e.stopRegistering(n)
 	e.forgetAnnouncement(n)

@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// sendRegistration sends a registration in the form that Cisco gives it: the CIE has no addresses,
-// they are the header's.
+// sendRegistration sends a Registration Request in the form that Cisco's routers use: the CIE has
+// no addresses, and the addresses of the header hold for it.
 func (e *Engine) sendRegistration(n *nhs) {
 	ifc, own := n.ifc, n.ifc.overlay()
 	p := packet.Packet{
@@ -40,7 +40,7 @@ func (e *Engine) sendRegistration(n *nhs) {
 	e.send(ifc, n.nbma, &p)
 }
 
-// unspecified is the zero address of a's family.
+// unspecified returns the all-zero address of the same IP version as a.
 func unspecified(a netip.Addr) netip.Addr {
 	if a.Is4() {
 		return netip.IPv4Unspecified()
@@ -48,18 +48,21 @@ func unspecified(a netip.Addr) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// registrationReply takes an NHS's answer. It comes directly (RFC 2332 §5.2.4).
+// registrationReply takes a Registration Reply from an NHS, about our address or our prefixes. The
+// NHS has to send it to us directly (RFC 2332 §5.2.4).
 func (e *Engine) registrationReply(m *message) {
 	if m.SourceProtocol != m.ifc.overlay() {
 		e.drop(dropNotForUs)
 		return
 	}
 	for _, n := range m.ifc.nhs {
-		if n.awaiting && n.requestID == m.RequestID && n.nbma == m.from && n.sentNBMA == m.SourceNBMA {
+		if n.awaiting && n.requestID == m.RequestID &&
+			n.nbma == m.from && n.sentNBMA == m.SourceNBMA {
 			e.registrationAnswered(n, m)
 			return
 		}
-		if a := &n.announcement; a.awaiting && a.requestID == m.RequestID && n.nbma == m.from && a.sentNBMA == m.SourceNBMA {
+		if a := &n.announcement; a.awaiting && a.requestID == m.RequestID &&
+			n.nbma == m.from && a.sentNBMA == m.SourceNBMA {
 			e.announcementAnswered(n, m)
 			return
 		}
@@ -67,6 +70,7 @@ func (e *Engine) registrationReply(m *message) {
 	e.drop(dropUnsolicited)
 }
 
+// registrationAnswered takes the reply to the registration of our address.
 func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	if len(m.CIEs) == 0 {
 		e.drop(dropMalformed)
@@ -97,7 +101,8 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	}
 	if first {
 		e.repeatPurges(n.ifc)
-		e.notice(n.ifc, Notice{Kind: NoticeRegistered, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma})
+		e.notice(n.ifc, Notice{Kind: NoticeRegistered, Prefix: hostPrefix(n.ifc.overlay()),
+			NextHop: n.protocol, NBMA: n.nbma})
 	}
 	e.learnPublic(n, natAddress(m.Packet, n.ifc.overlay()))
 	if first {
@@ -110,8 +115,9 @@ func (e *Engine) registrationAnswered(n *nhs, m *message) {
 	}
 }
 
-// endSearchForNHS ends what the kernel's misses began before it was known that the address is that
-// of an NHS.
+// endSearchForNHS ends the shortcut or relay to the overlay address of an NHS. The engine may have
+// begun one because the kernel missed that neighbour before the engine knew that the address is the
+// NHS's.
 func (e *Engine) endSearchForNHS(n *nhs) {
 	if s := n.ifc.shortcuts[hostPrefix(n.protocol)]; s != nil {
 		e.removeShortcut(s)
@@ -121,13 +127,14 @@ func (e *Engine) endSearchForNHS(n *nhs) {
 	}
 }
 
-// registrationRefused takes a NAK: the NHS has no binding of us, and we ask again, more and more
-// seldom.
+// registrationRefused takes a NAK: the NHS has no binding for us. We register again, at growing
+// intervals.
 func (e *Engine) registrationRefused(n *nhs, code packet.Code, why string) {
 	reason := "the NHS refuses our registration: " + why
 	if n.err != reason {
 		n.err = reason
-		e.notice(n.ifc, Notice{Kind: NoticeRefused, Prefix: hostPrefix(n.ifc.overlay()), NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
+		e.notice(n.ifc, Notice{Kind: NoticeRefused, Prefix: hostPrefix(n.ifc.overlay()),
+			NextHop: n.protocol, NBMA: n.nbma, Reason: reason})
 	}
 	n.registered, n.refused = false, true
 	e.forgetAnnouncement(n)
@@ -135,7 +142,8 @@ func (e *Engine) registrationRefused(n *nhs, code packet.Code, why string) {
 	e.registerIn(n, e.retryWait(n.ifc, n.attempts))
 }
 
-// nhsUnusable takes note why no packet can be sent to an NHS that registered us; empty: it can.
+// nhsUnusable records and reports why no packet can be sent to an NHS that registered us. An empty
+// reason means that packets can be sent to it.
 func (e *Engine) nhsUnusable(n *nhs, why string) {
 	n.err = why
 	if why != "" && n.unusable != why {
@@ -144,8 +152,9 @@ func (e *Engine) nhsUnusable(n *nhs, why string) {
 	n.unusable = why
 }
 
-// learnNHS learns the NHS's overlay address where none is configured: it is the reply's
-// destination, or who replied. It returns why that cannot be its address.
+// learnNHS learns the overlay address of an NHS if the configuration has none. The address is the
+// destination in the reply, or where that is our own address, the one in the Responder extension.
+// learnNHS returns why that address cannot be the NHS's.
 func (e *Engine) learnNHS(n *nhs, m *message) string {
 	if n.cfg.Protocol.IsValid() {
 		return ""
@@ -170,7 +179,7 @@ func (e *Engine) learnNHS(n *nhs, m *message) string {
 	return ""
 }
 
-// learnPublic takes the address that the NHS sees us at.
+// learnPublic takes the NBMA address at which the NHS sees us, which differs from ours behind NAT.
 func (e *Engine) learnPublic(n *nhs, public netip.Addr) {
 	if public == n.ifc.local {
 		public = netip.Addr{}
@@ -191,8 +200,9 @@ func (e *Engine) learnPublic(n *nhs, public netip.Addr) {
 	}
 }
 
-// registerElsewhere has the other NHSs know where the NAT leads to us now, and say so: what they
-// said before would be given to whoever we ask or answer.
+// registerElsewhere registers again with the other NHSs when one of them has seen that our NAT
+// address changed. They then know the new address, and their replies tell us that they do. Until
+// then we would name the address that they reported before to every router that we ask or answer.
 func (e *Engine) registerElsewhere(moved *nhs) {
 	for _, n := range moved.ifc.nhs {
 		if n != moved && n.usable() && n.public.IsValid() && n.public != moved.public {
@@ -201,8 +211,8 @@ func (e *Engine) registerElsewhere(moved *nhs) {
 	}
 }
 
-// confirmShortcuts asks again for what is in use: next hops take data only from the address that an
-// NHS vouched for.
+// confirmShortcuts asks again for each shortcut in use: its next hop takes data only from the NBMA
+// address that an NHS vouched for.
 func (e *Engine) confirmShortcuts(ifc *iface) {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		if s.state == ShortcutUp && !s.asking {
@@ -211,16 +221,19 @@ func (e *Engine) confirmShortcuts(ifc *iface) {
 	}
 }
 
-// outsideOverlay says that the overlay address of an NHS is not in our overlay; empty: it is.
+// outsideOverlay returns a text that says that the overlay address of an NHS is not in our overlay.
+// The text is empty if the address is in it, or if nobody knows the overlay's range.
 func (ifc *iface) outsideOverlay(protocol netip.Addr) string {
 	r := ifc.overlayRange()
 	if !ifc.onOverlay(protocol) || !r.IsValid() || r.Contains(protocol) {
 		return ""
 	}
-	return fmt.Sprintf("its overlay address %s is outside our overlay %s: compare address and overlay of both routers", protocol, r)
+	return fmt.Sprintf(
+		"its overlay address %s is outside our overlay %s: compare address and overlay of both routers",
+		protocol, r)
 }
 
-// whyRefused adds to a code what the reply tells of the cause.
+// whyRefused returns the text of a reply's code, and what else the reply shows about the cause.
 func (n *nhs) whyRefused(m *message, code packet.Code) string {
 	own := n.ifc.overlay()
 	switch {
