@@ -7,42 +7,65 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// Config is what the engine needs to know of the configuration: checked, with every default filled
-// in.
+// Config is the part of the configuration that the engine needs. It has been checked, and every
+// default is filled in.
 type Config struct {
 	Interfaces []InterfaceConfig
 }
 
 // InterfaceConfig describes one mGRE interface.
 type InterfaceConfig struct {
-	Name           string
-	Address        netip.Prefix // the overlay address, and the prefix that is on the tunnel's link
-	Overlay        netip.Prefix // the range of overlay addresses; zero: Address's prefix, or unknown where that is a host's
-	Table          uint32       // the routing table that it forwards by
-	Protected      bool         // IPsec is required of every peer
-	HoldingTime    time.Duration
-	IdleTime       time.Duration // a shortcut without traffic ends after it
-	Authentication string        // password of the Authentication extension; empty: none is sent, and packets with one are refused
-	MTU            uint16        // offered in CIEs; 0: none is stated
-	Unique         bool          // send U in registrations
-	Shortcut       bool          // resolve on traffic indications
-	Redirect       bool          // send traffic indications
-	Server         bool          // take registrations
-	NHS            []NHSConfig
-	Maps           []Map
-	Announce       []netip.Prefix // networks behind us to register with every NHS, masked, each once
-	Accept         []netip.Prefix // what clients may announce lies in these; empty: nothing, or what Policy says
-	Policy         *policy.Rules  // who may be who; nil: whoever comes first
-	NameAttributes int            // how many attributes charon holds a peer's distinguished name to; 0: none, and no such name counts
-	Limits         Limits
+	Name string
+
+	// Address is our overlay address, with the prefix that the kernel has on the tunnel's link.
+	Address netip.Prefix
+
+	// Overlay is the range of overlay addresses. If it is zero, the range is the prefix of Address,
+	// or unknown where that is a host prefix.
+	Overlay netip.Prefix
+
+	Table       uint32 // the routing table by which the kernel forwards the interface's packets
+	Protected   bool   // every peer has to have an SA
+	HoldingTime time.Duration
+	IdleTime    time.Duration // after so long without traffic a shortcut ends
+
+	// Authentication is the password in the Authentication extension. If it is empty, packets are
+	// sent without that extension, and packets that have one are refused.
+	Authentication string
+
+	MTU      uint16 // stated in CIEs; 0: none is stated
+	Unique   bool   // set the U flag in registrations
+	Shortcut bool   // resolve destinations on traffic indications
+	Redirect bool   // send traffic indications
+	Server   bool   // accept registrations
+	NHS      []NHSConfig
+	Maps     []Map
+
+	// Announce lists the networks behind us that we register with every NHS. Each is masked, and
+	// listed once.
+	Announce []netip.Prefix
+
+	// Accept lists the prefixes in which clients may announce prefixes. If it is empty, they may
+	// announce none, or what Policy allows them.
+	Accept []netip.Prefix
+
+	// Policy says which identity may have which addresses and prefixes. If it is nil, an address
+	// belongs to the first that registers it.
+	Policy *policy.Rules
+
+	// NameAttributes is how many attributes of a peer's distinguished name charon checks. If it is
+	// 0, charon checks none, and no distinguished name counts as proven.
+	NameAttributes int
+
+	Limits Limits
 }
 
-// mostExpected bounds how many clients tables have room for from the start.
+// mostExpected is the most clients that tables have room for from the start.
 const mostExpected = 8192
 
-// expectedClients is how many clients the tables have room for from the start. Those of a large hub
-// come all at once, after a failure, and tables that grow meanwhile cost more than the
-// registrations.
+// expectedClients returns how many clients the interface's tables have room for from the start.
+// After a failure, all clients of a large hub register at the same time, and to let the tables grow
+// then would cost more than the registrations.
 func (c *InterfaceConfig) expectedClients() int {
 	if !c.Server {
 		return 0
@@ -50,8 +73,8 @@ func (c *InterfaceConfig) expectedClients() int {
 	return min(c.Limits.Bindings, mostExpected)
 }
 
-// ExpectedClients is how many clients tables should have room for from the start, all interfaces
-// together.
+// ExpectedClients returns how many clients a table for all interfaces should have room for from the
+// start.
 func (c *Config) ExpectedClients() (sum int) {
 	for i := range c.Interfaces {
 		sum += c.Interfaces[i].expectedClients()
@@ -59,27 +82,34 @@ func (c *Config) ExpectedClients() (sum int) {
 	return min(sum, mostExpected)
 }
 
-// NHSConfig names a next hop server to register with.
+// NHSConfig is a next hop server to register with.
 type NHSConfig struct {
-	Name     string     // as configured, an address or a host name; key of NHSResolved
+	Name     string     // as configured, an address or a host name; NHSResolved names it too
 	Protocol netip.Addr // its overlay address; zero: learned from its reply
 }
 
-// Map is a static binding.
+// Map is a static binding of the overlay address Protocol to the address NBMA.
 type Map struct {
 	Protocol netip.Addr
 	NBMA     netip.Addr
 }
 
-// Limits bound what strangers can make the engine do and remember, an interface.
+// Limits bound what others can make the engine do and remember, on each interface.
 type Limits struct {
-	Bindings    int // registered clients
-	Prefixes    int // prefixes that clients registered
-	Shortcuts   int // shortcuts and resolutions under way
-	Answers     int // answers given and waiting to be given; a quarter of them to what one router asks
+	Bindings  int // registered clients
+	Prefixes  int // prefixes that clients registered
+	Shortcuts int // shortcuts, and resolutions that wait for their reply
+
+	// Answers limits the answers that were given or are about to be given. At most a quarter of
+	// them may be answers to one router.
+	Answers int
+
 	Held        int // packets that wait for their sender's SA
-	Indications int // traffic indications sent, a second
-	Errors      int // error indications sent, a second
-	Requests    int // requests of one peer taken, a second
-	Transit     int // likewise of one NHS, or that one client passes on for others
+	Indications int // traffic indications sent in a second
+	Errors      int // error indications sent in a second
+	Requests    int // requests taken from one peer in a second
+
+	// Transit limits the packets taken in a second from one NHS, and those that one client passes
+	// on for other routers.
+	Transit int
 }

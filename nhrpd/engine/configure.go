@@ -6,13 +6,17 @@ import (
 	"time"
 )
 
-// Configure takes the first configuration and every later one. An interface that is not in it any
-// more leaves, as with Leave; what changed in one that stays changes in place, but for its address,
-// table and protection: those make it leave and join anew. An interface that left joins again.
+// Configure takes the first configuration and every later one.
+//
+//   - An interface that the new configuration lacks leaves, as with the event Leave.
+//   - An interface that stays is changed in place. If its address, routing table or protection has
+//     changed, it leaves and joins again.
+//   - An interface that has left joins again.
 func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
 	e.enter(now, out)
 	for _, ifc := range e.interfaces() {
-		if !slices.ContainsFunc(cfg.Interfaces, func(c InterfaceConfig) bool { return c.Name == ifc.cfg.Name }) {
+		if !slices.ContainsFunc(cfg.Interfaces,
+			func(c InterfaceConfig) bool { return c.Name == ifc.cfg.Name }) {
 			e.leaveAtOnce(ifc)
 			delete(e.ifaces, ifc.cfg.Name)
 		}
@@ -28,6 +32,7 @@ func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
 	e.finish()
 }
 
+// reconfigure applies the configuration of one interface, which may be new or may have left.
 func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	old := ifc.cfg
 	if old.Address != cfg.Address || old.Protected != cfg.Protected || old.Table != cfg.Table {
@@ -35,7 +40,7 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	}
 	joins := ifc.left
 	if ifc.leaving {
-		e.leaveNow(ifc) // or our goodbyes would end the new registrations
+		e.leaveNow(ifc) // otherwise our goodbyes would end the new registrations
 	}
 	ifc.left = false
 	ifc.configure(cfg)
@@ -47,7 +52,7 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	switch {
 	case !old.Policy.Equal(cfg.Policy), old.NameAttributes != cfg.NameAttributes:
 		e.reviewPolicy(ifc)
-	case old.Policy != cfg.Policy: // the same rules, in other lines
+	case old.Policy != cfg.Policy: // the same rules, in other lines of the file
 		for _, p := range ifc.peers {
 			p.authorizations = ifc.rules.OfSeveral(p.ike.Identity, p.ike.SharedWith, e.blocks)
 		}
@@ -79,7 +84,8 @@ func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
 	}
 }
 
-// setNHSs makes the interface's next hop servers those configured, in that order.
+// setNHSs gives the interface the next hop servers of its configuration, in that order. An NHS
+// whose configuration is unchanged keeps its registration.
 func (e *Engine) setNHSs(ifc *iface) {
 	old := ifc.nhs
 	ifc.nhs = nil
@@ -92,7 +98,7 @@ func (e *Engine) setNHSs(ifc *iface) {
 		}
 		n := e.newNHS(ifc, c)
 		if i := slices.IndexFunc(old, func(n *nhs) bool { return n.cfg.Name == c.Name }); i >= 0 {
-			n.addrs = old[i].addrs // nobody tells them again
+			n.addrs = old[i].addrs // NHSResolved does not come again for this name
 		}
 		ifc.nhs = append(ifc.nhs, n)
 	}

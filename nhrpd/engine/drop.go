@@ -2,7 +2,7 @@ package engine
 
 import "cygnet/nhrpd/packet"
 
-// dropReason says why a packet or another input went no further.
+// dropReason is why the engine dropped a packet, or ignored another input.
 type dropReason uint8
 
 const (
@@ -43,9 +43,10 @@ const (
 	dropSeparating
 	dropSameAddress
 	dropProhibited
-	dropReasons // how many there are
+	dropReasons // the number of reasons
 )
 
+// dropNames has the text of each reason, by which Stats counts.
 var dropNames = [dropReasons]string{
 	dropNoInterface:      "interface not configured",
 	dropInactive:         "interface not active",
@@ -88,19 +89,22 @@ var dropNames = [dropReasons]string{
 
 func (r dropReason) String() string { return dropNames[r] }
 
-// messageTypes is one more than the highest packet.Type.
+// messageTypes is the length of an array that is indexed by packet.Type.
 const messageTypes = int(packet.TrafficIndication) + 1
 
+// counters count packets by type, and drops by reason.
 type counters struct {
 	received, sent [messageTypes]uint64
 	dropped        [dropReasons]uint64
 }
 
+// drop counts a drop. It does not stop the caller from going on.
 func (e *Engine) drop(r dropReason) { e.stats.dropped[r]++ }
 
-// Stats copies the counters. What never happened is not listed.
+// Stats returns a copy of the counters. Counters that are 0 are left out.
 func (e *Engine) Stats() Stats {
-	s := Stats{Received: map[string]uint64{}, Sent: map[string]uint64{}, Dropped: map[string]uint64{}}
+	s := Stats{
+		Received: map[string]uint64{}, Sent: map[string]uint64{}, Dropped: map[string]uint64{}}
 	for t := packet.ResolutionRequest; t <= packet.TrafficIndication; t++ {
 		if n := e.stats.received[t]; n > 0 {
 			s.Received[t.String()] = n

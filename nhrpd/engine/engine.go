@@ -1,6 +1,9 @@
-// Package engine holds the protocol and all decisions of a DMVPN node: client and server of NHRP
-// (RFC 2332), shortcuts, and the security of each peer. It does no I/O, reads no clock, starts
-// nothing and locks nothing: events go in with the time of now, what follows from them comes out.
+// Package engine owns the protocol and all decisions of a DMVPN router: client and server of NHRP
+// (RFC 2332), shortcuts and the traffic indications that lead to them, which are Cisco's, and what
+// security each peer needs.
+//
+// The engine does no I/O, reads no clock, starts no goroutine, takes no lock and writes no log. The
+// caller hands in events with the current time, and gets back in an Output what follows from them.
 // The same state, random source and events give the same output.
 package engine
 
@@ -16,30 +19,30 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Engine is one node. Its methods must not run at the same time.
+// Engine is one router. Its methods must not run concurrently.
 //
-// All of them take the time of now, which should come from one clock with a monotonic reading. A
-// time before one seen earlier counts as that one.
+// Each call that takes the current time should take it from the same clock with a monotonic
+// reading. A time that is before the latest one that the engine has seen counts as that latest one.
 type Engine struct {
 	rng       *rand.Rand
 	requestID uint32
 	now       time.Time
-	out       *Output // of the call under way
+	out       *Output // where the call under way appends
 	ifaces    map[string]*iface
 	tables    map[uint32]*rib.Table
 	blocks    authorization.Blocks
 	timers    timers.Queue
 	stats     counters
-	moved     []movedRoute // during the call under way
-	revoking  []*iface     // where addresses were taken away during the call under way
+	moved     []movedRoute // our own routes that came or went during the call under way
+	revoking  []*iface     // interfaces where bindings were revoked during the call under way
 
 	in   packet.Packet // the packet being handled
-	cies []packet.CIE  // lists made for it
+	cies []packet.CIE  // memory for the lists of CIEs in the packet being handled
 }
 
-// New makes an engine without interfaces. All jitter comes from rng. Request ids grow from
-// firstRequestID, which should be above those used before a restart (RFC 2332 §5.2.3): the time in
-// seconds will do.
+// New returns an engine without interfaces. All jitter comes from rng. Request IDs grow from
+// firstRequestID, which should be above all IDs used before a restart (RFC 2332 §5.2.3): the
+// current time in seconds is suitable.
 func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 	return &Engine{
 		rng:       rng,
@@ -50,8 +53,8 @@ func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 	}
 }
 
-// Handle takes one event and appends what follows from it to out. Events about an interface that is
-// not configured are ignored.
+// Handle takes one event and appends what follows from it to out. It ignores events about an
+// interface that is not configured.
 func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 	e.enter(now, out)
 	switch ev := ev.(type) {
@@ -70,7 +73,8 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 	case PeerMoved:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peerMoved(ifc, ev.From, ev.Peer) })
 	case PeerLost:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.peerLost(ifc, ev.NBMA, ev.Reason, ev.Closed) })
+		e.withInterface(ev.Interface,
+			func(ifc *iface) { e.peerLost(ifc, ev.NBMA, ev.Reason, ev.Closed) })
 	case PeerFailed:
 		e.withInterface(ev.Interface, func(ifc *iface) { e.peerFailed(ifc, ev.NBMA, ev.Reason) })
 	case PeersSecured:
@@ -91,31 +95,34 @@ func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
 	e.finish()
 }
 
-// Receive is Handle for PacketReceived, without the cost of an Event. Data is only read while it
-// runs.
+// Receive does what Handle does with a PacketReceived, without allocating an Event. It does not
+// keep data when it returns.
 func (e *Engine) Receive(now time.Time, ifname string, from netip.Addr, data []byte, out *Output) {
 	e.enter(now, out)
 	e.receiveFrom(ifname, from, data)
 	e.finish()
 }
 
-// Secured reports whether there is an SA with the peer at an NBMA address of an interface.
+// Secured reports whether packets may go to and come from an NBMA address of an interface: the peer
+// there has an SA, or the interface requires none.
 func (e *Engine) Secured(ifname string, nbma netip.Addr) bool {
 	ifc := e.ifaces[ifname]
 	return ifc != nil && ifc.secured(nbma)
 }
 
-// Deadline is when Advance is to be called at the latest; false: not before another event. There
-// may be nothing to do then: what was put off is looked at once more when it would have been due.
+// Deadline returns the time by which the caller has to call Advance, and false if nothing is due
+// before another event. Advance may then find nothing to do: a timer that was postponed still wakes
+// the engine at its earlier time.
 func (e *Engine) Deadline() (time.Time, bool) { return e.timers.Next() }
 
-// Advance does what is due at now.
+// Advance does everything that is due at now.
 func (e *Engine) Advance(now time.Time, out *Output) {
 	e.enter(now, out)
 	e.timers.Advance(e.now)
 	e.finish()
 }
 
+// enter begins a call: it sets the current time and where the call appends its output.
 func (e *Engine) enter(now time.Time, out *Output) {
 	if now.After(e.now) {
 		e.now = now
@@ -123,20 +130,22 @@ func (e *Engine) enter(now time.Time, out *Output) {
 	e.out = out
 }
 
+// withInterface calls f with an interface, if one of that name is configured.
 func (e *Engine) withInterface(name string, f func(*iface)) {
 	if ifc := e.ifaces[name]; ifc != nil {
 		f(ifc)
 	}
 }
 
+// newRequestID returns the ID of a registration or purge. IDs count up (RFC 2332 §5.2.0.1).
 func (e *Engine) newRequestID() uint32 {
 	e.requestID++
 	return e.requestID
 }
 
-// newSecretID is the id of a resolution request. An answer may come from anybody with an SA, so who
-// was not asked must not guess it; that counting up is easier to follow (RFC 2332 §5.2.0.1) weighs
-// less.
+// newSecretID returns the random ID of a Resolution Request. A reply may come from any router that
+// has an SA, so a router that was not asked must not be able to guess the ID. That outweighs the
+// advice to count IDs up, by which a request is easier to follow (RFC 2332 §5.2.0.1).
 func (e *Engine) newSecretID(ifc *iface) uint32 {
 	for {
 		if id := e.rng.Uint32(); id != 0 && ifc.requests[id] == nil {
@@ -145,18 +154,22 @@ func (e *Engine) newSecretID(ifc *iface) uint32 {
 	}
 }
 
-// jittered is d less up to a part of it: percent of 100.
+// jittered returns d, less a random part of up to percent hundredths of it.
 func (e *Engine) jittered(d time.Duration, percent int64) time.Duration {
 	return d - time.Duration(e.rng.Int64N(int64(d)*percent/100+1))
 }
 
+// notice appends a notice about an interface. It shows a peer by its outer address, and keeps the
+// notice out of the log if the peer has caused too many lately.
 func (e *Engine) notice(ifc *iface, n Notice) {
 	n.Quiet = e.quieten(ifc, &n)
 	n.Interface, n.NBMA = ifc.cfg.Name, ifc.real(n.NBMA)
 	e.out.Notices = append(e.out.Notices, n)
 }
 
-// finish ends a call.
+// finish ends a call: it does what had to wait until the event was handled. It tells clients about
+// revoked bindings, and reviews the shortcuts and answers that depend on our own routes that
+// changed.
 func (e *Engine) finish() {
 	for len(e.revoking) > 0 {
 		revoking := e.revoking

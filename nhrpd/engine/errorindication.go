@@ -7,16 +7,16 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// sendError answers a packet with an Error Indication to the neighbour that it came from; it finds
-// its way to the source from there.
+// sendError answers a packet with an Error Indication, sent to the neighbour from which the packet
+// came. The error travels on from there to the packet's source.
 func (e *Engine) sendError(m *message, code packet.ErrorCode, offset uint16) {
 	e.sendErrorTo(m.from, m, code, offset)
 }
 
-// sendErrorTo sends an Error Indication about a packet, which it quotes whole where the tunnel's
-// MTU allows: tshark, for one, takes a quotation that is cut off for a malformed packet. So the
-// error is longer than the packet, but by no more than its own header of at most 76 bytes, which is
-// no way to multiply traffic.
+// sendErrorTo sends an Error Indication about a packet. It quotes the whole packet if the tunnel's
+// MTU allows: tshark, for one, takes a shortened quotation for a malformed packet. The error is
+// therefore longer than the packet, but only by its own header of at most 76 bytes, so nobody can
+// use it to amplify traffic.
 func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, offset uint16) {
 	p := packet.Packet{
 		Type:           packet.ErrorIndication,
@@ -42,13 +42,15 @@ func (e *Engine) sendErrorTo(to netip.Addr, m *message, code packet.ErrorCode, o
 	e.send(m.ifc, to, &p)
 }
 
-// origin is the overlay address of who sent the packet, which in a reply is not its header's
-// source: that is the requester (RFC 2332 §5.2.0.1). It is zero where the packet does not tell.
+// origin returns the overlay address of the router that sent the packet. In a reply, the source in
+// the header is the requester instead (RFC 2332 §5.2.0.1), so origin looks elsewhere. It returns
+// the zero address if the packet does not show who sent it.
 func (m *message) origin() netip.Addr {
 	if !m.Type.IsReply() {
 		return m.SourceProtocol
 	}
-	if ext := m.Extension(packet.ExtensionResponder); ext != nil && len(ext.CIEs) > 0 && ext.CIEs[0].Protocol.IsValid() {
+	if ext := m.Extension(packet.ExtensionResponder); ext != nil &&
+		len(ext.CIEs) > 0 && ext.CIEs[0].Protocol.IsValid() {
 		return ext.CIEs[0].Protocol
 	}
 	if m.Type != packet.ResolutionReply {
@@ -61,14 +63,15 @@ func (m *message) origin() netip.Addr {
 }
 
 const (
-	hopCountOffset = 9 // of the field in the fixed header
+	hopCountOffset = 9 // where the fixed header has the field
 
-	fixedLen  = 20           // of the fixed header (RFC 2332 §5.1)
-	commonLen = 8            // of the mandatory part before the addresses
-	quotedLen = fixedLen + 8 // what says which request an Error Indication is about
+	fixedLen  = 20           // the fixed header (RFC 2332 §5.1)
+	commonLen = 8            // the mandatory part before the addresses
+	quotedLen = fixedLen + 8 // enough to find which request an Error Indication is about
 )
 
-// addressOffset is where the header's overlay address stands that a packet is on its way to.
+// addressOffset returns the offset of the overlay address to which the packet travels: in a reply
+// the source in the header, otherwise the destination.
 func (m *message) addressOffset() uint16 {
 	at := fixedLen + commonLen + m.SourceNBMA.BitLen()/8 + len(m.SourceSubaddress)
 	if !m.Type.IsReply() {
@@ -77,16 +80,18 @@ func (m *message) addressOffset() uint16 {
 	return uint16(at)
 }
 
+// errorHeaderLen returns the length of an Error Indication before the packet that it quotes.
 func errorHeaderLen(p *packet.Packet) int {
 	bits := p.SourceNBMA.BitLen() + p.SourceProtocol.BitLen() + p.DestProtocol.BitLen()
 	return fixedLen + commonLen + bits/8
 }
 
-// errorIndication takes one: about our own request it is an answer, somebody else's goes on.
+// errorIndication takes an Error Indication. One about a request of ours counts as a reply to that
+// request. One for another router is forwarded.
 func (e *Engine) errorIndication(m *message) {
 	ifc := m.ifc
 	if m.SourceProtocol == ifc.overlay() && !ifc.isNHS(m.from) {
-		e.drop(dropOwnPacket) // RFC 2332 §5.2.7: quietly
+		e.drop(dropOwnPacket) // RFC 2332 §5.2.7: without an error about it
 		return
 	}
 	if m.DestProtocol.IsValid() && m.DestProtocol != ifc.overlay() {
@@ -102,7 +107,8 @@ func (e *Engine) errorIndication(m *message) {
 		reason += ": its NHRP password is not ours (authentication)"
 	}
 	var quoted packet.Packet
-	_ = quoted.ParseQuoted(m.Quoted) // type and id are read first; addresses that are cut off do no harm
+	// ParseQuoted reads type and ID first; it does not matter if the addresses are cut off.
+	_ = quoted.ParseQuoted(m.Quoted)
 	switch {
 	case e.failedRequest(m, quoted.Type, quoted.RequestID, reason):
 	case m.SourceProtocol == ifc.overlay():
@@ -115,10 +121,12 @@ func (e *Engine) errorIndication(m *message) {
 	if m.ErrorCode == packet.ErrorAuthentication {
 		e.passwordRefused(m, reason)
 	}
-	e.notice(ifc, Notice{Kind: NoticeError, NextHop: m.SourceProtocol, NBMA: m.from, Reason: m.ErrorCode.String()})
+	e.notice(ifc, Notice{Kind: NoticeError, NextHop: m.SourceProtocol, NBMA: m.from,
+		Reason: m.ErrorCode.String()})
 }
 
-// failedRequest finds the request of ours that an Error Indication is about.
+// failedRequest applies an Error Indication to the request of ours that it is about. It reports
+// whether there is such a request, and whether the error may come from the router that sent it.
 func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason string) bool {
 	switch t {
 	case packet.RegistrationRequest:
@@ -142,10 +150,12 @@ func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason stri
 	return false
 }
 
-// reports reports whether an Error Indication about a registration comes from the NHS that the
-// registration went to. Registrations are answered by that NHS alone, and their ids count up, so
-// whatever the NHS only passes on for another router may be forged. Some routers report an error
-// with the requester's own overlay address as the source; an NHS passes that on for nobody else.
+// reports reports whether an Error Indication about a registration comes from the NHS to which the
+// registration went. Only that NHS answers registrations. Their IDs count up and can be guessed, so
+// an error that the NHS passed on for another router may be forged.
+//
+// Some routers report an error with the requester's own overlay address as the source. An NHS
+// passes such an error on for no other router.
 func (n *nhs) reports(m *message) bool {
 	switch {
 	case n.nbma != m.from:

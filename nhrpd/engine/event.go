@@ -8,35 +8,36 @@ import (
 	"cygnet/nhrpd/engine/rib"
 )
 
-// Event is one of the types in this file: something that happened outside.
+// Event is something that happened outside the engine. The types in this file are events.
 type Event interface{ event() }
 
-// PacketReceived is an NHRP packet from the tunnel. Data is only read while Handle runs.
+// PacketReceived is an NHRP packet from the tunnel. Handle does not keep Data when it returns.
 type PacketReceived struct {
 	Interface string
 	From      netip.Addr // outer source
 	Data      []byte
 }
 
-// LocalAddress says which NBMA address the tunnel sends from. The zero address means that the
+// LocalAddress says from which NBMA address the tunnel sends. The zero address means that the
 // underlay has none.
 type LocalAddress struct {
 	Interface string
 	NBMA      netip.Addr
 }
 
-// NHSResolved gives the addresses of a configured NHS, best first. With an empty list the NHS is
-// unknown for now.
+// NHSResolved lists the addresses of a configured NHS, best first. An empty list means that the
+// name could not be resolved for now.
 type NHSResolved struct {
 	Interface string
 	Name      string // as in NHSConfig
 	NBMA      []netip.Addr
 }
 
-// RoutesChanged mirrors a routing table without the routes that the daemon itself put there.
+// RoutesChanged brings changes of a kernel routing table. It leaves out the routes that the daemon
+// itself put there.
 type RoutesChanged struct {
 	Table   uint32
-	Reset   bool // forget the table's routes first
+	Reset   bool // forget all routes of the table first
 	Added   []Route
 	Removed []Route
 }
@@ -44,27 +45,39 @@ type RoutesChanged struct {
 // Route is a route of the kernel.
 type Route = rib.Route
 
-// Peer is what IKE proved about a peer.
+// Peer is a router with an SA, and what IKE proved about it.
 type Peer struct {
 	Interface string
-	NBMA      netip.Addr // as this end sees it, after NAT; or a name in 0.0.0.0/8 for one of several routers behind one address
-	Real      netip.Addr // behind such a name the address that the world sees; else zero
+
+	// NBMA is the peer's address as this end sees it, after NAT. For one of several routers behind
+	// one address it is a peer ID instead: an address in 0.0.0.0/8 that stands for the mark of the
+	// router's SA.
+	NBMA netip.Addr
+
+	// Real is the peer's outer address if NBMA is a peer ID, else zero.
+	Real netip.Addr
+
 	Identity  string
 	Initiator bool // this end initiated the IKE_SA
 	LocalNAT  bool // this end is behind NAT
 	RemoteNAT bool // the peer is behind NAT
 
-	// SharedWith are further identities with an SA from that address: routers behind one NAT, which
-	// cannot be told apart by what comes through the tunnel. What is sent there reaches one of
-	// them.
+	// SharedWith lists further identities that have an SA from that address. Their routers are
+	// behind one NAT, and packets from the tunnel do not show which of them sent them. A packet to
+	// the address reaches one of them.
 	SharedWith []string
-	Separating bool // the others are about to leave the address, and come back under names of their own
+
+	// Separating says that the other routers are about to leave the address, and will come back
+	// with peer IDs of their own.
+	Separating bool
 }
 
-// Equal compares everything.
+// Equal reports whether all fields of two peers are equal.
 func (p Peer) Equal(o Peer) bool {
-	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Real == o.Real && p.Separating == o.Separating && p.Identity == o.Identity && p.Initiator == o.Initiator &&
-		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT && slices.Equal(p.SharedWith, o.SharedWith)
+	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Real == o.Real &&
+		p.Separating == o.Separating && p.Identity == o.Identity && p.Initiator == o.Initiator &&
+		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT &&
+		slices.Equal(p.SharedWith, o.SharedWith)
 }
 
 // isOneOf reports whether an identity is one of those at the peer's address.
@@ -72,40 +85,41 @@ func (p Peer) isOneOf(identity string) bool {
 	return p.Identity == identity || slices.Contains(p.SharedWith, identity)
 }
 
-// PeerSecured says that an SA with the peer is up. It may come again for a peer that is secured
+// PeerSecured says that an SA with the peer is up. It may come again for a peer that has an SA
 // already.
 type PeerSecured struct{ Peer }
 
-// PeerRenewed says that a peer which is secured has a new SA, and may have lost the one before and
-// forgotten what rested on it.
+// PeerRenewed says that a peer which had an SA has a new one. The peer may have lost the old SA,
+// and with it everything that depended on that SA.
 type PeerRenewed struct {
 	Interface string
 	NBMA      netip.Addr
 }
 
-// PeerMoved says that a peer, and the SA with it, is at another address than before.
+// PeerMoved says that a peer and its SA are at another address than before.
 type PeerMoved struct {
 	From netip.Addr
 	Peer
 }
 
-// PeerLost says that no SA with the peer is left.
+// PeerLost says that the last SA with the peer has gone.
 type PeerLost struct {
 	Interface string
 	NBMA      netip.Addr
 	Reason    string
-	Closed    bool // the peer closed it: nothing failed
+	Closed    bool // the peer closed the SA: nothing failed
 }
 
-// PeerFailed says that an attempt to secure the peer failed. While it is wanted, further ones
-// follow.
+// PeerFailed says that an attempt to secure the peer failed. strongSwan tries again as long as the
+// engine wants it to.
 type PeerFailed struct {
 	Interface string
 	NBMA      netip.Addr
 	Reason    string
 }
 
-// PeersSecured lists all peers of an interface with an SA, after strongSwan came back or at start.
+// PeersSecured lists all peers of an interface that have an SA. It comes at the start, and when
+// strongSwan is back after it was gone.
 type PeersSecured struct {
 	Interface string
 	Peers     []Peer
@@ -115,33 +129,33 @@ type PeersSecured struct {
 type Redirected struct {
 	Interface string
 	From      netip.Addr // outer source of the packet
-	Packet    []byte     // its first bytes, from the inner IP header
+	Packet    []byte     // the first bytes of the packet, from the inner IP header on
 }
 
-// Missed says that the kernel holds packets for an overlay address whose neighbour it does not
-// have. It may come again each second.
+// Missed says that the kernel holds packets for an overlay address, because it has no neighbour for
+// that address. It may come again every second.
 type Missed struct {
 	Interface string
 	Protocol  netip.Addr
 }
 
-// Used answers a ReadUse with the last times that data passed to and from NBMA addresses.
+// Used answers a ReadUse in the Output. It says when data last passed to and from NBMA addresses.
 type Used struct {
 	Interface string
 	Peers     []PeerUse
 }
 
-// PeerUse is the last use of one peer. A zero time means never.
+// PeerUse says when data last passed to one peer (Out) and from it (In). A zero time means never.
 type PeerUse struct {
 	NBMA netip.Addr
 	Out  time.Time
 	In   time.Time
 }
 
-// Leave makes the engine say goodbye on an interface: purge what it registered and answered,
-// withdraw everything that it wants, and close the SAs once the purges are answered, or three
-// seconds later; Output.Left tells. The interface stays configured but inactive until the next
-// Configure.
+// Leave makes the engine say goodbye on an interface. The engine takes back what it registered and
+// answered, withdraws everything that it wants, and closes the SAs once the others have replied, or
+// after three attempts. Output.Left then names the interface. The interface stays configured but
+// inactive until the next Configure.
 type Leave struct{ Interface string }
 
 func (PacketReceived) event() {}

@@ -5,20 +5,41 @@ import (
 	"time"
 )
 
-// Output collects what follows from events. The caller owns it, hands it to every call and resets
-// it after carrying it out; the order within each list is the order to carry it out in.
+// Output collects what follows from events: actions, which happen once, and wanted state, which
+// must hold until it changes.
+//
+// The caller owns the Output, passes it to every call, and resets it after carrying it out. It has
+// to carry out each list in its order.
 type Output struct {
-	Packets   []Packet          // action: send
-	Neighbors []NeighborChange  // wanted state
-	Routes    []RouteChange     // wanted state
-	SAs       []SAChange        // wanted state
-	Admitted  []AdmissionChange // wanted state, before packets: whoever is told that it may send can
-	Marked    []MarkedChange    // wanted state, before neighbours and packets
-	Closed    []PeerKey         // action: terminate every SA with the peer, after the changes of neighbours and routes are in the kernel
-	Left      []string          // these interfaces have left: whoever was to hear our goodbye has, or could not be reached
-	Expelled  []Expelled        // action: terminate the SAs with the peer that prove this identity, and leave others alone
-	ReadUse   []string          // action: read the use of these interfaces' peers and answer with Used
-	Notices   []Notice          // for log and watchers
+	Packets   []Packet         // action: send
+	Neighbors []NeighborChange // wanted state
+	Routes    []RouteChange    // wanted state
+	SAs       []SAChange       // wanted state
+
+	// Admitted is wanted state. It has to be in the kernel before Packets are sent, so that a
+	// router can send as soon as a packet tells it that it may.
+	Admitted []AdmissionChange
+
+	// Marked is wanted state. It has to be in the kernel before Neighbors and Packets.
+	Marked []MarkedChange
+
+	// Closed is an action: terminate every SA with the peer, once the kernel has the changes of
+	// neighbours and routes.
+	Closed []PeerKey
+
+	// Left names the interfaces that have left: the other routers have replied to our goodbyes, or
+	// could not be reached.
+	Left []string
+
+	// Expelled is an action: terminate those SAs with the peer that prove this identity, and leave
+	// the others alone.
+	Expelled []Expelled
+
+	// ReadUse is an action: read when data last passed to and from the peers of these interfaces,
+	// and answer with Used.
+	ReadUse []string
+
+	Notices []Notice // for the log and watchers
 
 	arena []byte
 }
@@ -30,7 +51,8 @@ type Packet struct {
 	Data      []byte
 }
 
-// NeighborChange wants Protocol to be reached at NBMA, or with Delete nothing any more.
+// NeighborChange wants a neighbour that has Protocol reached at NBMA, or with Delete no neighbour
+// for Protocol.
 type NeighborChange struct {
 	Interface string
 	Protocol  netip.Addr
@@ -38,8 +60,8 @@ type NeighborChange struct {
 	Delete    bool
 }
 
-// RouteChange wants a route to Prefix via NextHop on the interface, or with Delete nothing any
-// more.
+// RouteChange wants a route to Prefix via NextHop on the interface, or with Delete no such route.
+// Without NextHop, as in a host route to a router, Prefix is on the tunnel's link.
 type RouteChange struct {
 	Interface string
 	Prefix    netip.Prefix
@@ -47,8 +69,8 @@ type RouteChange struct {
 	Delete    bool
 }
 
-// MarkedChange wants what is for NBMA, which is only a name, to be sent to Real through the SA that
-// the name stands for; or with Delete nowhere any more.
+// MarkedChange wants packets for NBMA, which is a peer ID, to be sent to the outer address Real
+// through the SA whose mark the ID stands for. With Delete it wants them to be sent nowhere.
 type MarkedChange struct {
 	Interface string
 	NBMA      netip.Addr
@@ -56,15 +78,15 @@ type MarkedChange struct {
 	Delete    bool
 }
 
-// AdmissionChange wants data from a peer to be taken, or with Delete no longer.
+// AdmissionChange wants the kernel to take data from a peer, or with Delete to take none any more.
 type AdmissionChange struct {
 	PeerKey
-	NHS    bool // it is a next hop server of ours, and relays what others sent
-	Shared bool // whoever else is behind the same NAT address and has a name is meant as well
+	NHS    bool // the peer is an NHS of ours, and relays what others sent
+	Shared bool // every router with a peer ID behind the same NAT address is admitted too
 	Delete bool
 }
 
-// PeerKey names a peer.
+// PeerKey identifies a peer.
 type PeerKey struct {
 	Interface string
 	NBMA      netip.Addr
@@ -76,14 +98,23 @@ type Expelled struct {
 	Identity string
 }
 
-// Security is what is wanted of strongSwan for one peer.
+// Security is what the engine wants of strongSwan for one peer.
 type Security uint8
 
 const (
-	SANone          Security = iota // no reason: load nothing, initiate nothing; an SA that is there stays until Closed names it
-	SAAccept                        // an SA of the peer's making is awaited or there: never initiate
-	SAInitiate                      // secure the peer, and again whenever its SA is lost
-	SAInitiateFirst                 // SAInitiate for an NHS: before all others, and without ever waiting long between attempts
+	// SANone: nothing wants the peer. strongSwan loads nothing and initiates nothing for it. An
+	// existing SA stays until Output.Closed names the peer.
+	SANone Security = iota
+
+	// SAAccept: the peer makes the SA. strongSwan never initiates one.
+	SAAccept
+
+	// SAInitiate: strongSwan initiates an SA, and again whenever the SA is lost.
+	SAInitiate
+
+	// SAInitiateFirst: as SAInitiate, for an NHS. strongSwan initiates it before all others, and
+	// never waits long between attempts.
+	SAInitiateFirst
 )
 
 // SAChange changes what is wanted for a peer.
@@ -95,58 +126,58 @@ type SAChange struct {
 // NoticeKind says what a Notice is about.
 type NoticeKind uint8
 
-// What a log reader or a watcher cares about.
+// The kinds of notices.
 const (
 	NoticeRegistered     NoticeKind = iota // an NHS accepted our registration
-	NoticeRefused                          // an NHS refused it, with Reason
+	NoticeRefused                          // an NHS refused our address or a prefix, with Reason
 	NoticeUnanswered                       // an NHS does not answer
 	NoticeBound                            // a client registered with us
 	NoticeMoved                            // a client's binding moved to another NBMA address
 	NoticeRejected                         // we refused a registration or a resolution, with Reason
 	NoticeUnbound                          // a client's binding ended, with Reason
 	NoticePeerSecured                      // an SA came up
-	NoticePeerLost                         // the last SA went, with Reason
-	NoticePeerFailed                       // an SA could not be had, with Reason
-	NoticePeerClosed                       // we close an SA nobody needs
+	NoticePeerLost                         // the last SA has gone, with Reason
+	NoticePeerFailed                       // an attempt to make an SA failed, with Reason
+	NoticePeerClosed                       // we close an SA, with Reason
 	NoticeResolving                        // a traffic indication made us ask for Prefix
-	NoticeShortcutUp                       // route installed; Resolved and Secured tell how long each took
+	NoticeShortcutUp                       // a shortcut is up, with Resolved, Secured and Took
 	NoticeShortcutDown                     // a shortcut ended, with Reason
-	NoticeShortcutDenied                   // an answer was not installed, with Reason
-	NoticeUnresolved                       // no usable answer, with Reason
-	NoticeNAT                              // the NHS sees us at another address: we are behind NAT
+	NoticeShortcutDenied                   // an answer was not used, with Reason
+	NoticeUnresolved                       // a destination had no usable answer, with Reason
+	NoticeNAT                              // an NHS sees us at another address: we are behind NAT
 	NoticeError                            // a peer sent an Error Indication, with Reason
 	NoticeUnsent                           // a packet of ours could not be sent, with Reason
 	NoticeAnnounced                        // an NHS accepted a prefix of ours
 	NoticePrefixBound                      // a client registered a prefix behind it with us
 	NoticePrefixUnbound                    // a client's prefix ended, with Reason
-	NoticeRelayed                          // traffic to the router Prefix goes through the NHS, with Reason
-	NoticeProhibited                       // a peer with an SA may nothing here, with Reason
+	NoticeRelayed                          // traffic to router Prefix goes by an NHS, with Reason
+	NoticeProhibited                       // a peer with an SA may do nothing here, with Reason
 	NoticeBlocked                          // an identity is blocked from now on
-	NoticeUnblocked                        // it is not any more, with Reason
-	NoticePeerEnded                        // the last SA went, closed by a peer that nothing here depends on, with Reason
+	NoticeUnblocked                        // an identity is no longer blocked, with Reason
+	NoticePeerEnded                        // a peer that nothing needs closed its SA, with Reason
 	NoticeLeftOut                          // notices about a peer were Quiet, with Reason
 	NoticeUnusable                         // an NHS registered us and cannot be used, with Reason
 )
 
-// Notice is one event worth telling. Fields that do not apply are zero.
+// Notice is one event worth logging. Fields that do not apply are zero.
 type Notice struct {
 	Kind      NoticeKind
 	Interface string
-	Prefix    netip.Prefix // overlay address (as a host prefix) or prefix it is about
-	NextHop   netip.Addr   // overlay address of the router it is about
+	Prefix    netip.Prefix // the prefix, or the overlay address as a host prefix, that it is about
+	NextHop   netip.Addr   // the overlay address of the router that it is about
 	NBMA      netip.Addr
 	Identity  string
-	Reason    string        // lower case, what happened and what it means
-	Resolved  time.Duration // since the indication: the answer was there
-	Secured   time.Duration // since the indication: the SA was there
-	Took      time.Duration // since the indication: the route is wanted
+	Reason    string        // in lower case: what happened, and what it means
+	Resolved  time.Duration // from the indication until the answer came
+	Secured   time.Duration // from the indication until the SA was up
+	Took      time.Duration // from the indication until the route was wanted
 
-	// Quiet keeps the notice out of the log: there were too many about this peer lately. What
-	// follows from the event does not depend on it, and a NoticeLeftOut tells how many there were.
+	// Quiet keeps the notice out of the log, because there were too many about this peer lately.
+	// Nothing else depends on it. A NoticeLeftOut follows that says how many there were.
 	Quiet bool
 }
 
-// Reset empties the output and keeps its memory.
+// Reset empties the output and keeps its memory for the next call.
 func (o *Output) Reset() {
 	o.Packets = o.Packets[:0]
 	o.Neighbors = o.Neighbors[:0]

@@ -2,12 +2,12 @@ package engine
 
 import "net/netip"
 
-// onLink reports whether the kernel finds an overlay address without a host route, by the prefix
-// of our own address.
+// onLink reports whether the kernel reaches an overlay address without a host route, because the
+// prefix of our own address contains it.
 func (ifc *iface) onLink(a netip.Addr) bool { return ifc.cfg.Address.Contains(a) }
 
-// overlayRange returns the prefix that all overlay addresses lie in; the zero Prefix if nobody
-// knows it, because our own address has a host prefix and no overlay is configured.
+// overlayRange returns the prefix that contains all overlay addresses. It returns the zero prefix
+// if the range is unknown, because our own address has a host prefix and no overlay is configured.
 func (ifc *iface) overlayRange() netip.Prefix {
 	switch {
 	case ifc.cfg.Overlay.IsValid():
@@ -24,8 +24,8 @@ func (ifc *iface) inOverlay(a netip.Addr) bool {
 	return r.IsValid() && r.Contains(a)
 }
 
-// overlaid reports whether a prefix overlaps the overlay, or where nobody knows its range, covers
-// our own overlay address.
+// overlaid reports whether a prefix overlaps the overlay. If the overlay's range is unknown, it
+// reports whether the prefix covers our own overlay address.
 func (ifc *iface) overlaid(prefix netip.Prefix) bool {
 	if r := ifc.overlayRange(); r.IsValid() {
 		return prefix.Overlaps(r)
@@ -33,9 +33,10 @@ func (ifc *iface) overlaid(prefix netip.Prefix) bool {
 	return prefix.Overlaps(ifc.cfg.Address)
 }
 
-// linkAround returns the prefix around an overlay address that leads into the tunnel although the
-// mirror may have no route for it: the overlay, or the address itself where a shortcut was asked
-// for because the kernel missed its neighbour.
+// linkAround returns a prefix around an overlay address that is routed into the tunnel, although
+// the mirror may have no route for it. That prefix is the overlay, or the prefix on the tunnel's
+// link. It is the address itself where the engine has a shortcut for the address because the kernel
+// missed its neighbour.
 func (ifc *iface) linkAround(dest netip.Addr) (netip.Prefix, bool) {
 	switch {
 	case ifc.inOverlay(dest):
@@ -48,7 +49,8 @@ func (ifc *iface) linkAround(dest netip.Addr) (netip.Prefix, bool) {
 	return host, s != nil && s.missed
 }
 
-// reviewOverlay ends what is outside the overlay once its range has changed.
+// reviewOverlay ends the bindings and shortcuts to addresses outside the overlay, after the
+// overlay's range has changed. It also forgets the learned addresses of NHSs that are outside.
 func (e *Engine) reviewOverlay(ifc *iface) {
 	const reason = "its overlay address is outside the overlay that is configured now"
 	for _, b := range inOrder(ifc.bindings, byAddr) {
@@ -70,9 +72,9 @@ func (e *Engine) reviewOverlay(ifc *iface) {
 	}
 }
 
-// clientAddress reports whether an overlay address may be another router's: inside the overlay, not
-// ours, and neither the network nor the broadcast address of the prefix on the link. Where nobody
-// knows the overlay's range, it is any unicast address.
+// clientAddress reports whether an overlay address may be another router's. Such an address lies in
+// the overlay, is not ours, and is neither the network nor the broadcast address of the prefix on
+// the tunnel's link. If the overlay's range is unknown, any unicast address may be.
 func (ifc *iface) clientAddress(a netip.Addr) bool {
 	prefix := ifc.cfg.Address
 	switch known := ifc.overlayRange(); {
@@ -86,7 +88,7 @@ func (ifc *iface) clientAddress(a netip.Addr) bool {
 	return a != prefix.Masked().Addr() && a != broadcast(prefix)
 }
 
-// broadcast is the last address of an IPv4 prefix; IPv6 has none.
+// broadcast returns the last address of an IPv4 prefix, and the zero address for IPv6.
 func broadcast(p netip.Prefix) netip.Addr {
 	if !p.Addr().Is4() {
 		return netip.Addr{}
@@ -98,8 +100,8 @@ func broadcast(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// broadcast returns the overlay's broadcast address. It is zero where there is none: in IPv6, and
-// in a prefix of one or two addresses.
+// broadcast returns the overlay's broadcast address. It returns the zero address where there is
+// none: in IPv6, and in a prefix of one or two addresses.
 func (ifc *iface) broadcast() netip.Addr {
 	if p := ifc.cfg.Address; p.Bits() < p.Addr().BitLen()-1 {
 		return broadcast(p)
