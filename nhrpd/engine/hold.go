@@ -7,18 +7,19 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// heldPacket is the last packet of somebody whose SA we have not heard of yet: the packet may
-// overtake that message by some milliseconds.
+// heldPacket is the last packet of a sender whose SA the engine has not heard of yet. A packet may
+// arrive some milliseconds before charon's message about the SA that it came through.
 type heldPacket struct {
 	data    []byte
 	timeout timers.Timer
 }
 
 const (
-	holdTime   = 3 * time.Second
-	maxHeldLen = 2048
+	holdTime   = 3 * time.Second // after so long without the sender's SA a packet is dropped
+	maxHeldLen = 2048            // longer packets are dropped at once
 )
 
+// hold keeps a packet until its sender has an SA. It replaces an earlier packet of the same sender.
 func (e *Engine) hold(ifc *iface, from netip.Addr, data []byte) {
 	h := ifc.held[from]
 	switch {
@@ -26,7 +27,7 @@ func (e *Engine) hold(ifc *iface, from netip.Addr, data []byte) {
 		e.drop(dropUnsecured)
 		return
 	case h != nil:
-		e.drop(dropUnsecured) // the one before
+		e.drop(dropUnsecured) // the earlier packet
 	case len(ifc.held) >= ifc.cfg.Limits.Held:
 		e.drop(dropHeldFull)
 		return
@@ -42,7 +43,7 @@ func (e *Engine) hold(ifc *iface, from netip.Addr, data []byte) {
 	e.timers.Set(&h.timeout, e.now.Add(holdTime))
 }
 
-// replay handles what was held.
+// replay handles the packet that was held for a sender, if one was.
 func (e *Engine) replay(ifc *iface, from netip.Addr) {
 	h := ifc.held[from]
 	if h == nil {
@@ -53,7 +54,8 @@ func (e *Engine) replay(ifc *iface, from netip.Addr) {
 	e.receiveFrom(ifc.cfg.Name, from, h.data)
 }
 
-// dropHeld drops a packet that waits for its sender's SA: the next SA may be another router's.
+// dropHeld drops the packet that is held for a sender: the next SA at the sender's address may be
+// another router's.
 func (e *Engine) dropHeld(ifc *iface, from netip.Addr, reason dropReason) {
 	if h := ifc.held[from]; h != nil {
 		e.timers.Stop(&h.timeout)

@@ -14,66 +14,88 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// iface is the state of one interface. One that has left keeps its configuration, its local
-// address, the addresses of its NHSs and what it knows of SAs, and does nothing.
+// iface is the state of one interface. An interface that has left keeps its configuration, its
+// local address, the addresses of its NHSs and its record of the SAs, and does nothing.
 type iface struct {
 	cfg     InterfaceConfig
 	left    bool
-	leaving bool // left, and waits for those who were told
+	leaving bool // left, and waits for replies to its goodbyes
 	local   netip.Addr
-	known   netip.Addr       // the local address that answers named, while there is none or before a restart
-	auth    packet.Extension // from cfg.Authentication
 
-	peers           map[netip.Addr]*peer   // by NBMA address
-	named           map[netip.Addr][]*peer // those with names, by the address in whose place the names are
-	underlay        *rib.Trie              // their NBMA addresses as the world sees them; nil: nobody asked yet
-	held            map[netip.Addr]*heldPacket
-	separated       map[netip.Addr]time.Time // when several routers at an address were told apart last
-	nhs             []*nhs
-	bindings        map[netip.Addr]*binding // by overlay address
-	uncertain       uncertain
-	owners          map[netip.Addr]*owner // by overlay address, of bindings that ended for want of an SA
-	announced       map[netip.Prefix]*announced
-	neighbors       map[netip.Addr]*neighbor
-	shortcuts       map[netip.Prefix]*shortcut // unanswered ones as host prefixes
-	requests        map[uint32]*shortcut       // by the id of the resolution request that is out
-	unresolved      map[netip.Addr]unresolved  // destinations not to ask for again for a while
-	relays          map[netip.Addr]*relay      // by overlay address
-	unresolvedSweep time.Time                  // before it no unresolved destination of a full table has expired
-	answers         map[answerKey]*answer
-	askers          ratelimit.Shares[holder] // how many of the answers are one router's
+	// known is the last valid local address, or before the first one comes, the address that was
+	// saved before a restart. Our answers name that address.
+	known netip.Addr
+
+	auth packet.Extension // from cfg.Authentication
+
+	peers map[netip.Addr]*peer // by NBMA address
+
+	// named has the peers with peer IDs, by the outer address behind the IDs.
+	named map[netip.Addr][]*peer
+
+	// underlay is an index of the outer addresses of all peers. It is nil until the first look-up.
+	underlay *rib.Trie
+
+	held map[netip.Addr]*heldPacket // by outer source
+
+	// separated has the NBMA addresses from which several routers were separated, and when that was
+	// last.
+	separated map[netip.Addr]time.Time
+
+	nhs       []*nhs
+	bindings  map[netip.Addr]*binding // by overlay address
+	uncertain uncertain
+
+	// owners has the owners of overlay addresses whose binding ended because the SA had gone, by
+	// overlay address.
+	owners map[netip.Addr]*owner
+
+	announced  map[netip.Prefix]*announced
+	neighbors  map[netip.Addr]*neighbor   // by overlay address
+	shortcuts  map[netip.Prefix]*shortcut // unanswered ones by host prefix
+	requests   map[uint32]*shortcut       // by the ID of the Resolution Request that is out
+	unresolved map[netip.Addr]unresolved  // destinations not to ask for again for a while
+	relays     map[netip.Addr]*relay      // by overlay address
+
+	// unresolvedSweep is when the engine next looks for expired destinations in unresolved, if that
+	// table is full. None of them expires earlier.
+	unresolvedSweep time.Time
+
+	answers map[answerKey]*answer
+	askers  ratelimit.Shares[holder] // how many of the answers each router has
 
 	away   map[holder]*away // clients that are not registered now
 	awayAt rib.Trie         // by NBMA address
 
-	addressesOf ratelimit.Shares[holder] // how many overlay addresses are one router's: bindings and owners
-	prefixesOf  ratelimit.Shares[holder] // how many announced prefixes are one router's
+	addressesOf ratelimit.Shares[holder] // how many overlay addresses each router has or owns
+	prefixesOf  ratelimit.Shares[holder] // how many announced prefixes each router has
 
-	complaints complaints // what does not fit with other routers; nil: nothing did so far
+	complaints complaints // mismatches with other routers; nil: none so far
 
-	retirements uint16 // counts the names that were given to those who lost theirs
+	retirements uint16 // counts the peer IDs given to routers that lost theirs
 
-	purges          map[uint32]*purge        // by request id
-	deregistrations []*purge                 // sent last when the interface leaves
+	purges          map[uint32]*purge        // by request ID
+	deregistrations []*purge                 // sent to the NHSs last, when the interface leaves
 	admitted        map[netip.Addr]*admitted // by NBMA address
 	revocations     revocations
 
-	pools struct { // of what each client takes
+	pools struct { // preallocated memory for what each client needs
 		peers     pool[peer]
 		bindings  pool[binding]
 		neighbors pool[neighbor]
 		admitted  pool[admitted]
 	}
 
-	poll      timers.Timer // asks for the peers' use
-	grace     timers.Timer // ends what was restored and is not confirmed
-	confirmed bool         // strongSwan said once which peers have an SA
+	poll      timers.Timer // asks when the peers were last used
+	grace     timers.Timer // ends what was restored and has not been confirmed
+	confirmed bool         // strongSwan has said at least once which peers have an SA
 
 	limits limits
-	quiet  quietEvents // log events above limits.events
+	quiet  quietEvents // notices kept out of the log by limits.events
 	rules  authorization.Rules
 }
 
+// newInterface returns an interface with its first configuration and no other state.
 func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 	room := cfg.expectedClients()
 	ifc := &iface{
@@ -109,7 +131,7 @@ func (e *Engine) newInterface(cfg InterfaceConfig) *iface {
 	return ifc
 }
 
-// configure sets what is only looked up when needed.
+// configure sets the configuration, and what is derived from it without changing any other state.
 func (ifc *iface) configure(cfg InterfaceConfig) {
 	if ifc.limits == (limits{}) || ifc.cfg.Limits != cfg.Limits {
 		ifc.limits = newLimits(&cfg)
@@ -127,15 +149,16 @@ func (ifc *iface) configure(cfg InterfaceConfig) {
 	ifc.cfg = cfg
 }
 
-// overlay is our own overlay address.
+// overlay returns our own overlay address.
 func (ifc *iface) overlay() netip.Addr { return ifc.cfg.Address.Addr() }
 
-// onOverlay reports whether addr is of the overlay's address family.
+// onOverlay reports whether addr is of the same IP version as the overlay.
 func (ifc *iface) onOverlay(addr netip.Addr) bool {
 	return addr.IsValid() && addr.Is4() == ifc.overlay().Is4()
 }
 
-// secured reports whether packets may go to and come from an NBMA address.
+// secured reports whether packets may go to and come from an NBMA address: the peer there has an
+// SA, or the interface requires none.
 func (ifc *iface) secured(nbma netip.Addr) bool {
 	if !ifc.cfg.Protected {
 		return true
@@ -144,8 +167,9 @@ func (ifc *iface) secured(nbma netip.Addr) bool {
 	return p != nil && p.secured
 }
 
-// public is our NBMA address as an NHS sees it, when that is not the one that we send from: behind
-// NAT. An NHS that does not answer any more may have seen us at an address that we had before.
+// public returns our NBMA address as an NHS sees it, if NAT makes it another one than we send from,
+// and else the zero address. It prefers an NHS that answers: one that does not may have seen us at
+// an address that we had before.
 func (ifc *iface) public() netip.Addr {
 	var before netip.Addr
 	for _, n := range ifc.nhs {
@@ -160,15 +184,17 @@ func (ifc *iface) public() netip.Addr {
 	return before
 }
 
-// behindNAT reports whether others cannot start to talk to us.
+// behindNAT reports whether NAT is in front of us, so that other routers cannot reach us before we
+// have sent something to them.
 func (ifc *iface) behindNAT() bool { return ifc.public().IsValid() }
 
-// isNHS reports whether nbma is the address of an NHS in use.
+// isNHS reports whether nbma is the address in use of one of our NHSs.
 func (ifc *iface) isNHS(nbma netip.Addr) bool {
 	return slices.ContainsFunc(ifc.nhs, func(n *nhs) bool { return n.nbma == nbma })
 }
 
-// inOrder gives a map's values in the order of its keys, for where the order reaches the output.
+// inOrder returns the values of a map in the order of their keys. It is for loops whose order shows
+// in the output.
 func inOrder[K comparable, V any](m map[K]V, compare func(K, K) int) []V {
 	keys, values := slices.AppendSeq(make([]K, 0, len(m)), maps.Keys(m)), make([]V, 0, len(m))
 	slices.SortFunc(keys, compare)
@@ -178,8 +204,8 @@ func inOrder[K comparable, V any](m map[K]V, compare func(K, K) int) []V {
 	return values
 }
 
-// inOrderIf gives those of a map's values that keep holds for, in the order of their keys. What an
-// event is not about is not sorted.
+// inOrderIf returns those values of a map for which keep returns true, in the order of their keys.
+// It sorts only those, which costs less where an event concerns few of them.
 func inOrderIf[K comparable, V any](m map[K]V, compare func(K, K) int, keep func(V) bool) []V {
 	var keys []K
 	for k, v := range m {
@@ -198,9 +224,10 @@ func inOrderIf[K comparable, V any](m map[K]V, compare func(K, K) int, keep func
 func byAddr(a, b netip.Addr) int     { return a.Compare(b) }
 func byPrefix(a, b netip.Prefix) int { return a.Compare(b) }
 
+// interfaces returns all configured interfaces, ordered by name.
 func (e *Engine) interfaces() []*iface { return inOrder(e.ifaces, cmp.Compare[string]) }
 
-// hostPrefix is the prefix of one address.
+// hostPrefix returns the prefix that has only one address; the zero prefix for the zero address.
 func hostPrefix(a netip.Addr) netip.Prefix {
 	if !a.IsValid() {
 		return netip.Prefix{}
@@ -208,7 +235,7 @@ func hostPrefix(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, a.BitLen())
 }
 
-// seconds is a holding time as it goes on the wire.
+// seconds returns a holding time as it is sent in a packet.
 func seconds(d time.Duration) uint16 {
 	return uint16(min(max(d/time.Second, 0), 65535))
 }

@@ -9,11 +9,12 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// leave says goodbye: takes back what others rely on, withdraws everything that is wanted, and
-// closes the SAs when everybody has said that it heard the goodbye, or did not after three tries.
+// leave says goodbye on an interface. It takes back what other routers learned from us, withdraws
+// everything that the interface wants, and closes the SAs once all of them have replied to the
+// goodbye, or have not replied to three attempts.
 //
-// The NHSs are told last: the replies of those who were told before may come along an NHS, and it
-// leads them here only while it has us registered.
+// The NHSs get their goodbye last. The other routers' replies may come through an NHS, and the NHS
+// forwards them to us only while we are registered there.
 func (e *Engine) leave(ifc *iface) {
 	if ifc.left {
 		if !ifc.leaving {
@@ -35,7 +36,8 @@ func (e *Engine) leave(ifc *iface) {
 	e.leaveOn(ifc)
 }
 
-// leaveOn takes the next step of leaving as soon as nobody's reply is awaited any more.
+// leaveOn takes the next step of leaving, if no goodbye waits for its reply any more: first the
+// goodbyes to the NHSs, then the end of the SAs.
 func (e *Engine) leaveOn(ifc *iface) {
 	if !ifc.leaving || len(ifc.purges) > 0 {
 		return
@@ -50,7 +52,7 @@ func (e *Engine) leaveOn(ifc *iface) {
 	}
 }
 
-// leaveAtOnce is leave without waiting for anybody.
+// leaveAtOnce does what leave does, but sends each goodbye once and waits for no reply.
 func (e *Engine) leaveAtOnce(ifc *iface) {
 	e.leave(ifc)
 	if ifc.leaving {
@@ -61,8 +63,8 @@ func (e *Engine) leaveAtOnce(ifc *iface) {
 	}
 }
 
-// goodbyes are the purges of all that we answered, and of all that we registered. Without an
-// address nobody can be told.
+// goodbyes returns the purges that take back all our answers, and separately those that take back
+// our registrations. It returns none if we have no local address to send from.
 func (e *Engine) goodbyes(ifc *iface) (list, deregistrations []*purge) {
 	if !ifc.local.IsValid() {
 		return nil, nil
@@ -71,9 +73,10 @@ func (e *Engine) goodbyes(ifc *iface) (list, deregistrations []*purge) {
 		if !e.now.Before(a.expires) {
 			continue
 		}
-		p := &purge{ifc: ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma, prefixes: []netip.Prefix{a.prefix}}
+		p := &purge{ifc: ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma,
+			prefixes: []netip.Prefix{a.prefix}}
 		if way, err := e.pathPastShortcuts(ifc, a.requester); err == pathOK {
-			p.via = way.nbma // there is none once everything is withdrawn
+			p.via = way.nbma // there is no path any more once everything is withdrawn
 		}
 		if ifc.secured(a.nbma) || p.via.IsValid() {
 			list = append(list, p)
@@ -83,12 +86,13 @@ func (e *Engine) goodbyes(ifc *iface) (list, deregistrations []*purge) {
 		if n.usable() {
 			deregistrations = append(deregistrations, n.registrationPurges()...)
 		}
-		n.registered = false // dropNHS has nothing to say
+		n.registered = false // so that dropNHS sends no purge of its own
 	}
 	return list, deregistrations
 }
 
-// leaveNow closes the SAs, and whoever waits for our leaving need not any longer.
+// leaveNow completes the leaving of an interface. It waits for no more replies, closes the SAs, and
+// reports in Output.Left that the interface has left.
 func (e *Engine) leaveNow(ifc *iface) {
 	ifc.leaving, ifc.deregistrations = false, nil
 	for _, p := range inOrder(ifc.purges, cmp.Compare) {
@@ -103,11 +107,13 @@ func (e *Engine) leaveNow(ifc *iface) {
 	e.out.Left = append(e.out.Left, ifc.cfg.Name)
 }
 
-// farewell hears, while we leave, whether our goodbyes arrived, and nothing else.
+// farewell handles a packet that arrives while the interface leaves. It takes only replies to our
+// goodbyes.
 func (e *Engine) farewell(ifc *iface, from netip.Addr, data []byte) {
 	m := message{Packet: &e.in, ifc: ifc, from: from, raw: data}
 	e.cies = e.cies[:0]
-	if !ifc.secured(from) || m.Parse(data) != nil || m.Type != packet.PurgeReply || m.SourceProtocol != ifc.overlay() || !e.authentic(&m) {
+	if !ifc.secured(from) || m.Parse(data) != nil || m.Type != packet.PurgeReply ||
+		m.SourceProtocol != ifc.overlay() || !e.authentic(&m) {
 		e.drop(dropInactive)
 		return
 	}
@@ -115,7 +121,7 @@ func (e *Engine) farewell(ifc *iface, from netip.Addr, data []byte) {
 	e.purgeReply(&m)
 }
 
-// withdrawAll wants nothing any more, and leaves the SAs that are there.
+// withdrawAll withdraws everything that the interface wants. It leaves existing SAs alone.
 func (e *Engine) withdrawAll(ifc *iface) {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		e.endShortcut(s, "we leave the DMVPN")

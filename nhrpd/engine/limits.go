@@ -8,24 +8,24 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// limits are the limiters of one interface. What is allowed, and what happens above it, is in
-// ARCHITECTURE.md under "Rates".
+// limits are the rate limiters of one interface. doc/threat-model.md says under "Rates" what each
+// allows, and what happens to the rest.
 type limits struct {
-	requests    *ratelimit.Limiter[netip.Addr] // taken from a peer, indications included
-	replies     *ratelimit.Limiter[netip.Addr] // taken from a peer, errors included
-	transit     *ratelimit.Limiter[transitKey] // what NHSs say, and what clients pass on for others
-	refusals    *ratelimit.Limiter[netip.Addr] // refusals of one peer that the log gets
+	requests    *ratelimit.Limiter[netip.Addr] // from a peer, indications included
+	replies     *ratelimit.Limiter[netip.Addr] // from a peer, errors included
+	transit     *ratelimit.Limiter[transitKey] // from NHSs, and what clients pass on for others
+	refusals    *ratelimit.Limiter[netip.Addr] // refusals of one peer that are logged
 	errors      *ratelimit.Budget[holder]      // error indications sent, by who caused them
 	indications *ratelimit.Budget[holder]      // traffic indications sent, by who gets them
-	flows       *ratelimit.Recent[flow]        // what those were about
-	events      *ratelimit.Limiter[holder]     // log events about a peer
+	flows       *ratelimit.Recent[flow]        // the flows that those were about
+	events      *ratelimit.Limiter[holder]     // logged notices about a peer
 	misses      *ratelimit.Limiter[struct{}]   // neighbours that the kernel missed
 }
 
-// spareKeys is how many more buckets limiters have than clients may register.
+// spareKeys is how many more keys a limiter has room for than clients may register.
 const spareKeys = 256
 
-// flowAgain is how long a flow is not indicated again.
+// flowAgain is how long we send no further traffic indication about the same flow.
 const flowAgain = time.Second
 
 // newLimits returns the limiters for a configuration, with full buckets.
@@ -46,8 +46,8 @@ func newLimits(cfg *InterfaceConfig) limits {
 	}
 }
 
-// release gives the buckets of a peer that is forgotten to others. An identity that still has an SA
-// from another address keeps its bucket as long as it uses it.
+// release lets others have the buckets of a peer that the engine forgets. An identity that still
+// has an SA from another address keeps its bucket as long as it uses that bucket.
 func (l *limits) release(p *peer) {
 	for _, byPeer := range []*ratelimit.Limiter[netip.Addr]{l.requests, l.replies, l.refusals} {
 		byPeer.Release(p.nbma)
@@ -61,16 +61,19 @@ func (l *limits) release(p *peer) {
 	}
 }
 
-// transitKey is the key of limits.transit.
+// transitKey is the key of limits.transit. Replies have buckets of their own.
 type transitKey struct {
 	from  netip.Addr
 	reply bool
 }
 
-// takes reports whether the sender keeps within its rate. Replies and errors have a rate of their
-// own, so that a router which asks much is answered none the less. Our NHSs, and clients that pass
-// on what others say, such as the hub of a region, have a larger rate: each router behind them is
-// held to its own rate where its packets come in.
+// takes reports whether the sender of a packet keeps within its rate. It takes tokens for the
+// packet if so.
+//
+// Replies and errors have a rate of their own, so that a router which asks a lot still gets its
+// answers. Our NHSs have a larger rate, and so have clients for what they pass on for others, as
+// the hub of a region does: each router behind them is held to its own rate where its packets come
+// in.
 func (ifc *iface) takes(now time.Time, m *message) bool {
 	reply := m.Type.IsReply() || m.Type == packet.ErrorIndication
 	switch {
@@ -82,8 +85,8 @@ func (ifc *iface) takes(now time.Time, m *message) bool {
 	return ifc.limits.requests.Take(now, m.from, m.cost(), 0)
 }
 
-// cost returns how many requests a packet counts as. Each CIE of a registration or purge is a
-// request of its own: it costs a search, and may change a route and write a line to the log.
+// cost returns as how many requests a packet counts. Each CIE of a registration or purge counts as
+// one: it costs a search, and may change a route and write a line to the log.
 func (m *message) cost() int {
 	switch m.Type {
 	case packet.RegistrationRequest, packet.PurgeRequest:
@@ -92,8 +95,8 @@ func (m *message) cost() int {
 	return 1
 }
 
-// speaksForMany reports whether a packet comes from an NHS of ours, or from a client that passes it
-// on for somebody else. Others have no reason to pass anything on to us.
+// speaksForMany reports whether a packet comes from one of our NHSs, or from a client that passes
+// it on for another router. Other peers have no reason to pass packets on to us.
 func (ifc *iface) speaksForMany(m *message) bool {
 	p := ifc.peers[m.from]
 	switch {
@@ -106,8 +109,8 @@ func (ifc *iface) speaksForMany(m *message) bool {
 }
 
 // madeBySender reports whether the sender made the packet itself, whatever source the packet names.
-// A request without the record of a transit NHS is the sender's own, and so is what no router
-// passes on: registrations and indications.
+// A request is the sender's own if it has no record of a transit NHS. Registrations and indications
+// are always the sender's own, because no router passes them on.
 func (ifc *iface) madeBySender(m *message) bool {
 	switch {
 	case m.Type.IsReply():
@@ -121,7 +124,7 @@ func (ifc *iface) madeBySender(m *message) bool {
 	return m.direct() || b != nil && b.nbma == m.from
 }
 
-// passedOn reports whether a transit NHS left its record in a request.
+// passedOn reports whether a transit NHS has left its record in a request.
 func (m *message) passedOn() bool {
 	ext := m.Extension(packet.ExtensionForwardTransit)
 	return ext != nil && len(ext.CIEs) > 0

@@ -12,30 +12,32 @@ import (
 )
 
 // A peer decides how often it registers, announces, loses its SA and comes back, and each of these
-// is an event for the log. The log takes eventBurst events about one peer at once, enough for a
-// client that comes back with all its prefixes, and eventRate a second after that. What is more is
-// counted, and told once in quietTime.
+// is an event for the log. The log takes eventBurst events about one peer at once, which is enough
+// for a client that comes back with all its prefixes, and eventRate events a second after that.
+// Further events are counted, and the log gets their number once in quietTime.
 const (
 	eventRate  = 1
 	eventBurst = 2 * prefixesOfOne
 	quietTime  = time.Minute
-	mostQuiet  = 16 // peers told one by one; the others are told together
+	mostQuiet  = 16 // peers with a line of their own; the others share one
 )
 
-// quietEvents counts the notices that the log does not get.
+// quietEvents counts the notices that are kept out of the log.
 type quietEvents struct {
 	of     map[holder]*quietPeer
-	others int // of peers beyond those that are counted one by one
+	others int // about peers that have no entry in of
 	tell   timers.Timer
 }
 
+// quietPeer counts the notices about one peer.
 type quietPeer struct {
 	nbma   netip.Addr // as last seen
 	events int
 }
 
-// quieten reports whether a notice is one too many about its peer, and counts it if so. Notices
-// about no peer are never too many, nor are those of an interface that leaves.
+// quieten reports whether to keep a notice out of the log because there were too many about its
+// peer. If so, it counts the notice. Notices about no peer are never kept out, nor are those of an
+// interface that leaves.
 func (e *Engine) quieten(ifc *iface, n *Notice) bool {
 	k := holderOf(n.Identity, n.NBMA)
 	if n.Identity == "" {
@@ -64,8 +66,8 @@ func (e *Engine) quieten(ifc *iface, n *Notice) bool {
 	return true
 }
 
-// tellQuiet tells how many events about whom were left out, those about the most eventful peers
-// first.
+// tellQuiet reports how many notices about which peers were kept out of the log, beginning with the
+// peer that had the most.
 func (e *Engine) tellQuiet(ifc *iface) {
 	q := &ifc.quiet
 	e.timers.Stop(&q.tell)
@@ -91,8 +93,9 @@ func (e *Engine) tellQuiet(ifc *iface) {
 		tell(k, p.nbma, fmt.Sprintf("%d events left out of the log in the last minute", p.events))
 	}
 	if others > 0 {
-		tell(holder{}, netip.Addr{}, fmt.Sprintf("%d events of further peers left out of the log in "+
-			"the last minute", others))
+		tell(holder{}, netip.Addr{},
+			fmt.Sprintf("%d events of further peers left out of the log in "+
+				"the last minute", others))
 	}
 	q.of, q.others = nil, 0
 }

@@ -7,27 +7,29 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// natAddress is the NBMA address that the NAT address extension gives for an overlay address; zero:
-// none.
+// natAddress returns the NBMA address that a packet's NAT address extension gives for an overlay
+// address, or the zero address if it gives no usable one.
 func natAddress(p *packet.Packet, protocol netip.Addr) netip.Addr {
 	ext := p.Extension(packet.ExtensionNATAddress)
 	if ext == nil {
 		return netip.Addr{}
 	}
 	for i := range ext.CIEs {
-		if c := &ext.CIEs[i]; c.Protocol == protocol && c.NBMA.IsValid() && !c.NBMA.IsUnspecified() && !inThisNetwork(c.NBMA) {
+		if c := &ext.CIEs[i]; c.Protocol == protocol &&
+			c.NBMA.IsValid() && !c.NBMA.IsUnspecified() && !inThisNetwork(c.NBMA) {
 			return c.NBMA
 		}
 	}
 	return netip.Addr{}
 }
 
-// natCIE is an entry of the NAT address extension, in the form that Cisco and FRR give it.
+// natCIE returns an entry of the NAT address extension, in the form that Cisco and FRR use.
 func natCIE(protocol, nbma netip.Addr) packet.CIE {
 	return packet.CIE{PrefixLength: uint8(protocol.BitLen()), NBMA: nbma, Protocol: protocol}
 }
 
-// publicCIE lists our public address when we are behind NAT, and nothing else.
+// publicCIE returns an entry with our NBMA address as the NHS sees it, if we are behind NAT.
+// Otherwise it returns no entry.
 func (ifc *iface) publicCIE() []packet.CIE {
 	if public := ifc.public(); public.IsValid() {
 		return []packet.CIE{natCIE(ifc.overlay(), public)}
@@ -35,12 +37,13 @@ func (ifc *iface) publicCIE() []packet.CIE {
 	return nil
 }
 
-// fillNAT fills the NAT address extension of a packet that we forward with what we know of a client
-// behind NAT. What the client itself says there may be from before its NAT moved: it hears of that
-// with its next registration.
+// fillNAT writes what we know about a client behind NAT into the NAT address extension of a packet
+// that we forward. It replaces what the client itself wrote there: that may be the address from
+// before the client's NAT changed, which the client learns with its next registration.
 //
 // As Cisco's hub does, fillNAT adds the extension to a packet that has none, if the NAT flag says
-// that the requester understands it. Without it the packet would name a private address only.
+// that the requester understands it. Otherwise the packet would name only the client's private
+// address.
 func (e *Engine) fillNAT(m *message, protocol netip.Addr) {
 	b := m.ifc.bindings[protocol]
 	if b == nil || !b.clientNBMA.IsValid() || b.clientNBMA == m.ifc.real(b.nbma) {
@@ -50,11 +53,13 @@ func (e *Engine) fillNAT(m *message, protocol netip.Addr) {
 	ext := m.Extension(packet.ExtensionNATAddress)
 	if ext == nil {
 		if m.Flags&packet.FlagNAT != 0 {
-			m.Extensions = append(m.Extensions, packet.Extension{Type: packet.ExtensionNATAddress, CIEs: e.cieList(nil, public)})
+			m.Extensions = append(m.Extensions, packet.Extension{
+				Type: packet.ExtensionNATAddress, CIEs: e.cieList(nil, public)})
 		}
 		return
 	}
-	switch i := slices.IndexFunc(ext.CIEs, func(c packet.CIE) bool { return c.Protocol == protocol }); {
+	switch i := slices.IndexFunc(ext.CIEs,
+		func(c packet.CIE) bool { return c.Protocol == protocol }); {
 	case len(ext.CIEs) == 0:
 		ext.CIEs = e.cieList(nil, public)
 	case i >= 0 && b.nbma == m.from:

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// neighborRank orders those who want a neighbour for one overlay address: the first decides.
+// neighborRank orders the reasons for a neighbour by what they come from. Where several reasons
+// name another NBMA address for the same overlay address, the first in this order decides.
 type neighborRank uint8
 
 const (
@@ -16,25 +17,29 @@ const (
 	rankRelay
 )
 
-// neighborClaim is its owner's wish for a neighbour. It lives in its owner and must not be copied.
+// neighborClaim is one reason to want a neighbour: that protocol is reached at nbma. It is a field
+// of whatever has the reason (such as an NHS, a binding or a shortcut) and must not be copied.
 type neighborClaim struct {
 	ifc      *iface
 	rank     neighborRank
-	protocol netip.Addr // zero: no wish
+	protocol netip.Addr // zero: no neighbour is wanted
 	nbma     netip.Addr
 }
 
-// neighbor is one overlay address's entry.
+// neighbor is the wanted neighbour for one overlay address, with all reasons for it.
 type neighbor struct {
-	nbma   netip.Addr        // what is wanted of the kernel
-	routed bool              // a host route to it is wanted of the kernel
-	known  bool              // look-ups see that route
-	claims []*neighborClaim  // by rank, equal ones by age: the first decides
-	first  [1]*neighborClaim // memory of claims, as long as there is one
+	nbma   netip.Addr        // the kernel should have the neighbour at this address
+	routed bool              // the kernel should have a host route to the overlay address
+	known  bool              // look-ups of the engine see that route
+	claims []*neighborClaim  // by rank, then by age: the first decides
+	first  [1]*neighborClaim // backs claims while there is only one
 }
 
-// wantNeighbor makes protocol be reached at nbma, unless somebody of higher rank knows better.
-func (e *Engine) wantNeighbor(c *neighborClaim, ifc *iface, rank neighborRank, protocol, nbma netip.Addr) {
+// wantNeighbor makes c a reason to reach protocol at nbma. A reason of higher rank may say that
+// protocol is reached elsewhere; that reason decides.
+func (e *Engine) wantNeighbor(
+	c *neighborClaim, ifc *iface, rank neighborRank, protocol, nbma netip.Addr,
+) {
 	if c.protocol == protocol && c.nbma == nbma {
 		return
 	}
@@ -59,7 +64,7 @@ func (e *Engine) wantNeighbor(c *neighborClaim, ifc *iface, rank neighborRank, p
 	e.reviseNeighbor(ifc, protocol, n)
 }
 
-// dropNeighbor ends the wish.
+// dropNeighbor ends a reason for a neighbour. Without a reason the neighbour is withdrawn.
 func (e *Engine) dropNeighbor(c *neighborClaim) {
 	if !c.protocol.IsValid() {
 		return
@@ -71,6 +76,7 @@ func (e *Engine) dropNeighbor(c *neighborClaim) {
 	e.reviseNeighbor(c.ifc, protocol, n)
 }
 
+// reviseNeighbor tells the kernel which neighbour and host route follow from the reasons for it.
 func (e *Engine) reviseNeighbor(ifc *iface, protocol netip.Addr, n *neighbor) {
 	if len(n.claims) == 0 {
 		e.reviseHostRoute(ifc, protocol, n)
@@ -81,10 +87,11 @@ func (e *Engine) reviseNeighbor(ifc *iface, protocol netip.Addr, n *neighbor) {
 	}
 	if best := n.best(); n.nbma != best.nbma {
 		n.nbma = best.nbma
-		e.out.Neighbors = append(e.out.Neighbors, NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma})
+		e.out.Neighbors = append(e.out.Neighbors,
+			NeighborChange{Interface: ifc.cfg.Name, Protocol: protocol, NBMA: n.nbma})
 	}
 	e.reviseHostRoute(ifc, protocol, n)
 }
 
-// best is the wish that decides.
+// best returns the reason that decides.
 func (n *neighbor) best() *neighborClaim { return n.claims[0] }

@@ -7,19 +7,19 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Routers pass on what others say, and IKE proves only who passed it on. So what is said in the
-// name of a router that is known here is taken from that router, or from one whose word on others
-// counts. A name that nobody has here cannot be judged: it may be that of a router which only its
-// own hub knows.
+// Routers pass on packets for other routers, and IKE proves only who passed a packet on. If a
+// packet names a router that is known here, the engine accepts it only from that router, or from a
+// relay that it trusts. If nobody here knows the named router, the engine accepts the packet: the
+// router may be known to its own hub only.
 
-// trustsRelay reports whether the word of the router at an NBMA address counts for who sent what it
-// passes on: an NHS of ours, or a router with a static map, which is the administrator's own word.
-// Without IPsec nobody's sender is known.
+// trustsRelay reports whether the router at an NBMA address is trusted to say who sent what it
+// passes on. That is one of our NHSs, or a router with a static map, which the administrator
+// configured. Without IPsec no sender is proven, so every router is trusted.
 func (ifc *iface) trustsRelay(nbma netip.Addr) bool {
 	return !ifc.cfg.Protected || ifc.isNHS(nbma) || ifc.hasMap(nbma)
 }
 
-// hasMap reports whether there is a static map for the router at an NBMA address.
+// hasMap reports whether the router at an NBMA address has a static map.
 func (ifc *iface) hasMap(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
 	if p == nil || !p.has(reasonBinding) {
@@ -33,8 +33,8 @@ func (ifc *iface) hasMap(nbma netip.Addr) bool {
 	return false
 }
 
-// belongsToOther reports whether an overlay address is that of another router than the sender, which
-// may not speak for it.
+// belongsToOther reports whether an overlay address belongs to another router than the sender of a
+// packet, and the sender may not speak for that router.
 func (e *Engine) belongsToOther(m *message, protocol netip.Addr) bool {
 	ifc := m.ifc
 	switch b := ifc.bindings[protocol]; {
@@ -49,9 +49,9 @@ func (e *Engine) belongsToOther(m *message, protocol netip.Addr) bool {
 	return owned
 }
 
-// misleads reports whether a resolution request leads its answer to another NBMA address than that of
-// the router that it names. Who passes on another's question may name it as long as the answer goes
-// to that one, at the address that it registered from.
+// misleads reports whether a Resolution Request would lead its answer to another NBMA address than
+// that of the router that it names as its source. A router that passes on a request may name that
+// source if the answer goes to the NBMA address from which the source registered.
 func (e *Engine) misleads(m *message, nbma netip.Addr) bool {
 	ifc := m.ifc
 	switch b := ifc.bindings[m.SourceProtocol]; {
@@ -65,7 +65,7 @@ func (e *Engine) misleads(m *message, nbma netip.Addr) bool {
 	return e.belongsToOther(m, m.SourceProtocol)
 }
 
-// leadsTo is the NBMA address that the next router will take for the requester's.
+// leadsTo returns the NBMA address that the next router will take for the requester's.
 func (m *message) leadsTo() netip.Addr {
 	nbma := natAddress(m.Packet, m.SourceProtocol)
 	if !nbma.IsValid() {
@@ -74,11 +74,14 @@ func (m *message) leadsTo() netip.Addr {
 	return m.ifc.nameOf(m.SourceProtocol, nbma)
 }
 
-var anothersName = objection.New(objection.NameOfOther, "another router has the overlay address that it names as its source")
+// anothersName is the objection to a Resolution Request that misleads.
+var anothersName = objection.New(objection.NameOfOther,
+	"another router has the overlay address that it names as its source")
 
-// refusesToSpeakFor ends what would go on in another's name, and says whether it did. A reply to a
-// purge speaks for whom the purge was for; other replies need an id that only the requester's
-// routers know.
+// refusesToSpeakFor reports whether we may not forward a packet because it names another router
+// that did not send it. If so, it drops or refuses the packet. A Purge Reply speaks for the router
+// to which the purge was sent. Other replies are forwarded: they need a request ID that only the
+// routers on the requester's path know.
 func (e *Engine) refusesToSpeakFor(m *message) bool {
 	forged := false
 	switch m.Type {
@@ -92,7 +95,7 @@ func (e *Engine) refusesToSpeakFor(m *message) bool {
 	case packet.PurgeReply:
 		forged = e.belongsToOther(m, m.DestProtocol)
 	case packet.ErrorIndication:
-		// Ours do not come in from outside, whatever overlay address they name.
+		// No Error Indication of our own comes in from outside, whatever overlay address it names.
 		forged = e.belongsToOther(m, m.SourceProtocol) || m.SourceNBMA == m.ifc.local
 	}
 	if forged {
