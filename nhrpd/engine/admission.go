@@ -10,12 +10,11 @@ import (
 
 // Admission decides from whom the kernel takes data: it drops what comes from a peer that is not
 // admitted, even if that peer has an SA. A peer is admitted if
-//
-//	- it is one of our NHSs,
-//	- it is registered with us or has a static map,
-//	- it answered a Resolution Request of ours, or
-//	- we answered its Resolution Request, and the request came from one of our NHSs or clients. An
-//	  NHS or client vouches for a router by passing on its request.
+//   - it is one of our NHSs,
+//   - it is registered with us or has a static map,
+//   - it answered a Resolution Request of ours, or
+//   - we answered its Resolution Request, and the request came from one of our NHSs or clients. An
+//     NHS or client vouches for a router by passing on its request.
 
 // admissionGrace is how long the kernel still takes data from a peer after the last reason to admit
 // it has ended. Packets may still be in flight then, and the message that ends the sender's route
@@ -61,7 +60,7 @@ type admitted struct {
 	end   timers.Timer
 }
 
-// admit makes a a reason to take data from an NBMA address. If a was a reason to admit another
+// admit turns a into a reason to take data from an NBMA address. If a was a reason to admit another
 // address, or to admit this one as something else, that reason ends.
 func (e *Engine) admit(a *admission, ifc *iface, nbma netip.Addr, as admittedAs) {
 	if !nbma.IsValid() || a.nbma == nbma && a.as == as {
@@ -99,8 +98,9 @@ func (e *Engine) admitAsker(a *answer, as admittedAs) {
 // reviewAskers is called when an SA has proved who is at an NBMA address. It ends at once what was
 // admitted for another identity, and forgets until when that identity was told that it may send.
 //
-// It reports whether another identity was at the address before. If so, the caller has to end what
-// is left of that identity's admission, once the peer's other reasons have been reviewed.
+// It reports whether another identity was at the address before, or was admitted there. If so, the
+// caller has to end what is left of that identity's admission, once the peer's other reasons have
+// been reviewed.
 func (e *Engine) reviewAskers(p *peer) (other bool) {
 	ifc := p.ifc
 	at := ifc.admitted[p.nbma]

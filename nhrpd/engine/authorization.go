@@ -9,7 +9,8 @@ import (
 )
 
 // authorizationsAt returns the authorizations of the identities that an SA proves at an NBMA
-// address. There are none while the peer has no SA.
+// address. The list is empty while the peer has no SA, and where no rule or block could object to
+// it. An empty list allows everything.
 func (ifc *iface) authorizationsAt(nbma netip.Addr) []authorization.Authorization {
 	if p := ifc.peers[nbma]; p != nil && p.secured {
 		return p.authorizations
@@ -51,8 +52,8 @@ func (ifc *iface) objectToPath(nbma, protocol netip.Addr) objection.Objection {
 }
 
 // bearer returns for which of the identities at a peer's address an overlay address is registered:
-// the first one that may have it. If none may, bearer returns the peer's own identity. The others
-// are the remaining identities at that address.
+// the first one that may have it. If none may, bearer returns the peer's own identity. In others it
+// returns the remaining identities at that address.
 func (p *peer) bearer(protocol netip.Addr) (identity string, others []string) {
 	for i := range p.authorizations {
 		if o := p.authorizations[i].ToAddress(protocol); !o.Raised() {

@@ -172,7 +172,7 @@ func (e *Engine) announcementUnheard(n *nhs, prefixes []netip.Prefix, reason str
 	}
 }
 
-// stopAnnouncing ends the wait for a reply: it is there, or is not wanted any more.
+// stopAnnouncing ends the wait for a reply, which has come or is not wanted any more.
 func (e *Engine) stopAnnouncing(n *nhs) {
 	n.announcement.awaiting = false
 	e.timers.Stop(&n.announcement.timer)

@@ -6,8 +6,8 @@ import (
 )
 
 // localAddress sets the address that the tunnel sends from. All our registrations name that
-// address, so localAddress registers with every NHS again. If the address is another one than
-// before, it also takes back our answers, which name the old address.
+// address, so localAddress registers with every NHS again. If we had another address before, it
+// also ends the direct paths from and to that one.
 func (e *Engine) localAddress(ifc *iface, nbma netip.Addr) {
 	if ifc.local == nbma {
 		return
@@ -33,8 +33,9 @@ func (e *Engine) localAddress(ifc *iface, nbma netip.Addr) {
 }
 
 // endDirectPaths ends the direct paths between us and other routers when our NBMA address has
-// changed. With IPsec, the SAs of our own shortcuts ended with the old address. Without IPsec, no
-// next hop takes what we send from the new address before we ask it again.
+// changed. It takes back our answers, which name the old address. Without IPsec it also ends our
+// own shortcuts: no next hop takes what we send from the new address before we ask it again. With
+// IPsec, the SAs of those shortcuts ended together with the old address.
 func (e *Engine) endDirectPaths(ifc *iface) {
 	e.takeAllBack(ifc)
 	if ifc.cfg.Protected {

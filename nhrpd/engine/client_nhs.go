@@ -32,10 +32,10 @@ type nhs struct {
 	requestID  uint32
 	sentNBMA   netip.Addr // source address of the request
 	asked      time.Time  // when the request that waits went out first, or an error answered it
-	attempts   int        // unanswered requests in a row
-	silent     int        // likewise, to whichever of its NBMA addresses they went
-	quiet      int        // likewise, since the last reported error
-	since      time.Time  // when the last reply came
+	attempts   int        // unanswered or refused requests in a row
+	silent     int        // unanswered requests in a row, to any of its NBMA addresses
+	quiet      int        // unanswered requests in a row since the last reported error
+	since      time.Time  // when the NHS last accepted our registration
 	expires    time.Time  // when the registration expires
 	next       time.Time  // when the next request goes
 	err        string

@@ -154,7 +154,7 @@ func (e *Engine) nhsUnusable(n *nhs, why string) {
 
 // learnNHS learns the overlay address of an NHS if the configuration has none. The address is the
 // destination in the reply, or where that is our own address, the one in the Responder extension.
-// learnNHS returns why that address cannot be the NHS's.
+// If that cannot be the NHS's address, learnNHS returns why.
 func (e *Engine) learnNHS(n *nhs, m *message) string {
 	if n.cfg.Protocol.IsValid() {
 		return ""
@@ -201,8 +201,8 @@ func (e *Engine) learnPublic(n *nhs, public netip.Addr) {
 }
 
 // registerElsewhere registers again with the other NHSs when one of them has seen that our NAT
-// address changed. They then know the new address, and their replies tell us that they do. Until
-// then we would name the address that they reported before to every router that we ask or answer.
+// address changed. They then learn the new address, and their replies report it back. Until then we
+// might name the address that they reported before to the routers that we ask or answer.
 func (e *Engine) registerElsewhere(moved *nhs) {
 	for _, n := range moved.ifc.nhs {
 		if n != moved && n.usable() && n.public.IsValid() && n.public != moved.public {

@@ -53,8 +53,9 @@ type InterfaceConfig struct {
 	// belongs to the first that registers it.
 	Policy *policy.Rules
 
-	// NameAttributes is how many attributes of a peer's distinguished name charon checks. If it is
-	// 0, charon checks none, and no distinguished name counts as proven.
+	// NameAttributes is how many attributes a peer's distinguished name must have for charon to
+	// accept it. If it is 0, charon does not count them, and every distinguished name is unclear:
+	// see policy.Unclear.
 	NameAttributes int
 
 	Limits Limits

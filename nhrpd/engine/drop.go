@@ -46,7 +46,7 @@ const (
 	dropReasons // the number of reasons
 )
 
-// dropNames has the text of each reason, by which Stats counts.
+// dropNames has the text of each reason.
 var dropNames = [dropReasons]string{
 	dropNoInterface:      "interface not configured",
 	dropInactive:         "interface not active",
@@ -87,6 +87,7 @@ var dropNames = [dropReasons]string{
 	dropProhibited:       "administratively prohibited",
 }
 
+// String returns the text of the reason, under which Stats counts it.
 func (r dropReason) String() string { return dropNames[r] }
 
 // messageTypes is the length of an array that is indexed by packet.Type.

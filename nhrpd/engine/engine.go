@@ -40,9 +40,9 @@ type Engine struct {
 	cies []packet.CIE  // memory for the lists of CIEs in the packet being handled
 }
 
-// New returns an engine without interfaces. All jitter comes from rng. Request IDs grow from
-// firstRequestID, which should be above all IDs used before a restart (RFC 2332 §5.2.3): the
-// current time in seconds is suitable.
+// New returns an engine without interfaces. All jitter comes from rng. The IDs of registrations and
+// purges grow from firstRequestID, which should be above all those used before a restart (RFC 2332
+// §5.2.3): the current time in seconds is suitable.
 func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 	return &Engine{
 		rng:       rng,
@@ -154,7 +154,7 @@ func (e *Engine) newSecretID(ifc *iface) uint32 {
 	}
 }
 
-// jittered returns d, less a random part of up to percent hundredths of it.
+// jittered returns d, shortened by a random part of at most percent % of d.
 func (e *Engine) jittered(d time.Duration, percent int64) time.Duration {
 	return d - time.Duration(e.rng.Int64N(int64(d)*percent/100+1))
 }

@@ -63,11 +63,11 @@ func (m *message) origin() netip.Addr {
 }
 
 const (
-	hopCountOffset = 9 // where the fixed header has the field
+	hopCountOffset = 9 // of the hop count in the fixed header
 
-	fixedLen  = 20           // the fixed header (RFC 2332 §5.1)
-	commonLen = 8            // the mandatory part before the addresses
-	quotedLen = fixedLen + 8 // enough to find which request an Error Indication is about
+	fixedLen  = 20           // of the fixed header (RFC 2332 §5.1)
+	commonLen = 8            // of the mandatory part before the addresses
+	quotedLen = fixedLen + 8 // of what shows which request an Error Indication is about
 )
 
 // addressOffset returns the offset of the overlay address to which the packet travels: in a reply
@@ -125,8 +125,9 @@ func (e *Engine) errorIndication(m *message) {
 		Reason: m.ErrorCode.String()})
 }
 
-// failedRequest applies an Error Indication to the request of ours that it is about. It reports
-// whether there is such a request, and whether the error may come from the router that sent it.
+// failedRequest applies an Error Indication to the request of ours that it is about. It returns
+// false if there is no such request, or if the error comes from a router to which that request did
+// not go. An error about a Resolution Request may also come through one of our NHSs.
 func (e *Engine) failedRequest(m *message, t packet.Type, id uint32, reason string) bool {
 	switch t {
 	case packet.RegistrationRequest:

@@ -8,7 +8,7 @@ import (
 )
 
 // heldPacket is the last packet of a sender whose SA the engine has not heard of yet. A packet may
-// arrive some milliseconds before charon's message about the SA that it came through.
+// arrive some milliseconds before the engine hears of the SA through which it came.
 type heldPacket struct {
 	data    []byte
 	timeout timers.Timer

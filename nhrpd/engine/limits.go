@@ -11,9 +11,9 @@ import (
 // limits are the rate limiters of one interface. doc/threat-model.md says under "Rates" what each
 // allows, and what happens to the rest.
 type limits struct {
-	requests    *ratelimit.Limiter[netip.Addr] // from a peer, indications included
-	replies     *ratelimit.Limiter[netip.Addr] // from a peer, errors included
-	transit     *ratelimit.Limiter[transitKey] // from NHSs, and what clients pass on for others
+	requests    *ratelimit.Limiter[netip.Addr] // taken from a peer, indications included
+	replies     *ratelimit.Limiter[netip.Addr] // taken from a peer, errors included
+	transit     *ratelimit.Limiter[transitKey] // taken from NHSs, and from clients for others
 	refusals    *ratelimit.Limiter[netip.Addr] // refusals of one peer that are logged
 	errors      *ratelimit.Budget[holder]      // error indications sent, by who caused them
 	indications *ratelimit.Budget[holder]      // traffic indications sent, by who gets them

@@ -110,7 +110,7 @@ func (ifc *iface) settled(nbma netip.Addr, kinds ...MismatchKind) {
 }
 
 // Mismatches returns what does not fit between this router and others, ordered by interface, kind
-// and address.
+// and address. Silent NHSs are in the order of the configuration.
 func (e *Engine) Mismatches(now time.Time) []Mismatch {
 	var list []Mismatch
 	for _, ifc := range e.interfaces() {

@@ -38,8 +38,9 @@ func (ifc *iface) publicCIE() []packet.CIE {
 }
 
 // fillNAT writes what we know about a client behind NAT into the NAT address extension of a packet
-// that we forward. It replaces what the client itself wrote there: that may be the address from
-// before the client's NAT changed, which the client learns with its next registration.
+// that we forward. If the client sent the packet itself, fillNAT replaces the address that the
+// client wrote there. That address may be from before the client's NAT changed: the client learns
+// the new one with its next registration.
 //
 // As Cisco's hub does, fillNAT adds the extension to a packet that has none, if the NAT flag says
 // that the requester understands it. Otherwise the packet would name only the client's private

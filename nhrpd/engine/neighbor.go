@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// neighborRank orders the reasons for a neighbour by what they come from. Where several reasons
-// name another NBMA address for the same overlay address, the first in this order decides.
+// neighborRank orders the reasons for a neighbour by what they come from. Where reasons name
+// different NBMA addresses for one overlay address, the first in this order decides.
 type neighborRank uint8
 
 const (
@@ -35,8 +35,8 @@ type neighbor struct {
 	first  [1]*neighborClaim // backs claims while there is only one
 }
 
-// wantNeighbor makes c a reason to reach protocol at nbma. A reason of higher rank may say that
-// protocol is reached elsewhere; that reason decides.
+// wantNeighbor makes c a reason to reach protocol at nbma. If a reason of higher rank says that
+// protocol is reached elsewhere, that reason decides.
 func (e *Engine) wantNeighbor(
 	c *neighborClaim, ifc *iface, rank neighborRank, protocol, nbma netip.Addr,
 ) {

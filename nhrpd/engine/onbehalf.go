@@ -78,10 +78,10 @@ func (m *message) leadsTo() netip.Addr {
 var anothersName = objection.New(objection.NameOfOther,
 	"another router has the overlay address that it names as its source")
 
-// refusesToSpeakFor reports whether we may not forward a packet because it names another router
-// that did not send it. If so, it drops or refuses the packet. A Purge Reply speaks for the router
-// to which the purge was sent. Other replies are forwarded: they need a request ID that only the
-// routers on the requester's path know.
+// refusesToSpeakFor reports whether we may not forward a packet because it names a router that did
+// not send it. If so, it refuses a Resolution Request, and drops any other packet. A Purge Reply
+// speaks for the router to which the purge was sent. Other replies are forwarded: they need a
+// request ID that only the routers on the requester's path know.
 func (e *Engine) refusesToSpeakFor(m *message) bool {
 	forged := false
 	switch m.Type {
@@ -95,7 +95,8 @@ func (e *Engine) refusesToSpeakFor(m *message) bool {
 	case packet.PurgeReply:
 		forged = e.belongsToOther(m, m.DestProtocol)
 	case packet.ErrorIndication:
-		// No Error Indication of our own comes in from outside, whatever overlay address it names.
+		// An error with our NBMA address as its source is forged, whatever overlay address it
+		// names: our own do not come in from outside.
 		forged = e.belongsToOther(m, m.SourceProtocol) || m.SourceNBMA == m.ifc.local
 	}
 	if forged {

@@ -33,10 +33,11 @@ func (ifc *iface) overlaid(prefix netip.Prefix) bool {
 	return prefix.Overlaps(ifc.cfg.Address)
 }
 
-// linkAround returns a prefix around an overlay address that is routed into the tunnel, although
-// the mirror may have no route for it. That prefix is the overlay, or the prefix on the tunnel's
-// link. It is the address itself where the engine has a shortcut for the address because the kernel
-// missed its neighbour.
+// linkAround returns the prefix around an overlay address by which packets to that address go into
+// the tunnel, even if the mirror has no route for them. That is the overlay's range, or else the
+// prefix on the tunnel's link. It is the address itself where the engine has a shortcut for the
+// address because the kernel missed its neighbour. linkAround returns false if there is no such
+// prefix.
 func (ifc *iface) linkAround(dest netip.Addr) (netip.Prefix, bool) {
 	switch {
 	case ifc.inOverlay(dest):
