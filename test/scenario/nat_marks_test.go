@@ -128,8 +128,10 @@ func marked(m *lab.Mesh, s, inside *lab.Site) {
 func leadsBySA(s, inside *lab.Site) error {
 	at := s.Neighbors("gre1")[inside.Overlay]
 	mark, ok := xfrm.MarkOf(at)
-	if !ok && at != inside.Public {
-		return fmt.Errorf("%s has the neighbour %s at %v", s.Name, inside.Name, at)
+	if !ok {
+		if mark = 0; at != inside.Public {
+			return fmt.Errorf("%s has the neighbour %s at %v", s.Name, inside.Name, at)
+		}
 	}
 	var identities []string
 	for _, sa := range s.Charon.With(inside.Public) {
