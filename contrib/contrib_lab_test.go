@@ -15,13 +15,15 @@ import (
 	"cygnet/test/lab"
 )
 
-// sites are a hub and two spokes with the addresses that the examples have, each with a LAN and a host on it.
+// sites are a hub and two spokes with the addresses of the examples. Each has a LAN, and each
+// spoke's LAN has a host.
 type sites struct {
 	*lab.Net
 	hub, spoke1, spoke2 *lab.Router
 	host1, host2        *lab.Host
 }
 
+// newSites makes the routers and hosts. No daemon runs on them yet.
 func newSites(t *testing.T) *sites {
 	t.Helper()
 	s := &sites{Net: lab.New(t)}
@@ -32,14 +34,16 @@ func newSites(t *testing.T) *sites {
 	return s
 }
 
-// each calls f for every router with what turns the example for the first spoke into its own.
+// each calls f for every router with the name of the router's example, and with a replacer that
+// turns the example, which is written for spoke1, into the router's own configuration.
 func (s *sites) each(f func(r *lab.Router, role string, own *strings.Replacer)) {
 	f(s.hub, "hub", strings.NewReplacer())
 	f(s.spoke1, "spoke", strings.NewReplacer())
 	f(s.spoke2, "spoke", strings.NewReplacer("10.255.0.11", "10.255.0.12", "spoke1", "spoke2"))
 }
 
-// awaitMesh waits until both spokes are registered, and then until traffic between them goes the direct way.
+// awaitMesh waits until both spokes are registered and traffic between them goes the direct way. It
+// fails the test if a GRE packet crossed the underlay without IPsec.
 func (s *sites) awaitMesh(t *testing.T) {
 	t.Helper()
 	for _, r := range []*lab.Router{s.spoke1, s.spoke2} {
@@ -47,21 +51,24 @@ func (s *sites) awaitMesh(t *testing.T) {
 			return state(r, "nhs", "registered")
 		})
 	}
-	s.Await("the hosts reach each other", 60*time.Second, func() error { return s.host1.Reaches(s.host2.Addr) })
+	s.Await("the hosts reach each other", 60*time.Second, func() error {
+		return s.host1.Reaches(s.host2.Addr)
+	})
 	direct := netip.MustParseAddr("10.255.0.12")
 	s.Await("the direct way", 30*time.Second, func() error {
 		if err := s.host1.Reaches(s.host2.Addr); err != nil {
 			return err
 		}
-		return lab.True(s.spoke1.NextHop(s.host2.Addr) == direct, "the next hop is %s", s.spoke1.NextHop(s.host2.Addr))
+		return lab.True(s.spoke1.NextHop(s.host2.Addr) == direct,
+			"the next hop is %s", s.spoke1.NextHop(s.host2.Addr))
 	})
 	if n := s.Underlay.Count(lab.OfKind(lab.GRE)); n > 0 {
 		t.Errorf("%d packets of clear GRE on the underlay", n)
 	}
 }
 
-// awaitRoutes waits until a routing daemon, whose routes the kernel marks with protocol, has given each
-// spoke the one route to all sites, and the hub both sites' routes.
+// awaitRoutes waits until a routing daemon has given each spoke the one route to all sites, and the
+// hub the routes of both sites. The kernel shows the daemon's routes with this protocol.
 func (s *sites) awaitRoutes(protocol string) {
 	s.Helper()
 	const all = "172.16.0.0/12"
@@ -82,7 +89,8 @@ func (s *sites) awaitRoutes(protocol string) {
 	}
 }
 
-// state says whether all entries of one of cygnet's lists, and at least one, are in a state.
+// state returns nil if one of cygnet's lists has entries and all of them are in a state. Otherwise
+// it returns an error.
 func state(r *lab.Router, list, want string) error {
 	var entries []struct{ State string }
 	if err := r.CygnetJSON(&entries, list); err != nil {
@@ -96,8 +104,8 @@ func state(r *lab.Router, list, want string) error {
 	return lab.True(len(entries) > 0, "%s is empty", list)
 }
 
-// The examples for a key in common, FRR and charon's settings work together as they are: BGP over the tunnel brings the route to
-// all sites, and a shortcut beneath it the direct way.
+// The examples for a PSK, FRR and charon's settings work together as they are: BGP over the tunnel
+// brings the route to all sites, and a shortcut beneath that route brings the direct way.
 func TestExamplesWithKeyAndFRR(t *testing.T) {
 	s := newSites(t)
 	s.each(func(r *lab.Router, role string, own *strings.Replacer) {
@@ -109,20 +117,27 @@ func TestExamplesWithKeyAndFRR(t *testing.T) {
 	s.awaitRoutes("bgp")
 	s.awaitMesh(t)
 
-	// A route of the site itself, set after the shortcut, is announced; so the shortcut would have been before it.
+	// BGP announces a route of the site itself that is newer than the shortcut. If BGP announced
+	// shortcuts, it would have announced the shortcut by then.
 	s.spoke1.IP("route add 172.16.101.0/24 via " + s.host1.Addr.String() + " dev lan0")
 	s.Await("the hub has the new route of the first site", 60*time.Second, func() error {
-		return lab.True(strings.Contains(s.hub.Run("vtysh", "-c", "show ip bgp"), "172.16.101.0/24"), "not announced")
+		return lab.True(
+			strings.Contains(s.hub.Run("vtysh", "-c", "show ip bgp"), "172.16.101.0/24"),
+			"not announced")
 	})
-	for site, announcer := range map[string]string{"172.16.1.0/24": "10.255.0.11", "172.16.2.0/24": "10.255.0.12"} {
+	for site, announcer := range map[string]string{
+		"172.16.1.0/24": "10.255.0.11",
+		"172.16.2.0/24": "10.255.0.12",
+	} {
 		paths := s.hub.Run("vtysh", "-c", "show ip bgp "+site)
-		if !strings.Contains(paths, "Paths: (1 available") || !strings.Contains(paths, announcer+" from "+announcer) {
+		if !strings.Contains(paths, "Paths: (1 available") ||
+			!strings.Contains(paths, announcer+" from "+announcer) {
 			t.Errorf("%s is announced by others than %s: a shortcut?\n%s", site, announcer, paths)
 		}
 	}
 }
 
-// startBGP starts zebra and bgpd with one configuration for both, as vtysh loads it at boot.
+// startBGP starts zebra and bgpd, and loads one configuration for both by vtysh -b, as at boot.
 func startBGP(net *lab.Net, r *lab.Router, config string) {
 	net.Helper()
 	r.WriteFile("/etc/frr/frr.conf", 0o644, config)
@@ -142,9 +157,9 @@ func startBGP(net *lab.Net, r *lab.Router, config string) {
 	r.Run("vtysh", "-b")
 }
 
-// The examples for certificates and BIRD work together as they are, with what make-certificates makes:
-// stock swanctl loads them, the routers prove their identities, BGP brings the route to all sites, and
-// a shortcut comes up.
+// The examples for certificates and BIRD work together as they are, with the certificates that
+// make-certificates makes. Stock swanctl loads the certificates, the routers prove their
+// identities, BGP brings the route to all sites, and a shortcut comes up.
 func TestExamplesWithCertificatesAndBIRD(t *testing.T) {
 	folder := t.TempDir()
 	script, err := filepath.Abs("swanctl/make-certificates")
@@ -165,23 +180,35 @@ func TestExamplesWithCertificatesAndBIRD(t *testing.T) {
 			"private/" + r.Name + ".pem": "private/" + r.Name + ".pem",
 		} {
 			r.Run("mkdir", "-p", filepath.Dir("/etc/swanctl/"+to))
-			r.WriteFile("/etc/swanctl/"+to, 0o600, read(t, filepath.Join(folder, "pki", from)))
+			r.WriteFile("/etc/swanctl/"+to, 0o600,
+				read(t, filepath.Join(folder, "pki", from)))
 		}
 		r.Run("mkdir", "-p", "/etc/swanctl/conf.d")
-		r.WriteFile("/etc/swanctl/conf.d/cygnet.conf", 0o600, own.Replace(read(t, "swanctl/cygnet.conf")))
+		r.WriteFile("/etc/swanctl/conf.d/cygnet.conf", 0o600,
+			own.Replace(read(t, "swanctl/cygnet.conf")))
 		r.WriteFile("/etc/swanctl/swanctl.conf", 0o600, "include conf.d/*.conf\n")
 		r.Run("swanctl", "--load-all", "--noprompt")
-		if authorities := r.Run("swanctl", "--list-authorities"); !strings.Contains(authorities, "Example DMVPN authority") {
+		if authorities := r.Run("swanctl", "--list-authorities"); !strings.Contains(
+			authorities,
+			"Example DMVPN authority",
+		) {
 			t.Errorf("%s: authorities:\n%s", r.Name, authorities)
 		}
-		if threads := r.Run("swanctl", "--stats"); !strings.Contains(threads, "worker threads: 32 total") {
-			t.Errorf("%s: the settings of charon-cygnet.conf are not in force:\n%s", r.Name, threads)
+		if threads := r.Run("swanctl", "--stats"); !strings.Contains(
+			threads,
+			"worker threads: 32 total",
+		) {
+			t.Errorf("%s: the settings of charon-cygnet.conf are not in force:\n%s",
+				r.Name, threads)
 		}
 		r.Cygnetd(own.Replace(read(t, "swanctl/"+role+".toml")))
 	})
 	s.each(func(r *lab.Router, role string, own *strings.Replacer) {
 		r.WriteFile("/etc/cygnet/bird.conf", 0o644, own.Replace(read(t, "bird/"+role+".conf")))
-		r.Start("bird", nil, "/usr/sbin/bird", "-f", "-c", "/etc/cygnet/bird.conf", "-s", "/run/bird.ctl")
+		r.Start("bird", nil, "/usr/sbin/bird",
+			"-f",
+			"-c", "/etc/cygnet/bird.conf",
+			"-s", "/run/bird.ctl")
 	})
 	s.awaitRoutes("bird")
 	s.awaitMesh(t)
@@ -194,14 +221,17 @@ func TestExamplesWithCertificatesAndBIRD(t *testing.T) {
 	for _, p := range peers {
 		proven[p.NBMA] = p.Identity
 	}
-	for nbma, identity := range map[string]string{"198.51.100.1": "hub.example.net", "198.51.100.12": "spoke2.example.net"} {
+	for nbma, identity := range map[string]string{
+		"198.51.100.1":  "hub.example.net",
+		"198.51.100.12": "spoke2.example.net",
+	} {
 		if proven[nbma] != identity {
 			t.Errorf("%s proves to be %q, want %q", nbma, proven[nbma], identity)
 		}
 	}
 }
 
-// A kernel takes every setting of the example, and gives it back.
+// The kernel takes every setting of the example for sysctl, and shows the same value afterwards.
 func TestSysctlOnAKernel(t *testing.T) {
 	text := read(t, "sysctl/60-cygnet.conf")
 	out, err := exec.Command("sysctl", "-p", "sysctl/60-cygnet.conf").CombinedOutput()

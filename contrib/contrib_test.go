@@ -1,4 +1,5 @@
-// Package contrib has no code: these tests hold the example configurations beside it against the programs that read them.
+// Package contrib has tests only. They check that the example configurations in this folder fit
+// each other, and that the programs for which they are written accept them.
 package contrib
 
 import (
@@ -20,6 +21,7 @@ import (
 	"cygnet/vici/swanctl"
 )
 
+// read returns the text of a file.
 func read(t *testing.T, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -29,7 +31,8 @@ func read(t *testing.T, path string) string {
 	return string(data)
 }
 
-// load reads one of our configurations, which must be without a warning and have one protected interface.
+// load reads one of the daemon's example configurations. It fails the test if the daemon would warn
+// about the configuration, or if the configuration does not have exactly one interface, with IPsec.
 func load(t *testing.T, path string) *config.Interface {
 	t.Helper()
 	c, err := config.Parse([]byte(read(t, path)), path)
@@ -42,35 +45,62 @@ func load(t *testing.T, path string) *config.Interface {
 	return &c.Interfaces[0]
 }
 
-// Hub and spoke of a pair fit each other: one overlay, one key, the spoke registers with the hub, redirects meet shortcuts.
+// The examples for hub and spoke in each folder fit each other. Both are in one overlay and use one
+// GRE key, the spoke registers with the hub, the hub sends traffic indications, and the spoke makes
+// shortcuts.
 func TestHubAndSpokeFit(t *testing.T) {
-	for folder, auth := range map[string]config.Auth{"cygnet": config.AuthPSK, "swanctl": config.AuthCertificate} {
+	for folder, auth := range map[string]config.Auth{
+		"cygnet":  config.AuthPSK,
+		"swanctl": config.AuthCertificate,
+	} {
 		hub, spoke := load(t, folder+"/hub.toml"), load(t, folder+"/spoke.toml")
-		if hub.Name != spoke.Name || hub.Address.Masked() != spoke.Address.Masked() || hub.Address == spoke.Address || *hub.Key != *spoke.Key {
-			t.Errorf("%s: hub %s %s key %d, spoke %s %s key %d", folder, hub.Name, hub.Address, *hub.Key, spoke.Name, spoke.Address, *spoke.Key)
+		if hub.Name != spoke.Name ||
+			hub.Address.Masked() != spoke.Address.Masked() ||
+			hub.Address == spoke.Address ||
+			*hub.Key != *spoke.Key {
+			t.Errorf("%s: hub %s %s key %d, spoke %s %s key %d", folder,
+				hub.Name, hub.Address, *hub.Key, spoke.Name, spoke.Address, *spoke.Key)
 		}
 		if len(spoke.NHS) != 1 || spoke.NHS[0].NBMA != hub.Underlay.Address.String() {
-			t.Errorf("%s: the spoke registers with %v, the hub is at %s", folder, spoke.NHS, hub.Underlay)
+			t.Errorf("%s: the spoke registers with %v, the hub is at %s",
+				folder, spoke.NHS, hub.Underlay)
 		}
 		if !hub.Redirect || !spoke.Shortcut {
 			t.Errorf("%s: redirect %t, shortcut %t", folder, hub.Redirect, spoke.Shortcut)
 		}
-		if hub.IPsec.Auth != auth || spoke.IPsec.Auth != auth || hub.IPsec.Identity == spoke.IPsec.Identity {
+		if hub.IPsec.Auth != auth ||
+			spoke.IPsec.Auth != auth ||
+			hub.IPsec.Identity == spoke.IPsec.Identity {
 			t.Errorf("%s: hub %+v, spoke %+v", folder, hub.IPsec, spoke.IPsec)
 		}
 	}
 }
 
-// The routing examples are for the routers of cygnet/hub.toml and cygnet/spoke.toml.
+// The examples for FRR and BIRD have the addresses and interfaces of cygnet/hub.toml and
+// cygnet/spoke.toml.
 func TestRoutingIsForTheseRouters(t *testing.T) {
 	hub, spoke := load(t, "cygnet/hub.toml"), load(t, "cygnet/spoke.toml")
 	for path, facts := range map[string][]string{
-		"frr/hub.conf":   {"bgp router-id " + hub.Address.Addr().String(), "bgp listen range " + hub.Address.Masked().String(), "match interface " + hub.Name},
-		"frr/spoke.conf": {"bgp router-id " + spoke.Address.Addr().String(), "neighbor " + hub.Address.Addr().String() + " remote-as", "match interface " + spoke.Name},
-		"bird/hub.conf": {"router id " + hub.Address.Addr().String(), "local " + hub.Address.Addr().String() + " as",
-			"neighbor range " + hub.Address.Masked().String() + " as"},
-		"bird/spoke.conf": {"router id " + spoke.Address.Addr().String(), "local " + spoke.Address.Addr().String() + " as",
-			"neighbor " + hub.Address.Addr().String() + " as"},
+		"frr/hub.conf": {
+			"bgp router-id " + hub.Address.Addr().String(),
+			"bgp listen range " + hub.Address.Masked().String(),
+			"match interface " + hub.Name,
+		},
+		"frr/spoke.conf": {
+			"bgp router-id " + spoke.Address.Addr().String(),
+			"neighbor " + hub.Address.Addr().String() + " remote-as",
+			"match interface " + spoke.Name,
+		},
+		"bird/hub.conf": {
+			"router id " + hub.Address.Addr().String(),
+			"local " + hub.Address.Addr().String() + " as",
+			"neighbor range " + hub.Address.Masked().String() + " as",
+		},
+		"bird/spoke.conf": {
+			"router id " + spoke.Address.Addr().String(),
+			"local " + spoke.Address.Addr().String() + " as",
+			"neighbor " + hub.Address.Addr().String() + " as",
+		},
 	} {
 		for _, fact := range facts {
 			if !strings.Contains(read(t, path), fact) {
@@ -80,12 +110,16 @@ func TestRoutingIsForTheseRouters(t *testing.T) {
 	}
 }
 
-// FRR takes the configurations: vtysh knows the commands of all daemons, bgpd those of its own. Both are shown to refuse
-// what is wrong, as each exits with 0 on some errors.
+// FRR accepts the example configurations. vtysh checks the commands of all daemons, bgpd checks its
+// own. Both exit with 0 on some errors, so the test also shows that they complain about a wrong
+// configuration.
 func TestFRR(t *testing.T) {
 	check := func(path string) string {
 		var all []byte
-		for _, command := range [][]string{{"vtysh", "-C", "-f", path}, {"/usr/lib/frr/bgpd", "-C", "-f", path}} {
+		for _, command := range [][]string{
+			{"vtysh", "-C", "-f", path},
+			{"/usr/lib/frr/bgpd", "-C", "-f", path},
+		} {
 			out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
 			all = append(all, withoutVtyshConf(out)...)
 			if err != nil {
@@ -103,7 +137,11 @@ func TestFRR(t *testing.T) {
 			t.Errorf("%s:\n%s", path, complaints)
 		}
 		wrong := filepath.Join(t.TempDir(), "wrong.conf")
-		text := strings.Replace(read(t, path), " address-family ipv4 unicast\n", " address-family ipv4 unicast\n  redistribute everything\n", 1)
+		text := strings.Replace(
+			read(t, path),
+			" address-family ipv4 unicast\n",
+			" address-family ipv4 unicast\n  redistribute everything\n",
+			1)
 		if err := os.WriteFile(wrong, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -113,32 +151,44 @@ func TestFRR(t *testing.T) {
 	}
 }
 
-// withoutVtyshConf drops what vtysh says of its own settings, which it need not have.
+// withoutVtyshConf removes vtysh's complaint that it cannot open its own settings, which are
+// optional.
 func withoutVtyshConf(out []byte) []byte {
-	return regexp.MustCompile(`(?m)^% Can't open configuration file \S*/vtysh.conf .*\n`).ReplaceAll(out, nil)
+	return regexp.MustCompile(`(?m)^% Can't open configuration file \S*/vtysh.conf .*\n`).
+		ReplaceAll(out, nil)
 }
 
+// BIRD accepts the example configurations.
 func TestBIRD(t *testing.T) {
 	for _, path := range birdExamples {
-		if out, err := exec.Command("/usr/sbin/bird", "-p", "-c", path).CombinedOutput(); err != nil {
+		if out, err := exec.Command(
+			"/usr/sbin/bird", "-p", "-c", path,
+		).CombinedOutput(); err != nil {
 			t.Errorf("bird refuses %s: %v\n%s", path, err, out)
 		}
 	}
 }
 
+// birdExamples are the paths of the example configurations for BIRD.
 var birdExamples = []string{"bird/hub.conf", "bird/spoke.conf"}
 
-// BIRD tells cygnetd's routes by the number that the daemon gives them.
+// The examples for BIRD recognize cygnetd's routes by the routing protocol number that the daemon
+// gives its routes.
 func TestBIRDKnowsOurRoutes(t *testing.T) {
 	for _, path := range birdExamples {
-		number := regexp.MustCompile(`(?m)^define CYGNET = (\d+);`).FindStringSubmatch(read(t, path))
-		if number == nil || !strings.Contains(read(t, "../kernel/rtnl/rtnl.go"), "\nconst Protocol = "+number[1]+"\n") {
+		number := regexp.MustCompile(`(?m)^define CYGNET = (\d+);`).
+			FindStringSubmatch(read(t, path))
+		if number == nil || !strings.Contains(
+			read(t, "../kernel/rtnl/rtnl.go"),
+			"\nconst Protocol = "+number[1]+"\n",
+		) {
 			t.Errorf("%s has %q, which is not the number in kernel.go", path, number)
 		}
 	}
 }
 
-// Every setting is of a form that sysctl takes, and there where this kernel has the part that it is of.
+// Every line of the example for sysctl has a form that sysctl accepts. Every setting exists in this
+// kernel, unless the kernel lacks the whole directory of the setting.
 func TestSysctl(t *testing.T) {
 	setting := regexp.MustCompile(`^([a-z0-9_.]+) = (\d+)$`)
 	found := 0
@@ -166,7 +216,7 @@ func TestSysctl(t *testing.T) {
 	}
 }
 
-// exported are the metrics that the daemon has.
+// exported returns the names of the metrics that the daemon exports.
 func exported(t *testing.T) map[string]bool {
 	t.Helper()
 	counts := map[string]uint64{"x": 1}
@@ -176,13 +226,14 @@ func exported(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	all := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).FindAllStringSubmatch(text.String(), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) `).
+		FindAllStringSubmatch(text.String(), -1) {
 		all[m[1]] = true
 	}
 	return all
 }
 
-// Alerts and dashboard ask for metrics that there are.
+// The alerts and the dashboard use only metrics that the daemon exports.
 func TestMetricsExist(t *testing.T) {
 	has := exported(t)
 	for _, path := range []string{"prometheus/cygnet.rules.yml", "grafana/cygnet.json"} {
@@ -198,7 +249,7 @@ func TestMetricsExist(t *testing.T) {
 	}
 }
 
-// Together, alerts and dashboard show everything that the daemon exports.
+// The alerts and the dashboard together use every metric that the daemon exports.
 func TestMetricsAreAllUsed(t *testing.T) {
 	text := read(t, "prometheus/cygnet.rules.yml") + read(t, "grafana/cygnet.json")
 	for name := range exported(t) {
@@ -208,6 +259,8 @@ func TestMetricsAreAllUsed(t *testing.T) {
 	}
 }
 
+// The dashboard is valid JSON. Its panels have different IDs, a title and a query, and fit the
+// grid.
 func TestDashboard(t *testing.T) {
 	var dashboard struct {
 		Title  string
@@ -223,7 +276,12 @@ func TestDashboard(t *testing.T) {
 	}
 	ids := map[int]bool{}
 	for _, p := range dashboard.Panels {
-		if ids[p.ID] || p.Title == "" || len(p.Targets) == 0 || p.Targets[0].Expr == "" || p.GridPos.W == 0 || p.GridPos.X+p.GridPos.W > 24 {
+		if ids[p.ID] ||
+			p.Title == "" ||
+			len(p.Targets) == 0 ||
+			p.Targets[0].Expr == "" ||
+			p.GridPos.W == 0 ||
+			p.GridPos.X+p.GridPos.W > 24 {
 			t.Errorf("panel %+v", p)
 		}
 		ids[p.ID] = true
@@ -233,8 +291,9 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// make-certificates gives every router a certificate that its peers accept: for the identity that its configuration has, from the
-// authority that the configurations name. Keys are for their owner alone, and a second call leaves what is there.
+// make-certificates gives every router a certificate that its peers accept: it is for the identity
+// in the router's configuration, and from the authority that the configurations name. Only the
+// owner may read the keys. A second call leaves existing certificates unchanged.
 func TestMakeCertificates(t *testing.T) {
 	script, err := filepath.Abs("swanctl/make-certificates")
 	if err != nil {
@@ -259,7 +318,11 @@ func TestMakeCertificates(t *testing.T) {
 	if read(t, filepath.Join(folder, "pki/x509", hub.IPsec.Certs[0])) != first {
 		t.Error("hub.example.org has taken the place of the other hub")
 	}
-	other := &config.IPsec{Identity: "hub.example.org", Certs: []string{"hub.example.org.pem"}, CACerts: hub.IPsec.CACerts}
+	other := &config.IPsec{
+		Identity: "hub.example.org",
+		Certs:    []string{"hub.example.org.pem"},
+		CACerts:  hub.IPsec.CACerts,
+	}
 	for _, i := range []*config.IPsec{hub.IPsec, spoke.IPsec, other} {
 		authority := x509.NewCertPool()
 		authority.AppendCertsFromPEM([]byte(read(t, filepath.Join(folder, "pki", i.CACerts[0]))))
@@ -269,7 +332,11 @@ func TestMakeCertificates(t *testing.T) {
 			t.Fatal(err)
 		}
 		usage := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-		if _, err := certificate.Verify(x509.VerifyOptions{Roots: authority, DNSName: i.Identity, KeyUsages: usage}); err != nil {
+		if _, err := certificate.Verify(x509.VerifyOptions{
+			Roots:     authority,
+			DNSName:   i.Identity,
+			KeyUsages: usage,
+		}); err != nil {
 			t.Errorf("%s: %v", i.Identity, err)
 		}
 		info, err := os.Stat(filepath.Join(folder, "pki/private", i.Certs[0]))
@@ -288,7 +355,8 @@ func TestMakeCertificates(t *testing.T) {
 	}
 }
 
-// The connection for sites that have strongSwan already is one that can be used, without a warning.
+// The example connection for sites that already use strongSwan is one that an interface can use. It
+// causes no warning.
 func TestExistingConnectionFits(t *testing.T) {
 	f, err := swanctl.Load("swanctl/existing.conf")
 	if err != nil {

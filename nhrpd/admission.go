@@ -10,12 +10,20 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// openPath attaches the programs of a tunnel device, with everybody admitted from their first packet on whom the engine wants admitted
-// now. What changes until the loop has the line, it finds by the list that openPath keeps.
-func (p *port) openPath(ctx context.Context, index int) (kernel.DataPath, []engine.AdmissionChange, error) {
+// openPath attaches the eBPF programs to a tunnel device. From their first packet on, they admit
+// every peer that the engine wants admitted now. openPath returns that list as well: the engine may
+// change it before the loop has the line, and catchUp finds the changes by the list.
+func (p *port) openPath(
+	ctx context.Context, index int,
+) (kernel.DataPath, []engine.AdmissionChange, error) {
 	cfg := kernel.DataPathConfig{
-		Device: p.config.Name, Index: index, Redirect: p.config.Redirect,
-		Admission: p.config.Admission, SourceCheck: p.config.SourceCheck, Client: len(p.config.NHS) > 0, Peers: p.mostPeers(),
+		Device:      p.config.Name,
+		Index:       index,
+		Redirect:    p.config.Redirect,
+		Admission:   p.config.Admission,
+		SourceCheck: p.config.SourceCheck,
+		Client:      len(p.config.NHS) > 0,
+		Peers:       p.mostPeers(),
 	}
 	var now []engine.AdmissionChange
 	err := p.loop.call(ctx, func(time.Time) {
@@ -32,7 +40,7 @@ func (p *port) openPath(ctx context.Context, index int) (kernel.DataPath, []engi
 	cfg.Changed = func(st kernel.PathState) {
 		p.sayEnforced(before, st)
 		before = st.Admission
-		// The context's end is the only error, and then nobody asks.
+		// The call fails only if the context has ended, and then nobody needs marks.
 		_ = p.loop.call(ctx, func(time.Time) { p.pathChanged() })
 	}
 	path, err := p.platform.AttachDataPath(p.log, cfg)
@@ -45,7 +53,8 @@ func (p *port) openPath(ctx context.Context, index int) (kernel.DataPath, []engi
 	return path, now, err
 }
 
-// sayEnforced logs that admission, which was enforced before or not, is so no longer, or again.
+// sayEnforced logs when the programs stop enforcing admission, and when they enforce it again.
+// before tells whether they did so until now.
 func (p *port) sayEnforced(before bool, st kernel.PathState) {
 	switch {
 	case !p.config.Admission || before == st.Admission:
@@ -56,15 +65,15 @@ func (p *port) sayEnforced(before bool, st kernel.PathState) {
 	}
 }
 
-// pathChanged has marks tried again where they could not be had: the reason may have gone. It runs
-// on the loop.
+// pathChanged has marks tried again if the kernel could not give any: the reason may be gone. It
+// runs on the loop.
 func (p *port) pathChanged() {
 	if p.marksFault != "" {
 		p.askMarks()
 	}
 }
 
-// pathState tells what of the programs on the tunnel holds. It runs on the loop.
+// pathState returns the state of the programs on the tunnel. It runs on the loop.
 func (p *port) pathState() kernel.PathState {
 	if p.line == nil || p.line.path == nil {
 		return kernel.PathState{}
@@ -72,7 +81,7 @@ func (p *port) pathState() kernel.PathState {
 	return p.line.path.State()
 }
 
-// admission is the status of admission. It runs on the loop.
+// admission returns what the status says of admission. It runs on the loop.
 func (p *port) admission() api.Admission {
 	switch {
 	case p.line == nil:
@@ -87,8 +96,8 @@ func (p *port) admission() api.Admission {
 	return api.AdmissionPeers
 }
 
-// admissionReason tells why admission is not what the configuration wants, or what about it fails.
-// It runs on the loop.
+// admissionReason returns why admission is not enforced although the configuration wants it, or
+// which programs of others may let data pass before ours run. It runs on the loop.
 func (p *port) admissionReason() string {
 	if p.line == nil || !p.config.Admission {
 		return ""
@@ -100,7 +109,8 @@ func (p *port) admissionReason() string {
 	}
 }
 
-// mostPeers is room for all that the limits let be admitted, those included whose admission is about to end.
+// mostPeers returns room for all peers that may be admitted at a time under the interface's limits.
+// It doubles that number, because an admission stays for a while after its last reason.
 func (p *port) mostPeers() int {
 	l := p.config.Limits
 	most := l.Shortcuts + l.Answers + len(p.config.Maps) + 16*len(p.config.NHS)
@@ -110,11 +120,13 @@ func (p *port) mostPeers() int {
 	return 2 * most
 }
 
+// kernelAdmission turns the engine's admission into the kernel's.
 func kernelAdmission(c engine.AdmissionChange) kernel.Admission {
 	return kernel.Admission{NBMA: c.NBMA, NHS: c.NHS, Shared: c.Shared, Delete: c.Delete}
 }
 
-// admit hands the engine's changes to the kernel. They come before packets: whoever is told that it may send can.
+// admit hands the engine's changes of admission to the kernel. carryOut calls it before it sends
+// packets: a router that a packet tells to send is then admitted already.
 func (l *loop) admit() {
 	changes := l.out.Admitted
 	for len(changes) > 0 {
@@ -130,10 +142,11 @@ func (l *loop) admit() {
 		l.admitting = batch
 	}
 	if len(l.out.Admitted) > 0 {
-		l.saveSoon() // a restart that does not know them would drop their data
+		l.saveSoon() // without them, a restarted daemon would drop the data of these peers
 	}
 }
 
+// admit hands changes of admission to the programs of a line.
 func (p *port) admit(ln *line, changes []kernel.Admission) {
 	if ln.path == nil || len(changes) == 0 {
 		return
@@ -143,7 +156,8 @@ func (p *port) admit(ln *line, changes []kernel.Admission) {
 	}
 }
 
-// catchUp carries out what changed between the attaching of the programs and now. It runs on the loop.
+// catchUp hands the programs of a line what the engine has changed since openPath attached them. It
+// runs on the loop.
 func (p *port) catchUp(ln *line) {
 	if ln == nil || ln.admitted == nil {
 		return
@@ -166,7 +180,8 @@ func (p *port) catchUp(ln *line) {
 	p.admit(ln, changes)
 }
 
-// settleAdmission stops admitting those of before the restart whom nobody wants admitted. It runs on the loop.
+// settleAdmission ends the admission of peers that an earlier run left in the kernel and that
+// nobody wants now. It runs on the loop.
 func (l *loop) settleAdmission() {
 	l.settled = true
 	for _, p := range l.ports {

@@ -17,7 +17,8 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// fakePath lets nothing pass and remembers whom it was told to admit.
+// fakePath is a data path without a kernel. It lets nothing pass, and remembers which peers it was
+// told to admit.
 type fakePath struct {
 	world  *world
 	config kernel.DataPathConfig
@@ -29,7 +30,7 @@ type fakePath struct {
 	state    kernel.PathState
 }
 
-// become changes what holds, as the kernel's path tells it.
+// become changes the state of the data path and reports the change, as the kernel's data path does.
 func (p *fakePath) become(st kernel.PathState) {
 	p.mu.Lock()
 	p.state = st
@@ -37,14 +38,17 @@ func (p *fakePath) become(st kernel.PathState) {
 	p.config.Changed(st)
 }
 
+// attach returns a new data path, or an error in a world without eBPF.
 func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
 	if !w.eBPF {
 		return nil, errors.New("no data path in this world")
 	}
 	p := &fakePath{
-		world:  w,
-		config: c, closed: make(chan struct{}), admitted: map[netip.Addr]kernel.Admission{},
-		state: kernel.PathState{Mode: kernel.ModeEBPF, Admission: c.Admission},
+		world:    w,
+		config:   c,
+		closed:   make(chan struct{}),
+		admitted: map[netip.Addr]kernel.Admission{},
+		state:    kernel.PathState{Mode: kernel.ModeEBPF, Admission: c.Admission},
 	}
 	for _, a := range c.Admitted {
 		p.admitted[a.NBMA] = a
@@ -67,7 +71,15 @@ func (p *fakePath) EnableMarks() error                        { return kernel.Er
 func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return kernel.ErrNoMarks }
 func (p *fakePath) Stats() (kernel.DataPathStats, error) {
 	p.world.used("data path", p.closed)
-	return kernel.DataPathStats{NotAdmitted: 5, Limited: 6, Lost: 7, Foreign: 8, Restored: 9, OverShare: 10, NHRPFlood: 11}, nil
+	return kernel.DataPathStats{
+		NotAdmitted: 5,
+		Limited:     6,
+		Lost:        7,
+		Foreign:     8,
+		Restored:    9,
+		OverShare:   10,
+		NHRPFlood:   11,
+	}, nil
 }
 func (p *fakePath) Close() error { close(p.closed); p.world.isClosed(); return nil }
 func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
@@ -102,28 +114,33 @@ func (p *fakePath) Settle() error {
 	return nil
 }
 
+// admits returns the peers that the data path admits now.
 func (p *fakePath) admits() map[netip.Addr]kernel.Admission {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.admitted)
 }
 
+// The admission of the hub as an NHS, and a comparison of addresses.
 var (
 	theNHS    = kernel.Admission{NBMA: hubNBMA, NHS: true}
 	sameAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 )
 
-// Whom the engine wants admitted, the programs admit from their first packet on, and what an earlier run left is let go of when
-// everything has settled.
+// The programs admit, from their first packet on, the peers that the engine wants admitted. Once
+// the daemon has settled, the programs no longer admit what only an earlier run had admitted.
 func TestAdmissionReachesTheKernel(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.eBPF = true
 		secureHub(w)
 		path := w.paths[0]
-		if c := path.config; !c.Admission || c.SourceCheck || !c.Client || !c.Adopt || c.Peers < 2*4096 {
+		if c := path.config; !c.Admission || c.SourceCheck || !c.Client || !c.Adopt ||
+			c.Peers < 2*4096 {
 			t.Errorf("attached with %+v", c)
 		}
-		if diff := cmp.Diff([]kernel.Admission{theNHS}, path.config.Admitted, sameAddrs); diff != "" {
+		if diff := cmp.Diff(
+			[]kernel.Admission{theNHS}, path.config.Admitted, sameAddrs,
+		); diff != "" {
 			t.Errorf("attached with (-want +got):\n%s", diff)
 		}
 		time.Sleep(settleTime)
@@ -135,16 +152,23 @@ func TestAdmissionReachesTheKernel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := st.Interfaces[0].Admission; got != api.AdmissionPeers || st.Counters.Dropped["data: not admitted"] != 5 {
+		if got := st.Interfaces[0].Admission; got != api.AdmissionPeers ||
+			st.Counters.Dropped["data: not admitted"] != 5 {
 			t.Errorf("the status says %q, dropped %v", got, st.Counters.Dropped)
 		}
-		for reason, n := range map[string]uint64{"redirect not looked at: too many a second": 6, "redirect not looked at: the daemon is busy": 7,
-			"NFLOG: logged by a rule that is too broad": 8, "redirect not looked at: too many of one peer": 10, "NHRP: too much from one peer": 11} {
+		for reason, n := range map[string]uint64{
+			"redirect not looked at: too many a second":    6,
+			"redirect not looked at: the daemon is busy":   7,
+			"NFLOG: logged by a rule that is too broad":    8,
+			"redirect not looked at: too many of one peer": 10,
+			"NHRP: too much from one peer":                 11,
+		} {
 			if st.Counters.Dropped[reason] != n {
 				t.Errorf("%s: counted %d, not %d", reason, st.Counters.Dropped[reason], n)
 			}
 		}
-		if k := st.Tables; k.WantedNeighbors != 3 || k.Failing != 1 || len(k.Failures) != 1 || st.StrongSwan.EventsDropped != 2 {
+		if k := st.Tables; k.WantedNeighbors != 3 || k.Failing != 1 || len(k.Failures) != 1 ||
+			st.StrongSwan.EventsDropped != 2 {
 			t.Errorf("of the kernel's tables the status says %+v, of charon %+v", k, st.StrongSwan)
 		}
 		if err := d.Leave(t.Context(), ""); err != nil {
@@ -156,8 +180,8 @@ func TestAdmissionReachesTheKernel(t *testing.T) {
 	})
 }
 
-// The status tells what holds at that moment, and marks are asked for again once the reason why
-// there are none may have gone.
+// The status tells the data path's state at that moment. When the state changes, the daemon asks
+// for marks again if it had none, because the reason may be gone.
 func TestStatusTellsWhatHolds(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.eBPF = true
@@ -168,13 +192,29 @@ func TestStatusTellsWhatHolds(t *testing.T) {
 			want  api.Interface
 		}{
 			{kernel.PathState{Reason: "no program"},
-				api.Interface{Admission: api.AdmissionUnenforced, AdmissionReason: "no program"}},
+				api.Interface{
+					Admission:       api.AdmissionUnenforced,
+					AdmissionReason: "no program",
+				}},
 			{kernel.PathState{Mode: kernel.ModeNFLOG, Reason: "no program", Marks: "no companion"},
-				api.Interface{Admission: api.AdmissionUnenforced, AdmissionReason: "no program",
-					Sampling: api.SamplingNFLOG, MarksError: "no companion"}},
-			{kernel.PathState{Mode: kernel.ModeEBPF, Admission: true, Fault: "full", Ahead: "another's"},
-				api.Interface{Admission: api.AdmissionPeers, AdmissionReason: "another's",
-					Sampling: api.SamplingEBPF, DataPathError: "full"}},
+				api.Interface{
+					Admission:       api.AdmissionUnenforced,
+					AdmissionReason: "no program",
+					Sampling:        api.SamplingNFLOG,
+					MarksError:      "no companion",
+				}},
+			{kernel.PathState{
+				Mode:      kernel.ModeEBPF,
+				Admission: true,
+				Fault:     "full",
+				Ahead:     "another's",
+			},
+				api.Interface{
+					Admission:       api.AdmissionPeers,
+					AdmissionReason: "another's",
+					Sampling:        api.SamplingEBPF,
+					DataPathError:   "full",
+				}},
 			{kernel.PathState{Mode: kernel.ModeEBPF, Admission: true},
 				api.Interface{Admission: api.AdmissionPeers, Sampling: api.SamplingEBPF}},
 		} {
@@ -185,8 +225,13 @@ func TestStatusTellsWhatHolds(t *testing.T) {
 				t.Fatal(err)
 			}
 			i := st.Interfaces[0]
-			got := api.Interface{Admission: i.Admission, AdmissionReason: i.AdmissionReason, Sampling: i.Sampling,
-				MarksError: i.MarksError, DataPathError: i.DataPathError}
+			got := api.Interface{
+				Admission:       i.Admission,
+				AdmissionReason: i.AdmissionReason,
+				Sampling:        i.Sampling,
+				MarksError:      i.MarksError,
+				DataPathError:   i.DataPathError,
+			}
 			if diff := cmp.Diff(test.want, got, sameAddrs, cmp.Comparer(samePrefix)); diff != "" {
 				t.Errorf("with %+v the status (-want +got):\n%s", test.state, diff)
 			}
@@ -197,9 +242,10 @@ func TestStatusTellsWhatHolds(t *testing.T) {
 	})
 }
 
+// samePrefix reports whether two prefixes are the same.
 func samePrefix(a, b netip.Prefix) bool { return a == b }
 
-// Without eBPF everybody's data passes, and the status says so.
+// Without eBPF the data of every router with an SA passes, and the status says so.
 func TestAdmissionIsNotEnforcedWithoutEBPF(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -213,17 +259,27 @@ func TestAdmissionIsNotEnforcedWithoutEBPF(t *testing.T) {
 	})
 }
 
-// What changed between the attaching of the programs and the moment that the loop has them is not lost.
+// The engine may change admissions after the programs are attached and before the loop has them.
+// Those changes are not lost.
 func TestAdmissionCatchesUp(t *testing.T) {
 	w := newWorld(t)
 	c := testConfig(t, []byte(spokeToml), t.TempDir())
 	d := New("", c, w.platform(), t.Output())
 	now := time.Now()
 	d.loop.engine.Configure(now, engineConfig(c), &d.loop.out)
-	d.loop.engine.Handle(now, engine.NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{theNHS.NBMA}}, &d.loop.out)
+	d.loop.engine.Handle(now, engine.NHSResolved{
+		Interface: "gre1",
+		Name:      "hub.example.net",
+		NBMA:      []netip.Addr{theNHS.NBMA},
+	}, &d.loop.out)
 	gone := netip.MustParseAddr("192.0.2.99")
-	path := &fakePath{world: w, admitted: map[netip.Addr]kernel.Admission{gone: {NBMA: gone}}}
-	ln := &line{path: path, admitted: []engine.AdmissionChange{{PeerKey: engine.PeerKey{Interface: "gre1", NBMA: gone}}}}
+	path := &fakePath{
+		world:    w,
+		admitted: map[netip.Addr]kernel.Admission{gone: {NBMA: gone}},
+	}
+	ln := &line{path: path, admitted: []engine.AdmissionChange{
+		{PeerKey: engine.PeerKey{Interface: "gre1", NBMA: gone}},
+	}}
 	d.newPort(c.Interfaces[0]).catchUp(ln)
 	want := map[netip.Addr]kernel.Admission{theNHS.NBMA: theNHS}
 	if diff := cmp.Diff(want, path.admits(), sameAddrs); diff != "" {

@@ -18,12 +18,14 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// blockedFile keeps who is blocked. It is apart from the saved state, which may be lost without harm.
+// blockedFile is the file that keeps who is blocked. It is not part of the saved state: the saved
+// state may be lost without harm, and the blocks may not.
 type blockedFile struct{ dir string }
 
+// path returns the path of the file.
 func (f blockedFile) path() string { return filepath.Join(f.dir, "blocked.json") }
 
-// load returns nobody and no error where there is no file yet.
+// load returns who is blocked. It returns nobody and no error if there is no file yet.
 func (f blockedFile) load() ([]engine.Block, error) {
 	data, err := os.ReadFile(f.path())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,12 +36,13 @@ func (f blockedFile) load() ([]engine.Block, error) {
 	}
 	var blocked []engine.Block
 	if err := json.Unmarshal(data, &blocked); err != nil {
-		return nil, fmt.Errorf("read who is blocked in %s: %w; remove the file to start with nobody blocked", f.path(), err)
+		return nil, fmt.Errorf("read who is blocked in %s: %w; remove the file to start with nobody blocked",
+			f.path(), err)
 	}
 	return blocked, nil
 }
 
-// save replaces the file at once, and returns when it is on the disk.
+// save replaces the file, and returns when the new one is on the disk, or with an error.
 func (f blockedFile) save(blocked []engine.Block) error {
 	data, err := json.MarshalIndent(blocked, "", "  ")
 	if err != nil {
@@ -51,7 +54,8 @@ func (f blockedFile) save(blocked []engine.Block) error {
 	})
 }
 
-// blockKnown blocks whom an earlier run had blocked. It runs on the loop, before anything of theirs is restored.
+// blockKnown gives the engine the blocks of an earlier run, except those that have ended. It runs
+// on the loop, before the engine restores anything of a blocked identity.
 func (d *Daemon) blockKnown(now time.Time, blocked []engine.Block) {
 	for _, b := range blocked {
 		if b.Until.IsZero() || b.Until.After(now) {
@@ -60,12 +64,16 @@ func (d *Daemon) blockKnown(now time.Time, blocked []engine.Block) {
 	}
 }
 
-// longestIdentity is far above what a distinguished name has.
+// longestIdentity is the longest identity that Block takes, in bytes. Distinguished names are far
+// shorter.
 const longestIdentity = 1024
 
-// Block shuts an identity out; see api.Daemon.
+// Block shuts an identity out, for a length of time or, with 0, until Unblock. It returns an error
+// if the identity cannot be one of IKE or if too many are blocked; see api.Daemon.
 func (d *Daemon) Block(ctx context.Context, identity string, length time.Duration) error {
-	if policy.Canonical(identity) == "" || len(identity) > longestIdentity || strings.ContainsFunc(identity, unicode.IsControl) {
+	if policy.Canonical(identity) == "" ||
+		len(identity) > longestIdentity ||
+		strings.ContainsFunc(identity, unicode.IsControl) {
 		return fmt.Errorf("block %q: it cannot be an IKE identity (%w)", identity, api.ErrRefused)
 	}
 	return d.changeBlocked(ctx, func(now time.Time) error {
@@ -74,14 +82,15 @@ func (d *Daemon) Block(ctx context.Context, identity string, length time.Duratio
 			b.Until = now.Add(length)
 		}
 		if !d.isBlocked(identity) && len(d.loop.engine.Blocked()) >= engine.MaxBlocked {
-			return fmt.Errorf("block %s: %d identities are blocked, no more can be (%w)", identity, engine.MaxBlocked, api.ErrRefused)
+			return fmt.Errorf("block %s: %d identities are blocked, no more can be (%w)",
+				identity, engine.MaxBlocked, api.ErrRefused)
 		}
 		d.loop.engine.Handle(now, b, &d.loop.out)
 		return nil
 	})
 }
 
-// Unblock takes a block back; see api.Daemon.
+// Unblock takes a block back. It returns an error if the identity is not blocked; see api.Daemon.
 func (d *Daemon) Unblock(ctx context.Context, identity string) error {
 	return d.changeBlocked(ctx, func(now time.Time) error {
 		if !d.isBlocked(identity) {
@@ -92,7 +101,7 @@ func (d *Daemon) Unblock(ctx context.Context, identity string) error {
 	})
 }
 
-// isBlocked runs on the loop.
+// isBlocked reports whether the identity is blocked. It runs on the loop.
 func (d *Daemon) isBlocked(identity string) bool {
 	for _, b := range d.loop.engine.Blocked() {
 		if policy.Canonical(b.Identity) == policy.Canonical(identity) {
@@ -102,7 +111,8 @@ func (d *Daemon) isBlocked(identity string) bool {
 	return false
 }
 
-// changeBlocked changes who is blocked and saves it. Changes are made one after the other, so that the last one is what is saved.
+// changeBlocked has change change who is blocked, on the loop, and saves the result. It allows one
+// change at a time; otherwise an older list could be saved after a newer one.
 func (d *Daemon) changeBlocked(ctx context.Context, change func(time.Time) error) error {
 	d.blocking.Lock()
 	defer d.blocking.Unlock()
@@ -113,7 +123,7 @@ func (d *Daemon) changeBlocked(ctx context.Context, change func(time.Time) error
 		blocked = d.loop.engine.Blocked()
 	})
 	if err != nil {
-		return err // the loop may still be at it: nothing of it is read
+		return err // the loop may still run the function, so its results must not be read
 	}
 	if refused != nil {
 		return refused
@@ -124,4 +134,5 @@ func (d *Daemon) changeBlocked(ctx context.Context, change func(time.Time) error
 	return nil
 }
 
+// blockedStatus returns what the API shows of a block.
 func blockedStatus(b engine.Block) api.Blocked { return api.Blocked(b) }

@@ -12,7 +12,7 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// Who is blocked is on the disk when the caller hears that it is done, and shown in status.
+// A block is on the disk when Block returns, and the status shows it.
 func TestBlockIsSaved(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -23,7 +23,8 @@ func TestBlockIsSaved(t *testing.T) {
 			t.Fatal(err)
 		}
 		saved, err := d.blocked.load()
-		if err != nil || len(saved) != 2 || saved[0].Identity != "hub.example.net" || saved[0].Until.Sub(saved[0].Since) != time.Hour || !saved[1].Until.IsZero() {
+		if err != nil || len(saved) != 2 || saved[0].Identity != "hub.example.net" ||
+			saved[0].Until.Sub(saved[0].Since) != time.Hour || !saved[1].Until.IsZero() {
 			t.Errorf("saved %+v, %v", saved, err)
 		}
 		synctest.Wait()
@@ -45,7 +46,7 @@ func TestBlockIsSaved(t *testing.T) {
 	})
 }
 
-// What cannot be blocked or unblocked is refused.
+// Block refuses what cannot be an identity, and Unblock an identity that is not blocked.
 func TestBlockRefusals(t *testing.T) {
 	inWorld(t, func(t *testing.T, _ *world, d *Daemon) {
 		for _, identity := range []string{"", " ", "a\nb", strings.Repeat("x", longestIdentity+1)} {
@@ -59,15 +60,18 @@ func TestBlockRefusals(t *testing.T) {
 	})
 }
 
-// A block outlasts the daemon; one whose time is over does not. A list that cannot be read keeps the daemon from starting: nobody is let in
-// by accident.
+// A block outlasts the daemon, unless its time is over. A list that cannot be read keeps the daemon
+// from starting, so that it lets in nobody by accident.
 func TestBlockedFile(t *testing.T) {
 	f := blockedFile{dir: t.TempDir() + "/new"}
 	if got, err := f.load(); err != nil || got != nil {
 		t.Errorf("no file: %v %v", got, err)
 	}
 	now := time.Now()
-	want := []engine.Block{{Identity: "a", Since: now}, {Identity: "b", Since: now, Until: now.Add(-time.Second)}}
+	want := []engine.Block{
+		{Identity: "a", Since: now},
+		{Identity: "b", Since: now, Until: now.Add(-time.Second)},
+	}
 	if err := f.save(want); err != nil {
 		t.Fatal(err)
 	}
@@ -83,17 +87,19 @@ func TestBlockedFile(t *testing.T) {
 	if err := os.WriteFile(f.path(), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.load(); err == nil || !strings.Contains(err.Error(), "remove the file to start with nobody blocked") {
+	if _, err := f.load(); err == nil ||
+		!strings.Contains(err.Error(), "remove the file to start with nobody blocked") {
 		t.Errorf("a broken file: %v", err)
 	}
 }
 
-// A reload that only changes who may be who leaves tunnel and socket alone.
+// A reload that only changes peer rules leaves the tunnel and the socket alone.
 func TestReloadOfRulesKeepsThePort(t *testing.T) {
 	rules := "\n[[interface.gre1.peer]]\nidentity = \"*\"\naddresses = []\n"
 	a := testConfig(t, []byte(spokeToml), "").Interfaces[0]
 	b := testConfig(t, []byte(spokeToml+rules), "").Interfaces[0]
 	if a.Policy.Equal(b.Policy) || !samePort(a, b) {
-		t.Errorf("policies the same %v, ports the same %v", a.Policy.Equal(b.Policy), samePort(a, b))
+		t.Errorf("policies the same %v, ports the same %v",
+			a.Policy.Equal(b.Policy), samePort(a, b))
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"cygnet/kernel/tables"
 )
 
-// carryOut does what the engine said since the last turn and empties its output.
+// carryOut does what the engine decided in this turn, and empties the engine's output. The order
+// matters. The kernel has an admission before a packet tells the admitted router that it may send.
+// SAs end only once the kernel has the changes of neighbours and routes.
 func (l *loop) carryOut(now time.Time) {
 	l.lead()
 	l.wantEntries()
@@ -34,7 +36,7 @@ func (l *loop) carryOut(now time.Time) {
 	l.out.Reset()
 }
 
-// tell logs what the engine said, in one write.
+// tell logs the engine's notices, all in one write.
 func (l *loop) tell(now time.Time) {
 	if len(l.out.Notices) == 0 {
 		return
@@ -46,7 +48,8 @@ func (l *loop) tell(now time.Time) {
 	})
 }
 
-// wantEntries hands changes of neighbours and routes to the kernel's reconciler, which puts them into the safe order.
+// wantEntries hands changes of neighbours and routes to the kernel's reconciler, which brings them
+// into the safe order.
 func (l *loop) wantEntries() {
 	if len(l.out.Neighbors)+len(l.out.Routes) == 0 {
 		return
@@ -54,7 +57,8 @@ func (l *loop) wantEntries() {
 	changes := l.changes[:0]
 	l.neighbors = slices.Grow(l.neighbors[:0], len(l.out.Neighbors))
 	for i, n := range l.out.Neighbors {
-		l.neighbors = append(l.neighbors, rtnl.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
+		l.neighbors = append(l.neighbors,
+			rtnl.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
 		changes = append(changes, tables.Change{Neighbor: &l.neighbors[i], Delete: n.Delete})
 	}
 	for _, r := range l.out.Routes {
@@ -70,7 +74,8 @@ func (l *loop) wantEntries() {
 	l.dirty = true
 }
 
-// closePeers terminates SAs once nothing in the kernel leads to those peers any more: traffic falls back before the tunnel goes.
+// closePeers has charon end SAs, once no neighbour and no route in the kernel leads to their peers
+// any more. Traffic has then fallen back to another way before the SA ends.
 func (l *loop) closePeers() {
 	if len(l.out.Closed)+len(l.out.Expelled) == 0 {
 		return
@@ -86,7 +91,7 @@ func (l *loop) closePeers() {
 	})
 }
 
-// send sends the packets, those of one interface in a row as one batch.
+// send sends the packets. Packets in a row that leave by the same interface are one batch.
 func (l *loop) send() {
 	packets := l.out.Packets
 	for len(packets) > 0 {
@@ -102,6 +107,7 @@ func (l *loop) send() {
 	}
 }
 
+// sendBatch sends packets by one interface. Packets that are not sent are counted by reason.
 func (l *loop) sendBatch(device string, batch []nhrpsocket.Message) {
 	p := l.ports[device]
 	if p == nil || p.line == nil {
@@ -113,5 +119,6 @@ func (l *loop) sendBatch(device string, batch []nhrpsocket.Message) {
 		return
 	}
 	l.sendErrors["kernel refused"] += uint64(len(batch) - sent)
-	l.log.Warn("some NHRP packets could not be sent", "interface", device, "packets", len(batch)-sent, "error", err)
+	l.log.Warn("some NHRP packets could not be sent",
+		"interface", device, "packets", len(batch)-sent, "error", err)
 }

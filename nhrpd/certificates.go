@@ -10,29 +10,32 @@ import (
 	"cygnet/nhrpd/preflight"
 )
 
-// certificateCheck is how often the certificates are looked at: what ends them is announced a month ahead.
+// certificateCheck is how often the daemon checks the certificates. That is often enough, because a
+// certificate that will expire is reported a month ahead.
 const certificateCheck = time.Hour
 
-// certificateWatch keeps what is wrong with the certificates that the interfaces need, and what of charon's settings keeps the daemon
-// from using it, for the status.
+// certificateWatch keeps the findings of the last check for the status: what is wrong with the
+// certificates that the interfaces need, and which of charon's settings keep the daemon from using
+// charon.
 type certificateWatch struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // guards found
 	found []preflight.Finding
-	again chan struct{} // to look now, after a reload
+	again chan struct{} // holds a value if a check is due now, as after a reload
 }
 
+// newCertificateWatch returns a certificateWatch without findings.
 func newCertificateWatch() *certificateWatch {
 	return &certificateWatch{again: make(chan struct{}, 1)}
 }
 
-// findings is what the last look found.
+// findings returns what the last check found.
 func (w *certificateWatch) findings() []preflight.Finding {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.found)
 }
 
-// lookAgain has them looked at soon.
+// lookAgain has the next check run soon.
 func (w *certificateWatch) lookAgain() {
 	select {
 	case w.again <- struct{}{}:
@@ -40,7 +43,7 @@ func (w *certificateWatch) lookAgain() {
 	}
 }
 
-// set takes over what a look found, and returns what the one before did not have.
+// set records what a check found, and returns those findings that the check before did not have.
 func (w *certificateWatch) set(found []preflight.Finding) (fresh []preflight.Finding) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -53,7 +56,8 @@ func (w *certificateWatch) set(found []preflight.Finding) (fresh []preflight.Fin
 	return fresh
 }
 
-// watchCertificates looks at the certificates of all interfaces at start, after a reload, and every hour, and says once what is new.
+// watchCertificates checks the certificates of all interfaces at the start, after a reload, and
+// every hour. It logs each new finding once.
 func (d *Daemon) watchCertificates(ctx context.Context) error {
 	ticker := time.NewTicker(certificateCheck)
 	defer ticker.Stop()
@@ -67,7 +71,8 @@ func (d *Daemon) watchCertificates(ctx context.Context) error {
 		}
 		found := d.platform.Certificates(&c)
 		for _, f := range d.certificates.set(append(found, d.unusableStrongswan(&c)...)) {
-			if f.About == preflight.AboutCertificates { // charon's settings were told at the start
+			// advise has logged the findings about charon's settings at the start.
+			if f.About == preflight.AboutCertificates {
 				d.log.Warn(f.String())
 			}
 		}
@@ -80,8 +85,10 @@ func (d *Daemon) watchCertificates(ctx context.Context) error {
 	}
 }
 
-// unusableStrongswan is what of charon's settings is more than advice.
+// unusableStrongswan returns the findings about charon's settings, without mere advice.
 func (d *Daemon) unusableStrongswan(c *config.Config) []preflight.Finding {
 	c.Daemon.VICISocket = d.charon
-	return slices.DeleteFunc(d.platform.Strongswan(c), func(f preflight.Finding) bool { return f.Severity == preflight.Advice })
+	return slices.DeleteFunc(d.platform.Strongswan(c), func(f preflight.Finding) bool {
+		return f.Severity == preflight.Advice
+	})
 }

@@ -13,7 +13,8 @@ import (
 	"cygnet/nhrpd/preflight"
 )
 
-// What is wrong with certificates is in the status as long as it is, at the latest an hour after it began.
+// The status shows what is wrong with certificates, at the latest an hour after it began, and no
+// longer once it is gone.
 func TestCertificatesAreWatched(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		shown := func() bool {
@@ -24,15 +25,28 @@ func TestCertificatesAreWatched(t *testing.T) {
 			}
 			return slices.Contains(s.Advice, "certificates: gre1: it expires") &&
 				slices.ContainsFunc(s.Problems, func(p api.Problem) bool {
-					return p.Code == api.ProblemCertificate && p.Severity == api.SeverityError && p.Interface == "gre1" && p.Text == "it expired"
+					return p.Code == api.ProblemCertificate &&
+						p.Severity == api.SeverityError &&
+						p.Interface == "gre1" &&
+						p.Text == "it expired"
 				})
 		}
 		if shown() {
 			t.Error("told before it was so")
 		}
 		for _, wrong := range [][]preflight.Finding{{
-			{About: "certificates", Severity: preflight.Advice, Interface: "gre1", Text: "it expires"},
-			{About: "certificates", Severity: preflight.Error, Interface: "gre1", Text: "it expired"},
+			{
+				About:     "certificates",
+				Severity:  preflight.Advice,
+				Interface: "gre1",
+				Text:      "it expires",
+			},
+			{
+				About:     "certificates",
+				Severity:  preflight.Error,
+				Interface: "gre1",
+				Text:      "it expired",
+			},
 		}, nil} {
 			w.mu.Lock()
 			w.certificates = wrong
@@ -45,17 +59,27 @@ func TestCertificatesAreWatched(t *testing.T) {
 	})
 }
 
-// What is wrong with charon's settings is in the log at start: nobody else says why a dead peer is noticed so late.
+// At the start the log says what is wrong with charon's settings. Nothing else would tell the user
+// why charon notices a dead peer so late.
 func TestCharonSettingsAreToldAtStart(t *testing.T) {
 	w, dir, out := newWorld(t), t.TempDir(), new(bytes.Buffer)
-	w.settings = []preflight.Finding{{About: "strongSwan", Text: "a peer of gre1 that died is noticed after 2m55s"}}
-	New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(spokeToml), dir), w.platform(), out).advise()
-	if !strings.Contains(out.String(), `level=WARN msg="strongSwan: a peer of gre1 that died is noticed after 2m55s"`) {
+	w.settings = []preflight.Finding{{
+		About: "strongSwan",
+		Text:  "a peer of gre1 that died is noticed after 2m55s",
+	}}
+	New(
+		filepath.Join(dir, "cygnet.toml"),
+		testConfig(t, []byte(spokeToml), dir),
+		w.platform(),
+		out,
+	).advise()
+	if !strings.Contains(out.String(),
+		`level=WARN msg="strongSwan: a peer of gre1 that died is noticed after 2m55s"`) {
 		t.Errorf("the log says:\n%s", out)
 	}
 }
 
-// A new finding is told once, and again when it went away meanwhile.
+// A finding is new once, and again if the check in between did not find it.
 func TestCertificateFindingsAreToldOnce(t *testing.T) {
 	w := newCertificateWatch()
 	a, b := preflight.Finding{Text: "a"}, preflight.Finding{Text: "b"}

@@ -23,26 +23,28 @@ type Fence interface {
 	Dropped() (sums, pairs []kernel.Crossing, err error)
 }
 
+// How often the daemon looks for clear GRE, and for how long it keeps what it finds.
 const (
-	clearCheck     = 10 * time.Second // between looks for GRE that left in clear
-	clearCheckSlow = 30 * time.Second // with many SAs
-	leakShown      = 10 * time.Minute // how long status tells of a leak after its last packet
-	leakLogged     = 10 * time.Minute // between two log lines of one peer
-	mostLeaks      = 1000             // peers that are remembered for an interface
+	clearCheck     = 10 * time.Second // how often the daemon looks for GRE that left in clear
+	clearCheckSlow = 30 * time.Second // the same with more than manySAs SAs
+	leakShown      = 10 * time.Minute // how long the status shows a leak after its last packet
+	leakLogged     = 10 * time.Minute // the least time between two log lines about one peer
+	mostLeaks      = 1000             // how many peers with leaks are kept for an interface
 )
 
-// clearGRE is what the daemon knows of GRE that IPsec did not protect. It never shuts anything: it
-// tells.
+// clearGRE is what the daemon knows of GRE that left, or would have left, without IPsec. It only
+// informs; the guard and the fence are what stops clear GRE.
 type clearGRE struct {
-	asked chan struct{} // the local addresses may have changed
+	asked chan struct{} // holds a value if the tunnels' local addresses may have changed
 
-	mu     sync.Mutex // guards what follows
-	fenced []netip.Addr
-	causes map[string][]string
-	leaks  map[string]map[netip.Addr]*api.ClearLeak
-	logged map[string]map[netip.Addr]time.Time
+	mu     sync.Mutex                               // guards what follows
+	fenced []netip.Addr                             // the local addresses that the fence guards
+	causes map[string][]string                      // by interface: what lets GRE pass in clear
+	leaks  map[string]map[netip.Addr]*api.ClearLeak // by interface and peer
+	logged map[string]map[netip.Addr]time.Time      // when a leak was logged last
 }
 
+// newClearGRE returns a clearGRE that knows of no leak.
 func newClearGRE() *clearGRE {
 	return &clearGRE{
 		asked:  make(chan struct{}, 1),
@@ -52,7 +54,7 @@ func newClearGRE() *clearGRE {
 	}
 }
 
-// ask has the fence follow the tunnels.
+// ask has keepFence look at the tunnels' local addresses again.
 func (c *clearGRE) ask() {
 	select {
 	case c.asked <- struct{}{}:
@@ -60,7 +62,8 @@ func (c *clearGRE) ask() {
 	}
 }
 
-// runFence runs the fence. What keeps it from running at all is told, and ends nothing else.
+// runFence runs the fence. If the fence cannot run at all, runFence logs why, and the daemon goes
+// on with the IPsec policies alone.
 func (d *Daemon) runFence(ctx context.Context) error {
 	if err := d.fence.Run(ctx); err != nil && ctx.Err() == nil {
 		d.logs.of(logKernel).Error("clear GRE is stopped by IPsec policies alone", "error", err)
@@ -68,8 +71,9 @@ func (d *Daemon) runFence(ctx context.Context) error {
 	return nil
 }
 
-// keepFence has the fence be where the protected tunnels send from. An address stays fenced for as
-// long as its guard stays: a tunnel that was there before the daemon keeps both.
+// keepFence has the fence guard the addresses that the protected tunnels send from. An address
+// stays fenced while its guard stays. A tunnel that existed before the daemon keeps both when it
+// leaves.
 func (d *Daemon) keepFence(ctx context.Context) error {
 	var fenced []netip.Addr
 	for {
@@ -99,26 +103,28 @@ func (d *Daemon) keepFence(ctx context.Context) error {
 	}
 }
 
-// stepBack takes the front guards back when the daemon stops. Whatever version is started next
-// may make SAs that they would cut off. The guard behind them and the fence stay.
+// stepBack removes the front guards when the daemon stops: they would cut off SAs that another
+// version of the daemon may make. The guard behind them and the fence stay.
 func (d *Daemon) stepBack() {
 	d.clear.mu.Lock()
 	defer d.clear.mu.Unlock()
 	for _, local := range d.clear.fenced {
 		if _, err := d.platform.EnsureFront(local, false); err != nil {
-			d.logs.of(logKernel).Warn("the front guard stays until it ends by itself", "local", local, "error", err)
+			d.logs.of(logKernel).Warn("the front guard stays until it ends by itself",
+				"local", local, "error", err)
 		}
 	}
 }
 
-// clearTarget is a protected tunnel to look at.
+// clearTarget is a protected tunnel that watchClear looks at.
 type clearTarget struct {
 	name    string
 	local   netip.Addr
-	path    kernel.DataPath // nil: nobody counts what it sends
-	offload bool            // its SAs may be given to devices
+	path    kernel.DataPath // nil if no program counts what the tunnel sends
+	offload bool            // network devices may do the ESP of its SAs
 }
 
+// clearTargets returns the protected tunnels that have a local address.
 func (d *Daemon) clearTargets(ctx context.Context) []clearTarget {
 	var list []clearTarget
 	err := d.loop.call(ctx, func(time.Time) {
@@ -126,7 +132,11 @@ func (d *Daemon) clearTargets(ctx context.Context) []clearTarget {
 			if !p.config.Protected || !p.state.Local.IsValid() {
 				continue
 			}
-			t := clearTarget{name: p.config.Name, local: p.state.Local, offload: offloads(ipsecProfile(&p.config, p.state.Local, false))}
+			t := clearTarget{
+				name:    p.config.Name,
+				local:   p.state.Local,
+				offload: offloads(ipsecProfile(&p.config, p.state.Local, false)),
+			}
 			if p.line != nil {
 				t.path = p.line.path
 			}
@@ -134,12 +144,12 @@ func (d *Daemon) clearTargets(ctx context.Context) []clearTarget {
 		}
 	})
 	if err != nil {
-		return nil // the context ended, and the loop may still be at it
+		return nil // the context has ended; the loop may still write to the list
 	}
 	return list
 }
 
-// offloads reports whether the SAs of a profile may be given to network devices.
+// offloads reports whether network devices may do the ESP of a profile's SAs.
 func offloads(p profile.Profile) bool {
 	child := p.Child
 	if p.Site != nil {
@@ -149,7 +159,7 @@ func offloads(p profile.Profile) bool {
 	return ok && how != "no"
 }
 
-// leakCounter is the leakWatch of a tunnel, for as long as the same programs count.
+// leakCounter is the leakWatch of a tunnel. It starts anew with new programs or a new address.
 type leakCounter struct {
 	path  kernel.DataPath
 	local netip.Addr
@@ -157,7 +167,7 @@ type leakCounter struct {
 	gone  goneStates
 }
 
-// watchClear looks for GRE that left in clear, and for what lets it.
+// watchClear looks for GRE that left in clear, and for what lets GRE leave so.
 func (d *Daemon) watchClear(ctx context.Context) error {
 	log := d.logs.of(logKernel)
 	deleted, err := d.platform.DeletedStates()
@@ -194,7 +204,8 @@ func (d *Daemon) watchClear(ctx context.Context) error {
 				counters[t.name] = c
 			}
 			if err := d.compareSent(log, t, counters, deleted); err != nil {
-				log.Debug("cannot compare what the tunnel sent with what IPsec took", "interface", t.name, "error", err)
+				log.Debug("cannot compare what the tunnel sent with what IPsec took",
+					"interface", t.name, "error", err)
 				delete(counters, t.name)
 			}
 		}
@@ -204,35 +215,50 @@ func (d *Daemon) watchClear(ctx context.Context) error {
 	return nil
 }
 
-// noteStopped enters what the fence stopped on its way out.
-func (d *Daemon) noteStopped(log *slog.Logger, iface string, local netip.Addr, pairs []kernel.Crossing) {
+// noteStopped records what the fence stopped of the tunnel's GRE on its way out.
+func (d *Daemon) noteStopped(
+	log *slog.Logger, iface string, local netip.Addr, pairs []kernel.Crossing,
+) {
 	for _, p := range pairs {
 		if p.Local == local && p.Out > 0 {
-			d.clear.note(log, iface, api.ClearLeak{Peer: p.Remote, Packets: p.Out, Stopped: true, Device: p.OutDevice, Last: p.OutAt})
+			d.clear.note(log, iface, api.ClearLeak{
+				Peer:    p.Remote,
+				Packets: p.Out,
+				Stopped: true,
+				Device:  p.OutDevice,
+				Last:    p.OutAt,
+			})
 		}
 	}
 }
 
-// noteCauses looks for what lets GRE of the tunnel pass in clear, and logs what is new.
-func (d *Daemon) noteCauses(log *slog.Logger, iface string, local netip.Addr, fence kernel.FenceStatus) {
-	causes, err := d.platform.ClearCauses(local, slices.Concat(fence.Devices, fence.Missing, fence.Offloaded))
+// noteCauses looks for what lets GRE of the tunnel pass in clear. It logs each new cause once.
+func (d *Daemon) noteCauses(
+	log *slog.Logger, iface string, local netip.Addr, fence kernel.FenceStatus,
+) {
+	causes, err := d.platform.ClearCauses(local,
+		slices.Concat(fence.Devices, fence.Missing, fence.Offloaded))
 	if err != nil {
-		log.Warn("cannot tell whether anything lets GRE pass in clear", "interface", iface, "error", err)
+		log.Warn("cannot tell whether anything lets GRE pass in clear",
+			"interface", iface, "error", err)
 		return
 	}
 	d.clear.mu.Lock()
 	defer d.clear.mu.Unlock()
 	for _, cause := range causes {
 		if !slices.Contains(d.clear.causes[iface], cause) {
-			log.Warn("something on this host lets GRE pass without IPsec", "interface", iface, "cause", cause)
+			log.Warn("something on this host lets GRE pass without IPsec",
+				"interface", iface, "cause", cause)
 		}
 	}
 	d.clear.causes[iface] = causes
 }
 
-// compareSent compares what the tunnel sent with what IPsec took. The order matters: see leakWatch.
-func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, counters map[string]*leakCounter,
-	deleted deletedStates) (err error) {
+// compareSent compares what the tunnel sent with what the ESP states took. leakWatch says why it
+// has to read the counters in this order.
+func (d *Daemon) compareSent(
+	log *slog.Logger, t clearTarget, counters map[string]*leakCounter, deleted deletedStates,
+) (err error) {
 	s := leakSample{whole: t.offload}
 	if s.sent, err = t.path.Sent(); err != nil {
 		return err
@@ -241,7 +267,8 @@ func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, counters map[strin
 	if err != nil {
 		return err
 	}
-	s.own = drops.NotAdmitted + drops.WrongSource + drops.Looped + drops.NoMark + drops.NoWay + drops.NHRPFlood
+	s.own = drops.NotAdmitted + drops.WrongSource + drops.Looped +
+		drops.NoMark + drops.NoWay + drops.NHRPFlood
 	if s.unsent, err = d.platform.UnsentOf(t.name); err != nil {
 		return err
 	}
@@ -252,7 +279,8 @@ func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, counters map[strin
 	if err != nil {
 		return err
 	}
-	for _, c := range counters { // what is read now is told once, and may be of any tunnel's peers
+	// Drain reports a deleted state only once, and its address may be a peer of any tunnel.
+	for _, c := range counters {
 		c.gone.add(to, all)
 	}
 	if s.after, err = t.path.Sent(); err != nil {
@@ -267,13 +295,15 @@ func (d *Daemon) compareSent(log *slog.Logger, t clearTarget, counters map[strin
 	return nil
 }
 
-// note enters a leak. Of what the fence stopped the count is that of all packets, of what left it
-// is to be added.
+// note records a leak, and logs it unless it logged one of that peer a short time ago. A leak that
+// the fence stopped comes with the count of all its packets; the count of a leak that left is added
+// to the earlier ones.
 func (c *clearGRE) note(log *slog.Logger, iface string, l api.ClearLeak) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.leaks[iface] == nil {
-		c.leaks[iface], c.logged[iface] = make(map[netip.Addr]*api.ClearLeak), make(map[netip.Addr]time.Time)
+		c.leaks[iface], c.logged[iface] =
+			make(map[netip.Addr]*api.ClearLeak), make(map[netip.Addr]time.Time)
 	}
 	have := c.leaks[iface][l.Peer]
 	if have != nil && have.Stopped == l.Stopped {
@@ -284,7 +314,7 @@ func (c *clearGRE) note(log *slog.Logger, iface string, l api.ClearLeak) {
 			l.Packets += have.Packets
 		}
 	} else if have != nil && l.Stopped && time.Since(l.Last) > time.Since(have.Last) {
-		return // what left in clear since is the worse news
+		return // GRE that left in clear later matters more than GRE that was stopped
 	}
 	if have == nil && (time.Since(l.Last) > leakShown || len(c.leaks[iface]) >= mostLeaks) {
 		return
@@ -299,10 +329,12 @@ func (c *clearGRE) note(log *slog.Logger, iface string, l api.ClearLeak) {
 	if l.Stopped {
 		text = "the kernel was about to send GRE to a peer in clear; it was stopped at the device"
 	}
-	log.Error(text, "interface", iface, "peer", l.Peer, "packets", l.Packets, "device", l.Device, "causes", c.causes[iface])
+	log.Error(text,
+		"interface", iface, "peer", l.Peer, "packets", l.Packets, "device", l.Device,
+		"causes", c.causes[iface])
 }
 
-// behind reports whether the fence stopped something since the last look.
+// behind reports whether the fence has stopped packets that are not recorded yet.
 func (c *clearGRE) behind(iface string, local netip.Addr, pairs []kernel.Crossing) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -315,7 +347,7 @@ func (c *clearGRE) behind(iface string, local netip.Addr, pairs []kernel.Crossin
 	})
 }
 
-// expire forgets what is long ago, and interfaces that are gone.
+// expire forgets leaks whose last packet was long ago, and everything of interfaces that are gone.
 func (c *clearGRE) expire(now time.Time, names map[string]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -331,11 +363,17 @@ func (c *clearGRE) expire(now time.Time, names map[string]bool) {
 	maps.DeleteFunc(c.causes, func(iface string, _ []string) bool { return !names[iface] })
 }
 
-// clearStatus tells how an interface's clear GRE is stopped, and what of it there was.
-func (d *Daemon) clearStatus(local netip.Addr, iface string, fence kernel.FenceStatus, sums, pairs []kernel.Crossing) *api.ClearGRE {
+// clearStatus returns what the API shows of an interface's clear GRE: how it is stopped, and what
+// was stopped or left.
+func (d *Daemon) clearStatus(
+	local netip.Addr, iface string, fence kernel.FenceStatus, sums, pairs []kernel.Crossing,
+) *api.ClearGRE {
 	out := &api.ClearGRE{
-		Devices: list(fence.Devices, same[string]), Missing: list(fence.Missing, same[string]),
-		Offloaded: list(fence.Offloaded, same[string]), Ahead: list(fence.Ahead, same[string]), Error: fence.Error,
+		Devices:   list(fence.Devices, same[string]),
+		Missing:   list(fence.Missing, same[string]),
+		Offloaded: list(fence.Offloaded, same[string]),
+		Ahead:     list(fence.Ahead, same[string]),
+		Error:     fence.Error,
 	}
 	for _, s := range sums {
 		if s.Local == local {
@@ -357,7 +395,7 @@ func (d *Daemon) clearStatus(local netip.Addr, iface string, fence kernel.FenceS
 	return out
 }
 
-// addClear adds to a status what is known of clear GRE.
+// addClear adds to a status what the daemon knows of clear GRE.
 func (d *Daemon) addClear(s *api.Status) {
 	fence := d.fence.Status()
 	sums, pairs, err := d.fence.Dropped()

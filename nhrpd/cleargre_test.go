@@ -13,7 +13,7 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// clearNow is what the status says of gre1's clear GRE.
+// clearNow returns what the status says of gre1's clear GRE.
 func clearNow(t *testing.T, d *Daemon) *api.ClearGRE {
 	t.Helper()
 	s, err := d.Status(t.Context())
@@ -26,8 +26,8 @@ func clearNow(t *testing.T, d *Daemon) *api.ClearGRE {
 	return s.Interfaces[0].ClearGRE
 }
 
-// The fence is for the address that the tunnel sends from. An address that it had stays fenced
-// while its guard is there.
+// The fence guards the address that the tunnel sends from. It still guards an earlier address of
+// the tunnel while that address has its guard.
 func TestFenceFollowsTheTunnel(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		fenced := func() []netip.Addr {
@@ -62,7 +62,7 @@ func TestFenceFollowsTheTunnel(t *testing.T) {
 	})
 }
 
-// A daemon that stops takes the front guard back, and leaves the fence.
+// A daemon that stops removes the front guard, and leaves the fence.
 func TestStopStepsBack(t *testing.T) {
 	var of *world
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
@@ -80,8 +80,8 @@ func TestStopStepsBack(t *testing.T) {
 	}
 }
 
-// The status tells at once of what the fence stopped on its way out, a look later of what lets it
-// pass, and for ten minutes. What comes in from strangers is counted and is no trouble.
+// The status tells at once what the fence stopped on its way out, and a look later what lets it
+// pass. It tells so for ten minutes. What comes in from strangers is only counted.
 func TestStoppedGREIsTold(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -89,16 +89,41 @@ func TestStoppedGREIsTold(t *testing.T) {
 		w.fence.mu.Lock()
 		w.fence.status = kernel.FenceStatus{Devices: []string{"eth0"}}
 		w.fence.pairs = []kernel.Crossing{
-			{Local: tunnelThere.Local, Remote: hubNBMA, Out: 7, OutAt: time.Now(), OutDevice: "eth0"},
-			{Local: tunnelThere.Local, Remote: stranger, In: 9, InAt: time.Now(), InDevice: "eth0"},
-			{Local: stranger, Remote: hubNBMA, Out: 9, OutAt: time.Now(), OutDevice: "eth0"},
+			{
+				Local:     tunnelThere.Local,
+				Remote:    hubNBMA,
+				Out:       7,
+				OutAt:     time.Now(),
+				OutDevice: "eth0",
+			},
+			{
+				Local:    tunnelThere.Local,
+				Remote:   stranger,
+				In:       9,
+				InAt:     time.Now(),
+				InDevice: "eth0",
+			},
+			{
+				Local:     stranger,
+				Remote:    hubNBMA,
+				Out:       9,
+				OutAt:     time.Now(),
+				OutDevice: "eth0",
+			},
 		}
 		w.fence.mu.Unlock()
 		w.mu.Lock()
 		w.causes = []string{"a policy"}
 		w.mu.Unlock()
 		c := clearNow(t, d)
-		want := []api.ClearLeak{{Peer: hubNBMA, Packets: 7, Stopped: true, Device: "eth0", Last: time.Now(), Causes: w.causes}}
+		want := []api.ClearLeak{{
+			Peer:    hubNBMA,
+			Packets: 7,
+			Stopped: true,
+			Device:  "eth0",
+			Last:    time.Now(),
+			Causes:  w.causes,
+		}}
 		if !reflect.DeepEqual(c.Leaks, want) || !slices.Equal(c.Devices, []string{"eth0"}) {
 			t.Errorf("the status says %+v", c)
 		}
@@ -118,14 +143,20 @@ func TestStoppedGREIsTold(t *testing.T) {
 	})
 }
 
-// What left in clear, since no ESP state took it, is told with all of its packets.
+// The status tells how many packets left in clear, which is how many no ESP state took.
 func TestLeftGREIsTold(t *testing.T) {
 	inWorldWithEBPF(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		step := func(sent, took uint64) {
 			w.mu.Lock()
 			w.sent = []kernel.Sent{{NBMA: hubNBMA, Packets: sent, Segments: sent}}
-			w.states = []xfrm.ESPState{{Src: tunnelThere.Local, Dst: hubNBMA, SPI: 5, GRE: true, Packets: took}}
+			w.states = []xfrm.ESPState{{
+				Src:     tunnelThere.Local,
+				Dst:     hubNBMA,
+				SPI:     5,
+				GRE:     true,
+				Packets: took,
+			}}
 			w.mu.Unlock()
 			time.Sleep(clearCheck)
 			synctest.Wait()
@@ -140,12 +171,14 @@ func TestLeftGREIsTold(t *testing.T) {
 			step(500+20*n, 400)
 		}
 		c := clearNow(t, d)
-		if len(c.Leaks) != 1 || c.Leaks[0].Peer != hubNBMA || c.Leaks[0].Stopped || c.Leaks[0].Packets < 100 {
+		if len(c.Leaks) != 1 || c.Leaks[0].Peer != hubNBMA || c.Leaks[0].Stopped ||
+			c.Leaks[0].Packets < 100 {
 			t.Errorf("it says %+v", c)
 		}
 	})
 }
 
+// inWorldWithEBPF is inWorld with a kernel that has eBPF.
 func inWorldWithEBPF(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
 	t.Helper()
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {

@@ -9,48 +9,53 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// leakWatch compares what a tunnel sent to each peer with what the ESP states to that peer took.
-// What the tunnel sent and neither a state took nor the kernel counts as unsent left in clear,
-// whatever the reason.
+// leakWatch compares what a tunnel sent to each peer with what the ESP states to that peer took. A
+// packet that the tunnel sent, that no state took, and that the kernel does not count as unsent has
+// left in clear, whatever the reason.
 //
-// It only errs towards silence. The packets of the tunnel are read twice, before the states and
-// after them. What it sent from after one look's states to before the next look's is among what the
-// states took from the one look to the other, however long a look takes. A state that was deleted,
-// seen before or not, took an unknown number with it: its peer's difference is forgotten, and the
-// next look tells (an SA that is rekeyed between any two looks hides what leaves for its peer). A
-// difference counts once it is there at two looks in a row.
+// Where the counts are uncertain, leakWatch reports nothing:
+//
+//   - It reads what the tunnel sent twice, before it reads the states and after. It then compares
+//     two spans. The shorter one, for the packets sent, begins after the states were read at one
+//     look and ends before they are read at the next. The longer one, for the packets that the
+//     states took, has the shorter one inside it, however long a look takes.
+//   - A deleted state takes an unknown number of packets with it, even if no look has seen the
+//     state. leakWatch then forgets the difference of that state's peer, and the next look counts
+//     again. An SA that is rekeyed between any two looks therefore hides what leaves for its peer.
+//   - A difference counts only if two looks in a row find it.
 type leakWatch struct {
 	begun  bool
-	sent   map[netip.Addr]kernel.Sent // after the states were read
-	taken  map[stateID]uint64
+	sent   map[netip.Addr]kernel.Sent // what was sent, read after the states
+	taken  map[stateID]uint64         // packets by state
 	unsent uint64
-	excess map[netip.Addr]uint64 // sent and not accounted for, and not reported
+	excess map[netip.Addr]uint64 // packets sent that nothing accounts for, without those reported
 }
 
-// stateID names an ESP state.
+// stateID identifies an ESP state.
 type stateID struct {
 	dst  netip.Addr
 	spi  uint32
 	mark uint32
 }
 
-// leakSample is what a look compares, read in this order.
+// leakSample is what one look compares. The fields are in the order in which they are read.
 type leakSample struct {
 	sent   []kernel.Sent
 	unsent kernel.Unsent
-	own    uint64 // of unsent, what our programs dropped: it is not among sent
+	own    uint64 // what our programs dropped: unsent has it, sent does not
 	states []xfrm.ESPState
 	gone   goneStates
-	after  []kernel.Sent // what was sent by then
-	whole  bool          // a state may take several segments for one packet: a device does ESP by itself
+	after  []kernel.Sent // what was sent, read again
+	whole  bool          // a device does the ESP, so a state may count one packet for its segments
 }
 
-// goneStates are the addresses to which states were deleted since the last look.
+// goneStates has the addresses to which ESP states were deleted since the last look.
 type goneStates struct {
 	to  map[netip.Addr]bool
-	all bool // it is not known which
+	all bool // it is unknown which, so every peer may have lost one
 }
 
+// add records deleted states.
 func (g *goneStates) add(to map[netip.Addr]bool, all bool) {
 	g.all = g.all || all
 	if g.to == nil {
@@ -59,17 +64,17 @@ func (g *goneStates) add(to map[netip.Addr]bool, all bool) {
 	maps.Copy(g.to, to)
 }
 
-// leak is what left for a peer in clear.
+// leak is what left in clear for a peer.
 type leak struct {
 	peer    netip.Addr
 	packets uint64
 }
 
-// leakSlack is how many packets of all peers may be missing: counters of several processors are not
-// read at once.
+// leakSlack is how many packets of all peers together may be missing without a leak. A counter is
+// a sum over the processors, which are not read all at once.
 const leakSlack = 8
 
-// look compares a sample with the last one.
+// look compares a sample with the one before, and returns the leaks.
 func (w *leakWatch) look(local netip.Addr, s leakSample) []leak {
 	before := *w
 	*w = leakWatch{
@@ -96,7 +101,7 @@ func (w *leakWatch) look(local netip.Addr, s leakSample) []leak {
 		}
 	}
 	unsent := grown(w.unsent, before.unsent)
-	if w.unsent < before.unsent { // the device was made anew
+	if w.unsent < before.unsent { // the device is a new one, which counts from zero
 		unsent = w.unsent
 	}
 	for _, p := range s.after {
@@ -118,7 +123,8 @@ func (w *leakWatch) look(local netip.Addr, s leakSample) []leak {
 	return w.confirmed(before.excess, leakSlack+s.unsent.Queued)
 }
 
-// grown is how far a counter went. One that is smaller than before began anew.
+// grown returns by how much a counter grew. A counter that is smaller than before counts from zero
+// again.
 func grown(now, before uint64) uint64 {
 	if now < before {
 		return now
@@ -126,8 +132,8 @@ func grown(now, before uint64) uint64 {
 	return now - before
 }
 
-// explain takes what the kernel did not send from the excess, of peers without an SA first: the
-// guard stops what is for them.
+// explain subtracts from the excess the packets that the kernel did not send. Peers without an SA
+// come first, because the guard stops packets to them.
 func (w *leakWatch) explain(unsent uint64, secured map[netip.Addr]bool) {
 	peers := w.peers()
 	slices.SortStableFunc(peers, func(a, b netip.Addr) int {
@@ -146,6 +152,7 @@ func (w *leakWatch) explain(unsent uint64, secured map[netip.Addr]bool) {
 	}
 }
 
+// peers returns the peers with an excess, by address.
 func (w *leakWatch) peers() []netip.Addr {
 	peers := make([]netip.Addr, 0, len(w.excess))
 	for p := range w.excess {
@@ -155,8 +162,8 @@ func (w *leakWatch) peers() []netip.Addr {
 	return peers
 }
 
-// confirmed returns what was in excess at the last look too, and still is, if it is more than
-// slack.
+// confirmed returns the excess that the look before had found as well. It returns nothing if that
+// is no more than slack for all peers together.
 func (w *leakWatch) confirmed(before map[netip.Addr]uint64, slack uint64) []leak {
 	var leaks []leak
 	var sum uint64

@@ -11,28 +11,32 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// leakBench plays a router to a leakWatch.
+// leakBench gives a leakWatch what it would read from a kernel.
 type leakBench struct {
 	watch  leakWatch
 	sample leakSample
 }
 
+// The tunnel's local address, and two peers.
 var (
 	leakLocal = netip.MustParseAddr("192.0.2.1")
 	leakA     = netip.MustParseAddr("192.0.2.11")
 	leakB     = netip.MustParseAddr("192.0.2.12")
 )
 
+// state returns the ESP state with that address and SPI, and makes it if there is none.
 func (b *leakBench) state(dst netip.Addr, spi uint32) *xfrm.ESPState {
 	for i := range b.sample.states {
 		if s := &b.sample.states[i]; s.Dst == dst && s.SPI == spi {
 			return s
 		}
 	}
-	b.sample.states = append(b.sample.states, xfrm.ESPState{Src: leakLocal, Dst: dst, SPI: spi, GRE: true})
+	b.sample.states = append(b.sample.states,
+		xfrm.ESPState{Src: leakLocal, Dst: dst, SPI: spi, GRE: true})
 	return &b.sample.states[len(b.sample.states)-1]
 }
 
+// peer returns the count of what was sent to a peer, and begins it if there is none.
 func (b *leakBench) peer(nbma netip.Addr) *kernel.Sent {
 	for i := range b.sample.sent {
 		if b.sample.sent[i].NBMA == nbma {
@@ -43,19 +47,20 @@ func (b *leakBench) peer(nbma netip.Addr) *kernel.Sent {
 	return &b.sample.sent[len(b.sample.sent)-1]
 }
 
-// clear has the tunnel send packets of so many segments each that no state takes.
+// clear has the tunnel send packets that no state takes, each of that many segments.
 func (b *leakBench) clear(nbma netip.Addr, packets, segments uint64) {
 	p := b.peer(nbma)
 	p.Packets += packets
 	p.Segments += packets * segments
 }
 
-// esp has a state take what the tunnel sends.
+// esp has the tunnel send packets that a state takes, each of that many segments.
 func (b *leakBench) esp(nbma netip.Addr, spi uint32, packets, segments uint64) {
 	b.clear(nbma, packets, segments)
 	b.state(nbma, spi).Packets += packets * segments
 }
 
+// look has the leakWatch look, and returns the leaks by peer.
 func (b *leakBench) look() map[netip.Addr]uint64 {
 	found := map[netip.Addr]uint64{}
 	b.sample.after = slices.Clone(b.sample.sent)
@@ -65,8 +70,8 @@ func (b *leakBench) look() map[netip.Addr]uint64 {
 	return found
 }
 
-// looks lets the same happen before each of three further looks and returns what they found
-// together.
+// looks has the leakWatch look, and then look four more times after the same has happened each
+// time. It returns all leaks together.
 func (b *leakBench) looks(happens func()) map[netip.Addr]uint64 {
 	sum := map[netip.Addr]uint64{}
 	for range 4 {
@@ -81,7 +86,8 @@ func (b *leakBench) looks(happens func()) map[netip.Addr]uint64 {
 	return sum
 }
 
-// What no state took is found, of the peer that it went to, and not what is explained otherwise.
+// A look finds the packets that no state took, for the peer that they went to, and not those that
+// something else explains.
 func TestLeaks(t *testing.T) {
 	none := map[netip.Addr]uint64{}
 	for _, c := range []struct {
@@ -89,14 +95,26 @@ func TestLeaks(t *testing.T) {
 		happens func(b *leakBench, turn uint32)
 		want    map[netip.Addr]uint64
 	}{
-		{"all is ESP", func(b *leakBench, _ uint32) { b.esp(leakA, 1, 100, 1); b.esp(leakB, 2, 5, 1) }, none},
+		{"all is ESP", func(b *leakBench, _ uint32) {
+			b.esp(leakA, 1, 100, 1)
+			b.esp(leakB, 2, 5, 1)
+		}, none},
 		{"segments", func(b *leakBench, _ uint32) { b.esp(leakA, 1, 100, 40) }, none},
-		{"one peer's in clear", func(b *leakBench, _ uint32) { b.clear(leakA, 20, 1); b.esp(leakB, 2, 500, 40) },
-			map[netip.Addr]uint64{leakA: 60}},
-		{"in clear, segments", func(b *leakBench, _ uint32) { b.clear(leakA, 20, 3); b.esp(leakA, 1, 7, 3) },
-			map[netip.Addr]uint64{leakA: 180}},
-		{"in clear to who has no SA", func(b *leakBench, _ uint32) { b.clear(leakA, 20, 1) }, map[netip.Addr]uint64{leakA: 60}},
-		{"the guard stops it", func(b *leakBench, _ uint32) { b.clear(leakA, 20, 9); b.sample.unsent.Packets += 20 }, none},
+		{"one peer's in clear", func(b *leakBench, _ uint32) {
+			b.clear(leakA, 20, 1)
+			b.esp(leakB, 2, 500, 40)
+		}, map[netip.Addr]uint64{leakA: 60}},
+		{"in clear, segments", func(b *leakBench, _ uint32) {
+			b.clear(leakA, 20, 3)
+			b.esp(leakA, 1, 7, 3)
+		}, map[netip.Addr]uint64{leakA: 180}},
+		{"in clear to who has no SA", func(b *leakBench, _ uint32) {
+			b.clear(leakA, 20, 1)
+		}, map[netip.Addr]uint64{leakA: 60}},
+		{"the guard stops it", func(b *leakBench, _ uint32) {
+			b.clear(leakA, 20, 9)
+			b.sample.unsent.Packets += 20
+		}, none},
 		{"the guard stops one, another is in clear", func(b *leakBench, _ uint32) {
 			b.clear(leakA, 20, 1)
 			b.sample.unsent.Packets += 20
@@ -113,7 +131,10 @@ func TestLeaks(t *testing.T) {
 			b.sample.states = nil
 			b.esp(leakA, 100+turn, 10, 1)
 		}, none},
-		{"a new state beside the old one", func(b *leakBench, turn uint32) { b.esp(leakA, 100+turn, 10, 1); b.esp(leakA, 1, 10, 1) }, none},
+		{"a new state beside the old one", func(b *leakBench, turn uint32) {
+			b.esp(leakA, 100+turn, 10, 1)
+			b.esp(leakA, 1, 10, 1)
+		}, none},
 		{"marked states", func(b *leakBench, _ uint32) {
 			b.clear(leakA, 30, 1)
 			for mark := uint32(1); mark <= 3; mark++ {
@@ -130,7 +151,7 @@ func TestLeaks(t *testing.T) {
 		{"a state for other traffic", func(b *leakBench, _ uint32) {
 			b.state(leakA, 1).GRE = false
 			b.esp(leakA, 1, 30, 1)
-		}, map[netip.Addr]uint64{leakA: 60}}, // the state as it was at first is gone
+		}, map[netip.Addr]uint64{leakA: 60}}, // the state for GRE, as it was at first, is gone
 		{"a device that does ESP", func(b *leakBench, _ uint32) {
 			b.sample.whole = true
 			b.clear(leakA, 30, 40)
@@ -154,20 +175,27 @@ func TestLeaks(t *testing.T) {
 			b.sample.unsent.Packets = 20
 			b.watch.unsent = 1000
 		}, none},
-		{"what others than the tunnel send", func(b *leakBench, turn uint32) { b.state(leakA, 1).Packets += 1000 }, none},
+		{"what others than the tunnel send", func(b *leakBench, turn uint32) {
+			b.state(leakA, 1).Packets += 1000
+		}, none},
 	} {
 		b := &leakBench{}
 		b.esp(leakA, 1, 3, 1)
-		b.sample.states[0].Packets = 0 // what was sent before the first look is nobody's concern
+		b.sample.states[0].Packets = 0 // what was sent before the first look does not count
 		turn := uint32(0)
-		if diff := cmp.Diff(c.want, b.looks(func() { turn++; c.happens(b, turn) }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(
+			c.want,
+			b.looks(func() { turn++; c.happens(b, turn) }),
+			cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		); diff != "" {
 			t.Errorf("%s: want (-), found (+):\n%s", c.name, diff)
 		}
 	}
 }
 
-// What the tunnel sends while a look is under way is no leak, however long the look takes. Looks of
-// different length once reported the packets of some hundredths of a second.
+// What the tunnel sends while a look is under way is no leak, however long the look takes. With
+// looks of different length, the packets of some hundredths of a second were once reported as
+// leaks.
 func TestLooksMayTakeLong(t *testing.T) {
 	var b leakBench
 	for turn := range 12 {
@@ -187,8 +215,8 @@ func TestLooksMayTakeLong(t *testing.T) {
 	}
 }
 
-// A state that comes and goes between two looks took packets that nothing else counts. While the state
-// of before stays, only the notification of its end tells.
+// A state that comes and goes between two looks took packets that nothing else counts. If another
+// state to the same peer stays, only the notification that the first one was deleted tells.
 func TestStatesBetweenLooks(t *testing.T) {
 	for name, gone := range map[string]goneStates{
 		"its peer is known": {to: map[netip.Addr]bool{leakA: true}},
@@ -198,7 +226,7 @@ func TestStatesBetweenLooks(t *testing.T) {
 		b.esp(leakA, 1, 100, 1)
 		b.look()
 		for range 3 {
-			b.clear(leakA, 60, 1) // through the state that is gone again
+			b.clear(leakA, 60, 1) // through the state that is gone by the look
 			b.esp(leakA, 1, 10, 1)
 			b.sample.gone = gone
 			if found := b.look(); len(found) > 0 {

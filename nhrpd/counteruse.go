@@ -8,22 +8,27 @@ import (
 	"cygnet/vici"
 )
 
-// counterUse derives last-use times from the byte counters of SAs, for kernels that do not let the daemon watch the tunnel itself. They are
-// read once a minute, and NHRP counts in them too: a use may be seen later than it was, never earlier.
+// counterUse finds out from the byte counters of the SAs when each peer was last used. The daemon
+// needs it on kernels that do not let it watch the tunnel itself. The
+// counters are read only at intervals, and they count NHRP as well. So a use may be reported later
+// than it was, but never earlier.
 type counterUse struct {
-	seen map[netip.Addr]*counted
+	seen map[netip.Addr]*counted // by NBMA address or name
 }
 
+// counted has the counters of one peer at the last call, and the use that follows from them.
 type counted struct {
 	in, out uint64
 	use     engine.PeerUse
 }
 
+// newCounterUse returns a counterUse that has read nothing.
 func newCounterUse() *counterUse {
 	return &counterUse{seen: make(map[netip.Addr]*counted)}
 }
 
-// read compares the counters with those of the last call and returns the use of every peer that has an SA.
+// read compares the counters with those of the last call, and returns the use of every peer that
+// has an SA.
 func (c *counterUse) read(now time.Time, device string, sas []vici.SA) []engine.PeerUse {
 	in, out := make(map[netip.Addr]uint64), make(map[netip.Addr]uint64)
 	for _, sa := range sas {
@@ -42,7 +47,7 @@ func (c *counterUse) read(now time.Time, device string, sas []vici.SA) []engine.
 			s = &counted{use: engine.PeerUse{NBMA: nbma}}
 			c.seen[nbma] = s
 		}
-		// A rekey starts at zero again: any other value than the last is use.
+		// A rekeyed SA counts from zero, so any value that differs from the last one is use.
 		if in[nbma] != s.in {
 			s.use.In = now
 		}

@@ -1,5 +1,18 @@
-// Package nhrpd is the daemon: it runs the tasks around the engine, turns what happens outside into the engine's events and
-// what the engine decides into packets, kernel entries and SAs.
+// Package nhrpd is the daemon. It owns everything between the engine (package engine), which
+// decides, and the outside, where things happen:
+//
+//   - the loop, the one goroutine that calls the engine. It turns packets and what the kernel,
+//     charon, systemd and the API report into the engine's events, and it carries out what the
+//     engine decides: packets, neighbours, routes, SAs, admissions;
+//   - the tasks around the loop: one port for each configured interface, the reconcilers of the
+//     kernel and of charon, the API, and the checks whose findings the status shows as problems;
+//   - the configuration's reloads, the saved state, and the list of blocked identities.
+//
+// A running daemon reaches Linux and strongSwan only through the type Platform, so tests run it on
+// a platform of their own. GuardEarly and LeaveStopped do what is needed while no daemon runs.
+//
+// NHRP (RFC 2332) is the engine's matter. This package has only NHRP's protocol type in GRE (§5.1)
+// and request IDs that grow over restarts (§5.2.3).
 package nhrpd
 
 import (
@@ -22,22 +35,22 @@ import (
 	"cygnet/nhrpd/preflight"
 )
 
-// Daemon is cygnetd without its main.
+// Daemon is all of cygnetd but its main function. New makes one and Run runs it.
 type Daemon struct {
-	path     string // of the configuration file, for reloads
+	path     string // the configuration file, which a reload reads again
 	platform Platform
 	logs     *loggers
-	log      *slog.Logger
+	log      *slog.Logger // for what concerns the configuration
 	started  time.Time
-	charon   string // its VICI socket
-	expected int    // clients at the start
+	charon   string // charon's VICI socket
+	expected int    // how many clients the configuration makes likely, as of the start
 
 	loop       *loop
 	tables     Tables
 	strongswan Strongswan
 	state      stateFile
 	blocked    blockedFile
-	blocking   sync.Mutex // one change of who is blocked at a time
+	blocking   sync.Mutex // held while one caller changes who is blocked and saves it
 
 	certificates *certificateWatch
 	problems     *problems
@@ -45,19 +58,22 @@ type Daemon struct {
 	fence        Fence
 	clear        *clearGRE
 
-	protected   chan struct{} // closed when the first interface needs strongSwan
+	protected   chan struct{} // closed when the first protected interface opens
 	protectOnce sync.Once
 
-	reload chan reloadRequest
-	config *config.Config   // owned by the manager
-	ports  map[string]*port // owned by the manager
+	reload chan reloadRequest // work for the goroutine of manage
+	config *config.Config     // owned by the goroutine of manage
+	ports  map[string]*port   // owned by the goroutine of manage
 }
 
-// New makes a daemon for the configuration that was read from path. It logs to w.
+// New returns a daemon for the configuration c, which was read from the file at path. The daemon
+// logs to w.
 func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon {
 	logs := newLoggers(w, c.Log)
 	now := time.Now()
-	var seed [32]byte // request ids are drawn from it: nobody must be able to go on with the sequence
+	// The engine draws request IDs from this seed. It is secret, so that nobody who sees some IDs
+	// can compute the next ones.
+	var seed [32]byte
 	_, _ = crand.Read(seed[:])
 	e := engine.New(rand.New(rand.NewChaCha8(seed)), firstRequestID(now))
 	settings := engineConfig(c)
@@ -91,16 +107,19 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 	return d
 }
 
-// firstRequestID makes request ids grow over restarts (RFC 2332 §5.2.3) without remembering any: eight a second are free between
-// two starts, and the counter comes around after 17 years.
+// firstRequestID returns the request ID that the engine starts with. Request IDs have to grow over
+// restarts (RFC 2332 §5.2.3). The clock makes them grow without a record of the last one: each
+// second gives room for eight requests until the next start. The 32-bit counter wraps after 17
+// years.
 func firstRequestID(now time.Time) uint32 { return uint32(now.Unix() << 3) }
 
-// settleTime is how long entries that an earlier run left in the kernel stay though nobody wants them yet: peers have
-// registered again by then.
+// settleTime is how long after the start entries of an earlier run stay in the kernel although
+// nobody wants them. Peers have registered again by then, so an entry that is still unwanted has no
+// user any more.
 const settleTime = 30 * time.Second
 
-// Run works until the context ends, then leaves the tunnels, neighbours, routes and SAs as they are. An error says what made
-// work impossible.
+// Run runs the daemon until the context ends. It then leaves the tunnels, neighbours, routes and
+// SAs as they are. It returns an error if something makes all work impossible.
 func (d *Daemon) Run(ctx context.Context) error {
 	listener, err := d.listenAPI()
 	if err != nil {
@@ -120,13 +139,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task{"event loop", d.loop.run}.start(ctx, g)
 	saved, err := d.state.load()
 	if err != nil {
-		d.log.Warn("starting without the saved state: peers are unknown until they register again", "error", err)
+		d.log.Warn("starting without the saved state: peers are unknown until they register again",
+			"error", err)
 	}
 	d.tellForgotten(saved)
 	if err := d.begin(ctx, saved, blocked); err != nil {
 		return err
 	}
-	task{"abandoned SAs", func(ctx context.Context) error { return d.abandon(ctx, saved) }}.start(ctx, g)
+	task{"abandoned SAs", func(ctx context.Context) error {
+		return d.abandon(ctx, saved)
+	}}.start(ctx, g)
 	task{"kernel tables", d.tables.Run}.start(ctx, g)
 	task{"strongSwan", d.runStrongswan}.start(ctx, g)
 	task{"API", func(ctx context.Context) error {
@@ -148,7 +170,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// runStrongswan works with charon once an interface needs it: without one, charon's absence is nobody's concern.
+// runStrongswan talks to charon from the moment that an interface needs IPsec. Before that the
+// daemon does not care whether charon runs.
 func (d *Daemon) runStrongswan(ctx context.Context) error {
 	select {
 	case <-d.protected:
@@ -158,7 +181,8 @@ func (d *Daemon) runStrongswan(ctx context.Context) error {
 	}
 }
 
-// begin gives the engine its configuration and what the last run knew.
+// begin gives the engine its configuration, the blocked identities and the state of the last run.
+// The blocks come before the state, so that nothing of a blocked identity is restored.
 func (d *Daemon) begin(ctx context.Context, saved engine.Saved, blocked []engine.Block) error {
 	return d.loop.call(ctx, func(now time.Time) {
 		d.loop.engine.Configure(now, engineConfig(d.config), &d.loop.out)
@@ -167,16 +191,19 @@ func (d *Daemon) begin(ctx context.Context, saved engine.Saved, blocked []engine
 	})
 }
 
+// settle removes, settleTime after the start, what an earlier run left in the kernel and nobody
+// wants now.
 func (d *Daemon) settle(ctx context.Context) error {
 	if pause(ctx, settleTime) {
 		d.tables.Settle()
-		// The context's end is the only error, and then nothing is left to settle.
+		// The call fails only if the context has ended, and then nothing has to be settled.
 		_ = d.loop.call(ctx, func(time.Time) { d.loop.settleAdmission() })
 	}
 	return nil
 }
 
-// manage owns the set of interfaces: it starts them, says when all are ready, and carries out reloads and goodbyes.
+// manage owns the set of interfaces. It opens them, has systemd told once all are ready, and runs
+// the reloads and the goodbyes that others request.
 func (d *Daemon) manage(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, c := range d.config.Interfaces {
@@ -189,7 +216,9 @@ func (d *Daemon) manage(ctx context.Context) error {
 	for _, p := range d.ports {
 		firsts = append(firsts, p.first)
 	}
-	task{"readiness", func(ctx context.Context) error { return d.ready(ctx, firsts) }}.start(ctx, g)
+	task{"readiness", func(ctx context.Context) error {
+		return d.ready(ctx, firsts)
+	}}.start(ctx, g)
 	g.Go(func() error {
 		for {
 			select {
@@ -208,7 +237,8 @@ func (d *Daemon) manage(ctx context.Context) error {
 	return g.Wait()
 }
 
-// open starts an interface and makes it known to the loop.
+// open starts the port of an interface and registers the port with the loop. It returns an error if
+// the context ends.
 func (d *Daemon) open(ctx context.Context, g *errgroup.Group, c config.Interface) error {
 	p := d.newPort(c)
 	if err := d.loop.call(ctx, func(time.Time) { d.loop.ports[c.Name] = p }); err != nil {
@@ -223,19 +253,21 @@ func (d *Daemon) open(ctx context.Context, g *errgroup.Group, c config.Interface
 	return nil
 }
 
-// close stops an interface and leaves it in the kernel as it is.
+// close stops the port of an interface. The tunnel, its neighbours, routes and SAs stay in the
+// kernel.
 func (d *Daemon) close(ctx context.Context, name string) {
 	p := d.ports[name]
 	delete(d.ports, name)
-	// The loop lets go of the line first, or it would use one that is closed already. The context's end
-	// is the only error of a call, and then the loop is gone as well.
+	// The loop has to let go of the line before stop closes it; otherwise the loop would use a
+	// closed line. A call fails only if the context has ended, and then the loop has ended too.
 	_ = d.loop.call(ctx, func(time.Time) { p.line, p.ending = nil, true })
 	p.stop()
 	d.problems.resolveAll("", name)
 	_ = d.loop.call(ctx, func(time.Time) { delete(d.loop.ports, name) })
 }
 
-// watchRoutes feeds the engine's mirror of the routing tables in use until the returned function is called.
+// watchRoutes starts to feed the engine's mirror with the routing tables that interfaces use. The
+// returned function ends that and waits for the end.
 func (d *Daemon) watchRoutes(ctx context.Context, g *errgroup.Group) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	tables := tablesOf(d.config)
@@ -252,6 +284,7 @@ func (d *Daemon) watchRoutes(ctx context.Context, g *errgroup.Group) (stop func(
 	}
 }
 
+// tablesOf returns the routing tables that the interfaces of c use, in order and each once.
 func tablesOf(c *config.Config) []uint32 {
 	var tables []uint32
 	for i := range c.Interfaces {
@@ -261,11 +294,12 @@ func tablesOf(c *config.Config) []uint32 {
 	return slices.Compact(tables)
 }
 
-// readyTime bounds how long a start waits for the first try on every tunnel.
+// readyTime bounds how long a start waits until every tunnel was tried once.
 const readyTime = 10 * time.Second
 
-// ready tells systemd that the daemon works: the configuration is good, the API answers, and every tunnel is there or said
-// why it cannot be had for now.
+// ready tells systemd that the daemon works. By then the configuration is good, the API answers,
+// and each tunnel is there or the log says why it cannot be had for now. A tunnel that takes longer
+// than readyTime is not waited for.
 func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 	timeout := time.NewTimer(readyTime)
 	defer timeout.Stop()
@@ -285,18 +319,23 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 	return notifyReady(d.log)
 }
 
-// advise says once at start what in the kernel's settings is too small for a hub, and what in charon's keeps the daemon from its promises:
-// they are for all of the site's connections, so that no package sets them.
+// advise logs, once at the start, which kernel settings are too small for a hub and which of
+// charon's settings keep the daemon from its promises. Cygnet's package changes neither, because
+// both apply to all connections of the site.
 func (d *Daemon) advise() {
-	for _, a := range d.platform.Check(sysctl.CheckConfig{Peers: preflight.UsualPeers, Forwards: true}) {
-		d.log.Warn("a kernel setting may be too small", "setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
+	for _, a := range d.platform.Check(
+		sysctl.CheckConfig{Peers: preflight.UsualPeers, Forwards: true},
+	) {
+		d.log.Warn("a kernel setting may be too small",
+			"setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
 	}
 	for _, f := range d.platform.Strongswan(d.config) {
 		d.log.Warn(f.String())
 	}
 }
 
-// tellPolicy says once at start by what an interface decides who may be who.
+// tellPolicy logs, once at the start, how each protected interface decides which identity may use
+// which overlay address: by peer rules, or by who registers first.
 func (d *Daemon) tellPolicy() {
 	for i := range d.config.Interfaces {
 		switch c := &d.config.Interfaces[i]; {
@@ -305,7 +344,8 @@ func (d *Daemon) tellPolicy() {
 			d.log.Info("no peer rules: an overlay address belongs to the identity that registers it first, until it expires",
 				"interface", c.Name)
 		default:
-			d.log.Info("peer rules: an identity that none of them matches may do nothing", "interface", c.Name, "rules", c.Policy.Len())
+			d.log.Info("peer rules: an identity that none of them matches may do nothing",
+				"interface", c.Name, "rules", c.Policy.Len())
 		}
 	}
 }

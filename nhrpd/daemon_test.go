@@ -22,6 +22,7 @@ import (
 	"cygnet/vici"
 )
 
+// The addresses and the tunnel of these tests.
 var (
 	hubNBMA     = netip.MustParseAddr("192.0.2.1")
 	hubOverlay  = netip.MustParseAddr("10.255.0.1")
@@ -30,7 +31,7 @@ var (
 	tunnelThere = kernel.TunnelState{Index: 7, Local: spokeNBMA, Created: true, Up: true}
 )
 
-// inWorld runs a daemon in virtual time against a world, and has it end before the test does.
+// inWorld runs a daemon in virtual time on a world. It ends the daemon before the test ends.
 func inWorld(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
 	t.Helper()
 	inWorldOf(t, []byte(spokeToml), f)
@@ -57,20 +58,32 @@ func inWorldOf(t *testing.T, toml []byte, f func(t *testing.T, w *world, d *Daem
 	})
 }
 
-// secureHub brings the tunnel up and has strongSwan secure the hub.
+// secureHub brings the tunnel up, and has strongSwan report the SA with the hub.
 func secureHub(w *world) {
 	w.tunnels["gre1"].states <- tunnelThere
 	synctest.Wait()
 	w.mu.Lock()
 	w.sas = []vici.SA{{Interface: "gre1", RemoteHost: hubNBMA, State: "ESTABLISHED"}}
 	w.mu.Unlock()
-	w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: hubNBMA, Identity: "hub.example.net", Initiator: true}}
+	w.events <- vici.Up{Peer: vici.Peer{
+		Interface: "gre1",
+		NBMA:      hubNBMA,
+		Identity:  "hub.example.net",
+		Initiator: true,
+	}}
 	synctest.Wait()
 }
 
-// Two protected tunnels that turn out to send from one address are an error of the later one's status: nothing tells their SAs apart.
+// Two protected tunnels may turn out to send from one address. Nothing would tell their SAs apart,
+// so the status of the later one shows an error.
 func TestTwoProtectedTunnelsOnOneAddress(t *testing.T) {
-	second := strings.NewReplacer("gre1]", "gre2]", "gre1.ipsec", "gre2.ipsec", "10.255.0.11", "10.254.0.11", `"eth0"`, `"192.0.2.11"`, "42", "43").Replace(spokeToml)
+	second := strings.NewReplacer(
+		"gre1]", "gre2]",
+		"gre1.ipsec", "gre2.ipsec",
+		"10.255.0.11", "10.254.0.11",
+		`"eth0"`, `"192.0.2.11"`,
+		"42", "43",
+	).Replace(spokeToml)
 	inWorldOf(t, []byte(spokeToml+second), func(t *testing.T, w *world, d *Daemon) {
 		for i, local := range []string{"192.0.2.11", "192.0.2.12", "192.0.2.11"} {
 			st := tunnelThere
@@ -81,7 +94,9 @@ func TestTwoProtectedTunnelsOnOneAddress(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if told := strings.HasPrefix(s.Interfaces[1].Error, "gre1 sends from 192.0.2.11 as well"); told != (i == 2) {
+			if told := strings.HasPrefix(
+				s.Interfaces[1].Error, "gre1 sends from 192.0.2.11 as well",
+			); told != (i == 2) {
 				t.Errorf("step %d: %q", i+1, s.Interfaces[1].Error)
 			}
 		}
@@ -104,7 +119,7 @@ func registrationIn(t *testing.T, sent []nhrpsocket.Message) packet.Packet {
 	return p
 }
 
-// register answers the registration as a hub does.
+// register answers the daemon's registration as a hub does.
 func register(t *testing.T, w *world, s *fakeSocket) {
 	t.Helper()
 	p := registrationIn(t, s.packets())
@@ -137,7 +152,8 @@ func TestSpokeRegistersOnceItsHubIsSecured(t *testing.T) {
 	})
 }
 
-// A lab in clear has no charon, and a site may add IPsec later.
+// The daemon talks to charon only if an interface is protected. A lab without IPsec has no charon,
+// and a site may add IPsec later.
 func TestStrongswanIsAskedForOnlyWhereAnInterfaceIsProtected(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		if w.noted("run strongSwan") < 0 {
@@ -181,9 +197,10 @@ func TestTunnelThatCannotBeHadIsToldAndTriedAgain(t *testing.T) {
 		if got := st.Interfaces[0].Error; got != "gre1 is a bridge" {
 			t.Errorf("status gives %q as the reason", got)
 		}
-		secureHub(w) // taken only by a second Run
+		secureHub(w) // its state is taken only if Run was called again
 		if st, err = d.Status(t.Context()); err != nil || st.Interfaces[0].Error != "" {
-			t.Errorf("after the tunnel is there, status still says %q, %v", st.Interfaces[0].Error, err)
+			t.Errorf("after the tunnel is there, status still says %q, %v",
+				st.Interfaces[0].Error, err)
 		}
 	})
 }
@@ -208,7 +225,8 @@ func TestTunnelWithoutNHRPIsToldAndTriedAgain(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if st, err = d.Status(t.Context()); err != nil || st.Interfaces[0].Error != "" {
-			t.Errorf("once there is a socket, status still says %q, %v", st.Interfaces[0].Error, err)
+			t.Errorf("once there is a socket, status still says %q, %v",
+				st.Interfaces[0].Error, err)
 		}
 	})
 }
@@ -220,21 +238,30 @@ func TestLeaveTakesThingsDownInOrder(t *testing.T) {
 		if err := d.Leave(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
-		order := []string{"delete neighbour 10.255.0.1", "close 192.0.2.1", "remove profile gre1", "detach gre1", "remove gre1"}
+		order := []string{
+			"delete neighbour 10.255.0.1",
+			"close 192.0.2.1",
+			"remove profile gre1",
+			"detach gre1",
+			"remove gre1",
+		}
 		last := -1
 		for _, step := range order {
 			at := w.noted(step)
 			if at <= last {
-				t.Errorf("%q came at %d, after what should follow it at %d; all of it: %q", step, at, last, w.record)
+				t.Errorf("%q came at %d, after what should follow it at %d; all of it: %q",
+					step, at, last, w.record)
 			}
 			last = at
 		}
 		var p packet.Packet
 		sent := w.socket(0).packets()
 		if err := p.Parse(sent[len(sent)-1].Data); err != nil || p.Type != packet.PurgeRequest {
-			t.Errorf("the last packet is a %v (%v), not the purge of the registration", p.Type, err)
+			t.Errorf("the last packet is a %v (%v), not the purge of the registration",
+				p.Type, err)
 		}
-		if err := d.Leave(t.Context(), "gre1"); !errors.Is(err, api.ErrRefused) || !strings.Contains(err.Error(), "gre1: it has left already") {
+		if err := d.Leave(t.Context(), "gre1"); !errors.Is(err, api.ErrRefused) ||
+			!strings.Contains(err.Error(), "gre1: it has left already") {
 			t.Errorf("leaving twice gives %v", err)
 		}
 		if err := d.Leave(t.Context(), "gre9"); !errors.Is(err, api.ErrNoInterface) {
@@ -249,7 +276,9 @@ func TestLeaveTakesThingsDownInOrder(t *testing.T) {
 func TestReloadOfAFaultyFileChangesNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
-		if err := os.WriteFile(d.path, []byte("[interface.gre1]\nadress = 1\n"), 0o600); err != nil {
+		if err := os.WriteFile(
+			d.path, []byte("[interface.gre1]\nadress = 1\n"), 0o600,
+		); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "adress") {
@@ -280,22 +309,27 @@ func TestReloadLeavesWhatIsGoneFromTheFile(t *testing.T) {
 	})
 }
 
-// Who takes IPsec away from an interface wants nothing left of it: the SAs end, then the connections, and only then comes the tunnel that
-// has no guard.
+// A reload that takes IPsec away from an interface leaves nothing of it: the SAs end first, then
+// the connections, and then comes the tunnel that has no guard.
 func TestReloadWithoutProtectionEndsIPsec(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		register(t, w, w.socket(0))
 		protected := w.tunnels["gre1"]
 		toml, _, _ := strings.Cut(spokeToml, "[interface.gre1.ipsec]")
-		if err := os.WriteFile(d.path, []byte(toml+"protection = \"none\"\n"), 0o600); err != nil {
+		if err := os.WriteFile(
+			d.path, []byte(toml+"protection = \"none\"\n"), 0o600,
+		); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Reload(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if closed, removed := w.noted("close 192.0.2.1"), w.noted("remove profile gre1"); closed < 0 || removed < closed {
-			t.Errorf("the SA was closed at %d and the profile removed at %d; asked: %q", closed, removed, w.record)
+		if closed, removed :=
+			w.noted("close 192.0.2.1"), w.noted("remove profile gre1"); closed < 0 ||
+			removed < closed {
+			t.Errorf("the SA was closed at %d and the profile removed at %d; asked: %q",
+				closed, removed, w.record)
 		}
 		if now := w.tunnels["gre1"]; now == protected || now.config.Protected {
 			t.Errorf("the tunnel is kept as before: %+v", now.config)
@@ -314,7 +348,9 @@ func TestStopChangesNothing(t *testing.T) {
 		register(t, w, w.socket(0))
 	})
 	for _, line := range w.record {
-		if strings.HasPrefix(line, "delete") || strings.HasPrefix(line, "close") || strings.HasPrefix(line, "remove") {
+		if strings.HasPrefix(line, "delete") ||
+			strings.HasPrefix(line, "close") ||
+			strings.HasPrefix(line, "remove") {
 			t.Errorf("the stop did %q", line)
 		}
 	}
@@ -351,7 +387,8 @@ func TestStatusShowsWhatTheKernelDropped(t *testing.T) {
 	})
 }
 
-// A flood of sampled redirects must neither block their reader nor go unseen.
+// A flood of sampled redirects does not block their reader, and the daemon counts those that it
+// loses.
 func TestOffersBeyondTheQueueAreCounted(t *testing.T) {
 	l := newLoop(nil, nil, nil, nil, nil)
 	for range eventQueue + 3 {
@@ -369,14 +406,20 @@ func TestSavedStateComesBack(t *testing.T) {
 	}
 	want := engine.Saved{Interfaces: []engine.SavedInterface{{
 		Name: "gre1",
-		Bindings: []engine.BindingStatus{{Protocol: hubOverlay, NBMA: hubNBMA, Identity: "hub",
-			Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.1.0/24")}, Expires: time.Unix(1e9, 0).UTC()}},
+		Bindings: []engine.BindingStatus{{
+			Protocol: hubOverlay,
+			NBMA:     hubNBMA,
+			Identity: "hub",
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.1.0/24")},
+			Expires:  time.Unix(1e9, 0).UTC(),
+		}},
 	}}}
 	if err := f.save(want); err != nil {
 		t.Fatal(err)
 	}
 	got, err := f.load()
-	if err != nil || len(got.Interfaces) != 1 || !reflect.DeepEqual(got.Interfaces[0].Bindings, want.Interfaces[0].Bindings) {
+	if err != nil || len(got.Interfaces) != 1 ||
+		!reflect.DeepEqual(got.Interfaces[0].Bindings, want.Interfaces[0].Bindings) {
 		t.Errorf("saved %v, loaded %v, %v", want, got, err)
 	}
 	if err := os.WriteFile(f.path(), []byte(`{"Version": 99}`), 0o600); err != nil {
@@ -387,11 +430,15 @@ func TestSavedStateComesBack(t *testing.T) {
 	}
 }
 
-// Byte counters stand in for last-use times where eBPF cannot be had.
+// Where there is no eBPF, the daemon finds out from byte counters when a peer was last used.
 func TestUseFromCounters(t *testing.T) {
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
 	sa := func(in, out uint64) []vici.SA {
-		return []vici.SA{{Interface: "gre1", RemoteHost: hubNBMA, Children: []vici.Child{{BytesIn: in, BytesOut: out}}}}
+		return []vici.SA{{
+			Interface:  "gre1",
+			RemoteHost: hubNBMA,
+			Children:   []vici.Child{{BytesIn: in, BytesOut: out}},
+		}}
 	}
 	c := newCounterUse()
 	steps := []struct {

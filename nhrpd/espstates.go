@@ -9,20 +9,27 @@ import (
 	"cygnet/vici"
 )
 
-// charon's CHILD_SAs and the kernel's ESP states belong together, and each can lose the other. A charon that was killed leaves states
-// that nobody rekeys or ends until their hard lifetime, hours later, and for which a peer that dials anew has no use. A state that
-// somebody deleted stays away for as long, since charon does not look and its peer answers.
+// charon's CHILD_SAs and the kernel's ESP states belong together, but one can exist without the
+// other:
+//
+//   - A charon that was killed leaves ESP states. Nobody rekeys or ends them until their hard
+//     lifetime, which is hours later, and a peer that dials again has no use for them.
+//   - An ESP state that somebody deleted stays away for as long. charon does not look at the state,
+//     and its peer still answers.
 const (
-	stateCheck     = 10 * time.Second // between looks
-	stateCheckSlow = 30 * time.Second // between looks that cost more
-	manySAs        = 1000             // from which they do
-	stateAge       = 10 * time.Second // younger ones may belong to an SA that charon is just making
-	childAge       = 2 * time.Second  // younger CHILD_SAs may lack the outbound state yet: it comes with the message after a rekeying
-	spiTimeout     = 20 * time.Second
+	stateCheck     = 10 * time.Second // how often the daemon compares them
+	stateCheckSlow = 30 * time.Second // how often with more than manySAs SAs
+	manySAs        = 1000             // from this number on, comparing costs noticeable time
+	stateAge       = 10 * time.Second // a younger state may be of an SA that charon is making
+	// childAge is how old a CHILD_SA has to be before a missing state counts. After a rekeying, the
+	// outbound state comes only with the next message.
+	childAge   = 2 * time.Second
+	spiTimeout = 20 * time.Second // how long charon may take to list its SPIs
 )
 
-// matchStates compares what charon and the kernel have for the protected interfaces, while charon is there to say which states are its
-// own: removes orphans, and has CHILD_SAs renewed that lack a state.
+// matchStates compares the SAs of charon and the ESP states of the kernel on the protected
+// interfaces, while charon answers and so can say which states are its own. It removes states that
+// belong to no SA, and has charon renew CHILD_SAs that lack a state.
 func (d *Daemon) matchStates(ctx context.Context) error {
 	silences := make(map[netip.Addr]*silence)
 	for wait := stateCheck; pause(ctx, wait); {
@@ -35,8 +42,10 @@ func (d *Daemon) matchStates(ctx context.Context) error {
 			if silences[local] == nil {
 				silences[local] = &silence{asked: make(map[netip.Addr]time.Time)}
 			}
-			if err := d.matchStatesOf(ctx, local, silences[local], counted); err != nil && ctx.Err() == nil {
-				d.log.Warn("cannot compare the kernel's ESP states with charon's SAs", "local", local, "error", err)
+			if err := d.matchStatesOf(ctx, local, silences[local], counted); err != nil &&
+				ctx.Err() == nil {
+				d.log.Warn("cannot compare the kernel's ESP states with charon's SAs",
+					"local", local, "error", err)
 			}
 		}
 		d.strongswan.Counted(counted.in, counted.out)
@@ -48,6 +57,7 @@ func (d *Daemon) matchStates(ctx context.Context) error {
 	return nil
 }
 
+// protectedAddresses returns the local addresses of the protected tunnels.
 func (d *Daemon) protectedAddresses(ctx context.Context) []netip.Addr {
 	var locals []netip.Addr
 	err := d.loop.call(ctx, func(time.Time) {
@@ -63,9 +73,13 @@ func (d *Daemon) protectedAddresses(ctx context.Context) []netip.Addr {
 	return locals
 }
 
-// matchStatesOf asks charon only when there is a state that none of our own SAs explains, or one of them lacks a state: usually there
-// is none.
-func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence, counted stateBytes) error {
+// matchStatesOf compares the states and the SAs of one local address. It asks charon for its SPIs
+// only if a state belongs to none of our SAs or one of our SAs lacks a state, which is rare. It
+// adds the byte counts of the states to counted, and has silent peers asked (see silence). It
+// returns an error if the kernel or charon does not answer.
+func (d *Daemon) matchStatesOf(
+	ctx context.Context, local netip.Addr, s *silence, counted stateBytes,
+) error {
 	sas := d.strongswan.SAs()
 	states, err := d.platform.ESPStates(local)
 	if err != nil {
@@ -90,7 +104,8 @@ func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence
 		}
 	}
 	if len(gone) > 0 {
-		d.log.Warn("somebody deleted ESP states of SAs that stand: renewing the SAs", "local", local, "states", len(gone))
+		d.log.Warn("somebody deleted ESP states of SAs that stand: renewing the SAs",
+			"local", local, "states", len(gone))
 		d.strongswan.Repair(gone)
 	}
 	var orphans []xfrm.ESPState
@@ -106,8 +121,9 @@ func (d *Daemon) matchStatesOf(ctx context.Context, local netip.Addr, s *silence
 	return d.platform.DeleteStates(orphans)
 }
 
-// unexplained gives the states that may carry our GRE and are in none of our SAs. It leaves out what may be charon's newest work, and
-// what was keyed by hand: charon's states have a request id.
+// unexplained returns the states that may carry our GRE and belong to none of our SAs. It leaves
+// out young states, which charon may have made just now, and states without a request ID, which
+// somebody keyed by hand: charon's states have one.
 func unexplained(states []xfrm.ESPState, sas []vici.SA) []xfrm.ESPState {
 	ours := make(map[uint32]bool)
 	for _, sa := range sas {
@@ -124,7 +140,8 @@ func unexplained(states []xfrm.ESPState, sas []vici.SA) []xfrm.ESPState {
 	return out
 }
 
-// without gives the SPIs of our installed CHILD_SAs from the address that the kernel has no state for.
+// without returns the SPIs of our installed CHILD_SAs from the address local for which the kernel
+// has no state.
 func without(states []xfrm.ESPState, sas []vici.SA, local netip.Addr) []uint32 {
 	there := make(map[uint32]bool, len(states))
 	for _, s := range states {

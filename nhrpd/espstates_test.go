@@ -11,8 +11,8 @@ import (
 	"cygnet/vici"
 )
 
-// A state in the kernel goes only if neither our SAs nor any other of charon's explain it, if it is not brand new, and if it was not
-// keyed by hand.
+// A state in the kernel is removed only if it belongs to no SA, neither to ours nor to another of
+// charon's, if it is not new, and if it was not keyed by hand.
 func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -21,13 +21,19 @@ func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
 		w.sas[0].Children = []vici.Child{{SPIIn: 1, SPIOut: 2}}
 		w.spis = map[uint32]bool{1: true, 2: true, 3: true}
 		w.states = []xfrm.ESPState{
-			{SPI: 1, ReqID: 1, GRE: true, Added: before}, // of ours
+			// Of an SA of ours.
+			{SPI: 1, ReqID: 1, GRE: true, Added: before},
 			{SPI: 2, ReqID: 1, GRE: true, Added: before},
-			{SPI: 3, ReqID: 2, GRE: true, Added: before},                                   // of a site-to-site connection
-			{SPI: 4, ReqID: 3, GRE: true, Added: before},                                   // of a charon that was killed
-			{SPI: 7, ReqID: 3, Added: before},                                              // of a tunnel from site to site
-			{SPI: 5, ReqID: 0, GRE: true, Added: before},                                   // keyed by hand
-			{SPI: 6, ReqID: 4, GRE: true, Added: time.Now().Add(stateCheck - time.Second)}, // charon is about to list it
+			// Of a site-to-site connection.
+			{SPI: 3, ReqID: 2, GRE: true, Added: before},
+			// Of a charon that was killed.
+			{SPI: 4, ReqID: 3, GRE: true, Added: before},
+			// Of a tunnel from site to site.
+			{SPI: 7, ReqID: 3, Added: before},
+			// Keyed by hand.
+			{SPI: 5, ReqID: 0, GRE: true, Added: before},
+			// Of an SA that charon is about to list.
+			{SPI: 6, ReqID: 4, GRE: true, Added: time.Now().Add(stateCheck - time.Second)},
 		}
 		w.mu.Unlock()
 		time.Sleep(stateCheck + time.Second)
@@ -44,8 +50,9 @@ func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
 	})
 }
 
-// An SA of ours that lacks a state in the kernel is mended, once charon still has it: not one of another address, nor one that is
-// younger than what was read from the kernel, nor one that charon has replaced meanwhile.
+// An SA of ours that lacks a state in the kernel is repaired, if charon still has the SA. Three
+// kinds of SA are not: one of another local address, one that is younger than what was read from
+// the kernel, and one that charon has replaced in the meantime.
 func TestSAsWithoutStatesAreMended(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -59,13 +66,15 @@ func TestSAsWithoutStatesAreMended(t *testing.T) {
 			child(1, 2, "INSTALLED", old),
 			child(3, 4, "REKEYED", old),
 			child(5, 6, "INSTALLED", time.Now().Add(stateCheck)),
-			child(7, 8, "INSTALLED", old), // replaced
+			child(7, 8, "INSTALLED", old), // charon has replaced it
 		}
 		elsewhere := w.sas[0]
 		elsewhere.LocalHost = netip.MustParseAddr("203.0.113.99")
 		elsewhere.Children = []vici.Child{child(9, 10, "INSTALLED", old)}
 		w.sas = append(w.sas, elsewhere)
-		w.spis = map[uint32]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 9: true, 10: true}
+		w.spis = map[uint32]bool{
+			1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 9: true, 10: true,
+		}
 		w.states = []xfrm.ESPState{{SPI: 1, ReqID: 1, GRE: true, Added: old}}
 		w.mu.Unlock()
 		time.Sleep(stateCheck + time.Second)

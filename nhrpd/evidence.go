@@ -11,37 +11,49 @@ import (
 	"cygnet/nhrpd/health"
 )
 
-// passage is what passed between this router and a peer: through the SA by the kernel's count,
-// and out of the tunnel by the engine's.
+// passage is what passed between this router and a peer in some time. The kernel counts what passed
+// through the SA, and the engine counts what came out of the tunnel.
 type passage struct {
 	in, out     uint64 // packets through the SA
-	nhrp, asked uint64 // NHRP packets from the peer and to it
+	nhrp, asked uint64 // NHRP packets from the peer and to the peer
 	data        bool   // other packets of the peer came out of the tunnel
 }
 
+// plus returns what passed in both times together.
 func (p passage) plus(o passage) passage {
-	return passage{in: p.in + o.in, out: p.out + o.out, nhrp: p.nhrp + o.nhrp, asked: p.asked + o.asked, data: p.data || o.data}
+	return passage{
+		in:    p.in + o.in,
+		out:   p.out + o.out,
+		nhrp:  p.nhrp + o.nhrp,
+		asked: p.asked + o.asked,
+		data:  p.data || o.data,
+	}
 }
 
-// evidence is what passed since a peer was first found amiss, or of late: the cause may change.
+// evidence is what passed lately between this router and a peer with a mismatch. It forgets what
+// passed longer ago, because the cause of the mismatch may have changed.
 type evidence struct {
-	passage             // what it is judged by: the latest and the one before
-	before, now passage // a new one begins after some requests, or some time
-	began       time.Time
+	passage               // before and now together; the conclusions rest on it
+	before, now passage   // a new passage begins after some requests, or some time
+	began       time.Time // when the passage now began
 	quiet       time.Time // since when nothing came through the SA
 
-	received, sent uint64 // NHRP packets, when last looked at
-	heard          time.Time
+	// The counters as update read them last.
+	received, sent uint64            // NHRP packets
+	heard          time.Time         // when data came from the peer
 	seen           map[uint32]uint64 // packets by SPI
 }
 
+// A new passage begins after passageAsks requests to an NHS, and after passageTime for any other
+// peer: a router repeats its registration at least that often.
 const (
-	passageAsks = 3           // requests to an NHS, after which a new passage begins
-	passageTime = time.Minute // of other peers: a router repeats its registration at least as often
+	passageAsks = 3
+	passageTime = time.Minute
 )
 
-// newEvidence begins with what passed since the SA came, if nothing of the peer was received
-// since then, and else with what passes from now on.
+// newEvidence returns the evidence for a new mismatch. If this router has received no NHRP packet
+// from the peer since the SA came, everything since then counts. Otherwise only what passes from
+// now on counts.
 func newEvidence(f *engine.Mismatch, states []xfrm.ESPState, now time.Time) *evidence {
 	e := &evidence{began: now, quiet: f.Since, seen: make(map[uint32]uint64), heard: f.Heard}
 	if f.Received > 0 || f.Since.IsZero() {
@@ -56,13 +68,13 @@ func newEvidence(f *engine.Mismatch, states []xfrm.ESPState, now time.Time) *evi
 	return e
 }
 
-// ofPeer reports whether an ESP state carries GRE from a peer or to it.
+// ofPeer reports whether an ESP state carries GRE from the peer or to the peer.
 func ofPeer(s *xfrm.ESPState, nbma netip.Addr) bool {
 	return s.GRE && s.MarkMask == 0 && (s.Src == nbma || s.Dst == nbma)
 }
 
-// update adds what passed since the last look. A state that came with a rekeying counts from
-// zero, and so does the engine with a new SA.
+// update adds what passed since the last call. A state that came with a rekeying counts from zero,
+// and with a new SA the engine counts from zero as well.
 func (e *evidence) update(f *engine.Mismatch, states []xfrm.ESPState, now time.Time) {
 	asks := f.Kind == engine.MismatchSilent
 	if asks && e.now.asked >= passageAsks || !asks && now.Sub(e.began) >= passageTime {
@@ -95,15 +107,16 @@ func (e *evidence) update(f *engine.Mismatch, states []xfrm.ESPState, now time.T
 	e.passage = e.before.plus(e.now)
 }
 
-// heardNothing reports whether nothing of the peer came out of the tunnel.
+// heardNothing reports whether nothing from the peer came out of the tunnel.
 func (e *evidence) heardNothing() bool { return e.nhrp == 0 && !e.data }
 
+// These are parts of sentences that tell the user what to look for.
 const (
 	dropsGRE = "a firewall that drops GRE (protocol 47)"
 	dropsESP = "a firewall that drops ESP (protocol 50, or UDP 4500 behind NAT)"
 )
 
-// keyHere names the tunnel's key as the configuration does.
+// keyHere returns the tunnel's key as the configuration writes it.
 func (t *tunnelFacts) keyHere() string {
 	if t.key == nil {
 		return "none"
@@ -111,7 +124,8 @@ func (t *tunnelFacts) keyHere() string {
 	return fmt.Sprintf("key = %d", *t.key)
 }
 
-// whySilent says why an NHS does not answer, as far as the counters tell; empty: they do not.
+// whySilent returns why an NHS does not answer. It returns an empty text if the counters do not
+// tell.
 func whySilent(t *tunnelFacts, e *evidence) string {
 	switch {
 	case !t.protected:
@@ -122,19 +136,27 @@ func whySilent(t *tunnelFacts, e *evidence) string {
 		return "what is sent to it does not get into the SA: look for " + dropsGRE + " here, on its way out"
 	case e.in == 0:
 		return fmt.Sprintf("%s went to it through the SA and none came back: compare key with its (here: %s), look for %s there or %s "+
-			"in between; cygnet status there tells which it is", packets(e.out), t.keyHere(), dropsGRE, dropsESP)
+			"in between; cygnet status there tells which it is",
+			packets(e.out), t.keyHere(), dropsGRE, dropsESP)
 	}
 	return fmt.Sprintf("its answers come through the SA (%s) and not out of the tunnel: look for %s here, behind decryption, or "+
-		"compare key with its (here: %s)", packets(e.in), dropsGRE, t.keyHere())
+		"compare key with its (here: %s)",
+		packets(e.in), dropsGRE, t.keyHere())
 }
 
-// silentAfter is how long nothing may come through the SA of a router that dialled here:
-// registrations are repeated within seconds.
+// silentAfter is how long nothing may come through the SA of a router that dialled in here before
+// that is a problem. Such a router repeats its registration within seconds.
 const silentAfter = 15 * time.Second
 
-// describe says what a mismatch with a peer means; false: nothing yet.
+// describe returns the problem that a mismatch with a peer means. It returns false if the mismatch
+// means no problem yet.
 func describe(f *engine.Mismatch, t *tunnelFacts, e *evidence, now time.Time) (api.Problem, bool) {
-	p := api.Problem{Interface: f.Interface, Severity: api.SeverityError, Subject: f.NBMA.String(), Since: f.Since}
+	p := api.Problem{
+		Interface: f.Interface,
+		Severity:  api.SeverityError,
+		Subject:   f.NBMA.String(),
+		Since:     f.Since,
+	}
 	if f.Real.IsValid() {
 		p.Subject = f.Real.String()
 	}
@@ -147,7 +169,8 @@ func describe(f *engine.Mismatch, t *tunnelFacts, e *evidence, now time.Time) (a
 		return p, unheard(&p, peer, t, e, now)
 	case engine.MismatchDeaf:
 		p.Code = api.ProblemAnswersUnheard
-		p.Text = fmt.Sprintf("peer %s repeats registrations that were answered: the answers do not reach it", peer)
+		p.Text = fmt.Sprintf("peer %s repeats registrations that were answered: the answers do not reach it",
+			peer)
 		p.Remedy = "look for " + dropsGRE + " there, behind decryption, and " + dropsESP + " in between"
 		if e != nil && e.asked > 0 && e.out == 0 {
 			p.Remedy = "they do not get into the SA: look for " + dropsGRE + " here, on its way out"
@@ -169,7 +192,8 @@ func describe(f *engine.Mismatch, t *tunnelFacts, e *evidence, now time.Time) (a
 	return p, true
 }
 
-// unheard describes a router that has an SA and does not register.
+// unheard completes the problem of a router that has an SA and does not register. It returns false
+// if that is no problem yet.
 func unheard(p *api.Problem, peer string, t *tunnelFacts, e *evidence, now time.Time) bool {
 	switch {
 	case e == nil || !e.heardNothing():
@@ -177,19 +201,21 @@ func unheard(p *api.Problem, peer string, t *tunnelFacts, e *evidence, now time.
 	case e.in > 0:
 		p.Code = api.ProblemGRENotReceived
 		p.Text = fmt.Sprintf("%s came from peer %s through its SA and none out of the tunnel: its key is not ours (here: %s), or a firewall "+
-			"here drops GRE (protocol 47) behind decryption", packets(e.in), peer, t.keyHere())
+			"here drops GRE (protocol 47) behind decryption",
+			packets(e.in), peer, t.keyHere())
 		p.Remedy = "compare key on both routers; nft list ruleset shows the firewall"
 		return true
 	case now.Sub(e.quiet) < silentAfter:
 		return false
 	}
 	p.Code, p.Severity = api.ProblemPeerSilent, api.SeverityWarning
-	p.Text = fmt.Sprintf("nothing has come through the SA with peer %s for %s", peer, health.Span(now.Sub(e.quiet)))
+	p.Text = fmt.Sprintf("nothing has come through the SA with peer %s for %s",
+		peer, health.Span(now.Sub(e.quiet)))
 	p.Remedy = "look for " + dropsESP + " here and in between, and there for one that drops GRE (protocol 47) on its way out; or NHRP does not run there"
 	return true
 }
 
-// describeStray says what it means that a router without an SA sends what the tunnel cannot take.
+// describeStray returns the problem of a router without an SA whose packets the tunnel cannot take.
 func describeStray(t *tunnelFacts, from netip.Addr) api.Problem {
 	p := api.Problem{Interface: t.name, Severity: api.SeverityWarning, Subject: from.String()}
 	if t.protected {
@@ -204,15 +230,19 @@ func describeStray(t *tunnelFacts, from netip.Addr) api.Problem {
 	return p
 }
 
-// describeFailedDial says why a router cannot make an SA with this one.
+// describeFailedDial returns the problem of a router that cannot make an SA with this one.
 func describeFailedDial(t *tunnelFacts, f *failedDial) api.Problem {
 	return api.Problem{
-		Code: api.ProblemPeerAuthentication, Severity: api.SeverityWarning, Interface: t.name, Subject: f.NBMA.String(), Since: f.first,
-		Text: fmt.Sprintf("%s cannot make an SA with this router: %s", f.NBMA, f.Reason),
+		Code:      api.ProblemPeerAuthentication,
+		Severity:  api.SeverityWarning,
+		Interface: t.name,
+		Subject:   f.NBMA.String(),
+		Since:     f.first,
+		Text:      fmt.Sprintf("%s cannot make an SA with this router: %s", f.NBMA, f.Reason),
 	}
 }
 
-// packets counts in words.
+// packets returns a number of packets in words.
 func packets(n uint64) string {
 	if n == 1 {
 		return "1 packet"

@@ -27,34 +27,35 @@ import (
 	"cygnet/vici/profile"
 )
 
-// world is a platform without a kernel and without charon. It writes down what the daemon asks of it, in order.
+// world is a platform without a kernel and without charon. It records, in order, what the daemon
+// asks it to do. A test sets its other fields to say what the kernel and charon have.
 type world struct {
 	t *testing.T
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what the daemon and the test both use
 	record  []string
 	tunnels map[string]*fakeTunnel
 	sockets []*fakeSocket
 	sas     []vici.SA
 	wants   map[vici.Key]vici.Want
-	spis    map[uint32]bool // of all of charon's SAs
-	states  []xfrm.ESPState // in the kernel
-	clear   uint64          // packets in clear that came in
-	own     []rtnl.Route    // ours in the kernel
-	uses    map[netip.Addr]time.Time
-	sent    []kernel.Sent // by the tunnel
-	unsent  kernel.Unsent // likewise
-	causes  []string      // of clear GRE
+	spis    map[uint32]bool          // of all of charon's SAs
+	states  []xfrm.ESPState          // the ESP states in the kernel
+	clear   uint64                   // packets that came in clear
+	own     []rtnl.Route             // the daemon's routes in the kernel
+	uses    map[netip.Addr]time.Time // when each peer's IPsec policy was used last
+	sent    []kernel.Sent            // what the tunnel sent
+	unsent  kernel.Unsent            // what the tunnel could not send
+	causes  []string                 // what lets GRE leave in clear
 	fence   fakeFence
 
-	certificates []preflight.Finding // what is wrong with them
-	settings     []preflight.Finding // what is wrong with charon's
-	network      []preflight.Finding // what is wrong with devices and addresses
-	charonGone   time.Time           // since when charon does not answer; zero: it does
-	refused      map[string]string   // what charon does not take, by interface
-	surroundings []preflight.Finding // what is around the tunnels
+	certificates []preflight.Finding // about certificates
+	settings     []preflight.Finding // about charon's settings
+	network      []preflight.Finding // about devices and addresses
+	charonGone   time.Time           // since when charon does not answer; zero if it answers
+	refused      map[string]string   // why charon takes no connection, by interface
+	surroundings []preflight.Finding // about the surroundings of the tunnels
 	rivals       []vici.Rival        // connections of others that took peers
-	outer        []netip.Addr        // that they were to reach at the last look
+	outer        []netip.Addr        // the addresses to reach, as the last look had them
 	leftovers    kernel.Leftovers    // in the kernel at the start
 
 	closing  func() // called by what closes, once it is closed
@@ -66,10 +67,11 @@ type world struct {
 	routes  chan watch.RouteBatch
 	misses  chan netip.Addr
 	strays  chan netip.Addr     // packets that are overheard
-	deleted map[netip.Addr]bool // to whom ESP states were deleted
-	hasIKE  atomic.Bool         // a program of the host receives IKE
+	deleted map[netip.Addr]bool // addresses to which ESP states were deleted
+	hasIKE  atomic.Bool         // a program on the host receives IKE
 }
 
+// newWorld returns a world in which nothing has happened.
 func newWorld(t *testing.T) *world {
 	return &world{
 		t:       t,
@@ -82,20 +84,22 @@ func newWorld(t *testing.T) *world {
 	}
 }
 
+// note appends a line to the record.
 func (w *world) note(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.record = append(w.record, what)
 }
 
-// noted returns where in the record a line stands; -1: nowhere.
+// noted returns the index of a line in the record, or -1 if the line is not there.
 func (w *world) noted(what string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Index(w.record, what)
 }
 
-// used reports the use of what is closed: its descriptor may be another file's by then.
+// used fails the test if something is used after it was closed: its file descriptor may belong to
+// another file by then.
 func (w *world) used(what string, closed <-chan struct{}) {
 	select {
 	case <-closed:
@@ -104,13 +108,15 @@ func (w *world) used(what string, closed <-chan struct{}) {
 	}
 }
 
-// isClosed has the test see what the daemon does between the end of a line and what follows.
+// isClosed calls closing, if a test has set it. Tests so find out what the daemon does between the
+// closing of a line and the next step.
 func (w *world) isClosed() {
 	if w.closing != nil {
 		w.closing()
 	}
 }
 
+// socket returns the NHRP socket that the daemon opened as number i, from 0.
 func (w *world) socket(i int) *fakeSocket {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -120,23 +126,32 @@ func (w *world) socket(i int) *fakeSocket {
 	return w.sockets[i]
 }
 
+// wanted returns what the daemon wants for a peer's SA.
 func (w *world) wanted(k vici.Key) vici.Want {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.wants[k]
 }
 
+// platform returns the platform for the daemon.
 func (w *world) platform() Platform {
 	return Platform{
 		NewTunnel: func(c kernel.TunnelConfig, _ *slog.Logger) Tunnel {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			tunnel := &fakeTunnel{world: w, config: c, states: make(chan kernel.TunnelState), faults: make(chan error)}
+			tunnel := &fakeTunnel{
+				world:  w,
+				config: c,
+				states: make(chan kernel.TunnelState),
+				faults: make(chan error),
+			}
 			w.tunnels[c.Name] = tunnel
 			return tunnel
 		},
 		NewTables: func(*slog.Logger, int) Tables { return &fakeTables{world: w} },
-		WatchRoutes: func(ctx context.Context, _ *slog.Logger, _ []uint32, f func(watch.RouteBatch)) error {
+		WatchRoutes: func(
+			ctx context.Context, _ *slog.Logger, _ []uint32, f func(watch.RouteBatch),
+		) error {
 			for {
 				select {
 				case b := <-w.routes:
@@ -152,7 +167,12 @@ func (w *world) platform() Platform {
 			if w.noSocket != nil {
 				return nil, w.noSocket
 			}
-			s := &fakeSocket{world: w, index: index, in: make(chan nhrpsocket.Message, 1024), closed: make(chan struct{})}
+			s := &fakeSocket{
+				world:  w,
+				index:  index,
+				in:     make(chan nhrpsocket.Message, 1024),
+				closed: make(chan struct{}),
+			}
 			w.sockets = append(w.sockets, s)
 			return s, nil
 		},
@@ -172,7 +192,9 @@ func (w *world) platform() Platform {
 		Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 		},
-		ListenAPI:  func(string, string) (net.Listener, error) { return newPipeListener(), nil },
+		ListenAPI: func(string, string) (net.Listener, error) {
+			return newPipeListener(), nil
+		},
 		Check:      func(sysctl.CheckConfig) []sysctl.Advice { return nil },
 		Strongswan: func(*config.Config) []preflight.Finding { return w.settings },
 		Certificates: func(c *config.Config) []preflight.Finding {
@@ -180,7 +202,9 @@ func (w *world) platform() Platform {
 			defer w.mu.Unlock()
 			return slices.Clone(w.certificates)
 		},
-		Surroundings: func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding {
+		Surroundings: func(
+			c *config.Config, outer func(*config.Interface) []netip.Addr,
+		) []preflight.Finding {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.outer = nil
@@ -206,7 +230,9 @@ func (w *world) platform() Platform {
 			return slices.Clone(w.states), nil
 		},
 		HasIKE: func() bool { return w.hasIKE.Load() },
-		Overhear: func(ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(netip.Addr)) error {
+		Overhear: func(
+			ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(netip.Addr),
+		) error {
 			w.note(fmt.Sprintf("overhear %d at %s", kind, local))
 			for {
 				select {
@@ -226,32 +252,44 @@ func (w *world) platform() Platform {
 		DeleteStates: func(gone []xfrm.ESPState) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.states = slices.DeleteFunc(w.states, func(s xfrm.ESPState) bool { return slices.Contains(gone, s) })
+			w.states = slices.DeleteFunc(w.states, func(s xfrm.ESPState) bool {
+				return slices.Contains(gone, s)
+			})
 			return nil
 		},
 		EnsureFront: func(local netip.Addr, wanted bool) (bool, error) {
 			w.note(fmt.Sprintf("front of %s: %v", local, wanted))
 			return wanted, nil
 		},
-		NewFence:      func(*slog.Logger) Fence { return &w.fence },
-		ClearCauses:   func(netip.Addr, []string) ([]string, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.causes, nil },
+		NewFence: func(*slog.Logger) Fence { return &w.fence },
+		ClearCauses: func(netip.Addr, []string) ([]string, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.causes, nil
+		},
 		DeletedStates: func() (deletedStates, error) { return fakeDeletedStates{w}, nil },
-		UnsentOf:      func(string) (kernel.Unsent, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.unsent, nil },
-		Uptime:        func() (string, time.Duration, error) { return "", 0, errors.New("no uptime in this world") },
+		UnsentOf: func(string) (kernel.Unsent, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.unsent, nil
+		},
+		Uptime: func() (string, time.Duration, error) {
+			return "", 0, errors.New("no uptime in this world")
+		},
 		OwnRoutes:     func() ([]rtnl.Route, error) { return w.own, nil },
 		MarkedPeers:   func(netip.Addr) (map[netip.Addr]netip.Addr, error) { return nil, nil },
 		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
 	}
 }
 
-// sentNow is what the tunnel sent to each peer so far.
+// sentNow returns what the tunnel has sent to each peer.
 func (w *world) sentNow() []kernel.Sent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.sent)
 }
 
-// fakeFence remembers what it is for and drops what the test says.
+// fakeFence remembers the addresses that it guards, and has dropped what the test says.
 type fakeFence struct {
 	mu     sync.Mutex
 	locals []netip.Addr
@@ -267,7 +305,11 @@ func (f *fakeFence) Guard(locals []netip.Addr, _ bool) {
 	f.locals = slices.Clone(locals)
 }
 
-func (f *fakeFence) Status() kernel.FenceStatus { f.mu.Lock(); defer f.mu.Unlock(); return f.status }
+func (f *fakeFence) Status() kernel.FenceStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
 
 func (f *fakeFence) Dropped() (sums, pairs []kernel.Crossing, err error) {
 	f.mu.Lock()
@@ -275,7 +317,7 @@ func (f *fakeFence) Dropped() (sums, pairs []kernel.Crossing, err error) {
 	return nil, slices.Clone(f.pairs), nil
 }
 
-// fakeTunnel is there when the test says so.
+// fakeTunnel has the states and the faults that the test gives it.
 type fakeTunnel struct {
 	world  *world
 	config kernel.TunnelConfig
@@ -301,7 +343,7 @@ func (f *fakeTunnel) Remove() error {
 	return nil
 }
 
-// fakeTables has every change in the kernel at once.
+// fakeTables brings every change into the kernel at once.
 type fakeTables struct{ world *world }
 
 func (f *fakeTables) Run(ctx context.Context) error { <-ctx.Done(); return nil }
@@ -324,11 +366,15 @@ func (f *fakeTables) Want(changes []tables.Change) {
 func (f *fakeTables) After(then func()) { then() }
 func (f *fakeTables) Resync()           {}
 func (f *fakeTables) Stats() tables.Stats {
-	return tables.Stats{WantedNeighbors: 3, Failing: 1, Failures: map[string]uint64{"add neighbour: no buffer space available": 5}}
+	return tables.Stats{
+		WantedNeighbors: 3,
+		Failing:         1,
+		Failures:        map[string]uint64{"add neighbour: no buffer space available": 5},
+	}
 }
 func (f *fakeTables) Settle() { f.world.note("settle") }
 
-// fakeSocket receives what the test puts in and keeps what the daemon sends.
+// fakeSocket receives what the test puts into in, and keeps what the daemon sends.
 type fakeSocket struct {
 	world  *world
 	index  int
@@ -336,7 +382,7 @@ type fakeSocket struct {
 	once   sync.Once
 	closed chan struct{}
 
-	reads, writes atomic.Int64 // batches
+	reads, writes atomic.Int64 // how many batches were read and written
 
 	mu   sync.Mutex
 	sent []nhrpsocket.Message
@@ -384,13 +430,14 @@ func (s *fakeSocket) Close() error {
 	return nil
 }
 
+// packets returns what the daemon has sent.
 func (s *fakeSocket) packets() []nhrpsocket.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.sent)
 }
 
-// fakeStrongswan does what it is told and says what the test says.
+// fakeStrongswan records what it is told, and reports what the world has.
 type fakeStrongswan struct{ w *world }
 
 func (f fakeStrongswan) Run(ctx context.Context) error {
@@ -409,7 +456,13 @@ func (f fakeStrongswan) Status() vici.Status {
 	if !f.w.charonGone.IsZero() {
 		return vici.Status{Since: f.w.charonGone, LastError: "connection refused"}
 	}
-	return vici.Status{Connected: true, Version: "5.9.8", EventsDropped: 2, Refused: maps.Clone(f.w.refused), Rivals: slices.Clone(f.w.rivals)}
+	return vici.Status{
+		Connected:     true,
+		Version:       "5.9.8",
+		EventsDropped: 2,
+		Refused:       maps.Clone(f.w.refused),
+		Rivals:        slices.Clone(f.w.rivals),
+	}
 }
 
 func (f fakeStrongswan) Want(k vici.Key, want vici.Want) {
@@ -422,7 +475,9 @@ func (f fakeStrongswan) Close(k vici.Key) {
 	f.w.note("close " + k.NBMA.String())
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
-	f.w.sas = slices.DeleteFunc(f.w.sas, func(sa vici.SA) bool { return sa.RemoteHost == k.NBMA })
+	f.w.sas = slices.DeleteFunc(f.w.sas, func(sa vici.SA) bool {
+		return sa.RemoteHost == k.NBMA
+	})
 }
 
 func (f fakeStrongswan) Expel(k vici.Key, identity string) {
@@ -448,19 +503,28 @@ func (f fakeStrongswan) SAs() []vici.SA {
 	return slices.Clone(f.w.sas)
 }
 
-// pipeListener accepts nothing and ends when it is closed.
+// pipeListener is a listener to which nobody connects. Accept returns once it is closed.
 type pipeListener struct {
 	once   sync.Once
 	closed chan struct{}
 }
 
+// newPipeListener returns an open pipeListener.
 func newPipeListener() *pipeListener { return &pipeListener{closed: make(chan struct{})} }
 
+// Accept waits until the listener is closed.
 func (l *pipeListener) Accept() (net.Conn, error) { <-l.closed; return nil, net.ErrClosed }
-func (l *pipeListener) Addr() net.Addr            { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
-func (l *pipeListener) Close() error              { l.once.Do(func() { close(l.closed) }); return nil }
 
-// spokeToml is the least that a spoke needs.
+// Addr returns an address that nobody uses.
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+// Close ends Accept.
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// spokeToml is the shortest configuration of a spoke that makes shortcuts.
 const spokeToml = `
 [interface.gre1]
 address  = "10.255.0.11/24"
@@ -474,7 +538,7 @@ identity = "spoke1.example.net"
 psk_file = "/etc/cygnet/gre1.psk"
 `
 
-// testConfig reads a configuration and has its state kept in dir.
+// testConfig parses a configuration, and sets dir as the folder of the saved state.
 func testConfig(t *testing.T, toml []byte, dir string) *config.Config {
 	t.Helper()
 	c, err := config.Parse(toml, "test.toml")
@@ -485,7 +549,7 @@ func testConfig(t *testing.T, toml []byte, dir string) *config.Config {
 	return c
 }
 
-// fakeDeletedStates tells of what the world has in deleted.
+// fakeDeletedStates reports the deleted states that the world has.
 type fakeDeletedStates struct{ w *world }
 
 func (f fakeDeletedStates) Close() error { return nil }

@@ -9,9 +9,11 @@ import (
 	"cygnet/nhrpd/config"
 )
 
-// GuardEarly blocks clear GRE of all protected interfaces before the network is up, as the daemon does later, and says so line by line.
-// Where an interface sends from a device without an address, the address is that of the last run. It says where none is known: until
-// the daemon runs, an interface to be adopted is not guarded then.
+// GuardEarly blocks clear GRE of all protected interfaces before the network is up, as the daemon
+// does later, and writes to w what it blocked. If an interface sends from a device that has no
+// address yet, GuardEarly takes the address of the last run. If that is unknown as well, GuardEarly
+// says so: an interface that exists before the daemon is then not guarded until the daemon runs. It
+// returns an error if a guard cannot be set.
 func GuardEarly(c *config.Config, w io.Writer) error {
 	before, problem := addressesBefore(c.Daemon.StateDir)
 	if problem != nil {
@@ -39,7 +41,8 @@ func GuardEarly(c *config.Config, w io.Writer) error {
 	return failed
 }
 
-// addressesBefore are those that the last run's interfaces sent from, by their names.
+// addressesBefore returns the addresses that the interfaces of the last run sent from, by the
+// interfaces' names.
 func addressesBefore(stateDir string) (map[string]netip.Addr, error) {
 	saved, err := stateFile{dir: stateDir, uptime: kernel.Uptime}.load()
 	if err != nil {

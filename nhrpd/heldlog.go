@@ -5,19 +5,20 @@ import (
 	"sync"
 )
 
-// heldLog writes log lines through, and those of one turn of the loop together: a thousand clients that register at once are a
-// thousand lines, and a system call for each would cost more than the registration.
+// heldLog writes each log line at once, except during together: then it writes all lines in one
+// call. The loop logs each turn that way. A thousand clients that register at once make a thousand
+// lines, and a system call for each line would cost more than the registration.
 type heldLog struct {
-	mu   sync.Mutex
+	mu   sync.Mutex // guards what follows
 	w    io.Writer
-	hold bool
-	text []byte
+	hold bool   // together runs
+	text []byte // the lines that are held
 }
 
-// heldMost bounds what is held, in bytes.
+// heldMost bounds how many bytes are held.
 const heldMost = 64 << 10
 
-// Write takes over a line.
+// Write writes a line, or holds it while together runs.
 func (h *heldLog) Write(line []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -31,13 +32,15 @@ func (h *heldLog) Write(line []byte) (int, error) {
 	return len(line), h.flush()
 }
 
-// together runs f and writes what is logged meanwhile, by whomever, at its end.
+// together runs f. It holds what any goroutine logs in the meantime and writes it after f has
+// returned.
 func (h *heldLog) together(f func()) {
 	h.set(true)
 	defer h.set(false)
 	f()
 }
 
+// set begins or ends holding, and writes what is held.
 func (h *heldLog) set(hold bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -45,7 +48,7 @@ func (h *heldLog) set(hold bool) {
 	h.flush()
 }
 
-// flush writes what is held. The lock is held.
+// flush writes what is held. The caller holds the lock.
 func (h *heldLog) flush() error {
 	if len(h.text) == 0 {
 		return nil

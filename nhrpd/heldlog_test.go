@@ -7,15 +7,16 @@ import (
 	"testing"
 )
 
-// writes keeps what was written, each write by itself.
+// writes has the text of each write.
 type writes []string
 
+// Write records one write.
 func (w *writes) Write(p []byte) (int, error) {
 	*w = append(*w, string(p))
 	return len(p), nil
 }
 
-// Lines of one turn are one write; outside of it each line is written at once.
+// The lines of one turn are one write. A line outside a turn is written at once.
 func TestHeldLogWritesOneTurnTogether(t *testing.T) {
 	var out writes
 	h := &heldLog{w: &out}
@@ -35,7 +36,7 @@ func TestHeldLogWritesOneTurnTogether(t *testing.T) {
 	}
 }
 
-// However much one turn logs, little of it is held, and nothing is lost.
+// However much one turn logs, heldLog holds little of it and loses nothing.
 func TestHeldLogIsBounded(t *testing.T) {
 	var out bytes.Buffer
 	h := &heldLog{w: &out}

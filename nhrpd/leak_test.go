@@ -13,8 +13,8 @@ import (
 	"cygnet/kernel/rtnl"
 )
 
-// A daemon that ends with an error has ended all that it started: the bubble of the test would
-// not end otherwise. The API's socket and the NHRP sockets are closed.
+// A daemon that ends with an error has ended everything that it started; otherwise the test's
+// bubble would not end. The API's socket and the NHRP sockets are closed.
 func TestAFailedDaemonLeavesNothingOpen(t *testing.T) {
 	for name, fails := range map[string]func(t *testing.T, w *world, d *Daemon){
 		"the list of blocked identities cannot be read": func(t *testing.T, _ *world, d *Daemon) {
@@ -38,8 +38,15 @@ func TestAFailedDaemonLeavesNothingOpen(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				platform, listener := w.platform(), newPipeListener()
-				platform.ListenAPI = func(string, string) (net.Listener, error) { return listener, nil }
-				d := New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(spokeToml), dir), platform, io.Discard)
+				platform.ListenAPI = func(string, string) (net.Listener, error) {
+					return listener, nil
+				}
+				d := New(
+					filepath.Join(dir, "cygnet.toml"),
+					testConfig(t, []byte(spokeToml), dir),
+					platform,
+					io.Discard,
+				)
 				fails(t, w, d)
 				if err := d.Run(t.Context()); err == nil || errors.Is(err, context.Canceled) {
 					t.Fatalf("the daemon ended with %v, want the fault", err)
@@ -61,7 +68,7 @@ func TestAFailedDaemonLeavesNothingOpen(t *testing.T) {
 	}
 }
 
-// tunnel waits for the daemon to make a tunnel.
+// tunnel waits until the daemon has made a tunnel, and returns it.
 func (w *world) tunnel(name string) *fakeTunnel {
 	synctest.Wait()
 	w.mu.Lock()

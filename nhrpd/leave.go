@@ -19,15 +19,22 @@ import (
 	"cygnet/vici"
 )
 
-// ErrRunning says that a daemon keeps the interfaces.
+// ErrRunning is the error of LeaveStopped if a daemon runs.
 var ErrRunning = errors.New("the daemon runs: \"cygnet leave\" has it say goodbye itself")
 
-// abandonTime bounds what a goodbye without a daemon takes.
+// abandonTime bounds how long a goodbye without a daemon takes.
 const abandonTime = 30 * time.Second
 
-// LeaveStopped says goodbye for a daemon that does not run, as far as that goes without one: neighbours and routes go, charon ends the SAs
-// and so tells the peers, tunnels are removed that the daemon made, and guards last that no tunnel needs. It takes that from kernel and
-// charon, so that the configuration may have changed since. What it cannot remove it says to w, and does the rest.
+// LeaveStopped says goodbye for a daemon that does not run, as far as that is possible without one:
+//
+//  1. It removes the neighbours and routes.
+//  2. It has charon end the SAs, which tells the peers.
+//  3. It removes the tunnels that the daemon made.
+//  4. It removes the guards that no tunnel needs, and the fence if no guard is left.
+//
+// It finds all that in the kernel and in charon, so the configuration may have changed since. If
+// something cannot be removed, LeaveStopped goes on with the rest, and reports the fault to w or as
+// an error. It returns ErrRunning if a daemon runs.
 func LeaveStopped(ctx context.Context, c *config.Config, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, abandonTime)
 	defer cancel()
@@ -49,23 +56,29 @@ func LeaveStopped(ctx context.Context, c *config.Config, w io.Writer) error {
 	}
 	slices.Sort(names)
 	problems := []error{removeEntries(ctx, log)}
-	if err := vici.Abandon(ctx, c.Daemon.VICISocket, func(string) bool { return true }, sites...); err != nil && !noCharon(err) {
+	if err := vici.Abandon(
+		ctx, c.Daemon.VICISocket, func(string) bool { return true }, sites...,
+	); err != nil && !noCharon(err) {
 		fmt.Fprintf(w, "SAs that charon has stay: %v\n", err)
 	}
 	for _, name := range slices.Compact(names) {
-		problems = append(problems, kernel.Detach(name), kernel.NewTunnel(kernel.TunnelConfig{Name: name, Protected: true}, log).Remove())
+		problems = append(problems,
+			kernel.Detach(name),
+			kernel.NewTunnel(kernel.TunnelConfig{Name: name, Protected: true}, log).Remove())
 	}
 	kept, err := kernel.ReleaseGuards()
 	if len(kept) == 0 {
 		err = errors.Join(err, kernel.RemoveFence())
 	}
 	for _, local := range kept {
-		fmt.Fprintf(w, "clear GRE from and to %s stays blocked, since a tunnel has that address that cygnetd did not make; \"ip xfrm policy delete\" ends it\n", local)
+		fmt.Fprintf(w, "clear GRE from and to %s stays blocked, since a tunnel has that address that cygnetd did not make; \"ip xfrm policy delete\" ends it\n",
+			local)
 	}
 	return errors.Join(append(problems, err)...)
 }
 
-// removeEntries removes the neighbours and routes that a daemon made.
+// removeEntries removes the neighbours and routes that a daemon made. It uses the daemon's
+// reconciler: with nothing wanted, all entries of the daemon's go.
 func removeEntries(ctx context.Context, log *slog.Logger) error {
 	tables, done, ended := tables.New(log, 0), make(chan struct{}), make(chan error, 1)
 	tables.Settle()
@@ -81,13 +94,13 @@ func removeEntries(ctx context.Context, log *slog.Logger) error {
 	}
 }
 
-// noCharon says whether an attempt to reach charon failed because none runs: then it has no SAs.
+// noCharon reports whether charon could not be reached because none runs. There are no SAs then.
 func noCharon(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// tellForgotten says of which interfaces there are leftovers though the configuration does not have them any more: a reload would have
-// said goodbye, a restart cannot.
+// tellForgotten logs which interfaces left something in the kernel although the configuration does
+// not have them any more. A reload would have said goodbye on them. A restart cannot.
 func (d *Daemon) tellForgotten(saved engine.Saved) {
 	found, err := d.platform.FindLeftovers()
 	if err != nil {
@@ -102,24 +115,31 @@ func (d *Daemon) tellForgotten(saved engine.Saved) {
 	}
 	slices.Sort(forgotten)
 	for _, name := range slices.Compact(forgotten) {
-		if slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool { return c.Name == name }) {
+		if slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool {
+			return c.Name == name
+		}) {
 			continue
 		}
 		d.log.Warn("an interface is not in the configuration any more and nobody said goodbye: its tunnel, its SAs and the block on clear GRE stay; "+
-			"put it back and reload, then remove it and reload", "interface", name)
+			"put it back and reload, then remove it and reload",
+			"interface", name)
 	}
 }
 
-// abandon ends in charon what belongs to interfaces that the last run protected and this one does not.
+// abandon has charon end the SAs of interfaces that were protected in the last run and are not
+// protected in this one. It tries until that succeeds.
 func (d *Daemon) abandon(ctx context.Context, saved engine.Saved) error {
 	unprotected := make(map[string]bool)
 	for _, ifc := range saved.Interfaces {
-		unprotected[ifc.Name] = ifc.Protected && slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool {
-			return c.Name == ifc.Name && !c.Protected
-		})
+		unprotected[ifc.Name] = ifc.Protected &&
+			slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool {
+				return c.Name == ifc.Name && !c.Protected
+			})
 	}
 	gone := func(iface string) bool { return unprotected[iface] }
-	if !slices.ContainsFunc(saved.Interfaces, func(ifc engine.SavedInterface) bool { return gone(ifc.Name) }) {
+	if !slices.ContainsFunc(saved.Interfaces, func(ifc engine.SavedInterface) bool {
+		return gone(ifc.Name)
+	}) {
 		return nil
 	}
 	var wait backOff

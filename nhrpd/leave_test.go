@@ -15,14 +15,22 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// atStart runs a daemon until it settled, over a saved state and leftovers in the kernel, and returns its log and what it asked for.
-func atStart(t *testing.T, toml string, saved engine.Saved, left kernel.Leftovers) (log string, asked []string) {
+// atStart runs a daemon until nothing happens by itself, with a saved state and with leftovers in
+// the kernel. It returns the daemon's log and what the daemon asked for.
+func atStart(
+	t *testing.T, toml string, saved engine.Saved, left kernel.Leftovers,
+) (log string, asked []string) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w, out := newWorld(t), new(bytes.Buffer)
 		w.leftovers = left
-		d := New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(toml), dir), w.platform(), out)
+		d := New(
+			filepath.Join(dir, "cygnet.toml"),
+			testConfig(t, []byte(toml), dir),
+			w.platform(),
+			out,
+		)
 		if err := d.state.save(saved); err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +40,7 @@ func atStart(t *testing.T, toml string, saved engine.Saved, left kernel.Leftover
 	return log, asked
 }
 
-// runUntilSettled runs a daemon in a bubble until nothing happens by itself.
+// runUntilSettled runs a daemon in a bubble until nothing happens by itself, and ends it.
 func runUntilSettled(t *testing.T, d *Daemon) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -45,9 +53,13 @@ func runUntilSettled(t *testing.T, d *Daemon) {
 	}
 }
 
-// A start says for which interfaces nobody said goodbye: those that the configuration lacks and the kernel still has something of.
+// At its start the daemon logs for which interfaces nobody said goodbye: the configuration does not
+// have them, and the kernel still has something of them.
 func TestForgottenInterfacesAreTold(t *testing.T) {
-	before := engine.Saved{Interfaces: []engine.SavedInterface{{Name: "gre1", NBMA: spokeNBMA}, {Name: "gre8", NBMA: hubNBMA}}}
+	before := engine.Saved{Interfaces: []engine.SavedInterface{
+		{Name: "gre1", NBMA: spokeNBMA},
+		{Name: "gre8", NBMA: hubNBMA},
+	}}
 	guarded := []netip.Addr{spokeNBMA, hubNBMA}
 	for _, c := range []struct {
 		rule  string
@@ -55,10 +67,18 @@ func TestForgottenInterfacesAreTold(t *testing.T) {
 		left  kernel.Leftovers
 		told  []string
 	}{
-		{"all are configured", engine.Saved{}, kernel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded}, nil},
-		{"a tunnel of ours", engine.Saved{}, kernel.Leftovers{Tunnels: []string{"gre1", "gre7"}}, []string{"gre7"}},
-		{"one that was there before, and is guarded", before, kernel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded}, []string{"gre8"}},
-		{"both", before, kernel.Leftovers{Tunnels: []string{"gre7"}, Guarded: guarded}, []string{"gre7", "gre8"}},
+		{"all are configured",
+			engine.Saved{}, kernel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded},
+			nil},
+		{"a tunnel of ours",
+			engine.Saved{}, kernel.Leftovers{Tunnels: []string{"gre1", "gre7"}},
+			[]string{"gre7"}},
+		{"one that was there before, and is guarded",
+			before, kernel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded},
+			[]string{"gre8"}},
+		{"both",
+			before, kernel.Leftovers{Tunnels: []string{"gre7"}, Guarded: guarded},
+			[]string{"gre7", "gre8"}},
 		{"nothing is left of it, as after a boot", before, kernel.Leftovers{}, nil},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
@@ -70,7 +90,8 @@ func TestForgottenInterfacesAreTold(t *testing.T) {
 				}
 				got := false
 				for line := range strings.Lines(log) {
-					got = got || strings.Contains(line, "nobody said goodbye") && strings.Contains(line, "interface="+name)
+					got = got || strings.Contains(line, "nobody said goodbye") &&
+						strings.Contains(line, "interface="+name)
 				}
 				if got != want {
 					t.Errorf("%s is told: %v, want %v\n%s", name, got, want, log)
@@ -80,7 +101,8 @@ func TestForgottenInterfacesAreTold(t *testing.T) {
 	}
 }
 
-// An interface that lost its protection between two runs loses its SAs and connections as at a reload, and no other does.
+// An interface that lost its protection between two runs loses its SAs and connections at the
+// start, as it would at a reload. No other interface does.
 func TestStartWithoutProtectionEndsIPsec(t *testing.T) {
 	clear, _, _ := strings.Cut(spokeToml, "[interface.gre1.ipsec]")
 	clear += "protection = \"none\"\n"
@@ -94,7 +116,10 @@ func TestStartWithoutProtectionEndsIPsec(t *testing.T) {
 		{"it never was", clear, false, false},
 		{"it still is", spokeToml, true, false},
 	} {
-		saved := engine.Saved{Interfaces: []engine.SavedInterface{{Name: "gre1", Protected: c.protected}, {Name: "gre2", Protected: true}}}
+		saved := engine.Saved{Interfaces: []engine.SavedInterface{
+			{Name: "gre1", Protected: c.protected},
+			{Name: "gre2", Protected: true},
+		}}
 		_, asked := atStart(t, c.toml, saved, kernel.Leftovers{})
 		got := false
 		for _, what := range asked {
@@ -106,7 +131,7 @@ func TestStartWithoutProtectionEndsIPsec(t *testing.T) {
 	}
 }
 
-// While a daemon keeps the interfaces nobody takes them from it.
+// LeaveStopped does nothing while a daemon runs.
 func TestLeaveStoppedIsRefusedWhileTheDaemonRuns(t *testing.T) {
 	c := testConfig(t, []byte(spokeToml), t.TempDir())
 	c.Daemon.APISocket = filepath.Join(t.TempDir(), "api")

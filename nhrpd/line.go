@@ -15,27 +15,34 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// line is what the daemon has open to one tunnel device while that device exists: the NHRP socket and the data path.
+// line is what the daemon has open to one tunnel device while that device exists: the NHRP socket
+// and the data path.
 type line struct {
-	index    int
-	socket   Socket
-	path     kernel.DataPath          // nil where the kernel has none
-	admitted []engine.AdmissionChange // who was when path was attached; nil once the loop has caught up
+	index  int
+	socket Socket
+	path   kernel.DataPath // nil if the kernel has none
+	// admitted has the peers that were admitted when openPath attached path. It is nil once the
+	// loop has caught up with the changes since.
+	admitted []engine.AdmissionChange
 
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 }
 
-// batch is one read's worth of packets.
+// batch has the packets of one read.
 type batch struct {
 	device   string
-	messages []nhrpsocket.Message
+	messages []nhrpsocket.Message // the first n are packets
 	n        int
-	done     chan struct{} // has room for one; the loop sends when the turn of these packets has ended
+	done     chan struct{} // has room for one value; the loop sends it when the turn ends
 }
 
-const batchSize = 128 // packets a read
+// batchSize is the most packets in a batch.
+const batchSize = 128
 
+// openLine opens a line to the tunnel's device and starts the line's tasks. It returns an error if
+// it cannot open the socket. Without a data path the line works, and the daemon then has neither
+// redirects nor admission.
 func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, error) {
 	socket, err := p.platform.Listen(st.Index)
 	if err != nil {
@@ -60,7 +67,7 @@ func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, erro
 	return ln, nil
 }
 
-// close ends the line's tasks and waits for them. A nil line is closed already.
+// close closes the line and waits for the end of its tasks. A nil line has nothing to close.
 func (ln *line) close() {
 	if ln == nil {
 		return
@@ -73,11 +80,16 @@ func (ln *line) close() {
 	ln.tasks.Wait()
 }
 
-// read hands packets to the loop in batches. It reads the next batch when the turn of the one before has
-// ended: by then those that came in the meantime are one batch, with one wake-up, one read and one turn.
-// Until then they queue in the socket's buffer, which is bounded and whose drops the kernel counts.
+// read hands packets to the loop in batches. It reads a batch only when the loop has ended the turn
+// of the batch before. The packets that came in that time are then one batch, and cost one wake-up,
+// one read and one turn. Until then they wait in the socket's buffer. That buffer is bounded, and
+// the kernel counts the packets that it drops.
 func (p *port) read(ctx context.Context, ln *line) {
-	b := &batch{device: p.config.Name, messages: make([]nhrpsocket.Message, batchSize), done: make(chan struct{}, 1)}
+	b := &batch{
+		device:   p.config.Name,
+		messages: make([]nhrpsocket.Message, batchSize),
+		done:     make(chan struct{}, 1),
+	}
 	for {
 		n, err := ln.socket.ReadBatch(b.messages)
 		if err != nil {
@@ -104,7 +116,8 @@ func (p *port) read(ctx context.Context, ln *line) {
 	}
 }
 
-// sample hands sampled redirects to the loop. They are offered, not posted: losing one only delays a shortcut.
+// sample hands sampled redirects to the loop. It offers them and does not wait for a place in the
+// queue, because a lost one only delays a shortcut.
 func (p *port) sample(ctx context.Context, ln *line) {
 	err := ln.path.Run(ctx, func(r kernel.Redirect) {
 		p.loop.offer(engine.Redirected{
@@ -115,24 +128,39 @@ func (p *port) sample(ctx context.Context, ln *line) {
 	})
 	if err != nil && ctx.Err() == nil {
 		p.log.Error("redirect detection ended", "error", err)
-		p.problems.report(api.Problem{Code: api.ProblemShortcuts, Severity: api.SeverityWarning, Interface: p.config.Name, Subject: "redirects",
-			Text: "redirect detection ended: " + err.Error() + ": traffic stays on the hub", Remedy: "systemctl restart cygnetd begins it anew"})
+		p.problems.report(api.Problem{
+			Code:      api.ProblemShortcuts,
+			Severity:  api.SeverityWarning,
+			Interface: p.config.Name,
+			Subject:   "redirects",
+			Text:      "redirect detection ended: " + err.Error() + ": traffic stays on the hub",
+			Remedy:    "systemctl restart cygnetd begins it anew",
+		})
 	}
 }
 
-// watchMisses hands neighbours that the kernel misses to the loop. They are offered, not posted: the kernel asks again in a second.
+// watchMisses hands the loop the overlay addresses for which the kernel misses a neighbour. It
+// offers them and does not wait for a place in the queue: the kernel asks again in a second.
 func (p *port) watchMisses(ctx context.Context, ln *line) {
 	err := p.platform.WatchMisses(ctx, p.log, ln.index, func(protocol netip.Addr) {
 		p.loop.offer(engine.Missed{Interface: p.config.Name, Protocol: protocol})
 	})
 	if err != nil && ctx.Err() == nil {
-		p.log.Error("missing neighbours are not resolved: routes must lead to the hub", "error", err)
-		p.problems.report(api.Problem{Code: api.ProblemShortcuts, Severity: api.SeverityWarning, Interface: p.config.Name, Subject: "misses",
-			Text: "missing neighbours are not resolved: " + err.Error(), Remedy: "let routes lead to the hub, or systemctl restart cygnetd"})
+		p.log.Error("missing neighbours are not resolved: routes must lead to the hub",
+			"error", err)
+		p.problems.report(api.Problem{
+			Code:      api.ProblemShortcuts,
+			Severity:  api.SeverityWarning,
+			Interface: p.config.Name,
+			Subject:   "misses",
+			Text:      "missing neighbours are not resolved: " + err.Error(),
+			Remedy:    "let routes lead to the hub, or systemctl restart cygnetd",
+		})
 	}
 }
 
-// readUse reads the peers' last-use times when the engine asks for them.
+// readUse reads, whenever the engine asks, when each peer was last used. Where the data path cannot
+// tell, it reads the byte counters of the SAs.
 func (p *port) readUse(ctx context.Context, ln *line) {
 	counters := newCounterUse()
 	for {
@@ -153,6 +181,8 @@ func (p *port) readUse(ctx context.Context, ln *line) {
 	}
 }
 
+// useOf returns the use of the peers by the data path. It returns an error if there is no data path
+// or if the data path cannot tell.
 func useOf(s kernel.DataPath) ([]kernel.Use, error) {
 	if s == nil {
 		return nil, kernel.ErrNoUse
@@ -160,7 +190,7 @@ func useOf(s kernel.DataPath) ([]kernel.Use, error) {
 	return s.Use()
 }
 
-// pause waits and says whether the context is still good.
+// pause waits for d. It returns false if the context ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -172,7 +202,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// addDrops adds what the kernel dropped on this line to the counts by reason.
+// addDrops adds, by reason, what the kernel dropped on this line.
 func (ln *line) addDrops(dropped map[string]uint64) {
 	st, err := ln.socket.Stats()
 	if err != nil {
@@ -190,7 +220,7 @@ func (ln *line) addDrops(dropped map[string]uint64) {
 	ln.addDataDrops(dropped)
 }
 
-// restored is how many programs and entries of their tables were put right on this line.
+// restored returns how many programs and table entries the data path had to restore on this line.
 func (ln *line) restored() uint64 {
 	if ln == nil || ln.path == nil {
 		return 0
@@ -202,7 +232,8 @@ func (ln *line) restored() uint64 {
 	return st.Restored
 }
 
-// addDataDrops adds the data that the programs dropped on this line, and the redirects that they noticed in vain.
+// addDataDrops adds, by reason, the data that the programs dropped on this line and the redirects
+// that they could not report.
 func (ln *line) addDataDrops(dropped map[string]uint64) {
 	if ln.path == nil {
 		return

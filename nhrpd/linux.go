@@ -18,13 +18,17 @@ import (
 	"cygnet/vici"
 )
 
-// etherTypeNHRP is NHRP's protocol type in GRE (RFC 2332 §5.1: the SNAP code point, taken as an EtherType).
+// etherTypeNHRP is NHRP's protocol type in the GRE header. RFC 2332 §5.1 gives it as a SNAP code
+// point, which GRE carries as an EtherType.
 const etherTypeNHRP = 0x2001
 
-// Linux is the platform of a real daemon: this kernel and the strongSwan that the configuration names.
+// Linux returns the platform of a real daemon: this kernel, and the strongSwan that the
+// configuration names.
 func Linux(c *config.Config) Platform {
 	return Platform{
-		NewTunnel:   func(c kernel.TunnelConfig, log *slog.Logger) Tunnel { return kernel.NewTunnel(c, log) },
+		NewTunnel: func(c kernel.TunnelConfig, log *slog.Logger) Tunnel {
+			return kernel.NewTunnel(c, log)
+		},
 		NewTables:   func(log *slog.Logger, room int) Tables { return tables.New(log, room) },
 		WatchRoutes: watch.Routes,
 		Listen: func(index int) (Socket, error) {
@@ -33,10 +37,18 @@ func Linux(c *config.Config) Platform {
 		AttachDataPath: kernel.AttachDataPath,
 		WatchMisses:    watch.Misses,
 		Check:          sysctl.Check,
-		Strongswan:     func(c *config.Config) []preflight.Finding { return preflight.This().Strongswan(c) },
-		Certificates:   func(c *config.Config) []preflight.Finding { return preflight.This().Certificates(c) },
-		Network:        func(c *config.Config) []preflight.Finding { return preflight.This().Network(c) },
-		Surroundings: func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding {
+		Strongswan: func(c *config.Config) []preflight.Finding {
+			return preflight.This().Strongswan(c)
+		},
+		Certificates: func(c *config.Config) []preflight.Finding {
+			return preflight.This().Certificates(c)
+		},
+		Network: func(c *config.Config) []preflight.Finding {
+			return preflight.This().Network(c)
+		},
+		Surroundings: func(
+			c *config.Config, outer func(*config.Interface) []netip.Addr,
+		) []preflight.Finding {
 			return preflight.This().Surroundings(c, outer)
 		},
 		EnsureFront:   xfrm.EnsureFront,

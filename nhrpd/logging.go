@@ -8,7 +8,7 @@ import (
 	"cygnet/nhrpd/config"
 )
 
-// Subsystems that have a level of their own in the configuration.
+// The subsystems that have a log level of their own in the configuration.
 const (
 	logEngine = "engine"
 	logKernel = "kernel"
@@ -17,13 +17,15 @@ const (
 	logConfig = "config"
 )
 
-// loggers makes the daemon's loggers and follows the configured levels over reloads.
+// loggers makes the loggers of the subsystems. Each reload of the configuration may change their
+// levels.
 type loggers struct {
 	handler slog.Handler
 	held    *heldLog // what the handler writes to
 	levels  map[string]*slog.LevelVar
 }
 
+// newLoggers returns loggers that write to w, with the levels and the format of c.
 func newLoggers(w io.Writer, c config.Log) *loggers {
 	opts := &slog.HandlerOptions{Level: slog.Level(-100)}
 	l := &loggers{held: &heldLog{w: w}, levels: make(map[string]*slog.LevelVar)}
@@ -39,7 +41,7 @@ func newLoggers(w io.Writer, c config.Log) *loggers {
 	return l
 }
 
-// configure sets the level of every subsystem.
+// configure sets the level of every subsystem to what c has for it.
 func (l *loggers) configure(c config.Log) {
 	for subsystem, level := range l.levels {
 		level.Set(c.Level)
@@ -55,18 +57,23 @@ func (l *loggers) of(subsystem string) *slog.Logger {
 	return slog.New(h).With("subsystem", subsystem)
 }
 
-// leveled lets records pass from a level of its own on, which may change while it is in use.
+// leveled is a handler with a level of its own, which may change while the handler is in use.
 type leveled struct {
 	slog.Handler
 	level slog.Leveler
 }
 
-func (h leveled) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level.Level() }
+// Enabled reports whether a record of that level is logged.
+func (h leveled) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
+}
 
+// WithAttrs returns a handler with the same level whose records have the attributes as well.
 func (h leveled) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return leveled{Handler: h.Handler.WithAttrs(attrs), level: h.level}
 }
 
+// WithGroup returns a handler with the same level that puts later attributes into a group.
 func (h leveled) WithGroup(name string) slog.Handler {
 	return leveled{Handler: h.Handler.WithGroup(name), level: h.level}
 }

@@ -15,8 +15,12 @@ import (
 	"cygnet/vici"
 )
 
-// loop is the one goroutine that touches the engine. Everything else reaches it through its channels, which are bounded:
-// who must not lose an event waits for a place (post), who may, drops and counts (offer).
+// loop is the state of the one goroutine that calls the engine; its method run is that goroutine.
+// Every other goroutine reaches the engine through the loop's channels, which are bounded. A sender
+// that must not lose its event waits for a place in the queue (post). A sender whose event may be
+// lost does not wait: the loop counts the event and drops it (offer).
+//
+// Only the loop's goroutine touches the fields marked "loop only".
 type loop struct {
 	log        *slog.Logger
 	held       *heldLog // what log writes to
@@ -25,38 +29,43 @@ type loop struct {
 	tables     Tables
 	strongswan Strongswan
 
-	ports   map[string]*port                     // owned by the loop
-	leaving map[string]chan struct{}             // owned by the loop; closed when the interface has left
-	names   map[string]map[netip.Addr]netip.Addr // owned by the loop; of an interface's peers with names, the addresses that the world sees
+	ports   map[string]*port         // loop only; by interface
+	leaving map[string]chan struct{} // loop only; each is closed when its interface has left
+	// names has, by interface, the outer address of each peer that the engine knows by a name in
+	// the place of its NBMA address (see marked.go). Loop only.
+	names   map[string]map[netip.Addr]netip.Addr
 	events  chan engine.Event
 	batches chan *batch
 	calls   chan func(now time.Time)
-	taken   *batch // owned by the loop; the batch that this turn is about
+	taken   *batch // loop only; the batch of this turn, or nil
 
-	timer *time.Timer // owned by the loop
-	due   time.Time   // owned by the loop; when the timer fires; zero: it is not set
+	timer *time.Timer // loop only
+	due   time.Time   // loop only; when the timer fires; zero if it is not set
 
 	offersDropped atomic.Uint64
-	sendErrors    map[string]uint64 // owned by the loop; by reason
-	dirty         bool              // owned by the loop; the saved state is behind
-	urgent        chan struct{}     // one waits in it when the saved state is behind by more than expiry times
-	alive         func(time.Time)   // told after every turn, for the watchdog
+	sendErrors    map[string]uint64 // loop only; packets that were not sent, by reason
+	dirty         bool              // loop only; something changed since the state was saved
+	urgent        chan struct{}     // holds a value if more than expiry times changed
+	alive         func(time.Time)   // called after every turn, for systemd's watchdog
 	refused       func(vici.Refused, time.Time)
 
-	settled bool // owned by the loop; what an earlier run left has been gone through
+	settled bool // loop only; settleAdmission ended the admissions of an earlier run
 
-	changes   []tables.Change      // scratch
-	neighbors []rtnl.Neighbor      // scratch
-	admitting []kernel.Admission   // scratch
-	sending   []nhrpsocket.Message // scratch
-	attrs     []slog.Attr          // scratch
+	// The next slices are scratch space that a turn reuses.
+	changes   []tables.Change
+	neighbors []rtnl.Neighbor
+	admitting []kernel.Admission
+	sending   []nhrpsocket.Message
+	attrs     []slog.Attr
 }
 
+// The lengths of the loop's queues.
 const (
 	eventQueue = 1024
 	callQueue  = 64
 )
 
+// newLoop returns a loop. The caller runs it.
 func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s Strongswan) *loop {
 	return &loop{
 		log:        log,
@@ -77,8 +86,9 @@ func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s
 	}
 }
 
-// run turns until the context ends. What was handed in before is carried out whole. The clock is read once a turn: that is a system
-// call where the kernel has no faster way.
+// run takes turns until the context ends. A turn that has begun is carried out to its end. The loop
+// reads the clock once a turn, because reading it is a system call on kernels that have no faster
+// way.
 func (l *loop) run(ctx context.Context) error {
 	l.timer = time.NewTimer(longestTurn)
 	defer l.timer.Stop()
@@ -109,11 +119,14 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
-// longestTurn bounds how long the loop sleeps: it reports to the watchdog at least that often.
+// longestTurn bounds how long the loop sleeps. The loop therefore reports to systemd's watchdog at
+// least that often.
 const longestTurn = 5 * time.Second
 
-// arm has the timer fire by the engine's next deadline. A timer that fires before it stays as it is: the
-// deadline of a hub moves a little with each refresh, and to set a timer reads the clock.
+// arm sets the timer to the engine's next deadline, or to longestTurn from now if that is earlier.
+// It leaves a timer alone that fires earlier: a hub's next deadline moves a little with each
+// refreshed registration, and setting a timer reads the clock each time. A timer that fires too
+// early costs one turn without work.
 func (l *loop) arm(now time.Time) {
 	at := now.Add(longestTurn)
 	if next, ok := l.engine.Deadline(); ok && next.Before(at) {
@@ -125,7 +138,7 @@ func (l *loop) arm(now time.Time) {
 	}
 }
 
-// receive hands a batch of packets to the engine.
+// receive hands the packets of a batch to the engine.
 func (l *loop) receive(now time.Time, b *batch) {
 	for i := range b.messages[:b.n] {
 		m := &b.messages[i]
@@ -134,7 +147,7 @@ func (l *loop) receive(now time.Time, b *batch) {
 	l.dirty = true
 }
 
-// handBack ends the turn of a batch: its reader reads the next one.
+// handBack ends the turn of a batch: its reader may read the next one now.
 func (l *loop) handBack() {
 	if l.taken != nil {
 		l.taken.done <- struct{}{}
@@ -142,14 +155,18 @@ func (l *loop) handBack() {
 	}
 }
 
+// secure logs an event from strongSwan or hands it to the engine.
 func (l *loop) secure(now time.Time, ev vici.Event) {
 	switch ev := ev.(type) {
 	case vici.Connected:
 		l.log.Info("strongSwan is there", "version", ev.Version)
 	case vici.Disconnected:
-		l.log.Warn("strongSwan does not answer: the SAs in the kernel stay, none can be made until charon runs, with its vici plugin", "error", ev.Err)
+		l.log.Warn("strongSwan does not answer: the SAs in the kernel stay, none can be made until charon runs, with its vici plugin",
+			"error", ev.Err)
 	case vici.MarksAsked:
-		// The engine has told what became of those whose marks were of an earlier charon; the kernel has it once the tables are as wanted.
+		// charon has restarted, and strongSwan may give an old mark to another router only once the
+		// kernel no longer uses it. The engine has already decided what becomes of the peers that
+		// had the old marks. After runs the function when the kernel has those changes.
 		l.tables.After(func() { l.strongswan.AllowMarks(ev.Serial) })
 	case vici.Up:
 		l.sharing(&ev.Peer)
@@ -167,7 +184,7 @@ func (l *loop) secure(now time.Time, ev vici.Event) {
 	}
 }
 
-// post hands an event to the loop and waits for a place in its queue.
+// post hands an event to the loop. If the queue is full, post waits for a place.
 func (l *loop) post(ctx context.Context, ev engine.Event) {
 	select {
 	case l.events <- ev:
@@ -175,7 +192,7 @@ func (l *loop) post(ctx context.Context, ev engine.Event) {
 	}
 }
 
-// offer hands an event to the loop unless its queue is full; then the event is counted and lost.
+// offer hands an event to the loop. If the queue is full, the event is lost, and offer counts it.
 func (l *loop) offer(ev engine.Event) {
 	select {
 	case l.events <- ev:
@@ -184,7 +201,8 @@ func (l *loop) offer(ev engine.Event) {
 	}
 }
 
-// call runs f on the loop and waits for its end.
+// call runs f on the loop and waits until f has ended. It returns an error if the context ends
+// first; f may then still run.
 func (l *loop) call(ctx context.Context, f func(now time.Time)) error {
 	done := make(chan struct{})
 	select {

@@ -11,10 +11,14 @@ import (
 	"cygnet/vici"
 )
 
-// Routers behind one NAT address have SAs with marks, and in the place of that address a name each, which is the mark: see
-// xfrm.MarkedNBMA. strongSwan is asked for marks once two such routers are seen and the kernel can lead to them.
+// Several routers may be behind one NAT address. Their SAs then have marks, which tell them apart.
+// In the place of the shared NBMA address, the engine and the kernel know each such router by a
+// name: an address that stands for the router's mark (see xfrm.MarkedNBMA). The daemon asks
+// strongSwan for marks once it sees two routers behind one address, if the kernel can send to
+// marked peers.
 
-// nbmaOf is the NBMA address, or the name, by which the engine and the kernel know a peer of strongSwan's.
+// nbmaOf returns the NBMA address or the name by which the engine and the kernel know a peer of
+// strongSwan's.
 func nbmaOf(k vici.Key) netip.Addr {
 	if k.Mark != 0 {
 		return xfrm.MarkedNBMA(k.Mark)
@@ -22,7 +26,7 @@ func nbmaOf(k vici.Key) netip.Addr {
 	return k.NBMA
 }
 
-// saKey is the inverse of nbmaOf.
+// saKey is the inverse of nbmaOf: it returns how strongSwan knows a peer of the engine's.
 func saKey(k engine.PeerKey) vici.Key {
 	if mark, ok := xfrm.MarkOf(k.NBMA); ok {
 		return vici.Key{Interface: k.Interface, Mark: mark}
@@ -30,7 +34,8 @@ func saKey(k engine.PeerKey) vici.Key {
 	return vici.Key{Interface: k.Interface, NBMA: k.NBMA}
 }
 
-// lead has the kernel lead to the peers that have names, before neighbours and packets use those.
+// lead tells the kernel the outer addresses of peers with names. carryOut calls it first, because
+// neighbours and packets may use the names right after.
 func (l *loop) lead() {
 	for _, c := range l.out.Marked {
 		names := l.names[c.Interface]
@@ -49,7 +54,8 @@ func (l *loop) lead() {
 	}
 }
 
-// lead tells the kernel where peers with names are; the zero address: nowhere. It runs on the loop.
+// lead tells the kernel the outer address of each name; an invalid address removes the name. It
+// runs on the loop.
 func (p *port) lead(names map[netip.Addr]netip.Addr) {
 	if len(names) == 0 || p.line == nil || p.line.path == nil {
 		return
@@ -60,7 +66,9 @@ func (p *port) lead(names map[netip.Addr]netip.Addr) {
 	}
 }
 
-// sharing asks for marks where several routers turn out to share an address. Until that is decided, the engine does not hear of the others.
+// sharing asks for marks if strongSwan reports that other routers share the peer's address. Until
+// it is decided whether marks can be had, the engine does not learn of the other routers. It runs
+// on the loop.
 func (l *loop) sharing(peer *vici.Peer) {
 	p := l.ports[peer.Interface]
 	if p == nil || len(peer.SharedWith) == 0 || peer.Separating || peer.Inseparable {
@@ -73,7 +81,7 @@ func (l *loop) sharing(peer *vici.Peer) {
 	p.askMarks()
 }
 
-// askMarks has keepLine see to it that packets can be given marks; asked again before it did, it sees once.
+// askMarks has keepLine enable marks. Several calls before keepLine does so cause one try.
 func (p *port) askMarks() {
 	select {
 	case p.marksAsked <- struct{}{}:
@@ -81,9 +89,12 @@ func (p *port) askMarks() {
 	}
 }
 
-// canMark says whether packets can be given marks. Until somebody needs that, nothing is prepared for it, but where marks are in use from
-// before a restart. While the tunnel is not there it stays as it was.
-func (p *port) canMark(ctx context.Context, st kernel.TunnelState, current *line, needed bool) bool {
+// canMark reports whether the kernel can give packets marks, and enables marks if they are needed.
+// They are needed once somebody asked for them (needed), and if peers have marks from before a
+// restart. While there is no tunnel, the answer stays as it was.
+func (p *port) canMark(
+	ctx context.Context, st kernel.TunnelState, current *line, needed bool,
+) bool {
 	switch {
 	case !p.config.Protected:
 		return false
@@ -100,14 +111,16 @@ func (p *port) canMark(ctx context.Context, st kernel.TunnelState, current *line
 	}
 	err := current.path.EnableMarks()
 	if err != nil {
-		p.log.Warn("of several routers behind one NAT address only one can be reached", "error", err)
+		p.log.Warn("of several routers behind one NAT address only one can be reached",
+			"error", err)
 	}
-	// The context's end is the only error, and then nobody asks for what was decided.
+	// The call fails only if the context has ended, and then nobody needs the decision.
 	_ = p.loop.call(ctx, func(now time.Time) { p.marksDecided(now, err) })
 	return err == nil
 }
 
-// marksDecided notes whether packets can be given marks. Who shares an address stays as he is if they cannot. It runs on the loop.
+// marksDecided records whether the kernel can give packets marks. If it cannot, the engine now
+// learns of the routers that share an address and have to stay so. It runs on the loop.
 func (p *port) marksDecided(now time.Time, err error) {
 	undecided := p.undecided
 	p.undecided, p.marksFault = nil, ""

@@ -5,17 +5,19 @@ import (
 	"runtime/metrics"
 )
 
-// perClient is what takeMemory takes for each client that is expected, in bytes.
+// perClient is how many bytes takeMemory takes for each expected client.
 const perClient = 1 << 10
 
-// takenPiece is the size of the pieces that takeMemory takes: as the heap takes them from the system for small values, so that it uses
-// the same ones again.
+// takenPiece is the size of the pieces that takeMemory allocates, in bytes. The heap takes memory
+// from the kernel in pieces of this size for small values, so it can use the same pieces for them
+// later.
 const takenPiece = 8 << 10
 
-// takeMemory touches the memory that the heap may grow by before its next collection. A hub's clients come all at once right after its
-// start, and to be given each page by the kernel then costs more than to serve them. It takes no more than so many clients need.
+// takeMemory touches memory that the heap may use before its next collection, as much as that many
+// clients need. All clients of a hub come at once, right after the hub's start. If the kernel had
+// to supply each page at that time, supplying the pages would cost more than serving the clients.
 func takeMemory(clients int) {
-	runtime.GC() // what the start left behind
+	runtime.GC() // frees what the start no longer needs
 	heap := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	metrics.Read(heap)
 	goal, live := heap[0].Value.Uint64(), heap[1].Value.Uint64()
@@ -25,7 +27,7 @@ func takeMemory(clients int) {
 	pieces := make([]*[takenPiece]byte, min(goal-live, uint64(clients)*perClient)/takenPiece)
 	for i := range pieces {
 		pieces[i] = new([takenPiece]byte)
-		pieces[i][0], pieces[i][takenPiece/2] = 1, 1 // pages are of 4 KiB, or larger
+		pieces[i][0], pieces[i][takenPiece/2] = 1, 1 // a page has 4 KiB or more
 	}
 	runtime.KeepAlive(pieces)
 	runtime.GC()

@@ -14,83 +14,93 @@ import (
 	"cygnet/vici"
 )
 
-// Two routers whose settings do not fit see little of each other: each hears nothing, or refuses
-// what it hears. The daemon looks at what the engine finds amiss, at the counters of the ESP
-// states, and at packets that no tunnel takes, and reports what that means as problems, at both
-// ends where both can see something.
+// Two routers whose settings do not fit learn little of each other: each hears nothing, or refuses
+// what it hears. The daemon therefore looks at three things: what the engine finds amiss, the
+// counters of the ESP states, and packets that no tunnel takes. It reports what they mean as
+// problems, at both ends if both can see something.
 const (
-	mismatchCheck = 3 * time.Second // between looks at what the engine finds amiss
-	strayLasts    = 2 * time.Minute // routers repeat what fails at least once a minute
-	strayTwice    = time.Second     // between the first stray packet of a router and a later one, before it is reported
-	maxStrays     = 64              // sources of stray packets that are remembered
+	mismatchCheck = 3 * time.Second // how often the daemon looks
+	strayLasts    = 2 * time.Minute // how long a failure counts; routers repeat it every minute
+	strayTwice    = time.Second     // a router is reported for stray packets this far apart
+	maxStrays     = 64              // how many sources of stray packets are kept
 )
 
-// mismatches finds out why routers do not hear each other.
+// mismatches finds out why routers do not hear each other. Only the goroutine of watchMismatches
+// changes the fields before mu.
 type mismatches struct {
 	log      *slog.Logger
 	platform *Platform
 	problems *problems
 	evidence map[evidenceKey]*evidence
-	reported map[problemKey]bool
-	ears     map[earKey]context.CancelFunc
+	reported map[problemKey]bool           // the problems that the last look reported
+	ears     map[earKey]context.CancelFunc // each ends one Overhear
 
-	mu     sync.Mutex
-	nhs    map[evidenceKey]string // why an NHS does not answer, as far as the counters tell
+	mu     sync.Mutex             // guards what follows
+	nhs    map[evidenceKey]string // why an NHS does not answer, if the counters tell
 	strays map[strayKey]*stray
 	failed map[evidenceKey]failedDial
 }
 
-// failedDial is a router that could not make an SA with this one.
+// failedDial is a router that could not make an SA with this one, and when it failed first and
+// last.
 type failedDial struct {
 	vici.Refused
 	first, last time.Time
 }
 
-// evidenceKey names a peer.
+// evidenceKey identifies a peer.
 type evidenceKey struct {
 	iface string
 	nbma  netip.Addr
 }
 
-// earKey names what is overheard.
+// earKey identifies a kind of packet that the daemon overhears at a local address.
 type earKey struct {
 	kind  nhrpsocket.Stray
 	local netip.Addr
 }
 
+// strayKey identifies a source of such packets.
 type strayKey struct {
 	earKey
 	from netip.Addr
 }
 
-// stray is a source of packets that no tunnel takes.
+// stray is when a source sent packets that no tunnel takes, first and last.
 type stray struct{ first, last time.Time }
 
+// newMismatches returns the mismatches of a daemon, none so far.
 func (d *Daemon) newMismatches() *mismatches {
 	return &mismatches{
-		log: d.logs.of(logEngine), platform: &d.platform, problems: d.problems,
-		evidence: make(map[evidenceKey]*evidence), reported: make(map[problemKey]bool), ears: make(map[earKey]context.CancelFunc),
-		nhs: make(map[evidenceKey]string), strays: make(map[strayKey]*stray), failed: make(map[evidenceKey]failedDial),
+		log:      d.logs.of(logEngine),
+		platform: &d.platform,
+		problems: d.problems,
+		evidence: make(map[evidenceKey]*evidence),
+		reported: make(map[problemKey]bool),
+		ears:     make(map[earKey]context.CancelFunc),
+		nhs:      make(map[evidenceKey]string),
+		strays:   make(map[strayKey]*stray),
+		failed:   make(map[evidenceKey]failedDial),
 	}
 }
 
-// situation is what the loop knows at one moment.
+// situation is what the loop knows about mismatches at one moment.
 type situation struct {
 	now     time.Time
 	found   []engine.Mismatch
 	tunnels []tunnelFacts
 }
 
-// tunnelFacts are those of one interface that is in use.
+// tunnelFacts is what a look has to know of an interface whose tunnel is there.
 type tunnelFacts struct {
 	name      string
 	local     netip.Addr
 	key       *uint32
 	protected bool
-	secured   func(nbma netip.Addr) bool // as it was then
+	secured   func(nbma netip.Addr) bool // whether the source had an SA at that moment
 }
 
-// watchMismatches looks for mismatches until ctx ends.
+// watchMismatches looks for mismatches until the context ends.
 func (d *Daemon) watchMismatches(ctx context.Context) error {
 	defer d.mismatches.listen(ctx, nil)
 	for pause(ctx, mismatchCheck) {
@@ -104,9 +114,11 @@ func (d *Daemon) watchMismatches(ctx context.Context) error {
 	return nil
 }
 
+// situation asks the loop for the situation. It returns an error if the context ends.
 func (d *Daemon) situation(ctx context.Context) (situation, error) {
 	sources := d.mismatches.sources()
-	found := make(chan situation, 1) // the loop may still look when the context has ended
+	// The channel has room, so that the loop does not wait if the context ended during the call.
+	found := make(chan situation, 1)
 	err := d.loop.call(ctx, func(now time.Time) { found <- d.loop.situation(now, sources) })
 	if err != nil {
 		return situation{}, err
@@ -114,8 +126,8 @@ func (d *Daemon) situation(ctx context.Context) (situation, error) {
 	return <-found, nil
 }
 
-// situation tells what the engine finds and what the tunnels are, and which of the sources have
-// an SA.
+// situation returns what the engine finds amiss, what the tunnels are, and which of the sources
+// have an SA. It runs on the loop.
 func (l *loop) situation(now time.Time, sources []netip.Addr) situation {
 	s := situation{now: now, found: l.engine.Mismatches(now)}
 	for name, p := range l.ports {
@@ -127,21 +139,26 @@ func (l *loop) situation(now time.Time, sources []netip.Addr) situation {
 			secured[a] = l.engine.Secured(name, a)
 		}
 		s.tunnels = append(s.tunnels, tunnelFacts{
-			name: name, local: p.state.Local, key: p.config.Key, protected: p.config.Protected,
-			secured: func(a netip.Addr) bool { return secured[a] },
+			name:      name,
+			local:     p.state.Local,
+			key:       p.config.Key,
+			protected: p.config.Protected,
+			secured:   func(a netip.Addr) bool { return secured[a] },
 		})
 	}
 	return s
 }
 
-// listen overhears packets to the local addresses in use that their tunnels cannot take.
+// listen overhears packets to the tunnels' local addresses that the tunnels cannot take: clear GRE
+// at a protected tunnel, and IKE at a tunnel without IPsec. It no longer overhears at other
+// addresses.
 func (m *mismatches) listen(ctx context.Context, tunnels []tunnelFacts) {
 	wanted := make(map[earKey]bool)
 	for _, t := range tunnels {
 		switch {
 		case t.protected:
 			wanted[earKey{nhrpsocket.StrayGRE, t.local}] = true
-		case !m.platform.HasIKE(): // another program's IKE is its own affair
+		case !m.platform.HasIKE(): // otherwise the IKE may be for a program on this host
 			wanted[earKey{nhrpsocket.StrayIKE, t.local}] = true
 		}
 	}
@@ -158,15 +175,18 @@ func (m *mismatches) listen(ctx context.Context, tunnels []tunnelFacts) {
 		earCtx, cancel := context.WithCancel(ctx)
 		m.ears[key] = cancel
 		go func() {
-			err := m.platform.Overhear(earCtx, key.kind, key.local, func(from netip.Addr) { m.stray(strayKey{key, from}, time.Now()) })
+			err := m.platform.Overhear(earCtx, key.kind, key.local, func(from netip.Addr) {
+				m.stray(strayKey{key, from}, time.Now())
+			})
 			if err != nil {
-				m.log.Warn("routers whose IPsec does not fit are not noticed", "local", key.local, "error", err)
+				m.log.Warn("routers whose IPsec does not fit are not noticed",
+					"local", key.local, "error", err)
 			}
 		}()
 	}
 }
 
-// stray takes note of a packet that no tunnel takes.
+// stray records a packet that no tunnel takes.
 func (m *mismatches) stray(key strayKey, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -181,7 +201,7 @@ func (m *mismatches) stray(key strayKey, now time.Time) {
 	s.last = now
 }
 
-// refused takes note of a router that could not make an SA with this one.
+// refused records a router that could not make an SA with this one.
 func (m *mismatches) refused(ev vici.Refused, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -197,7 +217,8 @@ func (m *mismatches) refused(ev vici.Refused, now time.Time) {
 	m.failed[key] = f
 }
 
-// sources lists where stray packets and failed dials came from, and forgets those of long ago.
+// sources returns the addresses that stray packets and failed dials came from. It forgets those
+// whose last one was strayLasts ago.
 func (m *mismatches) sources() []netip.Addr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -219,7 +240,8 @@ func (m *mismatches) sources() []netip.Addr {
 	return list
 }
 
-// look reports what does not fit now, and takes back what was reported and is no longer so.
+// look reports what does not fit now, and resolves the problems that it reported before and that
+// are gone.
 func (m *mismatches) look(s situation) {
 	found := append(m.explain(&s), m.strayProblems(&s)...)
 	found = append(found, m.failedDials(&s)...)
@@ -239,13 +261,16 @@ func (m *mismatches) look(s situation) {
 	m.reported = still
 }
 
-// loggedBefore are the kinds of problems that the engine and the client of charon log themselves,
-// with what told them.
+// loggedBefore has the problems that look does not log, because the engine or the client of charon
+// has logged their cause with more details.
 var loggedBefore = map[api.ProblemCode]bool{
-	api.ProblemPassword: true, api.ProblemRegistrationRefused: true, api.ProblemPeerAuthentication: true,
+	api.ProblemPassword:            true,
+	api.ProblemRegistrationRefused: true,
+	api.ProblemPeerAuthentication:  true,
 }
 
-// explain turns what the engine finds amiss into problems, with what the counters tell.
+// explain turns what the engine finds amiss into problems. The counters of the ESP states help to
+// find the cause.
 func (m *mismatches) explain(s *situation) []api.Problem {
 	tunnels := make(map[string]*tunnelFacts, len(s.tunnels))
 	for i := range s.tunnels {
@@ -268,7 +293,8 @@ func (m *mismatches) explain(s *situation) []api.Problem {
 			if _, read := states[t.local]; !read {
 				list, err := m.platform.ESPStates(t.local)
 				if err != nil {
-					m.log.Debug("cannot read the counters of the ESP states", "local", t.local, "error", err)
+					m.log.Debug("cannot read the counters of the ESP states",
+						"local", t.local, "error", err)
 				}
 				states[t.local] = list
 			}
@@ -295,10 +321,15 @@ func (m *mismatches) explain(s *situation) []api.Problem {
 	return found
 }
 
-// needsCounters are the kinds of mismatches whose cause the counters of ESP states tell.
-var needsCounters = map[engine.MismatchKind]bool{engine.MismatchSilent: true, engine.MismatchUnheard: true, engine.MismatchDeaf: true}
+// needsCounters has the kinds of mismatch whose cause follows from the counters of ESP states.
+var needsCounters = map[engine.MismatchKind]bool{
+	engine.MismatchSilent:  true,
+	engine.MismatchUnheard: true,
+	engine.MismatchDeaf:    true,
+}
 
-// strayProblems describes routers that send what no tunnel takes, and have no SA.
+// strayProblems returns the problems of routers that have no SA and repeatedly send packets that no
+// tunnel takes.
 func (m *mismatches) strayProblems(s *situation) []api.Problem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -306,7 +337,8 @@ func (m *mismatches) strayProblems(s *situation) []api.Problem {
 	for _, t := range s.tunnels {
 		for key, seen := range m.strays {
 			repeated := seen.last.Sub(seen.first) >= strayTwice && s.now.Sub(seen.last) < strayLasts
-			if key.local != t.local || !repeated || t.protected && t.secured(key.from) || t.protected != (key.kind == nhrpsocket.StrayGRE) {
+			if key.local != t.local || !repeated || t.protected && t.secured(key.from) ||
+				t.protected != (key.kind == nhrpsocket.StrayGRE) {
 				continue
 			}
 			found = append(found, describeStray(&t, key.from))
@@ -315,7 +347,8 @@ func (m *mismatches) strayProblems(s *situation) []api.Problem {
 	return found
 }
 
-// failedDials describes routers that cannot make an SA with this one, until they have one.
+// failedDials returns the problems of routers that cannot make an SA with this one. It forgets a
+// router that has an SA by now.
 func (m *mismatches) failedDials(s *situation) []api.Problem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -335,15 +368,15 @@ func (m *mismatches) failedDials(s *situation) []api.Problem {
 	return found
 }
 
-// addReasons completes the status of next hop servers that do not answer with what the counters
-// tell.
+// addReasons tells, in the status of each NHS that does not answer, why, if the counters tell.
 func (m *mismatches) addReasons(s *api.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range s.Interfaces {
 		for j := range s.Interfaces[i].NHS {
 			n := &s.Interfaces[i].NHS[j]
-			if why := m.nhs[evidenceKey{s.Interfaces[i].Name, n.NBMA}]; why != "" && n.Attempts > 0 {
+			if why := m.nhs[evidenceKey{s.Interfaces[i].Name, n.NBMA}]; why != "" &&
+				n.Attempts > 0 {
 				n.Error = why
 			}
 		}

@@ -13,22 +13,24 @@ import (
 	"cygnet/vici"
 )
 
-// problem finds a problem in the status by its kind and subject.
+// problem returns the problem in the status that has the code and the subject.
 func problem(t *testing.T, d *Daemon, code api.ProblemCode, subject string) (api.Problem, bool) {
 	t.Helper()
 	st, err := d.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(st.Problems, func(p api.Problem) bool { return p.Code == code && p.Subject == subject })
+	i := slices.IndexFunc(st.Problems, func(p api.Problem) bool {
+		return p.Code == code && p.Subject == subject
+	})
 	if i < 0 {
 		return api.Problem{}, false
 	}
 	return st.Problems[i], true
 }
 
-// A router without an SA that sends GRE in clear again and again is a problem, until it has an SA
-// or is silent for a while.
+// A router without an SA that keeps sending GRE in clear is a problem, until it has an SA or has
+// sent nothing for a while.
 func TestClearGREIsReported(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- tunnelThere
@@ -42,7 +44,8 @@ func TestClearGREIsReported(t *testing.T) {
 		}
 		w.strays <- from
 		time.Sleep(2 * mismatchCheck)
-		if p, is := problem(t, d, api.ProblemClearGRE, "192.0.2.77"); !is || p.Severity != api.SeverityWarning || p.Interface != "gre1" {
+		if p, is := problem(t, d, api.ProblemClearGRE, "192.0.2.77"); !is ||
+			p.Severity != api.SeverityWarning || p.Interface != "gre1" {
 			t.Errorf("after two packets: %+v", p)
 		}
 		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: from, Identity: "spoke7"}}
@@ -53,10 +56,14 @@ func TestClearGREIsReported(t *testing.T) {
 	})
 }
 
-// A tunnel without IPsec reports a router that tries IKE, unless a program of this host has to do
-// with IKE.
+// A tunnel without IPsec reports a router that tries IKE, unless a program on this host receives
+// IKE.
 func TestUnexpectedIKEIsReported(t *testing.T) {
-	toml := strings.Replace(spokeToml[:strings.Index(spokeToml, "[interface.gre1.ipsec]")], "[interface.gre1]", "[interface.gre1]\nprotection = \"none\"", 1)
+	toml := strings.Replace(
+		spokeToml[:strings.Index(spokeToml, "[interface.gre1.ipsec]")],
+		"[interface.gre1]",
+		"[interface.gre1]\nprotection = \"none\"",
+		1)
 	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
 		w.hasIKE.Store(true)
 		w.tunnels["gre1"].states <- tunnelThere
@@ -72,7 +79,8 @@ func TestUnexpectedIKEIsReported(t *testing.T) {
 			w.strays <- netip.MustParseAddr("192.0.2.77")
 			time.Sleep(2 * mismatchCheck)
 		}
-		if p, is := problem(t, d, api.ProblemUnexpectedIKE, "192.0.2.77"); !is || !strings.Contains(p.Text, `protection = "none"`) {
+		if p, is := problem(t, d, api.ProblemUnexpectedIKE, "192.0.2.77"); !is ||
+			!strings.Contains(p.Text, `protection = "none"`) {
 			t.Errorf("reported %+v", p)
 		}
 		time.Sleep(strayLasts + mismatchCheck)
@@ -82,8 +90,8 @@ func TestUnexpectedIKEIsReported(t *testing.T) {
 	})
 }
 
-// A router that cannot make an SA with this one is a problem until it has one, or does not try
-// any more.
+// A router that cannot make an SA with this one is a problem, until it has an SA or no longer tries
+// to make one.
 func TestFailedDialIsReported(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- tunnelThere
@@ -110,7 +118,7 @@ func TestFailedDialIsReported(t *testing.T) {
 	})
 }
 
-// The status of an NHS that does not answer says what the counters of the SA tell.
+// The status of an NHS that does not answer says why, as the counters of the SA tell.
 func TestSilentNHSSaysWhatTheCountersTell(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -127,7 +135,8 @@ func TestSilentNHSSaysWhatTheCountersTell(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := st.Interfaces[0].NHS[0].Error; !strings.Contains(got, "none came back: compare key with its (here: key = 42)") {
+		if got := st.Interfaces[0].NHS[0].Error; !strings.Contains(got,
+			"none came back: compare key with its (here: key = 42)") {
 			t.Errorf("the NHS's error is %q", got)
 		}
 	})

@@ -9,7 +9,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A neighbour that the kernel misses is asked for along the way to the hub, and in the end led to through the hub.
+// If the kernel misses a neighbour, the daemon asks for it on the way to the hub. If it gets no
+// answer, it has the kernel send the packets through the hub.
 func TestMissReachesTheHub(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, _ *Daemon) {
 		if !w.tunnels["gre1"].config.ResolveMisses {
@@ -23,10 +24,11 @@ func TestMissReachesTheHub(t *testing.T) {
 		var p packet.Packet
 		sent := socket.packets()
 		last := sent[len(sent)-1]
-		if err := p.Parse(last.Data); err != nil || p.Type != packet.ResolutionRequest || p.DestProtocol != clientOverlay || last.NBMA != hubNBMA {
+		if err := p.Parse(last.Data); err != nil || p.Type != packet.ResolutionRequest ||
+			p.DestProtocol != clientOverlay || last.NBMA != hubNBMA {
 			t.Fatalf("sent to %s: %+v, %v", last.NBMA, p, err)
 		}
-		time.Sleep(3 * time.Second) // virtual
+		time.Sleep(3 * time.Second) // of virtual time
 		synctest.Wait()
 		if w.noted("add neighbour 10.255.0.12") < 0 {
 			t.Errorf("packets would wait for ever: %q", w.record)

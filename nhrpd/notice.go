@@ -9,12 +9,13 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// sentence is how a kind of notice reads in the log.
+// sentence is the text of a log event, and its level.
 type sentence struct {
 	level slog.Level
 	text  string
 }
 
+// sentences has the text for each kind of notice.
 var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeRegistered:     {slog.LevelInfo, "registered with the NHS"},
 	engine.NoticeRefused:        {slog.LevelWarn, "the NHS refused our registration"},
@@ -35,19 +36,21 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeShortcutUp:     {slog.LevelInfo, "shortcut up"},
 	engine.NoticeShortcutDown:   {slog.LevelInfo, "shortcut ended"},
 	engine.NoticeShortcutDenied: {slog.LevelWarn, "answer not installed"},
-	engine.NoticeUnresolved:     {slog.LevelWarn, "no shorter way found; traffic stays on its route"},
-	engine.NoticeRelayed:        {slog.LevelInfo, "traffic to a router goes through the NHS"},
-	engine.NoticeNAT:            {slog.LevelInfo, "this node is behind NAT"},
-	engine.NoticeProhibited:     {slog.LevelWarn, "peer may do nothing here"},
-	engine.NoticeBlocked:        {slog.LevelWarn, "identity blocked"},
-	engine.NoticeUnblocked:      {slog.LevelInfo, "identity no longer blocked"},
-	engine.NoticeUnusable:       {slog.LevelWarn, "the NHS registered us and cannot be used"},
-	engine.NoticeUnsent:         {slog.LevelWarn, "an NHRP packet was not sent"},
-	engine.NoticeError:          {slog.LevelWarn, "peer reports an error"},
-	engine.NoticeLeftOut:        {slog.LevelWarn, "too many events about one peer: some are not in the log"},
+	engine.NoticeUnresolved: {
+		slog.LevelWarn, "no shorter way found; traffic stays on its route",
+	},
+	engine.NoticeRelayed:    {slog.LevelInfo, "traffic to a router goes through the NHS"},
+	engine.NoticeNAT:        {slog.LevelInfo, "this node is behind NAT"},
+	engine.NoticeProhibited: {slog.LevelWarn, "peer may do nothing here"},
+	engine.NoticeBlocked:    {slog.LevelWarn, "identity blocked"},
+	engine.NoticeUnblocked:  {slog.LevelInfo, "identity no longer blocked"},
+	engine.NoticeUnusable:   {slog.LevelWarn, "the NHS registered us and cannot be used"},
+	engine.NoticeUnsent:     {slog.LevelWarn, "an NHRP packet was not sent"},
+	engine.NoticeError:      {slog.LevelWarn, "peer reports an error"},
+	engine.NoticeLeftOut:    {slog.LevelWarn, "too many events about one peer: some are not in the log"},
 }
 
-// urgentNotices change what a restart must remember.
+// urgentNotices are the kinds of notice that tell of a change which a restart has to know.
 var urgentNotices = map[engine.NoticeKind]bool{
 	engine.NoticeRegistered:    true,
 	engine.NoticeBound:         true,
@@ -59,7 +62,8 @@ var urgentNotices = map[engine.NoticeKind]bool{
 	engine.NoticeShortcutDown:  true,
 }
 
-// notice writes one line to the log, with the time of the turn: the clock is not read for each.
+// notice logs one notice of the engine. The line carries the time of the turn, so that the clock is
+// not read for each line.
 func (l *loop) notice(now time.Time, n *engine.Notice) {
 	if urgentNotices[n.Kind] {
 		l.saveSoon()
@@ -85,7 +89,8 @@ func (l *loop) notice(now time.Time, n *engine.Notice) {
 	l.attrs = attrs
 }
 
-// appendPrefix writes a host prefix as the address that it is.
+// appendPrefix appends a prefix, and a host prefix as the address that it is. It appends nothing
+// if the prefix is not set.
 func appendPrefix(attrs []slog.Attr, p netip.Prefix) []slog.Attr {
 	switch {
 	case !p.IsValid():
@@ -96,6 +101,7 @@ func appendPrefix(attrs []slog.Attr, p netip.Prefix) []slog.Attr {
 	return append(attrs, slog.String("prefix", p.String()))
 }
 
+// appendAddr appends an address if it is set.
 func appendAddr(attrs []slog.Attr, key string, a netip.Addr) []slog.Attr {
 	if !a.IsValid() {
 		return attrs
@@ -103,6 +109,7 @@ func appendAddr(attrs []slog.Attr, key string, a netip.Addr) []slog.Attr {
 	return append(attrs, slog.String(key, a.String()))
 }
 
+// appendText appends a text if it is not empty.
 func appendText(attrs []slog.Attr, key, value string) []slog.Attr {
 	if value == "" {
 		return attrs
@@ -110,6 +117,7 @@ func appendText(attrs []slog.Attr, key, value string) []slog.Attr {
 	return append(attrs, slog.String(key, value))
 }
 
+// appendDuration appends a duration if it is not zero, rounded to a tenth of a millisecond.
 func appendDuration(attrs []slog.Attr, key string, d time.Duration) []slog.Attr {
 	if d == 0 {
 		return attrs

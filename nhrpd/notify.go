@@ -7,7 +7,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// notifyReady tells systemd, when it runs us, that the start or a reload is through.
+// notifyReady tells systemd that the start or a reload is complete, if systemd runs the daemon.
 func notifyReady(log *slog.Logger) error {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.Warn("systemd does not hear that the daemon is ready", "error", err)
@@ -16,8 +16,9 @@ func notifyReady(log *slog.Logger) error {
 	return nil
 }
 
-// watchdog returns what the loop calls after every turn: it reports to systemd's watchdog where the unit sets one. The loop reports itself, so
-// that a loop that hangs is restarted.
+// watchdog returns the function that the loop calls after every turn. The function reports to
+// systemd's watchdog, if the unit sets one. Because the loop itself reports, systemd restarts a
+// daemon whose loop hangs.
 func watchdog() func(now time.Time) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
@@ -27,7 +28,7 @@ func watchdog() func(now time.Time) {
 	return func(now time.Time) {
 		if now.Sub(last) >= interval/3 {
 			last = now
-			// A lost report shows itself: systemd acts on it.
+			// A lost report needs no log line: systemd acts if reports stay away.
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
 		}
 	}

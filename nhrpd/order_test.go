@@ -18,7 +18,7 @@ import (
 	"cygnet/vici"
 )
 
-// hubToml is the least that a hub needs.
+// hubToml is the shortest configuration of a hub.
 const hubToml = `
 [interface.gre1]
 address  = "10.255.0.1/24"
@@ -30,19 +30,29 @@ identity = "hub.example.net"
 psk_file = "/etc/cygnet/gre1.psk"
 `
 
-// Who is told that it may send is admitted before: its data may follow the packet that tells it
-// at once.
+// A router is admitted before a packet tells the router that it may send: its data may follow that
+// packet at once.
 func TestAdmissionComesBeforePackets(t *testing.T) {
 	inWorldOf(t, []byte(hubToml), func(t *testing.T, w *world, d *Daemon) {
 		w.eBPF = true
 		client := netip.MustParseAddr("192.0.2.12")
 		w.tunnels["gre1"].states <- tunnelThere
 		synctest.Wait()
-		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: client, Identity: "spoke2.example.net"}}
+		w.events <- vici.Up{Peer: vici.Peer{
+			Interface: "gre1",
+			NBMA:      client,
+			Identity:  "spoke2.example.net",
+		}}
 		synctest.Wait()
-		p := packet.Packet{Type: packet.RegistrationRequest, HopCount: 255, RequestID: 7, SourceNBMA: client,
-			SourceProtocol: netip.MustParseAddr("10.255.0.12"), DestProtocol: netip.MustParseAddr("10.255.0.1"),
-			CIEs: []packet.CIE{{PrefixLength: 32, HoldingTime: 600}}}
+		p := packet.Packet{
+			Type:           packet.RegistrationRequest,
+			HopCount:       255,
+			RequestID:      7,
+			SourceNBMA:     client,
+			SourceProtocol: netip.MustParseAddr("10.255.0.12"),
+			DestProtocol:   netip.MustParseAddr("10.255.0.1"),
+			CIEs:           []packet.CIE{{PrefixLength: 32, HoldingTime: 600}},
+		}
 		data, err := p.Append(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -56,8 +66,8 @@ func TestAdmissionComesBeforePackets(t *testing.T) {
 	})
 }
 
-// The loop has let go of a line before it is closed: when the device is another one, when the
-// interface is started anew, and when it leaves.
+// The loop no longer uses a line when the line is closed. A line is closed when the tunnel has
+// another device or none, when the interface starts anew, and when the interface leaves.
 func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 	for _, c := range []struct {
 		what string
@@ -68,7 +78,9 @@ func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 			st.Index++
 			w.tunnels["gre1"].states <- st
 		}},
-		{"no device", func(_ *testing.T, w *world, _ *Daemon) { w.tunnels["gre1"].states <- kernel.TunnelState{} }},
+		{"no device", func(_ *testing.T, w *world, _ *Daemon) {
+			w.tunnels["gre1"].states <- kernel.TunnelState{}
+		}},
 		{"closed", func(t *testing.T, _ *world, d *Daemon) {
 			err := d.managed(t.Context(), func(ctx context.Context, _ *errgroup.Group) error {
 				d.close(ctx, "gre1")
@@ -86,12 +98,17 @@ func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 				closed := 0
 				w.closing = func() {
 					closed++
-					// A turn of the loop that sends and admits, and one that asks for what is
-					// counted.
+					// A turn that sends and admits would use a closed line, and so would a turn
+					// that reads the counters.
 					err := d.loop.call(t.Context(), func(now time.Time) {
-						d.loop.out.Packets = append(d.loop.out.Packets, engine.Packet{Interface: "gre1", To: hubNBMA, Data: []byte("x")})
+						d.loop.out.Packets = append(d.loop.out.Packets, engine.Packet{
+							Interface: "gre1",
+							To:        hubNBMA,
+							Data:      []byte("x"),
+						})
 						key := engine.PeerKey{Interface: "gre1", NBMA: hubNBMA}
-						d.loop.out.Admitted = append(d.loop.out.Admitted, engine.AdmissionChange{PeerKey: key, NHS: true})
+						d.loop.out.Admitted = append(d.loop.out.Admitted,
+							engine.AdmissionChange{PeerKey: key, NHS: true})
 						d.loop.carryOut(now)
 					})
 					if err != nil {
@@ -111,11 +128,13 @@ func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 	}
 }
 
-// What the daemon keeps names all routers and their addresses: nobody else may read it, whatever
-// the umask is and whatever was there before.
+// The daemon's files name all routers and their addresses. Nobody else may read the files, whatever
+// the umask is and whatever mode an earlier file has.
 func TestStateIsForNobodyElse(t *testing.T) {
 	dir := t.TempDir() + "/state"
-	state := stateFile{dir: dir, uptime: func() (string, time.Duration, error) { return "", 0, fmt.Errorf("none") }}
+	state := stateFile{dir: dir, uptime: func() (string, time.Duration, error) {
+		return "", 0, fmt.Errorf("none")
+	}}
 	blocked := blockedFile{dir: dir}
 	for range 2 {
 		if err := state.save(engine.Saved{At: time.Now()}); err != nil {
@@ -124,7 +143,11 @@ func TestStateIsForNobodyElse(t *testing.T) {
 		if err := blocked.save([]engine.Block{{Identity: "x"}}); err != nil {
 			t.Fatal(err)
 		}
-		for path, want := range map[string]os.FileMode{dir: 0o700, state.path(): 0o600, blocked.path(): 0o600} {
+		for path, want := range map[string]os.FileMode{
+			dir:            0o700,
+			state.path():   0o600,
+			blocked.path(): 0o600,
+		} {
 			st, err := os.Stat(path)
 			if err != nil {
 				t.Fatal(err)

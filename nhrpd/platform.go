@@ -20,48 +20,60 @@ import (
 	"cygnet/vici/profile"
 )
 
-// Platform is what the daemon runs on: the kernel and strongSwan. Linux makes the real one; tests bring their own.
+// Platform is what the daemon runs on: the kernel, the resolver and strongSwan. Each field is one
+// function that the daemon calls. Linux returns the real platform, and so shows which package has
+// and documents the function; tests bring their own.
 type Platform struct {
-	NewTunnel      func(kernel.TunnelConfig, *slog.Logger) Tunnel
-	NewTables      func(log *slog.Logger, room int) Tables
-	WatchRoutes    func(ctx context.Context, log *slog.Logger, tables []uint32, f func(watch.RouteBatch)) error
+	NewTunnel   func(kernel.TunnelConfig, *slog.Logger) Tunnel
+	NewTables   func(log *slog.Logger, room int) Tables
+	WatchRoutes func(
+		ctx context.Context, log *slog.Logger, tables []uint32, f func(watch.RouteBatch),
+	) error
 	Listen         func(index int) (Socket, error)
 	AttachDataPath func(log *slog.Logger, cfg kernel.DataPathConfig) (kernel.DataPath, error)
-	WatchMisses    func(ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr)) error
-	Lookup         func(ctx context.Context, name string) ([]netip.Addr, error)
-	ListenAPI      func(path, group string) (net.Listener, error)
-	Check          func(sysctl.CheckConfig) []sysctl.Advice
-	Strongswan     func(*config.Config) []preflight.Finding // charon's settings
-	Certificates   func(*config.Config) []preflight.Finding
-	Surroundings   func(c *config.Config, outer func(*config.Interface) []netip.Addr) []preflight.Finding
-	Network        func(*config.Config) []preflight.Finding // devices and addresses
-	Detach         func(device string) error
-	FindLeftovers  func() (kernel.Leftovers, error)
-	Abandon        func(ctx context.Context, socket string, gone func(iface string) bool, sites ...string) error
-	ESPStates      func(local netip.Addr) ([]xfrm.ESPState, error)
-	DeleteStates   func([]xfrm.ESPState) error
-	MarkedPeers    func(local netip.Addr) (map[netip.Addr]netip.Addr, error)
-	ClearIn        func() (uint64, error)
-	PolicyUse      func(local netip.Addr) (map[netip.Addr]time.Time, error)
-	EnsureFront    func(local netip.Addr, wanted bool) (bool, error)
-	NewFence       func(*slog.Logger) Fence
-	ClearCauses    func(local netip.Addr, devices []string) ([]string, error)
-	UnsentOf       func(tunnel string) (kernel.Unsent, error)
-	DeletedStates  func() (deletedStates, error)
-	OwnRoutes      func() ([]rtnl.Route, error)
-	Overhear       func(ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(from netip.Addr)) error
-	HasIKE         func() bool
-	Uptime         func() (boot string, up time.Duration, err error)
-	NewStrongswan  func(*slog.Logger) Strongswan
+	WatchMisses    func(
+		ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr),
+	) error
+	Lookup       func(ctx context.Context, name string) ([]netip.Addr, error)
+	ListenAPI    func(path, group string) (net.Listener, error)
+	Check        func(sysctl.CheckConfig) []sysctl.Advice
+	Strongswan   func(*config.Config) []preflight.Finding // about charon's settings
+	Certificates func(*config.Config) []preflight.Finding
+	Surroundings func(
+		c *config.Config, outer func(*config.Interface) []netip.Addr,
+	) []preflight.Finding
+	Network       func(*config.Config) []preflight.Finding // about devices and addresses
+	Detach        func(device string) error
+	FindLeftovers func() (kernel.Leftovers, error)
+	Abandon       func(
+		ctx context.Context, socket string, gone func(iface string) bool, sites ...string,
+	) error
+	ESPStates     func(local netip.Addr) ([]xfrm.ESPState, error)
+	DeleteStates  func([]xfrm.ESPState) error
+	MarkedPeers   func(local netip.Addr) (map[netip.Addr]netip.Addr, error)
+	ClearIn       func() (uint64, error)
+	PolicyUse     func(local netip.Addr) (map[netip.Addr]time.Time, error)
+	EnsureFront   func(local netip.Addr, wanted bool) (bool, error)
+	NewFence      func(*slog.Logger) Fence
+	ClearCauses   func(local netip.Addr, devices []string) ([]string, error)
+	UnsentOf      func(tunnel string) (kernel.Unsent, error)
+	DeletedStates func() (deletedStates, error)
+	OwnRoutes     func() ([]rtnl.Route, error)
+	Overhear      func(
+		ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(from netip.Addr),
+	) error
+	HasIKE        func() bool
+	Uptime        func() (boot string, up time.Duration, err error)
+	NewStrongswan func(*slog.Logger) Strongswan
 }
 
-// Tunnel keeps one mGRE interface as configured; see xfrm.Tunnel.
+// Tunnel keeps one mGRE interface as configured; see kernel.Tunnel.
 type Tunnel interface {
 	Run(ctx context.Context, changed func(kernel.TunnelState)) error
 	Remove() error
 }
 
-// Tables reconciles neighbours and routes; see tables.Tables.
+// Tables keeps the kernel's neighbours and routes as the engine wants them; see tables.Tables.
 type Tables interface {
 	Run(ctx context.Context) error
 	Want(changes []tables.Change)
@@ -71,7 +83,7 @@ type Tables interface {
 	Stats() tables.Stats
 }
 
-// Socket sends and receives NHRP packets on one tunnel; see nhrpsocket.Socket.
+// Socket sends and receives NHRP packets on one tunnel device; see nhrpsocket.Socket.
 type Socket interface {
 	ReadBatch(ms []nhrpsocket.Message) (int, error)
 	WriteBatch(ms []nhrpsocket.Message) (int, error)
@@ -79,7 +91,7 @@ type Socket interface {
 	Close() error
 }
 
-// Strongswan secures peers; see vici.Client.
+// Strongswan has charon make and end the SAs with peers; see vici.Client.
 type Strongswan interface {
 	Run(ctx context.Context) error
 	SetProfile(profile.Profile)
@@ -97,7 +109,7 @@ type Strongswan interface {
 	Status() vici.Status
 }
 
-// deletedStates is xfrm.DeletedStates.
+// deletedStates reports to which addresses ESP states were deleted; see xfrm.DeletedStates.
 type deletedStates interface {
 	Drain() (to map[netip.Addr]bool, all bool, err error)
 	Close() error

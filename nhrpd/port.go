@@ -17,8 +17,10 @@ import (
 	"cygnet/vici"
 )
 
-// port is one configured interface at work: it keeps the tunnel, has a line to it whenever it is there, and resolves the names of
-// its NHSs.
+// port is one configured interface at work. It keeps the tunnel, has a line to the tunnel's device
+// while that device exists, and resolves the names of the NHSs.
+//
+// Only the loop's goroutine touches the fields marked "loop only".
 type port struct {
 	config     config.Interface
 	log        *slog.Logger
@@ -30,24 +32,27 @@ type port struct {
 	tunnel     Tunnel
 	clear      *clearGRE
 
-	states   chan kernel.TunnelState
-	useAsked chan struct{}
-	first    chan struct{} // closed when the tunnel is there, or cannot be had for now
+	states   chan kernel.TunnelState // the newest state, if keepLine has not taken it yet
+	useAsked chan struct{}           // holds a value if readUse has to read
+	first    chan struct{}           // closed after the first try to have the tunnel
 
-	line   *line              // owned by the loop; nil while there is no tunnel
-	ending bool               // owned by the loop; no line is taken any more
-	state  kernel.TunnelState // owned by the loop
-	fault  string             // owned by the loop; why there is no tunnel
+	line   *line              // loop only; nil while there is no tunnel
+	ending bool               // loop only; the port takes no line any more
+	state  kernel.TunnelState // loop only
+	fault  string             // loop only; why there is no tunnel
 
-	marksAsked  chan struct{}
-	undecided   []vici.Peer // owned by the loop; who shares an address until it is known whether packets can be given marks
-	markedPeers markedPeers // owned by the loop
-	marksFault  string      // owned by the loop; why peers behind one NAT address cannot be told apart
+	marksAsked chan struct{} // holds a value if keepLine has to enable marks
+	// undecided has the peers that share an address, until it is known whether the kernel can give
+	// their packets marks. Loop only.
+	undecided   []vici.Peer
+	markedPeers markedPeers // loop only
+	marksFault  string      // loop only; why the kernel cannot give packets marks
 
 	cancel context.CancelFunc // ends the port; set by start
-	done   chan struct{}      // closed at its end
+	done   chan struct{}      // closed when the port has ended
 }
 
+// newPort returns the port of an interface. The caller starts it.
 func (d *Daemon) newPort(c config.Interface) *port {
 	log := d.logs.of(logKernel)
 	return &port{
@@ -68,7 +73,7 @@ func (d *Daemon) newPort(c config.Interface) *port {
 	}
 }
 
-// start runs the port in the group until stop or the end of the context.
+// start runs the port in the group until stop is called or the context ends.
 func (p *port) start(ctx context.Context, g *errgroup.Group) {
 	ctx, p.cancel = context.WithCancel(ctx)
 	g.Go(func() error {
@@ -77,24 +82,28 @@ func (p *port) start(ctx context.Context, g *errgroup.Group) {
 	})
 }
 
-// stop ends the port and leaves the tunnel as it is.
+// stop ends the port, waits for the end, and leaves the tunnel as it is.
 func (p *port) stop() {
 	p.cancel()
 	<-p.done
 }
 
+// run keeps the tunnel and the line, and resolves the NHSs.
 func (p *port) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	task{"tunnel " + p.config.Name, p.keepTunnel}.start(ctx, g)
 	task{"line " + p.config.Name, p.keepLine}.start(ctx, g)
 	for _, nhs := range p.config.NHS {
-		task{"resolve " + nhs.NBMA, func(ctx context.Context) error { return p.resolve(ctx, nhs.NBMA) }}.start(ctx, g)
+		task{"resolve " + nhs.NBMA, func(ctx context.Context) error {
+			return p.resolve(ctx, nhs.NBMA)
+		}}.start(ctx, g)
 	}
 	return g.Wait()
 }
 
-// keepTunnel runs the tunnel. What the user has to mend (a name that something else has, a kernel without GRE) is said in log and
-// status and tried again: it must not end the other interfaces.
+// keepTunnel runs the tunnel. Some faults only the user can repair: another device has the tunnel's
+// name, or the kernel has no GRE. keepTunnel then logs the fault, shows it in the status and tries
+// again, so that the other interfaces go on. A missing permission ends the daemon.
 func (p *port) keepTunnel(ctx context.Context) error {
 	var wait backOff
 	for {
@@ -118,13 +127,13 @@ func (p *port) keepTunnel(ctx context.Context) error {
 	}
 }
 
-// failed notes why there is no tunnel. It runs on the loop.
+// failed records why there is no tunnel. It runs on the loop.
 func (p *port) failed(err error) {
 	p.fault = err.Error()
 	p.settled()
 }
 
-// settled says that the first try to have the tunnel has come to an end. It runs on the loop.
+// settled records that the first try to have the tunnel has ended. It runs on the loop.
 func (p *port) settled() {
 	select {
 	case <-p.first:
@@ -133,7 +142,8 @@ func (p *port) settled() {
 	}
 }
 
-// tell hands the newest state to keepLine; one that was not taken yet is out of date and replaced.
+// tell hands the newest state to keepLine. A state that keepLine has not taken yet is out of date,
+// and tell replaces it.
 func (p *port) tell(ctx context.Context, st kernel.TunnelState) {
 	for {
 		select {
@@ -150,14 +160,15 @@ func (p *port) tell(ctx context.Context, st kernel.TunnelState) {
 	}
 }
 
-// keepLine follows the tunnel's state: a new device gets a new line, a new address is told to strongSwan and the engine.
+// keepLine follows the tunnel's state. It opens a new line when the tunnel has a new device, and
+// tells strongSwan and the engine when the tunnel has a new address.
 func (p *port) keepLine(ctx context.Context) error {
 	var current *line
 	defer func() { current.close() }()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	var st kernel.TunnelState
-	marks := false // packets can be given some
+	marks := false // whether the kernel can give packets marks
 	for {
 		select {
 		case <-ctx.Done():
@@ -186,7 +197,8 @@ func (p *port) keepLine(ctx context.Context) error {
 	}
 }
 
-// replaceLine takes the old line from the loop before it closes it, and opens one to the device that is there now.
+// replaceLine takes the old line from the loop, closes it, and opens a line to the device that is
+// there now. It returns no line if there is no device.
 func (p *port) replaceLine(ctx context.Context, old *line, st kernel.TunnelState) (*line, error) {
 	if err := p.loop.call(ctx, func(time.Time) { p.line = nil }); err != nil {
 		return nil, err
@@ -198,8 +210,11 @@ func (p *port) replaceLine(ctx context.Context, old *line, st kernel.TunnelState
 	return p.openLine(ctx, st)
 }
 
-// moved tells strongSwan, the engine and the kernel's reconciler where the tunnel is now, and the status what is wrong with it.
-func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, fault error, marks bool) error {
+// moved tells strongSwan, the engine and the kernel's reconciler where the tunnel is now. It also
+// tells the status what is wrong with the tunnel.
+func (p *port) moved(
+	ctx context.Context, st kernel.TunnelState, current *line, fault error, marks bool,
+) error {
 	p.secure(st, marks)
 	p.tables.Resync()
 	defer p.clear.ask()
@@ -208,7 +223,8 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 			return
 		}
 		if p.state.Local != st.Local {
-			p.loop.saveSoon() // the guard at the next boot is for this address
+			// At the next boot, GuardEarly takes the address to guard from the saved state.
+			p.loop.saveSoon()
 		}
 		p.line, p.state, p.fault = current, st, ""
 		p.catchUp(current)
@@ -222,16 +238,20 @@ func (p *port) moved(ctx context.Context, st kernel.TunnelState, current *line, 
 			p.fault = st.Fault
 		}
 		p.lead(p.loop.names[p.config.Name])
-		p.loop.engine.Handle(now, engine.LocalAddress{Interface: p.config.Name, NBMA: st.Local}, &p.loop.out)
+		p.loop.engine.Handle(now,
+			engine.LocalAddress{Interface: p.config.Name, NBMA: st.Local}, &p.loop.out)
 		p.settled()
 	})
 }
 
-// sharing says which other protected tunnel sends from the same address: what the configuration has as a device and as an address may
-// be one, and it cannot know. The loop is held.
+// sharing returns an error that names another protected tunnel which sends from the same address.
+// The check of the configuration cannot find this case: one interface may name a device and the
+// other an address, and only the running system shows that the device has that address. It runs on
+// the loop.
 func (p *port) sharing(local netip.Addr) error {
 	for _, other := range p.loop.ports {
-		if other == p || !p.config.Protected || !other.config.Protected || !local.IsValid() || other.state.Local != local {
+		if other == p || !p.config.Protected || !other.config.Protected ||
+			!local.IsValid() || other.state.Local != local {
 			continue
 		}
 		err := fmt.Errorf("%s sends from %s as well, and an SA is for all GRE between two addresses: give one of the two another address of this router",
@@ -242,14 +262,16 @@ func (p *port) sharing(local netip.Addr) error {
 	return nil
 }
 
-// secure tells strongSwan where the tunnel is, and whether its packets can be given marks.
+// secure tells strongSwan which address the tunnel sends from, and whether the kernel can give the
+// tunnel's packets marks.
 func (p *port) secure(st kernel.TunnelState, marks bool) {
 	if p.config.Protected && st.Local.IsValid() {
 		p.strongswan.SetProfile(ipsecProfile(&p.config, st.Local, marks))
 	}
 }
 
-// askUse makes the line read the peers' use; asked again before it did, it reads once.
+// askUse has the line read when peers were last used. Several calls before the line reads cause one
+// read.
 func (p *port) askUse() {
 	select {
 	case p.useAsked <- struct{}{}:

@@ -9,32 +9,33 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// problemKey identifies a problem.
+// problemKey identifies a problem. A second report with the same key replaces the first.
 type problemKey struct {
 	code    api.ProblemCode
 	iface   string
 	subject string
 }
 
-// problems are the problems that no other field of the status shows. Any part of the daemon may
-// report and resolve them, from any goroutine.
+// problems holds the problems that no other field of the status shows. Any part of the daemon may
+// report and resolve problems, from any goroutine.
 type problems struct {
 	mu    sync.Mutex
 	known map[problemKey]api.Problem
 	now   func() time.Time
 }
 
+// newProblems returns a list without problems.
 func newProblems() *problems {
 	return &problems{known: make(map[problemKey]api.Problem), now: time.Now}
 }
 
-// mostProblems bounds what is kept. Subjects such as peers come from others, so that their number
-// must not be theirs.
+// mostProblems bounds how many problems are kept. Some problems have a peer as their subject, and
+// without the bound others could fill the memory with made-up peers.
 const mostProblems = 1024
 
-// report adds a problem, or replaces what was reported with the same code, interface and subject:
-// Since stays then. It returns true if there was none before, which is when it is worth a line in
-// the log.
+// report adds a problem. It replaces an earlier problem with the same code, interface and subject,
+// and keeps that problem's Since. It returns true if there was no such problem; the caller then
+// logs the problem. A new problem beyond mostProblems is dropped.
 func (p *problems) report(problem api.Problem) (fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,7 +53,7 @@ func (p *problems) report(problem api.Problem) (fresh bool) {
 	return !known
 }
 
-// resolve takes a problem back. It returns true if there was one.
+// resolve removes a problem. It returns true if the problem had been reported.
 func (p *problems) resolve(code api.ProblemCode, iface, subject string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,7 +63,7 @@ func (p *problems) resolve(code api.ProblemCode, iface, subject string) bool {
 	return known
 }
 
-// resolveAll takes back all problems of an interface; with a code, those of that kind alone.
+// resolveAll removes all problems of an interface; with a code, only those with that code.
 func (p *problems) resolveAll(code api.ProblemCode, iface string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +83,10 @@ func (p *problems) list() []api.Problem {
 		all = append(all, problem)
 	}
 	slices.SortFunc(all, func(a, b api.Problem) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Interface, b.Interface),
+		return cmp.Or(
+			a.Since.Compare(b.Since),
+			cmp.Compare(a.Code, b.Code),
+			cmp.Compare(a.Interface, b.Interface),
 			cmp.Compare(a.Subject, b.Subject))
 	})
 	return all

@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// A problem that is reported again keeps its beginning, and is news only once; what is resolved
-// is gone.
+// A problem that is reported again keeps its beginning, and is new only the first time. A resolved
+// problem is gone.
 func TestProblems(t *testing.T) {
 	p := newProblems()
 	clock := time.Unix(1000, 0)
@@ -25,7 +25,8 @@ func TestProblems(t *testing.T) {
 	}
 	p.report(api.Problem{Code: "a", Interface: "gre2", Text: "other"})
 	all := p.list()
-	if len(all) != 2 || all[0].Text != "two" || all[0].Since != time.Unix(1000, 0) || all[1].Since != clock {
+	if len(all) != 2 || all[0].Text != "two" || all[0].Since != time.Unix(1000, 0) ||
+		all[1].Since != clock {
 		t.Errorf("got %+v", all)
 	}
 	if !p.resolve("a", "gre1", "x") || p.resolve("a", "gre1", "x") {

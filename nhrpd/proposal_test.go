@@ -10,7 +10,7 @@ import (
 	"cygnet/vici/profile"
 )
 
-// What a configuration leaves out is the same wherever it is filled in.
+// Packages config, vici and profile have the same defaults for what a configuration leaves out.
 func TestDefaultsAgree(t *testing.T) {
 	c, err := config.Parse([]byte(`
 [interface.gre1]
@@ -24,13 +24,25 @@ auth     = "certificate"
 		t.Fatal(err)
 	}
 	s := c.Interfaces[0].IPsec
-	got := profile.Profile{Proposals: s.Proposals, ESPProposals: s.ESPProposals, DPDDelay: s.DPDDelay, RekeyTime: s.RekeyTime, ChildRekeyTime: s.ChildRekeyTime}
-	want := profile.Profile{Proposals: profile.DefaultProposals, ESPProposals: profile.DefaultESPProposals,
-		DPDDelay: profile.DefaultDPDDelay, RekeyTime: profile.DefaultRekeyTime, ChildRekeyTime: profile.DefaultChildRekeyTime}
+	got := profile.Profile{
+		Proposals:      s.Proposals,
+		ESPProposals:   s.ESPProposals,
+		DPDDelay:       s.DPDDelay,
+		RekeyTime:      s.RekeyTime,
+		ChildRekeyTime: s.ChildRekeyTime,
+	}
+	want := profile.Profile{
+		Proposals:      profile.DefaultProposals,
+		ESPProposals:   profile.DefaultESPProposals,
+		DPDDelay:       profile.DefaultDPDDelay,
+		RekeyTime:      profile.DefaultRekeyTime,
+		ChildRekeyTime: profile.DefaultChildRekeyTime,
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("vici (-), config (+):\n%s", diff)
 	}
-	if c.Daemon.VICISocket != vici.DefaultSocket || c.Daemon.MaxInitiations != vici.DefaultMaxInitiations {
+	if c.Daemon.VICISocket != vici.DefaultSocket ||
+		c.Daemon.MaxInitiations != vici.DefaultMaxInitiations {
 		t.Errorf("the daemon's are %+v", c.Daemon)
 	}
 }

@@ -15,14 +15,17 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// reloadRequest is work for the manager, the owner of the set of interfaces.
+// reloadRequest is work for the goroutine of manage, which owns the set of interfaces.
 type reloadRequest struct {
 	run  func(context.Context, *errgroup.Group) error
-	done chan error
+	done chan error // has room for the result of run
 }
 
-// managed runs f on the manager and waits for its end.
-func (d *Daemon) managed(ctx context.Context, f func(context.Context, *errgroup.Group) error) error {
+// managed runs f on the goroutine of manage, and returns the error of f. It returns another error
+// if the context ends first.
+func (d *Daemon) managed(
+	ctx context.Context, f func(context.Context, *errgroup.Group) error,
+) error {
 	r := reloadRequest{run: f, done: make(chan error, 1)}
 	select {
 	case d.reload <- r:
@@ -37,21 +40,29 @@ func (d *Daemon) managed(ctx context.Context, f func(context.Context, *errgroup.
 	}
 }
 
-// Reload reads the configuration file again and moves to it: interfaces that are gone say goodbye, new ones start, changed ones
-// change. With a faulty file everything stays as it is, and the error says what is wrong.
+// Reload reads the configuration file again and applies it: interfaces that are gone say goodbye,
+// new ones start, and changed ones start anew with the new settings. It returns an error if the
+// file is faulty, and everything then stays as it is.
 func (d *Daemon) Reload(ctx context.Context) error {
 	err := d.reloadFile(ctx)
 	switch {
 	case err == nil:
 		d.problems.resolve(api.ProblemReload, "", d.path)
 	case ctx.Err() == nil:
-		d.problems.resolve(api.ProblemReload, "", d.path) // the newest failure is the one that began last
-		d.problems.report(api.Problem{Code: api.ProblemReload, Severity: api.SeverityError, Subject: d.path,
-			Text: "the last reload failed: " + err.Error(), Remedy: "correct " + d.path + " (cygnet check names each fault) and reload"})
+		// report keeps the time of a problem that is known. This failure has to count as new.
+		d.problems.resolve(api.ProblemReload, "", d.path)
+		d.problems.report(api.Problem{
+			Code:     api.ProblemReload,
+			Severity: api.SeverityError,
+			Subject:  d.path,
+			Text:     "the last reload failed: " + err.Error(),
+			Remedy:   "correct " + d.path + " (cygnet check names each fault) and reload",
+		})
 	}
 	return err
 }
 
+// reloadFile reads the configuration file and applies it.
 func (d *Daemon) reloadFile(ctx context.Context) error {
 	next, err := config.Load(d.path)
 	if err != nil {
@@ -60,16 +71,19 @@ func (d *Daemon) reloadFile(ctx context.Context) error {
 	for _, warning := range next.Warnings {
 		d.log.Warn(warning)
 	}
-	return d.managed(ctx, func(ctx context.Context, g *errgroup.Group) error { return d.moveTo(ctx, g, next) })
+	return d.managed(ctx, func(ctx context.Context, g *errgroup.Group) error {
+		return d.moveTo(ctx, g, next)
+	})
 }
 
-// ReloadAndTell reloads as SIGHUP asks for: the outcome goes to the log.
+// ReloadAndTell reloads the configuration, as SIGHUP asks for, and logs an error.
 func (d *Daemon) ReloadAndTell(ctx context.Context) {
 	if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
 		d.log.Error("reload failed", "file", d.path, "error", err)
 	}
 }
 
+// moveTo applies a new configuration. It runs on the goroutine of manage.
 func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Config) error {
 	if next.Daemon != d.config.Daemon {
 		d.log.Warn("changes in [daemon] take effect with the next start")
@@ -102,7 +116,7 @@ func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Con
 	return errors.Join(errs...)
 }
 
-// adopt starts a new interface, and starts a changed one anew on the tunnel that is there.
+// adopt starts a new interface. It starts a changed interface anew, on the tunnel that exists.
 func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interface) error {
 	if p := d.ports[c.Name]; p != nil {
 		if samePort(p.config, c) {
@@ -116,22 +130,27 @@ func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interfac
 	return d.open(ctx, g, c)
 }
 
-// endSAs waits for the end of an interface's SAs, which the engine has closed, and unloads its connections from charon.
+// endSAs waits for the end of an interface's SAs, which the engine has closed already. It then
+// removes the interface's connections from charon.
 func (d *Daemon) endSAs(ctx context.Context, name string) {
 	if err := d.awaitNoSAs(ctx, name); err != nil {
-		d.log.Warn("SAs are left; their peers find out by dead peer detection", "interface", name, "error", err)
+		d.log.Warn("SAs are left; their peers find out by dead peer detection",
+			"interface", name, "error", err)
 	}
 	d.strongswan.RemoveProfile(name)
 }
 
-// samePort says whether two configurations of an interface differ at most in what the engine decides alone: who may be who.
+// samePort reports whether a port can go on unchanged with another configuration of its interface.
+// It can if only the peer rules differ, because the engine alone applies those.
 func samePort(a, b config.Interface) bool {
 	a.Policy, b.Policy = nil, nil
 	return reflect.DeepEqual(a, b)
 }
 
-// Leave says goodbye on one interface, or on all with an empty name: peers are told, routes and neighbours go, SAs are closed,
-// the tunnel is removed if it was ours, the guard goes last. A reload joins again.
+// Leave says goodbye on one interface or, with an empty name, on all: it tells the peers, removes
+// routes and neighbours, closes the SAs, removes the tunnel if Cygnet made it, and removes the
+// guard last. A reload joins again. It returns an error if there is no such interface or if the
+// interface has left already.
 func (d *Daemon) Leave(ctx context.Context, name string) error {
 	return d.managed(ctx, func(ctx context.Context, _ *errgroup.Group) error {
 		if name != "" {
@@ -147,11 +166,15 @@ func (d *Daemon) Leave(ctx context.Context, name string) error {
 	})
 }
 
+// leave says goodbye on one interface. It runs on the goroutine of manage.
 func (d *Daemon) leave(ctx context.Context, name string) error {
 	p := d.ports[name]
 	switch {
-	case p == nil && slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool { return c.Name == name }):
-		return fmt.Errorf("leave %s: it has left already; systemctl reload cygnetd makes it join again (%w)", name, api.ErrRefused)
+	case p == nil && slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool {
+		return c.Name == name
+	}):
+		return fmt.Errorf("leave %s: it has left already; systemctl reload cygnetd makes it join again (%w)",
+			name, api.ErrRefused)
 	case p == nil:
 		return fmt.Errorf("leave %s: %w", name, api.ErrNoInterface)
 	}
@@ -168,8 +191,9 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 	return nil
 }
 
-// sayGoodbye returns when those who were told have heard it, or could not be reached, and the kernel has none of the interface's
-// neighbours and routes any more.
+// sayGoodbye has the engine tell the other routers. It returns when each has acknowledged the
+// goodbye or could not be reached, and the kernel has no neighbours and routes of the interface any
+// more. It returns an error if the context ends first.
 func (d *Daemon) sayGoodbye(ctx context.Context, name string) error {
 	left, done := make(chan struct{}), make(chan struct{})
 	err := d.loop.call(ctx, func(now time.Time) {
@@ -182,12 +206,13 @@ func (d *Daemon) sayGoodbye(ctx context.Context, name string) error {
 	if err := closed(ctx, left); err != nil {
 		return err
 	}
-	// The loop carried the output out before it closed the channel: the reconciler has all changes by now.
+	// The loop carried out the engine's output before it closed left. So the reconciler has all
+	// changes by now, and After waits until the kernel has them.
 	d.tables.After(func() { close(done) })
 	return closed(ctx, done)
 }
 
-// closed waits until a channel is closed.
+// closed waits until a channel is closed. It returns an error if the context ends first.
 func closed(ctx context.Context, c <-chan struct{}) error {
 	select {
 	case <-c:
@@ -200,7 +225,8 @@ func closed(ctx context.Context, c <-chan struct{}) error {
 // closeTime is how long a goodbye waits for the peers to acknowledge the end of their SAs.
 const closeTime = 5 * time.Second
 
-// awaitNoSAs waits until strongSwan has closed the SAs of the interface.
+// awaitNoSAs waits until strongSwan has closed the SAs of the interface. It returns an error if
+// SAs are left after closeTime or if strongSwan does not answer.
 func (d *Daemon) awaitNoSAs(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTime)
 	defer cancel()

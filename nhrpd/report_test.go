@@ -18,7 +18,7 @@ import (
 	"cygnet/nhrpd/preflight"
 )
 
-// problemsOf lists the problems that the status has of one kind.
+// problemsOf returns the problems in the status that have the code.
 func problemsOf(t *testing.T, d *Daemon, code api.ProblemCode) []api.Problem {
 	t.Helper()
 	s, err := d.Status(t.Context())
@@ -28,7 +28,7 @@ func problemsOf(t *testing.T, d *Daemon, code api.ProblemCode) []api.Problem {
 	return slices.DeleteFunc(s.Problems, func(p api.Problem) bool { return p.Code != code })
 }
 
-// A reload that fails shows in the status, with the newest fault, until the next good one.
+// The status shows the fault of the last reload until a reload succeeds.
 func TestFailedReloadShowsInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		write := func(text string) {
@@ -44,12 +44,14 @@ func TestFailedReloadShowsInStatus(t *testing.T) {
 		}
 		write("adress = 1\n")
 		got := problemsOf(t, d, api.ProblemReload)
-		if len(got) != 1 || got[0].Severity != api.SeverityError || !strings.Contains(got[0].Text, "adress") || got[0].Subject != d.path {
+		if len(got) != 1 || got[0].Severity != api.SeverityError ||
+			!strings.Contains(got[0].Text, "adress") || got[0].Subject != d.path {
 			t.Fatalf("after a faulty one: %v", got)
 		}
 		time.Sleep(time.Minute)
 		write("underley = 1\n")
-		if again := problemsOf(t, d, api.ProblemReload); len(again) != 1 || !strings.Contains(again[0].Text, "underley") {
+		if again := problemsOf(t, d, api.ProblemReload); len(again) != 1 ||
+			!strings.Contains(again[0].Text, "underley") {
 			t.Errorf("after another faulty one: %v", again)
 		}
 		write(plain)
@@ -59,14 +61,15 @@ func TestFailedReloadShowsInStatus(t *testing.T) {
 	})
 }
 
-// What the files that a configuration names keep from working is a problem of the status, and
-// goes with a reload that mends it.
+// The status shows a problem if the files that a configuration names keep something from working.
+// A reload of a configuration without the fault resolves the problem.
 func TestDoubtsShowInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		c := testConfig(t, []byte(spokeToml), t.TempDir())
 		c.Doubts = []string{"/etc/swanctl/swanctl.conf: it has no key"}
 		d.reportDoubts(c)
-		if got := problemsOf(t, d, api.ProblemConfiguration); len(got) != 1 || got[0].Text != c.Doubts[0] {
+		if got := problemsOf(t, d, api.ProblemConfiguration); len(got) != 1 ||
+			got[0].Text != c.Doubts[0] {
 			t.Errorf("got %v", got)
 		}
 		c.Doubts = nil
@@ -77,8 +80,8 @@ func TestDoubtsShowInStatus(t *testing.T) {
 	})
 }
 
-// A group that does not exist keeps nobody's traffic: the API is open to root, and the status
-// says why.
+// A group that does not exist keeps no traffic from flowing: only root can use the API, and the
+// status says why.
 func TestUnknownGroupOfTheAPI(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -100,20 +103,30 @@ func TestUnknownGroupOfTheAPI(t *testing.T) {
 		}
 		l.Close()
 		all := d.problems.list()
-		if len(all) != 1 || all[0].Code != api.ProblemAPIGroup || !strings.Contains(all[0].Text+all[0].Remedy, "operators") {
+		if len(all) != 1 || all[0].Code != api.ProblemAPIGroup ||
+			!strings.Contains(all[0].Text+all[0].Remedy, "operators") {
 			t.Errorf("got %v", all)
 		}
 	})
 }
 
-// What keeps the daemon from its work is in the status: of the host's network, of charon, and of
-// a tunnel that is there and cannot be kept as configured.
+// The status shows what keeps the daemon from its work: in the host's network, in charon, and in a
+// tunnel that is there and cannot be kept as configured.
 func TestReasonsAreInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
-		w.tunnels["gre1"].states <- kernel.TunnelState{Index: 7, Up: true, Fault: "there is no device eth7"}
+		w.tunnels["gre1"].states <- kernel.TunnelState{
+			Index: 7,
+			Up:    true,
+			Fault: "there is no device eth7",
+		}
 		w.mu.Lock()
 		w.refused = map[string]string{"gre1": "unknown option: mobikee"}
-		w.network = []preflight.Finding{{About: preflight.AboutNetwork, Severity: preflight.Error, Interface: "gre1", Text: "this host has no device eth7"}}
+		w.network = []preflight.Finding{{
+			About:     preflight.AboutNetwork,
+			Severity:  preflight.Error,
+			Interface: "gre1",
+			Text:      "this host has no device eth7",
+		}}
 		w.mu.Unlock()
 		synctest.Wait()
 		s, err := d.Status(t.Context())
@@ -127,7 +140,7 @@ func TestReasonsAreInStatus(t *testing.T) {
 		for _, p := range s.Problems {
 			got = append(got, fmt.Sprintf("%s %s %s", p.Code, p.Severity, p.Interface))
 		}
-		// The host's network says of the device what the tunnel says, and is left out.
+		// The finding about the network says the same as the tunnel's fault, and is left out.
 		for _, want := range []string{"interface-failed error gre1", "profile-refused error gre1"} {
 			if !slices.Contains(got, want) {
 				t.Errorf("%s is not in %q", want, got)
@@ -147,14 +160,20 @@ func TestReasonsAreInStatus(t *testing.T) {
 	})
 }
 
-// A state that cannot be saved is a problem until it can.
+// The status shows a problem for as long as the state cannot be saved.
 func TestStateThatCannotBeSavedShowsInStatus(t *testing.T) {
 	dir := t.TempDir()
 	place := filepath.Join(dir, "state")
-	if err := os.WriteFile(place, nil, 0o600); err != nil { // no folder can be there
+	// With a file in its place, the folder cannot be made.
+	if err := os.WriteFile(place, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(spokeToml), place), newWorld(t).platform(), io.Discard)
+	d := New(
+		filepath.Join(dir, "cygnet.toml"),
+		testConfig(t, []byte(spokeToml), place),
+		newWorld(t).platform(),
+		io.Discard,
+	)
 	d.saveLast()
 	if all := d.problems.list(); len(all) != 1 || all[0].Code != api.ProblemState {
 		t.Fatalf("got %v", all)

@@ -9,17 +9,22 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// Name look-ups: how long one may take, and how often a name that resolved is asked for again (the resolver below caches by TTL).
+// A look-up of a name may take lookupTimeout. A name that was resolved is looked up again after
+// lookupAgain; the system's resolver caches the answer for its TTL.
 const (
 	lookupTimeout = 10 * time.Second
 	lookupAgain   = time.Minute
 )
 
-// resolve tells the engine the NBMA addresses of an NHS and follows them when the name's answer changes. A failed look-up keeps
-// the addresses of before.
+// resolve tells the engine the NBMA addresses of an NHS, and tells them again when the answer for
+// the name changes. After a failed look-up the engine keeps the addresses that it has.
 func (p *port) resolve(ctx context.Context, name string) error {
 	if addr, err := netip.ParseAddr(name); err == nil {
-		p.loop.post(ctx, engine.NHSResolved{Interface: p.config.Name, Name: name, NBMA: []netip.Addr{addr}})
+		p.loop.post(ctx, engine.NHSResolved{
+			Interface: p.config.Name,
+			Name:      name,
+			NBMA:      []netip.Addr{addr},
+		})
 		return nil
 	}
 	var wait backOff
@@ -47,7 +52,8 @@ func (p *port) resolve(ctx context.Context, name string) error {
 	}
 }
 
-// lookup returns the name's addresses in order, so that a resolver that rotates its answers changes nothing.
+// lookup returns the addresses of a name, sorted and each once. Sorted, the answers of a resolver
+// that rotates them are equal.
 func (p *port) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()

@@ -9,8 +9,9 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// wantedRoutes lists the routes that the engine wants: to routers that are not on the link, for shortcuts, and to what clients announced.
-// It runs on the loop.
+// wantedRoutes returns the routes that the engine wants: host routes to routers that are not on the
+// link, routes of shortcuts, and routes to the prefixes that clients announced. It runs on the
+// loop.
 func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
 	routes := []api.Route{}
 	for _, ifc := range interfaces {
@@ -20,7 +21,11 @@ func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
 		}
 		add := func(prefix netip.Prefix, nextHop netip.Addr) {
 			routes = append(routes, api.Route{
-				Interface: ifc.Name, Prefix: prefix, NextHop: nextHop, Table: p.config.Table, Metric: p.config.Metric,
+				Interface: ifc.Name,
+				Prefix:    prefix,
+				NextHop:   nextHop,
+				Table:     p.config.Table,
+				Metric:    p.config.Metric,
 			})
 		}
 		for _, router := range ifc.Routers {
@@ -42,14 +47,21 @@ func (l *loop) wantedRoutes(interfaces []engine.InterfaceStatus) []api.Route {
 	return routes
 }
 
+// tablesStatus returns what the API shows of the kernel's reconciler.
 func tablesStatus(st tables.Stats) api.Tables {
 	return api.Tables{
-		WantedNeighbors: st.WantedNeighbors, WantedRoutes: st.WantedRoutes, Waiting: st.Waiting, Failing: st.Failing,
-		Failures: st.Failures, Resyncs: st.Resyncs, Restored: st.Restored, Removed: st.Removed,
+		WantedNeighbors: st.WantedNeighbors,
+		WantedRoutes:    st.WantedRoutes,
+		Waiting:         st.Waiting,
+		Failing:         st.Failing,
+		Failures:        st.Failures,
+		Resyncs:         st.Resyncs,
+		Restored:        st.Restored,
+		Removed:         st.Removed,
 	}
 }
 
-// markInstalled looks which of the routes the kernel has.
+// markInstalled marks those of the routes that the kernel has.
 func (d *Daemon) markInstalled(routes []api.Route) {
 	if len(routes) == 0 {
 		return
@@ -66,6 +78,11 @@ func (d *Daemon) markInstalled(routes []api.Route) {
 			r.Error = err.Error()
 			continue
 		}
-		r.Installed = has[rtnl.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop, Table: r.Table}]
+		r.Installed = has[rtnl.Route{
+			Device:  r.Interface,
+			Prefix:  r.Prefix,
+			NextHop: r.NextHop,
+			Table:   r.Table,
+		}]
 	}
 }

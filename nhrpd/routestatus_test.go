@@ -12,7 +12,8 @@ import (
 	"cygnet/vici"
 )
 
-// Phase 2: the neighbour alone leads to another router's own address. No route is wanted for it, so none is missing.
+// In phase 2 the neighbour alone leads to another router's overlay address. The engine wants no
+// route for it, so the status shows none as missing.
 func TestNoRouteIsMissingInPhase2(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -20,15 +21,25 @@ func TestNoRouteIsMissingInPhase2(t *testing.T) {
 		register(t, w, socket)
 		w.misses <- clientOverlay
 		synctest.Wait()
-		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: clientNBMA, Identity: "spoke2.example.net"}}
+		w.events <- vici.Up{Peer: vici.Peer{
+			Interface: "gre1",
+			NBMA:      clientNBMA,
+			Identity:  "spoke2.example.net",
+		}}
 		synctest.Wait()
 		var p packet.Packet
 		sent := socket.packets()
-		if err := p.Parse(sent[len(sent)-1].Data); err != nil || p.Type != packet.ResolutionRequest {
+		if err := p.Parse(sent[len(sent)-1].Data); err != nil ||
+			p.Type != packet.ResolutionRequest {
 			t.Fatalf("sent %+v, %v", p, err)
 		}
 		p.Type = packet.ResolutionReply
-		p.CIEs = []packet.CIE{{PrefixLength: 32, HoldingTime: 600, NBMA: clientNBMA, Protocol: clientOverlay}}
+		p.CIEs = []packet.CIE{{
+			PrefixLength: 32,
+			HoldingTime:  600,
+			NBMA:         clientNBMA,
+			Protocol:     clientOverlay,
+		}}
 		data, err := p.Append(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -39,7 +50,9 @@ func TestNoRouteIsMissingInPhase2(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if list := st.Interfaces[0].Shortcuts; len(list) != 1 || list[0].State != api.ShortcutUp || w.noted("add neighbour 10.255.0.12") < 0 {
+		if list := st.Interfaces[0].Shortcuts; len(list) != 1 ||
+			list[0].State != api.ShortcutUp ||
+			w.noted("add neighbour 10.255.0.12") < 0 {
 			t.Fatalf("no shortcut: %+v, asked of the kernel: %q", list, w.record)
 		}
 		if len(st.Routes) != 0 {
@@ -48,18 +61,36 @@ func TestNoRouteIsMissingInPhase2(t *testing.T) {
 	})
 }
 
-// A wanted route is installed if the kernel has it as wanted: other routes of ours do not stand for it.
+// A wanted route is installed if the kernel has it as wanted. Another route of ours, with another
+// device, prefix, next hop or table, does not count.
 func TestInstalledRoutes(t *testing.T) {
 	route := func(device, prefix, nextHop string, table uint32) rtnl.Route {
-		return rtnl.Route{Device: device, Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop), Table: table, Metric: 7}
+		return rtnl.Route{
+			Device:  device,
+			Prefix:  netip.MustParsePrefix(prefix),
+			NextHop: netip.MustParseAddr(nextHop),
+			Table:   table,
+			Metric:  7,
+		}
 	}
 	w := newWorld(t)
-	w.own = []rtnl.Route{route("gre1", "172.16.1.0/24", "10.255.0.11", 254), route("gre1", "172.16.2.0/24", "10.255.0.12", 254)}
+	w.own = []rtnl.Route{
+		route("gre1", "172.16.1.0/24", "10.255.0.11", 254),
+		route("gre1", "172.16.2.0/24", "10.255.0.12", 254),
+	}
 	d := &Daemon{platform: w.platform()}
 	wanted := []api.Route{}
-	for _, r := range append(w.own, route("gre2", "172.16.1.0/24", "10.255.0.11", 254), route("gre1", "172.16.0.0/24", "10.255.0.11", 254),
-		route("gre1", "172.16.1.0/24", "10.255.0.13", 254), route("gre1", "172.16.1.0/24", "10.255.0.11", 100)) {
-		wanted = append(wanted, api.Route{Interface: r.Device, Prefix: r.Prefix, NextHop: r.NextHop, Table: r.Table})
+	for _, r := range append(w.own,
+		route("gre2", "172.16.1.0/24", "10.255.0.11", 254),
+		route("gre1", "172.16.0.0/24", "10.255.0.11", 254),
+		route("gre1", "172.16.1.0/24", "10.255.0.13", 254),
+		route("gre1", "172.16.1.0/24", "10.255.0.11", 100)) {
+		wanted = append(wanted, api.Route{
+			Interface: r.Device,
+			Prefix:    r.Prefix,
+			NextHop:   r.NextHop,
+			Table:     r.Table,
+		})
 	}
 	d.markInstalled(wanted)
 	for i, r := range wanted {

@@ -11,22 +11,29 @@ import (
 	"cygnet/vici"
 )
 
+// strongswanStatus returns what the API shows of the connection to charon.
 func (d *Daemon) strongswanStatus() api.StrongSwan {
 	st := d.strongswan.Status()
 	return api.StrongSwan{
-		Connected: st.Connected, Socket: d.charon, Version: st.Version, Since: st.Since, Error: st.LastError,
+		Connected:     st.Connected,
+		Socket:        d.charon,
+		Version:       st.Version,
+		Since:         st.Since,
+		Error:         st.LastError,
 		EventsDropped: st.EventsDropped,
 	}
 }
 
-// stateBytes are the bytes that ESP states counted, by SPI. An SPI is the receiver's choice, so that one may be there in both directions.
+// stateBytes has the bytes that ESP states counted, by direction and SPI. The receiver chooses an
+// SPI, so both directions may use the same one.
 type stateBytes struct{ in, out map[uint32]uint64 }
 
+// newStateBytes returns an empty stateBytes.
 func newStateBytes() stateBytes {
 	return stateBytes{make(map[uint32]uint64), make(map[uint32]uint64)}
 }
 
-// add counts the states from and to a local address.
+// add adds the states from and to a local address.
 func (b stateBytes) add(local netip.Addr, states []xfrm.ESPState) {
 	for _, s := range states {
 		if s.Dst == local {
@@ -37,8 +44,9 @@ func (b stateBytes) add(local netip.Addr, states []xfrm.ESPState) {
 	}
 }
 
-// SAs lists the SAs with the byte counts that the kernel has now, which are charon's own: charon asks the kernel for them, and not
-// often. What the kernel does not tell stays as charon told it last. See api.Daemon.
+// SAs returns the SAs with the kernel's byte counts of this moment. charon's own counts come from
+// the kernel as well, but charon asks the kernel only now and then. Where the kernel has no state,
+// charon's last count stays. SAs returns an error if the kernel cannot be asked; see api.Daemon.
 func (d *Daemon) SAs(ctx context.Context) ([]api.SA, error) {
 	counted := newStateBytes()
 	for _, local := range d.protectedAddresses(ctx) {
@@ -55,13 +63,15 @@ func (d *Daemon) SAs(ctx context.Context) ([]api.SA, error) {
 	for i := range sas {
 		for n := range sas[i].Children {
 			c := &sas[i].Children[n]
-			c.BytesIn, c.BytesOut = max(c.BytesIn, counted.in[c.SPIIn]), max(c.BytesOut, counted.out[c.SPIOut])
+			c.BytesIn, c.BytesOut =
+				max(c.BytesIn, counted.in[c.SPIIn]), max(c.BytesOut, counted.out[c.SPIOut])
 		}
 	}
 	d.strongswan.Counted(counted.in, counted.out)
 	return d.saStatus(sas), nil
 }
 
+// saStatus returns what the API shows of SAs. If charon does not answer, it says as of when.
 func (d *Daemon) saStatus(sas []vici.SA) []api.SA {
 	var asOf time.Time
 	if st := d.strongswan.Status(); !st.Connected {
@@ -69,32 +79,56 @@ func (d *Daemon) saStatus(sas []vici.SA) []api.SA {
 	}
 	return list(sas, func(sa vici.SA) api.SA {
 		return api.SA{
-			Interface: sa.Interface, Connection: sa.Connection, ID: sa.ID, State: sa.State,
-			Local: sa.LocalHost, Remote: sa.RemoteHost, LocalIdentity: sa.LocalID, RemoteIdentity: sa.RemoteID,
-			Initiator: sa.Initiator, LocalNAT: sa.LocalNAT, RemoteNAT: sa.RemoteNAT,
-			Proposal: sa.Encryption + "/" + sa.Group, Established: sa.Established, Rekey: sa.Rekey, AsOf: asOf,
-			Children: list(sa.Children, childStatus),
+			Interface:      sa.Interface,
+			Connection:     sa.Connection,
+			ID:             sa.ID,
+			State:          sa.State,
+			Local:          sa.LocalHost,
+			Remote:         sa.RemoteHost,
+			LocalIdentity:  sa.LocalID,
+			RemoteIdentity: sa.RemoteID,
+			Initiator:      sa.Initiator,
+			LocalNAT:       sa.LocalNAT,
+			RemoteNAT:      sa.RemoteNAT,
+			Proposal:       sa.Encryption + "/" + sa.Group,
+			Established:    sa.Established,
+			Rekey:          sa.Rekey,
+			AsOf:           asOf,
+			Children:       list(sa.Children, childStatus),
 		}
 	})
 }
 
+// childStatus returns what the API shows of a CHILD_SA. The totals include what the CHILD_SAs
+// before it carried.
 func childStatus(c vici.Child) api.ChildSA {
 	return api.ChildSA{
-		Mark: c.Mark, Name: c.Name, ID: c.ID, State: c.State, Mode: c.Mode, Proposal: c.Encryption,
-		SPIIn: fmt.Sprintf("%08x", c.SPIIn), SPIOut: fmt.Sprintf("%08x", c.SPIOut),
-		BytesIn: c.BytesIn, BytesOut: c.BytesOut, TotalIn: c.CarriedIn + c.BytesIn, TotalOut: c.CarriedOut + c.BytesOut, Installed: c.Installed, Rekey: c.Rekey,
+		Mark:      c.Mark,
+		Name:      c.Name,
+		ID:        c.ID,
+		State:     c.State,
+		Mode:      c.Mode,
+		Proposal:  c.Encryption,
+		SPIIn:     fmt.Sprintf("%08x", c.SPIIn),
+		SPIOut:    fmt.Sprintf("%08x", c.SPIOut),
+		BytesIn:   c.BytesIn,
+		BytesOut:  c.BytesOut,
+		TotalIn:   c.CarriedIn + c.BytesIn,
+		TotalOut:  c.CarriedOut + c.BytesOut,
+		Installed: c.Installed,
+		Rekey:     c.Rekey,
 	}
 }
 
-// markReached finds who it is that packets to an address reach which several routers share. The kernel takes the newest SA; charon's
-// ids of children rise.
+// markReached finds out which router packets reach if several routers share their address. The
+// kernel sends by the newest SA, and charon gives the newest CHILD_SA the highest ID.
 func markReached(peers []api.Peer, sas []api.SA) {
 	type way struct {
 		device string
 		remote netip.Addr
 		mark   uint32
 	}
-	newest := make(map[way]*api.ChildSA) // nil: nothing seen yet
+	newest := make(map[way]*api.ChildSA) // nil until a CHILD_SA is found
 	reached := make(map[way]string)
 	for i := range peers {
 		if p := &peers[i]; len(p.SharedWith) > 0 {

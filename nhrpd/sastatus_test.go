@@ -9,21 +9,37 @@ import (
 	"cygnet/vici"
 )
 
-// The list of SAs has what the kernel counts at the moment of asking, with what was carried over
-// from the children before; of a charon that does not answer it has since when.
+// The list of SAs has the kernel's counts of the moment of asking, and in the totals what the
+// CHILD_SAs before carried. If charon does not answer, the list says since when.
 func TestSAsAreCountedNow(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- tunnelThere
 		synctest.Wait()
 		local := tunnelThere.Local
 		w.mu.Lock()
-		w.sas = []vici.SA{{Interface: "gre1", RemoteHost: hubNBMA, LocalHost: local, State: "ESTABLISHED", Children: []vici.Child{
-			{ID: 2, SPIIn: 0x11, SPIOut: 0x22, BytesIn: 5, BytesOut: 6, CarriedIn: 1000, CarriedOut: 2000},
-			{ID: 3, SPIIn: 0x33, SPIOut: 0x44, BytesIn: 7, BytesOut: 8}}}}
+		w.sas = []vici.SA{{
+			Interface:  "gre1",
+			RemoteHost: hubNBMA,
+			LocalHost:  local,
+			State:      "ESTABLISHED",
+			Children: []vici.Child{
+				{
+					ID:         2,
+					SPIIn:      0x11,
+					SPIOut:     0x22,
+					BytesIn:    5,
+					BytesOut:   6,
+					CarriedIn:  1000,
+					CarriedOut: 2000,
+				},
+				{ID: 3, SPIIn: 0x33, SPIOut: 0x44, BytesIn: 7, BytesOut: 8},
+			},
+		}}
 		w.states = []xfrm.ESPState{
 			{Src: hubNBMA, Dst: local, SPI: 0x11, Bytes: 500},
 			{Src: local, Dst: hubNBMA, SPI: 0x22, Bytes: 600},
-			{Src: local, Dst: hubNBMA, SPI: 0x33, Bytes: 9999}, // a peer's SPI, which is not the same as one of ours
+			// An outbound SPI is the choice of the peer: this is not our inbound SPI 0x33.
+			{Src: local, Dst: hubNBMA, SPI: 0x33, Bytes: 9999},
 		}
 		w.mu.Unlock()
 		sas, err := d.SAs(t.Context())
@@ -47,7 +63,8 @@ func TestSAsAreCountedNow(t *testing.T) {
 		w.mu.Lock()
 		w.charonGone = gone
 		w.mu.Unlock()
-		if sas, err := d.SAs(t.Context()); err != nil || len(sas) != 1 || !sas[0].AsOf.Equal(gone) {
+		if sas, err := d.SAs(t.Context()); err != nil || len(sas) != 1 ||
+			!sas[0].AsOf.Equal(gone) {
 			t.Errorf("without charon: %+v, %v", sas, err)
 		}
 	})

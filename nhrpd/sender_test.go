@@ -11,8 +11,9 @@ import (
 	"cygnet/nhrpd/config"
 )
 
-// markedWorld is a loop with one interface, on which router 1 is known at a NAT address and the
-// kernel has SAs of routers 1 and 2 there.
+// markedWorld returns a loop with one interface. The loop knows router 1 by its mark, at a NAT
+// address. The kernel has SAs of routers 1 and 2 at that address. reads counts how often the
+// kernel's policies were read.
 func markedWorld(protected bool) (l *loop, reads *int) {
 	nat := netip.MustParseAddr("203.0.113.9")
 	reads = new(int)
@@ -27,8 +28,8 @@ func markedWorld(protected bool) (l *loop, reads *int) {
 	}, reads
 }
 
-// A mark is a router's only in a packet from where that router is: a site's firewall may set the
-// same mark.
+// A packet with a router's mark is the router's only if it comes from the router's address. The
+// site's firewall may set the same mark.
 func TestMarkCountsWithItsOuterSourceOnly(t *testing.T) {
 	nat, other := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("198.51.100.7")
 	for name, test := range map[string]struct {
@@ -51,20 +52,22 @@ func TestMarkCountsWithItsOuterSourceOnly(t *testing.T) {
 			l, _ := markedWorld(test.protected)
 			m := &nhrpsocket.Message{NBMA: test.from, Mark: test.mark}
 			if got := l.senderOf(time.Now(), "gre1", m); got != test.want {
-				t.Errorf("mark %d from %s is %s's packet, want %s", test.mark, test.from, got, test.want)
+				t.Errorf("mark %d from %s is %s's packet, want %s",
+					test.mark, test.from, got, test.want)
 			}
 		})
 	}
 }
 
-// A firewall that marks everything does not make the daemon read the kernel's policies all the
-// time, and a new SA is found with the next reading.
+// A firewall that marks every packet does not make the daemon read the kernel's policies all the
+// time. The next reading still finds a new SA.
 func TestMarksOfAFirewallCostLittle(t *testing.T) {
 	l, reads := markedWorld(true)
 	now := time.Now()
 	for i := range 5000 {
 		from := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
-		l.senderOf(now.Add(time.Duration(i)*time.Millisecond/10), "gre1", &nhrpsocket.Message{NBMA: from, Mark: 7})
+		l.senderOf(now.Add(time.Duration(i)*time.Millisecond/10), "gre1",
+			&nhrpsocket.Message{NBMA: from, Mark: 7})
 	}
 	if *reads != 1 {
 		t.Errorf("the policies were read %d times in half a second, want once", *reads)
@@ -82,6 +85,7 @@ func TestMarksOfAFirewallCostLittle(t *testing.T) {
 	}
 	m.Mark = 8
 	if got := l.senderOf(now.Add(2*time.Hour), "gre1", m); got != late {
-		t.Errorf("with policies that cannot be read, the packet is %s's, want the outer source's", got)
+		t.Errorf("with policies that cannot be read, the packet is %s's, want the outer source's",
+			got)
 	}
 }

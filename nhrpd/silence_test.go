@@ -9,8 +9,9 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// Where packets in clear come from a peer's address, and nothing through its SA, the peer is asked: not before it was silent
-// for some time, and once a minute. Nobody is asked where no such packets come: charon does that by itself.
+// The daemon has charon ask a peer if packets in clear come from the peer's address and nothing
+// comes through its SA: after some time of silence, and then once a minute. It asks no peer for
+// which no such packets come, because charon asks those by itself.
 func TestSilentPeersAreAsked(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)

@@ -16,34 +16,41 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// stateFile keeps what a restart must know: the bindings and shortcuts of before. Losing it costs one registration of every peer.
+// stateFile is the file that tells a restarted daemon what the last run knew of other routers:
+// registrations, bindings, shortcuts, answers, and who owns which overlay address. A lost file
+// costs one registration of every peer.
 type stateFile struct {
 	dir    string
 	uptime func() (boot string, up time.Duration, err error)
 }
 
+// stateVersion is the version of the file's format. load refuses a file of another version.
 const stateVersion = 2
 
-// stateRecord is one of the file's JSON values: at first the version, then the interfaces, each followed by its bindings. There are
-// as many bindings as clients, so that none but the one being written or read is ever in memory as text.
+// stateRecord is one JSON value of the file. The first record has the version. Each of the others
+// has an interface, or a binding of the interface that came last. There are as many bindings as
+// clients, so each has a record of its own: the daemon then never holds the text of more than one
+// in memory.
 type stateRecord struct {
 	Version   int                    `json:",omitempty"`
-	Written   *stateTime             `json:",omitempty"` // beside the version
+	Written   *stateTime             `json:",omitempty"` // in the first record, beside the version
 	Interface *engine.SavedInterface `json:",omitempty"` // without its bindings
-	Binding   *engine.BindingStatus  `json:",omitempty"` // of the interface before it
+	Binding   *engine.BindingStatus  `json:",omitempty"` // of the interface that came last
 }
 
-// stateTime is one moment by the clock and by what nobody can set, so that a clock that was set between two runs does not end what has
-// time left.
+// stateTime is one moment, once by the clock and once by the machine's uptime, which nobody can
+// set. With both, load finds out whether somebody set the clock between two runs, and such a change
+// ends nothing that has time left.
 type stateTime struct {
 	At   time.Time
-	Boot string
-	Up   time.Duration
+	Boot string        // the ID of the boot
+	Up   time.Duration // since that boot
 }
 
+// path returns the path of the file.
 func (f stateFile) path() string { return filepath.Join(f.dir, "state.json") }
 
-// load returns nothing and no error where there is no file yet.
+// load reads the file. It returns no state and no error if there is no file yet.
 func (f stateFile) load() (engine.Saved, error) {
 	file, err := os.Open(f.path())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -61,7 +68,8 @@ func (f stateFile) load() (engine.Saved, error) {
 	return saved, nil
 }
 
-// moment is the stateTime of a time with a monotonic reading; nil: there is nothing to compare the clock with.
+// moment returns the stateTime of at, which has to carry a monotonic reading. It returns nil if the
+// uptime cannot be read; the clock then has nothing to be compared with.
 func (f stateFile) moment(at time.Time) *stateTime {
 	boot, up, err := f.uptime()
 	if err != nil {
@@ -70,7 +78,8 @@ func (f stateFile) moment(at time.Time) *stateTime {
 	return &stateTime{At: at.Round(0), Boot: boot, Up: up - time.Since(at)}
 }
 
-// clockSet is by how much the clock was set since the state was written, as far as that can be told: in the same boot.
+// clockSet returns by how much somebody set the clock since the state was written. It returns 0 if
+// the machine has booted since, because the uptimes cannot be compared then.
 func (f stateFile) clockSet(written *stateTime) time.Duration {
 	now := f.moment(time.Now())
 	if written == nil || now == nil || written.Boot != now.Boot {
@@ -78,11 +87,12 @@ func (f stateFile) clockSet(written *stateTime) time.Duration {
 	}
 	set := now.At.Sub(written.At) - (now.Up - written.Up)
 	if set.Abs() < time.Second {
-		return 0 // it drifts
+		return 0 // so small a difference is the clock's drift
 	}
 	return set
 }
 
+// readState reads the records of a file.
 func readState(r io.Reader) (saved engine.Saved, written *stateTime, err error) {
 	decoder := json.NewDecoder(bufio.NewReader(r))
 	for first := true; ; first = false {
@@ -94,7 +104,8 @@ func readState(r io.Reader) (saved engine.Saved, written *stateTime, err error) 
 		case err != nil:
 			return engine.Saved{}, nil, err
 		case first && record.Version != stateVersion:
-			return engine.Saved{}, nil, fmt.Errorf("it is of version %d, this daemon reads %d", record.Version, stateVersion)
+			return engine.Saved{}, nil, fmt.Errorf("it is of version %d, this daemon reads %d",
+				record.Version, stateVersion)
 		case first:
 			written = record.Written
 		case record.Interface != nil:
@@ -106,15 +117,19 @@ func readState(r io.Reader) (saved engine.Saved, written *stateTime, err error) 
 	}
 }
 
-// save replaces the file: a crash leaves the old one or the new one. It waits for the disk, so the loop must not call it.
+// save replaces the file. After a crash the file is the old one or the new one, whole. save waits
+// for the disk, so the loop must not call it.
 func (f stateFile) save(s engine.Saved) error {
-	err := replaceFile(f.path(), func(w io.Writer) error { return encodeState(json.NewEncoder(w), s, f.moment(s.At)) })
+	err := replaceFile(f.path(), func(w io.Writer) error {
+		return encodeState(json.NewEncoder(w), s, f.moment(s.At))
+	})
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	return nil
 }
 
+// encodeState writes the records of a file.
 func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) error {
 	if err := encoder.Encode(stateRecord{Version: stateVersion, Written: written}); err != nil {
 		return err
@@ -134,23 +149,27 @@ func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) erro
 	return nil
 }
 
-// How far the saved state may be behind. A change of who is bound where is saved a moment later, together with what comes in that moment,
-// and refreshes once a minute. On a large hub to save takes long, so that the next time is later, by how much there is to save: an entry
-// takes some microseconds to write. It does not go by how long a save took, since a busy machine or a slow disk would then have a restart
-// know too little.
+// These times bound how far the saved state may lag behind the engine.
+//
+// A change of who is bound where is saved after saveDelay, together with the other changes of that
+// time. Refreshed expiry times are saved once every saveAll. Writing an entry takes some
+// microseconds, so on a large hub a save takes long, and the next one waits saveEach for each entry
+// that was saved, but at most saveLate. The wait depends on the number of entries and not on how
+// long the save took: on a busy machine or a slow disk, a measured time would make the wait so long
+// that a restart knew too little.
 const (
 	saveDelay = 50 * time.Millisecond
 	saveAll   = time.Minute
-	saveEach  = time.Millisecond // for each entry nothing is saved after a save
-	saveLate  = 5 * time.Second  // at most, in all
+	saveEach  = time.Millisecond
+	saveLate  = 5 * time.Second
 )
 
-// saveRest is how long nothing is saved after a save of so many entries.
+// saveRest returns how long to wait after a save of that many entries before the next save.
 func saveRest(entries int) time.Duration {
 	return min(time.Duration(entries)*saveEach, saveLate)
 }
 
-// keepState saves the state when it changed.
+// keepState saves the state after it has changed.
 func (d *Daemon) keepState(ctx context.Context) error {
 	refreshes := time.NewTicker(saveAll)
 	defer refreshes.Stop()
@@ -171,7 +190,7 @@ func (d *Daemon) keepState(ctx context.Context) error {
 	}
 }
 
-// saveSoon has the state saved in a moment. It runs on the loop.
+// saveSoon has the state saved after saveDelay. It runs on the loop.
 func (l *loop) saveSoon() {
 	l.dirty = true
 	select {
@@ -180,13 +199,14 @@ func (l *loop) saveSoon() {
 	}
 }
 
-// saveChanged saves the state if it changed, and says how many entries it had. The only error is the context's end.
+// saveChanged saves the state if it changed, and returns how many entries it saved. It returns an
+// error only if the context ends.
 func (d *Daemon) saveChanged(ctx context.Context) (entries int, err error) {
 	var saved engine.Saved
 	var changed bool
 	err = d.loop.call(ctx, func(time.Time) {
 		select {
-		case <-d.loop.urgent: // a further change: it is in what is saved now
+		case <-d.loop.urgent: // another change came; this save has it too
 		default:
 		}
 		if changed = d.loop.dirty; changed {
@@ -203,9 +223,11 @@ func (d *Daemon) saveChanged(ctx context.Context) (entries int, err error) {
 	return entries, nil
 }
 
-// saveLast saves after the loop has ended, which makes the engine free to read.
+// saveLast saves the state after the loop has ended. Then no other goroutine uses the engine, so
+// saveLast may read the engine itself.
 func (d *Daemon) saveLast() { d.save(d.loop.engine.Save()) }
 
+// save saves s, and reports a problem for as long as that fails.
 func (d *Daemon) save(s engine.Saved) {
 	err := d.state.save(s)
 	if err == nil {
@@ -213,6 +235,11 @@ func (d *Daemon) save(s engine.Saved) {
 		return
 	}
 	d.log.Warn("a restart will not know the peers of now", "error", err)
-	d.problems.report(api.Problem{Code: api.ProblemState, Severity: api.SeverityWarning, Subject: d.state.dir,
-		Text: "a restart will not know the peers of now: " + err.Error(), Remedy: "see that " + d.state.dir + " can be written and has room"})
+	d.problems.report(api.Problem{
+		Code:     api.ProblemState,
+		Severity: api.SeverityWarning,
+		Subject:  d.state.dir,
+		Text:     "a restart will not know the peers of now: " + err.Error(),
+		Remedy:   "see that " + d.state.dir + " can be written and has room",
+	})
 }

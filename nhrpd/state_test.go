@@ -17,7 +17,8 @@ import (
 	"cygnet/vici"
 )
 
-// A daemon that is killed must know after its return what it agreed on with others: the state is in the file a moment later.
+// A daemon that is killed has to know, when it runs again, what it agreed on with other routers. So
+// a change is in the file a moment later.
 func TestChangeIsSavedInAMoment(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -28,20 +29,27 @@ func TestChangeIsSavedInAMoment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(saved.Interfaces) != 1 || len(saved.Interfaces[0].NHS) != 1 || saved.Interfaces[0].NHS[0].NBMA != hubNBMA {
+		if len(saved.Interfaces) != 1 || len(saved.Interfaces[0].NHS) != 1 ||
+			saved.Interfaces[0].NHS[0].NBMA != hubNBMA {
 			t.Errorf("the registration is not in what a restart would read: %+v", saved)
 		}
 	})
 }
 
-// A slow disk keeps nobody waiting but the one who saves: the loop goes on meanwhile, and what it took is written.
+// A slow disk delays only the task that saves. The loop goes on in the meantime, and the state that
+// it handed over is written.
 func TestSavingDoesNotHoldTheLoop(t *testing.T) {
 	dir := t.TempDir()
-	disk := filepath.Join(dir, "state.json.part") // to write into it waits for a reader
+	disk := filepath.Join(dir, "state.json.part") // a pipe: opening it waits for a reader
 	if err := syscall.Mkfifo(disk, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(spokeToml), dir), newWorld(t).platform(), io.Discard)
+	d := New(
+		filepath.Join(dir, "cygnet.toml"),
+		testConfig(t, []byte(spokeToml), dir),
+		newWorld(t).platform(),
+		io.Discard,
+	)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
@@ -75,7 +83,8 @@ func TestSavingDoesNotHoldTheLoop(t *testing.T) {
 	}
 }
 
-// A state that cannot be read, as a disk that failed leaves it, keeps nobody from starting, is told, and is replaced.
+// A state that cannot be read, such as a disk that failed leaves it, does not keep the daemon from
+// starting. The daemon logs it and replaces it.
 func TestBrokenStateIsHarmless(t *testing.T) {
 	for rule, content := range map[string]string{
 		"empty":         "",
@@ -88,12 +97,18 @@ func TestBrokenStateIsHarmless(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				out := new(bytes.Buffer)
-				d := New(filepath.Join(dir, "cygnet.toml"), testConfig(t, []byte(spokeToml), dir), newWorld(t).platform(), out)
+				d := New(
+					filepath.Join(dir, "cygnet.toml"),
+					testConfig(t, []byte(spokeToml), dir),
+					newWorld(t).platform(),
+					out,
+				)
 				if err := os.WriteFile(d.state.path(), []byte(content), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				runUntilSettled(t, d)
-				if !strings.Contains(out.String(), "starting without the saved state") || !strings.Contains(out.String(), d.state.path()) {
+				if !strings.Contains(out.String(), "starting without the saved state") ||
+					!strings.Contains(out.String(), d.state.path()) {
 					t.Errorf("the log does not tell it: %s", out)
 				}
 				if saved, err := d.state.load(); err != nil || len(saved.Interfaces) != 1 {
@@ -104,7 +119,7 @@ func TestBrokenStateIsHarmless(t *testing.T) {
 	}
 }
 
-// Changes that follow each other all the time do not put the saving off, and the last of them is saved as well.
+// Changes that keep coming do not postpone the saving, and the last of them is saved as well.
 func TestChangesWithoutEndAreSaved(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -133,13 +148,14 @@ func TestChangesWithoutEndAreSaved(t *testing.T) {
 	})
 }
 
-// A clock that was set while no daemon ran does not change how long what was saved still holds. After another boot nothing but the clock tells.
+// A clock that somebody set while no daemon ran does not change how long the saved entries are
+// still valid. After a reboot only the clock tells the time.
 func TestClockSetBetweenTwoRuns(t *testing.T) {
 	tests := []struct {
 		rule  string
 		boot  string
-		up    time.Duration // at the second start; at the first an hour and a half
-		shift time.Duration // of what is loaded
+		up    time.Duration // at the second start; at the first start it is an hour and a half
+		shift time.Duration // by how much the loaded times are moved
 	}{
 		{"the clock was left alone", "a", 90 * time.Minute, 0},
 		{"it was set forward by an hour", "a", 30 * time.Minute, time.Hour},
@@ -150,7 +166,10 @@ func TestClockSetBetweenTwoRuns(t *testing.T) {
 		t.Run(tt.rule, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				boot, up := "a", 90*time.Minute
-				f := stateFile{dir: t.TempDir(), uptime: func() (string, time.Duration, error) { return boot, up, nil }}
+				f := stateFile{
+					dir:    t.TempDir(),
+					uptime: func() (string, time.Duration, error) { return boot, up, nil },
+				}
 				ends := time.Now().Add(10 * time.Minute)
 				saved := engine.Saved{At: time.Now(), Interfaces: []engine.SavedInterface{{
 					Bindings:  []engine.BindingStatus{{Expires: ends}},
@@ -166,7 +185,9 @@ func TestClockSetBetweenTwoRuns(t *testing.T) {
 					t.Fatal(err)
 				}
 				ifc := got.Interfaces[0]
-				for _, at := range []time.Time{ifc.Bindings[0].Expires, ifc.Shortcuts[0].Expires, ifc.Answers[0].Expires} {
+				for _, at := range []time.Time{
+					ifc.Bindings[0].Expires, ifc.Shortcuts[0].Expires, ifc.Answers[0].Expires,
+				} {
 					if at.Sub(ends) != tt.shift {
 						t.Errorf("moved by %s, want %s", at.Sub(ends), tt.shift)
 					}
@@ -176,13 +197,17 @@ func TestClockSetBetweenTwoRuns(t *testing.T) {
 	}
 }
 
-// What is saved is counted. Where nothing changed, nothing is saved.
+// saveChanged returns how many entries it saved. If nothing changed, it saves nothing.
 func TestSavedEntriesAreCounted(t *testing.T) {
 	toml := strings.Replace(spokeToml, "shortcut = true\n", "shortcut = true\nserver = true\n", 1)
 	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		register(t, w, w.socket(0))
-		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: clientNBMA, Identity: "spoke2.example.net"}}
+		w.events <- vici.Up{Peer: vici.Peer{
+			Interface: "gre1",
+			NBMA:      clientNBMA,
+			Identity:  "spoke2.example.net",
+		}}
 		synctest.Wait()
 		w.socket(0).in <- registrationOf(t, packet.CIE{PrefixLength: 32, HoldingTime: 600})
 		synctest.Wait()
@@ -194,7 +219,8 @@ func TestSavedEntriesAreCounted(t *testing.T) {
 	})
 }
 
-// How much there is says how soon it is saved again, and nothing keeps a change from being saved for more than five seconds.
+// The time until the next save depends on the number of entries, and no change waits more than five
+// seconds for it.
 func TestRestAfterASave(t *testing.T) {
 	for entries, want := range map[int]time.Duration{
 		0:      0,

@@ -19,7 +19,8 @@ import (
 	"cygnet/nhrpd/health"
 )
 
-// Status returns a copy of everything; see api.Daemon.
+// Status returns a copy of everything that the API shows, with the problems that follow from it;
+// see api.Daemon. The loop copies its part in one turn, so that part is of one moment.
 func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	s := &api.Status{Version: api.Version, PID: os.Getpid(), Started: d.started, Memory: memory()}
 	var configured config.Config
@@ -64,24 +65,29 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	return s, nil
 }
 
-// configured are the interfaces that have not left. It runs on the loop.
+// configured returns the configuration of the interfaces that have not left, in the order of their
+// names. It runs on the loop.
 func (l *loop) configured() config.Config {
 	var c config.Config
 	for _, p := range l.ports {
 		c.Interfaces = append(c.Interfaces, p.config)
 	}
-	slices.SortFunc(c.Interfaces, func(a, b config.Interface) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.Interfaces, func(a, b config.Interface) int {
+		return strings.Compare(a.Name, b.Name)
+	})
 	return c
 }
 
-// memory reads the runtime's counts, without stopping the daemon for it.
+// memory reads the runtime's memory counts. It uses runtime/metrics, which does not stop the
+// daemon's goroutines for the reading.
 func memory() api.Memory {
 	counts := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/allocs:objects"}}
 	metrics.Read(counts)
 	return api.Memory{Heap: counts[0].Value.Uint64(), Allocations: counts[1].Value.Uint64()}
 }
 
-// counters are the engine's, with what was lost on the way to it and from it.
+// counters returns the engine's counters, together with what was lost on the way to the engine and
+// from it. It runs on the loop.
 func (l *loop) counters() api.Counters {
 	st := l.engine.Stats()
 	dropped := maps.Clone(st.Dropped)
@@ -105,14 +111,24 @@ func (l *loop) counters() api.Counters {
 	return api.Counters{Received: st.Received, Sent: st.Sent, Dropped: dropped}
 }
 
-// interfaceStatus joins what the engine and the port know of an interface. It runs on the loop.
+// interfaceStatus joins what the engine knows of an interface and what its port knows. It runs on
+// the loop.
 func (l *loop) interfaceStatus(st *engine.InterfaceStatus) api.Interface {
 	out := api.Interface{
-		Name: st.Name, Address: st.Address, NBMA: st.NBMA, PublicNBMA: st.PublicNBMA, Protected: st.Protected, Left: st.Left,
-		NHS:       list(st.NHS, func(n engine.NHSStatus) api.NHS { return nhsStatus(st, n) }),
-		Bindings:  list(st.Bindings, func(b engine.BindingStatus) api.Binding { return bindingStatus(st.Name, b) }),
-		Shortcuts: list(st.Shortcuts, func(s engine.ShortcutStatus) api.Shortcut { return shortcutStatus(st.Name, s) }),
-		Peers:     list(st.Peers, peerStatus),
+		Name:       st.Name,
+		Address:    st.Address,
+		NBMA:       st.NBMA,
+		PublicNBMA: st.PublicNBMA,
+		Protected:  st.Protected,
+		Left:       st.Left,
+		NHS:        list(st.NHS, func(n engine.NHSStatus) api.NHS { return nhsStatus(st, n) }),
+		Bindings: list(st.Bindings, func(b engine.BindingStatus) api.Binding {
+			return bindingStatus(st.Name, b)
+		}),
+		Shortcuts: list(st.Shortcuts, func(s engine.ShortcutStatus) api.Shortcut {
+			return shortcutStatus(st.Name, s)
+		}),
+		Peers: list(st.Peers, peerStatus),
 	}
 	p := l.ports[st.Name]
 	if p == nil {
@@ -131,7 +147,8 @@ func (l *loop) interfaceStatus(st *engine.InterfaceStatus) api.Interface {
 	return out
 }
 
-// list turns every element of a list; the result is never nil, so that it reads as a list in JSON.
+// list returns f of every element of in. The result is never nil, so JSON shows an empty list and
+// not null.
 func list[T, U any](in []T, f func(T) U) []U {
 	out := make([]U, len(in))
 	for i := range in {
@@ -140,7 +157,8 @@ func list[T, U any](in []T, f func(T) U) []U {
 	return out
 }
 
-// seen is the address that the world sees of a peer, and the mark that names it in the place of the address; 0: none does.
+// seen returns the outer address by which the world knows a peer, and the peer's mark. The mark is
+// 0 if the engine knows the peer by its NBMA address and not by a name.
 func seen(nbma, real netip.Addr) (netip.Addr, uint32) {
 	if mark, ok := xfrm.MarkOf(nbma); ok && real.IsValid() {
 		return real, mark
@@ -148,8 +166,10 @@ func seen(nbma, real netip.Addr) (netip.Addr, uint32) {
 	return nbma, 0
 }
 
+// same returns v, for lists that only have to be copied.
 func same[T any](v T) T { return v }
 
+// nhsStates has the API's word for each state of a registration.
 var nhsStates = map[engine.NHSState]api.NHSState{
 	engine.NHSUnresolved:  api.NHSUnresolved,
 	engine.NHSSecuring:    api.NHSSecuring,
@@ -158,22 +178,48 @@ var nhsStates = map[engine.NHSState]api.NHSState{
 	engine.NHSRefused:     api.NHSRefused,
 }
 
+// nhsStatus returns what the API shows of an NHS. An interface that has left registers with none.
 func nhsStatus(st *engine.InterfaceStatus, n engine.NHSStatus) api.NHS {
 	if st.Left {
-		return api.NHS{Interface: st.Name, Name: n.Name, Protocol: n.Protocol, State: api.NHSLeft, Announced: []netip.Prefix{}}
+		return api.NHS{
+			Interface: st.Name,
+			Name:      n.Name,
+			Protocol:  n.Protocol,
+			State:     api.NHSLeft,
+			Announced: []netip.Prefix{},
+		}
 	}
 	return api.NHS{
-		Interface: st.Name, Name: n.Name, Protocol: n.Protocol, NBMA: n.NBMA, State: nhsStates[n.State],
-		Registered: n.Registered, Expires: n.Expires, Next: n.Next, Attempts: n.Attempts, Asked: n.Asked,
-		Announced: list(n.Announced, same[netip.Prefix]), Error: n.Error,
+		Interface:  st.Name,
+		Name:       n.Name,
+		Protocol:   n.Protocol,
+		NBMA:       n.NBMA,
+		State:      nhsStates[n.State],
+		Registered: n.Registered,
+		Expires:    n.Expires,
+		Next:       n.Next,
+		Attempts:   n.Attempts,
+		Asked:      n.Asked,
+		Announced:  list(n.Announced, same[netip.Prefix]),
+		Error:      n.Error,
 	}
 }
 
+// bindingStatus returns what the API shows of a binding. It shows the NBMA address that the client
+// claimed only where that differs from the one that the world sees.
 func bindingStatus(device string, b engine.BindingStatus) api.Binding {
 	out := api.Binding{
-		Interface: device, Protocol: b.Protocol, NBMA: b.NBMA, Identity: b.Identity, Static: b.Static,
-		Unique: b.Unique, Secured: b.Secured, MTU: b.MTU,
-		Prefixes: list(b.Prefixes, same[netip.Prefix]), Registered: b.RegisteredAt, Expires: b.Expires,
+		Interface:  device,
+		Protocol:   b.Protocol,
+		NBMA:       b.NBMA,
+		Identity:   b.Identity,
+		Static:     b.Static,
+		Unique:     b.Unique,
+		Secured:    b.Secured,
+		MTU:        b.MTU,
+		Prefixes:   list(b.Prefixes, same[netip.Prefix]),
+		Registered: b.RegisteredAt,
+		Expires:    b.Expires,
 	}
 	out.NBMA, out.Mark = seen(b.NBMA, b.Real)
 	if b.ClientNBMA != out.NBMA {
@@ -182,26 +228,38 @@ func bindingStatus(device string, b engine.BindingStatus) api.Binding {
 	return out
 }
 
+// shortcutStates has the API's word for each state of a shortcut.
 var shortcutStates = map[engine.ShortcutState]api.ShortcutState{
 	engine.ShortcutResolving: api.ShortcutResolving,
 	engine.ShortcutSecuring:  api.ShortcutSecuring,
 	engine.ShortcutUp:        api.ShortcutUp,
 }
 
+// shortcutStatus returns what the API shows of a shortcut.
 func shortcutStatus(device string, s engine.ShortcutStatus) api.Shortcut {
 	nbma, mark := seen(s.NBMA, s.Real)
 	return api.Shortcut{
-		Interface: device, Prefix: s.Prefix, NextHop: s.NextHop, NBMA: nbma, Mark: mark, Identity: s.Identity, State: shortcutStates[s.State],
-		Since: s.Since, Used: s.Used, Expires: s.Expires,
+		Interface: device,
+		Prefix:    s.Prefix,
+		NextHop:   s.NextHop,
+		NBMA:      nbma,
+		Mark:      mark,
+		Identity:  s.Identity,
+		State:     shortcutStates[s.State],
+		Since:     s.Since,
+		Used:      s.Used,
+		Expires:   s.Expires,
 	}
 }
 
+// peerStates has the API's word for each state of a peer's security.
 var peerStates = map[engine.SecurityState]api.PeerState{
 	engine.StateAbsent:   api.PeerAbsent,
 	engine.StateSecuring: api.PeerSecuring,
 	engine.StateSecured:  api.PeerSecured,
 }
 
+// peerStatus returns what the API shows of a peer.
 func peerStatus(p engine.PeerStatus) api.Peer {
 	interest := p.Interest
 	if interest == nil {
@@ -209,8 +267,21 @@ func peerStatus(p engine.PeerStatus) api.Peer {
 	}
 	nbma, mark := seen(p.NBMA, p.Real)
 	return api.Peer{
-		Interface: p.Interface, NBMA: nbma, Mark: mark, Identity: p.Identity, State: peerStates[p.State], Since: p.Since,
-		Initiator: p.Initiator, LocalNAT: p.LocalNAT, RemoteNAT: p.RemoteNAT, Interest: interest,
-		In: p.In, Out: p.Out, Admitted: p.Admitted, Error: p.Error, SharedWith: p.SharedWith, Prohibited: p.Prohibited,
+		Interface:  p.Interface,
+		NBMA:       nbma,
+		Mark:       mark,
+		Identity:   p.Identity,
+		State:      peerStates[p.State],
+		Since:      p.Since,
+		Initiator:  p.Initiator,
+		LocalNAT:   p.LocalNAT,
+		RemoteNAT:  p.RemoteNAT,
+		Interest:   interest,
+		In:         p.In,
+		Out:        p.Out,
+		Admitted:   p.Admitted,
+		Error:      p.Error,
+		SharedWith: p.SharedWith,
+		Prohibited: p.Prohibited,
 	}
 }

@@ -11,12 +11,14 @@ import (
 	"cygnet/nhrpd/preflight"
 )
 
+// How often and how far the daemon looks around the tunnels.
 const (
-	surroundingsCheck = time.Minute // between looks for the log; the status looks by itself
-	mostOuter         = 16          // addresses of an interface whose routes are looked at: those of its NHSs come first
+	surroundingsCheck = time.Minute // how often the daemon looks, to log; a status looks by itself
+	mostOuter         = 16          // how many addresses of an interface are looked at
 )
 
-// watchSurroundings logs once what others set up around the tunnels that keeps traffic from them.
+// watchSurroundings logs, once each, what others set up around the tunnels that keeps traffic from
+// them.
 func (d *Daemon) watchSurroundings(ctx context.Context) error {
 	var before []string
 	for pause(ctx, surroundingsCheck) {
@@ -40,14 +42,16 @@ func (d *Daemon) watchSurroundings(ctx context.Context) error {
 	return nil
 }
 
-// lookAround looks at the surroundings of the tunnels; outer has the underlay addresses that each
-// is to reach.
+// lookAround returns what is wrong in the surroundings of the tunnels. outer has, by interface, the
+// underlay addresses that the tunnel has to reach.
 func (d *Daemon) lookAround(c *config.Config, outer map[string][]netip.Addr) []preflight.Finding {
-	return d.platform.Surroundings(c, func(i *config.Interface) []netip.Addr { return outer[i.Name] })
+	return d.platform.Surroundings(c, func(i *config.Interface) []netip.Addr {
+		return outer[i.Name]
+	})
 }
 
-// outerAddresses are the underlay addresses that the interfaces are to reach, of next hop servers
-// before those of other peers.
+// outerAddresses returns, by interface, the underlay addresses that the tunnel has to reach, at
+// most mostOuter: those of the NHSs first, then those of other peers.
 func outerAddresses(interfaces []engine.InterfaceStatus) map[string][]netip.Addr {
 	outer := make(map[string][]netip.Addr, len(interfaces))
 	for n := range interfaces {

@@ -13,14 +13,19 @@ import (
 	"cygnet/nhrpd/preflight"
 )
 
-// What others set up around a tunnel is a problem of its status as long as it lasts, and told to
-// the log once. The routes that are looked at are those to the next hop servers and other peers.
+// The status shows what others set up around a tunnel as a problem, for as long as it lasts, and
+// the log tells it once. The daemon looks at the routes to the NHSs and to other peers.
 func TestSurroundingsShowInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		var log bytes.Buffer
 		d.log = newLoggers(&log, d.config.Log).of(logKernel)
 		secureHub(w)
-		finding := preflight.Finding{About: preflight.AboutRouting, Severity: preflight.Error, Interface: "gre1", Text: "the route to 192.0.2.1 leads into a tunnel"}
+		finding := preflight.Finding{
+			About:     preflight.AboutRouting,
+			Severity:  preflight.Error,
+			Interface: "gre1",
+			Text:      "the route to 192.0.2.1 leads into a tunnel",
+		}
 		set := func(found ...preflight.Finding) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -28,7 +33,8 @@ func TestSurroundingsShowInStatus(t *testing.T) {
 		}
 		set(finding)
 		got := problemsOf(t, d, api.ProblemRouting)
-		if len(got) != 1 || got[0].Severity != api.SeverityError || got[0].Interface != "gre1" || got[0].Text != finding.Text {
+		if len(got) != 1 || got[0].Severity != api.SeverityError ||
+			got[0].Interface != "gre1" || got[0].Text != finding.Text {
 			t.Errorf("problems %v, want %q as an error of gre1", got, finding.Text)
 		}
 		w.mu.Lock()

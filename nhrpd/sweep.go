@@ -9,16 +9,20 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// sweeper ends what a charon that was killed left in the kernel with marks. The next charon gives the same marks to other routers, and
-// then what comes through an old state would be taken for theirs, and what is for them could leave through it. Its routers lose nothing
-// that lasts: charon dials them.
+// sweeper removes the ESP states with marks that a killed charon left in the kernel. The next
+// charon gives the same marks to other routers. With an old state still there, what comes through
+// it would be taken for packets of the new router, and packets for the new router could leave
+// through it. The old routers lose nothing for long: charon dials them again.
 type sweeper struct {
 	log    *slog.Logger
 	states func(local netip.Addr) ([]xfrm.ESPState, error)
 	remove func([]xfrm.ESPState) error
 }
 
-// sweep is for vici.Options: the states are read before charon is asked, so that none of its own is taken for an old one.
+// sweep removes the states of an earlier charon; it returns an error if it cannot. It serves as
+// the option Sweep of vici.Options. It reads the kernel's states before it asks charon for its own
+// (list): a state that charon makes in between is then in charon's answer, and no new state is
+// taken for an old one.
 func (s sweeper) sweep(locals []netip.Addr, list func() (map[uint32]bool, error)) error {
 	var marked []xfrm.ESPState
 	for _, local := range locals {

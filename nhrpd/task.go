@@ -7,13 +7,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// task is a part of the daemon that runs until its context ends. Every goroutine of the daemon belongs to one.
+// task is a part of the daemon that runs until its context ends. Every goroutine of the daemon
+// belongs to a task.
 type task struct {
 	name string
 	run  func(context.Context) error
 }
 
-// start runs the task in the group. A task that returns an error ends all others; the end of the context is no error.
+// start runs the task in the group. An error that the task returns ends all other tasks. After the
+// end of the context, start ignores the task's error.
 func (t task) start(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error {
 		err := t.run(ctx)

@@ -12,7 +12,7 @@ import (
 	"cygnet/vici/profile"
 )
 
-// engineConfig is the part of the configuration that the engine decides by.
+// engineConfig returns the part of the configuration that the engine decides by.
 func engineConfig(c *config.Config) engine.Config {
 	var out engine.Config
 	for i := range c.Interfaces {
@@ -21,6 +21,7 @@ func engineConfig(c *config.Config) engine.Config {
 	return out
 }
 
+// engineInterface returns what the engine has to know of an interface.
 func engineInterface(c *config.Interface) engine.InterfaceConfig {
 	out := engine.InterfaceConfig{
 		Name:           c.Name,
@@ -51,6 +52,7 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 	return out
 }
 
+// tunnelConfig returns what the kernel has to know of an interface.
 func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
 	return kernel.TunnelConfig{
 		Name:          c.Name,
@@ -66,7 +68,7 @@ func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
 	}
 }
 
-// inFront reports whether the policies of all SAs of the interface come before the front guard.
+// inFront reports whether the policies of all the interface's SAs come before the front guard.
 func inFront(c *config.Interface) bool {
 	if !c.Protected || c.IPsec == nil || c.IPsec.SwanctlConnection != "" && c.IPsec.Swanctl == nil {
 		return false
@@ -75,16 +77,23 @@ func inFront(c *config.Interface) bool {
 	return n > 0 && n < xfrm.GuardFront
 }
 
-// engineLimits are the limits that the engine keeps. The other one, SAs, is for vici.
+// engineLimits returns the limits that the engine keeps. Package vici keeps the remaining one, SAs.
 func engineLimits(l config.Limits) engine.Limits {
 	return engine.Limits{
-		Bindings: l.Bindings, Prefixes: l.Prefixes, Shortcuts: l.Shortcuts, Answers: l.Answers, Held: l.Held,
-		Indications: l.Indications, Errors: l.Errors, Requests: l.Requests, Transit: l.Transit,
+		Bindings:    l.Bindings,
+		Prefixes:    l.Prefixes,
+		Shortcuts:   l.Shortcuts,
+		Answers:     l.Answers,
+		Held:        l.Held,
+		Indications: l.Indications,
+		Errors:      l.Errors,
+		Requests:    l.Requests,
+		Transit:     l.Transit,
 	}
 }
 
-// ipsecProfile returns the IPsec profile of a protected interface that sends from local. marks tells
-// whether its packets can be given marks.
+// ipsecProfile returns the IPsec profile of a protected interface that sends from the address
+// local. marks tells whether the kernel can give the interface's packets marks.
 func ipsecProfile(c *config.Interface, local netip.Addr, marks bool) profile.Profile {
 	s := c.IPsec
 	if s.Swanctl != nil {
@@ -111,7 +120,8 @@ func ipsecProfile(c *config.Interface, local netip.Addr, marks bool) profile.Pro
 	}
 }
 
-// siteProfile is the profile of an interface whose SAs are made like a connection of the site's own.
+// siteProfile returns the profile of an interface that takes its IPsec settings from a connection
+// of the site's own swanctl.conf.
 func siteProfile(c *config.Interface, local netip.Addr, marks bool) profile.Profile {
 	t := c.IPsec.Swanctl
 	return profile.Profile{
@@ -124,13 +134,21 @@ func siteProfile(c *config.Interface, local netip.Addr, marks bool) profile.Prof
 	}
 }
 
-// hub says whether many dial in.
+// hub reports whether many routers dial in at the interface. They do so at a router that registers
+// with nobody, and at one that redirects traffic, such as a regional hub.
 func hub(c *config.Interface) bool { return len(c.NHS) == 0 || c.Redirect }
 
+// engineRoutes turns changes of the kernel's routes into the engine's event.
 func engineRoutes(b watch.RouteBatch) engine.RoutesChanged {
-	return engine.RoutesChanged{Table: b.Table, Reset: b.Reset, Added: routesOf(b.Added), Removed: routesOf(b.Removed)}
+	return engine.RoutesChanged{
+		Table:   b.Table,
+		Reset:   b.Reset,
+		Added:   routesOf(b.Added),
+		Removed: routesOf(b.Removed),
+	}
 }
 
+// routesOf turns the kernel's routes into the engine's.
 func routesOf(entries []watch.RouteEntry) []engine.Route {
 	out := make([]engine.Route, len(entries))
 	for i, e := range entries {
@@ -139,6 +157,8 @@ func routesOf(entries []watch.RouteEntry) []engine.Route {
 	return out
 }
 
+// enginePeer turns a peer of strongSwan's into the engine's. The engine gets the name of a peer
+// with a mark in place of the NBMA address, and the outer address beside it.
 func enginePeer(p vici.Peer) engine.Peer {
 	out := engine.Peer{
 		Interface:  p.Interface,
@@ -156,7 +176,8 @@ func enginePeer(p vici.Peer) engine.Peer {
 	return out
 }
 
-// engineEvent turns what strongSwan reports into what the engine knows; nil for what only the daemon cares about.
+// engineEvent turns an event of strongSwan's into the engine's. It returns nil for an event that
+// only the daemon uses.
 func engineEvent(ev vici.Event) engine.Event {
 	switch ev := ev.(type) {
 	case vici.Moved:
@@ -164,7 +185,12 @@ func engineEvent(ev vici.Event) engine.Event {
 	case vici.Renewed:
 		return engine.PeerRenewed{Interface: ev.Interface, NBMA: nbmaOf(ev.Key())}
 	case vici.Down:
-		return engine.PeerLost{Interface: ev.Interface, NBMA: nbmaOf(ev.Key), Reason: ev.Reason, Closed: ev.Closed()}
+		return engine.PeerLost{
+			Interface: ev.Interface,
+			NBMA:      nbmaOf(ev.Key),
+			Reason:    ev.Reason,
+			Closed:    ev.Closed(),
+		}
 	case vici.Failed:
 		return engine.PeerFailed{Interface: ev.Interface, NBMA: nbmaOf(ev.Key), Reason: ev.Reason}
 	case vici.Snapshot:
@@ -177,7 +203,7 @@ func engineEvent(ev vici.Event) engine.Event {
 	return nil
 }
 
-// wanted maps the engine's wish for a peer to the reconciler's.
+// wanted translates what the engine wants for a peer into what vici is to do.
 func wanted(s engine.Security) vici.Want {
 	switch s {
 	case engine.SAInitiateFirst:

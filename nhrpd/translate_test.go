@@ -8,21 +8,25 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// A profile that is made like the site's connection gets marks like any other, where the data path has them.
+// The profile of a site's own connection gets marks like any other profile, if the kernel can give
+// packets marks.
 func TestSiteProfile(t *testing.T) {
 	c := config.Interface{Name: "gre1", IPsec: &config.IPsec{Swanctl: &swanctl.Template{Name: "dmvpn"}}}
 	for _, marks := range []bool{true, false} {
 		p := ipsecProfile(&c, netip.MustParseAddr("192.0.2.1"), marks)
-		if p.Site == nil || p.Site.Name != "dmvpn" || p.Marks != marks || !p.Hub || len(p.Proposals) > 0 {
+		if p.Site == nil || p.Site.Name != "dmvpn" || p.Marks != marks || !p.Hub ||
+			len(p.Proposals) > 0 {
 			t.Errorf("with marks %v: %+v", marks, p)
 		}
 	}
 }
 
-// The engine counts distinguished names by the identity that charon really holds peers to: that of the
-// configuration, what overrides it, or that of the site's own connection.
+// The engine counts the attributes of distinguished names by the identity that charon requires of
+// peers: that of the configuration, one that overrides it, or that of the site's own connection.
 func TestNameAttributes(t *testing.T) {
-	remote := func(id string) map[string]any { return map[string]any{"remote": map[string]any{"id": id}} }
+	remote := func(id string) map[string]any {
+		return map[string]any{"remote": map[string]any{"id": id}}
+	}
 	for _, c := range []struct {
 		rule  string
 		ipsec *config.IPsec
@@ -32,9 +36,18 @@ func TestNameAttributes(t *testing.T) {
 		{"any", &config.IPsec{}, 0},
 		{"a host name", &config.IPsec{RemoteIdentity: "*.example.net"}, 0},
 		{"a distinguished name", &config.IPsec{RemoteIdentity: "C=CH, O=*, CN=*"}, 3},
-		{"overridden", &config.IPsec{RemoteIdentity: "C=CH, O=*, CN=*", Connection: remote("O=*, CN=*")}, 2},
-		{"overridden by any", &config.IPsec{RemoteIdentity: "C=CH, O=*, CN=*", Connection: remote("%any")}, 0},
-		{"the site's", &config.IPsec{SwanctlConnection: "dmvpn", Swanctl: &swanctl.Template{Connection: remote("O=*, CN=*")}}, 2},
+		{"overridden", &config.IPsec{
+			RemoteIdentity: "C=CH, O=*, CN=*",
+			Connection:     remote("O=*, CN=*"),
+		}, 2},
+		{"overridden by any", &config.IPsec{
+			RemoteIdentity: "C=CH, O=*, CN=*",
+			Connection:     remote("%any"),
+		}, 0},
+		{"the site's", &config.IPsec{
+			SwanctlConnection: "dmvpn",
+			Swanctl:           &swanctl.Template{Connection: remote("O=*, CN=*")},
+		}, 2},
 		{"a site's that is not known", &config.IPsec{SwanctlConnection: "dmvpn"}, 0},
 	} {
 		i := config.Interface{Name: "gre1", IPsec: c.ipsec}

@@ -10,20 +10,24 @@ import (
 	"cygnet/vici"
 )
 
-// serverWith runs f with a router that takes registrations and has the SA with a client.
+// serverWith runs f with a router that takes registrations and has an SA with a client.
 func serverWith(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
 	toml := strings.Replace(spokeToml, "shortcut = true\n", "shortcut = true\nserver = true\n", 1)
 	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		register(t, w, w.socket(0))
-		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: clientNBMA, Identity: "spoke2.example.net"}}
+		w.events <- vici.Up{Peer: vici.Peer{
+			Interface: "gre1",
+			NBMA:      clientNBMA,
+			Identity:  "spoke2.example.net",
+		}}
 		synctest.Wait()
 		f(t, w, d)
 	})
 }
 
-// Packets that arrive while the loop is busy are read and answered together: each read, each
-// write and each turn costs system calls.
+// Packets that arrive while the loop is busy are read and answered together, because each read,
+// each write and each turn costs system calls.
 func TestPacketsThatArriveDuringATurnAreOneBatch(t *testing.T) {
 	serverWith(t, func(t *testing.T, w *world, d *Daemon) {
 		socket := w.socket(0)
@@ -41,7 +45,7 @@ func TestPacketsThatArriveDuringATurnAreOneBatch(t *testing.T) {
 		if got := len(socket.packets()) - before; got != packets {
 			t.Errorf("%d of %d registrations were answered", got, packets)
 		}
-		// The first was read before the loop turned to it, the others after its turn.
+		// The first packet was read before the loop was free, the others after its turn.
 		if got := socket.reads.Load() - reads; got != 2 {
 			t.Errorf("the registrations were read in %d batches, want 2", got)
 		}

@@ -28,30 +28,36 @@ type router struct {
 	t      *testing.T
 	name   string
 	addr   netip.Addr
-	dir    string // its /run, and what belongs to it
-	before string // shell commands before charon's start
+	dir    string // the router's /run, with all its files
+	before string // shell commands that run before charon starts
 	charon *exec.Cmd
 	exited chan struct{}
 }
 
-// routers makes n routers, 192.0.2.1 and on, each with its charon running.
+// routers makes n routers with the addresses 192.0.2.1, 192.0.2.2 and so on. Each runs a charon.
 func routers(t *testing.T, n int) []*router {
 	t.Helper()
 	shell(t, "ip link add underlay type bridge && ip link set underlay up")
 	t.Cleanup(func() { shell(t, "ip link del underlay") })
 	var all []*router
 	for i := range n {
-		all = append(all, newRouter(t, fmt.Sprintf("r%d", i+1), fmt.Sprintf("192.0.2.%d", i+1),
+		all = append(all, newRouter(t,
+			fmt.Sprintf("r%d", i+1),
+			fmt.Sprintf("192.0.2.%d", i+1),
 			"underlay"))
 	}
 	return all
 }
 
-// newRouter makes a router on a bridge, with its charon running.
+// newRouter makes a router on a bridge. The router runs a charon.
 func newRouter(t *testing.T, name, addr, bridge string) *router {
 	t.Helper()
-	r := &router{t: t, name: name, addr: netip.MustParseAddr(addr),
-		dir: filepath.Join("/run", "vici-"+name)}
+	r := &router{
+		t:    t,
+		name: name,
+		addr: netip.MustParseAddr(addr),
+		dir:  filepath.Join("/run", "vici-"+name),
+	}
 	shell(t, fmt.Sprintf(`mkdir -p %[3]s/swanctl
 		ip netns add %[1]s
 		ip link add u-%[1]s type veth peer name eth0 netns %[1]s
@@ -65,7 +71,7 @@ func newRouter(t *testing.T, name, addr, bridge string) *router {
 	return r
 }
 
-// start starts charon and waits for its socket.
+// start starts charon and waits until charon's socket accepts connections.
 func (r *router) start() {
 	r.t.Helper()
 	conf := filepath.Join(r.dir, "strongswan.conf")
@@ -103,8 +109,10 @@ func (r *router) start() {
 		r.t.Fatalf("start charon: %v", err)
 	}
 	r.exited = make(chan struct{})
-	go func(cmd *exec.Cmd, exited chan struct{}) { _ = cmd.Wait(); close(exited) }(r.charon,
-		r.exited)
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		_ = cmd.Wait()
+		close(exited)
+	}(r.charon, r.exited)
 	r.t.Cleanup(func() {
 		if r.t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(r.dir, "charon.log"))
@@ -120,14 +128,16 @@ func (r *router) start() {
 	})
 }
 
+// socket returns the path of charon's VICI socket.
 func (r *router) socket() string { return filepath.Join(r.dir, "charon.vici") }
 
-// kill ends charon as a crash would: nothing is said to its peers.
+// kill ends charon as a crash would: charon tells its peers nothing.
 func (r *router) kill() { r.end(func() { _ = r.charon.Process.Kill() }) }
 
 // stop ends charon in an orderly way.
 func (r *router) stop() { r.end(func() { _ = r.charon.Process.Signal(os.Interrupt) }) }
 
+// end ends charon by a function, and waits until charon has ended.
 func (r *router) end(by func()) {
 	if r.charon == nil {
 		return
@@ -137,6 +147,7 @@ func (r *router) end(by func()) {
 	r.charon = nil
 }
 
+// write writes a file in the router's directory.
 func (r *router) write(name, content string) {
 	r.t.Helper()
 	path := filepath.Join(r.dir, name)
@@ -160,15 +171,20 @@ func (r *router) swanctl(args ...string) string {
 	return string(out)
 }
 
-// profile is a PSK profile of gre1 for this router.
+// applied returns a profile of gre1 with a PSK for this router.
 func (r *router) applied() profile.Profile {
-	return profile.Profile{Interface: "gre1", LocalAddrs: []netip.Addr{r.addr},
-		Identity: r.name + ".example.net", PSK: profile.Secret("correct horse battery staple")}
+	return profile.Profile{
+		Interface:  "gre1",
+		LocalAddrs: []netip.Addr{r.addr},
+		Identity:   r.name + ".example.net",
+		PSK:        profile.Secret("correct horse battery staple"),
+	}
 }
 
+// key returns the key under which other routers' clients know this router.
 func (r *router) key() Key { return Key{Interface: "gre1", NBMA: r.addr} }
 
-// watch is a running client with the events it told.
+// watch is a running client with the events that it has reported so far.
 type watch struct {
 	*Client
 	t      *testing.T
@@ -177,7 +193,7 @@ type watch struct {
 	events []Event
 }
 
-// client runs a client for this router until the test's end or stop.
+// client runs a client for this router until stop or the end of the test.
 func (r *router) client(adjust ...func(*times)) *watch {
 	r.t.Helper()
 	c := New(Options{Socket: r.socket(), Log: slog.New(slog.DiscardHandler)})
@@ -201,7 +217,7 @@ func (r *router) client(adjust ...func(*times)) *watch {
 	return w
 }
 
-// await takes events until one is as wanted.
+// await reads events until one is as wanted, and returns that event.
 func await[E Event](w *watch, what string, wanted func(E) bool) E {
 	w.t.Helper()
 	limit := time.After(patience)
@@ -217,28 +233,33 @@ func await[E Event](w *watch, what string, wanted func(E) bool) E {
 			for _, e := range w.events {
 				fmt.Fprintf(&told, "\t%T%+v\n", e, e)
 			}
-			w.t.Fatalf("%s: no %s within %v; told so far:\n%sSAs: %+v", w.name, what, patience,
-				told.String(), w.SAs())
+			w.t.Fatalf("%s: no %s within %v; told so far:\n%sSAs: %+v",
+				w.name, what, patience, told.String(), w.SAs())
 		}
 	}
 }
 
+// up waits until the client reports a peer as secured.
 func (w *watch) up(k Key) Peer {
 	w.t.Helper()
 	return await(w, "Up of "+k.String(), func(e Up) bool { return e.Key() == k }).Peer
 }
 
+// down waits until the client reports a peer as lost, and returns the reason.
 func (w *watch) down(k Key) string {
 	w.t.Helper()
 	return await(w, "Down of "+k.String(), func(e Down) bool { return e.Key == k }).Reason
 }
 
+// failed waits until the client reports a failure with a word in its reason, and returns the
+// reason.
 func (w *watch) failed(k Key, word string) string {
 	w.t.Helper()
 	return await(w, "Failed of "+k.String()+" with "+word,
 		func(e Failed) bool { return e.Key == k && strings.Contains(e.Reason, word) }).Reason
 }
 
+// snapshot waits for a Snapshot with this number of peers.
 func (w *watch) snapshot(peers int) Snapshot {
 	w.t.Helper()
 	return await(w, fmt.Sprintf("Snapshot of %d peers", peers), func(e Snapshot) bool {
@@ -246,7 +267,8 @@ func (w *watch) snapshot(peers int) Snapshot {
 	})
 }
 
-// eventually waits for something that no event tells, such as another program's table.
+// eventually waits for something that no event reports, such as a change in another program's
+// table.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	limit := time.Now().Add(patience)
@@ -260,6 +282,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// shell runs a shell script, which must succeed, and returns its output.
 func shell(t *testing.T, script string) string {
 	t.Helper()
 	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
@@ -269,7 +292,7 @@ func shell(t *testing.T, script string) string {
 	return string(out)
 }
 
-// loaded tells whether charon has a connection of this name.
+// loaded reports whether charon has a connection of this name.
 func (r *router) loaded(name string) bool {
 	r.t.Helper()
 	for line := range strings.Lines(r.swanctl("--list-conns")) {

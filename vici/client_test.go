@@ -19,9 +19,14 @@ import (
 	"cygnet/vici/profile"
 )
 
-var compareEvents = cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateErrors(),
-	cmpopts.IgnoreFields(Disconnected{}, "Err")}
+// compareEvents has the options with which tests compare events.
+var compareEvents = cmp.Options{
+	cmpopts.EquateComparable(netip.Addr{}),
+	cmpopts.EquateErrors(),
+	cmpopts.IgnoreFields(Disconnected{}, "Err"),
+}
 
+// wantEvents fails the test unless the client has reported exactly the wanted events.
 func wantEvents(t *testing.T, what string, got []Event, want ...Event) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, compareEvents, cmpopts.EquateEmpty()); diff != "" {
@@ -29,20 +34,25 @@ func wantEvents(t *testing.T, what string, got []Event, want ...Event) {
 	}
 }
 
+// upOf returns the event for an SA that establish made with a peer.
 func upOf(addr string, initiator bool) Up {
-	return Up{Peer{Interface: "gre1", NBMA: netip.MustParseAddr(addr), Identity: "id-" + addr,
-		Initiator: initiator}}
+	return Up{Peer{
+		Interface: "gre1",
+		NBMA:      netip.MustParseAddr(addr),
+		Identity:  "id-" + addr,
+		Initiator: initiator,
+	}}
 }
 
-// succeed has charon establish whatever is initiated.
+// succeed makes every initiation succeed.
 func succeed(f *fakeCharon, name string) *tree {
 	_, addr, _ := profile.ParseName(name)
 	f.establish(name, addr.String())
 	return yes
 }
 
-// The events in the life of a peer come in order: the connection to charon, what is there, up, and
-// down with its reason.
+// The client reports the events in the life of a peer in order: the connection to charon, the
+// snapshot, that the peer is up, and that it is down with the reason.
 func TestLifeOfAPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -68,8 +78,8 @@ func TestLifeOfAPeer(t *testing.T) {
 	})
 }
 
-// A peer that dials in is reported under its address, whatever its connection. Down comes only with
-// the last of its SAs.
+// The client reports a peer that dials in under the peer's address, by any connection. It reports
+// the peer as down only when the last of the peer's SAs has ended.
 func TestPeerDialsIn(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -97,7 +107,8 @@ func TestPeerDialsIn(t *testing.T) {
 	})
 }
 
-// SAs of other people's connections are none of ours.
+// The client ignores the SAs of connections that it has not loaded, and leaves those connections
+// alone.
 func TestForeignSAs(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -124,7 +135,7 @@ func start(t *testing.T, f *fakeCharon) *Client {
 	return c
 }
 
-// At its end the client leaves charon as it is.
+// When Run ends, the client leaves charon's connections and SAs as they are.
 func TestNothingEndsWithRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -147,14 +158,17 @@ func TestNothingEndsWithRun(t *testing.T) {
 	})
 }
 
-// The PSK goes to charon without an id, and nowhere else: no log, no error, no status has it.
+// The client gives the PSK to charon without an ID. No log, error, event or status shows the PSK.
 func TestSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
 		f := newFake()
-		c := New(
-			Options{Log: slog.New(slog.NewTextHandler(&logged,
-				&slog.HandlerOptions{Level: slog.LevelDebug}))})
+		c := New(Options{
+			Log: slog.New(slog.NewTextHandler(
+				&logged,
+				&slog.HandlerOptions{Level: slog.LevelDebug},
+			)),
+		})
 		c.dialer.Dial = f.dial
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -190,8 +204,9 @@ func TestSecret(t *testing.T) {
 	})
 }
 
-// An interface that comes later gets a snapshot of what is there already; one that goes takes its
-// connections along, not its SAs.
+// When an interface gets a profile later, the client reports a snapshot of the SAs that are there
+// already. When a profile is removed, the client unloads the interface's connections and keeps the
+// SAs.
 func TestProfilesComeAndGo(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -220,7 +235,7 @@ func TestProfilesComeAndGo(t *testing.T) {
 	})
 }
 
-// A Close that comes while charon is away is done when it is back, if there is still something to
+// If charon is away, the client carries out a Close when charon is back, if there still is an SA to
 // close.
 func TestCloseWhileAway(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
@@ -242,8 +257,8 @@ func TestCloseWhileAway(t *testing.T) {
 	})
 }
 
-// An Expel that comes while charon is away, or whose answer is lost with the link, is carried out
-// when charon is back. It ends the SAs of that identity only.
+// If charon is away, or the link breaks before charon answers, the client carries out an Expel when
+// charon is back. It ends the SAs of that identity only.
 func TestExpelWhileAway(t *testing.T) {
 	for name, when := range map[string]func(f *fakeCharon, c *Client, cut func()){
 		"away": func(_ *fakeCharon, c *Client, cut func()) {
@@ -286,16 +301,17 @@ func TestExpelWhileAway(t *testing.T) {
 				after(c, 5*time.Second)
 				if ids := f.ids(); len(ids) != 1 || ids[0] != second {
 					t.Errorf(
-						"charon has the SAs %v, want only %d: %d belongs to the identity that was expelled", ids, second, first)
+						"charon has the SAs %v, want only %d: %d belongs to the identity that was expelled",
+						ids, second, first)
 				}
-				after(c, time.Minute) // the fake is done with the first command
+				after(c, time.Minute) // until the fake charon has finished the first command
 			})
 		})
 	}
 }
 
-// The jobs of a peer do not overtake each other, although they run on several sessions: a
-// connection that is wanted again while it is being unloaded is there in the end.
+// The jobs of one peer run in order, although they use several sessions. So charon has a connection
+// in the end that is wanted again while it is being unloaded.
 func TestWantedAgainWhileUnloading(t *testing.T) {
 	for name, leave := range map[string]func(c *Client){
 		"want": func(c *Client) {
@@ -330,7 +346,7 @@ func TestWantedAgainWhileUnloading(t *testing.T) {
 	}
 }
 
-// What was left over from a peer that was forgotten does not touch what is wanted of it later.
+// Jobs that are left from a forgotten peer do not affect the peer when it is wanted again.
 func TestForgottenPeerComesBack(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		after(c, time.Minute)
@@ -351,7 +367,8 @@ func TestForgottenPeerComesBack(t *testing.T) {
 	})
 }
 
-// A peer that is wanted before its interface has a profile is dialled when the profile is there.
+// If a peer is wanted before its interface has a profile, the client dials the peer when the
+// profile is there.
 func TestWantedBeforeItsProfile(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -368,8 +385,8 @@ func TestWantedBeforeItsProfile(t *testing.T) {
 	})
 }
 
-// The SPIs are those of all CHILD_SAs, also of connections that are not ours; without a charon
-// there is no answer.
+// SPIs returns the SPIs of all CHILD_SAs, including those of connections that the client has not
+// loaded. It returns an error without a charon.
 func TestSPIs(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -378,8 +395,12 @@ func TestSPIs(t *testing.T) {
 			f.establish("site", "192.0.2.2")
 		})
 		got, err := c.SPIs(t.Context())
-		want := map[uint32]bool{0xc0000001: true, 0xd0000001: true, 0xc0000002: true,
-			0xd0000002: true}
+		want := map[uint32]bool{
+			0xc0000001: true,
+			0xd0000001: true,
+			0xc0000002: true,
+			0xd0000002: true,
+		}
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%v %s", err, diff)
 		}

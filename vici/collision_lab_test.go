@@ -13,32 +13,32 @@ import (
 	"time"
 )
 
-// collision is two routers that dial each other at once, with a tunnel between them.
+// collision is a pair of routers that dial each other at once, with a tunnel between them.
 type collision struct {
 	r [2]*router
 	w [2]*watch
 
-	peer    string // the second one's address in the tunnel
-	up      time.Time
-	lasting time.Time // zero: not yet
-	pings   *exec.Cmd
-	out     bytes.Buffer
+	peer    string       // the second router's address in the tunnel
+	up      time.Time    // when both ends had an SA
+	lasting time.Time    // since when both ends have the same single SA; zero: not yet
+	pings   *exec.Cmd    // the running ping
+	out     bytes.Buffer // the output of ping
 }
 
 // Both ends dial at once, 40 times: see collide.
 func TestCollisions(t *testing.T) { collide(t, 4) }
 
-// The same 200 times, for the rarer orders of messages.
+// Both ends dial at once, 200 times, so that rarer orders of messages occur too: see collide.
 func TestManyCollisions(t *testing.T) { collide(t, 20) }
 
-// collide has both ends dial at once, ten pairs in parallel, each end up to 50 ms after the
-// other. Once an SA is up at both ends, one IKE_SA with one CHILD_SA is left, the same at both,
-// and no packet is lost from when both are told of it on.
+// collide makes both ends of ten pairs dial at once, each end up to 50 ms after the other. After an
+// SA is up at both ends, exactly one IKE_SA with one CHILD_SA is left, the same at both ends. No
+// packet is lost from the time at which both clients have reported an SA.
 func collide(t *testing.T, rounds int) {
 	const (
 		pairs              = 10
 		skew               = 50 * time.Millisecond
-		checkingDuplicates = 30 * time.Second // a deadline: what it takes is logged
+		checkingDuplicates = 30 * time.Second // a deadline; the test logs the time really taken
 	)
 	var all []*collision
 	r := routers(t, 2*pairs)
@@ -94,25 +94,26 @@ func collide(t *testing.T, rounds int) {
 				slowest = max(slowest, c.lasting.Sub(c.up))
 			}
 		}
-		// charon keeps the inbound state of a rekeyed SA for five seconds more, for what is under
-		// way.
+		// charon keeps the inbound state of a rekeyed SA for five more seconds, for packets that
+		// are still under way.
 		eventually(t, fmt.Sprintf("round %d: two ESP states in every kernel", round+1),
 			func() bool {
-				return shell(t,
-					fmt.Sprintf("for i in $(seq %d); do ip -n r$i xfrm state | grep -c '^src'; done",
-						2*pairs)) == strings.Repeat("2\n", 2*pairs)
+				return shell(t, fmt.Sprintf(
+					"for i in $(seq %d); do ip -n r$i xfrm state | grep -c '^src'; done",
+					2*pairs)) == strings.Repeat("2\n", 2*pairs)
 			})
 		for _, c := range all {
 			c.end()
 		}
 	}
-	t.Logf("%d of %d dialled twice; settled at the latest %v after both were up", duplicates,
-		pairs*rounds, slowest.Round(10*time.Millisecond))
+	t.Logf("%d of %d dialled twice; settled at the latest %v after both were up",
+		duplicates, pairs*rounds, slowest.Round(10*time.Millisecond))
 	if duplicates == 0 {
 		t.Error("nobody ever dialled twice: it proves nothing")
 	}
 }
 
+// newCollision makes the tunnel and the clients of a pair of routers.
 func newCollision(t *testing.T, number int, a, b *router) *collision {
 	t.Helper()
 	c := &collision{r: [2]*router{a, b}, peer: fmt.Sprintf("10.9.%d.2", number)}
@@ -129,22 +130,21 @@ func newCollision(t *testing.T, number int, a, b *router) *collision {
 	return c
 }
 
-// dial has both ends dial, each within the skew.
+// dial makes each end dial the other at a random time within the skew.
 func (c *collision) dial(skew time.Duration) {
 	for i := range c.w {
 		time.AfterFunc(rand.N(skew), func() { c.w[i].Want(c.r[1-i].key(), Initiate) })
 	}
 }
 
-// there tells whether both ends have an SA.
+// there reports whether both ends have an SA.
 func (c *collision) there() bool {
 	return !slices.ContainsFunc(c.w[:], func(w *watch) bool {
 		return !slices.ContainsFunc(w.SAs(), func(sa SA) bool { return len(sa.Children) > 0 })
 	})
 }
 
-// start awaits that both ends are told of an SA, and starts a train of packets that takes as long
-// as the settling may.
+// start waits until both clients have reported an SA, and starts a ping that lasts five seconds.
 func (c *collision) start(t *testing.T) {
 	t.Helper()
 	for i := range c.w {
@@ -159,14 +159,15 @@ func (c *collision) start(t *testing.T) {
 	}
 }
 
-// alike tells whether both ends have one and the same IKE_SA with one CHILD_SA.
+// alike reports whether both ends have exactly one IKE_SA with one CHILD_SA, and it is the same
+// IKE_SA.
 func (c *collision) alike() bool {
 	a, b := c.w[0].SAs(), c.w[1].SAs()
 	return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI &&
 		len(a[0].Children) == 1 && len(b[0].Children) == 1
 }
 
-// unsettled says what both ends of each pair that is not settled have.
+// unsettled returns the SAs at both ends of each pair whose ends do not have the same single SA.
 func unsettled(all []*collision) string {
 	var b strings.Builder
 	for _, c := range all {
@@ -183,7 +184,7 @@ func unsettled(all []*collision) string {
 	return b.String()
 }
 
-// end takes the pair's SA down, for the next round.
+// end closes the pair's SA before the next round.
 func (c *collision) end() {
 	for i := range c.w {
 		c.w[i].Want(c.r[1-i].key(), Accept)

@@ -51,7 +51,8 @@ func (r *reconciler) closeDuplicates(p *peer) {
 		p.ambiguous = true
 		r.log.Warn(
 			"several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
-			slog.Any("peer", p.Key), slog.Any("identities", ike.Identities(sas)))
+			slog.Any("peer", p.Key),
+			slog.Any("identities", ike.Identities(sas)))
 	}
 	current := r.withoutOutlived(sas, applied.Accepts)
 	closing := losers(current, applied.Accepts)

@@ -14,7 +14,7 @@ import (
 // hint is why an attempt fails, according to charon's log or an alert.
 type hint struct {
 	cause cause
-	said  string
+	said  string // the log message or alert itself
 }
 
 // cause sorts failures by what the administrator has to check.
@@ -59,7 +59,7 @@ var signs = []struct {
 	{"unreachable", noAnswer},
 }
 
-// heard takes a line of charon's log about a connection; others' connections are ignored.
+// heard takes a line of charon's log about a connection. It ignores the connections of others.
 func (r *reconciler) heard(connection, line string) {
 	if connection == "" || !strings.HasPrefix(connection, profile.Prefix) {
 		return
@@ -75,9 +75,10 @@ func (r *reconciler) heard(connection, line string) {
 	}
 }
 
-// secretMissing loads a PSK again that somebody cleared, unless it was loaded a moment ago and so
-// cannot be what is missing. It depends on the log, to which nobody may be subscribed where peers
-// only dial in; there the comparison every minute loads the PSK.
+// secretMissing loads a PSK again that an administrator cleared. It does nothing if the reconciler
+// loaded the PSK a moment ago, since then another secret is missing. If peers only dial in, the
+// reconciler may have no log subscription and so may not call secretMissing; the comparison every
+// minute then loads the PSK.
 func (r *reconciler) secretMissing(connection string) {
 	iface, _, _ := profile.ParseName(connection)
 	if p := r.profiles[iface]; p != nil && len(p.PSK) > 0 &&
@@ -86,7 +87,8 @@ func (r *reconciler) secretMissing(connection string) {
 	}
 }
 
-// alerted takes an alert (strongSwan 6.0.3): its type, and the IKE_SA that it is about.
+// alerted takes an alert, which charon sends since strongSwan 6.0.3. An alert has a type and the
+// IKE_SA that it is about.
 func (r *reconciler) alerted(m *govici.Message) {
 	names, _ := message.Sections(m)
 	if len(names) == 0 {
@@ -99,8 +101,8 @@ func (r *reconciler) alerted(m *govici.Message) {
 	}
 }
 
-// suspect notes why a connection's attempt fails, and polls the attempt at once. The first hint is
-// the cause; those that follow are its consequences.
+// suspect records why a connection's attempt fails, and polls the attempt a moment later. Only the
+// first hint counts: later ones are consequences of the same cause.
 func (r *reconciler) suspect(connection string, h hint) {
 	iface, addr, _ := profile.ParseName(connection)
 	p := r.peers[Key{Interface: iface, NBMA: addr}]
@@ -134,45 +136,54 @@ func (r *reconciler) failureWords(p *peer) string {
 	switch h.cause {
 	case authentication:
 		return fmt.Sprintf(
-			"authentication with %v failed: check that both ends have the same PSK, or certificates of CAs that the other trusts, and that the peer accepts %s%s%s", k, identity, remote, said)
+			"authentication with %v failed: check that both ends have the same PSK, or certificates of CAs that the other trusts, and that the peer accepts %s%s%s",
+			k, identity, remote, said)
 	case noSecret:
 		return fmt.Sprintf(
-			"no PSK for %v: check that the identities of both ends match those the PSK is for%s", k,
-			said)
+			"no PSK for %v: check that the identities of both ends match those the PSK is for%s",
+			k, said)
 	case noKey:
 		return fmt.Sprintf(
-			"no private key to authenticate to %v: check that /etc/swanctl/private holds the key of %s and that swanctl --load-creds has loaded it%s", k, identity, said)
+			"no private key to authenticate to %v: check that /etc/swanctl/private holds the key of %s and that swanctl --load-creds has loaded it%s",
+			k, identity, said)
 	case untrusted:
 		return fmt.Sprintf(
-			"the certificate of %v is not trusted: check that its CA is in /etc/swanctl/x509ca, loaded by swanctl --load-creds, and that it is valid now%s", k, said)
+			"the certificate of %v is not trusted: check that its CA is in /etc/swanctl/x509ca, loaded by swanctl --load-creds, and that it is valid now%s",
+			k, said)
 	case wrongIdentity:
 		return fmt.Sprintf(
-			"%v is not who it must be: check the remote identity of the profile against the peer's%s", k, said)
+			"%v is not who it must be: check the remote identity of the profile against the peer's%s",
+			k, said)
 	case proposals:
 		return fmt.Sprintf(
-			"%v shares no algorithms with this end: check that the proposals of both ends have one in common%s", k, said)
+			"%v shares no algorithms with this end: check that the proposals of both ends have one in common%s",
+			k, said)
 	case selectors:
 		return fmt.Sprintf(
-			"%v does not let GRE through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre]%s", k, said)
+			"%v does not let GRE through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre]%s",
+			k, said)
 	case unknown:
 		return fmt.Sprintf(
 			"charon gave up dialling %v and did not say why: see its log at both ends", k)
 	case unsupported:
 		return fmt.Sprintf(
-			"charon here lacks an algorithm of the proposals for %v: install its plugins (Debian: libstrongswan-standard-plugins) or change the proposals%s", k, said)
+			"charon here lacks an algorithm of the proposals for %v: install its plugins (Debian: libstrongswan-standard-plugins) or change the proposals%s",
+			k, said)
 	}
 	return fmt.Sprintf(
-		"no answer from %v: check that the peer is up, that its tunnel has IPsec too and its charon runs, and that UDP ports 500 and 4500 get through in both directions%s", k, said)
+		"no answer from %v: check that the peer is up, that its tunnel has IPsec too and its charon runs, and that UDP ports 500 and 4500 get through in both directions%s",
+		k, said)
 }
 
-// childlessWords returns why an IKE_SA without a child was closed.
+// childlessWords returns why an IKE_SA without a CHILD_SA was closed.
 func (r *reconciler) childlessWords(sa *SA) string {
 	p := r.peer(sa.Key())
 	if p.hint != nil && p.hint.cause != noAnswer {
 		return r.failureWords(p)
 	}
 	return fmt.Sprintf(
-		"%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and share an ESP proposal", p.Key)
+		"%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and share an ESP proposal",
+		p.Key)
 }
 
 // refusedWords returns why charon did not even begin an initiation.
@@ -181,16 +192,17 @@ func refusedWords(k Key, err error) string {
 		k, err)
 }
 
-// Reasons of a Down after which nothing failed.
+// Reasons of a Down that is no failure.
 const (
 	closedByPeer = "closed by the peer, or by an administrator here"
 	childClosed  = "the CHILD_SA was closed"
 )
 
-// Closed reports whether the peer, or an administrator here, closed the SA: nothing failed.
+// Closed reports whether the peer or an administrator at this end closed the SA. This is no
+// failure.
 func (d Down) Closed() bool { return d.Reason == closedByPeer || d.Reason == childClosed }
 
-// downWords returns why an IKE_SA ended, as far as its event tells.
+// downWords returns why an IKE_SA ended, as far as charon's event says.
 func downWords(sa *SA) string {
 	if sa.State == "DELETING" {
 		return closedByPeer

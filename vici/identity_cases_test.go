@@ -10,20 +10,22 @@ import (
 	"cygnet/vici/profile"
 )
 
-// identityCase is an identity as one end has it in its configuration, what the other end's charon
-// shows of it, and whether a pattern of the other end takes it. The lab holds charon itself to
-// this table, and the unit test our own reading of identities.
+// identityCase is an identity in one end's configuration and a pattern in the other end's. It says
+// whether the pattern matches the identity, and how the other end's charon shows the identity. The
+// lab checks charon itself against the table of cases. The unit tests check package swanctl, which
+// reads identities for the daemon.
 type identityCase struct {
-	local   string
-	remote  string // pattern
-	printed string // by charon, where the pattern takes it
-	taken   bool
+	local   string // the identity
+	remote  string // the pattern
+	printed string // how charon shows the identity, if the pattern matches
+	taken   bool   // the pattern matches
 }
 
+// anyIdentity is the pattern that matches every identity.
 const anyIdentity = "%any"
 
-// derName makes a distinguished name that cannot be written as text, in charon's notation: each
-// list is one RDN of attributes, each with a tag and a value.
+// derName returns a distinguished name that cannot be written as text, in charon's notation for
+// bytes. Each list is one RDN with its attributes.
 func derName(rdns ...[]asn1Attribute) string {
 	var name []byte
 	for _, rdn := range rdns {
@@ -40,12 +42,14 @@ func derName(rdns ...[]asn1Attribute) string {
 	return "asn1dn:#" + hex.EncodeToString(tlv(0x30, name))
 }
 
+// asn1Attribute is an attribute of an RDN. The tag is the type of the value.
 type asn1Attribute struct {
 	oid   asn1.ObjectIdentifier
 	tag   byte
 	value string
 }
 
+// tlv returns the DER encoding of a value with a tag.
 func tlv(tag byte, content []byte) []byte {
 	if len(content) < 128 {
 		return append([]byte{tag, byte(len(content))}, content...)
@@ -53,15 +57,18 @@ func tlv(tag byte, content []byte) []byte {
 	return append([]byte{tag, 0x82, byte(len(content) >> 8), byte(len(content))}, content...)
 }
 
+// Tags of ASN.1 string types.
 const (
 	utf8String = 12
 	bmpString  = 30
 )
 
+// organization returns the attribute O with a value.
 func organization(value string) asn1Attribute {
 	return asn1Attribute{asn1.ObjectIdentifier{2, 5, 4, 10}, utf8String, value}
 }
 
+// commonName returns the attribute CN with a value.
 func commonName(value string) asn1Attribute {
 	return asn1Attribute{asn1.ObjectIdentifier{2, 5, 4, 3}, utf8String, value}
 }
@@ -111,7 +118,7 @@ var identityCases = []identityCase{
 	{"/C=CH/O=Example/CN=spoke1", anyIdentity, "C=CH, O=Example, CN=spoke1", true},
 	{"no name=1", anyIdentity, "no name=1", true},
 
-	// What it shows alike although it is not.
+	// Different identities that charon shows alike.
 	{withComma, anyIdentity, "O=Lab, CN=spoke-1", true},
 	{"fqdn:O=Lab, CN=spoke-1", anyIdentity, "O=Lab, CN=spoke-1", true},
 	{multiValued, anyIdentity, "O=Lab, CN=x", true},
@@ -188,29 +195,31 @@ var identityCases = []identityCase{
 	{emptyName, "O=*, CN=*", "", false},
 }
 
-// charonRefuses are identities that charon does not take over VICI: letters outside ASCII.
+// charonRefuses are identities that charon does not accept by VICI, since they have letters outside
+// ASCII.
 var charonRefuses = []string{"M\u00fcller.example.net", "CN=M\u00fcller"}
 
-// charonMistakes are notations that charon takes otherwise than they look: behind these prefixes it
-// reads bytes, not text.
+// charonMistakes are notations that charon reads differently from what they seem to say: after
+// these prefixes charon expects bytes, not text.
 var charonMistakes = []string{
 	"ipv4:192.0.2.7", "ipv6:2001:db8::7", "ipv4net:192.0.2.0/28", "ipv4range:192.0.2.1-192.0.2.9",
 	"asn1dn:C=CH, CN=x",
 }
 
-// Our reading of a pattern takes every identity that charon's takes. Where charon does not take
-// one, there is no SA to judge; what ours takes more is listed, so that nothing is added unseen.
+// A pattern in package swanctl matches every identity that it matches in charon. If charon does not
+// match an identity, there is no SA to evaluate. The map lenient lists the identities that only
+// package swanctl matches, so that a change of that set is noticed.
 func TestIdentitiesFit(t *testing.T) {
 	lenient := map[identityCase]bool{
-		// Printed, these do not differ from what the pattern takes.
+		// Charon shows these like identities that the pattern matches.
 		{"keyid:spoke1.example.net", "*.example.net", "", false}:  true,
 		{"rfc822:spoke1.example.net", "*.example.net", "", false}: true,
 		{"spoke@example.net", "@*@example.net", "", false}:        true,
 		{withComma, "O=*, CN=*", "", false}:                       true,
 		{"fqdn:O=Lab, CN=x", "O=*, CN=*", "", false}:              true,
-		// charon.rdn_matching may be relaxed.
+		// The setting charon.rdn_matching may be relaxed.
 		{"O=Lab, CN=x", "O=*", "", false}: true,
-		// The two ends print an identity of the kind that the pattern is not.
+		// What charon shows does not say of which kind the identity is.
 		{"spoke1.example.net", "@@*.example.net", "", false}: true,
 	}
 	shown := map[string]string{}
@@ -233,7 +242,7 @@ func TestIdentitiesFit(t *testing.T) {
 	}
 }
 
-// What we take for the way in which charon shows an identity is the way in which it shows it.
+// Package swanctl writes an identity in the way in which charon shows it.
 func TestIdentitiesAsShown(t *testing.T) {
 	for _, c := range identityCases {
 		if c.remote != anyIdentity || c.local == emptyName {
@@ -245,27 +254,30 @@ func TestIdentitiesAsShown(t *testing.T) {
 	}
 }
 
-// What charon refuses or takes otherwise than it looks is found before charon is asked.
+// Package swanctl finds the identities that charon refuses, or that charon reads differently from
+// what they seem to say, before they are loaded. It also finds patterns that match no identity.
 func TestIdentitiesThatAreMistakes(t *testing.T) {
 	for _, id := range append(charonRefuses, charonMistakes...) {
 		if swanctl.ParseIdentity(id).Fault() == "" {
 			t.Errorf("%q is taken for right", id)
 		}
 	}
-	useless := map[string]bool{ // no router fits them
+	useless := map[string]bool{ // patterns that match no router's identity
 		"spoke*.example.net": true, "keyid:*": true, "192.0.2.*": true, "O=Lab, CN=x*": true,
 	}
 	for _, c := range identityCases {
 		if fault := swanctl.ParseIdentity(c.local).Fault(); fault != "" {
 			t.Errorf("%q is taken for wrong: %s", c.local, fault)
 		}
-		if fault := swanctl.ParseIdentity(c.remote).PatternFault(); (fault != "") != useless[c.remote] {
+		if fault := swanctl.ParseIdentity(c.remote).PatternFault(); (fault != "") !=
+			useless[c.remote] {
 			t.Errorf("as a remote identity %q is wrong: %q", c.remote, fault)
 		}
 	}
 }
 
-// An SA that charon let in by its remote identity stays, whatever notation that has.
+// The client keeps an SA whose remote identity charon has accepted, in whichever notation the
+// identity is written.
 func TestSAsOfAllNotationsStay(t *testing.T) {
 	for _, c := range identityCases {
 		if !c.taken || c.printed == "" {

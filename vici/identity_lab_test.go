@@ -14,16 +14,16 @@ import (
 	govici "github.com/strongswan/govici/vici"
 )
 
-// charon itself shows and matches identities as identityCases says. Each case has a connection of
-// its own on both ends, told apart by the hub's identity; they are initiated one after the other,
-// since charon drops what comes in bursts, and without children.
+// charon itself shows and matches identities as identityCases says. Each case has its own
+// connection on both ends, and the hub's identity tells the connections apart. The test initiates
+// them without CHILD_SAs, one after the other, since charon drops requests that come in bursts.
 func TestIdentitiesOfCharon(t *testing.T) {
 	r := routers(t, 2)
 	section := func(name, local, remote, from, to string) string {
 		return fmt.Sprintf(
 			"%s {\nversion = 2\nunique = never\nchildless = force\nproposals = aes128gcm16-prfsha256-x25519\nlocal_addrs = %s\nremote_addrs = %s\n"+
-				"local {\nauth = psk\nid = \"%s\"\n}\nremote {\nauth = psk\nid = \"%s\"\n}\n}\n", name,
-			from, to, local, remote)
+				"local {\nauth = psk\nid = \"%s\"\n}\nremote {\nauth = psk\nid = \"%s\"\n}\n}\n",
+			name, from, to, local, remote)
 	}
 	var hub, spoke strings.Builder
 	for i, c := range identityCases {
@@ -58,8 +58,10 @@ func TestIdentitiesOfCharon(t *testing.T) {
 	defer s.Close()
 	for i := range identityCases {
 		m := govici.NewMessage()
-		for key, value := range map[string]string{"ike": fmt.Sprintf("case%d", i),
-			"timeout": "20000"} {
+		for key, value := range map[string]string{
+			"ike":     fmt.Sprintf("case%d", i),
+			"timeout": "20000",
+		} {
 			if err := m.Set(key, value); err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +84,8 @@ func TestIdentitiesOfCharon(t *testing.T) {
 	}
 }
 
-// remoteIdentities reads the remote identity of each IKE_SA from what swanctl prints.
+// remoteIdentities returns the remote identity of each IKE_SA in the output of swanctl, by the name
+// of the connection.
 func remoteIdentities(out string) map[string]string {
 	list, name := map[string]string{}, ""
 	for line := range strings.Lines(out) {

@@ -14,38 +14,39 @@ import (
 	"cygnet/vici/session"
 )
 
-// charon raises no event when a router fails to dial this end. Its counters show that one did:
-// charon got more IKE_AUTH requests than IKE_SAs came of. The reconciler then subscribes to
-// charon's log for a while. The router dials again, and the log says why it fails. The counters
-// come from charon's plugin "counters", which is loaded by default; without it nobody notices such
-// routers.
+// charon raises no event when a router fails to dial this end. Its counters show that an attempt
+// failed: charon got more IKE_AUTH requests than it made IKE_SAs. The reconciler then subscribes to
+// charon's log for a while. The router dials again, and the log says why the attempt fails. The
+// counters come from charon's plugin "counters", which charon loads by default. Without the plugin,
+// the reconciler does not notice such routers.
 
-// inbound is what is known of other routers' attempts to dial this end.
+// inbound is what the reconciler knows of other routers' attempts to dial this end.
 type inbound struct {
-	counted   bool
-	auths     uint64    // IKE_AUTH requests at the last count
-	ups       uint64    // IKE_SAs that others made since then
-	suspected time.Time // when a count last showed a failure
-	dialogs   map[string]dialog
-	reported  map[Key]time.Time
+	counted   bool              // auths is valid
+	auths     uint64            // IKE_AUTH requests at the last count
+	ups       uint64            // IKE_SAs that others made since then
+	suspected time.Time         // when a count last showed a failure
+	dialogs   map[string]dialog // by charon's unique ID of the IKE_SA
+	reported  map[Key]time.Time // when the last event about a router was sent
 }
 
 // dialog is what charon's log said about one IKE_SA.
 type dialog struct {
 	local, remote netip.Addr
-	identity      string // as the router claims
+	identity      string // the identity that the router claims
 }
 
 const (
 	maxDialogs   = 256              // IKE_SAs whose log lines are remembered
 	refusedAgain = 10 * time.Second // between two events about one router
-	maxRefused   = 256              // routers that are remembered for that
-	// With more IKE_SAs than this in one interval, too many attempts are under way to tell
-	// failures.
+	maxRefused   = 256              // routers that are remembered for refusedAgain
+
+	// busyInbound is the largest number of IKE_SAs in one interval with which a count is used. With
+	// more, too many attempts are under way to tell which failed.
 	busyInbound = 20
 )
 
-// countInbound reads charon's counters again and again.
+// countInbound reads charon's counters regularly.
 func (r *reconciler) countInbound() {
 	var auths uint64
 	var ok bool
@@ -71,8 +72,8 @@ func (r *reconciler) countInbound() {
 	})
 }
 
-// authRequests returns how many IKE_AUTH requests came, over all connections; ok is false if charon
-// does not tell.
+// authRequests returns how many IKE_AUTH requests charon got, over all connections. It returns
+// false if charon's answer does not say.
 func authRequests(answer *govici.Message) (uint64, bool) {
 	counters, ok := message.Section(answer, "counters")
 	if !ok {
@@ -87,8 +88,8 @@ func authRequests(answer *govici.Message) (uint64, bool) {
 	return 0, false
 }
 
-// inboundCounted subscribes to charon's log if more IKE_AUTH requests came than IKE_SAs came of
-// them; auths is how many came since charon's start.
+// inboundCounted subscribes to charon's log if charon got more IKE_AUTH requests than it made
+// IKE_SAs since the last count. The argument auths counts the requests since charon's start.
 func (r *reconciler) inboundCounted(auths uint64) {
 	in := &r.inbound
 	before, ups, counted := in.auths, in.ups, in.counted
@@ -103,8 +104,8 @@ func (r *reconciler) inboundCounted(auths uint64) {
 // suspects reports whether an attempt of another router failed lately.
 func (in *inbound) suspects(within time.Duration) bool { return time.Since(in.suspected) < within }
 
-// heardInbound puts the log lines of one IKE_SA together and reports why another router cannot make
-// one.
+// heardInbound combines the log lines of one IKE_SA, and reports why another router cannot make an
+// IKE_SA.
 func (r *reconciler) heardInbound(id, line string) {
 	if id == "" {
 		return
@@ -169,7 +170,8 @@ var inboundSigns = []struct {
 	{"constraint check failed", wrongIdentity},
 }
 
-// causeOf returns the cause that a line of charon's log tells, if it tells one.
+// causeOf returns the cause that a line of charon's log names. It returns false if the line names
+// none.
 func causeOf(line string) (cause, bool) {
 	for _, sign := range inboundSigns {
 		if strings.Contains(line, sign.piece) {
@@ -238,18 +240,28 @@ func (r *reconciler) inboundWords(d dialog, h hint) string {
 	said := fmt.Sprintf(" (charon: %s)", message.Shorten(h.said))
 	switch h.cause {
 	case authentication:
-		return who + " does not prove it by a key of this router's: compare the PSK (psk_file) of both" + said
+		return who +
+			" does not prove it by a key of this router's: compare the PSK (psk_file) of both" +
+			said
 	case noSecret:
-		return who + " cannot be authenticated, since no PSK here is for the identities of the two: compare identity on both" + said
+		return who +
+			" cannot be authenticated, since no PSK here is for the identities of the two: compare identity on both" +
+			said
 	case noKey:
-		return who + " gets no proof of who this router is: the private key of its certificate is not loaded here" + said
+		return who +
+			" gets no proof of who this router is: the private key of its certificate is not loaded here" +
+			said
 	case untrusted:
-		return who + " has a certificate that this router does not trust: compare the CAs of both, and look when it expires" + said
+		return who +
+			" has a certificate that this router does not trust: compare the CAs of both, and look when it expires" +
+			said
 	}
-	return who + " is not accepted under that identity: compare remote_identity here with identity there" + said
+	return who +
+		" is not accepted under that identity: compare remote_identity here with identity there" +
+		said
 }
 
-// countUp counts an IKE_SA that another router made, by whatever connection.
+// countUp counts an IKE_SA that another router made, by any connection.
 func (r *reconciler) countUp(m *govici.Message) {
 	_, bodies := message.Sections(m)
 	if message.Text(m, "up") == "yes" && len(bodies) > 0 &&

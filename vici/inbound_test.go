@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// counts has charon count so many IKE_AUTH requests more.
+// counts makes charon count this many more IKE_AUTH requests.
 func (f *fakeCharon) counts(more int) {
 	if f.auths == nil {
 		f.auths = new(int)
@@ -14,12 +14,13 @@ func (f *fakeCharon) counts(more int) {
 	*f.auths += more
 }
 
-// dialled has charon log what it does when a router dials in that it does not let in, for the
-// reason that the last line says.
+// dialled makes charon log a failed attempt of a router that dials in. The last line says why the
+// attempt fails.
 func (f *fakeCharon) dialled(remote, identity, last string) {
 	for _, line := range []string{
 		"received packet: from " + remote + "[500] to 192.0.2.100[500] (500 bytes)",
-		"looking for peer configs matching 192.0.2.100[me.example.net]..." + remote + "[" + identity + "]",
+		"looking for peer configs matching 192.0.2.100[me.example.net]..." +
+			remote + "[" + identity + "]",
 		"selected peer config 'cygnet-gre1'",
 		last,
 	} {
@@ -27,6 +28,7 @@ func (f *fakeCharon) dialled(remote, identity, last string) {
 	}
 }
 
+// refusedOf returns the Refused events among events.
 func refusedOf(events []Event) []Refused {
 	var list []Refused
 	for _, e := range events {
@@ -37,9 +39,9 @@ func refusedOf(events []Event) []Refused {
 	return list
 }
 
-// While as many IKE_SAs come up as others ask for, nobody hears charon's log. Once fewer do, it
-// is heard for a while, and says who fails and why; the same router is not told of with every
-// attempt.
+// While as many IKE_SAs come up as other routers ask for, the client has no log subscription. Once
+// fewer come up, the client subscribes for a while, and reports which router fails and why. It does
+// not report the same router with every attempt.
 func TestFailedDialIsTold(t *testing.T) {
 	for last, want := range map[string]string{
 		"tried 1 shared key for 'me.example.net' - 'spoke1', but MAC mismatched": "compare the PSK",
@@ -62,8 +64,7 @@ func TestFailedDialIsTold(t *testing.T) {
 				t.Fatalf("after a failure %d sessions hear charon's log", n)
 			}
 			f.do(func(f *fakeCharon) {
-				f.dialled("192.0.2.9", "spoke1",
-					last)
+				f.dialled("192.0.2.9", "spoke1", last)
 				f.dialled("192.0.2.9", "spoke1", last)
 			})
 			got := refusedOf(told(c))
@@ -77,8 +78,8 @@ func TestFailedDialIsTold(t *testing.T) {
 	}
 }
 
-// What is no interface's business, and what this end dials itself, is not told; nor is a crowd
-// that comes at once taken for failures.
+// The client does not report attempts at an address that no interface uses, or attempts that this
+// end makes itself. It does not take many attempts at the same time for failures.
 func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.counts(0) })
@@ -108,20 +109,25 @@ func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 	})
 }
 
-// Lines of a charon that says other things do no harm.
+// Log lines of another form than the expected one do no harm.
 func TestStrangeLinesOfDials(t *testing.T) {
-	for _, line := range []string{"received packet: from ", "received packet: from x to y (",
-		"received packet: from [500] to [500]", "looking for peer configs matching "} {
+	for _, line := range []string{
+		"received packet: from ",
+		"received packet: from x to y (",
+		"received packet: from [500] to [500]",
+		"looking for peer configs matching ",
+	} {
 		endpoints(line)
 		claimed(line)
 	}
-	if remote,
-		local := endpoints(
-		"received packet: from 192.0.2.9[4500] to 192.0.2.100[4500] (65 bytes)"); remote.String() != "192.0.2.9" || local.String() != "192.0.2.100" {
+	if remote, local := endpoints(
+		"received packet: from 192.0.2.9[4500] to 192.0.2.100[4500] (65 bytes)",
+	); remote.String() != "192.0.2.9" || local.String() != "192.0.2.100" {
 		t.Errorf("from %s to %s", remote, local)
 	}
 	if got := claimed(
-		"looking for peer configs matching 192.0.2.1[%any]...192.0.2.9[C=CH, CN=a]"); got != "C=CH, CN=a" {
+		"looking for peer configs matching 192.0.2.1[%any]...192.0.2.9[C=CH, CN=a]",
+	); got != "C=CH, CN=a" {
 		t.Errorf("claimed %q", got)
 	}
 }

@@ -18,16 +18,16 @@ import (
 // appliedProfile is a profile and what charon has of it.
 type appliedProfile struct {
 	profile.Profile
-	profile.Rules // which SAs it allows
+	profile.Rules // which SAs the profile allows
 
-	loaded  bool            // charon has it, as it is
-	busy    bool            // it is being loaded
-	stale   bool            // it is to be loaded again after that
-	refusal string          // why charon does not take it, as last reported; "": it does
-	since   time.Time       // of the last load
+	loaded  bool            // charon has the profile in its present form
+	busy    bool            // the profile is being loaded
+	stale   bool            // the profile must be loaded again after the load under way
+	refusal string          // why charon refuses the profile, as last reported, or empty
+	since   time.Time       // when the last load began
 	known   map[string]bool // additional key exchanges that charon has
 
-	revision uint64 // counts its changes
+	revision uint64 // counts the changes of the profile
 }
 
 // Revision implements [ike.Policy].
@@ -79,7 +79,8 @@ func (r *reconciler) setProfile(p profile.Profile) {
 	r.review(p.Interface)
 }
 
-// adopt takes an interface's SAs in the table as reported, without an event: a Snapshot follows.
+// adopt marks an interface's SAs in the table as reported. It sends no event, since a Snapshot
+// follows.
 func (r *reconciler) adopt(iface string) {
 	for k := range r.index.Keys() {
 		if k.Interface == iface {
@@ -147,8 +148,8 @@ func (r *reconciler) unloadTemplate(iface string) {
 		if r.fatal(err) {
 			return
 		}
-		// The profile was set again meanwhile, and loaded on another session: before the
-		// unloading, perhaps.
+		// If the profile was set again in the meantime, another session may have loaded it before
+		// this unloading. So load it again.
 		if again := r.profiles[iface]; again != nil {
 			r.load(again)
 		}
@@ -225,7 +226,8 @@ func (r *reconciler) profileRefused(p *appliedProfile, err error) {
 	}
 	p.refusal = err.Error()
 	reason := fmt.Sprintf(
-		"charon does not take the IPsec profile of %s: %v: check the profile, and with certificates that their files are there", p.Interface, err)
+		"charon does not take the IPsec profile of %s: %v: check the profile, and with certificates that their files are there",
+		p.Interface, err)
 	r.log.Error("IPsec profile refused", slog.String("interface", p.Interface),
 		slog.Any("error", err))
 	r.status(func(s *Status) {

@@ -12,12 +12,12 @@ import (
 	"cygnet/vici/session"
 )
 
-// sas are what charon may say is up, as changes to an SA that is right, and the words that refuse
-// it.
+// sas are SAs that charon may report as up, each as a change to an SA that the profile allows, and
+// the words with which the client refuses the SA.
 var sas = []struct {
 	name   string
 	change func(sa, child *tree)
-	want   string // "": it is good
+	want   string // empty: the client accepts the SA
 }{
 	{"as it must be", func(sa, child *tree) {}, ""},
 	{"an older charon that tells less", func(sa, child *tree) {
@@ -25,8 +25,7 @@ var sas = []struct {
 			sa.set(key, "")
 		}
 	}, ""},
-	{"another cipher that is proposed", func(sa,
-		child *tree) {
+	{"another cipher that is proposed", func(sa, child *tree) {
 		sa.set("encr-keysize", "256")
 		child.set("encr-keysize", "256")
 	}, ""},
@@ -64,21 +63,23 @@ var sas = []struct {
 		func(sa, child *tree) { child.set("remote-ts", []string{"192.0.2.0/24[47]"}) }, ""},
 }
 
+// strict returns a profile that allows certain remote identities only.
 func strict() profile.Profile {
 	p := testProfile()
 	p.RemoteIdentity = "*.example.net"
 	return p
 }
 
-// change makes the right SA of strict with a change.
+// changed returns an SA that the profile strict allows, with a change, as arguments of establish.
 func (f *fakeCharon) changed(change func(sa, child *tree)) (overrides []any) {
 	sa := mk("remote-id", "spoke.example.net", "dh-group", "CURVE_25519", "encr-alg", "AES_GCM_16",
 		"encr-keysize", "128")
 	child := f.child(f.lastID+1, "TRANSPORT")
 	for _, key := range []string{"local-ts", "remote-ts"} {
-		child.set(key,
-			[]string{map[string]string{"local-ts": "192.0.2.100/32[gre]",
-				"remote-ts": "192.0.2.1/32[gre]"}[key]})
+		child.set(key, []string{map[string]string{
+			"local-ts":  "192.0.2.100/32[gre]",
+			"remote-ts": "192.0.2.1/32[gre]",
+		}[key]})
 	}
 	child.set("encr-alg", "AES_GCM_16")
 	child.set("encr-keysize", "128")
@@ -90,8 +91,8 @@ func (f *fakeCharon) changed(change func(sa, child *tree)) (overrides []any) {
 	return overrides
 }
 
-// An SA that is up and not what the profile allows is never told to be up. It is closed, and why is
-// told, whoever dialled.
+// The client never reports an SA as up that the profile does not allow. It closes the SA and
+// reports why, whichever end dialled.
 func TestRefusedSAs(t *testing.T) {
 	for _, initiator := range []string{"yes", "no"} {
 		for _, test := range sas {
@@ -136,8 +137,8 @@ func TestRefusedSAs(t *testing.T) {
 	}
 }
 
-// An SA that was right when it came and is not any more after the profile was made stricter is
-// closed, and the reason is that.
+// When a profile becomes stricter, the client closes an SA that the profile allowed before and does
+// not allow any more. The reason of the Down says so.
 func TestStricterProfile(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -179,7 +180,8 @@ func TestStricterProfile(t *testing.T) {
 	}
 }
 
-// What was there before us is held to the profile, too, before anything of it is told.
+// The client checks SAs that are there before it starts against the profile, too, before it reports
+// them.
 func TestAdoptedSAsAreInspected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -201,8 +203,8 @@ func TestAdoptedSAsAreInspected(t *testing.T) {
 	})
 }
 
-// A peer that is refused and dials again at once is one line a minute, with what was left out;
-// there is a limit to what is remembered.
+// A refused peer that keeps dialling causes one log line a minute, which says how many refusals
+// were left out. The number of remembered peers is limited.
 func TestRefusalsAreToldSparingly(t *testing.T) {
 	r, now := refusals[Key]{}, time.Unix(1000, 0)
 	type step struct {
@@ -231,7 +233,7 @@ func TestRefusalsAreToldSparingly(t *testing.T) {
 	}
 }
 
-// What a peer calls itself is in charon's words about it, and does not fill what is told.
+// The length of reasons is limited, since charon's messages can have text that a peer chose.
 func TestReasonsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)

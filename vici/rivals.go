@@ -18,17 +18,17 @@ import (
 type Rival struct {
 	Interface  string
 	Connection string
-	Peer       netip.Addr // the last one that it took
+	Peer       netip.Addr // the last peer for which charon chose the connection
 	Identity   string     // of that peer
-	Last       time.Time
+	Last       time.Time  // when charon last chose the connection for a peer
 }
 
 const (
-	rivalTime     = 10 * time.Minute // for which the status has a rival after it last took a peer
-	rivalShort    = 10 * time.Second // a peer did not accept an SA that it ends within this time
+	rivalTime     = 10 * time.Minute // how long the status shows a rival after its last peer
+	rivalShort    = 10 * time.Second // a peer that ends an SA within this time did not accept it
 	rivalStrikes  = 2                // refused SAs of a connection that make it a rival
-	mostSuspects  = 256              // SAs that are watched; peers that dial in could make many
-	mostRivals    = 32               // administrators make them, so there are few
+	mostSuspects  = 256              // watched SAs, of which peers that dial in could make many
+	mostRivals    = 32               // connections of administrators, so there are few
 	selectorOfGRE = "[gre"           // in charon's notation of a traffic selector
 )
 
@@ -38,8 +38,8 @@ type suspect struct {
 	since time.Time
 }
 
-// rivalUp examines a child that came up by somebody else's connection. If the peer dialled in and
-// asked for GRE with a tunnel's address, it is probably a peer of that tunnel.
+// rivalUp examines a CHILD_SA that came up by somebody else's connection. If the peer dialled in
+// and asked for GRE with a tunnel's address, the peer is probably one of that tunnel.
 func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
 	if sa == nil || message.Text(m, "up") != "yes" || sa.Initiator ||
 		len(r.suspects) >= mostSuspects {
@@ -56,15 +56,17 @@ func (r *reconciler) rivalUp(sa *SA, m *govici.Message) {
 	for iface, p := range r.profiles {
 		if slices.Contains(p.LocalAddrs, sa.LocalHost) {
 			now := time.Now()
-			r.suspects[sa.ID] = suspect{Rival{iface, sa.Connection, sa.RemoteHost, sa.RemoteID,
-				now}, now}
+			r.suspects[sa.ID] = suspect{
+				Rival{iface, sa.Connection, sa.RemoteHost, sa.RemoteID, now},
+				now,
+			}
 			return
 		}
 	}
 }
 
-// rivalDown examines the end of an IKE_SA by somebody else's connection. A peer that closes it at
-// once did not accept it.
+// rivalDown examines the end of an IKE_SA by somebody else's connection. A peer that closes the
+// IKE_SA at once did not accept the SA.
 func (r *reconciler) rivalDown(sa *SA) {
 	if sa == nil {
 		return
@@ -112,7 +114,7 @@ func (r *reconciler) forgetRivals(iface string) {
 	})
 }
 
-// current returns those rivals that took a peer lately.
+// current returns the rivals that charon lately chose for a peer.
 func current(rivals []Rival, now time.Time) []Rival {
 	return slices.DeleteFunc(slices.Clone(rivals), func(v Rival) bool {
 		return now.Sub(v.Last) >= rivalTime

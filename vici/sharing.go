@@ -90,8 +90,8 @@ func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 		a.gaveUp = true
 		r.log.Warn(
 			"charon does not take the connection with marks for routers behind one NAT address: only the newest SA gets this end's traffic",
-			slog.Any("peer", a.Key), slog.String("connection",
-				profile.SharedName(a.Interface, a.NBMA)))
+			slog.Any("peer", a.Key),
+			slog.String("connection", profile.SharedName(a.Interface, a.NBMA)))
 		r.evaluate(a.Key)
 	}
 }
@@ -135,10 +135,10 @@ func (r *reconciler) loadShared(a *sharedAddress) {
 	})
 }
 
-// sharedLoaded goes on when charon has the connection for a shared address.
+// sharedLoaded continues after charon has taken the connection for a shared address.
 func (r *reconciler) sharedLoaded(a *sharedAddress) {
 	if r.shared[a.Key] != a {
-		r.unloadShared(a) // it is not needed any more
+		r.unloadShared(a) // the connection is not needed any more
 		return
 	}
 	a.loaded = true
@@ -155,7 +155,7 @@ func (r *reconciler) sharedConns(
 		if k.Interface != p.Interface || a.busy {
 			continue
 		}
-		// otherwise the template has the same fault, which is reported
+		// If this fails, the template has the same fault, and that is reported.
 		if conn, err := p.newConnection(k.NBMA, true); err == nil {
 			addresses, conns = append(addresses, a), append(conns, conn)
 		}
@@ -163,7 +163,7 @@ func (r *reconciler) sharedConns(
 	return addresses, conns
 }
 
-// forgetShared makes an interface do without marks. Routers that have one come back without.
+// forgetShared makes an interface stop using marks. Routers that have a mark come back without one.
 func (r *reconciler) forgetShared(iface string) {
 	for k, a := range r.shared {
 		if k.Interface == iface {

@@ -11,6 +11,8 @@ import (
 	"time"
 )
 
+// Two ends with the same PSK get an SA in transport mode for GRE, and each client reports the
+// identity of the other end.
 func TestPSK(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
@@ -22,13 +24,20 @@ func TestPSK(t *testing.T) {
 
 	spoke.Want(r[0].key(), Initiate)
 	got := spoke.up(r[0].key())
-	if want := (Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net",
-		Initiator: true}); !got.Equal(want) {
+	if want := (Peer{
+		Interface: "gre1",
+		NBMA:      r[0].addr,
+		Identity:  "r1.example.net",
+		Initiator: true,
+	}); !got.Equal(want) {
 		t.Errorf("the spoke was told %+v, want %+v", got, want)
 	}
 	got = hub.up(r[1].key())
-	if want := (Peer{Interface: "gre1", NBMA: r[1].addr,
-		Identity: "r2.example.net"}); !got.Equal(want) {
+	if want := (Peer{
+		Interface: "gre1",
+		NBMA:      r[1].addr,
+		Identity:  "r2.example.net",
+	}); !got.Equal(want) {
 		t.Errorf("the hub was told %+v, want %+v", got, want)
 	}
 	eventually(t, "the states", func() bool {
@@ -41,7 +50,8 @@ func TestPSK(t *testing.T) {
 	}
 }
 
-// pair is a hub and a spoke with clients, profiles and an SA that the spoke initiated.
+// pair returns two routers, the hub first, and their clients. Both have profiles, and an SA that
+// the spoke initiated.
 func pair(t *testing.T) (r []*router, hub, spoke *watch) {
 	t.Helper()
 	r = routers(t, 2)
@@ -57,7 +67,7 @@ func pair(t *testing.T) (r []*router, hub, spoke *watch) {
 	return r, hub, spoke
 }
 
-// Close terminates on both ends and unloads the peer's connection; the template stays.
+// Close ends the SA at both ends and unloads the peer's connection. The template stays.
 func TestClose(t *testing.T) {
 	r, hub, spoke := pair(t)
 	if !r[1].loaded("cygnet-gre1-192.0.2.1") {
@@ -82,8 +92,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// What a client that is gone left for interfaces that nobody keeps ends on both ends; what belongs
-// to others stays.
+// Abandon ends, at both ends, the SAs that an earlier client left for one interface, and unloads
+// the connections. The SAs and connections of other interfaces stay.
 func TestAbandon(t *testing.T) {
 	r, hub, spoke := pair(t)
 	spoke.stop()
@@ -110,7 +120,7 @@ func TestAbandon(t *testing.T) {
 		func() bool { return shell(t, "ip -n r1 xfrm state; ip -n r2 xfrm state") == "" })
 }
 
-// When both ends dial at the same time, one pair of SAs remains, and no end was ever told that its
+// When both ends dial at the same time, one pair of SAs remains. No client ever reports that the
 // peer is lost.
 func TestBothInitiate(t *testing.T) {
 	r := routers(t, 2)
@@ -134,14 +144,16 @@ func TestBothInitiate(t *testing.T) {
 			return len(w[0].SAs()) == 1 && len(w[1].SAs()) == 1
 		})
 		eventually(t, "one pair of states on each end", func() bool {
-			return shell(t,
-				"ip -n r1 xfrm state | grep -c '^src'; ip -n r2 xfrm state | grep -c '^src'") == "2\n2\n"
+			return shell(
+				t,
+				"ip -n r1 xfrm state | grep -c '^src'; ip -n r2 xfrm state | grep -c '^src'",
+			) == "2\n2\n"
 		})
 		a, b := w[0].SAs()[0], w[1].SAs()[0]
 		if a.InitiatorSPI != b.InitiatorSPI {
 			t.Errorf("the ends kept different SAs: %x and %x", a.InitiatorSPI, b.InitiatorSPI)
 		}
-		t.Logf("round %d: duplicates %v", round+1, duplicates) // up to chance
+		t.Logf("round %d: duplicates %v", round+1, duplicates) // whether there are any is chance
 		for i := range w {
 			w[i].Want(r[1-i].key(), Accept)
 		}
@@ -166,8 +178,8 @@ func TestBothInitiate(t *testing.T) {
 	}
 }
 
-// A charon that crashed and comes back knows nothing: the client tells so by a snapshot without
-// peers and secures them again.
+// A charon that has crashed and is started again knows no SAs. The client reports a snapshot
+// without peers, and then secures the peers again.
 func TestCharonKilled(t *testing.T) {
 	r, _, spoke := pair(t)
 	before, version := shell(t, "ip -n r2 xfrm state | grep -c '^src'"), spoke.Status().Version
@@ -188,8 +200,8 @@ func TestCharonKilled(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
-// An orderly stop of charon closes the SAs; the other end hears of it and redials as soon as charon
-// is back.
+// An orderly stop of charon closes the SAs and tells the other end. The other end dials again as
+// soon as charon is back.
 func TestCharonRestarted(t *testing.T) {
 	r, hub, spoke := pair(t)
 	r[0].stop()
@@ -203,8 +215,8 @@ func TestCharonRestarted(t *testing.T) {
 	hub.up(r[1].key())
 }
 
-// A client that starts anew adopts the SAs that are there, and unloads connections that nobody
-// wants any more.
+// A new client adopts the SAs that are there, and unloads connections for peers that are not wanted
+// any more.
 func TestAdopt(t *testing.T) {
 	r, _, spoke := pair(t)
 	spoke.stop()
@@ -227,8 +239,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// An administrator's swanctl --load-all unloads what it does not know. The template comes back by
-// itself, SAs are not touched, and what he has loaded stays.
+// When an administrator runs swanctl --load-all, swanctl unloads every connection that is not in
+// its files. The client loads the template again. SAs and the administrator's own connections stay.
 func TestAdministratorLoadsAll(t *testing.T) {
 	r, hub, spoke := pair(t)
 	r[0].write("swanctl/swanctl.conf", `
@@ -262,9 +274,9 @@ func TestAdministratorLoadsAll(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
-// An administrator's --clear takes PSKs away, without a word. The end that dials brings its own
-// back before anything is told to have failed, and the end that is dialled its own with the
-// template that --load-all unloads.
+// When an administrator runs swanctl with --clear, charon drops the PSKs without an event. The end
+// that dials loads its PSK again before its client reports a failure. The end that is dialled loads
+// its PSK again together with the template, which --load-all unloads.
 func TestAdministratorClearsSecrets(t *testing.T) {
 	r, _, spoke := pair(t)
 	r[1].write("swanctl/swanctl.conf", "")
@@ -286,7 +298,7 @@ func TestAdministratorClearsSecrets(t *testing.T) {
 	spoke.up(r[0].key())
 }
 
-// Rekeying changes ids and SPIs, not that the peer is up.
+// Rekeying changes unique IDs and SPIs. The client does not report the peer as lost.
 func TestRekey(t *testing.T) {
 	r, hub, spoke := pair(t)
 	before := spoke.SAs()[0]
@@ -314,8 +326,8 @@ func TestRekey(t *testing.T) {
 	}
 }
 
-// An SA from an address that the tunnel does not use any more protects nothing: it goes, and a new
-// one comes from the new address.
+// An SA from an address that the tunnel no longer uses protects nothing. The client closes that SA
+// and makes a new one from the new address.
 func TestLocalAddressChanges(t *testing.T) {
 	r, _, spoke := pair(t)
 	shell(t, "ip -n r2 addr add 192.0.2.22/24 dev eth0")
@@ -330,8 +342,8 @@ func TestLocalAddressChanges(t *testing.T) {
 	})
 }
 
-// Certificates and keys stay where swanctl keeps and loads them; the profile names an identity, and
-// the CA to trust.
+// With certificates, swanctl keeps and loads certificates and keys as usual. The profile only names
+// an identity and the CA to trust.
 func TestCertificates(t *testing.T) {
 	r := routers(t, 2)
 	ca := t.TempDir()
@@ -368,8 +380,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// A spoke behind NAT is known by the address that the hub sees, in transport mode, and both ends
-// are told of the NAT.
+// The hub's client knows a spoke behind NAT by the address that the hub sees. The SA is in
+// transport mode, and both clients report the NAT.
 func TestNAT(t *testing.T) {
 	r := routers(t, 1)
 	shell(t, `ip link add inside type bridge && ip link set inside up
@@ -393,15 +405,22 @@ func TestNAT(t *testing.T) {
 	spokeClient.SetProfile(spoke.applied())
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 	spokeClient.Want(r[0].key(), Initiate)
-	if got, want := spokeClient.up(r[0].key()),
-		(Peer{Interface: "gre1", NBMA: r[0].addr, Identity: "r1.example.net", Initiator: true,
-			LocalNAT: true}); !got.Equal(want) {
+	if got, want := spokeClient.up(r[0].key()), (Peer{
+		Interface: "gre1",
+		NBMA:      r[0].addr,
+		Identity:  "r1.example.net",
+		Initiator: true,
+		LocalNAT:  true,
+	}); !got.Equal(want) {
 		t.Errorf("the spoke was told %+v, want %+v", got, want)
 	}
 	outside := Key{Interface: "gre1", NBMA: netip.MustParseAddr("192.0.2.50")}
-	if got, want := hubClient.up(outside),
-		(Peer{Interface: "gre1", NBMA: outside.NBMA, Identity: "r2.example.net",
-			RemoteNAT: true}); !got.Equal(want) {
+	if got, want := hubClient.up(outside), (Peer{
+		Interface: "gre1",
+		NBMA:      outside.NBMA,
+		Identity:  "r2.example.net",
+		RemoteNAT: true,
+	}); !got.Equal(want) {
 		t.Errorf("the hub was told %+v, want %+v", got, want)
 	}
 	if sa := hubClient.SAs()[0]; sa.Children[0].Mode != "TRANSPORT" || !sa.Children[0].Encap {
@@ -412,8 +431,9 @@ func TestNAT(t *testing.T) {
 	spokeClient.up(r[0].key())
 }
 
-// A charon that goes on after a stop answers what a peer asked that has given up meanwhile: it
-// rekeys an IKE_SA whose former one nobody deletes any more. Nothing of it is left.
+// A stopped charon that continues later answers the requests of a peer that has given up in the
+// meantime: it rekeys the IKE_SA, and the peer never deletes the old one. The client removes what
+// is left.
 func TestRekeyedByAPeerThatGaveUp(t *testing.T) {
 	r, hub, spoke := pair(t)
 	if err := r[0].charon.Process.Signal(syscall.SIGSTOP); err != nil {

@@ -17,19 +17,28 @@ import (
 // authority issues certificates into a host's folders.
 type authority struct {
 	t    *testing.T
-	dir  string // of swanctl
+	dir  string // swanctl's folder
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
 }
 
+// day1 is one day.
 const day1 = 24 * time.Hour
 
-// newAuthority makes an authority that is valid for so long, and puts its certificate where the host looks for it.
+// newAuthority returns an authority that is valid for that long from now. It puts the authority's
+// certificate where the host looks for it.
 func newAuthority(t *testing.T, h Host, valid time.Duration) *authority {
 	t.Helper()
 	a := &authority{t: t, dir: h.Swanctl, key: newKey(t)}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Lab CA"}, NotBefore: now.Add(-day1), NotAfter: now.Add(valid),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "Lab CA"},
+		NotBefore:             now.Add(-day1),
+		NotAfter:              now.Add(valid),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +50,7 @@ func newAuthority(t *testing.T, h Host, valid time.Duration) *authority {
 	return a
 }
 
+// newKey returns a new private key.
 func newKey(t *testing.T) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -50,16 +60,26 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
+// writePEM writes a file with one PEM block of that kind.
 func writePEM(t *testing.T, path, kind string, der []byte) {
 	t.Helper()
 	write(t, path, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})))
 }
 
-// issue makes a certificate, x509/NAME.pem, that is valid from and until so long from now; with a change, and with its key in private.
-func (a *authority) issue(name string, from, until time.Duration, change ...func(*x509.Certificate)) {
+// issue makes the certificate x509/NAME.pem, and puts its key into the folder private. The
+// certificate is valid between the two times, which count from now. change may change it before it
+// is signed.
+func (a *authority) issue(
+	name string, from, until time.Duration, change ...func(*x509.Certificate),
+) {
 	a.t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{Country: []string{"CH"}, CommonName: name}, DNSNames: []string{name + ".example.net"},
-		NotBefore: now.Add(from), NotAfter: now.Add(until)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2),
+		Subject:      pkix.Name{Country: []string{"CH"}, CommonName: name},
+		DNSNames:     []string{name + ".example.net"},
+		NotBefore:    now.Add(from),
+		NotAfter:     now.Add(until),
+	}
 	for _, f := range change {
 		f(template)
 	}
@@ -76,28 +96,44 @@ func (a *authority) issue(name string, from, until time.Duration, change ...func
 	writePEM(a.t, filepath.Join(a.dir, "private", name+".pem"), "PRIVATE KEY", private)
 }
 
-// certificates is a configuration with certificates.
+// certificates returns the configuration of a spoke with certificates. lines are more lines of its
+// table ipsec.
 func certificates(identity, lines string) string {
-	return "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\nnhs = [{ nbma = \"hub\" }]\n[interface.gre1.ipsec]\nauth = \"certificate\"\nidentity = \"" + identity + "\"\n" + lines
+	return "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\nnhs = [{ nbma = \"hub\" }]\n[interface.gre1.ipsec]\nauth = \"certificate\"\nidentity = \"" +
+		identity + "\"\n" + lines
 }
 
+// named are the lines of a configuration that names its certificates.
 const named = "certificates = [\"spoke1.pem\"]\nca = [\"ca.pem\"]\n"
 
-// Certificate, key and authority are found by the names in the configuration or by identity, and by whatever part of the certificate the
-// identity is.
+// Certificate, key and authority are found by their names in the configuration, and without names
+// by the identity, whichever part of the certificate the identity is.
 func TestCertificatesInOrder(t *testing.T) {
 	h, dir := host(t)
 	a := newAuthority(t, h, 300*day1)
-	a.issue("spoke1", -day1, 300*day1, func(c *x509.Certificate) { c.EmailAddresses = []string{"spoke1@example.net"} })
-	a.issue("other", -day1, -time.Hour) // expired, and not ours
-	for _, identity := range []string{"spoke1.example.net", "SPOKE1.example.net", "@spoke1.example.net", "fqdn:spoke1.example.net", "{2}:spoke1.example.net", "spoke1@example.net", "@@spoke1@example.net", "email:spoke1@example.net", "C=CH, CN=spoke1", "/C=CH/CN=spoke1"} {
+	a.issue("spoke1", -day1, 300*day1, func(c *x509.Certificate) {
+		c.EmailAddresses = []string{"spoke1@example.net"}
+	})
+	a.issue("other", -day1, -time.Hour) // expired, and not this router's
+	for _, identity := range []string{
+		"spoke1.example.net",
+		"SPOKE1.example.net",
+		"@spoke1.example.net",
+		"fqdn:spoke1.example.net",
+		"{2}:spoke1.example.net",
+		"spoke1@example.net",
+		"@@spoke1@example.net",
+		"email:spoke1@example.net",
+		"C=CH, CN=spoke1",
+		"/C=CH/CN=spoke1",
+	} {
 		for _, lines := range []string{named, ""} {
 			want(t, h.Look(parse(t, certificates(identity, lines))), dir)
 		}
 	}
 }
 
-// What is missing, wrong or about to end is said, with what to do.
+// A finding tells what is missing, wrong or about to expire, and what to do.
 func TestCertificates(t *testing.T) {
 	const fine = 300 * day1
 	for _, test := range []struct {
@@ -115,18 +151,26 @@ func TestCertificates(t *testing.T) {
 			"certificates: gre1: no authority is in DIR/swanctl/x509ca",
 		}},
 		{"somebody else's", func(t *testing.T, h Host) {
-			newAuthority(t, h, fine).issue("spoke1", -day1, fine, func(c *x509.Certificate) { c.DNSNames = []string{"spoke2.example.net"} })
+			newAuthority(t, h, fine).issue("spoke1", -day1, fine, func(c *x509.Certificate) {
+				c.DNSNames = []string{"spoke2.example.net"}
+			})
 		}, named, []string{
 			`certificates: gre1: none of its certificates is for the identity "spoke1.example.net", and peers would refuse it: use one with that subjectAltName, or set identity to "spoke2.example.net"`,
 		}},
-		{"expired", func(t *testing.T, h Host) { newAuthority(t, h, fine).issue("spoke1", -2*day1, -time.Minute) }, named, []string{
+		{"expired", func(t *testing.T, h Host) {
+			newAuthority(t, h, fine).issue("spoke1", -2*day1, -time.Minute)
+		}, named, []string{
 			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem expired on 2026-03-01 11:59 UTC: renew it",
 		}},
-		{"expires within 30 days", func(t *testing.T, h Host) { newAuthority(t, h, 29*day1).issue("spoke1", -day1, 29*day1+time.Hour) }, "", []string{
+		{"expires within 30 days", func(t *testing.T, h Host) {
+			newAuthority(t, h, 29*day1).issue("spoke1", -day1, 29*day1+time.Hour)
+		}, "", []string{
 			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem expires on 2026-03-30 13:00 UTC, in 29 days: renew it",
 			"certificates: gre1: the authority DIR/swanctl/x509ca/ca.pem expires on 2026-03-30 12:00 UTC, in 29 days: renew it",
 		}},
-		{"not yet valid", func(t *testing.T, h Host) { newAuthority(t, h, fine).issue("spoke1", time.Hour, fine) }, named, []string{
+		{"not yet valid", func(t *testing.T, h Host) {
+			newAuthority(t, h, fine).issue("spoke1", time.Hour, fine)
+		}, named, []string{
 			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem is not valid before 2026-03-01 13:00 UTC: is this router's clock right?",
 		}},
 		{"no key", func(t *testing.T, h Host) {
@@ -137,11 +181,14 @@ func TestCertificates(t *testing.T) {
 		}},
 		{"a key that may be its own", func(t *testing.T, h Host) {
 			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
-			writePEM(t, filepath.Join(h.Swanctl, "private/spoke1.pem"), "ENCRYPTED PRIVATE KEY", []byte{1})
+			writePEM(t, filepath.Join(h.Swanctl, "private/spoke1.pem"), "ENCRYPTED PRIVATE KEY",
+				[]byte{1})
 		}, named, nil},
 		{"a key for everybody", func(t *testing.T, h Host) {
 			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
-			if err := os.Chmod(filepath.Join(h.Swanctl, "private/spoke1.pem"), 0o644); err != nil {
+			if err := os.Chmod(
+				filepath.Join(h.Swanctl, "private/spoke1.pem"), 0o644,
+			); err != nil {
 				t.Fatal(err)
 			}
 		}, named, []string{
@@ -156,7 +203,10 @@ func TestCertificates(t *testing.T) {
 		{"an authority that is none", func(t *testing.T, h Host) {
 			a := newAuthority(t, h, fine)
 			a.issue("spoke1", -day1, fine)
-			if err := os.Rename(filepath.Join(h.Swanctl, "x509/spoke1.pem"), filepath.Join(h.Swanctl, "x509ca/ca.pem")); err != nil {
+			if err := os.Rename(
+				filepath.Join(h.Swanctl, "x509/spoke1.pem"),
+				filepath.Join(h.Swanctl, "x509ca/ca.pem"),
+			); err != nil {
 				t.Fatal(err)
 			}
 			a.issue("spoke1", -day1, fine)
@@ -174,12 +224,16 @@ func TestCertificates(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h, dir := host(t)
 			test.make(t, h)
-			want(t, h.Look(parse(t, certificates("spoke1.example.net", test.lines))), dir, test.want...)
+			want(t,
+				h.Look(parse(t, certificates("spoke1.example.net", test.lines))),
+				dir,
+				test.want...)
 		})
 	}
 }
 
-// Of a connection of the site's own, the certificates that it names are looked at.
+// If an interface uses a connection of the site's own, the certificates that the connection names
+// are checked.
 func TestCertificatesOfASite(t *testing.T) {
 	h, dir := host(t)
 	newAuthority(t, h, 10*day1).issue("spoke1", -day1, 5*day1)

@@ -14,15 +14,17 @@ import (
 	"syscall"
 )
 
-// Bounds of what is read.
+// These values bound what is read.
 const (
-	maxFile  = 1 << 20
-	maxFiles = 1000 // in one folder
+	maxFile  = 1 << 20 // bytes of a file
+	maxFiles = 1000    // files of a folder
 )
 
-// read reads a regular file of a size that makes sense for a certificate or key.
+// read returns what a regular file contains, at most maxFile bytes. It returns an error if the file
+// cannot be read or is not a regular file.
 func read(path string) ([]byte, fs.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // opening a pipe would wait for its writer
+	// Without O_NONBLOCK, opening a named pipe would wait for its writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,7 +40,8 @@ func read(path string) ([]byte, fs.FileInfo, error) {
 	return data, info, err
 }
 
-// folder reads the regular files of a folder. One that is not there is empty.
+// folder calls f for each regular file of a folder. A folder that does not exist has none. folder
+// returns the errors of the files that it could not read.
 func folder(path string, f func(path string, data []byte, info fs.FileInfo)) error {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +63,7 @@ func folder(path string, f func(path string, data []byte, info fs.FileInfo)) err
 	return errors.Join(errs...)
 }
 
-// body is what a file holds, which is PEM or DER.
+// body returns what a file contains, which may be PEM or DER, as a PEM block.
 func body(data []byte) (block *pem.Block) {
 	if block, _ := pem.Decode(data); block != nil {
 		return block
@@ -68,6 +71,7 @@ func body(data []byte) (block *pem.Block) {
 	return &pem.Block{Bytes: data}
 }
 
+// readCertificate reads the certificate in a file. It returns an error if the file has none.
 func readCertificate(path string) (*certificate, error) {
 	data, _, err := read(path)
 	if err != nil {
@@ -80,7 +84,8 @@ func readCertificate(path string) (*certificate, error) {
 	return &certificate{c, path}, nil
 }
 
-// certificatesIn reads a folder of certificates, as swanctl --load-creds does.
+// certificatesIn returns the certificates in a folder. Like swanctl --load-creds, it passes over
+// files without one.
 func certificatesIn(path string) (certs []*certificate, err error) {
 	err = folder(path, func(name string, data []byte, _ fs.FileInfo) {
 		if c, err := x509.ParseCertificate(body(data).Bytes); err == nil {
@@ -90,22 +95,26 @@ func certificatesIn(path string) (certs []*certificate, err error) {
 	return certs, err
 }
 
-// keys are the private keys that swanctl loads.
+// keys has the private keys that swanctl loads.
 type keys struct {
-	public    []crypto.PublicKey
-	encrypted int      // that nobody can tell whose they are
-	loose     []string // that others than root and a group may read
-	err       error
+	public    []crypto.PublicKey // of the keys that can be read
+	encrypted int                // how many keys are encrypted; nobody can tell whose they are
+	loose     []string           // the files that everybody may read
+	err       error              // what could not be read
 }
 
+// keysIn reads the private keys below swanctl's folder.
 func keysIn(swanctl string) (k keys) {
 	for _, name := range []string{"private", "rsa", "ecdsa", "pkcs8"} {
-		err := folder(filepath.Join(swanctl, name), func(path string, data []byte, info fs.FileInfo) {
+		err := folder(filepath.Join(swanctl, name), func(
+			path string, data []byte, info fs.FileInfo,
+		) {
 			if info.Mode()&0o007 != 0 {
 				k.loose = append(k.loose, path)
 			}
 			block := body(data)
-			if strings.Contains(block.Type, "ENCRYPTED") || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			if strings.Contains(block.Type, "ENCRYPTED") ||
+				strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
 				k.encrypted++
 				return
 			}
@@ -118,7 +127,7 @@ func keysIn(swanctl string) (k keys) {
 	return k
 }
 
-// privateKey reads a key in any of the usual forms; nil if it is in none.
+// privateKey returns a key that is in one of the usual forms, or nil if it is in none.
 func privateKey(der []byte) crypto.Signer {
 	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
 		signer, _ := key.(crypto.Signer)
@@ -133,11 +142,11 @@ func privateKey(der []byte) crypto.Signer {
 	return nil
 }
 
-// has tells whether one of the keys is a certificate's.
+// has reports whether one of the keys belongs to the certificate.
 func (k keys) has(c *x509.Certificate) bool {
 	own, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	if !ok {
-		return true // of a kind that Go does not know
+		return true // Go does not know keys of this kind, so they cannot be compared
 	}
 	for _, public := range k.public {
 		if own.Equal(public) {

@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// links lists the interfaces of this host with their addresses. All addresses are read at once:
-// package net reads all of them anew for each interface, and a host may have thousands.
+// links returns the network interfaces of this host with their addresses. It reads all addresses at
+// once, because package net would read all of them again for each interface, and a host may have
+// thousands of interfaces.
 func links() ([]Link, error) {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -36,8 +37,9 @@ func links() ([]Link, error) {
 	return list, nil
 }
 
-// address reads one address and the index of its interface. Where an interface leads to a single
-// peer, IFA_ADDRESS is the peer's.
+// address returns the address in a netlink message, and the index of the interface that has it. On
+// an interface that leads to a single peer, the attribute IFA_ADDRESS has the peer's address, so
+// IFA_LOCAL takes precedence.
 func address(m *syscall.NetlinkMessage) (index int, p netip.Prefix, ok bool) {
 	if m.Header.Type != syscall.RTM_NEWADDR || len(m.Data) < syscall.SizeofIfAddrmsg {
 		return 0, p, false
@@ -48,12 +50,15 @@ func address(m *syscall.NetlinkMessage) (index int, p netip.Prefix, ok bool) {
 	}
 	var a netip.Addr
 	for _, attribute := range attributes {
-		if attribute.Attr.Type == syscall.IFA_LOCAL || attribute.Attr.Type == syscall.IFA_ADDRESS && !a.IsValid() {
+		if attribute.Attr.Type == syscall.IFA_LOCAL ||
+			attribute.Attr.Type == syscall.IFA_ADDRESS && !a.IsValid() {
 			if found, valid := netip.AddrFromSlice(attribute.Value); valid {
 				a = found
 			}
 		}
 	}
-	// struct ifaddrmsg: family, prefix length, flags and scope of a byte each, then the index.
-	return int(binary.NativeEndian.Uint32(m.Data[4:])), netip.PrefixFrom(a, int(m.Data[1])), a.IsValid()
+	// struct ifaddrmsg has family, prefix length, flags and scope, one byte each, then the index.
+	return int(binary.NativeEndian.Uint32(m.Data[4:])),
+		netip.PrefixFrom(a, int(m.Data[1])),
+		a.IsValid()
 }

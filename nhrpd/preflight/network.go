@@ -16,7 +16,7 @@ import (
 type Link struct {
 	Name      string
 	Loopback  bool
-	Addresses []netip.Prefix // not masked
+	Addresses []netip.Prefix // the addresses with their prefix lengths, host bits included
 }
 
 // usable returns the IPv4 addresses that a tunnel can send from.
@@ -26,21 +26,27 @@ func (l *Link) usable() []netip.Prefix {
 	})
 }
 
-// network is what the host has, without the tunnels of the configuration.
+// network collects the findings about devices and addresses.
 type network struct {
-	links []Link
+	links []Link // those of the host, without the tunnels of the configuration
 	found []Finding
 }
 
-// Network compares where the tunnels send from, the overlays and the next hop servers with the
-// interfaces and addresses of the host.
+// Network compares the configuration with the interfaces and addresses of the host: the addresses
+// that tunnels send from, the overlays, and the NHSs.
 func (h Host) Network(c *config.Config) []Finding {
 	all, err := h.Links()
 	if err != nil {
-		return []Finding{{About: AboutNetwork, Severity: Warning, Text: "it was not looked at: " + err.Error()}}
+		return []Finding{{
+			About:    AboutNetwork,
+			Severity: Warning,
+			Text:     "it was not looked at: " + err.Error(),
+		}}
 	}
 	n := &network{links: slices.DeleteFunc(all, func(l Link) bool {
-		return slices.ContainsFunc(c.Interfaces, func(i config.Interface) bool { return i.Name == l.Name })
+		return slices.ContainsFunc(c.Interfaces, func(i config.Interface) bool {
+			return i.Name == l.Name
+		})
 	})}
 	for k := range c.Interfaces {
 		i := &c.Interfaces[k]
@@ -51,15 +57,21 @@ func (h Host) Network(c *config.Config) []Finding {
 	return n.found
 }
 
+// add adds a finding about an interface.
 func (n *network) add(s Severity, i *config.Interface, format string, args ...any) {
-	n.found = append(n.found, Finding{About: AboutNetwork, Severity: s, Interface: i.Name, Text: fmt.Sprintf(format, args...)})
+	n.found = append(n.found, Finding{
+		About:     AboutNetwork,
+		Severity:  s,
+		Interface: i.Name,
+		Text:      fmt.Sprintf(format, args...),
+	})
 }
 
-// comesLater matches names of devices that are made when a connection comes up or a device is
-// plugged in.
+// comesLater matches the names of devices that may come later: when a connection comes up, or when
+// somebody plugs a device in.
 var comesLater = regexp.MustCompile(`^(ppp|wwan|wwx|wwp|usb|enx|tun|tap|wg|vlan|bond|br|team|dummy|veth|vrf|ipvlan|macvlan|l2tp)|[.@]`)
 
-// underlay looks for the device or the address that a tunnel sends from.
+// underlay checks the device that a tunnel sends from, or else the address.
 func (n *network) underlay(i *config.Interface) {
 	u := i.Underlay
 	if u.Device == "" {
@@ -69,18 +81,22 @@ func (n *network) underlay(i *config.Interface) {
 	k := slices.IndexFunc(n.links, func(l Link) bool { return l.Name == u.Device })
 	switch {
 	case k < 0 && comesLater.MatchString(u.Device):
-		n.add(Warning, i, "there is no device %s yet, and nothing can be sent until there is one with an IPv4 address", u.Device)
+		n.add(Warning, i, "there is no device %s yet, and nothing can be sent until there is one with an IPv4 address",
+			u.Device)
 	case k < 0:
-		n.add(Error, i, "this host has no device %s, so nothing can be sent: set underlay to one of %s", u.Device, n.devices())
+		n.add(Error, i, "this host has no device %s, so nothing can be sent: set underlay to one of %s",
+			u.Device, n.devices())
 	case len(n.links[k].usable()) > 0:
 	case n.links[k].Loopback:
-		n.add(Error, i, "%s is the loopback device and has no address that others can reach: set underlay to one of %s", u.Device, n.devices())
+		n.add(Error, i, "%s is the loopback device and has no address that others can reach: set underlay to one of %s",
+			u.Device, n.devices())
 	default:
-		n.add(Warning, i, "%s has no IPv4 address yet, and nothing can be sent until it has one", u.Device)
+		n.add(Warning, i, "%s has no IPv4 address yet, and nothing can be sent until it has one",
+			u.Device)
 	}
 }
 
-// devices lists what a tunnel could send from.
+// devices names the devices that a tunnel could send from.
 func (n *network) devices() string {
 	var names []string
 	for _, l := range n.links {
@@ -94,8 +110,8 @@ func (n *network) devices() string {
 	return strings.Join(names, ", ")
 }
 
-// local looks for a fixed address that a tunnel sends from. One that a device's network has may
-// be about to come, by DHCP or VRRP.
+// local checks the fixed address that a tunnel sends from. If no device has the address but a
+// device's network contains it, the address may still come, by DHCP or VRRP.
 func (n *network) local(i *config.Interface) {
 	a := i.Underlay.Address
 	near := ""
@@ -110,42 +126,52 @@ func (n *network) local(i *config.Interface) {
 		}
 	}
 	if near != "" {
-		n.add(Warning, i, "no device has the address %s yet, and nothing can be sent until one has it; it is of the network of %s", a, near)
+		n.add(Warning, i, "no device has the address %s yet, and nothing can be sent until one has it; it is of the network of %s",
+			a, near)
 		return
 	}
 	n.add(Error, i, "no device of this host has the address %s, so nothing can be sent: set underlay to an address or a device of this host (%s)",
 		a, n.devices())
 }
 
-// overlay looks for networks of the host that the overlay would take over.
+// overlay checks for networks of the host that overlap with the overlay.
 func (n *network) overlay(i *config.Interface) {
 	overlay := i.Address.Masked()
 	for _, l := range n.links {
 		for _, p := range l.Addresses {
 			switch {
 			case p.Addr() == i.Address.Addr():
-				n.add(Error, i, "%s has the overlay address %s already: give the tunnel another one", l.Name, p.Addr())
-			case i.Address.IsSingleIP() || p.Addr().Is4() != overlay.Addr().Is4() || !p.Masked().Overlaps(overlay):
+				n.add(Error, i,
+					"%s has the overlay address %s already: give the tunnel another one",
+					l.Name, p.Addr())
+			case i.Address.IsSingleIP() ||
+				p.Addr().Is4() != overlay.Addr().Is4() ||
+				!p.Masked().Overlaps(overlay):
 			case n.isUnderlay(&l, i):
 				n.add(Error, i, "the overlay %s overlaps with %s, the network of %s that the tunnel sends from, so that its own packets "+
-					"would go into the tunnel: give the overlay a range that nothing else has", overlay, p.Masked(), l.Name)
+					"would go into the tunnel: give the overlay a range that nothing else has",
+					overlay, p.Masked(), l.Name)
 			case i.Table == mainTable && !l.Loopback:
 				n.add(Warning, i, "the overlay %s overlaps with %s, the network of %s, and only one of them can be reached: "+
-					"give the overlay a range that nothing else has", overlay, p.Masked(), l.Name)
+					"give the overlay a range that nothing else has",
+					overlay, p.Masked(), l.Name)
 			}
 		}
 	}
 }
 
+// mainTable is the number of the kernel's main routing table.
 const mainTable = 254
 
-// isUnderlay reports whether the tunnel sends from this device.
+// isUnderlay reports whether the tunnel sends from the device l.
 func (n *network) isUnderlay(l *Link, i *config.Interface) bool {
 	return l.Name == i.Underlay.Device ||
-		slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == i.Underlay.Address })
+		slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool {
+			return p.Addr() == i.Underlay.Address
+		})
 }
 
-// servers looks for next hop servers that are this host.
+// servers checks that no NHS is this host itself.
 func (n *network) servers(i *config.Interface) {
 	for _, nhs := range i.NHS {
 		a, err := netip.ParseAddr(nhs.NBMA)
@@ -153,27 +179,34 @@ func (n *network) servers(i *config.Interface) {
 			continue
 		}
 		for _, l := range n.links {
-			if slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a }) {
-				n.add(Error, i, "the NHS %s is an address of this router itself (%s): give the address of the hub", a, l.Name)
+			if slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool {
+				return p.Addr() == a
+			}) {
+				n.add(Error, i, "the NHS %s is an address of this router itself (%s): give the address of the hub",
+					a, l.Name)
 			}
 		}
 	}
 }
 
-// daemon looks for what the table [daemon] names.
+// daemon checks what the table [daemon] names.
 func (h Host) daemon(c *config.Config) []Finding {
 	group := c.Daemon.APIGroup
 	if group == "" {
 		return nil
 	}
 	if err := h.Group(group); err != nil {
-		return []Finding{{About: AboutDaemon, Severity: Error,
-			Text: fmt.Sprintf("api_group: this host has no group %q, so only root can use cygnet: groupadd --system %s, or correct the name", group, group)}}
+		return []Finding{{
+			About:    AboutDaemon,
+			Severity: Error,
+			Text: fmt.Sprintf("api_group: this host has no group %q, so only root can use cygnet: groupadd --system %s, or correct the name",
+				group, group),
+		}}
 	}
 	return nil
 }
 
-// lookupGroup finds a group by its name or number.
+// lookupGroup returns an error if the host has no group of that name. A number needs no group.
 func lookupGroup(name string) error {
 	if _, err := strconv.ParseUint(name, 10, 31); err == nil {
 		return nil

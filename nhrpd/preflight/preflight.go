@@ -1,5 +1,8 @@
-// Package preflight looks at a host for what keeps a configuration from working on it, or from working well: the kernel, strongSwan's
-// settings, certificates and keys. It reads files and tries the kernel; it needs neither charon nor the daemon, and changes nothing.
+// Package preflight checks a host for what keeps a configuration from working on it, or from
+// working well. It owns the checks of the host's network and routing, of the kernel, of charon's
+// settings, and of certificates and keys; "cygnet check" runs all of them, and the daemon some. The
+// package reads files and tries the kernel. It needs neither charon nor the daemon, and it changes
+// nothing.
 package preflight
 
 import (
@@ -15,12 +18,12 @@ import (
 	"cygnet/nhrpd/config"
 )
 
-// Finding is something that is not as it should be, or that could not be looked at.
+// Finding is something on the host that is not as it should be, or that could not be checked.
 type Finding struct {
-	About     string   `json:"about"` // the part of the host: network, routing, daemon, kernel, strongSwan or certificates
+	About     string   `json:"about"` // the part of the host, such as AboutKernel
 	Severity  Severity `json:"severity"`
-	Interface string   `json:"interface,omitempty"` // that it is about; absent: the host as a whole
-	Text      string   `json:"text"`                // what it is, what it means and what to do
+	Interface string   `json:"interface,omitempty"` // absent if it is about the host as a whole
+	Text      string   `json:"text"`                // what is wrong, what it means, and what to do
 }
 
 // String returns the finding as one line, for the terminal.
@@ -36,12 +39,12 @@ type Severity string
 
 // The severities of findings.
 const (
-	Error   Severity = "error"   // the daemon, or an interface, cannot do its work on this host
-	Warning Severity = "warning" // it cannot do it yet, or it was not possible to find out
-	Advice  Severity = "advice"  // it can do it better
+	Error   Severity = "error"   // the daemon or an interface cannot do its work on this host
+	Warning Severity = "warning" // it cannot do its work yet, or the check was not possible
+	Advice  Severity = "advice"  // it could do its work better
 )
 
-// Worst returns the highest severity among findings; empty: there are none.
+// Worst returns the highest severity among findings, or an empty one if there are none.
 func Worst(all []Finding) Severity {
 	worst := Severity("")
 	for _, f := range all {
@@ -55,7 +58,7 @@ func Worst(all []Finding) Severity {
 	return worst
 }
 
-// The parts of a host.
+// The parts of a host, which are the values of Finding.About.
 const (
 	AboutNetwork      = "network"
 	AboutRouting      = "routing"
@@ -65,46 +68,65 @@ const (
 	AboutCertificates = "certificates"
 )
 
-// Host is where to look.
+// Host is the host to check. Its fields say where to find what the checks look at; tests set them
+// to what they need.
 type Host struct {
 	StrongswanConf string // the main file of charon's settings
 	Swanctl        string // the folder of certificates and keys
 	Now            time.Time
 	Sysctls        func(sysctl.CheckConfig) []sysctl.Advice
 	Probe          func() ([]kernel.Feature, error)
-	Links          func() ([]Link, error)  // the network interfaces
-	Group          func(name string) error // looks a group up
+	Links          func() ([]Link, error)  // returns the network interfaces
+	Group          func(name string) error // returns an error if there is no such group
 
-	// LookAround finds out what others set up around a tunnel; nil: nothing is looked at.
+	// LookAround returns what others set up around a tunnel. If it is nil, nothing is looked at.
 	LookAround func(device string, outer []netip.Addr) (kernel.Surroundings, error)
 }
 
-// This is the host that the program runs on.
+// This returns the host that the program runs on.
 func This() Host {
 	return Host{
-		StrongswanConf: "/etc/strongswan.conf", Swanctl: "/etc/swanctl", Now: time.Now(),
-		Sysctls: sysctl.Check, Probe: kernel.Probe, Links: links, Group: lookupGroup,
-		LookAround: kernel.LookAround,
+		StrongswanConf: "/etc/strongswan.conf",
+		Swanctl:        "/etc/swanctl",
+		Now:            time.Now(),
+		Sysctls:        sysctl.Check,
+		Probe:          kernel.Probe,
+		Links:          links,
+		Group:          lookupGroup,
+		LookAround:     kernel.LookAround,
 	}
 }
 
-// UsualPeers is how many peers the kernel's settings are checked for, when nobody knows how many there will be.
+// UsualPeers is the number of peers that the kernel's settings are checked for while nobody knows
+// how many there will be.
 const UsualPeers = 512
 
-// Look lists what it finds about a configuration, the most far-reaching first. What only root can see is a finding of its own where
-// somebody else asks.
+// Look runs all checks for a configuration, and returns the findings. Checks with far-reaching
+// findings come first. If the caller is not root, the checks that only root can do are findings as
+// well.
 func (h Host) Look(c *config.Config) []Finding {
 	if len(c.Interfaces) == 0 {
 		return nil
 	}
-	return slices.Concat(h.Network(c), h.Surroundings(c, configuredAddresses), h.daemon(c), h.kernel(c), h.Strongswan(c), h.Certificates(c))
+	return slices.Concat(
+		h.Network(c),
+		h.Surroundings(c, configuredAddresses),
+		h.daemon(c),
+		h.kernel(c),
+		h.Strongswan(c),
+		h.Certificates(c),
+	)
 }
 
-// kernel looks at features, then at settings.
+// kernel checks the kernel's features, then its settings.
 func (h Host) kernel(c *config.Config) []Finding {
 	var all []Finding
 	add := func(s Severity, format string, args ...any) {
-		all = append(all, Finding{About: AboutKernel, Severity: s, Text: fmt.Sprintf(format, args...)})
+		all = append(all, Finding{
+			About:    AboutKernel,
+			Severity: s,
+			Text:     fmt.Sprintf(format, args...),
+		})
 	}
 	check := sysctl.CheckConfig{Peers: UsualPeers, Forwards: true}
 	protected := false
@@ -134,7 +156,7 @@ func (h Host) kernel(c *config.Config) []Finding {
 	return all
 }
 
-// hub tells whether peers dial in at one of the protected interfaces.
+// hub reports whether peers dial in at one of the protected interfaces.
 func hub(c *config.Config) bool {
 	for _, i := range c.Interfaces {
 		if i.Protected && (len(i.NHS) == 0 || i.Redirect) {

@@ -16,24 +16,29 @@ import (
 	"cygnet/nhrpd/config"
 )
 
+// now is the time of these tests.
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// host is a host in a folder of its own, where all is well until a test spoils it.
+// host returns a host in a folder of its own, and the folder. Nothing is wrong with the host.
 func host(t *testing.T) (Host, string) {
 	t.Helper()
 	dir := t.TempDir()
 	h := Host{
-		StrongswanConf: filepath.Join(dir, "strongswan.conf"), Swanctl: filepath.Join(dir, "swanctl"), Now: now,
-		Sysctls: func(sysctl.CheckConfig) []sysctl.Advice { return nil },
-		Probe:   func() ([]kernel.Feature, error) { return []kernel.Feature{{Name: "GRE"}}, nil },
-		Links:   func() ([]Link, error) { return usual, nil },
-		Group:   func(string) error { return nil },
+		StrongswanConf: filepath.Join(dir, "strongswan.conf"),
+		Swanctl:        filepath.Join(dir, "swanctl"),
+		Now:            now,
+		Sysctls:        func(sysctl.CheckConfig) []sysctl.Advice { return nil },
+		Probe: func() ([]kernel.Feature, error) {
+			return []kernel.Feature{{Name: "GRE"}}, nil
+		},
+		Links: func() ([]Link, error) { return usual, nil },
+		Group: func(string) error { return nil },
 	}
 	write(t, h.StrongswanConf, good)
 	return h, dir
 }
 
-// good are settings of charon with which nothing is found.
+// good are settings of charon for which there is no finding.
 const good = `charon {
 	install_routes = no
 	retransmit_tries = 4
@@ -47,13 +52,18 @@ const good = `charon {
 }
 `
 
+// write writes a file, and makes its folder.
 func write(t *testing.T, path, text string) {
 	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+	if err := errors.Join(
+		os.MkdirAll(filepath.Dir(path), 0o700),
+		os.WriteFile(path, []byte(text), 0o600),
+	); err != nil {
 		t.Fatal(err)
 	}
 }
 
+// parse parses a configuration.
 func parse(t *testing.T, text string) *config.Config {
 	t.Helper()
 	c, err := config.Parse([]byte(text), "cygnet.toml")
@@ -63,6 +73,7 @@ func parse(t *testing.T, text string) *config.Config {
 	return c
 }
 
+// The configurations of a hub, of a spoke, and of a router without IPsec.
 const (
 	hubText = `
 [interface.gre1]
@@ -90,7 +101,7 @@ protection = "none"
 `
 )
 
-// texts are the findings as the user reads them, with DIR for the folder.
+// texts returns the findings as the user reads them, with DIR in the place of the host's folder.
 func texts(found []Finding, dir string) []string {
 	var all []string
 	for _, f := range found {
@@ -99,7 +110,7 @@ func texts(found []Finding, dir string) []string {
 	return all
 }
 
-// want compares findings, each of which must begin as given.
+// want compares the findings with the wanted ones, each of which has to begin as given.
 func want(t *testing.T, found []Finding, dir string, beginnings ...string) {
 	t.Helper()
 	got := texts(found, dir)
@@ -114,7 +125,7 @@ func want(t *testing.T, found []Finding, dir string, beginnings ...string) {
 	}
 }
 
-// Where all is well nothing is said; what an interface does not need is not looked at.
+// Where nothing is wrong there is no finding. What an interface does not need is not checked.
 func TestAllIsWell(t *testing.T) {
 	h, dir := host(t)
 	for _, text := range []string{hubText, spokeText, "", clearText} {
@@ -122,22 +133,36 @@ func TestAllIsWell(t *testing.T) {
 	}
 	h.StrongswanConf = dir + "/none"
 	h.Probe = func() ([]kernel.Feature, error) {
-		return []kernel.Feature{{Name: "ESP", Lacking: errors.New("no module"), Without: "nothing works", IPsec: true}}, nil
+		return []kernel.Feature{{
+			Name:    "ESP",
+			Lacking: errors.New("no module"),
+			Without: "nothing works",
+			IPsec:   true,
+		}}, nil
 	}
 	want(t, h.Look(parse(t, clearText)), dir)
 }
 
-// What the kernel lacks is said with what follows from it and what to do, and that it was not tried where that needs root.
+// A finding tells what the kernel lacks, what follows from that, and what to do. If the check needs
+// root, a finding tells that it was not done.
 func TestKernel(t *testing.T) {
 	h, dir := host(t)
 	h.Probe = func() ([]kernel.Feature, error) {
-		return []kernel.Feature{{Name: "multipoint GRE", Lacking: rtnl.ErrNoGRE, Without: "nothing works"}, {Name: "ESP"}}, nil
+		return []kernel.Feature{
+			{Name: "multipoint GRE", Lacking: rtnl.ErrNoGRE, Without: "nothing works"},
+			{Name: "ESP"},
+		}, nil
 	}
 	h.Sysctls = func(c sysctl.CheckConfig) []sysctl.Advice {
 		if c != (sysctl.CheckConfig{Peers: 512, Forwards: true}) {
 			t.Errorf("asked about %+v", c)
 		}
-		return []sysctl.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "nothing is forwarded"}}
+		return []sysctl.Advice{{
+			Sysctl: "net.ipv4.ip_forward",
+			Have:   "0",
+			Want:   "1",
+			Why:    "nothing is forwarded",
+		}}
 	}
 	want(t, h.Look(parse(t, spokeText)), dir,
 		"kernel: no multipoint GRE, so nothing works: the kernel has no GRE tunnels: load the module",
@@ -147,7 +172,8 @@ func TestKernel(t *testing.T) {
 	want(t, h.Look(parse(t, spokeText)), dir, "kernel: what it has was not tried: run this as root")
 }
 
-// charon's settings are found wherever they are, and each fault has what it means and what to set.
+// charon's settings are found wherever they are. For each fault, a finding tells what it means and
+// what to set.
 func TestStrongswan(t *testing.T) {
 	for _, test := range []struct {
 		name, text, config string
@@ -158,23 +184,33 @@ func TestStrongswan(t *testing.T) {
 			"strongSwan: charon is set up for few peers, and many that come back at once are refused or wait: set threads = 32 (it is 16), ikesa_table_size = 4096 (it is 1), ikesa_table_segments = 16 (it is 1), block_threshold = 50 (it is 5), cookie_threshold = 500 (it is 10) in charon { … }",
 			"strongSwan: charon installs routes of its own beside the daemon's: set install_routes = no",
 		}},
-		{"as Debian ships it, on a spoke", "charon {\n load_modular = yes\n}\n", spokeText, []string{
-			"strongSwan: a peer of gre1 that died is noticed after 2m55s",
-		}},
-		{"in the section of charon-systemd", good + "charon-systemd {\n threads = 4\n}\n", hubText, []string{
-			"strongSwan: charon is set up for few peers, and many that come back at once are refused or wait: set threads = 32 (it is 4) in",
-		}},
+		{"as Debian ships it, on a spoke",
+			"charon {\n load_modular = yes\n}\n", spokeText, []string{
+				"strongSwan: a peer of gre1 that died is noticed after 2m55s",
+			}},
+		{"in the section of charon-systemd",
+			good + "charon-systemd {\n threads = 4\n}\n", hubText, []string{
+				"strongSwan: charon is set up for few peers, and many that come back at once are refused or wait: set threads = 32 (it is 4) in",
+			}},
 		{"a limit for each retransmission", "charon {\n retransmit_limit = 5\n}\n", spokeText, nil},
-		{"another socket", good + "charon {\n plugins {\n  vici {\n   socket = unix:///run/other.vici\n  }\n }\n}\n", spokeText, []string{
-			`strongSwan: charon listens for VICI at /run/other.vici (DIR/strongswan.conf:15), and the daemon looks at /var/run/charon.vici: set vici_socket = "/run/other.vici" in [daemon]`,
-		}},
-		{"the same socket by another name", good + "charon {\n plugins {\n  vici {\n   socket = unix:///run/charon.vici\n  }\n }\n}\n", spokeText, nil},
-		{"a socket of the network", good + "charon {\n plugins {\n  vici {\n   socket = tcp://127.0.0.1:4502\n  }\n }\n}\n", spokeText, []string{
-			`strongSwan: charon listens for VICI at "tcp://127.0.0.1:4502" (DIR/strongswan.conf:15), which the daemon does not speak`,
-		}},
-		{"no vici plugin", good + "charon {\n load_modular = yes\n plugins {\n  vici {\n   load = no\n  }\n }\n}\n", spokeText, []string{
-			"strongSwan: the vici plugin is off (DIR/strongswan.conf:16), and nothing can be secured without it",
-		}},
+		{"another socket",
+			good + "charon {\n plugins {\n  vici {\n   socket = unix:///run/other.vici\n  }\n }\n}\n",
+			spokeText, []string{
+				`strongSwan: charon listens for VICI at /run/other.vici (DIR/strongswan.conf:15), and the daemon looks at /var/run/charon.vici: set vici_socket = "/run/other.vici" in [daemon]`,
+			}},
+		{"the same socket by another name",
+			good + "charon {\n plugins {\n  vici {\n   socket = unix:///run/charon.vici\n  }\n }\n}\n",
+			spokeText, nil},
+		{"a socket of the network",
+			good + "charon {\n plugins {\n  vici {\n   socket = tcp://127.0.0.1:4502\n  }\n }\n}\n",
+			spokeText, []string{
+				`strongSwan: charon listens for VICI at "tcp://127.0.0.1:4502" (DIR/strongswan.conf:15), which the daemon does not speak`,
+			}},
+		{"no vici plugin", good +
+			"charon {\n load_modular = yes\n plugins {\n  vici {\n   load = no\n  }\n }\n}\n",
+			spokeText, []string{
+				"strongSwan: the vici plugin is off (DIR/strongswan.conf:16), and nothing can be secured without it",
+			}},
 		{"a list without it", good + "charon {\n load = aes sha2 stroke\n}\n", spokeText, []string{
 			"strongSwan: charon loads no vici plugin (DIR/strongswan.conf:13), and nothing can be secured without it",
 		}},
@@ -191,5 +227,6 @@ func TestStrongswan(t *testing.T) {
 	}
 	h, dir := host(t)
 	h.StrongswanConf = dir + "/none"
-	want(t, h.Look(parse(t, spokeText)), dir, "strongSwan: there is no DIR/none: install strongSwan's charon and swanctl")
+	want(t, h.Look(parse(t, spokeText)), dir,
+		"strongSwan: there is no DIR/none: install strongSwan's charon and swanctl")
 }

@@ -10,9 +10,9 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// rivals looks in swanctl.conf for connections that charon chooses for the peers of an interface
-// in place of the daemon's. Any router may be dialled, a spoke by another spoke. A file that
-// cannot be read says so elsewhere.
+// rivals checks swanctl.conf for connections that charon would choose, in place of the daemon's,
+// for the peers of an interface. It checks every protected interface, because any router may be
+// dialled: a spoke by another spoke. A file that cannot be read is reported elsewhere.
 func (h Host) rivals(add adder, c *config.Config) {
 	for n := range c.Interfaces {
 		i := &c.Interfaces[n]
@@ -30,7 +30,8 @@ func (h Host) rivals(add adder, c *config.Config) {
 		for _, r := range file.Rivals(h.own(i)) {
 			asks := "as good for routers that dial in as the daemon's own, and is loaded before it"
 			if r.Identity != "" {
-				asks = "better for routers with the identity " + r.Identity + " than the daemon's own, which asks for none"
+				asks = "better for routers with the identity " + r.Identity +
+					" than the daemon's own, which asks for none"
 			}
 			cure := "set remote_identity in [interface." + i.Name + ".ipsec] to what their identities have in common, such as \"*.example.net\""
 			if i.IPsec.SwanctlConnection != "" {
@@ -42,13 +43,19 @@ func (h Host) rivals(add adder, c *config.Config) {
 	}
 }
 
-// own is what charon compares the connection of an interface by.
+// own returns what charon compares with rivals of an interface's connection.
 func (h Host) own(i *config.Interface) swanctl.Own {
-	o := swanctl.Own{Name: i.IPsec.SwanctlConnection, RemoteIdentity: i.IPsec.RemoteIdentity, PSK: i.IPsec.Auth == config.AuthPSK, Locals: h.locals(i)}
+	o := swanctl.Own{
+		Name:           i.IPsec.SwanctlConnection,
+		RemoteIdentity: i.IPsec.RemoteIdentity,
+		PSK:            i.IPsec.Auth == config.AuthPSK,
+		Locals:         h.locals(i),
+	}
 	if t := i.IPsec.Swanctl; t != nil {
 		o.PSK = t.PSK
 		for name, value := range t.Connection {
-			if round, ok := value.(map[string]any); ok && strings.HasPrefix(strings.ToLower(name), "remote") {
+			if round, ok := value.(map[string]any); ok &&
+				strings.HasPrefix(strings.ToLower(name), "remote") {
 				o.RemoteIdentity, _ = round["id"].(string)
 			}
 		}
@@ -56,7 +63,7 @@ func (h Host) own(i *config.Interface) swanctl.Own {
 	return o
 }
 
-// locals are the addresses that a tunnel may send from.
+// locals returns the addresses that a tunnel may send from.
 func (h Host) locals(i *config.Interface) []netip.Addr {
 	if i.Underlay.Address.IsValid() {
 		return []netip.Addr{i.Underlay.Address}

@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/config"
 )
 
-// A connection of swanctl.conf that takes the routers that dial in is named with its place and
-// both cures; remote_identity is one.
+// A finding names a connection of swanctl.conf that takes the routers that dial in, with its place
+// and both remedies. remote_identity is one of them.
 func TestConnectionThatTakesPeers(t *testing.T) {
 	const roadWarriors = "connections {\n\trw {\n\t\tversion = 2\n\t\tlocal_addrs = 198.51.100.1\n\t\tlocal { auth = psk }\n\t\tremote { auth = psk }\n\t}\n}\n"
 	for name, c := range map[string]struct {
@@ -18,16 +18,27 @@ func TestConnectionThatTakesPeers(t *testing.T) {
 	}{
 		"as it is":             {func(*config.Interface) {}, true},
 		"with remote_identity": {func(i *config.Interface) { i.IPsec.RemoteIdentity = "*.example.net" }, false},
-		"by certificate":       {func(i *config.Interface) { i.IPsec.Auth = config.AuthCertificate }, false},
-		"without IPsec":        {func(i *config.Interface) { i.Protected, i.IPsec = false, nil }, false},
+		"by certificate": {func(i *config.Interface) {
+			i.IPsec.Auth = config.AuthCertificate
+		}, false},
+		"without IPsec": {func(i *config.Interface) {
+			i.Protected, i.IPsec = false, nil
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, dir := host(t)
 			write(t, filepath.Join(dir, "swanctl", "swanctl.conf"), roadWarriors)
-			i := config.Interface{Name: "gre1", Protected: true, Underlay: config.Underlay{Device: "eth0"}, IPsec: &config.IPsec{Auth: config.AuthPSK}}
+			i := config.Interface{
+				Name:      "gre1",
+				Protected: true,
+				Underlay:  config.Underlay{Device: "eth0"},
+				IPsec:     &config.IPsec{Auth: config.AuthPSK},
+			}
 			c.change(&i)
 			var texts []string
-			for _, f := range h.Strongswan(&config.Config{Interfaces: []config.Interface{i}}) {
+			for _, f := range h.Strongswan(&config.Config{
+				Interfaces: []config.Interface{i},
+			}) {
 				if strings.Contains(f.Text, "the connection rw") {
 					texts = append(texts, string(f.Severity)+" "+f.Text)
 				}
@@ -35,7 +46,13 @@ func TestConnectionThatTakesPeers(t *testing.T) {
 			if c.found != (len(texts) == 1) {
 				t.Fatalf("found %q, want it found: %v", texts, c.found)
 			}
-			for _, words := range []string{"warning ", "swanctl.conf:2", "no SA for gre1", "remote_identity in [interface.gre1.ipsec]", "narrow remote id or remote_addrs of rw"} {
+			for _, words := range []string{
+				"warning ",
+				"swanctl.conf:2",
+				"no SA for gre1",
+				"remote_identity in [interface.gre1.ipsec]",
+				"narrow remote id or remote_addrs of rw",
+			} {
 				if c.found && !strings.Contains(texts[0], words) {
 					t.Errorf("%q does not say %q", texts[0], words)
 				}

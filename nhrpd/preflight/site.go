@@ -8,12 +8,13 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// site looks at the certificates that a connection of the site's own names. Keys and authorities are the site's business, and what the
-// connection does not name, charon chooses.
+// site checks the times of the certificates that are in a connection of the site's own. It leaves
+// the keys and the choice of authorities to the site. It does not check certificates that the
+// connection does not name, because charon chooses among those.
 func (l *lookout) site(c *config.IPsec) {
 	f, err := swanctl.Load(c.SwanctlConf)
 	if err != nil {
-		return // the configuration is not valid then, and says so
+		return // loading the configuration reports this
 	}
 	connection, err := f.Connection(c.SwanctlConnection)
 	if err != nil {
@@ -33,7 +34,8 @@ func (l *lookout) site(c *config.IPsec) {
 	}
 }
 
-// embedded looks at certificates that swanctl.conf names, which are known by where it does.
+// embedded checks the certificates under a key of swanctl.conf. A finding names such a certificate
+// by its subject and by where in swanctl.conf it is named.
 func (l *lookout) embedded(k swanctl.Key, what string) {
 	for _, content := range k.List {
 		if c, err := x509.ParseCertificate(body([]byte(content)).Bytes); err == nil {

@@ -14,10 +14,11 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// charon reads its settings from strongswan.conf.
+// charon has charon's settings, which charon reads from strongswan.conf.
 type charon struct{ file *swanctl.File }
 
-// setting finds a setting of charon's, also as charon-systemd has it.
+// setting returns the value of one of charon's settings, and where the file sets it. A setting of
+// charon-systemd takes precedence.
 func (c charon) setting(path ...string) (value, at string, ok bool) {
 	for _, program := range []string{"charon-systemd", "charon"} {
 		if value, pos, ok := c.file.Setting(append([]string{program}, path...)...); ok {
@@ -27,7 +28,7 @@ func (c charon) setting(path ...string) (value, at string, ok bool) {
 	return "", "", false
 }
 
-// number is a setting, or strongSwan's default.
+// number returns a setting that is a number, or def, strongSwan's default, if the file has none.
 func (c charon) number(name string, def float64) float64 {
 	value, _, ok := c.setting(name)
 	if n, err := strconv.ParseFloat(value, 64); ok && err == nil {
@@ -36,7 +37,7 @@ func (c charon) number(name string, def float64) float64 {
 	return def
 }
 
-// says tells a truth value as strongSwan reads it.
+// says returns a truth value as strongSwan reads it, or def if the text is none.
 func says(value string, def bool) bool {
 	switch strings.ToLower(value) {
 	case "1", "yes", "true", "enabled":
@@ -47,11 +48,16 @@ func says(value string, def bool) bool {
 	return def
 }
 
-// Strongswan looks at charon's settings in the files that it reads at its start.
+// Strongswan checks charon's settings in the files that charon reads at its start. It returns no
+// findings if no interface uses IPsec.
 func (h Host) Strongswan(c *config.Config) []Finding {
 	var all []Finding
 	add := func(s Severity, format string, args ...any) {
-		all = append(all, Finding{About: AboutStrongswan, Severity: s, Text: fmt.Sprintf(format, args...)})
+		all = append(all, Finding{
+			About:    AboutStrongswan,
+			Severity: s,
+			Text:     fmt.Sprintf(format, args...),
+		})
 	}
 	protected := false
 	for _, i := range c.Interfaces {
@@ -61,7 +67,8 @@ func (h Host) Strongswan(c *config.Config) []Finding {
 		return nil
 	}
 	if _, err := os.Stat(h.StrongswanConf); errors.Is(err, fs.ErrNotExist) {
-		add(Error, "there is no %s: install strongSwan's charon and swanctl (Debian: charon-systemd, strongswan-swanctl)", h.StrongswanConf)
+		add(Error, "there is no %s: install strongSwan's charon and swanctl (Debian: charon-systemd, strongswan-swanctl)",
+			h.StrongswanConf)
 		return all
 	}
 	file, err := swanctl.Load(h.StrongswanConf)
@@ -80,20 +87,25 @@ func (h Host) Strongswan(c *config.Config) []Finding {
 	return all
 }
 
+// adder adds a finding.
 type adder func(s Severity, format string, args ...any)
 
-// plugin looks whether charon loads vici at all.
+// plugin checks that charon loads its vici plugin.
 func (c charon) plugin(add adder) {
 	modular, _, _ := c.setting("load_modular")
 	list, at, named := c.setting("load")
 	switch value, where, ok := c.setting("plugins", "vici", "load"); {
 	case says(modular, false) && ok && !says(value, value != ""):
-		add(Error, "the vici plugin is off%s, and nothing can be secured without it: set load = yes there", where)
+		add(Error, "the vici plugin is off%s, and nothing can be secured without it: set load = yes there",
+			where)
 	case !says(modular, false) && named && !hasWord(list, "vici"):
-		add(Error, "charon loads no vici plugin%s, and nothing can be secured without it: add vici to the list", at)
+		add(Error, "charon loads no vici plugin%s, and nothing can be secured without it: add vici to the list",
+			at)
 	}
 }
 
+// hasWord reports whether a list of plugins has one. A plugin that charon cannot do without has an
+// exclamation mark there.
 func hasWord(list, word string) bool {
 	for _, w := range strings.Fields(list) {
 		if strings.TrimSuffix(w, "!") == word {
@@ -103,7 +115,7 @@ func hasWord(list, word string) bool {
 	return false
 }
 
-// socket compares where charon listens with where the daemon looks.
+// socket checks that charon listens where the daemon looks for it.
 func (c charon) socket(add adder, looked string) {
 	value, at, ok := c.setting("plugins", "vici", "socket")
 	if !ok || strings.Contains(value, "${") {
@@ -112,13 +124,16 @@ func (c charon) socket(add adder, looked string) {
 	listens, unix := strings.CutPrefix(value, "unix://")
 	switch {
 	case !unix:
-		add(Error, "charon listens for VICI at %q%s, which the daemon does not speak: use unix:///var/run/charon.vici", value, at)
+		add(Error, "charon listens for VICI at %q%s, which the daemon does not speak: use unix:///var/run/charon.vici",
+			value, at)
 	case run(listens) != run(looked):
-		add(Error, "charon listens for VICI at %s%s, and the daemon looks at %s: set vici_socket = %q in [daemon]", listens, at, looked, listens)
+		add(Error, "charon listens for VICI at %s%s, and the daemon looks at %s: set vici_socket = %q in [daemon]",
+			listens, at, looked, listens)
 	}
 }
 
-// run is a path with /var/run, which is a link on every system of now, as /run.
+// run returns a path with /run in place of /var/run, which is a link to /run on every current
+// system.
 func run(path string) string {
 	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok {
 		return "/run/" + rest
@@ -126,12 +141,16 @@ func run(path string) string {
 	return path
 }
 
-// slow is when a dead peer is noticed too late; with the settings that we recommend it is after half a minute.
+// slow is the time after which it is too late to notice that a peer has died. With the settings
+// that Cygnet recommends it takes half a minute.
 const slow = 45 * time.Second
 
-// deadPeers works out how long a dead peer stays: the silence before charon asks, and its retransmissions.
+// deadPeers checks how long it takes charon to notice that a peer has died. That is the silence
+// after which charon asks the peer, and the time of all retransmissions of the question.
 func (c charon) deadPeers(add adder, cfg *config.Config) {
-	tries, timeout, base := c.number("retransmit_tries", 5), c.number("retransmit_timeout", 4), c.number("retransmit_base", 1.8)
+	tries, timeout, base := c.number("retransmit_tries", 5),
+		c.number("retransmit_timeout", 4),
+		c.number("retransmit_base", 1.8)
 	sum := 0.0
 	for i := range int(min(tries, 50)) + 1 {
 		sum += timeout * math.Pow(base, float64(i))
@@ -145,16 +164,17 @@ func (c charon) deadPeers(add adder, cfg *config.Config) {
 		}
 		dead := time.Duration(sum)*time.Second + i.IPsec.DPDDelay
 		if dead > slow {
-			add(Advice, "a peer of %s that died is noticed after %s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.0 and retransmit_base = 1.4 in charon { … }, as /etc/strongswan.d/cygnet.conf", i.Name, dead)
+			add(Advice, "a peer of %s that died is noticed after %s, with traffic to it lost until then: set retransmit_tries = 4, retransmit_timeout = 1.0 and retransmit_base = 1.4 in charon { … }, as /etc/strongswan.d/cygnet.conf",
+				i.Name, dead)
 		}
 	}
 }
 
-// scale are the settings of a charon that many peers dial, with strongSwan's defaults. 0 turns the thresholds off.
+// scale has the settings that a charon needs which many peers dial.
 var scale = []struct {
 	name       string
-	def, least float64
-	offAtZero  bool
+	def, least float64 // strongSwan's default, and the least value for many peers
+	offAtZero  bool    // 0 turns the limit off
 }{
 	{"threads", 16, 32, false},
 	{"ikesa_table_size", 1, 4096, false},
@@ -163,7 +183,7 @@ var scale = []struct {
 	{"cookie_threshold", 10, 500, true},
 }
 
-// forHubs looks whether charon is set up for few peers only.
+// forHubs checks whether charon is set up for only few peers.
 func (c charon) forHubs(add adder) {
 	var small []string
 	for _, s := range scale {
@@ -172,9 +192,11 @@ func (c charon) forHubs(add adder) {
 		}
 	}
 	if len(small) > 0 {
-		add(Advice, "charon is set up for few peers, and many that come back at once are refused or wait: set %s in charon { … }, as /etc/strongswan.d/cygnet.conf", strings.Join(small, ", "))
+		add(Advice, "charon is set up for few peers, and many that come back at once are refused or wait: set %s in charon { … }, as /etc/strongswan.d/cygnet.conf",
+			strings.Join(small, ", "))
 	}
 	if value, at, ok := c.setting("install_routes"); !ok || says(value, true) {
-		add(Advice, "charon installs routes of its own%s beside the daemon's: set install_routes = no in charon { … }, as /etc/strongswan.d/cygnet.conf", at)
+		add(Advice, "charon installs routes of its own%s beside the daemon's: set install_routes = no in charon { … }, as /etc/strongswan.d/cygnet.conf",
+			at)
 	}
 }

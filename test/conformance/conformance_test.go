@@ -1,4 +1,6 @@
-// Package conformance holds RFC2332.md to what is there: the tests it names exist, and no section is missing.
+// Package conformance checks the tables of two documents against the tests. RFC2332.md covers every
+// section of RFC 2332 that binds, and each of its rows names existing tests or gives a reason. The
+// tests that test/README.md names exist.
 package conformance
 
 import (
@@ -17,31 +19,37 @@ import (
 	"testing"
 )
 
+// module is the directory of the module.
 const module = "../.."
 
-// keywords says how many of RFC 2119's key words stand in each section of RFC 2332 that has a statement which binds. Those with 0 bind
-// in small letters only. The sections without one (terms, general remarks, IANA) are not in it.
+// keywords has, for each section of RFC 2332 with a binding statement, the number of RFC 2119's key
+// words in that section. A section with 0 binds in lower-case words only. Sections without a
+// binding statement (terms, general remarks, IANA) are not in the map.
 var keywords = map[string]int{
-	"2.2": 3, "3": 6, "4": 2, "5": 2, "5.1": 8, "5.2.0.1": 6, "5.2.1": 4, "5.2.2": 10, "5.2.3": 9, "5.2.4": 3, "5.2.5": 6, "5.2.6": 0,
-	"5.2.7": 4, "5.3": 12, "5.3.0": 0, "5.3.1": 9, "5.3.2": 12, "5.3.3": 10, "5.3.4": 1, "5.3.4.1": 0, "5.3.4.2": 3, "5.3.4.3": 0,
-	"5.3.4.4": 0, "5.3.5": 0, "6.1": 0, "6.2.1": 6, "6.2.2": 0, "6.3": 1, "6.4": 1, "8": 0,
+	"2.2": 3, "3": 6, "4": 2, "5": 2, "5.1": 8,
+	"5.2.0.1": 6, "5.2.1": 4, "5.2.2": 10, "5.2.3": 9, "5.2.4": 3,
+	"5.2.5": 6, "5.2.6": 0, "5.2.7": 4,
+	"5.3": 12, "5.3.0": 0, "5.3.1": 9, "5.3.2": 12, "5.3.3": 10,
+	"5.3.4": 1, "5.3.4.1": 0, "5.3.4.2": 3, "5.3.4.3": 0, "5.3.4.4": 0, "5.3.5": 0,
+	"6.1": 0, "6.2.1": 6, "6.2.2": 0, "6.3": 1, "6.4": 1, "8": 0,
 }
 
-// row is one statement of the table.
+// row is one statement of the table in RFC2332.md.
 type row struct {
 	line      int
-	section   string
+	section   string // of RFC 2332
 	statement string
-	level     string
-	we        string
-	proof     string
+	level     string // the key words of the statement
+	we        string // does, deviates or n.a.
+	proof     string // the tests, or the reason for a deviation
 }
 
+// String returns where a row is and its statement.
 func (r row) String() string {
 	return fmt.Sprintf("RFC2332.md:%d: §%s %q", r.line, r.section, r.statement)
 }
 
-// tests are the names of tests in the row.
+// tests returns the names of the tests in a row.
 func (r row) tests() []string {
 	var names []string
 	for _, m := range quoted.FindAllStringSubmatch(r.proof, -1) {
@@ -50,7 +58,7 @@ func (r row) tests() []string {
 	return names
 }
 
-// reason is what the row says besides the tests.
+// reason returns what a row says besides the names of tests.
 func (r row) reason() string { return strings.Trim(quoted.ReplaceAllString(r.proof, ""), " ,.;:") }
 
 var (
@@ -59,6 +67,7 @@ var (
 	keyword = regexp.MustCompile(`\b(MUST|SHALL|SHOULD|MAY|RECOMMENDED|REQUIRED|OPTIONAL)\b`)
 )
 
+// readTable returns all rows of RFC2332.md.
 func readTable(t *testing.T) []row {
 	t.Helper()
 	text, err := os.ReadFile("RFC2332.md")
@@ -73,7 +82,9 @@ func readTable(t *testing.T) []row {
 		if m := heading.FindStringSubmatch(line); m != nil {
 			section = m[1]
 		}
-		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|---") || strings.HasPrefix(line, "| Statement ") {
+		if !strings.HasPrefix(line, "|") ||
+			strings.HasPrefix(line, "|---") ||
+			strings.HasPrefix(line, "| Statement ") {
 			continue
 		}
 		cells := strings.Split(strings.Trim(line, "|"), "|")
@@ -88,7 +99,8 @@ func readTable(t *testing.T) []row {
 	return rows
 }
 
-// Every section that binds is there, with a row for each of its key words, and no section is made up.
+// RFC2332.md has every section that binds, and no other. The rows of a section have at least as
+// many key words as the section in the RFC.
 func TestEverySectionIsThere(t *testing.T) {
 	found := make(map[string]int)
 	for _, r := range readTable(t) {
@@ -103,12 +115,13 @@ func TestEverySectionIsThere(t *testing.T) {
 		case !there:
 			t.Errorf("section %s is missing", section)
 		case got < keywords[section]:
-			t.Errorf("section %s has %d key words in RFC2332.md, %d in the RFC", section, got, keywords[section])
+			t.Errorf("section %s has %d key words in RFC2332.md, %d in the RFC",
+				section, got, keywords[section])
 		}
 	}
 }
 
-// A statement that we keep has a test, one that we do not keep a reason.
+// A row for a statement that Cygnet keeps names a test. A row for another statement gives a reason.
 func TestEveryStatementIsProvedOrExplained(t *testing.T) {
 	count := make(map[string]int)
 	for _, r := range readTable(t) {
@@ -129,10 +142,13 @@ func TestEveryStatementIsProvedOrExplained(t *testing.T) {
 			t.Errorf("%s: a cell is empty", r)
 		}
 	}
-	t.Logf("%d statements: %d kept, %d deviations, %d not applicable", count["does"]+count["deviates"]+count["n.a."], count["does"], count["deviates"], count["n.a."])
+	t.Logf("%d statements: %d kept, %d deviations, %d not applicable",
+		count["does"]+count["deviates"]+count["n.a."],
+		count["does"], count["deviates"], count["n.a."])
 }
 
-// Every test that is named exists, and so does its row.
+// Every test that RFC2332.md names exists. If the name has a part after a slash, the test has a
+// case of that name.
 func TestNamedTestsExist(t *testing.T) {
 	there := findTests(t)
 	for _, r := range readTable(t) {
@@ -149,7 +165,9 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
-// findTests reads all tests of the module, those behind build tags included: package.Name, and the texts in each, which are its rows' names.
+// findTests returns all tests of the module, including those behind build tags. The keys of the map
+// are "package.Name". The values are the string literals in each test, among which are the names of
+// its cases.
 func findTests(t *testing.T) map[string][]string {
 	t.Helper()
 	tests := make(map[string][]string)
@@ -157,7 +175,8 @@ func findTests(t *testing.T) map[string][]string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && d.Name() != ".."):
+		case d.IsDir() && (d.Name() == "testdata" ||
+			strings.HasPrefix(d.Name(), ".") && d.Name() != ".."):
 			return fs.SkipDir
 		case !strings.HasSuffix(path, "_test.go"):
 			return nil
@@ -168,7 +187,8 @@ func findTests(t *testing.T) map[string][]string {
 		}
 		for _, decl := range file.Decls {
 			f, ok := decl.(*ast.FuncDecl)
-			if ok && f.Recv == nil && (strings.HasPrefix(f.Name.Name, "Test") || strings.HasPrefix(f.Name.Name, "Fuzz")) {
+			if ok && f.Recv == nil &&
+				(strings.HasPrefix(f.Name.Name, "Test") || strings.HasPrefix(f.Name.Name, "Fuzz")) {
 				tests[strings.TrimSuffix(file.Name.Name, "_test")+"."+f.Name.Name] = textsIn(f)
 			}
 		}
@@ -180,7 +200,7 @@ func findTests(t *testing.T) map[string][]string {
 	return tests
 }
 
-// textsIn are the string literals of a function.
+// textsIn returns the values of all string literals in a function.
 func textsIn(f *ast.FuncDecl) []string {
 	var texts []string
 	ast.Inspect(f, func(n ast.Node) bool {

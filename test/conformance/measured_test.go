@@ -7,10 +7,12 @@ import (
 	"testing"
 )
 
-// measured is what test/README.md tells of faults and what was promised and measured; each row names the scenario that holds it.
+// measured is the path of test/README.md. Its tables list faults and situations with what the
+// project promises and what was measured. Each row names the test that checks it.
 const measured = "../README.md"
 
-// Every row of what was measured names a test, by what "make lab T=" takes or by its full name, and every test that is named exists.
+// Every row of the tables in test/README.md names a test, as "make lab T=" takes it or by its full
+// name. Every test that the file names exists.
 func TestMeasuredByTestsThatExist(t *testing.T) {
 	text, err := os.ReadFile(measured)
 	if err != nil {
@@ -47,8 +49,10 @@ func TestMeasuredByTestsThatExist(t *testing.T) {
 				continue
 			}
 			count++
-			if name := "scenario.Test" + m[1]; len(quotedTests("`"+m[1]+"`")) == 0 && !exists(there, name) {
-				t.Errorf("README.md:%d: there is no %s, so \"make lab T=%s\" runs nothing", n, name, m[1])
+			if name := "scenario.Test" + m[1]; len(quotedTests("`"+m[1]+"`")) == 0 &&
+				!exists(there, name) {
+				t.Errorf("README.md:%d: there is no %s, so \"make lab T=%s\" runs nothing",
+					n, name, m[1])
 			}
 		}
 		if count == 0 {
@@ -60,7 +64,8 @@ func TestMeasuredByTestsThatExist(t *testing.T) {
 	}
 }
 
-// quotedTests are the tests that a line gives by their full names, with a package or without, the end left out with "…" or not.
+// quotedTests returns the tests that a line names in full. A name may begin with the package, and
+// may end in "…" for all tests that begin so.
 func quotedTests(line string) []string {
 	var names []string
 	for _, m := range quoted.FindAllStringSubmatch(line, -1) {
@@ -75,13 +80,15 @@ func quotedTests(line string) []string {
 	return names
 }
 
-// isSetting says whether a quoted word of the last column is not a test: the package of one, or a variable for make.
+// isSetting reports whether a quoted word of the last column is not a test, but the folder of a
+// package or a variable for make.
 func isSetting(word string) bool {
 	_, err := os.Stat(filepath.Join(module, word))
 	return err == nil || strings.Contains(word, "=")
 }
 
-// exists says whether there is a test of a name, in any package where it names none.
+// exists reports whether a test has a name. A name without a package matches a test of any package,
+// and a name that ends in "…" matches every test that begins so.
 func exists(tests map[string][]string, name string) bool {
 	name, open := strings.CutSuffix(name, "…")
 	for known := range tests {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Await waits until look returns nil. It looks again and again; what it returns otherwise says what it saw instead, and the last
-// of it is told when the time is over and the test fails.
+// Await calls look again and again until look returns nil. An error of look says what look saw
+// instead. If the time is over first, Await fails the test and shows the last error.
 func (n *Net) Await(what string, within time.Duration, look func() error) {
 	n.Helper()
 	if err := Poll(within, look); err != nil {
@@ -14,7 +14,8 @@ func (n *Net) Await(what string, within time.Duration, look func() error) {
 	}
 }
 
-// Poll is Await for a caller that decides itself: it returns what look returned last.
+// Poll is Await for a caller that decides itself what follows: it returns the last error of look,
+// or nil.
 func Poll(within time.Duration, look func() error) error {
 	deadline := time.Now().Add(within)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
@@ -29,7 +30,8 @@ func Poll(within time.Duration, look func() error) error {
 	}
 }
 
-// True makes an error of a condition that does not hold, for Await.
+// True returns nil if a condition holds, and otherwise an error with the given text. It is for the
+// functions that Await calls.
 func True(holds bool, format string, args ...any) error {
 	if holds {
 		return nil

@@ -13,22 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Capture reads all packets that cross a device, keeps what kind each was, and the first bytes of all of them for a pcap file.
+// Capture reads all packets that cross a device. It keeps the kind of each packet and, for a pcap
+// file, the first bytes of each.
 type Capture struct {
 	net    *Net
 	name   string
 	fd     int
-	ended  chan struct{}
-	closed chan struct{}
+	ended  chan struct{} // closed once run has returned
+	closed chan struct{} // closed to end run
 
 	mu      sync.Mutex
 	ring    *ring
 	packets []Packet
 	frames  []frame
-	dropped uint32
+	dropped uint32 // packets for which the ring had no room
 }
 
-// frame is what goes into the pcap file.
+// frame is a packet as the pcap file has it.
 type frame struct {
 	at     time.Time
 	from   unix.RawSockaddrLinklayer
@@ -36,19 +37,22 @@ type frame struct {
 	data   []byte
 }
 
-// snapLength bounds what is kept of each frame, captureMax how many frames are kept; all of them are counted.
+// snapLength is how many bytes of each frame a capture keeps, and captureMax how many frames it
+// keeps. The counts include the other frames, too.
 const (
 	snapLength = 256
 	captureMax = 100_000
 )
 
-// Capture starts to capture on a device of the node. On a tunnel it sees what is inside, and Packet.Link is the outer source.
+// Capture starts a capture on a device of the node. On a tunnel, the capture sees the inner
+// packets, and Packet.Link is the outer source.
 func (n *Node) Capture(device string) *Capture {
 	n.net.Helper()
 	return n.capture(device, nil)
 }
 
-// CaptureFrom is Capture for nothing but the IPv4 packets of one source: the kernel leaves out the rest, however much it is.
+// CaptureFrom is Capture for the IPv4 packets of one source only. The kernel filters out all other
+// packets, so that a flood of them cannot fill the ring.
 func (n *Node) CaptureFrom(device string, source netip.Addr) *Capture {
 	n.net.Helper()
 	a := source.As4()
@@ -60,9 +64,15 @@ func (n *Node) CaptureFrom(device string, source netip.Addr) *Capture {
 	})
 }
 
+// capture starts a capture of the packets that pass a filter, or of all packets if filter is nil.
 func (n *Node) capture(device string, filter []bpf.Instruction) *Capture {
 	n.net.Helper()
-	c := &Capture{net: n.net, name: n.Name + "-" + device, ended: make(chan struct{}), closed: make(chan struct{})}
+	c := &Capture{
+		net:    n.net,
+		name:   n.Name + "-" + device,
+		ended:  make(chan struct{}),
+		closed: make(chan struct{}),
+	}
 	if err := n.inside(func() (err error) {
 		c.fd, c.ring, err = listen(device, filter)
 		return err
@@ -74,8 +84,9 @@ func (n *Node) capture(device string, filter []bpf.Instruction) *Capture {
 	return c
 }
 
-// listen opens a packet socket in the thread's network namespace. It delivers from the network header on, so that Ethernet and
-// GRE look the same.
+// listen opens a packet socket with a ring in the network namespace of the calling thread. The
+// socket delivers packets from the network header on, so that those of Ethernet and of GRE look the
+// same.
 func listen(device string, filter []bpf.Instruction) (int, *ring, error) {
 	link, err := net.InterfaceByName(device)
 	if err != nil {
@@ -100,7 +111,8 @@ func listen(device string, filter []bpf.Instruction) (int, *ring, error) {
 	return fd, r, nil
 }
 
-// attach has the kernel pass a socket only what the filter, if there is one, lets through.
+// attach makes the kernel pass a socket only the packets that pass the filter. An empty filter
+// passes all packets.
 func attach(fd int, filter []bpf.Instruction) error {
 	if len(filter) == 0 {
 		return nil
@@ -113,19 +125,22 @@ func attach(fd int, filter []bpf.Instruction) error {
 	for i, r := range raw {
 		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
-// swap turns the bytes of a protocol number between the host's order and the network's.
+// swap converts a protocol number between the host's byte order and the network's, either way.
 func swap(v uint16) uint16 {
 	var b [2]byte
 	binary.BigEndian.PutUint16(b[:], v)
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// emptied is how often the ring is emptied: it has room for much more than comes meanwhile.
+// emptied is the time after which run empties the ring again. The ring has room for many more
+// packets than arrive in that time.
 const emptied = 100 * time.Millisecond
 
+// run empties the ring regularly until the capture is closed.
 func (c *Capture) run() {
 	defer close(c.ended)
 	tick := time.NewTicker(emptied)
@@ -142,6 +157,7 @@ func (c *Capture) run() {
 	}
 }
 
+// add takes one packet from the ring.
 func (c *Capture) add(at time.Time, from *unix.RawSockaddrLinklayer, data []byte, length int) {
 	if p, ok := classify(swap(from.Protocol), data); ok {
 		p.At, p.Length, p.Sent = at, length, from.Pkttype == unix.PACKET_OUTGOING
@@ -152,11 +168,17 @@ func (c *Capture) add(at time.Time, from *unix.RawSockaddrLinklayer, data []byte
 		c.packets = append(c.packets, p)
 	}
 	if len(c.frames) < captureMax {
-		c.frames = append(c.frames, frame{at, *from, length, slices.Clone(data[:min(len(data), snapLength)])})
+		c.frames = append(c.frames, frame{
+			at,
+			*from,
+			length,
+			slices.Clone(data[:min(len(data), snapLength)]),
+		})
 	}
 }
 
-// Packets returns the IP packets seen so far that pass all filters. It fails the test if the capture missed any.
+// Packets returns the IP packets that the capture has seen so far and that pass all filters. It
+// fails the test if the capture missed a packet.
 func (c *Capture) Packets(filters ...Filter) []Packet {
 	c.net.Helper()
 	c.mu.Lock()
@@ -182,12 +204,13 @@ next:
 	return list
 }
 
-// Count is the number of Packets.
+// Count returns how many packets Packets returns for the same filters.
 func (c *Capture) Count(filters ...Filter) int {
 	c.net.Helper()
 	return len(c.Packets(filters...))
 }
 
+// close ends the capture.
 func (c *Capture) close() {
 	close(c.closed)
 	<-c.ended
@@ -196,7 +219,7 @@ func (c *Capture) close() {
 	}
 }
 
-// Filter chooses packets of a capture.
+// Filter reports whether a packet of a capture is among those that a caller wants.
 type Filter func(Packet) bool
 
 // OfKind passes packets of one of these kinds.
@@ -211,7 +234,7 @@ func OfKind(kinds ...Kind) Filter {
 	}
 }
 
-// Between passes packets between two addresses, either way.
+// Between passes packets between two addresses, in both directions.
 func Between(a, b netip.Addr) Filter {
 	return func(p Packet) bool { return p.Src == a && p.Dst == b || p.Src == b && p.Dst == a }
 }
@@ -222,5 +245,5 @@ func From(a netip.Addr) Filter { return func(p Packet) bool { return p.Src == a 
 // To passes packets with this destination.
 func To(a netip.Addr) Filter { return func(p Packet) bool { return p.Dst == a } }
 
-// Since passes packets that were seen at t or later.
+// Since passes packets that the capture saw at t or later.
 func Since(t time.Time) Filter { return func(p Packet) bool { return !p.At.Before(t) } }

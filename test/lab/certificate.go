@@ -7,13 +7,14 @@ import (
 	"strings"
 )
 
-// CA is a certification authority, made with strongSwan's pki, whose certificates all routers of the mesh trust that got one.
+// CA is a certification authority, made with strongSwan's pki. Every router to which it has issued
+// a certificate trusts the authority.
 type CA struct {
 	net *Net
 	dir string
 }
 
-// CA makes an authority.
+// CA makes a certification authority. It ends with the network.
 func (n *Net) CA() *CA {
 	n.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "ca")
@@ -27,6 +28,7 @@ func (n *Net) CA() *CA {
 	return ca
 }
 
+// pki runs a shell script in the authority's directory.
 func (ca *CA) pki(script string) {
 	ca.net.Helper()
 	c := command("sh", "-ec", script)
@@ -36,8 +38,8 @@ func (ca *CA) pki(script string) {
 	}
 }
 
-// Issue gives a router a key, a certificate for an identity, and the authority's certificate, where swanctl looks for them. Options are
-// further ones of pki --issue.
+// Issue gives a router a key, a certificate for an identity, and the authority's certificate, all
+// in the directories where swanctl looks for them. The options are further options of pki --issue.
 func (ca *CA) Issue(r *Router, identity string, options ...string) {
 	ca.net.Helper()
 	ca.pki(fmt.Sprintf(`pki --gen --type ed25519 --outform pem >%[1]s.key
@@ -49,23 +51,26 @@ func (ca *CA) Issue(r *Router, identity string, options ...string) {
 	ca.copy(r, identity+".key", "private/router.pem")
 }
 
-// Expired are options for a certificate whose time is over.
+// Expired returns options of Issue for a certificate that has expired.
 func Expired() []string {
 	return []string{"--dateform %Y-%m-%d", "--not-before 2020-01-01", "--not-after 2020-02-01"}
 }
 
-// Revoke revokes the certificates for these identities in a list that it gives to a router, and has charon there load it.
+// Revoke makes a revocation list with the certificates for these identities, gives the list to a
+// router, and makes the router's charon load it.
 func (ca *CA) Revoke(r *Router, identities ...string) {
 	ca.net.Helper()
 	var certificates []string
 	for _, id := range identities {
 		certificates = append(certificates, "--cert "+id+".pem")
 	}
-	ca.pki("pki --signcrl --cacert ca.pem --cakey ca.key --reason key-compromise --lifetime 7 " + strings.Join(certificates, " ") + " >ca.crl")
+	ca.pki("pki --signcrl --cacert ca.pem --cakey ca.key --reason key-compromise --lifetime 7 " +
+		strings.Join(certificates, " ") + " >ca.crl")
 	ca.copy(r, "ca.crl", "x509crl/ca.crl")
 	r.Run("swanctl", "--load-creds")
 }
 
+// copy copies one of the authority's files to a path below the router's /etc/swanctl.
 func (ca *CA) copy(r *Router, from, to string) {
 	ca.net.Helper()
 	data, err := os.ReadFile(filepath.Join(ca.dir, from))
@@ -75,7 +80,8 @@ func (ca *CA) copy(r *Router, from, to string) {
 	r.WriteFile("/etc/swanctl/"+to, 0o600, string(data))
 }
 
-// Certify makes the mesh authenticate by certificates: the sites get one each for the identity that they have.
+// Certify makes the mesh authenticate by certificates: each site gets a certificate for its
+// identity, and lines for IPsec that use it.
 func (m *Mesh) Certify() *CA {
 	m.Helper()
 	ca := m.CA()
@@ -87,8 +93,10 @@ func (m *Mesh) Certify() *CA {
 	return ca
 }
 
-// Rule is a peer rule for a site's configuration; further lines are its other keys.
+// Rule returns the text of a peer rule for a site's configuration. The lines are the rule's other
+// keys.
 func Rule(identity, address string, lines ...string) string {
-	text := fmt.Sprintf("[[interface.gre1.peer]]\nidentity = %q\naddresses = [%q]\n", identity, address)
+	text := fmt.Sprintf("[[interface.gre1.peer]]\nidentity = %q\naddresses = [%q]\n",
+		identity, address)
 	return text + strings.Join(append(lines, ""), "\n")
 }

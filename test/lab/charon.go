@@ -19,10 +19,11 @@ type Charon struct {
 	router *Router
 }
 
-// CharonSocket is where charon listens on every router: Debian's default.
+// CharonSocket is the path of charon's VICI socket on every router: Debian's default.
 const CharonSocket = "/run/charon.vici"
 
-// strongswanConf is what a site needs to say, and what makes dead peers be noticed soon enough for a test.
+// strongswanConf has the settings that a site needs, and retransmission times with which charon
+// notices a dead peer soon enough for a test.
 const strongswanConf = `charon {
 	load = random nonce openssl aes sha1 sha2 hmac kdf gmp pem pkcs1 pkcs8 pubkey x509 constraints revocation kernel-netlink socket-default counters updown vici
 	install_routes = no
@@ -35,7 +36,7 @@ swanctl {
 }
 `
 
-// charonLog has charon write to a file of the node.
+// charonLog makes charon log to a file of the node.
 const charonLog = `charon {
 	filelog {
 		lab {
@@ -50,19 +51,20 @@ const charonLog = `charon {
 }
 `
 
-// Charon starts charon on the router and waits until it answers. What is in /etc/swanctl is not loaded: Run("swanctl",
-// "--load-all") does.
+// Charon starts charon on the router and waits until charon answers. It does not load what is in
+// /etc/swanctl; Run("swanctl", "--load-all") loads that.
 func (r *Router) Charon() *Charon {
 	r.net.Helper()
 	r.WriteFile("/etc/strongswan.conf", 0o644, strongswanConf+r.charonLog())
 	return r.startCharon()
 }
 
-// DebianCharon is Charon with the configuration that Debian's packages bring, and one file added to /etc/strongswan.d.
+// DebianCharon is Charon with the configuration of Debian's packages, to which it adds conf as a
+// file in /etc/strongswan.d.
 func (r *Router) DebianCharon(conf string) *Charon {
 	r.net.Helper()
 	for _, name := range []string{"/etc/strongswan.conf", "/etc/strongswan.d"} {
-		// The node's own /etc is laid over the machine's: copy from outside.
+		// On the node, its own /etc hides that of the host. So copy from outside.
 		if out, err := command("cp", "-a", name, r.Path("/etc")).CombinedOutput(); err != nil {
 			r.net.Fatalf("%s: copy %s: %v: %s", r.Name, name, err, out)
 		}
@@ -72,8 +74,10 @@ func (r *Router) DebianCharon(conf string) *Charon {
 	return r.startCharon()
 }
 
+// charonLog returns the settings of charon's log on this router.
 func (r *Router) charonLog() string { return fmt.Sprintf(charonLog, r.dir+"/log/charon.log") }
 
+// startCharon starts charon with the settings that are there.
 func (r *Router) startCharon() *Charon {
 	r.net.Helper()
 	c := &Charon{router: r}
@@ -81,7 +85,7 @@ func (r *Router) startCharon() *Charon {
 	return c
 }
 
-// Start starts charon again after it was terminated or killed.
+// Start starts charon again after the test ended it, and waits until charon answers.
 func (c *Charon) Start() {
 	t := c.router.net
 	t.Helper()
@@ -98,22 +102,22 @@ func (c *Charon) Start() {
 // SA is an IKE_SA with its first CHILD_SA, as charon lists it.
 type SA struct {
 	Name       string
-	ID         string // unique id: swanctl --terminate --ike-id
+	ID         string // charon's unique ID, which swanctl --terminate --ike-id takes
 	State      string // ESTABLISHED, CONNECTING …
 	Local      netip.Addr
 	Remote     netip.Addr
 	RemotePort uint16
 	RemoteID   string
 	Initiator  bool
-	NAT        bool // either end is behind NAT
+	NAT        bool // at least one end is behind NAT
 	Child      string
 	Mode       string // TRANSPORT
-	ChildUp    bool   // an INSTALLED child is there
+	ChildUp    bool   // a CHILD_SA is INSTALLED
 	BytesIn    uint64
 	BytesOut   uint64
-	Mark       uint32   // of the child, for packets in both directions; 0: none
-	SPIs       []uint32 // of all children, in both directions
-	IKE        string   // initiator's and responder's SPI: the same at both ends
+	Mark       uint32   // the mark of the CHILD_SA, or 0
+	SPIs       []uint32 // of all CHILD_SAs, in both directions
+	IKE        string   // the initiator's and the responder's SPI, the same at both ends
 }
 
 // SAs lists charon's IKE_SAs.
@@ -127,7 +131,7 @@ func (c *Charon) SAs() []SA {
 	return sas
 }
 
-// With lists the IKE_SAs with a peer.
+// With lists charon's IKE_SAs with a peer, by the peer's address.
 func (c *Charon) With(peer netip.Addr) []SA {
 	c.router.net.Helper()
 	var list []SA
@@ -139,19 +143,27 @@ func (c *Charon) With(peer netip.Addr) []SA {
 	return list
 }
 
+// list is SAs, but returns an error if charon does not answer.
 func (c *Charon) list() ([]SA, error) {
 	var sas []SA
-	err := session.Stream(context.Background(), 30*time.Second, c.router.Path(CharonSocket), "list-sas", "list-sa", func(m *govici.Message) {
-		for _, name := range m.Keys() {
-			if section, ok := m.Get(name).(*govici.Message); ok {
-				sas = append(sas, readSA(name, section))
+	err := session.Stream(
+		context.Background(),
+		30*time.Second,
+		c.router.Path(CharonSocket),
+		"list-sas",
+		"list-sa",
+		func(m *govici.Message) {
+			for _, name := range m.Keys() {
+				if section, ok := m.Get(name).(*govici.Message); ok {
+					sas = append(sas, readSA(name, section))
+				}
 			}
-		}
-	})
+		},
+	)
 	return sas, err
 }
 
-// Connections names what is loaded, in order.
+// Connections returns the names of the connections that charon has loaded, sorted.
 func (c *Charon) Connections() []string {
 	t := c.router.net
 	t.Helper()
@@ -170,14 +182,21 @@ func (c *Charon) Connections() []string {
 	return slices.Sorted(slices.Values(names))
 }
 
+// readSA reads one IKE_SA from charon's answer to list-sas.
 func readSA(name string, m *govici.Message) SA {
 	text := func(m *govici.Message, key string) string {
 		s, _ := m.Get(key).(string)
 		return s
 	}
-	sa := SA{Name: name, ID: text(m, "uniqueid"), State: text(m, "state"), RemoteID: text(m, "remote-id"),
-		Initiator: text(m, "initiator") == "yes", NAT: text(m, "nat-any") == "yes",
-		IKE: text(m, "initiator-spi") + "_" + text(m, "responder-spi")}
+	sa := SA{
+		Name:      name,
+		ID:        text(m, "uniqueid"),
+		State:     text(m, "state"),
+		RemoteID:  text(m, "remote-id"),
+		Initiator: text(m, "initiator") == "yes",
+		NAT:       text(m, "nat-any") == "yes",
+		IKE:       text(m, "initiator-spi") + "_" + text(m, "responder-spi"),
+	}
 	sa.Local, _ = netip.ParseAddr(text(m, "local-host"))
 	sa.Remote, _ = netip.ParseAddr(text(m, "remote-host"))
 	fmt.Sscan(text(m, "remote-port"), &sa.RemotePort)

@@ -9,18 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kind says what a packet on the underlay is.
+// Kind is what a packet on the underlay is.
 type Kind uint8
 
-// Other is everything that is none of the rest: ping, NAT keepalives, and so on.
+// The kinds of packets. Other is every packet that is none of the rest, such as a ping or a NAT
+// keepalive.
 const (
 	Other    Kind = iota
 	IKE           // UDP port 500, or 4500 with the non-ESP marker
 	ESP           // IP protocol 50
 	ESPinUDP      // ESP in UDP port 4500 (RFC 3948)
-	GRE           // IP protocol 47: in clear
+	GRE           // IP protocol 47 without IPsec
 )
 
+// String returns the name of a kind.
 func (k Kind) String() string {
 	switch k {
 	case IKE:
@@ -35,24 +37,25 @@ func (k Kind) String() string {
 	return "other"
 }
 
-// Packet is an IP packet that was seen.
+// Packet is an IP packet that a capture saw.
 type Packet struct {
 	Kind     Kind
-	At       time.Time // of reception by the kernel
+	At       time.Time // when the kernel took the packet
 	Src, Dst netip.Addr
-	Link     netip.Addr // on a tunnel the outer source of a received packet
-	Ether    [6]byte    // on Ethernet the source: who sent it, whatever the IP header says
-	Sent     bool       // by the device that the capture is on, not received
-	Length   int        // in bytes from the IP header on
-	SPI      uint32
-	GREProto uint16 // payload type of a GRE packet: 0x0800 data, 0x2001 NHRP
+	Link     netip.Addr // on a tunnel: the outer source of a received packet
+	Ether    [6]byte    // on Ethernet: the source, which a forged IP header does not change
+	Sent     bool       // the captured device sent the packet; false: it received the packet
+	Length   int        // in bytes, from the IP header on
+	SPI      uint32     // of an ESP packet, in UDP or not
+	GREProto uint16     // payload type of a GRE packet: 0x0800 data, 0x2001 NHRP
 }
 
+// String returns a packet's kind, addresses and length.
 func (p Packet) String() string {
 	return fmt.Sprintf("%s %s -> %s, %d bytes", p.Kind, p.Src, p.Dst, p.Length)
 }
 
-// classify reads a packet from its network header on. It is false for what is not IP.
+// classify reads a packet from its network header on. It returns false for a packet that is not IP.
 func classify(etherType uint16, data []byte) (Packet, bool) {
 	switch etherType {
 	case unix.ETH_P_IP:
@@ -63,24 +66,32 @@ func classify(etherType uint16, data []byte) (Packet, bool) {
 	return Packet{}, false
 }
 
+// classify4 is classify for IPv4.
 func classify4(data []byte) (Packet, bool) {
 	if len(data) < 20 || data[0]>>4 != 4 {
 		return Packet{}, false
 	}
-	p := Packet{Src: netip.AddrFrom4([4]byte(data[12:16])), Dst: netip.AddrFrom4([4]byte(data[16:20]))}
+	p := Packet{
+		Src: netip.AddrFrom4([4]byte(data[12:16])),
+		Dst: netip.AddrFrom4([4]byte(data[16:20])),
+	}
 	payload := data[min(int(data[0]&15)*4, len(data)):]
 	if fragment := binary.BigEndian.Uint16(data[6:]) & 0x1fff; fragment != 0 {
-		payload = nil // no header in it: the protocol alone tells
+		payload = nil // a later fragment has no transport header: only the protocol is known
 	}
 	p.read(data[9], payload)
 	return p, true
 }
 
+// classify6 is classify for IPv6.
 func classify6(data []byte) (Packet, bool) {
 	if len(data) < 40 || data[0]>>4 != 6 {
 		return Packet{}, false
 	}
-	p := Packet{Src: netip.AddrFrom16([16]byte(data[8:24])), Dst: netip.AddrFrom16([16]byte(data[24:40]))}
+	p := Packet{
+		Src: netip.AddrFrom16([16]byte(data[8:24])),
+		Dst: netip.AddrFrom16([16]byte(data[24:40])),
+	}
 	proto, payload := data[6], data[40:]
 	if proto == 44 && len(payload) >= 8 {
 		proto = payload[0]
@@ -93,7 +104,7 @@ func classify6(data []byte) (Packet, bool) {
 	return p, true
 }
 
-// read fills in what the transport header says.
+// read sets the fields of a packet that depend on the transport header.
 func (p *Packet) read(proto uint8, payload []byte) {
 	switch proto {
 	case 47:
@@ -111,11 +122,14 @@ func (p *Packet) read(proto uint8, payload []byte) {
 	}
 }
 
+// readUDP is read for a UDP header.
 func (p *Packet) readUDP(payload []byte) {
 	if len(payload) < 8 {
 		return
 	}
-	src, dst, data := binary.BigEndian.Uint16(payload), binary.BigEndian.Uint16(payload[2:]), payload[8:]
+	src, dst, data := binary.BigEndian.Uint16(payload),
+		binary.BigEndian.Uint16(payload[2:]),
+		payload[8:]
 	switch {
 	case src == 500 || dst == 500:
 		p.Kind = IKE

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The counts of a capture prove what they say only if every kind of packet is told from the others.
+// classify tells every kind of packet from the others. Otherwise the counts of a capture would
+// prove nothing.
 func TestClassify(t *testing.T) {
 	const (
 		from, to   = "c000020b", "c0000201"
@@ -26,21 +27,73 @@ func TestClassify(t *testing.T) {
 		proto  uint16
 		packet string
 		want   Kind
-		other  bool // no IP packet at all
+		other  bool // the packet is no IP packet
 	}{
-		{"GRE with key", unix.ETH_P_IP, ip + "2f0000" + from + to + "20002001 0000002a", GRE, false},
-		{"a later fragment of GRE", unix.ETH_P_IP, fragment + "2f0000" + from + to + "0102030405060708", GRE, false},
-		{"ESP", unix.ETH_P_IP, ip + "320000" + from + to + "c1020304 00000001", ESP, false},
-		{"IKE", unix.ETH_P_IP, ip + "110000" + from + to + ports500 + "0011223344556677", IKE, false},
-		{"IKE behind NAT, with the non-ESP marker", unix.ETH_P_IP, ip + "110000" + from + to + ports4500 + "00000000 0011223344556677", IKE, false},
-		{"ESP in UDP", unix.ETH_P_IP, ip + "110000" + from + to + ports4500 + "c1020304 00000001", ESPinUDP, false},
-		{"ESP in UDP from a translated port", unix.ETH_P_IP, ip + "110000" + from + to + fromNAT + "c1020304 00000001", ESPinUDP, false},
-		{"NAT keepalive", unix.ETH_P_IP, ip + "110000" + from + to + ports4500 + "ff", Other, false},
-		{"ping", unix.ETH_P_IP, ip + "010000" + from + to + "08000000", Other, false},
-		{"GRE over IPv6", unix.ETH_P_IPV6, ipv6 + "2f40" + addresses6 + "20000800 0000002a", GRE, false},
-		{"ESP over IPv6", unix.ETH_P_IPV6, ipv6 + "3240" + addresses6 + "c1020304 00000001", ESP, false},
-		{"a later fragment of GRE over IPv6", unix.ETH_P_IPV6, ipv6 + "2c40" + addresses6 + "2f000010 00000001 0102", GRE, false},
-		{"IPv4 options before GRE", unix.ETH_P_IP, "46000054 00000000 402f0000" + from + to + "01010100" + "20002001", GRE, false},
+		{
+			"GRE with key", unix.ETH_P_IP,
+			ip + "2f0000" + from + to + "20002001 0000002a",
+			GRE, false,
+		},
+		{
+			"a later fragment of GRE", unix.ETH_P_IP,
+			fragment + "2f0000" + from + to + "0102030405060708",
+			GRE, false,
+		},
+		{
+			"ESP", unix.ETH_P_IP,
+			ip + "320000" + from + to + "c1020304 00000001",
+			ESP, false,
+		},
+		{
+			"IKE", unix.ETH_P_IP,
+			ip + "110000" + from + to + ports500 + "0011223344556677",
+			IKE, false,
+		},
+		{
+			"IKE behind NAT, with the non-ESP marker", unix.ETH_P_IP,
+			ip + "110000" + from + to + ports4500 + "00000000 0011223344556677",
+			IKE, false,
+		},
+		{
+			"ESP in UDP", unix.ETH_P_IP,
+			ip + "110000" + from + to + ports4500 + "c1020304 00000001",
+			ESPinUDP, false,
+		},
+		{
+			"ESP in UDP from a translated port", unix.ETH_P_IP,
+			ip + "110000" + from + to + fromNAT + "c1020304 00000001",
+			ESPinUDP, false,
+		},
+		{
+			"NAT keepalive", unix.ETH_P_IP,
+			ip + "110000" + from + to + ports4500 + "ff",
+			Other, false,
+		},
+		{
+			"ping", unix.ETH_P_IP,
+			ip + "010000" + from + to + "08000000",
+			Other, false,
+		},
+		{
+			"GRE over IPv6", unix.ETH_P_IPV6,
+			ipv6 + "2f40" + addresses6 + "20000800 0000002a",
+			GRE, false,
+		},
+		{
+			"ESP over IPv6", unix.ETH_P_IPV6,
+			ipv6 + "3240" + addresses6 + "c1020304 00000001",
+			ESP, false,
+		},
+		{
+			"a later fragment of GRE over IPv6", unix.ETH_P_IPV6,
+			ipv6 + "2c40" + addresses6 + "2f000010 00000001 0102",
+			GRE, false,
+		},
+		{
+			"IPv4 options before GRE", unix.ETH_P_IP,
+			"46000054 00000000 402f0000" + from + to + "01010100" + "20002001",
+			GRE, false,
+		},
 		{"truncated header", unix.ETH_P_IP, "450000", 0, true},
 		{"ARP", unix.ETH_P_ARP, "0001080006040001", 0, true},
 	}
@@ -61,7 +114,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// A GRE packet tells what is in it: NHRP or data.
+// classify reads from a GRE packet whether it carries NHRP or data.
 func TestClassifyGREPayload(t *testing.T) {
 	data, _ := hex.DecodeString("4500005400000000402f0000c000020bc0000201200020010000002a")
 	if p, _ := classify(unix.ETH_P_IP, data); p.GREProto != 0x2001 {
@@ -69,7 +122,8 @@ func TestClassifyGREPayload(t *testing.T) {
 	}
 }
 
-// Whatever is cut off, classify does not fail.
+// classify copes with packets of any length and content: every IP packet that it finds has
+// addresses.
 func FuzzClassify(f *testing.F) {
 	f.Add(uint16(unix.ETH_P_IP), []byte{0x45})
 	f.Add(uint16(unix.ETH_P_IPV6), make([]byte, 48))

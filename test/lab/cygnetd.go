@@ -19,19 +19,21 @@ import (
 // Cygnetd is the daemon on a router.
 type Cygnetd struct {
 	*Process
-	Env    []string // further variables of its environment, from the next start on
+	Env    []string // variables that the next start adds to the daemon's environment
 	router *Router
-	notify *net.UnixConn // what it tells its service manager
+	notify *net.UnixConn // receives what the daemon tells its service manager
 }
 
-// Where the daemon has its files on every router: the defaults.
+// Paths of the daemon's files on every router: the daemon's defaults. The lab itself listens on
+// notifySocket, in the place of a service manager.
 const (
 	CygnetConfig = "/etc/cygnet/cygnet.toml"
 	CygnetSocket = "/run/cygnet/cygnet.sock"
 	notifySocket = "/run/notify.sock"
 )
 
-// Cygnetd starts the daemon with a configuration (empty: the one that is there) and waits until it says that it is ready.
+// Cygnetd starts the daemon with a configuration and waits until the daemon says that it is ready.
+// If config is empty, the daemon uses the file that is there.
 func (r *Router) Cygnetd(config string) *Cygnetd {
 	r.net.Helper()
 	d := r.LaunchCygnetd(config)
@@ -39,7 +41,7 @@ func (r *Router) Cygnetd(config string) *Cygnetd {
 	return d
 }
 
-// LaunchCygnetd is Cygnetd without waiting.
+// LaunchCygnetd is Cygnetd, but does not wait.
 func (r *Router) LaunchCygnetd(config string) *Cygnetd {
 	r.net.Helper()
 	if config != "" {
@@ -50,36 +52,43 @@ func (r *Router) LaunchCygnetd(config string) *Cygnetd {
 	return d
 }
 
-// Start starts the daemon again after it ended, and waits until it is ready.
+// Start starts the daemon again after it ended, and waits until the daemon is ready.
 func (d *Cygnetd) Start() {
 	d.router.net.Helper()
 	d.Launch()
 	d.AwaitReady()
 }
 
-// Launch is Start without waiting.
+// Launch is Start, but does not wait.
 func (d *Cygnetd) Launch() {
 	t := d.router.net
 	t.Helper()
 	d.listen()
-	env := []string{"NOTIFY_SOCKET=" + notifySocket, "RUNTIME_DIRECTORY=/run/cygnet", "STATE_DIRECTORY=/var/lib/cygnet"}
+	env := []string{
+		"NOTIFY_SOCKET=" + notifySocket,
+		"RUNTIME_DIRECTORY=/run/cygnet",
+		"STATE_DIRECTORY=/var/lib/cygnet",
+	}
 	env = append(env, d.Env...)
 	d.Process = d.router.Node.Start("cygnetd", env, t.binary("cygnetd"), "-config", CygnetConfig)
 }
 
-// Guard runs the daemon as the unit does that guards the tunnels at boot, with the configuration that is there.
+// Guard starts the daemon with -guard, as the unit does that guards the tunnels at boot. The daemon
+// uses the configuration that is there.
 func (r *Router) Guard() *Process {
 	r.net.Helper()
-	return r.Node.Start("cygnetd-guard", nil, r.net.binary("cygnetd"), "-config", CygnetConfig, "-guard")
+	return r.Node.Start("cygnetd-guard", nil,
+		r.net.binary("cygnetd"), "-config", CygnetConfig, "-guard")
 }
 
-// LeaveStopped runs the daemon as the removal of the package does, to take away what one that was stopped left.
+// LeaveStopped runs the daemon with -leave, as the removal of the package does. The daemon then
+// takes away what an earlier daemon left when it was stopped.
 func (r *Router) LeaveStopped() (string, error) {
 	r.net.Helper()
 	return r.Try(r.net.binary("cygnetd"), "-config", CygnetConfig, "-leave")
 }
 
-// listen opens the service manager's socket anew, so that nothing is left of an earlier run.
+// listen opens the service manager's socket anew, so that it holds no message of an earlier run.
 func (d *Cygnetd) listen() {
 	t := d.router.net
 	t.Helper()
@@ -89,13 +98,16 @@ func (d *Cygnetd) listen() {
 	path := d.router.Path(notifySocket)
 	os.Remove(path)
 	var err error
-	if d.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
+	if d.notify, err = net.ListenUnixgram(
+		"unixgram",
+		&net.UnixAddr{Name: path, Net: "unixgram"},
+	); err != nil {
 		t.Fatalf("%s: %v", d.router.Name, err)
 	}
 	t.Cleanup(func() { d.notify.Close() })
 }
 
-// AwaitReady waits for READY=1, as systemd does.
+// AwaitReady waits until the daemon sends READY=1, as systemd does.
 func (d *Cygnetd) AwaitReady() {
 	t := d.router.net
 	t.Helper()
@@ -103,7 +115,8 @@ func (d *Cygnetd) AwaitReady() {
 	buf := make([]byte, 4096)
 	for time.Now().Before(deadline) {
 		if !d.Alive() {
-			t.Fatalf("cygnetd on %s ended before it was ready: %v\n%s", d.router.Name, d.err, d.Output())
+			t.Fatalf("cygnetd on %s ended before it was ready: %v\n%s",
+				d.router.Name, d.err, d.Output())
 		}
 		d.notify.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 		n, err := d.notify.Read(buf)
@@ -114,7 +127,7 @@ func (d *Cygnetd) AwaitReady() {
 	t.Fatalf("cygnetd on %s is not ready after 30 s:\n%s", d.router.Name, d.Output())
 }
 
-// Cygnet runs the command line on the router and returns what it prints.
+// Cygnet runs the command cygnet on the router and returns what the command prints.
 func (r *Router) Cygnet(args ...string) string {
 	r.net.Helper()
 	out, err := r.TryCygnet(args...)
@@ -124,24 +137,28 @@ func (r *Router) Cygnet(args ...string) string {
 	return out
 }
 
-// Exit codes of cygnet status for a router that works only in part; the output is whole then.
+// Exit codes of cygnet status for a router that does not work fully. The command prints the whole
+// status with these codes, too.
 const (
 	statusWrong   = 5
 	statusWarning = 6
 )
 
-// TryCygnet is Cygnet for a command that may fail. That status found something wrong is no failure of the command.
+// TryCygnet is Cygnet for a command that may fail: it returns the error. When status finds a
+// problem, that is no failure of the command.
 func (r *Router) TryCygnet(args ...string) (string, error) {
 	r.net.Helper()
 	out, err := r.Try(r.net.binary("cygnet"), args...)
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && slices.Contains(args, "status") && (exit.ExitCode() == statusWrong || exit.ExitCode() == statusWarning) {
+	if errors.As(err, &exit) && slices.Contains(args, "status") &&
+		(exit.ExitCode() == statusWrong || exit.ExitCode() == statusWarning) {
 		return out, nil
 	}
 	return out, err
 }
 
-// StatusCode runs cygnet status and returns its exit code with what it printed; -1: it did not run.
+// StatusCode runs cygnet status and returns its exit code, or -1 if it did not run, and what it
+// printed.
 func (r *Router) StatusCode() (int, string) {
 	r.net.Helper()
 	out, err := r.Try(r.net.binary("cygnet"), "status")
@@ -155,9 +172,10 @@ func (r *Router) StatusCode() (int, string) {
 	return -1, out
 }
 
-// CygnetJSON decodes what the daemon answers on its socket, which is what "cygnet --json LIST" prints: to start that program
-// for each look would take a guest longer than all else. Unlike the other methods it returns its error, for Await: the daemon
-// may not be there yet.
+// CygnetJSON asks the daemon's socket for a list and decodes the answer into v. The answer is what
+// "cygnet --json LIST" prints, but a guest would spend more time on starting that program than on
+// everything else. CygnetJSON returns an error instead of failing the test, since Await may call it
+// before the daemon is there.
 func (r *Router) CygnetJSON(v any, list string) error {
 	r.net.Helper()
 	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
@@ -176,7 +194,8 @@ func (r *Router) CygnetJSON(v any, list string) error {
 		return fmt.Errorf("read the %s of cygnetd on %s: %w", list, r.Name, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("cygnetd on %s answers %s for %s: %s", r.Name, response.Status, list, answer)
+		return fmt.Errorf("cygnetd on %s answers %s for %s: %s",
+			r.Name, response.Status, list, answer)
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
 		return fmt.Errorf("decode the %s of cygnetd on %s: %w\n%s", list, r.Name, err, answer)
@@ -184,7 +203,7 @@ func (r *Router) CygnetJSON(v any, list string) error {
 	return nil
 }
 
-// binary is the path of a program that 'make build' made.
+// binary returns the path of a program that 'make build' made.
 func (n *Net) binary(name string) string {
 	n.Helper()
 	root, err := Root()
@@ -198,8 +217,11 @@ func (n *Net) binary(name string) string {
 	return path
 }
 
-// TryAsNobody runs one of our programs on the router as a user without any rights.
+// TryAsNobody runs one of the project's programs on the router as a user without any rights. It
+// returns an error if the program fails.
 func (r *Router) TryAsNobody(program string, args ...string) (string, error) {
 	r.net.Helper()
-	return r.Try("setpriv", append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", r.net.binary(program)}, args...)...)
+	return r.Try("setpriv", append(
+		[]string{"--reuid=65534", "--regid=65534", "--clear-groups", r.net.binary(program)},
+		args...)...)
 }

@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flow is a row of echo requests under way that knows of each when it went and whether it was answered, so that a test can say
-// what was lost during a fault and for how long. Times are of the monotonic clock: setting the clock does not disturb it.
+// Flow sends echo requests at regular intervals and records for each when it was sent and whether
+// it was answered. So a test can say how many were lost during a fault, and for how long. Times are
+// those of the monotonic clock, so that setting the clock does not disturb a flow.
 type Flow struct {
 	Name string
 
@@ -26,30 +27,44 @@ type Flow struct {
 	every time.Duration // between two requests
 	stop  chan struct{}
 	ended sync.WaitGroup
-	close func() // any number of times
-	buf   []byte
+	close func() // may be called any number of times
+	buf   []byte // for one received packet
 
 	mu       sync.Mutex
 	sent     []time.Time
-	answered []bool        // of the request with the same index
-	last     int           // index of the newest request that was answered; -1: none
-	refused  map[int]error // by index: what the kernel said to a request that it did not take
-	err      error
+	answered []bool        // whether the request with the same index was answered
+	last     int           // index of the newest request that was answered, or -1
+	refused  map[int]error // the kernel's error for a request that it did not send, by index
+	err      error         // the error that ended the reading of answers
 }
 
 var flows atomic.Uint32
 
-// Flow starts to send echo requests, the interval apart, until Stop or the network's end.
+// Flow starts to send echo requests to an address, one per interval, until Stop or the end of the
+// network.
 func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 	n.net.Helper()
-	f := &Flow{Name: n.Name + " to " + dst.String(), node: n, dst: dst, id: uint16(flows.Add(1)),
-		every: interval, stop: make(chan struct{}), buf: make([]byte, 2048), last: -1, refused: map[int]error{}}
+	f := &Flow{
+		Name:    n.Name + " to " + dst.String(),
+		node:    n,
+		dst:     dst,
+		id:      uint16(flows.Add(1)),
+		every:   interval,
+		stop:    make(chan struct{}),
+		buf:     make([]byte, 2048),
+		last:    -1,
+		refused: map[int]error{},
+	}
 	err := n.inside(func() (err error) {
-		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
+		f.fd, err = unix.Socket(
+			unix.AF_INET,
+			unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK,
+			unix.IPPROTO_ICMP)
 		return err
 	})
 	if err == nil {
-		// What the socket has no room for while this process waits for the processor would count as lost on the way.
+		// Answers arrive while this process waits for the processor. If the socket had no room for
+		// them, they would count as lost on the way.
 		err = errors.Join(
 			unix.SetsockoptInt(f.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20),
 			attach(f.fd, answersTo(f.id)),
@@ -64,15 +79,17 @@ func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 	return f
 }
 
+// Types of ICMP messages (RFC 792).
 const (
 	echoRequest = 8
 	echoReply   = 0
 )
 
-// answersTo lets nothing but the answers to a flow's requests through: a raw socket gets all ICMP of its node, with the IP header.
+// answersTo returns a filter that passes only the answers to the requests of a flow. A raw socket
+// receives all ICMP packets of its node, each with its IP header.
 func answersTo(id uint16) []bpf.Instruction {
 	return []bpf.Instruction{
-		bpf.LoadMemShift{Off: 0}, // the IP header's length
+		bpf.LoadMemShift{Off: 0}, // the length of the IP header
 		bpf.LoadIndirect{Off: 0, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: echoReply, SkipTrue: 3},
 		bpf.LoadIndirect{Off: 4, Size: 2},
@@ -82,11 +99,12 @@ func answersTo(id uint16) []bpf.Instruction {
 	}
 }
 
-// collected is how often the answers are read, which wait in the socket meanwhile: to wake up for each
-// costs a guest more than the packet.
+// collected is the time after which run reads the answers again. They wait in the socket until
+// then: a guest would spend more time on waking up for each packet than on the packet itself.
 const collected = 50 * time.Millisecond
 
-// run sends at fixed times: a request that is late does not delay the next.
+// run sends requests at fixed times, so that a late request does not delay the next, and reads the
+// answers.
 func (f *Flow) run() {
 	send, receive := time.NewTicker(f.every), time.NewTicker(collected)
 	defer send.Stop()
@@ -104,6 +122,7 @@ func (f *Flow) run() {
 	}
 }
 
+// sendOne sends the next request and records it.
 func (f *Flow) sendOne() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -114,12 +133,13 @@ func (f *Flow) sendOne() {
 	packet = append(packet, make([]byte, 52)...)
 	binary.BigEndian.PutUint16(packet[2:], checksum(packet))
 	f.sent, f.answered = append(f.sent, time.Now()), append(f.answered, false)
-	// A route that is gone is a loss like any other, and there is no answer to wait for.
+	// A missing route is a loss like any other. No answer will come.
 	if err := unix.Sendto(f.fd, packet, 0, &unix.SockaddrInet4{Addr: f.dst.As4()}); err != nil {
 		f.refused[len(f.sent)-1] = err
 	}
 }
 
+// checksum returns the Internet checksum (RFC 1071) of an even number of bytes.
 func checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {
@@ -131,7 +151,7 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// receive reads the answers that have arrived.
+// receive reads all answers that have arrived.
 func (f *Flow) receive() {
 	for {
 		n, _, err := unix.Recvfrom(f.fd, f.buf, 0)
@@ -150,7 +170,8 @@ func (f *Flow) receive() {
 	}
 }
 
-// take notes an answer. Others came only before the filter did.
+// take records an answer. It ignores other packets: they can come from the time before the socket
+// had its filter.
 func (f *Flow) take(packet []byte) {
 	if len(packet) < 20 {
 		return
@@ -172,7 +193,8 @@ func (f *Flow) take(packet []byte) {
 	}
 }
 
-// Back waits until a request that was sent at or after t is answered, and returns when the first of them was sent.
+// Back waits until a request that the flow sent at or after t is answered, and returns when the
+// first such request was sent.
 func (f *Flow) Back(t time.Time, within time.Duration) time.Time {
 	f.node.net.Helper()
 	var first time.Time
@@ -186,6 +208,8 @@ func (f *Flow) Back(t time.Time, within time.Duration) time.Time {
 	return first
 }
 
+// firstAnswered returns when the first answered request at or after t was sent. It returns false if
+// none was answered.
 func (f *Flow) firstAnswered(t time.Time) (time.Time, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -197,6 +221,7 @@ func (f *Flow) firstAnswered(t time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// unanswered returns how many requests sent at or after t have no answer.
 func (f *Flow) unanswered(t time.Time) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,8 +235,9 @@ func (f *Flow) unanswered(t time.Time) int {
 }
 
 // Loss returns what happened to the requests sent at or after t, up to the newest one that was
-// answered: how many went, how many of them were lost, and the longest time without any answered one.
-// What may still be answered does not count; call Back before to have it decided.
+// answered: how many the flow sent, how many of them were lost, and the longest outage. Later
+// requests do not count, since they may still be answered. To include a time up to now, call Back
+// first.
 func (f *Flow) Loss(t time.Time) (sent, lost int, longest time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -229,17 +255,19 @@ func (f *Flow) Loss(t time.Time) (sent, lost int, longest time.Duration) {
 	return sent, lost, o.longest
 }
 
-// outage measures the longest row of lost requests, from the sending of the first to that of the next
-// answered one. Of the time between two requests it counts no more than most: when the machine is too
-// busy to send any for longer, the network has no part in that.
+// outage measures the longest outage: the time from the sending of a lost request, whose
+// predecessor was not lost, to the sending of the next answered one. Of the time between two
+// requests it counts at most the field most: if the machine is too busy to send a request for
+// longer, the network has no part in that.
 type outage struct {
 	most    time.Duration
 	longest time.Duration
 
-	last time.Time // zero: the request before was answered, or there was none
-	sum  time.Duration
+	last time.Time     // when the last request was sent, if it was lost; otherwise zero
+	sum  time.Duration // of the outage up to last
 }
 
+// add takes the next request: when it was sent, and whether it was lost.
 func (o *outage) add(at time.Time, lost bool) {
 	if !o.last.IsZero() {
 		o.sum += min(at.Sub(o.last), o.most)
@@ -250,7 +278,8 @@ func (o *outage) add(at time.Time, lost bool) {
 	}
 }
 
-// losses lists the requests that were not answered, each with its time, number and what the kernel said if it did not take it.
+// losses lists the requests without an answer, one a line: the time, the flow's name, the number
+// and, if the kernel did not send the request, the kernel's error.
 func (f *Flow) losses() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -268,7 +297,8 @@ func (f *Flow) losses() string {
 	return text.String()
 }
 
-// Stop ends the flow. What it knows stays.
+// Stop ends the flow. The results stay available. Stop fails the test if the flow could not read
+// answers.
 func (f *Flow) Stop() {
 	f.node.net.Helper()
 	f.close()
@@ -277,7 +307,8 @@ func (f *Flow) Stop() {
 	}
 }
 
-// endTraffic ends what sends and receives on a socket until it is told to stop.
+// endTraffic ends the goroutines that use a socket until stop is closed, and closes the socket
+// after them.
 func endTraffic(stop chan<- struct{}, ended *sync.WaitGroup, fd int) {
 	close(stop)
 	ended.Wait()

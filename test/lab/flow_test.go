@@ -6,10 +6,10 @@ import (
 )
 
 // An outage lasts from the first lost request to the next answered one. A time in which the machine
-// sent no request is not the network's.
+// could not send requests does not count fully, since the network has no part in it.
 func TestLongestOutage(t *testing.T) {
 	type request struct {
-		at   time.Duration // since the first
+		at   time.Duration // since the first request
 		lost bool
 	}
 	const ms = time.Millisecond
@@ -20,10 +20,28 @@ func TestLongestOutage(t *testing.T) {
 	}{
 		{"none lost", []request{{0, false}, {10 * ms, false}}, 0},
 		{"one lost", []request{{0, false}, {10 * ms, true}, {20 * ms, false}}, 10 * ms},
-		{"the longer of two", []request{{0, true}, {10 * ms, false}, {20 * ms, true}, {30 * ms, true}, {45 * ms, false}}, 25 * ms},
-		{"still lost at the end", []request{{0, false}, {10 * ms, true}, {60 * ms, true}}, 50 * ms},
-		{"the machine stood still", []request{{0, false}, {10 * ms, true}, {1500 * ms, false}}, 100 * ms},
-		{"and the network before", []request{{0, true}, {40 * ms, true}, {80 * ms, true}, {1500 * ms, false}}, 180 * ms},
+		{
+			"the longer of two",
+			[]request{
+				{0, true}, {10 * ms, false}, {20 * ms, true}, {30 * ms, true}, {45 * ms, false},
+			},
+			25 * ms,
+		},
+		{
+			"still lost at the end",
+			[]request{{0, false}, {10 * ms, true}, {60 * ms, true}},
+			50 * ms,
+		},
+		{
+			"the machine stood still",
+			[]request{{0, false}, {10 * ms, true}, {1500 * ms, false}},
+			100 * ms,
+		},
+		{
+			"and the network before",
+			[]request{{0, true}, {40 * ms, true}, {80 * ms, true}, {1500 * ms, false}},
+			180 * ms,
+		},
 	} {
 		o := outage{most: 100 * ms}
 		begin := time.Now()

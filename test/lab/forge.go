@@ -10,31 +10,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Forgery is a GRE packet in clear from whatever source.
+// Forgery is a GRE packet without IPsec whose source address may be any.
 type Forgery struct {
 	From, To netip.Addr
 	Key      uint32
-	Protocol uint16 // of the payload: 0x0800 data, 0x2001 NHRP
+	Protocol uint16 // type of the payload: 0x0800 data, 0x2001 NHRP
 	Payload  []byte
 }
 
-// Forger sends forgeries, one after the other and again from the first, until Stop or the network's end. Captures know its packets by
-// Packet.Ether.
+// Forger sends forgeries in turn, over and over, until Stop or the end of the network. In a
+// capture, Packet.Ether tells the Forger's packets from others.
 type Forger struct {
 	node  *Node
 	fd    int
 	stop  chan struct{}
 	ended sync.WaitGroup
-	close func() // any number of times
+	close func() // may be called any number of times
 	sent  int
 }
 
-// Forge starts to send forgeries from the node, the interval apart.
+// Forge starts to send forgeries from the node, one per interval.
 func (n *Node) Forge(interval time.Duration, forgeries ...Forgery) *Forger {
 	n.net.Helper()
 	f := &Forger{node: n, stop: make(chan struct{})}
 	err := n.inside(func() (err error) {
-		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW) // takes IP headers as they are
+		// With IPPROTO_RAW the kernel sends the IP header that it is given.
+		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		return err
 	})
 	if err != nil {
@@ -60,11 +61,12 @@ func (n *Node) Forge(interval time.Duration, forgeries ...Forgery) *Forger {
 	return f
 }
 
+// packet returns the packet, from its IP header on.
 func (g Forgery) packet() []byte {
 	return IPv4(g.From, g.To, unix.IPPROTO_GRE, append(greHeader(g.Key, g.Protocol), g.Payload...))
 }
 
-// IPv4 makes an IPv4 packet.
+// IPv4 returns an IPv4 packet with this payload.
 func IPv4(from, to netip.Addr, protocol uint8, payload []byte) []byte {
 	src, dst := from.As4(), to.As4()
 	h := []byte{0x45, 0}
@@ -75,13 +77,13 @@ func IPv4(from, to netip.Addr, protocol uint8, payload []byte) []byte {
 	return append(h, payload...)
 }
 
-// Stop ends the forging and says how many packets were sent.
+// Stop ends the sending and returns how many packets the Forger sent.
 func (f *Forger) Stop() int {
 	f.close()
 	return f.sent
 }
 
-// Ether is the Ethernet address of a device of the node.
+// Ether returns the Ethernet address of a device of the node.
 func (n *Node) Ether(device string) [6]byte {
 	n.net.Helper()
 	var link *net.Interface

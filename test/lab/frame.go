@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SendFrame puts an IPv4 packet on a device of the node as it is: no route and no IPsec policy is
-// looked up for it. It goes to the Ethernet address to.
+// SendFrame sends an IPv4 packet through a device of the node to the Ethernet address to. The
+// kernel sends the packet as it is: it looks up no route and no IPsec policy for the packet.
 func (n *Node) SendFrame(device string, to [6]byte, packet []byte) {
 	n.net.Helper()
 	err := n.inside(func() error {
@@ -22,9 +22,13 @@ func (n *Node) SendFrame(device string, to [6]byte, packet []byte) {
 			return err
 		}
 		defer unix.Close(fd)
-		address := &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_IP), Ifindex: link.Index, Halen: 6}
+		address := &unix.SockaddrLinklayer{
+			Protocol: swap(unix.ETH_P_IP),
+			Ifindex:  link.Index,
+			Halen:    6,
+		}
 		copy(address.Addr[:], to[:])
-		// A filter that drops the packet makes it ENOBUFS.
+		// The kernel returns ENOBUFS if a filter drops the packet.
 		if err := unix.Sendto(fd, packet, 0, address); err != nil && err != unix.ENOBUFS {
 			return err
 		}
@@ -35,19 +39,19 @@ func (n *Node) SendFrame(device string, to [6]byte, packet []byte) {
 	}
 }
 
-// Packet is the packet of a forgery, from its IP header on.
+// Packet returns the packet of a forgery, from its IP header on.
 func (g Forgery) Packet() []byte { return g.packet() }
 
-// Bulk is a TCP connection over which one node sends to another, 64 KiB at a time, which leave in
-// packets of many segments.
+// Bulk is a TCP connection over which one node sends data to another. The node writes 64 KiB at a
+// time, so that the kernel makes packets of many segments.
 type Bulk struct {
 	net  *Net
 	conn net.Conn
 	done chan int64
 }
 
-// Bulk opens a TCP connection from the node to an address of another one and sends until Stop, with
-// pauses, so that it does not take the whole processor.
+// Bulk opens a TCP connection from the node to an address of another node and sends data until
+// Stop. It pauses between two writes, so that it does not use the whole processor.
 func (n *Node) Bulk(to *Node, address netip.Addr, pause time.Duration) *Bulk {
 	n.net.Helper()
 	var listener net.Listener

@@ -10,13 +10,15 @@ import (
 	"time"
 )
 
-// FRR is FRR's zebra and one further daemon on a router: nhrpd, a peer that is not ours, or a routing protocol.
+// FRR is FRR's zebra and one further daemon on a router. That daemon is nhrpd, another
+// implementation of NHRP, or a routing protocol.
 type FRR struct {
 	router *Router
 	name   string
 }
 
-// FRR starts zebra and a daemon ("nhrpd", "bgpd") with its configuration.
+// FRR starts zebra and another daemon of FRR, such as "nhrpd" or "bgpd", and waits until both
+// answer. The configuration is that of the other daemon.
 func (r *Router) FRR(daemon, config string) *FRR {
 	r.net.Helper()
 	f := &FRR{router: r, name: daemon}
@@ -38,13 +40,17 @@ func (r *Router) FRR(daemon, config string) *FRR {
 	return f
 }
 
+// daemon starts one of FRR's daemons with a log file among the node's logs.
 func (f *FRR) daemon(name string, args ...string) {
 	f.router.net.Helper()
-	args = append([]string{"--log", "file:" + f.router.dir + "/log/" + name + ".log", "--log-level", "debug"}, args...)
+	args = append([]string{
+		"--log", "file:" + f.router.dir + "/log/" + name + ".log",
+		"--log-level", "debug",
+	}, args...)
 	f.router.Start(name+"-output", nil, "/usr/lib/frr/"+name, args...)
 }
 
-// ownDirectories gives FRR's user the directories that FRR writes to.
+// ownDirectories makes FRR's user the owner of the directories that FRR's daemons write to.
 func (f *FRR) ownDirectories() error {
 	frr, err := user.Lookup("frr")
 	if err != nil {
@@ -59,11 +65,16 @@ func (f *FRR) ownDirectories() error {
 		return err
 	}
 	run := f.router.Path("/run/frr")
-	return errors.Join(os.MkdirAll(run, 0o755), os.Chown(run, uid, gid), os.Chown(f.router.Path("/etc/frr"), uid, gid),
-		os.Chmod(f.router.dir+"/log", 0o777))
+	return errors.Join(
+		os.MkdirAll(run, 0o755),
+		os.Chown(run, uid, gid),
+		os.Chown(f.router.Path("/etc/frr"), uid, gid),
+		os.Chmod(f.router.dir+"/log", 0o777),
+	)
 }
 
-// Show decodes what a show command of vtysh says, with "json" added.
+// Show runs a show command of vtysh with "json" added, and decodes the output into v. It returns an
+// error if the command fails.
 func (f *FRR) Show(v any, what string) error {
 	out, err := f.show(what + " json")
 	if err != nil {
@@ -75,6 +86,7 @@ func (f *FRR) Show(v any, what string) error {
 	return nil
 }
 
+// show runs a command of vtysh in the daemon and returns the output.
 func (f *FRR) show(what string) (string, error) {
 	out, err := f.router.Try("vtysh", "-d", f.name, "-c", what)
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SendGRE sends one GRE packet with a key from the node's own address, past every tunnel: what a stranger could send.
+// SendGRE sends one GRE packet with a key from the node's own address, without a tunnel device. Any
+// unauthenticated sender could send such a packet.
 func (n *Node) SendGRE(to netip.Addr, key uint32, protocol uint16, payload []byte) {
 	n.net.Helper()
 	packet := append(greHeader(key, protocol), payload...)

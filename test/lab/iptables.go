@@ -2,8 +2,8 @@ package lab
 
 import "strings"
 
-// Iptables gives the node's kernel a rule. Where the kernel has no IPv4 netfilter for iptables, as some builds of user-mode Linux, the
-// test is skipped.
+// Iptables runs iptables on the node. It skips the test if the kernel has no IPv4 netfilter for
+// iptables, as some builds of user-mode Linux have none.
 func (n *Node) Iptables(args ...string) {
 	n.net.Helper()
 	out, err := n.Try("iptables", args...)

@@ -1,15 +1,17 @@
-// Package lab builds networks out of network namespaces for tests and for the demo: routers on an underlay with a capture on
-// it, NAT boxes, hosts on LANs, and on the routers stock charon, FRR and cygnetd. What a test asserts it reads from the
-// kernel's tables, from charon and from the capture.
+// Package lab builds networks out of network namespaces, for tests and for the demo. A network has
+// routers on an underlay, a capture of all packets on the underlay, NAT boxes, and hosts on LANs.
+// The routers run stock charon, FRR and cygnetd. A test reads what it asserts from the kernel's
+// tables, from charon and from the capture.
 //
 //	net := lab.New(t)
 //	hub := net.Router("hub", lab.Addr("192.0.2.1/24"), lab.LAN("172.16.0.1/24"))
 //	spoke := net.Router("spoke1", lab.Addr("192.0.2.11/24"), lab.LAN("172.16.1.1/24"))
 //	spoke.Host("pc").Run("ping", "-c1", "172.16.0.1")
 //
-// It needs root and a kernel with GRE and ESP, and uses /run and /dev/shm: run it by test/uml/run or test/host/run, which
-// give it a guest or namespaces of its own. Every network has its own namespaces, so that several can follow each other.
-// A failed test leaves logs, tables and the capture in test/out/NAME.
+// The lab needs root and a kernel with GRE and ESP, and uses /run and /dev/shm. So run its tests by
+// test/uml/run, which gives them a guest, or by test/host/run, which gives them namespaces of their
+// own. Every network has namespaces of its own, so that tests can run one after the other. A failed
+// test leaves logs, tables and the capture in test/out/NAME.
 package lab
 
 import (
@@ -21,7 +23,7 @@ import (
 	"sync/atomic"
 )
 
-// T is what the lab needs of a test. *testing.T has it.
+// T is the part of *testing.T that the lab uses. The demo has its own implementation.
 type T interface {
 	Helper()
 	Name() string
@@ -33,15 +35,16 @@ type T interface {
 	Cleanup(func())
 }
 
-// Net is one network of namespaces. Its methods, and those of all that is in it, fail the test where they cannot do their work,
-// and belong to the test's goroutine.
+// Net is one network of namespaces. The methods of Net and of everything in the network fail the
+// test if they cannot do their work, unless they return an error. Call them from the test's
+// goroutine.
 type Net struct {
 	T
-	Underlay *Capture // all that crossed the underlay since New
+	Underlay *Capture // all packets that crossed the underlay since New
 
-	prefix string // of the names of namespaces
-	dir    string // on tmpfs: the nodes' files
-	inet   *Node  // holds the bridge that stands for the internet
+	prefix string // the names of the namespaces begin with it
+	dir    string // directory on tmpfs with the nodes' files
+	inet   *Node  // the node with the bridge that stands for the Internet
 	nodes  []*Node
 
 	captures []*Capture
@@ -49,12 +52,14 @@ type Net struct {
 	forgers  []*Forger
 }
 
-// base is where the networks keep their files: a tmpfs, since hostfs has no working sockets.
+// base is the directory in which the networks keep their files. It is on a tmpfs, since unix
+// sockets do not work on the hostfs of user-mode Linux.
 const base = "/dev/shm/cygnet-lab"
 
 var networks atomic.Int32
 
-// New makes an empty network: a bridge as the underlay, captured from the start. It ends with the test.
+// New makes a network that consists of a bridge, the underlay. The capture of the underlay starts
+// at once. The network ends with the test.
 func New(t T) *Net {
 	t.Helper()
 	n := &Net{T: t, prefix: fmt.Sprintf("lab%d", networks.Add(1))}
@@ -71,7 +76,7 @@ func New(t T) *Net {
 	return n
 }
 
-// Nodes lists the names of all namespaces, in the order of their making.
+// Nodes lists the names of all nodes, in the order in which they were made.
 func (n *Net) Nodes() []string {
 	var names []string
 	for _, node := range n.nodes {
@@ -80,7 +85,7 @@ func (n *Net) Nodes() []string {
 	return names
 }
 
-// ip runs lines of iproute2's batch language in a node.
+// ip runs lines of iproute2's batch language on a node.
 func (n *Net) ip(node *Node, lines ...string) {
 	n.Helper()
 	cmd := command("ip", "-n", node.netns(), "-batch", "-")
@@ -90,6 +95,7 @@ func (n *Net) ip(node *Node, lines ...string) {
 	}
 }
 
+// close ends all traffic, captures and nodes. If the test failed, close first saves what shows why.
 func (n *Net) close() {
 	if n.Failed() {
 		n.Logf("logs, tables and captures: %s", n.Save())
@@ -111,7 +117,8 @@ func (n *Net) close() {
 	}
 }
 
-// Root is the project's directory: the nearest one at or above the working directory with a go.mod.
+// Root returns the project's directory: the working directory or the nearest one above it that has
+// a go.mod. It returns an error if there is none.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -123,12 +130,14 @@ func Root() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", fmt.Errorf("no go.mod at or above the working directory: run it inside the project")
+			return "", fmt.Errorf(
+				"no go.mod at or above the working directory: run it inside the project")
 		}
 		dir = parent
 	}
 }
 
+// addr parses an address with a prefix length, and fails the test if s is not of that form.
 func addr(t T, s string) netip.Prefix {
 	t.Helper()
 	p, err := netip.ParsePrefix(s)

@@ -2,8 +2,8 @@ package lab
 
 import "fmt"
 
-// Lose has the router's line lose that many of a hundred packets in each direction: with 100 it is cut, with 0 as good as new. The
-// router's device does not notice.
+// Lose makes the router's line to the underlay lose this percentage of the packets in each
+// direction: 100 cuts the line, 0 repairs it. The router's device stays up throughout.
 func (r *Router) Lose(percent int) {
 	r.net.Helper()
 	for node, device := range map[*Node]string{r.Node: "eth0", r.net.inet: r.Name} {
@@ -11,6 +11,7 @@ func (r *Router) Lose(percent int) {
 			node.Run("tc", "qdisc", "del", "dev", device, "root")
 			continue
 		}
-		node.Run("tc", "qdisc", "replace", "dev", device, "root", "netem", "loss", fmt.Sprintf("%d%%", percent), "limit", "10000")
+		node.Run("tc", "qdisc", "replace", "dev", device, "root",
+			"netem", "loss", fmt.Sprintf("%d%%", percent), "limit", "10000")
 	}
 }

@@ -7,75 +7,87 @@ import (
 	"strings"
 )
 
-// Mesh is the DMVPN that most scenarios need: a hub and two spokes, each with cygnetd, charon, a LAN and a host on it.
+// Mesh is the DMVPN that most scenarios need: a hub and two spokes. Each has cygnetd, charon, and a
+// LAN with one host.
 //
 //	hub     192.0.2.1    10.255.0.1    172.16.0.0/24
 //	spoke1  192.0.2.11   10.255.0.11   172.16.1.0/24
 //	spoke2  192.0.2.12   10.255.0.12   172.16.2.0/24
 //
-// Routes between the LANs are static and lead to overlay addresses, the spokes' ones all to the hub, as a routing protocol
-// would leave them.
+// The columns are NBMA address, overlay address and LAN. Static routes connect the LANs, with
+// overlay addresses as next hops: those of the hub lead to the spokes, those of the spokes to the
+// hub. A routing protocol would set the same routes.
 type Mesh struct {
 	*Net
 	Hub, Spoke1, Spoke2 *Site
-	Spoke3              *Site // nil unless asked for: 192.0.2.13, 10.255.0.13, 172.16.3.0/24
-	Spoke4              *Site // nil unless asked for: 192.0.2.14, 10.255.0.14, 172.16.4.0/24
+
+	// Spoke3 has 192.0.2.13, 10.255.0.13 and 172.16.3.0/24. It is nil unless an option adds it.
+	Spoke3 *Site
+
+	// Spoke4 has 10.255.0.14 and 172.16.4.0/24, and is behind the same NAT box as spoke1, so that
+	// its NBMA address is 192.0.2.11 too. It is nil unless an option adds it.
+	Spoke4 *Site
 }
 
-// Site is one router of a mesh. Nothing runs on it until Start, so that a scenario can change the configuration before.
+// Site is one router of a mesh. Nothing runs on the router until Start, so that a scenario can
+// change the configuration first.
 type Site struct {
 	*Router
 	Host    *Host
 	Overlay netip.Addr
-	Public  netip.Addr // the NBMA address that the world sees
-	NAT     *NAT       // that it is behind; nil: none
+	Public  netip.Addr // the NBMA address that other routers see
+	NAT     *NAT       // the NAT box in front of the router, or nil
 	PSK     string
 
-	// Interface and IPsec are lines of the configuration's [interface.gre1] and [interface.gre1.ipsec]. Without lines for IPsec
-	// there is no such table.
+	// Interface and IPsec are the lines of the tables [interface.gre1] and [interface.gre1.ipsec]
+	// of the configuration. If IPsec has no lines, the configuration has no such table.
 	Interface, IPsec []string
 
-	// Limits are lines of [interface.gre1.limits]. A mesh allows 512 bindings: a hub takes memory
-	// for as many clients as it may have when it starts, and a guest's kernel is slow to give it.
+	// Limits are the lines of [interface.gre1.limits]. A mesh allows 512 bindings only: when a hub
+	// starts, it allocates memory for as many clients as the limit allows, and the kernel of a
+	// guest is slow to provide memory.
 	Limits []string
 
-	DaemonLines []string // of the configuration's [daemon]
+	DaemonLines []string // the lines of the configuration's table [daemon]
 
 	Rules []string // peer rules, as Rule makes them
 
-	Charon *Charon
-	Daemon *Cygnetd
+	Charon *Charon  // nil before Start, and without IPsec
+	Daemon *Cygnetd // nil before Start
 
-	routes []string
+	routes []string // "PREFIX via ADDRESS" each: the routes that SetRoutes sets
 }
 
-// MeshOption changes a mesh before its routers are made.
+// MeshOption says how a mesh differs from the usual one.
 type MeshOption func(*meshConfig)
 
+// meshConfig is what the options of a mesh set.
 type meshConfig struct {
-	nat    map[string]bool
-	shared bool
-	third  bool
-	fourth bool
+	nat    map[string]bool // names of the routers that get a NAT box of their own
+	shared bool            // spoke1 and spoke2 are behind one NAT box
+	third  bool            // the mesh has a third spoke
+	fourth bool            // the mesh has a fourth spoke, behind the box of spoke1 and spoke2
 }
 
-// SpokeBehindNAT puts a spoke behind a NAT box of its own, which has the spoke's usual address.
+// SpokeBehindNAT puts a spoke behind a NAT box of its own. The box has the spoke's usual address.
 func SpokeBehindNAT(name string) MeshOption { return func(c *meshConfig) { c.nat[name] = true } }
 
-// HubBehindNAT puts the hub behind a NAT box that has the hub's usual address and forwards everything to it.
+// HubBehindNAT puts the hub behind a NAT box. The box has the hub's usual address and forwards
+// everything to the hub.
 func HubBehindNAT() MeshOption { return func(c *meshConfig) { c.nat["hub"] = true } }
 
-// SpokesBehindOneNAT puts both spokes behind one NAT box, which has spoke1's usual address, and adds a third spoke without NAT.
+// SpokesBehindOneNAT puts spoke1 and spoke2 behind one NAT box, which has spoke1's usual address,
+// and adds a third spoke without NAT.
 func SpokesBehindOneNAT() MeshOption {
 	return func(c *meshConfig) { c.shared, c.third = true, true }
 }
 
-// ThreeSpokesBehindOneNAT is SpokesBehindOneNAT with a fourth spoke, which is behind the box as well.
+// ThreeSpokesBehindOneNAT is SpokesBehindOneNAT with a fourth spoke, which is behind the same box.
 func ThreeSpokesBehindOneNAT() MeshOption {
 	return func(c *meshConfig) { c.shared, c.third, c.fourth = true, true, true }
 }
 
-// ThirdSpoke adds a third spoke.
+// ThirdSpoke adds a third spoke without NAT.
 func ThirdSpoke() MeshOption { return func(c *meshConfig) { c.third = true } }
 
 // NewMesh makes a mesh on which nothing runs yet.
@@ -117,7 +129,8 @@ func NewMesh(t T, options ...MeshOption) *Mesh {
 	return m
 }
 
-// site adds a site. Where options say how it is connected, that is how; else it is on the underlay or behind a box of its own.
+// site adds a site. Without options the site is on the underlay, or behind a NAT box of its own if
+// the mesh's configuration says so. Options take the place of both.
 func (m *Mesh) site(name, public string, number int, c meshConfig, options ...RouterOption) *Site {
 	m.Helper()
 	connected := len(options) > 0
@@ -138,7 +151,13 @@ func (m *Mesh) site(name, public string, number int, c meshConfig, options ...Ro
 	for _, o := range options {
 		o(&connection)
 	}
-	s := &Site{Router: m.Router(name, options...), NAT: connection.nat, Overlay: overlay, Public: netip.MustParseAddr(public), PSK: "a long key for a mesh of the lab"}
+	s := &Site{
+		Router:  m.Router(name, options...),
+		NAT:     connection.nat,
+		Overlay: overlay,
+		Public:  netip.MustParseAddr(public),
+		PSK:     "a long key for a mesh of the lab",
+	}
 	s.Host = s.Router.Host(fmt.Sprintf("host%d", number))
 	s.Limits = []string{"bindings = 512"}
 	s.Interface = []string{
@@ -153,7 +172,7 @@ func (m *Mesh) site(name, public string, number int, c meshConfig, options ...Ro
 	return s
 }
 
-// Sites lists hub and spokes.
+// Sites lists the hub and the spokes, the hub first.
 func (m *Mesh) Sites() []*Site {
 	sites := []*Site{m.Hub, m.Spoke1, m.Spoke2}
 	if m.Spoke3 != nil {
@@ -165,27 +184,29 @@ func (m *Mesh) Sites() []*Site {
 	return sites
 }
 
-// Add gives all sites further lines for [interface.gre1].
+// Add appends lines to the table [interface.gre1] of all sites.
 func (m *Mesh) Add(lines ...string) {
 	for _, s := range m.Sites() {
 		s.Interface = append(s.Interface, lines...)
 	}
 }
 
-// SetAddress gives a site its overlay address with another prefix length, and further lines about it, such as overlay. Of a site that
-// runs it changes the configuration only.
+// SetAddress sets another prefix length for a site's overlay address, and adds lines that belong to
+// the address, such as overlay. If the daemon runs already, only the site's lines change.
 func (s *Site) SetAddress(bits int, lines ...string) {
-	s.Interface[0] = strings.Join(append([]string{fmt.Sprintf("address = %q", netip.PrefixFrom(s.Overlay, bits))}, lines...), "\n")
+	s.Interface[0] = strings.Join(
+		append([]string{fmt.Sprintf("address = %q", netip.PrefixFrom(s.Overlay, bits))}, lines...),
+		"\n")
 }
 
-// AddIPsec gives all sites further lines for [interface.gre1.ipsec].
+// AddIPsec appends lines to the table [interface.gre1.ipsec] of all sites.
 func (m *Mesh) AddIPsec(lines ...string) {
 	for _, s := range m.Sites() {
 		s.IPsec = append(s.IPsec, lines...)
 	}
 }
 
-// Unprotect makes all sites go without IPsec and charon.
+// Unprotect makes all sites run without IPsec and charon.
 func (m *Mesh) Unprotect() {
 	for _, s := range m.Sites() {
 		s.IPsec = nil
@@ -201,9 +222,11 @@ func (m *Mesh) Start() {
 	}
 }
 
-// Config is the site's configuration as it is now.
+// Config returns the text of the site's configuration, made of the lines that the site has now.
 func (s *Site) Config() string {
-	text := "[daemon]\n" + strings.Join(s.DaemonLines, "\n") + "\n\n[log.levels]\nengine = \"debug\"\nvici = \"debug\"\n\n[interface.gre1]\n" + strings.Join(s.Interface, "\n") + "\n"
+	text := "[daemon]\n" + strings.Join(s.DaemonLines, "\n") +
+		"\n\n[log.levels]\nengine = \"debug\"\nvici = \"debug\"\n\n[interface.gre1]\n" +
+		strings.Join(s.Interface, "\n") + "\n"
 	text += "\n[interface.gre1.limits]\n" + strings.Join(s.Limits, "\n") + "\n"
 	if len(s.IPsec) > 0 {
 		text += "\n[interface.gre1.ipsec]\n" + strings.Join(s.IPsec, "\n") + "\n"
@@ -211,7 +234,8 @@ func (s *Site) Config() string {
 	return text + "\n" + strings.Join(s.Rules, "\n")
 }
 
-// Start starts charon, where IPsec is configured, and the daemon, and sets the routes to the other LANs.
+// Start starts charon, if the site has IPsec, then the daemon, and sets the routes to the other
+// LANs. Start waits until charon answers and the daemon is ready.
 func (s *Site) Start() {
 	s.net.Helper()
 	if len(s.IPsec) > 0 {
@@ -231,10 +255,11 @@ func (s *Site) StartDaemon() {
 	s.SetRoutes()
 }
 
-// UseRoutes has Start set these routes through the tunnel in the place of a mesh's usual ones: "PREFIX via ADDRESS" each.
+// UseRoutes replaces the routes through the tunnel that Start sets. Each is "PREFIX via ADDRESS".
 func (s *Site) UseRoutes(routes ...string) { s.routes = routes }
 
-// SetRoutes sets the static routes to the other LANs. They go with the tunnel.
+// SetRoutes sets the static routes to the other LANs. The kernel removes them when the tunnel
+// device goes, so set them again after that.
 func (s *Site) SetRoutes() {
 	s.net.Helper()
 	for _, r := range s.routes {

@@ -2,36 +2,43 @@ package lab
 
 import "net/netip"
 
-// Masquerade has the box choose source ports from now on: as they are where it can (the default of Linux, and of most homes), or at
-// random, another one for each peer, as a symmetric NAT does.
+// Masquerade sets how the box chooses source ports from now on. Without random it keeps a router's
+// port where it can, as Linux does by default and most home routers do. With random it chooses a
+// random port for each destination, as a symmetric NAT does.
 func (b *NAT) Masquerade(random bool) {
 	b.net.Helper()
 	rule := []string{"-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE"}
 	if random {
 		rule = append(rule, "--random")
 	}
-	b.IP("link set eth0 down") // without a rule nothing must leave
+	b.IP("link set eth0 down") // no packet must leave while there is no rule
 	b.Iptables("-t", "nat", "-F", "POSTROUTING")
 	b.Iptables(rule...)
 	b.IP("link set eth0 up")
 }
 
-// Close has the box drop what comes from outside to itself and is no answer, as every home router does. Without that it would answer, and
-// so remember, what a peer sends to punch a hole.
+// Close makes the box drop every packet from outside that is addressed to the box itself and
+// answers nothing, as every home router does. Otherwise the box would answer the packet by which a
+// peer punches a hole, and would keep a mapping for it.
 func (b *NAT) Close() {
 	b.net.Helper()
 	b.Iptables("-A", "INPUT", "-i", "eth0", "-j", "DROP")
 }
 
-// Move gives the box another public address, with its prefix length. All mappings are new from then on.
+// Move gives the box another public address, written with its prefix length. The box makes all its
+// mappings anew after that.
 func (b *NAT) Move(public string) {
 	b.net.Helper()
-	b.IP("addr del "+netip.PrefixFrom(b.Public, addr(b.net, public).Bits()).String()+" dev eth0", "addr add "+public+" dev eth0")
+	b.IP(
+		"addr del "+netip.PrefixFrom(b.Public, addr(b.net, public).Bits()).String()+" dev eth0",
+		"addr add "+public+" dev eth0")
 	b.Public = addr(b.net, public).Addr()
 }
 
-// Forward makes the box a NAT of one to one: what comes from outside goes to the router, whoever begins.
+// Forward makes the box a one-to-one NAT: every packet from outside to the box's public address
+// goes to the router, even if the router has sent nothing before.
 func (b *NAT) Forward(r *Router) {
 	b.net.Helper()
-	b.Iptables("-t", "nat", "-A", "PREROUTING", "-i", "eth0", "-d", b.Public.String(), "-j", "DNAT", "--to-destination", r.NBMA.String())
+	b.Iptables("-t", "nat", "-A", "PREROUTING", "-i", "eth0", "-d", b.Public.String(),
+		"-j", "DNAT", "--to-destination", r.NBMA.String())
 }

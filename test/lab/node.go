@@ -11,22 +11,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Node is a machine of the network: a network namespace and a mount namespace with its own /run, /var/lib, /etc/cygnet,
-// /etc/swanctl, /etc/strongswan.conf, /etc/frr and /etc/hosts, so that every daemon finds its files in the usual places.
+// Node is a machine of the network: a network namespace and a mount namespace. The mount namespace
+// has its own /run, /var/lib, /etc/cygnet, /etc/swanctl, /etc/strongswan.conf, /etc/frr and
+// /etc/hosts, so that every daemon finds its files in the usual places.
 type Node struct {
 	Name string
 
 	net  *Net
-	dir  string // the node's files as seen from outside
-	ns   *os.File
-	mnt  *os.File
-	jobs []*Process
+	dir  string     // directory with the node's files, as seen from outside the node
+	ns   *os.File   // the network namespace
+	mnt  *os.File   // the mount namespace
+	jobs []*Process // the programs that Start started
 }
 
-// own are the paths of /etc that each node has for itself; all others are the machine's.
-var own = []string{"hosts", "cygnet", "swanctl", "strongswan.conf", "strongswan.d", "ipsec.conf", "ipsec.secrets", "ipsec.d", "frr"}
+// own lists the paths of /etc that each node has for itself. All other paths are the host's.
+var own = []string{
+	"hosts",
+	"cygnet",
+	"swanctl",
+	"strongswan.conf",
+	"strongswan.d",
+	"ipsec.conf",
+	"ipsec.secrets",
+	"ipsec.d",
+	"frr",
+}
 
-// node makes a machine that is connected to nothing.
+// node makes a node that is connected to nothing.
 func (n *Net) node(name string) *Node {
 	n.Helper()
 	node := &Node{Name: name, net: n, dir: filepath.Join(n.dir, name)}
@@ -41,13 +52,20 @@ func (n *Net) node(name string) *Node {
 	return node
 }
 
-func (n *Node) netns() string   { return n.net.prefix + "-" + n.Name }
+// netns returns the name of the node's namespaces.
+func (n *Node) netns() string { return n.net.prefix + "-" + n.Name }
+
+// netPath returns the path of the node's network namespace, by which iproute2 finds it.
 func (n *Node) netPath() string { return "/run/netns/" + n.netns() }
+
+// mntPath returns the path of the node's mount namespace.
 func (n *Node) mntPath() string { return "/run/mntns/" + n.netns() }
 
 // create makes the namespaces and gives them names in /run/netns and /run/mntns.
 func (n *Node) create() error {
-	for _, dir := range []string{"run/lock", "run/cygnet", "var-lib/cygnet", "etc", "host-etc", "log"} {
+	for _, dir := range []string{
+		"run/lock", "run/cygnet", "var-lib/cygnet", "etc", "host-etc", "log",
+	} {
 		if err := os.MkdirAll(filepath.Join(n.dir, dir), 0o755); err != nil {
 			return err
 		}
@@ -65,7 +83,9 @@ func (n *Node) create() error {
 	}
 	made, done := make(chan error), make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // for good: the thread is in the node's namespaces and ends with this goroutine
+		// The thread stays locked, so that it ends with this goroutine: it is in the node's
+		// namespaces, where no other goroutine must run.
+		runtime.LockOSThread()
 		made <- n.unshare()
 		<-done
 	}()
@@ -98,7 +118,7 @@ func (n *Node) unshare() error {
 	return err
 }
 
-// mounts lays the node's own directories over the machine's.
+// mounts mounts the node's own directories over those of the host.
 func (n *Node) mounts() error {
 	at := func(name string) string { return filepath.Join(n.dir, name) }
 	if err := mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE); err != nil {
@@ -115,7 +135,10 @@ func (n *Node) mounts() error {
 		if isOwn(e.Name()) {
 			continue
 		}
-		if err := os.Symlink(filepath.Join(at("host-etc"), e.Name()), filepath.Join(at("etc"), e.Name())); err != nil {
+		if err := os.Symlink(
+			filepath.Join(at("host-etc"), e.Name()),
+			filepath.Join(at("etc"), e.Name()),
+		); err != nil {
 			return err
 		}
 	}
@@ -131,11 +154,12 @@ func (n *Node) mounts() error {
 		mount(at("etc"), "/etc", "", unix.MS_BIND),
 		mount(at("run"), "/run", "", unix.MS_BIND),
 		mount(at("var-lib"), "/var/lib", "", unix.MS_BIND),
-		mount("sysfs", "/sys", "sysfs", 0), // shows the devices of the namespace
+		mount("sysfs", "/sys", "sysfs", 0), // shows the devices of the network namespace
 		mount("bpf", "/sys/fs/bpf", "bpf", 0),
 	)
 }
 
+// isOwn reports whether each node has a path of /etc for itself.
 func isOwn(name string) bool {
 	for _, o := range own {
 		if o == name {
@@ -145,7 +169,8 @@ func isOwn(name string) bool {
 	return false
 }
 
-// privateMount makes dir a mount of its own that does not propagate: only there a mount namespace can be given a name.
+// privateMount makes dir a mount of its own that does not propagate, unless it is a mount already.
+// Only in such a mount can a bind mount give a mount namespace a name.
 func privateMount(dir string) error {
 	var st, up unix.Stat_t
 	if err := errors.Join(unix.Stat(dir, &st), unix.Stat(filepath.Dir(dir), &up)); err != nil {
@@ -167,6 +192,7 @@ func privateMount(dir string) error {
 	return mount("none", dir, "", unix.MS_PRIVATE)
 }
 
+// mount mounts a file system or, with MS_BIND, a directory or file.
 func mount(source, target, fstype string, flags uintptr) error {
 	if err := unix.Mount(source, target, fstype, flags, ""); err != nil {
 		return fmt.Errorf("mount %s on %s: %w", source, target, err)
@@ -174,16 +200,17 @@ func mount(source, target, fstype string, flags uintptr) error {
 	return nil
 }
 
-// inside runs f on a thread that is in the node's namespaces.
+// inside runs f on a thread that is in the node's namespaces, and returns f's error.
 func (n *Node) inside(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // for good: see create
+		runtime.LockOSThread() // the thread stays locked, as in create
 		done <- errors.Join(n.enter(), f())
 	}()
 	return <-done
 }
 
+// enter moves the calling thread into the node's namespaces.
 func (n *Node) enter() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("enter %s: %w", n.Name, err)
@@ -197,7 +224,8 @@ func (n *Node) enter() error {
 	return nil
 }
 
-// Path is where a file of the node under /run, /var/lib or /etc is seen from outside.
+// Path returns the path by which the test reaches a file that the node has under /run, /var/lib or
+// /etc.
 func (n *Node) Path(inside string) string {
 	if rest, ok := strings.CutPrefix(inside, "/var/lib/"); ok {
 		return filepath.Join(n.dir, "var-lib", rest)
@@ -205,7 +233,7 @@ func (n *Node) Path(inside string) string {
 	return filepath.Join(n.dir, inside)
 }
 
-// WriteFile makes a file of the node, with its directories.
+// WriteFile writes a file of the node, and makes the directories that it needs.
 func (n *Node) WriteFile(inside string, mode os.FileMode, text string) {
 	n.net.Helper()
 	path := n.Path(inside)
@@ -217,7 +245,7 @@ func (n *Node) WriteFile(inside string, mode os.FileMode, text string) {
 	}
 }
 
-// Sysctl sets kernel parameters of the node, each as name=value.
+// Sysctl sets kernel parameters of the node. Each setting is "name=value".
 func (n *Node) Sysctl(settings ...string) {
 	n.net.Helper()
 	err := n.inside(func() error {
@@ -234,12 +262,13 @@ func (n *Node) Sysctl(settings ...string) {
 	}
 }
 
-// IP runs lines of iproute2's batch language in the node ("route add …").
+// IP runs lines of iproute2's batch language, such as "route add …", on the node.
 func (n *Node) IP(lines ...string) {
 	n.net.Helper()
 	n.net.ip(n, lines...)
 }
 
+// close ends all processes of the node and removes its namespaces.
 func (n *Node) close() {
 	n.killAll()
 	for _, f := range []*os.File{n.mnt, n.ns} {
@@ -255,8 +284,8 @@ func (n *Node) close() {
 	}
 }
 
-// EnterScript is a shell script that runs a command on a node of this network: its arguments are the node's name and the
-// command.
+// EnterScript returns a shell script that runs a command on a node of this network. The arguments
+// of the script are the node's name and the command.
 func (n *Net) EnterScript() string {
 	return `#!/bin/sh
 [ $# -ge 2 ] || { echo "usage: on NODE COMMAND..." >&2; exit 64; }

@@ -6,11 +6,12 @@ import (
 	"os"
 )
 
-// cookedLength is the length of a cooked capture's header.
+// cookedLength is the length of the header that precedes each packet of a Linux cooked capture.
 const cookedLength = 16
 
-// WritePcap saves what was captured so far as a pcap file with times in nanoseconds: the first bytes of the first frames, which
-// is all of every NHRP packet of a scenario's length.
+// WritePcap writes what the capture has seen so far to a pcap file, with times in nanoseconds. The
+// file has the first snapLength bytes of the first captureMax frames. NHRP packets of a scenario
+// are short enough to be there whole. WritePcap returns an error if it cannot write the file.
 func (c *Capture) WritePcap(path string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -28,7 +29,8 @@ func (c *Capture) WritePcap(path string) error {
 	h = le.AppendUint16(h, 4)
 	h = le.AppendUint64(h, 0)
 	h = le.AppendUint32(h, snapLength+cookedLength)
-	h = le.AppendUint32(h, 113) // Linux cooked capture: what is before the network header is in a header of its own
+	// Linux cooked capture: a header of its own stands for all that precedes the network header.
+	h = le.AppendUint32(h, 113)
 	w.Write(h)
 	for _, p := range c.frames {
 		h = le.AppendUint32(h[:0], uint32(p.at.Unix()))

@@ -19,26 +19,32 @@ import (
 // Process is a program that runs on a node.
 type Process struct {
 	Name string
-	Log  string // path of its output, from outside
+	Log  string // path of the file with the program's output, as seen from outside the node
 
 	node   *Node
 	cmd    *exec.Cmd
 	exited chan struct{}
-	err    error // how it ended; valid when exited is closed
+	err    error // what cmd.Wait returned; valid once exited is closed
 }
 
-// command is exec.Command with an environment that does not depend on who runs the test.
+// command is exec.Command with an environment that does not depend on the user who runs the test.
 func command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/run", "TERM=dumb"}
+	cmd.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"LC_ALL=C",
+		"HOME=/run",
+		"TERM=dumb",
+	}
 	return cmd
 }
 
-// runFor is how long a command may take that the test waits for.
+// runFor is how long a command may take for which the test waits.
 const runFor = 60 * time.Second
 
-// Try runs a command on the node and returns what it printed, on both outputs.
+// Try runs a command on the node and returns what the command printed to its standard output and
+// its standard error. It returns an error if the command fails.
 func (n *Node) Try(name string, args ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := command(name, args...)
@@ -55,7 +61,7 @@ func (n *Node) Try(name string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// Run is Try for a command that must succeed.
+// Run is Try for a command that must succeed: it fails the test if the command fails.
 func (n *Node) Run(name string, args ...string) string {
 	n.net.Helper()
 	out, err := n.Try(name, args...)
@@ -65,20 +71,26 @@ func (n *Node) Run(name string, args ...string) string {
 	return out
 }
 
-// RunJSON decodes what a command prints into v.
+// RunJSON runs a command that prints JSON and decodes its output into v.
 func (n *Node) RunJSON(v any, name string, args ...string) {
 	n.net.Helper()
 	out := n.Run(name, args...)
 	if err := json.Unmarshal([]byte(out), v); err != nil {
-		n.net.Fatalf("%s: %s %s prints no JSON that fits: %v\n%s", n.Name, name, strings.Join(args, " "), err, out)
+		n.net.Fatalf("%s: %s %s prints no JSON that fits: %v\n%s",
+			n.Name, name, strings.Join(args, " "), err, out)
 	}
 }
 
-// Start runs a program on the node in the background, until it ends, is told to, or the network ends. The environment is
-// added to the usual one.
+// Start runs a program on the node in the background. The program runs until it ends by itself, the
+// test ends it, or the network ends. Start adds env to the usual environment.
 func (n *Node) Start(label string, env []string, name string, args ...string) *Process {
 	n.net.Helper()
-	p := &Process{Name: label, Log: filepath.Join(n.dir, "log", label+".log"), node: n, exited: make(chan struct{})}
+	p := &Process{
+		Name:   label,
+		Log:    filepath.Join(n.dir, "log", label+".log"),
+		node:   n,
+		exited: make(chan struct{}),
+	}
 	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		n.net.Fatalf("%s: %v", n.Name, err)
@@ -99,7 +111,7 @@ func (n *Node) Start(label string, env []string, name string, args ...string) *P
 	return p
 }
 
-// Alive says whether the program still runs.
+// Alive reports whether the program still runs.
 func (p *Process) Alive() bool {
 	select {
 	case <-p.exited:
@@ -109,10 +121,11 @@ func (p *Process) Alive() bool {
 	}
 }
 
-// Pid is the process id, the same in every namespace.
+// Pid returns the program's process ID. Nodes have no PID namespaces, so the ID is the same on
+// every node.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// handles reports whether the program has a handler for a signal.
+// handles reports whether the program has installed a handler for a signal.
 func (p *Process) handles(sig syscall.Signal) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
 	if err != nil {
@@ -131,33 +144,35 @@ func (p *Process) Signal(sig syscall.Signal) {
 	}
 }
 
-// Terminate sends SIGTERM and waits for the end.
+// Terminate sends SIGTERM to the program and waits until it has ended.
 func (p *Process) Terminate() {
 	p.node.net.Helper()
 	p.Signal(syscall.SIGTERM)
 	p.Wait(20 * time.Second)
 }
 
-// Kill sends SIGKILL and waits for the end.
+// Kill sends SIGKILL to the program and waits until it has ended.
 func (p *Process) Kill() {
 	p.node.net.Helper()
 	p.Signal(syscall.SIGKILL)
 	p.Wait(20 * time.Second)
 }
 
-// Wait waits for the program to end by itself and returns its exit code, -1 after a signal.
+// Wait waits until the program has ended and returns its exit code, or -1 if a signal ended it. It
+// fails the test if the program still runs after that time.
 func (p *Process) Wait(within time.Duration) int {
 	p.node.net.Helper()
 	select {
 	case <-p.exited:
 		return p.cmd.ProcessState.ExitCode()
 	case <-time.After(within):
-		p.node.net.Fatalf("%s on %s did not end within %v; its output:\n%s", p.Name, p.node.Name, within, p.Output())
+		p.node.net.Fatalf("%s on %s did not end within %v; its output:\n%s",
+			p.Name, p.node.Name, within, p.Output())
 		return -1
 	}
 }
 
-// Output is all that the program, and its predecessors under that label, printed so far.
+// Output returns all that the program, and earlier programs with the same label, printed so far.
 func (p *Process) Output() string {
 	b, err := os.ReadFile(p.Log)
 	if err != nil {
@@ -166,7 +181,8 @@ func (p *Process) Output() string {
 	return string(b)
 }
 
-// killAll ends every process in the node's network namespace, daemons of its own making included.
+// killAll ends every process in the node's network namespace. These include daemons that the
+// programs of the test started.
 func (n *Node) killAll() {
 	for range 50 {
 		pids := n.pids()
@@ -176,7 +192,8 @@ func (n *Node) killAll() {
 		for _, pid := range pids {
 			unix.Kill(pid, unix.SIGKILL)
 		}
-		time.Sleep(10 * time.Millisecond) // others' children cannot be awaited
+		// This process can wait for its own children only, so poll for the others.
+		time.Sleep(10 * time.Millisecond)
 	}
 	for _, p := range n.jobs {
 		<-p.exited
@@ -186,7 +203,7 @@ func (n *Node) killAll() {
 	}
 }
 
-// pids lists the processes that are in the node's network namespace, this one never.
+// pids lists the processes in the node's network namespace, without this process.
 func (n *Node) pids() []int {
 	if n.ns == nil {
 		return nil

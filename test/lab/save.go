@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// views are what Save asks every node for.
+// views are the commands whose output Save writes for every node, and the names of the files.
 var views = []struct{ file, command string }{
 	{"addresses", "ip -d -s addr"},
 	{"routes", "ip route show table all; ip rule"},
@@ -17,15 +17,18 @@ var views = []struct{ file, command string }{
 	{"xfrm-policy", "ip -s xfrm policy"},
 	{"xfrm-stat", "cat /proc/net/xfrm_stat"},
 	{"counters", "cat /proc/net/snmp"},
-	{"raw-sockets", "cat /proc/net/raw"}, // with what each had no room for
+	{"raw-sockets", "cat /proc/net/raw"}, // counts the packets for which a socket had no room
 	{"nat", "case $(pwd) in *-nat) iptables-save -c;; esac"},
-	{"sas", "[ -S /run/charon.vici ] && { timeout 10 swanctl --list-sas; timeout 10 swanctl --list-conns; }"},
+	{
+		"sas",
+		"[ -S /run/charon.vici ] && { timeout 10 swanctl --list-sas; timeout 10 swanctl --list-conns; }",
+	},
 	{"cygnet", `[ -S /run/cygnet/cygnet.sock ] && for what in status peers bindings shortcuts nhs routes sas; do
 		echo "== $what"; timeout 10 "$CYGNET" "$what"; done`},
 }
 
-// Save writes the logs and tables of all nodes, and the capture, to test/out/NAME of the project, and returns that directory.
-// What cannot be had is said in its file.
+// Save writes the logs and tables of all nodes, and all captures, to the directory test/out/NAME of
+// the project, and returns that directory. If a command fails, the file has the error message.
 func (n *Net) Save() string {
 	root, err := Root()
 	if err != nil {
@@ -37,7 +40,10 @@ func (n *Net) Save() string {
 		n.Errorf("%v", err)
 	}
 	for _, node := range n.nodes {
-		if err := node.save(filepath.Join(dir, node.Name), filepath.Join(root, "bin", "cygnet")); err != nil {
+		if err := node.save(
+			filepath.Join(dir, node.Name),
+			filepath.Join(root, "bin", "cygnet"),
+		); err != nil {
 			n.Errorf("save %s: %v", node.Name, err)
 		}
 	}
@@ -46,9 +52,16 @@ func (n *Net) Save() string {
 		losses.WriteString(f.losses())
 	}
 	processes, _ := n.inet.Try("ps", "-ef")
-	messages, _ := n.inet.Try("dmesg")                        // for one, memory that could not be had for a packet
-	backlog, _ := n.inet.Try("cat", "/proc/net/softnet_stat") // second column: packets that the kernel had no room for
-	for name, text := range map[string]string{"lost-requests": losses.String(), "processes": processes, "kernel-messages": messages, "backlog": backlog} {
+	// The kernel's messages show, for example, that it had no memory for a packet.
+	messages, _ := n.inet.Try("dmesg")
+	// The second column counts the packets for which the kernel's backlog had no room.
+	backlog, _ := n.inet.Try("cat", "/proc/net/softnet_stat")
+	for name, text := range map[string]string{
+		"lost-requests":   losses.String(),
+		"processes":       processes,
+		"kernel-messages": messages,
+		"backlog":         backlog,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			n.Errorf("save %s: %v", name, err)
 		}
@@ -61,7 +74,8 @@ func (n *Net) Save() string {
 	return dir
 }
 
-// save writes the files of one node. One shell does it all: to start one is slow in user-mode Linux.
+// save writes the files of one node. One shell runs all commands, since starting a program is slow
+// in user-mode Linux.
 func (n *Node) save(dir, cygnet string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -81,6 +95,8 @@ func (n *Node) save(dir, cygnet string) error {
 	return n.saveLogs(dir)
 }
 
+// saveLogs copies the node's logs, and the daemon's configuration, to a directory. It leaves out
+// empty files.
 func (n *Node) saveLogs(dir string) error {
 	logs, err := filepath.Glob(filepath.Join(n.dir, "log", "*"))
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Neighbors lists the neighbours on a tunnel with their NBMA addresses; none when there is no such
-// device.
+// Neighbors returns the NBMA addresses of the neighbours on a tunnel, by overlay address. It
+// returns none if the node has no such device.
 func (n *Node) Neighbors(device string) map[netip.Addr]netip.Addr {
 	n.net.Helper()
 	table := map[netip.Addr]netip.Addr{}
@@ -55,7 +55,7 @@ type Route struct {
 	Metric   int
 }
 
-// Routes lists the routes of the main table to or inside a prefix.
+// Routes lists the routes of the main table whose destination is a prefix or lies inside it.
 func (n *Node) Routes(inside string) []Route {
 	n.net.Helper()
 	within := addr(n.net, inside)
@@ -90,6 +90,7 @@ func (n *Node) Routes(inside string) []Route {
 	return list
 }
 
+// deviceNames returns the names of all devices by their index.
 func deviceNames(h *netlink.Handle) (map[int]string, error) {
 	links, err := h.LinkList()
 	if err != nil {
@@ -102,7 +103,8 @@ func deviceNames(h *netlink.Handle) (map[int]string, error) {
 	return names, nil
 }
 
-// destination is a route's prefix; the kernel leaves that of a default route out.
+// destination returns a route's prefix. The kernel leaves out the prefix of a default route; six
+// says that such a route is one of IPv6.
 func destination(r *netlink.Route, six bool) netip.Prefix {
 	if r.Dst == nil {
 		zero := netip.IPv4Unspecified()
@@ -116,6 +118,7 @@ func destination(r *netlink.Route, six bool) netip.Prefix {
 	return netip.PrefixFrom(ip.Unmap(), bits)
 }
 
+// notation returns a destination as iproute2 writes it.
 func notation(dst netip.Prefix) string {
 	switch dst.Bits() {
 	case 0:
@@ -126,8 +129,8 @@ func notation(dst netip.Prefix) string {
 	return dst.String()
 }
 
-// NextHop is the gateway that the kernel uses for a destination; the zero address where it is on
-// the link or has no route.
+// NextHop returns the gateway that the kernel uses for a destination. It returns the zero address
+// if the destination is on the link or no route leads to it.
 func (n *Node) NextHop(dst netip.Addr) netip.Addr {
 	n.net.Helper()
 	var gateway netip.Addr
@@ -139,7 +142,7 @@ func (n *Node) NextHop(dst netip.Addr) netip.Addr {
 		return err
 	})
 	if err != nil {
-		return netip.Addr{} // no route: the kernel's errors for that are several
+		return netip.Addr{} // taken as no route: the kernel has several errors for that
 	}
 	return gateway.Unmap()
 }
@@ -161,7 +164,7 @@ func (n *Node) HasDevice(name string) bool {
 	return has
 }
 
-// XfrmState is an IPsec SA of the kernel.
+// XfrmState is an ESP state of the kernel: one direction of an IPsec SA.
 type XfrmState struct {
 	Src, Dst  netip.Addr
 	SPI       uint32
@@ -170,7 +173,7 @@ type XfrmState struct {
 	Bytes     uint64
 }
 
-// XfrmStates lists the kernel's ESP SAs of the node.
+// XfrmStates lists the ESP states of the node's kernel.
 func (n *Node) XfrmStates() []XfrmState {
 	n.net.Helper()
 	var list []XfrmState
@@ -180,8 +183,14 @@ func (n *Node) XfrmStates() []XfrmState {
 		for _, s := range states {
 			src, _ := netip.AddrFromSlice(s.Src)
 			dst, _ := netip.AddrFromSlice(s.Dst)
-			list = append(list, XfrmState{Src: src.Unmap(), Dst: dst.Unmap(), SPI: uint32(s.Spi),
-				Transport: s.Mode == netlink.XFRM_MODE_TRANSPORT, Packets: s.Statistics.Packets, Bytes: s.Statistics.Bytes})
+			list = append(list, XfrmState{
+				Src:       src.Unmap(),
+				Dst:       dst.Unmap(),
+				SPI:       uint32(s.Spi),
+				Transport: s.Mode == netlink.XFRM_MODE_TRANSPORT,
+				Packets:   s.Statistics.Packets,
+				Bytes:     s.Statistics.Bytes,
+			})
 		}
 		return err
 	})
@@ -191,7 +200,8 @@ func (n *Node) XfrmStates() []XfrmState {
 	return list
 }
 
-// ESPBetween counts the packets of the kernel's SAs from one address to another.
+// ESPBetween returns how many packets the kernel's ESP states from one address to another have
+// carried.
 func (n *Node) ESPBetween(src, dst netip.Addr) uint64 {
 	n.net.Helper()
 	var packets uint64
@@ -203,10 +213,12 @@ func (n *Node) ESPBetween(src, dst netip.Addr) uint64 {
 	return packets
 }
 
+// xfrm runs f with a socket of the kernel's IPsec tables. It is netlink for that family.
 func (n *Node) xfrm(f func(*netlink.Handle) error) error { return n.netlink(unix.NETLINK_XFRM, f) }
 
-// netlink opens a netlink socket in the node's namespace. To start iproute2 for a look at a table
-// costs some hundred times as much in user-mode Linux.
+// netlink runs f with a netlink socket in the node's network namespace, and returns f's error. If
+// the table changed during a dump, netlink runs f again, up to ten times. In user-mode Linux,
+// starting iproute2 to read a table costs some hundred times as much.
 func (n *Node) netlink(family int, f func(*netlink.Handle) error) error {
 	h, err := netlink.NewHandleAt(netns.NsHandle(n.ns.Fd()), family)
 	if err != nil {
@@ -215,13 +227,13 @@ func (n *Node) netlink(family int, f func(*netlink.Handle) error) error {
 	defer h.Close()
 	for range 10 {
 		if err = f(h); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break // else the table changed under the dump
+			break
 		}
 	}
 	return err
 }
 
-// XfrmStat is one of the kernel's IPsec counters of the node, such as XfrmOutPolBlock.
+// XfrmStat returns one of the IPsec counters of the node's kernel, such as XfrmOutPolBlock.
 func (n *Node) XfrmStat(name string) int {
 	n.net.Helper()
 	for line := range strings.Lines(n.Run("cat", "/proc/net/xfrm_stat")) {
@@ -237,7 +249,7 @@ func (n *Node) XfrmStat(name string) int {
 	return 0
 }
 
-// Guards lists the block policies for GRE of the node.
+// Guards lists the IPsec policies of the node that block GRE.
 func (n *Node) Guards() []netlink.XfrmPolicy {
 	n.net.Helper()
 	var list []netlink.XfrmPolicy
@@ -257,7 +269,7 @@ func (n *Node) Guards() []netlink.XfrmPolicy {
 	return list
 }
 
-// RemoveGuards deletes the block policies for GRE behind the daemon's back.
+// RemoveGuards deletes the IPsec policies that block GRE without telling the daemon.
 func (n *Node) RemoveGuards() {
 	n.net.Helper()
 	guards := n.Guards()

@@ -5,23 +5,25 @@ import (
 	"net/netip"
 )
 
-// Router is a node with an address on the underlay (eth0) and usually a LAN (lan0). It forwards.
+// Router is a node with an address on the underlay (eth0) and usually a LAN (lan0). It forwards
+// packets.
 type Router struct {
 	*Node
-	NBMA netip.Addr   // as the router itself has it: behind NAT the world sees another
-	LAN  netip.Prefix // zero without one
+	NBMA netip.Addr   // the router's own address; behind NAT, other routers see another one
+	LAN  netip.Prefix // zero if the router has no LAN
 
-	lan   netip.Prefix // the router's own address in it
-	ports int
+	lan   netip.Prefix // the router's own address in the LAN, with the prefix length
+	ports int          // number of hosts on the LAN
 }
 
-// NAT is a node that hides the routers behind it behind its own address on the underlay.
+// NAT is a node that gives the packets of the routers behind it its own source address on the
+// underlay.
 type NAT struct {
 	*Node
-	Public netip.Addr
+	Public netip.Addr // the address on the underlay
 
-	inside netip.Prefix
-	ports  int
+	inside netip.Prefix // the address on the side of the routers, with the prefix length
+	ports  int          // number of routers behind the box
 }
 
 // Host is a node on a router's LAN, with a default route to the router.
@@ -30,28 +32,31 @@ type Host struct {
 	Addr netip.Addr
 }
 
+// routerConfig is what the options of a router set.
 type routerConfig struct {
-	addr, lan string
+	addr, lan string // address and prefix length each; lan may be empty
 	nat       *NAT
-	gateway   string
+	gateway   string // of the default route; empty: the router has none
 }
 
 // RouterOption says how a router is connected.
 type RouterOption func(*routerConfig)
 
-// Addr is the router's address and prefix length on the underlay, or behind the NAT box.
+// Addr sets the router's address and prefix length on the underlay or, with BehindNAT, on the
+// inside of the NAT box.
 func Addr(prefix string) RouterOption { return func(c *routerConfig) { c.addr = prefix } }
 
-// LAN gives the router a LAN, with the router's address and prefix length in it.
+// LAN gives the router a LAN. The prefix is the router's address in the LAN with the prefix length.
 func LAN(prefix string) RouterOption { return func(c *routerConfig) { c.lan = prefix } }
 
-// BehindNAT connects the router to a NAT box instead of the underlay. Several may share one.
+// BehindNAT connects the router to a NAT box instead of the underlay. Several routers may share a
+// box.
 func BehindNAT(nat *NAT) RouterOption { return func(c *routerConfig) { c.nat = nat } }
 
-// Via gives a router on the underlay a default route.
+// Via gives a router on the underlay a default route. A router behind NAT has one anyway.
 func Via(gateway string) RouterOption { return func(c *routerConfig) { c.gateway = gateway } }
 
-// Router adds a router. Its name is at most 11 characters long.
+// Router adds a router. The name is at most 11 characters long.
 func (n *Net) Router(name string, options ...RouterOption) *Router {
 	n.Helper()
 	var c routerConfig
@@ -73,13 +78,17 @@ func (n *Net) Router(name string, options ...RouterOption) *Router {
 	if c.lan != "" {
 		r.lan = addr(n, c.lan)
 		r.LAN = r.lan.Masked()
-		r.IP("link add lan0 type bridge", "link add lan0-up type dummy", "link set lan0-up master lan0 up",
-			"link set lan0 up", "addr add "+c.lan+" dev lan0")
+		r.IP("link add lan0 type bridge",
+			"link add lan0-up type dummy",
+			"link set lan0-up master lan0 up",
+			"link set lan0 up",
+			"addr add "+c.lan+" dev lan0")
 	}
 	return r
 }
 
-// NAT adds a box with a public address on the underlay that masquerades what comes from inside, where its own address is inside.
+// NAT adds a NAT box. The box has the address public on the underlay and the address inside towards
+// the routers behind it, and masquerades the packets of these routers.
 func (n *Net) NAT(name, public, inside string) *NAT {
 	n.Helper()
 	box := &NAT{Node: n.node(name), Public: addr(n, public).Addr(), inside: addr(n, inside)}
@@ -91,22 +100,26 @@ func (n *Net) NAT(name, public, inside string) *NAT {
 	return box
 }
 
+// connect joins the device eth0 of a node to the inside of the box.
 func (b *NAT) connect(node *Node) {
 	b.net.Helper()
 	port := fmt.Sprintf("port%d", b.ports)
 	b.ports++
-	b.IP(fmt.Sprintf("link add %s type veth peer name eth0 netns %s", port, node.netns()),
+	b.IP(
+		fmt.Sprintf("link add %s type veth peer name eth0 netns %s", port, node.netns()),
 		fmt.Sprintf("link set %s master in0 up", port))
 }
 
 // connect joins a device of the node to the underlay.
 func (n *Net) connect(node *Node, device string) {
 	n.Helper()
-	n.ip(n.inet, fmt.Sprintf("link add %s type veth peer name %s netns %s", node.Name, device, node.netns()),
+	n.ip(n.inet,
+		fmt.Sprintf("link add %s type veth peer name %s netns %s", node.Name, device, node.netns()),
 		fmt.Sprintf("link set %s master br0 up", node.Name))
 }
 
-// Host adds a host to the router's LAN: the tenth address, the eleventh, and so on.
+// Host adds a host to the router's LAN. The first host has the tenth address of the LAN, the second
+// host the eleventh, and so on.
 func (r *Router) Host(name string) *Host {
 	t := r.net
 	t.Helper()

@@ -11,17 +11,21 @@ import (
 	"cygnet/test/lab"
 )
 
-// renumber gives a spoke another address on the underlay, as DHCP or a new dial-in does: the old one goes, the new one comes.
+// renumber replaces a spoke's underlay address, as DHCP or a new dial-in does: the old address goes
+// and the new one comes.
 func renumber(s *lab.Site, from, to string) {
 	s.IP("addr del "+from+"/24 dev eth0", "addr add "+to+"/24 dev eth0")
 	s.Public = addr(to)
 }
 
-// registersWithin is how soon a spoke has registered again after its underlay address changed.
+// registersWithin is the longest time that a spoke may take to register again after its underlay
+// address changed.
 const registersWithin = 2 * time.Second
 
-// A spoke whose underlay address changes registers from the new one within two seconds, under the same identity. The hub moves its binding; the
-// shortcut retreats to the hub and comes again; nothing goes in clear, and of the old address nothing is left.
+// A spoke whose underlay address changes registers from the new address within two seconds, under
+// the same identity. The hub moves the spoke's binding. The traffic between the spokes goes through
+// the hub until the shortcut is back. Nothing goes in clear, and nothing of the old address is
+// left.
 func TestAddressChange(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.AddIPsec(`dpd_delay = "3s"`)
@@ -38,10 +42,16 @@ func TestAddressChange(t *testing.T) {
 	again := accepted(m, atHub, m.Spoke1).Sub(begin)
 	t.Logf("registered again after %s", again.Round(time.Millisecond))
 	if again > registersWithin {
-		t.Errorf("registered again after %s; promised are %s", again.Round(time.Millisecond), registersWithin)
+		t.Errorf("registered again after %s; promised are %s", again.Round(time.Millisecond),
+			registersWithin)
 	}
-	m.Await("spoke1 reaches the hub's LAN", soon, func() error { return m.Spoke1.Host.Reaches(m.Hub.Host.Addr) })
-	m.Await("and spoke2's, which does not wait for its dead peer detection", 10*time.Second, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+	m.Await("spoke1 reaches the hub's LAN", soon, func() error {
+		return m.Spoke1.Host.Reaches(m.Hub.Host.Addr)
+	})
+	m.Await("and spoke2's, which does not wait for its dead peer detection", 10*time.Second,
+		func() error {
+			return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr)
+		})
 	t.Logf("all reachable after %s", time.Since(begin).Round(time.Millisecond))
 	shortcut(m)
 	m.Await("nothing of the old address is left", later, func() error {
@@ -66,7 +76,8 @@ func TestAddressChange(t *testing.T) {
 	})
 	t.Logf("nothing left after %s", time.Since(begin).Round(time.Millisecond))
 	for _, g := range m.Spoke1.Guards() {
-		if g.Src != nil && g.Src.IP.String() == old.String() || g.Dst != nil && g.Dst.IP.String() == old.String() {
+		if g.Src != nil && g.Src.IP.String() == old.String() ||
+			g.Dst != nil && g.Dst.IP.String() == old.String() {
 			t.Errorf("a guard of the old address is left: %v", g)
 		}
 	}
@@ -74,11 +85,13 @@ func TestAddressChange(t *testing.T) {
 	encrypted(m)
 }
 
-// accepted is when a hub first accepted a spoke's registration from where it is now, by the answer that left its tunnel.
+// accepted returns the time at which the hub first accepted a registration from the spoke's present
+// underlay address: the time at which the hub's answer left its tunnel.
 func accepted(m *lab.Mesh, atHub *lab.Capture, s *lab.Site) time.Time {
 	m.Helper()
 	for _, p := range atHub.NHRP(packet.RegistrationReply) {
-		if p.Sent && p.SourceProtocol == s.Overlay && p.SourceNBMA == s.Public && p.CIEs[0].Code == packet.CodeSuccess {
+		if p.Sent && p.SourceProtocol == s.Overlay && p.SourceNBMA == s.Public &&
+			p.CIEs[0].Code == packet.CodeSuccess {
 			return p.At
 		}
 	}

@@ -15,8 +15,10 @@ import (
 	"cygnet/test/lab"
 )
 
-// An SA is no admission: a router that proves who it is and dials a spoke itself gets no data through, and no registration. Everybody
-// who belongs together works as always, with the check of inner sources as well, and restarts of the daemons lose nothing.
+// An SA alone admits no data and no registration. The rogue of this test proves its identity and
+// dials spoke1 itself: spoke1 drops its data and refuses its registration. The routers that belong
+// together lose no packet, although the daemons check inner sources and are killed and started
+// again.
 func TestAdmission(t *testing.T) {
 	m := lab.NewMesh(t, lab.ThirdSpoke())
 	m.Add("source_check = true")
@@ -27,7 +29,9 @@ func TestAdmission(t *testing.T) {
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
 	shortcut(m)
-	m.Await("the rogue has an SA with spoke1", soon, func() error { return secured(rogue, m.Spoke1) })
+	m.Await("the rogue has an SA with spoke1", soon, func() error {
+		return secured(rogue, m.Spoke1)
+	})
 	m.Await("spoke1 takes no registration", soon, func() error {
 		n, err := nhs(rogue)
 		if err != nil {
@@ -46,8 +50,11 @@ func TestAdmission(t *testing.T) {
 	forged := addr("172.16.2.77") // behind spoke2
 	rogue.Host.IP("addr add " + forged.String() + "/32 dev lo")
 	rogue.Host.Start("rogue-ping", nil, "ping", "-n", "-i", "0.05", m.Spoke1.Host.Addr.String())
-	rogue.Host.Start("forged-ping", nil, "ping", "-n", "-i", "0.05", "-I", forged.String(), m.Spoke1.Host.Addr.String())
-	m.Await("spoke1 drops what the rogue sends", soon, func() error { return droppedAtLeast(m.Spoke1, "data: not admitted", 40) })
+	rogue.Host.Start("forged-ping", nil, "ping", "-n", "-i", "0.05", "-I", forged.String(),
+		m.Spoke1.Host.Addr.String())
+	m.Await("spoke1 drops what the rogue sends", soon, func() error {
+		return droppedAtLeast(m.Spoke1, "data: not admitted", 40)
+	})
 	for _, source := range []netip.Addr{rogue.Host.Addr, forged} {
 		if out.Count(func(p lab.Packet) bool { return p.Sent && p.Src == source }) == 0 {
 			t.Errorf("the rogue sends nothing from %s, and this test shows nothing", source)
@@ -57,7 +64,9 @@ func TestAdmission(t *testing.T) {
 		s.Daemon.Kill()
 		s.Daemon.Start()
 	}
-	m.Await("and so does its next daemon", soon, func() error { return droppedAtLeast(m.Spoke1, "data: not admitted", 20) })
+	m.Await("and so does its next daemon", soon, func() error {
+		return droppedAtLeast(m.Spoke1, "data: not admitted", 20)
+	})
 	if err := up(m.Spoke1, m.Spoke2); err != nil {
 		t.Errorf("after the restarts: %v", err)
 	}
@@ -81,8 +90,9 @@ func TestAdmission(t *testing.T) {
 	encrypted(m)
 }
 
-// programsTakenAway takes spoke1's programs off its tunnel. They are back once the daemon hears of
-// it. While another program keeps their place, the status tells that everybody's data passes.
+// programsTakenAway removes the eBPF programs from spoke1's tunnel. The daemon attaches them again
+// as soon as it learns that they are gone. While another program's filter has their place, the
+// status reports that data from everybody passes, and why.
 func programsTakenAway(t *testing.T, m *lab.Mesh, lan *lab.Capture, fromRogue lab.Filter) {
 	t.Helper()
 	enforced := func() error {
@@ -112,7 +122,8 @@ func programsTakenAway(t *testing.T, m *lab.Mesh, lan *lab.Capture, fromRogue la
 	passed := lan.Count(fromRogue)
 	m.Spoke1.Run("tc", "qdisc", "del", "dev", "gre1", "clsact")
 	m.Await("spoke1's programs are back", soon, enforced)
-	t.Logf("of 40 packets a second, %d came through until the programs were back", lan.Count(fromRogue)-passed)
+	t.Logf("of 40 packets a second, %d came through until the programs were back",
+		lan.Count(fromRogue)-passed)
 	nothingPasses("after the qdisc was deleted")
 
 	m.Spoke1.Daemon.Signal(syscall.SIGSTOP)
@@ -135,7 +146,8 @@ func programsTakenAway(t *testing.T, m *lab.Mesh, lan *lab.Capture, fromRogue la
 	nothingPasses("after the other program had gone")
 }
 
-// An admitted spoke that sends from a source behind another router is stopped where sources are checked, and told in the counters.
+// The hub checks inner sources. It drops what an admitted spoke sends from an address behind
+// another router, or from one outside the network, and counts the drops.
 func TestForgedSource(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.Interface = append(m.Hub.Interface, "source_check = true")
@@ -146,9 +158,12 @@ func TestForgedSource(t *testing.T) {
 	before := echoes(m.Hub.Host)
 	m.Spoke1.Host.IP("addr add 172.16.2.77/32 dev lo", "addr add 198.51.100.77/32 dev lo")
 	for _, forged := range []string{"172.16.2.77", "198.51.100.77"} {
-		m.Spoke1.Host.Start("forged-"+forged, nil, "ping", "-n", "-i", "0.05", "-I", forged, m.Hub.Host.Addr.String())
+		m.Spoke1.Host.Start("forged-"+forged, nil, "ping", "-n", "-i", "0.05", "-I", forged,
+			m.Hub.Host.Addr.String())
 	}
-	m.Await("the hub drops forged sources", soon, func() error { return droppedAtLeast(m.Hub, "data: wrong source", 40) })
+	m.Await("the hub drops forged sources", soon, func() error {
+		return droppedAtLeast(m.Hub, "data: wrong source", 40)
+	})
 	if after := echoes(m.Hub.Host); after != before {
 		t.Errorf("the hub's host took in %d packets with forged sources", after-before)
 	}
@@ -157,7 +172,8 @@ func TestForgedSource(t *testing.T) {
 	encrypted(m)
 }
 
-// What a hub sends to a spoke whose network is down does not go to and fro between the two until its TTL ends.
+// The hub sends packets to a spoke whose network is down. The spoke drops them, so that they do not
+// go to and fro between the two until their TTL ends.
 func TestNoLoopWithTheHub(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -167,7 +183,8 @@ func TestNoLoopWithTheHub(t *testing.T) {
 	m.Spoke2.IP("link set lan0 down")
 	begun := lab.Since(time.Now())
 	const sent = 10
-	_, _ = m.Hub.Host.Try("ping", "-n", "-c", strconv.Itoa(sent), "-i", "0.05", "-W", "1", "172.16.2.99")
+	_, _ = m.Hub.Host.Try("ping", "-n", "-c", strconv.Itoa(sent), "-i", "0.05", "-W", "1",
+		"172.16.2.99")
 	m.Await("spoke2 drops what would go back", soon, func() error {
 		return droppedAtLeast(m.Spoke2, "data: would go back to the NHS that sent it", sent)
 	})
@@ -175,17 +192,20 @@ func TestNoLoopWithTheHub(t *testing.T) {
 		return p.Src == m.Spoke2.Public && p.Dst == m.Hub.Public
 	}
 	if n := m.Underlay.Count(lab.OfKind(lab.ESP), begun, between); n > 2*sent {
-		t.Errorf("%d packets to a network that is down made %d ESP packets from its spoke to the hub", sent, n)
+		t.Errorf("%d packets to a network that is down made %d ESP packets from its spoke to the hub",
+			sent, n)
 	}
 }
 
-// useNHS gives a site another line of next hop servers.
+// useNHS replaces the line of a site's configuration that lists its next hop servers.
 func useNHS(s *lab.Site, line string) {
-	i := slices.IndexFunc(s.Interface, func(l string) bool { return strings.HasPrefix(l, "nhs = ") })
+	i := slices.IndexFunc(s.Interface, func(l string) bool {
+		return strings.HasPrefix(l, "nhs = ")
+	})
 	s.Interface[i] = line
 }
 
-// droppedAtLeast is nil when a site's daemon counts so many drops for a reason.
+// droppedAtLeast returns nil when a site's daemon counts at least n drops for the reason.
 func droppedAtLeast(s *lab.Site, reason string, n uint64) error {
 	st, err := status(s)
 	if err != nil {
@@ -194,7 +214,8 @@ func droppedAtLeast(s *lab.Site, reason string, n uint64) error {
 	return lab.True(st.Counters.Dropped[reason] >= n, "%s dropped %v", s.Name, st.Counters.Dropped)
 }
 
-// echoes is how many echo requests a host has received, as its kernel says.
+// echoes returns how many echo requests a host has received by its kernel's count, or -1 if the
+// kernel shows no count.
 func echoes(h *lab.Host) int {
 	var names []string
 	for line := range strings.Lines(h.Run("cat", "/proc/net/snmp")) {

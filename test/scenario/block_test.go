@@ -12,11 +12,13 @@ import (
 	"cygnet/test/lab"
 )
 
-// blockTime is how long a block and a dropped rule may take, by the daemons' own logs and by the kernels' notifications: a look at the tables
-// of three routers takes longer on a machine that is busy.
+// blockTime is how long a block may take to have its effect, and likewise the removal of a rule.
+// The tests measure it by the daemons' logs and the kernels' notifications, because reading the
+// tables of three routers takes longer than that on a busy machine.
 const blockTime = time.Second
 
-// shutOut is nil when a router has neither neighbour nor SA of another any more, in the kernel and in charon.
+// shutOut returns nil when the kernel of a router has neither a neighbour nor an ESP state of
+// another router any more.
 func shutOut(s *lab.Site, overlay, nbma netip.Addr) error {
 	if at, ok := s.Neighbors("gre1")[overlay]; ok {
 		return lab.True(false, "%s has %s at %s", s.Name, overlay, at)
@@ -29,10 +31,12 @@ func shutOut(s *lab.Site, overlay, nbma netip.Addr) error {
 	return nil
 }
 
-// loggedAt is the time of the first line of a daemon's log with these words.
+// loggedAt returns the time of the first line in a site's daemon log that has all of these words,
+// or the zero time if no line has them.
 func loggedAt(s *lab.Site, words ...string) time.Time {
 	for line := range strings.Lines(s.Daemon.Output()) {
-		if stamp, ok := strings.CutPrefix(strings.Fields(line + " -")[0], "time="); ok && contains(line, words...) {
+		if stamp, ok := strings.CutPrefix(strings.Fields(line + " -")[0], "time="); ok &&
+			contains(line, words...) {
 			at, _ := time.Parse(time.RFC3339Nano, stamp)
 			return at
 		}
@@ -40,27 +44,34 @@ func loggedAt(s *lab.Site, words ...string) time.Time {
 	return time.Time{}
 }
 
-// takesEffect holds the end of spoke2's binding on the hub, and of the shortcut to it on spoke1, against the time that it may take.
+// takesEffect fails the test unless the hub logged the end of spoke2's binding, and spoke1 the end
+// of its shortcut to spoke2, within blockTime of begun.
 func takesEffect(t *testing.T, m *lab.Mesh, begun time.Time) {
 	t.Helper()
 	binding := loggedAt(m.Hub, "binding ended", "spoke2").Sub(begun)
 	shortcut := loggedAt(m.Spoke1, "shortcut ended", "shut out").Sub(begun)
-	t.Logf("the hub's binding ended after %v, the shortcut on the other spoke after %v", binding, shortcut)
+	t.Logf("the hub's binding ended after %v, the shortcut on the other spoke after %v", binding,
+		shortcut)
 	if max(binding, shortcut) > blockTime || min(binding, shortcut) < -blockTime {
 		t.Errorf("that is not within %v", blockTime)
 	}
 }
 
-// ending is that of what a router has of another in its kernel: the neighbour, and the ESP states, which charon takes away.
+// An ending follows how a router's kernel loses what it has of another router: the neighbour, and
+// the ESP states, which charon deletes.
 type ending struct {
 	*monitor
 	of   *lab.Site
 	spis []uint32
 }
 
+// endingOf begins to watch a router's kernel (at) for the end of what it has of another router
+// (of).
 func endingOf(m *lab.Mesh, of, at *lab.Site) *ending {
 	e := &ending{monitor: watch(m, at), of: of}
-	for _, st := range at.XfrmStates() { // charon lists those of a rekeyed child, too, that the kernel has no more
+	// The kernel is asked for the states, because charon also lists those of a rekeyed CHILD_SA
+	// that the kernel no longer has.
+	for _, st := range at.XfrmStates() {
 		if st.Src == of.Public || st.Dst == of.Public {
 			e.spis = append(e.spis, st.SPI)
 		}
@@ -68,7 +79,8 @@ func endingOf(m *lab.Mesh, of, at *lab.Site) *ending {
 	return e
 }
 
-// within holds the ending against the time that it may take since an event, by the kernel's notifications.
+// within fails the test if the neighbour or an ESP state ended later than limit after the event, by
+// the kernel's notifications.
 func (e *ending) within(t *testing.T, event time.Time, limit time.Duration) {
 	t.Helper()
 	var neighbor, states time.Time
@@ -83,16 +95,20 @@ func (e *ending) within(t *testing.T, event time.Time, limit time.Duration) {
 				states = at
 			}
 		}
-		return lab.True(!neighbor.IsZero() && len(e.spis) > 0, "the neighbour is there, or there were no states: %08x", e.spis)
+		return lab.True(!neighbor.IsZero() && len(e.spis) > 0,
+			"the neighbour is there, or there were no states: %08x", e.spis)
 	})
-	t.Logf("%s: neighbour gone after %v, ESP states after %v", e.site.Name, neighbor.Sub(event), states.Sub(event))
+	t.Logf("%s: neighbour gone after %v, ESP states after %v", e.site.Name, neighbor.Sub(event),
+		states.Sub(event))
 	if max(neighbor.Sub(event), states.Sub(event)) > limit {
 		t.Errorf("that is not within %v", limit)
 	}
 }
 
-// The hub blocks a spoke that has live shortcuts: within a second the hub has nothing of it left, and the other spoke, which the hub tells,
-// neither shortcut nor SA. It comes back from nowhere, over a restart of the daemon, until it is unblocked.
+// The hub blocks a spoke that has live shortcuts. Within a second the hub has nothing left of that
+// spoke, and the other spoke, which the hub informs, has neither a shortcut to it nor an SA with
+// it. The blocked spoke does not come back until it is unblocked, not even when the hub's daemon is
+// restarted.
 func TestBlock(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Certify()
@@ -104,7 +120,9 @@ func TestBlock(t *testing.T) {
 	ends := []*ending{endingOf(m, m.Spoke2, m.Hub), endingOf(m, m.Spoke2, m.Spoke1)}
 
 	m.Hub.Cygnet("peer", "block", "spoke2.example.net")
-	m.Await("the hub has nothing of spoke2", soon, func() error { return shutOut(m.Hub, m.Spoke2.Overlay, m.Spoke2.Public) })
+	m.Await("the hub has nothing of spoke2", soon, func() error {
+		return shutOut(m.Hub, m.Spoke2.Overlay, m.Spoke2.Public)
+	})
 	m.Await("spoke1 has nothing of spoke2", soon, func() error {
 		if hop := m.Spoke1.NextHop(m.Spoke2.Host.Addr); hop != m.Hub.Overlay {
 			return lab.True(false, "spoke1 sends to spoke2's LAN via %s", hop)
@@ -118,15 +136,20 @@ func TestBlock(t *testing.T) {
 		e.within(t, blocked, blockTime)
 	}
 
-	// It dials again and again; each SA is ended at once.
-	thrownOut := func() int { return count(m.Hub, "peer may do nothing here", "spoke2.example.net is blocked") }
-	m.Await("it was thrown out again", later, func() error { return lab.True(thrownOut() > 0, "not yet") })
+	// The blocked spoke dials again and again. The hub ends each of its SAs at once.
+	thrownOut := func() int {
+		return count(m.Hub, "peer may do nothing here", "spoke2.example.net is blocked")
+	}
+	m.Await("it was thrown out again", later, func() error {
+		return lab.True(thrownOut() > 0, "not yet")
+	})
 	neverBack := func(when string) {
 		t.Helper()
 		if at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]; ok {
 			t.Errorf("%s the hub has spoke2 at %s", when, at)
 		}
-		if out := m.Hub.Cygnet("peer", "blocked"); !contains(out, "spoke2.example.net", "taken back") {
+		if out := m.Hub.Cygnet("peer", "blocked"); !contains(out, "spoke2.example.net",
+			"taken back") {
 			t.Errorf("%s blocked are: %s", when, out)
 		}
 	}
@@ -134,10 +157,13 @@ func TestBlock(t *testing.T) {
 	m.Hub.Daemon.Kill()
 	m.Hub.Daemon.Start()
 	before := thrownOut()
-	m.Await("it is thrown out after the restart as well", later, func() error { return lab.True(thrownOut() > before, "not yet") })
+	m.Await("it is thrown out after the restart as well", later, func() error {
+		return lab.True(thrownOut() > before, "not yet")
+	})
 	neverBack("after the restart")
 	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 3)
-	if out := m.Hub.Cygnet("status"); !contains(out, "BLOCKED", "spoke2.example.net is blocked by an administrator") {
+	if out := m.Hub.Cygnet("status"); !contains(out, "BLOCKED",
+		"spoke2.example.net is blocked by an administrator") {
 		t.Errorf("status: %s", out)
 	}
 
@@ -147,7 +173,7 @@ func TestBlock(t *testing.T) {
 	encrypted(m)
 }
 
-// A block for a time ends with it.
+// A block that is set for some time ends when that time is over.
 func TestBlockForATime(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -160,18 +186,24 @@ func TestBlockForATime(t *testing.T) {
 		return nil
 	})
 	registered(m, m.Spoke1, later)
-	if err := logged(m.Hub, "identity no longer blocked", "spoke1.example.net", "its time is over"); err != nil {
+	if err := logged(m.Hub, "identity no longer blocked", "spoke1.example.net",
+		"its time is over"); err != nil {
 		t.Error(err)
 	}
 	encrypted(m)
 }
 
-// A rule dropped from the file and a reload do the same at once: binding and SA go, the other spoke is told. The SA that the spoke makes
-// then stays, and it is refused on it. The rule back in the file lets it in again; the other spoke never notices a thing.
+// An administrator deletes a spoke's rule from the file and reloads. That has the effect of a block
+// at once: the hub ends the spoke's binding and SA, and informs the other spoke. The SA that the
+// spoke makes next stays, but the hub refuses its registration. Once the rule is back in the file
+// and reloaded, the hub accepts the spoke again. The other spoke loses no packet.
 func TestRuleDroppedByReload(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Certify()
-	all := []string{lab.Rule("spoke1.example.net", "10.255.0.11"), lab.Rule("spoke2.example.net", "10.255.0.12")}
+	all := []string{
+		lab.Rule("spoke1.example.net", "10.255.0.11"),
+		lab.Rule("spoke2.example.net", "10.255.0.12"),
+	}
 	m.Hub.Rules = all
 	m.Start()
 	registered(m, m.Spoke1, soon)
@@ -213,8 +245,9 @@ func TestRuleDroppedByReload(t *testing.T) {
 	encrypted(m)
 }
 
-// A spoke that the hub has blocked and that dials another spoke itself, without a daemon and with a certificate as good as ever, gets an SA
-// and no data through: nobody vouches for it. It had a live shortcut there until the moment of the block.
+// A spoke that the hub has blocked dials another spoke itself, without a daemon and with a
+// certificate that is still valid. It gets an SA but no data through, because nobody vouches for
+// it. Until the block it had a live shortcut to that spoke.
 func TestBlockedSpokeDialsAnother(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Certify()
@@ -223,21 +256,28 @@ func TestBlockedSpokeDialsAnother(t *testing.T) {
 	registered(m, m.Spoke2, soon)
 	shortcut(m)
 	rogue := m.Spoke2
-	rogue.Daemon.Kill() // what it has in the kernel and in charon stays
+	rogue.Daemon.Kill() // its neighbours, routes and SAs stay
 	m.Hub.Cygnet("peer", "block", "spoke2.example.net")
-	m.Await("spoke1 has nothing of spoke2", soon, func() error { return shutOut(m.Spoke1, rogue.Overlay, rogue.Public) })
+	m.Await("spoke1 has nothing of spoke2", soon, func() error {
+		return shutOut(m.Spoke1, rogue.Overlay, rogue.Public)
+	})
 
 	lan := m.Spoke1.Host.Capture("eth0")
-	rogue.WriteFile("/etc/swanctl/swanctl.conf", 0o600, replace(rogueConnection, "LOCAL", rogue.Public.String(), "REMOTE", m.Spoke1.Public.String()))
+	rogue.WriteFile("/etc/swanctl/swanctl.conf", 0o600,
+		replace(rogueConnection, "LOCAL", rogue.Public.String(),
+			"REMOTE", m.Spoke1.Public.String()))
 	rogue.Run("swanctl", "--load-all")
 	rogue.Run("swanctl", "--initiate", "--child", "gre", "--timeout", "20")
 	if err := secured(rogue, m.Spoke1); err != nil {
 		t.Fatalf("the rogue has no SA, and this test shows nothing: %v", err)
 	}
-	rogue.IP("neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent", "route replace 172.16.1.0/24 via 10.255.0.11 dev gre1 onlink")
+	rogue.IP("neigh replace 10.255.0.11 lladdr 192.0.2.11 dev gre1 nud permanent",
+		"route replace 172.16.1.0/24 via 10.255.0.11 dev gre1 onlink")
 	before := lan.Count()
 	rogue.Host.Start("rogue-ping", nil, "ping", "-n", "-i", "0.05", m.Spoke1.Host.Addr.String())
-	m.Await("spoke1 drops what the rogue sends", soon, func() error { return droppedAtLeast(m.Spoke1, "data: not admitted", 40) })
+	m.Await("spoke1 drops what the rogue sends", soon, func() error {
+		return droppedAtLeast(m.Spoke1, "data: not admitted", 40)
+	})
 	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
 	fromRogue := func(p lab.Packet) bool { return p.Src == rogue.Host.Addr }
 	if n := lan.Count(fromRogue); n > 0 || lan.Count() == before {
@@ -246,8 +286,9 @@ func TestBlockedSpokeDialsAnother(t *testing.T) {
 	encrypted(m)
 }
 
-// rogueConnection is what a router without a daemon dials another with, by its certificate. Its priority puts
-// it before the block on clear GRE that the daemon left behind.
+// rogueConnection is the connection by which a router without a daemon dials another one, with its
+// own certificate. The priority puts the SA's policies before the policy against clear GRE that the
+// daemon left behind.
 const rogueConnection = `connections {
 	gre {
 		version = 2

@@ -11,8 +11,9 @@ import (
 	"cygnet/test/lab"
 )
 
-// What cygnet check says of a host: with charon as Debian ships it, with the settings that we recommend, without charon, and to somebody
-// who is not root. The lab's kernel has all that is needed.
+// cygnet check reports what the host lacks. The test runs it with charon as Debian configures it,
+// with the settings that we recommend, without charon, without certificates, and as a user who is
+// not root. The lab's kernel has everything that is needed.
 func TestCheckLooksAtTheHost(t *testing.T) {
 	m := lab.NewMesh(t)
 	hub := m.Hub
@@ -24,12 +25,14 @@ func TestCheckLooksAtTheHost(t *testing.T) {
 		if code := exitCode(err); code != want {
 			t.Errorf("cygnet check exits with %d, want %d", code, want)
 		}
-		if !contains(out, lab.CygnetConfig+" is valid") || strings.Contains(out, "kernel: no ") || strings.Contains(out, "not tried") {
+		if !contains(out, lab.CygnetConfig+" is valid") || strings.Contains(out, "kernel: no ") ||
+			strings.Contains(out, "not tried") {
 			t.Errorf("cygnet check says\n%s", out)
 		}
 		return out
 	}
-	if out := found(0); !contains(out, "THIS HOST", "strongSwan: charon is set up for few peers", "threads = 32 (it is 16)", "noticed after 2m55s", "install_routes = no") {
+	if out := found(0); !contains(out, "THIS HOST", "strongSwan: charon is set up for few peers",
+		"threads = 32 (it is 16)", "noticed after 2m55s", "install_routes = no") {
 		t.Errorf("of Debian's settings it says\n%s", out)
 	}
 	hub.WriteFile("/etc/strongswan.d/cygnet.conf", 0o644, contrib(t, "swanctl/charon-cygnet.conf"))
@@ -41,26 +44,35 @@ func TestCheckLooksAtTheHost(t *testing.T) {
 		t.Errorf("without charon it says\n%s", out)
 	}
 
-	hub.WriteFile(lab.CygnetConfig, 0o644, replace(hub.Config(), `psk_file = "/etc/cygnet/gre1.psk"`, `auth = "certificate"`))
-	if out := found(5); !contains(out, `certificates: gre1: no certificate for the identity "hub.example.net"`, "no authority is in /etc/swanctl/x509ca") {
+	hub.WriteFile(lab.CygnetConfig, 0o644,
+		replace(hub.Config(), `psk_file = "/etc/cygnet/gre1.psk"`, `auth = "certificate"`))
+	if out := found(5); !contains(out,
+		`certificates: gre1: no certificate for the identity "hub.example.net"`,
+		"no authority is in /etc/swanctl/x509ca") {
 		t.Errorf("of missing certificates it says\n%s", out)
 	}
 	out, err := hub.TryAsNobody("cygnet", "check")
-	if exitCode(err) != 5 || !contains(out, "is valid", "kernel: what it has was not tried: run this as root", `no certificate for the identity "hub.example.net"`) {
+	if exitCode(err) != 5 ||
+		!contains(out, "is valid", "kernel: what it has was not tried: run this as root",
+			`no certificate for the identity "hub.example.net"`) {
 		t.Errorf("to somebody who is not root it says, with %v,\n%s", err, out)
 	}
 
-	// What this host does not have is told, and is an error; for a file of another machine it is left out.
-	hub.WriteFile("/etc/cygnet/other.toml", 0o644, replace(hub.Config(), `underlay = "eth0"`, `underlay = "eth77"`))
-	if out, err := hub.TryCygnet("check", "/etc/cygnet/other.toml"); exitCode(err) != 5 || !contains(out, "this host has no device eth77") {
+	// A device that this host does not have is an error. With --offline, which is for the file of
+	// another machine, cygnet check does not look at this host.
+	hub.WriteFile("/etc/cygnet/other.toml", 0o644,
+		replace(hub.Config(), `underlay = "eth0"`, `underlay = "eth77"`))
+	if out, err := hub.TryCygnet("check", "/etc/cygnet/other.toml"); exitCode(err) != 5 ||
+		!contains(out, "this host has no device eth77") {
 		t.Errorf("of another machine's device it says, with %v,\n%s", err, out)
 	}
-	if out, err := hub.TryCygnet("check", "--offline", "/etc/cygnet/other.toml"); err != nil || contains(out, "THIS HOST") {
+	if out, err := hub.TryCygnet("check", "--offline", "/etc/cygnet/other.toml"); err != nil ||
+		contains(out, "THIS HOST") {
 		t.Errorf("offline it says, with %v,\n%s", err, out)
 	}
 }
 
-// exitCode is that of a program that was run; -1: it was not.
+// exitCode returns the exit code of a program that was run, or -1 if it could not be run.
 func exitCode(err error) int {
 	var exit *exec.ExitError
 	switch {

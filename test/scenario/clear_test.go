@@ -11,8 +11,9 @@ import (
 	"cygnet/test/lab"
 )
 
-// movesInClear gives a spoke another underlay address while the other one sends to it directly.
-// Without IPsec no dead peer detection tells that one: the spoke that moved does, along the hub.
+// movesInClear gives a spoke another underlay address while the other spoke sends to it directly.
+// Without IPsec the other spoke has no dead peer detection that would tell it of the move: the
+// spoke that moved tells it, by way of the hub.
 func movesInClear(m *lab.Mesh) {
 	m.Helper()
 	shortcut(m)
@@ -24,11 +25,13 @@ func movesInClear(m *lab.Mesh) {
 	registered(m, m.Spoke2, soon)
 	flow.Back(time.Now(), soon)
 	sent, lost, longest := flow.Loss(begin)
-	m.Logf("a spoke moved without IPsec: %d of %d packets to it lost, for at most %s", lost, sent, longest.Round(time.Millisecond))
+	m.Logf("a spoke moved without IPsec: %d of %d packets to it lost, for at most %s", lost, sent,
+		longest.Round(time.Millisecond))
 	flow.Stop()
 	m.Await("spoke1 has left the old address", soon, func() error {
 		at, there := m.Spoke1.Neighbors("gre1")[m.Spoke2.Overlay]
-		return lab.True(!there || at == m.Spoke2.Public, "its neighbour %s is at %s", m.Spoke2.Overlay, at)
+		return lab.True(!there || at == m.Spoke2.Public, "its neighbour %s is at %s",
+			m.Spoke2.Overlay, at)
 	})
 	byHub := func(p lab.NHRP) bool {
 		return !p.Sent && p.SourceProtocol == m.Spoke2.Overlay && p.Link == m.Hub.Public
@@ -39,8 +42,8 @@ func movesInClear(m *lab.Mesh) {
 	shortcut(m)
 }
 
-// leavesInClear has a spoke leave while the other one has an answer of it: the reply of that one
-// comes along the hub, which is told last.
+// leavesInClear has spoke2 leave while spoke1 holds an answer of spoke2's to a Resolution Request.
+// Spoke1's reply to the purge comes by way of the hub, so spoke2 takes its leave of the hub last.
 func leavesInClear(m *lab.Mesh) {
 	m.Helper()
 	shortcut(m)
@@ -52,7 +55,10 @@ func leavesInClear(m *lab.Mesh) {
 			order = append(order, fmt.Sprintf("%s for %s", p.Type, p.DestProtocol))
 		}
 	}
-	want := []string{"purge request for 10.255.0.11", "purge reply for 10.255.0.11", "purge request for 10.255.0.1", "purge reply for 10.255.0.1"}
+	want := []string{
+		"purge request for 10.255.0.11", "purge reply for 10.255.0.11",
+		"purge request for 10.255.0.1", "purge reply for 10.255.0.1",
+	}
 	if !slices.Equal(order, want) {
 		m.Errorf("leaving went %q, want %q", order, want)
 	}

@@ -10,7 +10,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// Whatever is absent, charon, the daemon or both: what hosts and routers send into the tunnel is stopped by the kernel.
+// charon, the daemon or both are absent. The kernel still stops what hosts and routers send into
+// the tunnel.
 func TestFailClosed(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -19,14 +20,16 @@ func TestFailClosed(t *testing.T) {
 	shortcut(m)
 	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 50*time.Millisecond)
 	m.Hub.Host.Train(m.Spoke1.Host.Addr, 50*time.Millisecond)
-	// The daemon takes its neighbours away some time after the SA. One of the administrator's own stays: there is always something to stop.
+	// The daemon removes its neighbours some time after the SA is gone. A neighbour that the
+	// administrator added stays, so that the kernel always has packets to stop.
 	unheardOf := netip.MustParseAddr("10.255.0.250")
 	for at, to := range map[*lab.Site]*lab.Site{m.Hub: m.Spoke1, m.Spoke1: m.Hub} {
-		at.IP("neigh replace " + unheardOf.String() + " lladdr " + to.Public.String() + " dev gre1 nud permanent")
+		at.IP("neigh replace " + unheardOf.String() + " lladdr " + to.Public.String() +
+			" dev gre1 nud permanent")
 		at.Train(unheardOf, 50*time.Millisecond)
 	}
 
-	// With SIGTERM charon takes its SAs and policies along: only the guard is left.
+	// With SIGTERM charon removes its SAs and policies: only the guard is left.
 	for _, s := range m.Sites() {
 		s.Charon.Terminate()
 	}
@@ -51,7 +54,8 @@ func TestFailClosed(t *testing.T) {
 	encrypted(m)
 }
 
-// blocked awaits that the kernel stopped some packets more at hub and spoke1, which proves that there were some.
+// blocked awaits that the kernels of the hub and of spoke1 each stop some packets more, which
+// proves that packets were sent.
 func blocked(m *lab.Mesh, when string) {
 	m.Helper()
 	for _, s := range []*lab.Site{m.Hub, m.Spoke1} {
@@ -63,7 +67,7 @@ func blocked(m *lab.Mesh, when string) {
 	}
 }
 
-// A stranger on the underlay who sends GRE in clear is not heard.
+// A stranger on the underlay sends GRE in clear. The hub's kernel drops all of it.
 func TestStrangerInClear(t *testing.T) {
 	m := lab.NewMesh(t)
 	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
@@ -73,14 +77,16 @@ func TestStrangerInClear(t *testing.T) {
 	inside := m.Hub.Capture("gre1")
 	for range 10 {
 		stranger.SendGRE(m.Hub.Public, 42, 0x2001, []byte("not NHRP at all"))
-		stranger.SendGRE(m.Hub.Public, 42, 0x0800, []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 172, 16, 1, 10, 172, 16, 0, 10})
+		stranger.SendGRE(m.Hub.Public, 42, 0x0800,
+			[]byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 172, 16, 1, 10, 172, 16, 0, 10})
 	}
 	m.Await("the hub's kernel drops what comes in clear", soon, func() error {
 		c, err := clearGRE(m.Hub)
 		if err != nil {
 			return err
 		}
-		return lab.True(c.StoppedIn == 20 && len(c.Leaks) == 0, "it dropped %d packets, and tells of %v", c.StoppedIn, c.Leaks)
+		return lab.True(c.StoppedIn == 20 && len(c.Leaks) == 0,
+			"it dropped %d packets, and tells of %v", c.StoppedIn, c.Leaks)
 	})
 	if n := inside.Count(func(p lab.Packet) bool { return p.Link == stranger.NBMA }); n != 0 {
 		t.Errorf("%d of the stranger's packets came into the tunnel", n)
@@ -88,14 +94,16 @@ func TestStrangerInClear(t *testing.T) {
 	alive(m)
 }
 
-// Without IPsec anybody can send anything: what is no NHRP is dropped and counted.
+// Without IPsec anybody can send anything to the hub. The hub drops what is not NHRP, and counts
+// it.
 func TestMalformedPacketsAreCounted(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Unprotect()
 	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
 	m.Start()
 	registered(m, m.Spoke1, soon)
-	for size := 4; size < 104; size++ { // with less than four bytes of payload the kernel itself drops the packet
+	// The kernel itself drops a packet with less than four bytes of payload.
+	for size := 4; size < 104; size++ {
 		junk := make([]byte, size)
 		for i := range junk {
 			junk[i] = byte(i * size)

@@ -10,7 +10,7 @@ import (
 	"cygnet/test/lab"
 )
 
-// contrib reads a file that comes with Cygnet.
+// contrib returns the text of a file from the folder contrib.
 func contrib(t *testing.T, name string) string {
 	t.Helper()
 	root, err := lab.Root()
@@ -24,17 +24,21 @@ func contrib(t *testing.T, name string) string {
 	return string(text)
 }
 
-// another makes of a spoke's example the one of another spoke, as its comments say.
+// another turns the example of a spoke into that of another spoke, as the example's comments say.
 func another(text string) string {
 	return replace(text, "10.255.0.11", "10.255.0.12", "spoke1", "spoke2")
 }
 
-// exampleMesh is the network that the examples are written for. Nothing runs on it.
+// exampleMesh returns the network that the examples are written for. Nothing runs on it yet.
 func exampleMesh(t *testing.T) *lab.Mesh {
 	t.Helper()
 	net := lab.New(t)
 	site := func(name, nbma, overlay, lan string) *lab.Site {
-		s := &lab.Site{Router: net.Router(name, lab.Addr(nbma+"/24"), lab.LAN(lan)), Overlay: addr(overlay), Public: addr(nbma)}
+		s := &lab.Site{
+			Router:  net.Router(name, lab.Addr(nbma+"/24"), lab.LAN(lan)),
+			Overlay: addr(overlay),
+			Public:  addr(nbma),
+		}
 		s.Host = s.Router.Host(name + "-pc")
 		return s
 	}
@@ -46,7 +50,8 @@ func exampleMesh(t *testing.T) *lab.Mesh {
 	}
 }
 
-// runExamples starts the daemons with these configurations and awaits both spokes at the hub.
+// runExamples starts the daemons with these configurations and awaits that both spokes are
+// registered with the hub.
 func runExamples(m *lab.Mesh, hub, spoke string) {
 	m.Helper()
 	m.Hub.Daemon = m.Hub.Cygnetd(hub)
@@ -56,11 +61,13 @@ func runExamples(m *lab.Mesh, hub, spoke string) {
 	registered(m, m.Spoke2, soon)
 }
 
-// runStatic is runExamples with static routes between the LANs, and proves that shortcuts come.
+// runStatic does what runExamples does, with static routes between the LANs. It proves that the
+// spokes get shortcuts.
 func runStatic(m *lab.Mesh, hub, spoke string) {
 	m.Helper()
 	runExamples(m, hub, spoke)
-	m.Hub.IP("route add 172.16.1.0/24 via 10.255.0.11 dev gre1 onlink", "route add 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
+	m.Hub.IP("route add 172.16.1.0/24 via 10.255.0.11 dev gre1 onlink",
+		"route add 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
 	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
 		s.IP("route add 172.16.0.0/16 via 10.255.0.1 dev gre1 onlink")
 	}
@@ -69,7 +76,8 @@ func runStatic(m *lab.Mesh, hub, spoke string) {
 	encrypted(m)
 }
 
-// The examples with a pre-shared key, on charon as Debian configures it.
+// The examples with a pre-shared key work, on charon as Debian configures it and with our
+// recommended settings.
 func TestExamplesWithKey(t *testing.T) {
 	m := exampleMesh(t)
 	for _, s := range m.Sites() {
@@ -79,15 +87,17 @@ func TestExamplesWithKey(t *testing.T) {
 	runStatic(m, contrib(t, "cygnet/hub.toml"), contrib(t, "cygnet/spoke.toml"))
 }
 
-// The examples with certificates, made as the example's script makes them, and loaded by swanctl.
+// The examples with certificates work: the example's script makes the certificates, and swanctl
+// loads them.
 func TestExamplesWithCertificates(t *testing.T) {
 	m := exampleMesh(t)
 	for _, s := range m.Sites() {
 		s.Charon = s.Router.DebianCharon(contrib(t, "swanctl/charon-cygnet.conf"))
 	}
-	maker := m.Hub // any node has a directory to work in
+	maker := m.Hub // any node would do: each has a directory to work in
 	maker.WriteFile("/run/make-certificates", 0o755, contrib(t, "swanctl/make-certificates"))
-	maker.Run("sh", "-c", "cd /run && ./make-certificates hub.example.net spoke1.example.net spoke2.example.net")
+	maker.Run("sh", "-c",
+		"cd /run && ./make-certificates hub.example.net spoke1.example.net spoke2.example.net")
 	for _, s := range m.Sites() {
 		for from, to := range map[string]string{
 			"example-ca.pem":             "x509ca/example-ca.pem",
@@ -107,7 +117,8 @@ func TestExamplesWithCertificates(t *testing.T) {
 	runStatic(m, contrib(t, "swanctl/hub.toml"), contrib(t, "swanctl/spoke.toml"))
 }
 
-// The example for FRR: BGP through the tunnels gives the routes, and shortcuts refine them.
+// The example for FRR works: BGP through the tunnels provides the routes, and shortcuts refine
+// them.
 func TestRoutingByFRR(t *testing.T) {
 	m := exampleMesh(t)
 	for _, s := range m.Sites() {
@@ -120,10 +131,13 @@ func TestRoutingByFRR(t *testing.T) {
 	m.Spoke2.FRR("bgpd", another(contrib(t, "frr/spoke.conf")))
 	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
 		m.Await(s.Name+" has a route to all sites by BGP", later, func() error {
-			return lab.True(s.NextHop(m.Hub.Host.Addr) == m.Hub.Overlay, "the routes are %+v", s.Routes("172.16.0.0/12"))
+			return lab.True(s.NextHop(m.Hub.Host.Addr) == m.Hub.Overlay, "the routes are %+v",
+				s.Routes("172.16.0.0/12"))
 		})
 	}
-	m.Await("spoke1 reaches spoke2's LAN", later, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+	m.Await("spoke1 reaches spoke2's LAN", later, func() error {
+		return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr)
+	})
 	shortcut(m)
 	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 10)
 	encrypted(m)

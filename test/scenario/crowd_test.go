@@ -16,8 +16,9 @@ import (
 	"cygnet/vici/profile"
 )
 
-// A crowd is many spokes on one node with one charon: each has an address, an identity, a wish for an SA with the hub that is its own,
-// and registers as soon as it has one, again every two seconds until the hub answers.
+// A crowd is many spokes on one node with one charon. Each spoke has an address and an identity of
+// its own and wants an SA of its own with the hub. As soon as a spoke has its SA it sends a
+// registration, and it repeats the registration every two seconds until the hub answers.
 type crowd struct {
 	*lab.Router
 	client *vici.Client
@@ -26,25 +27,36 @@ type crowd struct {
 	socket *lab.GRESocket
 
 	mu         sync.Mutex
-	registered map[int]time.Time // when the hub answered last; not while there is no SA
+	registered map[int]time.Time // when the hub last answered; no entry without an SA
 	secured    map[int]bool
 }
 
-// newCrowd makes the spokes, which begin to dial at once, all together.
+// newCrowd makes the spokes. All of them begin to dial at once.
 func newCrowd(m *lab.Mesh, size int) *crowd {
 	m.Helper()
-	c := &crowd{Router: m.Router("crowd", lab.Addr("198.18.0.1/16")), hub: m.Hub, size: size, registered: map[int]time.Time{}, secured: map[int]bool{}}
+	c := &crowd{
+		Router:     m.Router("crowd", lab.Addr("198.18.0.1/16")),
+		hub:        m.Hub,
+		size:       size,
+		registered: map[int]time.Time{},
+		secured:    map[int]bool{},
+	}
 	lines := []string{"route add 192.0.2.0/24 dev eth0"}
 	for i := 2; i <= size; i++ {
 		lines = append(lines, "addr add "+c.nbma(i).String()+"/16 dev eth0")
 	}
 	c.IP(lines...)
-	c.Run("ip", "xfrm", "policy", "add", "src", "0.0.0.0/0", "dst", "0.0.0.0/0", "proto", "gre", "dir", "out", "action", "block", "priority", "500000")
+	c.Run("ip", "xfrm", "policy", "add", "src", "0.0.0.0/0", "dst", "0.0.0.0/0", "proto", "gre",
+		"dir", "out", "action", "block", "priority", "500000")
 	m.Hub.IP("route add 198.18.0.0/16 dev eth0")
 	c.Router.Charon()
 	c.socket = c.GRESocket(42)
 
-	client := vici.New(vici.Options{Socket: c.Path(lab.CharonSocket), Log: slog.New(slog.DiscardHandler), MaxInitiations: size})
+	client := vici.New(vici.Options{
+		Socket:         c.Path(lab.CharonSocket),
+		Log:            slog.New(slog.DiscardHandler),
+		MaxInitiations: size,
+	})
 	c.client = client
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
@@ -54,22 +66,30 @@ func newCrowd(m *lab.Mesh, size int) *crowd {
 	tasks.Go(func() { c.listen(ctx) })
 	m.Cleanup(func() { cancel(); tasks.Wait() })
 	for i := 1; i <= size; i++ {
-		client.SetProfile(profile.Profile{Interface: fmt.Sprintf("spoke%d", i), LocalAddrs: []netip.Addr{c.nbma(i)},
-			Identity: fmt.Sprintf("spoke-%d.example.net", i), PSK: profile.Secret(m.Hub.PSK), DPDDelay: 10 * time.Second})
-		client.Want(vici.Key{Interface: fmt.Sprintf("spoke%d", i), NBMA: m.Hub.Public}, vici.InitiateFirst)
+		client.SetProfile(profile.Profile{
+			Interface:  fmt.Sprintf("spoke%d", i),
+			LocalAddrs: []netip.Addr{c.nbma(i)},
+			Identity:   fmt.Sprintf("spoke-%d.example.net", i),
+			PSK:        profile.Secret(m.Hub.PSK),
+			DPDDelay:   10 * time.Second,
+		})
+		client.Want(vici.Key{Interface: fmt.Sprintf("spoke%d", i), NBMA: m.Hub.Public},
+			vici.InitiateFirst)
 	}
 	return c
 }
 
-// nbma and overlay are a spoke's addresses. Spokes count from 1.
+// nbma returns the underlay address of a spoke. Spokes count from 1.
 func (c *crowd) nbma(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
 }
+
+// overlay returns the overlay address of a spoke.
 func (c *crowd) overlay(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 255, byte(1 + i>>8), byte(i)})
 }
 
-// watch notes who is secured.
+// watch records which spokes have an SA.
 func (c *crowd) watch(ctx context.Context, client *vici.Client) {
 	note := func(iface string, secured bool) {
 		var i int
@@ -98,7 +118,7 @@ func (c *crowd) watch(ctx context.Context, client *vici.Client) {
 	}
 }
 
-// register sends registrations of all that have an SA and no answer.
+// register sends a registration for each spoke that has an SA and no answer yet.
 func (c *crowd) register(ctx context.Context) {
 	sent, id := map[int]time.Time{}, uint32(0)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -121,8 +141,12 @@ func (c *crowd) register(ctx context.Context) {
 			p := packet.Packet{
 				Type: packet.RegistrationRequest, HopCount: 255, RequestID: id,
 				SourceNBMA: c.nbma(i), SourceProtocol: c.overlay(i), DestProtocol: c.hub.Overlay,
-				CIEs:       []packet.CIE{{PrefixLength: 32, MTU: 1400, HoldingTime: 600}},
-				Extensions: []packet.Extension{{Type: packet.ExtensionResponder, Compulsory: true}, {Type: packet.ExtensionForwardTransit, Compulsory: true}, {Type: packet.ExtensionReverseTransit, Compulsory: true}},
+				CIEs: []packet.CIE{{PrefixLength: 32, MTU: 1400, HoldingTime: 600}},
+				Extensions: []packet.Extension{
+					{Type: packet.ExtensionResponder, Compulsory: true},
+					{Type: packet.ExtensionForwardTransit, Compulsory: true},
+					{Type: packet.ExtensionReverseTransit, Compulsory: true},
+				},
 			}
 			if data, err := p.Append(nil); err == nil {
 				_ = c.socket.Send(c.nbma(i), c.hub.Public, 0x2001, data) // repeated if it is lost
@@ -131,13 +155,15 @@ func (c *crowd) register(ctx context.Context) {
 	}
 }
 
-// listen notes the hub's answers.
+// listen records the hub's answers.
 func (c *crowd) listen(ctx context.Context) {
 	buf := make([]byte, 4096)
 	for ctx.Err() == nil {
 		_, to, protocol, payload, ok := c.socket.Receive(buf)
 		var p packet.Packet
-		if !ok || protocol != 0x2001 || p.Parse(payload) != nil || p.Type != packet.RegistrationReply || len(p.CIEs) == 0 || p.CIEs[0].Code != packet.CodeSuccess {
+		if !ok || protocol != 0x2001 || p.Parse(payload) != nil ||
+			p.Type != packet.RegistrationReply || len(p.CIEs) == 0 ||
+			p.CIEs[0].Code != packet.CodeSuccess {
 			continue
 		}
 		a := to.As4()
@@ -147,7 +173,8 @@ func (c *crowd) listen(ctx context.Context) {
 	}
 }
 
-// registeredSince counts the spokes that the hub answered at t or later, on an SA that they still have.
+// registeredSince returns the number of spokes that the hub answered at t or later, on an SA that
+// they still have.
 func (c *crowd) registeredSince(t time.Time) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -160,7 +187,7 @@ func (c *crowd) registeredSince(t time.Time) int {
 	return count
 }
 
-// boundAndSecured counts the spokes whose binding the hub has, with an SA.
+// boundAndSecured returns the number of spokes for which the hub has a binding and an SA.
 func (c *crowd) boundAndSecured() int {
 	st, err := status(c.hub)
 	if err != nil || len(st.Interfaces) == 0 {
@@ -175,8 +202,9 @@ func (c *crowd) boundAndSecured() int {
 	return count
 }
 
-// alone says what is against each spoke having one SA, at both ends, and being the hub's neighbour. The spokes' SAs are those that their
-// client follows: their charon has enough to do without being asked for all of them again and again.
+// alone returns an error unless each spoke has exactly one SA, at both ends, and is the hub's
+// neighbour. The SAs of the spokes are those that their VICI client follows: their charon has
+// enough to do without listing all of them again and again.
 func (c *crowd) alone() error {
 	hub, spokes, neighbors := c.hub.Charon.SAs(), c.client.SAs(), c.hub.Neighbors("gre1")
 	for i := 1; i <= c.size; i++ {
@@ -184,5 +212,6 @@ func (c *crowd) alone() error {
 			return fmt.Errorf("the hub's neighbour %s is at %s", c.overlay(i), at)
 		}
 	}
-	return lab.True(len(hub) == c.size && len(spokes) == c.size, "the hub has %d SAs, the spokes have %d", len(hub), len(spokes))
+	return lab.True(len(hub) == c.size && len(spokes) == c.size,
+		"the hub has %d SAs, the spokes have %d", len(hub), len(spokes))
 }

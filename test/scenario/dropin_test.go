@@ -9,8 +9,9 @@ import (
 	"cygnet/test/lab"
 )
 
-// siteConf is the swanctl.conf of a site that had strongSwan before, in pieces as such files are: a template, a connection that inherits
-// from it, secrets by identity.
+// siteConf is the swanctl.conf of a site that had strongSwan before Cygnet. It is in pieces, as
+// such files are: a template, a connection that inherits from the template, and secrets by
+// identity.
 const siteConf = `include conf.d/*.conf
 
 connections {
@@ -39,6 +40,7 @@ secrets {
 }
 `
 
+// siteTemplates is the file of templates that siteConf includes.
 const siteTemplates = `# what all connections have in common
 templates {
 	key { auth = psk }
@@ -59,35 +61,42 @@ templates {
 }
 `
 
-// dropIn makes all sites of a mesh ones with a swanctl.conf of their own, loaded by swanctl. No daemon runs yet.
+// dropIn gives each site of a mesh a swanctl.conf of its own, loaded by swanctl. No daemon runs
+// yet.
 func dropIn(m *lab.Mesh) {
 	m.Helper()
 	for _, s := range m.Sites() {
 		s.IPsec = []string{`swanctl_connection = "dmvpn"`}
-		s.WriteFile("/etc/swanctl/swanctl.conf", 0o640, replace(siteConf, "NAME", s.Name, "ADDRESS", s.NBMA.String()))
+		s.WriteFile("/etc/swanctl/swanctl.conf", 0o640,
+			replace(siteConf, "NAME", s.Name, "ADDRESS", s.NBMA.String()))
 		s.WriteFile("/etc/swanctl/conf.d/templates.conf", 0o640, siteTemplates)
 		s.Charon = s.Router.Charon()
 		s.Run("swanctl", "--load-all")
 	}
 }
 
-// A site with a swanctl.conf names its connection, and that is all: cygnet check is content, SAs come as the connection says with the
-// site's secrets, spokes find each other, and neither the administrator's swanctl --load-all nor a daemon that is killed loses a packet.
+// A site that has a swanctl.conf only has to tell Cygnet the name of its connection. cygnet check
+// warns of nothing, the SAs are as the connection says and use the site's secrets, and the spokes
+// get shortcuts. Neither the administrator's swanctl --load-all nor the kill of a daemon loses a
+// packet.
 func TestExistingConnection(t *testing.T) {
 	m := lab.NewMesh(t)
 	dropIn(m)
-	m.Spoke2.WriteFile("/etc/swanctl/conf.d/templates.conf", 0o640, replace(siteTemplates, "mode = transport", "priority = 1000\n\t\t\t\tmode = transport"))
+	m.Spoke2.WriteFile("/etc/swanctl/conf.d/templates.conf", 0o640,
+		replace(siteTemplates, "mode = transport", "priority = 1000\n\t\t\t\tmode = transport"))
 	m.Spoke2.Run("swanctl", "--load-all")
 	for _, s := range m.Sites() {
 		s.StartDaemon()
-		if out := s.Cygnet("check"); !contains(out, "is valid", "dmvpn of /etc/swanctl/swanctl.conf") || contains(out, "warning") {
+		if out := s.Cygnet("check"); !contains(out, "is valid",
+			"dmvpn of /etc/swanctl/swanctl.conf") || contains(out, "warning") {
 			t.Errorf("cygnet check on %s: %s", s.Name, out)
 		}
 	}
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
 	shortcut(m)
-	// The site's SAs come before the front guard only where its child says so.
+	// The daemon sets the front guard only where the site's SAs come before it. They do at spoke2,
+	// whose CHILD_SA has a priority for that.
 	for s, want := range map[*lab.Site]int{m.Hub: 2, m.Spoke1: 2, m.Spoke2: 6} {
 		if got := len(s.Guards()); got != want {
 			t.Errorf("%s has %d policies that block GRE, not %d", s.Name, got, want)
@@ -98,13 +107,17 @@ func TestExistingConnection(t *testing.T) {
 			t.Errorf("the SA with the hub is %+v", sa)
 		}
 	}
-	if out := m.Spoke1.Run("swanctl", "--list-sas"); !contains(out, "AES_CBC-128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/CURVE_25519") {
+	if out := m.Spoke1.Run("swanctl", "--list-sas"); !contains(out,
+		"AES_CBC-128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/CURVE_25519") {
 		t.Errorf("the SAs are not as the site's proposals have them:\n%s", out)
 	}
 
-	// With the tunnel's own address in it, the site's connection is as good for who dials in as the daemon's, and was there before.
+	// The site's connection names the tunnel's own address. For a spoke that dials in, charon
+	// therefore finds it as good as the daemon's connection, and takes the one that was there
+	// before.
 	if sas := m.Hub.Charon.With(m.Spoke1.Public); len(sas) != 1 || sas[0].Name != "dmvpn" {
-		t.Errorf("the hub's SAs with spoke1 are %+v; one by the site's connection was to be expected", sas)
+		t.Errorf("the hub's SAs with spoke1 are %+v; one by the site's connection was to be expected",
+			sas)
 	}
 
 	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 20*time.Millisecond)
@@ -121,12 +134,15 @@ func TestExistingConnection(t *testing.T) {
 	encrypted(m)
 }
 
-// What stands in the way is told by cygnet check without charon and daemon, by file and line of swanctl.conf; and the daemon does not start.
+// A connection in tunnel mode cannot be used. cygnet check says so without charon and daemon, with
+// the file and the line, and the daemon does not start.
 func TestExistingConnectionInTunnelMode(t *testing.T) {
 	m := lab.NewMesh(t)
 	s := m.Spoke1
-	s.WriteFile("/etc/swanctl/swanctl.conf", 0o640, replace(siteConf, "NAME", s.Name, "ADDRESS", s.NBMA.String()))
-	s.WriteFile("/etc/swanctl/conf.d/templates.conf", 0o640, replace(siteTemplates, "mode = transport", "mode = tunnel"))
+	s.WriteFile("/etc/swanctl/swanctl.conf", 0o640,
+		replace(siteConf, "NAME", s.Name, "ADDRESS", s.NBMA.String()))
+	s.WriteFile("/etc/swanctl/conf.d/templates.conf", 0o640,
+		replace(siteTemplates, "mode = transport", "mode = tunnel"))
 	s.IPsec = []string{`swanctl_connection = "dmvpn"`}
 	d := s.LaunchCygnetd(s.Config())
 	if code := d.Wait(soon); code == 0 {

@@ -13,12 +13,14 @@ import (
 	"cygnet/test/lab"
 )
 
-// How soon traffic is promised to pass once charon is back: where one end can dial the other, and where a spoke is behind NAT.
+// charonBack and natBack are how soon traffic is promised to pass once charon is back: where one
+// end can dial the other, and where a spoke is behind NAT.
 const (
 	charonBack = 3 * time.Second
 	natBack    = 10 * time.Second
 )
 
+// charonEnds lists the ways in which the tests end charon.
 var charonEnds = []struct {
 	name string
 	end  func(*lab.Charon)
@@ -27,8 +29,9 @@ var charonEnds = []struct {
 	{"SIGKILL", func(c *lab.Charon) { c.Kill() }},
 }
 
-// charon ends and comes back, on a spoke, on the hub and on both: terminated, so that all of its SAs are gone, or killed, so that its
-// peers and its kernel keep them and know nothing.
+// charon ends and comes back: on a spoke, on the hub, and on both. With SIGTERM all of its SAs are
+// gone; with SIGKILL its peers and its kernel keep the SAs and learn nothing of its end. Traffic
+// passes again within charonBack, and the end of a spoke's charon costs another spoke nothing.
 func TestFaultCharonEnds(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	for _, e := range charonEnds {
@@ -50,8 +53,8 @@ func TestFaultCharonEnds(t *testing.T) {
 	f.end()
 }
 
-// recovers fails the test where a flow is not back as soon as promised since charon's return, or has a longer outage later, and awaits
-// that nothing is left of the fault, which began before.
+// recovers fails the test if a flow takes longer than promised to pass again after charon returned,
+// or has a longer outage later. It awaits that nothing is left of the fault, which began at begin.
 func (f *faultyMesh) recovers(begin, returned time.Time, promised time.Duration) {
 	f.Helper()
 	for _, flow := range f.flows() {
@@ -64,8 +67,9 @@ func (f *faultyMesh) recovers(begin, returned time.Time, promised time.Duration)
 	f.losses(begin)
 }
 
-// The hub's charon ends, and a spoke is behind NAT. Terminated, it has told the spoke, which dials; killed, the hub dials through the
-// mapping that the spoke's SA has left at the NAT.
+// The hub's charon ends, and a spoke is behind NAT. With SIGTERM the hub's charon tells the spoke,
+// which dials again. With SIGKILL the hub dials, through the mapping that the spoke's SA left at
+// the NAT.
 func TestFaultCharonEndsNAT(t *testing.T) {
 	f := newFaultyMesh(t, nil, lab.SpokeBehindNAT("spoke1"))
 	for _, e := range charonEnds {
@@ -78,9 +82,9 @@ func TestFaultCharonEndsNAT(t *testing.T) {
 	f.end()
 }
 
-// charon stands still for longer than dead peer detection takes, which is 3 s of silence and 10.9 s of
-// retransmissions here. The peers may give its SAs up, as those with strongSwan 6.0 do, and it does not
-// know. Once charon goes on, the peers have it again.
+// charon is stopped for longer than dead peer detection takes, which is 3 s of silence and 10.9 s
+// of retransmissions here. The peers may give up its SAs, as those with strongSwan 6.0 do, and the
+// stopped charon does not learn of it. Once charon goes on, its peers have SAs with it again.
 func TestFaultCharonStops(t *testing.T) {
 	const still = 20 * time.Second
 	f := newFaultyMesh(t, func(m *lab.Mesh) { m.AddIPsec(`dpd_delay = "3s"`) })
@@ -95,8 +99,9 @@ func TestFaultCharonStops(t *testing.T) {
 	f.end()
 }
 
-// What an administrator may do with swanctl, and what SAs go through in their lives, disturbs nobody: their rekeying, from either
-// side, loses nothing; connections and secrets that he unloads come back.
+// Neither what an administrator may do with swanctl nor what SAs go through in their lives disturbs
+// traffic. Rekeying, from either side, loses no packet. Connections and secrets that the
+// administrator unloads come back.
 func TestFaultAdministrator(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
@@ -106,7 +111,12 @@ func TestFaultAdministrator(t *testing.T) {
 		f.rekeyed(s, "ike-id")
 	}
 	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
-		for _, args := range [][]string{{"--load-all"}, {"--load-conns"}, {"--load-creds", "--clear"}, {"--load-all", "--clear"}} {
+		for _, args := range [][]string{
+			{"--load-all"},
+			{"--load-conns"},
+			{"--load-creds", "--clear"},
+			{"--load-all", "--clear"},
+		} {
 			f.fault("swanctl " + strings.Join(args, " ") + " on " + s.Name)
 			begin := time.Now()
 			s.Run("swanctl", args...)
@@ -121,12 +131,14 @@ func TestFaultAdministrator(t *testing.T) {
 		s.Run("swanctl", "--load-creds", "--clear")
 	}
 	f.Spoke1.Run("swanctl", "--terminate", "--ike-id", f.Spoke1.Charon.With(f.Hub.Public)[0].ID)
-	f.back(f.hub, time.Now(), 75*time.Second) // secrets cannot be listed: they are brought back every minute
+	// charon cannot list secrets, so the daemon loads them again every minute.
+	f.back(f.hub, time.Now(), 75*time.Second)
 	f.settle(time.Now())
 	f.end()
 }
 
-// An administrator has the SAs of a router authenticate anew, which takes them down first.
+// An administrator has a router's SAs reauthenticate, for which charon ends them first. Traffic
+// passes again within charonBack.
 func TestFaultReauthentication(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
@@ -153,7 +165,8 @@ func TestFaultReauthentication(t *testing.T) {
 	f.end()
 }
 
-// rekeyed rekeys all SAs of a site of a kind, and proves that all are new and nothing was lost.
+// rekeyed rekeys all IKE_SAs of a site ("ike-id") or all of its CHILD_SAs ("child-id"). It proves
+// that all of them are new and that no packet was lost.
 func (f *faultyMesh) rekeyed(s *lab.Site, kind string) {
 	f.Helper()
 	begin := time.Now()
@@ -161,8 +174,10 @@ func (f *faultyMesh) rekeyed(s *lab.Site, kind string) {
 	for _, sa := range s.Charon.SAs() {
 		before[sa.Remote.String()] = sa
 		if kind == "ike-id" {
-			// One that is gone was rekeyed a moment before, to ask a silent peer in whose name the stranger sends.
-			if out, err := s.Try("swanctl", "--rekey", "--ike-id", sa.ID); err != nil && !strings.Contains(out, "no matching SAs") {
+			// An IKE_SA that is gone was rekeyed a moment before: the daemon does that to find out
+			// whether a peer is alive that is silent, and in whose name the stranger sends.
+			if out, err := s.Try("swanctl", "--rekey", "--ike-id", sa.ID); err != nil &&
+				!strings.Contains(out, "no matching SAs") {
 				f.Fatalf("rekey the IKE_SA %s of %s: %v\n%s", sa.ID, s.Name, err, out)
 			}
 		}
@@ -173,7 +188,10 @@ func (f *faultyMesh) rekeyed(s *lab.Site, kind string) {
 	f.Await("the SAs of "+s.Name+" are rekeyed", soon, func() error {
 		for _, sa := range s.Charon.SAs() {
 			old := before[sa.Remote.String()]
-			if kind == "ike-id" && sa.IKE == old.IKE || kind == "child-id" && slices.ContainsFunc(sa.SPIs, func(spi uint32) bool { return slices.Contains(old.SPIs, spi) }) {
+			if kind == "ike-id" && sa.IKE == old.IKE ||
+				kind == "child-id" && slices.ContainsFunc(sa.SPIs, func(spi uint32) bool {
+					return slices.Contains(old.SPIs, spi)
+				}) {
 				return fmt.Errorf("the SA with %s is not: %+v", sa.Remote, sa)
 			}
 		}
@@ -185,7 +203,7 @@ func (f *faultyMesh) rekeyed(s *lab.Site, kind string) {
 	}
 }
 
-// ikes are the SPIs of a site's IKE_SAs.
+// ikes returns the SPIs of a site's IKE_SAs.
 func ikes(s *lab.Site) []string {
 	var list []string
 	for _, sa := range s.Charon.SAs() {
@@ -194,16 +212,20 @@ func ikes(s *lab.Site) []string {
 	return list
 }
 
-// charon's socket goes, and so does what the daemon had open: it says so, nothing else changes, and with the socket the daemon is back.
+// charon's VICI socket goes, and with it the daemon's connection to it. The daemon says that it
+// cannot reach charon, and nothing else changes. Once the socket is back, the daemon reaches charon
+// again.
 func TestFaultSocketGone(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	for _, s := range []*lab.Site{f.Spoke1, f.Hub} {
 		f.fault("the VICI socket of " + s.Name + " goes and comes back")
 		begin := time.Now()
 		s.Run("mv", lab.CharonSocket, lab.CharonSocket+".away")
-		s.Daemon.Kill() // it would keep what it has open
+		s.Daemon.Kill() // a running daemon would keep its connection
 		s.Daemon.Start()
-		f.Await("the daemon says that charon cannot be reached", soon, func() error { return logged(s, "charon cannot be reached") })
+		f.Await("the daemon says that charon cannot be reached", soon, func() error {
+			return logged(s, "charon cannot be reached")
+		})
 		s.Run("mv", lab.CharonSocket+".away", lab.CharonSocket)
 		returned := time.Now()
 		f.Await("the daemon has charon again", charonBack, func() error {
@@ -222,10 +244,11 @@ func TestFaultSocketGone(t *testing.T) {
 	f.end()
 }
 
-// Somebody deletes ESP states behind charon's back: those of one direction, of the other, or all. It is found and mended.
+// Somebody deletes ESP states behind charon's back: those of one direction, those of the other, or
+// all. The daemon notices it and repairs the SAs.
 func TestFaultStatesDeleted(t *testing.T) {
 	f := newFaultyMesh(t, nil)
-	const promised = 15 * time.Second // a look every ten seconds
+	const promised = 15 * time.Second // the daemon looks every ten seconds
 	for _, c := range []struct {
 		what string
 		site *lab.Site
@@ -239,10 +262,13 @@ func TestFaultStatesDeleted(t *testing.T) {
 		before := c.site.XfrmStates()
 		begin := time.Now()
 		c.site.Run("ip", append([]string{"xfrm", "state", "deleteall"}, c.del...)...)
-		// Where traffic waits for a state that is gone, the kernel has one with the same SPI again, which has carried nothing.
+		// While traffic waits for a state that was deleted, the kernel has another state with the
+		// same SPI, which has carried nothing.
 		left := c.site.XfrmStates()
 		if !slices.ContainsFunc(before, func(st lab.XfrmState) bool {
-			return !slices.ContainsFunc(left, func(l lab.XfrmState) bool { return l.SPI == st.SPI && l.Packets >= st.Packets })
+			return !slices.ContainsFunc(left, func(l lab.XfrmState) bool {
+				return l.SPI == st.SPI && l.Packets >= st.Packets
+			})
 		}) {
 			t.Fatalf("nothing was deleted of %+v: %+v", before, left)
 		}
@@ -253,6 +279,7 @@ func TestFaultStatesDeleted(t *testing.T) {
 	f.end()
 }
 
+// names returns the names of sites, joined by "and".
 func names(sites []*lab.Site) string {
 	var list []string
 	for _, s := range sites {

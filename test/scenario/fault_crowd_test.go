@@ -10,17 +10,17 @@ import (
 	"cygnet/test/lab"
 )
 
-// A hub with 40 spokes starts and restarts: see crowdComesBack.
+// A hub with 40 spokes starts and restarts, as crowdComesBack does it.
 func TestFaultSmallCrowd(t *testing.T) { crowdComesBack(t, 40) }
 
 // The same with 300 spokes, which takes minutes.
 func TestFaultCrowd(t *testing.T) { crowdComesBack(t, 300) }
 
-// crowdComesBack has a hub with many spokes start, and restart in two ways: charon is terminated,
-// so that all spokes know and dial at the same time; and everything dies at once, the kernel's
-// SAs, policies and tunnel with it, so that no spoke knows, and the hub dials all those it knew,
-// so many at a time as max_initiations says. Each time all are there again within 90 seconds, on
-// one processor for both ends.
+// crowdComesBack starts a hub with many spokes and restarts it in two ways. First its charon is
+// terminated, so that all spokes learn of it and dial at the same time. Then everything on the hub
+// dies at once, with the kernel's SAs, policies and tunnel: no spoke learns of it, and the hub
+// dials all spokes that it knew, as many at a time as max_initiations says. Each time all spokes
+// are back within 90 seconds, with one processor for both ends.
 func crowdComesBack(t *testing.T, size int) {
 	const promised = 90 * time.Second
 	m := lab.NewMesh(t)
@@ -37,7 +37,9 @@ func crowdComesBack(t *testing.T, size int) {
 			return nil
 		})
 		t.Logf("%s after %s", what, time.Since(begin).Round(100*time.Millisecond))
-		m.Await("each has one SA, at both ends, and is the hub's neighbour", cleanup, func() error { return c.alone() })
+		m.Await("each has one SA, at both ends, and is the hub's neighbour", cleanup, func() error {
+			return c.alone()
+		})
 	}
 	registered := func() int { return c.registeredSince(begin) }
 	back("all spokes are registered", registered)
@@ -57,8 +59,8 @@ func crowdComesBack(t *testing.T, size int) {
 	begin = time.Now()
 	m.Hub.Charon.Start()
 	m.Hub.Daemon.Start()
-	// To the spokes it is another SA with a hub that they are registered with: it is the hub's
-	// own word that counts.
+	// To the spokes this is only another SA with a hub at which they are registered, so the hub has
+	// to say whether they are back.
 	back("all spokes are bound and secured", func() int { return c.boundAndSecured() })
 	alive(m)
 	encrypted(m)

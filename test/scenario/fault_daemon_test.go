@@ -14,10 +14,12 @@ import (
 	"cygnet/test/lab"
 )
 
-// ownProtocol tags the daemon's own neighbours and routes in the kernel.
+// ownProtocol is the protocol number on the daemon's own neighbours and routes in the kernel.
 const ownProtocol = "84"
 
-// The end of cygnetd and its return are nothing to the traffic, on a spoke, on the hub or everywhere, whatever way it ended.
+// cygnetd ends and comes back, on a spoke, on the hub or everywhere, by SIGKILL or SIGTERM. The
+// traffic loses nothing. What an earlier daemon left in the kernel goes when peers have had time to
+// come back, and nothing else goes.
 func TestFaultDaemonEnds(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	start := time.Now()
@@ -44,7 +46,8 @@ func TestFaultDaemonEnds(t *testing.T) {
 
 	t.Log("what an earlier daemon left in the kernel goes when peers had time to come back, and nothing else")
 	for _, s := range f.Sites() {
-		s.Run("ip", "neigh", "add", "10.255.0.99", "lladdr", "192.0.2.99", "dev", "gre1", "nud", "permanent", "protocol", ownProtocol)
+		s.Run("ip", "neigh", "add", "10.255.0.99", "lladdr", "192.0.2.99", "dev", "gre1", "nud",
+			"permanent", "protocol", ownProtocol)
 		s.Daemon.Kill()
 		s.Daemon.Start()
 	}
@@ -54,8 +57,9 @@ func TestFaultDaemonEnds(t *testing.T) {
 	f.end()
 }
 
-// killedWithNewClient has spoke3 register anew and the hub's daemon be killed as soon as that is saved, which is at once, also right after
-// another change was. The next daemon knows the client, and nothing is lost.
+// killedWithNewClient has spoke3 register anew and kills the hub's daemon as soon as the
+// registration is saved. The daemon saves it at once, even right after it saved another change. The
+// next daemon knows the client, and no packet is lost.
 func (f *faultyMesh) killedWithNewClient() {
 	f.Helper()
 	const spoke3 = `"10.255.0.13"`
@@ -68,32 +72,40 @@ func (f *faultyMesh) killedWithNewClient() {
 	}
 	f.closed()
 	f.Spoke3.Cygnet("leave")
-	f.Await("the hub has forgotten spoke3", soon, func() error { return lab.True(!saved(), "it is in the saved state") })
+	f.Await("the hub has forgotten spoke3", soon, func() error {
+		return lab.True(!saved(), "it is in the saved state")
+	})
 	f.Spoke3.Daemon.Signal(syscall.SIGHUP)
-	f.Await("spoke3 has its tunnel again", soon, func() error { return lab.True(f.Spoke3.HasDevice("gre1"), "no gre1") })
+	f.Await("spoke3 has its tunnel again", soon, func() error {
+		return lab.True(f.Spoke3.HasDevice("gre1"), "no gre1")
+	})
 	f.inside[f.Spoke3] = f.Spoke3.CaptureFrom("gre1", forged)
 	f.Spoke3.SetRoutes()
 	f.Await("spoke3 is at the hub", soon, func() error {
 		return lab.True(f.Hub.Neighbors("gre1")[f.Spoke3.Overlay] == f.Spoke3.Public, "it is not")
 	})
-	f.Await("the hub has saved it", time.Second, func() error { return lab.True(saved(), "it has not") })
+	f.Await("the hub has saved it", time.Second, func() error {
+		return lab.True(saved(), "it has not")
+	})
 	f.bystander.Back(time.Now(), soon)
 	killed := time.Now()
 	f.Hub.Daemon.Kill()
 	f.Hub.Daemon.Start()
-	if st, err := status(f.Hub); err != nil || !slices.ContainsFunc(st.Bindings(), bindingOf(f.Spoke3)) {
+	if st, err := status(f.Hub); err != nil ||
+		!slices.ContainsFunc(st.Bindings(), bindingOf(f.Spoke3)) {
 		f.Errorf("after the restart the hub lists %+v (%v)", st.Bindings(), err)
 	}
 	f.settle(killed)
 	f.lossless(f.bystander, killed)
 }
 
-// bindingOf finds a site's binding.
+// bindingOf returns a function that reports whether a binding is a site's.
 func bindingOf(s *lab.Site) func(api.Binding) bool {
 	return func(b api.Binding) bool { return b.Protocol == s.Overlay && b.NBMA == s.Public }
 }
 
-// cygnetd and charon end together and come back, as with a restart of all services.
+// cygnetd and charon end together and come back, as in a restart of all services. Traffic passes
+// again within 3 s, and where they end on a spoke, another spoke loses nothing.
 func TestFaultDaemonAndCharonEnd(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {

@@ -11,7 +11,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// Somebody deletes the tunnel, or empties the tables of neighbours and routes, on a spoke and on the hub. All of it comes back at once.
+// Somebody deletes the tunnel, or empties the tables of neighbours and routes, on a spoke and on
+// the hub. The daemon restores all of it at once.
 func TestFaultTablesEmptied(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	start := time.Now()
@@ -40,7 +41,7 @@ func TestFaultTablesEmptied(t *testing.T) {
 		})
 		f.inside[s] = s.CaptureFrom("gre1", forged)
 		t.Logf("it is up again after %s", time.Since(deleted).Round(time.Millisecond))
-		s.SetRoutes() // the administrator's went with the tunnel
+		s.SetRoutes() // the administrator's routes went with the tunnel
 		restored := time.Now()
 		for _, flow := range f.flows() {
 			f.outage(flow, restored, 2*time.Second)
@@ -53,18 +54,22 @@ func TestFaultTablesEmptied(t *testing.T) {
 	f.end()
 }
 
-// outage awaits that a flow passes, and fails the test if nothing passed for longer than promised since then.
+// outage awaits that a flow passes, and fails the test if nothing passed for longer than promised
+// at any time after since.
 func (f *faultyMesh) outage(flow *lab.Flow, since time.Time, promised time.Duration) {
 	f.Helper()
 	flow.Back(time.Now(), later)
 	sent, lost, longest := flow.Loss(since)
-	f.Logf("%s: %d of %d packets lost, longest outage %s", flow.Name, lost, sent, longest.Round(time.Millisecond))
+	f.Logf("%s: %d of %d packets lost, longest outage %s", flow.Name, lost, sent,
+		longest.Round(time.Millisecond))
 	if longest > promised {
-		f.Errorf("%s: nothing passed for %s; promised are %s", flow.Name, longest.Round(time.Millisecond), promised)
+		f.Errorf("%s: nothing passed for %s; promised are %s", flow.Name,
+			longest.Round(time.Millisecond), promised)
 	}
 }
 
-// tunnelIndex tells one device of that name from the next; 0: there is none.
+// tunnelIndex returns the interface index of a site's tunnel, which tells a new gre1 from the old
+// one. It returns 0 if the site has no tunnel.
 func (f *faultyMesh) tunnelIndex(s *lab.Site) int {
 	var links []struct {
 		Index int `json:"ifindex"`
@@ -76,8 +81,9 @@ func (f *faultyMesh) tunnelIndex(s *lab.Site) int {
 	return links[0].Index
 }
 
-// The clock is set forward by an hour, twice as much as anything here holds, and back: nothing ends before its time. A daemon that is
-// killed between goes by what the time was when it saved.
+// The clock is set forward by an hour, which is twice the longest time that anything here is held,
+// and back again. Nothing ends before its time. A daemon that is killed in between corrects the
+// times in its saved state by as much as the clock was set.
 func TestFaultClock(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	start := time.Now()

@@ -11,9 +11,11 @@ import (
 	"cygnet/test/lab"
 )
 
-// Three spokes behind one NAT address and one elsewhere, and the hub's charon ends and comes back: terminated, so that all dial anew at
-// once, or killed, so that the hub's kernel keeps states with marks that the next charon gives out again. Each spoke is reached again by
-// its own SA, and none gets what is for another. That an administrator loads his own configuration meanwhile loses nothing.
+// Three spokes are behind one NAT address and one spoke is elsewhere. charon ends and comes back on
+// the hub and on the spoke elsewhere. After SIGTERM on the hub all spokes dial anew at once; after
+// SIGKILL the hub's kernel keeps states with marks that the next charon gives out again. The hub
+// reaches each spoke by its own SA again, and no spoke gets what is for another. An administrator
+// who loads his own configuration meanwhile costs no packet.
 func TestFaultCharonEndsOneNAT(t *testing.T) {
 	f := bareMesh(t, lab.ThreeSpokesBehindOneNAT())
 	inside := []*lab.Site{f.Spoke1, f.Spoke2, f.Spoke4}
@@ -71,14 +73,18 @@ func TestFaultCharonEndsOneNAT(t *testing.T) {
 	f.end()
 }
 
-// ownOnly proves that nothing came out of the tunnel of a spoke but what is for itself and its LAN.
+// ownOnly proves that only packets for the spoke itself and for its LAN came out of its tunnel.
 func (f *faultyMesh) ownOnly(s *lab.Site, c *lab.Capture) {
 	f.Helper()
 	lan := netip.PrefixFrom(s.Host.Addr, 24).Masked()
-	others := c.Packets(received, func(p lab.Packet) bool { return p.Dst != s.Overlay && !lan.Contains(p.Dst) && !p.Dst.IsMulticast() })
-	others = slices.DeleteFunc(others, func(p lab.Packet) bool { return p.Src == forged }) // counted by closed
+	others := c.Packets(received, func(p lab.Packet) bool {
+		return p.Dst != s.Overlay && !lan.Contains(p.Dst) && !p.Dst.IsMulticast()
+	})
+	// closed counts the stranger's packets.
+	others = slices.DeleteFunc(others, func(p lab.Packet) bool { return p.Src == forged })
 	if len(others) > 0 {
-		f.Errorf("%s got %d packets that are for others, the first at %s: %v", s.Name, len(others), others[0].At.Format("15:04:05.000"), others[0])
+		f.Errorf("%s got %d packets that are for others, the first at %s: %v", s.Name, len(others),
+			others[0].At.Format("15:04:05.000"), others[0])
 	}
 	if c.Count(received, lab.To(s.Host.Addr)) == 0 {
 		f.Errorf("the capture in the tunnel of %s shows nothing: it proves nothing", s.Name)

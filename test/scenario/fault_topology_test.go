@@ -18,11 +18,13 @@ import (
 	"cygnet/test/lab"
 )
 
-// A faultyMesh is the network that faults are injected into: a hub and three spokes, each with charon and cygnetd of its own, with
-// traffic since before the first tunnel. All the time a stranger on the underlay sends clear GRE, data and registrations, to all
-// routers, from an address of his own and from those of their peers.
+// A faultyMesh is the network that faults are injected into: a hub and three spokes, each with its
+// own charon and cygnetd. Traffic has been sent since before the first tunnel was up. All the time
+// a stranger on the underlay sends clear GRE, data and registrations, to all routers, from an
+// address of its own and from those of their peers.
 //
-// A scenario makes one, injects one fault after the other, calls settle after each, and end.
+// A scenario makes a faultyMesh, injects one fault after the other with a call of settle after
+// each, and calls end.
 type faultyMesh struct {
 	*lab.Mesh
 	hub       *lab.Flow // spoke1's host to the hub's
@@ -34,21 +36,26 @@ type faultyMesh struct {
 	forger   *lab.Forger
 	inside   map[*lab.Site]*lab.Capture // what the stranger got into a tunnel
 	before   map[string]inventory       // of each site, by name
-	stopped  map[*lab.Site]bool         // of whom the counters have begun anew since they showed that the stranger was stopped
+	// stopped has the sites whose counters began anew after they had shown that the kernel stopped
+	// the stranger's packets.
+	stopped map[*lab.Site]bool
 }
 
 const (
-	beat = 10 * time.Millisecond // between two requests of a flow
+	// beat is the time between two requests of a flow.
+	beat = 10 * time.Millisecond
 
-	// cleanup is how long after a fault nothing may be left of it: no SA that only one end has, no state in a kernel that its charon
-	// does not know, no connection or entry more or less than before.
+	// cleanup is how long after a fault something may be left of it: an SA that only one end has, a
+	// state in a kernel that its charon does not know, or a connection or an entry more or fewer
+	// than before.
 	cleanup = 60 * time.Second
 )
 
 // forged is the inner source of the stranger's packets.
 var forged = addr("203.0.113.7")
 
-// newFaultyMesh makes the network and awaits that all is up. Further lines of configuration are set before the start.
+// newFaultyMesh makes the network and awaits that everything is up. A configure that is not nil
+// adds lines to the configuration before the start.
 func newFaultyMesh(t *testing.T, configure func(*lab.Mesh), options ...lab.MeshOption) *faultyMesh {
 	t.Helper()
 	f := bareMesh(t, append(options, lab.ThirdSpoke())...)
@@ -62,13 +69,17 @@ func newFaultyMesh(t *testing.T, configure func(*lab.Mesh), options ...lab.MeshO
 	for _, s := range f.Sites()[1:] {
 		registered(f.Mesh, s, soon)
 	}
-	f.Await("a shortcut from spoke1 to spoke2", soon, func() error { return up(f.Spoke1, f.Spoke2) })
-	f.Await("a shortcut from spoke2 to spoke1", soon, func() error { return up(f.Spoke2, f.Spoke1) })
+	f.Await("a shortcut from spoke1 to spoke2", soon, func() error {
+		return up(f.Spoke1, f.Spoke2)
+	})
+	f.Await("a shortcut from spoke2 to spoke1", soon, func() error {
+		return up(f.Spoke2, f.Spoke1)
+	})
 	f.ready()
 	return f
 }
 
-// bareMesh is a mesh on which nothing runs yet.
+// bareMesh returns a faultyMesh on which nothing runs yet.
 func bareMesh(t *testing.T, options ...lab.MeshOption) *faultyMesh {
 	t.Helper()
 	return &faultyMesh{Mesh: lab.NewMesh(t, options...), inside: map[*lab.Site]*lab.Capture{}}
@@ -84,7 +95,7 @@ func (f *faultyMesh) begin() {
 	}
 }
 
-// ready notes what is there before the first fault.
+// ready records what each site has before the first fault.
 func (f *faultyMesh) ready() {
 	f.Helper()
 	f.Await("all is sound", cleanup, f.sound)
@@ -97,7 +108,8 @@ func (f *faultyMesh) flows() []*lab.Flow {
 	return append([]*lab.Flow{f.hub, f.direct, f.bystander}, f.further...)
 }
 
-// forge starts the stranger, whose packets would go on to the routers' hosts.
+// forge starts the stranger. A router that accepted the stranger's data would forward it to the
+// router's host.
 func (f *faultyMesh) forge() {
 	f.Helper()
 	f.stranger = f.Router("stranger", lab.Addr("192.0.2.66/24"))
@@ -111,14 +123,17 @@ func (f *faultyMesh) forge() {
 			}
 		}
 		for _, from := range sources {
-			forgeries = append(forgeries, lab.Forgery{From: from, To: to.Public, Key: 42, Protocol: 0x0800, Payload: data},
-				lab.Forgery{From: from, To: to.Public, Key: 42, Protocol: 0x2001, Payload: f.registration(from, to)})
+			forgeries = append(forgeries,
+				lab.Forgery{From: from, To: to.Public, Key: 42, Protocol: 0x0800, Payload: data},
+				lab.Forgery{From: from, To: to.Public, Key: 42, Protocol: 0x2001,
+					Payload: f.registration(from, to)})
 		}
 	}
 	f.forger = f.stranger.Forge(100*time.Millisecond, forgeries...)
 }
 
-// registration is one that the stranger sends in somebody's name. Where it were taken, a neighbour would be there that was not before.
+// registration returns a registration that the stranger sends in a router's name. A router that
+// accepted it would have a neighbour that was not there before.
 func (f *faultyMesh) registration(from netip.Addr, to *lab.Site) []byte {
 	f.Helper()
 	p := packet.Packet{
@@ -133,7 +148,7 @@ func (f *faultyMesh) registration(from netip.Addr, to *lab.Site) []byte {
 	return data
 }
 
-// answered awaits that all flows pass again.
+// answered awaits that in each flow a request is answered that was sent at a time or later.
 func (f *faultyMesh) answered(since time.Time, within time.Duration) {
 	f.Helper()
 	for _, flow := range f.flows() {
@@ -141,13 +156,15 @@ func (f *faultyMesh) answered(since time.Time, within time.Duration) {
 	}
 }
 
-// back awaits that a flow passes again, and fails the test if that was later than promised: within some time of an event.
+// back awaits that a flow passes again after an event, and fails the test if that took longer than
+// promised.
 func (f *faultyMesh) back(flow *lab.Flow, event time.Time, promised time.Duration) {
 	f.Helper()
 	first := flow.Back(event, later)
 	_, lost, longest := flow.Loss(event)
 	after := first.Sub(event).Round(time.Millisecond)
-	f.Logf("%s: back after %s; lost since then %d, longest outage %s", flow.Name, after, lost, longest.Round(time.Millisecond))
+	f.Logf("%s: back after %s; lost since then %d, longest outage %s", flow.Name, after, lost,
+		longest.Round(time.Millisecond))
 	if after > promised {
 		f.Errorf("%s: back after %s; promised are %s", flow.Name, after, promised)
 	}
@@ -158,29 +175,32 @@ func (f *faultyMesh) lossless(flow *lab.Flow, t time.Time) {
 	f.Helper()
 	flow.Back(time.Now(), soon)
 	if sent, lost, longest := flow.Loss(t); lost > 0 || sent == 0 {
-		f.Errorf("%s: %d of %d packets were lost, for at most %s", flow.Name, lost, sent, longest.Round(time.Millisecond))
+		f.Errorf("%s: %d of %d packets were lost, for at most %s", flow.Name, lost, sent,
+			longest.Round(time.Millisecond))
 	}
 }
 
-// fault says what is injected next. Every fault meets traffic that passes.
+// fault logs what is injected next. Before that it awaits that all flows pass, so that every fault
+// meets traffic.
 func (f *faultyMesh) fault(what string) {
 	f.Helper()
 	f.answered(time.Now(), soon)
 	f.Logf("== %s", what)
 }
 
-// losses tells what the flows lost since t.
+// losses logs what the flows lost since t.
 func (f *faultyMesh) losses(t time.Time) {
 	f.Helper()
 	for _, flow := range f.flows() {
 		if _, lost, longest := flow.Loss(t); lost > 0 {
-			f.Logf("%s: %d lost in all, for at most %s", flow.Name, lost, longest.Round(time.Millisecond))
+			f.Logf("%s: %d lost in all, for at most %s", flow.Name, lost,
+				longest.Round(time.Millisecond))
 		}
 	}
 }
 
-// settle awaits that nothing is left of a fault within the time for it since the fault, or since the end of one that lasted: everything
-// is as it was before, and sound.
+// settle awaits that everything is sound and as it was before the first fault. For that it allows
+// the time cleanup since the fault, or since the end of a fault that lasted.
 func (f *faultyMesh) settle(fault time.Time) {
 	f.Helper()
 	f.Await("all is as before", cleanup-time.Since(fault), func() error {
@@ -198,7 +218,8 @@ func (f *faultyMesh) settle(fault time.Time) {
 	f.closed()
 }
 
-// sound is nil when every SA is known at both its ends, every pair of peers has one, and kernels and charons know the same ESP states.
+// sound returns nil when every SA is up and known at both of its ends, no two peers have more than
+// one SA with each other, and each kernel has the ESP states that its charon lists.
 func (f *faultyMesh) sound() error {
 	ends := map[string][]string{}
 	for _, s := range f.Sites() {
@@ -211,7 +232,8 @@ func (f *faultyMesh) sound() error {
 		for _, sa := range s.Charon.SAs() {
 			with := peer{sa.Remote, sa.RemoteID}
 			if sa.State != "ESTABLISHED" || !sa.ChildUp || len(sa.SPIs) != 2 || peers[with] {
-				return fmt.Errorf("charon on %s has an SA with %s that is not up, has not one child, or is one of several: %+v", s.Name, sa.Remote, sa)
+				return fmt.Errorf("charon on %s has an SA with %s that is not up, has not one child, or is one of several: %+v",
+					s.Name, sa.Remote, sa)
 			}
 			peers[with] = true
 			ends[sa.IKE] = append(ends[sa.IKE], s.Name)
@@ -224,7 +246,8 @@ func (f *faultyMesh) sound() error {
 			states[st.SPI] = true
 		}
 		if !maps.Equal(states, known) {
-			return fmt.Errorf("the kernel of %s has the ESP states %08x, its charon %08x", s.Name, slices.Sorted(maps.Keys(states)), slices.Sorted(maps.Keys(known)))
+			return fmt.Errorf("the kernel of %s has the ESP states %08x, its charon %08x", s.Name,
+				slices.Sorted(maps.Keys(states)), slices.Sorted(maps.Keys(known)))
 		}
 	}
 	for ike, at := range ends {
@@ -235,9 +258,10 @@ func (f *faultyMesh) sound() error {
 	return nil
 }
 
-// inventory is what a site has: each thing with how many there are.
+// inventory is what a site has: how many there are of each thing.
 type inventory map[string]int
 
+// inventories returns the inventory of each site, by name.
 func (f *faultyMesh) inventories() map[string]inventory {
 	f.Helper()
 	all := map[string]inventory{}
@@ -247,7 +271,8 @@ func (f *faultyMesh) inventories() map[string]inventory {
 	return all
 }
 
-// take counts what a site's charon and kernel have. SPIs and ids differ after a fault; who is connected to whom must not.
+// take counts what a site's charon and kernel have. SPIs and ids differ after a fault, but who is
+// connected to whom must not.
 func (f *faultyMesh) take(s *lab.Site) inventory {
 	i := inventory{}
 	for _, sa := range s.Charon.SAs() {
@@ -255,8 +280,9 @@ func (f *faultyMesh) take(s *lab.Site) inventory {
 		i["ends of CHILD_SAs with "+sa.Remote.String()] += len(sa.SPIs)
 	}
 	for _, name := range s.Charon.Connections() {
-		// A connection to a peer is loaded by who dials, which of two spokes either may have done, and while there is an SA it may be
-		// unloaded: it is one too many where no SA goes with it.
+		// The router that dials loads a connection to its peer. Either of two spokes may have
+		// dialled, and the connection may be unloaded while there is an SA. So a connection is one
+		// too many only where the site has no SA with that peer.
 		peer, _ := netip.ParseAddr(strings.TrimPrefix(name, "cygnet-gre1-"))
 		if !peer.IsValid() || i["IKE_SA with "+peer.String()] == 0 {
 			i["connection "+name]++
@@ -267,27 +293,30 @@ func (f *faultyMesh) take(s *lab.Site) inventory {
 	}
 	for a, nbma := range s.Neighbors("gre1") {
 		if _, marked := xfrm.MarkOf(nbma); marked {
-			nbma = f.Spoke1.Public // only there several spokes are behind one address
+			nbma = f.Spoke1.Public // several spokes are behind this address only
 		}
 		i[fmt.Sprintf("neighbour %s at %s", a, nbma)]++
 	}
 	for _, r := range append(s.Routes("172.16.0.0/12"), s.Routes("10.255.0.0/16")...) {
-		i[fmt.Sprintf("route %s via %s dev %s proto %s metric %d", r.Dst, r.Gateway, r.Device, r.Protocol, r.Metric)]++
+		i[fmt.Sprintf("route %s via %s dev %s proto %s metric %d", r.Dst, r.Gateway, r.Device,
+			r.Protocol, r.Metric)]++
 	}
-	i["guards"] = min(len(s.Guards()), 2) // there are more while the guard is in front
+	i["guards"] = min(len(s.Guards()), 2) // there are more while the front guard is set
 	return i
 }
 
-// received leaves out what a router itself sends into a tunnel.
+// received is a filter that leaves out what a router itself sends into a tunnel.
 func received(p lab.Packet) bool { return !p.Sent }
 
-// closed proves that so far no clear GRE crossed the underlay but the stranger's, and that none of his got into a tunnel.
+// closed proves that so far no clear GRE but the stranger's crossed the underlay, and that none of
+// the stranger's packets came out of a tunnel.
 func (f *faultyMesh) closed() {
 	f.Helper()
 	stranger := f.stranger.Ether("eth0")
 	ours := func(p lab.Packet) bool { return p.Ether != stranger }
 	if clear := f.Underlay.Packets(lab.OfKind(lab.GRE), ours); len(clear) > 0 {
-		f.Fatalf("%d clear GRE packets on the underlay, the first at %s: %v", len(clear), clear[0].At.Format("15:04:05.000"), clear[0])
+		f.Fatalf("%d clear GRE packets on the underlay, the first at %s: %v", len(clear),
+			clear[0].At.Format("15:04:05.000"), clear[0])
 	}
 	for s, c := range f.inside {
 		if n := c.Count(received); n > 0 {
@@ -296,8 +325,8 @@ func (f *faultyMesh) closed() {
 	}
 }
 
-// end takes the mesh down, everybody's goodbye included, and proves what closed does for all of the time. The flows still run
-// when the last tunnel is gone.
+// end takes the mesh down, with cygnet leave on every site, and proves for the whole time what
+// closed proves. The flows still run when the last tunnel goes.
 func (f *faultyMesh) end() {
 	f.Helper()
 	f.closed()
@@ -315,22 +344,25 @@ func (f *faultyMesh) end() {
 	if f.Underlay.Count(lab.OfKind(lab.ESP, lab.ESPinUDP)) == 0 {
 		f.Errorf("no ESP packet on the underlay: the capture proves nothing")
 	}
-	if sent, seen := f.forger.Stop(), f.Underlay.Count(lab.OfKind(lab.GRE)); sent == 0 || seen == 0 {
+	if sent, seen := f.forger.Stop(), f.Underlay.Count(lab.OfKind(lab.GRE)); sent == 0 ||
+		seen == 0 {
 		f.Errorf("of the stranger's %d packets the capture shows %d: it proves nothing", sent, seen)
 	}
 	f.closed()
 }
 
-// control proves that the stranger's packets reach the routers and are stopped by their kernels, and that the captures would
-// show them: a host that uses his inner source is seen.
+// control proves that the stranger's packets reach the routers, that the routers' kernels stop
+// them, and that the captures would show them: the capture in the hub's tunnel shows the packets of
+// a host that uses the stranger's inner source.
 func (f *faultyMesh) control() {
 	f.Helper()
 	for _, s := range f.Sites() {
 		if s.Public != s.NBMA {
-			continue // its NAT lets none of them through
+			continue // its NAT lets none of the stranger's packets through
 		}
 		f.Await("the kernel of "+s.Name+" stops the stranger's packets", soon, func() error {
-			stopped := s.XfrmStat("XfrmInPolBlock") + s.XfrmStat("XfrmInTmplMismatch") + s.XfrmStat("XfrmInNoPols")
+			stopped := s.XfrmStat("XfrmInPolBlock") + s.XfrmStat("XfrmInTmplMismatch") +
+				s.XfrmStat("XfrmInNoPols")
 			c, err := clearGRE(s) // its counts begin anew with each start of the daemon
 			if err == nil {
 				stopped += int(c.StoppedIn)
@@ -342,7 +374,8 @@ func (f *faultyMesh) control() {
 		}
 	}
 	f.Spoke3.Host.IP("addr add " + forged.String() + "/32 dev lo")
-	_, _ = f.Spoke3.Host.Try("ping", "-n", "-c", "1", "-W", "1", "-I", forged.String(), f.Hub.Host.Addr.String())
+	_, _ = f.Spoke3.Host.Try("ping", "-n", "-c", "1", "-W", "1", "-I", forged.String(),
+		f.Hub.Host.Addr.String())
 	if f.inside[f.Hub].Count(received) == 0 {
 		f.Errorf("the capture in the hub's tunnel does not show what came through it")
 	}

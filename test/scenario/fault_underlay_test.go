@@ -12,7 +12,9 @@ import (
 	"cygnet/test/lab"
 )
 
-// A spoke's line is cut, for less and for more time than dead peer detection takes, loses packets, and gets another address.
+// A spoke's line is cut, for less and for more time than dead peer detection takes, then loses
+// packets, and then gets another address. Each time traffic passes again within the promised time,
+// and another spoke loses nothing.
 func TestFaultLine(t *testing.T) {
 	f := newFaultyMesh(t, nil)
 	start := time.Now()
@@ -40,7 +42,7 @@ func TestFaultLine(t *testing.T) {
 	f.Spoke1.Lose(0)
 	mended := time.Now()
 	for _, flow := range []*lab.Flow{f.hub, f.direct} {
-		f.outage(flow, begin, time.Second) // more would be more than chance
+		f.outage(flow, begin, time.Second) // a longer outage would be no accident
 		f.lossless(flow, mended)
 	}
 	if now := spisOfIKE(f.Spoke1); !slices.Equal(before, now) {
@@ -68,7 +70,7 @@ func TestFaultLine(t *testing.T) {
 	f.end()
 }
 
-// passes awaits that some time is over.
+// passes awaits that a length of time is over.
 func (f *faultyMesh) passes(length time.Duration) {
 	f.Helper()
 	begin := time.Now()
@@ -77,9 +79,10 @@ func (f *faultyMesh) passes(length time.Duration) {
 	})
 }
 
-// A spoke is gone without a word. Within the time for dead peers nothing of it is left at the hub and at who talked to it directly:
-// no binding, neighbour, route or SA. When it returns, all is as before. A stranger who sends clear GRE in its name all the time makes
-// charon take it for alive: then it takes up to a minute longer.
+// A spoke is gone without a word. Within deadWithin nothing of it is left at the hub and at the
+// spoke that talked to it directly: no binding, neighbour, route or SA. When the spoke returns,
+// everything is as before. While a stranger sends clear GRE in the spoke's name, charon takes the
+// spoke for alive, and all this takes up to a minute longer.
 func TestFaultPeerGone(t *testing.T) {
 	f := newFaultyMesh(t, func(m *lab.Mesh) {
 		m.Hub.Interface = append(m.Hub.Interface, `accept = ["172.20.0.0/16"]`)
@@ -119,7 +122,7 @@ func TestFaultPeerGone(t *testing.T) {
 	f.end()
 }
 
-// nothingOfSpoke2 is nil when neither the hub nor spoke1 has anything left of it.
+// nothingOfSpoke2 returns nil when neither the hub nor spoke1 has anything left of spoke2.
 func (f *faultyMesh) nothingOfSpoke2() error {
 	for _, s := range []*lab.Site{f.Hub, f.Spoke1} {
 		if at, ok := s.Neighbors("gre1")[f.Spoke2.Overlay]; ok {
@@ -132,8 +135,10 @@ func (f *faultyMesh) nothingOfSpoke2() error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(st.Bindings(), bindingOf(f.Spoke2)) || slices.ContainsFunc(st.Shortcuts(), shortcutBy(f.Spoke2)) {
-			return fmt.Errorf("%s has the bindings %+v and shortcuts %+v", s.Name, st.Bindings(), st.Shortcuts())
+		if slices.ContainsFunc(st.Bindings(), bindingOf(f.Spoke2)) ||
+			slices.ContainsFunc(st.Shortcuts(), shortcutBy(f.Spoke2)) {
+			return fmt.Errorf("%s has the bindings %+v and shortcuts %+v", s.Name, st.Bindings(),
+				st.Shortcuts())
 		}
 	}
 	if routes := f.Hub.Routes("172.20.2.0/24"); len(routes) != 0 {
@@ -145,12 +150,12 @@ func (f *faultyMesh) nothingOfSpoke2() error {
 	return nil
 }
 
-// shortcutBy finds a shortcut through a site.
+// shortcutBy returns a function that reports whether a shortcut leads through a site.
 func shortcutBy(s *lab.Site) func(api.Shortcut) bool {
 	return func(c api.Shortcut) bool { return c.NextHop == s.Overlay }
 }
 
-// spisOfIKE are the IKE_SAs of a site, in order.
+// spisOfIKE returns the SPIs of a site's IKE_SAs, sorted.
 func spisOfIKE(s *lab.Site) []string {
 	var list []string
 	for _, sa := range s.Charon.SAs() {

@@ -9,7 +9,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// foreignSwanctl is a swanctl.conf of a router that is no Cygnet, with the key of the mesh.
+// foreignSwanctl is the swanctl.conf of a router that does not run Cygnet, with the key of the
+// mesh.
 const foreignSwanctl = `connections {
 	gre {
 		version = 2
@@ -34,8 +35,9 @@ secrets {
 }
 `
 
-// Who has the key of the mesh and wants another SA than the mesh has gets none that stays, whatever it is that he wants; the hub's log
-// says what it was, unless charon itself refused. A right one is taken, which shows that it is not for the key.
+// A router has the key of the mesh but wants another kind of SA than the mesh has. It gets no SA
+// that stays, whatever kind it wants, and the hub's log says what was wrong, unless charon itself
+// refused. An SA of the right kind stays, which shows that the key is not the reason.
 func TestForeignSAs(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.Start()
@@ -44,34 +46,43 @@ func TestForeignSAs(t *testing.T) {
 	const good, esp = "aes256gcm16-prfsha384-x25519", "aes256gcm16-x25519"
 	for _, c := range []struct {
 		name, proposal, mode, selector, esp string
-		says                                []string // in the hub's log; none: charon refuses
+		says                                []string // in the hub's log; none if charon refuses
 		stays                               bool
 	}{
-		{"tunnel mode", good, "tunnel", "[gre]", esp, []string{"SA refused", "stranger.example.net", "tunnel mode", "mode = transport"}, false},
-		{"part of GRE", good, "transport", "[gre/42]", esp, []string{"SA refused", "stranger.example.net", "gre/42", "dynamic[gre]"}, false},
+		{"tunnel mode", good, "tunnel", "[gre]", esp,
+			[]string{"SA refused", "stranger.example.net", "tunnel mode", "mode = transport"},
+			false},
+		{"part of GRE", good, "transport", "[gre/42]", esp,
+			[]string{"SA refused", "stranger.example.net", "gre/42", "dynamic[gre]"}, false},
 		{"other traffic", good, "transport", "[icmp]", esp, nil, false},
 		{"weak IKE", "3des-sha1-modp1024", "transport", "[gre]", esp, nil, false},
 		{"weak ESP", good, "transport", "[gre]", "3des-sha1", nil, false},
 		{"what the mesh has", good, "transport", "[gre]", esp, nil, true},
 		{"more than that, narrowed by charon", good, "transport", "", esp, nil, true},
 	} {
-		stranger.WriteFile("/etc/swanctl/swanctl.conf", 0o600, replace(foreignSwanctl, "LOCAL", "192.0.2.66", "REMOTE", "192.0.2.1",
-			"PROPOSAL", c.proposal, "MODE", c.mode, "SELECTOR", c.selector, "ESP", c.esp, "PSK", m.Hub.PSK))
+		stranger.WriteFile("/etc/swanctl/swanctl.conf", 0o600,
+			replace(foreignSwanctl, "LOCAL", "192.0.2.66", "REMOTE", "192.0.2.1",
+				"PROPOSAL", c.proposal, "MODE", c.mode, "SELECTOR", c.selector, "ESP", c.esp,
+				"PSK", m.Hub.PSK))
 		stranger.Run("swanctl", "--load-all")
 		out, err := stranger.Try("swanctl", "--initiate", "--child", "gre", "--timeout", "20")
 		if c.stays && err != nil {
 			t.Errorf("%s: %v\n%s", c.name, err, out)
 		}
-		m.Await("the hub has an SA with the stranger, with "+c.name+": or none", soon, func() error {
-			sas := m.Hub.Charon.With(stranger.NBMA)
-			return lab.True((len(sas) > 0) == c.stays, "charon lists %+v", sas)
-		})
+		m.Await("the hub has an SA with the stranger, with "+c.name+": or none", soon,
+			func() error {
+				sas := m.Hub.Charon.With(stranger.NBMA)
+				return lab.True((len(sas) > 0) == c.stays, "charon lists %+v", sas)
+			})
 		if len(c.says) > 0 {
-			m.Await("the hub's log tells of "+c.name, soon, func() error { return logged(m.Hub, c.says...) })
+			m.Await("the hub's log tells of "+c.name, soon, func() error {
+				return logged(m.Hub, c.says...)
+			})
 		}
 		stranger.Try("swanctl", "--terminate", "--ike", "gre", "--timeout", "5")
 		m.Await("nothing is left", soon, func() error {
-			return lab.True(len(charon.SAs())+len(m.Hub.Charon.With(stranger.NBMA)) == 0, "the stranger's charon lists %+v", charon.SAs())
+			return lab.True(len(charon.SAs())+len(m.Hub.Charon.With(stranger.NBMA)) == 0,
+				"the stranger's charon lists %+v", charon.SAs())
 		})
 	}
 	if n := m.Underlay.Count(lab.OfKind(lab.GRE)); n > 0 {
@@ -79,7 +90,8 @@ func TestForeignSAs(t *testing.T) {
 	}
 }
 
-// A hub whose configuration names other identities closes the SAs with the others at the reload, and says why.
+// After a reload the hub's configuration admits fewer identities. The hub closes the SAs with all
+// others, and says why.
 func TestStricterIdentity(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.IPsec = append(m.Hub.IPsec, `remote_identity = "*.example.net"`)

@@ -21,18 +21,22 @@ type frrSite struct {
 	routes []string
 }
 
-// frrMesh is a mesh without IPsec, since FRR's needs a strongSwan that is not stock, and without a key, which FRR may drop.
+// frrMesh returns a mesh without IPsec, since FRR's IPsec needs a strongSwan that is not stock, and
+// without a GRE key, which FRR may drop.
 func frrMesh(t lab.T) *lab.Mesh {
 	t.Helper()
 	m := lab.NewMesh(t)
 	m.Unprotect()
 	for _, s := range m.Sites() {
-		s.Interface = slices.DeleteFunc(s.Interface, func(line string) bool { return strings.HasPrefix(line, "key") })
+		s.Interface = slices.DeleteFunc(s.Interface, func(line string) bool {
+			return strings.HasPrefix(line, "key")
+		})
 	}
 	return m
 }
 
-// frrSpoke runs FRR on a spoke of the mesh: an overlay of host addresses, and the rest of it behind the hub, as FRR wants it.
+// frrSpoke runs FRR on a spoke of the mesh, as FRR wants it: the spoke has a host address in the
+// overlay, and the rest of the overlay is behind the hub.
 func frrSpoke(m *lab.Mesh, s *lab.Site) *frrSite {
 	m.Helper()
 	f := &frrSite{
@@ -51,14 +55,17 @@ func frrHub(m *lab.Mesh) *frrSite {
 	return frrHubOn(m, m.Hub)
 }
 
-// frrFurtherHub adds a hub of that number, 192.0.2.NUMBER and 10.255.0.NUMBER, on which FRR runs.
+// frrFurtherHub adds a hub on which FRR runs, with the underlay address 192.0.2.NUMBER and the
+// overlay address 10.255.0.NUMBER.
 func frrFurtherHub(m *lab.Mesh, number int) *frrSite {
 	m.Helper()
 	r := m.Router(fmt.Sprintf("hub%d", number), lab.Addr(fmt.Sprintf("192.0.2.%d/24", number)))
-	return frrHubOn(m, &lab.Site{Router: r, Overlay: addr(fmt.Sprintf("10.255.0.%d", number)), Public: r.NBMA})
+	return frrHubOn(m,
+		&lab.Site{Router: r, Overlay: addr(fmt.Sprintf("10.255.0.%d", number)), Public: r.NBMA})
 }
 
-// frrHubOn runs FRR as a hub, with the rule that makes it see what it sends back into the tunnel.
+// frrHubOn runs FRR as a hub, with the firewall rule that shows FRR what the hub sends back into
+// the tunnel.
 func frrHubOn(m *lab.Mesh, s *lab.Site) *frrSite {
 	m.Helper()
 	f := &frrSite{
@@ -75,16 +82,18 @@ func frrHubOn(m *lab.Mesh, s *lab.Site) *frrSite {
 	return f
 }
 
-// tunnel makes the device that FRR does not make itself, and the routes over it.
+// tunnel makes the tunnel device, which FRR does not make itself, and the routes over it.
 func (f *frrSite) tunnel(m *lab.Mesh) {
 	m.Helper()
-	f.IP("link add gre1 type gre local "+f.NBMA.String()+" ttl 64", "link set gre1 mtu 1400 arp on up",
+	f.IP("link add gre1 type gre local "+f.NBMA.String()+" ttl 64",
+		"link set gre1 mtu 1400 arp on up",
 		"addr add "+f.Overlay.String()+"/32 dev gre1")
 	for _, r := range f.routes {
 		f.IP("route add " + r + " dev gre1 onlink")
 	}
 }
 
+// start starts FRR's nhrpd with the site's configuration.
 func (f *frrSite) start(m *lab.Mesh) {
 	m.Helper()
 	f.FRR = f.Router.FRR("nhrpd", f.config)
@@ -100,7 +109,7 @@ func (f *frrSite) kill(m *lab.Mesh) {
 	})
 }
 
-// frrCache is what FRR knows of its peers: overlay address to NBMA address, and how it knows it.
+// frrCache is FRR's NHRP cache: the NBMA address of each overlay address, and how FRR knows it.
 type frrCache map[netip.Addr]struct {
 	nbma netip.Addr
 	kind string
@@ -128,25 +137,31 @@ func (f *frrSite) cache() (frrCache, error) {
 	return c, nil
 }
 
-// knows is nil when FRR's cache has a peer at its NBMA address, known in one of these ways ("nhs", "dynamic", "cached").
+// knows returns nil when FRR's cache has a peer at its NBMA address, and knows it in one of these
+// ways ("nhs", "dynamic", "cached").
 func (f *frrSite) knows(peer *lab.Site, kinds ...string) error {
 	c, err := f.cache()
 	if err != nil {
 		return err
 	}
 	e := c[peer.Overlay]
-	return lab.True(slices.Contains(kinds, e.kind) && e.nbma == peer.Public, "the NHRP cache of FRR on %s is %v", f.Name, c)
+	return lab.True(slices.Contains(kinds, e.kind) && e.nbma == peer.Public,
+		"the NHRP cache of FRR on %s is %v", f.Name, c)
 }
 
-// registeredWith awaits that FRR's spoke has the hub as its NHS, and the hub's kernel the spoke as its neighbour.
+// registeredWith awaits that the FRR spoke has the hub as its NHS, and that the hub's kernel has
+// the spoke as its neighbour.
 func (f *frrSite) registeredWith(m *lab.Mesh, hub *lab.Site, within time.Duration) {
 	m.Helper()
 	registered(m, f.Site, within)
-	m.Await("FRR on "+f.Name+" says that it is registered", within, func() error { return f.knows(hub, "nhs") })
+	m.Await("FRR on "+f.Name+" says that it is registered", within, func() error {
+		return f.knows(hub, "nhs")
+	})
 }
 
-// heads is nil when the kernel of an FRR site sends what is for the other's host straight to the other's NBMA address. FRR has
-// either a route through the other's overlay address, or one that has the host itself as a neighbour on the tunnel.
+// heads returns nil when the kernel of an FRR site sends packets for a peer's host straight to the
+// peer's NBMA address. FRR has either a route through the peer's overlay address, or a route that
+// makes the host itself a neighbour on the tunnel.
 func (f *frrSite) heads(peer *lab.Site) error {
 	hop := f.NextHop(peer.Host.Addr)
 	if !hop.IsValid() {
@@ -158,7 +173,7 @@ func (f *frrSite) heads(peer *lab.Site) error {
 	return f.knows(peer, "dynamic", "cached")
 }
 
-// shortcutWith keeps traffic going between our spoke and one of FRR's until both send directly.
+// shortcutWith keeps traffic going between our spoke and an FRR spoke until both send directly.
 func shortcutWith(m *lab.Mesh, ours *lab.Site, f *frrSite) {
 	m.Helper()
 	train := ours.Host.Train(f.Host.Addr, 50*time.Millisecond)
@@ -167,8 +182,8 @@ func shortcutWith(m *lab.Mesh, ours *lab.Site, f *frrSite) {
 	train.Stop()
 }
 
-// direct proves that packets between two hosts go straight from router to router, both ways: by the outer source of what arrives,
-// and by the underlay.
+// direct proves that packets between two hosts go straight from router to router, in both
+// directions. The outer source of what arrives shows it, and so does the underlay.
 func direct(m *lab.Mesh, a, b *lab.Site) {
 	m.Helper()
 	atA, atB := a.Capture("gre1"), b.Capture("gre1")
@@ -180,13 +195,14 @@ func direct(m *lab.Mesh, a, b *lab.Site) {
 	if n := atA.Count(passing(b.Host.Addr, a.Host.Addr), by(b)); n != 10 {
 		m.Errorf("of 10 packets %d came to %s straight from %s", n, a.Name, b.Name)
 	}
-	if n := m.Underlay.Count(lab.OfKind(lab.GRE), lab.Between(a.Public, b.Public), lab.Since(since)); n < 20 {
+	if n := m.Underlay.Count(lab.OfKind(lab.GRE), lab.Between(a.Public, b.Public),
+		lab.Since(since)); n < 20 {
 		m.Errorf("on the underlay there are %d packets between %s and %s", n, a.Name, b.Name)
 	}
 }
 
-// decoded has tshark read every NHRP packet that these sites sent: none may be malformed, have a wrong checksum, or be an Error
-// Indication, and of each there must be some.
+// decoded has tshark read every NHRP packet that these sites sent. None may be malformed, have a
+// wrong checksum or be an Error Indication, and every site must have sent some.
 func decoded(m *lab.Mesh, ours ...*lab.Site) {
 	m.Helper()
 	sent := nhrpFrom(m, ours) // more may come until the file is written
@@ -202,8 +218,10 @@ func decoded(m *lab.Mesh, ours ...*lab.Site) {
 		}
 	}
 	filter := "nhrp && (" + strings.Join(sources, " || ") + ")"
-	all := m.Hub.Run("tshark", "-r", path, "-Y", filter, "-T", "fields", "-e", "frame.number", "-e", "nhrp.hdr.op.type",
-		"-e", "nhrp.hdr.chksum.status", "-e", "frame.cap_len", "-e", "frame.len", "-e", "_ws.malformed", "-e", "_ws.expert.message", "-E", "separator=,")
+	all := m.Hub.Run("tshark", "-r", path, "-Y", filter, "-T", "fields",
+		"-e", "frame.number", "-e", "nhrp.hdr.op.type", "-e", "nhrp.hdr.chksum.status",
+		"-e", "frame.cap_len", "-e", "frame.len",
+		"-e", "_ws.malformed", "-e", "_ws.expert.message", "-E", "separator=,")
 	packets := 0
 	for line := range strings.Lines(all) {
 		fields := strings.SplitN(strings.TrimSpace(line), ",", 7)
@@ -211,9 +229,12 @@ func decoded(m *lab.Mesh, ours ...*lab.Site) {
 			continue // a warning of tshark's own
 		}
 		packets++
-		if fields[1] == "7" || fields[2] != "1" || fields[3] != fields[4] || fields[5] != "" || fields[6] != "" {
-			detail, _ := m.Hub.Try("tshark", "-r", path, "-Y", "frame.number == "+fields[0], "-O", "nhrp")
-			m.Errorf("tshark finds fault with what we sent (%s):\n%s", strings.TrimSpace(line), detail)
+		if fields[1] == "7" || fields[2] != "1" || fields[3] != fields[4] || fields[5] != "" ||
+			fields[6] != "" {
+			detail, _ := m.Hub.Try("tshark", "-r", path, "-Y", "frame.number == "+fields[0],
+				"-O", "nhrp")
+			m.Errorf("tshark finds fault with what we sent (%s):\n%s", strings.TrimSpace(line),
+				detail)
 		}
 	}
 	if packets < sent {
@@ -221,6 +242,7 @@ func decoded(m *lab.Mesh, ours ...*lab.Site) {
 	}
 }
 
+// nhrpFrom returns how many NHRP packets these sites sent.
 func nhrpFrom(m *lab.Mesh, sites []*lab.Site) int {
 	m.Helper()
 	count := 0
@@ -230,4 +252,5 @@ func nhrpFrom(m *lab.Mesh, sites []*lab.Site) int {
 	return count
 }
 
+// ofNHRP is a filter for GRE packets that carry NHRP.
 func ofNHRP(p lab.Packet) bool { return p.GREProto == 0x2001 }

@@ -14,7 +14,7 @@ import (
 	"cygnet/test/lab"
 )
 
-// Two spokes of FRR's register with our hub, are told by it of a shorter way, and take it.
+// Two FRR spokes register with our hub. The hub tells them of a shorter way, and they take it.
 func TestFRRSpokesUnderOurHub(t *testing.T) {
 	m := frrMesh(t)
 	m.Hub.Start()
@@ -24,15 +24,20 @@ func TestFRRSpokesUnderOurHub(t *testing.T) {
 		f.Host.Ping(m.Hub.Host.Addr, 2)
 	}
 	train := one.Host.Train(two.Host.Addr, 100*time.Millisecond)
-	m.Await("FRR's spoke1 sends directly to spoke2", soon, func() error { return one.heads(two.Site) })
-	m.Await("FRR's spoke2 sends directly to spoke1", soon, func() error { return two.heads(one.Site) })
+	m.Await("FRR's spoke1 sends directly to spoke2", soon, func() error {
+		return one.heads(two.Site)
+	})
+	m.Await("FRR's spoke2 sends directly to spoke1", soon, func() error {
+		return two.heads(one.Site)
+	})
 	train.Stop()
 	direct(m, one.Site, two.Site)
 	alive(m)
 	decoded(m, m.Hub)
 }
 
-// mixedSpokes runs our spoke and one of FRR's, which register and find each other through the hub that runs, whoever's it is.
+// mixedSpokes starts our spoke and an FRR spoke. Both register with the hub that runs, ours or
+// FRR's, and find each other through it. It returns the FRR spoke.
 func mixedSpokes(m *lab.Mesh) *frrSite {
 	m.Helper()
 	m.Spoke1.Start()
@@ -43,7 +48,8 @@ func mixedSpokes(m *lab.Mesh) *frrSite {
 	return two
 }
 
-// Our spoke and one of FRR's find each other through our hub. All have host prefixes, as FRR always has.
+// Our spoke and an FRR spoke find each other through our hub. All tunnels have host prefixes, as
+// FRR's always have.
 func TestOurSpokeAndFRRSpokeUnderOurHub(t *testing.T) {
 	m := frrMesh(t)
 	m.Hub.SetAddress(32)
@@ -55,11 +61,13 @@ func TestOurSpokeAndFRRSpokeUnderOurHub(t *testing.T) {
 	decoded(m, m.Hub, m.Spoke1)
 }
 
-// Our spokes register with FRR's hub and follow its traffic indications. It takes no prefixes: the spokes say so, and stay registered.
+// Our spokes register with FRR's hub and follow its traffic indications. The hub refuses the
+// prefixes that the spokes announce: the spokes say so, and stay registered.
 func TestOurSpokesUnderFRRHub(t *testing.T) {
 	m := frrMesh(t)
 	m.Spoke1.SetAddress(32) // spoke2 has the usual prefix
-	m.Spoke1.Interface = append(m.Spoke1.Interface, `announce = ["172.16.1.0/24"]`, `holding_time = "12s"`)
+	m.Spoke1.Interface = append(m.Spoke1.Interface, `announce = ["172.16.1.0/24"]`,
+		`holding_time = "12s"`)
 	m.Spoke2.Interface = append(m.Spoke2.Interface, `announce = ["172.16.2.0/24"]`)
 	hub := frrHub(m)
 	m.Spoke1.Start()
@@ -77,7 +85,8 @@ func TestOurSpokesUnderFRRHub(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return lab.True(n.State == api.NHSRegistered && len(n.Announced) == 0 && contains(n.Error, "refuses our prefix", s.LAN.String()), "it says %+v", n)
+			return lab.True(n.State == api.NHSRegistered && len(n.Announced) == 0 &&
+				contains(n.Error, "refuses our prefix", s.LAN.String()), "it says %+v", n)
 		})
 	}
 	first, err := nhs(m.Spoke1)
@@ -90,32 +99,37 @@ func TestOurSpokesUnderFRRHub(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return lab.True(n.State == api.NHSRegistered && n.Registered.After(first.Registered), "it says %+v", n)
+		return lab.True(n.State == api.NHSRegistered && n.Registered.After(first.Registered),
+			"it says %+v", n)
 	})
 	cache, err := hub.cache()
 	if err != nil {
 		t.Fatal(err)
 	}
 	hosts := slices.SortedFunc(maps.Keys(cache), netip.Addr.Compare)
-	if want := []netip.Addr{m.Hub.Overlay, m.Spoke1.Overlay, m.Spoke2.Overlay}; !slices.Equal(hosts, want) {
+	if want := []netip.Addr{m.Hub.Overlay, m.Spoke1.Overlay,
+		m.Spoke2.Overlay}; !slices.Equal(hosts, want) {
 		t.Errorf("FRR's hub has %v in its cache; want %v", hosts, want)
 	}
 	alive(m)
 	decoded(m, m.Spoke1, m.Spoke2)
 }
 
-// Our spoke and one of FRR's find each other through FRR's hub.
+// Our spoke and an FRR spoke find each other through FRR's hub.
 func TestOurSpokeAndFRRSpokeUnderFRRHub(t *testing.T) {
 	m := frrMesh(t)
 	hub := frrHub(m)
 	mixedSpokes(m)
-	m.Await("FRR's hub lists our spoke", soon, func() error { return hub.knows(m.Spoke1, "dynamic") })
+	m.Await("FRR's hub lists our spoke", soon, func() error {
+		return hub.knows(m.Spoke1, "dynamic")
+	})
 	direct(m, m.Spoke1, m.Spoke2)
 	alive(m)
 	decoded(m, m.Spoke1)
 }
 
-// FRR's spoke dies while it is registered and has a shortcut, comes back, and everything is as before.
+// FRR's spoke dies while it is registered and has a shortcut, and comes back. Then everything is as
+// before.
 func TestFRRSpokeRestarted(t *testing.T) {
 	m := frrMesh(t)
 	m.Hub.Start()
@@ -137,8 +151,9 @@ func TestFRRSpokeRestarted(t *testing.T) {
 	decoded(m, m.Hub, m.Spoke1)
 }
 
-// FRR's hub dies and comes back with nothing in its memory, while our spokes are registered and talk directly. They go on talking, are
-// registered with it again with their next refresh, and find each other anew.
+// FRR's hub dies while our spokes are registered and talk directly, and comes back with nothing in
+// its memory. The spokes go on talking without a loss, register with the hub again at their next
+// refresh, and find each other anew.
 func TestFRRHubRestarted(t *testing.T) {
 	m := frrMesh(t)
 	m.Add(`holding_time = "30s"`)
@@ -148,7 +163,9 @@ func TestFRRHubRestarted(t *testing.T) {
 		t.Helper()
 		for _, s := range spokes {
 			registered(m, s, within)
-			m.Await("FRR's hub lists "+s.Name, within, func() error { return hub.knows(s, "dynamic") })
+			m.Await("FRR's hub lists "+s.Name, within, func() error {
+				return hub.knows(s, "dynamic")
+			})
 		}
 	}
 	for _, s := range spokes {
@@ -164,7 +181,8 @@ func TestFRRHubRestarted(t *testing.T) {
 	listed(soon)
 	flow.Back(time.Now(), soon)
 	if sent, lost, longest := flow.Loss(begin); lost > 0 || sent == 0 {
-		t.Errorf("between the spokes %d of %d packets were lost, for at most %s", lost, sent, longest)
+		t.Errorf("between the spokes %d of %d packets were lost, for at most %s", lost, sent,
+			longest)
 	}
 	flow.Stop()
 	for _, s := range spokes {
@@ -176,7 +194,8 @@ func TestFRRHubRestarted(t *testing.T) {
 	decoded(m, spokes...)
 }
 
-// Of three hubs of FRR's one dies and comes back. Our spokes stay with the others meanwhile and return to it.
+// One of three FRR hubs dies and comes back. Our spokes stay registered with the other two
+// meanwhile, and then return to it.
 func TestOneOfThreeFRRHubsDies(t *testing.T) {
 	m := frrMesh(t)
 	hubs := []*frrSite{frrHub(m), frrFurtherHub(m, 2), frrFurtherHub(m, 3)}

@@ -8,22 +8,26 @@ import (
 	"cygnet/test/lab"
 )
 
-// The lab's FRR, which later scenarios run against: a spoke of FRR's registers with a hub of FRR's.
+// The lab's FRR works by itself: an FRR spoke registers with an FRR hub. Other scenarios run
+// against it.
 func TestLabFRR(t *testing.T) {
 	net := lab.New(t)
 	hub := net.Router("hub", lab.Addr("192.0.2.1/24"))
 	spoke := net.Router("spoke1", lab.Addr("192.0.2.11/24"))
 	for r, overlay := range map[*lab.Router]string{hub: "10.255.0.1/32", spoke: "10.255.0.11/32"} {
-		r.IP("link add gre1 type gre local "+r.NBMA.String()+" key 42 ttl 64", "link set gre1 arp on up", "addr add "+overlay+" dev gre1")
+		r.IP("link add gre1 type gre local "+r.NBMA.String()+" key 42 ttl 64",
+			"link set gre1 arp on up", "addr add "+overlay+" dev gre1")
 	}
 	hubFRR := hub.FRR("nhrpd", "interface gre1\n ip nhrp network-id 1\n ip nhrp redirect\n")
-	spoke.FRR("nhrpd", "interface gre1\n ip nhrp network-id 1\n ip nhrp nhs dynamic nbma 192.0.2.1\n ip nhrp shortcut\n")
+	spoke.FRR("nhrpd",
+		"interface gre1\n ip nhrp network-id 1\n ip nhrp nhs dynamic nbma 192.0.2.1\n ip nhrp shortcut\n")
 	net.Await("the hub knows the spoke", soon, func() error {
 		var cache any
 		if err := hubFRR.Show(&cache, "show ip nhrp cache"); err != nil {
 			return err
 		}
-		return lab.True(hub.Neighbors("gre1")[addr("10.255.0.11")] == spoke.NBMA, "cache %v, neighbours %v", cache, hub.Neighbors("gre1"))
+		return lab.True(hub.Neighbors("gre1")[addr("10.255.0.11")] == spoke.NBMA,
+			"cache %v, neighbours %v", cache, hub.Neighbors("gre1"))
 	})
 	hub.Ping(addr("10.255.0.11"), 3)
 }

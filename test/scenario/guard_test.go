@@ -10,7 +10,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// runGuard does what cygnet-guard.service does at boot. It is told the exit code that is to be expected.
+// runGuard does what cygnet-guard.service does at boot, and returns what it printed. It fails the
+// test unless cygnetd -guard ends with the exit code that is expected.
 func runGuard(t *testing.T, s *lab.Site, code int) string {
 	t.Helper()
 	guard := s.Guard()
@@ -20,7 +21,8 @@ func runGuard(t *testing.T, s *lab.Site, code int) string {
 	return guard.Output()
 }
 
-// adopted brings up a tunnel as another program does at boot: with all that it needs to send in clear to the hub.
+// adopted sets up a tunnel as another program does at boot, with everything that it needs to send
+// to the hub in clear.
 func adopted(s *lab.Site, hub *lab.Site) {
 	s.IP("link add gre1 type gre local "+s.NBMA.String()+" key 42 ttl 64",
 		"addr add "+s.Overlay.String()+"/24 dev gre1",
@@ -29,8 +31,9 @@ func adopted(s *lab.Site, hub *lab.Site) {
 		"route add 172.16.0.0/24 via "+hub.Overlay.String()+" dev gre1 onlink")
 }
 
-// A tunnel that is up before the daemon, with hosts that send into it: after the guard's unit has run, whatever is wrong with the rest of
-// the configuration, nothing leaves or is taken in clear, before the daemon, with it and after it.
+// A tunnel is up before the daemon, and hosts send into it. Once the guard's unit has run, nothing
+// leaves or is accepted in clear: before the daemon starts, while it runs, and after it. That holds
+// whatever is wrong with the rest of the configuration.
 func TestGuardBeforeTheDaemon(t *testing.T) {
 	m := lab.NewMesh(t)
 	s := m.Spoke1
@@ -44,25 +47,30 @@ func TestGuardBeforeTheDaemon(t *testing.T) {
 		return lab.True(n > 0, "%d packets", n)
 	})
 
-	// The key is not there yet: the daemon would not start.
+	// The key is not there yet, so the daemon would not start.
 	runGuard(t, s, 1)
 	guarded := time.Now()
 	if n := len(s.Guards()); n != 6 {
-		t.Errorf("the unit sets %d policies that block GRE: want the guard and the four of the front guard", n)
+		t.Errorf("the unit sets %d policies that block GRE: want the guard and the four of the front guard",
+			n)
 	}
 	m.Await("the kernel stops what hosts send", soon, func() error {
 		n := s.XfrmStat("XfrmOutPolBlock")
 		return lab.True(n > 20, "it stopped %d packets", n)
 	})
-	m.Hub.SendGRE(s.NBMA, 42, 0x0800, []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 172, 16, 0, 10, 172, 16, 1, 10})
+	m.Hub.SendGRE(s.NBMA, 42, 0x0800,
+		[]byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 172, 16, 0, 10, 172, 16, 1, 10})
 	m.Await("the kernel drops what a stranger sends", soon, func() error {
-		return lab.True(s.XfrmStat("XfrmInPolBlock") == 1, "it dropped %d packets", s.XfrmStat("XfrmInPolBlock"))
+		return lab.True(s.XfrmStat("XfrmInPolBlock") == 1, "it dropped %d packets",
+			s.XfrmStat("XfrmInPolBlock"))
 	})
 
 	m.Hub.Start()
 	s.Start()
 	registered(m, s, soon)
-	m.Await("hosts reach the hub's LAN", soon, func() error { return s.Host.Reaches(m.Hub.Host.Addr) })
+	m.Await("hosts reach the hub's LAN", soon, func() error {
+		return s.Host.Reaches(m.Hub.Host.Addr)
+	})
 	s.Charon.Terminate()
 	s.Daemon.Terminate()
 	before := s.XfrmStat("XfrmOutPolBlock")
@@ -76,7 +84,8 @@ func TestGuardBeforeTheDaemon(t *testing.T) {
 	}
 }
 
-// An underlay without an address yet: the guard is for the one of the last run, so that a tunnel that comes up with it is guarded.
+// The underlay has no address yet. The guard is set for the address of the last run, so that a
+// tunnel that comes up with that address is guarded.
 func TestGuardKnowsTheLastAddress(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Unprotect() // charon plays no part
@@ -109,10 +118,10 @@ func TestGuardKnowsTheLastAddress(t *testing.T) {
 	}
 }
 
-// An upgrade from a version whose SAs had charon's own priority: they go on working, the guard comes in
-// front of other policies once the last of them has been replaced, and no packet is lost in between or
-// leaves in clear. An SA that has charon's own priority again is not cut off either, nor those of the
-// older version when that is started again.
+// A router is upgraded from a version whose SAs had charon's own priority. These SAs go on working,
+// and the guard moves in front of other policies once the last of these SAs has been replaced. In
+// between no packet is lost or leaves in clear. An SA that has charon's own priority again is not
+// cut off either, and neither are the SAs of the older version when that is started again.
 func TestGuardAcrossVersions(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.AddIPsec(`child = { priority = "366975" }`)
@@ -124,7 +133,8 @@ func TestGuardAcrossVersions(t *testing.T) {
 			t.Errorf("the guard of %s consists of %d policies", s.Name, n)
 		}
 	}
-	flows := []*lab.Flow{m.Hub.Host.Flow(m.Spoke1.Host.Addr, 20*time.Millisecond), m.Hub.Host.Flow(m.Spoke2.Host.Addr, 20*time.Millisecond)}
+	flows := []*lab.Flow{m.Hub.Host.Flow(m.Spoke1.Host.Addr, 20*time.Millisecond),
+		m.Hub.Host.Flow(m.Spoke2.Host.Addr, 20*time.Millisecond)}
 	begun := time.Now()
 	for _, s := range m.Sites() {
 		s.IPsec = s.IPsec[:len(s.IPsec)-1]
@@ -135,7 +145,8 @@ func TestGuardAcrossVersions(t *testing.T) {
 	registered(m, m.Spoke1, soon)
 	for _, s := range m.Sites() {
 		if n := len(s.Guards()); n != 2 {
-			t.Errorf("with SAs of the older version the guard of %s consists of %d policies", s.Name, n)
+			t.Errorf("with SAs of the older version the guard of %s consists of %d policies",
+				s.Name, n)
 		}
 	}
 	for _, f := range flows {
@@ -147,7 +158,8 @@ func TestGuardAcrossVersions(t *testing.T) {
 	inFront := func(s *lab.Site, want bool) func() error {
 		return func() error {
 			n := len(s.Guards())
-			return lab.True(n == 6 && want || n == 2 && !want, "the guard consists of %d policies", n)
+			return lab.True(n == 6 && want || n == 2 && !want, "the guard consists of %d policies",
+				n)
 		}
 	}
 	for i, spoke := range []*lab.Site{m.Spoke1, m.Spoke2} {
@@ -165,7 +177,7 @@ func TestGuardAcrossVersions(t *testing.T) {
 		m.Hub.Host.Ping(spoke.Host.Addr, 3)
 	}
 
-	// An SA whose policy has charon's own priority, as one by another connection may have.
+	// The policy of an SA has charon's own priority, as that of another connection may have.
 	const other = "dir out src 192.0.2.1 dst 192.0.2.99 proto gre"
 	m.Hub.IP("xfrm policy add " + other + " priority 366975 tmpl proto esp mode transport reqid 99")
 	m.Await("the guard of the hub steps back", soon, inFront(m.Hub, false))
@@ -173,7 +185,8 @@ func TestGuardAcrossVersions(t *testing.T) {
 	m.Await("the guard of the hub is in front again", soon, inFront(m.Hub, true))
 	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
 
-	// A downgrade: the daemon stops, and another one's SAs have charon's own priority again.
+	// A downgrade: the daemon stops, and the SAs of the older version have charon's own priority
+	// again.
 	m.Hub.Daemon.Terminate()
 	if err := inFront(m.Hub, false)(); err != nil {
 		t.Errorf("after the daemon's stop: %v", err)

@@ -8,7 +8,7 @@ import (
 	"cygnet/test/lab"
 )
 
-// What somebody takes away from the kernel's tables comes back, and the tunnel too.
+// What somebody deletes from the kernel's tables comes back, and so does the tunnel.
 func TestFlushedTablesHeal(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -21,8 +21,11 @@ func TestFlushedTablesHeal(t *testing.T) {
 	registered(m, m.Spoke1, later)
 	registered(m, m.Spoke2, later)
 
-	m.Spoke1.Run("ip", "route", "del", m.Spoke2.LAN.String(), "via", m.Spoke2.Overlay.String(), "dev", "gre1")
-	m.Await("the route of the shortcut is back", later, func() error { return up(m.Spoke1, m.Spoke2) })
+	m.Spoke1.Run("ip", "route", "del", m.Spoke2.LAN.String(), "via", m.Spoke2.Overlay.String(),
+		"dev", "gre1")
+	m.Await("the route of the shortcut is back", later, func() error {
+		return up(m.Spoke1, m.Spoke2)
+	})
 
 	m.Spoke1.RemoveGuards()
 	m.Await("the guard is back", later, func() error {
@@ -39,7 +42,9 @@ func TestFlushedTablesHeal(t *testing.T) {
 	})
 	m.Spoke1.SetRoutes()
 	registered(m, m.Spoke1, later)
-	m.Await("traffic passes again", later, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+	m.Await("traffic passes again", later, func() error {
+		return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr)
+	})
 	alive(m)
 	encrypted(m)
 }

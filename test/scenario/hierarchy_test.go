@@ -15,19 +15,21 @@ import (
 	"cygnet/test/lab"
 )
 
-// hierarchy is spoke1 – west – central – east – spoke2: each regional hub serves its spoke and is a client of the central hub.
+// hierarchy is the network spoke1 – west – central – east – spoke2. Each regional hub serves its
+// spoke and is a client of the central hub.
 type hierarchy struct {
 	*lab.Mesh  // its Hub is the central one
 	west, east *lab.Site
 	at         map[*lab.Site]*lab.Capture // on the tunnels
 }
 
-// Networks behind no spoke.
+// These networks are behind no spoke.
 const (
-	looping = "172.16.3.0/24" // the central hub leads to the east, and the east back
-	absent  = "172.16.4.0/24" // behind a client of the east's that is not there
+	looping = "172.16.3.0/24" // the central hub has a route to the east, and the east one back
+	absent  = "172.16.4.0/24" // behind a client of the east that does not exist
 )
 
+// newHierarchy starts all routers and awaits that every client is registered.
 func newHierarchy(t *testing.T) *hierarchy {
 	t.Helper()
 	m := lab.NewMesh(t)
@@ -39,16 +41,20 @@ func newHierarchy(t *testing.T) *hierarchy {
 	for _, s := range []*lab.Site{h.west, h.east} {
 		s.Interface = append(s.Interface, `nhs = [{ nbma = "192.0.2.1" }]`, "shortcut = true")
 	}
-	// With so few requests of its own a router behind these gets far less through than the hub of a region does for those behind it.
+	// Each of these hubs accepts few requests of one router's own. The hub of a region gets far
+	// more through, for the routers behind it.
 	for _, s := range []*lab.Site{m.Hub, h.east} {
 		s.Limits = append(s.Limits, "requests = 2")
 	}
 	useHubs(m.Spoke1, h.west)
 	useHubs(m.Spoke2, h.east)
 	m.Hub.UseRoutes("172.16.1.0/24 via 10.255.0.2", "10.255.0.11/32 via 10.255.0.2",
-		"172.16.2.0/24 via 10.255.0.3", "10.255.0.12/32 via 10.255.0.3", looping+" via 10.255.0.3", absent+" via 10.255.0.3")
-	h.west.UseRoutes("172.16.1.0/24 via 10.255.0.11", "172.16.0.0/16 via 10.255.0.1", "10.255.0.12/32 via 10.255.0.1")
-	h.east.UseRoutes("172.16.2.0/24 via 10.255.0.12", absent+" via 10.255.0.14", "172.16.0.0/16 via 10.255.0.1", "10.255.0.11/32 via 10.255.0.1")
+		"172.16.2.0/24 via 10.255.0.3", "10.255.0.12/32 via 10.255.0.3", looping+" via 10.255.0.3",
+		absent+" via 10.255.0.3")
+	h.west.UseRoutes("172.16.1.0/24 via 10.255.0.11", "172.16.0.0/16 via 10.255.0.1",
+		"10.255.0.12/32 via 10.255.0.1")
+	h.east.UseRoutes("172.16.2.0/24 via 10.255.0.12", absent+" via 10.255.0.14",
+		"172.16.0.0/16 via 10.255.0.1", "10.255.0.11/32 via 10.255.0.1")
 	m.Spoke1.UseRoutes("172.16.0.0/16 via 10.255.0.2")
 	m.Spoke2.UseRoutes("172.16.0.0/16 via 10.255.0.3")
 	for _, s := range h.routers() {
@@ -63,20 +69,24 @@ func newHierarchy(t *testing.T) *hierarchy {
 	return h
 }
 
-// routers are all five, hubs before their clients.
+// routers returns all five routers, hubs before their clients.
 func (h *hierarchy) routers() []*lab.Site {
 	return []*lab.Site{h.Hub, h.west, h.east, h.Spoke1, h.Spoke2}
 }
 
-// received are the NHRP packets of a type that one router received from another.
+// received returns the NHRP packets of a type that one router received from another.
 func (h *hierarchy) received(at, from *lab.Site, kind packet.Type) []lab.NHRP {
 	h.Helper()
-	return slices.DeleteFunc(h.at[at].NHRP(kind), func(p lab.NHRP) bool { return p.Sent || p.Link != from.Public })
+	return slices.DeleteFunc(h.at[at].NHRP(kind), func(p lab.NHRP) bool {
+		return p.Sent || p.Link != from.Public
+	})
 }
 
-// Two spokes of different regions find each other over three hubs (RFC 2332 §5.3): the request goes along the routes and collects records, the
-// answer comes directly, and then the traffic does. Each hub sees traffic that turns back and tells the router before it, of which only
-// the first asks. Nothing is lost meanwhile.
+// Two spokes of different regions find each other over three hubs (RFC 2332 §5.3). The request goes
+// along the routes and collects records. The answer comes straight from the other spoke, and then
+// the traffic goes straight as well. Each hub sees traffic that turns back into the tunnel, and
+// tells the router before it of a shorter way; only the first router asks for that way. Nothing is
+// lost meanwhile.
 func TestHierarchy(t *testing.T) {
 	h := newHierarchy(t)
 	one, two := h.Spoke1, h.Spoke2
@@ -112,8 +122,9 @@ func TestHierarchy(t *testing.T) {
 	encrypted(h.Mesh)
 }
 
-// alongThreeHubs proves what the packets from a spoke to another one caused: indications at each hub, a request over all of them, and the
-// answer with their records straight from the other spoke.
+// alongThreeHubs proves what the packets from the first spoke to the last caused: an indication
+// from each hub, a request that passed all hubs, and an answer with the hubs' records, which came
+// straight from the last spoke.
 func (h *hierarchy) alongThreeHubs(way ...*lab.Site) {
 	h.Helper()
 	one, hubs, two := way[0], way[1:4], way[4]
@@ -125,15 +136,22 @@ func (h *hierarchy) alongThreeHubs(way ...*lab.Site) {
 		}
 		for _, p := range h.received(way[i+2], hub, packet.ResolutionRequest) {
 			if p.SourceProtocol == hub.Overlay {
-				h.Errorf("%s, where no packet enters the DMVPN, asks for %s", hub.Name, p.DestProtocol)
+				h.Errorf("%s, where no packet enters the DMVPN, asks for %s", hub.Name,
+					p.DestProtocol)
 			}
 		}
-		asked := slices.DeleteFunc(h.received(hub, way[i], packet.ResolutionRequest), func(p lab.NHRP) bool { return p.SourceProtocol != one.Overlay })
+		asked := slices.DeleteFunc(h.received(hub, way[i], packet.ResolutionRequest),
+			func(p lab.NHRP) bool {
+				return p.SourceProtocol != one.Overlay
+			})
 		if len(asked) == 0 {
 			h.Errorf("no request of %s came from %s to %s", one.Name, way[i].Name, hub.Name)
 		}
 	}
-	answers := slices.DeleteFunc(h.received(one, two, packet.ResolutionReply), func(p lab.NHRP) bool { return p.SourceProtocol != one.Overlay })
+	answers := slices.DeleteFunc(h.received(one, two, packet.ResolutionReply),
+		func(p lab.NHRP) bool {
+			return p.SourceProtocol != one.Overlay
+		})
 	if len(answers) == 0 {
 		h.Fatalf("%s was not answered straight from %s", one.Name, two.Name)
 	}
@@ -143,12 +161,13 @@ func (h *hierarchy) alongThreeHubs(way ...*lab.Site) {
 		packet.ExtensionResponder:      {two.Overlay},
 	} {
 		if got := namedIn(answers[0], extension); !slices.Equal(got, want) {
-			h.Errorf("the answer to %s names %v in extension %d; want %v", one.Name, got, extension, want)
+			h.Errorf("the answer to %s names %v in extension %d; want %v", one.Name, got, extension,
+				want)
 		}
 	}
 }
 
-// namedIn are the overlay addresses in an extension.
+// namedIn returns the overlay addresses in an extension.
 func namedIn(p lab.NHRP, kind packet.ExtensionType) []netip.Addr {
 	var list []netip.Addr
 	if e := p.Extension(kind); e != nil {
@@ -159,14 +178,15 @@ func namedIn(p lab.NHRP, kind packet.ExtensionType) []netip.Addr {
 	return list
 }
 
-// nothingThroughHubs proves that packets between the spokes' hosts go straight, both ways.
+// nothingThroughHubs proves that packets between the spokes' hosts go straight, in both directions.
 func (h *hierarchy) nothingThroughHubs() {
 	h.Helper()
 	begun := lab.Since(time.Now())
 	hosts := lab.Between(h.Spoke1.Host.Addr, h.Spoke2.Host.Addr)
 	h.Spoke1.Host.Ping(h.Spoke2.Host.Addr, 10)
 	for s, peer := range map[*lab.Site]*lab.Site{h.Spoke1: h.Spoke2, h.Spoke2: h.Spoke1} {
-		if n := h.at[s].Count(begun, hosts, passing(peer.Host.Addr, s.Host.Addr), by(peer)); n != 10 {
+		if n := h.at[s].Count(begun, hosts, passing(peer.Host.Addr, s.Host.Addr),
+			by(peer)); n != 10 {
 			h.Errorf("of 10 packets %d came to %s straight from %s", n, s.Name, peer.Name)
 		}
 	}
@@ -177,19 +197,22 @@ func (h *hierarchy) nothingThroughHubs() {
 	}
 }
 
-// nothingGoesToAndFro sends packets to an address that the central hub looks for in the east, and the east at the central hub. They end
-// at the east, and spoke1 is told of the loop that its request came upon (RFC 2332 §5.2.7, code 3).
+// nothingGoesToAndFro sends packets to an address that the central hub looks for in the east, and
+// the east at the central hub. The east drops these packets, and tells spoke1 of the loop that its
+// request met (RFC 2332 §5.2.7, code 3).
 func (h *hierarchy) nothingGoesToAndFro() {
 	h.Helper()
 	const sent = 10
 	nobody := netip.MustParsePrefix(looping).Addr().Next()
-	_, _ = h.Spoke1.Host.Try("ping", "-n", "-c", strconv.Itoa(sent), "-i", "0.05", "-W", "1", nobody.String())
+	_, _ = h.Spoke1.Host.Try("ping", "-n", "-c", strconv.Itoa(sent), "-i", "0.05", "-W", "1",
+		nobody.String())
 	h.Await("the east drops what would go back", soon, func() error {
 		return droppedAtLeast(h.east, "data: would go back to the NHS that sent it", sent)
 	})
 	h.Await("spoke1 is told of the loop", soon, func() error {
 		errs := h.received(h.Spoke1, h.west, packet.ErrorIndication)
-		return lab.True(len(errs) > 0 && errs[0].ErrorCode == packet.ErrorLoop && errs[0].SourceProtocol == h.east.Overlay, "it was told %+v", errs)
+		return lab.True(len(errs) > 0 && errs[0].ErrorCode == packet.ErrorLoop &&
+			errs[0].SourceProtocol == h.east.Overlay, "it was told %+v", errs)
 	})
 	toNobody := func(p lab.Packet) bool { return !p.Sent && p.Dst == nobody }
 	if n := h.at[h.Hub].Count(toNobody, by(h.west)); n != sent {
@@ -200,13 +223,16 @@ func (h *hierarchy) nothingGoesToAndFro() {
 	}
 }
 
-// manyAsk has spoke1 ask for many addresses at once, which makes its region ask more than the central hub and the east take from a single
-// router: of requests and answers that pass through the central hub none is dropped.
+// manyAsk has spoke1 ask for many addresses at once. Its region then asks for more than the central
+// hub and the east accept from a single router. None of the requests and answers that pass through
+// the central hub is dropped.
 func (h *hierarchy) manyAsk() {
 	h.Helper()
 	const addresses = 24
 	inside := netip.MustParsePrefix(absent)
-	h.Spoke1.Host.Run("sh", "-c", fmt.Sprintf("for i in $(seq %d); do ping -n -c 1 -W 1 %s$i & done; wait", addresses, strings.TrimSuffix(inside.Addr().String(), "0")))
+	h.Spoke1.Host.Run("sh", "-c",
+		fmt.Sprintf("for i in $(seq %d); do ping -n -c 1 -W 1 %s$i & done; wait", addresses,
+			strings.TrimSuffix(inside.Addr().String(), "0")))
 	ids := func(at, from *lab.Site, kind packet.Type) []uint32 {
 		var list []uint32
 		for _, p := range h.received(at, from, kind) {
@@ -227,7 +253,8 @@ func (h *hierarchy) manyAsk() {
 	}{{packet.ResolutionRequest, h.west, h.east}, {packet.ResolutionReply, h.east, h.west}} {
 		in, out := ids(h.Hub, way.from, way.kind), ids(way.behind, h.Hub, way.kind)
 		if !slices.Equal(in, out) {
-			h.Errorf("%d times a %s for %s came to the central hub from %s, and %d times from there to %s", len(in), way.kind, absent, way.from.Name, len(out), way.behind.Name)
+			h.Errorf("%d times a %s for %s came to the central hub from %s, and %d times from there to %s",
+				len(in), way.kind, absent, way.from.Name, len(out), way.behind.Name)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// headed is nil when a site's kernel has a host route into the tunnel to each of these routers,
-// and to no other router of the overlay.
+// headed returns nil when a site's kernel has a host route into the tunnel to each of these
+// routers, and to no other router of the overlay.
 func headed(s *lab.Site, routers ...*lab.Site) error {
 	want := map[string]bool{}
 	for _, r := range routers {
@@ -31,16 +31,16 @@ func headed(s *lab.Site, routers ...*lab.Site) error {
 	return lab.True(len(want) == 0, "%s has no host route to %v, only %+v", s.Name, want, routes)
 }
 
-// awaitHeaded awaits headed.
+// awaitHeaded awaits that headed returns nil.
 func awaitHeaded(m *lab.Mesh, what string, s *lab.Site, routers ...*lab.Site) {
 	m.Helper()
 	m.Await(what, soon, func() error { return headed(s, routers...) })
 }
 
-// With host prefixes on the tunnel, as FRR, VyOS and Alpine have it: the host route to each
-// router comes and goes with its neighbour. Spokes register, send through the hub and find each
-// other, by the hub's indication (phase 3) and by routes that lead to the other spoke (phase 2).
-// Then the hub gets the usual prefix while the spokes keep theirs.
+// The tunnels have host prefixes, as with FRR, VyOS and Alpine. The host route to each router comes
+// and goes with its neighbour. Spokes register, send through the hub and find each other, by the
+// hub's indication (phase 3) and by routes that lead to the other spoke (phase 2). Then the hub
+// gets the usual prefix while the spokes keep theirs.
 func TestHostPrefixes(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Add(`idle_time = "4s"`)
@@ -62,7 +62,8 @@ func TestHostPrefixes(t *testing.T) {
 	atHub, atSpoke2 := m.Hub.Capture("gre1"), m.Spoke2.Capture("gre1")
 	one.Ping(two.Addr, 10)
 	to := passing(one.Addr, two.Addr)
-	if straight, hub := atSpoke2.Count(to, by(m.Spoke1)), atHub.Count(to); straight != 10 || hub != 0 {
+	if straight, hub := atSpoke2.Count(to, by(m.Spoke1)), atHub.Count(to); straight != 10 ||
+		hub != 0 {
 		t.Errorf("of 10 packets %d came straight to spoke2, %d to the hub", straight, hub)
 	}
 	m.Await("the shortcuts end without traffic", later, func() error {
@@ -73,8 +74,8 @@ func TestHostPrefixes(t *testing.T) {
 	})
 	awaitHeaded(m, "no host route of a shortcut is left", m.Spoke1, m.Hub)
 
-	// Phase 2: spoke1 routes to spoke2 itself, which it does not know; spoke2 answers through the
-	// hub until it finds its own shortcut.
+	// Phase 2: spoke1 has a route through spoke2, whose NBMA address it does not know. Spoke2
+	// answers through the hub until it finds a shortcut of its own.
 	m.Spoke1.IP("route replace 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
 	m.Await("spoke1's host reaches spoke2's directly", soon, func() error {
 		if err := one.Reaches(two.Addr); err != nil {
@@ -82,18 +83,20 @@ func TestHostPrefixes(t *testing.T) {
 		}
 		return adjacent(m.Spoke1, m.Spoke2)
 	})
-	awaitHeaded(m, "spoke1 has a host route to the next hop that it missed", m.Spoke1, m.Hub, m.Spoke2)
+	awaitHeaded(m, "spoke1 has a host route to the next hop that it missed", m.Spoke1, m.Hub,
+		m.Spoke2)
 	m.Spoke1.Ping(m.Spoke2.Overlay, 2)
 	m.Spoke1.IP("route del 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
 
-	// The other way round than usual: the hub has the overlay on its link, the spokes have host
-	// prefixes.
+	// The other way round than usual: the hub has the overlay's prefix on its tunnel, and the
+	// spokes have host prefixes.
 	m.Hub.SetAddress(24)
 	m.Hub.WriteFile(lab.CygnetConfig, 0o640, m.Hub.Config())
 	m.Hub.Daemon.Signal(syscall.SIGHUP)
 	m.Await("the hub has the usual prefix", soon, func() error {
 		out := m.Hub.Run("ip", "-o", "-4", "addr", "show", "dev", "gre1")
-		return lab.True(contains(out, "10.255.0.1/24") && !contains(out, "10.255.0.1/32"), "its addresses are %s", out)
+		return lab.True(contains(out, "10.255.0.1/24") && !contains(out, "10.255.0.1/32"),
+			"its addresses are %s", out)
 	})
 	m.Hub.SetRoutes()
 	registered(m, m.Spoke1, later)

@@ -13,12 +13,14 @@ import (
 	"cygnet/test/lab"
 )
 
-// deadWithin is how soon a peer that is gone without a word is given up: after 10 s of silence, 11 s without an answer and 5 s in which its
-// binding waits for it, where dpd_delay is the default and charon retransmits as contrib/swanctl has it.
+// deadWithin is how soon a peer that is gone without a word is given up: after 10 s of silence,
+// 11 s without an answer, and 5 s in which its binding waits for it. This is for the default
+// dpd_delay and a charon that retransmits as contrib/swanctl configures it.
 const deadWithin = 30 * time.Second
 
-// Three hubs and two spokes that cannot reach each other directly, so that a hub relays what they say. The hub in use dies without a word:
-// the traffic moves to the next one, within the time that dead peer detection takes, and returns when the hub does. Nothing goes in clear.
+// Two spokes with three hubs cannot reach each other directly, so that a hub relays their packets.
+// The hub in use dies without a word. The traffic moves to the next hub within the time that dead
+// peer detection takes, and returns when the hub does. Nothing goes in clear.
 func TestOneOfThreeHubsDies(t *testing.T) {
 	m := lab.NewMesh(t)
 	hubs := []*lab.Site{m.Hub, m.FurtherHub(2), m.FurtherHub(3)}
@@ -26,7 +28,8 @@ func TestOneOfThreeHubsDies(t *testing.T) {
 	for i, s := range spokes {
 		useHubs(s, hubs...)
 		other := spokes[1-i]
-		s.UseRoutes("172.16.0.0/24 via 10.255.0.1", other.LAN.String()+" via "+other.Overlay.String())
+		s.UseRoutes("172.16.0.0/24 via 10.255.0.1",
+			other.LAN.String()+" via "+other.Overlay.String())
 		s.Iptables("-A", "INPUT", "-s", other.Public.String(), "-j", "DROP")
 	}
 	for _, s := range append(hubs, spokes...) {
@@ -64,7 +67,8 @@ func TestOneOfThreeHubsDies(t *testing.T) {
 	t.Logf("the traffic is back after %s", time.Since(returned).Round(time.Millisecond))
 	flow.Back(time.Now(), soon)
 	if sent, lost, longest := flow.Loss(returned); lost > 0 || sent == 0 {
-		t.Errorf("with the return of the hub %d of %d packets were lost, for at most %s", lost, sent, longest)
+		t.Errorf("with the return of the hub %d of %d packets were lost, for at most %s", lost,
+			sent, longest)
 	}
 	alive(m)
 	encrypted(m)
@@ -80,7 +84,8 @@ func useHubs(s *lab.Site, hubs ...*lab.Site) {
 	s.Interface[i] = "nhs = [" + strings.Join(list, ", ") + "]"
 }
 
-// registeredWithHub awaits that hub and spokes know the way to each other through SAs.
+// registeredWithHub awaits that the hub and each spoke have each other as neighbours, and that the
+// spoke has an SA with the hub.
 func registeredWithHub(m *lab.Mesh, h *lab.Site, within time.Duration, spokes ...*lab.Site) {
 	m.Helper()
 	for _, s := range spokes {
@@ -95,16 +100,20 @@ func registeredWithHub(m *lab.Mesh, h *lab.Site, within time.Duration, spokes ..
 	}
 }
 
-// relayedBy awaits that the spokes send what is for each other to a hub.
+// relayedBy awaits that both spokes send packets for each other to a hub.
 func relayedBy(m *lab.Mesh, h *lab.Site, within time.Duration) {
 	m.Helper()
 	m.Await(h.Name+" relays", within, func() error {
-		at := map[netip.Addr]bool{m.Spoke1.Neighbors("gre1")[m.Spoke2.Overlay]: true, m.Spoke2.Neighbors("gre1")[m.Spoke1.Overlay]: true}
+		at := map[netip.Addr]bool{
+			m.Spoke1.Neighbors("gre1")[m.Spoke2.Overlay]: true,
+			m.Spoke2.Neighbors("gre1")[m.Spoke1.Overlay]: true,
+		}
 		return lab.True(len(at) == 1 && at[h.Public], "the spokes have each other at %v", at)
 	})
 }
 
-// noneWith is nil when neither charon nor the kernel of a site has an SA with an address. Attempts to have one may be under way.
+// noneWith returns nil when neither charon nor the kernel of a site has an SA with an address.
+// Attempts to make one may be under way.
 func noneWith(s *lab.Site, peer netip.Addr) error {
 	for _, sa := range s.Charon.With(peer) {
 		if sa.State == "ESTABLISHED" {

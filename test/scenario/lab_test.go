@@ -33,42 +33,53 @@ secrets {
 }
 `
 
-// The lab itself: what it builds carries GRE in the clear and inside ESP, and its capture tells the one from the other.
+// The lab itself works: its network carries GRE in clear and inside ESP, and its capture tells one
+// from the other.
 func TestLabItself(t *testing.T) {
 	net := lab.New(t)
 	left := net.Router("left", lab.Addr("192.0.2.1/24"), lab.LAN("172.16.0.1/24"))
 	right := net.Router("right", lab.Addr("192.0.2.2/24"), lab.LAN("172.16.1.1/24"))
 	a, b := left.Host("a"), right.Host("b")
 	for _, r := range []*lab.Router{left, right} {
-		r.IP("link add gre1 type gre local "+r.NBMA.String()+" key 42 ttl 64", "link set gre1 arp on up")
+		r.IP("link add gre1 type gre local "+r.NBMA.String()+" key 42 ttl 64",
+			"link set gre1 arp on up")
 	}
-	left.IP("addr add 10.255.0.1/24 dev gre1", "neigh add 10.255.0.2 lladdr 192.0.2.2 dev gre1 nud permanent",
+	left.IP("addr add 10.255.0.1/24 dev gre1",
+		"neigh add 10.255.0.2 lladdr 192.0.2.2 dev gre1 nud permanent",
 		"route add 172.16.1.0/24 via 10.255.0.2 dev gre1 onlink")
-	right.IP("addr add 10.255.0.2/24 dev gre1", "neigh add 10.255.0.1 lladdr 192.0.2.1 dev gre1 nud permanent",
+	right.IP("addr add 10.255.0.2/24 dev gre1",
+		"neigh add 10.255.0.1 lladdr 192.0.2.1 dev gre1 nud permanent",
 		"route add 172.16.0.0/24 via 10.255.0.1 dev gre1 onlink")
 
 	a.Ping(b.Addr, 3)
-	if gre, esp := net.Underlay.Count(lab.OfKind(lab.GRE)), net.Underlay.Count(lab.OfKind(lab.ESP)); gre != 6 || esp != 0 {
-		t.Fatalf("without IPsec the capture counts %d clear GRE and %d ESP packets; 3 pings are 6 and 0", gre, esp)
+	if gre, esp := net.Underlay.Count(lab.OfKind(lab.GRE)),
+		net.Underlay.Count(lab.OfKind(lab.ESP)); gre != 6 || esp != 0 {
+		t.Fatalf("without IPsec the capture counts %d clear GRE and %d ESP packets; 3 pings are 6 and 0",
+			gre, esp)
 	}
 
 	charon := left.Charon()
 	right.Charon()
-	left.WriteFile("/etc/swanctl/swanctl.conf", 0o600, replace(swanctlStatic, "LOCAL", "192.0.2.1", "REMOTE", "192.0.2.2"))
-	right.WriteFile("/etc/swanctl/swanctl.conf", 0o600, replace(swanctlStatic, "LOCAL", "192.0.2.2", "REMOTE", "192.0.2.1"))
+	left.WriteFile("/etc/swanctl/swanctl.conf", 0o600,
+		replace(swanctlStatic, "LOCAL", "192.0.2.1", "REMOTE", "192.0.2.2"))
+	right.WriteFile("/etc/swanctl/swanctl.conf", 0o600,
+		replace(swanctlStatic, "LOCAL", "192.0.2.2", "REMOTE", "192.0.2.1"))
 	left.Run("swanctl", "--load-all")
 	right.Run("swanctl", "--load-all")
 	left.Run("swanctl", "--initiate", "--child", "gre", "--timeout", "20")
 	secured := time.Now()
-	if sas := charon.With(right.NBMA); len(sas) != 1 || !sas[0].ChildUp || sas[0].Mode != "TRANSPORT" {
+	if sas := charon.With(right.NBMA); len(sas) != 1 || !sas[0].ChildUp ||
+		sas[0].Mode != "TRANSPORT" {
 		t.Fatalf("charon lists %+v", sas)
 	}
 
 	a.Ping(b.Addr, 3)
 	after := lab.Since(secured)
-	gre, esp := net.Underlay.Count(lab.OfKind(lab.GRE), after), net.Underlay.Count(lab.OfKind(lab.ESP), after)
+	gre, esp := net.Underlay.Count(lab.OfKind(lab.GRE), after),
+		net.Underlay.Count(lab.OfKind(lab.ESP), after)
 	if gre != 0 || esp != 6 || net.Underlay.Count(lab.OfKind(lab.IKE)) == 0 {
-		t.Fatalf("with IPsec the capture counts %d clear GRE and %d ESP packets; 3 pings are 0 and 6", gre, esp)
+		t.Fatalf("with IPsec the capture counts %d clear GRE and %d ESP packets; 3 pings are 0 and 6",
+			gre, esp)
 	}
 	if n := left.ESPBetween(left.NBMA, right.NBMA); n != 3 {
 		t.Fatalf("the kernel's SA to the right counts %d packets", n)

@@ -10,7 +10,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// forsaken is nil when a site has nothing of ours any more in kernel and charon, but for a tunnel where kept.
+// forsaken returns nil when a site has nothing of ours any more in its kernel and its charon. The
+// tunnel has to remain if kept is set, and has to be gone if not.
 func forsaken(s *lab.Site, kept bool) error {
 	switch guards := s.Guards(); {
 	case len(guards) > 0:
@@ -30,8 +31,9 @@ func forsaken(s *lab.Site, kept bool) error {
 	return nil
 }
 
-// When the package is removed after the daemon was stopped, what that left goes all the same: SAs, routes, tunnel, the guard last. While
-// the daemon runs, it alone says goodbye.
+// The daemon is stopped, and then the package is removed. What the daemon left goes all the same:
+// SAs, routes, the tunnel, and the guard last. While the daemon runs, nobody but the daemon says
+// goodbye.
 func TestLeaveStopped(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -46,7 +48,9 @@ func TestLeaveStopped(t *testing.T) {
 	if out, err := m.Spoke1.LeaveStopped(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	m.Await("nothing of ours is left on spoke1", soon, func() error { return forsaken(m.Spoke1, false) })
+	m.Await("nothing of ours is left on spoke1", soon, func() error {
+		return forsaken(m.Spoke1, false)
+	})
 	m.Await("the others have nothing of spoke1", later, func() error {
 		for _, s := range []*lab.Site{m.Hub, m.Spoke2} {
 			if at, ok := s.Neighbors("gre1")[m.Spoke1.Overlay]; ok {
@@ -64,8 +68,10 @@ func TestLeaveStopped(t *testing.T) {
 	encrypted(m)
 }
 
-// Who takes IPsec out of the file, and reloads or restarts, has a mesh in clear, and nothing that blocks it or would come back. The hub is
-// first: what a spoke registers with a hub that is about to leave the old network ends with it, and without an SA nothing tells the spoke.
+// An administrator takes IPsec out of the file, and reloads or restarts. The mesh then works in
+// clear, and nothing is left that blocks it or that would come back. The hub is first: what a spoke
+// registers with a hub that is about to leave the old network ends with that network, and without
+// an SA nothing tells the spoke so.
 func TestProtectionTakenAway(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -84,7 +90,9 @@ func TestProtectionTakenAway(t *testing.T) {
 	for _, s := range m.Sites() {
 		m.Await("no IPsec is left on "+s.Name, soon, func() error { return forsaken(s, true) })
 	}
-	m.Await("traffic passes in clear", later, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+	m.Await("traffic passes in clear", later, func() error {
+		return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr)
+	})
 	if m.Underlay.Count(lab.OfKind(lab.GRE)) == 0 {
 		t.Error("no clear GRE on the underlay: the capture proves nothing")
 	}

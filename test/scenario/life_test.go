@@ -9,7 +9,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// The whole life of a mesh: registration through IPsec, traffic through the hub, the shortcut, its end without traffic, leaving.
+// This is the whole life of a mesh: spokes register through IPsec, traffic passes through the hub,
+// the shortcut comes, it ends without traffic, and all sites leave.
 func TestMesh(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Add(`idle_time = "4s"`)
@@ -34,10 +35,12 @@ func TestMesh(t *testing.T) {
 	if n := atSpoke2.Count(passing(one.Addr, two.Addr), by(m.Spoke1), lab.Since(start)); n != 20 {
 		t.Errorf("of 20 packets %d came straight from spoke1 to spoke2", n)
 	}
-	if n := atHub.Count(passing(one.Addr, two.Addr), lab.Since(start)) + atHub.Count(passing(two.Addr, one.Addr), lab.Since(start)); n != 0 {
+	if n := atHub.Count(passing(one.Addr, two.Addr), lab.Since(start)) +
+		atHub.Count(passing(two.Addr, one.Addr), lab.Since(start)); n != 0 {
 		t.Errorf("%d packets between the spokes went through the hub after the shortcut was up", n)
 	}
-	direct := m.Underlay.Count(lab.OfKind(lab.ESP), lab.Between(m.Spoke1.Public, m.Spoke2.Public), lab.Since(start))
+	direct := m.Underlay.Count(lab.OfKind(lab.ESP), lab.Between(m.Spoke1.Public, m.Spoke2.Public),
+		lab.Since(start))
 	if direct < 40 {
 		t.Errorf("20 pings made %d ESP packets between the spokes, not 40", direct)
 	}
@@ -67,7 +70,7 @@ func TestMesh(t *testing.T) {
 	encrypted(m)
 }
 
-// Nothing but the words protection = "none" makes a mesh in clear, and then it works without charon.
+// Only the words protection = "none" make a mesh in clear. Such a mesh works without charon.
 func TestWithoutIPsec(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Unprotect()
@@ -89,7 +92,8 @@ func TestWithoutIPsec(t *testing.T) {
 	for _, s := range m.Sites() {
 		st, err := status(s)
 		if err != nil || len(st.Interfaces) != 1 || st.Interfaces[0].Protected {
-			t.Errorf("status of %s does not show that it is unprotected: %+v, %v", s.Name, st.Interfaces, err)
+			t.Errorf("status of %s does not show that it is unprotected: %+v, %v", s.Name,
+				st.Interfaces, err)
 		}
 	}
 	movesInClear(m)
@@ -97,7 +101,7 @@ func TestWithoutIPsec(t *testing.T) {
 	alive(m)
 }
 
-// Of what a client leaves at the end nothing remains, at the hub neither, and other clients do not notice.
+// A client leaves. Nothing of it remains, not at the hub either, and other clients do not notice.
 func TestLeave(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()

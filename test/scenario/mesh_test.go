@@ -1,5 +1,9 @@
 //go:build lab
 
+// Package scenario has the tests on networks of real kernels and charons. Each scenario makes a
+// topology with package lab, starts its routers, does something to them, and asserts what the
+// network promises its user: from the kernels' and charons' own tables and from captures where
+// these can tell, and from the daemon's status and log only for what the daemon alone knows.
 package scenario
 
 import (
@@ -12,14 +16,15 @@ import (
 	"cygnet/test/lab"
 )
 
-// How long what is awaited may take: far more than it does, since a machine under load is slow.
+// soon and later are how long the tests wait for something: far longer than it takes, since a
+// machine under load is slow.
 const (
 	soon  = 30 * time.Second
-	later = 120 * time.Second // with back-off, dead peer detection or the minute's audit in it
+	later = 120 * time.Second // for back-off, dead peer detection or the audit of each minute
 )
 
-// registered awaits that the hub's kernel knows the way to a spoke and the spoke's the way to the hub, over IPsec where that is
-// configured.
+// registered awaits that the hub's kernel knows the way to a spoke and the spoke's kernel the way
+// to the hub, over IPsec where that is configured.
 func registered(m *lab.Mesh, s *lab.Site, within time.Duration) {
 	m.Helper()
 	m.Await(s.Name+" is registered with the hub", within, func() error {
@@ -27,13 +32,15 @@ func registered(m *lab.Mesh, s *lab.Site, within time.Duration) {
 			return fmt.Errorf("the hub's neighbour %s is at %s, not at %s", s.Overlay, at, s.Public)
 		}
 		if at := s.Neighbors("gre1")[m.Hub.Overlay]; at != m.Hub.Public {
-			return fmt.Errorf("the spoke's neighbour %s is at %s, not at %s", m.Hub.Overlay, at, m.Hub.Public)
+			return fmt.Errorf("the spoke's neighbour %s is at %s, not at %s", m.Hub.Overlay, at,
+				m.Hub.Public)
 		}
 		return secured(s, m.Hub)
 	})
 }
 
-// secured is nil when charon on one site has an SA in transport mode with the other.
+// secured returns nil when charon on one site has an SA in transport mode with the other, or when
+// the site has no charon.
 func secured(s, peer *lab.Site) error {
 	if s.Charon == nil {
 		return nil
@@ -46,7 +53,7 @@ func secured(s, peer *lab.Site) error {
 	return fmt.Errorf("charon on %s has no SA with %s: %+v", s.Name, peer.Name, s.Charon.SAs())
 }
 
-// unsecured is nil when neither charon nor the kernel of a site has an SA with the other.
+// unsecured returns nil when neither charon nor the kernel of a site has an SA with the other.
 func unsecured(s, peer *lab.Site) error {
 	if s.Charon == nil {
 		return nil
@@ -62,7 +69,8 @@ func unsecured(s, peer *lab.Site) error {
 	return nil
 }
 
-// up is nil when the kernel of one spoke sends what is for the other's LAN straight to the other, through an SA.
+// up returns nil when the kernel of one spoke sends packets for the other's LAN straight to the
+// other, through an SA.
 func up(s, peer *lab.Site) error {
 	if hop := s.NextHop(peer.Host.Addr); hop != peer.Overlay {
 		return fmt.Errorf("%s sends what is for %s via %s", s.Name, peer.Host.Addr, hop)
@@ -73,7 +81,7 @@ func up(s, peer *lab.Site) error {
 	return secured(s, peer)
 }
 
-// down is nil when nothing is left of a shortcut: route, neighbour, SA.
+// down returns nil when nothing is left of a shortcut: no route, no neighbour and no SA.
 func down(m *lab.Mesh, s, peer *lab.Site) error {
 	if hop := s.NextHop(peer.Host.Addr); hop != m.Hub.Overlay {
 		return fmt.Errorf("%s sends what is for %s via %s", s.Name, peer.Host.Addr, hop)
@@ -90,7 +98,8 @@ func shortcut(m *lab.Mesh) {
 	shortcutFrom(m, m.Spoke1, m.Spoke2)
 }
 
-// shortcutFrom is shortcut between any two spokes; the first one's host starts to talk.
+// shortcutFrom does what shortcut does, between any two spokes. The first spoke's host begins to
+// talk.
 func shortcutFrom(m *lab.Mesh, s, peer *lab.Site) {
 	m.Helper()
 	train := s.Host.Train(peer.Host.Addr, 50*time.Millisecond)
@@ -99,27 +108,28 @@ func shortcutFrom(m *lab.Mesh, s, peer *lab.Site) {
 	train.Stop()
 }
 
-// Of what host sends to another, passing is what arrived at a tunnel, by its outer source.
+// passing is a filter for packets from one host to another that came out of a tunnel.
 func passing(from, to netip.Addr) lab.Filter {
 	return func(p lab.Packet) bool { return !p.Sent && p.Src == from && p.Dst == to }
 }
 
-// by passes what came from a router.
+// by is a filter for packets that came from a router, by their outer source.
 func by(s *lab.Site) lab.Filter { return func(p lab.Packet) bool { return p.Link == s.Public } }
 
-// encrypted proves that nothing but ESP and IKE was between routers on the underlay since the network was made, and that there
-// was some.
+// encrypted proves that no clear GRE was on the underlay since the network was made, and that ESP
+// was.
 func encrypted(m *lab.Mesh) {
 	m.Helper()
 	if clear := m.Underlay.Packets(lab.OfKind(lab.GRE)); len(clear) > 0 {
-		m.Fatalf("%d clear GRE packets on the underlay, the first at %s: %v", len(clear), clear[0].At.Format("15:04:05.000"), clear[0])
+		m.Fatalf("%d clear GRE packets on the underlay, the first at %s: %v", len(clear),
+			clear[0].At.Format("15:04:05.000"), clear[0])
 	}
 	if m.Underlay.Count(lab.OfKind(lab.ESP, lab.ESPinUDP)) == 0 {
 		m.Fatalf("no ESP packet on the underlay: the capture proves nothing")
 	}
 }
 
-// alive fails the test where a daemon ended.
+// alive fails the test if a daemon has ended.
 func alive(m *lab.Mesh) {
 	m.Helper()
 	for _, s := range m.Sites() {
@@ -129,14 +139,14 @@ func alive(m *lab.Mesh) {
 	}
 }
 
-// status is what the daemon says: for what neither the kernel nor charon can tell.
+// status returns what the daemon reports. It is for what neither the kernel nor charon can tell.
 func status(s *lab.Site) (api.Status, error) {
 	var st api.Status
 	err := s.CygnetJSON(&st, "status")
 	return st, err
 }
 
-// nhs is the state of a spoke's only NHS, as the daemon says.
+// nhs returns the state of a spoke's only NHS, as the daemon reports it.
 func nhs(s *lab.Site) (api.NHS, error) {
 	st, err := status(s)
 	if err != nil {
@@ -150,7 +160,7 @@ func nhs(s *lab.Site) (api.NHS, error) {
 	return api.NHS{}, fmt.Errorf("cygnetd on %s does not have one NHS: %+v", s.Name, st.Interfaces)
 }
 
-// logged is nil when the daemon's log has a line with all of these words.
+// logged returns nil when the daemon's log has a line with all of these words.
 func logged(s *lab.Site, words ...string) error {
 next:
 	for line := range strings.Lines(s.Daemon.Output()) {

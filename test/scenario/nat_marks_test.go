@@ -15,8 +15,9 @@ import (
 	"cygnet/test/lab"
 )
 
-// Three spokes behind one NAT address and one elsewhere, with stock strongSwan and no firewall rule: the hub and the other spoke reach each
-// of them through its own SA, whoever rekeys, and a restart of the daemon does not interrupt that.
+// Three spokes are behind one NAT address and one spoke is elsewhere, with stock strongSwan and no
+// firewall rule. The hub and the spoke elsewhere reach each of the three through its own SA,
+// whoever rekeys, and a restart of the daemon does not interrupt that.
 func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 	m := lab.NewMesh(t, lab.ThreeSpokesBehindOneNAT())
 	m.Start()
@@ -31,7 +32,9 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 		straight(m, s, m.Spoke3)
 	}
 	flows := []*lab.Flow{}
-	flow := func(from, to *lab.Site) { flows = append(flows, from.Host.Flow(to.Host.Addr, 20*time.Millisecond)) }
+	flow := func(from, to *lab.Site) {
+		flows = append(flows, from.Host.Flow(to.Host.Addr, 20*time.Millisecond))
+	}
 	for i, s := range inside {
 		flow(m.Hub, s)
 		flow(s, m.Spoke3)
@@ -43,9 +46,13 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 	}
 	begin := time.Now()
 
-	// Every end rekeys once, the child and the IKE_SA.
+	// Every router rekeys once, its CHILD_SAs and its IKE_SAs.
 	for _, s := range inside {
-		for _, kind := range [][]string{{"--child", "gre"}, {"--ike", "cygnet-gre1-192.0.2.1"}, {"--ike", "cygnet-gre1-192.0.2.13"}} {
+		for _, kind := range [][]string{
+			{"--child", "gre"},
+			{"--ike", "cygnet-gre1-192.0.2.1"},
+			{"--ike", "cygnet-gre1-192.0.2.13"},
+		} {
 			s.Run("swanctl", append([]string{"--rekey"}, kind...)...)
 		}
 	}
@@ -55,7 +62,7 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 	}
 	lossless(m, begin, flows)
 
-	// The daemon goes without a word and comes back.
+	// The daemon is killed, so that it says goodbye to nobody, and comes back.
 	for _, s := range []*lab.Site{m.Hub, m.Spoke3} {
 		s.Daemon.Kill()
 		s.Daemon.Start()
@@ -67,7 +74,8 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 	if out := m.Hub.Cygnet("status"); strings.Contains(out, "newest SA") {
 		t.Errorf("cygnet status tells of a trouble:\n%s", out)
 	}
-	if out := m.Hub.Cygnet("bindings"); strings.Contains(out, "0.0.0.") || strings.Count(out, "192.0.2.11") != 3 {
+	if out := m.Hub.Cygnet("bindings"); strings.Contains(out, "0.0.0.") ||
+		strings.Count(out, "192.0.2.11") != 3 {
 		t.Errorf("cygnet bindings does not give the address that the world sees:\n%s", out)
 	}
 	alive(m)
@@ -76,7 +84,7 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 }
 
 // markOfTheSite has the hub's own firewall give packets of spoke3 the mark of a router behind the
-// NAT. They are spoke3's all the same, as their outer source tells.
+// NAT. The hub still knows them for spoke3's, by their outer source.
 func markOfTheSite(m *lab.Mesh, inside []*lab.Site) {
 	m.Helper()
 	mark := uint32(0)
@@ -101,10 +109,10 @@ func markOfTheSite(m *lab.Mesh, inside []*lab.Site) {
 	encrypted(m)
 }
 
-// bothWays keeps traffic going between the hosts of a spoke elsewhere and one behind the NAT until both
-// have a shortcut, and the one elsewhere leads to the other by its own SA. The traffic must go on until
-// then: a shortcut through the SA that charon set up before it knew of several routers at the address
-// ends, and only traffic brings it back.
+// bothWays keeps traffic going between the hosts of a spoke elsewhere and of a spoke behind the
+// NAT, until both spokes have a shortcut and the spoke elsewhere sends to the other by that one's
+// own SA. The traffic must go on until then, because charon may have set up an SA before it knew of
+// several routers at the address: a shortcut through that SA ends, and only traffic brings it back.
 func bothWays(m *lab.Mesh, public, inside *lab.Site) {
 	m.Helper()
 	train := inside.Host.Train(public.Host.Addr, 50*time.Millisecond)
@@ -117,14 +125,17 @@ func bothWays(m *lab.Mesh, public, inside *lab.Site) {
 	train.Stop()
 }
 
-// marked awaits that a site leads to a spoke behind NAT by that spoke's own SA.
+// marked awaits that a site sends to a spoke behind NAT by that spoke's own SA.
 func marked(m *lab.Mesh, s, inside *lab.Site) {
 	m.Helper()
-	m.Await(s.Name+" leads to "+inside.Name+" by its own SA", soon, func() error { return leadsBySA(s, inside) })
+	m.Await(s.Name+" leads to "+inside.Name+" by its own SA", soon, func() error {
+		return leadsBySA(s, inside)
+	})
 }
 
-// leadsBySA is nil when a site's kernel leads to a spoke behind NAT by the mark of that spoke's SA, and to
-// nobody else by it.
+// leadsBySA returns nil when a site's kernel sends to a spoke behind NAT by that spoke's SA alone.
+// The kernel's neighbour is at the mark of that SA, or at the NAT's address if the SA has no mark,
+// and no SA of another identity there has the same mark.
 func leadsBySA(s, inside *lab.Site) error {
 	at := s.Neighbors("gre1")[inside.Overlay]
 	mark, ok := xfrm.MarkOf(at)
@@ -147,14 +158,16 @@ func leadsBySA(s, inside *lab.Site) error {
 	return nil
 }
 
-// lossless awaits that what was sent up to now is answered, and proves that nothing was lost since a time.
+// lossless awaits that everything that was sent up to now is answered, and proves that nothing was
+// lost since a time.
 func lossless(m *lab.Mesh, since time.Time, flows []*lab.Flow) {
 	m.Helper()
 	now := time.Now()
 	for _, f := range flows {
 		f.Back(now, soon)
 		if sent, lost, longest := f.Loss(since); lost > 0 || sent == 0 {
-			m.Errorf("%s: of %d requests %d were lost, at most %v in a row", f.Name, sent, lost, longest)
+			m.Errorf("%s: of %d requests %d were lost, at most %v in a row", f.Name, sent, lost,
+				longest)
 		}
 	}
 }

@@ -13,8 +13,9 @@ import (
 	"cygnet/test/lab"
 )
 
-// The NAT gets another address, then forgets its mappings and chooses other ports: hub and shortcuts follow each spoke behind it as soon as
-// one packet of that spoke comes, long before its next registration.
+// The NAT gets another address. Later it forgets its mappings and chooses other ports. Each time
+// the hub and the shortcuts follow a spoke behind the NAT as soon as one packet of that spoke
+// arrives, long before its next registration.
 func TestNATMoves(t *testing.T) {
 	m := lab.NewMesh(t, lab.SpokesBehindOneNAT())
 	m.Start()
@@ -24,7 +25,8 @@ func TestNATMoves(t *testing.T) {
 	for _, s := range inside {
 		marked(m, m.Hub, s)
 		bothWays(m, m.Spoke3, s)
-		flows = append(flows, s.Host.Flow(m.Hub.Host.Addr, 20*time.Millisecond), s.Host.Flow(m.Spoke3.Host.Addr, 20*time.Millisecond))
+		flows = append(flows, s.Host.Flow(m.Hub.Host.Addr, 20*time.Millisecond),
+			s.Host.Flow(m.Spoke3.Host.Addr, 20*time.Millisecond))
 	}
 	lossless(m, time.Now(), flows)
 	before, ends := unique(m.Hub), endings(m)
@@ -42,7 +44,9 @@ func TestNATMoves(t *testing.T) {
 			sent, lost, longest := f.Loss(begin)
 			t.Logf("%s: %s: %d of %d lost, at most %v in a row", what, f.Name, lost, sent, longest)
 		}
-		m.Await("the hub says where its clients are", soon, func() error { return boundAt(m.Hub, public, m.Spoke1, m.Spoke2) })
+		m.Await("the hub says where its clients are", soon, func() error {
+			return boundAt(m.Hub, public, m.Spoke1, m.Spoke2)
+		})
 	}
 	m.Spoke1.NAT.Move("192.0.2.21/24")
 	follow("another address", netip.MustParseAddr("192.0.2.21"))
@@ -72,7 +76,7 @@ func TestNATMoves(t *testing.T) {
 	encrypted(m)
 }
 
-// portsOf are the ports that a site's charon sends to, by the peers' identities.
+// portsOf returns the ports to which a site's charon sends, by the peers' identities.
 func portsOf(s *lab.Site) map[string]uint16 {
 	ports := map[string]uint16{}
 	for _, sa := range s.Charon.SAs() {
@@ -81,7 +85,7 @@ func portsOf(s *lab.Site) map[string]uint16 {
 	return ports
 }
 
-// endings counts the bindings and shortcuts that ended on all sites.
+// endings returns how many bindings and shortcuts ended, on all sites together.
 func endings(m *lab.Mesh) int {
 	n := 0
 	for _, s := range m.Sites() {
@@ -91,7 +95,8 @@ func endings(m *lab.Mesh) int {
 	return n
 }
 
-// boundAt is nil when the daemon says of each spoke that it is bound at an address.
+// boundAt returns nil when every binding of these spokes that the hub reports is at an address and
+// has an SA.
 func boundAt(hub *lab.Site, at netip.Addr, spokes ...*lab.Site) error {
 	st, err := status(hub)
 	if err != nil {
@@ -107,7 +112,7 @@ func boundAt(hub *lab.Site, at netip.Addr, spokes ...*lab.Site) error {
 	return nil
 }
 
-// A hub behind a NAT of one to one serves as one without.
+// A hub behind a one-to-one NAT serves its spokes as a hub without NAT does.
 func TestHubBehindNAT(t *testing.T) {
 	m := lab.NewMesh(t, lab.HubBehindNAT())
 	m.Start()

@@ -12,7 +12,7 @@ import (
 	"cygnet/test/lab"
 )
 
-// A spoke behind NAT is at the address that the world sees, and its ESP travels in UDP.
+// A spoke behind NAT has the address of its NAT as NBMA address, and its ESP travels in UDP.
 func TestSpokeBehindNAT(t *testing.T) {
 	m := lab.NewMesh(t, lab.SpokeBehindNAT("spoke1"))
 	m.Start()
@@ -20,7 +20,8 @@ func TestSpokeBehindNAT(t *testing.T) {
 	registered(m, m.Spoke2, soon)
 	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 3)
 	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
-	if n := m.Underlay.Count(lab.OfKind(lab.ESPinUDP), lab.Between(m.Spoke1.Public, m.Hub.Public)); n < 12 {
+	if n := m.Underlay.Count(lab.OfKind(lab.ESPinUDP),
+		lab.Between(m.Spoke1.Public, m.Hub.Public)); n < 12 {
 		t.Errorf("6 pings made %d packets of ESP in UDP", n)
 	}
 	shortcut(m)
@@ -31,14 +32,17 @@ func TestSpokeBehindNAT(t *testing.T) {
 	encrypted(m)
 }
 
-// smallPaths has the way between each spoke and the hub take no more than 1300 bytes, at the box in front of spoke1 and at spoke2 itself,
-// and proves that packets of the tunnel's full MTU arrive whether they have DF set or not, as ESP and as ESP in UDP. Larger ones without
-// DF are fragmented, and the sender of larger ones with DF is told.
+// smallPaths lets the way between each spoke and the hub take no more than 1300 bytes, at the NAT
+// in front of spoke1 and at spoke2 itself. It proves that packets of the tunnel's full MTU arrive,
+// with DF set and without, as ESP and as ESP in UDP. Larger packets without DF are fragmented, and
+// the sender of larger packets with DF is told of the tunnel's MTU.
 func smallPaths(m *lab.Mesh) {
 	m.Helper()
 	box := m.Spoke1.NAT
-	box.IP("route change 192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.11 mtu lock 1300",
-		"route change 10.1.0.0/24 dev in0 proto kernel scope link src 10.1.0.1 mtu lock 1300")
+	box.IP(
+		"route change 192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.11 mtu lock 1300",
+		"route change 10.1.0.0/24 dev in0 proto kernel scope link src 10.1.0.1 mtu lock 1300",
+	)
 	m.Spoke2.IP("route add 192.0.2.1/32 dev eth0 mtu lock 1300")
 	const headers = 28 // IP and ICMP
 	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
@@ -46,19 +50,25 @@ func smallPaths(m *lab.Mesh) {
 			df   string
 			size int
 		}{{"dont", 1400}, {"do", 1400}, {"dont", 1500}} {
-			out, err := s.Host.Try("ping", "-n", "-c", "6", "-i", "0.05", "-W", "3", "-M", c.df, "-s", fmt.Sprint(c.size-headers), m.Hub.Host.Addr.String())
+			out, err := s.Host.Try("ping", "-n", "-c", "6", "-i", "0.05", "-W", "3", "-M", c.df,
+				"-s", fmt.Sprint(c.size-headers), m.Hub.Host.Addr.String())
 			if err != nil || !strings.Contains(out, " 6 received") {
-				m.Errorf("packets of %d bytes (DF: %s) from %s over a path of 1300 bytes do not all arrive: %v\n%s", c.size, c.df, s.Name, err, out)
+				m.Errorf("packets of %d bytes (DF: %s) from %s over a path of 1300 bytes do not all arrive: %v\n%s",
+					c.size, c.df, s.Name, err, out)
 			}
 		}
-		out, err := s.Host.Try("ping", "-n", "-c", "1", "-W", "3", "-M", "do", "-s", fmt.Sprint(1500-headers), m.Hub.Host.Addr.String())
-		if err == nil || !strings.Contains(out, "mtu = 1400") && !strings.Contains(out, "mtu=1400") {
-			m.Errorf("the sender of 1500 bytes with DF is not told of the tunnel's MTU of 1400: %v\n%s", err, out)
+		out, err := s.Host.Try("ping", "-n", "-c", "1", "-W", "3", "-M", "do",
+			"-s", fmt.Sprint(1500-headers), m.Hub.Host.Addr.String())
+		if err == nil ||
+			!strings.Contains(out, "mtu = 1400") && !strings.Contains(out, "mtu=1400") {
+			m.Errorf("the sender of 1500 bytes with DF is not told of the tunnel's MTU of 1400: %v\n%s",
+				err, out)
 		}
 	}
 }
 
-// The public spoke's host talks first: the spoke behind NAT dials all the same, since nobody else can.
+// The public spoke's host talks first. The spoke behind NAT dials all the same, since nobody else
+// can.
 func TestToSpokeBehindNAT(t *testing.T) {
 	m := lab.NewMesh(t, lab.SpokeBehindNAT("spoke1"))
 	m.Start()
@@ -71,7 +81,8 @@ func TestToSpokeBehindNAT(t *testing.T) {
 	encrypted(m)
 }
 
-// straight proves that pings from one spoke's host to the other's go straight, all of them.
+// straight proves that all pings from one spoke's host to the other's go straight from router to
+// router.
 func straight(m *lab.Mesh, s, peer *lab.Site) {
 	m.Helper()
 	tunnel := peer.Capture("gre1")
@@ -81,7 +92,8 @@ func straight(m *lab.Mesh, s, peer *lab.Site) {
 	}
 }
 
-// Two spokes behind a NAT each reach each other, through the hub at least, whoever starts. Nothing that was up goes down.
+// Each of two spokes is behind a NAT of its own. They reach each other, whichever starts, through
+// the hub at least. Nothing that was up goes down.
 func TestBothSpokesBehindNAT(t *testing.T) {
 	m := lab.NewMesh(t, lab.SpokeBehindNAT("spoke1"), lab.SpokeBehindNAT("spoke2"))
 	m.Start()
@@ -94,13 +106,15 @@ func TestBothSpokesBehindNAT(t *testing.T) {
 	encrypted(m)
 }
 
-// steady proves that no peer and no shortcut that was there went since the start, and that no binding moved or ended.
+// steady proves that since the start no peer lost its SA, no shortcut ended, no binding moved or
+// ended, and no request was refused.
 func steady(m *lab.Mesh) {
 	m.Helper()
-	never(m, "peer lost its SA", "shortcut ended", "binding ended", "client moved", "request refused")
+	never(m, "peer lost its SA", "shortcut ended", "binding ended", "client moved",
+		"request refused")
 }
 
-// never proves that no daemon logged any of these since the start.
+// never proves that no daemon has logged any of these events since the start.
 func never(m *lab.Mesh, events ...string) {
 	m.Helper()
 	for _, s := range m.Sites() {
@@ -112,10 +126,12 @@ func never(m *lab.Mesh, events ...string) {
 	}
 }
 
-// Two spokes behind one NAT address where packets cannot be given marks, since something else has the namespace's GRE device in external
-// mode: both have an SA with the hub and what they send arrives; what the hub sends
-// goes into the newest SA, so only one of them is reached. That one works in full, with a shortcut to a spoke elsewhere. The hub says
-// what is the matter, and nothing flaps. Routes inside the site give the other one everything. When the one goes, the other works without them.
+// Two spokes are behind one NAT address where packets cannot be given marks, because something else
+// has the namespace's GRE device in external mode. Both spokes have an SA with the hub, and what
+// they send arrives. What the hub sends goes into the newest SA, so only one of them is reached.
+// That spoke works in full, with a shortcut to a spoke elsewhere. The hub reports what is wrong,
+// and nothing flaps. Routes inside the site give the other spoke everything. When one spoke goes,
+// the other works without these routes.
 func TestSpokesBehindOneNATWithoutMarks(t *testing.T) {
 	m := lab.NewMesh(t, lab.SpokesBehindOneNAT())
 	m.Add("holding_time = \"30s\"")
@@ -130,8 +146,12 @@ func TestSpokesBehindOneNATWithoutMarks(t *testing.T) {
 	m.Spoke2.Start()
 	registered(m, m.Spoke2, soon)
 
-	m.Await("the hub says who shares the address", soon, func() error { return sharing(m.Hub, "spoke2.example.net") })
-	if out, err := m.Hub.TryCygnet("status"); err != nil || !strings.Contains(out, "spoke1.example.net, spoke2.example.net share the address 192.0.2.11") {
+	m.Await("the hub says who shares the address", soon, func() error {
+		return sharing(m.Hub, "spoke2.example.net")
+	})
+	if out, err := m.Hub.TryCygnet("status"); err != nil ||
+		!strings.Contains(out,
+			"spoke1.example.net, spoke2.example.net share the address 192.0.2.11") {
 		t.Errorf("cygnet status does not tell:\n%s", out)
 	} else if !strings.Contains(out, "external mode") {
 		t.Errorf("cygnet status does not tell why:\n%s", out)
@@ -152,19 +172,21 @@ func TestSpokesBehindOneNATWithoutMarks(t *testing.T) {
 		return nil
 	})
 
-	m.Await("the other spoke's registrations stay unanswered for its holding time", later, func() error {
-		n, err := nhs(m.Spoke1)
-		if err == nil && (n.State != api.NHSRegistering || n.Attempts < 3) {
-			err = fmt.Errorf("its NHS is %s, with %d requests unanswered", n.State, n.Attempts)
-		}
-		return err
-	})
+	m.Await("the other spoke's registrations stay unanswered for its holding time", later,
+		func() error {
+			n, err := nhs(m.Spoke1)
+			if err == nil && (n.State != api.NHSRegistering || n.Attempts < 3) {
+				err = fmt.Errorf("its NHS is %s, with %d requests unanswered", n.State, n.Attempts)
+			}
+			return err
+		})
 	if after := unique(m.Hub); !slices.Equal(before, after) {
 		t.Errorf("the hub's SAs were %v and are %v", before, after)
 	}
 	steady(m)
 
-	// With routes inside the site, the one that is reached passes on what is for the other, which answers by itself.
+	// With routes inside the site, the spoke that is reached passes on what is for the other spoke.
+	// That one answers by itself.
 	m.Spoke1.IP("route add 172.16.2.0/24 via 10.1.0.3")
 	m.Spoke2.IP("route add 172.16.1.0/24 via 10.1.0.2")
 	for _, s := range []*lab.Site{m.Hub, m.Spoke2, m.Spoke3} {
@@ -186,7 +208,9 @@ func TestSpokesBehindOneNATWithoutMarks(t *testing.T) {
 
 	m.Spoke1.Daemon.Terminate()
 	m.Spoke1.Charon.Terminate()
-	m.Await("the one that is left is reached", later, func() error { return m.Hub.Host.Reaches(m.Spoke2.Host.Addr) })
+	m.Await("the one that is left is reached", later, func() error {
+		return m.Hub.Host.Reaches(m.Spoke2.Host.Addr)
+	})
 	m.Spoke2.Host.Ping(m.Hub.Host.Addr, 10)
 	if err := logged(m.Hub, "peer lost its SA"); err == nil {
 		t.Errorf("the hub took the address for gone:\n%s", m.Hub.Daemon.Output())
@@ -194,7 +218,8 @@ func TestSpokesBehindOneNATWithoutMarks(t *testing.T) {
 	encrypted(m)
 }
 
-// sharing is nil when the hub says that both spokes share an address, and that what is sent there reaches this one.
+// sharing returns nil when the hub reports that both spokes share an address, and that what is sent
+// there reaches the spoke with this identity.
 func sharing(hub *lab.Site, reached string) error {
 	st, err := status(hub)
 	if err != nil {
@@ -202,14 +227,15 @@ func sharing(hub *lab.Site, reached string) error {
 	}
 	for _, p := range st.Interfaces[0].Peers {
 		both := slices.Sorted(slices.Values(append([]string{p.Identity}, p.SharedWith...)))
-		if slices.Equal(both, []string{"spoke1.example.net", "spoke2.example.net"}) && p.Reached == reached {
+		if slices.Equal(both, []string{"spoke1.example.net", "spoke2.example.net"}) &&
+			p.Reached == reached {
 			return nil
 		}
 	}
 	return fmt.Errorf("the hub's peers are %+v", st.Interfaces[0].Peers)
 }
 
-// unique lists the ids of a site's SAs, in order.
+// unique returns the ids of a site's SAs, sorted.
 func unique(s *lab.Site) []string {
 	var ids []string
 	for _, sa := range s.Charon.SAs() {

@@ -10,9 +10,10 @@ import (
 	"cygnet/test/lab"
 )
 
-// An overlay, and networks behind the routers, of IPv6 over an underlay of IPv4: spokes register, the hub's indication leads to a shortcut
-// through an SA of its own, the traffic goes straight, and without traffic the shortcut ends. Hub and spoke2 have host prefixes, spoke1
-// has the usual one.
+// The overlay and the networks behind the routers are IPv6, over an IPv4 underlay. Spokes register,
+// the hub's indication leads to a shortcut through an SA of its own, the traffic goes straight, and
+// without traffic the shortcut ends. The hub and spoke2 have host prefixes, spoke1 has the usual
+// prefix.
 func TestIPv6Overlay(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Add(`idle_time = "4s"`)
@@ -46,7 +47,8 @@ func TestIPv6Overlay(t *testing.T) {
 	alive(m)
 }
 
-// sixth gives a site that does not run yet, and its host, addresses of IPv6 in the place of the mesh's usual ones.
+// sixth gives a site that does not run yet, and its host, IPv6 addresses in the place of the mesh's
+// usual ones.
 func sixth(m *lab.Mesh, s *lab.Site, number int) {
 	m.Helper()
 	overlay := func(number int) netip.Addr {
@@ -62,10 +64,12 @@ func sixth(m *lab.Mesh, s *lab.Site, number int) {
 	s.Host.Addr = router.Next()
 	s.Run("sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=1")
 	s.IP("addr add " + router.String() + "/64 dev lan0 nodad")
-	s.Host.IP("addr add "+s.Host.Addr.String()+"/64 dev eth0 nodad", "route add default via "+router.String())
+	s.Host.IP("addr add "+s.Host.Addr.String()+"/64 dev eth0 nodad",
+		"route add default via "+router.String())
 	if number > 0 {
 		s.UseRoutes("fd00:172::/32 via " + overlay(0).String())
 		return
 	}
-	s.UseRoutes("fd00:172:1::/64 via "+overlay(1).String(), "fd00:172:2::/64 via "+overlay(2).String())
+	s.UseRoutes("fd00:172:1::/64 via "+overlay(1).String(),
+		"fd00:172:2::/64 via "+overlay(2).String())
 }

@@ -12,8 +12,9 @@ import (
 	"cygnet/test/lab"
 )
 
-// A hub with an NHS of its own and a dozen clients loses its charon, and the clients' lines are dead, so that each attempt to dial one
-// stays open. The NHS is among the first that are dialled, and charon never has more attempts of the hub's open than max_initiations allows, while all get
+// A hub with an NHS of its own and a dozen clients loses its charon. The clients' lines are dead,
+// so that each attempt to dial a client stays open. The NHS is among the first that the hub dials.
+// charon never has more attempts of the hub's open than max_initiations allows, and the clients get
 // their turn one after the other.
 func TestInitiationsArePaced(t *testing.T) {
 	const clients, atOnce = 12, 2
@@ -26,7 +27,8 @@ func TestInitiationsArePaced(t *testing.T) {
 	m.Hub.Start()
 	c := newCrowd(m, clients)
 	m.Await("all clients are registered", soon, func() error {
-		return lab.True(c.registeredSince(time.Time{}) == clients, "%d are", c.registeredSince(time.Time{}))
+		return lab.True(c.registeredSince(time.Time{}) == clients, "%d are",
+			c.registeredSince(time.Time{}))
 	})
 	m.Await("the hub is registered", soon, func() error { return secured(m.Hub, above) })
 
@@ -35,7 +37,8 @@ func TestInitiationsArePaced(t *testing.T) {
 	killed := time.Now()
 	m.Hub.Charon.Start()
 	tried := map[netip.Addr]bool{}
-	// For the first half minute an attempt without an answer is begun anew after two seconds; later it stays open for longer.
+	// For the first half minute the daemon begins an attempt without an answer anew after two
+	// seconds. Later it leaves the attempt open for longer.
 	m.Await("half of the clients had their turn", 25*time.Second, func() error {
 		open := 0
 		for _, sa := range m.Hub.Charon.SAs() {
@@ -48,12 +51,14 @@ func TestInitiationsArePaced(t *testing.T) {
 			}
 		}
 		if open > atOnce {
-			t.Fatalf("charon has %d half-open IKE_SAs that the hub initiated: %+v", open, m.Hub.Charon.SAs())
+			t.Fatalf("charon has %d half-open IKE_SAs that the hub initiated: %+v", open,
+				m.Hub.Charon.SAs())
 		}
 		return lab.True(len(tried) >= clients/2, "%d had", len(tried))
 	})
-	var dialled []netip.Addr // in order, each once; those of one moment in any order
-	for _, p := range m.Underlay.Packets(lab.OfKind(lab.IKE), lab.From(m.Hub.Public), lab.Since(killed)) {
+	var dialled []netip.Addr // each once, in order; those of one moment in any order
+	for _, p := range m.Underlay.Packets(lab.OfKind(lab.IKE), lab.From(m.Hub.Public),
+		lab.Since(killed)) {
 		if !slices.Contains(dialled, p.Dst) {
 			dialled = append(dialled, p.Dst)
 		}

@@ -12,7 +12,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// phase2 is a mesh whose spokes have routes to each other's overlay addresses, as a routing protocol leaves them in phase 2.
+// phase2 returns a mesh whose spokes have routes through each other's overlay addresses, as a
+// routing protocol sets them in phase 2.
 func phase2(t *testing.T) *lab.Mesh {
 	m := lab.NewMesh(t)
 	m.Spoke1.UseRoutes("172.16.0.0/24 via 10.255.0.1", "172.16.2.0/24 via 10.255.0.12")
@@ -20,7 +21,8 @@ func phase2(t *testing.T) *lab.Mesh {
 	return m
 }
 
-// adjacent is nil when a site's kernel sends what is for a peer's overlay address straight to it, through an SA.
+// adjacent returns nil when a site's kernel sends packets for a peer's overlay address straight to
+// the peer, through an SA.
 func adjacent(s, peer *lab.Site) error {
 	if at := s.Neighbors("gre1")[peer.Overlay]; at != peer.Public {
 		return fmt.Errorf("on %s neighbour %s is at %v", s.Name, peer.Overlay, at)
@@ -28,11 +30,14 @@ func adjacent(s, peer *lab.Site) error {
 	return secured(s, peer)
 }
 
-// Phase 2: routes lead to the other spoke itself. The kernel holds the first packet until the spoke is found and secured; nothing goes
-// through the hub, which need not even say that there is a shorter way.
+// Phase 2: routes lead to the other spoke itself. The kernel holds the first packet until that
+// spoke is found and secured. Nothing goes through the hub, which does not even have to indicate a
+// shorter way.
 func TestPhase2(t *testing.T) {
 	m := phase2(t)
-	m.Hub.Interface = slices.DeleteFunc(m.Hub.Interface, func(line string) bool { return line == "redirect = true" })
+	m.Hub.Interface = slices.DeleteFunc(m.Hub.Interface, func(line string) bool {
+		return line == "redirect = true"
+	})
 	m.Add(`idle_time = "8s"`)
 	m.Start()
 	registered(m, m.Spoke1, soon)
@@ -44,7 +49,8 @@ func TestPhase2(t *testing.T) {
 		t.Errorf("of the first packet %d came straight from spoke1", n)
 	}
 	one.Ping(two.Addr, 20)
-	if n := atHub.Count(passing(one.Addr, two.Addr)) + atHub.Count(passing(two.Addr, one.Addr)); n != 0 {
+	if n := atHub.Count(passing(one.Addr, two.Addr)) +
+		atHub.Count(passing(two.Addr, one.Addr)); n != 0 {
 		t.Errorf("%d packets between the spokes went through the hub", n)
 	}
 	for s, peer := range map[*lab.Site]*lab.Site{m.Spoke1: m.Spoke2, m.Spoke2: m.Spoke1} {
@@ -57,7 +63,8 @@ func TestPhase2(t *testing.T) {
 			}
 		}
 		if st, err := status(s); err != nil || len(st.Shortcuts()) == 0 || len(st.Routes) != 0 {
-			t.Errorf("%s: shortcuts %+v; routes wanted, though the neighbour is enough: %+v, %v", s.Name, st.Shortcuts(), st.Routes, err)
+			t.Errorf("%s: shortcuts %+v; routes wanted, though the neighbour is enough: %+v, %v",
+				s.Name, st.Shortcuts(), st.Routes, err)
 		}
 		if out := s.Cygnet("status"); strings.Contains(out, "not in the kernel") {
 			t.Errorf("on %s, where all is well:\n%s", s.Name, out)
@@ -74,7 +81,8 @@ func TestPhase2(t *testing.T) {
 	encrypted(m)
 }
 
-// Where the two spokes cannot reach each other, what routes lead straight to the other goes through the hub.
+// Phase 2, but the two spokes cannot reach each other. What their routes send straight to the other
+// goes through the hub, until the spokes can reach each other again.
 func TestPhase2WithoutDirectWay(t *testing.T) {
 	m := phase2(t)
 	m.Start()
@@ -85,7 +93,9 @@ func TestPhase2WithoutDirectWay(t *testing.T) {
 	}
 	atHub := m.Hub.Capture("gre1")
 	begin := time.Now()
-	m.Await("spoke1's host reaches spoke2's", soon, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+	m.Await("spoke1's host reaches spoke2's", soon, func() error {
+		return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr)
+	})
 	t.Logf("through the hub after %s", time.Since(begin).Round(time.Millisecond))
 	if atHub.Count(passing(m.Spoke1.Host.Addr, m.Spoke2.Host.Addr), by(m.Spoke1)) == 0 {
 		t.Error("and did not go through the hub")

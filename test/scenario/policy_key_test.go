@@ -10,8 +10,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// A key for each spoke, in swanctl.conf: who has spoke 2's key and claims to be spoke 1 gets no SA; as spoke 2 it is let in, and may be
-// spoke 2 by the rule.
+// Each spoke has a key of its own in swanctl.conf. A router that has spoke2's key and claims to be
+// spoke1 gets no SA. As spoke2 it gets an SA, and the rule lets it be spoke2.
 func TestKeyForEachPeer(t *testing.T) {
 	m := lab.NewMesh(t)
 	keys := map[*lab.Site]string{
@@ -63,7 +63,7 @@ func TestKeyForEachPeer(t *testing.T) {
 	encrypted(m)
 }
 
-// secretsOf is the last section of the site's swanctl.conf.
+// secretsOf returns the last section of a site's swanctl.conf, which has the secrets.
 func secretsOf(conf string) string {
 	const begin = "secrets {"
 	for i := len(conf) - len(begin); i >= 0; i-- {
@@ -74,8 +74,8 @@ func secretsOf(conf string) string {
 	return ""
 }
 
-// A hub's rule without shortcuts for one spoke: traffic between the spokes stays on the hub, in both directions and for as long as there is
-// any, and neither asks for more than it gets.
+// A hub's rule denies one spoke shortcuts. Traffic between the spokes stays on the hub, in both
+// directions and for as long as there is any, and the hub indicates no shorter way.
 func TestNoShortcutByRule(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Certify()

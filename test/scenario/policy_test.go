@@ -12,12 +12,13 @@ import (
 	"cygnet/test/lab"
 )
 
-// spokeRule lets each spoke of a mesh be itself and announce its own LAN, and nothing else.
+// spokeRule returns a rule that lets each spoke of a mesh be itself and announce its own LAN, and
+// nothing else.
 func spokeRule() string {
 	return lab.Rule("spoke{n}.example.net", "10.255.0.10+{n}", `announce = ["172.16.{n}.0/24"]`)
 }
 
-// count is how many lines of the daemon's log have all of these words.
+// count returns how many lines of the daemon's log have all of these words.
 func count(s *lab.Site, words ...string) int {
 	n := 0
 	for line := range strings.Lines(s.Daemon.Output()) {
@@ -28,8 +29,9 @@ func count(s *lab.Site, words ...string) int {
 	return n
 }
 
-// One rule with a capture on the hub: spoke 1 is spoke 1, and spoke 2, whose certificate is as good, may not be: neither while spoke 1 is
-// there nor before. Both logs say why, and nothing of it is remembered.
+// The hub has one rule, with a capture in it. The rule gives spoke1 its address, and does not give
+// that address to spoke2, whose certificate is as good: neither before spoke1 has registered nor
+// while it is registered. Both logs say why, and the hub remembers nothing of spoke2.
 func TestRuleBindsAddresses(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Certify()
@@ -43,7 +45,8 @@ func TestRuleBindsAddresses(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return lab.True(n.State == api.NHSRefused && contains(n.Error, "administratively prohibited"), "%+v", n)
+		return lab.True(n.State == api.NHSRefused &&
+			contains(n.Error, "administratively prohibited"), "%+v", n)
 	}
 	m.Await("the hub refuses spoke2 before spoke1 is there", soon, refused)
 	if at, ok := m.Hub.Neighbors("gre1")[m.Spoke1.Overlay]; ok {
@@ -53,8 +56,10 @@ func TestRuleBindsAddresses(t *testing.T) {
 	registered(m, m.Spoke1, soon)
 	m.Await("the hub goes on refusing", soon, refused)
 	m.Await("the hub says who asked for what, and which rule refused", soon, func() error {
-		return logged(m.Hub, "request refused", "protocol=10.255.0.11", "nbma=192.0.2.12", "identity=spoke2.example.net",
-			"gives spoke2.example.net the address 10.255.0.12, not 10.255.0.11", lab.CygnetConfig+":")
+		return logged(m.Hub, "request refused", "protocol=10.255.0.11", "nbma=192.0.2.12",
+			"identity=spoke2.example.net",
+			"gives spoke2.example.net the address 10.255.0.12, not 10.255.0.11",
+			lab.CygnetConfig+":")
 	})
 	if err := logged(m.Spoke2, "refused", "administratively prohibited"); err != nil {
 		t.Error(err)
@@ -62,7 +67,8 @@ func TestRuleBindsAddresses(t *testing.T) {
 	if out := m.Hub.Cygnet("bindings"); strings.Contains(out, "spoke2") {
 		t.Errorf("the hub remembers spoke2: %s", out)
 	}
-	if out, err := m.Hub.TryCygnet("policy", "test", "spoke2.example.net", "10.255.0.11"); err == nil || !contains(out, "REFUSED", "10.255.0.12, not 10.255.0.11") {
+	if out, err := m.Hub.TryCygnet("policy", "test", "spoke2.example.net",
+		"10.255.0.11"); err == nil || !contains(out, "REFUSED", "10.255.0.12, not 10.255.0.11") {
 		t.Errorf("policy test: %v: %s", err, out)
 	}
 	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 3)
@@ -78,7 +84,7 @@ func TestRuleBindsAddresses(t *testing.T) {
 	encrypted(m)
 }
 
-// What a spoke may announce is bound likewise: its own LAN, and neither another's nor all of them.
+// A rule also binds what a spoke may announce: its own LAN and no other network.
 func TestRuleBindsPrefixes(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Certify()
@@ -94,7 +100,8 @@ func TestRuleBindsPrefixes(t *testing.T) {
 				return lab.True(false, "what is for %s goes via %s", s.Host.Addr, hop)
 			}
 		}
-		return logged(m.Hub, "request refused", "172.16.3.0/24", "spoke2.example.net announce 172.16.2.0/24")
+		return logged(m.Hub, "request refused", "172.16.3.0/24",
+			"spoke2.example.net announce 172.16.2.0/24")
 	})
 	if routes := m.Hub.Routes("172.16.3.0/24"); len(routes) > 0 {
 		t.Errorf("the hub has %+v", routes)
@@ -103,8 +110,9 @@ func TestRuleBindsPrefixes(t *testing.T) {
 	encrypted(m)
 }
 
-// A good certificate without a rule gets an SA and nothing else: its registration is refused with code 4, and the SA, which tells it so,
-// is neither closed nor made anew again and again.
+// A router with a good certificate but without a rule gets an SA and nothing else. The hub refuses
+// its registration with code 4. The SA, through which the router is told, is neither closed nor
+// made anew again and again.
 func TestIdentityWithoutRule(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Certify()
@@ -124,14 +132,17 @@ func TestIdentityWithoutRule(t *testing.T) {
 	before := m.Spoke2.Charon.With(m.Hub.Public)
 	lines := count(m.Hub, "registration refused", "spoke2.example.net")
 	m.Await("it asked again", later, func() error {
-		return lab.True(count(m.Hub, "registration refused", "spoke2.example.net") > lines, "%d lines", lines)
+		return lab.True(count(m.Hub, "registration refused", "spoke2.example.net") > lines,
+			"%d lines", lines)
 	})
 	after := m.Spoke2.Charon.With(m.Hub.Public)
 	if len(before) != 1 || len(after) != 1 || before[0].ID != after[0].ID {
 		t.Errorf("the SA did not stay: %+v, then %+v", before, after)
 	}
 	st, err := status(m.Hub)
-	if err != nil || !contains(m.Hub.Cygnet("status"), "peer 192.0.2.12 may do nothing here: no peer rule matches its identity spoke2.example.net") {
+	if err != nil ||
+		!contains(m.Hub.Cygnet("status"),
+			"peer 192.0.2.12 may do nothing here: no peer rule matches its identity spoke2.example.net") {
 		t.Errorf("status: %v %+v", err, st.Interfaces)
 	}
 	if at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]; ok {
@@ -140,8 +151,8 @@ func TestIdentityWithoutRule(t *testing.T) {
 	encrypted(m)
 }
 
-// Certificates that charon itself refuses: one whose time is over, one for another identity than the router claims, and, from its next
-// authentication on, one that was revoked.
+// charon itself refuses some certificates: one that has expired, one for another identity than the
+// router claims, and one that was revoked, from the router's next authentication on.
 func TestBadCertificates(t *testing.T) {
 	m := lab.NewMesh(t)
 	ca := m.Certify()
@@ -168,7 +179,7 @@ func TestBadCertificates(t *testing.T) {
 	}
 	unsecuredSpoke1("expired")
 	m.Spoke1.Daemon.Terminate()
-	ca.Issue(m.Spoke1.Router, "spoke3.example.net") // and it claims to be spoke1
+	ca.Issue(m.Spoke1.Router, "spoke3.example.net") // the router claims to be spoke1
 	m.Spoke1.Run("swanctl", "--load-creds")
 	m.Spoke1.StartDaemon()
 	unsecuredSpoke1("another identity's")
@@ -179,7 +190,8 @@ func TestBadCertificates(t *testing.T) {
 	registered(m, m.Spoke1, later)
 
 	ca.Revoke(m.Hub.Router, "spoke2.example.net")
-	m.Spoke2.Host.Ping(m.Hub.Host.Addr, 3) // what was proven before stays until it is asked for again
+	// What was proven before stays until the next authentication.
+	m.Spoke2.Host.Ping(m.Hub.Host.Addr, 3)
 	m.Hub.Run("swanctl", "--terminate", "--ike-id", m.Hub.Charon.With(m.Spoke2.Public)[0].ID)
 	m.Await("spoke2 is authenticated no more", later, func() error {
 		n, err := nhs(m.Spoke2)
@@ -195,8 +207,8 @@ func TestBadCertificates(t *testing.T) {
 	encrypted(m)
 }
 
-// Two routers with one identity and one overlay address: the last to come is served, the other is told why it is not, nothing flaps, and
-// the status says what is wrong.
+// Two routers have one identity and one overlay address. The hub serves the router that came last
+// and tells the other why it is not served. Nothing flaps, and the status reports what is wrong.
 func TestTwoRoutersWithOneIdentity(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Spoke2.Interface[0] = m.Spoke1.Interface[0]
@@ -224,19 +236,23 @@ func TestTwoRoutersWithOneIdentity(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return lab.True(n.State == api.NHSRegistered && n.Registered.Sub(start) > 15*time.Second, "%+v", n)
+		return lab.True(n.State == api.NHSRegistered && n.Registered.Sub(start) > 15*time.Second,
+			"%+v", n)
 	})
 	train.Stop()
 	if again := count(m.Hub, "moved to another NBMA address"); again != moves || moves != 1 {
 		t.Errorf("the binding moved %d times, then %d", moves, again)
 	}
-	if now := append(m.Hub.Charon.With(m.Spoke1.Public), m.Hub.Charon.With(m.Spoke2.Public)...); len(now) != 2 || len(sas) != 2 || now[0].ID != sas[0].ID || now[1].ID != sas[1].ID {
+	if now := append(m.Hub.Charon.With(m.Spoke1.Public),
+		m.Hub.Charon.With(m.Spoke2.Public)...); len(now) != 2 || len(sas) != 2 ||
+		now[0].ID != sas[0].ID || now[1].ID != sas[1].ID {
 		t.Errorf("the SAs did not stay: %+v, then %+v", sas, now)
 	}
 	if at := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]; at != m.Spoke2.Public {
 		t.Errorf("the hub has %s at %s", m.Spoke2.Overlay, at)
 	}
-	if out := m.Hub.Cygnet("status"); !contains(out, "spoke1.example.net is proven from 192.0.2.11 and 192.0.2.12") {
+	if out := m.Hub.Cygnet("status"); !contains(out,
+		"spoke1.example.net is proven from 192.0.2.11 and 192.0.2.12") {
 		t.Errorf("status: %s", out)
 	}
 	m.Spoke2.Cygnet("leave")

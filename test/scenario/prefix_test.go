@@ -14,8 +14,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// announcing is a mesh without any route to the spokes' LANs but those that follow from what the spokes announce; they have one
-// summary route to the hub.
+// announcing returns a mesh in which the only routes to the spokes' LANs are those that follow from
+// what the spokes announce, apart from one summary route of each spoke's to the hub.
 func announcing(t *testing.T) *lab.Mesh {
 	m := lab.NewMesh(t)
 	m.Hub.UseRoutes()
@@ -23,29 +23,36 @@ func announcing(t *testing.T) *lab.Mesh {
 	m.Spoke1.UseRoutes("172.16.0.0/12 via 10.255.0.1")
 	m.Spoke2.UseRoutes("172.16.0.0/12 via 10.255.0.1")
 	m.Spoke1.Interface = append(m.Spoke1.Interface, `announce = ["172.16.1.0/24"]`)
-	m.Spoke2.Interface = append(m.Spoke2.Interface, `announce = ["172.16.2.0/24", "192.168.66.0/24"]`)
+	m.Spoke2.Interface = append(m.Spoke2.Interface,
+		`announce = ["172.16.2.0/24", "192.168.66.0/24"]`)
 	return m
 }
 
-// leads is nil when a site's kernel has a route to prefix through a client of the hub.
+// leads returns nil when a site's kernel has a route to a prefix through a client of the hub.
 func leads(s *lab.Site, prefix string, client netip.Addr) error {
 	for _, r := range s.Routes(prefix) {
 		if r.Dst == prefix && r.Gateway == client && r.Device == "gre1" {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has no route to %s through %s: %+v", s.Name, prefix, client, s.Routes(prefix))
+	return fmt.Errorf("%s has no route to %s through %s: %+v", s.Name, prefix, client,
+		s.Routes(prefix))
 }
 
-// Spokes that announce what is behind them need no routing protocol: the hub learns the way there and the spokes a shorter one. What
-// the hub does not accept it refuses with code 4, and the spoke's own registration stands.
+// Spokes that announce the networks behind them need no routing protocol: the hub learns the way
+// there, and the spokes learn a shorter one. The hub refuses what it does not accept with code 4,
+// and the spoke's own registration stands.
 func TestAnnouncedPrefixes(t *testing.T) {
 	m := announcing(t)
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
-	m.Await("the hub leads to spoke1's LAN", soon, func() error { return leads(m.Hub, "172.16.1.0/24", m.Spoke1.Overlay) })
-	m.Await("the hub leads to spoke2's LAN", soon, func() error { return leads(m.Hub, "172.16.2.0/24", m.Spoke2.Overlay) })
+	m.Await("the hub leads to spoke1's LAN", soon, func() error {
+		return leads(m.Hub, "172.16.1.0/24", m.Spoke1.Overlay)
+	})
+	m.Await("the hub leads to spoke2's LAN", soon, func() error {
+		return leads(m.Hub, "172.16.2.0/24", m.Spoke2.Overlay)
+	})
 	m.Hub.Host.Ping(m.Spoke1.Host.Addr, 3)
 	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
 	shortcut(m)
@@ -65,27 +72,31 @@ func TestAnnouncedPrefixes(t *testing.T) {
 		t.Error(err)
 	}
 	n, err := nhs(m.Spoke2)
-	if err != nil || n.State != "registered" || n.Error == "" || !slices.Equal(n.Announced, []netip.Prefix{m.Spoke2.LAN.Masked()}) {
+	if err != nil || n.State != "registered" || n.Error == "" ||
+		!slices.Equal(n.Announced, []netip.Prefix{m.Spoke2.LAN.Masked()}) {
 		t.Errorf("spoke2 says %+v, %v", n, err)
 	}
 	alive(m)
 	encrypted(m)
 }
 
-// A route to a prefix goes with its spoke, and survives a restart of the hub's daemon and its charon.
+// The route to an announced prefix goes with its spoke. It survives a restart of the hub's daemon.
 func TestAnnouncedPrefixesFollowTheSpoke(t *testing.T) {
 	m := announcing(t)
 	m.AddIPsec(`dpd_delay = "3s"`)
 	m.Start()
 	registered(m, m.Spoke1, soon)
-	m.Await("the hub leads to spoke1's LAN", soon, func() error { return leads(m.Hub, "172.16.1.0/24", m.Spoke1.Overlay) })
+	m.Await("the hub leads to spoke1's LAN", soon, func() error {
+		return leads(m.Hub, "172.16.1.0/24", m.Spoke1.Overlay)
+	})
 
 	m.Await("the hub has saved what it knows", soon, func() error {
 		saved, err := os.ReadFile(m.Hub.Path("/var/lib/cygnet/state.json"))
 		if err != nil {
 			return err
 		}
-		return lab.True(strings.Contains(string(saved), "172.16.1.0/24"), "the prefix is not in %s", saved)
+		return lab.True(strings.Contains(string(saved), "172.16.1.0/24"), "the prefix is not in %s",
+			saved)
 	})
 	train := m.Hub.Host.Train(m.Spoke1.Host.Addr, 50*time.Millisecond)
 	m.Hub.Daemon.Kill()
@@ -99,19 +110,22 @@ func TestAnnouncedPrefixesFollowTheSpoke(t *testing.T) {
 			return err
 		}
 		for _, b := range st.Bindings() {
-			if b.Protocol == m.Spoke1.Overlay && slices.Contains(b.Prefixes, m.Spoke1.LAN.Masked()) {
+			if b.Protocol == m.Spoke1.Overlay &&
+				slices.Contains(b.Prefixes, m.Spoke1.LAN.Masked()) {
 				return nil
 			}
 		}
 		return fmt.Errorf("bindings %+v", st.Bindings())
 	})
 	if sent, lost := train.Stop(); lost > 0 {
-		t.Errorf("of %d packets %d were lost while the hub's daemon was killed and started", sent, lost)
+		t.Errorf("of %d packets %d were lost while the hub's daemon was killed and started", sent,
+			lost)
 	}
 
 	m.Spoke1.Cygnet("leave")
 	m.Await("the hub leads nowhere", soon, func() error {
-		return lab.True(leads(m.Hub, "172.16.1.0/24", m.Spoke1.Overlay) != nil, "the route to spoke1's LAN is still there")
+		return lab.True(leads(m.Hub, "172.16.1.0/24", m.Spoke1.Overlay) != nil,
+			"the route to spoke1's LAN is still there")
 	})
 	alive(m)
 	encrypted(m)

@@ -8,7 +8,8 @@ import (
 	"cygnet/test/lab"
 )
 
-// A spoke with a wrong key gets no SA, says so and goes on trying; the right key later is enough.
+// A spoke with a wrong key gets no SA, says so and goes on trying. Once it has the right key, it
+// registers.
 func TestWrongKey(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Spoke1.PSK = "not the key of this mesh"
@@ -19,7 +20,8 @@ func TestWrongKey(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return lab.True(n.State == "securing" && logged(m.Spoke1, "could not be secured") == nil, "%+v", n)
+		return lab.True(n.State == "securing" && logged(m.Spoke1, "could not be secured") == nil,
+			"%+v", n)
 	})
 	if at, ok := m.Hub.Neighbors("gre1")[m.Spoke1.Overlay]; ok {
 		t.Errorf("the hub has spoke1 at %s", at)
@@ -32,7 +34,8 @@ func TestWrongKey(t *testing.T) {
 	encrypted(m)
 }
 
-// Without charon the daemon is there and waits; charon later is enough.
+// Without charon the daemon runs and waits, with the guard set. Once charon is there, the spoke
+// registers.
 func TestMissingCharon(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.Start()
@@ -53,7 +56,8 @@ func TestMissingCharon(t *testing.T) {
 	encrypted(m)
 }
 
-// A device of another kind that has the tunnel's name is left alone; when it is gone the tunnel comes.
+// A device of another kind has the tunnel's name. The daemon leaves it alone, and makes the tunnel
+// once that device is gone.
 func TestNameTaken(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.Start()
@@ -66,9 +70,11 @@ func TestNameTaken(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return lab.True(len(st.Interfaces) == 1 && st.Interfaces[0].Error != "", "%+v", st.Interfaces)
+		return lab.True(len(st.Interfaces) == 1 && st.Interfaces[0].Error != "", "%+v",
+			st.Interfaces)
 	})
-	if out := m.Spoke1.Run("ip", "-o", "addr", "show", "dev", "gre1"); !contains(out, "203.0.113.1/32") || contains(out, m.Spoke1.Overlay.String()) {
+	if out := m.Spoke1.Run("ip", "-o", "addr", "show", "dev", "gre1"); !contains(out,
+		"203.0.113.1/32") || contains(out, m.Spoke1.Overlay.String()) {
 		t.Errorf("the daemon changed the addresses of the device: %s", out)
 	}
 	if out := m.Spoke1.Run("ip", "-d", "link", "show", "dev", "gre1"); !contains(out, "dummy") {
@@ -79,7 +85,8 @@ func TestNameTaken(t *testing.T) {
 	encrypted(m)
 }
 
-// A configuration that is wrong ends the daemon at once, with the key and what is allowed, before it touches anything.
+// A wrong configuration ends the daemon at once, before it touches anything. The daemon and cygnet
+// check name the file and the key.
 func TestWrongConfiguration(t *testing.T) {
 	m := lab.NewMesh(t)
 	s := m.Spoke1
@@ -113,7 +120,8 @@ func TestWrongConfiguration(t *testing.T) {
 	}
 }
 
-// Two spokes of different identity that want one overlay address: it belongs to the first until that leaves (NAK 14).
+// Two spokes of different identity want one overlay address. The address belongs to the first spoke
+// until that spoke leaves. Before that the hub refuses the second spoke (NAK 14).
 func TestAddressBelongsToTheFirst(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Spoke1.Interface = append(m.Spoke1.Interface, "unique = true")
@@ -139,7 +147,8 @@ func TestAddressBelongsToTheFirst(t *testing.T) {
 	encrypted(m)
 }
 
-// A spoke with another NHRP password has an SA and no binding.
+// A spoke with another NHRP password has an SA but no binding. Both routers say why, and no log has
+// a password in it.
 func TestAuthenticationMismatch(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.Interface = append(m.Hub.Interface, `authentication = "swan-1"`)
@@ -160,7 +169,8 @@ func TestAuthenticationMismatch(t *testing.T) {
 	if out, _ := m.Spoke2.TryCygnet("status"); !contains(out, "authentication") {
 		t.Errorf("spoke2 does not say why it is not registered:\n%s", out)
 	}
-	if out := m.Hub.Daemon.Output(); !contains(out, "spoke2.example.net", "its NHRP password is not ours") {
+	if out := m.Hub.Daemon.Output(); !contains(out, "spoke2.example.net",
+		"its NHRP password is not ours") {
 		t.Errorf("the hub does not say whose password is wrong:\n%s", out)
 	}
 	if at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]; ok {

@@ -9,14 +9,15 @@ import (
 	"cygnet/test/lab"
 )
 
-// The end of the daemon, by SIGTERM or SIGKILL, is nothing to the network, and neither is its return.
+// The daemon ends, by SIGTERM or SIGKILL, and comes back. Neither costs the network a packet or an
+// SA.
 func TestRestartOfTheDaemonKeepsTraffic(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
 	shortcut(m)
-	// Both spokes may have dialled: then one of the SAs goes after some seconds.
+	// Both spokes may have dialled. One of the two SAs then goes after some seconds.
 	m.Await("spoke1 has one SA with each router", soon, func() error {
 		sas := m.Spoke1.Charon.SAs()
 		return lab.True(len(sas) == 2, "%+v", sas)
@@ -49,7 +50,10 @@ func TestRestartOfTheDaemonKeepsTraffic(t *testing.T) {
 	if err := up(m.Spoke1, m.Spoke2); err != nil {
 		t.Errorf("after all: %v", err)
 	}
-	for name, train := range map[string]*lab.Train{"between the spokes": direct, "between hub and spoke1": viaHub} {
+	for name, train := range map[string]*lab.Train{
+		"between the spokes":     direct,
+		"between hub and spoke1": viaHub,
+	} {
 		if sent, lost := train.Stop(); lost > 0 || sent == 0 {
 			t.Errorf("%s %d of %d packets were lost", name, lost, sent)
 		}
@@ -60,8 +64,8 @@ func TestRestartOfTheDaemonKeepsTraffic(t *testing.T) {
 	encrypted(m)
 }
 
-// Charon killed, so that peers know nothing of it, or terminated, so that all of it is gone: the mesh comes back by itself, and
-// meanwhile nothing is in clear.
+// charon is killed, so that its peers learn nothing of its end, or terminated, so that all of its
+// SAs are gone. The mesh comes back by itself, and meanwhile nothing goes in clear.
 func TestRestartOfCharonHeals(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.AddIPsec(`dpd_delay = "3s"`)
@@ -85,13 +89,20 @@ func TestRestartOfCharonHeals(t *testing.T) {
 			s.Charon.Start()
 			for _, spoke := range []*lab.Site{m.Spoke1, m.Spoke2} {
 				registered(m, spoke, later)
-				m.Await(spoke.Name+" reaches the hub's LAN", later, func() error { return spoke.Host.Reaches(m.Hub.Host.Addr) })
+				m.Await(spoke.Name+" reaches the hub's LAN", later, func() error {
+					return spoke.Host.Reaches(m.Hub.Host.Addr)
+				})
 			}
-			m.Await("spoke1 reaches spoke2's LAN", later, func() error { return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr) })
+			m.Await("spoke1 reaches spoke2's LAN", later, func() error {
+				return m.Spoke1.Host.Reaches(m.Spoke2.Host.Addr)
+			})
 		}
 	}
 	for _, s := range m.Sites() {
-		m.Await("the kernel of "+s.Name+" has no ESP state of an earlier charon", later, func() error { return noOrphans(s) })
+		m.Await("the kernel of "+s.Name+" has no ESP state of an earlier charon", later,
+			func() error {
+				return noOrphans(s)
+			})
 	}
 	m.Await("the shortcut is back", later, func() error { return up(m.Spoke1, m.Spoke2) })
 	if sent, lost := train.Stop(); sent == lost {
@@ -101,7 +112,8 @@ func TestRestartOfCharonHeals(t *testing.T) {
 	encrypted(m)
 }
 
-// noOrphans compares the kernel's ESP states with charon's list. A state under negotiation has no SPI yet.
+// noOrphans returns an error if the kernel has an ESP state that charon does not list. A state
+// under negotiation has no SPI yet and does not count.
 func noOrphans(s *lab.Site) error {
 	known := make(map[uint32]bool)
 	for _, sa := range s.Charon.SAs() {
@@ -111,7 +123,9 @@ func noOrphans(s *lab.Site) error {
 	}
 	for _, st := range s.XfrmStates() {
 		if st.SPI != 0 && !known[st.SPI] {
-			return lab.True(false, "the state from %s to %s with SPI %08x is in no list of charon's", st.Src, st.Dst, st.SPI)
+			return lab.True(false,
+				"the state from %s to %s with SPI %08x is in no list of charon's", st.Src, st.Dst,
+				st.SPI)
 		}
 	}
 	return nil

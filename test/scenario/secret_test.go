@@ -21,13 +21,15 @@ import (
 	"cygnet/test/lab"
 )
 
-// secret is a PSK of the lab that is easy to find, and its forms.
+// secret is a PSK of the lab that is easy to find.
 const secret = "Tr0ub4dor-and-3-more-words"
 
-// shows tells whether a text has the secret in it, in any of the forms that programs print.
+// shows reports whether a text has the secret in it, in any of the forms that programs print.
 func shows(text string) bool {
 	raw := []byte(secret)
-	for _, form := range []string{secret, hex.EncodeToString(raw), strings.ToUpper(hex.EncodeToString(raw)), base64.StdEncoding.EncodeToString(raw)[:32], "84 114 48 117"} {
+	for _, form := range []string{secret, hex.EncodeToString(raw),
+		strings.ToUpper(hex.EncodeToString(raw)), base64.StdEncoding.EncodeToString(raw)[:32],
+		"84 114 48 117"} {
 		if strings.Contains(text, form) {
 			return true
 		}
@@ -35,8 +37,9 @@ func shows(text string) bool {
 	return false
 }
 
-// The PSK is in nothing that daemon and command line say, at any level and about any fault, nor in what the daemon writes or shows to
-// other processes; charon's log does not have it either.
+// The PSK is in nothing that the daemon and the command line print, at any level and about any
+// fault, and in nothing that the daemon writes or shows to other processes. charon's log does not
+// have it either.
 func TestSecretsStayIn(t *testing.T) {
 	m := lab.NewMesh(t)
 	for _, s := range m.Sites() {
@@ -46,14 +49,17 @@ func TestSecretsStayIn(t *testing.T) {
 	m.Spoke2.PSK = "another one than the others have"
 	m.Start()
 	registered(m, m.Spoke1, soon)
-	m.Await("spoke2 gets no SA", soon, func() error { return logged(m.Spoke2, "could not be secured") })
+	m.Await("spoke2 gets no SA", soon, func() error {
+		return logged(m.Spoke2, "could not be secured")
+	})
 	m.Spoke2.WriteFile("/etc/cygnet/gre1.psk", 0o600, secret+"\n")
 	m.Spoke2.Daemon.Signal(syscall.SIGHUP)
 	registered(m, m.Spoke2, later)
 
 	for _, s := range m.Sites() {
 		said := map[string]string{"log": s.Daemon.Output(), "charon": s.Charon.Output()}
-		for _, words := range []string{"status", "peers", "bindings", "sas", "nhs", "--json status", "check", "--json check"} {
+		for _, words := range []string{"status", "peers", "bindings", "sas", "nhs", "--json status",
+			"check", "--json check"} {
 			said["cygnet "+words], _ = s.TryCygnet(strings.Fields(words)...)
 		}
 		said["metrics"] = metrics(t, s)
@@ -77,7 +83,8 @@ func TestSecretsStayIn(t *testing.T) {
 	}
 }
 
-// A daemon that crashes leaves no core, whatever the limits; where somebody asks for one, the PSK is in it, which shows what there is to lose.
+// A daemon that crashes leaves no core, whatever the limits. With CYGNETD_CORE=1 it leaves one, and
+// the PSK is in that core, which shows what there is to lose.
 func TestNoCore(t *testing.T) {
 	m := lab.NewMesh(t)
 	s := m.Spoke1
@@ -90,7 +97,8 @@ func TestNoCore(t *testing.T) {
 	corePattern(t, "/run/core")
 	t.Cleanup(func() { corePattern(t, string(restore)) })
 	unlimited := syscall.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &unlimited); err != nil { // the daemon inherits it
+	// The daemon inherits the limit.
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &unlimited); err != nil {
 		t.Fatal(err)
 	}
 
@@ -112,11 +120,13 @@ func TestNoCore(t *testing.T) {
 		}
 		core, err := os.ReadFile(cores[0])
 		if err != nil || !shows(string(core)) {
-			t.Errorf("the PSK is not in the core of %d bytes (%v): this test would not see it anywhere", len(core), err)
+			t.Errorf("the PSK is not in the core of %d bytes (%v): this test would not see it anywhere",
+				len(core), err)
 		}
 	}
 }
 
+// corePattern sets the kernel's pattern for the names of cores.
 func corePattern(t *testing.T, text string) {
 	t.Helper()
 	if err := os.WriteFile("/proc/sys/kernel/core_pattern", []byte(text), 0o644); err != nil {
@@ -124,12 +134,14 @@ func corePattern(t *testing.T, text string) {
 	}
 }
 
-// metrics are what the daemon shows to Prometheus.
+// metrics returns what the daemon shows to Prometheus.
 func metrics(t *testing.T, s *lab.Site) string {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", s.Path(lab.CygnetSocket))
-	}}}
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", s.Path(lab.CygnetSocket))
+		},
+	}}
 	defer client.CloseIdleConnections()
 	answer, err := client.Get("http://cygnet/metrics")
 	if err != nil {

@@ -13,9 +13,12 @@ import (
 	"cygnet/test/lab"
 )
 
-// problem awaits that the status of a site has a problem of a kind with all of these words in it,
-// and tells it in words too; with no words, that the problem is gone.
-func problem(m *lab.Mesh, s *lab.Site, within time.Duration, code api.ProblemCode, words ...string) {
+// problem awaits that the status of a site has a problem of a kind with all of these words, and
+// that the output for people has the first of them. Without words it awaits that the problem is
+// gone.
+func problem(
+	m *lab.Mesh, s *lab.Site, within time.Duration, code api.ProblemCode, words ...string,
+) {
 	m.Helper()
 	m.Await(fmt.Sprintf("the status of %s on %s: %q", s.Name, code, words), within, func() error {
 		var st api.Status
@@ -38,7 +41,7 @@ func problem(m *lab.Mesh, s *lab.Site, within time.Duration, code api.ProblemCod
 	})
 }
 
-// statusExits awaits an exit code of cygnet status.
+// statusExits awaits that cygnet status ends with an exit code.
 func statusExits(m *lab.Mesh, s *lab.Site, want int) {
 	m.Helper()
 	m.Await(fmt.Sprintf("cygnet status on %s exits with %d", s.Name, want), soon, func() error {
@@ -49,8 +52,8 @@ func statusExits(m *lab.Mesh, s *lab.Site, want int) {
 	})
 }
 
-// sameCounts awaits that the list of SAs has the bytes that the kernel counted of the SA with a
-// peer, which it has at this moment, and returns the totals over rekeyings.
+// sameCounts awaits that the list of SAs has the bytes that the kernel counts at this moment for
+// the SA with a peer. It returns the totals over rekeyings.
 func sameCounts(m *lab.Mesh, s, peer *lab.Site) (in, out uint64) {
 	m.Helper()
 	m.Await("the list of SAs has the kernel's counts", soon, func() error {
@@ -67,7 +70,8 @@ func sameCounts(m *lab.Mesh, s, peer *lab.Site) (in, out uint64) {
 				if sa.Remote != peer.Public {
 					continue
 				}
-				if counts[s.Public.String()+" "+c.SPIIn] != c.BytesIn || counts[peer.Public.String()+" "+c.SPIOut] != c.BytesOut {
+				if counts[s.Public.String()+" "+c.SPIIn] != c.BytesIn ||
+					counts[peer.Public.String()+" "+c.SPIOut] != c.BytesOut {
 					return fmt.Errorf("listed %+v, the kernel has %v", c, counts)
 				}
 				in, out = c.TotalIn, c.TotalOut
@@ -79,9 +83,9 @@ func sameCounts(m *lab.Mesh, s, peer *lab.Site) (in, out uint64) {
 	return in, out
 }
 
-// The status of a router on which all is well has nothing to say, and says of each thing that
-// keeps it from working what it is, until it is over. The list of SAs has the kernel's counts of
-// the moment, over rekeyings, and says when it is old.
+// On a router where all is well the status reports no problem. It reports each thing that keeps the
+// router from working, until that is over. The list of SAs has the kernel's counts of the moment,
+// over rekeyings, and says when it is old.
 func TestStatusTellsTheTruth(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
@@ -110,7 +114,8 @@ func TestStatusTellsTheTruth(t *testing.T) {
 		return fmt.Errorf("the SAs are %+v", sas)
 	})
 	if afterIn, afterOut := sameCounts(m, s, m.Hub); afterIn < in || afterOut < out {
-		t.Errorf("of %d bytes in and %d out the rekeying left %d and %d", in, out, afterIn, afterOut)
+		t.Errorf("of %d bytes in and %d out the rekeying left %d and %d", in, out, afterIn,
+			afterOut)
 	}
 
 	good := s.Config()
@@ -122,15 +127,18 @@ func TestStatusTellsTheTruth(t *testing.T) {
 	s.Daemon.Signal(syscall.SIGHUP)
 	problem(m, s, soon, api.ProblemReload)
 
-	// A device that this host does not have, and a group: the tunnel is up and carries traffic,
-	// the daemon runs.
-	s.WriteFile(lab.CygnetConfig, 0o640, replace(good, `underlay = "eth0"`, `underlay = "eth77"`, "[daemon]", "[daemon]\napi_group = \"nobodies\""))
+	// The configuration names a device that this host does not have, and a group that does not
+	// exist. The tunnel stays up and carries traffic, and the daemon runs.
+	s.WriteFile(lab.CygnetConfig, 0o640,
+		replace(good, `underlay = "eth0"`, `underlay = "eth77"`, "[daemon]",
+			"[daemon]\napi_group = \"nobodies\""))
 	s.Daemon.Kill()
 	s.Daemon.Start()
 	problem(m, s, soon, api.ProblemInterface, "there is no device eth77")
 	problem(m, s, soon, api.ProblemAPIGroup, `no group "nobodies"`)
 	var st api.Status
-	if err := s.CygnetJSON(&st, "status"); err != nil || len(st.Interfaces) != 1 || !st.Interfaces[0].Up || st.Interfaces[0].Index == 0 {
+	if err := s.CygnetJSON(&st, "status"); err != nil || len(st.Interfaces) != 1 ||
+		!st.Interfaces[0].Up || st.Interfaces[0].Index == 0 {
 		t.Errorf("the tunnel is up, and the status has %+v, %v", st.Interfaces, err)
 	}
 	s.WriteFile(lab.CygnetConfig, 0o640, good)
@@ -141,14 +149,17 @@ func TestStatusTellsTheTruth(t *testing.T) {
 
 	s.Charon.Kill()
 	problem(m, s, soon, api.ProblemStrongSwan, "strongSwan is not reachable")
-	if text := s.Cygnet("sas"); !contains(text, "strongSwan does not answer for", "this list is as old") {
+	if text := s.Cygnet("sas"); !contains(text, "strongSwan does not answer for",
+		"this list is as old") {
 		t.Errorf("without charon the list of SAs says\n%s", text)
 	}
-	if text := s.Cygnet("leave"); !contains(text, "SAs are NOT closed, since strongSwan does not answer") {
+	if text := s.Cygnet("leave"); !contains(text,
+		"SAs are NOT closed, since strongSwan does not answer") {
 		t.Errorf("without charon leave says\n%s", text)
 	}
 	statusExits(m, s, 6)
-	if text := s.Cygnet("status"); !contains(text, "nhs        192.0.2.1: left") || contains(text, "WRONG") {
+	if text := s.Cygnet("status"); !contains(text, "nhs        192.0.2.1: left") ||
+		contains(text, "WRONG") {
 		t.Errorf("after leaving the status is\n%s", text)
 	}
 }

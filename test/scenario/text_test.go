@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// replace fills in words of a configuration, given as old, new, old, new.
+// replace replaces words in a configuration. They are given as old, new, old, new.
 func replace(text string, pairs ...string) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// contains says whether all words are in the text.
+// contains reports whether all words are in the text.
 func contains(text string, words ...string) bool {
 	for _, w := range words {
 		if !strings.Contains(text, w) {
@@ -22,4 +22,5 @@ func contains(text string, words ...string) bool {
 	return true
 }
 
+// addr parses an address that is known to be valid.
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }

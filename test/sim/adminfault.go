@@ -9,10 +9,11 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// goodbye is how long who leaves keeps its SAs at most, until all that it told have heard it.
+// goodbye is how long a leaving router keeps its SAs at most: until all routers from which it takes
+// leave have answered.
 const goodbye = 7 * time.Second
 
-// leave has a spoke say goodbye and join again later.
+// leave makes a spoke leave the network and join again later.
 func (w *world) leave(n *node) {
 	if !n.well() {
 		return
@@ -29,7 +30,8 @@ func (w *world) leave(n *node) {
 	boots, since := n.boots, w.now
 	n.leftAt = since
 	w.after(int64(goodbye), func() {
-		if n.boots == boots && n.left && n.leftAt == since && len(n.wanted.peers) > 0 && !n.leaptAround(since) {
+		if n.boots == boots && n.left && n.leftAt == since &&
+			len(n.wanted.peers) > 0 && !n.leaptAround(since) {
 			w.violate(rule, n, "%v", n.wanted.peers)
 		}
 	})
@@ -42,7 +44,7 @@ func (w *world) leave(n *node) {
 	})
 }
 
-// reload is for a node in any state.
+// reload makes the daemon read its configuration again, if the daemon runs and has not left.
 func (n *node) reload() {
 	if n.daemonUp && !n.left {
 		n.configure()
@@ -54,9 +56,11 @@ func (n *node) configure() {
 	n.call(func(now time.Time, out *engine.Output) { n.engine.Configure(now, n.config(), out) })
 }
 
-// swapLANs moves the LANs of two spokes of a region to each other's place. Routing tells their hubs.
+// swapLANs exchanges the LANs of two spokes of a region. Routing or the announcements of the spokes
+// tell their hubs.
 func (w *world) swapLANs(a, b *node) {
-	if a == b || a.region != b.region || !a.well() || !b.well() || w.now < max(a.swapped, b.swapped)+routed {
+	if a == b || a.region != b.region || !a.well() || !b.well() ||
+		w.now < max(a.swapped, b.swapped)+routed {
 		return
 	}
 	a.swapped, b.swapped = w.now, w.now
@@ -69,20 +73,24 @@ func (w *world) swapLANs(a, b *node) {
 		w.rerouteSoon(x.before, x.before.straight(lan, x.now), []engine.Route{lanRoute(lan)})
 		w.rerouteStraight(lan, x.now, x.before)
 		if w.Announce {
-			// The goodbye may be lost: then the hub keeps the prefix for the holding time, and the next refresh asks for it.
+			// The message that withdraws the old prefix may be lost. The hub then keeps the prefix
+			// for the holding time, and the next refresh asks for it again.
 			x.now.disturb(w.now + int64(longestHolding+longestHolding/3) + 2*w.heals())
 			w.after(w.between(0, 3*time.Second), x.now.reload)
 			continue
 		}
 		for _, h := range a.nhs {
 			quiet := h.quietAt
-			w.rerouteSoon(h, []engine.Route{tunnelRoute(lan, x.now)}, []engine.Route{tunnelRoute(lan, x.before)})
-			h.quietAt = quiet // only these two are concerned, and disturbed
+			w.rerouteSoon(h,
+				[]engine.Route{tunnelRoute(lan, x.now)},
+				[]engine.Route{tunnelRoute(lan, x.before)})
+			h.quietAt = quiet // the change disturbs the two spokes only
 		}
 	}
 }
 
-// splitLAN gives a quarter of a spoke's LAN a route of its own for a while: nobody may have a shortcut that hides it.
+// splitLAN gives a quarter of a spoke's LAN a route of its own for a while. No router may have a
+// shortcut that hides this route.
 func (w *world) splitLAN(n *node) {
 	if !n.well() || n.split {
 		return
@@ -99,7 +107,8 @@ func (w *world) splitLAN(n *node) {
 	})
 }
 
-// pin has a part of what a spoke has a shortcut for go through the hub for a while, by a route of the administrator's.
+// pin adds a route to a spoke for a while, as an administrator may: it leads a part of a shortcut's
+// prefix through the hub.
 func (w *world) pin(n *node) {
 	for _, r := range n.own.list() {
 		via := w.active[n.region]
@@ -113,32 +122,40 @@ func (w *world) pin(n *node) {
 	}
 }
 
-// takenBack is how long it takes to take an answer back, where no packet is lost.
+// takenBack is how long a router takes to take back an answer if no packet is lost.
 const takenBack = 5 * time.Second
 
-// checkTakenBack looks for shortcuts that hide a part of a LAN which has a route of its own since takenBack.
+// checkTakenBack looks for shortcuts that hide a part of a LAN. It runs takenBack after that part
+// got a route of its own.
 func (w *world) checkTakenBack(n *node, part netip.Prefix) {
 	for _, m := range w.nodes {
 		for _, prefix := range slices.SortedFunc(maps.Keys(m.wanted.routes), netip.Prefix.Compare) {
-			if m.wanted.routes[prefix] != n.overlay() || !prefix.Contains(part.Addr()) || prefix.Bits() >= part.Bits() {
+			if m.wanted.routes[prefix] != n.overlay() ||
+				!prefix.Contains(part.Addr()) ||
+				prefix.Bits() >= part.Bits() {
 				continue
 			}
 			back := w.basePath(n, m, m.lan.Addr())
-			if back != nil && !w.deaf(back) && !w.disturbed(back) && w.now >= w.pairQuiet[pairOf(n, m)] && n.split {
-				w.violateAt("who was told is told when it is true no more (RFC 2332 §6.2.1)", []*node{m, n},
-					m.name+" has a shortcut "+prefix.String()+" via "+n.name+", which hides "+part.String())
+			if back != nil && !w.deaf(back) && !w.disturbed(back) &&
+				w.now >= w.pairQuiet[pairOf(n, m)] && n.split {
+				w.violateAt("who was told is told when it is true no more (RFC 2332 §6.2.1)",
+					[]*node{m, n},
+					m.name+" has a shortcut "+prefix.String()+" via "+n.name+
+						", which hides "+part.String())
 			}
 		}
 	}
 }
 
-// imitate gives a spoke the overlay address of another one, by a mistake of its administrator.
+// imitate gives a spoke the overlay address of another spoke for a while, as an administrator might
+// do by mistake.
 func (w *world) imitate(n, victim *node) {
 	if n == victim || n.region != victim.region || !n.well() || !victim.well() {
 		return
 	}
 	lasts := w.between(10*time.Second, 3*time.Minute)
-	// The goodbye of the impostor may be lost; then the hub keeps its binding for the holding time.
+	// The message that withdraws the impostor's registration may be lost. The hub then keeps the
+	// binding for the holding time.
 	end := w.now + lasts + int64(longestHolding) + w.heals()
 	n.log.add(w.now, "imitates", victim.overlay(), time.Duration(lasts).String())
 	victim.log.add(w.now, "imitated", n.public, time.Duration(lasts).String())

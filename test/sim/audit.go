@@ -8,7 +8,7 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// audit checks everything, each virtual minute.
+// audit checks all rules for all nodes. It runs each virtual minute.
 func (w *world) audit() {
 	for _, n := range w.nodes {
 		if n.daemonUp && w.failed == nil {
@@ -18,6 +18,7 @@ func (w *world) audit() {
 	w.auditBound()
 }
 
+// audit checks all rules for one node.
 func (n *node) audit() {
 	st := n.engine.Status()[0]
 	n.auditTables(&st)
@@ -31,11 +32,14 @@ func (n *node) audit() {
 	}
 }
 
+// auditTables checks that tables keep their limits, and that the engine knows which peers are
+// secured.
 func (n *node) auditTables(st *engine.InterfaceStatus) {
 	l := n.cfg.Limits
 	peers := l.Bindings + l.Answers + l.Shortcuts + len(n.cfg.NHS) + len(n.ends)
 	if len(st.Bindings) > l.Bindings || len(st.Shortcuts) > l.Shortcuts || len(st.Peers) > peers {
-		n.w.violate(ruleLimits, n, "%d bindings, %d shortcuts, %d peers", len(st.Bindings), len(st.Shortcuts), len(st.Peers))
+		n.w.violate(ruleLimits, n, "%d bindings, %d shortcuts, %d peers",
+			len(st.Bindings), len(st.Shortcuts), len(st.Peers))
 	}
 	for i := range st.Peers {
 		p := &st.Peers[i]
@@ -48,6 +52,8 @@ func (n *node) auditTables(st *engine.InterfaceStatus) {
 	}
 }
 
+// auditBindings checks that each binding belongs to the identity at its NBMA address, has a
+// neighbour, and has not outlived its holding time.
 func (n *node) auditBindings(st *engine.InterfaceStatus) {
 	for i := range st.Bindings {
 		b := &st.Bindings[i]
@@ -59,13 +65,15 @@ func (n *node) auditBindings(st *engine.InterfaceStatus) {
 			n.w.violate(ruleOwner, n, "two bindings: %+v and %+v", st.Bindings[i-1], *b)
 		case identity != "" && identity != b.Identity && n.canMark:
 			n.w.violate(ruleOwner, n, "binding %+v, but %s is there", *b, identity)
-		case n.wanted.neighbors[b.Protocol] != b.NBMA && n.cfg.Address.Addr() != b.Protocol && !n.isNHS(b):
-			n.w.violate(ruleWanted, n, "binding %+v, but the neighbour is wanted at %s", *b, n.wanted.neighbors[b.Protocol])
+		case n.wanted.neighbors[b.Protocol] != b.NBMA &&
+			n.cfg.Address.Addr() != b.Protocol && !n.isNHS(b):
+			n.w.violate(ruleWanted, n, "binding %+v, but the neighbour is wanted at %s",
+				*b, n.wanted.neighbors[b.Protocol])
 		}
 	}
 }
 
-// auditAnnounced looks for a LAN that a hub which has its spoke registered does not know.
+// auditAnnounced checks that each hub with which a spoke is registered knows the spoke's LAN.
 func (n *node) auditAnnounced(st *engine.InterfaceStatus) {
 	w := n.w
 	if n.hub || !w.Announce || n.left || n.imitating || w.now < n.quietAt {
@@ -73,14 +81,20 @@ func (n *node) auditAnnounced(st *engine.InterfaceStatus) {
 	}
 	for i := range st.NHS {
 		x, h := &st.NHS[i], n.nhs[i]
-		if x.State != engine.NHSRegistered || x.Attempts > 0 || w.now < h.quietAt || w.now < w.pairQuiet[pairOf(n, h)] || slices.Contains(x.Announced, n.lan) {
+		if x.State != engine.NHSRegistered ||
+			x.Attempts > 0 ||
+			w.now < h.quietAt ||
+			w.now < w.pairQuiet[pairOf(n, h)] ||
+			slices.Contains(x.Announced, n.lan) {
 			continue
 		}
-		w.violateAt("a hub that knows a router knows its networks", []*node{n, h}, fmt.Sprintf("%s: %s is not announced at %s: %+v", n.name, n.lan, h.name, *x))
+		w.violateAt("a hub that knows a router knows its networks", []*node{n, h},
+			fmt.Sprintf("%s: %s is not announced at %s: %+v", n.name, n.lan, h.name, *x))
 	}
 }
 
-// isNHS says whether a binding is that of a router that is our NHS as well, whose entry counts for more.
+// isNHS reports whether a binding is that of a router that is an NHS of this node as well. The NHS
+// then decides where the overlay address is.
 func (n *node) isNHS(b *engine.BindingStatus) bool {
 	for _, h := range n.nhs {
 		if h.overlay() == b.Protocol {
@@ -90,11 +104,14 @@ func (n *node) isNHS(b *engine.BindingStatus) bool {
 	return false
 }
 
-// expired leaves the engine a moment, since it is not called at once after a leap of the clock.
+// expired reports whether a time has passed at which the engine must have acted. It allows the
+// engine another second, since the engine is not called at once after a leap of the clock.
 func (n *node) expired(at int64) bool {
 	return n.latest.UnixNano() > at && n.clock().UnixNano() > at+second
 }
 
+// auditShortcuts checks that shortcuts have routes and have not outlived their holding time, and
+// that every wanted route is that of a shortcut or of an announced prefix.
 func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
 	explained := 0
 	for i := range st.Bindings {
@@ -112,7 +129,8 @@ func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
 		if n.expired(s.Expires.UnixNano()) {
 			n.w.violate(ruleExpired, n, "shortcut %+v, now %s", *s, n.latest)
 		}
-		alone := s.Prefix.IsSingleIP() && s.Prefix.Addr() == s.NextHop // its neighbour is all that it needs
+		// A shortcut to a router's own overlay address needs a neighbour and no route.
+		alone := s.Prefix.IsSingleIP() && s.Prefix.Addr() == s.NextHop
 		if s.State == engine.ShortcutUp && !alone {
 			explained++
 			if n.wanted.routes[s.Prefix] != s.NextHop {
@@ -122,21 +140,24 @@ func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
 		}
 	}
 	if explained != len(n.wanted.routes) {
-		n.w.violate(ruleWanted, n, "%d routes, %d of them are shortcuts or announced", len(n.wanted.routes), explained)
+		n.w.violate(ruleWanted, n, "%d routes, %d of them are shortcuts or announced",
+			len(n.wanted.routes), explained)
 	}
 }
 
-// auditHidden looks for routes that a shortcut hides.
+// auditHidden checks that a shortcut hides no route of others that is at least as specific. A
+// shortcut may take the place of a route with the same prefix through the tunnel.
 func (n *node) auditHidden(s *engine.ShortcutStatus) {
 	for _, r := range n.base.list() {
 		refined := r.Prefix == s.Prefix && r.Device == device
 		if !refined && r.Prefix.Bits() >= s.Prefix.Bits() && s.Prefix.Contains(r.Prefix.Addr()) {
-			n.w.violate("a shortcut hides no route that is not ours and at least as specific", n, "shortcut %+v, route %+v", *s, r)
+			n.w.violate("a shortcut hides no route that is not ours and at least as specific", n,
+				"shortcut %+v, route %+v", *s, r)
 		}
 	}
 }
 
-// auditKernel compares what is wanted with what is there, when no change is under way.
+// auditKernel checks that the kernel has what the engine wants, unless a change is under way.
 func (n *node) auditKernel() {
 	if n.w.now <= n.changedAt {
 		return
@@ -146,6 +167,8 @@ func (n *node) auditKernel() {
 		same = same && n.own.routes[p].NextHop == via
 	}
 	if !same {
-		n.w.violate("the kernel has what is wanted", n, "neighbours %v routes %v, wanted %v %v", n.neighbors, n.own.routes, n.wanted.neighbors, n.wanted.routes)
+		n.w.violate("the kernel has what is wanted", n,
+			"neighbours %v routes %v, wanted %v %v",
+			n.neighbors, n.own.routes, n.wanted.neighbors, n.wanted.routes)
 	}
 }

@@ -8,29 +8,30 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// charon is a node's strongSwan, and the daemon's view of it.
+// charon is a node's strongSwan, and what the daemon knows of it.
 type charon struct {
-	ends     map[netip.Addr][]*saEnd // by the peer's NBMA address or name, oldest first
+	ends     map[netip.Addr][]*saEnd // by the peer's NBMA address or name, the oldest first
 	dials    map[netip.Addr]*dial
-	told     map[netip.Addr]engine.Peer // who the daemon was told is secured
+	told     map[netip.Addr]engine.Peer // the peers that the daemon believes secured
 	shared   map[netip.Addr]*sharing
-	marks    uint32 // given out
-	postedAt int64  // when the last event under way will be there
+	marks    uint32 // number of marks given out
+	postedAt int64  // when the last event under way will reach the daemon
 }
 
-// saEnd is one end's half of an SA: what this end believes.
+// saEnd is one end's half of an SA, with what this end believes about the SA.
 type saEnd struct {
 	id        uint64
 	node      *node
 	far       *saEnd
-	remote    netip.Addr // the peer, as it is known here: its address, or a name
-	address   netip.Addr // of the peer, as seen from here
+	remote    netip.Addr // the peer's NBMA address or name at this end
+	address   netip.Addr // the peer's NBMA address at this end
 	initiator bool
-	charon    bool // charon knows of it
-	kernel    bool // the kernel passes traffic by it
+	charon    bool // charon has the SA
+	kernel    bool // the kernel has the SA and passes traffic through it
 	suspected bool // dead peer detection is under way
 }
 
+// clear sets the state of a charon without SAs.
 func (c *charon) clear() {
 	c.ends = make(map[netip.Addr][]*saEnd)
 	c.dials = make(map[netip.Addr]*dial)
@@ -38,25 +39,29 @@ func (c *charon) clear() {
 	c.shared, c.marks = make(map[netip.Addr]*sharing), 0
 }
 
-// Dead peer detection every 10 s, which gives up after 11 s without an answer: see profile.DefaultDPDDelay.
+// Dead peer detection asks every 10 s and gives up after 11 s without an answer: see
+// profile.DefaultDPDDelay.
 const (
 	deadPeerLeast = 11 * time.Second
 	deadPeerMost  = 22 * time.Second
-	// orphanAge is how long SAs that a killed charon left pass traffic after the next one came.
+
+	// orphanAge is how long the SAs that a killed charon left in the kernel still pass traffic
+	// after the new charon started.
 	orphanAge = 40 * time.Second
 )
 
-// works says whether packets through this end reach the other.
+// works reports whether packets through this end reach the other.
 func (e *saEnd) works() bool {
 	return e.fits() && e.node.w.reaches(e.node, e.far.node)
 }
 
-// fits says whether both ends are where the other believes.
+// fits reports whether each end is at the address at which the other believes it to be.
 func (e *saEnd) fits() bool {
 	return e.address == e.far.node.public && e.far.address == e.node.public
 }
 
-// outbound is the end that packets to an NBMA address go through: the newest.
+// outbound returns the end through which packets to an NBMA address leave: the newest. It returns
+// nil if there is none.
 func (n *node) outbound(to netip.Addr) *saEnd {
 	for _, e := range slices.Backward(n.ends[to]) {
 		if e.kernel && (!isName(to) || n.led[to] == e.address) {
@@ -66,12 +71,20 @@ func (n *node) outbound(to netip.Addr) *saEnd {
 	return nil
 }
 
+// secures reports whether charon has an SA with a peer.
 func (n *node) secures(remote netip.Addr) bool { return n.securing(remote) != nil }
 
+// peer returns the peer of an end as the engine hears of it.
 func (e *saEnd) peer() engine.Peer {
 	m := e.far.node
-	p := engine.Peer{Interface: device, NBMA: e.remote, Identity: m.identity, Initiator: e.initiator,
-		LocalNAT: e.node.nat != noNAT, RemoteNAT: m.nat != noNAT}
+	p := engine.Peer{
+		Interface: device,
+		NBMA:      e.remote,
+		Identity:  m.identity,
+		Initiator: e.initiator,
+		LocalNAT:  e.node.nat != noNAT,
+		RemoteNAT: m.nat != noNAT,
+	}
 	if isName(e.remote) {
 		p.Real = e.address
 	}
@@ -81,11 +94,13 @@ func (e *saEnd) peer() engine.Peer {
 	return p
 }
 
-// establish makes an SA. The responder has it first, the initiator when the last message of the exchange is there.
+// establish makes an SA between two nodes, of which n is the initiator. The responder has the SA at
+// once, the initiator when the last message of the exchange has arrived.
 func (w *world) establish(n, m *node) {
 	w.SAs++
 	if n.public == m.public {
-		w.violateAt(ruleApart, []*node{n, m}, n.name+" and "+m.name+" are behind one NAT, and have an SA")
+		w.violateAt(ruleApart, []*node{n, m},
+			n.name+" and "+m.name+" are behind one NAT, and have an SA")
 	}
 	a := &saEnd{id: w.SAs, node: n, remote: m.public, address: m.public, initiator: true}
 	b := &saEnd{id: w.SAs, node: m, address: n.public, far: a, charon: true, kernel: true}
@@ -106,7 +121,8 @@ func (w *world) establish(n, m *node) {
 	})
 }
 
-// evaluate tells the daemon what became of a peer, and does what follows.
+// evaluate tells the daemon if a peer is secured, has changed or was lost, and begins an attempt to
+// secure the peer if the engine wants that.
 func (n *node) evaluate(remote netip.Addr, reason string) {
 	if !n.daemonUp || !n.charonUp {
 		return
@@ -124,7 +140,7 @@ func (n *node) evaluate(remote netip.Addr, reason string) {
 	n.settle(remote)
 }
 
-// post hands an event to the daemon, in order.
+// post hands an event to the daemon a little later. Events arrive in the order of the calls.
 func (n *node) post(ev engine.Event) {
 	boots := n.boots
 	n.postedAt = max(n.postedAt, n.w.now+n.w.between(200*time.Microsecond, 2*time.Millisecond))
@@ -135,7 +151,8 @@ func (n *node) post(ev engine.Event) {
 	})
 }
 
-// snapshot tells the daemon all that charon has, and dials who is wanted.
+// snapshot tells the daemon all peers with which charon has SAs, and begins attempts to secure the
+// other peers that the engine wants.
 func (n *node) snapshot() {
 	ev := engine.PeersSecured{Interface: device}
 	clear(n.told)
@@ -154,7 +171,7 @@ func (n *node) snapshot() {
 	}
 }
 
-// remove ends this end of an SA.
+// remove removes this end of an SA without telling the other end.
 func (e *saEnd) remove(reason string) {
 	n := e.node
 	e.charon, e.kernel = false, false
@@ -162,7 +179,7 @@ func (e *saEnd) remove(reason string) {
 	n.evaluate(e.remote, reason)
 }
 
-// suspect has dead peer detection find out whether the other end is still there.
+// suspect makes dead peer detection find out whether the other end still has the SA.
 func (e *saEnd) suspect() {
 	w := e.node.w
 	if !e.charon || e.suspected {
@@ -180,7 +197,7 @@ func (e *saEnd) suspect() {
 	})
 }
 
-// end closes an SA and tells the other end, if it can be told.
+// end closes an SA and tells the other end, if the message can reach it.
 func (e *saEnd) end(reason string) {
 	far, works := e.far, e.works()
 	e.remove(reason)
@@ -196,7 +213,8 @@ func (e *saEnd) end(reason string) {
 	})
 }
 
-// closeSoon ends the SAs with a peer once the kernel has no entries that lead to it.
+// closeSoon ends the SAs with a peer once the kernel has taken the changes before, so that no
+// neighbour or route leads to the peer any more.
 func (n *node) closeSoon(remote netip.Addr) {
 	n.inKernel(func() {
 		for _, e := range slices.Clone(n.ends[remote]) {
@@ -207,7 +225,7 @@ func (n *node) closeSoon(remote netip.Addr) {
 	})
 }
 
-// all are the node's ends, in order.
+// all returns the node's ends, ordered by peer and age.
 func (n *node) all() []*saEnd {
 	var list []*saEnd
 	for _, a := range sortedAddrs(n.ends) {
@@ -216,7 +234,8 @@ func (n *node) all() []*saEnd {
 	return list
 }
 
-// stopCharon ends charon: told to, which says goodbye to the peers, or killed, which leaves the SAs in the kernel.
+// stopCharon ends charon. A charon that is stopped deletes its SAs and tells the peers; a charon
+// that is killed leaves its SAs in the kernel.
 func (n *node) stopCharon(killed bool) {
 	n.charonUp = false
 	n.stopDialling()
@@ -231,7 +250,7 @@ func (n *node) stopCharon(killed bool) {
 	}
 }
 
-// startCharon starts it again; it knows nothing.
+// startCharon starts charon again. The new charon knows no SAs.
 func (n *node) startCharon() {
 	n.charonUp, n.marks = true, 0
 	n.dropMarked()

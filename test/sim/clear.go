@@ -2,8 +2,14 @@ package sim
 
 import "net/netip"
 
-// shipClear carries a packet through an underlay without IPsec: to whoever is at the address.
-func (w *world) shipClear(n *node, to netip.Addr, arrive func(m *node, from netip.Addr), lost func(why string)) {
+// shipClear is ship for a network without IPsec: it carries a packet to the node that has the
+// address.
+func (w *world) shipClear(
+	n *node,
+	to netip.Addr,
+	arrive func(m *node, from netip.Addr),
+	lost func(why string),
+) {
 	m := w.at(to)
 	switch {
 	case m == nil:

@@ -7,36 +7,38 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// dial is how the daemon has charon secure one peer that it wants.
+// dial is the state of the attempts to secure one peer that the daemon wants.
 type dial struct {
-	attempt uint64 // number of the one under way; 0: none
-	paused  bool
-	span    time.Duration // of the last pause
-	tried   bool
-	last    int64 // when the last attempt began
-	sought  int64 // when the first of those in a row did; 0: there is none
-	silence int64 // when the daemon was told last that there is no answer, or since when it waits for one
+	attempt uint64        // number of the attempt under way, or 0
+	paused  bool          // the next attempt waits
+	span    time.Duration // length of the last pause
+	tried   bool          // there was an attempt
+	last    int64         // when the last attempt began
+	sought  int64         // when the first attempt of this series began, or 0
+	silence int64         // when the daemon last heard of the missing answer, or began to wait
 }
 
-// over ends a row of attempts.
+// over ends a series of attempts.
 func (d *dial) over() { d.attempt, d.span, d.sought = 0, 0, 0 }
 
 // How attempts go: see vici/connect.go, vici/initiate.go and charon's retransmissions.
 const (
-	retransmit   = time.Second // each time 1.4 times as long
+	retransmit   = time.Second // before the first retransmission; then 1.4 times as long each time
 	retransmits  = 4
 	attemptFails = 13 * time.Second
 	pauseFirst   = time.Second
 	pauseLast    = 48 * time.Second // and up to a quarter more
 
-	// An NHS that does not answer is dialled anew long before charon gives up: after a fifteenth of the time that it is sought.
+	// The daemon begins a new attempt with an NHS that does not answer long before charon gives up:
+	// after a fifteenth of the time since the first attempt of the series, within these bounds.
 	impatientFirst = 2 * time.Second
 	impatientLast  = 10 * time.Second
-	abandons       = time.Second // what charon takes to let go of an attempt, at most
-	tellsSilence   = 30 * time.Second
+
+	abandons     = time.Second      // charon takes at most this long to abandon an attempt
+	tellsSilence = 30 * time.Second // the engine hears this often that an NHS does not answer
 )
 
-// want takes what the engine wants for a peer.
+// want takes over which security the engine wants for a peer.
 func (n *node) want(nbma netip.Addr, s engine.Security) {
 	if n.w.Unprotected {
 		n.w.violate(ruleWanted, n, "security %d of %s is wanted without IPsec", s, nbma)
@@ -51,7 +53,7 @@ func (n *node) want(nbma netip.Addr, s engine.Security) {
 	}
 	d := n.dials[nbma]
 	if d != nil && s < engine.SAInitiate {
-		// charon goes on with an attempt that is under way.
+		// charon continues an attempt that is under way.
 		d.paused, d.span, d.sought = false, 0, 0
 		if d.attempt == 0 && n.w.now-d.last > punched {
 			delete(n.dials, nbma)
@@ -60,10 +62,12 @@ func (n *node) want(nbma netip.Addr, s engine.Security) {
 	n.settle(nbma)
 }
 
-// settle dials a peer that is wanted and not there.
+// settle begins an attempt to secure a peer that the engine wants and that has no SA, unless an
+// attempt is under way or the next one waits.
 func (n *node) settle(nbma netip.Addr) {
 	w := n.w
-	if !n.daemonUp || !n.charonUp || n.wanted.peers[nbma] < engine.SAInitiate || n.secures(nbma) || isName(nbma) {
+	if !n.daemonUp || !n.charonUp ||
+		n.wanted.peers[nbma] < engine.SAInitiate || n.secures(nbma) || isName(nbma) {
 		return
 	}
 	d := n.dials[nbma]
@@ -89,12 +93,13 @@ func (n *node) settle(nbma netip.Addr) {
 	})
 }
 
-// exchange is how long the four messages of IKE take, and whether enough of them come through.
+// exchange returns how long the four messages of IKE take, and whether all of them arrive, after
+// retransmissions if need be.
 func (w *world) exchange(n, m *node) (int64, bool) {
 	if m == nil {
 		return int64(attemptFails), false
 	}
-	took := w.between(5*time.Millisecond, 30*time.Millisecond) // computing
+	took := w.between(5*time.Millisecond, 30*time.Millisecond) // for the cryptography
 	for range 4 {
 		took += w.oneWay(n, m)
 		wait, tries := int64(retransmit), 0
@@ -109,12 +114,12 @@ func (w *world) exchange(n, m *node) (int64, bool) {
 	return took, true
 }
 
-// concluded ends an attempt.
+// concluded handles the end of an attempt's IKE exchange.
 func (n *node) concluded(nbma netip.Addr, d *dial, heard bool) {
 	w := n.w
 	m := w.at(nbma)
 	switch {
-	case n.secures(nbma): // the peer was faster
+	case n.secures(nbma): // the peer's own attempt was faster
 		d.over()
 	case heard && !n.left && m != nil && m.charonUp && !m.left && w.reaches(n, m) && m.letsIn(n):
 		w.establish(n, m)
@@ -125,7 +130,7 @@ func (n *node) concluded(nbma netip.Addr, d *dial, heard bool) {
 	}
 }
 
-// abandonLater begins an attempt anew that an NHS does not answer.
+// abandonLater abandons an attempt that an NHS does not answer, and begins a new one.
 func (n *node) abandonLater(nbma netip.Addr, d *dial) {
 	w, id := n.w, d.attempt
 	patience := min(max((d.last-d.sought)/15, int64(impatientFirst)), int64(impatientLast))
@@ -146,7 +151,7 @@ func (n *node) abandonLater(nbma netip.Addr, d *dial) {
 	})
 }
 
-// failLater gives an attempt up when charon does.
+// failLater fails an attempt at the time at which charon gives up.
 func (n *node) failLater(nbma netip.Addr, d *dial) {
 	id := d.attempt
 	n.w.after(d.last+int64(attemptFails)-n.w.now, func() {
@@ -156,7 +161,7 @@ func (n *node) failLater(nbma netip.Addr, d *dial) {
 	})
 }
 
-// fail tells the daemon that an attempt failed, and has the next one wait.
+// fail tells the daemon that an attempt failed, and schedules the next attempt after a pause.
 func (n *node) fail(nbma netip.Addr, d *dial) {
 	w := n.w
 	d.attempt = 0

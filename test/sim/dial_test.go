@@ -8,18 +8,31 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// Who does not answer is dialled anew: an NHS after two seconds at first and ten at most, anybody else when charon has given up, and later
-// after pauses of up to a minute.
+// A node begins a new attempt with a peer that does not answer. With an NHS it begins one after two
+// seconds at first, and later after at most ten. With any other peer it begins one when charon has
+// given up, and later after pauses of up to a minute.
 func TestDialsAnew(t *testing.T) {
-	const letsGo = abandons + 100*time.Millisecond // and the intervals between looks
+	const letsGo = abandons + 100*time.Millisecond // includes the interval of this test's checks
 	tests := []struct {
 		name        string
 		want        engine.Security
 		first, last time.Duration // from one attempt to the next, at most
-		least       time.Duration // of the last ones
+		least       time.Duration // between the last two attempts
 	}{
-		{"an NHS", engine.SAInitiateFirst, impatientFirst + letsGo, impatientLast + letsGo, impatientLast},
-		{"another peer", engine.SAInitiate, attemptFails + pauseFirst*5/4 + letsGo, attemptFails + pauseLast*5/4 + letsGo, attemptFails + pauseLast},
+		{
+			"an NHS",
+			engine.SAInitiateFirst,
+			impatientFirst + letsGo,
+			impatientLast + letsGo,
+			impatientLast,
+		},
+		{
+			"another peer",
+			engine.SAInitiate,
+			attemptFails + pauseFirst*5/4 + letsGo,
+			attemptFails + pauseLast*5/4 + letsGo,
+			attemptFails + pauseLast,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -33,7 +46,8 @@ func TestDialsAnew(t *testing.T) {
 			}
 			var begun []int64
 			w.every(second/10, func() {
-				if d := n.dials[h.public]; d != nil && d.attempt != 0 && (len(begun) == 0 || begun[len(begun)-1] != d.last) {
+				if d := n.dials[h.public]; d != nil && d.attempt != 0 &&
+					(len(begun) == 0 || begun[len(begun)-1] != d.last) {
 					begun = append(begun, d.last)
 				}
 			})
@@ -48,8 +62,10 @@ func TestDialsAnew(t *testing.T) {
 			for i := range begun[1:] {
 				apart = append(apart, time.Duration(begun[i+1]-begun[i]))
 			}
-			if last := apart[len(apart)-1]; apart[0] > tt.first || slices.Max(apart) > tt.last || last < tt.least {
-				t.Errorf("attempts are %v apart; want %s at first, %s to %s in the end", apart, tt.first, tt.least, tt.last)
+			if last := apart[len(apart)-1]; apart[0] > tt.first ||
+				slices.Max(apart) > tt.last || last < tt.least {
+				t.Errorf("attempts are %v apart; want %s at first, %s to %s in the end",
+					apart, tt.first, tt.least, tt.last)
 			}
 		})
 	}

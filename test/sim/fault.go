@@ -10,25 +10,34 @@ import (
 
 // How long a fault may keep data from arriving, after it is over.
 const (
-	// healing adds up what happens one after the other at the worst: dead peer detection (22 s), an attempt to secure an NHS that stopped
-	// half way (13 s) and the longest pause after it (10 s), IKE with lost messages (6 s), five lost registrations (31 s).
+	// healing is the sum of what can happen in sequence in the worst case: dead peer detection
+	// (22 s), an attempt to secure an NHS that stops half way (13 s), the longest pause after that
+	// attempt (10 s), IKE with lost messages (6 s), and five lost registrations (31 s).
 	healing = 82 * time.Second
-	// lookedUp is the time in which a spoke looks up its hub's name again.
+
+	// lookedUp is the time within which a spoke looks up its hub's name again.
 	lookedUp = time.Minute
-	// forgotten is for a hub whose clock leaps: it forgets its spokes, who only refresh at a third of the holding time.
+
+	// forgotten applies to a hub whose clock leaps. The hub forgets its spokes, and each spoke
+	// refreshes its registration only after a third of the holding time.
 	forgotten = longestHolding/3 + 60*time.Second
 
-	// mostBack is the furthest that a clock jumps back. The engine stands still until it is there again.
+	// mostBack is the furthest that a clock jumps back. The engine stands still until the clock has
+	// reached the earlier time again.
 	mostBack = 30 * time.Second
 
 	longestHolding = 10 * time.Minute
-	// unprotectedHolding is that of networks without IPsec. Nobody is found to be dead there but by it.
+
+	// unprotectedHolding is the longest holding time in networks without IPsec. In these, a router
+	// finds out only by the holding time that another one is dead.
 	unprotectedHolding = 2 * time.Minute
-	longestIdle        = 5 * time.Minute
+
+	longestIdle = 5 * time.Minute
 )
 
-// heals is how long it takes until a fault is forgotten: without IPsec what was answered or registered before it has to end;
-// who is refused meanwhile asks again after up to 75 s, and registrations may be lost.
+// heals returns how long a fault may have consequences. Without IPsec, the answers and
+// registrations from before the fault must expire first. A router that was refused in the meantime
+// asks again after up to 75 s, and registrations may be lost.
 func (w *world) heals() int64 {
 	if w.Unprotected {
 		return int64(unprotectedHolding + 75*time.Second + 31*time.Second)
@@ -36,8 +45,9 @@ func (w *world) heals() int64 {
 	return int64(healing)
 }
 
-// disturb says that faults explain losses at a node until then. While a daemon is stopped it mends nothing: what others' faults leave
-// behind heals when it is back.
+// disturb records that faults explain losses at a node until a time. A stopped daemon repairs
+// nothing, so while any daemon is stopped, the time extends to when that daemon is back and has had
+// time to repair what other faults left behind.
 func (n *node) disturb(until int64) {
 	if back := n.w.daemonsBack; back > n.w.now {
 		until = max(until, back+n.w.heals())
@@ -45,13 +55,15 @@ func (n *node) disturb(until int64) {
 	n.quietAt = max(n.quietAt, until)
 }
 
-// fault names what may go wrong. One whose victim is not fit for it does nothing.
+// fault is something that may go wrong. A fault does nothing if the node that it picks is in a
+// state that does not allow the fault.
 type fault struct {
 	name string
 	run  func(w *world)
 }
 
-// spokeFaults befall spokes, the frequent ones several times. They come as often as there are spokes.
+// spokeFaults are the faults of spokes; frequent faults are in the list several times. The more
+// spokes a network has, the more often they happen.
 var spokeFaults = []fault{
 	{"machine", func(w *world) { w.crash(w.spoke()) }},
 	{"machine", func(w *world) { w.crash(w.spoke()) }},
@@ -65,7 +77,10 @@ var spokeFaults = []fault{
 	{"partition of peers", func(w *world) { n := w.spoke(); w.part(n, w.peerOf(n)) }},
 	{"partition from hub", func(w *world) { n := w.spoke(); w.part(n, anyOf(w, n.nhs)) }},
 	{"partition in one direction", func(w *world) { n := w.spoke(); w.partOneWay(n, w.peerOf(n)) }},
-	{"partition from hub in one direction", func(w *world) { n := w.spoke(); w.partOneWay(n, anyOf(w, n.nhs)) }},
+	{"partition from hub in one direction", func(w *world) {
+		n := w.spoke()
+		w.partOneWay(n, anyOf(w, n.nhs))
+	}},
 	{"line", func(w *world) { w.breakLine(w.spoke()) }},
 	{"line", func(w *world) { w.breakLine(w.spoke()) }},
 	{"clock", func(w *world) { w.leap(w.spoke()) }},
@@ -78,7 +93,8 @@ var spokeFaults = []fault{
 	{"impostor", func(w *world) { w.imitate(w.spoke(), w.spoke()) }},
 }
 
-// hubFaults befall hubs, in a large network as often as in a small one: each is felt by thousands of spokes.
+// hubFaults are the faults of hubs. They happen as often in a large network as in a small one,
+// since in a large network each affects thousands of spokes.
 var hubFaults = []fault{
 	{"machine", func(w *world) { w.crash(w.hub()) }},
 	{"daemon", func(w *world) { w.restart(w.hub()) }},
@@ -89,7 +105,7 @@ var hubFaults = []fault{
 	{"clock", func(w *world) { w.leap(w.hub()) }},
 }
 
-// keepFailing has faults happen, one after the other.
+// keepFailing makes faults happen one after the other, with a mean time between them.
 func (w *world) keepFailing(faults []fault, mean time.Duration) {
 	w.after(w.about(mean), func() {
 		if w.stopped {
@@ -101,10 +117,13 @@ func (w *world) keepFailing(faults []fault, mean time.Duration) {
 	})
 }
 
-func (w *world) hub() *node   { return anyOf(w, w.hubs) }
+// hub returns a random hub.
+func (w *world) hub() *node { return anyOf(w, w.hubs) }
+
+// spoke returns a random spoke.
 func (w *world) spoke() *node { return anyOf(w, w.spokes()) }
 
-// well says whether a node is in no other fault that this one would mix up.
+// well reports whether a node is free of the faults with which another fault would interfere.
 func (n *node) well() bool { return n.up && n.daemonUp && n.charonUp && !n.left && !n.imitating }
 
 // crash switches a machine off, and on again later.
@@ -137,14 +156,16 @@ func (w *world) crash(n *node) {
 	})
 }
 
+// reelectSoon makes routing choose the hubs in charge again, if the node is a hub.
 func (w *world) reelectSoon(n *node) {
 	if n.hub {
 		w.after(w.between(3*time.Second, 10*time.Second), w.reelect)
 	}
 }
 
-// restart stops the daemon, by whatever means, and starts it again. The ways that are there go on without it: no loss is excused but of
-// faults that were healing, or come meanwhile.
+// restart stops a daemon, in whatever way, and starts it again later. Data must keep flowing
+// without the daemon. The only losses allowed are those of faults that were still healing, or that
+// happen in the meantime.
 func (w *world) restart(n *node) {
 	if !n.daemonUp || n.left {
 		return
@@ -154,7 +175,8 @@ func (w *world) restart(n *node) {
 	w.daemonsBack = max(w.daemonsBack, w.now+off)
 	w.healLater()
 	if w.Unprotected {
-		n.disturb(w.now + off + w.heals()) // it may take half of a holding time, and the refreshes after it may be lost
+		// The restart may take half of a holding time, and the refreshes after it may be lost.
+		n.disturb(w.now + off + w.heals())
 	}
 	saved := n.engine.Save()
 	n.daemonUp = false
@@ -168,7 +190,7 @@ func (w *world) restart(n *node) {
 	})
 }
 
-// healLater has what is healing wait for the daemons that are stopped.
+// healLater extends the time for faults that are still healing until the stopped daemons are back.
 func (w *world) healLater() {
 	for _, m := range w.nodes {
 		if m.quietAt > w.now {
@@ -182,11 +204,15 @@ func (w *world) healLater() {
 	}
 }
 
-// deaf says whether one of these misses what it is told or asked, or did within the time in which it is repeated.
+// deaf reports whether one of the nodes misses messages because its daemon is stopped, or missed
+// some so recently that others may not have repeated them yet.
 func (w *world) deaf(nodes []*node) bool {
-	return slices.ContainsFunc(nodes, func(n *node) bool { return !n.daemonUp || w.now < n.bootedAt+w.heals() })
+	return slices.ContainsFunc(nodes, func(n *node) bool {
+		return !n.daemonUp || w.now < n.bootedAt+w.heals()
+	})
 }
 
+// restartCharon stops or kills charon and starts it again later.
 func (w *world) restartCharon(n *node) {
 	if !n.charonUp || n.left || w.Unprotected {
 		return
@@ -204,14 +230,15 @@ func (w *world) restartCharon(n *node) {
 	})
 }
 
-// move gives a node another NBMA address. Where the tunnel's local address changes with it, its SAs are of no use at once.
+// move gives a node another NBMA address. Unless the node is behind a NAT, this changes the
+// tunnel's local address as well, and the node's SAs are useless at once.
 func (w *world) move(n *node) {
 	if n.up && !n.left {
 		w.moveTo(n, w.newAddress())
 	}
 }
 
-// moveTo gives it a certain one.
+// moveTo gives a node a certain NBMA address.
 func (w *world) moveTo(n *node, address netip.Addr) {
 	n.takeAddress(address)
 	n.log.add(w.now, "moves to", n.public, "")
@@ -240,7 +267,8 @@ func (w *world) moveTo(n *node, address netip.Addr) {
 	})
 }
 
-// moveHub moves a hub; those who register with it look its name up again.
+// moveHub gives a hub another NBMA address. The routers that register with the hub look up its name
+// again.
 func (w *world) moveHub(n *node) {
 	w.move(n)
 	for _, m := range w.nodes {
@@ -267,7 +295,7 @@ func (w *world) part(a, b *node) {
 	b.log.add(w.now, "parted from", a.public, time.Duration(lasts).String())
 	w.pairQuiet[p] = w.now + w.heals()
 	if w.Unprotected {
-		w.pairQuiet[p] += lasts // nothing finds out that the direct way is cut
+		w.pairQuiet[p] += lasts // without IPsec, no router finds out that the direct way is cut
 	}
 	for _, e := range append(a.all(), b.all()...) {
 		if pairOf(e.node, e.far.node) == p {
@@ -287,7 +315,8 @@ func (w *world) part(a, b *node) {
 	})
 }
 
-// partOneWay cuts what goes from one of two nodes to the other, and lets the rest pass: IKE gets no answer, data arrives one way.
+// partOneWay cuts the underlay between two nodes in one direction for a while. IKE then gets no
+// answer, but data still arrives in the other direction.
 func (w *world) partOneWay(a, b *node) {
 	if a == b || w.cut(a, b) {
 		return
@@ -296,7 +325,8 @@ func (w *world) partOneWay(a, b *node) {
 	w.open[pairOf(a, b)] = anyOf(w, []*node{a, b})
 }
 
-// peerOf is a spoke that another one has an SA with; itself if there is none.
+// peerOf returns a spoke with which a spoke has an SA, or the spoke itself if it has an SA with
+// none.
 func (w *world) peerOf(n *node) *node {
 	for _, e := range n.all() {
 		if !e.far.node.hub {
@@ -306,7 +336,7 @@ func (w *world) peerOf(n *node) *node {
 	return n
 }
 
-// breakLine takes a node's underlay away for a while.
+// breakLine cuts a node off from the underlay for a while.
 func (w *world) breakLine(n *node) {
 	if !n.up || w.lineDown(n) {
 		return
@@ -321,9 +351,11 @@ func (w *world) breakLine(n *node) {
 	}
 }
 
+// lineDown reports whether a node is cut off from the underlay.
 func (w *world) lineDown(n *node) bool { return w.now < n.brokenUntil }
 
-// leap makes a clock jump: forward by any time, as after a suspension; back by little, since the daemon's clock is monotonic.
+// leap makes a node's clock jump: forward by any time, as after a suspension, or back by a little,
+// since the daemon's clock is monotonic.
 func (w *world) leap(n *node) {
 	d := time.Duration(w.about(10 * time.Minute))
 	if w.chance(0.3) {

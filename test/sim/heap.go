@@ -1,19 +1,25 @@
 package sim
 
-// happenings is a heap of what is to happen: by time, at the same time in the order it was put in.
+// happenings is a heap of scheduled functions, ordered by time. Functions with the same time run in
+// the order in which push added them.
 type happenings struct {
 	seq  uint64
 	list []happening
 }
 
+// happening is one scheduled function.
 type happening struct {
 	at  int64
 	seq uint64
 	run func()
 }
 
-func (h *happening) before(o *happening) bool { return h.at < o.at || h.at == o.at && h.seq < o.seq }
+// before reports whether h runs before o.
+func (h *happening) before(o *happening) bool {
+	return h.at < o.at || h.at == o.at && h.seq < o.seq
+}
 
+// next returns the time of the next function. It returns false if the heap is empty.
 func (h *happenings) next() (int64, bool) {
 	if len(h.list) == 0 {
 		return 0, false
@@ -21,6 +27,7 @@ func (h *happenings) next() (int64, bool) {
 	return h.list[0].at, true
 }
 
+// push schedules a function.
 func (h *happenings) push(at int64, run func()) {
 	h.seq++
 	h.list = append(h.list, happening{at: at, seq: h.seq, run: run})
@@ -34,6 +41,7 @@ func (h *happenings) push(at int64, run func()) {
 	}
 }
 
+// pop removes the next function and returns it. The heap must not be empty.
 func (h *happenings) pop() func() {
 	run, last := h.list[0].run, len(h.list)-1
 	h.list[0], h.list[last] = h.list[last], happening{}

@@ -9,23 +9,25 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// kernel is a machine's tables: what the administrator and routing put there, and what the daemon did.
+// kernel is the state of a machine's kernel.
 type kernel struct {
-	base      fib
-	own       fib
+	base      fib // routes of the administrator and of routing
+	own       fib // routes of the daemon
 	neighbors map[netip.Addr]netip.Addr
-	admitted  map[netip.Addr]bool // whose data is taken
-	adopted   map[netip.Addr]bool // likewise, because neighbours of an earlier daemon led there
+	admitted  map[netip.Addr]bool // peers whose data the kernel takes
+	adopted   map[netip.Addr]bool // peers whose data it takes since an earlier daemon used them
 	uses      map[netip.Addr]*use
 	missing   map[netip.Addr]*missing
-	led       map[netip.Addr]netip.Addr // addresses behind the names of peers
-	anyone    map[netip.Addr]bool       // admitted with whoever else is at the address
-	changedAt int64                     // when the last change under way will be there
+	led       map[netip.Addr]netip.Addr // the addresses behind the names of peers
+	anyone    map[netip.Addr]bool       // addresses at which the kernel takes data of any router
+	changedAt int64                     // when the kernel will have taken the last change
 }
 
-// use is when data last passed to and from a peer, by the node's clock.
+// use is when data last passed from and to a peer, by the node's clock.
 type use struct{ in, out time.Time }
 
+// clear sets the state of a kernel that has just booted. It keeps the routes of the administrator
+// and of routing.
 func (k *kernel) clear() {
 	k.own = fib{}
 	k.neighbors = make(map[netip.Addr]netip.Addr)
@@ -37,9 +39,10 @@ func (k *kernel) clear() {
 	k.anyone = make(map[netip.Addr]bool)
 }
 
+// addBase adds a route without telling the engine.
 func (n *node) addBase(r engine.Route) { n.base.add(r) }
 
-// reroute is what an administrator or a routing protocol does.
+// reroute changes routes as an administrator or a routing protocol does, and tells the engine.
 func (n *node) reroute(added, removed []engine.Route) {
 	for _, r := range removed {
 		n.base.remove(r)
@@ -51,7 +54,8 @@ func (n *node) reroute(added, removed []engine.Route) {
 	n.handle(engine.RoutesChanged{Table: table, Added: added, Removed: removed})
 }
 
-// apply changes the kernel's tables a little later: routes that go, neighbours, routes that come.
+// apply changes the kernel's tables a little later: first it removes routes, then it changes
+// neighbours, then it adds routes.
 func (n *node) apply(neighbors []engine.NeighborChange, routes []engine.RouteChange) {
 	if len(neighbors)+len(routes) == 0 {
 		return
@@ -60,19 +64,20 @@ func (n *node) apply(neighbors []engine.NeighborChange, routes []engine.RouteCha
 	boots := n.boots
 	n.inKernel(func() {
 		if n.boots != boots {
-			return // the daemon that wanted it is gone, and the next one compares
+			return // the daemon that wanted this is gone, and the next one compares all tables
 		}
 		n.put(neighbors, routes)
 	})
 }
 
-// inKernel runs f when the kernel has taken all changes before it.
+// inKernel runs f when the kernel has taken all earlier changes.
 func (n *node) inKernel(f func()) {
 	w := n.w
 	n.changedAt = max(n.changedAt, w.now+w.between(200*time.Microsecond, 3*time.Millisecond))
 	w.queue.push(n.changedAt, f)
 }
 
+// put changes the kernel's tables at once, in the order that apply describes.
 func (n *node) put(neighbors []engine.NeighborChange, routes []engine.RouteChange) {
 	for _, r := range routes {
 		if r.Delete {
@@ -87,7 +92,7 @@ func (n *node) put(neighbors []engine.NeighborChange, routes []engine.RouteChang
 			n.release(c.Protocol)
 		}
 	}
-	last := make(map[netip.Prefix]int) // a route that came and went in one turn is not there
+	last := make(map[netip.Prefix]int) // index of the last change of each prefix, which counts
 	for i, r := range routes {
 		last[r.Prefix] = i
 	}
@@ -98,11 +103,13 @@ func (n *node) put(neighbors []engine.NeighborChange, routes []engine.RouteChang
 	}
 }
 
+// ownRoute returns the route that a change of the daemon's is about.
 func ownRoute(r engine.RouteChange) engine.Route {
 	return engine.Route{Prefix: r.Prefix, NextHop: r.NextHop, Device: device}
 }
 
-// compareKernelSoon has the kernel brought in line with what a daemon that just started wants.
+// compareKernelSoon brings the kernel's tables in line with what a daemon that has just started
+// wants.
 func (n *node) compareKernelSoon() {
 	boots := n.boots
 	n.inKernel(func() {
@@ -122,12 +129,15 @@ func (n *node) compareKernelSoon() {
 	})
 }
 
-// settleTime is how long the daemon lets be what an earlier one left.
+// settleTime is how long the daemon keeps what an earlier daemon left.
 const settleTime = 30 * second
 
-// adoptAdmitted fills the table of a new daemon's programs, before what its engine wants is added.
+// adoptAdmitted fills the admission table of a new daemon's eBPF programs with the peers to which
+// an earlier daemon's neighbours lead. The admissions of the new engine follow.
 func (n *node) adoptAdmitted() {
-	n.admitted, n.adopted, n.anyone = make(map[netip.Addr]bool), make(map[netip.Addr]bool), make(map[netip.Addr]bool)
+	n.admitted, n.adopted, n.anyone = make(map[netip.Addr]bool),
+		make(map[netip.Addr]bool),
+		make(map[netip.Addr]bool)
 	for _, nbma := range n.neighbors {
 		n.adopted[nbma] = true
 	}
@@ -139,7 +149,7 @@ func (n *node) adoptAdmitted() {
 	})
 }
 
-// admit changes whose data is taken, at once.
+// admit changes at once from which peers the kernel takes data.
 func (n *node) admit(changes []engine.AdmissionChange) {
 	for _, c := range changes {
 		delete(n.adopted, c.NBMA)
@@ -155,12 +165,13 @@ func (n *node) admit(changes []engine.AdmissionChange) {
 	}
 }
 
-// takes says whether data from a peer is taken.
+// takes reports whether the kernel takes data from a peer.
 func (n *node) takes(from netip.Addr) bool {
 	return n.admitted[from] || n.adopted[from] || isName(from) && n.anyone[n.led[from]]
 }
 
-// route is the kernel's decision: the longest prefix, of two alike the daemon's.
+// route returns the route that the kernel chooses for a destination: that with the longest prefix,
+// and the daemon's if two prefixes are equal.
 func (n *node) route(dst netip.Addr) (engine.Route, bool) {
 	r, ok := n.base.lookup(dst)
 	own, there := n.own.lookup(dst)
@@ -170,6 +181,7 @@ func (n *node) route(dst netip.Addr) (engine.Route, bool) {
 	return r, ok
 }
 
+// use returns the record of a peer's use.
 func (n *node) use(nbma netip.Addr) *use {
 	u := n.uses[nbma]
 	if u == nil {
@@ -179,7 +191,7 @@ func (n *node) use(nbma netip.Addr) *use {
 	return u
 }
 
-// readUse answers the engine's question for the use of peers.
+// readUse tells the engine a little later when each peer was last used.
 func (n *node) readUse() {
 	boots := n.boots
 	n.w.after(n.w.between(100*time.Microsecond, 2*time.Millisecond), func() {
@@ -198,16 +210,19 @@ func (n *node) readUse() {
 	})
 }
 
+// sortedAddrs returns the keys of a map in order, so that a run does not depend on the order of the
+// map.
 func sortedAddrs[V any](m map[netip.Addr]V) []netip.Addr {
 	return slices.SortedFunc(maps.Keys(m), netip.Addr.Compare)
 }
 
-// fib is a routing table with one route a prefix.
+// fib is a routing table with one route for each prefix.
 type fib struct {
 	routes map[netip.Prefix]engine.Route
-	ofBits [33]int // how many there are of each length
+	ofBits [33]int // number of routes by prefix length
 }
 
+// add adds a route, in the place of another one with the same prefix.
 func (f *fib) add(r engine.Route) {
 	if f.routes == nil {
 		f.routes = make(map[netip.Prefix]engine.Route)
@@ -218,7 +233,7 @@ func (f *fib) add(r engine.Route) {
 	f.routes[r.Prefix] = r
 }
 
-// remove takes a route out unless another one took its place.
+// remove removes a route, unless another one has taken its place.
 func (f *fib) remove(r engine.Route) {
 	if have, ok := f.routes[r.Prefix]; ok && have == r {
 		f.ofBits[r.Prefix.Bits()]--
@@ -226,6 +241,8 @@ func (f *fib) remove(r engine.Route) {
 	}
 }
 
+// lookup returns the route with the longest prefix for a destination. It returns false if there is
+// none.
 func (f *fib) lookup(dst netip.Addr) (engine.Route, bool) {
 	for bits := 32; bits >= 0 && len(f.routes) > 0; bits-- {
 		if f.ofBits[bits] == 0 {
@@ -239,7 +256,7 @@ func (f *fib) lookup(dst netip.Addr) (engine.Route, bool) {
 	return engine.Route{}, false
 }
 
-// list gives the routes in order.
+// list returns the routes, ordered by prefix.
 func (f *fib) list() []engine.Route {
 	list := make([]engine.Route, 0, len(f.routes))
 	for _, p := range slices.SortedFunc(maps.Keys(f.routes), netip.Prefix.Compare) {

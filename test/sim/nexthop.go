@@ -6,15 +6,17 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// mostStraight is how far from it in the list of spokes those are that a spoke has straight routes to.
+// mostStraight limits to how many others a spoke has routes without a hub in between: to those
+// within this distance in the list of spokes.
 const mostStraight = 100
 
-// straightTo says whether a spoke routes to what another one has without a hub in between.
+// straightTo reports whether a spoke has a route to another spoke's LAN without a hub in between.
 func (n *node) straightTo(m *node) bool {
 	return n.w.NextHops && n != m && max(n.index-m.index, m.index-n.index) <= mostStraight
 }
 
-// straight is a spoke's straight route to the LAN of another one, if it has one.
+// straight returns a spoke's route to a LAN behind another spoke without a hub in between, or
+// nothing if the spoke has none.
 func (n *node) straight(lan netip.Prefix, m *node) []engine.Route {
 	if !n.straightTo(m) {
 		return nil
@@ -22,7 +24,7 @@ func (n *node) straight(lan netip.Prefix, m *node) []engine.Route {
 	return []engine.Route{tunnelRoute(lan, m)}
 }
 
-// routeStraight has spokes route to each other without a hub in between.
+// routeStraight gives spokes routes to each other without a hub in between.
 func (w *world) routeStraight() {
 	for _, n := range w.spokes() {
 		for _, m := range w.spokes() {
@@ -33,7 +35,8 @@ func (w *world) routeStraight() {
 	}
 }
 
-// rerouteStraight has the other spokes follow a LAN that is behind another spoke than before.
+// rerouteStraight changes the routes of the other spokes after a LAN has moved from one spoke to
+// another.
 func (w *world) rerouteStraight(lan netip.Prefix, now, before *node) {
 	for _, n := range w.spokes() {
 		added, removed := n.straight(lan, now), n.straight(lan, before)
@@ -42,6 +45,6 @@ func (w *world) rerouteStraight(lan netip.Prefix, now, before *node) {
 		}
 		quiet := n.quietAt
 		w.rerouteSoon(n, added, removed)
-		n.quietAt = quiet // only those two are concerned, and disturbed
+		n.quietAt = quiet // the change disturbs the two spokes only
 	}
 }

@@ -17,58 +17,63 @@ type node struct {
 	cfg      engine.InterfaceConfig
 	hub      bool
 	region   int
-	home     netip.Addr // overlay address, while it does not take another's
+	home     netip.Addr // its own overlay address, also while it imitates another node
 	lan      netip.Prefix
 	nhs      []*node
-	delay    int64 // of its line, one way
+	delay    int64 // of a packet on its line, one way
 	seed     *rand.PCG
 
 	up, daemonUp, charonUp, left bool
 
-	public  netip.Addr // as the world sees it
-	private netip.Addr // behind NAT
+	public  netip.Addr // the NBMA address that other routers see
+	private netip.Addr // the address behind a NAT
 	nat     natKind
-	canMark bool // its kernel and charon tell routers behind one NAT address apart
+	canMark bool // its kernel and charon tell routers behind one NAT address apart by marks
 
-	engine     *engine.Engine
-	machines   int           // how often the machine was switched on
-	boots      int           // of the daemon: what was under way for an earlier one is nobody's
-	offset     time.Duration // of its clock
-	latest     time.Time     // the latest time that the engine saw
-	wakeAt     int64         // when the next wake is due; 0: none
-	wakes      int           // since countedAt
+	engine   *engine.Engine
+	machines int // how often the machine was switched on
+
+	// boots counts how often the daemon and the machine started or stopped. A scheduled function
+	// compares it, so as not to act for a daemon that no longer runs.
+	boots int
+
+	offset     time.Duration // of its clock from the world's
+	latest     time.Time     // the latest time that the engine has seen
+	wakeAt     int64         // when the engine is due to be called, or 0
+	wakes      int           // calls of the engine since countedAt
 	countedAt  int64
-	bootedAt   int64
-	leaptAt    int64   // when its clock jumped last
-	remade     []int64 // when its SAs with hubs were made without a fault, lately
-	movedAt    int64   // when its NBMA address became another one last
-	mixedUntil int64   // what others who were at its address left behind may be there until then
-	leftAt     int64   // when it said goodbye last
-	scanned    int64   // when somebody behind it tried many addresses last
-	swapped    int64   // when its LAN became another one last
+	bootedAt   int64   // when the daemon started
+	leaptAt    int64   // when its clock last jumped
+	remade     []int64 // when it lately made SAs with hubs without a fault
+	movedAt    int64   // when its NBMA address last changed
+	mixedUntil int64   // until when state of other routers that shared its address may be left
+	leftAt     int64   // when it last left the network
+	scanned    int64   // when a host behind it last tried many addresses
+	swapped    int64   // when its LAN last changed
 
 	kernel
 	charon
 	wanted wanted
 
-	quietAt     int64 // until then faults explain what goes wrong here
-	brokenUntil int64 // its line
-	imitating   bool
-	split       bool // its LAN
-	overhear    func(data []byte)
+	quietAt     int64             // until when faults explain what goes wrong at this node
+	brokenUntil int64             // until when its line is down
+	imitating   bool              // it has the overlay address of another node
+	split       bool              // a part of its LAN has a route of its own
+	overhear    func(data []byte) // if set, called with each NHRP packet that the node sends
 	log         trace
 }
 
-// clear makes the state of a machine that was just switched on.
+// clear sets the state of a machine that was just switched on.
 func (n *node) clear() {
 	n.kernel.clear()
 	n.charon.clear()
 	n.wanted.clear()
 }
 
+// overlay returns the overlay address that the node uses.
 func (n *node) overlay() netip.Addr { return n.cfg.Address.Addr() }
 
-// local is the address that the tunnel sends from.
+// local returns the source address of the tunnel's packets at the node itself.
 func (n *node) local() netip.Addr {
 	if n.nat != noNAT {
 		return n.private
@@ -76,10 +81,10 @@ func (n *node) local() netip.Addr {
 	return n.public
 }
 
-// clock is the time that the node believes it is.
+// clock returns the time of the node's clock.
 func (n *node) clock() time.Time { return epoch.Add(time.Duration(n.w.now) + n.offset) }
 
-// powerOn starts machine, charon and daemon.
+// powerOn starts the machine, charon and the daemon.
 func (n *node) powerOn(saved engine.Saved) {
 	n.clear()
 	n.machines++
@@ -87,7 +92,7 @@ func (n *node) powerOn(saved engine.Saved) {
 	n.boot(saved)
 }
 
-// boot starts the daemon: a first time, or with what an earlier one left in charon and the kernel.
+// boot starts the daemon, which takes over what an earlier daemon left in charon and the kernel.
 func (n *node) boot(saved engine.Saved) {
 	w := n.w
 	n.boots++
@@ -114,7 +119,7 @@ func (n *node) boot(saved engine.Saved) {
 	n.compareKernelSoon()
 }
 
-// config is the configuration: next hop servers by name, without their overlay addresses.
+// config returns the node's configuration. It names the NHSs without their overlay addresses.
 func (n *node) config() engine.Config {
 	cfg := n.cfg
 	cfg.NHS = nil
@@ -124,18 +129,19 @@ func (n *node) config() engine.Config {
 	return engine.Config{Interfaces: []engine.InterfaceConfig{cfg}}
 }
 
-// resolved tells the address of an NHS.
+// resolved tells the engine the NBMA address of an NHS.
 func (n *node) resolved(h *node) {
 	n.handle(engine.NHSResolved{Interface: device, Name: h.name, NBMA: []netip.Addr{h.public}})
 }
 
+// handle hands an event to the engine, if the daemon runs.
 func (n *node) handle(ev engine.Event) {
 	if n.daemonUp {
 		n.call(func(now time.Time, out *engine.Output) { n.engine.Handle(now, ev, out) })
 	}
 }
 
-// call lets the engine think and carries out what came of it.
+// call calls the engine and carries out what the engine decides.
 func (n *node) call(think func(time.Time, *engine.Output)) {
 	now := n.clock()
 	if now.After(n.latest) {
@@ -147,7 +153,7 @@ func (n *node) call(think func(time.Time, *engine.Output)) {
 	n.arm()
 }
 
-// arm sees to it that the engine is called when it is due.
+// arm schedules the next call of the engine for its deadline.
 func (n *node) arm() {
 	deadline, ok := n.engine.Deadline()
 	if !ok {
@@ -167,9 +173,11 @@ func (n *node) arm() {
 	})
 }
 
-// mostWakes is how often an engine may be called in a second before it counts as going in circles.
+// mostWakes is how often the timer of an engine may fire in a second. An engine whose timer fires
+// more often never comes to rest.
 const mostWakes = 5000
 
+// wake calls the engine if its deadline has come.
 func (n *node) wake() {
 	if n.w.now-n.countedAt > second {
 		n.countedAt, n.wakes = n.w.now, 0
@@ -199,7 +207,7 @@ func (n *node) leap(d time.Duration) {
 	}
 }
 
-// carryOut does what the engine said, as the daemon does.
+// carryOut carries out what the engine decided, as the daemon does.
 func (n *node) carryOut(out *engine.Output) {
 	n.lead(out.Marked)
 	n.stepped(out)

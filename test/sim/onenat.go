@@ -8,10 +8,13 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// Routers behind one NAT address, as vici/sharing.go and nhrpd/marked.go have it: once a second one is seen at an address, a connection is
-// loaded whose SAs get a mark each, all but the first router are sent away, and come back with a mark: a name in the place of the address.
-// Where a node can do without marks only, what it sends to such an address reaches the newest SA there.
+// This file simulates routers behind one NAT address, as vici/sharing.go and nhrpd/marked.go treat
+// them. When a second router appears at an address, the daemon loads a connection whose SAs get a
+// mark each. The daemon then closes the SAs of all but the first router. The other routers come
+// back with a mark. The engine knows a router with a mark by a name in the place of its address. A
+// node that cannot use marks sends all packets to such an address through the newest SA there.
 
+// The rules that this file checks.
 const (
 	ruleApart = "routers behind one NAT never talk to each other directly"
 	ruleLed   = "a name leads to the address behind it before it is used"
@@ -19,16 +22,20 @@ const (
 	ruleFlap  = "an SA with a hub stays where nothing happens"
 )
 
-// unloaded is how long nobody was at a shared address before its connection goes.
+// unloaded is how long no router must be at a shared address before the daemon unloads the
+// connection for that address.
 const unloaded = 5 * time.Minute
 
-// isName says whether it stands for one of several routers behind one address.
+// isName reports whether an address is a name: it stands for one of several routers behind one
+// address.
 func isName(a netip.Addr) bool { return a.As4()[0] == 0 }
 
-// retired are the names under which the engine has those wait whose marks ended with a killed charon. They lead nowhere.
+// retired has the names under which the engine parks the bindings of routers whose marks ended with
+// a killed charon. These names lead nowhere.
 var retired = netip.MustParsePrefix("0.255.0.0/16")
 
-// judgeRetired looks whether something waits there for longer than for others that a restarted charon does not list.
+// judgeRetired checks that a neighbour does not wait under a retired name for longer than the grace
+// time that the engine gives to any peer that a restarted charon does not list.
 func (n *node) judgeRetired(protocol, name netip.Addr) {
 	boots, since := n.boots, n.w.now
 	n.w.after(int64(max(resyncGrace, restoreGrace)+time.Second), func() {
@@ -38,13 +45,13 @@ func (n *node) judgeRetired(protocol, name netip.Addr) {
 	})
 }
 
-// sharing is an address that several routers are at, or were lately.
+// sharing is the state of an address at which several routers are, or were lately.
 type sharing struct {
-	loaded bool  // its connection gives marks
-	seen   int64 // when somebody was there last
+	loaded bool  // charon has the connection that gives marks
+	seen   int64 // when a router was last at the address
 }
 
-// enter takes a new SA that the other end initiated.
+// enter adds a new SA that the other end initiated.
 func (n *node) enter(e *saEnd) {
 	e.charon, e.kernel = true, true
 	e.remote = e.address
@@ -57,7 +64,7 @@ func (n *node) enter(e *saEnd) {
 	n.watchSharing(e.address)
 }
 
-// file adds an end to those of its peer, by age.
+// file adds an end to the list of its peer, which is ordered by age.
 func (n *node) file(e *saEnd) {
 	list := n.ends[e.remote]
 	i := slices.IndexFunc(list, func(o *saEnd) bool { return o.id > e.id })
@@ -67,7 +74,7 @@ func (n *node) file(e *saEnd) {
 	n.ends[e.remote] = slices.Insert(list, i, e)
 }
 
-// unfile takes it away there.
+// unfile removes an end from the list of its peer.
 func (n *node) unfile(e *saEnd) {
 	rest := slices.DeleteFunc(n.ends[e.remote], func(o *saEnd) bool { return o == e })
 	if n.ends[e.remote] = rest; len(rest) == 0 {
@@ -75,7 +82,8 @@ func (n *node) unfile(e *saEnd) {
 	}
 }
 
-// dropMarked ends what a killed charon left in the kernel with marks, before the next one gives the same to others.
+// dropMarked removes the SAs with marks that a killed charon left in the kernel, before the new
+// charon gives the same marks to other routers.
 func (n *node) dropMarked() {
 	for _, e := range n.all() {
 		if isName(e.remote) && !e.charon {
@@ -85,7 +93,7 @@ func (n *node) dropMarked() {
 	}
 }
 
-// protecting are the ends with a peer that charon knows of, oldest first.
+// protecting returns the ends with a peer that charon knows, the oldest first.
 func (n *node) protecting(remote netip.Addr) []*saEnd {
 	var list []*saEnd
 	for _, e := range n.ends[remote] {
@@ -96,7 +104,7 @@ func (n *node) protecting(remote netip.Addr) []*saEnd {
 	return list
 }
 
-// behindOneNAT says whether ends are with different routers that a NAT hides.
+// behindOneNAT reports whether ends belong to different routers behind a NAT.
 func behindOneNAT(list []*saEnd) bool {
 	for _, a := range list {
 		for _, b := range list {
@@ -108,14 +116,19 @@ func behindOneNAT(list []*saEnd) bool {
 	return false
 }
 
-// securing is the end that the daemon is told of: the oldest of the router that has the address, or that was told before.
+// securing returns the end that charon's client reports to the engine, or nil. If several routers
+// behind a NAT are at the address, it is the oldest end of the router that was reported before;
+// otherwise it is the oldest end of the router whose SA is the newest.
 func (n *node) securing(remote netip.Addr) *saEnd {
 	list := n.protecting(remote)
 	if len(list) == 0 {
 		return nil
 	}
 	of := func(identity string) *saEnd {
-		if i := slices.IndexFunc(list, func(e *saEnd) bool { return e.far.node.identity == identity }); i >= 0 {
+		if i := slices.IndexFunc(
+			list,
+			func(e *saEnd) bool { return e.far.node.identity == identity },
+		); i >= 0 {
 			return list[i]
 		}
 		return list[0]
@@ -126,7 +139,7 @@ func (n *node) securing(remote netip.Addr) *saEnd {
 	return of(list[len(list)-1].far.node.identity)
 }
 
-// others are the further identities at the address of an end's peer.
+// others returns the identities of the other routers at the address of an end's peer.
 func (n *node) others(e *saEnd) []string {
 	list := n.protecting(e.remote)
 	if !behindOneNAT(list) {
@@ -142,7 +155,7 @@ func (n *node) others(e *saEnd) []string {
 	return slices.Compact(names)
 }
 
-// watchSharing sees to it that routers behind one address get marks.
+// watchSharing makes routers behind one address get marks, if the node can use marks.
 func (n *node) watchSharing(address netip.Addr) {
 	w := n.w
 	s := n.shared[address]
@@ -165,7 +178,7 @@ func (n *node) watchSharing(address netip.Addr) {
 	})
 }
 
-// sendAway closes the SAs without a mark at a shared address but for those of one router.
+// sendAway closes the SAs without a mark at a shared address, except those of one router.
 func (n *node) sendAway(address netip.Addr) {
 	list := n.protecting(address)
 	if !behindOneNAT(list) {
@@ -179,7 +192,7 @@ func (n *node) sendAway(address netip.Addr) {
 	}
 }
 
-// unloadShared forgets addresses that nobody is at any more.
+// unloadShared forgets shared addresses at which no router has been for a while.
 func (n *node) unloadShared() {
 	for a, s := range n.shared {
 		if slices.ContainsFunc(n.all(), func(e *saEnd) bool { return e.charon && e.address == a }) {
@@ -190,7 +203,7 @@ func (n *node) unloadShared() {
 	}
 }
 
-// lead takes where names lead.
+// lead takes over from the engine to which address each name leads.
 func (n *node) lead(changes []engine.MarkedChange) {
 	for _, c := range changes {
 		if c.Delete {
@@ -201,7 +214,8 @@ func (n *node) lead(changes []engine.MarkedChange) {
 	}
 }
 
-// mappingMoves has the other ends of a router behind a NAT see it at another address, with its next packet; or find it dead.
+// mappingMoves handles a new address of the NAT in front of a router. Most of the router's peers
+// notice the new address with the router's next packet. The others find the router dead.
 func (w *world) mappingMoves(n *node) {
 	to := n.public
 	for _, e := range n.all() {
@@ -215,7 +229,7 @@ func (w *world) mappingMoves(n *node) {
 	}
 }
 
-// follow has an end send to where its peer is now.
+// follow makes an end send to the address at which its peer is now.
 func (e *saEnd) follow(to netip.Addr) {
 	n, from := e.node, e.remote
 	if !e.charon || !n.charonUp || e.address == to {
@@ -236,12 +250,14 @@ func (e *saEnd) follow(to netip.Addr) {
 	n.watchSharing(to)
 }
 
-// tellMoved tells the daemon that a peer which has no SA left at one address is at another, if nobody was there.
+// tellMoved tells the daemon that a peer has moved, and reports whether it did. It tells the daemon
+// only if the peer has no SA left at the old address and no other router was at the new one.
 func (n *node) tellMoved(from, to netip.Addr) bool {
 	was, before := n.told[from]
 	_, taken := n.told[to]
 	e := n.securing(to)
-	if !n.daemonUp || !before || taken || len(n.protecting(from)) > 0 || e.far.node.identity != was.Identity {
+	if !n.daemonUp || !before || taken ||
+		len(n.protecting(from)) > 0 || e.far.node.identity != was.Identity {
 		return false
 	}
 	delete(n.told, from)
@@ -252,15 +268,17 @@ func (n *node) tellMoved(from, to netip.Addr) bool {
 	return true
 }
 
-// shares says whether a router is, or was a moment ago, not the only one at its address.
+// shares reports whether a router shares its address with others, or did so a moment ago.
 func (n *node) shares() bool { return len(n.w.byAddr[n.public]) > 1 || n.w.now < n.mixedUntil }
 
-// muddled says whether a node on a path cannot tell the ends of a flow from their neighbours.
+// muddled reports whether a node on a path cannot tell the routers at the ends of a flow from the
+// others behind the same NAT address.
 func (w *world) muddled(path []*node, from, to *node) bool {
-	return (from.shares() || to.shares()) && slices.ContainsFunc(path, func(n *node) bool { return !n.canMark })
+	return (from.shares() || to.shares()) &&
+		slices.ContainsFunc(path, func(n *node) bool { return !n.canMark })
 }
 
-// moveNAT gives a NAT, with all who are behind it, another address.
+// moveNAT gives a NAT another address, if the node and at least one other are behind that NAT.
 func (w *world) moveNAT(n *node) {
 	list, to := slices.Clone(w.byAddr[n.public]), w.newAddress()
 	if n.nat == noNAT || len(list) < 2 {
@@ -271,20 +289,22 @@ func (w *world) moveNAT(n *node) {
 	}
 }
 
-// joinNAT moves a router behind the NAT of another one.
+// joinNAT moves a router behind the NAT of another router.
 func (w *world) joinNAT(n, m *node) {
 	if w.OneNAT && n != m && n.hidden() && m.hidden() && len(w.byAddr[m.public]) < mostTogether {
 		w.moveTo(n, m.public)
 	}
 }
 
-// hidden says whether a router's NAT may have others behind it: it is never dialled.
+// hidden reports whether a router is behind a NAT that may have other routers behind it too. Other
+// routers cannot begin an exchange with such a router.
 func (n *node) hidden() bool { return n.nat == restricted || n.nat == symmetric }
 
-// mostTogether is how many routers are behind one NAT address.
+// mostTogether is how many routers are behind one NAT address at most.
 const mostTogether = 4
 
-// crowd puts a spoke behind a NAT with others, or before others.
+// crowd puts a spoke behind a NAT: behind that of other spokes, or behind one of its own that
+// others can join.
 func (w *world) crowd(n *node) {
 	n.hide(anyOf(w, []natKind{restricted, symmetric}))
 	for _, m := range w.spokes() {
@@ -295,12 +315,17 @@ func (w *world) crowd(n *node) {
 	}
 }
 
-// auditBound looks whether hubs send what is for a router to that router.
+// auditBound checks that each hub sends packets for a registered spoke to that spoke.
 func (w *world) auditBound() {
 	for _, n := range w.spokes() {
 		for _, h := range n.nhs {
 			pair := []*node{n, h}
-			if !n.well() || !h.well() || w.deaf(pair) || w.disturbed(pair) || w.cut(n, h) || w.now < w.pairQuiet[pairOf(n, h)] || w.muddled(pair, n, n) {
+			if !n.well() || !h.well() ||
+				w.deaf(pair) ||
+				w.disturbed(pair) ||
+				w.cut(n, h) ||
+				w.now < w.pairQuiet[pairOf(n, h)] ||
+				w.muddled(pair, n, n) {
 				continue
 			}
 			nbma := h.neighbors[n.home]
@@ -318,7 +343,8 @@ func (w *world) auditBound() {
 	}
 }
 
-// judgeFlapping looks whether an SA with a hub is made again and again.
+// judgeFlapping checks that a spoke does not make SAs with its hubs again and again without a
+// fault.
 func (w *world) judgeFlapping(n, m *node) {
 	if !m.hub || n.hub || w.disturbed([]*node{n, m}) || w.now < w.pairQuiet[pairOf(n, m)] {
 		return

@@ -9,18 +9,24 @@ import (
 )
 
 const (
-	// idleEnds is when everything must have ended that nobody uses: twice the idle time (the end that did not initiate an SA waits that
-	// long), the intervals between looks, and the packets of it all.
+	// idleEnds is the time after which everything unused must have ended. It is twice the idle
+	// time, for which the end that did not initiate an SA waits, and some time for the intervals at
+	// which engines read the use of peers, and for the packets that follow.
 	idleEnds = 2*longestIdle + 2*time.Minute
-	// watched is how long the silence is listened to: every registration is refreshed several times.
+
+	// watched is how long listen counts the packets of a quiet network. Every registration is
+	// refreshed several times in that time.
 	watched = 20 * time.Minute
-	// signOfLife is how often registrations are refreshed without IPsec, where nothing else tells of a dead hub.
+
+	// signOfLife is how often spokes refresh registrations without IPsec, where nothing else tells
+	// them that a hub is dead.
 	signOfLife = 20 * time.Second
 )
 
 const ruleQuiet = "when nothing happens, only registrations are refreshed"
 
-// quieten ends faults and traffic, and checks that the network comes to rest, whole.
+// quieten ends faults and traffic. Then it checks that the network comes to rest, that only
+// registrations are left, and that all spokes reach each other.
 func (w *world) quieten() {
 	w.stopped = true
 	latest := max(w.now, w.daemonsBack+w.heals())
@@ -39,7 +45,7 @@ func (w *world) quieten() {
 	w.checkReach()
 }
 
-// checkRest looks for what somebody still keeps.
+// checkRest checks that no router keeps anything but registrations.
 func (w *world) checkRest() {
 	for _, n := range w.nodes {
 		st := n.engine.Status()[0]
@@ -56,7 +62,8 @@ func (w *world) checkRest() {
 		}
 		for _, e := range n.all() {
 			if m := e.far.node; !n.hub && !m.hub {
-				w.violateAt(ruleQuiet, []*node{n, m}, "an SA is left between "+n.name+" and "+m.name)
+				w.violateAt(ruleQuiet, []*node{n, m},
+					"an SA is left between "+n.name+" and "+m.name)
 			}
 		}
 		for i, s := range st.NHS {
@@ -67,7 +74,8 @@ func (w *world) checkRest() {
 	}
 }
 
-// listen counts what is sent when nothing happens.
+// listen counts the packets that routers send while nothing happens, and checks that they are only
+// those of registrations.
 func (w *world) listen() {
 	type counts struct{ registrations, others int }
 	sent := make(map[*node]*counts, len(w.nodes))
@@ -97,22 +105,28 @@ func (w *world) listen() {
 			refresh = min(refresh, signOfLife)
 		}
 		refresh = refresh * 95 / 100
-		// A lost request or reply costs a repetition: with 5 % loss one in ten, rarely many. With each refresh goes one of the prefixes.
+		// A lost request or reply costs a repetition: with 5 % loss, one registration in ten is
+		// repeated, and rarely several times. With each refresh goes another one for the prefixes.
 		most := len(n.nhs) * (int(watched/refresh) + 1) * 2
 		if c := sent[n]; c.others > 0 || c.registrations > most+most/4+10 {
-			w.violate(ruleQuiet, n, "sent %d registrations (%d are expected at most) and %d other packets in %s", c.registrations, most, c.others, watched)
+			w.violate(ruleQuiet, n,
+				"sent %d registrations (%d are expected at most) and %d other packets in %s",
+				c.registrations, most, c.others, watched)
 		}
 	}
 }
 
 const (
-	// talked is how long pairs of spokes talk at the end: long enough for lost requests to be repeated, the pause after an answer that
-	// says no, and a new IKE exchange where messages of the first were lost.
-	talked    = 2 * time.Minute
+	// talked is how long pairs of spokes talk at the end. That is long enough for repeated
+	// requests, the pause after a negative answer, and a new IKE exchange if messages of the first
+	// were lost.
+	talked = 2 * time.Minute
+
 	mostPairs = 2000
 )
 
-// checkReach has spokes talk to each other: all of them reach each other, and directly where their NATs allow it.
+// checkReach makes pairs of spokes talk, and checks that they reach each other. Spokes whose NATs
+// allow a direct SA must reach each other directly.
 func (w *world) checkReach() {
 	spokes := w.spokes()
 	var flows []*flow
@@ -126,17 +140,21 @@ func (w *world) checkReach() {
 	for _, f := range flows {
 		pair := []*node{f.from, f.to}
 		if w.muddled(w.hubs, f.from, f.to) || w.muddled(pair, f.from, f.to) {
-			continue // there may be no way, and no direct one
+			continue // there may be no direct way, or no way at all
 		}
 		switch {
 		case w.now-f.back.arrived > int64(talked)/4:
-			w.violateAt("everybody reaches everybody", pair, f.from.name+" and "+f.to.name+" do not reach each other")
+			w.violateAt("everybody reaches everybody", pair,
+				f.from.name+" and "+f.to.name+" do not reach each other")
 		case f.there.hops != 1 && f.from.finds(f.to) && f.from.meets(f.to) && f.roomy():
-			w.violateAt("traffic goes directly where it can", pair, fmt.Sprintf("%s reaches %s over %d tunnels", f.from.name, f.to.name, f.there.hops))
+			w.violateAt("traffic goes directly where it can", pair,
+				fmt.Sprintf("%s reaches %s over %d tunnels",
+					f.from.name, f.to.name, f.there.hops))
 		}
 	}
 }
 
+// talk sends a flow's requests until its end.
 func (w *world) talk(f *flow) {
 	if w.now < f.until {
 		w.ask(f)
@@ -144,13 +162,19 @@ func (w *world) talk(f *flow) {
 	}
 }
 
-// finds says whether something leads a node to another one: the hubs, where they tell of direct ways, or its own routes.
+// finds reports whether a node can learn of the direct way to another node: from the hubs, if they
+// send traffic indications, or from its own routes.
 func (n *node) finds(m *node) bool { return n.w.hubs[0].cfg.Redirect || n.straightTo(m) }
 
-// meets says whether the NATs of two nodes let them secure each other whoever begins.
+// meets reports whether the NATs of two nodes let at least one of the two begin an exchange with
+// the other.
 func (n *node) meets(m *node) bool { return n.dialable() || m.dialable() }
 
+// dialable reports whether other routers can begin an exchange with a node.
 func (n *node) dialable() bool { return n.nat <= fullCone && !n.shares() }
 
-// roomy says whether both ends of a flow have room in their tables for many shortcuts and answers.
-func (f *flow) roomy() bool { return min(f.from.cfg.Limits.Shortcuts, f.to.cfg.Limits.Answers) > 100 }
+// roomy reports whether both ends of a flow have room in their tables for many shortcuts and
+// answers.
+func (f *flow) roomy() bool {
+	return min(f.from.cfg.Limits.Shortcuts, f.to.cfg.Limits.Answers) > 100
+}

@@ -17,7 +17,8 @@ var (
 	hours  = flag.Float64("sim.hours", 3, "virtual hours with faults and traffic")
 )
 
-// options of a network of the flags' size. In a large one, each spoke fails and talks more seldom.
+// options returns the options of a network with a seed and the size that the flags set. In a large
+// network, each spoke fails and talks less often.
 func options(seed uint64) Options {
 	o := Options{
 		Seed:   seed,
@@ -29,7 +30,7 @@ func options(seed uint64) Options {
 		Flows:  15 * time.Minute,
 	}
 	if seed%5 == 4 {
-		o.Loss = 0 // some rules can only be checked where nothing is lost
+		o.Loss = 0 // some rules can be checked only if no packet is lost
 	}
 	o.Announce = seed%3 == 0
 	o.NextHops = seed%4 == 2 || seed%8 == 5
@@ -55,20 +56,27 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// run simulates a network, fails the test if a rule is broken, and logs the figures.
 func run(t *testing.T, o Options) Figures {
 	t.Helper()
 	begun := time.Now()
 	f, err := Run(o)
 	took := time.Since(begun)
 	if err != nil {
-		t.Errorf("%v\nreplay: go test ./test/sim -run TestNetwork -count=1 -sim.seed=%d -sim.seeds=1 -sim.spokes=%d -sim.hours=%v", err, o.Seed, o.Spokes, o.For.Hours())
+		t.Errorf(
+			"%v\nreplay: go test ./test/sim -run TestNetwork -count=1 -sim.seed=%d -sim.seeds=1 -sim.spokes=%d -sim.hours=%v",
+			err, o.Seed, o.Spokes, o.For.Hours())
 	}
-	t.Logf("%d spokes, %.1f virtual hours in %.1f s (%.0f h/s), %d events, %d NHRP packets, %d of %d data packets arrived (%d lost by chance), %d SAs, %d shortcuts, %d faults; quiet: %.1f NHRP packets a minute",
-		o.Spokes, f.Virtual.Hours(), took.Seconds(), f.Virtual.Hours()/took.Seconds(), f.Events, f.NHRP, f.Arrived, f.Data, f.Chance, f.SAs, f.Shortcuts, f.Faults, f.Quiet)
+	t.Logf(
+		"%d spokes, %.1f virtual hours in %.1f s (%.0f h/s), %d events, %d NHRP packets, %d of %d data packets arrived (%d lost by chance), %d SAs, %d shortcuts, %d faults; quiet: %.1f NHRP packets a minute",
+		o.Spokes, f.Virtual.Hours(), took.Seconds(), f.Virtual.Hours()/took.Seconds(),
+		f.Events, f.NHRP,
+		f.Arrived, f.Data, f.Chance,
+		f.SAs, f.Shortcuts, f.Faults, f.Quiet)
 	return f
 }
 
-// The same options give the same run, or a failing seed could not be replayed.
+// The same options give the same run. Otherwise a failing seed could not be replayed.
 func TestDeterminism(t *testing.T) {
 	o := options(7)
 	o.Spokes, o.For = 10, time.Hour
@@ -78,7 +86,7 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
-// quietNetwork is a network without faults and traffic that has settled.
+// quietNetwork returns a network without faults and traffic after the time of settling.
 func quietNetwork(t *testing.T, count int, change ...func(*Options)) *world {
 	t.Helper()
 	o := Options{Seed: 3, Spokes: count}
@@ -95,14 +103,22 @@ func quietNetwork(t *testing.T, count int, change ...func(*Options)) *world {
 	return w
 }
 
-// talkThroughHubs has two hosts talk, without a shortcut to help.
+// talkThroughHubs makes two hosts talk through the hubs: the first host's router makes no
+// shortcuts.
 func (w *world) talkThroughHubs(from, to *node) {
 	from.cfg.Shortcut = false
 	from.configure()
-	w.keepAsking(&flow{from: from, to: to, src: w.hostOf(from), dst: w.hostOf(to), interval: second, until: w.now + minute})
+	w.keepAsking(&flow{
+		from:     from,
+		to:       to,
+		src:      w.hostOf(from),
+		dst:      w.hostOf(to),
+		interval: second,
+		until:    w.now + minute,
+	})
 }
 
-// What the network is to be caught at is caught: each of these breaks a rule behind the engine's back.
+// The simulation finds broken rules. Each of these cases breaks a rule without telling the engine.
 func TestBrokenRulesAreFound(t *testing.T) {
 	nextHops := []func(*Options){func(o *Options) { o.NextHops = true }}
 	unprotected := []func(*Options){func(o *Options) { o.Unprotected = true }}
@@ -137,7 +153,10 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		}, nil},
 		{"somebody talks for no reason", ruleQuiet, func(w *world) {
 			n := w.spokes()[0]
-			w.every(second, func() { n.resolved(n.nhs[0]); n.handle(engine.LocalAddress{Interface: device, NBMA: n.local()}) })
+			w.every(second, func() {
+				n.resolved(n.nhs[0])
+				n.handle(engine.LocalAddress{Interface: device, NBMA: n.local()})
+			})
 			w.every(5*second, func() {
 				n.handle(engine.LocalAddress{Interface: device})
 			})
@@ -162,7 +181,9 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		{"an address that was registered to be one's own is taken", ruleOwner, func(w *world) {
 			n, other := w.spokes()[0], w.spokes()[1]
 			n.cfg.Unique = true
-			n.nhs[0].stepped(&engine.Output{Neighbors: []engine.NeighborChange{{Protocol: n.home, NBMA: other.public}}})
+			n.nhs[0].stepped(&engine.Output{Neighbors: []engine.NeighborChange{
+				{Protocol: n.home, NBMA: other.public},
+			}})
 		}, unprotected},
 		{"the binding of a router leads to another one", ruleBound, func(w *world) {
 			n, other := w.spokes()[0], w.spokes()[3]
@@ -177,7 +198,9 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		{"a name is used before it leads anywhere", ruleLed, func(w *world) {
 			h := w.hubs[1]
 			h.wanted.known[v4(9)] = "somebody"
-			h.stepped(&engine.Output{Neighbors: []engine.NeighborChange{{Protocol: spokeOverlay(0, 99), NBMA: v4(9)}}})
+			h.stepped(&engine.Output{Neighbors: []engine.NeighborChange{
+				{Protocol: spokeOverlay(0, 99), NBMA: v4(9)},
+			}})
 		}, nil},
 		{"SAs with a hub come and go", ruleFlap, func(w *world) {
 			n := w.spokes()[0]
@@ -200,11 +223,11 @@ func TestBrokenRulesAreFound(t *testing.T) {
 	}
 }
 
-// Two routers behind NATs meet where RFC 4787's kinds of filtering allow it.
+// A NAT lets the first packet of another router in if its kind of filtering (RFC 4787) allows that.
 func TestNAT(t *testing.T) {
 	tests := []struct {
 		at      natKind
-		knows   bool // the router behind it tried to reach the other one lately
+		knows   bool // the router behind the NAT lately tried to reach the other router
 		letsInX bool
 	}{
 		{noNAT, false, true},
@@ -227,7 +250,8 @@ func TestNAT(t *testing.T) {
 	}
 }
 
-// Data follows the longest prefix; of two alike the daemon's own route, which refines the other.
+// Data follows the route with the longest prefix. If the daemon's route and another one have the
+// same prefix, data follows the daemon's, which refines the other.
 func TestKernelRoutes(t *testing.T) {
 	w := quietNetwork(t, 6)
 	n, m := w.spokes()[0], w.spokes()[1]

@@ -8,18 +8,20 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// wanted is what a node's engine wants, and what it knows of its peers: what every step is checked against.
+// wanted is what a node's engine wants, and what the engine knows of its peers. The simulation
+// checks every step of the engine against it.
 type wanted struct {
 	neighbors map[netip.Addr]netip.Addr
-	pointing  map[netip.Addr]int // neighbours at an NBMA address
-	owners    map[netip.Addr]string
+	pointing  map[netip.Addr]int    // number of neighbours at each NBMA address
+	owners    map[netip.Addr]string // identities to which overlay addresses belong
 	routes    map[netip.Prefix]netip.Addr
 	peers     map[netip.Addr]engine.Security
-	known     map[netip.Addr]string   // identities of the peers that the engine was told are secured
-	sharing   map[netip.Addr][]string // further ones at the same address
-	lostAt    map[netip.Addr]int64    // when the SA of others went
+	known     map[netip.Addr]string   // identities of the peers that the engine knows as secured
+	sharing   map[netip.Addr][]string // further identities at the same address
+	lostAt    map[netip.Addr]int64    // when the SA of a peer was lost
 }
 
+// clear forgets everything.
 func (x *wanted) clear() {
 	*x = wanted{
 		neighbors: make(map[netip.Addr]netip.Addr),
@@ -33,13 +35,14 @@ func (x *wanted) clear() {
 	}
 }
 
-// knows takes note of whom the engine is told of.
+// knows records a peer that the engine hears of as secured.
 func (x *wanted) knows(p engine.Peer) {
 	x.known[p.NBMA], x.sharing[p.NBMA] = p.Identity, p.SharedWith
 	delete(x.lostAt, p.NBMA)
 }
 
-// identity is the one that was proved at an NBMA address; none where there are several.
+// identity returns the identity that a peer proved at an NBMA address. It returns an empty text if
+// no peer or several peers are there.
 func (x *wanted) identity(nbma netip.Addr) string {
 	if len(x.sharing[nbma]) > 0 {
 		return ""
@@ -47,14 +50,15 @@ func (x *wanted) identity(nbma netip.Addr) string {
 	return x.known[nbma]
 }
 
-// The grace times of the engine: what depends on a peer outlives its SA that long, unused.
+// The grace times of the engine: what depends on a peer outlives the peer's SA by such a time, and
+// is not used meanwhile.
 const (
-	lostGrace    = 5 * time.Second  // the SA went
-	resyncGrace  = 30 * time.Second // strongSwan was restarted
-	restoreGrace = 30 * time.Second // the daemon was restarted, and dials those that strongSwan does not list
+	lostGrace    = 5 * time.Second  // after the SA was lost
+	resyncGrace  = 30 * time.Second // after a restart of charon
+	restoreGrace = 30 * time.Second // after the daemon restarted, for peers charon does not list
 )
 
-// Rules that are broken in more than one place.
+// Rules that are checked in more than one place.
 const (
 	ruleArrives = "data between routers with a working path arrives"
 	ruleSecured = "nothing is wanted of, and nothing sent to, a peer without an SA"
@@ -64,10 +68,11 @@ const (
 	ruleLimits  = "tables are bounded"
 )
 
-// restoring says whether the engine still waits for the word that restored peers are secured.
+// restoring reports whether the engine still waits to hear that the peers of its saved state are
+// secured.
 func (n *node) restoring() bool { return n.w.now <= n.bootedAt+int64(restoreGrace) }
 
-// hear hands an event of charon's to the engine.
+// hear hands an event of charon's to the engine, and records what the event says about peers.
 func (n *node) hear(ev engine.Event) {
 	var lost []netip.Addr
 	grace := lostGrace
@@ -102,17 +107,19 @@ func (n *node) hear(ev engine.Event) {
 	}
 }
 
-// lost looks at what is wanted of a peer whose SA went: no route at once, no neighbour after the grace time.
+// lost checks what the engine still wants of a peer whose SA was lost: no route from now on, and no
+// neighbour after the grace time.
 func (n *node) lost(nbma netip.Addr, grace time.Duration) {
 	if n.wanted.pointing[nbma] == 0 || n.restoring() {
 		return
 	}
 	for prefix, via := range n.wanted.routes {
 		if grace == resyncGrace {
-			break // routes stay, since the SAs in the kernel do
+			break // routes stay, since the SAs stay in the kernel
 		}
 		if n.wanted.neighbors[via] == nbma && n.wanted.known[nbma] == "" {
-			n.w.violate(ruleSecured, n, "route %s via %s is wanted after the SA with %s went", prefix, via, nbma)
+			n.w.violate(ruleSecured, n, "route %s via %s is wanted after the SA with %s went",
+				prefix, via, nbma)
 		}
 	}
 	boots, since := n.boots, n.w.now
@@ -123,15 +130,17 @@ func (n *node) lost(nbma netip.Addr, grace time.Duration) {
 		}
 		delete(n.wanted.lostAt, nbma)
 		if n.wanted.known[nbma] == "" && n.wanted.pointing[nbma] > 0 && !n.leaptAround(since) {
-			n.w.violate(ruleSecured, n, "neighbours at %s are wanted %s after its SA went", nbma, grace)
+			n.w.violate(ruleSecured, n, "neighbours at %s are wanted %s after its SA went",
+				nbma, grace)
 		}
 	})
 }
 
-// leaptAround says whether the node's clock jumped since then, or shortly before, and may stand still.
+// leaptAround reports whether the node's clock jumped after a time or shortly before it. The engine
+// may have stood still after such a jump.
 func (n *node) leaptAround(at int64) bool { return n.leaptAt > 0 && n.leaptAt+int64(mostBack) > at }
 
-// stepped checks what a step of the engine wants and does.
+// stepped checks what one step of the engine wants and does.
 func (n *node) stepped(out *engine.Output) {
 	for i := range out.Neighbors {
 		n.steppedNeighbor(&out.Neighbors[i])
@@ -155,6 +164,8 @@ func (n *node) stepped(out *engine.Output) {
 	}
 }
 
+// steppedNeighbor records a change of a wanted neighbour. It checks that the change fits what was
+// wanted before, and that an overlay address stays with its owner.
 func (n *node) steppedNeighbor(c *engine.NeighborChange) {
 	x := &n.wanted
 	have, there := x.neighbors[c.Protocol]
@@ -166,7 +177,8 @@ func (n *node) steppedNeighbor(c *engine.NeighborChange) {
 	}
 	if c.Delete {
 		if !there || have != c.NBMA {
-			n.w.violate(ruleWanted, n, "neighbour %s at %s is withdrawn, but %s is wanted", c.Protocol, c.NBMA, have)
+			n.w.violate(ruleWanted, n, "neighbour %s at %s is withdrawn, but %s is wanted",
+				c.Protocol, c.NBMA, have)
 		}
 		delete(x.neighbors, c.Protocol)
 		delete(x.owners, c.Protocol)
@@ -188,17 +200,25 @@ func (n *node) steppedNeighbor(c *engine.NeighborChange) {
 	x.owners[c.Protocol] = identity
 }
 
-// steppedUnique checks that nobody takes an address which was registered to be one's own, where nobody proves an identity.
+// steppedUnique checks in a network without IPsec, where no router proves an identity, that no
+// router takes an address that another router has registered as unique.
 func (n *node) steppedUnique(c *engine.NeighborChange, have netip.Addr, there bool) {
-	if owner := n.w.byOverlay[c.Protocol]; there && n.hub && owner != nil && owner.public == have && slices.Contains(owner.nhs, n) && owner.cfg.Unique {
+	if owner := n.w.byOverlay[c.Protocol]; there && n.hub &&
+		owner != nil &&
+		owner.public == have &&
+		slices.Contains(owner.nhs, n) &&
+		owner.cfg.Unique {
 		n.w.violate(ruleOwner, n, "%s moved from %s to %s", c.Protocol, have, c.NBMA)
 	}
 }
 
-// mayReach says whether packets may go to an NBMA address.
-func (n *node) mayReach(nbma netip.Addr) bool { return n.w.Unprotected || n.wanted.known[nbma] != "" }
+// mayReach reports whether packets may go to an NBMA address: its peer is secured, or the network
+// has no IPsec.
+func (n *node) mayReach(nbma netip.Addr) bool {
+	return n.w.Unprotected || n.wanted.known[nbma] != ""
+}
 
-// neighborRests checks that a neighbour which is wanted after the step rests on an SA.
+// neighborRests checks that a neighbour that is wanted after the step has a peer with an SA.
 func (n *node) neighborRests(c *engine.NeighborChange) {
 	if n.wanted.neighbors[c.Protocol] != c.NBMA {
 		return
@@ -218,12 +238,15 @@ func (n *node) neighborRests(c *engine.NeighborChange) {
 	}
 }
 
+// steppedRoute records a change of a wanted route, and checks that the change fits what was wanted
+// before.
 func (n *node) steppedRoute(c *engine.RouteChange) {
 	x := &n.wanted
 	have, there := x.routes[c.Prefix]
 	if c.Delete {
 		if !there || have != c.NextHop {
-			n.w.violate(ruleWanted, n, "route %s via %s is withdrawn, but via %s is wanted", c.Prefix, c.NextHop, have)
+			n.w.violate(ruleWanted, n, "route %s via %s is withdrawn, but via %s is wanted",
+				c.Prefix, c.NextHop, have)
 		}
 		delete(x.routes, c.Prefix)
 		return
@@ -234,7 +257,8 @@ func (n *node) steppedRoute(c *engine.RouteChange) {
 	x.routes[c.Prefix] = c.NextHop
 }
 
-// routeRests checks that a route which is wanted after the step rests on a neighbour and its SA.
+// routeRests checks that a route that is wanted after the step has a neighbour as its next hop, and
+// that the neighbour's peer has an SA.
 func (n *node) routeRests(c *engine.RouteChange) {
 	x := &n.wanted
 	if c.Delete || x.routes[c.Prefix] != c.NextHop {
@@ -242,7 +266,8 @@ func (n *node) routeRests(c *engine.RouteChange) {
 	}
 	switch nbma := x.neighbors[c.NextHop]; {
 	case !nbma.IsValid():
-		n.w.violate(ruleSecured, n, "route %s via %s is wanted without a neighbour", c.Prefix, c.NextHop)
+		n.w.violate(ruleSecured, n, "route %s via %s is wanted without a neighbour",
+			c.Prefix, c.NextHop)
 	case !n.mayReach(nbma) && !n.restoring():
 		n.w.violate(ruleSecured, n, "route %s via %s at %s is wanted", c.Prefix, c.NextHop, nbma)
 	}

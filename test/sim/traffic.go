@@ -9,24 +9,24 @@ import (
 	"cygnet/nhrpd/engine"
 )
 
-// flow is two hosts that talk to each other: one asks at intervals, the other answers.
+// flow is the traffic between two hosts: one sends requests at intervals, the other replies.
 type flow struct {
 	from, to *node
 	src, dst netip.Addr
 	interval int64
 	until    int64
-	there    way
-	back     way
+	there    way // the requests
+	back     way // the replies
 }
 
-// way is what became of the packets of one direction.
+// way is what became of a flow's packets in one direction.
 type way struct {
-	arrived   int64 // when one arrived last
-	lostSince int64 // when the first was lost after that; 0: none was
-	hops      int   // tunnels that the one which arrived went through
+	arrived   int64 // when a packet last arrived
+	lostSince int64 // when the first packet after that was lost, or 0
+	hops      int   // number of tunnels through which the last arrived packet passed
 }
 
-// dataPacket is on its way from one router's LAN to another's.
+// dataPacket is a packet on its way from one router's LAN to another's.
 type dataPacket struct {
 	flow     *flow
 	reply    bool
@@ -38,7 +38,9 @@ type dataPacket struct {
 
 const (
 	firstTTL = 16
-	// brownout is for how long packets may be lost without a fault: those on the way when an SA that looked idle is closed.
+
+	// brownout is how long packets may be lost without a fault. When a router closes an SA that
+	// looked idle, packets may be on their way through that SA.
 	brownout = 2 * time.Second
 )
 
@@ -51,13 +53,18 @@ func (w *world) keepTalking(mean time.Duration) {
 		if from, to := w.spoke(), w.spoke(); from != to {
 			f := w.newFlow(from, to)
 			f.interval = w.between(200*time.Millisecond, 10*time.Second)
-			f.until = w.now + w.about(anyOf(w, []time.Duration{10 * time.Second, time.Minute, 15 * time.Minute}))
+			f.until = w.now + w.about(anyOf(w, []time.Duration{
+				10 * time.Second,
+				time.Minute,
+				15 * time.Minute,
+			}))
 			w.keepAsking(f)
 		}
 		w.keepTalking(mean)
 	})
 }
 
+// newFlow returns a flow between hosts of two LANs, or now and then to the other router itself.
 func (w *world) newFlow(from, to *node) *flow {
 	f := &flow{from: from, to: to, src: w.hostOf(from), dst: w.hostOf(to)}
 	if w.chance(0.2) {
@@ -66,16 +73,17 @@ func (w *world) newFlow(from, to *node) *flow {
 	return f
 }
 
-// has says whether an address is in a node's LAN, or its own.
+// has reports whether an address is the node's own or in its LAN.
 func (n *node) has(a netip.Addr) bool { return n.lan.Contains(a) || a == n.home }
 
-// hostOf is some host of a LAN.
+// hostOf returns the address of a random host on a node's LAN.
 func (w *world) hostOf(n *node) netip.Addr {
 	a := n.lan.Addr().As4()
 	a[3] += byte(2 + w.rng.IntN(12))
 	return netip.AddrFrom4(a)
 }
 
+// keepAsking sends a flow's requests until its end, or until one of its addresses has moved.
 func (w *world) keepAsking(f *flow) {
 	if w.stopped || w.now > f.until || !f.from.has(f.src) || !f.to.has(f.dst) {
 		return
@@ -84,14 +92,23 @@ func (w *world) keepAsking(f *flow) {
 	w.after(f.interval, func() { w.keepAsking(f) })
 }
 
+// ask sends one request of a flow.
 func (w *world) ask(f *flow) {
 	if f.from.up {
 		w.Data++
-		w.forward(&dataPacket{flow: f, from: f.from, to: f.to, src: f.src, dst: f.dst, ttl: firstTTL}, f.from, netip.Addr{})
+		w.forward(&dataPacket{
+			flow: f,
+			from: f.from,
+			to:   f.to,
+			src:  f.src,
+			dst:  f.dst,
+			ttl:  firstTTL,
+		}, f.from, netip.Addr{})
 	}
 }
 
-// forward is what a kernel does with a packet that came from the tunnel's far end at from, or from a LAN.
+// forward does what a node's kernel does with a packet. The packet came through the tunnel from the
+// NBMA address from or, if from is not valid, from a LAN.
 func (w *world) forward(p *dataPacket, n *node, from netip.Addr) {
 	p.path = append(p.path, n)
 	r, ok := n.route(p.dst)
@@ -121,7 +138,7 @@ func (w *world) forward(p *dataPacket, n *node, from netip.Addr) {
 	}
 }
 
-// pass sends a packet through the tunnel.
+// pass sends a packet through the tunnel to an NBMA address.
 func (w *world) pass(p *dataPacket, n *node, nbma netip.Addr) {
 	n.use(nbma).out = n.clock()
 	w.ship(n, nbma, func(m *node, from netip.Addr) {
@@ -135,7 +152,7 @@ func (w *world) pass(p *dataPacket, n *node, nbma netip.Addr) {
 	}, func(why string) { w.lose(p, why) })
 }
 
-// redirected tells the daemon that a packet leaves by the tunnel that it came from.
+// redirected tells a daemon that a packet leaves by the tunnel from which it came.
 func (w *world) redirected(p *dataPacket, n *node, from netip.Addr) {
 	header := make([]byte, 28)
 	header[0], header[3], header[8], header[9] = 0x45, 28, 63, 17
@@ -149,6 +166,7 @@ func (w *world) redirected(p *dataPacket, n *node, from netip.Addr) {
 	})
 }
 
+// way returns the direction of its flow to which a packet belongs.
 func (p *dataPacket) way() *way {
 	if p.reply {
 		return &p.flow.back
@@ -156,6 +174,7 @@ func (p *dataPacket) way() *way {
 	return &p.flow.there
 }
 
+// deliver hands a packet to a host on a node's LAN, which replies to a request.
 func (w *world) deliver(p *dataPacket, n *node) {
 	if !n.has(p.dst) {
 		w.lose(p, "it arrived at the wrong LAN")
@@ -165,11 +184,20 @@ func (w *world) deliver(p *dataPacket, n *node) {
 	*p.way() = way{arrived: w.now, hops: len(p.path) - 1}
 	if !p.reply {
 		w.Data++
-		w.forward(&dataPacket{flow: p.flow, reply: true, from: n, to: p.from, src: p.dst, dst: p.src, ttl: firstTTL}, n, netip.Addr{})
+		w.forward(&dataPacket{
+			flow:  p.flow,
+			reply: true,
+			from:  n,
+			to:    p.from,
+			src:   p.dst,
+			dst:   p.src,
+			ttl:   firstTTL,
+		}, n, netip.Addr{})
 	}
 }
 
-// lose judges the loss of a packet: whether it should have arrived.
+// lose records the loss of a packet. If no fault explains the loss, and the packets of the flow
+// have been lost for too long, a rule is broken.
 func (w *world) lose(p *dataPacket, why string) {
 	if p.to == nil {
 		return
@@ -180,7 +208,11 @@ func (w *world) lose(p *dataPacket, why string) {
 	}
 	x := p.way()
 	base := w.basePath(p.from, p.to, p.dst)
-	if base == nil || w.muddled(append(base, p.path...), p.from, p.to) || w.disturbed(base) || w.disturbed(p.path) || w.now < w.pairQuiet[pairOf(p.from, p.to)] {
+	if base == nil ||
+		w.muddled(append(base, p.path...), p.from, p.to) ||
+		w.disturbed(base) ||
+		w.disturbed(p.path) ||
+		w.now < w.pairQuiet[pairOf(p.from, p.to)] {
 		x.lostSince = 0
 		return
 	}
@@ -190,11 +222,14 @@ func (w *world) lose(p *dataPacket, why string) {
 	if w.now-x.lostSince < int64(brownout) {
 		return
 	}
-	w.violateAt(ruleArrives, once(append(base, p.path...)), fmt.Sprintf("a packet from %s behind %s to %s behind %s was lost at %s (%s), after %s; without shortcuts there is a path: %s. Lost since %s, arrived last at %s",
-		p.src, p.from.name, p.dst, p.to.name, p.path[len(p.path)-1].name, why, names(p.path), names(base), time.Duration(x.lostSince), time.Duration(x.arrived)))
+	w.violateAt(ruleArrives, once(append(base, p.path...)), fmt.Sprintf(
+		"a packet from %s behind %s to %s behind %s was lost at %s (%s), after %s; without shortcuts there is a path: %s. Lost since %s, arrived last at %s",
+		p.src, p.from.name, p.dst, p.to.name,
+		p.path[len(p.path)-1].name, why, names(p.path), names(base),
+		time.Duration(x.lostSince), time.Duration(x.arrived)))
 }
 
-// once leaves out who was named before.
+// once returns the nodes of a list without repetitions.
 func once(nodes []*node) []*node {
 	var list []*node
 	for _, n := range nodes {
@@ -205,6 +240,7 @@ func once(nodes []*node) []*node {
 	return list
 }
 
+// names returns the names of nodes as a text.
 func names(nodes []*node) string {
 	s := ""
 	for i, n := range nodes {
@@ -216,7 +252,8 @@ func names(nodes []*node) string {
 	return s
 }
 
-// basePath is the way that a packet takes without shortcuts, over routers that are there and can reach each other; nil: there is none.
+// basePath returns the routers that a packet passes without shortcuts. It returns nil if there is
+// no such path over routers that are up and can reach each other.
 func (w *world) basePath(from, to *node, dst netip.Addr) []*node {
 	path := []*node{from}
 	for n := from; len(path) < firstTTL; path = append(path, n) {
@@ -231,7 +268,11 @@ func (w *world) basePath(from, to *node, dst netip.Addr) []*node {
 			return path
 		}
 		next := w.nextHop(n, r, dst)
-		if next == nil || w.cut(n, next) || w.lineDown(n) || w.lineDown(next) || w.now < w.pairQuiet[pairOf(n, next)] {
+		if next == nil ||
+			w.cut(n, next) ||
+			w.lineDown(n) ||
+			w.lineDown(next) ||
+			w.now < w.pairQuiet[pairOf(n, next)] {
 			return nil
 		}
 		n = next
@@ -239,7 +280,8 @@ func (w *world) basePath(from, to *node, dst netip.Addr) []*node {
 	return nil
 }
 
-// nextHop is the router that a route leads to. The way to another spoke that can always be had is that by way of the hub.
+// nextHop returns the router to which a route leads, or nil. For a route to another spoke it
+// returns the hub, since only the way by the hub is always available.
 func (w *world) nextHop(n *node, r engine.Route, dst netip.Addr) *node {
 	next := r.NextHop
 	if !next.IsValid() {
@@ -260,7 +302,7 @@ func (w *world) nextHop(n *node, r engine.Route, dst netip.Addr) *node {
 	return w.active[n.region]
 }
 
-// baseRoute is where a node should send data without shortcuts.
+// baseRoute returns the route by which a node should send data without shortcuts.
 func (w *world) baseRoute(n *node, dst netip.Addr) (engine.Route, bool) {
 	if w.Announce && n.hub {
 		lan, _ := dst.Prefix(28)
@@ -271,7 +313,7 @@ func (w *world) baseRoute(n *node, dst netip.Addr) (engine.Route, bool) {
 	return n.base.lookup(dst)
 }
 
-// disturbed says whether faults may still explain losses at one of these.
+// disturbed reports whether faults may still explain losses at one of the nodes.
 func (w *world) disturbed(path []*node) bool {
 	for _, n := range path {
 		if w.now < n.quietAt {
