@@ -9,20 +9,26 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Admission lets data pass from an NBMA address, or no longer. NHRP always passes.
+// Admission changes whether the kernel takes data from an NBMA address. It takes NHRP from any
+// address.
 type Admission struct {
-	NBMA   netip.Addr // as the world sees it, or a MarkedNBMA
-	NHS    bool       // it is a next hop server of ours: it relays what others sent, so its inner sources are not checked
-	Shared bool       // every marked peer that the world sees at NBMA is admitted, too
-	Delete bool
+	NBMA netip.Addr // an outer address, or the xfrm.MarkedNBMA of a peer
+
+	// NHS says that the peer is a next hop server of this router. Such a peer relays packets that
+	// others sent, so their inner sources are not checked.
+	NHS bool
+
+	Shared bool // every marked peer whose outer address is NBMA is admitted, too
+	Delete bool // data from NBMA is not taken any more
 }
 
-// Flags of an admitted address, as in bpf/maps.h.
+// Flags of an admitted address, as bpf/maps.h has them.
 const (
 	admittedNHS uint32 = 1 << iota
 	admittedShared
 )
 
+// flags returns the flags of the admitted address in the programs' table.
 func (a *Admission) flags() (flags uint32) {
 	if a.NHS {
 		flags |= admittedNHS
@@ -33,6 +39,7 @@ func (a *Admission) flags() (flags uint32) {
 	return flags
 }
 
+// Admit implements DataPath. Entries that the kernel refuses are left to the next comparison.
 func (s *ebpfPath) Admit(changes []Admission) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,12 +57,13 @@ func (s *ebpfPath) Admit(changes []Admission) error {
 		changes = changes[n:]
 	}
 	if failed || s.refused {
-		s.ask() // it may work now, and if not, it is told
+		s.ask() // a comparison may succeed now; if it fails, State shows why
 	}
 	return nil
 }
 
-// admit adds to the table of who is admitted with one system call: there may be thousands.
+// admit adds peers to the table of admitted peers. It uses one system call, since there may be
+// thousands of peers. mu is held.
 func (s *ebpfPath) admit(list []Admission) error {
 	keys, flags := make([]bpfAddress, len(list)), make([]uint32, len(list))
 	for i := range list {
@@ -70,6 +78,7 @@ func (s *ebpfPath) admit(list []Admission) error {
 	return err
 }
 
+// dismiss removes a peer from the table of admitted peers. mu is held.
 func (s *ebpfPath) dismiss(key bpfAddress) error {
 	delete(s.wanted.admitted, key)
 	delete(s.wanted.adopted, key)
@@ -82,8 +91,8 @@ func (s *ebpfPath) dismiss(key bpfAddress) error {
 	return nil
 }
 
-// adopt finds whom the neighbours of an earlier run lead to. That run admitted them all, but it may
-// have ended before it saved the last ones. mu is held.
+// adopt finds the peers to which the neighbours of an earlier run lead. That run had admitted all
+// of them, but it may have ended before it saved the last ones. mu is held.
 func (s *ebpfPath) adopt() error {
 	if !s.wanted.adopts {
 		return nil
@@ -113,6 +122,7 @@ func (s *ebpfPath) adopt() error {
 	return nil
 }
 
+// Settle implements DataPath.
 func (s *ebpfPath) Settle() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filtersAt lists the names of the filters at a hook of the device.
+// filtersAt returns the names of the filters at one end of the device's clsact qdisc.
 func filtersAt(t *testing.T, device vnl.Link, parent uint32) []string {
 	t.Helper()
 	filters, err := vnl.FilterList(device, parent)
@@ -38,7 +38,12 @@ func filtersAt(t *testing.T, device vnl.Link, parent uint32) []string {
 
 func attach(t *testing.T, device vnl.Link) DataPath {
 	t.Helper()
-	s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: device.Attrs().Name, Index: device.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+		Device:   device.Attrs().Name,
+		Index:    device.Attrs().Index,
+		Redirect: true,
+		Mode:     ModeEBPF,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,8 +51,8 @@ func attach(t *testing.T, device vnl.Link) DataPath {
 	return s
 }
 
-// foreign puts somebody else's program on the ingress of the device: it gives every packet the mark
-// 77.
+// foreign attaches another program's filter to the ingress of the device. The filter gives every
+// packet the mark 77.
 func foreign(t *testing.T, device vnl.Link, priority uint16, handle uint32) {
 	t.Helper()
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
@@ -64,14 +69,21 @@ func foreign(t *testing.T, device vnl.Link, priority uint16, handle uint32) {
 	}
 	t.Cleanup(func() { program.Close() })
 	err = vnl.FilterAdd(&vnl.BpfFilter{
-		FilterAttrs: vnl.FilterAttrs{LinkIndex: device.Attrs().Index, Parent: vnl.HANDLE_MIN_INGRESS, Handle: handle, Priority: priority, Protocol: unix.ETH_P_ALL},
-		Fd:          program.FD(), Name: "foreign", DirectAction: true,
+		FilterAttrs: vnl.FilterAttrs{
+			LinkIndex: device.Attrs().Index,
+			Parent:    vnl.HANDLE_MIN_INGRESS,
+			Handle:    handle,
+			Priority:  priority,
+			Protocol:  unix.ETH_P_ALL,
+		},
+		Fd: program.FD(), Name: "foreign", DirectAction: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
+// A restart replaces the programs of the earlier run.
 func TestRestartReplacesThePrograms(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -93,8 +105,11 @@ func TestRestartReplacesThePrograms(t *testing.T) {
 		}
 	}
 	check("attached three times", []string{"cygnet_ingress"}, []string{"cygnet_egress"})
-	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
-	kerneltest.Eventually(t, "the last one sees the traffic", func() bool { return len(usedBy(t, last)) == 2 })
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
+		kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	kerneltest.Eventually(t, "the last one sees the traffic", func() bool {
+		return len(usedBy(t, last)) == 2
+	})
 	if err := last.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +125,7 @@ func TestRestartReplacesThePrograms(t *testing.T) {
 	}
 }
 
+// Other programs' filters on the device stay and keep running.
 func TestForeignFiltersStayAndRun(t *testing.T) {
 	for name, priority := range map[string]uint16{"before ours": 5, "behind ours": 60000} {
 		t.Run(name, func(t *testing.T) {
@@ -121,25 +137,31 @@ func TestForeignFiltersStayAndRun(t *testing.T) {
 			foreign(t, gre, priority, 1)
 			s := attach(t, gre)
 			attach(t, gre)
-			if got := filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS); len(got) != 2 || !strings.Contains(strings.Join(got, " "), "foreign") {
+			if got := filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS); len(got) != 2 ||
+				!strings.Contains(strings.Join(got, " "), "foreign") {
 				t.Errorf("filters %v", got)
 			}
 			hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
-			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(1)...)
+			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+				kerneltest.HubNBMA, kerneltest.Numbered(1)...)
 			ms := make([]nhrpsocket.Message, 1)
 			if _, err := hub.ReadBatch(ms); err != nil || ms[0].Mark != 77 {
-				t.Errorf("a packet came with mark %d, %v; the foreign program sets 77", ms[0].Mark, err)
+				t.Errorf("a packet came with mark %d, %v; the foreign program sets 77",
+					ms[0].Mark, err)
 			}
 			if err := errors.Join(s.Close(), Detach("gre1")); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff([]string{"foreign"}, filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS)); diff != "" {
+			if diff := cmp.Diff(
+				[]string{"foreign"}, filtersAt(t, gre, vnl.HANDLE_MIN_INGRESS),
+			); diff != "" {
 				t.Errorf("after Detach (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
+// If the programs cannot be attached, the error says what is in the way.
 func TestAttachSaysWhatIsInTheWay(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(*testing.T, vnl.Link) DataPathConfig
@@ -183,6 +205,7 @@ func TestAttachSaysWhatIsInTheWay(t *testing.T) {
 	}
 }
 
+// Without the privileges, the error names those that are needed.
 func TestAttachNeedsPrivileges(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -190,7 +213,8 @@ func TestAttachNeedsPrivileges(t *testing.T) {
 	gre := kerneltest.HubAndSpokes(t)
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF}
 	kerneltest.WithCapabilities(t, nil, func() {
-		if _, err := AttachDataPath(kerneltest.Log(t), cfg); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
+		if _, err := AttachDataPath(kerneltest.Log(t), cfg); !errors.Is(err, unix.EPERM) ||
+			!strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN") {
 			t.Errorf("without privileges: %v", err)
 		}
 		if err := Detach("gre1"); err != nil {

@@ -11,29 +11,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The companion is a GRE device in external mode (collect_md): what is sent by it says with each
-// packet where to, and its look-up of route and IPsec policy takes the packet's mark. A network
-// namespace can have one. It only sends: whatever arrives on it is dropped.
+// The companion device is a GRE device in external mode (collect_md). Each packet sent through it
+// carries its own outer destination, and the kernel uses the packet's mark to look up the route and
+// the IPsec policy. A network namespace can have only one such device. The companion device only
+// sends: a program drops whatever arrives on it.
 
-// ErrCompanionTaken says that somebody else has the one GRE device in external mode that a network
-// namespace can have.
+// ErrCompanionTaken means that another program has the one GRE device in external mode that a
+// network namespace can have.
 var ErrCompanionTaken = errors.New("another program has the GRE device in external mode, of which there can be one: " +
 	"peers behind one NAT address cannot be told apart unless it is removed")
 
 const (
-	companionAlias  = "cygnet companion" // marks it as ours; `ip link` shows it
+	// companionAlias is the alias of a companion device of the daemon's; `ip link` shows it.
+	companionAlias = "cygnet companion"
+
 	companionSuffix = "-nat"
-	companionMTU    = 65000 // above any tunnel's: what is too long for the underlay leaves in fragments
-	maxNameLen      = unix.IFNAMSIZ - 1
+
+	// companionMTU is above the MTU of any tunnel. A packet that is too long for the underlay
+	// leaves in fragments.
+	companionMTU = 65000
+
+	maxNameLen = unix.IFNAMSIZ - 1
 )
 
-// companionName is the name of a companion made for a tunnel.
+// companionName returns the name of a companion device made for a tunnel.
 func companionName(tunnel string) string {
 	return tunnel[:min(len(tunnel), maxNameLen-len(companionSuffix))] + companionSuffix
 }
 
-// ensureCompanion returns the index of the companion, made and set up where that is still to do.
-// Its program is there before it goes up: a companion that answers strangers has never been.
+// ensureCompanion creates and sets up the companion device, as far as that has not been done, and
+// returns its index. It attaches the program before it sets the device up, so that the host never
+// answers packets that arrive on the companion device.
 func ensureCompanion(r *rtnl.Conn, tunnel string, closed filter) (int, error) {
 	have, err := findCompanion(r)
 	if err != nil {
@@ -52,8 +60,8 @@ func ensureCompanion(r *rtnl.Conn, tunnel string, closed filter) (int, error) {
 			return 0, rtnl.Explain(err, "mark the companion device %s as ours", have.Name)
 		}
 	}
-	// IPv6 on it would only send what nobody asked for. Where the kernel has none, there is nothing
-	// to switch off.
+	// With IPv6 the kernel would send packets of its own through the device. A kernel without IPv6
+	// has no such setting, so the error does not matter.
 	_, _ = sysctl.Set("net/ipv6/conf/"+have.Name+"/disable_ipv6", "1")
 	if err := closeToArrivals(have, closed); err != nil {
 		return 0, err
@@ -71,13 +79,14 @@ func ensureCompanion(r *rtnl.Conn, tunnel string, closed filter) (int, error) {
 	return have.Index, nil
 }
 
-// closeToArrivals has the companion drop what arrives on it.
+// closeToArrivals attaches the program that drops whatever arrives on the companion device.
 func closeToArrivals(companion *rtnl.Link, closed filter) error {
 	_, err := ensureFilters([]filter{closed.on(companion.Name, companion.Index)})
 	return rtnl.Explain(err, "close %s to what arrives", companion.Name)
 }
 
-// findCompanion returns the GRE device in external mode, whoever's it is; nil: there is none.
+// findCompanion returns the GRE device in external mode, even if it is another program's. It
+// returns nil if there is none.
 func findCompanion(r *rtnl.Conn) (*rtnl.Link, error) {
 	all, err := r.GRELinks()
 	if err != nil {
@@ -91,6 +100,7 @@ func findCompanion(r *rtnl.Conn) (*rtnl.Link, error) {
 	return nil, nil
 }
 
+// createCompanion creates a GRE device in external mode, which is down and has no alias.
 func createCompanion(r *rtnl.Conn, tunnel string) (*rtnl.Link, error) {
 	name := companionName(tunnel)
 	attributes := netlink.NewAttributeEncoder()
@@ -112,12 +122,14 @@ func createCompanion(r *rtnl.Conn, tunnel string) (*rtnl.Link, error) {
 	}
 	made, err := r.LinkByName(name)
 	if err != nil || made == nil {
-		return nil, errors.Join(err, fmt.Errorf("the new companion device %s is gone already", name))
+		return nil, errors.Join(err,
+			fmt.Errorf("the new companion device %s is gone already", name))
 	}
 	return made, nil
 }
 
-// removeUnusedCompanion removes our companion when no device has the program that sends by it.
+// removeUnusedCompanion removes the daemon's companion device if no device has the program that
+// sends through it.
 func removeUnusedCompanion() error {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -147,6 +159,8 @@ func removeUnusedCompanion() error {
 	return nil
 }
 
+// hasEgressProgram reports whether a device has the program that sends through the companion
+// device.
 func hasEgressProgram(name string) (bool, error) {
 	found, err := findFilter(egressFilter.on(name, 0))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, errPlaceTaken) {

@@ -12,24 +12,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ways to sample what passes over a tunnel.
+// Modes: how the daemon learns what passes over a tunnel.
 const (
-	ModeEBPF  = "ebpf"  // eBPF programs on the tunnel device; Linux 5.8
-	ModeNFLOG = "nflog" // packets that a firewall rule of the user's logs; no use times
+	ModeEBPF  = "ebpf"  // by eBPF programs on the tunnel device; needs Linux 5.8
+	ModeNFLOG = "nflog" // by packets that the user's firewall rule logs; there are no use times
 )
 
-// ErrNoAdmission is returned by DataPath.Admit with ModeNFLOG: every peer may send data, whatever
-// the daemon wants.
+// ErrNoAdmission is returned by DataPath.Admit with ModeNFLOG. Every peer may then send data,
+// whatever the daemon wants.
 var ErrNoAdmission = errors.New("admission needs eBPF on the tunnel device")
 
-// ErrNoUse is returned by DataPath.Use where last-use times cannot be had. The byte counters of the
-// peers' SAs tell instead.
+// ErrNoUse is returned by DataPath.Use if there are no last-use times. The byte counters of the
+// peers' SAs can serve instead.
 var ErrNoUse = errors.New("last-use times need eBPF on the tunnel device")
 
-// Redirect is a packet that came in from the tunnel and that the kernel forwards back into it.
+// Redirect is a packet that arrived from the tunnel and that the kernel forwards back into the
+// tunnel.
 type Redirect struct {
-	From   netip.Addr // its outer source, the NBMA address of the router that sent it; zero where the kernel does not tell
-	Packet []byte     // its first bytes from the inner IP header on, at most 256 (eBPF) or what the firewall rule copies (NFLOG)
+	// From is the outer source, the NBMA address of the router that sent the packet. It is zero if
+	// the kernel does not report it.
+	From netip.Addr
+
+	// Packet holds the first bytes of the packet, from the inner IP header on: at most 256 with
+	// eBPF, and as many as the firewall rule copies with NFLOG.
+	Packet []byte
 }
 
 // Use says when data last passed to and from an NBMA address since the programs were attached. A
@@ -43,115 +49,157 @@ type Use struct {
 
 // DataPathStats counts packets since the programs were attached.
 type DataPathStats struct {
-	Sampled uint64 // redirects handed to the daemon
-	Limited uint64 // redirects not handed on: more than SampleRate.PerSecond
-	// redirects not handed on: more of one outer source than SampleRate.PerSource
-	OverShare uint64
-	Lost      uint64 // redirects not handed on: the daemon was too slow
-	Foreign   uint64 // NFLOG only: the rule logged something else, or damaged packets
+	// Redirects.
 
-	// Data that was dropped.
-	NotAdmitted uint64 // received: its outer source is not admitted
-	WrongSource uint64 // received: the way back to its inner source does not lead to the peer that sent it
-	Looped      uint64 // received from a next hop server that would get it back
-	NoMark      uint64 // to be sent to a marked peer that SetMarked does not know, or not any more
-	NoWay       uint64 // to be sent to a marked peer, but the companion device is missing
-	Unclaimed   uint64 // received: GRE that no tunnel claims, of which the companion device gets all
+	Sampled   uint64 // handed to the daemon
+	Limited   uint64 // not handed on, because of SampleRate.PerSecond
+	OverShare uint64 // not handed on, because of SampleRate.PerSource
+	Lost      uint64 // not handed on, because the daemon was too slow
+	Foreign   uint64 // NFLOG only: logged packets that are no redirects, or are damaged
 
-	// NHRP packets that were dropped: more of one outer source than NHRPRate allows.
+	// Received data that was dropped.
+
+	NotAdmitted uint64 // its outer source is not admitted
+	WrongSource uint64 // the way back to its inner source does not lead to the peer that sent it
+	Looped      uint64 // it came from a next hop server and would go back to that server
+
+	// Data to a marked peer that was dropped.
+
+	NoMark uint64 // SetMarked has not named the peer, or has removed it
+	NoWay  uint64 // the companion device is missing
+
+	// Unclaimed counts received GRE packets that no tunnel claims. The kernel gives all of them to
+	// the companion device, which drops them.
+	Unclaimed uint64
+
+	// NHRPFlood counts NHRP packets that were dropped because of NHRPRate.
 	NHRPFlood uint64
 
-	// Programs on devices, and entries of the programs' tables, that a comparison found missing or
-	// changed and put right.
+	// Restored counts programs on devices, and entries of the programs' tables, that a comparison
+	// found missing or changed and corrected.
 	Restored uint64
 }
 
-// PathState tells what of a DataPath holds, as of its last comparison with the kernel.
+// PathState is the state of a DataPath at its last comparison with the kernel.
 type PathState struct {
-	Mode      string // ModeEBPF: our program is at the tunnel's ingress. ModeNFLOG. Empty: neither, nothing is sampled
+	// Mode is ModeEBPF if the daemon's program is at the tunnel's ingress, and otherwise ModeNFLOG.
+	// It is empty if neither works, so that nothing is sampled.
+	Mode string
+
 	Admission bool   // data passes from admitted peers only
 	Reason    string // why the mode is not ModeEBPF, and what to do
-	Fault     string // what else is not as it should be: it is tried again
-	Ahead     string // with Admission: filters of others that run before ours, and may let data pass that it would not
-	Marks     string // why peers cannot be named by marks although that was asked for
+	Fault     string // what else is wrong; Run tries to correct it
+
+	// Ahead names other programs' filters that run before the daemon's. Such a filter may let data
+	// pass that the daemon's program would drop. It is set only with Admission.
+	Ahead string
+
+	Marks string // why marks do not work although they are wanted
 }
 
 // SampleRate limits the redirects of a tunnel device.
 type SampleRate struct {
-	First     time.Duration // least time between the first two samples of a flow; it doubles from one to the next. 0: 1 s
-	Last      time.Duration // where the doubling ends. 0: 8 s
-	PerSecond int           // samples of all flows together. 0: 1,000
-	PerSource int           // of them, of one outer source or marked peer. 0: a tenth of PerSecond
+	// First is the least time between the first two samples of a flow. The time doubles from each
+	// sample to the next. 0: 1 s.
+	First time.Duration
+
+	Last      time.Duration // the longest time between two samples of a flow; 0: 8 s
+	PerSecond int           // the most samples of all flows in a second; 0: 1,000
+
+	// PerSource is the most samples of one outer source or marked peer in a second. 0: a tenth of
+	// PerSecond.
+	PerSource int
 }
 
-// NHRPRate limits the NHRP packets of one outer source or marked peer, next hop servers excepted:
-// all share the socket's receive buffer. The kernel charges that with a packet's memory, which is
-// taken to be its length with the outer header and 768 bytes.
+// NHRPRate limits the NHRP packets of one outer source or marked peer. Next hop servers have no
+// limit. The limit is needed because all peers share the receive buffer of the socket. The kernel
+// charges the buffer with the memory of a packet, which the limit takes to be the length of the
+// packet with its outer header and 768 bytes more.
 type NHRPRate struct {
-	PerSecond int // bytes. 0: 1,000,000, some 1,000 packets
-	Burst     int // bytes. 0: 2,000,000, a sixteenth of the buffer
+	PerSecond int // bytes in a second; 0: 1,000,000, which is about 1,000 packets
+	Burst     int // bytes; 0: 2,000,000, which is a sixteenth of the buffer
 }
 
 // DataPathConfig says what the programs do.
 type DataPathConfig struct {
 	Device   string // name of the gre device
-	Index    int    // its interface index
-	Redirect bool   // sample packets that turn back; otherwise only use times are kept
-	Mode     string // empty: eBPF, and NFLOG where that fails. ModeEBPF or ModeNFLOG: only this one
-	Group    uint16 // NFLOG group of the fallback, one for each device; 0: one that follows from the device's name
-	Rate     SampleRate
-	NHRP     NHRPRate
+	Index    int    // interface index of the gre device
+	Redirect bool   // sample redirects; otherwise only use times are kept
 
-	Admission   bool        // let data pass from admitted peers only
-	SourceCheck bool        // with Admission: and only with inner sources that lead back to the peer
-	Client      bool        // this router has next hop servers
-	Admitted    []Admission // from the start, before the programs take the place of those of an earlier run
-	Adopt       bool        // until Settle, admit also whom neighbours of an earlier run lead to
-	Peers       int         // the most peers that are admitted or marked at a time; 0: 16,384
+	// Mode is the only mode to use, ModeEBPF or ModeNFLOG. If it is empty, the mode is eBPF, and
+	// NFLOG while eBPF fails.
+	Mode string
 
-	Changed func(PathState) // nil, or called by Run's goroutine when the state has changed; it must not call Close
+	// Group is the NFLOG group of the device, which no other device may have. If it is 0, the group
+	// follows from the device's name.
+	Group uint16
+
+	Rate SampleRate
+	NHRP NHRPRate
+
+	Admission bool // let data pass from admitted peers only
+
+	// SourceCheck, with Admission, also drops data if the way back to its inner source does not
+	// lead to the peer that sent it.
+	SourceCheck bool
+
+	Client bool // this router has next hop servers
+
+	// Admitted holds the peers that are admitted from the start, before the programs replace those
+	// of an earlier run.
+	Admitted []Admission
+
+	// Adopt also admits the peers to which neighbours of an earlier run lead, until Settle.
+	Adopt bool
+
+	Peers int // the most peers that are admitted or marked at a time; 0: 16,384
+
+	// Changed, if not nil, is called on Run's goroutine when the state has changed. It must not
+	// call Close.
+	Changed func(PathState)
 }
 
-// DataPath is what the kernel does with each packet of a tunnel device: it tells what passes, lets
-// only admitted peers send data, and leads to peers that are named by marks. Its methods may be
-// called by several goroutines, Run by one at a time.
+// DataPath is what the kernel does with each packet of a tunnel device. It reports what passes,
+// lets only admitted peers send data, and sends packets for marked peers through the SAs of those
+// peers. Its methods may be called from several goroutines, but Run from only one at a time.
 type DataPath interface {
-	// State tells what holds. Close leaves it as it was.
+	// State returns the state at the last comparison with the kernel. Close does not change it.
 	State() PathState
-	// Run keeps programs, tables and the companion device as they are wanted, whatever others do to
-	// them, until ctx ends or Close, and returns nil then. Meanwhile it calls f with each redirect.
-	// A Redirect's Packet is valid until f returns.
+	// Run keeps the programs, their tables and the companion device as they are wanted, whatever
+	// other programs do to them. Meanwhile it calls f with each redirect. The Packet of a Redirect
+	// is valid until f returns. Run returns nil when ctx ends or after Close.
 	Run(ctx context.Context, f func(Redirect)) error
-	// Use returns the last use of all peers since attaching, in no order, or ErrNoUse. While the
-	// programs were missing from the device they saw nothing: use before that counts as use when
-	// they were back.
+	// Use returns the last use of all peers since the programs were attached, in no particular
+	// order, or ErrNoUse. If the programs were missing from the device for a time, they did not see
+	// the use in that time. Use then returns the time of their return in place of an earlier use.
 	Use() ([]Use, error)
-	// Sent returns what was sent to all peers since attaching, in no order, or ErrNoSent.
+	// Sent returns what was sent to all peers since the programs were attached, in no particular
+	// order, or ErrNoSent.
 	Sent() ([]Sent, error)
-	// Admit changes who may send data. What the kernel refuses Run tries again, and State tells it.
-	// With ModeNFLOG chosen by the configuration it returns ErrNoAdmission.
+	// Admit changes which peers may send data. If the kernel refuses a change, Run tries again, and
+	// State shows the reason. If the configuration chose ModeNFLOG, Admit returns ErrNoAdmission.
 	Admit(changes []Admission) error
-	// Settle stops admitting whom Adopt admitted and nobody else.
+	// Settle dismisses the peers that only DataPathConfig.Adopt admitted.
 	Settle() error
-	// EnableMarks sees to it that peers can be named by marks, or says why not: ErrNoMarks,
-	// ErrCompanionTaken.
+	// EnableMarks makes it possible to send to marked peers. It returns ErrNoMarks or
+	// ErrCompanionTaken if that is not possible.
 	EnableMarks() error
-	// SetMarked says where marked peers are: it maps MarkedNBMA addresses to the addresses that the
-	// world sees, or to the zero address to forget one. Those not named stay. The first call
+	// SetMarked maps the MarkedNBMA addresses of marked peers to their outer addresses. The zero
+	// address removes a peer. Peers that are not in the map stay as they are. The first call
 	// enables marks.
 	SetMarked(peers map[netip.Addr]netip.Addr) error
 	// Stats returns the counts so far.
 	Stats() (DataPathStats, error)
-	// Close releases the maps and makes Run return. The programs stay on the device, as a stop of
-	// the daemon leaves all else in the kernel: without a reader they do no harm, and the next
-	// AttachDataPath puts its own in their place. Detach removes them.
+	// Close releases the maps and makes Run return. The programs stay on the device, because a stop
+	// of the daemon changes nothing in the kernel. They do no harm without a reader, and the next
+	// AttachDataPath replaces them. Detach removes them.
 	Close() error
 }
 
-// AttachDataPath puts the programs on the device, in the network namespace of the calling thread,
-// in place of those of an earlier run. Filters of others on the device's clsact qdisc stay and keep
-// running. Where that fails it logs the reason and falls back to NFLOG until Run succeeds; with
-// ModeEBPF it returns the error.
+// AttachDataPath attaches the programs to the device, in the network namespace of the calling
+// thread. They replace those of an earlier run. Other programs' filters on the device's clsact
+// qdisc stay and keep running. If the programs cannot be attached, AttachDataPath returns the error
+// with ModeEBPF; otherwise it logs the reason, and NFLOG is used until Run succeeds.
 func AttachDataPath(log *slog.Logger, cfg DataPathConfig) (DataPath, error) {
 	cfg.setDefaults()
 	if cfg.Mode == ModeNFLOG {
@@ -165,8 +213,8 @@ func AttachDataPath(log *slog.Logger, cfg DataPathConfig) (DataPath, error) {
 	return s, nil
 }
 
-// attachFallback removes the programs of an earlier run, which nobody would tell any more whom to
-// admit.
+// attachFallback returns the DataPath without eBPF. It removes the programs of an earlier run,
+// since they would never learn of newly admitted peers.
 func attachFallback(log *slog.Logger, cfg DataPathConfig, reason string) (DataPath, error) {
 	if err := Detach(cfg.Device); err != nil {
 		log.Warn("programs of an earlier run are left on the tunnel and may drop data of new peers: remove them (tc qdisc del dev DEVICE clsact)",
@@ -175,6 +223,7 @@ func attachFallback(log *slog.Logger, cfg DataPathConfig, reason string) (DataPa
 	return attachNFLOG(log, cfg, reason)
 }
 
+// setDefaults replaces zero values by the defaults.
 func (cfg *DataPathConfig) setDefaults() {
 	if cfg.Rate.First <= 0 {
 		cfg.Rate.First = time.Second
@@ -202,7 +251,7 @@ func (cfg *DataPathConfig) setDefaults() {
 	}
 }
 
-// explainEBPF adds what the user can do about it.
+// explainEBPF adds to an error what the user can do about it.
 func explainEBPF(err error, device string) error {
 	err = fmt.Errorf("sample %s with eBPF: %w", device, err)
 	switch {
@@ -210,7 +259,8 @@ func explainEBPF(err error, device string) error {
 		return fmt.Errorf("%w (this kernel's verifier refuses the program: please report it with the kernel's version)", err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (the daemon needs CAP_BPF and CAP_NET_ADMIN, before Linux 5.11 also LimitMEMLOCK=infinity; kernel lockdown may forbid it)", err)
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL),
+		errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%w (it needs Linux 5.8 with CONFIG_BPF_SYSCALL, CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)", err)
 	}
 	return err

@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Layout of struct event in bpf/cygnet.c.
+// Offsets in struct event of bpf/maps.h. It begins with the outer source.
 const (
-	eventLength = 16 // offset
-	eventData   = 20 // offset
+	eventLength = 16 // of the length of the sampled bytes
+	eventData   = 20 // of the sampled bytes
 )
 
-// Indices of the map of counters, as in bpf/cygnet.c.
+// Indices of the map of counters, as bpf/maps.h has them (enum counter).
 const (
 	counterSampled uint32 = iota
 	counterLimited
@@ -40,7 +40,7 @@ const (
 // useBatch is the number of peers read with one system call.
 const useBatch = 2048
 
-// loadPath hands programs and maps to the kernel.
+// loadPath loads the programs and maps into the kernel.
 func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 	spec, err := loadBpf()
 	if err != nil {
@@ -64,13 +64,16 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 		{bpfVarPerSecond, uint64(cfg.Rate.PerSecond)},
 		{bpfVarPerSource, uint64(cfg.Rate.PerSource)},
 		{bpfVarNhrpByte, uint64(time.Second) / uint64(cfg.NHRP.PerSecond)},
-		{bpfVarNhrpBurst, uint64(cfg.NHRP.Burst) * (uint64(time.Second) / uint64(cfg.NHRP.PerSecond))},
+		{
+			bpfVarNhrpBurst,
+			uint64(cfg.NHRP.Burst) * (uint64(time.Second) / uint64(cfg.NHRP.PerSecond)),
+		},
 	}
 	for _, name := range []string{bpfMapAdmitted, bpfMapMarked} {
 		spec.Maps[name].MaxEntries = uint32(cfg.Peers)
 	}
-	// The kernel sets memory aside for all entries of all tables but that of the marked peers, at
-	// every start of the daemon.
+	// At every start of the daemon the kernel allocates memory for all entries of all tables,
+	// except for the table of marked peers. So the tables are no larger than needed.
 	for _, name := range []string{bpfMapPeers, bpfMapShares, bpfMapSentTo} {
 		spec.Maps[name].MaxEntries = min(uint32(max(cfg.Peers, 1024)), spec.Maps[name].MaxEntries)
 	}
@@ -82,8 +85,8 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 			return objects, fmt.Errorf("set %s: %w", s.variable, err)
 		}
 	}
-	// Before Linux 5.11 maps count against this limit. Where it cannot be raised, loading fails and
-	// says so.
+	// Before Linux 5.11 maps count against this limit. If the limit cannot be raised, and that
+	// matters, loading returns an error.
 	_ = rlimit.RemoveMemlock()
 	if err := spec.LoadAndAssign(&objects, nil); err != nil {
 		return objects, fmt.Errorf("load the programs: %w", err)
@@ -91,6 +94,7 @@ func loadPath(cfg DataPathConfig) (objects bpfObjects, err error) {
 	return objects, nil
 }
 
+// byteOf returns a boolean as the programs have it.
 func byteOf(b bool) uint8 {
 	if b {
 		return 1
@@ -98,7 +102,7 @@ func byteOf(b bool) uint8 {
 	return 0
 }
 
-// readRedirects calls f with each redirect until ctx ends or Close.
+// readRedirects calls f with each redirect until ctx ends or Close is called.
 func (s *ebpfPath) readRedirects(ctx context.Context, f func(Redirect)) error {
 	reader, err := s.openRedirects()
 	if err != nil {
@@ -108,11 +112,11 @@ func (s *ebpfPath) readRedirects(ctx context.Context, f func(Redirect)) error {
 		return nil
 	}
 	defer reader.Close()
-	// Closing is what wakes a reader.
+	// Only closing the reader makes a waiting ReadInto return.
 	defer context.AfterFunc(ctx, func() { reader.Close() })()
 	defer context.AfterFunc(s.closed, func() { reader.Close() })()
 	var record ringbuf.Record
-	var attentive time.Time // until when to look every now and then; zero: wait for the wake-up
+	var attentive time.Time // until when to poll; zero: wait until the kernel wakes the reader
 	for {
 		err := reader.ReadInto(&record)
 		switch {
@@ -134,16 +138,17 @@ func (s *ebpfPath) readRedirects(ctx context.Context, f func(Redirect)) error {
 	}
 }
 
-// The ring buffer wakes its reader by irq_work. A kernel that has no interrupt for that does it
-// with its next tick, up to 10 ms late. As redirects seldom come alone, there is a look every
-// millisecond until none has come for a second.
+// The kernel wakes the reader of the ring buffer by irq_work. On a machine without an interrupt for
+// that, the wake-up comes with the kernel's next tick, up to 10 ms late. Since redirects seldom
+// come alone, the reader polls every millisecond until none has come for a second.
 const (
-	attention = time.Second
-	look      = time.Millisecond
+	attention = time.Second      // how long to poll after a redirect
+	look      = time.Millisecond // between two polls
 )
 
-// awaitLook makes the next read wait for the wake-up, or waits itself and makes it take what is
-// there.
+// awaitLook prepares the next read. If the reader does not poll, the next read waits until the
+// kernel wakes it. If the reader polls, awaitLook waits until the next poll is due, and the next
+// read returns at once.
 func (s *ebpfPath) awaitLook(reader *ringbuf.Reader, attentive time.Time) {
 	if attentive.IsZero() {
 		reader.SetDeadline(time.Time{})
@@ -156,7 +161,7 @@ func (s *ebpfPath) awaitLook(reader *ringbuf.Reader, attentive time.Time) {
 	reader.SetDeadline(time.Unix(0, 1)) // long ago
 }
 
-// openRedirects returns nil after Close.
+// openRedirects opens a reader of the redirects. It returns nil after Close.
 func (s *ebpfPath) openRedirects() (*ringbuf.Reader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +171,7 @@ func (s *ebpfPath) openRedirects() (*ringbuf.Reader, error) {
 	return ringbuf.NewReader(s.objects.Events)
 }
 
-// parseEvent reads struct event of bpf/cygnet.c.
+// parseEvent reads struct event of bpf/maps.h.
 func parseEvent(b []byte) (Redirect, bool) {
 	if len(b) < eventData {
 		return Redirect{}, false
@@ -175,9 +180,13 @@ func parseEvent(b []byte) (Redirect, bool) {
 	if uint64(n) > uint64(len(b)-eventData) {
 		return Redirect{}, false
 	}
-	return Redirect{From: netip.AddrFrom16([16]byte(b)).Unmap(), Packet: b[eventData : eventData+n]}, true
+	return Redirect{
+		From:   netip.AddrFrom16([16]byte(b)).Unmap(),
+		Packet: b[eventData : eventData+n],
+	}, true
 }
 
+// Use implements DataPath.
 func (s *ebpfPath) Use() ([]Use, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,14 +207,19 @@ func (s *ebpfPath) Use() ([]Use, error) {
 		}
 		for i := range n {
 			nbma := netip.AddrFrom16(s.keys[i].B).Unmap()
-			used = append(used, Use{NBMA: nbma, Out: s.seen(clock.at(s.values[i].Out)), In: s.seen(clock.at(s.values[i].In))})
+			used = append(used, Use{
+				NBMA: nbma,
+				Out:  s.seen(clock.at(s.values[i].Out)),
+				In:   s.seen(clock.at(s.values[i].In)),
+			})
 		}
 	}
 	return used, nil
 }
 
-// seen takes use of before the programs were put back for use at that moment: they cannot tell what
-// passed in between. mu is held.
+// seen returns a time of use as DataPath.Use reports it. If the use was before the programs were
+// put back on the device, seen returns the time at which they were put back, because they did not
+// see what passed in between. mu is held.
 func (s *ebpfPath) seen(use time.Time) time.Time {
 	if !use.IsZero() && use.Before(s.reattached) {
 		return s.reattached
@@ -213,14 +227,15 @@ func (s *ebpfPath) seen(use time.Time) time.Time {
 	return use
 }
 
-// clock ties the programs' clock to Go's. bpf_ktime_get_ns reads CLOCK_MONOTONIC, which stands
-// still while the machine sleeps (unlike CLOCK_BOOTTIME), as Go's monotonic times do: time asleep
-// is not time without traffic.
+// clock converts the programs' times to Go's. The programs use bpf_ktime_get_ns, which reads
+// CLOCK_MONOTONIC. Unlike CLOCK_BOOTTIME, that clock stands still while the machine sleeps, as Go's
+// monotonic times do. This is right, since a time of sleep is not a time without traffic.
 type clock struct {
 	now       time.Time
-	monotonic int64 // ns
+	monotonic int64 // CLOCK_MONOTONIC at now, in nanoseconds
 }
 
+// readClock reads both clocks.
 func readClock() (clock, error) {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
@@ -229,6 +244,7 @@ func readClock() (clock, error) {
 	return clock{now: time.Now(), monotonic: t.Nano()}, nil
 }
 
+// at converts a time of the programs. It returns the zero time for 0.
 func (c clock) at(ns uint64) time.Time {
 	if ns == 0 {
 		return time.Time{}
@@ -236,22 +252,31 @@ func (c clock) at(ns uint64) time.Time {
 	return c.now.Add(time.Duration(int64(ns) - c.monotonic))
 }
 
+// Stats implements DataPath.
 func (s *ebpfPath) Stats() (DataPathStats, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := s.past
 	if s.fallback != nil {
 		now, _ := s.fallback.Stats()
-		stats.Sampled, stats.Lost, stats.Foreign = stats.Sampled+now.Sampled, stats.Lost+now.Lost, stats.Foreign+now.Foreign
+		stats.Sampled, stats.Lost, stats.Foreign =
+			stats.Sampled+now.Sampled, stats.Lost+now.Lost, stats.Foreign+now.Foreign
 	}
 	if s.objects == nil {
 		return stats, nil
 	}
 	for index, to := range map[uint32]*uint64{
-		counterSampled: &stats.Sampled, counterLimited: &stats.Limited, counterLost: &stats.Lost,
-		counterNotAdmitted: &stats.NotAdmitted, counterWrongSource: &stats.WrongSource, counterLooped: &stats.Looped,
-		counterNoMark: &stats.NoMark, counterNoWay: &stats.NoWay, counterUnclaimed: &stats.Unclaimed,
-		counterOverShare: &stats.OverShare, counterNHRPFlood: &stats.NHRPFlood,
+		counterSampled:     &stats.Sampled,
+		counterLimited:     &stats.Limited,
+		counterLost:        &stats.Lost,
+		counterNotAdmitted: &stats.NotAdmitted,
+		counterWrongSource: &stats.WrongSource,
+		counterLooped:      &stats.Looped,
+		counterNoMark:      &stats.NoMark,
+		counterNoWay:       &stats.NoWay,
+		counterUnclaimed:   &stats.Unclaimed,
+		counterOverShare:   &stats.OverShare,
+		counterNHRPFlood:   &stats.NHRPFlood,
 	} {
 		var n uint64
 		if err := s.objects.Counters.Lookup(index, &n); err != nil {

@@ -8,15 +8,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// entries are what the programs' tables are to have.
+// entries are the wanted entries of the programs' tables.
 type entries struct {
-	admitted map[bpfAddress]uint32 // flags
-	adopted  map[bpfAddress]bool   // admitted without flags until Settle; none of them is in admitted
-	adopts   bool                  // adopted is still to be found out
-	marked   map[bpfAddress]bpfAddress
-	marks    bool // peers may be named by marks: the companion device is to be there
+	admitted map[bpfAddress]uint32     // the flags of each admitted peer
+	adopted  map[bpfAddress]bool       // admitted without flags until Settle; not in admitted
+	adopts   bool                      // adopt has to find the adopted peers
+	marked   map[bpfAddress]bpfAddress // the outer address of each marked peer
+	marks    bool                      // peers may have marks: the companion device is wanted
 }
 
+// newEntries returns the entries that are wanted at the start. adopts says that adopt has to add
+// the peers of an earlier run.
 func newEntries(admitted []Admission, adopts bool) entries {
 	e := entries{
 		admitted: make(map[bpfAddress]uint32, len(admitted)), adopts: adopts,
@@ -28,9 +30,10 @@ func newEntries(admitted []Admission, adopts bool) entries {
 	return e
 }
 
+// keyOf returns the key of an NBMA address in the programs' tables.
 func keyOf(nbma netip.Addr) bpfAddress { return bpfAddress{B: nbma.As16()} }
 
-// admissions is the table of who is admitted as it is to be.
+// admissions returns the wanted table of admitted peers.
 func (e *entries) admissions() map[bpfAddress]uint32 {
 	if len(e.adopted) == 0 {
 		return e.admitted
@@ -45,14 +48,14 @@ func (e *entries) admissions() map[bpfAddress]uint32 {
 	return all
 }
 
-// compareEntries brings the tables in step with what is wanted.
+// compareEntries compares the tables with the wanted entries, and corrects the differences.
 func (s *ebpfPath) compareEntries(found *finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.objects == nil {
 		return
 	}
-	known := !found.first && !s.refused // what is missing was there before
+	known := !found.first && !s.refused // an entry that is missing now was there before
 	admitted, err := compareTable(s.objects.Admitted, s.wanted.admissions())
 	if err != nil {
 		err = fmt.Errorf("admit all peers on %s (their data is dropped, or that of others taken): %w",
@@ -60,7 +63,8 @@ func (s *ebpfPath) compareEntries(found *finding) {
 	}
 	marked, markedErr := compareTable(s.objects.Marked, s.wanted.marked)
 	if markedErr != nil {
-		markedErr = fmt.Errorf("lead to the peers behind one NAT address on %s: %w", s.device, markedErr)
+		markedErr = fmt.Errorf("lead to the peers behind one NAT address on %s: %w",
+			s.device, markedErr)
 	}
 	found.entries = errors.Join(err, markedErr)
 	if known {
@@ -69,11 +73,11 @@ func (s *ebpfPath) compareEntries(found *finding) {
 	}
 }
 
-// tableChanges counts what a comparison changed.
+// tableChanges counts the entries that a comparison changed.
 type tableChanges struct{ set, deleted int }
 
-// compareTable makes a hash table have the wanted entries and no others. What nobody wants goes
-// first: the room may be needed.
+// compareTable gives a hash table the wanted entries and no others. It deletes the unwanted entries
+// first, because the wanted ones may need their room.
 func compareTable[K, V comparable](table *ebpf.Map, wanted map[K]V) (tableChanges, error) {
 	var changes tableChanges
 	have, err := readTable[K, V](table)
@@ -110,6 +114,7 @@ func compareTable[K, V comparable](table *ebpf.Map, wanted map[K]V) (tableChange
 // tableBatch is the number of entries read with one system call.
 const tableBatch = 1024
 
+// readTable reads all entries of a hash table.
 func readTable[K, V comparable](table *ebpf.Map) (map[K]V, error) {
 	have := make(map[K]V)
 	keys, values := make([]K, tableBatch), make([]V, tableBatch)
@@ -127,8 +132,8 @@ func readTable[K, V comparable](table *ebpf.Map) (map[K]V, error) {
 	return have, nil
 }
 
-// setEntries sets entries with one system call (there may be thousands), and returns how many of
-// them the table has now.
+// setEntries sets entries of a hash table, and returns how many of them the table has now. It uses
+// one system call, since there may be thousands of entries.
 func setEntries[K, V comparable](table *ebpf.Map, keys []K, values []V) (int, error) {
 	if len(keys) == 0 {
 		return 0, nil
@@ -140,8 +145,9 @@ func setEntries[K, V comparable](table *ebpf.Map, keys []K, values []V) (int, er
 	return taken(n, len(keys)), err
 }
 
-// taken is how much of a batch the kernel took that says that it failed after n. Where it failed
-// before it began to count, n is all.
+// taken returns how many entries of a failed batch the kernel took. n is the number that the kernel
+// returned, and all is the size of the batch. If the kernel failed before it began to count, n is
+// still all.
 func taken(n, all int) int {
 	if n >= all {
 		return 0

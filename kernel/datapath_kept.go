@@ -13,39 +13,40 @@ import (
 	"cygnet/kernel/schedule"
 )
 
-// ebpfPath keeps the eBPF programs of a tunnel. Wanted are the programs on the tunnel, the entries
-// of their tables and, once somebody asked for marks, the companion device. A comparison (compare)
-// reads what the kernel has and puts right what differs; Run has it done after a notification,
-// every minute, and with back-off while something fails. As long as the program is not at the
-// tunnel's ingress, NFLOG has to tell redirects, and nothing is admitted or refused.
+// ebpfPath is the DataPath with eBPF. It keeps what is wanted in the kernel: the programs on the
+// tunnel, the entries of their tables and, if marks are wanted, the companion device. A comparison
+// (compare) reads what the kernel has and corrects the differences. Run compares at the start,
+// after a notification, every minute, and with back-off while something fails. While the program is
+// not at the tunnel's ingress, redirects have to come from NFLOG, and the kernel takes data from
+// every peer.
 type ebpfPath struct {
 	log    *slog.Logger
 	cfg    DataPathConfig
 	device string
 	index  int
 
-	closed context.Context
+	closed context.Context // ended by close
 	close  context.CancelFunc
-	loaded chan struct{} // closed when the kernel has taken programs and tables
-	wake   chan struct{}
+	loaded chan struct{} // closed when the kernel has taken the programs and tables
+	wake   chan struct{} // receives a value when Run has to compare soon
 
-	// keeping is held during a comparison, and by Close. Whoever needs both locks it before mu.
+	// keeping is held during a comparison, and by Close. Lock it before mu.
 	keeping sync.Mutex
 
-	mu         sync.Mutex // guards what follows
-	objects    *bpfObjects
+	mu         sync.Mutex  // guards the fields below
+	objects    *bpfObjects // nil: the kernel has not taken the programs
 	wanted     entries
-	refused    bool // the kernel did not take all entries at the last try
-	ingress    bool // our program is at the tunnel's ingress
-	egress     bool
-	companion  int       // index of the companion device that has our program; 0: none has
-	reattached time.Time // when the programs were last put back
+	refused    bool      // the kernel did not take all entries at the last try
+	ingress    bool      // the daemon's program is at the tunnel's ingress
+	egress     bool      // the daemon's program is at the tunnel's egress
+	companion  int       // index of the companion device with the daemon's program; 0: none
+	reattached time.Time // when a program was last put back on the tunnel
 	state      PathState
-	fallback   *nflogPath // while our program is not at the tunnel's ingress
-	runner     *runner    // while Run runs
-	past       DataPathStats
-	keys       []bpfAddress // memory of Use
-	values     []bpfUse
+	fallback   *nflogPath    // in use while the daemon's program is not at the tunnel's ingress
+	runner     *runner       // the running call of Run; nil: none
+	past       DataPathStats // counts that are not in the programs' tables
+	keys       []bpfAddress  // memory that each call of Use uses again
+	values     []bpfUse      // likewise
 }
 
 // runner is a call of Run.
@@ -55,6 +56,7 @@ type runner struct {
 	tasks sync.WaitGroup
 }
 
+// newEBPFPath returns a path that has not compared yet.
 func newEBPFPath(log *slog.Logger, cfg DataPathConfig) *ebpfPath {
 	s := &ebpfPath{
 		log: log.With("interface", cfg.Device), cfg: cfg, device: cfg.Device, index: cfg.Index,
@@ -66,7 +68,8 @@ func newEBPFPath(log *slog.Logger, cfg DataPathConfig) *ebpfPath {
 	return s
 }
 
-// attach is the first comparison. Its error is about programs and tables: marks need not be had.
+// attach makes the first comparison. It returns an error if the programs or tables are not as
+// wanted; marks may fail without an error.
 func (s *ebpfPath) attach() error {
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
@@ -80,8 +83,8 @@ func (s *ebpfPath) attach() error {
 	return nil
 }
 
-// removeEarlier removes programs of an earlier run whose place ours could not take: nobody would
-// tell them any more whom to admit.
+// removeEarlier removes programs of an earlier run if this run could not replace them, since they
+// would never learn of newly admitted peers.
 func (s *ebpfPath) removeEarlier() {
 	var err error
 	switch {
@@ -96,21 +99,22 @@ func (s *ebpfPath) removeEarlier() {
 	}
 }
 
-// finding is what a comparison found and could not put right.
+// finding is what a comparison corrected, and what it could not correct.
 type finding struct {
-	load     error // the kernel does not take the programs
-	filters  error // the device does not have them
-	entries  error // a table does not have all that is wanted
-	marks    error // the companion device is not as it should be
-	report   filterReport
-	first    bool // the programs were not there before
-	restored int  // filters and entries put right
-	removed  int  // entries that nobody wanted
+	load     error        // why the kernel does not take the programs
+	filters  error        // why the device does not have the programs
+	entries  error        // why a table does not have all wanted entries
+	marks    error        // why the companion device is not as wanted
+	report   filterReport // about the programs on the tunnel
+	first    bool         // the kernel did not have the programs before this comparison
+	restored int          // filters and entries that were put back
+	removed  int          // unwanted entries that were removed
 }
 
+// err returns what is wrong with the programs and tables.
 func (f *finding) err() error { return errors.Join(f.load, f.filters, f.entries) }
 
-// look compares once and tells what came of it.
+// look compares once, and logs and reports the result.
 func (s *ebpfPath) look(cause string) error {
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
@@ -132,8 +136,9 @@ func (s *ebpfPath) look(cause string) error {
 	return errors.Join(found.err(), found.marks)
 }
 
-// compare brings the kernel in step. Before the programs take over from those of an earlier run,
-// their tables are full: no packet is lost in between. Later the programs come first.
+// compare compares the kernel with what is wanted, and corrects the differences. The first time it
+// fills the tables before it attaches the programs, so that no packet is lost when they replace
+// those of an earlier run. Later it looks at the programs first.
 func (s *ebpfPath) compare(cause string) (found finding) {
 	if s.objects == nil {
 		found.first = true
@@ -157,7 +162,7 @@ func (s *ebpfPath) compare(cause string) (found finding) {
 	return found
 }
 
-// compareFilters has the programs on the device.
+// compareFilters attaches the programs to the device, unless they are there.
 func (s *ebpfPath) compareFilters(found *finding) {
 	if found.filters = attachable(s.device, s.index); found.filters != nil {
 		return
@@ -166,7 +171,7 @@ func (s *ebpfPath) compareFilters(found *finding) {
 		report, err := ensureFilters([]filter{f})
 		found.report.placed = append(found.report.placed, report.placed...)
 		found.report.held = append(found.report.held, report.held...)
-		if f.at == atIngress { // where data is admitted; at egress nothing is decided
+		if f.at == atIngress { // the program there admits data; at egress nothing is admitted
 			found.report.ahead = report.ahead
 		}
 		if err != nil && (found.filters == nil || err.Error() != found.filters.Error()) {
@@ -175,7 +180,8 @@ func (s *ebpfPath) compareFilters(found *finding) {
 	}
 }
 
-// placed notes which programs are on the device, and reports whether a table needs another try.
+// placed notes which programs are on the device. It reports whether a table refused entries at the
+// last try, so that the tables have to be compared again.
 func (s *ebpfPath) placed(found *finding) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,7 +201,8 @@ func (s *ebpfPath) placed(found *finding) bool {
 	return s.refused
 }
 
-// load has the kernel take programs and tables, and finds out what of before a restart is wanted.
+// load loads the programs and tables into the kernel, and finds the entries of an earlier run that
+// are still wanted.
 func (s *ebpfPath) load() error {
 	objects, err := loadPath(s.cfg)
 	if err != nil {
@@ -212,7 +219,7 @@ func (s *ebpfPath) load() error {
 	return nil
 }
 
-// apply notes what a comparison found, for those who ask.
+// apply updates the state by what a comparison found.
 func (s *ebpfPath) apply(found finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,7 +243,7 @@ func (s *ebpfPath) apply(found finding) {
 	s.fallBack()
 }
 
-// aheadText tells of filters at the tunnel's ingress whose verdict comes before ours.
+// aheadText describes other programs' filters that run before the daemon's at the tunnel's ingress.
 func aheadText(filters []string) string {
 	if len(filters) == 0 {
 		return ""
@@ -245,7 +252,8 @@ func aheadText(filters []string) string {
 		strings.Join(filters, ", "), filterPriority)
 }
 
-// say logs what changed for the worse, once, and what is well again.
+// say logs what became wrong and what is right again since the state before. It logs each problem
+// once.
 func (s *ebpfPath) say(before PathState, found finding) {
 	now := s.State()
 	switch {
@@ -263,10 +271,12 @@ func (s *ebpfPath) say(before PathState, found finding) {
 		s.log.Warn("another program may let data pass that is not admitted", "reason", now.Ahead)
 	}
 	if now.Marks != before.Marks && now.Marks != "" && !found.first {
-		s.log.Warn("peers behind one NAT address cannot be reached, trying again", "error", now.Marks)
+		s.log.Warn("peers behind one NAT address cannot be reached, trying again",
+			"error", now.Marks)
 	}
 }
 
+// oneLine returns the text of an error without line breaks, or "" for nil.
 func oneLine(err error) string {
 	if err == nil {
 		return ""
@@ -274,6 +284,7 @@ func oneLine(err error) string {
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
+// filterNames returns the names of filters, for the log.
 func filterNames(filters []filter) []string {
 	var names []string
 	for i := range filters {
@@ -282,8 +293,8 @@ func filterNames(filters []filter) []string {
 	return names
 }
 
-// fallBack opens NFLOG where redirects are wanted and no program of ours tells them, and closes it
-// once one does. mu is held.
+// fallBack opens NFLOG if redirects are wanted and no program of the daemon's reports them. It
+// closes NFLOG once a program reports them. mu is held.
 func (s *ebpfPath) fallBack() {
 	needed := !s.ingress && s.cfg.Redirect && s.cfg.Mode == ""
 	switch {
@@ -303,7 +314,7 @@ func (s *ebpfPath) fallBack() {
 	}
 }
 
-// runFallback has NFLOG's redirects told where Run runs. mu is held.
+// runFallback starts to read the redirects of NFLOG, if both NFLOG and Run are in use. mu is held.
 func (s *ebpfPath) runFallback() {
 	path, run := s.fallback, s.runner
 	if path == nil || run == nil {
@@ -324,7 +335,7 @@ func (s *ebpfPath) runFallback() {
 	})
 }
 
-// endFallback keeps what NFLOG counted. mu is held.
+// endFallback closes NFLOG and keeps its counts. mu is held.
 func (s *ebpfPath) endFallback() {
 	if err := s.fallback.Close(); err != nil {
 		s.log.Warn("closing NFLOG failed", "error", err)
@@ -344,17 +355,19 @@ func (s *ebpfPath) ask() {
 	}
 }
 
+// State implements DataPath.
 func (s *ebpfPath) State() PathState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
 }
 
+// Run implements DataPath.
 func (s *ebpfPath) Run(ctx context.Context, f func(Redirect)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.closed, cancel)()
-	var one sync.Mutex // NFLOG and eBPF may both have redirects for a moment
+	var one sync.Mutex // for a moment both NFLOG and eBPF may report redirects
 	run := &runner{ctx: ctx, f: func(r Redirect) {
 		one.Lock()
 		defer one.Unlock()
@@ -377,7 +390,8 @@ func (s *ebpfPath) Run(ctx context.Context, f func(Redirect)) error {
 	return nil
 }
 
-// keep compares until ctx ends. It returns an error only where trying again is of no use.
+// keep compares again and again until ctx ends. It returns an error only if trying again is
+// useless.
 func (s *ebpfPath) keep(ctx context.Context) error {
 	notices, err := listenFilters(ctx, s.log)
 	if err != nil {
@@ -393,7 +407,8 @@ func (s *ebpfPath) keep(ctx context.Context) error {
 	return nil
 }
 
-// tellRedirects reads the programs' redirects until ctx ends.
+// tellRedirects calls f with the redirects that the programs report, until ctx ends. It waits until
+// the programs are loaded.
 func (s *ebpfPath) tellRedirects(ctx context.Context, f func(Redirect)) {
 	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
 	select {
@@ -413,6 +428,7 @@ func (s *ebpfPath) tellRedirects(ctx context.Context, f func(Redirect)) {
 	}
 }
 
+// Close implements DataPath. It waits for a comparison that is under way.
 func (s *ebpfPath) Close() error {
 	s.close()
 	s.keeping.Lock()
@@ -430,5 +446,5 @@ func (s *ebpfPath) Close() error {
 	return objects.Close()
 }
 
-// errNotLoaded says that there are no programs and tables now.
+// errNotLoaded means that the kernel has not taken the programs and tables.
 var errNotLoaded = errors.New("the tunnel has no eBPF programs")

@@ -19,7 +19,7 @@ import (
 	vnl "github.com/vishvananda/netlink"
 )
 
-// runPath runs a path until the test ends and counts how often its state changed.
+// runPath runs a DataPath until the test ends, and counts how often its state changed.
 func runPath(t *testing.T, cfg DataPathConfig) (*ebpfPath, *atomic.Int32) {
 	t.Helper()
 	var changes atomic.Int32
@@ -44,7 +44,7 @@ func runPath(t *testing.T, cfg DataPathConfig) (*ebpfPath, *atomic.Int32) {
 	return path.(*ebpfPath), &changes
 }
 
-// admitting runs a path at the lab's gre1 that admits spoke 1.
+// admitting runs a DataPath at the lab's gre1 that admits spoke 1 only.
 func admitting(t *testing.T, gre vnl.Link) (*ebpfPath, *atomic.Int32) {
 	t.Helper()
 	return runPath(t, DataPathConfig{
@@ -53,7 +53,7 @@ func admitting(t *testing.T, gre vnl.Link) (*ebpfPath, *atomic.Int32) {
 	})
 }
 
-// restoredAtLeast waits until so many programs and entries were put right.
+// restoredAtLeast waits until at least so many programs and entries were put back.
 func restoredAtLeast(t *testing.T, s *ebpfPath, n uint64) {
 	t.Helper()
 	kerneltest.Eventually(t, fmt.Sprintf("%d are restored", n), func() bool {
@@ -64,8 +64,8 @@ func restoredAtLeast(t *testing.T, s *ebpfPath, n uint64) {
 
 var toLAN = kerneltest.Datagram("172.16.99.5", "172.16.1.77", 60)
 
-// Whoever takes the programs off the tunnel, they come back at once, with everybody still admitted
-// who was, and nobody else.
+// If anybody removes the programs from the tunnel, they come back at once. The same peers as before
+// are admitted then.
 func TestProgramsComeBack(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -85,7 +85,8 @@ func TestProgramsComeBack(t *testing.T) {
 		kerneltest.RunWith(t, "", change.command)
 		restored += change.programs
 		restoredAtLeast(t, s, restored)
-		if one, other := arrives(t, kerneltest.Spoke1, toLAN), arrives(t, kerneltest.Spoke2, toLAN); one != 1 || other != 0 {
+		if one, other := arrives(t, kerneltest.Spoke1, toLAN),
+			arrives(t, kerneltest.Spoke2, toLAN); one != 1 || other != 0 {
 			t.Errorf("after %s %d packets of spoke 1 came and %d of spoke 2, want 1 and 0",
 				change.command, one, other)
 		}
@@ -94,7 +95,7 @@ func TestProgramsComeBack(t *testing.T) {
 			t.Errorf("after %s the state (-want +got):\n%s", change.command, diff)
 		}
 	}
-	// Our filter with somebody else's program.
+	// The daemon's filter, but with another program's code.
 	other := ingressFilter.on("gre1", 0)
 	other.program = tcProgram(t, "other")
 	if _, err := ensureFilters([]filter{other}); err != nil {
@@ -106,7 +107,8 @@ func TestProgramsComeBack(t *testing.T) {
 	}
 }
 
-// As long as another program has the place of ours, the state tells that nothing is enforced.
+// While another program's filter has the place of the daemon's, the state shows that admission is
+// not enforced.
 func TestStateTellsThatThePlaceIsTaken(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -116,9 +118,10 @@ func TestStateTellsThatThePlaceIsTaken(t *testing.T) {
 	if arrives(t, kerneltest.Spoke2, toLAN) != 0 {
 		t.Fatal("spoke 2 is admitted")
 	}
-	s.keeping.Lock() // or ours would be back before theirs is there
+	s.keeping.Lock() // or the daemon's filter would be back before the other one is there
 	kerneltest.RunWith(t, fmt.Sprintf("qdisc del dev gre1 clsact\nqdisc add dev gre1 clsact\n"+
-		"filter add dev gre1 ingress pref %d matchall action pass\n", filterPriority), "tc -batch -")
+		"filter add dev gre1 ingress pref %d matchall action pass\n",
+		filterPriority), "tc -batch -")
 	s.keeping.Unlock()
 	kerneltest.Eventually(t, "the state tells that the place is taken", func() bool {
 		st := s.State()
@@ -131,12 +134,14 @@ func TestStateTellsThatThePlaceIsTaken(t *testing.T) {
 		t.Errorf("use is told though nobody sees what arrives: %v", err)
 	}
 	kerneltest.RunWith(t, "", fmt.Sprintf("tc filter del dev gre1 ingress pref %d", filterPriority))
-	kerneltest.Eventually(t, "the program is there again", func() bool { return s.State().Admission })
+	kerneltest.Eventually(t, "the program is there again", func() bool {
+		return s.State().Admission
+	})
 	if arrives(t, kerneltest.Spoke2, toLAN) != 0 {
 		t.Error("spoke 2 is admitted")
 	}
 	kerneltest.Eventually(t, "both changes are told", func() bool { return changes.Load() >= 2 })
-	// Theirs in front of ours lets everything pass as well.
+	// The other filter, in front of the daemon's, lets everything pass, too.
 	kerneltest.RunWith(t, "", "tc filter add dev gre1 ingress pref 5 matchall action pass")
 	kerneltest.Eventually(t, "the filter before ours is told", func() bool {
 		return strings.Contains(s.State().Ahead, "matchall filter of priority 5")
@@ -145,18 +150,19 @@ func TestStateTellsThatThePlaceIsTaken(t *testing.T) {
 	kerneltest.Eventually(t, "and that it has gone", func() bool { return s.State().Ahead == "" })
 }
 
-// batch runs many commands of one tool, whose name comes first.
+// batch runs many commands of one tool. The name of the tool comes first.
 func batch(t *testing.T, commands string) {
 	t.Helper()
 	tool, lines, _ := strings.Cut(commands, " ")
 	kerneltest.RunWith(t, lines, tool+" -batch -")
 }
 
-// What fails at first is tried again: a device that is not there yet, a qdisc in the way.
+// Run tries again if the programs cannot be attached at first, because the device is not there yet
+// or a qdisc is in the way.
 func TestAttachIsTriedAgain(t *testing.T) {
 	const rename = "link set gre1 down\nlink set gre1 name gre7\n"
 	for name, test := range map[string]struct {
-		before, words, after string // batches of tc and ip, and what the state says in between
+		before, words, after string // before and after: batches; words: the state in between
 	}{
 		"no device": {"ip " + rename, "not found",
 			"ip link set gre7 name gre1\nlink set gre1 up"},
@@ -173,31 +179,40 @@ func TestAttachIsTriedAgain(t *testing.T) {
 			batch(t, test.before)
 			s, _ := runPath(t, DataPathConfig{Device: "gre1", Admission: true,
 				Admitted: []Admission{{NBMA: kerneltest.Spoke1NBMA}}})
-			if st := s.State(); st.Admission || st.Mode != "" || !strings.Contains(st.Reason, test.words) {
+			if st := s.State(); st.Admission || st.Mode != "" ||
+				!strings.Contains(st.Reason, test.words) {
 				t.Errorf("the state is %+v, want a reason with %q", st, test.words)
 			}
-			// Wishes meanwhile are not lost.
-			changes := []Admission{{NBMA: kerneltest.Spoke2NBMA}, {NBMA: kerneltest.Spoke1NBMA, Delete: true}}
+			// Admissions that are changed meanwhile are not lost.
+			changes := []Admission{
+				{NBMA: kerneltest.Spoke2NBMA}, {NBMA: kerneltest.Spoke1NBMA, Delete: true},
+			}
 			if err := s.Admit(changes); err != nil {
 				t.Errorf("admitting meanwhile: %v", err)
 			}
 			batch(t, test.after)
-			kerneltest.Eventually(t, "the programs are attached", func() bool { return s.State().Admission })
-			if one, other := arrives(t, kerneltest.Spoke1, toLAN), arrives(t, kerneltest.Spoke2, toLAN); one != 0 || other != 1 {
+			kerneltest.Eventually(t, "the programs are attached", func() bool {
+				return s.State().Admission
+			})
+			if one, other := arrives(t, kerneltest.Spoke1, toLAN),
+				arrives(t, kerneltest.Spoke2, toLAN); one != 0 || other != 1 {
 				t.Errorf("%d packets of spoke 1 came and %d of spoke 2, want 0 and 1", one, other)
 			}
 		})
 	}
 }
 
-// The companion never takes anything in, also where its filter is removed; and it comes back.
+// The companion device takes nothing in, even if somebody removes its filter. The device and its
+// filter come back.
 func TestCompanionIsKept(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	s, _ := admitting(t, gre)
-	if err := s.SetMarked(map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA}); err != nil {
+	if err := s.SetMarked(map[netip.Addr]netip.Addr{
+		xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	closed := func() bool {
@@ -206,7 +221,8 @@ func TestCompanionIsKept(t *testing.T) {
 			return false
 		}
 		filters, err := vnl.FilterList(companion, uint32(atIngress))
-		return err == nil && len(filters) == 1 && filters[0].(*vnl.BpfFilter).Name == companionFilter.name
+		return err == nil && len(filters) == 1 &&
+			filters[0].(*vnl.BpfFilter).Name == companionFilter.name
 	}
 	kerneltest.Eventually(t, "the companion is closed", closed)
 	for _, change := range []string{
@@ -232,7 +248,7 @@ func TestCompanionIsKept(t *testing.T) {
 	kerneltest.Shows(t, "link show dev gre1-nat", ",UP")
 }
 
-// A companion of before a restart that nobody needs is closed all the same.
+// A companion device of an earlier run is closed to arriving packets even if nobody needs it now.
 func TestCompanionOfBeforeIsKeptClosed(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -252,7 +268,7 @@ func TestCompanionOfBeforeIsKeptClosed(t *testing.T) {
 	})
 }
 
-// Two tunnels share one companion and do not take it from each other for ever.
+// Two tunnels share one companion device, and do not replace each other's program on it.
 func TestTwoTunnelsShareTheCompanion(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -290,11 +306,12 @@ func TestTwoTunnelsShareTheCompanion(t *testing.T) {
 		}
 	}
 	if after := program(); after != before {
-		t.Errorf("the companion's program %d was replaced by %d: the tunnels fight for it", before, after)
+		t.Errorf("the companion's program %d was replaced by %d: the tunnels fight for it",
+			before, after)
 	}
 }
 
-// What somebody does to the tables is found by the next comparison.
+// The next comparison finds and corrects what somebody changed in the programs' tables.
 func TestTablesAreKept(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -310,8 +327,12 @@ func TestTablesAreKept(t *testing.T) {
 		"an entry deleted": func() error { return s.objects.Admitted.Delete(one) },
 		"an entry changed": func() error { return s.objects.Admitted.Put(one, admittedNHS) },
 		"an entry added":   func() error { return s.objects.Admitted.Put(other, uint32(0)) },
-		"a mark deleted":   func() error { return s.objects.Marked.Delete(keyOf(xfrm.MarkedNBMA(1))) },
-		"a mark changed":   func() error { return s.objects.Marked.Put(keyOf(xfrm.MarkedNBMA(1)), other) },
+		"a mark deleted": func() error {
+			return s.objects.Marked.Delete(keyOf(xfrm.MarkedNBMA(1)))
+		},
+		"a mark changed": func() error {
+			return s.objects.Marked.Put(keyOf(xfrm.MarkedNBMA(1)), other)
+		},
 	} {
 		before, err := s.Stats()
 		if err != nil {
@@ -333,14 +354,15 @@ func TestTablesAreKept(t *testing.T) {
 			t.Errorf("%s: marked %v, %v", name, led, err)
 		}
 		if after, err := s.Stats(); err != nil || after.Restored != before.Restored+1 {
-			t.Errorf("%s: restored %d, want one more than %d", name, after.Restored, before.Restored)
+			t.Errorf("%s: restored %d, want one more than %d",
+				name, after.Restored, before.Restored)
 		}
 	}
 }
 
 func sameKey(a, b bpfAddress) bool { return a == b }
 
-// A table that is full is told, and tried again when there is room.
+// If a table is full, the state says so, and the missing peer is admitted once there is room.
 func TestFullTableIsTriedAgain(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -371,8 +393,8 @@ func TestFullTableIsTriedAgain(t *testing.T) {
 	}
 }
 
-// From the moment that the programs are taken off until they are back passes what the daemon needs
-// to hear of it, whatever else is busy.
+// If somebody removes the programs, they are back as soon as the daemon has been notified, even
+// under a flood of packets.
 func TestGapWithoutProgramsIsShort(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -412,6 +434,7 @@ func TestGapWithoutProgramsIsShort(t *testing.T) {
 		return err == nil && now.NotAdmitted > stats.NotAdmitted+100
 	})
 	if after := icmpEchos(t); after != still {
-		t.Errorf("the host took in echo requests with the programs back: %s, %s before", after, still)
+		t.Errorf("the host took in echo requests with the programs back: %s, %s before",
+			after, still)
 	}
 }

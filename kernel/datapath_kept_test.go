@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Use of before the programs were missing tells nothing about the time in between: nobody is idle
-// for that.
+// If the programs were missing for a time, an earlier use says nothing about that time. The peer
+// then counts as used when the programs were back, so that it does not seem idle.
 func TestUseBeforeProgramsWerePutBack(t *testing.T) {
 	back := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	s := &ebpfPath{reattached: back}

@@ -21,77 +21,91 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The fence's filters run before those of others: what another filter takes away, the fence does
-// not see. The number is not 1, which is what others have most often.
+// fencePriority puts the fence's filters before those of other programs, because the fence does not
+// see packets that another filter takes away. It is not 1, the number that other programs use most
+// often.
 const fencePriority = 3
 
 const (
-	fenceLocals  = 256 // as in bpf/fence.c
+	fenceLocals  = 256 // the most local addresses, as in bpf/fence.c
 	fenceDevices = 256 // the most devices that get the filters
 )
 
+// The fence's filters, without a device and a program.
 var (
-	fenceIn  = filter{at: atIngress, name: "cygnet_fence_in", handle: filterHandle, priority: fencePriority}
-	fenceOut = filter{at: atEgress, name: "cygnet_fence_out", handle: filterHandle, priority: fencePriority}
+	fenceIn = filter{
+		at:       atIngress,
+		name:     "cygnet_fence_in",
+		handle:   filterHandle,
+		priority: fencePriority,
+	}
+	fenceOut = filter{
+		at:       atEgress,
+		name:     "cygnet_fence_out",
+		handle:   filterHandle,
+		priority: fencePriority,
+	}
 )
 
-// Fence drops and counts clear GRE from and to the local addresses of protected tunnels on the
-// devices that lead to peers, whatever the IPsec policies and the device's settings are. On the way
-// out it is the last to see a packet, on the way in the first. It stays when the daemon stops.
+// Fence drops and counts GRE in clear from and to the local addresses of protected tunnels. Its
+// filters are on the devices that lead to peers. They work whatever the IPsec policies and the
+// settings of the device are: they are the last to see an outgoing packet, and the first to see an
+// incoming one. They stay when the daemon stops.
 //
-// Devices that lead to peers are all with an IPv4 address, and point-to-point devices without one,
-// except for loopback, VRFs, the ports of bridges and bonds, and the tunnels themselves. A device
-// that comes later gets the filters within milliseconds of its address.
+// The devices that lead to peers are all devices with an IPv4 address, and point-to-point devices
+// without one. Loopback, VRFs, the ports of bridges and bonds, and the tunnels themselves do not
+// count. A device that comes later gets the filters within milliseconds after its address.
 //
-// GRE of version 1 passes: it is PPTP's, of hosts whose address is translated to ours, and no
-// tunnel of ours sends or takes it.
+// GRE of version 1 passes. It is PPTP's, of hosts whose address is translated to this router's. No
+// tunnel of the daemon's sends or takes it.
 //
-// A device to which the kernel hands whole packets for ESP (packet offload) shows them in clear, so
-// the fence leaves it out.
+// If the kernel hands whole packets to a device for ESP (packet offload), they are in clear at that
+// device. The fence therefore leaves such a device out.
 type Fence struct {
 	log  *slog.Logger
-	wake chan struct{}
+	wake chan struct{} // receives a value when Guard was called
 
-	mu      sync.Mutex // guards what follows
-	objects *fenceObjects
-	locals  []netip.Addr
-	offload bool
-	on      []fencedDevice // that have the filters, as far as we know
-	swept   bool           // filters that an earlier run left elsewhere are gone
+	mu      sync.Mutex     // guards the fields below
+	objects *fenceObjects  // nil: the kernel has not taken the programs
+	locals  []netip.Addr   // see Guard
+	offload bool           // see Guard
+	on      []fencedDevice // devices that have at least one of the filters, as of the last look
+	swept   bool           // filters that an earlier run left on other devices are gone
 	status  FenceStatus
-	failed  string // what was logged last
+	failed  string // the error of the last look; it is logged only when it changes
 }
 
+// fencedDevice is a device that has the fence's filters, or needs them.
 type fencedDevice struct {
 	name  string
 	index int
 }
 
-// FenceStatus says where the fence is.
+// FenceStatus says on which devices the fence is.
 type FenceStatus struct {
-	Devices   []string // that have both filters
-	Missing   []string // that are to have them
-	Offloaded []string // left out: the device does ESP by itself
-	Error     string   // why a device, or all of them, lack the filters
-	Ahead     []string // filters of others that run before the fence's
+	Devices   []string // devices that have both filters
+	Missing   []string // devices that should have both filters, and do not
+	Offloaded []string // devices that are left out because they do ESP by themselves
+	Error     string   // why one or all devices do not have the filters
+	Ahead     []string // other programs' filters that run before the fence's
 }
 
-// Crossing is what the fence dropped between a local address and another.
+// Crossing counts what the fence dropped between a local and a remote address.
 type Crossing struct {
 	Local, Remote netip.Addr
-	Out, In       uint64 // packets
-	OutAt, InAt   time.Time
-	OutDevice     string // that the last packet was to leave by
-	InDevice      string
+	Out, In       uint64    // packets
+	OutAt, InAt   time.Time // of the last packet
+	OutDevice     string    // by which the last packet was to leave
+	InDevice      string    // by which the last packet arrived
 }
 
-// NewFence returns a fence that is nowhere yet.
+// NewFence returns a fence that is on no device yet.
 func NewFence(log *slog.Logger) *Fence {
 	return &Fence{log: log, wake: make(chan struct{}, 1)}
 }
 
-// Guard says which local addresses the fence is for; without any it is taken away. With offload the
-// SAs may be given to devices that do ESP by themselves.
+// Guard sets the local addresses that the fence protects. Without any address, Run removes the
+// fence. offload says that charon may hand SAs to devices that do ESP by themselves.
 func (f *Fence) Guard(locals []netip.Addr, offload bool) {
 	f.mu.Lock()
 	f.locals, f.offload = slices.DeleteFunc(slices.Clone(locals), netip.Addr.Is6), offload
@@ -102,8 +116,8 @@ func (f *Fence) Guard(locals []netip.Addr, offload bool) {
 	}
 }
 
-// Run keeps the filters on the devices until ctx ends, which leaves them there. Before the first
-// call of Guard it changes nothing.
+// Run keeps the filters on the devices until ctx ends, and then leaves them there. It changes
+// nothing before the first call of Guard.
 func (f *Fence) Run(ctx context.Context) error {
 	select {
 	case <-f.wake:
@@ -126,7 +140,7 @@ func (f *Fence) Run(ctx context.Context) error {
 	return f.objects.Close()
 }
 
-// touched reports whether a notification may mean that a device needs the filters, or lost them.
+// touched reports whether a notification may mean that a device needs the filters or has lost them.
 func (f *Fence) touched(n rtnl.Notice) bool {
 	f.mu.Lock()
 	var indexes []int
@@ -146,7 +160,8 @@ func (f *Fence) touched(n rtnl.Notice) bool {
 	})
 }
 
-// look compares what the fence is to be with what there is, and puts right what differs.
+// look compares the devices with what is wanted, corrects the differences, and notes and logs what
+// fails.
 func (f *Fence) look() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -154,7 +169,7 @@ func (f *Fence) look() error {
 	f.status.Error = ""
 	if err != nil {
 		reasons := strings.Split(err.Error(), "\n")
-		slices.Sort(reasons) // both ends of a device have the same
+		slices.Sort(reasons) // for Compact: both filters of a device may fail with the same error
 		f.status.Error = strings.Join(slices.Compact(reasons), "; ")
 	}
 	if f.status.Error != f.failed && err != nil {
@@ -164,6 +179,7 @@ func (f *Fence) look() error {
 	return err
 }
 
+// ensure is look without the log. mu is held.
 func (f *Fence) ensure() error {
 	if len(f.locals) == 0 {
 		if f.swept && len(f.on) == 0 {
@@ -229,7 +245,7 @@ func (f *Fence) ensure() error {
 	return failed
 }
 
-// filters are the two of each device.
+// filters returns the two filters of each device.
 func (f *Fence) filters(devices []fencedDevice) []filter {
 	var all []filter
 	for _, d := range devices {
@@ -242,12 +258,14 @@ func (f *Fence) filters(devices []fencedDevice) []filter {
 	return all
 }
 
-// load hands the programs to the kernel, once.
+// load loads the programs into the kernel, unless that has been done.
 func (f *Fence) load() error {
 	if f.objects != nil {
 		return nil
 	}
-	_ = rlimit.RemoveMemlock() // before Linux 5.11 maps count against it; loading says if it mattered
+	// Before Linux 5.11 maps count against this limit. If the limit cannot be raised, and that
+	// matters, loading returns an error.
+	_ = rlimit.RemoveMemlock()
 	objects := new(fenceObjects)
 	if err := loadFenceObjects(objects, nil); err != nil {
 		return explainEBPF(fmt.Errorf("load the programs that stop clear GRE: %w", err), "the underlay")
@@ -256,11 +274,12 @@ func (f *Fence) load() error {
 	return nil
 }
 
-// fill makes the programs' table of local addresses be the wanted one. The counts of those that
-// stay are kept.
+// fill gives the programs' table the wanted local addresses and no others. Addresses that stay keep
+// their counts.
 func (f *Fence) fill() error {
 	if len(f.locals) > fenceLocals {
-		return fmt.Errorf("clear GRE is stopped for at most %d local addresses, not for %d", fenceLocals, len(f.locals))
+		return fmt.Errorf("clear GRE is stopped for at most %d local addresses, not for %d",
+			fenceLocals, len(f.locals))
 	}
 	for _, local := range f.locals {
 		err := f.objects.Fenced.Update(local.As4(), fenceDropped{}, ebpf.UpdateNoExist)
@@ -277,16 +296,19 @@ func (f *Fence) fill() error {
 		}
 	}
 	for _, local := range gone {
-		if err := f.objects.Fenced.Delete(local); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := f.objects.Fenced.Delete(local); err != nil &&
+			!errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("no longer stop clear GRE of %s: %w", netip.AddrFrom4(local), err)
 		}
 	}
 	return nil
 }
 
-// fenceDevicesOf returns the devices that are to have the filters, and those that have none because
-// they do ESP by themselves.
-func fenceDevicesOf(locals []netip.Addr, offload bool) (devices []fencedDevice, offloaded []string, err error) {
+// fenceDevicesOf returns the devices that need the filters, and the names of those that are left
+// out because they do ESP by themselves.
+func fenceDevicesOf(
+	locals []netip.Addr, offload bool,
+) (devices []fencedDevice, offloaded []string, err error) {
 	r, err := rtnl.Open()
 	if err != nil {
 		return nil, nil, err
@@ -365,9 +387,9 @@ func (f *Fence) Status() FenceStatus {
 	return s
 }
 
-// Dropped returns what was dropped for each local address since the daemon's start, and of what
-// was to leave that for each remote address, as far as the kernel remembers it. A sum has no
-// Remote.
+// Dropped returns what was dropped since the daemon's start. sums has an entry without Remote for
+// each local address. pairs has an entry for each pair of local and remote address, but only for
+// outgoing packets, and only as far as the kernel remembers them.
 func (f *Fence) Dropped() (sums, pairs []Crossing, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -411,17 +433,17 @@ func (f *Fence) Dropped() (sums, pairs []Crossing, err error) {
 		c.Local, c.Remote = netip.AddrFrom4([4]byte(pair[:4])), netip.AddrFrom4([4]byte(pair[4:]))
 		pairs = append(pairs, c)
 	}
-	// Entries that come meanwhile may end the walk through a table that is full.
+	// If entries come while a full table is read, the reading may end early.
 	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return nil, nil, fmt.Errorf("read what clear GRE was stopped: %w", err)
 	}
 	return sums, pairs, nil
 }
 
-// RemoveFence takes the filters off all devices.
+// RemoveFence removes the fence's filters from all devices.
 func RemoveFence() error { return removeFenceBut(nil) }
 
-// removeFenceBut takes the filters off all devices but those.
+// removeFenceBut removes the fence's filters from all devices except those in stay.
 func removeFenceBut(stay []fencedDevice) error {
 	r, err := rtnl.Open()
 	if err != nil {

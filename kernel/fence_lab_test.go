@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runFence keeps a fence until the test's end.
+// runFence runs a fence until the test ends.
 func runFence(t *testing.T, locals ...string) *Fence {
 	t.Helper()
 	f := NewFence(kerneltest.Log(t))
@@ -47,15 +47,17 @@ func droppedOf(t *testing.T, f *Fence, local, remote string) Crossing {
 		t.Fatal(err)
 	}
 	for _, c := range append(sums, pairs...) {
-		if c.Local.String() == local && (remote == "" && !c.Remote.IsValid() || remote != "" && c.Remote == netip.MustParseAddr(remote)) {
+		if c.Local.String() == local &&
+			(remote == "" && !c.Remote.IsValid() ||
+				remote != "" && c.Remote == netip.MustParseAddr(remote)) {
 			return c
 		}
 	}
 	return Crossing{}
 }
 
-// sendGRE sends an IP packet of protocol 47; with an offset, in units of 8 bytes, a fragment of
-// one.
+// sendGRE sends an IP packet of protocol 47. If offset is not 0, the packet is a later fragment;
+// offset is in units of 8 bytes.
 func sendGRE(t *testing.T, from, to string, offset byte, payload []byte) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
@@ -64,17 +66,19 @@ func sendGRE(t *testing.T, from, to string, offset byte, payload []byte) {
 	}
 	defer unix.Close(fd)
 	src, dst := netip.MustParseAddr(from).As4(), netip.MustParseAddr(to).As4()
-	packet := []byte{0x45, 0, 0, byte(20 + len(payload)), 0, 1, 0, offset, 64, unix.IPPROTO_GRE, 0, 0}
+	packet := []byte{
+		0x45, 0, 0, byte(20 + len(payload)), 0, 1, 0, offset, 64, unix.IPPROTO_GRE, 0, 0,
+	}
 	packet = append(append(append(packet, src[:]...), dst[:]...), payload...)
-	if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: dst}); err != nil && err != unix.ENOBUFS {
+	if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: dst}); err != nil &&
+		err != unix.ENOBUFS {
 		t.Fatal(err)
 	}
 }
 
-// The fence drops clear GRE of a protected address in both directions, fragments included, and
-// counts it by peer; GRE of other addresses, ESP and everything else passes. It comes to devices
-// that come later, comes back when somebody takes it away, and is gone when no address is
-// protected.
+// The fence drops clear GRE of a protected address in both directions, including fragments, and
+// counts it by peer. GRE of other addresses, ESP and all else passes. The fence also guards devices
+// that come later, comes back if somebody removes it, and is gone once no address is protected.
 func TestFence(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -98,13 +102,17 @@ func TestFence(t *testing.T) {
 		return exec.Command("ping", append([]string{"-c1", "-W1"}, args...)...).Run() == nil
 	}
 	there := func() bool {
-		return exec.Command("ip", "netns", "exec", peer, "ping", "-c1", "-W1", "10.255.0.1").Run() == nil
+		return exec.Command(
+			"ip", "netns", "exec", peer, "ping", "-c1", "-W1", "10.255.0.1",
+		).Run() == nil
 	}
 	if !ping("10.255.0.2") || !there() || !ping("-s", "1800", "-M", "dont", "10.255.0.2") {
 		t.Fatal("GRE does not pass without a fence")
 	}
 	f := runFence(t, local)
-	kerneltest.Eventually(t, "the fence is on the device", func() bool { return slices.Contains(f.Status().Devices, "under0") })
+	kerneltest.Eventually(t, "the fence is on the device", func() bool {
+		return slices.Contains(f.Status().Devices, "under0")
+	})
 
 	before := kerneltest.Received(t, peer, "gre1")
 	if ping("10.255.0.2") {
@@ -115,7 +123,8 @@ func TestFence(t *testing.T) {
 	}
 	ping("-s", "1800", "-M", "dont", "10.255.0.2")
 	if c := droppedOf(t, f, local, remote); c.Out != 2 {
-		t.Errorf("with a fragment more, after whose loss the kernel sends no other, it counts %+v", c)
+		t.Errorf("with a fragment more, after whose loss the kernel sends no other, it counts %+v",
+			c)
 	}
 	there()
 	if c := droppedOf(t, f, local, ""); c.In != 1 || c.InDevice != "under0" || c.Out != 2 {
@@ -124,14 +133,16 @@ func TestFence(t *testing.T) {
 	if n := kerneltest.Received(t, peer, "gre1") - before; n != 0 {
 		t.Errorf("the peer received %d packets", n)
 	}
-	for what, to := range map[string]string{"GRE of another address": "10.7.0.2", "what is no GRE": remote, "loopback": local} {
+	for what, to := range map[string]string{
+		"GRE of another address": "10.7.0.2", "what is no GRE": remote, "loopback": local,
+	} {
 		if !ping(to) {
 			t.Errorf("the fence stops %s", what)
 		}
 	}
 
-	// GRE of version 1, PPTP's, is not the tunnel's: it passes, and what is no GRE header at all
-	// does not.
+	// GRE of version 1 is PPTP's and not the tunnel's, so it passes. A packet without a GRE header
+	// does not pass.
 	cut := droppedOf(t, f, local, "")
 	pptp := []byte{0x30, 0x81, 0x88, 0x0b, 0, 0, 0, 0}
 	sendGRE(t, local, remote, 0, pptp)
@@ -150,7 +161,8 @@ func TestFence(t *testing.T) {
 	for _, change := range []string{"tc qdisc del dev under0 clsact", "tc filter del dev under0 egress", "tc filter del dev under0 ingress"} {
 		kerneltest.RunWith(t, "", change)
 		kerneltest.Eventually(t, "the filters are there again after "+change, func() bool {
-			out := kerneltest.Run(t, "tc", "filter", "show", "dev", "under0", "egress") + kerneltest.Run(t, "tc", "filter", "show", "dev", "under0", "ingress")
+			out := kerneltest.Run(t, "tc", "filter", "show", "dev", "under0", "egress") +
+				kerneltest.Run(t, "tc", "filter", "show", "dev", "under0", "ingress")
 			return strings.Contains(out, "cygnet_fence_out") && strings.Contains(out, "cygnet_fence_in")
 		})
 	}
@@ -164,7 +176,9 @@ func TestFence(t *testing.T) {
 		"addr add 203.0.113.65/26 dev br0", "addr add 203.0.113.129/26 dev port0", "link add vrf0 type vrf table 9", "addr add 192.0.2.1/32 dev vrf0"} {
 		kerneltest.IP(t, line)
 	}
-	kerneltest.Eventually(t, "the fence is on what came later", func() bool { return on("late0") && on("br0") })
+	kerneltest.Eventually(t, "the fence is on what came later", func() bool {
+		return on("late0") && on("br0")
+	})
 	for _, name := range []string{"lo", "gre1", "gre0", "bare0", "port0", "vrf0"} {
 		if on(name) {
 			t.Errorf("it is on %s", name)
@@ -185,13 +199,15 @@ func TestFence(t *testing.T) {
 	}
 	f.Guard(nil, false)
 	kerneltest.Eventually(t, "GRE passes", func() bool { return ping("10.7.0.2") })
-	if out := kerneltest.Run(t, "tc", "filter", "show", "dev", "under0", "egress"); strings.Contains(out, "cygnet") {
+	if out := kerneltest.Run(
+		t, "tc", "filter", "show", "dev", "under0", "egress",
+	); strings.Contains(out, "cygnet") {
 		t.Errorf("a filter is left: %s", out)
 	}
 }
 
-// The filters of an earlier run go on stopping GRE until the next one has its own in their place,
-// and are not left where that one does not want them.
+// The filters of an earlier run stop GRE until those of the next run replace them. The next run
+// removes them from devices where it does not want them.
 func TestFenceOfAnEarlierRun(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -206,7 +222,8 @@ func TestFenceOfAnEarlierRun(t *testing.T) {
 	go func() { ended <- earlier.Run(ctx) }()
 	earlier.Guard(addrs([]string{"198.51.100.1"}), false)
 	kerneltest.Eventually(t, "the fence is there", func() bool {
-		return slices.Contains(earlier.Status().Devices, "other0") && slices.Contains(earlier.Status().Devices, "under0")
+		return slices.Contains(earlier.Status().Devices, "other0") &&
+			slices.Contains(earlier.Status().Devices, "under0")
 	})
 	cancel()
 	if err := <-ended; err != nil {
@@ -218,9 +235,13 @@ func TestFenceOfAnEarlierRun(t *testing.T) {
 	}
 	kerneltest.IP(t, "addr flush dev other0")
 	f := runFence(t, "198.51.100.1")
-	kerneltest.Eventually(t, "the fence is on the device that leads somewhere", func() bool { return slices.Contains(f.Status().Devices, "under0") })
+	kerneltest.Eventually(t, "the fence is on the device that leads somewhere", func() bool {
+		return slices.Contains(f.Status().Devices, "under0")
+	})
 	kerneltest.Eventually(t, "and not on the other", func() bool {
-		return !strings.Contains(kerneltest.Run(t, "tc", "filter", "show", "dev", "other0", "egress"), "cygnet")
+		return !strings.Contains(kerneltest.Run(
+			t, "tc", "filter", "show", "dev", "other0", "egress",
+		), "cygnet")
 	})
 	if ping() || droppedOf(t, f, "198.51.100.1", "").Out != 1 {
 		t.Error("the new fence does not stop clear GRE")

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// direction is an end of a device's clsact qdisc, as netlink names the parent of a filter there.
+// direction is an end of a device's clsact qdisc. Its value is the parent that netlink gives a
+// filter there.
 type direction uint32
 
 const (
@@ -18,6 +19,7 @@ const (
 	atEgress  direction = 0xfffffff3
 )
 
+// String names the end of the qdisc as tc does.
 func (d direction) String() string {
 	switch d {
 	case atIngress:
@@ -28,53 +30,58 @@ func (d direction) String() string {
 	return fmt.Sprintf("parent %x", uint32(d))
 }
 
-// filter is wanted state: the program that a device is to have at one end of its clsact qdisc.
-// Handle, priority and name together tell our filter from those of others, also one that an
-// earlier run of the daemon left. Reconcile it like this:
+// filter is wanted state: the program that a device has to have at one end of its clsact qdisc. A
+// filter in the kernel with this handle, priority and name is the daemon's, even if an earlier run
+// made it. Reconcile it like this:
 //
 //	notices, err := listenFilters(ctx, log)
-//	keep(ctx, notices, func(n notice) bool { return filtersTouched(n, index) }, wake,
+//	keep(ctx, notices, func(n rtnl.Notice) bool { return filtersTouched(n, index) }, wake,
 //		func(cause string) error { report, err := ensureFilters(wanted); …; return err })
 //
-// and take it away with removeFilters. Nothing else is remembered: what counts is what the kernel
-// has at that moment.
+// and remove it with removeFilters. These functions keep no memory of what they did: they look at
+// what the kernel has at that moment.
 type filter struct {
 	device   string
-	index    int // of the device; 0: of whatever device has the name
+	index    int // of the device; 0: any device with that name
 	at       direction
 	name     string // as `tc filter show` prints it
 	handle   uint32
 	priority uint16
-	program  *ebpf.Program // not needed by removeFilters and findFilter
-	// shared: several tunnels have the same code there, each loaded for itself. Whoever's it is
-	// will do, or they would replace each other's for ever.
+	program  *ebpf.Program // removeFilters and findFilter do not need it
+
+	// shared says that several tunnels want the same code there, and that each has loaded it for
+	// itself. The program of any of them will do. Otherwise the tunnels would replace each other's
+	// program for ever.
 	shared bool
 }
 
+// String names the filter, for messages.
 func (f *filter) String() string {
 	return fmt.Sprintf("%s at the %s of %s", f.name, f.at, f.device)
 }
 
-// errPlaceTaken says that a filter of another program has the handle and priority of ours.
+// errPlaceTaken means that another program's filter has the handle and priority of the daemon's.
 var errPlaceTaken = errors.New("another program's filter is in the place of ours")
 
-// errDeviceReplaced says that another device has the name now. Its filters are not ours to change.
+// errDeviceReplaced means that another device has the name now. The daemon must not change that
+// device's filters.
 var errDeviceReplaced = errors.New("it was replaced in the meantime")
 
-// filterReport is what ensureFilters found.
+// filterReport is what ensureFilters found and did.
 type filterReport struct {
-	// placed are the filters that were missing, or had another program, and are there now.
+	// placed holds the filters that were missing, or had another program, and are right now.
 	placed []filter
-	// ahead describes filters of others that run before one of ours: their verdict may be final.
+	// ahead describes other programs' filters that run before one of the daemon's. Their verdict
+	// may be final.
 	ahead []string
-	// held are the wanted filters that the device has now, whatever became of the others.
+	// held holds the wanted filters that their device has now.
 	held []filter
 }
 
-// ensureFilters compares the wanted filters with what their devices have, and puts right what
-// differs: it adds the clsact qdisc where it is missing, adds a filter, or replaces the program of
-// ours in one step. It changes no filter of others; errPlaceTaken is one of its errors. A filter
-// that fails does not keep the others from being put right.
+// ensureFilters compares the wanted filters with what their devices have, and corrects the
+// differences. It adds a missing clsact qdisc or a missing filter, or replaces the program of the
+// daemon's filter in one step. It changes no filter of another program, but returns errPlaceTaken
+// if one is in the way. A filter that fails does not stop the others.
 func ensureFilters(wanted []filter) (filterReport, error) {
 	var report filterReport
 	r, err := rtnl.Open()
@@ -83,7 +90,7 @@ func ensureFilters(wanted []filter) (filterReport, error) {
 	}
 	defer r.Close()
 	var failed []error
-	said := make(map[string]bool) // both ends of a device mostly lack the same
+	said := make(map[string]bool) // both ends of a device mostly have the same error
 	for i := range wanted {
 		err := ensureFilter(r, &wanted[i], &report)
 		if err != nil && !said[err.Error()] {
@@ -94,6 +101,7 @@ func ensureFilters(wanted []filter) (filterReport, error) {
 	return report, errors.Join(failed...)
 }
 
+// ensureFilter is ensureFilters for one filter.
 func ensureFilter(r *rtnl.Conn, f *filter, report *filterReport) error {
 	index, err := filterDevice(r, f)
 	if err != nil {
@@ -160,8 +168,8 @@ func filterDevice(r *rtnl.Conn, f *filter) (int, error) {
 	return l.Index, nil
 }
 
-// among returns our filter of those that are there, nil if it is missing, and errPlaceTaken if
-// another program's has its place.
+// among returns the daemon's filter among those that are there, or nil if it is missing. It returns
+// errPlaceTaken if another program's filter has its place.
 func (f *filter) among(have []tcFilter) (*tcFilter, error) {
 	for i := range have {
 		other := &have[i]
@@ -177,6 +185,8 @@ func (f *filter) among(have []tcFilter) (*tcFilter, error) {
 	return nil, nil
 }
 
+// placeFilter adds the filter, with the clsact qdisc if that is missing. With replace it replaces
+// the program of the filter that is there.
 func placeFilter(r *rtnl.Conn, f *filter, index int, replace bool) error {
 	if !replace {
 		if err := ensureClsact(r, index, f.device); err != nil {
@@ -189,8 +199,8 @@ func placeFilter(r *rtnl.Conn, f *filter, index int, replace bool) error {
 	return nil
 }
 
-// ensureClsact adds the qdisc that filters hang on, unless it is there: replacing it would throw
-// away the filters of others.
+// ensureClsact adds the clsact qdisc, to which filters are attached, unless the device has it.
+// Replacing it would remove the filters of other programs.
 func ensureClsact(r *rtnl.Conn, index int, device string) error {
 	kinds, err := dumpQdiscs(r, index)
 	if err != nil {
@@ -202,17 +212,18 @@ func ensureClsact(r *rtnl.Conn, index int, device string) error {
 			return nil
 		case "ingress":
 			return fmt.Errorf("%s has an ingress qdisc, which excludes clsact: "+
-				"remove it (tc qdisc del dev %s ingress) and put its filters on clsact", device, device)
+				"remove it (tc qdisc del dev %s ingress) and put its filters on clsact",
+				device, device)
 		}
 	}
-	// EEXIST: somebody was faster.
+	// EEXIST means that another program was faster.
 	if err := addClsact(r, index); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add the clsact qdisc to %s: %w", device, err)
 	}
 	return nil
 }
 
-// findFilter reports whether the device has the filter, with whatever program.
+// findFilter reports whether the device has the filter, with any program.
 func findFilter(f filter) (bool, error) {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -231,8 +242,9 @@ func findFilter(f filter) (bool, error) {
 	return ours != nil, err
 }
 
-// removeFilters takes our filters away and leaves those of others, and the clsact qdisc: nobody
-// knows who else is about to use it. A filter or a device that is gone is no error.
+// removeFilters removes the daemon's filters. It leaves other programs' filters, and it leaves the
+// clsact qdisc, because another program may be about to use that. A filter or a device that is gone
+// is no error.
 func removeFilters(filters []filter) error {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -246,6 +258,7 @@ func removeFilters(filters []filter) error {
 	return failed
 }
 
+// removeFilter is removeFilters for one filter.
 func removeFilter(r *rtnl.Conn, f *filter) error {
 	index, err := filterDevice(r, f)
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, errDeviceReplaced) {

@@ -31,7 +31,8 @@ func tcProgram(t *testing.T, name string) *ebpf.Program {
 	return program
 }
 
-// keptFilters keeps the wanted filters and returns the newest report and error.
+// keptFilters keeps the wanted filters in place. It returns a function for the newest report and
+// error.
 func keptFilters(t *testing.T, wanted []filter, indexes ...int) func() (filterReport, error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -64,7 +65,8 @@ func keptFilters(t *testing.T, wanted []filter, indexes ...int) func() (filterRe
 	}
 }
 
-// Whatever somebody does to the filters of a device, ours come back, and those of others stay.
+// Whatever somebody does to the filters of a device, the daemon's come back, and other programs'
+// filters stay.
 func TestFiltersAreKept(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -94,7 +96,7 @@ func TestFiltersAreKept(t *testing.T) {
 		kerneltest.RunWith(t, "", change)
 		kerneltest.Eventually(t, "the filters are there again after "+change, there())
 	}
-	// Our filter with a program of somebody else's.
+	// The daemon's filter, but with another program's code.
 	other := in
 	other.program = tcProgram(t, "other")
 	if _, err := ensureFilters([]filter{other}); err != nil {
@@ -110,7 +112,8 @@ func TestFiltersAreKept(t *testing.T) {
 		return err == nil && len(filters) == 1 && filters[0].(*vnl.BpfFilter).Id == int(id)
 	})
 
-	// Somebody else's filter in the place of ours is left alone and told, until it goes.
+	// Another program's filter in the place of the daemon's is left alone and reported, until it
+	// goes.
 	kerneltest.RunWith(t, "", "tc filter del dev d0 egress pref 14")
 	kerneltest.Eventually(t, "the filters are there", there())
 	if err := removeFilters([]filter{in}); err != nil {
@@ -126,7 +129,8 @@ func TestFiltersAreKept(t *testing.T) {
 	kerneltest.Eventually(t, "both are there", there("matchall"))
 }
 
-// A filter in the place of ours is not touched: whoever put it there is told to take another.
+// Another program's filter in the place of the daemon's is not touched. The error says to give it
+// another priority.
 func TestFilterInOurPlaceStays(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

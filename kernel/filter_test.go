@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The daemon's filter is recognized by its priority, handle and name. Another program's filter in
+// its place is an error.
 func TestFilterTellsOursFromOthers(t *testing.T) {
 	wanted := filter{device: "gre1", at: atIngress, name: "ours", handle: 7, priority: 8}
 	ours := tcFilter{priority: 8, handle: 7, kind: "bpf", name: "ours", program: 1, direct: true}
@@ -23,14 +25,18 @@ func TestFilterTellsOursFromOthers(t *testing.T) {
 		want  *tcFilter
 		taken bool
 	}{
-		"nothing":               {nil, nil, false},
-		"ours":                  {[]tcFilter{ours}, &ours, false},
-		"another priority":      {[]tcFilter{bpf(9, 7, "ours")}, nil, false},
-		"another handle":        {[]tcFilter{bpf(8, 1, "theirs"), ours}, &ours, false},
-		"our place, bpf":        {[]tcFilter{bpf(8, 7, "theirs")}, nil, true},
-		"our place, other":      {[]tcFilter{{priority: 8, handle: 1, kind: "matchall"}}, nil, true},
-		"one before ours":       {[]tcFilter{{priority: 1, kind: "flower"}, ours}, &ours, false},
-		"another's behind ours": {[]tcFilter{ours, {priority: 9, handle: 7, kind: "u32"}}, &ours, false},
+		"nothing":          {nil, nil, false},
+		"ours":             {[]tcFilter{ours}, &ours, false},
+		"another priority": {[]tcFilter{bpf(9, 7, "ours")}, nil, false},
+		"another handle":   {[]tcFilter{bpf(8, 1, "theirs"), ours}, &ours, false},
+		"our place, bpf":   {[]tcFilter{bpf(8, 7, "theirs")}, nil, true},
+		"our place, other": {
+			[]tcFilter{{priority: 8, handle: 1, kind: "matchall"}}, nil, true,
+		},
+		"one before ours": {[]tcFilter{{priority: 1, kind: "flower"}, ours}, &ours, false},
+		"another's behind ours": {
+			[]tcFilter{ours, {priority: 9, handle: 7, kind: "u32"}}, &ours, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := wanted.among(test.have)
@@ -44,7 +50,7 @@ func TestFilterTellsOursFromOthers(t *testing.T) {
 	}
 }
 
-// filterMessage is a filter as the kernel lists it.
+// filterMessage returns a filter as the kernel lists it.
 func filterMessage(index int, priority uint16, kind string, chain uint32,
 	options func(*netlink.AttributeEncoder) error) netlink.Message {
 	attributes := netlink.NewAttributeEncoder()
@@ -55,10 +61,13 @@ func filterMessage(index int, priority uint16, kind string, chain uint32,
 	}
 	return netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_NEWTFILTER},
-		Data:   append(tcHead(index, 7, uint32(atIngress), filterInfo(priority)), rtnl.Encode(attributes)...),
+		Data: append(tcHead(index, 7, uint32(atIngress), filterInfo(priority)),
+			rtnl.Encode(attributes)...),
 	}
 }
 
+// parseFilter reads a bpf filter of chain 0, and leaves out other chains and entries without
+// options.
 func TestParseFilter(t *testing.T) {
 	program := func(e *netlink.AttributeEncoder) error {
 		e.String(bpfName, "ours")
@@ -67,7 +76,14 @@ func TestParseFilter(t *testing.T) {
 		return nil
 	}
 	empty := func(*netlink.AttributeEncoder) error { return nil }
-	want := tcFilter{priority: 8193, handle: 7, kind: "bpf", name: "ours", program: 77, direct: true}
+	want := tcFilter{
+		priority: 8193,
+		handle:   7,
+		kind:     "bpf",
+		name:     "ours",
+		program:  77,
+		direct:   true,
+	}
 	u32 := tcFilter{priority: 8193, handle: 7, kind: "u32"}
 	cut := filterMessage(3, 8193, "bpf", 0, program)
 	cut.Data = cut.Data[:tcmsgLen-1]
@@ -94,6 +110,7 @@ func TestParseFilter(t *testing.T) {
 	}
 }
 
+// A notification counts only if it is about one of the given devices, or if some were lost.
 func TestFiltersTouched(t *testing.T) {
 	about := func(kind netlink.HeaderType, index int) netlink.Message {
 		return netlink.Message{Header: netlink.Header{Type: kind}, Data: tcHead(index, 0, 0, 0)}
@@ -104,12 +121,14 @@ func TestFiltersTouched(t *testing.T) {
 		notice rtnl.Notice
 		want   bool
 	}{
-		"a filter of ours":       {told(about(unix.RTM_DELTFILTER, 3)), true},
-		"a qdisc of ours":        {told(about(unix.RTM_DELQDISC, 4)), true},
-		"a filter of another":    {told(about(unix.RTM_DELTFILTER, 5)), false},
-		"the device":             {told(about(unix.RTM_NEWLINK, 3)), true},
-		"another device":         {told(about(unix.RTM_NEWLINK, 5)), false},
-		"the second of two":      {told(about(unix.RTM_NEWLINK, 5), about(unix.RTM_NEWTFILTER, 3)), true},
+		"a filter of ours":    {told(about(unix.RTM_DELTFILTER, 3)), true},
+		"a qdisc of ours":     {told(about(unix.RTM_DELQDISC, 4)), true},
+		"a filter of another": {told(about(unix.RTM_DELTFILTER, 5)), false},
+		"the device":          {told(about(unix.RTM_NEWLINK, 3)), true},
+		"another device":      {told(about(unix.RTM_NEWLINK, 5)), false},
+		"the second of two": {
+			told(about(unix.RTM_NEWLINK, 5), about(unix.RTM_NEWTFILTER, 3)), true,
+		},
 		"notifications are lost": {rtnl.Notice{Lost: true}, true},
 		"a message cut short":    {told(short), false},
 	} {
@@ -121,7 +140,8 @@ func TestFiltersTouched(t *testing.T) {
 	}
 }
 
-// No message makes a parser panic, however long it is and whatever its attributes claim.
+// The parsers do not panic or write into the message, however long the message is and whatever
+// lengths its attributes claim.
 func FuzzParseFilter(f *testing.F) {
 	f.Add(filterMessage(3, 8193, kindBPF, 0, func(e *netlink.AttributeEncoder) error {
 		e.String(bpfName, "ours")
@@ -130,7 +150,9 @@ func FuzzParseFilter(f *testing.F) {
 	}).Data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
-		for _, kind := range []netlink.HeaderType{unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER, unix.RTM_NEWLINK} {
+		for _, kind := range []netlink.HeaderType{
+			unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER, unix.RTM_NEWLINK,
+		} {
 			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
 			if f, ok := parseFilter(m); ok && f.program != 0 && f.kind != kindBPF {
 				t.Errorf("filter %+v", f)

@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lookPause is the least time between two looks: somebody may change things all the time.
+// lookPause is the least time between two comparisons, since another program may change things all
+// the time.
 const lookPause = 50 * time.Millisecond
 
-// listenFilters opens a monitor of qdiscs, filters and links, trying again until ctx ends.
+// listenFilters delivers notifications of qdiscs, filters and links until ctx ends; see
+// rtnl.Listen.
 func listenFilters(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, error) {
 	return rtnl.Listen(ctx, log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_ROUTE,
@@ -24,8 +26,8 @@ func listenFilters(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, e
 	})
 }
 
-// filtersTouched reports whether a notification may mean that a filter on one of the devices, or
-// such a device itself, came, went or changed.
+// filtersTouched reports whether a notification may mean that a filter on one of the devices came,
+// went or changed, or that such a device itself did.
 func filtersTouched(n rtnl.Notice, indexes ...int) bool {
 	if n.Lost {
 		return true
@@ -49,9 +51,9 @@ func filtersTouched(n rtnl.Notice, indexes ...int) bool {
 	return false
 }
 
-// keep calls look until ctx ends: at once, after a notification that concerns it, after wake, after
-// schedule.AuditInterval, and after an error with back-off. Two looks are at least lookPause apart.
-// look gets the cause.
+// keep calls look until ctx ends: at once, after a notification for which concerns returns true,
+// after a value from wake, after schedule.AuditInterval, and after an error of look with back-off.
+// Two calls are at least lookPause apart. look gets the cause of the call.
 func keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.Notice) bool,
 	wake <-chan struct{}, look func(cause string) error) {
 	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)

@@ -9,11 +9,11 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// GuardEarly sets the guard (xfrm.EnsureGuard) of a tunnel that nobody keeps yet, because the
-// network or the daemon is still to come. It is set for every address that the tunnel may send
-// from, as far as one is to be known: the configured one, that of the underlay, that of an
-// interface of the tunnel's name that is there already, and those that the caller has from before.
-// It changes nothing else, and returns the addresses that are guarded.
+// GuardEarly sets the guard (xfrm.EnsureGuard) of a tunnel before the daemon or the network is
+// there. It guards every address from which the tunnel may send: the configured address, the
+// underlay's, that of an existing interface with the tunnel's name, and the addresses before, which
+// the caller knows from earlier. It leaves out those that cannot be found out. It changes nothing
+// else, and returns the addresses that it guarded.
 func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 	locals, problems := earlyLocals(cfg)
 	var guarded []netip.Addr
@@ -33,8 +33,9 @@ func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 	return guarded, problems
 }
 
-// earlyLocals asks the kernel for addresses of a tunnel. What it cannot tell must not keep the
-// others from being guarded.
+// earlyLocals returns the addresses that a tunnel may send from, by the configuration and by what
+// the kernel has. It returns those that it found even with an error, so that an address that cannot
+// be found out does not keep the others from being guarded.
 func earlyLocals(cfg TunnelConfig) ([]netip.Addr, error) {
 	locals := []netip.Addr{cfg.Local}
 	r, err := rtnl.Open()

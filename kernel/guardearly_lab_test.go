@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// The early guard is set for every address that the tunnel may have, and changes nothing else.
+// GuardEarly guards every address from which the tunnel may send, and changes nothing else.
 func TestGuardEarly(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -27,11 +27,28 @@ func TestGuardEarly(t *testing.T) {
 		before []netip.Addr
 		want   []netip.Addr
 	}{
-		{"a fixed address that nothing has yet", TunnelConfig{Name: "gre9", Local: a("203.0.113.9")}, nil, []netip.Addr{a("203.0.113.9")}},
-		{"the underlay's, while it is down", TunnelConfig{Name: "gre9", Underlay: "under0"}, nil, []netip.Addr{a("198.51.100.1")}},
-		{"that of an interface to adopt, too", TunnelConfig{Name: "gre1", Underlay: "under0"}, nil, []netip.Addr{a("198.51.100.7"), a("198.51.100.1")}},
-		{"that of before, where the underlay is not there", TunnelConfig{Name: "gre9", Underlay: "none0"}, []netip.Addr{a("203.0.113.1"), {}}, []netip.Addr{a("203.0.113.1")}},
-		{"each once", TunnelConfig{Name: "gre1", Local: a("198.51.100.7")}, []netip.Addr{a("198.51.100.7")}, []netip.Addr{a("198.51.100.7")}},
+		{
+			"a fixed address that nothing has yet",
+			TunnelConfig{Name: "gre9", Local: a("203.0.113.9")}, nil,
+			[]netip.Addr{a("203.0.113.9")},
+		},
+		{
+			"the underlay's, while it is down", TunnelConfig{Name: "gre9", Underlay: "under0"}, nil,
+			[]netip.Addr{a("198.51.100.1")},
+		},
+		{
+			"that of an interface to adopt, too", TunnelConfig{Name: "gre1", Underlay: "under0"},
+			nil, []netip.Addr{a("198.51.100.7"), a("198.51.100.1")},
+		},
+		{
+			"that of before, where the underlay is not there",
+			TunnelConfig{Name: "gre9", Underlay: "none0"}, []netip.Addr{a("203.0.113.1"), {}},
+			[]netip.Addr{a("203.0.113.1")},
+		},
+		{
+			"each once", TunnelConfig{Name: "gre1", Local: a("198.51.100.7")},
+			[]netip.Addr{a("198.51.100.7")}, []netip.Addr{a("198.51.100.7")},
+		},
 		{"none is known", TunnelConfig{Name: "under0", Underlay: "none0"}, nil, nil},
 	} {
 		kerneltest.IP(t, "xfrm policy flush")

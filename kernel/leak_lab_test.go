@@ -15,8 +15,8 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// Whatever returns an error has closed what it opened: descriptors and goroutines are as before.
-// A daemon tries most of these again and again.
+// A function that returns an error has closed what it opened: the numbers of descriptors and of
+// goroutines are as before. This matters because the daemon tries most of these again and again.
 func TestFailuresLeaveNothingOpen(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -48,19 +48,39 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		}
 	}
 	for name, fails := range map[string]func() error{
-		"a tunnel whose name is taken":      tunnel(func(c *TunnelConfig) { c.Name = "taken0" }),
-		"a tunnel without permission":       unprivileged(tunnel(func(*TunnelConfig) {})),
-		"a socket on another device":        func() error { return second(nhrpsocket.Listen(loopback, 0x2001)) },
-		"a socket on no device":             func() error { return second(nhrpsocket.Listen(9999, 0x2001)) },
-		"a socket without permission":       unprivileged(func() error { return second(nhrpsocket.Listen(gre9, 0x2001)) }),
-		"programs that cannot be attached":  func() error { return attachErr(t, "gre9", gre9, ModeEBPF, 0) },
-		"programs without permission":       unprivileged(func() error { return attachErr(t, "gre9", gre9, ModeEBPF, 0) }),
-		"programs on a device that is gone": func() error { return attachErr(t, "gre8", 8888, ModeEBPF, 0) },
-		"NFLOG's group taken":               func() error { return attachErr(t, "gre9", gre9, ModeNFLOG, 2000) },
-		"a guard without permission":        unprivileged(func() error { return xfrm.EnsureGuard(netip.MustParseAddr("198.51.100.1")) }),
-		"the address of no device":          func() error { return second(rtnl.UnderlayAddress("none0")) },
-		"ESP states without permission":     unprivileged(func() error { return second(xfrm.ESPStates(netip.MustParseAddr("198.51.100.1"))) }),
-		"the release of guards without it":  unprivileged(func() error { return second(ReleaseGuards()) }),
+		"a tunnel whose name is taken": tunnel(func(c *TunnelConfig) { c.Name = "taken0" }),
+		"a tunnel without permission":  unprivileged(tunnel(func(*TunnelConfig) {})),
+		"a socket on another device": func() error {
+			return second(nhrpsocket.Listen(loopback, 0x2001))
+		},
+		"a socket on no device": func() error {
+			return second(nhrpsocket.Listen(9999, 0x2001))
+		},
+		"a socket without permission": unprivileged(func() error {
+			return second(nhrpsocket.Listen(gre9, 0x2001))
+		}),
+		"programs that cannot be attached": func() error {
+			return attachErr(t, "gre9", gre9, ModeEBPF, 0)
+		},
+		"programs without permission": unprivileged(func() error {
+			return attachErr(t, "gre9", gre9, ModeEBPF, 0)
+		}),
+		"programs on a device that is gone": func() error {
+			return attachErr(t, "gre8", 8888, ModeEBPF, 0)
+		},
+		"NFLOG's group taken": func() error {
+			return attachErr(t, "gre9", gre9, ModeNFLOG, 2000)
+		},
+		"a guard without permission": unprivileged(func() error {
+			return xfrm.EnsureGuard(netip.MustParseAddr("198.51.100.1"))
+		}),
+		"the address of no device": func() error { return second(rtnl.UnderlayAddress("none0")) },
+		"ESP states without permission": unprivileged(func() error {
+			return second(xfrm.ESPStates(netip.MustParseAddr("198.51.100.1")))
+		}),
+		"the release of guards without it": unprivileged(func() error {
+			return second(ReleaseGuards())
+		}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			const rounds = 2
@@ -81,14 +101,20 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func attachErr(t *testing.T, device string, index int, mode string, group uint16) error {
-	path, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: device, Index: index, Mode: mode, Redirect: true, Group: group})
+	path, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+		Device:   device,
+		Index:    index,
+		Mode:     mode,
+		Redirect: true,
+		Group:    group,
+	})
 	if err == nil {
 		return path.Close()
 	}
 	return err
 }
 
-// descriptors counts the open descriptors of this process.
+// descriptors returns how many descriptors this process has open.
 func descriptors(t *testing.T) int {
 	t.Helper()
 	open, err := os.ReadDir("/proc/self/fd")

@@ -10,13 +10,13 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// Leftovers are what this package made in the kernel and what stays there when nobody runs.
+// Leftovers are what this package made in the kernel and what stays there when the daemon stops.
 type Leftovers struct {
-	Tunnels []string     // made by this package, by their names
-	Guarded []netip.Addr // local addresses with a guard
+	Tunnels []string     // names of the tunnels that this package made
+	Guarded []netip.Addr // local addresses that have a guard
 }
 
-// FindLeftovers reads them. A kernel without IPsec has no guards.
+// FindLeftovers reads the leftovers from the kernel. A kernel without IPsec has no guards.
 func FindLeftovers() (Leftovers, error) {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -37,8 +37,8 @@ func FindLeftovers() (Leftovers, error) {
 	return found, err
 }
 
-// ReleaseGuards removes the guards of all addresses that no GRE tunnel uses, and returns the other
-// guarded ones.
+// ReleaseGuards removes the guard of every local address that no GRE tunnel uses. It returns the
+// addresses that are still guarded, because a tunnel uses them.
 func ReleaseGuards() (kept []netip.Addr, err error) {
 	r, err := rtnl.Open()
 	if err != nil {

@@ -13,16 +13,18 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// What is ours in the kernel is found without knowing anything of an earlier run, and only guards
-// that nothing needs are released.
+// FindLeftovers finds the daemon's tunnels and guards without any knowledge of an earlier run.
+// ReleaseGuards removes only the guards that no tunnel needs.
 func TestLeftovers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	v4, unused, v6 := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("2001:db8::1")
+	v4, unused, v6 := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"),
+		netip.MustParseAddr("2001:db8::1")
 	compare := func(what string, want, got any) {
 		t.Helper()
-		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty(),
+		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}),
+			cmpopts.EquateEmpty(),
 			cmpopts.SortSlices(netip.Addr.Less)); diff != "" {
 			t.Errorf("%s: want (-), got (+):\n%s", what, diff)
 		}
@@ -50,7 +52,10 @@ func TestLeftovers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	compare("ours among others'", Leftovers{Tunnels: []string{"gre1"}, Guarded: []netip.Addr{v4, unused, v6}}, found())
+	compare("ours among others'", Leftovers{
+		Tunnels: []string{"gre1"},
+		Guarded: []netip.Addr{v4, unused, v6},
+	}, found())
 
 	kept, err := ReleaseGuards()
 	if err != nil {

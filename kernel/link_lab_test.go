@@ -8,6 +8,7 @@ import (
 	"cygnet/kernel/rtnl"
 )
 
+// linkNamed returns the link with this name, or nil if there is none.
 func linkNamed(t *testing.T, name string) *rtnl.Link {
 	t.Helper()
 	r, err := rtnl.Open()

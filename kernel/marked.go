@@ -12,23 +12,25 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// ErrNoMarks says that peers cannot be named by marks here: of several behind one NAT address only
-// one can be reached.
+// ErrNoMarks means that this system cannot reach peers by their marks. Of several peers behind one
+// NAT address, it reaches only one.
 var ErrNoMarks = errors.New("peers behind one NAT address cannot be told apart on this system")
 
-// What cygnet_probe of bpf/cygnet.c returns.
+// The bits of the result of cygnet_probe in bpf/cygnet.c: what the kernel cannot do.
 const (
-	probeNoSource  = 1
-	probeNoUnkeyed = 2
+	probeNoSource  = 1 // set the source address of a packet sent through the companion device
+	probeNoUnkeyed = 2 // send such a packet without a GRE key
 )
 
+// EnableMarks implements DataPath.
 func (s *ebpfPath) EnableMarks() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.askMarks()
 }
 
-// askMarks enables marks, and has them kept unless this kernel cannot have them at all. mu is held.
+// askMarks enables marks. Run keeps them enabled from then on, unless this kernel does not support
+// marks at all. mu is held.
 func (s *ebpfPath) askMarks() error {
 	if s.objects == nil {
 		return fmt.Errorf("%w: %w", ErrNoMarks, errNotLoaded)
@@ -41,13 +43,14 @@ func (s *ebpfPath) askMarks() error {
 	}
 	s.wanted.marks = !errors.Is(err, ErrNoMarks)
 	if s.wanted.marks {
-		s.state.Marks = oneLine(err) // it is tried again, and the state tells when it works
+		s.state.Marks = oneLine(err) // Run tries again, and clears it on success
 	}
 	return err
 }
 
-// compareMarks brings the companion device in step. One of an earlier run that nobody needs now
-// must not answer strangers either.
+// compareMarks compares the companion device with what is wanted, and corrects it. If marks are not
+// wanted, there may still be a companion device of an earlier run; compareMarks makes sure that it
+// takes nothing in.
 func (s *ebpfPath) compareMarks(found *finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,15 +61,17 @@ func (s *ebpfPath) compareMarks(found *finding) {
 		if found.marks == nil && !found.first && !s.egress {
 			found.marks = fmt.Errorf("no program of ours is at the egress of %s", s.device)
 		}
-		if found.first && (errors.Is(found.marks, ErrNoMarks) || errors.Is(found.marks, ErrCompanionTaken)) {
-			s.wanted.marks, found.marks = false, nil // the first SetMarked says so
+		if found.first &&
+			(errors.Is(found.marks, ErrNoMarks) || errors.Is(found.marks, ErrCompanionTaken)) {
+			s.wanted.marks, found.marks = false, nil // the first SetMarked returns the error
 		}
 	default:
 		found.marks = s.closeCompanion()
 	}
 }
 
-// enableMarks looks each time: it mends what others removed or changed.
+// enableMarks sets up the companion device and tells the programs its index. It checks everything
+// on each call, and so corrects what others removed or changed. mu is held.
 func (s *ebpfPath) enableMarks() error {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -95,7 +100,8 @@ func (s *ebpfPath) enableMarks() error {
 	return nil
 }
 
-// closeCompanion sees to it that a companion of ours takes nothing in, if there is one.
+// closeCompanion makes sure that a companion device of the daemon's, if there is one, takes nothing
+// in. mu is held.
 func (s *ebpfPath) closeCompanion() error {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -113,15 +119,16 @@ func (s *ebpfPath) closeCompanion() error {
 	return nil
 }
 
-// companionFilter is the filter that the companion is to have: this tunnel's at first, so that its
-// drops count here, then that of whichever tunnel.
+// companionFilter returns the filter that the companion device has to have. The first time it is
+// this tunnel's own, so that this tunnel counts its drops. After that, any tunnel's will do.
 func (s *ebpfPath) companionFilter() filter {
 	f := companionFilter
 	f.program, f.shared = s.objects.CygnetUnclaimed, s.companion != 0
 	return f
 }
 
-// probeMarks has the kernel run what sends to marked peers, without sending.
+// probeMarks finds out whether this kernel can send to marked peers. It has the kernel run the
+// program cygnet_probe, which sends nothing.
 func (s *ebpfPath) probeMarks(tunnel *rtnl.Link) error {
 	lacks, err := s.objects.CygnetProbe.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
 	if err != nil {
@@ -131,22 +138,27 @@ func (s *ebpfPath) probeMarks(tunnel *rtnl.Link) error {
 		return fmt.Errorf("%w: that needs Linux 5.19", ErrNoMarks)
 	}
 	if lacks&probeNoUnkeyed != 0 && !tunnel.OKeyed {
-		return fmt.Errorf("%w: without a GRE key on %s that needs Linux 6.3; give all routers the same key", ErrNoMarks, s.device)
+		return fmt.Errorf("%w: without a GRE key on %s that needs Linux 6.3; give all routers the same key",
+			ErrNoMarks, s.device)
 	}
 	return nil
 }
 
+// SetMarked implements DataPath.
 func (s *ebpfPath) SetMarked(peers map[netip.Addr]netip.Addr) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.setMarked(peers)
 }
 
+// setMarked is SetMarked with mu held.
 func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
 	var failed error
 	for name, real := range peers {
-		if _, ok := xfrm.MarkOf(name); !ok || real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
-			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w", name, real, s.device, nhrpsocket.ErrNBMA))
+		if _, ok := xfrm.MarkOf(name); !ok ||
+			real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
+			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w",
+				name, real, s.device, nhrpsocket.ErrNBMA))
 			continue
 		}
 		if real.IsValid() {
@@ -165,12 +177,13 @@ func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
 		}
 	}
 	if again {
-		s.ask() // it may work now, and if not, it is told
+		s.ask() // a comparison may succeed now; if it fails, State shows why
 	}
 	return failed
 }
 
-// lead sets or deletes what the table has of a marked peer.
+// lead sets the table's entry for a marked peer, or deletes it if there is no real address. mu is
+// held.
 func (s *ebpfPath) lead(name, real netip.Addr) error {
 	key := keyOf(name)
 	want, wanted := s.wanted.marked[key]
@@ -181,14 +194,14 @@ func (s *ebpfPath) lead(name, real netip.Addr) error {
 		return nil
 	}
 	if !wanted || want != keyOf(real) {
-		return nil // it was refused
+		return nil // setMarked refused the address
 	}
 	return s.objects.Marked.Put(key, want)
 }
 
-// adoptMarked knows the marked peers of before a restart from the kernel's IPsec policies, so that
-// their traffic goes on. Where marks cannot be had any more, the first SetMarked says so. mu is
-// held.
+// adoptMarked finds the marked peers of an earlier run in the kernel's IPsec policies, so that
+// their traffic goes on after a restart. If the kernel does not support marks any more, the first
+// SetMarked returns the error. mu is held.
 func (s *ebpfPath) adoptMarked() error {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -197,7 +210,7 @@ func (s *ebpfPath) adoptMarked() error {
 	defer r.Close()
 	tunnel, err := r.LinkByName(s.device)
 	if err != nil || tunnel == nil || !tunnel.GRE.Local.Is4() {
-		return err // attaching says what is wrong with the device
+		return err // attaching returns what is wrong with the device
 	}
 	peers, err := xfrm.MarkedPeers(tunnel.GRE.Local)
 	if errors.Is(err, rtnl.ErrNoXFRM) || err == nil && len(peers) == 0 {

@@ -20,13 +20,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The namespace of spoke 11 plays a NAT address with two routers behind it. They are the peers with
-// the marks 1 and 2 at the hub; what reaches them has the marks 101 and 102 there, so that a test
-// sees whose SA it came through.
+// The namespace of spoke 11 stands for a NAT address with two routers behind it. At the hub, the
+// two routers are the peers with the marks 1 and 2. In the namespace, packets that reach them have
+// the marks 101 and 102, so that a test sees through whose SA a packet came.
 const aead = "aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128"
 
 var markedNBMAs = map[int]netip.Addr{1: xfrm.MarkedNBMA(1), 2: xfrm.MarkedNBMA(2)}
 
+// secureMarked makes the SAs between the hub and the two routers, and sets the hub's guard.
 func secureMarked(t *testing.T) {
 	t.Helper()
 	batch := ""
@@ -52,15 +53,16 @@ func secureMarked(t *testing.T) {
 	kerneltest.RunWith(t, batch, "ip -n "+kerneltest.Spoke1+" -batch -")
 }
 
-// sendAs makes spoke 11 send through the SA of one of its routers from now on.
+// sendAs has the namespace of spoke 11 send through the SA of one of its routers from now on.
 func sendAs(t *testing.T, router int) {
 	t.Helper()
 	kerneltest.IPf(t, "-n %s xfrm policy update src 192.0.2.11 dst 192.0.2.1 proto gre dir out priority 1000 "+
-		"tmpl src 192.0.2.11 dst 192.0.2.1 proto esp reqid %d mode transport", kerneltest.Spoke1, router)
+		"tmpl src 192.0.2.11 dst 192.0.2.1 proto esp reqid %d mode transport",
+		kerneltest.Spoke1, router)
 }
 
-// markedHub is the hub with two routers at one address, a neighbour and a network for each, and the
-// programs attached.
+// markedHub builds the lab, with two routers at the address of spoke 11. The hub has a neighbour
+// and a route for each of them, and the programs are attached to its gre1.
 func markedHub(t *testing.T) DataPath {
 	t.Helper()
 	gre := kerneltest.HubAndSpokes(t)
@@ -70,12 +72,15 @@ func markedHub(t *testing.T) DataPath {
 		kerneltest.IPf(t, "route add 172.16.2%d.0/24 via 10.255.0.2%d", i, i)
 	}
 	s := attach(t, gre)
-	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[1]: kerneltest.Spoke1NBMA, markedNBMAs[2]: kerneltest.Spoke1NBMA}); err != nil {
+	if err := s.SetMarked(map[netip.Addr]netip.Addr{
+		markedNBMAs[1]: kerneltest.Spoke1NBMA, markedNBMAs[2]: kerneltest.Spoke1NBMA,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
+// readOne reads one packet.
 func readOne(t *testing.T, s *nhrpsocket.Socket) nhrpsocket.Message {
 	t.Helper()
 	ms := make([]nhrpsocket.Message, 1)
@@ -85,13 +90,16 @@ func readOne(t *testing.T, s *nhrpsocket.Socket) nhrpsocket.Message {
 	return ms[0]
 }
 
+// NHRP, local data and forwarded data for a marked peer leave through the SA of that peer.
 func TestMarkedPeersGetTheirOwnPackets(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	markedHub(t)
-	nhrpThere, dataThere := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
-	nhrp, data := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", unix.ETH_P_IP)
+	nhrpThere, dataThere := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	nhrp, data := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, "", "gre1", unix.ETH_P_IP)
 	lan(t)
 	for _, i := range []int{1, 2, 1} {
 		sendFrom(t, nhrp, markedNBMAs[i], kerneltest.Numbered(1)...)
@@ -100,16 +108,18 @@ func TestMarkedPeersGetTheirOwnPackets(t *testing.T) {
 		}
 		sendFrom(t, data, markedNBMAs[i], kerneltest.Datagram("10.255.0.1", fmt.Sprintf("10.255.0.2%d", i), 100))
 		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || len(m.Data) != 100 {
-			t.Errorf("data for router %d came through the SA of %d, %d bytes", i, m.Mark-100, len(m.Data))
+			t.Errorf("data for router %d came through the SA of %d, %d bytes",
+				i, m.Mark-100, len(m.Data))
 		}
 		kerneltest.RunWith(t, "", fmt.Sprintf("ip netns exec cygnet-lan bash -c echo>/dev/udp/172.16.2%d.5/9", i))
 		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || m.NBMA != kerneltest.HubNBMA {
-			t.Errorf("forwarded data for router %d came through the SA of %d, from %s", i, m.Mark-100, m.NBMA)
+			t.Errorf("forwarded data for router %d came through the SA of %d, from %s",
+				i, m.Mark-100, m.NBMA)
 		}
 	}
 }
 
-// lan is a host behind the hub.
+// lan makes a host behind the hub, in the namespace cygnet-lan.
 func lan(t *testing.T) {
 	t.Helper()
 	kerneltest.IPf(t, "netns add cygnet-lan")
@@ -122,16 +132,18 @@ func lan(t *testing.T) {
 		route add default via 172.17.1.1`, "ip -n cygnet-lan -batch -")
 }
 
+// A packet that is too long for the underlay reaches a marked peer in fragments.
 func TestPacketsTooLongForTheUnderlayReachMarkedPeers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	markedHub(t)
 	kerneltest.IPf(t, "link set eth0 mtu 1400")
-	there, data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, "", "gre1", unix.ETH_P_IP)
+	there, data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP),
+		openSocket(t, "", "gre1", unix.ETH_P_IP)
 	for _, length := range []int{1300, 1380, 1400, 4000} {
 		packet := kerneltest.Datagram("10.255.0.1", "10.255.0.21", length)
-		packet[6] |= 0x40 // don't fragment
+		packet[6] |= 0x40 // DF
 		sendFrom(t, data, markedNBMAs[1], packet)
 		if m := readOne(t, there); len(m.Data) != length || m.Mark != 101 {
 			t.Errorf("%d bytes came as %d", length, len(m.Data))
@@ -139,12 +151,14 @@ func TestPacketsTooLongForTheUnderlayReachMarkedPeers(t *testing.T) {
 	}
 }
 
+// A packet for a marked peer that SetMarked does not know is dropped and counted.
 func TestNothingLeavesForUnknownMarks(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	s := markedHub(t)
-	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
+	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
 	sendInVain(t, nhrp, xfrm.MarkedNBMA(9), 3)
 	if err := s.SetMarked(map[netip.Addr]netip.Addr{markedNBMAs[2]: {}}); err != nil {
 		t.Fatal(err)
@@ -159,23 +173,29 @@ func TestNothingLeavesForUnknownMarks(t *testing.T) {
 	}
 }
 
-// sendInVain sends packets that the program drops, which the kernel tells the sender.
+// sendInVain sends packets that the program drops. The kernel then returns an error to the sender.
 func sendInVain(t *testing.T, s *nhrpsocket.Socket, to netip.Addr, packets int) {
 	t.Helper()
 	for _, p := range kerneltest.Numbered(packets) {
-		if _, err := s.WriteBatch([]nhrpsocket.Message{{NBMA: to, Data: p}}); !errors.Is(err, unix.ENOBUFS) {
+		if _, err := s.WriteBatch([]nhrpsocket.Message{
+			{NBMA: to, Data: p},
+		}); !errors.Is(err, unix.ENOBUFS) {
 			t.Errorf("a packet to %s: %v", to, err)
 		}
 	}
 }
 
+// A received packet counts for the marked peer whose SA it came through. NHRP keeps the mark, and
+// data loses it.
 func TestMarksNameSenders(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	s := markedHub(t)
-	nhrp, data := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", unix.ETH_P_IP)
-	nhrpThere, dataThere := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	nhrp, data := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, "", "gre1", unix.ETH_P_IP)
+	nhrpThere, dataThere := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	for i := 1; i <= 2; i++ {
 		sendAs(t, i)
 		sendFrom(t, nhrpThere, kerneltest.HubNBMA, kerneltest.Numbered(1)...)
@@ -185,9 +205,12 @@ func TestMarksNameSenders(t *testing.T) {
 		if _, there := usedBy(t, s)[markedNBMAs[i]]; there {
 			t.Errorf("router %d has sent data already", i)
 		}
-		sendFrom(t, dataThere, kerneltest.HubNBMA, kerneltest.Datagram("10.255.0.21", "172.16.1.77", 100))
+		sendFrom(t, dataThere, kerneltest.HubNBMA,
+			kerneltest.Datagram("10.255.0.21", "172.16.1.77", 100))
 		if m := readOne(t, data); m.Mark != 0 {
-			t.Errorf("data of router %d still has mark %d: rules of the site may take it for theirs", i, m.Mark)
+			t.Errorf(
+				"data of router %d still has mark %d: rules of the site may take it for theirs",
+				i, m.Mark)
 		}
 		if _, there := usedBy(t, s)[markedNBMAs[i]]; !there {
 			t.Errorf("data of router %d does not count as its use: %v", i, usedBy(t, s))
@@ -198,13 +221,19 @@ func TestMarksNameSenders(t *testing.T) {
 	}
 }
 
+// After a restart, packets for the marked peers of the earlier run leave through the right SAs
+// before SetMarked is called.
 func TestRestartKnowsMarkedPeers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	first := markedHub(t)
 	link := linkNamed(t, "gre1")
-	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: link.Index, Mode: ModeEBPF})
+	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+		Device: "gre1",
+		Index:  link.Index,
+		Mode:   ModeEBPF,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,20 +241,25 @@ func TestRestartKnowsMarkedPeers(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
+	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
 	for i := 1; i <= 2; i++ {
 		sendFrom(t, nhrp, markedNBMAs[i], kerneltest.Numbered(1)...)
 		if m := readOne(t, there); m.Mark != uint32(100+i) {
-			t.Errorf("after the restart NHRP for router %d came through the SA of %d", i, m.Mark-100)
+			t.Errorf("after the restart NHRP for router %d came through the SA of %d",
+				i, m.Mark-100)
 		}
 	}
-	want := map[netip.Addr]netip.Addr{markedNBMAs[1]: kerneltest.Spoke1NBMA, markedNBMAs[2]: kerneltest.Spoke1NBMA}
+	want := map[netip.Addr]netip.Addr{
+		markedNBMAs[1]: kerneltest.Spoke1NBMA, markedNBMAs[2]: kerneltest.Spoke1NBMA,
+	}
 	got, err := xfrm.MarkedPeers(kerneltest.HubNBMA)
 	if diff := cmp.Diff(want, got, cmp.Comparer(kerneltest.SameAddr)); diff != "" || err != nil {
 		t.Errorf("marked peers by the kernel's policies (-want +got), %v:\n%s", err, diff)
 	}
 }
 
+// GRE that no tunnel claims reaches the companion device, which drops it. The host does not answer.
 func TestCompanionNeverAnswersStrangers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -235,12 +269,15 @@ func TestCompanionNeverAnswersStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := icmpEchos(t)
-	// Two tunnels that the hub does not have: without a key, and with another one.
+	// Two tunnels that the hub does not have: one without a key, and one with another key.
 	for name, key := range map[string]string{"gre8": "", "gre9": "key 99"} {
 		kerneltest.RunWith(t, fmt.Sprintf(`link add %[1]s type gre local 192.0.2.12 remote 192.0.2.1 %[2]s
 			link set %[1]s up
 			route add 172.16.1.1/32 dev %[1]s src 10.255.0.12`, name, key), "ip -n "+kerneltest.Spoke2+" -batch -")
-		_ = exec.Command("ip", "netns", "exec", kerneltest.Spoke2, "ping", "-q", "-c", "1", "-W", "1", "172.16.1.1").Run()
+		_ = exec.Command(
+			"ip", "netns", "exec", kerneltest.Spoke2, "ping", "-q", "-c", "1", "-W", "1",
+			"172.16.1.1",
+		).Run()
 		kerneltest.IPf(t, "-n %s link del %s", kerneltest.Spoke2, name)
 	}
 	if after := icmpEchos(t); after != before {
@@ -251,7 +288,7 @@ func TestCompanionNeverAnswersStrangers(t *testing.T) {
 	}
 }
 
-// icmpEchos is how many echo requests the host has received.
+// icmpEchos returns how many echo requests the host has received.
 func icmpEchos(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile("/proc/net/snmp")
@@ -278,6 +315,8 @@ func icmpEchos(t *testing.T) string {
 	return ""
 }
 
+// The companion device is made when marks are enabled, is made again if somebody deletes it, and is
+// removed with the programs.
 func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -291,16 +330,18 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 		if err := s.EnableMarks(); err != nil {
 			t.Fatal(err)
 		}
-		if l := linkNamed(t, "gre1-nat"); l == nil || !l.Up || !l.External || l.Alias != companionAlias {
+		if l := linkNamed(t, "gre1-nat"); l == nil || !l.Up || !l.External ||
+			l.Alias != companionAlias {
 			t.Fatalf("the companion: %+v", l)
 		}
 	}
-	kerneltest.IPf(t, "link del gre1-nat") // somebody tidies up
+	kerneltest.IPf(t, "link del gre1-nat") // as an administrator might
 	if err := s.SetMarked(nil); err != nil {
 		t.Fatal(err)
 	}
 	var way bpfWay
-	if err := s.(*ebpfPath).objects.Ways.Lookup(uint32(0), &way); err != nil || int(way.Companion) != linkNamed(t, "gre1-nat").Index || way.Key != 42 {
+	if err := s.(*ebpfPath).objects.Ways.Lookup(uint32(0), &way); err != nil ||
+		int(way.Companion) != linkNamed(t, "gre1-nat").Index || way.Key != 42 {
 		t.Errorf("the way after the companion was made again: %+v, %v", way, err)
 	}
 	if err := Detach("gre1"); err != nil {
@@ -311,6 +352,8 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 	}
 }
 
+// If another program has the GRE device in external mode, marks cannot be enabled, and that device
+// is left alone.
 func TestCompanionOfSomebodyElse(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -320,7 +363,9 @@ func TestCompanionOfSomebodyElse(t *testing.T) {
 	s := attach(t, gre)
 	for what, err := range map[string]error{
 		"enable marks": s.EnableMarks(),
-		"set marked":   s.SetMarked(map[netip.Addr]netip.Addr{xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA}),
+		"set marked": s.SetMarked(map[netip.Addr]netip.Addr{
+			xfrm.MarkedNBMA(1): kerneltest.Spoke1NBMA,
+		}),
 	} {
 		if !errors.Is(err, ErrCompanionTaken) || !strings.Contains(err.Error(), "other") {
 			t.Errorf("%s: %v", what, err)
@@ -334,6 +379,7 @@ func TestCompanionOfSomebodyElse(t *testing.T) {
 	}
 }
 
+// A tunnel without a GRE key can have marked peers only if the kernel can send without a key.
 func TestMarksWithoutKey(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -352,6 +398,8 @@ func TestMarksWithoutKey(t *testing.T) {
 	}
 }
 
+// SetMarked returns ErrNBMA for an address that stands for no mark, and for an impossible outer
+// address.
 func TestSetMarkedRefusesImpossibleAddresses(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -362,7 +410,9 @@ func TestSetMarkedRefusesImpossibleAddresses(t *testing.T) {
 		xfrm.MarkedNBMA(1): netip.MustParseAddr("2001:db8::1"),
 		xfrm.MarkedNBMA(2): netip.MustParseAddr("224.0.0.1"),
 	} {
-		if err := s.SetMarked(map[netip.Addr]netip.Addr{name: real}); !errors.Is(err, nhrpsocket.ErrNBMA) {
+		if err := s.SetMarked(map[netip.Addr]netip.Addr{
+			name: real,
+		}); !errors.Is(err, nhrpsocket.ErrNBMA) {
 			t.Errorf("%s at %s: %v", name, real, err)
 		}
 	}

@@ -14,13 +14,15 @@ import (
 	"cygnet/kernel/watch"
 )
 
-// A packet to an overlay address without a neighbour is told, held meanwhile, and goes out as soon
-// as the neighbour is there. What happens to neighbours of other devices is not told.
+// The kernel holds a packet to an overlay address without a neighbour, and Misses reports the
+// address. The packet leaves as soon as the neighbour is there. Misses reports nothing about
+// neighbours on other devices.
 func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
-	kerneltest.Run(t, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1") // it sends of its own accord
+	// With IPv6 the kernel would send packets of its own.
+	kerneltest.Run(t, "sysctl", "-q", "-w", "net.ipv6.conf.default.disable_ipv6=1")
 	kerneltest.Underlay(t)
 	cfg := labTunnel
 	cfg.Protected, cfg.ResolveMisses = false, true
@@ -34,7 +36,9 @@ func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 	missed := make(chan netip.Addr, 64)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- watch.Misses(ctx, kerneltest.Log(t), st.Index, func(a netip.Addr) { missed <- a }) }()
+	go func() {
+		done <- watch.Misses(ctx, kerneltest.Log(t), st.Index, func(a netip.Addr) { missed <- a })
+	}()
 	defer func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -64,5 +68,7 @@ func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 		t.Fatalf("%d packets left before the neighbour was there", n)
 	}
 	kerneltest.IP(t, "neigh replace 10.255.0.77 lladdr 198.51.100.77 dev gre1 nud permanent")
-	kerneltest.Eventually(t, "the held packet goes out", func() bool { return kerneltest.TXPackets(t) == 1 })
+	kerneltest.Eventually(t, "the held packet goes out", func() bool {
+		return kerneltest.TXPackets(t) == 1
+	})
 }

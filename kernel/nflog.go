@@ -17,14 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nflogCopy is how many bytes of a packet the kernel hands on at most.
+// nflogCopy is the most bytes of a packet that the kernel hands on.
 const nflogCopy = 256
 
-// nfgenmsgLen is the size of the header of netfilter's messages: family, version, resource number.
+// nfgenmsgLen is the size in bytes of the header of netfilter's messages: address family, version
+// and resource number.
 const nfgenmsgLen = 4
 
-// From linux/netfilter/nfnetlink_log.h: message types, attributes of a packet, attributes and
-// values of a configuration.
+// Constants of linux/netfilter/nfnetlink_log.h: the message types, the attributes of a packet, and
+// the attributes and values of a configuration.
 const (
 	nflogPacket = unix.NFNL_SUBSYS_ULOG << 8
 	nflogConfig = unix.NFNL_SUBSYS_ULOG<<8 | 1
@@ -41,17 +42,20 @@ const (
 	nfulnlCopyPacket     = 2
 )
 
-// nflogPath takes redirects from a firewall rule of the user's with the target NFLOG.
+// nflogPath is the DataPath without eBPF. It gets redirects from a firewall rule with the target
+// NFLOG, which the user adds.
 type nflogPath struct {
-	conn   *netlink.Conn // nil: no redirects wanted
-	index  uint32
-	reason string
-	closed context.Context
+	conn   *netlink.Conn   // nil: redirects are not wanted
+	index  uint32          // of the tunnel device
+	reason string          // why the mode is ModeNFLOG
+	closed context.Context // ended by close
 	close  context.CancelFunc
 
 	sampled, lost, foreign atomic.Uint64
 }
 
+// attachNFLOG returns the DataPath without eBPF. If redirects are wanted, it opens the NFLOG group
+// and logs the firewall rule that the user has to add. reason says why the mode is ModeNFLOG.
 func attachNFLOG(log *slog.Logger, cfg DataPathConfig, reason string) (*nflogPath, error) {
 	s := &nflogPath{index: uint32(cfg.Index), reason: reason}
 	s.closed, s.close = context.WithCancel(context.Background())
@@ -66,15 +70,17 @@ func attachNFLOG(log *slog.Logger, cfg DataPathConfig, reason string) (*nflogPat
 		return nil, errors.Join(explainNFLOG(err, cfg.Group), conn.Close())
 	}
 	s.conn = conn
-	log.Info("redirects come from NFLOG: the firewall must have this rule, and the same for ip6tables", "interface", cfg.Device, "rule", nflogRule(cfg))
+	log.Info("redirects come from NFLOG: the firewall must have this rule, and the same for ip6tables",
+		"interface", cfg.Device, "rule", nflogRule(cfg))
 	return s, nil
 }
 
-// explainNFLOG adds what the user can do about it.
+// explainNFLOG adds to an error what the user can do about it.
 func explainNFLOG(err error, group uint16) error {
 	err = fmt.Errorf("take packets of NFLOG group %d: %w", group, err)
 	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY): // the kernel uses either for a group that is taken
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY):
+		// The kernel returns one or the other if another program has the group.
 		return fmt.Errorf("%w (another program has this group, or CAP_NET_ADMIN is missing; with another name the interface gets another group)", err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%w (load the module: modprobe nfnetlink_log)", err)
@@ -82,26 +88,28 @@ func explainNFLOG(err error, group uint16) error {
 	return err
 }
 
-// firstNFLOGGroup is above those that people choose by hand.
+// firstNFLOGGroup is the lowest group that the daemon chooses. It is above the groups that people
+// choose by hand.
 const firstNFLOGGroup = 1024
 
-// nflogGroup is a device's own group: only one socket can have it. It follows from the name alone,
-// since a firewall rule that somebody wrote names it, and must stay right when other tunnels come
-// and go.
+// nflogGroup returns the NFLOG group of a device. Each device has its own group, because only one
+// socket can have a group. The group depends only on the device's name: a firewall rule names the
+// group, and must stay right when other tunnels come and go.
 func nflogGroup(device string) uint16 {
 	hash := fnv.New32a()
 	hash.Write([]byte(device))
 	return uint16(firstNFLOGGroup + hash.Sum32()%(1<<16-firstNFLOGGroup))
 }
 
-// nflogRule is the rule that the user adds.
+// nflogRule returns the firewall rule that the user has to add.
 func nflogRule(cfg DataPathConfig) string {
 	return fmt.Sprintf("iptables -I FORWARD -i %[1]s -o %[1]s -m hashlimit --hashlimit-upto 1/second --hashlimit-burst 1 "+
-		"--hashlimit-mode srcip,dstip --hashlimit-name %[1]s -j NFLOG --nflog-group %[2]d --nflog-size 128", cfg.Device, cfg.Group)
+		"--hashlimit-mode srcip,dstip --hashlimit-name %[1]s -j NFLOG --nflog-group %[2]d --nflog-size 128",
+		cfg.Device, cfg.Group)
 }
 
-// bindNFLOG makes the kernel deliver the group's packets to the connection, each at once: by
-// default it collects them for up to a second.
+// bindNFLOG has the kernel deliver the packets of a group to the connection. It has the kernel
+// deliver each packet at once; by default the kernel collects packets for up to a second.
 func bindNFLOG(conn *netlink.Conn, group uint16) error {
 	mode := binary.BigEndian.AppendUint32(nil, nflogCopy)
 	mode = append(mode, nfulnlCopyPacket, 0)
@@ -127,8 +135,10 @@ func bindNFLOG(conn *netlink.Conn, group uint16) error {
 	return conn.SetReadBuffer(4 << 20)
 }
 
+// State implements DataPath.
 func (s *nflogPath) State() PathState { return PathState{Mode: ModeNFLOG, Reason: s.reason} }
 
+// Run implements DataPath.
 func (s *nflogPath) Run(ctx context.Context, f func(Redirect)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -156,7 +166,8 @@ func (s *nflogPath) Run(ctx context.Context, f func(Redirect)) error {
 	}
 }
 
-// runError tells an error from the end of Run.
+// runError returns nil if the error came because Run has to end, and otherwise the error with what
+// was being done.
 func (s *nflogPath) runError(ctx context.Context, err error) error {
 	if ctx.Err() != nil || s.closed.Err() != nil {
 		return nil
@@ -164,6 +175,7 @@ func (s *nflogPath) runError(ctx context.Context, err error) error {
 	return fmt.Errorf("read redirects: %w", err)
 }
 
+// take calls f with the redirect of a message, and counts it.
 func (s *nflogPath) take(m netlink.Message, f func(Redirect)) {
 	if m.Header.Type != nflogPacket {
 		return
@@ -177,8 +189,8 @@ func (s *nflogPath) take(m netlink.Message, f func(Redirect)) {
 	f(r)
 }
 
-// parseNFLOG reads a logged packet. Only those that came in on the device and leave by it are
-// redirects, whatever the rule matches.
+// parseNFLOG reads a logged packet. It returns false unless the packet is a redirect: it arrived on
+// the device with this index, and leaves by it. The user's rule may match other packets.
 func parseNFLOG(b []byte, index uint32) (r Redirect, ok bool) {
 	if len(b) < nfgenmsgLen {
 		return Redirect{}, false
@@ -204,8 +216,8 @@ func parseNFLOG(b []byte, index uint32) (r Redirect, ok bool) {
 	return r, attributes.Err() == nil && in == index && out == index && len(r.Packet) > 0
 }
 
-// hardwareAddress reads struct nfulnl_msg_packet_hw: on a gre device the link-layer source is the
-// outer source address.
+// hardwareAddress reads struct nfulnl_msg_packet_hw, the link-layer source of a packet. On a gre
+// device that is the outer source address.
 func hardwareAddress(b []byte) netip.Addr {
 	if len(b) < 8 || binary.BigEndian.Uint16(b) != 4 {
 		return netip.Addr{}
@@ -213,23 +225,36 @@ func hardwareAddress(b []byte) netip.Addr {
 	return netip.AddrFrom4([4]byte(b[4:8]))
 }
 
+// Sent returns ErrNoSent: NFLOG does not count what is sent.
 func (s *nflogPath) Sent() ([]Sent, error) { return nil, ErrNoSent }
-func (s *nflogPath) Use() ([]Use, error)   { return nil, ErrNoUse }
 
+// Use returns ErrNoUse: NFLOG keeps no last-use times.
+func (s *nflogPath) Use() ([]Use, error) { return nil, ErrNoUse }
+
+// Admit returns ErrNoAdmission: without eBPF every peer may send data.
 func (s *nflogPath) Admit([]Admission) error { return ErrNoAdmission }
 
+// Settle does nothing, since without eBPF no peer was adopted.
 func (s *nflogPath) Settle() error { return nil }
 
+// EnableMarks returns ErrNoMarks: marks need eBPF.
 func (s *nflogPath) EnableMarks() error {
 	return fmt.Errorf("%w: the tunnel has no eBPF programs", ErrNoMarks)
 }
 
+// SetMarked returns ErrNoMarks: marks need eBPF.
 func (s *nflogPath) SetMarked(map[netip.Addr]netip.Addr) error { return s.EnableMarks() }
 
+// Stats implements DataPath.
 func (s *nflogPath) Stats() (DataPathStats, error) {
-	return DataPathStats{Sampled: s.sampled.Load(), Lost: s.lost.Load(), Foreign: s.foreign.Load()}, nil
+	return DataPathStats{
+		Sampled: s.sampled.Load(),
+		Lost:    s.lost.Load(),
+		Foreign: s.foreign.Load(),
+	}, nil
 }
 
+// Close implements DataPath.
 func (s *nflogPath) Close() error {
 	s.close()
 	if s.conn == nil {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addNFLOGRules adds the rules that the log tells the user to add.
+// addNFLOGRules adds the firewall rules that the log tells the user to add.
 func addNFLOGRules(t *testing.T, cfg DataPathConfig) {
 	t.Helper()
 	cfg.setDefaults()
@@ -29,14 +29,20 @@ func addNFLOGRules(t *testing.T, cfg DataPathConfig) {
 	}
 }
 
-// The programs of an earlier run go where this one cannot tell them whom to admit.
+// With NFLOG, the programs of an earlier run are removed, since they would never learn of newly
+// admitted peers.
 func TestFallbackRemovesThePrograms(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	attachWith(t, gre.Attrs().Index, func(*DataPathConfig) {})
-	s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeNFLOG, Admission: true})
+	s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+		Device:    "gre1",
+		Index:     gre.Attrs().Index,
+		Mode:      ModeNFLOG,
+		Admission: true,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +61,7 @@ func TestFallbackRemovesThePrograms(t *testing.T) {
 	}
 }
 
+// NFLOG hands on the packets that the kernel forwards back into the tunnel, and no others.
 func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -63,20 +70,24 @@ func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
 	s, redirects := watchRedirects(t, cfg)
 	addNFLOGRules(t, cfg)
-	// Rules may be broader than they must be.
+	// The user's rules may match more than they have to.
 	target := fmt.Sprintf(" -j NFLOG --nflog-group %d --nflog-size 128", nflogGroup("gre1"))
 	kerneltest.RunWith(t, "", "iptables -I FORWARD -i gre1 -o lan0"+target)
 	kerneltest.RunWith(t, "", "iptables -I INPUT -i gre1"+target)
 	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
-	short, long := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60), kerneltest.Datagram("172.16.11.5", "172.16.12.6", 1300)
+	short, long := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60),
+		kerneltest.Datagram("172.16.11.5", "172.16.12.6", 1300)
 	six := kerneltest.Datagram("fd00:11::5", "fd00:12::5", 100)
-	sendFrom(t, spoke, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60), kerneltest.Datagram("172.16.11.5", "10.255.0.1", 60), short, short, long)
+	sendFrom(t, spoke, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60),
+		kerneltest.Datagram("172.16.11.5", "10.255.0.1", 60), short, short, long)
 	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA, six)
 	for _, packet := range [][]byte{short, long, six} {
 		packet = append([]byte(nil), packet[:min(len(packet), 128)]...)
 		got := next(t, redirects)
 		forwarded(packet)
-		if diff := cmp.Diff(Redirect{kerneltest.Spoke1NBMA, packet}, got, cmp.Comparer(kerneltest.SameAddr)); diff != "" {
+		if diff := cmp.Diff(
+			Redirect{kerneltest.Spoke1NBMA, packet}, got, cmp.Comparer(kerneltest.SameAddr),
+		); diff != "" {
 			t.Errorf("redirect (-want +got):\n%s", diff)
 		}
 	}
@@ -88,7 +99,7 @@ func TestNFLOGHandsOnPacketsThatTurnBack(t *testing.T) {
 	}
 }
 
-// forwarded changes a packet as a router does before its FORWARD chain.
+// forwarded changes a packet as a router does before its FORWARD chain sees the packet.
 func forwarded(packet []byte) {
 	if packet[0]>>4 == 6 {
 		packet[7]--
@@ -98,6 +109,7 @@ func forwarded(packet []byte) {
 	packet[10]++ // the checksum
 }
 
+// If eBPF fails, redirects come from NFLOG.
 func TestAttachFallsBackToNFLOG(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -110,7 +122,8 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 		t.Errorf("mode %q, reason %q", s.State().Mode, s.State().Reason)
 	}
 	addNFLOGRules(t, cfg)
-	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
+		kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	if r := next(t, redirects); r.From != kerneltest.Spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}
@@ -132,7 +145,7 @@ func TestAttachFallsBackToNFLOG(t *testing.T) {
 	again.Close()
 }
 
-// Every tunnel has redirects, not only the first.
+// NFLOG reports the redirects of every tunnel, and not only those of the first.
 func TestNFLOGOnTwoTunnels(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -143,7 +156,12 @@ func TestNFLOGOnTwoTunnels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre2", Index: other.Attrs().Index, Redirect: true, Mode: ModeNFLOG})
+	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+		Device:   "gre2",
+		Index:    other.Attrs().Index,
+		Redirect: true,
+		Mode:     ModeNFLOG,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,12 +169,14 @@ func TestNFLOGOnTwoTunnels(t *testing.T) {
 	cfg := DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeNFLOG}
 	_, redirects := watchRedirects(t, cfg)
 	addNFLOGRules(t, cfg)
-	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
+		kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
 	if r := next(t, redirects); r.From != kerneltest.Spoke1NBMA {
 		t.Errorf("redirect from %v", r.From)
 	}
 }
 
+// Run ends with its context and can be called again, in both modes.
 func TestDataPathRunEndsAndStartsAgain(t *testing.T) {
 	for _, mode := range []string{ModeEBPF, ModeNFLOG} {
 		for _, redirect := range []bool{true, false} {
@@ -165,7 +185,12 @@ func TestDataPathRunEndsAndStartsAgain(t *testing.T) {
 					return
 				}
 				gre := kerneltest.HubAndSpokes(t)
-				s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: redirect, Mode: mode})
+				s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+					Device:   "gre1",
+					Index:    gre.Attrs().Index,
+					Redirect: redirect,
+					Mode:     mode,
+				})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -15,18 +15,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Feature is something of the kernel that the daemon needs, or is better with.
+// Feature is a feature of the kernel that the daemon needs, or works better with.
 type Feature struct {
 	Name    string // such as "ESP with AES-GCM"
-	Lacking error  // why it cannot be had; nil: it is there
-	Without string // what that means
-	IPsec   bool   // it is of use to protected interfaces only
-	Needed  bool   // the daemon cannot do its work without it
+	Lacking error  // why the kernel does not have the feature; nil: the kernel has it
+	Without string // what does not work without the feature
+	IPsec   bool   // only protected interfaces use the feature
+	Needed  bool   // the daemon cannot work without the feature
 }
 
-// Probe finds out what the kernel has by trying it, in a network namespace of its own that ends
-// with the call: nothing of this machine is touched, but modules are loaded that the daemon would
-// have loaded. The error is rtnl.ErrNoPermission where this process may not try.
+// Probe finds out which features the kernel has, by trying them. It does so in a network namespace
+// of its own, which ends with the call. It changes nothing on this machine, but it may cause the
+// kernel to load modules that the daemon would have it load, too. It returns rtnl.ErrNoPermission
+// if this process lacks the permission.
 func Probe() ([]Feature, error) {
 	type result struct {
 		features []Feature
@@ -34,7 +35,9 @@ func Probe() ([]Feature, error) {
 	}
 	done := make(chan result)
 	go func() {
-		runtime.LockOSThread() // for good: the thread, and the namespace with it, ends with this goroutine
+		// The goroutine never unlocks its thread. So the thread ends with the goroutine, and the
+		// namespace ends with the thread.
+		runtime.LockOSThread()
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			done <- result{err: rtnl.Explain(err, "make a network namespace to try the kernel in")}
 			return
@@ -45,25 +48,31 @@ func Probe() ([]Feature, error) {
 	return r.features, r.err
 }
 
-// probe tries what is in the thread's network namespace.
+// probe tries the features in the network namespace of the calling thread.
 func probe() []Feature {
 	local, peer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	return []Feature{
 		{"multipoint GRE", probeGRE(local), "nothing works", false, true},
 		{"IPsec policies", xfrm.EnsureGuard(local), "protected interfaces do not work", true, true},
-		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work", true, true},
+		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work",
+			true, true},
 		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false, false},
 		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true, false},
 	}
 }
 
+// probeGRE creates an mGRE tunnel.
 func probeGRE(local netip.Addr) error {
 	r, err := rtnl.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if err := r.CreateGRE("probe", rtnl.GREParams{Local: local, TTL: 64, Fragment: true}); errors.Is(err, unix.EOPNOTSUPP) {
+	if err := r.CreateGRE("probe", rtnl.GREParams{
+		Local:    local,
+		TTL:      64,
+		Fragment: true,
+	}); errors.Is(err, unix.EOPNOTSUPP) {
 		return fmt.Errorf("%w (%w)", rtnl.ErrNoGRE, err)
 	} else if err != nil {
 		return rtnl.Explain(err, "make a tunnel")
@@ -71,19 +80,31 @@ func probeGRE(local netip.Addr) error {
 	return nil
 }
 
-// probeESP adds a state as charon would, for the direction that needs no policy to be used.
+// probeESP adds an ESP state as charon would. The state is an inbound one, which the kernel uses
+// without a policy.
 func probeESP(local, peer netip.Addr) error {
 	state := &vnl.XfrmState{
-		Src: net.IP(peer.AsSlice()), Dst: net.IP(local.AsSlice()), Proto: vnl.XFRM_PROTO_ESP, Mode: vnl.XFRM_MODE_TRANSPORT, Spi: 0x1000, ReplayWindow: 32,
-		Aead: &vnl.XfrmStateAlgo{Name: "rfc4106(gcm(aes))", Key: make([]byte, 20), ICVLen: 128},
+		Src:          net.IP(peer.AsSlice()),
+		Dst:          net.IP(local.AsSlice()),
+		Proto:        vnl.XFRM_PROTO_ESP,
+		Mode:         vnl.XFRM_MODE_TRANSPORT,
+		Spi:          0x1000,
+		ReplayWindow: 32,
+		Aead: &vnl.XfrmStateAlgo{
+			Name:   "rfc4106(gcm(aes))",
+			Key:    make([]byte, 20),
+			ICVLen: 128,
+		},
 	}
 	err := xfrm.WithHandle(func(h *vnl.Handle) error { return h.XfrmStateAdd(state) })
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: load the modules (modprobe esp4 gcm), or boot a kernel that has them", err)
+	return fmt.Errorf("%w: load the modules (modprobe esp4 gcm), or boot a kernel that has them",
+		err)
 }
 
+// probeEBPF loads the programs of the data path.
 func probeEBPF() error {
 	cfg := DataPathConfig{Admission: true}
 	cfg.setDefaults()
@@ -94,11 +115,13 @@ func probeEBPF() error {
 	return objects.Close()
 }
 
+// probeMark sets the option that has a socket report the marks of received packets.
 func probeMark() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	return os.NewSyscallError("setsockopt SO_RCVMARK", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1))
+	return os.NewSyscallError("setsockopt SO_RCVMARK",
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1))
 }

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The lab's kernel has all; trying leaves nothing behind in the namespace of who asks.
+// The lab's kernel has all features. Probe leaves nothing behind in the caller's namespace.
 func TestProbe(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -28,20 +28,24 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s: %v", f.Name, f.Lacking)
 		}
 	}
-	for _, left := range []string{kerneltest.IP(t, "xfrm policy"), kerneltest.IP(t, "xfrm state"), kerneltest.IP(t, "-o link")} {
+	for _, left := range []string{
+		kerneltest.IP(t, "xfrm policy"), kerneltest.IP(t, "xfrm state"),
+		kerneltest.IP(t, "-o link"),
+	} {
 		if strings.Contains(left, "probe") || strings.Contains(left, "src") {
 			t.Errorf("left behind:\n%s", left)
 		}
 	}
 }
 
-// Who may not try is told so, not that the kernel has nothing.
+// A process without the permission gets ErrNoPermission, and not a list of missing features.
 func TestProbeWithoutPermission(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	const nobody = 65534
-	if err := errors.Join(syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil { // of this process alone: it is the namespace's own
+	// This changes only the child process that OwnNamespace started.
+	if err := errors.Join(syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
 		t.Fatal(err)
 	}
 	features, err := Probe()

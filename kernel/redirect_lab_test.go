@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchRedirects attaches the programs to gre1 and returns its redirects.
+// watchRedirects attaches the programs to gre1, and returns a channel with its redirects.
 func watchRedirects(t *testing.T, cfg DataPathConfig) (DataPath, <-chan Redirect) {
 	t.Helper()
 	s, err := AttachDataPath(kerneltest.Log(t), cfg)
@@ -52,12 +52,18 @@ func next(t *testing.T, redirects <-chan Redirect) Redirect {
 	}
 }
 
+// The programs hand on the first bytes of a packet that the kernel forwards back into the tunnel.
 func TestDataPathHandsOnPacketsThatTurnBack(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	_, redirects := watchRedirects(t, DataPathConfig{
+		Device:   "gre1",
+		Index:    gre.Attrs().Index,
+		Redirect: true,
+		Mode:     ModeEBPF,
+	})
 	for name, packet := range map[string][]byte{
 		"IPv4":              kerneltest.Datagram("172.16.11.5", "172.16.12.5", 100),
 		"IPv4, header only": kerneltest.Datagram("172.16.11.5", "172.16.12.6", 20),
@@ -68,27 +74,37 @@ func TestDataPathHandsOnPacketsThatTurnBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			arrivals := openSocket(t, kerneltest.Spoke2, "gre1", kerneltest.EtherType(packet))
-			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.EtherType(packet)), kerneltest.HubNBMA, packet)
+			sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.EtherType(packet)),
+				kerneltest.HubNBMA, packet)
 			want := Redirect{From: kerneltest.Spoke1NBMA, Packet: packet[:min(len(packet), 256)]}
-			if diff := cmp.Diff(want, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
+			if diff := cmp.Diff(
+				want, next(t, redirects), cmp.Comparer(kerneltest.SameAddr),
+			); diff != "" {
 				t.Errorf("redirect (-want +got):\n%s", diff)
 			}
-			// The program only looks: the packet goes on to the other spoke.
+			// The program only takes a sample: the packet goes on to the other spoke.
 			ms := make([]nhrpsocket.Message, 1)
 			if _, err := arrivals.ReadBatch(ms); err != nil || len(ms[0].Data) != len(packet) {
-				t.Errorf("the other spoke got %d bytes of %d, %v", len(ms[0].Data), len(packet), err)
+				t.Errorf("the other spoke got %d bytes of %d, %v",
+					len(ms[0].Data), len(packet), err)
 			}
 		})
 	}
 }
 
+// The programs hand on no packet that stays at the hub, is multicast, has no way or is damaged.
 func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	kerneltest.IPf(t, "route add blackhole 172.16.99.0/24")
-	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	s, redirects := watchRedirects(t, DataPathConfig{
+		Device:   "gre1",
+		Index:    gre.Attrs().Index,
+		Redirect: true,
+		Mode:     ModeEBPF,
+	})
 	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	fence := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
 	damaged := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
@@ -104,9 +120,13 @@ func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
 	} {
 		sendFrom(t, spoke, kerneltest.HubNBMA, packet)
 	}
-	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, fence)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+		kerneltest.HubNBMA, fence)
 	sendFrom(t, spoke, kerneltest.HubNBMA, fence)
-	if diff := cmp.Diff(Redirect{From: kerneltest.Spoke1NBMA, Packet: fence}, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
+	if diff := cmp.Diff(Redirect{
+		From:   kerneltest.Spoke1NBMA,
+		Packet: fence,
+	}, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 		t.Errorf("the first redirect is another packet (-want +got):\n%s", diff)
 	}
 	stats, err := s.Stats()
@@ -115,41 +135,57 @@ func TestDataPathIgnoresWhatDoesNotTurnBack(t *testing.T) {
 	}
 }
 
+// Of each flow, only the first packet is handed on within SampleRate.First. A flow is an outer
+// source, an inner source and a destination.
 func TestDataPathLimitsEachFlow(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
-		Rate: SampleRate{First: time.Hour, Last: time.Hour}})
-	one, two := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
+	_, redirects := watchRedirects(t,
+		DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+			Rate: SampleRate{First: time.Hour, Last: time.Hour}})
+	one, two := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP),
+		openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP)
 	flow := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
-	otherSource, otherDestination := kerneltest.Datagram("172.16.11.6", "172.16.12.5", 60), kerneltest.Datagram("172.16.11.5", "172.16.12.6", 60)
-	sendFrom(t, one, kerneltest.HubNBMA, flow, flow, flow, otherSource, flow, otherDestination, flow)
-	sendFrom(t, two, kerneltest.HubNBMA, flow, flow) // another peer; the hub does not mind that its source address is spoofed
+	otherSource, otherDestination := kerneltest.Datagram("172.16.11.6", "172.16.12.5", 60),
+		kerneltest.Datagram("172.16.11.5", "172.16.12.6", 60)
+	sendFrom(t, one, kerneltest.HubNBMA, flow, flow, flow, otherSource, flow, otherDestination,
+		flow)
+	// Another peer sends with the same inner source. Without SourceCheck, the hub takes that.
+	sendFrom(t, two, kerneltest.HubNBMA, flow, flow)
 	back := kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60)
 	sendFrom(t, two, kerneltest.HubNBMA, back)
 	var got []Redirect
 	for range 5 {
 		got = append(got, next(t, redirects))
 	}
-	want := []Redirect{{kerneltest.Spoke1NBMA, flow}, {kerneltest.Spoke1NBMA, otherSource}, {kerneltest.Spoke1NBMA, otherDestination}, {kerneltest.Spoke2NBMA, flow}, {kerneltest.Spoke2NBMA, back}}
+	want := []Redirect{
+		{kerneltest.Spoke1NBMA, flow}, {kerneltest.Spoke1NBMA, otherSource},
+		{kerneltest.Spoke1NBMA, otherDestination}, {kerneltest.Spoke2NBMA, flow},
+		{kerneltest.Spoke2NBMA, back},
+	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(kerneltest.SameAddr)); diff != "" {
 		t.Errorf("redirects (-want +got):\n%s", diff)
 	}
 }
 
+// The time between the samples of a flow doubles from SampleRate.First to SampleRate.Last.
 func TestDataPathSlowsDownOnAFlowThatGoesOn(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
-		Rate: SampleRate{First: 100 * time.Millisecond, Last: 400 * time.Millisecond}})
+	s, redirects := watchRedirects(t,
+		DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+			Rate: SampleRate{First: 100 * time.Millisecond, Last: 400 * time.Millisecond}})
 	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	packet := kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60)
-	key := bpfFlow{OuterSource: bpfAddress{B: kerneltest.Spoke1NBMA.As16()}, Source: bpfAddress{B: netip.MustParseAddr("172.16.11.5").As16()},
-		Destination: bpfAddress{B: netip.MustParseAddr("172.16.12.5").As16()}}
+	key := bpfFlow{
+		OuterSource: bpfAddress{B: kerneltest.Spoke1NBMA.As16()},
+		Source:      bpfAddress{B: netip.MustParseAddr("172.16.11.5").As16()},
+		Destination: bpfAddress{B: netip.MustParseAddr("172.16.12.5").As16()},
+	}
 	seen := map[time.Duration]bool{}
 	kerneltest.Eventually(t, "the interval has doubled to its limit", func() bool {
 		sendFrom(t, spoke, kerneltest.HubNBMA, packet)
@@ -161,29 +197,40 @@ func TestDataPathSlowsDownOnAFlowThatGoesOn(t *testing.T) {
 		return pace.Interval == uint64(400*time.Millisecond)
 	})
 	for interval := range seen {
-		if interval != 100*time.Millisecond && interval != 200*time.Millisecond && interval != 400*time.Millisecond {
+		if interval != 100*time.Millisecond && interval != 200*time.Millisecond &&
+			interval != 400*time.Millisecond {
 			t.Errorf("interval %v", interval)
 		}
 	}
-	for range seen { // a sample for each step
+	for range seen { // there is a sample for each step
 		next(t, redirects)
 	}
 }
 
+// SampleRate.PerSecond limits the samples of all flows together.
 func TestDataPathLimitsAllFlowsTogether(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 3, PerSource: 1000}})
+	s, redirects := watchRedirects(t, DataPathConfig{
+		Device:   "gre1",
+		Index:    gre.Attrs().Index,
+		Redirect: true,
+		Mode:     ModeEBPF,
+		Rate:     SampleRate{PerSecond: 3, PerSource: 1000},
+	})
 	spoke := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	const flows = 200
 	packets := make([][]byte, flows)
 	for i := range packets {
-		packets[i] = kerneltest.Datagram("172.16.11.5", netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)}).String(), 60)
+		packets[i] = kerneltest.Datagram("172.16.11.5",
+			netip.AddrFrom4([4]byte{172, 16, 12, byte(i + 2)}).String(), 60)
 	}
 	sendFrom(t, spoke, kerneltest.HubNBMA, packets...)
-	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool { return stats.Sampled+stats.Limited == flows })
+	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
+		return stats.Sampled+stats.Limited == flows
+	})
 	if stats.Sampled < 3 || stats.Limited == 0 {
 		t.Fatalf("%d flows, 3 samples a second: %+v", flows, stats)
 	}
@@ -192,27 +239,39 @@ func TestDataPathLimitsAllFlowsTogether(t *testing.T) {
 	}
 }
 
+// A packet is a redirect even if the neighbour of its next hop is missing.
 func TestDataPathTakesPacketsWhoseNextHopIsUnresolved(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	kerneltest.IPf(t, "route add 172.16.77.0/24 via 10.255.0.77")
-	_, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
+	_, redirects := watchRedirects(t, DataPathConfig{
+		Device:   "gre1",
+		Index:    gre.Attrs().Index,
+		Redirect: true,
+		Mode:     ModeEBPF,
+	})
 	packet := kerneltest.Datagram("172.16.11.5", "172.16.77.5", 60)
 	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packet)
-	if diff := cmp.Diff(Redirect{kerneltest.Spoke1NBMA, packet}, next(t, redirects), cmp.Comparer(kerneltest.SameAddr)); diff != "" {
+	if diff := cmp.Diff(
+		Redirect{kerneltest.Spoke1NBMA, packet}, next(t, redirects),
+		cmp.Comparer(kerneltest.SameAddr),
+	); diff != "" {
 		t.Errorf("redirect (-want +got):\n%s", diff)
 	}
 }
 
+// If the daemon does not read the redirects, those that do not fit into the ring buffer are counted
+// as lost.
 func TestDataPathSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
-		Rate: SampleRate{PerSecond: 1 << 30}})
+	s, err := AttachDataPath(kerneltest.Log(t),
+		DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF,
+			Rate: SampleRate{PerSecond: 1 << 30}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,18 +279,24 @@ func TestDataPathSurvivesAReaderThatDoesNotKeepUp(t *testing.T) {
 	const flows = 2000 // more than the ring buffer holds
 	packets := make([][]byte, flows)
 	for i := range packets {
-		source, destination := netip.AddrFrom4([4]byte{172, 16, 11, byte(i / 250)}), netip.AddrFrom4([4]byte{172, 16, 12, byte(i%250 + 2)})
+		source, destination := netip.AddrFrom4([4]byte{172, 16, 11, byte(i / 250)}),
+			netip.AddrFrom4([4]byte{172, 16, 12, byte(i%250 + 2)})
 		packets[i] = kerneltest.Datagram(source.String(), destination.String(), 60)
 	}
-	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, packets...)
-	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool { return stats.Sampled+stats.Lost == flows })
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
+		packets...)
+	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
+		return stats.Sampled+stats.Lost == flows
+	})
 	if stats.Lost == 0 || stats.Sampled == 0 {
 		t.Errorf("%d redirects and no reader: %+v", flows, stats)
 	}
 }
 
-// statsWhen waits for statistics that follow from packets on their way.
-func statsWhen(t *testing.T, s DataPath, what string, holds func(DataPathStats) bool) (stats DataPathStats) {
+// statsWhen waits until the statistics fulfil a condition, since packets may still be on their way.
+func statsWhen(
+	t *testing.T, s DataPath, what string, holds func(DataPathStats) bool,
+) (stats DataPathStats) {
 	t.Helper()
 	kerneltest.Eventually(t, what, func() bool {
 		var err error
@@ -243,20 +308,28 @@ func statsWhen(t *testing.T, s DataPath, what string, holds func(DataPathStats) 
 	return stats
 }
 
+// Without DataPathConfig.Redirect, only use times are kept.
 func TestDataPathWithoutRedirectsKeepsUseOnly(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
-	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
-	kerneltest.Eventually(t, "the use is noted", func() bool { return !usedBy(t, s)[kerneltest.Spoke2NBMA].Out.IsZero() })
+	s, _ := watchRedirects(t, DataPathConfig{
+		Device: "gre1",
+		Index:  gre.Attrs().Index,
+		Mode:   ModeEBPF,
+	})
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
+		kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	kerneltest.Eventually(t, "the use is noted", func() bool {
+		return !usedBy(t, s)[kerneltest.Spoke2NBMA].Out.IsZero()
+	})
 	if stats, err := s.Stats(); stats != (DataPathStats{}) || err != nil {
 		t.Errorf("samples were taken: %+v, %v", stats, err)
 	}
 }
 
-// usedBy reads the use by peer.
+// usedBy returns the use of all peers, by NBMA address.
 func usedBy(t *testing.T, s DataPath) map[netip.Addr]Use {
 	t.Helper()
 	all, err := s.Use()
@@ -270,44 +343,67 @@ func usedBy(t *testing.T, s DataPath) map[netip.Addr]Use {
 	return byPeer
 }
 
+// Only data changes the use times: NHRP and multicast do not.
 func TestUseMovesWithDataOnly(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true, Mode: ModeEBPF})
-	hub, spoke := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
-	hubData, spokeData := openSocket(t, "", "gre1", unix.ETH_P_IP), openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
+	s, _ := watchRedirects(t, DataPathConfig{
+		Device:   "gre1",
+		Index:    gre.Attrs().Index,
+		Redirect: true,
+		Mode:     ModeEBPF,
+	})
+	hub, spoke := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
+	hubData, spokeData := openSocket(t, "", "gre1", unix.ETH_P_IP),
+		openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 
 	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("10.255.0.11", "224.0.0.5", 60))
 	sendFrom(t, hubData, kerneltest.Spoke1NBMA, kerneltest.Datagram("10.255.0.1", "224.0.0.5", 60))
 	sendFrom(t, hub, kerneltest.Spoke1NBMA, kerneltest.Numbered(3)...)
 	sendFrom(t, spoke, kerneltest.HubNBMA, kerneltest.Numbered(3)...)
-	readNumbered(t, hub, kerneltest.Spoke1NBMA, 3) // came behind the multicast
+	readNumbered(t, hub, kerneltest.Spoke1NBMA, 3) // these packets came behind the multicast
 	if used := usedBy(t, s); len(used) != 0 {
 		t.Errorf("NHRP and multicast count as use: %v", used)
 	}
 
 	before := time.Now()
-	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60))
-	used := usedWhen(t, s, "in from spoke 1", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke1NBMA].In.IsZero() })
-	if u := used[kerneltest.Spoke1NBMA]; len(used) != 1 || !u.Out.IsZero() || !within(before, u.In, time.Now()) {
+	sendFrom(t, spokeData, kerneltest.HubNBMA,
+		kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60))
+	used := usedWhen(t, s, "in from spoke 1", func(used map[netip.Addr]Use) bool {
+		return !used[kerneltest.Spoke1NBMA].In.IsZero()
+	})
+	if u := used[kerneltest.Spoke1NBMA]; len(used) != 1 || !u.Out.IsZero() ||
+		!within(before, u.In, time.Now()) {
 		t.Errorf("after a packet from spoke 1: %v", used)
 	}
-	sendFrom(t, spokeData, kerneltest.HubNBMA, kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
-	used = usedWhen(t, s, "out to spoke 2", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke2NBMA].Out.IsZero() })
-	if u := used[kerneltest.Spoke2NBMA]; len(used) != 2 || !u.In.IsZero() || !within(before, u.Out, time.Now()) || !used[kerneltest.Spoke1NBMA].Out.IsZero() {
+	sendFrom(t, spokeData, kerneltest.HubNBMA,
+		kerneltest.Datagram("172.16.11.5", "172.16.12.5", 60))
+	used = usedWhen(t, s, "out to spoke 2", func(used map[netip.Addr]Use) bool {
+		return !used[kerneltest.Spoke2NBMA].Out.IsZero()
+	})
+	if u := used[kerneltest.Spoke2NBMA]; len(used) != 2 || !u.In.IsZero() ||
+		!within(before, u.Out, time.Now()) || !used[kerneltest.Spoke1NBMA].Out.IsZero() {
 		t.Errorf("after a packet from spoke 1 to spoke 2: %v", used)
 	}
-	sendFrom(t, openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA, kerneltest.Datagram("fd00:12::5", "fd00:11::5", 60))
-	used = usedWhen(t, s, "out to spoke 1", func(used map[netip.Addr]Use) bool { return !used[kerneltest.Spoke1NBMA].Out.IsZero() })
-	if one, two := used[kerneltest.Spoke1NBMA], used[kerneltest.Spoke2NBMA]; one.Out.Before(two.Out) || two.In.Before(one.In) {
+	sendFrom(t, openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IPV6), kerneltest.HubNBMA,
+		kerneltest.Datagram("fd00:12::5", "fd00:11::5", 60))
+	used = usedWhen(t, s, "out to spoke 1", func(used map[netip.Addr]Use) bool {
+		return !used[kerneltest.Spoke1NBMA].Out.IsZero()
+	})
+	if one, two := used[kerneltest.Spoke1NBMA], used[kerneltest.Spoke2NBMA]; one.Out.Before(
+		two.Out) || two.In.Before(one.In) {
 		t.Errorf("after a packet back: %v", used)
 	}
 }
 
-// usedWhen waits for use that follows from packets on their way.
-func usedWhen(t *testing.T, s DataPath, what string, holds func(map[netip.Addr]Use) bool) (used map[netip.Addr]Use) {
+// usedWhen waits until the use of the peers fulfils a condition, since packets may still be on
+// their way.
+func usedWhen(
+	t *testing.T, s DataPath, what string, holds func(map[netip.Addr]Use) bool,
+) (used map[netip.Addr]Use) {
 	t.Helper()
 	kerneltest.Eventually(t, what, func() bool {
 		used = usedBy(t, s)
@@ -316,17 +412,22 @@ func usedWhen(t *testing.T, s DataPath, what string, holds func(map[netip.Addr]U
 	return used
 }
 
-// within allows for the precision that Use promises.
+// within reports whether a time lies between two others, within the precision that Use promises.
 func within(from, t, to time.Time) bool {
 	return !t.Before(from.Add(-time.Millisecond)) && !t.After(to.Add(time.Millisecond))
 }
 
+// Use returns the use of more peers than one system call reads.
 func TestUseOfManyPeers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, _ := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Mode: ModeEBPF})
+	s, _ := watchRedirects(t, DataPathConfig{
+		Device: "gre1",
+		Index:  gre.Attrs().Index,
+		Mode:   ModeEBPF,
+	})
 	const peers = 10000
 	keys, values := make([]bpfAddress, peers), make([]bpfUse, peers)
 	for i := range keys {

@@ -14,17 +14,19 @@ import (
 	vnl "github.com/vishvananda/netlink"
 )
 
-// ErrNoSent is returned by DataPath.Sent where packets to peers are not counted.
+// ErrNoSent is returned by DataPath.Sent if packets to peers are not counted.
 var ErrNoSent = errors.New("packets to each peer are counted by eBPF on the tunnel device only")
 
-// Sent is what a tunnel sent to an NBMA address as the world sees it, since the programs were
-// attached or since the kernel forgot the address: NHRP, and what left by the companion, included.
+// Sent counts what a tunnel sent to an outer address. The count starts when the programs are
+// attached; it starts again if the kernel drops the address from a full table. It includes NHRP,
+// and packets that left through the companion device.
 type Sent struct {
 	NBMA     netip.Addr
-	Packets  uint64 // as the device got them
-	Segments uint64 // as they leave: a packet of a TCP flow may stand for several
+	Packets  uint64 // that the device got
+	Segments uint64 // that leave the device: a packet of a TCP flow may leave as several
 }
 
+// Sent implements DataPath.
 func (s *ebpfPath) Sent() ([]Sent, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,21 +44,29 @@ func (s *ebpfPath) Sent() ([]Sent, error) {
 		}
 		for i := range n {
 			nbma := netip.AddrFrom16(keys[i].B).Unmap()
-			sent = append(sent, Sent{NBMA: nbma, Packets: values[i].Packets, Segments: values[i].Segments})
+			sent = append(sent, Sent{
+				NBMA:     nbma,
+				Packets:  values[i].Packets,
+				Segments: values[i].Segments,
+			})
 		}
 	}
 	return sent, nil
 }
 
-// Unsent counts packets that a tunnel got and that did not come to IPsec, or that IPsec had no SA
-// for: no route, too large for the path, blocked by the guard, dropped by a queue or by a filter.
+// Unsent counts packets that a tunnel got but that did not leave through an SA. Some of them never
+// came to IPsec: there was no route, they were too large for the path, the guard blocked them, or a
+// queue or a filter dropped them. For the others IPsec had no SA.
 type Unsent struct {
-	Packets uint64 // since the device was made, in all of its life
-	Queued  uint64 // waiting in the device's queue now
+	// Packets counts since the device was made. Packets for which IPsec had no SA count since the
+	// network namespace was made, and for all tunnels together.
+	Packets uint64
+
+	Queued uint64 // packets that wait in the device's queue now
 }
 
-// UnsentOf reads the counters of a tunnel device and of the companion, which sends for all tunnels.
-// What the programs of the data path drop themselves is among them.
+// UnsentOf reads the counters of a tunnel device, of the companion device, which sends for all
+// tunnels, and of IPsec. The counters include packets that the programs of the data path drop.
 func UnsentOf(tunnel string) (Unsent, error) {
 	var u Unsent
 	h, err := vnl.NewHandle()
@@ -98,8 +108,9 @@ func UnsentOf(tunnel string) (Unsent, error) {
 	return u, nil
 }
 
-// lostInXFRM counts the packets of the whole namespace that a policy demanded an SA for while
-// there was none. They are dropped without an error, so their tunnel counts them as sent.
+// lostInXFRM returns how many packets of the whole network namespace were dropped because a policy
+// demanded an SA for them and there was none. The kernel drops such packets without an error, so
+// the tunnel counts them as sent.
 func lostInXFRM() (uint64, error) {
 	text, err := os.ReadFile("/proc/net/xfrm_stat")
 	if err != nil {
@@ -120,6 +131,7 @@ func lostInXFRM() (uint64, error) {
 	return sum, nil
 }
 
+// add adds the counters of a device and of its qdiscs.
 func (u *Unsent) add(h *vnl.Handle, link vnl.Link) error {
 	if st := link.Attrs().Statistics; st != nil {
 		u.Packets += st.TxErrors + st.TxDropped

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// turningBack are packets of many flows that the hub would send back into the tunnel.
+// turningBack returns packets of many flows that the hub would send back into the tunnel.
 func turningBack(flows int) [][]byte {
 	packets := make([][]byte, flows)
 	for i := range packets {
@@ -23,16 +23,18 @@ func turningBack(flows int) [][]byte {
 	return packets
 }
 
-// A spoke with many flows leaves the samples of other spokes to them.
+// A spoke with many flows does not use up the samples of other spokes.
 func TestSamplesAreSharedBetweenSpokes(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
-	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true,
-		Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
+	s, redirects := watchRedirects(t,
+		DataPathConfig{Device: "gre1", Index: gre.Attrs().Index, Redirect: true,
+			Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 200
-	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA, turningBack(flows)...)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
+		turningBack(flows)...)
 	sendFrom(t, openSocket(t, kerneltest.Spoke2, "gre1", unix.ETH_P_IP), kerneltest.HubNBMA,
 		kerneltest.Datagram("172.16.12.5", "172.16.11.5", 60))
 	stats := statsWhen(t, s, "every flow is counted", func(stats DataPathStats) bool {
@@ -49,14 +51,15 @@ func TestSamplesAreSharedBetweenSpokes(t *testing.T) {
 	t.Errorf("the other spoke's only flow is not among the %d samples", stats.Sampled)
 }
 
-// Of two routers behind one NAT address, each has a share of its own.
+// Each of two routers behind one NAT address has its own share.
 func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	markedHub(t).Close()
-	s, redirects := watchRedirects(t, DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").Index,
-		Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
+	s, redirects := watchRedirects(t,
+		DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").Index,
+			Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 100
 	data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
 	sendAs(t, 1)
@@ -74,7 +77,7 @@ func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
 	t.Errorf("the second router's only flow is not among the %d samples", stats.Sampled)
 }
 
-// numberedFrom are NHRP packets whose first byte tells the sender.
+// numberedFrom returns NHRP packets whose first byte names the sender.
 func numberedFrom(sender byte, count int) [][]byte {
 	packets := kerneltest.Numbered(count)
 	for _, p := range packets {
@@ -83,8 +86,8 @@ func numberedFrom(sender byte, count int) [][]byte {
 	return packets
 }
 
-// A spoke that floods the hub with NHRP while the daemon is busy does not make the kernel drop what
-// others send. Before there were shares it filled the socket's buffer.
+// If a spoke floods the hub with NHRP while the daemon is busy, the kernel still takes what others
+// send. Without shares, the flood would fill the socket's buffer.
 func TestNHRPFloodLeavesRoomForOthers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -92,7 +95,8 @@ func TestNHRPFloodLeavesRoomForOthers(t *testing.T) {
 	gre := kerneltest.HubAndSpokes(t)
 	hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP) // nobody reads it yet
 	s := attachWith(t, gre.Attrs().Index, func(*DataPathConfig) {})
-	flooding, other := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke2, "gre1", kerneltest.ProtocolNHRP)
+	flooding, other := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, kerneltest.Spoke2, "gre1", kerneltest.ProtocolNHRP)
 	const flood, few = 60000, 10
 	for range flood / 1000 {
 		sendFrom(t, flooding, kerneltest.HubNBMA, numberedFrom(1, 1000)...)
@@ -126,11 +130,12 @@ func TestNHRPFloodLeavesRoomForOthers(t *testing.T) {
 	}
 	t.Logf("of %d packets %d were let in and %d dropped", flood, ofFlood, stats.NHRPFlood)
 	if ofFlood < 1000 {
-		t.Errorf("only %d packets of one spoke were let in: that is what an honest one may need", ofFlood)
+		t.Errorf("only %d packets of one spoke were let in: that is what an honest one may need",
+			ofFlood)
 	}
 }
 
-// What a next hop server passes on is not limited, and two routers at one address are told apart.
+// NHRP of a next hop server has no limit, and each of two routers at one address has its own limit.
 func TestSharesOfNHRP(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -139,7 +144,7 @@ func TestSharesOfNHRP(t *testing.T) {
 	const many = 100
 	for name, test := range map[string]struct {
 		admitted []Admission
-		first    uint64 // dropped of many
+		first    uint64 // how many packets of the first router are dropped
 	}{
 		"a spoke":            {nil, many - 1},
 		"an admitted spoke":  {[]Admission{{NBMA: markedNBMAs[1]}}, many - 1},
@@ -147,7 +152,8 @@ func TestSharesOfNHRP(t *testing.T) {
 		"another one's name": {[]Admission{{NBMA: markedNBMAs[2], NHS: true}}, many - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hub, there := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP), openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
+			hub, there := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP),
+				openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
 			s := attachWith(t, linkNamed(t, "gre1").Index, func(c *DataPathConfig) {
 				c.Admitted = test.admitted
 				c.NHRP = NHRPRate{PerSecond: 1, Burst: 1}
@@ -168,7 +174,8 @@ func TestSharesOfNHRP(t *testing.T) {
 	}
 }
 
-// A full table of shares forgets whoever was quiet for longest, and nobody is refused for it.
+// A full table of shares drops the source that was quiet for longest. No packet is dropped for want
+// of room.
 func TestFullTableOfSharesForgets(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -188,7 +195,8 @@ func TestFullTableOfSharesForgets(t *testing.T) {
 		t.Fatal(err)
 	}
 	hub := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
-	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP), kerneltest.HubNBMA, kerneltest.Numbered(20)...)
+	sendFrom(t, openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+		kerneltest.HubNBMA, kerneltest.Numbered(20)...)
 	readNumbered(t, hub, kerneltest.Spoke1NBMA, 20)
 	var share bpfShare
 	if err := table.Lookup(keyOf(kerneltest.Spoke1NBMA), &share); err != nil || share.Nhrp == 0 {
@@ -199,10 +207,10 @@ func TestFullTableOfSharesForgets(t *testing.T) {
 	}
 }
 
-// BenchmarkNHRPShare is what the share of a source costs for each NHRP packet.
+// BenchmarkNHRPShare measures what the limit of a source costs for each NHRP packet.
 func BenchmarkNHRPShare(b *testing.B) {
-	// The kernel takes an Ethernet header off: its type, NHRP's, is also the start of the outer
-	// source that the program reads.
+	// The kernel removes an Ethernet header from the packet. Its type is NHRP's, and is also the
+	// beginning of the outer source that the program reads.
 	packet := make([]byte, 200)
 	packet[0], packet[9], packet[12], packet[13] = 0x45, unix.IPPROTO_GRE, 0x20, 0x01
 	for name, burst := range map[string]int{"with": 1 << 40, "without": 0} {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// openSocket opens a socket on the device in a namespace ("": the test's own).
+// openSocket opens a Socket on a device in the given namespace ("": the test's own).
 func openSocket(t testing.TB, namespace, device string, protocol uint16) *nhrpsocket.Socket {
 	t.Helper()
 	var s *nhrpsocket.Socket
@@ -34,8 +34,8 @@ func sendFrom(t testing.TB, s *nhrpsocket.Socket, to netip.Addr, packets ...[]by
 	}
 }
 
-// readNumbered reads count packets and reports whether they are the numbered ones from a peer, in
-// order.
+// readNumbered reads count packets. The test ends if they are not the numbered packets from one
+// peer, in order.
 func readNumbered(t testing.TB, s *nhrpsocket.Socket, from netip.Addr, count int) {
 	t.Helper()
 	ms := make([]nhrpsocket.Message, 200)
@@ -45,8 +45,10 @@ func readNumbered(t testing.TB, s *nhrpsocket.Socket, from netip.Addr, count int
 			t.Fatal(err)
 		}
 		for _, m := range ms[:n] {
-			if m.NBMA != from || len(m.Data) != 120 || binary.BigEndian.Uint32(m.Data) != uint32(seen) {
-				t.Fatalf("packet %d: %d bytes from %v that begin with % x", seen, len(m.Data), m.NBMA, m.Data[:4])
+			if m.NBMA != from || len(m.Data) != 120 ||
+				binary.BigEndian.Uint32(m.Data) != uint32(seen) {
+				t.Fatalf("packet %d: %d bytes from %v that begin with % x",
+					seen, len(m.Data), m.NBMA, m.Data[:4])
 			}
 			seen++
 		}

@@ -17,17 +17,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Surroundings are what others on this host set up around a tunnel, and that keeps traffic from
-// it or its peers.
+// Surroundings are what the administrator and other programs set up around a tunnel on this host,
+// and what may keep traffic away from the tunnel or its peers.
 type Surroundings struct {
-	VRF     string       // that the tunnel is in; empty: none
-	Turned  []netip.Addr // outer addresses whose route leads into a tunnel of this host, in place of the underlay
-	Groups  []netip.Addr // multicast groups of routing protocols that a program on this host has joined on the tunnel
-	Hops    []Hop        // routes over the tunnel whose next hop is a link-local address: at most maxHops, of different next hops
-	Discard bool         // the tunnel drops packets that are larger than the path and have no DF, and tells nobody
+	VRF string // the VRF that the tunnel is in; empty: none
+
+	// Turned holds the outer addresses whose route leads into a GRE tunnel of this host instead of
+	// the underlay.
+	Turned []netip.Addr
+
+	// Groups holds the multicast groups of routing protocols that a program on this host has joined
+	// on the tunnel.
+	Groups []netip.Addr
+
+	// Hops holds routes over the tunnel whose next hop is a link-local address. There are at most
+	// maxHops of them, each with another next hop.
+	Hops []Hop
+
+	// Discard says that the tunnel drops packets without DF that are larger than the path, and does
+	// not tell the sender.
+	Discard bool
 }
 
-// Hop is a route that no neighbour is known for.
+// Hop is a route whose next hop is a link-local address. The daemon knows no neighbour for such an
+// address.
 type Hop struct {
 	Prefix  netip.Prefix
 	NextHop netip.Addr
@@ -35,8 +48,8 @@ type Hop struct {
 
 const maxHops = 8
 
-// LookAround finds out the surroundings of a tunnel for sending to outer addresses. A device that
-// is gone has none.
+// LookAround finds out the surroundings of a tunnel. outer holds the outer addresses to which the
+// tunnel sends. If the device is gone, LookAround returns empty Surroundings.
 func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -79,9 +92,9 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 	return s, nil
 }
 
-// isTurned reports whether the route that the tunnel's packets to an outer address take leads into
-// a GRE tunnel: the kernel then drops them as a loop, and IKE is lost in it. An address without a
-// route is not turned.
+// isTurned reports whether the route of the tunnel's packets to an outer address leads into a GRE
+// tunnel with many peers. The kernel then drops the packets as a loop, and IKE does not reach the
+// peer. isTurned returns false if there is no route to the address.
 func isTurned(r *rtnl.Conn, tunnel *rtnl.Link, outer netip.Addr) (bool, error) {
 	if !outer.Is4() || !tunnel.GRE.Local.Is4() || tunnel.GRE.Local.IsUnspecified() {
 		return false, nil
@@ -94,8 +107,11 @@ func isTurned(r *rtnl.Conn, tunnel *rtnl.Link, outer netip.Addr) (bool, error) {
 	if tunnel.GRE.Device != 0 && !tunnel.Elsewhere {
 		attributes.Uint32(unix.RTA_OIF, uint32(tunnel.GRE.Device))
 	}
-	answers, err := r.Ask(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETROUTE}, Data: append(head, rtnl.Encode(attributes)...)})
-	if _, refused := rtnl.Refusal(err); refused { // no route, or the local address is gone
+	answers, err := r.Ask(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETROUTE},
+		Data:   append(head, rtnl.Encode(attributes)...),
+	})
+	if _, refused := rtnl.Refusal(err); refused { // there is no route, or the local address is gone
 		return false, nil
 	}
 	if err != nil {
@@ -115,8 +131,9 @@ func isTurned(r *rtnl.Conn, tunnel *rtnl.Link, outer netip.Addr) (bool, error) {
 	return false, nil
 }
 
-// linkLocalHops finds the routes by a device, of any table, whose next hop is a link-local
-// address. IPv6 routing protocols make such routes. The kernel selects those of the device.
+// linkLocalHops finds the routes over a device, in any table, whose next hop is a link-local
+// address. IPv6 routing protocols make such routes. It asks the kernel only for routes over the
+// device.
 func linkLocalHops(r *rtnl.Conn, index int) ([]Hop, error) {
 	head := make([]byte, rtnl.RouteHeaderLen)
 	head[0] = unix.AF_INET6
@@ -137,7 +154,8 @@ func linkLocalHops(r *rtnl.Conn, index int) ([]Hop, error) {
 		}
 		for _, h := range route.Hops {
 			known := slices.ContainsFunc(found, func(f Hop) bool { return f.NextHop == h.Gateway })
-			if h.Index == index && h.Gateway.IsLinkLocalUnicast() && !known && len(found) < maxHops {
+			if h.Index == index && h.Gateway.IsLinkLocalUnicast() &&
+				!known && len(found) < maxHops {
 				found = append(found, Hop{route.Prefix, h.Gateway})
 			}
 		}
@@ -145,17 +163,23 @@ func linkLocalHops(r *rtnl.Conn, index int) ([]Hop, error) {
 	return found, nil
 }
 
-// routing are the multicast groups of routing protocols: OSPF, RIP, EIGRP, PIM, Babel.
+// routing holds the multicast groups of routing protocols, IPv4 and IPv6.
 var routing = []netip.Addr{
-	netip.MustParseAddr("224.0.0.5"), netip.MustParseAddr("224.0.0.6"), netip.MustParseAddr("224.0.0.9"),
-	netip.MustParseAddr("224.0.0.10"), netip.MustParseAddr("224.0.0.13"), netip.MustParseAddr("224.0.0.111"),
-	netip.MustParseAddr("ff02::5"), netip.MustParseAddr("ff02::6"), netip.MustParseAddr("ff02::9"),
-	netip.MustParseAddr("ff02::a"), netip.MustParseAddr("ff02::d"), netip.MustParseAddr("ff02::1:6"),
+	netip.MustParseAddr("224.0.0.5"), netip.MustParseAddr("224.0.0.6"), // OSPF
+	netip.MustParseAddr("224.0.0.9"),                               // RIP
+	netip.MustParseAddr("224.0.0.10"),                              // EIGRP
+	netip.MustParseAddr("224.0.0.13"),                              // PIM
+	netip.MustParseAddr("224.0.0.111"),                             // Babel
+	netip.MustParseAddr("ff02::5"), netip.MustParseAddr("ff02::6"), // OSPF
+	netip.MustParseAddr("ff02::9"),   // RIP
+	netip.MustParseAddr("ff02::a"),   // EIGRP
+	netip.MustParseAddr("ff02::d"),   // PIM
+	netip.MustParseAddr("ff02::1:6"), // Babel
 }
 
-// routingGroups reads /proc/net/igmp, where a line for the device is followed by lines for its
-// groups, or /proc/net/igmp6, where each line has device and group. It returns the groups of
-// routing protocols.
+// routingGroups returns the multicast groups of routing protocols that are joined on a device. text
+// has the format of /proc/net/igmp, where lines for the groups follow a line for their device, or
+// of /proc/net/igmp6, where each line has a device and a group.
 func routingGroups(text, device string) []netip.Addr {
 	var groups []netip.Addr
 	in := ""
@@ -180,11 +204,13 @@ func routingGroups(text, device string) []netip.Addr {
 	return groups
 }
 
-// groupAddress reads a group's address: of IPv4 as a number in host byte order, of IPv6 as it is.
+// groupAddress reads the address of a group in hexadecimal. An IPv4 address is a number in host
+// byte order; an IPv6 address is in network byte order.
 func groupAddress(text string) (netip.Addr, bool) {
 	if len(text) == 8 {
 		n, err := strconv.ParseUint(text, 16, 32)
-		return netip.AddrFrom4([4]byte(binary.NativeEndian.AppendUint32(nil, uint32(n)))), err == nil
+		return netip.AddrFrom4(
+			[4]byte(binary.NativeEndian.AppendUint32(nil, uint32(n)))), err == nil
 	}
 	b, err := hex.DecodeString(text)
 	if err != nil {

@@ -12,8 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What others set up around a tunnel is found: a default route through it that takes the way to a
-// peer along, a routing protocol that speaks by multicast, path MTU discovery, a VRF.
+// LookAround finds what others set up around a tunnel: a default route through the tunnel, which
+// includes the way to a peer, a routing protocol that uses multicast, path MTU discovery, and a
+// VRF.
 func TestSurroundings(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -57,7 +58,10 @@ func TestSurroundings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.ListenMulticastUDP("udp4", device, &net.UDPAddr{IP: net.IPv4(224, 0, 0, 5), Port: 89})
+	conn, err := net.ListenMulticastUDP("udp4", device, &net.UDPAddr{
+		IP:   net.IPv4(224, 0, 0, 5),
+		Port: 89,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// The groups of routing protocols are found on the device alone, in the kernel's two notations.
+// routingGroups finds the groups of routing protocols on one device, in both of the kernel's
+// formats.
 func TestRoutingGroups(t *testing.T) {
 	host := func(group string) string {
 		a := netip.MustParseAddr(group).As4()

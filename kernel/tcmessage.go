@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Traffic control's messages (linux/rtnetlink.h, linux/pkt_cls.h).
+// The messages of traffic control (linux/rtnetlink.h, linux/pkt_cls.h).
 const (
-	tcmsgLen = 20
+	tcmsgLen = 20 // size in bytes of struct tcmsg, which the attributes follow
 
 	tcaKind    = 1
 	tcaOptions = 2
@@ -25,7 +25,7 @@ const (
 	bpfTag   = 10
 	bpfID    = 11
 
-	bpfDirectAction = 1 // TCA_BPF_FLAG_ACT_DIRECT: the program's result is the verdict
+	bpfDirectAction = 1 // TCA_BPF_FLAG_ACT_DIRECT: the result of the program is the verdict
 
 	kindBPF = "bpf"
 
@@ -33,17 +33,18 @@ const (
 	clsactParent uint32 = 0xfffffff1 // TC_H_CLSACT
 )
 
-// tcFilter is a filter as the kernel has it. What follows kind is only set where that is bpf.
+// tcFilter is a filter as the kernel has it. The fields after kind are set only if kind is bpf.
 type tcFilter struct {
 	priority uint16
 	handle   uint32
 	kind     string
 	name     string
-	program  uint32 // id
-	tag      string // of the program's code
-	direct   bool
+	program  uint32 // id of the program
+	tag      string // the kernel's hash of the program's code
+	direct   bool   // see bpfDirectAction
 }
 
+// String describes the filter, for messages.
 func (f *tcFilter) String() string {
 	if f.name == "" {
 		return fmt.Sprintf("a %s filter of priority %d", f.kind, f.priority)
@@ -51,7 +52,7 @@ func (f *tcFilter) String() string {
 	return fmt.Sprintf("a %s filter of priority %d (%s)", f.kind, f.priority, f.name)
 }
 
-// tcHead is struct tcmsg.
+// tcHead returns struct tcmsg.
 func tcHead(index int, handle, parent, info uint32) []byte {
 	b := make([]byte, 4, tcmsgLen) // family, padding
 	b = binary.NativeEndian.AppendUint32(b, uint32(index))
@@ -60,13 +61,15 @@ func tcHead(index int, handle, parent, info uint32) []byte {
 	return binary.NativeEndian.AppendUint32(b, info)
 }
 
-// filterInfo is tcm_info of a filter: its priority, and the protocol that it sees (every one).
+// filterInfo returns tcm_info of a filter: its priority, and the protocol of the packets that it
+// gets, which is any.
 func filterInfo(priority uint16) uint32 {
 	return uint32(priority)<<16 | uint32(rtnl.NetworkOrder(unix.ETH_P_ALL))
 }
 
-// parseFilter reads a filter that packets meet, one of chain 0. Traffic control also lists each
-// priority by itself, as a filter without options.
+// parseFilter reads a filter of chain 0; packets do not come to other chains by themselves. It
+// returns false for other chains, and for the entry without options by which the kernel lists each
+// priority.
 func parseFilter(m netlink.Message) (f tcFilter, ok bool) {
 	if len(m.Data) < tcmsgLen {
 		return f, false
@@ -94,6 +97,7 @@ func parseFilter(m netlink.Message) (f tcFilter, ok bool) {
 	return f, attributes.Err() == nil && options && chain == 0
 }
 
+// parseBPF reads the options of a bpf filter.
 func (f *tcFilter) parseBPF(options *netlink.AttributeDecoder) error {
 	for options.Next() {
 		switch options.Type() {
@@ -110,7 +114,8 @@ func (f *tcFilter) parseBPF(options *netlink.AttributeDecoder) error {
 	return nil
 }
 
-// dumpFilters reads the filters at an end of a device's clsact qdisc: none where that is missing.
+// dumpFilters reads the filters at one end of a device's clsact qdisc. It returns none if the
+// device has no clsact qdisc.
 func dumpFilters(r *rtnl.Conn, index int, at direction) ([]tcFilter, error) {
 	messages, err := r.Dump(unix.RTM_GETTFILTER, tcHead(index, 0, uint32(at), 0))
 	if err != nil {
@@ -134,7 +139,7 @@ func dumpQdiscs(r *rtnl.Conn, index int) ([]string, error) {
 	var kinds []string
 	for _, m := range messages {
 		if tcIndex(m) != index || len(m.Data) < tcmsgLen {
-			continue // the kernel lists those of all devices
+			continue // the kernel lists the qdiscs of all devices
 		}
 		attributes, err := netlink.NewAttributeDecoder(m.Data[tcmsgLen:])
 		if err != nil {
@@ -149,6 +154,7 @@ func dumpQdiscs(r *rtnl.Conn, index int) ([]string, error) {
 	return kinds, nil
 }
 
+// addClsact adds a clsact qdisc to a device.
 func addClsact(r *rtnl.Conn, index int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(tcaKind, "clsact")
@@ -162,7 +168,8 @@ func addClsact(r *rtnl.Conn, index int) error {
 	return err
 }
 
-// setFilter adds the filter, or gives the one that is there the program in one step.
+// setFilter adds the filter. With replace it replaces the program of the filter that is there, in
+// one step.
 func setFilter(r *rtnl.Conn, f *filter, index int, replace bool) error {
 	flags := netlink.Acknowledge | netlink.Create
 	if !replace {
@@ -184,6 +191,7 @@ func setFilter(r *rtnl.Conn, f *filter, index int, replace bool) error {
 	return err
 }
 
+// deleteFilter removes the filter.
 func deleteFilter(r *rtnl.Conn, f *filter, index int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(tcaKind, kindBPF)
@@ -195,7 +203,7 @@ func deleteFilter(r *rtnl.Conn, f *filter, index int) error {
 	return err
 }
 
-// tcIndex is the device that a message of traffic control is about.
+// tcIndex returns the index of the device that a message of traffic control is about.
 func tcIndex(m netlink.Message) int {
 	if len(m.Data) < tcmsgLen {
 		return 0

@@ -17,39 +17,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TunnelAlias marks the links that this package created, and may therefore recreate and remove (`ip
-// link` shows it).
+// TunnelAlias is the alias of the links that this package created. It may therefore recreate and
+// remove them. `ip link` shows the alias.
 const TunnelAlias = "cygnet"
 
 // TunnelConfig describes an mGRE tunnel.
 type TunnelConfig struct {
-	Name     string
-	Address  netip.Prefix // overlay address and the overlay's prefix length
-	Local    netip.Addr   // NBMA address to send from, IPv4; zero: an address of Underlay
-	Underlay string       // device whose first global IPv4 address is used, and followed when it changes, where Local is zero
-	Key      *uint32      // nil: without a key
-	TTL      uint8        // of the outer packets; 0: the inner packet's
-	MTU      int          // 0: as the kernel has it
-	// ResolveMisses has the kernel ask for missing neighbours by netlink (WatchMisses) and hold
-	// packets for 5 s meanwhile.
+	Name    string
+	Address netip.Prefix // overlay address and the overlay's prefix length
+	Local   netip.Addr   // NBMA address to send from, IPv4; zero: an address of Underlay
+
+	// Underlay is used if Local is zero. The tunnel sends from the first global IPv4 address of
+	// this device, and follows when the address changes.
+	Underlay string
+
+	Key *uint32 // nil: without a key
+	TTL uint8   // of the outer packets; 0: that of the inner packet
+	MTU int     // 0: the kernel's choice
+
+	// ResolveMisses has the kernel report missing neighbours by netlink (watch.Misses), and hold
+	// packets for them for 5 s meanwhile.
 	ResolveMisses bool
+
 	// Protected guards the local address (xfrm.EnsureGuard) from before the tunnel is up until
-	// after it is gone. Without it, a guard that an earlier configuration left is removed, unless
-	// another GRE tunnel uses the address.
+	// after it is gone. Without Protected, a guard that an earlier configuration left is removed,
+	// unless another GRE tunnel uses the address.
 	Protected bool
-	// Front, with Protected, also sets the front guard (xfrm.EnsureFront): the policies of this
-	// tunnel's SAs have a number below xfrm.GuardFront.
+
+	// Front, with Protected, also sets the front guard (xfrm.EnsureFront). The policies of this
+	// tunnel's SAs must then have priorities below xfrm.GuardFront.
 	Front bool
 }
 
-// TunnelState says how the tunnel is.
+// TunnelState is the state of a tunnel.
 type TunnelState struct {
-	Index   int        // of the link; another one after it was recreated
+	Index   int        // of the link; it changes if the link is recreated
 	Local   netip.Addr // NBMA address; zero: the underlay has none now
-	Created bool       // made by us, in this run or an earlier one
-	Adopted bool       // was there when Run started
+	Created bool       // this package made the link, in this run or in an earlier one
+	Adopted bool       // the link was there when Run started
 	Up      bool
-	Fault   string // why the tunnel is not as configured; empty: it is
+	Fault   string // why the tunnel is not as configured; empty: it is as configured
 }
 
 // Tunnel owns one mGRE interface. Run and Remove must not run at the same time.
@@ -57,28 +64,30 @@ type Tunnel struct {
 	cfg   TunnelConfig
 	log   *slog.Logger
 	state TunnelState
-	ready bool            // ensured at least once
-	known bool            // looked for the link at least once
-	bound string          // name of the device that the tunnel was last seen bound to; empty: not seen
-	front bool            // the front guard was there when last looked at
-	said  map[string]bool // what was logged once and would come again with every look
+	ready bool            // the tunnel has been as configured at least once
+	known bool            // the link has been looked for at least once
+	bound string          // device that the tunnel was last seen bound to; empty: none
+	front bool            // the front guard was set at the last look
+	said  map[string]bool // what was logged, and is not logged again at every look
 }
 
-// NewTunnel returns a tunnel that is not looked for before Run.
+// NewTunnel returns a Tunnel. It does nothing before Run.
 func NewTunnel(cfg TunnelConfig, log *slog.Logger) *Tunnel {
 	return &Tunnel{cfg: cfg, log: log.With("interface", cfg.Name), said: make(map[string]bool)}
 }
 
-// Run creates or adopts the tunnel and keeps it as configured until ctx ends, which leaves
-// everything in place. It puts right what others change: a link deleted or set down, addresses,
-// guard, parameters; it follows the underlay's address. It calls changed, on its own goroutine,
-// after the first try and at every change of the tunnel's state, also where the tunnel cannot be
-// had for now: Fault has the reason then. What can be retried is retried. Before the tunnel was
-// there for the first time, Run returns what only the user can mend: rtnl.ErrNameTaken,
-// rtnl.ErrTunnelTaken, rtnl.ErrNoPermission, rtnl.ErrNoGRE, rtnl.ErrNoXFRM, rtnl.ErrIPv6Underlay.
+// Run creates or adopts the tunnel, and keeps it as configured until ctx ends. Then it leaves
+// everything in place. Run corrects what others change: it restores a link that was deleted or set
+// down, addresses, parameters and the guard. It follows the underlay's address.
+//
+// Run calls changed, on its own goroutine, after the first try and at every change of the tunnel's
+// state. If the tunnel is not as configured, Fault has the reason, and Run tries again. Until the
+// tunnel has been as configured for the first time, Run returns errors that only the user can
+// remedy: rtnl.ErrNameTaken, rtnl.ErrTunnelTaken, rtnl.ErrNoPermission, rtnl.ErrNoGRE,
+// rtnl.ErrNoXFRM and rtnl.ErrIPv6Underlay.
 func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the monitors, also when Run returns an error
+	defer cancel() // ends the monitors even if Run returns an error
 	notices, err := t.listen(ctx)
 	if err != nil {
 		return err
@@ -118,7 +127,8 @@ func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
 	return nil
 }
 
-// ensure makes the tunnel be as configured. The guard comes first, the link goes up last.
+// ensure brings the tunnel into the configured state. It sets the guard first, and sets the link up
+// last.
 func (t *Tunnel) ensure() error {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -161,20 +171,21 @@ func (t *Tunnel) ensure() error {
 	if have != nil && have.GRE.Local != params.Local {
 		err = t.releaseGuard(r, have.GRE.Local)
 	}
-	if !t.cfg.Protected { // it was before, perhaps in an earlier run
+	if !t.cfg.Protected { // it may have been protected before, in an earlier run
 		err = errors.Join(err, t.releaseGuard(r, params.Local))
 	}
 	return err
 }
 
-// note compares the link with what was known of it, for the log and the state.
+// note logs what others changed about the link since the last look, and updates the state.
 func (t *Tunnel) note(have *rtnl.Link) {
 	switch {
 	case !t.known:
 		t.known = true
 		t.state.Adopted = have != nil
 		if have != nil {
-			t.log.Info("adopting the tunnel that is there", "ours", have.Alias == TunnelAlias, "local", have.GRE.Local)
+			t.log.Info("adopting the tunnel that is there",
+				"ours", have.Alias == TunnelAlias, "local", have.GRE.Local)
 		}
 	case !t.ready:
 	case have == nil:
@@ -188,7 +199,8 @@ func (t *Tunnel) note(have *rtnl.Link) {
 	}
 }
 
-// adoptable says whether the link, if there is one, can be made the tunnel.
+// adoptable returns an error if the link cannot become the tunnel. It returns nil if there is no
+// link.
 func adoptable(name string, l *rtnl.Link) error {
 	what := ""
 	switch {
@@ -208,8 +220,8 @@ func adoptable(name string, l *rtnl.Link) error {
 	return fmt.Errorf("interface %s is %s: %w", name, what, rtnl.ErrNameTaken)
 }
 
-// params returns the wanted parameters. The link's local address is kept while the underlay still
-// has it.
+// params returns the wanted parameters of the tunnel. The link keeps its local address as long as
+// the underlay has that address.
 func (t *Tunnel) params(r *rtnl.Conn, have *rtnl.Link) (rtnl.GREParams, error) {
 	p := rtnl.GREParams{Local: t.cfg.Local, TTL: t.cfg.TTL, Keyed: t.cfg.Key != nil}
 	if p.Keyed {
@@ -218,8 +230,8 @@ func (t *Tunnel) params(r *rtnl.Conn, have *rtnl.Link) (rtnl.GREParams, error) {
 	if p.Local.Is6() {
 		return p, fmt.Errorf("make %s send from %s: %w", t.cfg.Name, p.Local, rtnl.ErrIPv6Underlay)
 	}
-	// Whether a tunnel of the site's own fragments is the site's decision, like its TOS: only those
-	// of this package are changed.
+	// If the site made the tunnel, the site decides whether the tunnel fragments, as it decides the
+	// TOS. Run changes this only for the tunnels that this package made.
 	p.Fragment = have == nil || have.Alias == TunnelAlias || have.GRE.Fragment
 	var current netip.Addr
 	if have != nil {
@@ -235,7 +247,8 @@ func (t *Tunnel) params(r *rtnl.Conn, have *rtnl.Link) (rtnl.GREParams, error) {
 	return p, err
 }
 
-// place returns the link with the wanted parameters: as it is, changed in place, or made anew.
+// place returns the link with the wanted parameters. It leaves the link as it is, changes it in
+// place, or makes a new one.
 func (t *Tunnel) place(r *rtnl.Conn, have *rtnl.Link, p rtnl.GREParams) (*rtnl.Link, error) {
 	name := t.cfg.Name
 	switch {
@@ -247,7 +260,9 @@ func (t *Tunnel) place(r *rtnl.Conn, have *rtnl.Link, p rtnl.GREParams) (*rtnl.L
 		}
 		t.log.Info("tunnel parameters changed in place", "local", p.Local, "before", have.GRE.Local)
 	case have != nil && have.Alias != TunnelAlias:
-		return nil, fmt.Errorf("interface %s carries GRE over IPv6, and is not ours to recreate: %w", name, rtnl.ErrNameTaken)
+		return nil, fmt.Errorf(
+			"interface %s carries GRE over IPv6, and is not ours to recreate: %w",
+			name, rtnl.ErrNameTaken)
 	default:
 		if have != nil {
 			if err := r.DeleteLink(have.Index); err != nil && !errors.Is(err, unix.ENODEV) {
@@ -268,6 +283,7 @@ func (t *Tunnel) place(r *rtnl.Conn, have *rtnl.Link, p rtnl.GREParams) (*rtnl.L
 	return now, nil
 }
 
+// create creates the link and gives it the alias.
 func (t *Tunnel) create(r *rtnl.Conn, p rtnl.GREParams) error {
 	if err := r.CreateGRE(t.cfg.Name, p); err != nil {
 		return t.explainGRE(r, err, p, "create the tunnel %s", t.cfg.Name)
@@ -283,9 +299,12 @@ func (t *Tunnel) create(r *rtnl.Conn, p rtnl.GREParams) error {
 	return nil
 }
 
-// explainGRE finds the reason of a refused creation or change: the kernel says EEXIST when another
-// tunnel has the same parameters.
-func (t *Tunnel) explainGRE(r *rtnl.Conn, err error, p rtnl.GREParams, format string, args ...any) error {
+// explainGRE wraps the error of a refused creation or change in text that says what was being done,
+// and in the sentinel that fits. The kernel returns EEXIST if another tunnel has the same
+// parameters.
+func (t *Tunnel) explainGRE(
+	r *rtnl.Conn, err error, p rtnl.GREParams, format string, args ...any,
+) error {
 	err = rtnl.Explain(err, format, args...)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
@@ -301,7 +320,7 @@ func (t *Tunnel) explainGRE(r *rtnl.Conn, err error, p rtnl.GREParams, format st
 	return err
 }
 
-// configure sets everything but the tunnel's parameters, and sets the link up.
+// configure sets everything except the tunnel's parameters, and then sets the link up.
 func (t *Tunnel) configure(r *rtnl.Conn, l *rtnl.Link) error {
 	if l.NoARP {
 		if err := r.SetARP(l.Index); err != nil {
@@ -323,7 +342,8 @@ func (t *Tunnel) configure(r *rtnl.Conn, l *rtnl.Link) error {
 	return rtnl.Explain(r.SetUp(l.Index), "set %s up", l.Name)
 }
 
-// sysctls says what it changed, and once what it could not: the tunnel works without.
+// sysctls sets the settings that the tunnel should have. It logs what it changed. The tunnel works
+// without the settings, so it logs an error only once.
 func (t *Tunnel) sysctls() {
 	set, err := sysctl.Ensure(tunnelSysctls(t.cfg))
 	for _, s := range set {
@@ -335,8 +355,8 @@ func (t *Tunnel) sysctls() {
 	}
 }
 
-// address gives the link its overlay address. On a link of ours it takes away others of the same
-// family: they are the configuration's of yesterday.
+// address gives the link its overlay address. If this package made the link, address also removes
+// other addresses of the same family, since an earlier configuration left them.
 func (t *Tunnel) address(r *rtnl.Conn, l *rtnl.Link) error {
 	all, err := r.Addresses(l.Index)
 	if err != nil {
@@ -355,10 +375,12 @@ func (t *Tunnel) address(r *rtnl.Conn, l *rtnl.Link) error {
 		return nil
 	}
 	for _, a := range all {
-		if a.Prefix == want || a.Scope != unix.RT_SCOPE_UNIVERSE || a.Prefix.Addr().Is4() != want.Addr().Is4() {
+		if a.Prefix == want || a.Scope != unix.RT_SCOPE_UNIVERSE ||
+			a.Prefix.Addr().Is4() != want.Addr().Is4() {
 			continue
 		}
-		if err := r.DeleteAddress(l.Index, a.Prefix); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		if err := r.DeleteAddress(l.Index, a.Prefix); err != nil &&
+			!errors.Is(err, unix.EADDRNOTAVAIL) {
 			return rtnl.Explain(err, "remove the address %s from %s", a.Prefix, l.Name)
 		}
 		t.log.Info("removed an address that is not configured", "address", a.Prefix)
@@ -366,7 +388,7 @@ func (t *Tunnel) address(r *rtnl.Conn, l *rtnl.Link) error {
 	return nil
 }
 
-// await returns when something happened that may concern the tunnel, or after d.
+// await returns when something has happened that may concern the tunnel, and after d at the latest.
 func (t *Tunnel) await(ctx context.Context, notices, policies <-chan rtnl.Notice, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -19,10 +19,16 @@ import (
 func key(k uint32) *uint32 { return &k }
 
 var labTunnel = TunnelConfig{
-	Name: "gre1", Address: netip.MustParsePrefix("10.255.0.1/24"), Underlay: "under0", Key: key(42), TTL: 64, MTU: 1400, Protected: true,
+	Name:      "gre1",
+	Address:   netip.MustParsePrefix("10.255.0.1/24"),
+	Underlay:  "under0",
+	Key:       key(42),
+	TTL:       64,
+	MTU:       1400,
+	Protected: true,
 }
 
-// runTunnel runs a tunnel for the length of the test and returns its states.
+// runTunnel runs a tunnel for the rest of the test, and returns it with a channel of its states.
 func runTunnel(t *testing.T, cfg TunnelConfig) (*Tunnel, <-chan TunnelState) {
 	t.Helper()
 	tunnel := NewTunnel(cfg, kerneltest.Log(t))
@@ -38,20 +44,22 @@ func runTunnel(t *testing.T, cfg TunnelConfig) (*Tunnel, <-chan TunnelState) {
 	return tunnel, states
 }
 
-// A tunnel is made as configured, with everything that makes it usable, and what others do to it is
-// undone.
+// Run makes a tunnel as configured, with everything that it needs to work, and undoes what others
+// do to it.
 func TestTunnelHeals(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	kerneltest.Underlay(t)
 	_, states := runTunnel(t, labTunnel)
-	if s := <-states; !s.Created || s.Adopted || !s.Up || s.Local != netip.MustParseAddr("198.51.100.1") || s.Index == 0 {
+	if s := <-states; !s.Created || s.Adopted || !s.Up ||
+		s.Local != netip.MustParseAddr("198.51.100.1") || s.Index == 0 {
 		t.Fatalf("first state %+v", s)
 	}
 	asConfigured := func() {
 		t.Helper()
-		kerneltest.Shows(t, "-d link show gre1", "mtu 1400", "-NOARP", "<UP", "local 198.51.100.1", "remote any", "ttl 64", "ikey 0.0.0.42", "okey 0.0.0.42", "alias cygnet")
+		kerneltest.Shows(t, "-d link show gre1", "mtu 1400", "-NOARP", "<UP", "local 198.51.100.1",
+			"remote any", "ttl 64", "ikey 0.0.0.42", "okey 0.0.0.42", "alias cygnet")
 		kerneltest.Shows(t, "addr show gre1", "inet 10.255.0.1/24")
 		kerneltest.Shows(t, "xfrm policy", "src 198.51.100.1/32 dst 0.0.0.0/0 proto gre", "src 0.0.0.0/0 dst 198.51.100.1/32 proto gre", "action block")
 	}
@@ -78,8 +86,8 @@ func TestTunnelHeals(t *testing.T) {
 	}
 }
 
-// The name of something that cannot be made the tunnel is the user's to change: Run says what it is
-// and ends.
+// If an interface that cannot become the tunnel has the tunnel's name, only the user can remedy
+// that. Run returns an error that says what the interface is.
 func TestTunnelNameTaken(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -95,15 +103,17 @@ func TestTunnelNameTaken(t *testing.T) {
 		kerneltest.IP(t, c.add)
 		cfg := labTunnel
 		cfg.Name = c.name
-		err := NewTunnel(cfg, kerneltest.Log(t)).Run(t.Context(), func(s TunnelState) { t.Errorf("%s: changed to %+v", c.name, s) })
+		err := NewTunnel(cfg, kerneltest.Log(t)).Run(t.Context(), func(s TunnelState) {
+			t.Errorf("%s: changed to %+v", c.name, s)
+		})
 		if !errors.Is(err, rtnl.ErrNameTaken) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %v and %q", c.name, err, rtnl.ErrNameTaken, c.says)
 		}
 	}
 }
 
-// A tunnel that is there is taken as it is where it fits, and changed in place where it does not:
-// its index stays. Only what carries our alias is ours to remove.
+// Run adopts an existing tunnel. If the parameters differ, it changes them in place, so that the
+// index stays. Remove removes only a tunnel with the daemon's alias.
 func TestTunnelAdopts(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -111,13 +121,32 @@ func TestTunnelAdopts(t *testing.T) {
 		key  *uint32
 		ours bool
 	}{
-		{"as configured", []string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"}, key(42), false},
-		{"up, with another key", []string{"link add gre1 type gre local 198.51.100.1 key 7 ttl 64", "link set gre1 up"}, key(42), false},
+		{
+			"as configured", []string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"},
+			key(42), false,
+		},
+		{
+			"up, with another key",
+			[]string{"link add gre1 type gre local 198.51.100.1 key 7 ttl 64", "link set gre1 up"},
+			key(42), false,
+		},
 		{"with two keys", []string{"link add gre1 type gre local 198.51.100.1 ikey 42 okey 43 ttl 64"}, key(42), false},
-		{"keyed, to be keyless", []string{"link add gre1 type gre local 198.51.100.1 key 7 ttl 64"}, nil, false},
-		{"keyless, to be keyed", []string{"link add gre1 type gre local 198.51.100.1 ttl 64"}, key(42), false},
-		{"keyless, to have key 0", []string{"link add gre1 type gre local 198.51.100.1 ttl 64"}, key(0), false},
-		{"at another address", []string{"link add gre1 type gre local 198.51.100.99 key 42"}, key(42), false},
+		{
+			"keyed, to be keyless",
+			[]string{"link add gre1 type gre local 198.51.100.1 key 7 ttl 64"}, nil, false,
+		},
+		{
+			"keyless, to be keyed", []string{"link add gre1 type gre local 198.51.100.1 ttl 64"},
+			key(42), false,
+		},
+		{
+			"keyless, to have key 0", []string{"link add gre1 type gre local 198.51.100.1 ttl 64"},
+			key(0), false,
+		},
+		{
+			"at another address", []string{"link add gre1 type gre local 198.51.100.99 key 42"},
+			key(42), false,
+		},
 		{"at no address", []string{"link add gre1 type gre key 42"}, key(42), false},
 		{"ours", []string{"link add gre1 type gre local 198.51.100.1 key 42", "link set gre1 alias cygnet up"}, key(42), true},
 	} {
@@ -143,7 +172,12 @@ func TestTunnelAdopts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := rtnl.GREParams{Local: netip.MustParseAddr("198.51.100.1"), TTL: 64, Keyed: c.key != nil, Fragment: c.ours}
+			want := rtnl.GREParams{
+				Local:    netip.MustParseAddr("198.51.100.1"),
+				TTL:      64,
+				Keyed:    c.key != nil,
+				Fragment: c.ours,
+			}
 			if want.Keyed {
 				want.Key = *c.key
 			}
@@ -157,15 +191,17 @@ func TestTunnelAdopts(t *testing.T) {
 			if l := linkNamed(t, "gre1"); (l == nil) != c.ours {
 				t.Errorf("after Remove the link is %+v", l)
 			}
-			if guarded := strings.Contains(kerneltest.IP(t, "xfrm policy"), "198.51.100.1/32"); guarded == c.ours {
+			if guarded := strings.Contains(
+				kerneltest.IP(t, "xfrm policy"), "198.51.100.1/32",
+			); guarded == c.ours {
 				t.Errorf("guarded after Remove: %v; the guard stays exactly as long as a tunnel uses the address", guarded)
 			}
 		})
 	}
 }
 
-// What an adopted tunnel has that the configuration does not speak of stays when its parameters are
-// changed.
+// When the parameters of an adopted tunnel are changed, it keeps those that the configuration does
+// not mention.
 func TestTunnelKeepsTheRest(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -180,8 +216,8 @@ func TestTunnelKeepsTheRest(t *testing.T) {
 	kerneltest.Shows(t, "-d link show gre1", "-nopmtudisc", "-ignore-df")
 }
 
-// A tunnel bound to a device is bound to it again after that device was deleted and made again, as
-// PPPoE and LTE do, with its MTU and its neighbours.
+// If a tunnel is bound to a device, and the device is deleted and made again, as with PPPoE and
+// LTE, the tunnel is bound to the new device. It keeps its MTU and its neighbours.
 func TestTunnelFollowsItsDevice(t *testing.T) {
 	for name, cfg := range map[string]TunnelConfig{
 		"the underlay": labTunnel,
@@ -197,7 +233,7 @@ func TestTunnelFollowsItsDevice(t *testing.T) {
 			}
 			kerneltest.Underlay(t)
 			kerneltest.IP(t, "link add gre1 type gre local any dev under0 key 42 ttl 64")
-			cfg.Protected = false // packets are to leave
+			cfg.Protected = false // so that packets leave without an SA
 			_, states := runTunnel(t, cfg)
 			<-states
 			kerneltest.Shows(t, "-d link show gre1", "gre1@under0", "dev under0", "local 198.51.100.1")
@@ -205,27 +241,36 @@ func TestTunnelFollowsItsDevice(t *testing.T) {
 			kerneltest.IP(t, "link del under0")
 			kerneltest.Shows(t, "-d link show gre1", "-gre1@under0")
 			kerneltest.Underlay(t)
-			kerneltest.Shows(t, "-d link show gre1", "gre1@under0", "dev under0", "mtu 1400", "<UP", "local 198.51.100.1", "ttl 64")
+			kerneltest.Shows(t, "-d link show gre1",
+				"gre1@under0", "dev under0", "mtu 1400", "<UP", "local 198.51.100.1", "ttl 64")
 			kerneltest.Shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 198.51.100.2 PERMANENT")
 			sent := kerneltest.TXPackets(t)
 			kerneltest.IP(t, "neigh replace 198.51.100.2 lladdr 02:00:00:00:00:02 dev under0 nud permanent")
 			ping := exec.Command("ping", "-c", "1", "-W", "1", "10.255.0.2")
-			_ = ping.Run() // nobody answers
-			kerneltest.Eventually(t, "a packet is sent by the new device", func() bool { return kerneltest.TXPackets(t) > sent })
+			_ = ping.Run() // it fails, since nobody answers
+			kerneltest.Eventually(t, "a packet is sent by the new device", func() bool {
+				return kerneltest.TXPackets(t) > sent
+			})
 		})
 	}
 }
 
-// A tunnel of ours fragments what is too large for the path, whatever DF says. One that an earlier
-// version made is changed in place; one of the site's own stays as the site made it.
+// A tunnel of the daemon's fragments packets that are too large for the path, whatever their DF bit
+// says. A tunnel that an earlier version made is changed in place. A tunnel that the site made
+// stays as it is.
 func TestTunnelFragments(t *testing.T) {
 	for name, c := range map[string]struct {
 		make []string
 		want bool
 	}{
-		"new":               {nil, true},
-		"of before":         {[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64", "link set gre1 alias cygnet"}, true},
-		"the site's":        {[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"}, false},
+		"new": {nil, true},
+		"of before": {
+			[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64", "link set gre1 alias cygnet"},
+			true,
+		},
+		"the site's": {
+			[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"}, false,
+		},
 		"the site's choice": {[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64 nopmtudisc ignore-df"}, true},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -244,15 +289,16 @@ func TestTunnelFragments(t *testing.T) {
 				t.Errorf("fragments: %v, want %v; MTU %d, want 1400", l.GRE.Fragment, c.want, l.MTU)
 			}
 			if before != nil && before.Index != l.Index {
-				t.Errorf("the tunnel has index %d, it was %d: it was made again", l.Index, before.Index)
+				t.Errorf("the tunnel has index %d, it was %d: it was made again",
+					l.Index, before.Index)
 			}
 		})
 	}
 }
 
-// The tunnel follows its underlay's address, guarded at the new one before it moves and released at
-// the old one after; while there is none it says so and stays guarded. Neighbours and routes
-// outlive the move.
+// The tunnel follows the address of its underlay. The new address is guarded before the tunnel
+// moves, and the old one is released afterwards. While the underlay has no address, the state says
+// so, and the tunnel stays guarded. Neighbours and routes stay through the move.
 func TestTunnelFollowsUnderlay(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -279,13 +325,20 @@ func TestTunnelFollowsUnderlay(t *testing.T) {
 	neighbor := netip.MustParseAddr("10.255.0.2")
 	wanted.Want([]tables.Change{
 		{Neighbor: &rtnl.Neighbor{Device: "gre1", Protocol: neighbor, NBMA: netip.MustParseAddr("203.0.113.2")}},
-		{Route: &rtnl.Route{Device: "gre1", Prefix: netip.MustParsePrefix("172.16.2.0/24"), NextHop: neighbor}},
+		{
+			Route: &rtnl.Route{
+				Device:  "gre1",
+				Prefix:  netip.MustParsePrefix("172.16.2.0/24"),
+				NextHop: neighbor,
+			},
+		},
 	})
 	allSet()
 	restored := wanted.Stats().Restored
 
-	kerneltest.IP(t, "addr add 198.51.100.2/24 dev under0") // a further address is no reason to move
-	kerneltest.IP(t, "addr del 198.51.100.1/24 dev under0") // takes the secondary along
+	// A further address is no reason to move.
+	kerneltest.IP(t, "addr add 198.51.100.2/24 dev under0")
+	kerneltest.IP(t, "addr del 198.51.100.1/24 dev under0") // removes the secondary address, too
 	if s := <-states; s.Local.IsValid() || s.Index != first.Index {
 		t.Fatalf("without an address: %+v", s)
 	}
@@ -305,7 +358,7 @@ func TestTunnelFollowsUnderlay(t *testing.T) {
 	}
 }
 
-// A start without the underlay waits for it.
+// If the underlay is missing at the start, Run waits for it.
 func TestTunnelWaitsForUnderlay(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -315,12 +368,13 @@ func TestTunnelWaitsForUnderlay(t *testing.T) {
 		t.Fatalf("without the underlay: %+v", s)
 	}
 	kerneltest.Underlay(t)
-	if s := withAddress(states); s.Local != netip.MustParseAddr("198.51.100.1") || !s.Created || s.Fault != "" {
+	if s := withAddress(states); s.Local != netip.MustParseAddr("198.51.100.1") || !s.Created ||
+		s.Fault != "" {
 		t.Fatalf("state %+v", s)
 	}
 }
 
-// withAddress waits for a state with an address to send from.
+// withAddress waits for a state in which the tunnel has an address to send from.
 func withAddress(states <-chan TunnelState) TunnelState {
 	for s := range states {
 		if s.Local.IsValid() {
@@ -330,8 +384,8 @@ func withAddress(states <-chan TunnelState) TunnelState {
 	return TunnelState{}
 }
 
-// A tunnel that is there and up while its underlay is not is shown as it is, with the reason why it
-// cannot be kept.
+// If a tunnel is up while its underlay is missing, the state shows that the tunnel is up, and why
+// it is not as configured.
 func TestTunnelIsThereWithoutUnderlay(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -347,18 +401,22 @@ func TestTunnelIsThereWithoutUnderlay(t *testing.T) {
 	}
 }
 
-// Who takes the protection away means it: GRE passes in clear after that, and no guard is left that
-// nobody would remove. One that another tunnel at the address may rely on stays.
+// If the configuration takes the protection away, GRE passes in clear, and no guard is left that
+// nobody would remove. The guard stays if another tunnel has the address and may rely on it.
 func TestTunnelWithoutProtection(t *testing.T) {
 	for _, c := range []struct {
 		rule string
-		make []string // before the tunnel
-		ours bool     // made by the run that protected it
-		kept bool     // the guard
+		make []string // ip commands that come before the tunnel
+		ours bool     // the run that protected the tunnel had made it
+		kept bool     // the guard stays
 	}{
 		{"a tunnel of ours", nil, true, false},
 		{"one that was there before", []string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"}, false, false},
-		{"at another address until now", []string{"addr add 198.51.100.7/24 dev under0", "link add gre1 type gre local 198.51.100.7 key 42 ttl 64"}, false, false},
+		{
+			"at another address until now",
+			[]string{"addr add 198.51.100.7/24 dev under0", "link add gre1 type gre local 198.51.100.7 key 42 ttl 64"},
+			false, false,
+		},
 		{"beside another tunnel at the address", []string{"link add other0 type gre local 198.51.100.1 key 7"}, true, true},
 	} {
 		t.Run(strings.ReplaceAll(c.rule, " ", "_"), func(t *testing.T) {
@@ -376,7 +434,9 @@ func TestTunnelWithoutProtection(t *testing.T) {
 			cfg.Local = netip.MustParseAddr("198.51.100.1")
 			tunnel := NewTunnel(cfg, kerneltest.Log(t))
 			once(t, tunnel)
-			if guarded := strings.Contains(kerneltest.IP(t, "xfrm policy"), "action block"); guarded != c.kept {
+			if guarded := strings.Contains(
+				kerneltest.IP(t, "xfrm policy"), "action block",
+			); guarded != c.kept {
 				t.Errorf("guarded while it runs unprotected: %v", guarded)
 			}
 			if err := tunnel.Remove(); err != nil {
@@ -385,14 +445,16 @@ func TestTunnelWithoutProtection(t *testing.T) {
 			if l := linkNamed(t, "gre1"); (l == nil) != c.ours {
 				t.Errorf("after Remove the link is %+v", l)
 			}
-			if guarded := strings.Contains(kerneltest.IP(t, "xfrm policy"), "action block"); guarded != c.kept {
+			if guarded := strings.Contains(
+				kerneltest.IP(t, "xfrm policy"), "action block",
+			); guarded != c.kept {
 				t.Errorf("guarded after Remove: %v", guarded)
 			}
 		})
 	}
 }
 
-// once runs a tunnel until it is there for the first time.
+// once runs a tunnel until its first state.
 func once(t *testing.T, tunnel *Tunnel) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -401,8 +463,8 @@ func once(t *testing.T, tunnel *Tunnel) {
 	}
 }
 
-// Two tunnels with one address and key cannot be told apart by the kernel: the message names the
-// other.
+// The kernel allows no second tunnel with the same address and key. The error names the other
+// tunnel.
 func TestTunnelTaken(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -415,7 +477,7 @@ func TestTunnelTaken(t *testing.T) {
 	}
 }
 
-// A process that may not is told what it lacks.
+// A process without the permission gets an error that names the missing capability.
 func TestTunnelNoPermission(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -428,8 +490,8 @@ func TestTunnelNoPermission(t *testing.T) {
 	}
 }
 
-// GRE over IPv6 does not tell who sent a packet: a tunnel is not made from such an address, and of
-// a device's addresses waits for one of IPv4.
+// The kernel does not report the sender of a packet that came through GRE over IPv6. So no tunnel
+// is made with a local IPv6 address, and a tunnel over an underlay waits for an IPv4 address.
 func TestTunnelNotOverIPv6(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -439,10 +501,13 @@ func TestTunnelNotOverIPv6(t *testing.T) {
 	kerneltest.IP(t, "link set under0 up")
 	fixed := labTunnel
 	fixed.Local, fixed.Underlay = netip.MustParseAddr("2001:db8::1"), ""
-	if err := NewTunnel(fixed, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {}); !errors.Is(err, rtnl.ErrIPv6Underlay) {
+	if err := NewTunnel(fixed, kerneltest.Log(t)).Run(
+		t.Context(), func(TunnelState) {},
+	); !errors.Is(err, rtnl.ErrIPv6Underlay) {
 		t.Errorf("from an IPv6 address: %v, want %v", err, rtnl.ErrIPv6Underlay)
 	}
-	if _, err := rtnl.UnderlayAddress("under0"); !errors.Is(err, rtnl.ErrNoAddress) || !strings.Contains(err.Error(), "under0 has IPv6 addresses only") {
+	if _, err := rtnl.UnderlayAddress("under0"); !errors.Is(err, rtnl.ErrNoAddress) ||
+		!strings.Contains(err.Error(), "under0 has IPv6 addresses only") {
 		t.Errorf("the underlay's address: %v, want %v", err, rtnl.ErrNoAddress)
 	}
 	_, states := runTunnel(t, labTunnel)

@@ -9,12 +9,14 @@ import (
 
 const boundToNothing = "the device that the tunnel is bound to is gone"
 
-// device returns the index of the device that the tunnel is to be bound to; 0 for none. The
-// daemon binds no tunnel of its own, but an adopted one may be bound. The kernel knows that
-// device by its index only: once a PPPoE or LTE device has been deleted and made again, every
-// packet fails, until the tunnel is bound to the new device of that name. The device is the one
-// that the tunnel was seen bound to, else the underlay's, else the one with the tunnel's local
-// address. While there is none the tunnel stays as it is.
+// device returns the index of the device that the tunnel has to be bound to, or 0 for none. The
+// daemon binds no tunnel of its own, but an adopted tunnel may be bound. The kernel knows the
+// device only by its index. If a PPPoE or LTE device was deleted and made again, every packet of
+// the tunnel fails until the tunnel is bound to the new device.
+//
+// If the bound device is gone, device looks for another: the device with the name that the tunnel
+// was last seen bound to, or else the underlay's, or else the one with the tunnel's local address.
+// While none of them exists, the tunnel stays as it is.
 func (t *Tunnel) device(r *rtnl.Conn, have *rtnl.Link, local netip.Addr) (int, error) {
 	if have == nil || have.GRE.Device == 0 || have.Elsewhere {
 		return deviceOf(have), nil
@@ -43,11 +45,12 @@ func (t *Tunnel) device(r *rtnl.Conn, have *rtnl.Link, local netip.Addr) (int, e
 		}
 		return have.GRE.Device, nil
 	}
-	t.log.Info("the device that the tunnel is bound to was made again: binding the tunnel to it", "device", name)
+	t.log.Info("the device that the tunnel is bound to was made again: binding the tunnel to it",
+		"device", name)
 	return again.Index, nil
 }
 
-// deviceOf returns the device that a link is bound to; 0 for none.
+// deviceOf returns the index of the device that a tunnel is bound to, or 0 for none.
 func deviceOf(l *rtnl.Link) int {
 	if l == nil {
 		return 0
@@ -55,7 +58,8 @@ func deviceOf(l *rtnl.Link) int {
 	return l.GRE.Device
 }
 
-// deviceWith returns the index of the device that has an address, or otherwise.
+// deviceWith returns the index of the device that has the address local. If there is none, it
+// returns the index otherwise.
 func deviceWith(r *rtnl.Conn, local netip.Addr, otherwise int) (int, error) {
 	all, err := r.AllAddresses()
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// releaseGuard removes the guard of an address that no GRE tunnel uses any more, this one left out
-// where it is not protected.
+// releaseGuard removes the guard of an address, unless a GRE tunnel uses the address. This tunnel
+// itself counts only if it is protected.
 func (t *Tunnel) releaseGuard(r *rtnl.Conn, local netip.Addr) error {
 	if !local.IsValid() || local.IsUnspecified() {
 		return nil
@@ -27,16 +27,17 @@ func (t *Tunnel) releaseGuard(r *rtnl.Conn, local netip.Addr) error {
 		}
 		if why := fmt.Sprintf("the guard of %s stays for %s", local, l.Name); !t.said[why] {
 			t.said[why] = true
-			t.log.Info("a guard stays where there is one: a tunnel uses the address", "local", local, "tunnel", l.Name)
+			t.log.Info("a guard stays where there is one: a tunnel uses the address",
+				"local", local, "tunnel", l.Name)
 		}
 		return nil
 	}
 	return xfrm.RemoveGuard(local)
 }
 
-// Remove says goodbye: it removes the link if it is ours, and then the guard, unless a GRE tunnel
-// that uses the address stays (one that was adopted stays, and stays guarded). What sends through
-// the tunnel's address in other ways must be gone before.
+// Remove removes the link, if this package made it, and then the guard. The guard stays if a GRE
+// tunnel still uses the address: an adopted tunnel stays, and stays guarded. Before Remove is
+// called, everything else that sends from the tunnel's address must be gone.
 func (t *Tunnel) Remove() error {
 	r, err := rtnl.Open()
 	if err != nil {

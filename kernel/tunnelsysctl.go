@@ -6,8 +6,8 @@ import (
 	"cygnet/kernel/sysctl"
 )
 
-// tunnelSysctls are the settings that a tunnel must have. ICMP redirects off, on all and on it (the
-// kernel takes the OR of both).
+// tunnelSysctls returns the settings that a tunnel must have. ICMP redirects are off for all
+// interfaces and for the tunnel, because the kernel sends them if either setting is on.
 func tunnelSysctls(c TunnelConfig) []sysctl.Setting {
 	const noRedirects = "redirects would name next hops that peers cannot reach"
 	list := []sysctl.Setting{
@@ -29,6 +29,6 @@ func tunnelSysctls(c TunnelConfig) []sysctl.Setting {
 		sysctl.Setting{Path: table + "ucast_solicit", Value: "0", Why: asksUs})
 }
 
-// missTries is how often the kernel asks for a neighbour, and thereby for how many seconds it holds
-// packets.
+// missTries is how often the kernel asks for a missing neighbour. It asks once a second, so this is
+// also for how many seconds it holds packets.
 const missTries = 5

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenGuard opens the monitor of IPsec policies. Where the guard is not set there is nothing to
-// listen to.
+// listenGuard starts to listen to changes of IPsec policies. It returns a nil channel for a tunnel
+// that is not protected and so has no guard.
 func (t *Tunnel) listenGuard(ctx context.Context) (<-chan rtnl.Notice, error) {
 	if !t.cfg.Protected {
 		return nil, nil
@@ -20,8 +20,8 @@ func (t *Tunnel) listenGuard(ctx context.Context) (<-chan rtnl.Notice, error) {
 	return xfrm.ListenPolicies(ctx, t.log)
 }
 
-// mayFront reports whether a notification may mean that the last SA whose policy was behind the
-// front guard is gone.
+// mayFront reports whether a notification may mean that the front guard can be set now: that the
+// last SA is gone whose policy would come behind it.
 func (t *Tunnel) mayFront(n rtnl.Notice) bool {
 	if !t.cfg.Front || t.front {
 		return false
@@ -29,7 +29,7 @@ func (t *Tunnel) mayFront(n rtnl.Notice) bool {
 	return slices.ContainsFunc(n.Messages, xfrm.GREPolicyGone)
 }
 
-// xfrm.ensureFront sets the front guard, or takes it back, and logs when that changes.
+// ensureFront sets or removes the front guard (xfrm.EnsureFront), and logs when that changes.
 func (t *Tunnel) ensureFront(local netip.Addr) error {
 	front, err := xfrm.EnsureFront(local, t.cfg.Front)
 	if err != nil {
@@ -37,16 +37,18 @@ func (t *Tunnel) ensureFront(local netip.Addr) error {
 	}
 	if t.cfg.Front && front != t.front {
 		if front {
-			t.log.Info("the guard is in front of the IPsec policies of other programs", "local", local, "priority", xfrm.GuardFront)
+			t.log.Info("the guard is in front of the IPsec policies of other programs",
+				"local", local, "priority", xfrm.GuardFront)
 		} else if t.ready {
-			t.log.Info("the guard steps back for SAs whose policies have no priority of ours", "local", local, "priority", xfrm.GuardPriority)
+			t.log.Info("the guard steps back for SAs whose policies have no priority of ours",
+				"local", local, "priority", xfrm.GuardPriority)
 		}
 	}
 	t.front = front
 	return nil
 }
 
-// listen opens the monitor of links and addresses, trying again until ctx ends.
+// listen delivers notifications of links and addresses until ctx ends; see rtnl.Listen.
 func (t *Tunnel) listen(ctx context.Context) (<-chan rtnl.Notice, error) {
 	return rtnl.Listen(ctx, t.log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_ROUTE,
@@ -54,8 +56,9 @@ func (t *Tunnel) listen(ctx context.Context) (<-chan rtnl.Notice, error) {
 	})
 }
 
-// concerns reports whether a notification is about the tunnel's link, its underlay's, or that of
-// the device it is bound to.
+// concerns reports whether a notification may concern the tunnel: it is about the link of the
+// tunnel, of its underlay or of the device that the tunnel is bound to, or about any address, or
+// notifications were lost.
 func (t *Tunnel) concerns(n rtnl.Notice) bool {
 	if n.Lost {
 		return true
@@ -64,7 +67,10 @@ func (t *Tunnel) concerns(n rtnl.Notice) bool {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			m.Header.Type = unix.RTM_NEWLINK
-			if l, ok := rtnl.ParseLink(m); ok && (l.Name == t.cfg.Name || l.Name == t.cfg.Underlay || l.Name == t.bound || l.Index == t.state.Index) {
+			if l, ok := rtnl.ParseLink(m); ok && (l.Name == t.cfg.Name ||
+				l.Name == t.cfg.Underlay ||
+				l.Name == t.bound ||
+				l.Index == t.state.Index) {
 				return true
 			}
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Uptime says how long the machine is up, sleep included, and the id of this boot. Unlike the
-// clock, nobody can set it.
+// Uptime returns the id of this boot, and for how long the machine has been up, including the time
+// that it was asleep. Unlike the clock, nobody can set the uptime.
 func Uptime() (boot string, up time.Duration, err error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

@@ -2,6 +2,7 @@ package kernel
 
 import "testing"
 
+// The uptime grows, and the id of the boot stays the same.
 func TestUptime(t *testing.T) {
 	boot, first, err := Uptime()
 	if err != nil || boot == "" || first <= 0 {

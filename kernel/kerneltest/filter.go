@@ -1,6 +1,6 @@
-// Package kerneltest is what the lab tests of the packages below kernel share: network namespaces,
-// a hub with two spokes made of them, and waiting for what the kernel does. It imports none of
-// those packages.
+// Package kerneltest is what the tests of kernel and of the packages below it share: network
+// namespaces, a lab of a hub and two spokes made of them, and helpers that wait until the kernel
+// has done something. It imports none of those packages.
 package kerneltest
 
 import (
@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Passes runs a notification filter on a message with a body that begins with these bytes, as the
-// kernel does.
+// Passes reports whether a notification filter passes a message. It runs the filter as the kernel
+// does. The body of the message begins with the given bytes; zeros follow.
 func Passes(t *testing.T, filter []bpf.Instruction, head netlink.Header, body ...byte) bool {
 	t.Helper()
 	vm, err := bpf.NewVM(filter)

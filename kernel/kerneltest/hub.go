@@ -20,12 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProtocolNHRP is the EtherType of NHRP in GRE.
+// ProtocolNHRP is the protocol type of NHRP in the GRE header.
 const ProtocolNHRP = 0x2001
 
 // The NBMA addresses of the routers. Router n has the NBMA address 192.0.2.n, the overlay addresses
-// 10.255.0.n and fd00:255::n, and the networks 172.16.n.0/24 and fd00:n::/64. The hub is router 1
-// in the test's own namespace; the spokes on its bridge are routers 11 and 12.
+// 10.255.0.n and fd00:255::n, and the networks 172.16.n.0/24 and fd00:n::/64. The hub is router 1,
+// in the test's own namespace. The spokes are routers 11 and 12, on the hub's bridge.
 var (
 	HubNBMA    = netip.MustParseAddr("192.0.2.1")
 	Spoke1NBMA = netip.MustParseAddr("192.0.2.11")
@@ -38,7 +38,7 @@ const (
 	Spoke2 = "cygnet-spoke-12"
 )
 
-// HubAndSpokes builds the lab and returns the hub's gre1.
+// HubAndSpokes builds the lab of a hub and two spokes, and returns the hub's gre1.
 func HubAndSpokes(t testing.TB) vnl.Link {
 	t.Helper()
 	RunWith(t, "", "sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.send_redirects=0 "+
@@ -58,7 +58,8 @@ func HubAndSpokes(t testing.TB) vnl.Link {
 			`, n)
 	}
 	RunWith(t, hub, "ip -batch -")
-	for _, ns := range []string{Spoke1, Spoke2} { // the underlay works, both ends have resolved the other
+	// After this the underlay works: each spoke and the hub have resolved the other's address.
+	for _, ns := range []string{Spoke1, Spoke2} {
 		IPf(t, "netns exec %s ping -q -c 1 -w 20 -i 0.1 192.0.2.1", ns)
 	}
 	gre, err := vnl.LinkByName("gre1")
@@ -68,8 +69,9 @@ func HubAndSpokes(t testing.TB) vnl.Link {
 	return gre
 }
 
-// labRouter is an ip batch that gives a router its addresses and devices. A spoke's eth0 is a veth
-// that ends in the hub's namespace, the hub's is a bridge.
+// labRouter returns a batch for `ip -batch` that gives a router its addresses and devices. The
+// router's eth0 exists before: the spoke's is a veth that ends in the hub's namespace, and the
+// hub's is a bridge.
 func labRouter(n int) string {
 	batch := `addr add 192.0.2.%[1]d/24 dev eth0
 		link set eth0 mtu 12000 up
@@ -84,7 +86,8 @@ func labRouter(n int) string {
 	return fmt.Sprintf(batch, n)
 }
 
-// Datagram is an inner packet of the given total length, without a meaning to anybody who takes it.
+// Datagram returns an inner packet of the given total length. Its protocol is one for experiments,
+// so that it means nothing to its receiver.
 func Datagram(from, to string, length int) []byte {
 	source, destination := netip.MustParseAddr(from), netip.MustParseAddr(to)
 	b := make([]byte, length)
@@ -122,7 +125,7 @@ func EtherType(packet []byte) uint16 {
 	return unix.ETH_P_IP
 }
 
-// SameAddr reports whether two addresses are equal, for the comparison of test results.
+// SameAddr reports whether two addresses are equal. It is for cmp.Comparer.
 func SameAddr(a, b netip.Addr) bool { return a == b }
 
 // IPf runs iproute2 with formatted arguments.
@@ -131,7 +134,7 @@ func IPf(t testing.TB, format string, args ...any) {
 	RunWith(t, "", "ip "+fmt.Sprintf(format, args...))
 }
 
-// RunWith runs a command with an input.
+// RunWith runs a command with an input. A failure of the command ends the test.
 func RunWith(t testing.TB, input, command string) {
 	t.Helper()
 	words := strings.Fields(command)
@@ -142,8 +145,8 @@ func RunWith(t testing.TB, input, command string) {
 	}
 }
 
-// LabNamespace moves a benchmark into a network namespace of its own with the lab in it, and its
-// thread stays there.
+// LabNamespace moves the benchmark's thread into a network namespace of its own, and builds the lab
+// of HubAndSpokes there. The thread stays in the namespace until the benchmark ends.
 func LabNamespace(b *testing.B) {
 	b.Helper()
 	runtime.LockOSThread()
@@ -165,7 +168,7 @@ func LabNamespace(b *testing.B) {
 	HubAndSpokes(b)
 }
 
-// Numbered makes packets that carry their number.
+// Numbered returns packets of which each begins with its number.
 func Numbered(count int) [][]byte {
 	packets := make([][]byte, count)
 	for i := range packets {
@@ -175,8 +178,9 @@ func Numbered(count int) [][]byte {
 	return packets
 }
 
-// PeerNamespace makes a second namespace behind under0 (198.51.100.1/24) that holds 198.51.100.2/24
-// and a plain GRE tunnel.
+// PeerNamespace makes a second namespace and returns its name. A veth pair connects the namespaces:
+// under0 is 198.51.100.1/24 in the test's own and 198.51.100.2/24 in the second one. Both have an
+// mGRE tunnel gre1 over IPv4 and a tunnel gre6 over IPv6, without IPsec.
 func PeerNamespace(t *testing.T) string {
 	t.Helper()
 	peer := fmt.Sprintf("peer%d", os.Getpid())
@@ -193,8 +197,10 @@ func PeerNamespace(t *testing.T) string {
 			"link add gre1 type gre local 198.51.100." + side.number + " key 42 ttl 64",
 			"addr add 10.255.0." + side.number + "/24 dev gre1",
 			"link set gre1 arp on up",
-			"neigh add 10.255.0." + other + " lladdr 198.51.100." + other + " dev gre1 nud permanent",
-			"link add gre6 type ip6gre local 2001:db8::" + side.number + " remote 2001:db8::" + other + " key 42 encaplimit none",
+			"neigh add 10.255.0." + other + " lladdr 198.51.100." + other +
+				" dev gre1 nud permanent",
+			"link add gre6 type ip6gre local 2001:db8::" + side.number +
+				" remote 2001:db8::" + other + " key 42 encaplimit none",
 			"addr add 10.255.6." + side.number + "/24 dev gre6",
 			"link set gre6 up",
 		} {
@@ -202,19 +208,23 @@ func PeerNamespace(t *testing.T) string {
 		}
 	}
 	for _, a := range []string{"198.51.100.2", "2001:db8::2"} {
-		Eventually(t, a+" answers", func() bool { return exec.Command("ping", "-c1", "-W1", a).Run() == nil })
+		Eventually(t, a+" answers", func() bool {
+			return exec.Command("ping", "-c1", "-W1", a).Run() == nil
+		})
 	}
 	return peer
 }
 
-// Received is how many packets a tunnel of a namespace ("": the test's own) has delivered.
+// Received returns how many packets a tunnel has received. The tunnel is in the given namespace, or
+// for "" in the test's own.
 func Received(t *testing.T, namespace, device string) int {
 	t.Helper()
 	in := ""
 	if namespace != "" {
 		in = "-n " + namespace + " "
 	}
-	m := regexp.MustCompile(`RX:.*\n\s*\d+\s+(\d+)`).FindStringSubmatch(IP(t, in+"-s link show "+device))
+	m := regexp.MustCompile(`RX:.*\n\s*\d+\s+(\d+)`).FindStringSubmatch(
+		IP(t, in+"-s link show "+device))
 	if m == nil {
 		t.Fatal("no counters of " + device)
 	}
@@ -222,8 +232,8 @@ func Received(t *testing.T, namespace, device string) int {
 	return n
 }
 
-// OnDevice calls f in a namespace ("": the test's own) with the index of a device there. An error
-// of f ends the test.
+// OnDevice calls f in the given namespace ("": the test's own) with the index of a device there. An
+// error of f ends the test.
 func OnDevice(t testing.TB, namespace, device string, f func(index int) error) {
 	t.Helper()
 	runtime.LockOSThread()

@@ -17,8 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OwnNamespace has the rest of the test run in a process of its own in a new network namespace, as
-// the daemon is in one. It returns false in the process that only waits for that one.
+// OwnNamespace runs the test again, in a child process in a new network namespace. All threads of
+// the child are in that namespace, as the daemon's are. OwnNamespace returns true in the child,
+// which runs the test. It returns false in the parent, which has waited for the child and must do
+// nothing more.
 func OwnNamespace(t testing.TB) bool {
 	t.Helper()
 	const mark = "CYGNET_TEST_NAMESPACE"
@@ -48,7 +50,7 @@ func IP(t testing.TB, args string) string {
 	return Run(t, "ip", strings.Fields(args)...)
 }
 
-// IPBatch runs many ip commands at once, all of them even if one fails.
+// IPBatch runs many ip commands with one call of ip. A command that fails does not stop the others.
 func IPBatch(lines []string) (string, error) {
 	cmd := exec.Command("ip", "-force", "-batch", "-")
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n"))
@@ -66,7 +68,8 @@ func Run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// Eventually waits for a condition that follows from netlink events within moments.
+// Eventually waits until a condition holds. It is for conditions that follow from netlink
+// notifications within moments; after 15 s it ends the test.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(15 * time.Second)
@@ -81,8 +84,8 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// Shows waits until the output of an ip command has all of the words that begin without a dash, and
-// none of the others.
+// Shows waits until the output of an ip command contains all of the words. A word that begins with
+// a dash must be absent, without the dash.
 func Shows(t testing.TB, args string, words ...string) {
 	t.Helper()
 	var out string
@@ -109,7 +112,7 @@ func Log(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// WithCapabilities runs f on a thread that has only these capabilities.
+// WithCapabilities runs f on a thread that has only the given capabilities.
 func WithCapabilities(t *testing.T, capabilities []int, f func()) {
 	t.Helper()
 	var data [2]unix.CapUserData
@@ -119,7 +122,7 @@ func WithCapabilities(t *testing.T, capabilities []int, f func()) {
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread() // and never unlock it, so that the thread ends with the goroutine
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		err := unix.Capset(&header, &data[0])
 		if err == nil {
@@ -132,8 +135,8 @@ func WithCapabilities(t *testing.T, capabilities []int, f func()) {
 	}
 }
 
-// DropNetAdmin takes CAP_NET_ADMIN from all threads of the test's process, which has a namespace of
-// its own to lose.
+// DropNetAdmin makes the test's process an unprivileged user, so that none of its threads has
+// CAP_NET_ADMIN any more. It is for a test in a process of its own (OwnNamespace).
 func DropNetAdmin(t *testing.T) {
 	t.Helper()
 	if err := unix.Setgid(65534); err != nil {
@@ -152,21 +155,24 @@ func TXPackets(t *testing.T) int {
 			TX struct{ Packets int }
 		} `json:"stats64"`
 	}
-	if err := json.Unmarshal([]byte(IP(t, "-s -j link show gre1")), &links); err != nil || len(links) != 1 {
+	if err := json.Unmarshal(
+		[]byte(IP(t, "-s -j link show gre1")), &links,
+	); err != nil || len(links) != 1 {
 		t.Fatal(links, err)
 	}
 	return links[0].Stats.TX.Packets
 }
 
-// GREDevice makes an mGRE device by hand.
+// GREDevice makes an mGRE device with ip, as a user would.
 func GREDevice(t testing.TB, name string, number int) {
 	t.Helper()
-	IP(t, fmt.Sprintf("link add %s type gre local 198.51.100.%d key %d ttl 64", name, number, number))
+	IP(t, fmt.Sprintf("link add %s type gre local 198.51.100.%d key %d ttl 64",
+		name, number, number))
 	IP(t, fmt.Sprintf("addr add 10.255.%d.1/24 dev %s", number, name))
 	IP(t, fmt.Sprintf("link set %s arp on up", name))
 }
 
-// Underlay makes a device that stands for the router's way out.
+// Underlay makes under0, a dummy device that stands for the router's underlay interface.
 func Underlay(t *testing.T) {
 	t.Helper()
 	IP(t, "link add under0 type dummy")

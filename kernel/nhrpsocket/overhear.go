@@ -16,28 +16,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stray is a kind of packet that comes to a tunnel's local address and shows that the other end
-// has another idea of IPsec.
+// Stray is a kind of packet that arrives at a tunnel's local address although the tunnel's IPsec
+// settings do not expect it. It shows that the other end of the tunnel has other IPsec settings.
 type Stray uint8
 
 // The kinds of stray packets.
 const (
 	StrayGRE Stray = iota // GRE in clear, to a protected tunnel
-	StrayIKE              // IKE, to an unprotected one
+	StrayIKE              // IKE, to an unprotected tunnel
 )
 
-// How much is overheard. The socket's buffer is small and is read at intervals: a flood costs no
-// more than the filter.
+// The limits of overhearing. The socket's buffer is small and is read only at intervals, so a flood
+// of stray packets costs little more than the run of the filter for each packet.
 const (
-	overhearBuffer = 64 << 10
-	overhearPause  = 500 * time.Millisecond
-	overhearBatch  = 64
-	overhearLength = 64 // bytes of each packet
+	overhearBuffer = 64 << 10               // size of the receive buffer in bytes
+	overhearPause  = 500 * time.Millisecond // between two batches
+	overhearBatch  = 64                     // packets in a batch
+	overhearLength = 64                     // bytes that are read of each packet
 )
 
-// Overhear calls f with the source of stray packets of one kind to the local IPv4 address, on any
-// device, until ctx ends. It hears them before IPsec policies and firewalls drop them, and does
-// not hear what was decrypted. Of many at once it hears some.
+// Overhear calls f with the source of every stray packet of one kind that it sees, until ctx ends.
+// It looks at packets to the local IPv4 address on any device. It sees packets before IPsec
+// policies and firewalls drop them, and does not see decrypted packets. If many stray packets
+// arrive at once, it sees only some of them.
 func Overhear(ctx context.Context, kind Stray, local netip.Addr, f func(from netip.Addr)) error {
 	file, err := overhearSocket(kind, local)
 	if err != nil {
@@ -72,6 +73,7 @@ func Overhear(ctx context.Context, kind Stray, local netip.Addr, f func(from net
 	}
 }
 
+// overhearSocket opens a packet socket that receives the stray packets of one kind on all devices.
 func overhearSocket(kind Stray, local netip.Addr) (*os.File, error) {
 	program, err := bpf.Assemble(strayFilter(kind, local))
 	if err != nil {
@@ -87,12 +89,18 @@ func overhearSocket(kind Stray, local netip.Addr) (*os.File, error) {
 	}
 	err = errors.Join(
 		os.NewSyscallError("setsockopt SO_ATTACH_FILTER",
-			unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})),
-		os.NewSyscallError("setsockopt SO_RCVBUF", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, overhearBuffer)),
+			unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+				&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})),
+		os.NewSyscallError("setsockopt SO_RCVBUF",
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, overhearBuffer)),
 	)
 	if err == nil {
-		if err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); errors.Is(err, unix.ENOPROTOOPT) {
-			err = nil // what goes out has another destination
+		if err = unix.SetsockoptInt(
+			fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1,
+		); errors.Is(err, unix.ENOPROTOOPT) {
+			// Linux before 4.20 does not know the option. It is not needed: outgoing packets have
+			// another destination than the local address.
+			err = nil
 		}
 	}
 	if err == nil {
@@ -111,7 +119,8 @@ const (
 	portNATT    = 4500
 )
 
-// strayFilter passes the packets of one kind. It sees them from the IP header on.
+// strayFilter passes the stray packets of one kind. The packets that it sees begin with the IP
+// header.
 func strayFilter(kind Stray, local netip.Addr) []bpf.Instruction {
 	address := local.As4()
 	pass, drop := bpf.RetConstant{Val: overhearLength}, bpf.RetConstant{}
@@ -119,13 +128,21 @@ func strayFilter(kind Stray, local netip.Addr) []bpf.Instruction {
 		bpf.LoadExtension{Num: bpf.ExtProto},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipTrue: 1}, drop,
 		bpf.LoadAbsolute{Off: 16, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(address[:]), SkipTrue: 1}, drop,
+		bpf.JumpIf{
+			Cond:     bpf.JumpEqual,
+			Val:      binary.BigEndian.Uint32(address[:]),
+			SkipTrue: 1,
+		},
+		drop,
 		bpf.LoadAbsolute{Off: 6, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipFalse: 1}, drop, // a later fragment
 		bpf.LoadAbsolute{Off: 9, Size: 1},
 	}
 	if kind == StrayGRE {
-		return append(head, bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_GRE, SkipTrue: 1}, drop, pass)
+		return append(head,
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_GRE, SkipTrue: 1}, drop,
+			pass,
+		)
 	}
 	return append(head,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protocolUDP, SkipTrue: 1}, drop,
@@ -134,12 +151,13 @@ func strayFilter(kind Stray, local netip.Addr) []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: portIKE, SkipTrue: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: portNATT, SkipTrue: 1}, drop,
 		bpf.LoadIndirect{Off: 8, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: 1}, // the marker of IKE; ESP has an SPI there
+		// On port 4500 four zero bytes mark IKE (RFC 3948 §2.2); ESP has its SPI there.
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: 1},
 		pass, drop,
 	)
 }
 
-// HasIKE reports whether a program on this host receives IKE, for whatever purpose.
+// HasIKE reports whether any program on this host has a socket on IKE's port.
 func HasIKE() bool {
 	for _, file := range []string{"/proc/net/udp", "/proc/net/udp6"} {
 		data, err := os.ReadFile(file)
@@ -150,7 +168,8 @@ func HasIKE() bool {
 	return false
 }
 
-// listensOn looks for a local port in a list of sockets as /proc/net has them.
+// listensOn reports whether a socket has the given local port. sockets has the format of
+// /proc/net/udp.
 func listensOn(sockets string, port uint16) bool {
 	for line := range strings.Lines(sockets) {
 		fields := strings.Fields(line)

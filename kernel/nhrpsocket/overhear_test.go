@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the filters pass, by packets as the socket shows them to it. The machine of the tests
-// knows no EtherType, so that part is left out.
+// Each filter passes the stray packets of its kind and no others. The packets begin with the IP
+// header, as the socket shows them to the filter. The BPF machine of the test does not know the
+// EtherType, so the test leaves out the filter's first three instructions.
 func TestStrayFilter(t *testing.T) {
 	local := netip.MustParseAddr("192.0.2.1")
 	packet := func(to string, protocol byte, payload ...byte) []byte {
@@ -53,6 +54,7 @@ func TestStrayFilter(t *testing.T) {
 	}
 }
 
+// listensOn finds the local port of a socket in the format of /proc/net/udp.
 func TestListensOn(t *testing.T) {
 	const sockets = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n" +
 		"  219: 00000000:01F4 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 16861 2 0000000000000000 0\n"

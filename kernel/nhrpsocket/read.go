@@ -8,12 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadBatch waits until at least one packet is there and fills ms from the front with what there
-// is. It returns how many it filled.
+// ReadBatch waits until at least one packet is there, and moves the waiting packets into ms, from
+// the front. It returns how many messages it filled.
 //
-// Data belongs to the caller. Its memory is used again, whatever its length, and replaced where it
-// is less than a usual packet takes or than this packet takes: calls with the same ms allocate
-// nothing for usual packets. After Close the error is net.ErrClosed.
+// Data belongs to the caller. ReadBatch uses the memory of Data again, up to its capacity. It
+// replaces the memory if that is too small for a usual packet or for the packet received. Calls
+// with the same ms therefore allocate nothing for usual packets. After Close the error is
+// net.ErrClosed.
 func (s *Socket) ReadBatch(ms []Message) (int, error) {
 	s.rx.mu.Lock()
 	defer s.rx.mu.Unlock()
@@ -27,7 +28,8 @@ func (s *Socket) ReadBatch(ms []Message) (int, error) {
 	}
 }
 
-// receive leaves the packets in the headers and in the buffers of ms.
+// receive reads packets from the kernel. It leaves them in the headers of s.rx, in the buffers of
+// ms and in s.rests.
 func (s *Socket) receive(ms []Message) error {
 	t := &s.rx
 	t.first, t.count = 0, min(len(ms), socketBatch)
@@ -57,14 +59,15 @@ func (s *Socket) receive(ms []Message) error {
 		switch t.errno {
 		case 0:
 			return nil
-		case unix.ENETDOWN: // reported once when the device goes down
+		case unix.ENETDOWN: // the kernel reports it once when the device goes down
 		default:
 			return os.NewSyscallError("recvmmsg", t.errno)
 		}
 	}
 }
 
-// collect moves the good packets to the front of ms and counts the others.
+// collect moves the valid packets to the front of ms, and returns how many there are. It counts
+// those that are too long or have no usable outer source.
 func (s *Socket) collect(ms []Message) int {
 	n := 0
 	for i := range s.rx.done {
@@ -93,8 +96,8 @@ func (s *Socket) collect(ms []Message) int {
 	return n
 }
 
-// packet is what the header with this index received: its first bytes are in data, the rest where
-// those of long packets are.
+// packet returns the packet of the header with this index. Its first bytes are in data. If it is
+// longer than data, the others are in s.rests.
 func (s *Socket) packet(data []byte, header int) []byte {
 	length := int(s.rx.headers[header].Len)
 	if length <= len(data) {
@@ -103,7 +106,8 @@ func (s *Socket) packet(data []byte, header int) []byte {
 	return append(data, s.rests[header][:length-len(data)]...)
 }
 
-// mark finds the packet's mark among its control messages.
+// mark returns the packet's mark, which one of its control messages holds. It returns 0 if there is
+// no such message.
 func mark(control []byte) uint32 {
 	for len(control) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))

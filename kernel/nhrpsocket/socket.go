@@ -1,6 +1,6 @@
-// Package nhrpsocket carries NHRP packets: a packet socket on a GRE tunnel that moves batches and
-// knows the sender's NBMA address. It also overhears packets that show a peer's other idea of
-// IPsec.
+// Package nhrpsocket sends and receives NHRP packets (RFC 2332) through a packet socket on a GRE
+// tunnel. The socket moves packets in batches and gives each received packet its sender's NBMA
+// address. The package also overhears packets which show that a peer has other IPsec settings.
 package nhrpsocket
 
 import (
@@ -18,54 +18,63 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxPacket is the longest packet that a Socket receives, in bytes. It is more than the MTU of a
-// tunnel over an underlay with jumbo frames leaves; a longer packet is dropped and counted.
+// MaxPacket is the size in bytes of the longest packet that a Socket receives. It is larger than
+// the MTU of a tunnel over an underlay with jumbo frames. A Socket drops and counts longer packets.
 const MaxPacket = 9216
 
 const (
-	usualPacket  = 512      // bytes that have room in the memory of every message: hardly any packet is longer
-	socketBatch  = 128      // messages that one system call moves
-	socketBuffer = 16 << 20 // bytes; a burst of registrations must fit
+	// usualPacket is the least size in bytes of a message's memory. Hardly any packet is longer.
+	usualPacket = 512
+
+	socketBatch  = 128      // the most messages that one system call moves
+	socketBuffer = 16 << 20 // receive buffer in bytes: a burst of registrations must fit
 	controlSpace = 64       // bytes for the control messages of a packet; the mark takes 24
 	linkSize     = int(unsafe.Sizeof(linkAddress{}))
-	linkPrefix   = int(unsafe.Offsetof(linkAddress{}.addr))
+	linkPrefix   = int(unsafe.Offsetof(linkAddress{}.addr)) // bytes before the address itself
 )
 
-// Message is a packet of the tunnel's protocol, received from or to be sent to an NBMA address.
+// Message is a packet of the socket's protocol that was received from an NBMA address, or is to be
+// sent to one.
 type Message struct {
 	NBMA netip.Addr // outer source or destination: IPv4 on a gre device, IPv6 on an ip6gre device
 	Data []byte     // the packet without the GRE header
-	Mark uint32     // received: the packet's mark, such as the inbound SA's; 0 before Linux 5.19. Not used when sending
+
+	// Mark is the mark of a received packet, such as the mark that its inbound SA set. It is 0
+	// before Linux 5.19. WriteBatch ignores it.
+	Mark uint32
 }
 
-// Stats counts what a Socket dropped since it was opened.
+// Stats counts the packets that a Socket dropped since it was opened.
 type Stats struct {
-	Overflow   uint64 // by the kernel, because the receive buffer was full
+	Overflow   uint64 // dropped by the kernel, because the receive buffer was full
 	Truncated  uint64 // longer than MaxPacket
 	BadAddress uint64 // without a usable outer source
 }
 
 // Socket exchanges the packets of one link-layer protocol with the peers of one tunnel device. One
-// goroutine may read while another writes and others ask for statistics. It sees only packets that
-// arrive on the device. When the device goes down the socket rests and works on once the device is
-// up; after the device is deleted nothing arrives any more.
+// goroutine may read while another writes and others ask for statistics. The Socket receives only
+// packets that arrive on the device. While the device is down, nothing arrives; the Socket works
+// again once the device is up. After the device is deleted, nothing arrives any more.
 type Socket struct {
 	file     *os.File
 	conn     syscall.RawConn
 	index    int32
 	protocol uint16 // network byte order
-	length   int    // bytes of the device's link-layer addresses
-	buffer   int
+	length   int    // of the device's link-layer addresses, in bytes
+	buffer   int    // see Buffer
 	closed   atomic.Bool
 
 	overflow, truncated, badAddress atomic.Uint64
 
 	rx, tx transfer
-	rests  *[socketBatch][MaxPacket - usualPacket]byte // of packets received that are longer than usual; its pages are not there before
+
+	// rests holds the ends of received packets that are longer than usual. The operating system
+	// provides its pages only when such packets arrive.
+	rests *[socketBatch][MaxPacket - usualPacket]byte
 }
 
-// linkAddress is struct sockaddr_ll with room for an IPv6 address, which the one of the system
-// libraries lacks.
+// linkAddress is struct sockaddr_ll with room for an IPv6 address. The struct of the system
+// libraries has room for 8 bytes only.
 type linkAddress struct {
 	family   uint16
 	protocol uint16
@@ -82,7 +91,8 @@ type controlBuffer struct {
 	bytes [controlSpace]byte
 }
 
-// transfer is what one direction hands to the kernel, kept so that no packet costs an allocation.
+// transfer holds the arguments of the system calls of one direction. They are allocated once, so
+// that no packet costs an allocation.
 type transfer struct {
 	mu      sync.Mutex
 	headers [socketBatch]unix.Mmsghdr
@@ -90,19 +100,20 @@ type transfer struct {
 	links   [socketBatch]linkAddress
 	control [socketBatch]controlBuffer
 
-	first, count int // the headers to move
-	done         int
-	errno        syscall.Errno
-	call         func(fd uintptr) bool
+	first, count int                   // the headers that the next call moves
+	done         int                   // how many headers the last call moved
+	errno        syscall.Errno         // of the last call
+	call         func(fd uintptr) bool // see prepare
 }
 
-// Listen opens a socket for a link-layer protocol, such as NHRP's 0x2001, on the tunnel device with
-// that interface index, in the network namespace of the calling thread. It needs CAP_NET_RAW, and
-// CAP_NET_ADMIN for its large receive buffer.
+// Listen opens a Socket for a link-layer protocol, such as NHRP's 0x2001, on the tunnel device with
+// this interface index. It looks for the device in the network namespace of the calling thread. It
+// needs CAP_NET_RAW, and CAP_NET_ADMIN for its large receive buffer.
 func Listen(index int, protocol uint16) (*Socket, error) {
 	s, err := listenPacket(index, protocol)
 	if errors.Is(err, unix.EPERM) {
-		return nil, fmt.Errorf("open packet socket on interface %d: %w (the daemon needs CAP_NET_RAW)", index, err)
+		return nil, fmt.Errorf("open packet socket on interface %d: %w (the daemon needs CAP_NET_RAW)",
+			index, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket on interface %d: %w", index, err)
@@ -110,8 +121,10 @@ func Listen(index int, protocol uint16) (*Socket, error) {
 	return s, nil
 }
 
+// listenPacket is Listen without the explanation of errors.
 func listenPacket(index int, protocol uint16) (*Socket, error) {
-	// Without a protocol nothing arrives until bind names both protocol and device.
+	// The socket is opened without a protocol, so that no packet of another device arrives before
+	// bind names both the protocol and the device.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -132,9 +145,14 @@ func listenPacket(index int, protocol uint16) (*Socket, error) {
 	return s, nil
 }
 
+// setUp sets the options of the socket and binds it to the protocol and the device.
 func (s *Socket) setUp(fd int) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer); err != nil {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer); err != nil {
+	if err := unix.SetsockoptInt(
+		fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer,
+	); err != nil {
+		if err := unix.SetsockoptInt(
+			fd, unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer,
+		); err != nil {
 			return os.NewSyscallError("setsockopt SO_RCVBUF", err)
 		}
 	}
@@ -143,45 +161,56 @@ func (s *Socket) setUp(fd int) error {
 		return os.NewSyscallError("getsockopt SO_RCVBUF", err)
 	}
 	s.buffer = buffer
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+	if err := unix.SetsockoptInt(
+		fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1,
+	); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
 		return os.NewSyscallError("setsockopt SO_RCVMARK", err)
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+	if err := unix.SetsockoptInt(
+		fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1,
+	); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
 		return os.NewSyscallError("setsockopt PACKET_IGNORE_OUTGOING", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: s.protocol, Ifindex: int(s.index)}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{
+		Protocol: s.protocol,
+		Ifindex:  int(s.index),
+	}); err != nil {
 		return os.NewSyscallError("bind", err)
 	}
 	return s.checkDevice(fd)
 }
 
-// checkDevice learns the length of the device's addresses: the kernel takes shorter and longer ones
-// for good.
+// checkDevice checks that the device is a GRE tunnel, and sets the length of its link-layer
+// addresses. The length is needed because the kernel also accepts addresses that are too short or
+// too long.
 func (s *Socket) checkDevice(fd int) error {
 	var name linkAddress
 	size := uint32(linkSize)
-	_, _, errno := unix.Syscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&size)))
+	_, _, errno := unix.Syscall(unix.SYS_GETSOCKNAME,
+		uintptr(fd), uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&size)))
 	if errno != 0 {
 		return os.NewSyscallError("getsockname", errno)
 	}
 	switch {
-	case name.hatype == unix.ARPHRD_IPGRE && name.halen == 4, name.hatype == unix.ARPHRD_IP6GRE && name.halen == 16:
+	case name.hatype == unix.ARPHRD_IPGRE && name.halen == 4,
+		name.hatype == unix.ARPHRD_IP6GRE && name.halen == 16:
 		s.length = int(name.halen)
 		return nil
 	}
-	return fmt.Errorf("the device is not a gre or ip6gre tunnel: hardware type %d, addresses of %d bytes", name.hatype, name.halen)
+	return fmt.Errorf("the device is not a gre or ip6gre tunnel: hardware type %d, addresses of %d bytes",
+		name.hatype, name.halen)
 }
 
-// Buffer returns the size of the receive buffer that the kernel granted, in bytes as the kernel
-// accounts them: a packet takes its length and several hundred bytes. A small value means that
-// net.core.rmem_max limits it because CAP_NET_ADMIN is missing.
+// Buffer returns the size in bytes of the receive buffer that the kernel granted. In the kernel's
+// accounting a packet takes its length and several hundred bytes more. A small value means that
+// net.core.rmem_max limits the buffer because CAP_NET_ADMIN is missing.
 func (s *Socket) Buffer() int { return s.buffer }
 
-// Stats returns what was dropped so far.
+// Stats returns how many packets were dropped so far.
 func (s *Socket) Stats() (Stats, error) {
 	var stats *unix.TpacketStats
 	var err error
-	// The kernel sets its counter back with each reading.
+	// The kernel resets its counter with each reading.
 	if controlErr := s.conn.Control(func(fd uintptr) {
 		stats, err = unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	}); controlErr != nil {
@@ -194,11 +223,16 @@ func (s *Socket) Stats() (Stats, error) {
 	return s.stats(), nil
 }
 
+// stats returns the counters as they are.
 func (s *Socket) stats() Stats {
-	return Stats{Overflow: s.overflow.Load(), Truncated: s.truncated.Load(), BadAddress: s.badAddress.Load()}
+	return Stats{
+		Overflow:   s.overflow.Load(),
+		Truncated:  s.truncated.Load(),
+		BadAddress: s.badAddress.Load(),
+	}
 }
 
-// Close closes the socket. Calls under way return net.ErrClosed.
+// Close closes the socket. Calls that are under way return net.ErrClosed.
 func (s *Socket) Close() error {
 	if s.closed.Swap(true) {
 		return net.ErrClosed
@@ -206,7 +240,8 @@ func (s *Socket) Close() error {
 	return s.file.Close()
 }
 
-// fault names the reason for which the runtime refused to wait or to call.
+// fault returns the reason why the runtime did not wait for the socket, or did not make the call:
+// net.ErrClosed after Close, and otherwise err.
 func (s *Socket) fault(err error) error {
 	if s.closed.Load() {
 		return net.ErrClosed
@@ -214,13 +249,13 @@ func (s *Socket) fault(err error) error {
 	return err
 }
 
-// prepare ties the parts of each header together, so many vectors with each, and sets the call to
-// make.
+// prepare connects each header with its address and its vectors, of which it has the given number.
+// It also makes the function call, which makes the system call trap.
 //
-// The call is raw: with MSG_DONTWAIT it never waits, and Go's scheduler need not know of it. Where
-// the process was idle, to tell the scheduler of a system call wakes the runtime's monitor thread,
-// which then looks after this one every 20 µs. That is more system calls than a packet that comes
-// alone takes otherwise.
+// The system call bypasses Go's scheduler, which need not know about it: with MSG_DONTWAIT it never
+// waits. Telling the scheduler would cost more. If the process was idle, the scheduler wakes the
+// runtime's monitor thread, which then checks on this thread every 20 µs. Those are more system
+// calls than a packet that comes alone takes otherwise.
 func (t *transfer) prepare(trap uintptr, vectors int) {
 	for i := range t.headers {
 		h := &t.headers[i].Hdr
@@ -230,7 +265,9 @@ func (t *transfer) prepare(trap uintptr, vectors int) {
 	}
 	t.call = func(fd uintptr) bool {
 		for {
-			n, _, errno := unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(&t.headers[t.first])), uintptr(t.count), unix.MSG_DONTWAIT, 0, 0)
+			n, _, errno := unix.RawSyscall6(trap, fd,
+				uintptr(unsafe.Pointer(&t.headers[t.first])), uintptr(t.count),
+				unix.MSG_DONTWAIT, 0, 0)
 			if errno == unix.EINTR {
 				continue
 			}
@@ -240,6 +277,6 @@ func (t *transfer) prepare(trap uintptr, vectors int) {
 	}
 }
 
-// SyscallConn returns the socket's raw connection. Reading from it takes packets away from
-// ReadBatch.
+// SyscallConn returns the socket's raw connection. ReadBatch does not get the packets that are read
+// from it.
 func (s *Socket) SyscallConn() (syscall.RawConn, error) { return s.conn, nil }

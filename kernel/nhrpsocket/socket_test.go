@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// controlMessage is one control message as the kernel writes it, without the padding behind.
+// controlMessage returns one control message as the kernel writes it, without the padding at its
+// end.
 func controlMessage(level, kind int32, data []byte) []byte {
 	b := make([]byte, unix.CmsgLen(0))
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
@@ -20,6 +21,7 @@ func controlMessage(level, kind int32, data []byte) []byte {
 	return append(b, data...)
 }
 
+// mark finds the mark among valid control messages, and returns 0 for damaged ones.
 func TestMark(t *testing.T) {
 	value := binary.NativeEndian.AppendUint32(nil, 0xa1b2c3d4)
 	other := controlMessage(unix.SOL_SOCKET, unix.SO_TIMESTAMP, []byte{1, 2, 3, 4})
@@ -34,8 +36,12 @@ func TestMark(t *testing.T) {
 		control []byte
 		want    uint32
 	}{
-		"a mark":                  {controlMessage(unix.SOL_SOCKET, unix.SO_MARK, value), 0xa1b2c3d4},
-		"behind another message":  {append(other, controlMessage(unix.SOL_SOCKET, unix.SO_MARK, value)...), 0xa1b2c3d4},
+		"a mark": {
+			controlMessage(unix.SOL_SOCKET, unix.SO_MARK, value), 0xa1b2c3d4,
+		},
+		"behind another message": {
+			append(other, controlMessage(unix.SOL_SOCKET, unix.SO_MARK, value)...), 0xa1b2c3d4,
+		},
 		"nothing":                 {nil, 0},
 		"another message only":    {other, 0},
 		"another level":           {controlMessage(unix.SOL_PACKET, unix.SO_MARK, value), 0},
@@ -57,6 +63,7 @@ func TestMark(t *testing.T) {
 	}
 }
 
+// A message is sent only to a unicast address as long as the device's link-layer addresses.
 func TestAddressFitsTheDevice(t *testing.T) {
 	for _, test := range []struct {
 		to     string
@@ -81,18 +88,24 @@ func TestAddressFitsTheDevice(t *testing.T) {
 		if test.fits != (err == nil) || err != nil && !errors.Is(err, ErrNBMA) {
 			t.Errorf("%s on a device with addresses of %d bytes: %v", test.to, test.length, err)
 		}
-		if got, _ := netip.AddrFromSlice(link.addr[:link.halen]); test.fits && got.String() != test.to {
+		if got, _ := netip.AddrFromSlice(link.addr[:link.halen]); test.fits &&
+			got.String() != test.to {
 			t.Errorf("%s is written as %v", test.to, got)
 		}
 	}
 }
 
+// WriteErrors names the first failure, and errors.Is and errors.As find every failure.
 func TestWriteErrors(t *testing.T) {
 	one := &WriteError{Index: 3, NBMA: netip.MustParseAddr("192.0.2.1"), Err: unix.ENETDOWN}
 	for want, err := range map[string]error{
-		"send to 192.0.2.1: network is down":                                  WriteErrors{one},
-		"send to 192.0.2.1: network is down (and 1 more of the batch failed)": WriteErrors{one, {Err: ErrSize}},
-		"send to invalid IP: not an address of the tunnel's underlay":         WriteErrors{{Err: ErrNBMA}},
+		"send to 192.0.2.1: network is down": WriteErrors{one},
+		"send to 192.0.2.1: network is down (and 1 more of the batch failed)": WriteErrors{
+			one, {Err: ErrSize},
+		},
+		"send to invalid IP: not an address of the tunnel's underlay": WriteErrors{
+			{Err: ErrNBMA},
+		},
 	} {
 		if err.Error() != want {
 			t.Errorf("%q, want %q", err, want)
@@ -100,11 +113,13 @@ func TestWriteErrors(t *testing.T) {
 	}
 	all := error(WriteErrors{one, {Err: ErrSize}})
 	var first *WriteError
-	if !errors.Is(all, unix.ENETDOWN) || !errors.Is(all, ErrSize) || errors.Is(all, ErrNBMA) || !errors.As(all, &first) || first.Index != 3 {
+	if !errors.Is(all, unix.ENETDOWN) || !errors.Is(all, ErrSize) || errors.Is(all, ErrNBMA) ||
+		!errors.As(all, &first) || first.Index != 3 {
 		t.Errorf("%v does not hold its reasons", all)
 	}
 }
 
+// linkAddress has the layout of struct sockaddr_ll.
 func TestLayoutOfLinkAddress(t *testing.T) {
 	if linkPrefix != 12 || linkSize != 28 || unsafe.Offsetof(linkAddress{}.halen) != 11 {
 		t.Errorf("struct sockaddr_ll: address at %d, %d bytes", linkPrefix, linkSize)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNBMA is the reason of a WriteError whose NBMA address does not fit the device: not IPv4 on
-// gre, not IPv6 on ip6gre, unspecified, or multicast.
+// ErrNBMA is the reason of a WriteError whose NBMA address does not fit the device: it is not IPv4
+// on a gre device, not IPv6 on an ip6gre device, unspecified, or multicast.
 var ErrNBMA = errors.New("not an address of the tunnel's underlay")
 
 // ErrSize is the reason of a WriteError whose packet is empty.
@@ -29,10 +29,10 @@ func (e *WriteError) Error() string { return fmt.Sprintf("send to %v: %v", e.NBM
 // Unwrap returns the reason.
 func (e *WriteError) Unwrap() error { return e.Err }
 
-// WriteErrors holds the failures of a batch in its order. There is at least one.
+// WriteErrors holds the failures of a batch in the order of the batch. There is at least one.
 type WriteErrors []*WriteError
 
-// Error names the first failure, and how many there are in all.
+// Error names the first failure, and says how many others there are.
 func (e WriteErrors) Error() string {
 	if len(e) == 1 {
 		return e[0].Error()
@@ -40,7 +40,7 @@ func (e WriteErrors) Error() string {
 	return fmt.Sprintf("%v (and %d more of the batch failed)", e[0], len(e)-1)
 }
 
-// Unwrap lets errors.Is and errors.As look at every failure.
+// Unwrap returns every failure, for errors.Is and errors.As.
 func (e WriteErrors) Unwrap() []error {
 	all := make([]error, len(e))
 	for i := range e {
@@ -49,11 +49,11 @@ func (e WriteErrors) Unwrap() []error {
 	return all
 }
 
-// WriteBatch sends every message of ms that can be sent, and returns how many were. What fails does
-// not stop the others: the error is then a WriteErrors. Data is only read. After Close the error is
-// net.ErrClosed.
+// WriteBatch sends every message of ms that can be sent, and returns how many it sent. A message
+// that fails does not stop the others; the error is then a WriteErrors. WriteBatch does not change
+// Data. After Close the error is net.ErrClosed.
 //
-// A packet that the kernel drops later, for want of an SA for example, counts as sent.
+// A packet that the kernel drops later, for example because there is no SA, counts as sent.
 func (s *Socket) WriteBatch(ms []Message) (int, error) {
 	s.tx.mu.Lock()
 	defer s.tx.mu.Unlock()
@@ -75,11 +75,12 @@ func (s *Socket) WriteBatch(ms []Message) (int, error) {
 	return sent, nil
 }
 
-// send hands at most socketBatch messages to the kernel. It reports what fails, and returns an
-// error when nothing can be sent any more.
+// send hands at most socketBatch messages to the kernel, and returns how many it sent. It calls
+// failed with the index and the error of each message that fails. It returns an error if nothing
+// can be sent any more.
 func (s *Socket) send(ms []Message, failed func(int, error)) (int, error) {
 	t := &s.tx
-	var origin [socketBatch]int // of each header's message
+	var origin [socketBatch]int // the index in ms of each header's message
 	count := 0
 	for i := range ms {
 		if err := s.address(&t.links[count], &ms[i]); err != nil {
@@ -88,7 +89,8 @@ func (s *Socket) send(ms []Message, failed func(int, error)) (int, error) {
 		}
 		t.vectors[count][0].Base = &ms[i].Data[0]
 		t.vectors[count][0].SetLen(len(ms[i].Data))
-		t.headers[count].Hdr.Namelen = uint32(max(linkPrefix+s.length, unix.SizeofSockaddrLinklayer))
+		t.headers[count].Hdr.Namelen =
+			uint32(max(linkPrefix+s.length, unix.SizeofSockaddrLinklayer))
 		origin[count] = i
 		count++
 	}
@@ -104,27 +106,33 @@ func (s *Socket) send(ms []Message, failed func(int, error)) (int, error) {
 			continue
 		}
 		if t.errno == unix.ENETDOWN && again != t.first {
-			again = t.first // it may be the report, due once, of a link that was down in the meantime
+			// The kernel reports once that a link was down, which may be over by now: try again.
+			again = t.first
 			continue
 		}
-		// The kernel reports an error only for the first message; those behind it have not been
-		// tried.
+		// The kernel returns an error only if the first message fails. It has not tried the others.
 		failed(origin[t.first], os.NewSyscallError("sendmmsg", t.errno))
 		t.first++
 	}
 	return sent, nil
 }
 
-// address writes the link-layer address of a message.
+// address writes the link-layer address of a message into link.
 func (s *Socket) address(link *linkAddress, m *Message) error {
 	if len(m.Data) == 0 {
 		return ErrSize
 	}
 	to := m.NBMA
-	if !to.IsValid() || to.BitLen() != s.length*8 || to.Is4In6() || to.Zone() != "" || to.IsUnspecified() || to.IsMulticast() {
+	if !to.IsValid() || to.BitLen() != s.length*8 || to.Is4In6() || to.Zone() != "" ||
+		to.IsUnspecified() || to.IsMulticast() {
 		return ErrNBMA
 	}
-	*link = linkAddress{family: unix.AF_PACKET, protocol: s.protocol, ifindex: s.index, halen: uint8(s.length)}
+	*link = linkAddress{
+		family:   unix.AF_PACKET,
+		protocol: s.protocol,
+		ifindex:  s.index,
+		halen:    uint8(s.length),
+	}
 	copy(link.addr[:], to.AsSlice())
 	return nil
 }

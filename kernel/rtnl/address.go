@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddressHeaderLen is the size of struct ifaddrmsg, which is before the attributes, in bytes.
+// AddressHeaderLen is the size in bytes of struct ifaddrmsg, which the attributes follow.
 const AddressHeaderLen = 8
 
 // Address is an IP address of a link.
 type Address struct {
 	Index  int
-	Prefix netip.Prefix // the host's address with the network's length
-	Scope  byte
-	flags  uint32 // unix.IFA_F_…
+	Prefix netip.Prefix // this host's address, with the length of the network's prefix
+	Scope  byte         // unix.RT_SCOPE_…
+	flags  uint32       // unix.IFA_F_…
 }
 
 // Addresses reads the addresses of a link.
@@ -42,8 +42,8 @@ func (r *Conn) AllAddresses() ([]Address, error) {
 	return all, nil
 }
 
-// ParseAddress reads an RTM_NEWADDR or RTM_DELADDR message. It returns false for one that is too short
-// or has no address.
+// ParseAddress reads an RTM_NEWADDR or RTM_DELADDR message. It returns false if the message is too
+// short or has no address.
 func ParseAddress(m netlink.Message) (a Address, ok bool) {
 	if len(m.Data) < AddressHeaderLen {
 		return a, false
@@ -65,25 +65,30 @@ func ParseAddress(m netlink.Message) (a Address, ok bool) {
 			a.flags = attributes.Uint32()
 		}
 	}
-	if local.IsValid() { // on a point-to-point link the other one is the peer's
+	// On a point-to-point link IFA_ADDRESS is the peer's address, and IFA_LOCAL is this host's.
+	if local.IsValid() {
 		ip = local
 	}
 	a.Prefix = netip.PrefixFrom(ip, int(m.Data[1]))
 	return a, attributes.Err() == nil && a.Prefix.IsValid()
 }
 
-// AddAddress gives a link an address. Duplicate address detection is off: it needs multicast, which
-// a tunnel with many peers lacks.
+// AddAddress gives a link an address. It switches duplicate address detection off, since that needs
+// multicast, which a tunnel with many peers does not carry.
 func (r *Conn) AddAddress(index int, prefix netip.Prefix) error {
 	return r.changeAddress(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, index, prefix)
 }
 
-// DeleteAddress removes an address from a link. The error tells whether the kernel had it.
+// DeleteAddress removes an address from a link. It returns the kernel's error if the link does not
+// have the address.
 func (r *Conn) DeleteAddress(index int, prefix netip.Prefix) error {
 	return r.changeAddress(unix.RTM_DELADDR, 0, index, prefix)
 }
 
-func (r *Conn) changeAddress(kind netlink.HeaderType, how netlink.HeaderFlags, index int, prefix netip.Prefix) error {
+// changeAddress sends a request of the given type, with the given extra flags, for one address.
+func (r *Conn) changeAddress(
+	kind netlink.HeaderType, how netlink.HeaderFlags, index int, prefix netip.Prefix,
+) error {
 	head := make([]byte, AddressHeaderLen)
 	head[0], head[1] = Family(prefix.Addr()), byte(prefix.Bits())
 	binary.NativeEndian.PutUint32(head[4:], uint32(index))
@@ -109,8 +114,8 @@ func broadcast(prefix netip.Prefix) []byte {
 	return binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(a[:])|host)
 }
 
-// UnderlayAddress returns the first global IPv4 address of a device, the family that tunnels are
-// made over. Without one it returns ErrNoAddress.
+// UnderlayAddress returns the first global IPv4 address of a device; tunnels run over IPv4 only. It
+// returns ErrNoAddress if the device has none.
 func UnderlayAddress(device string) (netip.Addr, error) {
 	r, err := Open()
 	if err != nil {
@@ -120,7 +125,8 @@ func UnderlayAddress(device string) (netip.Addr, error) {
 	return r.UnderlayAddress(device, netip.Addr{})
 }
 
-// UnderlayAddress returns preferred if the device has it, else its first global IPv4 address.
+// UnderlayAddress returns the address preferred if the device has it, and otherwise the device's
+// first global IPv4 address. It returns ErrNoAddress if the device has none.
 func (r *Conn) UnderlayAddress(device string, preferred netip.Addr) (netip.Addr, error) {
 	l, err := r.LinkByName(device)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// appendAttribute appends a netlink attribute, padded as the next one needs it.
+// appendAttribute appends a netlink attribute, and pads it so that the next attribute is aligned.
 func appendAttribute(b []byte, kind uint16, value ...byte) []byte {
 	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(value)))
 	b = binary.NativeEndian.AppendUint16(b, kind)
@@ -18,7 +18,7 @@ func appendAttribute(b []byte, kind uint16, value ...byte) []byte {
 	return b
 }
 
-// appendAddress appends an attribute that is an address.
+// appendAddress appends a netlink attribute whose value is an address.
 func appendAddress(b []byte, kind uint16, a netip.Addr) []byte {
 	if a.Is4() {
 		value := a.As4()

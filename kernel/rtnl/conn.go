@@ -11,26 +11,40 @@ import (
 )
 
 const (
-	MessageBuffer = 64 << 10        // above what the kernel puts into one read
-	batchSize     = 400             // messages in one send: one read of the kernel, well below its send buffer
-	readBuffer    = 4 << 20         // room for the failures of a whole batch
-	ReadTimeout   = 5 * time.Second // an answer that takes longer does not come
-	dumpTries     = 5               // a table that changes during a dump makes the kernel say that it is inconsistent
+	// MessageBuffer is the size in bytes of the buffer for one read. The kernel never puts more
+	// than that into one read.
+	MessageBuffer = 64 << 10
+
+	// batchSize is how many messages go into one send. The kernel reads them in one go, and they
+	// stay well below the size of its send buffer.
+	batchSize = 400
+
+	// readBuffer is the size in bytes of the socket's receive buffer. It has room for a failure of
+	// every message of a batch.
+	readBuffer = 4 << 20
+
+	// ReadTimeout is how long to wait for an answer. An answer that takes longer never comes.
+	ReadTimeout = 5 * time.Second
+
+	// dumpTries is how often a dump is tried. If a table changes during a dump, the kernel marks
+	// the dump as inconsistent, and the table has to be read again.
+	dumpTries = 5
 )
 
 var errDumpInterrupted = errors.New("the table changed during every try to read it")
 
 // Conn is a socket for requests to rtnetlink: dumps, and changes in batches. It is not for
-// concurrent use. After an error that is not a message's own, its state is unknown: close it and
-// open another.
+// concurrent use. Some errors are the kernel's refusal of one message (see Refusal). After any
+// other error the state of the socket is unknown: close it and open another.
 type Conn struct {
 	conn  *netlink.Conn
-	until time.Time // the deadline of reads
+	until time.Time // the socket's read deadline
 }
 
 // Open opens a connection in the network namespace of the calling thread. The caller closes it.
 func Open() (*Conn, error) {
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true, MessageBufferSize: MessageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE,
+		&netlink.Config{Strict: true, MessageBufferSize: MessageBuffer})
 	if err != nil {
 		return nil, Explain(err, "open a netlink socket")
 	}
@@ -44,8 +58,8 @@ func Open() (*Conn, error) {
 // Close closes the connection. No other method may be called during or after it.
 func (r *Conn) Close() { r.conn.Close() }
 
-// bound bounds the time that the next answers may take, by ReadTimeout to twice that: to set a
-// deadline costs more than to change an entry, so one serves many changes.
+// bound limits the time that the next answers may take. The limit is between ReadTimeout and twice
+// that: setting a deadline costs more than changing an entry, so one deadline serves many changes.
 func (r *Conn) bound() error {
 	if time.Until(r.until) >= ReadTimeout {
 		return nil
@@ -63,10 +77,10 @@ func (r *Conn) Ask(m netlink.Message) ([]netlink.Message, error) {
 	return r.conn.Execute(m)
 }
 
-// Dump asks for a table and returns its entries, read again while the kernel says that it changed
-// in between. data begins with the family, as all of rtnetlink's headers do. A kernel that lacks
-// the family, such as one booted with ipv6.disable=1, answers with the entries of all others: dump
-// leaves these out.
+// Dump asks for a table and returns its entries. It reads the table again, at most dumpTries times,
+// if the kernel says that the table changed during the dump. data begins with the address family,
+// as all headers of rtnetlink do. A kernel without that family, such as one booted with
+// ipv6.disable=1, answers with the entries of all other families; Dump leaves these out.
 func (r *Conn) Dump(kind netlink.HeaderType, data []byte) ([]netlink.Message, error) {
 	request := netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Dump}, Data: data}
 	for range dumpTries {
@@ -81,14 +95,17 @@ func (r *Conn) Dump(kind netlink.HeaderType, data []byte) ([]netlink.Message, er
 	return nil, errDumpInterrupted
 }
 
-// ofFamily returns the entries of a family, or all of them for AF_UNSPEC.
+// ofFamily returns the entries of a family, or all entries for AF_UNSPEC.
 func ofFamily(family byte, entries []netlink.Message) []netlink.Message {
 	if family == unix.AF_UNSPEC {
 		return entries
 	}
-	return slices.DeleteFunc(entries, func(m netlink.Message) bool { return len(m.Data) == 0 || m.Data[0] != family })
+	return slices.DeleteFunc(entries, func(m netlink.Message) bool {
+		return len(m.Data) == 0 || m.Data[0] != family
+	})
 }
 
+// interrupted reports whether the kernel says that the table changed during the dump.
 func interrupted(entries []netlink.Message) bool {
 	for _, m := range entries {
 		if m.Header.Flags&netlink.DumpInterrupted != 0 {
@@ -98,9 +115,9 @@ func interrupted(entries []netlink.Message) bool {
 	return false
 }
 
-// Change carries out messages in their order, whatever becomes of each. It calls failed with the
-// index and the error of every message that the kernel refused. An error means that it is unknown
-// how far it came.
+// Change sends messages to the kernel, which carries them out in their order. A message that the
+// kernel refuses does not stop those behind it: Change calls failed with its index and its error.
+// If Change itself returns an error, it is unknown which messages the kernel has carried out.
 func (r *Conn) Change(messages []netlink.Message, failed func(i int, err error)) error {
 	for start := 0; start < len(messages); start += batchSize {
 		part := messages[start:min(start+batchSize, len(messages))]
@@ -112,8 +129,8 @@ func (r *Conn) Change(messages []netlink.Message, failed func(i int, err error))
 	return nil
 }
 
-// changePart asks for an acknowledgement of the last message only: failures come without being
-// asked for, and in order.
+// changePart sends one batch. It asks the kernel to acknowledge the last message only: the kernel
+// reports failures unasked, and in the order of the messages.
 func (r *Conn) changePart(part []netlink.Message, failed func(i int, err error)) error {
 	for i := range part {
 		part[i].Header.Flags |= netlink.Request
@@ -139,9 +156,10 @@ func (r *Conn) changePart(part []netlink.Message, failed func(i int, err error))
 			}
 			sequence = answers[len(answers)-1].Header.Sequence
 		}
-		i := int(sequence - sent[0].Header.Sequence) // those of one send follow each other
+		// The messages of one send have consecutive sequence numbers.
+		i := int(sequence - sent[0].Header.Sequence)
 		if i >= len(sent) || sent[i].Header.Sequence != sequence {
-			continue // the answer to an earlier one
+			continue // the answer to a message of an earlier send
 		}
 		if refused {
 			failed(i, err)
@@ -152,7 +170,8 @@ func (r *Conn) changePart(part []netlink.Message, failed func(i int, err error))
 	}
 }
 
-// Refusal tells a message's failure, which carries its sequence number, from one of the socket.
+// Refusal reports whether an error is the kernel's refusal of one message, and not a failure of the
+// socket. It returns the sequence number of that message.
 func Refusal(err error) (sequence uint32, ok bool) {
 	var op *netlink.OpError
 	if !errors.As(err, &op) || op.Sequence == 0 {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Errors that only the user can mend. They come wrapped with what was being done to what; their
-// text says what to do.
+// The errors that only the user can remedy. Their text says what to do. They come wrapped in text
+// that says what was being done, and to what.
 var (
 	ErrNameTaken    = errors.New("the name is taken by another kind of interface: choose another name in the configuration, or remove that interface")
 	ErrTunnelTaken  = errors.New("another GRE tunnel has the same local address and key: give this one another key, or remove the other")
@@ -19,9 +19,11 @@ var (
 	ErrNoAddress    = errors.New("no NBMA address to send from")
 )
 
-// Permanent says whether trying again is of no use until the user has changed something.
+// Permanent reports whether trying again is useless until the user has changed something.
 func Permanent(err error) bool {
-	for _, sentinel := range []error{ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM, ErrIPv6Underlay} {
+	for _, sentinel := range []error{
+		ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM, ErrIPv6Underlay,
+	} {
 		if errors.Is(err, sentinel) {
 			return true
 		}
@@ -29,13 +31,15 @@ func Permanent(err error) bool {
 	return false
 }
 
-// Explain wraps err with what was being done, and with the sentinel that fits its errno.
+// Explain wraps err in text that says what was being done, and in the sentinel that fits its errno,
+// if there is one. It returns nil if err is nil.
 func Explain(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
 	doing := fmt.Sprintf(format, args...)
-	if errors.Is(err, unix.EPROTONOSUPPORT) { // of netlink's families only the one for IPsec may be missing
+	// Of the netlink families that the daemon uses, the kernel may lack only the one for IPsec.
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		return fmt.Errorf("%s: %w (%w)", doing, ErrNoXFRM, err)
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What only the user can mend is told apart from what may pass, and the kernel's own reason stays
-// in the error.
+// Explain gives an error that only the user can remedy its sentinel, and gives no sentinel to an
+// error that may pass by itself. The kernel's own error stays in the chain.
 func TestExplain(t *testing.T) {
 	for _, c := range []struct {
 		errno    unix.Errno
@@ -22,7 +22,9 @@ func TestExplain(t *testing.T) {
 		{unix.EBUSY, nil},
 	} {
 		err := Explain(os.NewSyscallError("socket", c.errno), "open %s", "it")
-		if Permanent(err) != (c.sentinel != nil) || c.sentinel != nil && !errors.Is(err, c.sentinel) || !errors.Is(err, c.errno) {
+		if Permanent(err) != (c.sentinel != nil) ||
+			c.sentinel != nil && !errors.Is(err, c.sentinel) ||
+			!errors.Is(err, c.errno) {
 			t.Errorf("%v became %v", c.errno, err)
 		}
 	}

@@ -11,20 +11,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withoutIPv6 answers dumps of routes like a kernel booted with ipv6.disable=1: with the IPv4
-// routes, whatever family is asked for.
+// withoutIPv6 answers a dump of routes like a kernel booted with ipv6.disable=1: it returns the
+// IPv4 routes, whichever family the request names.
 type withoutIPv6 struct {
 	routes   []netlink.Message
 	answer   []netlink.Message
-	families []byte // asked for
-	bounds   int    // how often a deadline was set
+	families []byte // that were requested
+	bounds   int    // how often a read deadline was set
 }
 
 func (k *withoutIPv6) Send(m netlink.Message) error {
 	k.families = append(k.families, m.Data[0])
 	k.answer = nil
-	for _, route := range append(k.routes, netlink.Message{Header: netlink.Header{Type: netlink.Done}, Data: make([]byte, 4)}) {
-		route.Header.Flags, route.Header.Sequence, route.Header.PID = netlink.Multi, m.Header.Sequence, m.Header.PID
+	for _, route := range append(k.routes, netlink.Message{
+		Header: netlink.Header{Type: netlink.Done},
+		Data:   make([]byte, 4),
+	}) {
+		route.Header.Flags, route.Header.Sequence, route.Header.PID =
+			netlink.Multi, m.Header.Sequence, m.Header.PID
 		k.answer = append(k.answer, route)
 	}
 	return nil
@@ -47,9 +51,9 @@ func (k *withoutIPv6) SetReadDeadline(time.Time) error        { k.bounds++; retu
 func (k *withoutIPv6) SetWriteDeadline(time.Time) error       { return nil }
 func (k *withoutIPv6) Close() error                           { return nil }
 
-// A kernel without IPv6 answers a dump of IPv6 routes with those of all other families. Each is
-// read once all the same: noted twice, one that is deleted and added again would stay unknown
-// until the next reading.
+// A kernel without IPv6 answers a dump of IPv6 routes with the routes of all other families.
+// OwnRoutes returns each route once all the same. If the mirror had a route twice, it would not
+// notice that the route is deleted and added again until it reads the table the next time.
 func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
 	want := testRoute("172.16.2.0/24", "10.255.0.2")
 	k := &withoutIPv6{routes: []netlink.Message{AddRoute(want, 7)}}
@@ -66,8 +70,8 @@ func TestRoutesAreReadOnceWithoutIPv6(t *testing.T) {
 	}
 }
 
-// A deadline for the kernel's answers serves all requests of some seconds, and is set again in
-// time.
+// One deadline for the kernel's answers serves all requests of some seconds. A new deadline is set
+// before the old one leaves an answer less than ReadTimeout.
 func TestOneDeadlineServesManyRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &withoutIPv6{}

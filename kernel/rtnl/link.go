@@ -10,21 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The attributes of a GRE link (linux/if_tunnel.h).
+// The attributes of a GRE link (linux/if_tunnel.h), a flag, and the kinds of GRE links.
 const (
-	greLink        = 1
-	greIFlags      = 2
-	greOFlags      = 3
-	greIKey        = 4
-	greOKey        = 5
-	greLocal       = 6
-	greRemote      = 7
-	greTTL         = 8
-	grePMTUDisc    = 10
-	GRECollectMeta = 18
-	greIgnoreDF    = 19
+	greLink     = 1
+	greIFlags   = 2
+	greOFlags   = 3
+	greIKey     = 4
+	greOKey     = 5
+	greLocal    = 6
+	greRemote   = 7
+	greTTL      = 8
+	grePMTUDisc = 10
 
-	greKeyFlag        = 0x2000 // GRE_KEY, in network byte order on the wire of netlink too
+	// GRECollectMeta (IFLA_GRE_COLLECT_METADATA) makes a GRE link that works in external mode: each
+	// packet carries its own tunnel parameters.
+	GRECollectMeta = 18
+
+	greIgnoreDF = 19
+
+	greKeyFlag = 0x2000 // GRE_KEY; netlink carries it in network byte order
+
+	// KindGRE is the kind of a GRE link over IPv4, as `ip -d link` names it.
 	KindGRE, kindGRE6 = "gre", "ip6gre"
 )
 
@@ -32,16 +38,19 @@ const (
 type GREParams struct {
 	Local netip.Addr // IPv4
 	Key   uint32
-	Keyed bool
+	Keyed bool // the tunnel has the key Key; false: it has none
 	TTL   uint8
-	// fragment has outer packets that are larger than the path fragmented after encryption,
-	// whatever the inner packet says of DF (nopmtudisc ignore-df). Otherwise the kernel drops them,
-	// and tells the sender of an inner packet only if it has DF set.
+
+	// Fragment has the kernel fragment an outer packet that is larger than the path. It does so
+	// after encryption, whatever the inner packet's DF bit says (nopmtudisc ignore-df). Without
+	// Fragment the kernel drops such a packet, and tells the sender of the inner packet only if the
+	// inner packet has DF set.
 	Fragment bool
-	Device   int // index of the device that the tunnel is bound to; 0: none
+
+	Device int // index of the device that the tunnel is bound to; 0: none
 }
 
-// Link is a link as the kernel has it; what concerns GRE is only set where kind is gre or ip6gre.
+// Link is a link as the kernel has it. The fields about GRE are set only if Kind is gre or ip6gre.
 type Link struct {
 	Index    int
 	Name     string
@@ -50,39 +59,46 @@ type Link struct {
 	Up       bool
 	NoARP    bool
 	MTU      int
-	Master   int
-	GRE      GREParams
-	PMTUDisc bool // outer packets have DF set
-	IgnoreDF bool // the DF of inner packets is not heeded
-	OKey     uint32
-	OKeyed   bool
+	Master   int       // index of the bridge, bond or VRF that the link belongs to; 0: none
+	GRE      GREParams // its key is the one of received packets
+	PMTUDisc bool      // outer packets have DF set
+	IgnoreDF bool      // the kernel ignores the DF bit of inner packets
+	OKey     uint32    // key of sent packets
+	OKeyed   bool      // sent packets have a key
 	Remote   netip.Addr
-	// elsewhere reports that the device that the tunnel is bound to is in another network
-	// namespace: its index means nothing here.
+
+	// Elsewhere reports whether the device that the tunnel is bound to is in another network
+	// namespace. The index of that device means nothing here.
 	Elsewhere bool
-	External  bool                // its tunnel parameters come with each packet
-	data      []netlink.Attribute // all GRE attributes, to hand back what is not ours to change
+
+	External bool // external mode: each packet carries its own tunnel parameters
+
+	// data holds all GRE attributes, so that a change can hand back those that it must keep.
+	data []netlink.Attribute
 }
 
 // IsGRE reports whether the link is a GRE tunnel, over IPv4 or IPv6.
 func (l *Link) IsGRE() bool { return l.Kind == KindGRE || l.Kind == kindGRE6 }
 
-// IsNBMA says whether it is a GRE tunnel with many peers.
+// IsNBMA reports whether the link is a GRE tunnel with many peers.
 func (l *Link) IsNBMA() bool {
 	return l.IsGRE() && !l.External && (!l.Remote.IsValid() || l.Remote.IsUnspecified())
 }
 
-// Matches says whether the tunnel has these parameters.
+// Matches reports whether the link is a GRE tunnel over IPv4 with these parameters.
 func (l *Link) Matches(p GREParams) bool {
 	return l.Kind == KindGRE && l.GRE == p && l.SameKey(p)
 }
 
-// SameKey reports whether the tunnel sends and receives with the key of p, or without a key like p.
+// SameKey reports whether the tunnel sends and receives with the key of p. If p has no key, SameKey
+// reports whether the tunnel has none either.
 func (l *Link) SameKey(p GREParams) bool {
-	return l.Kind == KindGRE && l.GRE.Key == p.Key && l.GRE.Keyed == p.Keyed && l.OKey == p.Key && l.OKeyed == p.Keyed
+	return l.Kind == KindGRE &&
+		l.GRE.Key == p.Key && l.GRE.Keyed == p.Keyed &&
+		l.OKey == p.Key && l.OKeyed == p.Keyed
 }
 
-// LinkByName reads a link. Without one of that name it returns nil.
+// LinkByName reads the link with this name. It returns nil if there is none.
 func (r *Conn) LinkByName(name string) (*Link, error) {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(unix.IFLA_IFNAME, name)
@@ -90,7 +106,7 @@ func (r *Conn) LinkByName(name string) (*Link, error) {
 	return l, Explain(err, "read the link %s", name)
 }
 
-// LinkByIndex reads a link. Without one of that index it returns nil.
+// LinkByIndex reads the link with this index. It returns nil if there is none.
 func (r *Conn) LinkByIndex(index int) (*Link, error) {
 	head := make([]byte, LinkHeaderLen)
 	binary.NativeEndian.PutUint32(head[4:], uint32(index))
@@ -98,8 +114,12 @@ func (r *Conn) LinkByIndex(index int) (*Link, error) {
 	return l, Explain(err, "read the link with index %d", index)
 }
 
+// oneLink reads the link that the request asks for. It returns nil if there is none.
 func (r *Conn) oneLink(data []byte) (*Link, error) {
-	answers, err := r.Ask(netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK}, Data: data})
+	answers, err := r.Ask(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETLINK},
+		Data:   data,
+	})
 	if errors.Is(err, unix.ENODEV) {
 		return nil, nil
 	}
@@ -129,7 +149,8 @@ func (r *Conn) GRELinks() ([]*Link, error) {
 	return tunnels, nil
 }
 
-// ParseLink reads an RTM_NEWLINK message. It returns false for any other and for one that is damaged.
+// ParseLink reads an RTM_NEWLINK message. It returns false for any other message, and for one that
+// is damaged.
 func ParseLink(m netlink.Message) (*Link, bool) {
 	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < LinkHeaderLen {
 		return nil, false
@@ -139,7 +160,11 @@ func ParseLink(m netlink.Message) (*Link, bool) {
 		return nil, false
 	}
 	flags := binary.NativeEndian.Uint32(m.Data[8:])
-	l := &Link{Index: int(int32(binary.NativeEndian.Uint32(m.Data[4:]))), Up: flags&unix.IFF_UP != 0, NoARP: flags&unix.IFF_NOARP != 0}
+	l := &Link{
+		Index: int(int32(binary.NativeEndian.Uint32(m.Data[4:]))),
+		Up:    flags&unix.IFF_UP != 0,
+		NoARP: flags&unix.IFF_NOARP != 0,
+	}
 	for attributes.Next() {
 		switch attributes.Type() {
 		case unix.IFLA_IFNAME:
@@ -159,6 +184,7 @@ func ParseLink(m netlink.Message) (*Link, bool) {
 	return l, attributes.Err() == nil
 }
 
+// parseInfo reads IFLA_LINKINFO: the kind of the link and, for a GRE tunnel, its parameters.
 func (l *Link) parseInfo(info *netlink.AttributeDecoder) error {
 	for info.Next() {
 		switch info.Type() {
@@ -176,6 +202,7 @@ func (l *Link) parseInfo(info *netlink.AttributeDecoder) error {
 	return nil
 }
 
+// parseGRE reads the attributes of a GRE tunnel.
 func (l *Link) parseGRE(b []byte) (err error) {
 	if l.data, err = netlink.UnmarshalAttributes(b); err != nil {
 		return err
@@ -210,7 +237,7 @@ func (l *Link) parseGRE(b []byte) (err error) {
 	return nil
 }
 
-// CreateGRE makes an mGRE tunnel. It is down and without addresses.
+// CreateGRE creates an mGRE tunnel. The new link is down and has no addresses.
 func (r *Conn) CreateGRE(name string, p GREParams) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(unix.IFLA_IFNAME, name)
@@ -218,9 +245,9 @@ func (r *Conn) CreateGRE(name string, p GREParams) error {
 	return r.SetLink(netlink.Create|netlink.Excl, LinkFlags{}, attributes)
 }
 
-// ChangeGRE gives a tunnel of the same kind other parameters, in place: neighbours, routes and
-// addresses stay. The MTU goes with the change, since the kernel works out another one where the
-// device changes.
+// ChangeGRE changes the parameters of a tunnel in place, so that its neighbours, routes and
+// addresses stay. The request also sets the MTU, because the kernel computes a new MTU if the
+// device that the tunnel is bound to changes.
 func (r *Conn) ChangeGRE(l *Link, p GREParams, mtu int) error {
 	var keep []netlink.Attribute
 	for _, a := range l.data {
@@ -240,6 +267,8 @@ func (r *Conn) ChangeGRE(l *Link, p GREParams, mtu int) error {
 	return r.SetLink(0, LinkFlags{index: l.Index}, attributes)
 }
 
+// addGREInfo adds the attributes of an mGRE tunnel with parameters p. It adds the attributes data
+// as they are.
 func addGREInfo(attributes *netlink.AttributeEncoder, p GREParams, data []netlink.Attribute) {
 	var flags []byte
 	if p.Keyed {

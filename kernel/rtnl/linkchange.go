@@ -7,17 +7,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LinkFlags is the head of a request that changes a link: the link's index (0: a new one), and the
-// flags (unix.IFF_…) to set and clear.
+// LinkFlags names the link that a request changes, and the flags that the request changes.
 type LinkFlags struct {
-	index int
-	set   uint32
-	clear uint32
+	index int    // of the link; 0: the request creates a link
+	set   uint32 // flags to set, unix.IFF_…
+	clear uint32 // flags to clear
 }
 
-// SetLink changes flags and attributes of a link; the attributes may be nil. how is added to the
+// SetLink changes flags and attributes of a link; the attributes may be nil. how holds further
 // flags of the request, such as netlink.Create.
-func (r *Conn) SetLink(how netlink.HeaderFlags, f LinkFlags, attributes *netlink.AttributeEncoder) error {
+func (r *Conn) SetLink(
+	how netlink.HeaderFlags, f LinkFlags, attributes *netlink.AttributeEncoder,
+) error {
 	head := make([]byte, LinkHeaderLen)
 	binary.NativeEndian.PutUint32(head[4:], uint32(f.index))
 	binary.NativeEndian.PutUint32(head[8:], f.set)

@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Device is what the tables need to know of a link.
+// Device is what the reconciler and the mirror of routes need to know about a link.
 type Device struct {
 	Name    string
 	up      bool
 	carrier bool
 }
 
-// Links knows the namespace's links by index.
+// Links holds the links of the network namespace by index.
 type Links map[int]Device
 
-// Name returns the name of the link with this index, or "".
+// Name returns the name of the link with this index, or "" if there is no such link.
 func (t Links) Name(index int) string { return t[index].Name }
 
 // Up returns the indexes of the links that are up, by name.
@@ -32,15 +32,16 @@ func (t Links) Up() map[string]int {
 	return indexes
 }
 
-// LinkHeaderLen is the size of struct ifinfomsg, which is before the attributes, in bytes.
+// LinkHeaderLen is the size in bytes of struct ifinfomsg, which the attributes follow.
 const LinkHeaderLen = 16
 
-// Links reads all links.
+// Links reads all links of the network namespace.
 func (r *Conn) Links() (Links, error) {
 	const skipStatistics = 8 // RTEXT_FILTER_SKIP_STATS
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
-	messages, err := r.Dump(unix.RTM_GETLINK, append(make([]byte, LinkHeaderLen), Encode(attributes)...))
+	messages, err := r.Dump(unix.RTM_GETLINK,
+		append(make([]byte, LinkHeaderLen), Encode(attributes)...))
 	if err != nil {
 		return nil, fmt.Errorf("read the links: %w", err)
 	}
@@ -51,8 +52,8 @@ func (r *Conn) Links() (Links, error) {
 	return t, nil
 }
 
-// Apply enters what a link message says. It returns the link as it was and as it is now; the zero
-// device stands for none.
+// Apply updates t by a link message. It returns the link as it was and as it is now; the zero
+// Device means that there is no link.
 func (t Links) Apply(m netlink.Message) (before, now Device) {
 	if len(m.Data) < LinkHeaderLen {
 		return Device{}, Device{}

@@ -15,27 +15,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// monitorBuffer is a monitor's receive buffer in bytes, where its configuration names none.
+// monitorBuffer is the size in bytes of a monitor's receive buffer if its configuration does not
+// give one.
 const monitorBuffer = 8 << 20
 
-// Notice is what a monitor saw. With lost, messages are missing before these, and what follows from
-// them must be read anew.
+// Notice holds notifications that a monitor received in one read.
 type Notice struct {
 	Messages []netlink.Message
-	Lost     bool
+
+	// Lost reports whether notifications that came before these are lost. The receiver must then
+	// read again whatever it follows by notifications.
+	Lost bool
 }
 
-// MonitorConfig says what to listen to: a netlink family, its multicast groups, and what of them
-// the kernel shall hand over (nil: everything).
+// MonitorConfig says which notifications a monitor receives.
 type MonitorConfig struct {
-	Family int
-	Groups []uint32
-	Filter []bpf.Instruction
-	Buffer int // bytes of the socket's receive buffer; 0: 8 MiB
+	Family int               // the netlink family, unix.NETLINK_…
+	Groups []uint32          // multicast groups of the family
+	Filter []bpf.Instruction // which notifications the kernel hands over; nil: all of them
+	Buffer int               // size in bytes of the socket's receive buffer; 0: 8 MiB
 }
 
-// monitor delivers notifications until ctx ends, and opens its socket again when it fails. The
-// first opening is done when it returns: a dump made after it misses nothing.
+// monitor delivers notifications until ctx ends. If its socket fails, monitor opens another. The
+// first socket is open when monitor returns, so a dump made after that misses no change.
 func monitor(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan Notice, error) {
 	conn, err := openMonitor(cfg)
 	if err != nil {
@@ -63,7 +65,9 @@ func monitor(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan N
 	return notices, nil
 }
 
-// Listen is monitor, tried again until it works, ctx ends, or trying is of no use.
+// Listen delivers notifications until ctx ends; the first socket is open when it returns, so a dump
+// made after that misses no change. It tries again until it can listen. It returns an error only if
+// trying again is useless (Permanent). It returns a nil channel and no error if ctx ends first.
 func Listen(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan Notice, error) {
 	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
 	for {
@@ -78,6 +82,7 @@ func Listen(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan No
 	}
 }
 
+// openMonitor opens a socket that receives the notifications of cfg.
 func openMonitor(cfg MonitorConfig) (*netlink.Conn, error) {
 	conn, err := netlink.Dial(cfg.Family, &netlink.Config{MessageBufferSize: MessageBuffer})
 	if err != nil {
@@ -90,6 +95,8 @@ func openMonitor(cfg MonitorConfig) (*netlink.Conn, error) {
 	return conn, nil
 }
 
+// prepareMonitor sets the receive buffer and the filter before it joins the groups, so that they
+// apply to the first notification already.
 func prepareMonitor(conn *netlink.Conn, cfg MonitorConfig) error {
 	if err := conn.SetReadBuffer(cmp.Or(cfg.Buffer, monitorBuffer)); err != nil {
 		return err
@@ -111,8 +118,8 @@ func prepareMonitor(conn *netlink.Conn, cfg MonitorConfig) error {
 	return nil
 }
 
-// readMonitor reads until the socket fails or ctx ends. Lost messages (ENOBUFS) do not end it: the
-// socket goes on.
+// readMonitor reads notifications until the socket fails or ctx ends. Lost notifications (ENOBUFS)
+// are no failure: the socket still works.
 func readMonitor(ctx context.Context, conn *netlink.Conn, notices chan<- Notice) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -127,6 +134,7 @@ func readMonitor(ctx context.Context, conn *netlink.Conn, notices chan<- Notice)
 	}
 }
 
+// deliver waits until the receiver takes n. It returns false if ctx ends first.
 func deliver(ctx context.Context, notices chan<- Notice, n Notice) bool {
 	select {
 	case notices <- n:
@@ -136,7 +144,8 @@ func deliver(ctx context.Context, notices chan<- Notice, n Notice) bool {
 	}
 }
 
-// AsLoaded is what a BPF half-word load makes of a value that netlink holds in host byte order.
+// AsLoaded returns the value that a BPF half-word load reads where netlink holds v in host byte
+// order.
 func AsLoaded(v uint16) uint32 {
 	return uint32(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, v)))
 }

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Neighbor says at which NBMA address an overlay address is reached over a tunnel device.
+// Neighbor maps an overlay address on a tunnel device to an NBMA address.
 type Neighbor struct {
 	Device   string
-	Protocol netip.Addr
+	Protocol netip.Addr // the overlay address; RFC 2332 calls it the protocol address
 	NBMA     netip.Addr
 }
 
@@ -21,45 +21,51 @@ func (n Neighbor) String() string {
 	return fmt.Sprintf("neighbour %s on %s at %s", n.Protocol, n.Device, n.NBMA)
 }
 
-// NeighborKey is what the kernel knows a neighbour by.
+// NeighborKey identifies a neighbour in the kernel.
 type NeighborKey struct {
 	Device   string
 	Protocol netip.Addr
 }
 
-// Key returns what the kernel knows the neighbour by.
+// Key returns the key that identifies the neighbour in the kernel.
 func (n Neighbor) Key() NeighborKey { return NeighborKey{n.Device, n.Protocol} }
 
 // NeighborEntry is a neighbour as the kernel has it.
 type NeighborEntry struct {
 	Neighbor
 	Permanent bool
-	Ours      bool // tagged with Protocol
+	Ours      bool // the daemon made it: it has the protocol number Protocol
 }
 
 const (
-	ndmsgLen    = 12
+	ndmsgLen    = 12 // size in bytes of struct ndmsg, which the attributes follow
 	ndaProtocol = 12 // NDA_PROTOCOL, Linux 5.0
 )
 
-// AddNeighbor makes the message that sets a neighbour, in place of any other of that address.
-// Permanent: the garbage collection of a full table takes nothing else than these, and they do not
-// age.
+// AddNeighbor returns the message that sets a neighbour; it replaces any other entry for that
+// address. The entry is permanent: it does not age, and the garbage collection of a full table
+// spares permanent entries only.
 func AddNeighbor(n Neighbor, index int) netlink.Message {
 	data := neighborHead(n.Protocol, index, unix.NUD_PERMANENT)
 	data = appendAddress(data, unix.NDA_DST, n.Protocol)
 	data = appendAddress(data, unix.NDA_LLADDR, n.NBMA)
 	data = appendAttribute(data, ndaProtocol, Protocol)
-	return netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWNEIGH, Flags: netlink.Create | netlink.Replace}, Data: data}
+	return netlink.Message{
+		Header: netlink.Header{
+			Type:  unix.RTM_NEWNEIGH,
+			Flags: netlink.Create | netlink.Replace,
+		},
+		Data: data,
+	}
 }
 
-// DeleteNeighbor makes the message that removes a neighbour from the link with this index.
+// DeleteNeighbor returns the message that removes a neighbour from the link with this index.
 func DeleteNeighbor(k NeighborKey, index int) netlink.Message {
 	data := appendAddress(neighborHead(k.Protocol, index, 0), unix.NDA_DST, k.Protocol)
 	return netlink.Message{Header: netlink.Header{Type: unix.RTM_DELNEIGH}, Data: data}
 }
 
-// neighborHead is struct ndmsg, with room for the attributes.
+// neighborHead returns struct ndmsg, in a slice with room for the attributes.
 func neighborHead(address netip.Addr, index int, state uint16) []byte {
 	head := make([]byte, ndmsgLen, 64)
 	head[0] = Family(address)
@@ -84,8 +90,8 @@ func (r *Conn) Neighbors(links Links) ([]NeighborEntry, error) {
 	return entries, nil
 }
 
-// ParseNeighbor reads an entry, without the name of its device but with its index. What is no IP
-// neighbour is not ok.
+// ParseNeighbor reads a neighbour. It returns the index of the device and leaves the device's name
+// empty. It returns false for anything that is not an IP neighbour.
 func ParseNeighbor(m netlink.Message) (e NeighborEntry, index int, ok bool) {
 	if len(m.Data) < ndmsgLen {
 		return e, 0, false
@@ -109,7 +115,7 @@ func ParseNeighbor(m netlink.Message) (e NeighborEntry, index int, ok bool) {
 	return e, index, attributes.Err() == nil && e.Protocol.IsValid()
 }
 
-// Family returns the address family, unix.AF_INET or unix.AF_INET6.
+// Family returns the family of an address, unix.AF_INET or unix.AF_INET6.
 func Family(a netip.Addr) byte {
 	if a.Is4() {
 		return unix.AF_INET
@@ -117,8 +123,8 @@ func Family(a netip.Addr) byte {
 	return unix.AF_INET6
 }
 
-// Encode returns the attributes' bytes. Encoding fails only on attributes longer than 64 KiB, which
-// none here is.
+// Encode returns the bytes of the attributes. Encoding fails only for an attribute longer than
+// 64 KiB, and the daemon sends none of that length.
 func Encode(attributes *netlink.AttributeEncoder) []byte {
 	b, err := attributes.Encode()
 	if err != nil {

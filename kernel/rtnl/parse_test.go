@@ -9,11 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is sent is read back as it was.
+// The parsers read back every field of the messages that AddRoute and AddNeighbor make.
 func TestMessagesRoundTrip(t *testing.T) {
 	for _, r := range []Route{
 		testRoute("172.16.2.0/24", "10.0.0.2"),
-		{Device: "gre1", Prefix: netip.MustParsePrefix("fd16:2::/48"), NextHop: netip.MustParseAddr("fd00::2"), Table: 4000000000, Metric: 9},
+		{
+			Device:  "gre1",
+			Prefix:  netip.MustParsePrefix("fd16:2::/48"),
+			NextHop: netip.MustParseAddr("fd00::2"),
+			Table:   4000000000,
+			Metric:  9,
+		},
 	} {
 		read, ok := ParseRoute(AddRoute(r, 7))
 		got := Route{Device: r.Device, Prefix: read.Prefix, Table: read.Table, Metric: read.Metric}
@@ -24,7 +30,10 @@ func TestMessagesRoundTrip(t *testing.T) {
 			t.Errorf("%v came back as %v (%+v)", r, got, read)
 		}
 	}
-	for _, n := range []Neighbor{testNeighbor("10.0.0.2", "203.0.113.2"), testNeighbor("fd00::2", "2001:db8::2")} {
+	for _, n := range []Neighbor{
+		testNeighbor("10.0.0.2", "203.0.113.2"),
+		testNeighbor("fd00::2", "2001:db8::2"),
+	} {
 		e, index, ok := ParseNeighbor(AddNeighbor(n, 7))
 		e.Device = n.Device
 		if !ok || index != 7 || e != (NeighborEntry{n, true, true}) {
@@ -33,16 +42,20 @@ func TestMessagesRoundTrip(t *testing.T) {
 	}
 }
 
-// No message makes a parser panic, however long it is and whatever its attributes claim.
+// No parser panics or writes into the message, however long the message is and whatever lengths its
+// attributes claim.
 func FuzzParse(f *testing.F) {
 	f.Add(AddRoute(testRoute("172.16.2.0/24", "10.0.0.2"), 7).Data)
 	f.Add(AddNeighbor(testNeighbor("10.0.0.2", "203.0.113.2"), 7).Data)
 	multipath := netlink.NewAttributeEncoder()
-	multipath.Bytes(unix.RTA_MULTIPATH, append([]byte{16, 0, 1, 0, 3, 0, 0, 0, 8, 0, unix.RTA_GATEWAY, 0, 10, 0, 0, 1}, 255, 255))
+	multipath.Bytes(unix.RTA_MULTIPATH, append(
+		[]byte{16, 0, 1, 0, 3, 0, 0, 0, 8, 0, unix.RTA_GATEWAY, 0, 10, 0, 0, 1}, 255, 255))
 	f.Add(append([]byte{unix.AF_INET, 24, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0}, Encode(multipath)...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
-		for _, kind := range []netlink.HeaderType{unix.RTM_NEWROUTE, unix.RTM_NEWNEIGH, unix.RTM_NEWLINK, unix.RTM_NEWADDR} {
+		for _, kind := range []netlink.HeaderType{
+			unix.RTM_NEWROUTE, unix.RTM_NEWNEIGH, unix.RTM_NEWLINK, unix.RTM_NEWADDR,
+		} {
 			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
 			if r, ok := ParseRoute(m); ok && (!r.Prefix.IsValid() || len(r.Hops) == 0) {
 				t.Errorf("route %+v", r)

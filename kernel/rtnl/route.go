@@ -16,7 +16,10 @@ type Route struct {
 	Prefix  netip.Prefix // without host bits
 	NextHop netip.Addr   // an overlay address, of the prefix's family; zero: directly on the device
 	Table   uint32       // 0: main
-	Metric  uint32       // 0: before every other route of the prefix, even one of the same metric that is there when this one comes
+
+	// Metric orders the routes of one prefix. A route with metric 0 comes before every other route
+	// of the prefix, even before one with metric 0 that was there earlier.
+	Metric uint32
 }
 
 // String returns the route in words, for messages.
@@ -25,11 +28,12 @@ func (r Route) String() string {
 	if r.NextHop.IsValid() {
 		via = " via " + r.NextHop.String()
 	}
-	return fmt.Sprintf("route %s%s on %s (table %d, metric %d)", r.Prefix, via, r.Device, r.Table, r.Metric)
+	return fmt.Sprintf("route %s%s on %s (table %d, metric %d)",
+		r.Prefix, via, r.Device, r.Table, r.Metric)
 }
 
-// RouteKey is what one wanted route is known by: another next hop takes the place of the one
-// before.
+// RouteKey identifies a wanted route. If the route is wanted with another next hop, the new next
+// hop replaces the old one.
 type RouteKey struct {
 	Device string
 	Prefix netip.Prefix
@@ -37,17 +41,24 @@ type RouteKey struct {
 	Metric uint32
 }
 
-// Key returns what the wanted route is known by: all of it but the next hop.
+// Key returns the key that identifies the wanted route: all of it but the next hop.
 func (r Route) Key() RouteKey { return RouteKey{r.Device, r.Prefix, r.Table, r.Metric} }
 
 // Via returns the route with this key and next hop.
 func (k RouteKey) Via(nextHop netip.Addr) Route {
-	return Route{Device: k.Device, Prefix: k.Prefix, NextHop: nextHop, Table: k.Table, Metric: k.Metric}
+	return Route{
+		Device:  k.Device,
+		Prefix:  k.Prefix,
+		NextHop: nextHop,
+		Table:   k.Table,
+		Metric:  k.Metric,
+	}
 }
 
-// Normal fills in what the kernel makes of zero values, so that wanted routes compare with those
-// read. IPv6 knows no order among routes of one metric (it spreads over them) and takes 0 for 1024:
-// there the first place is metric 1.
+// Normal replaces zero values by the values that the kernel shows for them, so that wanted routes
+// can be compared with routes read from the kernel. In IPv6, routes of the same metric have no
+// order (the kernel spreads packets over them), and the kernel takes metric 0 for 1024. A route
+// that has to come first therefore gets metric 1 there.
 func (r Route) Normal() Route {
 	r.Prefix = r.Prefix.Masked()
 	if r.Table == 0 {
@@ -59,23 +70,25 @@ func (r Route) Normal() Route {
 	return r
 }
 
-// RouteHeaderLen is the size of struct rtmsg, which is before the attributes, in bytes.
+// RouteHeaderLen is the size in bytes of struct rtmsg, which the attributes follow.
 const RouteHeaderLen = 12
 
-// AddRoute makes the message that puts a route before those of the same prefix and metric (`ip
-// route prepend`). Onlink: the next hop need not be within the device's own prefix.
+// AddRoute returns the message that puts a route before the other routes of the same prefix and
+// metric (`ip route prepend`). The next hop has the flag onlink, since it need not lie within the
+// device's own prefix.
 func AddRoute(r Route, index int) netlink.Message {
 	m := routeMessage(unix.RTM_NEWROUTE, r, index)
 	m.Header.Flags = netlink.Create
 	return m
 }
 
-// DeleteRoute makes the message that removes a route of ours. Without a next hop it removes the
-// first of ours of that key.
+// DeleteRoute returns the message that removes a route of the daemon's. If r has no next hop, the
+// message removes the first of the daemon's routes with that key.
 func DeleteRoute(r Route, index int) netlink.Message {
 	return routeMessage(unix.RTM_DELROUTE, r, index)
 }
 
+// routeMessage returns a message of the given type about a route over the link with this index.
 func routeMessage(kind netlink.HeaderType, r Route, index int) netlink.Message {
 	head := make([]byte, RouteHeaderLen, 64)
 	head[0] = Family(r.Prefix.Addr())
@@ -102,10 +115,14 @@ func routeMessage(kind netlink.HeaderType, r Route, index int) netlink.Message {
 	case r.Prefix.Addr().Is4():
 		head[6] = unix.RT_SCOPE_LINK
 	}
-	return netlink.Message{Header: netlink.Header{Type: kind}, Data: append(head, Encode(attributes)...)}
+	return netlink.Message{
+		Header: netlink.Header{Type: kind},
+		Data:   append(head, Encode(attributes)...),
+	}
 }
 
-// OwnRoutes reads the routes of this package's protocol number, in all tables.
+// OwnRoutes reads the routes with the protocol number Protocol, in all tables; links names the
+// devices.
 func (r *Conn) OwnRoutes(links Links) ([]Route, error) {
 	var routes []Route
 	for _, f := range []byte{unix.AF_INET, unix.AF_INET6} {
@@ -119,15 +136,21 @@ func (r *Conn) OwnRoutes(links Links) ([]Route, error) {
 				continue
 			}
 			for _, hop := range read.Hops {
-				routes = append(routes, Route{Device: links.Name(hop.Index), Prefix: read.Prefix, NextHop: hop.Gateway, Table: read.Table, Metric: read.Metric})
+				routes = append(routes, Route{
+					Device:  links.Name(hop.Index),
+					Prefix:  read.Prefix,
+					NextHop: hop.Gateway,
+					Table:   read.Table,
+					Metric:  read.Metric,
+				})
 			}
 		}
 	}
 	return routes, nil
 }
 
-// Routes reads the routes of a family; table and protocol, where not 0, select in the kernel. A
-// table that does not exist is empty.
+// Routes reads the routes of a family. If table or protocol is not 0, the kernel returns only
+// routes of that table or protocol. A table that does not exist counts as empty.
 func (r *Conn) Routes(family byte, table uint32, protocol byte) ([]netlink.Message, error) {
 	head := make([]byte, RouteHeaderLen)
 	head[0], head[5] = family, protocol
@@ -157,21 +180,27 @@ type KernelRoute struct {
 	Hops     []Hop
 }
 
-// Hop is one of several next hops of a route in the kernel.
+// Hop is a next hop of a route in the kernel.
 type Hop struct {
 	Index   int
 	Gateway netip.Addr
 	Flags   uint32 // RTNH_F_…
 }
 
-// ParseRoute reads a route of IPv4 or IPv6. Anything else is not ok.
+// ParseRoute reads a route of IPv4 or IPv6. It returns false for anything else.
 func ParseRoute(m netlink.Message) (r KernelRoute, ok bool) {
 	if len(m.Data) < RouteHeaderLen {
 		return r, false
 	}
 	head := m.Data[:RouteHeaderLen]
 	flags := binary.NativeEndian.Uint32(head[8:])
-	r = KernelRoute{TOS: head[3], Table: uint32(head[4]), Protocol: head[5], Kind: head[7], Cloned: flags&unix.RTM_F_CLONED != 0}
+	r = KernelRoute{
+		TOS:      head[3],
+		Table:    uint32(head[4]),
+		Protocol: head[5],
+		Kind:     head[7],
+		Cloned:   flags&unix.RTM_F_CLONED != 0,
+	}
 	var address netip.Addr
 	switch head[0] {
 	case unix.AF_INET:
@@ -209,8 +238,8 @@ func ParseRoute(m netlink.Message) (r KernelRoute, ok bool) {
 	return r, attributes.Err() == nil && r.Prefix.IsValid()
 }
 
-// parseHops reads the next hops of a multipath route: each a struct rtnexthop followed by its
-// attributes.
+// parseHops reads the next hops of a multipath route. Each is a struct rtnexthop that its
+// attributes follow.
 func parseHops(b []byte) []Hop {
 	const rtnexthopLen = 8
 	var hops []Hop
@@ -233,8 +262,8 @@ func parseHops(b []byte) []Hop {
 	return hops
 }
 
-// Gateway reads a next hop. RTA_VIA, a next hop of another family than the prefix, has the family
-// before the address.
+// gateway reads the address of a next hop. In RTA_VIA, which carries a next hop of another family
+// than the prefix, the family stands before the address.
 func gateway(attribute uint16, b []byte) netip.Addr {
 	if attribute == unix.RTA_VIA && len(b) > 2 {
 		b = b[2:]

@@ -7,14 +7,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Zero values mean what the kernel makes of them, so that wanted routes compare with those read;
-// IPv6 has no place before metric 1.
+// Normal turns zero values into the values that the kernel shows for them, so that wanted routes
+// can be compared with routes read from the kernel. In IPv6 the lowest metric is 1.
 func TestRouteNormal(t *testing.T) {
 	v4 := Route{Prefix: netip.MustParsePrefix("172.16.2.7/24")}.Normal()
 	if v4.Table != 254 || v4.Metric != 0 || v4.Prefix != netip.MustParsePrefix("172.16.2.0/24") {
 		t.Errorf("IPv4: %v", v4)
 	}
-	if v6 := (Route{Prefix: netip.MustParsePrefix("fd16::/48"), Table: 1000}).Normal(); v6.Table != 1000 || v6.Metric != 1 {
+	if v6 := (Route{
+		Prefix: netip.MustParsePrefix("fd16::/48"),
+		Table:  1000,
+	}).Normal(); v6.Table != 1000 || v6.Metric != 1 {
 		t.Errorf("IPv6: %v", v6)
 	}
 }

@@ -1,12 +1,14 @@
-// Package rtnl speaks rtnetlink: requests to the kernel and their answers, notifications, and the
-// links, addresses, neighbours and routes that these carry. It decides nothing: what is to be in
-// the kernel is the business of the packages that use it.
+// Package rtnl speaks rtnetlink (rtnetlink(7)): it sends requests to the kernel and reads the
+// answers, it receives notifications, and it encodes and decodes the links, addresses, neighbours
+// and routes that these messages carry. It decides nothing: the packages that use it decide what
+// the kernel has to have.
 //
-// Everything works in the network namespace of the process. It needs CAP_NET_ADMIN and Linux 5.0 or
-// later (filtered dumps and the protocol of neighbours).
+// Everything works in the network namespace of the calling thread. The package needs CAP_NET_ADMIN,
+// and Linux 5.0 or later for filtered dumps and for the protocol number of neighbours.
 package rtnl
 
-// Protocol is the rtm_protocol and NDA_PROTOCOL value of what the daemon puts into the kernel's
-// tables. The distribution package names it cygnet in /etc/iproute2/rt_protos.d, so `ip route`
-// shows who put a route there, and a restart finds its own.
+// Protocol is the protocol number (rtm_protocol, NDA_PROTOCOL) of the routes and neighbours that
+// the daemon puts into the kernel's tables. A restarted daemon finds its own entries by it. The
+// distribution package gives the number the name cygnet in /etc/iproute2/rt_protos.d, so that `ip
+// route` shows which routes the daemon made.
 const Protocol = 84

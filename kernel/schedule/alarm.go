@@ -1,23 +1,24 @@
-// Package schedule says when a reconciler looks at the kernel again, and why: after a failure with
-// back-off, after a notification with a short delay, and at regular intervals whatever was
-// notified.
+// Package schedule decides when a reconciler compares the kernel with what is wanted, and names the
+// cause: after a failure with back-off, after a notification with a short delay, and at regular
+// intervals even without a notification.
 package schedule
 
 import "time"
 
-// When a reconciler looks at the kernel again.
+// When a reconciler compares again.
 const (
-	// AuditInterval is how often everything is compared, whatever was notified.
+	// AuditInterval is how often a reconciler compares everything, even without a notification.
 	AuditInterval = time.Minute
-	// SettlingDelay is how long a look waits, so that changes that come together are looked at
-	// together.
+	// SettlingDelay is how long a reconciler waits after a notification, so that one comparison
+	// serves all changes that come together.
 	SettlingDelay = 20 * time.Millisecond
-	// RetryFirst and RetryLimit are the bounds of the back-off after a failure.
+	// RetryFirst and RetryLimit are the first and the longest delay of the back-off after a
+	// failure.
 	RetryFirst = 200 * time.Millisecond
 	RetryLimit = 30 * time.Second
 )
 
-// Why a reconciler looks at the kernel: the statistics and the log name it.
+// The causes of a comparison. The statistics and the log show them.
 const (
 	CauseStart   = "start"
 	CauseAsked   = "asked for"
@@ -28,23 +29,30 @@ const (
 	CauseAudit   = "audit"
 )
 
-// Alarm goes off at the earliest of the times set since it last went off. It is not for concurrent
-// use.
+// Alarm goes off at the earliest of the times that were set since it last went off. It is not for
+// concurrent use.
 type Alarm struct {
-	Timer *time.Timer // its channel tells that the alarm went off; nothing else may be done with it
-	at    time.Time
-	cause string
+	// Timer's channel delivers a value when the alarm goes off. Only receive from the channel;
+	// leave the rest of Timer to Alarm.
+	Timer *time.Timer
+
+	at    time.Time // when the alarm goes off
+	cause string    // why; empty: the alarm is not set
 }
 
 // NewAlarm returns an alarm that is set to AuditInterval from now.
 func NewAlarm() *Alarm {
-	return &Alarm{Timer: time.NewTimer(AuditInterval), at: time.Now().Add(AuditInterval), cause: CauseAudit}
+	return &Alarm{
+		Timer: time.NewTimer(AuditInterval),
+		at:    time.Now().Add(AuditInterval),
+		cause: CauseAudit,
+	}
 }
 
-// Set makes the alarm go off after d at the latest. The cause of the earliest time counts.
+// Set makes the alarm go off after d at the latest. The alarm keeps the cause of the earliest time.
 func (a *Alarm) Set(d time.Duration, cause string) {
 	if a.cause != "" && d >= AuditInterval {
-		return // the one that is set is not later: nothing is set further ahead
+		return // the time that is set already is not later: nothing is set further ahead
 	}
 	at := time.Now().Add(d)
 	if a.cause != "" && !at.Before(a.at) {
@@ -54,7 +62,7 @@ func (a *Alarm) Set(d time.Duration, cause string) {
 	a.Timer.Reset(d)
 }
 
-// Fired returns the cause of the alarm. The caller has received from Timer.C.
+// Fired returns the cause of an alarm that went off. Call it after a receive from Timer.C.
 func (a *Alarm) Fired() string {
 	cause := a.cause
 	a.cause = ""

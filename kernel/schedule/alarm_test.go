@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// An alarm goes off at the earliest of the times set, and then waits to be set again.
+// An alarm goes off at the earliest of the times that were set, and only once. Then it has to be
+// set again.
 func TestAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -20,13 +21,14 @@ func TestAlarm(t *testing.T) {
 		}
 		a.Set(time.Hour, "late")
 		<-a.Timer.C
-		if cause, after := a.Fired(), time.Since(start); cause != "late" || after != time.Hour+2*time.Second {
+		if cause, after := a.Fired(), time.Since(start); cause != "late" ||
+			after != time.Hour+2*time.Second {
 			t.Errorf("%s after %v", cause, after)
 		}
 	})
 }
 
-// Delays double up to the limit, with jitter between half and all of them.
+// Each step is twice the one before, up to the limit. A delay is between half and all of its step.
 func TestBackoff(t *testing.T) {
 	b := NewBackoff(100*time.Millisecond, time.Second)
 	for _, step := range []time.Duration{100, 200, 400, 800, 1000, 1000} {

@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// Backoff spaces tries: twice as long each time up to a limit, with jitter, so that many nodes that
-// lost the same thing do not come back in step. It is not for concurrent use.
+// Backoff computes the delays between tries. Each step is twice the one before, up to a limit.
+// Jitter keeps many nodes that lost the same thing from trying again at the same moment. It is not
+// for concurrent use.
 type Backoff struct{ first, limit, next time.Duration }
 
-// NewBackoff returns a back-off whose first delay is first at most, and every later one limit at
-// most.
+// NewBackoff returns a Backoff whose first delay is at most first, and every later one at most
+// limit.
 func NewBackoff(first, limit time.Duration) *Backoff { return &Backoff{first, limit, first} }
 
-// Reset makes the next delay the first one again.
+// Reset starts over: the next delay is the first one again.
 func (b *Backoff) Reset() { b.next = b.first }
 
 // Delay returns the time to wait before the next try: between half and all of the current step.
@@ -24,7 +25,7 @@ func (b *Backoff) Delay() time.Duration {
 	return step/2 + rand.N(step/2+1)
 }
 
-// Sleep waits for the delay and reports whether ctx is still alive.
+// Sleep waits for the next delay. It returns false if ctx ends first.
 func (b *Backoff) Sleep(ctx context.Context) bool {
 	select {
 	case <-time.After(b.Delay()):

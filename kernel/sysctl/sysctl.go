@@ -12,14 +12,15 @@ import (
 
 const sysctlRoot = "/proc/sys"
 
-// Read reads a setting by its path below /proc/sys: device names may hold dots, so the dotted form
-// does not do.
+// Read returns the value of a setting. It takes the path below /proc/sys, and not the name with
+// dots, because device names may contain dots.
 func Read(path string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(sysctlRoot, path))
 	return strings.TrimSpace(string(b)), err
 }
 
-// Set sets a setting that has another value, and says whether it had.
+// Set gives a setting a value, unless it has that value already. It reports whether it changed the
+// setting.
 func Set(path, value string) (changed bool, err error) {
 	have, err := Read(path)
 	if err != nil {
@@ -38,12 +39,13 @@ func Set(path, value string) (changed bool, err error) {
 	return true, nil
 }
 
-// Setting is a setting by its path below /proc/sys, and why it must be so.
+// Setting is a path below /proc/sys, the value that the setting has to have, and the reason.
 type Setting struct {
 	Path, Value, Why string
 }
 
-// Ensure sets what differs and returns it.
+// Ensure sets every setting that has another value, and returns those that it changed. An error
+// does not keep it from setting the others.
 func Ensure(list []Setting) (changed []Setting, err error) {
 	for _, s := range list {
 		set, problem := Set(s.Path, s.Value)

@@ -8,8 +8,9 @@ import (
 	"cygnet/kernel/rtnl"
 )
 
-// plan is what has to be done to the kernel's tables, in this order: nothing is taken away before
-// what takes its place is there, and no route is without its neighbour.
+// plan holds the changes to the kernel's tables. They are carried out in the order of the fields,
+// so that an entry goes only after its replacement has come, and no route is ever without its
+// neighbour.
 type plan struct {
 	addNeighbors    []rtnl.Neighbor
 	addRoutes       []rtnl.Route
@@ -17,14 +18,16 @@ type plan struct {
 	deleteNeighbors []rtnl.Neighbor
 }
 
-// size is the number of entries that the plan is about.
+// size returns the number of changes.
 func (p *plan) size() int {
 	return len(p.addNeighbors) + len(p.addRoutes) + len(p.deleteRoutes) + len(p.deleteNeighbors)
 }
 
-// diffNeighbors compares the wanted neighbours with the kernel's. It returns what to set and what
-// is ours there and not wanted.
-func diffNeighbors(wanted map[rtnl.NeighborKey]netip.Addr, actual []rtnl.NeighborEntry) (add, unwanted []rtnl.Neighbor) {
+// diffNeighbors compares the wanted neighbours with the kernel's. It returns the neighbours to set,
+// and those of the daemon's in the kernel that are not wanted.
+func diffNeighbors(
+	wanted map[rtnl.NeighborKey]netip.Addr, actual []rtnl.NeighborEntry,
+) (add, unwanted []rtnl.Neighbor) {
 	right := make(map[rtnl.NeighborKey]bool, len(wanted))
 	for _, e := range actual {
 		nbma, ok := wanted[e.Key()]
@@ -44,9 +47,11 @@ func diffNeighbors(wanted map[rtnl.NeighborKey]netip.Addr, actual []rtnl.Neighbo
 	return add, unwanted
 }
 
-// diffRoutes compares the wanted routes with those of ours in the kernel. It returns what to add,
-// what a wanted route of the same key takes the place of, and what nobody wants.
-func diffRoutes(wanted map[rtnl.RouteKey]netip.Addr, actual []rtnl.Route) (add, replaced, unwanted []rtnl.Route) {
+// diffRoutes compares the wanted routes with those of the daemon's in the kernel. It returns the
+// routes to add, those that a wanted route of the same key replaces, and those that are not wanted.
+func diffRoutes(
+	wanted map[rtnl.RouteKey]netip.Addr, actual []rtnl.Route,
+) (add, replaced, unwanted []rtnl.Route) {
 	right := make(map[rtnl.RouteKey]bool, len(wanted))
 	for _, r := range actual {
 		nextHop, ok := wanted[r.Key()]
@@ -68,11 +73,17 @@ func diffRoutes(wanted map[rtnl.RouteKey]netip.Addr, actual []rtnl.Route) (add, 
 	return add, replaced, unwanted
 }
 
+// compareNeighbors orders neighbours by device and overlay address.
 func compareNeighbors(a, b rtnl.Neighbor) int {
 	return cmp.Or(cmp.Compare(a.Device, b.Device), a.Protocol.Compare(b.Protocol))
 }
 
+// compareRoutes orders routes by device, table, prefix and metric.
 func compareRoutes(a, b rtnl.Route) int {
-	return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Table, b.Table), a.Prefix.Addr().Compare(b.Prefix.Addr()),
-		cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()), cmp.Compare(a.Metric, b.Metric))
+	return cmp.Or(
+		cmp.Compare(a.Device, b.Device),
+		cmp.Compare(a.Table, b.Table),
+		a.Prefix.Addr().Compare(b.Prefix.Addr()),
+		cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
+		cmp.Compare(a.Metric, b.Metric))
 }

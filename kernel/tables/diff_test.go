@@ -10,8 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// A wanted neighbour is right only if it is permanent, tagged as ours and at the wanted address;
-// ours that nobody wants are told apart, others' are left alone.
+// A wanted neighbour is right only if it is permanent, has the daemon's protocol number and has the
+// wanted NBMA address. diffNeighbors returns the daemon's neighbours that nobody wants, and leaves
+// other programs' neighbours alone.
 func TestDiffNeighbors(t *testing.T) {
 	want := neighbor("10.0.0.2", "203.0.113.2")
 	entry := func(n rtnl.Neighbor, permanent, ours bool) []rtnl.NeighborEntry {
@@ -26,9 +27,24 @@ func TestDiffNeighbors(t *testing.T) {
 	}{
 		{name: "there", wanted: []rtnl.Neighbor{want}, actual: entry(want, true, true)},
 		{name: "missing", wanted: []rtnl.Neighbor{want}, add: []rtnl.Neighbor{want}},
-		{name: "at another address", wanted: []rtnl.Neighbor{want}, actual: entry(neighbor("10.0.0.2", "203.0.113.9"), true, true), add: []rtnl.Neighbor{want}},
-		{name: "not permanent", wanted: []rtnl.Neighbor{want}, actual: entry(want, false, true), add: []rtnl.Neighbor{want}},
-		{name: "not tagged", wanted: []rtnl.Neighbor{want}, actual: entry(want, true, false), add: []rtnl.Neighbor{want}},
+		{
+			name:   "at another address",
+			wanted: []rtnl.Neighbor{want},
+			actual: entry(neighbor("10.0.0.2", "203.0.113.9"), true, true),
+			add:    []rtnl.Neighbor{want},
+		},
+		{
+			name:   "not permanent",
+			wanted: []rtnl.Neighbor{want},
+			actual: entry(want, false, true),
+			add:    []rtnl.Neighbor{want},
+		},
+		{
+			name:   "not tagged",
+			wanted: []rtnl.Neighbor{want},
+			actual: entry(want, true, false),
+			add:    []rtnl.Neighbor{want},
+		},
 		{name: "nobody wants it", actual: entry(want, true, true), unwanted: []rtnl.Neighbor{want}},
 		{name: "another's", actual: entry(want, true, false)},
 	} {
@@ -48,8 +64,8 @@ func TestDiffNeighbors(t *testing.T) {
 	}
 }
 
-// A route of a wanted key with another next hop is replaced whatever else; one of no wanted key is
-// only told.
+// A wanted route replaces every route that has its key and another next hop. A route whose key
+// nobody wants is returned as unwanted.
 func TestDiffRoutes(t *testing.T) {
 	a, b := route("172.16.2.0/24", "10.0.0.2"), route("172.16.2.0/24", "10.0.0.3")
 	other := a
@@ -61,9 +77,26 @@ func TestDiffRoutes(t *testing.T) {
 	}{
 		{name: "there", wanted: []rtnl.Route{a}, actual: []rtnl.Route{a}},
 		{name: "missing", wanted: []rtnl.Route{a}, add: []rtnl.Route{a}},
-		{name: "moved", wanted: []rtnl.Route{b}, actual: []rtnl.Route{a}, add: []rtnl.Route{b}, replaced: []rtnl.Route{a}},
-		{name: "moved, old one still there", wanted: []rtnl.Route{b}, actual: []rtnl.Route{b, a}, replaced: []rtnl.Route{a}},
-		{name: "another metric is another route", wanted: []rtnl.Route{a}, actual: []rtnl.Route{other}, add: []rtnl.Route{a}, unwanted: []rtnl.Route{other}},
+		{
+			name:     "moved",
+			wanted:   []rtnl.Route{b},
+			actual:   []rtnl.Route{a},
+			add:      []rtnl.Route{b},
+			replaced: []rtnl.Route{a},
+		},
+		{
+			name:     "moved, old one still there",
+			wanted:   []rtnl.Route{b},
+			actual:   []rtnl.Route{b, a},
+			replaced: []rtnl.Route{a},
+		},
+		{
+			name:     "another metric is another route",
+			wanted:   []rtnl.Route{a},
+			actual:   []rtnl.Route{other},
+			add:      []rtnl.Route{a},
+			unwanted: []rtnl.Route{other},
+		},
 		{name: "nobody wants it", actual: []rtnl.Route{a}, unwanted: []rtnl.Route{a}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -75,7 +108,10 @@ func TestDiffRoutes(t *testing.T) {
 			for _, part := range []struct {
 				name      string
 				want, got []rtnl.Route
-			}{{"add", c.add, add}, {"replaced", c.replaced, replaced}, {"unwanted", c.unwanted, unwanted}} {
+			}{
+				{"add", c.add, add}, {"replaced", c.replaced, replaced},
+				{"unwanted", c.unwanted, unwanted},
+			} {
 				if diff := cmp.Diff(part.want, part.got, addresses); diff != "" {
 					t.Errorf("%s: %s", part.name, diff)
 				}
@@ -84,6 +120,7 @@ func TestDiffRoutes(t *testing.T) {
 	}
 }
 
+// addresses compares addresses and prefixes by their value, and nil slices as empty.
 var addresses = cmp.Options{
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
@@ -91,9 +128,18 @@ var addresses = cmp.Options{
 }
 
 func neighbor(protocol, nbma string) rtnl.Neighbor {
-	return rtnl.Neighbor{Device: "gre1", Protocol: netip.MustParseAddr(protocol), NBMA: netip.MustParseAddr(nbma)}
+	return rtnl.Neighbor{
+		Device:   "gre1",
+		Protocol: netip.MustParseAddr(protocol),
+		NBMA:     netip.MustParseAddr(nbma),
+	}
 }
 
 func route(prefix, nextHop string) rtnl.Route {
-	return rtnl.Route{Device: "gre1", Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop), Table: 254}
+	return rtnl.Route{
+		Device:  "gre1",
+		Prefix:  netip.MustParsePrefix(prefix),
+		NextHop: netip.MustParseAddr(nextHop),
+		Table:   254,
+	}
 }

@@ -6,8 +6,8 @@ import (
 	"cygnet/kernel/rtnl"
 )
 
-// OwnRoutes reads the routes of this package's protocol number that the kernel has now, in all
-// tables, in the kernel's order.
+// OwnRoutes reads the routes with the protocol number rtnl.Protocol that the kernel has now. It
+// reads all tables, and keeps the kernel's order.
 func OwnRoutes() ([]rtnl.Route, error) {
 	r, err := rtnl.Open()
 	if err != nil {

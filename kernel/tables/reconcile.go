@@ -15,32 +15,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reconciler is Tables' working half: it belongs to Run's goroutine.
+// reconciler compares what is wanted with the kernel's tables, and changes the tables. It belongs
+// to the goroutine of Tables.Run.
 type reconciler struct {
 	log       *slog.Logger
-	requests  *rtnl.Conn // nil: to be opened
+	requests  *rtnl.Conn // nil: not open
 	links     rtnl.Links
-	neighbors map[rtnl.NeighborKey]netip.Addr
-	routes    map[rtnl.RouteKey]netip.Addr
-	devices   map[string]int // how many wanted entries each device has
-	leftover  map[rtnl.RouteKey][]rtnl.Route
-	absent    map[any]string // wanted entries (by rtnl.NeighborKey or rtnl.RouteKey) that are not in the kernel, and why
-	settled   bool
-	withdrawn map[any]struct{} // entries (by rtnl.NeighborKey or rtnl.RouteKey) withdrawn before settled: not kept for a wish to come
-	compared  time.Time        // when the tables were last compared
-	stats     Stats
+	neighbors map[rtnl.NeighborKey]netip.Addr // the wanted neighbours, with their NBMA addresses
+	routes    map[rtnl.RouteKey]netip.Addr    // the wanted routes, with their next hops
+	devices   map[string]int                  // how many wanted entries each device has
+
+	// leftover holds, until settled, the routes of an earlier run that nobody has wanted yet. A
+	// wanted route of the same key replaces them at once.
+	leftover map[rtnl.RouteKey][]rtnl.Route
+
+	// absent holds the wanted entries that are not in the kernel, with the reason. Its keys are
+	// rtnl.NeighborKey and rtnl.RouteKey.
+	absent map[any]string
+
+	settled bool // Tables.Settle was called
+
+	// withdrawn holds the entries that were withdrawn before settled; see withdraw. Its keys are
+	// rtnl.NeighborKey and rtnl.RouteKey.
+	withdrawn map[any]struct{}
+
+	compared time.Time // when the tables were last compared
+	stats    Stats
 }
 
-const waitsForDevice = "" // the reason of entries in absent that only wait
+// waitsForDevice is the reason in absent of an entry whose device is missing or down.
+const waitsForDevice = ""
 
+// newReconciler returns a reconciler without wanted entries. See Tables.room.
 func newReconciler(log *slog.Logger, room int) *reconciler {
 	return &reconciler{
-		log: log, links: make(rtnl.Links), neighbors: make(map[rtnl.NeighborKey]netip.Addr, room), routes: make(map[rtnl.RouteKey]netip.Addr),
-		devices: make(map[string]int), absent: make(map[any]string), withdrawn: make(map[any]struct{}),
-		stats: Stats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
+		log:       log,
+		links:     make(rtnl.Links),
+		neighbors: make(map[rtnl.NeighborKey]netip.Addr, room),
+		routes:    make(map[rtnl.RouteKey]netip.Addr),
+		devices:   make(map[string]int),
+		absent:    make(map[any]string),
+		withdrawn: make(map[any]struct{}),
+		stats:     Stats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
 	}
 }
 
+// close closes the socket, if it is open.
 func (r *reconciler) close() {
 	if r.requests != nil {
 		r.requests.Close()
@@ -48,8 +68,8 @@ func (r *reconciler) close() {
 	}
 }
 
-// work carries out what was asked for. With a cause, or where comparing is asked for, it compares
-// everything with the kernel.
+// work carries out the requests of an inbox. If there is a cause, or if the inbox asks for a
+// comparison, work compares everything with the kernel.
 func (r *reconciler) work(in inbox, cause string) error {
 	switch {
 	case cause != "":
@@ -71,8 +91,8 @@ func (r *reconciler) work(in inbox, cause string) error {
 	return err
 }
 
-// connected runs f with a socket. After an error the socket's state is unknown, so the next time
-// gets another.
+// connected runs f with an open socket. After an error the state of the socket is unknown, so the
+// next call opens another.
 func (r *reconciler) connected(f func() error) (err error) {
 	if r.requests == nil {
 		if r.requests, err = rtnl.Open(); err != nil {
@@ -86,10 +106,10 @@ func (r *reconciler) connected(f func() error) (err error) {
 	return nil
 }
 
-// withdraw remembers which entries were withdrawn before settled. Until then a comparison keeps
-// entries of an earlier run that nobody wants yet, because a wish for them may still come. A
-// withdrawn entry is not one of them: without this record, a withdrawal that meets a comparison, or
-// whose message the kernel did not take, would have no effect until settled.
+// withdraw remembers which entries were withdrawn before settled. Until then a comparison keeps the
+// entries of an earlier run that nobody wants, because they may still become wanted. A withdrawn
+// entry must not be kept. Without this record, a withdrawal would have no effect until settled if
+// it came together with a comparison, or if the kernel refused it.
 func (r *reconciler) withdraw(in inbox) {
 	if r.settled {
 		r.withdrawn = nil
@@ -103,6 +123,7 @@ func (r *reconciler) withdraw(in inbox) {
 	}
 }
 
+// record adds a withdrawn entry to withdrawn, and removes an entry that is wanted again.
 func (r *reconciler) record(key any, gone bool) {
 	if gone {
 		r.withdrawn[key] = struct{}{}
@@ -111,7 +132,7 @@ func (r *reconciler) record(key any, gone bool) {
 	}
 }
 
-// want takes over wishes and returns what follows from them for the kernel.
+// want takes over the wishes of an inbox, and returns the changes that they need in the kernel.
 func (r *reconciler) want(in inbox) plan {
 	p := plan{addNeighbors: make([]rtnl.Neighbor, 0, len(in.neighbors))}
 	for k, w := range in.neighbors {
@@ -119,12 +140,14 @@ func (r *reconciler) want(in inbox) plan {
 		if w.gone {
 			r.forget(k.Device, k, had)
 			delete(r.neighbors, k)
-			p.deleteNeighbors = append(p.deleteNeighbors, rtnl.Neighbor{Device: k.Device, Protocol: k.Protocol, NBMA: before})
+			p.deleteNeighbors = append(p.deleteNeighbors,
+				rtnl.Neighbor{Device: k.Device, Protocol: k.Protocol, NBMA: before})
 			continue
 		}
 		r.remember(k.Device, had)
 		r.neighbors[k] = w.address
-		p.addNeighbors = append(p.addNeighbors, rtnl.Neighbor{Device: k.Device, Protocol: k.Protocol, NBMA: w.address})
+		p.addNeighbors = append(p.addNeighbors,
+			rtnl.Neighbor{Device: k.Device, Protocol: k.Protocol, NBMA: w.address})
 	}
 	for k, w := range in.routes {
 		before, had := r.routes[k]
@@ -150,12 +173,14 @@ func (r *reconciler) want(in inbox) plan {
 	return p
 }
 
+// remember counts a wanted entry of a device. had says that the entry was wanted before.
 func (r *reconciler) remember(device string, had bool) {
 	if !had {
 		r.devices[device]++
 	}
 }
 
+// forget is the opposite of remember, for an entry that is not wanted any more.
 func (r *reconciler) forget(device string, key any, had bool) {
 	delete(r.absent, key)
 	if !had {
@@ -166,7 +191,8 @@ func (r *reconciler) forget(device string, key any, had bool) {
 	}
 }
 
-// resync reads the kernel's tables and puts right what differs from what is wanted.
+// resync reads the kernel's tables, compares them with what is wanted, and corrects the
+// differences.
 func (r *reconciler) resync(cause string) error {
 	r.stats.Resyncs[cause]++
 	r.compared = time.Now()
@@ -183,10 +209,12 @@ func (r *reconciler) resync(cause string) error {
 	if err != nil {
 		return err
 	}
-	// A device that went down a moment ago may have entries again that were added as it did. They
-	// wait for it like all others.
+	// A device that went down a moment ago may have entries that were added while it went down.
+	// They wait for the device like all others.
 	up := links.Up()
-	neighbors = slices.DeleteFunc(neighbors, func(e rtnl.NeighborEntry) bool { return up[e.Device] == 0 })
+	neighbors = slices.DeleteFunc(neighbors, func(e rtnl.NeighborEntry) bool {
+		return up[e.Device] == 0
+	})
 	addNeighbors, strayNeighbors := diffNeighbors(r.neighbors, neighbors)
 	addRoutes, replaced, strayRoutes := diffRoutes(r.routes, routes)
 	p := plan{addNeighbors: addNeighbors, addRoutes: addRoutes, deleteRoutes: replaced}
@@ -195,8 +223,12 @@ func (r *reconciler) resync(cause string) error {
 		p.deleteRoutes = append(p.deleteRoutes, strayRoutes...)
 		p.deleteNeighbors = strayNeighbors
 	} else {
-		p.deleteNeighbors, _ = split(strayNeighbors, func(n rtnl.Neighbor) bool { return r.isWithdrawn(n.Key()) })
-		gone, kept := split(strayRoutes, func(route rtnl.Route) bool { return r.isWithdrawn(route.Key()) })
+		p.deleteNeighbors, _ = split(strayNeighbors, func(n rtnl.Neighbor) bool {
+			return r.isWithdrawn(n.Key())
+		})
+		gone, kept := split(strayRoutes, func(route rtnl.Route) bool {
+			return r.isWithdrawn(route.Key())
+		})
 		p.deleteRoutes = append(p.deleteRoutes, gone...)
 		r.keep(kept)
 	}
@@ -208,12 +240,13 @@ func (r *reconciler) resync(cause string) error {
 	return nil
 }
 
+// isWithdrawn reports whether an entry was withdrawn before settled.
 func (r *reconciler) isWithdrawn(key any) bool {
 	_, withdrawn := r.withdrawn[key]
 	return withdrawn
 }
 
-// split returns the elements for which f holds, and the others.
+// split returns the elements for which f returns true, and the others.
 func split[T any](all []T, f func(T) bool) (yes, no []T) {
 	for _, e := range all {
 		if f(e) {
@@ -225,7 +258,8 @@ func split[T any](all []T, f func(T) bool) (yes, no []T) {
 	return yes, no
 }
 
-// keep remembers routes of an earlier run, so that a wanted one takes their place at once.
+// keep remembers routes of an earlier run, so that a wanted route of the same key replaces them at
+// once.
 func (r *reconciler) keep(routes []rtnl.Route) {
 	r.leftover = make(map[rtnl.RouteKey][]rtnl.Route, len(routes))
 	for _, route := range routes {
@@ -233,8 +267,8 @@ func (r *reconciler) keep(routes []rtnl.Route) {
 	}
 }
 
-// present clears absent of all that the comparison found in the kernel: what it did not find is
-// about to be added.
+// present removes from absent the entries that the comparison found in the kernel. It keeps the
+// entries that are about to be added.
 func (r *reconciler) present(p plan) {
 	missing := make(map[any]string, len(p.addNeighbors)+len(p.addRoutes))
 	for _, n := range p.addNeighbors {
@@ -246,6 +280,8 @@ func (r *reconciler) present(p plan) {
 	r.absent = missing
 }
 
+// report counts and logs what a comparison changed. An entry that the kernel does not take yet is
+// in absent and does not count.
 func (r *reconciler) report(cause string, p plan) {
 	restored := 0
 	for _, n := range p.addNeighbors {
@@ -262,17 +298,19 @@ func (r *reconciler) report(cause string, p plan) {
 	r.stats.Restored += uint64(restored)
 	r.stats.Removed += uint64(removed)
 	if restored+removed > 0 {
-		r.log.Info("brought the kernel's tables in step", "cause", cause, "added", restored, "removed", removed)
+		r.log.Info("brought the kernel's tables in step",
+			"cause", cause, "added", restored, "removed", removed)
 	}
 }
 
 // step is one message of a plan and the entry that it is about.
 type step struct {
 	operation string         // "add" or "delete"
-	neighbor  *rtnl.Neighbor // nil: it is about a route
-	route     *rtnl.Route
+	neighbor  *rtnl.Neighbor // nil: the step is about a route
+	route     *rtnl.Route    // nil: the step is about a neighbour
 }
 
+// what returns the entry.
 func (s *step) what() fmt.Stringer {
 	if s.neighbor != nil {
 		return s.neighbor
@@ -280,7 +318,7 @@ func (s *step) what() fmt.Stringer {
 	return s.route
 }
 
-// key is what absent knows the entry by.
+// key returns the entry's key in absent.
 func (s *step) key() any {
 	if s.neighbor != nil {
 		return s.neighbor.Key()
@@ -288,15 +326,17 @@ func (s *step) key() any {
 	return s.route.Key()
 }
 
-// execute carries out a plan. Messages that the kernel refuses are counted, logged and, if wanted,
-// kept in absent.
+// execute carries out a plan. It counts and logs the messages that the kernel refuses, and keeps
+// wanted entries that are not in the kernel in absent.
 func (r *reconciler) execute(p plan) error {
 	if p.size() == 0 {
 		return nil
 	}
 	up := r.links.Up()
 	messages, steps := make([]netlink.Message, 0, p.size()), make([]step, 0, p.size())
-	take := func(s step, m netlink.Message) { messages, steps = append(messages, m), append(steps, s) }
+	take := func(s step, m netlink.Message) {
+		messages, steps = append(messages, m), append(steps, s)
+	}
 	for i := range p.addNeighbors {
 		if n := &p.addNeighbors[i]; up[n.Device] != 0 {
 			take(step{operation: "add", neighbor: n}, rtnl.AddNeighbor(*n, up[n.Device]))
@@ -313,7 +353,8 @@ func (r *reconciler) execute(p plan) error {
 	}
 	for i := range p.deleteRoutes {
 		if route := &p.deleteRoutes[i]; up[route.Device] != 0 {
-			take(step{operation: "delete", route: route}, rtnl.DeleteRoute(*route, up[route.Device]))
+			take(step{operation: "delete", route: route},
+				rtnl.DeleteRoute(*route, up[route.Device]))
 		}
 	}
 	for i := range p.deleteNeighbors {
@@ -324,6 +365,7 @@ func (r *reconciler) execute(p plan) error {
 	return r.send(messages, steps)
 }
 
+// send sends the messages of a plan and notes what became of each step.
 func (r *reconciler) send(messages []netlink.Message, steps []step) error {
 	refused := make(map[int]error)
 	err := r.requests.Change(messages, func(i int, err error) { refused[i] = err })
@@ -345,33 +387,37 @@ func (r *reconciler) send(messages []netlink.Message, steps []step) error {
 	return nil
 }
 
-// there notes a wanted entry that the kernel has.
+// there notes that the kernel has a wanted entry.
 func (r *reconciler) there(s *step) {
 	if len(r.absent) > 0 {
 		delete(r.absent, s.key())
 	}
 }
 
+// deleted counts and logs the refusal of a deletion. An entry that is gone already is no failure.
 func (r *reconciler) deleted(s *step, err error) {
 	if err == nil || deviceGone(err) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 		return
 	}
 	r.stats.Failures[failure(s, err)]++
-	r.log.Warn("the kernel refused a change", "error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
+	r.log.Warn("the kernel refused a change",
+		"error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
 }
 
-// refused notes a wanted entry that the kernel does not take, and logs it unless it said the same
-// the last time.
+// refused notes that the kernel refused a wanted entry. It logs the refusal unless the last try had
+// the same result.
 func (r *reconciler) refused(s *step, err error) {
 	key, reason := s.key(), failure(s, err)
 	r.stats.Failures[reason]++
 	if r.absent[key] != reason {
-		r.log.Warn("the kernel refused a change, trying again later", "error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
+		r.log.Warn("the kernel refused a change, trying again later",
+			"error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
 	}
 	r.absent[key] = reason
 }
 
-// failure names an operation and the kernel's reason, without the entry: there are few of them.
+// failure names an operation and the kernel's reason. It leaves the entry out, so that there are
+// few different failures to count.
 func failure(s *step, err error) string {
 	kind := "neighbour"
 	if s.route != nil {
@@ -384,10 +430,13 @@ func failure(s *step, err error) string {
 	return s.operation + " " + kind + ": " + errno.Error()
 }
 
+// deviceGone reports whether the kernel refused a change because the device is missing or down.
 func deviceGone(err error) bool {
-	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENXIO)
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENETDOWN) ||
+		errors.Is(err, unix.ENXIO)
 }
 
+// count brings the numbers of entries in stats up to date.
 func (r *reconciler) count() {
 	s := &r.stats
 	s.WantedNeighbors, s.WantedRoutes, s.Waiting, s.Failing = len(r.neighbors), len(r.routes), 0, 0

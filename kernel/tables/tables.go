@@ -1,5 +1,5 @@
-// Package tables holds wanted neighbours and routes in the kernel: a reconciler that compares what
-// is wanted with what the kernel says, never with a memory of what was done.
+// Package tables keeps the wanted neighbours and routes in the kernel. Its reconciler compares what
+// is wanted with what the kernel has now, and not with a memory of its own changes.
 package tables
 
 import (
@@ -19,74 +19,82 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Change changes what is wanted: either a neighbour or a route. With Delete it is no longer wanted;
-// then NBMA and NextHop do not matter.
+// Change changes one wanted entry, which is either a neighbour or a route. With Delete, the entry
+// is no longer wanted, and NBMA and NextHop do not matter.
 type Change struct {
-	Neighbor *rtnl.Neighbor
-	Route    *rtnl.Route
+	Neighbor *rtnl.Neighbor // nil: the change is about a route
+	Route    *rtnl.Route    // nil: the change is about a neighbour
 	Delete   bool
 }
 
-// Tables holds wanted neighbours and routes in the kernel. What it works on is the kernel's own
-// tables: it reads them at start, when notifications were lost, when one of its entries vanished,
-// when a device comes back, and every minute, and puts right what differs. It adds before it
-// deletes, and a route only after its neighbour. Entries whose device is missing or down wait for
-// it.
+// Tables keeps the wanted neighbours and routes in the kernel. It compares them with the kernel's
+// own tables at the start, when notifications were lost, when one of its entries vanished, when a
+// device comes back, and every minute, and corrects the differences. It adds entries before it
+// deletes others, and adds a route only after its neighbour. Entries whose device is missing or
+// down wait for the device.
 //
 // All methods may be called from any goroutine, before and while Run runs.
 type Tables struct {
 	log  *slog.Logger
-	room int
-	wake chan struct{}
+	room int           // for how many neighbours to allocate memory at the start
+	wake chan struct{} // receives a value when there is something in inbox
 
 	mu    sync.Mutex
 	inbox inbox
-	spare inbox // empty: the inbox after this one
-	stats Stats
+	spare inbox // empty; becomes the inbox when Run takes the present one
+	stats Stats // as of the end of Run's last turn
 }
 
-// inbox is what was asked for since Run last looked.
+// inbox holds the requests that came since Run last took them.
 type inbox struct {
 	neighbors map[rtnl.NeighborKey]wish
 	routes    map[rtnl.RouteKey]wish
-	after     []func()
-	resync    bool
-	settle    bool
+	after     []func() // see Tables.After
+	resync    bool     // see Tables.Resync
+	settle    bool     // see Tables.Settle
 }
 
-// wish is an NBMA address or a next hop to be, or nothing any more.
+// wish says what is wanted of a neighbour or a route.
 type wish struct {
-	address netip.Addr
-	gone    bool
+	address netip.Addr // NBMA address of the neighbour, or next hop of the route
+	gone    bool       // the entry is no longer wanted
 }
 
-// Stats tells how the kernel's tables compare with what is wanted.
+// Stats shows how the kernel's tables compare with what is wanted.
 type Stats struct {
 	WantedNeighbors int
 	WantedRoutes    int
 	Waiting         int               // wanted entries whose device is missing or down
 	Failing         int               // wanted entries that the kernel refused at the last try
-	Failures        map[string]uint64 // refusals since start, by operation and reason
-	Resyncs         map[string]uint64 // comparisons with the kernel since start, by cause
+	Failures        map[string]uint64 // refusals since the start, by operation and reason
+	Resyncs         map[string]uint64 // comparisons with the kernel since the start, by cause
 	Restored        uint64            // entries that a comparison found missing or changed
-	Removed         uint64            // entries of ours that nobody wanted and a comparison removed
+	Removed         uint64            // the daemon's unwanted entries that a comparison removed
 }
 
-// Present is the number of wanted entries that were in the kernel when last looked at.
+// Present returns how many wanted entries the kernel had at the last look.
 func (s Stats) Present() int { return s.WantedNeighbors + s.WantedRoutes - s.Waiting - s.Failing }
 
-// New returns Tables that want nothing yet, with room for so many neighbours from the start.
+// New returns Tables without wanted entries. room is the number of neighbours for which Run
+// allocates memory at the start.
 func New(log *slog.Logger, room int) *Tables {
-	return &Tables{log: log, room: room, wake: make(chan struct{}, 1), inbox: newInbox(), spare: newInbox()}
+	return &Tables{
+		log:   log,
+		room:  room,
+		wake:  make(chan struct{}, 1),
+		inbox: newInbox(),
+		spare: newInbox(),
+	}
 }
 
+// newInbox returns an empty inbox.
 func newInbox() inbox {
 	return inbox{neighbors: make(map[rtnl.NeighborKey]wish), routes: make(map[rtnl.RouteKey]wish)}
 }
 
-// Want takes over changes of what is wanted. It copies them and never blocks. Of several changes of
-// one neighbour (device and overlay address) or route (device, prefix, table and metric) the latest
-// wins.
+// Want changes what is wanted. It copies the changes and never blocks. Among several changes of one
+// neighbour (device and overlay address) or of one route (device, prefix, table and metric), the
+// latest wins.
 func (t *Tables) Want(changes []Change) {
 	t.ask(func(in *inbox) {
 		for _, c := range changes {
@@ -101,20 +109,20 @@ func (t *Tables) Want(changes []Change) {
 	})
 }
 
-// After has f run once all changes handed over before are in the kernel, wait for their device, or
-// failed and were reported. f runs on Run's goroutine and must not block; it does not run after Run
-// has returned.
+// After has Run call f after all changes that were handed over before have been dealt with: each is
+// in the kernel, waits for its device, or has failed and been reported. f runs on Run's goroutine
+// and must not block. It does not run after Run has returned.
 func (t *Tables) After(f func()) {
 	t.ask(func(in *inbox) { in.after = append(in.after, f) })
 }
 
-// Resync has everything compared with the kernel now.
+// Resync has Run compare everything with the kernel now.
 func (t *Tables) Resync() {
 	t.ask(func(in *inbox) { in.resync = true })
 }
 
-// Settle ends the time after a start in which entries of ours that are in the kernel and that
-// nobody has wanted yet stay there: from now on they are removed.
+// Settle ends the time after a start in which Run keeps entries of an earlier run that nobody has
+// wanted yet. From now on Run removes them from the kernel.
 func (t *Tables) Settle() {
 	t.ask(func(in *inbox) { in.settle = true })
 }
@@ -128,6 +136,7 @@ func (t *Tables) Stats() Stats {
 	return s
 }
 
+// ask has f add a request to the inbox, and wakes Run.
 func (t *Tables) ask(f func(*inbox)) {
 	t.mu.Lock()
 	f(&t.inbox)
@@ -138,7 +147,8 @@ func (t *Tables) ask(f func(*inbox)) {
 	}
 }
 
-// take empties the inbox. What it returns is the caller's until reuse.
+// take returns the inbox and leaves an empty one. The returned inbox belongs to the caller until
+// reuse.
 func (t *Tables) take() inbox {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,11 +157,11 @@ func (t *Tables) take() inbox {
 	return in
 }
 
-// largestSpare is how many changes the memory of an inbox may have room for that is kept: more come
-// together at a start only.
+// largestSpare is how many changes an inbox may have held whose memory is used again. More changes
+// come together only at a start.
 const largestSpare = 1024
 
-// reuse takes an inbox back of which everything has been done.
+// reuse takes back an inbox whose requests have been carried out.
 func (t *Tables) reuse(in inbox) {
 	spare := newInbox()
 	if len(in.neighbors)+len(in.routes) <= largestSpare {
@@ -164,6 +174,7 @@ func (t *Tables) reuse(in inbox) {
 	t.spare = spare
 }
 
+// publish makes a copy of the reconciler's counters available to Stats.
 func (t *Tables) publish(s Stats) {
 	s.Failures, s.Resyncs = maps.Clone(s.Failures), maps.Clone(s.Resyncs)
 	t.mu.Lock()
@@ -171,8 +182,8 @@ func (t *Tables) publish(s Stats) {
 	t.mu.Unlock()
 }
 
-// vanishedPause is the least time between two comparisons because entries vanished: another program
-// may delete them all the time.
+// vanishedPause is the least time between two comparisons that vanished entries cause, since
+// another program may delete entries all the time.
 const vanishedPause = time.Second
 
 const (
@@ -180,14 +191,19 @@ const (
 	causeVanished = "entry vanished"
 )
 
-// Run works until ctx ends, and leaves everything in the kernel as it is then. It returns an error
-// only where trying again is of no use (rtnl.ErrNoPermission).
+// Run keeps the wanted entries in the kernel until ctx ends, and then leaves the kernel as it is.
+// It returns an error only if trying again is useless (rtnl.ErrNoPermission).
 func (t *Tables) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the monitor, also when Run returns an error
+	defer cancel() // ends the monitor even if Run returns an error
 	notices, err := rtnl.Listen(ctx, t.log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_ROUTE,
-		Groups: []uint32{unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE},
+		Groups: []uint32{
+			unix.RTNLGRP_LINK,
+			unix.RTNLGRP_NEIGH,
+			unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+			unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+		},
 		Filter: tablesFilter(),
 	})
 	if err != nil || ctx.Err() != nil {
@@ -240,15 +256,21 @@ func (t *Tables) Run(ctx context.Context) error {
 	}
 }
 
-// tablesFilter lets through what may mean that an entry of ours is gone: links, addresses,
-// neighbours deleted, routes of ours deleted, routes put in the place of another. A full BGP table
-// in motion stays in the kernel.
+// tablesFilter passes the notifications that may mean that an entry of the daemon's is gone:
+// changes of links and addresses, deleted neighbours, deleted routes of the daemon's, and routes
+// that replace another. It keeps all else in the kernel, such as the changes of a full BGP table.
 func tablesFilter() []bpf.Instruction {
 	const typeOffset, flagsOffset, protocolOffset = 4, 6, unix.SizeofNlMsghdr + 5
 	pass, drop := bpf.RetConstant{Val: 1 << 18}, bpf.RetConstant{Val: 0}
 	filter := []bpf.Instruction{bpf.LoadAbsolute{Off: typeOffset, Size: 2}}
-	for _, kind := range []uint16{unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR, unix.RTM_DELNEIGH} {
-		filter = append(filter, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(kind), SkipTrue: 1}, pass)
+	for _, kind := range []uint16{
+		unix.RTM_NEWLINK, unix.RTM_DELLINK,
+		unix.RTM_NEWADDR, unix.RTM_DELADDR,
+		unix.RTM_DELNEIGH,
+	} {
+		filter = append(filter,
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(kind), SkipTrue: 1},
+			pass)
 	}
 	return append(filter,
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(unix.RTM_DELROUTE), SkipTrue: 4},
@@ -258,7 +280,11 @@ func tablesFilter() []bpf.Instruction {
 		drop,
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(unix.RTM_NEWROUTE), SkipTrue: 3},
 		bpf.LoadAbsolute{Off: flagsOffset, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: rtnl.AsLoaded(uint16(netlink.Replace)), SkipTrue: 1},
+		bpf.JumpIf{
+			Cond:     bpf.JumpBitsNotSet,
+			Val:      rtnl.AsLoaded(uint16(netlink.Replace)),
+			SkipTrue: 1,
+		},
 		pass,
 		drop,
 	)

@@ -14,7 +14,7 @@ import (
 	"cygnet/kernel/rtnl"
 )
 
-// runTables runs tables for the length of the test.
+// runTables returns Tables and runs them for the rest of the test.
 func runTables(t testing.TB) *Tables {
 	t.Helper()
 	tables := New(kerneltest.Log(t), 0)
@@ -36,7 +36,7 @@ func start(t testing.TB, tables *Tables) {
 	})
 }
 
-// settled waits until all that was wanted is in the kernel.
+// settled waits until all changes so far have been dealt with: see Tables.After.
 func settled(tables *Tables) {
 	done := make(chan struct{})
 	tables.After(func() { close(done) })
@@ -44,11 +44,23 @@ func settled(tables *Tables) {
 }
 
 func wantNeighbor(device, protocol, nbma string) Change {
-	return Change{Neighbor: &rtnl.Neighbor{Device: device, Protocol: netip.MustParseAddr(protocol), NBMA: netip.MustParseAddr(nbma)}}
+	return Change{
+		Neighbor: &rtnl.Neighbor{
+			Device:   device,
+			Protocol: netip.MustParseAddr(protocol),
+			NBMA:     netip.MustParseAddr(nbma),
+		},
+	}
 }
 
 func wantRoute(device, prefix, nextHop string) Change {
-	return Change{Route: &rtnl.Route{Device: device, Prefix: netip.MustParsePrefix(prefix), NextHop: netip.MustParseAddr(nextHop)}}
+	return Change{
+		Route: &rtnl.Route{
+			Device:  device,
+			Prefix:  netip.MustParsePrefix(prefix),
+			NextHop: netip.MustParseAddr(nextHop),
+		},
+	}
 }
 
 func gone(c Change) Change {
@@ -56,7 +68,7 @@ func gone(c Change) Change {
 	return c
 }
 
-// Wanted neighbours and routes come into the kernel, move, and go, over IPv4 and IPv6.
+// Wanted neighbours and routes come into the kernel, change, and go, for IPv4 and IPv6.
 func TestTablesFollowWishes(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -75,7 +87,8 @@ func TestTablesFollowWishes(t *testing.T) {
 
 	tables.Want([]Change{
 		wantNeighbor("gre1", "10.255.1.2", "203.0.113.99"), wantNeighbor("gre1", "10.255.1.3", "203.0.113.3"),
-		wantRoute("gre1", "172.16.2.0/24", "10.255.1.3"), wantRoute("gre1", "fd16:2::/48", "fd00::3"),
+		wantRoute("gre1", "172.16.2.0/24", "10.255.1.3"),
+		wantRoute("gre1", "fd16:2::/48", "fd00::3"),
 	})
 	settled(tables)
 	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.99 PERMANENT", "10.255.1.3 lladdr 203.0.113.3 PERMANENT")
@@ -92,7 +105,8 @@ func TestTablesFollowWishes(t *testing.T) {
 	kerneltest.Shows(t, "-6 route", "-fd16:2::/48")
 }
 
-// What others remove, a link down and a link deleted included, comes back.
+// Wanted entries come back after other programs removed or replaced them, and after the link was
+// down or was deleted.
 func TestTablesHeal(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -124,8 +138,9 @@ func TestTablesHeal(t *testing.T) {
 	}
 }
 
-// A route of ours comes before another's of the same prefix and metric without taking its place
-// (IPv4), or has a lower metric (IPv6), and goes without a trace.
+// A route of the daemon's takes precedence over another program's route of the same prefix without
+// replacing it. In IPv4 it comes before a route of the same metric; in IPv6 it has a lower metric.
+// When it goes, the other route is as before.
 func TestTablesPrecede(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -156,7 +171,7 @@ func TestTablesPrecede(t *testing.T) {
 	kerneltest.Shows(t, "-6 route get fd16:2::1", "via 2001:db8::fe dev lan0")
 }
 
-// Tables above 255 and metrics are the route's own; a VRF's device may be the tunnel's master.
+// A route may have a table above 255 and a metric of its own, and the tunnel may be in a VRF.
 func TestTablesByNumber(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -177,7 +192,8 @@ func TestTablesByNumber(t *testing.T) {
 	kerneltest.Shows(t, "route show table 1000", "-172.16.2.0/24")
 }
 
-// Entries wait for a device that is missing or down, without a failure, and come when it does.
+// Entries wait for a missing device, which is no failure. They come into the kernel once the device
+// is there.
 func TestTablesWaitForDevice(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -185,7 +201,8 @@ func TestTablesWaitForDevice(t *testing.T) {
 	tables := runTables(t)
 	tables.Want([]Change{wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2")})
 	settled(tables)
-	if s := tables.Stats(); s.Waiting != 2 || s.Failing != 0 || s.Present() != 0 || len(s.Failures) != 0 {
+	if s := tables.Stats(); s.Waiting != 2 || s.Failing != 0 || s.Present() != 0 ||
+		len(s.Failures) != 0 {
 		t.Errorf("without a device: %+v", s)
 	}
 	kerneltest.GREDevice(t, "gre1", 1)
@@ -194,8 +211,8 @@ func TestTablesWaitForDevice(t *testing.T) {
 	kerneltest.Eventually(t, "nothing waits", func() bool { return tables.Stats().Present() == 2 })
 }
 
-// What the kernel refuses is counted with its reason and tried again, and keeps nothing else from
-// getting in.
+// A refused entry is counted with the kernel's reason and tried again. It does not keep other
+// entries out of the kernel.
 func TestTablesCountRefusals(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -204,12 +221,14 @@ func TestTablesCountRefusals(t *testing.T) {
 	tables := runTables(t)
 	tables.Want([]Change{
 		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"),
-		wantRoute("gre1", "172.16.9.0/24", "10.255.1.1"), // our own address is no next hop
+		wantRoute("gre1", "172.16.9.0/24", "10.255.1.1"), // this host's own address is no next hop
 		wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
 	})
 	settled(tables)
 	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2 dev gre1", "-172.16.9.0/24")
-	kerneltest.Eventually(t, "it was tried again", func() bool { return tables.Stats().Failures["add route: invalid argument"] > 1 })
+	kerneltest.Eventually(t, "it was tried again", func() bool {
+		return tables.Stats().Failures["add route: invalid argument"] > 1
+	})
 	if s := tables.Stats(); s.Failing != 1 || s.Present() != 2 {
 		t.Errorf("%+v", s)
 	}
@@ -218,8 +237,8 @@ func TestTablesCountRefusals(t *testing.T) {
 	kerneltest.Shows(t, "route", "172.16.9.0/24 via 10.255.1.1 dev gre1")
 }
 
-// What an earlier run left stays until Settle, unless something else is wanted in its place;
-// another's entries always stay.
+// Entries that an earlier run left stay until Settle, unless a wanted entry replaces them. Other
+// programs' entries always stay.
 func TestTablesSettle(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -238,14 +257,17 @@ func TestTablesSettle(t *testing.T) {
 		kerneltest.IP(t, left)
 	}
 	tables := runTables(t)
-	settled(tables) // it has read what is there
+	settled(tables) // Run has read the entries of the earlier run
 	tables.Want([]Change{
 		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
 		wantNeighbor("gre1", "10.255.1.3", "203.0.113.33"), wantRoute("gre1", "172.16.3.0/24", "10.255.1.2"),
 	})
 	settled(tables)
 	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.2 ", "10.255.1.3 lladdr 203.0.113.33 ", "10.255.1.4", "10.255.1.5")
-	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-via 10.255.1.3", "172.16.4.0/24", "172.16.5.0/24")
+	kerneltest.Shows(t, "route",
+		"172.16.2.0/24 via 10.255.1.2",
+		"172.16.3.0/24 via 10.255.1.2", "-via 10.255.1.3",
+		"172.16.4.0/24", "172.16.5.0/24")
 
 	tables.Settle()
 	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2", "10.255.1.3", "-10.255.1.4", "10.255.1.5")
@@ -255,9 +277,9 @@ func TestTablesSettle(t *testing.T) {
 	}
 }
 
-// A withdrawal holds from the start, also for entries of an earlier run: those that come before the
-// first comparison, or together with another one, are carried out by it. An entry that is wanted
-// again stays.
+// Before Settle, too, a withdrawal removes an entry of an earlier run. A withdrawal that comes
+// before the first comparison, or together with a later one, is carried out by that comparison. An
+// entry that is wanted again stays.
 func TestWithdrawalsBeforeSettle(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -279,7 +301,8 @@ func TestWithdrawalsBeforeSettle(t *testing.T) {
 		}
 	}
 	tables := New(kerneltest.Log(t), 0)
-	tables.Want(of(2)) // the saved state is restored, and the peer shut out before the first comparison
+	// The saved state of peer 2 is restored, and the peer is shut out before the first comparison.
+	tables.Want(of(2))
 	withdraw(tables, 2)
 	withdraw(tables, 3)
 	withdraw(tables, 4)
@@ -290,7 +313,7 @@ func TestWithdrawalsBeforeSettle(t *testing.T) {
 	kerneltest.Shows(t, "route", "-172.16.2.0/24", "-172.16.3.0/24", "172.16.4.0/24", "172.16.5.0/24")
 
 	withdraw(tables, 4)
-	tables.Resync() // the comparison that is asked for takes the place of the changes
+	tables.Resync() // Run then compares, and does not carry out the changes one by one
 	settled(tables)
 	kerneltest.Shows(t, "neigh show dev gre1", "-10.255.1.4 ", "10.255.1.5 ")
 	kerneltest.Shows(t, "route", "-172.16.4.0/24", "172.16.5.0/24")
@@ -299,7 +322,8 @@ func TestWithdrawalsBeforeSettle(t *testing.T) {
 	}
 }
 
-// Permanent neighbours do not count for the garbage collection's limits, and it does not take them.
+// Permanent neighbours do not count towards the limits of the garbage collection, and the garbage
+// collection does not remove them.
 func TestNeighborsOutliveCollection(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -312,7 +336,7 @@ func TestNeighborsOutliveCollection(t *testing.T) {
 	if n := permanentNeighbors(t); n != len(changes) {
 		t.Fatalf("%d neighbours, want %d", n, len(changes))
 	}
-	// As many others as the table holds, and more, which makes the collection run and then fail.
+	// More other neighbours than the table holds: the garbage collection runs, and then fails.
 	kerneltest.IP(t, "link add lan0 type dummy")
 	kerneltest.IP(t, "addr add 10.99.0.1/16 dev lan0")
 	kerneltest.IP(t, "link set lan0 arp on up")
@@ -333,15 +357,21 @@ func TestNeighborsOutliveCollection(t *testing.T) {
 	}
 }
 
+// manyNeighbors returns changes that want n neighbours.
 func manyNeighbors(n int) []Change {
 	changes := make([]Change, n)
 	for i := range changes {
 		b := [2]byte{byte(i / 250), byte(1 + i%250)}
-		changes[i].Neighbor = &rtnl.Neighbor{Device: "gre1", Protocol: netip.AddrFrom4([4]byte{10, 128, b[0], b[1]}), NBMA: netip.AddrFrom4([4]byte{203, 0, b[0], b[1]})}
+		changes[i].Neighbor = &rtnl.Neighbor{
+			Device:   "gre1",
+			Protocol: netip.AddrFrom4([4]byte{10, 128, b[0], b[1]}),
+			NBMA:     netip.AddrFrom4([4]byte{203, 0, b[0], b[1]}),
+		}
 	}
 	return changes
 }
 
+// permanentNeighbors returns how many permanent neighbours of the daemon's the kernel has.
 func permanentNeighbors(t testing.TB) int {
 	t.Helper()
 	r, err := rtnl.Open()
@@ -366,7 +396,8 @@ func permanentNeighbors(t testing.TB) int {
 	return n
 }
 
-// What is on a device that is down waits for it, whoever put it there.
+// A wanted neighbour waits while its device is down, even if somebody has put the neighbour on the
+// device meanwhile.
 func TestNeighborOnADownDeviceWaits(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -392,7 +423,7 @@ func TestTenThousandNeighbors(t *testing.T) {
 		return
 	}
 	kerneltest.GREDevice(t, "gre1", 1)
-	// Else its IPv6 address has everything compared whenever the kernel is done with it.
+	// Without this, the device would get an IPv6 address a while later, which causes a comparison.
 	kerneltest.IP(t, "link set gre1 down addrgenmode none")
 	kerneltest.IP(t, "link set gre1 up")
 	tables := runTables(t)
@@ -407,10 +438,14 @@ func TestTenThousandNeighbors(t *testing.T) {
 	settled(tables)
 	there(len(changes))
 	kerneltest.IP(t, "link set gre1 down")
-	kerneltest.Eventually(t, "all wait", func() bool { return tables.Stats().Waiting == len(changes) })
+	kerneltest.Eventually(t, "all wait", func() bool {
+		return tables.Stats().Waiting == len(changes)
+	})
 	there(0)
 	kerneltest.IP(t, "link set gre1 up")
-	kerneltest.Eventually(t, "all are there", func() bool { return tables.Stats().Present() == len(changes) })
+	kerneltest.Eventually(t, "all are there", func() bool {
+		return tables.Stats().Present() == len(changes)
+	})
 	there(len(changes))
 	tables.Want(deleted(changes))
 	settled(tables)
@@ -420,6 +455,7 @@ func TestTenThousandNeighbors(t *testing.T) {
 	}
 }
 
+// deleted returns the changes that take back the given ones.
 func deleted(changes []Change) []Change {
 	all := slices.Clone(changes)
 	for i := range all {
@@ -428,8 +464,8 @@ func deleted(changes []Change) []Change {
 	return all
 }
 
-// BenchmarkTenThousandNeighbors measures how long ten thousand neighbours take into the kernel, to
-// be compared with it, and out of it.
+// BenchmarkTenThousandNeighbors measures how long it takes to add ten thousand neighbours to the
+// kernel, to compare them with the kernel, and to delete them.
 func BenchmarkTenThousandNeighbors(b *testing.B) {
 	if !kerneltest.OwnNamespace(b) {
 		return

@@ -11,11 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What may mean that an entry of ours is gone is let through, and other programs' routes that
-// come and go are not.
+// The filter passes notifications that may mean that an entry of the daemon's is gone. It does not
+// pass those about other programs' routes that come and go.
 func TestTablesFilter(t *testing.T) {
 	const create = netlink.Create | netlink.Excl
-	route := func(protocol byte) []byte { return []byte{unix.AF_INET, 24, 0, 0, unix.RT_TABLE_MAIN, protocol} }
+	route := func(protocol byte) []byte {
+		return []byte{unix.AF_INET, 24, 0, 0, unix.RT_TABLE_MAIN, protocol}
+	}
 	for _, tt := range []struct {
 		what  string
 		kind  netlink.HeaderType
@@ -34,10 +36,22 @@ func TestTablesFilter(t *testing.T) {
 		{"another's route deleted", unix.RTM_DELROUTE, 0, route(unix.RTPROT_STATIC), false},
 		{"another's new route", unix.RTM_NEWROUTE, create, route(unix.RTPROT_STATIC), false},
 		{"our new route", unix.RTM_NEWROUTE, create, route(rtnl.Protocol), false},
-		{"another's route in the place of one", unix.RTM_NEWROUTE, netlink.Replace, route(unix.RTPROT_STATIC), true},
-		{"likewise, made if there is none", unix.RTM_NEWROUTE, netlink.Replace | netlink.Create, route(unix.RTPROT_BOOT), true},
-		{"ours in the place of one", unix.RTM_NEWROUTE, netlink.Replace, route(rtnl.Protocol), true},
-		{"a route added behind others", unix.RTM_NEWROUTE, netlink.Append | netlink.Create, route(unix.RTPROT_STATIC), false},
+		{
+			"another's route in the place of one", unix.RTM_NEWROUTE, netlink.Replace,
+			route(unix.RTPROT_STATIC), true,
+		},
+		{
+			"likewise, made if there is none", unix.RTM_NEWROUTE, netlink.Replace | netlink.Create,
+			route(unix.RTPROT_BOOT), true,
+		},
+		{
+			"ours in the place of one", unix.RTM_NEWROUTE, netlink.Replace, route(rtnl.Protocol),
+			true,
+		},
+		{
+			"a route added behind others", unix.RTM_NEWROUTE, netlink.Append | netlink.Create,
+			route(unix.RTPROT_STATIC), false,
+		},
 	} {
 		head := netlink.Header{Type: tt.kind, Flags: tt.flags}
 		if got := kerneltest.Passes(t, tablesFilter(), head, tt.body...); got != tt.want {
@@ -46,8 +60,8 @@ func TestTablesFilter(t *testing.T) {
 	}
 }
 
-// The latest wish of a key wins, whoever asked in between, and After comes with the changes before
-// it.
+// Among several changes of one entry the latest wins, even if other requests came in between. A
+// function given to After is handed over once, together with the changes before it.
 func TestWantLatestWins(t *testing.T) {
 	tables := New(nil, 0)
 	change := func(nextHop string, gone bool) Change {
@@ -56,11 +70,15 @@ func TestWantLatestWins(t *testing.T) {
 		return Change{Route: &r, Delete: gone}
 	}
 	ran := false
-	tables.Want([]Change{change("10.0.0.2", false), change("10.0.0.3", false), change("10.0.0.3", true)})
+	tables.Want([]Change{
+		change("10.0.0.2", false), change("10.0.0.3", false), change("10.0.0.3", true),
+	})
 	tables.After(func() { ran = true })
 	tables.Want([]Change{change("10.0.0.4", false)})
 	in := tables.take()
-	if len(in.routes) != 1 || in.routes[route("172.16.2.0/24", "10.0.0.4").Key()] != (wish{netip.MustParseAddr("10.0.0.4"), false}) {
+	if len(in.routes) != 1 || in.routes[route("172.16.2.0/24", "10.0.0.4").Key()] != (wish{
+		netip.MustParseAddr("10.0.0.4"), false,
+	}) {
 		t.Errorf("%+v", in.routes)
 	}
 	for _, f := range in.after {

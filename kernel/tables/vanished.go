@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notice looks through notifications and returns why the tables have to be compared, or "".
+// notice evaluates notifications. It returns the cause for which the tables have to be compared, or
+// "" if there is none.
 func (r *reconciler) notice(n rtnl.Notice) (cause string) {
 	if n.Lost {
 		cause = schedule.CauseLost
@@ -23,7 +24,8 @@ func (r *reconciler) notice(n rtnl.Notice) (cause string) {
 				cause = schedule.CauseLink
 			}
 		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-			// A device's last address takes its routes along without a word.
+			// When a device loses its last address, the kernel deletes the device's routes without
+			// a notification.
 			if a, ok := rtnl.ParseAddress(m); ok && r.devices[r.links.Name(a.Index)] > 0 {
 				cause = schedule.CauseLink
 			}
@@ -48,6 +50,7 @@ func (r *reconciler) pause(cause string) time.Duration {
 	return max(schedule.SettlingDelay, vanishedPause-time.Since(r.compared))
 }
 
+// neighborVanished reports whether a deleted neighbour is a wanted one.
 func (r *reconciler) neighborVanished(m netlink.Message) bool {
 	e, index, ok := rtnl.ParseNeighbor(m)
 	if !ok {
@@ -57,15 +60,20 @@ func (r *reconciler) neighborVanished(m netlink.Message) bool {
 	return wanted
 }
 
-// routeVanished looks at a route of ours deleted, or at another's that took the place of one with
-// the same prefix and metric.
+// routeVanished reports whether a message about a route means that a wanted route is gone: it was
+// deleted, or another program's route with the same prefix and metric replaced it.
 func (r *reconciler) routeVanished(m netlink.Message) bool {
 	read, ok := rtnl.ParseRoute(m)
 	if !ok || m.Header.Type == unix.RTM_NEWROUTE && read.Protocol == rtnl.Protocol {
 		return false
 	}
 	for name := range r.devices {
-		nextHop, wanted := r.routes[rtnl.RouteKey{Device: name, Prefix: read.Prefix, Table: read.Table, Metric: read.Metric}]
+		nextHop, wanted := r.routes[rtnl.RouteKey{
+			Device: name,
+			Prefix: read.Prefix,
+			Table:  read.Table,
+			Metric: read.Metric,
+		}]
 		if wanted && (m.Header.Type == unix.RTM_NEWROUTE || read.Hops[0].Gateway == nextHop) {
 			return true
 		}

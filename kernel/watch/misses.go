@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Misses calls f with every overlay address that the kernel has packets for on the device with that
-// index and no neighbour, about once a second while it waits: see kernel.TunnelConfig.ResolveMisses
-// for how long it holds the packets. f is called on Misses' goroutine. Misses that are lost come
-// again. Misses returns nil when ctx ends, and an error only where trying again is of no use
-// (rtnl.ErrNoPermission).
+// Misses calls f with every overlay address for which the kernel has packets but no neighbour on
+// the device with this index. It does so about once a second while the kernel holds the packets;
+// see kernel.TunnelConfig.ResolveMisses for how long that is. f runs on the goroutine of Misses. If
+// a notification is lost, the kernel sends another. Misses returns nil when ctx ends, and returns
+// an error only if trying again is useless (rtnl.ErrNoPermission).
 func Misses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)) error {
 	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_ROUTE,
@@ -33,7 +33,8 @@ func Misses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)
 			return nil
 		case n := <-notices:
 			for _, m := range n.Messages {
-				if e, at, ok := rtnl.ParseNeighbor(m); ok && at == index && m.Header.Type == unix.RTM_GETNEIGH && incomplete(m) {
+				if e, at, ok := rtnl.ParseNeighbor(m); ok && at == index &&
+					m.Header.Type == unix.RTM_GETNEIGH && incomplete(m) {
 					f(e.Protocol)
 				}
 			}
@@ -41,14 +42,14 @@ func Misses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)
 	}
 }
 
-// incomplete says whether a neighbour that the kernel asks for is not known; it also asks to have
-// one confirmed.
+// incomplete reports whether the kernel asks for a neighbour because it does not know it. The
+// kernel also asks in order to have a known neighbour confirmed.
 func incomplete(m netlink.Message) bool {
 	return binary.NativeEndian.Uint16(m.Data[8:])&unix.NUD_INCOMPLETE != 0
 }
 
-// missFilter lets through the kernel's questions for neighbours of one device: all else that
-// happens to neighbours, on a hub thousands at a time, stays in the kernel.
+// missFilter passes the kernel's requests for neighbours on one device. It keeps all other
+// notifications about neighbours in the kernel; on a hub these come by the thousand.
 func missFilter(index int) []bpf.Instruction {
 	const typeOffset, indexOffset = 4, unix.SizeofNlMsghdr + 4
 	device := binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, uint32(index)))

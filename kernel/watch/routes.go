@@ -1,5 +1,5 @@
-// Package watch follows what others do in the kernel: a mirror of the routes of tables, and the
-// neighbours that the kernel asks for.
+// Package watch follows what other programs and the kernel itself do: it mirrors routing tables
+// (Routes), and reports the neighbours that the kernel asks for (Misses).
 package watch
 
 import (
@@ -17,37 +17,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RouteEntry is a route of the kernel that is not ours.
+// RouteEntry is a route in the kernel that the daemon did not make.
 type RouteEntry struct {
 	Prefix  netip.Prefix
-	NextHop netip.Addr // zero: directly connected; of a multipath route, the first live one
+	NextHop netip.Addr // of a multipath route, the first that works; zero: directly connected
 	Device  string     // "": the prefix is unreachable (unreachable, blackhole, prohibit)
-	Local   bool       // delivered to this host
+	Local   bool       // the kernel delivers the packets to this host
 	Metric  uint32
 }
 
-// RouteBatch is a change of one table. The receiver owns it.
+// RouteBatch is a change of one table: first Reset, then Removed, then Added. The receiver owns it.
 type RouteBatch struct {
 	Table   uint32
-	Reset   bool // forget the table's routes first
+	Reset   bool // forget all routes of the table first
 	Added   []RouteEntry
-	Removed []RouteEntry // as they were added; come before Added
+	Removed []RouteEntry // each exactly as it was added
 }
 
-// routeBuffer is the receive buffer of the watch in bytes; 0: as monitors have it. A test makes it
-// small, so that notifications are lost.
+// routeBuffer is the size in bytes of the watch's receive buffer; 0: the usual size of a monitor's.
+// A test makes it small, so that notifications are lost.
 var routeBuffer = 0
 
-// Routes mirrors routing tables, IPv4 and IPv6, without the routes of Protocol: for each table a
-// batch with Reset and all that is in it, then what changes. Table main (254) includes the local
-// routes of table 255. Broadcast, multicast, anycast and throw routes and the route cache are left
-// out. f is called on Routes' goroutine; while it blocks, notifications queue up in the kernel, and
-// are made up for by reading the tables again when they are lost. Routes returns nil when ctx ends,
-// and an error only where trying again is of no use (rtnl.ErrNoPermission).
+// Routes mirrors routing tables, IPv4 and IPv6, without the daemon's own routes (rtnl.Protocol). It
+// calls f for each table with a batch that has Reset and all routes of the table, and then with the
+// changes. Table main (254) includes the local routes of table 255. Routes leaves out broadcast,
+// multicast, anycast and throw routes and the route cache.
+//
+// f runs on the goroutine of Routes. While f blocks, notifications queue up in the kernel. If the
+// kernel has to drop notifications, Routes reads the tables again. Routes returns nil when ctx
+// ends, and returns an error only if trying again is useless (rtnl.ErrNoPermission).
 func Routes(ctx context.Context, log *slog.Logger, tables []uint32, f func(RouteBatch)) error {
-	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{Buffer: routeBuffer, Family: unix.NETLINK_ROUTE, Groups: []uint32{
-		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEXTHOP,
-	}})
+	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{
+		Buffer: routeBuffer,
+		Family: unix.NETLINK_ROUTE,
+		Groups: []uint32{
+			unix.RTNLGRP_LINK,
+			unix.RTNLGRP_IPV4_IFADDR,
+			unix.RTNLGRP_IPV4_ROUTE,
+			unix.RTNLGRP_IPV6_ROUTE,
+			unix.RTNLGRP_NEXTHOP,
+		},
+	})
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -80,45 +90,57 @@ func Routes(ctx context.Context, log *slog.Logger, tables []uint32, f func(Route
 	}
 }
 
-// readEvery is how often the tables are read even if nothing seems to have been missed.
+// readEvery is how often the tables are read even if no notification seems to have been lost.
 const readEvery = 10 * time.Minute
 
-// mirrorKey is what the kernel may hold several routes under, each with other next hops. table is
-// the kernel's, not the mirror's.
+// mirrorKey identifies routes of the kernel. The kernel may hold several routes with the same key
+// and different next hops.
 type mirrorKey struct {
-	table  uint32
+	table  uint32 // the kernel's; see mirror.tables
 	prefix netip.Prefix
 	metric uint32
 	tos    byte
 }
 
-// mirrored is a route known to be in the kernel.
+// mirrored is a route that is in the kernel, as far as the mirror knows.
 type mirrored struct {
 	entry RouteEntry
-	hops  int  // IPv6 tells of the hops of a multipath route one by one
-	ours  bool // of Protocol: known, so that it is clear what a replacement replaced, but not told
-	dead  bool // no next hop works, or not one that is known: not told
+	hops  int // number of next hops; the kernel may report those of an IPv6 route one by one
+
+	// ours reports whether the route is one of the daemon's. The receiver is not told about it. The
+	// mirror needs it to know which route a replacement replaced.
+	ours bool
+
+	// dead reports whether no next hop of the route works, or the device is unknown. The receiver
+	// is not told about such a route.
+	dead bool
 }
 
-// tellsLike says whether the receiver could not tell one from the other.
+// tellsLike reports whether the receiver would be told the same about both routes.
 func (e mirrored) tellsLike(other mirrored) bool {
 	return e.entry == other.entry && e.ours == other.ours
 }
 
-// mirror is what Routes has told, and the changes that it has not told yet. Until the first reading
-// it knows nothing.
+// mirror holds the routes of the watched tables, and the changes that the receiver has not been
+// told yet.
 type mirror struct {
-	tables  map[uint32]uint32 // kernel table to the table it is told as
+	tables  map[uint32]uint32 // which table the receiver is told, by the kernel's table
 	links   rtnl.Links
 	routes  map[mirrorKey][]mirrored
-	changes map[uint32]*RouteBatch
-	filled  bool
-	started time.Time     // when the last reading began
-	took    time.Duration // and how long it took
+	changes map[uint32]*RouteBatch // not told to the receiver yet; by the table that it is told
+	filled  bool                   // the tables have been read at least once
+	started time.Time              // when the last reading began
+	took    time.Duration          // how long the last reading took
 }
 
+// newMirror returns a mirror of the given tables that has not read them yet.
 func newMirror(tables []uint32) *mirror {
-	m := &mirror{tables: make(map[uint32]uint32), links: make(rtnl.Links), routes: make(map[mirrorKey][]mirrored), changes: make(map[uint32]*RouteBatch)}
+	m := &mirror{
+		tables:  make(map[uint32]uint32),
+		links:   make(rtnl.Links),
+		routes:  make(map[mirrorKey][]mirrored),
+		changes: make(map[uint32]*RouteBatch),
+	}
 	for _, t := range tables {
 		m.tables[t] = t
 		if t == unix.RT_TABLE_MAIN {
@@ -128,7 +150,7 @@ func newMirror(tables []uint32) *mirror {
 	return m
 }
 
-// read reads all tables and notes what differs from what was told.
+// read reads all tables and notes the differences from the mirror as changes.
 func (m *mirror) read() error {
 	r, err := rtnl.Open()
 	if err != nil {
@@ -160,9 +182,9 @@ func (m *mirror) read() error {
 	return nil
 }
 
-// pause returns how long to wait before reading all tables: with a million routes that takes a
-// second, and a table in motion gives a reason for it all the time. A tenth of the time may go into
-// it.
+// pause returns how long to wait before all tables are read. Reading a million routes takes a
+// second, and a table that keeps changing gives a reason to read all the time. Reading may take at
+// most about a tenth of the time.
 func (m *mirror) pause(cause string) time.Duration {
 	if cause == schedule.CauseLost {
 		return schedule.SettlingDelay
@@ -170,7 +192,7 @@ func (m *mirror) pause(cause string) time.Duration {
 	return max(schedule.SettlingDelay, 10*m.took-time.Since(m.started))
 }
 
-// compare notes the differences between what was told and routes.
+// compare notes the differences between the mirror and the routes that were read.
 func (m *mirror) compare(routes map[mirrorKey][]mirrored) {
 	if !m.filled {
 		for _, told := range m.tables {
@@ -189,7 +211,8 @@ func (m *mirror) compare(routes map[mirrorKey][]mirrored) {
 	}
 }
 
-// without returns the elements of a that are not in b, counting equal ones.
+// without returns the elements of a that are not in b. Each element of b cancels one equal element
+// of a.
 func without(a, b []mirrored) []mirrored {
 	if slices.Equal(a, b) {
 		return nil
@@ -206,7 +229,8 @@ func without(a, b []mirrored) []mirrored {
 	return only
 }
 
-// notices follows a notification and those that wait behind it.
+// notices applies a notification and those that wait behind it. It returns why the tables have to
+// be read again, or "".
 func (m *mirror) notices(first rtnl.Notice, waiting <-chan rtnl.Notice) (cause string) {
 	cause = m.notice(first)
 	for range cap(waiting) {
@@ -220,7 +244,7 @@ func (m *mirror) notices(first rtnl.Notice, waiting <-chan rtnl.Notice) (cause s
 	return cause
 }
 
-// notice follows one notification. It returns why the tables have to be read again, or "".
+// notice applies one notification. It returns why the tables have to be read again, or "".
 func (m *mirror) notice(n rtnl.Notice) (cause string) {
 	if n.Lost {
 		return schedule.CauseLost
@@ -228,12 +252,14 @@ func (m *mirror) notice(n rtnl.Notice) (cause string) {
 	for _, message := range n.Messages {
 		switch message.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			// A link set down takes its IPv4 routes along without a word.
+			// When a link goes down, the kernel deletes its IPv4 routes without a notification.
 			if before, now := m.links.Apply(message); before != now && before != (rtnl.Device{}) {
 				cause = schedule.CauseLink
 			}
 		case unix.RTM_DELADDR, unix.RTM_DELNEXTHOP:
-			cause = schedule.CauseLink // so do an address, with the routes that have it as their source, and a next hop object
+			// The kernel is just as silent about the routes that have a deleted address as their
+			// source, and about those that use a deleted next hop object.
+			cause = schedule.CauseLink
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			if !m.filled {
 				continue
@@ -246,7 +272,8 @@ func (m *mirror) notice(n rtnl.Notice) (cause string) {
 	return cause
 }
 
-// route follows one route message. It returns false if it does not fit what is known.
+// route applies one message about a route. It returns false if the mirror cannot tell what the
+// message changes, so that the tables have to be read again.
 func (m *mirror) route(head netlink.Header, k mirrorKey, e mirrored) bool {
 	known := m.routes[k]
 	i := slices.Index(known, e)
@@ -259,7 +286,7 @@ func (m *mirror) route(head netlink.Header, k mirrorKey, e mirrored) bool {
 		m.set(k, slices.Delete(slices.Clone(known), i, i+1))
 		m.removed(k, e)
 	case head.Flags&netlink.Replace != 0 && len(known) > 1:
-		return false // which one was replaced, it does not say
+		return false // the message does not say which of the routes was replaced
 	case head.Flags&netlink.Replace != 0 && i == 0:
 	case head.Flags&netlink.Replace != 0 && len(known) == 1:
 		m.set(k, []mirrored{e})
@@ -268,7 +295,8 @@ func (m *mirror) route(head netlink.Header, k mirrorKey, e mirrored) bool {
 			m.added(k, e)
 		}
 	case k.prefix.Addr().Is6() && len(known) > 0:
-		return false // IPv6 tells a multipath route by its next hops, one by one or all at once
+		// For IPv6 the kernel reports the next hops of a multipath route one by one or all at once.
+		return false
 	case i < 0:
 		m.set(k, append(slices.Clone(known), e))
 		m.added(k, e)
@@ -276,6 +304,7 @@ func (m *mirror) route(head netlink.Header, k mirrorKey, e mirrored) bool {
 	return true
 }
 
+// set replaces the routes with a key.
 func (m *mirror) set(k mirrorKey, routes []mirrored) {
 	if len(routes) == 0 {
 		delete(m.routes, k)
@@ -284,6 +313,7 @@ func (m *mirror) set(k mirrorKey, routes []mirrored) {
 	m.routes[k] = routes
 }
 
+// batch returns the batch that collects the changes of a table.
 func (m *mirror) batch(told uint32) *RouteBatch {
 	b := m.changes[told]
 	if b == nil {
@@ -293,6 +323,7 @@ func (m *mirror) batch(told uint32) *RouteBatch {
 	return b
 }
 
+// added notes that a route was added.
 func (m *mirror) added(k mirrorKey, e mirrored) {
 	if e.ours {
 		return
@@ -301,8 +332,8 @@ func (m *mirror) added(k mirrorKey, e mirrored) {
 	b.Added = append(b.Added, e.entry)
 }
 
-// removed notes a removal. A route that was added in the same batch is as if it had never been
-// there.
+// removed notes that a route was removed. If the route was added in the same batch, removed takes
+// it out of the batch, and the receiver never learns of it.
 func (m *mirror) removed(k mirrorKey, e mirrored) {
 	if e.ours {
 		return
@@ -315,7 +346,7 @@ func (m *mirror) removed(k mirrorKey, e mirrored) {
 	b.Removed = append(b.Removed, e.entry)
 }
 
-// batches returns the changes noted since the last time, by table.
+// batches returns the changes that were noted since the last call, ordered by table.
 func (m *mirror) batches() []RouteBatch {
 	var all []RouteBatch
 	for _, b := range m.changes {
@@ -328,7 +359,8 @@ func (m *mirror) batches() []RouteBatch {
 	return all
 }
 
-// parse reads a route of one of the tables. What is not told of is not ok.
+// parse reads a route. It returns false if the route is not in one of the tables, or is of a kind
+// that the mirror leaves out.
 func (m *mirror) parse(message netlink.Message) (k mirrorKey, e mirrored, ok bool) {
 	r, ok := rtnl.ParseRoute(message)
 	if !ok || r.Cloned {
@@ -342,7 +374,8 @@ func (m *mirror) parse(message netlink.Message) (k mirrorKey, e mirrored, ok boo
 	switch r.Kind {
 	case unix.RTN_UNICAST, unix.RTN_LOCAL:
 		hop, alive := firstAlive(r.Hops)
-		e.entry.NextHop, e.entry.Device, e.entry.Local = hop.Gateway, m.links.Name(hop.Index), r.Kind == unix.RTN_LOCAL
+		e.entry.NextHop, e.entry.Device, e.entry.Local =
+			hop.Gateway, m.links.Name(hop.Index), r.Kind == unix.RTN_LOCAL
 		e.dead = !alive || e.entry.Device == ""
 	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT:
 	default:
@@ -351,7 +384,8 @@ func (m *mirror) parse(message netlink.Message) (k mirrorKey, e mirrored, ok boo
 	return mirrorKey{r.Table, r.Prefix, r.Metric, r.TOS}, e, true
 }
 
-// firstAlive returns the first next hop that works, one without carrier only if there is no better.
+// firstAlive returns the first next hop that works. It returns a next hop whose device has no
+// carrier only if there is no better one.
 func firstAlive(hops []rtnl.Hop) (rtnl.Hop, bool) {
 	for _, bad := range []uint32{unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN, unix.RTNH_F_DEAD} {
 		if i := slices.IndexFunc(hops, func(h rtnl.Hop) bool { return h.Flags&bad == 0 }); i >= 0 {

@@ -19,14 +19,14 @@ import (
 	"cygnet/kernel/schedule"
 )
 
-// follower applies batches as the receiver of a mirror does.
+// follower applies batches as a receiver of Routes does.
 type follower struct {
 	t      *testing.T
 	mu     sync.Mutex
 	tables map[uint32]map[RouteEntry]int
 	resets int
 	last   []RouteBatch
-	log    bytes.Buffer // of Routes; read it when it has said what is awaited
+	log    bytes.Buffer // the log of Routes; read it only once Routes has nothing more to log
 }
 
 func (f *follower) take(b RouteBatch) {
@@ -55,7 +55,7 @@ func (f *follower) take(b RouteBatch) {
 	f.last = append(f.last, b)
 }
 
-// via says in words what the mirror of a table has for a prefix.
+// via returns in words which routes the follower has for a prefix in a table.
 func (f *follower) via(table uint32, prefix string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,15 +77,20 @@ func (f *follower) via(table uint32, prefix string) string {
 	return strings.Join(all, ", ")
 }
 
+// wait waits until via returns the wanted text.
 func (f *follower) wait(table uint32, prefix, want string) {
 	f.t.Helper()
-	kerneltest.Eventually(f.t, fmt.Sprintf("table %d has %s %q, it has %q", table, prefix, want, f.via(table, prefix)), func() bool { return f.via(table, prefix) == want })
+	kerneltest.Eventually(f.t,
+		fmt.Sprintf("table %d has %s %q, it has %q", table, prefix, want, f.via(table, prefix)),
+		func() bool { return f.via(table, prefix) == want })
 }
 
+// watchRoutes runs Routes for the rest of the test. It returns once every table was reset.
 func watchRoutes(t *testing.T, tables ...uint32) *follower {
 	t.Helper()
 	f := &follower{t: t, tables: make(map[uint32]map[RouteEntry]int)}
-	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &f.log), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &f.log),
+		&slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- Routes(ctx, log, tables, f.take) }()
@@ -103,7 +108,7 @@ func watchRoutes(t *testing.T, tables ...uint32) *follower {
 	return f
 }
 
-// lans makes devices lan1, lan2 with 192.0.2.1/25 and 192.0.2.129/25.
+// lans makes the devices lan1 with the address 192.0.2.1/25 and lan2 with 192.0.2.129/25.
 func lans(t *testing.T) {
 	t.Helper()
 	for i, address := range []string{"192.0.2.1/25", "192.0.2.129/25"} {
@@ -114,7 +119,7 @@ func lans(t *testing.T) {
 	}
 }
 
-// The mirror of table main follows what is done to the kernel's, step by step.
+// The mirror of table main follows the changes of the kernel's table, step by step.
 func TestWatchRoutesFollows(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -161,10 +166,16 @@ func TestWatchRoutesFollows(t *testing.T) {
 		{"link set lan2 down; link set lan2 name lan3; link set lan3 up", "192.0.2.128/25", "dev lan3 metric 0"},
 		{"link del lan3", "192.0.2.128/25", ""},
 
-		{"-6 route add fd16:2::/48 via 2001:db8:1::2", p6, "via 2001:db8:1::2 dev lan1 metric 1024"},
+		{
+			"-6 route add fd16:2::/48 via 2001:db8:1::2", p6,
+			"via 2001:db8:1::2 dev lan1 metric 1024",
+		},
 		{"-6 route replace fd16:2::/48 via 2001:db8:1::3", p6, "via 2001:db8:1::3 dev lan1 metric 1024"},
 		{"-6 route append fd16:2::/48 via 2001:db8:1::4", p6, "via 2001:db8:1::3 dev lan1 metric 1024"},
-		{"-6 route del fd16:2::/48 via 2001:db8:1::3", p6, "via 2001:db8:1::4 dev lan1 metric 1024"},
+		{
+			"-6 route del fd16:2::/48 via 2001:db8:1::3", p6,
+			"via 2001:db8:1::4 dev lan1 metric 1024",
+		},
 		{"-6 route add fd16:2::/48 via 2001:db8:1::9 metric 1 proto 84", p6, "via 2001:db8:1::4 dev lan1 metric 1024"},
 		{"-6 route del fd16:2::/48 via 2001:db8:1::4", p6, ""},
 		{"-6 route add unreachable fd16:3::/48", "fd16:3::/48", "dev  metric 1024"},
@@ -180,7 +191,8 @@ func TestWatchRoutesFollows(t *testing.T) {
 	}
 }
 
-// A replaced route comes as removed and added, without a reading of all routes in between.
+// A replaced route is reported as one removal and one addition, in one batch. Routes does not read
+// all routes again.
 func TestWatchRoutesReplaced(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -200,7 +212,7 @@ func TestWatchRoutesReplaced(t *testing.T) {
 	}
 }
 
-// Several tables, a VRF's among them, are told apart, and each has its local routes.
+// Several tables, among them a VRF's, are mirrored separately, each with its own local routes.
 func TestWatchRoutesTables(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -223,7 +235,8 @@ func TestWatchRoutesTables(t *testing.T) {
 	f.wait(254, "172.16.9.0/24", "via 192.0.2.3 dev lan1 metric 0")
 }
 
-// A burst that overflows the socket is made up for by reading all again, and not by a second reset.
+// If a burst of changes overflows the socket, Routes reads all routes again and reports only the
+// differences, without a second reset.
 func TestWatchRoutesBurst(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -231,7 +244,7 @@ func TestWatchRoutesBurst(t *testing.T) {
 	lans(t)
 	routeBuffer = 64 << 10
 	f := watchRoutes(t, 254)
-	f.mu.Lock() // the receiver stands still
+	f.mu.Lock() // the receiver blocks
 	const n = 3000
 	lines := make([]string, n)
 	for i := range lines {
@@ -249,8 +262,8 @@ func TestWatchRoutesBurst(t *testing.T) {
 	}
 }
 
-// A route that is deleted and added again is known at once, also to a kernel without IPv6
-// (UML_APPEND=ipv6.disable=1), which answers a dump of IPv6 routes with those of IPv4.
+// A route that is deleted and added again is reported at once. This holds for a kernel without
+// IPv6, too (UML_APPEND=ipv6.disable=1), which answers a dump of IPv6 routes with the IPv4 routes.
 func TestWatchRoutesOfOneFamily(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

@@ -11,14 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// via returns a route to 172.16.2.0/24 over a next hop on eth0.
 func via(nextHop string) RouteEntry {
-	return RouteEntry{Prefix: netip.MustParsePrefix("172.16.2.0/24"), NextHop: netip.MustParseAddr(nextHop), Device: "eth0"}
+	return RouteEntry{
+		Prefix:  netip.MustParsePrefix("172.16.2.0/24"),
+		NextHop: netip.MustParseAddr(nextHop),
+		Device:  "eth0",
+	}
 }
 
-// One route message follows another; where it is not certain what the kernel has now, the tables
-// have to be read again.
+// The mirror applies a message about a route, or reports that the tables have to be read again
+// because the message does not show what the kernel has now.
 func TestMirrorRoute(t *testing.T) {
-	a, b, c := mirrored{entry: via("10.0.0.1"), hops: 1}, mirrored{entry: via("10.0.0.2"), hops: 1}, mirrored{entry: via("10.0.0.3"), hops: 1}
+	a, b, c := mirrored{entry: via("10.0.0.1"), hops: 1},
+		mirrored{entry: via("10.0.0.2"), hops: 1},
+		mirrored{entry: via("10.0.0.3"), hops: 1}
 	ours := mirrored{entry: via("10.255.0.9"), hops: 1, ours: true}
 	two := a
 	two.hops = 2
@@ -39,16 +46,25 @@ func TestMirrorRoute(t *testing.T) {
 		{"a first one", v4, nil, add, a, false, []RouteEntry{a.entry}, nil},
 		{"a second one", v4, []mirrored{a}, add, b, false, []RouteEntry{b.entry}, nil},
 		{"one that was read already", v4, []mirrored{a}, add, a, false, nil, nil},
-		{"the only one replaced", v4, []mirrored{a}, replace, b, false, []RouteEntry{b.entry}, []RouteEntry{a.entry}},
+		{
+			"the only one replaced", v4, []mirrored{a}, replace, b, false, []RouteEntry{b.entry},
+			[]RouteEntry{a.entry},
+		},
 		{"replaced by the same", v4, []mirrored{a}, replace, a, false, nil, nil},
 		{"one of two replaced", v4, []mirrored{a, b}, replace, c, true, nil, nil},
-		{"ours replaced by another's", v4, []mirrored{ours}, replace, a, false, []RouteEntry{a.entry}, nil},
+		{
+			"ours replaced by another's", v4, []mirrored{ours}, replace, a, false,
+			[]RouteEntry{a.entry}, nil,
+		},
 		{"another's or ours replaced", v4, []mirrored{ours, a}, replace, b, true, nil, nil},
 		{"removed", v4, []mirrored{a, b}, remove, b, false, nil, []RouteEntry{b.entry}},
 		{"one removed that is not known", v4, []mirrored{a}, remove, b, true, nil, nil},
 		{"ours", v4, []mirrored{a}, add, ours, false, nil, nil},
 		{"ours removed", v4, []mirrored{ours, a}, remove, ours, false, nil, nil},
-		{"one without a live next hop", v4, nil, add, mirrored{entry: a.entry, dead: true}, true, nil, nil},
+		{
+			"one without a live next hop", v4, nil, add, mirrored{entry: a.entry, dead: true}, true,
+			nil, nil,
+		},
 		{"a further hop in IPv6", v6, []mirrored{a}, add, b, true, nil, nil},
 		{"one of two hops removed in IPv6", v6, []mirrored{two}, remove, a, true, nil, nil},
 		{"a hop more, the first one the same", v4, []mirrored{a}, replace, two, false, nil, nil},
@@ -70,22 +86,29 @@ func TestMirrorRoute(t *testing.T) {
 	}
 }
 
-// The first reading resets each table; later ones tell only what differs. The local table is told
-// as part of main.
+// The first reading of the tables resets each table. Later readings report only the differences.
+// The routes of the local table are reported as part of table main.
 func TestMirrorCompare(t *testing.T) {
 	m := newMirror([]uint32{254, 1000})
 	local := RouteEntry{Prefix: netip.MustParsePrefix("10.0.0.7/32"), Device: "eth0", Local: true}
-	main, mainLocal := mirrorKey{254, via("10.0.0.1").Prefix, 0, 0}, mirrorKey{255, local.Prefix, 0, 0}
+	main, mainLocal := mirrorKey{254, via("10.0.0.1").Prefix, 0, 0},
+		mirrorKey{255, local.Prefix, 0, 0}
 	read := func(routes map[mirrorKey][]mirrored) []RouteBatch {
 		m.compare(routes)
 		m.routes, m.filled = routes, true
 		return m.batches()
 	}
 	first := read(map[mirrorKey][]mirrored{mainLocal: {{entry: local}}})
-	if diff := cmp.Diff([]RouteBatch{{Table: 254, Reset: true, Added: []RouteEntry{local}}, {Table: 1000, Reset: true}}, first, mirrorValues); diff != "" {
+	if diff := cmp.Diff([]RouteBatch{
+		{Table: 254, Reset: true, Added: []RouteEntry{local}},
+		{Table: 1000, Reset: true},
+	}, first, mirrorValues); diff != "" {
 		t.Errorf("first: %s", diff)
 	}
-	routes := map[mirrorKey][]mirrored{mainLocal: {{entry: local}}, main: {{entry: via("10.0.0.1")}, {entry: via("10.0.0.1")}}}
+	routes := map[mirrorKey][]mirrored{
+		mainLocal: {{entry: local}},
+		main:      {{entry: via("10.0.0.1")}, {entry: via("10.0.0.1")}},
+	}
 	want := []RouteBatch{{Table: 254, Added: []RouteEntry{via("10.0.0.1"), via("10.0.0.1")}}}
 	if diff := cmp.Diff(want, read(routes), mirrorValues); diff != "" {
 		t.Errorf("second: %s", diff)
@@ -93,17 +116,31 @@ func TestMirrorCompare(t *testing.T) {
 	if same := read(routes); same != nil {
 		t.Errorf("nothing changed, and it told %v", same)
 	}
-	want = []RouteBatch{{Table: 254, Added: []RouteEntry{via("10.0.0.2")}, Removed: []RouteEntry{via("10.0.0.1"), via("10.0.0.1")}}}
-	if diff := cmp.Diff(want, read(map[mirrorKey][]mirrored{mainLocal: {{entry: local}}, main: {{entry: via("10.0.0.2")}}}), mirrorValues); diff != "" {
+	want = []RouteBatch{
+		{
+			Table:   254,
+			Added:   []RouteEntry{via("10.0.0.2")},
+			Removed: []RouteEntry{via("10.0.0.1"), via("10.0.0.1")},
+		},
+	}
+	if diff := cmp.Diff(want,
+		read(map[mirrorKey][]mirrored{
+			mainLocal: {{entry: local}},
+			main:      {{entry: via("10.0.0.2")}},
+		}),
+		mirrorValues); diff != "" {
 		t.Errorf("third: %s", diff)
 	}
 }
 
-// No message makes a parser panic, however long it is and whatever its attributes claim.
+// The parser does not panic or write into the message, however long the message is and whatever
+// lengths its attributes claim.
 func FuzzMirrorParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
-		for _, kind := range []netlink.HeaderType{unix.RTM_NEWROUTE, unix.RTM_DELROUTE, unix.RTM_NEWLINK} {
+		for _, kind := range []netlink.HeaderType{
+			unix.RTM_NEWROUTE, unix.RTM_DELROUTE, unix.RTM_NEWLINK,
+		} {
 			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
 			newMirror([]uint32{254}).parse(m)
 		}

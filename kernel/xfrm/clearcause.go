@@ -9,9 +9,10 @@ import (
 	"cygnet/kernel/sysctl"
 )
 
-// ClearCauses finds what on this host has the kernel send or take GRE of a protected local address
-// without IPsec: policies that let it pass before the guard comes, and settings by which the kernel
-// does not look at policies on one of the devices. Each text names the command to look with.
+// ClearCauses finds out why the kernel sends or takes GRE of a protected local address without
+// IPsec. The causes are policies that come before the guard and let such packets pass, and settings
+// that make the kernel ignore policies on one of the devices. Each text names the command that
+// shows the cause.
 func ClearCauses(local netip.Addr, devices []string) ([]string, error) {
 	all, err := policies()
 	if err != nil {
@@ -20,7 +21,8 @@ func ClearCauses(local netip.Addr, devices []string) ([]string, error) {
 	return append(passPolicies(all, local), ignoring(devices, sysctl.Read)...), nil
 }
 
-// passPolicies describes the policies by which GRE of local passes in clear.
+// passPolicies describes the policies that come before the guard and let GRE of local pass in
+// clear.
 func passPolicies(all []policy, local netip.Addr) []string {
 	guard := uint32(GuardPriority)
 	if slices.ContainsFunc(all, func(p policy) bool { return p.isFront(local) }) {
@@ -36,8 +38,9 @@ func passPolicies(all []policy, local netip.Addr) []string {
 		if p.direction == directionIn {
 			way, dir = "in", "in"
 		}
-		text := fmt.Sprintf("an IPsec policy of priority %d lets GRE %s without ESP from %s to %s: "+
-			"\"ip xfrm policy list dir %s\" shows it; find who set it (a connection with mode = pass, charon's bypass-lan plugin, a script)",
+		text := fmt.Sprintf(
+			"an IPsec policy of priority %d lets GRE %s without ESP from %s to %s: "+
+				"\"ip xfrm policy list dir %s\" shows it; find who set it (a connection with mode = pass, charon's bypass-lan plugin, a script)",
 			p.priority, way, p.src, p.dst, dir)
 		if !slices.Contains(found, text) {
 			found = append(found, text)
@@ -47,7 +50,7 @@ func passPolicies(all []policy, local netip.Addr) []string {
 	return found
 }
 
-// ignoring describes the settings by which the kernel does not look at policies.
+// ignoring describes the settings that make the kernel ignore policies.
 func ignoring(devices []string, read func(path string) (string, error)) []string {
 	var found []string
 	for _, device := range append([]string{"all"}, devices...) {
@@ -61,7 +64,8 @@ func ignoring(devices []string, read func(path string) (string, error)) []string
 			}
 			name := "net/ipv4/conf/" + device + "/" + setting.name
 			found = append(found, fmt.Sprintf("the sysctl %s is %s: the kernel %s there; \"sysctl -w %s=0\" ends it, and "+
-				"\"grep -r %s /etc/sysctl.d\" may show who sets it", name, value, setting.does, name, setting.name))
+				"\"grep -r %s /etc/sysctl.d\" may show who sets it",
+				name, value, setting.does, name, setting.name))
 		}
 	}
 	return found

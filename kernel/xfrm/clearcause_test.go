@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What lets GRE pass in clear is told, and what has no effect is not.
+// Policies and settings that let GRE pass in clear are reported. Those without an effect are not.
 func TestClearCauses(t *testing.T) {
 	local := netip.MustParseAddr("198.51.100.1")
 	p := netip.MustParsePrefix
@@ -17,23 +17,48 @@ func TestClearCauses(t *testing.T) {
 		change(&other)
 		return other
 	}
-	front := policy{src: p("198.51.100.1/32"), dst: p("0.0.0.0/1"), protocol: 47, direction: directionOut,
-		action: actionBlock, priority: GuardFront, expires: true}
+	front := policy{
+		src:       p("198.51.100.1/32"),
+		dst:       p("0.0.0.0/1"),
+		protocol:  47,
+		direction: directionOut,
+		action:    actionBlock,
+		priority:  GuardFront,
+		expires:   true,
+	}
 	for name, c := range map[string]struct {
 		policies []policy
 		want     string // empty: nothing
 	}{
-		"a policy in front of the guard, in":  {[]policy{pass}, "priority 175423 lets GRE in without ESP from 198.51.100.0/24 to 198.51.100.0/24"},
-		"a policy in front of the guard, out": {[]policy{with(func(p *policy) { p.direction = directionOut })}, "lets GRE out"},
-		"behind the front guard":              {[]policy{front, pass}, ""},
-		"in front of the front guard":         {[]policy{with(func(p *policy) { p.priority = 1 }), front}, "priority 1 lets GRE in"},
-		"behind the guard":                    {[]policy{with(func(p *policy) { p.priority = GuardPriority })}, ""},
-		"that of an SA":                       {[]policy{with(func(p *policy) { p.demands = true })}, ""},
-		"one that blocks":                     {[]policy{with(func(p *policy) { p.action = actionBlock })}, ""},
-		"for another address":                 {[]policy{with(func(p *policy) { p.dst = netip.MustParsePrefix("192.0.2.0/24") })}, ""},
-		"for other traffic":                   {[]policy{with(func(p *policy) { p.protocol = 6 })}, ""},
-		"of a socket":                         {[]policy{with(func(p *policy) { p.direction = 4 })}, ""},
-		"for what is forwarded":               {[]policy{with(func(p *policy) { p.direction = 2 })}, ""},
+		"a policy in front of the guard, in": {[]policy{pass}, "priority 175423 lets GRE in without ESP from 198.51.100.0/24 to 198.51.100.0/24"},
+		"a policy in front of the guard, out": {
+			[]policy{with(func(p *policy) { p.direction = directionOut })}, "lets GRE out",
+		},
+		"behind the front guard": {[]policy{front, pass}, ""},
+		"in front of the front guard": {
+			[]policy{with(func(p *policy) { p.priority = 1 }), front}, "priority 1 lets GRE in",
+		},
+		"behind the guard": {
+			[]policy{with(func(p *policy) { p.priority = GuardPriority })}, "",
+		},
+		"that of an SA": {
+			[]policy{with(func(p *policy) { p.demands = true })}, "",
+		},
+		"one that blocks": {
+			[]policy{with(func(p *policy) { p.action = actionBlock })}, "",
+		},
+		"for another address": {
+			[]policy{with(func(p *policy) { p.dst = netip.MustParsePrefix("192.0.2.0/24") })}, "",
+		},
+		"for other traffic": {
+			[]policy{with(func(p *policy) { p.protocol = 6 })}, "",
+		},
+		"of a socket": {
+			[]policy{with(func(p *policy) { p.direction = 4 })}, "",
+		},
+		"for what is forwarded": {
+			[]policy{with(func(p *policy) { p.direction = 2 })}, "",
+		},
 	} {
 		got := strings.Join(passPolicies(c.policies, local), "\n")
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {

@@ -12,8 +12,9 @@ import (
 	"cygnet/kernel/kerneltest"
 )
 
-// What carries GRE are the states between hosts, in transport mode, for GRE or any protocol, of our
-// address; marks tell states of one SPI apart.
+// The states that may carry GRE are those in transport mode between the local address and another
+// host, for GRE or for any protocol. A state is listed with its mark and with the mark that it
+// sets. Only the states that are given to DeleteStates are deleted.
 func TestESPStates(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -29,7 +30,7 @@ func TestESPStates(t *testing.T) {
 	add(us, peer, 0x1001, "transport", outbound+" proto gre", "")
 	add(peer, us, 0x1002, "transport", inbound, "output-mark 0x7")
 	add(peer, us, 0x1003, "transport", inbound+" proto gre", "mark 0x9 mask 0xff")
-	add(peer, us, 0x2001, "transport", inbound, "")              // charon knows it
+	add(peer, us, 0x2001, "transport", inbound, "")              // a state that charon knows
 	add(peer, us, 0x2002, "tunnel", "", "")                      // a site-to-site tunnel
 	add(peer, us, 0x2003, "transport", "", "")                   // no selector
 	add(peer, us, 0x2004, "transport", inbound+" proto udp", "") // L2TP
@@ -44,7 +45,10 @@ func TestESPStates(t *testing.T) {
 		if !slices.ContainsFunc(orphans, func(s ESPState) bool { return s.SPI == 0x2002 }) {
 			t.Error("the site-to-site tunnel is not listed")
 		}
-		orphans = slices.DeleteFunc(orphans, func(s ESPState) bool { return !s.GRE || s.SPI == 0x2001 }) // that one is charon's
+		// Charon knows 0x2001, so it is no orphan.
+		orphans = slices.DeleteFunc(orphans, func(s ESPState) bool {
+			return !s.GRE || s.SPI == 0x2001
+		})
 		slices.SortFunc(orphans, func(a, b ESPState) int { return int(a.SPI) - int(b.SPI) })
 		return orphans
 	}
@@ -56,7 +60,8 @@ func TestESPStates(t *testing.T) {
 	if want := []uint32{0x1001, 0x1002, 0x1003}; !slices.Equal(spis, want) {
 		t.Fatalf("orphans %x, want %x", spis, want)
 	}
-	if o := orphans[0]; o.Src != netip.MustParseAddr(us) || o.Dst != netip.MustParseAddr(peer) || o.ReqID != 5 || time.Since(o.Added).Abs() > time.Hour {
+	if o := orphans[0]; o.Src != netip.MustParseAddr(us) || o.Dst != netip.MustParseAddr(peer) ||
+		o.ReqID != 5 || time.Since(o.Added).Abs() > time.Hour {
 		t.Errorf("%+v", o)
 	}
 	if o := orphans[1]; o.SetMark != 7 || o.Mark != 0 || orphans[0].SetMark != 0 {
@@ -65,7 +70,8 @@ func TestESPStates(t *testing.T) {
 	if o := orphans[2]; o.Mark != 9 || o.MarkMask != 0xff {
 		t.Errorf("%+v, want mark 9/ff", o)
 	}
-	if err := DeleteStates(append(orphans, orphans[0])); err != nil { // one is gone the second time
+	// The first state is in the list twice, so it is gone the second time.
+	if err := DeleteStates(append(orphans, orphans[0])); err != nil {
 		t.Fatal(err)
 	}
 	if left := list(); len(left) != 0 {

@@ -1,6 +1,6 @@
-// Package xfrm reads and sets the kernel's IPsec: the guard, policies that keep GRE in clear from
-// leaving and arriving; the ESP states and policies that charon makes; and the marks by which it
-// tells the SAs of peers behind one NAT address apart.
+// Package xfrm reads and sets IPsec in the kernel (ip-xfrm(8)). It owns the guard: policies that
+// keep GRE in clear from leaving and from arriving. It reads the ESP states and policies that
+// charon makes, and the marks that distinguish the SAs of several peers behind one NAT address.
 package xfrm
 
 import (
@@ -15,20 +15,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GuardPriority is behind the policies of all SAs, those that charon gave a priority of its own
-// included (a lower number is looked at first; strongSwan's are below 400000). See guardfront.go
-// for the part of the guard that is in front.
+// GuardPriority is the priority of the guard. The kernel looks at policies with lower numbers
+// first, so the guard comes behind the policies of all SAs. That includes SAs whose priority charon
+// chose: strongSwan's priorities are below 400000. See guardfront.go for the front guard, which
+// comes first.
 const GuardPriority = 500000
 
-// ProtocolGRE is GRE as the protocol of a policy.
+// ProtocolGRE is the protocol number of GRE, as a policy's selector has it.
 const ProtocolGRE = vnl.Proto(unix.IPPROTO_GRE)
 
-// EnsureGuard sees to it that no GRE packet leaves from or reaches the local address unless IPsec
-// protects it: a policy that blocks protocol 47 between it and every other address, in both
-// directions, behind the policies of SAs. Packets to this host meet the policies of direction in;
-// those of direction fwd only concern packets to others. It may be called at any time and changes
-// nothing that is right. A policy of the same addresses that demands IPsec itself (a trap) guards
-// as well and is left alone.
+// EnsureGuard sets the guard of a local address: no GRE packet leaves from the address or reaches
+// it unless IPsec protects the packet. The guard is one policy in each direction. It blocks
+// protocol 47 between the local address and every other address, and comes behind the policies of
+// SAs. The directions are in and out; policies of direction fwd apply only to packets for other
+// hosts.
+//
+// EnsureGuard may be called at any time, and changes only what is wrong. It leaves alone a policy
+// with the same selector that demands IPsec (a trap), since that policy guards the address, too.
 func EnsureGuard(local netip.Addr) error {
 	return WithHandle(func(h *vnl.Handle) error {
 		for _, policy := range guardPolicies(local) {
@@ -47,8 +50,8 @@ func EnsureGuard(local netip.Addr) error {
 	})
 }
 
-// RemoveGuard removes the guard of a local address: clear GRE may pass afterwards. Policies that
-// are not the guard's stay.
+// RemoveGuard removes the guard of a local address, with the front guard. GRE may pass in clear
+// afterwards. RemoveGuard leaves other policies alone.
 func RemoveGuard(local netip.Addr) error {
 	_, noFront := EnsureFront(local, false)
 	return WithHandle(func(h *vnl.Handle) error {
@@ -59,15 +62,16 @@ func RemoveGuard(local netip.Addr) error {
 				err = h.XfrmPolicyDel(policy)
 			}
 			if err != nil && !errors.Is(err, unix.ENOENT) {
-				problems = errors.Join(problems, rtnl.Explain(err, "remove the guard of %s (%s)", local, policy.Dir))
+				problems = errors.Join(problems,
+					rtnl.Explain(err, "remove the guard of %s (%s)", local, policy.Dir))
 			}
 		}
 		return problems
 	})
 }
 
-// WithHandle calls f with a socket for IPsec that is closed afterwards. It returns rtnl.ErrNoXFRM
-// where the kernel has no IPsec.
+// WithHandle calls f with a netlink socket for IPsec, and closes the socket afterwards. It returns
+// rtnl.ErrNoXFRM if the kernel has no IPsec.
 func WithHandle(f func(*vnl.Handle) error) error {
 	h, err := vnl.NewHandle(unix.NETLINK_XFRM)
 	if err != nil {
@@ -77,12 +81,13 @@ func WithHandle(f func(*vnl.Handle) error) error {
 	return f(h)
 }
 
-// isGuard tells a guard from policies of others.
+// isGuard reports whether a policy for GRE between a local address and all others is the guard's,
+// and not another program's.
 func isGuard(p *vnl.XfrmPolicy) bool {
 	return p.Action == vnl.XFRM_POLICY_BLOCK && p.Priority == GuardPriority
 }
 
-// guards says whether a policy lets nothing through in clear.
+// guards reports whether a policy lets no packet pass in clear.
 func guards(p *vnl.XfrmPolicy) bool {
 	if p.Action == vnl.XFRM_POLICY_BLOCK {
 		return true
@@ -95,17 +100,28 @@ func guards(p *vnl.XfrmPolicy) bool {
 	return false
 }
 
+// guardPolicies returns the two policies that make up the guard of a local address.
 func guardPolicies(local netip.Addr) []*vnl.XfrmPolicy {
 	host := &net.IPNet{IP: local.AsSlice(), Mask: net.CIDRMask(local.BitLen(), local.BitLen())}
 	all := &net.IPNet{IP: make(net.IP, local.BitLen()/8), Mask: net.CIDRMask(0, local.BitLen())}
 	policy := func(dir vnl.Dir, src, dst *net.IPNet) *vnl.XfrmPolicy {
-		return &vnl.XfrmPolicy{Dir: dir, Src: src, Dst: dst, Proto: ProtocolGRE, Priority: GuardPriority, Action: vnl.XFRM_POLICY_BLOCK}
+		return &vnl.XfrmPolicy{
+			Dir:      dir,
+			Src:      src,
+			Dst:      dst,
+			Proto:    ProtocolGRE,
+			Priority: GuardPriority,
+			Action:   vnl.XFRM_POLICY_BLOCK,
+		}
 	}
-	return []*vnl.XfrmPolicy{policy(vnl.XFRM_DIR_IN, all, host), policy(vnl.XFRM_DIR_OUT, host, all)}
+	return []*vnl.XfrmPolicy{
+		policy(vnl.XFRM_DIR_IN, all, host),
+		policy(vnl.XFRM_DIR_OUT, host, all),
+	}
 }
 
-// GuardedAddresses returns the local addresses that have a guard: none where the kernel has no
-// IPsec.
+// GuardedAddresses returns the local addresses that have a guard, or at least one of its policies.
+// It returns none if the kernel has no IPsec.
 func GuardedAddresses() ([]netip.Addr, error) {
 	var locals []netip.Addr
 	err := WithHandle(func(h *vnl.Handle) error {
@@ -127,7 +143,8 @@ func GuardedAddresses() ([]netip.Addr, error) {
 	return locals, err
 }
 
-// guardedBy is the local address that a policy guards, if it is half of a guard.
+// guardedBy returns the local address that a policy guards. It returns false if the policy is not
+// one of a guard's two.
 func guardedBy(p *vnl.XfrmPolicy) (netip.Addr, bool) {
 	local := p.Dst
 	if p.Dir == vnl.XFRM_DIR_OUT {

@@ -15,7 +15,7 @@ import (
 	"cygnet/kernel/kerneltest"
 )
 
-// xfrmStat reads a counter of what IPsec policies did.
+// xfrmStat reads one of the kernel's IPsec counters.
 func xfrmStat(t *testing.T, name string) int {
 	t.Helper()
 	b, err := os.ReadFile("/proc/net/xfrm_stat")
@@ -30,8 +30,8 @@ func xfrmStat(t *testing.T, name string) int {
 	return n
 }
 
-// The guard stops clear GRE in both directions, over IPv4 and IPv6, leaves everything else alone,
-// and can be set any number of times.
+// The guard stops GRE in clear in both directions, over IPv4 and IPv6. It leaves other traffic
+// alone, and can be set and removed any number of times.
 func TestGuard(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -44,7 +44,9 @@ func TestGuard(t *testing.T) {
 		local := netip.MustParseAddr(c.local)
 		out := func() bool { return exec.Command("ping", "-c1", "-W1", c.inner+".2").Run() == nil }
 		in := func() bool {
-			return exec.Command("ip", "netns", "exec", peer, "ping", "-c1", "-W1", c.inner+".1").Run() == nil
+			return exec.Command(
+				"ip", "netns", "exec", peer, "ping", "-c1", "-W1", c.inner+".1",
+			).Run() == nil
 		}
 		if !out() || !in() {
 			t.Fatalf("%s: GRE does not pass even without a guard", c.device)
@@ -87,8 +89,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// Policies of the same addresses that are not the guard's: one that demands IPsec guards as well
-// and stays, one that allows is replaced.
+// A policy with the guard's selector may exist already. If it demands IPsec, it guards the address,
+// too, and stays. If it lets packets pass, the guard replaces it.
 func TestGuardAmongPolicies(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -107,9 +109,9 @@ func TestGuardAmongPolicies(t *testing.T) {
 	kerneltest.Shows(t, "xfrm policy", "reqid 7", "-action block")
 }
 
-// The front guard blocks GRE that a policy of another program's would let pass, in both directions.
-// It steps back where the policy of an SA would be behind it and comes again when that is gone, is
-// renewed and ends by itself, and the guard behind it is what older versions know at all times.
+// The front guard blocks GRE that another program's policy would let pass, in both directions. It
+// is removed while the policy of an SA comes behind it, and set again afterwards. It ends by itself
+// if it is not renewed. The guard behind it is there at all times, as older versions expect.
 func TestFrontGuard(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -124,7 +126,9 @@ func TestFrontGuard(t *testing.T) {
 	}
 	out := func() bool { return exec.Command("ping", "-c1", "-W1", "10.255.0.2").Run() == nil }
 	in := func() bool {
-		return exec.Command("ip", "netns", "exec", peer, "ping", "-c1", "-W1", "10.255.0.1").Run() == nil
+		return exec.Command(
+			"ip", "netns", "exec", peer, "ping", "-c1", "-W1", "10.255.0.1",
+		).Run() == nil
 	}
 	ensure := func(wanted, want bool) {
 		t.Helper()
@@ -166,7 +170,8 @@ func TestFrontGuard(t *testing.T) {
 		if n := front(); n != 0 {
 			t.Errorf("%d policies are in front of %s", n, name)
 		}
-		kerneltest.IP(t, "xfrm policy del "+strings.Split(strings.Split(sa, " priority")[0], " tmpl")[0])
+		kerneltest.IP(t,
+			"xfrm policy del "+strings.Split(strings.Split(sa, " priority")[0], " tmpl")[0])
 		ensure(true, true)
 	}
 	for name, other := range map[string]string{

@@ -12,27 +12,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The guard has two parts. The one of guard.go stays for good, behind the policies of all SAs,
-// also of those that charon gave its own priority (366975 and the like). The front guard is a
-// second block policy before all that: a policy of another program's that lets everything pass
-// (charon's bypass-lan, a shunt) then has no effect on GRE. Only SAs whose policies have a
-// smaller number than GuardFront get past it. While a policy of an SA is behind it, it is not
-// set: the SA would be dead.
+// The guard has two parts. The part in guard.go stays for good. It comes behind the policies of all
+// SAs, including those whose priority charon chose (366975 and the like).
 //
-// The front guard has a lifetime that the daemon renews, and goes when the daemon stops. An older
-// version that is installed again neither knows it nor gives its SAs a priority. It consists of
-// two halves of all addresses because the kernel holds one policy for a selector, and the older
-// versions look for theirs by its selector.
+// The front guard is a second set of block policies, which comes before all of those. A policy of
+// another program that lets everything pass (charon's bypass-lan plugin, a shunt) then has no
+// effect on GRE. Only policies whose priority is a smaller number than GuardFront come before the
+// front guard. If the policy of an SA has a larger number, the front guard is not set, because it
+// would block the packets of that SA.
+//
+// The front guard has a lifetime, which the daemon renews; some time after the daemon stops, the
+// kernel removes it. This lets a user go back to an older version of the daemon, which neither
+// knows the front guard nor gives its SAs a priority. The front guard consists of two halves of the
+// address space, because the kernel holds only one policy for a selector, and the older versions
+// find their guard by its selector.
 
 // GuardFront is the priority of the front guard. The policies of SAs need a smaller number.
 const GuardFront = 2000
 
 const (
+	// frontLifetime is how long the front guard stays if the daemon does not renew it.
 	frontLifetime = 150 * time.Second
-	frontRenewal  = 45 * time.Second // an audit comes every minute: it finds one that is older
+
+	// frontRenewal is the age from which the front guard is renewed. An audit comes every minute,
+	// so each audit renews it.
+	frontRenewal = 45 * time.Second
 )
 
-// Messages of the kernel's IPsec interface and the layout of its structures (linux/xfrm.h).
+// Messages of the kernel's IPsec interface, and the layout of its structures (linux/xfrm.h).
 const (
 	xfrmGetPolicy = 0x15
 
@@ -65,7 +72,7 @@ const (
 	directionOut = 1
 )
 
-// policy is what this package needs to know of an IPsec policy.
+// policy is what this package needs to know about an IPsec policy.
 type policy struct {
 	src, dst  netip.Prefix
 	protocol  uint8
@@ -73,13 +80,13 @@ type policy struct {
 	action    uint8
 	priority  uint32
 	index     uint32
-	expires   bool
+	expires   bool // the policy has a lifetime
 	added     time.Time
-	demands   bool // packets must come or leave through an SA
+	demands   bool // packets must arrive or leave through an SA
 }
 
-// coversGRE reports whether the policy's selector fits GRE packets that leave from (direction out)
-// or come to (direction in) local.
+// coversGRE reports whether the policy's selector may match GRE packets that leave from local (a
+// policy of direction out) or arrive at local (a policy of direction in).
 func (p *policy) coversGRE(local netip.Addr) bool {
 	if p.protocol != unix.IPPROTO_GRE && p.protocol != 0 {
 		return false
@@ -93,9 +100,10 @@ func (p *policy) coversGRE(local netip.Addr) bool {
 	return false
 }
 
-// policies lists the kernel's IPsec policies in no order.
+// policies lists the kernel's IPsec policies in no particular order.
 func policies() ([]policy, error) {
-	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_XFRM,
+		&netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
 		return nil, rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
@@ -119,7 +127,7 @@ func policies() ([]policy, error) {
 	return list, nil
 }
 
-// parsePolicy reads a struct xfrm_userpolicy_info and the attributes behind it.
+// parsePolicy reads a struct xfrm_userpolicy_info and the attributes that follow it.
 func parsePolicy(b []byte) (policy, bool) {
 	if len(b) < policyInfoLen {
 		return policy{}, false
@@ -159,15 +167,16 @@ func parsePolicy(b []byte) (policy, bool) {
 	return p, attributes.Err() == nil && p.src.IsValid() && p.dst.IsValid()
 }
 
-// holdsBack reports whether the policy lets GRE of the local address pass through an SA and would
-// come after the front guard.
+// holdsBack reports whether the policy sends GRE of the local address through an SA and comes
+// behind the front guard. The front guard would then block the packets of that SA.
 func (p *policy) holdsBack(local netip.Addr) bool {
 	return p.demands && p.priority >= GuardFront && p.coversGRE(local)
 }
 
 // isFront reports whether the policy is a part of the front guard of local.
 func (p *policy) isFront(local netip.Addr) bool {
-	if p.action != actionBlock || p.priority != GuardFront || p.protocol != unix.IPPROTO_GRE || !p.expires {
+	if p.action != actionBlock || p.priority != GuardFront ||
+		p.protocol != unix.IPPROTO_GRE || !p.expires {
 		return false
 	}
 	own, others := p.dst, p.src
@@ -177,13 +186,15 @@ func (p *policy) isFront(local netip.Addr) bool {
 	return own.IsSingleIP() && own.Addr() == local && others.Bits() == 1
 }
 
-// EnsureFront sets the front guard of a local address, or takes it away where the policy of an SA
-// is behind it or wanted is false. It reports whether the front guard is there. It may be called
-// at any time: it changes nothing that is right, and renews what is about to end.
+// EnsureFront sets the front guard of a local address. If wanted is false, or if the policy of an
+// SA comes behind the front guard, EnsureFront removes the front guard instead. It reports whether
+// the front guard is set. It may be called at any time: it changes only what is wrong, and renews
+// the front guard in time.
 func EnsureFront(local netip.Addr, wanted bool) (bool, error) {
 	return ensureFront(local, wanted, frontLifetime)
 }
 
+// ensureFront is EnsureFront with the lifetime that the kernel gives the front guard.
 func ensureFront(local netip.Addr, wanted bool, lifetime time.Duration) (bool, error) {
 	all, err := policies()
 	if err != nil {
@@ -206,7 +217,8 @@ func ensureFront(local netip.Addr, wanted bool, lifetime time.Duration) (bool, e
 	if wanted && fresh == len(parts) || !wanted && len(front) == 0 {
 		return wanted, nil
 	}
-	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_XFRM,
+		&netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
 		return false, rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
@@ -238,7 +250,7 @@ func ensureFront(local netip.Addr, wanted bool, lifetime time.Duration) (bool, e
 	return false, nil
 }
 
-// policyID is the struct xfrm_userpolicy_id that names a policy by its index.
+// policyID returns the struct xfrm_userpolicy_id that names a policy by its index.
 func policyID(p *policy) []byte {
 	b := make([]byte, policyIDLen)
 	binary.NativeEndian.PutUint32(b[selectorLen:], p.index)
@@ -246,7 +258,8 @@ func policyID(p *policy) []byte {
 	return b
 }
 
-// frontParts are the policies of the front guard as the kernel takes them.
+// frontParts returns the four policies of the front guard in the kernel's format: one for each half
+// of the address space and each direction.
 func frontParts(local netip.Addr, lifetime time.Duration) [][]byte {
 	low := netip.PrefixFrom(netip.IPv4Unspecified(), 1)
 	high := netip.PrefixFrom(netip.AddrFrom4([4]byte{128}), 1)
@@ -257,11 +270,14 @@ func frontParts(local netip.Addr, lifetime time.Duration) [][]byte {
 	own := netip.PrefixFrom(local, local.BitLen())
 	var parts [][]byte
 	for _, half := range []netip.Prefix{low, high} {
-		parts = append(parts, frontPart(half, own, directionIn, lifetime), frontPart(own, half, directionOut, lifetime))
+		parts = append(parts,
+			frontPart(half, own, directionIn, lifetime),
+			frontPart(own, half, directionOut, lifetime))
 	}
 	return parts
 }
 
+// frontPart returns one policy of the front guard, as struct xfrm_userpolicy_info.
 func frontPart(src, dst netip.Prefix, direction byte, lifetime time.Duration) []byte {
 	b := make([]byte, policyInfoLen)
 	copy(b[selectorDst:], dst.Addr().AsSlice())
@@ -274,7 +290,7 @@ func frontPart(src, dst netip.Prefix, direction byte, lifetime time.Duration) []
 	b[selectorPrefixDst], b[selectorPrefixSrc] = byte(dst.Bits()), byte(src.Bits())
 	b[selectorProtocol] = unix.IPPROTO_GRE
 	const unlimited = ^uint64(0)
-	for i := range 4 { // bytes and packets, soft and hard
+	for i := range 4 { // the soft and the hard limit of bytes and of packets
 		binary.NativeEndian.PutUint64(b[policyLimits+8*i:], unlimited)
 	}
 	binary.NativeEndian.PutUint64(b[policyHardTime:], uint64(lifetime/time.Second))

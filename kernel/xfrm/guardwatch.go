@@ -21,23 +21,24 @@ const (
 	selectorProtocol = 44
 )
 
-// ListenPolicies opens a monitor of IPsec policies, trying again until ctx ends.
+// ListenPolicies delivers notifications of IPsec policies until ctx ends; see rtnl.Listen.
 func ListenPolicies(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, error) {
 	return rtnl.Listen(ctx, log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_XFRM, Groups: []uint32{groupXFRMPolicy},
 	})
 }
 
-// GREPolicyGone reports whether a notification is that of a policy which covered GRE and was
-// deleted.
+// GREPolicyGone reports whether a notification says that a policy for GRE, or for all protocols,
+// was deleted.
 func GREPolicyGone(m netlink.Message) bool {
 	return m.Header.Type == xfrmDelPolicy && len(m.Data) >= selectorLen &&
 		(m.Data[selectorProtocol] == unix.IPPROTO_GRE || m.Data[selectorProtocol] == 0)
 }
 
-// GuardTouched says whether a notification of IPsec policies may be about a guard: all are gone, or
-// one between an address and all others for GRE changed, or one that the notification only names by
-// its index.
+// GuardTouched reports whether a notification of IPsec policies may be about a guard. This is so if
+// all policies are gone, if a policy for GRE between an address and all others changed, if a policy
+// was deleted that the notification names only by its index, or if a new policy of an SA comes
+// behind the front guard.
 func GuardTouched(n rtnl.Notice) bool {
 	if n.Lost {
 		return true
@@ -54,7 +55,7 @@ func GuardTouched(n rtnl.Notice) bool {
 			if protocol != unix.IPPROTO_GRE && protocol != 0 {
 				continue
 			}
-			// The halves of the front guard have prefixes of one bit.
+			// Each policy of the front guard has a prefix of one bit.
 			wide := m.Data[selectorPrefixDst] <= 1 || m.Data[selectorPrefixSrc] <= 1
 			if wide || m.Header.Type != xfrmDelPolicy && behindFront(m.Data) {
 				return true
@@ -64,7 +65,8 @@ func GuardTouched(n rtnl.Notice) bool {
 	return false
 }
 
-// behindFront reports whether a new policy is that of an SA which the front guard would cut off.
+// behindFront reports whether a new policy is that of an SA whose packets the front guard would
+// block.
 func behindFront(b []byte) bool {
 	p, ok := parsePolicy(b)
 	return ok && p.demands && p.priority >= GuardFront

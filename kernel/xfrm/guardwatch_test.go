@@ -9,7 +9,8 @@ import (
 	"github.com/mdlayher/netlink"
 )
 
-// No message makes a parser panic, however long it is and whatever its attributes claim.
+// The parser does not panic or write into the message, however long the message is and whatever
+// lengths its attributes claim.
 func FuzzGuardTouched(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)

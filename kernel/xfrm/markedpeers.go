@@ -9,8 +9,8 @@ import (
 	vnl "github.com/vishvananda/netlink"
 )
 
-// MarkedPeers reads from the kernel's IPsec policies which marked peers GRE from the local address
-// can be sent to: it maps their MarkedNBMA addresses to the addresses that the world sees.
+// MarkedPeers reads from the kernel's IPsec policies to which marked peers the local address can
+// send GRE. It maps the MarkedNBMA address of each of them to its outer address.
 func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 	peers := make(map[netip.Addr]netip.Addr)
 	err := WithHandle(func(h *vnl.Handle) error {
@@ -29,11 +29,14 @@ func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 	return peers, err
 }
 
+// markedPeer returns the MarkedNBMA address and the outer address of the marked peer that a policy
+// is for. It returns false if the policy is not one that sends GRE from local to a marked peer.
 func markedPeer(p *vnl.XfrmPolicy, local netip.Addr) (name, real netip.Addr, ok bool) {
 	if p.Dir != vnl.XFRM_DIR_OUT || p.Proto != ProtocolGRE && p.Proto != 0 || len(p.Tmpls) == 0 {
 		return name, real, false
 	}
-	if p.Mark == nil || p.Mark.Mask != math.MaxUint32 || p.Src == nil || p.Dst == nil || !isHost(p.Src) || !isHost(p.Dst) {
+	if p.Mark == nil || p.Mark.Mask != math.MaxUint32 ||
+		p.Src == nil || p.Dst == nil || !isHost(p.Src) || !isHost(p.Dst) {
 		return name, real, false
 	}
 	name, real = MarkedNBMA(p.Mark.Value), addrFrom(p.Dst.IP)

@@ -26,10 +26,12 @@ const (
 	offloadPacket = 4 // XFRM_OFFLOAD_PACKET
 )
 
-// PacketOffload returns the indexes of the devices that do ESP for whole packets from or to one of
-// the local addresses: the kernel sends and receives those packets in clear there.
+// PacketOffload returns the indexes of the devices that do ESP for whole packets (packet offload)
+// from or to one of the local addresses. The kernel hands such packets to the device in clear, and
+// gets them from the device in clear.
 func PacketOffload(locals []netip.Addr) (map[int]bool, error) {
-	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_XFRM,
+		&netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
 		return nil, rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
@@ -52,7 +54,8 @@ func PacketOffload(locals []netip.Addr) (map[int]bool, error) {
 	return devices, nil
 }
 
-// packetOffloadOf returns the device that does ESP for whole packets of a state.
+// packetOffloadOf returns the index of the device that does ESP for whole packets of a state. It
+// returns false if there is none, or if the state is not from or to one of the local addresses.
 func packetOffloadOf(b []byte, locals []netip.Addr) (index int, ok bool) {
 	if len(b) < stateInfoLen {
 		return 0, false
@@ -71,7 +74,8 @@ func packetOffloadOf(b []byte, locals []netip.Addr) (index int, ok bool) {
 		return 0, false
 	}
 	for attributes.Next() {
-		if o := attributes.Bytes(); attributes.Type() == stateOffload && len(o) >= offloadLen && o[4]&offloadPacket != 0 {
+		if o := attributes.Bytes(); attributes.Type() == stateOffload &&
+			len(o) >= offloadLen && o[4]&offloadPacket != 0 {
 			return int(int32(binary.NativeEndian.Uint32(o))), true
 		}
 	}

@@ -11,20 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// offloadedState is a state as the kernel lists it, given to a device in the way that flags tell.
+// offloadedState returns a state as the kernel lists it. The state is given to a device in the way
+// that flags say.
 func offloadedState(src, dst string, index int32, flags byte) []byte {
 	b := make([]byte, stateInfoLen)
 	copy(b[stateSrc:], netip.MustParseAddr(src).AsSlice())
 	copy(b[stateDst:], netip.MustParseAddr(dst).AsSlice())
 	binary.NativeEndian.PutUint16(b[stateFamily:], unix.AF_INET)
 	attributes := netlink.NewAttributeEncoder()
-	attributes.Uint32(7, 1) // another one
+	attributes.Uint32(7, 1) // some other attribute
 	offload := binary.NativeEndian.AppendUint32(nil, uint32(index))
 	attributes.Bytes(stateOffload, append(offload, flags, 0, 0, 0))
 	return append(b, rtnl.Encode(attributes)...)
 }
 
-// Only devices that do ESP for whole packets of our addresses show GRE in clear.
+// packetOffloadOf finds only the devices that do ESP for whole packets of a local address. At those
+// devices GRE is in clear.
 func TestPacketOffload(t *testing.T) {
 	const ours, other = "198.51.100.1", "198.51.100.2"
 	locals := []netip.Addr{netip.MustParseAddr(ours)}

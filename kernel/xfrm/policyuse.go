@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ClearIn counts the packets that came in clear though a policy of an SA demands ESP of them, since
-// the network namespace was made. The kernel drops them.
+// ClearIn returns how many packets arrived in clear although a policy demands ESP for them, since
+// the network namespace was made. The kernel drops such packets.
 func ClearIn() (uint64, error) {
 	text, err := os.ReadFile("/proc/net/xfrm_stat")
 	if err != nil {
@@ -33,11 +33,12 @@ func ClearIn() (uint64, error) {
 	return 0, fmt.Errorf("the kernel does not count packets in clear: no XfrmInTmplMismatch in /proc/net/xfrm_stat")
 }
 
-// PolicyUse says when each address last sent GRE to local that a policy of an SA applies to, in the
-// kernel's clock with seconds. The policy counts before the kernel looks whether the packet came
-// through ESP, so packets in clear are among it.
+// PolicyUse returns when each address last sent GRE to local that the policy of an SA matched. The
+// times are whole seconds of the kernel's clock. The kernel notes the time before it checks whether
+// the packet came through ESP, so packets in clear count, too.
 func PolicyUse(local netip.Addr) (map[netip.Addr]time.Time, error) {
-	conn, err := netlink.Dial(unix.NETLINK_XFRM, &netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
+	conn, err := netlink.Dial(unix.NETLINK_XFRM,
+		&netlink.Config{MessageBufferSize: rtnl.MessageBuffer})
 	if err != nil {
 		return nil, rtnl.Explain(err, "open a netlink socket for IPsec")
 	}
@@ -62,8 +63,8 @@ func PolicyUse(local netip.Addr) (map[netip.Addr]time.Time, error) {
 	return uses, nil
 }
 
-// policyUse reads a struct xfrm_userpolicy_info: a policy for what comes in as GRE from one host to
-// local.
+// policyUse reads a struct xfrm_userpolicy_info. It returns false unless that is a policy for GRE
+// that arrives at local from one host, and has been used.
 func policyUse(b []byte, local netip.Addr) (source netip.Addr, used time.Time, ok bool) {
 	const familyAt, prefixesAt, protocolAt, usedAt, directionAt, length = 40, 42, 44, 144, 160, 168
 	if len(b) < length || b[protocolAt] != unix.IPPROTO_GRE || b[directionAt] != 0 {
@@ -77,5 +78,6 @@ func policyUse(b []byte, local netip.Addr) (source netip.Addr, used time.Time, o
 	source, _ = netip.AddrFromSlice(b[16 : 16+size])
 	host := byte(8 * size)
 	at := int64(binary.NativeEndian.Uint64(b[usedAt:]))
-	return source, time.Unix(at, 0), destination == local && b[prefixesAt] == host && b[prefixesAt+1] == host && at != 0
+	return source, time.Unix(at, 0), destination == local &&
+		b[prefixesAt] == host && b[prefixesAt+1] == host && at != 0
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Only policies for GRE that comes in from one host to the local address count, and those that were
-// used.
+// policyUse counts only policies that are for GRE from one host to the local address and that have
+// been used.
 func TestPolicyUse(t *testing.T) {
 	local, peer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.12")
 	good := make([]byte, 168)

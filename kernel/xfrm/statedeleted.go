@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The messages and groups of linux/xfrm.h that tell of ESP states which are gone.
+// The messages and multicast groups (linux/xfrm.h) by which the kernel reports that ESP states are
+// gone.
 const (
 	xfrmMsgDelSA   = 0x11
 	xfrmMsgExpire  = 0x18
@@ -22,24 +23,26 @@ const (
 	xfrmGroupExpire = 2
 	xfrmGroupSA     = 3
 
-	// Where the destination is in a message: struct xfrm_usersa_id begins with it, and in struct
-	// xfrm_user_expire the selector of 56 bytes is before it. The family is further behind.
+	// The offsets of the destination and of its address family in a message. Struct xfrm_usersa_id
+	// begins with the destination; in struct xfrm_user_expire it follows a selector of 56 bytes.
 	deletedAddressAt, deletedFamilyAt = 0, 20
 	expiredAddressAt, expiredFamilyAt = 56, 212
 )
 
-// DeletedStates notices ESP states that are deleted, flushed or expire. A state may come and go
-// between two looks at the table, and only this tells. Its methods belong to one goroutine.
+// DeletedStates notices ESP states that are deleted, are flushed or expire. A state may come and go
+// between two readings of the table, so reading the table does not show all of them. DeletedStates
+// is not for concurrent use.
 type DeletedStates struct{ conn *netlink.Conn }
 
-// WatchDeletedStates notices states of this network namespace from now on. The caller closes it.
+// WatchDeletedStates starts to watch the ESP states of this network namespace. The caller closes
+// the watch.
 func WatchDeletedStates() (*DeletedStates, error) {
 	conn, err := netlink.Dial(unix.NETLINK_XFRM, nil)
 	if err != nil {
 		return nil, rtnl.Explain(err, "watch for deleted IPsec states")
 	}
 	d := &DeletedStates{conn}
-	const buffer = 1 << 20 // an overflow is no fault: see Drain
+	const buffer = 1 << 20 // bytes; an overflow is no error: see Drain
 	err = errors.Join(conn.SetReadBuffer(buffer), conn.JoinGroup(xfrmGroupSA),
 		conn.JoinGroup(xfrmGroupExpire))
 	if err != nil {
@@ -51,9 +54,9 @@ func WatchDeletedStates() (*DeletedStates, error) {
 // Close ends the watch.
 func (d *DeletedStates) Close() error { return d.conn.Close() }
 
-// Drain returns to which addresses states were deleted since the last call. All is true where that
-// is not known: the table was flushed, or there were more notifications than the socket holds. It
-// does not wait.
+// Drain returns the destinations of the states that were deleted since the last call. all is true
+// if any state may have been deleted: the table was flushed, a notification could not be read, or
+// there were more notifications than the socket's buffer holds. Drain does not wait.
 func (d *DeletedStates) Drain() (to map[netip.Addr]bool, all bool, err error) {
 	raw, err := d.conn.SyscallConn()
 	if err != nil {
@@ -84,8 +87,8 @@ func (d *DeletedStates) Drain() (to map[netip.Addr]bool, all bool, err error) {
 	}
 }
 
-// deletedIn enters the destinations that the messages tell of. It reports whether all are affected:
-// by a flush, or because a message cannot be read.
+// deletedIn adds the destinations of the states that the messages report as deleted. It returns
+// true if any state may have been deleted: the table was flushed, or a message cannot be read.
 func deletedIn(b []byte, to map[netip.Addr]bool) (all bool) {
 	messages, err := syscall.ParseNetlinkMessage(b)
 	if err != nil || len(b) < unix.SizeofNlMsghdr {
@@ -111,8 +114,8 @@ func deletedIn(b []byte, to map[netip.Addr]bool) (all bool) {
 	return false
 }
 
-// xfrmAddress reads an address whose family stands elsewhere in the message. It is invalid where
-// the message is too short.
+// xfrmAddress reads the address at one offset, whose family is at another offset. It returns the
+// zero address if the message is too short.
 func xfrmAddress(b []byte, at, familyAt int) netip.Addr {
 	if len(b) < at+16 || len(b) < familyAt+2 {
 		return netip.Addr{}

@@ -10,8 +10,8 @@ import (
 	"cygnet/kernel/kerneltest"
 )
 
-// The kernel tells of a state that is deleted, that expires, and of a flush, and nothing of one
-// that stays.
+// Drain reports a state that is deleted, one that expires, and a flush. It reports nothing of a
+// state that is new or stays.
 func TestDeletedStatesAreNoticed(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return

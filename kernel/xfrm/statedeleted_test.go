@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notification is a netlink message whose body has an address and its family at these offsets.
+// notification returns a netlink message whose body has an address and its family at the given
+// offsets.
 func notification(kind uint16, size, at, familyAt int, dst string) []byte {
 	b := make([]byte, unix.SizeofNlMsghdr+size)
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
@@ -30,8 +31,8 @@ func notification(kind uint16, size, at, familyAt int, dst string) []byte {
 	return b
 }
 
-// Deleted and expired states are told by their destinations. What cannot be read, and a flush, may
-// be of anybody.
+// deletedIn returns the destinations of deleted and expired states. After a flush, or if a message
+// cannot be read, any state may be gone.
 func TestDeletedIn(t *testing.T) {
 	const (
 		newSA    = 0x10
@@ -45,11 +46,20 @@ func TestDeletedIn(t *testing.T) {
 		to       []string
 		all      bool
 	}{
-		"deleted":       {deleted, []string{"192.0.2.11"}, false},
-		"expired":       {notification(xfrmMsgExpire, infoLen, 56, 212, "192.0.2.12"), []string{"192.0.2.12"}, false},
-		"two":           {slices.Concat(deleted, notification(xfrmMsgDelSA, idLen, 0, 20, "2001:db8::1")), []string{"192.0.2.11", "2001:db8::1"}, false},
-		"a new one":     {notification(newSA, infoLen, 56, 212, "192.0.2.13"), nil, false},
-		"a flush":       {slices.Concat(deleted, notification(xfrmMsgFlushSA, 4, 0, 0, "")), []string{"192.0.2.11"}, true},
+		"deleted": {deleted, []string{"192.0.2.11"}, false},
+		"expired": {
+			notification(xfrmMsgExpire, infoLen, 56, 212, "192.0.2.12"), []string{"192.0.2.12"},
+			false,
+		},
+		"two": {
+			slices.Concat(deleted, notification(xfrmMsgDelSA, idLen, 0, 20, "2001:db8::1")),
+			[]string{"192.0.2.11", "2001:db8::1"}, false,
+		},
+		"a new one": {notification(newSA, infoLen, 56, 212, "192.0.2.13"), nil, false},
+		"a flush": {
+			slices.Concat(deleted, notification(xfrmMsgFlushSA, 4, 0, 0, "")),
+			[]string{"192.0.2.11"}, true,
+		},
 		"too short":     {notification(xfrmMsgDelSA, tooShort, 0, 16, "192.0.2.11"), nil, true},
 		"cut off":       {deleted[:30], nil, true},
 		"half a header": {deleted[:10], nil, true},

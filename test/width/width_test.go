@@ -30,14 +30,6 @@ const (
 // list, so the list only gets shorter.
 var wide = []string{
 	"kernel",
-	"kernel/kerneltest",
-	"kernel/nhrpsocket",
-	"kernel/rtnl",
-	"kernel/schedule",
-	"kernel/sysctl",
-	"kernel/tables",
-	"kernel/watch",
-	"kernel/xfrm",
 	"nhrpd/engine",
 }
 
