@@ -20,9 +20,9 @@ kernel  = $(CURDIR)/test/out/kernel/$(KERNEL)
 run     = $(if $(KERNEL),env UML_KERNEL=$(kernel) )$(CURDIR)/test/$(LAB)/run$(if $(STRONGSWAN), $(CURDIR)/test/strongswan/with $(other))
 static  = CGO_ENABLED=0 $(GO)
 program = $(static) build -trimpath -ldflags '-s -w -X cygnet/nhrpd/api.Version=$(VERSION)'
-# Tests on a real kernel run in guests with one processor each, which wait for most of their time: more guests than
-# processors. On a kernel of this machine's own the tests would meet each other, so one follows the other.
-GUESTS  ?= $(if $(filter uml,$(LAB)),2,1)
+# Tests on a real kernel run in guests side by side: 0 has test/tiers find out how many this machine can
+# run. On a kernel of this machine's own the tests would meet each other, so one follows the other.
+GUESTS  ?= $(if $(filter uml,$(LAB)),0,1)
 tiers   = $(static) run ./test/tiers -guests $(GUESTS) -run '$(run)'
 # The packages that have benchmarks on a real kernel.
 lab     = $(shell grep -rl --include='*_test.go' '^//go:build lab' . | xargs -r -n1 dirname | sort -u)

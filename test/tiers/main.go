@@ -29,7 +29,7 @@ import (
 func main() {
 	worker := flag.String("worker", "", "take jobs from this queue directory (inside a guest)")
 	tier := flag.String("tier", "quick", "quick, rest, all or long")
-	guests := flag.Int("guests", 3, "guests side by side")
+	guests := flag.Int("guests", 0, "guests side by side; 0: as many as this machine can run")
 	run := flag.String("run", "test/uml/run", "the command that runs a command in a guest")
 	flag.Parse()
 
@@ -55,6 +55,11 @@ func start(ctx context.Context, worker, tier string, guests int, run string) err
 	jobs := plan(tests, tier)
 	if len(jobs) == 0 {
 		return fmt.Errorf("no test is of tier %q", tier)
+	}
+	if guests == 0 {
+		if guests, err = guestsHere(ctx); err != nil {
+			return err
+		}
 	}
 	return runAll(ctx, jobs, max(min(guests, len(jobs)), 1), strings.Fields(run))
 }

@@ -139,3 +139,23 @@ func TestFailuresAreNoticed(t *testing.T) {
 		})
 	}
 }
+
+// One guest runs where programs start slower side by side, several where they do not.
+func TestGuestsFollowTheMachine(t *testing.T) {
+	for _, test := range []struct {
+		alone, both time.Duration
+		want        int
+	}{
+		{time.Millisecond, time.Millisecond, most},
+		{time.Millisecond, 1400 * time.Microsecond, most},
+		{8 * time.Millisecond, 17 * time.Millisecond, 1},
+	} {
+		if have := guestsFor(test.alone, test.both); have != test.want {
+			t.Errorf("a program starts in %s, beside another one in %s: want %d guests, have %d",
+				test.alone, test.both, test.want, have)
+		}
+	}
+	if took, err := fastestStart(t.Context(), 1); err != nil || took <= 0 {
+		t.Errorf("want the time that a program takes to start, have %s and %v", took, err)
+	}
+}

@@ -29,7 +29,6 @@ const (
 // wide lists the folders that still have wider lines. A folder whose lines all fit has to leave the
 // list, so the list only gets shorter.
 var wide = []string{
-	"kernel",
 	"nhrpd/engine",
 }
 
@@ -123,6 +122,7 @@ func wideLines(source []byte) (numbers []int) {
 	columns := make([]int, len(lines))
 	for i, line := range lines {
 		columns[i] = width(line)
+		fits[i] = strings.HasPrefix(line, "//go:") // a directive cannot be broken
 	}
 
 	file := token.NewFileSet().AddFile("", -1, len(source))
