@@ -9,7 +9,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// admitsAs says what a node's kernel takes data from an address as; false: it does not.
+// admitsAs reports whether the node's kernel takes data from an NBMA address, and what that peer is
+// admitted as.
 func (n *node) admitsAs(nbma string) (as admittedAs, ok bool) {
 	c, ok := n.admits[addr(nbma)]
 	return admittedAs{nhs: c.NHS, shared: c.Shared}, ok
@@ -20,8 +21,8 @@ func (n *node) admitsData(nbma string) bool {
 	return ok
 }
 
-// A spoke takes data from its NHS before anything else, and from nobody else; a hub from whoever is
-// registered or has a static map.
+// A spoke admits its NHS from the start, and no other router. A hub admits the clients that are
+// registered and those with a static map.
 func TestAdmissionOfNHSAndClients(t *testing.T) {
 	spoke, _ := spokeAlone(t)
 	if as, ok := spoke.admitsAs("192.0.2.1"); !ok || !as.nhs || len(spoke.admits) != 1 {
@@ -34,7 +35,12 @@ func TestAdmissionOfNHSAndClients(t *testing.T) {
 	stranger := hub.from("192.0.2.66", "stranger")
 	stranger.says(requestFrom("192.0.2.66", "10.255.0.66", "172.16.0.5"))
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
-	for nbma, want := range map[string]bool{"192.0.2.11": true, "192.0.2.50": true, "192.0.2.66": false, "192.0.2.12": false} {
+	for nbma, want := range map[string]bool{
+		"192.0.2.11": true,
+		"192.0.2.50": true,
+		"192.0.2.66": false,
+		"192.0.2.12": false,
+	} {
 		if as, ok := hub.admitsAs(nbma); ok != want || as.nhs {
 			t.Errorf("%s is admitted: %v, as %+v; want %v", nbma, ok, as, want)
 		}
@@ -46,8 +52,8 @@ func TestAdmissionOfNHSAndClients(t *testing.T) {
 	}
 }
 
-// A spoke answers anybody's question, but takes data only from those whose question came along its
-// NHS. What strangers say of themselves, and that they have an SA, admits nobody.
+// A spoke answers the question of any router, but admits only those whose question came along its
+// NHS. What other routers say of themselves, and that they have an SA, admits none of them.
 func TestOnlyAnNHSVouchesForRequesters(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	spoke.from("192.0.2.66", "blocked").says(requestFrom("192.0.2.66", "10.255.0.66", host1))
@@ -60,7 +66,9 @@ func TestOnlyAnNHSVouchesForRequesters(t *testing.T) {
 		t.Errorf("the NHS passed its question on, and it is admitted: %v, as %+v", ok, as)
 	}
 	p := registrationFrom("192.0.2.66", "10.255.0.66")
-	if got := only(t, sender{t, spoke, "192.0.2.66"}.says(p)); got.CIEs[0].Code != packet.CodeProhibited {
+	if got := only(
+		t, sender{t, spoke, "192.0.2.66"}.says(p),
+	); got.CIEs[0].Code != packet.CodeProhibited {
 		t.Errorf("a spoke takes registrations: %s", got.CIEs[0].Code)
 	}
 	if spoke.admitsData("192.0.2.66") {
@@ -68,7 +76,7 @@ func TestOnlyAnNHSVouchesForRequesters(t *testing.T) {
 	}
 }
 
-// A requester behind NAT may be any of those at its address.
+// A requester behind NAT may be any router at its address, so all of them are admitted.
 func TestRequestersBehindNATAreAdmittedAsAll(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	p := requestFrom("192.168.1.2", "10.255.0.12", host1)
@@ -79,8 +87,8 @@ func TestRequestersBehindNATAreAdmittedAsAll(t *testing.T) {
 	}
 }
 
-// Both ends of a shortcut take each other's data from before the first packet can come until after
-// the last one can.
+// Both ends of a shortcut admit each other's data before the first packet can arrive, and until
+// after the last one can.
 func TestAdmissionOutlivesItsReason(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -105,8 +113,8 @@ func TestAdmissionOutlivesItsReason(t *testing.T) {
 	}
 }
 
-// Whose SA we close is not admitted from then on: who dials again without a reason gets an SA at
-// most.
+// A router whose SA this end closes is no longer admitted. If it dials again without a reason, it
+// gets an SA at most.
 func TestClosingEndsAdmission(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -128,7 +136,7 @@ func TestClosingEndsAdmission(t *testing.T) {
 	}
 }
 
-// A restart knows who was admitted before anybody says a word.
+// After a restart the engine admits the same routers as before, without waiting for any of them.
 func TestRestartAdmitsAsBefore(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -149,11 +157,13 @@ func TestRestartAdmitsAsBefore(t *testing.T) {
 	}
 }
 
-// Whoever the rules let nothing is not admitted, whatever reason there is, and is again once they
-// do.
+// A router that the rules allow nothing is not admitted, whatever reason there is. Once the rules
+// allow it again, it is admitted.
 func TestRulesBeforeReasons(t *testing.T) {
 	ruled := allowing(t, "spoke1: 10.255.0.11")
-	mapped := func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}} }
+	mapped := func(c *InterfaceConfig) {
+		c.Maps = []Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}}
+	}
 	hub := hubAlone(t, mapped, ruled)
 	hub.from("192.0.2.50", "somebody")
 	if hub.admitsData("192.0.2.50") {
@@ -169,7 +179,7 @@ func TestRulesBeforeReasons(t *testing.T) {
 	}
 }
 
-// What the engine told, all together, is what it says when asked.
+// Admitted returns what all admission changes so far amount to.
 func TestAdmittedIsWhatWasTold(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -189,15 +199,17 @@ func TestAdmittedIsWhatWasTold(t *testing.T) {
 	}
 }
 
-// Who was told that it may send is not dropped before that is over because the word that takes it
-// back was lost.
+// When an answer is taken back, its requester stays admitted until the answer would have expired,
+// since the purge may have been lost.
 func TestAdmissionOutlivesAnswerTakenBack(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	spoke.from("192.0.2.12", "spoke2")
 	hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
 	spoke.w.run(time.Minute)
 	spoke.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/30"), Device: "eth2"})
-	purged := slices.ContainsFunc(spoke.sentSince(0), func(p packet.Packet) bool { return p.Type == packet.PurgeRequest })
+	purged := slices.ContainsFunc(spoke.sentSince(0), func(p packet.Packet) bool {
+		return p.Type == packet.PurgeRequest
+	})
 	if spoke.w.run(8 * time.Minute); !purged || !spoke.admitsData("192.0.2.12") {
 		t.Errorf("taken back: %v, and its data dropped\n%s", purged, spoke.w)
 	}

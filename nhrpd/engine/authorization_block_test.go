@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A block on the hub: the client's binding and prefixes go, the other clients are told, its SA is
-// closed, and it may not come back until the block is taken back.
+// When a hub blocks an identity, the client's binding and prefixes end, the other clients get a
+// purge, and the hub closes the SA. The client may not come back until the block is taken back.
 func TestBlockOnTheHub(t *testing.T) {
 	hub, spoke := hubFor(t, "172.16.0.0/12")
 	other := hub.client("192.0.2.12", "spoke2", "10.255.0.12")
@@ -25,22 +25,27 @@ func TestBlockOnTheHub(t *testing.T) {
 		t.Errorf("routes %v, neighbours %v", hub.shortcuts, hub.neighbors)
 	}
 	purge := only(t, hub.sentSince(before))
-	if purge.Type != packet.PurgeRequest || purge.DestProtocol != addr("10.255.0.12") || purge.CIEs[0].Protocol != addr("10.255.0.11") ||
+	if purge.Type != packet.PurgeRequest || purge.DestProtocol != addr("10.255.0.12") ||
+		purge.CIEs[0].Protocol != addr("10.255.0.11") ||
 		purge.CIEs[0].NBMA != addr("192.0.2.11") {
 		t.Errorf("told %+v", purge)
 	}
-	if !slices.Contains(hub.closed, addr("192.0.2.11")) || slices.Contains(hub.closed, addr("192.0.2.12")) {
+	if !slices.Contains(hub.closed, addr("192.0.2.11")) ||
+		slices.Contains(hub.closed, addr("192.0.2.12")) {
 		t.Errorf("closed %v", hub.closed)
 	}
-	again := hub.from("192.0.2.66", "spoke1") // from wherever
-	if n := hub.last(NoticeProhibited); n.Identity != "spoke1" || n.Reason != "its identity spoke1 is blocked" {
+	again := hub.from("192.0.2.66", "spoke1") // from any address
+	if n := hub.last(NoticeProhibited); n.Identity != "spoke1" ||
+		n.Reason != "its identity spoke1 is blocked" {
 		t.Errorf("said %+v", n)
 	}
 	if again.says(registrationFrom("192.0.2.66", "10.255.0.11")); len(hub.status().Bindings) != 1 {
 		t.Errorf("registered again: %+v", hub.status().Bindings)
 	}
 	hub.handle(Unblock{Identity: "spoke1"})
-	if got := only(t, hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeSuccess {
+	if got := only(
+		t, hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11")),
+	); got.CIEs[0].Code != packet.CodeSuccess {
 		t.Errorf("after the block: %s", got.CIEs[0].Code)
 	}
 	_ = other
@@ -51,7 +56,10 @@ func TestBlockForATime(t *testing.T) {
 	hub := hubAlone(t)
 	hub.handle(Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
 	hub.handle(Block{Identity: "spoke2"})
-	want := []Block{{Identity: "spoke1", Since: hub.w.now, Until: hub.w.now.Add(time.Hour)}, {Identity: "spoke2", Since: hub.w.now}}
+	want := []Block{
+		{Identity: "spoke1", Since: hub.w.now, Until: hub.w.now.Add(time.Hour)},
+		{Identity: "spoke2", Since: hub.w.now},
+	}
 	if d := cmp.Diff(want, hub.engine.Blocked()); d != "" {
 		t.Errorf("blocked (- want, + got):\n%s", d)
 	}
@@ -60,13 +68,13 @@ func TestBlockForATime(t *testing.T) {
 		t.Errorf("a second before the hour: %+v", got)
 	}
 	hub.w.run(time.Second)
-	if got := hub.engine.Blocked(); len(got) != 1 || got[0].Identity != "spoke2" || hub.last(NoticeUnblocked).Identity != "spoke1" {
+	if got := hub.engine.Blocked(); len(got) != 1 || got[0].Identity != "spoke2" ||
+		hub.last(NoticeUnblocked).Identity != "spoke1" {
 		t.Errorf("after the hour: %+v", got)
 	}
 }
 
-// The end of a block that an earlier run saved is a time of the clock, which may be set while it
-// lasts.
+// A saved block ends at a time of the wall clock, even if the clock is set while the block lasts.
 func TestBlockEndsByTheClock(t *testing.T) {
 	hub := hubAlone(t)
 	hub.handle(Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
@@ -78,25 +86,27 @@ func TestBlockEndsByTheClock(t *testing.T) {
 	}
 }
 
-// Blocked again, only the time changes; blocked without a name, nothing.
+// A second block of an identity only changes the time. A block without an identity does nothing.
 func TestBlockAgain(t *testing.T) {
 	hub := hubAlone(t)
 	hub.handle(Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
 	hub.handle(Block{Identity: "Spoke1"})
 	hub.handle(Block{Identity: ""})
 	hub.w.run(2 * time.Hour)
-	if got := hub.engine.Blocked(); len(got) != 1 || !got[0].Until.IsZero() || got[0].Identity != "spoke1" {
+	if got := hub.engine.Blocked(); len(got) != 1 || !got[0].Until.IsZero() ||
+		got[0].Identity != "spoke1" {
 		t.Errorf("blocked: %+v", got)
 	}
 }
 
-// A live shortcut ends on both spokes at once when the hub blocks one of them, and the other closes
-// its SA: the hub takes back the router that it led to.
+// When the hub blocks one of two spokes that have a shortcut, the shortcut ends on both at once.
+// The hub takes back the router that the shortcut led to, and the other spoke closes its SA.
 func TestBlockEndsLiveShortcuts(t *testing.T) {
 	m := newMesh(t)
 	up := func() bool {
 		m.pingPong(m.spoke1, "172.16.1.10", m.spoke2, "172.16.2.10")
-		return m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() && m.spoke2.shortcuts[mustPrefix(lan1)].IsValid()
+		return m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() &&
+			m.spoke2.shortcuts[mustPrefix(lan1)].IsValid()
 	}
 	for range 100 {
 		if up() {
@@ -109,7 +119,8 @@ func TestBlockEndsLiveShortcuts(t *testing.T) {
 	}
 	m.hub.handle(Block{Identity: "spoke2"})
 	m.run(time.Second)
-	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() || m.spoke1.neighbors[addr("10.255.0.12")].IsValid() {
+	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() ||
+		m.spoke1.neighbors[addr("10.255.0.12")].IsValid() {
 		t.Errorf("spoke1 still leads to spoke2: %v %v", m.spoke1.shortcuts, m.spoke1.neighbors)
 	}
 	if m.hasSA(m.spoke1, m.spoke2) || m.hasSA(m.hub, m.spoke2) {
@@ -125,7 +136,7 @@ func TestBlockEndsLiveShortcuts(t *testing.T) {
 	}
 }
 
-// A spoke may block another by itself.
+// A spoke may block another spoke by itself.
 func TestBlockOnASpoke(t *testing.T) {
 	m := newMesh(t)
 	for range 100 {
@@ -136,7 +147,8 @@ func TestBlockOnASpoke(t *testing.T) {
 		t.Fatalf("no shortcut\n%s", m)
 	}
 	m.spoke1.handle(Block{Identity: "spoke2"})
-	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() || !slices.Contains(m.spoke1.closed, m.spoke2.local) {
+	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() ||
+		!slices.Contains(m.spoke1.closed, m.spoke2.local) {
 		t.Errorf("right after: %v, closed %v", m.spoke1.shortcuts, m.spoke1.closed)
 	}
 	m.run(time.Second)
@@ -148,7 +160,8 @@ func TestBlockOnASpoke(t *testing.T) {
 		m.pingPong(m.spoke1, "172.16.1.10", m.spoke2, "172.16.2.10")
 		m.run(50 * time.Millisecond)
 	}
-	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() || m.spoke2.shortcuts[mustPrefix(lan1)].IsValid() {
+	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() ||
+		m.spoke2.shortcuts[mustPrefix(lan1)].IsValid() {
 		t.Errorf("a shortcut came back: %v %v", m.spoke1.shortcuts, m.spoke2.shortcuts)
 	}
 	if way := m.ping(m.spoke1, "172.16.1.10", "172.16.2.10"); len(way) != 3 {
@@ -156,26 +169,36 @@ func TestBlockOnASpoke(t *testing.T) {
 	}
 }
 
-// One identity of several at an address is blocked: its SAs go, those of the others stay.
+// If one of several identities at an address is blocked, its SAs end and those of the others stay.
 func TestBlockOneOfSeveralAtAnAddress(t *testing.T) {
 	hub := hubAlone(t)
-	hub.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke17", SharedWith: []string{"spoke18"}}})
+	hub.handle(PeerSecured{Peer{
+		Interface:  "gre1",
+		NBMA:       addr("192.0.2.11"),
+		Identity:   "spoke17",
+		SharedWith: []string{"spoke18"},
+	}})
 	hub.engine.Handle(hub.w.now, Block{Identity: "spoke17"}, &hub.out)
 	want := []Expelled{{PeerKey{Interface: "gre1", NBMA: addr("192.0.2.11")}, "spoke17"}}
-	if d := cmp.Diff(want, hub.out.Expelled, cmp.Comparer(func(a, b PeerKey) bool { return a == b })); d != "" || len(hub.out.Closed) > 0 {
+	if d := cmp.Diff(
+		want, hub.out.Expelled, cmp.Comparer(func(a, b PeerKey) bool { return a == b }),
+	); d != "" || len(hub.out.Closed) > 0 {
 		t.Errorf("closed %v, expelled (- want, + got):\n%s", hub.out.Closed, d)
 	}
 	hub.out.Reset()
 	hub.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke18"}})
-	if got := only(t, sender{t, hub, "192.0.2.11"}.says(registrationFrom("192.0.2.11", "10.255.0.18"))); got.CIEs[0].Code != packet.CodeSuccess {
+	if got := only(
+		t, sender{t, hub, "192.0.2.11"}.says(registrationFrom("192.0.2.11", "10.255.0.18")),
+	); got.CIEs[0].Code != packet.CodeSuccess {
 		t.Errorf("the other: %s", got.CIEs[0].Code)
 	}
 }
 
-// Rules that are taken away take effect as a block does, but for the next SA: that one stays and
-// may nothing.
+// A rule that is taken away works like a block, but lets the next SA stay: that SA is barred.
 func TestRuleTakenAway(t *testing.T) {
-	hub := hubAlone(t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12", "spoke3: 10.255.0.13"))
+	hub := hubAlone(
+		t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12", "spoke3: 10.255.0.13"),
+	)
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
 	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 	third := hub.client("192.0.2.13", "spoke3", "10.255.0.13")
@@ -187,21 +210,28 @@ func TestRuleTakenAway(t *testing.T) {
 	if !slices.Contains(hub.closed, addr("192.0.2.11")) || len(hub.closed) != 1 {
 		t.Errorf("closed %v", hub.closed)
 	}
-	told := only(t, hub.sentSince(before)) // one purge of both
-	if len(told.CIEs) != 2 || told.DestProtocol != addr("10.255.0.12") || told.CIEs[0].Protocol != addr("10.255.0.11") || told.CIEs[1].Protocol != addr("10.255.0.13") {
+	told := only(t, hub.sentSince(before)) // one purge names both
+	if len(told.CIEs) != 2 || told.DestProtocol != addr("10.255.0.12") ||
+		told.CIEs[0].Protocol != addr("10.255.0.11") ||
+		told.CIEs[1].Protocol != addr("10.255.0.13") {
 		t.Errorf("told %+v", told)
 	}
-	// spoke3 only has another address now, and keeps its SA.
-	if got := only(t, third.says(registrationFrom("192.0.2.13", "10.255.0.13"))); got.CIEs[0].Code != packet.CodeProhibited {
+	// spoke3 now may have another address only, and keeps its SA.
+	if got := only(
+		t, third.says(registrationFrom("192.0.2.13", "10.255.0.13")),
+	); got.CIEs[0].Code != packet.CodeProhibited {
 		t.Errorf("its old address: %s", got.CIEs[0].Code)
 	}
 	spoke := hub.from("192.0.2.11", "spoke1")
-	if got := only(t, spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeProhibited || len(hub.closed) != 1 {
+	if got := only(
+		t, spoke.says(registrationFrom("192.0.2.11", "10.255.0.11")),
+	); got.CIEs[0].Code != packet.CodeProhibited || len(hub.closed) != 1 {
 		t.Errorf("a new SA: %s, closed %v", got.CIEs[0].Code, hub.closed)
 	}
 }
 
-// The word of one NHS that a router is shut out ends what leads there; nobody else's does.
+// If an NHS says that a router is shut out, everything that leads to the router ends. The word of
+// any other router ends nothing.
 func TestWhoMayShutOut(t *testing.T) {
 	for _, c := range []struct {
 		rule, from, says string
@@ -220,7 +250,9 @@ func TestWhoMayShutOut(t *testing.T) {
 			m.spoke1.from(c.from, "mallory")
 		}
 		purge := requestFrom("192.0.2.1", c.says, "10.255.0.11")
-		purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{{PrefixLength: 32, Protocol: addr("10.255.0.12")}}
+		purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{
+			{PrefixLength: 32, Protocol: addr("10.255.0.12")},
+		}
 		if !m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() {
 			t.Fatalf("no shortcut\n%s", m)
 		}
@@ -231,7 +263,7 @@ func TestWhoMayShutOut(t *testing.T) {
 	}
 }
 
-// What was saved of a blocked identity is not restored.
+// What was saved for a blocked identity is not restored.
 func TestRestoreOfBlocked(t *testing.T) {
 	hub := hubAlone(t)
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
@@ -245,8 +277,8 @@ func TestRestoreOfBlocked(t *testing.T) {
 	}
 }
 
-// A router that asked under another name, and was answered, is shut out by its NBMA address; an NHS
-// is not, whatever the purge says.
+// A router that asked under another overlay address and got an answer is shut out by its NBMA
+// address. An NHS is never shut out in this way, whatever the purge says.
 func TestShutOutByNBMAAddress(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	hub.says(requestFrom("192.0.2.66", "10.255.0.99", "172.16.1.10"))
@@ -255,9 +287,12 @@ func TestShutOutByNBMAAddress(t *testing.T) {
 		t.Fatalf("not admitted after the question: %v", spoke.admits)
 	}
 	purge := requestFrom("192.0.2.1", "10.255.0.1", "10.255.0.11")
-	purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{{PrefixLength: 32, Protocol: addr("10.255.0.66"), NBMA: addr("192.0.2.66")}}
+	purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{
+		{PrefixLength: 32, Protocol: addr("10.255.0.66"), NBMA: addr("192.0.2.66")},
+	}
 	hub.says(purge)
-	if spoke.admits[addr("192.0.2.66")].NBMA.IsValid() || !slices.Contains(spoke.closed, addr("192.0.2.66")) {
+	if spoke.admits[addr("192.0.2.66")].NBMA.IsValid() ||
+		!slices.Contains(spoke.closed, addr("192.0.2.66")) {
 		t.Errorf("admitted %v, closed %v", spoke.admits, spoke.closed)
 	}
 	purge.CIEs[0].NBMA = addr("192.0.2.1")
@@ -267,11 +302,13 @@ func TestShutOutByNBMAAddress(t *testing.T) {
 	}
 }
 
-// A block ends admission at once, also where there is a reason for it that stays: a static map, an
-// NHS. Unblocked, who is there then is admitted again.
+// A block ends admission at once, even where a lasting reason stays, such as a static map or an
+// NHS. When the block is taken back, the router that is there is admitted again.
 func TestBlockEndsAdmission(t *testing.T) {
 	m := newMesh(t, func(c *InterfaceConfig) { c.Server = true })
-	m.hub.configure(func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.77"), NBMA: addr("192.0.2.12")}} })
+	m.hub.configure(func(c *InterfaceConfig) {
+		c.Maps = []Map{{Protocol: addr("10.255.0.77"), NBMA: addr("192.0.2.12")}}
+	})
 	if !m.hub.admits[addr("192.0.2.12")].NBMA.IsValid() || !m.spoke1.admits[addr("192.0.2.1")].NHS {
 		t.Fatalf("admitted: %v, %v", m.hub.admits, m.spoke1.admits)
 	}
@@ -287,17 +324,22 @@ func TestBlockEndsAdmission(t *testing.T) {
 	m.spoke1.handle(Unblock{Identity: "hub"})
 	m.hub.handle(Unblock{Identity: "spoke2"})
 	m.until("all is as before", time.Minute, func() bool {
-		return m.spoke1.registered() && m.spoke2.registered() && m.spoke1.admits[addr("192.0.2.1")].NHS && m.hub.admits[addr("192.0.2.12")].NBMA.IsValid()
+		return m.spoke1.registered() && m.spoke2.registered() &&
+			m.spoke1.admits[addr("192.0.2.1")].NHS &&
+			m.hub.admits[addr("192.0.2.12")].NBMA.IsValid()
 	})
 }
 
-// Who is blocked while a restart of strongSwan has his SA in the kernel only, and comes back, has
-// nothing left that waited for him.
+// If a router is blocked while its SA is only in the kernel, after a restart of strongSwan, nothing
+// waits for the router when it comes back.
 func TestBlockedWhileUnlisted(t *testing.T) {
 	n, hub := spokeAlone(t)
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
-	n.handle(PeersSecured{Interface: "gre1", Peers: []Peer{{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}}})
+	n.handle(PeersSecured{
+		Interface: "gre1",
+		Peers:     []Peer{{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}},
+	})
 	if len(n.shortcuts) != 1 {
 		t.Fatalf("the restart ended the shortcut: %v", n.shortcuts)
 	}

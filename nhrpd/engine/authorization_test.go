@@ -10,8 +10,8 @@ import (
 	"cygnet/nhrpd/policy"
 )
 
-// allowing gives an interface rules: "IDENTITY: ADDRESS", then "announce PREFIX" and "no shortcut"
-// as needed, each with commas between.
+// allowing gives an interface rules. Each is "IDENTITY: ADDRESS", followed by "announce PREFIX" and
+// "no shortcut" as needed, separated by commas.
 func allowing(t testing.TB, rules ...string) func(*InterfaceConfig) {
 	t.Helper()
 	var list []policy.Rule
@@ -44,8 +44,7 @@ func allowing(t testing.TB, rules ...string) func(*InterfaceConfig) {
 	return func(c *InterfaceConfig) { c.Policy, c.Limits.Prefixes = compiled, 10 }
 }
 
-// Who may register what: the rule of the proven identity decides, whatever the packet says of
-// itself.
+// The rule of the proven identity decides what a router may register, whatever the packet says.
 func TestRegistrationByRule(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
 	for _, c := range []struct {
@@ -54,20 +53,37 @@ func TestRegistrationByRule(t *testing.T) {
 		says              string
 	}{
 		{"spoke17", "10.255.0.17", packet.CodeSuccess, ""},
-		{"spoke17", "10.255.0.18", packet.CodeProhibited, `rule "spoke{n}" (test) gives spoke17 the address 10.255.0.17, not 10.255.0.18`},
+		{
+			"spoke17", "10.255.0.18", packet.CodeProhibited,
+			`rule "spoke{n}" (test) gives spoke17 the address 10.255.0.17, not 10.255.0.18`,
+		},
 		{"SPOKE17", "10.255.0.17", packet.CodeSuccess, ""},
-		{"mallory", "10.255.0.17", packet.CodeProhibited, "no peer rule matches its identity mallory"},
-		{"spoke300", "10.255.0.44", packet.CodeProhibited, `rule "spoke{n}" (test) gives spoke300 the address nothing, not 10.255.0.44`},
+		{
+			"mallory", "10.255.0.17", packet.CodeProhibited,
+			"no peer rule matches its identity mallory",
+		},
+		{
+			"spoke300", "10.255.0.44", packet.CodeProhibited,
+			`rule "spoke{n}" (test) gives spoke300 the address nothing, not 10.255.0.44`,
+		},
 	} {
 		node := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
-		reply := only(t, node.from("192.0.2.66", c.identity).says(registrationFrom("192.0.2.66", c.overlay)))
-		if got := reply.CIEs[0]; got.Code != c.want || c.want != packet.CodeSuccess && got.HoldingTime != 0 {
-			t.Errorf("%s as %s: code %s for %d s, want %s", c.identity, c.overlay, got.Code, got.HoldingTime, c.want)
+		reply := only(
+			t, node.from("192.0.2.66", c.identity).says(registrationFrom("192.0.2.66", c.overlay)),
+		)
+		if got := reply.CIEs[0]; got.Code != c.want ||
+			c.want != packet.CodeSuccess && got.HoldingTime != 0 {
+			t.Errorf(
+				"%s as %s: code %s for %d s, want %s",
+				c.identity, c.overlay, got.Code, got.HoldingTime, c.want,
+			)
 		}
-		if got := node.last(NoticeRejected).Reason; c.says != "" && got != "registration refused: "+c.says {
+		if got := node.last(NoticeRejected).Reason; c.says != "" &&
+			got != "registration refused: "+c.says {
 			t.Errorf("%s as %s: said %q", c.identity, c.overlay, got)
 		}
-		if c.want != packet.CodeSuccess && (len(node.status().Bindings) > 0 || len(node.neighbors) > 0) {
+		if c.want != packet.CodeSuccess &&
+			(len(node.status().Bindings) > 0 || len(node.neighbors) > 0) {
 			t.Errorf("%s as %s is remembered: %+v", c.identity, c.overlay, node.status().Bindings)
 		}
 	}
@@ -76,12 +92,14 @@ func TestRegistrationByRule(t *testing.T) {
 	}
 }
 
-// Who asks again and again is answered each time, and told to the log a few times.
+// A router that asks again and again gets a reply each time, and only a few log entries.
 func TestRefusalsAreLimitedInTheLog(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
 	mallory := hub.from("192.0.2.66", "mallory")
 	for range 50 {
-		if got := only(t, mallory.says(registrationFrom("192.0.2.66", "10.255.0.17"))); got.CIEs[0].Code != packet.CodeProhibited {
+		if got := only(
+			t, mallory.says(registrationFrom("192.0.2.66", "10.255.0.17")),
+		); got.CIEs[0].Code != packet.CodeProhibited {
 			t.Fatalf("answered %s", got.CIEs[0].Code)
 		}
 	}
@@ -90,7 +108,8 @@ func TestRefusalsAreLimitedInTheLog(t *testing.T) {
 	}
 }
 
-// Announced prefixes: where rule and accept are given both must allow it, else the one that is.
+// If both a rule and accept are given, both must allow an announced prefix; otherwise the one that
+// is given decides.
 func TestAnnouncementByRule(t *testing.T) {
 	for _, c := range []struct {
 		rule, rules, accept string
@@ -99,11 +118,26 @@ func TestAnnouncementByRule(t *testing.T) {
 		{"neither", "spoke1: 10.255.0.11", "", packet.CodeProhibited},
 		{"accept alone", "spoke1: 10.255.0.11", "172.16.0.0/12", packet.CodeSuccess},
 		{"the rule alone", "spoke1: 10.255.0.11, announce 172.16.1.0/24", "", packet.CodeSuccess},
-		{"the rule alone, another prefix", "spoke1: 10.255.0.11, announce 172.16.2.0/24", "", packet.CodeProhibited},
-		{"both", "spoke1: 10.255.0.11, announce 172.16.0.0/16", "172.16.0.0/12", packet.CodeSuccess},
-		{"both, accept says no", "spoke1: 10.255.0.11, announce 172.16.0.0/16", "172.17.0.0/16", packet.CodeProhibited},
-		{"both, the rule says no", "spoke1: 10.255.0.11, announce 172.17.0.0/16", "172.16.0.0/12", packet.CodeProhibited},
-		{"wider than the rule", "spoke1: 10.255.0.11, announce 172.16.1.0/25", "", packet.CodeProhibited},
+		{
+			"the rule alone, another prefix", "spoke1: 10.255.0.11, announce 172.16.2.0/24", "",
+			packet.CodeProhibited,
+		},
+		{
+			"both", "spoke1: 10.255.0.11, announce 172.16.0.0/16", "172.16.0.0/12",
+			packet.CodeSuccess,
+		},
+		{
+			"both, accept says no", "spoke1: 10.255.0.11, announce 172.16.0.0/16", "172.17.0.0/16",
+			packet.CodeProhibited,
+		},
+		{
+			"both, the rule says no", "spoke1: 10.255.0.11, announce 172.17.0.0/16",
+			"172.16.0.0/12", packet.CodeProhibited,
+		},
+		{
+			"wider than the rule", "spoke1: 10.255.0.11, announce 172.16.1.0/25", "",
+			packet.CodeProhibited,
+		},
 	} {
 		cfg := hubConfig()
 		allowing(t, c.rules)(&cfg)
@@ -112,7 +146,9 @@ func TestAnnouncementByRule(t *testing.T) {
 		}
 		hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
 		spoke := hub.client("192.0.2.11", "spoke1", "10.255.0.11")
-		if got := only(t, spoke.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))); got.CIEs[0].Code != c.want {
+		if got := only(
+			t, spoke.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1)),
+		); got.CIEs[0].Code != c.want {
 			t.Errorf("%s: %s: %s", c.rule, got.CIEs[0].Code, hub.last(NoticeRejected).Reason)
 		}
 		if led := len(hub.shortcuts) > 0; led != (c.want == packet.CodeSuccess) {
@@ -121,8 +157,8 @@ func TestAnnouncementByRule(t *testing.T) {
 	}
 }
 
-// A peer without a rule that has an SA may nothing: what it asks is refused with code 4, what it
-// tells is dropped, nothing is remembered, and its SA is not fought about.
+// A peer that has an SA and no rule may do nothing: its requests are refused with code 4, its other
+// messages are dropped, and nothing of them is remembered. Its SA stays.
 func TestIdentityWithoutRule(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
 	hub.client("192.0.2.12", "spoke12", "10.255.0.12")
@@ -131,11 +167,15 @@ func TestIdentityWithoutRule(t *testing.T) {
 	if reply.Type != packet.ResolutionReply || reply.CIEs[0].Code != packet.CodeProhibited {
 		t.Errorf("a resolution: %s %s", reply.Type, reply.CIEs[0].Code)
 	}
-	if got := mallory.says(requestFrom("192.0.2.66", "10.255.0.66", "10.255.0.12")); only(t, got).CIEs[0].Code != packet.CodeProhibited {
+	if got := mallory.says(requestFrom(
+		"192.0.2.66", "10.255.0.66", "10.255.0.12",
+	)); only(t, got).CIEs[0].Code != packet.CodeProhibited {
 		t.Errorf("a resolution of another client: %+v", got)
 	}
 	purge := requestFrom("192.0.2.66", "10.255.0.12", "10.255.0.1")
-	purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{{PrefixLength: 32, Protocol: addr("10.255.0.12")}}
+	purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{
+		{PrefixLength: 32, Protocol: addr("10.255.0.12")},
+	}
 	if got := mallory.says(purge); len(got) > 0 || dropped(hub, dropProhibited) == 0 {
 		t.Errorf("a purge: %v, dropped %v", typesOf(got), hub.engine.Stats().Dropped)
 	}
@@ -145,20 +185,34 @@ func TestIdentityWithoutRule(t *testing.T) {
 	if len(hub.closed) > 0 {
 		t.Errorf("closed %v", hub.closed)
 	}
-	i := slices.IndexFunc(hub.status().Peers, func(p PeerStatus) bool { return p.Identity == "mallory" })
+	i := slices.IndexFunc(hub.status().Peers, func(p PeerStatus) bool {
+		return p.Identity == "mallory"
+	})
 	if i < 0 || hub.status().Peers[i].Prohibited != "no peer rule matches its identity mallory" {
 		t.Errorf("status %+v", hub.status().Peers)
 	}
 }
 
-// A hub with rules does not send the traffic of a spoke that is to have no shortcuts on its own
-// way, from neither end.
+// If a rule allows a spoke no shortcuts, the hub sends no indications about its traffic and refuses
+// the questions, from either end.
 func TestNoShortcutThroughTheHub(t *testing.T) {
-	hub := hubAlone(t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12, no shortcut"), func(c *InterfaceConfig) { c.Redirect = true })
-	one, two := hub.client("192.0.2.11", "spoke1", "10.255.0.11"), hub.client("192.0.2.12", "spoke2", "10.255.0.12")
+	hub := hubAlone(
+		t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12, no shortcut"),
+		func(c *InterfaceConfig) { c.Redirect = true },
+	)
+	one, two := hub.client("192.0.2.11", "spoke1", "10.255.0.11"),
+		hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 	before := len(hub.sent)
-	hub.handle(Redirected{Interface: "gre1", From: addr("192.0.2.11"), Packet: ipv4(addr("172.16.1.10"), addr("172.16.2.10"))})
-	hub.handle(Redirected{Interface: "gre1", From: addr("192.0.2.12"), Packet: ipv4(addr("172.16.2.10"), addr("172.16.1.10"))})
+	hub.handle(Redirected{
+		Interface: "gre1",
+		From:      addr("192.0.2.11"),
+		Packet:    ipv4(addr("172.16.1.10"), addr("172.16.2.10")),
+	})
+	hub.handle(Redirected{
+		Interface: "gre1",
+		From:      addr("192.0.2.12"),
+		Packet:    ipv4(addr("172.16.2.10"), addr("172.16.1.10")),
+	})
 	if got := hub.sentSince(before); len(got) > 0 {
 		t.Errorf("indications: %v", typesOf(got))
 	}
@@ -166,14 +220,15 @@ func TestNoShortcutThroughTheHub(t *testing.T) {
 		one.says(requestFrom("192.0.2.11", "10.255.0.11", "172.16.2.10")),
 		two.says(requestFrom("192.0.2.12", "10.255.0.12", "172.16.1.10")),
 	} {
-		if p := only(t, reply); p.Type != packet.ResolutionReply || p.CIEs[0].Code != packet.CodeProhibited {
+		if p := only(t, reply); p.Type != packet.ResolutionReply ||
+			p.CIEs[0].Code != packet.CodeProhibited {
 			t.Errorf("a resolution: %s %+v", p.Type, p.CIEs)
 		}
 	}
 }
 
-// policyMesh is a mesh whose spokes have rules; who identifies himself otherwise than by the name
-// of his node is played by a test.
+// policyMesh returns a mesh whose spokes have rules. A spoke whose identity is not its node's name
+// is played by the test.
 func policyMesh(t testing.TB, spoke1, spoke2 []string) mesh {
 	return newMesh(t, func(c *InterfaceConfig) {
 		switch c.Address.Addr() {
@@ -185,8 +240,9 @@ func policyMesh(t testing.TB, spoke1, spoke2 []string) mesh {
 	})
 }
 
-// A spoke's own rules: it neither answers nor installs what leads to a router that is not whom the
-// answer names, or is to have no shortcut. Traffic stays on the hub, and nobody insists.
+// A spoke applies its own rules. It gives and installs no answer that leads to a router which may
+// not have the overlay address in the answer, or may have no shortcut. Traffic stays on the hub,
+// and no router keeps asking.
 func TestSpokesDecideThemselves(t *testing.T) {
 	all := []string{"hub: 10.255.0.1", "spoke1: 10.255.0.11", "spoke2: 10.255.0.12"}
 	for _, c := range []struct {
@@ -197,11 +253,26 @@ func TestSpokesDecideThemselves(t *testing.T) {
 		{"both allow it", all, all, true},
 		{"the requester has no rule for the responder", []string{"hub: 10.255.0.1"}, all, false},
 		{"the responder has no rule for the requester", all, []string{"hub: 10.255.0.1"}, false},
-		{"the responder has another address by the requester's rule", []string{"hub: 10.255.0.1", "spoke2: 10.255.0.99"}, all, false},
-		{"the requester has another by the responder's", all, []string{"hub: 10.255.0.1", "spoke1: 10.255.0.99"}, false},
-		{"no shortcuts to the responder", []string{"hub: 10.255.0.1", "spoke2: 10.255.0.12, no shortcut"}, all, false},
-		{"no shortcuts to the requester", all, []string{"hub: 10.255.0.1", "spoke1: 10.255.0.11, no shortcut"}, false},
-		{"the hub's rule on shortcuts is about the hub only", []string{"hub: 10.255.0.1, no shortcut", "spoke2: 10.255.0.12"}, all, true},
+		{
+			"the responder has another address by the requester's rule",
+			[]string{"hub: 10.255.0.1", "spoke2: 10.255.0.99"}, all, false,
+		},
+		{
+			"the requester has another by the responder's", all,
+			[]string{"hub: 10.255.0.1", "spoke1: 10.255.0.99"}, false,
+		},
+		{
+			"no shortcuts to the responder",
+			[]string{"hub: 10.255.0.1", "spoke2: 10.255.0.12, no shortcut"}, all, false,
+		},
+		{
+			"no shortcuts to the requester", all,
+			[]string{"hub: 10.255.0.1", "spoke1: 10.255.0.11, no shortcut"}, false,
+		},
+		{
+			"the hub's rule on shortcuts is about the hub only",
+			[]string{"hub: 10.255.0.1, no shortcut", "spoke2: 10.255.0.12"}, all, true,
+		},
 	} {
 		m := policyMesh(t, c.spoke1, c.spoke2)
 		for range 50 {
@@ -222,15 +293,18 @@ func TestSpokesDecideThemselves(t *testing.T) {
 	}
 }
 
-// Who is at an NHS's address and may not have its overlay address is no NHS: nothing is registered
-// with it, nothing sent to it.
+// A router at an NHS's address that may not have the NHS's overlay address is no NHS: the spoke
+// does not register with it and sends it nothing.
 func TestImpostorOfTheHub(t *testing.T) {
 	for _, c := range []struct {
 		rule string
 		nhs  NHSConfig
 	}{
 		{"another has no rule", NHSConfig{Name: "192.0.2.1"}},
-		{"another may be something else", NHSConfig{Name: "192.0.2.1", Protocol: addr("10.255.0.1")}},
+		{
+			"another may be something else",
+			NHSConfig{Name: "192.0.2.1", Protocol: addr("10.255.0.1")},
+		},
 	} {
 		cfg := spokeConfig("10.255.0.11/24")
 		cfg.NHS = []NHSConfig{c.nhs}
@@ -243,22 +317,30 @@ func TestImpostorOfTheHub(t *testing.T) {
 		n.from("192.0.2.1", "spoke66")
 		n.w.run(time.Minute)
 		if len(n.sent) > 0 || len(n.neighbors) > 0 || len(n.admits) > 0 {
-			t.Errorf("%s: sent %d packets, neighbours %v, admitted %v", c.rule, len(n.sent), n.neighbors, n.admits)
+			t.Errorf(
+				"%s: sent %d packets, neighbours %v, admitted %v",
+				c.rule, len(n.sent), n.neighbors, n.admits,
+			)
 		}
-		if st := n.status().NHS[0]; st.State != NHSSecuring || !strings.Contains(st.Error, "may not be it") {
+		if st := n.status().NHS[0]; st.State != NHSSecuring ||
+			!strings.Contains(st.Error, "may not be it") {
 			t.Errorf("%s: %+v", c.rule, st)
 		}
-		// The right one later is enough.
+		// When the real NHS is there later, the spoke registers.
 		n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "gone"})
 		hub := n.from("192.0.2.1", "hub")
 		hub.says(acceptance(only(t, n.sentSince(0))))
 		if !n.registered() || !n.admits[addr("192.0.2.1")].NHS {
-			t.Errorf("%s: not registered with the hub: %+v, admitted %v", c.rule, n.status().NHS, n.admits)
+			t.Errorf(
+				"%s: not registered with the hub: %+v, admitted %v",
+				c.rule, n.status().NHS, n.admits,
+			)
 		}
 	}
 }
 
-// An NHS whose overlay address is learned must be one that the identity may have.
+// If an NHS's overlay address is learned from its reply, the rules must allow it to the NHS's
+// identity.
 func TestLearnedAddressOfTheHub(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
 	allowing(t, "hub: 10.255.0.2")(&cfg)
@@ -269,8 +351,8 @@ func TestLearnedAddressOfTheHub(t *testing.T) {
 	}
 }
 
-// Two routers with one identity and one address: the last to come is served, the other is refused
-// as long as that is there, and nothing flaps.
+// Of two routers with one identity and one overlay address, the hub serves the one that came last.
+// It refuses the other one for as long as that is there, and nothing flaps.
 func TestTwoRoutersWithOneIdentity(t *testing.T) {
 	hub := hubAlone(t)
 	first := hub.from("192.0.2.11", "spoke")
@@ -278,15 +360,21 @@ func TestTwoRoutersWithOneIdentity(t *testing.T) {
 	hub.w.run(time.Second)
 	second := hub.from("192.0.2.12", "spoke")
 	hub.w.run(time.Second)
-	if got := only(t, second.says(registrationFrom("192.0.2.12", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeSuccess {
+	if got := only(
+		t, second.says(registrationFrom("192.0.2.12", "10.255.0.11")),
+	); got.CIEs[0].Code != packet.CodeSuccess {
 		t.Fatalf("a move is refused: %s", got.CIEs[0].Code)
 	}
 	for range 20 {
 		hub.w.run(20 * time.Second)
-		if got := only(t, first.says(registrationFrom("192.0.2.11", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeUniqueRegistered {
+		if got := only(
+			t, first.says(registrationFrom("192.0.2.11", "10.255.0.11")),
+		); got.CIEs[0].Code != packet.CodeUniqueRegistered {
 			t.Fatalf("the first: %s", got.CIEs[0].Code)
 		}
-		if got := only(t, second.says(registrationFrom("192.0.2.12", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeSuccess {
+		if got := only(
+			t, second.says(registrationFrom("192.0.2.12", "10.255.0.11")),
+		); got.CIEs[0].Code != packet.CodeSuccess {
 			t.Fatalf("the second: %s", got.CIEs[0].Code)
 		}
 	}
@@ -294,12 +382,14 @@ func TestTwoRoutersWithOneIdentity(t *testing.T) {
 		t.Errorf("moved %d times, to %v", hub.has(NoticeMoved), hub.neighbors)
 	}
 	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"})
-	if got := only(t, first.says(registrationFrom("192.0.2.11", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeSuccess {
+	if got := only(
+		t, first.says(registrationFrom("192.0.2.11", "10.255.0.11")),
+	); got.CIEs[0].Code != packet.CodeSuccess {
 		t.Errorf("the first, once the second is gone: %s", got.CIEs[0].Code)
 	}
 }
 
-// A router that goes to another address and comes back with a new SA is served at once.
+// A router that moves to another address and comes back with a new SA is served at once.
 func TestMoveThereAndBack(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke").says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -307,20 +397,33 @@ func TestMoveThereAndBack(t *testing.T) {
 	hub.from("192.0.2.12", "spoke").says(registrationFrom("192.0.2.12", "10.255.0.11"))
 	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead"})
 	hub.w.run(time.Minute)
-	got := only(t, hub.from("192.0.2.11", "spoke").says(registrationFrom("192.0.2.11", "10.255.0.11")))
-	if got.CIEs[0].Code != packet.CodeSuccess || hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.11") {
+	got := only(
+		t, hub.from("192.0.2.11", "spoke").says(registrationFrom("192.0.2.11", "10.255.0.11")),
+	)
+	if got.CIEs[0].Code != packet.CodeSuccess ||
+		hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.11") {
 		t.Errorf("back again: %s, %v", got.CIEs[0].Code, hub.neighbors)
 	}
 }
 
-// With several routers behind one address, one of which may have the overlay address, it is
-// registered for that one.
+// If several routers are behind one address, and one of them may have the overlay address, the
+// registration counts for that one.
 func TestRuleOfOneOfSeveralAtAnAddress(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
-	hub.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke17", SharedWith: []string{"spoke18"}}})
+	hub.handle(PeerSecured{Peer{
+		Interface:  "gre1",
+		NBMA:       addr("192.0.2.11"),
+		Identity:   "spoke17",
+		SharedWith: []string{"spoke18"},
+	}})
 	s := sender{t, hub, "192.0.2.11"}
-	for overlay, want := range map[string]packet.Code{"10.255.0.18": packet.CodeSuccess, "10.255.0.19": packet.CodeProhibited} {
-		if got := only(t, s.says(registrationFrom("192.0.2.11", overlay))); got.CIEs[0].Code != want {
+	for overlay, want := range map[string]packet.Code{
+		"10.255.0.18": packet.CodeSuccess,
+		"10.255.0.19": packet.CodeProhibited,
+	} {
+		if got := only(
+			t, s.says(registrationFrom("192.0.2.11", overlay)),
+		); got.CIEs[0].Code != want {
 			t.Errorf("%s: %s", overlay, got.CIEs[0].Code)
 		}
 	}
@@ -329,7 +432,7 @@ func TestRuleOfOneOfSeveralAtAnAddress(t *testing.T) {
 	}
 }
 
-// Rules that only moved in the file change nothing, but what is said names their new place.
+// Rules that only moved within the file change nothing, but refusals name their new place.
 func TestRulesMovedInTheFile(t *testing.T) {
 	at := func(source string) func(*InterfaceConfig) {
 		p, err := policy.ParsePattern("spoke1")
@@ -343,7 +446,8 @@ func TestRulesMovedInTheFile(t *testing.T) {
 	spoke := hub.from("192.0.2.11", "spoke1")
 	hub.configure(at("file:9"))
 	spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
-	if got := hub.last(NoticeRejected).Reason; !strings.Contains(got, "(file:9)") || len(hub.closed) > 0 {
+	if got := hub.last(NoticeRejected).Reason; !strings.Contains(got, "(file:9)") ||
+		len(hub.closed) > 0 {
 		t.Errorf("said %q, closed %v", got, hub.closed)
 	}
 }

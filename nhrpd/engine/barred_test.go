@@ -5,15 +5,22 @@ import (
 	"time"
 )
 
-// Of two routers behind one NAT address one is blocked. When only that one is left there, what
-// rested on the other ends with its SA: the shortcut at once, its registration after the grace.
+// Of two routers behind one NAT address, one is blocked and the other goes. What depended on the
+// other ends with its SA: its shortcut at once, its registration after the grace time.
 func TestOnlyTheBlockedRouterIsLeft(t *testing.T) {
 	at := func(identity string, others ...string) PeerSecured {
-		return PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.13"), Identity: identity, SharedWith: others}}
+		return PeerSecured{Peer{
+			Interface:  "gre1",
+			NBMA:       addr("192.0.2.13"),
+			Identity:   identity,
+			SharedWith: others,
+		}}
 	}
 	n, hub := spokeAlone(t)
 	n.handle(Block{Identity: "a"})
-	hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.13"))
+	hub.says(answerTo(
+		only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.13",
+	))
 	separating := at("a", "b")
 	separating.Peer.Separating = true
 	n.handle(separating)

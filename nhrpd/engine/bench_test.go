@@ -7,8 +7,11 @@ import (
 	"time"
 )
 
-// newClients makes a hub with as many registered clients, and their registrations.
-func newClients(tb testing.TB, count int, change ...func(*InterfaceConfig)) (*node, []netip.Addr, [][]byte) {
+// newClients returns a hub with that many registered clients, the clients' NBMA addresses, and
+// their registrations.
+func newClients(
+	tb testing.TB, count int, change ...func(*InterfaceConfig),
+) (*node, []netip.Addr, [][]byte) {
 	cfg := InterfaceConfig{
 		Name:        "gre1",
 		Address:     mustPrefix("10.128.0.1/9"),
@@ -18,7 +21,16 @@ func newClients(tb testing.TB, count int, change ...func(*InterfaceConfig)) (*no
 		IdleTime:    5 * time.Minute,
 		MTU:         1400,
 		Server:      true,
-		Limits:      Limits{Bindings: 2 * count, Shortcuts: 10, Answers: 10, Held: 10, Indications: 10, Errors: 10, Requests: 1000, Transit: 1000},
+		Limits: Limits{
+			Bindings:    2 * count,
+			Shortcuts:   10,
+			Answers:     10,
+			Held:        10,
+			Indications: 10,
+			Errors:      10,
+			Requests:    1000,
+			Transit:     1000,
+		},
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -29,7 +41,9 @@ func newClients(tb testing.TB, count int, change ...func(*InterfaceConfig)) (*no
 	for i := range count {
 		nbma := netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)})
 		hub.from(nbma.String(), fmt.Sprint("client", i))
-		p := registrationFrom(nbma.String(), netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)}).String())
+		p := registrationFrom(
+			nbma.String(), netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)}).String(),
+		)
 		data, err := p.Append(nil)
 		if err != nil {
 			tb.Fatal(err)
@@ -61,7 +75,7 @@ func TestRefreshDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// What a refresh costs hardly depends on how many clients there are.
+// The cost of a refresh hardly depends on the number of clients.
 func BenchmarkRegistrationRefresh(b *testing.B) {
 	for _, clients := range []int{1000, 10000} {
 		b.Run(fmt.Sprint(clients, " clients"), func(b *testing.B) {

@@ -11,10 +11,12 @@ import (
 	"cygnet/nhrpd/engine/ratelimit"
 )
 
-// broken says which invariant does not hold.
+// broken returns an error that names the invariant that does not hold, or nil.
 func (n *node) broken() error {
 	ifc := n.engine.ifaces["gre1"]
-	return cmp.Or(n.brokenRoutes(ifc), n.brokenLimits(ifc), n.brokenPeers(ifc), n.brokenAdmission(ifc))
+	return cmp.Or(
+		n.brokenRoutes(ifc), n.brokenLimits(ifc), n.brokenPeers(ifc), n.brokenAdmission(ifc),
+	)
 }
 
 func (n *node) brokenRoutes(ifc *iface) error {
@@ -49,14 +51,15 @@ func (n *node) brokenRoutes(ifc *iface) error {
 	return nil
 }
 
-// brokenHostRoute reports whether a host route leads to a router that is not wanted, or would draw
-// the traffic of somebody else.
+// brokenHostRoute returns an error if a host route leads to a router that is not wanted, to this
+// router itself, or to an address that no other route leads into the tunnel.
 func (n *node) brokenHostRoute(ifc *iface, router netip.Addr) error {
 	have := ifc.neighbors[router]
 	switch {
 	case have == nil || !have.routed || ifc.onLink(router):
 		return fmt.Errorf("host route to %s, neighbour %+v", router, have)
-	case have.best().rank == rankRelay, have.best().rank == rankShortcut && !n.engine.leadsTo(ifc, router):
+	case have.best().rank == rankRelay, have.best().rank == rankShortcut &&
+		!n.engine.leadsTo(ifc, router):
 		return fmt.Errorf("host route to %s, which nothing leads to", router)
 	case router == ifc.overlay() || n.engine.table(ifc).IsLocal(router):
 		return fmt.Errorf("host route to our own address %s", router)
@@ -68,11 +71,19 @@ func (n *node) brokenLimits(ifc *iface) error {
 	l := ifc.cfg.Limits
 	goodbyes := 0
 	if ifc.leaving {
-		goodbyes = 2 * len(ifc.nhs) // beside those for answers
+		goodbyes = 2 * len(ifc.nhs) // beside the purges of answers
 	}
-	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts || len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
-		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts || len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes || len(ifc.relays) > relaysPerShortcut*l.Shortcuts {
-		return fmt.Errorf("a table is over its limit: bindings %d shortcuts %d answers %d held %d requests %d unresolved %d purges %d announced %d relays %d leaving %v", len(ifc.bindings), len(ifc.shortcuts), len(ifc.answers), len(ifc.held), len(ifc.requests), len(ifc.unresolved), len(ifc.purges), len(ifc.announced), len(ifc.relays), ifc.leaving)
+	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts ||
+		len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
+		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts ||
+		len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes ||
+		len(ifc.relays) > relaysPerShortcut*l.Shortcuts {
+		return fmt.Errorf(
+			"a table is over its limit: bindings %d shortcuts %d answers %d held %d requests %d unresolved %d purges %d announced %d relays %d leaving %v",
+			len(ifc.bindings), len(ifc.shortcuts), len(ifc.answers), len(ifc.held),
+			len(ifc.requests), len(ifc.unresolved), len(ifc.purges), len(ifc.announced),
+			len(ifc.relays), ifc.leaving,
+		)
 	}
 	if len(ifc.owners) > l.Bindings {
 		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.owners))
@@ -84,8 +95,11 @@ func (n *node) brokenLimits(ifc *iface) error {
 		return err
 	}
 	r := &ifc.revocations
-	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) || len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.IsSet()) {
-		return fmt.Errorf("%d revoked routers are remembered for %d clients", len(r.list), len(r.hearers))
+	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) ||
+		len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.IsSet()) {
+		return fmt.Errorf(
+			"%d revoked routers are remembered for %d clients", len(r.list), len(r.hearers),
+		)
 	}
 	if err := brokenSeparation(ifc); err != nil {
 		return err
@@ -96,9 +110,10 @@ func (n *node) brokenLimits(ifc *iface) error {
 	return brokenShares(ifc)
 }
 
-// brokenShares says where a share is not what the tables amount to, or over its limit.
+// brokenShares returns an error if a share differs from what the tables hold, or is over its limit.
 func brokenShares(ifc *iface) error {
-	answers, addresses, prefixes := ratelimit.Shares[holder]{}, ratelimit.Shares[holder]{}, ratelimit.Shares[holder]{}
+	answers, addresses, prefixes := ratelimit.Shares[holder]{}, ratelimit.Shares[holder]{},
+		ratelimit.Shares[holder]{}
 	for _, a := range ifc.answers {
 		if a.asker != (holder{}) {
 			answers.Take(a.asker)
@@ -136,8 +151,8 @@ func brokenShares(ifc *iface) error {
 	return nil
 }
 
-// brokenSeparation reports whether more is remembered of routers that were told apart than when it
-// last happened and shortly before.
+// brokenSeparation returns an error if an address whose routers were told apart is remembered for
+// longer than it has to be.
 func brokenSeparation(ifc *iface) error {
 	times := slices.SortedFunc(maps.Values(ifc.separated), time.Time.Compare)
 	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= separationTime {
@@ -168,7 +183,7 @@ func (n *node) brokenPeers(ifc *iface) error {
 		places = append(places, ifc.real(nbma))
 	}
 	slices.SortFunc(places, byAddr)
-	ifc.peerInside(netip.Prefix{}) // makes the index
+	ifc.peerInside(netip.Prefix{}) // the first call makes the index
 	var indexed []netip.Addr
 	for r := range ifc.underlay.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
 		indexed = append(indexed, r.Prefix.Addr())
@@ -184,7 +199,7 @@ func (n *node) brokenPeers(ifc *iface) error {
 	return nil
 }
 
-// brokenAdmission reports whether data is taken from others than it should be.
+// brokenAdmission returns an error if the kernel takes data from other routers than it should.
 func (n *node) brokenAdmission(ifc *iface) error {
 	if len(ifc.admitted) > 2*ifc.cfg.mostAdmitted() {
 		return fmt.Errorf("%d addresses are admitted", len(ifc.admitted))
@@ -209,7 +224,10 @@ func (n *node) brokenAdmission(ifc *iface) error {
 			return fmt.Errorf("%s is admitted: %v, and that was not told", nbma, at.told)
 		}
 		if len(at.reasons) > 0 != reasons[nbma] || len(at.reasons) == 0 && !at.end.IsSet() {
-			return fmt.Errorf("%s is admitted for %d reasons, and that ends: %v", nbma, len(at.reasons), at.end.IsSet())
+			return fmt.Errorf(
+				"%s is admitted for %d reasons, and that ends: %v",
+				nbma, len(at.reasons), at.end.IsSet(),
+			)
 		}
 	}
 	for nbma := range n.admits {
@@ -220,7 +238,7 @@ func (n *node) brokenAdmission(ifc *iface) error {
 	return nil
 }
 
-// brokenAnnounced reports whether the route to an announced prefix must not be there.
+// brokenAnnounced returns an error if the route to an announced prefix must not be there.
 func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 	b := a.owner
 	ifc := b.ifc
@@ -236,7 +254,8 @@ func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 	return nil
 }
 
-// brokenCounts holds what is counted and indexed against what going through everything gives.
+// brokenCounts returns an error if a count or an index differs from what a walk over everything
+// gives.
 func brokenCounts(ifc *iface) error {
 	named := map[netip.Addr][]*peer{}
 	for _, p := range inOrder(ifc.peers, byAddr) {

@@ -10,8 +10,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// announcer is a spoke with prefixes to announce, and its first announcement, which its hub has not
-// answered.
+// announcer returns a spoke with prefixes to announce, the hub that the test plays, and the first
+// announcement, which the hub has not answered.
 func announcer(t testing.TB, prefixes ...string) (*node, sender, packet.Packet) {
 	t.Helper()
 	n, hub := spokeAlone(t, announcing(prefixes...))
@@ -22,9 +22,12 @@ func announcer(t testing.TB, prefixes ...string) (*node, sender, packet.Packet) 
 	return n, hub, sent[1]
 }
 
-// RFC 2332 §5.2.0.1: U allows a single CIE, so prefixes go in a request of their own without it.
+// RFC 2332 §5.2.0.1: a request with U set has a single CIE, so prefixes go in a request of their
+// own without U.
 func TestAnnouncementOnTheWire(t *testing.T) {
-	n, hub := spokeAlone(t, announcing(lan1, "172.17.1.0/24"), func(c *InterfaceConfig) { c.Unique = true })
+	n, hub := spokeAlone(t, announcing(lan1, "172.17.1.0/24"), func(c *InterfaceConfig) {
+		c.Unique = true
+	})
 	got := n.sentSince(0)[1]
 	want := registrationFrom("192.0.2.11", "10.255.0.11")
 	want.RequestID, want.DestProtocol = got.RequestID, addr("10.255.0.1")
@@ -36,19 +39,25 @@ func TestAnnouncementOnTheWire(t *testing.T) {
 	samePacket(t, got, want)
 
 	hub.says(acceptance(got))
-	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1, "172.17.1.0/24"})) || st.Error != "" {
+	if st := n.status().NHS[0]; !slices.Equal(
+		st.Announced, prefixesOf([]string{lan1, "172.17.1.0/24"}),
+	) || st.Error != "" {
 		t.Errorf("%+v", st)
 	}
 	before := len(n.sent)
-	n.w.until("a refresh", 3*time.Minute+20*time.Second, func() bool { return len(n.sent) > before })
+	n.w.until("a refresh", 3*time.Minute+20*time.Second, func() bool {
+		return len(n.sent) > before
+	})
 	hub.says(acceptance(n.sentSince(before)[0]))
-	if got := typesOf(n.sentSince(before)); !slices.Equal(got, []string{"registration request", "registration request"}) {
+	if got := typesOf(n.sentSince(before)); !slices.Equal(got, []string{
+		"registration request", "registration request",
+	}) {
 		t.Errorf("a refresh sends %v", got)
 	}
 }
 
-// As many prefixes as a configuration may announce go in one packet, and come back in one, also
-// through the smallest tunnel with the longest password, by NAT.
+// As many prefixes as a configuration may announce fit into one packet, and so does the reply. That
+// holds even for the smallest tunnel, with the longest password, behind NAT.
 func TestAnnouncementFitsTheSmallestTunnel(t *testing.T) {
 	for _, most := range []int{24, 25} {
 		w := newWorld(t)
@@ -59,7 +68,10 @@ func TestAnnouncementFitsTheSmallestTunnel(t *testing.T) {
 		hubCfg, spokeCfg := with(hubConfig()), with(spokeConfig("10.255.0.11/24"))
 		hubCfg.Accept = prefixesOf([]string{"172.16.0.0/12"})
 		for i := range most {
-			spokeCfg.Announce = append(spokeCfg.Announce, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i), 0}), 24))
+			spokeCfg.Announce = append(
+				spokeCfg.Announce,
+				netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i), 0}), 24),
+			)
 		}
 		hub := w.add("hub", hubCfg, "192.0.2.1", "172.31.0.1/24")
 		spoke := w.add("spoke1", spokeCfg, "10.9.9.9", "172.16.0.1/24")
@@ -69,14 +81,19 @@ func TestAnnouncementFitsTheSmallestTunnel(t *testing.T) {
 		if most == 24 && (accepted != 24 || hub.has(NoticeUnsent) > 0) {
 			t.Errorf("%d of 24 accepted", accepted)
 		}
-		if most == 25 && (accepted != 0 || hub.has(NoticeUnsent) == 0 || hub.last(NoticeUnsent).Reason != "registration reply: longer than the tunnel's MTU") {
-			t.Errorf("%d of 25 accepted, which is more than a configuration may have; told %d times", accepted, hub.has(NoticeUnsent))
+		if most == 25 &&
+			(accepted != 0 || hub.has(NoticeUnsent) == 0 || hub.last(NoticeUnsent).Reason !=
+				"registration reply: longer than the tunnel's MTU") {
+			t.Errorf(
+				"%d of 25 accepted, which is more than a configuration may have; told %d times",
+				accepted, hub.has(NoticeUnsent),
+			)
 		}
 	}
 }
 
-// Whatever becomes of the prefixes, the registration of the address stands; and who does not take
-// them is not bothered.
+// The registration of the address stands, whatever happens to the prefixes. An NHS that does not
+// accept prefixes gets no more of them.
 func TestRefusedAnnouncements(t *testing.T) {
 	tests := []struct {
 		rule   string
@@ -94,8 +111,14 @@ func TestRefusedAnnouncements(t *testing.T) {
 			hub.says(p)
 		}, []string{"172.17.1.0/24"}},
 		{"by an Error Indication", func(n *node, hub sender, _ packet.Packet) {
-			hub.says(packet.Packet{Type: packet.ErrorIndication, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
-				DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorProtocol, Quoted: n.sent[len(n.sent)-1].data})
+			hub.says(packet.Packet{
+				Type:           packet.ErrorIndication,
+				SourceNBMA:     addr("192.0.2.1"),
+				SourceProtocol: addr("10.255.0.1"),
+				DestProtocol:   addr("10.255.0.11"),
+				ErrorCode:      packet.ErrorProtocol,
+				Quoted:         n.sent[len(n.sent)-1].data,
+			})
 		}, nil},
 	}
 	for _, tt := range tests {
@@ -103,7 +126,8 @@ func TestRefusedAnnouncements(t *testing.T) {
 			n, hub, p := announcer(t, lan1, "172.17.1.0/24")
 			tt.refuse(n, hub, p)
 			st := n.status().NHS[0]
-			if st.State != NHSRegistered || st.Error == "" || !slices.Equal(st.Announced, prefixesOf(tt.held)) || n.has(NoticeRefused) == 0 {
+			if st.State != NHSRegistered || st.Error == "" ||
+				!slices.Equal(st.Announced, prefixesOf(tt.held)) || n.has(NoticeRefused) == 0 {
 				t.Fatalf("%+v\n%s", st, n.w)
 			}
 			before := len(n.sent)
@@ -116,7 +140,8 @@ func TestRefusedAnnouncements(t *testing.T) {
 			}
 			for _, p := range n.sentSince(before) {
 				for _, c := range p.CIEs {
-					if prefix, _ := c.PrefixOf(c.Protocol); c.Protocol.IsValid() && !slices.Contains(prefixesOf(tt.held), prefix) {
+					if prefix, _ := c.PrefixOf(c.Protocol); c.Protocol.IsValid() &&
+						!slices.Contains(prefixesOf(tt.held), prefix) {
 						t.Fatalf("tried again: %s", prefix)
 					}
 				}
@@ -135,12 +160,13 @@ func TestRefusedAnnouncements(t *testing.T) {
 	}
 }
 
-// Silence is not taken for a refusal for good: an NHS that lost our packets, or learned of prefixes
-// meanwhile, is asked once a minute.
+// Silence is not taken for a lasting refusal. The NHS may have lost packets, or may have learned of
+// prefixes meanwhile, so the spoke announces again once a minute.
 func TestUnansweredAnnouncement(t *testing.T) {
 	n, hub, _ := announcer(t, lan1)
 	n.w.run(2 * time.Minute)
-	if st := n.status().NHS[0]; st.State != NHSRegistered || st.Error == "" || n.has(NoticeRefused) != 1 {
+	if st := n.status().NHS[0]; st.State != NHSRegistered || st.Error == "" ||
+		n.has(NoticeRefused) != 1 {
 		t.Errorf("after two minutes of silence: %+v, told %d times", st, n.has(NoticeRefused))
 	}
 	before := len(n.sent)
@@ -150,13 +176,14 @@ func TestUnansweredAnnouncement(t *testing.T) {
 		t.Fatalf("asked %d times in a minute", len(asked))
 	}
 	hub.says(acceptance(asked[len(asked)-1]))
-	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) || st.Error != "" {
+	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) ||
+		st.Error != "" {
 		t.Errorf("at last: %+v", st)
 	}
 }
 
-// A prefix that another router has is asked for with each refresh, and told once: networks move,
-// and goodbyes get lost.
+// A spoke announces a prefix that another router has with each refresh, and logs it once. Networks
+// move, and goodbyes get lost.
 func TestPrefixOfAnotherRouter(t *testing.T) {
 	n, hub, p := announcer(t, lan1)
 	taken := func(p packet.Packet) packet.Packet {
@@ -166,7 +193,9 @@ func TestPrefixOfAnotherRouter(t *testing.T) {
 	}
 	refresh := func() packet.Packet {
 		before := len(n.sent)
-		n.w.until("a refresh", 3*time.Minute+20*time.Second, func() bool { return len(n.sent) > before })
+		n.w.until("a refresh", 3*time.Minute+20*time.Second, func() bool {
+			return len(n.sent) > before
+		})
 		hub.says(acceptance(only(t, n.sentSince(before))))
 		return n.sentSince(before)[1]
 	}
@@ -178,13 +207,14 @@ func TestPrefixOfAnotherRouter(t *testing.T) {
 		t.Errorf("told %d times: %+v", n.has(NoticeRefused), st)
 	}
 	hub.says(acceptance(refresh()))
-	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) || st.Error != "" {
+	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) ||
+		st.Error != "" {
 		t.Errorf("when it is free: %+v", st)
 	}
 }
 
-// An NHS that does not know us any more when we announce is registered with again, soon, but not
-// without end.
+// If the NHS does not know the spoke any more when it announces, the spoke registers again soon,
+// but not without end.
 func TestForgottenBeforeAnnouncement(t *testing.T) {
 	n, hub, p := announcer(t, lan1)
 	forgotten := func(p packet.Packet) packet.Packet {
@@ -204,12 +234,13 @@ func TestForgottenBeforeAnnouncement(t *testing.T) {
 		t.Errorf("registered %d times in a minute", registrations)
 	}
 	hub.says(acceptance(p))
-	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) || st.Error != "" {
+	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) ||
+		st.Error != "" {
 		t.Errorf("in the end: %+v", st)
 	}
 }
 
-// A lost packet costs a prefix nothing that was accepted before.
+// A lost packet does not cost a prefix that was accepted before.
 func TestAnnouncementLost(t *testing.T) {
 	n, hub, p := announcer(t, lan1)
 	hub.says(acceptance(p))
@@ -217,18 +248,21 @@ func TestAnnouncementLost(t *testing.T) {
 		before := len(n.sent)
 		n.w.run(3*time.Minute + 20*time.Second)
 		sent := n.sentSince(before)
-		registration := slices.IndexFunc(sent, func(p packet.Packet) bool { return !p.CIEs[0].Protocol.IsValid() })
+		registration := slices.IndexFunc(sent, func(p packet.Packet) bool {
+			return !p.CIEs[0].Protocol.IsValid()
+		})
 		hub.says(acceptance(sent[registration]))
 		n.w.run(10 * time.Second)
 	}
 	sent := n.sentSince(0)
-	if last := sent[len(sent)-1]; n.has(NoticeRefused) != 0 || last.CIEs[0].Protocol != addr("172.16.1.0") {
+	if last := sent[len(sent)-1]; n.has(NoticeRefused) != 0 ||
+		last.CIEs[0].Protocol != addr("172.16.1.0") {
 		t.Errorf("the last packet is %+v\n%s", last, n.w)
 	}
 }
 
-// What is not configured any more is taken back; what is new is announced; a goodbye takes
-// everything back.
+// The spoke takes back a prefix that is not configured any more, and announces a new one. A goodbye
+// takes back all of them.
 func TestAnnouncementsFollowTheConfiguration(t *testing.T) {
 	n, hub, p := announcer(t, lan1, "172.17.1.0/24")
 	hub.says(acceptance(p))
@@ -240,14 +274,16 @@ func TestAnnouncementsFollowTheConfiguration(t *testing.T) {
 	if got := typesOf(sent); !slices.Equal(got, []string{"purge request", "registration request"}) {
 		t.Fatalf("sent %v", got)
 	}
-	if len(sent[0].CIEs) != 1 || sent[0].CIEs[0].Protocol != addr("172.17.1.0") || sent[0].CIEs[0].PrefixLength != 24 || len(sent[1].CIEs) != 2 {
+	if len(sent[0].CIEs) != 1 || sent[0].CIEs[0].Protocol != addr("172.17.1.0") ||
+		sent[0].CIEs[0].PrefixLength != 24 || len(sent[1].CIEs) != 2 {
 		t.Errorf("%+v", sent)
 	}
 	hub.says(acceptance(sent[1]))
 	before = len(n.sent)
 	n.handle(Leave{Interface: "gre1"})
 	sent = n.sentSince(before)
-	if got := typesOf(sent); !slices.Equal(got, []string{"purge request", "purge request"}) || len(sent[0].CIEs) != 2 {
+	if got := typesOf(sent); !slices.Equal(got, []string{"purge request", "purge request"}) ||
+		len(sent[0].CIEs) != 2 {
 		t.Errorf("the goodbye is %v", sent)
 	}
 }

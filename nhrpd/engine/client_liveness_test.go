@@ -10,8 +10,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// unprotectedPair is a hub and a spoke without IPsec and with the default holding time. lose
-// decides which of the packets between them are lost.
+// unprotectedPair returns a hub and a spoke without IPsec and with the default holding time. The
+// world's lose decides which packets between them are lost.
 func unprotectedPair(t testing.TB, change ...func(*InterfaceConfig)) (w *world, hub, spoke *node) {
 	t.Helper()
 	w = newWorld(t)
@@ -29,7 +29,7 @@ func unprotectedPair(t testing.TB, change ...func(*InterfaceConfig)) (w *world, 
 	return w, hub, spoke
 }
 
-// sentOf counts the packets of a type that a node sent after its first ones.
+// sentOf returns how many packets of a type the node sent after its first ones, before in number.
 func (n *node) sentOf(typ packet.Type, before int) (count int) {
 	for _, s := range n.sent[before:] {
 		if packet.Type(s.data[17]) == typ {
@@ -39,16 +39,19 @@ func (n *node) sentOf(typ packet.Type, before int) (count int) {
 	return count
 }
 
-// Without IPsec nothing but its silence tells that an NHS is dead. By default that is known
-// within a minute, and its neighbour goes; tries become seldom then, and everything is back with
-// the NHS.
+// Without IPsec, only its silence shows that an NHS is dead. By default the spoke knows within a
+// minute, and the NHS's neighbour goes. The spoke then tries less often. When the NHS is back,
+// everything is.
 func TestDeadNHSWithoutIPsec(t *testing.T) {
 	w, _, spoke := unprotectedPair(t)
 	dead := true
 	w.lose = func(_, _ *node, _ []byte) bool { return dead }
 	before := len(spoke.sent)
-	w.until("lost", time.Minute, func() bool { return !spoke.registered() && !spoke.at("10.255.0.1").IsValid() })
-	if st := spoke.status().NHS[0]; st.State != NHSRegistering || !strings.Contains(st.Error, "does not answer") {
+	w.until("lost", time.Minute, func() bool {
+		return !spoke.registered() && !spoke.at("10.255.0.1").IsValid()
+	})
+	if st := spoke.status().NHS[0]; st.State != NHSRegistering ||
+		!strings.Contains(st.Error, "does not answer") {
 		t.Errorf("status %+v", st)
 	}
 	if n := spoke.has(NoticeUnanswered); n != 2 {
@@ -66,10 +69,12 @@ func TestDeadNHSWithoutIPsec(t *testing.T) {
 		t.Errorf("told again and again: %d times", n)
 	}
 	dead = false
-	w.until("back", retryMost+time.Second, func() bool { return spoke.registered() && spoke.at("10.255.0.1").IsValid() })
+	w.until("back", retryMost+time.Second, func() bool {
+		return spoke.registered() && spoke.at("10.255.0.1").IsValid()
+	})
 }
 
-// Lost packets make no NHS a dead one.
+// Lost packets do not make an NHS a dead one.
 func TestLostPacketsAreNoDeadNHS(t *testing.T) {
 	w, _, spoke := unprotectedPair(t)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -86,7 +91,7 @@ func TestLostPacketsAreNoDeadNHS(t *testing.T) {
 	}
 }
 
-// A restart gives back the neighbour of an NHS that died meanwhile, and that goes as well.
+// A restart restores the neighbour of an NHS that died meanwhile. That neighbour goes as well.
 func TestDeadNHSAfterARestart(t *testing.T) {
 	w, hub, spoke := unprotectedPair(t)
 	saved := spoke.engine.Save()
@@ -98,16 +103,22 @@ func TestDeadNHSAfterARestart(t *testing.T) {
 	w.until("lost", time.Minute, func() bool { return !spoke.at("10.255.0.1").IsValid() })
 }
 
-// An NHS with a second address is registered with there as soon as the first is lost.
+// If an NHS has a second address, the spoke registers there as soon as the first is lost.
 func TestLostNHSIsTriedAtItsOtherAddress(t *testing.T) {
 	w, hub, spoke := unprotectedPair(t)
-	spoke.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1", NBMA: []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")}})
+	spoke.handle(NHSResolved{
+		Interface: "gre1",
+		Name:      "192.0.2.1",
+		NBMA:      []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")},
+	})
 	hub.local = addr("192.0.2.2")
 	hub.handle(LocalAddress{Interface: "gre1", NBMA: hub.local})
-	w.until("registered at the other", time.Minute, func() bool { return spoke.registered() && spoke.at("10.255.0.1") == addr("192.0.2.2") })
+	w.until("registered at the other", time.Minute, func() bool {
+		return spoke.registered() && spoke.at("10.255.0.1") == addr("192.0.2.2")
+	})
 }
 
-// An NHS that answers with an error is not dead: what is sent through it may arrive.
+// An NHS that replies with an error is not dead: what is sent through it may arrive.
 func TestAnErrorIsASignOfLife(t *testing.T) {
 	w, _, spoke := unprotectedPair(t)
 	w.lose = func(_, _ *node, _ []byte) bool { return true }
@@ -116,20 +127,29 @@ func TestAnErrorIsASignOfLife(t *testing.T) {
 	for range 120 {
 		for _, request := range spoke.sent[answered:] {
 			answered++
-			hub.says(packet.Packet{Type: packet.ErrorIndication, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
-				DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorProtocol, Quoted: request.data})
+			hub.says(packet.Packet{
+				Type:           packet.ErrorIndication,
+				SourceNBMA:     addr("192.0.2.1"),
+				SourceProtocol: addr("10.255.0.1"),
+				DestProtocol:   addr("10.255.0.11"),
+				ErrorCode:      packet.ErrorProtocol,
+				Quoted:         request.data,
+			})
 		}
 		w.run(time.Second)
 	}
-	if !spoke.at("10.255.0.1").IsValid() || !strings.Contains(spoke.status().NHS[0].Error, "protocol error") {
+	if !spoke.at("10.255.0.1").IsValid() ||
+		!strings.Contains(spoke.status().NHS[0].Error, "protocol error") {
 		t.Errorf("%+v", spoke.status().NHS[0])
 	}
 }
 
-// With IPsec registrations are no signs of life, and refreshed every third of the holding time; the
-// prefixes that a spoke announces are so in either case.
+// With IPsec, registrations are no signs of life, and are refreshed every third of the holding
+// time. Announced prefixes are refreshed at that interval in either case.
 func TestSignsOfLifeWithoutIPsecOnly(t *testing.T) {
-	announce := func(c *InterfaceConfig) { c.Announce = append(c.Announce, mustPrefix("172.20.1.0/24")) }
+	announce := func(c *InterfaceConfig) {
+		c.Announce = append(c.Announce, mustPrefix("172.20.1.0/24"))
+	}
 	w, _, spoke := unprotectedPair(t, announce)
 	before := len(spoke.sent)
 	w.run(20 * time.Minute)
@@ -147,7 +167,9 @@ func TestSignsOfLifeWithoutIPsecOnly(t *testing.T) {
 		t.Errorf("%d registrations in 20 minutes without IPsec, want one every 20 s", registrations)
 	}
 	if announcements < 6 || announcements > 9 {
-		t.Errorf("%d announcements in 20 minutes, want one every two to three minutes", announcements)
+		t.Errorf(
+			"%d announcements in 20 minutes, want one every two to three minutes", announcements,
+		)
 	}
 	n, hub := spokeAlone(t)
 	protected := 0
@@ -159,6 +181,9 @@ func TestSignsOfLifeWithoutIPsecOnly(t *testing.T) {
 		}
 	}
 	if protected < 5 || protected > 8 {
-		t.Errorf("%d registrations in 20 minutes with IPsec, want one every third of ten minutes", protected)
+		t.Errorf(
+			"%d registrations in 20 minutes with IPsec, want one every third of ten minutes",
+			protected,
+		)
 	}
 }

@@ -10,15 +10,19 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// moveTo gives a node another underlay address. Its own end of every SA is gone with the old one;
-// the others do not know.
+// moveTo gives a node another underlay address. The node's own end of every SA is gone with the old
+// address, and the other routers do not know.
 func (n *node) moveTo(nbma string) {
 	n.handle(LocalAddress{Interface: "gre1"})
 	for _, other := range n.w.nodes {
 		if n.w.hasSA(n, other) {
 			delete(n.w.sas, saKey{n, other})
 			delete(n.w.sas, saKey{other, n})
-			n.handle(PeerLost{Interface: "gre1", NBMA: other.seenAs(), Reason: "this end's address changed"})
+			n.handle(PeerLost{
+				Interface: "gre1",
+				NBMA:      other.seenAs(),
+				Reason:    "this end's address changed",
+			})
 		}
 	}
 	n.local = addr(nbma)
@@ -28,9 +32,9 @@ func (n *node) moveTo(nbma string) {
 	}
 }
 
-// A spoke whose address changes registers from the new one at once, the hub moves its binding, and
-// who has a shortcut to it falls back to the hub at once and finds it anew; it does not wait for
-// its dead peer detection.
+// A spoke whose address changes registers from the new one at once, and the hub moves the binding.
+// The routers that have a shortcut to the spoke fall back to the hub at once and find the spoke
+// anew. They do not wait for dead peer detection.
 func TestAddressChange(t *testing.T) {
 	for _, tt := range []struct {
 		rule string
@@ -50,10 +54,15 @@ func TestAddressChange(t *testing.T) {
 		t.Run(tt.rule, func(t *testing.T) {
 			m := tt.make(t)
 			m.spoke1.moveTo("192.0.2.111")
-			m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.11") == addr("192.0.2.111") })
-			m.until("spoke2 leaves the old address", time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+			m.until("the hub has it at its new address", 2*time.Second, func() bool {
+				return m.hub.at("10.255.0.11") == addr("192.0.2.111")
+			})
+			m.until("spoke2 leaves the old address", time.Second, func() bool {
+				return m.spoke2.at("10.255.0.11") != addr("192.0.2.11")
+			})
 			m.until("packets arrive", 3*time.Second, func() bool {
-				return m.ping(m.spoke2, host2, host1) != nil && m.ping(m.spoke1, host1, host2) != nil
+				return m.ping(m.spoke2, host2, host1) != nil &&
+					m.ping(m.spoke1, host1, host2) != nil
 			})
 			m.until("directly", 5*time.Second, func() bool {
 				return slices.Equal(m.ping(m.spoke2, host2, host1), []string{"spoke2", "spoke1"}) &&
@@ -66,8 +75,8 @@ func TestAddressChange(t *testing.T) {
 	}
 }
 
-// Without IPsec no SA goes with the old address, but who answered us takes data from that one only,
-// until he is asked again along the hub.
+// Without IPsec, no SA goes with the old address. But the router that answered this one takes data
+// from that address only, until the spoke asks again along the hub.
 func TestAddressChangeWithoutIPsec(t *testing.T) {
 	m := newMesh(t, noIPsec)
 	m.makeShortcut()
@@ -76,14 +85,17 @@ func TestAddressChangeWithoutIPsec(t *testing.T) {
 	if len(m.spoke2.shortcuts) != 0 || m.spoke2.at("10.255.0.11").IsValid() {
 		t.Fatalf("it goes on to use what was answered to its old address\n%s", m)
 	}
-	m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.12") == addr("192.0.2.112") })
+	m.until("the hub has it at its new address", 2*time.Second, func() bool {
+		return m.hub.at("10.255.0.12") == addr("192.0.2.112")
+	})
 	m.until("admitted again", 5*time.Second, func() bool {
 		m.ping(m.spoke2, host2, host1)
-		return m.spoke1.engine.ifaces["gre1"].admitted[m.spoke2.local] != nil && len(m.spoke2.shortcuts) != 0
+		return m.spoke1.engine.ifaces["gre1"].admitted[m.spoke2.local] != nil &&
+			len(m.spoke2.shortcuts) != 0
 	})
 }
 
-// An address that goes and comes back changes nothing that others rely on.
+// An address that goes and comes back changes nothing for other routers.
 func TestAddressGoneAndBack(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -96,7 +108,7 @@ func TestAddressGoneAndBack(t *testing.T) {
 	}
 }
 
-// A change while the daemon was down is noticed by what it saved.
+// A daemon notices by its saved state that its address changed while it was down.
 func TestAddressChangeWhileDown(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -106,10 +118,13 @@ func TestAddressChangeWhileDown(t *testing.T) {
 	m.sas = map[saKey]bool{{m.spoke2, m.hub}: true}
 	m.spoke1.local = addr("192.0.2.111")
 	m.spoke1.boot(saved)
-	m.until("spoke2 leaves the old address", 3*time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+	m.until("spoke2 leaves the old address", 3*time.Second, func() bool {
+		return m.spoke2.at("10.255.0.11") != addr("192.0.2.11")
+	})
 }
 
-// Behind NAT it is the public address that answers name.
+// The answers of a router behind NAT name its public address, so that address counts as the one
+// that changed.
 func TestPublicAddressChange(t *testing.T) {
 	m := newMeshNAT(t, true, false)
 	m.makeShortcut()
@@ -120,17 +135,27 @@ func TestPublicAddressChange(t *testing.T) {
 		m.spoke1.handle(PeerLost{Interface: "gre1", NBMA: addr(peer), Reason: "dead peer"})
 		m.spoke1.dial(addr(peer))
 	}
-	m.until("the hub has it at its new address", 2*time.Second, func() bool { return m.hub.at("10.255.0.11") == addr("192.0.2.113") })
-	m.until("spoke2 leaves the old address", 3*time.Second, func() bool { return m.spoke2.at("10.255.0.11") != addr("192.0.2.11") })
+	m.until("the hub has it at its new address", 2*time.Second, func() bool {
+		return m.hub.at("10.255.0.11") == addr("192.0.2.113")
+	})
+	m.until("spoke2 leaves the old address", 3*time.Second, func() bool {
+		return m.spoke2.at("10.255.0.11") != addr("192.0.2.11")
+	})
 }
 
-// behindNAT is a spoke with two hubs, both of which see it at an address.
+// behindNAT returns a spoke with two hubs, both of which see the spoke at one public address.
 func behindNAT(t *testing.T, public string) (n *node, first, second sender) {
 	t.Helper()
-	n = newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.168.1.1", "172.16.1.1/24", "172.16.0.0/16")
+	n = newWorld(t).add(
+		"spoke1", spokeConfig("10.255.0.11/24"), "192.168.1.1", "172.16.1.1/24", "172.16.0.0/16",
+	)
 	n.cfg.NHS = append(n.cfg.NHS, NHSConfig{Name: "192.0.2.2"})
 	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
-	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.2", NBMA: []netip.Addr{addr("192.0.2.2")}})
+	n.handle(NHSResolved{
+		Interface: "gre1",
+		Name:      "192.0.2.2",
+		NBMA:      []netip.Addr{addr("192.0.2.2")},
+	})
 	first, second = n.from("192.0.2.1", "hub"), n.from("192.0.2.2", "hub2")
 	for i, hub := range []sender{first, second} {
 		hub.says(seenAt(public, i+1, n.lastTo(hub)))
@@ -138,7 +163,7 @@ func behindNAT(t *testing.T, public string) (n *node, first, second sender) {
 	return n, first, second
 }
 
-// seenAt is a hub's reply to a registration from behind a NAT.
+// seenAt returns a hub's reply to a registration from behind a NAT.
 func seenAt(public string, hub int, p packet.Packet) packet.Packet {
 	p.Type, p.DestProtocol = packet.RegistrationReply, addr(fmt.Sprintf("10.255.0.%d", hub))
 	*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
@@ -146,7 +171,7 @@ func seenAt(public string, hub int, p packet.Packet) packet.Packet {
 	return p
 }
 
-// lastTo is the last packet that a node sent to somebody.
+// lastTo returns the last packet that a node sent to a router.
 func (n *node) lastTo(to sender) packet.Packet {
 	n.w.t.Helper()
 	for i := range slices.Backward(n.sent) {
@@ -158,8 +183,9 @@ func (n *node) lastTo(to sender) packet.Packet {
 	return packet.Packet{}
 }
 
-// When the NAT moves, the first NHS to say so has the others be told, and what we ask gives the
-// address that an answering one sees us at: whoever answers takes data from that address only.
+// When the NAT moves, the first NHS to say so makes the spoke tell the others. The spoke's requests
+// name the address at which an NHS that answers sees the spoke, since a router that answers takes
+// data from that address only.
 func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
 	n, first, second := behindNAT(t, "198.51.100.1")
 	n.handle(PeerLost{Interface: "gre1", NBMA: addr(first.nbma), Reason: "dead peer"})
@@ -167,7 +193,8 @@ func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
 	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
 	second.says(indicationOf(host1, host2))
 	p := n.lastTo(second)
-	if got := natAddress(&p, addr("10.255.0.11")); p.Type != packet.ResolutionRequest || got != addr("198.51.100.2") {
+	if got := natAddress(&p, addr("10.255.0.11")); p.Type != packet.ResolutionRequest ||
+		got != addr("198.51.100.2") {
 		t.Fatalf("a %s gives %v: where a hub saw it that is gone", p.Type, got)
 	}
 
@@ -185,8 +212,8 @@ func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
 	}
 }
 
-// What is in use is asked for again when the NAT moved: its next hop takes data from the address
-// that was vouched for.
+// When the NAT moved, the spoke asks again for the shortcuts in use: their next hops take data only
+// from the address that the hub vouched for.
 func TestShortcutIsAskedForAgainWhenTheNATMoves(t *testing.T) {
 	n, first, second := behindNAT(t, "198.51.100.1")
 	first.says(indicationOf(host1, host2))

@@ -12,11 +12,11 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// netipValues has cmp compare addresses and prefixes as values.
+// netipValues makes cmp compare addresses and prefixes as values.
 var netipValues = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
-// A registration in the form that Cisco's routers give it: one CIE without addresses, the
-// extensions in their customary order, the NHS in the NAT extension.
+// A registration has the form that Cisco's routers give it: one CIE without addresses, the
+// extensions in their customary order, and the NHS in the NAT extension.
 func TestRegistrationRequest(t *testing.T) {
 	base := packet.Packet{
 		Type:           packet.RegistrationRequest,
@@ -30,7 +30,12 @@ func TestRegistrationRequest(t *testing.T) {
 			{Type: packet.ExtensionResponder, Compulsory: true},
 			{Type: packet.ExtensionForwardTransit, Compulsory: true},
 			{Type: packet.ExtensionReverseTransit, Compulsory: true},
-			{Type: packet.ExtensionNATAddress, CIEs: []packet.CIE{{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("0.0.0.0")}}},
+			{
+				Type: packet.ExtensionNATAddress,
+				CIEs: []packet.CIE{
+					{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("0.0.0.0")},
+				},
+			},
 		},
 	}
 	tests := []struct {
@@ -38,18 +43,36 @@ func TestRegistrationRequest(t *testing.T) {
 		change func(*InterfaceConfig)
 		want   func(*packet.Packet)
 	}{
-		{"an unknown NHS is asked at our own address", func(*InterfaceConfig) {}, func(*packet.Packet) {}},
-		{"a known NHS is asked at its address", func(c *InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.1") }, func(p *packet.Packet) {
-			p.DestProtocol = addr("10.255.0.1")
-			p.Extensions[3].CIEs[0].Protocol = addr("10.255.0.1")
-		}},
-		{"U goes with prefix length 255", func(c *InterfaceConfig) { c.Unique = true }, func(p *packet.Packet) {
-			p.Flags |= packet.RegistrationUnique
-			p.CIEs[0].PrefixLength = 255
-		}},
-		{"a password stands before the NAT extension", func(c *InterfaceConfig) { c.Authentication = "secret" }, func(p *packet.Packet) {
-			p.Extensions = []packet.Extension{p.Extensions[0], p.Extensions[1], p.Extensions[2], packet.PasswordExtension("secret"), p.Extensions[3]}
-		}},
+		{
+			"an unknown NHS is asked at our own address", func(*InterfaceConfig) {},
+			func(*packet.Packet) {},
+		},
+		{
+			"a known NHS is asked at its address",
+			func(c *InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.1") },
+			func(p *packet.Packet) {
+				p.DestProtocol = addr("10.255.0.1")
+				p.Extensions[3].CIEs[0].Protocol = addr("10.255.0.1")
+			},
+		},
+		{
+			"U goes with prefix length 255",
+			func(c *InterfaceConfig) { c.Unique = true },
+			func(p *packet.Packet) {
+				p.Flags |= packet.RegistrationUnique
+				p.CIEs[0].PrefixLength = 255
+			},
+		},
+		{
+			"a password stands before the NAT extension",
+			func(c *InterfaceConfig) { c.Authentication = "secret" },
+			func(p *packet.Packet) {
+				p.Extensions = []packet.Extension{
+					p.Extensions[0], p.Extensions[1], p.Extensions[2],
+					packet.PasswordExtension("secret"), p.Extensions[3],
+				}
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -78,7 +101,7 @@ func clone(p packet.Packet) packet.Packet {
 	return c
 }
 
-// With a short holding time a spoke retries more often than once a minute: six times in a holding
+// With a short holding time, a spoke retries more often than once a minute: six times in a holding
 // time.
 func TestRetriesFitIntoTheHoldingTime(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
@@ -95,8 +118,8 @@ func TestRetriesFitIntoTheHoldingTime(t *testing.T) {
 	}
 }
 
-// A spoke retries within a second, doubling to a minute, refreshes at a third of the holding time,
-// and counts its ids.
+// A spoke retries within a second, doubles the interval up to a minute, and refreshes at a third of
+// the holding time. Its request ids count up.
 func TestRegistrationTimes(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
 	hub := n.from("192.0.2.1", "hub")
@@ -123,12 +146,13 @@ func TestRegistrationTimes(t *testing.T) {
 	if refresh.RequestID == sent[0].RequestID {
 		t.Error("a refresh has the id of the registration before")
 	}
-	if after := n.sent[before].at.Sub(n.status().NHS[0].Registered); after > 200*time.Second || after < 190*time.Second {
+	if after := n.sent[before].at.Sub(n.status().NHS[0].Registered); after > 200*time.Second ||
+		after < 190*time.Second {
 		t.Errorf("refreshed after %s, want a third of 10 minutes", after)
 	}
 }
 
-// A registration that is not refreshed within its holding time is one no more.
+// A registration that is not refreshed within its holding time ends.
 func TestRegistrationExpires(t *testing.T) {
 	n, _ := spokeAlone(t)
 	n.w.run(9 * time.Minute)
@@ -141,9 +165,11 @@ func TestRegistrationExpires(t *testing.T) {
 	}
 }
 
-// What the configuration says of an NBMA address goes before what an NHS says.
+// A static map of an NBMA address comes before what an NHS says.
 func TestStaticMapBeforeNHS(t *testing.T) {
-	n, _ := spokeAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{addr("10.255.0.1"), addr("192.0.2.99")}} })
+	n, _ := spokeAlone(t, func(c *InterfaceConfig) {
+		c.Maps = []Map{{addr("10.255.0.1"), addr("192.0.2.99")}}
+	})
 	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.99") {
 		t.Errorf("neighbour at %s", got)
 	}
@@ -161,13 +187,22 @@ func (n *node) gaps() []time.Duration {
 	return gaps
 }
 
-// A reply must come from the NHS, with the id of the request and our addresses.
+// A reply counts only if it comes from the NHS, with the request's id and the spoke's addresses.
 func TestRegistrationRepliesThatAreNotOurs(t *testing.T) {
 	tests := map[string]func(*packet.Packet) string{
-		"another id":             func(p *packet.Packet) string { p.RequestID++; return "192.0.2.1" },
-		"another sender":         func(p *packet.Packet) string { return "192.0.2.66" },
-		"another source NBMA":    func(p *packet.Packet) string { p.SourceNBMA = addr("192.0.2.99"); return "192.0.2.1" },
-		"somebody else's answer": func(p *packet.Packet) string { p.SourceProtocol = addr("10.255.0.12"); return "192.0.2.1" },
+		"another id": func(p *packet.Packet) string {
+			p.RequestID++
+			return "192.0.2.1"
+		},
+		"another sender": func(p *packet.Packet) string { return "192.0.2.66" },
+		"another source NBMA": func(p *packet.Packet) string {
+			p.SourceNBMA = addr("192.0.2.99")
+			return "192.0.2.1"
+		},
+		"somebody else's answer": func(p *packet.Packet) string {
+			p.SourceProtocol = addr("10.255.0.12")
+			return "192.0.2.1"
+		},
 	}
 	for name, change := range tests {
 		n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
@@ -187,7 +222,8 @@ func TestRefusedByNHS(t *testing.T) {
 	reply := acceptance(only(t, n.sentSince(0)))
 	reply.CIEs[0].Code, reply.CIEs[0].HoldingTime = packet.CodeUniqueRegistered, 0
 	hub.says(reply)
-	if st := n.status().NHS[0]; st.State != NHSRefused || st.Error == "" || n.has(NoticeRefused) != 1 {
+	if st := n.status().NHS[0]; st.State != NHSRefused || st.Error == "" ||
+		n.has(NoticeRefused) != 1 {
 		t.Fatalf("%+v", st)
 	}
 	n.w.run(2 * time.Second)
@@ -197,22 +233,27 @@ func TestRefusedByNHS(t *testing.T) {
 	}
 }
 
-// An NHS whose overlay address is not configured tells it in the reply.
+// If an NHS's overlay address is not configured, the spoke learns it from the reply.
 func TestDynamicNHS(t *testing.T) {
 	n, _ := spokeAlone(t)
-	if st := n.status().NHS[0]; st.Protocol != addr("10.255.0.1") || n.neighbors[addr("10.255.0.1")] != addr("192.0.2.1") {
+	if st := n.status().NHS[0]; st.Protocol != addr("10.255.0.1") ||
+		n.neighbors[addr("10.255.0.1")] != addr("192.0.2.1") {
 		t.Errorf("%+v, neighbours %v", st, n.neighbors)
 	}
 }
 
-// Several addresses of one NHS are tried in turn.
+// The spoke tries the addresses of an NHS in turn.
 func TestNextAddressOfNHS(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
 	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
-	n.handle(NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")}})
+	n.handle(NHSResolved{
+		Interface: "gre1",
+		Name:      "hub.example.net",
+		NBMA:      []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")},
+	})
 	n.from("192.0.2.1", "hub")
-	n.w.run(10 * time.Second) // three requests unanswered, then the SA with the second fails
+	n.w.run(10 * time.Second) // three requests have no answer, so the second address is next
 	n.handle(PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.2"), Reason: "no answer"})
 	if got := n.status().NHS[0].NBMA; got != addr("192.0.2.1") {
 		t.Errorf("at %s, want the first again", got)
@@ -222,13 +263,17 @@ func TestNextAddressOfNHS(t *testing.T) {
 	}
 }
 
-// Of a name's addresses those of the family that the tunnel sends from are used, and no others,
-// however the order in which they and our own become known.
+// Of a name's addresses, the spoke uses those of the family that the tunnel sends from, and no
+// others. The order in which they and the spoke's own address become known does not matter.
 func TestNHSNameOfTwoFamilies(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
 	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
-	both := NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr("2001:db8::1"), addr("192.0.2.1"), addr("2001:db8::2")}}
+	both := NHSResolved{
+		Interface: "gre1",
+		Name:      "hub.example.net",
+		NBMA:      []netip.Addr{addr("2001:db8::1"), addr("192.0.2.1"), addr("2001:db8::2")},
+	}
 	only := func(when string) {
 		t.Helper()
 		if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") || st.State == NHSUnresolved {
@@ -258,21 +303,31 @@ func TestNHSNameOfTwoFamilies(t *testing.T) {
 	}
 }
 
-// A name that has none of the tunnel's family is an error of the NHS that says so, once in the log;
-// an address in use stays.
+// If a name has no address of the tunnel's family, the NHS's status shows that as its error, and
+// the log does once. An address in use stays.
 func TestNHSNameOfAnotherFamily(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
 	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
 	resolve := func(a string) {
-		n.handle(NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr(a)}})
+		n.handle(NHSResolved{
+			Interface: "gre1",
+			Name:      "hub.example.net",
+			NBMA:      []netip.Addr{addr(a)},
+		})
 	}
 	resolve("2001:db8::1")
 	resolve("2001:db8::1")
-	want := NHSStatus{Name: "hub.example.net", State: NHSUnresolved,
-		Error: "its name has no address that the tunnel can send to from 192.0.2.11, only such as 2001:db8::1, of another IP version"}
-	if diff := cmp.Diff(want, n.status().NHS[0], netipValues); diff != "" || n.has(NoticeUnanswered) != 1 || len(n.dials) != 0 {
-		t.Errorf("want (-), got (+), notices %d, dials %v:\n%s", n.has(NoticeUnanswered), n.dials, diff)
+	want := NHSStatus{
+		Name:  "hub.example.net",
+		State: NHSUnresolved,
+		Error: "its name has no address that the tunnel can send to from 192.0.2.11, only such as 2001:db8::1, of another IP version",
+	}
+	if diff := cmp.Diff(want, n.status().NHS[0], netipValues); diff != "" ||
+		n.has(NoticeUnanswered) != 1 || len(n.dials) != 0 {
+		t.Errorf(
+			"want (-), got (+), notices %d, dials %v:\n%s", n.has(NoticeUnanswered), n.dials, diff,
+		)
 	}
 	resolve("192.0.2.1")
 	resolve("2001:db8::1")
@@ -281,14 +336,17 @@ func TestNHSNameOfAnotherFamily(t *testing.T) {
 	}
 }
 
-// An NHS that moved is not sent to where it was: nothing is wanted at an address that we have no
-// interest in any more.
+// When an NHS has moved, the spoke wants nothing any more at the address that the NHS had before.
 func TestNHSMoves(t *testing.T) {
 	n, _ := spokeAlone(t)
 	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.1") {
 		t.Fatalf("neighbour of the NHS: %s", got)
 	}
-	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1", NBMA: []netip.Addr{addr("192.0.2.2")}})
+	n.handle(NHSResolved{
+		Interface: "gre1",
+		Name:      "192.0.2.1",
+		NBMA:      []netip.Addr{addr("192.0.2.2")},
+	})
 	if len(n.neighbors) != 0 {
 		t.Errorf("neighbours %v", n.neighbors)
 	}
@@ -303,7 +361,7 @@ func TestNHSNameLost(t *testing.T) {
 	}
 }
 
-// An NHS may grant less time than asked for.
+// An NHS may grant a shorter holding time than the spoke asked for.
 func TestShorterHoldingTimeOfNHS(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
 	hub := n.from("192.0.2.1", "hub")
@@ -311,12 +369,13 @@ func TestShorterHoldingTimeOfNHS(t *testing.T) {
 	reply.CIEs[0].HoldingTime = 30
 	hub.says(reply)
 	st := n.status().NHS[0]
-	if refresh := st.Next.Sub(n.w.now); refresh > 10*time.Second || st.Expires.Sub(n.w.now) != 30*time.Second {
+	if refresh := st.Next.Sub(n.w.now); refresh > 10*time.Second ||
+		st.Expires.Sub(n.w.now) != 30*time.Second {
 		t.Errorf("refreshes in %s, expires in %s", refresh, st.Expires.Sub(n.w.now))
 	}
 }
 
-// What the NHS saw of the old address says nothing about the new one.
+// The public address that an NHS saw for the old local address does not count for the new one.
 func TestPublicAddressOfOldLocalAddress(t *testing.T) {
 	m := newMeshNAT(t, true, false)
 	m.spoke1.handle(LocalAddress{Interface: "gre1", NBMA: addr("203.0.113.9")})
@@ -336,7 +395,7 @@ func TestLocalAddressChanges(t *testing.T) {
 	}
 }
 
-// A hub that comes back has forgotten us.
+// A hub that comes back has forgotten the spoke, so the spoke registers again.
 func TestRegistersWhenNHSComesBack(t *testing.T) {
 	n, hub := spokeAlone(t)
 	before := len(n.sent)

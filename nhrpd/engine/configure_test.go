@@ -20,7 +20,8 @@ func TestReloadOfTheSame(t *testing.T) {
 	m.makeShortcut()
 	for _, n := range m.nodes {
 		n.engine.Configure(m.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
-		if o := n.out; len(o.Packets)+len(o.Neighbors)+len(o.Routes)+len(o.SAs)+len(o.Closed)+len(o.Notices) != 0 {
+		if o := n.out; len(o.Packets)+len(o.Neighbors)+len(o.Routes)+
+			len(o.SAs)+len(o.Closed)+len(o.Notices) != 0 {
 			t.Errorf("%s: %+v", n.name, o)
 		}
 	}
@@ -32,7 +33,8 @@ func TestInterfaceRemoved(t *testing.T) {
 	m.makeShortcut()
 	m.spoke1.engine.Configure(m.now, Config{}, &m.spoke1.out)
 	m.spoke1.carryOut()
-	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.want) != 0 || len(m.spoke1.engine.Status()) != 0 {
+	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.want) != 0 ||
+		len(m.spoke1.engine.Status()) != 0 {
 		t.Errorf("%s", m)
 	}
 	m.run(10 * time.Millisecond)
@@ -44,7 +46,7 @@ func TestInterfaceRemoved(t *testing.T) {
 	}
 }
 
-// What the NHS must know is registered at once.
+// A change that the NHS must know of is registered at once.
 func TestChangesThatAreRegistered(t *testing.T) {
 	for name, change := range map[string]func(*InterfaceConfig){
 		"holding time": func(c *InterfaceConfig) { c.HoldingTime = time.Hour },
@@ -61,8 +63,8 @@ func TestChangesThatAreRegistered(t *testing.T) {
 	}
 }
 
-// A new overlay address: goodbye with the old one, and all anew with what is known of underlay and
-// NHS.
+// When the overlay address changes, the router says goodbye with the old one and begins anew, with
+// what it knows of underlay and NHSs.
 func TestAddressChanged(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -77,13 +79,18 @@ func TestAddressChanged(t *testing.T) {
 func TestNHSChanged(t *testing.T) {
 	n, _ := spokeAlone(t)
 	n.configure(func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.2"}} })
-	if got := n.sentSince(1); len(got) != 1 || got[0].Type != packet.PurgeRequest || got[0].Flags&packet.PurgeNoReply == 0 {
+	if got := n.sentSince(1); len(got) != 1 || got[0].Type != packet.PurgeRequest ||
+		got[0].Flags&packet.PurgeNoReply == 0 {
 		t.Errorf("the old NHS was sent %v", typesOf(got))
 	}
 	if len(n.neighbors) != 0 {
 		t.Errorf("neighbours %v", n.neighbors)
 	}
-	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.2", NBMA: []netip.Addr{addr("192.0.2.2")}})
+	n.handle(NHSResolved{
+		Interface: "gre1",
+		Name:      "192.0.2.2",
+		NBMA:      []netip.Addr{addr("192.0.2.2")},
+	})
 	if n.want[addr("192.0.2.2")] != SAInitiateFirst || n.want[addr("192.0.2.1")] != SAAccept {
 		t.Errorf("wants %v", n.want)
 	}
@@ -96,7 +103,9 @@ func TestNHSChanged(t *testing.T) {
 func TestMapsChanged(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
-	hub.configure(func(c *InterfaceConfig) { c.Maps = []Map{{addr("10.255.0.11"), addr("192.0.2.99")}} })
+	hub.configure(func(c *InterfaceConfig) {
+		c.Maps = []Map{{addr("10.255.0.11"), addr("192.0.2.99")}}
+	})
 	if hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.99") || hub.has(NoticeUnbound) != 1 {
 		t.Errorf("neighbours %v", hub.neighbors)
 	}
@@ -106,7 +115,8 @@ func TestMapsChanged(t *testing.T) {
 	}
 }
 
-// Two interfaces with tables of their own: the routes of one say nothing about the other.
+// Two interfaces may have routing tables of their own. The routes of one do not count for the
+// other.
 func TestTwoInterfaces(t *testing.T) {
 	n, hub := spokeAlone(t)
 	second := spokeConfig("10.254.0.11/24")
@@ -117,12 +127,13 @@ func TestTwoInterfaces(t *testing.T) {
 	if got := hub.says(indicationOf(host1, host2)); len(got) != 1 {
 		t.Errorf("sent %v, dropped %v", typesOf(got), n.engine.Stats().Dropped)
 	}
-	if st := n.engine.Status(); len(st) != 2 || st[1].Name != "gre2" || st[1].NHS[0].State != NHSUnresolved {
+	if st := n.engine.Status(); len(st) != 2 || st[1].Name != "gre2" ||
+		st[1].NHS[0].State != NHSUnresolved {
 		t.Errorf("%+v", st)
 	}
 }
 
-// Both the overlay and the underlay may be IPv6.
+// The overlay and the underlay may both be IPv6.
 func TestIPv6(t *testing.T) {
 	w := newWorld(t)
 	hub := w.add("hub", func() InterfaceConfig {
@@ -135,20 +146,33 @@ func TestIPv6(t *testing.T) {
 		cfg := spokeConfig([]string{"fd00::11/64", "fd00::12/64"}[i])
 		cfg.NHS = []NHSConfig{{Name: "2001:db8::1"}}
 		cfg.Unique = true
-		spokes[i] = w.add(cfg.Address.Addr().String(), cfg, []string{"2001:db8::11", "2001:db8::12"}[i], []string{"fd01:0:0:11::1/64", "fd01:0:0:12::1/64"}[i])
-		spokes[i].addRoutes(Route{Prefix: mustPrefix("fd01::/48"), NextHop: addr("fd00::1"), Device: "gre1"})
+		spokes[i] = w.add(
+			cfg.Address.Addr().String(), cfg, []string{"2001:db8::11", "2001:db8::12"}[i],
+			[]string{"fd01:0:0:11::1/64", "fd01:0:0:12::1/64"}[i],
+		)
+		spokes[i].addRoutes(Route{
+			Prefix:  mustPrefix("fd01::/48"),
+			NextHop: addr("fd00::1"),
+			Device:  "gre1",
+		})
 		lan := []string{"fd01:0:0:11::/64", "fd01:0:0:12::/64"}[i]
 		hub.addRoutes(Route{Prefix: mustPrefix(lan), NextHop: cfg.Address.Addr(), Device: "gre1"})
 	}
-	w.until("both register", 5*time.Second, func() bool { return spokes[0].registered() && spokes[1].registered() })
-	spokes[0].handle(PacketReceived{Interface: "gre1", From: addr("2001:db8::1"), Data: indication6(t)})
+	w.until("both register", 5*time.Second, func() bool {
+		return spokes[0].registered() && spokes[1].registered()
+	})
+	spokes[0].handle(PacketReceived{
+		Interface: "gre1",
+		From:      addr("2001:db8::1"),
+		Data:      indication6(t),
+	})
 	w.until("a shortcut", 5*time.Second, func() bool { return len(spokes[0].shortcuts) == 1 })
 	if spokes[0].shortcuts[mustPrefix("fd01:0:0:12::/64")] != addr("fd00::12") {
 		t.Errorf("%v", spokes[0].shortcuts)
 	}
 }
 
-// indication6 is about a packet from the first LAN to the second.
+// indication6 returns a traffic indication for a packet from the first LAN to the second.
 func indication6(t *testing.T) []byte { return indication6From(t, "2001:db8::1") }
 
 func indication6From(t *testing.T, nbma string) []byte {
@@ -156,8 +180,14 @@ func indication6From(t *testing.T, nbma string) []byte {
 	quoted[0], quoted[6], quoted[7] = 0x60, 17, 63
 	copy(quoted[8:], addr("fd01:0:0:11::10").AsSlice())
 	copy(quoted[24:], addr("fd01:0:0:12::10").AsSlice())
-	p := packet.Packet{Type: packet.TrafficIndication, HopCount: 255, SourceNBMA: addr(nbma), SourceProtocol: addr("fd00::1"),
-		DestProtocol: addr("fd01:0:0:11::10"), Quoted: quoted}
+	p := packet.Packet{
+		Type:           packet.TrafficIndication,
+		HopCount:       255,
+		SourceNBMA:     addr(nbma),
+		SourceProtocol: addr("fd00::1"),
+		DestProtocol:   addr("fd01:0:0:11::10"),
+		Quoted:         quoted,
+	}
 	data, err := p.Append(nil)
 	if err != nil {
 		t.Fatal(err)

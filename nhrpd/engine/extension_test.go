@@ -6,7 +6,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// manyExtensions are some that nobody here knows, in no customary order.
+// manyExtensions returns extensions that no router here knows, in an unusual order.
 func manyExtensions() []packet.Extension {
 	return []packet.Extension{
 		{Type: packet.ExtensionVendor, Data: []byte{0, 0, 12, 1}},
@@ -19,7 +19,7 @@ func manyExtensions() []packet.Extension {
 	}
 }
 
-// replies are our replies to requests of each kind with these extensions.
+// replies returns this router's replies to a request of each kind with these extensions.
 func replies(t *testing.T, extensions []packet.Extension) map[string]packet.Packet {
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -37,19 +37,21 @@ func replies(t *testing.T, extensions []packet.Extension) map[string]packet.Pack
 }
 
 // RFC 2332 §5.2.2, §5.3 and §5.3.5: a reply has every extension of the request, known or not, in
-// the same order; what we do not know is unchanged, and all vendor-private ones are there.
+// the same order. Unknown extensions are unchanged, and all vendor-private ones are there.
 func TestRepliesKeepExtensions(t *testing.T) {
 	for name, got := range replies(t, manyExtensions()) {
 		if !got.Type.IsReply() {
 			t.Errorf("%s: %s", name, got.Type)
 		}
 		want := manyExtensions()
-		want[5].CIEs = []packet.CIE{{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+		want[5].CIEs = []packet.CIE{
+			{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+		}
 		samePacket(t, packet.Packet{Extensions: got.Extensions}, packet.Packet{Extensions: want})
 	}
 }
 
-// RFC 2332 §5.3: a reply has no extension that the request had not.
+// RFC 2332 §5.3: a reply has no extension that the request did not have.
 func TestRepliesAddNoExtensions(t *testing.T) {
 	for name, got := range replies(t, nil) {
 		if len(got.Extensions) != 0 {
@@ -58,7 +60,7 @@ func TestRepliesAddNoExtensions(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.3: a transit NHS changes neither the order of extensions nor those that it does not
+// RFC 2332 §5.3: a transit NHS keeps the order of the extensions, and changes none that it does not
 // know.
 func TestTransitKeepsExtensions(t *testing.T) {
 	hub := hubAlone(t)
@@ -70,9 +72,9 @@ func TestTransitKeepsExtensions(t *testing.T) {
 	samePacket(t, got, p)
 }
 
-// RFC 2332 §5.3: who would answer says that it cannot, and where the extension stands. That goes
-// for all who answer: the router where the packets leave, the one with a static map, and the one
-// that would say no.
+// RFC 2332 §5.3: a router that would answer a request but does not know a compulsory extension
+// sends an error with the extension's offset. That holds for every router that answers: the one
+// where the packets leave, the one with a static map, and the one that would refuse.
 func TestUnknownCompulsoryExtensions(t *testing.T) {
 	for name, p := range map[string]packet.Packet{
 		"registration":              registrationFrom("192.0.2.11", "10.255.0.11"),
@@ -81,7 +83,9 @@ func TestUnknownCompulsoryExtensions(t *testing.T) {
 		"resolution without answer": requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.77"),
 		"purge":                     purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", lan1),
 	} {
-		hub := hubAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}} })
+		hub := hubAlone(t, func(c *InterfaceConfig) {
+			c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+		})
 		hub.from("192.0.2.99", "static")
 		if p.Type == packet.ResolutionRequest {
 			p.Flags &^= packet.ResolutionAuthoritative
@@ -92,32 +96,46 @@ func TestUnknownCompulsoryExtensions(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := only(t, hub.from("192.0.2.11", "spoke1").saysBytes(data))
-		if want := uint16(len(data) - 8); got.ErrorCode != packet.ErrorUnrecognizedExtension || got.ErrorOffset != want {
-			t.Errorf("%s: %s %s at %d, want it at %d", name, got.Type, got.ErrorCode, got.ErrorOffset, want)
+		if want := uint16(len(data) - 8); got.ErrorCode != packet.ErrorUnrecognizedExtension ||
+			got.ErrorOffset != want {
+			t.Errorf(
+				"%s: %s %s at %d, want it at %d",
+				name, got.Type, got.ErrorCode, got.ErrorOffset, want,
+			)
 		}
-		if dropped(hub, dropUnknownExtension) != 1 || len(hub.engine.ifaces["gre1"].answers) != 0 || len(hub.status().Bindings) != 1 {
+		if dropped(hub, dropUnknownExtension) != 1 || len(hub.engine.ifaces["gre1"].answers) != 0 ||
+			len(hub.status().Bindings) != 1 {
 			t.Errorf("%s: acted upon all the same", name)
 		}
 	}
 }
 
-// RFC 2332 §5.2.2: a refusal is a single CIE with the code, and nothing else in it.
+// RFC 2332 §5.2.2: a refusal is a single CIE with the code, and nothing else is in it.
 func TestRefusalsAreEmpty(t *testing.T) {
 	hub := hubAlone(t)
-	got := only(t, hub.from("192.0.2.11", "spoke1").says(requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.77")))
-	samePacket(t, packet.Packet{CIEs: got.CIEs}, packet.Packet{CIEs: []packet.CIE{{Code: packet.CodeNoBinding}}})
+	got := only(
+		t,
+		hub.from("192.0.2.11", "spoke1").says(requestFrom(
+			"192.0.2.11", "10.255.0.11", "10.255.0.77",
+		)),
+	)
+	samePacket(t, packet.Packet{CIEs: got.CIEs}, packet.Packet{CIEs: []packet.CIE{
+		{Code: packet.CodeNoBinding},
+	}})
 	if got.Flags&packet.ResolutionDestStable != 0 {
 		t.Error("stable, though there is nothing")
 	}
 }
 
-// RFC 2332 §5.2.1: U asks for one host's binding: the answer is for no more, and says U.
+// RFC 2332 §5.2.1: a request with U set asks for one host's binding. The answer is for that host
+// only, and has U set.
 func TestUniqueResolution(t *testing.T) {
 	n, _ := spokeAlone(t)
 	p := requestFrom("192.0.2.12", "10.255.0.12", host1)
 	p.Flags |= packet.ResolutionUnique
 	got := only(t, n.from("192.0.2.12", "spoke2").says(p))
-	if len(got.CIEs) != 1 || got.CIEs[0].PrefixLength != 32 || got.Flags&packet.ResolutionUnique == 0 {
+	if len(got.CIEs) != 1 || got.CIEs[0].PrefixLength != 32 ||
+		got.Flags&packet.ResolutionUnique == 0 {
 		t.Errorf("%+v %+v", got.Flags, got.CIEs)
 	}
 	before := len(n.sent)
@@ -127,14 +145,18 @@ func TestUniqueResolution(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.2: Q and S are the requester's, A and D say that this is our own word; from a
-// static map it is neither.
+// RFC 2332 §5.2.2: Q and S are the requester's; A and D say that the answer is the responder's own
+// word. An answer from a static map has neither A nor D.
 func TestReplyFlags(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}} })
+	hub := hubAlone(t, func(c *InterfaceConfig) {
+		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	})
 	hub.from("192.0.2.99", "static")
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	const a, d = packet.ResolutionAuthoritative, packet.ResolutionDestStable
-	for _, copied := range []packet.Flags{0, packet.ResolutionRouter, packet.ResolutionSourceStable} {
+	for _, copied := range []packet.Flags{
+		0, packet.ResolutionRouter, packet.ResolutionSourceStable,
+	} {
 		p := requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9")
 		p.Flags = copied
 		if got := only(t, spoke1.says(p)).Flags; got != copied|a|d {
@@ -147,11 +169,18 @@ func TestReplyFlags(t *testing.T) {
 	}
 }
 
-// RFC 2332 §2.2: who insists on the router's own word is not answered from a map.
+// RFC 2332 §2.2: a request that insists on the router's own word is not answered from a static map.
 func TestMapIsNotAuthoritative(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}} })
+	hub := hubAlone(t, func(c *InterfaceConfig) {
+		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	})
 	hub.from("192.0.2.99", "static")
-	got := only(t, hub.from("192.0.2.11", "spoke1").says(requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.99")))
+	got := only(
+		t,
+		hub.from("192.0.2.11", "spoke1").says(requestFrom(
+			"192.0.2.11", "10.255.0.11", "10.255.0.99",
+		)),
+	)
 	if got.Type != packet.ResolutionRequest || hub.sent[len(hub.sent)-1].to != addr("192.0.2.99") {
 		t.Errorf("%s", got.Type)
 	}

@@ -9,14 +9,21 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// errorAbout is an Error Indication about a packet, as a router with these addresses makes it.
+// errorAbout returns an Error Indication about a packet, as a router with these addresses makes it.
 func errorAbout(quoted []byte, nbma, overlay, to string) packet.Packet {
-	return packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr(nbma), SourceProtocol: addr(overlay),
-		DestProtocol: addr(to), ErrorCode: packet.ErrorProtocol, Quoted: quoted}
+	return packet.Packet{
+		Type:           packet.ErrorIndication,
+		HopCount:       255,
+		SourceNBMA:     addr(nbma),
+		SourceProtocol: addr(overlay),
+		DestProtocol:   addr(to),
+		ErrorCode:      packet.ErrorProtocol,
+		Quoted:         quoted,
+	}
 }
 
-// The hub passes an Error Indication on only in the name of who sends it: nobody reports an error
-// as another client, as the hub, as the recipient, or as an NHS of the hub.
+// The hub passes an Error Indication on only in the sender's own name. A router cannot report an
+// error as another client, as the hub, as the recipient, or as an NHS of the hub.
 func TestWhoseErrorsGoOn(t *testing.T) {
 	const mallory = "192.0.2.66"
 	quoted := encode(t, registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -34,20 +41,25 @@ func TestWhoseErrorsGoOn(t *testing.T) {
 		{"that of the hub's own NHS", mallory, "192.0.2.2", "10.255.0.2", false},
 		{"the hub's", mallory, "192.0.2.1", "10.255.0.1", false},
 		{"with the hub's NBMA address", mallory, "192.0.2.1", "10.255.0.66", false},
-		{"that of a router behind the sender, which nobody knows here", mallory, "192.0.2.77", "10.255.0.77", true},
+		{
+			"that of a router behind the sender, which nobody knows here", mallory, "192.0.2.77",
+			"10.255.0.77", true,
+		},
 		{"from an NHS", "192.0.2.2", "192.0.2.12", "10.255.0.12", true},
 		{"from a router with a static map", "192.0.2.99", "192.0.2.12", "10.255.0.12", true},
 	} {
 		hub := knowingHub(t)
-		got := len(sender{t, hub, tt.from}.says(errorAbout(quoted, tt.nbma, tt.overlay, "10.255.0.11")))
+		got := len(sender{t, hub, tt.from}.says(errorAbout(
+			quoted, tt.nbma, tt.overlay, "10.255.0.11",
+		)))
 		if (got == 1) != tt.goes {
 			t.Errorf("%s: %d packets sent on, dropped %v", tt.rule, got, hub.engine.Stats().Dropped)
 		}
 	}
 }
 
-// An error about our registration or announcement counts from the NHS itself and from nobody else:
-// neither from a router with an SA of its own, nor from one whose error the NHS passed on.
+// An error about a spoke's registration or announcement counts only if it is the NHS's own. It does
+// not count from another router with an SA, or from one whose error the NHS passed on.
 func TestWhoseErrorsCount(t *testing.T) {
 	for _, tt := range []struct {
 		rule          string
@@ -57,7 +69,10 @@ func TestWhoseErrorsCount(t *testing.T) {
 	}{
 		{"the NHS", "192.0.2.1", "192.0.2.1", "10.255.0.1", true},
 		{"another spoke, along the NHS", "192.0.2.1", "192.0.2.66", "10.255.0.66", false},
-		{"another spoke with the NHS's NBMA address, along the NHS", "192.0.2.1", "192.0.2.1", "10.255.0.66", false},
+		{
+			"another spoke with the NHS's NBMA address, along the NHS", "192.0.2.1", "192.0.2.1",
+			"10.255.0.66", false,
+		},
 		{"another spoke itself", "192.0.2.66", "192.0.2.66", "10.255.0.66", false},
 		{"another spoke in the NHS's name", "192.0.2.66", "192.0.2.1", "10.255.0.1", false},
 	} {
@@ -70,7 +85,9 @@ func TestWhoseErrorsCount(t *testing.T) {
 		says := sender{t, n, tt.from}
 		says.says(errorAbout(n.sent[len(n.sent)-1].data, tt.nbma, tt.overlay, "10.255.0.11"))
 		if refused := len(a.refused) > 0; refused != tt.counts || a.awaiting == tt.counts {
-			t.Errorf("%s: the announcement is refused: %v, still out: %v", tt.rule, refused, a.awaiting)
+			t.Errorf(
+				"%s: the announcement is refused: %v, still out: %v", tt.rule, refused, a.awaiting,
+			)
 		}
 		if got := n.has(NoticeError) > 0; got != tt.counts {
 			t.Errorf("%s: told: %v", tt.rule, got)
@@ -78,20 +95,27 @@ func TestWhoseErrorsCount(t *testing.T) {
 	}
 }
 
-// The same for the registration itself, of which only the reason is at stake. While the NHS's
-// overlay address is not known, its error is one that names its own NBMA address.
+// The same holds for an error about the registration itself, which changes only the reason in the
+// status. While the NHS's overlay address is not known, the NHS's own error is one that names its
+// NBMA address.
 func TestErrorAboutRegistration(t *testing.T) {
 	for _, tt := range []struct {
 		rule          string
-		protocol      string // configured of the NHS
+		protocol      string // the NHS's configured overlay address
 		from          string
 		nbma, overlay string
 		counts        bool
 	}{
 		{"the NHS", "10.255.0.1", "192.0.2.1", "192.0.2.1", "10.255.0.1", true},
-		{"another spoke, along the NHS", "10.255.0.1", "192.0.2.1", "192.0.2.66", "10.255.0.66", false},
+		{
+			"another spoke, along the NHS", "10.255.0.1", "192.0.2.1", "192.0.2.66", "10.255.0.66",
+			false,
+		},
 		{"another spoke itself", "10.255.0.1", "192.0.2.66", "192.0.2.66", "10.255.0.1", false},
-		{"an NHS whose overlay address is not known", "", "192.0.2.1", "192.0.2.1", "10.255.0.1", true},
+		{
+			"an NHS whose overlay address is not known", "", "192.0.2.1", "192.0.2.1", "10.255.0.1",
+			true,
+		},
 		{"another spoke, along such an NHS", "", "192.0.2.1", "192.0.2.66", "10.255.0.66", false},
 	} {
 		cfg := spokeConfig("10.255.0.11/24")
@@ -108,8 +132,8 @@ func TestErrorAboutRegistration(t *testing.T) {
 	}
 }
 
-// The whole attack: a spoke sends the hub errors about announcements of another, with every id that
-// they may have. The other goes on to announce, and its prefixes stay.
+// The whole attack: a spoke sends the hub errors about the announcements of another spoke, with
+// every id that they may have. The other spoke goes on announcing, and its prefixes stay.
 func TestForgedErrorsThroughTheHub(t *testing.T) {
 	w := newWorld(t)
 	cfg := hubConfig()
@@ -119,14 +143,19 @@ func TestForgedErrorsThroughTheHub(t *testing.T) {
 	spoke := spokeConfig("10.255.0.11/24")
 	spoke.Announce = []netip.Prefix{mustPrefix(lan1)}
 	n := w.add("spoke1", spoke, "192.0.2.11", "172.16.1.1/24")
-	w.until("announced", time.Minute, func() bool { return len(n.status().NHS) > 0 && len(n.status().NHS[0].Announced) == 1 })
+	w.until("announced", time.Minute, func() bool {
+		return len(n.status().NHS) > 0 && len(n.status().NHS[0].Announced) == 1
+	})
 	mallory := hub.client("192.0.2.66", "mallory", "10.255.0.66")
 	var attempts int
 	n.w.lose = func(from, to *node, data []byte) bool {
 		if from != n || packet.Type(data[17]) != packet.RegistrationRequest {
 			return false
 		}
-		for _, source := range [][2]string{{"192.0.2.1", "10.255.0.1"}, {"192.0.2.66", "10.255.0.66"}, {"192.0.2.11", "10.255.0.11"}, {"192.0.2.1", "10.255.0.66"}} {
+		for _, source := range [][2]string{
+			{"192.0.2.1", "10.255.0.1"}, {"192.0.2.66", "10.255.0.66"},
+			{"192.0.2.11", "10.255.0.11"}, {"192.0.2.1", "10.255.0.66"},
+		} {
 			attempts++
 			p := errorAbout(slices.Clone(data), source[0], source[1], "10.255.0.11")
 			w.after(0, func() { mallory.says(p) })
@@ -136,6 +165,9 @@ func TestForgedErrorsThroughTheHub(t *testing.T) {
 	w.run(20 * time.Minute)
 	a := n.status().NHS[0]
 	if attempts == 0 || len(a.Announced) != 1 || a.Error != "" || n.has(NoticeError) > 0 {
-		t.Errorf("after %d forged errors: announced %v, error %q, told %d times", attempts, a.Announced, a.Error, n.has(NoticeError))
+		t.Errorf(
+			"after %d forged errors: announced %v, error %q, told %d times",
+			attempts, a.Announced, a.Error, n.has(NoticeError),
+		)
 	}
 }

@@ -45,8 +45,8 @@ func captures(t testing.TB) []captured {
 
 func noIPsec(c *InterfaceConfig) { c.Protected = false }
 
-// As the hub of FRR's spokes we send what FRR's hub sent to them, in essence: the registration's
-// answer with the address behind NAT, and resolution messages passed on.
+// As the hub of FRR's spokes, the engine sends in essence what FRR's hub sent to them: the reply to
+// the registration with the address behind NAT, and the resolution messages that it passes on.
 func TestHubOfFRR(t *testing.T) {
 	list := captures(t)
 	hub := hubAlone(t, noIPsec)
@@ -70,26 +70,33 @@ func TestHubOfFRR(t *testing.T) {
 			theirs[c.Type] = append(theirs[c.Type], c.Packet)
 		}
 	}
-	for _, kind := range []packet.Type{packet.RegistrationReply, packet.ResolutionRequest, packet.ResolutionReply} {
+	for _, kind := range []packet.Type{
+		packet.RegistrationReply, packet.ResolutionRequest, packet.ResolutionReply,
+	} {
 		if len(ours[kind]) != len(theirs[kind]) || len(ours[kind]) != 2 {
 			t.Fatalf("%s: we sent %d, FRR's hub %d", kind, len(ours[kind]), len(theirs[kind]))
 		}
 		for i, want := range theirs[kind] {
 			got := ours[kind][i]
-			if got.RequestID != want.RequestID || got.SourceProtocol != want.SourceProtocol || got.DestProtocol != want.DestProtocol ||
+			if got.RequestID != want.RequestID || got.SourceProtocol != want.SourceProtocol ||
+				got.DestProtocol != want.DestProtocol ||
 				got.SourceNBMA != want.SourceNBMA {
 				t.Errorf("%s %d: %+v, FRR's hub sent %+v", kind, i, got, want)
 			}
 			for _, protocol := range []string{"10.255.0.11", "10.255.0.12"} {
-				if g, w := natAddress(&got, addr(protocol)), natAddress(&want, addr(protocol)); g != w {
-					t.Errorf("%s %d: NAT address of %s is %s, FRR's hub sent %s", kind, i, protocol, g, w)
+				if g, w := natAddress(&got, addr(protocol)),
+					natAddress(&want, addr(protocol)); g != w {
+					t.Errorf(
+						"%s %d: NAT address of %s is %s, FRR's hub sent %s",
+						kind, i, protocol, g, w,
+					)
 				}
 			}
 		}
 	}
 }
 
-// As a spoke we understand FRR's indication and FRR's answer, and answer FRR's request.
+// As a spoke, the engine understands FRR's indication and FRR's answer, and answers FRR's request.
 func TestSpokeBesideFRR(t *testing.T) {
 	n, hub := spokeAlone(t, noIPsec)
 	for _, c := range captures(t) {
@@ -100,9 +107,10 @@ func TestSpokeBesideFRR(t *testing.T) {
 				t.Fatalf("asked for %s", request.DestProtocol)
 			}
 		case c.Type == packet.ResolutionRequest && c.to == "192.0.2.50":
-			// Sent to the spoke behind NAT by its hub; here it comes to us.
+			// The hub sent this packet to the spoke behind NAT, whose place the engine takes.
 			reply := only(t, hub.saysBytes(c.data))
-			if reply.Type != packet.ResolutionReply || reply.CIEs[0].PrefixLength != 24 || reply.CIEs[0].Protocol != addr("10.255.0.11") {
+			if reply.Type != packet.ResolutionReply || reply.CIEs[0].PrefixLength != 24 ||
+				reply.CIEs[0].Protocol != addr("10.255.0.11") {
 				t.Errorf("%+v", reply)
 			}
 		case c.Type == packet.ResolutionReply && c.to == "192.0.2.50":
@@ -112,7 +120,8 @@ func TestSpokeBesideFRR(t *testing.T) {
 			hub.says(reply)
 		}
 	}
-	if n.shortcuts[mustPrefix(lan2)] != addr("10.255.0.12") || n.neighbors[addr("10.255.0.12")] != addr("192.0.2.12") {
+	if n.shortcuts[mustPrefix(lan2)] != addr("10.255.0.12") ||
+		n.neighbors[addr("10.255.0.12")] != addr("192.0.2.12") {
 		t.Errorf("routes %v, neighbours %v\n%v", n.shortcuts, n.neighbors, n.engine.Stats())
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// script reads events from bytes. At their end it gives zeros.
+// script reads events from bytes. At the end of the bytes it reads zeros.
 type script struct {
 	*node
 	rest []byte
@@ -32,29 +32,40 @@ func (s *script) bytes(n int) []byte {
 	return bytes.Clone(b)
 }
 
-// of picks one of a list.
+// of picks an element of a list.
 func of[T any](s *script, list []T) T { return list[int(s.byte())%len(list)] }
 
 func (s *script) nbma() netip.Addr { return addr(of(s, stormNBMA)) }
 
-// templates are packets that make sense, for the script to change.
+// templates returns packets that make sense, for the script to change.
 func (s *script) templates() [][]byte {
-	list := append(s.ownRequests()[1:],
+	list := append(
+		s.ownRequests()[1:],
 		encode(s.w.t, registrationFrom("192.0.2.12", "10.255.0.12")),
 		encode(s.w.t, requestFrom("192.0.2.12", "10.255.0.12", host1)),
 		encode(s.w.t, requestFrom("192.0.2.12", "10.255.0.12", host2)),
 		encode(s.w.t, indicationOf(host1, host2)),
 		encode(s.w.t, purgeOf("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2)),
-		encode(s.w.t, packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
-			DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorLoop, Quoted: make([]byte, 40)}),
-		encode(s.w.t, announcementFrom("192.0.2.12", "10.255.0.12", "172.18.0.0/16", "172.18.7.0/24")))
+		encode(s.w.t, packet.Packet{
+			Type:           packet.ErrorIndication,
+			HopCount:       255,
+			SourceNBMA:     addr("192.0.2.1"),
+			SourceProtocol: addr("10.255.0.1"),
+			DestProtocol:   addr("10.255.0.11"),
+			ErrorCode:      packet.ErrorLoop,
+			Quoted:         make([]byte, 40),
+		}),
+		encode(s.w.t, announcementFrom(
+			"192.0.2.12", "10.255.0.12", "172.18.0.0/16", "172.18.7.0/24",
+		)),
+	)
 	for _, own := range s.ownRequests()[1:] {
 		list = append(list, reply(own))
 	}
 	return list
 }
 
-// reply answers one of our own requests.
+// reply returns an answer to one of the node's own requests.
 func reply(own []byte) []byte {
 	var p packet.Packet
 	if err := p.Parse(own); err != nil {
@@ -75,7 +86,7 @@ func reply(own []byte) []byte {
 	return data
 }
 
-// changed is a template with some bytes changed, cut or made longer, whose size and checksum are
+// changed returns a template with some bytes changed, cut off or added, whose size and checksum are
 // right again.
 func (s *script) changed() []byte {
 	data := bytes.Clone(of(s, s.templates()))
@@ -90,7 +101,7 @@ func (s *script) changed() []byte {
 	return sealed(data)
 }
 
-// sealed puts size and checksum of what could be a packet right.
+// sealed sets the size and the checksum of what may be a packet.
 func sealed(data []byte) []byte {
 	if len(data) < 28 {
 		return data
@@ -124,13 +135,22 @@ func (s *script) step() {
 	case 9:
 		s.w.run(time.Duration(s.byte()) * time.Duration(s.byte()) * 10 * time.Millisecond)
 	case 10:
-		s.handle(RoutesChanged{Table: testTable, Reset: s.byte() > 250, Added: []Route{of(s, stormRoutes)}, Removed: []Route{of(s, stormRoutes)}})
+		s.handle(RoutesChanged{
+			Table:   testTable,
+			Reset:   s.byte() > 250,
+			Added:   []Route{of(s, stormRoutes)},
+			Removed: []Route{of(s, stormRoutes)},
+		})
 	case 11:
 		s.handle(Redirected{Interface: "gre1", From: s.nbma(), Packet: s.bytes(int(s.byte()))})
 	case 12:
 		s.handle(LocalAddress{Interface: "gre1", NBMA: s.nbma()})
 	case 13:
-		s.handle(NHSResolved{Interface: "gre1", Name: of(s, []string{"192.0.2.1", "hub.example.net"}), NBMA: []netip.Addr{s.nbma(), s.nbma()}})
+		s.handle(NHSResolved{
+			Interface: "gre1",
+			Name:      of(s, []string{"192.0.2.1", "hub.example.net"}),
+			NBMA:      []netip.Addr{s.nbma(), s.nbma()},
+		})
 	case 14:
 		s.handle(PeersSecured{Interface: "gre1", Peers: []Peer{s.somePeer(), s.somePeer()}})
 	case 15:
@@ -138,7 +158,7 @@ func (s *script) step() {
 	}
 }
 
-// rare events end most of what there is.
+// rare plays an event that ends most of what the node has.
 func (s *script) rare() {
 	switch s.byte() % 8 {
 	case 0:
@@ -148,13 +168,18 @@ func (s *script) rare() {
 	case 2:
 		s.configure(func(c *InterfaceConfig) { c.Shortcut = !c.Shortcut })
 	case 3:
-		s.configure(func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}} })
+		s.configure(func(c *InterfaceConfig) {
+			c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}}
+		})
 	case 4:
 		s.configure(func(c *InterfaceConfig) { c.Protected = !c.Protected })
 	case 5:
 		s.handle(Missed{Interface: "gre1", Protocol: addr(of(s, stormOverlay))})
 	default:
-		s.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: s.nbma(), Out: s.w.now, In: s.w.now}}})
+		s.handle(Used{
+			Interface: "gre1",
+			Peers:     []PeerUse{{NBMA: s.nbma(), Out: s.w.now, In: s.w.now}},
+		})
 	}
 }
 
@@ -162,15 +187,15 @@ func (s *script) somePeer() Peer {
 	p := Peer{Interface: "gre1", NBMA: s.nbma(), Identity: of(s, []string{"a", "b"})}
 	how := s.byte()
 	p.Initiator = how%2 == 0
-	if how > 200 { // several behind one NAT address
+	if how > 200 { // several routers behind one NAT address
 		p.RemoteNAT, p.SharedWith, p.Separating = true, []string{"c"}, how > 240
 	}
 	return p
 }
 
-// receive hands in a packet and holds what comes of it against what anybody may make us send: one
-// packet, not longer than what came but for what was asked to be filled in, and an error by no more
-// than its header.
+// receive hands in a packet and checks what the node sends because of it. Any router may cause at
+// most one packet. That packet is longer than the received one only by the extensions that it had
+// to fill in, or, if it is an error, by its header.
 func (s *script) receive(from netip.Addr, data []byte) {
 	const filled = 256
 	before := len(s.sent)
@@ -180,9 +205,11 @@ func (s *script) receive(from netip.Addr, data []byte) {
 	case len(sent) > 1:
 		s.w.t.Fatalf("%d packets because of one: %x", len(sent), data)
 	case len(sent) == 0:
-	case packet.Type(sent[0].data[17]) == packet.ErrorIndication && packet.Type(data[17]) == packet.ErrorIndication && sent[0].data[9] == hopCount:
+	case packet.Type(sent[0].data[17]) == packet.ErrorIndication &&
+		packet.Type(data[17]) == packet.ErrorIndication && sent[0].data[9] == hopCount:
 		s.w.t.Fatalf("an error answered with an error: %x", data)
-	case packet.Type(sent[0].data[17]) == packet.ErrorIndication && len(sent[0].data) > len(data)+errorHeader:
+	case packet.Type(sent[0].data[17]) == packet.ErrorIndication &&
+		len(sent[0].data) > len(data)+errorHeader:
 		s.w.t.Fatalf("an error of %d bytes because of %d bytes", len(sent[0].data), len(data))
 	case len(sent[0].data) > len(data)+filled:
 		s.w.t.Fatalf("%d bytes because of %d", len(sent[0].data), len(data))
@@ -195,9 +222,10 @@ func (s *script) receive(from netip.Addr, data []byte) {
 	}
 }
 
-// Any sequence of events, packets of strangers among them: no panic, tables within their limits,
-// one packet sent for one that came, no route without an SA, nothing wanted twice; and Leave ends
-// all of it. See node.carryOut and node.broken.
+// After any sequence of events, with packets of strangers among them, these hold: there is no
+// panic, the tables keep to their limits, one received packet causes at most one packet, no route
+// is without an SA, nothing is wanted twice, and Leave ends everything. See node.carryOut and
+// node.broken.
 func FuzzEngine(f *testing.F) {
 	registered := []byte{7, 0, 0, 0, 5, 0, 5, 0}
 	asking := append(bytes.Clone(registered), 0, 0, 5, 0, 0)
@@ -205,15 +233,23 @@ func FuzzEngine(f *testing.F) {
 	f.Add(registered)
 	f.Add(asking)
 	f.Add(direct)
-	f.Add(append(bytes.Clone(direct), 0, 3, 7, 0, 0))                  // purged
-	f.Add(append(bytes.Clone(direct), 9, 255, 255, 15, 7, 3, 5, 0))    // refreshed
-	f.Add(append(bytes.Clone(direct), 10, 0, 1, 0, 15, 1, 9, 255, 99)) // routes change, restart
+	// The shortcut is purged.
+	f.Add(append(bytes.Clone(direct), 0, 3, 7, 0, 0))
+	// The shortcut is refreshed.
+	f.Add(append(bytes.Clone(direct), 9, 255, 255, 15, 7, 3, 5, 0))
+	// The routes change, and the daemon is restarted.
+	f.Add(append(bytes.Clone(direct), 10, 0, 1, 0, 15, 1, 9, 255, 99))
 	f.Add(append(bytes.Clone(direct), 8, 3, 9, 60, 60, 14, 0, 0, 0, 3, 0, 0))
-	f.Add(append(bytes.Clone(registered), 15, 5, 3, 5, 0, 9, 40, 40, 7, 3, 0, 0))           // missed
-	f.Add(append(bytes.Clone(registered), 7, 3, 0, 0, 0, 3, 2, 0, 0, 0, 3, 8, 0, 0))        // a client announces
-	f.Add(append(bytes.Clone(registered), 0, 0, 2, 1, 50, 7, 0, 7, 3, 1, 0, 0, 3, 3, 0, 0)) // asked
+	// The kernel misses a neighbour.
+	f.Add(append(bytes.Clone(registered), 15, 5, 3, 5, 0, 9, 40, 40, 7, 3, 0, 0))
+	// A client announces a prefix.
+	f.Add(append(bytes.Clone(registered), 7, 3, 0, 0, 0, 3, 2, 0, 0, 0, 3, 8, 0, 0))
+	// The node is asked for a destination.
+	f.Add(append(bytes.Clone(registered), 0, 0, 2, 1, 50, 7, 0, 7, 3, 1, 0, 0, 3, 3, 0, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		n := newWorld(t).add("spoke1", stormConfig(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
+		n := newWorld(t).add(
+			"spoke1", stormConfig(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16",
+		)
 		s := &script{node: n, rest: b}
 		for steps := 0; len(s.rest) > 0 && steps < 200; steps++ {
 			s.step()
@@ -222,9 +258,11 @@ func FuzzEngine(f *testing.F) {
 			}
 		}
 		s.w.run(20 * time.Minute)
-		s.configure(func(*InterfaceConfig) {}) // what has left joins: only from there everything goes
+		// A node that has left joins again, since only a node that has joined can leave and so drop
+		// all that it has.
+		s.configure(func(*InterfaceConfig) {})
 		s.handle(Leave{Interface: "gre1"})
-		s.w.run(2 * purgeTries * goodbyeAgain) // those who were answered, then the NHSs
+		s.w.run(2 * purgeTries * goodbyeAgain) // purges of answers, then goodbyes to NHSs
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+tablesOf(s.node) != 0 {
 			t.Fatalf("left behind: %+v", s.status())
 		}

@@ -6,9 +6,11 @@ import (
 	"testing"
 )
 
-// withShortcuts is a spoke with so many shortcuts through one next hop.
+// withShortcuts returns a spoke with that many shortcuts through one next hop.
 func withShortcuts(b *testing.B, count int) *node {
-	s, hub := spokeAlone(b, func(c *InterfaceConfig) { c.Limits.Shortcuts, c.Limits.Transit = 2*count, 10*count })
+	s, hub := spokeAlone(b, func(c *InterfaceConfig) {
+		c.Limits.Shortcuts, c.Limits.Transit = 2*count, 10*count
+	})
 	s.from("192.0.2.12", "spoke2")
 	var out Output
 	for i := range count {
@@ -30,8 +32,8 @@ func withShortcuts(b *testing.B, count int) *node {
 	return s
 }
 
-// All that rests on one peer ends when the peer goes. What each of it costs hardly depends on how
-// much there is.
+// When a peer goes, everything that refers to it ends. The cost of each reference hardly depends on
+// how many there are.
 func BenchmarkPeerLostWithShortcuts(b *testing.B) {
 	for _, count := range []int{1000, 2000, 10000} {
 		b.Run(fmt.Sprint(count, " shortcuts"), func(b *testing.B) {
@@ -41,9 +43,14 @@ func BenchmarkPeerLostWithShortcuts(b *testing.B) {
 				s := withShortcuts(b, count)
 				out.Reset()
 				b.StartTimer()
-				s.engine.Handle(s.w.now, PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"}, &out)
+				s.engine.Handle(
+					s.w.now, PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"},
+					&out,
+				)
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/shortcut")
+			b.ReportMetric(
+				float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/shortcut",
+			)
 		})
 	}
 }
@@ -56,18 +63,29 @@ func BenchmarkNamesBehindOneAddress(b *testing.B) {
 			for b.Loop() {
 				hub := hubAlone(b)
 				for i := range count {
-					hub.engine.Handle(hub.w.now, PeerSecured{Peer{Interface: "gre1", NBMA: netip.AddrFrom4([4]byte{0, 1, byte(i >> 8), byte(i)}),
-						Real: addr("192.0.2.99"), Identity: fmt.Sprint("spoke", i), RemoteNAT: true}}, &out)
+					hub.engine.Handle(
+						hub.w.now,
+						PeerSecured{Peer{
+							Interface: "gre1",
+							NBMA:      netip.AddrFrom4([4]byte{0, 1, byte(i >> 8), byte(i)}),
+							Real:      addr("192.0.2.99"),
+							Identity:  fmt.Sprint("spoke", i),
+							RemoteNAT: true,
+						}},
+						&out,
+					)
 					out.Reset()
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/router")
+			b.ReportMetric(
+				float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/router",
+			)
 		})
 	}
 }
 
-// Routers share one NAT address without marks, on a hub with many rules: what the rules give is
-// looked up once for each identity.
+// Routers share one NAT address without marks, on a hub with many rules. The engine looks up what
+// the rules give once for each identity.
 func BenchmarkSharedAddressWithRules(b *testing.B) {
 	var rules []string
 	for i := range 100 {
@@ -79,14 +97,21 @@ func BenchmarkSharedAddressWithRules(b *testing.B) {
 			var out Output
 			for b.Loop() {
 				hub := hubAlone(b, allowing(b, rules...))
-				ike := Peer{Interface: "gre1", NBMA: addr("192.0.2.99"), Identity: "spoke0", RemoteNAT: true}
+				ike := Peer{
+					Interface: "gre1",
+					NBMA:      addr("192.0.2.99"),
+					Identity:  "spoke0",
+					RemoteNAT: true,
+				}
 				for i := range count {
 					ike.SharedWith = append(ike.SharedWith, fmt.Sprintf("spoke%04d", i))
 					hub.engine.Handle(hub.w.now, PeerSecured{ike}, &out)
 					out.Reset()
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/router")
+			b.ReportMetric(
+				float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(count), "ns/router",
+			)
 		})
 	}
 }

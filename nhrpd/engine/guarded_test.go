@@ -7,35 +7,50 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// An SA that nothing but an answer given keeps stays while data passes in one direction,
-// whichever it is: the other end may send without ever being answered.
+// An SA that only a given answer keeps stays while data passes in one direction, whichever that is:
+// the other router may send without ever being answered.
 func TestUseInEitherDirectionKeepsTheSA(t *testing.T) {
 	for _, c := range []struct {
 		rule string
 		used func(now time.Time) PeerUse
 		stay bool
 	}{
-		{"in", func(now time.Time) PeerUse { return PeerUse{NBMA: addr("192.0.2.12"), In: now} }, true},
-		{"out", func(now time.Time) PeerUse { return PeerUse{NBMA: addr("192.0.2.12"), Out: now} }, true},
+		{
+			"in", func(now time.Time) PeerUse { return PeerUse{NBMA: addr("192.0.2.12"), In: now} },
+			true,
+		},
+		{
+			"out",
+			func(now time.Time) PeerUse { return PeerUse{NBMA: addr("192.0.2.12"), Out: now} },
+			true,
+		},
 		{"neither", func(time.Time) PeerUse { return PeerUse{NBMA: addr("192.0.2.12")} }, false},
 	} {
 		for _, initiator := range []bool{true, false} {
 			n, hub := spokeAlone(t)
-			n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2", Initiator: initiator}})
+			n.handle(PeerSecured{Peer{
+				Interface: "gre1",
+				NBMA:      addr("192.0.2.12"),
+				Identity:  "spoke2",
+				Initiator: initiator,
+			}})
 			hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
 			for range 4 {
 				n.w.run(n.cfg.IdleTime * 3 / 4)
 				n.handle(Used{Interface: "gre1", Peers: []PeerUse{c.used(n.w.now)}})
 			}
 			if got := n.engine.Secured("gre1", addr("192.0.2.12")); got != c.stay {
-				t.Errorf("used %s, initiator %v: the SA is there: %v, want %v", c.rule, initiator, got, c.stay)
+				t.Errorf(
+					"used %s, initiator %v: the SA is there: %v, want %v",
+					c.rule, initiator, got, c.stay,
+				)
 			}
 		}
 	}
 }
 
-// An answer counts only if it repeats the NBMA address that the request named: one to what we asked
-// from an address that we do not have any more would lead nobody to us.
+// An answer counts only if it repeats the NBMA address that the request named. An answer to an
+// address that the router no longer has would lead no router to it.
 func TestAnswerToAnotherAddressThanAsked(t *testing.T) {
 	for _, c := range []struct {
 		rule   string
@@ -59,24 +74,33 @@ func TestAnswerToAnotherAddressThanAsked(t *testing.T) {
 			}
 		}
 		if up != c.want || int(dropped(n, dropUnsolicited)-before) != 1-c.want {
-			t.Errorf("answered to %s: %d shortcuts, dropped %v", c.rule, up, n.engine.Stats().Dropped)
+			t.Errorf(
+				"answered to %s: %d shortcuts, dropped %v", c.rule, up, n.engine.Stats().Dropped,
+			)
 		}
 	}
 }
 
-// Who asks much is answered none the less, and who answers much may still ask: requests and
-// replies of one router do not take each other's share, be it an NHS, a client that passes on
-// what others say, or a router of neither kind.
+// Requests and replies of one router do not use up each other's share. So a router that asks much
+// still gets its answers in, and one that answers much may still ask. This holds for an NHS, for a
+// client that relays, and for any other router.
 func TestRequestsAndRepliesHaveSharesOfTheirOwn(t *testing.T) {
 	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 5 }
 	request := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
-	request.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.11"), Protocol: addr("10.255.0.11")}}
-	reply := answerTo(requestFrom("192.0.2.98", "10.255.0.98", "172.16.0.11"), 32, "10.255.0.99", "192.0.2.99")
+	request.Extensions[1].CIEs = []packet.CIE{
+		{NBMA: addr("192.0.2.11"), Protocol: addr("10.255.0.11")},
+	}
+	reply := answerTo(
+		requestFrom("192.0.2.98", "10.255.0.98", "172.16.0.11"), 32, "10.255.0.99", "192.0.2.99",
+	)
 	for _, c := range []struct {
 		rule string
 		from func(t *testing.T) sender
 	}{
-		{"a router without a binding", func(t *testing.T) sender { return hubAlone(t, few).from("192.0.2.11", "west") }},
+		{
+			"a router without a binding",
+			func(t *testing.T) sender { return hubAlone(t, few).from("192.0.2.11", "west") },
+		},
 		{"a client", func(t *testing.T) sender {
 			s := hubAlone(t, few).from("192.0.2.11", "west")
 			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -98,13 +122,16 @@ func TestRequestsAndRepliesHaveSharesOfTheirOwn(t *testing.T) {
 			}
 			s.says(order[1])
 			if got := dropped(s.to, dropRateLimit); got != before {
-				t.Errorf("%s: after a flood of %s a %s is dropped", c.rule, order[0].Type, order[1].Type)
+				t.Errorf(
+					"%s: after a flood of %s a %s is dropped", c.rule, order[0].Type, order[1].Type,
+				)
 			}
 		}
 	}
 }
 
-// An NHS that may not be one any more is not admitted from that moment on, whatever is under way.
+// An NHS that the rules no longer allow to be one is not admitted from that moment on, even for
+// packets still in flight.
 func TestDeniedNHSIsNotAdmitted(t *testing.T) {
 	for _, c := range []struct {
 		rule string

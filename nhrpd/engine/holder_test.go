@@ -9,21 +9,21 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// numbered returns the address n places after 192.0.2.0 or 10.255.0.0.
+// numbered returns the address n places after a base address.
 func numbered(base string, n int) string {
 	b := addr(base).As4()
 	b[2], b[3] = b[2]+byte(n>>8), byte(n)
 	return netip.AddrFrom4(b).String()
 }
 
-// wide is a hub whose overlay has room for thousands of clients.
+// wide configures a hub whose overlay has room for thousands of clients.
 func wide(c *InterfaceConfig) {
 	c.Address = mustPrefix("10.255.0.1/16")
 	c.Limits.Bindings = 5000
 }
 
-// registersAt has an identity register an overlay address from an NBMA address, with the longest
-// holding time there is, and returns the answer.
+// registersAt lets an identity register an overlay address from an NBMA address, with the longest
+// holding time, and returns the code of the reply.
 func (n *node) registersAt(nbma, identity, overlay string) packet.Code {
 	n.w.t.Helper()
 	p := registrationFrom(nbma, overlay)
@@ -31,44 +31,70 @@ func (n *node) registersAt(nbma, identity, overlay string) packet.Code {
 	return only(n.w.t, n.from(nbma, identity).says(p)).CIEs[0].Code
 }
 
-// One identity has at most maxAddressesOfOne overlay addresses: those that it has now and those
-// that stay its own although the SA went, from however many NBMA addresses it registered them.
+// One identity has at most maxAddressesOfOne overlay addresses, from however many NBMA addresses it
+// registers them. The limit counts those that it has now and those that stay its own although the
+// SA went.
 func TestAddressesOfOneIdentity(t *testing.T) {
 	for _, c := range []struct {
 		rule     string
 		identity func(i int) string
 		nbma     func(i int) string
-		drop     bool // the SA after each address
+		drop     bool // the SA goes after each address
 	}{
-		{"from one NBMA address, with the SA dropped in between", func(int) string { return "mallory" }, func(int) string { return "192.0.2.66" }, true},
-		{"from as many NBMA addresses", func(int) string { return "mallory" }, func(i int) string { return numbered("198.18.0.0", i) }, false},
-		{"from as many, each dropped", func(int) string { return "mallory" }, func(i int) string { return numbered("198.18.0.0", i) }, true},
-		{"in other letters each time", func(i int) string { return []string{"mallory", "Mallory", "MALLORY", "mALLORY"}[i%4] }, func(i int) string { return numbered("198.18.0.0", i) }, false},
+		{
+			"from one NBMA address, with the SA dropped in between",
+			func(int) string { return "mallory" }, func(int) string { return "192.0.2.66" }, true,
+		},
+		{
+			"from as many NBMA addresses", func(int) string { return "mallory" },
+			func(i int) string { return numbered("198.18.0.0", i) }, false,
+		},
+		{
+			"from as many, each dropped", func(int) string { return "mallory" },
+			func(i int) string { return numbered("198.18.0.0", i) }, true,
+		},
+		{
+			"in other letters each time",
+			func(i int) string { return []string{"mallory", "Mallory", "MALLORY", "mALLORY"}[i%4] },
+			func(i int) string { return numbered("198.18.0.0", i) }, false,
+		},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			hub := hubAlone(t, wide)
 			taken := 0
 			for i := range 300 {
 				nbma := c.nbma(i)
-				if hub.registersAt(nbma, c.identity(i), numbered("10.255.1.0", i)) == packet.CodeSuccess {
+				if hub.registersAt(
+					nbma, c.identity(i), numbered("10.255.1.0", i),
+				) == packet.CodeSuccess {
 					taken++
 				}
 				if c.drop {
-					hub.handle(PeerLost{Interface: "gre1", NBMA: addr(nbma), Reason: "dropped on purpose"})
+					hub.handle(PeerLost{
+						Interface: "gre1",
+						NBMA:      addr(nbma),
+						Reason:    "dropped on purpose",
+					})
 					hub.w.run(lostGrace)
 				}
 			}
 			if taken != maxAddressesOfOne {
-				t.Errorf("one identity took %d overlay addresses, want %d", taken, maxAddressesOfOne)
+				t.Errorf(
+					"one identity took %d overlay addresses, want %d", taken, maxAddressesOfOne,
+				)
 			}
 			free := 0
 			for i := range 300 {
-				if hub.registersAt(numbered("203.0.112.0", i), fmt.Sprint("spoke", i), numbered("10.255.1.0", i)) == packet.CodeSuccess {
+				if hub.registersAt(
+					numbered("203.0.112.0", i), fmt.Sprint("spoke", i), numbered("10.255.1.0", i),
+				) == packet.CodeSuccess {
 					free++
 				}
 			}
 			if free != 300-maxAddressesOfOne {
-				t.Errorf("%d of 300 addresses are free for others, want %d", free, 300-maxAddressesOfOne)
+				t.Errorf(
+					"%d of 300 addresses are free for others, want %d", free, 300-maxAddressesOfOne,
+				)
 			}
 			if err := hub.broken(); err != nil {
 				t.Error(err)
@@ -77,8 +103,8 @@ func TestAddressesOfOneIdentity(t *testing.T) {
 	}
 }
 
-// A router gets its own addresses back although it has as many as one may, and what it gives up or
-// what expires does not count any more.
+// A router gets its own addresses back even if it has as many as one may have. An address that it
+// gives up or that expires no longer counts.
 func TestOwnAddressesComeBack(t *testing.T) {
 	hub := hubAlone(t, wide)
 	for i := range maxAddressesOfOne {
@@ -88,15 +114,21 @@ func TestOwnAddressesComeBack(t *testing.T) {
 	hub.w.run(time.Minute)
 	hub.boot(hub.engine.Save())
 	for i := range maxAddressesOfOne {
-		if got := hub.registersAt("192.0.2.67", "spoke", numbered("10.255.1.0", i)); got != packet.CodeSuccess {
+		if got := hub.registersAt(
+			"192.0.2.67", "spoke", numbered("10.255.1.0", i),
+		); got != packet.CodeSuccess {
 			t.Fatalf("address %d of its own: %s", i, got)
 		}
 	}
-	if got := hub.registersAt("192.0.2.67", "spoke", "10.255.2.1"); got != packet.CodeInsufficientResources {
+	if got := hub.registersAt(
+		"192.0.2.67", "spoke", "10.255.2.1",
+	); got != packet.CodeInsufficientResources {
 		t.Errorf("one more: %s", got)
 	}
 	p := requestFrom("192.0.2.67", "10.255.1.0", "10.255.0.1")
-	p.Type, p.CIEs = packet.PurgeRequest, []packet.CIE{{PrefixLength: 32, Protocol: addr("10.255.1.3")}}
+	p.Type, p.CIEs = packet.PurgeRequest, []packet.CIE{
+		{PrefixLength: 32, Protocol: addr("10.255.1.3")},
+	}
 	sender{t, hub, "192.0.2.67"}.says(p)
 	if got := hub.registersAt("192.0.2.67", "spoke", "10.255.2.1"); got != packet.CodeSuccess {
 		t.Errorf("one for the one that it gave up: %s", got)
@@ -109,7 +141,7 @@ func TestOwnAddressesComeBack(t *testing.T) {
 	}
 }
 
-// Addresses whose SA went are kept for as many owners as the hub takes clients, and no more.
+// The hub keeps addresses whose SA went for as many owners as it takes clients, and no more.
 func TestOwnersAreBounded(t *testing.T) {
 	hub := hubAlone(t, wide, func(c *InterfaceConfig) { c.Limits.Bindings = 20 })
 	for i := range 100 {
@@ -124,7 +156,11 @@ func TestOwnersAreBounded(t *testing.T) {
 	}
 	saved := hub.engine.Save()
 	for i := range 100 {
-		saved.Interfaces[0].Owners = append(saved.Interfaces[0].Owners, SavedOwner{Protocol: addr(numbered("10.255.3.0", i)), Identity: "x", Expires: hub.w.now.Add(time.Hour)})
+		saved.Interfaces[0].Owners = append(saved.Interfaces[0].Owners, SavedOwner{
+			Protocol: addr(numbered("10.255.3.0", i)),
+			Identity: "x",
+			Expires:  hub.w.now.Add(time.Hour),
+		})
 	}
 	hub.boot(saved)
 	if got := len(hub.engine.ifaces["gre1"].owners); got != 20 {
@@ -143,7 +179,12 @@ func TestPrefixesOfOneIdentity(t *testing.T) {
 		overlay := numbered("10.255.1.0", i)
 		hub.registersAt("192.0.2.66", "mallory", overlay)
 		for j := range 20 {
-			reply := only(t, sender{t, hub, "192.0.2.66"}.says(announcementFrom("192.0.2.66", overlay, fmt.Sprintf("172.20.%d.0/24", 20*i+j))))
+			reply := only(
+				t,
+				sender{t, hub, "192.0.2.66"}.says(announcementFrom(
+					"192.0.2.66", overlay, fmt.Sprintf("172.20.%d.0/24", 20*i+j),
+				)),
+			)
 			if reply.CIEs[0].Code == packet.CodeSuccess {
 				taken++
 			}
@@ -157,31 +198,51 @@ func TestPrefixesOfOneIdentity(t *testing.T) {
 	}
 }
 
-// A quarter of the answers is the most that one identity gets, with however many SAs: when it asks
-// itself, and when an NHS passes its questions on before the SAs prove who asked.
+// One identity gets at most a quarter of the answers, with however many SAs. That holds when it
+// asks itself, and when an NHS passes its questions on before the SAs prove who asked.
 func TestAnswersOfOneIdentity(t *testing.T) {
 	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 1000, 1000 }
 	t.Run("asking the hub itself", func(t *testing.T) {
 		hub := hubAlone(t, few)
-		hub.addRoutes(Route{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("198.51.100.254"), Device: "eth0"})
+		hub.addRoutes(Route{
+			Prefix:  mustPrefix("0.0.0.0/0"),
+			NextHop: addr("198.51.100.254"),
+			Device:  "eth0",
+		})
 		for i := range 2 * hub.cfg.Limits.Answers {
 			nbma := numbered("192.0.2.0", 100+i%8)
-			hub.from(nbma, "mallory").says(requestFrom(nbma, numbered("10.255.0.0", 100+i%8), numbered("203.0.113.0", i)))
+			hub.from(nbma, "mallory").says(requestFrom(
+				nbma, numbered("10.255.0.0", 100+i%8), numbered("203.0.113.0", i),
+			))
 		}
 		ifc := hub.engine.ifaces["gre1"]
 		if want := hub.cfg.Limits.Answers / 4; len(ifc.answers) != want {
 			t.Errorf("one identity got %d answers, want %d", len(ifc.answers), want)
 		}
-		got := only(t, hub.from("192.0.2.12", "spoke2").says(requestFrom("192.0.2.12", "10.255.0.12", "172.16.0.10")))
+		got := only(
+			t,
+			hub.from("192.0.2.12", "spoke2").says(requestFrom(
+				"192.0.2.12", "10.255.0.12", "172.16.0.10",
+			)),
+		)
 		if got.CIEs[0].Code != packet.CodeSuccess {
 			t.Errorf("another router got %s", got.CIEs[0].Code)
 		}
 	})
 	t.Run("along an NHS", func(t *testing.T) {
 		spoke, hub := spokeAlone(t, few)
-		spoke.addRoutes(Route{Prefix: mustPrefix("203.0.0.0/16"), NextHop: addr("172.16.1.254"), Device: "lan0"})
+		spoke.addRoutes(Route{
+			Prefix:  mustPrefix("203.0.0.0/16"),
+			NextHop: addr("172.16.1.254"),
+			Device:  "lan0",
+		})
 		for i := range 40 {
-			hub.says(passedBy(requestFrom(numbered("192.0.2.0", 100+i), numbered("10.255.0.0", 100+i), "203.0.113.9"), "192.0.2.1", "10.255.0.1"))
+			hub.says(passedBy(
+				requestFrom(
+					numbered("192.0.2.0", 100+i), numbered("10.255.0.0", 100+i), "203.0.113.9",
+				),
+				"192.0.2.1", "10.255.0.1",
+			))
 		}
 		ifc := spoke.engine.ifaces["gre1"]
 		before := len(ifc.answers)
@@ -189,7 +250,10 @@ func TestAnswersOfOneIdentity(t *testing.T) {
 			spoke.from(numbered("192.0.2.0", 100+i), "mallory")
 		}
 		if want := spoke.cfg.Limits.Answers / 4; before != 40 || len(ifc.answers) != want {
-			t.Errorf("%d answers wait, and one identity has %d once its SAs prove it, want %d", before, len(ifc.answers), want)
+			t.Errorf(
+				"%d answers wait, and one identity has %d once its SAs prove it, want %d",
+				before, len(ifc.answers), want,
+			)
 		}
 		if err := spoke.broken(); err != nil {
 			t.Error(err)
@@ -197,19 +261,25 @@ func TestAnswersOfOneIdentity(t *testing.T) {
 	})
 }
 
-// What an answer admits ends with the identity that it was given to: nobody inherits the admission
-// with the NBMA address, neither at once nor after a restart nor for the time for which an answer
-// that was taken back still stands. The identity itself keeps it.
+// The admission that comes with an answer belongs to the identity that got the answer. The next
+// router at the NBMA address does not inherit it: not at once, not after a restart, and not while
+// an answer that was taken back would still have stood. The identity itself keeps it.
 func TestAdmissionEndsWithItsIdentity(t *testing.T) {
 	gone := PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"}
 	for _, c := range []struct {
 		rule string
-		next string // who has the address afterwards
+		next string // the identity that has the address afterwards
 		do   func(spoke *node)
 		want bool
 	}{
-		{"another router has the address", "mallory", func(spoke *node) { spoke.handle(gone) }, false},
-		{"and had to wait for it", "mallory", func(spoke *node) { spoke.handle(gone); spoke.w.run(time.Minute) }, false},
+		{
+			"another router has the address", "mallory", func(spoke *node) { spoke.handle(gone) },
+			false,
+		},
+		{
+			"and had to wait for it", "mallory",
+			func(spoke *node) { spoke.handle(gone); spoke.w.run(time.Minute) }, false,
+		},
 		{"it took the address over at once", "mallory", func(*node) {}, false},
 		{"the answer was taken back before", "mallory", func(spoke *node) {
 			spoke.handle(gone)
@@ -220,8 +290,14 @@ func TestAdmissionEndsWithItsIdentity(t *testing.T) {
 			spoke.w.run(time.Minute)
 			spoke.boot(spoke.engine.Save())
 		}, false},
-		{"it is back itself", "spoke2", func(spoke *node) { spoke.handle(gone); spoke.w.run(time.Minute) }, true},
-		{"it is back itself after a restart", "spoke2", func(spoke *node) { spoke.boot(spoke.engine.Save()) }, true},
+		{
+			"it is back itself", "spoke2",
+			func(spoke *node) { spoke.handle(gone); spoke.w.run(time.Minute) }, true,
+		},
+		{
+			"it is back itself after a restart", "spoke2",
+			func(spoke *node) { spoke.boot(spoke.engine.Save()) }, true,
+		},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			spoke, hub := spokeAlone(t)
@@ -239,9 +315,9 @@ func TestAdmissionEndsWithItsIdentity(t *testing.T) {
 	}
 }
 
-// Nor does anybody inherit the admission of a client or of the next hop of a shortcut, not even
-// for the time for which packets may be under way: those of the router that had the address come
-// through an SA that is gone.
+// Nor does the next router inherit the admission of a client or of a shortcut's next hop, not even
+// while packets may be in flight: the packets of the earlier router came through an SA that is
+// gone.
 func TestNobodyInheritsAnAdmission(t *testing.T) {
 	hub := hubAlone(t)
 	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
@@ -257,11 +333,17 @@ func TestNobodyInheritsAnAdmission(t *testing.T) {
 			}
 			saved := c.n.engine.Save()
 			if gone {
-				c.n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"})
+				c.n.handle(PeerLost{
+					Interface: "gre1",
+					NBMA:      addr("192.0.2.12"),
+					Reason:    "its lease ended",
+				})
 			}
 			c.n.from("192.0.2.12", "mallory")
 			if c.n.admitsData("192.0.2.12") {
-				t.Errorf("who has the address of %s now is admitted, SA lost before: %v", c.what, gone)
+				t.Errorf(
+					"who has the address of %s now is admitted, SA lost before: %v", c.what, gone,
+				)
 			}
 			c.n.boot(saved)
 			c.n.from("192.0.2.12", "spoke2")
@@ -269,7 +351,7 @@ func TestNobodyInheritsAnAdmission(t *testing.T) {
 	}
 }
 
-// A question of the router that has the address now is a new reason.
+// If the router that has the address now asks a question, that is a new reason to admit it.
 func TestNextAskerIsAdmitted(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	spoke.from("192.0.2.12", "spoke2")

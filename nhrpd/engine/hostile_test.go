@@ -11,8 +11,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A packet may come some milliseconds before we hear of its sender's SA: the last one is kept for
-// three seconds.
+// A packet may arrive some milliseconds before the event about its sender's SA. The engine keeps a
+// sender's last packet for three seconds.
 func TestPacketBeforeItsSA(t *testing.T) {
 	early := sender{t: t, nbma: "192.0.2.11"}
 	early.to = hubAlone(t)
@@ -22,7 +22,8 @@ func TestPacketBeforeItsSA(t *testing.T) {
 	}
 	hub.w.run(2 * time.Second)
 	hub.from("192.0.2.11", "spoke1")
-	if got := only(t, hub.sentSince(0)); got.Type != packet.RegistrationReply || len(hub.status().Bindings) != 1 {
+	if got := only(t, hub.sentSince(0)); got.Type != packet.RegistrationReply ||
+		len(hub.status().Bindings) != 1 {
 		t.Errorf("%s", got.Type)
 	}
 
@@ -36,7 +37,7 @@ func TestPacketBeforeItsSA(t *testing.T) {
 	}
 }
 
-// Nobody without an SA makes us remember more than allowed.
+// Senders without an SA cannot make the engine keep more packets than the limit allows.
 func TestHeldPacketsAreBounded(t *testing.T) {
 	hub := hubAlone(t)
 	for i := range 200 {
@@ -71,14 +72,16 @@ func TestRequestsOfOnePeerAreLimited(t *testing.T) {
 	}
 }
 
-// A regional hub asks for all that are behind it, and an NHS tells what many have to say: they have
-// a rate of their own for that. Who is neither does not get it by naming others, and a client's own
-// requests do not count as others'.
+// A regional hub asks for all routers behind it, and an NHS passes on what many routers send. Both
+// have a rate of their own for that. Any other router does not get that rate by naming others, and
+// a client's own requests do not count as others'.
 func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 50 }
 	inAnothersName := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
 	forOthers := clone(inAnothersName)
-	forOthers.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.11"), Protocol: addr("10.255.0.11")}}
+	forOthers.Extensions[1].CIEs = []packet.CIE{
+		{NBMA: addr("192.0.2.11"), Protocol: addr("10.255.0.11")},
+	}
 	client := func(t *testing.T) sender {
 		s := hubAlone(t, few).from("192.0.2.11", "west")
 		s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -88,18 +91,25 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 		rule string
 		node func(t *testing.T) sender
 		says packet.Packet
-		most int // a burst of two seconds' worth
+		most int // the packets that a burst of two seconds may have
 	}{
 		{"a client for others", client, forOthers, 100},
 		{"a client for itself", client, requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10"), 9},
 		{"a client that gives itself another's name", client, inAnothersName, 9},
-		{"a client that registers others", client, registrationFrom("192.0.2.99", "10.255.0.255"), 9}, // an address that nobody can have
+		{ // with an overlay address that no router can have
+			"a client that registers others", client,
+			registrationFrom("192.0.2.99", "10.255.0.255"), 9,
+		},
 		{"a client behind NAT for itself", func(t *testing.T) sender {
 			s := hubAlone(t, few).from("192.0.2.11", "west")
 			s.says(registrationFrom("10.1.0.2", "10.255.0.11"))
 			return s
 		}, requestFrom("10.1.0.2", "10.255.0.11", "172.16.0.10"), 9},
-		{"somebody else for others", func(t *testing.T) sender { return hubAlone(t, few).from("192.0.2.66", "stranger") }, forOthers, 10},
+		{
+			"somebody else for others",
+			func(t *testing.T) sender { return hubAlone(t, few).from("192.0.2.66", "stranger") },
+			forOthers, 10,
+		},
 		{"an NHS", func(t *testing.T) sender {
 			_, hub := spokeAlone(t, few)
 			return hub
@@ -112,20 +122,25 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 			for range 1000 {
 				s.says(tt.says)
 			}
-			if got := 1000 - int(dropped(s.to, dropRateLimit)-before); got < tt.most-5 || got > tt.most {
+			if got := 1000 - int(dropped(s.to, dropRateLimit)-before); got < tt.most-5 ||
+				got > tt.most {
 				t.Errorf("%d of 1000 were taken at once, want %d", got, tt.most)
 			}
 		})
 	}
 }
 
-// One router does not take all answers that there may be, neither under its own name nor under
-// made-up ones, directly or along an NHS: others are answered none the less.
+// One router cannot take all answers that there may be: not under its own name or made-up ones, and
+// not directly or along an NHS. Other routers still get answers.
 func TestAnswersOfOneRouter(t *testing.T) {
 	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 1000, 1000 }
 	hub := func(t *testing.T) (node *node, flood, other sender) {
 		n := hubAlone(t, few)
-		n.addRoutes(Route{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("198.51.100.254"), Device: "eth0"})
+		n.addRoutes(Route{
+			Prefix:  mustPrefix("0.0.0.0/0"),
+			NextHop: addr("198.51.100.254"),
+			Device:  "eth0",
+		})
 		flood, other = n.from("192.0.2.66", "mallory"), n.from("192.0.2.12", "spoke2")
 		flood.says(registrationFrom("192.0.2.66", "10.255.0.66"))
 		other.says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -133,7 +148,11 @@ func TestAnswersOfOneRouter(t *testing.T) {
 	}
 	spoke := func(t *testing.T) (node *node, flood, other sender) {
 		n, hub := spokeAlone(t, few)
-		n.addRoutes(Route{Prefix: mustPrefix("203.0.0.0/16"), NextHop: addr("172.16.1.254"), Device: "lan0"})
+		n.addRoutes(Route{
+			Prefix:  mustPrefix("203.0.0.0/16"),
+			NextHop: addr("172.16.1.254"),
+			Device:  "lan0",
+		})
 		n.from("192.0.2.66", "mallory")
 		n.from("192.0.2.12", "spoke2")
 		return n, hub, hub
@@ -142,21 +161,33 @@ func TestAnswersOfOneRouter(t *testing.T) {
 		rule  string
 		where func(*testing.T) (*node, sender, sender)
 		asks  func(i int) packet.Packet
-		dest  string // that the other one asks for
+		dest  string // the destination that the other router asks for
 	}{
 		{"for many destinations", hub, func(i int) packet.Packet {
-			return requestFrom("192.0.2.66", "10.255.0.66", netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}).String())
+			return requestFrom(
+				"192.0.2.66",
+				"10.255.0.66", netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}).String(),
+			)
 		}, "172.16.0.10"},
 		{"under many names", hub, func(i int) packet.Packet {
-			return requestFrom("192.0.2.66", netip.AddrFrom4([4]byte{10, 254, 0, byte(i)}).String(), "172.16.0.10")
+			return requestFrom(
+				"192.0.2.66", netip.AddrFrom4([4]byte{10, 254, 0, byte(i)}).String(), "172.16.0.10",
+			)
 		}, "172.16.0.10"},
 		{"at many addresses", hub, func(i int) packet.Packet {
 			name := netip.AddrFrom4([4]byte{10, 254, 0, byte(i)})
-			p := passedBy(requestFrom("10.1.2.3", name.String(), "172.16.0.10"), "192.0.2.66", "10.255.0.66")
+			p := passedBy(
+				requestFrom("10.1.2.3", name.String(), "172.16.0.10"), "192.0.2.66", "10.255.0.66",
+			)
 			return natTold(p, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}).String())
 		}, "172.16.0.10"},
 		{"along an NHS", spoke, func(i int) packet.Packet {
-			return passedBy(requestFrom("192.0.2.66", netip.AddrFrom4([4]byte{10, 254, 0, byte(i)}).String(), host1), "192.0.2.1", "10.255.0.1")
+			return passedBy(
+				requestFrom(
+					"192.0.2.66", netip.AddrFrom4([4]byte{10, 254, 0, byte(i)}).String(), host1,
+				),
+				"192.0.2.1", "10.255.0.1",
+			)
 		}, host1},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -165,10 +196,15 @@ func TestAnswersOfOneRouter(t *testing.T) {
 			for i := range 2 * limits.Answers {
 				flood.says(tt.asks(1 + i))
 			}
-			if got := len(ifc.answers); got != limits.Answers/4 || dropped(n, dropTableFull) != uint64(7*limits.Answers/4) {
-				t.Errorf("%d answers of %d, dropped %v", got, limits.Answers, n.engine.Stats().Dropped)
+			if got := len(ifc.answers); got != limits.Answers/4 ||
+				dropped(n, dropTableFull) != uint64(7*limits.Answers/4) {
+				t.Errorf(
+					"%d answers of %d, dropped %v", got, limits.Answers, n.engine.Stats().Dropped,
+				)
 			}
-			p := passedBy(requestFrom("192.0.2.12", "10.255.0.12", tt.dest), "192.0.2.1", "10.255.0.1")
+			p := passedBy(
+				requestFrom("192.0.2.12", "10.255.0.12", tt.dest), "192.0.2.1", "10.255.0.1",
+			)
 			if tt.dest != host1 {
 				p.Extensions[1].CIEs = nil
 			}
@@ -183,14 +219,19 @@ func TestAnswersOfOneRouter(t *testing.T) {
 	}
 }
 
-// Tables stay within their limits, whatever an admitted peer sends.
+// The tables keep to their limits, whatever an admitted peer sends.
 func TestTablesAreBounded(t *testing.T) {
-	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Transit = 100000; c.Limits.Bindings = 20 })
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) {
+		c.Limits.Transit = 100000
+		c.Limits.Bindings = 20
+	})
 	for i := range 1000 {
 		other := netip.AddrFrom4([4]byte{10, 255, 0, byte(i)}).String()
 		hub.says(indicationOf(host1, fmt.Sprintf("172.16.%d.%d", 100+i/250, i%250)))
 		if other != "10.255.0.11" {
-			hub.says(requestFrom(fmt.Sprintf("198.51.%d.%d", i/250, i%250), other, fmt.Sprintf("172.16.1.%d", i%250)))
+			hub.says(requestFrom(
+				fmt.Sprintf("198.51.%d.%d", i/250, i%250), other, fmt.Sprintf("172.16.1.%d", i%250),
+			))
 			hub.says(requestFrom("198.51.100.1", other, fmt.Sprintf("172.16.1.%d", i%250)))
 			p := registrationFrom("192.0.2.1", other)
 			hub.says(p)
@@ -199,8 +240,12 @@ func TestTablesAreBounded(t *testing.T) {
 	}
 	ifc := n.engine.ifaces["gre1"]
 	for what, is := range map[string][2]int{
-		"shortcuts": {len(ifc.shortcuts), 100}, "requests": {len(ifc.requests), 100}, "answers": {len(ifc.answers), 100},
-		"bindings": {len(ifc.bindings), 20}, "unresolved": {len(ifc.unresolved), 100}, "peers": {len(ifc.peers), 320},
+		"shortcuts": {
+			len(ifc.shortcuts), 100,
+		}, "requests": {len(ifc.requests), 100}, "answers": {len(ifc.answers), 100},
+		"bindings": {len(ifc.bindings), 20}, "unresolved": {
+			len(ifc.unresolved), 100,
+		}, "peers": {len(ifc.peers), 320},
 	} {
 		if is[0] > is[1] {
 			t.Errorf("%d %s, limit %d", is[0], what, is[1])
@@ -208,25 +253,34 @@ func TestTablesAreBounded(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.7 and our own limits: when an Error Indication is sent, and that it is not longer
-// than what it answers.
+// RFC 2332 §5.2.7 and the engine's own limits decide when an Error Indication is sent, what it
+// quotes, and how many are sent in a second.
 func TestErrorIndications(t *testing.T) {
 	hub := hubAlone(t)
 	s := hub.from("192.0.2.11", "spoke1")
 	p := requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1")
 	data, _ := p.Append(nil)
 	got := only(t, s.saysBytes(data))
-	want := packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
-		DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorProtocolUnreachable, ErrorOffset: 36, Quoted: data}
+	want := packet.Packet{
+		Type:           packet.ErrorIndication,
+		HopCount:       255,
+		SourceNBMA:     addr("192.0.2.1"),
+		SourceProtocol: addr("10.255.0.1"),
+		DestProtocol:   addr("10.255.0.11"),
+		ErrorCode:      packet.ErrorProtocolUnreachable,
+		ErrorOffset:    36,
+		Quoted:         data,
+	}
 	samePacket(t, got, want)
 
 	malformed := slices.Clone(data)
-	malformed[16] = 9 // version
+	malformed[16] = 9 // the version
 	fixChecksum(malformed)
-	if got := only(t, s.saysBytes(malformed)); got.ErrorCode != packet.ErrorProtocol || got.ErrorOffset != 16 {
+	if got := only(t, s.saysBytes(malformed)); got.ErrorCode != packet.ErrorProtocol ||
+		got.ErrorOffset != 16 {
 		t.Errorf("malformed: %+v", got)
 	}
-	malformed[12]++ // damaged on the way: nobody knows by whom
+	malformed[12]++ // damaged on the way, so its source may be wrong too
 	if got := s.saysBytes(malformed); len(got) != 0 {
 		t.Errorf("answered a damaged packet: %v", typesOf(got))
 	}
@@ -239,8 +293,8 @@ func TestErrorIndications(t *testing.T) {
 	}
 }
 
-// Of the errors that go out in a second one router's nonsense takes a share: others hear of their
-// own faults none the less, and all together get no more than the limit.
+// The errors about one router's packets take a share of the errors that go out in a second. Other
+// routers still hear of their own faults, and all errors together keep to the limit.
 func TestErrorsOfOneRouter(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Errors = 20 })
 	told := func(nbma string) (count int) {
@@ -251,7 +305,9 @@ func TestErrorsOfOneRouter(t *testing.T) {
 		return count
 	}
 	var counts []int
-	for _, nbma := range []string{"192.0.2.66", "192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.14"} {
+	for _, nbma := range []string{
+		"192.0.2.66", "192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.14",
+	} {
 		counts = append(counts, told(nbma))
 	}
 	if want := []int{6, 6, 3, 1, 1}; !slices.Equal(counts, want) {
@@ -259,19 +315,29 @@ func TestErrorsOfOneRouter(t *testing.T) {
 	}
 }
 
-// An Error Indication is never answered with one.
+// An Error Indication is never answered with another.
 func TestErrorsAreNotAnswered(t *testing.T) {
 	for name, change := range map[string]func(*packet.Packet){
 		"for nobody we know":   func(p *packet.Packet) { p.DestProtocol = addr("203.0.113.1") },
 		"for a client unknown": func(p *packet.Packet) { p.DestProtocol = addr("10.255.0.77") },
 		"from ourselves":       func(p *packet.Packet) { p.SourceProtocol = addr("10.255.0.1") },
 		"about nothing":        func(p *packet.Packet) { p.Quoted = []byte{1, 2, 3} },
-		"without hops":         func(p *packet.Packet) { p.HopCount = 1; p.DestProtocol = addr("10.255.0.12") },
+		"without hops": func(p *packet.Packet) {
+			p.HopCount = 1
+			p.DestProtocol = addr("10.255.0.12")
+		},
 	} {
 		hub := hubAlone(t)
 		hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
-		p := packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.11"), SourceProtocol: addr("10.255.0.11"),
-			DestProtocol: addr("10.255.0.1"), ErrorCode: packet.ErrorLoop, Quoted: make([]byte, 60)}
+		p := packet.Packet{
+			Type:           packet.ErrorIndication,
+			HopCount:       255,
+			SourceNBMA:     addr("192.0.2.11"),
+			SourceProtocol: addr("10.255.0.11"),
+			DestProtocol:   addr("10.255.0.1"),
+			ErrorCode:      packet.ErrorLoop,
+			Quoted:         make([]byte, 60),
+		}
 		change(&p)
 		if got := hub.from("192.0.2.11", "spoke1").says(p); len(got) != 0 {
 			t.Errorf("%s: sent %v", name, typesOf(got))
@@ -279,13 +345,20 @@ func TestErrorsAreNotAnswered(t *testing.T) {
 	}
 }
 
-// An error about our own request is as good as a refusal; one about somebody else's goes on to him.
+// An error about the router's own request counts as a refusal. An error about another router's
+// request is passed on to that router.
 func TestErrorAboutRequest(t *testing.T) {
 	n, hub := spokeAlone(t)
 	request := only(t, hub.says(indicationOf(host1, host2)))
 	data, _ := request.Append(nil)
-	p := packet.Packet{Type: packet.ErrorIndication, SourceNBMA: addr("192.0.2.1"), SourceProtocol: addr("10.255.0.1"),
-		DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorLoop, Quoted: data[:30]}
+	p := packet.Packet{
+		Type:           packet.ErrorIndication,
+		SourceNBMA:     addr("192.0.2.1"),
+		SourceProtocol: addr("10.255.0.1"),
+		DestProtocol:   addr("10.255.0.11"),
+		ErrorCode:      packet.ErrorLoop,
+		Quoted:         data[:30],
+	}
 	hub.says(p)
 	if n.has(NoticeError) != 1 || len(n.status().Shortcuts) != 0 {
 		t.Errorf("%+v", n.status().Shortcuts)
@@ -293,7 +366,8 @@ func TestErrorAboutRequest(t *testing.T) {
 
 	h := hubAlone(t)
 	h.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
-	p.SourceProtocol, p.SourceNBMA, p.DestProtocol, p.HopCount = addr("10.255.0.11"), addr("192.0.2.11"), addr("10.255.0.12"), 255
+	p.SourceProtocol, p.SourceNBMA, p.DestProtocol, p.HopCount =
+		addr("10.255.0.11"), addr("192.0.2.11"), addr("10.255.0.12"), 255
 	got := only(t, h.from("192.0.2.11", "spoke1").says(p))
 	p.HopCount--
 	samePacket(t, got, p)
@@ -306,8 +380,11 @@ func TestAuthentication(t *testing.T) {
 		have, sent string
 		ok         bool
 	}{
-		{"the same", "secret", "secret", true}, {"none and none", "", "", true},
-		{"another", "secret", "secreT", false}, {"missing", "secret", "", false}, {"unexpected", "", "secret", false},
+		{"the same", "secret", "secret", true},
+		{"none and none", "", "", true},
+		{"another", "secret", "secreT", false},
+		{"missing", "secret", "", false},
+		{"unexpected", "", "secret", false},
 	} {
 		hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = tt.have })
 		p := registrationFrom("192.0.2.11", "10.255.0.11")
@@ -315,10 +392,14 @@ func TestAuthentication(t *testing.T) {
 			p.Extensions = append(p.Extensions, packet.PasswordExtension(tt.sent))
 		}
 		got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
-		if ok := got.Type == packet.RegistrationReply; ok != tt.ok || !ok && got.ErrorCode != packet.ErrorAuthentication {
+		if ok := got.Type == packet.RegistrationReply; ok != tt.ok ||
+			!ok && got.ErrorCode != packet.ErrorAuthentication {
 			t.Errorf("%s: %s %s", tt.rule, got.Type, got.ErrorCode)
 		}
-		if n := hub.last(NoticeRejected); !tt.ok && (n.Identity != "spoke1" || !strings.Contains(n.Reason, "NHRP password") || strings.Contains(strings.ToLower(n.Reason), "secret")) {
+		if n := hub.last(NoticeRejected); !tt.ok &&
+			(n.Identity != "spoke1" || !strings.Contains(
+				n.Reason, "NHRP password",
+			) || strings.Contains(strings.ToLower(n.Reason), "secret")) {
 			t.Errorf("%s: told %+v", tt.rule, n)
 		}
 		if tt.ok && tt.have != "" {
@@ -330,12 +411,19 @@ func TestAuthentication(t *testing.T) {
 	}
 }
 
-// Only who said something takes it back.
+// Only the router that registered or answered something takes it back.
 func TestWhoMayPurge(t *testing.T) {
 	purge := func(nbma, overlay, dest, prefix string) packet.Packet {
 		p := mustPrefix(prefix)
-		return packet.Packet{Type: packet.PurgeRequest, HopCount: 255, RequestID: 5, SourceNBMA: addr(nbma), SourceProtocol: addr(overlay),
-			DestProtocol: addr(dest), CIEs: []packet.CIE{{PrefixLength: uint8(p.Bits()), Protocol: p.Addr()}}}
+		return packet.Packet{
+			Type:           packet.PurgeRequest,
+			HopCount:       255,
+			RequestID:      5,
+			SourceNBMA:     addr(nbma),
+			SourceProtocol: addr(overlay),
+			DestProtocol:   addr(dest),
+			CIEs:           []packet.CIE{{PrefixLength: uint8(p.Bits()), Protocol: p.Addr()}},
+		}
 	}
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -354,7 +442,9 @@ func TestWhoMayPurge(t *testing.T) {
 	n, via := spokeAlone(t)
 	two := n.from("192.0.2.12", "spoke2")
 	three := n.from("192.0.2.13", "spoke3")
-	via.says(answerTo(only(t, via.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+	via.says(answerTo(
+		only(t, via.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
+	))
 	three.says(purge("192.0.2.13", "10.255.0.13", "10.255.0.11", lan2))
 	three.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2))
 	two.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", "172.16.9.0/24"))
@@ -374,11 +464,14 @@ func TestWhoMayPurge(t *testing.T) {
 	mallory.says(purge("192.0.2.66", "10.255.0.12", "10.255.0.11", lan2))
 	m.run(time.Second)
 	if len(m.spoke1.shortcuts) != 1 || dropped(m.hub, dropNotOwner) != 1 {
-		t.Errorf("a third client's purge in another's name went through the hub: %v, dropped %v", m.spoke1.shortcuts, m.hub.engine.Stats().Dropped)
+		t.Errorf(
+			"a third client's purge in another's name went through the hub: %v, dropped %v",
+			m.spoke1.shortcuts, m.hub.engine.Stats().Dropped,
+		)
 	}
 }
 
-// Packets whose header makes no sense here.
+// Packets whose headers make no sense here are dropped.
 func TestNonsense(t *testing.T) {
 	for name, change := range map[string]func(*packet.Packet){
 		"no source":      func(p *packet.Packet) { p.SourceProtocol = netip.Addr{} },
@@ -387,10 +480,16 @@ func TestNonsense(t *testing.T) {
 			p.SourceProtocol, p.DestProtocol = addr("2001:db8::1"), addr("2001:db8::2")
 			p.CIEs = nil
 		},
-		"our own address":    func(p *packet.Packet) { p.SourceProtocol = addr("10.255.0.1") },
-		"no NBMA address":    func(p *packet.Packet) { p.SourceNBMA = netip.Addr{} },
-		"our NBMA address":   func(p *packet.Packet) { p.SourceNBMA = addr("192.0.2.1"); p.Extensions[1].CIEs = []packet.CIE{{}} },
-		"a multicast source": func(p *packet.Packet) { p.SourceNBMA = addr("224.0.0.1"); p.Extensions[1].CIEs = []packet.CIE{{}} },
+		"our own address": func(p *packet.Packet) { p.SourceProtocol = addr("10.255.0.1") },
+		"no NBMA address": func(p *packet.Packet) { p.SourceNBMA = netip.Addr{} },
+		"our NBMA address": func(p *packet.Packet) {
+			p.SourceNBMA = addr("192.0.2.1")
+			p.Extensions[1].CIEs = []packet.CIE{{}}
+		},
+		"a multicast source": func(p *packet.Packet) {
+			p.SourceNBMA = addr("224.0.0.1")
+			p.Extensions[1].CIEs = []packet.CIE{{}}
+		},
 	} {
 		hub := hubAlone(t)
 		p := requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9")
@@ -406,7 +505,7 @@ func TestNonsense(t *testing.T) {
 	}
 }
 
-// fixChecksum makes a changed packet whole again.
+// fixChecksum sets the checksum of a changed packet.
 func fixChecksum(b []byte) {
 	b[12], b[13] = 0, 0
 	var sum uint32

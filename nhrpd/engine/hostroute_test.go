@@ -10,8 +10,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// hostPrefixes makes an interface's address a host prefix, in an overlay of that range; empty:
-// not known.
+// hostPrefixes makes an interface's address a host prefix, in an overlay with that range. An empty
+// range means that it is not known.
 func hostPrefixes(overlay string) func(*InterfaceConfig) {
 	return func(c *InterfaceConfig) {
 		c.Address = hostPrefix(c.Address.Addr())
@@ -27,7 +27,7 @@ func hostPrefixesAtSpokes(c *InterfaceConfig) {
 	}
 }
 
-// hostRoutes are the overlay addresses that a node's kernel has a host route to.
+// hostRoutes returns the overlay addresses to which a node's kernel has a host route.
 func (n *node) hostRoutes() []string {
 	var list []string
 	for p, nextHop := range n.shortcuts {
@@ -40,14 +40,15 @@ func (n *node) hostRoutes() []string {
 }
 
 // With host prefixes, as FRR has them, spokes register, send through the hub, and find each other
-// (phase 3). The host route to each router comes with its neighbour and goes with it.
+// (phase 3). The host route to each router comes and goes with the router's neighbour.
 func TestHostPrefixes(t *testing.T) {
 	overlays := map[string]func(*InterfaceConfig){
 		"range unknown":           hostPrefixes(""),
 		"range given":             hostPrefixes("10.255.0.0/24"),
 		"host prefixes at spokes": hostPrefixesAtSpokes,
 		"range wider than the link": func(c *InterfaceConfig) {
-			c.Address, c.Overlay = netip.PrefixFrom(c.Address.Addr(), 30), mustPrefix("10.255.0.0/16")
+			c.Address, c.Overlay = netip.PrefixFrom(c.Address.Addr(), 30),
+				mustPrefix("10.255.0.0/16")
 		},
 		"the usual prefix, on the link": func(*InterfaceConfig) {},
 	}
@@ -55,7 +56,9 @@ func TestHostPrefixes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMesh(t, change)
 			offLink := func(n *node, routers ...string) []string {
-				return slices.DeleteFunc(routers, func(r string) bool { return n.cfg.Address.Contains(addr(r)) })
+				return slices.DeleteFunc(routers, func(r string) bool {
+					return n.cfg.Address.Contains(addr(r))
+				})
 			}
 			wantRoutes := func(n *node, routers ...string) {
 				t.Helper()
@@ -65,14 +68,19 @@ func TestHostPrefixes(t *testing.T) {
 			}
 			wantRoutes(m.hub, "10.255.0.11", "10.255.0.12")
 			wantRoutes(m.spoke1, "10.255.0.1")
-			if got := m.ping(m.spoke1, host1, "172.16.0.10"); !slices.Equal(got, []string{"spoke1", "hub"}) {
+			if got := m.ping(
+				m.spoke1, host1, "172.16.0.10",
+			); !slices.Equal(got, []string{"spoke1", "hub"}) {
 				t.Fatalf("a packet to the hub's LAN went %v\n%s", got, m)
 			}
 			m.pingPong(m.spoke1, host1, m.spoke2, host2)
 			m.until("shortcuts both ways", 5*time.Second, func() bool {
-				return m.spoke1.shortcuts[mustPrefix(lan2)] == addr("10.255.0.12") && m.spoke2.shortcuts[mustPrefix(lan1)] == addr("10.255.0.11")
+				return m.spoke1.shortcuts[mustPrefix(lan2)] == addr("10.255.0.12") &&
+					m.spoke2.shortcuts[mustPrefix(lan1)] == addr("10.255.0.11")
 			})
-			if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{"spoke1", "spoke2"}) {
+			if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{
+				"spoke1", "spoke2",
+			}) {
 				t.Errorf("the next packet went %v\n%s", got, m)
 			}
 			m.keepTalking(25 * time.Minute)
@@ -89,9 +97,9 @@ func TestHostPrefixes(t *testing.T) {
 	}
 }
 
-// The overlay address of another spoke is found in both ways that routes lead to it: through the
-// hub, which indicates the direct path, or straight into the tunnel, where the kernel misses the
-// neighbour (phase 2).
+// A spoke finds the overlay address of another spoke in both ways that routes may lead to it:
+// through the hub, which indicates the direct path, or straight into the tunnel, where the kernel
+// misses the neighbour (phase 2).
 func TestHostPrefixOfAnotherSpoke(t *testing.T) {
 	const router = "10.255.0.12"
 	tests := []struct {
@@ -100,38 +108,53 @@ func TestHostPrefixOfAnotherSpoke(t *testing.T) {
 		route  Route
 	}{
 		{"through the hub", hostPrefixes(""), viaTunnel("10.255.0.0/24", "10.255.0.1")},
-		{"through the hub, the range given", hostPrefixes("10.255.0.0/24"), viaTunnel("10.255.0.0/24", "10.255.0.1")},
+		{
+			"through the hub, the range given", hostPrefixes("10.255.0.0/24"),
+			viaTunnel("10.255.0.0/24", "10.255.0.1"),
+		},
 		{"straight", hostPrefixes(""), Route{Prefix: mustPrefix("10.255.0.0/24"), Device: "gre1"}},
-		{"straight, the range given", hostPrefixes("10.255.0.0/24"), Route{Prefix: mustPrefix("10.255.0.0/24"), Device: "gre1"}},
+		{
+			"straight, the range given", hostPrefixes("10.255.0.0/24"),
+			Route{Prefix: mustPrefix("10.255.0.0/24"), Device: "gre1"},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
 			m := newMesh(t, test.change)
 			m.spoke1.addRoutes(test.route)
 			m.ping(m.spoke1, "10.255.0.11", router)
-			m.until("the direct path", 5*time.Second, func() bool { return m.spoke1.at(router) == addr("192.0.2.12") })
-			if got := m.ping(m.spoke1, "10.255.0.11", router); !slices.Equal(got, []string{"spoke1", "spoke2"}) {
+			m.until("the direct path", 5*time.Second, func() bool {
+				return m.spoke1.at(router) == addr("192.0.2.12")
+			})
+			if got := m.ping(m.spoke1, "10.255.0.11", router); !slices.Equal(got, []string{
+				"spoke1", "spoke2",
+			}) {
 				t.Errorf("the next packet went %v\n%s", got, m)
 			}
-			if got, want := m.spoke1.hostRoutes(), []string{"10.255.0.1", router}; !slices.Equal(got, want) {
+			if got, want := m.spoke1.hostRoutes(), []string{
+				"10.255.0.1", router,
+			}; !slices.Equal(got, want) {
 				t.Errorf("host routes to %v, want %v", got, want)
 			}
 			m.spoke1.removeRoutes(test.route)
 			m.run(time.Minute)
-			if got := m.spoke1.hostRoutes(); test.route.NextHop.IsValid() && !slices.Equal(got, []string{"10.255.0.1"}) {
+			if got := m.spoke1.hostRoutes(); test.route.NextHop.IsValid() &&
+				!slices.Equal(got, []string{"10.255.0.1"}) {
 				t.Errorf("without the route that led there, host routes to %v\n%s", got, m)
 			}
 		})
 	}
 }
 
-// Phase 2 with a next hop that no route of its own leads to (onlink): the kernel's miss is what
-// tells that it is on this link.
+// In phase 2 a next hop may have no route of its own (onlink). Only the kernel's miss shows then
+// that the next hop is on this link.
 func TestHostPrefixNextHopOnLink(t *testing.T) {
 	for _, overlay := range []string{"", "10.255.0.0/24"} {
 		m := phase2(t, hostPrefixes(overlay))
 		m.ping(m.spoke1, host1, host2)
-		m.until("the neighbour is there", 500*time.Millisecond, func() bool { return m.spoke1.at("10.255.0.12") == addr("192.0.2.12") })
+		m.until("the neighbour is there", 500*time.Millisecond, func() bool {
+			return m.spoke1.at("10.255.0.12") == addr("192.0.2.12")
+		})
 		m.until("the way back", 500*time.Millisecond, func() bool {
 			m.pingPong(m.spoke1, host1, m.spoke2, host2)
 			return m.spoke2.at("10.255.0.11") == addr("192.0.2.11")
@@ -147,8 +170,8 @@ func TestHostPrefixNextHopOnLink(t *testing.T) {
 	}
 }
 
-// Where the overlay's range is not known, a client may have any address but one that its host
-// route would take away from somebody.
+// Where the overlay's range is not known, a client may have any address whose host route would take
+// no traffic from another destination.
 func TestHostRouteHidesNothing(t *testing.T) {
 	tests := []struct {
 		rule, address string
@@ -160,9 +183,15 @@ func TestHostRouteHidesNothing(t *testing.T) {
 		{"one behind another device", "10.20.0.7", packet.CodeProhibited, "10.20.0.0/16 on eth1"},
 		{"one of our own", "172.16.0.1", packet.CodeProhibited, "an address of this router"},
 		{"our overlay address", "10.255.0.1", packet.CodeProhibited, ""},
-		{"the NBMA address of another client", "192.0.2.12", packet.CodeProhibited, "NBMA address 192.0.2.12"},
+		{
+			"the NBMA address of another client", "192.0.2.12", packet.CodeProhibited,
+			"NBMA address 192.0.2.12",
+		},
 		{"its own NBMA address", "192.0.2.66", packet.CodeProhibited, "NBMA address 192.0.2.66"},
-		{"one inside another client's prefix", "172.18.0.9", packet.CodeProhibited, "172.18.0.0/24"},
+		{
+			"one inside another client's prefix", "172.18.0.9", packet.CodeProhibited,
+			"172.18.0.0/24",
+		},
 		{"multicast", "224.0.0.5", packet.CodeProhibited, ""},
 	}
 	for _, test := range tests {
@@ -172,7 +201,10 @@ func TestHostRouteHidesNothing(t *testing.T) {
 			accepting("172.18.0.0/16")(&cfg)
 			cfg.Limits.Prefixes = 10
 			hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
-			hub.addRoutes(Route{Prefix: mustPrefix("10.20.0.0/16"), Device: "eth1"}, Route{Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"})
+			hub.addRoutes(Route{Prefix: mustPrefix("10.20.0.0/16"), Device: "eth1"}, Route{
+				Prefix: mustPrefix("0.0.0.0/0"),
+				Device: "eth0",
+			})
 			other := hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 			other.says(announcementFrom("192.0.2.12", "10.255.0.12", "172.18.0.0/24"))
 			client := hub.from("192.0.2.66", "spoke6")
@@ -194,14 +226,16 @@ func TestHostRouteHidesNothing(t *testing.T) {
 			if reason := hub.last(NoticeRejected).Reason; !strings.Contains(reason, test.why) {
 				t.Errorf("the reason is %q", reason)
 			}
-			if has := slices.Contains(hub.hostRoutes(), test.address); has != (test.want == packet.CodeSuccess) {
+			if has := slices.Contains(
+				hub.hostRoutes(), test.address,
+			); has != (test.want == packet.CodeSuccess) {
 				t.Errorf("a host route to %s: %v", test.address, has)
 			}
 		})
 	}
 }
 
-// A route of the administrator's that comes later takes the address from the client at its next
+// If the administrator adds a route to a client's address, the client loses the address at its next
 // refresh.
 func TestHostRouteGivesWay(t *testing.T) {
 	cfg := hubConfig()
@@ -212,7 +246,9 @@ func TestHostRouteGivesWay(t *testing.T) {
 		t.Fatalf("host routes to %v", got)
 	}
 	hub.addRoutes(Route{Prefix: mustPrefix("10.9.0.0/24"), Device: "eth1"})
-	if got := codes(only(t, client.says(registrationFrom("192.0.2.11", "10.9.0.11")))); !slices.Equal(got, []packet.Code{packet.CodeProhibited}) {
+	if got := codes(only(
+		t, client.says(registrationFrom("192.0.2.11", "10.9.0.11")),
+	)); !slices.Equal(got, []packet.Code{packet.CodeProhibited}) {
 		t.Errorf("answered %v", got)
 	}
 	if got := hub.hostRoutes(); len(got) != 0 {
@@ -220,14 +256,19 @@ func TestHostRouteGivesWay(t *testing.T) {
 	}
 }
 
-// Where the range is given, nobody outside of it is a router of the overlay, and what nobody
-// registered in it is nowhere: the default route does not lead there.
+// Where the overlay's range is given, no address outside of it is a router of the overlay. An
+// address inside that no router registered is nowhere: the default route does not count for it.
 func TestOverlayRangeBounds(t *testing.T) {
 	cfg := hubConfig()
 	hostPrefixes("10.255.0.0/24")(&cfg)
 	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
-	hub.addRoutes(Route{Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"}, Route{Prefix: mustPrefix("10.0.0.0/8"), Device: "eth1"})
-	if got := codes(only(t, hub.from("192.0.2.13", "spoke3").says(registrationFrom("192.0.2.13", "10.254.0.13")))); got[0] != packet.CodeProhibited {
+	hub.addRoutes(Route{Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"}, Route{
+		Prefix: mustPrefix("10.0.0.0/8"),
+		Device: "eth1",
+	})
+	if got := codes(only(
+		t, hub.from("192.0.2.13", "spoke3").says(registrationFrom("192.0.2.13", "10.254.0.13")),
+	)); got[0] != packet.CodeProhibited {
 		t.Errorf("outside the range: answered %v", got)
 	}
 	client := hub.client("192.0.2.11", "spoke1", "10.255.0.11")
@@ -237,7 +278,7 @@ func TestOverlayRangeBounds(t *testing.T) {
 	}
 }
 
-// A range that is given later ends what is outside of it, and nothing else.
+// A range that is configured later ends what is outside of it, and nothing else.
 func TestOverlayRangeGivenLater(t *testing.T) {
 	cfg := hubConfig()
 	hostPrefixes("")(&cfg)
@@ -250,14 +291,15 @@ func TestOverlayRangeGivenLater(t *testing.T) {
 	}
 }
 
-// An answer cannot draw the traffic of an address that no route leads into the tunnel: the next
-// hop has a neighbour and no host route.
+// An answer cannot draw the traffic of an address that no route leads into the tunnel: the next hop
+// gets a neighbour and no host route.
 func TestAnswerDrawsNoForeignAddress(t *testing.T) {
 	n, hub := spokeAlone(t, hostPrefixes(""))
 	request := only(t, hub.says(indicationOf(host1, host2)))
 	n.from("192.0.2.12", "spoke2")
 	hub.says(answerTo(request, 24, "8.8.8.8", "192.0.2.12"))
-	if via := n.shortcuts[mustPrefix(lan2)]; via != addr("8.8.8.8") || n.at("8.8.8.8") != addr("192.0.2.12") {
+	if via := n.shortcuts[mustPrefix(lan2)]; via != addr("8.8.8.8") ||
+		n.at("8.8.8.8") != addr("192.0.2.12") {
 		t.Fatalf("the shortcut leads via %v\n%s", via, n.w)
 	}
 	if got, want := n.hostRoutes(), []string{"10.255.0.1"}; !slices.Equal(got, want) {
@@ -289,7 +331,7 @@ func (m *mesh) makeHostShortcut() {
 	})
 }
 
-// The same with IPv6 and /128.
+// Host prefixes work in the same way with IPv6 and /128.
 func TestHostPrefixesIPv6(t *testing.T) {
 	w := newWorld(t)
 	cfg := hubConfig()
@@ -298,18 +340,35 @@ func TestHostPrefixesIPv6(t *testing.T) {
 	spokes := make([]*node, 2)
 	for i := range spokes {
 		cfg := spokeConfig([]string{"fd00::11/128", "fd00::12/128"}[i])
-		spokes[i] = w.add(cfg.Address.Addr().String(), cfg, []string{"192.0.2.11", "192.0.2.12"}[i], []string{"fd01:0:0:11::1/64", "fd01:0:0:12::1/64"}[i])
-		spokes[i].addRoutes(Route{Prefix: mustPrefix("fd01::/48"), NextHop: addr("fd00::1"), Device: "gre1"})
-		hub.addRoutes(Route{Prefix: mustPrefix([]string{"fd01:0:0:11::/64", "fd01:0:0:12::/64"}[i]), NextHop: cfg.Address.Addr(), Device: "gre1"})
+		spokes[i] = w.add(
+			cfg.Address.Addr().String(), cfg, []string{"192.0.2.11", "192.0.2.12"}[i],
+			[]string{"fd01:0:0:11::1/64", "fd01:0:0:12::1/64"}[i],
+		)
+		spokes[i].addRoutes(Route{
+			Prefix:  mustPrefix("fd01::/48"),
+			NextHop: addr("fd00::1"),
+			Device:  "gre1",
+		})
+		hub.addRoutes(Route{
+			Prefix:  mustPrefix([]string{"fd01:0:0:11::/64", "fd01:0:0:12::/64"}[i]),
+			NextHop: cfg.Address.Addr(),
+			Device:  "gre1",
+		})
 	}
-	w.until("both register", 5*time.Second, func() bool { return spokes[0].registered() && spokes[1].registered() })
+	w.until("both register", 5*time.Second, func() bool {
+		return spokes[0].registered() && spokes[1].registered()
+	})
 	if got, want := hub.hostRoutes(), []string{"fd00::11", "fd00::12"}; !slices.Equal(got, want) {
 		t.Errorf("the hub has host routes to %v, want %v", got, want)
 	}
 	if got, want := spokes[0].hostRoutes(), []string{"fd00::1"}; !slices.Equal(got, want) {
 		t.Errorf("spoke1 has host routes to %v, want %v", got, want)
 	}
-	spokes[0].handle(PacketReceived{Interface: "gre1", From: addr("192.0.2.1"), Data: indication6From(t, "192.0.2.1")})
+	spokes[0].handle(PacketReceived{
+		Interface: "gre1",
+		From:      addr("192.0.2.1"),
+		Data:      indication6From(t, "192.0.2.1"),
+	})
 	w.until("a shortcut", 5*time.Second, func() bool {
 		return spokes[0].shortcuts[mustPrefix("fd01:0:0:12::/64")] == addr("fd00::12")
 	})

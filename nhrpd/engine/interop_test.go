@@ -11,8 +11,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// What other implementations send, in packets written out by hand. wire reads one from hex with
-// comments and sets its size and checksum.
+// The packets of other implementations are written out by hand in these tests. wire reads one from
+// hex with comments, and sets its size and checksum.
 func wire(t testing.TB, text string) []byte {
 	t.Helper()
 	var digits strings.Builder
@@ -29,9 +29,9 @@ func wire(t testing.TB, text string) []byte {
 	return b
 }
 
-// dynamicMapRegistration is the first registration of an OpenNHRP spoke with a dynamic-map, which
-// does not know its hub's overlay address: hop count 0, and the overlay's broadcast address as
-// destination.
+// dynamicMapRegistration is the first registration of an OpenNHRP spoke with a dynamic-map. The
+// spoke does not know its hub's overlay address: the hop count is 0, and the destination is the
+// overlay's broadcast address.
 const dynamicMapRegistration = `
 	0001 0800 0000000000 00 0000 0000 0034 01 03 04 00
 	04 04 8002 00000001 c000020b 0aff000b 0aff00ff
@@ -40,11 +40,12 @@ const dynamicMapRegistration = `
 	0009 0014  00 20 0000 0000 0000 04 00 04 00 c0000201 0aff00ff
 	8000 0000`
 
-// A registration that names the overlay's broadcast address is for whoever gets it.
+// A registration that names the overlay's broadcast address is for the router that receives it.
 func TestRegistrationAtTheBroadcastAddress(t *testing.T) {
 	hub := hubAlone(t)
 	got := only(t, hub.from("192.0.2.11", "spoke1").saysBytes(wire(t, dynamicMapRegistration)))
-	if got.Type != packet.RegistrationReply || got.CIEs[0].Code != packet.CodeSuccess || got.DestProtocol != addr("10.255.0.1") {
+	if got.Type != packet.RegistrationReply || got.CIEs[0].Code != packet.CodeSuccess ||
+		got.DestProtocol != addr("10.255.0.1") {
 		t.Errorf("%s %s, naming %s as the NHS", got.Type, got.CIEs[0].Code, got.DestProtocol)
 	}
 	if hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.11") {
@@ -52,24 +53,32 @@ func TestRegistrationAtTheBroadcastAddress(t *testing.T) {
 	}
 	p := registrationFrom("192.0.2.12", "10.255.0.12")
 	p.DestProtocol = addr("10.255.0.254")
-	if got := only(t, hub.from("192.0.2.12", "spoke2").says(p)); got.CIEs[0].Code != packet.CodeProhibited {
+	if got := only(
+		t, hub.from("192.0.2.12", "spoke2").says(p),
+	); got.CIEs[0].Code != packet.CodeProhibited {
 		t.Errorf("a registration with another NHS: %s", got.CIEs[0].Code)
 	}
 }
 
 func TestBroadcastAddress(t *testing.T) {
 	for overlay, want := range map[string]string{
-		"10.255.0.1/24": "10.255.0.255", "10.255.1.1/22": "10.255.3.255", "10.255.0.1/30": "10.255.0.3",
-		"10.255.0.1/31": "", "10.255.0.1/32": "", "fd00::1/64": "",
+		"10.255.0.1/24": "10.255.0.255",
+		"10.255.1.1/22": "10.255.3.255",
+		"10.255.0.1/30": "10.255.0.3",
+		"10.255.0.1/31": "",
+		"10.255.0.1/32": "",
+		"fd00::1/64":    "",
 	} {
 		ifc := &iface{cfg: InterfaceConfig{Address: mustPrefix(overlay)}}
-		if got := ifc.broadcast(); got.IsValid() != (want != "") || want != "" && got != addr(want) {
+		if got := ifc.broadcast(); got.IsValid() != (want != "") ||
+			want != "" && got != addr(want) {
 			t.Errorf("of %s it is %s, want %q", overlay, got, want)
 		}
 	}
 }
 
-// registrations lists the destinations of the registrations that the node sent to an NBMA address.
+// registrations returns the destinations of the registrations that the node sent to an NBMA
+// address.
 func (n *node) registrations(nbma string) (dests []netip.Addr) {
 	for i, p := range n.sentSince(0) {
 		if p.Type == packet.RegistrationRequest && n.sent[i].to == addr(nbma) {
@@ -79,15 +88,17 @@ func (n *node) registrations(nbma string) (dests []netip.Addr) {
 	return dests
 }
 
-// A spoke that does not know its hub's overlay address names its own in its registration; after
-// three tries in vain it names the broadcast address in turn with it, since an OpenNHRP hub
-// answers only that.
+// A spoke that does not know its hub's overlay address names its own in its registration. After
+// three tries without an answer it names the broadcast address every other time, since an OpenNHRP
+// hub answers only that.
 func TestUnknownNHSIsTriedAtTheBroadcastAddress(t *testing.T) {
 	own, all := addr("10.255.0.11"), addr("10.255.0.255")
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
 	hub := n.from("192.0.2.1", "hub")
 	n.w.run(40 * time.Second)
-	if got, want := n.registrations("192.0.2.1"), []netip.Addr{own, own, own, all, own, all}; !slices.Equal(got[:6], want) {
+	if got, want := n.registrations("192.0.2.1"), []netip.Addr{
+		own, own, own, all, own, all,
+	}; !slices.Equal(got[:6], want) {
 		t.Fatalf("registered at %v, want %v", got[:6], want)
 	}
 	for n.lastTo(hub).DestProtocol != all {
@@ -102,23 +113,28 @@ func TestUnknownNHSIsTriedAtTheBroadcastAddress(t *testing.T) {
 	}
 }
 
-// Each of several NBMA addresses of an NHS is asked in both ways.
+// If the NHS has several NBMA addresses, each of them is asked in both ways.
 func TestEachAddressOfAnUnknownNHSIsTriedBothWays(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
 	cfg.Protected = false
 	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
-	n.handle(NHSResolved{Interface: "gre1", Name: "hub.example.net", NBMA: []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")}})
+	n.handle(NHSResolved{
+		Interface: "gre1",
+		Name:      "hub.example.net",
+		NBMA:      []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")},
+	})
 	n.w.run(2 * time.Minute)
 	for _, nbma := range []string{"192.0.2.1", "192.0.2.2"} {
 		got := n.registrations(nbma)
-		if !slices.Contains(got, addr("10.255.0.11")) || !slices.Contains(got, addr("10.255.0.255")) {
+		if !slices.Contains(got, addr("10.255.0.11")) ||
+			!slices.Contains(got, addr("10.255.0.255")) {
 			t.Errorf("%s: registered at %v", nbma, got)
 		}
 	}
 }
 
-// A hub indicates a shorter way only where it would pass the question on: each row is tried as a
+// A hub indicates a shorter way only where it would pass the question on. Each row is tried as a
 // packet that turned in the tunnel, and as the resolution request that an indication would bring.
 func TestNoIndicationWhereTheAnswerIsNo(t *testing.T) {
 	for _, tt := range []struct {
@@ -147,7 +163,11 @@ func TestNoIndicationWhereTheAnswerIsNo(t *testing.T) {
 			tt.setup(hub)
 		}
 		before, counted := len(hub.sent), dropped(hub, tt.reason)
-		hub.handle(Redirected{Interface: "gre1", From: addr("192.0.2.11"), Packet: ipv4(addr(host1), addr(tt.dest))})
+		hub.handle(Redirected{
+			Interface: "gre1",
+			From:      addr("192.0.2.11"),
+			Packet:    ipv4(addr(host1), addr(tt.dest)),
+		})
 		sent := hub.sentSince(before)
 		if tt.indicate {
 			only(t, sent)
@@ -155,28 +175,38 @@ func TestNoIndicationWhereTheAnswerIsNo(t *testing.T) {
 			t.Errorf("%s: sent %v, dropped %v", tt.rule, typesOf(sent), hub.engine.Stats().Dropped)
 		}
 		if tt.dest == "172.16.0.10" {
-			continue // the answer would be this router, which the packet goes through anyway
+			continue // the hub would answer with itself, and the packet goes through it anyway
 		}
-		answer := only(t, sender{t, hub, "192.0.2.11"}.says(requestFrom("192.0.2.11", "10.255.0.11", tt.dest)))
+		answer := only(
+			t, sender{t, hub, "192.0.2.11"}.says(requestFrom("192.0.2.11", "10.255.0.11", tt.dest)),
+		)
 		if passed := answer.Type == packet.ResolutionRequest; passed != tt.indicate {
 			t.Errorf("%s: the question is answered with a %s", tt.rule, answer.Type)
 		}
 	}
 }
 
-// A hub behind a hub does not indicate what the one above sent down and would get back.
+// A hub below another hub sends no indication for a packet that the upper hub sent down and would
+// get back.
 func TestNoIndicationOfWhatComesFromTheNHS(t *testing.T) {
 	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.Redirect, c.Server = true, true })
-	for dest, reason := range map[string]dropReason{"172.16.9.9": dropLoop, "10.255.0.77": dropNoBinding} {
+	for dest, reason := range map[string]dropReason{
+		"172.16.9.9":  dropLoop,
+		"10.255.0.77": dropNoBinding,
+	} {
 		before := len(n.sent)
-		n.handle(Redirected{Interface: "gre1", From: addr(hub.nbma), Packet: ipv4(addr("172.16.3.10"), addr(dest))})
+		n.handle(Redirected{
+			Interface: "gre1",
+			From:      addr(hub.nbma),
+			Packet:    ipv4(addr("172.16.3.10"), addr(dest)),
+		})
 		if got := n.sentSince(before); len(got) != 0 || dropped(n, reason) != 1 {
 			t.Errorf("%s: sent %v, dropped %v", dest, typesOf(got), n.engine.Stats().Dropped)
 		}
 	}
 }
 
-// OpenNHRP's Error Indication has 16 zero bytes after End: the reason that it gives is not lost.
+// OpenNHRP's Error Indication has 16 zero bytes after End. The reason that it gives still counts.
 func TestErrorIndicationOfOpenNHRP(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
 	hub := n.from("192.0.2.1", "hub")
@@ -188,21 +218,23 @@ func TestErrorIndicationOfOpenNHRP(t *testing.T) {
 	b[14], b[15] = 0, byte(0x28+len(request))
 	fixChecksum(b)
 	hub.saysBytes(b)
-	if st := n.status().NHS[0]; !strings.Contains(st.Error, "its NHRP password is not ours") || dropped(n, dropMalformed) != 0 {
+	if st := n.status().NHS[0]; !strings.Contains(st.Error, "its NHRP password is not ours") ||
+		dropped(n, dropMalformed) != 0 {
 		t.Errorf("status %+v, dropped %v", st, n.engine.Stats().Dropped)
 	}
 }
 
-// frrAuthenticationError is FRR's report that it does not take our password: hop count 0, and the
-// addresses of who sent the refused packet, not its own, as the source.
+// frrAuthenticationError returns FRR's report that it does not accept this router's password. Its
+// hop count is 0, and its source is not FRR but the router that sent the refused packet.
 func frrAuthenticationError(t testing.TB, request []byte) []byte {
 	return wire(t, `0001 0800 0000000000 00 0000 0000 0000 01 07 04 00
 		04 04 0002 000b 0000 c000020b 0aff000b 0aff000b`+hex.EncodeToString(request))
 }
 
-// FRR's Error Indication names us as its source. It counts from an NHS about a request of ours
-// that is out, whether we know the NHS's overlay address or not, and the NHS is not shown as one
-// that has us registered. All else with our source is a packet of our own that came back.
+// FRR's Error Indication names this router as its source. It counts if an NHS sends it about a
+// request that is out, whether the NHS's overlay address is known or not; the status then does not
+// show the NHS as registered. Every other packet with this router's own source is one of its own
+// packets that came back.
 func TestErrorIndicationOfFRR(t *testing.T) {
 	password := func(c *InterfaceConfig) { c.Authentication = "secret" }
 	accept := func(n *node, hub sender) {
@@ -215,7 +247,8 @@ func TestErrorIndicationOfFRR(t *testing.T) {
 	refuse := func(n *node, hub sender) {
 		t.Helper()
 		hub.saysBytes(frrAuthenticationError(t, n.sent[len(n.sent)-1].data))
-		if st := n.status().NHS[0]; st.State != NHSRefused || !strings.Contains(st.Error, "its NHRP password is not ours") {
+		if st := n.status().NHS[0]; st.State != NHSRefused ||
+			!strings.Contains(st.Error, "its NHRP password is not ours") {
 			t.Errorf("after the error: %+v\ndropped %v", st, n.engine.Stats().Dropped)
 		}
 	}
@@ -225,10 +258,10 @@ func TestErrorIndicationOfFRR(t *testing.T) {
 	hub := n.from("192.0.2.1", "hub")
 	refuse(n, hub) // the first registration
 	n.w.run(3 * time.Second)
-	accept(n, hub) // it was corrected
+	accept(n, hub) // the password was corrected
 
 	n.registersWith(t, hub)
-	refuse(n, hub) // a refresh: the password was changed there
+	refuse(n, hub) // a refresh: the hub's password was changed
 	n.w.run(2 * time.Minute)
 	accept(n, hub)
 
@@ -257,30 +290,40 @@ func TestErrorIndicationOfFRR(t *testing.T) {
 		nbma string
 		data []byte
 	}{
-		"from another router": {"192.0.2.12", request}, "about no request of ours": {"192.0.2.1", other}, "about nothing": {"192.0.2.1", nil},
+		"from another router": {
+			"192.0.2.12", request,
+		}, "about no request of ours": {"192.0.2.1", other}, "about nothing": {"192.0.2.1", nil},
 	} {
 		counted := dropped(n, dropOwnPacket)
 		n.from(from.nbma, "hub").saysBytes(frrAuthenticationError(t, from.data))
-		if st := n.status().NHS[0]; st.State != NHSRegistered || dropped(n, dropOwnPacket) != counted+1 {
+		if st := n.status().NHS[0]; st.State != NHSRegistered ||
+			dropped(n, dropOwnPacket) != counted+1 {
 			t.Errorf("%s: %+v, dropped %v", rule, st, n.engine.Stats().Dropped)
 		}
 	}
 }
 
-// What a router behind the NHS reports is not the NHS's word on our password.
+// A password error from a router behind the NHS is not the NHS's own word about the password.
 func TestPasswordErrorFromBehindTheNHS(t *testing.T) {
 	n, hub := spokeAlone(t)
 	request := only(t, hub.says(indicationOf(host1, host2)))
 	data, _ := request.Append(nil)
-	hub.says(packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.12"), SourceProtocol: addr("10.255.0.12"),
-		DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorAuthentication, Quoted: data})
+	hub.says(packet.Packet{
+		Type:           packet.ErrorIndication,
+		HopCount:       255,
+		SourceNBMA:     addr("192.0.2.12"),
+		SourceProtocol: addr("10.255.0.12"),
+		DestProtocol:   addr("10.255.0.11"),
+		ErrorCode:      packet.ErrorAuthentication,
+		Quoted:         data,
+	})
 	if !n.registered() || len(n.status().Shortcuts) != 0 {
 		t.Errorf("%+v", n.status())
 	}
 }
 
-// FRR's hub with addresses of both families on its tunnel names itself by the IPv4 one in the
-// Responder extension of an IPv6 reply: the registration counts.
+// If the tunnel of FRR's hub has addresses of both families, the hub names itself by the IPv4 one
+// in the Responder extension of an IPv6 reply. The registration still counts.
 func TestIPv6ReplyOfFRR(t *testing.T) {
 	cfg := spokeConfig("2001:db8:ff::b/64")
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "")
@@ -293,7 +336,8 @@ func TestIPv6ReplyOfFRR(t *testing.T) {
 		00 80 0000 0000 0258 00 00 00 00
 		8003 0014  00 00 0000 0578 0258 04 00 04 00 c0000201 0aff0001
 		8004 0000 8005 0000 0009 0000 8000 0000`)
-	b[24], b[25], b[26], b[27] = byte(request.RequestID>>24), byte(request.RequestID>>16), byte(request.RequestID>>8), byte(request.RequestID)
+	b[24], b[25], b[26], b[27] = byte(request.RequestID>>24), byte(request.RequestID>>16),
+		byte(request.RequestID>>8), byte(request.RequestID)
 	fixChecksum(b)
 	if got := hub.saysBytes(b); len(got) != 0 {
 		t.Errorf("answered with %v", typesOf(got))
@@ -303,10 +347,12 @@ func TestIPv6ReplyOfFRR(t *testing.T) {
 	}
 }
 
-// A hub adds the NAT address extension to what a spoke behind NAT asks without it, and to what
-// answers for one, if the NAT flag says that it is understood.
+// A hub adds the NAT address extension to the question of a spoke behind NAT that lacks it, and to
+// the answer of such a spoke, if the NAT flag says that the receiver understands it.
 func TestHubAddsTheNATExtension(t *testing.T) {
-	public := []packet.CIE{{PrefixLength: 32, NBMA: addr("198.51.100.7"), Protocol: addr("10.255.0.11")}}
+	public := []packet.CIE{
+		{PrefixLength: 32, NBMA: addr("198.51.100.7"), Protocol: addr("10.255.0.11")},
+	}
 	bare := func(p packet.Packet, flags packet.Flags) packet.Packet {
 		p.Flags = p.Flags&^packet.FlagNAT | flags
 		p.Extensions = p.Extensions[:3]
@@ -337,8 +383,14 @@ func TestHubAddsTheNATExtension(t *testing.T) {
 				t.Errorf("%s of a spoke %s: %+v", what, tt.rule, ext.CIEs)
 			}
 		}
-		check("a question", only(t, spoke1.says(bare(requestFrom("192.168.1.11", "10.255.0.11", host2), tt.flags))))
-		reply := answerTo(bare(requestFrom("192.0.2.12", "10.255.0.12", host1), tt.flags), 24, "10.255.0.11", "192.168.1.11")
+		check(
+			"a question",
+			only(t, spoke1.says(bare(requestFrom("192.168.1.11", "10.255.0.11", host2), tt.flags))),
+		)
+		reply := answerTo(
+			bare(requestFrom("192.0.2.12", "10.255.0.12", host1), tt.flags), 24, "10.255.0.11",
+			"192.168.1.11",
+		)
 		check("an answer", only(t, spoke1.says(reply)))
 	}
 }
@@ -347,7 +399,10 @@ func TestHubAddsTheNATExtension(t *testing.T) {
 // allows.
 func TestErrorQuotesTheWholePacket(t *testing.T) {
 	request := requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1")
-	request.Extensions = append(request.Extensions, packet.Extension{Type: packet.ExtensionVendor, Data: make([]byte, 400)})
+	request.Extensions = append(request.Extensions, packet.Extension{
+		Type: packet.ExtensionVendor,
+		Data: make([]byte, 400),
+	})
 	data := encode(t, request)
 	for _, tt := range []struct {
 		rule string
@@ -362,13 +417,16 @@ func TestErrorQuotesTheWholePacket(t *testing.T) {
 	} {
 		hub := hubAlone(t, func(c *InterfaceConfig) { c.MTU = tt.mtu })
 		got := only(t, hub.from("192.0.2.11", "spoke1").saysBytes(tt.sent))
-		if got.ErrorCode != packet.ErrorProtocolUnreachable || !slices.Equal(got.Quoted, data[:tt.want]) {
-			t.Errorf("%s: %s quotes %d bytes, want %d", tt.rule, got.ErrorCode, len(got.Quoted), tt.want)
+		if got.ErrorCode != packet.ErrorProtocolUnreachable ||
+			!slices.Equal(got.Quoted, data[:tt.want]) {
+			t.Errorf(
+				"%s: %s quotes %d bytes, want %d", tt.rule, got.ErrorCode, len(got.Quoted), tt.want,
+			)
 		}
 	}
 }
 
-// An answer does not repeat an MTU that the tunnel does not have: Cisco's routers claim 17,916.
+// An answer does not repeat an MTU that is larger than the tunnel's: Cisco's routers claim 17,916.
 func TestAnswerClampsTheClaimedMTU(t *testing.T) {
 	for claimed, want := range map[uint16]uint16{17916: 1400, 1400: 1400, 1300: 1300, 0: 0} {
 		hub := hubAlone(t, func(c *InterfaceConfig) {
@@ -378,16 +436,22 @@ func TestAnswerClampsTheClaimedMTU(t *testing.T) {
 		p := registrationFrom("192.0.2.11", "10.255.0.11")
 		p.CIEs[0].MTU = claimed
 		announced := registrationFrom("192.0.2.11", "10.255.0.11")
-		announced.CIEs = []packet.CIE{{PrefixLength: 24, MTU: claimed, HoldingTime: 600, Protocol: addr("172.20.1.0")}}
+		announced.CIEs = []packet.CIE{
+			{PrefixLength: 24, MTU: claimed, HoldingTime: 600, Protocol: addr("172.20.1.0")},
+		}
 		for _, p := range []packet.Packet{p, announced} {
-			if got := only(t, spoke1.says(p)).CIEs[0]; got.Code != packet.CodeSuccess || got.MTU != want {
-				t.Errorf("%s with MTU %d: answered %s with %d, want %d", p.CIEs[0].Protocol, claimed, got.Code, got.MTU, want)
+			if got := only(t, spoke1.says(p)).CIEs[0]; got.Code != packet.CodeSuccess ||
+				got.MTU != want {
+				t.Errorf(
+					"%s with MTU %d: answered %s with %d, want %d",
+					p.CIEs[0].Protocol, claimed, got.Code, got.MTU, want,
+				)
 			}
 		}
 	}
 }
 
-// RFC 2332 §5.2.3: without IPsec a router that registered with U is refused from another NBMA
+// RFC 2332 §5.2.3: without IPsec, a router that registered with U set is refused from another NBMA
 // address until that registration has expired. Without U it moves at once.
 func TestMovedRouterWithU(t *testing.T) {
 	for _, unique := range []bool{true, false} {

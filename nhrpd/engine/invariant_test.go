@@ -9,8 +9,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever happens in whatever order: no panic, nothing wanted twice or withdrawn unwanted, no
-// route without an SA, tables within their limits, and at the end all of it can be withdrawn.
+// After any events in any order, these hold: there is no panic, nothing is wanted twice or
+// withdrawn without being wanted, no route is without an SA, the tables keep to their limits, and
+// in the end everything can be withdrawn.
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newStorm(rt, t)
@@ -28,9 +29,10 @@ func TestInvariants(t *testing.T) {
 		s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{s.config()}}, &s.out)
 		s.carryOut()
 		s.handle(Leave{Interface: "gre1"})
-		s.w.run(2 * purgeTries * goodbyeAgain) // those who were answered, then the NHSs
+		s.w.run(2 * purgeTries * goodbyeAgain) // purges of answers, then goodbyes to NHSs
 		ifc := s.engine.ifaces["gre1"]
-		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(s.admits)+len(ifc.peers)+len(ifc.requests)+len(ifc.neighbors) != 0 {
+		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(s.admits)+
+			len(ifc.peers)+len(ifc.requests)+len(ifc.neighbors) != 0 {
 			rt.Fatalf("left behind: %+v", s.status())
 		}
 		if _, ok := s.engine.Deadline(); ok {
@@ -44,8 +46,13 @@ func TestDeterminism(t *testing.T) {
 	play := func() string {
 		m := newMesh(t)
 		for i := range 20 {
-			m.addSpoke(fmt.Sprint("spoke", 3+i), spokeConfig(fmt.Sprintf("10.255.0.%d/24", 20+i)), fmt.Sprintf("192.0.2.%d", 20+i), fmt.Sprintf("172.16.%d.1/24", 20+i), false)
-			m.hub.addRoutes(viaTunnel(fmt.Sprintf("172.16.%d.0/24", 20+i), fmt.Sprintf("10.255.0.%d", 20+i)))
+			m.addSpoke(
+				fmt.Sprint("spoke", 3+i), spokeConfig(fmt.Sprintf("10.255.0.%d/24", 20+i)),
+				fmt.Sprintf("192.0.2.%d", 20+i), fmt.Sprintf("172.16.%d.1/24", 20+i), false,
+			)
+			m.hub.addRoutes(viaTunnel(
+				fmt.Sprintf("172.16.%d.0/24", 20+i), fmt.Sprintf("10.255.0.%d", 20+i),
+			))
 		}
 		m.run(time.Second)
 		for i := range 20 {
@@ -68,12 +75,14 @@ func TestDeterminism(t *testing.T) {
 	}
 }
 
-// A clock that goes back, or leaps, breaks nothing.
+// A clock that goes back or leaps does no harm.
 func TestStrangeClock(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
 	e, out := m.spoke1.engine, &Output{}
-	for _, leap := range []time.Duration{-time.Hour, 24 * time.Hour, -24 * time.Hour, 100 * 365 * 24 * time.Hour} {
+	for _, leap := range []time.Duration{
+		-time.Hour, 24 * time.Hour, -24 * time.Hour, 100 * 365 * 24 * time.Hour,
+	} {
 		now := m.now.Add(leap)
 		e.Advance(now, out)
 		e.Handle(now, PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "leap"}, out)
@@ -91,7 +100,7 @@ func TestStrangeClock(t *testing.T) {
 	}
 }
 
-// The seed of an engine decides its jitter only.
+// Request ids count on from the one that New was given. The seed decides only the jitter.
 func TestFirstRequestID(t *testing.T) {
 	e := New(rand.New(rand.NewPCG(1, 2)), 41)
 	if got := e.newRequestID(); got != 42 {

@@ -8,20 +8,36 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Who leaves takes its answers back first and waits for the replies, which may come along the
-// hub: the hub is told last, because it leads them back only to whom it has registered.
+// A router that leaves takes its answers back first, and waits for the replies. Those may come
+// along the hub, which passes them on only to routers that are registered. So the hub is told last.
 func TestTheHubIsToldLast(t *testing.T) {
 	for _, tt := range []struct {
 		rule      string
 		protected bool
-		losses    int // of spoke1's replies
+		losses    int // how many of spoke1's replies are lost
 		want      []string
 		within    time.Duration
 	}{
-		{"through the SA", true, 0, []string{"spoke2>spoke1", "spoke1>spoke2", "spoke2>hub", "hub>spoke2"}, 5 * time.Millisecond},
-		{"along the hub", false, 0, []string{"spoke2>hub", "hub>spoke1", "spoke1>hub", "hub>spoke2", "spoke2>hub", "hub>spoke2"}, 7 * time.Millisecond},
-		{"no reply", true, purgeTries, []string{"spoke2>spoke1", "spoke1>spoke2", "spoke2>spoke1", "spoke1>spoke2", "spoke2>spoke1", "spoke1>spoke2",
-			"spoke2>hub", "hub>spoke2"}, purgeTries*goodbyeAgain + 5*time.Millisecond},
+		{
+			"through the SA", true, 0,
+			[]string{"spoke2>spoke1", "spoke1>spoke2", "spoke2>hub", "hub>spoke2"},
+			5 * time.Millisecond,
+		},
+		{
+			"along the hub", false, 0,
+			[]string{
+				"spoke2>hub", "hub>spoke1", "spoke1>hub", "hub>spoke2", "spoke2>hub", "hub>spoke2",
+			},
+			7 * time.Millisecond,
+		},
+		{
+			"no reply", true, purgeTries,
+			[]string{
+				"spoke2>spoke1", "spoke1>spoke2", "spoke2>spoke1", "spoke1>spoke2", "spoke2>spoke1",
+				"spoke1>spoke2", "spoke2>hub", "hub>spoke2",
+			},
+			purgeTries*goodbyeAgain + 5*time.Millisecond,
+		},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			m := newMesh(t, func(c *InterfaceConfig) { c.Protected = tt.protected })
@@ -57,8 +73,8 @@ func TestTheHubIsToldLast(t *testing.T) {
 	}
 }
 
-// An interface that is taken out of the configuration waits for nobody, and the hub is told all
-// the same: whether it was leaving already or not.
+// An interface that is taken out of the configuration waits for no replies. The hub still gets the
+// goodbye, whether the interface was leaving already or not.
 func TestAnInterfaceTakenAwayTellsItsHub(t *testing.T) {
 	for _, leaving := range []bool{false, true} {
 		m := newMesh(t, noIPsec)

@@ -8,13 +8,13 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A goodbye is repeated until it is answered, and SAs stay until then; who does not answer is
-// waited for three seconds.
+// A goodbye is repeated until the reply comes, and the SAs stay until then. A router that does not
+// reply is awaited for three seconds.
 func TestGoodbyeIsRepeated(t *testing.T) {
 	tests := []struct {
 		rule   string
-		losses int // of purge requests to the hub
-		bound  int // clients that the hub still has at the end
+		losses int // how many purge requests to the hub are lost
+		bound  int // how many clients the hub still has at the end
 		after  time.Duration
 	}{
 		{"the first arrives", 0, 0, 2 * underlayDelay},
@@ -26,13 +26,21 @@ func TestGoodbyeIsRepeated(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(tt.rule, func(t *testing.T) {
 				w := newWorld(t)
-				change := func(c InterfaceConfig) InterfaceConfig { c.Protected = protected; return c }
-				hub := w.add("hub", change(testConfig("10.255.0.1/24")), "192.0.2.1", "172.16.0.1/24")
-				spoke := w.add("spoke1", change(spokeConfig("10.255.0.11/24")), "192.0.2.11", "172.16.1.1/24")
+				change := func(c InterfaceConfig) InterfaceConfig {
+					c.Protected = protected
+					return c
+				}
+				hub := w.add(
+					"hub", change(testConfig("10.255.0.1/24")), "192.0.2.1", "172.16.0.1/24",
+				)
+				spoke := w.add(
+					"spoke1", change(spokeConfig("10.255.0.11/24")), "192.0.2.11", "172.16.1.1/24",
+				)
 				w.until("registered", 10*time.Second, spoke.registered)
 				lost := 0
 				w.lose = func(from, _ *node, data []byte) bool {
-					if from != spoke || packet.Type(data[17]) != packet.PurgeRequest || lost == tt.losses {
+					if from != spoke || packet.Type(data[17]) != packet.PurgeRequest ||
+						lost == tt.losses {
 						return false
 					}
 					lost++
@@ -48,7 +56,9 @@ func TestGoodbyeIsRepeated(t *testing.T) {
 				}
 				w.run(time.Nanosecond)
 				if spoke.left != 1 || len(spoke.want) != 0 || protected && len(spoke.closed) != 1 {
-					t.Errorf("not gone: %d, wants %v, closed %v", spoke.left, spoke.want, spoke.closed)
+					t.Errorf(
+						"not gone: %d, wants %v, closed %v", spoke.left, spoke.want, spoke.closed,
+					)
 				}
 				if got := len(hub.status().Bindings); !protected && got != tt.bound {
 					t.Errorf("the hub has %d clients, want %d", got, tt.bound)
@@ -61,8 +71,8 @@ func TestGoodbyeIsRepeated(t *testing.T) {
 	}
 }
 
-// While it waits for the others, who leaves takes nothing but their replies, and who joins again
-// meanwhile does not take back what it then registers.
+// A router that is leaving handles only the replies that it waits for. If it joins again meanwhile,
+// it does not take back what it then registers.
 func TestLeavingEndsWithReplyOrReturn(t *testing.T) {
 	n, hub := spokeAlone(t)
 	before := len(n.sent)

@@ -9,8 +9,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// indicatedTo counts the indications that a hub sends a spoke for packets to so many destinations
-// of a network of that number.
+// indicatedTo returns how many indications a hub sends a spoke for packets to that many
+// destinations in the network with that number.
 func indicatedTo(hub *node, nbma string, dests, network int) int {
 	before := len(hub.sent)
 	for i := range dests {
@@ -30,8 +30,8 @@ func hubWithTwoSpokes(t testing.TB, indications int) *node {
 	return hub
 }
 
-// However many flows a spoke had in the last hour, another one's new flows are indicated at once.
-// The memory of flows holds no more than two seconds' indications.
+// However many flows one spoke had in the last hour, the new flows of another are indicated at
+// once. The memory of flows holds no more than two seconds' indications.
 func TestManyFlowsOfOneSpokeStarveNobody(t *testing.T) {
 	for _, flows := range []int{1000, 2000, 10000} {
 		t.Run(fmt.Sprint(flows, " flows"), func(t *testing.T) {
@@ -50,8 +50,8 @@ func TestManyFlowsOfOneSpokeStarveNobody(t *testing.T) {
 	}
 }
 
-// Spokes that want all there is leave every other one its first indication in each second. One
-// that has SAs from several addresses still has a single share.
+// Spokes that want all indications leave every other spoke its first one in each second. A spoke
+// with SAs from several addresses has a single share.
 func TestGreedySpokesLeaveOthersTheirFirstIndication(t *testing.T) {
 	hub := hubWithTwoSpokes(t, 40)
 	for i := range 8 {
@@ -75,12 +75,14 @@ func TestGreedySpokesLeaveOthersTheirFirstIndication(t *testing.T) {
 		sent += indicatedTo(hub, nbma, 100, 0)
 	}
 	if sent != 11 {
-		t.Errorf("%d indications at once to one identity at eight addresses, want its share of 11", sent)
+		t.Errorf(
+			"%d indications at once to one identity at eight addresses, want its share of 11", sent,
+		)
 	}
 }
 
-// Peers whose SA is gone take no buckets from those that come after them: a whole generation of
-// peers that comes back under new addresses is served at once.
+// Peers whose SAs are gone take no buckets from later peers. If all peers come back under new
+// addresses, they are served at once.
 func TestPeersOfBeforeTakeNoBuckets(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Bindings = 10 })
 	for generation := range 4 {
@@ -88,8 +90,13 @@ func TestPeersOfBeforeTakeNoBuckets(t *testing.T) {
 			nbma := netip.AddrFrom4([4]byte{100, byte(64 + generation), byte(i >> 8), byte(i)})
 			s := hub.from(nbma.String(), nbma.String())
 			for range 20 {
-				if got := s.says(requestFrom(nbma.String(), "10.255.0.99", "172.16.0.9")); len(got) != 1 {
-					t.Fatalf("peer %d of generation %d is not answered: dropped %v", i, generation, hub.engine.Stats().Dropped)
+				if got := s.says(requestFrom(
+					nbma.String(), "10.255.0.99", "172.16.0.9",
+				)); len(got) != 1 {
+					t.Fatalf(
+						"peer %d of generation %d is not answered: dropped %v",
+						i, generation, hub.engine.Stats().Dropped,
+					)
 				}
 			}
 			hub.handle(PeerLost{Interface: "gre1", NBMA: nbma, Reason: "gone"})
@@ -98,7 +105,9 @@ func TestPeersOfBeforeTakeNoBuckets(t *testing.T) {
 	}
 }
 
-// flap has a client announce 64 prefixes and take them back, in so many CIEs, within a second.
+// flap lets a client announce 64 prefixes and take them back, again and again within a second,
+// until it has sent that many CIEs. It returns how many routes changed, how many events were
+// logged, and how many were left out of the log.
 func flap(t testing.TB, cies int) (routes, logged, leftOut int) {
 	hub := hubAlone(t, func(c *InterfaceConfig) {
 		c.Accept = []netip.Prefix{mustPrefix("172.16.0.0/12")}
@@ -143,23 +152,28 @@ func flap(t testing.TB, cies int) (routes, logged, leftOut int) {
 	return routes, logged, leftOut
 }
 
-// A client that flaps what it announces changes as many routes in a second as it may send
-// requests, and writes a bounded number of lines to the log, however many prefixes it puts into a
-// packet.
+// A client that keeps announcing prefixes and taking them back changes a bounded number of routes
+// in a second, and writes a bounded number of lines to the log, however many prefixes it puts into
+// a packet.
 func TestFlappingPrefixesAreBounded(t *testing.T) {
 	for _, cies := range []int{1000, 2000, 10000} {
 		routes, logged, leftOut := flap(t, cies)
 		if routes < 128 || routes > 2*200 {
-			t.Errorf("%d CIEs: %d route changes at once, want at most two for each of 200 requests", cies, routes)
+			t.Errorf(
+				"%d CIEs: %d route changes at once, want at most two for each of 200 requests",
+				cies, routes,
+			)
 		}
 		if logged > eventBurst || logged+leftOut != routes {
-			t.Errorf("%d CIEs: %d lines and %d told as left out, want at most %d lines of %d events", cies,
-				logged, leftOut, eventBurst, routes)
+			t.Errorf(
+				"%d CIEs: %d lines and %d told as left out, want at most %d lines of %d events",
+				cies, logged, leftOut, eventBurst, routes,
+			)
 		}
 	}
 }
 
-// One peer's events leave another's in the log.
+// The events of one peer do not keep those of another out of the log.
 func TestLogEventsOfOnePeer(t *testing.T) {
 	hub := hubAlone(t)
 	logged := func() (count int) {
@@ -184,7 +198,8 @@ func TestLogEventsOfOnePeer(t *testing.T) {
 	}
 	hub.notices = nil
 	hub.w.run(quietTime)
-	if got := hub.notices[len(hub.notices)-1]; got.Kind != NoticeLeftOut || got.Identity != "flapping" ||
+	if got := hub.notices[len(hub.notices)-1]; got.Kind != NoticeLeftOut ||
+		got.Identity != "flapping" ||
 		got.Reason != "1872 events left out of the log in the last minute" {
 		t.Errorf("told %+v", got)
 	}

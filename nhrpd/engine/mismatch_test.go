@@ -10,7 +10,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// mismatch is the only one that a node knows; nil if there is none.
+// mismatch returns the only mismatch that a node knows, or nil if there is none.
 func (n *node) mismatch() *Mismatch {
 	n.w.t.Helper()
 	list := n.engine.Mismatches(n.w.now)
@@ -27,7 +27,10 @@ func (n *node) wantMismatch(t *testing.T, kind MismatchKind, nbma, reason string
 	t.Helper()
 	m := n.mismatch()
 	if m == nil || m.Kind != kind || m.NBMA != addr(nbma) || !strings.Contains(m.Reason, reason) {
-		t.Fatalf("%s: the mismatch is %+v, want one of kind %d with %s because %q", n.name, m, kind, nbma, reason)
+		t.Fatalf(
+			"%s: the mismatch is %+v, want one of kind %d with %s because %q",
+			n.name, m, kind, nbma, reason,
+		)
 	}
 	return *m
 }
@@ -39,8 +42,7 @@ func (n *node) wantNoMismatch(t *testing.T, when string) {
 	}
 }
 
-// An NHS that does not answer is a mismatch from the first request that it left unanswered, until
-// it answers.
+// An NHS that does not answer is a mismatch from the first unanswered request until it answers.
 func TestSilentNHSIsAMismatch(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
 	hub := n.from("192.0.2.1", "hub")
@@ -55,15 +57,16 @@ func TestSilentNHSIsAMismatch(t *testing.T) {
 	n.wantNoMismatch(t, "once it answered")
 }
 
-// A router that dials a hub and does not register is a mismatch after some seconds. A spoke is
-// dialled by others, and a router that may nothing is told of elsewhere.
+// A router that dials a hub and does not register is a mismatch after some seconds. A spoke has no
+// such mismatch, since other routers dial it for shortcuts. A barred router is reported elsewhere.
 func TestUnheardRouterIsAMismatch(t *testing.T) {
 	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
 	spoke := hub.from("192.0.2.11", "spoke1")
 	hub.w.run(4 * time.Second)
 	hub.wantNoMismatch(t, "a moment after the SA came")
 	hub.w.run(2 * time.Second)
-	if m := hub.wantMismatch(t, MismatchUnheard, "192.0.2.11", ""); m.Received != 0 || m.Identity != "spoke1" {
+	if m := hub.wantMismatch(t, MismatchUnheard, "192.0.2.11", ""); m.Received != 0 ||
+		m.Identity != "spoke1" {
 		t.Errorf("it says %+v", m)
 	}
 	spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -82,8 +85,8 @@ func TestUnheardRouterIsAMismatch(t *testing.T) {
 	ruled.wantNoMismatch(t, "with an SA of a router without a rule")
 }
 
-// A client that repeats what was answered has not heard the answer. A refresh is no repetition,
-// whatever its id.
+// A client that repeats a registration which was answered has not received the reply. A refresh is
+// no repetition, whatever its id.
 func TestRepeatedRegistrationIsAMismatch(t *testing.T) {
 	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
 	spoke := hub.from("192.0.2.11", "spoke1")
@@ -106,7 +109,8 @@ func TestRepeatedRegistrationIsAMismatch(t *testing.T) {
 	hub.wantNoMismatch(t, "with refreshes that have the same id")
 }
 
-// A foreign password is a mismatch until a packet with ours comes, or nothing comes for a while.
+// A foreign password is a mismatch until a packet with the right one comes, or until no packet
+// comes for a while.
 func TestForeignPasswordIsAMismatch(t *testing.T) {
 	cfg := hubConfig()
 	cfg.Authentication = "swan"
@@ -114,7 +118,9 @@ func TestForeignPasswordIsAMismatch(t *testing.T) {
 	spoke := hub.from("192.0.2.11", "spoke1")
 	p := registrationFrom("192.0.2.11", "10.255.0.11")
 	spoke.says(p)
-	hub.wantMismatch(t, MismatchPassword, "192.0.2.11", "it has no NHRP password, and one is configured here")
+	hub.wantMismatch(
+		t, MismatchPassword, "192.0.2.11", "it has no NHRP password, and one is configured here",
+	)
 	good, bad := p, p
 	good.Extensions = append(slices.Clone(p.Extensions), packet.PasswordExtension("swan"))
 	bad.Extensions = append(slices.Clone(p.Extensions), packet.PasswordExtension("duck"))
@@ -127,8 +133,8 @@ func TestForeignPasswordIsAMismatch(t *testing.T) {
 	hub.wantNoMismatch(t, "some minutes after the last packet")
 }
 
-// A registration that is refused is a mismatch that names the address and what to compare, until
-// one is accepted.
+// A refused registration is a mismatch that names the address and what to compare, until a
+// registration is accepted.
 func TestRefusedRegistrationIsAMismatch(t *testing.T) {
 	hub := newWorld(t).add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
 	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
@@ -138,7 +144,9 @@ func TestRefusedRegistrationIsAMismatch(t *testing.T) {
 		"10.255.0.12": "another router has the address: 192.0.2.12 spoke2",
 	} {
 		spoke.says(registrationFrom("192.0.2.11", address))
-		if m := hub.wantMismatch(t, MismatchRefused, "192.0.2.11", reason); m.Protocol != addr(address) {
+		if m := hub.wantMismatch(
+			t, MismatchRefused, "192.0.2.11", reason,
+		); m.Protocol != addr(address) {
 			t.Errorf("it is about %s, want %s", m.Protocol, address)
 		}
 	}
@@ -146,8 +154,8 @@ func TestRefusedRegistrationIsAMismatch(t *testing.T) {
 	hub.wantNoMismatch(t, "once it registered")
 }
 
-// Without IPsec each of two routers takes the address from the other. One that moves once is no
-// mismatch.
+// Without IPsec, two routers with one overlay address take it from each other in turn, which is a
+// mismatch. A router that moves once is none.
 func TestTwoRoutersWithOneAddressInTurn(t *testing.T) {
 	cfg := hubConfig()
 	cfg.Protected = false
@@ -159,10 +167,12 @@ func TestTwoRoutersWithOneAddressInTurn(t *testing.T) {
 	p := registrationFrom("192.0.2.11", "10.255.0.11")
 	p.RequestID++
 	one.says(p)
-	hub.wantMismatch(t, MismatchTwice, "192.0.2.11", "192.0.2.12 and 192.0.2.11 register it in turn")
+	hub.wantMismatch(
+		t, MismatchTwice, "192.0.2.11", "192.0.2.12 and 192.0.2.11 register it in turn",
+	)
 }
 
-// A refusal tells the spoke what the reply gives away of the cause.
+// A refused spoke reports what the reply shows of the cause.
 func TestRefusedSpokeSaysWhatToCompare(t *testing.T) {
 	refused := func(t *testing.T, code packet.Code, hub string) string {
 		n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
@@ -172,19 +182,23 @@ func TestRefusedSpokeSaysWhatToCompare(t *testing.T) {
 		s.says(p)
 		return n.status().NHS[0].Error
 	}
-	if got := refused(t, packet.CodeProhibited, "10.254.0.1"); !strings.Contains(got, "its overlay address 10.254.0.1 is outside our overlay 10.255.0.0/24") {
+	if got := refused(t, packet.CodeProhibited, "10.254.0.1"); !strings.Contains(
+		got, "its overlay address 10.254.0.1 is outside our overlay 10.255.0.0/24",
+	) {
 		t.Errorf("the NHS is in another overlay: %q", got)
 	}
 	if got := refused(t, packet.CodeProhibited, "10.255.0.1"); strings.Contains(got, "outside") {
 		t.Errorf("the NHS is in our overlay: %q", got)
 	}
-	if got := refused(t, packet.CodeUniqueRegistered, "10.255.0.1"); !strings.Contains(got, "another router has our overlay address 10.255.0.11") {
+	if got := refused(t, packet.CodeUniqueRegistered, "10.255.0.1"); !strings.Contains(
+		got, "another router has our overlay address 10.255.0.11",
+	) {
 		t.Errorf("the address is taken: %q", got)
 	}
 }
 
-// An NHS that registers us and has an overlay address that we cannot send to says so, once in the
-// log.
+// If an NHS registers the spoke and has an overlay address that the spoke cannot send to, its
+// status shows that, and the log does once.
 func TestNHSOutsideOverlayIsUnusable(t *testing.T) {
 	tests := []struct {
 		rule   string
@@ -192,9 +206,18 @@ func TestNHSOutsideOverlayIsUnusable(t *testing.T) {
 		hub    string
 		why    string
 	}{
-		{"outside the overlay", func(*InterfaceConfig) {}, "10.254.0.1", "its overlay address 10.254.0.1 is outside our overlay 10.255.0.0/24"},
-		{"our own NBMA address", hostPrefixes(""), "192.0.2.11", "its overlay address 192.0.2.11 cannot be reached: it covers the NBMA address"},
-		{"an address of our LAN", hostPrefixes(""), "172.16.1.7", "its overlay address 172.16.1.7 cannot be reached: the route 172.16.1.0/24 on lan0"},
+		{
+			"outside the overlay", func(*InterfaceConfig) {}, "10.254.0.1",
+			"its overlay address 10.254.0.1 is outside our overlay 10.255.0.0/24",
+		},
+		{
+			"our own NBMA address", hostPrefixes(""), "192.0.2.11",
+			"its overlay address 192.0.2.11 cannot be reached: it covers the NBMA address",
+		},
+		{
+			"an address of our LAN", hostPrefixes(""), "172.16.1.7",
+			"its overlay address 172.16.1.7 cannot be reached: the route 172.16.1.0/24 on lan0",
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.rule, func(t *testing.T) {
@@ -207,10 +230,13 @@ func TestNHSOutsideOverlayIsUnusable(t *testing.T) {
 				p := acceptance(sent[len(sent)-1])
 				p.DestProtocol = addr(test.hub)
 				s.says(p)
-				n.w.until("the next registration", 5*time.Minute, func() bool { return len(n.sent) > len(sent) })
+				n.w.until("the next registration", 5*time.Minute, func() bool {
+					return len(n.sent) > len(sent)
+				})
 			}
 			st := n.status().NHS[0]
-			if !strings.Contains(st.Error, test.why) || st.Protocol.IsValid() || n.has(NoticeUnusable) != 1 {
+			if !strings.Contains(st.Error, test.why) || st.Protocol.IsValid() ||
+				n.has(NoticeUnusable) != 1 {
 				t.Errorf("the NHS is %+v, told %d times", st, n.has(NoticeUnusable))
 			}
 			if len(n.neighbors)+len(n.shortcuts) != 0 {
@@ -220,7 +246,7 @@ func TestNHSOutsideOverlayIsUnusable(t *testing.T) {
 	}
 }
 
-// Made-up senders fill no memory.
+// Senders with made-up addresses cannot fill the memory.
 func TestMismatchesAreBounded(t *testing.T) {
 	cfg := hubConfig()
 	cfg.Protected = false
@@ -239,8 +265,8 @@ func TestMismatchesAreBounded(t *testing.T) {
 	hub.wantMismatch(t, MismatchRefused, "192.0.2.11", "outside")
 }
 
-// An NHS that refused us once and then says nothing is silent, not refusing: what it said may not
-// be so any more.
+// An NHS that refused a registration once and then says nothing counts as silent, not as refusing:
+// its reason may not hold any more.
 func TestSilenceAfterARefusal(t *testing.T) {
 	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.0.2.11", "172.16.1.1/24")
 	hub := n.from("192.0.2.1", "hub")

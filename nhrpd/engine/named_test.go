@@ -11,15 +11,20 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// named makes an SA with a router that shares its NBMA address with others and has a name in its
-// place.
+// named makes an SA with a router that shares its NBMA address with others, and so has a name in
+// its place.
 func (n *node) named(name, real, identity string) sender {
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(name), Real: addr(real), Identity: identity, RemoteNAT: true}})
+	n.handle(PeerSecured{Peer{
+		Interface: "gre1",
+		NBMA:      addr(name),
+		Real:      addr(real),
+		Identity:  identity,
+		RemoteNAT: true,
+	}})
 	return sender{n.w.t, n, name}
 }
 
-// The name of a router is for the kernel alone: on the wire and in what is told stands the address
-// that the world sees.
+// Only the kernel sees the name of a router. Packets and notices show the outer address.
 func TestNamesStayInside(t *testing.T) {
 	hub := hubAlone(t)
 	spoke := hub.named("0.0.0.1", "192.0.2.11", "spoke1")
@@ -39,7 +44,7 @@ func TestNamesStayInside(t *testing.T) {
 		t.Errorf("told %+v", n)
 	}
 
-	// What the hub adds to a request on its way is the address, too.
+	// The hub adds the outer address to a request that it passes on, too.
 	public := hub.from("192.0.2.13", "spoke3")
 	public.says(registrationFrom("192.0.2.13", "10.255.0.13"))
 	request := only(t, other.says(requestFrom("10.1.0.3", "10.255.0.12", "10.255.0.13")))
@@ -50,12 +55,14 @@ func TestNamesStayInside(t *testing.T) {
 	if refusal.CIEs[0].Code != packet.CodeUniqueRegistered {
 		t.Errorf("answered %v", refusal.CIEs[0].Code)
 	}
-	if n := hub.last(NoticeRejected); n.Reason != "registration refused: another router has the address: 192.0.2.11 spoke2" {
+	if n := hub.last(
+		NoticeRejected,
+	); n.Reason != "registration refused: another router has the address: 192.0.2.11 spoke2" {
 		t.Errorf("told %q", n.Reason)
 	}
 }
 
-// Nobody can give a name of ours in a packet.
+// A packet cannot give one of the engine's own names.
 func TestNamesFromOutside(t *testing.T) {
 	for _, tt := range []struct {
 		rule   string
@@ -69,7 +76,8 @@ func TestNamesFromOutside(t *testing.T) {
 			hub.named("0.0.0.1", "192.0.2.11", "spoke1")
 			p := registrationFrom("192.0.2.13", "10.255.0.13")
 			tt.change(&p)
-			if got := hub.from("192.0.2.13", "spoke3").says(p); len(got) != 0 || len(hub.status().Bindings) != 0 {
+			if got := hub.from("192.0.2.13", "spoke3").says(p); len(got) != 0 ||
+				len(hub.status().Bindings) != 0 {
 				t.Errorf("answered %v", got)
 			}
 		})
@@ -85,8 +93,8 @@ func TestNamesFromOutside(t *testing.T) {
 	}
 }
 
-// An answer through a router's own SA is that router's. One along the route, that names an address
-// with several routers, could be any's.
+// An answer through a router's own SA is that router's. An answer along the route that names an
+// address with several routers could be about any of them.
 func TestAnswersOfNamedRouters(t *testing.T) {
 	n, hub := spokeAlone(t)
 	spoke2 := n.named("0.0.0.1", "192.0.2.12", "spoke2")
@@ -100,20 +108,26 @@ func TestAnswersOfNamedRouters(t *testing.T) {
 	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.3.10")))
 	hub.says(answerTo(ask, 24, "10.255.0.13", "192.0.2.12"))
 	if n.has(NoticeShortcutDenied) != 1 || len(n.status().Shortcuts) != 1 {
-		t.Errorf("%d answers denied, shortcuts %+v", n.has(NoticeShortcutDenied), n.status().Shortcuts)
+		t.Errorf(
+			"%d answers denied, shortcuts %+v", n.has(NoticeShortcutDenied), n.status().Shortcuts,
+		)
 	}
 }
 
-// When the NAT gets another address, or a router is seen at another, everything that rests on the
-// router follows at once.
+// When the NAT gets another address, or a router appears at another one, everything that refers to
+// the router follows at once.
 func TestPeersThatMove(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("10.2.0.2", "10.255.0.12"))
 	hub.named("0.0.0.1", "192.0.2.21", "spoke1")
-	hub.handle(PeerMoved{From: addr("192.0.2.12"), Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"}})
+	hub.handle(PeerMoved{
+		From: addr("192.0.2.12"),
+		Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"},
+	})
 	st := hub.status()
-	if st.Bindings[0].Real != addr("192.0.2.21") || st.Bindings[1].NBMA != addr("192.0.2.22") || hub.neighbors[addr("10.255.0.12")] != addr("192.0.2.22") {
+	if st.Bindings[0].Real != addr("192.0.2.21") || st.Bindings[1].NBMA != addr("192.0.2.22") ||
+		hub.neighbors[addr("10.255.0.12")] != addr("192.0.2.22") {
 		t.Errorf("bindings %+v, neighbours %v", st.Bindings, hub.neighbors)
 	}
 	if !st.Bindings[1].Secured || hub.has(NoticeMoved) != 2 || hub.has(NoticeUnbound) != 0 {
@@ -127,21 +141,32 @@ func TestPeersThatMove(t *testing.T) {
 	n, nhs := spokeAlone(t)
 	ask := only(t, nhs.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
-	n.handle(PeerMoved{From: addr("192.0.2.12"), Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"}})
-	if got := n.neighbors[addr("10.255.0.12")]; got != addr("192.0.2.22") || n.has(NoticeShortcutDown) != 0 {
+	n.handle(PeerMoved{
+		From: addr("192.0.2.12"),
+		Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"},
+	})
+	if got := n.neighbors[addr("10.255.0.12")]; got != addr("192.0.2.22") ||
+		n.has(NoticeShortcutDown) != 0 {
 		t.Errorf("the shortcut leads to %v", got)
 	}
 }
 
-// Until the others behind an address have gone, nobody knows who says what; and what was registered
-// from there just before may be one of theirs.
+// Until the other routers have left a shared address, nothing tells which of them a packet comes
+// from. A registration from there just before may have been one of theirs.
 func TestSeparation(t *testing.T) {
 	hub := hubAlone(t)
 	first := hub.from("192.0.2.11", "spoke1")
 	first.says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.w.run(time.Minute)
-	first.says(registrationFrom("10.1.0.3", "10.255.0.12")) // of spoke2, faster than the word of its SA
-	separating := PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke1", SharedWith: []string{"spoke2"}, Separating: true}}
+	// This is spoke2's packet, and arrives before the event about spoke2's SA.
+	first.says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	separating := PeerSecured{Peer{
+		Interface:  "gre1",
+		NBMA:       addr("192.0.2.11"),
+		Identity:   "spoke1",
+		SharedWith: []string{"spoke2"},
+		Separating: true,
+	}}
 	hub.handle(separating)
 	if b := hub.status().Bindings; len(b) != 1 || b[0].Protocol != addr("10.255.0.11") {
 		t.Errorf("bindings %+v", b)
@@ -162,12 +187,13 @@ func TestSeparation(t *testing.T) {
 		t.Errorf("who stays is answered %v", got)
 	}
 	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
-	if b := hub.status().Bindings; len(b) != 2 || b[1].Identity != "spoke2" || hub.has(NoticeRejected) != 0 {
+	if b := hub.status().Bindings; len(b) != 2 || b[1].Identity != "spoke2" ||
+		hub.has(NoticeRejected) != 0 {
 		t.Errorf("bindings %+v", b)
 	}
 }
 
-// The same goes for an answer: the shortcut that came of it ends, and an older one stays.
+// The same holds for an answer: the shortcut that came of it ends, and an older one stays.
 func TestSeparationAfterAnAnswer(t *testing.T) {
 	n, hub := spokeAlone(t)
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
@@ -175,26 +201,34 @@ func TestSeparationAfterAnAnswer(t *testing.T) {
 	first.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
 	n.w.run(time.Minute)
 	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.3.10")))
-	first.says(answerTo(ask, 24, "10.255.0.13", "192.0.2.12")) // of spoke3, faster than the word of its SA
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2", SharedWith: []string{"spoke3"}, Separating: true}})
+	// This is spoke3's packet, and arrives before the event about spoke3's SA.
+	first.says(answerTo(ask, 24, "10.255.0.13", "192.0.2.12"))
+	n.handle(PeerSecured{Peer{
+		Interface:  "gre1",
+		NBMA:       addr("192.0.2.12"),
+		Identity:   "spoke2",
+		SharedWith: []string{"spoke3"},
+		Separating: true,
+	}})
 	if s := n.status().Shortcuts; len(s) != 1 || s[0].NextHop != addr("10.255.0.12") {
 		t.Errorf("shortcuts %+v", s)
 	}
 }
 
-// A router that comes back by another name has its binding at once, without another registration.
+// A router that comes back under another name has its binding at once, without registering again.
 func TestReunion(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "sent away"})
 	hub.named("0.0.0.3", "192.0.2.11", "spoke1")
-	if got := hub.neighbors[addr("10.255.0.11")]; got != addr("0.0.0.3") || hub.has(NoticeMoved) != 0 {
+	if got := hub.neighbors[addr("10.255.0.11")]; got != addr("0.0.0.3") ||
+		hub.has(NoticeMoved) != 0 {
 		t.Errorf("neighbour at %v", got)
 	}
 }
 
-// What leads to a name ends with the name, and is there again after a restart. Names that another
-// router has by then count for nothing.
+// The kernel's route behind a name is wanted again after a restart. If another router has the name
+// by then, what was saved under the name ends.
 func TestNamesAfterRestart(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
@@ -221,21 +255,25 @@ func TestNamesAfterRestart(t *testing.T) {
 	}
 }
 
-// Two routers behind one address cannot have a shortcut to each other: they are not told to look
-// for one.
+// Two routers behind one address cannot have a shortcut to each other, so the hub does not indicate
+// one.
 func TestNoIndicationBehindOneAddress(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	before := len(hub.sent)
-	hub.handle(Redirected{Interface: "gre1", From: addr("0.0.0.1"), Packet: ipv4(addr("10.255.0.11"), addr("10.255.0.12"))})
+	hub.handle(Redirected{
+		Interface: "gre1",
+		From:      addr("0.0.0.1"),
+		Packet:    ipv4(addr("10.255.0.11"), addr("10.255.0.12")),
+	})
 	if got := hub.sentSince(before); len(got) != 0 {
 		t.Errorf("sent %v", typesOf(got))
 	}
 }
 
-// Who asked through the hub from an address with several routers is not known when one of them
-// dials: all that did ask are let in.
+// If a router asked through the hub from an address that several routers share, nothing tells which
+// of the routers that dial from there it was. So all routers there that have an SA are admitted.
 func TestVisitors(t *testing.T) {
 	n, hub := spokeAlone(t)
 	early := n.named("0.0.0.1", "192.0.2.12", "spoke2")

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// node is a router: an engine, and what its output made of kernel and charon.
+// node is a router: an engine, with the kernel and the charon that its output made.
 type node struct {
 	w         *world
 	name      string
@@ -16,13 +16,13 @@ type node struct {
 	out       Output
 	cfg       InterfaceConfig
 	local     netip.Addr
-	public    netip.Addr // behind a NAT; zero: local is public
-	routes    []Route    // of the administrator
+	public    netip.Addr // the outer address, if the node is behind a NAT; else zero
+	routes    []Route    // the administrator's routes
 	neighbors map[netip.Addr]netip.Addr
 	shortcuts map[netip.Prefix]netip.Addr
 	want      map[netip.Addr]Security
 	admits    map[netip.Addr]AdmissionChange
-	dials     map[netip.Addr]int // attempts to make an SA with each peer: only the last one goes on
+	dials     map[netip.Addr]int // the last attempt with each peer: earlier ones do not count
 	uses      map[netip.Addr]*PeerUse
 	notices   []Notice
 	sent      []sentPacket
@@ -37,7 +37,7 @@ type sentPacket struct {
 	data []byte
 }
 
-// boot starts the node's daemon, anew or for the first time.
+// boot starts the node's daemon, for the first time or again.
 func (n *node) boot(saved Saved) {
 	seed := uint64(slices.Index(n.w.nodes, n)) + uint64(n.w.now.Sub(n.w.start))
 	n.engine = New(rand.New(rand.NewPCG(seed, 1)), uint32(n.w.now.Unix()))
@@ -63,7 +63,7 @@ func (n *node) boot(saved Saved) {
 	}
 }
 
-// seenAs is the address that others know the node by.
+// seenAs returns the address by which others know the node.
 func (n *node) seenAs() netip.Addr {
 	if n.public.IsValid() {
 		return n.public
@@ -71,7 +71,7 @@ func (n *node) seenAs() netip.Addr {
 	return n.local
 }
 
-// secured is what the node's charon has.
+// secured returns the SAs that the node's charon has.
 func (n *node) secured() []Peer {
 	var peers []Peer
 	for _, other := range n.w.nodes {
@@ -97,8 +97,8 @@ func (n *node) handle(ev Event) {
 	n.carryOut()
 }
 
-// carryOut is kernel and charon. What is wanted twice, or withdrawn without being wanted, is a
-// fault of the engine.
+// carryOut does what the kernel and charon would do. The test fails if something is wanted twice,
+// or withdrawn without being wanted.
 func (n *node) carryOut() {
 	t := n.w.t
 	for _, c := range n.out.Neighbors {
@@ -165,7 +165,9 @@ func (n *node) carryOut() {
 	}
 	for _, k := range n.out.Closed {
 		n.closed = append(n.closed, k.NBMA)
-		n.w.after(2*underlayDelay, func() { n.w.terminate(n, n.w.node(k.NBMA), "closed by "+n.name) })
+		n.w.after(2*underlayDelay, func() {
+			n.w.terminate(n, n.w.node(k.NBMA), "closed by "+n.name)
+		})
 	}
 	for _, x := range n.out.Expelled {
 		n.closed = append(n.closed, x.NBMA)
@@ -202,8 +204,8 @@ func (n *node) transmit(p Packet) {
 	})
 }
 
-// dial makes an SA when it is wanted and not there. Behind a NAT only who dials himself can be
-// reached.
+// dial makes an SA if one is wanted and there is none. A node behind a NAT can only dial, and
+// cannot be dialled.
 func (n *node) dial(nbma netip.Addr) {
 	w := n.w
 	to := w.node(nbma)
@@ -216,7 +218,8 @@ func (n *node) dial(nbma netip.Addr) {
 		switch {
 		case attempt != n.dials[nbma]:
 		case n.want[nbma] < SAInitiate || to != nil && w.hasSA(n, to):
-		case to == nil || to.public.IsValid() && to.want[n.seenAs()] < SAInitiate || w.refuse != nil && w.refuse(n, to):
+		case to == nil || to.public.IsValid() && to.want[n.seenAs()] < SAInitiate ||
+			w.refuse != nil && w.refuse(n, to):
 			n.handle(PeerFailed{Interface: "gre1", NBMA: nbma, Reason: "no answer"})
 			w.after(time.Second, func() {
 				if attempt == n.dials[nbma] {
@@ -231,8 +234,8 @@ func (n *node) dial(nbma netip.Addr) {
 	})
 }
 
-// route is the kernel's decision: the longest prefix, our shortcut before the administrator's
-// route.
+// route decides as the kernel does: the longest prefix wins, and of two equal ones a shortcut's
+// route comes before the administrator's.
 func (n *node) route(dst netip.Addr) (netip.Addr, string) {
 	best, device, bits := netip.Addr{}, "", -1
 	for _, r := range n.routes {

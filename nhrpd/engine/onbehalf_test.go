@@ -9,22 +9,22 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// natTold is a request that gives an NBMA address in the NAT address extension.
+// natTold returns a request that gives an NBMA address in the NAT address extension.
 func natTold(p packet.Packet, nbma string) packet.Packet {
 	p = clone(p)
 	p.Extensions[3].CIEs = []packet.CIE{natCIE(p.SourceProtocol, addr(nbma))}
 	return p
 }
 
-// passedBy is a request with the record of a transit NHS.
+// passedBy returns a request with the record of a transit NHS.
 func passedBy(p packet.Packet, nbma, overlay string) packet.Packet {
 	p = clone(p)
 	p.Extensions[1].CIEs = []packet.CIE{{NBMA: addr(nbma), Protocol: addr(overlay)}}
 	return p
 }
 
-// knowingHub is a hub with an NHS, a static map, and clients: spoke1 and spoke2, spoke3 behind NAT,
-// spoke4 whose SA went, and mallory.
+// knowingHub returns a hub with an NHS, a static map, and these clients: spoke1 and spoke2, spoke3
+// behind NAT, spoke4 whose SA went, and mallory.
 func knowingHub(t testing.TB) *node {
 	cfg := hubConfig()
 	cfg.NHS = []NHSConfig{{Name: "192.0.2.2", Protocol: addr("10.255.0.2")}}
@@ -43,12 +43,13 @@ func knowingHub(t testing.TB) *node {
 	return hub
 }
 
-// A resolution request goes on only where it leads the answer to the router that it names: in the
-// sender's own name to the sender, in the name of a router that the hub knows to that one. NHSs and
-// routers with a static map are believed.
+// A hub passes a resolution request on only if it leads the answer to the router that it names. A
+// request in the sender's own name must lead to the sender, and one in the name of a router that
+// the hub knows must lead to that router. NHSs and routers with a static map are believed.
 func TestWhoMayAskInWhoseName(t *testing.T) {
 	const mallory = "192.0.2.66"
-	own, spoke1 := requestFrom(mallory, "10.255.0.66", host2), requestFrom(mallory, "10.255.0.11", host2)
+	own, spoke1 := requestFrom(mallory, "10.255.0.66", host2),
+		requestFrom(mallory, "10.255.0.11", host2)
 	withoutNAT := clone(spoke1)
 	withoutNAT.Extensions = withoutNAT.Extensions[:3]
 	elsewhere := requestFrom("192.0.2.77", "10.255.0.11", host2)
@@ -59,19 +60,46 @@ func TestWhoMayAskInWhoseName(t *testing.T) {
 		goes bool
 	}{
 		{"for itself", mallory, own, true},
-		{"for itself, to another address than its own", mallory, requestFrom("192.0.2.77", "10.255.0.66", host2), false},
-		{"for itself, to another address behind NAT than its own", mallory, natTold(own, "192.0.2.77"), false},
-		{"for itself, to the address that the NAT gave it", mallory, natTold(requestFrom("10.9.9.9", "10.255.0.66", host2), mallory), true},
+		{
+			"for itself, to another address than its own", mallory,
+			requestFrom("192.0.2.77", "10.255.0.66", host2), false,
+		},
+		{
+			"for itself, to another address behind NAT than its own", mallory,
+			natTold(own, "192.0.2.77"), false,
+		},
+		{
+			"for itself, to the address that the NAT gave it", mallory,
+			natTold(requestFrom("10.9.9.9", "10.255.0.66", host2), mallory), true,
+		},
 		{"for another, to itself", mallory, spoke1, false},
 		{"for another, to itself, without the NAT address extension", mallory, withoutNAT, false},
-		{"for another, to itself behind NAT", mallory, natTold(requestFrom("192.0.2.11", "10.255.0.11", host2), mallory), false},
+		{
+			"for another, to itself behind NAT", mallory,
+			natTold(requestFrom("192.0.2.11", "10.255.0.11", host2), mallory), false,
+		},
 		{"for another, to a third address", mallory, elsewhere, false},
-		{"for another, to that one: a hub that it is registered with as well", mallory, requestFrom("192.0.2.11", "10.255.0.11", host2), true},
-		{"for another behind NAT, whose address this hub fills in", mallory, requestFrom("10.1.2.3", "10.255.0.13", host2), true},
+		{
+			"for another, to that one: a hub that it is registered with as well", mallory,
+			requestFrom("192.0.2.11", "10.255.0.11", host2), true,
+		},
+		{
+			"for another behind NAT, whose address this hub fills in", mallory,
+			requestFrom("10.1.2.3", "10.255.0.13", host2), true,
+		},
 		{"for the hub's own NHS", mallory, requestFrom(mallory, "10.255.0.2", host2), false},
-		{"for a router with a static map", mallory, requestFrom(mallory, "10.255.0.99", host2), false},
-		{"for one whose SA went while its address is still its own", mallory, requestFrom(mallory, "10.255.0.14", host2), false},
-		{"for one that nobody knows here: it may be behind the sender", mallory, requestFrom("192.0.2.77", "10.255.0.77", host2), true},
+		{
+			"for a router with a static map", mallory, requestFrom(mallory, "10.255.0.99", host2),
+			false,
+		},
+		{
+			"for one whose SA went while its address is still its own", mallory,
+			requestFrom(mallory, "10.255.0.14", host2), false,
+		},
+		{
+			"for one that nobody knows here: it may be behind the sender", mallory,
+			requestFrom("192.0.2.77", "10.255.0.77", host2), true,
+		},
 		{"an NHS, for a client", "192.0.2.2", elsewhere, true},
 		{"a router with a static map, for a client", "192.0.2.99", elsewhere, true},
 	} {
@@ -81,8 +109,14 @@ func TestWhoMayAskInWhoseName(t *testing.T) {
 			switch {
 			case tt.goes && got.Type != packet.ResolutionRequest:
 				t.Errorf("answered with %s %+v", got.Type, got.CIEs)
-			case !tt.goes && (got.Type != packet.ResolutionReply || got.CIEs[0].Code != packet.CodeProhibited || dropped(hub, dropProhibited) != 1):
-				t.Errorf("answered with %s %+v, dropped %v", got.Type, got.CIEs, hub.engine.Stats().Dropped)
+			case !tt.goes &&
+				(got.Type != packet.ResolutionReply ||
+					got.CIEs[0].Code != packet.CodeProhibited ||
+					dropped(hub, dropProhibited) != 1):
+				t.Errorf(
+					"answered with %s %+v, dropped %v",
+					got.Type, got.CIEs, hub.engine.Stats().Dropped,
+				)
 			case !tt.goes && hub.last(NoticeRejected).Identity != "mallory":
 				t.Errorf("the log says %+v", hub.last(NoticeRejected))
 			}
@@ -90,8 +124,8 @@ func TestWhoMayAskInWhoseName(t *testing.T) {
 	}
 }
 
-// What holds for requests that go on holds for those that are answered here, for this router or for
-// one with a static map: the transit NHS that one claims to be makes no difference.
+// The same rules hold for requests that the hub answers, for itself or from a static map. It makes
+// no difference if the sender claims that a transit NHS passed the request.
 func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 	const mallory, there = "192.0.2.66", "172.16.0.10"
 	for _, tt := range []struct {
@@ -100,24 +134,42 @@ func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 		answered bool
 	}{
 		{"for itself", requestFrom(mallory, "10.255.0.66", there), true},
-		{"for itself, from behind a NAT that it does not know of", requestFrom("10.9.9.9", "10.255.0.66", there), true},
-		{"for itself, to another address than its own", passedBy(requestFrom("192.0.2.77", "10.255.0.66", there), mallory, "10.255.0.66"), false},
+		{
+			"for itself, from behind a NAT that it does not know of",
+			requestFrom("10.9.9.9", "10.255.0.66", there), true,
+		},
+		{
+			"for itself, to another address than its own",
+			passedBy(requestFrom("192.0.2.77", "10.255.0.66", there), mallory, "10.255.0.66"),
+			false,
+		},
 		{"for another, to itself", requestFrom("192.0.2.11", "10.255.0.11", there), false},
-		{"for another, to itself, passed on", passedBy(requestFrom(mallory, "10.255.0.11", there), mallory, "10.255.0.66"), false},
-		{"for another, to a third address", passedBy(requestFrom("192.0.2.77", "10.255.0.11", there), mallory, "10.255.0.66"), false},
-		{"for another, to that one", passedBy(requestFrom("192.0.2.11", "10.255.0.11", there), mallory, "10.255.0.66"), true},
+		{
+			"for another, to itself, passed on",
+			passedBy(requestFrom(mallory, "10.255.0.11", there), mallory, "10.255.0.66"), false,
+		},
+		{
+			"for another, to a third address",
+			passedBy(requestFrom("192.0.2.77", "10.255.0.11", there), mallory, "10.255.0.66"),
+			false,
+		},
+		{
+			"for another, to that one",
+			passedBy(requestFrom("192.0.2.11", "10.255.0.11", there), mallory, "10.255.0.66"), true,
+		},
 	} {
 		for _, dest := range []string{there, "10.255.0.99"} {
 			t.Run(tt.rule+", of "+dest, func(t *testing.T) {
 				hub, asks := knowingHub(t), clone(tt.asks)
 				asks.DestProtocol = addr(dest)
-				asks.Flags &^= packet.ResolutionAuthoritative // a map's answer is none
+				asks.Flags &^= packet.ResolutionAuthoritative // a map's answer is not authoritative
 				got := only(t, sender{t, hub, mallory}.says(asks))
 				code := packet.CodeProhibited
 				if tt.answered {
 					code = packet.CodeSuccess
 				}
-				if got.CIEs[0].Code != code || len(hub.engine.ifaces["gre1"].answers) > 0 != tt.answered {
+				if got.CIEs[0].Code != code ||
+					len(hub.engine.ifaces["gre1"].answers) > 0 != tt.answered {
 					t.Errorf("answered with %s", got.CIEs[0].Code)
 				}
 			})
@@ -125,29 +177,34 @@ func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 	}
 }
 
-// A registered client cannot move what another was answered to itself: the one who was told stays
-// admitted, and hears when it is not true any more.
+// A registered client cannot move another router's answer to itself. The router that got the answer
+// stays admitted, and hears when the answer stops being true.
 func TestNobodyTakesOverAnothersAnswer(t *testing.T) {
 	m := newMesh(t)
 	m.spoke2.configure(func(c *InterfaceConfig) { c.Shortcut = false })
 	m.ping(m.spoke1, host1, host2)
-	m.until("a shortcut one way", 5*time.Second, func() bool { return len(m.spoke1.shortcuts) == 1 })
+	m.until("a shortcut one way", 5*time.Second, func() bool {
+		return len(m.spoke1.shortcuts) == 1
+	})
 	mallory := m.hub.from("192.0.2.66", "mallory")
 	mallory.says(registrationFrom("192.0.2.66", "10.255.0.66"))
 	mallory.says(requestFrom("192.0.2.66", "10.255.0.11", host2))
 	m.run(time.Minute)
-	if got := m.ping(m.spoke1, host1, host2); !slices.Equal(got, []string{"spoke1", "spoke2"}) || m.spoke2.admitsData("192.0.2.66") {
+	if got := m.ping(m.spoke1, host1, host2); !slices.Equal(got, []string{"spoke1", "spoke2"}) ||
+		m.spoke2.admitsData("192.0.2.66") {
 		t.Errorf("traffic goes %v, mallory is admitted: %v", got, m.spoke2.admitsData("192.0.2.66"))
 	}
 	m.spoke2.removeRoutes(lanRoute(lan2))
 	m.run(time.Second)
 	if len(m.spoke1.shortcuts) != 0 {
-		t.Errorf("spoke1 was not told that its answer does not hold any more: %v", m.spoke1.shortcuts)
+		t.Errorf(
+			"spoke1 was not told that its answer does not hold any more: %v", m.spoke1.shortcuts,
+		)
 	}
 }
 
-// What an NHS passes on in one name from two addresses is two answers: neither ends the other, and
-// both are taken back.
+// If an NHS passes on questions in one name from two addresses, they get two answers. Neither ends
+// the other, and both are taken back.
 func TestAnswersInOneNameToTwoAddresses(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.from("192.0.2.12", "spoke2")
@@ -170,7 +227,7 @@ func TestAnswersInOneNameToTwoAddresses(t *testing.T) {
 	}
 }
 
-// Purges and their replies go on only in the name of who sends them.
+// A hub passes purges and their replies on only in the sender's own name.
 func TestNobodyPurgesInAnothersName(t *testing.T) {
 	reply := func(nbma, overlay, from string) packet.Packet {
 		p := purgeOf(nbma, overlay, from, lan2)
@@ -186,9 +243,18 @@ func TestNobodyPurgesInAnothersName(t *testing.T) {
 	}{
 		{"its own purge", mallory, purgeOf(mallory, "10.255.0.66", "10.255.0.11", lan2), true},
 		{"another's", mallory, purgeOf("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2), false},
-		{"that of the hub's own NHS", mallory, purgeOf("192.0.2.2", "10.255.0.2", "10.255.0.11", lan2), false},
-		{"that of one who nobody knows here", mallory, purgeOf("192.0.2.77", "10.255.0.77", "10.255.0.11", lan2), true},
-		{"from an NHS", "192.0.2.2", purgeOf("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2), true},
+		{
+			"that of the hub's own NHS", mallory,
+			purgeOf("192.0.2.2", "10.255.0.2", "10.255.0.11", lan2), false,
+		},
+		{
+			"that of one who nobody knows here", mallory,
+			purgeOf("192.0.2.77", "10.255.0.77", "10.255.0.11", lan2), true,
+		},
+		{
+			"from an NHS", "192.0.2.2", purgeOf("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2),
+			true,
+		},
 		{"its own reply", mallory, reply("192.0.2.11", "10.255.0.11", "10.255.0.66"), true},
 		{"another's reply", mallory, reply("192.0.2.11", "10.255.0.11", "10.255.0.12"), false},
 	} {
@@ -200,18 +266,28 @@ func TestNobodyPurgesInAnothersName(t *testing.T) {
 	}
 }
 
-// A spoke that is registered with the hub of its region and with the central one gets answers
-// whichever of them its questions pass, also from behind NAT.
+// A spoke that is registered with its region's hub and with the central one gets answers whichever
+// of the two its questions pass, from behind NAT too.
 func TestQuestionsThroughASecondHub(t *testing.T) {
 	for _, nat := range []bool{false, true} {
 		h := newHierarchy(t, nat)
-		h.spoke1.configure(func(c *InterfaceConfig) { c.NHS = append(c.NHS, NHSConfig{Name: "192.0.2.1"}) })
-		h.spoke1.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1", NBMA: []netip.Addr{addr("192.0.2.1")}})
-		h.until("registered with both", 5*time.Second, func() bool { return h.central.at("10.255.1.11").IsValid() })
+		h.spoke1.configure(func(c *InterfaceConfig) {
+			c.NHS = append(c.NHS, NHSConfig{Name: "192.0.2.1"})
+		})
+		h.spoke1.handle(NHSResolved{
+			Interface: "gre1",
+			Name:      "192.0.2.1",
+			NBMA:      []netip.Addr{addr("192.0.2.1")},
+		})
+		h.until("registered with both", 5*time.Second, func() bool {
+			return h.central.at("10.255.1.11").IsValid()
+		})
 		h.wire = nil
 		h.ping(h.spoke1, host1, host2)
 		h.until("a shortcut", 5*time.Second, func() bool { return len(h.spoke1.shortcuts) == 1 })
-		if got := h.way(packet.ResolutionRequest)[:2]; !slices.Equal(got, []string{"spoke1>west", "west>central"}) {
+		if got := h.way(packet.ResolutionRequest)[:2]; !slices.Equal(got, []string{
+			"spoke1>west", "west>central",
+		}) {
 			t.Errorf("behind NAT %v: the question went %v", nat, got)
 		}
 	}

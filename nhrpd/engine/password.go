@@ -6,9 +6,10 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// authentic reports whether a packet's password is the configured one. Where none is configured, a
-// packet with one is refused: the two ends disagree, and silently accepting that would hide it.
-// Error Indications carry none by RFC 2332 §5.2.7, but some send it.
+// authentic reports whether a packet carries the password that this router is configured with. If
+// none is configured here, a packet with a password fails too: the two ends disagree, and accepting
+// the packet would hide that. Error Indications always pass: RFC 2332 §5.2.7 gives them no
+// password, but some implementations send one.
 func (e *Engine) authentic(m *message) bool {
 	if m.Type == packet.ErrorIndication {
 		return true
@@ -22,7 +23,8 @@ func (e *Engine) authentic(m *message) bool {
 	return err == nil && subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
 }
 
-// tellForeignPassword tells the log whose packets have another password than ours, and never which.
+// tellForeignPassword reports a sender whose password differs from this router's. The report names
+// the sender and never contains a password.
 func (e *Engine) tellForeignPassword(m *message) {
 	reason := "its NHRP password is not ours (authentication)"
 	switch {
@@ -35,11 +37,17 @@ func (e *Engine) tellForeignPassword(m *message) {
 	if !m.ifc.limits.refusals.Allow(e.now, m.from) {
 		return
 	}
-	e.notice(m.ifc, Notice{Kind: NoticeRejected, NextHop: m.SourceProtocol, NBMA: m.from, Identity: m.identity(),
-		Reason: m.Type.String() + " dropped: " + reason})
+	e.notice(m.ifc, Notice{
+		Kind:     NoticeRejected,
+		NextHop:  m.SourceProtocol,
+		NBMA:     m.from,
+		Identity: m.identity(),
+		Reason:   m.Type.String() + " dropped: " + reason,
+	})
 }
 
-// passwordOffset is where a refused password stands; 0 where it is missing.
+// passwordOffset returns the offset of the refused password in the packet. It is 0 if the packet
+// has no password.
 func (m *message) passwordOffset() uint16 {
 	if ext := m.Extension(packet.ExtensionAuthentication); ext != nil {
 		return ext.Offset()
@@ -47,7 +55,8 @@ func (m *message) passwordOffset() uint16 {
 	return 0
 }
 
-// authenticate regenerates the password, which counts from hop to hop.
+// authenticate puts the configured password into a packet that is about to be sent. A password is
+// valid for one hop only, so a forwarded packet gets it anew. Error Indications get none.
 func (e *Engine) authenticate(ifc *iface, p *packet.Packet) {
 	if ifc.cfg.Authentication == "" || p.Type == packet.ErrorIndication {
 		return

@@ -7,27 +7,28 @@ type path struct {
 	route   Route
 	nextHop netip.Addr
 	nbma    netip.Addr
-	byNHS   bool // nobody here knows the next hop; an NHS may
-	missed  bool // the mirror has no route that leads there: the kernel missed the neighbour
+	byNHS   bool // the path goes by an NHS, since this router does not know the next hop itself
+	missed  bool // no route in the mirror leads there: the kernel missed the neighbour
 }
 
-// pathError says why there is no path.
+// pathError is the reason why there is no path.
 type pathError uint8
 
 const (
 	pathOK        pathError = iota
-	pathNoRoute             // no route, or an unreachable one
-	pathElsewhere           // the route leaves this DMVPN
-	pathNoBinding           // nobody knows the next hop's NBMA address
+	pathNoRoute             // there is no route, or it is an unreachable route
+	pathElsewhere           // the route leads out of this DMVPN
+	pathNoBinding           // neither this router nor an NHS knows the next hop's NBMA address
 )
 
-// pathTo finds the way to dest without regard to shortcuts. A next hop without a binding is looked
-// for through the first NHS that has us registered.
+// pathTo returns the path to dest by the mirrored routes; shortcuts do not count. If this router
+// does not know the next hop's NBMA address, the path goes by the first NHS that has registered
+// this router.
 func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
 	r, ok := e.table(ifc).Lookup(dest)
 	if link, is := ifc.linkAround(dest); is && (!ok || r.Prefix.Bits() < link.Bits()) {
-		// The overlay's own route may not be in the mirror yet, and with host prefixes there may be
-		// none.
+		// The mirror may not have the overlay's own route yet. Where the tunnel has a host prefix,
+		// there may be no such route at all.
 		r, ok = Route{Prefix: link, Device: ifc.cfg.Name}, true
 	}
 	switch {
@@ -39,7 +40,7 @@ func (e *Engine) pathTo(ifc *iface, dest netip.Addr) (path, pathError) {
 	return ifc.pathBy(r, dest)
 }
 
-// pathBy is the way that a packet to dest takes out of the interface by a route that leads into it.
+// pathBy returns the path to dest by route r, which leads into the interface.
 func (ifc *iface) pathBy(r Route, dest netip.Addr) (path, pathError) {
 	p := path{route: r, nextHop: r.NextHop}
 	if !p.nextHop.IsValid() {
@@ -55,7 +56,8 @@ func (ifc *iface) pathBy(r Route, dest netip.Addr) (path, pathError) {
 	return p, pathNoBinding
 }
 
-// leadToNHS makes it the path by the first NHS that has us registered, if there is one.
+// leadToNHS turns the path into one by the first NHS that has registered this router. It reports
+// whether there is such an NHS.
 func (p *path) leadToNHS(ifc *iface) bool {
 	for _, n := range ifc.nhs {
 		if n.usable() {
@@ -66,9 +68,9 @@ func (p *path) leadToNHS(ifc *iface) bool {
 	return false
 }
 
-// pathPastShortcuts is the path to dest of a question: one that an NHS passes on, who vouches for
-// us, rather than one to a next hop that only a shortcut has a neighbour for. That is known from an
-// answer to the same question.
+// pathPastShortcuts returns the path for a question about dest. If only a shortcut has a neighbour
+// for the next hop, an earlier answer to this same question named that next hop, so the question
+// goes by an NHS instead. The NHS passes it on, and by that vouches for this router.
 func (e *Engine) pathPastShortcuts(ifc *iface, dest netip.Addr) (path, pathError) {
 	p, err := e.pathTo(ifc, dest)
 	if err == pathOK && !p.byNHS && ifc.neighbors[p.nextHop].best().rank >= rankShortcut {

@@ -9,40 +9,45 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// peer is a router by its NBMA address, as the world sees it. There is one while somebody refers
-// to it or it has an SA.
+// peer is another router, by its NBMA address as this router sees it, with the state of its
+// security. A peer exists while something refers to it or while it has an SA.
 type peer struct {
-	ifc            *iface
-	nbma           netip.Addr
-	real           netip.Addr // the address that the world sees, where nbma is only a name; else zero
-	led            netip.Addr // real while the kernel sends there what is for the name; else zero
-	secured        bool
-	unlisted       bool                          // strongSwan was restarted and does not list its SA, which the kernel and the peer may still have
-	ike            Peer                          // what IKE proved, while secured
-	router         netip.Addr                    // overlay address of the router that a reference was to, since the SA came; zero: none is over
-	authorizations []authorization.Authorization // of the identities in it
-	since          time.Time                     // of the state
-	want           Security
+	ifc     *iface
+	nbma    netip.Addr
+	real    netip.Addr // the outer address, where nbma is only a name; else zero
+	led     netip.Addr // real while the kernel sends the name's packets there; else zero
+	secured bool
+	// unlisted is set after strongSwan was restarted: strongSwan does not list the SA, which the
+	// kernel and the peer may still have.
+	unlisted bool
+	ike      Peer // what IKE proved, while secured
+	// router is the overlay address that a reference was to which ended since the SA came up. It is
+	// that of the first such reference; zero: none ended.
+	router         netip.Addr
+	authorizations []authorization.Authorization // of the identities in ike
+	since          time.Time                     // when the present state began
+	want           Security                      // what strongSwan was last asked for
 	refs           []*peerRef
 	counts         refCounts   // of refs
-	first          [1]*peerRef // memory of refs, as long as there is one
-	in, out        time.Time   // last use
-	received       uint64      // NHRP packets since the SA came
-	sent           uint64
-	err            string // why it could not be secured
+	first          [1]*peerRef // the memory of refs, as long as there is only one
+	in, out        time.Time   // when data last came from the peer, and went to it
+	received       uint64      // NHRP packets since the SA came up
+	sent           uint64      // likewise
+	err            string      // why the peer could not be secured
 
-	lost timers.Timer // set since the SA went: what depends on the peer ends with it
+	lost timers.Timer // runs since the SA went; when it ends, so does what depends on the peer
 }
 
-// How long bindings and NHSs outlive the SA of their peer, unused. When strongSwan itself was
-// restarted, SAs in the kernel go on, and the other ends find out by dead peer detection: that
-// takes longer.
+// The grace times: how long bindings and registrations outlive the SA of their peer, without being
+// used. The grace is longer after a restart of strongSwan itself. The kernel's SAs then go on, and
+// the other routers notice the restart only by dead peer detection, which takes longer.
 const (
 	lostGrace   = 5 * time.Second
 	resyncGrace = 30 * time.Second
 )
 
-// peerAt finds the peer at an address, or makes it. The caller refers to it.
+// peerAt returns the peer at an NBMA address; it makes the peer if there is none. The caller has to
+// refer to the peer or to give it an SA.
 func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
 	if p := ifc.peers[nbma]; p != nil {
 		return p
@@ -54,7 +59,8 @@ func (e *Engine) peerAt(ifc *iface, nbma netip.Addr) *peer {
 	return p
 }
 
-// forgetIdlePeer lets a peer go that nobody wants and that has no SA.
+// forgetIdlePeer forgets a peer that nothing refers to, that has no SA and that strongSwan is not
+// asked to secure.
 func (e *Engine) forgetIdlePeer(p *peer) {
 	if len(p.refs) > 0 || p.secured || p.want != SANone {
 		return
@@ -68,6 +74,7 @@ func (e *Engine) forgetIdlePeer(p *peer) {
 	}
 }
 
+// state returns the state of the peer's SA. Without IPsec, a peer is always secured.
 func (p *peer) state() SecurityState {
 	switch {
 	case p.secured || !p.ifc.cfg.Protected:
@@ -78,8 +85,8 @@ func (p *peer) state() SecurityState {
 	return StateAbsent
 }
 
-// peerSecured takes note of an SA: those who wait for it go on, and a packet that came before it is
-// handled now.
+// peerSecured handles the event that an SA with a peer is up. What waited for the SA goes on, and
+// the engine handles the packet that arrived before the event.
 func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	if !ifc.cfg.Protected || !ike.NBMA.IsValid() {
 		return
@@ -104,7 +111,9 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	p.received, p.sent = 0, 0
 	if e.barred(p) {
 		if waited {
-			e.lostForGood(p) // what outlasted strongSwan's restart has waited for somebody who may not come back
+			// Something outlasted strongSwan's restart to wait for the router that was here. That
+			// router may never come back.
+			e.lostForGood(p)
 		}
 		return
 	}
@@ -125,8 +134,9 @@ func (e *Engine) peerSecured(ifc *iface, ike Peer) {
 	e.confirmWhereItIs(p)
 }
 
-// peerRenewed registers again with an NHS that may have lost its SA with this end, and with the SA
-// the registration.
+// peerRenewed handles the event that a secured peer got a new SA because it may have lost the old
+// one. If the peer is an NHS, it may have lost this router's registration with the old SA, so this
+// router registers again.
 func (e *Engine) peerRenewed(ifc *iface, nbma netip.Addr) {
 	p := ifc.peers[nbma]
 	if p == nil || !p.secured {
@@ -139,8 +149,9 @@ func (e *Engine) peerRenewed(ifc *iface, nbma netip.Addr) {
 	}
 }
 
-// peerLost takes note that the last SA went. A peer that closes an SA which nothing here depends
-// on, as at the end of an idle shortcut or when it leaves, is no loss.
+// peerLost handles the event that the last SA with a peer went. If the peer closed the SA and no
+// registration depends on it, the log shows an end rather than a loss: that is how an idle shortcut
+// ends, or how a router leaves.
 func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string, closed bool) {
 	p := ifc.peers[nbma]
 	if p == nil || !p.secured {
@@ -153,15 +164,21 @@ func (e *Engine) peerLost(ifc *iface, nbma netip.Addr, reason string, closed boo
 	e.endSecurity(p, kind, reason, lostGrace)
 }
 
-// needed reports whether a registration, ours or the peer's, depends on the SA.
+// needed reports whether a registration depends on the SA: this router's with the peer, or the
+// peer's with this router.
 func (p *peer) needed() bool {
-	return slices.ContainsFunc(p.refs, func(c *peerRef) bool { return c.kind == reasonNHS || c.kind == reasonBinding })
+	return slices.ContainsFunc(p.refs, func(c *peerRef) bool {
+		return c.kind == reasonNHS || c.kind == reasonBinding
+	})
 }
 
+// unsecure takes the peer for lost, as endSecurity does.
 func (e *Engine) unsecure(p *peer, reason string, grace time.Duration) {
 	e.endSecurity(p, NoticePeerLost, reason, grace)
 }
 
+// endSecurity takes note that the peer has no SA any more, and logs a notice of that kind. What
+// depends on the peer stays for the grace time.
 func (e *Engine) endSecurity(p *peer, kind NoticeKind, reason string, grace time.Duration) {
 	e.notice(p.ifc, Notice{Kind: kind, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
 	p.secured, p.since = false, e.now
@@ -175,13 +192,14 @@ func (e *Engine) endSecurity(p *peer, kind NoticeKind, reason string, grace time
 	e.reviseSecurity(p)
 }
 
-// awaitReturn ends what depends on the peer unless it is back in time.
+// awaitReturn ends what depends on the peer when the grace time is over. If the SA comes back
+// before, peerSecured stops the timer.
 func (e *Engine) awaitReturn(p *peer, grace time.Duration) {
 	p.lost.Run = func() { e.lostForGood(p) } // made here, since most peers never need it
 	e.timers.Set(&p.lost, e.now.Add(grace))
 }
 
-// lostForGood ends what waited in vain for the peer to come back.
+// lostForGood ends what depends on a peer that did not come back within the grace time.
 func (e *Engine) lostForGood(p *peer) {
 	p.unlisted = false
 	for _, c := range slices.Clone(p.refs) {
@@ -190,8 +208,8 @@ func (e *Engine) lostForGood(p *peer) {
 	e.reviseSecurity(p)
 }
 
-// peerFailed takes note of an attempt in vain. strongSwan's side goes on trying while the peer is
-// wanted.
+// peerFailed handles the event that strongSwan could not make an SA with a peer. strongSwan's side
+// keeps trying for as long as the engine wants the peer.
 func (e *Engine) peerFailed(ifc *iface, nbma netip.Addr, reason string) {
 	p := ifc.peers[nbma]
 	if p == nil || p.secured {
@@ -208,7 +226,9 @@ func (e *Engine) peerFailed(ifc *iface, nbma netip.Addr, reason string) {
 	}
 }
 
-// peersSecured compares what we know with what strongSwan has.
+// peersSecured handles the event that lists every peer with which strongSwan has an SA. Peers that
+// the list leaves out are lost; peers that are new in it are secured. The first list also decides
+// how long what was restored may wait for its peers.
 func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	has := make(map[netip.Addr]bool, len(there))
 	for _, ike := range there {
@@ -216,7 +236,8 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	}
 	for _, p := range inOrder(ifc.peers, byAddr) {
 		if p.secured && !has[p.nbma] {
-			p.unlisted = !p.real.IsValid() // what is for a name has no SA to go through
+			// Packets for a name need a listed SA: its mark is all that leads them to the router.
+			p.unlisted = !p.real.IsValid()
 			e.unsecure(p, "strongSwan has no SA with it any more", resyncGrace)
 		}
 	}
@@ -242,8 +263,8 @@ func (e *Engine) peersSecured(ifc *iface, there []Peer) {
 	}
 }
 
-// unlist takes note that strongSwan does not have the SA of a restored peer: we were restarted, and
-// it was too.
+// unlist marks a restored peer whose SA strongSwan does not list. Both this daemon and strongSwan
+// were restarted then, and the kernel and the peer may still have the SA.
 func (e *Engine) unlist(p *peer) {
 	p.unlisted = true
 	e.reviseSecurity(p)

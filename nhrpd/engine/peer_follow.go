@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// peerMoved follows a peer, and the SA with it, to another address: a NAT gave it another one, or
-// IKE told so.
+// peerMoved handles the event that a peer and its SA are at another NBMA address: a NAT gave the
+// peer another address, or the peer announced the move by IKE (MOBIKE). What refers to the peer
+// follows it.
 func (e *Engine) peerMoved(ifc *iface, from netip.Addr, ike Peer) {
 	old := ifc.peers[from]
 	if old == nil || !old.secured || old.ike.Identity != ike.Identity {
@@ -22,8 +23,8 @@ func (e *Engine) peerMoved(ifc *iface, from netip.Addr, ike Peer) {
 	e.peerLost(ifc, from, "the peer moved to "+ifc.real(ike.NBMA).String(), false)
 }
 
-// moveClaims takes what rests on a peer to where it is now. An NHS stays where the configuration
-// says that it is.
+// moveClaims lets every reference to a peer follow it to its new place. An NHS stays at the address
+// that the configuration gives.
 func (e *Engine) moveClaims(from, to *peer, before netip.Addr) {
 	for _, c := range slices.Clone(from.refs) {
 		if c.peer == from {
@@ -32,7 +33,8 @@ func (e *Engine) moveClaims(from, to *peer, before netip.Addr) {
 	}
 }
 
-// moveAnswer has an answer be one to a requester that is elsewhere now.
+// moveAnswer changes an answer whose requester is at another NBMA address now. An answer that was
+// already there for that address, requester and prefix is merged into it.
 func (e *Engine) moveAnswer(a *answer, nbma netip.Addr) {
 	delete(a.ifc.answers, a.answerKey)
 	a.nbma = nbma
@@ -42,7 +44,7 @@ func (e *Engine) moveAnswer(a *answer, nbma netip.Addr) {
 	}
 	a.ifc.answers[a.answerKey] = a
 	if a.admission.nbma.IsValid() {
-		identity := a.admission.identity // it moved, and is who it was
+		identity := a.admission.identity // the requester moved, and its identity is the same
 		e.admit(&a.admission, a.ifc, nbma, a.admission.as)
 		a.admission.asker, a.admission.identity = true, identity
 	}

@@ -6,40 +6,41 @@ import "slices"
 type reasonKind uint8
 
 const (
-	reasonNHS        reasonKind = iota // we are registered with it
-	reasonBinding                      // it is registered with us
-	reasonShortcut                     // a route leads through it
-	reasonResolution                   // it is what an answer named; the route waits for its SA
-	reasonAnswer                       // it asked for the way to us
+	reasonNHS        reasonKind = iota // this router registers with the peer
+	reasonBinding                      // the peer is registered here, or has a static map
+	reasonShortcut                     // a route leads through the peer
+	reasonResolution                   // an answer named the peer; the route waits for its SA
+	reasonAnswer                       // the peer asked for a way that ends at this router
 )
 
 var reasonNames = [...]string{"nhs", "binding", "shortcut", "resolution", "answer"}
 
 func (k reasonKind) String() string { return reasonNames[k] }
 
-// peerRef is the reference of its owner to a peer. It lies in its owner and must not be copied.
+// peerRef is its owner's reference to a peer. It lies within its owner and must not be copied.
 type peerRef struct {
 	owner   reason
 	peer    *peer
 	kind    reasonKind
-	dial    bool // we are the one who initiates
-	counted bool // in its peer's counts, as it is
+	dial    bool // this router initiates the SA
+	counted bool // the peer's counts include the reference as it is now
 }
 
-// refCounts counts the references to a peer by what is asked of them, since one peer may have
-// thousands.
+// refCounts counts the references to a peer by kind and by what they want. The counts save a walk
+// over all references, of which one peer may have thousands.
 type refCounts struct {
 	kinds  [len(reasonNames)]int
-	wishes [SAInitiateFirst + 1]int // by what they want of strongSwan
+	wishes [SAInitiateFirst + 1]int // by what the references want of strongSwan
 }
 
+// count adds a reference to the counts.
 func (p *peer) count(c *peerRef) {
 	c.counted = true
 	p.counts.kinds[c.kind]++
 	p.counts.wishes[c.security()]++
 }
 
-// uncount takes a reference out of the counts before it changes or goes.
+// uncount takes a reference out of the counts, before the reference changes or goes.
 func (p *peer) uncount(c *peerRef) {
 	if c.counted {
 		c.counted = false
@@ -48,7 +49,7 @@ func (p *peer) uncount(c *peerRef) {
 	}
 }
 
-// refer makes c a reference to p, and no longer to the peer that it was one to.
+// refer makes c a reference to p. If c referred to another peer, it no longer does.
 func (e *Engine) refer(c *peerRef, p *peer, kind reasonKind, dial bool) {
 	old := c.peer
 	if old != nil {
@@ -83,12 +84,13 @@ func (e *Engine) release(c *peerRef) {
 	e.reviseSecurity(p)
 }
 
+// forget takes a reference off the peer's list.
 func (p *peer) forget(c *peerRef) {
 	p.uncount(c)
 	p.refs = without(p.refs, c)
 }
 
-// reasonNames names the kinds of reasons for a peer, each once.
+// reasonNames returns the names of the kinds of reasons for a peer, each once.
 func (p *peer) reasonNames() []string {
 	var names []string
 	for k, count := range p.counts.kinds {
@@ -99,13 +101,13 @@ func (p *peer) reasonNames() []string {
 	return names
 }
 
-// closable reports whether nothing but answers given keeps the peer's SA: it may go when nobody uses
-// it.
+// closable reports whether the peer has an SA that only given answers keep. This router may close
+// such an SA when no data passes any more.
 func (p *peer) closable() bool {
 	return p.secured && len(p.refs) == p.counts.kinds[reasonAnswer]
 }
 
-// security is what the reference by itself wants of strongSwan.
+// security returns what the reference by itself wants of strongSwan.
 func (c *peerRef) security() Security {
 	switch {
 	case c.dial && c.kind == reasonNHS:
@@ -116,8 +118,9 @@ func (c *peerRef) security() Security {
 	return SAAccept
 }
 
-// reviseSecurity wants of strongSwan what follows from the references. An SA that is there stays,
-// since the other end may be using it, until it is silent: see closeSilent.
+// reviseSecurity asks strongSwan for what the references to the peer want together. An SA that is
+// up stays even if no reference wants it, since the other end may be using it: closeSilent closes
+// it once it is silent. Without references and without an SA, the peer is forgotten.
 func (e *Engine) reviseSecurity(p *peer) {
 	if p.ifc.cfg.Protected {
 		want := SANone
@@ -130,8 +133,8 @@ func (e *Engine) reviseSecurity(p *peer) {
 			}
 		}
 		if p.unlisted && len(p.refs) > 0 {
-			// It does not know that strongSwan here has lost its SA, and would find out much later
-			// than we can dial.
+			// The peer does not know that strongSwan here has lost the SA. To dial is much faster
+			// than to wait until the peer finds out.
 			want = max(want, SAInitiate)
 		}
 		e.want(p, want)
@@ -142,6 +145,8 @@ func (e *Engine) reviseSecurity(p *peer) {
 	e.forgetIdlePeer(p)
 }
 
+// want asks strongSwan for the wanted security of the peer, if that differs from what it was last
+// asked for.
 func (e *Engine) want(p *peer, want Security) {
 	if p.want == want {
 		return
@@ -150,11 +155,15 @@ func (e *Engine) want(p *peer, want Security) {
 		p.since = e.now
 	}
 	p.want = want
-	e.out.SAs = append(e.out.SAs, SAChange{PeerKey: PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma}, Want: want})
+	e.out.SAs = append(e.out.SAs, SAChange{
+		PeerKey: PeerKey{Interface: p.ifc.cfg.Name, NBMA: p.nbma},
+		Want:    want,
+	})
 }
 
-// without takes an element out of a list. Thousands may rest on one peer and end one after the
-// other in the order of the list: to take out the first moves nothing.
+// without returns the list without its first element equal to v; it reuses the list's memory. A
+// peer may have thousands of references that end one after the other in the order of the list, so
+// taking out the first element moves no other.
 func without[T comparable](list []T, v T) []T {
 	i := slices.Index(list, v)
 	switch {
@@ -168,5 +177,5 @@ func without[T comparable](list []T, v T) []T {
 	return slices.Delete(list, i, i+1)
 }
 
-// has reports whether there is a reason of a kind for the peer.
+// has reports whether the peer has a reason of that kind.
 func (p *peer) has(kind reasonKind) bool { return p.counts.kinds[kind] > 0 }

@@ -6,21 +6,22 @@ import (
 	"slices"
 )
 
-// A name is the mark of a router's SA, and a strongSwan that was restarted gives out the same marks
-// again, to other routers. So whoever has a name that it does not list loses it at once: what is to
-// outlast the restart waits under a name that is nobody's mark, and that the kernel leads nowhere,
-// until the router is back (reunite).
+// A name stands for the mark of a router's SA. A restarted strongSwan gives out the same marks
+// again, to other routers. So a peer loses its name at once if strongSwan does not list the name's
+// SA. Bindings and answers outlast the restart: they wait for the router under a retired name, one
+// that is no SA's mark and that the kernel sends nothing for, until the router is back (reunite).
 
-// retiredNames is where those names are. Marks end below; see xfrm.MarkedNBMA.
+// retiredNames is the range of the retired names. All marks lie below it; see xfrm.MarkedNBMA.
 var retiredNames = netip.MustParsePrefix("0.255.0.0/16")
 
-// retired reports whether a name is nobody's mark.
+// retired reports whether a name is a retired one.
 func retired(name netip.Addr) bool { return retiredNames.Contains(name) }
 
-// retireNames has nothing rest on names that strongSwan does not list.
+// retireNames releases every binding, shortcut, answer, admission and held packet that uses a name
+// whose SA strongSwan does not list.
 func (e *Engine) retireNames(ifc *iface, listed map[netip.Addr]bool) {
 	gone := func(a netip.Addr) bool { return inThisNetwork(a) && !retired(a) && !listed[a] }
-	losers, heirs := make(map[netip.Addr]*peer), make(map[netip.Addr]*peer)
+	losers, heirs := make(map[netip.Addr]*peer), make(map[netip.Addr]*peer) // both by the lost name
 	for _, p := range inOrder(ifc.peers, byAddr) {
 		if gone(p.nbma) {
 			losers[p.nbma] = p
@@ -44,8 +45,8 @@ func (e *Engine) retireNames(ifc *iface, listed map[netip.Addr]bool) {
 	}
 }
 
-// retire has bindings and answers wait for a router under another name than its last one. All else
-// that rested on its SA ends: nothing can be sent to it, and a hub has another way.
+// retire lets the bindings and answers of a peer wait for it under a retired name. Everything else
+// that depended on its SA ends: nothing can be sent to the router, and a hub has another way to it.
 func (e *Engine) retire(p *peer, heirs map[netip.Addr]*peer) {
 	for _, c := range slices.Clone(p.refs) {
 		c.owner.markGone(e, p, heirs)
@@ -54,9 +55,10 @@ func (e *Engine) retire(p *peer, heirs map[netip.Addr]*peer) {
 	e.reviseSecurity(p)
 }
 
-// retireAnswer drops an answer of one whose SA went before: it does not use the answer any more.
+// retireAnswer moves an answer to its requester's retired name. It drops the answer if the
+// requester's SA went before: that requester does not use the answer any more.
 func (e *Engine) retireAnswer(a *answer, loser *peer, heirs map[netip.Addr]*peer) {
-	a.waiting = nil // who asked will ask again
+	a.waiting = nil // the requester will ask again
 	var to *peer
 	if loser != nil && e.now.Before(a.expires) {
 		to = e.heir(loser, heirs)
@@ -70,7 +72,8 @@ func (e *Engine) retireAnswer(a *answer, loser *peer, heirs map[netip.Addr]*peer
 	e.timers.Set(&a.expiry, a.expires)
 }
 
-// heir is the peer in whose name waits what a router had; nil: there is no name left.
+// heir returns the peer with the retired name under which the bindings and answers of p wait; it
+// makes that peer once for each p. It returns nil if no retired name is free.
 func (e *Engine) heir(p *peer, heirs map[netip.Addr]*peer) *peer {
 	if to := heirs[p.nbma]; to != nil {
 		return to
@@ -87,7 +90,7 @@ func (e *Engine) heir(p *peer, heirs map[netip.Addr]*peer) *peer {
 	return to
 }
 
-// freeName gives a name that is nobody's.
+// freeName returns a retired name that is not in use, or the zero address if all are.
 func (ifc *iface) freeName() netip.Addr {
 	for range 1 << 16 {
 		ifc.retirements++

@@ -8,9 +8,9 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// After strongSwan was restarted the first router to come has the name that another one had. The
-// other's binding is not taken for its own, and nothing for the other leads to it, not even before
-// it comes; with the other's return the binding is there again.
+// After a restart of strongSwan, a router may get the name that another router had before. It does
+// not get that router's binding. The binding waits under a retired name, and nothing for its router
+// goes to the other one. When its router is back, the binding is in use again.
 func TestNamesAreGivenOutAgain(t *testing.T) {
 	hub := hubAlone(t)
 	first := hub.named("0.0.0.1", "192.0.2.11", "spoke1")
@@ -26,10 +26,11 @@ func TestNamesAreGivenOutAgain(t *testing.T) {
 		t.Errorf("answered %v", typesOf(got))
 	}
 
-	hub.handle(PeersSecured{Interface: "gre1"}) // asked once more, it is the same
+	hub.handle(PeersSecured{Interface: "gre1"}) // a second list of SAs changes nothing
 	second := hub.named("0.0.0.1", "192.0.2.11", "spoke2")
 	second.says(registrationFrom("10.1.0.3", "10.255.0.12"))
-	if b := hub.status().Bindings; len(b) != 2 || b[0].Identity != "spoke1" || !retired(b[0].NBMA) || b[1].NBMA != addr("0.0.0.1") {
+	if b := hub.status().Bindings; len(b) != 2 || b[0].Identity != "spoke1" ||
+		!retired(b[0].NBMA) || b[1].NBMA != addr("0.0.0.1") {
 		t.Errorf("bindings %+v", b)
 	}
 	if hub.has(NoticeUnbound) != 0 || hub.has(NoticeMoved) != 0 {
@@ -45,11 +46,11 @@ func TestNamesAreGivenOutAgain(t *testing.T) {
 	}
 }
 
-// A packet that waits for the SA of one router is not taken for one of the router that gets its
-// name.
+// A packet that waits for the SA of one router is not handled as one of the router that gets its
+// name next.
 func TestHeldPacketIsNotTheNextOnes(t *testing.T) {
 	hub := hubAlone(t)
-	late := sender{t, hub, "0.0.0.1"} // through an SA of before
+	late := sender{t, hub, "0.0.0.1"} // sent through an SA from before the restart
 	late.says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.handle(PeersSecured{Interface: "gre1"})
 	hub.named("0.0.0.1", "192.0.2.11", "spoke2")
@@ -58,34 +59,49 @@ func TestHeldPacketIsNotTheNextOnes(t *testing.T) {
 	}
 }
 
-// What is for a name is sent nowhere from the moment that its SA is gone: it would go into the SA
-// of another router at the address.
+// From the moment that the SA behind a name is gone, the kernel sends nothing for the name: the
+// packets would go into the SA of another router at the address.
 func TestNamesLeadNowhereWithoutAnSA(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
-	hub.engine.Handle(hub.w.now, PeerLost{Interface: "gre1", NBMA: addr("0.0.0.1"), Reason: "gone"}, &hub.out)
+	hub.engine.Handle(
+		hub.w.now, PeerLost{Interface: "gre1", NBMA: addr("0.0.0.1"), Reason: "gone"}, &hub.out,
+	)
 	gone := []MarkedChange{{Interface: "gre1", NBMA: addr("0.0.0.1"), Delete: true}}
 	if !slices.Equal(hub.out.Marked, gone) {
 		t.Errorf("lost: %+v", hub.out.Marked)
 	}
 	hub.carryOut()
-	hub.engine.Handle(hub.w.now, PeerSecured{Peer{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11"), Identity: "spoke1"}}, &hub.out)
+	hub.engine.Handle(
+		hub.w.now,
+		PeerSecured{Peer{
+			Interface: "gre1",
+			NBMA:      addr("0.0.0.1"),
+			Real:      addr("192.0.2.11"),
+			Identity:  "spoke1",
+		}},
+		&hub.out,
+	)
 	back := []MarkedChange{{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11")}}
 	if !slices.Equal(hub.out.Marked, back) {
 		t.Errorf("back: %+v", hub.out.Marked)
 	}
 	hub.carryOut()
-	if b := hub.status().Bindings; len(b) != 1 || hub.neighbors[addr("10.255.0.11")] != addr("0.0.0.1") {
+	if b := hub.status().Bindings; len(b) != 1 ||
+		hub.neighbors[addr("10.255.0.11")] != addr("0.0.0.1") {
 		t.Errorf("bindings %+v", b)
 	}
 }
 
-// A shortcut through such an SA ends at once, since the hub has another way. An answer waits: its
-// requester may still use it when it is back, under whatever name, and is let in then.
+// A shortcut to a router that lost its name ends at once, since the hub has another way. An answer
+// waits for the router: when that is back, under any name, it may use the answer and is admitted.
 func TestShortcutsAndAnswersOfLostNames(t *testing.T) {
 	n, hub := spokeAlone(t)
 	spoke2 := n.named("0.0.0.1", "192.0.2.12", "spoke2")
-	spoke2.says(answerTo(only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10"))), 24, "10.255.0.12", "192.0.2.12"))
+	spoke2.says(answerTo(
+		only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10"))), 24, "10.255.0.12",
+		"192.0.2.12",
+	))
 	request := requestFrom("10.1.0.3", "10.255.0.13", "172.16.1.10")
 	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.13"), addr("192.0.2.12"))}
 	n.named("0.0.0.2", "192.0.2.12", "spoke3").says(request)
@@ -114,7 +130,8 @@ func TestShortcutsAndAnswersOfLostNames(t *testing.T) {
 	}
 }
 
-// Names of no mark are saved as others are, and lead nowhere after a restart either.
+// Retired names are saved like others. After a restart of the daemon, the kernel sends nothing for
+// them either.
 func TestRetiredNamesAfterRestart(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))

@@ -10,36 +10,45 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Routers behind one NAT address each have an SA with us. Where the SAs have marks, every router
-// but one has a name in 0.0.0.0/8 in place of that address, which is its NBMA address for all that
-// we do; the address itself, real, is what goes into packets and is shown.
+// Several routers behind one NAT address each have their own SA with this router. Two cases differ.
 //
-// Where marks cannot be had, what we send to the address goes into the newest of the SAs, whomever
-// it is for: the kernel has one policy for the address. Which of them a packet came from cannot be
-// told either. So none of them is taken for gone while one is there, bindings hold for any of them,
-// and no shortcut leads to such an address: what a hub cannot deliver, a spoke had better leave to
-// the hub, which may have another way.
+// With marks, every router but one gets a name: an address in 0.0.0.0/8 that stands for its mark.
+// The engine uses the name as the router's NBMA address. Packets and the status show the address
+// itself, called real.
+//
+// Without marks, the kernel has one policy for the address, so everything sent there goes into the
+// newest of the SAs, whichever router it is for. Received packets do not show which of the routers
+// sent them either. Three rules follow. All the routers count as present while one of them is. A
+// binding holds for any of them. No shortcut leads to the address: traffic stays on the hub, which
+// may have another way to the router.
 
-var sharedAddress = objection.New(objection.AddressAmbiguous, "several routers share its NBMA address behind NAT, and the answer does not tell which of them it is")
+// sharedAddress is the objection to an answer that names an address shared without marks.
+var sharedAddress = objection.New(
+	objection.AddressAmbiguous,
+	"several routers share its NBMA address behind NAT, and the answer does not tell which of them it is",
+)
 
-// maxDoubt is how young a binding or a shortcut may be for it not to be certain whose it is, once
-// it is known that its address is shared.
+// maxDoubt is the age up to which a binding or a shortcut may be another router's, once it turns
+// out that several routers are at its address.
 const maxDoubt = 10 * time.Second
 
-// separationTime is how long packets may be on their way to us that came through the SA of a router
-// which was sent away.
+// separationTime is how long packets may still arrive that came through the SA of a router which
+// was sent away from a shared address.
 const separationTime = 3 * time.Second
 
-// inThisNetwork reports whether an address is one of 0.0.0.0/8 that no router has (RFC 1122 §3.2.1.3).
+// inThisNetwork reports whether an address is in 0.0.0.0/8 and not 0.0.0.0. No router has such an
+// address (RFC 1122 §3.2.1.3), so the engine uses them as names.
 func inThisNetwork(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 0 && !a.IsUnspecified() }
 
-// impossibleNBMA reports whether a packet gives an NBMA address that can only be a name of ours for a
-// router.
+// impossibleNBMA reports whether a packet gives an NBMA address in 0.0.0.0/8. Such an address can
+// only be one of this router's own names, which never go into packets.
 func (m *message) impossibleNBMA() bool {
-	return inThisNetwork(m.SourceNBMA) || slices.ContainsFunc(m.CIEs, func(c packet.CIE) bool { return inThisNetwork(c.NBMA) })
+	return inThisNetwork(m.SourceNBMA) ||
+		slices.ContainsFunc(m.CIEs, func(c packet.CIE) bool { return inThisNetwork(c.NBMA) })
 }
 
-// real is the address that the world sees a peer at.
+// real returns the outer address of the peer with an NBMA address. That is nbma itself unless nbma
+// is a name.
 func (ifc *iface) real(nbma netip.Addr) netip.Addr {
 	if p := ifc.peers[nbma]; p != nil && p.real.IsValid() {
 		return p.real
@@ -47,7 +56,7 @@ func (ifc *iface) real(nbma netip.Addr) netip.Addr {
 	return nbma
 }
 
-// realOf is the address behind a name, zero where nbma is no name.
+// realOf returns the outer address behind a name. It is zero if nbma is no name.
 func (ifc *iface) realOf(nbma netip.Addr) netip.Addr {
 	if p := ifc.peers[nbma]; p != nil {
 		return p.real
@@ -55,8 +64,8 @@ func (ifc *iface) realOf(nbma netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// setReal takes note of the address behind a peer's name, and has what is for the name sent there;
-// zero: none any more.
+// setReal records the outer address behind a peer's name, and has the kernel send the name's
+// packets there. The zero address means that there is none any more.
 func (e *Engine) setReal(p *peer, real netip.Addr) {
 	if real == p.nbma {
 		real = netip.Addr{}
@@ -65,7 +74,7 @@ func (e *Engine) setReal(p *peer, real netip.Addr) {
 	e.lead(p, real)
 }
 
-// seenAt is setReal without sending anything there.
+// seenAt records the outer address behind a peer's name, and sends nothing there.
 func (p *peer) seenAt(real netip.Addr) {
 	if p.real == real {
 		return
@@ -77,7 +86,8 @@ func (p *peer) seenAt(real netip.Addr) {
 	p.ifc.addUnderlay(p)
 }
 
-// name and unname keep the index of peers with names: thousands may be behind one address.
+// name adds a peer that has a name to the index by outer address. The index exists because
+// thousands of such peers may be behind one address.
 func (ifc *iface) name(p *peer) {
 	if p.real.IsValid() {
 		list := ifc.named[p.real]
@@ -86,6 +96,7 @@ func (ifc *iface) name(p *peer) {
 	}
 }
 
+// unname takes a peer out of the index by outer address.
 func (ifc *iface) unname(p *peer) {
 	list := ifc.named[p.real]
 	at, there := slices.BinarySearchFunc(list, p.nbma, byName)
@@ -97,25 +108,33 @@ func (ifc *iface) unname(p *peer) {
 	}
 }
 
+// byName compares a peer with an NBMA address, for a search in a list of the index.
 func byName(p *peer, nbma netip.Addr) int { return p.nbma.Compare(nbma) }
 
-// lead has what is for a peer's name sent to an address; zero: nowhere. What has no SA of its own
-// would go into that of another router at the address.
+// lead has the kernel send the packets for a peer's name to an outer address; the zero address
+// stops that. It must be stopped when the SA goes: packets without an SA of their own would go into
+// the SA of another router at that address.
 func (e *Engine) lead(p *peer, real netip.Addr) {
 	if p.led == real {
 		return
 	}
 	p.led = real
-	e.out.Marked = append(e.out.Marked, MarkedChange{Interface: p.ifc.cfg.Name, NBMA: p.nbma, Real: real, Delete: !real.IsValid()})
+	e.out.Marked = append(e.out.Marked, MarkedChange{
+		Interface: p.ifc.cfg.Name,
+		NBMA:      p.nbma,
+		Real:      real,
+		Delete:    !real.IsValid(),
+	})
 }
 
-// shared reports whether several routers are at an NBMA address, and stay there.
+// shared reports whether several routers are at the peer's NBMA address without marks, and are
+// going to stay there.
 func (ifc *iface) shared(p *peer) bool {
 	return p != nil && p.secured && len(p.ike.SharedWith) > 0 && !p.ike.Separating
 }
 
-// separating reports whether packets from an NBMA address may be those of a router that is sent away
-// from it, or was just now.
+// separating reports whether a packet from an NBMA address may come from a router that is being
+// sent away from the address, or was within the last separationTime.
 func (e *Engine) separating(ifc *iface, nbma netip.Addr) bool {
 	since, was := ifc.separated[nbma]
 	if was && !e.now.Before(since.Add(separationTime)) {
@@ -126,26 +145,31 @@ func (e *Engine) separating(ifc *iface, nbma netip.Addr) bool {
 	return was || p != nil && p.secured && p.ike.Separating
 }
 
-// separate takes note that packets which came from an NBMA address up to now may be anybody's
-// there.
+// separate records that all packets received from an NBMA address up to now may come from any of
+// several routers there.
 func (e *Engine) separate(ifc *iface, nbma netip.Addr) {
-	maps.DeleteFunc(ifc.separated, func(_ netip.Addr, since time.Time) bool { return !e.now.Before(since.Add(separationTime)) })
+	maps.DeleteFunc(ifc.separated, func(_ netip.Addr, since time.Time) bool {
+		return !e.now.Before(since.Add(separationTime))
+	})
 	ifc.separated[nbma] = e.now
 	e.dropHeld(ifc, nbma, dropSeparating)
 }
 
-// ambiguous reports whether a router that is said to have an NBMA address may be any of several.
+// ambiguous reports whether several routers could be the one that is said to have an overlay
+// address at an NBMA address.
 func (ifc *iface) ambiguous(protocol, nbma netip.Addr) bool {
 	if n := ifc.neighbors[protocol]; n != nil && n.nbma == nbma {
 		return ifc.shared(ifc.peers[nbma])
 	}
-	return ifc.shared(ifc.peers[nbma]) || len(ifc.named[nbma]) > 0 || ifc.peers[nbma].mayBeElse(protocol)
+	return ifc.shared(ifc.peers[nbma]) || len(ifc.named[nbma]) > 0 ||
+		ifc.peers[nbma].mayBeElse(protocol)
 }
 
-// mayBeElse reports whether the SA with a peer may be that of another router behind the same NAT
-// address than the one with an overlay address: what is known of the peer is about another one, or
-// nothing is and whoever it is came by itself. An answer that does not come through the SA itself,
-// though it could, is from a router that has none.
+// mayBeElse reports whether the SA with a peer behind NAT may belong to another router than the one
+// with that overlay address. It may if a reference to the peer is about another router. It also may
+// if nothing tells which router the peer is and the peer initiated the SA. An answer about a router
+// comes through that router's own SA if it has one; so one that came another way is about a router
+// without an SA here.
 func (p *peer) mayBeElse(protocol netip.Addr) bool {
 	if p == nil || !p.secured || !p.ike.RemoteNAT {
 		return false
@@ -166,12 +190,13 @@ func (p *peer) mayBeElse(protocol netip.Addr) bool {
 	return !known && !p.ike.Initiator
 }
 
-// namedAt lists the peers that have names in the place of an NBMA address, in order.
+// namedAt returns the peers that have a name in place of an NBMA address, in order.
 func (ifc *iface) namedAt(nbma netip.Addr) []*peer {
 	return slices.Clone(ifc.named[nbma])
 }
 
-// nameOf is the NBMA address by which we know a router that a packet gives the addresses of.
+// nameOf returns the NBMA address by which this router knows a router, given the addresses that a
+// packet names for it.
 func (ifc *iface) nameOf(protocol, nbma netip.Addr) netip.Addr {
 	if n := ifc.neighbors[protocol]; n != nil && ifc.real(n.nbma) == nbma {
 		return n.nbma
@@ -179,7 +204,8 @@ func (ifc *iface) nameOf(protocol, nbma netip.Addr) netip.Addr {
 	return nbma
 }
 
-// peerChanged follows when IKE proves something else of a peer that was there all the time.
+// peerChanged handles the event that IKE proves something new about a peer that has had its SA all
+// the time.
 func (e *Engine) peerChanged(p *peer, before Peer) {
 	if before.Separating || p.ike.Separating {
 		e.separate(p.ifc, p.nbma)
@@ -189,22 +215,25 @@ func (e *Engine) peerChanged(p *peer, before Peer) {
 	}
 	if before.Identity != p.ike.Identity || !slices.Equal(before.SharedWith, p.ike.SharedWith) {
 		if e.barred(p) {
-			e.lostForGood(p) // what rests on the peer is that of routers which are not there any more
+			e.lostForGood(p) // all that refers to the peer is of routers that have left the address
 			return
 		}
 		e.sharingChanged(p)
 	}
 	if before.Real != p.ike.Real {
 		e.moveClaims(p, p, before.Real)
-		for _, a := range inOrderIf(p.ifc.answers, answerKey.compare, func(a *answer) bool { return a.nbma == before.Real }) {
+		for _, a := range inOrderIf(p.ifc.answers, answerKey.compare, func(a *answer) bool {
+			return a.nbma == before.Real
+		}) {
 			e.moveAnswer(a, p.real) // the NAT moved, and with it whoever asked from behind it
 		}
 	}
 }
 
-// doubt ends what somebody registered or answered from an address just before it was known that
-// another router is there as well: its packet may have been faster than the word of its SA. Who
-// registered must do so again from another SA; it says whether somebody has.
+// doubt ends what a peer registered or answered just before another router turned out to be at its
+// address. That other router may have sent the packet: a packet can arrive before the event about
+// the SA that it came through. If a registration ends, doubt closes the SA, so that the router
+// registers again through a new one. It reports whether it did.
 func (e *Engine) doubt(p *peer) bool {
 	found := false
 	for _, c := range slices.Clone(p.refs) {
@@ -220,8 +249,8 @@ func (e *Engine) doubt(p *peer) bool {
 	return found
 }
 
-// sharingChanged follows when other routers than before are at a peer's address, without the peer
-// having been gone.
+// sharingChanged tells the references to a peer that the set of routers at its address has changed.
+// The peer had its SA all the time.
 func (e *Engine) sharingChanged(p *peer) {
 	for _, c := range slices.Clone(p.refs) {
 		if c.peer == p {
@@ -230,14 +259,15 @@ func (e *Engine) sharingChanged(p *peer) {
 	}
 }
 
-// mayBe reports whether a binding is that of one of the routers which are at a peer's address: by the
+// mayBe reports whether a binding belongs to one of the routers at a peer's address, by the
 // identities that IKE proved.
 func (b *binding) mayBe(ike Peer) bool {
 	return ike.isOneOf(b.identity) || slices.ContainsFunc(b.sharers, ike.isOneOf)
 }
 
-// reunite gives a router that comes back to its NAT address, by another name, the bindings that
-// wait for it there; and what it may have come for.
+// reunite gives a router that is back behind its NAT address, under another name, the bindings and
+// answers that wait for it there. If an answer went to that address, the router may be the one that
+// asked for it, so it is admitted too.
 func (e *Engine) reunite(p *peer) {
 	if !p.real.IsValid() {
 		return

@@ -8,11 +8,12 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// sharedBy has several routers be at an address, the first of which was told of first. Of two
-// routers behind one address the one that is not blocked goes. What it registered ends with its SA,
-// although the blocked one has one for a moment.
+// Of two routers behind one address, one is blocked and the other goes. What the other registered
+// ends with its SA, although the blocked one has an SA for a moment.
 func TestOnlyTheBlockedOneIsLeft(t *testing.T) {
-	hub := hubAlone(t, accepting("172.18.0.0/16"), func(c *InterfaceConfig) { c.Limits.Prefixes = 10 })
+	hub := hubAlone(t, accepting("172.18.0.0/16"), func(c *InterfaceConfig) {
+		c.Limits.Prefixes = 10
+	})
 	hub.handle(Block{Identity: "a"})
 	s := hub.sharedBy("192.0.2.11", "a", "b")
 	s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -26,13 +27,20 @@ func TestOnlyTheBlockedOneIsLeft(t *testing.T) {
 	}
 }
 
+// sharedBy makes SAs with several routers at one address. The first identity is the one that came
+// first.
 func (n *node) sharedBy(nbma string, identities ...string) sender {
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identities[0], SharedWith: identities[1:]}})
+	n.handle(PeerSecured{Peer{
+		Interface:  "gre1",
+		NBMA:       addr(nbma),
+		Identity:   identities[0],
+		SharedWith: identities[1:],
+	}})
 	return sender{n.w.t, n, nbma}
 }
 
-// Two routers behind one NAT address register, come and go: nobody is taken for gone while one of
-// them is there, no binding ends or moves, and nothing is told twice.
+// Two routers behind one NAT address register, come and go. While one of them is there, neither
+// counts as gone. No binding ends or moves, and no notice is repeated.
 func TestSharedAddress(t *testing.T) {
 	n := hubAlone(t)
 	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
@@ -46,15 +54,22 @@ func TestSharedAddress(t *testing.T) {
 		t.Fatalf("bindings: %+v", bindings)
 	}
 	n.sharedBy("192.0.2.11", "spoke2", "spoke1")
-	for kind, want := range map[NoticeKind]int{NoticePeerSecured: 1, NoticeBound: 2, NoticePeerLost: 0, NoticeUnbound: 0, NoticeMoved: 0, NoticeRejected: 0} {
+	for kind, want := range map[NoticeKind]int{
+		NoticePeerSecured: 1,
+		NoticeBound:       2,
+		NoticePeerLost:    0,
+		NoticeUnbound:     0,
+		NoticeMoved:       0,
+		NoticeRejected:    0,
+	} {
 		if got := n.has(kind); got != want {
 			t.Errorf("%d notices of kind %d, want %d", got, kind, want)
 		}
 	}
 }
 
-// A router that leaves the shared address takes its binding along. Whoever else is there may not
-// have it.
+// A router that leaves a shared address takes its binding along. No other router at the address may
+// have the binding then.
 func TestSharerMoves(t *testing.T) {
 	n := hubAlone(t)
 	n.sharedBy("192.0.2.11", "spoke1", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
@@ -72,18 +87,22 @@ func TestSharerMoves(t *testing.T) {
 	}
 }
 
-// Without anybody else at the address, one identity in another's place is another router.
+// If a new identity takes the place of the only router at an address, it is another router: the
+// binding ends.
 func TestSuccessorIsNoSharer(t *testing.T) {
 	n := hubAlone(t)
 	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	n.from("192.0.2.11", "spoke2")
 	if n.has(NoticePeerLost) != 1 || n.has(NoticeUnbound) != 1 {
-		t.Errorf("%d peers lost, %d bindings ended, want 1 and 1", n.has(NoticePeerLost), n.has(NoticeUnbound))
+		t.Errorf(
+			"%d peers lost, %d bindings ended, want 1 and 1",
+			n.has(NoticePeerLost), n.has(NoticeUnbound),
+		)
 	}
 }
 
-// No shortcut leads to an address that several routers share: one that is up ends when another
-// router comes, further answers are not taken, and the traffic stays on the hub.
+// No shortcut leads to an address that several routers share without marks. A shortcut that is up
+// ends when a second router comes, further answers are refused, and the traffic stays on the hub.
 func TestNoShortcutToSharedAddress(t *testing.T) {
 	n, hub := spokeAlone(t)
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
@@ -100,16 +119,23 @@ func TestNoShortcutToSharedAddress(t *testing.T) {
 	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
 	if n.has(NoticeShortcutUp) != 1 || n.has(NoticeShortcutDenied) != 1 {
-		t.Errorf("%d shortcuts, %d answers denied, want 1 and 1", n.has(NoticeShortcutUp), n.has(NoticeShortcutDenied))
+		t.Errorf(
+			"%d shortcuts, %d answers denied, want 1 and 1",
+			n.has(NoticeShortcutUp), n.has(NoticeShortcutDenied),
+		)
 	}
 }
 
-// Of routers that were told apart nothing is remembered for longer than their packets are on the
-// way, though nobody is heard from there again.
+// An address whose routers were told apart is remembered only while their packets may still arrive,
+// even if no packet comes from there again.
 func TestSeparationsAreForgotten(t *testing.T) {
 	n := hubAlone(t)
 	for i := range 100 {
-		at := Peer{Interface: "gre1", NBMA: netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + i)}), Identity: "a"}
+		at := Peer{
+			Interface: "gre1",
+			NBMA:      netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + i)}),
+			Identity:  "a",
+		}
 		apart := at
 		apart.SharedWith, apart.Separating = []string{"b"}, true
 		n.handle(PeerSecured{at})
@@ -122,7 +148,7 @@ func TestSeparationsAreForgotten(t *testing.T) {
 	}
 }
 
-// behindAddress has an answer say that its router is behind a NAT.
+// behindAddress turns a request into an answer whose router is behind a NAT.
 func behindAddress(p packet.Packet, overlay, private, public string) packet.Packet {
 	p = answerTo(p, 24, overlay, private)
 	*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
@@ -130,12 +156,17 @@ func behindAddress(p packet.Packet, overlay, private, public string) packet.Pack
 	return p
 }
 
-// Who is behind the NAT address of another router, known as such, is not that router: until it has
-// an SA of its own nothing leads to it there, and its questions are answered along the route.
+// A router behind the NAT address of a known router is another one. Until it has an SA of its own,
+// nothing for it goes to that address, and its questions are answered along the route.
 func TestAnotherRouterAtANATAddress(t *testing.T) {
 	const public = "198.51.100.7"
 	n, hub := spokeAlone(t)
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(public), Identity: "spoke2", RemoteNAT: true}})
+	n.handle(PeerSecured{Peer{
+		Interface: "gre1",
+		NBMA:      addr(public),
+		Identity:  "spoke2",
+		RemoteNAT: true,
+	}})
 	hub.says(indicationOf(host1, host2))
 	sender{t, n, public}.says(behindAddress(n.lastTo(hub), "10.255.0.12", "192.168.7.12", public))
 	if n.at("10.255.0.12") != addr(public) {
@@ -147,7 +178,8 @@ func TestAnotherRouterAtANATAddress(t *testing.T) {
 		if got := n.at("10.255.0.13"); got.IsValid() {
 			t.Errorf("led to %v, where another router is\n%s", got, n.w)
 		}
-		n.addRoutes(viaTunnel("172.16.2.0/25", "10.255.0.1")) // which ends the shortcut to that other router, and its SA stays
+		// The new route ends the shortcut to that other router; the SA stays.
+		n.addRoutes(viaTunnel("172.16.2.0/25", "10.255.0.1"))
 		n.w.run(unresolvedTime)
 	}
 	request := requestFrom("192.168.7.13", "10.255.0.13", host1)
@@ -158,8 +190,9 @@ func TestAnotherRouterAtANATAddress(t *testing.T) {
 	}
 }
 
-// Who comes by itself from the NAT address that an answer gave may be the router that answered, or
-// another one behind the NAT. Asked again, the one that has an SA answers through it.
+// The router that dials from the NAT address which an answer named may be the one that the answer
+// is about, or another one behind that NAT. So it is asked: if it is the one, it answers through
+// its own SA.
 func TestWhoComesFromANATAddressIsAskedWhoItIs(t *testing.T) {
 	const public = "198.51.100.7"
 	n, hub := spokeAlone(t)
@@ -167,7 +200,12 @@ func TestWhoComesFromANATAddressIsAskedWhoItIs(t *testing.T) {
 	answer := behindAddress(n.lastTo(hub), "10.255.0.12", "192.168.7.12", public)
 	hub.says(answer)
 	before := n.asked()
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(public), Identity: "who", RemoteNAT: true}})
+	n.handle(PeerSecured{Peer{
+		Interface: "gre1",
+		NBMA:      addr(public),
+		Identity:  "who",
+		RemoteNAT: true,
+	}})
 	if n.at("10.255.0.12").IsValid() || n.asked() != before+1 {
 		t.Fatalf("asked %d times\n%s", n.asked()-before, n.w)
 	}

@@ -6,7 +6,8 @@ import (
 	"cygnet/nhrpd/engine/rib"
 )
 
-// underlayInside finds an NBMA address that is known and lies inside prefix.
+// underlayInside returns an NBMA address inside prefix that this router knows: its own, an NHS's, a
+// peer's, or that of a client that is away. It returns the zero address if there is none.
 func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
 	for _, a := range []netip.Addr{ifc.local, ifc.public()} {
 		if prefix.Contains(a) {
@@ -26,11 +27,12 @@ func (ifc *iface) underlayInside(prefix netip.Prefix) netip.Addr {
 	return ifc.awayInside(prefix)
 }
 
-// peerInside finds the lowest NBMA address of a peer inside prefix. Every binding is at one.
+// peerInside returns the lowest NBMA address of a peer inside prefix, or the zero address. It
+// covers all bindings, since each of them refers to a peer.
 //
-// Thousands of clients announce prefixes, and each is held against the addresses of all, so these
-// are kept in order: from the first question on, since an interface that no prefix comes to needs
-// no memory for it.
+// Thousands of clients announce prefixes, and each prefix is compared with the addresses of all
+// peers. So the addresses are kept in order. The index is made on the first call: an interface
+// whose clients announce nothing needs no memory for it.
 func (ifc *iface) peerInside(prefix netip.Prefix) netip.Addr {
 	if ifc.underlay == nil {
 		ifc.underlay = &rib.Trie{}
@@ -44,20 +46,22 @@ func (ifc *iface) peerInside(prefix netip.Prefix) netip.Addr {
 	return netip.Addr{}
 }
 
+// addUnderlay adds a peer to the index, if there is one.
 func (ifc *iface) addUnderlay(p *peer) {
 	if ifc.underlay != nil {
 		ifc.underlay.Add(p.underlayRoute())
 	}
 }
 
+// removeUnderlay takes a peer out of the index, if there is one.
 func (ifc *iface) removeUnderlay(p *peer) {
 	if ifc.underlay != nil {
 		ifc.underlay.Remove(p.underlayRoute())
 	}
 }
 
-// underlayRoute is a peer's place in the underlay: its address as the world sees it. Of several
-// peers behind one address each has its own, told apart by their names.
+// underlayRoute returns the peer's entry in the index: its outer address. Several peers behind one
+// address have entries that differ by their names.
 func (p *peer) underlayRoute() Route {
 	if p.real.IsValid() {
 		return Route{Prefix: hostPrefix(p.real), NextHop: p.nbma}

@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// closeSilent and the end of idle shortcuts need to know when data last passed. That is asked for
-// at intervals, and only while something may end by it.
+// The engine asks for the peers' use (when data last passed) at intervals of at least pollLeast and
+// at most pollMost. It asks only while silence may end something: an idle shortcut, or an SA by
+// closeSilent.
 const (
 	pollLeast = time.Second
 	pollMost  = 30 * time.Second
 )
 
+// startPoll starts the timer that asks for the peers' use, unless it runs already.
 func (e *Engine) startPoll(ifc *iface) {
 	if ifc.poll.IsSet() || ifc.left {
 		return
@@ -20,6 +22,7 @@ func (e *Engine) startPoll(ifc *iface) {
 	e.timers.Set(&ifc.poll, e.now.Add(min(max(ifc.cfg.IdleTime/4, pollLeast), pollMost)))
 }
 
+// pollUse asks for the peers' use and starts the timer again, for as long as something needs it.
 func (e *Engine) pollUse(ifc *iface) {
 	if ifc.needsUse() {
 		e.readUse(ifc)
@@ -27,6 +30,7 @@ func (e *Engine) pollUse(ifc *iface) {
 	}
 }
 
+// needsUse reports whether silence may end a shortcut or an SA.
 func (ifc *iface) needsUse() bool {
 	for _, s := range ifc.shortcuts {
 		if s.state == ShortcutUp {
@@ -41,12 +45,13 @@ func (ifc *iface) needsUse() bool {
 	return false
 }
 
+// readUse asks for the peers' use; the event Used brings it.
 func (e *Engine) readUse(ifc *iface) {
 	e.out.ReadUse = append(e.out.ReadUse, ifc.cfg.Name)
 }
 
-// used takes the times that data last passed, and ends what nobody uses: shortcuts first, then the
-// references of answers, then SAs.
+// used handles the event that tells when data last passed. What has been idle for too long ends:
+// shortcuts first, then the references of answers, then SAs.
 func (e *Engine) used(ifc *iface, peers []PeerUse) {
 	if ifc.left {
 		return
@@ -75,6 +80,7 @@ func (e *Engine) used(ifc *iface, peers []PeerUse) {
 	}
 }
 
+// later returns the later of two times.
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
@@ -82,9 +88,9 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// closeSilent closes an SA that nobody needs any more: that has no other reason than answers
-// given, and that was silent in both directions for the idle time. Who initiated it closes it, the
-// other end only after twice that time.
+// closeSilent closes an SA that only given answers keep, once no data has passed in either
+// direction for the idle time. The router that initiated the SA closes it; the other one waits
+// twice as long.
 func (e *Engine) closeSilent(p *peer) {
 	idle := p.ifc.cfg.IdleTime
 	silent := e.now.Sub(later(later(p.in, p.out), p.since))
@@ -105,9 +111,15 @@ func (e *Engine) closeSilent(p *peer) {
 	}
 }
 
-// closePeer ends the SA with a peer. Whoever wants the peer again gets a new one.
+// closePeer closes the SA with a peer. If something wants the peer again later, strongSwan makes a
+// new SA.
 func (e *Engine) closePeer(p *peer, reason string) {
-	e.notice(p.ifc, Notice{Kind: NoticePeerClosed, NBMA: p.nbma, Identity: p.ike.Identity, Reason: reason})
+	e.notice(p.ifc, Notice{
+		Kind:     NoticePeerClosed,
+		NBMA:     p.nbma,
+		Identity: p.ike.Identity,
+		Reason:   reason,
+	})
 	for _, c := range slices.Clone(p.refs) {
 		c.owner.peerClosed(e)
 	}

@@ -2,16 +2,17 @@ package engine
 
 import "net/netip"
 
-// visit is the reason for one of several routers behind one address to which an answer went: which
-// of them had asked is not known.
+// visit is the reason for a peer that may have asked for an answer. The answer went to an address
+// that several routers share, and each of them gets a visit, since the engine does not know which
+// one asked.
 type visit struct {
 	unaffected
 
 	ref peerRef
 }
 
-// admitVisitors takes note that an answer goes to an address with several routers, one of which
-// will use it.
+// admitVisitors makes a visit for each secured router at an address that an answer goes to. One of
+// those routers will use the answer.
 func (e *Engine) admitVisitors(ifc *iface, nbma netip.Addr) {
 	for _, p := range ifc.namedAt(nbma) {
 		if p.secured {
@@ -20,6 +21,8 @@ func (e *Engine) admitVisitors(ifc *iface, nbma netip.Addr) {
 	}
 }
 
+// admitVisitor makes a visit for a peer, unless the peer has another reason already or may have no
+// direct path.
 func (e *Engine) admitVisitor(p *peer) {
 	if len(p.refs) > 0 || p.ifc.objectToDirect(p.nbma).Raised() {
 		return
@@ -29,8 +32,11 @@ func (e *Engine) admitVisitor(p *peer) {
 	e.refer(&v.ref, p, reasonAnswer, false)
 }
 
+// peerLost ends the visit.
 func (v *visit) peerLost(e *Engine, _ string) { e.release(&v.ref) }
 
+// peerClosed ends the visit.
 func (v *visit) peerClosed(e *Engine) { e.release(&v.ref) }
 
+// markGone ends the visit: the peer has lost its name.
 func (v *visit) markGone(e *Engine, _ *peer, _ map[netip.Addr]*peer) { e.release(&v.ref) }

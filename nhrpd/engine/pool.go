@@ -1,19 +1,21 @@
 package engine
 
-// pool has values preallocated, as many as the clients of a large hub take, which come all at once.
-// The values lie together, and their memory has been used: to get it page by page meanwhile costs
-// more than a registration. What is taken is never put back. The memory of all values goes
-// together, when all were taken and nothing refers to any. The zero value is empty.
+// pool holds preallocated values, as many as the clients of a large hub take. Those clients all
+// come at once, and at that moment memory that the kernel hands out page by page would cost more
+// than a registration does. So the values lie together in memory that has been written already.
+//
+// A value that was taken never goes back. The memory of all values is freed together, once all were
+// taken and nothing refers to any of them. The zero value is an empty pool.
 type pool[T any] struct{ left []T }
 
-// newPool returns a pool of so many zero values.
+// newPool returns a pool of that many zero values.
 func newPool[T any](values int) pool[T] {
 	left := make([]T, values)
-	clear(left) // written once, so that the memory is there
+	clear(left) // writes each page once, so that the kernel provides the memory now
 	return pool[T]{left}
 }
 
-// take returns a zero value, which belongs to the caller. An empty pool allocates one.
+// take returns a zero value, which belongs to the caller. If the pool is empty, take allocates one.
 func (p *pool[T]) take() *T {
 	if len(p.left) == 0 {
 		return new(T)

@@ -8,7 +8,7 @@ import (
 	"weak"
 )
 
-// What is taken from a pool is as new, each value once, and there is no end to it.
+// A pool hands out each value once, as a zero value, and never runs out.
 func TestPool(t *testing.T) {
 	for _, ready := range []int{0, 3} {
 		s := newPool[binding](ready)
@@ -24,7 +24,8 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// Once all were taken and nothing holds any, their memory goes, though the pool itself stays.
+// Once all values were taken and nothing refers to any, their memory is freed, even if the pool
+// itself stays.
 func TestEmptyPoolHoldsNothing(t *testing.T) {
 	s := newPool[binding](2)
 	first := weak.Make(s.take())
@@ -36,9 +37,9 @@ func TestEmptyPoolHoldsNothing(t *testing.T) {
 	runtime.KeepAlive(&s)
 }
 
-// A client that registers for the first time finds a binding, a peer, a neighbour and an admission
-// ready, each with a place for the first who has an interest in it: nothing is allocated but the
-// function that ends its binding.
+// A client's first registration takes a binding, a peer, a neighbour and an admission from the
+// pools, each with room for one reference. It allocates nothing but the function that ends the
+// binding.
 func TestFirstRegistrationFindsAllReady(t *testing.T) {
 	const clients = 500
 	hub, _, _ := newClients(t, clients, func(c *InterfaceConfig) { c.Protected = false })
@@ -46,7 +47,9 @@ func TestFirstRegistrationFindsAllReady(t *testing.T) {
 	var registrations [][]byte
 	for i := range clients {
 		nbma := netip.AddrFrom4([4]byte{100, 65, byte(i >> 8), byte(i)})
-		p := registrationFrom(nbma.String(), netip.AddrFrom4([4]byte{10, 201, byte(i >> 8), byte(i)}).String())
+		p := registrationFrom(
+			nbma.String(), netip.AddrFrom4([4]byte{10, 201, byte(i >> 8), byte(i)}).String(),
+		)
 		data, err := p.Append(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -56,7 +59,10 @@ func TestFirstRegistrationFindsAllReady(t *testing.T) {
 	var out Output
 	i := 0
 	if got := testing.AllocsPerRun(clients-1, func() {
-		hub.engine.Receive(hub.w.now.Add(time.Duration(i)*time.Millisecond), "gre1", from[i], registrations[i], &out)
+		hub.engine.Receive(
+			hub.w.now.Add(time.Duration(i)*time.Millisecond), "gre1",
+			from[i], registrations[i], &out,
+		)
 		if len(out.Neighbors) != 1 || len(out.Packets) != 1 {
 			t.Fatal("it is not registered")
 		}

@@ -9,14 +9,14 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// purge is a purge request of ours that waits for its reply (RFC 2332 §5.2.5).
+// purge is a purge request of this router that waits for its reply (RFC 2332 §5.2.5).
 type purge struct {
 	ifc      *iface
 	id       uint32
-	dest     netip.Addr // overlay address of who is told
-	nbma     netip.Addr // of who is told, to reach it directly
+	dest     netip.Addr // overlay address of the router that is told
+	nbma     netip.Addr // NBMA address of that router, to reach it directly
 	prefixes []netip.Prefix
-	via      netip.Addr // where it went last
+	via      netip.Addr // the NBMA address that the purge last went to
 	tries    int
 	again    timers.Timer
 }
@@ -24,31 +24,39 @@ type purge struct {
 const (
 	purgeTries   = 3
 	purgeAgain   = 2 * time.Second
-	goodbyeAgain = time.Second // likewise, while somebody waits for us to leave
+	goodbyeAgain = time.Second // in place of purgeAgain while the interface leaves
 )
 
-// purgeAnswer takes an answer back: the routes do not support it any more.
+// purgeAnswer takes an answer back from its requester: the routes do not support it any more.
 func (e *Engine) purgeAnswer(a *answer) {
-	e.takeBackFrom(&purge{ifc: a.ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma, prefixes: []netip.Prefix{a.prefix}})
+	e.takeBackFrom(&purge{
+		ifc:      a.ifc,
+		id:       e.newRequestID(),
+		dest:     a.requester,
+		nbma:     a.nbma,
+		prefixes: []netip.Prefix{a.prefix},
+	})
 }
 
-// takeBackFrom tells a router that what it may have heard of a prefix does not hold any more.
+// takeBackFrom tells a router that what it may have been told of some prefixes no longer holds. If
+// too many purges are out already, this one goes once and asks for no reply.
 func (e *Engine) takeBackFrom(p *purge) {
 	if ifc := p.ifc; len(ifc.purges) >= ifc.cfg.Limits.Answers {
-		e.drop(dropTableFull) // of those that are repeated: this one goes once
+		e.drop(dropTableFull) // the table of purges that are repeated
 		e.sendPurgeOnce(p, packet.PurgeNoReply)
 		return
 	}
 	e.startPurge(p)
 }
 
-// startPurge sends a purge until there is a reply, or often enough.
+// startPurge sends a purge, and repeats it until a reply comes or purgeTries requests have gone.
 func (e *Engine) startPurge(p *purge) {
 	p.again.Run = func() { e.sendPurge(p) }
 	p.ifc.purges[p.id] = p
 	e.sendPurge(p)
 }
 
+// sendPurge sends a purge once more, or gives it up after purgeTries requests.
 func (e *Engine) sendPurge(p *purge) {
 	if p.tries == purgeTries {
 		e.endPurge(p)
@@ -63,25 +71,29 @@ func (e *Engine) sendPurge(p *purge) {
 	e.sendPurgeOnce(p, 0)
 }
 
-// endPurge ends the repetition. With the last one ends our leaving.
+// endPurge ends the repetition of a purge. An interface that leaves waits for its purges, so it
+// goes on with leaving after the last one.
 func (e *Engine) endPurge(p *purge) {
 	delete(p.ifc.purges, p.id)
 	e.timers.Stop(&p.again)
 	e.leaveOn(p.ifc)
 }
 
-// sendPurgeOnce sends a purge of prefixes.
+// sendPurgeOnce sends a purge and sets no timer.
 func (e *Engine) sendPurgeOnce(p *purge, flags packet.Flags) {
 	e.sendPurgeEntries(p, flags, purgeCIEs(p.prefixes))
 }
 
-// sendPurgeEntries sends a purge directly where there is an SA, else along the route, or the way it
-// went before if there is none any more.
+// sendPurgeEntries sends a purge directly to the router, if that has an SA. Otherwise the purge
+// goes along the route to the router; and if there is no route any more, it goes where the last one
+// went.
 //
-// Along the route it goes by an NHS rather than by a shortcut's neighbour: without an SA a router
-// believes only the NBMA address that it knows this one by, which may have changed, and its NHS.
+// Along the route, the purge goes by an NHS rather than by a shortcut's neighbour. A router that
+// has no SA with this one takes the purge only from its NHS, or from the NBMA address at which it
+// knows this router; and that address may have changed.
 func (e *Engine) sendPurgeEntries(p *purge, flags packet.Flags, cies []packet.CIE) {
-	if there := p.ifc.peers[p.nbma]; there != nil && there.secured && !p.ifc.ambiguous(p.dest, p.nbma) {
+	if there := p.ifc.peers[p.nbma]; there != nil && there.secured &&
+		!p.ifc.ambiguous(p.dest, p.nbma) {
 		p.via = p.nbma
 	} else if way, err := e.pathPastShortcuts(p.ifc, p.dest); err == pathOK {
 		p.via = way.nbma
@@ -91,7 +103,8 @@ func (e *Engine) sendPurgeEntries(p *purge, flags packet.Flags, cies []packet.CI
 	}
 }
 
-// registrationPurges tell an NHS that we go. Some take them only with the id of the registration.
+// registrationPurges returns the purges that take this router's registrations back from an NHS.
+// They carry the request ids of the registrations, since some NHSs take them only with those.
 func (n *nhs) registrationPurges() []*purge {
 	ifc, to := n.ifc, n.protocol
 	if !to.IsValid() {
@@ -99,24 +112,45 @@ func (n *nhs) registrationPurges() []*purge {
 	}
 	var purges []*purge
 	if held := n.announcement.held; len(held) > 0 {
-		purges = append(purges, &purge{ifc: ifc, id: n.announcement.requestID, dest: to, nbma: n.nbma, via: n.nbma, prefixes: held})
+		purges = append(purges, &purge{
+			ifc:      ifc,
+			id:       n.announcement.requestID,
+			dest:     to,
+			nbma:     n.nbma,
+			via:      n.nbma,
+			prefixes: held,
+		})
 	}
-	return append(purges, &purge{ifc: ifc, id: n.requestID, dest: to, nbma: n.nbma, via: n.nbma,
-		prefixes: []netip.Prefix{hostPrefix(ifc.overlay())}})
+	return append(purges, &purge{
+		ifc:      ifc,
+		id:       n.requestID,
+		dest:     to,
+		nbma:     n.nbma,
+		via:      n.nbma,
+		prefixes: []netip.Prefix{hostPrefix(ifc.overlay())},
+	})
 }
 
-// purgeRegistration tells an NHS once that we go.
+// purgeRegistration takes this router's registrations back from an NHS. It sends each purge once
+// and asks for no reply.
 func (e *Engine) purgeRegistration(n *nhs) {
 	for _, p := range n.registrationPurges() {
 		e.sendPurgeRequest(n.ifc, p.dest, n.nbma, p.id, packet.PurgeNoReply, p.prefixes...)
 	}
 }
 
-func (e *Engine) sendPurgeRequest(ifc *iface, dest, nbma netip.Addr, id uint32, flags packet.Flags, prefixes ...netip.Prefix) {
+// sendPurgeRequest sends one purge request for prefixes to an NBMA address.
+func (e *Engine) sendPurgeRequest(
+	ifc *iface,
+	dest, nbma netip.Addr,
+	id uint32,
+	flags packet.Flags,
+	prefixes ...netip.Prefix,
+) {
 	e.sendPurgeCIEs(ifc, dest, nbma, id, flags, purgeCIEs(prefixes))
 }
 
-// purgeCIEs name prefixes.
+// purgeCIEs returns the CIEs that name prefixes in a purge request.
 func purgeCIEs(prefixes []netip.Prefix) []packet.CIE {
 	var cies []packet.CIE
 	for _, p := range prefixes {
@@ -125,7 +159,14 @@ func purgeCIEs(prefixes []netip.Prefix) []packet.CIE {
 	return cies
 }
 
-func (e *Engine) sendPurgeCIEs(ifc *iface, dest, nbma netip.Addr, id uint32, flags packet.Flags, cies []packet.CIE) {
+// sendPurgeCIEs sends one purge request with those CIEs to an NBMA address.
+func (e *Engine) sendPurgeCIEs(
+	ifc *iface,
+	dest, nbma netip.Addr,
+	id uint32,
+	flags packet.Flags,
+	cies []packet.CIE,
+) {
 	e.send(ifc, nbma, &packet.Packet{
 		Type:           packet.PurgeRequest,
 		HopCount:       hopCount,
@@ -138,10 +179,13 @@ func (e *Engine) sendPurgeCIEs(ifc *iface, dest, nbma netip.Addr, id uint32, fla
 	})
 }
 
-// purgeRequest forgets what its sender told us, and nothing else. A purge of what the sender may
-// not take back is not answered: a reply would say that it was done, and the sender may well be who
-// it says it is, at an address that we do not know yet. It repeats the purge, by then perhaps along
-// an NHS.
+// purgeRequest handles a purge request: this router forgets what the sender itself told it, and
+// nothing else. Only an NHS may take back other routers too: see purgeRouters.
+//
+// If one of the prefixes is not the sender's to take back, the purge gets no reply, since a reply
+// would say that all of it was done. Such a sender may well be the router that it claims to be, at
+// an address that this router does not know yet. It then repeats the purge, perhaps along an NHS by
+// that time.
 func (e *Engine) purgeRequest(m *message) {
 	if !e.understood(m) {
 		return
@@ -177,10 +221,11 @@ func (e *Engine) purgeRequest(m *message) {
 }
 
 // purgeBindings ends the sender's own registrations inside prefix. It reports whether it refuses
-// the purge because the prefix is somebody else's registration.
+// the purge because the prefix is another router's registration.
 func (e *Engine) purgeBindings(m *message, prefix netip.Prefix) (refused bool) {
 	owns := func(b *binding) bool { return b.nbma == m.from && b.mayBe(m.proven()) }
-	if b := m.ifc.bindings[prefix.Addr()]; b != nil && prefix.IsSingleIP() && !b.static && !owns(b) {
+	if b := m.ifc.bindings[prefix.Addr()]; b != nil && prefix.IsSingleIP() &&
+		!b.static && !owns(b) {
 		e.drop(dropNotOwner)
 		refused = true
 	}
@@ -192,8 +237,8 @@ func (e *Engine) purgeBindings(m *message, prefix netip.Prefix) (refused bool) {
 	return refused
 }
 
-// purgeAnnounced ends the sender's own prefixes inside prefix. It reports whether it refuses the
-// purge because somebody else announces the prefix.
+// purgeAnnounced ends the sender's own announced prefixes inside prefix. It reports whether it
+// refuses the purge because another router announces the prefix.
 func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) (refused bool) {
 	owns := func(b *binding) bool { return b.nbma == m.from && b.mayBe(m.proven()) }
 	if a := m.ifc.announced[prefix]; a != nil && !owns(a.owner) {
@@ -213,9 +258,10 @@ func (e *Engine) purgeAnnounced(m *message, prefix netip.Prefix) (refused bool) 
 	return refused
 }
 
-// purgeShortcuts ends the shortcuts that the sender's answers led to. It says so itself, or through
-// one of our NHSs. purgeShortcuts returns the prefixes that it refuses to purge: those that are
-// another router's shortcuts, or that the sender may not speak for.
+// purgeShortcuts ends the shortcuts that overlap one of prefixes and rest on the sender's answers.
+// The purge has to come from the sender itself or through one of this router's NHSs. purgeShortcuts
+// returns the prefixes that it refuses to purge: those of another router's shortcuts, and those
+// that the sender may not speak for.
 func (e *Engine) purgeShortcuts(m *message, prefixes []netip.Prefix) (refused []netip.Prefix) {
 	nhs, from := m.ifc.isNHS(m.from), m.proven()
 	var said []*shortcut
@@ -223,7 +269,7 @@ func (e *Engine) purgeShortcuts(m *message, prefixes []netip.Prefix) (refused []
 	for _, s := range m.ifc.shortcuts {
 		if s.state != ShortcutResolving && s.saidBy(m.SourceProtocol) {
 			said = append(said, s)
-			// A router that moved says so from its new address, under the identity that it had.
+			// A router that moved sends the purge from its new address, under its old identity.
 			may[s] = nhs || s.nbma == m.from || s.identity != "" && from.isOneOf(s.identity)
 		}
 	}
@@ -239,7 +285,8 @@ func (e *Engine) purgeShortcuts(m *message, prefixes []netip.Prefix) (refused []
 				denied = true
 			}
 		}
-		if s := m.ifc.shortcuts[prefix]; denied || !ended && s != nil && s.state != ShortcutResolving {
+		if s := m.ifc.shortcuts[prefix]; denied ||
+			!ended && s != nil && s.state != ShortcutResolving {
 			e.drop(dropNotOwner)
 			refused = append(refused, prefix)
 		}
@@ -252,8 +299,9 @@ func (e *Engine) purgeShortcuts(m *message, prefixes []netip.Prefix) (refused []
 	return refused
 }
 
-// purgeReply ends the repetition. It comes back the way that the purge went, from who was told
-// itself, or along an NHS: ids of purges count up, so that anybody else could guess one.
+// purgeReply handles the reply to a purge, which ends the repetition. The reply counts only if it
+// comes from where the purge went, from the router that was told, or from an NHS: the ids of purges
+// count up, so any other router could guess one.
 func (e *Engine) purgeReply(m *message) {
 	p, h := m.ifc.purges[m.RequestID], m.ifc.revocations.waiting[m.RequestID]
 	if h != nil {

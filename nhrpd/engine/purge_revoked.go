@@ -9,56 +9,64 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// revocations are the routers that were taken their addresses away, and the clients that have to be
-// told. A change of the rules may revoke thousands of routers at once, and each of thousands of
-// clients may have been led to each of them. So all are reviewed first. Then each client is told in
-// purges that name as many routers as fit, one purge at a time, and all together at a pace that
-// neither the turn nor the network notices. What is remembered is one entry a revoked router and
-// one a client.
+// revocations holds the routers whose overlay addresses this router has taken away (revoked), and
+// the clients that have to hear of it. A client may have been led to any of those routers.
 //
-// A client goes through these states; next is what it has not heard of yet:
+// A change of the rules may revoke thousands of routers at once, and thousands of clients may have
+// to hear of each. So the engine first reviews all routers. Then it sends each client purges that
+// name as many routers as fit, one purge at a time; and the purges of all clients go in bursts, at
+// a pace that neither the loop nor the network notices. The memory needed is one entry for each
+// revoked router and one for each client.
+//
+// A client goes through these states:
 //
 //	queued ──its turn comes──> waiting ──reply──> nothing left: forgotten
 //	   ^                          │                └─ more: queued after purgeGap
 //	   └────2 s without a reply───┘  (the third time the batch is given up)
 type revocations struct {
-	list    []revoked
-	first   int // the number of list[0], counted from the first of all
-	last    int // the number of the first for which the clients are not queued yet
-	hearers map[netip.Addr]*hearer
-	waiting map[uint32]*hearer // by the id of the purge that is out
+	list []revoked // numbered in the order in which they come
+
+	first int // the number of list[0]
+	last  int // the number of the next router that the clients have to be queued for
+
+	hearers map[netip.Addr]*hearer // by overlay address
+	waiting map[uint32]*hearer     // by the id of the purge that is out
 	queue   []*hearer
 	tick    timers.Timer // sends the next burst
-	pause   time.Time    // no burst before it
-	entries []packet.CIE // scratch
+	pause   time.Time    // the earliest time of the next burst
+	entries []packet.CIE // memory for the CIEs of one purge
 }
 
-// revoked is a router that must not be led to any more.
+// revoked is a router whose overlay address was taken away: no client may be led to it any more.
 type revoked struct {
 	protocol netip.Addr
-	at       netip.Addr // NBMA address as the world sees it
+	at       netip.Addr // its outer NBMA address
 }
 
-// hearer is a client that is told.
+// hearer is a client that has to hear of revoked routers.
 type hearer struct {
 	purge
-	next   int // the number of the first revoked router that it has not been told of
-	upto   int // the number after the last one of the purge that is out; 0: none is
+	next   int // the number of the first revoked router that the client has not heard of
+	upto   int // the number after the last router in the purge that is out; 0: none is out
 	queued bool
 }
 
 const (
-	purgeBurst = 40                     // purges at once
-	purgePace  = 20 * time.Millisecond  // between bursts: 2,000 purges a second
-	purgeGap   = 100 * time.Millisecond // between the purges of one client, below its limit for an NHS
+	// purgeBurst is how many purges go at once.
+	purgeBurst = 40
+	// purgePace is the time between two bursts; it makes 2,000 purges a second.
+	purgePace = 20 * time.Millisecond
+	// purgeGap is the time between two purges to one client. It keeps below what the client takes
+	// from an NHS.
+	purgeGap = 100 * time.Millisecond
 )
 
-// noteRevoked remembers a revoked router. The clients are queued at the end of the call, when all
-// that it revokes are known.
+// noteRevoked remembers a revoked router. The clients are queued at the end of the call into the
+// engine, when all routers that the call revokes are known.
 func (e *Engine) noteRevoked(b *binding) {
 	ifc, r := b.ifc, &b.ifc.revocations
 	if len(r.list) >= ifc.cfg.Limits.Bindings {
-		e.drop(dropTableFull) // the oldest: most have heard of it
+		e.drop(dropTableFull) // the oldest entry goes, since most clients have heard of it
 		r.list = r.list[1:]
 		r.first++
 	}
@@ -68,7 +76,8 @@ func (e *Engine) noteRevoked(b *binding) {
 	}
 }
 
-// tellRevoked queues the clients for what was revoked during the call, and sends the first purges.
+// tellRevoked queues the clients for the routers that were revoked during the call into the engine,
+// and sends the first purges.
 func (e *Engine) tellRevoked(ifc *iface) {
 	r := &ifc.revocations
 	if r.hearers == nil {
@@ -92,6 +101,7 @@ func (e *Engine) tellRevoked(ifc *iface) {
 	e.sendRevoked(ifc)
 }
 
+// enqueue queues a client, unless it is queued already.
 func (r *revocations) enqueue(h *hearer) {
 	if !h.queued {
 		h.queued = true
@@ -99,13 +109,13 @@ func (r *revocations) enqueue(h *hearer) {
 	}
 }
 
-// tellAgain queues a client whose time to be told more, or again, has come.
+// tellAgain queues a client when it is time for its next purge, or to repeat the one that is out.
 func (e *Engine) tellAgain(h *hearer) {
 	h.ifc.revocations.enqueue(h)
 	e.scheduleRevoked(&h.ifc.revocations)
 }
 
-// scheduleRevoked has the next burst sent as soon as the pace allows it.
+// scheduleRevoked sets the timer for the next burst, as early as the pace allows.
 func (e *Engine) scheduleRevoked(r *revocations) {
 	if len(r.queue) > 0 && !r.tick.IsSet() {
 		e.timers.Set(&r.tick, later(e.now, r.pause))
@@ -144,7 +154,7 @@ func (e *Engine) purgeRoom(ifc *iface) int {
 			p.CIEs = append(p.CIEs, packet.CIE{Protocol: ifc.overlay(), NBMA: ifc.local})
 		}
 		e.authenticate(ifc, &p)
-		data, _ := p.Append(nil) // what cannot be encoded fails again when it is sent
+		data, _ := p.Append(nil) // an error comes again, and is counted, when a purge is sent
 		return len(data)
 	}
 	one := size(1)
@@ -152,8 +162,8 @@ func (e *Engine) purgeRoom(ifc *iface) int {
 	return min(maxEntries, 1+max(0, int(ifc.cfg.MTU)-one)/each)
 }
 
-// sendBatch sends a client the purge that is its turn, anew or again, and reports whether it did. A
-// client that is not registered any more, or has heard all, is forgotten.
+// sendBatch sends a client its next purge, or repeats the one that is out, and reports whether it
+// sent one. It forgets a client that is not registered any more or has heard of all.
 func (e *Engine) sendBatch(h *hearer, room int) bool {
 	ifc, r := h.ifc, &h.ifc.revocations
 	if h.tries == purgeTries {
@@ -166,7 +176,7 @@ func (e *Engine) sendBatch(h *hearer, room int) bool {
 	}
 	cies := h.batch(room)
 	if len(cies) == 0 && h.upto != 0 {
-		e.endBatch(h) // all of them have registered again meanwhile
+		e.endBatch(h) // all routers in the purge that is out have registered again
 		cies = h.batch(room)
 	}
 	if len(cies) == 0 {
@@ -187,8 +197,9 @@ func (e *Engine) sendBatch(h *hearer, room int) bool {
 	return true
 }
 
-// batch returns the entries of the purge that is out, or else of the next one. Routers that have
-// registered again from where they were are left out: the rules give them their addresses again.
+// batch returns the entries of the purge that is out, or else those of the next one. It leaves out
+// routers that have registered again from the same NBMA address: the rules give them their
+// addresses again.
 func (h *hearer) batch(room int) []packet.CIE {
 	r := &h.ifc.revocations
 	h.next = max(h.next, r.first)
@@ -209,7 +220,8 @@ func (h *hearer) batch(room int) []packet.CIE {
 	return cies
 }
 
-// heardRevoked takes a client's word that it has heard, and goes on with what is left.
+// heardRevoked handles a client's reply to a purge. The next purge follows after purgeGap; a client
+// that has heard of all is forgotten.
 func (e *Engine) heardRevoked(h *hearer) {
 	e.endBatch(h)
 	if r := &h.ifc.revocations; h.next >= r.first+len(r.list) {
@@ -219,14 +231,15 @@ func (e *Engine) heardRevoked(h *hearer) {
 	e.timers.Set(&h.again, e.now.Add(purgeGap))
 }
 
-// endBatch ends the purge that is out.
+// endBatch ends the purge that is out. The next one begins with the router after it.
 func (e *Engine) endBatch(h *hearer) {
 	delete(h.ifc.revocations.waiting, h.id)
 	e.timers.Stop(&h.again)
 	h.next, h.upto, h.tries = max(h.next, h.upto), 0, 0
 }
 
-// forgetHearer is done with a client. With the last one all is forgotten.
+// forgetHearer forgets a client that has nothing more to hear. With the last client, the revoked
+// routers are forgotten too.
 func (e *Engine) forgetHearer(h *hearer) {
 	e.endBatch(h)
 	delete(h.ifc.revocations.hearers, h.dest)
@@ -235,7 +248,7 @@ func (e *Engine) forgetHearer(h *hearer) {
 	}
 }
 
-// endRevocations tells nobody any more.
+// endRevocations forgets all revoked routers and all clients, and stops their timers.
 func (e *Engine) endRevocations(ifc *iface) {
 	r := &ifc.revocations
 	for _, h := range r.hearers {

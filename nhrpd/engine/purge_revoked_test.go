@@ -10,19 +10,22 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A reload takes away the addresses of many clients of a large hub.
+// revocationsOf are the cases of a reload that takes the addresses of many clients of a large hub
+// away.
 var revocationsOf = []struct {
 	clients, revoked int
-	pattern          string // of the identities of those
+	pattern          string // matches the identities of the revoked clients
 }{
 	{1000, 110, "client1*"},
 	{2000, 1110, "client1*"},
 	{10000, 110, "client11*"},
 }
 
-// revokingHub is a hub that has just revoked the clients that a pattern matches. What it sent is
-// in out.
-func revokingHub(t testing.TB, clients int, pattern string, out *Output, change ...func(*InterfaceConfig)) *node {
+// revokingHub returns a hub that has just revoked the clients whose identities match a pattern.
+// What the hub sent is in out.
+func revokingHub(
+	t testing.TB, clients int, pattern string, out *Output, change ...func(*InterfaceConfig),
+) *node {
 	hub, _, _ := newClients(t, clients, append(change, allowing(t, "client*: 10.192.0.0/10"))...)
 	cfg := hub.cfg
 	allowing(t, pattern+": 10.128.0.0/16", "client*: 10.192.0.0/10")(&cfg)
@@ -30,9 +33,11 @@ func revokingHub(t testing.TB, clients int, pattern string, out *Output, change 
 	return hub
 }
 
-// confirm has the client that a purge went to say that it heard, and returns who that was and of
-// how many routers it heard. Packets of other types are not expected.
-func confirm(t testing.TB, hub *node, now time.Time, sent Packet, out *Output) (netip.Addr, []packet.CIE) {
+// confirm lets the client that a purge went to reply. It returns the client and the routers that
+// the purge named. The test fails if the packet is no purge.
+func confirm(
+	t testing.TB, hub *node, now time.Time, sent Packet, out *Output,
+) (netip.Addr, []packet.CIE) {
 	var p packet.Packet
 	if err := p.Parse(sent.Data); err != nil || p.Type != packet.PurgeRequest {
 		t.Fatalf("sent a %s: %v", p.Type, err)
@@ -48,8 +53,10 @@ func confirm(t testing.TB, hub *node, now time.Time, sent Packet, out *Output) (
 }
 
 // revokeAll runs a revocation to its end. It returns how many purges it took, the most that went
-// out at once, and for how long it went on.
-func revokeAll(t testing.TB, clients int, pattern string, heard func(client netip.Addr, cies []packet.CIE)) (purges, most int, took time.Duration) {
+// out at once, and the time from the first to the last.
+func revokeAll(
+	t testing.TB, clients int, pattern string, heard func(client netip.Addr, cies []packet.CIE),
+) (purges, most int, took time.Duration) {
 	var out Output
 	hub := revokingHub(t, clients, pattern, &out)
 	start, now := hub.w.now, hub.w.now
@@ -84,16 +91,18 @@ func revokeAll(t testing.TB, clients int, pattern string, heard func(client neti
 	}
 }
 
-// Each remaining client hears of each revoked one, once, in as few purges as they fit into, and
-// at a pace. What is remembered meanwhile grows with the clients, not with their square.
+// Each remaining client hears of each revoked one exactly once, in as few purges as possible, and
+// at the set pace. The memory needed meanwhile grows with the number of clients, not with its
+// square.
 func TestManyRevokedClients(t *testing.T) {
-	const room = 64 // entries of a purge
+	const room = 64 // the entries that fit into a purge
 	for _, tt := range revocationsOf {
 		t.Run(fmt.Sprint(tt.clients, " clients"), func(t *testing.T) {
 			heard := map[netip.Addr]int{}
-			purges, most, took := revokeAll(t, tt.clients, tt.pattern, func(client netip.Addr, cies []packet.CIE) {
-				heard[client] += len(cies)
-			})
+			purges, most, took := revokeAll(
+				t, tt.clients, tt.pattern,
+				func(client netip.Addr, cies []packet.CIE) { heard[client] += len(cies) },
+			)
 			remaining := tt.clients - tt.revoked
 			if len(heard) != remaining {
 				t.Errorf("%d clients were told, want %d", len(heard), remaining)
@@ -117,34 +126,47 @@ func TestManyRevokedClients(t *testing.T) {
 	}
 }
 
-// In the turn of the reload itself the work and the memory are those of the review and of one
-// burst.
+// The turn of the reload itself costs the review of all clients and one burst of purges, and no
+// more.
 func TestTheTurnOfARevocation(t *testing.T) {
 	for _, tt := range revocationsOf {
 		var out Output
 		hub := revokingHub(t, tt.clients, tt.pattern, &out)
 		r := &hub.engine.ifaces["gre1"].revocations
-		if len(out.Packets) != purgeBurst || len(r.list) != tt.revoked || len(r.hearers) != tt.clients-tt.revoked {
-			t.Errorf("%d clients: %d purges at once, %d revoked for %d clients remembered", tt.clients, len(out.Packets), len(r.list), len(r.hearers))
+		if len(out.Packets) != purgeBurst || len(r.list) != tt.revoked ||
+			len(r.hearers) != tt.clients-tt.revoked {
+			t.Errorf(
+				"%d clients: %d purges at once, %d revoked for %d clients remembered",
+				tt.clients, len(out.Packets), len(r.list), len(r.hearers),
+			)
 		}
 		if most := purgeBurst * 1400; len(out.arena) > most {
-			t.Errorf("%d clients: %d bytes to send at once, want at most %d", tt.clients, len(out.arena), most)
+			t.Errorf(
+				"%d clients: %d bytes to send at once, want at most %d",
+				tt.clients, len(out.arena), most,
+			)
 		}
 	}
 }
 
-// revokingPair is a hub that has revoked the first of three clients, and the purges that it sent.
+// revokingPair returns a hub that has revoked the first of three clients, and the purges that it
+// sent.
 func revokingPair(t testing.TB) (hub *node, purges []packet.Packet) {
-	hub = hubAlone(t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12", "spoke3: 10.255.0.13"))
+	hub = hubAlone(
+		t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12", "spoke3: 10.255.0.13"),
+	)
 	for i := 1; i <= 3; i++ {
-		hub.client(fmt.Sprintf("192.0.2.1%d", i), fmt.Sprint("spoke", i), fmt.Sprintf("10.255.0.1%d", i))
+		hub.client(
+			fmt.Sprintf("192.0.2.1%d", i), fmt.Sprint("spoke", i), fmt.Sprintf("10.255.0.1%d", i),
+		)
 	}
 	before := len(hub.sent)
 	hub.handle(Block{Identity: "spoke1"})
 	return hub, hub.sentSince(before)
 }
 
-// A client that does not answer is told three times, two seconds apart, and then left alone.
+// A client that does not reply gets the purge three times, two seconds apart, and no more after
+// that.
 func TestRevocationIsRepeated(t *testing.T) {
 	hub, purges := revokingPair(t)
 	id := purges[0].RequestID
@@ -152,7 +174,8 @@ func TestRevocationIsRepeated(t *testing.T) {
 	hub.confirms(t, "192.0.2.13", purges[1])
 	hub.w.run(time.Minute)
 	again := hub.sentSince(before)
-	if len(again) != 2 || again[0].RequestID != id || again[1].RequestID != id || again[0].DestProtocol != addr("10.255.0.12") {
+	if len(again) != 2 || again[0].RequestID != id || again[1].RequestID != id ||
+		again[0].DestProtocol != addr("10.255.0.12") {
 		t.Errorf("%d purges again: %+v", len(again), again)
 	}
 	for i, p := range hub.sent[before:] {
@@ -165,18 +188,19 @@ func TestRevocationIsRepeated(t *testing.T) {
 	}
 }
 
-// confirms has a client confirm a purge.
+// confirms lets a client reply to a purge.
 func (n *node) confirms(t testing.TB, nbma string, p packet.Packet) {
 	t.Helper()
 	p.Type = packet.PurgeReply
 	sender{t, n, nbma}.says(p)
 }
 
-// Only the client itself, or an NHS, confirms that it heard.
+// Only a reply from the client itself or from an NHS confirms a purge.
 func TestWhoConfirmsARevocation(t *testing.T) {
 	hub, purges := revokingPair(t)
 	hub.confirms(t, "192.0.2.13", purges[0]) // which went to the other client
-	if dropped(hub, dropThirdParty) != 1 || len(hub.engine.ifaces["gre1"].revocations.hearers) != 2 {
+	if dropped(hub, dropThirdParty) != 1 ||
+		len(hub.engine.ifaces["gre1"].revocations.hearers) != 2 {
 		t.Errorf("a third party's word counts: dropped %v", hub.engine.Stats().Dropped)
 	}
 	hub.confirms(t, "192.0.2.12", purges[0])
@@ -185,8 +209,8 @@ func TestWhoConfirmsARevocation(t *testing.T) {
 	}
 }
 
-// What is revoked while clients are still being told is told to them as well; a client that goes is
-// forgotten, and a router that is back where it was is not taken back any more.
+// Clients that are still being told of one revocation also hear of a later one. A client that goes
+// is forgotten, and a router that is back where it was is left out of further purges.
 func TestRevocationsOneAfterTheOther(t *testing.T) {
 	hub, purges := revokingPair(t)
 	hub.confirms(t, "192.0.2.13", purges[1])
@@ -195,30 +219,33 @@ func TestRevocationsOneAfterTheOther(t *testing.T) {
 	before := len(hub.sent)
 	hub.w.run(time.Second)
 	next := only(t, hub.sentSince(before))
-	if len(next.CIEs) != 1 || next.CIEs[0].Protocol != addr("10.255.0.13") || next.DestProtocol != addr("10.255.0.12") || next.RequestID == purges[0].RequestID {
+	if len(next.CIEs) != 1 || next.CIEs[0].Protocol != addr("10.255.0.13") ||
+		next.DestProtocol != addr("10.255.0.12") || next.RequestID == purges[0].RequestID {
 		t.Errorf("told %+v", next)
 	}
 	hub.handle(Unblock{Identity: "spoke3"})
 	hub.client("192.0.2.13", "spoke3", "10.255.0.13")
 	before = len(hub.sent)
 	hub.w.run(time.Minute)
-	if again := hub.sentSince(before); len(again) != 0 || len(hub.engine.ifaces["gre1"].revocations.hearers) != 0 {
+	if again := hub.sentSince(before); len(again) != 0 ||
+		len(hub.engine.ifaces["gre1"].revocations.hearers) != 0 {
 		t.Errorf("a router that is back is still taken back: %+v", again)
 	}
 }
 
-// Leaving ends it: there is nobody to tell any more.
+// Leaving ends the revocations: no client is left to tell.
 func TestLeavingEndsRevocations(t *testing.T) {
 	hub, _ := revokingPair(t)
 	hub.handle(Leave{Interface: "gre1"})
 	before := len(hub.sent)
 	hub.w.run(time.Minute)
-	if got := hub.sentSince(before); len(got) != 0 || len(hub.engine.ifaces["gre1"].revocations.hearers) != 0 {
+	if got := hub.sentSince(before); len(got) != 0 ||
+		len(hub.engine.ifaces["gre1"].revocations.hearers) != 0 {
 		t.Errorf("sent %v", typesOf(got))
 	}
 }
 
-// The entries of a purge fit into the tunnel's MTU.
+// A purge has as many entries as fit into the tunnel's MTU, and no more.
 func TestRevocationFitsTheMTU(t *testing.T) {
 	for _, mtu := range []uint16{576, 1280, 1400, 9000} {
 		var out Output
@@ -237,7 +264,9 @@ func BenchmarkRevocation(b *testing.B) {
 		b.Run(fmt.Sprintf("%d of %d clients", tt.revoked, tt.clients), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				purges, most, took := revokeAll(b, tt.clients, tt.pattern, func(netip.Addr, []packet.CIE) {})
+				purges, most, took := revokeAll(
+					b, tt.clients, tt.pattern, func(netip.Addr, []packet.CIE) {},
+				)
 				b.ReportMetric(float64(purges), "purges")
 				b.ReportMetric(float64(most), "purges/turn")
 				b.ReportMetric(took.Seconds(), "virtual-s")

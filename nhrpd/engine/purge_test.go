@@ -8,9 +8,16 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// purgeOf is a purge request for prefixes.
+// purgeOf returns a purge request for prefixes.
 func purgeOf(nbma, overlay, dest string, prefixes ...string) packet.Packet {
-	p := packet.Packet{Type: packet.PurgeRequest, HopCount: 255, RequestID: 5, SourceNBMA: addr(nbma), SourceProtocol: addr(overlay), DestProtocol: addr(dest)}
+	p := packet.Packet{
+		Type:           packet.PurgeRequest,
+		HopCount:       255,
+		RequestID:      5,
+		SourceNBMA:     addr(nbma),
+		SourceProtocol: addr(overlay),
+		DestProtocol:   addr(dest),
+	}
 	for _, prefix := range prefixes {
 		q := mustPrefix(prefix)
 		p.CIEs = append(p.CIEs, packet.CIE{PrefixLength: uint8(q.Bits()), Protocol: q.Addr()})
@@ -18,28 +25,41 @@ func purgeOf(nbma, overlay, dest string, prefixes ...string) packet.Packet {
 	return p
 }
 
-// RFC 2332 §5.2.5: everybody who was told is told otherwise: directly, or along the routes, and
-// again if it was lost.
+// RFC 2332 §5.2.5: when an answer stops being true, every router that it was given to gets a purge,
+// directly or along the routes. A lost purge is repeated.
 func TestPurgeReachesEverybodyWhoWasTold(t *testing.T) {
 	tests := []struct {
 		rule      string
 		nat       bool
 		protected bool
-		losses    int // of purge requests
+		losses    int // how many purge requests are lost
 		way       []string
 	}{
 		{"directly through the SA", false, true, 0, []string{"spoke2>spoke1", "spoke2>spoke3"}},
 		{"to a requester behind NAT", true, true, 0, []string{"spoke2>spoke1", "spoke2>spoke3"}},
-		{"twice lost", false, true, 4, []string{"spoke2>spoke1", "spoke2>spoke3", "spoke2>spoke1", "spoke2>spoke3", "spoke2>spoke1", "spoke2>spoke3"}},
-		{"along the routes without IPsec", false, false, 0,
-			[]string{"spoke2>east", "spoke2>east", "east>central", "east>spoke3", "central>west", "west>spoke1"}},
+		{
+			"twice lost", false, true, 4,
+			[]string{
+				"spoke2>spoke1", "spoke2>spoke3", "spoke2>spoke1", "spoke2>spoke3", "spoke2>spoke1",
+				"spoke2>spoke3",
+			},
+		},
+		{
+			"along the routes without IPsec", false, false, 0,
+			[]string{
+				"spoke2>east", "spoke2>east", "east>central", "east>spoke3", "central>west",
+				"west>spoke1",
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
 			h := newHierarchy(t, tt.nat, func(c *InterfaceConfig) { c.Protected = tt.protected })
 			h.ping(h.spoke1, host1, host2)
 			h.ping(h.spoke3, "172.16.3.10", host2)
-			h.until("both have a shortcut", 5*time.Second, func() bool { return len(h.spoke1.shortcuts) == 1 && len(h.spoke3.shortcuts) == 1 })
+			h.until("both have a shortcut", 5*time.Second, func() bool {
+				return len(h.spoke1.shortcuts) == 1 && len(h.spoke3.shortcuts) == 1
+			})
 			h.wire = nil
 			lost := 0
 			h.lose = func(from, to *node, data []byte) bool {
@@ -65,7 +85,7 @@ func TestPurgeReachesEverybodyWhoWasTold(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.5: repeating a purge ends with the reply, or after three times.
+// RFC 2332 §5.2.5: a purge is sent until the reply comes, but at most three times.
 func TestPurgeIsRepeatedThreeTimes(t *testing.T) {
 	n, _ := spokeAlone(t)
 	n.from("192.0.2.12", "spoke2").says(requestFrom("192.0.2.12", "10.255.0.12", host1))
@@ -73,7 +93,8 @@ func TestPurgeIsRepeatedThreeTimes(t *testing.T) {
 	n.removeRoutes(lanRoute(lan1))
 	n.w.run(time.Minute)
 	sent := n.sentSince(before)
-	if len(sent) != purgeTries || sent[0].Type != packet.PurgeRequest || sent[0].RequestID != sent[2].RequestID {
+	if len(sent) != purgeTries || sent[0].Type != packet.PurgeRequest ||
+		sent[0].RequestID != sent[2].RequestID {
 		t.Errorf("sent %v", typesOf(sent))
 	}
 	want := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1)
@@ -81,8 +102,8 @@ func TestPurgeIsRepeatedThreeTimes(t *testing.T) {
 	samePacket(t, sent[0], want)
 }
 
-// A reply ends the repetition only where it comes from who was told, or the way that the purge
-// went: not from a third router that guessed its id.
+// A reply ends the repetition only if it comes from the router that was told, or from where the
+// purge went. A third router that guessed the id ends nothing.
 func TestWhoConfirmsAPurge(t *testing.T) {
 	for _, tt := range []struct {
 		rule, from string
@@ -101,13 +122,14 @@ func TestWhoConfirmsAPurge(t *testing.T) {
 		reply.Type = packet.PurgeReply
 		sender{t, n, tt.from}.says(reply)
 		n.w.run(time.Minute)
-		if got := len(n.sentSince(before)); got != tt.tries || (tt.tries == 1) != (dropped(n, dropThirdParty) == 0) {
+		if got := len(n.sentSince(before)); got != tt.tries ||
+			(tt.tries == 1) != (dropped(n, dropThirdParty) == 0) {
 			t.Errorf("%s: sent %d times, dropped %v", tt.rule, got, n.engine.Stats().Dropped)
 		}
 	}
 }
 
-// So it is with a goodbye: nobody but who is told ends it.
+// The same holds for a goodbye: only the router that it goes to ends the repetition.
 func TestWhoConfirmsAGoodbye(t *testing.T) {
 	n, hub := spokeAlone(t)
 	mallory := n.from("192.0.2.66", "mallory")
@@ -125,10 +147,11 @@ func TestWhoConfirmsAGoodbye(t *testing.T) {
 	}
 }
 
-// When more answers have to be taken back than are kept for repetition, the others are taken back
-// once, without a reply.
+// If more answers have to be taken back than there is room to repeat, the purges for the others go
+// once and ask for no reply.
 func TestMorePurgesThanAreRepeated(t *testing.T) {
-	n, _ := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 8 }) // two of one router
+	// two of them for one router
+	n, _ := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 8 })
 	spoke2 := n.from("192.0.2.12", "spoke2")
 	for range 5 {
 		spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
@@ -145,21 +168,29 @@ func TestMorePurgesThanAreRepeated(t *testing.T) {
 		}
 	}
 	if quiet != 2 || dropped(n, dropTableFull) != 2 || len(n.engine.ifaces["gre1"].purges) != 8 {
-		t.Errorf("%d without a reply, dropped %v, %d repeated", quiet, n.engine.Stats().Dropped, len(n.engine.ifaces["gre1"].purges))
+		t.Errorf(
+			"%d without a reply, dropped %v, %d repeated",
+			quiet, n.engine.Stats().Dropped, len(n.engine.ifaces["gre1"].purges),
+		)
 	}
 }
 
-// RFC 2332 §5.2.5: a reply comes unless N forbids it, whether there was anything to forget or not;
-// §5.2.6: it is the request with another type and the extensions filled in.
+// RFC 2332 §5.2.5: a purge gets a reply unless N is set, whether there was anything to forget or
+// not. §5.2.6: the reply is the request with another type and the extensions filled in.
 func TestPurgeReply(t *testing.T) {
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	request := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", "172.16.99.0/24")
-	request.Extensions = []packet.Extension{{Type: packet.ExtensionResponder, Compulsory: true}, {Type: packet.ExtensionVendor, Data: []byte{0, 0, 12, 1}}}
+	request.Extensions = []packet.Extension{
+		{Type: packet.ExtensionResponder, Compulsory: true},
+		{Type: packet.ExtensionVendor, Data: []byte{0, 0, 12, 1}},
+	}
 	got := only(t, spoke1.says(request))
 	want := clone(request)
 	want.Type = packet.PurgeReply
-	want.Extensions[0].CIEs = []packet.CIE{{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	want.Extensions[0].CIEs = []packet.CIE{
+		{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+	}
 	samePacket(t, got, want)
 	request.Flags = packet.PurgeNoReply
 	if got := spoke1.says(request); len(got) != 0 {
@@ -167,19 +198,23 @@ func TestPurgeReply(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.5: a client that does not know its NHS's address names itself; a purge for somebody
-// else goes on.
+// RFC 2332 §5.2.5: a client that does not know its NHS's overlay address names its own as the
+// destination of a purge. A purge for another router is passed on.
 func TestWhereAPurgeGoes(t *testing.T) {
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	spoke1.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	request := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1)
-	request.Extensions = []packet.Extension{{Type: packet.ExtensionForwardTransit, Compulsory: true}}
+	request.Extensions = []packet.Extension{
+		{Type: packet.ExtensionForwardTransit, Compulsory: true},
+	}
 	got := only(t, spoke1.says(request))
 	want := clone(request)
 	want.HopCount--
-	want.Extensions[0].CIEs = []packet.CIE{{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	want.Extensions[0].CIEs = []packet.CIE{
+		{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+	}
 	samePacket(t, got, want)
 	if to := hub.sent[len(hub.sent)-1].to; to != addr("192.0.2.12") {
 		t.Errorf("sent on to %s", to)
@@ -190,7 +225,7 @@ func TestWhereAPurgeGoes(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.5: everything inside the prefix goes, as far as the sender may take it back.
+// RFC 2332 §5.2.5: a purge ends everything inside its prefix that the sender may take back.
 func TestPurgeOfAPrefix(t *testing.T) {
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -206,15 +241,19 @@ func TestPurgeOfAPrefix(t *testing.T) {
 
 	n, via := spokeAlone(t)
 	two := n.from("192.0.2.12", "spoke2")
-	via.says(answerTo(only(t, via.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
-	via.says(answerTo(only(t, via.says(indicationOf(host1, "172.16.3.9"))), 24, "10.255.0.12", "192.0.2.12"))
+	via.says(answerTo(
+		only(t, via.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
+	))
+	via.says(answerTo(
+		only(t, via.says(indicationOf(host1, "172.16.3.9"))), 24, "10.255.0.12", "192.0.2.12",
+	))
 	two.says(purgeOf("192.0.2.12", "10.255.0.12", "10.255.0.11", "172.16.2.0/23"))
 	if len(n.shortcuts) != 0 {
 		t.Errorf("shortcuts %v", n.shortcuts)
 	}
 }
 
-// RFC 2332 §5.2.5: a purge reply that nobody waits for is ignored.
+// RFC 2332 §5.2.5: a purge reply to no purge is ignored.
 func TestUnsolicitedPurgeReply(t *testing.T) {
 	n, hub := spokeAlone(t)
 	p := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1)
@@ -224,9 +263,12 @@ func TestUnsolicitedPurgeReply(t *testing.T) {
 	}
 }
 
-// RFC 2332 §6.2.1: an answer from a static map is remembered, and taken back when the map changes.
+// RFC 2332 §6.2.1: the hub remembers an answer from a static map, and takes it back when the map
+// changes.
 func TestMapAnswerTakenBack(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}} })
+	hub := hubAlone(t, func(c *InterfaceConfig) {
+		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	})
 	hub.from("192.0.2.99", "static")
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	ask := requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.99")
@@ -244,11 +286,13 @@ func TestMapAnswerTakenBack(t *testing.T) {
 	samePacket(t, got, want)
 }
 
-// Who answered takes back what it answered, though it is not the next hop.
+// The router that answered may take its answer back even if it is not the next hop in the answer.
 func TestPurgeByTheResponder(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.from("192.0.2.99", "static")
-	reply := answerTo(only(t, hub.says(indicationOf(host1, "10.255.0.99"))), 32, "10.255.0.99", "192.0.2.99")
+	reply := answerTo(
+		only(t, hub.says(indicationOf(host1, "10.255.0.99"))), 32, "10.255.0.99", "192.0.2.99",
+	)
 	reply.Extensions[0].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
 	hub.says(reply)
 	if n.at("10.255.0.99") != addr("192.0.2.99") {
@@ -260,8 +304,7 @@ func TestPurgeByTheResponder(t *testing.T) {
 	}
 }
 
-// A restart does not forget to whom we answered: what is not true any more when we are back is
-// taken back then.
+// A restarted daemon still knows its answers: it takes back those that have stopped being true.
 func TestAnswersOutliveARestart(t *testing.T) {
 	for _, changed := range []bool{false, true} {
 		m := newMesh(t)
@@ -270,7 +313,9 @@ func TestAnswersOutliveARestart(t *testing.T) {
 		m.spoke2.down = true
 		m.run(time.Second)
 		if changed {
-			m.spoke2.routes = slices.DeleteFunc(m.spoke2.routes, func(r Route) bool { return r == lanRoute(lan2) })
+			m.spoke2.routes = slices.DeleteFunc(m.spoke2.routes, func(r Route) bool {
+				return r == lanRoute(lan2)
+			})
 		}
 		m.spoke2.boot(saved)
 		m.run(5 * time.Second)
@@ -280,12 +325,21 @@ func TestAnswersOutliveARestart(t *testing.T) {
 	}
 }
 
-// Saved answers of nonsense are not taken.
+// Saved answers that make no sense are not restored.
 func TestRestoreOfNonsenseAnswers(t *testing.T) {
 	n, _ := spokeAlone(t)
-	good := SavedAnswer{Requester: addr("10.255.0.12"), NBMA: addr("192.0.2.12"), Prefix: mustPrefix(lan1), Dest: addr(host1), Expires: n.w.now.Add(time.Minute)}
+	good := SavedAnswer{
+		Requester: addr("10.255.0.12"),
+		NBMA:      addr("192.0.2.12"),
+		Prefix:    mustPrefix(lan1),
+		Dest:      addr(host1),
+		Expires:   n.w.now.Add(time.Minute),
+	}
 	restore := func(a SavedAnswer) int {
-		n.engine.Restore(n.w.now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Answers: []SavedAnswer{a}}}}, &n.out)
+		n.engine.Restore(
+			n.w.now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Answers: []SavedAnswer{a}}}},
+			&n.out,
+		)
 		n.carryOut()
 		return len(n.engine.ifaces["gre1"].answers)
 	}

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// The end of an SA that the peer closes is a loss only for whoever depends on it: an end of an
-// idle shortcut, or of a client that took its registration back, is none. A peer that died is
-// one.
+// An SA that the peer closes counts as lost only if a registration depends on it. The end of an
+// idle shortcut, and that of a client which took its registration back, are no losses. An SA with a
+// peer that died is always lost.
 func TestPoliteEndIsNoLoss(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -25,7 +25,12 @@ func TestPoliteEndIsNoLoss(t *testing.T) {
 		if test.client {
 			spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 		}
-		hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "gone", Closed: test.closed})
+		hub.handle(PeerLost{
+			Interface: "gre1",
+			NBMA:      addr("192.0.2.11"),
+			Reason:    "gone",
+			Closed:    test.closed,
+		})
 		for _, kind := range []NoticeKind{NoticePeerLost, NoticePeerEnded} {
 			want := 0
 			if kind == test.want {
@@ -38,7 +43,7 @@ func TestPoliteEndIsNoLoss(t *testing.T) {
 	}
 }
 
-// What the status says of an NHS is of now: since when it is asked in vain, and no longer why
+// The status of an NHS shows the present: since when requests have had no answer, and not why
 // there was no SA before.
 func TestReasonsOfAnNHSAreOfNow(t *testing.T) {
 	n, _ := spokeAlone(t)

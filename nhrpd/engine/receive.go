@@ -7,17 +7,20 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// message is a packet that was received.
+// message is a received packet, with where it came from.
 type message struct {
 	*packet.Packet
 	ifc  *iface
-	from netip.Addr // outer source
-	raw  []byte
+	from netip.Addr // the outer source address, or the sender's name
+	raw  []byte     // the packet as received
 }
 
-// direct reports whether the packet came from the router that its header names as the source.
+// direct reports whether the packet came straight from the router that its header names as the
+// source, and no NAT changed that router's address.
 func (m *message) direct() bool { return m.ifc.real(m.from) == m.SourceNBMA }
 
+// receiveFrom handles a packet from an NBMA address. The packets of a sender without an SA are
+// held: see heldPacket.
 func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
 	ifc := e.ifaces[ifname]
 	switch {
@@ -36,7 +39,8 @@ func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
 	}
 }
 
-// heardFrom counts a packet of a secured sender; false: it is not secured.
+// heardFrom reports whether the sender of a packet is secured. If it is, heardFrom counts the
+// packet.
 func (ifc *iface) heardFrom(nbma netip.Addr) bool {
 	p := ifc.peers[nbma]
 	if ifc.cfg.Protected && (p == nil || !p.secured) {
@@ -48,7 +52,8 @@ func (ifc *iface) heardFrom(nbma netip.Addr) bool {
 	return true
 }
 
-// receive handles a packet of a secured sender.
+// receive handles a packet of a secured sender: it parses the packet, and drops what no handler may
+// see.
 func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 	m := message{Packet: &e.in, ifc: ifc, from: from, raw: data}
 	e.cies = e.cies[:0]
@@ -72,15 +77,17 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 		e.drop(dropRateLimit)
 		return
 	}
-	if m.Type != packet.RegistrationRequest && m.Type != packet.ResolutionRequest && ifc.objectTo(from).Raised() {
-		e.drop(dropProhibited) // what asks is told so by who answers
+	if m.Type != packet.RegistrationRequest && m.Type != packet.ResolutionRequest &&
+		ifc.objectTo(from).Raised() {
+		e.drop(dropProhibited) // the handlers of the two requests refuse those with a reply
 		return
 	}
 	if m.Type == packet.ErrorIndication {
 		e.errorIndication(&m)
 		return
 	}
-	if !ifc.onOverlay(m.SourceProtocol) || m.DestProtocol.IsValid() && !ifc.onOverlay(m.DestProtocol) {
+	if !ifc.onOverlay(m.SourceProtocol) ||
+		m.DestProtocol.IsValid() && !ifc.onOverlay(m.DestProtocol) {
 		e.drop(dropWrongFamily)
 		return
 	}
@@ -91,9 +98,10 @@ func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
 	e.dispatch(&m)
 }
 
-// maxEntries bounds the CIEs of one request: each costs a search.
+// maxEntries bounds the CIEs of one request, since each of them costs a search.
 const maxEntries = 64
 
+// dispatch hands a message to the handler for its type, or forwards it if it is for another router.
 func (e *Engine) dispatch(m *message) {
 	if m.Type == packet.TrafficIndication {
 		e.indication(m)
@@ -137,6 +145,8 @@ func (e *Engine) dispatch(m *message) {
 	}
 }
 
+// malformed drops a packet that cannot be parsed. It sends an Error Indication if the parser found
+// a fault that may be answered.
 func (e *Engine) malformed(m *message, err error) {
 	e.drop(dropMalformed)
 	var fault *packet.ParseError

@@ -6,25 +6,36 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Both ends ask each other, and ours is the lower NBMA address: we dial. The other end has the SA a
-// moment before we do, and what it answers in that moment is lost. So we ask again as soon as we
-// have the SA, not when the request is due again.
+// If two routers have asked each other, the one with the lower NBMA address dials. The other one
+// has the SA a moment earlier, and what it answers in that moment is lost. So the router that
+// dialled asks again as soon as it has the SA, and does not wait for the next repetition.
 func TestRequestIsRepeatedWhenOurSAIsUp(t *testing.T) {
 	n, hub := spokeAlone(t)
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	hub.says(requestFrom("192.0.2.12", "10.255.0.12", "172.16.1.10"))
 	before := len(n.sent)
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2", Initiator: true}})
+	n.handle(PeerSecured{Peer{
+		Interface: "gre1",
+		NBMA:      addr("192.0.2.12"),
+		Identity:  "spoke2",
+		Initiator: true,
+	}})
 	sent := n.sentSince(before)
-	if len(sent) != 2 || sent[0].Type != packet.ResolutionReply || sent[1].Type != packet.ResolutionRequest {
-		t.Fatalf("with the SA up, sent were %v, want the answer and the request again", typesOf(sent))
+	if len(sent) != 2 || sent[0].Type != packet.ResolutionReply ||
+		sent[1].Type != packet.ResolutionRequest {
+		t.Fatalf(
+			"with the SA up, sent were %v, want the answer and the request again", typesOf(sent),
+		)
 	}
 	if sent[1].RequestID != ask.RequestID {
-		t.Errorf("the request came again as another one: id %d, was %d", sent[1].RequestID, ask.RequestID)
+		t.Errorf(
+			"the request came again as another one: id %d, was %d",
+			sent[1].RequestID, ask.RequestID,
+		)
 	}
 }
 
-// The responder's end of the SA is up last at the initiator: it has nothing to repeat.
+// The router that did not dial need not ask again: the other end of its SA is up already.
 func TestResponderDoesNotRepeatItsRequest(t *testing.T) {
 	n, hub := spokeAlone(t)
 	only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
@@ -36,8 +47,8 @@ func TestResponderDoesNotRepeatItsRequest(t *testing.T) {
 	}
 }
 
-// A repeated request may be answered twice. The second answer is no intruder's: it is counted, and
-// nobody is accused.
+// A repeated request may be answered twice. The second answer is counted as such, and its sender
+// gets no Error Indication.
 func TestSecondAnswerIsNoError(t *testing.T) {
 	n, hub := spokeAlone(t)
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
@@ -47,7 +58,8 @@ func TestSecondAnswerIsNoError(t *testing.T) {
 			t.Errorf("an answer made us send %v", typesOf(sent))
 		}
 	}
-	if n.has(NoticeShortcutUp) != 1 || dropped(n, dropAnswered) != 1 || dropped(n, dropUnsolicited) != 0 {
+	if n.has(NoticeShortcutUp) != 1 || dropped(n, dropAnswered) != 1 ||
+		dropped(n, dropUnsolicited) != 0 {
 		t.Errorf("%d shortcuts, dropped: %v", n.has(NoticeShortcutUp), n.engine.Stats().Dropped)
 	}
 }

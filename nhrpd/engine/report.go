@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Status copies the state of all interfaces, in the order of their names, and everything in them in
-// the order of addresses.
+// Status returns a copy of the state of all interfaces. The interfaces are in the order of their
+// names, and everything in them is in the order of addresses.
 func (e *Engine) Status() []InterfaceStatus {
 	var list []InterfaceStatus
 	for _, ifc := range e.interfaces() {
@@ -15,6 +15,7 @@ func (e *Engine) Status() []InterfaceStatus {
 	return list
 }
 
+// status copies the state of the interface.
 func (ifc *iface) status() InterfaceStatus {
 	st := InterfaceStatus{
 		Name:       ifc.cfg.Name,
@@ -45,6 +46,7 @@ func (ifc *iface) status() InterfaceStatus {
 	return st
 }
 
+// status copies the state of the registration with an NHS.
 func (n *nhs) status() NHSStatus {
 	st := NHSStatus{
 		Name:     n.cfg.Name,
@@ -68,6 +70,7 @@ func (n *nhs) status() NHSStatus {
 	return st
 }
 
+// status copies a binding.
 func (b *binding) status() BindingStatus {
 	return BindingStatus{
 		Protocol:     b.protocol,
@@ -86,6 +89,7 @@ func (b *binding) status() BindingStatus {
 	}
 }
 
+// status copies a shortcut, or the question for one.
 func (s *shortcut) status() ShortcutStatus {
 	st := ShortcutStatus{
 		Prefix:   s.prefix,
@@ -105,6 +109,7 @@ func (s *shortcut) status() ShortcutStatus {
 	return st
 }
 
+// status copies the state of a peer. Without an SA, it leaves out what IKE proved.
 func (p *peer) status() PeerStatus {
 	st := PeerStatus{
 		Peer:     p.ike,

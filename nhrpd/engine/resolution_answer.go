@@ -9,37 +9,39 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// answer is one that we gave, or that waits for the SA with the requester. What was given is
-// remembered until it expires, so that it can be taken back when the routes change (RFC 2332
-// §6.2.1).
+// answer is this router's answer to a resolution request: one that was given, or one that waits for
+// the SA with the requester. A given answer is remembered until it expires, so that it can be taken
+// back when the routes change (RFC 2332 §6.2.1).
 type answer struct {
 	unaffected
 
 	answerKey
 	ifc       *iface
-	dest      netip.Addr // asked for last
-	unclear   bool       // who has the SA at nbma may be another router
-	mapped    netip.Addr // NBMA address given from a static map; zero: our own
-	asker     holder     // whose share of the answers it is; zero: restored
-	relayed   bool       // asked along a router whose word counts: the asker is the requester
+	dest      netip.Addr // the destination that was last asked for
+	unclear   bool       // the SA at nbma may be another router's than the requester's
+	mapped    netip.Addr // the NBMA address given from a static map; zero: this router's own
+	asker     holder     // the router whose share of the answers it counts for; zero: restored
+	relayed   bool       // a trusted relay passed the request on: the asker is the requester
 	ref       peerRef
-	admission admission // while it stands: where somebody vouched for the requester
+	admission admission // set if a router vouched for the requester
 	waiting   []waitingRequest
-	dialAt    time.Time // when we start to dial although the other should
-	giveUp    time.Time // when those who wait are refused
-	expires   time.Time // of what was given; zero: nothing yet
+	dialAt    time.Time // when this router dials although the requester should
+	giveUp    time.Time // when the waiting requests are refused
+	expires   time.Time // when the given answer expires; zero: none was given yet
 	restored  bool      // from before a restart, and not yet compared with the routes
 	expiry    timers.Timer
 }
 
-// answerKey names an answer: to whom, for what, and where. What was answered elsewhere in the same
-// name may have gone to somebody else, who is to be told as well when it does not hold any more.
+// answerKey identifies an answer by its requester, its prefix and the requester's NBMA address.
+// Answers to one overlay address at several NBMA addresses may have gone to different routers. Each
+// of those has to hear when the answer does not hold any more.
 type answerKey struct {
 	requester netip.Addr // overlay address
 	prefix    netip.Prefix
 	nbma      netip.Addr // of the requester
 }
 
+// compare orders keys by requester, then by prefix, then by NBMA address.
 func (k answerKey) compare(o answerKey) int {
 	if c := k.requester.Compare(o.requester); c != 0 {
 		return c
@@ -50,24 +52,27 @@ func (k answerKey) compare(o answerKey) int {
 	return k.nbma.Compare(o.nbma)
 }
 
-// waitingRequest is a request that is answered when the SA is up.
+// waitingRequest is a request that is answered when the SA with the requester is up.
 type waitingRequest struct {
 	dest netip.Addr
-	via  netip.Addr // where it came from
-	raw  []byte
+	via  netip.Addr // the NBMA address that the request came from
+	raw  []byte     // the request as received
 }
 
 const (
-	secondDialer  = time.Second      // how long the one who is not to dial first waits
+	secondDialer  = time.Second      // how long the router that is not to dial first waits
 	answerWait    = 8 * time.Second  // how long a request waits for the SA
-	requesterWait = 30 * time.Second // how long we await the SA of a requester that must dial
-	maxWaiting    = 4                // requests that wait for one answer
+	requesterWait = 30 * time.Second // how long this router awaits a requester that must dial
+	maxWaiting    = 4                // how many requests may wait for one answer
 )
 
-// answerFor finds or makes the answer to a request, for a requester at an NBMA address; nil if
-// there are too many, or too many for one router. What somebody passes on is its share too, or
-// made-up names would be no bound; only of what comes from those whose word counts each requester
-// has its own.
+// answerFor returns the answer to a request from a requester at an NBMA address; it makes the
+// answer if there is none. It returns nil if there are too many answers, or too many for one
+// router.
+//
+// A relayed request counts against the relay's share; otherwise a client could exceed its limit by
+// inventing requesters. Requests from a trusted relay are the exception: each requester behind it
+// has a share of its own.
 func (e *Engine) answerFor(m *message, prefix netip.Prefix, nbma netip.Addr) *answer {
 	ifc := m.ifc
 	key := answerKey{requester: m.SourceProtocol, prefix: prefix, nbma: nbma}
@@ -78,7 +83,8 @@ func (e *Engine) answerFor(m *message, prefix netip.Prefix, nbma netip.Addr) *an
 		if relayed {
 			asker = ifc.holderAt(nbma)
 		}
-		if len(ifc.answers) >= ifc.cfg.Limits.Answers || ifc.askers[asker] >= ifc.cfg.Limits.answersOfOne() {
+		if len(ifc.answers) >= ifc.cfg.Limits.Answers ||
+			ifc.askers[asker] >= ifc.cfg.Limits.answersOfOne() {
 			return nil
 		}
 		a = e.newAnswer(ifc, key)
@@ -89,9 +95,10 @@ func (e *Engine) answerFor(m *message, prefix netip.Prefix, nbma netip.Addr) *an
 	return a
 }
 
-// chargeRequester counts a relayed answer for the identity that the SA with the requester proves.
-// Up to then it counts for the requester's NBMA address, of which one identity may have many. It
-// reports whether that router's share has room for it.
+// chargeRequester counts a relayed answer against the share of the identity that the SA with the
+// requester proves. Until then the answer counts against the share of the requester's NBMA address,
+// and one identity may have many such addresses. chargeRequester reports whether the identity's
+// share has room for the answer.
 func (e *Engine) chargeRequester(a *answer) bool {
 	ifc := a.ifc
 	asker := ifc.holderAt(a.nbma)
@@ -106,9 +113,10 @@ func (e *Engine) chargeRequester(a *answer) bool {
 	return true
 }
 
-// answersOfOne is how many of the answers may be one router's.
+// answersOfOne returns how many of the answers may count for one router.
 func (l Limits) answersOfOne() int { return (l.Answers + 3) / 4 }
 
+// newAnswer makes an answer with that key.
 func (e *Engine) newAnswer(ifc *iface, key answerKey) *answer {
 	a := &answer{answerKey: key, ifc: ifc}
 	a.ref.owner = a
@@ -117,7 +125,7 @@ func (e *Engine) newAnswer(ifc *iface, key answerKey) *answer {
 	return a
 }
 
-// give answers the request that is being handled.
+// give answers the request that is being handled, and remembers the answer for the holding time.
 func (e *Engine) give(a *answer, m *message, to netip.Addr) {
 	dest := m.DestProtocol
 	a.waiting = slices.DeleteFunc(a.waiting, func(w waitingRequest) bool { return w.dest == dest })
@@ -131,11 +139,14 @@ func (e *Engine) give(a *answer, m *message, to netip.Addr) {
 	e.sendAnswer(m, a.prefix, to)
 }
 
-// keepWaiting holds the request until the SA is up, and sees to it that somebody dials: we at once,
-// unless the requester does so for a request of ours, which both ends must see alike. Then the
-// lower NBMA address goes first.
+// keepWaiting holds the request until the SA is up, and makes sure that one of the two routers
+// dials. This router dials at once, with one exception: if each of the two has asked the other,
+// both would dial. So that they agree, the router with the lower NBMA address dials first. A router
+// behind NAT dials in any case, since others cannot reach it.
 func (e *Engine) keepWaiting(a *answer, m *message) {
-	i := slices.IndexFunc(a.waiting, func(w waitingRequest) bool { return w.dest == m.DestProtocol })
+	i := slices.IndexFunc(a.waiting, func(w waitingRequest) bool {
+		return w.dest == m.DestProtocol
+	})
 	switch {
 	case i >= 0:
 		a.waiting[i].via, a.waiting[i].raw = m.from, append(a.waiting[i].raw[:0], m.raw...)
@@ -146,7 +157,11 @@ func (e *Engine) keepWaiting(a *answer, m *message) {
 		return
 	}
 	first := len(a.waiting) == 0
-	a.waiting = append(a.waiting, waitingRequest{dest: m.DestProtocol, via: m.from, raw: slices.Clone(m.raw)})
+	a.waiting = append(a.waiting, waitingRequest{
+		dest: m.DestProtocol,
+		via:  m.from,
+		raw:  slices.Clone(m.raw),
+	})
 	if !first {
 		return
 	}
@@ -160,9 +175,11 @@ func (e *Engine) keepWaiting(a *answer, m *message) {
 	e.refer(&a.ref, e.peerAt(ifc, a.nbma), reasonAnswer, dial)
 }
 
-// asking reports whether a request of ours is under way that traffic from inside prefix led to:
-// traffic flows both ways. Where we asked for the router itself (phase 2), our traffic has no other
-// address than ours.
+// asking reports whether this router has asked for a shortcut because of traffic from inside
+// prefix. The requester's question is then likely to be about the other direction of that traffic.
+//
+// In phase 2 this router asks for other routers themselves, and the source of that traffic is
+// always its own overlay address. So such a question counts only if it is for the requester.
 func (ifc *iface) asking(prefix netip.Prefix, requester netip.Addr) bool {
 	for _, s := range ifc.shortcuts {
 		elsewhere := ifc.inOverlay(s.dest) && s.dest != requester
@@ -173,7 +190,7 @@ func (ifc *iface) asking(prefix netip.Prefix, requester netip.Addr) bool {
 	return false
 }
 
-// answerDue takes the next step of an answer that waited.
+// answerDue takes the next step of an answer when its timer ends.
 func (e *Engine) answerDue(a *answer) {
 	switch {
 	case len(a.waiting) > 0 && e.now.Before(a.giveUp):
@@ -182,7 +199,7 @@ func (e *Engine) answerDue(a *answer) {
 	case len(a.waiting) > 0:
 		e.giveUpAnswer(a)
 	case e.now.Before(a.expires):
-		// The requester did not come: without it there is nothing to secure, but the answer is out.
+		// The requester did not dial, so there is no SA to keep. The answer was given and stays.
 		e.release(&a.ref)
 		e.timers.Set(&a.expiry, a.expires)
 	default:
@@ -190,13 +207,18 @@ func (e *Engine) answerDue(a *answer) {
 	}
 }
 
-// giveUpAnswer tells those who waited that there is no tunnel to be had (RFC 2332 §5.3.1 has code 5
-// for that).
+// giveUpAnswer refuses the requests that waited for an SA, since none could be made (RFC 2332
+// §5.3.1 has code 5 for that).
 func (e *Engine) giveUpAnswer(a *answer) {
 	waiting := a.waiting
 	a.waiting = nil
-	e.notice(a.ifc, Notice{Kind: NoticeRejected, Prefix: a.prefix, NextHop: a.requester, NBMA: a.nbma,
-		Reason: "resolution refused: no SA with the requester could be had"})
+	e.notice(a.ifc, Notice{
+		Kind:    NoticeRejected,
+		Prefix:  a.prefix,
+		NextHop: a.requester,
+		NBMA:    a.nbma,
+		Reason:  "resolution refused: no SA with the requester could be had",
+	})
 	for _, w := range waiting {
 		e.withRequest(a.ifc, w, func(m *message) { e.refuse(m, packet.CodeInsufficientResources) })
 	}
@@ -208,8 +230,8 @@ func (e *Engine) giveUpAnswer(a *answer) {
 	e.dropAnswer(a)
 }
 
-// refuseShare takes back an answer for which the requester's identity has no share left, and
-// refuses the requests that wait for it.
+// refuseShare takes back an answer that exceeds the share of the requester's identity, and refuses
+// the requests that wait for it.
 func (e *Engine) refuseShare(a *answer) {
 	waiting := a.waiting
 	a.waiting = nil
@@ -220,7 +242,7 @@ func (e *Engine) refuseShare(a *answer) {
 	}
 }
 
-// withRequest reads a request again that waited.
+// withRequest parses a request that waited, and calls f with it.
 func (e *Engine) withRequest(ifc *iface, w waitingRequest, f func(*message)) {
 	m := message{Packet: &e.in, ifc: ifc, from: w.via, raw: w.raw}
 	e.cies = e.cies[:0]
@@ -229,7 +251,7 @@ func (e *Engine) withRequest(ifc *iface, w waitingRequest, f func(*message)) {
 	}
 }
 
-// peerSecured answers those who waited for it, as the routes are now.
+// peerSecured answers the requests that waited for the SA, by the routes as they are now.
 func (a *answer) peerSecured(e *Engine) {
 	if o := a.ifc.objectToPath(a.nbma, a.requester); o.Raised() {
 		p := a.ref.peer
@@ -258,42 +280,46 @@ func (a *answer) peerSecured(e *Engine) {
 	}
 }
 
-// repeatRequests asks again, at once, what traffic from inside prefix made us ask. When both ends
-// ask each other and we initiated the SA, the other end had it first and answered through it: an
-// answer that came before our kernel had the SA was lost.
+// repeatRequests sends again, at once, the requests that this router made because of traffic from
+// inside prefix. It is called when each of the two routers has asked the other and this router
+// initiated the SA. The other router then had the SA first and answered through it. If the answer
+// arrived before this router's kernel had the SA, it was lost.
 func (e *Engine) repeatRequests(ifc *iface, prefix netip.Prefix) {
-	waits := func(s *shortcut) bool { return s.asking && s.state == ShortcutResolving && prefix.Contains(s.source) }
+	waits := func(s *shortcut) bool {
+		return s.asking && s.state == ShortcutResolving && prefix.Contains(s.source)
+	}
 	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, waits) {
 		e.sendRequest(s)
 	}
 }
 
-// peerLost ends the reference: the requester's shortcut has ended as well, unless only strongSwan
-// here was restarted.
+// peerLost ends the reference to the requester, whose shortcut has ended as well. The reference
+// stays while requests wait for the SA, and while only the strongSwan here was restarted.
 func (a *answer) peerLost(e *Engine, _ string) {
 	if len(a.waiting) == 0 && !a.ref.peer.unlisted {
 		e.release(&a.ref)
 	}
 }
 
+// peerLostForGood ends the reference to the requester, unless requests wait for the SA.
 func (a *answer) peerLostForGood(e *Engine) {
 	a.peerLost(e, "")
 }
 
-// rulesChanged takes the answer back if there is to be no direct path to the requester any more.
+// rulesChanged takes the answer back if the rules no longer allow a direct path to the requester.
 func (a *answer) rulesChanged(e *Engine, p *peer) {
 	if a.ifc.objectToPath(p.nbma, a.requester).Raised() {
 		e.takeBack(a)
 	}
 }
 
-// peerMoved follows the requester.
+// peerMoved follows the requester to its new address.
 func (a *answer) peerMoved(e *Engine, to *peer, _ netip.Addr) {
 	e.moveAnswer(a, to.nbma)
 	e.refer(&a.ref, to, a.ref.kind, a.ref.dial)
 }
 
-// peerBack gives the answer to the requester, which has another name now.
+// peerBack gives the answer to the requester, which is back under another name.
 func (a *answer) peerBack(e *Engine, old, p *peer) {
 	if retired(old.nbma) && old.ike.Identity == p.ike.Identity {
 		e.moveAnswer(a, p.nbma)
@@ -301,6 +327,7 @@ func (a *answer) peerBack(e *Engine, old, p *peer) {
 	}
 }
 
+// router returns the requester's overlay address, if it is certain that the SA is the requester's.
 func (a *answer) router() netip.Addr {
 	if a.unclear {
 		return netip.Addr{}
@@ -311,6 +338,7 @@ func (a *answer) router() netip.Addr {
 // inUse reports whether requests wait for the SA.
 func (a *answer) inUse() bool { return len(a.waiting) > 0 }
 
+// dropAnswer forgets an answer without taking it back from the requester.
 func (e *Engine) dropAnswer(a *answer) {
 	delete(a.ifc.answers, a.answerKey)
 	if a.asker != (holder{}) {
@@ -321,7 +349,8 @@ func (e *Engine) dropAnswer(a *answer) {
 	e.release(&a.ref)
 }
 
-// stillRight reports whether we would answer the same now, or for more.
+// stillRight reports whether this router would give the same answer now, or one for a larger
+// prefix.
 func (e *Engine) stillRight(a *answer) bool {
 	if a.mapped.IsValid() {
 		b := a.ifc.bindings[a.dest]
@@ -331,7 +360,8 @@ func (e *Engine) stillRight(a *answer) bool {
 	return ours && prefix.Bits() <= a.prefix.Bits()
 }
 
-// reviewAnswers takes back what the routes do not support any more.
+// reviewAnswers takes back those of the touched answers that the routes do not support any more. A
+// restored answer waits until the mirror has any routes.
 func (e *Engine) reviewAnswers(ifc *iface, touched func(netip.Prefix) bool) {
 	unread := e.table(ifc).Empty()
 	reviewed := func(a *answer) bool { return touched(a.prefix) && !(a.restored && unread) }
@@ -344,15 +374,17 @@ func (e *Engine) reviewAnswers(ifc *iface, touched func(netip.Prefix) bool) {
 	}
 }
 
-// takeBack tells the requester that an answer does not hold any more, and answers those who wait
-// for it as things are now.
+// takeBack drops an answer and tells the requester that it does not hold any more. The requests
+// that wait for the answer are handled again, by the present state.
 func (e *Engine) takeBack(a *answer) {
 	ifc := a.ifc
 	given := e.now.Before(a.expires)
 	waiting := a.waiting
 	a.waiting = nil
 	if given {
-		e.dismissAt(&a.admission, a.expires) // its data still finds its way from here, and the purge may be lost
+		// The purge may be lost. The requester then sends data here until the answer expires, and
+		// this router still forwards it.
+		e.dismissAt(&a.admission, a.expires)
 	}
 	e.dropAnswer(a)
 	if given {

@@ -6,17 +6,18 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// flow is what a traffic indication is about.
+// flow identifies what a traffic indication is about: packets from a source to a destination, sent
+// into the tunnel by one router.
 type flow struct {
-	to           netip.Addr // NBMA address of the router that sends it
+	to           netip.Addr // NBMA address of the router that sends the packets
 	source, dest netip.Addr
 }
 
-// maxQuoted bounds what an indication quotes.
+// maxQuoted bounds how many bytes of the packet a traffic indication quotes.
 const maxQuoted = 576
 
-// redirected tells a router whose packet came out of the tunnel and goes back into it that there
-// may be a shorter way.
+// redirected handles the event that a packet came out of the tunnel and goes back into it. A
+// traffic indication tells the router that sent the packet that there may be a shorter way.
 func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 	switch {
 	case ifc.left || !ifc.local.IsValid():
@@ -45,7 +46,7 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 	}
 	switch {
 	case way.nbma != from && ifc.real(way.nbma) == ifc.real(from):
-		e.drop(dropSameAddress) // they cannot reach each other from outside their NAT
+		e.drop(dropSameAddress) // two routers behind one NAT cannot reach each other from outside
 		return
 	case ifc.objectToDirect(way.nbma).Raised():
 		e.drop(dropProhibited)
@@ -71,8 +72,8 @@ func (e *Engine) redirected(ifc *iface, from netip.Addr, quoted []byte) {
 	})
 }
 
-// indication takes a traffic indication: where we are the first router of the packet it quotes, we
-// ask for a shorter way.
+// indication handles a traffic indication. If the quoted packet entered the DMVPN at this router,
+// this router asks for a shorter way.
 func (e *Engine) indication(m *message) {
 	ifc := m.ifc
 	if !ifc.cfg.Shortcut {
@@ -106,7 +107,7 @@ func (e *Engine) indication(m *message) {
 	}
 }
 
-// firstHopOf reports whether packets from source enter the DMVPN here.
+// firstHopOf reports whether packets from source enter the DMVPN at this router.
 func (e *Engine) firstHopOf(ifc *iface, source netip.Addr) bool {
 	if source == ifc.overlay() || e.table(ifc).IsLocal(source) {
 		return true
@@ -115,9 +116,15 @@ func (e *Engine) firstHopOf(ifc *iface, source netip.Addr) bool {
 	return fault == pathElsewhere
 }
 
+// resolve asks for a shortcut to the destination of a packet, which now takes the path way.
 func (e *Engine) resolve(ifc *iface, inner packet.Inner, way path) {
 	s := e.newShortcut(ifc, inner.Dest, hostPrefix(inner.Dest))
 	s.source, s.led, s.missed, s.indicated = inner.Source, way.route, way.missed, e.now
-	e.notice(ifc, Notice{Kind: NoticeResolving, Prefix: s.prefix, NextHop: way.nextHop, NBMA: way.nbma})
+	e.notice(ifc, Notice{
+		Kind:    NoticeResolving,
+		Prefix:  s.prefix,
+		NextHop: way.nextHop,
+		NBMA:    way.nbma,
+	})
 	e.askFor(s)
 }

@@ -9,7 +9,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// The hub's indication quotes the packet and goes to the router that sent it.
+// A traffic indication quotes the packet and goes to the router that sent it.
 func TestTrafficIndication(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
 	hub.from("192.0.2.11", "spoke1")
@@ -17,14 +17,18 @@ func TestTrafficIndication(t *testing.T) {
 	spoke2.Extensions = append(spoke2.Extensions, packet.PasswordExtension("secret"))
 	hub.from("192.0.2.12", "spoke2").says(spoke2)
 	before := len(hub.sent)
-	hub.handle(Redirected{Interface: "gre1", From: addr("192.0.2.11"), Packet: ipv4(addr(host1), addr(host2))})
+	hub.handle(Redirected{
+		Interface: "gre1",
+		From:      addr("192.0.2.11"),
+		Packet:    ipv4(addr(host1), addr(host2)),
+	})
 	got := only(t, hub.sentSince(before))
 	want := indicationOf(host1, host2)
 	want.Extensions = []packet.Extension{packet.PasswordExtension("secret")}
 	samePacket(t, got, want)
 }
 
-// What makes a hub keep silent.
+// The cases in which a hub sends no traffic indication.
 func TestIndicationsNotSent(t *testing.T) {
 	tests := []struct {
 		rule     string
@@ -50,7 +54,8 @@ func TestIndicationsNotSent(t *testing.T) {
 	}
 }
 
-// One a second for a flow, a share for a peer, a limit for all.
+// A hub sends at most one indication a second for a flow, gives each peer a share, and keeps to a
+// limit for all.
 func TestIndicationLimits(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) {
 		c.Limits.Indications = 40
@@ -65,7 +70,11 @@ func TestIndicationLimits(t *testing.T) {
 		before := len(hub.sent)
 		for i := range flows {
 			dest := netip.AddrFrom4([4]byte{172, 16, byte(100 + peer), byte(i)})
-			hub.handle(Redirected{Interface: "gre1", From: addr(fmt.Sprintf("192.0.2.%d", 100+peer)), Packet: ipv4(addr(host1), dest)})
+			hub.handle(Redirected{
+				Interface: "gre1",
+				From:      addr(fmt.Sprintf("192.0.2.%d", 100+peer)),
+				Packet:    ipv4(addr(host1), dest),
+			})
 		}
 		return len(hub.sent) - before
 	}
@@ -73,16 +82,22 @@ func TestIndicationLimits(t *testing.T) {
 		flood(0, 1)
 	}
 	if len(hub.sent) != 1 || dropped(hub, dropIndicated) != 4 {
-		t.Errorf("%d indications for one flow, %d counted as told already", len(hub.sent), dropped(hub, dropIndicated))
+		t.Errorf(
+			"%d indications for one flow, %d counted as told already",
+			len(hub.sent), dropped(hub, dropIndicated),
+		)
 	}
 	if got := flood(1, 200); got != 11 || dropped(hub, dropIndicationLimit) != 189 {
-		t.Errorf("%d indications for one peer, want its share of 11; %d counted as beyond it", got, dropped(hub, dropIndicationLimit))
+		t.Errorf(
+			"%d indications for one peer, want its share of 11; %d counted as beyond it",
+			got, dropped(hub, dropIndicationLimit),
+		)
 	}
 	for peer := range 8 {
 		flood(peer, 200)
 	}
-	// A quarter of the limit is kept for the first of each peer in a second: 30 go to who wants
-	// many, then the last five peers get one each.
+	// A quarter of the limit is reserved for each peer's first indication in a second: 30 go to the
+	// peers that want many, then the last five peers get one each.
 	if len(hub.sent) != 35 {
 		t.Errorf("%d indications at once, want 35 of a limit of 40", len(hub.sent))
 	}
@@ -90,7 +105,7 @@ func TestIndicationLimits(t *testing.T) {
 
 func defaultRoute(n *node) { n.addRoutes(viaTunnel("0.0.0.0/0", "10.255.0.1")) }
 
-// Which indications a spoke follows.
+// The indications that a spoke follows, and those that it drops.
 func TestIndicationsFollowed(t *testing.T) {
 	tests := []struct {
 		rule    string
@@ -105,22 +120,53 @@ func TestIndicationsFollowed(t *testing.T) {
 		{rule: "from ourselves", source: "10.255.0.11", dest: host2, follows: true},
 		{rule: "from our LAN's router", source: "172.16.1.1", dest: host2, follows: true},
 		{rule: "to another router", source: host1, dest: "10.255.0.12", follows: true},
-		{rule: "from somewhere behind the tunnel", source: "172.16.9.9", dest: host2, reason: dropNotFirstHop},
+		{
+			rule:   "from somewhere behind the tunnel",
+			source: "172.16.9.9",
+			dest:   host2,
+			reason: dropNotFirstHop,
+		},
 		{rule: "from nowhere", source: "203.0.113.1", dest: host2, reason: dropNotFirstHop},
 		{rule: "to our own LAN", source: host1, dest: "172.16.1.77", reason: dropNotTunnel},
 		{rule: "to ourselves", source: host1, dest: "10.255.0.11", reason: dropNotTunnel},
 		{rule: "to nowhere", source: host1, dest: "203.0.113.1", reason: dropNotTunnel},
 		{rule: "to many", source: host1, dest: "224.0.0.5", reason: dropNotTunnel},
-		{rule: "to everybody", source: host1, dest: "255.255.255.255", setup: defaultRoute, reason: dropNotTunnel},
-		{rule: "to a link-local address", source: host1, dest: "169.254.1.1", setup: defaultRoute, reason: dropNotTunnel},
-		{rule: "to a loopback address", source: host1, dest: "127.0.0.1", setup: defaultRoute, reason: dropNotTunnel},
-		{rule: "from a router that we do not send through", source: host1, dest: host2, from: "192.0.2.12", reason: dropNotVia},
+		{
+			rule:   "to everybody",
+			source: host1,
+			dest:   "255.255.255.255",
+			setup:  defaultRoute,
+			reason: dropNotTunnel,
+		},
+		{
+			rule:   "to a link-local address",
+			source: host1,
+			dest:   "169.254.1.1",
+			setup:  defaultRoute,
+			reason: dropNotTunnel,
+		},
+		{
+			rule:   "to a loopback address",
+			source: host1,
+			dest:   "127.0.0.1",
+			setup:  defaultRoute,
+			reason: dropNotTunnel,
+		},
+		{
+			rule:   "from a router that we do not send through",
+			source: host1,
+			dest:   host2,
+			from:   "192.0.2.12",
+			reason: dropNotVia,
+		},
 		{rule: "what is being asked already", source: host1, dest: host2, setup: func(n *node) {
 			sender{n.w.t, n, "192.0.2.1"}.says(indicationOf(host1, host2))
 		}, reason: dropKnown},
 		{rule: "more than fit", source: host1, dest: host2, setup: func(n *node) {
 			for i := range 100 {
-				sender{n.w.t, n, "192.0.2.1"}.says(indicationOf(host1, fmt.Sprintf("172.16.200.%d", i)))
+				sender{n.w.t, n, "192.0.2.1"}.says(indicationOf(
+					host1, fmt.Sprintf("172.16.200.%d", i),
+				))
 			}
 		}, reason: dropTableFull},
 	}
@@ -135,8 +181,12 @@ func TestIndicationsFollowed(t *testing.T) {
 				s = n.from(tt.from, "spoke2")
 			}
 			got := s.says(indicationOf(tt.source, tt.dest))
-			if follows := len(got) == 1 && got[0].Type == packet.ResolutionRequest; follows != tt.follows {
-				t.Fatalf("follows %v, want %v; dropped %v", follows, tt.follows, n.engine.Stats().Dropped)
+			if follows := len(got) == 1 &&
+				got[0].Type == packet.ResolutionRequest; follows != tt.follows {
+				t.Fatalf(
+					"follows %v, want %v; dropped %v",
+					follows, tt.follows, n.engine.Stats().Dropped,
+				)
 			}
 			if !tt.follows && dropped(n, tt.reason) != 1 {
 				t.Errorf("dropped %v, want %s", n.engine.Stats().Dropped, tt.reason)
@@ -145,7 +195,7 @@ func TestIndicationsFollowed(t *testing.T) {
 	}
 }
 
-// The resolution request as DMVPN routers send it, without and with our public address.
+// The resolution request is as other DMVPN routers send it, without and with a public address.
 func TestResolutionRequest(t *testing.T) {
 	n, hub := spokeAlone(t)
 	got := only(t, hub.says(indicationOf(host1, host2)))
@@ -161,11 +211,13 @@ func TestResolutionRequest(t *testing.T) {
 	samePacket(t, got, want)
 }
 
-// Shortcuts off: no indication is followed, and what is there ends.
+// When shortcuts are switched off, the spoke follows no indication, and its shortcuts end.
 func TestShortcutsOff(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.from("192.0.2.12", "spoke2")
-	hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+	hub.says(answerTo(
+		only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
+	))
 	cfg := n.cfg
 	cfg.Shortcut = false
 	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &n.out)
@@ -173,17 +225,21 @@ func TestShortcutsOff(t *testing.T) {
 	if len(n.shortcuts) != 0 || !n.registered() {
 		t.Errorf("%+v", n.status())
 	}
-	if got := hub.says(indicationOf(host1, host2)); len(got) != 0 || dropped(n, dropShortcutOff) != 1 {
+	if got := hub.says(indicationOf(host1, host2)); len(got) != 0 ||
+		dropped(n, dropShortcutOff) != 1 {
 		t.Errorf("%v", typesOf(got))
 	}
 }
 
-// A shortcut in use asks again at two thirds of its holding time; a refusal ends it.
+// The spoke asks again for a shortcut in use at two thirds of the holding time. A refusal ends the
+// shortcut.
 func TestRefresh(t *testing.T) {
 	for _, refused := range []bool{false, true} {
 		n, hub := spokeAlone(t)
 		n.from("192.0.2.12", "spoke2")
-		hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+		hub.says(answerTo(
+			only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
+		))
 		n.uses[addr("192.0.2.12")] = &PeerUse{NBMA: addr("192.0.2.12")}
 		expires := n.status().Shortcuts[0].Expires
 		var request packet.Packet
@@ -214,11 +270,13 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// A refresh that nobody answers leaves the shortcut its holding time.
+// A refresh without an answer leaves the shortcut its holding time.
 func TestUnansweredRefresh(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.from("192.0.2.12", "spoke2")
-	hub.says(answerTo(only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12"))
+	hub.says(answerTo(
+		only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
+	))
 	use := &PeerUse{NBMA: addr("192.0.2.12")}
 	n.uses[use.NBMA] = use
 	for range 599 {

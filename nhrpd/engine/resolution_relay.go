@@ -8,36 +8,50 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// relay leads to a router by way of an NHS while it cannot be had directly: routes lead to its
-// overlay address (phase 2), and without a neighbour for that, their traffic would go nowhere.
-// Every other wish for a neighbour of the address comes before it.
+// relay leads traffic to a router by way of an NHS while the direct way cannot be had. It is needed
+// in phase 2: there, routes lead to the router's overlay address, and traffic goes nowhere without
+// a neighbour for that address. Every other source of a neighbour for the address comes before the
+// relay.
 //
-// It begins to wait when the kernel misses the neighbour, leads through the NHS when that takes too
-// long or fails, and is then remembered for a while, so that the next packets need not wait.
+// A relay goes through three states:
+//
+//	waiting ──too long, or the direct way failed──> in use ──relayTime──> remembered
+//	   │                                              ^                      │
+//	   └─ the router has a neighbour: dropped         └────packets missed────┤
+//	                                                  relayMemory: dropped ──┘
+//
+// It waits from when the kernel misses the neighbour. It is remembered so that later packets are
+// led by the NHS at once.
 type relay struct {
 	ifc      *iface
 	protocol netip.Addr
 	neighbor neighborClaim
-	needed   bool // was in use once
+	needed   bool // the relay was in use at least once
 	step     timers.Timer
 }
 
 const (
-	relayAfter  = 2 * time.Second  // how long the kernel holds packets for the direct way: it would for five seconds
-	relayTime   = time.Minute      // then the direct way is looked for again, if there is traffic
-	relayMemory = 10 * time.Minute // how long it is known that the router could not be had
+	// relayAfter is how long the kernel holds packets for the direct way. It would hold them for
+	// five seconds.
+	relayAfter = 2 * time.Second
+	// relayTime is how long a relay is in use. If there is traffic after it, the engine looks for
+	// the direct way again.
+	relayTime = time.Minute
+	// relayMemory is how long the engine remembers that the direct way could not be had.
+	relayMemory = 10 * time.Minute
 )
 
-// relaysPerShortcut bounds relays by the limit for shortcuts: each question may have one, and as
-// many again lead to what there was no room to ask for.
+// relaysPerShortcut times the limit for shortcuts bounds the relays. Each question may have one
+// relay, and as many again may lead to routers that there was no room to ask for.
 const relaysPerShortcut = 2
 
-// missLimit is how many neighbours may be asked for in a second: somebody behind us may try all
-// addresses of the overlay.
+// missLimit is how many missed neighbours the engine asks for in a second. It is needed because a
+// host behind this router may try all addresses of the overlay.
 const missLimit = 20
 
-// missed takes note that the kernel holds packets for an overlay address without a neighbour, and
-// asks for it as for any other destination. Once is enough: the kernel repeats it.
+// missed handles the event that the kernel holds packets for an overlay address without a
+// neighbour. The engine asks for the address as for any other destination. The event need not be
+// remembered, since the kernel repeats it.
 func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 	switch {
 	case ifc.left || !ifc.local.IsValid():
@@ -59,8 +73,8 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 	}
 	way, fault := e.pathTo(ifc, protocol)
 	if (fault == pathNoRoute || fault == pathElsewhere) && !ifc.overlayRange().IsValid() {
-		// A route has the address as its next hop on this link (onlink), and nothing else leads
-		// there.
+		// The overlay's range is not known, and no route leads to the address. So it is the next
+		// hop of a route with the flag onlink.
 		way, fault = ifc.pathBy(Route{Prefix: hostPrefix(protocol), Device: ifc.cfg.Name}, protocol)
 		way.missed = true
 	}
@@ -75,7 +89,7 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 	case !ifc.limits.misses.Allow(e.now, struct{}{}):
 		e.drop(dropMissLimit)
 	case len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts:
-		// There is no room to look for the direct way. The NHS knows one.
+		// There is no room to ask for the direct way, so the NHS forwards the traffic.
 		e.drop(dropTableFull)
 		if r == nil {
 			r = e.newRelay(ifc, protocol)
@@ -91,7 +105,8 @@ func (e *Engine) missed(ifc *iface, protocol netip.Addr) {
 	}
 }
 
-// isNHSProtocol reports whether an overlay address is that of an NHS: it is found by registering.
+// isNHSProtocol reports whether an overlay address is that of an NHS. This router finds NHSs by
+// registering with them, and never asks for them.
 func (ifc *iface) isNHSProtocol(protocol netip.Addr) bool {
 	for _, n := range ifc.nhs {
 		if n.protocol == protocol {
@@ -101,9 +116,11 @@ func (ifc *iface) isNHSProtocol(protocol netip.Addr) bool {
 	return false
 }
 
-// relayUnasked leads to a router that is not to be asked for now: it is being asked for, for
-// another reason than a miss or without room for a relay; or there was no usable answer a moment
-// ago, and then the direct way is not worth waiting for.
+// relayUnasked makes a relay to a router that the engine does not ask for now. There are two cases.
+// Either a question for the router is out, because of something else than a miss or at a time when
+// there was no room for a relay: then the relay waits for the answer. Or the router had no usable
+// answer a moment ago: then the relay is used at once, unless the NHS said that nobody has the
+// address.
 func (e *Engine) relayUnasked(ifc *iface, protocol netip.Addr) {
 	asking := ifc.covering(protocol) != nil
 	if !asking && ifc.unresolved[protocol].nobody {
@@ -114,11 +131,12 @@ func (e *Engine) relayUnasked(ifc *iface, protocol netip.Addr) {
 	}
 }
 
-// newRelay begins to wait for the direct way; nil: there are too many relays.
+// newRelay makes a relay that waits for the direct way. It returns nil if there are too many
+// relays.
 func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) *relay {
 	if len(ifc.relays) >= relaysPerShortcut*ifc.cfg.Limits.Shortcuts {
 		if !ifc.limits.misses.Allow(e.now, struct{}{}) {
-			e.drop(dropMissLimit) // to look for room goes through all relays
+			e.drop(dropMissLimit) // forgetRelay walks through all relays, so its calls are limited
 			return nil
 		}
 		if !e.forgetRelay(ifc) {
@@ -132,12 +150,13 @@ func (e *Engine) newRelay(ifc *iface, protocol netip.Addr) *relay {
 	return r
 }
 
-// forgetRelay makes room by the relay that is only remembered, and would be for the shortest time;
-// false: all are in use.
+// forgetRelay makes room for a new relay: it drops the remembered relay that would be dropped first
+// anyway. It returns false if no relay is only remembered.
 func (e *Engine) forgetRelay(ifc *iface) bool {
 	var first *relay
 	for _, r := range ifc.relays {
-		if r.needed && !r.neighbor.protocol.IsValid() && (first == nil || r.step.Before(&first.step)) {
+		if r.needed && !r.neighbor.protocol.IsValid() &&
+			(first == nil || r.step.Before(&first.step)) {
 			first = r
 		}
 	}
@@ -148,7 +167,8 @@ func (e *Engine) forgetRelay(ifc *iface) bool {
 	return true
 }
 
-// relayDue takes the next step: from waiting to use, from use to memory, and out of that.
+// relayDue takes the next step of a relay when its timer ends: from waiting to in use, from in use
+// to remembered, or out of memory.
 func (e *Engine) relayDue(r *relay) {
 	switch {
 	case r.neighbor.protocol.IsValid():
@@ -161,16 +181,21 @@ func (e *Engine) relayDue(r *relay) {
 	}
 }
 
-// useRelay leads the traffic through the first NHS that has us registered; without one there is no
-// way at all.
+// useRelay leads the traffic by the first NHS that has registered this router. If there is none,
+// there is no way at all, and the relay ends.
 func (e *Engine) useRelay(r *relay) {
 	for _, n := range r.ifc.nhs {
 		if !n.usable() {
 			continue
 		}
 		if r.neighbor.nbma != n.nbma {
-			e.notice(r.ifc, Notice{Kind: NoticeRelayed, Prefix: hostPrefix(r.protocol), NextHop: n.protocol, NBMA: n.nbma,
-				Reason: "the router cannot be reached directly for now"})
+			e.notice(r.ifc, Notice{
+				Kind:    NoticeRelayed,
+				Prefix:  hostPrefix(r.protocol),
+				NextHop: n.protocol,
+				NBMA:    n.nbma,
+				Reason:  "the router cannot be reached directly for now",
+			})
 		}
 		r.needed = true
 		e.wantNeighbor(&r.neighbor, r.ifc, rankRelay, r.protocol, n.nbma)
@@ -180,6 +205,7 @@ func (e *Engine) useRelay(r *relay) {
 	e.dropRelay(r)
 }
 
+// dropRelay ends and forgets a relay.
 func (e *Engine) dropRelay(r *relay) {
 	e.timers.Stop(&r.step)
 	e.dropNeighbor(&r.neighbor)
@@ -188,24 +214,29 @@ func (e *Engine) dropRelay(r *relay) {
 	}
 }
 
-// relayUnresolved leads to a destination that could not be resolved, if the kernel waits for it.
+// relayUnresolved uses the relay to a destination that could not be resolved, if there is one: the
+// kernel holds packets for it.
 func (e *Engine) relayUnresolved(ifc *iface, dest netip.Addr) {
 	if r := ifc.relays[dest]; r != nil && ifc.neighbors[dest] == nil {
 		e.useRelay(r)
 	}
 }
 
-// moveRelaysFrom leads what goes through an NHS that is lost through the next one; it must not be
-// usable any more.
+// moveRelaysFrom leads the traffic of the relays by a lost NHS by the next NHS. The caller has made
+// sure that the lost NHS is no longer usable.
 func (e *Engine) moveRelaysFrom(ifc *iface, nbma netip.Addr) {
-	for _, r := range inOrderIf(ifc.relays, byAddr, func(r *relay) bool { return r.neighbor.protocol.IsValid() && r.neighbor.nbma == nbma }) {
+	for _, r := range inOrderIf(ifc.relays, byAddr, func(r *relay) bool {
+		return r.neighbor.protocol.IsValid() && r.neighbor.nbma == nbma
+	}) {
 		e.useRelay(r)
 	}
 }
 
-// dropRelaysBy ends the relays by way of an NBMA address; with the zero address all of them.
+// dropRelaysBy ends the relays by way of an NBMA address; the zero address stands for all relays.
 func (e *Engine) dropRelaysBy(ifc *iface, nbma netip.Addr) {
-	for _, r := range inOrderIf(ifc.relays, byAddr, func(r *relay) bool { return !nbma.IsValid() || r.neighbor.nbma == nbma }) {
+	for _, r := range inOrderIf(ifc.relays, byAddr, func(r *relay) bool {
+		return !nbma.IsValid() || r.neighbor.nbma == nbma
+	}) {
 		e.dropRelay(r)
 	}
 }

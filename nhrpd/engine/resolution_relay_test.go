@@ -10,8 +10,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// phase2 is a mesh whose spokes have routes to each other's overlay addresses, as a routing
-// protocol leaves them in phase 2.
+// phase2 returns a mesh whose spokes have routes to each other's overlay addresses, as a routing
+// protocol makes them in phase 2.
 func phase2(t testing.TB, change ...func(*InterfaceConfig)) mesh {
 	t.Helper()
 	m := newMesh(t, change...)
@@ -22,7 +22,7 @@ func phase2(t testing.TB, change ...func(*InterfaceConfig)) mesh {
 
 func (n *node) at(protocol string) netip.Addr { return n.neighbors[addr(protocol)] }
 
-// asked counts the resolution requests that a node sent.
+// asked returns how many resolution requests a node has sent.
 func (n *node) asked() int {
 	count := 0
 	for _, p := range n.sentSince(0) {
@@ -33,20 +33,27 @@ func (n *node) asked() int {
 	return count
 }
 
-// Phase 2: the kernel misses the next hop's neighbour, and all it takes is that neighbour, as soon
-// as there is an SA with it.
+// In phase 2 the kernel misses the next hop's neighbour. The spoke provides that neighbour, and
+// nothing else, as soon as the next hop has an SA.
 func TestMissedNeighborIsResolved(t *testing.T) {
 	m := phase2(t)
 	if m.ping(m.spoke1, host1, host2) != nil {
 		t.Fatal("there is a way already")
 	}
-	m.until("the neighbour is there", 500*time.Millisecond, func() bool { return m.spoke1.at("10.255.0.12") == addr("192.0.2.12") })
-	if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{"spoke1", "spoke2"}) {
+	m.until("the neighbour is there", 500*time.Millisecond, func() bool {
+		return m.spoke1.at("10.255.0.12") == addr("192.0.2.12")
+	})
+	if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{
+		"spoke1", "spoke2",
+	}) {
 		t.Errorf("the next packet went %v", got)
 	}
-	m.until("the way back", 500*time.Millisecond, func() bool { return m.spoke2.at("10.255.0.11") == addr("192.0.2.11") })
+	m.until("the way back", 500*time.Millisecond, func() bool {
+		return m.spoke2.at("10.255.0.11") == addr("192.0.2.11")
+	})
 	m.keepTalking(25 * time.Minute)
-	if len(m.spoke1.shortcuts)+len(m.spoke2.shortcuts) != 0 || m.hub.engine.Stats().Sent["traffic indication"] != 0 {
+	if len(m.spoke1.shortcuts)+len(m.spoke2.shortcuts) != 0 ||
+		m.hub.engine.Stats().Sent["traffic indication"] != 0 {
 		t.Errorf("it takes neither routes nor the hub's indications\n%s", m)
 	}
 	if m.spoke1.has(NoticeShortcutDown)+m.spoke1.has(NoticeRelayed) != 0 || m.spoke1.asked() < 3 {
@@ -58,14 +65,15 @@ func TestMissedNeighborIsResolved(t *testing.T) {
 	}
 }
 
-// A router that is known by a shortcut alone is asked for along the hub again, which vouches for
-// us: who forgot us, as after a crash, would drop our data for as long as it was asked directly.
+// A spoke asks again along the hub for a router that it knows only by a shortcut, so that the hub
+// vouches for the spoke. If it asked directly, a router that forgot the spoke, as after a crash,
+// would drop the spoke's data.
 func TestRouterIsAskedForAlongTheHub(t *testing.T) {
 	n, hub, p := missing(t)
 	spoke2 := n.from("192.0.2.12", "spoke2")
 	hub.says(answerTo(p, 32, "10.255.0.12", spoke2.nbma))
 	before := len(n.sent)
-	for range 45 { // nine tenths of the holding time
+	for range 45 { // which takes nine tenths of the holding time
 		n.w.run(12 * time.Second)
 		n.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: addr(spoke2.nbma), Out: n.w.now}}})
 	}
@@ -83,11 +91,14 @@ func TestRouterIsAskedForAlongTheHub(t *testing.T) {
 	}
 }
 
-// When charon comes back with nothing, the other spoke may have its SA before the hub has us
-// registered, and has forgotten us: it is asked itself for want of a hub, and along the hub as soon
-// as that is there, which vouches for us.
+// When charon comes back without SAs, a spoke may have the SA with the other spoke before the hub
+// has registered it. The spoke then asks the other spoke itself. It asks again along the hub as
+// soon as it is registered there, since the other spoke may have forgotten it and the hub vouches
+// for it.
 func TestNextHopIsAskedForAlongTheHubOnceItIsBack(t *testing.T) {
-	for name, first := range map[string]string{"the next hop answers first": "next hop", "the hub answers first": "hub"} {
+	for name, first := range map[string]string{
+		"the next hop answers first": "next hop", "the hub answers first": "hub",
+	} {
 		n, hub, p := missing(t)
 		spoke2 := n.from("192.0.2.12", "spoke2")
 		hub.says(answerTo(p, 32, "10.255.0.12", spoke2.nbma))
@@ -110,13 +121,15 @@ func TestNextHopIsAskedForAlongTheHubOnceItIsBack(t *testing.T) {
 			spoke2.says(answer)
 			hub.says(acceptance(registration))
 		}
-		if again := n.lastTo(hub); again.Type != packet.ResolutionRequest || again.DestProtocol != addr("10.255.0.12") {
+		if again := n.lastTo(hub); again.Type != packet.ResolutionRequest ||
+			again.DestProtocol != addr("10.255.0.12") {
 			t.Errorf("%s: the hub heard last %+v", name, again)
 		}
 	}
 }
 
-// Both ends at once make one SA: the lower NBMA address dials.
+// Two spokes that ask for each other at once make one SA: the one with the lower NBMA address
+// dials.
 func TestMissesBothWays(t *testing.T) {
 	m := phase2(t)
 	m.ping(m.spoke1, host1, host2)
@@ -129,8 +142,8 @@ func TestMissesBothWays(t *testing.T) {
 	}
 }
 
-// While a router cannot be had directly, the traffic to it goes through the hub after two seconds,
-// and as soon as it can, directly.
+// While a router cannot be had directly, the traffic to it goes through the hub after two seconds.
+// As soon as the direct way works, the traffic takes that.
 func TestTrafficIsRelayedUntilThereIsADirectWay(t *testing.T) {
 	m := phase2(t)
 	refusing := true
@@ -141,28 +154,36 @@ func TestTrafficIsRelayedUntilThereIsADirectWay(t *testing.T) {
 		t.Fatalf("relayed at once\n%s", m)
 	}
 	m.run(200 * time.Millisecond)
-	if got := m.ping(m.spoke1, host1, host2); !slices.Equal(got, []string{"spoke1", "hub", "spoke2"}) {
+	if got := m.ping(m.spoke1, host1, host2); !slices.Equal(got, []string{
+		"spoke1", "hub", "spoke2",
+	}) {
 		t.Fatalf("the packet went %v\n%s", got, m)
 	}
 	m.run(10 * time.Second)
 	refusing = false
 	m.until("direct again", 2*relayTime, func() bool {
 		m.run(time.Second)
-		return slices.Equal(m.pingPong(m.spoke1, host1, m.spoke2, host2), []string{"spoke1", "spoke2"})
+		return slices.Equal(m.pingPong(m.spoke1, host1, m.spoke2, host2), []string{
+			"spoke1", "spoke2",
+		})
 	})
 	if m.spoke1.has(NoticeRelayed) == 0 {
 		t.Errorf("without a word\n%s", m)
 	}
 }
 
-// A router that could not be had is remembered: the packets of the next minute need not wait, and
-// it is asked for beside that.
+// The spoke remembers a router that could not be had directly. Later packets go through the hub at
+// once, while the spoke asks for the router again.
 func TestRelayIsRemembered(t *testing.T) {
 	m := phase2(t)
 	m.refuse = func(from, to *node) bool { return from != m.hub && to != m.hub }
 	m.ping(m.spoke1, host1, host2)
-	m.until("relayed", 3*time.Second, func() bool { return m.spoke1.at("10.255.0.12") == addr("192.0.2.1") })
-	m.until("looked for anew", relayTime+time.Second, func() bool { return !m.spoke1.at("10.255.0.12").IsValid() })
+	m.until("relayed", 3*time.Second, func() bool {
+		return m.spoke1.at("10.255.0.12") == addr("192.0.2.1")
+	})
+	m.until("looked for anew", relayTime+time.Second, func() bool {
+		return !m.spoke1.at("10.255.0.12").IsValid()
+	})
 	before := m.spoke1.asked()
 	m.ping(m.spoke1, host1, host2)
 	m.run(time.Millisecond)
@@ -175,30 +196,37 @@ func TestRelayIsRemembered(t *testing.T) {
 	}
 }
 
-// When the NHS that relays is lost, the next one relays at once, and the traffic does not wait for
-// the direct way anew.
+// When the NHS that relays is lost, the next NHS relays at once. The traffic does not wait for the
+// direct way again.
 func TestRelayMovesToTheNextHub(t *testing.T) {
-	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}} })
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) {
+		c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}}
+	})
 	second := n.from("192.0.2.2", "hub2")
 	reply := acceptance(n.sentSince(1)[0])
 	reply.DestProtocol = addr("10.255.0.2")
 	second.says(reply)
 	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
 	n.w.run(relayAfter)
-	for _, step := range []struct{ lost, at string }{{"", "192.0.2.1"}, {hub.nbma, "192.0.2.2"}, {second.nbma, ""}} {
+	for _, step := range []struct{ lost, at string }{
+		{"", "192.0.2.1"}, {hub.nbma, "192.0.2.2"}, {second.nbma, ""},
+	} {
 		if step.lost != "" {
 			n.handle(PeerLost{Interface: "gre1", NBMA: addr(step.lost), Reason: "dead peer"})
 		}
-		if at, ok := n.neighbors[addr("10.255.0.12")]; ok != (step.at != "") || ok && at != addr(step.at) {
+		if at, ok := n.neighbors[addr("10.255.0.12")]; ok != (step.at != "") ||
+			ok && at != addr(step.at) {
 			t.Fatalf("after the loss of %q relayed by %v, want %q", step.lost, at, step.at)
 		}
 	}
 }
 
-// Whoever a missing neighbour turns out to be by registering with it is not asked for any more, nor
-// led to by others.
+// If a missed neighbour turns out to be an NHS, by the reply to a registration, the spoke asks for
+// it no more, and no relay leads to it.
 func TestMissedNHSIsFoundByRegistering(t *testing.T) {
-	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}} })
+	n, hub := spokeAlone(t, func(c *InterfaceConfig) {
+		c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}}
+	})
 	second := n.from("192.0.2.2", "hub2")
 	registration, before := n.sentSince(1)[0], len(n.sent)
 	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.2")})
@@ -209,7 +237,8 @@ func TestMissedNHSIsFoundByRegistering(t *testing.T) {
 	hub.says(answerTo(question, 32, "10.255.0.2", second.nbma))
 	n.w.run(relayAfter)
 	ifc := n.engine.ifaces["gre1"]
-	if len(ifc.shortcuts)+len(ifc.relays) != 0 || n.has(NoticeShortcutUp)+n.has(NoticeRelayed) != 0 {
+	if len(ifc.shortcuts)+len(ifc.relays) != 0 ||
+		n.has(NoticeShortcutUp)+n.has(NoticeRelayed) != 0 {
 		t.Errorf("%d shortcuts, %d relays\n%s", len(ifc.shortcuts), len(ifc.relays), n.w)
 	}
 	if at := n.neighbors[addr("10.255.0.2")]; at != addr(second.nbma) {
@@ -217,21 +246,22 @@ func TestMissedNHSIsFoundByRegistering(t *testing.T) {
 	}
 }
 
-// missing is a spoke whose kernel misses a neighbour, and its question to the hub, which the test
-// plays.
+// missing returns a spoke whose kernel misses a neighbour, the hub that the test plays, and the
+// spoke's question to the hub.
 func missing(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender, packet.Packet) {
 	t.Helper()
 	n, hub := spokeAlone(t, change...)
 	before := len(n.sent)
 	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
 	p := only(t, n.sentSince(before))
-	if p.Type != packet.ResolutionRequest || p.DestProtocol != addr("10.255.0.12") || n.sent[before].to != addr("192.0.2.1") {
+	if p.Type != packet.ResolutionRequest || p.DestProtocol != addr("10.255.0.12") ||
+		n.sent[before].to != addr("192.0.2.1") {
 		t.Fatalf("sent %+v", p)
 	}
 	return n, hub, p
 }
 
-// What the hub says decides whether it is worth to send through it.
+// The hub's answer decides whether traffic for the router goes through the hub.
 func TestAnswersToMisses(t *testing.T) {
 	nak := func(code packet.Code) func(*node, sender, packet.Packet) {
 		return func(_ *node, hub sender, p packet.Packet) {
@@ -244,8 +274,14 @@ func TestAnswersToMisses(t *testing.T) {
 		answer  func(n *node, hub sender, p packet.Packet)
 		relayed bool
 	}{
-		{"silence for two seconds", func(n *node, _ sender, _ packet.Packet) { n.w.run(relayAfter) }, true},
-		{"silence for ever", func(n *node, _ sender, _ packet.Packet) { n.w.run(40 * time.Second) }, true},
+		{
+			"silence for two seconds",
+			func(n *node, _ sender, _ packet.Packet) { n.w.run(relayAfter) }, true,
+		},
+		{
+			"silence for ever",
+			func(n *node, _ sender, _ packet.Packet) { n.w.run(40 * time.Second) }, true,
+		},
 		{"nobody has that address", nak(packet.CodeNoBinding), false},
 		{"the router cannot or will not", nak(packet.CodeInsufficientResources), true},
 		{"it is at an impossible address", func(n *node, hub sender, p packet.Packet) {
@@ -286,7 +322,7 @@ func TestAnswersToMisses(t *testing.T) {
 	}
 }
 
-// Whatever the answer says of the prefix: in the overlay every address is a router of its own.
+// Within the overlay each address is a router of its own, whatever prefix an answer names.
 func TestMissIsAnsweredForOneRouter(t *testing.T) {
 	n, hub, p := missing(t)
 	n.from("192.0.2.12", "spoke2")
@@ -296,7 +332,7 @@ func TestMissIsAnsweredForOneRouter(t *testing.T) {
 	}
 }
 
-// Misses that lead to no question.
+// The misses for which a spoke does not ask.
 func TestIgnoredMisses(t *testing.T) {
 	tests := []struct {
 		rule     string
@@ -304,9 +340,15 @@ func TestIgnoredMisses(t *testing.T) {
 		protocol string
 		reason   dropReason
 	}{
-		{"without shortcut", func(c *InterfaceConfig) { c.Shortcut = false }, "10.255.0.12", dropShortcutOff},
+		{
+			"without shortcut", func(c *InterfaceConfig) { c.Shortcut = false }, "10.255.0.12",
+			dropShortcutOff,
+		},
 		{"outside the overlay", func(*InterfaceConfig) {}, "10.9.0.1", dropNotTunnel},
-		{"the overlay's broadcast address", func(*InterfaceConfig) {}, "10.255.0.255", dropNotTunnel},
+		{
+			"the overlay's broadcast address", func(*InterfaceConfig) {}, "10.255.0.255",
+			dropNotTunnel,
+		},
 		{"our own address", func(*InterfaceConfig) {}, "10.255.0.11", dropNotTunnel},
 		{"the hub, which is there", func(*InterfaceConfig) {}, "10.255.0.1", dropKnown},
 		{"another NHS, which is not there yet", func(c *InterfaceConfig) {
@@ -328,8 +370,8 @@ func TestIgnoredMisses(t *testing.T) {
 	}
 }
 
-// The kernel repeats what it misses, and somebody behind us may try every address: one question
-// each, and so many a second.
+// The kernel repeats a miss, and a host behind the spoke may try every address. So the spoke asks
+// once for each address, and only for so many a second.
 func TestMissesAreBounded(t *testing.T) {
 	n, hub, p := missing(t)
 	for range 5 {
@@ -354,8 +396,8 @@ func TestMissesAreBounded(t *testing.T) {
 	}
 }
 
-// What there is no room to look for goes through the hub at once, rather than nowhere. Relays that
-// are only remembered make room, those in use do not.
+// If there is no room to ask for a router, the traffic to it goes through the hub at once. A
+// remembered relay gives way to a new one; a relay in use does not.
 func TestMissWithoutRoomIsRelayed(t *testing.T) {
 	n, _, _ := missing(t, func(c *InterfaceConfig) { c.Limits.Shortcuts = 1 })
 	miss := func(protocol string) netip.Addr {
@@ -368,18 +410,20 @@ func TestMissWithoutRoomIsRelayed(t *testing.T) {
 	if got := miss("10.255.0.14"); got.IsValid() {
 		t.Errorf("one relay too many, at %v", got)
 	}
-	n.w.run(relayAfter + relayTime) // the relays are only remembered now, and the question has ended
+	// After this, the relays are only remembered, and the question has ended.
+	n.w.run(relayAfter + relayTime)
 	if n.at("10.255.0.12").IsValid() || n.at("10.255.0.13").IsValid() {
 		t.Fatalf("relayed for too long\n%s", n.w)
 	}
 	miss("10.255.0.14")
-	if got := miss("10.255.0.15"); got != addr("192.0.2.1") || len(n.engine.ifaces["gre1"].relays) != relaysPerShortcut {
+	if got := miss("10.255.0.15"); got != addr("192.0.2.1") ||
+		len(n.engine.ifaces["gre1"].relays) != relaysPerShortcut {
 		t.Errorf("at %v, want at the hub\n%s", got, n.w)
 	}
 }
 
-// What was asked for before the kernel missed it, say because of an indication, is waited for no
-// longer than anything else.
+// A router may have been asked for before the kernel misses it, because of an indication. Its
+// traffic waits for the direct way no longer than that for any other router.
 func TestMissOfWhatIsAskedForIsRelayed(t *testing.T) {
 	n, hub := spokeAlone(t)
 	hub.says(indicationOf(host1, "10.255.0.12"))
@@ -391,16 +435,22 @@ func TestMissOfWhatIsAskedForIsRelayed(t *testing.T) {
 	}
 }
 
-// When a router that was had directly is refused at its refresh, the packets that then miss its
-// neighbour go through the hub at once; unless the hub knows of nobody there.
+// If the refresh for a router that had a direct way is refused, the packets that then miss its
+// neighbour go through the hub at once, unless the hub says that no router has the address.
 func TestMissOfWhatWasRefusedIsRelayed(t *testing.T) {
-	for code, want := range map[packet.Code]netip.Addr{packet.CodeInsufficientResources: addr("192.0.2.1"), packet.CodeNoBinding: {}} {
+	for code, want := range map[packet.Code]netip.Addr{
+		packet.CodeInsufficientResources: addr("192.0.2.1"),
+		packet.CodeNoBinding:             {},
+	} {
 		n, hub, p := missing(t)
 		n.from("192.0.2.12", "spoke2")
 		hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.12"))
 		for n.asked() == 1 {
 			n.w.run(time.Minute)
-			n.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: addr("192.0.2.12"), Out: n.w.now}}})
+			n.handle(Used{
+				Interface: "gre1",
+				Peers:     []PeerUse{{NBMA: addr("192.0.2.12"), Out: n.w.now}},
+			})
 		}
 		p = n.lastTo(hub)
 		p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: code}}
@@ -412,7 +462,7 @@ func TestMissOfWhatWasRefusedIsRelayed(t *testing.T) {
 	}
 }
 
-// Whoever knows where a router is comes before the way through the hub.
+// Every other source of a router's neighbour comes before the relay through the hub.
 func TestRelayRanksLast(t *testing.T) {
 	n, _, _ := missing(t)
 	n.w.run(relayAfter)
@@ -427,8 +477,8 @@ func TestRelayRanksLast(t *testing.T) {
 	}
 }
 
-// Where the overlay itself is reached through the hub, the neighbour alone would not be used: such
-// a router needs its route.
+// If a route leads the overlay itself to the hub, the kernel would not use a neighbour alone. Such
+// a router needs a route too.
 func TestOverlayBehindTheHubNeedsRoutes(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.addRoutes(viaTunnel("10.255.0.0/25", "10.255.0.1"))

@@ -8,11 +8,15 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// askIntervals are the times between repetitions of a resolution request; after the last it counts
-// as unanswered.
-var askIntervals = [...]time.Duration{1 * time.Second, 2 * time.Second, 4 * time.Second, 7 * time.Second, 7 * time.Second, 7 * time.Second}
+// askIntervals are the times that pass after each sending of a resolution request before it is
+// repeated. After the last of them the request counts as unanswered.
+var askIntervals = [...]time.Duration{
+	1 * time.Second, 2 * time.Second, 4 * time.Second,
+	7 * time.Second, 7 * time.Second, 7 * time.Second,
+}
 
-// unresolvedTime is how long a destination is not asked for again after there was no usable answer.
+// unresolvedTime is how long the engine does not ask again for a destination that had no usable
+// answer.
 const unresolvedTime = 10 * time.Second
 
 // askFor sends a new request for the shortcut's destination.
@@ -22,21 +26,21 @@ func (e *Engine) askFor(s *shortcut) {
 	e.sendRequest(s)
 }
 
-// sendRequest sends the request along the route to the destination, which the shortcut itself has
-// no part in.
+// sendRequest sends the request along the route to the destination. The shortcut itself does not
+// count for that route.
 func (e *Engine) sendRequest(s *shortcut) {
 	ifc := s.ifc
 	e.timers.Set(&s.ask, e.now.Add(askIntervals[s.attempts]))
 	way, err := e.pathPastShortcuts(ifc, s.dest)
 	if err != pathOK || !ifc.local.IsValid() {
-		return // a later try may find one
+		return // a later repetition may find a path
 	}
 	s.via, s.sentNBMA = way.nbma, ifc.local
 	p := packet.Packet{
 		Type:     packet.ResolutionRequest,
 		HopCount: hopCount,
-		Flags: packet.ResolutionRouter | packet.ResolutionAuthoritative | packet.ResolutionSourceStable |
-			packet.FlagNAT,
+		Flags: packet.ResolutionRouter | packet.ResolutionAuthoritative |
+			packet.ResolutionSourceStable | packet.FlagNAT,
 		RequestID:      s.requestID,
 		SourceNBMA:     ifc.local,
 		SourceProtocol: ifc.overlay(),
@@ -48,30 +52,33 @@ func (e *Engine) sendRequest(s *shortcut) {
 	e.send(ifc, way.nbma, &p)
 }
 
-// haveVouched asks again along an NHS what the next hop was asked itself while there was none: it
-// takes data only from routers that somebody vouches for, and may have forgotten us when our SA
-// went.
+// haveVouched asks again along an NHS if the question for a shortcut went to its next hop itself,
+// because no NHS was usable. The next hop takes data only from routers that an NHS or a client
+// vouches for; and it may have forgotten this router when the SA went.
 func (e *Engine) haveVouched(s *shortcut) {
 	if s.state != ShortcutUp || s.asking || s.via != s.nbma {
 		return
 	}
-	if way, err := e.pathPastShortcuts(s.ifc, s.dest); err == pathOK && way.byNHS && way.nbma != s.nbma {
+	if way, err := e.pathPastShortcuts(s.ifc, s.dest); err == pathOK &&
+		way.byNHS && way.nbma != s.nbma {
 		e.askFor(s)
 	}
 }
 
+// askAgain repeats a request that had no answer, or gives it up after the last interval.
 func (e *Engine) askAgain(s *shortcut) {
 	s.attempts++
 	switch {
 	case s.attempts < len(askIntervals):
 		e.sendRequest(s)
 	case s.state == ShortcutUp:
-		e.endAsking(s) // it stays for its holding time
+		e.endAsking(s) // the shortcut stays for its holding time
 	default:
 		e.unresolve(s, "nobody answered the resolution request")
 	}
 }
 
+// endAsking takes no more answers to the request of a shortcut and ends its repetition.
 func (e *Engine) endAsking(s *shortcut) {
 	if s.asking {
 		s.asking = false
@@ -80,13 +87,16 @@ func (e *Engine) endAsking(s *shortcut) {
 	e.timers.Stop(&s.ask)
 }
 
-// unresolve ends a question without a usable answer, and does not ask again for a while.
+// unresolve ends a question that had no usable answer. The engine does not ask for the destination
+// again for unresolvedTime.
 func (e *Engine) unresolve(s *shortcut, reason string) {
 	e.rememberUnresolved(s.ifc, s.dest)
 	e.endShortcut(s, reason)
 	e.relayUnresolved(s.ifc, s.dest)
 }
 
+// rememberUnresolved records a destination that had no usable answer. If the table is full, it
+// first removes what has expired; unresolvedSweep is the time before which that would find nothing.
 func (e *Engine) rememberUnresolved(ifc *iface, dest netip.Addr) {
 	if len(ifc.unresolved) >= ifc.cfg.Limits.Shortcuts && !e.now.Before(ifc.unresolvedSweep) {
 		next := e.now.Add(unresolvedTime)
@@ -104,13 +114,14 @@ func (e *Engine) rememberUnresolved(ifc *iface, dest netip.Addr) {
 	}
 }
 
-// unresolved is a destination that there was no usable answer for.
+// unresolved is a destination that had no usable answer.
 type unresolved struct {
 	until  time.Time
-	nobody bool // the NHS knows nobody who has it
+	nobody bool // the answer was that no router has the address
 }
 
-// mayAsk reports whether a destination is worth a question now.
+// mayAsk reports whether the engine may ask for a destination now: the destination is not
+// unresolved, and no shortcut or question covers it.
 func (e *Engine) mayAsk(ifc *iface, dest netip.Addr) bool {
 	u, ok := ifc.unresolved[dest]
 	if ok && e.now.Before(u.until) {
@@ -120,14 +131,14 @@ func (e *Engine) mayAsk(ifc *iface, dest netip.Addr) bool {
 	return ifc.covering(dest) == nil
 }
 
-// answeredBefore reports whether a reply is a further one to a request that a shortcut came of:
-// requests are repeated, and so are answers.
+// answeredBefore reports whether a reply answers a request that has led to a shortcut already.
+// Requests are repeated, so answers are too.
 func (ifc *iface) answeredBefore(m *message) bool {
 	s := ifc.covering(m.DestProtocol)
 	return s != nil && !s.asking && s.requestID == m.RequestID
 }
 
-// answered takes the answer to a request of ours (RFC 2332 §5.2.2).
+// answered handles the reply to a request of this router (RFC 2332 §5.2.2).
 func (e *Engine) answered(m *message) {
 	s := m.ifc.requests[m.RequestID]
 	switch {
@@ -151,7 +162,7 @@ func (e *Engine) answered(m *message) {
 		}
 		nobody := cie.Code == packet.CodeNoBinding
 		if r := m.ifc.relays[s.dest]; r != nil && nobody {
-			e.dropRelay(r) // nobody there: the NHS would not know the way either
+			e.dropRelay(r) // no router has the address, so the NHS knows no way either
 		}
 		e.unresolve(s, "the answer is no: "+cie.Code.String())
 		if u, ok := m.ifc.unresolved[s.dest]; ok {
@@ -165,7 +176,7 @@ func (e *Engine) answered(m *message) {
 	}
 	nbma = m.ifc.nameOf(cie.Protocol, nbma)
 	if !along {
-		nbma = m.from // it came through the tunnel that it is about
+		nbma = m.from // the answer came through the SA of the router that it is about
 	}
 	s.answerer = m.origin()
 	if along && m.ifc.ambiguous(cie.Protocol, nbma) {
@@ -175,7 +186,7 @@ func (e *Engine) answered(m *message) {
 	e.accept(s, cie, nbma)
 }
 
-// accept takes an answer over, as far as an answer may decide.
+// accept takes an answer over for a shortcut, if admissible allows it.
 func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	ifc := s.ifc
 	prefix, led, o := e.admissible(s, cie, nbma)
@@ -207,10 +218,21 @@ func (e *Engine) accept(s *shortcut, cie *packet.CIE, nbma netip.Addr) {
 	e.secure(s)
 }
 
-// deny ends a shortcut, or the question for one, because of what was answered.
-func (e *Engine) deny(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr, o objection.Objection) {
+// deny ends a shortcut, or the question for one, because its answer is not admissible.
+func (e *Engine) deny(
+	s *shortcut,
+	prefix netip.Prefix,
+	nextHop, nbma netip.Addr,
+	o objection.Objection,
+) {
 	ifc := s.ifc
-	e.notice(ifc, Notice{Kind: NoticeShortcutDenied, Prefix: prefix, NextHop: nextHop, NBMA: nbma, Reason: o.Text})
+	e.notice(ifc, Notice{
+		Kind:    NoticeShortcutDenied,
+		Prefix:  prefix,
+		NextHop: nextHop,
+		NBMA:    nbma,
+		Reason:  o.Text,
+	})
 	e.rememberUnresolved(ifc, s.dest)
 	if s.state == ShortcutUp {
 		e.endShortcut(s, "the answer to its refresh is not admissible")
@@ -220,14 +242,16 @@ func (e *Engine) deny(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr
 	e.relayUnresolved(ifc, s.dest)
 }
 
-// merge settles what an answer means for the shortcuts that are there: one to the same prefix and
-// router is renewed, and s not needed; those that contradict it end, since the newer answer is
-// right.
+// merge compares an answer with the shortcuts that are there. If another shortcut leads to the same
+// prefix by the same router, merge renews it and removes s; it returns true then. Otherwise the
+// shortcuts that contradict the answer end, since the newer answer is right.
 func (e *Engine) merge(s *shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr) bool {
 	ifc := s.ifc
 	other := ifc.shortcuts[prefix]
-	if other != nil && other != s && other.state != ShortcutResolving && other.nextHop == nextHop && other.nbma == nbma {
-		other.answered, other.expires, other.refresh, other.answerer = s.answered, s.expires, s.refresh, s.answerer
+	if other != nil && other != s && other.state != ShortcutResolving &&
+		other.nextHop == nextHop && other.nbma == nbma {
+		other.answered, other.expires, other.refresh, other.answerer =
+			s.answered, s.expires, s.refresh, s.answerer
 		if other.state == ShortcutUp {
 			e.scheduleShortcut(other)
 		}

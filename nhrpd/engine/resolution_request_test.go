@@ -8,7 +8,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// RFC 2332 §6.3: an answer is for the widest prefix that the route allows and that hides no other
+// RFC 2332 §6.3: an answer names the widest prefix that the route allows and that hides no other
 // route.
 func TestAnsweredPrefix(t *testing.T) {
 	lan := func(prefix string) Route { return Route{Prefix: mustPrefix(prefix), Device: "lan1"} }
@@ -21,11 +21,42 @@ func TestAnsweredPrefix(t *testing.T) {
 		{"a host of our LAN", "172.16.1.10", nil, "172.16.1.0/24"},
 		{"our own address in it", "172.16.1.1", nil, "172.16.1.0/24"},
 		{"our overlay address", "10.255.0.11", nil, "10.255.0.11/32"},
-		{"behind another router of ours", "172.20.5.5", []Route{{Prefix: mustPrefix("172.20.0.0/16"), NextHop: addr("172.16.1.2"), Device: "lan0"}}, "172.20.0.0/16"},
-		{"beside a more specific route elsewhere", "172.20.5.5", []Route{lan("172.20.0.0/16"), viaTunnel("172.20.128.0/17", "10.255.0.1")}, "172.20.0.0/17"},
-		{"beside a more specific route of ours", "172.20.5.5", []Route{lan("172.20.0.0/16"), lan("172.20.4.0/24")}, "172.20.5.0/24"},
-		{"the default route", "203.0.113.9", []Route{{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("192.0.2.254"), Device: "eth0"}}, "203.0.113.9/32"},
-		{"the cheaper of two ways", "172.21.0.1", []Route{{Prefix: mustPrefix("172.21.0.0/16"), Device: "gre1", NextHop: addr("10.255.0.1"), Metric: 20}, lan("172.21.0.0/16")}, "172.21.0.0/16"},
+		{
+			"behind another router of ours", "172.20.5.5",
+			[]Route{
+				{Prefix: mustPrefix("172.20.0.0/16"), NextHop: addr("172.16.1.2"), Device: "lan0"},
+			},
+			"172.20.0.0/16",
+		},
+		{
+			"beside a more specific route elsewhere", "172.20.5.5",
+			[]Route{lan("172.20.0.0/16"), viaTunnel("172.20.128.0/17", "10.255.0.1")},
+			"172.20.0.0/17",
+		},
+		{
+			"beside a more specific route of ours", "172.20.5.5",
+			[]Route{lan("172.20.0.0/16"), lan("172.20.4.0/24")}, "172.20.5.0/24",
+		},
+		{
+			"the default route", "203.0.113.9",
+			[]Route{
+				{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("192.0.2.254"), Device: "eth0"},
+			},
+			"203.0.113.9/32",
+		},
+		{
+			"the cheaper of two ways", "172.21.0.1",
+			[]Route{
+				{
+					Prefix:  mustPrefix("172.21.0.0/16"),
+					Device:  "gre1",
+					NextHop: addr("10.255.0.1"),
+					Metric:  20,
+				},
+				lan("172.21.0.0/16"),
+			},
+			"172.21.0.0/16",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -48,13 +79,20 @@ func TestResolutionReply(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.from("192.0.2.12", "spoke2")
 	request := requestFrom("192.0.2.12", "10.255.0.12", host1)
-	request.Extensions[1].CIEs = []packet.CIE{{HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	request.Extensions[1].CIEs = []packet.CIE{
+		{HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+	}
 	before := len(n.sent)
 	got := only(t, hub.says(request))
 	want := request
 	want.Type = packet.ResolutionReply
 	want.Flags |= packet.ResolutionDestStable
-	own := packet.CIE{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.11"), Protocol: addr("10.255.0.11")}
+	own := packet.CIE{
+		MTU:         1400,
+		HoldingTime: 600,
+		NBMA:        addr("192.0.2.11"),
+		Protocol:    addr("10.255.0.11"),
+	}
 	want.Extensions[0].CIEs = []packet.CIE{own}
 	own.PrefixLength = 24
 	want.CIEs = []packet.CIE{own}
@@ -64,19 +102,24 @@ func TestResolutionReply(t *testing.T) {
 	}
 }
 
-// Behind NAT our public address is in the NAT extension, or, where the requester has none, in the
-// answer itself.
+// A router behind NAT gives its public address in the NAT extension, or in the answer itself if the
+// request has no such extension.
 func TestAnswerBehindNAT(t *testing.T) {
-	n := newWorld(t).add("spoke1", spokeConfig("10.255.0.11/24"), "192.168.7.11", "172.16.1.1/24", "172.16.0.0/16")
+	n := newWorld(t).add(
+		"spoke1", spokeConfig("10.255.0.11/24"), "192.168.7.11", "172.16.1.1/24", "172.16.0.0/16",
+	)
 	hub := n.from("192.0.2.1", "hub")
 	reply := acceptance(only(t, n.sentSince(0)))
-	reply.Extensions[3].CIEs = append(reply.Extensions[3].CIEs, natCIE(addr("10.255.0.11"), addr("192.0.2.50")))
+	reply.Extensions[3].CIEs = append(
+		reply.Extensions[3].CIEs, natCIE(addr("10.255.0.11"), addr("192.0.2.50")),
+	)
 	hub.says(reply)
 	spoke2 := n.from("192.0.2.12", "spoke2")
 
 	request := requestFrom("192.0.2.12", "10.255.0.12", host1)
 	got := only(t, spoke2.says(request))
-	if natAddress(&got, addr("10.255.0.11")) != addr("192.0.2.50") || got.CIEs[0].NBMA != addr("192.168.7.11") {
+	if natAddress(&got, addr("10.255.0.11")) != addr("192.0.2.50") ||
+		got.CIEs[0].NBMA != addr("192.168.7.11") {
 		t.Errorf("with the extension: %+v", got)
 	}
 	request.Extensions = request.Extensions[:3]
@@ -85,7 +128,7 @@ func TestAnswerBehindNAT(t *testing.T) {
 	}
 }
 
-// Who initiates IKE, from the responder's side.
+// When the responder answers, and when it initiates IKE.
 func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 	type at = time.Duration
 	const never = at(-1)
@@ -93,22 +136,81 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 		rule      string
 		secured   bool
 		nat       string // the requester's public address
-		behindNAT bool   // we
-		asking    bool   // we have a request to that router out
+		behindNAT bool   // the responder is behind NAT
+		asking    bool   // the responder has asked the requester too
 		nbma      string // the requester's
 		dials     at
-		answers   at // without an SA
+		answers   at // if no SA comes up
 		refuses   at
 		directTo  string
 		wantFirst Security
 	}{
-		{rule: "an SA is there", secured: true, nbma: "192.0.2.12", dials: never, answers: 0, refuses: never, directTo: "192.0.2.12"},
-		{rule: "not behind NAT", nbma: "192.0.2.12", dials: 0, answers: never, refuses: answerWait, wantFirst: SAInitiate},
-		{rule: "two-way, ours is the lower address", asking: true, nbma: "192.0.2.12", dials: 0, answers: never, refuses: answerWait, wantFirst: SAInitiate},
-		{rule: "two-way, ours is the higher address", asking: true, nbma: "192.0.2.5", dials: time.Second, answers: never, refuses: answerWait, wantFirst: SAAccept},
-		{rule: "two-way, ours is the higher address, but nobody can dial us", behindNAT: true, asking: true, nbma: "192.0.2.5", dials: 0, answers: never, refuses: answerWait, wantFirst: SAInitiate},
-		{rule: "both behind NAT", behindNAT: true, nat: "192.0.2.50", nbma: "192.168.7.12", dials: 0, answers: 0, refuses: never, directTo: "192.0.2.1", wantFirst: SAInitiate},
-		{rule: "requester behind NAT", nat: "192.0.2.50", nbma: "192.168.7.12", dials: never, answers: 0, refuses: never, directTo: "192.0.2.1", wantFirst: SAAccept},
+		{
+			rule:     "an SA is there",
+			secured:  true,
+			nbma:     "192.0.2.12",
+			dials:    never,
+			answers:  0,
+			refuses:  never,
+			directTo: "192.0.2.12",
+		},
+		{
+			rule:      "not behind NAT",
+			nbma:      "192.0.2.12",
+			dials:     0,
+			answers:   never,
+			refuses:   answerWait,
+			wantFirst: SAInitiate,
+		},
+		{
+			rule:      "two-way, ours is the lower address",
+			asking:    true,
+			nbma:      "192.0.2.12",
+			dials:     0,
+			answers:   never,
+			refuses:   answerWait,
+			wantFirst: SAInitiate,
+		},
+		{
+			rule:      "two-way, ours is the higher address",
+			asking:    true,
+			nbma:      "192.0.2.5",
+			dials:     time.Second,
+			answers:   never,
+			refuses:   answerWait,
+			wantFirst: SAAccept,
+		},
+		{
+			rule:      "two-way, ours is the higher address, but nobody can dial us",
+			behindNAT: true,
+			asking:    true,
+			nbma:      "192.0.2.5",
+			dials:     0,
+			answers:   never,
+			refuses:   answerWait,
+			wantFirst: SAInitiate,
+		},
+		{
+			rule:      "both behind NAT",
+			behindNAT: true,
+			nat:       "192.0.2.50",
+			nbma:      "192.168.7.12",
+			dials:     0,
+			answers:   0,
+			refuses:   never,
+			directTo:  "192.0.2.1",
+			wantFirst: SAInitiate,
+		},
+		{
+			rule:      "requester behind NAT",
+			nat:       "192.0.2.50",
+			nbma:      "192.168.7.12",
+			dials:     never,
+			answers:   0,
+			refuses:   never,
+			directTo:  "192.0.2.1",
+			wantFirst: SAAccept,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -121,7 +223,9 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			}
 			world := tt.nbma
 			request := requestFrom(tt.nbma, "10.255.0.12", host1)
-			request.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+			request.Extensions[1].CIEs = []packet.CIE{
+				{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+			}
 			if tt.nat != "" {
 				world = tt.nat
 				request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr(tt.nat))}
@@ -152,7 +256,10 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 				n.w.run(100 * time.Millisecond)
 			}
 			if dials != tt.dials || answers != tt.answers || refuses != tt.refuses {
-				t.Errorf("dials at %s, answers at %s, refuses at %s; want %s, %s, %s", dials, answers, refuses, tt.dials, tt.answers, tt.refuses)
+				t.Errorf(
+					"dials at %s, answers at %s, refuses at %s; want %s, %s, %s",
+					dials, answers, refuses, tt.dials, tt.answers, tt.refuses,
+				)
 			}
 			if tt.directTo != "" && to != addr(tt.directTo) {
 				t.Errorf("answer sent to %s, want %s", to, tt.directTo)
@@ -161,11 +268,14 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 	}
 }
 
-// A request that waits is answered once, however often it was repeated, as soon as the SA is up.
+// A request that waits for the SA is answered as soon as the SA is up, and once only, however often
+// it was repeated.
 func TestWaitingRequestIsAnsweredOnce(t *testing.T) {
 	n, hub := spokeAlone(t)
 	request := requestFrom("192.0.2.12", "10.255.0.12", host1)
-	request.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	request.Extensions[1].CIEs = []packet.CIE{
+		{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+	}
 	for range 3 {
 		if got := hub.says(request); len(got) != 0 {
 			t.Fatalf("answered without an SA: %v", typesOf(got))
@@ -174,12 +284,13 @@ func TestWaitingRequestIsAnsweredOnce(t *testing.T) {
 	}
 	before := len(n.sent)
 	n.from("192.0.2.12", "spoke2")
-	if got := only(t, n.sentSince(before)); got.Type != packet.ResolutionReply || n.sent[before].to != addr("192.0.2.12") {
+	if got := only(t, n.sentSince(before)); got.Type != packet.ResolutionReply ||
+		n.sent[before].to != addr("192.0.2.12") {
 		t.Errorf("%s to %s", got.Type, n.sent[before].to)
 	}
 }
 
-// Requests that cannot be answered or passed on, and what their sender is told.
+// What a sender is told if its request can be neither answered nor passed on.
 func TestRefusedRequests(t *testing.T) {
 	tests := []struct {
 		rule   string
@@ -187,15 +298,30 @@ func TestRefusedRequests(t *testing.T) {
 		nak    packet.Code
 		code   packet.ErrorCode
 	}{
-		{"no route", func(p *packet.Packet) { p.DestProtocol = addr("203.0.113.1") }, 0, packet.ErrorProtocolUnreachable},
-		{"an unreachable route", func(p *packet.Packet) { p.DestProtocol = addr("172.31.0.1") }, 0, packet.ErrorProtocolUnreachable},
-		{"no binding of the next hop", func(p *packet.Packet) { p.DestProtocol = addr("10.255.0.77") }, packet.CodeNoBinding, 0},
+		{
+			"no route", func(p *packet.Packet) { p.DestProtocol = addr("203.0.113.1") }, 0,
+			packet.ErrorProtocolUnreachable,
+		},
+		{
+			"an unreachable route", func(p *packet.Packet) { p.DestProtocol = addr("172.31.0.1") },
+			0, packet.ErrorProtocolUnreachable,
+		},
+		{
+			"no binding of the next hop",
+			func(p *packet.Packet) { p.DestProtocol = addr("10.255.0.77") }, packet.CodeNoBinding,
+			0,
+		},
 		{"the last hop", func(p *packet.Packet) { p.HopCount = 1 }, 0, packet.ErrorHopCount},
 		{"no hop left", func(p *packet.Packet) { p.HopCount = 0 }, 0, packet.ErrorHopCount},
 		{"our record is in it", func(p *packet.Packet) {
-			p.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+			p.Extensions[1].CIEs = []packet.CIE{
+				{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+			}
 		}, 0, packet.ErrorLoop},
-		{"back to where it came from", func(p *packet.Packet) { p.DestProtocol = addr(host1) }, 0, packet.ErrorLoop},
+		{
+			"back to where it came from", func(p *packet.Packet) { p.DestProtocol = addr(host1) },
+			0, packet.ErrorLoop,
+		},
 		{"an extension that the responder must know", func(p *packet.Packet) {
 			p.DestProtocol = addr("172.16.0.9")
 			p.Extensions = append(p.Extensions, packet.Extension{Type: 0x123, Compulsory: true})
@@ -216,27 +342,34 @@ func TestRefusedRequests(t *testing.T) {
 			}
 			got := only(t, spoke1.saysBytes(data))
 			if tt.nak != 0 {
-				if got.Type != packet.ResolutionReply || got.CIEs[0].Code != tt.nak || got.CIEs[0].HoldingTime != 0 {
+				if got.Type != packet.ResolutionReply || got.CIEs[0].Code != tt.nak ||
+					got.CIEs[0].HoldingTime != 0 {
 					t.Errorf("got %s %+v, want NAK %s", got.Type, got.CIEs, tt.nak)
 				}
 				return
 			}
-			if got.Type != packet.ErrorIndication || got.ErrorCode != tt.code || got.DestProtocol != addr("10.255.0.11") {
+			if got.Type != packet.ErrorIndication || got.ErrorCode != tt.code ||
+				got.DestProtocol != addr("10.255.0.11") {
 				t.Errorf("got %s %s, want %s", got.Type, got.ErrorCode, tt.code)
 			}
 		})
 	}
 }
 
-// A hub passes requests and replies on with its record, one hop less, and the public address of a
-// client behind NAT.
+// A hub passes requests and replies on with its record, with the hop count lowered by one, and with
+// the public address of a client behind NAT.
 func TestTransit(t *testing.T) {
 	hub := hubAlone(t)
 	spoke1 := hub.from("198.51.100.7", "spoke1")
 	spoke1.says(registrationFrom("192.168.7.11", "10.255.0.11"))
 	spoke2 := hub.from("192.0.2.12", "spoke2")
 	spoke2.says(registrationFrom("192.0.2.12", "10.255.0.12"))
-	record := packet.CIE{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}
+	record := packet.CIE{
+		MTU:         1400,
+		HoldingTime: 600,
+		NBMA:        addr("192.0.2.1"),
+		Protocol:    addr("10.255.0.1"),
+	}
 	public := natCIE(addr("10.255.0.11"), addr("198.51.100.7"))
 
 	request := requestFrom("192.168.7.11", "10.255.0.11", host2)
@@ -259,20 +392,30 @@ func TestTransit(t *testing.T) {
 	}
 
 	// The other direction: the reply of the client behind NAT gets its address filled in.
-	reply = answerTo(requestFrom("192.0.2.12", "10.255.0.12", host1), 24, "10.255.0.11", "192.168.7.11")
+	reply = answerTo(
+		requestFrom("192.0.2.12", "10.255.0.12", host1), 24, "10.255.0.11", "192.168.7.11",
+	)
 	got = only(t, spoke1.says(reply))
 	if natAddress(&got, addr("10.255.0.11")) != addr("198.51.100.7") {
 		t.Errorf("%+v", got)
 	}
 }
 
-// A client behind NAT hears that its NAT moved with its next registration; its hub knows at once,
-// and says so for it.
+// When the NAT of a client moves, the hub knows at once and fills in the new address. The client
+// itself learns of it only with its next registration.
 func TestTransitFollowsTheNAT(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	hub.from("198.51.100.7", "spoke1").says(registrationFrom("192.168.7.11", "10.255.0.11"))
-	hub.handle(PeerMoved{From: addr("198.51.100.7"), Peer: Peer{Interface: "gre1", NBMA: addr("198.51.100.8"), Identity: "spoke1", RemoteNAT: true}})
+	hub.handle(PeerMoved{
+		From: addr("198.51.100.7"),
+		Peer: Peer{
+			Interface: "gre1",
+			NBMA:      addr("198.51.100.8"),
+			Identity:  "spoke1",
+			RemoteNAT: true,
+		},
+	})
 	request := requestFrom("192.168.7.11", "10.255.0.11", host2)
 	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.11"), addr("198.51.100.7"))}
 	got := only(t, sender{t, hub, "198.51.100.8"}.says(request))
@@ -281,80 +424,106 @@ func TestTransitFollowsTheNAT(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.3: with an unknown compulsory extension a transit NHS only forwards.
+// RFC 2332 §5.3: a transit NHS only forwards a packet with an unknown compulsory extension.
 func TestTransitOfUnknownCompulsory(t *testing.T) {
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	p := requestFrom("192.0.2.11", "10.255.0.11", host2)
-	p.Extensions = append(p.Extensions, packet.Extension{Type: 0x123, Compulsory: true, Data: []byte{1, 2}})
+	p.Extensions = append(p.Extensions, packet.Extension{
+		Type:       0x123,
+		Compulsory: true,
+		Data:       []byte{1, 2},
+	})
 	got := only(t, spoke1.says(p))
 	p.HopCount--
 	samePacket(t, got, p)
 }
 
-// RFC 2332 §5.3.1: a reply that has us as its responder is in a loop, and so is one with our
+// RFC 2332 §5.3.1: a reply is in a loop if it names the receiving router as its responder or in its
 // reverse record.
 func TestLoopingReplies(t *testing.T) {
 	for _, extension := range []int{0, 2} {
 		hub := hubAlone(t)
 		hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
 		spoke2 := hub.from("192.0.2.12", "spoke2")
-		reply := answerTo(requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12")
-		reply.Extensions[extension].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
-		got := only(t, spoke2.says(reply))
-		if got.ErrorCode != packet.ErrorLoop || got.ErrorOffset != 60+uint16(4*extension) || dropped(hub, dropLoop) != 1 {
-			t.Errorf("extension %d: sent %s %s at %d", extension, got.Type, got.ErrorCode, got.ErrorOffset)
+		reply := answerTo(
+			requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12",
+		)
+		reply.Extensions[extension].CIEs = []packet.CIE{
+			{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
 		}
-		// The error is for the router that answered, not for the one that asked; if that is us, it
-		// is for whoever sent it here.
+		got := only(t, spoke2.says(reply))
+		if got.ErrorCode != packet.ErrorLoop || got.ErrorOffset != 60+uint16(4*extension) ||
+			dropped(hub, dropLoop) != 1 {
+			t.Errorf(
+				"extension %d: sent %s %s at %d",
+				extension, got.Type, got.ErrorCode, got.ErrorOffset,
+			)
+		}
+		// The error is for the router that answered, not for the one that asked. If the answer
+		// names this hub as the responder, the error is for the router that sent the reply here.
 		want := addr("10.255.0.12")
 		if extension == 0 {
 			want = netip.Addr{}
 		}
 		if got.DestProtocol != want {
-			t.Errorf("extension %d: the error is for %s, want %s", extension, got.DestProtocol, want)
+			t.Errorf(
+				"extension %d: the error is for %s, want %s", extension, got.DestProtocol, want,
+			)
 		}
 	}
 }
 
-// A client with a static map does not register; who does not insist on its own word is answered
-// from the map.
+// A client with a static map does not register. If the requester does not insist on that client's
+// own word, the hub answers from the map.
 func TestAnswerFromMap(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}} })
+	hub := hubAlone(t, func(c *InterfaceConfig) {
+		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	})
 	hub.from("192.0.2.99", "static")
 	p := requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.99")
 	p.Flags &^= packet.ResolutionAuthoritative
 	got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
-	if got.Type != packet.ResolutionReply || got.Flags&packet.ResolutionAuthoritative != 0 || got.CIEs[0].NBMA != addr("192.0.2.99") {
+	if got.Type != packet.ResolutionReply || got.Flags&packet.ResolutionAuthoritative != 0 ||
+		got.CIEs[0].NBMA != addr("192.0.2.99") {
 		t.Errorf("%+v", got)
 	}
 }
 
-// A static map is a neighbour from the start, and nobody to dial.
+// A static map is a neighbour from the start, and the hub does not dial it.
 func TestStaticMap(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}} })
-	if hub.neighbors[addr("10.255.0.99")] != addr("192.0.2.99") || hub.want[addr("192.0.2.99")] != SAAccept {
+	hub := hubAlone(t, func(c *InterfaceConfig) {
+		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	})
+	if hub.neighbors[addr("10.255.0.99")] != addr("192.0.2.99") ||
+		hub.want[addr("192.0.2.99")] != SAAccept {
 		t.Errorf("neighbours %v, wants %v", hub.neighbors, hub.want)
 	}
 }
 
-// Clients on the overlay are found before the mirror of the routing table is filled.
+// The hub finds clients on the overlay even before the mirror of the routing table is filled.
 func TestTransitWithoutRoutes(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	hub.handle(RoutesChanged{Table: testTable, Reset: true})
-	reply := answerTo(requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12")
-	if got := only(t, hub.from("192.0.2.12", "spoke2").says(reply)); got.Type != packet.ResolutionReply {
+	reply := answerTo(
+		requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12",
+	)
+	if got := only(
+		t, hub.from("192.0.2.12", "spoke2").says(reply),
+	); got.Type != packet.ResolutionReply {
 		t.Errorf("%s", got.Type)
 	}
 }
 
-// Nothing goes to a peer without an SA, not even the refusal of a request that came from it.
+// A peer without an SA gets no packet, not even the refusal of its own request.
 func TestNothingIsSentWithoutAnSA(t *testing.T) {
 	n, hub := spokeAlone(t)
 	request := requestFrom("192.0.2.12", "10.255.0.12", host1)
-	request.Extensions[1].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+	request.Extensions[1].CIEs = []packet.CIE{
+		{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+	}
 	hub.says(request)
 	n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
 	before := len(n.sent)
@@ -364,8 +533,8 @@ func TestNothingIsSentWithoutAnSA(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.2: code 4 for a requester that cannot be one, code 5 when no more answers can be
-// remembered, which is what would be needed to take them back.
+// RFC 2332 §5.2.2: the reply has code 4 if the requester's addresses are impossible. It has code 5
+// if no more answers can be remembered: an answer that is not remembered cannot be taken back.
 func TestRefusingToAnswer(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 1 })
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -380,7 +549,8 @@ func TestRefusingToAnswer(t *testing.T) {
 	if got := ask("192.0.2.11", "10.255.0.11"); got.Code != packet.CodeSuccess {
 		t.Errorf("the first: %s", got.Code)
 	}
-	if got := ask("192.0.2.11", "10.255.0.12"); got.Code != packet.CodeInsufficientResources || dropped(hub, dropTableFull) != 1 {
+	if got := ask("192.0.2.11", "10.255.0.12"); got.Code != packet.CodeInsufficientResources ||
+		dropped(hub, dropTableFull) != 1 {
 		t.Errorf("the second: %s", got.Code)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// resolution serves a resolution request: where its destination leaves the DMVPN here, we answer;
-// else it goes on.
+// resolution handles a resolution request. If packets to its destination leave the DMVPN at this
+// router, this router answers the request. Otherwise it forwards the request.
 func (e *Engine) resolution(m *message) {
 	if !m.SourceNBMA.IsValid() {
 		e.drop(dropWrongFamily)
@@ -27,16 +27,17 @@ func (e *Engine) resolution(m *message) {
 		e.respond(m, prefix)
 		return
 	}
-	if b := ifc.bindings[m.DestProtocol]; b != nil && b.static && m.Flags&packet.ResolutionAuthoritative == 0 && ifc.secured(b.nbma) {
+	if b := ifc.bindings[m.DestProtocol]; b != nil && b.static &&
+		m.Flags&packet.ResolutionAuthoritative == 0 && ifc.secured(b.nbma) {
 		e.answerFromMap(m, b)
 		return
 	}
 	e.forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
 }
 
-// objectToResolving says why the sender of a request gets no answer that leads to a direct path: it
-// may nothing here, or there is to be no such path from it or to the router that the request would
-// go on to.
+// objectToResolving objects to a request if its sender may not have an answer that leads to a
+// direct path. The sender may not be authorized at all, or it may have no direct path; or the
+// router that the request would go on to may have none.
 func (e *Engine) objectToResolving(m *message) objection.Objection {
 	ifc := m.ifc
 	if o := ifc.objectTo(m.from); o.Raised() {
@@ -51,20 +52,28 @@ func (e *Engine) objectToResolving(m *message) objection.Objection {
 	return objection.Objection{}
 }
 
-// prohibit refuses a resolution by the administrator's will.
+// prohibit refuses a resolution request that the rules or blocks do not allow, or that names
+// another router's overlay address as its source.
 func (e *Engine) prohibit(m *message, o objection.Objection) {
 	e.drop(dropProhibited)
 	if m.ifc.limits.refusals.Allow(e.now, m.from) {
-		e.notice(m.ifc, Notice{Kind: NoticeRejected, Prefix: hostPrefix(m.DestProtocol), NextHop: m.SourceProtocol, NBMA: m.from,
-			Identity: m.identity(), Reason: "resolution refused: " + o.Text})
+		e.notice(m.ifc, Notice{
+			Kind:     NoticeRejected,
+			Prefix:   hostPrefix(m.DestProtocol),
+			NextHop:  m.SourceProtocol,
+			NBMA:     m.from,
+			Identity: m.identity(),
+			Reason:   "resolution refused: " + o.Text,
+		})
 	}
 	if e.understood(m) {
 		e.refuse(m, o.Code())
 	}
 }
 
-// egress reports whether packets to dest leave the DMVPN here, and the prefix that may be answered for
-// it: that of the route, narrowed so that it hides no other (RFC 2332 §6.3).
+// egress reports whether packets to dest leave the DMVPN at this router. It returns the prefix that
+// may be answered for dest: that of the route, narrowed so that it hides no other route (RFC 2332
+// §6.3).
 func (e *Engine) egress(ifc *iface, dest netip.Addr) (netip.Prefix, bool) {
 	host := hostPrefix(dest)
 	if dest == ifc.overlay() {
@@ -78,15 +87,15 @@ func (e *Engine) egress(ifc *iface, dest netip.Addr) (netip.Prefix, bool) {
 	return t.Answerable(dest), true
 }
 
-// respond answers a request whose destination leaves the DMVPN here, now or when the SA with the
-// requester is up.
+// respond answers a request whose destination leaves the DMVPN at this router. It answers at once,
+// or when the SA with the requester is up.
 func (e *Engine) respond(m *message, prefix netip.Prefix) {
 	if !e.understood(m) {
 		return
 	}
 	ifc := m.ifc
 	if m.Flags&packet.ResolutionUnique != 0 {
-		prefix = hostPrefix(m.DestProtocol) // RFC 2332 §5.2.1: then the prefix length is the host's
+		prefix = hostPrefix(m.DestProtocol) // RFC 2332 §5.2.1: with U set, the host's length
 	}
 	nbma, nat := m.requester()
 	if !ifc.peerAddress(nbma) || e.behindClient(ifc, nbma) {
@@ -119,8 +128,8 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 	case !ifc.cfg.Protected && !nat:
 		e.give(a, m, nbma)
 	case nat:
-		// The requester must dial, and needs the answer for it. Behind NAT ourselves, we dial as
-		// well: the NATs may let it pass.
+		// The requester is behind NAT, so it has to dial, and it needs the answer to do so. If this
+		// router is behind NAT too, it dials as well: the two NATs may let that pass.
 		e.refer(&a.ref, e.peerAt(ifc, nbma), reasonAnswer, ifc.behindNAT() && !unclear)
 		e.give(a, m, m.from)
 		e.admitVisitors(ifc, nbma)
@@ -129,7 +138,8 @@ func (e *Engine) respond(m *message, prefix netip.Prefix) {
 	}
 }
 
-// requester is the NBMA address that the requester can be reached at, and whether it is behind NAT.
+// requester returns the NBMA address at which the requester can be reached, and whether the
+// requester is behind NAT.
 func (m *message) requester() (netip.Addr, bool) {
 	ext := m.Extension(packet.ExtensionForwardTransit)
 	straight := ext != nil && len(ext.CIEs) == 0 && !m.ifc.isNHS(m.from)
@@ -143,14 +153,15 @@ func (m *message) requester() (netip.Addr, bool) {
 	return m.SourceNBMA, false
 }
 
-// peerAddress reports whether an NBMA address may be another router's.
+// peerAddress reports whether an NBMA address can be another router's.
 func (ifc *iface) peerAddress(nbma netip.Addr) bool {
 	nbma = ifc.real(nbma)
-	return !inThisNetwork(nbma) && nbma.IsValid() && nbma.Is4() == ifc.local.Is4() && nbma != ifc.local && nbma != ifc.public() &&
+	return !inThisNetwork(nbma) && nbma.IsValid() && nbma.Is4() == ifc.local.Is4() &&
+		nbma != ifc.local && nbma != ifc.public() &&
 		!nbma.IsUnspecified() && !nbma.IsMulticast() && !nbma.IsLoopback()
 }
 
-// sendAnswer turns the request into the reply (RFC 2332 §5.2.2) and sends it.
+// sendAnswer turns the request into the reply (RFC 2332 §5.2.2) and sends the reply.
 func (e *Engine) sendAnswer(m *message, prefix netip.Prefix, to netip.Addr) {
 	ifc := m.ifc
 	cie := ifc.ownCIE()
@@ -167,7 +178,7 @@ func (e *Engine) sendAnswer(m *message, prefix netip.Prefix, to netip.Addr) {
 }
 
 // answerFromMap answers for a router that has a static map and does not register. The answer is
-// remembered, to be taken back when the map changes.
+// remembered, so that it can be taken back when the map changes.
 func (e *Engine) answerFromMap(m *message, b *binding) {
 	if !e.understood(m) {
 		return
@@ -199,7 +210,8 @@ func (e *Engine) answerFromMap(m *message, b *binding) {
 	e.reply(m, cie, m.from)
 }
 
-// refuse answers a resolution request with a NAK, along the way that it came.
+// refuse answers a resolution request with a NAK. The NAK goes to the router that the request came
+// from.
 func (e *Engine) refuse(m *message, code packet.Code) {
 	if ext := m.Extension(packet.ExtensionNATAddress); ext != nil {
 		ext.CIEs = nil
@@ -208,6 +220,7 @@ func (e *Engine) refuse(m *message, code packet.Code) {
 	e.reply(m, packet.CIE{Code: code}, m.from)
 }
 
+// reply turns the request into a reply with one CIE and sends the reply to an NBMA address.
 func (e *Engine) reply(m *message, cie packet.CIE, to netip.Addr) {
 	m.Type = packet.ResolutionReply
 	m.HopCount = hopCount

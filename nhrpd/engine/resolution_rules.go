@@ -8,13 +8,19 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// admissible reports whether what was answered may be installed, and for which prefix: where narrowing
-// the answer makes it harmless, it is narrowed. It returns the route beneath, or an objection.
-func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (netip.Prefix, Route, objection.Objection) {
+// admissible decides whether the answer for a shortcut may be installed. It returns the prefix to
+// install, which is the answered prefix, narrowed if that makes it harmless. It also returns the
+// route beneath the shortcut, or else an objection.
+func (e *Engine) admissible(
+	s *shortcut, cie *packet.CIE, nbma netip.Addr,
+) (netip.Prefix, Route, objection.Objection) {
 	ifc := s.ifc
 	prefix, ok := cie.PrefixOf(s.dest)
 	if !ok {
-		return hostPrefix(s.dest), Route{}, objection.New(objection.Malformed, "it has an impossible prefix length")
+		return hostPrefix(s.dest), Route{}, objection.New(
+			objection.Malformed,
+			"it has an impossible prefix length",
+		)
 	}
 	if o := ifc.objectToRouter(cie, nbma); o.Raised() {
 		return prefix, Route{}, o
@@ -23,21 +29,33 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 		return prefix, Route{}, sharedAddress
 	}
 	if e.behindClient(ifc, nbma) {
-		return prefix, Route{}, objection.New(objection.UnderlayInside, "its NBMA address is inside a prefix that a client registered")
+		return prefix, Route{}, objection.New(
+			objection.UnderlayInside,
+			"its NBMA address is inside a prefix that a client registered",
+		)
 	}
 	way, err := e.pathTo(ifc, s.dest)
 	if err != pathOK && err != pathNoBinding {
-		return prefix, Route{}, objection.New(objection.NotBehindTunnel, "the destination is not behind the tunnel any more")
+		return prefix, Route{}, objection.New(
+			objection.NotBehindTunnel,
+			"the destination is not behind the tunnel any more",
+		)
 	}
 	prefix = e.table(ifc).Narrow(s.dest, prefix, way.route.Prefix)
 	if ifc.inOverlay(s.dest) || s.dest == cie.Protocol {
-		prefix = hostPrefix(s.dest) // in the overlay every address is a router of its own
+		prefix = hostPrefix(s.dest) // within the overlay, each address is a router of its own
 	}
 	if ifc.hasHostRoute(prefix, cie.Protocol) {
-		return prefix, Route{}, objection.New(objection.RouterKnownHere, "its destination is a router that is known here")
+		return prefix, Route{}, objection.New(
+			objection.RouterKnownHere,
+			"its destination is a router that is known here",
+		)
 	}
 	if e.announcedIn(ifc.cfg.Table, prefix) != nil {
-		return prefix, Route{}, objection.New(objection.HidesAnnounced, "a client has registered this very prefix")
+		return prefix, Route{}, objection.New(
+			objection.HidesAnnounced,
+			"a client has registered this very prefix",
+		)
 	}
 	if o := e.objectToPrefix(ifc, prefix, nbma); o.Raised() {
 		return prefix, Route{}, o
@@ -45,14 +63,18 @@ func (e *Engine) admissible(s *shortcut, cie *packet.CIE, nbma netip.Addr) (neti
 	return prefix, way.route, objection.Objection{}
 }
 
-// objectToRouter objects to answers that name an impossible next hop.
+// objectToRouter objects to an answer that names an impossible next hop, or one that is known at
+// another NBMA address.
 func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) objection.Objection {
 	nextHop := cie.Protocol
 	switch {
 	case time.Duration(cie.HoldingTime)*time.Second < leastHolding:
 		return objection.New(objection.Malformed, "its holding time is too short")
 	case !ifc.clientAddress(nextHop):
-		return objection.New(objection.WrongAddress, "its next hop is not another router of the overlay")
+		return objection.New(
+			objection.WrongAddress,
+			"its next hop is not another router of the overlay",
+		)
 	case !ifc.peerAddress(nbma):
 		return objection.New(objection.OtherNBMA, "its NBMA address is ours or impossible")
 	}
@@ -61,13 +83,16 @@ func (ifc *iface) objectToRouter(cie *packet.CIE, nbma netip.Addr) objection.Obj
 		return objection.Objection{}
 	}
 	if n.best().rank < rankShortcut {
-		return objection.New(objection.AddressKnownOther, "its next hop is known at another NBMA address: "+ifc.real(n.nbma).String())
+		return objection.New(
+			objection.AddressKnownOther,
+			"its next hop is known at another NBMA address: "+ifc.real(n.nbma).String(),
+		)
 	}
 	return objection.Objection{}
 }
 
-// stillLed reports whether the route that led to a shortcut is the same, and nothing more specific has
-// come beneath it.
+// stillLed reports whether a shortcut may stay after a change of the routes: the route that led to
+// it is the same, and no more specific route has come beneath that.
 func (e *Engine) stillLed(s *shortcut) bool {
 	way, err := e.pathTo(s.ifc, s.dest)
 	if !s.led.Prefix.IsValid() { // restored
@@ -75,7 +100,7 @@ func (e *Engine) stillLed(s *shortcut) bool {
 			return false
 		}
 		if err != pathOK && err != pathNoBinding {
-			return true // the mirror may not be filled yet: see endUnconfirmed
+			return true // the mirror may not be complete yet: see endUnconfirmed
 		}
 		s.led = way.route
 		if s.state == ShortcutUp {

@@ -9,29 +9,79 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// What is never installed from an answer, one rule a row.
+// What an answer may install and what it must not, with one rule in each row.
 func TestWhatAnAnswerMayInstall(t *testing.T) {
 	tests := []struct {
 		rule   string
 		routes []Route
 		change func(*packet.Packet)
-		want   string // prefix installed; empty: denied
+		want   string // the prefix that is installed; empty: the answer is denied
 	}{
-		{"the prefix as answered", nil, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 24 }, lan2},
-		{"a single host", nil, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 255 }, "172.16.2.10/32"},
-		{"not wider than the route beneath", nil, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 9 }, "172.16.2.0/23"},
-		{"not wider than a narrower route beneath", []Route{viaTunnel(lan2, "10.255.0.1")}, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 16 }, lan2},
-		{"not over a more specific route", []Route{viaTunnel("172.16.2.128/25", "10.255.0.1")}, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 24 }, "172.16.2.0/25"},
-		{"not over an address of ours", []Route{{Prefix: mustPrefix("172.16.2.200/32"), Device: "lo", Local: true}}, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 24 }, "172.16.2.0/25"},
-		{"not with an impossible prefix length", nil, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 33 }, ""},
-		{"not over the answer's own NBMA address", nil, func(p *packet.Packet) { p.CIEs[0].NBMA = addr("172.16.2.99"); p.CIEs[0].PrefixLength = 24 }, ""},
-		{"not with our own next hop", nil, func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.11") }, ""},
-		{"not with a next hop outside the overlay", nil, func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.9.9.9") }, ""},
-		{"not without a next hop", nil, func(p *packet.Packet) { p.CIEs[0].Protocol = packet.CIE{}.Protocol }, ""},
-		{"not with our own NBMA address", nil, func(p *packet.Packet) { p.CIEs[0].NBMA = addr("192.0.2.11") }, ""},
-		{"not without an NBMA address", nil, func(p *packet.Packet) { p.CIEs[0].NBMA = packet.CIE{}.NBMA }, ""},
-		{"not with a multicast NBMA address", nil, func(p *packet.Packet) { p.CIEs[0].NBMA = addr("224.0.0.1") }, ""},
-		{"not against what the NHS is known by", nil, func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.1") }, ""},
+		{
+			"the prefix as answered", nil, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 24 },
+			lan2,
+		},
+		{
+			"a single host", nil, func(p *packet.Packet) { p.CIEs[0].PrefixLength = 255 },
+			"172.16.2.10/32",
+		},
+		{
+			"not wider than the route beneath", nil,
+			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 9 }, "172.16.2.0/23",
+		},
+		{
+			"not wider than a narrower route beneath", []Route{viaTunnel(lan2, "10.255.0.1")},
+			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 16 }, lan2,
+		},
+		{
+			"not over a more specific route", []Route{viaTunnel("172.16.2.128/25", "10.255.0.1")},
+			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 24 }, "172.16.2.0/25",
+		},
+		{
+			"not over an address of ours",
+			[]Route{{Prefix: mustPrefix("172.16.2.200/32"), Device: "lo", Local: true}},
+			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 24 }, "172.16.2.0/25",
+		},
+		{
+			"not with an impossible prefix length", nil,
+			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 33 }, "",
+		},
+		{
+			"not over the answer's own NBMA address", nil,
+			func(p *packet.Packet) {
+				p.CIEs[0].NBMA = addr("172.16.2.99")
+				p.CIEs[0].PrefixLength = 24
+			},
+			"",
+		},
+		{
+			"not with our own next hop", nil,
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.11") }, "",
+		},
+		{
+			"not with a next hop outside the overlay", nil,
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.9.9.9") }, "",
+		},
+		{
+			"not without a next hop", nil,
+			func(p *packet.Packet) { p.CIEs[0].Protocol = packet.CIE{}.Protocol }, "",
+		},
+		{
+			"not with our own NBMA address", nil,
+			func(p *packet.Packet) { p.CIEs[0].NBMA = addr("192.0.2.11") }, "",
+		},
+		{
+			"not without an NBMA address", nil,
+			func(p *packet.Packet) { p.CIEs[0].NBMA = packet.CIE{}.NBMA }, "",
+		},
+		{
+			"not with a multicast NBMA address", nil,
+			func(p *packet.Packet) { p.CIEs[0].NBMA = addr("224.0.0.1") }, "",
+		},
+		{
+			"not against what the NHS is known by", nil,
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.1") }, "",
+		},
 		{"not for no time", nil, func(p *packet.Packet) { p.CIEs[0].HoldingTime = 0 }, ""},
 		{"at the NAT extension's address", nil, func(p *packet.Packet) {
 			p.CIEs[0].PrefixLength, p.CIEs[0].NBMA = 24, addr("192.168.7.12")
@@ -63,8 +113,8 @@ func TestWhatAnAnswerMayInstall(t *testing.T) {
 	}
 }
 
-// A default route through the tunnel leads to requests for anything; no answer may take half the
-// world, nor the underlay.
+// With a default route through the tunnel, a spoke asks for any destination. No answer may cover
+// half of all addresses then, or the underlay.
 func TestAnswersBeneathADefaultRoute(t *testing.T) {
 	for _, tt := range []struct {
 		rule, dest string
@@ -76,7 +126,11 @@ func TestAnswersBeneathADefaultRoute(t *testing.T) {
 		{"half the world", "8.8.8.8", 1, false},
 	} {
 		n, hub := spokeAlone(t)
-		n.addRoutes(Route{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("10.255.0.1"), Device: "gre1"})
+		n.addRoutes(Route{
+			Prefix:  mustPrefix("0.0.0.0/0"),
+			NextHop: addr("10.255.0.1"),
+			Device:  "gre1",
+		})
 		n.from("192.0.2.12", "spoke2")
 		request := only(t, hub.says(indicationOf(host1, tt.dest)))
 		hub.says(answerTo(request, tt.bits, "10.255.0.12", "192.0.2.12"))
@@ -86,17 +140,21 @@ func TestAnswersBeneathADefaultRoute(t *testing.T) {
 	}
 }
 
-// What the tunnels rest on is known beyond the mirror: our overlay address, and every NBMA address
-// of ours, of NHSs, peers and clients.
+// The engine knows without the mirror what the tunnels depend on: the router's own overlay address,
+// and the NBMA addresses of the router itself, of NHSs, peers and clients.
 func TestPrefixesThatHideTheTunnel(t *testing.T) {
 	n, _ := spokeAlone(t)
-	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1", NBMA: []netip.Addr{addr("192.0.2.1"), addr("198.18.5.1")}})
+	n.handle(NHSResolved{
+		Interface: "gre1",
+		Name:      "192.0.2.1",
+		NBMA:      []netip.Addr{addr("192.0.2.1"), addr("198.18.5.1")},
+	})
 	n.from("203.0.113.5", "spoke7")
 	ifc := n.engine.ifaces["gre1"]
 	for prefix, want := range map[string]objection.Kind{
 		"10.0.0.0/8":     objection.HidesOverlay,
 		"10.255.0.11/32": objection.HidesOverlay,
-		"192.0.2.11/32":  objection.HidesUnderlay, // ours
+		"192.0.2.11/32":  objection.HidesUnderlay, // the spoke's own
 		"192.0.2.0/24":   objection.HidesUnderlay,
 		"198.18.0.0/15":  objection.HidesUnderlay, // the NHS's second address
 		"203.0.113.0/24": objection.HidesUnderlay, // a peer's
@@ -108,12 +166,15 @@ func TestPrefixesThatHideTheTunnel(t *testing.T) {
 	} {
 		o := n.engine.objectToPrefix(ifc, mustPrefix(prefix), addr("100.64.0.9"))
 		if o.Kind != want {
-			t.Errorf("objection to %s is of kind %d (%s), want kind %d", prefix, o.Kind, o.Text, want)
+			t.Errorf(
+				"objection to %s is of kind %d (%s), want kind %d", prefix, o.Kind, o.Text, want,
+			)
 		}
 	}
 }
 
-// Who may answer: the way the request went, an NHS, or the router itself through its own SA.
+// An answer counts if it comes from where the request went, from an NHS, or from the router that it
+// is about, through that router's own SA.
 func TestWhoMayAnswer(t *testing.T) {
 	n, hub := spokeAlone(t)
 	spoke2 := n.from("192.0.2.12", "spoke2")
@@ -126,7 +187,8 @@ func TestWhoMayAnswer(t *testing.T) {
 	}
 	other := answerTo(request, 24, "10.255.0.12", "192.0.2.12")
 	other.DestProtocol = addr("172.16.9.9")
-	if got := only(t, spoke2.says(other)); got.ErrorCode != packet.ErrorInvalidResolutionReply || len(n.shortcuts) != 0 {
+	if got := only(t, spoke2.says(other)); got.ErrorCode != packet.ErrorInvalidResolutionReply ||
+		len(n.shortcuts) != 0 {
 		t.Errorf("an answer to another question was taken: %v", n.shortcuts)
 	}
 	refusal := answerTo(request, 24, "10.255.0.12", "192.0.2.12")
@@ -135,7 +197,7 @@ func TestWhoMayAnswer(t *testing.T) {
 	if n.status().Shortcuts[0].State != ShortcutResolving || dropped(n, dropThirdParty) != 1 {
 		t.Error("somebody else's no was taken")
 	}
-	// What a router says directly can only be about itself.
+	// A router can answer directly only for itself.
 	forged := answerTo(request, 24, "10.255.0.12", "192.0.2.99")
 	spoke2.says(forged)
 	if n.neighbors[addr("10.255.0.12")] != addr("192.0.2.12") {
@@ -143,7 +205,7 @@ func TestWhoMayAnswer(t *testing.T) {
 	}
 }
 
-// A refusal is remembered for a while, and told.
+// A refusal is logged, and the spoke does not ask again for a while.
 func TestRefusedResolution(t *testing.T) {
 	n, hub := spokeAlone(t)
 	request := only(t, hub.says(indicationOf(host1, host2)))
@@ -162,7 +224,8 @@ func TestRefusedResolution(t *testing.T) {
 	}
 }
 
-// As FRR does it: repetitions after 1, 2, 4, 7, 7 s with the same id, then it counts as unanswered.
+// A request is repeated after 1, 2, 4, 7 and 7 s with the same id, as FRR does it. Then it counts
+// as unanswered.
 func TestResolutionRepetitions(t *testing.T) {
 	n, hub := spokeAlone(t)
 	before := len(n.sent)
@@ -173,7 +236,10 @@ func TestResolutionRepetitions(t *testing.T) {
 	gaps := n.gaps()[before:]
 	for i, w := range want {
 		if gaps[i] != w*time.Second || sent[i+1].RequestID != sent[0].RequestID {
-			t.Errorf("repetition %d after %s with id %d, want %d s and id %d", i, gaps[i], sent[i+1].RequestID, w, sent[0].RequestID)
+			t.Errorf(
+				"repetition %d after %s with id %d, want %d s and id %d",
+				i, gaps[i], sent[i+1].RequestID, w, sent[0].RequestID,
+			)
 		}
 	}
 	if len(gaps) != len(want) || n.has(NoticeUnresolved) != 1 || len(n.status().Shortcuts) != 0 {
@@ -181,8 +247,8 @@ func TestResolutionRepetitions(t *testing.T) {
 	}
 }
 
-// The requester leaves dialling to the responder for a second, and then tries as well, but not for
-// ever.
+// The requester leaves it to the responder to dial for one second. Then it dials as well, and gives
+// up in the end.
 func TestRequesterDialsLate(t *testing.T) {
 	n, hub := spokeAlone(t)
 	request := only(t, hub.says(indicationOf(host1, host2)))
@@ -201,7 +267,7 @@ func TestRequesterDialsLate(t *testing.T) {
 	}
 }
 
-// Behind NAT the requester dials as soon as it knows whom.
+// A requester behind NAT dials as soon as it knows the responder's address.
 func TestRequesterBehindNATDialsAtOnce(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.engine.ifaces["gre1"].nhs[0].public = addr("198.51.100.9")
@@ -212,7 +278,8 @@ func TestRequesterBehindNATDialsAtOnce(t *testing.T) {
 	}
 }
 
-// Two answers for one prefix make one route; a router that moved takes its routes with it.
+// Two answers for one prefix make one route. If the router in a new answer has moved, its other
+// routes end.
 func TestAnswersForOnePrefix(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.from("192.0.2.12", "spoke2")

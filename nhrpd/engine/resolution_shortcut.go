@@ -8,51 +8,52 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// shortcut is a way past the hub: first the question for it, then the answer that waits for an SA,
-// then a route.
+// shortcut is a way past the hub. It begins as a question for such a way (ShortcutResolving),
+// becomes an answer that waits for an SA (ShortcutSecuring), and then a route (ShortcutUp).
 type shortcut struct {
 	unaffected
 
 	ifc      *iface
-	dest     netip.Addr   // asked for
-	source   netip.Addr   // of the packet that led to it; zero: restored
-	prefix   netip.Prefix // what was answered; the host before
-	nextHop  netip.Addr
-	nbma     netip.Addr
-	identity string     // of the next hop, while the shortcut is up; empty: not known
-	answerer netip.Addr // overlay address of who answered, when that is not the next hop
+	dest     netip.Addr   // the destination that was asked for
+	source   netip.Addr   // the source of the packet that led to the question; zero: restored
+	prefix   netip.Prefix // what was answered; before the answer, dest as a host prefix
+	nextHop  netip.Addr   // overlay address of the router that the shortcut leads to
+	nbma     netip.Addr   // NBMA address of that router
+	identity string       // of the next hop, while the shortcut is up; empty: not known
+	answerer netip.Addr   // overlay address of the router that answered, by what the answer says
 	state    ShortcutState
 	led      Route // the route beneath; zero: restored, and the mirror has none yet
 	restored bool  // from before a restart, and not confirmed since
-	missed   bool  // no route led to it: the kernel missed the neighbour
+	missed   bool  // no route led to dest: the kernel missed the neighbour
 
 	asking    bool // a request is out
 	requestID uint32
-	attempts  int
-	via       netip.Addr // where the request went
-	sentNBMA  netip.Addr // its source address
+	attempts  int        // how often the request was repeated
+	via       netip.Addr // the NBMA address that the request went to
+	sentNBMA  netip.Addr // the source NBMA address in the request
 
-	indicated time.Time     // the traffic indication came
-	resolved  time.Duration // from it to the answer
-	since     time.Time     // of the state
-	answered  time.Time
-	refresh   time.Time // when it is asked for again, if it is used
-	expires   time.Time
-	used      time.Time // last, outgoing
+	indicated time.Time     // when the traffic indication or the miss came
+	resolved  time.Duration // how long the answer then took
+	since     time.Time     // when the present state began
+	answered  time.Time     // when the last answer came
+	refresh   time.Time     // when the question is asked again, if the shortcut is in use
+	expires   time.Time     // when the holding time of the answer is over
+	used      time.Time     // when data last went out on the shortcut
 
 	ref       peerRef
 	neighbor  neighborClaim
 	admission admission
-	routed    bool
-	ask       timers.Timer // when the request is repeated
-	step      timers.Timer // when the state has to move on
+	routed    bool         // the route to prefix is wanted
+	ask       timers.Timer // repeats the request
+	step      timers.Timer // moves the state on
 }
 
 const (
-	responderDials = time.Second      // how long we leave it to the responder to dial
+	responderDials = time.Second      // how long this router waits for the responder to dial
 	securingTime   = 30 * time.Second // how long an answer waits for the SA
 )
 
+// newShortcut makes a shortcut in the state ShortcutResolving; the caller asks for it.
 func (e *Engine) newShortcut(ifc *iface, dest netip.Addr, prefix netip.Prefix) *shortcut {
 	s := &shortcut{ifc: ifc, dest: dest, prefix: prefix, since: e.now}
 	s.ref.owner = s
@@ -62,7 +63,8 @@ func (e *Engine) newShortcut(ifc *iface, dest netip.Addr, prefix netip.Prefix) *
 	return s
 }
 
-// covering finds the most specific shortcut, or question for one, that an address is in.
+// covering returns the most specific shortcut, or question for one, whose prefix contains an
+// address. It returns nil if there is none.
 func (ifc *iface) covering(addr netip.Addr) *shortcut {
 	for bits := addr.BitLen(); bits > 0; bits-- {
 		if p, err := addr.Prefix(bits); err == nil && ifc.shortcuts[p] != nil {
@@ -77,12 +79,13 @@ func (s *shortcut) saidBy(protocol netip.Addr) bool {
 	return protocol == s.nextHop || protocol == s.answerer
 }
 
-// secure waits for the SA with the next hop, or goes on if it is there.
+// secure waits for the SA with the next hop, or installs the shortcut if the SA is up already.
 func (e *Engine) secure(s *shortcut) {
 	ifc := s.ifc
 	s.state, s.since = ShortcutSecuring, e.now
 	secured := ifc.secured(s.nbma)
-	// Behind NAT it is for us to dial; else the responder does, and has done so before it answered.
+	// A router behind NAT dials itself. Otherwise the responder dials, and did so before it
+	// answered.
 	dial := !secured && ifc.behindNAT()
 	e.refer(&s.ref, e.peerAt(ifc, s.nbma), reasonResolution, dial)
 	e.admit(&s.admission, ifc, s.nbma, admittedAs{})
@@ -97,7 +100,7 @@ func (e *Engine) secure(s *shortcut) {
 	e.timers.Set(&s.step, e.now.Add(wait))
 }
 
-// install wants the neighbour, then the route.
+// install asks the kernel for the neighbour of the next hop, then for the route.
 func (e *Engine) install(s *shortcut) {
 	ifc := s.ifc
 	p := e.peerAt(ifc, s.nbma)
@@ -115,39 +118,57 @@ func (e *Engine) install(s *shortcut) {
 	e.wantRoute(s)
 	e.scheduleShortcut(s)
 	e.startPoll(ifc)
-	n := Notice{Kind: NoticeShortcutUp, Prefix: s.prefix, NextHop: s.nextHop, NBMA: s.nbma, Identity: p.ike.Identity,
-		Resolved: s.resolved, Took: e.now.Sub(s.indicated)}
+	n := Notice{
+		Kind:     NoticeShortcutUp,
+		Prefix:   s.prefix,
+		NextHop:  s.nextHop,
+		NBMA:     s.nbma,
+		Identity: p.ike.Identity,
+		Resolved: s.resolved,
+		Took:     e.now.Sub(s.indicated),
+	}
 	if ifc.cfg.Protected {
 		n.Secured = max(p.since.Sub(s.indicated), 0)
 	}
 	e.notice(ifc, n)
 }
 
-// needsRoute reports whether packets need a route to find the next hop. Those to the next hop itself
-// find its neighbour without one, where the overlay is on the link, and by the neighbour's own host
-// route where it is not.
+// needsRoute reports whether packets need a route to find the next hop. Packets to the next hop
+// itself need none. Where the overlay is on the link, they find its neighbour without a route;
+// elsewhere the neighbour has a host route of its own. The exception is a next hop on the link
+// whose packets another route leads to a gateway.
 func (s *shortcut) needsRoute() bool {
 	return s.prefix != hostPrefix(s.nextHop) || s.led.NextHop.IsValid() && s.ifc.onLink(s.nextHop)
 }
 
+// wantRoute asks the kernel for the shortcut's route, if packets need one.
 func (e *Engine) wantRoute(s *shortcut) {
 	if !s.routed && s.needsRoute() {
 		s.routed = true
-		e.out.Routes = append(e.out.Routes, RouteChange{Interface: s.ifc.cfg.Name, Prefix: s.prefix, NextHop: s.nextHop})
+		e.out.Routes = append(e.out.Routes, RouteChange{
+			Interface: s.ifc.cfg.Name,
+			Prefix:    s.prefix,
+			NextHop:   s.nextHop,
+		})
 	}
 }
 
-// withdraw takes back what the kernel was to have: the route goes before the neighbour.
+// withdraw takes back what the kernel was asked for: the route goes before the neighbour.
 func (e *Engine) withdraw(s *shortcut) {
 	if s.routed {
 		s.routed = false
-		e.out.Routes = append(e.out.Routes,
-			RouteChange{Interface: s.ifc.cfg.Name, Prefix: s.prefix, NextHop: s.nextHop, Delete: true})
+		e.out.Routes = append(e.out.Routes, RouteChange{
+			Interface: s.ifc.cfg.Name,
+			Prefix:    s.prefix,
+			NextHop:   s.nextHop,
+			Delete:    true,
+		})
 	}
 	e.dropNeighbor(&s.neighbor)
 }
 
-// scheduleShortcut sets the time to ask again, or to end.
+// scheduleShortcut sets the timer to the time to ask again, or to the end of the shortcut once that
+// time has passed.
 func (e *Engine) scheduleShortcut(s *shortcut) {
 	at := s.expires
 	if e.now.Before(s.refresh) {
@@ -156,14 +177,16 @@ func (e *Engine) scheduleShortcut(s *shortcut) {
 	e.timers.Set(&s.step, at)
 }
 
-// shortcutDue moves on what waited long enough.
+// shortcutDue takes the next step of a shortcut when its timer ends.
 func (e *Engine) shortcutDue(s *shortcut) {
 	switch {
 	case s.state == ShortcutSecuring && e.now.Before(s.since.Add(securingTime)):
 		e.refer(&s.ref, e.peerAt(s.ifc, s.nbma), reasonResolution, true)
 		e.timers.Set(&s.step, s.since.Add(securingTime))
 	case s.state == ShortcutSecuring:
-		e.unresolve(s, "no SA with the router that it leads to could be had; the traffic stays on the hub")
+		e.unresolve(
+			s, "no SA with the router that it leads to could be had; the traffic stays on the hub",
+		)
 	case !e.now.Before(s.expires):
 		e.endShortcut(s, "its holding time is over")
 	default:
@@ -172,10 +195,17 @@ func (e *Engine) shortcutDue(s *shortcut) {
 	}
 }
 
-// endShortcut forgets a shortcut or the question for one. Traffic goes through the hub again.
+// endShortcut ends a shortcut, or the question for one, and logs why. Traffic goes through the hub
+// again.
 func (e *Engine) endShortcut(s *shortcut, reason string) {
 	ifc := s.ifc
-	n := Notice{Kind: NoticeShortcutDown, Prefix: s.prefix, NextHop: s.nextHop, NBMA: s.nbma, Reason: reason}
+	n := Notice{
+		Kind:    NoticeShortcutDown,
+		Prefix:  s.prefix,
+		NextHop: s.nextHop,
+		NBMA:    s.nbma,
+		Reason:  reason,
+	}
 	if s.state != ShortcutUp {
 		n.Kind = NoticeUnresolved
 	}
@@ -183,6 +213,7 @@ func (e *Engine) endShortcut(s *shortcut, reason string) {
 	e.removeShortcut(s)
 }
 
+// removeShortcut forgets a shortcut, or the question for one, and takes back all that it asked for.
 func (e *Engine) removeShortcut(s *shortcut) {
 	e.withdraw(s)
 	e.endAsking(s)
@@ -197,7 +228,8 @@ func (e *Engine) removeShortcut(s *shortcut) {
 	e.release(&s.ref)
 }
 
-// peerSecured installs what waited for the SA.
+// peerSecured installs a shortcut that waited for the SA, and asks again for one that is up. It
+// ends a shortcut whose next hop shares its address with others or turns out to be another router.
 func (s *shortcut) peerSecured(e *Engine) {
 	switch shared := s.ifc.shared(s.ref.peer); {
 	case shared && s.state == ShortcutSecuring:
@@ -208,7 +240,7 @@ func (s *shortcut) peerSecured(e *Engine) {
 		return
 	case s.state == ShortcutSecuring && s.ref.peer.mayBeElse(s.nextHop):
 		if !s.asking {
-			e.askFor(s) // if it is the one, the answer comes through its SA
+			e.askFor(s) // if the peer is the next hop, its answer comes through its SA
 		}
 		return
 	case s.state == ShortcutSecuring:
@@ -229,38 +261,42 @@ func (s *shortcut) peerSecured(e *Engine) {
 		s.restored = false
 	}
 	if s.state == ShortcutUp && !s.asking && s.ifc.confirmed {
-		e.askFor(s) // the SA is a new one: behind NAT it may come from another address than the one that the next hop takes data from
+		// The SA is new. If this router is behind NAT, the SA may come from another outer address,
+		// and the next hop takes data only from the address that the last question named.
+		e.askFor(s)
 	}
 }
 
-// peerLost ends a shortcut. When only strongSwan was restarted, the kernel's SA goes on, and so
-// does the shortcut until the peer is lost for good.
+// peerLost ends a shortcut. If only the strongSwan here was restarted, the kernel's SA goes on, and
+// so does the shortcut until the peer is lost for good.
 func (s *shortcut) peerLost(e *Engine, reason string) {
 	if s.state == ShortcutUp && !s.ref.peer.unlisted {
 		e.endShortcut(s, "the SA with its next hop went: "+reason)
 	}
 }
 
+// peerLostForGood ends the shortcut.
 func (s *shortcut) peerLostForGood(e *Engine) {
 	s.peerLost(e, "strongSwan was restarted, and the peer cannot be reached")
 }
 
-// peerBarred ends the shortcut. Routers behind one NAT address may have been told apart by now, and
-// the one that this led to is gone.
+// peerBarred ends the shortcut. Several routers behind one NAT address may have been told apart
+// since the shortcut came up, and then the router that it led to may be gone from there.
 func (s *shortcut) peerBarred(e *Engine, why string) {
 	if s.state == ShortcutUp {
 		e.endShortcut(s, why)
 	}
 }
 
-// rulesChanged ends the shortcut if there is to be no direct path to its next hop any more.
+// rulesChanged ends the shortcut if the rules no longer allow a direct path to its next hop.
 func (s *shortcut) rulesChanged(e *Engine, p *peer) {
 	if o := s.ifc.objectToPath(p.nbma, s.nextHop); o.Raised() {
 		e.endShortcut(s, o.Text)
 	}
 }
 
-// peerMoved follows the next hop, unless it moved to where only the shortcut leads.
+// peerMoved follows the next hop to its new address. If that address lies inside the shortcut's own
+// prefix, the shortcut ends.
 func (s *shortcut) peerMoved(e *Engine, to *peer, _ netip.Addr) {
 	if s.prefix.Contains(to.ifc.real(to.nbma)) {
 		e.endShortcut(s, "its next hop moved into the prefix that it leads to")
@@ -274,13 +310,17 @@ func (s *shortcut) peerMoved(e *Engine, to *peer, _ netip.Addr) {
 	}
 }
 
-// peerJoined ends a shortcut to an address that several routers share now.
+// peerJoined ends the shortcut if several routers share its next hop's address now.
 func (s *shortcut) peerJoined(e *Engine) { s.peerSecured(e) }
 
-// peerDoubtful ends a shortcut that another router's answer may have led to.
+// peerDoubtful ends a young shortcut: the answer may have been that of the other router that turned
+// out to be at the address.
 func (s *shortcut) peerDoubtful(e *Engine) bool {
 	if s.state == ShortcutUp && e.now.Sub(s.since) < maxDoubt {
-		e.endShortcut(s, "another router came to its next hop's address behind NAT: who answered is not certain")
+		e.endShortcut(
+			s,
+			"another router came to its next hop's address behind NAT: who answered is not certain",
+		)
 	}
 	return false
 }
@@ -290,6 +330,7 @@ func (s *shortcut) markGone(e *Engine, _ *peer, _ map[netip.Addr]*peer) {
 	e.endShortcut(s, "strongSwan was restarted, and the SA with its next hop went")
 }
 
+// router returns the next hop's overlay address once the shortcut is up.
 func (s *shortcut) router() netip.Addr {
 	if s.state != ShortcutUp {
 		return netip.Addr{}
@@ -297,7 +338,8 @@ func (s *shortcut) router() netip.Addr {
 	return s.nextHop
 }
 
-// reviewShortcut looks at a shortcut once its use is known.
+// reviewShortcut ends an idle shortcut, or asks again for one that is used, once it is known when
+// data last passed.
 func (e *Engine) reviewShortcut(s *shortcut) {
 	switch {
 	case e.idle(s):
@@ -307,12 +349,13 @@ func (e *Engine) reviewShortcut(s *shortcut) {
 	}
 }
 
-// idle reports whether a shortcut was not used for the idle time.
+// idle reports whether no data went out on a shortcut for the idle time.
 func (e *Engine) idle(s *shortcut) bool {
 	return e.now.Sub(later(s.since, s.used)) >= s.ifc.cfg.IdleTime
 }
 
-// refreshDue reports whether a shortcut that is used is to be asked for again.
+// refreshDue reports whether it is time to ask again for a shortcut, and the shortcut was used
+// since the last answer.
 func (e *Engine) refreshDue(s *shortcut) bool {
 	return !s.asking && !e.now.Before(s.refresh) && s.used.After(s.answered)
 }

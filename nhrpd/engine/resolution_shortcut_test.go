@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// mesh is a hub with two spokes, registered.
+// mesh is a hub with two spokes that are registered with it.
 type mesh struct {
 	*world
 	hub, spoke1, spoke2 *node
@@ -46,9 +46,15 @@ func newMeshNAT(t testing.TB, nat1, nat2 bool, change ...func(*InterfaceConfig))
 	}
 	m.hub = m.add("hub", start(hubConfig()), "192.0.2.1", "172.16.0.1/24")
 	m.hub.addRoutes(viaTunnel(lan1, "10.255.0.11"), viaTunnel(lan2, "10.255.0.12"))
-	m.spoke1 = m.addSpoke("spoke1", start(spokeConfig("10.255.0.11/24")), "192.0.2.11", "172.16.1.1/24", nat1)
-	m.spoke2 = m.addSpoke("spoke2", start(spokeConfig("10.255.0.12/24")), "192.0.2.12", "172.16.2.1/24", nat2)
-	m.until("both spokes register", 5*time.Second, func() bool { return m.spoke1.registered() && m.spoke2.registered() })
+	m.spoke1 = m.addSpoke(
+		"spoke1", start(spokeConfig("10.255.0.11/24")), "192.0.2.11", "172.16.1.1/24", nat1,
+	)
+	m.spoke2 = m.addSpoke(
+		"spoke2", start(spokeConfig("10.255.0.12/24")), "192.0.2.12", "172.16.2.1/24", nat2,
+	)
+	m.until("both spokes register", 5*time.Second, func() bool {
+		return m.spoke1.registered() && m.spoke2.registered()
+	})
 	return m
 }
 
@@ -83,7 +89,9 @@ func (m *mesh) direct() bool {
 
 func (m *mesh) makeShortcut() {
 	m.t.Helper()
-	if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{"spoke1", "hub", "spoke2"}) {
+	if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{
+		"spoke1", "hub", "spoke2",
+	}) {
 		m.t.Fatalf("the first packet went %v\n%s", got, m)
 	}
 	m.until("shortcuts both ways", 5*time.Second, m.direct)
@@ -96,11 +104,14 @@ func TestSpokesFindEachOther(t *testing.T) {
 	if took := m.now.Sub(begin); took > 500*time.Millisecond {
 		t.Errorf("direct after %s", took)
 	}
-	if got, want := m.pingPong(m.spoke1, host1, m.spoke2, host2), []string{"spoke1", "spoke2"}; !slices.Equal(got, want) {
+	if got, want := m.pingPong(
+		m.spoke1, host1, m.spoke2, host2,
+	), []string{"spoke1", "spoke2"}; !slices.Equal(got, want) {
 		t.Errorf("the next packet went %v, want %v", got, want)
 	}
 	up := m.spoke1.last(NoticeShortcutUp)
-	if up.Prefix != mustPrefix(lan2) || up.NextHop != addr("10.255.0.12") || up.NBMA != addr("192.0.2.12") || up.Took == 0 {
+	if up.Prefix != mustPrefix(lan2) || up.NextHop != addr("10.255.0.12") ||
+		up.NBMA != addr("192.0.2.12") || up.Took == 0 {
 		t.Errorf("notice %+v", up)
 	}
 }
@@ -112,8 +123,9 @@ func (m *mesh) keepTalking(d time.Duration) {
 	}
 }
 
-// What is used stays, and is asked for again before its holding time ends; what is not used for the
-// idle time goes, and so does the SA, closed by who initiated it. The hub's SAs stay.
+// A shortcut in use stays, and the spoke asks again before its holding time ends. A shortcut
+// without traffic for the idle time ends, and then its SA: the spoke that initiated the SA closes
+// it. The SAs with the hub stay.
 func TestUsedShortcutStaysIdleOneGoes(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -149,7 +161,7 @@ func TestUsedShortcutStaysIdleOneGoes(t *testing.T) {
 	}
 }
 
-// Traffic in one direction keeps the SA, though the other end's shortcut is unused and goes.
+// Traffic in one direction keeps the SA, although the other spoke's shortcut is idle and ends.
 func TestOneWayTrafficKeepsTheSA(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -157,12 +169,14 @@ func TestOneWayTrafficKeepsTheSA(t *testing.T) {
 		m.ping(m.spoke1, host1, host2)
 		m.run(time.Second)
 	}
-	if len(m.spoke1.shortcuts) != 1 || len(m.spoke2.shortcuts) != 0 || !m.hasSA(m.spoke1, m.spoke2) {
+	if len(m.spoke1.shortcuts) != 1 || len(m.spoke2.shortcuts) != 0 ||
+		!m.hasSA(m.spoke1, m.spoke2) {
 		t.Errorf("%s", m)
 	}
 }
 
-// A shortcut falls back to the hub as soon as its SA goes, and comes back with the next traffic.
+// A shortcut ends as soon as its SA goes, and traffic takes the way by the hub. The next traffic
+// brings the shortcut back.
 func TestFallBackToHub(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -170,7 +184,9 @@ func TestFallBackToHub(t *testing.T) {
 	if len(m.spoke1.shortcuts)+len(m.spoke2.shortcuts) != 0 {
 		t.Fatalf("routes without an SA\n%s", m)
 	}
-	if got, want := m.pingPong(m.spoke1, host1, m.spoke2, host2), []string{"spoke1", "hub", "spoke2"}; !slices.Equal(got, want) {
+	if got, want := m.pingPong(
+		m.spoke1, host1, m.spoke2, host2,
+	), []string{"spoke1", "hub", "spoke2"}; !slices.Equal(got, want) {
 		t.Fatalf("went %v, want %v", got, want)
 	}
 	m.until("shortcuts again", 5*time.Second, func() bool {
@@ -179,8 +195,7 @@ func TestFallBackToHub(t *testing.T) {
 	})
 }
 
-// When no SA can be had between the spokes, the requester is told no, and the traffic stays on the
-// hub.
+// If the spokes cannot make an SA, the requester gets a refusal, and the traffic stays on the hub.
 func TestNoSABetweenSpokes(t *testing.T) {
 	m := newMesh(t)
 	m.refuse = func(from, to *node) bool { return from != m.hub && to != m.hub }
@@ -200,8 +215,8 @@ func TestNoSABetweenSpokes(t *testing.T) {
 	}
 }
 
-// Who initiates: the spoke behind NAT dials, the other answers at once and waits; behind NAT both,
-// both dial.
+// A spoke behind NAT dials; the other one answers at once and waits. If both are behind NAT, both
+// dial.
 func TestShortcutsBehindNAT(t *testing.T) {
 	for _, tt := range []struct {
 		rule       string
@@ -213,7 +228,8 @@ func TestShortcutsBehindNAT(t *testing.T) {
 			if tt.nat2 {
 				behind, open = open, behind
 			}
-			if got := behind.status().PublicNBMA; got != behind.public || behind.has(NoticeNAT) != 1 {
+			if got := behind.status().PublicNBMA; got != behind.public ||
+				behind.has(NoticeNAT) != 1 {
 				t.Errorf("public address %s, want %s", got, behind.public)
 			}
 			m.makeShortcut()
@@ -234,14 +250,20 @@ func TestBothBehindNAT(t *testing.T) {
 	m := mesh{world: newWorld(t)}
 	m.hub = m.add("hub", hubConfig(), "192.0.2.1", "172.16.0.1/24")
 	m.hub.addRoutes(viaTunnel(lan1, "10.255.0.11"), viaTunnel(lan2, "10.255.0.12"))
-	m.spoke1 = m.add("spoke1", spokeConfig("10.255.0.11/24"), "192.168.1.2", "172.16.1.1/24", "172.16.0.0/16")
-	m.spoke2 = m.add("spoke2", spokeConfig("10.255.0.12/24"), "192.168.2.2", "172.16.2.1/24", "172.16.0.0/16")
+	m.spoke1 = m.add(
+		"spoke1", spokeConfig("10.255.0.11/24"), "192.168.1.2", "172.16.1.1/24", "172.16.0.0/16",
+	)
+	m.spoke2 = m.add(
+		"spoke2", spokeConfig("10.255.0.12/24"), "192.168.2.2", "172.16.2.1/24", "172.16.0.0/16",
+	)
 	m.spoke1.public, m.spoke2.public = addr("198.51.100.1"), addr("198.51.100.2")
-	m.until("both register", 5*time.Second, func() bool { return m.spoke1.registered() && m.spoke2.registered() })
+	m.until("both register", 5*time.Second, func() bool {
+		return m.spoke1.registered() && m.spoke2.registered()
+	})
 	m.makeShortcut()
 }
 
-// Without IPsec the same works, as with FRR.
+// Without IPsec, shortcuts work in the same way, as with FRR.
 func TestMeshWithoutIPsec(t *testing.T) {
 	m := newMesh(t, func(c *InterfaceConfig) { c.Protected = false })
 	m.makeShortcut()
@@ -254,7 +276,8 @@ func TestMeshWithoutIPsec(t *testing.T) {
 	}
 }
 
-// Every packet carries the password, from hop to hop; a spoke with another one gets nowhere.
+// Every packet carries the password, on each hop. A spoke with another password does not get
+// registered.
 func TestMeshWithPassword(t *testing.T) {
 	m := newMesh(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
 	m.makeShortcut()
@@ -270,7 +293,7 @@ func TestMeshWithPassword(t *testing.T) {
 	}
 }
 
-// A lost reply or request costs a repetition.
+// A lost request or reply costs one repetition.
 func TestLostPackets(t *testing.T) {
 	m := newMesh(t)
 	lost := 0
@@ -284,7 +307,7 @@ func TestLostPackets(t *testing.T) {
 	})
 }
 
-// A change of the route beneath ends the shortcut: it may lead elsewhere now.
+// A change of the route beneath a shortcut ends it: the traffic may have another way now.
 func TestRouteBeneathChanges(t *testing.T) {
 	for _, tt := range []struct {
 		rule           string
@@ -292,11 +315,20 @@ func TestRouteBeneathChanges(t *testing.T) {
 		ends           bool
 	}{
 		{"removed", nil, []Route{viaTunnel("172.16.0.0/16", "10.255.0.1")}, true},
-		{"a more specific one inside", []Route{viaTunnel("172.16.2.128/25", "10.255.0.1")}, nil, true},
+		{
+			"a more specific one inside", []Route{viaTunnel("172.16.2.128/25", "10.255.0.1")}, nil,
+			true,
+		},
 		{"another way to the same prefix", []Route{viaTunnel(lan2, "10.255.0.1")}, nil, true},
-		{"the destination is ours now", []Route{{Prefix: mustPrefix(lan2), Device: "lan1"}}, nil, true},
+		{
+			"the destination is ours now", []Route{{Prefix: mustPrefix(lan2), Device: "lan1"}}, nil,
+			true,
+		},
 		{"elsewhere", []Route{viaTunnel("172.16.9.0/24", "10.255.0.1")}, nil, false},
-		{"an address of ours elsewhere", []Route{{Prefix: mustPrefix("172.16.9.1/32"), Device: "lan0", Local: true}}, nil, false},
+		{
+			"an address of ours elsewhere",
+			[]Route{{Prefix: mustPrefix("172.16.9.1/32"), Device: "lan0", Local: true}}, nil, false,
+		},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			m := newMesh(t)
@@ -309,7 +341,7 @@ func TestRouteBeneathChanges(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.5: who answered takes its answer back when its routes change.
+// RFC 2332 §5.2.5: the router that answered takes its answer back when its routes change.
 func TestAnswerTakenBack(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -323,22 +355,26 @@ func TestAnswerTakenBack(t *testing.T) {
 	}
 }
 
-// cygnet leave: everything is withdrawn, the others are told.
+// With `cygnet leave`, a router withdraws all routes and neighbours, and tells the other routers.
 func TestLeave(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
 	m.spoke1.handle(Leave{Interface: "gre1"})
 	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.closed) != 0 {
-		t.Errorf("left behind: %v %v, closed before anybody heard of it: %v", m.spoke1.neighbors, m.spoke1.shortcuts, m.spoke1.closed)
+		t.Errorf(
+			"left behind: %v %v, closed before anybody heard of it: %v",
+			m.spoke1.neighbors, m.spoke1.shortcuts, m.spoke1.closed,
+		)
 	}
-	m.run(5 * underlayDelay) // spoke2, then the hub
+	m.run(5 * underlayDelay) // the goodbye goes to spoke2 first, then to the hub
 	if len(m.spoke1.want) != 0 || m.spoke1.left != 1 {
 		t.Errorf("wants %v, said %d times that it left", m.spoke1.want, m.spoke1.left)
 	}
 	if len(m.spoke1.closed) != 2 {
 		t.Errorf("closed %v, want hub and spoke2", m.spoke1.closed)
 	}
-	if len(m.hub.status().Bindings) != 1 || m.hub.last(NoticeUnbound).Reason != "the client took its registration back" {
+	if len(m.hub.status().Bindings) != 1 ||
+		m.hub.last(NoticeUnbound).Reason != "the client took its registration back" {
 		t.Errorf("the hub was not told\n%s", m)
 	}
 	if len(m.spoke2.shortcuts) != 0 {
@@ -349,18 +385,23 @@ func TestLeave(t *testing.T) {
 		t.Error("something woke up after leaving")
 	}
 
-	m.spoke1.engine.Configure(m.now, Config{Interfaces: []InterfaceConfig{m.spoke1.cfg}}, &m.spoke1.out)
+	m.spoke1.engine.Configure(
+		m.now, Config{Interfaces: []InterfaceConfig{m.spoke1.cfg}}, &m.spoke1.out,
+	)
 	m.spoke1.carryOut()
 	m.until("it joins again", 5*time.Second, m.spoke1.registered)
 }
 
-// charon comes back with only some of the SAs. The kernel still has the others, and the peers do
-// not know: a shortcut goes on while the peer is dialled, whoever's turn that was before, and ends
-// when it cannot be had, or somebody else is there.
+// charon comes back with only some of the SAs, while the kernel and the peers still have the
+// others. A shortcut through such an SA goes on. The spoke dials the peer, even if the peer would
+// have had to dial before. The shortcut ends if no SA can be made, or if another router answers.
 func TestResyncDialsWhatIsGone(t *testing.T) {
 	for name, after := range map[string]func(m mesh, n, other *node) (stays bool){
-		"reached":     func(m mesh, n, other *node) bool { return true },
-		"not reached": func(m mesh, n, other *node) bool { m.refuse = func(_, _ *node) bool { return true }; return false },
+		"reached": func(m mesh, n, other *node) bool { return true },
+		"not reached": func(m mesh, n, other *node) bool {
+			m.refuse = func(_, _ *node) bool { return true }
+			return false
+		},
 		"somebody else": func(m mesh, n, other *node) bool {
 			m.refuse = func(_, _ *node) bool { return true }
 			n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: other.local, Identity: "spoke9"}})

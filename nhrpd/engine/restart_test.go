@@ -9,8 +9,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A restart is not noticed: bindings and shortcuts of before are wanted at once, and stay when
-// charon still has the SAs.
+// A restart of the daemon goes unnoticed: the restored bindings and shortcuts are wanted at once,
+// and they stay if charon still has the SAs.
 func TestRestart(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -21,9 +21,14 @@ func TestRestart(t *testing.T) {
 		m.run(time.Second)
 		n.boot(saved)
 		if !maps.Equal(n.neighbors, neighbors) || !maps.Equal(n.shortcuts, shortcuts) {
-			t.Errorf("%s wants %v %v, before %v %v", n.name, n.neighbors, n.shortcuts, neighbors, shortcuts)
+			t.Errorf(
+				"%s wants %v %v, before %v %v",
+				n.name, n.neighbors, n.shortcuts, neighbors, shortcuts,
+			)
 		}
-		if got, want := m.pingPong(m.spoke1, host1, m.spoke2, host2), []string{"spoke1", "spoke2"}; !slices.Equal(got, want) {
+		if got, want := m.pingPong(
+			m.spoke1, host1, m.spoke2, host2,
+		), []string{"spoke1", "spoke2"}; !slices.Equal(got, want) {
 			t.Errorf("%s: packets go %v, want %v", n.name, got, want)
 		}
 		m.run(time.Minute)
@@ -39,7 +44,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// What strongSwan does not confirm after a restart goes.
+// What strongSwan does not confirm after a restart of the daemon ends.
 func TestRestartWithoutSAs(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -57,8 +62,8 @@ func TestRestartWithoutSAs(t *testing.T) {
 	}
 }
 
-// A network that came to be ours while the daemon was down is not reached through a shortcut of
-// before, not even for the grace time.
+// If a prefix became a local network while the daemon was down, a restored shortcut does not draw
+// its traffic, not even for the grace time.
 func TestRestartWithNewLocalNetwork(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -71,7 +76,7 @@ func TestRestartWithNewLocalNetwork(t *testing.T) {
 	}
 }
 
-// Neither do bindings stay whose client is not there any more.
+// A hub's restored bindings end too, if their clients have no SAs any more.
 func TestHubRestartWithoutSAs(t *testing.T) {
 	m := newMesh(t)
 	saved := m.hub.engine.Save()
@@ -82,15 +87,15 @@ func TestHubRestartWithoutSAs(t *testing.T) {
 	if len(m.hub.neighbors) != 2 {
 		t.Fatal("not wanted at once")
 	}
-	m.run(resyncGrace) // while it dials them
+	m.run(resyncGrace) // the hub dials the clients meanwhile
 	if len(m.hub.neighbors) != 0 || len(m.hub.status().Bindings) != 0 {
 		t.Errorf("%s", m)
 	}
 }
 
-// A peer does not know that strongSwan here was killed and has lost its SA. So whoever has a
-// binding of it dials, although that is otherwise for the client to do: at once when strongSwan
-// comes back without the SA, and no longer than the binding stays.
+// A client does not know that the hub's strongSwan was killed and has lost the SA. So the hub dials
+// the client, although that is the client's part otherwise. It does so as soon as strongSwan is
+// back without the SA, and only while the binding stays.
 func TestHubDialsClientsOfAKilledCharon(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		m := newMesh(t)
@@ -102,7 +107,8 @@ func TestHubDialsClientsOfAKilledCharon(t *testing.T) {
 		} else {
 			m.hub.handle(PeersSecured{Interface: "gre1"})
 		}
-		if m.hub.want[m.spoke1.seenAs()] != SAInitiate || m.hub.want[m.spoke2.seenAs()] != SAInitiate {
+		if m.hub.want[m.spoke1.seenAs()] != SAInitiate ||
+			m.hub.want[m.spoke2.seenAs()] != SAInitiate {
 			t.Fatalf("restarted %v: the hub wants %v", restarted, m.hub.want)
 		}
 		m.spoke1.down, m.spoke2.down = true, true
@@ -112,13 +118,16 @@ func TestHubDialsClientsOfAKilledCharon(t *testing.T) {
 		}
 		m.run(max(resyncGrace, restoreGrace))
 		if m.hub.want[m.spoke2.seenAs()] != SANone {
-			t.Errorf("restarted %v: the hub wants %v, and the binding is over", restarted, m.hub.want)
+			t.Errorf(
+				"restarted %v: the hub wants %v, and the binding is over", restarted, m.hub.want,
+			)
 		}
 	}
 }
 
-// When strongSwan was restarted with us, and took its SAs along, nothing passes through a shortcut
-// until there is an SA again: its router is dialled at once, since it knows nothing of it.
+// If strongSwan was restarted together with the daemon, its SAs are gone, and no data passes
+// through a restored shortcut until there is a new SA. The spoke dials the router at once, since
+// that router does not know of the restart.
 func TestRestartDialsRoutersOfShortcuts(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
@@ -135,16 +144,25 @@ func TestRestartDialsRoutersOfShortcuts(t *testing.T) {
 	}
 }
 
-// What was saved by another clock, or by hand, is checked.
+// Restore checks what was saved, since a wrong clock or a person may have written it.
 func TestRestoreOfNonsense(t *testing.T) {
 	n, _ := spokeAlone(t)
 	now := n.w.now
-	good := ShortcutStatus{Prefix: mustPrefix(lan2), Dest: addr(host2), NextHop: addr("10.255.0.12"), NBMA: addr("192.0.2.12"),
-		State: ShortcutUp, Expires: now.Add(time.Minute)}
+	good := ShortcutStatus{
+		Prefix:  mustPrefix(lan2),
+		Dest:    addr(host2),
+		NextHop: addr("10.255.0.12"),
+		NBMA:    addr("192.0.2.12"),
+		State:   ShortcutUp,
+		Expires: now.Add(time.Minute),
+	}
 	tests := map[string]func(*ShortcutStatus){
-		"expired":           func(s *ShortcutStatus) { s.Expires = now },
-		"default route":     func(s *ShortcutStatus) { s.Prefix = mustPrefix("0.0.0.0/0") },
-		"no prefix":         func(s *ShortcutStatus) { s.Prefix = mustPrefix("10.0.0.0/8"); s.Dest = addr("10.1.1.1") },
+		"expired":       func(s *ShortcutStatus) { s.Expires = now },
+		"default route": func(s *ShortcutStatus) { s.Prefix = mustPrefix("0.0.0.0/0") },
+		"no prefix": func(s *ShortcutStatus) {
+			s.Prefix = mustPrefix("10.0.0.0/8")
+			s.Dest = addr("10.1.1.1")
+		},
 		"other destination": func(s *ShortcutStatus) { s.Dest = addr("172.17.0.1") },
 		"own next hop":      func(s *ShortcutStatus) { s.NextHop = addr("10.255.0.11") },
 		"no NBMA address":   func(s *ShortcutStatus) { s.NBMA = addr("0.0.0.0") },
@@ -153,23 +171,32 @@ func TestRestoreOfNonsense(t *testing.T) {
 	for name, change := range tests {
 		st := good
 		change(&st)
-		n.engine.Restore(now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Shortcuts: []ShortcutStatus{st}}, {Name: "gre7"}}}, &n.out)
+		n.engine.Restore(
+			now,
+			Saved{Interfaces: []SavedInterface{
+				{Name: "gre1", Shortcuts: []ShortcutStatus{st}}, {Name: "gre7"},
+			}},
+			&n.out,
+		)
 		n.carryOut()
 		if len(n.shortcuts) != 0 {
 			t.Fatalf("%s: restored", name)
 		}
 	}
 	good.Expires = now.Add(1000 * time.Hour)
-	n.engine.Restore(now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Shortcuts: []ShortcutStatus{good}}}}, &n.out)
+	n.engine.Restore(
+		now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Shortcuts: []ShortcutStatus{good}}}},
+		&n.out,
+	)
 	n.carryOut()
 	if len(n.shortcuts) != 1 || n.status().Shortcuts[0].Expires.After(now.Add(maxHolding)) {
 		t.Errorf("%+v", n.status().Shortcuts)
 	}
 }
 
-// A shortcut that was restored, or that outlived strongSwan, rests on a new SA then: it is asked
-// for again along the hub, since its next hop takes data only from the address that was vouched
-// for, and a NAT may have moved meanwhile.
+// When a shortcut that was restored, or that outlived strongSwan, gets a new SA, the spoke asks for
+// it again along the hub. The next hop takes data only from the address that the hub vouched for,
+// and a NAT may have moved the spoke meanwhile.
 func TestShortcutIsAskedForAgainWithNewSA(t *testing.T) {
 	n, hub := spokeAlone(t)
 	hub.says(indicationOf(host1, host2))
@@ -188,8 +215,8 @@ func TestShortcutIsAskedForAgainWithNewSA(t *testing.T) {
 	}
 }
 
-// An NHS that lost its SA with this end has forgotten the registration. With a new SA beside the
-// one that this end still has, it is registered with again at once.
+// An NHS that lost its SA with the spoke has forgotten the registration. When a new SA comes up
+// beside the one that the spoke still has, the spoke registers again at once.
 func TestRegistersAgainWhereTheSAIsNew(t *testing.T) {
 	m := newMesh(t)
 	m.run(time.Second)

@@ -7,7 +7,8 @@ import (
 	"cygnet/nhrpd/engine/rib"
 )
 
-// table is the mirror of the table that the interface forwards by.
+// table returns the mirror of the routing table that the interface forwards by; it makes the mirror
+// if there is none.
 func (e *Engine) table(ifc *iface) *rib.Table {
 	t := e.tables[ifc.cfg.Table]
 	if t == nil {
@@ -17,7 +18,8 @@ func (e *Engine) table(ifc *iface) *rib.Table {
 	return t
 }
 
-// routesChanged updates a mirror; what was decided by it is decided anew.
+// routesChanged updates a mirror of the kernel's routes. Then it reviews everything that was
+// decided by the changed routes.
 func (e *Engine) routesChanged(ev RoutesChanged) {
 	t := e.tables[ev.Table]
 	if t == nil {
@@ -41,8 +43,8 @@ func (e *Engine) routesChanged(ev RoutesChanged) {
 	}
 }
 
-// touched returns which prefixes a change of the routes may be about: those that overlap one of the
-// routes. Of a large change all.
+// touched returns a function that reports whether a change of the routes may concern a prefix: one
+// of the changed routes overlaps it. A large change concerns every prefix.
 func (ev *RoutesChanged) touched() func(netip.Prefix) bool {
 	if ev.Reset || len(ev.Removed)+len(ev.Added) > fewMoved {
 		return everything
@@ -53,7 +55,7 @@ func (ev *RoutesChanged) touched() func(netip.Prefix) bool {
 	return func(p netip.Prefix) bool { return overlaps(ev.Removed, p) || overlaps(ev.Added, p) }
 }
 
-// reviewRouted reviews the announced prefixes that a change of the routes is about.
+// reviewRouted reviews the announced prefixes that a change of the routes concerns.
 func (e *Engine) reviewRouted(ifc *iface, ev RoutesChanged) {
 	if ev.Reset || len(ev.Removed)+len(ev.Added) > fewMoved {
 		e.reviewAnnounced(ifc)
@@ -66,10 +68,12 @@ func (e *Engine) reviewRouted(ifc *iface, ev RoutesChanged) {
 	}
 }
 
-// reroute ends the shortcuts and takes back the answers among those touched that the routes do not
-// support any more.
+// reroute reviews the touched shortcuts and answers: those that the routes do not support any more
+// end or are taken back.
 func (e *Engine) reroute(ifc *iface, touched func(netip.Prefix) bool) {
-	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, func(s *shortcut) bool { return touched(s.prefix) }) {
+	for _, s := range inOrderIf(ifc.shortcuts, byPrefix, func(s *shortcut) bool {
+		return touched(s.prefix)
+	}) {
 		if !e.stillLed(s) {
 			e.endShortcut(s, "the route beneath it changed")
 		}
@@ -78,21 +82,22 @@ func (e *Engine) reroute(ifc *iface, touched func(netip.Prefix) bool) {
 	e.reviewAnswers(ifc, touched)
 }
 
-// everything is touched.
+// everything says of every prefix that a change concerns it.
 func everything(netip.Prefix) bool { return true }
 
-// movedRoute is a route of ours that look-ups see and that came or went during a call.
+// movedRoute is a route that came or went during a call into the engine. It is one of the daemon's
+// own routes that look-ups see.
 type movedRoute struct {
 	table  uint32
 	prefix netip.Prefix
 }
 
-// fewMoved is how many routes are looked at one by one; when more moved, everything is decided
-// anew.
+// fewMoved is how many changed routes are compared one by one. After a larger change, everything is
+// reviewed.
 const fewMoved = 64
 
-// routeMoved has what rests on a route decided anew at the end of the call: in its middle a packet
-// is being handled.
+// routeMoved has everything that depends on a route reviewed at the end of the call into the
+// engine. It cannot be reviewed at once, since the call may be handling a packet.
 func (e *Engine) routeMoved(table uint32, prefix netip.Prefix) {
 	e.moved = append(e.moved, movedRoute{table, prefix})
 }

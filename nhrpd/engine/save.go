@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// restoreGrace is how long restored bindings and shortcuts wait for the word that their peers are
-// secured.
+// restoreGrace is how long restored bindings and shortcuts wait for strongSwan to report that their
+// peers are secured.
 const restoreGrace = 10 * time.Second
 
-// maxHolding is the longest holding time there is on the wire.
+// maxHolding is the longest holding time that a packet can carry.
 const maxHolding = 65535 * time.Second
 
-// Save copies what should outlive a restart: where the NHSs are, bindings of clients, shortcuts
-// that are up, and answers that others rely on.
+// Save returns a copy of the state that outlives a restart: the addresses of the NHSs, the bindings
+// of clients, the shortcuts that are up, the answers that others rely on, and which identities own
+// addresses or are away.
 func (e *Engine) Save() Saved {
 	s := Saved{At: e.now}
 	for _, ifc := range e.interfaces() {
@@ -40,8 +41,16 @@ func (e *Engine) Save() Saved {
 		}
 		for _, a := range inOrder(ifc.answers, answerKey.compare) {
 			if e.now.Before(a.expires) {
-				saved.Answers = append(saved.Answers, SavedAnswer{Requester: a.requester, NBMA: ifc.real(a.nbma), Prefix: a.prefix, Dest: a.dest,
-					Mapped: a.mapped, Vouched: a.admission.nbma.IsValid(), Identity: a.admission.identity, Expires: e.onClock(a.expires)})
+				saved.Answers = append(saved.Answers, SavedAnswer{
+					Requester: a.requester,
+					NBMA:      ifc.real(a.nbma),
+					Prefix:    a.prefix,
+					Dest:      a.dest,
+					Mapped:    a.mapped,
+					Vouched:   a.admission.nbma.IsValid(),
+					Identity:  a.admission.identity,
+					Expires:   e.onClock(a.expires),
+				})
 			}
 		}
 		saved.Owners = e.saveOwners(ifc)
@@ -51,12 +60,14 @@ func (e *Engine) Save() Saved {
 	return s
 }
 
-// onClock is what the clock of now will show at a time: it may have been set since that was fixed.
+// onClock returns what the wall clock will show at t, going by the present wall clock. It differs
+// from t's own wall clock reading if the clock was set after t was computed.
 func (e *Engine) onClock(t time.Time) time.Time {
 	return e.now.Round(0).Add(t.Sub(e.now))
 }
 
-// Shift adds to all times at which something ends: the clock was set since Save.
+// Shift adds d to all times at which something ends. The caller uses it when the clock was set
+// after Save.
 func (s *Saved) Shift(d time.Duration) {
 	for i := range s.Interfaces {
 		ifc := &s.Interfaces[i]
@@ -78,9 +89,10 @@ func (s *Saved) Shift(d time.Duration) {
 	}
 }
 
-// Restore takes what Save gave before a restart, after the first Configure. Neighbours and routes
-// are wanted at once, so that traffic goes on; what is not confirmed within 10 seconds of the first
-// PeersSecured ends.
+// Restore takes over the state that Save returned before a restart. The caller runs it after the
+// first Configure. The engine asks for the neighbours and routes at once, so that traffic goes on.
+// What was not confirmed ends 10 seconds after the first PeersSecured. If that lacks the peer of a
+// restored binding, strongSwan was restarted as well, and the time is 30 seconds.
 func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 	e.enter(now, out)
 	for _, saved := range s.Interfaces {
@@ -110,13 +122,14 @@ func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
 	e.finish()
 }
 
-// remaining is the time from now until a saved time, which another clock may have written.
+// remaining returns the time from now until a saved time. It is at most maxHolding, since the saved
+// time may come from a clock that was wrong.
 func (e *Engine) remaining(until time.Time) time.Duration {
 	return min(until.Sub(e.now), maxHolding)
 }
 
-// restoreNHS goes back to the address of before, so that a name that cannot be resolved does not
-// keep us from our NHS.
+// restoreNHS uses the NHS's saved address, so that a host name which cannot be resolved does not
+// keep this router from its NHS.
 func (e *Engine) restoreNHS(ifc *iface, st *NHSStatus) {
 	for _, n := range ifc.nhs {
 		if n.cfg.Name != st.Name || n.nbma.IsValid() || !usableNBMA(st.NBMA) {
@@ -133,6 +146,8 @@ func (e *Engine) restoreNHS(ifc *iface, st *NHSStatus) {
 	}
 }
 
+// restoreBinding restores a client's binding with its prefixes, if the configuration, the rules and
+// the limits still allow it.
 func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 	left := e.remaining(st.Expires)
 	if left <= 0 || !ifc.clientAddress(st.Protocol) || !usableNBMA(st.NBMA) ||
@@ -158,8 +173,7 @@ func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
 	}
 }
 
-// restoreName takes note again of the address behind a name of before. It says whether nbma can be
-// used.
+// restoreName restores the outer address behind a saved name. It reports whether nbma can be used.
 func (e *Engine) restoreName(ifc *iface, nbma, real netip.Addr) bool {
 	switch {
 	case !inThisNetwork(nbma):
@@ -176,7 +190,8 @@ func (e *Engine) restoreName(ifc *iface, nbma, real netip.Addr) bool {
 	return true
 }
 
-// restorePrefix restores a client's prefix, to be refreshed like its binding.
+// restorePrefix restores a client's announced prefix. The prefix expires with its binding unless
+// the client refreshes it.
 func (e *Engine) restorePrefix(b *binding, prefix netip.Prefix) {
 	if !prefix.IsValid() || prefix != prefix.Masked() || b.ifc.announced[prefix] != nil {
 		return
@@ -189,13 +204,17 @@ func (e *Engine) restorePrefix(b *binding, prefix netip.Prefix) {
 	e.timers.Set(&a.expiry, a.expires)
 }
 
+// restoreShortcut restores a shortcut that was up, if the configuration, the rules and the limits
+// still allow it.
 func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	left := e.remaining(st.Expires)
 	switch {
-	case left <= 0, !ifc.cfg.Shortcut, st.State != ShortcutUp, len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts,
+	case left <= 0, !ifc.cfg.Shortcut, st.State != ShortcutUp,
+		len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts,
 		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
 		!ifc.onOverlay(st.Dest), !ifc.clientAddress(st.NextHop), !usableNBMA(st.NBMA),
-		ifc.shortcuts[st.Prefix] != nil, ifc.hasHostRoute(st.Prefix, st.NextHop), e.objectToPrefix(ifc, st.Prefix, st.NBMA).Raised():
+		ifc.shortcuts[st.Prefix] != nil, ifc.hasHostRoute(st.Prefix, st.NextHop),
+		e.objectToPrefix(ifc, st.Prefix, st.NBMA).Raised():
 		return
 	}
 	who := ifc.rules.Of(st.Identity, e.blocks)
@@ -217,13 +236,15 @@ func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
 	e.startPoll(ifc)
 }
 
-// restoreAnswer remembers an answer of before, so that it is taken back if it is not true any more
-// when the routes are known.
+// restoreAnswer restores an answer that was given. It is taken back if it turns out to be wrong
+// once the routes are known.
 func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
 	left := e.remaining(st.Expires)
 	key := answerKey{requester: st.Requester, prefix: st.Prefix, nbma: st.NBMA}
-	if left <= 0 || !ifc.clientAddress(st.Requester) || !usableNBMA(st.NBMA) || !st.Prefix.IsValid() || st.Prefix != st.Prefix.Masked() ||
-		!st.Prefix.Contains(st.Dest) || ifc.answers[key] != nil || len(ifc.answers) >= ifc.cfg.Limits.Answers {
+	if left <= 0 || !ifc.clientAddress(st.Requester) || !usableNBMA(st.NBMA) ||
+		!st.Prefix.IsValid() || st.Prefix != st.Prefix.Masked() ||
+		!st.Prefix.Contains(st.Dest) || ifc.answers[key] != nil ||
+		len(ifc.answers) >= ifc.cfg.Limits.Answers {
 		return
 	}
 	a := e.newAnswer(ifc, key)
@@ -236,12 +257,13 @@ func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
 	}
 }
 
-// usableNBMA reports whether a saved address can be one of a router.
+// usableNBMA reports whether a saved address can be a router's NBMA address.
 func usableNBMA(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast()
 }
 
-// endUnconfirmed ends what was restored and has no secured peer, or no route beneath it.
+// endUnconfirmed ends the restored bindings, shortcuts and neighbours of NHSs whose peers are not
+// secured, and the restored shortcuts that no route leads to.
 func (e *Engine) endUnconfirmed(ifc *iface) {
 	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
 		if s.restored || !s.led.Prefix.IsValid() {

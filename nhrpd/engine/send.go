@@ -6,11 +6,13 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// hopCount is what our own packets start with. Cisco drops some of those that come with 0.
+// hopCount is the hop count that this router's own packets start with. Cisco's routers drop some
+// packets that arrive with 0.
 const hopCount = 255
 
-// send sends p to an NBMA address, or counts why it cannot. What the other waits for in vain for a
-// reason that lies here is told, too.
+// send sends p to an NBMA address; if it cannot, it counts the reason. The log gets the reason too,
+// unless the peer has no SA: the other router waits for the packet in vain, and the reason lies
+// here.
 func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) {
 	why, ok := e.trySend(ifc, to, p)
 	if ok {
@@ -18,12 +20,16 @@ func (e *Engine) send(ifc *iface, to netip.Addr, p *packet.Packet) {
 	}
 	e.drop(why)
 	if why != dropUnsecured && ifc.limits.refusals.Allow(e.now, to) {
-		e.notice(ifc, Notice{Kind: NoticeUnsent, NBMA: to, Reason: p.Type.String() + ": " + dropNames[why]})
+		e.notice(ifc, Notice{
+			Kind:   NoticeUnsent,
+			NBMA:   to,
+			Reason: p.Type.String() + ": " + dropNames[why],
+		})
 	}
 }
 
-// trySend sends p to an NBMA address. Where it cannot it says why, and leaves the counting to the
-// caller.
+// trySend sends p to an NBMA address and reports whether it could. If it could not, it returns the
+// reason, which the caller counts.
 func (e *Engine) trySend(ifc *iface, to netip.Addr, p *packet.Packet) (dropReason, bool) {
 	peer := ifc.peers[to]
 	if ifc.cfg.Protected && (peer == nil || !peer.secured) {
@@ -38,10 +44,14 @@ func (e *Engine) trySend(ifc *iface, to netip.Addr, p *packet.Packet) (dropReaso
 	case ifc.cfg.MTU != 0 && size > int(ifc.cfg.MTU):
 		return dropTooLong, false // the tunnel does not fragment NHRP
 	}
-	// When the arena grows it moves; packets before this one keep the old memory, which nobody
-	// writes to any more.
+	// When the arena grows, append moves it. The packets before this one keep the old memory, and
+	// nothing writes to that any more.
 	e.out.arena = arena
-	e.out.Packets = append(e.out.Packets, Packet{Interface: ifc.cfg.Name, To: to, Data: arena[start:len(arena):len(arena)]})
+	e.out.Packets = append(e.out.Packets, Packet{
+		Interface: ifc.cfg.Name,
+		To:        to,
+		Data:      arena[start:len(arena):len(arena)],
+	})
 	e.stats.sent[p.Type]++
 	if peer != nil {
 		peer.sent++
@@ -49,7 +59,7 @@ func (e *Engine) trySend(ifc *iface, to netip.Addr, p *packet.Packet) (dropReaso
 	return 0, true
 }
 
-// cieList makes a list of CIEs that lives until the next packet is received.
+// cieList returns a list of CIEs that stays valid until the engine receives the next packet.
 func (e *Engine) cieList(first []packet.CIE, more ...packet.CIE) []packet.CIE {
 	start := len(e.cies)
 	e.cies = append(e.cies, first...)
@@ -57,7 +67,7 @@ func (e *Engine) cieList(first []packet.CIE, more ...packet.CIE) []packet.CIE {
 	return e.cies[start:len(e.cies):len(e.cies)]
 }
 
-// ownCIE names us, as in the Responder and Transit extensions.
+// ownCIE returns the CIE that names this router, as in the Responder and Transit extensions.
 func (ifc *iface) ownCIE() packet.CIE {
 	return packet.CIE{
 		MTU:         ifc.cfg.MTU,
@@ -67,7 +77,8 @@ func (ifc *iface) ownCIE() packet.CIE {
 	}
 }
 
-// emptyExtensions are those that our requests ask to be filled, in the customary order.
+// emptyExtensions returns the extensions that this router's requests ask others to fill, in the
+// customary order.
 func (ifc *iface) emptyExtensions(nat ...packet.CIE) []packet.Extension {
 	list := []packet.Extension{
 		{Type: packet.ExtensionResponder, Compulsory: true},
@@ -80,14 +91,14 @@ func (ifc *iface) emptyExtensions(nat ...packet.CIE) []packet.Extension {
 	return append(list, packet.Extension{Type: packet.ExtensionNATAddress, CIEs: nat})
 }
 
-// fillResponder names us as the one who replies, if the requester wants to know.
+// fillResponder names this router as the one that replies, if the requester asked for that.
 func (e *Engine) fillResponder(m *message) {
 	if ext := m.Extension(packet.ExtensionResponder); ext != nil {
 		ext.CIEs = e.cieList(nil, m.ifc.ownCIE())
 	}
 }
 
-// knownExtension reports whether we can process an extension as a responder.
+// knownExtension reports whether this router, as a responder, can process an extension.
 func knownExtension(t packet.ExtensionType) bool {
 	switch t {
 	case packet.ExtensionResponder, packet.ExtensionForwardTransit, packet.ExtensionReverseTransit,
@@ -97,7 +108,8 @@ func knownExtension(t packet.ExtensionType) bool {
 	return false
 }
 
-// unknownCompulsory is the first extension that asks for what we cannot do; nil if there is none.
+// unknownCompulsory returns the first compulsory extension that this router does not know. It
+// returns nil if there is none.
 func (m *message) unknownCompulsory() *packet.Extension {
 	for i := range m.Extensions {
 		if ext := &m.Extensions[i]; ext.Compulsory && !knownExtension(ext.Type) {
@@ -107,8 +119,9 @@ func (m *message) unknownCompulsory() *packet.Extension {
 	return nil
 }
 
-// understood reports whether we know all that a request demands of who answers it. Where we do not,
-// its source is told, and there is no other answer (RFC 2332 §5.3).
+// understood reports whether this router knows every compulsory extension of a request that it is
+// to answer. If it does not, it sends an Error Indication to the source, and the request gets no
+// other answer (RFC 2332 §5.3).
 func (e *Engine) understood(m *message) bool {
 	ext := m.unknownCompulsory()
 	if ext == nil {

@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// No prefix is taken that covers the NBMA address of a client that is away: what the hub's charon
-// answers to it would go into the tunnel, and the client could never come back.
+// The hub accepts no prefix that covers the NBMA address of a client that is away. Otherwise the
+// answers of the hub's charon would go into the tunnel, and the client could never come back.
 func TestPrefixOverTheAddressOfAnAbsentClient(t *testing.T) {
 	lost := func(hub *node) {
 		hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "power failure"})
@@ -21,11 +21,19 @@ func TestPrefixOverTheAddressOfAnAbsentClient(t *testing.T) {
 	}{
 		{"its SA is there", func(*node) {}, packet.CodeProhibited},
 		{"its SA went a moment ago", lost, packet.CodeProhibited},
-		{"its SA went", func(hub *node) { lost(hub); hub.w.run(time.Minute) }, packet.CodeProhibited},
-		{"its registration would have expired", func(hub *node) { lost(hub); hub.w.run(time.Hour) }, packet.CodeProhibited},
+		{
+			"its SA went", func(hub *node) { lost(hub); hub.w.run(time.Minute) },
+			packet.CodeProhibited,
+		},
+		{
+			"its registration would have expired",
+			func(hub *node) { lost(hub); hub.w.run(time.Hour) }, packet.CodeProhibited,
+		},
 		{"it said goodbye", func(hub *node) {
 			p := requestFrom("192.0.2.12", "10.255.0.12", "10.255.0.1")
-			p.Type, p.CIEs = packet.PurgeRequest, []packet.CIE{{PrefixLength: 32, Protocol: addr("10.255.0.12")}}
+			p.Type, p.CIEs = packet.PurgeRequest, []packet.CIE{
+				{PrefixLength: 32, Protocol: addr("10.255.0.12")},
+			}
 			sender{hub.w.t, hub, "192.0.2.12"}.says(p)
 			lost(hub)
 		}, packet.CodeProhibited},
@@ -49,11 +57,15 @@ func TestPrefixOverTheAddressOfAnAbsentClient(t *testing.T) {
 		t.Run(c.rule, func(t *testing.T) {
 			hub := hubAlone(t, func(cfg *InterfaceConfig) { cfg.Limits.Prefixes = 10 })
 			hub.cfg.Accept = append(hub.cfg.Accept, mustPrefix("192.0.2.0/24"))
-			hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out)
+			hub.engine.Configure(
+				hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out,
+			)
 			hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 			c.goes(hub)
 			spoke1 := hub.client("192.0.2.11", "spoke1", "10.255.0.11")
-			reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "192.0.2.12/30")))
+			reply := only(
+				t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "192.0.2.12/30")),
+			)
 			if got := reply.CIEs[0].Code; got != c.want {
 				t.Errorf("a prefix over its address is answered %s, want %s", got, c.want)
 			}
@@ -64,7 +76,7 @@ func TestPrefixOverTheAddressOfAnAbsentClient(t *testing.T) {
 	}
 }
 
-// One router takes one place among those that are away, wherever it has been.
+// A router that is away takes one place in the table, from however many addresses it came.
 func TestAbsentClientsAreBounded(t *testing.T) {
 	hub := hubAlone(t, wide, func(c *InterfaceConfig) { c.Limits.Bindings = 20 })
 	for i := range 100 {

@@ -14,25 +14,32 @@ type binding struct {
 
 	ifc        *iface
 	protocol   netip.Addr
-	nbma       netip.Addr // where packets go: the outer source as observed
-	clientNBMA netip.Addr // as the client says; another one behind NAT
+	nbma       netip.Addr // where packets go: the outer source as observed, or a name
+	clientNBMA netip.Addr // the NBMA address that the client gives; behind NAT it differs
 	identity   string
-	holder     holder   // whose share it is; zero: a static map
-	sharers    []string // further identities at its address when it registered last: it may be any of them
-	asked      []string // of identity and sharers: those that had to register again since, see confirmWhereItIs
+
+	holder holder // the router whose share the binding counts for; zero: a static map
+
+	// sharers are the further identities that were at the client's address when it registered last.
+	// The binding may belong to any of them.
+	sharers []string
+	// asked are those of identity and sharers that had to register again since: see
+	// confirmWhereItIs.
+	asked []string
+
 	static     bool
 	unique     bool
 	restored   bool // from before a restart, and not confirmed since
 	mtu        uint16
 	since      time.Time
-	before     netip.Addr // the NBMA address that it moved away from, at movedAt
+	before     netip.Addr // the NBMA address that the client moved away from, at movedAt
 	movedAt    time.Time
 	expires    time.Time
 	requestID  uint32    // of the last registration
-	registered time.Time // when it came
-	repeats    int       // how often it was repeated although it was answered
+	registered time.Time // when the last registration came
+	repeats    int       // how often the client repeated it although it was answered
 	prefixes   []*announced
-	routed     bool // routes to the prefixes are wanted
+	routed     bool // the routes to prefixes are wanted
 
 	ref       peerRef
 	neighbor  neighborClaim
@@ -40,6 +47,7 @@ type binding struct {
 	expiry    timers.Timer
 }
 
+// newBinding makes a binding for an overlay address; the caller binds it to an NBMA address.
 func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
 	b := ifc.pools.bindings.take()
 	b.ifc, b.protocol, b.since = ifc, protocol, e.now
@@ -49,7 +57,7 @@ func (e *Engine) newBinding(ifc *iface, protocol netip.Addr) *binding {
 	return b
 }
 
-// bind points the binding at an NBMA address.
+// bind points the binding at an NBMA address, and asks the kernel for the neighbour.
 func (e *Engine) bind(b *binding, nbma netip.Addr) {
 	b.nbma = nbma
 	if b.ref.peer == nil || b.ref.peer.nbma != nbma {
@@ -64,14 +72,22 @@ func (e *Engine) bind(b *binding, nbma netip.Addr) {
 	e.routePrefixes(b)
 }
 
+// unbind ends a client's binding and logs why. A static map stays.
 func (e *Engine) unbind(b *binding, reason string) {
 	if b.static {
 		return
 	}
-	e.notice(b.ifc, Notice{Kind: NoticeUnbound, Prefix: hostPrefix(b.protocol), NBMA: b.nbma, Identity: b.identity, Reason: reason})
+	e.notice(b.ifc, Notice{
+		Kind:     NoticeUnbound,
+		Prefix:   hostPrefix(b.protocol),
+		NBMA:     b.nbma,
+		Identity: b.identity,
+		Reason:   reason,
+	})
 	e.dropBinding(b)
 }
 
+// dropBinding forgets a binding with all its prefixes. A client counts as away from then on.
 func (e *Engine) dropBinding(b *binding) {
 	for _, a := range slices.Clone(b.prefixes) {
 		e.dropAnnounced(a)
@@ -88,7 +104,8 @@ func (e *Engine) dropBinding(b *binding) {
 	e.release(&b.ref)
 }
 
-// peerSecured ends a binding that is not that of the router which is there now.
+// peerSecured uses the binding again if its client is at the address now. If another router is
+// there, or the rules no longer allow the binding, it ends.
 func (b *binding) peerSecured(e *Engine) {
 	if !b.static && !b.mayBe(b.ref.peer.ike) {
 		e.keepOwner(b)
@@ -103,22 +120,23 @@ func (b *binding) peerSecured(e *Engine) {
 	e.routePrefixes(b)
 }
 
-// peerLost leaves the binding unused until the peer is back or lost for good. What is behind the
-// client may have another way meanwhile. When only strongSwan was restarted, the kernel's SAs go on
-// and so do the routes.
+// peerLost takes back the routes to the client's prefixes until the peer is back or lost for good:
+// the networks behind the client may have another way meanwhile. If only the strongSwan here was
+// restarted, the kernel's SAs go on, and so do the routes.
 func (b *binding) peerLost(e *Engine, _ string) {
 	if !b.ref.peer.unlisted {
 		e.unroutePrefixes(b)
 	}
 }
 
-// peerLostForGood ends the binding. The address stays its identity's until the registration expires.
+// peerLostForGood ends the binding. The overlay address stays the identity's own until the
+// registration expires.
 func (b *binding) peerLostForGood(e *Engine) {
 	e.keepOwner(b)
 	e.unbind(b, "no SA with the client any more")
 }
 
-// peerMoved follows a client to another address, with its registration.
+// peerMoved follows a client, with its registration, to another NBMA address.
 func (b *binding) peerMoved(e *Engine, to *peer, before netip.Addr) {
 	if b.static || b.identity != to.ike.Identity {
 		return
@@ -131,10 +149,11 @@ func (b *binding) peerMoved(e *Engine, to *peer, before netip.Addr) {
 		Identity: b.identity, Reason: "it was at " + before.String()})
 }
 
-// peerJoined ends a binding that is of none of the routers which are there now.
+// peerJoined ends the binding if it belongs to none of the routers that are at the address now.
 func (b *binding) peerJoined(e *Engine) { b.peerSecured(e) }
 
-// peerDoubtful ends a registration that may have been another router's.
+// peerDoubtful ends a young registration: it may have been that of the other router that turned out
+// to be at the address.
 func (b *binding) peerDoubtful(e *Engine) bool {
 	if b.static || e.now.Sub(b.since) >= maxDoubt {
 		return false
@@ -143,7 +162,7 @@ func (b *binding) peerDoubtful(e *Engine) bool {
 	return true
 }
 
-// markGone has the binding wait for its client under a name that is nobody's mark.
+// markGone lets the binding wait for its client under a retired name.
 func (b *binding) markGone(e *Engine, p *peer, heirs map[netip.Addr]*peer) {
 	if to := e.heir(p, heirs); to != nil {
 		e.unroutePrefixes(b)
@@ -154,7 +173,7 @@ func (b *binding) markGone(e *Engine, p *peer, heirs map[netip.Addr]*peer) {
 	e.unbind(b, "strongSwan was restarted, and too many clients behind NAT wait for it")
 }
 
-// peerBack gives the binding to its client, which has another name now.
+// peerBack gives the binding to its client, which is back under another name.
 func (b *binding) peerBack(e *Engine, _, p *peer) {
 	if !b.static && b.identity != "" && b.identity == p.ike.Identity {
 		e.bind(b, p.nbma)
@@ -162,9 +181,10 @@ func (b *binding) peerBack(e *Engine, _, p *peer) {
 	}
 }
 
+// router returns the overlay address of the binding.
 func (b *binding) router() netip.Addr { return b.protocol }
 
-// setMaps makes the interface's static bindings those configured.
+// setMaps makes the interface's static maps those of the configuration.
 func (e *Engine) setMaps(ifc *iface) {
 	want := make(map[netip.Addr]netip.Addr)
 	for _, m := range ifc.cfg.Maps {

@@ -9,26 +9,29 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// owner is whose an overlay address is after its SA went, for as long as the registration would
-// have held: where no rules say who may have an address, nobody else gets it by cutting somebody
-// off for a few seconds. Who says goodbye gives it up at once.
+// owner is the identity that an overlay address belongs to after its SA went. It keeps the address
+// for as long as the registration would have held. This matters where no rules say who may have an
+// address: otherwise a router could take the address of another by cutting that one off for a few
+// seconds. A router that takes its registration back gives the address up at once.
 type owner struct {
 	identity string
 	until    time.Time
 	expiry   timers.Timer
 }
 
-// keepOwner remembers whose the address of a binding is that ends for want of an SA.
+// keepOwner keeps the overlay address of a binding for its identity, when the binding ends because
+// the SA went.
 func (e *Engine) keepOwner(b *binding) {
 	ifc := b.ifc
-	if !ifc.cfg.Protected || ifc.cfg.Policy != nil || b.static || b.identity == "" || len(b.sharers) > 0 || !e.now.Before(b.expires) {
+	if !ifc.cfg.Protected || ifc.cfg.Policy != nil || b.static || b.identity == "" ||
+		len(b.sharers) > 0 || !e.now.Before(b.expires) {
 		return
 	}
 	e.newOwner(ifc, b.protocol, b.identity, b.expires)
 }
 
-// newOwner keeps an overlay address for an identity until a time. It counts as one of the addresses
-// that the identity has. Where the table is full, the address is free at once.
+// newOwner keeps an overlay address for an identity until a time. The address counts as one of
+// those that the identity has. If the table is full, the address is free at once.
 func (e *Engine) newOwner(ifc *iface, protocol netip.Addr, identity string, until time.Time) {
 	e.endOwner(ifc, protocol)
 	if len(ifc.owners) >= ifc.cfg.Limits.Bindings {
@@ -52,22 +55,29 @@ func (e *Engine) endOwner(ifc *iface, protocol netip.Addr) {
 	ifc.addressesOf.GiveBack(holderOf(o.identity, netip.Addr{}), 1)
 }
 
-// ownedByOther is whose an overlay address is, if it is not one of the sender's identities.
+// ownedByOther reports whether an overlay address belongs to an identity that is none of the
+// sender's. It returns the owner of the address, or nil if there is none.
 func (e *Engine) ownedByOther(m *message, protocol netip.Addr) (*owner, bool) {
 	o := m.ifc.owners[protocol]
 	return o, o != nil && m.ifc.cfg.Policy == nil && !m.proven().isOneOf(o.identity)
 }
 
+// saveOwners returns a copy of all owners whose time is not over, in the order of their addresses.
 func (e *Engine) saveOwners(ifc *iface) []SavedOwner {
 	var list []SavedOwner
 	for _, a := range slices.SortedFunc(maps.Keys(ifc.owners), byAddr) {
 		if o := ifc.owners[a]; e.now.Before(o.until) {
-			list = append(list, SavedOwner{Protocol: a, Identity: o.identity, Expires: e.onClock(o.until)})
+			list = append(list, SavedOwner{
+				Protocol: a,
+				Identity: o.identity,
+				Expires:  e.onClock(o.until),
+			})
 		}
 	}
 	return list
 }
 
+// restoreOwners restores the owners whose time is not over.
 func (e *Engine) restoreOwners(ifc *iface, saved []SavedOwner) {
 	for _, o := range saved {
 		if left := e.remaining(o.Expires); left > 0 && ifc.clientAddress(o.Protocol) {

@@ -7,9 +7,9 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// An overlay address is its identity's until the registration expires, though the SA went before,
-// the daemon was restarted or somebody else came to its NBMA address. The identity itself gets it
-// back at once, from wherever; a goodbye gives it up.
+// An overlay address stays its identity's own until the registration expires, even if the SA went
+// before, the daemon was restarted or another router came to the NBMA address. The identity itself
+// gets the address back at once, from any NBMA address. A goodbye gives the address up.
 func TestAddressOutlastsItsSA(t *testing.T) {
 	for _, c := range []struct {
 		rule string
@@ -36,7 +36,9 @@ func TestAddressOutlastsItsSA(t *testing.T) {
 		}, false},
 		{"it said goodbye", func(hub *node) *node {
 			p := requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.1")
-			p.Type, p.CIEs = packet.PurgeRequest, []packet.CIE{{PrefixLength: 32, Protocol: addr("10.255.0.11")}}
+			p.Type, p.CIEs = packet.PurgeRequest, []packet.CIE{
+				{PrefixLength: 32, Protocol: addr("10.255.0.11")},
+			}
 			sender{hub.w.t, hub, "192.0.2.11"}.says(p)
 			return hub
 		}, true},
@@ -52,36 +54,45 @@ func TestAddressOutlastsItsSA(t *testing.T) {
 		if c.free {
 			want = packet.CodeSuccess
 		}
-		if got := only(t, hub.from("192.0.2.66", "mallory").says(registrationFrom("192.0.2.66", "10.255.0.11"))); got.CIEs[0].Code != want {
+		if got := only(
+			t,
+			hub.from("192.0.2.66", "mallory").says(registrationFrom("192.0.2.66", "10.255.0.11")),
+		); got.CIEs[0].Code != want {
 			t.Errorf("%s: mallory is answered %s, want %s", c.rule, got.CIEs[0].Code, want)
 		}
 		if c.free {
 			continue
 		}
-		if got := only(t, hub.from("192.0.2.12", "spoke1").says(registrationFrom("192.0.2.12", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeSuccess {
+		if got := only(
+			t, hub.from("192.0.2.12", "spoke1").says(registrationFrom("192.0.2.12", "10.255.0.11")),
+		); got.CIEs[0].Code != packet.CodeSuccess {
 			t.Errorf("%s: the owner is answered %s", c.rule, got.CIEs[0].Code)
 		}
 	}
 }
 
-// Once the registration would have expired the address is free.
+// Once the registration would have expired, the address is free.
 func TestAddressIsFreeInTheEnd(t *testing.T) {
 	hub := hubAlone(t)
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
 	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead"})
 	hub.w.run(11 * time.Minute)
-	if got := only(t, hub.from("192.0.2.66", "other").says(registrationFrom("192.0.2.66", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeSuccess {
+	if got := only(
+		t, hub.from("192.0.2.66", "other").says(registrationFrom("192.0.2.66", "10.255.0.11")),
+	); got.CIEs[0].Code != packet.CodeSuccess {
 		t.Errorf("answered %s", got.CIEs[0].Code)
 	}
 }
 
-// Where rules say who may have an address, they alone decide.
+// Where rules say who may have an address, the rules alone decide.
 func TestRulesDecideWithoutOwners(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.11"))
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
 	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead"})
 	hub.w.run(time.Minute)
-	if got := only(t, hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.11"))); got.CIEs[0].Code != packet.CodeSuccess {
+	if got := only(
+		t, hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.11")),
+	); got.CIEs[0].Code != packet.CodeSuccess {
 		t.Errorf("answered %s", got.CIEs[0].Code)
 	}
 }

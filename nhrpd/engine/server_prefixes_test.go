@@ -10,14 +10,18 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// announcementFrom is a registration of prefixes.
+// announcementFrom returns a registration of prefixes.
 func announcementFrom(nbma, overlay string, prefixes ...string) packet.Packet {
 	p := registrationFrom(nbma, overlay)
 	p.RequestID = 8
 	p.CIEs = nil
 	for _, text := range prefixes {
 		prefix := mustPrefix(text)
-		p.CIEs = append(p.CIEs, packet.CIE{PrefixLength: uint8(prefix.Bits()), HoldingTime: 600, Protocol: prefix.Addr()})
+		p.CIEs = append(p.CIEs, packet.CIE{
+			PrefixLength: uint8(prefix.Bits()),
+			HoldingTime:  600,
+			Protocol:     prefix.Addr(),
+		})
 	}
 	return p
 }
@@ -38,7 +42,7 @@ func prefixesOf(texts []string) []netip.Prefix {
 	return list
 }
 
-// hubFor is a hub that accepts prefixes, and a registered client of it.
+// hubFor returns a hub that accepts prefixes, and a client that is registered with it.
 func hubFor(t testing.TB, accept ...string) (*node, sender) {
 	t.Helper()
 	hub := newWorld(t).add("hub", func() InterfaceConfig {
@@ -63,8 +67,8 @@ func codes(p packet.Packet) []packet.Code {
 	return list
 }
 
-// A network without any routing protocol: the spokes announce what is behind them, the hub leads
-// there, its clients find each other.
+// A network works without a routing protocol: the spokes announce the networks behind them, the hub
+// gets routes to those, and the hub's clients find each other.
 func TestNetworkOfAnnouncedPrefixes(t *testing.T) {
 	w := newWorld(t)
 	hub := hubConfig()
@@ -78,16 +82,22 @@ func TestNetworkOfAnnouncedPrefixes(t *testing.T) {
 	m.spoke1 = spoke("spoke1", "10.255.0.11/24", "192.0.2.11", "172.16.1.1/24")
 	m.spoke2 = spoke("spoke2", "10.255.0.12/24", "192.0.2.12", "172.16.2.1/24")
 	m.until("the hub leads to both networks", 5*time.Second, func() bool {
-		return m.hub.shortcuts[mustPrefix(lan1)] == addr("10.255.0.11") && m.hub.shortcuts[mustPrefix(lan2)] == addr("10.255.0.12")
+		return m.hub.shortcuts[mustPrefix(lan1)] == addr("10.255.0.11") &&
+			m.hub.shortcuts[mustPrefix(lan2)] == addr("10.255.0.12")
 	})
-	if got := w.pingPong(m.spoke1, host1, m.hub, "172.16.0.9"); !slices.Equal(got, []string{"spoke1", "hub"}) {
+	if got := w.pingPong(
+		m.spoke1, host1, m.hub, "172.16.0.9",
+	); !slices.Equal(got, []string{"spoke1", "hub"}) {
 		t.Errorf("to the hub's network: %v", got)
 	}
 	m.makeShortcut()
-	if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{"spoke1", "spoke2"}) {
+	if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{
+		"spoke1", "spoke2",
+	}) {
 		t.Errorf("the next packet went %v", got)
 	}
-	if st := m.spoke1.status().NHS[0]; st.Error != "" || !slices.Equal(st.Announced, prefixesOf([]string{lan1})) {
+	if st := m.spoke1.status().NHS[0]; st.Error != "" ||
+		!slices.Equal(st.Announced, prefixesOf([]string{lan1})) {
 		t.Errorf("%+v", st)
 	}
 	w.run(time.Hour)
@@ -101,21 +111,23 @@ func TestNetworkOfAnnouncedPrefixes(t *testing.T) {
 	}
 }
 
-// A router whose prefixes the hub learned from its clients answers resolutions that come in on
-// another of its overlays.
+// A router answers resolution requests for the prefixes of its clients when the requests come in on
+// another one of its overlays.
 func TestAnswersForAnnouncedPrefixes(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
 	spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))
 	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 	before := len(hub.sent)
 	hub.from("192.0.2.12", "spoke2").says(requestFrom("192.0.2.12", "10.255.0.12", host1))
-	if p := only(t, hub.sentSince(before)); p.Type != packet.ResolutionRequest || hub.sent[before].to != addr("192.0.2.11") {
+	if p := only(t, hub.sentSince(before)); p.Type != packet.ResolutionRequest ||
+		hub.sent[before].to != addr("192.0.2.11") {
 		t.Errorf("%s went to %s, want the request passed on to spoke1", p.Type, hub.sent[before].to)
 	}
 }
 
 func TestRefusedPrefixes(t *testing.T) {
-	const ok, no, mine, full = packet.CodeSuccess, packet.CodeProhibited, packet.CodeUniqueRegistered, packet.CodeInsufficientResources
+	const ok, no, mine, full = packet.CodeSuccess, packet.CodeProhibited,
+		packet.CodeUniqueRegistered, packet.CodeInsufficientResources
 	tests := []struct {
 		rule   string
 		prefix string
@@ -147,42 +159,72 @@ func TestRefusedPrefixes(t *testing.T) {
 		t.Run(tt.rule, func(t *testing.T) {
 			hub, spoke1 := hubFor(t, "172.16.0.0/12", "10.255.0.0/16", "192.0.2.0/24")
 			hub.addRoutes(
-				Route{Prefix: mustPrefix("172.22.0.0/16"), NextHop: addr("172.16.0.254"), Device: "lan0"},
-				viaTunnel("172.23.0.0/16", "10.255.0.99"), viaTunnel("172.24.0.0/16", "10.255.0.11"),
-				Route{Prefix: mustPrefix("172.31.255.1/32"), Device: "lo", Local: true})
-			hub.client("192.0.2.12", "spoke2", "10.255.0.12").says(announcementFrom("192.0.2.12", "10.255.0.12", "172.25.0.0/16"))
+				Route{
+					Prefix:  mustPrefix("172.22.0.0/16"),
+					NextHop: addr("172.16.0.254"),
+					Device:  "lan0",
+				},
+				viaTunnel("172.23.0.0/16", "10.255.0.99"),
+				viaTunnel("172.24.0.0/16", "10.255.0.11"),
+				Route{Prefix: mustPrefix("172.31.255.1/32"), Device: "lo", Local: true},
+			)
+			hub.client("192.0.2.12", "spoke2", "10.255.0.12").says(announcementFrom(
+				"192.0.2.12", "10.255.0.12", "172.25.0.0/16",
+			))
 			spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.26.0.0/16"))
 			reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", tt.prefix)))
 			if reply.Type != packet.RegistrationReply || reply.CIEs[0].Code != tt.code {
 				t.Fatalf("%s with code %d, want %d", reply.Type, reply.CIEs[0].Code, tt.code)
 			}
 			nextHop, routed := hub.shortcuts[mustPrefix(tt.prefix)]
-			if tt.code == ok && nextHop != addr("10.255.0.11") || tt.code != ok && tt.code != mine && routed {
+			if tt.code == ok && nextHop != addr("10.255.0.11") ||
+				tt.code != ok && tt.code != mine && routed {
 				t.Errorf("route via %s", nextHop)
 			}
-			if tt.code != ok && (reply.CIEs[0].HoldingTime != 0 || hub.has(NoticeRejected) != 1 || len(hub.status().Bindings) != 2) {
+			if tt.code != ok &&
+				(reply.CIEs[0].HoldingTime != 0 || hub.has(NoticeRejected) != 1 ||
+					len(hub.status().Bindings) != 2) {
 				t.Errorf("refused without a word, or with the binding\n%s", hub.w)
 			}
 		})
 	}
 	t.Run("each CIE has its own code", func(t *testing.T) {
 		_, spoke1 := hubFor(t, "172.16.0.0/12")
-		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.20.1.0/24", "10.1.0.0/16", "172.20.2.0/24")))
+		reply := only(
+			t,
+			spoke1.says(announcementFrom(
+				"192.0.2.11", "10.255.0.11", "172.20.1.0/24", "10.1.0.0/16", "172.20.2.0/24",
+			)),
+		)
 		if got := codes(reply); !slices.Equal(got, []packet.Code{ok, no, ok}) {
 			t.Errorf("codes %v", got)
 		}
 	})
 	t.Run("more prefixes than the limit", func(t *testing.T) {
 		hub, spoke1 := hubFor(t, "172.16.0.0/12")
-		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.20.1.0/24", "172.20.2.0/24", "172.20.3.0/24", "172.20.4.0/24")))
-		if got := codes(reply); !slices.Equal(got, []packet.Code{ok, ok, ok, full}) || dropped(hub, dropTableFull) != 1 {
+		reply := only(
+			t,
+			spoke1.says(announcementFrom(
+				"192.0.2.11",
+				"10.255.0.11", "172.20.1.0/24", "172.20.2.0/24", "172.20.3.0/24", "172.20.4.0/24",
+			)),
+		)
+		if got := codes(reply); !slices.Equal(got, []packet.Code{ok, ok, ok, full}) ||
+			dropped(hub, dropTableFull) != 1 {
 			t.Errorf("codes %v, counted %d", got, dropped(hub, dropTableFull))
 		}
 	})
 	t.Run("beyond the limit nothing is looked at any more", func(t *testing.T) {
 		_, spoke1 := hubFor(t, "172.16.0.0/12", "192.0.2.0/24")
-		spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.20.1.0/24", "172.20.2.0/24", "172.20.3.0/24"))
-		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "192.0.2.0/24", "172.16.0.0/24", "172.20.1.0/24")))
+		spoke1.says(announcementFrom(
+			"192.0.2.11", "10.255.0.11", "172.20.1.0/24", "172.20.2.0/24", "172.20.3.0/24",
+		))
+		reply := only(
+			t,
+			spoke1.says(announcementFrom(
+				"192.0.2.11", "10.255.0.11", "192.0.2.0/24", "172.16.0.0/24", "172.20.1.0/24",
+			)),
+		)
 		if got := codes(reply); !slices.Equal(got, []packet.Code{full, full, ok}) {
 			t.Errorf("codes %v", got)
 		}
@@ -192,16 +234,28 @@ func TestRefusedPrefixes(t *testing.T) {
 		hub.cfg.Limits.Prefixes = 2 * prefixesOfOne
 		hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out)
 		for i := range prefixesOfOne {
-			spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", fmt.Sprintf("172.20.%d.0/24", i)))
+			spoke1.says(announcementFrom(
+				"192.0.2.11", "10.255.0.11", fmt.Sprintf("172.20.%d.0/24", i),
+			))
 		}
-		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.20.0.0/24", "172.21.0.0/24")))
+		reply := only(
+			t,
+			spoke1.says(announcementFrom(
+				"192.0.2.11", "10.255.0.11", "172.20.0.0/24", "172.21.0.0/24",
+			)),
+		)
 		if got := codes(reply); !slices.Equal(got, []packet.Code{ok, full}) {
 			t.Errorf("codes %v", got)
 		}
 	})
 	t.Run("of a router that is not registered itself", func(t *testing.T) {
 		hub, _ := hubFor(t, "172.16.0.0/12")
-		reply := only(t, hub.from("192.0.2.13", "spoke3").says(announcementFrom("192.0.2.13", "10.255.0.13", "172.20.1.0/24")))
+		reply := only(
+			t,
+			hub.from("192.0.2.13", "spoke3").says(announcementFrom(
+				"192.0.2.13", "10.255.0.13", "172.20.1.0/24",
+			)),
+		)
 		if reply.CIEs[0].Code != packet.CodeNoBinding {
 			t.Errorf("code %d", reply.CIEs[0].Code)
 		}
@@ -220,7 +274,12 @@ func TestRefusedPrefixes(t *testing.T) {
 	})
 	t.Run("in the name of another router", func(t *testing.T) {
 		hub, _ := hubFor(t, "172.16.0.0/12")
-		reply := only(t, hub.client("192.0.2.12", "spoke2", "10.255.0.12").says(announcementFrom("192.0.2.12", "10.255.0.11", "172.20.1.0/24")))
+		reply := only(
+			t,
+			hub.client("192.0.2.12", "spoke2", "10.255.0.12").says(announcementFrom(
+				"192.0.2.12", "10.255.0.11", "172.20.1.0/24",
+			)),
+		)
 		if reply.CIEs[0].Code != no {
 			t.Errorf("code %d", reply.CIEs[0].Code)
 		}
@@ -235,12 +294,14 @@ func TestRefusedPrefixes(t *testing.T) {
 	})
 }
 
-// The same router under a new overlay address keeps its prefix.
+// A router that gets a new overlay address keeps its prefix.
 func TestPrefixFollowsItsIdentity(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
 	spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))
 	spoke1.says(registrationFrom("192.0.2.11", "10.255.0.21"))
-	if reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.21", lan1))); reply.CIEs[0].Code != packet.CodeSuccess {
+	if reply := only(
+		t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.21", lan1)),
+	); reply.CIEs[0].Code != packet.CodeSuccess {
 		t.Fatalf("code %d", reply.CIEs[0].Code)
 	}
 	if got := hub.shortcuts[mustPrefix(lan1)]; got != addr("10.255.0.21") {
@@ -248,7 +309,7 @@ func TestPrefixFollowsItsIdentity(t *testing.T) {
 	}
 }
 
-// A prefix ends with whatever it rests on.
+// A prefix ends with what it depends on.
 func TestPrefixEnds(t *testing.T) {
 	purge := func(s sender, prefix string) {
 		p := announcementFrom("192.0.2.11", "10.255.0.11", prefix)
@@ -258,10 +319,13 @@ func TestPrefixEnds(t *testing.T) {
 	tests := []struct {
 		rule string
 		end  func(hub *node, spoke1 sender)
-		back bool // when the SA is there again
+		back bool // the prefix is there again as soon as the SA is
 	}{
 		{"the client takes it back", func(_ *node, s sender) { purge(s, lan1) }, false},
-		{"the client takes its own address back", func(_ *node, s sender) { purge(s, "10.255.0.11/32") }, false},
+		{
+			"the client takes its own address back",
+			func(_ *node, s sender) { purge(s, "10.255.0.11/32") }, false,
+		},
 		{"it is not refreshed", func(hub *node, s sender) {
 			hub.w.run(5 * time.Minute)
 			s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -274,10 +338,15 @@ func TestPrefixEnds(t *testing.T) {
 			hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"})
 			hub.w.run(lostGrace)
 		}, false},
-		{"another router has its NBMA address", func(hub *node, _ sender) { hub.from("192.0.2.11", "stranger") }, false},
+		{
+			"another router has its NBMA address",
+			func(hub *node, _ sender) { hub.from("192.0.2.11", "stranger") }, false,
+		},
 		{"it is not accepted any more", func(hub *node, _ sender) {
 			hub.cfg.Accept = hub.cfg.Accept[1:]
-			hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out)
+			hub.engine.Configure(
+				hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out,
+			)
 			hub.carryOut()
 		}, false},
 		{"a network of the hub's own is there now", func(hub *node, _ sender) {
@@ -287,13 +356,20 @@ func TestPrefixEnds(t *testing.T) {
 			hub.addRoutes(Route{Prefix: mustPrefix("172.16.0.0/22"), Device: "lan1"})
 		}, false},
 		{"the administrator leads to it now", func(hub *node, _ sender) {
-			hub.addRoutes(Route{Prefix: mustPrefix(lan1), NextHop: addr("172.16.0.254"), Device: "lan0"})
+			hub.addRoutes(Route{
+				Prefix:  mustPrefix(lan1),
+				NextHop: addr("172.16.0.254"),
+				Device:  "lan0",
+			})
 		}, false},
 		{"a network of the hub's own comes while the SA is gone", func(hub *node, _ sender) {
 			hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"})
 			hub.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/25"), Device: "lan1"})
 		}, false},
-		{"the hub leaves", func(hub *node, _ sender) { hub.handle(Leave{Interface: "gre1"}) }, false},
+		{
+			"the hub leaves", func(hub *node, _ sender) { hub.handle(Leave{Interface: "gre1"}) },
+			false,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -317,7 +393,7 @@ func TestPrefixEnds(t *testing.T) {
 	}
 }
 
-// Nobody takes back what is another router's.
+// A router cannot take back a prefix of another router.
 func TestPrefixIsNotSomebodyElsesToPurge(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
 	spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))
@@ -329,8 +405,8 @@ func TestPrefixIsNotSomebodyElsesToPurge(t *testing.T) {
 	}
 }
 
-// A restart of strongSwan leaves the SAs in the kernel: the routes stay as well while it finds its
-// peers again.
+// A restart of strongSwan leaves the SAs in the kernel. So the routes stay too, while strongSwan
+// finds its peers again.
 func TestPrefixOutlivesStrongswan(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
 	spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))
@@ -345,7 +421,7 @@ func TestPrefixOutlivesStrongswan(t *testing.T) {
 	}
 }
 
-// A restart of the daemon keeps the routes, for as long as it keeps the bindings.
+// A restart of the daemon keeps the routes for as long as the bindings.
 func TestPrefixOutlivesRestart(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
 	spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1, "172.20.0.0/16"))
@@ -360,13 +436,19 @@ func TestPrefixOutlivesRestart(t *testing.T) {
 	}
 }
 
-// What was answered by another route is taken back when a client announces a prefix around it, and
-// what led through a prefix ends with it.
+// When a client announces a prefix, the hub takes back the answer that hides it, which it gave by
+// another route. Later answers are narrow enough not to hide the announced prefix.
 func TestAnswersFollowAnnouncedPrefixes(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
-	hub.addRoutes(Route{Prefix: mustPrefix("172.20.0.0/14"), NextHop: addr("172.16.0.254"), Device: "lan0"})
+	hub.addRoutes(Route{
+		Prefix:  mustPrefix("172.20.0.0/14"),
+		NextHop: addr("172.16.0.254"),
+		Device:  "lan0",
+	})
 	spoke2 := hub.client("192.0.2.12", "spoke2", "10.255.0.12")
-	if p := only(t, spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", "172.20.1.1"))); p.Type != packet.ResolutionReply || p.CIEs[0].PrefixLength != 14 {
+	if p := only(
+		t, spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", "172.20.1.1")),
+	); p.Type != packet.ResolutionReply || p.CIEs[0].PrefixLength != 14 {
 		t.Fatalf("%+v", p)
 	}
 	before := len(hub.sent)
@@ -374,20 +456,24 @@ func TestAnswersFollowAnnouncedPrefixes(t *testing.T) {
 	if got := typesOf(hub.sentSince(before)); !slices.Contains(got, "purge request") {
 		t.Errorf("sent %v, want the answer taken back", got)
 	}
-	if p := only(t, spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", "172.21.1.1"))); p.CIEs[0].PrefixLength != 16 {
+	if p := only(
+		t, spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", "172.21.1.1")),
+	); p.CIEs[0].PrefixLength != 16 {
 		t.Errorf("answered for /%d: it hides the announced prefix", p.CIEs[0].PrefixLength)
 	}
 }
 
-// The address that routers share behind a NAT is the underlay's until the last of them is gone, and
-// so is the one that their NAT moves to.
+// The NBMA address that several routers share behind a NAT belongs to the underlay until the last
+// of them is gone. The same holds for the address that their NAT moves to.
 func TestPrefixOverSharedAddress(t *testing.T) {
 	hub, spoke1 := hubFor(t, "198.51.100.0/24")
 	refused := func(prefix string) bool {
 		reply := only(t, spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", prefix)))
 		return reply.CIEs[0].Code == packet.CodeProhibited
 	}
-	lose := func(name string) { hub.handle(PeerLost{Interface: "gre1", NBMA: addr(name), Reason: "dead peer"}) }
+	lose := func(name string) {
+		hub.handle(PeerLost{Interface: "gre1", NBMA: addr(name), Reason: "dead peer"})
+	}
 	hub.named("0.0.0.1", "198.51.100.7", "spoke2")
 	hub.named("0.0.0.2", "198.51.100.7", "spoke3")
 	hub.from("198.51.100.7", "spoke4")

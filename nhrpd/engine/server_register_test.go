@@ -7,8 +7,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// RFC 2332 §5.2.4 with the NAT extension: the reply is the request with code, our address, the
-// Responder and what we see of the client's NAT.
+// RFC 2332 §5.2.4 with the NAT extension: the reply is the request with a code, the hub's address,
+// the Responder extension, and the client's address as the hub sees it behind NAT.
 func TestRegistrationReply(t *testing.T) {
 	tests := []struct {
 		rule string
@@ -16,7 +16,12 @@ func TestRegistrationReply(t *testing.T) {
 		nat  []packet.CIE
 	}{
 		{"of a client at its own address", "192.0.2.11", nil},
-		{"of a client behind NAT", "198.51.100.7", []packet.CIE{{PrefixLength: 32, NBMA: addr("198.51.100.7"), Protocol: addr("10.255.0.11")}}},
+		{
+			"of a client behind NAT", "198.51.100.7",
+			[]packet.CIE{
+				{PrefixLength: 32, NBMA: addr("198.51.100.7"), Protocol: addr("10.255.0.11")},
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -27,7 +32,14 @@ func TestRegistrationReply(t *testing.T) {
 			want.Type = packet.RegistrationReply
 			want.DestProtocol = addr("10.255.0.1")
 			want.CIEs = []packet.CIE{{PrefixLength: 32, MTU: 1400, HoldingTime: 600}}
-			want.Extensions[0].CIEs = []packet.CIE{{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
+			want.Extensions[0].CIEs = []packet.CIE{
+				{
+					MTU:         1400,
+					HoldingTime: 600,
+					NBMA:        addr("192.0.2.1"),
+					Protocol:    addr("10.255.0.1"),
+				},
+			}
 			want.Extensions[3].CIEs = append(want.Extensions[3].CIEs, tt.nat...)
 			samePacket(t, got, want)
 			if got := hub.neighbors[addr("10.255.0.11")]; got != addr(tt.from) {
@@ -43,16 +55,49 @@ func TestRefusedRegistrations(t *testing.T) {
 		change func(*packet.Packet)
 		code   packet.Code
 	}{
-		{"our own address", func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.1") }, packet.CodeProhibited},
-		{"an address outside the overlay", func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.254.0.9") }, packet.CodeProhibited},
-		{"the network's address", func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.0") }, packet.CodeProhibited},
-		{"the broadcast address", func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.255") }, packet.CodeProhibited},
-		{"a static map's address", func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.99") }, packet.CodeProhibited},
+		{
+			"our own address", func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.1") },
+			packet.CodeProhibited,
+		},
+		{
+			"an address outside the overlay",
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.254.0.9") },
+			packet.CodeProhibited,
+		},
+		{
+			"the network's address",
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.0") },
+			packet.CodeProhibited,
+		},
+		{
+			"the broadcast address",
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.255") },
+			packet.CodeProhibited,
+		},
+		{
+			"a static map's address",
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.99") },
+			packet.CodeProhibited,
+		},
 		{"a prefix", func(p *packet.Packet) { p.CIEs[0].PrefixLength = 28 }, packet.CodeProhibited},
-		{"somebody else's NBMA address", func(p *packet.Packet) { p.CIEs[0].NBMA = addr("192.0.2.77") }, packet.CodeProhibited},
-		{"another NHS", func(p *packet.Packet) { p.DestProtocol = addr("10.255.0.2") }, packet.CodeProhibited},
-		{"an address that another identity has", func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.12") }, packet.CodeUniqueRegistered},
-		{"more clients than allowed", func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.14") }, packet.CodeInsufficientResources},
+		{
+			"somebody else's NBMA address",
+			func(p *packet.Packet) { p.CIEs[0].NBMA = addr("192.0.2.77") }, packet.CodeProhibited,
+		},
+		{
+			"another NHS", func(p *packet.Packet) { p.DestProtocol = addr("10.255.0.2") },
+			packet.CodeProhibited,
+		},
+		{
+			"an address that another identity has",
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.12") },
+			packet.CodeUniqueRegistered,
+		},
+		{
+			"more clients than allowed",
+			func(p *packet.Packet) { p.CIEs[0].Protocol = addr("10.255.0.14") },
+			packet.CodeInsufficientResources,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -65,13 +110,17 @@ func TestRefusedRegistrations(t *testing.T) {
 			tt.change(&request)
 			before := len(hub.status().Bindings)
 			got := only(t, hub.from("192.0.2.11", "spoke1").says(request))
-			if got.Type != packet.RegistrationReply || got.CIEs[0].Code != tt.code || got.CIEs[0].HoldingTime != 0 {
-				t.Errorf("answered %s %+v, want code %s and holding time 0", got.Type, got.CIEs, tt.code)
+			if got.Type != packet.RegistrationReply || got.CIEs[0].Code != tt.code ||
+				got.CIEs[0].HoldingTime != 0 {
+				t.Errorf(
+					"answered %s %+v, want code %s and holding time 0", got.Type, got.CIEs, tt.code,
+				)
 			}
 			if hub.has(NoticeRejected) != 1 {
 				t.Error("nobody was told")
 			}
-			if full := dropped(hub, dropTableFull) == 1; full != (tt.code == packet.CodeInsufficientResources) {
+			if full := dropped(hub, dropTableFull) == 1; full !=
+				(tt.code == packet.CodeInsufficientResources) {
 				t.Errorf("the limit was counted: %v", full)
 			}
 			if after := len(hub.status().Bindings); after != before {
@@ -81,38 +130,45 @@ func TestRefusedRegistrations(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.3: prefix lengths that stand for the host are 0, 32 and 255.
+// RFC 2332 §5.2.3: a client registers a single address with prefix length 0, 32 or 255.
 func TestHostRegistrations(t *testing.T) {
 	for _, bits := range []uint8{0, 32, 255} {
 		hub := hubAlone(t)
 		p := registrationFrom("192.0.2.11", "10.255.0.11")
 		p.CIEs[0].PrefixLength = bits
-		if got := only(t, hub.from("192.0.2.11", "spoke1").says(p)); got.CIEs[0].Code != packet.CodeSuccess {
+		if got := only(
+			t, hub.from("192.0.2.11", "spoke1").says(p),
+		); got.CIEs[0].Code != packet.CodeSuccess {
 			t.Errorf("prefix length %d: %s", bits, got.CIEs[0].Code)
 		}
 	}
 }
 
-// RFC 2332 §5.2.3: U allows a single CIE.
+// RFC 2332 §5.2.3: a registration with U set has a single CIE.
 func TestUniqueRegistrationOfTwo(t *testing.T) {
 	hub := hubAlone(t)
 	p := registrationFrom("192.0.2.11", "10.255.0.11")
 	p.Flags |= packet.RegistrationUnique
-	p.CIEs = append(p.CIEs, packet.CIE{PrefixLength: 255, HoldingTime: 600, Protocol: addr("10.255.0.13")})
+	p.CIEs = append(p.CIEs, packet.CIE{
+		PrefixLength: 255,
+		HoldingTime:  600,
+		Protocol:     addr("10.255.0.13"),
+	})
 	got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
-	if got.Type != packet.ErrorIndication || got.ErrorCode != packet.ErrorProtocol || len(hub.status().Bindings) != 0 {
+	if got.Type != packet.ErrorIndication || got.ErrorCode != packet.ErrorProtocol ||
+		len(hub.status().Bindings) != 0 {
 		t.Errorf("got %+v, bindings %+v", got, hub.status().Bindings)
 	}
 }
 
-// The same identity may move its binding; without IPsec another NBMA address may not take over what
-// is unique.
+// With IPsec, a binding moves to another NBMA address only with the same identity. Without IPsec, a
+// unique binding does not move.
 func TestWhoMayMoveABinding(t *testing.T) {
 	tests := []struct {
 		rule      string
 		protected bool
 		unique    bool
-		identity  string // of the second
+		identity  string // of the second registration
 		want      packet.Code
 	}{
 		{"the same identity", true, true, "spoke1", packet.CodeSuccess},
@@ -129,7 +185,12 @@ func TestWhoMayMoveABinding(t *testing.T) {
 				first.Flags |= packet.RegistrationUnique
 			}
 			hub.from("192.0.2.11", "spoke1").says(first)
-			got := only(t, hub.from("192.0.2.50", tt.identity).says(registrationFrom("192.0.2.50", "10.255.0.11")))
+			got := only(
+				t,
+				hub.from("192.0.2.50", tt.identity).says(registrationFrom(
+					"192.0.2.50", "10.255.0.11",
+				)),
+			)
 			if got.CIEs[0].Code != tt.want {
 				t.Fatalf("answered %s, want %s", got.CIEs[0].Code, tt.want)
 			}
@@ -138,19 +199,27 @@ func TestWhoMayMoveABinding(t *testing.T) {
 				at = addr("192.0.2.50")
 			}
 			if b := hub.status().Bindings[0]; b.NBMA != at || hub.neighbors[b.Protocol] != at {
-				t.Errorf("binding at %s, neighbour at %s, want %s", b.NBMA, hub.neighbors[b.Protocol], at)
+				t.Errorf(
+					"binding at %s, neighbour at %s, want %s",
+					b.NBMA, hub.neighbors[b.Protocol], at,
+				)
 			}
 		})
 	}
 }
 
-// The holding time is the client's, but not below 10 s, and the reply says what it is.
+// The hub grants the holding time that the client asks for, but at least 10 s, and its reply names
+// what it granted.
 func TestHoldingTime(t *testing.T) {
-	for _, tt := range []struct{ asked, given uint16 }{{600, 600}, {1, 10}, {0, 10}, {65535, 65535}} {
+	for _, tt := range []struct{ asked, given uint16 }{
+		{600, 600}, {1, 10}, {0, 10}, {65535, 65535},
+	} {
 		hub := hubAlone(t)
 		p := registrationFrom("192.0.2.11", "10.255.0.11")
 		p.CIEs[0].HoldingTime = tt.asked
-		if got := only(t, hub.from("192.0.2.11", "spoke1").says(p)).CIEs[0].HoldingTime; got != tt.given {
+		if got := only(
+			t, hub.from("192.0.2.11", "spoke1").says(p),
+		).CIEs[0].HoldingTime; got != tt.given {
 			t.Errorf("asked for %d s, got %d s, want %d s", tt.asked, got, tt.given)
 		}
 		hub.w.run(time.Duration(tt.given)*time.Second - time.Millisecond)
@@ -164,7 +233,7 @@ func TestHoldingTime(t *testing.T) {
 	}
 }
 
-// An SA that goes leaves bindings five seconds to find a new one.
+// A binding outlives its SA by five seconds, in which the client may come back with a new one.
 func TestBindingOutlivesItsSA(t *testing.T) {
 	for _, back := range []bool{true, false} {
 		hub := hubAlone(t)
@@ -184,7 +253,7 @@ func TestBindingOutlivesItsSA(t *testing.T) {
 	}
 }
 
-// Somebody else who gets the NBMA address of a client does not get its binding.
+// Another router that gets a client's NBMA address does not get the client's binding.
 func TestNewIdentityAtOldAddress(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -194,8 +263,8 @@ func TestNewIdentityAtOldAddress(t *testing.T) {
 	}
 }
 
-// When strongSwan itself was restarted, SAs in the kernel go on, and clients take their time to
-// find out.
+// When strongSwan itself is restarted, a binding outlives its SA for longer: the SAs in the kernel
+// go on, and the clients take their time to notice.
 func TestBindingOutlivesARestartOfStrongSwan(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -210,7 +279,7 @@ func TestBindingOutlivesARestartOfStrongSwan(t *testing.T) {
 	}
 }
 
-// What a client claims of its MTU is not more than the tunnel has.
+// The hub lowers the MTU that a client claims to the tunnel's.
 func TestClaimedMTU(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
@@ -219,15 +288,21 @@ func TestClaimedMTU(t *testing.T) {
 	}
 }
 
-// RFC 2332 §5.2.4: every CIE of a registration gets its own code.
+// RFC 2332 §5.2.4: every CIE of a registration gets a code of its own.
 func TestRegistrationOfSeveral(t *testing.T) {
 	hub := hubAlone(t)
 	p := registrationFrom("192.0.2.11", "10.255.0.11")
-	p.CIEs = append(p.CIEs, packet.CIE{PrefixLength: 32, HoldingTime: 600, Protocol: addr("10.255.0.1")},
-		packet.CIE{PrefixLength: 32, HoldingTime: 600, Protocol: addr("10.255.0.13")})
+	p.CIEs = append(
+		p.CIEs,
+		packet.CIE{PrefixLength: 32, HoldingTime: 600, Protocol: addr("10.255.0.1")},
+		packet.CIE{PrefixLength: 32, HoldingTime: 600, Protocol: addr("10.255.0.13")},
+	)
 	got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
-	for i, want := range []packet.Code{packet.CodeSuccess, packet.CodeProhibited, packet.CodeSuccess} {
-		if c := got.CIEs[i]; c.Code != want || (c.HoldingTime == 0) != (want != packet.CodeSuccess) {
+	for i, want := range []packet.Code{
+		packet.CodeSuccess, packet.CodeProhibited, packet.CodeSuccess,
+	} {
+		if c := got.CIEs[i]; c.Code != want ||
+			(c.HoldingTime == 0) != (want != packet.CodeSuccess) {
 			t.Errorf("CIE %d: %s for %d s, want %s", i, c.Code, c.HoldingTime, want)
 		}
 	}

@@ -5,11 +5,12 @@ import (
 	"slices"
 )
 
-// uncertain are the bindings whose client registered from an address where several routers were, by
-// overlay address: without marks nothing tells which of them it was.
+// uncertain holds, by overlay address, the bindings whose clients registered from an address that
+// several routers shared. Without marks, nothing tells which of the routers registered.
 type uncertain map[netip.Addr]*binding
 
-// note takes a binding in or out, by whether several identities may have registered it last.
+// note puts a binding in if several identities may have registered it last, and takes it out
+// otherwise.
 func (u uncertain) note(b *binding) {
 	b.asked = nil
 	if len(b.sharers) > 0 {
@@ -19,10 +20,11 @@ func (u uncertain) note(b *binding) {
 	}
 }
 
-// confirmWhereItIs has a router register again if it left an address that it shared and a binding
-// there may be its own: otherwise the hub would send its packets to the routers that stayed until
-// the router's next refresh, which may be minutes away. A new SA makes it register at once. Each
-// router is asked once for a registration, since the binding may belong to one that stayed.
+// confirmWhereItIs makes a router register again if it left a shared address and may own a binding
+// there. Otherwise the hub would send the router's packets to the routers that stayed until the
+// router's next refresh, which may be minutes away. The hub closes the router's SA, since a router
+// registers at once through a new one. It does so once for each router and registration, since the
+// binding may belong to a router that stayed.
 func (e *Engine) confirmWhereItIs(p *peer) {
 	left := func(b *binding) bool {
 		return b.mayHaveLeftFor(p) && !slices.Contains(b.asked, p.ike.Identity)
@@ -36,8 +38,8 @@ func (e *Engine) confirmWhereItIs(p *peer) {
 	}
 }
 
-// mayHaveLeftFor reports whether the binding's client may be the router at p, which is not at the
-// binding's address any more.
+// mayHaveLeftFor reports whether the binding's client may be the router at p, which is no longer at
+// the binding's address.
 func (b *binding) mayHaveLeftFor(p *peer) bool {
 	at := b.ref.peer
 	return at != p && b.mayBe(p.ike) && (!at.secured || !at.ike.isOneOf(p.ike.Identity))

@@ -9,20 +9,20 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// sender is a router that a test plays itself: what it says is written out by hand.
+// sender is a router that the test plays itself: the test writes out each packet of it.
 type sender struct {
 	t    testing.TB
 	to   *node
 	nbma string
 }
 
-// from makes an SA with a router that only exists in the test.
+// from makes an SA with a router that exists only in the test.
 func (n *node) from(nbma, identity string) sender {
 	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identity}})
 	return sender{n.w.t, n, nbma}
 }
 
-// says hands a packet to the node and returns what the node sends because of it.
+// says hands a packet to the node and returns the packets that the node sends because of it.
 func (s sender) says(p packet.Packet) []packet.Packet {
 	s.t.Helper()
 	if p.HopCount == 0 {
@@ -35,6 +35,7 @@ func (s sender) says(p packet.Packet) []packet.Packet {
 	return s.saysBytes(data)
 }
 
+// saysBytes does the same with an encoded packet, which may be malformed.
 func (s sender) saysBytes(data []byte) []packet.Packet {
 	s.t.Helper()
 	before := len(s.to.sent)
@@ -42,7 +43,7 @@ func (s sender) saysBytes(data []byte) []packet.Packet {
 	return s.to.sentSince(before)
 }
 
-// sentSince reads what the node sent after its first packets.
+// sentSince returns the packets that the node sent after its first ones, before in number.
 func (n *node) sentSince(before int) []packet.Packet {
 	n.w.t.Helper()
 	var list []packet.Packet
@@ -56,7 +57,7 @@ func (n *node) sentSince(before int) []packet.Packet {
 	return list
 }
 
-// only is the single packet of a list.
+// only returns the single packet of a list. The test fails if the list has another length.
 func only(t testing.TB, list []packet.Packet) packet.Packet {
 	t.Helper()
 	if len(list) != 1 {
@@ -65,6 +66,7 @@ func only(t testing.TB, list []packet.Packet) packet.Packet {
 	return list[0]
 }
 
+// typesOf returns the names of the packets' types.
 func typesOf(list []packet.Packet) []string {
 	var types []string
 	for i := range list {
@@ -73,16 +75,19 @@ func typesOf(list []packet.Packet) []string {
 	return types
 }
 
-// samePacket compares what is on the wire.
+// samePacket fails the test if two packets differ in what is on the wire.
 func samePacket(t testing.TB, got, want packet.Packet) {
 	t.Helper()
-	if d := cmp.Diff(want, got, cmpopts.IgnoreUnexported(packet.Packet{}, packet.CIE{}, packet.Extension{}),
-		cmpopts.EquateComparable(addr("0.0.0.0")), cmpopts.EquateEmpty()); d != "" {
+	if d := cmp.Diff(
+		want, got,
+		cmpopts.IgnoreUnexported(packet.Packet{}, packet.CIE{}, packet.Extension{}),
+		cmpopts.EquateComparable(addr("0.0.0.0")), cmpopts.EquateEmpty(),
+	); d != "" {
 		t.Errorf("packet differs (- want, + got):\n%s", d)
 	}
 }
 
-// registrationFrom is a registration as Cisco sends it.
+// registrationFrom returns a registration as Cisco's routers send it.
 func registrationFrom(nbma, overlay string) packet.Packet {
 	return packet.Packet{
 		Type:           packet.RegistrationRequest,
@@ -97,17 +102,23 @@ func registrationFrom(nbma, overlay string) packet.Packet {
 			{Type: packet.ExtensionResponder, Compulsory: true},
 			{Type: packet.ExtensionForwardTransit, Compulsory: true},
 			{Type: packet.ExtensionReverseTransit, Compulsory: true},
-			{Type: packet.ExtensionNATAddress, CIEs: []packet.CIE{{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("0.0.0.0")}}},
+			{
+				Type: packet.ExtensionNATAddress,
+				CIEs: []packet.CIE{
+					{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("0.0.0.0")},
+				},
+			},
 		},
 	}
 }
 
-// requestFrom is a resolution request for dest.
+// requestFrom returns a resolution request for dest.
 func requestFrom(nbma, overlay, dest string) packet.Packet {
 	return packet.Packet{
-		Type:           packet.ResolutionRequest,
-		HopCount:       255,
-		Flags:          packet.ResolutionRouter | packet.ResolutionAuthoritative | packet.ResolutionSourceStable | packet.FlagNAT,
+		Type:     packet.ResolutionRequest,
+		HopCount: 255,
+		Flags: packet.ResolutionRouter | packet.ResolutionAuthoritative |
+			packet.ResolutionSourceStable | packet.FlagNAT,
 		RequestID:      9,
 		SourceNBMA:     addr(nbma),
 		SourceProtocol: addr(overlay),
@@ -122,7 +133,7 @@ func requestFrom(nbma, overlay, dest string) packet.Packet {
 	}
 }
 
-// hubAlone is a hub whose clients are played by the test.
+// hubAlone returns a hub whose clients the test plays.
 func hubAlone(t testing.TB, change ...func(*InterfaceConfig)) *node {
 	cfg := hubConfig()
 	for _, f := range change {
@@ -133,7 +144,7 @@ func hubAlone(t testing.TB, change ...func(*InterfaceConfig)) *node {
 	return n
 }
 
-// spokeAlone is a spoke whose hub is played by the test, and registered there.
+// spokeAlone returns a spoke that is registered with its hub, and the hub, which the test plays.
 func spokeAlone(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender) {
 	t.Helper()
 	cfg := spokeConfig("10.255.0.11/24")
@@ -149,14 +160,14 @@ func spokeAlone(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender) 
 	return n, hub
 }
 
-// acceptance is the hub's reply to a registration.
+// acceptance returns the hub's reply to a registration.
 func acceptance(p packet.Packet) packet.Packet {
 	p.Type = packet.RegistrationReply
 	p.DestProtocol = addr("10.255.0.1")
 	return p
 }
 
-// indicationOf is the hub's word that a packet took a detour.
+// indicationOf returns the hub's traffic indication for a packet that took a detour.
 func indicationOf(source, dest string) packet.Packet {
 	return packet.Packet{
 		Type:           packet.TrafficIndication,
@@ -168,12 +179,15 @@ func indicationOf(source, dest string) packet.Packet {
 	}
 }
 
-// answerTo answers a resolution request with a prefix behind a router.
+// answerTo returns the answer to a resolution request, with a prefix behind a router.
 func answerTo(request packet.Packet, bits uint8, overlay, nbma string) packet.Packet {
 	p := request
 	p.Type = packet.ResolutionReply
-	p.CIEs = []packet.CIE{{PrefixLength: bits, HoldingTime: 600, NBMA: addr(nbma), Protocol: addr(overlay)}}
+	p.CIEs = []packet.CIE{
+		{PrefixLength: bits, HoldingTime: 600, NBMA: addr(nbma), Protocol: addr(overlay)},
+	}
 	return p
 }
 
+// dropped returns how many packets the node dropped for that reason.
 func dropped(n *node, r dropReason) uint64 { return n.engine.Stats().Dropped[r.String()] }

@@ -12,8 +12,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// storm is one node under random events. Its helper types check what the engine wants: see carryOut
-// of node.
+// storm is one node under random events. The node's carryOut checks what the engine wants.
 type storm struct {
 	*node
 	t      *rapid.T
@@ -21,18 +20,36 @@ type storm struct {
 }
 
 var (
-	stormNBMA     = []string{"192.0.2.1", "192.0.2.2", "192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.7"}
-	stormOverlay  = []string{"10.255.0.1", "10.255.0.2", "10.255.0.11", "10.255.0.12", "10.255.0.13", "10.255.0.0", "10.9.9.9"}
-	stormHost     = []string{host1, host2, "172.16.2.77", "172.16.3.1", "10.255.0.12", "203.0.113.1", "192.0.2.12"}
-	stormPrefixes = []string{"172.16.2.0/24", "172.16.2.64/26", "172.18.0.0/16", "172.18.7.0/24", "172.18.7.7/32", "172.16.1.0/25", "10.0.0.0/8"}
-	stormRoutes   = []Route{
-		viaTunnel("172.16.0.0/16", "10.255.0.1"), viaTunnel(lan2, "10.255.0.1"), viaTunnel(lan2, "10.255.0.12"), viaTunnel("172.16.2.64/26", "10.255.0.2"),
-		{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("10.255.0.1"), Device: "gre1"}, {Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"},
-		{Prefix: mustPrefix("172.16.3.0/24"), Device: "lan1"}, {Prefix: mustPrefix("203.0.113.0/24")}, {Prefix: mustPrefix("172.16.2.77/32"), Device: "lo", Local: true},
+	stormNBMA = []string{
+		"192.0.2.1", "192.0.2.2", "192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.7",
+	}
+	stormOverlay = []string{
+		"10.255.0.1", "10.255.0.2", "10.255.0.11", "10.255.0.12", "10.255.0.13", "10.255.0.0",
+		"10.9.9.9",
+	}
+	stormHost = []string{
+		host1, host2, "172.16.2.77", "172.16.3.1", "10.255.0.12", "203.0.113.1", "192.0.2.12",
+	}
+	stormPrefixes = []string{
+		"172.16.2.0/24", "172.16.2.64/26", "172.18.0.0/16", "172.18.7.0/24", "172.18.7.7/32",
+		"172.16.1.0/25", "10.0.0.0/8",
+	}
+	stormRoutes = []Route{
+		viaTunnel("172.16.0.0/16", "10.255.0.1"),
+		viaTunnel(lan2, "10.255.0.1"),
+		viaTunnel(lan2, "10.255.0.12"),
+		viaTunnel("172.16.2.64/26", "10.255.0.2"),
+		{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("10.255.0.1"), Device: "gre1"},
+		{Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"},
+		{Prefix: mustPrefix("172.16.3.0/24"), Device: "lan1"},
+		{Prefix: mustPrefix("203.0.113.0/24")},
+		{Prefix: mustPrefix("172.16.2.77/32"), Device: "lo", Local: true},
 	}
 )
 
-var stormPauses = []time.Duration{0, 0, time.Millisecond, 60 * time.Millisecond, time.Second, 5 * time.Second, time.Minute}
+var stormPauses = []time.Duration{
+	0, 0, time.Millisecond, 60 * time.Millisecond, time.Second, 5 * time.Second, time.Minute,
+}
 
 func stormConfig() InterfaceConfig {
 	cfg := spokeConfig("10.255.0.11/24")
@@ -40,7 +57,17 @@ func stormConfig() InterfaceConfig {
 	cfg.NHS = append(cfg.NHS, NHSConfig{Name: "hub.example.net", Protocol: addr("10.255.0.2")})
 	cfg.Announce = []netip.Prefix{mustPrefix(lan1), mustPrefix("172.17.1.0/24")}
 	cfg.Accept = []netip.Prefix{mustPrefix("172.16.0.0/14")}
-	cfg.Limits = Limits{Bindings: 3, Prefixes: 3, Shortcuts: 3, Answers: 3, Held: 2, Indications: 20, Errors: 5, Requests: 50, Transit: 50}
+	cfg.Limits = Limits{
+		Bindings:    3,
+		Prefixes:    3,
+		Shortcuts:   3,
+		Answers:     3,
+		Held:        2,
+		Indications: 20,
+		Errors:      5,
+		Requests:    50,
+		Transit:     50,
+	}
 	return cfg
 }
 
@@ -50,14 +77,14 @@ func pick[T any](t *rapid.T, list []T) T {
 
 func (s *storm) nbma() netip.Addr { return addr(pick(s.t, stormNBMA)) }
 
-// sender is an NBMA address or a name.
+// sender picks an NBMA address or a name.
 func (s *storm) sender() netip.Addr { return addr(pick(s.t, append(stormNames, stormNBMA...))) }
 
-// stormNames are routers behind one NAT.
+// stormNames are the names of routers behind one NAT.
 var stormNames = []string{"0.0.0.1", "0.0.0.2", "0.0.0.3"}
 
-// packet makes a message of the right form and random content; often about a request that the node
-// has out.
+// packet returns a message of the right form and with random content. Often it is about a request
+// that the node has out.
 func (s *storm) packet() []byte {
 	t := s.t
 	p := packet.Packet{
@@ -78,8 +105,12 @@ func (s *storm) packet() []byte {
 		s.request(&p)
 	}
 	if p.Type != packet.ErrorIndication && rapid.Bool().Draw(t, "extensions") {
-		p.Extensions = []packet.Extension{{Type: packet.ExtensionResponder, Compulsory: true}, {Type: packet.ExtensionForwardTransit, Compulsory: true},
-			{Type: packet.ExtensionReverseTransit, Compulsory: true}, {Type: packet.ExtensionNATAddress}}
+		p.Extensions = []packet.Extension{
+			{Type: packet.ExtensionResponder, Compulsory: true},
+			{Type: packet.ExtensionForwardTransit, Compulsory: true},
+			{Type: packet.ExtensionReverseTransit, Compulsory: true},
+			{Type: packet.ExtensionNATAddress},
+		}
 		if rapid.Bool().Draw(t, "nat") {
 			p.Extensions[3].CIEs = []packet.CIE{natCIE(addr(pick(t, stormOverlay)), s.nbma())}
 		}
@@ -87,11 +118,15 @@ func (s *storm) packet() []byte {
 	return encoded(t, p)
 }
 
-// request fills the parts of requests and replies.
+// request fills the parts that requests and replies have.
 func (s *storm) request(p *packet.Packet) {
 	t := s.t
 	p.RequestID = uint32(rapid.IntRange(0, 3).Draw(t, "id"))
-	cie := packet.CIE{Code: packet.Code(pick(t, []uint8{0, 0, 0, 4})), PrefixLength: pick(t, []uint8{0, 1, 16, 24, 25, 32, 33, 255}), HoldingTime: pick(t, []uint16{0, 5, 60, 600, 65535})}
+	cie := packet.CIE{
+		Code:         packet.Code(pick(t, []uint8{0, 0, 0, 4})),
+		PrefixLength: pick(t, []uint8{0, 1, 16, 24, 25, 32, 33, 255}),
+		HoldingTime:  pick(t, []uint16{0, 5, 60, 600, 65535}),
+	}
 	if rapid.Bool().Draw(t, "addresses") {
 		cie.NBMA, cie.Protocol = s.nbma(), addr(pick(t, stormOverlay))
 	}
@@ -101,11 +136,12 @@ func (s *storm) request(p *packet.Packet) {
 		if err := q.Parse(own); err != nil {
 			t.Fatal(err)
 		}
-		p.Type, p.RequestID, p.SourceNBMA, p.SourceProtocol, p.DestProtocol = q.Type+1, q.RequestID, q.SourceNBMA, q.SourceProtocol, q.DestProtocol
+		p.Type, p.RequestID, p.SourceNBMA, p.SourceProtocol, p.DestProtocol =
+			q.Type+1, q.RequestID, q.SourceNBMA, q.SourceProtocol, q.DestProtocol
 	}
 }
 
-// ownRequests are the last requests that the node sent, and nothing.
+// ownRequests returns the last requests that the node sent, and an empty one.
 func (n *node) ownRequests() [][]byte {
 	list := [][]byte{nil}
 	for _, p := range n.sent[max(0, len(n.sent)-5):] {
@@ -116,20 +152,37 @@ func (n *node) ownRequests() [][]byte {
 	return list
 }
 
-// stormEvents are the events of a storm, the more frequent ones several times.
+// stormEvents are the events of a storm; the more frequent ones are in it several times.
 var stormEvents = map[string]func(*storm){
 	"local address": func(s *storm) {
-		s.handle(LocalAddress{Interface: "gre1", NBMA: pick(s.t, []netip.Addr{{}, addr("192.0.2.11"), addr("192.0.2.11"), addr("192.0.2.111")})})
+		s.handle(LocalAddress{
+			Interface: "gre1",
+			NBMA: pick(s.t, []netip.Addr{
+				{}, addr("192.0.2.11"), addr("192.0.2.11"), addr("192.0.2.111"),
+			}),
+		})
 	},
 	"resolved": func(s *storm) {
 		addrs := []netip.Addr{s.nbma(), s.nbma()}[:pick(s.t, []int{0, 1, 2})]
-		s.handle(NHSResolved{Interface: "gre1", Name: pick(s.t, []string{"192.0.2.1", "hub.example.net", "gone"}), NBMA: addrs})
+		s.handle(NHSResolved{
+			Interface: "gre1",
+			Name:      pick(s.t, []string{"192.0.2.1", "hub.example.net", "gone"}),
+			NBMA:      addrs,
+		})
 	},
 	"routes": func(s *storm) {
-		s.handle(RoutesChanged{Table: testTable, Added: []Route{pick(s.t, stormRoutes)}, Removed: []Route{pick(s.t, stormRoutes)}})
+		s.handle(RoutesChanged{
+			Table:   testTable,
+			Added:   []Route{pick(s.t, stormRoutes)},
+			Removed: []Route{pick(s.t, stormRoutes)},
+		})
 	},
 	"routes read anew": func(s *storm) {
-		s.handle(RoutesChanged{Table: testTable, Reset: true, Added: append(s.routes, pick(s.t, stormRoutes))})
+		s.handle(RoutesChanged{
+			Table: testTable,
+			Reset: true,
+			Added: append(s.routes, pick(s.t, stormRoutes)),
+		})
 	},
 	"secured": func(s *storm) { s.handle(PeerSecured{s.somePeer()}) },
 	"told apart": func(s *storm) {
@@ -138,33 +191,57 @@ var stormEvents = map[string]func(*storm){
 		p.SharedWith, p.Separating = []string{"b"}, true
 		s.handle(PeerSecured{p})
 	},
-	"lost":   func(s *storm) { s.handle(PeerLost{Interface: "gre1", NBMA: s.sender(), Reason: "lost"}) },
-	"failed": func(s *storm) { s.handle(PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"}) },
+	"lost": func(s *storm) {
+		s.handle(PeerLost{Interface: "gre1", NBMA: s.sender(), Reason: "lost"})
+	},
+	"failed": func(s *storm) {
+		s.handle(PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"})
+	},
 	"resync": func(s *storm) {
 		there := []Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]
 		s.handle(PeersSecured{Interface: "gre1", Peers: there})
 		s.onlyThere(there)
 	},
 	"redirected": func(s *storm) {
-		s.handle(Redirected{Interface: "gre1", From: s.sender(), Packet: ipv4(addr(pick(s.t, stormHost)), addr(pick(s.t, stormHost)))})
+		s.handle(Redirected{
+			Interface: "gre1",
+			From:      s.sender(),
+			Packet:    ipv4(addr(pick(s.t, stormHost)), addr(pick(s.t, stormHost))),
+		})
 	},
-	"missed": func(s *storm) { s.handle(Missed{Interface: "gre1", Protocol: addr(pick(s.t, stormOverlay))}) },
+	"missed": func(s *storm) {
+		s.handle(Missed{Interface: "gre1", Protocol: addr(pick(s.t, stormOverlay))})
+	},
 	"used": func(s *storm) {
 		for _, p := range s.status().Peers {
-			s.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: p.NBMA, Out: s.w.now, In: s.w.now.Add(-time.Hour)}}})
+			s.handle(Used{
+				Interface: "gre1",
+				Peers:     []PeerUse{{NBMA: p.NBMA, Out: s.w.now, In: s.w.now.Add(-time.Hour)}},
+			})
 		}
 	},
-	"reconfigured": (*storm).reconfigure,
-	"charon":       (*storm).charon, "charon again": (*storm).charon, "charon once more": (*storm).charon,
-	"answer": (*storm).answer, "answer again": (*storm).answer, "answer once more": (*storm).answer,
-	"indication": (*storm).indicate, "indication again": (*storm).indicate,
+	"reconfigured":     (*storm).reconfigure,
+	"charon":           (*storm).charon,
+	"charon again":     (*storm).charon,
+	"charon once more": (*storm).charon,
+	"answer":           (*storm).answer,
+	"answer again":     (*storm).answer,
+	"answer once more": (*storm).answer,
+	"indication":       (*storm).indicate,
+	"indication again": (*storm).indicate,
 	"request": func(s *storm) {
 		p := requestFrom("192.0.2.12", "10.255.0.12", host1)
 		p.Extensions[1].CIEs = []packet.CIE{{NBMA: s.hub(), Protocol: addr("10.255.0.1")}}
 		s.handle(PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, p)})
 	},
 	"registration": func(s *storm) {
-		s.handle(PacketReceived{Interface: "gre1", From: s.sender(), Data: encoded(s.t, registrationFrom(pick(s.t, stormNBMA), pick(s.t, stormOverlay)))})
+		s.handle(PacketReceived{
+			Interface: "gre1",
+			From:      s.sender(),
+			Data: encoded(
+				s.t, registrationFrom(pick(s.t, stormNBMA), pick(s.t, stormOverlay)),
+			),
+		})
 	},
 	"announcement": (*storm).announce, "announcement again": (*storm).announce,
 	"packet":       (*storm).anyPacket,
@@ -178,22 +255,35 @@ func (s *storm) anyPacket() {
 }
 
 func (s *storm) indicate() {
-	s.handle(PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, indicationOf(host1, pick(s.t, stormHost)))})
+	s.handle(PacketReceived{
+		Interface: "gre1",
+		From:      s.hub(),
+		Data:      encoded(s.t, indicationOf(host1, pick(s.t, stormHost))),
+	})
 }
 
-// charon makes the SAs that are wanted.
+// charon makes the SAs that the node asked to be initiated.
 func (s *storm) charon() {
 	for _, nbma := range slices.SortedFunc(maps.Keys(s.want), byAddr) {
 		if s.want[nbma] >= SAInitiate {
-			s.handle(PeerSecured{Peer{Interface: "gre1", NBMA: nbma, Identity: "a", Initiator: true}})
+			s.handle(PeerSecured{Peer{
+				Interface: "gre1",
+				NBMA:      nbma,
+				Identity:  "a",
+				Initiator: true,
+			}})
 		}
 	}
 }
 
-// announce registers a client, and a network behind it.
+// announce registers a client and the networks behind it, or takes the networks back.
 func (s *storm) announce() {
 	from, client := s.nbma(), pick(s.t, stormOverlay[2:5])
-	s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, registrationFrom(from.String(), client))})
+	s.handle(PacketReceived{
+		Interface: "gre1",
+		From:      from,
+		Data:      encoded(s.t, registrationFrom(from.String(), client)),
+	})
 	p := announcementFrom(from.String(), client, pick(s.t, stormPrefixes), pick(s.t, stormPrefixes))
 	if rapid.IntRange(0, 4).Draw(s.t, "purge") == 0 {
 		p.Type = packet.PurgeRequest
@@ -201,7 +291,7 @@ func (s *storm) announce() {
 	s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, p)})
 }
 
-// hub is the NBMA address of an NHS.
+// hub returns the NBMA address of an NHS.
 func (s *storm) hub() netip.Addr {
 	if st := s.status(); len(st.NHS) > 0 && st.NHS[0].NBMA.IsValid() {
 		return st.NHS[0].NBMA
@@ -209,7 +299,7 @@ func (s *storm) hub() netip.Addr {
 	return addr("192.0.2.1")
 }
 
-// answer replies to one of the node's last requests as it should be, more or less.
+// answer replies to one of the node's last requests, correctly or nearly so.
 func (s *storm) answer() {
 	t := s.t
 	for _, sent := range s.sent[max(0, len(s.sent)-3):] {
@@ -223,7 +313,10 @@ func (s *storm) answer() {
 			p = acceptance(p)
 			p.DestProtocol = addr(pick(t, stormOverlay[:2]))
 		case packet.ResolutionRequest:
-			p = answerTo(p, pick(t, []uint8{16, 24, 25, 32}), pick(t, stormOverlay[3:5]), pick(t, stormNBMA[3:]))
+			p = answerTo(
+				p, pick(t, []uint8{16, 24, 25, 32}), pick(t, stormOverlay[3:5]),
+				pick(t, stormNBMA[3:]),
+			)
 			if rapid.IntRange(0, 3).Draw(t, "direct") == 0 {
 				from = p.CIEs[0].NBMA
 			}
@@ -244,20 +337,33 @@ func encoded(t *rapid.T, p packet.Packet) []byte {
 
 func (s *storm) somePeer() Peer {
 	if name := s.sender(); inThisNetwork(name) {
-		return Peer{Interface: "gre1", NBMA: name, Real: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), RemoteNAT: true}
+		return Peer{
+			Interface: "gre1",
+			NBMA:      name,
+			Real:      s.nbma(),
+			Identity:  pick(s.t, []string{"a", "b"}),
+			RemoteNAT: true,
+		}
 	}
-	return Peer{Interface: "gre1", NBMA: s.nbma(), Identity: pick(s.t, []string{"a", "b"}), Initiator: rapid.Bool().Draw(s.t, "initiator"),
-		SharedWith: pick(s.t, [][]string{nil, nil, nil, {"c"}, {"b", "c"}}), Separating: rapid.Bool().Draw(s.t, "separating")}
+	return Peer{
+		Interface:  "gre1",
+		NBMA:       s.nbma(),
+		Identity:   pick(s.t, []string{"a", "b"}),
+		Initiator:  rapid.Bool().Draw(s.t, "initiator"),
+		SharedWith: pick(s.t, [][]string{nil, nil, nil, {"c"}, {"b", "c"}}),
+		Separating: rapid.Bool().Draw(s.t, "separating"),
+	}
 }
 
-// onlyThere fails the test when anything rests on a name that strongSwan did not list.
+// onlyThere fails the test if the engine still uses a name that strongSwan did not list.
 func (s *storm) onlyThere(there []Peer) {
 	ifc := s.engine.ifaces["gre1"]
 	if ifc == nil || ifc.left || !ifc.cfg.Protected {
 		return
 	}
 	gone := func(a netip.Addr) bool {
-		return inThisNetwork(a) && !retired(a) && !slices.ContainsFunc(there, func(p Peer) bool { return p.NBMA == a })
+		return inThisNetwork(a) && !retired(a) &&
+			!slices.ContainsFunc(there, func(p Peer) bool { return p.NBMA == a })
 	}
 	for nbma := range ifc.peers {
 		if gone(nbma) {
@@ -286,7 +392,8 @@ func (s *storm) onlyThere(there []Peer) {
 	}
 }
 
-// reconfigure changes what can change in place, or leaves, or restarts the daemon.
+// reconfigure changes a setting that can change in place, makes the node leave, or restarts the
+// daemon.
 func (s *storm) reconfigure() {
 	cfg := s.config()
 	switch rapid.IntRange(0, 12).Draw(s.t, "change") {
@@ -312,8 +419,11 @@ func (s *storm) reconfigure() {
 	case 7:
 		cfg.Announce = cfg.Announce[:1]
 	case 8:
-		allowing(s.w.t, "a: 10.255.0.0/24, announce 172.16.0.0/12", "b: 10.255.0.12, no shortcut")(&cfg)
-		cfg.Limits = stormConfig().Limits // a lower limit ends nothing that is there, and broken would say so
+		allowing(
+			s.w.t, "a: 10.255.0.0/24, announce 172.16.0.0/12", "b: 10.255.0.12, no shortcut",
+		)(&cfg)
+		// A lower limit ends nothing that is there, so broken would report a full table.
+		cfg.Limits = stormConfig().Limits
 	case 9:
 		s.handle(Block{Identity: "a", Until: s.w.now.Add(time.Minute)})
 		return
@@ -332,7 +442,7 @@ func (s *storm) restart() {
 	s.boot(saved)
 }
 
-// check holds the invariants at any time.
+// check fails the test if an invariant does not hold. The invariants hold at any time.
 func (s *storm) check() {
 	if err := s.broken(); err != nil {
 		s.t.Fatal(err)
@@ -345,9 +455,11 @@ func newStorm(t *rapid.T, tb testing.TB) *storm {
 	return s
 }
 
-// stormOverlays are the ways to give the overlay: as a prefix on the link, or host prefixes, with
-// their range or without.
-var stormOverlays = []func(*InterfaceConfig){func(*InterfaceConfig) {}, hostPrefixes(""), hostPrefixes("10.255.0.0/24")}
+// stormOverlays are the ways to configure the overlay: with a prefix on the link, and with host
+// prefixes, either with the overlay's range or without.
+var stormOverlays = []func(*InterfaceConfig){
+	func(*InterfaceConfig) {}, hostPrefixes(""), hostPrefixes("10.255.0.0/24"),
+}
 
 func (s *storm) config() InterfaceConfig {
 	cfg := stormConfig()

@@ -10,8 +10,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// What the header says of the sender's NBMA address binds nobody else: the binding is where the
-// packet came from, and so is the reply.
+// The NBMA address in a packet's header binds no other router: the binding is for the address that
+// the packet came from, and the reply goes there.
 func TestSpoofedNBMAAddress(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.12", "victim").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -24,13 +24,15 @@ func TestSpoofedNBMAAddress(t *testing.T) {
 			t.Errorf("sent to %s", s.to)
 		}
 	}
-	if hub.neighbors[addr("10.255.0.66")] != addr("192.0.2.66") || hub.neighbors[addr("10.255.0.12")] != addr("192.0.2.12") {
+	if hub.neighbors[addr("10.255.0.66")] != addr("192.0.2.66") ||
+		hub.neighbors[addr("10.255.0.12")] != addr("192.0.2.12") {
 		t.Errorf("neighbours %v", hub.neighbors)
 	}
 }
 
-// A registration that somebody recorded and sends again moves nothing: with IPsec it comes from
-// another identity, and without from another address than the one registered as unique.
+// A recorded registration that another router sends again moves no binding. With IPsec it comes
+// from another identity. Without IPsec it comes from another address than the one that is
+// registered as unique.
 func TestReplayedRegistration(t *testing.T) {
 	for _, protected := range []bool{true, false} {
 		hub := hubAlone(t, func(c *InterfaceConfig) { c.Protected = protected })
@@ -41,16 +43,19 @@ func TestReplayedRegistration(t *testing.T) {
 		expires := hub.status().Bindings[0].Expires
 		hub.w.run(time.Minute)
 		mallory := hub.from("192.0.2.66", "mallory")
-		if got := only(t, mallory.saysBytes(recorded)); got.CIEs[0].Code != packet.CodeUniqueRegistered {
+		if got := only(
+			t, mallory.saysBytes(recorded),
+		); got.CIEs[0].Code != packet.CodeUniqueRegistered {
 			t.Errorf("IPsec %v: %s", protected, got.CIEs[0].Code)
 		}
-		if b := hub.status().Bindings; len(b) != 1 || b[0].NBMA != addr("192.0.2.11") || b[0].Expires != expires {
+		if b := hub.status().Bindings; len(b) != 1 || b[0].NBMA != addr("192.0.2.11") ||
+			b[0].Expires != expires {
 			t.Errorf("IPsec %v: %+v, expired at %s before", protected, b, expires)
 		}
 	}
 }
 
-// Overlay addresses that are nobody's to register: the hub's other ones, and that of the hub's own
+// No client can register the hub's other overlay addresses or the overlay address of the hub's own
 // NHS.
 func TestAddressesThatAreNoClients(t *testing.T) {
 	cfg := hubConfig()
@@ -71,7 +76,8 @@ func TestAddressesThatAreNoClients(t *testing.T) {
 	// The NHS itself may be a client as well: hubs register with each other.
 	upper := hub.from("192.0.2.2", "upper")
 	replies := upper.says(registrationFrom("192.0.2.2", "10.255.0.2"))
-	if got := replies[len(replies)-1]; got.Type != packet.RegistrationReply || got.CIEs[0].Code != packet.CodeSuccess {
+	if got := replies[len(replies)-1]; got.Type != packet.RegistrationReply ||
+		got.CIEs[0].Code != packet.CodeSuccess {
 		t.Errorf("the NHS's own: %s %+v", got.Type, got.CIEs)
 	}
 }
@@ -88,7 +94,8 @@ func TestAddressesOfOneRouter(t *testing.T) {
 			refused++
 		}
 	}
-	if got := len(hub.status().Bindings); got != maxAddressesOfOne || refused != 100-maxAddressesOfOne {
+	if got := len(hub.status().Bindings); got != maxAddressesOfOne ||
+		refused != 100-maxAddressesOfOne {
 		t.Errorf("%d bindings, %d refused", got, refused)
 	}
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -97,40 +104,60 @@ func TestAddressesOfOneRouter(t *testing.T) {
 	}
 }
 
-// A request that names more than anybody has is refused as a whole.
+// A request with more entries than any router needs is refused as a whole.
 func TestRequestsWithTooManyEntries(t *testing.T) {
-	for _, kind := range []packet.Type{packet.RegistrationRequest, packet.ResolutionRequest, packet.PurgeRequest} {
+	for _, kind := range []packet.Type{
+		packet.RegistrationRequest, packet.ResolutionRequest, packet.PurgeRequest,
+	} {
 		hub := hubAlone(t)
 		p := registrationFrom("192.0.2.11", "10.255.0.11")
 		p.Type, p.DestProtocol = kind, addr("10.255.0.1")
 		for len(p.CIEs) <= maxEntries {
-			p.CIEs = append(p.CIEs, packet.CIE{HoldingTime: 600, Protocol: netip.AddrFrom4([4]byte{10, 255, 0, byte(len(p.CIEs) + 20)})})
+			p.CIEs = append(p.CIEs, packet.CIE{
+				HoldingTime: 600,
+				Protocol:    netip.AddrFrom4([4]byte{10, 255, 0, byte(len(p.CIEs) + 20)}),
+			})
 		}
 		got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
-		if got.ErrorCode != packet.ErrorProtocol || dropped(hub, dropTooMany) != 1 || len(hub.status().Bindings) != 0 {
-			t.Errorf("%s: %s %s, bindings %+v", kind, got.Type, got.ErrorCode, hub.status().Bindings)
+		if got.ErrorCode != packet.ErrorProtocol || dropped(hub, dropTooMany) != 1 ||
+			len(hub.status().Bindings) != 0 {
+			t.Errorf(
+				"%s: %s %s, bindings %+v", kind, got.Type, got.ErrorCode, hub.status().Bindings,
+			)
 		}
 	}
 }
 
-// Nobody asks for what is no host: such a request ends here.
+// A request for an address that is no host's goes no further than this router.
 func TestResolutionOfNoHost(t *testing.T) {
-	for _, dest := range []string{"127.0.0.1", "169.254.1.1", "224.0.0.5", "255.255.255.255", "0.0.0.0"} {
+	for _, dest := range []string{
+		"127.0.0.1", "169.254.1.1", "224.0.0.5", "255.255.255.255", "0.0.0.0",
+	} {
 		hub := hubAlone(t)
-		hub.addRoutes(Route{Prefix: mustPrefix("127.0.0.0/8"), Device: "lo", Local: true}, Route{Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"})
-		got := only(t, hub.from("192.0.2.11", "spoke1").says(requestFrom("192.0.2.11", "10.255.0.11", dest)))
-		if got.ErrorCode != packet.ErrorProtocolUnreachable || len(hub.engine.ifaces["gre1"].answers) != 0 {
+		hub.addRoutes(Route{Prefix: mustPrefix("127.0.0.0/8"), Device: "lo", Local: true}, Route{
+			Prefix: mustPrefix("0.0.0.0/0"),
+			Device: "eth0",
+		})
+		got := only(
+			t,
+			hub.from("192.0.2.11", "spoke1").says(requestFrom("192.0.2.11", "10.255.0.11", dest)),
+		)
+		if got.ErrorCode != packet.ErrorProtocolUnreachable ||
+			len(hub.engine.ifaces["gre1"].answers) != 0 {
 			t.Errorf("%s: %s %s", dest, got.Type, got.ErrorCode)
 		}
 	}
 }
 
-// An answer may come from anybody with an SA, so its id must not follow from earlier ones.
+// The id of a resolution request does not follow from earlier ids. This matters since an answer may
+// come from any router with an SA.
 func TestResolutionIDsCannotBeGuessed(t *testing.T) {
 	n, hub := spokeAlone(t)
 	var ids []uint32
 	for i := range 16 {
-		ids = append(ids, only(t, hub.says(indicationOf(host1, fmt.Sprintf("172.16.2.%d", i)))).RequestID)
+		ids = append(
+			ids, only(t, hub.says(indicationOf(host1, fmt.Sprintf("172.16.2.%d", i)))).RequestID,
+		)
 	}
 	slices.Sort(ids)
 	for i := range ids[1:] {
@@ -139,9 +166,11 @@ func TestResolutionIDsCannotBeGuessed(t *testing.T) {
 		}
 	}
 	mallory := n.from("192.0.2.66", "mallory")
-	forged := answerTo(requestFrom("192.0.2.11", "10.255.0.11", "172.16.2.1"), 24, "10.255.0.66", "192.0.2.66")
+	forged := answerTo(
+		requestFrom("192.0.2.11", "10.255.0.11", "172.16.2.1"), 24, "10.255.0.66", "192.0.2.66",
+	)
 	for guess := range uint32(1000) {
-		forged.RequestID = ids[3] + 1 + guess/2*uint32(guess%2*2-1) // beside a true one
+		forged.RequestID = ids[3] + 1 + guess/2*uint32(guess%2*2-1) // close to a true id
 		if slices.Contains(ids, forged.RequestID) {
 			continue
 		}
@@ -152,8 +181,8 @@ func TestResolutionIDsCannotBeGuessed(t *testing.T) {
 	}
 }
 
-// Whatever one admitted router floods us with: what we send is at most what its rate allows, and of
-// what is not taken every packet is counted with its reason.
+// Whatever kind of packet an admitted router floods a node with, the node sends no more than the
+// router's rate allows, and counts every packet that it drops with a reason.
 func TestFloodsOfEveryKind(t *testing.T) {
 	const flood = 1000
 	malformed := encode(t, requestFrom("192.0.2.66", "10.255.0.66", "172.16.1.9"))
@@ -161,25 +190,48 @@ func TestFloodsOfEveryKind(t *testing.T) {
 	fixChecksum(malformed)
 	password := registrationFrom("192.0.2.66", "10.255.0.66")
 	password.Extensions = append(password.Extensions, packet.PasswordExtension("guess"))
-	reply := answerTo(requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12")
-	passing := answerTo(requestFrom("192.0.2.12", "10.255.0.12", host1), 24, "10.255.0.66", "192.0.2.66")
+	reply := answerTo(
+		requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12",
+	)
+	passing := answerTo(
+		requestFrom("192.0.2.12", "10.255.0.12", host1), 24, "10.255.0.66", "192.0.2.66",
+	)
 	purgeReply := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.66", lan1)
 	purgeReply.Type = packet.PurgeReply
 	registered := acceptance(registrationFrom("192.0.2.11", "10.255.0.11"))
-	errorForUs := packet.Packet{Type: packet.ErrorIndication, HopCount: 255, SourceNBMA: addr("192.0.2.66"), SourceProtocol: addr("10.255.0.66"),
-		DestProtocol: addr("10.255.0.11"), ErrorCode: packet.ErrorLoop, Quoted: make([]byte, 40)}
+	errorForUs := packet.Packet{
+		Type:           packet.ErrorIndication,
+		HopCount:       255,
+		SourceNBMA:     addr("192.0.2.66"),
+		SourceProtocol: addr("10.255.0.66"),
+		DestProtocol:   addr("10.255.0.11"),
+		ErrorCode:      packet.ErrorLoop,
+		Quoted:         make([]byte, 40),
+	}
 	errorForOther := errorForUs
 	errorForOther.DestProtocol = addr("10.255.0.12")
 	tests := []struct {
 		kind   string
 		packet packet.Packet
 		raw    []byte
-		sends  int // at most
+		sends  int // the most packets that the node may send
 	}{
 		{kind: "registrations", packet: registrationFrom("192.0.2.66", "10.255.0.66"), sends: 200},
-		{kind: "resolution requests", packet: requestFrom("192.0.2.66", "10.255.0.66", host1), sends: 200},
-		{kind: "requests without a route", packet: requestFrom("192.0.2.66", "10.255.0.66", "203.0.113.1"), sends: 10},
-		{kind: "purges", packet: purgeOf("192.0.2.66", "10.255.0.66", "10.255.0.11", lan2), sends: 200},
+		{
+			kind:   "resolution requests",
+			packet: requestFrom("192.0.2.66", "10.255.0.66", host1),
+			sends:  200,
+		},
+		{
+			kind:   "requests without a route",
+			packet: requestFrom("192.0.2.66", "10.255.0.66", "203.0.113.1"),
+			sends:  10,
+		},
+		{
+			kind:   "purges",
+			packet: purgeOf("192.0.2.66", "10.255.0.66", "10.255.0.11", lan2),
+			sends:  200,
+		},
 		{kind: "indications", packet: indicationOf(host1, host2), sends: 0},
 		{kind: "resolution replies", packet: reply, sends: 10},
 		{kind: "resolution replies for others", packet: passing, sends: 200},
@@ -194,7 +246,8 @@ func TestFloodsOfEveryKind(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.kind, func(t *testing.T) {
 			n, hub := spokeAlone(t)
-			hub.says(requestFrom("192.0.2.1", "10.255.0.1", host1)) // whoever else was there
+			// This fills the tables that any router fills.
+			hub.says(requestFrom("192.0.2.1", "10.255.0.1", host1))
 			mallory := n.from("192.0.2.66", "mallory")
 			data := tt.raw
 			if data == nil {
@@ -213,12 +266,17 @@ func TestFloodsOfEveryKind(t *testing.T) {
 				counted += c
 			}
 			if counted+uint64(sent) < flood {
-				t.Errorf("%d packets, %d answered or passed on, %d dropped for a reason", flood, sent, counted)
+				t.Errorf(
+					"%d packets, %d answered or passed on, %d dropped for a reason",
+					flood, sent, counted,
+				)
 			}
 			if grown := tablesOf(n) - tables; grown > 3 {
 				t.Errorf("%d entries more than before", grown)
 			}
-			if got := only(t, hub.says(requestFrom("192.0.2.1", "10.255.0.1", host1))); got.Type != packet.ResolutionReply {
+			if got := only(
+				t, hub.says(requestFrom("192.0.2.1", "10.255.0.1", host1)),
+			); got.Type != packet.ResolutionReply {
 				t.Errorf("somebody else got %s", got.Type)
 			}
 		})
@@ -234,20 +292,25 @@ func encode(t testing.TB, p packet.Packet) []byte {
 	return data
 }
 
-// tablesOf is how much a node remembers of others.
+// tablesOf returns how many entries a node has for other routers.
 func tablesOf(n *node) int {
 	i := n.engine.ifaces["gre1"]
-	return len(i.peers) + len(i.held) + len(i.bindings) + len(i.neighbors) + len(i.shortcuts) + len(i.requests) + len(i.unresolved) +
-		len(i.answers) + len(i.purges) + len(i.announced) + len(i.relays)
+	return len(i.peers) + len(i.held) + len(i.bindings) + len(i.neighbors) + len(i.shortcuts) +
+		len(i.requests) + len(i.unresolved) + len(i.answers) + len(i.purges) + len(i.announced) +
+		len(i.relays)
 }
 
-// A packet that was cut off anywhere leads to nothing, and is counted.
+// A packet that is cut off at any byte has no effect and is counted.
 func TestTruncatedPackets(t *testing.T) {
 	hub := hubAlone(t)
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	cut := uint64(0)
-	for _, p := range []packet.Packet{registrationFrom("192.0.2.11", "10.255.0.11"), requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9"),
-		purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", lan1), indicationOf(host1, host2)} {
+	for _, p := range []packet.Packet{
+		registrationFrom("192.0.2.11", "10.255.0.11"),
+		requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9"),
+		purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", lan1),
+		indicationOf(host1, host2),
+	} {
 		data := encode(t, p)
 		for size := range data {
 			cut++
@@ -257,32 +320,71 @@ func TestTruncatedPackets(t *testing.T) {
 		}
 	}
 	if dropped(hub, dropMalformed) != cut || len(hub.status().Bindings) != 0 {
-		t.Errorf("%d of %d counted, bindings %+v", dropped(hub, dropMalformed), cut, hub.status().Bindings)
+		t.Errorf(
+			"%d of %d counted, bindings %+v",
+			dropped(hub, dropMalformed), cut, hub.status().Bindings,
+		)
 	}
 }
 
-// errorHeader is how much longer than the packet that it quotes an Error Indication may be: its own
-// header.
+// errorHeader is how much longer than the quoted packet an Error Indication may be: the length of
+// its own header.
 const errorHeader = 76
 
-// Packets that contradict themselves: what is sent because of one is an error at most, which quotes
-// the packet.
+// The reply to a packet that contradicts itself is at most an Error Indication that quotes the
+// packet.
 func TestSelfContradictoryPackets(t *testing.T) {
 	base := encode(t, requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9"))
-	extensions := len(base) - 20 // 3, 4, 5, 9 and End, without values
+	extensions := len(base) - 20 // extensions 3, 4, 5, 9 and End, without values
 	for rule, change := range map[string]func([]byte) []byte{
-		"an address longer than its family":           func(b []byte) []byte { b[0x12] = 16; return b },
-		"extensions that begin inside the header":     func(b []byte) []byte { b[15] = 20; return b },
-		"extensions that overlap the CIE":             func(b []byte) []byte { b[15] -= 4; return b },
-		"extensions that begin after the packet":      func(b []byte) []byte { b[14], b[15] = 0xff, 0xf0; return b },
-		"an extension that is longer than the rest":   func(b []byte) []byte { b[extensions+2] = 0x10; return b },
-		"an extension that swallows the next":         func(b []byte) []byte { b[extensions+3] = 4; return b },
-		"no End":                                      func(b []byte) []byte { return b[:len(b)-4] },
-		"an extension twice":                          func(b []byte) []byte { b[extensions+5] = 3; return b },
-		"a CIE that is longer than the part it is in": func(b []byte) []byte { b[0x28+8] = 4; return b },
-		"another protocol":                            func(b []byte) []byte { b[2] = 0x86; b[3] = 0xdd; return b },
-		"another version":                             func(b []byte) []byte { b[16] = 2; return b },
-		"no type":                                     func(b []byte) []byte { b[17] = 0; return b },
+		"an address longer than its family": func(b []byte) []byte {
+			b[0x12] = 16
+			return b
+		},
+		"extensions that begin inside the header": func(b []byte) []byte {
+			b[15] = 20
+			return b
+		},
+		"extensions that overlap the CIE": func(b []byte) []byte {
+			b[15] -= 4
+			return b
+		},
+		"extensions that begin after the packet": func(b []byte) []byte {
+			b[14], b[15] = 0xff, 0xf0
+			return b
+		},
+		"an extension that is longer than the rest": func(b []byte) []byte {
+			b[extensions+2] = 0x10
+			return b
+		},
+		"an extension that swallows the next": func(b []byte) []byte {
+			b[extensions+3] = 4
+			return b
+		},
+		"no End": func(b []byte) []byte {
+			return b[:len(b)-4]
+		},
+		"an extension twice": func(b []byte) []byte {
+			b[extensions+5] = 3
+			return b
+		},
+		"a CIE that is longer than the part it is in": func(b []byte) []byte {
+			b[0x28+8] = 4
+			return b
+		},
+		"another protocol": func(b []byte) []byte {
+			b[2] = 0x86
+			b[3] = 0xdd
+			return b
+		},
+		"another version": func(b []byte) []byte {
+			b[16] = 2
+			return b
+		},
+		"no type": func(b []byte) []byte {
+			b[17] = 0
+			return b
+		},
 	} {
 		hub := hubAlone(t)
 		spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -290,7 +392,9 @@ func TestSelfContradictoryPackets(t *testing.T) {
 		data[10], data[11] = byte(len(data)>>8), byte(len(data))
 		fixChecksum(data)
 		got := spoke1.saysBytes(data)
-		if len(got) > 1 || len(got) == 1 && (got[0].Type != packet.ErrorIndication || len(hub.sent[0].data) > len(data)+errorHeader) {
+		if len(got) > 1 ||
+			len(got) == 1 && (got[0].Type != packet.ErrorIndication ||
+				len(hub.sent[0].data) > len(data)+errorHeader) {
 			t.Errorf("%s: sent %v", rule, typesOf(got))
 		}
 		if dropped(hub, dropMalformed) != 1 || len(hub.engine.ifaces["gre1"].answers) != 0 {
@@ -299,7 +403,7 @@ func TestSelfContradictoryPackets(t *testing.T) {
 	}
 }
 
-// What is behind the End extension is not read, and no reason to refuse the packet.
+// Bytes after the End extension are not read, and are no reason to refuse the packet.
 func TestNothingAfterEndCounts(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -321,17 +425,23 @@ func TestNothingAfterEndCounts(t *testing.T) {
 	}
 }
 
-// No packet is answered with more than one, and no answer is longer than its request by more than
-// what the extensions in it ask for. An error is longer by its header.
+// No packet gets more than one reply. A reply is longer than the packet by no more than what the
+// packet's extensions ask for, and an Error Indication by no more than its header.
 func TestNoAmplification(t *testing.T) {
-	const filled = 3 * (12 + 4 + 4) // our CIE, our Responder record, one NAT address
+	const filled = 3 * (12 + 4 + 4) // the hub's CIE, its Responder record, one NAT address
 	hub := hubAlone(t)
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	spoke1 := hub.from("192.0.2.11", "spoke1")
-	requests := []packet.Packet{registrationFrom("10.0.0.1", "10.255.0.11"), requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9"),
-		requestFrom("192.0.2.11", "10.255.0.11", host2), requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1"),
-		requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.77"), purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", lan1, lan2),
-		purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1), indicationOf(host1, host2)}
+	requests := []packet.Packet{
+		registrationFrom("10.0.0.1", "10.255.0.11"),
+		requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.9"),
+		requestFrom("192.0.2.11", "10.255.0.11", host2),
+		requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1"),
+		requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.77"),
+		purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", lan1, lan2),
+		purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1),
+		indicationOf(host1, host2),
+	}
 	for _, p := range requests {
 		data := encode(t, p)
 		before := len(hub.sent)
@@ -340,8 +450,11 @@ func TestNoAmplification(t *testing.T) {
 		case len(got) > 1:
 			t.Errorf("%s: answered %d times", p.Type, len(got))
 		case len(got) == 0:
-		case got[0].Type == packet.ErrorIndication && len(hub.sent[before].data) > len(data)+errorHeader:
-			t.Errorf("%s of %d bytes: an error of %d", p.Type, len(data), len(hub.sent[before].data))
+		case got[0].Type == packet.ErrorIndication &&
+			len(hub.sent[before].data) > len(data)+errorHeader:
+			t.Errorf(
+				"%s of %d bytes: an error of %d", p.Type, len(data), len(hub.sent[before].data),
+			)
 		case len(hub.sent[before].data) > len(data)+filled:
 			t.Errorf("%s of %d bytes: %d bytes", p.Type, len(data), len(hub.sent[before].data))
 		}

@@ -7,13 +7,13 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// forward passes a message on along the route to an overlay address, as a transit NHS (RFC 2332
-// §5.3): with our record in the extension that is named, unless the packet asks for what we do not
-// know.
+// forward passes a message on along the route to an overlay address, as a transit NHS does (RFC
+// 2332 §5.3). It adds this router's record to the extension of type record, unless the packet has a
+// compulsory extension that this router does not know.
 func (e *Engine) forward(m *message, to netip.Addr, record packet.ExtensionType) {
 	p, err := e.pathTo(m.ifc, to)
 	if err == pathOK && p.byNHS && p.nbma == m.from {
-		err = pathNoBinding // who sent it here knows no better
+		err = pathNoBinding // the NHS that sent the message here knows no way either
 	}
 	switch {
 	case err == pathNoRoute || err == pathElsewhere:
@@ -30,6 +30,8 @@ func (e *Engine) forward(m *message, to netip.Addr, record packet.ExtensionType)
 	}
 }
 
+// forwardOn sends a message on by path p, unless the message has come through here before or its
+// hop count is used up.
 func (e *Engine) forwardOn(m *message, to netip.Addr, p path, record packet.ExtensionType) {
 	if m.HopCount <= 1 {
 		e.refuseTransit(m, dropHopCount, packet.ErrorHopCount, hopCountOffset)
@@ -59,7 +61,8 @@ func (e *Engine) forwardOn(m *message, to netip.Addr, p path, record packet.Exte
 	}
 }
 
-// fillTransitNAT adds what the hub of a client behind NAT knows about it.
+// fillTransitNAT adds to a message what this router knows about the NAT that one of its clients is
+// behind.
 func (e *Engine) fillTransitNAT(m *message) {
 	switch m.Type {
 	case packet.ResolutionRequest:
@@ -71,8 +74,8 @@ func (e *Engine) fillTransitNAT(m *message) {
 	}
 }
 
-// passedBefore reports whether the packet came through here already, and where it says so. The
-// Responder extension of a reply tells as well (RFC 2332 §5.3.1).
+// passedBefore reports whether the packet came through this router before, and the offset of the
+// extension that says so. In a reply, the Responder extension counts too (RFC 2332 §5.3.1).
 func (e *Engine) passedBefore(m *message, record packet.ExtensionType) (uint16, bool) {
 	own := m.ifc.overlay()
 	for i := range m.Extensions {
@@ -87,9 +90,9 @@ func (e *Engine) passedBefore(m *message, record packet.ExtensionType) (uint16, 
 	return 0, false
 }
 
-// refuseTransit drops a message that cannot go on and tells its source, if it is not an error
-// itself. The error goes along the route to the source: the way that a packet in a loop came would
-// lead it through here again.
+// refuseTransit drops a message that cannot go on. It sends an Error Indication to the source,
+// unless the message is itself one. The error goes along the route to the source. The way that the
+// message came would not do: in a loop, that way leads through this router again.
 func (e *Engine) refuseTransit(m *message, why dropReason, code packet.ErrorCode, offset uint16) {
 	e.drop(why)
 	if m.Type == packet.ErrorIndication {

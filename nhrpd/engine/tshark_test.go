@@ -12,7 +12,7 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// tshark reads our Error Indications without finding fault: the quoted packets are whole.
+// tshark finds no fault with the engine's Error Indications: the quoted packets are whole.
 func TestErrorsAsTsharkReadsThem(t *testing.T) {
 	tshark, err := exec.LookPath("tshark")
 	if err != nil {
@@ -40,8 +40,11 @@ func TestErrorsAsTsharkReadsThem(t *testing.T) {
 	if err := os.WriteFile(file, pcap(errors), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(tshark, "-r", file, "-T", "fields", "-E", "separator=,", "-e", "frame.number", "-e", "nhrp.hdr.op.type",
-		"-e", "nhrp.hdr.chksum.status", "-e", "_ws.malformed").Output()
+	out, err := exec.Command(
+		tshark, "-r", file, "-T", "fields", "-E", "separator=,",
+		"-e", "frame.number", "-e", "nhrp.hdr.op.type",
+		"-e", "nhrp.hdr.chksum.status", "-e", "_ws.malformed",
+	).Output()
 	if err != nil {
 		t.Fatalf("tshark: %v", err)
 	}
@@ -50,13 +53,14 @@ func TestErrorsAsTsharkReadsThem(t *testing.T) {
 		t.Fatalf("tshark read %d packets of %d:\n%s", len(lines), len(errors), out)
 	}
 	for _, line := range lines {
-		if fields := strings.SplitN(line, ",", 3); fields[1] != "7" || !strings.HasSuffix(line, ",") {
+		if fields := strings.SplitN(line, ",", 3); fields[1] != "7" ||
+			!strings.HasSuffix(line, ",") {
 			t.Errorf("tshark finds fault with an error of ours: %s", line)
 		}
 	}
 }
 
-// pcap is a capture of NHRP packets in GRE over IPv4.
+// pcap returns a capture file of NHRP packets in GRE over IPv4.
 func pcap(packets [][]byte) []byte {
 	const rawIP = 101
 	b := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4)

@@ -7,11 +7,14 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// A name that may be another router's as well gives nothing, with rules and without: not the
-// address of the router that it looks like, and not an address of its own either. The SA stays,
-// so that the router hears why, and the router that it looks like keeps what it has.
+// An unclear name is one that may be another router's as well. It gives its router nothing, with
+// rules and without: not the overlay address of the router that it looks like, and no other
+// address. The SA stays, so that the router hears why. The router that the name looks like keeps
+// what it has.
 func TestUnclearIdentityMayNothing(t *testing.T) {
-	names := func(n int) func(*InterfaceConfig) { return func(c *InterfaceConfig) { c.NameAttributes = n } }
+	names := func(n int) func(*InterfaceConfig) {
+		return func(c *InterfaceConfig) { c.NameAttributes = n }
+	}
 	for _, c := range []struct {
 		rule     string
 		hub      func(*InterfaceConfig)
@@ -19,10 +22,22 @@ func TestUnclearIdentityMayNothing(t *testing.T) {
 		want     packet.Code
 		says     string
 	}{
-		{"a distinguished name that charon counts", names(2), "O=Lab, CN=spoke-1", packet.CodeSuccess, ""},
-		{"one that it does not count", names(0), "O=Lab, CN=spoke-1", packet.CodeProhibited, "set remote_identity"},
-		{"a comma in an attribute", names(1), "O=Lab, CN=spoke-1", packet.CodeProhibited, "a comma inside an attribute"},
-		{"letters outside ASCII", names(2), "O=Lab, CN=M??ller", packet.CodeProhibited, "letters outside ASCII"},
+		{
+			"a distinguished name that charon counts", names(2), "O=Lab, CN=spoke-1",
+			packet.CodeSuccess, "",
+		},
+		{
+			"one that it does not count", names(0), "O=Lab, CN=spoke-1", packet.CodeProhibited,
+			"set remote_identity",
+		},
+		{
+			"a comma in an attribute", names(1), "O=Lab, CN=spoke-1", packet.CodeProhibited,
+			"a comma inside an attribute",
+		},
+		{
+			"letters outside ASCII", names(2), "O=Lab, CN=M??ller", packet.CodeProhibited,
+			"letters outside ASCII",
+		},
 		{"no name at all", names(2), "", packet.CodeProhibited, "no identity"},
 		{"a host name", names(0), "spoke1.example.net", packet.CodeSuccess, ""},
 	} {
@@ -32,14 +47,23 @@ func TestUnclearIdentityMayNothing(t *testing.T) {
 				change = append(change, allowing(t, "*: 10.255.0.0/24"))
 			}
 			hub := hubAlone(t, change...)
-			got := only(t, hub.from("192.0.2.66", c.identity).says(registrationFrom("192.0.2.66", "10.255.0.11"))).CIEs[0].Code
+			got := only(
+				t,
+				hub.from("192.0.2.66", c.identity).says(registrationFrom(
+					"192.0.2.66", "10.255.0.11",
+				)),
+			).CIEs[0].Code
 			if got != c.want {
-				t.Errorf("%s, rules %v: %q is answered %s, want %s", c.rule, ruled, c.identity, got, c.want)
+				t.Errorf(
+					"%s, rules %v: %q is answered %s, want %s",
+					c.rule, ruled, c.identity, got, c.want,
+				)
 			}
 			if !hub.engine.Secured("gre1", addr("192.0.2.66")) || len(hub.closed) > 0 {
 				t.Errorf("%s: its SA was closed", c.rule)
 			}
-			if p := hub.status().Peers[0]; (p.Prohibited == "") != (c.says == "") || !strings.Contains(p.Prohibited, c.says) {
+			if p := hub.status().Peers[0]; (p.Prohibited == "") != (c.says == "") ||
+				!strings.Contains(p.Prohibited, c.says) {
 				t.Errorf("%s: the status says %q, want %q", c.rule, p.Prohibited, c.says)
 			}
 			if c.want != packet.CodeSuccess && hub.admitsData("192.0.2.66") {
@@ -49,8 +73,8 @@ func TestUnclearIdentityMayNothing(t *testing.T) {
 	}
 }
 
-// When the remote identity holds peers to names with other attributes from now on, what the names
-// of before were given ends.
+// When a reload changes how many attributes charon holds a name to, the names accepted before are
+// reviewed. What an unclear name was given ends.
 func TestNamesAreReviewed(t *testing.T) {
 	hub := hubAlone(t, func(c *InterfaceConfig) { c.NameAttributes = 2 })
 	hub.client("192.0.2.11", "O=Lab, CN=spoke-1", "10.255.0.11")

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// world joins engines in virtual time: through an underlay that takes a millisecond, and a charon
-// that takes 50 to make an SA.
+// world joins engines in virtual time. Its underlay takes a millisecond to deliver a packet, and
+// its charon takes 50 ms to make an SA.
 type world struct {
 	t      testing.TB
 	now    time.Time
@@ -18,11 +18,11 @@ type world struct {
 	queue  happenings
 	nodes  []*node
 	sas    map[saKey]bool
-	lose   func(from, to *node, data []byte) bool // a packet of the underlay
-	refuse func(from, to *node) bool              // an attempt to make an SA
+	lose   func(from, to *node, data []byte) bool // reports whether the underlay loses a packet
+	refuse func(from, to *node) bool              // reports whether an attempt at an SA fails
 }
 
-// saKey names the two ends of an SA, the one who initiated it first.
+// saKey names the two ends of an SA.
 type saKey struct{ initiator, responder *node }
 
 type happening struct {
@@ -57,7 +57,7 @@ func newWorld(t testing.TB) *world {
 	return &world{t: t, now: start, start: start, sas: make(map[saKey]bool)}
 }
 
-// testConfig is a spoke's or hub's configuration with the defaults.
+// testConfig returns a configuration of a spoke or hub, with the defaults.
 func testConfig(overlay string) InterfaceConfig {
 	return InterfaceConfig{
 		Name:        "gre1",
@@ -68,31 +68,55 @@ func testConfig(overlay string) InterfaceConfig {
 		HoldingTime: 10 * time.Minute,
 		IdleTime:    5 * time.Minute,
 		MTU:         1400,
-		Limits:      Limits{Bindings: 1000, Shortcuts: 100, Answers: 100, Held: 10, Indications: 100, Errors: 10, Requests: 100, Transit: 100},
+		Limits: Limits{
+			Bindings:    1000,
+			Shortcuts:   100,
+			Answers:     100,
+			Held:        10,
+			Indications: 100,
+			Errors:      10,
+			Requests:    100,
+			Transit:     100,
+		},
 	}
 }
 
-// add starts a node with a LAN; the other networks lie behind the hub.
-func (w *world) add(name string, cfg InterfaceConfig, local, lan string, behindHub ...string) *node {
+// add starts a node with a LAN. The other networks are behind the hub.
+func (w *world) add(
+	name string, cfg InterfaceConfig, local, lan string, behindHub ...string,
+) *node {
 	n := &node{w: w, name: name, cfg: cfg, local: addr(local)}
 	if !cfg.Address.IsSingleIP() {
 		n.routes = []Route{{Prefix: cfg.Address.Masked(), Device: "gre1"}}
 	}
 	if cfg.Address.Addr().IsValid() {
-		n.routes = append(n.routes, Route{Prefix: hostPrefix(cfg.Address.Addr()), Device: "gre1", Local: true})
+		n.routes = append(n.routes, Route{
+			Prefix: hostPrefix(cfg.Address.Addr()),
+			Device: "gre1",
+			Local:  true,
+		})
 	}
 	if lan != "" {
 		p := netip.MustParsePrefix(lan)
-		n.routes = append(n.routes, Route{Prefix: p.Masked(), Device: "lan0"}, Route{Prefix: hostPrefix(p.Addr()), Device: "lan0", Local: true})
+		n.routes = append(n.routes, Route{Prefix: p.Masked(), Device: "lan0"}, Route{
+			Prefix: hostPrefix(p.Addr()),
+			Device: "lan0",
+			Local:  true,
+		})
 	}
 	for _, prefix := range behindHub {
-		n.routes = append(n.routes, Route{Prefix: netip.MustParsePrefix(prefix), NextHop: addr("10.255.0.1"), Device: "gre1"})
+		n.routes = append(n.routes, Route{
+			Prefix:  netip.MustParsePrefix(prefix),
+			NextHop: addr("10.255.0.1"),
+			Device:  "gre1",
+		})
 	}
 	w.nodes = append(w.nodes, n)
 	n.boot(Saved{})
 	return n
 }
 
+// node returns the node at an NBMA address, as the world sees it; nil if there is none.
 func (w *world) node(nbma netip.Addr) *node {
 	for _, n := range w.nodes {
 		if n.seenAs() == nbma {
@@ -102,8 +126,10 @@ func (w *world) node(nbma netip.Addr) *node {
 	return nil
 }
 
+// hasSA reports whether two nodes have an SA.
 func (w *world) hasSA(a, b *node) bool { return w.sas[saKey{a, b}] || w.sas[saKey{b, a}] }
 
+// after runs a function when d has passed.
 func (w *world) after(d time.Duration, run func()) {
 	w.seq++
 	heap.Push(&w.queue, happening{at: w.now.Add(d), seq: w.seq, run: run})
@@ -116,7 +142,8 @@ func (w *world) run(d time.Duration) {
 		at := end
 		var next *node
 		for _, n := range w.nodes {
-			if due, ok := n.engine.Deadline(); ok && !n.down && (due.Before(at) || next == nil && due.Equal(at)) {
+			if due, ok := n.engine.Deadline(); ok && !n.down &&
+				(due.Before(at) || next == nil && due.Equal(at)) {
 				at, next = due, n
 			}
 		}
@@ -135,7 +162,7 @@ func (w *world) run(d time.Duration) {
 	}
 }
 
-// until lets time pass until something holds, at most d.
+// until lets time pass until a condition holds. The test fails if that takes longer than d.
 func (w *world) until(what string, d time.Duration, holds func() bool) {
 	w.t.Helper()
 	for end := w.now.Add(d); !holds(); w.run(time.Millisecond) {
@@ -158,8 +185,8 @@ func (w *world) terminate(a, b *node, reason string) {
 	b.dial(a.seenAs())
 }
 
-// ping sends a data packet between two hosts, as the kernels would, and returns the names of the
-// routers it passed; nil: lost.
+// ping sends a data packet between two hosts, as the kernels would forward it. It returns the names
+// of the routers that the packet passed, or nil if it was lost.
 func (w *world) ping(from *node, source, dest string) []string {
 	src, dst := addr(source), addr(dest)
 	trace := []string{from.name}
@@ -176,7 +203,11 @@ func (w *world) ping(from *node, source, dest string) []string {
 		if cameFrom != nil && at.cfg.Redirect {
 			prev, here := cameFrom, at
 			w.after(0, func() {
-				here.handle(Redirected{Interface: "gre1", From: prev.seenAs(), Packet: ipv4(src, dst)})
+				here.handle(Redirected{
+					Interface: "gre1",
+					From:      prev.seenAs(),
+					Packet:    ipv4(src, dst),
+				})
 			})
 		}
 		nbma, known := at.neighbors[nextHop]
@@ -199,7 +230,7 @@ func (w *world) ping(from *node, source, dest string) []string {
 	return nil
 }
 
-// pingPong is a ping with its answer; it returns the way there.
+// pingPong pings and lets the other host answer. It returns the routers on the way there.
 func (w *world) pingPong(from *node, source string, to *node, dest string) []string {
 	there := w.ping(from, source, dest)
 	if there != nil {
@@ -211,8 +242,10 @@ func (w *world) pingPong(from *node, source string, to *node, dest string) []str
 func (w *world) String() string {
 	s := fmt.Sprintf("at %s\n", w.now.Sub(w.start))
 	for _, n := range w.nodes {
-		s += fmt.Sprintf("%s: neighbours %v shortcuts %v wants %v\n  %+v\n  dropped %v\n", n.name, n.neighbors, n.shortcuts, n.want,
-			n.status(), n.engine.Stats().Dropped)
+		s += fmt.Sprintf(
+			"%s: neighbours %v shortcuts %v wants %v\n  %+v\n  dropped %v\n",
+			n.name, n.neighbors, n.shortcuts, n.want, n.status(), n.engine.Stats().Dropped,
+		)
 		for _, x := range n.notices {
 			s += fmt.Sprintf("  notice %d %+v\n", x.Kind, x)
 		}
@@ -222,7 +255,7 @@ func (w *world) String() string {
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// ipv4 is the start of a UDP packet.
+// ipv4 returns the first bytes of a UDP packet.
 func ipv4(src, dst netip.Addr) []byte {
 	b := make([]byte, 64)
 	b[0], b[3], b[8], b[9] = 0x45, 64, 63, 17
