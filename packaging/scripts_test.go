@@ -10,8 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Which commands the packages' scripts give the system, in order. "running" says whether the daemon
-// runs.
+// The packages' scripts run these commands, in this order. "running" reports whether the daemon runs.
 func TestScripts(t *testing.T) {
 	reload := "systemctl daemon-reload"
 	running := "systemctl is-active --quiet cygnetd.service"
