@@ -182,7 +182,7 @@ func TestBIRDKnowsOurRoutes(t *testing.T) {
 			read(t, "../kernel/rtnl/rtnl.go"),
 			"\nconst Protocol = "+number[1]+"\n",
 		) {
-			t.Errorf("%s has %q, which is not the number in kernel.go", path, number)
+			t.Errorf("%s has %q, which is not the number in rtnl.go", path, number)
 		}
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The packages' scripts run these commands, in this order. "running" reports whether the daemon runs.
+// The packages' scripts run these commands, in this order. The command "running" reports
+// whether the daemon runs.
 func TestScripts(t *testing.T) {
 	reload := "systemctl daemon-reload"
 	running := "systemctl is-active --quiet cygnetd.service"

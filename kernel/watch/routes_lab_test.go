@@ -97,7 +97,7 @@ func watchRoutes(t *testing.T, tables ...uint32) *follower {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("WatchRoutes: %v", err)
+			t.Errorf("watch the routes: %v", err)
 		}
 	})
 	kerneltest.Eventually(t, "every table was reset", func() bool {
