@@ -309,8 +309,8 @@ func TestReloadLeavesWhatIsGoneFromTheFile(t *testing.T) {
 	})
 }
 
-// A reload that takes IPsec away from an interface leaves nothing of it: the SAs end first, then
-// the connections, and then comes the tunnel that has no guard.
+// A reload that takes IPsec away from an interface leaves nothing of it: the daemon closes the SAs
+// and removes the connections before it opens the tunnel without a guard.
 func TestReloadWithoutProtectionEndsIPsec(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)

@@ -130,14 +130,14 @@ func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interfac
 	return d.open(ctx, g, c)
 }
 
-// endSAs waits for the end of an interface's SAs, which the engine has closed already. It then
-// removes the interface's connections from charon.
+// endSAs removes an interface's connections from charon, and waits for the end of its SAs. The
+// connections go first: otherwise a spoke that loses its SA could make a new one at once.
 func (d *Daemon) endSAs(ctx context.Context, name string) {
+	d.strongswan.RemoveProfile(name)
 	if err := d.awaitNoSAs(ctx, name); err != nil {
 		d.log.Warn("SAs are left; their peers find out by dead peer detection",
 			"interface", name, "error", err)
 	}
-	d.strongswan.RemoveProfile(name)
 }
 
 // samePort reports whether a port can go on unchanged with another configuration of its interface.

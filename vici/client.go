@@ -190,8 +190,9 @@ func (c *Client) SetProfile(p profile.Profile) {
 	c.post(func(r *reconciler) { r.setProfile(p) })
 }
 
-// RemoveProfile forgets an interface with all that is wanted on it, and unloads its connections.
-// Its SAs stay, unless the caller has called Close before.
+// RemoveProfile forgets an interface with all that is wanted on it, unloads its connections and
+// ends its SAs. That includes SAs which charon was still negotiating at that moment. A connection
+// of the site's own stays loaded, so routers may make new SAs with it.
 func (c *Client) RemoveProfile(iface string) {
 	c.post(func(r *reconciler) { r.removeProfile(iface) })
 }

@@ -205,8 +205,9 @@ func TestSecret(t *testing.T) {
 }
 
 // When an interface gets a profile later, the client reports a snapshot of the SAs that are there
-// already. When a profile is removed, the client unloads the interface's connections and keeps the
-// SAs.
+// already. When a profile is removed, the client unloads the interface's connections and ends its
+// SAs, and those that charon was still negotiating. It leaves SAs alone as soon as the interface
+// has a profile again.
 func TestProfilesComeAndGo(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
@@ -225,12 +226,42 @@ func TestProfilesComeAndGo(t *testing.T) {
 		told(c)
 		c.RemoveProfile("gre2")
 		wantEvents(t, "removed", told(c))
-		if f.has("cygnet-gre2") || f.has("cygnet-gre2-192.0.2.2") || len(f.seen().sas) != 1 {
-			t.Errorf("left: %v", f.seen().conns)
+		if f.has("cygnet-gre2") || f.has("cygnet-gre2-192.0.2.2") || len(f.seen().sas) != 0 {
+			t.Errorf("left: connections %v, SAs %v", f.seen().conns, f.seen().sas)
 		}
+		f.do(func(f *fakeCharon) { f.establish("cygnet-gre2", "192.0.2.1") })
+		wantEvents(t, "negotiated meanwhile", told(c))
+		if left := f.seen().sas; len(left) != 0 {
+			t.Errorf("an SA that was under way when its profile was removed stays: %v", left)
+		}
+		c.SetProfile(p)
+		told(c)
+		f.do(func(f *fakeCharon) { f.establish("cygnet-gre2", "192.0.2.1") })
 		after(c, 2*time.Minute)
-		if f.count("terminate") != 0 {
-			t.Error("terminated an SA of an interface that is not ours any more")
+		if left := f.seen().sas; len(left) != 1 {
+			t.Errorf("SAs with the profile there again: %v, want one", left)
+		}
+	})
+}
+
+// If charon is away when a profile is removed, the client ends the interface's SAs when charon is
+// back.
+func TestProfileRemovedWhileAway(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		told(c)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.1")
+			f.down = true
+			for s := range f.sessions {
+				_ = s.conn.Close()
+			}
+		})
+		told(c)
+		c.RemoveProfile("gre1")
+		f.back()
+		after(c, 5*time.Second)
+		if left := f.seen().sas; len(left) != 0 || len(c.SAs()) != 0 {
+			t.Errorf("charon has SAs %v, the table %+v: want none", left, c.SAs())
 		}
 	})
 }

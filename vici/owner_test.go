@@ -57,6 +57,27 @@ func TestSAsOfTheSitesConnection(t *testing.T) {
 	})
 }
 
+// When the profile of a site's connection is removed, its SAs end, and the client notices their end
+// although no profile names the connection any more.
+func TestRemovingASite(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		c.SetProfile(siteProfile())
+		told(c)
+		f.do(func(f *fakeCharon) { f.establish("dmvpn", "192.0.2.1", "initiator", "no") })
+		wantEvents(t, "up", told(c), upOf("192.0.2.1", false))
+		c.RemoveProfile("gre1")
+		wantEvents(t, "removed", told(c))
+		if left := f.seen().sas; len(left) != 0 || len(c.SAs()) != 0 {
+			t.Errorf("charon has SAs %v, the table %+v: want none", left, c.SAs())
+		}
+		f.do(func(f *fakeCharon) { f.establish("dmvpn", "192.0.2.1", "initiator", "no") })
+		wantEvents(t, "the site's own", told(c))
+		if left := f.seen().sas; len(left) != 1 {
+			t.Errorf("SAs %v: want the site's", left)
+		}
+	})
+}
+
 // SAs that were up by the site's connection before its profile came are taken over: they are in the
 // profile's first snapshot, and nothing is dialled beside them.
 func TestTakingOverASite(t *testing.T) {

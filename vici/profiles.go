@@ -50,6 +50,7 @@ func (r *reconciler) protecting(k Key) *ike.Group {
 // setProfile sets or replaces a profile; see [Client.SetProfile].
 func (r *reconciler) setProfile(p profile.Profile) {
 	known := r.profiles[p.Interface]
+	delete(r.removed, p.Interface)
 	r.sweepAgain(p, known)
 	takesOver := r.synced && p.Site != nil &&
 		(known == nil || known.Site == nil || known.Site.Name != p.Site.Name)
@@ -121,12 +122,13 @@ func (r *reconciler) review(iface string) {
 	}
 }
 
-// removeProfile forgets an interface; see [Client.RemoveProfile].
+// removeProfile forgets an interface and ends its SAs; see [Client.RemoveProfile].
 func (r *reconciler) removeProfile(iface string) {
 	if r.profiles[iface] == nil {
 		return
 	}
 	delete(r.profiles, iface)
+	r.removed[iface] = true
 	r.status(func(s *Status) { delete(s.Refused, iface) })
 	r.forgetShared(iface)
 	for k, p := range r.peers {
@@ -137,6 +139,16 @@ func (r *reconciler) removeProfile(iface string) {
 		}
 	}
 	r.unloadTemplate(iface)
+	r.endRemoved()
+}
+
+// endRemoved ends the SAs of interfaces whose profile was removed.
+func (r *reconciler) endRemoved() {
+	for _, sa := range r.sas {
+		if r.removed[sa.Interface] {
+			r.inspect(sa)
+		}
+	}
 }
 
 // unloadTemplate unloads an interface's template.

@@ -33,6 +33,7 @@ type reconciler struct {
 	jobs      []session.Job
 	outbox    []Event
 	profiles  map[string]*appliedProfile
+	removed   map[string]bool // interfaces whose profile was removed: they must have no SA
 	peers     map[Key]*peer
 	sas       map[uint32]*SA // by charon's unique id; shared with readers
 	serial    uint64         // of the last event
@@ -71,6 +72,7 @@ func newReconciler(c *Client) *reconciler {
 	r := &reconciler{
 		Client:    c,
 		profiles:  map[string]*appliedProfile{},
+		removed:   map[string]bool{},
 		peers:     map[Key]*peer{},
 		sas:       map[uint32]*SA{},
 		index:     ike.NewIndex(),

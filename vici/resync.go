@@ -51,6 +51,7 @@ func (r *reconciler) resync() {
 			r.load(r.profiles[iface])
 			r.review(iface)
 		}
+		r.endRemoved()
 		for e := range r.expulsions {
 			r.expel(e.Key, e.identity)
 		}

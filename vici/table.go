@@ -43,9 +43,14 @@ func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
 		return nil, nil, false
 	}
 	sa, ok := parseSA(names[0], bodies[0], time.Now())
-	if ok {
-		sa.Interface, ok = r.owner(sa.Connection)
+	if !ok {
+		return sa, bodies[0], false
 	}
+	if known := r.sas[sa.ID]; known != nil && r.removed[known.Interface] {
+		sa.Interface = known.Interface // the profile that named a site's connection is gone
+		return sa, bodies[0], true
+	}
+	sa.Interface, ok = r.owner(sa.Connection)
 	return sa, bodies[0], ok
 }
 
@@ -307,12 +312,20 @@ func (r *reconciler) reason(k Key, reason string) {
 	}
 }
 
-// inspect closes an SA that must not stay: from an address that is no longer this end's, with a
-// mark that packets cannot have, or not allowed by the profile. It starts the waits for an SA
+// inspect closes an SA that must not stay: of an interface whose profile was removed, from an
+// address that is no longer this end's, with a mark that packets cannot have, or not allowed by the
+// profile. It starts the waits for an SA
 // without a child, for duplicates, and for routers that share an address.
 func (r *reconciler) inspect(sa *SA) {
 	applied := r.profiles[sa.Interface]
-	if applied == nil || r.ending[sa.ID] {
+	switch {
+	case r.ending[sa.ID]:
+		return
+	case applied == nil:
+		// charon may have been negotiating this SA when the connections were unloaded.
+		if p := r.peers[sa.Key()]; r.removed[sa.Interface] && (p == nil || !p.closing) {
+			r.terminate(sa.ID)
+		}
 		return
 	}
 	switch wrong := applied.Refuses(sa); {

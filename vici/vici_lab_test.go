@@ -92,6 +92,29 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// After RemoveProfile no SA stays, although the peer dials again as soon as it has lost one.
+func TestRemoveProfile(t *testing.T) {
+	r, hub, spoke := pair(t)
+	for range 3 {
+		hub.RemoveProfile("gre1")
+		spoke.down(r[0].key())
+		eventually(t, "the hub has no connection", func() bool {
+			return !r[0].loaded("cygnet-gre1")
+		})
+		spoke.failed(r[0].key(), "") // it has dialled again
+		eventually(t, "neither end has a state", func() bool {
+			return shell(t, "ip -n r1 xfrm state; ip -n r2 xfrm state") == ""
+		})
+		hub.SetProfile(r[0].applied())
+		hub.snapshot(0)
+		eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
+		spoke.Want(r[0].key(), None) // begins the back-off anew
+		spoke.Want(r[0].key(), Initiate)
+		hub.up(r[1].key())
+		spoke.up(r[0].key())
+	}
+}
+
 // Abandon ends, at both ends, the SAs that an earlier client left for one interface, and unloads
 // the connections. The SAs and connections of other interfaces stay.
 func TestAbandon(t *testing.T) {
