@@ -147,7 +147,7 @@ func TestAdmissionOfMarkedPeers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			attachWith(t, linkNamed(t, "gre1").Index, func(c *DataPathConfig) {
+			attachWith(t, kerneltest.LinkNamed(t, "gre1").Index, func(c *DataPathConfig) {
 				c.Admitted = test.admitted
 			})
 			var got [2]int

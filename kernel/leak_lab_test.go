@@ -12,6 +12,7 @@ import (
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tunnel"
 	"cygnet/kernel/xfrm"
 )
 
@@ -25,7 +26,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 	kerneltest.IP(t, "link add taken0 type dummy")
 	kerneltest.GREDevice(t, "gre9", 9)
 	loopback := 1
-	gre9 := linkNamed(t, "gre9").Index
+	gre9 := kerneltest.LinkNamed(t, "gre9").Index
 	kerneltest.Run(t, "tc", "qdisc", "add", "dev", "gre9", "ingress") // excludes clsact
 	group, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
 		Device: "gre9", Index: gre9, Mode: ModeNFLOG, Redirect: true, Group: 2000,
@@ -34,11 +35,12 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer group.Close()
-	tunnel := func(change func(*TunnelConfig)) func() error {
+	run := func(name string) func() error {
 		return func() error {
-			cfg := labTunnel
-			change(&cfg)
-			return NewTunnel(cfg, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
+			return tunnel.New(tunnel.Config{
+				Name: name, Underlay: "under0", Protected: true,
+				Address: netip.MustParsePrefix("10.255.0.1/24"),
+			}, kerneltest.Log(t)).Run(t.Context(), func(tunnel.State) {})
 		}
 	}
 	unprivileged := func(f func() error) func() error {
@@ -48,8 +50,8 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		}
 	}
 	for name, fails := range map[string]func() error{
-		"a tunnel whose name is taken": tunnel(func(c *TunnelConfig) { c.Name = "taken0" }),
-		"a tunnel without permission":  unprivileged(tunnel(func(*TunnelConfig) {})),
+		"a tunnel whose name is taken": run("taken0"),
+		"a tunnel without permission":  unprivileged(run("gre1")),
 		"a socket on another device": func() error {
 			return second(nhrpsocket.Listen(loopback, 0x2001))
 		},
@@ -79,7 +81,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 			return second(xfrm.ESPStates(netip.MustParseAddr("198.51.100.1")))
 		}),
 		"the release of guards without it": unprivileged(func() error {
-			return second(ReleaseGuards())
+			return second(tunnel.ReleaseGuards())
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {

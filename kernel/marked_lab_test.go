@@ -228,7 +228,7 @@ func TestRestartKnowsMarkedPeers(t *testing.T) {
 		return
 	}
 	first := markedHub(t)
-	link := linkNamed(t, "gre1")
+	link := kerneltest.LinkNamed(t, "gre1")
 	second, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
 		Device: "gre1",
 		Index:  link.Index,
@@ -323,14 +323,14 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	s := attach(t, gre)
-	if l := linkNamed(t, "gre1-nat"); l != nil {
+	if l := kerneltest.LinkNamed(t, "gre1-nat"); l != nil {
 		t.Fatalf("a companion nobody needs: %+v", l)
 	}
 	for range 2 {
 		if err := s.EnableMarks(); err != nil {
 			t.Fatal(err)
 		}
-		if l := linkNamed(t, "gre1-nat"); l == nil || !l.Up || !l.External ||
+		if l := kerneltest.LinkNamed(t, "gre1-nat"); l == nil || !l.Up || !l.External ||
 			l.Alias != companionAlias {
 			t.Fatalf("the companion: %+v", l)
 		}
@@ -341,13 +341,13 @@ func TestCompanionComesAndGoesWithItsUse(t *testing.T) {
 	}
 	var way bpfWay
 	if err := s.(*ebpfPath).objects.Ways.Lookup(uint32(0), &way); err != nil ||
-		int(way.Companion) != linkNamed(t, "gre1-nat").Index || way.Key != 42 {
+		int(way.Companion) != kerneltest.LinkNamed(t, "gre1-nat").Index || way.Key != 42 {
 		t.Errorf("the way after the companion was made again: %+v, %v", way, err)
 	}
 	if err := Detach("gre1"); err != nil {
 		t.Fatal(err)
 	}
-	if l := linkNamed(t, "gre1-nat"); l != nil {
+	if l := kerneltest.LinkNamed(t, "gre1-nat"); l != nil {
 		t.Errorf("the companion is left behind: %+v", l)
 	}
 }
@@ -374,7 +374,7 @@ func TestCompanionOfSomebodyElse(t *testing.T) {
 	if err := Detach("gre1"); err != nil {
 		t.Fatal(err)
 	}
-	if linkNamed(t, "other") == nil {
+	if kerneltest.LinkNamed(t, "other") == nil {
 		t.Error("somebody else's device is gone")
 	}
 }

@@ -58,7 +58,7 @@ func TestMarkedPeersHaveSharesOfTheirOwn(t *testing.T) {
 	}
 	markedHub(t).Close()
 	s, redirects := watchRedirects(t,
-		DataPathConfig{Device: "gre1", Index: linkNamed(t, "gre1").Index,
+		DataPathConfig{Device: "gre1", Index: kerneltest.LinkNamed(t, "gre1").Index,
 			Redirect: true, Mode: ModeEBPF, Rate: SampleRate{PerSecond: 20, PerSource: 4}})
 	const flows = 100
 	data := openSocket(t, kerneltest.Spoke1, "gre1", unix.ETH_P_IP)
@@ -154,7 +154,7 @@ func TestSharesOfNHRP(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hub, there := openSocket(t, "", "gre1", kerneltest.ProtocolNHRP),
 				openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP)
-			s := attachWith(t, linkNamed(t, "gre1").Index, func(c *DataPathConfig) {
+			s := attachWith(t, kerneltest.LinkNamed(t, "gre1").Index, func(c *DataPathConfig) {
 				c.Admitted = test.admitted
 				c.NHRP = NHRPRate{PerSecond: 1, Burst: 1}
 			})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cygnet/kernel"
+	"cygnet/kernel/tunnel"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 )
@@ -42,17 +43,17 @@ func TestFenceFollowsTheTunnel(t *testing.T) {
 		}
 		moved := tunnelThere
 		moved.Local = netip.MustParseAddr("203.0.113.200")
-		w.leftovers = kernel.Leftovers{Guarded: []netip.Addr{tunnelThere.Local, moved.Local}}
+		w.leftovers = tunnel.Leftovers{Guarded: []netip.Addr{tunnelThere.Local, moved.Local}}
 		w.tunnels["gre1"].states <- moved
 		if got := fenced(); len(got) != 2 {
 			t.Errorf("while both addresses have a guard, fenced: %v", got)
 		}
-		w.leftovers = kernel.Leftovers{Guarded: []netip.Addr{moved.Local}}
+		w.leftovers = tunnel.Leftovers{Guarded: []netip.Addr{moved.Local}}
 		w.tunnels["gre1"].states <- moved
 		if got := fenced(); !slices.Equal(got, []netip.Addr{moved.Local}) {
 			t.Errorf("after the move fenced: %v", got)
 		}
-		w.leftovers = kernel.Leftovers{}
+		w.leftovers = tunnel.Leftovers{}
 		if err := d.Leave(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
@@ -28,7 +29,7 @@ var (
 	hubOverlay  = netip.MustParseAddr("10.255.0.1")
 	spokeNBMA   = netip.MustParseAddr("192.0.2.11")
 	hubKey      = vici.Key{Interface: "gre1", NBMA: hubNBMA}
-	tunnelThere = kernel.TunnelState{Index: 7, Local: spokeNBMA, Created: true, Up: true}
+	tunnelThere = tunnel.State{Index: 7, Local: spokeNBMA, Created: true, Up: true}
 )
 
 // inWorld runs a daemon in virtual time on a world. It ends the daemon before the test ends.

@@ -19,6 +19,7 @@ import (
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/tables"
+	"cygnet/kernel/tunnel"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
@@ -56,7 +57,7 @@ type world struct {
 	surroundings []preflight.Finding // about the surroundings of the tunnels
 	rivals       []vici.Rival        // connections of others that took peers
 	outer        []netip.Addr        // the addresses to reach, as the last look had them
-	leftovers    kernel.Leftovers    // in the kernel at the start
+	leftovers    tunnel.Leftovers    // in the kernel at the start
 
 	closing  func() // called by what closes, once it is closed
 	noSocket error  // what opening an NHRP socket fails with
@@ -136,13 +137,13 @@ func (w *world) wanted(k vici.Key) vici.Want {
 // platform returns the platform for the daemon.
 func (w *world) platform() Platform {
 	return Platform{
-		NewTunnel: func(c kernel.TunnelConfig, _ *slog.Logger) Tunnel {
+		NewTunnel: func(c tunnel.Config, _ *slog.Logger) Tunnel {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			tunnel := &fakeTunnel{
 				world:  w,
 				config: c,
-				states: make(chan kernel.TunnelState),
+				states: make(chan tunnel.State),
 				faults: make(chan error),
 			}
 			w.tunnels[c.Name] = tunnel
@@ -218,7 +219,7 @@ func (w *world) platform() Platform {
 			defer w.mu.Unlock()
 			return slices.Clone(w.network)
 		},
-		FindLeftovers: func() (kernel.Leftovers, error) { return w.leftovers, nil },
+		FindLeftovers: func() (tunnel.Leftovers, error) { return w.leftovers, nil },
 		Abandon: func(_ context.Context, _ string, gone func(string) bool, _ ...string) error {
 			w.note(fmt.Sprintf("abandon gre1: %v, gre2: %v", gone("gre1"), gone("gre2")))
 			return nil
@@ -320,12 +321,12 @@ func (f *fakeFence) Dropped() (sums, pairs []kernel.Crossing, err error) {
 // fakeTunnel has the states and the faults that the test gives it.
 type fakeTunnel struct {
 	world  *world
-	config kernel.TunnelConfig
-	states chan kernel.TunnelState
+	config tunnel.Config
+	states chan tunnel.State
 	faults chan error
 }
 
-func (f *fakeTunnel) Run(ctx context.Context, changed func(kernel.TunnelState)) error {
+func (f *fakeTunnel) Run(ctx context.Context, changed func(tunnel.State)) error {
 	for {
 		select {
 		case st := <-f.states:

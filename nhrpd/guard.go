@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"cygnet/kernel"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 )
 
@@ -25,7 +26,7 @@ func GuardEarly(c *config.Config, w io.Writer) error {
 		if !ifc.Protected {
 			continue
 		}
-		guarded, err := kernel.GuardEarly(tunnelConfig(ifc), before[ifc.Name])
+		guarded, err := tunnel.GuardEarly(tunnelConfig(ifc), before[ifc.Name])
 		switch {
 		case err != nil:
 			failed = fmt.Errorf("guard %s: %w", ifc.Name, err)

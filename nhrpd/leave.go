@@ -14,6 +14,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/kernel/tables"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -43,7 +44,7 @@ func LeaveStopped(ctx context.Context, c *config.Config, w io.Writer) error {
 		return ErrRunning
 	}
 	log := newLoggers(w, c.Log).of(logKernel)
-	found, err := kernel.FindLeftovers()
+	found, err := tunnel.FindLeftovers()
 	if err != nil {
 		return err
 	}
@@ -64,9 +65,9 @@ func LeaveStopped(ctx context.Context, c *config.Config, w io.Writer) error {
 	for _, name := range slices.Compact(names) {
 		problems = append(problems,
 			kernel.Detach(name),
-			kernel.NewTunnel(kernel.TunnelConfig{Name: name, Protected: true}, log).Remove())
+			tunnel.New(tunnel.Config{Name: name, Protected: true}, log).Remove())
 	}
-	kept, err := kernel.ReleaseGuards()
+	kept, err := tunnel.ReleaseGuards()
 	if len(kept) == 0 {
 		err = errors.Join(err, kernel.RemoveFence())
 	}

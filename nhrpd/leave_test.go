@@ -11,14 +11,14 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"cygnet/kernel"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/engine"
 )
 
 // atStart runs a daemon until nothing happens by itself, with a saved state and with leftovers in
 // the kernel. It returns the daemon's log and what the daemon asked for.
 func atStart(
-	t *testing.T, toml string, saved engine.Saved, left kernel.Leftovers,
+	t *testing.T, toml string, saved engine.Saved, left tunnel.Leftovers,
 ) (log string, asked []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,22 +64,22 @@ func TestForgottenInterfacesAreTold(t *testing.T) {
 	for _, c := range []struct {
 		rule  string
 		saved engine.Saved
-		left  kernel.Leftovers
+		left  tunnel.Leftovers
 		told  []string
 	}{
 		{"all are configured",
-			engine.Saved{}, kernel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded},
+			engine.Saved{}, tunnel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded},
 			nil},
 		{"a tunnel of ours",
-			engine.Saved{}, kernel.Leftovers{Tunnels: []string{"gre1", "gre7"}},
+			engine.Saved{}, tunnel.Leftovers{Tunnels: []string{"gre1", "gre7"}},
 			[]string{"gre7"}},
 		{"one that was there before, and is guarded",
-			before, kernel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded},
+			before, tunnel.Leftovers{Tunnels: []string{"gre1"}, Guarded: guarded},
 			[]string{"gre8"}},
 		{"both",
-			before, kernel.Leftovers{Tunnels: []string{"gre7"}, Guarded: guarded},
+			before, tunnel.Leftovers{Tunnels: []string{"gre7"}, Guarded: guarded},
 			[]string{"gre7", "gre8"}},
-		{"nothing is left of it, as after a boot", before, kernel.Leftovers{}, nil},
+		{"nothing is left of it, as after a boot", before, tunnel.Leftovers{}, nil},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			log, _ := atStart(t, spokeToml, c.saved, c.left)
@@ -120,7 +120,7 @@ func TestStartWithoutProtectionEndsIPsec(t *testing.T) {
 			{Name: "gre1", Protected: c.protected},
 			{Name: "gre2", Protected: true},
 		}}
-		_, asked := atStart(t, c.toml, saved, kernel.Leftovers{})
+		_, asked := atStart(t, c.toml, saved, tunnel.Leftovers{})
 		got := false
 		for _, what := range asked {
 			got = got || what == "abandon gre1: true, gre2: false"

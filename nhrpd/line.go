@@ -11,6 +11,7 @@ import (
 
 	"cygnet/kernel"
 	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -43,7 +44,7 @@ const batchSize = 128
 // openLine opens a line to the tunnel's device and starts the line's tasks. It returns an error if
 // it cannot open the socket. Without a data path the line works, and the daemon then has neither
 // redirects nor admission.
-func (p *port) openLine(ctx context.Context, st kernel.TunnelState) (*line, error) {
+func (p *port) openLine(ctx context.Context, st tunnel.State) (*line, error) {
 	socket, err := p.platform.Listen(st.Index)
 	if err != nil {
 		return nil, fmt.Errorf("open the NHRP socket on %s: %w", p.config.Name, err)

@@ -10,6 +10,7 @@ import (
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/tables"
+	"cygnet/kernel/tunnel"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
@@ -26,8 +27,8 @@ const etherTypeNHRP = 0x2001
 // configuration names.
 func Linux(c *config.Config) Platform {
 	return Platform{
-		NewTunnel: func(c kernel.TunnelConfig, log *slog.Logger) Tunnel {
-			return kernel.NewTunnel(c, log)
+		NewTunnel: func(c tunnel.Config, log *slog.Logger) Tunnel {
+			return tunnel.New(c, log)
 		},
 		NewTables:   func(log *slog.Logger, room int) Tables { return tables.New(log, room) },
 		WatchRoutes: watch.Routes,
@@ -62,7 +63,7 @@ func Linux(c *config.Config) Platform {
 		HasIKE:        nhrpsocket.HasIKE,
 		Uptime:        kernel.Uptime,
 		Detach:        kernel.Detach,
-		FindLeftovers: kernel.FindLeftovers,
+		FindLeftovers: tunnel.FindLeftovers,
 		Abandon:       vici.Abandon,
 		ESPStates:     xfrm.ESPStates,
 		DeleteStates:  xfrm.DeleteStates,

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/tunnel"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -93,7 +93,7 @@ func (p *port) askMarks() {
 // They are needed once somebody asked for them (needed), and if peers have marks from before a
 // restart. While there is no tunnel, the answer stays as it was.
 func (p *port) canMark(
-	ctx context.Context, st kernel.TunnelState, current *line, needed bool,
+	ctx context.Context, st tunnel.State, current *line, needed bool,
 ) bool {
 	switch {
 	case !p.config.Protected:

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"cygnet/kernel"
 	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
 	"cygnet/vici"
@@ -79,7 +79,7 @@ func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 			w.tunnels["gre1"].states <- st
 		}},
 		{"no device", func(_ *testing.T, w *world, _ *Daemon) {
-			w.tunnels["gre1"].states <- kernel.TunnelState{}
+			w.tunnels["gre1"].states <- tunnel.State{}
 		}},
 		{"closed", func(t *testing.T, _ *world, d *Daemon) {
 			err := d.managed(t.Context(), func(ctx context.Context, _ *errgroup.Group) error {

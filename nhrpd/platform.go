@@ -12,6 +12,7 @@ import (
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/tables"
+	"cygnet/kernel/tunnel"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
@@ -24,7 +25,7 @@ import (
 // function that the daemon calls. Linux returns the real platform, and so shows which package has
 // and documents the function; tests bring their own.
 type Platform struct {
-	NewTunnel   func(kernel.TunnelConfig, *slog.Logger) Tunnel
+	NewTunnel   func(tunnel.Config, *slog.Logger) Tunnel
 	NewTables   func(log *slog.Logger, room int) Tables
 	WatchRoutes func(
 		ctx context.Context, log *slog.Logger, tables []uint32, f func(watch.RouteBatch),
@@ -44,7 +45,7 @@ type Platform struct {
 	) []preflight.Finding
 	Network       func(*config.Config) []preflight.Finding // about devices and addresses
 	Detach        func(device string) error
-	FindLeftovers func() (kernel.Leftovers, error)
+	FindLeftovers func() (tunnel.Leftovers, error)
 	Abandon       func(
 		ctx context.Context, socket string, gone func(iface string) bool, sites ...string,
 	) error
@@ -67,9 +68,9 @@ type Platform struct {
 	NewStrongswan func(*slog.Logger) Strongswan
 }
 
-// Tunnel keeps one mGRE interface as configured; see kernel.Tunnel.
+// Tunnel keeps one mGRE interface as configured; see tunnel.Tunnel.
 type Tunnel interface {
-	Run(ctx context.Context, changed func(kernel.TunnelState)) error
+	Run(ctx context.Context, changed func(tunnel.State)) error
 	Remove() error
 }
 

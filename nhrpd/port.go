@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
@@ -32,14 +32,14 @@ type port struct {
 	tunnel     Tunnel
 	clear      *clearGRE
 
-	states   chan kernel.TunnelState // the newest state, if keepLine has not taken it yet
-	useAsked chan struct{}           // holds a value if readUse has to read
-	first    chan struct{}           // closed after the first try to have the tunnel
+	states   chan tunnel.State // the newest state, if keepLine has not taken it yet
+	useAsked chan struct{}     // holds a value if readUse has to read
+	first    chan struct{}     // closed after the first try to have the tunnel
 
-	line   *line              // loop only; nil while there is no tunnel
-	ending bool               // loop only; the port takes no line any more
-	state  kernel.TunnelState // loop only
-	fault  string             // loop only; why there is no tunnel
+	line   *line        // loop only; nil while there is no tunnel
+	ending bool         // loop only; the port takes no line any more
+	state  tunnel.State // loop only
+	fault  string       // loop only; why there is no tunnel
 
 	marksAsked chan struct{} // holds a value if keepLine has to enable marks
 	// undecided has the peers that share an address, until it is known whether the kernel can give
@@ -65,7 +65,7 @@ func (d *Daemon) newPort(c config.Interface) *port {
 		problems:   d.problems,
 		tunnel:     d.platform.NewTunnel(tunnelConfig(&c), log),
 		clear:      d.clear,
-		states:     make(chan kernel.TunnelState, 1),
+		states:     make(chan tunnel.State, 1),
 		useAsked:   make(chan struct{}, 1),
 		marksAsked: make(chan struct{}, 1),
 		first:      make(chan struct{}),
@@ -107,7 +107,7 @@ func (p *port) run(ctx context.Context) error {
 func (p *port) keepTunnel(ctx context.Context) error {
 	var wait backOff
 	for {
-		err := p.tunnel.Run(ctx, func(st kernel.TunnelState) {
+		err := p.tunnel.Run(ctx, func(st tunnel.State) {
 			wait.reset()
 			p.tell(ctx, st)
 		})
@@ -144,7 +144,7 @@ func (p *port) settled() {
 
 // tell hands the newest state to keepLine. A state that keepLine has not taken yet is out of date,
 // and tell replaces it.
-func (p *port) tell(ctx context.Context, st kernel.TunnelState) {
+func (p *port) tell(ctx context.Context, st tunnel.State) {
 	for {
 		select {
 		case p.states <- st:
@@ -167,7 +167,7 @@ func (p *port) keepLine(ctx context.Context) error {
 	defer func() { current.close() }()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
-	var st kernel.TunnelState
+	var st tunnel.State
 	marks := false // whether the kernel can give packets marks
 	for {
 		select {
@@ -199,7 +199,7 @@ func (p *port) keepLine(ctx context.Context) error {
 
 // replaceLine takes the old line from the loop, closes it, and opens a line to the device that is
 // there now. It returns no line if there is no device.
-func (p *port) replaceLine(ctx context.Context, old *line, st kernel.TunnelState) (*line, error) {
+func (p *port) replaceLine(ctx context.Context, old *line, st tunnel.State) (*line, error) {
 	if err := p.loop.call(ctx, func(time.Time) { p.line = nil }); err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func (p *port) replaceLine(ctx context.Context, old *line, st kernel.TunnelState
 // moved tells strongSwan, the engine and the kernel's reconciler where the tunnel is now. It also
 // tells the status what is wrong with the tunnel.
 func (p *port) moved(
-	ctx context.Context, st kernel.TunnelState, current *line, fault error, marks bool,
+	ctx context.Context, st tunnel.State, current *line, fault error, marks bool,
 ) error {
 	p.secure(st, marks)
 	p.tables.Resync()
@@ -264,7 +264,7 @@ func (p *port) sharing(local netip.Addr) error {
 
 // secure tells strongSwan which address the tunnel sends from, and whether the kernel can give the
 // tunnel's packets marks.
-func (p *port) secure(st kernel.TunnelState, marks bool) {
+func (p *port) secure(st tunnel.State, marks bool) {
 	if p.config.Protected && st.Local.IsValid() {
 		p.strongswan.SetProfile(ipsecProfile(&p.config, st.Local, marks))
 	}

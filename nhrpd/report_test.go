@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/preflight"
 )
@@ -114,7 +114,7 @@ func TestUnknownGroupOfTheAPI(t *testing.T) {
 // tunnel that is there and cannot be kept as configured.
 func TestReasonsAreInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
-		w.tunnels["gre1"].states <- kernel.TunnelState{
+		w.tunnels["gre1"].states <- tunnel.State{
 			Index: 7,
 			Up:    true,
 			Fault: "there is no device eth7",

@@ -3,7 +3,7 @@ package nhrpd
 import (
 	"net/netip"
 
-	"cygnet/kernel"
+	"cygnet/kernel/tunnel"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
@@ -53,8 +53,8 @@ func engineInterface(c *config.Interface) engine.InterfaceConfig {
 }
 
 // tunnelConfig returns what the kernel has to know of an interface.
-func tunnelConfig(c *config.Interface) kernel.TunnelConfig {
-	return kernel.TunnelConfig{
+func tunnelConfig(c *config.Interface) tunnel.Config {
+	return tunnel.Config{
 		Name:          c.Name,
 		Address:       c.Address,
 		Local:         c.Underlay.Address,

@@ -1,6 +1,6 @@
 // Package kerneltest is what the tests of kernel and of the packages below it share: network
 // namespaces, a lab of a hub and two spokes made of them, and helpers that wait until the kernel
-// has done something. It imports none of those packages.
+// has done something. Of those packages it imports only rtnl.
 package kerneltest
 
 import (

@@ -15,6 +15,7 @@ import (
 	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 )
 
@@ -80,7 +81,7 @@ type Host struct {
 	Group          func(name string) error // returns an error if there is no such group
 
 	// LookAround returns what others set up around a tunnel. If it is nil, nothing is looked at.
-	LookAround func(device string, outer []netip.Addr) (kernel.Surroundings, error)
+	LookAround func(device string, outer []netip.Addr) (tunnel.Surroundings, error)
 }
 
 // This returns the host that the program runs on.
@@ -93,7 +94,7 @@ func This() Host {
 		Probe:          kernel.Probe,
 		Links:          links,
 		Group:          lookupGroup,
-		LookAround:     kernel.LookAround,
+		LookAround:     tunnel.LookAround,
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 	"strings"
 
-	"cygnet/kernel"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 )
 
@@ -44,7 +44,7 @@ func (h Host) Surroundings(c *config.Config, outer func(*config.Interface) []net
 
 // describe adds a finding for each of the surroundings: what it means, and what to do.
 func describe(
-	i *config.Interface, s *kernel.Surroundings, add func(s Severity, format string, args ...any),
+	i *config.Interface, s *tunnel.Surroundings, add func(s Severity, format string, args ...any),
 ) {
 	for _, a := range s.Turned {
 		add(Error, "the route to %s leads into a tunnel in place of the underlay, as a default route through the tunnel does: everything to that "+

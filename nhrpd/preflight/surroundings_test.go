@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"cygnet/kernel"
+	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 )
 
@@ -26,48 +26,48 @@ func TestSurroundings(t *testing.T) {
 	plain := func(*config.Interface) {}
 	for name, c := range map[string]struct {
 		i      config.Interface
-		around kernel.Surroundings
+		around tunnel.Surroundings
 		want   []string // the severity, and what the text has
 	}{
-		"nothing": {spoke(plain), kernel.Surroundings{}, nil},
+		"nothing": {spoke(plain), tunnel.Surroundings{}, nil},
 		"a default route through the tunnel": {
 			spoke(plain),
-			kernel.Surroundings{Turned: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
+			tunnel.Surroundings{Turned: []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
 			[]string{
 				"error",
 				"the route to 192.0.2.1 leads into a tunnel",
 				"IKE included",
 				"ip route add 192.0.2.1/32",
 			}},
-		"a VRF": {spoke(plain), kernel.Surroundings{VRF: "blue"},
+		"a VRF": {spoke(plain), tunnel.Surroundings{VRF: "blue"},
 			[]string{"warning", "in the VRF blue", "no shortcuts", "ip link set gre1 nomaster"}},
 		"a VRF with source_check": {
 			spoke(func(i *config.Interface) { i.SourceCheck = true }),
-			kernel.Surroundings{VRF: "blue"},
+			tunnel.Surroundings{VRF: "blue"},
 			[]string{"error", "source_check drops all data", "source_check = false"}},
 		"OSPF": {
 			spoke(plain),
-			kernel.Surroundings{Groups: []netip.Addr{netip.MustParseAddr("224.0.0.5")}},
+			tunnel.Surroundings{Groups: []netip.Addr{netip.MustParseAddr("224.0.0.5")}},
 			[]string{"warning", "OSPF, 224.0.0.5", "blocked by the guard", "non-broadcast"}},
 		"OSPF without IPsec": {
 			spoke(func(i *config.Interface) { i.Protected = false }),
-			kernel.Surroundings{Groups: []netip.Addr{netip.MustParseAddr("ff02::5")}},
+			tunnel.Surroundings{Groups: []netip.Addr{netip.MustParseAddr("ff02::5")}},
 			[]string{"warning", "OSPFv3, ff02::5", "goes to no peer"}},
 		"a link-local next hop": {
 			spoke(plain),
-			kernel.Surroundings{Hops: []kernel.Hop{{
+			tunnel.Surroundings{Hops: []tunnel.Hop{{
 				Prefix:  netip.MustParsePrefix("2001:db8:2::/48"),
 				NextHop: netip.MustParseAddr("fe80::5efe:c000:20b"),
 			}}},
 			[]string{"warning", "2001:db8:2::/48", "fe80::5efe:c000:20b", "prefer-global"}},
-		"path MTU discovery": {spoke(plain), kernel.Surroundings{Discard: true},
+		"path MTU discovery": {spoke(plain), tunnel.Surroundings{Discard: true},
 			[]string{"advice", "larger than the path", "ip link set gre1 type gre nopmtudisc ignore-df"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked []netip.Addr
 			h := Host{LookAround: func(
 				device string, outer []netip.Addr,
-			) (kernel.Surroundings, error) {
+			) (tunnel.Surroundings, error) {
 				asked = outer
 				return c.around, nil
 			}}

@@ -78,6 +78,10 @@ var rules = []rule{
 		"cygnet/kernel/rtnl", "cygnet/kernel/sysctl", "github.com/mdlayher/netlink/...",
 		"github.com/vishvananda/netlink/...", "golang.org/x/sys/unix",
 	}},
+	{"cygnet/kernel/tunnel", []string{
+		"cygnet/kernel/rtnl", "cygnet/kernel/schedule", "cygnet/kernel/sysctl",
+		"cygnet/kernel/xfrm", "github.com/mdlayher/netlink", "golang.org/x/sys/unix",
+	}},
 	{"cygnet/kernel/nhrpsocket", []string{
 		"cygnet/kernel/rtnl", "github.com/mdlayher/packet", "golang.org/x/sys/unix",
 		"golang.org/x/net/bpf",

@@ -1,4 +1,4 @@
-package kernel
+package tunnel
 
 import (
 	"errors"
@@ -51,7 +51,7 @@ func (t *Tunnel) Remove() error {
 	locals := map[netip.Addr]bool{t.state.Local: true, t.cfg.Local: true}
 	if have != nil && have.IsGRE() {
 		locals[have.GRE.Local] = true
-		if have.Alias == TunnelAlias {
+		if have.Alias == Alias {
 			if err := r.DeleteLink(have.Index); err != nil && !errors.Is(err, unix.ENODEV) {
 				return rtnl.Explain(err, "remove the tunnel %s", t.cfg.Name)
 			}
@@ -62,6 +62,6 @@ func (t *Tunnel) Remove() error {
 	for local := range locals {
 		problems = errors.Join(problems, t.releaseGuard(r, local))
 	}
-	t.state, t.ready, t.known = TunnelState{}, false, false
+	t.state, t.ready, t.known = State{}, false, false
 	return problems
 }

@@ -1,4 +1,4 @@
-package kernel
+package tunnel
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func FindLeftovers() (Leftovers, error) {
 	}
 	var found Leftovers
 	for _, l := range links {
-		if l.Alias == TunnelAlias {
+		if l.Alias == Alias {
 			found.Tunnels = append(found.Tunnels, l.Name)
 		}
 	}

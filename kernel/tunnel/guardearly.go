@@ -1,4 +1,4 @@
-package kernel
+package tunnel
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 // underlay's, that of an existing interface with the tunnel's name, and the addresses before, which
 // the caller knows from earlier. It leaves out those that cannot be found out. It changes nothing
 // else, and returns the addresses that it guarded.
-func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
+func GuardEarly(cfg Config, before ...netip.Addr) ([]netip.Addr, error) {
 	locals, problems := earlyLocals(cfg)
 	var guarded []netip.Addr
 	for _, local := range append(locals, before...) {
@@ -36,7 +36,7 @@ func GuardEarly(cfg TunnelConfig, before ...netip.Addr) ([]netip.Addr, error) {
 // earlyLocals returns the addresses that a tunnel may send from, by the configuration and by what
 // the kernel has. It returns those that it found even with an error, so that an address that cannot
 // be found out does not keep the others from being guarded.
-func earlyLocals(cfg TunnelConfig) ([]netip.Addr, error) {
+func earlyLocals(cfg Config) ([]netip.Addr, error) {
 	locals := []netip.Addr{cfg.Local}
 	r, err := rtnl.Open()
 	if err != nil {

@@ -1,4 +1,8 @@
-package kernel
+// Package tunnel owns an mGRE tunnel: it creates or adopts the device, keeps it as configured while
+// others change it, guards its local address, and removes it (Tunnel). It also finds out what
+// others set up around a tunnel (LookAround), guards a tunnel before the daemon runs (GuardEarly),
+// and finds and releases what an earlier run left in the kernel (FindLeftovers, ReleaseGuards).
+package tunnel
 
 import (
 	"cmp"
@@ -17,12 +21,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TunnelAlias is the alias of the links that this package created. It may therefore recreate and
-// remove them. `ip link` shows the alias.
-const TunnelAlias = "cygnet"
+// Alias is the alias of the links that this package created. It may therefore recreate and remove
+// them. `ip link` shows the alias.
+const Alias = "cygnet"
 
-// TunnelConfig describes an mGRE tunnel.
-type TunnelConfig struct {
+// Config describes an mGRE tunnel.
+type Config struct {
 	Name    string
 	Address netip.Prefix // overlay address and the overlay's prefix length
 	Local   netip.Addr   // NBMA address to send from, IPv4; zero: an address of Underlay
@@ -49,8 +53,8 @@ type TunnelConfig struct {
 	Front bool
 }
 
-// TunnelState is the state of a tunnel.
-type TunnelState struct {
+// State is the state of a tunnel.
+type State struct {
 	Index   int        // of the link; it changes if the link is recreated
 	Local   netip.Addr // NBMA address; zero: the underlay has none now
 	Created bool       // this package made the link, in this run or in an earlier one
@@ -61,9 +65,9 @@ type TunnelState struct {
 
 // Tunnel owns one mGRE interface. Run and Remove must not run at the same time.
 type Tunnel struct {
-	cfg   TunnelConfig
+	cfg   Config
 	log   *slog.Logger
-	state TunnelState
+	state State
 	ready bool            // the tunnel has been as configured at least once
 	known bool            // the link has been looked for at least once
 	bound string          // device that the tunnel was last seen bound to; empty: none
@@ -71,8 +75,8 @@ type Tunnel struct {
 	said  map[string]bool // what was logged, and is not logged again at every look
 }
 
-// NewTunnel returns a Tunnel. It does nothing before Run.
-func NewTunnel(cfg TunnelConfig, log *slog.Logger) *Tunnel {
+// New returns a Tunnel. It does nothing before Run.
+func New(cfg Config, log *slog.Logger) *Tunnel {
 	return &Tunnel{cfg: cfg, log: log.With("interface", cfg.Name), said: make(map[string]bool)}
 }
 
@@ -85,7 +89,7 @@ func NewTunnel(cfg TunnelConfig, log *slog.Logger) *Tunnel {
 // tunnel has been as configured for the first time, Run returns errors that only the user can
 // remedy: rtnl.ErrNameTaken, rtnl.ErrTunnelTaken, rtnl.ErrNoPermission, rtnl.ErrNoGRE,
 // rtnl.ErrNoXFRM and rtnl.ErrIPv6Underlay.
-func (t *Tunnel) Run(ctx context.Context, changed func(TunnelState)) error {
+func (t *Tunnel) Run(ctx context.Context, changed func(State)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the monitors even if Run returns an error
 	notices, err := t.listen(ctx)
@@ -166,7 +170,7 @@ func (t *Tunnel) ensure() error {
 		return err
 	}
 	t.state.Index, t.state.Local, t.state.Up = now.Index, params.Local, true
-	t.state.Created = now.Alias == TunnelAlias
+	t.state.Created = now.Alias == Alias
 	t.ready = true
 	if have != nil && have.GRE.Local != params.Local {
 		err = t.releaseGuard(r, have.GRE.Local)
@@ -185,7 +189,7 @@ func (t *Tunnel) note(have *rtnl.Link) {
 		t.state.Adopted = have != nil
 		if have != nil {
 			t.log.Info("adopting the tunnel that is there",
-				"ours", have.Alias == TunnelAlias, "local", have.GRE.Local)
+				"ours", have.Alias == Alias, "local", have.GRE.Local)
 		}
 	case !t.ready:
 	case have == nil:
@@ -206,7 +210,7 @@ func adoptable(name string, l *rtnl.Link) error {
 	switch {
 	case name == "gre0" || name == "ip6gre0":
 		what = "the kernel's own fallback device"
-	case l == nil, l.Alias == TunnelAlias && l.IsGRE(), l.IsNBMA():
+	case l == nil, l.Alias == Alias && l.IsGRE(), l.IsNBMA():
 		return nil
 	case l.IsGRE() && l.External:
 		what = "a GRE device in external mode"
@@ -232,7 +236,7 @@ func (t *Tunnel) params(r *rtnl.Conn, have *rtnl.Link) (rtnl.GREParams, error) {
 	}
 	// If the site made the tunnel, the site decides whether the tunnel fragments, as it decides the
 	// TOS. Run changes this only for the tunnels that this package made.
-	p.Fragment = have == nil || have.Alias == TunnelAlias || have.GRE.Fragment
+	p.Fragment = have == nil || have.Alias == Alias || have.GRE.Fragment
 	var current netip.Addr
 	if have != nil {
 		current = have.GRE.Local
@@ -259,7 +263,7 @@ func (t *Tunnel) place(r *rtnl.Conn, have *rtnl.Link, p rtnl.GREParams) (*rtnl.L
 			return nil, t.explainGRE(r, err, p, "change the parameters of %s", name)
 		}
 		t.log.Info("tunnel parameters changed in place", "local", p.Local, "before", have.GRE.Local)
-	case have != nil && have.Alias != TunnelAlias:
+	case have != nil && have.Alias != Alias:
 		return nil, fmt.Errorf(
 			"interface %s carries GRE over IPv6, and is not ours to recreate: %w",
 			name, rtnl.ErrNameTaken)
@@ -292,7 +296,7 @@ func (t *Tunnel) create(r *rtnl.Conn, p rtnl.GREParams) error {
 	if err != nil || made == nil {
 		return errors.Join(err, fmt.Errorf("the new tunnel %s is gone already", t.cfg.Name))
 	}
-	if err := r.SetAlias(made.Index, TunnelAlias); err != nil {
+	if err := r.SetAlias(made.Index, Alias); err != nil {
 		return rtnl.Explain(err, "mark the tunnel %s as ours", t.cfg.Name)
 	}
 	t.log.Info("tunnel created", "local", p.Local, "keyed", p.Keyed)
@@ -345,7 +349,7 @@ func (t *Tunnel) configure(r *rtnl.Conn, l *rtnl.Link) error {
 // sysctls sets the settings that the tunnel should have. It logs what it changed. The tunnel works
 // without the settings, so it logs an error only once.
 func (t *Tunnel) sysctls() {
-	set, err := sysctl.Ensure(tunnelSysctls(t.cfg))
+	set, err := sysctl.Ensure(settings(t.cfg))
 	for _, s := range set {
 		t.log.Info("sysctl set: "+s.Why, "sysctl", s.Path, "value", s.Value)
 	}
@@ -371,7 +375,7 @@ func (t *Tunnel) address(r *rtnl.Conn, l *rtnl.Link) error {
 			return rtnl.Explain(err, "add the address %s to %s", want, l.Name)
 		}
 	}
-	if l.Alias != TunnelAlias {
+	if l.Alias != Alias {
 		return nil
 	}
 	for _, a := range all {

@@ -1,6 +1,6 @@
 //go:build lab
 
-package kernel
+package kerneltest
 
 import (
 	"testing"
@@ -8,8 +8,8 @@ import (
 	"cygnet/kernel/rtnl"
 )
 
-// linkNamed returns the link with this name, or nil if there is none.
-func linkNamed(t *testing.T, name string) *rtnl.Link {
+// LinkNamed returns the link with this name, or nil if there is none.
+func LinkNamed(t testing.TB, name string) *rtnl.Link {
 	t.Helper()
 	r, err := rtnl.Open()
 	if err != nil {

@@ -1,6 +1,6 @@
 //go:build lab
 
-package kernel
+package tunnel
 
 import (
 	"net/netip"
@@ -23,33 +23,33 @@ func TestGuardEarly(t *testing.T) {
 	a := netip.MustParseAddr
 	for _, c := range []struct {
 		rule   string
-		cfg    TunnelConfig
+		cfg    Config
 		before []netip.Addr
 		want   []netip.Addr
 	}{
 		{
 			"a fixed address that nothing has yet",
-			TunnelConfig{Name: "gre9", Local: a("203.0.113.9")}, nil,
+			Config{Name: "gre9", Local: a("203.0.113.9")}, nil,
 			[]netip.Addr{a("203.0.113.9")},
 		},
 		{
-			"the underlay's, while it is down", TunnelConfig{Name: "gre9", Underlay: "under0"}, nil,
+			"the underlay's, while it is down", Config{Name: "gre9", Underlay: "under0"}, nil,
 			[]netip.Addr{a("198.51.100.1")},
 		},
 		{
-			"that of an interface to adopt, too", TunnelConfig{Name: "gre1", Underlay: "under0"},
+			"that of an interface to adopt, too", Config{Name: "gre1", Underlay: "under0"},
 			nil, []netip.Addr{a("198.51.100.7"), a("198.51.100.1")},
 		},
 		{
 			"that of before, where the underlay is not there",
-			TunnelConfig{Name: "gre9", Underlay: "none0"}, []netip.Addr{a("203.0.113.1"), {}},
+			Config{Name: "gre9", Underlay: "none0"}, []netip.Addr{a("203.0.113.1"), {}},
 			[]netip.Addr{a("203.0.113.1")},
 		},
 		{
-			"each once", TunnelConfig{Name: "gre1", Local: a("198.51.100.7")},
+			"each once", Config{Name: "gre1", Local: a("198.51.100.7")},
 			[]netip.Addr{a("198.51.100.7")}, []netip.Addr{a("198.51.100.7")},
 		},
-		{"none is known", TunnelConfig{Name: "under0", Underlay: "none0"}, nil, nil},
+		{"none is known", Config{Name: "under0", Underlay: "none0"}, nil, nil},
 	} {
 		kerneltest.IP(t, "xfrm policy flush")
 		got, err := GuardEarly(c.cfg, c.before...)

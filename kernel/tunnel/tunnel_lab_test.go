@@ -1,6 +1,6 @@
 //go:build lab
 
-package kernel
+package tunnel
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 
 func key(k uint32) *uint32 { return &k }
 
-var labTunnel = TunnelConfig{
+var labTunnel = Config{
 	Name:      "gre1",
 	Address:   netip.MustParsePrefix("10.255.0.1/24"),
 	Underlay:  "under0",
@@ -29,12 +29,12 @@ var labTunnel = TunnelConfig{
 }
 
 // runTunnel runs a tunnel for the rest of the test, and returns it with a channel of its states.
-func runTunnel(t *testing.T, cfg TunnelConfig) (*Tunnel, <-chan TunnelState) {
+func runTunnel(t *testing.T, cfg Config) (*Tunnel, <-chan State) {
 	t.Helper()
-	tunnel := NewTunnel(cfg, kerneltest.Log(t))
+	tunnel := New(cfg, kerneltest.Log(t))
 	ctx, cancel := context.WithCancel(t.Context())
-	states, done := make(chan TunnelState, 64), make(chan error, 1)
-	go func() { done <- tunnel.Run(ctx, func(s TunnelState) { states <- s }) }()
+	states, done := make(chan State, 64), make(chan error, 1)
+	go func() { done <- tunnel.Run(ctx, func(s State) { states <- s }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -103,7 +103,7 @@ func TestTunnelNameTaken(t *testing.T) {
 		kerneltest.IP(t, c.add)
 		cfg := labTunnel
 		cfg.Name = c.name
-		err := NewTunnel(cfg, kerneltest.Log(t)).Run(t.Context(), func(s TunnelState) {
+		err := New(cfg, kerneltest.Log(t)).Run(t.Context(), func(s State) {
 			t.Errorf("%s: changed to %+v", c.name, s)
 		})
 		if !errors.Is(err, rtnl.ErrNameTaken) || !strings.Contains(err.Error(), c.says) {
@@ -158,12 +158,12 @@ func TestTunnelAdopts(t *testing.T) {
 			for _, args := range c.make {
 				kerneltest.IP(t, args)
 			}
-			before := linkNamed(t, "gre1")
+			before := kerneltest.LinkNamed(t, "gre1")
 			cfg := labTunnel
 			cfg.Key = c.key
-			tunnel := NewTunnel(cfg, kerneltest.Log(t))
+			tunnel := New(cfg, kerneltest.Log(t))
 			ctx, cancel := context.WithCancel(t.Context())
-			err := tunnel.Run(ctx, func(s TunnelState) {
+			err := tunnel.Run(ctx, func(s State) {
 				if !s.Adopted || s.Created != c.ours || s.Index != before.Index {
 					t.Errorf("state %+v, want it adopted with index %d", s, before.Index)
 				}
@@ -181,14 +181,14 @@ func TestTunnelAdopts(t *testing.T) {
 			if want.Keyed {
 				want.Key = *c.key
 			}
-			if l := linkNamed(t, "gre1"); !l.Matches(want) || !l.Up || l.NoARP {
+			if l := kerneltest.LinkNamed(t, "gre1"); !l.Matches(want) || !l.Up || l.NoARP {
 				t.Errorf("link %+v, want %+v", l, want)
 			}
 
 			if err := tunnel.Remove(); err != nil {
 				t.Fatal(err)
 			}
-			if l := linkNamed(t, "gre1"); (l == nil) != c.ours {
+			if l := kerneltest.LinkNamed(t, "gre1"); (l == nil) != c.ours {
 				t.Errorf("after Remove the link is %+v", l)
 			}
 			if guarded := strings.Contains(
@@ -219,9 +219,9 @@ func TestTunnelKeepsTheRest(t *testing.T) {
 // If a tunnel is bound to a device, and the device is deleted and made again, as with PPPoE and
 // LTE, the tunnel is bound to the new device. It keeps its MTU and its neighbours.
 func TestTunnelFollowsItsDevice(t *testing.T) {
-	for name, cfg := range map[string]TunnelConfig{
+	for name, cfg := range map[string]Config{
 		"the underlay": labTunnel,
-		"a fixed address": func() TunnelConfig {
+		"a fixed address": func() Config {
 			cfg := labTunnel
 			cfg.Underlay, cfg.Local = "", netip.MustParseAddr("198.51.100.1")
 			return cfg
@@ -281,10 +281,10 @@ func TestTunnelFragments(t *testing.T) {
 			for _, args := range c.make {
 				kerneltest.IP(t, args)
 			}
-			before := linkNamed(t, "gre1")
+			before := kerneltest.LinkNamed(t, "gre1")
 			_, states := runTunnel(t, labTunnel)
 			<-states
-			l := linkNamed(t, "gre1")
+			l := kerneltest.LinkNamed(t, "gre1")
 			if l.GRE.Fragment != c.want || l.MTU != 1400 {
 				t.Errorf("fragments: %v, want %v; MTU %d, want 1400", l.GRE.Fragment, c.want, l.MTU)
 			}
@@ -375,13 +375,13 @@ func TestTunnelWaitsForUnderlay(t *testing.T) {
 }
 
 // withAddress waits for a state in which the tunnel has an address to send from.
-func withAddress(states <-chan TunnelState) TunnelState {
+func withAddress(states <-chan State) State {
 	for s := range states {
 		if s.Local.IsValid() {
 			return s
 		}
 	}
-	return TunnelState{}
+	return State{}
 }
 
 // If a tunnel is up while its underlay is missing, the state shows that the tunnel is up, and why
@@ -427,12 +427,12 @@ func TestTunnelWithoutProtection(t *testing.T) {
 			for _, args := range c.make {
 				kerneltest.IP(t, args)
 			}
-			once(t, NewTunnel(labTunnel, kerneltest.Log(t)))
+			once(t, New(labTunnel, kerneltest.Log(t)))
 			kerneltest.Shows(t, "xfrm policy", "action block")
 			cfg := labTunnel
 			cfg.Protected = false
 			cfg.Local = netip.MustParseAddr("198.51.100.1")
-			tunnel := NewTunnel(cfg, kerneltest.Log(t))
+			tunnel := New(cfg, kerneltest.Log(t))
 			once(t, tunnel)
 			if guarded := strings.Contains(
 				kerneltest.IP(t, "xfrm policy"), "action block",
@@ -442,7 +442,7 @@ func TestTunnelWithoutProtection(t *testing.T) {
 			if err := tunnel.Remove(); err != nil {
 				t.Fatal(err)
 			}
-			if l := linkNamed(t, "gre1"); (l == nil) != c.ours {
+			if l := kerneltest.LinkNamed(t, "gre1"); (l == nil) != c.ours {
 				t.Errorf("after Remove the link is %+v", l)
 			}
 			if guarded := strings.Contains(
@@ -458,7 +458,7 @@ func TestTunnelWithoutProtection(t *testing.T) {
 func once(t *testing.T, tunnel *Tunnel) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := tunnel.Run(ctx, func(TunnelState) { cancel() }); err != nil {
+	if err := tunnel.Run(ctx, func(State) { cancel() }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -471,7 +471,7 @@ func TestTunnelTaken(t *testing.T) {
 	}
 	kerneltest.Underlay(t)
 	kerneltest.IP(t, "link add other0 type gre local 198.51.100.1 key 42")
-	err := NewTunnel(labTunnel, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
+	err := New(labTunnel, kerneltest.Log(t)).Run(t.Context(), func(State) {})
 	if !errors.Is(err, rtnl.ErrTunnelTaken) || !strings.Contains(err.Error(), "other0") {
 		t.Errorf("%v, want %v and other0", err, rtnl.ErrTunnelTaken)
 	}
@@ -484,7 +484,7 @@ func TestTunnelNoPermission(t *testing.T) {
 	}
 	kerneltest.Underlay(t)
 	kerneltest.DropNetAdmin(t)
-	err := NewTunnel(labTunnel, kerneltest.Log(t)).Run(t.Context(), func(TunnelState) {})
+	err := New(labTunnel, kerneltest.Log(t)).Run(t.Context(), func(State) {})
 	if !errors.Is(err, rtnl.ErrNoPermission) {
 		t.Errorf("%v, want %v", err, rtnl.ErrNoPermission)
 	}
@@ -501,8 +501,8 @@ func TestTunnelNotOverIPv6(t *testing.T) {
 	kerneltest.IP(t, "link set under0 up")
 	fixed := labTunnel
 	fixed.Local, fixed.Underlay = netip.MustParseAddr("2001:db8::1"), ""
-	if err := NewTunnel(fixed, kerneltest.Log(t)).Run(
-		t.Context(), func(TunnelState) {},
+	if err := New(fixed, kerneltest.Log(t)).Run(
+		t.Context(), func(State) {},
 	); !errors.Is(err, rtnl.ErrIPv6Underlay) {
 		t.Errorf("from an IPv6 address: %v, want %v", err, rtnl.ErrIPv6Underlay)
 	}

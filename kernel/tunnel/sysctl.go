@@ -1,4 +1,4 @@
-package kernel
+package tunnel
 
 import (
 	"strconv"
@@ -6,9 +6,9 @@ import (
 	"cygnet/kernel/sysctl"
 )
 
-// tunnelSysctls returns the settings that a tunnel must have. ICMP redirects are off for all
-// interfaces and for the tunnel, because the kernel sends them if either setting is on.
-func tunnelSysctls(c TunnelConfig) []sysctl.Setting {
+// settings returns the settings that a tunnel must have. ICMP redirects are off for all interfaces
+// and for the tunnel, because the kernel sends them if either setting is on.
+func settings(c Config) []sysctl.Setting {
 	const noRedirects = "redirects would name next hops that peers cannot reach"
 	list := []sysctl.Setting{
 		{Path: "net/ipv4/conf/all/send_redirects", Value: "0", Why: noRedirects},

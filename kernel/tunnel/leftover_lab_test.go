@@ -1,6 +1,6 @@
 //go:build lab
 
-package kernel
+package tunnel
 
 import (
 	"net/netip"
