@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"testing"
 
+	"cygnet/kernel/datapath"
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
@@ -28,8 +29,8 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 	loopback := 1
 	gre9 := kerneltest.LinkNamed(t, "gre9").Index
 	kerneltest.Run(t, "tc", "qdisc", "add", "dev", "gre9", "ingress") // excludes clsact
-	group, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
-		Device: "gre9", Index: gre9, Mode: ModeNFLOG, Redirect: true, Group: 2000,
+	group, err := datapath.Attach(kerneltest.Log(t), datapath.Config{
+		Device: "gre9", Index: gre9, Mode: datapath.ModeNFLOG, Redirect: true, Group: 2000,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -62,16 +63,16 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 			return second(nhrpsocket.Listen(gre9, 0x2001))
 		}),
 		"programs that cannot be attached": func() error {
-			return attachErr(t, "gre9", gre9, ModeEBPF, 0)
+			return attachErr(t, "gre9", gre9, datapath.ModeEBPF, 0)
 		},
 		"programs without permission": unprivileged(func() error {
-			return attachErr(t, "gre9", gre9, ModeEBPF, 0)
+			return attachErr(t, "gre9", gre9, datapath.ModeEBPF, 0)
 		}),
 		"programs on a device that is gone": func() error {
-			return attachErr(t, "gre8", 8888, ModeEBPF, 0)
+			return attachErr(t, "gre8", 8888, datapath.ModeEBPF, 0)
 		},
 		"NFLOG's group taken": func() error {
-			return attachErr(t, "gre9", gre9, ModeNFLOG, 2000)
+			return attachErr(t, "gre9", gre9, datapath.ModeNFLOG, 2000)
 		},
 		"a guard without permission": unprivileged(func() error {
 			return xfrm.EnsureGuard(netip.MustParseAddr("198.51.100.1"))
@@ -103,7 +104,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func attachErr(t *testing.T, device string, index int, mode string, group uint16) error {
-	path, err := AttachDataPath(kerneltest.Log(t), DataPathConfig{
+	path, err := datapath.Attach(kerneltest.Log(t), datapath.Config{
 		Device:   device,
 		Index:    index,
 		Mode:     mode,

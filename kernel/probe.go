@@ -1,3 +1,6 @@
+// Package kernel finds out what the kernel of this machine can do (Probe). The packages below it
+// are the Linux side of a DMVPN node, one part each: the tunnel, the eBPF programs, IPsec, the NHRP
+// socket, neighbours and routes, and what others change in the kernel.
 package kernel
 
 import (
@@ -8,6 +11,7 @@ import (
 	"os"
 	"runtime"
 
+	"cygnet/kernel/datapath"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/xfrm"
 
@@ -56,7 +60,7 @@ func probe() []Feature {
 		{"IPsec policies", xfrm.EnsureGuard(local), "protected interfaces do not work", true, true},
 		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work",
 			true, true},
-		{"eBPF programs at network interfaces", probeEBPF(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false, false},
+		{"eBPF programs at network interfaces", datapath.Probe(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false, false},
 		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true, false},
 	}
 }
@@ -102,17 +106,6 @@ func probeESP(local, peer netip.Addr) error {
 	}
 	return fmt.Errorf("%w: load the modules (modprobe esp4 gcm), or boot a kernel that has them",
 		err)
-}
-
-// probeEBPF loads the programs of the data path.
-func probeEBPF() error {
-	cfg := DataPathConfig{Admission: true}
-	cfg.setDefaults()
-	objects, err := loadPath(cfg)
-	if err != nil {
-		return err
-	}
-	return objects.Close()
 }
 
 // probeMark sets the option that has a socket report the marks of received packets.

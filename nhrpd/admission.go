@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -15,8 +15,8 @@ import (
 // change it before the loop has the line, and catchUp finds the changes by the list.
 func (p *port) openPath(
 	ctx context.Context, index int,
-) (kernel.DataPath, []engine.AdmissionChange, error) {
-	cfg := kernel.DataPathConfig{
+) (datapath.Path, []engine.AdmissionChange, error) {
+	cfg := datapath.Config{
 		Device:      p.config.Name,
 		Index:       index,
 		Redirect:    p.config.Redirect,
@@ -37,14 +37,14 @@ func (p *port) openPath(
 		cfg.Admitted = append(cfg.Admitted, kernelAdmission(a))
 	}
 	before := p.config.Admission
-	cfg.Changed = func(st kernel.PathState) {
+	cfg.Changed = func(st datapath.State) {
 		p.sayEnforced(before, st)
 		before = st.Admission
 		// The call fails only if the context has ended, and then nobody needs marks.
 		_ = p.loop.call(ctx, func(time.Time) { p.pathChanged() })
 	}
 	path, err := p.platform.AttachDataPath(p.log, cfg)
-	st := kernel.PathState{}
+	st := datapath.State{}
 	if err == nil {
 		st = path.State()
 	}
@@ -55,7 +55,7 @@ func (p *port) openPath(
 
 // sayEnforced logs when the programs stop enforcing admission, and when they enforce it again.
 // before tells whether they did so until now.
-func (p *port) sayEnforced(before bool, st kernel.PathState) {
+func (p *port) sayEnforced(before bool, st datapath.State) {
 	switch {
 	case !p.config.Admission || before == st.Admission:
 	case st.Admission:
@@ -74,9 +74,9 @@ func (p *port) pathChanged() {
 }
 
 // pathState returns the state of the programs on the tunnel. It runs on the loop.
-func (p *port) pathState() kernel.PathState {
+func (p *port) pathState() datapath.State {
 	if p.line == nil || p.line.path == nil {
-		return kernel.PathState{}
+		return datapath.State{}
 	}
 	return p.line.path.State()
 }
@@ -121,8 +121,8 @@ func (p *port) mostPeers() int {
 }
 
 // kernelAdmission turns the engine's admission into the kernel's.
-func kernelAdmission(c engine.AdmissionChange) kernel.Admission {
-	return kernel.Admission{NBMA: c.NBMA, NHS: c.NHS, Shared: c.Shared, Delete: c.Delete}
+func kernelAdmission(c engine.AdmissionChange) datapath.Admission {
+	return datapath.Admission{NBMA: c.NBMA, NHS: c.NHS, Shared: c.Shared, Delete: c.Delete}
 }
 
 // admit hands the engine's changes of admission to the kernel. carryOut calls it before it sends
@@ -147,11 +147,11 @@ func (l *loop) admit() {
 }
 
 // admit hands changes of admission to the programs of a line.
-func (p *port) admit(ln *line, changes []kernel.Admission) {
+func (p *port) admit(ln *line, changes []datapath.Admission) {
 	if ln.path == nil || len(changes) == 0 {
 		return
 	}
-	if err := ln.path.Admit(changes); err != nil && !errors.Is(err, kernel.ErrNoAdmission) {
+	if err := ln.path.Admit(changes); err != nil && !errors.Is(err, datapath.ErrNoAdmission) {
 		p.log.Error("data of some peers is dropped, or taken, that should not be", "error", err)
 	}
 }
@@ -166,7 +166,7 @@ func (p *port) catchUp(ln *line) {
 	for _, a := range ln.admitted {
 		before[a.PeerKey] = a
 	}
-	var changes []kernel.Admission
+	var changes []datapath.Admission
 	for _, a := range p.loop.engine.Admitted(p.config.Name) {
 		if have, there := before[a.PeerKey]; !there || have != a {
 			changes = append(changes, kernelAdmission(a))
@@ -174,7 +174,7 @@ func (p *port) catchUp(ln *line) {
 		delete(before, a.PeerKey)
 	}
 	for k := range before {
-		changes = append(changes, kernel.Admission{NBMA: k.NBMA, Delete: true})
+		changes = append(changes, datapath.Admission{NBMA: k.NBMA, Delete: true})
 	}
 	ln.admitted = nil
 	p.admit(ln, changes)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -21,17 +21,17 @@ import (
 // told to admit.
 type fakePath struct {
 	world  *world
-	config kernel.DataPathConfig
+	config datapath.Config
 	closed chan struct{}
 
 	mu       sync.Mutex
-	admitted map[netip.Addr]kernel.Admission
+	admitted map[netip.Addr]datapath.Admission
 	settled  bool
-	state    kernel.PathState
+	state    datapath.State
 }
 
 // become changes the state of the data path and reports the change, as the kernel's data path does.
-func (p *fakePath) become(st kernel.PathState) {
+func (p *fakePath) become(st datapath.State) {
 	p.mu.Lock()
 	p.state = st
 	p.mu.Unlock()
@@ -39,7 +39,7 @@ func (p *fakePath) become(st kernel.PathState) {
 }
 
 // attach returns a new data path, or an error in a world without eBPF.
-func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
+func (w *world) attach(c datapath.Config) (datapath.Path, error) {
 	if !w.eBPF {
 		return nil, errors.New("no data path in this world")
 	}
@@ -47,8 +47,8 @@ func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
 		world:    w,
 		config:   c,
 		closed:   make(chan struct{}),
-		admitted: map[netip.Addr]kernel.Admission{},
-		state:    kernel.PathState{Mode: kernel.ModeEBPF, Admission: c.Admission},
+		admitted: map[netip.Addr]datapath.Admission{},
+		state:    datapath.State{Mode: datapath.ModeEBPF, Admission: c.Admission},
 	}
 	for _, a := range c.Admitted {
 		p.admitted[a.NBMA] = a
@@ -59,19 +59,19 @@ func (w *world) attach(c kernel.DataPathConfig) (kernel.DataPath, error) {
 	return p, nil
 }
 
-func (p *fakePath) State() kernel.PathState {
+func (p *fakePath) State() datapath.State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state
 }
 
-func (p *fakePath) Use() ([]kernel.Use, error)                { return nil, kernel.ErrNoUse }
-func (p *fakePath) Sent() ([]kernel.Sent, error)              { return p.world.sentNow(), nil }
-func (p *fakePath) EnableMarks() error                        { return kernel.ErrNoMarks }
-func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return kernel.ErrNoMarks }
-func (p *fakePath) Stats() (kernel.DataPathStats, error) {
+func (p *fakePath) Use() ([]datapath.Use, error)              { return nil, datapath.ErrNoUse }
+func (p *fakePath) Sent() ([]datapath.Sent, error)            { return p.world.sentNow(), nil }
+func (p *fakePath) EnableMarks() error                        { return datapath.ErrNoMarks }
+func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return datapath.ErrNoMarks }
+func (p *fakePath) Stats() (datapath.Stats, error) {
 	p.world.used("data path", p.closed)
-	return kernel.DataPathStats{
+	return datapath.Stats{
 		NotAdmitted: 5,
 		Limited:     6,
 		Lost:        7,
@@ -82,7 +82,7 @@ func (p *fakePath) Stats() (kernel.DataPathStats, error) {
 	}, nil
 }
 func (p *fakePath) Close() error { close(p.closed); p.world.isClosed(); return nil }
-func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
+func (p *fakePath) Run(ctx context.Context, _ func(datapath.Redirect)) error {
 	select {
 	case <-ctx.Done():
 	case <-p.closed:
@@ -90,7 +90,7 @@ func (p *fakePath) Run(ctx context.Context, _ func(kernel.Redirect)) error {
 	return nil
 }
 
-func (p *fakePath) Admit(changes []kernel.Admission) error {
+func (p *fakePath) Admit(changes []datapath.Admission) error {
 	p.world.used("data path", p.closed)
 	for _, c := range changes {
 		p.world.note("admit " + c.NBMA.String())
@@ -115,7 +115,7 @@ func (p *fakePath) Settle() error {
 }
 
 // admits returns the peers that the data path admits now.
-func (p *fakePath) admits() map[netip.Addr]kernel.Admission {
+func (p *fakePath) admits() map[netip.Addr]datapath.Admission {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.admitted)
@@ -123,7 +123,7 @@ func (p *fakePath) admits() map[netip.Addr]kernel.Admission {
 
 // The admission of the hub as an NHS, and a comparison of addresses.
 var (
-	theNHS    = kernel.Admission{NBMA: hubNBMA, NHS: true}
+	theNHS    = datapath.Admission{NBMA: hubNBMA, NHS: true}
 	sameAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 )
 
@@ -139,7 +139,7 @@ func TestAdmissionReachesTheKernel(t *testing.T) {
 			t.Errorf("attached with %+v", c)
 		}
 		if diff := cmp.Diff(
-			[]kernel.Admission{theNHS}, path.config.Admitted, sameAddrs,
+			[]datapath.Admission{theNHS}, path.config.Admitted, sameAddrs,
 		); diff != "" {
 			t.Errorf("attached with (-want +got):\n%s", diff)
 		}
@@ -188,23 +188,23 @@ func TestStatusTellsWhatHolds(t *testing.T) {
 		secureHub(w)
 		path := w.paths[0]
 		for _, test := range []struct {
-			state kernel.PathState
+			state datapath.State
 			want  api.Interface
 		}{
-			{kernel.PathState{Reason: "no program"},
+			{datapath.State{Reason: "no program"},
 				api.Interface{
 					Admission:       api.AdmissionUnenforced,
 					AdmissionReason: "no program",
 				}},
-			{kernel.PathState{Mode: kernel.ModeNFLOG, Reason: "no program", Marks: "no companion"},
+			{datapath.State{Mode: datapath.ModeNFLOG, Reason: "no program", Marks: "no companion"},
 				api.Interface{
 					Admission:       api.AdmissionUnenforced,
 					AdmissionReason: "no program",
 					Sampling:        api.SamplingNFLOG,
 					MarksError:      "no companion",
 				}},
-			{kernel.PathState{
-				Mode:      kernel.ModeEBPF,
+			{datapath.State{
+				Mode:      datapath.ModeEBPF,
 				Admission: true,
 				Fault:     "full",
 				Ahead:     "another's",
@@ -215,7 +215,7 @@ func TestStatusTellsWhatHolds(t *testing.T) {
 					Sampling:        api.SamplingEBPF,
 					DataPathError:   "full",
 				}},
-			{kernel.PathState{Mode: kernel.ModeEBPF, Admission: true},
+			{datapath.State{Mode: datapath.ModeEBPF, Admission: true},
 				api.Interface{Admission: api.AdmissionPeers, Sampling: api.SamplingEBPF}},
 		} {
 			path.become(test.state)
@@ -275,13 +275,13 @@ func TestAdmissionCatchesUp(t *testing.T) {
 	gone := netip.MustParseAddr("192.0.2.99")
 	path := &fakePath{
 		world:    w,
-		admitted: map[netip.Addr]kernel.Admission{gone: {NBMA: gone}},
+		admitted: map[netip.Addr]datapath.Admission{gone: {NBMA: gone}},
 	}
 	ln := &line{path: path, admitted: []engine.AdmissionChange{
 		{PeerKey: engine.PeerKey{Interface: "gre1", NBMA: gone}},
 	}}
 	d.newPort(c.Interfaces[0]).catchUp(ln)
-	want := map[netip.Addr]kernel.Admission{theNHS.NBMA: theNHS}
+	want := map[netip.Addr]datapath.Admission{theNHS.NBMA: theNHS}
 	if diff := cmp.Diff(want, path.admits(), sameAddrs); diff != "" {
 		t.Errorf("admitted (-want +got):\n%s", diff)
 	}

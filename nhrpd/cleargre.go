@@ -10,17 +10,18 @@ import (
 	"sync"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
+	"cygnet/kernel/fence"
 	"cygnet/nhrpd/api"
 	"cygnet/vici/profile"
 )
 
-// Fence stops clear GRE on the devices that lead to peers; see kernel.Fence.
+// Fence stops clear GRE on the devices that lead to peers; see fence.Fence.
 type Fence interface {
 	Run(ctx context.Context) error
 	Guard(locals []netip.Addr, offload bool)
-	Status() kernel.FenceStatus
-	Dropped() (sums, pairs []kernel.Crossing, err error)
+	Status() fence.Status
+	Dropped() (sums, pairs []fence.Crossing, err error)
 }
 
 // How often the daemon looks for clear GRE, and for how long it keeps what it finds.
@@ -120,8 +121,8 @@ func (d *Daemon) stepBack() {
 type clearTarget struct {
 	name    string
 	local   netip.Addr
-	path    kernel.DataPath // nil if no program counts what the tunnel sends
-	offload bool            // network devices may do the ESP of its SAs
+	path    datapath.Path // nil if no program counts what the tunnel sends
+	offload bool          // network devices may do the ESP of its SAs
 }
 
 // clearTargets returns the protected tunnels that have a local address.
@@ -161,7 +162,7 @@ func offloads(p profile.Profile) bool {
 
 // leakCounter is the leakWatch of a tunnel. It starts anew with new programs or a new address.
 type leakCounter struct {
-	path  kernel.DataPath
+	path  datapath.Path
 	local netip.Addr
 	watch leakWatch
 	gone  goneStates
@@ -217,7 +218,7 @@ func (d *Daemon) watchClear(ctx context.Context) error {
 
 // noteStopped records what the fence stopped of the tunnel's GRE on its way out.
 func (d *Daemon) noteStopped(
-	log *slog.Logger, iface string, local netip.Addr, pairs []kernel.Crossing,
+	log *slog.Logger, iface string, local netip.Addr, pairs []fence.Crossing,
 ) {
 	for _, p := range pairs {
 		if p.Local == local && p.Out > 0 {
@@ -234,7 +235,7 @@ func (d *Daemon) noteStopped(
 
 // noteCauses looks for what lets GRE of the tunnel pass in clear. It logs each new cause once.
 func (d *Daemon) noteCauses(
-	log *slog.Logger, iface string, local netip.Addr, fence kernel.FenceStatus,
+	log *slog.Logger, iface string, local netip.Addr, fence fence.Status,
 ) {
 	causes, err := d.platform.ClearCauses(local,
 		slices.Concat(fence.Devices, fence.Missing, fence.Offloaded))
@@ -335,10 +336,10 @@ func (c *clearGRE) note(log *slog.Logger, iface string, l api.ClearLeak) {
 }
 
 // behind reports whether the fence has stopped packets that are not recorded yet.
-func (c *clearGRE) behind(iface string, local netip.Addr, pairs []kernel.Crossing) bool {
+func (c *clearGRE) behind(iface string, local netip.Addr, pairs []fence.Crossing) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.ContainsFunc(pairs, func(p kernel.Crossing) bool {
+	return slices.ContainsFunc(pairs, func(p fence.Crossing) bool {
 		if p.Local != local || p.Out == 0 || time.Since(p.OutAt) > leakShown {
 			return false
 		}
@@ -366,7 +367,7 @@ func (c *clearGRE) expire(now time.Time, names map[string]bool) {
 // clearStatus returns what the API shows of an interface's clear GRE: how it is stopped, and what
 // was stopped or left.
 func (d *Daemon) clearStatus(
-	local netip.Addr, iface string, fence kernel.FenceStatus, sums, pairs []kernel.Crossing,
+	local netip.Addr, iface string, fence fence.Status, sums, pairs []fence.Crossing,
 ) *api.ClearGRE {
 	out := &api.ClearGRE{
 		Devices:   list(fence.Devices, same[string]),

@@ -8,7 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
+	"cygnet/kernel/fence"
 	"cygnet/kernel/tunnel"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
@@ -88,8 +89,8 @@ func TestStoppedGREIsTold(t *testing.T) {
 		secureHub(w)
 		stranger := netip.MustParseAddr("203.0.113.66")
 		w.fence.mu.Lock()
-		w.fence.status = kernel.FenceStatus{Devices: []string{"eth0"}}
-		w.fence.pairs = []kernel.Crossing{
+		w.fence.status = fence.Status{Devices: []string{"eth0"}}
+		w.fence.pairs = []fence.Crossing{
 			{
 				Local:     tunnelThere.Local,
 				Remote:    hubNBMA,
@@ -150,7 +151,7 @@ func TestLeftGREIsTold(t *testing.T) {
 		secureHub(w)
 		step := func(sent, took uint64) {
 			w.mu.Lock()
-			w.sent = []kernel.Sent{{NBMA: hubNBMA, Packets: sent, Segments: sent}}
+			w.sent = []datapath.Sent{{NBMA: hubNBMA, Packets: sent, Segments: sent}}
 			w.states = []xfrm.ESPState{{
 				Src:     tunnelThere.Local,
 				Dst:     hubNBMA,

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
 	"cygnet/kernel/xfrm"
 )
 
@@ -25,8 +25,8 @@ import (
 //   - A difference counts only if two looks in a row find it.
 type leakWatch struct {
 	begun  bool
-	sent   map[netip.Addr]kernel.Sent // what was sent, read after the states
-	taken  map[stateID]uint64         // packets by state
+	sent   map[netip.Addr]datapath.Sent // what was sent, read after the states
+	taken  map[stateID]uint64           // packets by state
 	unsent uint64
 	excess map[netip.Addr]uint64 // packets sent that nothing accounts for, without those reported
 }
@@ -40,13 +40,13 @@ type stateID struct {
 
 // leakSample is what one look compares. The fields are in the order in which they are read.
 type leakSample struct {
-	sent   []kernel.Sent
-	unsent kernel.Unsent
+	sent   []datapath.Sent
+	unsent datapath.Unsent
 	own    uint64 // what our programs dropped: unsent has it, sent does not
 	states []xfrm.ESPState
 	gone   goneStates
-	after  []kernel.Sent // what was sent, read again
-	whole  bool          // a device does the ESP, so a state may count one packet for its segments
+	after  []datapath.Sent // what was sent, read again
+	whole  bool            // a device does the ESP: a state may count one packet for its segments
 }
 
 // goneStates has the addresses to which ESP states were deleted since the last look.
@@ -79,7 +79,7 @@ func (w *leakWatch) look(local netip.Addr, s leakSample) []leak {
 	before := *w
 	*w = leakWatch{
 		begun:  true,
-		sent:   make(map[netip.Addr]kernel.Sent, len(s.sent)),
+		sent:   make(map[netip.Addr]datapath.Sent, len(s.sent)),
 		taken:  make(map[stateID]uint64, len(s.states)),
 		unsent: s.unsent.Packets - min(s.unsent.Packets, s.own),
 		excess: make(map[netip.Addr]uint64),

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
 	"cygnet/kernel/xfrm"
 )
 
@@ -37,13 +37,13 @@ func (b *leakBench) state(dst netip.Addr, spi uint32) *xfrm.ESPState {
 }
 
 // peer returns the count of what was sent to a peer, and begins it if there is none.
-func (b *leakBench) peer(nbma netip.Addr) *kernel.Sent {
+func (b *leakBench) peer(nbma netip.Addr) *datapath.Sent {
 	for i := range b.sample.sent {
 		if b.sample.sent[i].NBMA == nbma {
 			return &b.sample.sent[i]
 		}
 	}
-	b.sample.sent = append(b.sample.sent, kernel.Sent{NBMA: nbma})
+	b.sample.sent = append(b.sample.sent, datapath.Sent{NBMA: nbma})
 	return &b.sample.sent[len(b.sample.sent)-1]
 }
 

@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/clock"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/api"
@@ -401,7 +401,7 @@ func TestOffersBeyondTheQueueAreCounted(t *testing.T) {
 }
 
 func TestSavedStateComesBack(t *testing.T) {
-	f := stateFile{dir: filepath.Join(t.TempDir(), "state"), uptime: kernel.Uptime}
+	f := stateFile{dir: filepath.Join(t.TempDir(), "state"), uptime: clock.Uptime}
 	if got, err := f.load(); err != nil || len(got.Interfaces) != 0 {
 		t.Fatalf("without a file: %v, %v", got, err)
 	}

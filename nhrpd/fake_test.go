@@ -14,7 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
+	"cygnet/kernel/fence"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
@@ -44,8 +45,8 @@ type world struct {
 	clear   uint64                   // packets that came in clear
 	own     []rtnl.Route             // the daemon's routes in the kernel
 	uses    map[netip.Addr]time.Time // when each peer's IPsec policy was used last
-	sent    []kernel.Sent            // what the tunnel sent
-	unsent  kernel.Unsent            // what the tunnel could not send
+	sent    []datapath.Sent          // what the tunnel sent
+	unsent  datapath.Unsent          // what the tunnel could not send
 	causes  []string                 // what lets GRE leave in clear
 	fence   fakeFence
 
@@ -177,7 +178,7 @@ func (w *world) platform() Platform {
 			w.sockets = append(w.sockets, s)
 			return s, nil
 		},
-		AttachDataPath: func(_ *slog.Logger, c kernel.DataPathConfig) (kernel.DataPath, error) {
+		AttachDataPath: func(_ *slog.Logger, c datapath.Config) (datapath.Path, error) {
 			return w.attach(c)
 		},
 		WatchMisses: func(ctx context.Context, _ *slog.Logger, _ int, f func(netip.Addr)) error {
@@ -269,7 +270,7 @@ func (w *world) platform() Platform {
 			return w.causes, nil
 		},
 		DeletedStates: func() (deletedStates, error) { return fakeDeletedStates{w}, nil },
-		UnsentOf: func(string) (kernel.Unsent, error) {
+		UnsentOf: func(string) (datapath.Unsent, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.unsent, nil
@@ -284,7 +285,7 @@ func (w *world) platform() Platform {
 }
 
 // sentNow returns what the tunnel has sent to each peer.
-func (w *world) sentNow() []kernel.Sent {
+func (w *world) sentNow() []datapath.Sent {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.sent)
@@ -294,8 +295,8 @@ func (w *world) sentNow() []kernel.Sent {
 type fakeFence struct {
 	mu     sync.Mutex
 	locals []netip.Addr
-	status kernel.FenceStatus
-	pairs  []kernel.Crossing
+	status fence.Status
+	pairs  []fence.Crossing
 }
 
 func (f *fakeFence) Run(ctx context.Context) error { <-ctx.Done(); return nil }
@@ -306,13 +307,13 @@ func (f *fakeFence) Guard(locals []netip.Addr, _ bool) {
 	f.locals = slices.Clone(locals)
 }
 
-func (f *fakeFence) Status() kernel.FenceStatus {
+func (f *fakeFence) Status() fence.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.status
 }
 
-func (f *fakeFence) Dropped() (sums, pairs []kernel.Crossing, err error) {
+func (f *fakeFence) Dropped() (sums, pairs []fence.Crossing, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return nil, slices.Clone(f.pairs), nil

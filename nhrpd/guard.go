@@ -5,7 +5,7 @@ import (
 	"io"
 	"net/netip"
 
-	"cygnet/kernel"
+	"cygnet/kernel/clock"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 )
@@ -45,7 +45,7 @@ func GuardEarly(c *config.Config, w io.Writer) error {
 // addressesBefore returns the addresses that the interfaces of the last run sent from, by the
 // interfaces' names.
 func addressesBefore(stateDir string) (map[string]netip.Addr, error) {
-	saved, err := stateFile{dir: stateDir, uptime: kernel.Uptime}.load()
+	saved, err := stateFile{dir: stateDir, uptime: clock.Uptime}.load()
 	if err != nil {
 		return nil, err
 	}

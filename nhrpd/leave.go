@@ -12,7 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
+	"cygnet/kernel/fence"
 	"cygnet/kernel/tables"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
@@ -64,12 +65,12 @@ func LeaveStopped(ctx context.Context, c *config.Config, w io.Writer) error {
 	}
 	for _, name := range slices.Compact(names) {
 		problems = append(problems,
-			kernel.Detach(name),
+			datapath.Detach(name),
 			tunnel.New(tunnel.Config{Name: name, Protected: true}, log).Remove())
 	}
 	kept, err := tunnel.ReleaseGuards()
 	if len(kept) == 0 {
-		err = errors.Join(err, kernel.RemoveFence())
+		err = errors.Join(err, fence.Remove())
 	}
 	for _, local := range kept {
 		fmt.Fprintf(w, "clear GRE from and to %s stays blocked, since a tunnel has that address that cygnetd did not make; \"ip xfrm policy delete\" ends it\n",

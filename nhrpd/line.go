@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/api"
@@ -21,7 +21,7 @@ import (
 type line struct {
 	index  int
 	socket Socket
-	path   kernel.DataPath // nil if the kernel has none
+	path   datapath.Path // nil if the kernel has none
 	// admitted has the peers that were admitted when openPath attached path. It is nil once the
 	// loop has caught up with the changes since.
 	admitted []engine.AdmissionChange
@@ -120,7 +120,7 @@ func (p *port) read(ctx context.Context, ln *line) {
 // sample hands sampled redirects to the loop. It offers them and does not wait for a place in the
 // queue, because a lost one only delays a shortcut.
 func (p *port) sample(ctx context.Context, ln *line) {
-	err := ln.path.Run(ctx, func(r kernel.Redirect) {
+	err := ln.path.Run(ctx, func(r datapath.Redirect) {
 		p.loop.offer(engine.Redirected{
 			Interface: p.config.Name,
 			From:      r.From,
@@ -184,9 +184,9 @@ func (p *port) readUse(ctx context.Context, ln *line) {
 
 // useOf returns the use of the peers by the data path. It returns an error if there is no data path
 // or if the data path cannot tell.
-func useOf(s kernel.DataPath) ([]kernel.Use, error) {
+func useOf(s datapath.Path) ([]datapath.Use, error) {
 	if s == nil {
-		return nil, kernel.ErrNoUse
+		return nil, datapath.ErrNoUse
 	}
 	return s.Use()
 }

@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/netip"
 
-	"cygnet/kernel"
+	"cygnet/kernel/clock"
+	"cygnet/kernel/datapath"
+	"cygnet/kernel/fence"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/tables"
@@ -35,7 +37,7 @@ func Linux(c *config.Config) Platform {
 		Listen: func(index int) (Socket, error) {
 			return nhrpsocket.Listen(index, etherTypeNHRP)
 		},
-		AttachDataPath: kernel.AttachDataPath,
+		AttachDataPath: datapath.Attach,
 		WatchMisses:    watch.Misses,
 		Check:          sysctl.Check,
 		Strongswan: func(c *config.Config) []preflight.Finding {
@@ -53,16 +55,16 @@ func Linux(c *config.Config) Platform {
 			return preflight.This().Surroundings(c, outer)
 		},
 		EnsureFront:   xfrm.EnsureFront,
-		NewFence:      func(log *slog.Logger) Fence { return kernel.NewFence(log) },
+		NewFence:      func(log *slog.Logger) Fence { return fence.New(log) },
 		ClearCauses:   xfrm.ClearCauses,
-		UnsentOf:      kernel.UnsentOf,
+		UnsentOf:      datapath.UnsentOf,
 		DeletedStates: func() (deletedStates, error) { return xfrm.WatchDeletedStates() },
 		MarkedPeers:   xfrm.MarkedPeers,
 		OwnRoutes:     tables.OwnRoutes,
 		Overhear:      nhrpsocket.Overhear,
 		HasIKE:        nhrpsocket.HasIKE,
-		Uptime:        kernel.Uptime,
-		Detach:        kernel.Detach,
+		Uptime:        clock.Uptime,
+		Detach:        datapath.Detach,
 		FindLeftovers: tunnel.FindLeftovers,
 		Abandon:       vici.Abandon,
 		ESPStates:     xfrm.ESPStates,

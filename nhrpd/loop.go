@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/tables"
@@ -54,7 +54,7 @@ type loop struct {
 	// The next slices are scratch space that a turn reuses.
 	changes   []tables.Change
 	neighbors []rtnl.Neighbor
-	admitting []kernel.Admission
+	admitting []datapath.Admission
 	sending   []nhrpsocket.Message
 	attrs     []slog.Attr
 }

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"time"
 
-	"cygnet/kernel"
+	"cygnet/kernel/datapath"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
@@ -31,7 +31,7 @@ type Platform struct {
 		ctx context.Context, log *slog.Logger, tables []uint32, f func(watch.RouteBatch),
 	) error
 	Listen         func(index int) (Socket, error)
-	AttachDataPath func(log *slog.Logger, cfg kernel.DataPathConfig) (kernel.DataPath, error)
+	AttachDataPath func(log *slog.Logger, cfg datapath.Config) (datapath.Path, error)
 	WatchMisses    func(
 		ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr),
 	) error
@@ -57,7 +57,7 @@ type Platform struct {
 	EnsureFront   func(local netip.Addr, wanted bool) (bool, error)
 	NewFence      func(*slog.Logger) Fence
 	ClearCauses   func(local netip.Addr, devices []string) ([]string, error)
-	UnsentOf      func(tunnel string) (kernel.Unsent, error)
+	UnsentOf      func(tunnel string) (datapath.Unsent, error)
 	DeletedStates func() (deletedStates, error)
 	OwnRoutes     func() ([]rtnl.Route, error)
 	Overhear      func(

@@ -13,9 +13,9 @@ const (
 // MarkedNBMA returns the address that stands for a peer with this mark on its SAs. Such a peer
 // shares its NBMA address with other peers behind NAT. The address is 0.x.y.z, and its low 24 bits
 // are the mark. No route leads to such an address: the program at the tunnel's egress sends packets
-// for it to the address that kernel.DataPath.SetMarked gave. MarkedNBMA returns the zero address
-// for mark 0 and for marks that are too large. The addresses of 0.255.0.0/16 stand for peers
-// without a mark.
+// for it to the address that datapath.Path.SetMarked gave. MarkedNBMA returns the zero address for
+// mark 0 and for marks that are too large. The addresses of 0.255.0.0/16 stand for peers without a
+// mark.
 func MarkedNBMA(mark uint32) netip.Addr {
 	if mark == 0 || mark > maxMark {
 		return netip.Addr{}

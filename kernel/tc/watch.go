@@ -1,0 +1,87 @@
+package tc
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"slices"
+	"time"
+
+	"cygnet/kernel/rtnl"
+	"cygnet/kernel/schedule"
+
+	"golang.org/x/sys/unix"
+)
+
+// lookPause is the least time between two comparisons, since another program may change things all
+// the time.
+const lookPause = 50 * time.Millisecond
+
+// Listen delivers notifications of qdiscs, filters and links until ctx ends; see rtnl.Listen.
+func Listen(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, error) {
+	return rtnl.Listen(ctx, log, rtnl.MonitorConfig{
+		Family: unix.NETLINK_ROUTE,
+		Groups: []uint32{unix.RTNLGRP_TC, unix.RTNLGRP_LINK},
+	})
+}
+
+// Touched reports whether a notification may mean that a filter on one of the devices came, went or
+// changed, or that such a device itself did.
+func Touched(n rtnl.Notice, indexes ...int) bool {
+	if n.Lost {
+		return true
+	}
+	for _, m := range n.Messages {
+		switch m.Header.Type {
+		case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER,
+			unix.RTM_NEWCHAIN, unix.RTM_DELCHAIN:
+			if slices.Contains(indexes, indexOf(m)) {
+				return true
+			}
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			if len(m.Data) < rtnl.LinkHeaderLen {
+				continue
+			}
+			if slices.Contains(indexes, int(int32(binary.NativeEndian.Uint32(m.Data[4:])))) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Keep calls look until ctx ends: at once, after a notification for which concerns returns true,
+// after a value from wake, after schedule.AuditInterval, and after an error of look with back-off.
+// Two calls are at least lookPause apart. look gets the cause of the call.
+func Keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.Notice) bool,
+	wake <-chan struct{}, look func(cause string) error) {
+	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	next := schedule.NewAlarm()
+	next.Set(0, schedule.CauseStart)
+	var last time.Time
+	hurry := func(cause string) { next.Set(max(0, lookPause-time.Since(last)), cause) }
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+			hurry(schedule.CauseAsked)
+		case n := <-notices:
+			if concerns(n) {
+				hurry(CauseFilters)
+			}
+		case <-next.Timer.C:
+			err := look(next.Fired())
+			last = time.Now()
+			if err != nil {
+				next.Set(retry.Delay(), schedule.CauseRetry)
+				continue
+			}
+			retry.Reset()
+			next.Set(schedule.AuditInterval, schedule.CauseAudit)
+		}
+	}
+}
+
+// CauseFilters is the cause of a comparison after a notification.
+const CauseFilters = "programs or devices changed"
