@@ -4,7 +4,6 @@ package fence
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,12 +11,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
-	"cygnet/kernel/clock"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/tc"
-	"cygnet/kernel/xfrm"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -79,12 +75,6 @@ type Fence struct {
 	failed  string // the error of the last look; it is logged only when it changes
 }
 
-// device is a device that has the fence's filters, or needs them.
-type device struct {
-	name  string
-	index int
-}
-
 // Status says on which devices the fence is.
 type Status struct {
 	Devices   []string // devices that have both filters
@@ -92,15 +82,6 @@ type Status struct {
 	Offloaded []string // devices that are left out because they do ESP by themselves
 	Error     string   // why one or all devices do not have the filters
 	Ahead     []string // other programs' filters that run before the fence's
-}
-
-// Crossing counts what the fence dropped between a local and a remote address.
-type Crossing struct {
-	Local, Remote netip.Addr
-	Out, In       uint64    // packets
-	OutAt, InAt   time.Time // of the last packet
-	OutDevice     string    // by which the last packet was to leave
-	InDevice      string    // by which the last packet arrived
 }
 
 // New returns a fence that is on no device yet.
@@ -204,7 +185,6 @@ func (f *Fence) ensure() error {
 	if err != nil {
 		return err
 	}
-	before := f.on
 	var tooMany error
 	if more := len(devices) - maxDevices; more > 0 {
 		tooMany = fmt.Errorf("%d of %d devices that may lead to peers are left out, from %s on: at most %d get filters",
@@ -212,20 +192,34 @@ func (f *Fence) ensure() error {
 		devices = devices[:maxDevices]
 	}
 	report, failed := tc.Ensure(f.filters(devices))
+	failed = errors.Join(failed, f.withdraw(devices), tooMany)
+	f.note(devices, report)
+	f.status.Offloaded = offloaded
+	return failed
+}
+
+// withdraw removes the filters from devices that had them at the last look and do not need them any
+// more, and once also those that an earlier run left. mu is held.
+func (f *Fence) withdraw(needed []device) error {
 	var left []device
-	for _, d := range before {
-		if !slices.Contains(devices, d) {
+	for _, d := range f.on {
+		if !slices.Contains(needed, d) {
 			left = append(left, d)
 		}
 	}
-	failed = errors.Join(failed, tc.Remove(f.filters(left)))
+	failed := tc.Remove(f.filters(left))
 	if !f.swept {
-		err := removeBut(devices)
+		err := removeBut(needed)
 		f.swept = err == nil
 		failed = errors.Join(failed, err)
 	}
+	return failed
+}
+
+// note takes over from a report which of the needed devices have the filters. mu is held.
+func (f *Fence) note(needed []device, report tc.Report) {
 	f.on, f.status.Devices, f.status.Missing = nil, nil, nil
-	for _, d := range devices {
+	for _, d := range needed {
 		held := 0
 		for _, h := range report.Held {
 			if h.Device == d.name && h.Index == d.index {
@@ -241,12 +235,10 @@ func (f *Fence) ensure() error {
 			f.on = append(f.on, d)
 		}
 	}
-	failed = errors.Join(failed, tooMany)
-	f.status.Offloaded, f.status.Ahead = offloaded, report.Ahead
+	f.status.Ahead = report.Ahead
 	for _, p := range report.Placed {
 		f.log.Debug("clear GRE is stopped at a device", "filter", p.String())
 	}
-	return failed
 }
 
 // filters returns the two filters of each device.
@@ -308,79 +300,6 @@ func (f *Fence) fill() error {
 	return nil
 }
 
-// devicesFor returns the devices that need the filters, and the names of those that are left out
-// because they do ESP by themselves.
-func devicesFor(
-	locals []netip.Addr, offload bool,
-) (devices []device, offloaded []string, err error) {
-	r, err := rtnl.Open()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer r.Close()
-	messages, err := r.Dump(unix.RTM_GETLINK, make([]byte, rtnl.LinkHeaderLen))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the links: %w", err)
-	}
-	numbered, err := dumpNumbered(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	var byDevice map[int]bool
-	if offload {
-		if byDevice, err = xfrm.PacketOffload(locals); err != nil {
-			return nil, nil, err
-		}
-	}
-	links := make(map[int]*rtnl.Link)
-	pointToPoint := make(map[int]bool)
-	loopback := make(map[int]bool)
-	for _, m := range messages {
-		l, ok := rtnl.ParseLink(m)
-		if !ok {
-			continue
-		}
-		flags := binary.NativeEndian.Uint32(m.Data[8:])
-		links[l.Index] = l
-		pointToPoint[l.Index] = flags&unix.IFF_POINTOPOINT != 0
-		loopback[l.Index] = flags&unix.IFF_LOOPBACK != 0
-	}
-	for index, l := range links {
-		switch {
-		case loopback[index], l.Kind == "vrf", !numbered[index] && !pointToPoint[index]:
-			continue
-		case l.Master != 0 && (links[l.Master] == nil || links[l.Master].Kind != "vrf"):
-			continue
-		case l.IsGRE() && (l.External || slices.Contains(locals, l.GRE.Local)):
-			continue
-		case byDevice[index]:
-			offloaded = append(offloaded, l.Name)
-			continue
-		}
-		devices = append(devices, device{l.Name, index})
-	}
-	slices.SortFunc(devices, func(a, b device) int { return a.index - b.index })
-	slices.Sort(offloaded)
-	return devices, offloaded, nil
-}
-
-// dumpNumbered returns the indexes of the links that have an IPv4 address.
-func dumpNumbered(r *rtnl.Conn) (map[int]bool, error) {
-	head := make([]byte, rtnl.AddressHeaderLen)
-	head[0] = unix.AF_INET
-	messages, err := r.Dump(unix.RTM_GETADDR, head)
-	if err != nil {
-		return nil, fmt.Errorf("read the addresses: %w", err)
-	}
-	numbered := make(map[int]bool)
-	for _, m := range messages {
-		if a, ok := rtnl.ParseAddress(m); ok && a.Prefix.Addr().Is4() {
-			numbered[a.Index] = true
-		}
-	}
-	return numbered, nil
-}
-
 // Status returns where the fence is.
 func (f *Fence) Status() Status {
 	f.mu.Lock()
@@ -389,59 +308,6 @@ func (f *Fence) Status() Status {
 	s.Devices, s.Missing = slices.Clone(s.Devices), slices.Clone(s.Missing)
 	s.Offloaded, s.Ahead = slices.Clone(s.Offloaded), slices.Clone(s.Ahead)
 	return s
-}
-
-// Dropped returns what was dropped since the daemon's start. sums has an entry without Remote for
-// each local address. pairs has an entry for each pair of local and remote address, but only for
-// outgoing packets, and only as far as the kernel remembers them.
-func (f *Fence) Dropped() (sums, pairs []Crossing, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.objects == nil {
-		return nil, nil, nil
-	}
-	times, err := clock.ReadMonotonic()
-	if err != nil {
-		return nil, nil, err
-	}
-	r, err := rtnl.Open()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer r.Close()
-	names, err := r.Links()
-	if err != nil {
-		return nil, nil, err
-	}
-	crossing := func(d *fenceDropped) Crossing {
-		return Crossing{
-			Out: d.Out, OutAt: times.At(d.OutAt), OutDevice: names.Name(int(d.OutDevice)),
-			In: d.In, InAt: times.At(d.InAt), InDevice: names.Name(int(d.InDevice)),
-		}
-	}
-	var d fenceDropped
-	var local [4]byte
-	all := f.objects.Fenced.Iterate()
-	for all.Next(&local, &d) {
-		c := crossing(&d)
-		c.Local = netip.AddrFrom4(local)
-		sums = append(sums, c)
-	}
-	if err := all.Err(); err != nil {
-		return nil, nil, fmt.Errorf("read what clear GRE was stopped: %w", err)
-	}
-	var pair [8]byte
-	all = f.objects.Pairs.Iterate()
-	for all.Next(&pair, &d) {
-		c := crossing(&d)
-		c.Local, c.Remote = netip.AddrFrom4([4]byte(pair[:4])), netip.AddrFrom4([4]byte(pair[4:]))
-		pairs = append(pairs, c)
-	}
-	// If entries come while a full table is read, the reading may end early.
-	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return nil, nil, fmt.Errorf("read what clear GRE was stopped: %w", err)
-	}
-	return sums, pairs, nil
 }
 
 // Remove removes the fence's filters from all devices.
