@@ -3,12 +3,13 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/tc"
 
-	"github.com/mdlayher/netlink"
+	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -104,17 +105,13 @@ func findCompanion(r *rtnl.Conn) (*rtnl.Link, error) {
 // createCompanion creates a GRE device in external mode, which is down and has no alias.
 func createCompanion(r *rtnl.Conn, tunnel string) (*rtnl.Link, error) {
 	name := companionName(tunnel)
-	attributes := netlink.NewAttributeEncoder()
-	attributes.String(unix.IFLA_IFNAME, name)
-	attributes.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
-		info.String(unix.IFLA_INFO_KIND, rtnl.KindGRE)
-		info.Nested(unix.IFLA_INFO_DATA, func(gre *netlink.AttributeEncoder) error {
-			gre.Bytes(rtnl.GRECollectMeta, nil)
-			return nil
-		})
-		return nil
+	attributes := vnl.NewLinkAttrs()
+	attributes.Name = name
+	err := vnl.LinkAdd(&vnl.Gretun{
+		LinkAttrs: attributes,
+		FlowBased: true,
+		Local:     net.IPv4zero, // it chooses the kind gre, and is not sent
 	})
-	err := r.SetLink(netlink.Create|netlink.Excl, rtnl.LinkFlags{}, attributes)
 	if errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("%w (or an interface %s is there)", ErrCompanionTaken, name)
 	}

@@ -1,15 +1,11 @@
 package fence
 
 import (
-	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"slices"
 
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/xfrm"
-
-	"golang.org/x/sys/unix"
 )
 
 // device is a device that has the fence's filters, or needs them.
@@ -28,11 +24,15 @@ func devicesFor(
 		return nil, nil, err
 	}
 	defer r.Close()
-	messages, err := r.Dump(unix.RTM_GETLINK, make([]byte, rtnl.LinkHeaderLen))
+	all, err := r.AllLinks()
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the links: %w", err)
+		return nil, nil, err
 	}
-	numbered, err := dumpNumbered(r)
+	links := make(map[int]*rtnl.Link)
+	for _, l := range all {
+		links[l.Index] = l
+	}
+	numbered, err := numberedLinks(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,22 +42,9 @@ func devicesFor(
 			return nil, nil, err
 		}
 	}
-	links := make(map[int]*rtnl.Link)
-	pointToPoint := make(map[int]bool)
-	loopback := make(map[int]bool)
-	for _, m := range messages {
-		l, ok := rtnl.ParseLink(m)
-		if !ok {
-			continue
-		}
-		flags := binary.NativeEndian.Uint32(m.Data[8:])
-		links[l.Index] = l
-		pointToPoint[l.Index] = flags&unix.IFF_POINTOPOINT != 0
-		loopback[l.Index] = flags&unix.IFF_LOOPBACK != 0
-	}
 	for index, l := range links {
 		switch {
-		case loopback[index], l.Kind == "vrf", !numbered[index] && !pointToPoint[index]:
+		case l.Loopback, l.Kind == "vrf", !numbered[index] && !l.PointToPoint:
 			continue
 		case l.Master != 0 && (links[l.Master] == nil || links[l.Master].Kind != "vrf"):
 			continue
@@ -74,17 +61,15 @@ func devicesFor(
 	return devices, offloaded, nil
 }
 
-// dumpNumbered returns the indexes of the links that have an IPv4 address.
-func dumpNumbered(r *rtnl.Conn) (map[int]bool, error) {
-	head := make([]byte, rtnl.AddressHeaderLen)
-	head[0] = unix.AF_INET
-	messages, err := r.Dump(unix.RTM_GETADDR, head)
+// numberedLinks returns the indexes of the links that have an IPv4 address.
+func numberedLinks(r *rtnl.Conn) (map[int]bool, error) {
+	all, err := r.AllAddresses()
 	if err != nil {
-		return nil, fmt.Errorf("read the addresses: %w", err)
+		return nil, err
 	}
 	numbered := make(map[int]bool)
-	for _, m := range messages {
-		if a, ok := rtnl.ParseAddress(m); ok && a.Prefix.Addr().Is4() {
+	for _, a := range all {
+		if a.Prefix.Addr().Is4() {
 			numbered[a.Index] = true
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddressHeaderLen is the size in bytes of struct ifaddrmsg, which the attributes follow.
-const AddressHeaderLen = 8
+// addressHeaderLen is the size in bytes of struct ifaddrmsg, which the attributes follow.
+const addressHeaderLen = 8
 
 // Address is an IP address of a link.
 type Address struct {
@@ -29,7 +29,7 @@ func (r *Conn) Addresses(index int) ([]Address, error) {
 
 // AllAddresses reads the addresses of all links.
 func (r *Conn) AllAddresses() ([]Address, error) {
-	messages, err := r.Dump(unix.RTM_GETADDR, make([]byte, AddressHeaderLen))
+	messages, err := r.Dump(unix.RTM_GETADDR, make([]byte, addressHeaderLen))
 	if err != nil {
 		return nil, fmt.Errorf("read the addresses: %w", err)
 	}
@@ -45,10 +45,10 @@ func (r *Conn) AllAddresses() ([]Address, error) {
 // ParseAddress reads an RTM_NEWADDR or RTM_DELADDR message. It returns false if the message is too
 // short or has no address.
 func ParseAddress(m netlink.Message) (a Address, ok bool) {
-	if len(m.Data) < AddressHeaderLen {
+	if len(m.Data) < addressHeaderLen {
 		return a, false
 	}
-	attributes, err := netlink.NewAttributeDecoder(m.Data[AddressHeaderLen:])
+	attributes, err := netlink.NewAttributeDecoder(m.Data[addressHeaderLen:])
 	if err != nil {
 		return a, false
 	}
@@ -89,7 +89,7 @@ func (r *Conn) DeleteAddress(index int, prefix netip.Prefix) error {
 func (r *Conn) changeAddress(
 	kind netlink.HeaderType, how netlink.HeaderFlags, index int, prefix netip.Prefix,
 ) error {
-	head := make([]byte, AddressHeaderLen)
+	head := make([]byte, addressHeaderLen)
 	head[0], head[1] = Family(prefix.Addr()), byte(prefix.Bits())
 	binary.NativeEndian.PutUint32(head[4:], uint32(index))
 	attributes := netlink.NewAttributeEncoder()

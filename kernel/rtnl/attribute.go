@@ -1,29 +1,26 @@
 package rtnl
 
 import (
-	"encoding/binary"
 	"net/netip"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// appendAttribute appends a netlink attribute, and pads it so that the next attribute is aligned.
-func appendAttribute(b []byte, kind uint16, value ...byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(value)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = append(b, value...)
-	for len(b)%unix.NLA_ALIGNTO != 0 {
-		b = append(b, 0)
+// Encode returns the bytes of the attributes. Encoding fails only for an attribute longer than 64
+// KiB, and the daemon sends none of that length.
+func Encode(attributes *netlink.AttributeEncoder) []byte {
+	b, err := attributes.Encode()
+	if err != nil {
+		panic(err)
 	}
 	return b
 }
 
-// appendAddress appends a netlink attribute whose value is an address.
-func appendAddress(b []byte, kind uint16, a netip.Addr) []byte {
+// Family returns the family of an address, unix.AF_INET or unix.AF_INET6.
+func Family(a netip.Addr) byte {
 	if a.Is4() {
-		value := a.As4()
-		return appendAttribute(b, kind, value[:]...)
+		return unix.AF_INET
 	}
-	value := a.As16()
-	return appendAttribute(b, kind, value[:]...)
+	return unix.AF_INET6
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -22,11 +23,9 @@ const (
 	greTTL      = 8
 	grePMTUDisc = 10
 
-	// GRECollectMeta (IFLA_GRE_COLLECT_METADATA) makes a GRE link that works in external mode: each
-	// packet carries its own tunnel parameters.
-	GRECollectMeta = 18
-
-	greIgnoreDF = 19
+	// greCollectMeta (IFLA_GRE_COLLECT_METADATA) is an attribute of a GRE link in external mode.
+	greCollectMeta = 18
+	greIgnoreDF    = 19
 
 	greKeyFlag = 0x2000 // GRE_KEY; netlink carries it in network byte order
 
@@ -57,7 +56,6 @@ type Link struct {
 	Alias    string
 	Kind     string // as `ip -d link` names it; empty for hardware
 	Up       bool
-	NoARP    bool
 	MTU      int
 	Master   int       // index of the bridge, bond or VRF that the link belongs to; 0: none
 	GRE      GREParams // its key is the one of received packets
@@ -72,6 +70,8 @@ type Link struct {
 	Elsewhere bool
 
 	External bool // external mode: each packet carries its own tunnel parameters
+
+	Carrier, NoARP, Loopback, PointToPoint bool // flags of the link
 
 	// data holds all GRE attributes, so that a change can hand back those that it must keep.
 	data []netlink.Attribute
@@ -98,17 +98,20 @@ func (l *Link) SameKey(p GREParams) bool {
 		l.OKey == p.Key && l.OKeyed == p.Keyed
 }
 
+// linkHeaderLen is the size in bytes of struct ifinfomsg, which the attributes follow.
+const linkHeaderLen = 16
+
 // LinkByName reads the link with this name. It returns nil if there is none.
 func (r *Conn) LinkByName(name string) (*Link, error) {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(unix.IFLA_IFNAME, name)
-	l, err := r.oneLink(append(make([]byte, LinkHeaderLen), Encode(attributes)...))
+	l, err := r.oneLink(append(make([]byte, linkHeaderLen), Encode(attributes)...))
 	return l, Explain(err, "read the link %s", name)
 }
 
 // LinkByIndex reads the link with this index. It returns nil if there is none.
 func (r *Conn) LinkByIndex(index int) (*Link, error) {
-	head := make([]byte, LinkHeaderLen)
+	head := make([]byte, linkHeaderLen)
 	binary.NativeEndian.PutUint32(head[4:], uint32(index))
 	l, err := r.oneLink(head)
 	return l, Explain(err, "read the link with index %d", index)
@@ -134,36 +137,50 @@ func (r *Conn) oneLink(data []byte) (*Link, error) {
 	return nil, nil
 }
 
-// GRELinks reads all links of kind gre or ip6gre.
-func (r *Conn) GRELinks() ([]*Link, error) {
-	messages, err := r.Dump(unix.RTM_GETLINK, make([]byte, LinkHeaderLen))
+// AllLinks reads all links of the network namespace.
+func (r *Conn) AllLinks() ([]*Link, error) {
+	const skipStatistics = 8 // RTEXT_FILTER_SKIP_STATS
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
+	messages, err := r.Dump(unix.RTM_GETLINK,
+		append(make([]byte, linkHeaderLen), Encode(attributes)...))
 	if err != nil {
 		return nil, fmt.Errorf("read the links: %w", err)
 	}
-	var tunnels []*Link
+	var all []*Link
 	for _, m := range messages {
-		if l, ok := ParseLink(m); ok && l.IsGRE() {
-			tunnels = append(tunnels, l)
+		if l, ok := ParseLink(m); ok {
+			all = append(all, l)
 		}
 	}
-	return tunnels, nil
+	return all, nil
 }
 
-// ParseLink reads an RTM_NEWLINK message. It returns false for any other message, and for one that
-// is damaged.
+// GRELinks reads all links of kind gre or ip6gre.
+func (r *Conn) GRELinks() ([]*Link, error) {
+	all, err := r.AllLinks()
+	return slices.DeleteFunc(all, func(l *Link) bool { return !l.IsGRE() }), err
+}
+
+// ParseLink reads an RTM_NEWLINK or RTM_DELLINK message. It returns false for any other message,
+// and for one that is damaged.
 func ParseLink(m netlink.Message) (*Link, bool) {
-	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < LinkHeaderLen {
+	about := m.Header.Type == unix.RTM_NEWLINK || m.Header.Type == unix.RTM_DELLINK
+	if !about || len(m.Data) < linkHeaderLen {
 		return nil, false
 	}
-	attributes, err := netlink.NewAttributeDecoder(m.Data[LinkHeaderLen:])
+	attributes, err := netlink.NewAttributeDecoder(m.Data[linkHeaderLen:])
 	if err != nil {
 		return nil, false
 	}
 	flags := binary.NativeEndian.Uint32(m.Data[8:])
 	l := &Link{
-		Index: int(int32(binary.NativeEndian.Uint32(m.Data[4:]))),
-		Up:    flags&unix.IFF_UP != 0,
-		NoARP: flags&unix.IFF_NOARP != 0,
+		Index:        int(int32(binary.NativeEndian.Uint32(m.Data[4:]))),
+		Up:           flags&unix.IFF_UP != 0,
+		Carrier:      flags&unix.IFF_LOWER_UP != 0,
+		NoARP:        flags&unix.IFF_NOARP != 0,
+		Loopback:     flags&unix.IFF_LOOPBACK != 0,
+		PointToPoint: flags&unix.IFF_POINTOPOINT != 0,
 	}
 	for attributes.Next() {
 		switch attributes.Type() {
@@ -229,7 +246,7 @@ func (l *Link) parseGRE(b []byte) (err error) {
 			l.PMTUDisc = a.Data[0] != 0
 		case a.Type == greIgnoreDF && n == 1:
 			l.IgnoreDF = a.Data[0] != 0
-		case a.Type == GRECollectMeta:
+		case a.Type == greCollectMeta:
 			l.External = true
 		}
 	}
@@ -242,7 +259,7 @@ func (r *Conn) CreateGRE(name string, p GREParams) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.String(unix.IFLA_IFNAME, name)
 	addGREInfo(attributes, p, nil)
-	return r.SetLink(netlink.Create|netlink.Excl, LinkFlags{}, attributes)
+	return r.setLink(netlink.Create|netlink.Excl, linkFlags{}, attributes)
 }
 
 // ChangeGRE changes the parameters of a tunnel in place, so that its neighbours, routes and
@@ -264,7 +281,7 @@ func (r *Conn) ChangeGRE(l *Link, p GREParams, mtu int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Uint32(unix.IFLA_MTU, uint32(mtu))
 	addGREInfo(attributes, p, keep)
-	return r.SetLink(0, LinkFlags{index: l.Index}, attributes)
+	return r.setLink(0, linkFlags{index: l.Index}, attributes)
 }
 
 // addGREInfo adds the attributes of an mGRE tunnel with parameters p. It adds the attributes data

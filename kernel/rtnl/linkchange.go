@@ -7,19 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LinkFlags names the link that a request changes, and the flags that the request changes.
-type LinkFlags struct {
+// linkFlags names the link that a request changes, and the flags that the request changes.
+type linkFlags struct {
 	index int    // of the link; 0: the request creates a link
 	set   uint32 // flags to set, unix.IFF_…
 	clear uint32 // flags to clear
 }
 
-// SetLink changes flags and attributes of a link; the attributes may be nil. how holds further
+// setLink changes flags and attributes of a link; the attributes may be nil. how holds further
 // flags of the request, such as netlink.Create.
-func (r *Conn) SetLink(
-	how netlink.HeaderFlags, f LinkFlags, attributes *netlink.AttributeEncoder,
+func (r *Conn) setLink(
+	how netlink.HeaderFlags, f linkFlags, attributes *netlink.AttributeEncoder,
 ) error {
-	head := make([]byte, LinkHeaderLen)
+	head := make([]byte, linkHeaderLen)
 	binary.NativeEndian.PutUint32(head[4:], uint32(f.index))
 	binary.NativeEndian.PutUint32(head[8:], f.set)
 	binary.NativeEndian.PutUint32(head[12:], f.set|f.clear)
@@ -37,29 +37,29 @@ func (r *Conn) SetLink(
 func (r *Conn) SetAlias(index int, alias string) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Bytes(unix.IFLA_IFALIAS, []byte(alias))
-	return r.SetLink(0, LinkFlags{index: index}, attributes)
+	return r.setLink(0, linkFlags{index: index}, attributes)
 }
 
 // SetMTU sets the MTU of a link, in bytes.
 func (r *Conn) SetMTU(index, mtu int) error {
 	attributes := netlink.NewAttributeEncoder()
 	attributes.Uint32(unix.IFLA_MTU, uint32(mtu))
-	return r.SetLink(0, LinkFlags{index: index}, attributes)
+	return r.setLink(0, linkFlags{index: index}, attributes)
 }
 
 // SetARP has the kernel resolve neighbours on a link: it clears IFF_NOARP.
 func (r *Conn) SetARP(index int) error {
-	return r.SetLink(0, LinkFlags{index: index, clear: unix.IFF_NOARP}, nil)
+	return r.setLink(0, linkFlags{index: index, clear: unix.IFF_NOARP}, nil)
 }
 
 // SetUp sets a link up.
 func (r *Conn) SetUp(index int) error {
-	return r.SetLink(0, LinkFlags{index: index, set: unix.IFF_UP}, nil)
+	return r.setLink(0, linkFlags{index: index, set: unix.IFF_UP}, nil)
 }
 
 // DeleteLink removes a link, with its addresses, neighbours and routes.
 func (r *Conn) DeleteLink(index int) error {
-	head := make([]byte, LinkHeaderLen)
+	head := make([]byte, linkHeaderLen)
 	binary.NativeEndian.PutUint32(head[4:], uint32(index))
 	_, err := r.Ask(netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_DELLINK, Flags: netlink.Acknowledge},

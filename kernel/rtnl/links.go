@@ -1,9 +1,6 @@
 package rtnl
 
 import (
-	"encoding/binary"
-	"fmt"
-
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -32,22 +29,15 @@ func (t Links) Up() map[string]int {
 	return indexes
 }
 
-// LinkHeaderLen is the size in bytes of struct ifinfomsg, which the attributes follow.
-const LinkHeaderLen = 16
-
 // Links reads all links of the network namespace.
 func (r *Conn) Links() (Links, error) {
-	const skipStatistics = 8 // RTEXT_FILTER_SKIP_STATS
-	attributes := netlink.NewAttributeEncoder()
-	attributes.Uint32(unix.IFLA_EXT_MASK, skipStatistics)
-	messages, err := r.Dump(unix.RTM_GETLINK,
-		append(make([]byte, LinkHeaderLen), Encode(attributes)...))
+	all, err := r.AllLinks()
 	if err != nil {
-		return nil, fmt.Errorf("read the links: %w", err)
+		return nil, err
 	}
-	t := make(Links, len(messages))
-	for _, m := range messages {
-		t.Apply(m)
+	t := make(Links, len(all))
+	for _, l := range all {
+		t[l.Index] = l.device()
 	}
 	return t, nil
 }
@@ -55,26 +45,19 @@ func (r *Conn) Links() (Links, error) {
 // Apply updates t by a link message. It returns the link as it was and as it is now; the zero
 // Device means that there is no link.
 func (t Links) Apply(m netlink.Message) (before, now Device) {
-	if len(m.Data) < LinkHeaderLen {
+	l, ok := ParseLink(m)
+	if !ok {
 		return Device{}, Device{}
 	}
-	attributes, err := netlink.NewAttributeDecoder(m.Data[LinkHeaderLen:])
-	if err != nil {
-		return Device{}, Device{}
-	}
-	flags := binary.NativeEndian.Uint32(m.Data[8:])
-	now = Device{up: flags&unix.IFF_UP != 0, carrier: flags&unix.IFF_LOWER_UP != 0}
-	for attributes.Next() {
-		if attributes.Type() == unix.IFLA_IFNAME {
-			now.Name = attributes.String()
-		}
-	}
-	index := int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
-	before = t[index]
+	before = t[l.Index]
 	if m.Header.Type == unix.RTM_DELLINK {
-		delete(t, index)
+		delete(t, l.Index)
 		return before, Device{}
 	}
-	t[index] = now
+	now = l.device()
+	t[l.Index] = now
 	return before, now
 }
+
+// device returns what the reconciler and the mirror of routes need to know about the link.
+func (l *Link) device() Device { return Device{l.Name, l.Up, l.Carrier} }

@@ -46,23 +46,27 @@ const (
 // address. The entry is permanent: it does not age, and the garbage collection of a full table
 // spares permanent entries only.
 func AddNeighbor(n Neighbor, index int) netlink.Message {
-	data := neighborHead(n.Protocol, index, unix.NUD_PERMANENT)
-	data = appendAddress(data, unix.NDA_DST, n.Protocol)
-	data = appendAddress(data, unix.NDA_LLADDR, n.NBMA)
-	data = appendAttribute(data, ndaProtocol, Protocol)
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Bytes(unix.NDA_DST, n.Protocol.AsSlice())
+	attributes.Bytes(unix.NDA_LLADDR, n.NBMA.AsSlice())
+	attributes.Uint8(ndaProtocol, Protocol)
 	return netlink.Message{
 		Header: netlink.Header{
 			Type:  unix.RTM_NEWNEIGH,
 			Flags: netlink.Create | netlink.Replace,
 		},
-		Data: data,
+		Data: append(neighborHead(n.Protocol, index, unix.NUD_PERMANENT), Encode(attributes)...),
 	}
 }
 
 // DeleteNeighbor returns the message that removes a neighbour from the link with this index.
 func DeleteNeighbor(k NeighborKey, index int) netlink.Message {
-	data := appendAddress(neighborHead(k.Protocol, index, 0), unix.NDA_DST, k.Protocol)
-	return netlink.Message{Header: netlink.Header{Type: unix.RTM_DELNEIGH}, Data: data}
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Bytes(unix.NDA_DST, k.Protocol.AsSlice())
+	return netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_DELNEIGH},
+		Data:   append(neighborHead(k.Protocol, index, 0), Encode(attributes)...),
+	}
 }
 
 // neighborHead returns struct ndmsg, in a slice with room for the attributes.
@@ -113,22 +117,4 @@ func ParseNeighbor(m netlink.Message) (e NeighborEntry, index int, ok bool) {
 	e.Permanent = binary.NativeEndian.Uint16(m.Data[8:])&unix.NUD_PERMANENT != 0
 	index = int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
 	return e, index, attributes.Err() == nil && e.Protocol.IsValid()
-}
-
-// Family returns the family of an address, unix.AF_INET or unix.AF_INET6.
-func Family(a netip.Addr) byte {
-	if a.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
-// Encode returns the bytes of the attributes. Encoding fails only for an attribute longer than
-// 64 KiB, and the daemon sends none of that length.
-func Encode(attributes *netlink.AttributeEncoder) []byte {
-	b, err := attributes.Encode()
-	if err != nil {
-		panic(err)
-	}
-	return b
 }

@@ -2,6 +2,8 @@ package rtnl
 
 import (
 	"bytes"
+	"encoding/binary"
+	"maps"
 	"net/netip"
 	"testing"
 
@@ -42,6 +44,51 @@ func TestMessagesRoundTrip(t *testing.T) {
 	}
 }
 
+// Links follows what notifications say: a link comes, loses its carrier, gets another name and
+// goes. It changes nothing for a message that is cut short.
+func TestLinksApply(t *testing.T) {
+	message := func(kind netlink.HeaderType, name string, flags uint32) netlink.Message {
+		head := make([]byte, linkHeaderLen)
+		binary.NativeEndian.PutUint32(head[4:], 7)
+		binary.NativeEndian.PutUint32(head[8:], flags)
+		attributes := netlink.NewAttributeEncoder()
+		attributes.String(unix.IFLA_IFNAME, name)
+		return netlink.Message{
+			Header: netlink.Header{Type: kind},
+			Data:   append(head, Encode(attributes)...),
+		}
+	}
+	cut := message(unix.RTM_DELLINK, "gre2", 0)
+	cut.Data = cut.Data[:linkHeaderLen-1]
+	none, up := Device{}, Device{"gre1", true, true}
+	noCarrier, renamed := Device{"gre1", true, false}, Device{"gre2", false, false}
+	links := make(Links)
+	for _, step := range []struct {
+		what        string
+		m           netlink.Message
+		before, now Device
+		up          map[string]int
+	}{
+		{"it comes", message(unix.RTM_NEWLINK, "gre1", unix.IFF_UP|unix.IFF_LOWER_UP), none, up,
+			map[string]int{"gre1": 7}},
+		{"it loses its carrier", message(unix.RTM_NEWLINK, "gre1", unix.IFF_UP), up, noCarrier,
+			map[string]int{"gre1": 7}},
+		{"it is renamed and down", message(unix.RTM_NEWLINK, "gre2", 0), noCarrier, renamed,
+			map[string]int{}},
+		{"a message is cut short", cut, none, none, map[string]int{}},
+		{"it goes", message(unix.RTM_DELLINK, "gre2", 0), renamed, none, map[string]int{}},
+	} {
+		before, now := links.Apply(step.m)
+		if before != step.before || now != step.now || !maps.Equal(links.Up(), step.up) {
+			t.Errorf("%s: want %+v before, %+v now, up %v; have %+v, %+v, %v", step.what,
+				step.before, step.now, step.up, before, now, links.Up())
+		}
+	}
+	if len(links) != 0 {
+		t.Errorf("want no link in the end, have %v", links)
+	}
+}
+
 // No parser panics or writes into the message, however long the message is and whatever lengths its
 // attributes claim.
 func FuzzParse(f *testing.F) {
@@ -54,7 +101,8 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
 		for _, kind := range []netlink.HeaderType{
-			unix.RTM_NEWROUTE, unix.RTM_NEWNEIGH, unix.RTM_NEWLINK, unix.RTM_NEWADDR,
+			unix.RTM_NEWROUTE, unix.RTM_NEWNEIGH, unix.RTM_NEWLINK, unix.RTM_DELLINK,
+			unix.RTM_NEWADDR,
 		} {
 			m := netlink.Message{Header: netlink.Header{Type: kind}, Data: data}
 			if r, ok := ParseRoute(m); ok && (!r.Prefix.IsValid() || len(r.Hops) == 0) {
@@ -66,7 +114,7 @@ func FuzzParse(f *testing.F) {
 			if a, ok := ParseAddress(m); ok && !a.Prefix.IsValid() {
 				t.Errorf("address %+v", a)
 			}
-			ParseLink(m)
+			make(Links).Apply(m)
 		}
 		if !bytes.Equal(before, data) {
 			t.Error("a parser wrote into the message")

@@ -3,6 +3,10 @@
 // and routes that these messages carry. It decides nothing: the packages that use it decide what
 // the kernel has to have.
 //
+// The package encodes and decodes links and addresses itself. vishvananda/netlink does not know
+// ignore-df of GRE, does not send back the attributes of a changed link that it does not know, and
+// has no function to read a link or an address from a notification.
+//
 // Everything works in the network namespace of the calling thread. The package needs CAP_NET_ADMIN,
 // and Linux 5.0 or later for filtered dumps and for the protocol number of neighbours.
 package rtnl

@@ -2,7 +2,6 @@ package tc
 
 import (
 	"context"
-	"encoding/binary"
 	"log/slog"
 	"slices"
 	"time"
@@ -39,10 +38,7 @@ func Touched(n rtnl.Notice, indexes ...int) bool {
 				return true
 			}
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			if len(m.Data) < rtnl.LinkHeaderLen {
-				continue
-			}
-			if slices.Contains(indexes, int(int32(binary.NativeEndian.Uint32(m.Data[4:])))) {
+			if l, ok := rtnl.ParseLink(m); ok && slices.Contains(indexes, l.Index) {
 				return true
 			}
 		}

@@ -66,7 +66,6 @@ func (t *Tunnel) concerns(n rtnl.Notice) bool {
 	for _, m := range n.Messages {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-			m.Header.Type = unix.RTM_NEWLINK
 			if l, ok := rtnl.ParseLink(m); ok && (l.Name == t.cfg.Name ||
 				l.Name == t.cfg.Underlay ||
 				l.Name == t.bound ||
