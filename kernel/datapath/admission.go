@@ -57,7 +57,7 @@ func (s *ebpfPath) Admit(changes []Admission) error {
 		changes = changes[n:]
 	}
 	if failed || s.refused {
-		s.ask() // a comparison may succeed now; if it fails, State shows why
+		s.requestComparison() // a comparison may succeed now; if it fails, State shows why
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func (s *ebpfPath) Settle() error {
 		failed = s.dismiss(key) != nil || failed
 	}
 	if failed {
-		s.ask()
+		s.requestComparison()
 	}
 	return nil
 }

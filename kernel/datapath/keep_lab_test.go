@@ -124,16 +124,16 @@ func TestStateTellsThatThePlaceIsTaken(t *testing.T) {
 		"filter add dev gre1 ingress pref %d matchall action pass\n",
 		filterPriority), "tc -batch -")
 	s.keeping.Unlock()
-	kerneltest.Eventually(t, "the state tells that the place is taken", func() bool {
+	kerneltest.Eventually(t, "the state shows that the place is taken", func() bool {
 		st := s.State()
 		return !st.Admission && st.Mode == "" &&
 			strings.Contains(st.Reason, tc.ErrPlaceTaken.Error())
 	})
 	if arrives(t, kerneltest.Spoke2, toLAN) != 1 {
-		t.Error("the test has no hole: theirs passes everything, and it should be told")
+		t.Error("the other filter should let everything pass, or this test proves nothing")
 	}
 	if _, err := s.Use(); err != ErrNoUse {
-		t.Errorf("use is told though nobody sees what arrives: %v", err)
+		t.Errorf("want ErrNoUse while no program sees what arrives, have %v", err)
 	}
 	kerneltest.RunWith(t, "", fmt.Sprintf("tc filter del dev gre1 ingress pref %d", filterPriority))
 	kerneltest.Eventually(t, "the program is there again", func() bool {
@@ -142,10 +142,10 @@ func TestStateTellsThatThePlaceIsTaken(t *testing.T) {
 	if arrives(t, kerneltest.Spoke2, toLAN) != 0 {
 		t.Error("spoke 2 is admitted")
 	}
-	kerneltest.Eventually(t, "both changes are told", func() bool { return changes.Load() >= 2 })
+	kerneltest.Eventually(t, "two changes are reported", func() bool { return changes.Load() >= 2 })
 	// The other filter, in front of the daemon's, lets everything pass, too.
 	kerneltest.RunWith(t, "", "tc filter add dev gre1 ingress pref 5 matchall action pass")
-	kerneltest.Eventually(t, "the filter before ours is told", func() bool {
+	kerneltest.Eventually(t, "the state names the filter before the daemon's", func() bool {
 		return strings.Contains(s.State().Ahead, "matchall filter of priority 5")
 	})
 	kerneltest.RunWith(t, "", "tc filter del dev gre1 ingress pref 5")
@@ -303,7 +303,7 @@ func TestTwoTunnelsShareTheCompanion(t *testing.T) {
 	before := program()
 	for range 3 {
 		for _, s := range []*ebpfPath{one, two} {
-			if err := s.look(schedule.CauseAudit); err != nil {
+			if err := s.reconcile(schedule.CauseAudit); err != nil {
 				t.Errorf("%s: %v", s.device, err)
 			}
 		}
@@ -344,7 +344,7 @@ func TestTablesAreKept(t *testing.T) {
 		if err := change(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if err := s.look(schedule.CauseAudit); err != nil {
+		if err := s.reconcile(schedule.CauseAudit); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		admitted, err := readTable[bpfAddress, uint32](s.objects.Admitted)
@@ -352,9 +352,9 @@ func TestTablesAreKept(t *testing.T) {
 		if diff := cmp.Diff(want, admitted, cmp.Comparer(sameKey)); diff != "" || err != nil {
 			t.Errorf("%s: admitted (-want +got), %v:\n%s", name, err, diff)
 		}
-		led, err := readTable[bpfAddress, bpfAddress](s.objects.Marked)
-		if err != nil || len(led) != 1 || led[keyOf(xfrm.MarkedNBMA(1))] != one {
-			t.Errorf("%s: marked %v, %v", name, led, err)
+		marked, err := readTable[bpfAddress, bpfAddress](s.objects.Marked)
+		if err != nil || len(marked) != 1 || marked[keyOf(xfrm.MarkedNBMA(1))] != one {
+			t.Errorf("%s: marked %v, %v", name, marked, err)
 		}
 		if after, err := s.Stats(); err != nil || after.Restored != before.Restored+1 {
 			t.Errorf("%s: restored %d, want one more than %d",
@@ -380,7 +380,7 @@ func TestFullTableIsTriedAgain(t *testing.T) {
 	if err := s.Admit([]Admission{{NBMA: kerneltest.Spoke2NBMA}}); err != nil {
 		t.Fatal(err)
 	}
-	kerneltest.Eventually(t, "the state tells that one is missing", func() bool {
+	kerneltest.Eventually(t, "the state shows that a peer is missing", func() bool {
 		st := s.State()
 		return st.Admission && strings.Contains(st.Fault, "1 of 7 are missing")
 	})

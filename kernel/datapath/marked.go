@@ -29,12 +29,12 @@ const (
 func (s *ebpfPath) EnableMarks() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.askMarks()
+	return s.wantMarks()
 }
 
-// askMarks enables marks. Run keeps them enabled from then on, unless this kernel does not support
+// wantMarks enables marks. Run keeps them enabled from then on, unless this kernel does not support
 // marks at all. mu is held.
-func (s *ebpfPath) askMarks() error {
+func (s *ebpfPath) wantMarks() error {
 	if s.objects == nil {
 		return fmt.Errorf("%w: %w", ErrNoMarks, errNotLoaded)
 	}
@@ -151,53 +151,56 @@ func (s *ebpfPath) probeMarks(tunnel *rtnl.Link) error {
 func (s *ebpfPath) SetMarked(peers map[netip.Addr]netip.Addr) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.setMarked(peers)
-}
-
-// setMarked is SetMarked with mu held.
-func (s *ebpfPath) setMarked(peers map[netip.Addr]netip.Addr) error {
-	var failed error
-	for name, real := range peers {
-		if _, ok := xfrm.MarkOf(name); !ok ||
-			real.IsValid() && (!real.Is4() || real.IsUnspecified() || real.IsMulticast()) {
-			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w",
-				name, real, s.device, errNBMA))
-			continue
-		}
-		if real.IsValid() {
-			s.wanted.marked[keyOf(name)] = keyOf(real)
-		} else {
-			delete(s.wanted.marked, keyOf(name))
-		}
-	}
-	if err := s.askMarks(); err != nil {
+	failed := s.want(peers)
+	if err := s.wantMarks(); err != nil {
 		return errors.Join(failed, err)
 	}
 	again := s.refused
-	for name, real := range peers {
-		if _, ok := xfrm.MarkOf(name); ok {
-			again = s.lead(name, real) != nil || again
+	for marked, outer := range peers {
+		if _, ok := xfrm.MarkOf(marked); ok {
+			again = s.mapMarked(marked, outer) != nil || again
 		}
 	}
 	if again {
-		s.ask() // a comparison may succeed now; if it fails, State shows why
+		s.requestComparison() // a comparison may succeed now; if it fails, State shows why
 	}
 	return failed
 }
 
-// lead sets the table's entry for a marked peer, or deletes it if there is no real address. mu is
-// held.
-func (s *ebpfPath) lead(name, real netip.Addr) error {
-	key := keyOf(name)
+// want notes the outer addresses of marked peers. It leaves out impossible addresses, and returns
+// an error that names them. mu is held.
+func (s *ebpfPath) want(peers map[netip.Addr]netip.Addr) error {
+	var failed error
+	for marked, outer := range peers {
+		impossible := outer.IsValid() &&
+			(!outer.Is4() || outer.IsUnspecified() || outer.IsMulticast())
+		if _, ok := xfrm.MarkOf(marked); !ok || impossible {
+			failed = errors.Join(failed, fmt.Errorf("lead %s to %s on %s: %w",
+				marked, outer, s.device, errNBMA))
+			continue
+		}
+		if outer.IsValid() {
+			s.wanted.marked[keyOf(marked)] = keyOf(outer)
+		} else {
+			delete(s.wanted.marked, keyOf(marked))
+		}
+	}
+	return failed
+}
+
+// mapMarked sets the table's entry for a marked peer, or deletes it if there is no outer address.
+// mu is held.
+func (s *ebpfPath) mapMarked(marked, outer netip.Addr) error {
+	key := keyOf(marked)
 	want, wanted := s.wanted.marked[key]
-	if !real.IsValid() {
+	if !outer.IsValid() {
 		if err := s.objects.Marked.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return err
 		}
 		return nil
 	}
-	if !wanted || want != keyOf(real) {
-		return nil // setMarked refused the address
+	if !wanted || want != keyOf(outer) {
+		return nil // SetMarked refused the address
 	}
 	return s.objects.Marked.Put(key, want)
 }
@@ -222,9 +225,9 @@ func (s *ebpfPath) adoptMarked() error {
 	if err != nil {
 		return err
 	}
-	for name, real := range peers {
-		if _, known := s.wanted.marked[keyOf(name)]; !known {
-			s.wanted.marked[keyOf(name)] = keyOf(real)
+	for marked, outer := range peers {
+		if _, known := s.wanted.marked[keyOf(marked)]; !known {
+			s.wanted.marked[keyOf(marked)] = keyOf(outer)
 		}
 	}
 	s.wanted.marks = true

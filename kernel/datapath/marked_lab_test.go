@@ -281,7 +281,8 @@ func TestCompanionNeverAnswersStrangers(t *testing.T) {
 		kerneltest.IPf(t, "-n %s link del %s", kerneltest.Spoke2, name)
 	}
 	if after := icmpEchos(t); after != before {
-		t.Errorf("the host took in echo requests of strangers: %s, %s before", after, before)
+		t.Errorf("want no echo request of an unauthenticated sender taken in; have %s, %s before",
+			after, before)
 	}
 	if stats, err := s.Stats(); err != nil || stats.Unclaimed == 0 {
 		t.Errorf("the companion dropped nothing: %+v, %v", stats, err)
@@ -405,15 +406,15 @@ func TestSetMarkedRefusesImpossibleAddresses(t *testing.T) {
 		return
 	}
 	s := attach(t, kerneltest.HubAndSpokes(t))
-	for name, real := range map[netip.Addr]netip.Addr{
+	for marked, outer := range map[netip.Addr]netip.Addr{
 		kerneltest.HubNBMA: kerneltest.Spoke1NBMA,
 		xfrm.MarkedNBMA(1): netip.MustParseAddr("2001:db8::1"),
 		xfrm.MarkedNBMA(2): netip.MustParseAddr("224.0.0.1"),
 	} {
 		if err := s.SetMarked(map[netip.Addr]netip.Addr{
-			name: real,
+			marked: outer,
 		}); !errors.Is(err, errNBMA) {
-			t.Errorf("%s at %s: %v", name, real, err)
+			t.Errorf("%s at %s: %v", marked, outer, err)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addNFLOGRules adds the firewall rules that the log tells the user to add.
+// addNFLOGRules adds the firewall rules that the user has to add, as the log shows them.
 func addNFLOGRules(t *testing.T, cfg Config) {
 	t.Helper()
 	cfg.setDefaults()
@@ -51,7 +51,7 @@ func TestFallbackRemovesThePrograms(t *testing.T) {
 		t.Errorf("filters at ingress: %v", got)
 	}
 	if arrives(t, kerneltest.Spoke1, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60)) != 1 {
-		t.Error("data is dropped, and nobody can say whom to admit")
+		t.Error("data is dropped, although nothing admits peers any more")
 	}
 	if err := s.Admit([]Admission{{NBMA: kerneltest.Spoke1NBMA}}); !errors.Is(err, ErrNoAdmission) {
 		t.Errorf("admitting somebody: %v", err)

@@ -69,10 +69,10 @@ type Fence struct {
 	objects *fenceObjects // nil: the kernel has not taken the programs
 	locals  []netip.Addr  // see Guard
 	offload bool          // see Guard
-	on      []device      // devices that have at least one of the filters, as of the last look
+	on      []device      // devices that had at least one of the filters at the last comparison
 	swept   bool          // filters that an earlier run left on other devices are gone
 	status  Status
-	failed  string // the error of the last look; it is logged only when it changes
+	failed  string // the error of the last comparison; it is logged only when it changes
 }
 
 // Status says on which devices the fence is.
@@ -116,7 +116,7 @@ func (f *Fence) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tc.Keep(ctx, notices, f.touched, f.wake, func(string) error { return f.look() })
+	tc.Keep(ctx, notices, f.touched, f.wake, func(string) error { return f.reconcile() })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.objects == nil {
@@ -145,9 +145,9 @@ func (f *Fence) touched(n rtnl.Notice) bool {
 	})
 }
 
-// look compares the devices with what is wanted, corrects the differences, and notes and logs what
-// fails.
-func (f *Fence) look() error {
+// reconcile compares the devices with what is wanted, corrects the differences, and notes and logs
+// what fails.
+func (f *Fence) reconcile() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	err := f.ensure()
@@ -164,7 +164,7 @@ func (f *Fence) look() error {
 	return err
 }
 
-// ensure is look without the log. mu is held.
+// ensure is reconcile without the log. mu is held.
 func (f *Fence) ensure() error {
 	if len(f.locals) == 0 {
 		if f.swept && len(f.on) == 0 {
@@ -198,8 +198,8 @@ func (f *Fence) ensure() error {
 	return failed
 }
 
-// withdraw removes the filters from devices that had them at the last look and do not need them any
-// more, and once also those that an earlier run left. mu is held.
+// withdraw removes the filters from devices that had them at the last comparison and do not need
+// them any more, and once also those that an earlier run left. mu is held.
 func (f *Fence) withdraw(needed []device) error {
 	var left []device
 	for _, d := range f.on {

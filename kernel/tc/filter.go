@@ -42,7 +42,7 @@ func (d Direction) String() string {
 //	tc.Keep(ctx, notices, func(n rtnl.Notice) bool { return tc.Touched(n, index) }, wake,
 //		func(cause string) error { report, err := tc.Ensure(wanted); …; return err })
 //
-// and remove it with Remove. These functions keep no memory of what they did: they look at what the
+// and remove it with Remove. These functions keep no memory of what they did: they read what the
 // kernel has at that moment.
 type Filter struct {
 	Device   string
@@ -104,11 +104,11 @@ func Ensure(wanted []Filter) (Report, error) {
 	}
 	defer r.Close()
 	var failed []error
-	said := make(map[string]bool) // both ends of a device mostly have the same error
+	known := make(map[string]bool) // both ends of a device mostly have the same error
 	for i := range wanted {
 		err := ensure(r, &wanted[i], &report)
-		if err != nil && !said[err.Error()] {
-			said[err.Error()] = true
+		if err != nil && !known[err.Error()] {
+			known[err.Error()] = true
 			failed = append(failed, err)
 		}
 	}

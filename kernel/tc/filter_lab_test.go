@@ -134,7 +134,7 @@ func TestFilterInOurPlaceStays(t *testing.T) {
 	kerneltest.Eventually(t, "the other end has our filter", func() bool {
 		return cmp.Equal(kerneltest.FiltersAt(t, device, uint32(Egress)), []string{"kept_out"})
 	})
-	kerneltest.Eventually(t, "the error tells what is there", func() bool {
+	kerneltest.Eventually(t, "the error names what is there", func() bool {
 		report, err := state()
 		return errors.Is(err, ErrPlaceTaken) && strings.Contains(err.Error(), "matchall") &&
 			len(report.Held) == 1
@@ -149,7 +149,7 @@ func TestFilterInOurPlaceStays(t *testing.T) {
 		return err == nil && cmp.Equal(kerneltest.FiltersAt(t, device, uint32(Ingress)), []string{"kept_in"})
 	})
 	kerneltest.RunWith(t, "", "ip link del d0")
-	kerneltest.Eventually(t, "the error tells that the device is gone", func() bool {
+	kerneltest.Eventually(t, "the error shows that the device is gone", func() bool {
 		_, err := state()
 		return err != nil && strings.Contains(err.Error(), "not found")
 	})

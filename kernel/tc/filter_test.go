@@ -117,22 +117,22 @@ func TestTouched(t *testing.T) {
 	about := func(kind netlink.HeaderType, index int) netlink.Message {
 		return netlink.Message{Header: netlink.Header{Type: kind}, Data: tcmsg(index, 0, 0, 0)}
 	}
-	told := func(ms ...netlink.Message) rtnl.Notice { return rtnl.Notice{Messages: ms} }
+	notice := func(ms ...netlink.Message) rtnl.Notice { return rtnl.Notice{Messages: ms} }
 	short := netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWLINK}}
 	for name, test := range map[string]struct {
 		notice rtnl.Notice
 		want   bool
 	}{
-		"a filter of ours":    {told(about(unix.RTM_DELTFILTER, 3)), true},
-		"a qdisc of ours":     {told(about(unix.RTM_DELQDISC, 4)), true},
-		"a filter of another": {told(about(unix.RTM_DELTFILTER, 5)), false},
-		"the device":          {told(about(unix.RTM_NEWLINK, 3)), true},
-		"another device":      {told(about(unix.RTM_NEWLINK, 5)), false},
+		"a filter of ours":    {notice(about(unix.RTM_DELTFILTER, 3)), true},
+		"a qdisc of ours":     {notice(about(unix.RTM_DELQDISC, 4)), true},
+		"a filter of another": {notice(about(unix.RTM_DELTFILTER, 5)), false},
+		"the device":          {notice(about(unix.RTM_NEWLINK, 3)), true},
+		"another device":      {notice(about(unix.RTM_NEWLINK, 5)), false},
 		"the second of two": {
-			told(about(unix.RTM_NEWLINK, 5), about(unix.RTM_NEWTFILTER, 3)), true,
+			notice(about(unix.RTM_NEWLINK, 5), about(unix.RTM_NEWTFILTER, 3)), true,
 		},
 		"notifications are lost": {rtnl.Notice{Lost: true}, true},
-		"a message cut short":    {told(short), false},
+		"a message cut short":    {notice(short), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := Touched(test.notice, 3, 4); got != test.want {

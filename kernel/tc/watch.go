@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lookPause is the least time between two comparisons, since another program may change things all
-// the time.
-const lookPause = 50 * time.Millisecond
+// comparePause is the least time between two comparisons, since another program may change things
+// all the time.
+const comparePause = 50 * time.Millisecond
 
 // Listen delivers notifications of qdiscs, filters and links until ctx ends; see rtnl.Listen.
 func Listen(ctx context.Context, log *slog.Logger) (<-chan rtnl.Notice, error) {
@@ -46,16 +46,16 @@ func Touched(n rtnl.Notice, indexes ...int) bool {
 	return false
 }
 
-// Keep calls look until ctx ends: at once, after a notification for which concerns returns true,
-// after a value from wake, after schedule.AuditInterval, and after an error of look with back-off.
-// Two calls are at least lookPause apart. look gets the cause of the call.
+// Keep calls compare until ctx ends: at once, after a notification for which concerns returns true,
+// after a value from wake, after schedule.AuditInterval, and after an error of compare with
+// back-off. Two calls are at least comparePause apart. compare gets the cause of the call.
 func Keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.Notice) bool,
-	wake <-chan struct{}, look func(cause string) error) {
+	wake <-chan struct{}, compare func(cause string) error) {
 	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
 	next := schedule.NewAlarm()
 	next.Set(0, schedule.CauseStart)
 	var last time.Time
-	hurry := func(cause string) { next.Set(max(0, lookPause-time.Since(last)), cause) }
+	hurry := func(cause string) { next.Set(max(0, comparePause-time.Since(last)), cause) }
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,7 +67,7 @@ func Keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.No
 				hurry(CauseFilters)
 			}
 		case <-next.Timer.C:
-			err := look(next.Fired())
+			err := compare(next.Fired())
 			last = time.Now()
 			if err != nil {
 				next.Set(retry.Delay(), schedule.CauseRetry)

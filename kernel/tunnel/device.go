@@ -27,7 +27,7 @@ func (t *Tunnel) device(r *rtnl.Conn, have *rtnl.Link, local netip.Addr) (int, e
 	}
 	if now != nil {
 		t.bound = now.Name
-		delete(t.said, boundToNothing)
+		delete(t.logged, boundToNothing)
 		return now.Index, nil
 	}
 	name := cmp.Or(t.bound, t.cfg.Underlay)
@@ -39,8 +39,8 @@ func (t *Tunnel) device(r *rtnl.Conn, have *rtnl.Link, local netip.Addr) (int, e
 		return 0, err
 	}
 	if again == nil {
-		if !t.said[boundToNothing] {
-			t.said[boundToNothing] = true
+		if !t.logged[boundToNothing] {
+			t.logged[boundToNothing] = true
 			t.log.Warn(boundToNothing+": nothing can be sent until it is back", "device", name)
 		}
 		return have.GRE.Device, nil

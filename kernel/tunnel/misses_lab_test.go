@@ -62,7 +62,7 @@ func TestMissedNeighborHoldsItsPacket(t *testing.T) {
 			t.Fatalf("missed %s", a)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("no miss was told")
+		t.Fatal("no miss was reported")
 	}
 	if n := kerneltest.TXPackets(t); n != 0 {
 		t.Fatalf("%d packets left before the neighbour was there", n)

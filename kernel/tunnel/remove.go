@@ -25,8 +25,8 @@ func (t *Tunnel) releaseGuard(r *rtnl.Conn, local netip.Addr) error {
 		if l.GRE.Local != local || !t.cfg.Protected && l.Name == t.cfg.Name {
 			continue
 		}
-		if why := fmt.Sprintf("the guard of %s stays for %s", local, l.Name); !t.said[why] {
-			t.said[why] = true
+		if why := fmt.Sprintf("the guard of %s stays for %s", local, l.Name); !t.logged[why] {
+			t.logged[why] = true
 			t.log.Info("a guard stays where there is one: a tunnel uses the address",
 				"local", local, "tunnel", l.Name)
 		}

@@ -34,8 +34,8 @@ type Surroundings struct {
 	// maxHops of them, each with another next hop.
 	Hops []Hop
 
-	// Discard says that the tunnel drops packets without DF that are larger than the path, and does
-	// not tell the sender.
+	// Discard says that the tunnel drops packets without DF that are larger than the path, without
+	// a message to the sender.
 	Discard bool
 }
 

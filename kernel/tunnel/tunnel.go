@@ -68,16 +68,17 @@ type Tunnel struct {
 	cfg   Config
 	log   *slog.Logger
 	state State
-	ready bool            // the tunnel has been as configured at least once
-	known bool            // the link has been looked for at least once
-	bound string          // device that the tunnel was last seen bound to; empty: none
-	front bool            // the front guard was set at the last look
-	said  map[string]bool // what was logged, and is not logged again at every look
+	ready bool   // the tunnel has been as configured at least once
+	known bool   // the link has been looked for at least once
+	bound string // device that the tunnel was last seen bound to; empty: none
+	front bool   // the front guard is set, as of the last call of ensure
+
+	logged map[string]bool // texts that were logged, and are not logged again
 }
 
 // New returns a Tunnel. It does nothing before Run.
 func New(cfg Config, log *slog.Logger) *Tunnel {
-	return &Tunnel{cfg: cfg, log: log.With("interface", cfg.Name), said: make(map[string]bool)}
+	return &Tunnel{cfg: cfg, log: log.With("interface", cfg.Name), logged: make(map[string]bool)}
 }
 
 // Run creates or adopts the tunnel, and keeps it as configured until ctx ends. Then it leaves
@@ -181,7 +182,7 @@ func (t *Tunnel) ensure() error {
 	return err
 }
 
-// note logs what others changed about the link since the last look, and updates the state.
+// note logs what others changed about the link since the last call, and updates the state.
 func (t *Tunnel) note(have *rtnl.Link) {
 	switch {
 	case !t.known:
@@ -353,8 +354,8 @@ func (t *Tunnel) sysctls() {
 	for _, s := range set {
 		t.log.Info("sysctl set: "+s.Why, "sysctl", s.Path, "value", s.Value)
 	}
-	if err != nil && !t.said[err.Error()] {
-		t.said[err.Error()] = true
+	if err != nil && !t.logged[err.Error()] {
+		t.logged[err.Error()] = true
 		t.log.Warn("a setting of the tunnel is not as it should be", "error", err)
 	}
 }

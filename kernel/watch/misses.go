@@ -15,9 +15,9 @@ import (
 
 // Misses calls f with every overlay address for which the kernel has packets but no neighbour on
 // the device with this index. It does so about once a second while the kernel holds the packets;
-// see tunnel.Config.ResolveMisses for how long that is. f runs on the goroutine of Misses. If
-// a notification is lost, the kernel sends another. Misses returns nil when ctx ends, and returns
-// an error only if trying again is useless (rtnl.ErrNoPermission).
+// see tunnel.Config.ResolveMisses for how long that is. f runs on the goroutine of Misses. If a
+// notification is lost, the kernel sends another. Misses returns nil when ctx ends, and returns an
+// error only if trying again is useless (rtnl.ErrNoPermission).
 func Misses(ctx context.Context, log *slog.Logger, index int, f func(netip.Addr)) error {
 	notices, err := rtnl.Listen(ctx, log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_ROUTE,

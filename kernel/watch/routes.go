@@ -107,27 +107,26 @@ type mirrored struct {
 	entry RouteEntry
 	hops  int // number of next hops; the kernel may report those of an IPv6 route one by one
 
-	// ours reports whether the route is one of the daemon's. The receiver is not told about it. The
+	// ours reports whether the route is one of the daemon's. Such a route is not reported. The
 	// mirror needs it to know which route a replacement replaced.
 	ours bool
 
-	// dead reports whether no next hop of the route works, or the device is unknown. The receiver
-	// is not told about such a route.
+	// dead reports whether no next hop of the route works, or the device is unknown. Such a route
+	// is not reported.
 	dead bool
 }
 
-// tellsLike reports whether the receiver would be told the same about both routes.
-func (e mirrored) tellsLike(other mirrored) bool {
+// reportsLike reports whether the receiver would get the same about both routes.
+func (e mirrored) reportsLike(other mirrored) bool {
 	return e.entry == other.entry && e.ours == other.ours
 }
 
-// mirror holds the routes of the watched tables, and the changes that the receiver has not been
-// told yet.
+// mirror holds the routes of the watched tables, and the changes that were not reported yet.
 type mirror struct {
-	tables  map[uint32]uint32 // which table the receiver is told, by the kernel's table
+	tables  map[uint32]uint32 // the table that is reported, by the kernel's table
 	links   rtnl.Links
 	routes  map[mirrorKey][]mirrored
-	changes map[uint32]*RouteBatch // not told to the receiver yet; by the table that it is told
+	changes map[uint32]*RouteBatch // not reported yet; by the table that is reported
 	filled  bool                   // the tables have been read at least once
 	started time.Time              // when the last reading began
 	took    time.Duration          // how long the last reading took
@@ -195,8 +194,8 @@ func (m *mirror) pause(cause string) time.Duration {
 // compare notes the differences between the mirror and the routes that were read.
 func (m *mirror) compare(routes map[mirrorKey][]mirrored) {
 	if !m.filled {
-		for _, told := range m.tables {
-			m.batch(told).Reset = true
+		for _, reported := range m.tables {
+			m.batch(reported).Reset = true
 		}
 	}
 	for k, before := range m.routes {
@@ -220,7 +219,7 @@ func without(a, b []mirrored) []mirrored {
 	left := slices.Clone(b)
 	var only []mirrored
 	for _, e := range a {
-		if i := slices.IndexFunc(left, e.tellsLike); i >= 0 {
+		if i := slices.IndexFunc(left, e.reportsLike); i >= 0 {
 			left = slices.Delete(left, i, i+1)
 		} else {
 			only = append(only, e)
@@ -290,7 +289,7 @@ func (m *mirror) route(head netlink.Header, k mirrorKey, e mirrored) bool {
 	case head.Flags&netlink.Replace != 0 && i == 0:
 	case head.Flags&netlink.Replace != 0 && len(known) == 1:
 		m.set(k, []mirrored{e})
-		if !e.tellsLike(known[0]) {
+		if !e.reportsLike(known[0]) {
 			m.removed(k, known[0])
 			m.added(k, e)
 		}
@@ -314,11 +313,11 @@ func (m *mirror) set(k mirrorKey, routes []mirrored) {
 }
 
 // batch returns the batch that collects the changes of a table.
-func (m *mirror) batch(told uint32) *RouteBatch {
-	b := m.changes[told]
+func (m *mirror) batch(reported uint32) *RouteBatch {
+	b := m.changes[reported]
 	if b == nil {
-		b = &RouteBatch{Table: told}
-		m.changes[told] = b
+		b = &RouteBatch{Table: reported}
+		m.changes[reported] = b
 	}
 	return b
 }

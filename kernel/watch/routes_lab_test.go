@@ -120,7 +120,7 @@ func lans(t *testing.T) {
 }
 
 // The mirror of table main follows the changes of the kernel's table, step by step.
-func TestWatchRoutesFollows(t *testing.T) {
+func TestMainTableIsFollowed(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
@@ -193,7 +193,7 @@ func TestWatchRoutesFollows(t *testing.T) {
 
 // A replaced route is reported as one removal and one addition, in one batch. Routes does not read
 // all routes again.
-func TestWatchRoutesReplaced(t *testing.T) {
+func TestReplacedRouteIsOneChange(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
@@ -213,7 +213,7 @@ func TestWatchRoutesReplaced(t *testing.T) {
 }
 
 // Several tables, among them a VRF's, are mirrored separately, each with its own local routes.
-func TestWatchRoutesTables(t *testing.T) {
+func TestTablesAreMirroredSeparately(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
@@ -237,7 +237,7 @@ func TestWatchRoutesTables(t *testing.T) {
 
 // If a burst of changes overflows the socket, Routes reads all routes again and reports only the
 // differences, without a second reset.
-func TestWatchRoutesBurst(t *testing.T) {
+func TestLostNotificationsAreMadeUpFor(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
@@ -264,7 +264,7 @@ func TestWatchRoutesBurst(t *testing.T) {
 
 // A route that is deleted and added again is reported at once. This holds for a kernel without
 // IPv6, too (UML_APPEND=ipv6.disable=1), which answers a dump of IPv6 routes with the IPv4 routes.
-func TestWatchRoutesOfOneFamily(t *testing.T) {
+func TestRouteThatComesBackIsReported(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}

@@ -114,7 +114,7 @@ func TestMirrorCompare(t *testing.T) {
 		t.Errorf("second: %s", diff)
 	}
 	if same := read(routes); same != nil {
-		t.Errorf("nothing changed, and it told %v", same)
+		t.Errorf("want no batch if nothing changed, have %v", same)
 	}
 	want = []RouteBatch{
 		{

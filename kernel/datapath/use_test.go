@@ -16,7 +16,7 @@ func TestUseBeforeProgramsWerePutBack(t *testing.T) {
 		back.Add(time.Minute):  back.Add(time.Minute),
 	} {
 		if got := s.seen(use); !got.Equal(want) {
-			t.Errorf("used at %v: told %v, want %v", use, got, want)
+			t.Errorf("used at %v: reported %v, want %v", use, got, want)
 		}
 	}
 }
