@@ -3,11 +3,12 @@
 package datapath
 
 import (
-	"cygnet/kernel/kerneltest"
-	"cygnet/kernel/nhrpsocket"
 	"encoding/binary"
 	"net/netip"
 	"testing"
+
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/nhrpsocket"
 )
 
 // openSocket opens a Socket on a device in the given namespace ("": the test's own).
