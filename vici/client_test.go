@@ -249,8 +249,9 @@ func TestProfilesComeAndGo(t *testing.T) {
 func TestProfileRemovedWhileAway(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		told(c)
+		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1") })
+		told(c) // the table has the SA when charon goes
 		f.do(func(f *fakeCharon) {
-			f.establish("cygnet-gre1", "192.0.2.1")
 			f.down = true
 			for s := range f.sessions {
 				_ = s.conn.Close()

@@ -142,8 +142,12 @@ func (r *reconciler) removeProfile(iface string) {
 	r.endRemoved()
 }
 
-// endRemoved ends the SAs of interfaces whose profile was removed.
+// endRemoved ends the SAs of interfaces whose profile was removed. While charon is away it does
+// nothing: an SA would count as ending although charon was not told.
 func (r *reconciler) endRemoved() {
+	if !r.synced {
+		return
+	}
 	for _, sa := range r.sas {
 		if r.removed[sa.Interface] {
 			r.inspect(sa)
