@@ -3,6 +3,7 @@ package vici
 import (
 	"log/slog"
 
+	"cygnet/vici/peerstate"
 	"cygnet/vici/session"
 )
 
@@ -49,7 +50,7 @@ func (r *reconciler) reviewLog(sub *logSubscription) {
 	}
 	needed := r.inbound.suspects(r.times.logReview)
 	for _, p := range r.peers {
-		needed = needed || p.refused && p.want.dials() && p.up == nil
+		needed = needed || p.failure.NeedsLog() && p.want.dials() && p.up == nil
 	}
 	if needed {
 		r.after(r.times.logReview, func() { r.reviewLog(sub) })
@@ -85,11 +86,12 @@ func (r *reconciler) logOpened(sub *logSubscription, err error) {
 // tryAgain dials a peer once more that failed for no known reason, with a subscription to charon's
 // log. The attempt loads the PSK again, in case somebody cleared it.
 func (r *reconciler) tryAgain(p *peer) {
-	r.endAttempt(p)
-	p.again, p.refused = true, true
+	r.leaveAttempt(p, peerstate.Stop)
+	p.failure.On(peerstate.Unheard)
 	r.subscribeLog()
 	if !r.hears() {
 		wait := &pause{}
+		p.dialling.On(peerstate.Pause)
 		p.pause = wait
 		r.charonLog.waiting = append(r.charonLog.waiting, func() { r.resume(p, wait) })
 	}
@@ -100,7 +102,7 @@ func (r *reconciler) tryAgain(p *peer) {
 // reason, so that further attempts show it.
 func (r *reconciler) failedUnheard(p *peer) {
 	if p.attempt != nil && p.hint == nil {
-		p.refused = true
+		p.failure.On(peerstate.Explained)
 		r.subscribeLog()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cygnet/vici/ike"
+	"cygnet/vici/peerstate"
 	"cygnet/vici/session"
 )
 
@@ -27,12 +28,12 @@ func (r *reconciler) watchDuplicates(k Key) {
 		return
 	}
 	p := r.peer(k)
-	if p.checkingDuplicates {
+	if p.duplicates.TimerRuns() {
 		return
 	}
-	p.checkingDuplicates = true
+	p.duplicates.On(peerstate.Several)
 	r.after(r.times.duplicate, func() {
-		p.checkingDuplicates = false
+		p.duplicates.On(peerstate.TimeOver)
 		r.closeDuplicates(p)
 	})
 }
@@ -73,8 +74,8 @@ func (r *reconciler) closeDuplicates(p *peer) {
 // handOver rekeys the SA that stays, so that both ends send through it, before others are closed.
 // It reports whether that is under way.
 func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) bool {
-	if p.handedOver || len(closing) == 0 {
-		p.handedOver = false
+	if p.duplicates == peerstate.HandedOver || len(closing) == 0 {
+		p.duplicates.On(peerstate.Evaluated)
 		return false
 	}
 	goes := make(map[*SA]bool, len(closing))
@@ -87,7 +88,7 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 	if stays < 0 {
 		return false
 	}
-	p.checkingDuplicates, p.handedOver = true, true
+	p.duplicates.On(peerstate.HandOver)
 	child := sas[stays].NewestChild()
 	r.rekey(sas[stays], "child-id", child)
 	r.awaitHandOver(p, sas[stays].ID, child, time.Now().Add(r.times.handOver))
@@ -116,7 +117,7 @@ func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 				r.awaitHandOver(p, id, child, until)
 				return
 			}
-			p.checkingDuplicates = false
+			p.duplicates.On(peerstate.TimeOver)
 			r.closeDuplicates(p)
 		})
 	})
@@ -155,13 +156,13 @@ func (r *reconciler) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 // watchZombies calls closeDuplicates again later. New duplicates that come meanwhile do not wait
 // for that.
 func (r *reconciler) watchZombies(p *peer, rest time.Duration) {
-	if p.checkingZombies {
+	if p.zombieTimer {
 		return
 	}
-	p.checkingZombies = true
+	p.zombieTimer = true
 	r.after(rest, func() {
-		p.checkingZombies = false
-		if !p.checkingDuplicates {
+		p.zombieTimer = false
+		if !p.duplicates.TimerRuns() {
 			r.closeDuplicates(p)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 
 	govici "github.com/strongswan/govici/vici"
 
+	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -28,8 +29,8 @@ type attempt struct {
 
 // queue has a peer dialled when there is room. InitiateFirst peers come before all others.
 func (r *reconciler) queue(p *peer) {
-	if !p.queued {
-		p.queued = true
+	if p.dialling != peerstate.Queued {
+		p.dialling.On(peerstate.Queue)
 		at := len(r.waiting)
 		if p.want == InitiateFirst {
 			if i := slices.IndexFunc(r.waiting,
@@ -49,12 +50,13 @@ func (r *reconciler) dispatch() {
 	for len(r.waiting) > 0 && r.starting < r.inFlight {
 		p := r.waiting[0]
 		r.waiting = r.waiting[1:]
-		p.queued = false
 		applied := r.profiles[p.Interface]
-		if applied != nil && applied.loaded && r.peers[p.Key] == p && !p.busy && !p.closing &&
-			p.want.dials() && p.up == nil && p.withheld == nil && p.attempt == nil {
-			r.initiate(p, applied)
+		if applied == nil || !applied.loaded || r.peers[p.Key] != p || p.connection.Busy() ||
+			p.connection.ToClose() || !p.want.dials() || p.up != nil || p.withheld != nil {
+			p.dialling.On(peerstate.Skip)
+			continue
 		}
+		r.initiate(p, applied)
 	}
 	r.dispatchRenewals()
 	r.dispatchRecalls()
@@ -62,8 +64,11 @@ func (r *reconciler) dispatch() {
 
 // initiate makes charon dial a peer by the peer's connection.
 func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
-	a := &attempt{started: time.Now(), early: true, heard: r.hears(), last: p.again}
-	p.attempt, p.busy, p.loaded = a, true, true
+	repeats := p.failure.ToRepeat()
+	a := &attempt{started: time.Now(), early: true, heard: r.hears(), last: repeats}
+	p.attempt = a
+	p.dialling.On(peerstate.Start)
+	p.connection.On(peerstate.Use)
 	if p.dialledSince.IsZero() {
 		p.dialledSince, p.silentSince = a.started, a.started
 	}
@@ -74,10 +79,11 @@ func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 		connErr = profile.DialThroughNAT(conn, name, p.port)
 	}
 	var psk *govici.Message
-	if p.again && len(applied.PSK) > 0 {
+	if repeats && len(applied.PSK) > 0 {
 		psk, _ = applied.NewSharedKey() // an error would have kept the profile from being loaded
 	}
-	p.hint, p.again = nil, false
+	p.hint = nil
+	p.failure.On(peerstate.Repeated)
 	r.do(func(ctx context.Context, s *session.Session) error {
 		if connErr != nil {
 			return connErr
@@ -89,7 +95,7 @@ func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 		}
 		return s.Initiate(ctx, command, name, profile.ChildName, conn)
 	}, func(err error) {
-		p.busy = false
+		p.connection.On(peerstate.Ended)
 		switch {
 		case r.fatal(err):
 			return
@@ -109,14 +115,18 @@ func (r *reconciler) initiate(p *peer, applied *appliedProfile) {
 	r.countAttempts(1)
 }
 
-// endAttempt stops watching a peer's attempt. charon goes on with it, if it has not ended.
-func (r *reconciler) endAttempt(p *peer) {
-	if p.attempt == nil {
-		return
+// leaveAttempt changes a peer's state by an event that ends an attempt or a pause. It stops
+// watching the attempt. charon goes on with it, if it has not ended.
+func (r *reconciler) leaveAttempt(p *peer, event peerstate.DiallingEvent) {
+	p.dialling.On(event)
+	if p.dialling != peerstate.Paused {
+		p.pause = nil
 	}
-	r.endEarly(p.attempt)
-	p.attempt = nil
-	r.countAttempts(-1)
+	if a := p.attempt; a != nil && p.dialling != peerstate.Attempting {
+		p.attempt = nil
+		r.endEarly(a)
+		r.countAttempts(-1)
+	}
 }
 
 // endEarly frees an attempt's place among those in their first seconds.
@@ -206,12 +216,12 @@ func (r *reconciler) evaluateAttempt(p *peer, a *attempt, found []*SA) {
 		// retransmits.
 		place := a.early
 		a.early = false
-		r.endAttempt(p)
+		r.leaveAttempt(p, peerstate.Stop)
 		r.stillSilent(p)
 		r.abandon(p, open.ID, place)
 		return
 	case age >= r.times.attempt:
-		p.refused = false
+		p.failure.On(peerstate.Silent)
 		r.fail(p, r.failureWords(p))
 		r.abandon(p, open.ID, false)
 		return
@@ -238,7 +248,8 @@ func (r *reconciler) stillSilent(p *peer) {
 	if time.Since(p.silentSince) < r.times.attempt {
 		return
 	}
-	p.silentSince, p.refused = time.Now(), false
+	p.silentSince = time.Now()
+	p.failure.On(peerstate.Silent)
 	r.emit(Failed{p.Key, r.failureWords(p)})
 }
 
@@ -246,15 +257,16 @@ func (r *reconciler) stillSilent(p *peer) {
 // with a subscription to charon's log.
 func (r *reconciler) gaveUp(p *peer, a *attempt) {
 	switch {
-	case p.hint != nil:
-		p.refused = p.hint.cause != noAnswer
-	case a.silent: // charon had retransmitted in vain before the attempt's time was up
-		p.refused = false
+	case p.hint != nil && p.hint.cause != noAnswer:
+		p.failure.On(peerstate.Explained)
+	case p.hint != nil, a.silent: // charon has retransmitted in vain
+		p.failure.On(peerstate.Silent)
 	case !a.heard && !a.last:
 		r.tryAgain(p)
 		return
 	default:
-		p.hint, p.refused = &hint{cause: unknown}, true
+		p.hint = &hint{cause: unknown}
+		p.failure.On(peerstate.Explained)
 	}
 	r.fail(p, r.failureWords(p))
 }
@@ -263,11 +275,11 @@ func (r *reconciler) gaveUp(p *peer, a *attempt) {
 // take a new initiation for a duplicate. place tells whether the attempt had a place among those in
 // their first seconds, which is free after that.
 func (r *reconciler) abandon(p *peer, id uint32, place bool) {
-	p.busy = true
+	p.connection.On(peerstate.Clear)
 	r.do(func(ctx context.Context, s *session.Session) error {
 		return s.Terminate(ctx, r.times.command, id, time.Second)
 	}, func(err error) {
-		p.busy = false
+		p.connection.On(peerstate.Ended)
 		if r.fatal(err) {
 			return
 		}
@@ -281,7 +293,7 @@ func (r *reconciler) abandon(p *peer, id uint32, place bool) {
 
 // fail ends an attempt, reports why, and has the next one wait.
 func (r *reconciler) fail(p *peer, reason string) {
-	r.endAttempt(p)
+	r.leaveAttempt(p, peerstate.Stop)
 	p.port = 0
 	r.emit(Failed{p.Key, reason})
 	r.log.Debug("no SA", slog.Any("peer", p.Key), slog.String("reason", reason))
@@ -296,6 +308,9 @@ func (r *reconciler) fail(p *peer, reason string) {
 // pauseFor has a peer's next attempt wait.
 func (r *reconciler) pauseFor(p *peer, length time.Duration) {
 	wait := &pause{length}
+	if p.dialling.On(peerstate.Pause); p.dialling != peerstate.Paused {
+		return // the peer waits for its turn, or an attempt has to be ended first
+	}
 	p.pause = wait
 	r.after(length, func() { r.resume(p, wait) })
 }
@@ -303,7 +318,7 @@ func (r *reconciler) pauseFor(p *peer, length time.Duration) {
 // resume ends a pause, unless it has ended before.
 func (r *reconciler) resume(p *peer, wait *pause) {
 	if p.pause == wait {
-		p.pause = nil
+		r.leaveAttempt(p, peerstate.Resume)
 		r.step(p)
 	}
 }

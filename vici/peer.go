@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -22,28 +23,24 @@ type peer struct {
 	reason    string    // why its SA ends, from an event; "": not known
 	closed    time.Time // when this end last closed its SAs
 	ambiguous bool      // it was logged that several routers share its address
-	cancelled bool      // an attempt was under way when it stopped being wanted
 
-	loaded             bool // charon may have its connection
-	closing            bool
-	busy               bool         // a job about its connection runs
-	checkingDuplicates bool         // a timer runs after which its duplicates are closed
-	handedOver         bool         // the SA that stays was rekeyed; its duplicates can be closed
-	checkingZombies    bool         // a timer runs after which SAs that it lost are closed
-	withheld           *withholding // its SA is not reported yet; nil: none is withheld
-	queued             bool         // in the reconciler's waiting list
+	connection peerstate.Connection
+	dialling   peerstate.Dialling
+	failure    peerstate.Failure // the last one
+	duplicates peerstate.Duplicates
 
-	renewal      *renewal // the check of its SAs after a stall; nil: there is none
-	attempt      *attempt
+	zombieTimer bool         // a timer runs after which SAs that it lost are closed
+	withheld    *withholding // its SA is not reported yet; nil: none is withheld
+	renewal     *renewal     // the check of its SAs after a stall; nil: there is none
+
+	attempt      *attempt  // while dialling is Attempting
+	pause        *pause    // while dialling is Paused
 	dialledSince time.Time // since when this end dials it; zero: it does not
 	// its port at its NAT, from its SA when charon was lost; 0: not known
 	port        uint16
 	silentSince time.Time // when its silence was last reported, or dialledSince
 	hint        *hint     // why the attempt fails, from charon's log or an alert; nil: not known
-	again       bool      // the next attempt repeats one that failed for no known reason
-	refused     bool      // its last attempt failed for another reason than silence
 	backoff     session.Backoff
-	pause       *pause // before the next attempt; nil: none
 }
 
 // pause is the wait before a peer's next attempt. A timer compares its address to learn whether it
@@ -52,10 +49,13 @@ type pause struct{ length time.Duration }
 
 // forget drops what belonged to the link that ended.
 func (p *peer) forget() {
-	p.busy, p.queued = false, false
-	p.checkingDuplicates, p.handedOver, p.checkingZombies = false, false, false
+	p.connection.On(peerstate.Ended)
+	p.dialling.On(peerstate.LinkLost)
+	p.failure.On(peerstate.Forget)
+	p.duplicates.On(peerstate.Reset)
+	p.zombieTimer = false
 	p.attempt, p.pause, p.withheld, p.renewal = nil, nil, nil, nil
-	p.again, p.refused, p.cancelled, p.dialledSince = false, false, false, time.Time{}
+	p.dialledSince = time.Time{}
 	p.backoff.Reset()
 }
 
@@ -78,9 +78,13 @@ func (r *reconciler) want(k Key, w Want) {
 	p := r.peer(k)
 	p.want = w
 	if !w.dials() {
-		p.cancelled = w == None && p.attempt != nil
-		r.endAttempt(p)
-		p.pause, p.again, p.refused, p.dialledSince = nil, false, false, time.Time{}
+		if w == None {
+			r.leaveAttempt(p, peerstate.Cancel)
+		} else {
+			r.leaveAttempt(p, peerstate.Leave)
+		}
+		p.failure.On(peerstate.Forget)
+		p.dialledSince = time.Time{}
 		p.backoff.Reset()
 		r.release(p, p.withheld)
 	}
@@ -91,8 +95,8 @@ func (r *reconciler) want(k Key, w Want) {
 func (r *reconciler) close(k Key) {
 	k.NBMA = k.NBMA.Unmap()
 	p := r.peer(k)
-	p.closing = true
-	r.endAttempt(p)
+	p.connection.On(peerstate.Close)
+	r.leaveAttempt(p, peerstate.Stop)
 	r.step(p)
 }
 
@@ -166,9 +170,9 @@ func (r *reconciler) evaluate(k Key) {
 // it.
 func (r *reconciler) secured(p *peer, sa *SA) {
 	dialled := p.attempt != nil
-	r.endAttempt(p)
-	p.pause, p.reason, p.again, p.refused, p.dialledSince = nil, "", false, false, time.Time{}
-	p.port = 0
+	r.leaveAttempt(p, peerstate.Secured)
+	p.failure.On(peerstate.Forget)
+	p.reason, p.dialledSince, p.port = "", time.Time{}, 0
 	if sa.RemoteNAT {
 		p.port = sa.RemotePort
 	}
@@ -239,22 +243,25 @@ func (r *reconciler) securing(k Key) *SA {
 // step starts the next thing to do for a peer, if there is any. Only one job at a time is about a
 // peer, since jobs run on several sessions at once.
 func (r *reconciler) step(p *peer) {
-	if !r.synced || p.busy || r.peers[p.Key] != p {
+	if !r.synced || r.peers[p.Key] != p {
 		return
 	}
 	applied := r.profiles[p.Interface]
-	switch {
-	case p.closing:
+	switch peerstate.Next(p.connection, p.dialling, peerstate.Facts{
+		Wanted:  p.want != None,
+		Dialled: p.want.dials() && p.Mark == 0,
+		Profile: applied != nil,
+		Ready:   applied != nil && applied.loaded,
+		Secured: p.up != nil,
+		HasSA:   len(r.index.SAs(p.Key)) > 0,
+	}) {
+	case peerstate.CloseSAs:
 		r.closePeer(p)
-	case p.loaded && (p.want == None || applied == nil):
+	case peerstate.UnloadIt:
 		r.unload(p)
-	case applied == nil && p.want != None: // its profile may come later
-	case applied == nil:
-		delete(r.peers, p.Key)
-	case p.want.dials() && p.Mark == 0 && p.up == nil && applied.loaded && p.attempt == nil &&
-		p.pause == nil:
+	case peerstate.Dial:
 		r.queue(p)
-	case p.want == None && p.up == nil && len(r.index.SAs(p.Key)) == 0:
+	case peerstate.Drop:
 		delete(r.peers, p.Key)
 	}
 }
@@ -266,7 +273,8 @@ func (r *reconciler) closePeer(p *peer) {
 	for _, sa := range r.index.SAs(p.Key) {
 		ids = append(ids, sa.ID)
 	}
-	p.busy, p.closed = true, time.Now()
+	p.connection.On(peerstate.CloseBegun)
+	p.closed = time.Now()
 	command, dialled := r.times.command, p.NBMA.IsValid() // a peer with a mark is never dialled
 	r.do(func(ctx context.Context, s *session.Session) error {
 		if !dialled {
@@ -286,7 +294,6 @@ func (r *reconciler) closePeer(p *peer) {
 		}
 		return s.TerminateAll(ctx, command, ids)
 	}, func(err error) {
-		p.busy = false
 		if r.fatal(err) {
 			return
 		}
@@ -294,7 +301,7 @@ func (r *reconciler) closePeer(p *peer) {
 			r.log.Warn("closing a peer's SAs failed", slog.Any("peer", p.Key),
 				slog.Any("error", err))
 		}
-		p.closing, p.loaded = false, false
+		p.connection.On(peerstate.Closed)
 		r.step(p)
 	})
 }
@@ -303,19 +310,19 @@ func (r *reconciler) closePeer(p *peer) {
 // stopped being wanted: the attempt would make an SA that nobody wants.
 func (r *reconciler) unload(p *peer) {
 	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
-	cancelled := p.cancelled
-	p.busy, p.cancelled = true, false
+	cancelled := p.dialling == peerstate.Cancelled
+	p.connection.On(peerstate.Unload)
+	p.dialling.On(peerstate.Swept)
 	r.do(func(ctx context.Context, s *session.Session) error {
 		if err := s.UnloadConnection(ctx, command, name); err != nil || !cancelled {
 			return err
 		}
 		return endHalfOpen(ctx, s, command, name)
 	}, func(err error) {
-		p.busy = false
 		if r.fatal(err) {
 			return
 		}
-		p.loaded = false
+		p.connection.On(peerstate.Unloaded)
 		r.step(p)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	govici "github.com/strongswan/govici/vici"
 
 	"cygnet/vici/ike"
+	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -134,7 +135,7 @@ func (r *reconciler) removeProfile(iface string) {
 	for k, p := range r.peers {
 		if k.Interface == iface {
 			p.want, p.up, p.withheld = None, nil, nil
-			r.endAttempt(p)
+			r.leaveAttempt(p, peerstate.Stop)
 			r.step(p)
 		}
 	}

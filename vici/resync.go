@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -204,6 +205,6 @@ func (r *reconciler) unloadOrphan(name string) {
 		return
 	}
 	p := r.peer(Key{Interface: iface, NBMA: addr})
-	p.loaded = true
+	p.connection.On(peerstate.Listed)
 	r.step(p)
 }

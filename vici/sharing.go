@@ -108,7 +108,7 @@ func (r *reconciler) loadShared(a *sharedAddress) {
 	a.busy = true
 	conn, connErr := applied.newConnection(a.NBMA, true)
 	command, dialled := r.times.command, ""
-	if p := r.peers[a.Key]; p != nil && p.loaded {
+	if p := r.peers[a.Key]; p != nil && p.connection.MayBeLoaded() {
 		dialled = profile.ConnectionName(p.Interface, p.NBMA)
 	}
 	r.do(func(ctx context.Context, s *session.Session) error {

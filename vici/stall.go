@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
 )
@@ -153,9 +154,9 @@ func (r *reconciler) dispatchRenewals() {
 		n, applied := p.renewal, r.profiles[p.Interface]
 		switch {
 		case n == nil || n.place || r.peers[p.Key] != p:
-		case applied == nil || p.want == None || p.up == nil || p.closing:
+		case applied == nil || p.want == None || p.up == nil || p.connection.ToClose():
 			r.endRenewal(p)
-		case p.busy || !applied.loaded:
+		case p.connection.Busy() || !applied.loaded:
 			r.after(r.times.withholdPoll, func() { r.renew(p, n) })
 		default:
 			r.dialBeside(p, n, applied)
@@ -165,7 +166,8 @@ func (r *reconciler) dispatchRenewals() {
 
 // dialBeside makes charon dial a peer although it has an SA with it.
 func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
-	n.place, p.busy, p.loaded = true, true, true
+	n.place = true
+	p.connection.On(peerstate.Use)
 	r.starting++
 	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
 	conn, connErr := applied.newConnection(p.NBMA, false)
@@ -181,7 +183,7 @@ func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 		}
 		return s.Initiate(ctx, command, name, profile.ChildName, conn)
 	}, func(err error) {
-		p.busy = false
+		p.connection.On(peerstate.Ended)
 		if r.fatal(err) {
 			return
 		}
@@ -202,14 +204,14 @@ func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
 		return
 	}
 	r.endRenewal(p)
-	if p.attempt != nil || p.busy {
+	if p.attempt != nil || p.connection.Busy() {
 		return
 	}
-	p.busy = true
+	p.connection.On(peerstate.Clear)
 	r.do(func(ctx context.Context, s *session.Session) error {
 		return endHalfOpen(ctx, s, r.times.command, name)
 	}, func(err error) {
-		p.busy = false
+		p.connection.On(peerstate.Ended)
 		if !r.fatal(err) {
 			r.step(p)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"cygnet/vici/ike"
 	"cygnet/vici/message"
+	"cygnet/vici/peerstate"
 	"cygnet/vici/session"
 )
 
@@ -255,8 +256,7 @@ func (r *reconciler) move(from, to Key) bool {
 	info := r.info(to, sa)
 	p.up, p.upSince = &info, time.Now()
 	old.up, old.reason = nil, ""
-	r.endAttempt(p)
-	p.pause = nil
+	r.leaveAttempt(p, peerstate.Secured)
 	r.emit(Moved{from, info})
 	r.step(old)
 	return true
@@ -323,7 +323,8 @@ func (r *reconciler) inspect(sa *SA) {
 		return
 	case applied == nil:
 		// charon may have been negotiating this SA when the connections were unloaded.
-		if p := r.peers[sa.Key()]; r.removed[sa.Interface] && (p == nil || !p.closing) {
+		if p := r.peers[sa.Key()]; r.removed[sa.Interface] &&
+			(p == nil || !p.connection.ToClose()) {
 			r.terminate(sa.ID)
 		}
 		return

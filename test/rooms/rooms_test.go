@@ -57,9 +57,10 @@ var rules = []rule{
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
 	{"cygnet/vici", []string{
-		"cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/profile", "cygnet/vici/session",
-		"github.com/strongswan/govici/...",
+		"cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/peerstate", "cygnet/vici/profile",
+		"cygnet/vici/session", "github.com/strongswan/govici/...",
 	}},
+	{"cygnet/vici/peerstate", nil},
 	{"cygnet/vici/ike", []string{"cygnet/vici/message", "github.com/strongswan/govici/..."}},
 	{"cygnet/vici/profile", []string{
 		"cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/swanctl",
