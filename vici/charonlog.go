@@ -3,7 +3,8 @@ package vici
 import (
 	"log/slog"
 
-	"cygnet/vici/peerstate"
+	govici "github.com/strongswan/govici/vici"
+
 	"cygnet/vici/session"
 )
 
@@ -18,91 +19,81 @@ type logSubscription struct {
 	waiting []func() // run when it is open or cannot be opened
 }
 
+// charonLog is charon's log, which the reconciler subscribes to while it needs the log.
+type charonLog struct {
+	*core
+	sub    *logSubscription // nil: none
+	needed func() bool      // reports whether something fails whose reason the log may tell
+}
+
+// linkLost drops the subscription, which ends with the link.
+func (l *charonLog) linkLost() { l.sub = nil }
+
+// events returns the channel of log events; nil: there is no subscription, or it is not open yet.
+func (l *charonLog) events() <-chan govici.Event {
+	if l.sub == nil {
+		return nil
+	}
+	return l.sub.Events()
+}
+
 // alerts reports whether charon itself raises an event that says why an attempt failed.
-func (r *reconciler) alerts() bool { return session.AtLeast(r.Version, 6, 0, 3) }
+func (l *charonLog) alerts() bool { return session.AtLeast(l.Version, 6, 0, 3) }
 
-// hears reports whether the reason of a failure would be known now.
-func (r *reconciler) hears() bool { return r.alerts() || r.charonLog != nil && r.charonLog.Open() }
+// explains reports whether the reason of a failure would be known now.
+func (l *charonLog) explains() bool { return l.alerts() || l.sub != nil && l.sub.Open() }
 
-// subscribeLog subscribes to charon's log where the log is the only source of reasons.
-func (r *reconciler) subscribeLog() {
-	if !r.alerts() {
-		r.subscribeLogAlways()
+// subscribe subscribes to charon's log where the log is the only source of reasons.
+func (l *charonLog) subscribe() {
+	if !l.alerts() {
+		l.subscribeAlways()
 	}
 }
 
-// subscribeLogAlways subscribes to charon's log, unless that is subscribed to already.
-func (r *reconciler) subscribeLogAlways() {
-	if r.charonLog != nil {
+// subscribeAlways subscribes to charon's log, unless that is subscribed to already.
+func (l *charonLog) subscribeAlways() {
+	if l.sub != nil {
 		return
 	}
 	sub := &logSubscription{}
-	sub.LogSubscription = r.link.SubscribeLog(func(err error) { r.logOpened(sub, err) })
-	r.charonLog = sub
-	r.after(r.times.logReview, func() { r.reviewLog(sub) })
+	sub.LogSubscription = l.link.SubscribeLog(func(err error) { l.opened(sub, err) })
+	l.sub = sub
+	l.after(l.times.logReview, func() { l.review(sub) })
 }
 
-// reviewLog ends the subscription once no wanted peer fails for another reason than silence, and no
+// review ends the subscription once no wanted peer fails for another reason than silence, and no
 // router has failed lately to dial this end.
-func (r *reconciler) reviewLog(sub *logSubscription) {
-	if r.charonLog != sub {
+func (l *charonLog) review(sub *logSubscription) {
+	if l.sub != sub {
 		return
 	}
-	needed := r.inbound.suspects(r.times.logReview)
-	for _, p := range r.peers {
-		needed = needed || p.failure.NeedsLog() && p.want.dials() && p.up == nil
-	}
-	if needed {
-		r.after(r.times.logReview, func() { r.reviewLog(sub) })
+	if l.needed() {
+		l.after(l.times.logReview, func() { l.review(sub) })
 		return
 	}
-	r.closeLog()
+	l.close()
 }
 
-// closeLog ends the subscription.
-func (r *reconciler) closeLog() {
-	r.charonLog.Close()
-	r.charonLog = nil
+// close ends the subscription.
+func (l *charonLog) close() {
+	l.sub.Close()
+	l.sub = nil
 }
 
-// logOpened goes on with what waited for the subscription. With an error there is none, and
-// failures are reported without a reason.
-func (r *reconciler) logOpened(sub *logSubscription, err error) {
-	if r.charonLog != sub {
+// opened goes on with what waited for the subscription. With an error there is none, and failures
+// are reported without a reason.
+func (l *charonLog) opened(sub *logSubscription, err error) {
+	if l.sub != sub {
 		return
 	}
 	waiting := sub.waiting
 	sub.waiting = nil
 	if err != nil {
-		r.log.Warn("charon's log cannot be heard: why attempts fail stays unknown",
+		l.log.Warn("charon's log cannot be heard: why attempts fail stays unknown",
 			slog.Any("error", err))
-		r.closeLog()
+		l.close()
 	}
 	for _, f := range waiting {
 		f()
-	}
-}
-
-// tryAgain dials a peer once more that failed for no known reason, with a subscription to charon's
-// log. The attempt loads the PSK again, in case somebody cleared it.
-func (r *reconciler) tryAgain(p *peer) {
-	r.leaveAttempt(p, peerstate.Stop)
-	p.failure.On(peerstate.Unheard)
-	r.subscribeLog()
-	if !r.hears() {
-		wait := &pause{}
-		p.dialling.On(peerstate.Pause)
-		p.pause = wait
-		r.charonLog.waiting = append(r.charonLog.waiting, func() { r.resume(p, wait) })
-	}
-	r.step(p)
-}
-
-// failedUnheard subscribes to charon's log for a peer that an attempt did not secure for no known
-// reason, so that further attempts show it.
-func (r *reconciler) failedUnheard(p *peer) {
-	if p.attempt != nil && p.hint == nil {
-		p.failure.On(peerstate.Explained)
-		r.subscribeLog()
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"cygnet/vici/ike"
 	"cygnet/vici/profile"
+	"cygnet/vici/rival"
 	"cygnet/vici/session"
 )
 
@@ -65,11 +66,8 @@ func (w Want) dials() bool { return w >= Initiate }
 // Client keeps charon as it is wanted. Any goroutine may call its methods, before, while and after
 // Run runs. None of them waits for charon, except SPIs. Calls take effect in their order.
 type Client struct {
-	log       *slog.Logger
+	settings
 	dialer    session.Dialer
-	inFlight  int
-	sweep     func(locals []netip.Addr, list func() (map[uint32]bool, error)) error
-	times     times
 	events    chan Event
 	published published
 	ran       atomic.Bool
@@ -80,6 +78,14 @@ type Client struct {
 	}
 	wake chan struct{}
 	r    *reconciler // owned by Run's goroutine
+}
+
+// settings are those of a client that its reconciler uses, too.
+type settings struct {
+	log      *slog.Logger
+	inFlight int // attempts that may be in their first seconds
+	sweep    func(locals []netip.Addr, list func() (map[uint32]bool, error)) error
+	times    times
 }
 
 // times are the waits of the reconciler.
@@ -148,19 +154,21 @@ var defaultTimes = times{
 // New makes a client. Nothing happens before Run.
 func New(o Options) *Client {
 	c := &Client{
-		log:      o.Log,
-		dialer:   session.Dialer{Socket: cmp.Or(o.Socket, DefaultSocket)},
-		inFlight: cmp.Or(o.MaxInitiations, DefaultMaxInitiations),
-		sweep:    o.Sweep,
-		times:    defaultTimes,
-		events:   make(chan Event, 64),
-		wake:     make(chan struct{}, 1),
+		settings: settings{
+			log:      o.Log,
+			inFlight: cmp.Or(o.MaxInitiations, DefaultMaxInitiations),
+			sweep:    o.Sweep,
+			times:    defaultTimes,
+		},
+		dialer: session.Dialer{Socket: cmp.Or(o.Socket, DefaultSocket)},
+		events: make(chan Event, 64),
+		wake:   make(chan struct{}, 1),
 	}
 	if c.log == nil {
 		c.log = slog.Default()
 	}
 	c.dialer.Silence = &session.SilenceWatch{Report: func(began time.Time, silence time.Duration) {
-		c.post(func(r *reconciler) { r.stalled(began, silence) })
+		c.post(func(r *reconciler) { r.renewals.stalled(began, silence) })
 	}}
 	c.r = newReconciler(c)
 	return c
@@ -212,7 +220,7 @@ func (c *Client) Close(k Key) {
 // Expel ends the SAs that a peer has under an identity. It does not wait for the peer's answer, and
 // leaves SAs of other identities at that address alone. The peer gets a new SA if it dials again.
 func (c *Client) Expel(k Key, identity string) {
-	c.post(func(r *reconciler) { r.expel(k, identity) })
+	c.post(func(r *reconciler) { r.expulsions.expel(k, identity) })
 }
 
 // Counted passes on what the kernel has counted by now, in bytes by the SPIs of its ESP states, in
@@ -224,7 +232,7 @@ func (c *Client) Counted(in, out map[uint32]uint64) {
 // AllowMarks answers MarksAsked; serial is that event's. The caller says by it that it directs
 // packets only to marks of peers that were reported since.
 func (c *Client) AllowMarks(serial uint64) {
-	c.post(func(r *reconciler) { r.allowMarks(serial) })
+	c.post(func(r *reconciler) { r.marks.allow(serial) })
 }
 
 // Events returns the channel of what happened, in order, for one consumer. It is never closed. A
@@ -300,7 +308,7 @@ func (c *Client) Status() Status {
 	defer c.published.RUnlock()
 	s := c.published.status
 	s.Refused = maps.Clone(s.Refused)
-	s.Rivals = current(s.Rivals, time.Now())
+	s.Rivals = rival.Current(s.Rivals, time.Now())
 	s.SAs = len(c.published.sas)
 	return s
 }
@@ -313,4 +321,6 @@ type (
 	SA = ike.SA
 	// Child is a CHILD_SA.
 	Child = ike.Child
+	// Rival is a connection of somebody else's that charon chooses for peers of an interface.
+	Rival = rival.Rival
 )

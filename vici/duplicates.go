@@ -22,58 +22,66 @@ import (
 // is lost. Both send through the newest SA. So the one that stays is rekeyed first, which makes it
 // the newest at both ends.
 
+// duplicates closes SAs with a peer beside the one that is to stay. [peerstate.Duplicates] has the
+// states of a peer.
+type duplicates struct {
+	*table
+	sharing  *sharing
+	renewals *renewals
+}
+
 // watchDuplicates closes a peer's duplicates after a while, if it has several SAs.
-func (r *reconciler) watchDuplicates(k Key) {
-	if len(r.index.SAs(k)) < 2 {
+func (d *duplicates) watchDuplicates(k Key) {
+	if len(d.index.SAs(k)) < 2 {
 		return
 	}
-	p := r.peer(k)
+	p := d.peer(k)
 	if p.duplicates.TimerRuns() {
 		return
 	}
 	p.duplicates.On(peerstate.Several)
-	r.after(r.times.duplicate, func() {
+	d.after(d.times.duplicate, func() {
 		p.duplicates.On(peerstate.TimeOver)
-		r.closeDuplicates(p)
+		d.closeDuplicates(p)
 	})
 }
 
 // closeDuplicates closes those of a peer's SAs that are this end's to close.
-func (r *reconciler) closeDuplicates(p *peer) {
-	if r.peers[p.Key] != p {
+func (d *duplicates) closeDuplicates(p *peer) {
+	if d.peers[p.Key] != p {
 		return
 	}
-	sas := r.index.SAs(p.Key)
-	applied := r.profiles[p.Interface]
+	sas := d.index.SAs(p.Key)
+	applied := d.profiles[p.Interface]
 	if applied == nil {
 		return
 	}
-	if r.protecting(p.Key).BehindOneNAT() && !r.separates(p.Key) && !p.ambiguous {
+	if d.protecting(p.Key).BehindOneNAT() && !d.sharing.separates(p.Key) && !p.ambiguous {
 		p.ambiguous = true
-		r.log.Warn(
+		d.log.Warn(
 			"several routers dial in from one address: behind a NAT they share, only the newest SA gets this end's traffic",
 			slog.Any("peer", p.Key),
 			slog.Any("identities", ike.Identities(sas)))
 	}
-	current := r.withoutOutlived(sas, applied.Accepts)
+	current := d.renewals.withoutOutlived(sas, applied.Accepts)
 	closing := losers(current, applied.Accepts)
-	if r.handOver(p, current, closing, applied.Accepts) {
+	if d.handOver(p, current, closing, applied.Accepts) {
 		return
 	}
 	for _, sa := range closing {
-		if r.ending[sa.ID] {
+		if d.ending[sa.ID] {
 			continue
 		}
-		r.log.Debug("closing a duplicate SA", slog.Any("peer", p.Key),
+		d.log.Debug("closing a duplicate SA", slog.Any("peer", p.Key),
 			slog.Uint64("ike-id", uint64(sa.ID)))
-		r.terminate(sa.ID)
+		d.terminate(sa.ID)
 	}
-	r.closeZombies(p, sas, applied)
+	d.closeZombies(p, sas, applied)
 }
 
 // handOver rekeys the SA that stays, so that both ends send through it, before others are closed.
 // It reports whether that is under way.
-func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) bool {
+func (d *duplicates) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) bool {
 	if p.duplicates == peerstate.HandedOver || len(closing) == 0 {
 		p.duplicates.On(peerstate.Evaluated)
 		return false
@@ -90,23 +98,23 @@ func (r *reconciler) handOver(p *peer, sas, closing []*SA, good func(*SA) bool) 
 	}
 	p.duplicates.On(peerstate.HandOver)
 	child := sas[stays].NewestChild()
-	r.rekey(sas[stays], "child-id", child)
-	r.awaitHandOver(p, sas[stays].ID, child, time.Now().Add(r.times.handOver))
+	d.rekey(sas[stays], "child-id", child)
+	d.awaitHandOver(p, sas[stays].ID, child, time.Now().Add(d.times.handOver))
 	return true
 }
 
 // awaitHandOver calls closeDuplicates again when charon does not list a child any more, because it
 // was rekeyed and both ends agreed on its end, or when the time is over. The peer sends through the
 // new child from that agreement on, not from the rekeying.
-func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
-	r.after(r.times.handOverPoll, func() {
+func (d *duplicates) awaitHandOver(p *peer, id, child uint32, until time.Time) {
+	d.after(d.times.handOverPoll, func() {
 		var found []*SA
-		r.do(func(ctx context.Context, s *session.Session) (err error) {
-			found, err = listSAs(ctx, s, r.times.command, "ike-id",
+		d.do(func(ctx context.Context, s *session.Session) (err error) {
+			found, err = listSAs(ctx, s, d.times.command, "ike-id",
 				strconv.FormatUint(uint64(id), 10))
 			return err
 		}, func(err error) {
-			if r.fatal(err) {
+			if d.fatal(err) {
 				return
 			}
 			renewed := len(found) == 1 &&
@@ -114,11 +122,11 @@ func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 					return c.ID == child
 				})
 			if err == nil && !renewed && time.Now().Before(until) {
-				r.awaitHandOver(p, id, child, until)
+				d.awaitHandOver(p, id, child, until)
 				return
 			}
 			p.duplicates.On(peerstate.TimeOver)
-			r.closeDuplicates(p)
+			d.closeDuplicates(p)
 		})
 	})
 }
@@ -128,42 +136,33 @@ func (r *reconciler) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 // Dead peer detection does not find the others, since charon takes traffic through the newest SA
 // for a sign of life of all. Nobody would answer their deletion, so charon forgets them at once.
 // Their initiator, if it still had one of them, would be told.
-func (r *reconciler) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
+func (d *duplicates) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 	dead, newest := superseded(sas, applied.Accepts)
 	if len(dead) == 0 {
 		return
 	}
-	if rest := r.times.zombie - time.Since(newest); rest > 0 {
-		r.watchZombies(p, max(rest, r.times.duplicate))
+	if rest := d.times.zombie - time.Since(newest); rest > 0 {
+		d.watchZombies(p, max(rest, d.times.duplicate))
 		return
 	}
 	for _, sa := range dead {
-		r.log.Info("closing an SA that the peer has lost", slog.Any("peer", p.Key),
+		d.log.Info("closing an SA that the peer has lost", slog.Any("peer", p.Key),
 			slog.Uint64("ike-id", uint64(sa.ID)))
-		r.ending[sa.ID] = true
-		r.do(func(ctx context.Context, s *session.Session) error {
-			return s.Destroy(ctx, r.times.command, sa.ID)
-		}, func(err error) {
-			if !r.fatal(err) && err != nil {
-				delete(r.ending, sa.ID)
-				r.log.Warn("terminate failed", slog.Uint64("ike-id", uint64(sa.ID)),
-					slog.Any("error", err))
-			}
-		})
+		d.destroy(sa.ID, nil)
 	}
 }
 
 // watchZombies calls closeDuplicates again later. New duplicates that come meanwhile do not wait
 // for that.
-func (r *reconciler) watchZombies(p *peer, rest time.Duration) {
+func (d *duplicates) watchZombies(p *peer, rest time.Duration) {
 	if p.zombieTimer {
 		return
 	}
 	p.zombieTimer = true
-	r.after(rest, func() {
+	d.after(rest, func() {
 		p.zombieTimer = false
 		if !p.duplicates.TimerRuns() {
-			r.closeDuplicates(p)
+			d.closeDuplicates(p)
 		}
 	})
 }

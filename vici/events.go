@@ -1,7 +1,6 @@
 package vici
 
 import (
-	"log/slog"
 	"net/netip"
 	"slices"
 )
@@ -128,29 +127,20 @@ func (Renewed) event()      {}
 func (Down) event()         {}
 func (Failed) event()       {}
 
-// maxOutbox bounds the events that the consumer has not taken yet.
-const maxOutbox = 4096
+// Reasons of a Down that is no failure.
+const (
+	closedByPeer = "closed by the peer, or by an administrator here"
+	childClosed  = "the CHILD_SA was closed"
+)
 
-// emit queues an event for the consumer. When too many wait, it drops and counts them all and
-// queues the state as it is now in their place.
-func (r *reconciler) emit(e Event) {
-	if len(r.outbox) < maxOutbox {
-		r.outbox = append(r.outbox, e)
-		return
+// Closed reports whether the peer or an administrator at this end closed the SA. This is no
+// failure.
+func (d Down) Closed() bool { return d.Reason == closedByPeer || d.Reason == childClosed }
+
+// downWords returns why an IKE_SA ended, as far as charon's event says.
+func downWords(sa *SA) string {
+	if sa.State == "DELETING" {
+		return closedByPeer
 	}
-	r.status(func(s *Status) { s.EventsDropped += uint64(len(r.outbox)) + 1 })
-	r.log.Warn("events are not taken fast enough: replaced by a snapshot",
-		slog.Int("dropped", len(r.outbox)+1))
-	r.outbox = make([]Event, 0, 1+len(r.profiles))
-	if !r.synced {
-		r.outbox = append(r.outbox, Disconnected{Err: r.lastErr})
-		return
-	}
-	r.outbox = append(r.outbox, Connected{Version: r.Version})
-	for _, iface := range r.interfaces() {
-		r.outbox = append(r.outbox, r.snapshot(iface))
-	}
-	if r.marks == marksAsked {
-		r.outbox = append(r.outbox, MarksAsked{r.marksSerial})
-	}
+	return "the peer stopped answering, or the SA expired"
 }

@@ -70,7 +70,7 @@ func FuzzMessages(f *testing.F) {
 			"child-rekey", "alert", "child-updown"} {
 			r.handle(govici.Event{Name: event, Message: m})
 		}
-		r.heard(message.Text(m, "ikesa-name"), message.Text(m, "msg"))
+		r.dialler.logLine(message.Text(m, "ikesa-name"), message.Text(m, "msg"))
 		count := 0
 		for k := range r.index.Keys() {
 			sas := r.index.SAs(k)

@@ -108,26 +108,3 @@ func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 		}
 	})
 }
-
-// Log lines of another form than the expected one do no harm.
-func TestStrangeLinesOfDials(t *testing.T) {
-	for _, line := range []string{
-		"received packet: from ",
-		"received packet: from x to y (",
-		"received packet: from [500] to [500]",
-		"looking for peer configs matching ",
-	} {
-		endpoints(line)
-		claimed(line)
-	}
-	if remote, local := endpoints(
-		"received packet: from 192.0.2.9[4500] to 192.0.2.100[4500] (65 bytes)",
-	); remote.String() != "192.0.2.9" || local.String() != "192.0.2.100" {
-		t.Errorf("from %s to %s", remote, local)
-	}
-	if got := claimed(
-		"looking for peer configs matching 192.0.2.1[%any]...192.0.2.9[C=CH, CN=a]",
-	); got != "C=CH, CN=a" {
-		t.Errorf("claimed %q", got)
-	}
-}

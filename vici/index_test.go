@@ -167,7 +167,7 @@ func TestManySAsOfOneIdentity(t *testing.T) {
 		r := unlinked(testProfile())
 		for i := range count {
 			r.put(natSA(uint32(i+1), []string{"greedy", "Greedy"}[i%2], uint16(1024+i), true))
-			for id := range r.capped {
+			for id := range r.limits.closing {
 				r.remove(id, "closed by this end")
 			}
 			if got := len(r.sas); got > profile.DefaultMaxSAs {
@@ -249,20 +249,20 @@ func TestManyRecalls(t *testing.T) {
 		p.Marks = true
 		r := unlinked(p)
 		address := key(sharedTest)
-		r.shared[address] = &sharedAddress{Key: address, loaded: true}
+		r.sharing.addresses[address] = &sharedAddress{Key: address, loaded: true}
 		for i := range count {
 			sa := natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true)
 			sa.Connection, sa.Children[0].Mark = markedConn, sa.ID
 			attribute(sa)
 			r.put(sa)
 		}
-		r.noteMarked()
-		r.noteMarked()
+		r.recalls.linkLost()
+		r.recalls.linkLost()
 		if got := len(r.recalls.all); got != count {
 			t.Fatalf("%d noted, want %d", got, count)
 		}
 		before := r.index.Visited()
-		r.dispatchRecalls()
+		r.recalls.dispatch()
 		if looked := r.index.Visited() - before; looked > uint64(2*count) ||
 			len(r.recalls.all) != 0 {
 			t.Errorf("%d routers: %d SAs looked at to find that all are back, %d left", count,
@@ -283,7 +283,7 @@ func BenchmarkSAsBehindOneAddress(b *testing.B) {
 							identity = fmt.Sprintf("spoke%05d", i)
 						}
 						r.put(natSA(uint32(i+1), identity, uint16(1024+i), true))
-						for id := range r.capped {
+						for id := range r.limits.closing {
 							r.remove(id, "closed by this end")
 						}
 						r.outbox = nil

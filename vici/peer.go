@@ -3,11 +3,11 @@ package vici
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
+	"cygnet/vici/failure"
 	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
@@ -38,8 +38,8 @@ type peer struct {
 	dialledSince time.Time // since when this end dials it; zero: it does not
 	// its port at its NAT, from its SA when charon was lost; 0: not known
 	port        uint16
-	silentSince time.Time // when its silence was last reported, or dialledSince
-	hint        *hint     // why the attempt fails, from charon's log or an alert; nil: not known
+	silentSince time.Time       // when its silence was last reported, or dialledSince
+	cause       *failure.Reason // why the attempt fails; nil: not known
 	backoff     session.Backoff
 }
 
@@ -47,8 +47,8 @@ type peer struct {
 // still holds.
 type pause struct{ length time.Duration }
 
-// forget drops what belonged to the link that ended.
-func (p *peer) forget() {
+// linkLost drops what belonged to the link that ended.
+func (p *peer) linkLost() {
 	p.connection.On(peerstate.Ended)
 	p.dialling.On(peerstate.LinkLost)
 	p.failure.On(peerstate.Forget)
@@ -57,16 +57,6 @@ func (p *peer) forget() {
 	p.attempt, p.pause, p.withheld, p.renewal = nil, nil, nil, nil
 	p.dialledSince = time.Time{}
 	p.backoff.Reset()
-}
-
-// peer returns the entry of a peer, which it makes if there is none.
-func (r *reconciler) peer(k Key) *peer {
-	p := r.peers[k]
-	if p == nil {
-		p = &peer{Key: k, backoff: peerBackoff()}
-		r.peers[k] = p
-	}
-	return p
 }
 
 // want sets what is wanted for a peer; see [Client.Want].
@@ -79,14 +69,14 @@ func (r *reconciler) want(k Key, w Want) {
 	p.want = w
 	if !w.dials() {
 		if w == None {
-			r.leaveAttempt(p, peerstate.Cancel)
+			r.dialler.leave(p, peerstate.Cancel)
 		} else {
-			r.leaveAttempt(p, peerstate.Leave)
+			r.dialler.leave(p, peerstate.Leave)
 		}
 		p.failure.On(peerstate.Forget)
 		p.dialledSince = time.Time{}
 		p.backoff.Reset()
-		r.release(p, p.withheld)
+		r.withholder.release(p, p.withheld)
 	}
 	r.step(p)
 }
@@ -96,54 +86,8 @@ func (r *reconciler) close(k Key) {
 	k.NBMA = k.NBMA.Unmap()
 	p := r.peer(k)
 	p.connection.On(peerstate.Close)
-	r.leaveAttempt(p, peerstate.Stop)
+	r.dialler.leave(p, peerstate.Stop)
 	r.step(p)
-}
-
-// expulsion names the SAs that [Client.Expel] is to end.
-type expulsion struct {
-	Key
-	identity string
-}
-
-// expel ends the SAs of an identity with a peer. While charon is away it notes the expulsion, which
-// is carried out when charon is back, and again if the link is lost before charon has answered.
-func (r *reconciler) expel(k Key, identity string) {
-	k.NBMA = k.NBMA.Unmap()
-	e := expulsion{k, identity}
-	if !r.synced {
-		r.expulsions[e] = true
-		return
-	}
-	var ids []uint32
-	for _, sa := range r.index.SAs(k) {
-		if sa.RemoteID == identity {
-			ids = append(ids, sa.ID)
-			r.ending[sa.ID] = true
-		}
-	}
-	if len(ids) == 0 {
-		delete(r.expulsions, e)
-		return
-	}
-	r.expulsions[e] = true
-	command := r.times.command
-	r.do(func(ctx context.Context, s *session.Session) error {
-		var errs []error
-		for _, id := range ids {
-			errs = append(errs, s.Destroy(ctx, command, id))
-		}
-		return errors.Join(errs...)
-	}, func(err error) {
-		if r.fatal(err) {
-			return
-		}
-		delete(r.expulsions, e)
-		if err != nil {
-			r.log.Warn("closing the SAs of an identity failed", slog.Any("peer", k),
-				slog.String("identity", identity), slog.Any("error", err))
-		}
-	})
 }
 
 // evaluate compares what was reported about a peer with the table, reports what changed, and takes
@@ -159,7 +103,7 @@ func (r *reconciler) evaluate(k Key) {
 		r.secured(p, sa)
 	case p.withheld != nil:
 		p.withheld = nil
-		r.fail(p, cmp.Or(p.reason, "the SA ended"))
+		r.dialler.fail(p, cmp.Or(p.reason, "the SA ended"))
 	case p.up != nil:
 		r.lost(p)
 	}
@@ -170,13 +114,13 @@ func (r *reconciler) evaluate(k Key) {
 // it.
 func (r *reconciler) secured(p *peer, sa *SA) {
 	dialled := p.attempt != nil
-	r.leaveAttempt(p, peerstate.Secured)
+	r.dialler.leave(p, peerstate.Secured)
 	p.failure.On(peerstate.Forget)
 	p.reason, p.dialledSince, p.port = "", time.Time{}, 0
 	if sa.RemoteNAT {
 		p.port = sa.RemotePort
 	}
-	if r.withholds(p, dialled) {
+	if r.withholder.withholds(p, dialled) {
 		return
 	}
 	info := r.info(p.Key, sa)
@@ -196,7 +140,7 @@ func (r *reconciler) lost(p *peer) {
 	if time.Since(p.closed) < r.times.attempt {
 		reason = "closed by this end"
 	}
-	r.endRenewal(p) // it is dialled like any other from now on
+	r.renewals.endRenewal(p) // it is dialled like any other from now on
 	p.up, p.reason, p.port = nil, "", 0
 	r.emit(Down{p.Key, reason})
 	wait := r.times.redial
@@ -207,7 +151,7 @@ func (r *reconciler) lost(p *peer) {
 	} else {
 		wait = p.backoff.Next()
 	}
-	r.pauseFor(p, wait)
+	r.dialler.pauseFor(p, wait)
 }
 
 // info returns what is reported about a peer whose traffic sa protects.
@@ -215,29 +159,10 @@ func (r *reconciler) info(k Key, sa *SA) Peer {
 	info := peerOf(sa)
 	if g := r.protecting(k); g.BehindOneNAT() {
 		info.SharedWith = g.OthersThan(info.Identity)
-		info.Separating = r.separates(k)
-		info.Inseparable = !info.Separating && r.shared[k] != nil
+		info.Separating = r.sharing.separates(k)
+		info.Inseparable = !info.Separating && r.sharing.addresses[k] != nil
 	}
 	return info
-}
-
-// securing returns the SA that protects traffic with a peer: the oldest of its identity, since a
-// rekeyed IKE_SA counts as new. Of several identities it is the one that was reported, if they are
-// behind one NAT; otherwise the newest, since the others had the address before it.
-func (r *reconciler) securing(k Key) *SA {
-	g := r.protecting(k)
-	if len(g.Accepted()) == 0 {
-		return nil
-	}
-	if !g.BehindOneNAT() {
-		return g.Oldest(g.Accepted()[len(g.Accepted())-1].RemoteID)
-	}
-	if p := r.peers[k]; p != nil && p.up != nil {
-		if sa := g.Oldest(p.up.Identity); sa != nil {
-			return sa
-		}
-	}
-	return g.Accepted()[0]
 }
 
 // step starts the next thing to do for a peer, if there is any. Only one job at a time is about a
@@ -260,7 +185,7 @@ func (r *reconciler) step(p *peer) {
 	case peerstate.UnloadIt:
 		r.unload(p)
 	case peerstate.Dial:
-		r.queue(p)
+		r.dialler.queue(p)
 	case peerstate.Drop:
 		delete(r.peers, p.Key)
 	}

@@ -10,7 +10,6 @@ import (
 
 	govici "github.com/strongswan/govici/vici"
 
-	"cygnet/vici/ike"
 	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
@@ -40,19 +39,11 @@ func (p *appliedProfile) newConnection(peer netip.Addr, shared bool) (*govici.Me
 	return p.Offered(p.known).NewConnection(peer, shared)
 }
 
-// protecting returns the SAs with a peer, evaluated by the profile of its interface.
-func (r *reconciler) protecting(k Key) *ike.Group {
-	if p := r.profiles[k.Interface]; p != nil {
-		return r.index.Group(k, p)
-	}
-	return r.index.Group(k, nil)
-}
-
 // setProfile sets or replaces a profile; see [Client.SetProfile].
 func (r *reconciler) setProfile(p profile.Profile) {
 	known := r.profiles[p.Interface]
 	delete(r.removed, p.Interface)
-	r.sweepAgain(p, known)
+	r.marks.sweepAgain(p, known)
 	takesOver := r.synced && p.Site != nil &&
 		(known == nil || known.Site == nil || known.Site.Name != p.Site.Name)
 	switch {
@@ -68,17 +59,44 @@ func (r *reconciler) setProfile(p profile.Profile) {
 	default:
 		known.Profile, known.Rules, known.loaded = p, p.Rules(), false
 		known.revision++
-		r.forgetRivals(p.Interface)
+		r.rivals.forget(p.Interface)
 	}
 	if !p.Marks {
-		r.forgetShared(p.Interface)
+		r.sharing.forget(p.Interface)
 	}
 	if takesOver {
 		r.takeOver(known)
 		return
 	}
-	r.load(known)
+	r.loader.load(known)
 	r.review(p.Interface)
+}
+
+// takeOver makes the SAs that a site's connection has those of a new profile, before this end dials
+// anybody by that profile.
+func (r *reconciler) takeOver(p *appliedProfile) {
+	var listed []*SA
+	name := p.Site.Name
+	r.do(func(ctx context.Context, s *session.Session) (err error) {
+		listed, err = listSAs(ctx, s, r.times.list, "ike", name)
+		return err
+	}, func(err error) {
+		if r.fatal(err) || r.profiles[p.Interface] != p {
+			return
+		}
+		if err != nil {
+			r.log.Warn("list-sas failed", slog.String("connection", name), slog.Any("error", err))
+		}
+		for _, sa := range r.own(listed) {
+			if sa.Stands() {
+				r.put(sa)
+			}
+		}
+		r.adopt(p.Interface)
+		r.emit(r.snapshot(p.Interface))
+		r.loader.load(p)
+		r.review(p.Interface)
+	})
 }
 
 // adopt marks an interface's SAs in the table as reported. It sends no event, since a Snapshot
@@ -131,15 +149,15 @@ func (r *reconciler) removeProfile(iface string) {
 	delete(r.profiles, iface)
 	r.removed[iface] = true
 	r.status(func(s *Status) { delete(s.Refused, iface) })
-	r.forgetShared(iface)
+	r.sharing.forget(iface)
 	for k, p := range r.peers {
 		if k.Interface == iface {
 			p.want, p.up, p.withheld = None, nil, nil
-			r.leaveAttempt(p, peerstate.Stop)
+			r.dialler.leave(p, peerstate.Stop)
 			r.step(p)
 		}
 	}
-	r.unloadTemplate(iface)
+	r.loader.unloadTemplate(iface)
 	r.endRemoved()
 }
 
@@ -157,39 +175,47 @@ func (r *reconciler) endRemoved() {
 }
 
 // unloadTemplate unloads an interface's template.
-func (r *reconciler) unloadTemplate(iface string) {
+func (l *loader) unloadTemplate(iface string) {
 	name := profile.ConnectionName(iface, netip.Addr{})
-	r.do(func(ctx context.Context, s *session.Session) error {
-		return s.UnloadConnection(ctx, r.times.command, name)
+	l.do(func(ctx context.Context, s *session.Session) error {
+		return s.UnloadConnection(ctx, l.times.command, name)
 	}, func(err error) {
-		if r.fatal(err) {
+		if l.fatal(err) {
 			return
 		}
 		// If the profile was set again in the meantime, another session may have loaded it before
 		// this unloading. So load it again.
-		if again := r.profiles[iface]; again != nil {
-			r.load(again)
+		if again := l.profiles[iface]; again != nil {
+			l.load(again)
 		}
 	})
 }
 
+// loader keeps the profiles loaded in charon.
+type loader struct {
+	*table
+	marks   *marks
+	sharing *sharing
+	review  func(iface string) // examines an interface's SAs and peers again
+}
+
 // load loads a profile's secret, template and connections for shared addresses, and tries again
 // until charon takes them.
-func (r *reconciler) load(p *appliedProfile) {
-	if !r.synced || p.busy {
+func (l *loader) load(p *appliedProfile) {
+	if !l.synced || p.busy {
 		p.stale = true
 		return
 	}
-	if r.hasShared(p.Interface) && !r.mayMark() {
+	if l.sharing.has(p.Interface) && !l.marks.may() {
 		p.stale = true
 		return
 	}
 	p.busy, p.stale, p.since = true, false, time.Now()
 	template, templateErr := p.newConnection(netip.Addr{}, false)
 	psk, pskErr := p.NewSharedKey()
-	withPSK, command := len(p.PSK) > 0, r.times.command
-	shared, sharedConns := r.sharedConns(p)
-	r.do(func(ctx context.Context, s *session.Session) error {
+	withPSK, command := len(p.PSK) > 0, l.times.command
+	shared, sharedConns := l.sharing.connections(p)
+	l.do(func(ctx context.Context, s *session.Session) error {
 		if withPSK {
 			if pskErr != nil {
 				return pskErr
@@ -210,32 +236,32 @@ func (r *reconciler) load(p *appliedProfile) {
 	}, func(err error) {
 		p.busy = false
 		switch {
-		case r.fatal(err) || r.profiles[p.Interface] != p:
+		case l.fatal(err) || l.profiles[p.Interface] != p:
 		case p.stale:
-			r.load(p)
+			l.load(p)
 		case err != nil:
-			r.profileRefused(p, err)
+			l.refused(p, err)
 		default:
 			if p.refusal != "" {
 				p.refusal = ""
-				r.status(func(s *Status) { s.LastError = ""; delete(s.Refused, p.Interface) })
+				l.status(func(s *Status) { s.LastError = ""; delete(s.Refused, p.Interface) })
 			}
 			for _, a := range shared {
-				r.sharedLoaded(a)
+				l.sharing.loaded(a)
 			}
 			if !p.loaded {
 				p.loaded = true
-				r.review(p.Interface)
+				l.review(p.Interface)
 			}
 		}
 	})
 }
 
-// profileRefused reports that charon does not take a profile, and tries again later.
-func (r *reconciler) profileRefused(p *appliedProfile, err error) {
-	r.after(r.times.profileRetry, func() {
-		if r.profiles[p.Interface] == p && !p.loaded {
-			r.load(p)
+// refused reports that charon does not take a profile, and tries again later.
+func (l *loader) refused(p *appliedProfile, err error) {
+	l.after(l.times.profileRetry, func() {
+		if l.profiles[p.Interface] == p && !p.loaded {
+			l.load(p)
 		}
 	})
 	if p.refusal == err.Error() {
@@ -245,18 +271,18 @@ func (r *reconciler) profileRefused(p *appliedProfile, err error) {
 	reason := fmt.Sprintf(
 		"charon does not take the IPsec profile of %s: %v: check the profile, and with certificates that their files are there",
 		p.Interface, err)
-	r.log.Error("IPsec profile refused", slog.String("interface", p.Interface),
+	l.log.Error("IPsec profile refused", slog.String("interface", p.Interface),
 		slog.Any("error", err))
-	r.status(func(s *Status) {
+	l.status(func(s *Status) {
 		s.LastError = reason
 		if s.Refused == nil {
 			s.Refused = make(map[string]string)
 		}
 		s.Refused[p.Interface] = err.Error()
 	})
-	for k, peer := range r.peers {
+	for k, peer := range l.peers {
 		if k.Interface == p.Interface && peer.want.dials() && peer.up == nil {
-			r.emit(Failed{k, reason})
+			l.emit(Failed{k, reason})
 		}
 	}
 }

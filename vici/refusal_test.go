@@ -4,9 +4,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"cygnet/vici/profile"
 	"cygnet/vici/session"
@@ -201,36 +198,6 @@ func TestAdoptedSAsAreInspected(t *testing.T) {
 			t.Errorf("told %+v, charon was told %v", snapshots, f.seen().order)
 		}
 	})
-}
-
-// A refused peer that keeps dialling causes one log line a minute, which says how many refusals
-// were left out. The number of remembered peers is limited.
-func TestRefusalsAreToldSparingly(t *testing.T) {
-	r, now := refusals[Key]{}, time.Unix(1000, 0)
-	type step struct {
-		Tell   bool
-		Untold int
-	}
-	var got []step
-	for _, at := range []time.Duration{0, time.Second, 2 * time.Second, time.Minute,
-		time.Minute + time.Second} {
-		tell, untold := r.note(key("192.0.2.1"), "why", now.Add(at))
-		got = append(got, step{tell, untold})
-	}
-	tell, untold := r.note(key("192.0.2.1"), "another reason", now.Add(time.Minute+2*time.Second))
-	got = append(got, step{tell, untold})
-	if diff := cmp.Diff([]step{{true, 0}, {false, 0}, {false, 0}, {true, 2}, {false, 0}, {true, 1}},
-		got); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
-	}
-	k := key("192.0.2.1")
-	for range 3 * maxRefusals {
-		k.NBMA = k.NBMA.Next()
-		r.note(k, "why", now.Add(time.Hour))
-	}
-	if len(r) > maxRefusals {
-		t.Errorf("%d are remembered", len(r))
-	}
 }
 
 // The length of reasons is limited, since charon's messages can have text that a peer chose.

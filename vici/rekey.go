@@ -19,7 +19,7 @@ func (c *Client) Repair(spis []uint32) {
 		for _, sa := range r.sas {
 			for _, child := range sa.Children {
 				if named[child.SPIIn] || named[child.SPIOut] {
-					r.repair(sa, child)
+					r.repairs.repair(sa, child)
 				}
 			}
 		}
@@ -35,9 +35,15 @@ func setOf(spis []uint32) map[uint32]bool {
 	return set
 }
 
+// repairs renew SAs whose states the kernel has lost, and delete what rekeying left.
+type repairs struct {
+	*table
+	tried map[uint32]bool // CHILD_SAs that this end had rekeyed to repair them
+}
+
 // repair rekeys a child, or closes its IKE_SA if that was tried before.
-func (r *reconciler) repair(sa *SA, child Child) {
-	if r.repaired[child.ID] {
+func (r *repairs) repair(sa *SA, child Child) {
+	if r.tried[child.ID] {
 		if !r.ending[sa.ID] {
 			r.reason(sa.Key(),
 				"the kernel lost its ESP states, and rekeying did not bring them back")
@@ -45,7 +51,7 @@ func (r *reconciler) repair(sa *SA, child Child) {
 		}
 		return
 	}
-	r.repaired[child.ID] = true
+	r.tried[child.ID] = true
 	r.rekey(sa, "child-id", child.ID)
 }
 
@@ -65,22 +71,10 @@ func (c *Client) Probe(spis []uint32) {
 	})
 }
 
-// rekey makes charon rekey an SA; see [session.Session.Rekey].
-func (r *reconciler) rekey(sa *SA, kind string, id uint32) {
-	r.do(func(ctx context.Context, s *session.Session) error {
-		return s.Rekey(ctx, r.times.command, kind, id)
-	}, func(err error) {
-		if !r.fatal(err) && err != nil {
-			r.log.Warn("rekeying failed", slog.Any("peer", sa.Key()), slog.Uint64(kind, uint64(id)),
-				slog.Any("error", err))
-		}
-	})
-}
-
 // watchReplaced deletes a rekeyed IKE_SA if it still exists after a while. The end that rekeyed it
 // deletes it, except where that end was not heard for so long, after its charon was stopped, that
 // it has given up by the time of the answer. Then the IKE_SA would stay for hours, without a child.
-func (r *reconciler) watchReplaced(id uint32) {
+func (r *repairs) watchReplaced(id uint32) {
 	r.after(r.times.zombie, func() {
 		r.do(func(ctx context.Context, s *session.Session) error {
 			found, err := listSAs(ctx, s, r.times.command, "ike-id",

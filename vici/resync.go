@@ -3,7 +3,6 @@ package vici
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"strconv"
 	"time"
 
@@ -16,9 +15,9 @@ import (
 // until this is done.
 func (r *reconciler) resync() {
 	var listed []*SA
-	locals := r.markingAddresses()
+	locals := r.marks.addresses()
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
-		if err := r.sweepMarks(ctx, s, locals); err != nil {
+		if err := r.marks.sweepStates(ctx, s, locals); err != nil {
 			return err
 		}
 		listed, err = listSAs(ctx, s, r.times.list, "", "")
@@ -29,7 +28,7 @@ func (r *reconciler) resync() {
 			return
 		}
 		if len(locals) > 0 {
-			r.marks = marksSwept
+			r.marks.state = marksSwept
 		}
 		for _, sa := range r.sas {
 			r.drop(sa)
@@ -39,7 +38,7 @@ func (r *reconciler) resync() {
 			case sa.Stands():
 				r.put(sa)
 			case sa.Replaced():
-				r.watchReplaced(sa.ID)
+				r.repairs.watchReplaced(sa.ID)
 			}
 		}
 		r.synced = true
@@ -49,32 +48,30 @@ func (r *reconciler) resync() {
 			r.emit(r.snapshot(iface))
 		}
 		for _, iface := range r.interfaces() {
-			r.load(r.profiles[iface])
+			r.loader.load(r.profiles[iface])
 			r.review(iface)
 		}
 		r.endRemoved()
-		for e := range r.expulsions {
-			r.expel(e.Key, e.identity)
+		for e := range r.expulsions.due {
+			r.expulsions.expel(e.Key, e.identity)
 		}
 		for _, p := range r.peers {
 			r.step(p)
 		}
-		r.checkAfterStall()
+		r.renewals.checkAfterStall()
 		r.after(r.times.connections, r.compareConnections)
 		r.after(r.times.comparison, r.compareRegularly)
-		r.after(r.times.inbound, r.countInbound)
+		r.after(r.times.inbound, r.inbound.countInbound)
 	})
 }
 
 // compareRegularly compares everything with charon once a minute.
 func (r *reconciler) compareRegularly() {
-	maps.DeleteFunc(r.ended, func(_ uint32, at time.Time) bool {
-		return time.Since(at) > 2*r.times.list
-	})
+	r.forgetEnded()
 	r.compare()
 	for _, iface := range r.interfaces() {
 		// charon does not list secrets, and loading what it has changes nothing
-		r.load(r.profiles[iface])
+		r.loader.load(r.profiles[iface])
 	}
 	r.after(r.times.comparison, r.compareRegularly)
 }
@@ -171,10 +168,10 @@ func (r *reconciler) connectionsAre(names []string) {
 			r.log.Info("somebody unloaded our connections: loading them again",
 				slog.String("interface", iface))
 			p.loaded = false
-			r.load(p)
+			r.loader.load(p)
 		}
 	}
-	r.compareShared(loaded)
+	r.sharing.compare(loaded)
 	if time.Since(r.arrival) < r.times.orphans {
 		return
 	}
@@ -192,16 +189,16 @@ func (r *reconciler) unloadOrphan(name string) {
 	}
 	if !addr.IsValid() {
 		if r.profiles[iface] == nil {
-			r.unloadTemplate(iface)
+			r.loader.unloadTemplate(iface)
 		}
 		return
 	}
 	if name == profile.SharedName(iface, addr) {
-		r.adoptShared(Key{Interface: iface, NBMA: addr})
+		r.sharing.adopt(Key{Interface: iface, NBMA: addr})
 		return
 	}
 	if profile.GivesMarks(name) {
-		r.unloadRecall(name)
+		r.recalls.unload(name)
 		return
 	}
 	p := r.peer(Key{Interface: iface, NBMA: addr})

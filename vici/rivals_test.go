@@ -68,13 +68,3 @@ func TestRivals(t *testing.T) {
 		})
 	}
 }
-
-// What a rival did is told for ten minutes.
-func TestRivalsAreForgotten(t *testing.T) {
-	now := time.Now()
-	kept := current([]Rival{{Connection: "old", Last: now.Add(-rivalTime)},
-		{Connection: "new", Last: now.Add(-time.Minute)}}, now)
-	if len(kept) != 1 || kept[0].Connection != "new" {
-		t.Errorf("%+v are told, want only the new one", kept)
-	}
-}

@@ -32,67 +32,102 @@ type sharedAddress struct {
 
 const maxStrays = 5
 
+// sharing gives marks to the SAs of routers that share an address.
+type sharing struct {
+	*table
+	marks     *marks
+	places    *places
+	addresses map[Key]*sharedAddress
+	evaluate  func(Key) // compares what was reported about a peer with the table
+}
+
+// linkLost drops what belonged to the link that ended. The addresses stay.
+func (sh *sharing) linkLost() {
+	for _, a := range sh.addresses {
+		a.loaded, a.busy = false, false
+	}
+}
+
+// has reports whether an interface has an address that several routers share.
+func (sh *sharing) has(iface string) bool {
+	for k := range sh.addresses {
+		if k.Interface == iface {
+			return true
+		}
+	}
+	return false
+}
+
 // separates reports whether routers at an address get SAs with marks.
-func (r *reconciler) separates(address Key) bool {
-	applied := r.profiles[address.Interface]
-	a := r.shared[address]
+func (sh *sharing) separates(address Key) bool {
+	applied := sh.profiles[address.Interface]
+	a := sh.addresses[address]
 	return applied != nil && applied.Marks && (a == nil || !a.gaveUp)
 }
 
 // watchSharing makes sure that routers which share an SA's address get marks.
-func (r *reconciler) watchSharing(sa *SA) {
+func (sh *sharing) watchSharing(sa *SA) {
 	address := Key{Interface: sa.Interface, NBMA: sa.RemoteHost}
-	if !r.separates(address) {
+	if !sh.separates(address) {
 		return
 	}
-	a, marked := r.shared[address], sa.Mark() != 0
+	a, marked := sh.addresses[address], sa.Mark() != 0
 	if a == nil {
-		if !marked && !r.protecting(address).BehindOneNAT() {
+		if !marked && !sh.protecting(address).BehindOneNAT() {
 			return
 		}
 		a = &sharedAddress{Key: address}
-		r.shared[address] = a
-		r.log.Info("several routers are behind one NAT address: their SAs get marks of their own",
+		sh.addresses[address] = a
+		sh.log.Info("several routers are behind one NAT address: their SAs get marks of their own",
 			slog.Any("peer", address),
-			slog.Any("identities", ike.Identities(r.index.At(address))))
+			slog.Any("identities", ike.Identities(sh.index.At(address))))
 	}
 	if marked {
 		a.strays = 0
 	}
 	if a.loaded {
-		r.sendAway(a, true)
+		sh.sendAway(a, true)
 		return
 	}
-	r.loadShared(a)
+	sh.loadShared(a)
 }
 
 // sendAway closes the SAs without a mark at a shared address, except those of one router. The other
 // routers dial again. strays tells whether the connection that gives marks was loaded when these
 // SAs came.
-func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
-	g := r.protecting(a.Key)
+func (sh *sharing) sendAway(a *sharedAddress, strays bool) {
+	g := sh.protecting(a.Key)
 	if a.gaveUp || !g.BehindOneNAT() {
 		return
 	}
-	stays := r.securing(a.Key).RemoteID
+	stays := sh.securing(a.Key).RemoteID
 	for _, sa := range slices.Backward(g.Accepted()) {
-		if sa.RemoteID == stays || r.ending[sa.ID] {
+		if sa.RemoteID == stays || sh.ending[sa.ID] {
 			continue
 		}
 		if strays {
 			a.strays++
 		}
-		r.log.Debug("closing an SA without a mark at a shared address", slog.Any("peer", a.Key),
+		sh.log.Debug("closing an SA without a mark at a shared address", slog.Any("peer", a.Key),
 			slog.String("identity", sa.RemoteID))
-		r.terminate(sa.ID)
+		sh.terminate(sa.ID)
 	}
 	if a.strays > maxStrays && !a.gaveUp {
 		a.gaveUp = true
-		r.log.Warn(
+		sh.log.Warn(
 			"charon does not take the connection with marks for routers behind one NAT address: only the newest SA gets this end's traffic",
 			slog.Any("peer", a.Key),
 			slog.String("connection", profile.SharedName(a.Interface, a.NBMA)))
-		r.evaluate(a.Key)
+		sh.evaluate(a.Key)
+	}
+}
+
+// loadAll loads the connections that are not loaded.
+func (sh *sharing) loadAll() {
+	for _, a := range sh.addresses {
+		if p := sh.profiles[a.Interface]; !a.loaded && p != nil && !p.busy {
+			sh.loadShared(a)
+		}
 	}
 }
 
@@ -100,18 +135,18 @@ func (r *reconciler) sendAway(a *sharedAddress, strays bool) {
 // charon has a connection for it that fits as well, and for a router that dials in it takes the
 // older of the two. So loadShared unloads the peer's connection before; the next initiation loads
 // it again.
-func (r *reconciler) loadShared(a *sharedAddress) {
-	applied := r.profiles[a.Interface]
-	if a.busy || !r.synced || applied == nil || !r.mayMark() {
+func (sh *sharing) loadShared(a *sharedAddress) {
+	applied := sh.profiles[a.Interface]
+	if a.busy || !sh.synced || applied == nil || !sh.marks.may() {
 		return
 	}
 	a.busy = true
 	conn, connErr := applied.newConnection(a.NBMA, true)
-	command, dialled := r.times.command, ""
-	if p := r.peers[a.Key]; p != nil && p.connection.MayBeLoaded() {
+	command, dialled := sh.times.command, ""
+	if p := sh.peers[a.Key]; p != nil && p.connection.MayBeLoaded() {
 		dialled = profile.ConnectionName(p.Interface, p.NBMA)
 	}
-	r.do(func(ctx context.Context, s *session.Session) error {
+	sh.do(func(ctx context.Context, s *session.Session) error {
 		if connErr != nil {
 			return connErr
 		}
@@ -124,34 +159,34 @@ func (r *reconciler) loadShared(a *sharedAddress) {
 	}, func(err error) {
 		a.busy = false
 		switch {
-		case r.fatal(err):
+		case sh.fatal(err):
 		case err != nil:
-			r.log.Error("charon does not take the connection for a shared address",
+			sh.log.Error("charon does not take the connection for a shared address",
 				slog.Any("peer", a.Key), slog.Any("error", err))
-			r.after(r.times.profileRetry, func() { r.loadShared(a) })
+			sh.after(sh.times.profileRetry, func() { sh.loadShared(a) })
 		default:
-			r.sharedLoaded(a)
+			sh.loaded(a)
 		}
 	})
 }
 
-// sharedLoaded continues after charon has taken the connection for a shared address.
-func (r *reconciler) sharedLoaded(a *sharedAddress) {
-	if r.shared[a.Key] != a {
-		r.unloadShared(a) // the connection is not needed any more
+// loaded continues after charon has taken the connection for a shared address.
+func (sh *sharing) loaded(a *sharedAddress) {
+	if sh.addresses[a.Key] != a {
+		sh.unload(a) // the connection is not needed any more
 		return
 	}
 	a.loaded = true
-	r.dispatch()
-	r.sendAway(a, false)
+	sh.places.dispatch()
+	sh.sendAway(a, false)
 }
 
-// sharedConns returns the connections for an interface's shared addresses. They are loaded before
+// connections returns the connections for an interface's shared addresses. They are loaded before
 // its template, by which routers that return with charon would come back without marks.
-func (r *reconciler) sharedConns(
+func (sh *sharing) connections(
 	p *appliedProfile,
 ) (addresses []*sharedAddress, conns []*govici.Message) {
-	for k, a := range r.shared {
+	for k, a := range sh.addresses {
 		if k.Interface != p.Interface || a.busy {
 			continue
 		}
@@ -163,55 +198,55 @@ func (r *reconciler) sharedConns(
 	return addresses, conns
 }
 
-// forgetShared makes an interface stop using marks. Routers that have a mark come back without one.
-func (r *reconciler) forgetShared(iface string) {
-	for k, a := range r.shared {
+// forget makes an interface stop using marks. Routers that have a mark come back without one.
+func (sh *sharing) forget(iface string) {
+	for k, a := range sh.addresses {
 		if k.Interface == iface {
-			delete(r.shared, k)
-			r.unloadShared(a)
+			delete(sh.addresses, k)
+			sh.unload(a)
 		}
 	}
 }
 
-// unloadShared unloads the connection for a shared address.
-func (r *reconciler) unloadShared(a *sharedAddress) {
+// unload unloads the connection for a shared address.
+func (sh *sharing) unload(a *sharedAddress) {
 	name := profile.SharedName(a.Interface, a.NBMA)
-	r.do(func(ctx context.Context, s *session.Session) error {
-		return s.UnloadConnection(ctx, r.times.command, name)
-	}, func(err error) { r.fatal(err) })
+	sh.do(func(ctx context.Context, s *session.Session) error {
+		return s.UnloadConnection(ctx, sh.times.command, name)
+	}, func(err error) { sh.fatal(err) })
 }
 
-// compareShared loads connections for shared addresses again that somebody unloaded, and forgets
+// compare loads connections for shared addresses again that somebody unloaded, and forgets
 // addresses at which no router has been for a while.
-func (r *reconciler) compareShared(loaded map[string]bool) {
-	for k, a := range r.shared {
+func (sh *sharing) compare(loaded map[string]bool) {
+	for k, a := range sh.addresses {
 		if a.loaded && !loaded[profile.SharedName(k.Interface, k.NBMA)] {
 			a.loaded = false
-			r.loadShared(a)
+			sh.loadShared(a)
 		}
 		switch {
-		case len(r.index.At(k)) > 0:
+		case len(sh.index.At(k)) > 0:
 			a.vacant = time.Time{}
 		case a.vacant.IsZero():
 			a.vacant = time.Now()
-		case time.Since(a.vacant) >= r.times.vacant:
-			delete(r.shared, k)
-			r.unloadShared(a)
+		case time.Since(a.vacant) >= sh.times.vacant:
+			delete(sh.addresses, k)
+			sh.unload(a)
 		}
 	}
 }
 
-// adoptShared takes over a connection for a shared address that this program loaded before a
+// adopt takes over a connection for a shared address that this program loaded before a
 // restart.
-func (r *reconciler) adoptShared(address Key) {
-	if r.shared[address] != nil {
+func (sh *sharing) adopt(address Key) {
+	if sh.addresses[address] != nil {
 		return
 	}
 	a := &sharedAddress{Key: address}
-	if !r.separates(address) || len(r.index.At(address)) == 0 {
-		r.unloadShared(a)
+	if !sh.separates(address) || len(sh.index.At(address)) == 0 {
+		sh.unload(a)
 		return
 	}
-	r.shared[address] = a
-	r.loadShared(a)
+	sh.addresses[address] = a
+	sh.loadShared(a)
 }

@@ -42,56 +42,73 @@ type renewal struct {
 	place bool // it has a place among the attempts in their first seconds
 }
 
+// renewals check peers after a stall, and dial those that do not prove that they still have an SA.
+type renewals struct {
+	*table
+	sharing  *sharing
+	places   *places
+	stall    stall           // the longest one whose effects were not checked yet
+	outlived map[uint32]bool // SAs from before a stall that the peer may have given up
+	queue    []*peer         // to be dialled beside such an SA when there is room
+	step     func(*peer)     // takes the next step for a peer
+}
+
+// linkLost drops the checks of the link that ended.
+func (rs *renewals) linkLost() {
+	rs.queue = nil
+	clear(rs.outlived)
+}
+
 // stalled notes a stall that has ended.
-func (r *reconciler) stalled(began time.Time, silence time.Duration) {
-	if r.stall.silence < silence {
-		r.stall = stall{began, silence}
+func (rs *renewals) stalled(began time.Time, silence time.Duration) {
+	if rs.stall.silence < silence {
+		rs.stall = stall{began, silence}
 	}
-	if r.synced {
-		r.checkAfterStall()
+	if rs.synced {
+		rs.checkAfterStall()
 	}
 }
 
 // checkAfterStall checks the wanted peers after a stall that was longer than dpd_delay: by then a
 // peer has begun to ask. How long it goes on asking is its own setting.
-func (r *reconciler) checkAfterStall() {
-	s := r.stall
-	r.stall = stall{}
+func (rs *renewals) checkAfterStall() {
+	s := rs.stall
+	rs.stall = stall{}
 	if s.silence == 0 {
 		return
 	}
 	checked := 0
 	for _, first := range []bool{true, false} {
-		for k, p := range r.peers {
-			applied := r.profiles[k.Interface]
+		for k, p := range rs.peers {
+			applied := rs.profiles[k.Interface]
 			if first != (p.want == InitiateFirst) || p.want == None || p.up == nil ||
 				p.renewal != nil ||
 				applied == nil || s.silence <= applied.DeadPeerDelay() {
 				continue
 			}
-			if r.checkPeer(p, applied, s.began) {
+			if rs.checkPeer(p, applied, s.began) {
 				checked++
 			}
 		}
 	}
 	if checked > 0 {
-		r.log.Warn("charon stood still: asking the peers whether they still have their SAs",
+		rs.log.Warn("charon stood still: asking the peers whether they still have their SAs",
 			slog.Duration("for", s.silence.Round(time.Second)), slog.Int("peers", checked))
 	}
 }
 
 // checkPeer makes a peer prove that it still has an SA from before the stall. It reports whether
 // there is such an SA.
-func (r *reconciler) checkPeer(p *peer, applied *appliedProfile, began time.Time) bool {
+func (rs *renewals) checkPeer(p *peer, applied *appliedProfile, began time.Time) bool {
 	var outlived *SA
 	fresh := false
-	for _, sa := range r.index.SAs(p.Key) {
+	for _, sa := range rs.index.SAs(p.Key) {
 		switch {
-		case !applied.Accepts(sa) || r.ending[sa.ID]:
+		case !applied.Accepts(sa) || rs.ending[sa.ID]:
 		case sa.Established.After(began):
 			fresh = true
 		default:
-			r.outlived[sa.ID] = true
+			rs.outlived[sa.ID] = true
 			if outlived == nil || sa.ID > outlived.ID {
 				outlived = sa
 			}
@@ -101,75 +118,75 @@ func (r *reconciler) checkPeer(p *peer, applied *appliedProfile, began time.Time
 		return false
 	}
 	if fresh { // the peer dialled before charon's first answer came
-		r.emit(Renewed{*p.up})
+		rs.emit(Renewed{*p.up})
 		return true
 	}
 	n := &renewal{}
 	p.renewal = n
 	id := outlived.ID
-	r.do(func(ctx context.Context, s *session.Session) error {
-		return s.Rekey(ctx, r.times.command, "ike-id", id)
+	rs.do(func(ctx context.Context, s *session.Session) error {
+		return s.Rekey(ctx, rs.times.command, "ike-id", id)
 	}, func(err error) {
-		if r.fatal(err) {
+		if rs.fatal(err) {
 			return
 		}
 		if refused := (*session.CommandError)(nil); errors.As(err, &refused) {
-			r.log.Debug("rekeying failed", slog.Any("peer", p.Key), slog.Any("error", err))
+			rs.log.Debug("rekeying failed", slog.Any("peer", p.Key), slog.Any("error", err))
 		}
-		r.after(r.times.proof, func() { r.renew(p, n) })
+		rs.after(rs.times.proof, func() { rs.renew(p, n) })
 	})
 	return true
 }
 
 // proven notes that a peer has answered on an SA, and so has it.
-func (r *reconciler) proven(id uint32, k Key) {
-	if !r.outlived[id] {
+func (rs *renewals) proven(id uint32, k Key) {
+	if !rs.outlived[id] {
 		return
 	}
-	delete(r.outlived, id)
-	if p := r.peers[k]; p != nil {
-		r.endRenewal(p)
+	delete(rs.outlived, id)
+	if p := rs.peers[k]; p != nil {
+		rs.endRenewal(p)
 	}
 }
 
 // renew queues a peer that did not answer, to be dialled. Routers that share an address are not
 // dialled, since the address does not name one of them.
-func (r *reconciler) renew(p *peer, n *renewal) {
+func (rs *renewals) renew(p *peer, n *renewal) {
 	if p.renewal != n {
 		return
 	}
-	if p.Mark != 0 || r.shared[p.Key] != nil || r.protecting(p.Key).BehindOneNAT() {
-		r.endRenewal(p)
+	if p.Mark != 0 || rs.sharing.addresses[p.Key] != nil || rs.protecting(p.Key).BehindOneNAT() {
+		rs.endRenewal(p)
 		return
 	}
-	r.renewals = append(r.renewals, p)
-	r.dispatch()
+	rs.queue = append(rs.queue, p)
+	rs.places.dispatch()
 }
 
-// dispatchRenewals dials peers beside their SAs while there is room.
-func (r *reconciler) dispatchRenewals() {
-	for len(r.renewals) > 0 && r.starting < r.inFlight {
-		p := r.renewals[0]
-		r.renewals = r.renewals[1:]
-		n, applied := p.renewal, r.profiles[p.Interface]
+// dispatch dials peers beside their SAs while there is room.
+func (rs *renewals) dispatch() {
+	for len(rs.queue) > 0 && rs.places.taken < rs.inFlight {
+		p := rs.queue[0]
+		rs.queue = rs.queue[1:]
+		n, applied := p.renewal, rs.profiles[p.Interface]
 		switch {
-		case n == nil || n.place || r.peers[p.Key] != p:
+		case n == nil || n.place || rs.peers[p.Key] != p:
 		case applied == nil || p.want == None || p.up == nil || p.connection.ToClose():
-			r.endRenewal(p)
+			rs.endRenewal(p)
 		case p.connection.Busy() || !applied.loaded:
-			r.after(r.times.withholdPoll, func() { r.renew(p, n) })
+			rs.after(rs.times.withholdPoll, func() { rs.renew(p, n) })
 		default:
-			r.dialBeside(p, n, applied)
+			rs.dialBeside(p, n, applied)
 		}
 	}
 }
 
 // dialBeside makes charon dial a peer although it has an SA with it.
-func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
+func (rs *renewals) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 	n.place = true
 	p.connection.On(peerstate.Use)
-	r.starting++
-	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
+	rs.places.taken++
+	name, command := profile.ConnectionName(p.Interface, p.NBMA), rs.times.command
 	conn, connErr := applied.newConnection(p.NBMA, false)
 	if connErr == nil && p.port != 0 {
 		connErr = profile.DialThroughNAT(conn, name, p.port)
@@ -177,82 +194,82 @@ func (r *reconciler) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 	if connErr == nil {
 		connErr = profile.DialAnew(conn, name)
 	}
-	r.do(func(ctx context.Context, s *session.Session) error {
+	rs.do(func(ctx context.Context, s *session.Session) error {
 		if connErr != nil {
 			return connErr
 		}
 		return s.Initiate(ctx, command, name, profile.ChildName, conn)
 	}, func(err error) {
 		p.connection.On(peerstate.Ended)
-		if r.fatal(err) {
+		if rs.fatal(err) {
 			return
 		}
 		if err != nil && !strings.Contains(err.Error(), "existing duplicate") {
-			r.log.Warn("dialling a peer after charon stood still failed", slog.Any("peer", p.Key),
+			rs.log.Warn("dialling a peer after charon stood still failed", slog.Any("peer", p.Key),
 				slog.Any("error", err))
 		}
-		r.step(p)
+		rs.step(p)
 	})
-	r.after(r.times.firstCheck, func() { r.freePlace(n) })
-	r.after(r.times.attempt, func() { r.abandonRenewal(p, n, name) })
+	rs.after(rs.times.firstCheck, func() { rs.freePlace(n) })
+	rs.after(rs.times.attempt, func() { rs.abandonRenewal(p, n, name) })
 }
 
 // abandonRenewal ends a renewal that the peer did not answer. Dead peer detection will find the SA
 // from before the stall.
-func (r *reconciler) abandonRenewal(p *peer, n *renewal, name string) {
+func (rs *renewals) abandonRenewal(p *peer, n *renewal, name string) {
 	if p.renewal != n {
 		return
 	}
-	r.endRenewal(p)
+	rs.endRenewal(p)
 	if p.attempt != nil || p.connection.Busy() {
 		return
 	}
 	p.connection.On(peerstate.Clear)
-	r.do(func(ctx context.Context, s *session.Session) error {
-		return endHalfOpen(ctx, s, r.times.command, name)
+	rs.do(func(ctx context.Context, s *session.Session) error {
+		return endHalfOpen(ctx, s, rs.times.command, name)
 	}, func(err error) {
 		p.connection.On(peerstate.Ended)
-		if !r.fatal(err) {
-			r.step(p)
+		if !rs.fatal(err) {
+			rs.step(p)
 		}
 	})
 }
 
 // endRenewal ends the check of a peer, if there is one.
-func (r *reconciler) endRenewal(p *peer) {
+func (rs *renewals) endRenewal(p *peer) {
 	if n := p.renewal; n != nil {
 		p.renewal = nil
-		r.freePlace(n)
+		rs.freePlace(n)
 	}
 }
 
 // freePlace frees a renewal's place among the attempts in their first seconds.
-func (r *reconciler) freePlace(n *renewal) {
+func (rs *renewals) freePlace(n *renewal) {
 	if n.place {
 		n.place = false
-		r.starting--
-		r.dispatch()
+		rs.places.taken--
+		rs.places.dispatch()
 	}
 }
 
 // renewed ends the check of a peer that has a new SA, whoever dialled, and reports it.
-func (r *reconciler) renewed(sa *SA) {
-	p := r.peers[sa.Key()]
-	applied := r.profiles[sa.Interface]
-	if p == nil || p.renewal == nil || p.up == nil || applied == nil || r.outlived[sa.ID] ||
+func (rs *renewals) renewed(sa *SA) {
+	p := rs.peers[sa.Key()]
+	applied := rs.profiles[sa.Interface]
+	if p == nil || p.renewal == nil || p.up == nil || applied == nil || rs.outlived[sa.ID] ||
 		!applied.Accepts(sa) {
 		return
 	}
-	r.endRenewal(p)
-	r.emit(Renewed{*p.up})
+	rs.endRenewal(p)
+	rs.emit(Renewed{*p.up})
 }
 
 // withoutOutlived leaves out the SAs from before a stall whose identity has a newer one. The peer
 // may have given them up, so they must not win against the newer one.
-func (r *reconciler) withoutOutlived(sas []*SA, good func(*SA) bool) []*SA {
+func (rs *renewals) withoutOutlived(sas []*SA, good func(*SA) bool) []*SA {
 	return slices.DeleteFunc(slices.Clone(sas), func(sa *SA) bool {
-		return r.outlived[sa.ID] && slices.ContainsFunc(sas, func(o *SA) bool {
-			return o.RemoteID == sa.RemoteID && !r.outlived[o.ID] && good(o)
+		return rs.outlived[sa.ID] && slices.ContainsFunc(sas, func(o *SA) bool {
+			return o.RemoteID == sa.RemoteID && !rs.outlived[o.ID] && good(o)
 		})
 	})
 }

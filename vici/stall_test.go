@@ -38,7 +38,7 @@ func standingStill(
 	})
 }
 
-func renewals(events []Event) (peers []string) {
+func renewedIn(events []Event) (peers []string) {
 	for _, e := range events {
 		if e, ok := e.(Renewed); ok {
 			peers = append(peers, e.NBMA.String())
@@ -65,7 +65,7 @@ func TestPeersAreDialledAfterAStall(t *testing.T) {
 	for _, still := range []time.Duration{22 * time.Second, 80 * time.Second, 10 * time.Minute} {
 		t.Run(still.String(), func(t *testing.T) {
 			standingStill(t, still, nil, func(f *fakeCharon, c *Client, events []Event) {
-				if got := renewals(events); len(got) != 2 {
+				if got := renewedIn(events); len(got) != 2 {
 					t.Errorf("want both peers renewed within a second, have %v\ndid %v\n%v", got,
 						f.seen().order, events)
 				}
@@ -121,7 +121,7 @@ func TestPeerThatDialsAfterAStall(t *testing.T) {
 		}
 	}
 	standingStill(t, 25*time.Second, dialsIn, func(f *fakeCharon, c *Client, events []Event) {
-		if got := strings.Join(renewals(events), " "); got != "192.0.2.2 192.0.2.1" {
+		if got := strings.Join(renewedIn(events), " "); got != "192.0.2.2 192.0.2.1" {
 			t.Errorf("want both peers renewed, have %s", got)
 		}
 		if f.count("initiate cygnet-gre1-192.0.2.2") != 0 {

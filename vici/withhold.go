@@ -21,21 +21,27 @@ type withholding struct {
 	both  bool // the other SA was seen being negotiated
 }
 
+// withholder withholds the reports of SAs.
+type withholder struct {
+	*table
+	evaluate func(Key) // compares what was reported about a peer with the table
+}
+
 // withholds reports whether the report of a peer's SA is withheld. dialled tells whether an attempt
 // was under way when the SA came.
-func (r *reconciler) withholds(p *peer, dialled bool) bool {
+func (w *withholder) withholds(p *peer, dialled bool) bool {
 	if p.up == nil && p.withheld == nil && dialled && p.want == Initiate {
-		p.withheld = &withholding{until: time.Now().Add(r.times.withhold)}
-		r.pollOther(p, p.withheld)
+		p.withheld = &withholding{until: time.Now().Add(w.times.withhold)}
+		w.pollOther(p, p.withheld)
 	}
 	return p.withheld != nil
 }
 
 // pollOther asks charon whether another SA with the peer is being negotiated.
-func (r *reconciler) pollOther(p *peer, h *withholding) {
+func (w *withholder) pollOther(p *peer, h *withholding) {
 	var open []*SA
-	name, command := profile.ConnectionName(p.Interface, p.NBMA), r.times.command
-	r.do(func(ctx context.Context, s *session.Session) (err error) {
+	name, command := profile.ConnectionName(p.Interface, p.NBMA), w.times.command
+	w.do(func(ctx context.Context, s *session.Session) (err error) {
 		// An SA that the peer initiates has no connection's name before the peer has authenticated.
 		for _, name := range []string{name, "(unnamed)"} {
 			found, listErr := listSAs(ctx, s, command, "ike", name)
@@ -46,7 +52,7 @@ func (r *reconciler) pollOther(p *peer, h *withholding) {
 		}
 		return nil
 	}, func(err error) {
-		if r.fatal(err) || p.withheld != h {
+		if w.fatal(err) || p.withheld != h {
 			return
 		}
 		waits := err == nil && time.Now().Before(h.until) &&
@@ -56,19 +62,19 @@ func (r *reconciler) pollOther(p *peer, h *withholding) {
 		switch {
 		case waits:
 			h.both = true
-			r.after(r.times.withholdPoll, func() { r.pollOther(p, h) })
+			w.after(w.times.withholdPoll, func() { w.pollOther(p, h) })
 		case h.both:
-			r.after(r.times.withholdPoll, func() { r.release(p, h) })
+			w.after(w.times.withholdPoll, func() { w.release(p, h) })
 		default:
-			r.release(p, h)
+			w.release(p, h)
 		}
 	})
 }
 
 // release reports a peer's SA that was withheld; h is the wait that ends.
-func (r *reconciler) release(p *peer, h *withholding) {
+func (w *withholder) release(p *peer, h *withholding) {
 	if h != nil && p.withheld == h {
 		p.withheld = nil
-		r.evaluate(p.Key)
+		w.evaluate(p.Key)
 	}
 }

@@ -57,9 +57,12 @@ var rules = []rule{
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
 	}},
 	{"cygnet/vici", []string{
-		"cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/peerstate", "cygnet/vici/profile",
-		"cygnet/vici/session", "github.com/strongswan/govici/...",
+		"cygnet/vici/failure", "cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/peerstate",
+		"cygnet/vici/profile", "cygnet/vici/rival", "cygnet/vici/session",
+		"github.com/strongswan/govici/...",
 	}},
+	{"cygnet/vici/failure", []string{"cygnet/vici/ike", "cygnet/vici/message"}},
+	{"cygnet/vici/rival", []string{"cygnet/vici/ike"}},
 	{"cygnet/vici/peerstate", nil},
 	{"cygnet/vici/ike", []string{"cygnet/vici/message", "github.com/strongswan/govici/..."}},
 	{"cygnet/vici/profile", []string{
