@@ -34,11 +34,11 @@ func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
 	})
 }
 
-// starts has, for each client of a bubble, what starts its Run.
+// starts has, for each client of a bubble, the function that starts its Run.
 var starts sync.Map
 
-// begin has the client of a bubble begin, unless it has. The test's first look at its events starts
-// it, so that what the test set up before that is there from the beginning.
+// begin starts the client of a bubble, unless it runs. A test begins it by asking for its events
+// for the first time, so the client finds what the test set up before that.
 func begin(c *Client) {
 	if f, ok := starts.Load(c); ok {
 		f.(func())()
@@ -47,7 +47,7 @@ func begin(c *Client) {
 
 func key(addr string) Key { return Key{Interface: "gre1", NBMA: netip.MustParseAddr(addr)} }
 
-// allowing answers the question whether marks may be given out, and gives all other events.
+// allowing answers MarksAsked, and returns all other events.
 func allowing(c *Client, e Event) []Event {
 	if asked, ok := e.(MarksAsked); ok {
 		c.AllowMarks(asked.Serial)
@@ -56,8 +56,8 @@ func allowing(c *Client, e Event) []Event {
 	return []Event{e}
 }
 
-// told takes all events that are there when nothing moves any more.
-func told(c *Client) []Event {
+// eventsNow takes the events that the client has emitted when all goroutines of the bubble wait.
+func eventsNow(c *Client) []Event {
 	begin(c)
 	var events []Event
 	for {
@@ -71,7 +71,7 @@ func told(c *Client) []Event {
 	}
 }
 
-// after lets time pass, then takes all events.
+// after lets time pass, then returns the events that the client emitted meanwhile.
 func after(c *Client, d time.Duration) []Event {
 	begin(c)
 	var events []Event
@@ -82,7 +82,7 @@ func after(c *Client, d time.Duration) []Event {
 		case <-time.After(time.Until(end)):
 		}
 	}
-	return append(events, told(c)...)
+	return append(events, eventsNow(c)...)
 }
 
 func testProfile() profile.Profile {

@@ -50,7 +50,7 @@ func TestCertificatesAreFollowed(t *testing.T) {
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1", "192.0.2.1", "encr-alg", "DES_CBC", "initiator", "no")
 		})
-		if told(c); f.count("terminate 1") != 1 {
+		if eventsNow(c); f.count("terminate 1") != 1 {
 			t.Error("what is allowed was not known once the file was there")
 		}
 	})

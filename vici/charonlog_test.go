@@ -11,23 +11,23 @@ import (
 	"cygnet/vici/profile"
 )
 
-// rejected has charon give up at once, with the reason in its log.
+// rejected makes charon give up an initiation at once, with the reason in its log.
 func rejected(f *fakeCharon, name string) *tree {
 	f.raise("log", mk("ikesa-name", name, "msg", "received AUTHENTICATION_FAILED notify error"))
 	return yes
 }
 
-// nobodyHears fails a test when somebody is subscribed to charon's log.
-func nobodyHears(t *testing.T, f *fakeCharon, when string) {
+// wantNoLogSubscription fails the test if a session is subscribed to charon's log.
+func wantNoLogSubscription(t *testing.T, f *fakeCharon, when string) {
 	t.Helper()
-	if n := f.listeners("log"); n != 0 {
-		t.Errorf("%s: %d sessions hear charon's log", when, n)
+	if n := f.subscribers("log"); n != 0 {
+		t.Errorf("%s: want no subscription to charon's log, have %d", when, n)
 	}
 }
 
 // The client does not subscribe to charon's log while nothing fails or peers are only silent,
 // whoever dials.
-func TestNobodyHearsWithoutNeed(t *testing.T) {
+func TestNoLogSubscriptionWithoutNeed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) {
 			f.onSubscribe = func(_ *fakeCharon, event string) {
@@ -37,7 +37,7 @@ func TestNobodyHearsWithoutNeed(t *testing.T) {
 			}
 			f.onInitiate = succeed
 		})
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no") })
 		after(c, time.Minute)
@@ -47,8 +47,8 @@ func TestNobodyHearsWithoutNeed(t *testing.T) {
 	})
 }
 
-// charon gives up a silent peer by itself if its retransmissions are set to end early. That counts
-// as silence, too.
+// If charon's retransmissions are set to end early, charon gives up a silent peer by itself. The
+// client reports that as silence, too.
 func TestSilenceEndsEarly(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		after(c, time.Minute)
@@ -59,9 +59,10 @@ func TestSilenceEndsEarly(t *testing.T) {
 		got := after(c, 2*time.Second)
 		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "no answer") ||
 			f.count("initiate") != 1 {
-			t.Errorf("told %v after %d attempts", got, f.count("initiate"))
+			t.Errorf("want a failure for silence after one attempt, have %v after %d", got,
+				f.count("initiate"))
 		}
-		nobodyHears(t, f, "after silence")
+		wantNoLogSubscription(t, f, "after silence")
 	})
 }
 
@@ -70,25 +71,25 @@ func TestSilenceEndsEarly(t *testing.T) {
 func TestLogSubscriptionOpensAndCloses(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = rejected })
-		told(c)
+		eventsNow(c)
 		for range 2 {
 			c.Want(key("192.0.2.1"), Initiate)
 			c.Want(key("192.0.2.2"), Initiate)
 			if got := after(c, 2*time.Second); len(got) != 2 {
-				t.Errorf("told %v, want a failure of each", got)
+				t.Errorf("want a failure of each peer, have %v", got)
 			}
 			c.Want(key("192.0.2.1"), None)
 			after(c, 10*time.Minute)
-			if n := f.listeners("log"); n != 1 {
-				t.Fatalf("%d sessions hear the log while a peer fails", n)
+			if n := f.subscribers("log"); n != 1 {
+				t.Fatalf("want one log subscription while a peer fails, have %d", n)
 			}
 			f.do(func(f *fakeCharon) { f.onInitiate = succeed })
 			after(c, 4*time.Minute)
-			nobodyHears(t, f, "when all is well")
+			wantNoLogSubscription(t, f, "when all is well")
 			f.do(func(f *fakeCharon) { f.onInitiate = rejected })
 			c.Want(key("192.0.2.2"), None)
 			c.Close(key("192.0.2.2"))
-			told(c)
+			eventsNow(c)
 		}
 	})
 }
@@ -106,52 +107,53 @@ func TestLogSubscriptionEndsWithTheLastWantedFailure(t *testing.T) {
 				return rejected(f, name)
 			}
 		})
-		told(c)
+		eventsNow(c)
 		c.Want(silent, Initiate)
 		c.Want(key("192.0.2.1"), Initiate)
 		after(c, 10*time.Second)
-		if n := f.listeners("log"); n != 1 {
-			t.Fatalf("%d sessions hear the log while a peer fails", n)
+		if n := f.subscribers("log"); n != 1 {
+			t.Fatalf("want one log subscription while a peer fails, have %d", n)
 		}
 		c.Want(key("192.0.2.1"), Accept)
 		after(c, time.Minute)
-		nobodyHears(t, f, "when nothing is wanted")
+		wantNoLogSubscription(t, f, "when nothing is wanted")
 	})
 }
 
 // If the client cannot subscribe to the log, or the log gives no known reason, the failure is
 // reported after one more attempt, without a guess.
-func TestUnheardAllTheSame(t *testing.T) {
-	for name, deaf := range map[string]func(f *fakeCharon){
-		"deaf": func(f *fakeCharon) { f.unknown, f.onInitiate = "log", rejected },
-		"mute": func(f *fakeCharon) {},
+func TestReasonStaysUnknown(t *testing.T) {
+	for name, prepare := range map[string]func(f *fakeCharon){
+		"no subscription": func(f *fakeCharon) { f.unknown, f.onInitiate = "log", rejected },
+		"no reason":       func(f *fakeCharon) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-				f.do(deaf)
-				told(c)
+				f.do(prepare)
+				eventsNow(c)
 				c.Want(key("192.0.2.1"), Initiate)
 				got := after(c, 3500*time.Millisecond)
 				if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "did not say why") ||
 					f.count("initiate") != 2 {
-					t.Errorf("told %v after %d attempts", got, f.count("initiate"))
+					t.Errorf("want a failure without a reason after 2 attempts, have %v after %d",
+						got, f.count("initiate"))
 				}
 			})
 		})
 	}
 }
 
-// A first IKE_SA without a child is reported in words that hold whatever the reason is; from the
-// second on charon's log gives the reason.
-func TestChildlessIsHeard(t *testing.T) {
+// For the first IKE_SA without a child the client reports words that hold whatever the reason is.
+// From the second on charon's log gives the reason.
+func TestReasonOfChildlessSA(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.childless("192.0.2.1", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built")
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		got := after(c, 13*time.Second)
 		if len(got) != 2 || !strings.Contains(got[0].(Failed).Reason, "ESP proposal") ||
 			!strings.Contains(got[1].(Failed).Reason, "NO_PROPOSAL_CHOSEN") {
-			t.Errorf("told %v", got)
+			t.Errorf("want first general words, then charon's reason, have %v", got)
 		}
 	})
 }
@@ -166,17 +168,17 @@ func TestLogSubscriptionEndsWithCharon(t *testing.T) {
 					f.onInitiate = rejected
 					f.delay = map[string]time.Duration{"log": delay}
 				})
-				told(c)
+				eventsNow(c)
 				c.Want(key("192.0.2.1"), Initiate)
 				after(c, 4*time.Second)
 				f.crash()
 				wantEvents(t, "crashed", after(c, 20*time.Second), Disconnected{})
-				nobodyHears(t, f, "without charon")
+				wantNoLogSubscription(t, f, "without charon")
 				f.do(func(f *fakeCharon) { f.onInitiate = succeed })
 				f.back()
 				wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
 					Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
-				nobodyHears(t, f, "with the next charon")
+				wantNoLogSubscription(t, f, "with the next charon")
 			})
 		})
 	}
@@ -195,16 +197,16 @@ func TestRunEndsWhileALogSubscriptionOpens(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = c.Run(ctx) }()
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		wantEvents(t, "meanwhile", after(c, 4*time.Second))
 		end := time.Now()
 		cancel()
 		<-ended
 		if late := time.Since(end); late != 0 {
-			t.Errorf("Run ended %v late", late)
+			t.Errorf("want Run to end at once, it took %v", late)
 		}
-		<-time.After(opening) // the fake's
-		nobodyHears(t, f, "after the end")
+		<-time.After(opening) // until the fake charon has answered
+		wantNoLogSubscription(t, f, "after the end")
 	})
 }

@@ -56,22 +56,22 @@ func succeed(f *fakeCharon, name string) *tree {
 func TestLifeOfAPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
-		wantEvents(t, "at first", told(c), Connected{"5.9.8"}, Snapshot{Interface: "gre1"})
+		wantEvents(t, "at first", eventsNow(c), Connected{"5.9.8"}, Snapshot{Interface: "gre1"})
 
 		c.Want(key("192.0.2.1"), Initiate)
-		wantEvents(t, "wanted", told(c), upOf("192.0.2.1", true))
+		wantEvents(t, "wanted", eventsNow(c), upOf("192.0.2.1", true))
 		if sas := c.SAs(); len(sas) != 1 || sas[0].Connection != "cygnet-gre1-192.0.2.1" ||
 			len(sas[0].Children) != 1 || sas[0].Children[0].BytesOut != 8 {
 			t.Errorf("SAs: %+v", sas)
 		}
 
 		c.Want(key("192.0.2.1"), None)
-		wantEvents(t, "not wanted any more", told(c))
+		wantEvents(t, "not wanted any more", eventsNow(c))
 		if f.has("cygnet-gre1-192.0.2.1") || len(f.seen().sas) != 1 {
 			t.Error("the connection must go, the SA must stay")
 		}
 		c.Close(key("192.0.2.1"))
-		wantEvents(t, "closed", told(c), Down{key("192.0.2.1"), "closed by this end"})
+		wantEvents(t, "closed", eventsNow(c), Down{key("192.0.2.1"), "closed by this end"})
 		if len(c.SAs()) != 0 {
 			t.Errorf("SAs: %+v", c.SAs())
 		}
@@ -82,28 +82,28 @@ func TestLifeOfAPeer(t *testing.T) {
 // the peer as down only when the last of the peer's SAs has ended.
 func TestPeerDialsIn(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		var first, second uint32
 		f.do(func(f *fakeCharon) {
 			first = f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "nat-remote", "yes")
 		})
 		up := upOf("192.0.2.1", false)
 		up.RemoteNAT = true
-		wantEvents(t, "up", told(c), up)
+		wantEvents(t, "up", eventsNow(c), up)
 
 		c.Want(key("192.0.2.1"), Initiate)
 		f.do(func(f *fakeCharon) {
 			second = f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
 		})
-		wantEvents(t, "a second SA", told(c))
+		wantEvents(t, "a second SA", eventsNow(c))
 		if f.count("initiate") != 0 {
 			t.Error("initiated although an SA with the peer is there")
 		}
 		c.Want(key("192.0.2.1"), Accept)
 		f.do(func(f *fakeCharon) { f.end(second) })
-		wantEvents(t, "the second gone", told(c))
+		wantEvents(t, "the second gone", eventsNow(c))
 		f.do(func(f *fakeCharon) { f.end(first) })
-		wantEvents(t, "the last gone", told(c), Down{key("192.0.2.1"), closedByPeer})
+		wantEvents(t, "the last gone", eventsNow(c), Down{key("192.0.2.1"), closedByPeer})
 	})
 }
 
@@ -111,10 +111,10 @@ func TestPeerDialsIn(t *testing.T) {
 // alone.
 func TestForeignSAs(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("site", "192.0.2.1") })
 		f.do(func(f *fakeCharon) { f.establish("cygnet-other0", "192.0.2.1") })
-		wantEvents(t, "foreign", told(c))
+		wantEvents(t, "foreign", eventsNow(c))
 		f.do(func(f *fakeCharon) { f.conns["site"] = mk() })
 		after(c, 2*time.Minute)
 		if !f.has("site") || f.count("terminate") != 0 {
@@ -147,13 +147,13 @@ func TestNothingEndsWithRun(t *testing.T) {
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = c.Run(ctx) }()
 		c.Want(key("192.0.2.1"), Initiate)
-		told(c)
+		eventsNow(c)
 		cancel()
 		<-ended
 		synctest.Wait()
 		if f.count("unload") != 0 || f.count("terminate") != 0 || len(f.seen().sas) != 1 ||
 			len(f.seen().conns) != 2 {
-			t.Errorf("charon was told %v", f.seen().order)
+			t.Errorf("want one SA, two connections and nothing ended, commands %v", f.seen().order)
 		}
 	})
 }
@@ -210,32 +210,32 @@ func TestSecret(t *testing.T) {
 // has a profile again.
 func TestProfilesComeAndGo(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre2", "192.0.2.1") })
-		wantEvents(t, "not ours yet", told(c))
+		wantEvents(t, "not ours yet", eventsNow(c))
 		p := testProfile()
 		p.Interface = "gre2"
 		c.SetProfile(p)
 		peer := upOf("192.0.2.1", true).Peer
 		peer.Interface = "gre2"
-		wantEvents(t, "adopted", told(c), Snapshot{"gre2", []Peer{peer}})
+		wantEvents(t, "adopted", eventsNow(c), Snapshot{"gre2", []Peer{peer}})
 		if !f.has("cygnet-gre2") {
 			t.Error("no template")
 		}
 		c.Want(Key{Interface: "gre2", NBMA: netip.MustParseAddr("192.0.2.2")}, Initiate)
-		told(c)
+		eventsNow(c)
 		c.RemoveProfile("gre2")
-		wantEvents(t, "removed", told(c))
+		wantEvents(t, "removed", eventsNow(c))
 		if f.has("cygnet-gre2") || f.has("cygnet-gre2-192.0.2.2") || len(f.seen().sas) != 0 {
 			t.Errorf("left: connections %v, SAs %v", f.seen().conns, f.seen().sas)
 		}
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre2", "192.0.2.1") })
-		wantEvents(t, "negotiated meanwhile", told(c))
+		wantEvents(t, "negotiated meanwhile", eventsNow(c))
 		if left := f.seen().sas; len(left) != 0 {
 			t.Errorf("an SA that was under way when its profile was removed stays: %v", left)
 		}
 		c.SetProfile(p)
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre2", "192.0.2.1") })
 		after(c, 2*time.Minute)
 		if left := f.seen().sas; len(left) != 1 {
@@ -248,16 +248,16 @@ func TestProfilesComeAndGo(t *testing.T) {
 // back.
 func TestProfileRemovedWhileAway(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1") })
-		told(c) // the table has the SA when charon goes
+		eventsNow(c) // the table has the SA when charon goes
 		f.do(func(f *fakeCharon) {
 			f.down = true
 			for s := range f.sessions {
 				_ = s.conn.Close()
 			}
 		})
-		told(c)
+		eventsNow(c)
 		c.RemoveProfile("gre1")
 		f.back()
 		after(c, 5*time.Second)
@@ -271,16 +271,16 @@ func TestProfileRemovedWhileAway(t *testing.T) {
 // close.
 func TestCloseWhileAway(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no") })
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.down = true
 			for s := range f.sessions {
 				_ = s.conn.Close()
 			}
 		})
-		wantEvents(t, "away", told(c), Disconnected{})
+		wantEvents(t, "away", eventsNow(c), Disconnected{})
 		c.Close(key("192.0.2.1"))
 		f.back()
 		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
@@ -310,7 +310,7 @@ func TestExpelWhileAway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-				told(c)
+				eventsNow(c)
 				var first, second uint32
 				f.do(func(f *fakeCharon) {
 					first = f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-id",
@@ -318,16 +318,16 @@ func TestExpelWhileAway(t *testing.T) {
 					second = f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "remote-id",
 						"192.0.2.2")
 				})
-				told(c)
+				eventsNow(c)
 				when(f, c, func() {
-					told(c)
+					eventsNow(c)
 					f.do(func(f *fakeCharon) {
 						f.down = true
 						for s := range f.sessions {
 							_ = s.conn.Close()
 						}
 					})
-					told(c)
+					eventsNow(c)
 				})
 				f.back()
 				after(c, 5*time.Second)
@@ -359,12 +359,12 @@ func TestWantedAgainWhileUnloading(t *testing.T) {
 					f.onInitiate = succeed
 					f.delay = map[string]time.Duration{"unload-conn": time.Second}
 				})
-				told(c)
+				eventsNow(c)
 				c.Want(key("192.0.2.1"), Initiate)
-				told(c)
+				eventsNow(c)
 				leave(c)
 				f.do(func(f *fakeCharon) { f.end(f.ids()[0]) })
-				told(c)
+				eventsNow(c)
 				c.Want(key("192.0.2.1"), Initiate)
 				after(c, 10*time.Second)
 				if len(c.SAs()) != 1 || !f.has("cygnet-gre1-192.0.2.1") {
@@ -388,8 +388,8 @@ func TestForgottenPeerComesBack(t *testing.T) {
 			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas",
 				mk("gre-1", f.child(1, "TUNNEL")))
 		})
-		if got := told(c); len(got) != 1 {
-			t.Fatalf("told %v, want a refusal", got)
+		if got := eventsNow(c); len(got) != 1 {
+			t.Fatalf("want a refusal, have %v", got)
 		}
 		c.Want(key("192.0.2.1"), Initiate)
 		wantEvents(t, "up", after(c, 10*time.Second), upOf("192.0.2.1", true))
@@ -404,7 +404,7 @@ func TestForgottenPeerComesBack(t *testing.T) {
 func TestWantedBeforeItsProfile(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
-		told(c)
+		eventsNow(c)
 		k := Key{Interface: "gre2", NBMA: netip.MustParseAddr("192.0.2.1")}
 		c.Want(k, Initiate)
 		wantEvents(t, "without a profile", after(c, 2*time.Minute))
@@ -413,7 +413,7 @@ func TestWantedBeforeItsProfile(t *testing.T) {
 		c.SetProfile(p)
 		up := upOf("192.0.2.1", true)
 		up.Interface = "gre2"
-		wantEvents(t, "with it", told(c), Snapshot{Interface: "gre2"}, up)
+		wantEvents(t, "with it", eventsNow(c), Snapshot{Interface: "gre2"}, up)
 	})
 }
 
@@ -421,7 +421,7 @@ func TestWantedBeforeItsProfile(t *testing.T) {
 // loaded. It returns an error without a charon.
 func TestSPIs(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1", "192.0.2.1")
 			f.establish("site", "192.0.2.2")
@@ -437,7 +437,7 @@ func TestSPIs(t *testing.T) {
 			t.Errorf("%v %s", err, diff)
 		}
 		f.crash()
-		told(c)
+		eventsNow(c)
 		if _, err := c.SPIs(t.Context()); !errors.Is(err, ErrNotConnected) {
 			t.Errorf("without a charon: %v", err)
 		}

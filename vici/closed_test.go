@@ -3,13 +3,13 @@ package vici
 import "testing"
 
 // An SA that the peer or an administrator closed is distinguished from one that was lost.
-func TestClosedIsToldFromLost(t *testing.T) {
+func TestClosedIsNotLost(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1") })
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.end(1) })
-		events := told(c)
+		events := eventsNow(c)
 		if len(events) != 1 || !events[0].(Down).Closed() {
 			t.Errorf("events %+v", events)
 		}

@@ -10,9 +10,9 @@ import (
 // full backlog.
 func TestCharonIsGoneBeforeTheFirstCommand(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.crash()
-		told(c)
+		eventsNow(c)
 		var dialled atomic.Bool
 		f.do(func(f *fakeCharon) {
 			f.down = false

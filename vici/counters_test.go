@@ -11,9 +11,9 @@ import (
 // one goes on from there.
 func TestRekeyingCarriesBytes(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1") })
-		told(c)
+		eventsNow(c)
 		for n, counted := range []string{"500", "70"} {
 			sas := c.SAs()
 			if len(sas) != 1 || len(sas[0].Children) != 1 {
@@ -23,7 +23,7 @@ func TestRekeyingCarriesBytes(t *testing.T) {
 			child := sas[0].Children[0]
 			c.Counted(map[uint32]uint64{child.SPIIn: 1},
 				map[uint32]uint64{child.SPIOut: 40, 0xffff: 9})
-			// the kernel has the old states no more, and charon has not told yet
+			// the kernel has deleted the old states, and charon has not raised the event yet
 			c.Counted(map[uint32]uint64{}, map[uint32]uint64{})
 			f.do(func(f *fakeCharon) {
 				old, fresh := f.child(before, "TRANSPORT"), f.child(before+1, "TRANSPORT")
@@ -33,7 +33,7 @@ func TestRekeyingCarriesBytes(t *testing.T) {
 					mk("uniqueid", fmt.Sprint(sas[0].ID), "remote-host", "192.0.2.1",
 						"child-sas", mk("gre-1", mk("old", old, "new", fresh)))))
 			})
-			told(c)
+			eventsNow(c)
 			if sas = c.SAs(); len(sas) != 1 || len(sas[0].Children) != 1 {
 				t.Fatalf("the SAs are %+v", sas)
 			}

@@ -135,7 +135,7 @@ func (d *duplicates) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 // charon was killed has lost its SAs and dials anew: then only the newest SA is there at both ends.
 // Dead peer detection does not find the others, since charon takes traffic through the newest SA
 // for a sign of life of all. Nobody would answer their deletion, so charon forgets them at once.
-// Their initiator, if it still had one of them, would be told.
+// If their initiator still has one of them, charon's message tells it that the SA is closed.
 func (d *duplicates) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 	dead, newest := superseded(sas, applied.Accepts)
 	if len(dead) == 0 {

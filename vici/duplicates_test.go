@@ -9,9 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Of several SAs with one peer the pair with the lowest initiator SPI stays; the initiator of the
-// others closes them. Both ends come to the same result, since they see the same SPIs and the
-// opposite initiator.
+// Of several SAs with one peer, the one with the lowest initiator SPI stays. The initiator of each
+// of the others closes it. Both ends come to the same result, since they see the same SPIs.
 func TestLosers(t *testing.T) {
 	sa := func(id uint32, spi uint64, initiator bool, identity string) *SA {
 		return &SA{ID: id, InitiatorSPI: spi, Initiator: initiator, RemoteID: identity,
@@ -25,10 +24,10 @@ func TestLosers(t *testing.T) {
 		want []uint32
 	}{
 		{"one", []*SA{sa(1, 10, true, "a")}, nil},
-		{"ours is lower", []*SA{sa(1, 10, true, "a"), sa(2, 20, false, "a")}, nil},
-		{"ours is higher", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a")}, []uint32{1}},
-		{"both ours", []*SA{sa(1, 30, true, "a"), sa(2, 20, true, "a")}, []uint32{1}},
-		// see TestZombies
+		{"this end's is lower", []*SA{sa(1, 10, true, "a"), sa(2, 20, false, "a")}, nil},
+		{"this end's is higher", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a")}, []uint32{1}},
+		{"both this end's", []*SA{sa(1, 30, true, "a"), sa(2, 20, true, "a")}, []uint32{1}},
+		// TestZombies shows what becomes of the other one.
 		{"both the peer's", []*SA{sa(1, 30, false, "a"), sa(2, 20, false, "a")}, nil},
 		{"three", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a"), sa(3, 25, true, "a")},
 			[]uint32{1, 3}},
@@ -40,15 +39,16 @@ func TestLosers(t *testing.T) {
 			got = append(got, loser.ID)
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
-			t.Errorf("%s: %s", test.name, diff)
+			t.Errorf("%s: SAs to close: -want +got\n%s", test.name, diff)
 		}
 	}
 }
 
-// Duplicates get two seconds, then this end closes its own; the peer stays up all the time.
-func TestDuplicatesSettle(t *testing.T) {
+// Two SAs with one peer have two seconds to become one. Then this end closes its own. The peer
+// stays up all the time.
+func TestDuplicatesAreClosed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1-192.0.2.1", "192.0.2.1", "initiator-spi", "00000000000000ff")
 			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
@@ -56,22 +56,22 @@ func TestDuplicatesSettle(t *testing.T) {
 		})
 		wantEvents(t, "up", after(c, time.Second), upOf("192.0.2.1", true))
 		if f.count("terminate") != 0 {
-			t.Error("closed before two seconds")
+			t.Error("want no SA closed within the first second")
 		}
-		wantEvents(t, "settled", after(c, 2*time.Second), upOf("192.0.2.1", false))
+		wantEvents(t, "after the close", after(c, 2*time.Second), upOf("192.0.2.1", false))
 		if f.count("terminate") != 1 || f.count("terminate 1") != 1 {
-			t.Errorf("did %v", f.seen().order)
+			t.Errorf("want SA 1 closed, commands %v", f.seen().order)
 		}
 	})
 }
 
-// An SA that neither end closes as a duplicate is one that the peer has lost, whoever made it: ten
-// seconds after the newest it is destroyed. Other identities, and other routers behind the same
-// NAT, are not concerned.
+// If neither end closes an older SA as a duplicate, the peer has lost it, whichever end made it.
+// The client destroys it ten seconds after the newest SA came. It leaves the SAs of other
+// identities and of other ports at that address.
 func TestZombies(t *testing.T) {
 	for _, initiator := range []string{"no", "yes"} {
 		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-			told(c)
+			eventsNow(c)
 			f.do(func(f *fakeCharon) {
 				f.establish("cygnet-gre1", "192.0.2.1", "initiator", initiator, "initiator-spi",
 					"000000000000000f")
@@ -80,7 +80,7 @@ func TestZombies(t *testing.T) {
 			})
 			after(c, time.Minute)
 			if f.count("terminate") != 0 {
-				t.Fatalf("did %v", f.seen().order)
+				t.Fatalf("want no SA closed, commands %v", f.seen().order)
 			}
 			f.do(func(f *fakeCharon) {
 				f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
@@ -88,21 +88,22 @@ func TestZombies(t *testing.T) {
 			})
 			after(c, 9*time.Second)
 			if f.count("terminate") != 0 {
-				t.Errorf("closed before ten seconds: %v", f.seen().order)
+				t.Errorf("want no SA closed within nine seconds, commands %v", f.seen().order)
 			}
 			after(c, 5*time.Second)
 			if f.count("terminate") != 1 || f.count("terminate 1") != 1 || f.forced != 1 {
-				t.Errorf("did %v, %d by force", f.seen().order, f.forced)
+				t.Errorf("want SA 1 destroyed, have %d destroyed, commands %v", f.forced,
+					f.seen().order)
 			}
 		})
 	}
 }
 
-// Two routers behind one address are not duplicates. Where packets cannot be given marks nothing is
-// closed, nothing flaps, and when one goes the other is told.
+// Two routers behind one address are not duplicates. Where packets cannot be given marks, the
+// client closes none of their SAs. When one router's SA ends, the client reports the other router.
 func TestSeveralBehindOneAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		var first uint32
 		f.do(func(f *fakeCharon) {
 			first = f.establish("cygnet-gre1", "192.0.2.1", behindNAT("a", "4500")...)
@@ -113,18 +114,18 @@ func TestSeveralBehindOneAddress(t *testing.T) {
 		both.SharedWith = []string{"b"}
 		wantEvents(t, "both", after(c, time.Minute), a, both)
 		if f.count("terminate") != 0 {
-			t.Errorf("did %v", f.seen().order)
+			t.Errorf("want no SA closed, commands %v", f.seen().order)
 		}
 		f.do(func(f *fakeCharon) { f.end(first) })
-		wantEvents(t, "one gone", told(c), b)
+		wantEvents(t, "one gone", eventsNow(c), b)
 	})
 }
 
-// Who is told of first stays the peer while he has an SA, even one younger than the other's, as
-// after a rekeying of the IKE_SA.
+// The router that the client reported first stays the peer as long as it has an SA, even one that
+// is younger than the other router's, as after a rekeying of the IKE_SA.
 func TestFirstBehindOneAddressStays(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		var first uint32
 		f.do(func(f *fakeCharon) {
 			first = f.establish("cygnet-gre1", "192.0.2.1", behindNAT("a", "4500")...)
@@ -133,15 +134,15 @@ func TestFirstBehindOneAddressStays(t *testing.T) {
 		})
 		after(c, time.Second)
 		f.do(func(f *fakeCharon) { f.end(first) })
-		wantEvents(t, "the first of three SAs gone", told(c))
+		wantEvents(t, "the first of three SAs gone", eventsNow(c))
 	})
 }
 
-// What is sent goes through the newest SA. Before a duplicate is closed the SA that stays is
-// rekeyed, which makes it the newest.
+// Both ends send through the newest SA. So before the client closes a duplicate, it rekeys the SA
+// that stays, which makes that the newest.
 func TestHandOverBeforeTheClose(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
 				"000000000000000f")
@@ -154,16 +155,17 @@ func TestHandOverBeforeTheClose(t *testing.T) {
 		})
 		closed := slices.Index(order, "terminate 2")
 		if rekeyed < 0 || closed < rekeyed || f.count("terminate") != 1 {
-			t.Errorf("did %v", order)
+			t.Errorf("want a rekeying before the end of SA 2, commands %v", order)
 		}
 	})
 }
 
-// A peer whose older SAs are watched, since neither end closes them, may dial at the same time as
-// this end again: that is settled as soon as at any other time, and the older SAs still go.
+// While the client waits before it destroys SAs that the peer has lost, both ends may dial at the
+// same time again. The client closes those duplicates without delay, and still destroys the older
+// SA.
 func TestDuplicatesWhileZombiesAreWatched(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "initiator-spi",
 				"00000000000000ee")
@@ -176,23 +178,24 @@ func TestDuplicatesWhileZombiesAreWatched(t *testing.T) {
 		})
 		after(c, 3*time.Second)
 		if f.count("terminate") != 1 || f.count("terminate 3") != 1 {
-			t.Errorf("three seconds after this end's duplicate: did %v", f.seen().order)
+			t.Errorf("three seconds after this end's duplicate: want SA 3 closed, commands %v",
+				f.seen().order)
 		}
 		after(c, 10*time.Second)
 		if f.count("terminate") != 2 || f.count("terminate 1") != 1 {
-			t.Errorf("when the older SA is a zombie: did %v", f.seen().order)
+			t.Errorf("ten seconds later: want SA 1 destroyed, too, commands %v", f.seen().order)
 		}
 	})
 }
 
-// Duplicates have their two seconds, though a look at SAs of before is due in that time: those of
-// the same peer, or of one that is forgotten.
-func TestDuplicatesWhenALookIsDue(t *testing.T) {
+// Duplicates have their two seconds also when the timer for older SAs ends in that time, be they of
+// the same peer or of one whose entry was dropped.
+func TestDuplicatesWhenTheZombieTimerEnds(t *testing.T) {
 	for name, forgotten := range map[string]bool{"the same peer": false,
-		"the one before is forgotten": true} {
+		"an earlier peer": true} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-				told(c)
+				eventsNow(c)
 				duplicates := func(f *fakeCharon, initiator string) {
 					f.establish("cygnet-gre1", "192.0.2.1", "initiator", initiator, "initiator-spi",
 						"00000000000000ff")
@@ -200,7 +203,7 @@ func TestDuplicatesWhenALookIsDue(t *testing.T) {
 						"000000000000000f")
 				}
 				f.do(func(f *fakeCharon) { duplicates(f, "no") })
-				after(c, 3*time.Second) // those are watched until ten seconds are over
+				after(c, 3*time.Second) // the timer runs until ten seconds are over
 				if forgotten {
 					f.do(func(f *fakeCharon) {
 						for _, id := range f.ids() {
@@ -212,11 +215,13 @@ func TestDuplicatesWhenALookIsDue(t *testing.T) {
 				f.do(func(f *fakeCharon) { duplicates(f, "yes") })
 				after(c, time.Second)
 				if f.count("rekey") != 0 {
-					t.Errorf("a second after they came: did %v", f.seen().order)
+					t.Errorf("a second after they came: want no rekeying, commands %v",
+						f.seen().order)
 				}
 				after(c, 3*time.Second)
 				if f.count("terminate") != 1 {
-					t.Errorf("when they are settled: did %v", f.seen().order)
+					t.Errorf("four seconds after they came: want one SA closed, commands %v",
+						f.seen().order)
 				}
 			})
 		})

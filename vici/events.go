@@ -23,7 +23,8 @@ type Peer struct {
 	// Separating is true while the SAs of those others are being closed, so that they come back
 	// with marks of their own. Until then packets from the address may be from any of them.
 	Separating bool
-	// Inseparable is true if charon gives the others no marks although it was told to.
+	// Inseparable is true if charon gives the others no marks although it has the connection that
+	// does.
 	Inseparable bool
 }
 

@@ -19,15 +19,15 @@ func TestExpelEndsOneIdentity(t *testing.T) {
 	} {
 		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 			c.SetProfile(testProfile())
-			told(c)
+			eventsNow(c)
 			f.do(func(f *fakeCharon) {
 				f.establish("cygnet-gre1", sharedTest, behindNAT("a", "4500")...)
 				f.establish("cygnet-gre1", sharedTest, behindNAT("b", "49183")...)
 				f.establish("cygnet-gre1", sharedTest, behindNAT("a", "4501")...)
 			})
-			told(c)
+			eventsNow(c)
 			c.Expel(Key{Interface: "gre1", NBMA: netip.MustParseAddr(sharedTest)}, tt.expel)
-			told(c)
+			eventsNow(c)
 			if got := f.seen().sas; !slices.Equal(got, tt.left) {
 				t.Errorf("after the end of %q the SAs %v are left, want %v", tt.expel, got, tt.left)
 			}

@@ -179,7 +179,7 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 	case "version":
 		return mk("daemon", "charon", "version", f.version)
 	case "get-algorithms":
-		if slices.Contains(f.methods, "refuse to tell") {
+		if slices.Contains(f.methods, "refuse to list") {
 			return mk("success", "no", "errmsg", "no")
 		}
 		methods := mk()
@@ -387,7 +387,7 @@ func (f *fakeCharon) onListOnce(happens func(f *fakeCharon)) {
 
 func (f *fakeCharon) back() { f.do(func(f *fakeCharon) { f.down = false }) }
 
-// seen is a copy of what a fake charon has and was told.
+// seen is a copy of what a fake charon has, and of the commands that it got.
 type seen struct {
 	order  []string
 	shared []*tree
@@ -423,7 +423,7 @@ func (f *fakeCharon) has(conn string) bool {
 }
 
 // listeners counts the sessions that are subscribed to an event.
-func (f *fakeCharon) listeners(event string) int {
+func (f *fakeCharon) subscribers(event string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := 0

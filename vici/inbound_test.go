@@ -42,7 +42,7 @@ func refusedOf(events []Event) []Refused {
 // While as many IKE_SAs come up as other routers ask for, the client has no log subscription. Once
 // fewer come up, the client subscribes for a while, and reports which router fails and why. It does
 // not report the same router with every attempt.
-func TestFailedDialIsTold(t *testing.T) {
+func TestFailedDialIsReported(t *testing.T) {
 	for last, want := range map[string]string{
 		"tried 1 shared key for 'me.example.net' - 'spoke1', but MAC mismatched": "compare the PSK",
 		"no shared key found for 'me.example.net' - 'spoke1'":                    "compare identity on both",
@@ -57,30 +57,30 @@ func TestFailedDialIsTold(t *testing.T) {
 				f.counts(1)
 			})
 			after(c, 20*time.Second)
-			nobodyHears(t, f, "while none fails")
+			wantNoLogSubscription(t, f, "while none fails")
 			f.do(func(f *fakeCharon) { f.counts(1) })
 			after(c, 10*time.Second)
-			if n := f.listeners("log"); n != 1 {
-				t.Fatalf("after a failure %d sessions hear charon's log", n)
+			if n := f.subscribers("log"); n != 1 {
+				t.Fatalf("after a failure: want one log subscription, have %d", n)
 			}
 			f.do(func(f *fakeCharon) {
 				f.dialled("192.0.2.9", "spoke1", last)
 				f.dialled("192.0.2.9", "spoke1", last)
 			})
-			got := refusedOf(told(c))
+			got := refusedOf(eventsNow(c))
 			if len(got) != 1 || got[0].Key != key("192.0.2.9") || got[0].Identity != "spoke1" ||
 				!strings.Contains(got[0].Reason, want) || !strings.Contains(got[0].Reason, last) {
-				t.Errorf("%s: told %+v, want %q", last, got, want)
+				t.Errorf("%s: want %q, have %+v", last, want, got)
 			}
 			after(c, 3*time.Minute)
-			nobodyHears(t, f, "long after the failure")
+			wantNoLogSubscription(t, f, "long after the failure")
 		})
 	}
 }
 
 // The client does not report attempts at an address that no interface uses, or attempts that this
 // end makes itself. It does not take many attempts at the same time for failures.
-func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
+func TestFailedDialsOfOthersAreNotReported(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.counts(0) })
 		after(c, 20*time.Second)
@@ -92,7 +92,7 @@ func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 			f.counts(2*busyInbound + 5)
 		})
 		after(c, 10*time.Second)
-		nobodyHears(t, f, "in a crowd")
+		wantNoLogSubscription(t, f, "in a crowd")
 		f.do(func(f *fakeCharon) { f.counts(1) })
 		after(c, 10*time.Second)
 		f.do(func(f *fakeCharon) {
@@ -103,8 +103,8 @@ func TestFailedDialsOfOthersAreNotTold(t *testing.T) {
 			f.dialled("192.0.2.2", "up", "no matching peer config found")
 		})
 		c.Want(key("192.0.2.2"), Accept)
-		if got := refusedOf(told(c)); len(got) != 1 || got[0].NBMA.String() != "192.0.2.2" {
-			t.Errorf("told %+v", got)
+		if got := refusedOf(eventsNow(c)); len(got) != 1 || got[0].NBMA.String() != "192.0.2.2" {
+			t.Errorf("want the failure of 192.0.2.2 alone, have %+v", got)
 		}
 	})
 }

@@ -48,8 +48,8 @@ func apartModel(sas []*SA) bool {
 	return false
 }
 
-// Whatever SAs come and go, the index says what going through all SAs would say.
-func TestIndexIsWhatTheTableSays(t *testing.T) {
+// Whatever SAs come and go, the index returns what a search through all SAs would find.
+func TestIndexAgreesWithTheTable(t *testing.T) {
 	good := func(sa *SA) bool { return sa.Stands() && len(sa.Children) > 0 }
 	rapid.Check(t, func(rt *rapid.T) {
 		r := unlinked(testProfile())
@@ -130,9 +130,9 @@ func TestIndexIsWhatTheTableSays(t *testing.T) {
 // growth are numbers of SAs for which the work is counted.
 var growth = []int{1000, 2000, 10000}
 
-// Routers behind one NAT address come one after the other. What is told of the address names all
-// of them, and is made once for each that comes; beyond that an event goes through no more SAs
-// however many there are. When charon lists them all again, nothing grows with their number.
+// Routers behind one NAT address come one after the other. The report about the address names all
+// of them, and is made once for each that comes. Beyond that the work for an event does not grow
+// with the number of SAs, neither does it when charon lists them all again.
 func TestLookUpsBehindOneAddress(t *testing.T) {
 	const each = 8 // SAs looked at for one event
 	for _, count := range growth {
@@ -189,12 +189,12 @@ func TestManySAsOfOneIdentity(t *testing.T) {
 	}
 }
 
-// What charon hears and the log says when an identity has more SAs than it may have; a router with
-// another identity at the same address keeps its own.
+// When an identity has more SAs than it may have, the client destroys the oldest and logs that
+// once. A router with another identity keeps its own.
 func TestOldestSAsOfAnIdentityAreClosed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		var log bytes.Buffer
-		told(c)
+		eventsNow(c)
 		c.post(func(r *reconciler) { r.log = slog.New(slog.NewTextHandler(&log, nil)) })
 		p := testProfile()
 		p.MaxSAs = 3
@@ -216,16 +216,16 @@ func TestOldestSAsOfAnIdentityAreClosed(t *testing.T) {
 				f.seen().order)
 		}
 		if got := c.Status().OverLimit; got != 3 {
-			t.Errorf("%d counted", got)
+			t.Errorf("want 3 SAs counted as over the limit, have %d", got)
 		}
 		if lines := strings.Count(log.String(), "too many SAs"); lines != 1 ||
 			!strings.Contains(log.String(), "identity=greedy") {
-			t.Errorf("the log says:\n%s", log.String())
+			t.Errorf("want one line about the identity greedy in the log, have\n%s", log.String())
 		}
 	})
 }
 
-// SAs that stand when the daemon comes are limited as well.
+// The client limits also the SAs that were there before it started.
 func TestSAsOfBeforeAreLimited(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) {
@@ -236,7 +236,7 @@ func TestSAsOfBeforeAreLimited(t *testing.T) {
 		})
 		after(c, time.Second)
 		if got := len(f.seen().sas); got != profile.DefaultMaxSAs {
-			t.Errorf("%d SAs are left", got)
+			t.Errorf("want %d SAs left, have %d", profile.DefaultMaxSAs, got)
 		}
 	})
 }

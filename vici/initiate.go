@@ -23,7 +23,7 @@ type attempt struct {
 	missing   int  // polls in a row that found nothing of it
 	polling   bool // a poll is under way
 	silent    bool // at the last poll the peer had not answered
-	explained bool // from its start charon would have told the reason of a failure
+	explained bool // from its start charon would have said why it fails
 	last      bool // its failure is reported, whether the reason is known or not
 }
 
@@ -131,8 +131,8 @@ func (d *dialler) initiate(p *peer, applied *appliedProfile) {
 	d.countAttempts(1)
 }
 
-// leave changes a peer's state by an event that ends an attempt or a pause. It stops
-// watching the attempt. charon goes on with it, if it has not ended.
+// leave changes a peer's state by an event that ends an attempt or a pause. It stops watching the
+// attempt. charon goes on with it, if it has not ended.
 func (d *dialler) leave(p *peer, event peerstate.DiallingEvent) {
 	p.dialling.On(event)
 	if p.dialling != peerstate.Paused {

@@ -23,7 +23,7 @@ func TestMLKEM(t *testing.T) {
 		f.onInitiate = succeed
 		c := start(t, f)
 		c.Want(key("192.0.2.1"), Initiate)
-		told(c)
+		eventsNow(c)
 		for _, next := range []struct {
 			version string
 			methods []string
@@ -32,7 +32,7 @@ func TestMLKEM(t *testing.T) {
 			{"5.9.8", nil, without},
 			{"6.0.1", []string{"CURVE_25519", "ML_KEM_512", "ML_KEM_768"}, with},
 			{"6.0.1", []string{"CURVE_25519"}, without},
-			{"6.0.1", []string{"refuse to tell"}, without},
+			{"6.0.1", []string{"refuse to list"}, without},
 		} {
 			f.crash()
 			f.do(func(f *fakeCharon) { f.version, f.methods = next.version, next.methods })

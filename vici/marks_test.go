@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// threeBehindNAT has two routers with marks behind the shared address, and one without.
+// threeBehindNAT makes three routers dial in from the shared address: the SAs of two have marks,
+// that of the first has none.
 func threeBehindNAT(f *fakeCharon, c *Client) {
-	told(c)
-	separated(c)
+	eventsNow(c)
+	giveMarks(c)
 	f.do(func(f *fakeCharon) { f.dialIn("a", "4500"); f.dialIn("b", "49183") })
-	told(c)
+	eventsNow(c)
 	f.do(func(f *fakeCharon) { f.dialIn("b", "49183"); f.dialIn("c", "1024") })
-	told(c)
+	eventsNow(c)
 }
 
-// awaitMarksAsked hands events to each up to the question whether marks may be given out, which it
-// leaves unanswered.
+// awaitMarksAsked hands each event to a function until MarksAsked comes, which it does not answer.
 func awaitMarksAsked(t *testing.T, c *Client, each func(Event)) MarksAsked {
 	t.Helper()
 	for late := time.After(time.Minute); ; {
@@ -32,18 +32,18 @@ func awaitMarksAsked(t *testing.T, c *Client, each func(Event)) MarksAsked {
 				return asked
 			}
 		case <-late:
-			t.Fatal("nobody is asked whether marks may be given out")
+			t.Fatal("want MarksAsked within a minute")
 		}
 	}
 }
 
-// A charon that has returned gives out marks from 1 on again. It does so only when the earlier
-// one's states are gone, before anything is reported about it, and when the consumer has confirmed
-// that nothing leads to the old marks.
+// A new charon gives out marks from 1 on again. So before the client reports anything about it, the
+// states of the earlier charon are swept from the kernel. The client loads no connection by which
+// charon gives out marks until the consumer has answered MarksAsked.
 func TestMarksOfARestartedCharon(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		var swept []netip.Addr
-		told(c)
+		eventsNow(c)
 		c.post(func(*reconciler) {
 			c.sweep = func(locals []netip.Addr, list func() (map[uint32]bool, error)) error {
 				swept = append(swept, locals...)
@@ -60,14 +60,15 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 		var first []Event
 		asked := awaitMarksAsked(t, c, func(e Event) {
 			if len(first) == 0 && !slices.Equal(swept, testProfile().LocalAddrs) {
-				t.Errorf("%T is told after these addresses were looked at: %v", e, swept)
+				t.Errorf("want the states of %v swept before %T, have %v",
+					testProfile().LocalAddrs, e, swept)
 			}
 			first = append(first, e)
 		})
 		wantEvents(t, "first", first, Connected{"5.9.8"}, Snapshot{"gre1", nil}, asked)
 
-		c.AllowMarks(asked.Serial - 1) // the answer to a question of before
-		// of the bubble, without taking events: after would answer the question
+		c.AllowMarks(asked.Serial - 1) // the answer to an earlier MarksAsked
+		// This is the bubble's clock. The helper after would answer MarksAsked.
 		time.Sleep(time.Minute)
 		loads := func() (list []string) {
 			for _, command := range f.seen().order[before:] {
@@ -79,38 +80,40 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 			return list
 		}
 		if got := loads(); len(got) > 0 {
-			t.Errorf("unanswered: %v", got)
+			t.Errorf("before the answer: want no connection loaded, have %v", got)
 		}
 		c.AllowMarks(asked.Serial)
 		after(c, time.Second)
 		if got := loads(); len(got) < 2 || got[0] != "load-conn "+markedConn ||
 			got[1] != "load-conn cygnet-gre1" {
-			t.Errorf("answered: %v", got)
+			t.Errorf("after the answer: want the connection with marks loaded before the template, have %v",
+				got)
 		}
 	})
 }
 
-// The same holds for a charon that was there before any router needed a mark: another charon may
-// have given out marks before it.
+// The client asks also about a charon that ran before any router needed a mark, since an earlier
+// charon may have given out marks.
 func TestFirstMarksOfACharon(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
-		separated(c)
+		eventsNow(c)
+		giveMarks(c)
 		f.do(func(f *fakeCharon) { f.dialIn("a", "4500"); f.dialIn("b", "49183") })
 		asked := awaitMarksAsked(t, c, func(Event) {})
-		time.Sleep(time.Minute) // of the bubble, without taking events
+		time.Sleep(time.Minute) // on the bubble's clock, without an answer to MarksAsked
 		if f.has(markedConn) {
-			t.Error("marks are given out before that was answered")
+			t.Error("want no connection with marks before the answer")
 		}
 		c.AllowMarks(asked.Serial)
 		after(c, time.Second)
 		if !f.has(markedConn) {
-			t.Errorf("allowed, and there is %v", f.seen().conns)
+			t.Errorf("want the connection with marks after the answer, have %v", f.seen().conns)
 		}
 	})
 }
 
-// As long as the earlier charon's states cannot be removed, charon counts as gone.
+// As long as the earlier charon's states cannot be swept, the client gives up the link and reports
+// charon as gone.
 func TestSweepFails(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		threeBehindNAT(f, c)
@@ -123,33 +126,36 @@ func TestSweepFails(t *testing.T) {
 				return errors.New("the kernel says no")
 			}
 		})
-		told(c)
+		eventsNow(c)
 		f.crash()
 		after(c, time.Second)
 		f.back()
 		after(c, time.Minute)
 		if st := c.Status(); f.has("cygnet-gre1") ||
 			!strings.Contains(st.LastError, "the kernel says no") {
-			t.Errorf("status %+v, connections %v", st, f.seen().conns)
+			t.Errorf("want the kernel's error and no connections, have status %+v, connections %v",
+				st, f.seen().conns)
 		}
 		works.Store(true)
 		after(c, time.Minute)
 		if !f.has(markedConn) || !c.Status().Connected {
-			t.Errorf("status %+v, connections %v", c.Status(), f.seen().conns)
+			t.Errorf("want the link and the connection with marks, have status %+v, connections %v",
+				c.Status(), f.seen().conns)
 		}
 	})
 }
 
-// The routers that had marks are dialled when charon is back, each through its mapping and with a
-// mark, since they know nothing: but not one that has come back by itself, nor one whose SA had
-// gone before. Nothing of that stays.
+// When a killed charon is back, the client dials the routers whose SAs had marks, each through its
+// mapping and with a mark: they do not know that their SAs are gone. It does not dial a router that
+// has come back by itself, nor one whose SA had ended before. It unloads the connections for that
+// afterwards.
 func TestRecall(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		threeBehindNAT(f, c)
 		f.do(func(f *fakeCharon) { f.dialIn("d", "1025"); f.dialIn("e", "1026") })
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.end(f.lastID) })
-		told(c)
+		eventsNow(c)
 		ports := map[string]string{}
 		f.do(func(f *fakeCharon) {
 			f.onInitiate = func(f *fakeCharon, name string) *tree {
@@ -158,7 +164,7 @@ func TestRecall(t *testing.T) {
 				ports[port] = conn.text("local_port")
 				if mark := conn.values["children"].(*tree).values["gre"].(*tree).text(
 					"mark_out"); mark != "%unique" {
-					t.Errorf("%s has the mark %q", name, mark)
+					t.Errorf("want %s to ask for a unique mark, have %q", name, mark)
 				}
 				if identity := map[string]string{"49183": "b"}[port]; identity != "" {
 					id := f.lastID + 1
@@ -183,21 +189,23 @@ func TestRecall(t *testing.T) {
 			return ok &&
 				up.Equal(b)
 		}) {
-			t.Errorf("told %v", events)
+			t.Errorf("want %+v up, have %v", b, events)
 		}
 		if len(ports) != 2 || ports["49183"] != "4500" || ports["1024"] != "4500" {
-			t.Errorf("dialled through %v", ports)
+			t.Errorf("want ports 49183 and 1024 dialled from 4500, have %v", ports)
 		}
 		after(c, time.Minute)
 		if got := f.seen(); slices.ContainsFunc(got.conns,
 			func(name string) bool { return strings.HasPrefix(name, markedConn+"-") }) ||
 			len(got.at) != 2 {
-			t.Errorf("%d initiations, connections %v", len(got.at), got.conns)
+			t.Errorf("want 2 initiations, and their connections unloaded, have %d, connections %v",
+				len(got.at), got.conns)
 		}
 	})
 }
 
-// A charon that ends in good order tells its peers, which dial by themselves: nobody is recalled.
+// A charon that ends in order closes its SAs, and its peers dial by themselves. So the client
+// recalls no router.
 func TestNoRecallAfterAnEnd(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		threeBehindNAT(f, c)
@@ -206,18 +214,18 @@ func TestNoRecallAfterAnEnd(t *testing.T) {
 				f.end(id)
 			}
 		})
-		told(c)
+		eventsNow(c)
 		f.crash()
 		after(c, time.Second)
 		f.back()
 		after(c, time.Minute)
 		if n := f.count("initiate"); n > 0 {
-			t.Errorf("%d initiations", n)
+			t.Errorf("want no initiation, have %d", n)
 		}
 	})
 }
 
-// Recalls count as initiations: no more at a time than the setting allows.
+// Recalls count as initiations: no more than MaxInitiations are in their first seconds.
 func TestRecallsArePaced(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		c.post(func(*reconciler) { c.inFlight = 1 })
@@ -228,7 +236,7 @@ func TestRecallsArePaced(t *testing.T) {
 		after(c, time.Minute)
 		at := f.seen().at
 		if len(at) != 2 || at[1].Sub(at[0]) < defaultTimes.firstCheck {
-			t.Errorf("initiations at %v", at)
+			t.Errorf("want two initiations %v apart, have %v", defaultTimes.firstCheck, at)
 		}
 	})
 }

@@ -30,26 +30,26 @@ func siteProfile() profile.Profile {
 	}
 }
 
-// An SA that comes up by the site's own connection is the interface's: told, counted, rekeyed, and
-// nothing is dialled beside it.
+// An SA that comes up by the site's own connection is the interface's: reported, counted, rekeyed,
+// and nothing is dialled beside it.
 func TestSAsOfTheSitesConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		c.SetProfile(siteProfile())
 		after(c, time.Minute)
-		told(c)
+		eventsNow(c)
 		var id uint32
 		f.do(func(f *fakeCharon) { id = f.establish("dmvpn", "192.0.2.1", "initiator", "no") })
-		wantEvents(t, "up", told(c), upOf("192.0.2.1", false))
+		wantEvents(t, "up", eventsNow(c), upOf("192.0.2.1", false))
 		c.Want(key("192.0.2.1"), Initiate)
 		after(c, 2*time.Minute)
 		if f.count("initiate") != 0 || len(c.SAs()) != 1 || c.SAs()[0].Connection != "dmvpn" {
 			t.Errorf("%d initiations, SAs %+v", f.count("initiate"), c.SAs())
 		}
 		f.do(func(f *fakeCharon) { f.establish("another", "192.0.2.2", "initiator", "no") })
-		wantEvents(t, "somebody else's", told(c))
+		wantEvents(t, "somebody else's", eventsNow(c))
 		f.do(func(f *fakeCharon) { f.conns["dmvpn"] = mk() })
 		c.Close(key("192.0.2.1"))
-		wantEvents(t, "closed", told(c), Down{key("192.0.2.1"), "closed by this end"})
+		wantEvents(t, "closed", eventsNow(c), Down{key("192.0.2.1"), "closed by this end"})
 		after(c, 2*time.Minute)
 		if !f.has("dmvpn") || slices.Contains(f.seen().sas, id) {
 			t.Error("the site's connection must stay, the SA must go")
@@ -62,16 +62,16 @@ func TestSAsOfTheSitesConnection(t *testing.T) {
 func TestRemovingASite(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		c.SetProfile(siteProfile())
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("dmvpn", "192.0.2.1", "initiator", "no") })
-		wantEvents(t, "up", told(c), upOf("192.0.2.1", false))
+		wantEvents(t, "up", eventsNow(c), upOf("192.0.2.1", false))
 		c.RemoveProfile("gre1")
-		wantEvents(t, "removed", told(c))
+		wantEvents(t, "removed", eventsNow(c))
 		if left := f.seen().sas; len(left) != 0 || len(c.SAs()) != 0 {
 			t.Errorf("charon has SAs %v, the table %+v: want none", left, c.SAs())
 		}
 		f.do(func(f *fakeCharon) { f.establish("dmvpn", "192.0.2.1", "initiator", "no") })
-		wantEvents(t, "the site's own", told(c))
+		wantEvents(t, "the site's own", eventsNow(c))
 		if left := f.seen().sas; len(left) != 1 {
 			t.Errorf("SAs %v: want the site's", left)
 		}
@@ -82,7 +82,7 @@ func TestRemovingASite(t *testing.T) {
 // profile's first snapshot, and nothing is dialled beside them.
 func TestTakingOverASite(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		c.RemoveProfile("gre1")
 		f.do(func(f *fakeCharon) { f.establish("dmvpn", "192.0.2.1", "initiator", "no") })
 		wantEvents(t, "before", after(c, time.Minute))
@@ -94,7 +94,7 @@ func TestTakingOverASite(t *testing.T) {
 			s, ok := e.(Snapshot)
 			return ok && len(s.Peers) == 1 && s.Peers[0].NBMA == key("192.0.2.1").NBMA
 		}) {
-			t.Errorf("told: %+v", got)
+			t.Errorf("events: %+v", got)
 		}
 		wantEvents(t, "and then", after(c, time.Minute))
 		if n := f.count("initiate"); n != 0 {

@@ -67,7 +67,7 @@ func (rc *recalls) dispatch() {
 	for k, queue := range rc.queues {
 		a, applied := rc.sharing.addresses[k], rc.profiles[k.Interface]
 		known := a != nil && applied != nil
-		for len(queue) > 0 && (!known || a.loaded && rc.places.taken < rc.inFlight) {
+		for len(queue) > 0 && (!known || a.loaded && rc.places.free()) {
 			c := queue[0]
 			queue = queue[1:]
 			if !known || rc.hasReturned(c) {

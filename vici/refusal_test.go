@@ -17,7 +17,7 @@ var sas = []struct {
 	want   string // empty: the client accepts the SA
 }{
 	{"as it must be", func(sa, child *tree) {}, ""},
-	{"an older charon that tells less", func(sa, child *tree) {
+	{"an older charon that lists less", func(sa, child *tree) {
 		for _, key := range []string{"encr-alg", "encr-keysize", "dh-group"} {
 			sa.set(key, "")
 		}
@@ -96,7 +96,7 @@ func TestRefusedSAs(t *testing.T) {
 			t.Run(test.name+", we dialled: "+initiator, func(t *testing.T) {
 				bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 					c.SetProfile(strict())
-					told(c)
+					eventsNow(c)
 					if initiator == "yes" {
 						f.do(func(f *fakeCharon) {
 							f.onInitiate = func(f *fakeCharon, name string) *tree {
@@ -111,22 +111,22 @@ func TestRefusedSAs(t *testing.T) {
 								append(f.changed(test.change), "initiator", "no")...)
 						})
 					}
-					got := told(c)
+					got := eventsNow(c)
 					if test.want == "" {
 						if len(got) != 1 || f.count("terminate") != 0 {
-							t.Errorf("told %+v, charon was told %v", got, f.seen().order)
+							t.Errorf("events %+v, commands %v", got, f.seen().order)
 						} else if _, ok := got[0].(Up); !ok {
-							t.Errorf("told %+v", got)
+							t.Errorf("events %+v", got)
 						}
 						return
 					}
 					if len(got) != 1 || f.count("terminate 1") != 1 {
-						t.Fatalf("told %+v, charon was told %v", got, f.seen().order)
+						t.Fatalf("events %+v, commands %v", got, f.seen().order)
 					}
 					if failed, ok := got[0].(Failed); !ok ||
 						!strings.Contains(failed.Reason, test.want) ||
 						!strings.HasPrefix(failed.Reason, "192.0.2.1 on gre1 ") {
-						t.Errorf("told %+v, want %q", got[0], test.want)
+						t.Errorf("want %q, have %+v", test.want, got[0])
 					}
 				})
 			})
@@ -154,15 +154,15 @@ func TestStricterProfile(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 				p := strict()
 				c.SetProfile(p)
-				told(c)
+				eventsNow(c)
 				f.do(func(f *fakeCharon) {
 					f.establish("cygnet-gre1", "192.0.2.1",
 						append(f.changed(func(sa, child *tree) {}), "initiator", "no")...)
 				})
-				told(c)
+				eventsNow(c)
 				test.change(&p)
 				c.SetProfile(p)
-				events := told(c)
+				events := eventsNow(c)
 				var down Down
 				for _, e := range events {
 					if d, ok := e.(Down); ok {
@@ -170,7 +170,7 @@ func TestStricterProfile(t *testing.T) {
 					}
 				}
 				if !strings.Contains(down.Reason, test.want) || f.count("terminate 1") != 1 {
-					t.Errorf("told %+v, charon was told %v", events, f.seen().order)
+					t.Errorf("events %+v, commands %v", events, f.seen().order)
 				}
 			})
 		})
@@ -188,14 +188,14 @@ func TestAdoptedSAsAreInspected(t *testing.T) {
 		})
 		c := start(t, f)
 		var snapshots []Snapshot
-		for _, e := range told(c) {
+		for _, e := range eventsNow(c) {
 			if s, ok := e.(Snapshot); ok {
 				snapshots = append(snapshots, s)
 			}
 		}
 		if len(snapshots) != 1 || len(snapshots[0].Peers) != 1 ||
 			snapshots[0].Peers[0].NBMA != key("192.0.2.2").NBMA || f.count("terminate 1") != 1 {
-			t.Errorf("told %+v, charon was told %v", snapshots, f.seen().order)
+			t.Errorf("events %+v, commands %v", snapshots, f.seen().order)
 		}
 	})
 }
@@ -203,17 +203,18 @@ func TestAdoptedSAsAreInspected(t *testing.T) {
 // The length of reasons is limited, since charon's messages can have text that a peer chose.
 func TestReasonsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.onInitiate = func(f *fakeCharon, name string) *tree {
 				return mk("success", "no", "errmsg", strings.Repeat("x", 60_000))
 			}
 		})
 		c.Want(key("192.0.2.1"), Initiate)
-		for _, e := range told(c) {
+		for _, e := range eventsNow(c) {
 			if failed, ok := e.(Failed); !ok || len(failed.Reason) > 600 ||
 				!strings.Contains(failed.Reason, "xxx…") {
-				t.Errorf("told %T of %d bytes", e, len(failed.Reason))
+				t.Errorf("want a failure with at most 600 bytes, have %T with %d", e,
+					len(failed.Reason))
 			}
 		}
 		if err := (&session.CommandError{Command: "initiate",

@@ -10,9 +10,9 @@ import (
 func TestProbe(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Initiate)
-		told(c)
+		eventsNow(c)
 		spi := c.SAs()[0].Children[0].SPIIn
 		for range 2 {
 			c.Probe([]uint32{spi, spi + 100})

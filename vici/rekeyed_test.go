@@ -23,8 +23,8 @@ func TestReplacedSA(t *testing.T) {
 		left, before bool
 		want         int
 	}{
-		"heard of, and left":                    {left: true, want: 1},
-		"heard of, and deleted by who rekeyed":  {left: false, want: 0},
+		"by an event, and left":                 {left: true, want: 1},
+		"by an event, and deleted by the peer":  {left: false, want: 0},
 		"there before this end came, and stays": {left: true, before: true, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,20 +34,20 @@ func TestReplacedSA(t *testing.T) {
 				}
 				if test.before {
 					f.do(func(f *fakeCharon) { begin(f); rekey(f, test.left) })
-					told(c)
+					eventsNow(c)
 				} else {
-					told(c)
+					eventsNow(c)
 					f.do(begin)
-					wantEvents(t, "up", told(c), upOf("192.0.2.1", false))
+					wantEvents(t, "up", eventsNow(c), upOf("192.0.2.1", false))
 					f.do(func(f *fakeCharon) { rekey(f, test.left) })
 				}
 				wantEvents(t, "soon after", after(c, 9*time.Second))
 				if f.count("terminate") != 0 {
-					t.Errorf("before ten seconds: did %v", f.seen().order)
+					t.Errorf("want no SA destroyed within ten seconds, commands %v", f.seen().order)
 				}
 				wantEvents(t, "then", after(c, 2*time.Second))
 				if f.count("terminate") != test.want || f.count("terminate 1") != test.want {
-					t.Errorf("did %v", f.seen().order)
+					t.Errorf("commands %v", f.seen().order)
 				}
 			})
 		})

@@ -8,18 +8,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A peer behind NAT whose SA was lost with charon is dialled through the mapping that it left at
-// the NAT, until that fails; who is not behind NAT is dialled as always.
+// The client dials a peer behind NAT whose SA was lost with charon through the mapping that the SA
+// left at the NAT, until that fails. It dials a peer that is not behind NAT at the usual ports.
 func TestDialsThroughTheMapping(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = halfOpen })
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "remote-port", "49183",
 				"nat-remote", "yes")
 			f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no", "remote-port", "4500")
 		})
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Accept)
 		c.Want(key("192.0.2.2"), Accept)
 		f.crash()
@@ -34,63 +34,65 @@ func TestDialsThroughTheMapping(t *testing.T) {
 			return f.conns[name].text("local_port") + ">" + f.conns[name].text("remote_port")
 		}
 		if got := ports("cygnet-gre1-192.0.2.1"); got != "4500>49183" {
-			t.Errorf("the peer behind NAT is dialled %s", got)
+			t.Errorf("the peer behind NAT: want it dialled from port 4500 to 49183, have %q", got)
 		}
 		if got := ports("cygnet-gre1-192.0.2.2"); got != ">" {
-			t.Errorf("the other is dialled %s", got)
+			t.Errorf("the peer without NAT: want it dialled at the usual ports, have %q", got)
 		}
 		after(c, 2*time.Minute)
 		if got := ports("cygnet-gre1-192.0.2.1"); got != ">" {
-			t.Errorf("in the end the peer behind NAT is dialled %s", got)
+			t.Errorf("the peer behind NAT, in the end: want it dialled at the usual ports, have %q",
+				got)
 		}
 	})
 }
 
-// After charon's return: first that it is there, then what it has, then the wanted peers again.
+// After charon's return the client reports first that charon is there, then which peers have an SA,
+// then the peers that it has dialled again.
 func TestReconnect(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		c.Want(key("192.0.2.2"), Accept)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.2", "initiator", "no") })
-		if got := told(c); len(got) != 2 {
-			t.Fatalf("told %v, want two peers up", got)
+		if got := eventsNow(c); len(got) != 2 {
+			t.Fatalf("want two peers up, have %v", got)
 		}
 
 		f.crash()
 		wantEvents(t, "crashed", after(c, time.Minute), Disconnected{})
 		if s := c.Status(); s.Connected || s.LastError == "" {
-			t.Errorf("status %+v", s)
+			t.Errorf("want a status with an error and no link, have %+v", s)
 		}
-		if len(c.SAs()) != 2 {
-			t.Error("the SAs live on in the kernel, and in the table")
+		if n := len(c.SAs()); n != 2 {
+			t.Errorf("want the two SAs to stay in the table as in the kernel, have %d", n)
 		}
 		f.back()
 		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
 			Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
 		if s := c.Status(); !s.Connected || s.LastError != "" {
-			t.Errorf("status %+v", s)
+			t.Errorf("want a status with a link and no error, have %+v", s)
 		}
 	})
 }
 
-// A charon that was never there is told once, with the reason in the status.
+// If charon was never there, the client reports that once.
 func TestCharonMissing(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.down = true })
 		f.crash()
 		got := after(c, time.Hour)
 		if len(got) == 0 || len(got) > 3 {
-			t.Errorf("told %v", got)
+			t.Fatalf("want one to three events in an hour, have %v", got)
 		}
 		if _, ok := got[len(got)-1].(Disconnected); !ok {
-			t.Errorf("told %v at last, want Disconnected", got)
+			t.Errorf("want Disconnected as the last event, have %v", got)
 		}
 	})
 }
 
-// What happens while SAs are listed is applied after the list.
+// The client applies events that come while charon lists its SAs after the list.
 func TestEventsDuringTheList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -105,14 +107,14 @@ func TestEventsDuringTheList(t *testing.T) {
 			f.establish("cygnet-gre1", "192.0.2.3", "initiator", "no")
 		}
 		c := start(t, f)
-		got := told(c)
+		got := eventsNow(c)
 		one, three := upOf("192.0.2.1", false).Peer, upOf("192.0.2.3", false).Peer
 		wantEvents(t, "at first", got, Connected{"5.9.8"}, Snapshot{"gre1", []Peer{one, three}})
 	})
 }
 
-// What nobody wants and was left from before is unloaded, but not before there was time to want it;
-// SAs are not touched.
+// The client unloads connections that were left from before and that nobody wants, but not before
+// there was time to want them. It leaves the SAs.
 func TestOrphans(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) {
@@ -124,23 +126,24 @@ func TestOrphans(t *testing.T) {
 		c.Want(key("192.0.2.9"), Accept)
 		after(c, 25*time.Second)
 		if !f.has("cygnet-gre1-192.0.2.7") {
-			t.Error("unloaded before anybody had time to want it")
+			t.Error("a connection was unloaded before there was time to want it")
 		}
 		after(c, 20*time.Second)
 		if diff := cmp.Diff([]string{"cygnet-gre1", "cygnet-gre1-192.0.2.9", "mine"},
 			f.seen().conns); diff != "" {
-			t.Error(diff)
+			t.Errorf("connections: -want +got\n%s", diff)
 		}
 		if f.count("terminate") != 0 {
-			t.Error("terminated an SA")
+			t.Error("an SA was closed")
 		}
 	})
 }
 
-// A template that somebody unloads is loaded again, and the PSK that may have gone with it.
+// When somebody unloads a template, the client loads it again, and the PSK too, which may have gone
+// with it.
 func TestUnloadedByOthers(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			clear(f.conns)
 			f.shared = nil
@@ -155,10 +158,10 @@ func TestUnloadedByOthers(t *testing.T) {
 	})
 }
 
-// A PSK that somebody cleared, and nothing else, is there again after a minute at most.
+// When somebody clears the PSK and nothing else, the client loads it again within a minute.
 func TestSecretClearedByOthers(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.shared = nil })
 		after(c, time.Minute)
 		if len(f.seen().shared) != 1 {
@@ -167,11 +170,11 @@ func TestSecretClearedByOthers(t *testing.T) {
 	})
 }
 
-// A peer that is dialled misses a cleared PSK at once: it is loaded before the second attempt, and
-// nobody is told of a failure.
-func TestSecretMissing(t *testing.T) {
+// If an attempt fails because somebody cleared the PSK, the client loads the PSK before the second
+// attempt, and reports no failure.
+func TestSecretClearedBeforeAnAttempt(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.shared = nil
 			f.onInitiate = func(f *fakeCharon, name string) *tree {
@@ -186,10 +189,10 @@ func TestSecretMissing(t *testing.T) {
 	})
 }
 
-// The comparison finds what no event told: an SA that is there, and one that is gone.
+// The comparison finds an SA that came, and one that ended, without an event.
 func TestComparison(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		var id uint32
 		f.do(func(f *fakeCharon) {
 			var sa *tree
@@ -202,10 +205,10 @@ func TestComparison(t *testing.T) {
 	})
 }
 
-// An SA that ends while a comparison lists it stays ended.
+// An SA that ends while charon lists it for a comparison does not come back by that list.
 func TestEndDuringComparison(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			id := f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
 			f.onListed = func(f *fakeCharon) time.Duration {
@@ -217,7 +220,7 @@ func TestEndDuringComparison(t *testing.T) {
 		wantEvents(t, "in the end", after(c, 90*time.Second), upOf("192.0.2.1", false),
 			Down{key("192.0.2.1"), closedByPeer})
 		if f.count("list-sas") < 2 {
-			t.Error("nothing was compared")
+			t.Error("no comparison was made")
 		}
 	})
 }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A connection of somebody else's that gives dialling peers SAs in tunnel mode, which they close
-// at once, is told with whom it took. One that carries other traffic, is in use, dials itself or
-// is at another address is not.
+// The status shows a connection of somebody else's that gives dialling peers SAs in tunnel mode,
+// which they close at once, and the last of these peers. It does not show a connection that carries
+// other traffic, is in use, dials itself or is at another address.
 func TestRivals(t *testing.T) {
 	for name, c := range map[string]struct {
 		selector, mode string
@@ -28,7 +28,7 @@ func TestRivals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, client *Client) {
-				told(client)
+				eventsNow(client)
 				for range c.times {
 					var id uint32
 					f.do(func(f *fakeCharon) {
@@ -41,28 +41,28 @@ func TestRivals(t *testing.T) {
 					})
 					after(client, c.lasts)
 					f.do(func(f *fakeCharon) { f.end(id) })
-					told(client)
+					eventsNow(client)
 				}
 				rivals := client.Status().Rivals
 				if c.want != (len(rivals) == 1) {
-					t.Fatalf("rivals %+v, want one: %v", rivals, c.want)
+					t.Fatalf("want a rival: %v, have %+v", c.want, rivals)
 				}
 				if !c.want {
 					return
 				}
 				if v := rivals[0]; v.Interface != "gre1" || v.Connection != "rw" ||
 					v.Peer.String() != "192.0.2.11" || v.Identity != "id-192.0.2.11" {
-					t.Errorf("rival %+v", v)
+					t.Errorf("want rw, the rival of gre1 for id-192.0.2.11, have %+v", v)
 				}
 				if sas := client.SAs(); len(sas) != 0 {
-					t.Errorf("its SAs are ours: %+v", sas)
+					t.Errorf("want no SA of a rival in the table, have %+v", sas)
 				}
 				changed := testProfile()
 				changed.RemoteIdentity = "*.example.net"
 				client.SetProfile(changed)
-				told(client)
+				eventsNow(client)
 				if rivals := client.Status().Rivals; len(rivals) != 0 {
-					t.Errorf("rivals %+v after the profile changed, want none", rivals)
+					t.Errorf("want no rival after the profile changed, have %+v", rivals)
 				}
 			})
 		})

@@ -13,13 +13,13 @@ import (
 func TestChildless(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.childless("192.0.2.1", "")
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		wantEvents(t, "for some time", after(c, 4*time.Second))
 		got := after(c, 1500*time.Millisecond)
 		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "dynamic[gre]") ||
 			f.count("terminate 1") != 1 {
-			t.Errorf("told %v, did %v", got, f.seen().order)
+			t.Errorf("events %v, commands %v", got, f.seen().order)
 		}
 	})
 }
@@ -28,15 +28,15 @@ func TestChildless(t *testing.T) {
 // up.
 func TestWrongMode(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas",
 				mk("gre-1", f.child(1, "TUNNEL")))
 		})
-		got := told(c)
+		got := eventsNow(c)
 		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "tunnel mode") ||
 			f.count("terminate 1") != 1 {
-			t.Errorf("told %v, did %v", got, f.seen().order)
+			t.Errorf("events %v, commands %v", got, f.seen().order)
 		}
 	})
 }
@@ -45,9 +45,9 @@ func TestWrongMode(t *testing.T) {
 // address is another peer.
 func TestRekeyAndMove(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1") })
-		wantEvents(t, "up", told(c), upOf("192.0.2.1", true))
+		wantEvents(t, "up", eventsNow(c), upOf("192.0.2.1", true))
 		f.do(func(f *fakeCharon) {
 			id, fresh := f.section("cygnet-gre1", "192.0.2.1", "child-sas", mk())
 			f.raise("ike-rekey", mk("cygnet-gre1", mk("old", f.sas[1], "new", fresh)))
@@ -58,7 +58,7 @@ func TestRekeyAndMove(t *testing.T) {
 				mk("gre-1", mk("old", f.child(1, "TRANSPORT"), "new",
 					f.child(7, "TRANSPORT"))))))
 		})
-		wantEvents(t, "rekeyed", told(c))
+		wantEvents(t, "rekeyed", eventsNow(c))
 		if sas := c.SAs(); len(sas) != 1 || sas[0].ID != 2 || len(sas[0].Children) != 1 ||
 			sas[0].Children[0].ID != 7 {
 			t.Errorf("SAs: %+v", sas)
@@ -69,7 +69,7 @@ func TestRekeyAndMove(t *testing.T) {
 		})
 		moved := upOf("192.0.2.5", true)
 		moved.Identity = "id-192.0.2.1"
-		wantEvents(t, "moved", told(c), Moved{key("192.0.2.1"), moved.Peer})
+		wantEvents(t, "moved", eventsNow(c), Moved{key("192.0.2.1"), moved.Peer})
 	})
 }
 
@@ -84,9 +84,9 @@ func TestLocalAddress(t *testing.T) {
 				return yes
 			}
 		})
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Initiate)
-		wantEvents(t, "up", told(c), upOf("192.0.2.1", true))
+		wantEvents(t, "up", eventsNow(c), upOf("192.0.2.1", true))
 		f.do(func(*fakeCharon) { local = "192.0.2.200" })
 		p := testProfile()
 		p.LocalAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.200")}
@@ -102,11 +102,11 @@ func TestLocalAddress(t *testing.T) {
 // An SA that ends while charon's answer which lists it is under way is not there.
 func TestSAEndsWhileItIsListed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			f.onInitiate = func(f *fakeCharon, name string) *tree {
 				id, sa := f.section(name, "192.0.2.1")
-				f.sas[id] = sa // no event tells that it is up
+				f.sas[id] = sa // charon raises no event
 				f.onInitiate = nil
 				return yes
 			}
@@ -120,17 +120,17 @@ func TestSAEndsWhileItIsListed(t *testing.T) {
 		c.Want(key("192.0.2.1"), Initiate)
 		after(c, 5*time.Second)
 		if sas := c.SAs(); len(sas) > 0 {
-			t.Errorf("told of %+v", sas)
+			t.Errorf("want no SA, have %+v", sas)
 		}
 		f.do(func(f *fakeCharon) { f.onListed = nil })
 		after(c, 2*time.Second)
 	})
 }
 
-// What an event tells while a comparison lists the SAs is newer than the list.
+// What an event reports while a comparison lists the SAs is newer than the list.
 func TestRekeyingDuringComparison(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		var listed bool
 		f.do(func(f *fakeCharon) {
 			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
@@ -154,7 +154,7 @@ func TestRekeyingDuringComparison(t *testing.T) {
 // A child that comes while charon's answer without it is under way is there.
 func TestChildDuringTheLookForIt(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		f.do(func(f *fakeCharon) {
 			id, sa := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no", "child-sas", mk())
 			f.sas[id] = sa
@@ -168,7 +168,7 @@ func TestChildDuringTheLookForIt(t *testing.T) {
 		})
 		wantEvents(t, "up", after(c, 10*time.Second), upOf("192.0.2.1", false))
 		if f.count("list-sas") != 2 || f.count("terminate") != 0 {
-			t.Errorf("did %v", f.seen().order)
+			t.Errorf("commands %v", f.seen().order)
 		}
 	})
 }
@@ -186,7 +186,7 @@ func TestReplacedChild(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-				told(c)
+				eventsNow(c)
 				f.do(func(f *fakeCharon) {
 					children := mk()
 					for _, id := range test.children {

@@ -10,7 +10,7 @@ import (
 // counted.
 func TestOverflow(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		for i := range maxOutbox + 200 {
 			f.do(func(f *fakeCharon) {
 				id := f.establish("cygnet-gre1", fmt.Sprintf("10.0.%d.%d", i/250, i%250+1),
@@ -23,7 +23,7 @@ func TestOverflow(t *testing.T) {
 		synctest.Wait()
 		state := map[Key]bool{}
 		snapshots := 0
-		for _, e := range told(c) {
+		for _, e := range eventsNow(c) {
 			switch e := e.(type) {
 			case Snapshot:
 				snapshots++
@@ -59,7 +59,7 @@ func TestNothingIsLost(t *testing.T) {
 			f.establish("cygnet-gre1", addr(i), "initiator", "no")
 		}
 		c := start(t, f)
-		got := told(c)
+		got := eventsNow(c)
 		if len(got) != 2 || len(got[1].(Snapshot).Peers) != n {
 			t.Fatalf("%d events, and a snapshot of %d peers, want %d", len(got),
 				len(got[1].(Snapshot).Peers), n)
@@ -93,9 +93,9 @@ func TestEventsWhileSubscribing(t *testing.T) {
 			}
 		}
 		c := start(t, f)
-		got := told(c)
+		got := eventsNow(c)
 		if len(got) < 2 {
-			t.Fatalf("told %v", got)
+			t.Fatalf("events %v", got)
 		}
 		wantEvents(t, "at first", got[:2], Connected{"5.9.8"}, Snapshot{Interface: "gre1"})
 	})

@@ -23,7 +23,7 @@ import (
 //
 //	rekey the IKE_SA ── answered in time ──────────── the peer has its SA: nothing else happens
 //	      │
-//	      └─ not answered ── dial the peer beside the SA ── new SA ── tell the consumer: Renewed
+//	      └─ not answered ── dial the peer beside the SA ── new SA ── report Renewed
 //
 // The rekeying comes first because it loses no packet. A new SA beside one that both ends have
 // does: its responder sends through it a moment before its initiator has it.
@@ -165,7 +165,7 @@ func (rs *renewals) renew(p *peer, n *renewal) {
 
 // dispatch dials peers beside their SAs while there is room.
 func (rs *renewals) dispatch() {
-	for len(rs.queue) > 0 && rs.places.taken < rs.inFlight {
+	for len(rs.queue) > 0 && rs.places.free() {
 		p := rs.queue[0]
 		rs.queue = rs.queue[1:]
 		n, applied := p.renewal, rs.profiles[p.Interface]

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// standingStill runs a test against a charon that has SAs with a peer which this end dialled and
-// with one which dialled this end, and that then stood still.
+// standingStill runs a test with a charon that stood still for a time. Before that, charon had an
+// SA with 192.0.2.1, which this end dials, and one with 192.0.2.2, which dials in. events are those
+// of the stall and of the second after it.
 func standingStill(
 	t *testing.T, still time.Duration, rekey func(*fakeCharon, uint32),
 	test func(f *fakeCharon, c *Client, events []Event),
@@ -33,11 +34,12 @@ func standingStill(
 		f.standStill()
 		events := after(c, still)
 		f.goOn()
-		// The answers come at once, the peers' proofs within proof.
+		// charon answers at once, and the peers prove their SAs within half a second.
 		test(f, c, append(events, after(c, time.Second)...))
 	})
 }
 
+// renewedIn returns the addresses of the peers in Renewed events.
 func renewedIn(events []Event) (peers []string) {
 	for _, e := range events {
 		if e, ok := e.(Renewed); ok {
@@ -47,6 +49,7 @@ func renewedIn(events []Event) (peers []string) {
 	return peers
 }
 
+// has reports whether one of the events is what a function looks for.
 func has(events []Event, what func(Event) bool) bool {
 	for _, e := range events {
 		if what(e) {
@@ -58,39 +61,41 @@ func has(events []Event, what func(Event) bool) bool {
 
 func isDown(e Event) bool { _, down := e.(Down); return down }
 
-// After a charon stood still for longer than a peer waits before it asks, every wanted peer that
-// does not answer is dialled beside its SA, whoever dialled before. The link may outlast that
-// time or not. The SAs from before go ten seconds later, and never win against the new ones.
+// After charon stood still for longer than dpd_delay, the client dials every wanted peer that does
+// not answer beside its SA, whichever end dialled before, and whether or not the link outlasted the
+// stall. It closes the SAs from before the stall ten seconds later, never the new ones.
 func TestPeersAreDialledAfterAStall(t *testing.T) {
 	for _, still := range []time.Duration{22 * time.Second, 80 * time.Second, 10 * time.Minute} {
 		t.Run(still.String(), func(t *testing.T) {
 			standingStill(t, still, nil, func(f *fakeCharon, c *Client, events []Event) {
 				if got := renewedIn(events); len(got) != 2 {
-					t.Errorf("want both peers renewed within a second, have %v\ndid %v\n%v", got,
-						f.seen().order, events)
+					t.Errorf("want both peers renewed within a second, have %v\ncommands %v\nevents %v",
+						got, f.seen().order, events)
 				}
 				for _, peer := range []string{"192.0.2.1", "192.0.2.2"} {
 					if n := f.count("initiate cygnet-gre1-" + peer); n != 1 {
 						t.Errorf("want one initiation with %s, have %d", peer, n)
 					}
-					// By an equal connection charon would take the SA that it has.
+					// If the connection were equal to that of the SA, charon would use that SA.
 					f.do(func(f *fakeCharon) {
 						if conn := f.conns["cygnet-gre1-"+peer]; conn == nil ||
 							conn.text("pull") != "no" {
-							t.Errorf("the connection to %s is like the one before", peer)
+							t.Errorf("want a connection to %s that differs from that of its SA",
+								peer)
 						}
 					})
 				}
 				if f.count("terminate") != 0 {
-					t.Errorf("closed an SA before the new ones were used: %v", f.seen().order)
+					t.Errorf("want no SA closed while the new ones are fresh, commands %v",
+						f.seen().order)
 				}
 				later := after(c, 20*time.Second)
 				if has(append(events, later...), isDown) {
-					t.Errorf("a peer was told to be down: %v", later)
+					t.Errorf("want no Down event, have %v", later)
 				}
 				if f.count("terminate") != 2 || f.count("terminate 1") != 1 ||
 					f.count("terminate 2") != 1 || f.forced != 2 {
-					t.Errorf("want the SAs from before closed, did %v", f.seen().order)
+					t.Errorf("want the SAs from before closed, commands %v", f.seen().order)
 				}
 				if got := len(c.SAs()); got != 2 {
 					t.Errorf("want an SA with each peer, have %d", got)
@@ -100,20 +105,21 @@ func TestPeersAreDialledAfterAStall(t *testing.T) {
 	}
 }
 
-// Peers that answer on the SA from before have it: nobody is dialled, nothing is closed, nothing is
-// told.
+// If the peers answer on their SAs from before the stall, the client dials no peer, closes no SA
+// and reports nothing.
 func TestPeersThatHaveTheirSAsAreNotDialledAfterAStall(t *testing.T) {
 	standingStill(t, 25*time.Second, rekeyIKE, func(f *fakeCharon, c *Client, events []Event) {
 		events = append(events, after(c, time.Minute)...)
 		if len(events) != 0 || f.count("rekey") != 2 || f.count("initiate") != 0 ||
 			f.count("terminate") != 0 {
-			t.Errorf("want two rekeyings alone, told %v, did %v", events, f.seen().order)
+			t.Errorf("want two rekeyings alone, have events %v, commands %v", events,
+				f.seen().order)
 		}
 	})
 }
 
-// A peer that dialled by itself meanwhile needs no dialling either, but what it knows of this end
-// may be gone.
+// If a peer dials in after a stall, the client does not dial it, and reports it as renewed: what
+// the peer knew about this end may be gone.
 func TestPeerThatDialsAfterAStall(t *testing.T) {
 	dialsIn := func(f *fakeCharon, id uint32) {
 		if remote := f.sas[id].text("remote-host"); remote == "192.0.2.2" {
@@ -125,26 +131,26 @@ func TestPeerThatDialsAfterAStall(t *testing.T) {
 			t.Errorf("want both peers renewed, have %s", got)
 		}
 		if f.count("initiate cygnet-gre1-192.0.2.2") != 0 {
-			t.Errorf("dialled it all the same: %v", f.seen().order)
+			t.Errorf("want 192.0.2.2 not dialled, commands %v", f.seen().order)
 		}
 	})
 }
 
-// A charon that is merely slow has lost nothing.
+// After a stall that is shorter than dpd_delay the client checks no peer.
 func TestShortStall(t *testing.T) {
 	standingStill(t, 9*time.Second, nil, func(f *fakeCharon, c *Client, events []Event) {
 		events = append(events, after(c, time.Minute)...)
 		if len(events) != 0 || f.count("rekey") != 0 || f.count("initiate") != 0 {
-			t.Errorf("told %v, did %v", events, f.seen().order)
+			t.Errorf("want nothing done, have events %v, commands %v", events, f.seen().order)
 		}
 	})
 }
 
-// A peer that answers neither gets one attempt; its SA from before stays until dead peer detection
-// ends it, and then the peer is dialled as ever.
+// If a peer answers neither the rekeying nor the attempt beside its SA, the client makes no other
+// attempt until dead peer detection ends the SA. Then it dials the peer as usual.
 func TestPeerGoneAfterAStall(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
-		told(c)
+		eventsNow(c)
 		c.Want(key("192.0.2.1"), Initiate)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", "192.0.2.1", "established", "1000") })
 		f.do(func(f *fakeCharon) { f.sas[1].set("established", "1000") })
@@ -154,17 +160,18 @@ func TestPeerGoneAfterAStall(t *testing.T) {
 		after(c, 25*time.Second)
 		f.goOn()
 		if got := after(c, 40*time.Second); len(got) != 0 {
-			t.Errorf("told %v", got)
+			t.Errorf("want no events, have %v", got)
 		}
 		if f.count("initiate") != 1 || f.count("terminate 2") != 1 || f.count("terminate 1") != 0 {
-			t.Errorf("want one attempt, and its end: did %v", f.seen().order)
+			t.Errorf("want one attempt, and its end, commands %v", f.seen().order)
 		}
 		f.do(func(f *fakeCharon) {
 			f.onInitiate = succeed
 			f.end(1)
 		})
 		if got := after(c, time.Second); !has(got, isDown) || f.count("initiate") != 2 {
-			t.Errorf("told %v, did %v", got, f.seen().order)
+			t.Errorf("want Down and a second attempt, have events %v, commands %v", got,
+				f.seen().order)
 		}
 	})
 }

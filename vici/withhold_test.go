@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Both ends dial at once: an SA is told when the other one is up for a moment, too, or has come to
-// nothing; one that comes alone at once.
-func TestHoldWhileBothDial(t *testing.T) {
+// When both ends dial at once, the client withholds the report of the first SA until the other one
+// has been up for a moment, or has failed. It reports an SA that comes alone at once.
+func TestReportIsWithheldWhileBothDial(t *testing.T) {
 	const peer = "192.0.2.1"
 	second := func(f *fakeCharon, name string) uint32 {
 		id, sa := f.section(name, peer, "state", "CONNECTING", "child-sas", mk())
@@ -19,14 +19,14 @@ func TestHoldWhileBothDial(t *testing.T) {
 		return f.establish("cygnet-gre1-"+peer, peer), open
 	}
 	for name, test := range map[string]struct {
-		// one SA is up, another on its way; the one that then is about
+		// begin brings one SA up while another is negotiated. It returns the id for then.
 		begin func(f *fakeCharon) (id uint32)
 		then  func(f *fakeCharon, c *Client, id uint32) // half a second later
-		soon  []Event                                   // told within 150 ms of that
-		later []Event                                   // and within another second
-		last  []Event                                   // and within ten
+		soon  []Event                                   // within 150 ms after then
+		later []Event                                   // within another second
+		last  []Event                                   // within another ten seconds
 	}{
-		"the peer's SA is up, ours comes later": {
+		"the peer's SA is up, this end's comes later": {
 			begin: func(f *fakeCharon) uint32 {
 				open := second(f, "cygnet-gre1-"+peer)
 				f.establish("cygnet-gre1", peer, "initiator", "no")
@@ -37,7 +37,7 @@ func TestHoldWhileBothDial(t *testing.T) {
 			},
 			later: []Event{upOf(peer, false)},
 		},
-		"ours is up, the peer's comes later": {
+		"this end's SA is up, the peer's comes later": {
 			begin: func(f *fakeCharon) uint32 { _, open := oursFirst(f); return open },
 			then:  func(f *fakeCharon, _ *Client, open uint32) { delete(f.sas, open) },
 			later: []Event{upOf(peer, true)},
@@ -67,11 +67,11 @@ func TestHoldWhileBothDial(t *testing.T) {
 						return yes
 					}
 				})
-				told(c)
+				eventsNow(c)
 				c.Want(key(peer), Initiate)
-				wantEvents(t, "while the other is on its way", after(c, 500*time.Millisecond))
+				wantEvents(t, "while the other is negotiated", after(c, 500*time.Millisecond))
 				if n := f.count("initiate"); n != 1 {
-					t.Errorf("dialled %d times", n)
+					t.Errorf("want one initiation, have %d", n)
 				}
 				f.do(func(f *fakeCharon) { test.then(f, c, id) })
 				wantEvents(t, "soon", after(c, 150*time.Millisecond), test.soon...)
@@ -88,17 +88,17 @@ func TestHoldWhileBothDial(t *testing.T) {
 					return yes
 				}
 			})
-			told(c)
+			eventsNow(c)
 			c.Want(key(peer), InitiateFirst)
-			wantEvents(t, "at once", told(c), upOf(peer, true))
+			wantEvents(t, "at once", eventsNow(c), upOf(peer, true))
 		})
 	})
 	t.Run("one comes alone", func(t *testing.T) {
 		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 			f.do(func(f *fakeCharon) { f.onInitiate = succeed })
-			told(c)
+			eventsNow(c)
 			c.Want(key(peer), Initiate)
-			wantEvents(t, "at once", told(c), upOf(peer, true))
+			wantEvents(t, "at once", eventsNow(c), upOf(peer, true))
 		})
 	})
 }
