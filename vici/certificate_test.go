@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// charon gets the contents of certificate files, since it may not be able to read them: as soon as
-// they exist, and again when they change.
+// The client gives charon the contents of certificate files, which charon may not be able to read,
+// as soon as they exist, and again when they change.
 func TestCertificatesAreFollowed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		file := filepath.Join(t.TempDir(), "spoke.pem")

@@ -229,12 +229,12 @@ func await[E Event](w *watch, what string, wanted func(E) bool) E {
 				return e
 			}
 		case <-limit:
-			var told strings.Builder
+			var events strings.Builder
 			for _, e := range w.events {
-				fmt.Fprintf(&told, "\t%T%+v\n", e, e)
+				fmt.Fprintf(&events, "\t%T%+v\n", e, e)
 			}
-			w.t.Fatalf("%s: no %s within %v; told so far:\n%sSAs: %+v",
-				w.name, what, patience, told.String(), w.SAs())
+			w.t.Fatalf("%s: no %s within %v; events so far:\n%sSAs: %+v",
+				w.name, what, patience, events.String(), w.SAs())
 		}
 	}
 }

@@ -175,7 +175,7 @@ func TestLogSubscriptionEndsWithCharon(t *testing.T) {
 				wantEvents(t, "crashed", after(c, 20*time.Second), Disconnected{})
 				wantNoLogSubscription(t, f, "without charon")
 				f.do(func(f *fakeCharon) { f.onInitiate = succeed })
-				f.back()
+				f.comeBack()
 				wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
 					Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
 				wantNoLogSubscription(t, f, "with the next charon")

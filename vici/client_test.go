@@ -62,18 +62,18 @@ func TestLifeOfAPeer(t *testing.T) {
 		wantEvents(t, "wanted", eventsNow(c), upOf("192.0.2.1", true))
 		if sas := c.SAs(); len(sas) != 1 || sas[0].Connection != "cygnet-gre1-192.0.2.1" ||
 			len(sas[0].Children) != 1 || sas[0].Children[0].BytesOut != 8 {
-			t.Errorf("SAs: %+v", sas)
+			t.Errorf("want one SA with a child by the peer's connection, have %+v", sas)
 		}
 
 		c.Want(key("192.0.2.1"), None)
 		wantEvents(t, "not wanted any more", eventsNow(c))
 		if f.has("cygnet-gre1-192.0.2.1") || len(f.seen().sas) != 1 {
-			t.Error("the connection must go, the SA must stay")
+			t.Error("want the connection unloaded and the SA left")
 		}
 		c.Close(key("192.0.2.1"))
 		wantEvents(t, "closed", eventsNow(c), Down{key("192.0.2.1"), "closed by this end"})
 		if len(c.SAs()) != 0 {
-			t.Errorf("SAs: %+v", c.SAs())
+			t.Errorf("want no SA in the table, have %+v", c.SAs())
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestPeerDialsIn(t *testing.T) {
 		})
 		wantEvents(t, "a second SA", eventsNow(c))
 		if f.count("initiate") != 0 {
-			t.Error("initiated although an SA with the peer is there")
+			t.Error("want no initiation with a peer that has an SA")
 		}
 		c.Want(key("192.0.2.1"), Accept)
 		f.do(func(f *fakeCharon) { f.end(second) })
@@ -118,7 +118,7 @@ func TestForeignSAs(t *testing.T) {
 		f.do(func(f *fakeCharon) { f.conns["site"] = mk() })
 		after(c, 2*time.Minute)
 		if !f.has("site") || f.count("terminate") != 0 {
-			t.Error("touched what is not ours")
+			t.Error("want somebody else's connection and SA left")
 		}
 	})
 }
@@ -188,7 +188,7 @@ func TestSecret(t *testing.T) {
 		<-ended
 		if len(f.seen().shared) == 0 || f.seen().shared[0].text("data") != "hunter2" ||
 			slices.Contains(f.seen().shared[0].keys, "id") {
-			t.Errorf("charon got %v", f.seen().shared)
+			t.Errorf("want the PSK without an ID, have %v", f.seen().shared)
 		}
 		for what, text := range map[string]string{
 			"log": logged.String(), "events": fmt.Sprintf("%+v", events),
@@ -198,7 +198,7 @@ func TestSecret(t *testing.T) {
 		} {
 			if text == "" || strings.Contains(text, "hunter2") ||
 				strings.Contains(text, "68756e74657232") || strings.Contains(text, "104 117") {
-				t.Errorf("%s: %q", what, text)
+				t.Errorf("want a %s without the PSK, have %q", what, text)
 			}
 		}
 	})
@@ -220,26 +220,28 @@ func TestProfilesComeAndGo(t *testing.T) {
 		peer.Interface = "gre2"
 		wantEvents(t, "adopted", eventsNow(c), Snapshot{"gre2", []Peer{peer}})
 		if !f.has("cygnet-gre2") {
-			t.Error("no template")
+			t.Error("want the template of gre2 loaded")
 		}
 		c.Want(Key{Interface: "gre2", NBMA: netip.MustParseAddr("192.0.2.2")}, Initiate)
 		eventsNow(c)
 		c.RemoveProfile("gre2")
 		wantEvents(t, "removed", eventsNow(c))
 		if f.has("cygnet-gre2") || f.has("cygnet-gre2-192.0.2.2") || len(f.seen().sas) != 0 {
-			t.Errorf("left: connections %v, SAs %v", f.seen().conns, f.seen().sas)
+			t.Errorf("want nothing of gre2 left, have connections %v, SAs %v", f.seen().conns,
+				f.seen().sas)
 		}
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre2", "192.0.2.1") })
 		wantEvents(t, "negotiated meanwhile", eventsNow(c))
 		if left := f.seen().sas; len(left) != 0 {
-			t.Errorf("an SA that was under way when its profile was removed stays: %v", left)
+			t.Errorf("want an SA ended that was negotiated when its profile was removed, have %v",
+				left)
 		}
 		c.SetProfile(p)
 		eventsNow(c)
 		f.do(func(f *fakeCharon) { f.establish("cygnet-gre2", "192.0.2.1") })
 		after(c, 2*time.Minute)
 		if left := f.seen().sas; len(left) != 1 {
-			t.Errorf("SAs with the profile there again: %v, want one", left)
+			t.Errorf("want one SA with the profile there again, have %v", left)
 		}
 	})
 }
@@ -259,10 +261,10 @@ func TestProfileRemovedWhileAway(t *testing.T) {
 		})
 		eventsNow(c)
 		c.RemoveProfile("gre1")
-		f.back()
+		f.comeBack()
 		after(c, 5*time.Second)
 		if left := f.seen().sas; len(left) != 0 || len(c.SAs()) != 0 {
-			t.Errorf("charon has SAs %v, the table %+v: want none", left, c.SAs())
+			t.Errorf("want no SAs, charon has %v, the table %+v", left, c.SAs())
 		}
 	})
 }
@@ -282,7 +284,7 @@ func TestCloseWhileAway(t *testing.T) {
 		})
 		wantEvents(t, "away", eventsNow(c), Disconnected{})
 		c.Close(key("192.0.2.1"))
-		f.back()
+		f.comeBack()
 		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
 			Snapshot{"gre1", []Peer{upOf("192.0.2.1", false).Peer}},
 			Down{key("192.0.2.1"), "closed by this end"})
@@ -329,7 +331,7 @@ func TestExpelWhileAway(t *testing.T) {
 					})
 					eventsNow(c)
 				})
-				f.back()
+				f.comeBack()
 				after(c, 5*time.Second)
 				if ids := f.ids(); len(ids) != 1 || ids[0] != second {
 					t.Errorf(
@@ -368,10 +370,11 @@ func TestWantedAgainWhileUnloading(t *testing.T) {
 				c.Want(key("192.0.2.1"), Initiate)
 				after(c, 10*time.Second)
 				if len(c.SAs()) != 1 || !f.has("cygnet-gre1-192.0.2.1") {
-					t.Errorf("SAs %+v, connections %v", c.SAs(), f.seen().conns)
+					t.Errorf("want an SA and the peer's connection, have %+v, %v", c.SAs(),
+						f.seen().conns)
 				}
 				if n := f.count("unload-conn"); n != 1 {
-					t.Errorf("unloaded %d times", n)
+					t.Errorf("want the connection unloaded once, have %d times", n)
 				}
 			})
 		})
@@ -434,12 +437,12 @@ func TestSPIs(t *testing.T) {
 			0xd0000002: true,
 		}
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
-			t.Errorf("%v %s", err, diff)
+			t.Errorf("error %v, SPIs: -want +got\n%s", err, diff)
 		}
 		f.crash()
 		eventsNow(c)
 		if _, err := c.SPIs(t.Context()); !errors.Is(err, ErrNotConnected) {
-			t.Errorf("without a charon: %v", err)
+			t.Errorf("without a charon: want ErrNotConnected, have %v", err)
 		}
 	})
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A charon that goes before it gets a command is noticed at once: nobody listens, which is not a
-// full backlog.
+// The client notices at once that charon is gone before the first command: the socket refuses the
+// connection, which a full backlog does not.
 func TestCharonIsGoneBeforeTheFirstCommand(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		eventsNow(c)
@@ -16,18 +16,18 @@ func TestCharonIsGoneBeforeTheFirstCommand(t *testing.T) {
 		var dialled atomic.Bool
 		f.do(func(f *fakeCharon) {
 			f.down = false
-			// the session for events is the last that it takes
+			// charon takes the session for events and then no other
 			f.onDial = func(f *fakeCharon) { f.down = true; dialled.Store(true) }
 		})
 		for began := time.Now(); !dialled.Load() && time.Since(began) < time.Minute; {
 			after(c, 10*time.Millisecond)
 		}
 		if !dialled.Load() {
-			t.Fatal("it was never tried")
+			t.Fatal("want a connection within a minute, have none")
 		}
 		after(c, time.Second)
 		if st := c.Status(); st.Connected {
-			t.Errorf("a second later it is taken to be there: %+v", st)
+			t.Errorf("want charon gone a second later, have %+v", st)
 		}
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"cygnet/vici/profile"
 )
 
-// A wrong PSK is told in words, with the peer's address and what to check; attempts go on, and
-// succeed once it is right.
+// The client reports a wrong PSK in words, with the peer's address and what to check. It goes on
+// dialling, and has an SA once the PSK is right.
 func TestWrongPSK(t *testing.T) {
 	r := routers(t, 2)
 	hub, spoke := r[0].client(), r[1].client()
@@ -90,7 +90,7 @@ func TestTunnelModeRefused(t *testing.T) {
 	spoke.failed(r[0].key(), "tunnel mode")
 	for _, e := range spoke.events {
 		if up, ok := e.(Up); ok {
-			t.Errorf("told %+v", up)
+			t.Errorf("want no Up, have %+v", up)
 		}
 	}
 }

@@ -239,7 +239,7 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 	return yes
 }
 
-// standStill has charon answer nothing for a while, and its peers learn nothing of it.
+// standStill makes charon answer nothing until goOn is called. Its peers get no sign of that.
 func (f *fakeCharon) standStill() { f.do(func(f *fakeCharon) { f.still = make(chan struct{}) }) }
 
 func (f *fakeCharon) goOn() {
@@ -356,7 +356,7 @@ func (f *fakeCharon) childless(peer, reason string) {
 	})
 }
 
-// do runs f with mu held.
+// do runs change with mu held.
 func (f *fakeCharon) do(change func(f *fakeCharon)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -385,7 +385,8 @@ func (f *fakeCharon) onListOnce(happens func(f *fakeCharon)) {
 	})
 }
 
-func (f *fakeCharon) back() { f.do(func(f *fakeCharon) { f.down = false }) }
+// comeBack makes charon accept connections again, as after its restart.
+func (f *fakeCharon) comeBack() { f.do(func(f *fakeCharon) { f.down = false }) }
 
 // seen is a copy of what a fake charon has, and of the commands that it got.
 type seen struct {

@@ -17,7 +17,7 @@ import (
 	"cygnet/vici/session"
 )
 
-// natSA is an SA of a router behind the shared address.
+// natSA returns an SA of a router behind the shared address.
 func natSA(id uint32, identity string, port uint16, nat bool) *SA {
 	return &SA{Interface: "gre1", Connection: "cygnet-gre1", ID: id, State: "ESTABLISHED",
 		RemoteID: identity, RemotePort: port,
@@ -26,7 +26,7 @@ func natSA(id uint32, identity string, port uint16, nat bool) *SA {
 		Children:  []Child{{ID: id, State: "INSTALLED", Mode: "TRANSPORT"}}}
 }
 
-// unlinked is a reconciler whose charon takes commands and does nothing.
+// unlinked returns a reconciler whose charon takes commands and does nothing.
 func unlinked(p profile.Profile) *reconciler {
 	r := newReconciler(New(Options{Log: slog.New(slog.DiscardHandler)}))
 	r.setProfile(p)
@@ -94,9 +94,9 @@ func TestIndexAgreesWithTheTable(t *testing.T) {
 				g := r.protecting(k)
 				switch {
 				case !slices.Equal(r.index.SAs(k), all) || !slices.Equal(r.index.At(k), all):
-					rt.Fatalf("SAs %v, want %v", r.index.SAs(k), all)
+					rt.Fatalf("want SAs %v, have %v", all, r.index.SAs(k))
 				case !slices.Equal(g.Accepted(), count):
-					rt.Fatalf("good SAs %v, want %v", g.Accepted(), count)
+					rt.Fatalf("want accepted SAs %v, have %v", count, g.Accepted())
 				case !slices.Equal(g.OthersThan(""), ike.Identities(count)):
 					rt.Fatalf("identities %v, want %v", g.OthersThan(""), ike.Identities(count))
 				case g.BehindOneNAT() != apartModel(count):

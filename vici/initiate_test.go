@@ -152,7 +152,7 @@ func TestFirstPeersPassOthersAfterARestart(t *testing.T) {
 		before := len(f.seen().order)
 		f.crash()
 		after(c, time.Second)
-		f.back()
+		f.comeBack()
 		after(c, time.Minute)
 		var order []string
 		for _, command := range f.seen().order[before:] {
@@ -398,7 +398,7 @@ func TestAlert(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.version = "6.0.3" })
 		f.crash()
-		f.back()
+		f.comeBack()
 		after(c, time.Second)
 		f.do(func(f *fakeCharon) {
 			f.onInitiate = func(f *fakeCharon, name string) *tree {

@@ -36,7 +36,7 @@ func TestMLKEM(t *testing.T) {
 		} {
 			f.crash()
 			f.do(func(f *fakeCharon) { f.version, f.methods = next.version, next.methods })
-			f.back()
+			f.comeBack()
 			after(c, c.times.returning)
 			for _, name := range []string{"cygnet-gre1", "cygnet-gre1-192.0.2.1"} {
 				if got := first(f, name); got != next.want {

@@ -56,7 +56,7 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 		f.crash()
 		after(c, time.Second)
 		before := len(f.seen().order)
-		f.back()
+		f.comeBack()
 		var first []Event
 		asked := awaitMarksAsked(t, c, func(e Event) {
 			if len(first) == 0 && !slices.Equal(swept, testProfile().LocalAddrs) {
@@ -129,7 +129,7 @@ func TestSweepFails(t *testing.T) {
 		eventsNow(c)
 		f.crash()
 		after(c, time.Second)
-		f.back()
+		f.comeBack()
 		after(c, time.Minute)
 		if st := c.Status(); f.has("cygnet-gre1") ||
 			!strings.Contains(st.LastError, "the kernel says no") {
@@ -180,7 +180,7 @@ func TestRecall(t *testing.T) {
 		f.crash()
 		after(c, time.Second)
 		f.onListOnce(func(f *fakeCharon) { f.dialIn("d", "1025") })
-		f.back()
+		f.comeBack()
 		b := marked("b", 1)
 		b.Initiator = true
 		events := after(c, time.Second)
@@ -217,7 +217,7 @@ func TestNoRecallAfterAnEnd(t *testing.T) {
 		eventsNow(c)
 		f.crash()
 		after(c, time.Second)
-		f.back()
+		f.comeBack()
 		after(c, time.Minute)
 		if n := f.count("initiate"); n > 0 {
 			t.Errorf("want no initiation, have %d", n)
@@ -232,7 +232,7 @@ func TestRecallsArePaced(t *testing.T) {
 		threeBehindNAT(f, c)
 		f.crash()
 		after(c, time.Second)
-		f.back()
+		f.comeBack()
 		after(c, time.Minute)
 		at := f.seen().at
 		if len(at) != 2 || at[1].Sub(at[0]) < defaultTimes.firstCheck {

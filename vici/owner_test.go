@@ -30,8 +30,8 @@ func siteProfile() profile.Profile {
 	}
 }
 
-// An SA that comes up by the site's own connection is the interface's: reported, counted, rekeyed,
-// and nothing is dialled beside it.
+// The client treats an SA by the site's own connection as one of the interface: it reports the SA,
+// and does not dial beside it.
 func TestSAsOfTheSitesConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		c.SetProfile(siteProfile())
@@ -43,7 +43,8 @@ func TestSAsOfTheSitesConnection(t *testing.T) {
 		c.Want(key("192.0.2.1"), Initiate)
 		after(c, 2*time.Minute)
 		if f.count("initiate") != 0 || len(c.SAs()) != 1 || c.SAs()[0].Connection != "dmvpn" {
-			t.Errorf("%d initiations, SAs %+v", f.count("initiate"), c.SAs())
+			t.Errorf("want no initiation and one SA by dmvpn, have %d, %+v", f.count("initiate"),
+				c.SAs())
 		}
 		f.do(func(f *fakeCharon) { f.establish("another", "192.0.2.2", "initiator", "no") })
 		wantEvents(t, "somebody else's", eventsNow(c))
@@ -52,7 +53,7 @@ func TestSAsOfTheSitesConnection(t *testing.T) {
 		wantEvents(t, "closed", eventsNow(c), Down{key("192.0.2.1"), "closed by this end"})
 		after(c, 2*time.Minute)
 		if !f.has("dmvpn") || slices.Contains(f.seen().sas, id) {
-			t.Error("the site's connection must stay, the SA must go")
+			t.Error("want the site's connection left and its SA closed")
 		}
 	})
 }
@@ -73,13 +74,13 @@ func TestRemovingASite(t *testing.T) {
 		f.do(func(f *fakeCharon) { f.establish("dmvpn", "192.0.2.1", "initiator", "no") })
 		wantEvents(t, "the site's own", eventsNow(c))
 		if left := f.seen().sas; len(left) != 1 {
-			t.Errorf("SAs %v: want the site's", left)
+			t.Errorf("want the site's SA left, have %v", left)
 		}
 	})
 }
 
-// SAs that were up by the site's connection before its profile came are taken over: they are in the
-// profile's first snapshot, and nothing is dialled beside them.
+// The client takes over SAs that were up by the site's connection before its profile came: they are
+// in the profile's first snapshot, and the client does not dial beside them.
 func TestTakingOverASite(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		eventsNow(c)
@@ -94,11 +95,11 @@ func TestTakingOverASite(t *testing.T) {
 			s, ok := e.(Snapshot)
 			return ok && len(s.Peers) == 1 && s.Peers[0].NBMA == key("192.0.2.1").NBMA
 		}) {
-			t.Errorf("events: %+v", got)
+			t.Errorf("want a snapshot with 192.0.2.1, have %+v", got)
 		}
 		wantEvents(t, "and then", after(c, time.Minute))
 		if n := f.count("initiate"); n != 0 {
-			t.Errorf("%d initiations", n)
+			t.Errorf("want no initiation, have %d", n)
 		}
 	})
 }

@@ -25,7 +25,7 @@ func TestOtherSelectors(t *testing.T) {
 	}
 	for _, e := range spoke.events {
 		if up, ok := e.(Up); ok {
-			t.Errorf("told %+v", up)
+			t.Errorf("want no Up, have %+v", up)
 		}
 	}
 	wide := r[0].applied()
@@ -57,7 +57,7 @@ func TestWeakProposals(t *testing.T) {
 	for _, w := range []*watch{hub, spoke} {
 		for _, e := range w.events {
 			if up, ok := e.(Up); ok {
-				t.Errorf("%s told %+v", w.name, up)
+				t.Errorf("%s: want no Up, have %+v", w.name, up)
 			}
 		}
 	}

@@ -114,9 +114,10 @@ func TestRefusedSAs(t *testing.T) {
 					got := eventsNow(c)
 					if test.want == "" {
 						if len(got) != 1 || f.count("terminate") != 0 {
-							t.Errorf("events %+v, commands %v", got, f.seen().order)
+							t.Errorf("want an event and no SA closed, have %+v, commands %v",
+								got, f.seen().order)
 						} else if _, ok := got[0].(Up); !ok {
-							t.Errorf("events %+v", got)
+							t.Errorf("want Up, have %+v", got)
 						}
 						return
 					}
@@ -170,7 +171,8 @@ func TestStricterProfile(t *testing.T) {
 					}
 				}
 				if !strings.Contains(down.Reason, test.want) || f.count("terminate 1") != 1 {
-					t.Errorf("events %+v, commands %v", events, f.seen().order)
+					t.Errorf("want Down with %q and SA 1 closed, have %+v, commands %v", test.want,
+						events, f.seen().order)
 				}
 			})
 		})
@@ -195,7 +197,8 @@ func TestAdoptedSAsAreInspected(t *testing.T) {
 		}
 		if len(snapshots) != 1 || len(snapshots[0].Peers) != 1 ||
 			snapshots[0].Peers[0].NBMA != key("192.0.2.2").NBMA || f.count("terminate 1") != 1 {
-			t.Errorf("events %+v, commands %v", snapshots, f.seen().order)
+			t.Errorf("want a snapshot with 192.0.2.2 and SA 1 closed, have %+v, commands %v",
+				snapshots, f.seen().order)
 		}
 	})
 }
@@ -219,7 +222,7 @@ func TestReasonsAreBounded(t *testing.T) {
 		}
 		if err := (&session.CommandError{Command: "initiate",
 			Message: strings.Repeat("y", 60_000)}).Error(); len(err) > 400 {
-			t.Errorf("%d bytes", len(err))
+			t.Errorf("want an error of at most 400 bytes, have %d", len(err))
 		}
 	})
 }

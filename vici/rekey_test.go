@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A probe rekeys the IKE_SA and ends nothing by itself, however often it comes; who has no such SA
-// is not asked.
+// Probe rekeys the IKE_SAs of the peers named and ends nothing, however often it is called. It
+// leaves other peers alone.
 func TestProbe(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.do(func(f *fakeCharon) { f.onInitiate = succeed })
@@ -19,7 +19,8 @@ func TestProbe(t *testing.T) {
 			wantEvents(t, "probed", after(c, time.Second))
 		}
 		if rekeys, ends := f.count("rekey"), f.count("terminate"); rekeys != 2 || ends != 0 {
-			t.Errorf("%d times rekeyed, %d times terminated", rekeys, ends)
+			t.Errorf("want one rekeying for each call and no SA closed, have %d and %d", rekeys,
+				ends)
 		}
 	})
 }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A rekeyed IKE_SA that nobody deletes is taken away after ten seconds, whether its rekeying was
-// heard of or it was there when this end came to charon. One that is gone by then, as usual, is
-// left alone.
+// If the end that rekeyed an IKE_SA does not delete the old one, the client destroys that after ten
+// seconds, whether an event reported the rekeying or the old one was there before the link. If it
+// is gone by then, as usual, the client does nothing.
 func TestReplacedSA(t *testing.T) {
 	rekey := func(f *fakeCharon, left bool) {
 		id, fresh := f.section("cygnet-gre1", "192.0.2.1", "initiator", "no")
@@ -47,7 +47,7 @@ func TestReplacedSA(t *testing.T) {
 				}
 				wantEvents(t, "then", after(c, 2*time.Second))
 				if f.count("terminate") != test.want || f.count("terminate 1") != test.want {
-					t.Errorf("commands %v", f.seen().order)
+					t.Errorf("want SA 1 destroyed %d times, commands %v", test.want, f.seen().order)
 				}
 			})
 		})

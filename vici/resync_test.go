@@ -23,7 +23,7 @@ func TestDialsThroughTheMapping(t *testing.T) {
 		c.Want(key("192.0.2.1"), Accept)
 		c.Want(key("192.0.2.2"), Accept)
 		f.crash()
-		f.back()
+		f.comeBack()
 		after(c, time.Second)
 		c.Want(key("192.0.2.1"), Initiate)
 		c.Want(key("192.0.2.2"), Initiate)
@@ -68,7 +68,7 @@ func TestReconnect(t *testing.T) {
 		if n := len(c.SAs()); n != 2 {
 			t.Errorf("want the two SAs to stay in the table as in the kernel, have %d", n)
 		}
-		f.back()
+		f.comeBack()
 		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
 			Snapshot{Interface: "gre1"}, upOf("192.0.2.1", true))
 		if s := c.Status(); !s.Connected || s.LastError != "" {

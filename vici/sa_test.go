@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// An IKE_SA that gets no child is closed after a while: the traffic selectors do not fit.
+// The client closes an IKE_SA that gets no child within five seconds, since the traffic selectors
+// do not fit.
 func TestChildless(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		f.childless("192.0.2.1", "")
@@ -19,13 +20,14 @@ func TestChildless(t *testing.T) {
 		got := after(c, 1500*time.Millisecond)
 		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "dynamic[gre]") ||
 			f.count("terminate 1") != 1 {
-			t.Errorf("events %v, commands %v", got, f.seen().order)
+			t.Errorf("want a failure by the selectors and SA 1 closed, have events %v, commands %v",
+				got, f.seen().order)
 		}
 	})
 }
 
-// A child of another mode than wanted is refused at once, by closing its IKE_SA; the peer was never
-// up.
+// The client closes an IKE_SA at once whose child has another mode than wanted, and does not report
+// its peer as up.
 func TestWrongMode(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		eventsNow(c)
@@ -36,13 +38,14 @@ func TestWrongMode(t *testing.T) {
 		got := eventsNow(c)
 		if len(got) != 1 || !strings.Contains(got[0].(Failed).Reason, "tunnel mode") ||
 			f.count("terminate 1") != 1 {
-			t.Errorf("events %v, commands %v", got, f.seen().order)
+			t.Errorf("want a failure by the mode and SA 1 closed, have events %v, commands %v", got,
+				f.seen().order)
 		}
 	})
 }
 
-// Rekeying and moving in the events' own shapes: SPIs and ids change, the peer stays up; a new
-// address is another peer.
+// When an SA is rekeyed, its SPIs and ids change and the peer stays up. When the peer's address
+// changes, the client reports that it moved. The events have the form that charon gives them.
 func TestRekeyAndMove(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		eventsNow(c)
@@ -61,7 +64,7 @@ func TestRekeyAndMove(t *testing.T) {
 		wantEvents(t, "rekeyed", eventsNow(c))
 		if sas := c.SAs(); len(sas) != 1 || sas[0].ID != 2 || len(sas[0].Children) != 1 ||
 			sas[0].Children[0].ID != 7 {
-			t.Errorf("SAs: %+v", sas)
+			t.Errorf("want SA 2 with child 7, have %+v", sas)
 		}
 		f.do(func(f *fakeCharon) {
 			f.raise("ike-update", mk("remote-host", "192.0.2.5", "remote-port", "4500",
@@ -73,8 +76,8 @@ func TestRekeyAndMove(t *testing.T) {
 	})
 }
 
-// A changed local address: SAs from the old one do not count, are closed, and the peer is dialled
-// from the new one.
+// When this end's address changes, the client closes the SAs from the old address, and dials the
+// peer from the new one.
 func TestLocalAddress(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		local := "192.0.2.100"
@@ -94,12 +97,12 @@ func TestLocalAddress(t *testing.T) {
 		wantEvents(t, "moved", after(c, time.Second),
 			Down{key("192.0.2.1"), "this end's address changed"}, upOf("192.0.2.1", true))
 		if sas := c.SAs(); len(sas) != 1 || sas[0].LocalHost.String() != local {
-			t.Errorf("SAs: %+v", sas)
+			t.Errorf("want one SA from %s, have %+v", local, sas)
 		}
 	})
 }
 
-// An SA that ends while charon's answer which lists it is under way is not there.
+// An SA that ends while charon's answer still lists it is not in the table.
 func TestSAEndsWhileItIsListed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		eventsNow(c)
@@ -146,13 +149,13 @@ func TestRekeyingDuringComparison(t *testing.T) {
 		})
 		wantEvents(t, "all along", after(c, 65*time.Second), upOf("192.0.2.1", false))
 		if got := childIDs(c); !listed || !slices.Equal(got, []uint32{7}) {
-			t.Errorf("listed: %t; children %v", listed, got)
+			t.Errorf("want a comparison and child 7, have %t and %v", listed, got)
 		}
 	})
 }
 
-// A child that comes while charon's answer without it is under way is there.
-func TestChildDuringTheLookForIt(t *testing.T) {
+// A child that comes while charon's answer without it is under way is in the table.
+func TestChildDuringThePollForIt(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		eventsNow(c)
 		f.do(func(f *fakeCharon) {
@@ -168,13 +171,13 @@ func TestChildDuringTheLookForIt(t *testing.T) {
 		})
 		wantEvents(t, "up", after(c, 10*time.Second), upOf("192.0.2.1", false))
 		if f.count("list-sas") != 2 || f.count("terminate") != 0 {
-			t.Errorf("commands %v", f.seen().order)
+			t.Errorf("want two lists and no SA closed, commands %v", f.seen().order)
 		}
 	})
 }
 
-// A child that a newer one has taken the place of is none any more, though charon lists it until
-// both ends have agreed on its end. One without a newer one still protects.
+// The table leaves out a rekeyed child that a newer one has replaced, though charon lists it until
+// both ends have agreed on its end. A rekeyed child without a newer one still protects traffic.
 func TestReplacedChild(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -207,7 +210,7 @@ func TestReplacedChild(t *testing.T) {
 	}
 }
 
-// childIDs are the ids of all children in the table.
+// childIDs returns the ids of all children in the table.
 func childIDs(c *Client) (ids []uint32) {
 	for _, sa := range c.SAs() {
 		for _, child := range sa.Children {

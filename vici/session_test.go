@@ -38,16 +38,16 @@ func TestOverflow(t *testing.T) {
 			}
 		}
 		if snapshots == 0 || c.Status().EventsDropped == 0 {
-			t.Errorf("%d snapshots, %d events dropped: the test is to overflow", snapshots,
+			t.Errorf("want snapshots and dropped events, have %d and %d", snapshots,
 				c.Status().EventsDropped)
 		}
 		if want := (maxOutbox + 200) / 2; len(state) != want {
-			t.Errorf("the consumer knows %d peers, want %d", len(state), want)
+			t.Errorf("want the consumer to know %d peers, have %d", want, len(state))
 		}
 	})
 }
 
-// A list of many SAs comes whole, and so do all events: govici by itself loses some of both.
+// The client reads a list of many SAs whole, and all events. govici by itself loses some of both.
 func TestNothingIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 10_000
@@ -76,12 +76,12 @@ func TestNothingIsLost(t *testing.T) {
 			}
 		}
 		if downs != n {
-			t.Errorf("%d peers down, want %d", downs, n)
+			t.Errorf("want %d peers down, have %d", n, downs)
 		}
 	})
 }
 
-// Events that come while the client subscribes do not lock it up, and are not lost.
+// Events that come while the client subscribes do not block it, and are not lost.
 func TestEventsWhileSubscribing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -95,7 +95,7 @@ func TestEventsWhileSubscribing(t *testing.T) {
 		c := start(t, f)
 		got := eventsNow(c)
 		if len(got) < 2 {
-			t.Fatalf("events %v", got)
+			t.Fatalf("want two events, have %v", got)
 		}
 		wantEvents(t, "at first", got[:2], Connected{"5.9.8"}, Snapshot{Interface: "gre1"})
 	})

@@ -136,7 +136,7 @@ func TestSharedAddressIsRemembered(t *testing.T) {
 		f.crash()
 		after(c, time.Second)
 		before := len(f.seen().order)
-		f.back()
+		f.comeBack()
 		after(c, 10*time.Second)
 		order := f.seen().order[before:]
 		template, shared := slices.Index(order, "load-conn cygnet-gre1"),

@@ -30,7 +30,7 @@ func TestPSK(t *testing.T) {
 		Identity:  "r1.example.net",
 		Initiator: true,
 	}); !got.Equal(want) {
-		t.Errorf("the spoke was told %+v, want %+v", got, want)
+		t.Errorf("the spoke: want %+v, have %+v", want, got)
 	}
 	got = hub.up(r[1].key())
 	if want := (Peer{
@@ -38,7 +38,7 @@ func TestPSK(t *testing.T) {
 		NBMA:      r[1].addr,
 		Identity:  "r2.example.net",
 	}); !got.Equal(want) {
-		t.Errorf("the hub was told %+v, want %+v", got, want)
+		t.Errorf("the hub: want %+v, have %+v", want, got)
 	}
 	eventually(t, "the states", func() bool {
 		return strings.Count(shell(t, "ip -n r2 xfrm state"), "proto esp") == 2
@@ -435,7 +435,7 @@ func TestNAT(t *testing.T) {
 		Initiator: true,
 		LocalNAT:  true,
 	}); !got.Equal(want) {
-		t.Errorf("the spoke was told %+v, want %+v", got, want)
+		t.Errorf("the spoke: want %+v, have %+v", want, got)
 	}
 	outside := Key{Interface: "gre1", NBMA: netip.MustParseAddr("192.0.2.50")}
 	if got, want := hubClient.up(outside), (Peer{
@@ -444,7 +444,7 @@ func TestNAT(t *testing.T) {
 		Identity:  "r2.example.net",
 		RemoteNAT: true,
 	}); !got.Equal(want) {
-		t.Errorf("the hub was told %+v, want %+v", got, want)
+		t.Errorf("the hub: want %+v, have %+v", want, got)
 	}
 	if sa := hubClient.SAs()[0]; sa.Children[0].Mode != "TRANSPORT" || !sa.Children[0].Encap {
 		t.Errorf("the hub's SA: %+v", sa)
