@@ -10,6 +10,11 @@
 //	Client ── calls ──► reconciler ── jobs ──► session.Link ──► charon
 //	       ◄─ Events ──            ◄─ events, lists, log ──
 //
+// Where to begin reading: reconcile.go has the reconciler and a drawing of its parts, each of which
+// owns the state of one concern. peer.go has the entry of a peer and takes the next step for it;
+// package peerstate has the states. handle.go takes charon's events, inspect.go examines the SAs
+// that they report, resync.go compares everything with what charon lists.
+//
 // What depends on the version of strongSwan, and needs no configuration:
 //
 //   - Events about a changed address (ike-update) came with 5.9.2. Before that the comparison every

@@ -423,7 +423,7 @@ func (f *fakeCharon) has(conn string) bool {
 	return f.conns[conn] != nil
 }
 
-// listeners counts the sessions that are subscribed to an event.
+// subscribers counts the sessions that are subscribed to an event.
 func (f *fakeCharon) subscribers(event string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -38,7 +38,7 @@ func (p Profile) Rules() Rules {
 	p.Certs, p.CACerts = nil, nil // files that may not be there yet
 	m, err := p.NewConnection(netip.Addr{}, false)
 	if err != nil {
-		return a // charon never hears of it
+		return a // the client gives charon no such profile
 	}
 	_, bodies := message.Sections(m)
 	conn := bodies[0]

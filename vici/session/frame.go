@@ -111,7 +111,7 @@ func (c *frameConn) read() ([]byte, error) {
 		return nil, err
 	}
 	if c.silence != nil {
-		c.silence.heard(c, frame[4] != typeEvent)
+		c.silence.received(c, frame[4] != typeEvent)
 	}
 	return frame, nil
 }

@@ -9,7 +9,7 @@ import (
 // [Dialer]. A charon that stands still (stopped, swapped out, its machine overloaded) shows itself
 // by nothing else.
 type SilenceWatch struct {
-	// Report is called when charon is heard again after more than a second in which a request
+	// Report is called when charon sends again after more than a second in which a request
 	// waited: with the time when that silence began, and its length. It must not block and must not
 	// call back into the session.
 	Report func(began time.Time, silence time.Duration)
@@ -36,8 +36,8 @@ func (w *SilenceWatch) asked(c *frameConn) {
 	}
 }
 
-// heard notes a frame from charon: the answer to the connection's request, or an event.
-func (w *SilenceWatch) heard(c *frameConn, answer bool) {
+// received notes a frame from charon: the answer to the connection's request, or an event.
+func (w *SilenceWatch) received(c *frameConn, answer bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if answer {
@@ -57,7 +57,7 @@ func (w *SilenceWatch) heard(c *frameConn, answer bool) {
 }
 
 // closed forgets a connection that this end closes, and its request. A silence goes on until charon
-// is heard on any connection.
+// sends on any connection.
 func (w *SilenceWatch) closed(c *frameConn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
