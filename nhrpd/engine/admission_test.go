@@ -6,14 +6,20 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/admission"
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
 
 // admitsAs reports whether the node's kernel takes data from an NBMA address, and what that peer is
 // admitted as.
-func (n *node) admitsAs(nbma string) (as admittedAs, ok bool) {
+func (n *node) admitsAs(nbma string) (as admission.As, ok bool) {
 	c, ok := n.admits[addr(nbma)]
-	return admittedAs{nhs: c.NHS, shared: c.Shared}, ok
+	return admission.As{NHS: c.NHS, Shared: c.Shared}, ok
 }
 
 func (n *node) admitsData(nbma string) bool {
@@ -25,12 +31,12 @@ func (n *node) admitsData(nbma string) bool {
 // registered and those with a static map.
 func TestAdmissionOfNHSAndClients(t *testing.T) {
 	spoke, _ := spokeAlone(t)
-	if as, ok := spoke.admitsAs("192.0.2.1"); !ok || !as.nhs || len(spoke.admits) != 1 {
+	if as, ok := spoke.admitsAs("192.0.2.1"); !ok || !as.NHS || len(spoke.admits) != 1 {
 		t.Errorf("the spoke admits %v", spoke.admits)
 	}
 
-	hub := hubAlone(t, func(c *InterfaceConfig) {
-		c.Maps = []Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}}
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}}
 	})
 	stranger := hub.from("192.0.2.66", "stranger")
 	stranger.says(requestFrom("192.0.2.66", "10.255.0.66", "172.16.0.5"))
@@ -41,7 +47,7 @@ func TestAdmissionOfNHSAndClients(t *testing.T) {
 		"192.0.2.66": false,
 		"192.0.2.12": false,
 	} {
-		if as, ok := hub.admitsAs(nbma); ok != want || as.nhs {
+		if as, ok := hub.admitsAs(nbma); ok != want || as.NHS {
 			t.Errorf("%s is admitted: %v, as %+v; want %v", nbma, ok, as, want)
 		}
 	}
@@ -62,7 +68,7 @@ func TestOnlyAnNHSVouchesForRequesters(t *testing.T) {
 		t.Fatalf("admitted without anybody's word: %v", spoke.admits)
 	}
 	hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
-	if as, ok := spoke.admitsAs("192.0.2.12"); !ok || as.nhs {
+	if as, ok := spoke.admitsAs("192.0.2.12"); !ok || as.NHS {
 		t.Errorf("the NHS passed its question on, and it is admitted: %v, as %+v", ok, as)
 	}
 	p := registrationFrom("192.0.2.66", "10.255.0.66")
@@ -80,9 +86,9 @@ func TestOnlyAnNHSVouchesForRequesters(t *testing.T) {
 func TestRequestersBehindNATAreAdmittedAsAll(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	p := requestFrom("192.168.1.2", "10.255.0.12", host1)
-	p.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr("192.0.2.12"))}
+	p.Extensions[3].CIEs = []packet.CIE{overlay.NATCIE(addr("10.255.0.12"), addr("192.0.2.12"))}
 	hub.says(p)
-	if as, ok := spoke.admitsAs("192.0.2.12"); !ok || !as.shared {
+	if as, ok := spoke.admitsAs("192.0.2.12"); !ok || !as.Shared {
 		t.Errorf("admitted: %v, as %+v", ok, as)
 	}
 }
@@ -96,14 +102,14 @@ func TestAdmissionOutlivesItsReason(t *testing.T) {
 		t.Fatalf("a shortcut without admission\n%s", m)
 	}
 	m.hub.client("192.0.2.99", "late", "10.255.0.99")
-	b := m.hub.engine.ifaces["gre1"].bindings[addr("10.255.0.99")]
+	b := m.hub.engine.ifaces["gre1"].server.Bindings[addr("10.255.0.99")]
 	if !m.hub.admitsData("192.0.2.99") {
 		t.Fatal("a client is not admitted")
 	}
-	m.hub.engine.enter(m.now, &m.hub.out)
-	m.hub.engine.unbind(b, "for the test")
+	m.hub.engine.router.Enter(m.now, &m.hub.out)
+	b.Server.Unbind(b, "for the test")
 	m.hub.carryOut()
-	m.run(admissionGrace - time.Millisecond)
+	m.run(admission.AdmissionGrace - time.Millisecond)
 	if !m.hub.admitsData("192.0.2.99") {
 		t.Error("packets under way are dropped")
 	}
@@ -119,14 +125,17 @@ func TestClosingEndsAdmission(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
 	ifc := m.spoke1.engine.ifaces["gre1"]
-	m.spoke1.engine.enter(m.now, &m.spoke1.out)
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		m.spoke1.engine.endShortcut(s, "for the test")
+	m.spoke1.engine.router.Enter(m.now, &m.spoke1.out)
+	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
+		s.Requester.EndShortcut(s, "for the test")
 	}
-	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		m.spoke1.engine.dropAnswer(a)
+	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
+		a.Responder.DropAnswer(a)
 	}
-	m.spoke1.engine.closePeer(ifc.peers[addr("192.0.2.12")], "for the test")
+	ifc.peers.ByNBMA[addr("192.0.2.12")].Peers.ClosePeer(
+		ifc.peers.ByNBMA[addr("192.0.2.12")],
+		"for the test",
+	)
 	m.spoke1.carryOut()
 	if m.spoke1.admitsData("192.0.2.12") {
 		t.Error("admitted after its SA was closed")
@@ -143,8 +152,12 @@ func TestRestartAdmitsAsBefore(t *testing.T) {
 	for _, n := range m.nodes {
 		before := n.engine.Admitted("gre1")
 		e := New(nil, 1)
-		e.Configure(m.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &Output{})
-		e.Restore(m.now, n.engine.Save(), &Output{})
+		e.Configure(
+			m.now,
+			overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}},
+			&output.Output{},
+		)
+		e.Restore(m.now, n.engine.Save(), &output.Output{})
 		after := map[netip.Addr]bool{}
 		for _, a := range e.Admitted("gre1") {
 			after[a.NBMA] = true
@@ -161,8 +174,8 @@ func TestRestartAdmitsAsBefore(t *testing.T) {
 // allow it again, it is admitted.
 func TestRulesBeforeReasons(t *testing.T) {
 	ruled := allowing(t, "spoke1: 10.255.0.11")
-	mapped := func(c *InterfaceConfig) {
-		c.Maps = []Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}}
+	mapped := func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}}
 	}
 	hub := hubAlone(t, mapped, ruled)
 	hub.from("192.0.2.50", "somebody")
@@ -171,7 +184,11 @@ func TestRulesBeforeReasons(t *testing.T) {
 	}
 	cfg := hub.cfg
 	cfg.Policy = nil
-	hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &hub.out)
+	hub.engine.Configure(
+		hub.w.now,
+		overlay.Config{Interfaces: []overlay.InterfaceConfig{cfg}},
+		&hub.out,
+	)
 	hub.carryOut()
 	hub.from("192.0.2.50", "somebody")
 	if !hub.admitsData("192.0.2.50") {
@@ -206,14 +223,14 @@ func TestAdmissionOutlivesAnswerTakenBack(t *testing.T) {
 	spoke.from("192.0.2.12", "spoke2")
 	hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
 	spoke.w.run(time.Minute)
-	spoke.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/30"), Device: "eth2"})
+	spoke.addRoutes(event.Route{Prefix: mustPrefix("172.16.1.0/30"), Device: "eth2"})
 	purged := slices.ContainsFunc(spoke.sentSince(0), func(p packet.Packet) bool {
 		return p.Type == packet.PurgeRequest
 	})
 	if spoke.w.run(8 * time.Minute); !purged || !spoke.admitsData("192.0.2.12") {
 		t.Errorf("taken back: %v, and its data dropped\n%s", purged, spoke.w)
 	}
-	if spoke.w.run(time.Minute + admissionGrace); spoke.admitsData("192.0.2.12") {
+	if spoke.w.run(time.Minute + admission.AdmissionGrace); spoke.admitsData("192.0.2.12") {
 		t.Error("admitted for ever")
 	}
 }

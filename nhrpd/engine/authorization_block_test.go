@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,7 +20,7 @@ func TestBlockOnTheHub(t *testing.T) {
 	other := hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 	spoke.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))
 	before := len(hub.sent)
-	hub.handle(Block{Identity: "SPOKE1"})
+	hub.handle(event.Block{Identity: "SPOKE1"})
 	if b := hub.status().Bindings; len(b) != 1 || b[0].Identity != "spoke2" {
 		t.Errorf("bindings %+v", b)
 	}
@@ -35,14 +38,14 @@ func TestBlockOnTheHub(t *testing.T) {
 		t.Errorf("closed %v", hub.closed)
 	}
 	again := hub.from("192.0.2.66", "spoke1") // from any address
-	if n := hub.last(NoticeProhibited); n.Identity != "spoke1" ||
+	if n := hub.last(output.NoticeProhibited); n.Identity != "spoke1" ||
 		n.Reason != "its identity spoke1 is blocked" {
 		t.Errorf("said %+v", n)
 	}
 	if again.says(registrationFrom("192.0.2.66", "10.255.0.11")); len(hub.status().Bindings) != 1 {
 		t.Errorf("registered again: %+v", hub.status().Bindings)
 	}
-	hub.handle(Unblock{Identity: "spoke1"})
+	hub.handle(event.Unblock{Identity: "spoke1"})
 	if got := only(
 		t, hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11")),
 	); got.CIEs[0].Code != packet.CodeSuccess {
@@ -54,9 +57,9 @@ func TestBlockOnTheHub(t *testing.T) {
 // A block with a time ends by itself.
 func TestBlockForATime(t *testing.T) {
 	hub := hubAlone(t)
-	hub.handle(Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
-	hub.handle(Block{Identity: "spoke2"})
-	want := []Block{
+	hub.handle(event.Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
+	hub.handle(event.Block{Identity: "spoke2"})
+	want := []event.Block{
 		{Identity: "spoke1", Since: hub.w.now, Until: hub.w.now.Add(time.Hour)},
 		{Identity: "spoke2", Since: hub.w.now},
 	}
@@ -69,7 +72,7 @@ func TestBlockForATime(t *testing.T) {
 	}
 	hub.w.run(time.Second)
 	if got := hub.engine.Blocked(); len(got) != 1 || got[0].Identity != "spoke2" ||
-		hub.last(NoticeUnblocked).Identity != "spoke1" {
+		hub.last(output.NoticeUnblocked).Identity != "spoke1" {
 		t.Errorf("after the hour: %+v", got)
 	}
 }
@@ -77,7 +80,7 @@ func TestBlockForATime(t *testing.T) {
 // A saved block ends at a time of the wall clock, even if the clock is set while the block lasts.
 func TestBlockEndsByTheClock(t *testing.T) {
 	hub := hubAlone(t)
-	hub.handle(Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
+	hub.handle(event.Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
 	for range 3 {
 		if at, ok := hub.engine.Deadline(); !ok || at.After(hub.w.now.Add(time.Minute)) {
 			t.Errorf("it is looked at again after %v, %v", at.Sub(hub.w.now), ok)
@@ -89,9 +92,9 @@ func TestBlockEndsByTheClock(t *testing.T) {
 // A second block of an identity only changes the time. A block without an identity does nothing.
 func TestBlockAgain(t *testing.T) {
 	hub := hubAlone(t)
-	hub.handle(Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
-	hub.handle(Block{Identity: "Spoke1"})
-	hub.handle(Block{Identity: ""})
+	hub.handle(event.Block{Identity: "spoke1", Until: hub.w.now.Add(time.Hour)})
+	hub.handle(event.Block{Identity: "Spoke1"})
+	hub.handle(event.Block{Identity: ""})
 	hub.w.run(2 * time.Hour)
 	if got := hub.engine.Blocked(); len(got) != 1 || !got[0].Until.IsZero() ||
 		got[0].Identity != "spoke1" {
@@ -117,7 +120,7 @@ func TestBlockEndsLiveShortcuts(t *testing.T) {
 	if !up() {
 		t.Fatalf("no shortcut\n%s", m)
 	}
-	m.hub.handle(Block{Identity: "spoke2"})
+	m.hub.handle(event.Block{Identity: "spoke2"})
 	m.run(time.Second)
 	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() ||
 		m.spoke1.neighbors[addr("10.255.0.12")].IsValid() {
@@ -146,7 +149,7 @@ func TestBlockOnASpoke(t *testing.T) {
 	if !m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() {
 		t.Fatalf("no shortcut\n%s", m)
 	}
-	m.spoke1.handle(Block{Identity: "spoke2"})
+	m.spoke1.handle(event.Block{Identity: "spoke2"})
 	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() ||
 		!slices.Contains(m.spoke1.closed, m.spoke2.local) {
 		t.Errorf("right after: %v, closed %v", m.spoke1.shortcuts, m.spoke1.closed)
@@ -172,21 +175,28 @@ func TestBlockOnASpoke(t *testing.T) {
 // If one of several identities at an address is blocked, its SAs end and those of the others stay.
 func TestBlockOneOfSeveralAtAnAddress(t *testing.T) {
 	hub := hubAlone(t)
-	hub.handle(PeerSecured{Peer{
+	hub.handle(event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
 		NBMA:       addr("192.0.2.11"),
 		Identity:   "spoke17",
 		SharedWith: []string{"spoke18"},
 	}})
-	hub.engine.Handle(hub.w.now, Block{Identity: "spoke17"}, &hub.out)
-	want := []Expelled{{PeerKey{Interface: "gre1", NBMA: addr("192.0.2.11")}, "spoke17"}}
+	hub.engine.Handle(hub.w.now, event.Block{Identity: "spoke17"}, &hub.out)
+	want := []output.Expelled{{
+		PeerKey:  output.PeerKey{Interface: "gre1", NBMA: addr("192.0.2.11")},
+		Identity: "spoke17",
+	}}
 	if d := cmp.Diff(
-		want, hub.out.Expelled, cmp.Comparer(func(a, b PeerKey) bool { return a == b }),
+		want, hub.out.Expelled, cmp.Comparer(func(a, b output.PeerKey) bool { return a == b }),
 	); d != "" || len(hub.out.Closed) > 0 {
 		t.Errorf("closed %v, expelled (- want, + got):\n%s", hub.out.Closed, d)
 	}
 	hub.out.Reset()
-	hub.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke18"}})
+	hub.handle(
+		event.PeerSecured{
+			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke18"},
+		},
+	)
 	if got := only(
 		t, sender{t, hub, "192.0.2.11"}.says(registrationFrom("192.0.2.11", "10.255.0.18")),
 	); got.CIEs[0].Code != packet.CodeSuccess {
@@ -269,7 +279,7 @@ func TestRestoreOfBlocked(t *testing.T) {
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
 	saved := hub.engine.Save()
 	restarted := hubAlone(t)
-	restarted.handle(Block{Identity: "spoke1"})
+	restarted.handle(event.Block{Identity: "spoke1"})
 	restarted.engine.Restore(restarted.w.now, saved, &restarted.out)
 	restarted.carryOut()
 	if b := restarted.status().Bindings; len(b) > 0 || len(restarted.neighbors) > 0 {
@@ -305,24 +315,24 @@ func TestShutOutByNBMAAddress(t *testing.T) {
 // A block ends admission at once, even where a lasting reason stays, such as a static map or an
 // NHS. When the block is taken back, the router that is there is admitted again.
 func TestBlockEndsAdmission(t *testing.T) {
-	m := newMesh(t, func(c *InterfaceConfig) { c.Server = true })
-	m.hub.configure(func(c *InterfaceConfig) {
-		c.Maps = []Map{{Protocol: addr("10.255.0.77"), NBMA: addr("192.0.2.12")}}
+	m := newMesh(t, func(c *overlay.InterfaceConfig) { c.Server = true })
+	m.hub.configure(func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.77"), NBMA: addr("192.0.2.12")}}
 	})
 	if !m.hub.admits[addr("192.0.2.12")].NBMA.IsValid() || !m.spoke1.admits[addr("192.0.2.1")].NHS {
 		t.Fatalf("admitted: %v, %v", m.hub.admits, m.spoke1.admits)
 	}
-	m.hub.handle(Block{Identity: "spoke2"})
+	m.hub.handle(event.Block{Identity: "spoke2"})
 	if m.hub.admits[addr("192.0.2.12")].NBMA.IsValid() {
 		t.Errorf("the hub still admits spoke2: %v", m.hub.admits)
 	}
-	m.spoke1.handle(Block{Identity: "hub"})
+	m.spoke1.handle(event.Block{Identity: "hub"})
 	if len(m.spoke1.admits) > 0 {
 		t.Errorf("spoke1 still admits %v", m.spoke1.admits)
 	}
 	m.run(10 * time.Second)
-	m.spoke1.handle(Unblock{Identity: "hub"})
-	m.hub.handle(Unblock{Identity: "spoke2"})
+	m.spoke1.handle(event.Unblock{Identity: "hub"})
+	m.hub.handle(event.Unblock{Identity: "spoke2"})
 	m.until("all is as before", time.Minute, func() bool {
 		return m.spoke1.registered() && m.spoke2.registered() &&
 			m.spoke1.admits[addr("192.0.2.1")].NHS &&
@@ -336,14 +346,14 @@ func TestBlockedWhileUnlisted(t *testing.T) {
 	n, hub := spokeAlone(t)
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
-	n.handle(PeersSecured{
+	n.handle(event.PeersSecured{
 		Interface: "gre1",
-		Peers:     []Peer{{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}},
+		Peers:     []event.Peer{{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}},
 	})
 	if len(n.shortcuts) != 1 {
 		t.Fatalf("the restart ended the shortcut: %v", n.shortcuts)
 	}
-	n.handle(Block{Identity: "spoke2"})
+	n.handle(event.Block{Identity: "spoke2"})
 	n.from("192.0.2.12", "spoke2")
 	if len(n.shortcuts) != 0 || len(n.neighbors) != 1 {
 		t.Errorf("routes %v, neighbours %v", n.shortcuts, n.neighbors)

@@ -6,13 +6,17 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 	"cygnet/nhrpd/policy"
 )
 
 // allowing gives an interface rules. Each is "IDENTITY: ADDRESS", followed by "announce PREFIX" and
 // "no shortcut" as needed, separated by commas.
-func allowing(t testing.TB, rules ...string) func(*InterfaceConfig) {
+func allowing(t testing.TB, rules ...string) func(*overlay.InterfaceConfig) {
 	t.Helper()
 	var list []policy.Rule
 	for _, text := range rules {
@@ -41,7 +45,7 @@ func allowing(t testing.TB, rules ...string) func(*InterfaceConfig) {
 		list = append(list, r)
 	}
 	compiled := policy.New(list)
-	return func(c *InterfaceConfig) { c.Policy, c.Limits.Prefixes = compiled, 10 }
+	return func(c *overlay.InterfaceConfig) { c.Policy, c.Limits.Prefixes = compiled, 10 }
 }
 
 // The rule of the proven identity decides what a router may register, whatever the packet says.
@@ -78,7 +82,7 @@ func TestRegistrationByRule(t *testing.T) {
 				c.identity, c.overlay, got.Code, got.HoldingTime, c.want,
 			)
 		}
-		if got := node.last(NoticeRejected).Reason; c.says != "" &&
+		if got := node.last(output.NoticeRejected).Reason; c.says != "" &&
 			got != "registration refused: "+c.says {
 			t.Errorf("%s as %s: said %q", c.identity, c.overlay, got)
 		}
@@ -87,7 +91,7 @@ func TestRegistrationByRule(t *testing.T) {
 			t.Errorf("%s as %s is remembered: %+v", c.identity, c.overlay, node.status().Bindings)
 		}
 	}
-	if hub.has(NoticeRejected) > 0 {
+	if hub.has(output.NoticeRejected) > 0 {
 		t.Error("refused without a question")
 	}
 }
@@ -103,7 +107,7 @@ func TestRefusalsAreLimitedInTheLog(t *testing.T) {
 			t.Fatalf("answered %s", got.CIEs[0].Code)
 		}
 	}
-	if got := hub.has(NoticeRejected) + hub.has(NoticeProhibited); got > 4 {
+	if got := hub.has(output.NoticeRejected) + hub.has(output.NoticeProhibited); got > 4 {
 		t.Errorf("%d lines for 50 refusals", got)
 	}
 }
@@ -149,7 +153,7 @@ func TestAnnouncementByRule(t *testing.T) {
 		if got := only(
 			t, spoke.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1)),
 		); got.CIEs[0].Code != c.want {
-			t.Errorf("%s: %s: %s", c.rule, got.CIEs[0].Code, hub.last(NoticeRejected).Reason)
+			t.Errorf("%s: %s: %s", c.rule, got.CIEs[0].Code, hub.last(output.NoticeRejected).Reason)
 		}
 		if led := len(hub.shortcuts) > 0; led != (c.want == packet.CodeSuccess) {
 			t.Errorf("%s: routes %v", c.rule, hub.shortcuts)
@@ -176,16 +180,17 @@ func TestIdentityWithoutRule(t *testing.T) {
 	purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{
 		{PrefixLength: 32, Protocol: addr("10.255.0.12")},
 	}
-	if got := mallory.says(purge); len(got) > 0 || dropped(hub, dropProhibited) == 0 {
+	if got := mallory.says(purge); len(got) > 0 || dropped(hub, overlay.DropProhibited) == 0 {
 		t.Errorf("a purge: %v, dropped %v", typesOf(got), hub.engine.Stats().Dropped)
 	}
-	if len(hub.status().Bindings) != 1 || len(hub.engine.ifaces["gre1"].answers) > 0 {
+	if len(hub.status().Bindings) != 1 ||
+		len(hub.engine.ifaces["gre1"].Responder.Answers) > 0 {
 		t.Errorf("remembered: %+v", hub.status().Bindings)
 	}
 	if len(hub.closed) > 0 {
 		t.Errorf("closed %v", hub.closed)
 	}
-	i := slices.IndexFunc(hub.status().Peers, func(p PeerStatus) bool {
+	i := slices.IndexFunc(hub.status().Peers, func(p report.PeerStatus) bool {
 		return p.Identity == "mallory"
 	})
 	if i < 0 || hub.status().Peers[i].Prohibited != "no peer rule matches its identity mallory" {
@@ -198,17 +203,17 @@ func TestIdentityWithoutRule(t *testing.T) {
 func TestNoShortcutThroughTheHub(t *testing.T) {
 	hub := hubAlone(
 		t, allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12, no shortcut"),
-		func(c *InterfaceConfig) { c.Redirect = true },
+		func(c *overlay.InterfaceConfig) { c.Redirect = true },
 	)
 	one, two := hub.client("192.0.2.11", "spoke1", "10.255.0.11"),
 		hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 	before := len(hub.sent)
-	hub.handle(Redirected{
+	hub.handle(event.Redirected{
 		Interface: "gre1",
 		From:      addr("192.0.2.11"),
 		Packet:    ipv4(addr("172.16.1.10"), addr("172.16.2.10")),
 	})
-	hub.handle(Redirected{
+	hub.handle(event.Redirected{
 		Interface: "gre1",
 		From:      addr("192.0.2.12"),
 		Packet:    ipv4(addr("172.16.2.10"), addr("172.16.1.10")),
@@ -230,7 +235,7 @@ func TestNoShortcutThroughTheHub(t *testing.T) {
 // policyMesh returns a mesh whose spokes have rules. A spoke whose identity is not its node's name
 // is played by the test.
 func policyMesh(t testing.TB, spoke1, spoke2 []string) mesh {
-	return newMesh(t, func(c *InterfaceConfig) {
+	return newMesh(t, func(c *overlay.InterfaceConfig) {
 		switch c.Address.Addr() {
 		case addr("10.255.0.11"):
 			allowing(t, spoke1...)(c)
@@ -298,16 +303,16 @@ func TestSpokesDecideThemselves(t *testing.T) {
 func TestImpostorOfTheHub(t *testing.T) {
 	for _, c := range []struct {
 		rule string
-		nhs  NHSConfig
+		nhs  overlay.NHSConfig
 	}{
-		{"another has no rule", NHSConfig{Name: "192.0.2.1"}},
+		{"another has no rule", overlay.NHSConfig{Name: "192.0.2.1"}},
 		{
 			"another may be something else",
-			NHSConfig{Name: "192.0.2.1", Protocol: addr("10.255.0.1")},
+			overlay.NHSConfig{Name: "192.0.2.1", Protocol: addr("10.255.0.1")},
 		},
 	} {
 		cfg := spokeConfig("10.255.0.11/24")
-		cfg.NHS = []NHSConfig{c.nhs}
+		cfg.NHS = []overlay.NHSConfig{c.nhs}
 		rules := []string{"hub: 10.255.0.1"}
 		if c.nhs.Protocol.IsValid() {
 			rules = append(rules, "spoke{n}: 10.255.0.{n}")
@@ -322,12 +327,12 @@ func TestImpostorOfTheHub(t *testing.T) {
 				c.rule, len(n.sent), n.neighbors, n.admits,
 			)
 		}
-		if st := n.status().NHS[0]; st.State != NHSSecuring ||
+		if st := n.status().NHS[0]; st.State != report.NHSSecuring ||
 			!strings.Contains(st.Error, "may not be it") {
 			t.Errorf("%s: %+v", c.rule, st)
 		}
 		// When the real NHS is there later, the spoke registers.
-		n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "gone"})
+		n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "gone"})
 		hub := n.from("192.0.2.1", "hub")
 		hub.says(acceptance(only(t, n.sentSince(0))))
 		if !n.registered() || !n.admits[addr("192.0.2.1")].NHS {
@@ -378,10 +383,11 @@ func TestTwoRoutersWithOneIdentity(t *testing.T) {
 			t.Fatalf("the second: %s", got.CIEs[0].Code)
 		}
 	}
-	if hub.has(NoticeMoved) != 1 || hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.12") {
-		t.Errorf("moved %d times, to %v", hub.has(NoticeMoved), hub.neighbors)
+	if hub.has(output.NoticeMoved) != 1 ||
+		hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.12") {
+		t.Errorf("moved %d times, to %v", hub.has(output.NoticeMoved), hub.neighbors)
 	}
-	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"})
+	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"})
 	if got := only(
 		t, first.says(registrationFrom("192.0.2.11", "10.255.0.11")),
 	); got.CIEs[0].Code != packet.CodeSuccess {
@@ -395,7 +401,7 @@ func TestMoveThereAndBack(t *testing.T) {
 	hub.from("192.0.2.11", "spoke").says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	hub.w.run(time.Second)
 	hub.from("192.0.2.12", "spoke").says(registrationFrom("192.0.2.12", "10.255.0.11"))
-	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead"})
+	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead"})
 	hub.w.run(time.Minute)
 	got := only(
 		t, hub.from("192.0.2.11", "spoke").says(registrationFrom("192.0.2.11", "10.255.0.11")),
@@ -410,7 +416,7 @@ func TestMoveThereAndBack(t *testing.T) {
 // registration counts for that one.
 func TestRuleOfOneOfSeveralAtAnAddress(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
-	hub.handle(PeerSecured{Peer{
+	hub.handle(event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
 		NBMA:       addr("192.0.2.11"),
 		Identity:   "spoke17",
@@ -434,19 +440,19 @@ func TestRuleOfOneOfSeveralAtAnAddress(t *testing.T) {
 
 // Rules that only moved within the file change nothing, but refusals name their new place.
 func TestRulesMovedInTheFile(t *testing.T) {
-	at := func(source string) func(*InterfaceConfig) {
+	at := func(source string) func(*overlay.InterfaceConfig) {
 		p, err := policy.ParsePattern("spoke1")
 		if err != nil {
 			t.Fatal(err)
 		}
 		rules := policy.New([]policy.Rule{{Identity: p, Source: source}})
-		return func(c *InterfaceConfig) { c.Policy = rules }
+		return func(c *overlay.InterfaceConfig) { c.Policy = rules }
 	}
 	hub := hubAlone(t, at("file:3"))
 	spoke := hub.from("192.0.2.11", "spoke1")
 	hub.configure(at("file:9"))
 	spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
-	if got := hub.last(NoticeRejected).Reason; !strings.Contains(got, "(file:9)") ||
+	if got := hub.last(output.NoticeRejected).Reason; !strings.Contains(got, "(file:9)") ||
 		len(hub.closed) > 0 {
 		t.Errorf("said %q, closed %v", got, hub.closed)
 	}

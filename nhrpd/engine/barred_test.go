@@ -3,13 +3,16 @@ package engine
 import (
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/peers"
 )
 
 // Of two routers behind one NAT address, one is blocked and the other goes. What depended on the
 // other ends with its SA: its shortcut at once, its registration after the grace time.
 func TestOnlyTheBlockedRouterIsLeft(t *testing.T) {
-	at := func(identity string, others ...string) PeerSecured {
-		return PeerSecured{Peer{
+	at := func(identity string, others ...string) event.PeerSecured {
+		return event.PeerSecured{Peer: event.Peer{
 			Interface:  "gre1",
 			NBMA:       addr("192.0.2.13"),
 			Identity:   identity,
@@ -17,7 +20,7 @@ func TestOnlyTheBlockedRouterIsLeft(t *testing.T) {
 		}}
 	}
 	n, hub := spokeAlone(t)
-	n.handle(Block{Identity: "a"})
+	n.handle(event.Block{Identity: "a"})
 	hub.says(answerTo(
 		only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.13",
 	))
@@ -41,9 +44,9 @@ func TestOnlyTheBlockedRouterIsLeft(t *testing.T) {
 	if len(server.status().Bindings) != 1 {
 		t.Fatalf("bindings %+v", server.status().Bindings)
 	}
-	server.handle(Block{Identity: "a"})
+	server.handle(event.Block{Identity: "a"})
 	server.handle(at("a"))
-	server.w.run(2 * lostGrace)
+	server.w.run(2 * peers.LostGrace)
 	if b := server.status().Bindings; len(b) != 0 {
 		t.Errorf("want the binding to end without an SA, have %+v", b)
 	}

@@ -5,14 +5,18 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 )
 
 // newClients returns a hub with that many registered clients, the clients' NBMA addresses, and
 // their registrations.
 func newClients(
-	tb testing.TB, count int, change ...func(*InterfaceConfig),
+	tb testing.TB, count int, change ...func(*overlay.InterfaceConfig),
 ) (*node, []netip.Addr, [][]byte) {
-	cfg := InterfaceConfig{
+	cfg := overlay.InterfaceConfig{
 		Name:        "gre1",
 		Address:     mustPrefix("10.128.0.1/9"),
 		Table:       testTable,
@@ -21,7 +25,7 @@ func newClients(
 		IdleTime:    5 * time.Minute,
 		MTU:         1400,
 		Server:      true,
-		Limits: Limits{
+		Limits: overlay.Limits{
 			Bindings:    2 * count,
 			Shortcuts:   10,
 			Answers:     10,
@@ -49,7 +53,7 @@ func newClients(
 			tb.Fatal(err)
 		}
 		from, registrations = append(from, nbma), append(registrations, data)
-		hub.handle(PacketReceived{Interface: "gre1", From: nbma, Data: data})
+		hub.handle(event.PacketReceived{Interface: "gre1", From: nbma, Data: data})
 	}
 	if got := len(hub.status().Bindings); got != count {
 		tb.Fatalf("%d bindings, want %d", got, count)
@@ -60,7 +64,7 @@ func newClients(
 // A refresh of a known binding allocates nothing.
 func TestRefreshDoesNotAllocate(t *testing.T) {
 	hub, from, registrations := newClients(t, 100)
-	var out Output
+	var out output.Output
 	now, i := hub.w.now, 0
 	allocs := testing.AllocsPerRun(1000, func() {
 		now, i = now.Add(time.Millisecond), (i+1)%len(from)
@@ -80,7 +84,7 @@ func BenchmarkRegistrationRefresh(b *testing.B) {
 	for _, clients := range []int{1000, 10000} {
 		b.Run(fmt.Sprint(clients, " clients"), func(b *testing.B) {
 			hub, from, registrations := newClients(b, clients)
-			var out Output
+			var out output.Output
 			now, i := hub.w.now, 0
 			b.ReportAllocs()
 			for b.Loop() {

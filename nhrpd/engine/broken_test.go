@@ -8,7 +8,16 @@ import (
 	"slices"
 	"time"
 
+	"cygnet/nhrpd/engine/admission"
+	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/ratelimit"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/resolution"
+	"cygnet/nhrpd/engine/server"
 )
 
 // broken returns an error that names the invariant that does not hold, or nil.
@@ -21,8 +30,8 @@ func (n *node) broken() error {
 
 func (n *node) brokenRoutes(ifc *iface) error {
 	for prefix, nextHop := range n.shortcuts {
-		sc := ifc.shortcuts[prefix]
-		if a := ifc.announced[prefix]; a != nil && (sc == nil || !sc.routed) {
+		sc := ifc.Requester.Shortcuts[prefix]
+		if a := ifc.server.Announced[prefix]; a != nil && (sc == nil || !sc.Routed) {
 			if err := n.brokenAnnounced(a, nextHop); err != nil {
 				return err
 			}
@@ -35,16 +44,16 @@ func (n *node) brokenRoutes(ifc *iface) error {
 			continue
 		}
 		switch {
-		case sc == nil || sc.state != ShortcutUp || sc.nextHop != nextHop:
+		case sc == nil || sc.State != report.ShortcutUp || sc.NextHop != nextHop:
 			return fmt.Errorf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
-		case !sc.restored && !sc.ref.peer.unlisted && !ifc.secured(sc.nbma):
+		case !sc.Restored && !sc.Ref.Peer.Unlisted && !ifc.peers.Secured(sc.NBMA):
 			return fmt.Errorf("route %s without an SA", prefix)
-		case prefix.Bits() < 8 || prefix.Contains(ifc.overlay()) || prefix.Contains(sc.nbma):
+		case prefix.Bits() < 8 || prefix.Contains(ifc.Address()) || prefix.Contains(sc.NBMA):
 			return fmt.Errorf("route %s covers what the tunnel rests on", prefix)
 		}
 	}
 	for protocol, nbma := range n.neighbors {
-		if have := ifc.neighbors[protocol]; have == nil || have.nbma != nbma {
+		if have := ifc.neighbors.ByProtocol[protocol]; have == nil || have.NBMA != nbma {
 			return fmt.Errorf("neighbour %s is wanted, but not known", protocol)
 		}
 	}
@@ -54,90 +63,108 @@ func (n *node) brokenRoutes(ifc *iface) error {
 // brokenHostRoute returns an error if a host route leads to a router that is not wanted, to this
 // router itself, or to an address that no other route leads into the tunnel.
 func (n *node) brokenHostRoute(ifc *iface, router netip.Addr) error {
-	have := ifc.neighbors[router]
+	have := ifc.neighbors.ByProtocol[router]
 	switch {
-	case have == nil || !have.routed || ifc.onLink(router):
+	case have == nil || !have.Routed || ifc.OnLink(router):
 		return fmt.Errorf("host route to %s, neighbour %+v", router, have)
-	case have.best().rank == rankRelay, have.best().rank == rankShortcut &&
-		!n.engine.leadsTo(ifc, router):
+	case have.Best().Rank == neighbors.RankRelay, have.Best().Rank == neighbors.RankShortcut &&
+		!ifc.neighbors.LeadsTo(router):
 		return fmt.Errorf("host route to %s, which nothing leads to", router)
-	case router == ifc.overlay() || n.engine.table(ifc).IsLocal(router):
+	case router == ifc.Address() || ifc.Table().IsLocal(router):
 		return fmt.Errorf("host route to our own address %s", router)
 	}
 	return nil
 }
 
 func (n *node) brokenLimits(ifc *iface) error {
-	l := ifc.cfg.Limits
+	l := ifc.Config.Limits
 	goodbyes := 0
-	if ifc.leaving {
-		goodbyes = 2 * len(ifc.nhs) // beside the purges of answers
+	if ifc.Leaving {
+		goodbyes = 2 * len(ifc.client.NHS) // beside the purges of answers
 	}
-	if len(ifc.bindings) > l.Bindings+len(ifc.cfg.Maps) || len(ifc.shortcuts) > l.Shortcuts ||
-		len(ifc.answers) > l.Answers || len(ifc.held) > l.Held ||
-		len(ifc.requests) > l.Shortcuts || len(ifc.unresolved) > l.Shortcuts ||
-		len(ifc.purges) > l.Answers+goodbyes || len(ifc.announced) > l.Prefixes ||
-		len(ifc.relays) > relaysPerShortcut*l.Shortcuts {
+	if len(ifc.server.Bindings) > l.Bindings+len(ifc.Config.Maps) ||
+		len(ifc.Requester.Shortcuts) > l.Shortcuts ||
+		len(ifc.Responder.Answers) > l.Answers || len(ifc.peers.Held) > l.Held ||
+		len(ifc.Requester.Requests) > l.Shortcuts || len(ifc.Requester.Unresolved) > l.Shortcuts ||
+		len(ifc.purges.ByID) > l.Answers+goodbyes ||
+		len(ifc.server.Announced) > l.Prefixes ||
+		len(ifc.Relays.ByProtocol) > resolution.RelaysPerShortcut*l.Shortcuts {
 		return fmt.Errorf(
 			"a table is over its limit: bindings %d shortcuts %d answers %d held %d requests %d unresolved %d purges %d announced %d relays %d leaving %v",
-			len(ifc.bindings), len(ifc.shortcuts), len(ifc.answers), len(ifc.held),
-			len(ifc.requests), len(ifc.unresolved), len(ifc.purges), len(ifc.announced),
-			len(ifc.relays), ifc.leaving,
+			len(
+				ifc.server.Bindings,
+			),
+			len(ifc.Requester.Shortcuts),
+			len(ifc.Responder.Answers),
+			len(ifc.peers.Held),
+			len(
+				ifc.Requester.Requests,
+			),
+			len(ifc.Requester.Unresolved),
+			len(ifc.purges.ByID),
+			len(ifc.server.Announced),
+			len(ifc.Relays.ByProtocol),
+			ifc.Leaving,
 		)
 	}
-	if len(ifc.owners) > l.Bindings {
-		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.owners))
+	if len(ifc.server.Owners) > l.Bindings {
+		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.server.Owners))
 	}
 	if err := brokenCounts(ifc); err != nil {
 		return err
 	}
-	if err := ifc.rules.Check(); err != nil {
+	if err := ifc.peers.Rules.Check(); err != nil {
 		return err
 	}
-	r := &ifc.revocations
-	if len(r.list) > l.Bindings || len(r.waiting) > len(r.hearers) ||
-		len(r.hearers) == 0 && (len(r.list) > 0 || r.tick.IsSet()) {
+	r := &ifc.purges.Revocations
+	if len(r.List) > l.Bindings || len(r.Waiting) > len(r.Hearers) ||
+		len(r.Hearers) == 0 && (len(r.List) > 0 || r.Tick.IsSet()) {
 		return fmt.Errorf(
-			"%d revoked routers are remembered for %d clients", len(r.list), len(r.hearers),
+			"%d revoked routers are remembered for %d clients", len(r.List), len(r.Hearers),
 		)
 	}
 	if err := brokenSeparation(ifc); err != nil {
 		return err
 	}
-	if len(ifc.away) > l.Bindings || ifc.awayAt.Len() != len(ifc.away) {
-		return fmt.Errorf("%d clients are away, %d in the index", len(ifc.away), ifc.awayAt.Len())
+	if len(ifc.server.Away) > l.Bindings || ifc.server.AwayAt.Len() != len(ifc.server.Away) {
+		return fmt.Errorf(
+			"%d clients are away, %d in the index",
+			len(ifc.server.Away),
+			ifc.server.AwayAt.Len(),
+		)
 	}
 	return brokenShares(ifc)
 }
 
 // brokenShares returns an error if a share differs from what the tables hold, or is over its limit.
 func brokenShares(ifc *iface) error {
-	answers, addresses, prefixes := ratelimit.Shares[holder]{}, ratelimit.Shares[holder]{},
-		ratelimit.Shares[holder]{}
-	for _, a := range ifc.answers {
-		if a.asker != (holder{}) {
-			answers.Take(a.asker)
+	answers, addresses, prefixes := ratelimit.Shares[overlay.Holder]{},
+		ratelimit.Shares[overlay.Holder]{},
+		ratelimit.Shares[overlay.Holder]{}
+	for _, a := range ifc.Responder.Answers {
+		if a.Asker != (overlay.Holder{}) {
+			answers.Take(a.Asker)
 		}
 	}
-	for _, b := range ifc.bindings {
-		if !b.static {
-			addresses.Take(b.holder)
+	for _, b := range ifc.server.Bindings {
+		if !b.Static {
+			addresses.Take(b.Holder)
 		}
 	}
-	for _, o := range ifc.owners {
-		addresses.Take(holderOf(o.identity, netip.Addr{}))
+	for _, o := range ifc.server.Owners {
+		addresses.Take(overlay.HolderOf(o.Identity, netip.Addr{}))
 	}
-	for _, a := range ifc.announced {
-		prefixes.Take(a.owner.holder)
+	for _, a := range ifc.server.Announced {
+		prefixes.Take(a.Owner.Holder)
 	}
 	for _, s := range []struct {
 		what       string
-		is, counts ratelimit.Shares[holder]
+		is, counts ratelimit.Shares[overlay.Holder]
 		most       int
 	}{
-		{"answers", answers, ifc.askers, ifc.cfg.Limits.answersOfOne()},
-		{"addresses", addresses, ifc.addressesOf, maxAddressesOfOne},
-		{"prefixes", prefixes, ifc.prefixesOf, prefixesOfOne},
+		{"answers", answers, ifc.Responder.Askers, ifc.Config.Limits.AnswersOfOne()},
+		{"addresses", addresses, ifc.server.AddressesOf, overlay.MaxAddressesOfOne},
+		{"prefixes", prefixes, ifc.server.PrefixesOf, overlay.PrefixesOfOne},
 	} {
 		if !maps.Equal(s.is, s.counts) {
 			return fmt.Errorf("shares of the %s are %v, counted %v", s.what, s.is, s.counts)
@@ -154,45 +181,45 @@ func brokenShares(ifc *iface) error {
 // brokenSeparation returns an error if an address whose routers were told apart is remembered for
 // longer than it has to be.
 func brokenSeparation(ifc *iface) error {
-	times := slices.SortedFunc(maps.Values(ifc.separated), time.Time.Compare)
-	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= separationTime {
+	times := slices.SortedFunc(maps.Values(ifc.peers.Separated), time.Time.Compare)
+	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= peers.SeparationTime {
 		return fmt.Errorf("routers told apart are remembered for %s", times[n-1].Sub(times[0]))
 	}
 	return nil
 }
 
 func (n *node) brokenPeers(ifc *iface) error {
-	for nbma, p := range ifc.peers {
-		for _, c := range p.refs {
-			if c.peer != p {
+	for nbma, p := range ifc.peers.ByNBMA {
+		for _, c := range p.Refs {
+			if c.Peer != p {
 				return fmt.Errorf("%s has a reference of somebody else's", nbma)
 			}
 		}
-		if p.led.IsValid() && (retired(nbma) || !p.secured && ifc.confirmed) {
-			return fmt.Errorf("%s leads to %s without an SA", nbma, p.led)
+		if p.RoutedTo.IsValid() && (peers.Parked(nbma) || !p.Secured && ifc.peers.Confirmed) {
+			return fmt.Errorf("%s leads to %s without an SA", nbma, p.RoutedTo)
 		}
-		if n.want[nbma] != p.want {
-			return fmt.Errorf("%s: wanted %d, said %d", nbma, p.want, n.want[nbma])
+		if n.want[nbma] != p.Want {
+			return fmt.Errorf("%s: wanted %d, said %d", nbma, p.Want, n.want[nbma])
 		}
-		if len(p.refs) == 0 && !p.secured && p.want == SANone {
+		if len(p.Refs) == 0 && !p.Secured && p.Want == output.SANone {
 			return fmt.Errorf("%s is kept for nothing", nbma)
 		}
 	}
 	var places []netip.Addr
-	for nbma := range ifc.peers {
-		places = append(places, ifc.real(nbma))
+	for nbma := range ifc.peers.ByNBMA {
+		places = append(places, ifc.peers.Outer(nbma))
 	}
-	slices.SortFunc(places, byAddr)
-	ifc.peerInside(netip.Prefix{}) // the first call makes the index
+	slices.SortFunc(places, ordered.ByAddr)
+	ifc.peers.PeerInside(netip.Prefix{}) // the first call makes the index
 	var indexed []netip.Addr
-	for r := range ifc.underlay.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
+	for r := range ifc.peers.Underlay.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
 		indexed = append(indexed, r.Prefix.Addr())
 	}
 	if !slices.Equal(places, indexed) {
 		return fmt.Errorf("peers at %v, of the underlay is known %v", places, indexed)
 	}
 	for nbma := range n.want {
-		if ifc.peers[nbma] == nil {
+		if ifc.peers.ByNBMA[nbma] == nil {
 			return fmt.Errorf("%s is wanted, but not known", nbma)
 		}
 	}
@@ -201,37 +228,37 @@ func (n *node) brokenPeers(ifc *iface) error {
 
 // brokenAdmission returns an error if the kernel takes data from other routers than it should.
 func (n *node) brokenAdmission(ifc *iface) error {
-	if len(ifc.admitted) > 2*ifc.cfg.mostAdmitted() {
-		return fmt.Errorf("%d addresses are admitted", len(ifc.admitted))
+	if len(ifc.admissions.ByNBMA) > 2*ifc.Config.MostAdmitted() {
+		return fmt.Errorf("%d addresses are admitted", len(ifc.admissions.ByNBMA))
 	}
 	reasons := map[netip.Addr]bool{}
-	for _, x := range ifc.nhs {
-		reasons[x.admission.nbma] = true
+	for _, x := range ifc.client.NHS {
+		reasons[x.Admission.NBMA] = true
 	}
-	for _, b := range ifc.bindings {
-		reasons[b.nbma] = true
+	for _, b := range ifc.server.Bindings {
+		reasons[b.NBMA] = true
 	}
-	for _, s := range ifc.shortcuts {
-		if s.state != ShortcutResolving {
-			reasons[s.nbma] = true
+	for _, s := range ifc.Requester.Shortcuts {
+		if s.State != report.ShortcutResolving {
+			reasons[s.NBMA] = true
 		}
 	}
-	for _, a := range ifc.answers {
-		reasons[a.admission.nbma] = true
+	for _, a := range ifc.Responder.Answers {
+		reasons[a.Admission.NBMA] = true
 	}
-	for nbma, at := range ifc.admitted {
-		if at.told != n.admitsData(nbma.String()) {
-			return fmt.Errorf("%s is admitted: %v, and that was not told", nbma, at.told)
+	for nbma, at := range ifc.admissions.ByNBMA {
+		if at.Told != n.admitsData(nbma.String()) {
+			return fmt.Errorf("%s is admitted: %v, and that was not told", nbma, at.Told)
 		}
-		if len(at.reasons) > 0 != reasons[nbma] || len(at.reasons) == 0 && !at.end.IsSet() {
+		if len(at.Reasons) > 0 != reasons[nbma] || len(at.Reasons) == 0 && !at.End.IsSet() {
 			return fmt.Errorf(
 				"%s is admitted for %d reasons, and that ends: %v",
-				nbma, len(at.reasons), at.end.IsSet(),
+				nbma, len(at.Reasons), at.End.IsSet(),
 			)
 		}
 	}
 	for nbma := range n.admits {
-		if ifc.admitted[nbma] == nil {
+		if ifc.admissions.ByNBMA[nbma] == nil {
 			return fmt.Errorf("%s is still admitted", nbma)
 		}
 	}
@@ -239,17 +266,18 @@ func (n *node) brokenAdmission(ifc *iface) error {
 }
 
 // brokenAnnounced returns an error if the route to an announced prefix must not be there.
-func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
-	b := a.owner
-	ifc := b.ifc
-	_, found := n.engine.table(ifc).Announced.Enclosing(a.prefix)
+func (n *node) brokenAnnounced(a *server.Announced, nextHop netip.Addr) error {
+	b := a.Owner
+	ifc := b.Server
+	_, found := ifc.Table().Announced.Enclosing(a.Prefix)
 	switch {
-	case ifc.bindings[b.protocol] != b || nextHop != b.protocol || !b.routed || !found:
-		return fmt.Errorf("route %s via %s, announced by %+v", a.prefix, nextHop, b)
-	case !b.restored && !b.ref.peer.unlisted && !ifc.secured(b.nbma):
-		return fmt.Errorf("route %s without an SA with %s", a.prefix, b.protocol)
-	case !ifc.cfg.accepts(a.prefix) || n.engine.hides(ifc, a.prefix, b.protocol).Raised():
-		return fmt.Errorf("route %s hides what it must not", a.prefix)
+	case ifc.Bindings[b.Protocol] != b || nextHop != b.Protocol || !b.Routed || !found:
+		return fmt.Errorf("route %s via %s, announced by %+v", a.Prefix, nextHop, b)
+	case !b.Restored && !b.Ref.Peer.Unlisted && !ifc.Peers.Secured(b.NBMA):
+		return fmt.Errorf("route %s without an SA with %s", a.Prefix, b.Protocol)
+	case !ifc.Config.Accepts(a.Prefix) ||
+		ifc.Prefixes.ObjectToHiding(a.Prefix, b.Protocol).Raised():
+		return fmt.Errorf("route %s hides what it must not", a.Prefix)
 	}
 	return nil
 }
@@ -257,37 +285,37 @@ func (n *node) brokenAnnounced(a *announced, nextHop netip.Addr) error {
 // brokenCounts returns an error if a count or an index differs from what a walk over everything
 // gives.
 func brokenCounts(ifc *iface) error {
-	named := map[netip.Addr][]*peer{}
-	for _, p := range inOrder(ifc.peers, byAddr) {
-		var count refCounts
-		for _, c := range p.refs {
-			count.kinds[c.kind]++
-			count.wishes[c.security()]++
+	named := map[netip.Addr][]*peers.Peer{}
+	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
+		var count peers.RefCounts
+		for _, c := range p.Refs {
+			count.Kinds[c.Kind]++
+			count.Wishes[c.Security()]++
 		}
-		if p.counts != count {
-			return fmt.Errorf("the interests in %s are %+v, counted %+v", p.nbma, count, p.counts)
+		if p.Counts != count {
+			return fmt.Errorf("the interests in %s are %+v, counted %+v", p.NBMA, count, p.Counts)
 		}
-		if p.real.IsValid() {
-			named[p.real] = append(named[p.real], p)
+		if p.Outer.IsValid() {
+			named[p.Outer] = append(named[p.Outer], p)
 		}
 	}
-	if !maps.EqualFunc(named, ifc.named, slices.Equal) {
-		return fmt.Errorf("names are %v, indexed %v", named, ifc.named)
+	if !maps.EqualFunc(named, ifc.peers.ByOuter, slices.Equal) {
+		return fmt.Errorf("names are %v, indexed %v", named, ifc.peers.ByOuter)
 	}
-	for protocol, n := range ifc.neighbors {
-		for _, c := range n.claims {
-			if c.rank < n.best().rank {
+	for protocol, n := range ifc.neighbors.ByProtocol {
+		for _, c := range n.Claims {
+			if c.Rank < n.Best().Rank {
 				return fmt.Errorf("the neighbour %s is not that of the first rank", protocol)
 			}
 		}
 	}
-	for nbma, at := range ifc.admitted {
-		var as admittedAs
-		for _, a := range at.reasons {
-			as.nhs, as.shared = as.nhs || a.as.nhs, as.shared || a.as.shared
+	for nbma, at := range ifc.admissions.ByNBMA {
+		var as admission.As
+		for _, a := range at.Reasons {
+			as.NHS, as.Shared = as.NHS || a.As.NHS, as.Shared || a.As.Shared
 		}
-		if at.together() != as {
-			return fmt.Errorf("%s is admitted as %+v, counted %+v", nbma, as, at.together())
+		if at.Together() != as {
+			return fmt.Errorf("%s is admitted as %+v, counted %+v", nbma, as, at.Together())
 		}
 	}
 	return nil

@@ -7,6 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/client"
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
@@ -25,7 +30,7 @@ func announcer(t testing.TB, prefixes ...string) (*node, sender, packet.Packet) 
 // RFC 2332 §5.2.0.1: a request with U set has a single CIE, so prefixes go in a request of their
 // own without U.
 func TestAnnouncementOnTheWire(t *testing.T) {
-	n, hub := spokeAlone(t, announcing(lan1, "172.17.1.0/24"), func(c *InterfaceConfig) {
+	n, hub := spokeAlone(t, announcing(lan1, "172.17.1.0/24"), func(c *overlay.InterfaceConfig) {
 		c.Unique = true
 	})
 	got := n.sentSince(0)[1]
@@ -61,7 +66,7 @@ func TestAnnouncementOnTheWire(t *testing.T) {
 func TestAnnouncementFitsTheSmallestTunnel(t *testing.T) {
 	for _, most := range []int{24, 25} {
 		w := newWorld(t)
-		with := func(c InterfaceConfig) InterfaceConfig {
+		with := func(c overlay.InterfaceConfig) overlay.InterfaceConfig {
 			c.MTU, c.Authentication, c.Limits.Prefixes = 576, strings.Repeat("x", 64), 100
 			return c
 		}
@@ -78,15 +83,16 @@ func TestAnnouncementFitsTheSmallestTunnel(t *testing.T) {
 		spoke.public = addr("192.0.2.11")
 		w.run(5 * time.Second)
 		accepted := len(spoke.status().NHS[0].Announced)
-		if most == 24 && (accepted != 24 || hub.has(NoticeUnsent) > 0) {
+		if most == 24 && (accepted != 24 || hub.has(output.NoticeUnsent) > 0) {
 			t.Errorf("%d of 24 accepted", accepted)
 		}
 		if most == 25 &&
-			(accepted != 0 || hub.has(NoticeUnsent) == 0 || hub.last(NoticeUnsent).Reason !=
-				"registration reply: longer than the tunnel's MTU") {
+			(accepted != 0 || hub.has(output.NoticeUnsent) == 0 ||
+				hub.last(output.NoticeUnsent).Reason !=
+					"registration reply: longer than the tunnel's MTU") {
 			t.Errorf(
 				"%d of 25 accepted, which is more than a configuration may have; told %d times",
-				accepted, hub.has(NoticeUnsent),
+				accepted, hub.has(output.NoticeUnsent),
 			)
 		}
 	}
@@ -126,12 +132,15 @@ func TestRefusedAnnouncements(t *testing.T) {
 			n, hub, p := announcer(t, lan1, "172.17.1.0/24")
 			tt.refuse(n, hub, p)
 			st := n.status().NHS[0]
-			if st.State != NHSRegistered || st.Error == "" ||
-				!slices.Equal(st.Announced, prefixesOf(tt.held)) || n.has(NoticeRefused) == 0 {
+			if st.State != report.NHSRegistered || st.Error == "" ||
+				!slices.Equal(
+					st.Announced,
+					prefixesOf(tt.held),
+				) || n.has(output.NoticeRefused) == 0 {
 				t.Fatalf("%+v\n%s", st, n.w)
 			}
 			before := len(n.sent)
-			for n.w.now.Before(n.w.start.Add(announceAgain - time.Minute)) {
+			for n.w.now.Before(n.w.start.Add(client.AnnounceAgain - time.Minute)) {
 				sent := len(n.sent)
 				n.w.run(time.Second)
 				for _, p := range n.sentSince(sent) {
@@ -146,7 +155,7 @@ func TestRefusedAnnouncements(t *testing.T) {
 					}
 				}
 			}
-			for n.w.now.Before(n.w.start.Add(2 * announceAgain)) {
+			for n.w.now.Before(n.w.start.Add(2 * client.AnnounceAgain)) {
 				sent := len(n.sent)
 				n.w.run(time.Second)
 				for _, p := range n.sentSince(sent) {
@@ -165,12 +174,16 @@ func TestRefusedAnnouncements(t *testing.T) {
 func TestUnansweredAnnouncement(t *testing.T) {
 	n, hub, _ := announcer(t, lan1)
 	n.w.run(2 * time.Minute)
-	if st := n.status().NHS[0]; st.State != NHSRegistered || st.Error == "" ||
-		n.has(NoticeRefused) != 1 {
-		t.Errorf("after two minutes of silence: %+v, told %d times", st, n.has(NoticeRefused))
+	if st := n.status().NHS[0]; st.State != report.NHSRegistered || st.Error == "" ||
+		n.has(output.NoticeRefused) != 1 {
+		t.Errorf(
+			"after two minutes of silence: %+v, told %d times",
+			st,
+			n.has(output.NoticeRefused),
+		)
 	}
 	before := len(n.sent)
-	n.w.run(retryMost)
+	n.w.run(client.RetryMost)
 	asked := n.sentSince(before)
 	if len(asked) == 0 || len(asked) > 2 {
 		t.Fatalf("asked %d times in a minute", len(asked))
@@ -203,8 +216,8 @@ func TestPrefixOfAnotherRouter(t *testing.T) {
 	for range 3 {
 		hub.says(taken(refresh()))
 	}
-	if st := n.status().NHS[0]; n.has(NoticeRefused) != 1 || st.Error == "" {
-		t.Errorf("told %d times: %+v", n.has(NoticeRefused), st)
+	if st := n.status().NHS[0]; n.has(output.NoticeRefused) != 1 || st.Error == "" {
+		t.Errorf("told %d times: %+v", n.has(output.NoticeRefused), st)
 	}
 	hub.says(acceptance(refresh()))
 	if st := n.status().NHS[0]; !slices.Equal(st.Announced, prefixesOf([]string{lan1})) ||
@@ -226,7 +239,7 @@ func TestForgottenBeforeAnnouncement(t *testing.T) {
 	for end := n.w.now.Add(time.Minute); n.w.now.Before(end); registrations++ {
 		hub.says(forgotten(p))
 		before := len(n.sent)
-		n.w.until("a registration", retryMost, func() bool { return len(n.sent) > before })
+		n.w.until("a registration", client.RetryMost, func() bool { return len(n.sent) > before })
 		hub.says(acceptance(only(t, n.sentSince(before))))
 		p = n.sentSince(before)[1]
 	}
@@ -255,7 +268,7 @@ func TestAnnouncementLost(t *testing.T) {
 		n.w.run(10 * time.Second)
 	}
 	sent := n.sentSince(0)
-	if last := sent[len(sent)-1]; n.has(NoticeRefused) != 0 ||
+	if last := sent[len(sent)-1]; n.has(output.NoticeRefused) != 0 ||
 		last.CIEs[0].Protocol != addr("172.16.1.0") {
 		t.Errorf("the last packet is %+v\n%s", last, n.w)
 	}
@@ -268,7 +281,11 @@ func TestAnnouncementsFollowTheConfiguration(t *testing.T) {
 	hub.says(acceptance(p))
 	before := len(n.sent)
 	n.cfg.Announce = prefixesOf([]string{lan1, "172.18.1.0/24"})
-	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+	n.engine.Configure(
+		n.w.now,
+		overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}},
+		&n.out,
+	)
 	n.carryOut()
 	sent := n.sentSince(before)
 	if got := typesOf(sent); !slices.Equal(got, []string{"purge request", "registration request"}) {
@@ -280,7 +297,7 @@ func TestAnnouncementsFollowTheConfiguration(t *testing.T) {
 	}
 	hub.says(acceptance(sent[1]))
 	before = len(n.sent)
-	n.handle(Leave{Interface: "gre1"})
+	n.handle(event.Leave{Interface: "gre1"})
 	sent = n.sentSince(before)
 	if got := typesOf(sent); !slices.Equal(got, []string{"purge request", "purge request"}) ||
 		len(sent[0].CIEs) != 2 {

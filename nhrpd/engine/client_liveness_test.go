@@ -7,17 +7,25 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/client"
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
 // unprotectedPair returns a hub and a spoke without IPsec and with the default holding time. The
 // world's lose decides which packets between them are lost.
-func unprotectedPair(t testing.TB, change ...func(*InterfaceConfig)) (w *world, hub, spoke *node) {
+func unprotectedPair(
+	t testing.TB,
+	change ...func(*overlay.InterfaceConfig),
+) (w *world, hub, spoke *node) {
 	t.Helper()
 	w = newWorld(t)
 	hubCfg, spokeCfg := hubConfig(), spokeConfig("10.255.0.11/24")
 	hubCfg.Accept, hubCfg.Limits.Prefixes = append(hubCfg.Accept, mustPrefix("172.20.0.0/16")), 10
-	for _, cfg := range []*InterfaceConfig{&hubCfg, &spokeCfg} {
+	for _, cfg := range []*overlay.InterfaceConfig{&hubCfg, &spokeCfg} {
 		cfg.Protected = false
 	}
 	for _, f := range change {
@@ -50,11 +58,11 @@ func TestDeadNHSWithoutIPsec(t *testing.T) {
 	w.until("lost", time.Minute, func() bool {
 		return !spoke.registered() && !spoke.at("10.255.0.1").IsValid()
 	})
-	if st := spoke.status().NHS[0]; st.State != NHSRegistering ||
+	if st := spoke.status().NHS[0]; st.State != report.NHSRegistering ||
 		!strings.Contains(st.Error, "does not answer") {
 		t.Errorf("status %+v", st)
 	}
-	if n := spoke.has(NoticeUnanswered); n != 2 {
+	if n := spoke.has(output.NoticeUnanswered); n != 2 {
 		t.Errorf("told %d times, want that it does not answer and that it is given up", n)
 	}
 	if n := spoke.sentOf(packet.RegistrationRequest, before); n > 15 {
@@ -65,11 +73,11 @@ func TestDeadNHSWithoutIPsec(t *testing.T) {
 	if n := spoke.sentOf(packet.RegistrationRequest, before); n < 5 || n > 20 {
 		t.Errorf("%d registrations in ten minutes of silence", n)
 	}
-	if n := spoke.has(NoticeUnanswered); n != 2 {
+	if n := spoke.has(output.NoticeUnanswered); n != 2 {
 		t.Errorf("told again and again: %d times", n)
 	}
 	dead = false
-	w.until("back", retryMost+time.Second, func() bool {
+	w.until("back", client.RetryMost+time.Second, func() bool {
 		return spoke.registered() && spoke.at("10.255.0.1").IsValid()
 	})
 }
@@ -106,13 +114,13 @@ func TestDeadNHSAfterARestart(t *testing.T) {
 // If an NHS has a second address, the spoke registers there as soon as the first is lost.
 func TestLostNHSIsTriedAtItsOtherAddress(t *testing.T) {
 	w, hub, spoke := unprotectedPair(t)
-	spoke.handle(NHSResolved{
+	spoke.handle(event.NHSResolved{
 		Interface: "gre1",
 		Name:      "192.0.2.1",
 		NBMA:      []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")},
 	})
 	hub.local = addr("192.0.2.2")
-	hub.handle(LocalAddress{Interface: "gre1", NBMA: hub.local})
+	hub.handle(event.LocalAddress{Interface: "gre1", NBMA: hub.local})
 	w.until("registered at the other", time.Minute, func() bool {
 		return spoke.registered() && spoke.at("10.255.0.1") == addr("192.0.2.2")
 	})
@@ -147,7 +155,7 @@ func TestAnErrorIsASignOfLife(t *testing.T) {
 // With IPsec, registrations are no signs of life, and are refreshed every third of the holding
 // time. Announced prefixes are refreshed at that interval in either case.
 func TestSignsOfLifeWithoutIPsecOnly(t *testing.T) {
-	announce := func(c *InterfaceConfig) {
+	announce := func(c *overlay.InterfaceConfig) {
 		c.Announce = append(c.Announce, mustPrefix("172.20.1.0/24"))
 	}
 	w, _, spoke := unprotectedPair(t, announce)

@@ -7,18 +7,21 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
 // moveTo gives a node another underlay address. The node's own end of every SA is gone with the old
 // address, and the other routers do not know.
 func (n *node) moveTo(nbma string) {
-	n.handle(LocalAddress{Interface: "gre1"})
+	n.handle(event.LocalAddress{Interface: "gre1"})
 	for _, other := range n.w.nodes {
 		if n.w.hasSA(n, other) {
 			delete(n.w.sas, saKey{n, other})
 			delete(n.w.sas, saKey{other, n})
-			n.handle(PeerLost{
+			n.handle(event.PeerLost{
 				Interface: "gre1",
 				NBMA:      other.seenAs(),
 				Reason:    "this end's address changed",
@@ -26,7 +29,7 @@ func (n *node) moveTo(nbma string) {
 		}
 	}
 	n.local = addr(nbma)
-	n.handle(LocalAddress{Interface: "gre1", NBMA: n.local})
+	n.handle(event.LocalAddress{Interface: "gre1", NBMA: n.local})
 	for nbma := range n.want {
 		n.dial(nbma)
 	}
@@ -68,7 +71,7 @@ func TestAddressChange(t *testing.T) {
 				return slices.Equal(m.ping(m.spoke2, host2, host1), []string{"spoke2", "spoke1"}) &&
 					slices.Equal(m.ping(m.spoke1, host1, host2), []string{"spoke1", "spoke2"})
 			})
-			if n := m.hub.has(NoticeUnbound); n != 0 || m.hub.has(NoticeMoved) != 1 {
+			if n := m.hub.has(output.NoticeUnbound); n != 0 || m.hub.has(output.NoticeMoved) != 1 {
 				t.Errorf("the binding did not move\n%s", m)
 			}
 		})
@@ -81,7 +84,7 @@ func TestAddressChangeWithoutIPsec(t *testing.T) {
 	m := newMesh(t, noIPsec)
 	m.makeShortcut()
 	m.spoke2.local = addr("192.0.2.112")
-	m.spoke2.handle(LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
+	m.spoke2.handle(event.LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
 	if len(m.spoke2.shortcuts) != 0 || m.spoke2.at("10.255.0.11").IsValid() {
 		t.Fatalf("it goes on to use what was answered to its old address\n%s", m)
 	}
@@ -90,7 +93,7 @@ func TestAddressChangeWithoutIPsec(t *testing.T) {
 	})
 	m.until("admitted again", 5*time.Second, func() bool {
 		m.ping(m.spoke2, host2, host1)
-		return m.spoke1.engine.ifaces["gre1"].admitted[m.spoke2.local] != nil &&
+		return m.spoke1.engine.ifaces["gre1"].admissions.ByNBMA[m.spoke2.local] != nil &&
 			len(m.spoke2.shortcuts) != 0
 	})
 }
@@ -100,8 +103,8 @@ func TestAddressGoneAndBack(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
 	before := m.spoke1.engine.Stats().Sent["purge request"]
-	m.spoke1.handle(LocalAddress{Interface: "gre1"})
-	m.spoke1.handle(LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.11")})
+	m.spoke1.handle(event.LocalAddress{Interface: "gre1"})
+	m.spoke1.handle(event.LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.11")})
 	m.run(10 * time.Second)
 	if !m.direct() || m.spoke1.engine.Stats().Sent["purge request"] != before {
 		t.Errorf("%s", m)
@@ -132,7 +135,7 @@ func TestPublicAddressChange(t *testing.T) {
 	delete(m.sas, saKey{m.spoke1, m.hub})
 	delete(m.sas, saKey{m.spoke1, m.spoke2})
 	for _, peer := range []string{"192.0.2.1", "192.0.2.12"} {
-		m.spoke1.handle(PeerLost{Interface: "gre1", NBMA: addr(peer), Reason: "dead peer"})
+		m.spoke1.handle(event.PeerLost{Interface: "gre1", NBMA: addr(peer), Reason: "dead peer"})
 		m.spoke1.dial(addr(peer))
 	}
 	m.until("the hub has it at its new address", 2*time.Second, func() bool {
@@ -149,9 +152,13 @@ func behindNAT(t *testing.T, public string) (n *node, first, second sender) {
 	n = newWorld(t).add(
 		"spoke1", spokeConfig("10.255.0.11/24"), "192.168.1.1", "172.16.1.1/24", "172.16.0.0/16",
 	)
-	n.cfg.NHS = append(n.cfg.NHS, NHSConfig{Name: "192.0.2.2"})
-	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
-	n.handle(NHSResolved{
+	n.cfg.NHS = append(n.cfg.NHS, overlay.NHSConfig{Name: "192.0.2.2"})
+	n.engine.Configure(
+		n.w.now,
+		overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}},
+		&n.out,
+	)
+	n.handle(event.NHSResolved{
 		Interface: "gre1",
 		Name:      "192.0.2.2",
 		NBMA:      []netip.Addr{addr("192.0.2.2")},
@@ -167,7 +174,7 @@ func behindNAT(t *testing.T, public string) (n *node, first, second sender) {
 func seenAt(public string, hub int, p packet.Packet) packet.Packet {
 	p.Type, p.DestProtocol = packet.RegistrationReply, addr(fmt.Sprintf("10.255.0.%d", hub))
 	*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
-		CIEs: []packet.CIE{natCIE(p.SourceProtocol, addr(public))}}
+		CIEs: []packet.CIE{overlay.NATCIE(p.SourceProtocol, addr(public))}}
 	return p
 }
 
@@ -188,17 +195,21 @@ func (n *node) lastTo(to sender) packet.Packet {
 // data from that address only.
 func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
 	n, first, second := behindNAT(t, "198.51.100.1")
-	n.handle(PeerLost{Interface: "gre1", NBMA: addr(first.nbma), Reason: "dead peer"})
+	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr(first.nbma), Reason: "dead peer"})
 	n.w.run(6 * time.Minute)
 	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
 	second.says(indicationOf(host1, host2))
 	p := n.lastTo(second)
-	if got := natAddress(&p, addr("10.255.0.11")); p.Type != packet.ResolutionRequest ||
+	if got := overlay.NATAddress(&p, addr("10.255.0.11")); p.Type != packet.ResolutionRequest ||
 		got != addr("198.51.100.2") {
 		t.Fatalf("a %s gives %v: where a hub saw it that is gone", p.Type, got)
 	}
 
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(first.nbma), Identity: "hub"}})
+	n.handle(
+		event.PeerSecured{
+			Peer: event.Peer{Interface: "gre1", NBMA: addr(first.nbma), Identity: "hub"},
+		},
+	)
 	first.says(seenAt("198.51.100.2", 1, n.lastTo(first)))
 	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
 	p = n.registersWith(t, first)

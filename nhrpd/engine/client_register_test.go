@@ -9,6 +9,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
@@ -40,16 +44,16 @@ func TestRegistrationRequest(t *testing.T) {
 	}
 	tests := []struct {
 		rule   string
-		change func(*InterfaceConfig)
+		change func(*overlay.InterfaceConfig)
 		want   func(*packet.Packet)
 	}{
 		{
-			"an unknown NHS is asked at our own address", func(*InterfaceConfig) {},
+			"an unknown NHS is asked at our own address", func(*overlay.InterfaceConfig) {},
 			func(*packet.Packet) {},
 		},
 		{
 			"a known NHS is asked at its address",
-			func(c *InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.1") },
+			func(c *overlay.InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.1") },
 			func(p *packet.Packet) {
 				p.DestProtocol = addr("10.255.0.1")
 				p.Extensions[3].CIEs[0].Protocol = addr("10.255.0.1")
@@ -57,7 +61,7 @@ func TestRegistrationRequest(t *testing.T) {
 		},
 		{
 			"U goes with prefix length 255",
-			func(c *InterfaceConfig) { c.Unique = true },
+			func(c *overlay.InterfaceConfig) { c.Unique = true },
 			func(p *packet.Packet) {
 				p.Flags |= packet.RegistrationUnique
 				p.CIEs[0].PrefixLength = 255
@@ -65,7 +69,7 @@ func TestRegistrationRequest(t *testing.T) {
 		},
 		{
 			"a password stands before the NAT extension",
-			func(c *InterfaceConfig) { c.Authentication = "secret" },
+			func(c *overlay.InterfaceConfig) { c.Authentication = "secret" },
 			func(p *packet.Packet) {
 				p.Extensions = []packet.Extension{
 					p.Extensions[0], p.Extensions[1], p.Extensions[2],
@@ -135,8 +139,8 @@ func TestRegistrationTimes(t *testing.T) {
 	if first, last := sent[0].RequestID, sent[len(sent)-1].RequestID; first != last {
 		t.Errorf("a repeated request has id %d, the first %d", last, first)
 	}
-	if n.has(NoticeUnanswered) != 1 {
-		t.Errorf("%d notices of silence, want 1", n.has(NoticeUnanswered))
+	if n.has(output.NoticeUnanswered) != 1 {
+		t.Errorf("%d notices of silence, want 1", n.has(output.NoticeUnanswered))
 	}
 
 	before := len(n.sent)
@@ -160,20 +164,20 @@ func TestRegistrationExpires(t *testing.T) {
 		t.Error("ended before its holding time")
 	}
 	n.w.run(2 * time.Minute)
-	if st := n.status().NHS[0]; st.State != NHSRegistering || !st.Expires.IsZero() {
+	if st := n.status().NHS[0]; st.State != report.NHSRegistering || !st.Expires.IsZero() {
 		t.Errorf("%+v", st)
 	}
 }
 
 // A static map of an NBMA address comes before what an NHS says.
 func TestStaticMapBeforeNHS(t *testing.T) {
-	n, _ := spokeAlone(t, func(c *InterfaceConfig) {
-		c.Maps = []Map{{addr("10.255.0.1"), addr("192.0.2.99")}}
+	n, _ := spokeAlone(t, func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.1"), NBMA: addr("192.0.2.99")}}
 	})
 	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.99") {
 		t.Errorf("neighbour at %s", got)
 	}
-	n.configure(func(c *InterfaceConfig) { c.Maps = nil })
+	n.configure(func(c *overlay.InterfaceConfig) { c.Maps = nil })
 	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.1") {
 		t.Errorf("neighbour at %s", got)
 	}
@@ -222,8 +226,8 @@ func TestRefusedByNHS(t *testing.T) {
 	reply := acceptance(only(t, n.sentSince(0)))
 	reply.CIEs[0].Code, reply.CIEs[0].HoldingTime = packet.CodeUniqueRegistered, 0
 	hub.says(reply)
-	if st := n.status().NHS[0]; st.State != NHSRefused || st.Error == "" ||
-		n.has(NoticeRefused) != 1 {
+	if st := n.status().NHS[0]; st.State != report.NHSRefused || st.Error == "" ||
+		n.has(output.NoticeRefused) != 1 {
 		t.Fatalf("%+v", st)
 	}
 	n.w.run(2 * time.Second)
@@ -245,20 +249,20 @@ func TestDynamicNHS(t *testing.T) {
 // The spoke tries the addresses of an NHS in turn.
 func TestNextAddressOfNHS(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
-	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	cfg.NHS = []overlay.NHSConfig{{Name: "hub.example.net"}}
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
-	n.handle(NHSResolved{
+	n.handle(event.NHSResolved{
 		Interface: "gre1",
 		Name:      "hub.example.net",
 		NBMA:      []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")},
 	})
 	n.from("192.0.2.1", "hub")
 	n.w.run(10 * time.Second) // three requests have no answer, so the second address is next
-	n.handle(PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.2"), Reason: "no answer"})
+	n.handle(event.PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.2"), Reason: "no answer"})
 	if got := n.status().NHS[0].NBMA; got != addr("192.0.2.1") {
 		t.Errorf("at %s, want the first again", got)
 	}
-	if n.has(NoticePeerFailed) == 0 {
+	if n.has(output.NoticePeerFailed) == 0 {
 		t.Error("the failure was not told")
 	}
 }
@@ -267,16 +271,17 @@ func TestNextAddressOfNHS(t *testing.T) {
 // others. The order in which they and the spoke's own address become known does not matter.
 func TestNHSNameOfTwoFamilies(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
-	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	cfg.NHS = []overlay.NHSConfig{{Name: "hub.example.net"}}
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
-	both := NHSResolved{
+	both := event.NHSResolved{
 		Interface: "gre1",
 		Name:      "hub.example.net",
 		NBMA:      []netip.Addr{addr("2001:db8::1"), addr("192.0.2.1"), addr("2001:db8::2")},
 	}
 	only := func(when string) {
 		t.Helper()
-		if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") || st.State == NHSUnresolved {
+		if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") ||
+			st.State == report.NHSUnresolved {
 			t.Errorf("%s: %+v", when, st)
 		}
 		for nbma := range n.dials {
@@ -287,17 +292,21 @@ func TestNHSNameOfTwoFamilies(t *testing.T) {
 	}
 	n.handle(both)
 	only("resolved")
-	n.handle(PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "no answer"})
+	n.handle(event.PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "no answer"})
 	only("the SA failed")
-	n.boot(Saved{})
-	n.handle(LocalAddress{Interface: "gre1"})
+	n.boot(report.Saved{})
+	n.handle(event.LocalAddress{Interface: "gre1"})
 	n.handle(both)
 	only("while the underlay has no address")
 
 	n.engine = New(rand.New(rand.NewPCG(1, 1)), 1)
-	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &n.out)
+	n.engine.Configure(n.w.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{cfg}}, &n.out)
 	n.engine.Handle(n.w.now, both, &n.out)
-	n.engine.Handle(n.w.now, LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.11")}, &n.out)
+	n.engine.Handle(
+		n.w.now,
+		event.LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.11")},
+		&n.out,
+	)
 	if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.1") {
 		t.Errorf("resolved before there was an address to send from: %+v", st)
 	}
@@ -307,10 +316,10 @@ func TestNHSNameOfTwoFamilies(t *testing.T) {
 // the log does once. An address in use stays.
 func TestNHSNameOfAnotherFamily(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
-	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	cfg.NHS = []overlay.NHSConfig{{Name: "hub.example.net"}}
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
 	resolve := func(a string) {
-		n.handle(NHSResolved{
+		n.handle(event.NHSResolved{
 			Interface: "gre1",
 			Name:      "hub.example.net",
 			NBMA:      []netip.Addr{addr(a)},
@@ -318,15 +327,18 @@ func TestNHSNameOfAnotherFamily(t *testing.T) {
 	}
 	resolve("2001:db8::1")
 	resolve("2001:db8::1")
-	want := NHSStatus{
+	want := report.NHSStatus{
 		Name:  "hub.example.net",
-		State: NHSUnresolved,
+		State: report.NHSUnresolved,
 		Error: "its name has no address that the tunnel can send to from 192.0.2.11, only such as 2001:db8::1, of another IP version",
 	}
 	if diff := cmp.Diff(want, n.status().NHS[0], netipValues); diff != "" ||
-		n.has(NoticeUnanswered) != 1 || len(n.dials) != 0 {
+		n.has(output.NoticeUnanswered) != 1 || len(n.dials) != 0 {
 		t.Errorf(
-			"want (-), got (+), notices %d, dials %v:\n%s", n.has(NoticeUnanswered), n.dials, diff,
+			"want (-), got (+), notices %d, dials %v:\n%s",
+			n.has(output.NoticeUnanswered),
+			n.dials,
+			diff,
 		)
 	}
 	resolve("192.0.2.1")
@@ -342,7 +354,7 @@ func TestNHSMoves(t *testing.T) {
 	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.1") {
 		t.Fatalf("neighbour of the NHS: %s", got)
 	}
-	n.handle(NHSResolved{
+	n.handle(event.NHSResolved{
 		Interface: "gre1",
 		Name:      "192.0.2.1",
 		NBMA:      []netip.Addr{addr("192.0.2.2")},
@@ -355,7 +367,7 @@ func TestNHSMoves(t *testing.T) {
 // A name that cannot be resolved for a while does not end the registration.
 func TestNHSNameLost(t *testing.T) {
 	n, _ := spokeAlone(t)
-	n.handle(NHSResolved{Interface: "gre1", Name: "192.0.2.1"})
+	n.handle(event.NHSResolved{Interface: "gre1", Name: "192.0.2.1"})
 	if !n.registered() {
 		t.Error("registration gone")
 	}
@@ -378,7 +390,7 @@ func TestShorterHoldingTimeOfNHS(t *testing.T) {
 // The public address that an NHS saw for the old local address does not count for the new one.
 func TestPublicAddressOfOldLocalAddress(t *testing.T) {
 	m := newMeshNAT(t, true, false)
-	m.spoke1.handle(LocalAddress{Interface: "gre1", NBMA: addr("203.0.113.9")})
+	m.spoke1.handle(event.LocalAddress{Interface: "gre1", NBMA: addr("203.0.113.9")})
 	if got := m.spoke1.status().PublicNBMA; got.IsValid() {
 		t.Errorf("still public at %s", got)
 	}
@@ -388,8 +400,8 @@ func TestPublicAddressOfOldLocalAddress(t *testing.T) {
 func TestLocalAddressChanges(t *testing.T) {
 	n, _ := spokeAlone(t)
 	before := len(n.sent)
-	n.handle(LocalAddress{Interface: "gre1"})
-	n.handle(LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.111")})
+	n.handle(event.LocalAddress{Interface: "gre1"})
+	n.handle(event.LocalAddress{Interface: "gre1", NBMA: addr("192.0.2.111")})
 	if got := only(t, n.sentSince(before)); got.SourceNBMA != addr("192.0.2.111") {
 		t.Errorf("registered from %s", got.SourceNBMA)
 	}
@@ -399,8 +411,8 @@ func TestLocalAddressChanges(t *testing.T) {
 func TestRegistersWhenNHSComesBack(t *testing.T) {
 	n, hub := spokeAlone(t)
 	before := len(n.sent)
-	n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
-	if st := n.status().NHS[0].State; st != NHSSecuring {
+	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	if st := n.status().NHS[0].State; st != report.NHSSecuring {
 		t.Errorf("state %d", st)
 	}
 	n.w.run(6 * time.Second)

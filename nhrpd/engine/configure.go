@@ -4,6 +4,11 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 )
 
 // Configure takes the first configuration and every later one.
@@ -12,13 +17,13 @@ import (
 //   - An interface that stays is changed in place. If its address, routing table or protection has
 //     changed, it leaves and joins again.
 //   - An interface that has left joins again.
-func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
-	e.enter(now, out)
+func (e *Engine) Configure(now time.Time, cfg overlay.Config, out *output.Output) {
+	e.router.Enter(now, out)
 	for _, ifc := range e.interfaces() {
 		if !slices.ContainsFunc(cfg.Interfaces,
-			func(c InterfaceConfig) bool { return c.Name == ifc.cfg.Name }) {
-			e.leaveAtOnce(ifc)
-			delete(e.ifaces, ifc.cfg.Name)
+			func(c overlay.InterfaceConfig) bool { return c.Name == ifc.Config.Name }) {
+			ifc.leaveAtOnce()
+			delete(e.ifaces, ifc.Config.Name)
 		}
 	}
 	for _, c := range cfg.Interfaces {
@@ -27,85 +32,86 @@ func (e *Engine) Configure(now time.Time, cfg Config, out *Output) {
 			ifc = e.newInterface(c)
 			e.ifaces[c.Name] = ifc
 		}
-		e.reconfigure(ifc, c)
+		ifc.reconfigure(c)
 	}
 	e.finish()
 }
 
 // reconfigure applies the configuration of one interface, which may be new or may have left.
-func (e *Engine) reconfigure(ifc *iface, cfg InterfaceConfig) {
-	old := ifc.cfg
+func (ifc *iface) reconfigure(cfg overlay.InterfaceConfig) {
+	old := ifc.Config
 	if old.Address != cfg.Address || old.Protected != cfg.Protected || old.Table != cfg.Table {
-		e.leaveAtOnce(ifc)
+		ifc.leaveAtOnce()
 	}
-	joins := ifc.left
-	if ifc.leaving {
-		e.leaveNow(ifc) // otherwise our goodbyes would end the new registrations
+	joins := ifc.Left
+	if ifc.Leaving {
+		ifc.leaveNow() // otherwise our goodbyes would end the new registrations
 	}
-	ifc.left = false
+	ifc.Left = false
 	ifc.configure(cfg)
-	e.setNHSs(ifc)
-	e.setMaps(ifc)
+	ifc.client.SetNHSs()
+	ifc.server.SetMaps()
 	if old.Overlay != cfg.Overlay && !joins {
-		e.reviewOverlay(ifc)
+		ifc.reviewOverlay()
 	}
 	switch {
 	case !old.Policy.Equal(cfg.Policy), old.NameAttributes != cfg.NameAttributes:
-		e.reviewPolicy(ifc)
+		ifc.reviewPolicy()
 	case old.Policy != cfg.Policy: // the same rules, in other lines of the file
-		for _, p := range ifc.peers {
-			p.authorizations = ifc.rules.OfSeveral(p.ike.Identity, p.ike.SharedWith, e.blocks)
+		for _, p := range ifc.peers.ByNBMA {
+			p.Authorizations = ifc.peers.Rules.OfSeveral(
+				p.IKE.Identity,
+				p.IKE.SharedWith,
+				ifc.Blocks,
+			)
 		}
 	}
 	switch {
 	case !cfg.Shortcut:
-		for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-			e.endShortcut(s, "shortcuts are switched off")
+		for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
+			ifc.Requester.EndShortcut(s, "shortcuts are switched off")
 		}
-		e.dropRelaysBy(ifc, netip.Addr{})
+		ifc.Relays.DropRelaysBy(netip.Addr{})
 		fallthrough
 	default:
-		e.reviewAnnounced(ifc)
-		e.reroute(ifc, everything)
+		ifc.server.ReviewAnnounced()
+		ifc.reroute(everything)
 	}
 	restated := old.HoldingTime != cfg.HoldingTime || old.Authentication != cfg.Authentication ||
 		old.MTU != cfg.MTU || old.Unique != cfg.Unique
-	for _, n := range ifc.nhs {
+	for _, n := range ifc.client.NHS {
 		switch {
 		case joins || restated:
-			e.registerAnew(n)
+			ifc.client.RegisterAnew(n)
 		case !slices.Equal(old.Announce, cfg.Announce):
-			e.announceAnew(n)
+			ifc.client.AnnounceAnew(n)
 		}
 	}
-	e.timers.Stop(&ifc.poll)
-	if ifc.needsUse() {
-		e.startPoll(ifc)
+	ifc.Timers.Stop(&ifc.peers.Poll)
+	if ifc.peers.NeedsUse() {
+		ifc.peers.StartPoll()
 	}
 }
 
-// setNHSs gives the interface the next hop servers of its configuration, in that order. An NHS
-// whose configuration is unchanged keeps its registration.
-func (e *Engine) setNHSs(ifc *iface) {
-	old := ifc.nhs
-	ifc.nhs = nil
-	for _, c := range ifc.cfg.NHS {
-		i := slices.IndexFunc(old, func(n *nhs) bool { return n.cfg == c })
-		if i >= 0 {
-			ifc.nhs = append(ifc.nhs, old[i])
-			old = slices.Delete(old, i, i+1)
-			continue
+// reviewOverlay ends the bindings and shortcuts to addresses outside the overlay, after the
+// overlay's range has changed. It also forgets the learned addresses of NHSs that are outside.
+func (ifc *iface) reviewOverlay() {
+	const reason = "its overlay address is outside the overlay that is configured now"
+	for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
+		if !b.Static && !ifc.ClientAddress(b.Protocol) {
+			ifc.server.Unbind(b, reason)
 		}
-		n := e.newNHS(ifc, c)
-		if i := slices.IndexFunc(old, func(n *nhs) bool { return n.cfg.Name == c.Name }); i >= 0 {
-			n.addrs = old[i].addrs // NHSResolved does not come again for this name
+	}
+	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
+		if s.State != report.ShortcutResolving && !ifc.ClientAddress(s.NextHop) {
+			ifc.Requester.EndShortcut(s, reason)
 		}
-		ifc.nhs = append(ifc.nhs, n)
 	}
-	for _, n := range old {
-		e.dropNHS(n)
-	}
-	for _, n := range ifc.nhs {
-		e.useResolved(n)
+	for _, n := range ifc.client.NHS {
+		if !n.Config.Protocol.IsValid() && n.Protocol.IsValid() && !ifc.ClientAddress(n.Protocol) {
+			ifc.neighbors.Withdraw(&n.Neighbor)
+			n.Protocol = n.Config.Protocol
+			ifc.client.RegisterAnew(n)
+		}
 	}
 }

@@ -5,12 +5,20 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
-func (n *node) configure(change func(*InterfaceConfig)) {
+func (n *node) configure(change func(*overlay.InterfaceConfig)) {
 	change(&n.cfg)
-	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+	n.engine.Configure(
+		n.w.now,
+		overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}},
+		&n.out,
+	)
 	n.carryOut()
 }
 
@@ -19,7 +27,11 @@ func TestReloadOfTheSame(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
 	for _, n := range m.nodes {
-		n.engine.Configure(m.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+		n.engine.Configure(
+			m.now,
+			overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}},
+			&n.out,
+		)
 		if o := n.out; len(o.Packets)+len(o.Neighbors)+len(o.Routes)+
 			len(o.SAs)+len(o.Closed)+len(o.Notices) != 0 {
 			t.Errorf("%s: %+v", n.name, o)
@@ -31,7 +43,7 @@ func TestReloadOfTheSame(t *testing.T) {
 func TestInterfaceRemoved(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
-	m.spoke1.engine.Configure(m.now, Config{}, &m.spoke1.out)
+	m.spoke1.engine.Configure(m.now, overlay.Config{}, &m.spoke1.out)
 	m.spoke1.carryOut()
 	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.want) != 0 ||
 		len(m.spoke1.engine.Status()) != 0 {
@@ -48,11 +60,11 @@ func TestInterfaceRemoved(t *testing.T) {
 
 // A change that the NHS must know of is registered at once.
 func TestChangesThatAreRegistered(t *testing.T) {
-	for name, change := range map[string]func(*InterfaceConfig){
-		"holding time": func(c *InterfaceConfig) { c.HoldingTime = time.Hour },
-		"MTU":          func(c *InterfaceConfig) { c.MTU = 1300 },
-		"U":            func(c *InterfaceConfig) { c.Unique = true },
-		"password":     func(c *InterfaceConfig) { c.Authentication = "new" },
+	for name, change := range map[string]func(*overlay.InterfaceConfig){
+		"holding time": func(c *overlay.InterfaceConfig) { c.HoldingTime = time.Hour },
+		"MTU":          func(c *overlay.InterfaceConfig) { c.MTU = 1300 },
+		"U":            func(c *overlay.InterfaceConfig) { c.Unique = true },
+		"password":     func(c *overlay.InterfaceConfig) { c.Authentication = "new" },
 	} {
 		n, _ := spokeAlone(t)
 		before := len(n.sent)
@@ -68,7 +80,9 @@ func TestChangesThatAreRegistered(t *testing.T) {
 func TestAddressChanged(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
-	m.spoke1.configure(func(c *InterfaceConfig) { c.Address = mustPrefix("10.255.0.21/24") })
+	m.spoke1.configure(
+		func(c *overlay.InterfaceConfig) { c.Address = mustPrefix("10.255.0.21/24") },
+	)
 	m.until("registered anew", 10*time.Second, m.spoke1.registered)
 	bindings := m.hub.status().Bindings
 	if len(bindings) != 2 || bindings[1].Protocol != addr("10.255.0.21") {
@@ -78,7 +92,9 @@ func TestAddressChanged(t *testing.T) {
 
 func TestNHSChanged(t *testing.T) {
 	n, _ := spokeAlone(t)
-	n.configure(func(c *InterfaceConfig) { c.NHS = []NHSConfig{{Name: "192.0.2.2"}} })
+	n.configure(
+		func(c *overlay.InterfaceConfig) { c.NHS = []overlay.NHSConfig{{Name: "192.0.2.2"}} },
+	)
 	if got := n.sentSince(1); len(got) != 1 || got[0].Type != packet.PurgeRequest ||
 		got[0].Flags&packet.PurgeNoReply == 0 {
 		t.Errorf("the old NHS was sent %v", typesOf(got))
@@ -86,15 +102,16 @@ func TestNHSChanged(t *testing.T) {
 	if len(n.neighbors) != 0 {
 		t.Errorf("neighbours %v", n.neighbors)
 	}
-	n.handle(NHSResolved{
+	n.handle(event.NHSResolved{
 		Interface: "gre1",
 		Name:      "192.0.2.2",
 		NBMA:      []netip.Addr{addr("192.0.2.2")},
 	})
-	if n.want[addr("192.0.2.2")] != SAInitiateFirst || n.want[addr("192.0.2.1")] != SAAccept {
+	if n.want[addr("192.0.2.2")] != output.SAInitiateFirst ||
+		n.want[addr("192.0.2.1")] != output.SAAccept {
 		t.Errorf("wants %v", n.want)
 	}
-	n.configure(func(c *InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.2") })
+	n.configure(func(c *overlay.InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.2") })
 	if st := n.status().NHS[0]; st.NBMA != addr("192.0.2.2") || st.Protocol != addr("10.255.0.2") {
 		t.Errorf("its address was forgotten: %+v", st)
 	}
@@ -103,13 +120,14 @@ func TestNHSChanged(t *testing.T) {
 func TestMapsChanged(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
-	hub.configure(func(c *InterfaceConfig) {
-		c.Maps = []Map{{addr("10.255.0.11"), addr("192.0.2.99")}}
+	hub.configure(func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.11"), NBMA: addr("192.0.2.99")}}
 	})
-	if hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.99") || hub.has(NoticeUnbound) != 1 {
+	if hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.99") ||
+		hub.has(output.NoticeUnbound) != 1 {
 		t.Errorf("neighbours %v", hub.neighbors)
 	}
-	hub.configure(func(c *InterfaceConfig) { c.Maps = nil })
+	hub.configure(func(c *overlay.InterfaceConfig) { c.Maps = nil })
 	if len(hub.neighbors) != 0 || len(hub.status().Bindings) != 0 {
 		t.Errorf("neighbours %v", hub.neighbors)
 	}
@@ -121,14 +139,23 @@ func TestTwoInterfaces(t *testing.T) {
 	n, hub := spokeAlone(t)
 	second := spokeConfig("10.254.0.11/24")
 	second.Name, second.Table = "gre2", 100
-	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg, second}}, &n.out)
+	n.engine.Configure(
+		n.w.now,
+		overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg, second}},
+		&n.out,
+	)
 	n.carryOut()
-	n.handle(RoutesChanged{Table: 100, Added: []Route{{Prefix: mustPrefix(lan2), Device: "lan9"}}})
+	n.handle(
+		event.RoutesChanged{
+			Table: 100,
+			Added: []event.Route{{Prefix: mustPrefix(lan2), Device: "lan9"}},
+		},
+	)
 	if got := hub.says(indicationOf(host1, host2)); len(got) != 1 {
 		t.Errorf("sent %v, dropped %v", typesOf(got), n.engine.Stats().Dropped)
 	}
 	if st := n.engine.Status(); len(st) != 2 || st[1].Name != "gre2" ||
-		st[1].NHS[0].State != NHSUnresolved {
+		st[1].NHS[0].State != report.NHSUnresolved {
 		t.Errorf("%+v", st)
 	}
 }
@@ -136,7 +163,7 @@ func TestTwoInterfaces(t *testing.T) {
 // The overlay and the underlay may both be IPv6.
 func TestIPv6(t *testing.T) {
 	w := newWorld(t)
-	hub := w.add("hub", func() InterfaceConfig {
+	hub := w.add("hub", func() overlay.InterfaceConfig {
 		cfg := hubConfig()
 		cfg.Address = mustPrefix("fd00::1/64")
 		return cfg
@@ -144,24 +171,26 @@ func TestIPv6(t *testing.T) {
 	spokes := make([]*node, 2)
 	for i := range spokes {
 		cfg := spokeConfig([]string{"fd00::11/64", "fd00::12/64"}[i])
-		cfg.NHS = []NHSConfig{{Name: "2001:db8::1"}}
+		cfg.NHS = []overlay.NHSConfig{{Name: "2001:db8::1"}}
 		cfg.Unique = true
 		spokes[i] = w.add(
 			cfg.Address.Addr().String(), cfg, []string{"2001:db8::11", "2001:db8::12"}[i],
 			[]string{"fd01:0:0:11::1/64", "fd01:0:0:12::1/64"}[i],
 		)
-		spokes[i].addRoutes(Route{
+		spokes[i].addRoutes(event.Route{
 			Prefix:  mustPrefix("fd01::/48"),
 			NextHop: addr("fd00::1"),
 			Device:  "gre1",
 		})
 		lan := []string{"fd01:0:0:11::/64", "fd01:0:0:12::/64"}[i]
-		hub.addRoutes(Route{Prefix: mustPrefix(lan), NextHop: cfg.Address.Addr(), Device: "gre1"})
+		hub.addRoutes(
+			event.Route{Prefix: mustPrefix(lan), NextHop: cfg.Address.Addr(), Device: "gre1"},
+		)
 	}
 	w.until("both register", 5*time.Second, func() bool {
 		return spokes[0].registered() && spokes[1].registered()
 	})
-	spokes[0].handle(PacketReceived{
+	spokes[0].handle(event.PacketReceived{
 		Interface: "gre1",
 		From:      addr("2001:db8::1"),
 		Data:      indication6(t),

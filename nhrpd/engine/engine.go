@@ -8,15 +8,16 @@
 package engine
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
 
-	"cygnet/nhrpd/engine/authorization"
-	"cygnet/nhrpd/engine/rib"
-	"cygnet/nhrpd/engine/timers"
-	"cygnet/nhrpd/packet"
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 )
 
 // Engine is one router. Its methods must not run concurrently.
@@ -24,20 +25,8 @@ import (
 // Each call that takes the current time should take it from the same clock with a monotonic
 // reading. A time that is before the latest one that the engine has seen counts as that latest one.
 type Engine struct {
-	rng       *rand.Rand
-	requestID uint32
-	now       time.Time
-	out       *Output // where the call under way appends
-	ifaces    map[string]*iface
-	tables    map[uint32]*rib.Table
-	blocks    authorization.Blocks
-	timers    timers.Queue
-	stats     counters
-	moved     []movedRoute // our own routes that came or went during the call under way
-	revoking  []*iface     // interfaces where bindings were revoked during the call under way
-
-	in   packet.Packet // the packet being handled
-	cies []packet.CIE  // memory for the lists of CIEs in the packet being handled
+	router *overlay.Router
+	ifaces map[string]*iface
 }
 
 // New returns an engine without interfaces. All jitter comes from rng. The IDs of registrations and
@@ -45,89 +34,95 @@ type Engine struct {
 // §5.2.3): the current time in seconds is suitable.
 func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 	return &Engine{
-		rng:       rng,
-		requestID: firstRequestID,
-		ifaces:    make(map[string]*iface),
-		tables:    make(map[uint32]*rib.Table),
-		blocks:    make(authorization.Blocks),
+		router: overlay.NewRouter(rng, firstRequestID),
+		ifaces: make(map[string]*iface),
 	}
 }
 
 // Handle takes one event and appends what follows from it to out. It ignores events about an
 // interface that is not configured.
-func (e *Engine) Handle(now time.Time, ev Event, out *Output) {
-	e.enter(now, out)
+func (e *Engine) Handle(now time.Time, ev event.Event, out *output.Output) {
+	e.router.Enter(now, out)
 	switch ev := ev.(type) {
-	case PacketReceived:
-		e.receiveFrom(ev.Interface, ev.From, ev.Data)
-	case RoutesChanged:
+	case event.PacketReceived:
+		e.receive(ev.Interface, ev.From, ev.Data)
+	case event.RoutesChanged:
 		e.routesChanged(ev)
-	case LocalAddress:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.localAddress(ifc, ev.NBMA) })
-	case NHSResolved:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.nhsResolved(ifc, ev.Name, ev.NBMA) })
-	case PeerSecured:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.peerSecured(ifc, ev.Peer) })
-	case PeerRenewed:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.peerRenewed(ifc, ev.NBMA) })
-	case PeerMoved:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.peerMoved(ifc, ev.From, ev.Peer) })
-	case PeerLost:
+	case event.LocalAddress:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.localAddress(ev.NBMA) })
+	case event.NHSResolved:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.client.NHSResolved(ev.Name, ev.NBMA) })
+	case event.PeerSecured:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerSecured(ev.Peer) })
+	case event.PeerRenewed:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerRenewed(ev.NBMA) })
+	case event.PeerMoved:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerMoved(ev.From, ev.Peer) })
+	case event.PeerLost:
 		e.withInterface(ev.Interface,
-			func(ifc *iface) { e.peerLost(ifc, ev.NBMA, ev.Reason, ev.Closed) })
-	case PeerFailed:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.peerFailed(ifc, ev.NBMA, ev.Reason) })
-	case PeersSecured:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.peersSecured(ifc, ev.Peers) })
-	case Redirected:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.redirected(ifc, ev.From, ev.Packet) })
-	case Missed:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.missed(ifc, ev.Protocol) })
-	case Used:
-		e.withInterface(ev.Interface, func(ifc *iface) { e.used(ifc, ev.Peers) })
-	case Block:
+			func(ifc *iface) { ifc.peers.PeerLost(ev.NBMA, ev.Reason, ev.Closed) })
+	case event.PeerFailed:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerFailed(ev.NBMA, ev.Reason) })
+	case event.PeersSecured:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peersSecured(ev.Peers) })
+	case event.Redirected:
+		e.withInterface(ev.Interface, func(ifc *iface) {
+			ifc.Requester.Redirected(ev.From, ev.Packet)
+		})
+	case event.Missed:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.Relays.Missed(ev.Protocol) })
+	case event.Used:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.used(ev.Peers) })
+	case event.Block:
 		e.block(ev)
-	case Unblock:
+	case event.Unblock:
 		e.unblock(ev.Identity, "the administrator took it back")
-	case Leave:
-		e.withInterface(ev.Interface, e.leave)
+	case event.Leave:
+		e.withInterface(ev.Interface, (*iface).leave)
 	}
 	e.finish()
 }
 
 // Receive does what Handle does with a PacketReceived, without allocating an Event. It does not
 // keep data when it returns.
-func (e *Engine) Receive(now time.Time, ifname string, from netip.Addr, data []byte, out *Output) {
-	e.enter(now, out)
-	e.receiveFrom(ifname, from, data)
+func (e *Engine) Receive(
+	now time.Time,
+	ifname string,
+	from netip.Addr,
+	data []byte,
+	out *output.Output,
+) {
+	e.router.Enter(now, out)
+	e.receive(ifname, from, data)
 	e.finish()
+}
+
+// receive hands a packet to its interface.
+func (e *Engine) receive(ifname string, from netip.Addr, data []byte) {
+	if ifc := e.ifaces[ifname]; ifc != nil {
+		ifc.ReceivedFrom(from, data)
+		return
+	}
+	e.router.Drop(overlay.DropNoInterface)
 }
 
 // Secured reports whether packets may go to and come from an NBMA address of an interface: the peer
 // there has an SA, or the interface requires none.
 func (e *Engine) Secured(ifname string, nbma netip.Addr) bool {
 	ifc := e.ifaces[ifname]
-	return ifc != nil && ifc.secured(nbma)
+	return ifc != nil && ifc.peers.Secured(nbma)
 }
 
 // Deadline returns the time by which the caller has to call Advance, and false if nothing is due
 // before another event. Advance may then find nothing to do: a timer that was postponed still wakes
 // the engine at its earlier time.
-func (e *Engine) Deadline() (time.Time, bool) { return e.timers.Next() }
+func (e *Engine) Deadline() (time.Time, bool) { return e.router.Timers.Next() }
 
 // Advance does everything that is due at now.
-func (e *Engine) Advance(now time.Time, out *Output) {
-	e.enter(now, out)
-	e.timers.Advance(e.now)
+func (e *Engine) Advance(now time.Time, out *output.Output) {
+	e.router.Enter(now, out)
+	e.router.Timers.Advance(e.router.Now)
 	e.finish()
-}
-
-// enter begins a call: it sets the current time and where the call appends its output.
-func (e *Engine) enter(now time.Time, out *Output) {
-	if now.After(e.now) {
-		e.now = now
-	}
-	e.out = out
 }
 
 // withInterface calls f with an interface, if one of that name is configured.
@@ -137,60 +132,34 @@ func (e *Engine) withInterface(name string, f func(*iface)) {
 	}
 }
 
-// newRequestID returns the ID of a registration or purge. IDs count up (RFC 2332 §5.2.0.1).
-func (e *Engine) newRequestID() uint32 {
-	e.requestID++
-	return e.requestID
-}
-
-// newSecretID returns the random ID of a Resolution Request. A reply may come from any router that
-// has an SA, so a router that was not asked must not be able to guess the ID. That outweighs the
-// advice to count IDs up, by which a request is easier to follow (RFC 2332 §5.2.0.1).
-func (e *Engine) newSecretID(ifc *iface) uint32 {
-	for {
-		if id := e.rng.Uint32(); id != 0 && ifc.requests[id] == nil {
-			return id
-		}
-	}
-}
-
-// jittered returns d, shortened by a random part of at most percent % of d.
-func (e *Engine) jittered(d time.Duration, percent int64) time.Duration {
-	return d - time.Duration(e.rng.Int64N(int64(d)*percent/100+1))
-}
-
-// notice appends a notice about an interface. It shows a peer by its outer address, and keeps the
-// notice out of the log if the peer has caused too many lately.
-func (e *Engine) notice(ifc *iface, n Notice) {
-	n.Quiet = e.quieten(ifc, &n)
-	n.Interface, n.NBMA = ifc.cfg.Name, ifc.real(n.NBMA)
-	e.out.Notices = append(e.out.Notices, n)
-}
-
 // finish ends a call: it does what had to wait until the event was handled. It tells clients about
 // revoked bindings, and reviews the shortcuts and answers that depend on our own routes that
 // changed.
 func (e *Engine) finish() {
-	for len(e.revoking) > 0 {
-		revoking := e.revoking
-		e.revoking = nil
-		for _, ifc := range revoking {
-			e.tellRevoked(ifc)
+	for len(e.router.Afterwards) > 0 {
+		due := e.router.Afterwards
+		e.router.Afterwards = nil
+		for _, f := range due {
+			f()
 		}
 	}
-	for len(e.moved) > 0 {
-		moved := e.moved
-		e.moved = nil
+	for len(e.router.Moved) > 0 {
+		moved := e.router.Moved
+		e.router.Moved = nil
 		for _, ifc := range e.interfaces() {
-			if ifc.left {
+			if ifc.Left {
 				continue
 			}
 			touched := func(p netip.Prefix) bool {
-				return len(moved) > fewMoved || slices.ContainsFunc(moved, func(m movedRoute) bool {
-					return m.table == ifc.cfg.Table && m.prefix.Overlaps(p)
-				})
+				return len(moved) > fewMoved ||
+					slices.ContainsFunc(moved, func(m overlay.MovedRoute) bool {
+						return m.Table == ifc.Config.Table && m.Prefix.Overlaps(p)
+					})
 			}
-			e.reroute(ifc, touched)
+			ifc.reroute(touched)
 		}
 	}
 }
+
+// interfaces returns all configured interfaces, ordered by name.
+func (e *Engine) interfaces() []*iface { return ordered.Values(e.ifaces, cmp.Compare[string]) }

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/client"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -58,7 +61,7 @@ func TestUnsolicitedResolutionReply(t *testing.T) {
 	p := answerTo(requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12")
 	got := only(t, spoke2.says(p))
 	if got.ErrorCode != packet.ErrorInvalidResolutionReply ||
-		got.DestProtocol != addr("10.255.0.12") || dropped(n, dropUnsolicited) != 1 {
+		got.DestProtocol != addr("10.255.0.12") || dropped(n, overlay.DropUnsolicited) != 1 {
 		t.Errorf("%+v", got)
 	}
 	if len(n.shortcuts)+len(n.status().Shortcuts) != 0 {
@@ -105,7 +108,7 @@ func TestErrorOffsets(t *testing.T) {
 // RFC 2332 §5.2.7, code 8: a transit NHS drops a packet that has become too long for the tunnel,
 // and tells its source.
 func TestLongerThanTheTunnel(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.MTU = 600 })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.MTU = 600 })
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	p := requestFrom("192.0.2.11", "10.255.0.11", host2)
@@ -122,7 +125,7 @@ func TestLongerThanTheTunnel(t *testing.T) {
 	}
 	p.Extensions[4].Data = make([]byte, room+1)
 	if got := only(t, spoke1.says(p)); got.ErrorCode != packet.ErrorSDUSizeExceeded ||
-		dropped(hub, dropTooLong) != 1 {
+		dropped(hub, overlay.DropTooLong) != 1 {
 		t.Errorf("%s %s", got.Type, got.ErrorCode)
 	}
 	p.Extensions[4].Data = make([]byte, 2000)
@@ -134,7 +137,7 @@ func TestLongerThanTheTunnel(t *testing.T) {
 
 // RFC 2332 §5.2.7: an error has no extensions, and one that is passed on gets none.
 func TestErrorsHaveNoExtensions(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Authentication = "secret" })
 	spoke2 := registrationFrom("192.0.2.12", "10.255.0.12")
 	spoke2.Extensions = append(spoke2.Extensions, packet.PasswordExtension("secret"))
 	hub.from("192.0.2.12", "spoke2").says(spoke2)
@@ -183,9 +186,11 @@ func TestAnErrorIsAnAnswer(t *testing.T) {
 		}
 		n.w.run(time.Second)
 	}
-	if answered <= 2*triesPerAddr || n.has(NoticeUnanswered) != 0 {
+	if answered <= 2*client.TriesPerAddr || n.has(output.NoticeUnanswered) != 0 {
 		t.Errorf(
-			"%d requests, told %d times that there is no answer", answered, n.has(NoticeUnanswered),
+			"%d requests, told %d times that there is no answer",
+			answered,
+			n.has(output.NoticeUnanswered),
 		)
 	}
 }

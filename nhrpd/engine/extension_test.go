@@ -3,6 +3,7 @@ package engine
 import (
 	"testing"
 
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -83,8 +84,8 @@ func TestUnknownCompulsoryExtensions(t *testing.T) {
 		"resolution without answer": requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.77"),
 		"purge":                     purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.1", lan1),
 	} {
-		hub := hubAlone(t, func(c *InterfaceConfig) {
-			c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+		hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
+			c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 		})
 		hub.from("192.0.2.99", "static")
 		if p.Type == packet.ResolutionRequest {
@@ -103,7 +104,8 @@ func TestUnknownCompulsoryExtensions(t *testing.T) {
 				name, got.Type, got.ErrorCode, got.ErrorOffset, want,
 			)
 		}
-		if dropped(hub, dropUnknownExtension) != 1 || len(hub.engine.ifaces["gre1"].answers) != 0 ||
+		if dropped(hub, overlay.DropUnknownExtension) != 1 ||
+			len(hub.engine.ifaces["gre1"].Responder.Answers) != 0 ||
 			len(hub.status().Bindings) != 1 {
 			t.Errorf("%s: acted upon all the same", name)
 		}
@@ -148,8 +150,8 @@ func TestUniqueResolution(t *testing.T) {
 // RFC 2332 §5.2.2: Q and S are the requester's; A and D say that the answer is the responder's own
 // word. An answer from a static map has neither A nor D.
 func TestReplyFlags(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) {
-		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 	})
 	hub.from("192.0.2.99", "static")
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -171,8 +173,8 @@ func TestReplyFlags(t *testing.T) {
 
 // RFC 2332 §2.2: a request that insists on the router's own word is not answered from a static map.
 func TestMapIsNotAuthoritative(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) {
-		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 	})
 	hub.from("192.0.2.99", "static")
 	got := only(

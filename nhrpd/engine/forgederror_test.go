@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/packet"
 )
 
@@ -78,18 +79,18 @@ func TestWhoseErrorsCount(t *testing.T) {
 	} {
 		n, _, _ := announcer(t, lan1)
 		n.from("192.0.2.66", "mallory")
-		a := &n.engine.ifaces["gre1"].nhs[0].announcement
-		if !a.awaiting {
+		a := &n.engine.ifaces["gre1"].client.NHS[0].Announcement
+		if !a.Awaiting {
 			t.Fatal("no announcement is out")
 		}
 		says := sender{t, n, tt.from}
 		says.says(errorAbout(n.sent[len(n.sent)-1].data, tt.nbma, tt.overlay, "10.255.0.11"))
-		if refused := len(a.refused) > 0; refused != tt.counts || a.awaiting == tt.counts {
+		if refused := len(a.Refused) > 0; refused != tt.counts || a.Awaiting == tt.counts {
 			t.Errorf(
-				"%s: the announcement is refused: %v, still out: %v", tt.rule, refused, a.awaiting,
+				"%s: the announcement is refused: %v, still out: %v", tt.rule, refused, a.Awaiting,
 			)
 		}
-		if got := n.has(NoticeError) > 0; got != tt.counts {
+		if got := n.has(output.NoticeError) > 0; got != tt.counts {
 			t.Errorf("%s: told: %v", tt.rule, got)
 		}
 	}
@@ -164,10 +165,10 @@ func TestForgedErrorsThroughTheHub(t *testing.T) {
 	}
 	w.run(20 * time.Minute)
 	a := n.status().NHS[0]
-	if attempts == 0 || len(a.Announced) != 1 || a.Error != "" || n.has(NoticeError) > 0 {
+	if attempts == 0 || len(a.Announced) != 1 || a.Error != "" || n.has(output.NoticeError) > 0 {
 		t.Errorf(
 			"after %d forged errors: announced %v, error %q, told %d times",
-			attempts, a.Announced, a.Error, n.has(NoticeError),
+			attempts, a.Announced, a.Error, n.has(output.NoticeError),
 		)
 	}
 }

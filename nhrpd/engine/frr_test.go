@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -43,7 +44,7 @@ func captures(t testing.TB) []captured {
 	return list
 }
 
-func noIPsec(c *InterfaceConfig) { c.Protected = false }
+func noIPsec(c *overlay.InterfaceConfig) { c.Protected = false }
 
 // As the hub of FRR's spokes, the engine sends in essence what FRR's hub sent to them: the reply to
 // the registration with the address behind NAT, and the resolution messages that it passes on.
@@ -84,8 +85,8 @@ func TestHubOfFRR(t *testing.T) {
 				t.Errorf("%s %d: %+v, FRR's hub sent %+v", kind, i, got, want)
 			}
 			for _, protocol := range []string{"10.255.0.11", "10.255.0.12"} {
-				if g, w := natAddress(&got, addr(protocol)),
-					natAddress(&want, addr(protocol)); g != w {
+				if g, w := overlay.NATAddress(&got, addr(protocol)),
+					overlay.NATAddress(&want, addr(protocol)); g != w {
 					t.Errorf(
 						"%s %d: NAT address of %s is %s, FRR's hub sent %s",
 						kind, i, protocol, g, w,
@@ -115,8 +116,8 @@ func TestSpokeBesideFRR(t *testing.T) {
 			}
 		case c.Type == packet.ResolutionReply && c.to == "192.0.2.50":
 			reply := c.Packet
-			s := n.engine.ifaces["gre1"].shortcuts[mustPrefix("172.16.2.1/32")]
-			reply.RequestID, reply.SourceNBMA = s.requestID, n.local
+			s := n.engine.ifaces["gre1"].Requester.Shortcuts[mustPrefix("172.16.2.1/32")]
+			reply.RequestID, reply.SourceNBMA = s.RequestID, n.local
 			hub.says(reply)
 		}
 	}

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/packet"
 )
 
@@ -129,30 +132,34 @@ func (s *script) step() {
 			s.receive(s.nbma(), reply(last))
 		}
 	case 7:
-		s.handle(PeerSecured{s.somePeer()})
+		s.handle(event.PeerSecured{Peer: s.somePeer()})
 	case 8:
-		s.handle(PeerLost{Interface: "gre1", NBMA: s.nbma(), Reason: "lost"})
+		s.handle(event.PeerLost{Interface: "gre1", NBMA: s.nbma(), Reason: "lost"})
 	case 9:
 		s.w.run(time.Duration(s.byte()) * time.Duration(s.byte()) * 10 * time.Millisecond)
 	case 10:
-		s.handle(RoutesChanged{
+		s.handle(event.RoutesChanged{
 			Table:   testTable,
 			Reset:   s.byte() > 250,
-			Added:   []Route{of(s, stormRoutes)},
-			Removed: []Route{of(s, stormRoutes)},
+			Added:   []event.Route{of(s, stormRoutes)},
+			Removed: []event.Route{of(s, stormRoutes)},
 		})
 	case 11:
-		s.handle(Redirected{Interface: "gre1", From: s.nbma(), Packet: s.bytes(int(s.byte()))})
+		s.handle(
+			event.Redirected{Interface: "gre1", From: s.nbma(), Packet: s.bytes(int(s.byte()))},
+		)
 	case 12:
-		s.handle(LocalAddress{Interface: "gre1", NBMA: s.nbma()})
+		s.handle(event.LocalAddress{Interface: "gre1", NBMA: s.nbma()})
 	case 13:
-		s.handle(NHSResolved{
+		s.handle(event.NHSResolved{
 			Interface: "gre1",
 			Name:      of(s, []string{"192.0.2.1", "hub.example.net"}),
 			NBMA:      []netip.Addr{s.nbma(), s.nbma()},
 		})
 	case 14:
-		s.handle(PeersSecured{Interface: "gre1", Peers: []Peer{s.somePeer(), s.somePeer()}})
+		s.handle(
+			event.PeersSecured{Interface: "gre1", Peers: []event.Peer{s.somePeer(), s.somePeer()}},
+		)
 	case 15:
 		s.rare()
 	}
@@ -162,29 +169,29 @@ func (s *script) step() {
 func (s *script) rare() {
 	switch s.byte() % 8 {
 	case 0:
-		s.handle(Leave{Interface: "gre1"})
+		s.handle(event.Leave{Interface: "gre1"})
 	case 1:
 		s.boot(s.engine.Save())
 	case 2:
-		s.configure(func(c *InterfaceConfig) { c.Shortcut = !c.Shortcut })
+		s.configure(func(c *overlay.InterfaceConfig) { c.Shortcut = !c.Shortcut })
 	case 3:
-		s.configure(func(c *InterfaceConfig) {
-			c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}}
+		s.configure(func(c *overlay.InterfaceConfig) {
+			c.Maps = []overlay.Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}}
 		})
 	case 4:
-		s.configure(func(c *InterfaceConfig) { c.Protected = !c.Protected })
+		s.configure(func(c *overlay.InterfaceConfig) { c.Protected = !c.Protected })
 	case 5:
-		s.handle(Missed{Interface: "gre1", Protocol: addr(of(s, stormOverlay))})
+		s.handle(event.Missed{Interface: "gre1", Protocol: addr(of(s, stormOverlay))})
 	default:
-		s.handle(Used{
+		s.handle(event.Used{
 			Interface: "gre1",
-			Peers:     []PeerUse{{NBMA: s.nbma(), Out: s.w.now, In: s.w.now}},
+			Peers:     []event.PeerUse{{NBMA: s.nbma(), Out: s.w.now, In: s.w.now}},
 		})
 	}
 }
 
-func (s *script) somePeer() Peer {
-	p := Peer{Interface: "gre1", NBMA: s.nbma(), Identity: of(s, []string{"a", "b"})}
+func (s *script) somePeer() event.Peer {
+	p := event.Peer{Interface: "gre1", NBMA: s.nbma(), Identity: of(s, []string{"a", "b"})}
 	how := s.byte()
 	p.Initiator = how%2 == 0
 	if how > 200 { // several routers behind one NAT address
@@ -199,14 +206,14 @@ func (s *script) somePeer() Peer {
 func (s *script) receive(from netip.Addr, data []byte) {
 	const filled = 256
 	before := len(s.sent)
-	s.handle(PacketReceived{Interface: "gre1", From: from, Data: data})
+	s.handle(event.PacketReceived{Interface: "gre1", From: from, Data: data})
 	sent := s.sent[before:]
 	switch {
 	case len(sent) > 1:
 		s.w.t.Fatalf("%d packets because of one: %x", len(sent), data)
 	case len(sent) == 0:
 	case packet.Type(sent[0].data[17]) == packet.ErrorIndication &&
-		packet.Type(data[17]) == packet.ErrorIndication && sent[0].data[9] == hopCount:
+		packet.Type(data[17]) == packet.ErrorIndication && sent[0].data[9] == overlay.HopCount:
 		s.w.t.Fatalf("an error answered with an error: %x", data)
 	case packet.Type(sent[0].data[17]) == packet.ErrorIndication &&
 		len(sent[0].data) > len(data)+errorHeader:
@@ -260,9 +267,11 @@ func FuzzEngine(f *testing.F) {
 		s.w.run(20 * time.Minute)
 		// A node that has left joins again, since only a node that has joined can leave and so drop
 		// all that it has.
-		s.configure(func(*InterfaceConfig) {})
-		s.handle(Leave{Interface: "gre1"})
-		s.w.run(2 * purgeTries * goodbyeAgain) // purges of answers, then goodbyes to NHSs
+		s.configure(func(*overlay.InterfaceConfig) {})
+		s.handle(event.Leave{Interface: "gre1"})
+		s.w.run(
+			2 * purge.PurgeTries * purge.GoodbyeAgain,
+		) // purges of answers, then goodbyes to NHSs
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+tablesOf(s.node) != 0 {
 			t.Fatalf("left behind: %+v", s.status())
 		}

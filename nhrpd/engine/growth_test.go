@@ -4,15 +4,19 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 )
 
 // withShortcuts returns a spoke with that many shortcuts through one next hop.
 func withShortcuts(b *testing.B, count int) *node {
-	s, hub := spokeAlone(b, func(c *InterfaceConfig) {
+	s, hub := spokeAlone(b, func(c *overlay.InterfaceConfig) {
 		c.Limits.Shortcuts, c.Limits.Transit = 2*count, 10*count
 	})
 	s.from("192.0.2.12", "spoke2")
-	var out Output
+	var out output.Output
 	for i := range count {
 		dest := netip.AddrFrom4([4]byte{172, 16, byte(2 + i>>8), byte(i)})
 		before := len(s.sent)
@@ -26,7 +30,7 @@ func withShortcuts(b *testing.B, count int) *node {
 		s.engine.Receive(s.w.now, "gre1", addr("192.0.2.1"), data, &out)
 		out.Reset()
 	}
-	if got := len(s.engine.ifaces["gre1"].shortcuts); got != count {
+	if got := len(s.engine.ifaces["gre1"].Requester.Shortcuts); got != count {
 		b.Fatalf("%d shortcuts", got)
 	}
 	return s
@@ -37,14 +41,14 @@ func withShortcuts(b *testing.B, count int) *node {
 func BenchmarkPeerLostWithShortcuts(b *testing.B) {
 	for _, count := range []int{1000, 2000, 10000} {
 		b.Run(fmt.Sprint(count, " shortcuts"), func(b *testing.B) {
-			var out Output
+			var out output.Output
 			for b.Loop() {
 				b.StopTimer()
 				s := withShortcuts(b, count)
 				out.Reset()
 				b.StartTimer()
 				s.engine.Handle(
-					s.w.now, PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"},
+					s.w.now, event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"},
 					&out,
 				)
 			}
@@ -59,13 +63,13 @@ func BenchmarkPeerLostWithShortcuts(b *testing.B) {
 func BenchmarkNamesBehindOneAddress(b *testing.B) {
 	for _, count := range []int{1000, 2000, 10000} {
 		b.Run(fmt.Sprint(count, " routers"), func(b *testing.B) {
-			var out Output
+			var out output.Output
 			for b.Loop() {
 				hub := hubAlone(b)
 				for i := range count {
 					hub.engine.Handle(
 						hub.w.now,
-						PeerSecured{Peer{
+						event.PeerSecured{Peer: event.Peer{
 							Interface: "gre1",
 							NBMA:      netip.AddrFrom4([4]byte{0, 1, byte(i >> 8), byte(i)}),
 							Real:      addr("192.0.2.99"),
@@ -94,10 +98,10 @@ func BenchmarkSharedAddressWithRules(b *testing.B) {
 	rules = append(rules, "spoke*: 10.255.0.0/24")
 	for _, count := range []int{250, 500, 1000} {
 		b.Run(fmt.Sprint(count, " routers"), func(b *testing.B) {
-			var out Output
+			var out output.Output
 			for b.Loop() {
 				hub := hubAlone(b, allowing(b, rules...))
-				ike := Peer{
+				ike := event.Peer{
 					Interface: "gre1",
 					NBMA:      addr("192.0.2.99"),
 					Identity:  "spoke0",
@@ -105,7 +109,7 @@ func BenchmarkSharedAddressWithRules(b *testing.B) {
 				}
 				for i := range count {
 					ike.SharedWith = append(ike.SharedWith, fmt.Sprintf("spoke%04d", i))
-					hub.engine.Handle(hub.w.now, PeerSecured{ike}, &out)
+					hub.engine.Handle(hub.w.now, event.PeerSecured{Peer: ike}, &out)
 					out.Reset()
 				}
 			}

@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
@@ -12,23 +15,29 @@ import (
 func TestUseInEitherDirectionKeepsTheSA(t *testing.T) {
 	for _, c := range []struct {
 		rule string
-		used func(now time.Time) PeerUse
+		used func(now time.Time) event.PeerUse
 		stay bool
 	}{
 		{
-			"in", func(now time.Time) PeerUse { return PeerUse{NBMA: addr("192.0.2.12"), In: now} },
+			"in", func(now time.Time) event.PeerUse {
+				return event.PeerUse{NBMA: addr("192.0.2.12"), In: now}
+			},
 			true,
 		},
 		{
 			"out",
-			func(now time.Time) PeerUse { return PeerUse{NBMA: addr("192.0.2.12"), Out: now} },
+			func(now time.Time) event.PeerUse {
+				return event.PeerUse{NBMA: addr("192.0.2.12"), Out: now}
+			},
 			true,
 		},
-		{"neither", func(time.Time) PeerUse { return PeerUse{NBMA: addr("192.0.2.12")} }, false},
+		{"neither", func(time.Time) event.PeerUse {
+			return event.PeerUse{NBMA: addr("192.0.2.12")}
+		}, false},
 	} {
 		for _, initiator := range []bool{true, false} {
 			n, hub := spokeAlone(t)
-			n.handle(PeerSecured{Peer{
+			n.handle(event.PeerSecured{Peer: event.Peer{
 				Interface: "gre1",
 				NBMA:      addr("192.0.2.12"),
 				Identity:  "spoke2",
@@ -37,7 +46,7 @@ func TestUseInEitherDirectionKeepsTheSA(t *testing.T) {
 			hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
 			for range 4 {
 				n.w.run(n.cfg.IdleTime * 3 / 4)
-				n.handle(Used{Interface: "gre1", Peers: []PeerUse{c.used(n.w.now)}})
+				n.handle(event.Used{Interface: "gre1", Peers: []event.PeerUse{c.used(n.w.now)}})
 			}
 			if got := n.engine.Secured("gre1", addr("192.0.2.12")); got != c.stay {
 				t.Errorf(
@@ -65,15 +74,15 @@ func TestAnswerToAnotherAddressThanAsked(t *testing.T) {
 		n.from("192.0.2.12", "spoke2")
 		p := answerTo(request, 24, "10.255.0.12", "192.0.2.12")
 		p.SourceNBMA = addr(c.source)
-		before := dropped(n, dropUnsolicited)
+		before := dropped(n, overlay.DropUnsolicited)
 		sender{t, n, "192.0.2.12"}.says(p)
 		up := 0
 		for _, s := range n.status().Shortcuts {
-			if s.State == ShortcutUp {
+			if s.State == report.ShortcutUp {
 				up++
 			}
 		}
-		if up != c.want || int(dropped(n, dropUnsolicited)-before) != 1-c.want {
+		if up != c.want || int(dropped(n, overlay.DropUnsolicited)-before) != 1-c.want {
 			t.Errorf(
 				"answered to %s: %d shortcuts, dropped %v", c.rule, up, n.engine.Stats().Dropped,
 			)
@@ -85,7 +94,7 @@ func TestAnswerToAnotherAddressThanAsked(t *testing.T) {
 // still gets its answers in, and one that answers much may still ask. This holds for an NHS, for a
 // client that relays, and for any other router.
 func TestRequestsAndRepliesHaveSharesOfTheirOwn(t *testing.T) {
-	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 5 }
+	few := func(c *overlay.InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 5 }
 	request := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
 	request.Extensions[1].CIEs = []packet.CIE{
 		{NBMA: addr("192.0.2.11"), Protocol: addr("10.255.0.11")},
@@ -116,12 +125,12 @@ func TestRequestsAndRepliesHaveSharesOfTheirOwn(t *testing.T) {
 			for range 1000 {
 				s.says(order[0])
 			}
-			before := dropped(s.to, dropRateLimit)
+			before := dropped(s.to, overlay.DropRateLimit)
 			if before < 900 {
 				t.Fatalf("%s: only %d of 1000 dropped", c.rule, before)
 			}
 			s.says(order[1])
-			if got := dropped(s.to, dropRateLimit); got != before {
+			if got := dropped(s.to, overlay.DropRateLimit); got != before {
 				t.Errorf(
 					"%s: after a flood of %s a %s is dropped", c.rule, order[0].Type, order[1].Type,
 				)
@@ -138,13 +147,14 @@ func TestDeniedNHSIsNotAdmitted(t *testing.T) {
 		deny func(n *node)
 	}{
 		{"another router is at its address", func(n *node) {
-			n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "gone"})
+			n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "gone"})
 			n.from("192.0.2.1", "spoke66")
 		}},
 		{"its rule gives it another address", func(n *node) {
 			cfg := n.cfg
 			allowing(n.w.t, "hub: 10.255.0.99", "spoke{n}: 10.255.0.{n}")(&cfg)
-			n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &n.out)
+			n.engine.Configure(n.w.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{cfg}},
+				&n.out)
 			n.carryOut()
 		}},
 	} {

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -28,16 +31,16 @@ type hop struct {
 const lan3 = "172.16.3.0/24"
 
 // newHierarchy makes a hierarchy, with spoke1 behind NAT if nat is set.
-func newHierarchy(t testing.TB, nat bool, change ...func(*InterfaceConfig)) *hierarchy {
+func newHierarchy(t testing.TB, nat bool, change ...func(*overlay.InterfaceConfig)) *hierarchy {
 	t.Helper()
 	h := &hierarchy{world: newWorld(t)}
 	h.lose = h.record
-	router := func(name, overlay, nbma, nhs, lan string, routes ...Route) *node {
-		cfg := testConfig(overlay + "/16")
+	router := func(name, address, nbma, nhs, lan string, routes ...event.Route) *node {
+		cfg := testConfig(address + "/16")
 		cfg.Redirect = lan == ""
 		cfg.Shortcut = !cfg.Redirect
 		if nhs != "" {
-			cfg.NHS = []NHSConfig{{Name: nhs}}
+			cfg.NHS = []overlay.NHSConfig{{Name: nhs}}
 		}
 		for _, f := range change {
 			f(&cfg)
@@ -125,7 +128,9 @@ func told(p packet.Packet, t packet.ExtensionType) []string {
 	return list
 }
 
-func lanRoute(prefix string) Route { return Route{Prefix: mustPrefix(prefix), Device: "lan0"} }
+func lanRoute(prefix string) event.Route {
+	return event.Route{Prefix: mustPrefix(prefix), Device: "lan0"}
+}
 
 // RFC 2332 §5.3.2: a request goes along the routes, each NHS adds its record, and the answer comes
 // directly.
@@ -168,20 +173,20 @@ func TestResolutionThroughAHierarchy(t *testing.T) {
 		t.Errorf("then packets go %v, want %v", got, want)
 	}
 	for _, n := range []*node{h.west, h.central, h.east} {
-		if len(n.shortcuts) != 0 || len(n.engine.ifaces["gre1"].answers) != 0 {
+		if len(n.shortcuts) != 0 || len(n.engine.ifaces["gre1"].Responder.Answers) != 0 {
 			t.Errorf("%s, which only passed it on, keeps something of it", n.name)
 		}
 	}
-	for _, overlay := range []string{"10.255.1.11", "10.255.2.12"} {
-		if nbma, cached := h.central.neighbors[addr(overlay)]; cached {
-			t.Errorf("central took from others' packets that %s is at %s", overlay, nbma)
+	for _, address := range []string{"10.255.1.11", "10.255.2.12"} {
+		if nbma, cached := h.central.neighbors[addr(address)]; cached {
+			t.Errorf("central took from others' packets that %s is at %s", address, nbma)
 		}
 	}
 }
 
 // RFC 2332 §6.4: of the routers that a packet passes, only the first one asks.
 func TestOnlyTheFirstRouterAsks(t *testing.T) {
-	h := newHierarchy(t, false, func(c *InterfaceConfig) { c.Shortcut = true })
+	h := newHierarchy(t, false, func(c *overlay.InterfaceConfig) { c.Shortcut = true })
 	h.wire = nil
 	h.ping(h.spoke1, host1, host2)
 	h.run(time.Second)
@@ -270,7 +275,7 @@ func TestRequestsThatGetStuck(t *testing.T) {
 		{
 			"another password in the middle (§5.3.4)",
 			func(h *hierarchy) {
-				h.central.configure(func(c *InterfaceConfig) { c.Authentication = "other" })
+				h.central.configure(func(c *overlay.InterfaceConfig) { c.Authentication = "other" })
 			},
 			host2, "central", packet.ErrorAuthentication, 0,
 			[]string{"spoke1>west", "west>central"},
@@ -297,7 +302,7 @@ func TestRequestsThatGetStuck(t *testing.T) {
 		{
 			"a client that is not there (§5.2.2)",
 			func(h *hierarchy) {
-				h.spoke2.handle(Leave{Interface: "gre1"})
+				h.spoke2.handle(event.Leave{Interface: "gre1"})
 				h.run(time.Second)
 			},
 			host2, "east", 0, packet.CodeNoBinding,
@@ -314,7 +319,7 @@ func TestRequestsThatGetStuck(t *testing.T) {
 			if got := h.way(packet.ResolutionRequest); !slices.Equal(got, tt.passes) {
 				t.Errorf("the request went %v, want %v", got, tt.passes)
 			}
-			if h.spoke1.has(NoticeUnresolved) != 1 || len(h.spoke1.status().Shortcuts) != 0 {
+			if h.spoke1.has(output.NoticeUnresolved) != 1 || len(h.spoke1.status().Shortcuts) != 0 {
 				t.Errorf("the requester was not told\n%s", h)
 			}
 			kind := packet.ErrorIndication
@@ -340,10 +345,10 @@ func TestRequestsThatGetStuck(t *testing.T) {
 			}
 			if last := no[len(no)-1]; last.ErrorCode != tt.code ||
 				last.SourceProtocol != h.named(tt.by).cfg.Address.Addr() ||
-				h.spoke1.last(NoticeError).Reason != tt.code.String() {
+				h.spoke1.last(output.NoticeError).Reason != tt.code.String() {
 				t.Errorf(
 					"told %s by %s, notice %+v; want %s",
-					last.ErrorCode, last.SourceProtocol, h.spoke1.last(NoticeError), tt.code,
+					last.ErrorCode, last.SourceProtocol, h.spoke1.last(output.NoticeError), tt.code,
 				)
 			}
 		})
@@ -356,16 +361,16 @@ func (h *hierarchy) named(name string) *node {
 
 // join makes two hubs static neighbours of each other, with an SA.
 func (h *hierarchy) join(a, b *node) {
-	maps := func(of *node) func(*InterfaceConfig) {
-		return func(c *InterfaceConfig) {
-			c.Maps = []Map{{Protocol: of.cfg.Address.Addr(), NBMA: of.local}}
+	maps := func(of *node) func(*overlay.InterfaceConfig) {
+		return func(c *overlay.InterfaceConfig) {
+			c.Maps = []overlay.Map{{Protocol: of.cfg.Address.Addr(), NBMA: of.local}}
 		}
 	}
 	a.configure(maps(b))
 	b.configure(maps(a))
 	h.sas[saKey{a, b}] = true
-	a.handle(PeerSecured{a.peer(b, true)})
-	b.handle(PeerSecured{b.peer(a, false)})
+	a.handle(event.PeerSecured{Peer: a.peer(b, true)})
+	b.handle(event.PeerSecured{Peer: b.peer(a, false)})
 }
 
 // A hop count that is just high enough will do: the last NHS sends the request on with one hop
@@ -384,7 +389,7 @@ func TestEnoughHops(t *testing.T) {
 
 // RFC 2332 §5.3.4: the password is checked on each hop, and is in every packet but errors.
 func TestPasswordOnEveryHop(t *testing.T) {
-	h := newHierarchy(t, true, func(c *InterfaceConfig) { c.Authentication = "secret" })
+	h := newHierarchy(t, true, func(c *overlay.InterfaceConfig) { c.Authentication = "secret" })
 	h.ping(h.spoke1, host1, host2)
 	h.until("a shortcut", 5*time.Second, func() bool { return len(h.spoke1.shortcuts) == 1 })
 	for _, x := range h.wire {

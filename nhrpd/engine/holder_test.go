@@ -6,6 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
@@ -17,7 +21,7 @@ func numbered(base string, n int) string {
 }
 
 // wide configures a hub whose overlay has room for thousands of clients.
-func wide(c *InterfaceConfig) {
+func wide(c *overlay.InterfaceConfig) {
 	c.Address = mustPrefix("10.255.0.1/16")
 	c.Limits.Bindings = 5000
 }
@@ -70,17 +74,19 @@ func TestAddressesOfOneIdentity(t *testing.T) {
 					taken++
 				}
 				if c.drop {
-					hub.handle(PeerLost{
+					hub.handle(event.PeerLost{
 						Interface: "gre1",
 						NBMA:      addr(nbma),
 						Reason:    "dropped on purpose",
 					})
-					hub.w.run(lostGrace)
+					hub.w.run(peers.LostGrace)
 				}
 			}
-			if taken != maxAddressesOfOne {
+			if taken != overlay.MaxAddressesOfOne {
 				t.Errorf(
-					"one identity took %d overlay addresses, want %d", taken, maxAddressesOfOne,
+					"one identity took %d overlay addresses, want %d",
+					taken,
+					overlay.MaxAddressesOfOne,
 				)
 			}
 			free := 0
@@ -91,9 +97,11 @@ func TestAddressesOfOneIdentity(t *testing.T) {
 					free++
 				}
 			}
-			if free != 300-maxAddressesOfOne {
+			if free != 300-overlay.MaxAddressesOfOne {
 				t.Errorf(
-					"%d of 300 addresses are free for others, want %d", free, 300-maxAddressesOfOne,
+					"%d of 300 addresses are free for others, want %d",
+					free,
+					300-overlay.MaxAddressesOfOne,
 				)
 			}
 			if err := hub.broken(); err != nil {
@@ -107,13 +115,15 @@ func TestAddressesOfOneIdentity(t *testing.T) {
 // gives up or that expires no longer counts.
 func TestOwnAddressesComeBack(t *testing.T) {
 	hub := hubAlone(t, wide)
-	for i := range maxAddressesOfOne {
+	for i := range overlay.MaxAddressesOfOne {
 		hub.registersAt("192.0.2.66", "spoke", numbered("10.255.1.0", i))
 	}
-	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.66"), Reason: "the line was down"})
+	hub.handle(
+		event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.66"), Reason: "the line was down"},
+	)
 	hub.w.run(time.Minute)
 	hub.boot(hub.engine.Save())
-	for i := range maxAddressesOfOne {
+	for i := range overlay.MaxAddressesOfOne {
 		if got := hub.registersAt(
 			"192.0.2.67", "spoke", numbered("10.255.1.0", i),
 		); got != packet.CodeSuccess {
@@ -133,44 +143,44 @@ func TestOwnAddressesComeBack(t *testing.T) {
 	if got := hub.registersAt("192.0.2.67", "spoke", "10.255.2.1"); got != packet.CodeSuccess {
 		t.Errorf("one for the one that it gave up: %s", got)
 	}
-	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.67"), Reason: "gone"})
+	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.67"), Reason: "gone"})
 	hub.w.run(20 * time.Hour)
 	ifc := hub.engine.ifaces["gre1"]
-	if len(ifc.owners)+len(ifc.addressesOf) > 0 {
-		t.Errorf("kept for ever: owners %v, counts %v", ifc.owners, ifc.addressesOf)
+	if len(ifc.server.Owners)+len(ifc.server.AddressesOf) > 0 {
+		t.Errorf("kept for ever: owners %v, counts %v", ifc.server.Owners, ifc.server.AddressesOf)
 	}
 }
 
 // The hub keeps addresses whose SA went for as many owners as it takes clients, and no more.
 func TestOwnersAreBounded(t *testing.T) {
-	hub := hubAlone(t, wide, func(c *InterfaceConfig) { c.Limits.Bindings = 20 })
+	hub := hubAlone(t, wide, func(c *overlay.InterfaceConfig) { c.Limits.Bindings = 20 })
 	for i := range 100 {
 		nbma := numbered("198.18.0.0", i)
 		hub.registersAt(nbma, fmt.Sprint("spoke", i), numbered("10.255.1.0", i))
-		hub.handle(PeerLost{Interface: "gre1", NBMA: addr(nbma), Reason: "gone"})
-		hub.w.run(lostGrace)
+		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr(nbma), Reason: "gone"})
+		hub.w.run(peers.LostGrace)
 	}
 	ifc := hub.engine.ifaces["gre1"]
-	if len(ifc.owners) != 20 {
-		t.Errorf("%d addresses are kept for their owners, want 20", len(ifc.owners))
+	if len(ifc.server.Owners) != 20 {
+		t.Errorf("%d addresses are kept for their owners, want 20", len(ifc.server.Owners))
 	}
 	saved := hub.engine.Save()
 	for i := range 100 {
-		saved.Interfaces[0].Owners = append(saved.Interfaces[0].Owners, SavedOwner{
+		saved.Interfaces[0].Owners = append(saved.Interfaces[0].Owners, report.SavedOwner{
 			Protocol: addr(numbered("10.255.3.0", i)),
 			Identity: "x",
 			Expires:  hub.w.now.Add(time.Hour),
 		})
 	}
 	hub.boot(saved)
-	if got := len(hub.engine.ifaces["gre1"].owners); got != 20 {
+	if got := len(hub.engine.ifaces["gre1"].server.Owners); got != 20 {
 		t.Errorf("%d of a state with too many are kept, want 20", got)
 	}
 }
 
 // One identity announces at most prefixesOfOne prefixes, under however many overlay addresses.
 func TestPrefixesOfOneIdentity(t *testing.T) {
-	hub := hubAlone(t, wide, func(c *InterfaceConfig) {
+	hub := hubAlone(t, wide, func(c *overlay.InterfaceConfig) {
 		c.Accept = append(c.Accept, mustPrefix("172.16.0.0/12"))
 		c.Limits.Prefixes, c.Limits.Requests = 1000, 1000
 	})
@@ -190,8 +200,8 @@ func TestPrefixesOfOneIdentity(t *testing.T) {
 			}
 		}
 	}
-	if taken != prefixesOfOne {
-		t.Errorf("one identity announced %d prefixes, want %d", taken, prefixesOfOne)
+	if taken != overlay.PrefixesOfOne {
+		t.Errorf("one identity announced %d prefixes, want %d", taken, overlay.PrefixesOfOne)
 	}
 	if err := hub.broken(); err != nil {
 		t.Error(err)
@@ -201,10 +211,10 @@ func TestPrefixesOfOneIdentity(t *testing.T) {
 // One identity gets at most a quarter of the answers, with however many SAs. That holds when it
 // asks itself, and when an NHS passes its questions on before the SAs prove who asked.
 func TestAnswersOfOneIdentity(t *testing.T) {
-	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 1000, 1000 }
+	few := func(c *overlay.InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 1000, 1000 }
 	t.Run("asking the hub itself", func(t *testing.T) {
 		hub := hubAlone(t, few)
-		hub.addRoutes(Route{
+		hub.addRoutes(event.Route{
 			Prefix:  mustPrefix("0.0.0.0/0"),
 			NextHop: addr("198.51.100.254"),
 			Device:  "eth0",
@@ -216,8 +226,12 @@ func TestAnswersOfOneIdentity(t *testing.T) {
 			))
 		}
 		ifc := hub.engine.ifaces["gre1"]
-		if want := hub.cfg.Limits.Answers / 4; len(ifc.answers) != want {
-			t.Errorf("one identity got %d answers, want %d", len(ifc.answers), want)
+		if want := hub.cfg.Limits.Answers / 4; len(ifc.Responder.Answers) != want {
+			t.Errorf(
+				"one identity got %d answers, want %d",
+				len(ifc.Responder.Answers),
+				want,
+			)
 		}
 		got := only(
 			t,
@@ -231,7 +245,7 @@ func TestAnswersOfOneIdentity(t *testing.T) {
 	})
 	t.Run("along an NHS", func(t *testing.T) {
 		spoke, hub := spokeAlone(t, few)
-		spoke.addRoutes(Route{
+		spoke.addRoutes(event.Route{
 			Prefix:  mustPrefix("203.0.0.0/16"),
 			NextHop: addr("172.16.1.254"),
 			Device:  "lan0",
@@ -245,14 +259,15 @@ func TestAnswersOfOneIdentity(t *testing.T) {
 			))
 		}
 		ifc := spoke.engine.ifaces["gre1"]
-		before := len(ifc.answers)
+		before := len(ifc.Responder.Answers)
 		for i := range 40 {
 			spoke.from(numbered("192.0.2.0", 100+i), "mallory")
 		}
-		if want := spoke.cfg.Limits.Answers / 4; before != 40 || len(ifc.answers) != want {
+		if want := spoke.cfg.Limits.Answers / 4; before != 40 ||
+			len(ifc.Responder.Answers) != want {
 			t.Errorf(
 				"%d answers wait, and one identity has %d once its SAs prove it, want %d",
-				before, len(ifc.answers), want,
+				before, len(ifc.Responder.Answers), want,
 			)
 		}
 		if err := spoke.broken(); err != nil {
@@ -265,7 +280,7 @@ func TestAnswersOfOneIdentity(t *testing.T) {
 // router at the NBMA address does not inherit it: not at once, not after a restart, and not while
 // an answer that was taken back would still have stood. The identity itself keeps it.
 func TestAdmissionEndsWithItsIdentity(t *testing.T) {
-	gone := PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"}
+	gone := event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"}
 	for _, c := range []struct {
 		rule string
 		next string // the identity that has the address afterwards
@@ -283,7 +298,7 @@ func TestAdmissionEndsWithItsIdentity(t *testing.T) {
 		{"it took the address over at once", "mallory", func(*node) {}, false},
 		{"the answer was taken back before", "mallory", func(spoke *node) {
 			spoke.handle(gone)
-			spoke.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/30"), Device: "eth2"})
+			spoke.addRoutes(event.Route{Prefix: mustPrefix("172.16.1.0/30"), Device: "eth2"})
 			spoke.w.run(20 * time.Second)
 		}, false},
 		{"and after a restart", "mallory", func(spoke *node) {
@@ -333,7 +348,7 @@ func TestNobodyInheritsAnAdmission(t *testing.T) {
 			}
 			saved := c.n.engine.Save()
 			if gone {
-				c.n.handle(PeerLost{
+				c.n.handle(event.PeerLost{
 					Interface: "gre1",
 					NBMA:      addr("192.0.2.12"),
 					Reason:    "its lease ended",
@@ -356,7 +371,9 @@ func TestNextAskerIsAdmitted(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	spoke.from("192.0.2.12", "spoke2")
 	hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
-	spoke.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"})
+	spoke.handle(
+		event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"},
+	)
 	hub.says(requestFrom("192.0.2.12", "10.255.0.13", host1))
 	spoke.from("192.0.2.12", "spoke3")
 	if !spoke.admitsData("192.0.2.12") {

@@ -8,6 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -30,9 +34,9 @@ func TestPacketBeforeItsSA(t *testing.T) {
 	early.nbma = "192.0.2.12"
 	before := len(hub.sent)
 	early.says(registrationFrom("192.0.2.12", "10.255.0.12"))
-	hub.w.run(holdTime)
+	hub.w.run(peers.HoldTime)
 	hub.from("192.0.2.12", "spoke2")
-	if len(hub.sent) != before || dropped(hub, dropUnsecured) != 1 {
+	if len(hub.sent) != before || dropped(hub, overlay.DropUnsecured) != 1 {
 		t.Error("answered a packet of long ago")
 	}
 }
@@ -43,28 +47,28 @@ func TestHeldPacketsAreBounded(t *testing.T) {
 	for i := range 200 {
 		s := sender{t, hub, fmt.Sprintf("198.51.100.%d", i)}
 		s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
-		s.saysBytes(make([]byte, maxHeldLen+1))
+		s.saysBytes(make([]byte, peers.MaxHeldLen+1))
 	}
-	if got := len(hub.engine.ifaces["gre1"].held); got != 10 {
+	if got := len(hub.engine.ifaces["gre1"].peers.Held); got != 10 {
 		t.Errorf("%d packets held, limit 10", got)
 	}
 	if len(hub.sent) != 0 {
 		t.Error("answered somebody without an SA")
 	}
-	hub.w.run(holdTime)
-	if got := len(hub.engine.ifaces["gre1"].held); got != 0 {
+	hub.w.run(peers.HoldTime)
+	if got := len(hub.engine.ifaces["gre1"].peers.Held); got != 0 {
 		t.Errorf("%d packets held for ever", got)
 	}
 }
 
 func TestRequestsOfOnePeerAreLimited(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Requests = 5 })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Limits.Requests = 5 })
 	s := hub.from("192.0.2.11", "spoke1")
 	for range 1000 {
 		s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	}
-	if len(hub.sent) != 10 || dropped(hub, dropRateLimit) != 990 {
-		t.Errorf("%d answered, %d dropped", len(hub.sent), dropped(hub, dropRateLimit))
+	if len(hub.sent) != 10 || dropped(hub, overlay.DropRateLimit) != 990 {
+		t.Errorf("%d answered, %d dropped", len(hub.sent), dropped(hub, overlay.DropRateLimit))
 	}
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	if len(hub.status().Bindings) != 2 {
@@ -76,7 +80,7 @@ func TestRequestsOfOnePeerAreLimited(t *testing.T) {
 // have a rate of their own for that. Any other router does not get that rate by naming others, and
 // a client's own requests do not count as others'.
 func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
-	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 50 }
+	few := func(c *overlay.InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 5, 50 }
 	inAnothersName := requestFrom("192.0.2.99", "10.255.0.99", "172.16.0.10")
 	forOthers := clone(inAnothersName)
 	forOthers.Extensions[1].CIEs = []packet.CIE{
@@ -118,11 +122,11 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
 			s := tt.node(t)
-			before := dropped(s.to, dropRateLimit)
+			before := dropped(s.to, overlay.DropRateLimit)
 			for range 1000 {
 				s.says(tt.says)
 			}
-			if got := 1000 - int(dropped(s.to, dropRateLimit)-before); got < tt.most-5 ||
+			if got := 1000 - int(dropped(s.to, overlay.DropRateLimit)-before); got < tt.most-5 ||
 				got > tt.most {
 				t.Errorf("%d of 1000 were taken at once, want %d", got, tt.most)
 			}
@@ -133,10 +137,10 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 // One router cannot take all answers that there may be: not under its own name or made-up ones, and
 // not directly or along an NHS. Other routers still get answers.
 func TestAnswersOfOneRouter(t *testing.T) {
-	few := func(c *InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 1000, 1000 }
+	few := func(c *overlay.InterfaceConfig) { c.Limits.Requests, c.Limits.Transit = 1000, 1000 }
 	hub := func(t *testing.T) (node *node, flood, other sender) {
 		n := hubAlone(t, few)
-		n.addRoutes(Route{
+		n.addRoutes(event.Route{
 			Prefix:  mustPrefix("0.0.0.0/0"),
 			NextHop: addr("198.51.100.254"),
 			Device:  "eth0",
@@ -148,7 +152,7 @@ func TestAnswersOfOneRouter(t *testing.T) {
 	}
 	spoke := func(t *testing.T) (node *node, flood, other sender) {
 		n, hub := spokeAlone(t, few)
-		n.addRoutes(Route{
+		n.addRoutes(event.Route{
 			Prefix:  mustPrefix("203.0.0.0/16"),
 			NextHop: addr("172.16.1.254"),
 			Device:  "lan0",
@@ -196,8 +200,8 @@ func TestAnswersOfOneRouter(t *testing.T) {
 			for i := range 2 * limits.Answers {
 				flood.says(tt.asks(1 + i))
 			}
-			if got := len(ifc.answers); got != limits.Answers/4 ||
-				dropped(n, dropTableFull) != uint64(7*limits.Answers/4) {
+			if got := len(ifc.Responder.Answers); got != limits.Answers/4 ||
+				dropped(n, overlay.DropTableFull) != uint64(7*limits.Answers/4) {
 				t.Errorf(
 					"%d answers of %d, dropped %v", got, limits.Answers, n.engine.Stats().Dropped,
 				)
@@ -212,8 +216,12 @@ func TestAnswersOfOneRouter(t *testing.T) {
 				t.Errorf("the other one got %s", got.CIEs[0].Code)
 			}
 			n.w.run(n.cfg.HoldingTime)
-			if len(ifc.answers)+len(ifc.askers) != 0 {
-				t.Errorf("kept for ever: %d answers, shares %v", len(ifc.answers), ifc.askers)
+			if len(ifc.Responder.Answers)+len(ifc.Responder.Askers) != 0 {
+				t.Errorf(
+					"kept for ever: %d answers, shares %v",
+					len(ifc.Responder.Answers),
+					ifc.Responder.Askers,
+				)
 			}
 		})
 	}
@@ -221,7 +229,7 @@ func TestAnswersOfOneRouter(t *testing.T) {
 
 // The tables keep to their limits, whatever an admitted peer sends.
 func TestTablesAreBounded(t *testing.T) {
-	n, hub := spokeAlone(t, func(c *InterfaceConfig) {
+	n, hub := spokeAlone(t, func(c *overlay.InterfaceConfig) {
 		c.Limits.Transit = 100000
 		c.Limits.Bindings = 20
 	})
@@ -241,11 +249,12 @@ func TestTablesAreBounded(t *testing.T) {
 	ifc := n.engine.ifaces["gre1"]
 	for what, is := range map[string][2]int{
 		"shortcuts": {
-			len(ifc.shortcuts), 100,
-		}, "requests": {len(ifc.requests), 100}, "answers": {len(ifc.answers), 100},
-		"bindings": {len(ifc.bindings), 20}, "unresolved": {
-			len(ifc.unresolved), 100,
-		}, "peers": {len(ifc.peers), 320},
+			len(ifc.Requester.Shortcuts), 100,
+		}, "requests": {len(ifc.Requester.Requests), 100},
+		"answers":  {len(ifc.Responder.Answers), 100},
+		"bindings": {len(ifc.server.Bindings), 20}, "unresolved": {
+			len(ifc.Requester.Unresolved), 100,
+		}, "peers": {len(ifc.peers.ByNBMA), 320},
 	} {
 		if is[0] > is[1] {
 			t.Errorf("%d %s, limit %d", is[0], what, is[1])
@@ -296,7 +305,7 @@ func TestErrorIndications(t *testing.T) {
 // The errors about one router's packets take a share of the errors that go out in a second. Other
 // routers still hear of their own faults, and all errors together keep to the limit.
 func TestErrorsOfOneRouter(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Errors = 20 })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Limits.Errors = 20 })
 	told := func(nbma string) (count int) {
 		s := hub.from(nbma, nbma)
 		for range 30 {
@@ -360,7 +369,7 @@ func TestErrorAboutRequest(t *testing.T) {
 		Quoted:         data[:30],
 	}
 	hub.says(p)
-	if n.has(NoticeError) != 1 || len(n.status().Shortcuts) != 0 {
+	if n.has(output.NoticeError) != 1 || len(n.status().Shortcuts) != 0 {
 		t.Errorf("%+v", n.status().Shortcuts)
 	}
 
@@ -386,7 +395,7 @@ func TestAuthentication(t *testing.T) {
 		{"missing", "secret", "", false},
 		{"unexpected", "", "secret", false},
 	} {
-		hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = tt.have })
+		hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Authentication = tt.have })
 		p := registrationFrom("192.0.2.11", "10.255.0.11")
 		if tt.sent != "" {
 			p.Extensions = append(p.Extensions, packet.PasswordExtension(tt.sent))
@@ -396,7 +405,7 @@ func TestAuthentication(t *testing.T) {
 			!ok && got.ErrorCode != packet.ErrorAuthentication {
 			t.Errorf("%s: %s %s", tt.rule, got.Type, got.ErrorCode)
 		}
-		if n := hub.last(NoticeRejected); !tt.ok &&
+		if n := hub.last(output.NoticeRejected); !tt.ok &&
 			(n.Identity != "spoke1" || !strings.Contains(
 				n.Reason, "NHRP password",
 			) || strings.Contains(strings.ToLower(n.Reason), "secret")) {
@@ -449,7 +458,7 @@ func TestWhoMayPurge(t *testing.T) {
 	three.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2))
 	two.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", "172.16.9.0/24"))
 	via.says(purge("192.0.2.13", "10.255.0.13", "10.255.0.11", lan2))
-	if len(n.shortcuts) != 1 || dropped(n, dropNotOwner) != 3 {
+	if len(n.shortcuts) != 1 || dropped(n, overlay.DropNotOwner) != 3 {
 		t.Fatalf("routes %v, dropped %v", n.shortcuts, n.engine.Stats().Dropped)
 	}
 	two.says(purge("192.0.2.12", "10.255.0.12", "10.255.0.11", lan2))
@@ -463,7 +472,7 @@ func TestWhoMayPurge(t *testing.T) {
 	mallory.says(registrationFrom("192.0.2.66", "10.255.0.66"))
 	mallory.says(purge("192.0.2.66", "10.255.0.12", "10.255.0.11", lan2))
 	m.run(time.Second)
-	if len(m.spoke1.shortcuts) != 1 || dropped(m.hub, dropNotOwner) != 1 {
+	if len(m.spoke1.shortcuts) != 1 || dropped(m.hub, overlay.DropNotOwner) != 1 {
 		t.Errorf(
 			"a third client's purge in another's name went through the hub: %v, dropped %v",
 			m.spoke1.shortcuts, m.hub.engine.Stats().Dropped,
@@ -499,7 +508,7 @@ func TestNonsense(t *testing.T) {
 				t.Errorf("%s: answered", name)
 			}
 		}
-		if len(hub.engine.ifaces["gre1"].answers) != 0 || len(hub.want) != 0 {
+		if len(hub.engine.ifaces["gre1"].Responder.Answers) != 0 || len(hub.want) != 0 {
 			t.Errorf("%s: left something behind", name)
 		}
 	}

@@ -7,21 +7,24 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
 // hostPrefixes makes an interface's address a host prefix, in an overlay with that range. An empty
 // range means that it is not known.
-func hostPrefixes(overlay string) func(*InterfaceConfig) {
-	return func(c *InterfaceConfig) {
-		c.Address = hostPrefix(c.Address.Addr())
-		if overlay != "" {
-			c.Overlay = mustPrefix(overlay)
+func hostPrefixes(address string) func(*overlay.InterfaceConfig) {
+	return func(c *overlay.InterfaceConfig) {
+		c.Address = overlay.HostPrefix(c.Address.Addr())
+		if address != "" {
+			c.Overlay = mustPrefix(address)
 		}
 	}
 }
 
-func hostPrefixesAtSpokes(c *InterfaceConfig) {
+func hostPrefixesAtSpokes(c *overlay.InterfaceConfig) {
 	if len(c.NHS) > 0 {
 		hostPrefixes("")(c)
 	}
@@ -42,15 +45,15 @@ func (n *node) hostRoutes() []string {
 // With host prefixes, as FRR has them, spokes register, send through the hub, and find each other
 // (phase 3). The host route to each router comes and goes with the router's neighbour.
 func TestHostPrefixes(t *testing.T) {
-	overlays := map[string]func(*InterfaceConfig){
+	overlays := map[string]func(*overlay.InterfaceConfig){
 		"range unknown":           hostPrefixes(""),
 		"range given":             hostPrefixes("10.255.0.0/24"),
 		"host prefixes at spokes": hostPrefixesAtSpokes,
-		"range wider than the link": func(c *InterfaceConfig) {
+		"range wider than the link": func(c *overlay.InterfaceConfig) {
 			c.Address, c.Overlay = netip.PrefixFrom(c.Address.Addr(), 30),
 				mustPrefix("10.255.0.0/16")
 		},
-		"the usual prefix, on the link": func(*InterfaceConfig) {},
+		"the usual prefix, on the link": func(*overlay.InterfaceConfig) {},
 	}
 	for name, change := range overlays {
 		t.Run(name, func(t *testing.T) {
@@ -84,12 +87,16 @@ func TestHostPrefixes(t *testing.T) {
 				t.Errorf("the next packet went %v\n%s", got, m)
 			}
 			m.keepTalking(25 * time.Minute)
-			if m.spoke1.has(NoticeShortcutDown)+m.spoke1.has(NoticeShortcutDenied) != 0 {
+			if m.spoke1.has(
+				output.NoticeShortcutDown,
+			)+m.spoke1.has(
+				output.NoticeShortcutDenied,
+			) != 0 {
 				t.Errorf("a shortcut in use ended\n%s", m)
 			}
 			m.run(20 * time.Minute)
 			wantRoutes(m.spoke1, "10.255.0.1")
-			m.spoke1.handle(Leave{Interface: "gre1"})
+			m.spoke1.handle(event.Leave{Interface: "gre1"})
 			m.run(time.Minute)
 			wantRoutes(m.spoke1)
 			wantRoutes(m.hub, "10.255.0.12")
@@ -104,18 +111,22 @@ func TestHostPrefixOfAnotherSpoke(t *testing.T) {
 	const router = "10.255.0.12"
 	tests := []struct {
 		rule   string
-		change func(*InterfaceConfig)
-		route  Route
+		change func(*overlay.InterfaceConfig)
+		route  event.Route
 	}{
 		{"through the hub", hostPrefixes(""), viaTunnel("10.255.0.0/24", "10.255.0.1")},
 		{
 			"through the hub, the range given", hostPrefixes("10.255.0.0/24"),
 			viaTunnel("10.255.0.0/24", "10.255.0.1"),
 		},
-		{"straight", hostPrefixes(""), Route{Prefix: mustPrefix("10.255.0.0/24"), Device: "gre1"}},
+		{
+			"straight",
+			hostPrefixes(""),
+			event.Route{Prefix: mustPrefix("10.255.0.0/24"), Device: "gre1"},
+		},
 		{
 			"straight, the range given", hostPrefixes("10.255.0.0/24"),
-			Route{Prefix: mustPrefix("10.255.0.0/24"), Device: "gre1"},
+			event.Route{Prefix: mustPrefix("10.255.0.0/24"), Device: "gre1"},
 		},
 	}
 	for _, test := range tests {
@@ -149,8 +160,8 @@ func TestHostPrefixOfAnotherSpoke(t *testing.T) {
 // In phase 2 a next hop may have no route of its own (onlink). Only the kernel's miss shows then
 // that the next hop is on this link.
 func TestHostPrefixNextHopOnLink(t *testing.T) {
-	for _, overlay := range []string{"", "10.255.0.0/24"} {
-		m := phase2(t, hostPrefixes(overlay))
+	for _, address := range []string{"", "10.255.0.0/24"} {
+		m := phase2(t, hostPrefixes(address))
 		m.ping(m.spoke1, host1, host2)
 		m.until("the neighbour is there", 500*time.Millisecond, func() bool {
 			return m.spoke1.at("10.255.0.12") == addr("192.0.2.12")
@@ -160,12 +171,12 @@ func TestHostPrefixNextHopOnLink(t *testing.T) {
 			return m.spoke2.at("10.255.0.11") == addr("192.0.2.11")
 		})
 		m.keepTalking(25 * time.Minute)
-		if m.spoke1.has(NoticeShortcutDown)+m.spoke1.has(NoticeRelayed) != 0 {
-			t.Errorf("overlay %q: a neighbour in use ended\n%s", overlay, m)
+		if m.spoke1.has(output.NoticeShortcutDown)+m.spoke1.has(output.NoticeRelayed) != 0 {
+			t.Errorf("overlay %q: a neighbour in use ended\n%s", address, m)
 		}
 		m.run(20 * time.Minute)
 		if m.spoke1.at("10.255.0.12").IsValid() {
-			t.Errorf("overlay %q: an idle one stays\n%s", overlay, m)
+			t.Errorf("overlay %q: an idle one stays\n%s", address, m)
 		}
 	}
 }
@@ -201,10 +212,13 @@ func TestHostRouteHidesNothing(t *testing.T) {
 			accepting("172.18.0.0/16")(&cfg)
 			cfg.Limits.Prefixes = 10
 			hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
-			hub.addRoutes(Route{Prefix: mustPrefix("10.20.0.0/16"), Device: "eth1"}, Route{
-				Prefix: mustPrefix("0.0.0.0/0"),
-				Device: "eth0",
-			})
+			hub.addRoutes(
+				event.Route{Prefix: mustPrefix("10.20.0.0/16"), Device: "eth1"},
+				event.Route{
+					Prefix: mustPrefix("0.0.0.0/0"),
+					Device: "eth0",
+				},
+			)
 			other := hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 			other.says(announcementFrom("192.0.2.12", "10.255.0.12", "172.18.0.0/24"))
 			client := hub.from("192.0.2.66", "spoke6")
@@ -223,7 +237,10 @@ func TestHostRouteHidesNothing(t *testing.T) {
 			if c := codes(only(t, got)); !slices.Equal(c, []packet.Code{test.want}) {
 				t.Fatalf("answered %v, want %v", c, test.want)
 			}
-			if reason := hub.last(NoticeRejected).Reason; !strings.Contains(reason, test.why) {
+			if reason := hub.last(output.NoticeRejected).Reason; !strings.Contains(
+				reason,
+				test.why,
+			) {
 				t.Errorf("the reason is %q", reason)
 			}
 			if has := slices.Contains(
@@ -245,7 +262,7 @@ func TestHostRouteGivesWay(t *testing.T) {
 	if got := hub.hostRoutes(); !slices.Equal(got, []string{"10.9.0.11"}) {
 		t.Fatalf("host routes to %v", got)
 	}
-	hub.addRoutes(Route{Prefix: mustPrefix("10.9.0.0/24"), Device: "eth1"})
+	hub.addRoutes(event.Route{Prefix: mustPrefix("10.9.0.0/24"), Device: "eth1"})
 	if got := codes(only(
 		t, client.says(registrationFrom("192.0.2.11", "10.9.0.11")),
 	)); !slices.Equal(got, []packet.Code{packet.CodeProhibited}) {
@@ -262,7 +279,7 @@ func TestOverlayRangeBounds(t *testing.T) {
 	cfg := hubConfig()
 	hostPrefixes("10.255.0.0/24")(&cfg)
 	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
-	hub.addRoutes(Route{Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"}, Route{
+	hub.addRoutes(event.Route{Prefix: mustPrefix("0.0.0.0/0"), Device: "eth0"}, event.Route{
 		Prefix: mustPrefix("10.0.0.0/8"),
 		Device: "eth1",
 	})
@@ -285,7 +302,7 @@ func TestOverlayRangeGivenLater(t *testing.T) {
 	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
 	hub.client("192.0.2.12", "spoke2", "10.9.0.12")
-	hub.configure(func(c *InterfaceConfig) { c.Overlay = mustPrefix("10.255.0.0/24") })
+	hub.configure(func(c *overlay.InterfaceConfig) { c.Overlay = mustPrefix("10.255.0.0/24") })
 	if got, want := hub.hostRoutes(), []string{"10.255.0.11"}; !slices.Equal(got, want) {
 		t.Errorf("host routes to %v, want %v\n%s", got, want, hub.w)
 	}
@@ -344,12 +361,12 @@ func TestHostPrefixesIPv6(t *testing.T) {
 			cfg.Address.Addr().String(), cfg, []string{"192.0.2.11", "192.0.2.12"}[i],
 			[]string{"fd01:0:0:11::1/64", "fd01:0:0:12::1/64"}[i],
 		)
-		spokes[i].addRoutes(Route{
+		spokes[i].addRoutes(event.Route{
 			Prefix:  mustPrefix("fd01::/48"),
 			NextHop: addr("fd00::1"),
 			Device:  "gre1",
 		})
-		hub.addRoutes(Route{
+		hub.addRoutes(event.Route{
 			Prefix:  mustPrefix([]string{"fd01:0:0:11::/64", "fd01:0:0:12::/64"}[i]),
 			NextHop: cfg.Address.Addr(),
 			Device:  "gre1",
@@ -364,7 +381,7 @@ func TestHostPrefixesIPv6(t *testing.T) {
 	if got, want := spokes[0].hostRoutes(), []string{"fd00::1"}; !slices.Equal(got, want) {
 		t.Errorf("spoke1 has host routes to %v, want %v", got, want)
 	}
-	spokes[0].handle(PacketReceived{
+	spokes[0].handle(event.PacketReceived{
 		Interface: "gre1",
 		From:      addr("192.0.2.1"),
 		Data:      indication6From(t, "192.0.2.1"),

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
@@ -61,7 +64,7 @@ func TestRegistrationAtTheBroadcastAddress(t *testing.T) {
 }
 
 func TestBroadcastAddress(t *testing.T) {
-	for overlay, want := range map[string]string{
+	for address, want := range map[string]string{
 		"10.255.0.1/24": "10.255.0.255",
 		"10.255.1.1/22": "10.255.3.255",
 		"10.255.0.1/30": "10.255.0.3",
@@ -69,10 +72,10 @@ func TestBroadcastAddress(t *testing.T) {
 		"10.255.0.1/32": "",
 		"fd00::1/64":    "",
 	} {
-		ifc := &iface{cfg: InterfaceConfig{Address: mustPrefix(overlay)}}
-		if got := ifc.broadcast(); got.IsValid() != (want != "") ||
+		ifc := &overlay.Interface{Config: overlay.InterfaceConfig{Address: mustPrefix(address)}}
+		if got := ifc.Broadcast(); got.IsValid() != (want != "") ||
 			want != "" && got != addr(want) {
-			t.Errorf("of %s it is %s, want %q", overlay, got, want)
+			t.Errorf("of %s it is %s, want %q", address, got, want)
 		}
 	}
 }
@@ -105,7 +108,8 @@ func TestUnknownNHSIsTriedAtTheBroadcastAddress(t *testing.T) {
 		n.w.run(time.Second)
 	}
 	hub.says(acceptance(n.lastTo(hub)))
-	if st := n.status().NHS[0]; st.State != NHSRegistered || st.Protocol != addr("10.255.0.1") {
+	if st := n.status().NHS[0]; st.State != report.NHSRegistered ||
+		st.Protocol != addr("10.255.0.1") {
 		t.Fatalf("after the answer: %+v", st)
 	}
 	if got := n.registersWith(t, hub); got.DestProtocol != addr("10.255.0.1") {
@@ -117,9 +121,9 @@ func TestUnknownNHSIsTriedAtTheBroadcastAddress(t *testing.T) {
 func TestEachAddressOfAnUnknownNHSIsTriedBothWays(t *testing.T) {
 	cfg := spokeConfig("10.255.0.11/24")
 	cfg.Protected = false
-	cfg.NHS = []NHSConfig{{Name: "hub.example.net"}}
+	cfg.NHS = []overlay.NHSConfig{{Name: "hub.example.net"}}
 	n := newWorld(t).add("spoke1", cfg, "192.0.2.11", "172.16.1.1/24")
-	n.handle(NHSResolved{
+	n.handle(event.NHSResolved{
 		Interface: "gre1",
 		Name:      "hub.example.net",
 		NBMA:      []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")},
@@ -141,29 +145,31 @@ func TestNoIndicationWhereTheAnswerIsNo(t *testing.T) {
 		rule     string
 		dest     string
 		setup    func(hub *node)
-		reason   dropReason
+		reason   overlay.DropReason
 		indicate bool
 	}{
 		{rule: "behind a client", dest: host2, indicate: true},
-		{rule: "behind a client that is not registered", dest: "172.16.3.10", reason: dropNoBinding,
-			setup: func(hub *node) { hub.addRoutes(viaTunnel("172.16.3.0/24", "10.255.0.13")) }},
-		{rule: "a router that is not registered", dest: "10.255.0.77", reason: dropNoBinding},
-		{rule: "behind the sender itself", dest: "172.16.1.10", reason: dropLoop},
-		{rule: "nowhere", dest: "203.0.113.1", reason: dropUnreachable},
-		{rule: "to many", dest: "224.0.0.5", reason: dropUnreachable,
+		{rule: "behind a client that is not registered", dest: "172.16.3.10",
+			reason: overlay.DropNoBinding,
+			setup:  func(hub *node) { hub.addRoutes(viaTunnel("172.16.3.0/24", "10.255.0.13")) }},
+		{rule: "a router that is not registered", dest: "10.255.0.77",
+			reason: overlay.DropNoBinding},
+		{rule: "behind the sender itself", dest: "172.16.1.10", reason: overlay.DropLoop},
+		{rule: "nowhere", dest: "203.0.113.1", reason: overlay.DropUnreachable},
+		{rule: "to many", dest: "224.0.0.5", reason: overlay.DropUnreachable,
 			setup: func(hub *node) { hub.addRoutes(viaTunnel("224.0.0.0/4", "10.255.0.12")) }},
-		{rule: "here", dest: "172.16.0.10", reason: dropUnreachable},
+		{rule: "here", dest: "172.16.0.10", reason: overlay.DropUnreachable},
 	} {
 		hub := hubAlone(t)
 		for i, s := range []string{"spoke1", "spoke2"} {
-			nbma, overlay := "192.0.2.1"+string(rune('1'+i)), "10.255.0.1"+string(rune('1'+i))
-			hub.from(nbma, s).says(registrationFrom(nbma, overlay))
+			nbma, address := "192.0.2.1"+string(rune('1'+i)), "10.255.0.1"+string(rune('1'+i))
+			hub.from(nbma, s).says(registrationFrom(nbma, address))
 		}
 		if tt.setup != nil {
 			tt.setup(hub)
 		}
 		before, counted := len(hub.sent), dropped(hub, tt.reason)
-		hub.handle(Redirected{
+		hub.handle(event.Redirected{
 			Interface: "gre1",
 			From:      addr("192.0.2.11"),
 			Packet:    ipv4(addr(host1), addr(tt.dest)),
@@ -189,13 +195,13 @@ func TestNoIndicationWhereTheAnswerIsNo(t *testing.T) {
 // A hub below another hub sends no indication for a packet that the upper hub sent down and would
 // get back.
 func TestNoIndicationOfWhatComesFromTheNHS(t *testing.T) {
-	n, hub := spokeAlone(t, func(c *InterfaceConfig) { c.Redirect, c.Server = true, true })
-	for dest, reason := range map[string]dropReason{
-		"172.16.9.9":  dropLoop,
-		"10.255.0.77": dropNoBinding,
+	n, hub := spokeAlone(t, func(c *overlay.InterfaceConfig) { c.Redirect, c.Server = true, true })
+	for dest, reason := range map[string]overlay.DropReason{
+		"172.16.9.9":  overlay.DropLoop,
+		"10.255.0.77": overlay.DropNoBinding,
 	} {
 		before := len(n.sent)
-		n.handle(Redirected{
+		n.handle(event.Redirected{
 			Interface: "gre1",
 			From:      addr(hub.nbma),
 			Packet:    ipv4(addr("172.16.3.10"), addr(dest)),
@@ -219,7 +225,7 @@ func TestErrorIndicationOfOpenNHRP(t *testing.T) {
 	fixChecksum(b)
 	hub.saysBytes(b)
 	if st := n.status().NHS[0]; !strings.Contains(st.Error, "its NHRP password is not ours") ||
-		dropped(n, dropMalformed) != 0 {
+		dropped(n, overlay.DropMalformed) != 0 {
 		t.Errorf("status %+v, dropped %v", st, n.engine.Stats().Dropped)
 	}
 }
@@ -236,7 +242,7 @@ func frrAuthenticationError(t testing.TB, request []byte) []byte {
 // show the NHS as registered. Every other packet with this router's own source is one of its own
 // packets that came back.
 func TestErrorIndicationOfFRR(t *testing.T) {
-	password := func(c *InterfaceConfig) { c.Authentication = "secret" }
+	password := func(c *overlay.InterfaceConfig) { c.Authentication = "secret" }
 	accept := func(n *node, hub sender) {
 		t.Helper()
 		hub.says(acceptance(n.lastTo(hub)))
@@ -247,7 +253,7 @@ func TestErrorIndicationOfFRR(t *testing.T) {
 	refuse := func(n *node, hub sender) {
 		t.Helper()
 		hub.saysBytes(frrAuthenticationError(t, n.sent[len(n.sent)-1].data))
-		if st := n.status().NHS[0]; st.State != NHSRefused ||
+		if st := n.status().NHS[0]; st.State != report.NHSRefused ||
 			!strings.Contains(st.Error, "its NHRP password is not ours") {
 			t.Errorf("after the error: %+v\ndropped %v", st, n.engine.Stats().Dropped)
 		}
@@ -294,10 +300,10 @@ func TestErrorIndicationOfFRR(t *testing.T) {
 			"192.0.2.12", request,
 		}, "about no request of ours": {"192.0.2.1", other}, "about nothing": {"192.0.2.1", nil},
 	} {
-		counted := dropped(n, dropOwnPacket)
+		counted := dropped(n, overlay.DropOwnPacket)
 		n.from(from.nbma, "hub").saysBytes(frrAuthenticationError(t, from.data))
-		if st := n.status().NHS[0]; st.State != NHSRegistered ||
-			dropped(n, dropOwnPacket) != counted+1 {
+		if st := n.status().NHS[0]; st.State != report.NHSRegistered ||
+			dropped(n, overlay.DropOwnPacket) != counted+1 {
 			t.Errorf("%s: %+v, dropped %v", rule, st, n.engine.Stats().Dropped)
 		}
 	}
@@ -342,7 +348,8 @@ func TestIPv6ReplyOfFRR(t *testing.T) {
 	if got := hub.saysBytes(b); len(got) != 0 {
 		t.Errorf("answered with %v", typesOf(got))
 	}
-	if st := n.status().NHS[0]; st.State != NHSRegistered || st.Protocol != addr("2001:db8:ff::1") {
+	if st := n.status().NHS[0]; st.State != report.NHSRegistered ||
+		st.Protocol != addr("2001:db8:ff::1") {
 		t.Errorf("%+v, dropped %v", st, n.engine.Stats().Dropped)
 	}
 }
@@ -379,7 +386,8 @@ func TestHubAddsTheNATExtension(t *testing.T) {
 			switch {
 			case ext == nil && tt.want != nil, ext != nil && tt.want == nil:
 				t.Errorf("%s of a spoke %s: extension %+v, want %+v", what, tt.rule, ext, tt.want)
-			case ext != nil && natAddress(&got, addr("10.255.0.11")) != addr("198.51.100.7"):
+			case ext != nil &&
+				overlay.NATAddress(&got, addr("10.255.0.11")) != addr("198.51.100.7"):
 				t.Errorf("%s of a spoke %s: %+v", what, tt.rule, ext.CIEs)
 			}
 		}
@@ -415,7 +423,7 @@ func TestErrorQuotesTheWholePacket(t *testing.T) {
 		{"as much as the MTU allows", 500, data, 500 - 40},
 		{"whole where no MTU is known", 0, data, len(data)},
 	} {
-		hub := hubAlone(t, func(c *InterfaceConfig) { c.MTU = tt.mtu })
+		hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.MTU = tt.mtu })
 		got := only(t, hub.from("192.0.2.11", "spoke1").saysBytes(tt.sent))
 		if got.ErrorCode != packet.ErrorProtocolUnreachable ||
 			!slices.Equal(got.Quoted, data[:tt.want]) {
@@ -429,7 +437,7 @@ func TestErrorQuotesTheWholePacket(t *testing.T) {
 // An answer does not repeat an MTU that is larger than the tunnel's: Cisco's routers claim 17,916.
 func TestAnswerClampsTheClaimedMTU(t *testing.T) {
 	for claimed, want := range map[uint16]uint16{17916: 1400, 1400: 1400, 1300: 1300, 0: 0} {
-		hub := hubAlone(t, func(c *InterfaceConfig) {
+		hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
 			c.Accept, c.Limits.Prefixes = []netip.Prefix{mustPrefix("172.20.0.0/16")}, 10
 		})
 		spoke1 := hub.from("192.0.2.11", "spoke1")

@@ -6,6 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
+
 	"pgregory.net/rapid"
 )
 
@@ -26,13 +31,21 @@ func TestInvariants(t *testing.T) {
 		}
 		s.w.run(20 * time.Minute)
 		s.check()
-		s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{s.config()}}, &s.out)
+		s.engine.Configure(
+			s.w.now,
+			overlay.Config{Interfaces: []overlay.InterfaceConfig{s.config()}},
+			&s.out,
+		)
 		s.carryOut()
-		s.handle(Leave{Interface: "gre1"})
-		s.w.run(2 * purgeTries * goodbyeAgain) // purges of answers, then goodbyes to NHSs
+		s.handle(event.Leave{Interface: "gre1"})
+		s.w.run(
+			2 * purge.PurgeTries * purge.GoodbyeAgain,
+		) // purges of answers, then goodbyes to NHSs
 		ifc := s.engine.ifaces["gre1"]
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(s.admits)+
-			len(ifc.peers)+len(ifc.requests)+len(ifc.neighbors) != 0 {
+			len(
+				ifc.peers.ByNBMA,
+			)+len(ifc.Requester.Requests)+len(ifc.neighbors.ByProtocol) != 0 {
 			rt.Fatalf("left behind: %+v", s.status())
 		}
 		if _, ok := s.engine.Deadline(); ok {
@@ -60,7 +73,7 @@ func TestDeterminism(t *testing.T) {
 		}
 		m.ping(m.spoke2, host2, host1)
 		m.run(time.Hour)
-		m.spoke1.handle(Leave{Interface: "gre1"})
+		m.spoke1.handle(event.Leave{Interface: "gre1"})
 		var log string
 		for _, n := range m.nodes {
 			for _, p := range n.sent {
@@ -79,13 +92,17 @@ func TestDeterminism(t *testing.T) {
 func TestStrangeClock(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
-	e, out := m.spoke1.engine, &Output{}
+	e, out := m.spoke1.engine, &output.Output{}
 	for _, leap := range []time.Duration{
 		-time.Hour, 24 * time.Hour, -24 * time.Hour, 100 * 365 * 24 * time.Hour,
 	} {
 		now := m.now.Add(leap)
 		e.Advance(now, out)
-		e.Handle(now, PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "leap"}, out)
+		e.Handle(
+			now,
+			event.PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "leap"},
+			out,
+		)
 		for range 100 {
 			at, ok := e.Deadline()
 			if !ok {
@@ -103,7 +120,7 @@ func TestStrangeClock(t *testing.T) {
 // Request ids count on from the one that New was given. The seed decides only the jitter.
 func TestFirstRequestID(t *testing.T) {
 	e := New(rand.New(rand.NewPCG(1, 2)), 41)
-	if got := e.newRequestID(); got != 42 {
+	if got := e.router.NewRequestID(); got != 42 {
 		t.Errorf("first id %d", got)
 	}
 }

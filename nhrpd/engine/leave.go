@@ -6,6 +6,11 @@ import (
 	"net/netip"
 	"slices"
 
+	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
+	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
 
@@ -15,136 +20,141 @@ import (
 //
 // The NHSs get their goodbye last. The other routers' replies may come through an NHS, and the NHS
 // forwards them to us only while we are registered there.
-func (e *Engine) leave(ifc *iface) {
-	if ifc.left {
-		if !ifc.leaving {
-			e.out.Left = append(e.out.Left, ifc.cfg.Name)
+func (ifc *iface) leave() {
+	if ifc.Left {
+		if !ifc.Leaving {
+			ifc.Out.Left = append(ifc.Out.Left, ifc.Config.Name)
 		}
 		return
 	}
-	goodbyes, deregistrations := e.goodbyes(ifc)
-	e.withdrawAll(ifc)
-	e.endRevocations(ifc)
-	e.tellQuiet(ifc)
-	ifc.left, ifc.leaving = true, true
-	e.timers.Stop(&ifc.poll)
-	e.timers.Stop(&ifc.grace)
-	ifc.deregistrations = deregistrations
+	goodbyes, deregistrations := ifc.goodbyes()
+	ifc.withdrawAll()
+	ifc.purges.EndRevocations()
+	ifc.TellQuiet()
+	ifc.Left, ifc.Leaving = true, true
+	ifc.Timers.Stop(&ifc.peers.Poll)
+	ifc.Timers.Stop(&ifc.grace)
+	ifc.purges.Deregistrations = deregistrations
 	for _, p := range goodbyes {
-		e.startPurge(p)
+		ifc.purges.StartPurge(p)
 	}
-	e.leaveOn(ifc)
+	ifc.LeaveOn()
 }
 
 // leaveOn takes the next step of leaving, if no goodbye waits for its reply any more: first the
 // goodbyes to the NHSs, then the end of the SAs.
-func (e *Engine) leaveOn(ifc *iface) {
-	if !ifc.leaving || len(ifc.purges) > 0 {
+func (ifc *iface) LeaveOn() {
+	if !ifc.Leaving || len(ifc.purges.ByID) > 0 {
 		return
 	}
-	last := ifc.deregistrations
-	ifc.deregistrations = nil
+	last := ifc.purges.Deregistrations
+	ifc.purges.Deregistrations = nil
 	for _, p := range last {
-		e.startPurge(p)
+		ifc.purges.StartPurge(p)
 	}
 	if len(last) == 0 {
-		e.leaveNow(ifc)
+		ifc.leaveNow()
 	}
 }
 
 // leaveAtOnce does what leave does, but sends each goodbye once and waits for no reply.
-func (e *Engine) leaveAtOnce(ifc *iface) {
-	e.leave(ifc)
-	if ifc.leaving {
-		for _, p := range ifc.deregistrations {
-			e.sendPurgeOnce(p, packet.PurgeNoReply)
+func (ifc *iface) leaveAtOnce() {
+	ifc.leave()
+	if ifc.Leaving {
+		for _, p := range ifc.purges.Deregistrations {
+			ifc.purges.SendPurgeOnce(p, packet.PurgeNoReply)
 		}
-		e.leaveNow(ifc)
+		ifc.leaveNow()
 	}
 }
 
 // goodbyes returns the purges that take back all our answers, and separately those that take back
 // our registrations. It returns none if we have no local address to send from.
-func (e *Engine) goodbyes(ifc *iface) (list, deregistrations []*purge) {
-	if !ifc.local.IsValid() {
+func (ifc *iface) goodbyes() (list, deregistrations []*purge.Purge) {
+	if !ifc.Local.IsValid() {
 		return nil, nil
 	}
-	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		if !e.now.Before(a.expires) {
+	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
+		if !ifc.Now.Before(a.Expires) {
 			continue
 		}
-		p := &purge{ifc: ifc, id: e.newRequestID(), dest: a.requester, nbma: a.nbma,
-			prefixes: []netip.Prefix{a.prefix}}
-		if way, err := e.pathPastShortcuts(ifc, a.requester); err == pathOK {
-			p.via = way.nbma // there is no path any more once everything is withdrawn
+		p := &purge.Purge{
+			Purges:   &ifc.purges,
+			ID:       ifc.NewRequestID(),
+			Dest:     a.Requester,
+			NBMA:     a.NBMA,
+			Prefixes: []netip.Prefix{a.Prefix},
 		}
-		if ifc.secured(a.nbma) || p.via.IsValid() {
+		if way, err := ifc.neighbors.PathPastShortcuts(a.Requester); err == neighbors.PathOK {
+			p.Via = way.NBMA // there is no path any more once everything is withdrawn
+		}
+		if ifc.peers.Secured(a.NBMA) || p.Via.IsValid() {
 			list = append(list, p)
 		}
 	}
-	for _, n := range ifc.nhs {
-		if n.usable() {
-			deregistrations = append(deregistrations, n.registrationPurges()...)
+	for _, n := range ifc.client.NHS {
+		if n.Usable() {
+			deregistrations = append(deregistrations, n.RegistrationPurges()...)
 		}
-		n.registered = false // so that dropNHS sends no purge of its own
+		n.Registered = false // so that dropNHS sends no purge of its own
 	}
 	return list, deregistrations
 }
 
 // leaveNow completes the leaving of an interface. It waits for no more replies, closes the SAs, and
 // reports in Output.Left that the interface has left.
-func (e *Engine) leaveNow(ifc *iface) {
-	ifc.leaving, ifc.deregistrations = false, nil
-	for _, p := range inOrder(ifc.purges, cmp.Compare) {
-		e.endPurge(p)
+func (ifc *iface) leaveNow() {
+	ifc.Leaving, ifc.purges.Deregistrations = false, nil
+	for _, p := range ordered.Values(ifc.purges.ByID, cmp.Compare) {
+		ifc.purges.EndPurge(p)
 	}
-	for _, p := range inOrder(ifc.peers, byAddr) {
-		if p.secured {
-			e.closePeer(p, "we leave the DMVPN")
+	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
+		if p.Secured {
+			ifc.peers.ClosePeer(p, "we leave the DMVPN")
 		}
 	}
-	e.endAdmissions(ifc)
-	e.out.Left = append(e.out.Left, ifc.cfg.Name)
+	ifc.admissions.EndAdmissions()
+	ifc.Out.Left = append(ifc.Out.Left, ifc.Config.Name)
 }
 
 // farewell handles a packet that arrives while the interface leaves. It takes only replies to our
 // goodbyes.
-func (e *Engine) farewell(ifc *iface, from netip.Addr, data []byte) {
-	m := message{Packet: &e.in, ifc: ifc, from: from, raw: data}
-	e.cies = e.cies[:0]
-	if !ifc.secured(from) || m.Parse(data) != nil || m.Type != packet.PurgeReply ||
-		m.SourceProtocol != ifc.overlay() || !e.authentic(&m) {
-		e.drop(dropInactive)
+func (ifc *iface) farewell(from netip.Addr, data []byte) {
+	m := overlay.Message{Packet: &ifc.In, From: from, Raw: data}
+	ifc.CIEs = ifc.CIEs[:0]
+	if !ifc.peers.Secured(from) || m.Parse(data) != nil || m.Type != packet.PurgeReply ||
+		m.SourceProtocol != ifc.Address() || !ifc.Authentic(&m) {
+		ifc.Drop(overlay.DropInactive)
 		return
 	}
-	e.stats.received[m.Type]++
-	e.purgeReply(&m)
+	ifc.Counters.Received[m.Type]++
+	ifc.purges.PurgeReply(&m)
 }
 
 // withdrawAll withdraws everything that the interface wants. It leaves existing SAs alone.
-func (e *Engine) withdrawAll(ifc *iface) {
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		e.endShortcut(s, "we leave the DMVPN")
+func (ifc *iface) withdrawAll() {
+	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
+		ifc.Requester.EndShortcut(s, "we leave the DMVPN")
 	}
-	e.dropRelaysBy(ifc, netip.Addr{})
-	for _, a := range inOrder(ifc.answers, answerKey.compare) {
-		e.dropAnswer(a)
+	ifc.Relays.DropRelaysBy(netip.Addr{})
+	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
+		ifc.Responder.DropAnswer(a)
 	}
-	for _, b := range inOrder(ifc.bindings, byAddr) {
-		e.dropBinding(b)
+	for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
+		ifc.server.DropBinding(b)
 	}
-	for _, a := range slices.SortedFunc(maps.Keys(ifc.owners), byAddr) {
-		e.endOwner(ifc, a)
+	for _, a := range slices.SortedFunc(maps.Keys(ifc.server.Owners), ordered.ByAddr) {
+		ifc.server.EndOwner(a)
 	}
-	for _, a := range slices.Collect(maps.Values(ifc.away)) {
-		e.endAway(ifc, a.who)
+	for _, a := range slices.Collect(maps.Values(ifc.server.Away)) {
+		ifc.server.EndAway(a.Who)
 	}
-	for _, n := range ifc.nhs {
-		e.dropNHS(n)
+	for _, n := range ifc.client.NHS {
+		ifc.client.DropNHS(n)
 	}
-	for from, h := range ifc.held {
-		e.timers.Stop(&h.timeout)
-		delete(ifc.held, from)
+	for from, h := range ifc.peers.Held {
+		ifc.Timers.Stop(&h.Timeout)
+		delete(ifc.peers.Held, from)
 	}
-	clear(ifc.unresolved)
+	clear(ifc.Requester.Unresolved)
 }

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/packet"
 )
 
@@ -31,16 +34,16 @@ func TestTheHubIsToldLast(t *testing.T) {
 			7 * time.Millisecond,
 		},
 		{
-			"no reply", true, purgeTries,
+			"no reply", true, purge.PurgeTries,
 			[]string{
 				"spoke2>spoke1", "spoke1>spoke2", "spoke2>spoke1", "spoke1>spoke2", "spoke2>spoke1",
 				"spoke1>spoke2", "spoke2>hub", "hub>spoke2",
 			},
-			purgeTries*goodbyeAgain + 5*time.Millisecond,
+			purge.PurgeTries*purge.GoodbyeAgain + 5*time.Millisecond,
 		},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
-			m := newMesh(t, func(c *InterfaceConfig) { c.Protected = tt.protected })
+			m := newMesh(t, func(c *overlay.InterfaceConfig) { c.Protected = tt.protected })
 			m.makeShortcut()
 			m.run(time.Second)
 			var way []string
@@ -57,7 +60,7 @@ func TestTheHubIsToldLast(t *testing.T) {
 				}
 				return false
 			}
-			m.spoke2.handle(Leave{Interface: "gre1"})
+			m.spoke2.handle(event.Leave{Interface: "gre1"})
 			m.until("left", tt.within, func() bool { return m.spoke2.left == 1 })
 			m.run(time.Second)
 			if !slices.Equal(way, tt.want) {
@@ -83,13 +86,13 @@ func TestAnInterfaceTakenAwayTellsItsHub(t *testing.T) {
 			return from == m.spoke1 && packet.Type(data[17]) == packet.PurgeReply
 		}
 		if leaving {
-			m.spoke2.handle(Leave{Interface: "gre1"})
+			m.spoke2.handle(event.Leave{Interface: "gre1"})
 			m.run(100 * time.Millisecond)
 		}
 		if len(m.hub.status().Bindings) != 2 {
 			t.Fatalf("the hub has %d clients", len(m.hub.status().Bindings))
 		}
-		m.spoke2.engine.Configure(m.now, Config{}, &m.spoke2.out)
+		m.spoke2.engine.Configure(m.now, overlay.Config{}, &m.spoke2.out)
 		m.spoke2.carryOut()
 		m.run(100 * time.Millisecond)
 		if bound := len(m.hub.status().Bindings); bound != 1 {

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/packet"
 )
 
@@ -18,15 +21,15 @@ func TestGoodbyeIsRepeated(t *testing.T) {
 		after  time.Duration
 	}{
 		{"the first arrives", 0, 0, 2 * underlayDelay},
-		{"the first is lost", 1, 0, goodbyeAgain + 2*underlayDelay},
-		{"two are lost", 2, 0, 2*goodbyeAgain + 2*underlayDelay},
-		{"the hub is not there", 99, 1, purgeTries * goodbyeAgain},
+		{"the first is lost", 1, 0, purge.GoodbyeAgain + 2*underlayDelay},
+		{"two are lost", 2, 0, 2*purge.GoodbyeAgain + 2*underlayDelay},
+		{"the hub is not there", 99, 1, purge.PurgeTries * purge.GoodbyeAgain},
 	}
 	for _, protected := range []bool{true, false} {
 		for _, tt := range tests {
 			t.Run(tt.rule, func(t *testing.T) {
 				w := newWorld(t)
-				change := func(c InterfaceConfig) InterfaceConfig {
+				change := func(c overlay.InterfaceConfig) overlay.InterfaceConfig {
 					c.Protected = protected
 					return c
 				}
@@ -46,7 +49,7 @@ func TestGoodbyeIsRepeated(t *testing.T) {
 					lost++
 					return true
 				}
-				spoke.handle(Leave{Interface: "gre1"})
+				spoke.handle(event.Leave{Interface: "gre1"})
 				if len(spoke.neighbors) != 0 {
 					t.Errorf("neighbours left: %v", spoke.neighbors)
 				}
@@ -76,7 +79,7 @@ func TestGoodbyeIsRepeated(t *testing.T) {
 func TestLeavingEndsWithReplyOrReturn(t *testing.T) {
 	n, hub := spokeAlone(t)
 	before := len(n.sent)
-	n.handle(Leave{Interface: "gre1"})
+	n.handle(event.Leave{Interface: "gre1"})
 	goodbye := only(t, n.sentSince(before))
 	if got := hub.says(requestFrom("192.0.2.1", "10.255.0.1", host1)); len(got) != 0 {
 		t.Errorf("answered %v", typesOf(got))
@@ -88,7 +91,7 @@ func TestLeavingEndsWithReplyOrReturn(t *testing.T) {
 	if n.left != 0 {
 		t.Error("another reply ended the wait")
 	}
-	n.configure(func(*InterfaceConfig) {})
+	n.configure(func(*overlay.InterfaceConfig) {})
 	if n.left != 1 {
 		t.Error("who joins again has not left before")
 	}
@@ -99,7 +102,7 @@ func TestLeavingEndsWithReplyOrReturn(t *testing.T) {
 		t.Errorf("after it joined again it sent %v", got)
 	}
 
-	n.handle(Leave{Interface: "gre1"})
+	n.handle(event.Leave{Interface: "gre1"})
 	sent := n.sentSince(before)
 	if last := sent[len(sent)-1]; last.Type == packet.PurgeRequest {
 		last.Type = packet.PurgeReply

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -15,13 +18,15 @@ func indicatedTo(hub *node, nbma string, dests, network int) int {
 	before := len(hub.sent)
 	for i := range dests {
 		dest := netip.AddrFrom4([4]byte{172, 17 + byte(network>>8), byte(network), byte(i)})
-		hub.handle(Redirected{Interface: "gre1", From: addr(nbma), Packet: ipv4(addr(host1), dest)})
+		hub.handle(
+			event.Redirected{Interface: "gre1", From: addr(nbma), Packet: ipv4(addr(host1), dest)},
+		)
 	}
 	return len(hub.sent) - before
 }
 
 func hubWithTwoSpokes(t testing.TB, indications int) *node {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Indications = indications })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Limits.Indications = indications })
 	hub.routes = nil
 	hub.addRoutes(viaTunnel("172.16.0.0/12", "10.255.0.12"))
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -40,7 +45,7 @@ func TestManyFlowsOfOneSpokeStarveNobody(t *testing.T) {
 				hub.w.now = hub.w.now.Add(time.Second)
 				sent += indicatedTo(hub, "192.0.2.66", 30, round)
 			}
-			if most := hub.engine.ifaces["gre1"].limits.flows.Len(); most > 200 {
+			if most := hub.engine.ifaces["gre1"].Limiters.Flows.Len(); most > 200 {
 				t.Errorf("%d flows remembered, want at most 200", most)
 			}
 			if got := indicatedTo(hub, "192.0.2.77", 20, 3000); got != 20 {
@@ -84,9 +89,9 @@ func TestGreedySpokesLeaveOthersTheirFirstIndication(t *testing.T) {
 // Peers whose SAs are gone take no buckets from later peers. If all peers come back under new
 // addresses, they are served at once.
 func TestPeersOfBeforeTakeNoBuckets(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Bindings = 10 })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Limits.Bindings = 10 })
 	for generation := range 4 {
-		for i := range 10 + spareKeys {
+		for i := range 10 + overlay.SpareKeys {
 			nbma := netip.AddrFrom4([4]byte{100, byte(64 + generation), byte(i >> 8), byte(i)})
 			s := hub.from(nbma.String(), nbma.String())
 			for range 20 {
@@ -99,7 +104,7 @@ func TestPeersOfBeforeTakeNoBuckets(t *testing.T) {
 					)
 				}
 			}
-			hub.handle(PeerLost{Interface: "gre1", NBMA: nbma, Reason: "gone"})
+			hub.handle(event.PeerLost{Interface: "gre1", NBMA: nbma, Reason: "gone"})
 		}
 		hub.w.run(time.Minute)
 	}
@@ -109,7 +114,7 @@ func TestPeersOfBeforeTakeNoBuckets(t *testing.T) {
 // until it has sent that many CIEs. It returns how many routes changed, how many events were
 // logged, and how many were left out of the log.
 func flap(t testing.TB, cies int) (routes, logged, leftOut int) {
-	hub := hubAlone(t, func(c *InterfaceConfig) {
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
 		c.Accept = []netip.Prefix{mustPrefix("172.16.0.0/12")}
 		c.Limits.Prefixes = 1000
 	})
@@ -138,12 +143,12 @@ func flap(t testing.TB, cies int) (routes, logged, leftOut int) {
 			hub.carryOut()
 		}
 	}
-	hub.w.run(2 * quietTime)
+	hub.w.run(2 * overlay.QuietTime)
 	for _, n := range hub.notices {
 		switch {
-		case n.Kind == NoticeLeftOut:
+		case n.Kind == output.NoticeLeftOut:
 			fmt.Sscanf(n.Reason, "%d events", &leftOut)
-		case n.Kind == NoticePrefixBound || n.Kind == NoticePrefixUnbound:
+		case n.Kind == output.NoticePrefixBound || n.Kind == output.NoticePrefixUnbound:
 			if !n.Quiet {
 				logged++
 			}
@@ -164,10 +169,10 @@ func TestFlappingPrefixesAreBounded(t *testing.T) {
 				cies, routes,
 			)
 		}
-		if logged > eventBurst || logged+leftOut != routes {
+		if logged > overlay.EventBurst || logged+leftOut != routes {
 			t.Errorf(
 				"%d CIEs: %d lines and %d told as left out, want at most %d lines of %d events",
-				cies, logged, leftOut, eventBurst, routes,
+				cies, logged, leftOut, overlay.EventBurst, routes,
 			)
 		}
 	}
@@ -178,7 +183,7 @@ func TestLogEventsOfOnePeer(t *testing.T) {
 	hub := hubAlone(t)
 	logged := func() (count int) {
 		for _, n := range hub.notices {
-			if n.Kind == NoticePeerSecured && !n.Quiet {
+			if n.Kind == output.NoticePeerSecured && !n.Quiet {
 				count++
 			}
 		}
@@ -186,10 +191,10 @@ func TestLogEventsOfOnePeer(t *testing.T) {
 	}
 	for range 1000 {
 		hub.from("192.0.2.66", "flapping")
-		hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.66"), Reason: "gone"})
+		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.66"), Reason: "gone"})
 	}
-	if got := logged(); got != eventBurst/2 {
-		t.Errorf("%d of 1000 SAs of one peer logged, want %d", got, eventBurst/2)
+	if got := logged(); got != overlay.EventBurst/2 {
+		t.Errorf("%d of 1000 SAs of one peer logged, want %d", got, overlay.EventBurst/2)
 	}
 	hub.notices = nil
 	hub.from("192.0.2.12", "spoke2")
@@ -197,8 +202,8 @@ func TestLogEventsOfOnePeer(t *testing.T) {
 		t.Errorf("another peer's SA is not in the log")
 	}
 	hub.notices = nil
-	hub.w.run(quietTime)
-	if got := hub.notices[len(hub.notices)-1]; got.Kind != NoticeLeftOut ||
+	hub.w.run(overlay.QuietTime)
+	if got := hub.notices[len(hub.notices)-1]; got.Kind != output.NoticeLeftOut ||
 		got.Identity != "flapping" ||
 		got.Reason != "1872 events left out of the log in the last minute" {
 		t.Errorf("told %+v", got)

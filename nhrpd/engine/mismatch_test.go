@@ -7,11 +7,16 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/client"
+	"cygnet/nhrpd/engine/mismatch"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
 // mismatch returns the only mismatch that a node knows, or nil if there is none.
-func (n *node) mismatch() *Mismatch {
+func (n *node) mismatch() *report.Mismatch {
 	n.w.t.Helper()
 	list := n.engine.Mismatches(n.w.now)
 	if len(list) > 1 {
@@ -23,7 +28,11 @@ func (n *node) mismatch() *Mismatch {
 	return &list[0]
 }
 
-func (n *node) wantMismatch(t *testing.T, kind MismatchKind, nbma, reason string) Mismatch {
+func (n *node) wantMismatch(
+	t *testing.T,
+	kind report.MismatchKind,
+	nbma, reason string,
+) report.Mismatch {
 	t.Helper()
 	m := n.mismatch()
 	if m == nil || m.Kind != kind || m.NBMA != addr(nbma) || !strings.Contains(m.Reason, reason) {
@@ -48,7 +57,7 @@ func TestSilentNHSIsAMismatch(t *testing.T) {
 	hub := n.from("192.0.2.1", "hub")
 	n.wantNoMismatch(t, "while the first request is out")
 	n.w.run(1500 * time.Millisecond)
-	m := n.wantMismatch(t, MismatchSilent, "192.0.2.1", "")
+	m := n.wantMismatch(t, report.MismatchSilent, "192.0.2.1", "")
 	if m.Name != "192.0.2.1" || m.Attempts != 1 || m.Sent != 2 || m.Received != 0 || !m.Secured {
 		t.Errorf("it says %+v", m)
 	}
@@ -65,7 +74,7 @@ func TestUnheardRouterIsAMismatch(t *testing.T) {
 	hub.w.run(4 * time.Second)
 	hub.wantNoMismatch(t, "a moment after the SA came")
 	hub.w.run(2 * time.Second)
-	if m := hub.wantMismatch(t, MismatchUnheard, "192.0.2.11", ""); m.Received != 0 ||
+	if m := hub.wantMismatch(t, report.MismatchUnheard, "192.0.2.11", ""); m.Received != 0 ||
 		m.Identity != "spoke1" {
 		t.Errorf("it says %+v", m)
 	}
@@ -98,7 +107,7 @@ func TestRepeatedRegistrationIsAMismatch(t *testing.T) {
 		}
 		hub.w.run(2 * time.Second)
 	}
-	hub.wantMismatch(t, MismatchDeaf, "192.0.2.11", "repeats")
+	hub.wantMismatch(t, report.MismatchDeaf, "192.0.2.11", "repeats")
 	p.RequestID++
 	spoke.says(p)
 	hub.wantNoMismatch(t, "once it goes on to another request")
@@ -119,17 +128,20 @@ func TestForeignPasswordIsAMismatch(t *testing.T) {
 	p := registrationFrom("192.0.2.11", "10.255.0.11")
 	spoke.says(p)
 	hub.wantMismatch(
-		t, MismatchPassword, "192.0.2.11", "it has no NHRP password, and one is configured here",
+		t,
+		report.MismatchPassword,
+		"192.0.2.11",
+		"it has no NHRP password, and one is configured here",
 	)
 	good, bad := p, p
 	good.Extensions = append(slices.Clone(p.Extensions), packet.PasswordExtension("swan"))
 	bad.Extensions = append(slices.Clone(p.Extensions), packet.PasswordExtension("duck"))
 	spoke.says(bad)
-	hub.wantMismatch(t, MismatchPassword, "192.0.2.11", "its NHRP password is not ours")
+	hub.wantMismatch(t, report.MismatchPassword, "192.0.2.11", "its NHRP password is not ours")
 	spoke.says(good)
 	hub.wantNoMismatch(t, "once a packet with our password came")
 	spoke.says(bad)
-	hub.w.run(complaintLasts + time.Second)
+	hub.w.run(mismatch.ComplaintLasts + time.Second)
 	hub.wantNoMismatch(t, "some minutes after the last packet")
 }
 
@@ -145,7 +157,7 @@ func TestRefusedRegistrationIsAMismatch(t *testing.T) {
 	} {
 		spoke.says(registrationFrom("192.0.2.11", address))
 		if m := hub.wantMismatch(
-			t, MismatchRefused, "192.0.2.11", reason,
+			t, report.MismatchRefused, "192.0.2.11", reason,
 		); m.Protocol != addr(address) {
 			t.Errorf("it is about %s, want %s", m.Protocol, address)
 		}
@@ -168,7 +180,7 @@ func TestTwoRoutersWithOneAddressInTurn(t *testing.T) {
 	p.RequestID++
 	one.says(p)
 	hub.wantMismatch(
-		t, MismatchTwice, "192.0.2.11", "192.0.2.12 and 192.0.2.11 register it in turn",
+		t, report.MismatchTwice, "192.0.2.11", "192.0.2.12 and 192.0.2.11 register it in turn",
 	)
 }
 
@@ -202,12 +214,12 @@ func TestRefusedSpokeSaysWhatToCompare(t *testing.T) {
 func TestNHSOutsideOverlayIsUnusable(t *testing.T) {
 	tests := []struct {
 		rule   string
-		change func(*InterfaceConfig)
+		change func(*overlay.InterfaceConfig)
 		hub    string
 		why    string
 	}{
 		{
-			"outside the overlay", func(*InterfaceConfig) {}, "10.254.0.1",
+			"outside the overlay", func(*overlay.InterfaceConfig) {}, "10.254.0.1",
 			"its overlay address 10.254.0.1 is outside our overlay 10.255.0.0/24",
 		},
 		{
@@ -236,8 +248,8 @@ func TestNHSOutsideOverlayIsUnusable(t *testing.T) {
 			}
 			st := n.status().NHS[0]
 			if !strings.Contains(st.Error, test.why) || st.Protocol.IsValid() ||
-				n.has(NoticeUnusable) != 1 {
-				t.Errorf("the NHS is %+v, told %d times", st, n.has(NoticeUnusable))
+				n.has(output.NoticeUnusable) != 1 {
+				t.Errorf("the NHS is %+v, told %d times", st, n.has(output.NoticeUnusable))
 			}
 			if len(n.neighbors)+len(n.shortcuts) != 0 {
 				t.Errorf("neighbours %v, routes %v", n.neighbors, n.shortcuts)
@@ -252,17 +264,17 @@ func TestMismatchesAreBounded(t *testing.T) {
 	cfg.Protected = false
 	cfg.Limits.Errors = 1
 	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
-	for i := range 3 * maxComplaints {
+	for i := range 3 * mismatch.MaxComplaints {
 		s := sender{t, hub, fmt.Sprintf("198.51.%d.%d", i>>8, i&255)}
 		s.says(registrationFrom(s.nbma, "10.254.0.1"))
 	}
-	if got := len(hub.engine.ifaces["gre1"].complaints); got != maxComplaints {
-		t.Errorf("%d complaints are kept, want %d", got, maxComplaints)
+	if got := len(hub.engine.ifaces["gre1"].mismatches.Complaints); got != mismatch.MaxComplaints {
+		t.Errorf("%d complaints are kept, want %d", got, mismatch.MaxComplaints)
 	}
-	hub.w.run(complaintLasts)
+	hub.w.run(mismatch.ComplaintLasts)
 	s := sender{t, hub, "192.0.2.11"}
 	s.says(registrationFrom(s.nbma, "10.254.0.1"))
-	hub.wantMismatch(t, MismatchRefused, "192.0.2.11", "outside")
+	hub.wantMismatch(t, report.MismatchRefused, "192.0.2.11", "outside")
 }
 
 // An NHS that refused a registration once and then says nothing counts as silent, not as refusing:
@@ -273,12 +285,12 @@ func TestSilenceAfterARefusal(t *testing.T) {
 	p := acceptance(only(t, n.sentSince(0)))
 	p.CIEs[0].Code = packet.CodeProhibited
 	hub.says(p)
-	if st := n.status().NHS[0]; st.State != NHSRefused {
+	if st := n.status().NHS[0]; st.State != report.NHSRefused {
 		t.Fatalf("the NHS is %+v", st)
 	}
 	n.w.run(time.Minute)
-	if st := n.status().NHS[0]; st.State != NHSRegistering || st.Error != silentNHS {
+	if st := n.status().NHS[0]; st.State != report.NHSRegistering || st.Error != client.SilentNHS {
 		t.Errorf("the NHS is %+v", st)
 	}
-	n.wantMismatch(t, MismatchSilent, "192.0.2.1", "")
+	n.wantMismatch(t, report.MismatchSilent, "192.0.2.1", "")
 }

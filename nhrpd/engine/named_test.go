@@ -8,13 +8,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
 
 // named makes an SA with a router that shares its NBMA address with others, and so has a name in
 // its place.
 func (n *node) named(name, real, identity string) sender {
-	n.handle(PeerSecured{Peer{
+	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface: "gre1",
 		NBMA:      addr(name),
 		Real:      addr(real),
@@ -30,7 +34,7 @@ func TestNamesStayInside(t *testing.T) {
 	spoke := hub.named("0.0.0.1", "192.0.2.11", "spoke1")
 	other := hub.named("0.0.0.2", "192.0.2.11", "spoke2")
 	reply := only(t, spoke.says(registrationFrom("10.1.0.2", "10.255.0.11")))
-	if got := natAddress(&reply, addr("10.255.0.11")); got != addr("192.0.2.11") {
+	if got := overlay.NATAddress(&reply, addr("10.255.0.11")); got != addr("192.0.2.11") {
 		t.Errorf("the reply says that the client is at %v", got)
 	}
 	other.says(registrationFrom("10.1.0.3", "10.255.0.12"))
@@ -40,7 +44,7 @@ func TestNamesStayInside(t *testing.T) {
 	if b := hub.status().Bindings[1]; b.NBMA != addr("0.0.0.2") || b.Real != addr("192.0.2.11") {
 		t.Errorf("status: %+v", b)
 	}
-	if n := hub.last(NoticeBound); n.NBMA != addr("192.0.2.11") {
+	if n := hub.last(output.NoticeBound); n.NBMA != addr("192.0.2.11") {
 		t.Errorf("told %+v", n)
 	}
 
@@ -48,7 +52,7 @@ func TestNamesStayInside(t *testing.T) {
 	public := hub.from("192.0.2.13", "spoke3")
 	public.says(registrationFrom("192.0.2.13", "10.255.0.13"))
 	request := only(t, other.says(requestFrom("10.1.0.3", "10.255.0.12", "10.255.0.13")))
-	if got := natAddress(&request, addr("10.255.0.12")); got != addr("192.0.2.11") {
+	if got := overlay.NATAddress(&request, addr("10.255.0.12")); got != addr("192.0.2.11") {
 		t.Errorf("the request says that its sender is at %v", got)
 	}
 	refusal := only(t, public.says(registrationFrom("192.0.2.13", "10.255.0.12")))
@@ -56,7 +60,7 @@ func TestNamesStayInside(t *testing.T) {
 		t.Errorf("answered %v", refusal.CIEs[0].Code)
 	}
 	if n := hub.last(
-		NoticeRejected,
+		output.NoticeRejected,
 	); n.Reason != "registration refused: another router has the address: 192.0.2.11 spoke2" {
 		t.Errorf("told %q", n.Reason)
 	}
@@ -86,7 +90,7 @@ func TestNamesFromOutside(t *testing.T) {
 	n.named("0.0.0.1", "192.0.2.12", "spoke2")
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	answer := answerTo(ask, 24, "10.255.0.12", "10.1.0.3")
-	answer.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr("0.0.0.1"))}
+	answer.Extensions[3].CIEs = []packet.CIE{overlay.NATCIE(addr("10.255.0.12"), addr("0.0.0.1"))}
 	hub.says(answer)
 	if s := n.status().Shortcuts; len(s) == 1 && s[0].NBMA == addr("0.0.0.1") {
 		t.Errorf("shortcut %+v", s[0])
@@ -107,9 +111,11 @@ func TestAnswersOfNamedRouters(t *testing.T) {
 	n.w.run(time.Second)
 	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.3.10")))
 	hub.says(answerTo(ask, 24, "10.255.0.13", "192.0.2.12"))
-	if n.has(NoticeShortcutDenied) != 1 || len(n.status().Shortcuts) != 1 {
+	if n.has(output.NoticeShortcutDenied) != 1 || len(n.status().Shortcuts) != 1 {
 		t.Errorf(
-			"%d answers denied, shortcuts %+v", n.has(NoticeShortcutDenied), n.status().Shortcuts,
+			"%d answers denied, shortcuts %+v",
+			n.has(output.NoticeShortcutDenied),
+			n.status().Shortcuts,
 		)
 	}
 }
@@ -121,17 +127,18 @@ func TestPeersThatMove(t *testing.T) {
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("10.2.0.2", "10.255.0.12"))
 	hub.named("0.0.0.1", "192.0.2.21", "spoke1")
-	hub.handle(PeerMoved{
+	hub.handle(event.PeerMoved{
 		From: addr("192.0.2.12"),
-		Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"},
+		Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"},
 	})
 	st := hub.status()
 	if st.Bindings[0].Real != addr("192.0.2.21") || st.Bindings[1].NBMA != addr("192.0.2.22") ||
 		hub.neighbors[addr("10.255.0.12")] != addr("192.0.2.22") {
 		t.Errorf("bindings %+v, neighbours %v", st.Bindings, hub.neighbors)
 	}
-	if !st.Bindings[1].Secured || hub.has(NoticeMoved) != 2 || hub.has(NoticeUnbound) != 0 {
-		t.Errorf("%d moves, %d ends", hub.has(NoticeMoved), hub.has(NoticeUnbound))
+	if !st.Bindings[1].Secured || hub.has(output.NoticeMoved) != 2 ||
+		hub.has(output.NoticeUnbound) != 0 {
+		t.Errorf("%d moves, %d ends", hub.has(output.NoticeMoved), hub.has(output.NoticeUnbound))
 	}
 	hub.w.run(time.Minute)
 	if len(hub.status().Bindings) != 2 {
@@ -141,12 +148,12 @@ func TestPeersThatMove(t *testing.T) {
 	n, nhs := spokeAlone(t)
 	ask := only(t, nhs.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
-	n.handle(PeerMoved{
+	n.handle(event.PeerMoved{
 		From: addr("192.0.2.12"),
-		Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"},
+		Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"},
 	})
 	if got := n.neighbors[addr("10.255.0.12")]; got != addr("192.0.2.22") ||
-		n.has(NoticeShortcutDown) != 0 {
+		n.has(output.NoticeShortcutDown) != 0 {
 		t.Errorf("the shortcut leads to %v", got)
 	}
 }
@@ -160,7 +167,7 @@ func TestSeparation(t *testing.T) {
 	hub.w.run(time.Minute)
 	// This is spoke2's packet, and arrives before the event about spoke2's SA.
 	first.says(registrationFrom("10.1.0.3", "10.255.0.12"))
-	separating := PeerSecured{Peer{
+	separating := event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
 		NBMA:       addr("192.0.2.11"),
 		Identity:   "spoke1",
@@ -182,13 +189,13 @@ func TestSeparation(t *testing.T) {
 	if got := first.says(registrationFrom("10.1.0.3", "10.255.0.12")); len(got) != 0 {
 		t.Errorf("a packet that was under way is answered: %v", got)
 	}
-	hub.w.run(separationTime)
+	hub.w.run(peers.SeparationTime)
 	if got := first.says(registrationFrom("10.1.0.2", "10.255.0.11")); len(got) != 1 {
 		t.Errorf("who stays is answered %v", got)
 	}
 	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	if b := hub.status().Bindings; len(b) != 2 || b[1].Identity != "spoke2" ||
-		hub.has(NoticeRejected) != 0 {
+		hub.has(output.NoticeRejected) != 0 {
 		t.Errorf("bindings %+v", b)
 	}
 }
@@ -203,7 +210,7 @@ func TestSeparationAfterAnAnswer(t *testing.T) {
 	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.3.10")))
 	// This is spoke3's packet, and arrives before the event about spoke3's SA.
 	first.says(answerTo(ask, 24, "10.255.0.13", "192.0.2.12"))
-	n.handle(PeerSecured{Peer{
+	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
 		NBMA:       addr("192.0.2.12"),
 		Identity:   "spoke2",
@@ -219,10 +226,10 @@ func TestSeparationAfterAnAnswer(t *testing.T) {
 func TestReunion(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
-	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "sent away"})
+	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "sent away"})
 	hub.named("0.0.0.3", "192.0.2.11", "spoke1")
 	if got := hub.neighbors[addr("10.255.0.11")]; got != addr("0.0.0.3") ||
-		hub.has(NoticeMoved) != 0 {
+		hub.has(output.NoticeMoved) != 0 {
 		t.Errorf("neighbour at %v", got)
 	}
 }
@@ -239,14 +246,14 @@ func TestNamesAfterRestart(t *testing.T) {
 	again.engine.Restore(again.w.now, saved, &again.out)
 	marked := slices.Clone(again.out.Marked)
 	again.carryOut()
-	want := []MarkedChange{
+	want := []output.MarkedChange{
 		{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11")},
 		{Interface: "gre1", NBMA: addr("0.0.0.2"), Real: addr("192.0.2.11")},
 	}
 	if diff := cmp.Diff(want, marked, cmpopts.EquateComparable(addr("0.0.0.0"))); diff != "" {
 		t.Error(diff)
 	}
-	again.handle(PeersSecured{Interface: "gre1", Peers: []Peer{
+	again.handle(event.PeersSecured{Interface: "gre1", Peers: []event.Peer{
 		{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11"), Identity: "spoke3"},
 		{Interface: "gre1", NBMA: addr("0.0.0.2"), Real: addr("192.0.2.11"), Identity: "spoke2"},
 	}})
@@ -262,7 +269,7 @@ func TestNoIndicationBehindOneAddress(t *testing.T) {
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	before := len(hub.sent)
-	hub.handle(Redirected{
+	hub.handle(event.Redirected{
 		Interface: "gre1",
 		From:      addr("0.0.0.1"),
 		Packet:    ipv4(addr("10.255.0.11"), addr("10.255.0.12")),
@@ -278,7 +285,9 @@ func TestVisitors(t *testing.T) {
 	n, hub := spokeAlone(t)
 	early := n.named("0.0.0.1", "192.0.2.12", "spoke2")
 	request := requestFrom("10.1.0.3", "10.255.0.12", "172.16.1.10")
-	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr("192.0.2.12"))}
+	request.Extensions[3].CIEs = []packet.CIE{
+		overlay.NATCIE(addr("10.255.0.12"), addr("192.0.2.12")),
+	}
 	reply := only(t, hub.says(request))
 	if reply.CIEs[0].Code != packet.CodeSuccess {
 		t.Fatalf("answered %v", reply.CIEs[0].Code)
@@ -289,7 +298,7 @@ func TestVisitors(t *testing.T) {
 			t.Errorf("%s has the interests %v", p.Identity, p.Interest)
 		}
 	}
-	n.handle(PeerLost{Interface: "gre1", NBMA: addr(early.nbma), Reason: "gone"})
+	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr(early.nbma), Reason: "gone"})
 	for _, p := range n.status().Peers {
 		if p.NBMA == addr(early.nbma) {
 			t.Errorf("still there: %+v", p)

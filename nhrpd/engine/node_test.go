@@ -6,6 +6,12 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 )
 
 // node is a router: an engine, with the kernel and the charon that its output made.
@@ -13,18 +19,18 @@ type node struct {
 	w         *world
 	name      string
 	engine    *Engine
-	out       Output
-	cfg       InterfaceConfig
+	out       output.Output
+	cfg       overlay.InterfaceConfig
 	local     netip.Addr
-	public    netip.Addr // the outer address, if the node is behind a NAT; else zero
-	routes    []Route    // the administrator's routes
+	public    netip.Addr    // the outer address, if the node is behind a NAT; else zero
+	routes    []event.Route // the administrator's routes
 	neighbors map[netip.Addr]netip.Addr
 	shortcuts map[netip.Prefix]netip.Addr
-	want      map[netip.Addr]Security
-	admits    map[netip.Addr]AdmissionChange
+	want      map[netip.Addr]output.Security
+	admits    map[netip.Addr]output.AdmissionChange
 	dials     map[netip.Addr]int // the last attempt with each peer: earlier ones do not count
-	uses      map[netip.Addr]*PeerUse
-	notices   []Notice
+	uses      map[netip.Addr]*event.PeerUse
+	notices   []output.Notice
 	sent      []sentPacket
 	closed    []netip.Addr
 	left      int // how often the engine said that it has left
@@ -38,27 +44,31 @@ type sentPacket struct {
 }
 
 // boot starts the node's daemon, for the first time or again.
-func (n *node) boot(saved Saved) {
+func (n *node) boot(saved report.Saved) {
 	seed := uint64(slices.Index(n.w.nodes, n)) + uint64(n.w.now.Sub(n.w.start))
 	n.engine = New(rand.New(rand.NewPCG(seed, 1)), uint32(n.w.now.Unix()))
 	n.down = false
 	n.neighbors, n.shortcuts = map[netip.Addr]netip.Addr{}, map[netip.Prefix]netip.Addr{}
-	n.want = map[netip.Addr]Security{}
-	n.admits = map[netip.Addr]AdmissionChange{}
+	n.want = map[netip.Addr]output.Security{}
+	n.admits = map[netip.Addr]output.AdmissionChange{}
 	if n.dials == nil {
 		n.dials = map[netip.Addr]int{}
 	}
 	if n.uses == nil {
-		n.uses = map[netip.Addr]*PeerUse{}
+		n.uses = map[netip.Addr]*event.PeerUse{}
 	}
-	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+	n.engine.Configure(
+		n.w.now,
+		overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}},
+		&n.out,
+	)
 	n.engine.Restore(n.w.now, saved, &n.out)
-	n.handle(LocalAddress{Interface: "gre1", NBMA: n.local})
-	n.handle(RoutesChanged{Table: testTable, Reset: true, Added: n.routes})
-	n.handle(PeersSecured{Interface: "gre1", Peers: n.secured()})
+	n.handle(event.LocalAddress{Interface: "gre1", NBMA: n.local})
+	n.handle(event.RoutesChanged{Table: testTable, Reset: true, Added: n.routes})
+	n.handle(event.PeersSecured{Interface: "gre1", Peers: n.secured()})
 	for _, c := range n.cfg.NHS {
 		if a, err := netip.ParseAddr(c.Name); err == nil {
-			n.handle(NHSResolved{Interface: "gre1", Name: c.Name, NBMA: []netip.Addr{a}})
+			n.handle(event.NHSResolved{Interface: "gre1", Name: c.Name, NBMA: []netip.Addr{a}})
 		}
 	}
 }
@@ -72,8 +82,8 @@ func (n *node) seenAs() netip.Addr {
 }
 
 // secured returns the SAs that the node's charon has.
-func (n *node) secured() []Peer {
-	var peers []Peer
+func (n *node) secured() []event.Peer {
+	var peers []event.Peer
 	for _, other := range n.w.nodes {
 		if n.w.sas[saKey{n, other}] {
 			peers = append(peers, n.peer(other, true))
@@ -84,12 +94,18 @@ func (n *node) secured() []Peer {
 	return peers
 }
 
-func (n *node) peer(other *node, initiator bool) Peer {
-	return Peer{Interface: "gre1", NBMA: other.seenAs(), Identity: other.name, Initiator: initiator,
-		LocalNAT: n.public.IsValid(), RemoteNAT: other.public.IsValid()}
+func (n *node) peer(other *node, initiator bool) event.Peer {
+	return event.Peer{
+		Interface: "gre1",
+		NBMA:      other.seenAs(),
+		Identity:  other.name,
+		Initiator: initiator,
+		LocalNAT:  n.public.IsValid(),
+		RemoteNAT: other.public.IsValid(),
+	}
 }
 
-func (n *node) handle(ev Event) {
+func (n *node) handle(ev event.Event) {
 	if n.down {
 		return
 	}
@@ -132,7 +148,7 @@ func (n *node) carryOut() {
 			t.Errorf("%s: security wanted twice: %+v", n.name, c)
 		}
 		n.want[c.NBMA] = c.Want
-		if c.Want == SANone {
+		if c.Want == output.SANone {
 			delete(n.want, c.NBMA)
 		}
 		n.dial(c.NBMA)
@@ -179,8 +195,8 @@ func (n *node) carryOut() {
 	}
 	for range n.out.ReadUse {
 		n.w.after(0, func() {
-			used := Used{Interface: "gre1"}
-			for _, a := range slices.SortedFunc(maps.Keys(n.uses), byAddr) {
+			used := event.Used{Interface: "gre1"}
+			for _, a := range slices.SortedFunc(maps.Keys(n.uses), ordered.ByAddr) {
 				used.Peers = append(used.Peers, *n.uses[a])
 			}
 			n.handle(used)
@@ -190,7 +206,7 @@ func (n *node) carryOut() {
 	n.out.Reset()
 }
 
-func (n *node) transmit(p Packet) {
+func (n *node) transmit(p output.Packet) {
 	w := n.w
 	data := slices.Clone(p.Data)
 	n.sent = append(n.sent, sentPacket{w.now, p.To, data})
@@ -200,7 +216,7 @@ func (n *node) transmit(p Packet) {
 	}
 	from := n.seenAs()
 	w.after(underlayDelay, func() {
-		to.handle(PacketReceived{Interface: "gre1", From: from, Data: data})
+		to.handle(event.PacketReceived{Interface: "gre1", From: from, Data: data})
 	})
 }
 
@@ -209,7 +225,7 @@ func (n *node) transmit(p Packet) {
 func (n *node) dial(nbma netip.Addr) {
 	w := n.w
 	to := w.node(nbma)
-	if n.down || n.want[nbma] < SAInitiate || to != nil && w.hasSA(n, to) {
+	if n.down || n.want[nbma] < output.SAInitiate || to != nil && w.hasSA(n, to) {
 		return
 	}
 	n.dials[nbma]++
@@ -217,10 +233,10 @@ func (n *node) dial(nbma netip.Addr) {
 	w.after(charonDelay, func() {
 		switch {
 		case attempt != n.dials[nbma]:
-		case n.want[nbma] < SAInitiate || to != nil && w.hasSA(n, to):
-		case to == nil || to.public.IsValid() && to.want[n.seenAs()] < SAInitiate ||
+		case n.want[nbma] < output.SAInitiate || to != nil && w.hasSA(n, to):
+		case to == nil || to.public.IsValid() && to.want[n.seenAs()] < output.SAInitiate ||
 			w.refuse != nil && w.refuse(n, to):
-			n.handle(PeerFailed{Interface: "gre1", NBMA: nbma, Reason: "no answer"})
+			n.handle(event.PeerFailed{Interface: "gre1", NBMA: nbma, Reason: "no answer"})
 			w.after(time.Second, func() {
 				if attempt == n.dials[nbma] {
 					n.dial(nbma)
@@ -228,8 +244,8 @@ func (n *node) dial(nbma netip.Addr) {
 			})
 		default:
 			w.sas[saKey{n, to}] = true
-			to.handle(PeerSecured{to.peer(n, false)})
-			n.handle(PeerSecured{n.peer(to, true)})
+			to.handle(event.PeerSecured{Peer: to.peer(n, false)})
+			n.handle(event.PeerSecured{Peer: n.peer(to, true)})
 		}
 	})
 }
@@ -257,15 +273,15 @@ func (n *node) route(dst netip.Addr) (netip.Addr, string) {
 	return best, device
 }
 
-func (n *node) use(peer *node) *PeerUse {
+func (n *node) use(peer *node) *event.PeerUse {
 	a := peer.seenAs()
 	if n.uses[a] == nil {
-		n.uses[a] = &PeerUse{NBMA: a}
+		n.uses[a] = &event.PeerUse{NBMA: a}
 	}
 	return n.uses[a]
 }
 
-func (n *node) has(kind NoticeKind) int {
+func (n *node) has(kind output.NoticeKind) int {
 	count := 0
 	for _, x := range n.notices {
 		if x.Kind == kind {
@@ -275,18 +291,18 @@ func (n *node) has(kind NoticeKind) int {
 	return count
 }
 
-func (n *node) last(kind NoticeKind) Notice {
+func (n *node) last(kind output.NoticeKind) output.Notice {
 	for _, x := range slices.Backward(n.notices) {
 		if x.Kind == kind {
 			return x
 		}
 	}
-	return Notice{}
+	return output.Notice{}
 }
 
-func (n *node) status() InterfaceStatus { return n.engine.Status()[0] }
+func (n *node) status() report.InterfaceStatus { return n.engine.Status()[0] }
 
 func (n *node) registered() bool {
 	st := n.status()
-	return len(st.NHS) > 0 && st.NHS[0].State == NHSRegistered
+	return len(st.NHS) > 0 && st.NHS[0].State == report.NHSRegistered
 }

@@ -6,13 +6,18 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/admission"
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
 
 // natTold returns a request that gives an NBMA address in the NAT address extension.
 func natTold(p packet.Packet, nbma string) packet.Packet {
 	p = clone(p)
-	p.Extensions[3].CIEs = []packet.CIE{natCIE(p.SourceProtocol, addr(nbma))}
+	p.Extensions[3].CIEs = []packet.CIE{overlay.NATCIE(p.SourceProtocol, addr(nbma))}
 	return p
 }
 
@@ -27,16 +32,16 @@ func passedBy(p packet.Packet, nbma, overlay string) packet.Packet {
 // behind NAT, spoke4 whose SA went, and mallory.
 func knowingHub(t testing.TB) *node {
 	cfg := hubConfig()
-	cfg.NHS = []NHSConfig{{Name: "192.0.2.2", Protocol: addr("10.255.0.2")}}
-	cfg.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	cfg.NHS = []overlay.NHSConfig{{Name: "192.0.2.2", Protocol: addr("10.255.0.2")}}
+	cfg.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
 	hub.addRoutes(viaTunnel(lan1, "10.255.0.11"), viaTunnel(lan2, "10.255.0.12"))
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	hub.from("192.0.2.13", "spoke3").says(registrationFrom("10.1.2.3", "10.255.0.13"))
 	hub.from("192.0.2.14", "spoke4").says(registrationFrom("192.0.2.14", "10.255.0.14"))
-	hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.14"), Reason: "dead peer"})
-	hub.w.run(2 * lostGrace)
+	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.14"), Reason: "dead peer"})
+	hub.w.run(2 * peers.LostGrace)
 	hub.from("192.0.2.66", "mallory").says(registrationFrom("192.0.2.66", "10.255.0.66"))
 	hub.from("192.0.2.99", "static")
 	hub.from("192.0.2.2", "upper")
@@ -112,13 +117,13 @@ func TestWhoMayAskInWhoseName(t *testing.T) {
 			case !tt.goes &&
 				(got.Type != packet.ResolutionReply ||
 					got.CIEs[0].Code != packet.CodeProhibited ||
-					dropped(hub, dropProhibited) != 1):
+					dropped(hub, overlay.DropProhibited) != 1):
 				t.Errorf(
 					"answered with %s %+v, dropped %v",
 					got.Type, got.CIEs, hub.engine.Stats().Dropped,
 				)
-			case !tt.goes && hub.last(NoticeRejected).Identity != "mallory":
-				t.Errorf("the log says %+v", hub.last(NoticeRejected))
+			case !tt.goes && hub.last(output.NoticeRejected).Identity != "mallory":
+				t.Errorf("the log says %+v", hub.last(output.NoticeRejected))
 			}
 		})
 	}
@@ -169,7 +174,7 @@ func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 					code = packet.CodeSuccess
 				}
 				if got.CIEs[0].Code != code ||
-					len(hub.engine.ifaces["gre1"].answers) > 0 != tt.answered {
+					len(hub.engine.ifaces["gre1"].Responder.Answers) > 0 != tt.answered {
 					t.Errorf("answered with %s", got.CIEs[0].Code)
 				}
 			})
@@ -181,7 +186,7 @@ func TestWhoIsAnsweredInWhoseName(t *testing.T) {
 // stays admitted, and hears when the answer stops being true.
 func TestNobodyTakesOverAnothersAnswer(t *testing.T) {
 	m := newMesh(t)
-	m.spoke2.configure(func(c *InterfaceConfig) { c.Shortcut = false })
+	m.spoke2.configure(func(c *overlay.InterfaceConfig) { c.Shortcut = false })
 	m.ping(m.spoke1, host1, host2)
 	m.until("a shortcut one way", 5*time.Second, func() bool {
 		return len(m.spoke1.shortcuts) == 1
@@ -212,8 +217,9 @@ func TestAnswersInOneNameToTwoAddresses(t *testing.T) {
 	for _, nbma := range []string{"192.0.2.12", "192.0.2.66"} {
 		hub.says(passedBy(requestFrom(nbma, "10.255.0.12", host1), "192.0.2.1", "10.255.0.1"))
 	}
-	n.w.run(2 * admissionGrace)
-	if !n.admitsData("192.0.2.12") || len(n.engine.ifaces["gre1"].answers) != 2 {
+	n.w.run(2 * admission.AdmissionGrace)
+	if !n.admitsData("192.0.2.12") ||
+		len(n.engine.ifaces["gre1"].Responder.Answers) != 2 {
 		t.Errorf("admits %v", n.admits)
 	}
 	before := len(n.sent)
@@ -260,7 +266,7 @@ func TestNobodyPurgesInAnothersName(t *testing.T) {
 	} {
 		hub := knowingHub(t)
 		got := len(sender{t, hub, tt.from}.says(tt.says))
-		if (got == 1) != tt.goes || (dropped(hub, dropNotOwner) == 0) != tt.goes {
+		if (got == 1) != tt.goes || (dropped(hub, overlay.DropNotOwner) == 0) != tt.goes {
 			t.Errorf("%s: %d packets sent on, dropped %v", tt.rule, got, hub.engine.Stats().Dropped)
 		}
 	}
@@ -271,10 +277,10 @@ func TestNobodyPurgesInAnothersName(t *testing.T) {
 func TestQuestionsThroughASecondHub(t *testing.T) {
 	for _, nat := range []bool{false, true} {
 		h := newHierarchy(t, nat)
-		h.spoke1.configure(func(c *InterfaceConfig) {
-			c.NHS = append(c.NHS, NHSConfig{Name: "192.0.2.1"})
+		h.spoke1.configure(func(c *overlay.InterfaceConfig) {
+			c.NHS = append(c.NHS, overlay.NHSConfig{Name: "192.0.2.1"})
 		})
-		h.spoke1.handle(NHSResolved{
+		h.spoke1.handle(event.NHSResolved{
 			Interface: "gre1",
 			Name:      "192.0.2.1",
 			NBMA:      []netip.Addr{addr("192.0.2.1")},

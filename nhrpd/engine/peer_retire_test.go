@@ -5,6 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -15,8 +19,8 @@ func TestNamesAreGivenOutAgain(t *testing.T) {
 	hub := hubAlone(t)
 	first := hub.named("0.0.0.1", "192.0.2.11", "spoke1")
 	first.says(registrationFrom("10.1.0.2", "10.255.0.11"))
-	hub.handle(PeersSecured{Interface: "gre1"})
-	if at := hub.neighbors[addr("10.255.0.11")]; !retired(at) {
+	hub.handle(event.PeersSecured{Interface: "gre1"})
+	if at := hub.neighbors[addr("10.255.0.11")]; !peers.Parked(at) {
 		t.Fatalf("spoke1's neighbour is at %v", at)
 	}
 	if _, ok := hub.admitsAs("0.0.0.1"); ok {
@@ -26,14 +30,14 @@ func TestNamesAreGivenOutAgain(t *testing.T) {
 		t.Errorf("answered %v", typesOf(got))
 	}
 
-	hub.handle(PeersSecured{Interface: "gre1"}) // a second list of SAs changes nothing
+	hub.handle(event.PeersSecured{Interface: "gre1"}) // a second list of SAs changes nothing
 	second := hub.named("0.0.0.1", "192.0.2.11", "spoke2")
 	second.says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	if b := hub.status().Bindings; len(b) != 2 || b[0].Identity != "spoke1" ||
-		!retired(b[0].NBMA) || b[1].NBMA != addr("0.0.0.1") {
+		!peers.Parked(b[0].NBMA) || b[1].NBMA != addr("0.0.0.1") {
 		t.Errorf("bindings %+v", b)
 	}
-	if hub.has(NoticeUnbound) != 0 || hub.has(NoticeMoved) != 0 {
+	if hub.has(output.NoticeUnbound) != 0 || hub.has(output.NoticeMoved) != 0 {
 		t.Error("a binding ended or moved")
 	}
 	hub.named("0.0.0.2", "192.0.2.11", "spoke1")
@@ -52,7 +56,7 @@ func TestHeldPacketIsNotTheNextOnes(t *testing.T) {
 	hub := hubAlone(t)
 	late := sender{t, hub, "0.0.0.1"} // sent through an SA from before the restart
 	late.says(registrationFrom("10.1.0.2", "10.255.0.11"))
-	hub.handle(PeersSecured{Interface: "gre1"})
+	hub.handle(event.PeersSecured{Interface: "gre1"})
 	hub.named("0.0.0.1", "192.0.2.11", "spoke2")
 	if b := hub.status().Bindings; len(b) != 0 {
 		t.Errorf("bindings %+v", b)
@@ -65,16 +69,18 @@ func TestNamesLeadNowhereWithoutAnSA(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.engine.Handle(
-		hub.w.now, PeerLost{Interface: "gre1", NBMA: addr("0.0.0.1"), Reason: "gone"}, &hub.out,
+		hub.w.now,
+		event.PeerLost{Interface: "gre1", NBMA: addr("0.0.0.1"), Reason: "gone"},
+		&hub.out,
 	)
-	gone := []MarkedChange{{Interface: "gre1", NBMA: addr("0.0.0.1"), Delete: true}}
+	gone := []output.MarkedChange{{Interface: "gre1", NBMA: addr("0.0.0.1"), Delete: true}}
 	if !slices.Equal(hub.out.Marked, gone) {
 		t.Errorf("lost: %+v", hub.out.Marked)
 	}
 	hub.carryOut()
 	hub.engine.Handle(
 		hub.w.now,
-		PeerSecured{Peer{
+		event.PeerSecured{Peer: event.Peer{
 			Interface: "gre1",
 			NBMA:      addr("0.0.0.1"),
 			Real:      addr("192.0.2.11"),
@@ -82,7 +88,9 @@ func TestNamesLeadNowhereWithoutAnSA(t *testing.T) {
 		}},
 		&hub.out,
 	)
-	back := []MarkedChange{{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11")}}
+	back := []output.MarkedChange{
+		{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11")},
+	}
 	if !slices.Equal(hub.out.Marked, back) {
 		t.Errorf("back: %+v", hub.out.Marked)
 	}
@@ -103,29 +111,31 @@ func TestShortcutsAndAnswersOfLostNames(t *testing.T) {
 		"192.0.2.12",
 	))
 	request := requestFrom("10.1.0.3", "10.255.0.13", "172.16.1.10")
-	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.13"), addr("192.0.2.12"))}
+	request.Extensions[3].CIEs = []packet.CIE{
+		overlay.NATCIE(addr("10.255.0.13"), addr("192.0.2.12")),
+	}
 	n.named("0.0.0.2", "192.0.2.12", "spoke3").says(request)
 	if len(n.status().Shortcuts) != 1 || n.neighbors[addr("10.255.0.12")] != addr("0.0.0.1") {
 		t.Fatalf("shortcuts %+v", n.status().Shortcuts)
 	}
-	if len(n.engine.ifaces["gre1"].answers) != 1 {
-		t.Fatalf("answers %+v", n.engine.ifaces["gre1"].answers)
+	if len(n.engine.ifaces["gre1"].Responder.Answers) != 1 {
+		t.Fatalf("answers %+v", n.engine.ifaces["gre1"].Responder.Answers)
 	}
 
-	nhs := Peer{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}
-	n.handle(PeersSecured{Interface: "gre1", Peers: []Peer{nhs}})
+	nhs := event.Peer{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}
+	n.handle(event.PeersSecured{Interface: "gre1", Peers: []event.Peer{nhs}})
 	if s := n.status().Shortcuts; len(s) != 0 {
 		t.Errorf("shortcuts %+v", s)
 	}
 	for name := range n.admits {
-		if inThisNetwork(name) && !retired(name) {
+		if overlay.InThisNetwork(name) && !peers.Parked(name) {
 			t.Errorf("%s is admitted", name)
 		}
 	}
 	n.named("0.0.0.1", "192.0.2.12", "spoke3")
-	for _, a := range n.engine.ifaces["gre1"].answers {
-		if a.nbma != addr("0.0.0.1") {
-			t.Errorf("the answer is to %v", a.nbma)
+	for _, a := range n.engine.ifaces["gre1"].Responder.Answers {
+		if a.NBMA != addr("0.0.0.1") {
+			t.Errorf("the answer is to %v", a.NBMA)
 		}
 	}
 }
@@ -135,7 +145,7 @@ func TestShortcutsAndAnswersOfLostNames(t *testing.T) {
 func TestRetiredNamesAfterRestart(t *testing.T) {
 	hub := hubAlone(t)
 	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
-	hub.handle(PeersSecured{Interface: "gre1"})
+	hub.handle(event.PeersSecured{Interface: "gre1"})
 	saved := hub.engine.Save()
 	again := hubAlone(t)
 	again.engine.Restore(again.w.now, saved, &again.out)
@@ -143,7 +153,7 @@ func TestRetiredNamesAfterRestart(t *testing.T) {
 		t.Errorf("%+v", again.out.Marked)
 	}
 	again.carryOut()
-	again.handle(PeersSecured{Interface: "gre1"})
+	again.handle(event.PeersSecured{Interface: "gre1"})
 	again.named("0.0.0.2", "192.0.2.11", "spoke1")
 	if at := again.neighbors[addr("10.255.0.11")]; at != addr("0.0.0.2") {
 		t.Errorf("neighbour at %v", at)

@@ -5,23 +5,32 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
 
 // Of two routers behind one address, one is blocked and the other goes. What the other registered
 // ends with its SA, although the blocked one has an SA for a moment.
 func TestOnlyTheBlockedOneIsLeft(t *testing.T) {
-	hub := hubAlone(t, accepting("172.18.0.0/16"), func(c *InterfaceConfig) {
+	hub := hubAlone(t, accepting("172.18.0.0/16"), func(c *overlay.InterfaceConfig) {
 		c.Limits.Prefixes = 10
 	})
-	hub.handle(Block{Identity: "a"})
+	hub.handle(event.Block{Identity: "a"})
 	s := hub.sharedBy("192.0.2.11", "a", "b")
 	s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	s.says(announcementFrom("192.0.2.11", "10.255.0.11", "172.18.7.0/24"))
 	if len(hub.shortcuts) != 1 {
 		t.Fatalf("routes %v\n%s", hub.shortcuts, hub.w)
 	}
-	hub.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "a"}})
+	hub.handle(
+		event.PeerSecured{
+			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "a"},
+		},
+	)
 	if len(hub.shortcuts)+len(hub.neighbors) != 0 {
 		t.Errorf("routes %v, neighbours %v\n%s", hub.shortcuts, hub.neighbors, hub.w)
 	}
@@ -30,7 +39,7 @@ func TestOnlyTheBlockedOneIsLeft(t *testing.T) {
 // sharedBy makes SAs with several routers at one address. The first identity is the one that came
 // first.
 func (n *node) sharedBy(nbma string, identities ...string) sender {
-	n.handle(PeerSecured{Peer{
+	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
 		NBMA:       addr(nbma),
 		Identity:   identities[0],
@@ -54,13 +63,13 @@ func TestSharedAddress(t *testing.T) {
 		t.Fatalf("bindings: %+v", bindings)
 	}
 	n.sharedBy("192.0.2.11", "spoke2", "spoke1")
-	for kind, want := range map[NoticeKind]int{
-		NoticePeerSecured: 1,
-		NoticeBound:       2,
-		NoticePeerLost:    0,
-		NoticeUnbound:     0,
-		NoticeMoved:       0,
-		NoticeRejected:    0,
+	for kind, want := range map[output.NoticeKind]int{
+		output.NoticePeerSecured: 1,
+		output.NoticeBound:       2,
+		output.NoticePeerLost:    0,
+		output.NoticeUnbound:     0,
+		output.NoticeMoved:       0,
+		output.NoticeRejected:    0,
 	} {
 		if got := n.has(kind); got != want {
 			t.Errorf("%d notices of kind %d, want %d", got, kind, want)
@@ -74,15 +83,15 @@ func TestSharerMoves(t *testing.T) {
 	n := hubAlone(t)
 	n.sharedBy("192.0.2.11", "spoke1", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	n.from("192.0.2.12", "spoke3").says(registrationFrom("192.0.2.12", "10.255.0.12"))
-	if n.has(NoticeRejected) != 1 {
+	if n.has(output.NoticeRejected) != 1 {
 		t.Error("a stranger has the address of one of the sharers")
 	}
 	n.from("192.0.2.13", "spoke2").says(registrationFrom("192.0.2.13", "10.255.0.12"))
-	if n.has(NoticeMoved) != 1 || n.status().Bindings[0].Identity != "spoke2" {
-		t.Errorf("%d moves, bindings: %+v", n.has(NoticeMoved), n.status().Bindings)
+	if n.has(output.NoticeMoved) != 1 || n.status().Bindings[0].Identity != "spoke2" {
+		t.Errorf("%d moves, bindings: %+v", n.has(output.NoticeMoved), n.status().Bindings)
 	}
 	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.12"))
-	if n.has(NoticeRejected) != 2 {
+	if n.has(output.NoticeRejected) != 2 {
 		t.Error("spoke1 has the address of spoke2, which is elsewhere now")
 	}
 }
@@ -93,10 +102,10 @@ func TestSuccessorIsNoSharer(t *testing.T) {
 	n := hubAlone(t)
 	n.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	n.from("192.0.2.11", "spoke2")
-	if n.has(NoticePeerLost) != 1 || n.has(NoticeUnbound) != 1 {
+	if n.has(output.NoticePeerLost) != 1 || n.has(output.NoticeUnbound) != 1 {
 		t.Errorf(
 			"%d peers lost, %d bindings ended, want 1 and 1",
-			n.has(NoticePeerLost), n.has(NoticeUnbound),
+			n.has(output.NoticePeerLost), n.has(output.NoticeUnbound),
 		)
 	}
 }
@@ -108,20 +117,20 @@ func TestNoShortcutToSharedAddress(t *testing.T) {
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	spoke2 := n.from("192.0.2.12", "spoke2")
 	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
-	if n.has(NoticeShortcutUp) != 1 {
+	if n.has(output.NoticeShortcutUp) != 1 {
 		t.Fatal("no shortcut")
 	}
 	n.sharedBy("192.0.2.12", "spoke2", "spoke3")
-	if n.has(NoticeShortcutDown) != 1 || len(n.status().Shortcuts) != 0 {
+	if n.has(output.NoticeShortcutDown) != 1 || len(n.status().Shortcuts) != 0 {
 		t.Errorf("shortcuts: %+v", n.status().Shortcuts)
 	}
 	n.w.run(time.Second)
 	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
-	if n.has(NoticeShortcutUp) != 1 || n.has(NoticeShortcutDenied) != 1 {
+	if n.has(output.NoticeShortcutUp) != 1 || n.has(output.NoticeShortcutDenied) != 1 {
 		t.Errorf(
 			"%d shortcuts, %d answers denied, want 1 and 1",
-			n.has(NoticeShortcutUp), n.has(NoticeShortcutDenied),
+			n.has(output.NoticeShortcutUp), n.has(output.NoticeShortcutDenied),
 		)
 	}
 }
@@ -131,28 +140,28 @@ func TestNoShortcutToSharedAddress(t *testing.T) {
 func TestSeparationsAreForgotten(t *testing.T) {
 	n := hubAlone(t)
 	for i := range 100 {
-		at := Peer{
+		at := event.Peer{
 			Interface: "gre1",
 			NBMA:      netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + i)}),
 			Identity:  "a",
 		}
 		apart := at
 		apart.SharedWith, apart.Separating = []string{"b"}, true
-		n.handle(PeerSecured{at})
-		n.handle(PeerSecured{apart})
-		n.handle(PeerLost{Interface: "gre1", NBMA: at.NBMA, Reason: "gone"})
-		n.w.run(separationTime / 2)
+		n.handle(event.PeerSecured{Peer: at})
+		n.handle(event.PeerSecured{Peer: apart})
+		n.handle(event.PeerLost{Interface: "gre1", NBMA: at.NBMA, Reason: "gone"})
+		n.w.run(peers.SeparationTime / 2)
 	}
-	if got := len(n.engine.ifaces["gre1"].separated); got > 2 {
+	if got := len(n.engine.ifaces["gre1"].peers.Separated); got > 2 {
 		t.Errorf("%d addresses are remembered", got)
 	}
 }
 
 // behindAddress turns a request into an answer whose router is behind a NAT.
-func behindAddress(p packet.Packet, overlay, private, public string) packet.Packet {
-	p = answerTo(p, 24, overlay, private)
+func behindAddress(p packet.Packet, address, private, public string) packet.Packet {
+	p = answerTo(p, 24, address, private)
 	*p.Extension(packet.ExtensionNATAddress) = packet.Extension{Type: packet.ExtensionNATAddress,
-		CIEs: []packet.CIE{natCIE(addr(overlay), addr(public))}}
+		CIEs: []packet.CIE{overlay.NATCIE(addr(address), addr(public))}}
 	return p
 }
 
@@ -161,7 +170,7 @@ func behindAddress(p packet.Packet, overlay, private, public string) packet.Pack
 func TestAnotherRouterAtANATAddress(t *testing.T) {
 	const public = "198.51.100.7"
 	n, hub := spokeAlone(t)
-	n.handle(PeerSecured{Peer{
+	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface: "gre1",
 		NBMA:      addr(public),
 		Identity:  "spoke2",
@@ -180,10 +189,10 @@ func TestAnotherRouterAtANATAddress(t *testing.T) {
 		}
 		// The new route ends the shortcut to that other router; the SA stays.
 		n.addRoutes(viaTunnel("172.16.2.0/25", "10.255.0.1"))
-		n.w.run(unresolvedTime)
+		n.w.run(resolution.UnresolvedTime)
 	}
 	request := requestFrom("192.168.7.13", "10.255.0.13", host1)
-	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.13"), addr(public))}
+	request.Extensions[3].CIEs = []packet.CIE{overlay.NATCIE(addr("10.255.0.13"), addr(public))}
 	hub.says(request)
 	if to := n.sent[len(n.sent)-1].to; to != addr(hub.nbma) {
 		t.Errorf("answered through %v", to)
@@ -200,7 +209,7 @@ func TestWhoComesFromANATAddressIsAskedWhoItIs(t *testing.T) {
 	answer := behindAddress(n.lastTo(hub), "10.255.0.12", "192.168.7.12", public)
 	hub.says(answer)
 	before := n.asked()
-	n.handle(PeerSecured{Peer{
+	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface: "gre1",
 		NBMA:      addr(public),
 		Identity:  "who",
@@ -214,7 +223,7 @@ func TestWhoComesFromANATAddressIsAskedWhoItIs(t *testing.T) {
 	if n.at("10.255.0.12").IsValid() {
 		t.Fatalf("led to whoever has an SA\n%s", n.w)
 	}
-	n.w.run(unresolvedTime)
+	n.w.run(resolution.UnresolvedTime)
 	hub.says(indicationOf(host1, host2))
 	answer.RequestID = n.lastTo(hub).RequestID
 	sender{t, n, public}.says(answer)

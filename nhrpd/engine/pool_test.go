@@ -6,19 +6,24 @@ import (
 	"testing"
 	"time"
 	"weak"
+
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/pool"
+	"cygnet/nhrpd/engine/server"
 )
 
 // A pool hands out each value once, as a zero value, and never runs out.
 func TestPool(t *testing.T) {
 	for _, ready := range []int{0, 3} {
-		s := newPool[binding](ready)
-		taken := map[*binding]bool{}
+		s := pool.New[server.Binding](ready)
+		taken := map[*server.Binding]bool{}
 		for range 5 {
-			b := s.take()
-			if taken[b] || b.protocol.IsValid() || b.mtu != 0 {
+			b := s.Take()
+			if taken[b] || b.Protocol.IsValid() || b.MTU != 0 {
 				t.Errorf("with %d ready there is %+v among what was taken", ready, b)
 			}
-			b.protocol, b.mtu = netip.MustParseAddr("10.255.0.11"), 1400
+			b.Protocol, b.MTU = netip.MustParseAddr("10.255.0.11"), 1400
 			taken[b] = true
 		}
 	}
@@ -27,9 +32,9 @@ func TestPool(t *testing.T) {
 // Once all values were taken and nothing refers to any, their memory is freed, even if the pool
 // itself stays.
 func TestEmptyPoolHoldsNothing(t *testing.T) {
-	s := newPool[binding](2)
-	first := weak.Make(s.take())
-	s.take()
+	s := pool.New[server.Binding](2)
+	first := weak.Make(s.Take())
+	s.Take()
 	runtime.GC()
 	if first.Value() != nil {
 		t.Error("the pool holds what was taken from it")
@@ -42,7 +47,7 @@ func TestEmptyPoolHoldsNothing(t *testing.T) {
 // binding.
 func TestFirstRegistrationFindsAllReady(t *testing.T) {
 	const clients = 500
-	hub, _, _ := newClients(t, clients, func(c *InterfaceConfig) { c.Protected = false })
+	hub, _, _ := newClients(t, clients, func(c *overlay.InterfaceConfig) { c.Protected = false })
 	var from []netip.Addr
 	var registrations [][]byte
 	for i := range clients {
@@ -56,7 +61,7 @@ func TestFirstRegistrationFindsAllReady(t *testing.T) {
 		}
 		from, registrations = append(from, nbma), append(registrations, data)
 	}
-	var out Output
+	var out output.Output
 	i := 0
 	if got := testing.AllocsPerRun(clients-1, func() {
 		hub.engine.Receive(

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/packet"
 )
 
@@ -24,9 +27,9 @@ func TestMovedSpokeTakesBackAlongTheNHS(t *testing.T) {
 			return len(purges) <= lost
 		}
 		m.spoke2.local = addr("192.0.2.112")
-		m.spoke2.handle(LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
+		m.spoke2.handle(event.LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
 		m.until(
-			"spoke1 leaves the old address", time.Duration(lost)*purgeAgain+time.Second,
+			"spoke1 leaves the old address", time.Duration(lost)*purge.PurgeAgain+time.Second,
 			func() bool {
 				return m.spoke1.at("10.255.0.12") != addr("192.0.2.12") &&
 					len(m.spoke1.shortcuts) == 0
@@ -41,7 +44,7 @@ func TestMovedSpokeTakesBackAlongTheNHS(t *testing.T) {
 			t.Errorf("a packet goes %v", got)
 		}
 		m.run(time.Second)
-		if n := len(m.spoke2.engine.ifaces["gre1"].purges); n != 0 {
+		if n := len(m.spoke2.engine.ifaces["gre1"].purges.ByID); n != 0 {
 			t.Errorf("%d purges still wait for a reply: it was lost on the way back", n)
 		}
 	}
@@ -53,12 +56,16 @@ func TestMovedSpokeTakesBackAlongTheNHS(t *testing.T) {
 func TestRefusedPurgeIsRepeatedAlongTheNHS(t *testing.T) {
 	m := newMesh(t, noIPsec)
 	m.makeShortcut()
-	nhs := m.spoke2.engine.ifaces["gre1"].nhs[0]
-	nhs.registered = false
+	nhs := m.spoke2.engine.ifaces["gre1"].client.NHS[0]
+	nhs.Registered = false
 	m.spoke2.local = addr("192.0.2.112")
-	m.spoke2.handle(LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
-	m.until("refused", time.Second, func() bool { return dropped(m.spoke1, dropNotOwner) > 0 })
-	if len(m.spoke2.engine.ifaces["gre1"].purges) == 0 {
+	m.spoke2.handle(event.LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
+	m.until(
+		"refused",
+		time.Second,
+		func() bool { return dropped(m.spoke1, overlay.DropNotOwner) > 0 },
+	)
+	if len(m.spoke2.engine.ifaces["gre1"].purges.ByID) == 0 {
 		t.Fatal("the purge was answered although it was refused")
 	}
 	m.until("spoke1 leaves the old address", 3*time.Second, func() bool {
@@ -136,7 +143,7 @@ func TestRefusedPurgesAreNotAnswered(t *testing.T) {
 		t.Errorf("sent a %s, neighbours %v", got.Type, n.neighbors)
 	}
 
-	server := hubAlone(t, noIPsec, func(c *InterfaceConfig) {
+	server := hubAlone(t, noIPsec, func(c *overlay.InterfaceConfig) {
 		c.Accept, c.Limits.Prefixes = append(c.Accept, mustPrefix("172.20.0.0/16")), 10
 	})
 	spoke1 := sender{t, server, "192.0.2.11"}

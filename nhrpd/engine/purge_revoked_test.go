@@ -7,6 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/packet"
 )
 
@@ -24,19 +28,23 @@ var revocationsOf = []struct {
 // revokingHub returns a hub that has just revoked the clients whose identities match a pattern.
 // What the hub sent is in out.
 func revokingHub(
-	t testing.TB, clients int, pattern string, out *Output, change ...func(*InterfaceConfig),
+	t testing.TB,
+	clients int,
+	pattern string,
+	out *output.Output,
+	change ...func(*overlay.InterfaceConfig),
 ) *node {
 	hub, _, _ := newClients(t, clients, append(change, allowing(t, "client*: 10.192.0.0/10"))...)
 	cfg := hub.cfg
 	allowing(t, pattern+": 10.128.0.0/16", "client*: 10.192.0.0/10")(&cfg)
-	hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, out)
+	hub.engine.Configure(hub.w.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{cfg}}, out)
 	return hub
 }
 
 // confirm lets the client that a purge went to reply. It returns the client and the routers that
 // the purge named. The test fails if the packet is no purge.
 func confirm(
-	t testing.TB, hub *node, now time.Time, sent Packet, out *Output,
+	t testing.TB, hub *node, now time.Time, sent output.Packet, out *output.Output,
 ) (netip.Addr, []packet.CIE) {
 	var p packet.Packet
 	if err := p.Parse(sent.Data); err != nil || p.Type != packet.PurgeRequest {
@@ -57,7 +65,7 @@ func confirm(
 func revokeAll(
 	t testing.TB, clients int, pattern string, heard func(client netip.Addr, cies []packet.CIE),
 ) (purges, most int, took time.Duration) {
-	var out Output
+	var out output.Output
 	hub := revokingHub(t, clients, pattern, &out)
 	start, now := hub.w.now, hub.w.now
 	for {
@@ -66,7 +74,7 @@ func revokeAll(
 		if sent > 0 {
 			took = now.Sub(start)
 		}
-		var next Output
+		var next output.Output
 		for _, p := range out.Packets {
 			client, cies := confirm(t, hub, now, p, &next)
 			heard(client, cies)
@@ -74,9 +82,9 @@ func revokeAll(
 		if len(next.Packets) > 0 {
 			t.Fatal("a reply made the hub send at once")
 		}
-		r := &hub.engine.ifaces["gre1"].revocations
-		if len(r.hearers) == 0 {
-			if len(r.list)+len(r.queue)+len(r.waiting) > 0 || r.tick.IsSet() {
+		r := &hub.engine.ifaces["gre1"].purges.Revocations
+		if len(r.Hearers) == 0 {
+			if len(r.List)+len(r.Queue)+len(r.Waiting) > 0 || r.Tick.IsSet() {
 				t.Errorf("something is left: %+v", r)
 			}
 			return purges, most, took
@@ -85,7 +93,7 @@ func revokeAll(
 		if !there {
 			t.Fatal("clients are left, and no timer")
 		}
-		now = later(now, at)
+		now = overlay.Later(now, at)
 		out.Reset()
 		hub.engine.Advance(now, &out)
 	}
@@ -115,10 +123,10 @@ func TestManyRevokedClients(t *testing.T) {
 			if want := remaining * ((tt.revoked + room - 1) / room); purges != want {
 				t.Errorf("%d purges, want %d", purges, want)
 			}
-			if most > purgeBurst {
-				t.Errorf("%d purges at once, want at most %d", most, purgeBurst)
+			if most > purge.PurgeBurst {
+				t.Errorf("%d purges at once, want at most %d", most, purge.PurgeBurst)
 			}
-			if least := time.Duration(purges/purgeBurst-1) * purgePace; took < least {
+			if least := time.Duration(purges/purge.PurgeBurst-1) * purge.PurgePace; took < least {
 				t.Errorf("all told within %s, want at least %s", took, least)
 			}
 			t.Logf("%d purges in %s", purges, took)
@@ -130,20 +138,20 @@ func TestManyRevokedClients(t *testing.T) {
 // more.
 func TestTheTurnOfARevocation(t *testing.T) {
 	for _, tt := range revocationsOf {
-		var out Output
+		var out output.Output
 		hub := revokingHub(t, tt.clients, tt.pattern, &out)
-		r := &hub.engine.ifaces["gre1"].revocations
-		if len(out.Packets) != purgeBurst || len(r.list) != tt.revoked ||
-			len(r.hearers) != tt.clients-tt.revoked {
+		r := &hub.engine.ifaces["gre1"].purges.Revocations
+		if len(out.Packets) != purge.PurgeBurst || len(r.List) != tt.revoked ||
+			len(r.Hearers) != tt.clients-tt.revoked {
 			t.Errorf(
 				"%d clients: %d purges at once, %d revoked for %d clients remembered",
-				tt.clients, len(out.Packets), len(r.list), len(r.hearers),
+				tt.clients, len(out.Packets), len(r.List), len(r.Hearers),
 			)
 		}
-		if most := purgeBurst * 1400; len(out.arena) > most {
+		if most := purge.PurgeBurst * 1400; len(out.Arena) > most {
 			t.Errorf(
 				"%d clients: %d bytes to send at once, want at most %d",
-				tt.clients, len(out.arena), most,
+				tt.clients, len(out.Arena), most,
 			)
 		}
 	}
@@ -161,7 +169,7 @@ func revokingPair(t testing.TB) (hub *node, purges []packet.Packet) {
 		)
 	}
 	before := len(hub.sent)
-	hub.handle(Block{Identity: "spoke1"})
+	hub.handle(event.Block{Identity: "spoke1"})
 	return hub, hub.sentSince(before)
 }
 
@@ -179,11 +187,11 @@ func TestRevocationIsRepeated(t *testing.T) {
 		t.Errorf("%d purges again: %+v", len(again), again)
 	}
 	for i, p := range hub.sent[before:] {
-		if want := time.Duration(i+1) * purgeAgain; p.at.Sub(hub.w.start) != want {
+		if want := time.Duration(i+1) * purge.PurgeAgain; p.at.Sub(hub.w.start) != want {
 			t.Errorf("repeated after %s, want %s", p.at.Sub(hub.w.start), want)
 		}
 	}
-	if r := &hub.engine.ifaces["gre1"].revocations; len(r.hearers)+len(r.list) > 0 {
+	if r := &hub.engine.ifaces["gre1"].purges.Revocations; len(r.Hearers)+len(r.List) > 0 {
 		t.Errorf("still remembered: %+v", r)
 	}
 }
@@ -199,12 +207,12 @@ func (n *node) confirms(t testing.TB, nbma string, p packet.Packet) {
 func TestWhoConfirmsARevocation(t *testing.T) {
 	hub, purges := revokingPair(t)
 	hub.confirms(t, "192.0.2.13", purges[0]) // which went to the other client
-	if dropped(hub, dropThirdParty) != 1 ||
-		len(hub.engine.ifaces["gre1"].revocations.hearers) != 2 {
+	if dropped(hub, overlay.DropThirdParty) != 1 ||
+		len(hub.engine.ifaces["gre1"].purges.Revocations.Hearers) != 2 {
 		t.Errorf("a third party's word counts: dropped %v", hub.engine.Stats().Dropped)
 	}
 	hub.confirms(t, "192.0.2.12", purges[0])
-	if len(hub.engine.ifaces["gre1"].revocations.hearers) != 1 {
+	if len(hub.engine.ifaces["gre1"].purges.Revocations.Hearers) != 1 {
 		t.Error("the client's own word does not count")
 	}
 }
@@ -214,7 +222,7 @@ func TestWhoConfirmsARevocation(t *testing.T) {
 func TestRevocationsOneAfterTheOther(t *testing.T) {
 	hub, purges := revokingPair(t)
 	hub.confirms(t, "192.0.2.13", purges[1])
-	hub.handle(Block{Identity: "spoke3"})
+	hub.handle(event.Block{Identity: "spoke3"})
 	hub.confirms(t, "192.0.2.12", purges[0])
 	before := len(hub.sent)
 	hub.w.run(time.Second)
@@ -223,12 +231,12 @@ func TestRevocationsOneAfterTheOther(t *testing.T) {
 		next.DestProtocol != addr("10.255.0.12") || next.RequestID == purges[0].RequestID {
 		t.Errorf("told %+v", next)
 	}
-	hub.handle(Unblock{Identity: "spoke3"})
+	hub.handle(event.Unblock{Identity: "spoke3"})
 	hub.client("192.0.2.13", "spoke3", "10.255.0.13")
 	before = len(hub.sent)
 	hub.w.run(time.Minute)
 	if again := hub.sentSince(before); len(again) != 0 ||
-		len(hub.engine.ifaces["gre1"].revocations.hearers) != 0 {
+		len(hub.engine.ifaces["gre1"].purges.Revocations.Hearers) != 0 {
 		t.Errorf("a router that is back is still taken back: %+v", again)
 	}
 }
@@ -236,11 +244,11 @@ func TestRevocationsOneAfterTheOther(t *testing.T) {
 // Leaving ends the revocations: no client is left to tell.
 func TestLeavingEndsRevocations(t *testing.T) {
 	hub, _ := revokingPair(t)
-	hub.handle(Leave{Interface: "gre1"})
+	hub.handle(event.Leave{Interface: "gre1"})
 	before := len(hub.sent)
 	hub.w.run(time.Minute)
 	if got := hub.sentSince(before); len(got) != 0 ||
-		len(hub.engine.ifaces["gre1"].revocations.hearers) != 0 {
+		len(hub.engine.ifaces["gre1"].purges.Revocations.Hearers) != 0 {
 		t.Errorf("sent %v", typesOf(got))
 	}
 }
@@ -248,8 +256,14 @@ func TestLeavingEndsRevocations(t *testing.T) {
 // A purge has as many entries as fit into the tunnel's MTU, and no more.
 func TestRevocationFitsTheMTU(t *testing.T) {
 	for _, mtu := range []uint16{576, 1280, 1400, 9000} {
-		var out Output
-		hub := revokingHub(t, 200, "client1*", &out, func(c *InterfaceConfig) { c.MTU = mtu })
+		var out output.Output
+		hub := revokingHub(
+			t,
+			200,
+			"client1*",
+			&out,
+			func(c *overlay.InterfaceConfig) { c.MTU = mtu },
+		)
 		if len(out.Packets) == 0 {
 			t.Fatalf("MTU %d: nothing sent: dropped %v", mtu, hub.engine.Stats().Dropped)
 		}

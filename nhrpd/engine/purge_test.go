@@ -5,6 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
@@ -54,7 +58,11 @@ func TestPurgeReachesEverybodyWhoWasTold(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
-			h := newHierarchy(t, tt.nat, func(c *InterfaceConfig) { c.Protected = tt.protected })
+			h := newHierarchy(
+				t,
+				tt.nat,
+				func(c *overlay.InterfaceConfig) { c.Protected = tt.protected },
+			)
 			h.ping(h.spoke1, host1, host2)
 			h.ping(h.spoke3, "172.16.3.10", host2)
 			h.until("both have a shortcut", 5*time.Second, func() bool {
@@ -78,7 +86,7 @@ func TestPurgeReachesEverybodyWhoWasTold(t *testing.T) {
 			if got := h.way(packet.PurgeRequest); !slices.Equal(got, tt.way) {
 				t.Errorf("the purges went %v, want %v", got, tt.way)
 			}
-			if got := len(h.spoke2.engine.ifaces["gre1"].purges); got != 0 {
+			if got := len(h.spoke2.engine.ifaces["gre1"].purges.ByID); got != 0 {
 				t.Errorf("%d purges still wait for a reply", got)
 			}
 		})
@@ -93,7 +101,7 @@ func TestPurgeIsRepeatedThreeTimes(t *testing.T) {
 	n.removeRoutes(lanRoute(lan1))
 	n.w.run(time.Minute)
 	sent := n.sentSince(before)
-	if len(sent) != purgeTries || sent[0].Type != packet.PurgeRequest ||
+	if len(sent) != purge.PurgeTries || sent[0].Type != packet.PurgeRequest ||
 		sent[0].RequestID != sent[2].RequestID {
 		t.Errorf("sent %v", typesOf(sent))
 	}
@@ -111,7 +119,7 @@ func TestWhoConfirmsAPurge(t *testing.T) {
 	}{
 		{"who was told", "192.0.2.12", 1},
 		{"an NHS that passes it on", "192.0.2.1", 1},
-		{"a third router", "192.0.2.66", purgeTries},
+		{"a third router", "192.0.2.66", purge.PurgeTries},
 	} {
 		n, _ := spokeAlone(t)
 		n.from("192.0.2.66", "mallory")
@@ -123,7 +131,7 @@ func TestWhoConfirmsAPurge(t *testing.T) {
 		sender{t, n, tt.from}.says(reply)
 		n.w.run(time.Minute)
 		if got := len(n.sentSince(before)); got != tt.tries ||
-			(tt.tries == 1) != (dropped(n, dropThirdParty) == 0) {
+			(tt.tries == 1) != (dropped(n, overlay.DropThirdParty) == 0) {
 			t.Errorf("%s: sent %d times, dropped %v", tt.rule, got, n.engine.Stats().Dropped)
 		}
 	}
@@ -134,7 +142,7 @@ func TestWhoConfirmsAGoodbye(t *testing.T) {
 	n, hub := spokeAlone(t)
 	mallory := n.from("192.0.2.66", "mallory")
 	before := len(n.sent)
-	n.handle(Leave{Interface: "gre1"})
+	n.handle(event.Leave{Interface: "gre1"})
 	reply := only(t, n.sentSince(before))
 	reply.Type = packet.PurgeReply
 	mallory.says(reply)
@@ -151,7 +159,7 @@ func TestWhoConfirmsAGoodbye(t *testing.T) {
 // once and ask for no reply.
 func TestMorePurgesThanAreRepeated(t *testing.T) {
 	// two of them for one router
-	n, _ := spokeAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 8 })
+	n, _ := spokeAlone(t, func(c *overlay.InterfaceConfig) { c.Limits.Answers = 8 })
 	spoke2 := n.from("192.0.2.12", "spoke2")
 	for range 5 {
 		spoke2.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
@@ -167,10 +175,11 @@ func TestMorePurgesThanAreRepeated(t *testing.T) {
 			quiet++
 		}
 	}
-	if quiet != 2 || dropped(n, dropTableFull) != 2 || len(n.engine.ifaces["gre1"].purges) != 8 {
+	if quiet != 2 || dropped(n, overlay.DropTableFull) != 2 ||
+		len(n.engine.ifaces["gre1"].purges.ByID) != 8 {
 		t.Errorf(
 			"%d without a reply, dropped %v, %d repeated",
-			quiet, n.engine.Stats().Dropped, len(n.engine.ifaces["gre1"].purges),
+			quiet, n.engine.Stats().Dropped, len(n.engine.ifaces["gre1"].purges.ByID),
 		)
 	}
 }
@@ -258,7 +267,7 @@ func TestUnsolicitedPurgeReply(t *testing.T) {
 	n, hub := spokeAlone(t)
 	p := purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.12", lan1)
 	p.Type = packet.PurgeReply
-	if got := hub.says(p); len(got) != 0 || dropped(n, dropUnsolicited) != 1 {
+	if got := hub.says(p); len(got) != 0 || dropped(n, overlay.DropUnsolicited) != 1 {
 		t.Errorf("sent %v, dropped %v", typesOf(got), n.engine.Stats().Dropped)
 	}
 }
@@ -266,8 +275,8 @@ func TestUnsolicitedPurgeReply(t *testing.T) {
 // RFC 2332 §6.2.1: the hub remembers an answer from a static map, and takes it back when the map
 // changes.
 func TestMapAnswerTakenBack(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) {
-		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 	})
 	hub.from("192.0.2.99", "static")
 	spoke1 := hub.from("192.0.2.11", "spoke1")
@@ -279,7 +288,7 @@ func TestMapAnswerTakenBack(t *testing.T) {
 	if len(hub.sent) != before {
 		t.Fatalf("taken back without a reason: %v", typesOf(hub.sentSince(before)))
 	}
-	hub.configure(func(c *InterfaceConfig) { c.Maps[0].NBMA = addr("192.0.2.98") })
+	hub.configure(func(c *overlay.InterfaceConfig) { c.Maps[0].NBMA = addr("192.0.2.98") })
 	got := only(t, hub.sentSince(before))
 	want := purgeOf("192.0.2.1", "10.255.0.1", "10.255.0.11", "10.255.0.99/32")
 	want.RequestID = got.RequestID
@@ -313,7 +322,7 @@ func TestAnswersOutliveARestart(t *testing.T) {
 		m.spoke2.down = true
 		m.run(time.Second)
 		if changed {
-			m.spoke2.routes = slices.DeleteFunc(m.spoke2.routes, func(r Route) bool {
+			m.spoke2.routes = slices.DeleteFunc(m.spoke2.routes, func(r event.Route) bool {
 				return r == lanRoute(lan2)
 			})
 		}
@@ -328,27 +337,32 @@ func TestAnswersOutliveARestart(t *testing.T) {
 // Saved answers that make no sense are not restored.
 func TestRestoreOfNonsenseAnswers(t *testing.T) {
 	n, _ := spokeAlone(t)
-	good := SavedAnswer{
+	good := report.SavedAnswer{
 		Requester: addr("10.255.0.12"),
 		NBMA:      addr("192.0.2.12"),
 		Prefix:    mustPrefix(lan1),
 		Dest:      addr(host1),
 		Expires:   n.w.now.Add(time.Minute),
 	}
-	restore := func(a SavedAnswer) int {
+	restore := func(a report.SavedAnswer) int {
 		n.engine.Restore(
-			n.w.now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Answers: []SavedAnswer{a}}}},
+			n.w.now,
+			report.Saved{
+				Interfaces: []report.SavedInterface{
+					{Name: "gre1", Answers: []report.SavedAnswer{a}},
+				},
+			},
 			&n.out,
 		)
 		n.carryOut()
-		return len(n.engine.ifaces["gre1"].answers)
+		return len(n.engine.ifaces["gre1"].Responder.Answers)
 	}
-	for name, change := range map[string]func(*SavedAnswer){
-		"expired":          func(a *SavedAnswer) { a.Expires = n.w.now },
-		"to ourselves":     func(a *SavedAnswer) { a.Requester = addr("10.255.0.11") },
-		"to nowhere":       func(a *SavedAnswer) { a.NBMA = addr("0.0.0.0") },
-		"for no prefix":    func(a *SavedAnswer) { a.Prefix = mustPrefix("172.16.1.5/24") },
-		"for another host": func(a *SavedAnswer) { a.Dest = addr(host2) },
+	for name, change := range map[string]func(*report.SavedAnswer){
+		"expired":          func(a *report.SavedAnswer) { a.Expires = n.w.now },
+		"to ourselves":     func(a *report.SavedAnswer) { a.Requester = addr("10.255.0.11") },
+		"to nowhere":       func(a *report.SavedAnswer) { a.NBMA = addr("0.0.0.0") },
+		"for no prefix":    func(a *report.SavedAnswer) { a.Prefix = mustPrefix("172.16.1.5/24") },
+		"for another host": func(a *report.SavedAnswer) { a.Dest = addr(host2) },
 	} {
 		bad := good
 		change(&bad)
@@ -360,7 +374,7 @@ func TestRestoreOfNonsenseAnswers(t *testing.T) {
 		t.Error("the good one was not restored")
 	}
 	n.w.run(time.Minute)
-	if len(n.engine.ifaces["gre1"].answers) != 0 {
+	if len(n.engine.ifaces["gre1"].Responder.Answers) != 0 {
 		t.Error("outlives its holding time")
 	}
 }

@@ -3,6 +3,9 @@ package engine
 import (
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
 )
 
 // An SA that the peer closes counts as lost only if a registration depends on it. The end of an
@@ -13,25 +16,25 @@ func TestPoliteEndIsNoLoss(t *testing.T) {
 		name   string
 		closed bool
 		client bool // a registration depends on the SA
-		want   NoticeKind
+		want   output.NoticeKind
 	}{
-		{"closed, and nobody needs it", true, false, NoticePeerEnded},
-		{"closed while registered", true, true, NoticePeerLost},
-		{"died while nobody needs it", false, false, NoticePeerLost},
-		{"died while registered", false, true, NoticePeerLost},
+		{"closed, and nobody needs it", true, false, output.NoticePeerEnded},
+		{"closed while registered", true, true, output.NoticePeerLost},
+		{"died while nobody needs it", false, false, output.NoticePeerLost},
+		{"died while registered", false, true, output.NoticePeerLost},
 	} {
 		hub := hubAlone(t)
 		spoke := hub.from("192.0.2.11", "spoke1")
 		if test.client {
 			spoke.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 		}
-		hub.handle(PeerLost{
+		hub.handle(event.PeerLost{
 			Interface: "gre1",
 			NBMA:      addr("192.0.2.11"),
 			Reason:    "gone",
 			Closed:    test.closed,
 		})
-		for _, kind := range []NoticeKind{NoticePeerLost, NoticePeerEnded} {
+		for _, kind := range []output.NoticeKind{output.NoticePeerLost, output.NoticePeerEnded} {
 			want := 0
 			if kind == test.want {
 				want = 1
@@ -47,11 +50,15 @@ func TestPoliteEndIsNoLoss(t *testing.T) {
 // there was no SA before.
 func TestReasonsOfAnNHSAreOfNow(t *testing.T) {
 	n, _ := spokeAlone(t)
-	n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
 	if got := n.status().NHS[0]; got.Error != "DPD" || !got.Asked.IsZero() {
 		t.Errorf("without an SA: %+v", got)
 	}
-	n.handle(PeerSecured{Peer: Peer{Interface: "gre1", NBMA: addr("192.0.2.1"), Identity: "hub"}})
+	n.handle(
+		event.PeerSecured{
+			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.1"), Identity: "hub"},
+		},
+	)
 	asked := n.w.now
 	if got := n.status().NHS[0]; got.Error != "" || got.Attempts != 0 || got.Asked != asked {
 		t.Errorf("asked once: %+v", got)

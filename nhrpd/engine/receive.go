@@ -4,153 +4,156 @@ import (
 	"errors"
 	"net/netip"
 
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
-// message is a received packet, with where it came from.
-type message struct {
-	*packet.Packet
-	ifc  *iface
-	from netip.Addr // the outer source address, or the sender's name
-	raw  []byte     // the packet as received
-}
-
-// direct reports whether the packet came straight from the router that its header names as the
-// source, and no NAT changed that router's address.
-func (m *message) direct() bool { return m.ifc.real(m.from) == m.SourceNBMA }
-
-// receiveFrom handles a packet from an NBMA address. The packets of a sender without an SA are
+// receivedFrom handles a packet from an NBMA address. The packets of a sender without an SA are
 // held: see heldPacket.
-func (e *Engine) receiveFrom(ifname string, from netip.Addr, data []byte) {
-	ifc := e.ifaces[ifname]
+func (ifc *iface) ReceivedFrom(from netip.Addr, data []byte) {
 	switch {
-	case ifc == nil:
-		e.drop(dropNoInterface)
-	case ifc.leaving:
-		e.farewell(ifc, from, data)
-	case ifc.left || !ifc.local.IsValid() || !from.IsValid():
-		e.drop(dropInactive)
-	case e.separating(ifc, from):
-		e.drop(dropSeparating)
-	case !ifc.heardFrom(from):
-		e.hold(ifc, from, data)
+	case ifc.Leaving:
+		ifc.farewell(from, data)
+	case ifc.Left || !ifc.Local.IsValid() || !from.IsValid():
+		ifc.Drop(overlay.DropInactive)
+	case ifc.peers.Separating(from):
+		ifc.Drop(overlay.DropSeparating)
+	case !ifc.peers.HeardFrom(from):
+		ifc.peers.Hold(from, data)
 	default:
-		e.receive(ifc, from, data)
+		ifc.receive(from, data)
 	}
-}
-
-// heardFrom reports whether the sender of a packet is secured. If it is, heardFrom counts the
-// packet.
-func (ifc *iface) heardFrom(nbma netip.Addr) bool {
-	p := ifc.peers[nbma]
-	if ifc.cfg.Protected && (p == nil || !p.secured) {
-		return false
-	}
-	if p != nil {
-		p.received++
-	}
-	return true
 }
 
 // receive handles a packet of a secured sender: it parses the packet, and drops what no handler may
 // see.
-func (e *Engine) receive(ifc *iface, from netip.Addr, data []byte) {
-	m := message{Packet: &e.in, ifc: ifc, from: from, raw: data}
-	e.cies = e.cies[:0]
+func (ifc *iface) receive(from netip.Addr, data []byte) {
+	m := overlay.Message{Packet: &ifc.In, From: from, Raw: data}
+	ifc.CIEs = ifc.CIEs[:0]
 	if err := m.Parse(data); err != nil {
-		e.malformed(&m, err)
+		ifc.malformed(&m, err)
 		return
 	}
-	if m.impossibleNBMA() {
-		e.drop(dropMalformed)
+	if m.ImpossibleNBMA() {
+		ifc.Drop(overlay.DropMalformed)
 		return
 	}
-	e.stats.received[m.Type]++
-	if !e.authentic(&m) {
-		e.drop(dropAuthentication)
-		e.tellForeignPassword(&m)
-		e.sendError(&m, packet.ErrorAuthentication, m.passwordOffset())
+	ifc.Counters.Received[m.Type]++
+	if !ifc.Authentic(&m) {
+		ifc.Drop(overlay.DropAuthentication)
+		ifc.tellForeignPassword(&m)
+		ifc.SendError(&m, packet.ErrorAuthentication, m.PasswordOffset())
 		return
 	}
-	ifc.settled(from, MismatchPassword)
-	if !ifc.takes(e.now, &m) {
-		e.drop(dropRateLimit)
+	ifc.mismatches.Settled(from, report.MismatchPassword)
+	if !ifc.server.Takes(ifc.Now, &m) {
+		ifc.Drop(overlay.DropRateLimit)
 		return
 	}
 	if m.Type != packet.RegistrationRequest && m.Type != packet.ResolutionRequest &&
-		ifc.objectTo(from).Raised() {
-		e.drop(dropProhibited) // the handlers of the two requests refuse those with a reply
+		ifc.peers.ObjectTo(from).Raised() {
+		ifc.Drop(
+			overlay.DropProhibited,
+		) // the handlers of the two requests refuse those with a reply
 		return
 	}
 	if m.Type == packet.ErrorIndication {
-		e.errorIndication(&m)
+		ifc.errorIndication(&m)
 		return
 	}
-	if !ifc.onOverlay(m.SourceProtocol) ||
-		m.DestProtocol.IsValid() && !ifc.onOverlay(m.DestProtocol) {
-		e.drop(dropWrongFamily)
+	if !ifc.OnOverlay(m.SourceProtocol) ||
+		m.DestProtocol.IsValid() && !ifc.OnOverlay(m.DestProtocol) {
+		ifc.Drop(overlay.DropWrongFamily)
 		return
 	}
-	if !m.Type.IsReply() && m.SourceProtocol == ifc.overlay() {
-		e.drop(dropOwnPacket)
+	if !m.Type.IsReply() && m.SourceProtocol == ifc.Address() {
+		ifc.Drop(overlay.DropOwnPacket)
 		return
 	}
-	e.dispatch(&m)
+	ifc.dispatch(&m)
 }
 
-// maxEntries bounds the CIEs of one request, since each of them costs a search.
-const maxEntries = 64
-
 // dispatch hands a message to the handler for its type, or forwards it if it is for another router.
-func (e *Engine) dispatch(m *message) {
+func (ifc *iface) dispatch(m *overlay.Message) {
 	if m.Type == packet.TrafficIndication {
-		e.indication(m)
+		ifc.Requester.Indication(m)
 		return
 	}
 	if !m.DestProtocol.IsValid() {
-		e.drop(dropWrongFamily)
+		ifc.Drop(overlay.DropWrongFamily)
 		return
 	}
-	if m.Type.IsRequest() && len(m.CIEs) > maxEntries {
-		e.drop(dropTooMany)
-		e.sendError(m, packet.ErrorProtocol, 0)
+	if m.Type.IsRequest() && len(m.CIEs) > overlay.MaxEntries {
+		ifc.Drop(overlay.DropTooMany)
+		ifc.SendError(m, packet.ErrorProtocol, 0)
 		return
 	}
-	own := m.ifc.overlay()
+	own := ifc.Address()
 	switch m.Type {
 	case packet.RegistrationRequest:
-		e.registration(m)
+		ifc.server.Registration(m)
 	case packet.RegistrationReply:
-		e.registrationReply(m)
+		ifc.client.RegistrationReply(m)
 	case packet.ResolutionRequest:
-		e.resolution(m)
+		ifc.Responder.Resolution(m)
 	case packet.ResolutionReply:
 		if m.SourceProtocol == own {
-			e.answered(m)
+			ifc.Requester.Answered(m)
 			return
 		}
-		e.forward(m, m.SourceProtocol, packet.ExtensionReverseTransit)
+		ifc.Transit.Forward(m, m.SourceProtocol, packet.ExtensionReverseTransit)
 	case packet.PurgeRequest:
 		if m.DestProtocol == own || m.DestProtocol == m.SourceProtocol {
-			e.purgeRequest(m)
+			ifc.purgeRequest(m)
 			return
 		}
-		e.forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
+		ifc.Transit.Forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
 	case packet.PurgeReply:
 		if m.SourceProtocol == own {
-			e.purgeReply(m)
+			ifc.purges.PurgeReply(m)
 			return
 		}
-		e.forward(m, m.SourceProtocol, packet.ExtensionReverseTransit)
+		ifc.Transit.Forward(m, m.SourceProtocol, packet.ExtensionReverseTransit)
 	}
 }
 
 // malformed drops a packet that cannot be parsed. It sends an Error Indication if the parser found
 // a fault that may be answered.
-func (e *Engine) malformed(m *message, err error) {
-	e.drop(dropMalformed)
+func (ifc *iface) malformed(m *overlay.Message, err error) {
+	ifc.Drop(overlay.DropMalformed)
 	var fault *packet.ParseError
 	if errors.As(err, &fault) && fault.Answerable() {
-		e.sendError(m, fault.Code, fault.Offset)
+		ifc.SendError(m, fault.Code, fault.Offset)
 	}
+}
+
+// tellForeignPassword reports a sender whose password differs from this router's. The report names
+// the sender and never contains a password.
+func (ifc *iface) tellForeignPassword(m *overlay.Message) {
+	reason := "its NHRP password is not ours (authentication)"
+	switch {
+	case ifc.Config.Authentication == "":
+		reason = "it has an NHRP password, and none is configured here (authentication)"
+	case m.Extension(packet.ExtensionAuthentication) == nil:
+		reason = "it has no NHRP password, and one is configured here (authentication)"
+	}
+	ifc.mismatches.Complain(
+		report.MismatchPassword,
+		m.From,
+		m.SourceProtocol,
+		ifc.peers.Identity(m.From),
+		reason,
+	)
+	if !ifc.Limiters.Refusals.Allow(ifc.Now, m.From) {
+		return
+	}
+	ifc.Notice(output.Notice{
+		Kind:     output.NoticeRejected,
+		NextHop:  m.SourceProtocol,
+		NBMA:     m.From,
+		Identity: ifc.peers.Identity(m.From),
+		Reason:   m.Type.String() + " dropped: " + reason,
+	})
 }

@@ -3,6 +3,9 @@ package engine
 import (
 	"testing"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -14,7 +17,7 @@ func TestRequestIsRepeatedWhenOurSAIsUp(t *testing.T) {
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	hub.says(requestFrom("192.0.2.12", "10.255.0.12", "172.16.1.10"))
 	before := len(n.sent)
-	n.handle(PeerSecured{Peer{
+	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface: "gre1",
 		NBMA:      addr("192.0.2.12"),
 		Identity:  "spoke2",
@@ -41,7 +44,11 @@ func TestResponderDoesNotRepeatItsRequest(t *testing.T) {
 	only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	hub.says(requestFrom("192.0.2.12", "10.255.0.12", "172.16.1.10"))
 	before := len(n.sent)
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2"}})
+	n.handle(
+		event.PeerSecured{
+			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2"},
+		},
+	)
 	if p := only(t, n.sentSince(before)); p.Type != packet.ResolutionReply {
 		t.Errorf("sent a %v, want the answer alone", p.Type)
 	}
@@ -58,8 +65,12 @@ func TestSecondAnswerIsNoError(t *testing.T) {
 			t.Errorf("an answer made us send %v", typesOf(sent))
 		}
 	}
-	if n.has(NoticeShortcutUp) != 1 || dropped(n, dropAnswered) != 1 ||
-		dropped(n, dropUnsolicited) != 0 {
-		t.Errorf("%d shortcuts, dropped: %v", n.has(NoticeShortcutUp), n.engine.Stats().Dropped)
+	if n.has(output.NoticeShortcutUp) != 1 || dropped(n, overlay.DropAnswered) != 1 ||
+		dropped(n, overlay.DropUnsolicited) != 0 {
+		t.Errorf(
+			"%d shortcuts, dropped: %v",
+			n.has(output.NoticeShortcutUp),
+			n.engine.Stats().Dropped,
+		)
 	}
 }

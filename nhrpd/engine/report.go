@@ -3,12 +3,18 @@ package engine
 import (
 	"slices"
 	"time"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/report"
 )
 
 // Status returns a copy of the state of all interfaces. The interfaces are in the order of their
 // names, and everything in them is in the order of addresses.
-func (e *Engine) Status() []InterfaceStatus {
-	var list []InterfaceStatus
+func (e *Engine) Status() []report.InterfaceStatus {
+	var list []report.InterfaceStatus
 	for _, ifc := range e.interfaces() {
 		list = append(list, ifc.status())
 	}
@@ -16,117 +22,73 @@ func (e *Engine) Status() []InterfaceStatus {
 }
 
 // status copies the state of the interface.
-func (ifc *iface) status() InterfaceStatus {
-	st := InterfaceStatus{
-		Name:       ifc.cfg.Name,
-		Address:    ifc.cfg.Address,
-		NBMA:       ifc.local,
-		PublicNBMA: ifc.public(),
-		Protected:  ifc.cfg.Protected,
-		Left:       ifc.left,
+func (ifc *iface) status() report.InterfaceStatus {
+	st := report.InterfaceStatus{
+		Name:       ifc.Config.Name,
+		Address:    ifc.Config.Address,
+		NBMA:       ifc.Local,
+		PublicNBMA: ifc.client.Public(),
+		Protected:  ifc.Config.Protected,
+		Left:       ifc.Left,
 	}
-	for _, n := range ifc.nhs {
-		st.NHS = append(st.NHS, n.status())
+	for _, n := range ifc.client.NHS {
+		st.NHS = append(st.NHS, n.Status())
 	}
-	for _, b := range inOrder(ifc.bindings, byAddr) {
-		st.Bindings = append(st.Bindings, b.status())
+	for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
+		st.Bindings = append(st.Bindings, b.Status())
 	}
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		st.Shortcuts = append(st.Shortcuts, s.status())
+	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
+		st.Shortcuts = append(st.Shortcuts, s.Status())
 	}
-	for protocol, n := range ifc.neighbors {
-		if n.routed {
+	for protocol, n := range ifc.neighbors.ByProtocol {
+		if n.Routed {
 			st.Routers = append(st.Routers, protocol)
 		}
 	}
-	slices.SortFunc(st.Routers, byAddr)
-	for _, p := range inOrder(ifc.peers, byAddr) {
-		st.Peers = append(st.Peers, p.status())
-	}
-	return st
-}
-
-// status copies the state of the registration with an NHS.
-func (n *nhs) status() NHSStatus {
-	st := NHSStatus{
-		Name:     n.cfg.Name,
-		Protocol: n.protocol,
-		NBMA:     n.nbma,
-		State:    n.state(),
-		Next:     n.next,
-		Attempts: n.attempts,
-		Error:    n.err,
-	}
-	if st.Error == "" {
-		st.Error = n.announcement.err
-	}
-	if n.awaiting {
-		st.Asked = n.asked
-	}
-	if n.registered {
-		st.Announced = slices.Clone(n.announcement.held)
-		st.Registered, st.Expires = n.since, n.expires
-	}
-	return st
-}
-
-// status copies a binding.
-func (b *binding) status() BindingStatus {
-	return BindingStatus{
-		Protocol:     b.protocol,
-		NBMA:         b.nbma,
-		Real:         b.ifc.realOf(b.nbma),
-		ClientNBMA:   b.clientNBMA,
-		Identity:     b.identity,
-		Static:       b.static,
-		Unique:       b.unique,
-		Secured:      b.ifc.secured(b.nbma),
-		MTU:          b.mtu,
-		Prefixes:     b.prefixList(),
-		Routed:       b.routed && len(b.prefixes) > 0,
-		RegisteredAt: b.since,
-		Expires:      b.expires,
-	}
-}
-
-// status copies a shortcut, or the question for one.
-func (s *shortcut) status() ShortcutStatus {
-	st := ShortcutStatus{
-		Prefix:   s.prefix,
-		Dest:     s.dest,
-		NextHop:  s.nextHop,
-		NBMA:     s.nbma,
-		Real:     s.ifc.realOf(s.nbma),
-		Identity: s.identity,
-		State:    s.state,
-		Routed:   s.routed,
-		Since:    s.since,
-		Used:     s.used,
-	}
-	if s.state != ShortcutResolving {
-		st.Expires = s.expires
+	slices.SortFunc(st.Routers, ordered.ByAddr)
+	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
+		st.Peers = append(st.Peers, ifc.peerStatus(p))
 	}
 	return st
 }
 
 // status copies the state of a peer. Without an SA, it leaves out what IKE proved.
-func (p *peer) status() PeerStatus {
-	st := PeerStatus{
-		Peer:     p.ike,
-		State:    p.state(),
-		Since:    p.since,
-		Interest: p.reasonNames(),
-		In:       p.in,
-		Out:      p.out,
-		Error:    p.err,
+func (ifc *iface) peerStatus(p *peers.Peer) report.PeerStatus {
+	st := report.PeerStatus{
+		Peer:     p.IKE,
+		State:    p.State(),
+		Since:    p.Since,
+		Interest: p.ReasonNames(),
+		In:       p.In,
+		Out:      p.Out,
+		Error:    p.Err,
 	}
-	st.Admitted = p.admitted()
-	if p.secured {
-		st.Prohibited = p.ifc.objectTo(p.nbma).Text
+	st.Admitted = ifc.admissions.TakesFrom(p)
+	if p.Secured {
+		st.Prohibited = ifc.peers.ObjectTo(p.NBMA).Text
 	} else {
-		st.Peer = Peer{}
+		st.Peer = event.Peer{}
 		st.In, st.Out = time.Time{}, time.Time{}
 	}
-	st.Interface, st.NBMA, st.Real = p.ifc.cfg.Name, p.nbma, p.real
+	st.Interface, st.NBMA, st.Real = ifc.Config.Name, p.NBMA, p.Outer
 	return st
+}
+
+// Stats returns a copy of the counters. Counters that are 0 are left out.
+func (e *Engine) Stats() report.Stats { return e.router.Counters.Copy() }
+
+// Admitted returns the peers that the kernel is to take data from on an interface, ordered by NBMA
+// address. It is the sum of all changes in Output.Admitted so far.
+func (e *Engine) Admitted(ifname string) []output.AdmissionChange {
+	ifc := e.ifaces[ifname]
+	if ifc == nil {
+		return nil
+	}
+	list := make([]output.AdmissionChange, 0, len(ifc.admissions.ByNBMA))
+	for _, at := range ordered.Values(ifc.admissions.ByNBMA, ordered.ByAddr) {
+		if at.Told {
+			list = append(list, at.Change(ifc.Interface))
+		}
+	}
+	return list
 }

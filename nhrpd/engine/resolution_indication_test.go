@@ -6,18 +6,21 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
 // A traffic indication quotes the packet and goes to the router that sent it.
 func TestTrafficIndication(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Authentication = "secret" })
 	hub.from("192.0.2.11", "spoke1")
 	spoke2 := registrationFrom("192.0.2.12", "10.255.0.12")
 	spoke2.Extensions = append(spoke2.Extensions, packet.PasswordExtension("secret"))
 	hub.from("192.0.2.12", "spoke2").says(spoke2)
 	before := len(hub.sent)
-	hub.handle(Redirected{
+	hub.handle(event.Redirected{
 		Interface: "gre1",
 		From:      addr("192.0.2.11"),
 		Packet:    ipv4(addr(host1), addr(host2)),
@@ -41,13 +44,13 @@ func TestIndicationsNotSent(t *testing.T) {
 		{"no IP packet", true, "192.0.2.11", []byte{0, 1, 2}},
 	}
 	for _, tt := range tests {
-		hub := hubAlone(t, func(c *InterfaceConfig) {
+		hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
 			c.Redirect = tt.redirect
-			c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: addr("192.0.2.12")}}
+			c.Maps = []overlay.Map{{Protocol: addr("10.255.0.12"), NBMA: addr("192.0.2.12")}}
 		})
 		hub.from("192.0.2.11", "spoke1")
 		hub.from("192.0.2.12", "spoke2")
-		hub.handle(Redirected{Interface: "gre1", From: addr(tt.from), Packet: tt.packet})
+		hub.handle(event.Redirected{Interface: "gre1", From: addr(tt.from), Packet: tt.packet})
 		if len(hub.sent) != 0 {
 			t.Errorf("%s: sent", tt.rule)
 		}
@@ -57,9 +60,9 @@ func TestIndicationsNotSent(t *testing.T) {
 // A hub sends at most one indication a second for a flow, gives each peer a share, and keeps to a
 // limit for all.
 func TestIndicationLimits(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) {
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
 		c.Limits.Indications = 40
-		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 	})
 	hub.from("192.0.2.99", "spoke99")
 	hub.addRoutes(viaTunnel("172.16.0.0/16", "10.255.0.99"))
@@ -70,7 +73,7 @@ func TestIndicationLimits(t *testing.T) {
 		before := len(hub.sent)
 		for i := range flows {
 			dest := netip.AddrFrom4([4]byte{172, 16, byte(100 + peer), byte(i)})
-			hub.handle(Redirected{
+			hub.handle(event.Redirected{
 				Interface: "gre1",
 				From:      addr(fmt.Sprintf("192.0.2.%d", 100+peer)),
 				Packet:    ipv4(addr(host1), dest),
@@ -81,16 +84,16 @@ func TestIndicationLimits(t *testing.T) {
 	for range 5 {
 		flood(0, 1)
 	}
-	if len(hub.sent) != 1 || dropped(hub, dropIndicated) != 4 {
+	if len(hub.sent) != 1 || dropped(hub, overlay.DropIndicated) != 4 {
 		t.Errorf(
 			"%d indications for one flow, %d counted as told already",
-			len(hub.sent), dropped(hub, dropIndicated),
+			len(hub.sent), dropped(hub, overlay.DropIndicated),
 		)
 	}
-	if got := flood(1, 200); got != 11 || dropped(hub, dropIndicationLimit) != 189 {
+	if got := flood(1, 200); got != 11 || dropped(hub, overlay.DropIndicationLimit) != 189 {
 		t.Errorf(
 			"%d indications for one peer, want its share of 11; %d counted as beyond it",
-			got, dropped(hub, dropIndicationLimit),
+			got, dropped(hub, overlay.DropIndicationLimit),
 		)
 	}
 	for peer := range 8 {
@@ -113,7 +116,7 @@ func TestIndicationsFollowed(t *testing.T) {
 		dest    string
 		from    string
 		setup   func(n *node)
-		reason  dropReason
+		reason  overlay.DropReason
 		follows bool
 	}{
 		{rule: "from our LAN to theirs", source: host1, dest: host2, follows: true},
@@ -124,51 +127,51 @@ func TestIndicationsFollowed(t *testing.T) {
 			rule:   "from somewhere behind the tunnel",
 			source: "172.16.9.9",
 			dest:   host2,
-			reason: dropNotFirstHop,
+			reason: overlay.DropNotFirstHop,
 		},
-		{rule: "from nowhere", source: "203.0.113.1", dest: host2, reason: dropNotFirstHop},
-		{rule: "to our own LAN", source: host1, dest: "172.16.1.77", reason: dropNotTunnel},
-		{rule: "to ourselves", source: host1, dest: "10.255.0.11", reason: dropNotTunnel},
-		{rule: "to nowhere", source: host1, dest: "203.0.113.1", reason: dropNotTunnel},
-		{rule: "to many", source: host1, dest: "224.0.0.5", reason: dropNotTunnel},
+		{rule: "from nowhere", source: "203.0.113.1", dest: host2, reason: overlay.DropNotFirstHop},
+		{rule: "to our own LAN", source: host1, dest: "172.16.1.77", reason: overlay.DropNotTunnel},
+		{rule: "to ourselves", source: host1, dest: "10.255.0.11", reason: overlay.DropNotTunnel},
+		{rule: "to nowhere", source: host1, dest: "203.0.113.1", reason: overlay.DropNotTunnel},
+		{rule: "to many", source: host1, dest: "224.0.0.5", reason: overlay.DropNotTunnel},
 		{
 			rule:   "to everybody",
 			source: host1,
 			dest:   "255.255.255.255",
 			setup:  defaultRoute,
-			reason: dropNotTunnel,
+			reason: overlay.DropNotTunnel,
 		},
 		{
 			rule:   "to a link-local address",
 			source: host1,
 			dest:   "169.254.1.1",
 			setup:  defaultRoute,
-			reason: dropNotTunnel,
+			reason: overlay.DropNotTunnel,
 		},
 		{
 			rule:   "to a loopback address",
 			source: host1,
 			dest:   "127.0.0.1",
 			setup:  defaultRoute,
-			reason: dropNotTunnel,
+			reason: overlay.DropNotTunnel,
 		},
 		{
 			rule:   "from a router that we do not send through",
 			source: host1,
 			dest:   host2,
 			from:   "192.0.2.12",
-			reason: dropNotVia,
+			reason: overlay.DropNotVia,
 		},
 		{rule: "what is being asked already", source: host1, dest: host2, setup: func(n *node) {
 			sender{n.w.t, n, "192.0.2.1"}.says(indicationOf(host1, host2))
-		}, reason: dropKnown},
+		}, reason: overlay.DropKnown},
 		{rule: "more than fit", source: host1, dest: host2, setup: func(n *node) {
 			for i := range 100 {
 				sender{n.w.t, n, "192.0.2.1"}.says(indicationOf(
 					host1, fmt.Sprintf("172.16.200.%d", i),
 				))
 			}
-		}, reason: dropTableFull},
+		}, reason: overlay.DropTableFull},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -204,10 +207,10 @@ func TestResolutionRequest(t *testing.T) {
 	want.RequestID = got.RequestID
 	samePacket(t, got, want)
 
-	n.engine.ifaces["gre1"].nhs[0].public = addr("192.0.2.50")
+	n.engine.ifaces["gre1"].client.NHS[0].Public = addr("192.0.2.50")
 	got = only(t, hub.says(indicationOf(host1, "172.16.2.11")))
 	want.DestProtocol, want.RequestID = addr("172.16.2.11"), got.RequestID
-	want.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.11"), addr("192.0.2.50"))}
+	want.Extensions[3].CIEs = []packet.CIE{overlay.NATCIE(addr("10.255.0.11"), addr("192.0.2.50"))}
 	samePacket(t, got, want)
 }
 
@@ -220,13 +223,13 @@ func TestShortcutsOff(t *testing.T) {
 	))
 	cfg := n.cfg
 	cfg.Shortcut = false
-	n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &n.out)
+	n.engine.Configure(n.w.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{cfg}}, &n.out)
 	n.carryOut()
 	if len(n.shortcuts) != 0 || !n.registered() {
 		t.Errorf("%+v", n.status())
 	}
 	if got := hub.says(indicationOf(host1, host2)); len(got) != 0 ||
-		dropped(n, dropShortcutOff) != 1 {
+		dropped(n, overlay.DropShortcutOff) != 1 {
 		t.Errorf("%v", typesOf(got))
 	}
 }
@@ -240,7 +243,7 @@ func TestRefresh(t *testing.T) {
 		hub.says(answerTo(
 			only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
 		))
-		n.uses[addr("192.0.2.12")] = &PeerUse{NBMA: addr("192.0.2.12")}
+		n.uses[addr("192.0.2.12")] = &event.PeerUse{NBMA: addr("192.0.2.12")}
 		expires := n.status().Shortcuts[0].Expires
 		var request packet.Packet
 		for n.w.now.Before(expires) && request.RequestID == 0 {
@@ -277,14 +280,14 @@ func TestUnansweredRefresh(t *testing.T) {
 	hub.says(answerTo(
 		only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
 	))
-	use := &PeerUse{NBMA: addr("192.0.2.12")}
+	use := &event.PeerUse{NBMA: addr("192.0.2.12")}
 	n.uses[use.NBMA] = use
 	for range 599 {
 		use.Out = n.w.now
 		n.w.run(time.Second)
 	}
 	if len(n.shortcuts) != 1 {
-		t.Fatalf("ended early: %+v", n.last(NoticeShortcutDown))
+		t.Fatalf("ended early: %+v", n.last(output.NoticeShortcutDown))
 	}
 	n.w.run(time.Second)
 	if len(n.shortcuts) != 0 {

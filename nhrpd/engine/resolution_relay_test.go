@@ -7,12 +7,16 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
 
 // phase2 returns a mesh whose spokes have routes to each other's overlay addresses, as a routing
 // protocol makes them in phase 2.
-func phase2(t testing.TB, change ...func(*InterfaceConfig)) mesh {
+func phase2(t testing.TB, change ...func(*overlay.InterfaceConfig)) mesh {
 	t.Helper()
 	m := newMesh(t, change...)
 	m.spoke1.addRoutes(viaTunnel(lan2, "10.255.0.12"))
@@ -56,7 +60,8 @@ func TestMissedNeighborIsResolved(t *testing.T) {
 		m.hub.engine.Stats().Sent["traffic indication"] != 0 {
 		t.Errorf("it takes neither routes nor the hub's indications\n%s", m)
 	}
-	if m.spoke1.has(NoticeShortcutDown)+m.spoke1.has(NoticeRelayed) != 0 || m.spoke1.asked() < 3 {
+	if m.spoke1.has(output.NoticeShortcutDown)+m.spoke1.has(output.NoticeRelayed) != 0 ||
+		m.spoke1.asked() < 3 {
 		t.Errorf("a neighbour in use is refreshed and stays\n%s", m)
 	}
 	m.run(20 * time.Minute)
@@ -75,7 +80,12 @@ func TestRouterIsAskedForAlongTheHub(t *testing.T) {
 	before := len(n.sent)
 	for range 45 { // which takes nine tenths of the holding time
 		n.w.run(12 * time.Second)
-		n.handle(Used{Interface: "gre1", Peers: []PeerUse{{NBMA: addr(spoke2.nbma), Out: n.w.now}}})
+		n.handle(
+			event.Used{
+				Interface: "gre1",
+				Peers:     []event.PeerUse{{NBMA: addr(spoke2.nbma), Out: n.w.now}},
+			},
+		)
 	}
 	asked := 0
 	for i, p := range n.sentSince(before) {
@@ -102,7 +112,7 @@ func TestNextHopIsAskedForAlongTheHubOnceItIsBack(t *testing.T) {
 		n, hub, p := missing(t)
 		spoke2 := n.from("192.0.2.12", "spoke2")
 		hub.says(answerTo(p, 32, "10.255.0.12", spoke2.nbma))
-		n.handle(PeersSecured{Interface: "gre1"})
+		n.handle(event.PeersSecured{Interface: "gre1"})
 		n.from(spoke2.nbma, "spoke2")
 		asked := n.lastTo(spoke2)
 		if asked.Type != packet.ResolutionRequest {
@@ -149,7 +159,7 @@ func TestTrafficIsRelayedUntilThereIsADirectWay(t *testing.T) {
 	refusing := true
 	m.refuse = func(from, to *node) bool { return refusing && from != m.hub && to != m.hub }
 	m.ping(m.spoke1, host1, host2)
-	m.run(relayAfter - 100*time.Millisecond)
+	m.run(resolution.RelayAfter - 100*time.Millisecond)
 	if m.spoke1.at("10.255.0.12").IsValid() {
 		t.Fatalf("relayed at once\n%s", m)
 	}
@@ -161,13 +171,13 @@ func TestTrafficIsRelayedUntilThereIsADirectWay(t *testing.T) {
 	}
 	m.run(10 * time.Second)
 	refusing = false
-	m.until("direct again", 2*relayTime, func() bool {
+	m.until("direct again", 2*resolution.RelayTime, func() bool {
 		m.run(time.Second)
 		return slices.Equal(m.pingPong(m.spoke1, host1, m.spoke2, host2), []string{
 			"spoke1", "spoke2",
 		})
 	})
-	if m.spoke1.has(NoticeRelayed) == 0 {
+	if m.spoke1.has(output.NoticeRelayed) == 0 {
 		t.Errorf("without a word\n%s", m)
 	}
 }
@@ -181,7 +191,7 @@ func TestRelayIsRemembered(t *testing.T) {
 	m.until("relayed", 3*time.Second, func() bool {
 		return m.spoke1.at("10.255.0.12") == addr("192.0.2.1")
 	})
-	m.until("looked for anew", relayTime+time.Second, func() bool {
+	m.until("looked for anew", resolution.RelayTime+time.Second, func() bool {
 		return !m.spoke1.at("10.255.0.12").IsValid()
 	})
 	before := m.spoke1.asked()
@@ -190,8 +200,8 @@ func TestRelayIsRemembered(t *testing.T) {
 	if m.spoke1.at("10.255.0.12") != addr("192.0.2.1") || m.spoke1.asked() != before+1 {
 		t.Errorf("the packet waits, or nobody is asked\n%s", m)
 	}
-	m.run(relayTime + relayMemory)
-	if n := len(m.spoke1.engine.ifaces["gre1"].relays); n != 0 {
+	m.run(resolution.RelayTime + resolution.RelayMemory)
+	if n := len(m.spoke1.engine.ifaces["gre1"].Relays.ByProtocol); n != 0 {
 		t.Errorf("%d relays are remembered for ever", n)
 	}
 }
@@ -199,20 +209,20 @@ func TestRelayIsRemembered(t *testing.T) {
 // When the NHS that relays is lost, the next NHS relays at once. The traffic does not wait for the
 // direct way again.
 func TestRelayMovesToTheNextHub(t *testing.T) {
-	n, hub := spokeAlone(t, func(c *InterfaceConfig) {
-		c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}}
+	n, hub := spokeAlone(t, func(c *overlay.InterfaceConfig) {
+		c.NHS = []overlay.NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}}
 	})
 	second := n.from("192.0.2.2", "hub2")
 	reply := acceptance(n.sentSince(1)[0])
 	reply.DestProtocol = addr("10.255.0.2")
 	second.says(reply)
-	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
-	n.w.run(relayAfter)
+	n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	n.w.run(resolution.RelayAfter)
 	for _, step := range []struct{ lost, at string }{
 		{"", "192.0.2.1"}, {hub.nbma, "192.0.2.2"}, {second.nbma, ""},
 	} {
 		if step.lost != "" {
-			n.handle(PeerLost{Interface: "gre1", NBMA: addr(step.lost), Reason: "dead peer"})
+			n.handle(event.PeerLost{Interface: "gre1", NBMA: addr(step.lost), Reason: "dead peer"})
 		}
 		if at, ok := n.neighbors[addr("10.255.0.12")]; ok != (step.at != "") ||
 			ok && at != addr(step.at) {
@@ -224,22 +234,27 @@ func TestRelayMovesToTheNextHub(t *testing.T) {
 // If a missed neighbour turns out to be an NHS, by the reply to a registration, the spoke asks for
 // it no more, and no relay leads to it.
 func TestMissedNHSIsFoundByRegistering(t *testing.T) {
-	n, hub := spokeAlone(t, func(c *InterfaceConfig) {
-		c.NHS = []NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}}
+	n, hub := spokeAlone(t, func(c *overlay.InterfaceConfig) {
+		c.NHS = []overlay.NHSConfig{{Name: "192.0.2.1"}, {Name: "192.0.2.2"}}
 	})
 	second := n.from("192.0.2.2", "hub2")
 	registration, before := n.sentSince(1)[0], len(n.sent)
-	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.2")})
+	n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.2")})
 	question := only(t, n.sentSince(before))
 	reply := acceptance(registration)
 	reply.DestProtocol = addr("10.255.0.2")
 	second.says(reply)
 	hub.says(answerTo(question, 32, "10.255.0.2", second.nbma))
-	n.w.run(relayAfter)
+	n.w.run(resolution.RelayAfter)
 	ifc := n.engine.ifaces["gre1"]
-	if len(ifc.shortcuts)+len(ifc.relays) != 0 ||
-		n.has(NoticeShortcutUp)+n.has(NoticeRelayed) != 0 {
-		t.Errorf("%d shortcuts, %d relays\n%s", len(ifc.shortcuts), len(ifc.relays), n.w)
+	if len(ifc.Requester.Shortcuts)+len(ifc.Relays.ByProtocol) != 0 ||
+		n.has(output.NoticeShortcutUp)+n.has(output.NoticeRelayed) != 0 {
+		t.Errorf(
+			"%d shortcuts, %d relays\n%s",
+			len(ifc.Requester.Shortcuts),
+			len(ifc.Relays.ByProtocol),
+			n.w,
+		)
 	}
 	if at := n.neighbors[addr("10.255.0.2")]; at != addr(second.nbma) {
 		t.Errorf("the NHS is at %v", at)
@@ -248,11 +263,14 @@ func TestMissedNHSIsFoundByRegistering(t *testing.T) {
 
 // missing returns a spoke whose kernel misses a neighbour, the hub that the test plays, and the
 // spoke's question to the hub.
-func missing(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender, packet.Packet) {
+func missing(
+	t testing.TB,
+	change ...func(*overlay.InterfaceConfig),
+) (*node, sender, packet.Packet) {
 	t.Helper()
 	n, hub := spokeAlone(t, change...)
 	before := len(n.sent)
-	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
 	p := only(t, n.sentSince(before))
 	if p.Type != packet.ResolutionRequest || p.DestProtocol != addr("10.255.0.12") ||
 		n.sent[before].to != addr("192.0.2.1") {
@@ -276,7 +294,7 @@ func TestAnswersToMisses(t *testing.T) {
 	}{
 		{
 			"silence for two seconds",
-			func(n *node, _ sender, _ packet.Packet) { n.w.run(relayAfter) }, true,
+			func(n *node, _ sender, _ packet.Packet) { n.w.run(resolution.RelayAfter) }, true,
 		},
 		{
 			"silence for ever",
@@ -289,21 +307,29 @@ func TestAnswersToMisses(t *testing.T) {
 		}, true},
 		{"no SA can be had", func(n *node, hub sender, p packet.Packet) {
 			hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.12"))
-			n.handle(PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "no answer"})
-			n.w.run(relayAfter)
+			n.handle(
+				event.PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "no answer"},
+			)
+			n.w.run(resolution.RelayAfter)
 		}, true},
 		{"the hub goes as well", func(n *node, _ sender, _ packet.Packet) {
-			n.w.run(relayAfter)
-			n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "dead peer"})
+			n.w.run(resolution.RelayAfter)
+			n.handle(
+				event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "dead peer"},
+			)
 		}, false},
 		{"we leave", func(n *node, _ sender, _ packet.Packet) {
-			n.w.run(relayAfter)
-			n.handle(Leave{Interface: "gre1"})
+			n.w.run(resolution.RelayAfter)
+			n.handle(event.Leave{Interface: "gre1"})
 		}, false},
 		{"shortcuts are switched off", func(n *node, _ sender, _ packet.Packet) {
-			n.w.run(relayAfter)
+			n.w.run(resolution.RelayAfter)
 			n.cfg.Shortcut = false
-			n.engine.Configure(n.w.now, Config{Interfaces: []InterfaceConfig{n.cfg}}, &n.out)
+			n.engine.Configure(
+				n.w.now,
+				overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}},
+				&n.out,
+			)
 			n.carryOut()
 		}, false},
 	}
@@ -336,33 +362,51 @@ func TestMissIsAnsweredForOneRouter(t *testing.T) {
 func TestIgnoredMisses(t *testing.T) {
 	tests := []struct {
 		rule     string
-		change   func(*InterfaceConfig)
+		change   func(*overlay.InterfaceConfig)
 		protocol string
-		reason   dropReason
+		reason   overlay.DropReason
 	}{
 		{
-			"without shortcut", func(c *InterfaceConfig) { c.Shortcut = false }, "10.255.0.12",
-			dropShortcutOff,
+			"without shortcut", func(c *overlay.InterfaceConfig) { c.Shortcut = false }, "10.255.0.12",
+			overlay.DropShortcutOff,
 		},
-		{"outside the overlay", func(*InterfaceConfig) {}, "10.9.0.1", dropNotTunnel},
 		{
-			"the overlay's broadcast address", func(*InterfaceConfig) {}, "10.255.0.255",
-			dropNotTunnel,
+			"outside the overlay",
+			func(*overlay.InterfaceConfig) {},
+			"10.9.0.1",
+			overlay.DropNotTunnel,
 		},
-		{"our own address", func(*InterfaceConfig) {}, "10.255.0.11", dropNotTunnel},
-		{"the hub, which is there", func(*InterfaceConfig) {}, "10.255.0.1", dropKnown},
-		{"another NHS, which is not there yet", func(c *InterfaceConfig) {
-			c.NHS = append(c.NHS, NHSConfig{Name: "192.0.2.2", Protocol: addr("10.255.0.2")})
-		}, "10.255.0.2", dropKnown},
-		{"a router with a static map", func(c *InterfaceConfig) {
-			c.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: addr("192.0.2.12")}}
-		}, "10.255.0.12", dropKnown},
+		{
+			"the overlay's broadcast address", func(*overlay.InterfaceConfig) {}, "10.255.0.255",
+			overlay.DropNotTunnel,
+		},
+		{
+			"our own address",
+			func(*overlay.InterfaceConfig) {},
+			"10.255.0.11",
+			overlay.DropNotTunnel,
+		},
+		{
+			"the hub, which is there",
+			func(*overlay.InterfaceConfig) {},
+			"10.255.0.1",
+			overlay.DropKnown,
+		},
+		{"another NHS, which is not there yet", func(c *overlay.InterfaceConfig) {
+			c.NHS = append(
+				c.NHS,
+				overlay.NHSConfig{Name: "192.0.2.2", Protocol: addr("10.255.0.2")},
+			)
+		}, "10.255.0.2", overlay.DropKnown},
+		{"a router with a static map", func(c *overlay.InterfaceConfig) {
+			c.Maps = []overlay.Map{{Protocol: addr("10.255.0.12"), NBMA: addr("192.0.2.12")}}
+		}, "10.255.0.12", overlay.DropKnown},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
 			n, _ := spokeAlone(t, tt.change)
 			before := n.asked()
-			n.handle(Missed{Interface: "gre1", Protocol: addr(tt.protocol)})
+			n.handle(event.Missed{Interface: "gre1", Protocol: addr(tt.protocol)})
 			if n.asked() != before || dropped(n, tt.reason) != 1 {
 				t.Errorf("%d questions, dropped %v", n.asked()-before, n.engine.Stats().Dropped)
 			}
@@ -375,23 +419,24 @@ func TestIgnoredMisses(t *testing.T) {
 func TestMissesAreBounded(t *testing.T) {
 	n, hub, p := missing(t)
 	for range 5 {
-		n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+		n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
 	}
 	p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: packet.CodeNoBinding}}
 	hub.says(p)
-	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
-	if n.asked() != 1 || dropped(n, dropKnown) != 6 {
+	n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	if n.asked() != 1 || dropped(n, overlay.DropKnown) != 6 {
 		t.Errorf("asked %d times, dropped %v", n.asked(), n.engine.Stats().Dropped)
 	}
 	for i := range 100 {
-		n.handle(Missed{Interface: "gre1", Protocol: addr(fmt.Sprintf("10.255.0.%d", 100+i))})
+		n.handle(event.Missed{Interface: "gre1", Protocol: addr(fmt.Sprintf("10.255.0.%d", 100+i))})
 	}
-	if n.asked() != 2*missLimit || dropped(n, dropMissLimit) != uint64(101-2*missLimit) {
+	if n.asked() != 2*overlay.MissLimit ||
+		dropped(n, overlay.DropMissLimit) != uint64(101-2*overlay.MissLimit) {
 		t.Errorf("asked %d times, dropped %v", n.asked(), n.engine.Stats().Dropped)
 	}
-	n.w.run(unresolvedTime)
-	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
-	if n.asked() < 2*missLimit+1 {
+	n.w.run(resolution.UnresolvedTime)
+	n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	if n.asked() < 2*overlay.MissLimit+1 {
 		t.Error("never asked again")
 	}
 }
@@ -399,25 +444,26 @@ func TestMissesAreBounded(t *testing.T) {
 // If there is no room to ask for a router, the traffic to it goes through the hub at once. A
 // remembered relay gives way to a new one; a relay in use does not.
 func TestMissWithoutRoomIsRelayed(t *testing.T) {
-	n, _, _ := missing(t, func(c *InterfaceConfig) { c.Limits.Shortcuts = 1 })
+	n, _, _ := missing(t, func(c *overlay.InterfaceConfig) { c.Limits.Shortcuts = 1 })
 	miss := func(protocol string) netip.Addr {
-		n.handle(Missed{Interface: "gre1", Protocol: addr(protocol)})
+		n.handle(event.Missed{Interface: "gre1", Protocol: addr(protocol)})
 		return n.at(protocol)
 	}
-	if got := miss("10.255.0.13"); got != addr("192.0.2.1") || dropped(n, dropTableFull) != 1 {
+	if got := miss("10.255.0.13"); got != addr("192.0.2.1") ||
+		dropped(n, overlay.DropTableFull) != 1 {
 		t.Fatalf("at %v, want at the hub\n%s", got, n.w)
 	}
 	if got := miss("10.255.0.14"); got.IsValid() {
 		t.Errorf("one relay too many, at %v", got)
 	}
 	// After this, the relays are only remembered, and the question has ended.
-	n.w.run(relayAfter + relayTime)
+	n.w.run(resolution.RelayAfter + resolution.RelayTime)
 	if n.at("10.255.0.12").IsValid() || n.at("10.255.0.13").IsValid() {
 		t.Fatalf("relayed for too long\n%s", n.w)
 	}
 	miss("10.255.0.14")
 	if got := miss("10.255.0.15"); got != addr("192.0.2.1") ||
-		len(n.engine.ifaces["gre1"].relays) != relaysPerShortcut {
+		len(n.engine.ifaces["gre1"].Relays.ByProtocol) != resolution.RelaysPerShortcut {
 		t.Errorf("at %v, want at the hub\n%s", got, n.w)
 	}
 }
@@ -428,8 +474,8 @@ func TestMissOfWhatIsAskedForIsRelayed(t *testing.T) {
 	n, hub := spokeAlone(t)
 	hub.says(indicationOf(host1, "10.255.0.12"))
 	n.w.run(time.Second)
-	n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
-	n.w.run(relayAfter)
+	n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+	n.w.run(resolution.RelayAfter)
 	if got := n.at("10.255.0.12"); n.asked() == 0 || got != addr("192.0.2.1") {
 		t.Errorf("the neighbour is at %v, want at the hub\n%s", got, n.w)
 	}
@@ -447,15 +493,15 @@ func TestMissOfWhatWasRefusedIsRelayed(t *testing.T) {
 		hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.12"))
 		for n.asked() == 1 {
 			n.w.run(time.Minute)
-			n.handle(Used{
+			n.handle(event.Used{
 				Interface: "gre1",
-				Peers:     []PeerUse{{NBMA: addr("192.0.2.12"), Out: n.w.now}},
+				Peers:     []event.PeerUse{{NBMA: addr("192.0.2.12"), Out: n.w.now}},
 			})
 		}
 		p = n.lastTo(hub)
 		p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: code}}
 		hub.says(p)
-		n.handle(Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
+		n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
 		if got := n.at("10.255.0.12"); got != want {
 			t.Errorf("%s: the neighbour is at %v, want %v\n%s", code, got, want, n.w)
 		}
@@ -465,13 +511,13 @@ func TestMissOfWhatWasRefusedIsRelayed(t *testing.T) {
 // Every other source of a router's neighbour comes before the relay through the hub.
 func TestRelayRanksLast(t *testing.T) {
 	n, _, _ := missing(t)
-	n.w.run(relayAfter)
-	n.engine.ifaces["gre1"].cfg.Server = true
+	n.w.run(resolution.RelayAfter)
+	n.engine.ifaces["gre1"].Config.Server = true
 	n.client("192.0.2.12", "spoke2", "10.255.0.12")
 	if got := n.at("10.255.0.12"); got != addr("192.0.2.12") {
 		t.Errorf("the neighbour is at %v, where a client registered from", got)
 	}
-	n.w.run(relayTime)
+	n.w.run(resolution.RelayTime)
 	if got := n.at("10.255.0.12"); got != addr("192.0.2.12") {
 		t.Errorf("the neighbour is at %v after the relay", got)
 	}

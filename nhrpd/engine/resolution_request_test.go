@@ -5,17 +5,23 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
 
 // RFC 2332 §6.3: an answer names the widest prefix that the route allows and that hides no other
 // route.
 func TestAnsweredPrefix(t *testing.T) {
-	lan := func(prefix string) Route { return Route{Prefix: mustPrefix(prefix), Device: "lan1"} }
+	lan := func(prefix string) event.Route {
+		return event.Route{Prefix: mustPrefix(prefix), Device: "lan1"}
+	}
 	tests := []struct {
 		rule   string
 		dest   string
-		routes []Route
+		routes []event.Route
 		want   string
 	}{
 		{"a host of our LAN", "172.16.1.10", nil, "172.16.1.0/24"},
@@ -23,30 +29,30 @@ func TestAnsweredPrefix(t *testing.T) {
 		{"our overlay address", "10.255.0.11", nil, "10.255.0.11/32"},
 		{
 			"behind another router of ours", "172.20.5.5",
-			[]Route{
+			[]event.Route{
 				{Prefix: mustPrefix("172.20.0.0/16"), NextHop: addr("172.16.1.2"), Device: "lan0"},
 			},
 			"172.20.0.0/16",
 		},
 		{
 			"beside a more specific route elsewhere", "172.20.5.5",
-			[]Route{lan("172.20.0.0/16"), viaTunnel("172.20.128.0/17", "10.255.0.1")},
+			[]event.Route{lan("172.20.0.0/16"), viaTunnel("172.20.128.0/17", "10.255.0.1")},
 			"172.20.0.0/17",
 		},
 		{
 			"beside a more specific route of ours", "172.20.5.5",
-			[]Route{lan("172.20.0.0/16"), lan("172.20.4.0/24")}, "172.20.5.0/24",
+			[]event.Route{lan("172.20.0.0/16"), lan("172.20.4.0/24")}, "172.20.5.0/24",
 		},
 		{
 			"the default route", "203.0.113.9",
-			[]Route{
+			[]event.Route{
 				{Prefix: mustPrefix("0.0.0.0/0"), NextHop: addr("192.0.2.254"), Device: "eth0"},
 			},
 			"203.0.113.9/32",
 		},
 		{
 			"the cheaper of two ways", "172.21.0.1",
-			[]Route{
+			[]event.Route{
 				{
 					Prefix:  mustPrefix("172.21.0.0/16"),
 					Device:  "gre1",
@@ -111,14 +117,14 @@ func TestAnswerBehindNAT(t *testing.T) {
 	hub := n.from("192.0.2.1", "hub")
 	reply := acceptance(only(t, n.sentSince(0)))
 	reply.Extensions[3].CIEs = append(
-		reply.Extensions[3].CIEs, natCIE(addr("10.255.0.11"), addr("192.0.2.50")),
+		reply.Extensions[3].CIEs, overlay.NATCIE(addr("10.255.0.11"), addr("192.0.2.50")),
 	)
 	hub.says(reply)
 	spoke2 := n.from("192.0.2.12", "spoke2")
 
 	request := requestFrom("192.0.2.12", "10.255.0.12", host1)
 	got := only(t, spoke2.says(request))
-	if natAddress(&got, addr("10.255.0.11")) != addr("192.0.2.50") ||
+	if overlay.NATAddress(&got, addr("10.255.0.11")) != addr("192.0.2.50") ||
 		got.CIEs[0].NBMA != addr("192.168.7.11") {
 		t.Errorf("with the extension: %+v", got)
 	}
@@ -143,7 +149,7 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 		answers   at // if no SA comes up
 		refuses   at
 		directTo  string
-		wantFirst Security
+		wantFirst output.Security
 	}{
 		{
 			rule:     "an SA is there",
@@ -159,8 +165,8 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			nbma:      "192.0.2.12",
 			dials:     0,
 			answers:   never,
-			refuses:   answerWait,
-			wantFirst: SAInitiate,
+			refuses:   resolution.AnswerWait,
+			wantFirst: output.SAInitiate,
 		},
 		{
 			rule:      "two-way, ours is the lower address",
@@ -168,8 +174,8 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			nbma:      "192.0.2.12",
 			dials:     0,
 			answers:   never,
-			refuses:   answerWait,
-			wantFirst: SAInitiate,
+			refuses:   resolution.AnswerWait,
+			wantFirst: output.SAInitiate,
 		},
 		{
 			rule:      "two-way, ours is the higher address",
@@ -177,8 +183,8 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			nbma:      "192.0.2.5",
 			dials:     time.Second,
 			answers:   never,
-			refuses:   answerWait,
-			wantFirst: SAAccept,
+			refuses:   resolution.AnswerWait,
+			wantFirst: output.SAAccept,
 		},
 		{
 			rule:      "two-way, ours is the higher address, but nobody can dial us",
@@ -187,8 +193,8 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			nbma:      "192.0.2.5",
 			dials:     0,
 			answers:   never,
-			refuses:   answerWait,
-			wantFirst: SAInitiate,
+			refuses:   resolution.AnswerWait,
+			wantFirst: output.SAInitiate,
 		},
 		{
 			rule:      "both behind NAT",
@@ -199,7 +205,7 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			answers:   0,
 			refuses:   never,
 			directTo:  "192.0.2.1",
-			wantFirst: SAInitiate,
+			wantFirst: output.SAInitiate,
 		},
 		{
 			rule:      "requester behind NAT",
@@ -209,14 +215,14 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			answers:   0,
 			refuses:   never,
 			directTo:  "192.0.2.1",
-			wantFirst: SAAccept,
+			wantFirst: output.SAAccept,
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
 			n, hub := spokeAlone(t)
 			if tt.behindNAT {
-				n.engine.ifaces["gre1"].nhs[0].public = addr("198.51.100.9")
+				n.engine.ifaces["gre1"].client.NHS[0].Public = addr("198.51.100.9")
 			}
 			if tt.asking {
 				hub.says(indicationOf(host1, host2))
@@ -228,7 +234,9 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			}
 			if tt.nat != "" {
 				world = tt.nat
-				request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr(tt.nat))}
+				request.Extensions[3].CIEs = []packet.CIE{
+					overlay.NATCIE(addr("10.255.0.12"), addr(tt.nat)),
+				}
 			}
 			if tt.secured {
 				n.from(world, "spoke2")
@@ -240,8 +248,8 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 				t.Errorf("wants %d first, want %d", got, tt.wantFirst)
 			}
 			answers, refuses, dials, to := never, never, never, netip.Addr{}
-			for n.w.now.Sub(begin) <= answerWait {
-				if n.want[addr(world)] == SAInitiate && dials == never {
+			for n.w.now.Sub(begin) <= resolution.AnswerWait {
+				if n.want[addr(world)] == output.SAInitiate && dials == never {
 					dials = n.w.now.Sub(begin)
 				}
 				for i, p := range n.sentSince(before) {
@@ -330,7 +338,7 @@ func TestRefusedRequests(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
 			hub := hubAlone(t)
-			hub.addRoutes(Route{Prefix: mustPrefix("172.31.0.0/16")})
+			hub.addRoutes(event.Route{Prefix: mustPrefix("172.31.0.0/16")})
 			spoke1 := hub.from("192.0.2.11", "spoke1")
 			spoke1.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 			hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -370,7 +378,7 @@ func TestTransit(t *testing.T) {
 		NBMA:        addr("192.0.2.1"),
 		Protocol:    addr("10.255.0.1"),
 	}
-	public := natCIE(addr("10.255.0.11"), addr("198.51.100.7"))
+	public := overlay.NATCIE(addr("10.255.0.11"), addr("198.51.100.7"))
 
 	request := requestFrom("192.168.7.11", "10.255.0.11", host2)
 	got := only(t, spoke1.says(request))
@@ -396,7 +404,7 @@ func TestTransit(t *testing.T) {
 		requestFrom("192.0.2.12", "10.255.0.12", host1), 24, "10.255.0.11", "192.168.7.11",
 	)
 	got = only(t, spoke1.says(reply))
-	if natAddress(&got, addr("10.255.0.11")) != addr("198.51.100.7") {
+	if overlay.NATAddress(&got, addr("10.255.0.11")) != addr("198.51.100.7") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -407,9 +415,9 @@ func TestTransitFollowsTheNAT(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	hub.from("198.51.100.7", "spoke1").says(registrationFrom("192.168.7.11", "10.255.0.11"))
-	hub.handle(PeerMoved{
+	hub.handle(event.PeerMoved{
 		From: addr("198.51.100.7"),
-		Peer: Peer{
+		Peer: event.Peer{
 			Interface: "gre1",
 			NBMA:      addr("198.51.100.8"),
 			Identity:  "spoke1",
@@ -417,9 +425,11 @@ func TestTransitFollowsTheNAT(t *testing.T) {
 		},
 	})
 	request := requestFrom("192.168.7.11", "10.255.0.11", host2)
-	request.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.11"), addr("198.51.100.7"))}
+	request.Extensions[3].CIEs = []packet.CIE{
+		overlay.NATCIE(addr("10.255.0.11"), addr("198.51.100.7")),
+	}
 	got := only(t, sender{t, hub, "198.51.100.8"}.says(request))
-	if public := natAddress(&got, addr("10.255.0.11")); public != addr("198.51.100.8") {
+	if public := overlay.NATAddress(&got, addr("10.255.0.11")); public != addr("198.51.100.8") {
 		t.Errorf("passed on with %v", public)
 	}
 }
@@ -455,7 +465,7 @@ func TestLoopingReplies(t *testing.T) {
 		}
 		got := only(t, spoke2.says(reply))
 		if got.ErrorCode != packet.ErrorLoop || got.ErrorOffset != 60+uint16(4*extension) ||
-			dropped(hub, dropLoop) != 1 {
+			dropped(hub, overlay.DropLoop) != 1 {
 			t.Errorf(
 				"extension %d: sent %s %s at %d",
 				extension, got.Type, got.ErrorCode, got.ErrorOffset,
@@ -478,8 +488,8 @@ func TestLoopingReplies(t *testing.T) {
 // A client with a static map does not register. If the requester does not insist on that client's
 // own word, the hub answers from the map.
 func TestAnswerFromMap(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) {
-		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 	})
 	hub.from("192.0.2.99", "static")
 	p := requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.99")
@@ -493,11 +503,11 @@ func TestAnswerFromMap(t *testing.T) {
 
 // A static map is a neighbour from the start, and the hub does not dial it.
 func TestStaticMap(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) {
-		c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 	})
 	if hub.neighbors[addr("10.255.0.99")] != addr("192.0.2.99") ||
-		hub.want[addr("192.0.2.99")] != SAAccept {
+		hub.want[addr("192.0.2.99")] != output.SAAccept {
 		t.Errorf("neighbours %v, wants %v", hub.neighbors, hub.want)
 	}
 }
@@ -506,7 +516,7 @@ func TestStaticMap(t *testing.T) {
 func TestTransitWithoutRoutes(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
-	hub.handle(RoutesChanged{Table: testTable, Reset: true})
+	hub.handle(event.RoutesChanged{Table: testTable, Reset: true})
 	reply := answerTo(
 		requestFrom("192.0.2.11", "10.255.0.11", host2), 24, "10.255.0.12", "192.0.2.12",
 	)
@@ -525,10 +535,10 @@ func TestNothingIsSentWithoutAnSA(t *testing.T) {
 		{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
 	}
 	hub.says(request)
-	n.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
 	before := len(n.sent)
-	n.w.run(answerWait + time.Second)
-	if len(n.sent) != before || n.has(NoticeRejected) != 1 {
+	n.w.run(resolution.AnswerWait + time.Second)
+	if len(n.sent) != before || n.has(output.NoticeRejected) != 1 {
 		t.Errorf("sent %v", typesOf(n.sentSince(before)))
 	}
 }
@@ -536,7 +546,7 @@ func TestNothingIsSentWithoutAnSA(t *testing.T) {
 // RFC 2332 §5.2.2: the reply has code 4 if the requester's addresses are impossible. It has code 5
 // if no more answers can be remembered: an answer that is not remembered cannot be taken back.
 func TestRefusingToAnswer(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Answers = 1 })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Limits.Answers = 1 })
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	ask := func(nbma, overlay string) packet.CIE {
 		p := requestFrom(nbma, overlay, "172.16.0.9")
@@ -550,7 +560,7 @@ func TestRefusingToAnswer(t *testing.T) {
 		t.Errorf("the first: %s", got.Code)
 	}
 	if got := ask("192.0.2.11", "10.255.0.12"); got.Code != packet.CodeInsufficientResources ||
-		dropped(hub, dropTableFull) != 1 {
+		dropped(hub, overlay.DropTableFull) != 1 {
 		t.Errorf("the second: %s", got.Code)
 	}
 }

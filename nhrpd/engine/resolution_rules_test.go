@@ -5,7 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/objection"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
 
@@ -13,7 +18,7 @@ import (
 func TestWhatAnAnswerMayInstall(t *testing.T) {
 	tests := []struct {
 		rule   string
-		routes []Route
+		routes []event.Route
 		change func(*packet.Packet)
 		want   string // the prefix that is installed; empty: the answer is denied
 	}{
@@ -30,16 +35,16 @@ func TestWhatAnAnswerMayInstall(t *testing.T) {
 			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 9 }, "172.16.2.0/23",
 		},
 		{
-			"not wider than a narrower route beneath", []Route{viaTunnel(lan2, "10.255.0.1")},
+			"not wider than a narrower route beneath", []event.Route{viaTunnel(lan2, "10.255.0.1")},
 			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 16 }, lan2,
 		},
 		{
-			"not over a more specific route", []Route{viaTunnel("172.16.2.128/25", "10.255.0.1")},
+			"not over a more specific route", []event.Route{viaTunnel("172.16.2.128/25", "10.255.0.1")},
 			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 24 }, "172.16.2.0/25",
 		},
 		{
 			"not over an address of ours",
-			[]Route{{Prefix: mustPrefix("172.16.2.200/32"), Device: "lo", Local: true}},
+			[]event.Route{{Prefix: mustPrefix("172.16.2.200/32"), Device: "lo", Local: true}},
 			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 24 }, "172.16.2.0/25",
 		},
 		{
@@ -85,7 +90,9 @@ func TestWhatAnAnswerMayInstall(t *testing.T) {
 		{"not for no time", nil, func(p *packet.Packet) { p.CIEs[0].HoldingTime = 0 }, ""},
 		{"at the NAT extension's address", nil, func(p *packet.Packet) {
 			p.CIEs[0].PrefixLength, p.CIEs[0].NBMA = 24, addr("192.168.7.12")
-			p.Extensions[3].CIEs = []packet.CIE{natCIE(addr("10.255.0.12"), addr("192.0.2.12"))}
+			p.Extensions[3].CIEs = []packet.CIE{
+				overlay.NATCIE(addr("10.255.0.12"), addr("192.0.2.12")),
+			}
 		}, lan2},
 	}
 	for _, tt := range tests {
@@ -98,8 +105,12 @@ func TestWhatAnAnswerMayInstall(t *testing.T) {
 			tt.change(&reply)
 			hub.says(reply)
 			if tt.want == "" {
-				if len(n.shortcuts) != 0 || n.has(NoticeShortcutDenied) != 1 {
-					t.Errorf("installed %v, denied %+v", n.shortcuts, n.last(NoticeShortcutDenied))
+				if len(n.shortcuts) != 0 || n.has(output.NoticeShortcutDenied) != 1 {
+					t.Errorf(
+						"installed %v, denied %+v",
+						n.shortcuts,
+						n.last(output.NoticeShortcutDenied),
+					)
 				}
 				return
 			}
@@ -126,7 +137,7 @@ func TestAnswersBeneathADefaultRoute(t *testing.T) {
 		{"half the world", "8.8.8.8", 1, false},
 	} {
 		n, hub := spokeAlone(t)
-		n.addRoutes(Route{
+		n.addRoutes(event.Route{
 			Prefix:  mustPrefix("0.0.0.0/0"),
 			NextHop: addr("10.255.0.1"),
 			Device:  "gre1",
@@ -144,7 +155,7 @@ func TestAnswersBeneathADefaultRoute(t *testing.T) {
 // and the NBMA addresses of the router itself, of NHSs, peers and clients.
 func TestPrefixesThatHideTheTunnel(t *testing.T) {
 	n, _ := spokeAlone(t)
-	n.handle(NHSResolved{
+	n.handle(event.NHSResolved{
 		Interface: "gre1",
 		Name:      "192.0.2.1",
 		NBMA:      []netip.Addr{addr("192.0.2.1"), addr("198.18.5.1")},
@@ -164,7 +175,7 @@ func TestPrefixesThatHideTheTunnel(t *testing.T) {
 		"10.254.0.0/16":  objection.None,
 		"10.255.0.12/32": objection.None,
 	} {
-		o := n.engine.objectToPrefix(ifc, mustPrefix(prefix), addr("100.64.0.9"))
+		o := ifc.prefixes.ObjectToPrefix(mustPrefix(prefix), addr("100.64.0.9"))
 		if o.Kind != want {
 			t.Errorf(
 				"objection to %s is of kind %d (%s), want kind %d", prefix, o.Kind, o.Text, want,
@@ -194,7 +205,8 @@ func TestWhoMayAnswer(t *testing.T) {
 	refusal := answerTo(request, 24, "10.255.0.12", "192.0.2.12")
 	refusal.CIEs = []packet.CIE{{Code: packet.CodeProhibited}}
 	spoke2.says(refusal)
-	if n.status().Shortcuts[0].State != ShortcutResolving || dropped(n, dropThirdParty) != 1 {
+	if n.status().Shortcuts[0].State != report.ShortcutResolving ||
+		dropped(n, overlay.DropThirdParty) != 1 {
 		t.Error("somebody else's no was taken")
 	}
 	// A router can answer directly only for itself.
@@ -212,13 +224,13 @@ func TestRefusedResolution(t *testing.T) {
 	reply := answerTo(request, 0, "10.255.0.12", "192.0.2.12")
 	reply.CIEs = []packet.CIE{{Code: packet.CodeNoBinding}}
 	hub.says(reply)
-	if n.has(NoticeUnresolved) != 1 || len(n.status().Shortcuts) != 0 {
+	if n.has(output.NoticeUnresolved) != 1 || len(n.status().Shortcuts) != 0 {
 		t.Fatalf("%+v", n.status().Shortcuts)
 	}
 	if got := hub.says(indicationOf(host1, host2)); len(got) != 0 {
 		t.Error("asked again at once")
 	}
-	n.w.run(unresolvedTime)
+	n.w.run(resolution.UnresolvedTime)
 	if got := hub.says(indicationOf(host1, host2)); len(got) != 1 {
 		t.Error("never asked again")
 	}
@@ -242,7 +254,8 @@ func TestResolutionRepetitions(t *testing.T) {
 			)
 		}
 	}
-	if len(gaps) != len(want) || n.has(NoticeUnresolved) != 1 || len(n.status().Shortcuts) != 0 {
+	if len(gaps) != len(want) || n.has(output.NoticeUnresolved) != 1 ||
+		len(n.status().Shortcuts) != 0 {
 		t.Errorf("%d repetitions, shortcuts %+v", len(gaps), n.status().Shortcuts)
 	}
 }
@@ -254,15 +267,15 @@ func TestRequesterDialsLate(t *testing.T) {
 	request := only(t, hub.says(indicationOf(host1, host2)))
 	hub.says(answerTo(request, 24, "10.255.0.12", "192.0.2.12"))
 	nbma := addr("192.0.2.12")
-	if n.want[nbma] != SAAccept || len(n.shortcuts) != 0 {
+	if n.want[nbma] != output.SAAccept || len(n.shortcuts) != 0 {
 		t.Fatalf("wants %v, routes %v", n.want, n.shortcuts)
 	}
-	n.w.run(responderDials)
-	if n.want[nbma] != SAInitiate {
+	n.w.run(resolution.ResponderDials)
+	if n.want[nbma] != output.SAInitiate {
 		t.Error("does not dial after a second")
 	}
-	n.w.run(securingTime)
-	if n.want[nbma] != SANone || n.has(NoticeUnresolved) != 1 {
+	n.w.run(resolution.SecuringTime)
+	if n.want[nbma] != output.SANone || n.has(output.NoticeUnresolved) != 1 {
 		t.Errorf("wants %v", n.want)
 	}
 }
@@ -270,10 +283,10 @@ func TestRequesterDialsLate(t *testing.T) {
 // A requester behind NAT dials as soon as it knows the responder's address.
 func TestRequesterBehindNATDialsAtOnce(t *testing.T) {
 	n, hub := spokeAlone(t)
-	n.engine.ifaces["gre1"].nhs[0].public = addr("198.51.100.9")
+	n.engine.ifaces["gre1"].client.NHS[0].Public = addr("198.51.100.9")
 	request := only(t, hub.says(indicationOf(host1, host2)))
 	hub.says(answerTo(request, 24, "10.255.0.12", "192.0.2.12"))
-	if n.want[addr("192.0.2.12")] != SAInitiate {
+	if n.want[addr("192.0.2.12")] != output.SAInitiate {
 		t.Errorf("wants %v", n.want)
 	}
 }

@@ -4,6 +4,12 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/resolution"
 )
 
 // mesh is a hub with two spokes that are registered with it.
@@ -18,27 +24,27 @@ const (
 	host1, host2 = "172.16.1.10", "172.16.2.10"
 )
 
-func hubConfig() InterfaceConfig {
+func hubConfig() overlay.InterfaceConfig {
 	cfg := testConfig("10.255.0.1/24")
 	cfg.Redirect = true
 	return cfg
 }
 
-func spokeConfig(overlay string) InterfaceConfig {
-	cfg := testConfig(overlay)
+func spokeConfig(address string) overlay.InterfaceConfig {
+	cfg := testConfig(address)
 	cfg.Shortcut, cfg.Server = true, false
-	cfg.NHS = []NHSConfig{{Name: "192.0.2.1"}}
+	cfg.NHS = []overlay.NHSConfig{{Name: "192.0.2.1"}}
 	return cfg
 }
 
-func newMesh(t testing.TB, change ...func(*InterfaceConfig)) mesh {
+func newMesh(t testing.TB, change ...func(*overlay.InterfaceConfig)) mesh {
 	return newMeshNAT(t, false, false, change...)
 }
 
-func newMeshNAT(t testing.TB, nat1, nat2 bool, change ...func(*InterfaceConfig)) mesh {
+func newMeshNAT(t testing.TB, nat1, nat2 bool, change ...func(*overlay.InterfaceConfig)) mesh {
 	t.Helper()
 	m := mesh{world: newWorld(t)}
-	start := func(cfg InterfaceConfig) InterfaceConfig {
+	start := func(cfg overlay.InterfaceConfig) overlay.InterfaceConfig {
 		for _, f := range change {
 			f(&cfg)
 		}
@@ -58,7 +64,12 @@ func newMeshNAT(t testing.TB, nat1, nat2 bool, change ...func(*InterfaceConfig))
 	return m
 }
 
-func (m *mesh) addSpoke(name string, cfg InterfaceConfig, nbma, lan string, nat bool) *node {
+func (m *mesh) addSpoke(
+	name string,
+	cfg overlay.InterfaceConfig,
+	nbma, lan string,
+	nat bool,
+) *node {
 	w := m.world
 	if !nat {
 		return w.add(name, cfg, nbma, lan, "172.16.0.0/16")
@@ -68,18 +79,21 @@ func (m *mesh) addSpoke(name string, cfg InterfaceConfig, nbma, lan string, nat 
 	return n
 }
 
-func viaTunnel(prefix, nextHop string) Route {
-	return Route{Prefix: mustPrefix(prefix), NextHop: addr(nextHop), Device: "gre1"}
+func viaTunnel(prefix, nextHop string) event.Route {
+	return event.Route{Prefix: mustPrefix(prefix), NextHop: addr(nextHop), Device: "gre1"}
 }
 
-func (n *node) addRoutes(routes ...Route) {
+func (n *node) addRoutes(routes ...event.Route) {
 	n.routes = append(n.routes, routes...)
-	n.handle(RoutesChanged{Table: testTable, Added: routes})
+	n.handle(event.RoutesChanged{Table: testTable, Added: routes})
 }
 
-func (n *node) removeRoutes(routes ...Route) {
-	n.routes = slices.DeleteFunc(n.routes, func(r Route) bool { return slices.Contains(routes, r) })
-	n.handle(RoutesChanged{Table: testTable, Removed: routes})
+func (n *node) removeRoutes(routes ...event.Route) {
+	n.routes = slices.DeleteFunc(
+		n.routes,
+		func(r event.Route) bool { return slices.Contains(routes, r) },
+	)
+	n.handle(event.RoutesChanged{Table: testTable, Removed: routes})
 }
 
 // direct reports whether packets between the LANs go from spoke to spoke, both ways.
@@ -109,7 +123,7 @@ func TestSpokesFindEachOther(t *testing.T) {
 	), []string{"spoke1", "spoke2"}; !slices.Equal(got, want) {
 		t.Errorf("the next packet went %v, want %v", got, want)
 	}
-	up := m.spoke1.last(NoticeShortcutUp)
+	up := m.spoke1.last(output.NoticeShortcutUp)
 	if up.Prefix != mustPrefix(lan2) || up.NextHop != addr("10.255.0.12") ||
 		up.NBMA != addr("192.0.2.12") || up.Took == 0 {
 		t.Errorf("notice %+v", up)
@@ -130,7 +144,8 @@ func TestUsedShortcutStaysIdleOneGoes(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
 	m.keepTalking(25 * time.Minute)
-	if !m.direct() || m.spoke1.has(NoticeShortcutDown)+m.spoke2.has(NoticeShortcutDown) != 0 {
+	if !m.direct() ||
+		m.spoke1.has(output.NoticeShortcutDown)+m.spoke2.has(output.NoticeShortcutDown) != 0 {
 		t.Fatalf("a shortcut in use ended\n%s", m)
 	}
 	m.run(4 * time.Minute)
@@ -200,8 +215,8 @@ func TestNoSABetweenSpokes(t *testing.T) {
 	m := newMesh(t)
 	m.refuse = func(from, to *node) bool { return from != m.hub && to != m.hub }
 	m.pingPong(m.spoke1, host1, m.spoke2, host2)
-	m.run(answerWait + time.Second)
-	if m.spoke1.has(NoticeUnresolved) != 1 || m.spoke2.has(NoticeUnresolved) != 1 {
+	m.run(resolution.AnswerWait + time.Second)
+	if m.spoke1.has(output.NoticeUnresolved) != 1 || m.spoke2.has(output.NoticeUnresolved) != 1 {
 		t.Errorf("%s", m)
 	}
 	if len(m.spoke1.shortcuts)+len(m.spoke2.shortcuts) != 0 {
@@ -229,7 +244,7 @@ func TestShortcutsBehindNAT(t *testing.T) {
 				behind, open = open, behind
 			}
 			if got := behind.status().PublicNBMA; got != behind.public ||
-				behind.has(NoticeNAT) != 1 {
+				behind.has(output.NoticeNAT) != 1 {
 				t.Errorf("public address %s, want %s", got, behind.public)
 			}
 			m.makeShortcut()
@@ -239,7 +254,7 @@ func TestShortcutsBehindNAT(t *testing.T) {
 			if !m.sas[saKey{behind, open}] {
 				t.Error("the one behind NAT did not dial")
 			}
-			if open.has(NoticePeerFailed) != 0 {
+			if open.has(output.NoticePeerFailed) != 0 {
 				t.Error("the other dialled in vain")
 			}
 		})
@@ -265,7 +280,7 @@ func TestBothBehindNAT(t *testing.T) {
 
 // Without IPsec, shortcuts work in the same way, as with FRR.
 func TestMeshWithoutIPsec(t *testing.T) {
-	m := newMesh(t, func(c *InterfaceConfig) { c.Protected = false })
+	m := newMesh(t, func(c *overlay.InterfaceConfig) { c.Protected = false })
 	m.makeShortcut()
 	if len(m.sas) != 0 || len(m.spoke1.want) != 0 {
 		t.Errorf("SAs wanted without protection: %v", m.spoke1.want)
@@ -279,7 +294,7 @@ func TestMeshWithoutIPsec(t *testing.T) {
 // Every packet carries the password, on each hop. A spoke with another password does not get
 // registered.
 func TestMeshWithPassword(t *testing.T) {
-	m := newMesh(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
+	m := newMesh(t, func(c *overlay.InterfaceConfig) { c.Authentication = "secret" })
 	m.makeShortcut()
 	cfg := spokeConfig("10.255.0.13/24")
 	cfg.Authentication = "guess"
@@ -288,7 +303,7 @@ func TestMeshWithPassword(t *testing.T) {
 	if stranger.registered() || len(m.hub.status().Bindings) != 2 {
 		t.Error("registered with a wrong password")
 	}
-	if stranger.has(NoticeError) == 0 {
+	if stranger.has(output.NoticeError) == 0 {
 		t.Error("the spoke was not told")
 	}
 }
@@ -311,29 +326,34 @@ func TestLostPackets(t *testing.T) {
 func TestRouteBeneathChanges(t *testing.T) {
 	for _, tt := range []struct {
 		rule           string
-		added, removed []Route
+		added, removed []event.Route
 		ends           bool
 	}{
-		{"removed", nil, []Route{viaTunnel("172.16.0.0/16", "10.255.0.1")}, true},
+		{"removed", nil, []event.Route{viaTunnel("172.16.0.0/16", "10.255.0.1")}, true},
 		{
-			"a more specific one inside", []Route{viaTunnel("172.16.2.128/25", "10.255.0.1")}, nil,
+			"a more specific one inside", []event.Route{viaTunnel("172.16.2.128/25", "10.255.0.1")},
+			nil,
 			true,
 		},
-		{"another way to the same prefix", []Route{viaTunnel(lan2, "10.255.0.1")}, nil, true},
+		{"another way to the same prefix", []event.Route{viaTunnel(lan2, "10.255.0.1")}, nil, true},
 		{
-			"the destination is ours now", []Route{{Prefix: mustPrefix(lan2), Device: "lan1"}}, nil,
+			"the destination is ours now", []event.Route{{Prefix: mustPrefix(lan2),
+				Device: "lan1"}}, nil,
 			true,
 		},
-		{"elsewhere", []Route{viaTunnel("172.16.9.0/24", "10.255.0.1")}, nil, false},
+		{"elsewhere", []event.Route{viaTunnel("172.16.9.0/24", "10.255.0.1")}, nil, false},
 		{
 			"an address of ours elsewhere",
-			[]Route{{Prefix: mustPrefix("172.16.9.1/32"), Device: "lan0", Local: true}}, nil, false,
+			[]event.Route{{Prefix: mustPrefix("172.16.9.1/32"), Device: "lan0", Local: true}}, nil,
+			false,
 		},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			m := newMesh(t)
 			m.makeShortcut()
-			m.spoke1.handle(RoutesChanged{Table: testTable, Added: tt.added, Removed: tt.removed})
+			m.spoke1.handle(
+				event.RoutesChanged{Table: testTable, Added: tt.added, Removed: tt.removed},
+			)
 			if got := len(m.spoke1.shortcuts) == 0; got != tt.ends {
 				t.Errorf("ended: %v, want %v", got, tt.ends)
 			}
@@ -345,12 +365,12 @@ func TestRouteBeneathChanges(t *testing.T) {
 func TestAnswerTakenBack(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
-	m.spoke2.removeRoutes(Route{Prefix: mustPrefix(lan2), Device: "lan0"})
+	m.spoke2.removeRoutes(event.Route{Prefix: mustPrefix(lan2), Device: "lan0"})
 	m.run(10 * time.Millisecond)
 	if len(m.spoke1.shortcuts) != 0 || len(m.spoke2.shortcuts) != 1 {
 		t.Errorf("%s", m)
 	}
-	if got := len(m.spoke2.engine.ifaces["gre1"].purges); got != 0 {
+	if got := len(m.spoke2.engine.ifaces["gre1"].purges.ByID); got != 0 {
 		t.Errorf("%d purges wait for a reply that came", got)
 	}
 }
@@ -359,7 +379,7 @@ func TestAnswerTakenBack(t *testing.T) {
 func TestLeave(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
-	m.spoke1.handle(Leave{Interface: "gre1"})
+	m.spoke1.handle(event.Leave{Interface: "gre1"})
 	if len(m.spoke1.neighbors)+len(m.spoke1.shortcuts)+len(m.spoke1.closed) != 0 {
 		t.Errorf(
 			"left behind: %v %v, closed before anybody heard of it: %v",
@@ -374,7 +394,7 @@ func TestLeave(t *testing.T) {
 		t.Errorf("closed %v, want hub and spoke2", m.spoke1.closed)
 	}
 	if len(m.hub.status().Bindings) != 1 ||
-		m.hub.last(NoticeUnbound).Reason != "the client took its registration back" {
+		m.hub.last(output.NoticeUnbound).Reason != "the client took its registration back" {
 		t.Errorf("the hub was not told\n%s", m)
 	}
 	if len(m.spoke2.shortcuts) != 0 {
@@ -386,7 +406,7 @@ func TestLeave(t *testing.T) {
 	}
 
 	m.spoke1.engine.Configure(
-		m.now, Config{Interfaces: []InterfaceConfig{m.spoke1.cfg}}, &m.spoke1.out,
+		m.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{m.spoke1.cfg}}, &m.spoke1.out,
 	)
 	m.spoke1.carryOut()
 	m.until("it joins again", 5*time.Second, m.spoke1.registered)
@@ -404,7 +424,8 @@ func TestResyncDialsWhatIsGone(t *testing.T) {
 		},
 		"somebody else": func(m mesh, n, other *node) bool {
 			m.refuse = func(_, _ *node) bool { return true }
-			n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: other.local, Identity: "spoke9"}})
+			n.handle(event.PeerSecured{Peer: event.Peer{Interface: "gre1", NBMA: other.local,
+				Identity: "spoke9"}})
 			return false
 		},
 	} {
@@ -417,13 +438,15 @@ func TestResyncDialsWhatIsGone(t *testing.T) {
 			}
 			delete(m.sas, saKey{m.spoke1, m.spoke2})
 			delete(m.sas, saKey{m.spoke2, m.spoke1})
-			n.handle(PeersSecured{Interface: "gre1", Peers: n.secured()})
-			if len(n.shortcuts) != 1 || n.want[other.local] != SAInitiate || !n.registered() {
+			n.handle(event.PeersSecured{Interface: "gre1", Peers: n.secured()})
+			if len(n.shortcuts) != 1 || n.want[other.local] != output.SAInitiate ||
+				!n.registered() {
 				t.Fatalf("%s, %s: %s", name, dialler, m)
 			}
 			stays := after(m, n, other)
-			m.run(resyncGrace)
-			if (n.has(NoticeShortcutDown) == 0) != stays || (len(n.shortcuts) == 1) != stays {
+			m.run(peers.ResyncGrace)
+			if (n.has(output.NoticeShortcutDown) == 0) != stays ||
+				(len(n.shortcuts) == 1) != stays {
 				t.Errorf("%s, %s: %s", name, dialler, m)
 			}
 		}

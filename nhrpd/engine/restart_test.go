@@ -6,6 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
@@ -38,7 +43,7 @@ func TestRestart(t *testing.T) {
 		t.Errorf("%s", m)
 	}
 	for _, n := range m.nodes {
-		if n.has(NoticeShortcutDown)+n.has(NoticeUnbound) != 0 {
+		if n.has(output.NoticeShortcutDown)+n.has(output.NoticeUnbound) != 0 {
 			t.Errorf("%s lost something\n%s", n.name, m)
 		}
 	}
@@ -69,7 +74,7 @@ func TestRestartWithNewLocalNetwork(t *testing.T) {
 	m.makeShortcut()
 	saved := m.spoke1.engine.Save()
 	m.spoke1.down = true
-	m.spoke1.routes = append(m.spoke1.routes, Route{Prefix: mustPrefix(lan2), Device: "lan1"})
+	m.spoke1.routes = append(m.spoke1.routes, event.Route{Prefix: mustPrefix(lan2), Device: "lan1"})
 	m.spoke1.boot(saved)
 	if len(m.spoke1.shortcuts) != 0 {
 		t.Errorf("%s", m)
@@ -87,7 +92,7 @@ func TestHubRestartWithoutSAs(t *testing.T) {
 	if len(m.hub.neighbors) != 2 {
 		t.Fatal("not wanted at once")
 	}
-	m.run(resyncGrace) // the hub dials the clients meanwhile
+	m.run(peers.ResyncGrace) // the hub dials the clients meanwhile
 	if len(m.hub.neighbors) != 0 || len(m.hub.status().Bindings) != 0 {
 		t.Errorf("%s", m)
 	}
@@ -105,19 +110,19 @@ func TestHubDialsClientsOfAKilledCharon(t *testing.T) {
 		if restarted {
 			m.hub.boot(saved)
 		} else {
-			m.hub.handle(PeersSecured{Interface: "gre1"})
+			m.hub.handle(event.PeersSecured{Interface: "gre1"})
 		}
-		if m.hub.want[m.spoke1.seenAs()] != SAInitiate ||
-			m.hub.want[m.spoke2.seenAs()] != SAInitiate {
+		if m.hub.want[m.spoke1.seenAs()] != output.SAInitiate ||
+			m.hub.want[m.spoke2.seenAs()] != output.SAInitiate {
 			t.Fatalf("restarted %v: the hub wants %v", restarted, m.hub.want)
 		}
 		m.spoke1.down, m.spoke2.down = true, true
-		m.hub.handle(PeerSecured{m.hub.peer(m.spoke1, true)})
-		if m.hub.want[m.spoke1.seenAs()] != SAAccept {
+		m.hub.handle(event.PeerSecured{Peer: m.hub.peer(m.spoke1, true)})
+		if m.hub.want[m.spoke1.seenAs()] != output.SAAccept {
 			t.Errorf("restarted %v: the hub wants %v, and spoke1 is secured", restarted, m.hub.want)
 		}
-		m.run(max(resyncGrace, restoreGrace))
-		if m.hub.want[m.spoke2.seenAs()] != SANone {
+		m.run(max(peers.ResyncGrace, restoreGrace))
+		if m.hub.want[m.spoke2.seenAs()] != output.SANone {
 			t.Errorf(
 				"restarted %v: the hub wants %v, and the binding is over", restarted, m.hub.want,
 			)
@@ -148,33 +153,33 @@ func TestRestartDialsRoutersOfShortcuts(t *testing.T) {
 func TestRestoreOfNonsense(t *testing.T) {
 	n, _ := spokeAlone(t)
 	now := n.w.now
-	good := ShortcutStatus{
+	good := report.ShortcutStatus{
 		Prefix:  mustPrefix(lan2),
 		Dest:    addr(host2),
 		NextHop: addr("10.255.0.12"),
 		NBMA:    addr("192.0.2.12"),
-		State:   ShortcutUp,
+		State:   report.ShortcutUp,
 		Expires: now.Add(time.Minute),
 	}
-	tests := map[string]func(*ShortcutStatus){
-		"expired":       func(s *ShortcutStatus) { s.Expires = now },
-		"default route": func(s *ShortcutStatus) { s.Prefix = mustPrefix("0.0.0.0/0") },
-		"no prefix": func(s *ShortcutStatus) {
+	tests := map[string]func(*report.ShortcutStatus){
+		"expired":       func(s *report.ShortcutStatus) { s.Expires = now },
+		"default route": func(s *report.ShortcutStatus) { s.Prefix = mustPrefix("0.0.0.0/0") },
+		"no prefix": func(s *report.ShortcutStatus) {
 			s.Prefix = mustPrefix("10.0.0.0/8")
 			s.Dest = addr("10.1.1.1")
 		},
-		"other destination": func(s *ShortcutStatus) { s.Dest = addr("172.17.0.1") },
-		"own next hop":      func(s *ShortcutStatus) { s.NextHop = addr("10.255.0.11") },
-		"no NBMA address":   func(s *ShortcutStatus) { s.NBMA = addr("0.0.0.0") },
-		"not up":            func(s *ShortcutStatus) { s.State = ShortcutSecuring },
+		"other destination": func(s *report.ShortcutStatus) { s.Dest = addr("172.17.0.1") },
+		"own next hop":      func(s *report.ShortcutStatus) { s.NextHop = addr("10.255.0.11") },
+		"no NBMA address":   func(s *report.ShortcutStatus) { s.NBMA = addr("0.0.0.0") },
+		"not up":            func(s *report.ShortcutStatus) { s.State = report.ShortcutSecuring },
 	}
 	for name, change := range tests {
 		st := good
 		change(&st)
 		n.engine.Restore(
 			now,
-			Saved{Interfaces: []SavedInterface{
-				{Name: "gre1", Shortcuts: []ShortcutStatus{st}}, {Name: "gre7"},
+			report.Saved{Interfaces: []report.SavedInterface{
+				{Name: "gre1", Shortcuts: []report.ShortcutStatus{st}}, {Name: "gre7"},
 			}},
 			&n.out,
 		)
@@ -185,11 +190,16 @@ func TestRestoreOfNonsense(t *testing.T) {
 	}
 	good.Expires = now.Add(1000 * time.Hour)
 	n.engine.Restore(
-		now, Saved{Interfaces: []SavedInterface{{Name: "gre1", Shortcuts: []ShortcutStatus{good}}}},
+		now,
+		report.Saved{
+			Interfaces: []report.SavedInterface{
+				{Name: "gre1", Shortcuts: []report.ShortcutStatus{good}},
+			},
+		},
 		&n.out,
 	)
 	n.carryOut()
-	if len(n.shortcuts) != 1 || n.status().Shortcuts[0].Expires.After(now.Add(maxHolding)) {
+	if len(n.shortcuts) != 1 || n.status().Shortcuts[0].Expires.After(now.Add(overlay.MaxHolding)) {
 		t.Errorf("%+v", n.status().Shortcuts)
 	}
 }
@@ -203,13 +213,17 @@ func TestShortcutIsAskedForAgainWithNewSA(t *testing.T) {
 	p := n.lastTo(hub)
 	spoke2 := n.from("192.0.2.12", "spoke2")
 	spoke2.says(answerTo(p, 24, "10.255.0.12", spoke2.nbma))
-	hubPeer := Peer{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}
-	n.handle(PeersSecured{Interface: "gre1", Peers: []Peer{hubPeer}})
+	hubPeer := event.Peer{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}
+	n.handle(event.PeersSecured{Interface: "gre1", Peers: []event.Peer{hubPeer}})
 	before := n.asked()
 	if len(n.shortcuts) != 1 {
 		t.Fatalf("the kernel's SA is not used any more\n%s", n.w)
 	}
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(spoke2.nbma), Identity: "spoke2"}})
+	n.handle(
+		event.PeerSecured{
+			Peer: event.Peer{Interface: "gre1", NBMA: addr(spoke2.nbma), Identity: "spoke2"},
+		},
+	)
 	if p := n.lastTo(hub); n.asked() != before+1 || p.Type != packet.ResolutionRequest {
 		t.Errorf("asked %d times, last sent to the hub: %s\n%s", n.asked()-before, p.Type, n.w)
 	}
@@ -221,13 +235,17 @@ func TestRegistersAgainWhereTheSAIsNew(t *testing.T) {
 	m := newMesh(t)
 	m.run(time.Second)
 	hub, spoke := m.hub, m.spoke1
-	hub.handle(PeerLost{Interface: "gre1", NBMA: spoke.local, Reason: "no answer"})
-	m.run(lostGrace + time.Second)
+	hub.handle(event.PeerLost{Interface: "gre1", NBMA: spoke.local, Reason: "no answer"})
+	m.run(peers.LostGrace + time.Second)
 	if n := len(hub.status().Bindings); n != 1 {
 		t.Fatalf("want the hub to have forgotten spoke1, it has %d bindings", n)
 	}
-	hub.handle(PeerSecured{Peer: Peer{Interface: "gre1", NBMA: spoke.local, Identity: spoke.name}})
-	spoke.handle(PeerRenewed{Interface: "gre1", NBMA: hub.local})
+	hub.handle(
+		event.PeerSecured{
+			Peer: event.Peer{Interface: "gre1", NBMA: spoke.local, Identity: spoke.name},
+		},
+	)
+	spoke.handle(event.PeerRenewed{Interface: "gre1", NBMA: hub.local})
 	m.run(time.Second)
 	if n := len(hub.status().Bindings); n != 2 {
 		t.Errorf("want spoke1 registered within a second, the hub has %d bindings\n%s", n, m)

@@ -3,282 +3,255 @@ package engine
 import (
 	"net/netip"
 	"time"
+
+	"cygnet/nhrpd/engine/admission"
+	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/resolution"
+	"cygnet/nhrpd/engine/server"
 )
 
 // restoreGrace is how long restored bindings and shortcuts wait for strongSwan to report that their
 // peers are secured.
 const restoreGrace = 10 * time.Second
 
-// maxHolding is the longest holding time that a packet can carry.
-const maxHolding = 65535 * time.Second
-
 // Save returns a copy of the state that outlives a restart: the addresses of the NHSs, the bindings
 // of clients, the shortcuts that are up, the answers that others rely on, and which identities own
 // addresses or are away.
-func (e *Engine) Save() Saved {
-	s := Saved{At: e.now}
+func (e *Engine) Save() report.Saved {
+	s := report.Saved{At: e.router.Now}
 	for _, ifc := range e.interfaces() {
-		saved := SavedInterface{Name: ifc.cfg.Name, NBMA: ifc.known, Protected: ifc.cfg.Protected}
-		for _, n := range ifc.nhs {
-			if n.registered {
-				saved.NHS = append(saved.NHS, n.status())
+		saved := report.SavedInterface{
+			Name:      ifc.Config.Name,
+			NBMA:      ifc.Known,
+			Protected: ifc.Config.Protected,
+		}
+		for _, n := range ifc.client.NHS {
+			if n.Registered {
+				saved.NHS = append(saved.NHS, n.Status())
 			}
 		}
-		saved.Bindings = make([]BindingStatus, 0, len(ifc.bindings))
-		for _, b := range inOrder(ifc.bindings, byAddr) {
-			if !b.static {
-				status := b.status()
-				status.Expires = e.onClock(status.Expires)
+		saved.Bindings = make([]report.BindingStatus, 0, len(ifc.server.Bindings))
+		for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
+			if !b.Static {
+				status := b.Status()
+				status.Expires = e.router.OnClock(status.Expires)
 				saved.Bindings = append(saved.Bindings, status)
 			}
 		}
-		for _, sc := range inOrder(ifc.shortcuts, byPrefix) {
-			if sc.state == ShortcutUp {
-				status := sc.status()
-				status.Expires = e.onClock(status.Expires)
+		for _, sc := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
+			if sc.State == report.ShortcutUp {
+				status := sc.Status()
+				status.Expires = e.router.OnClock(status.Expires)
 				saved.Shortcuts = append(saved.Shortcuts, status)
 			}
 		}
-		for _, a := range inOrder(ifc.answers, answerKey.compare) {
-			if e.now.Before(a.expires) {
-				saved.Answers = append(saved.Answers, SavedAnswer{
-					Requester: a.requester,
-					NBMA:      ifc.real(a.nbma),
-					Prefix:    a.prefix,
-					Dest:      a.dest,
-					Mapped:    a.mapped,
-					Vouched:   a.admission.nbma.IsValid(),
-					Identity:  a.admission.identity,
-					Expires:   e.onClock(a.expires),
+		for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
+			if e.router.Now.Before(a.Expires) {
+				saved.Answers = append(saved.Answers, report.SavedAnswer{
+					Requester: a.Requester,
+					NBMA:      ifc.peers.Outer(a.NBMA),
+					Prefix:    a.Prefix,
+					Dest:      a.Dest,
+					Mapped:    a.Mapped,
+					Vouched:   a.Admission.NBMA.IsValid(),
+					Identity:  a.Admission.Identity,
+					Expires:   e.router.OnClock(a.Expires),
 				})
 			}
 		}
-		saved.Owners = e.saveOwners(ifc)
-		saved.Away = e.saveAway(ifc)
+		saved.Owners = ifc.server.SaveOwners()
+		saved.Away = ifc.server.SaveAway()
 		s.Interfaces = append(s.Interfaces, saved)
 	}
 	return s
-}
-
-// onClock returns what the wall clock will show at t, going by the present wall clock. It differs
-// from t's own wall clock reading if the clock was set after t was computed.
-func (e *Engine) onClock(t time.Time) time.Time {
-	return e.now.Round(0).Add(t.Sub(e.now))
-}
-
-// Shift adds d to all times at which something ends. The caller uses it when the clock was set
-// after Save.
-func (s *Saved) Shift(d time.Duration) {
-	for i := range s.Interfaces {
-		ifc := &s.Interfaces[i]
-		for j := range ifc.Bindings {
-			ifc.Bindings[j].Expires = ifc.Bindings[j].Expires.Add(d)
-		}
-		for j := range ifc.Shortcuts {
-			ifc.Shortcuts[j].Expires = ifc.Shortcuts[j].Expires.Add(d)
-		}
-		for j := range ifc.Answers {
-			ifc.Answers[j].Expires = ifc.Answers[j].Expires.Add(d)
-		}
-		for j := range ifc.Owners {
-			ifc.Owners[j].Expires = ifc.Owners[j].Expires.Add(d)
-		}
-		for j := range ifc.Away {
-			ifc.Away[j].Expires = ifc.Away[j].Expires.Add(d)
-		}
-	}
 }
 
 // Restore takes over the state that Save returned before a restart. The caller runs it after the
 // first Configure. The engine asks for the neighbours and routes at once, so that traffic goes on.
 // What was not confirmed ends 10 seconds after the first PeersSecured. If that lacks the peer of a
 // restored binding, strongSwan was restarted as well, and the time is 30 seconds.
-func (e *Engine) Restore(now time.Time, s Saved, out *Output) {
-	e.enter(now, out)
+func (e *Engine) Restore(now time.Time, s report.Saved, out *output.Output) {
+	e.router.Enter(now, out)
 	for _, saved := range s.Interfaces {
 		ifc := e.ifaces[saved.Name]
-		if ifc == nil || ifc.left {
+		if ifc == nil || ifc.Left {
 			continue
 		}
-		ifc.known = saved.NBMA
+		ifc.Known = saved.NBMA
 		for i := range saved.NHS {
-			e.restoreNHS(ifc, &saved.NHS[i])
+			ifc.restoreNHS(&saved.NHS[i])
 		}
 		for i := range saved.Bindings {
-			e.restoreBinding(ifc, &saved.Bindings[i])
+			ifc.restoreBinding(&saved.Bindings[i])
 		}
 		for i := range saved.Shortcuts {
-			e.restoreShortcut(ifc, &saved.Shortcuts[i])
+			ifc.restoreShortcut(&saved.Shortcuts[i])
 		}
 		for i := range saved.Answers {
-			e.restoreAnswer(ifc, &saved.Answers[i])
+			ifc.restoreAnswer(&saved.Answers[i])
 		}
-		e.restoreOwners(ifc, saved.Owners)
-		e.restoreAway(ifc, saved.Away)
-		if !ifc.cfg.Protected {
-			e.timers.Set(&ifc.grace, e.now.Add(restoreGrace))
+		ifc.server.RestoreOwners(saved.Owners)
+		ifc.server.RestoreAway(saved.Away)
+		if !ifc.Config.Protected {
+			e.router.Timers.Set(&ifc.grace, e.router.Now.Add(restoreGrace))
 		}
 	}
 	e.finish()
 }
 
-// remaining returns the time from now until a saved time. It is at most maxHolding, since the saved
-// time may come from a clock that was wrong.
-func (e *Engine) remaining(until time.Time) time.Duration {
-	return min(until.Sub(e.now), maxHolding)
-}
-
 // restoreNHS uses the NHS's saved address, so that a host name which cannot be resolved does not
 // keep this router from its NHS.
-func (e *Engine) restoreNHS(ifc *iface, st *NHSStatus) {
-	for _, n := range ifc.nhs {
-		if n.cfg.Name != st.Name || n.nbma.IsValid() || !usableNBMA(st.NBMA) {
+func (ifc *iface) restoreNHS(st *report.NHSStatus) {
+	for _, n := range ifc.client.NHS {
+		if n.Config.Name != st.Name || n.NBMA.IsValid() || !overlay.UsableNBMA(st.NBMA) {
 			continue
 		}
-		n.addrs = []netip.Addr{st.NBMA}
-		e.useResolved(n)
-		if !n.protocol.IsValid() && ifc.clientAddress(st.Protocol) {
-			n.protocol = st.Protocol
+		n.Addrs = []netip.Addr{st.NBMA}
+		ifc.client.UseResolved(n)
+		if !n.Protocol.IsValid() && ifc.ClientAddress(st.Protocol) {
+			n.Protocol = st.Protocol
 		}
-		if n.protocol.IsValid() {
-			e.wantNeighbor(&n.neighbor, ifc, rankNHS, n.protocol, n.nbma)
+		if n.Protocol.IsValid() {
+			ifc.neighbors.Want(&n.Neighbor, neighbors.RankNHS, n.Protocol, n.NBMA)
 		}
 	}
 }
 
 // restoreBinding restores a client's binding with its prefixes, if the configuration, the rules and
 // the limits still allow it.
-func (e *Engine) restoreBinding(ifc *iface, st *BindingStatus) {
-	left := e.remaining(st.Expires)
-	if left <= 0 || !ifc.clientAddress(st.Protocol) || !usableNBMA(st.NBMA) ||
-		ifc.bindings[st.Protocol] != nil || len(ifc.bindings) >= ifc.cfg.Limits.Bindings {
+func (ifc *iface) restoreBinding(st *report.BindingStatus) {
+	left := ifc.Remaining(st.Expires)
+	if left <= 0 || !ifc.ClientAddress(st.Protocol) || !overlay.UsableNBMA(st.NBMA) ||
+		ifc.server.Bindings[st.Protocol] != nil ||
+		len(ifc.server.Bindings) >= ifc.Config.Limits.Bindings {
 		return
 	}
-	who := ifc.rules.Of(st.Identity, e.blocks)
-	if ifc.cfg.Protected && who.ToAddress(st.Protocol).Raised() {
+	who := ifc.peers.Rules.Of(st.Identity, ifc.Blocks)
+	if ifc.Config.Protected && who.ToAddress(st.Protocol).Raised() {
 		return
 	}
-	if !e.restoreName(ifc, st.NBMA, st.Real) {
+	if !ifc.restoreName(st.NBMA, st.Real) {
 		return
 	}
-	b := e.newBinding(ifc, st.Protocol)
-	b.clientNBMA, b.identity, b.unique, b.mtu = st.ClientNBMA, st.Identity, st.Unique, st.MTU
-	b.setHolder(holderOf(st.Identity, st.NBMA))
-	b.restored = ifc.cfg.Protected
-	b.expires = e.now.Add(left)
-	e.timers.Set(&b.expiry, b.expires)
-	e.bind(b, st.NBMA)
+	b := ifc.server.NewBinding(st.Protocol)
+	b.ClientNBMA, b.Identity, b.Unique, b.MTU = st.ClientNBMA, st.Identity, st.Unique, st.MTU
+	b.SetHolder(overlay.HolderOf(st.Identity, st.NBMA))
+	b.Restored = ifc.Config.Protected
+	b.Expires = ifc.Now.Add(left)
+	ifc.Timers.Set(&b.Expiry, b.Expires)
+	ifc.server.Bind(b, st.NBMA)
 	for _, p := range st.Prefixes {
-		e.restorePrefix(b, p)
+		ifc.restorePrefix(b, p)
 	}
 }
 
 // restoreName restores the outer address behind a saved name. It reports whether nbma can be used.
-func (e *Engine) restoreName(ifc *iface, nbma, real netip.Addr) bool {
+func (ifc *iface) restoreName(nbma, real netip.Addr) bool {
 	switch {
-	case !inThisNetwork(nbma):
+	case !overlay.InThisNetwork(nbma):
 		return !real.IsValid()
-	case !usableNBMA(real) || inThisNetwork(real):
+	case !overlay.UsableNBMA(real) || overlay.InThisNetwork(real):
 		return false
 	}
-	p := e.peerAt(ifc, nbma)
-	if retired(nbma) {
-		p.seenAt(real)
+	p := ifc.peers.At(nbma)
+	if peers.Parked(nbma) {
+		p.SeenAt(real)
 		return true
 	}
-	e.setReal(p, real)
+	ifc.peers.SetOuter(p, real)
 	return true
 }
 
 // restorePrefix restores a client's announced prefix. The prefix expires with its binding unless
 // the client refreshes it.
-func (e *Engine) restorePrefix(b *binding, prefix netip.Prefix) {
-	if !prefix.IsValid() || prefix != prefix.Masked() || b.ifc.announced[prefix] != nil {
+func (ifc *iface) restorePrefix(b *server.Binding, prefix netip.Prefix) {
+	if !prefix.IsValid() || prefix != prefix.Masked() || ifc.server.Announced[prefix] != nil {
 		return
 	}
-	if e.objectToAnnouncing(b, prefix).Raised() {
+	if ifc.server.ObjectToAnnouncing(b, prefix).Raised() {
 		return
 	}
-	a := e.newAnnounced(b, prefix)
-	a.expires = b.expires
-	e.timers.Set(&a.expiry, a.expires)
+	a := ifc.server.NewAnnounced(b, prefix)
+	a.Expires = b.Expires
+	ifc.Timers.Set(&a.Expiry, a.Expires)
 }
 
 // restoreShortcut restores a shortcut that was up, if the configuration, the rules and the limits
 // still allow it.
-func (e *Engine) restoreShortcut(ifc *iface, st *ShortcutStatus) {
-	left := e.remaining(st.Expires)
+func (ifc *iface) restoreShortcut(st *report.ShortcutStatus) {
+	left := ifc.Remaining(st.Expires)
 	switch {
-	case left <= 0, !ifc.cfg.Shortcut, st.State != ShortcutUp,
-		len(ifc.shortcuts) >= ifc.cfg.Limits.Shortcuts,
+	case left <= 0, !ifc.Config.Shortcut, st.State != report.ShortcutUp,
+		len(ifc.Requester.Shortcuts) >= ifc.Config.Limits.Shortcuts,
 		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
-		!ifc.onOverlay(st.Dest), !ifc.clientAddress(st.NextHop), !usableNBMA(st.NBMA),
-		ifc.shortcuts[st.Prefix] != nil, ifc.hasHostRoute(st.Prefix, st.NextHop),
-		e.objectToPrefix(ifc, st.Prefix, st.NBMA).Raised():
+		!ifc.OnOverlay(st.Dest), !ifc.ClientAddress(st.NextHop), !overlay.UsableNBMA(st.NBMA),
+		ifc.Requester.Shortcuts[st.Prefix] != nil, ifc.neighbors.HasHostRoute(st.Prefix,
+			st.NextHop),
+		ifc.prefixes.ObjectToPrefix(st.Prefix, st.NBMA).Raised():
 		return
 	}
-	who := ifc.rules.Of(st.Identity, e.blocks)
+	who := ifc.peers.Rules.Of(st.Identity, ifc.Blocks)
 	if st.Identity != "" && (who.ToAddress(st.NextHop).Raised() || who.ToShortcut().Raised()) {
 		return
 	}
-	if !e.restoreName(ifc, st.NBMA, st.Real) {
+	if !ifc.restoreName(st.NBMA, st.Real) {
 		return
 	}
-	s := e.newShortcut(ifc, st.Dest, st.Prefix)
-	s.nextHop, s.nbma, s.identity, s.state = st.NextHop, st.NBMA, st.Identity, ShortcutUp
-	s.answered, s.expires, s.refresh = e.now, e.now.Add(left), e.now.Add(left*2/3)
-	s.restored = ifc.cfg.Protected
-	e.refer(&s.ref, e.peerAt(ifc, s.nbma), reasonShortcut, false)
-	e.admit(&s.admission, ifc, s.nbma, admittedAs{})
-	e.wantNeighbor(&s.neighbor, ifc, rankShortcut, s.nextHop, s.nbma)
-	e.wantRoute(s)
-	e.scheduleShortcut(s)
-	e.startPoll(ifc)
+	s := ifc.Requester.NewShortcut(st.Dest, st.Prefix)
+	s.NextHop, s.NBMA, s.Identity, s.State = st.NextHop, st.NBMA, st.Identity, report.ShortcutUp
+	s.Answered, s.Expires, s.Refresh = ifc.Now, ifc.Now.Add(left), ifc.Now.Add(left*2/3)
+	s.Restored = ifc.Config.Protected
+	ifc.peers.Refer(&s.Ref, ifc.peers.At(s.NBMA), peers.ForShortcut, false)
+	ifc.admissions.Admit(&s.Admission, s.NBMA, admission.As{})
+	ifc.neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
+	ifc.Requester.WantRoute(s)
+	ifc.Requester.ScheduleShortcut(s)
+	ifc.peers.StartPoll()
 }
 
 // restoreAnswer restores an answer that was given. It is taken back if it turns out to be wrong
 // once the routes are known.
-func (e *Engine) restoreAnswer(ifc *iface, st *SavedAnswer) {
-	left := e.remaining(st.Expires)
-	key := answerKey{requester: st.Requester, prefix: st.Prefix, nbma: st.NBMA}
-	if left <= 0 || !ifc.clientAddress(st.Requester) || !usableNBMA(st.NBMA) ||
+func (ifc *iface) restoreAnswer(st *report.SavedAnswer) {
+	left := ifc.Remaining(st.Expires)
+	key := resolution.AnswerKey{Requester: st.Requester, Prefix: st.Prefix, NBMA: st.NBMA}
+	if left <= 0 || !ifc.ClientAddress(st.Requester) || !overlay.UsableNBMA(st.NBMA) ||
 		!st.Prefix.IsValid() || st.Prefix != st.Prefix.Masked() ||
-		!st.Prefix.Contains(st.Dest) || ifc.answers[key] != nil ||
-		len(ifc.answers) >= ifc.cfg.Limits.Answers {
+		!st.Prefix.Contains(st.Dest) || ifc.Responder.Answers[key] != nil ||
+		len(ifc.Responder.Answers) >= ifc.Config.Limits.Answers {
 		return
 	}
-	a := e.newAnswer(ifc, key)
-	a.dest, a.mapped, a.restored = st.Dest, st.Mapped, true
-	a.expires = e.now.Add(left)
-	e.timers.Set(&a.expiry, a.expires)
+	a := ifc.Responder.NewAnswer(key)
+	a.Dest, a.Mapped, a.Restored = st.Dest, st.Mapped, true
+	a.Expires = ifc.Now.Add(left)
+	ifc.Timers.Set(&a.Expiry, a.Expires)
 	if st.Vouched {
-		e.admit(&a.admission, ifc, a.nbma, admittedAs{shared: true})
-		a.admission.asker, a.admission.identity = true, st.Identity
+		ifc.admissions.Admit(&a.Admission, a.NBMA, admission.As{Shared: true})
+		a.Admission.Asker, a.Admission.Identity = true, st.Identity
 	}
-}
-
-// usableNBMA reports whether a saved address can be a router's NBMA address.
-func usableNBMA(a netip.Addr) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast()
 }
 
 // endUnconfirmed ends the restored bindings, shortcuts and neighbours of NHSs whose peers are not
 // secured, and the restored shortcuts that no route leads to.
-func (e *Engine) endUnconfirmed(ifc *iface) {
-	for _, s := range inOrder(ifc.shortcuts, byPrefix) {
-		if s.restored || !s.led.Prefix.IsValid() {
-			e.endShortcut(s, "not confirmed after the restart")
+func (ifc *iface) endUnconfirmed() {
+	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
+		if s.Restored || !s.Led.Prefix.IsValid() {
+			ifc.Requester.EndShortcut(s, "not confirmed after the restart")
 		}
 	}
-	for _, n := range ifc.nhs {
-		if !n.nbma.IsValid() || !ifc.secured(n.nbma) {
-			e.dropNeighbor(&n.neighbor)
+	for _, n := range ifc.client.NHS {
+		if !n.NBMA.IsValid() || !ifc.peers.Secured(n.NBMA) {
+			ifc.neighbors.Withdraw(&n.Neighbor)
 		}
 	}
-	for _, b := range inOrder(ifc.bindings, byAddr) {
-		if b.restored {
-			e.keepOwner(b)
-			e.unbind(b, "no SA with the client after the restart")
+	for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
+		if b.Restored {
+			ifc.server.KeepOwner(b)
+			ifc.server.Unbind(b, "no SA with the client after the restart")
 		}
 	}
 }

@@ -5,6 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/server"
 	"cygnet/nhrpd/packet"
 )
 
@@ -12,7 +16,7 @@ import (
 // answers of the hub's charon would go into the tunnel, and the client could never come back.
 func TestPrefixOverTheAddressOfAnAbsentClient(t *testing.T) {
 	lost := func(hub *node) {
-		hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "power failure"})
+		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "power failure"})
 	}
 	for _, c := range []struct {
 		rule string
@@ -50,15 +54,15 @@ func TestPrefixOverTheAddressOfAnAbsentClient(t *testing.T) {
 		}, packet.CodeSuccess},
 		{"it has been away for long", func(hub *node) {
 			lost(hub)
-			hub.w.run(awayTime + time.Minute)
+			hub.w.run(server.AwayTime + time.Minute)
 			hub.client("192.0.2.11", "spoke1", "10.255.0.11")
 		}, packet.CodeSuccess},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
-			hub := hubAlone(t, func(cfg *InterfaceConfig) { cfg.Limits.Prefixes = 10 })
+			hub := hubAlone(t, func(cfg *overlay.InterfaceConfig) { cfg.Limits.Prefixes = 10 })
 			hub.cfg.Accept = append(hub.cfg.Accept, mustPrefix("192.0.2.0/24"))
 			hub.engine.Configure(
-				hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out,
+				hub.w.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{hub.cfg}}, &hub.out,
 			)
 			hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 			c.goes(hub)
@@ -78,20 +82,20 @@ func TestPrefixOverTheAddressOfAnAbsentClient(t *testing.T) {
 
 // A router that is away takes one place in the table, from however many addresses it came.
 func TestAbsentClientsAreBounded(t *testing.T) {
-	hub := hubAlone(t, wide, func(c *InterfaceConfig) { c.Limits.Bindings = 20 })
+	hub := hubAlone(t, wide, func(c *overlay.InterfaceConfig) { c.Limits.Bindings = 20 })
 	for i := range 100 {
 		for _, identity := range []string{"mallory", fmt.Sprint("spoke", i%40)} {
 			nbma := numbered("198.18.0.0", i)
 			hub.registersAt(nbma, identity, numbered("10.255.1.0", i%10))
-			hub.handle(PeerLost{Interface: "gre1", NBMA: addr(nbma), Reason: "gone"})
-			hub.w.run(lostGrace)
+			hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr(nbma), Reason: "gone"})
+			hub.w.run(peers.LostGrace)
 			if err := hub.broken(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	hub.w.run(2 * awayTime)
-	if ifc := hub.engine.ifaces["gre1"]; len(ifc.away)+ifc.awayAt.Len() > 0 {
-		t.Errorf("kept for ever: %d and %d", len(ifc.away), ifc.awayAt.Len())
+	hub.w.run(2 * server.AwayTime)
+	if ifc := hub.engine.ifaces["gre1"]; len(ifc.server.Away)+ifc.server.AwayAt.Len() > 0 {
+		t.Errorf("kept for ever: %d and %d", len(ifc.server.Away), ifc.server.AwayAt.Len())
 	}
 }

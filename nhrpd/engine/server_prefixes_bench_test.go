@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -17,7 +20,7 @@ var announcingSizes = []int{1000, 10000}
 func newAnnouncers(
 	tb testing.TB, count int,
 ) (hub *node, from []netip.Addr, announce, takeBack [][]byte) {
-	hub, from, _ = newClients(tb, count, func(c *InterfaceConfig) {
+	hub, from, _ = newClients(tb, count, func(c *overlay.InterfaceConfig) {
 		c.Accept, c.Limits.Prefixes = []netip.Prefix{mustPrefix("172.16.0.0/12")}, 3*count
 	})
 	encode := func(p packet.Packet) []byte {
@@ -45,7 +48,7 @@ func newAnnouncers(
 		takeBack = append(takeBack, encode(p))
 	}
 	hub.out.Reset()
-	if got := len(hub.engine.ifaces["gre1"].announced); got != count {
+	if got := len(hub.engine.ifaces["gre1"].server.Announced); got != count {
 		tb.Fatalf("%d prefixes, want %d", got, count)
 	}
 	return hub, from, announce, takeBack
@@ -56,7 +59,7 @@ func BenchmarkAnnouncement(b *testing.B) {
 	for _, count := range announcingSizes {
 		b.Run(fmt.Sprintf("clients=%d", count), func(b *testing.B) {
 			hub, from, announce, takeBack := newAnnouncers(b, count)
-			var out Output
+			var out output.Output
 			now, i := hub.w.now, 0
 			b.ReportAllocs()
 			for b.Loop() {
@@ -78,12 +81,16 @@ func BenchmarkRestoreAnnounced(b *testing.B) {
 		b.Run(fmt.Sprintf("clients=%d", count), func(b *testing.B) {
 			hub, _, _, _ := newAnnouncers(b, count)
 			saved := hub.engine.Save()
-			var out Output
+			var out output.Output
 			for b.Loop() {
 				e := New(rand.New(rand.NewPCG(1, 1)), 1)
-				e.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &out)
+				e.Configure(
+					hub.w.now,
+					overlay.Config{Interfaces: []overlay.InterfaceConfig{hub.cfg}},
+					&out,
+				)
 				e.Restore(hub.w.now, saved, &out)
-				if got := len(e.ifaces["gre1"].announced); got != count {
+				if got := len(e.ifaces["gre1"].server.Announced); got != count {
 					b.Fatalf("%d prefixes restored, want %d", got, count)
 				}
 				out.Reset()
@@ -100,19 +107,23 @@ func BenchmarkRouteEventWithAnnounced(b *testing.B) {
 	for _, count := range announcingSizes {
 		b.Run(fmt.Sprintf("clients=%d", count), func(b *testing.B) {
 			hub, _, _, _ := newAnnouncers(b, count)
-			route := Route{
+			route := event.Route{
 				Prefix:  mustPrefix("203.0.113.0/24"),
 				NextHop: addr("192.0.2.254"),
 				Device:  "eth0",
 			}
-			var out Output
+			var out output.Output
 			b.ReportAllocs()
 			for b.Loop() {
 				hub.engine.Handle(
-					hub.w.now, RoutesChanged{Table: testTable, Added: []Route{route}}, &out,
+					hub.w.now,
+					event.RoutesChanged{Table: testTable, Added: []event.Route{route}},
+					&out,
 				)
 				hub.engine.Handle(
-					hub.w.now, RoutesChanged{Table: testTable, Removed: []Route{route}}, &out,
+					hub.w.now,
+					event.RoutesChanged{Table: testTable, Removed: []event.Route{route}},
+					&out,
 				)
 			}
 		})

@@ -7,6 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -26,12 +30,14 @@ func announcementFrom(nbma, overlay string, prefixes ...string) packet.Packet {
 	return p
 }
 
-func accepting(prefixes ...string) func(*InterfaceConfig) {
-	return func(c *InterfaceConfig) { c.Accept, c.Limits.Prefixes = prefixesOf(prefixes), 3 }
+func accepting(prefixes ...string) func(*overlay.InterfaceConfig) {
+	return func(c *overlay.InterfaceConfig) {
+		c.Accept, c.Limits.Prefixes = prefixesOf(prefixes), 3
+	}
 }
 
-func announcing(prefixes ...string) func(*InterfaceConfig) {
-	return func(c *InterfaceConfig) { c.Announce = prefixesOf(prefixes) }
+func announcing(prefixes ...string) func(*overlay.InterfaceConfig) {
+	return func(c *overlay.InterfaceConfig) { c.Announce = prefixesOf(prefixes) }
 }
 
 func prefixesOf(texts []string) []netip.Prefix {
@@ -45,7 +51,7 @@ func prefixesOf(texts []string) []netip.Prefix {
 // hubFor returns a hub that accepts prefixes, and a client that is registered with it.
 func hubFor(t testing.TB, accept ...string) (*node, sender) {
 	t.Helper()
-	hub := newWorld(t).add("hub", func() InterfaceConfig {
+	hub := newWorld(t).add("hub", func() overlay.InterfaceConfig {
 		cfg := hubConfig()
 		accepting(accept...)(&cfg)
 		return cfg
@@ -104,7 +110,7 @@ func TestNetworkOfAnnouncedPrefixes(t *testing.T) {
 	if len(m.hub.status().Bindings[0].Prefixes) != 1 || len(m.hub.shortcuts) != 2 {
 		t.Errorf("not refreshed\n%s", w)
 	}
-	m.spoke2.handle(Leave{Interface: "gre1"})
+	m.spoke2.handle(event.Leave{Interface: "gre1"})
 	w.run(time.Second)
 	if _, there := m.hub.shortcuts[mustPrefix(lan2)]; there {
 		t.Errorf("the hub leads to a spoke that left\n%s", w)
@@ -159,14 +165,14 @@ func TestRefusedPrefixes(t *testing.T) {
 		t.Run(tt.rule, func(t *testing.T) {
 			hub, spoke1 := hubFor(t, "172.16.0.0/12", "10.255.0.0/16", "192.0.2.0/24")
 			hub.addRoutes(
-				Route{
+				event.Route{
 					Prefix:  mustPrefix("172.22.0.0/16"),
 					NextHop: addr("172.16.0.254"),
 					Device:  "lan0",
 				},
 				viaTunnel("172.23.0.0/16", "10.255.0.99"),
 				viaTunnel("172.24.0.0/16", "10.255.0.11"),
-				Route{Prefix: mustPrefix("172.31.255.1/32"), Device: "lo", Local: true},
+				event.Route{Prefix: mustPrefix("172.31.255.1/32"), Device: "lo", Local: true},
 			)
 			hub.client("192.0.2.12", "spoke2", "10.255.0.12").says(announcementFrom(
 				"192.0.2.12", "10.255.0.12", "172.25.0.0/16",
@@ -182,7 +188,7 @@ func TestRefusedPrefixes(t *testing.T) {
 				t.Errorf("route via %s", nextHop)
 			}
 			if tt.code != ok &&
-				(reply.CIEs[0].HoldingTime != 0 || hub.has(NoticeRejected) != 1 ||
+				(reply.CIEs[0].HoldingTime != 0 || hub.has(output.NoticeRejected) != 1 ||
 					len(hub.status().Bindings) != 2) {
 				t.Errorf("refused without a word, or with the binding\n%s", hub.w)
 			}
@@ -210,8 +216,8 @@ func TestRefusedPrefixes(t *testing.T) {
 			)),
 		)
 		if got := codes(reply); !slices.Equal(got, []packet.Code{ok, ok, ok, full}) ||
-			dropped(hub, dropTableFull) != 1 {
-			t.Errorf("codes %v, counted %d", got, dropped(hub, dropTableFull))
+			dropped(hub, overlay.DropTableFull) != 1 {
+			t.Errorf("codes %v, counted %d", got, dropped(hub, overlay.DropTableFull))
 		}
 	})
 	t.Run("beyond the limit nothing is looked at any more", func(t *testing.T) {
@@ -231,9 +237,13 @@ func TestRefusedPrefixes(t *testing.T) {
 	})
 	t.Run("more prefixes than one client may have", func(t *testing.T) {
 		hub, spoke1 := hubFor(t, "172.16.0.0/12")
-		hub.cfg.Limits.Prefixes = 2 * prefixesOfOne
-		hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out)
-		for i := range prefixesOfOne {
+		hub.cfg.Limits.Prefixes = 2 * overlay.PrefixesOfOne
+		hub.engine.Configure(
+			hub.w.now,
+			overlay.Config{Interfaces: []overlay.InterfaceConfig{hub.cfg}},
+			&hub.out,
+		)
+		for i := range overlay.PrefixesOfOne {
 			spoke1.says(announcementFrom(
 				"192.0.2.11", "10.255.0.11", fmt.Sprintf("172.20.%d.0/24", i),
 			))
@@ -332,11 +342,15 @@ func TestPrefixEnds(t *testing.T) {
 			hub.w.run(6 * time.Minute)
 		}, false},
 		{"the SA goes", func(hub *node, _ sender) {
-			hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"})
+			hub.handle(
+				event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"},
+			)
 		}, true},
 		{"the SA goes for good", func(hub *node, _ sender) {
-			hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"})
-			hub.w.run(lostGrace)
+			hub.handle(
+				event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"},
+			)
+			hub.w.run(peers.LostGrace)
 		}, false},
 		{
 			"another router has its NBMA address",
@@ -345,29 +359,33 @@ func TestPrefixEnds(t *testing.T) {
 		{"it is not accepted any more", func(hub *node, _ sender) {
 			hub.cfg.Accept = hub.cfg.Accept[1:]
 			hub.engine.Configure(
-				hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out,
+				hub.w.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{hub.cfg}}, &hub.out,
 			)
 			hub.carryOut()
 		}, false},
 		{"a network of the hub's own is there now", func(hub *node, _ sender) {
-			hub.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/25"), Device: "lan1"})
+			hub.addRoutes(event.Route{Prefix: mustPrefix("172.16.1.0/25"), Device: "lan1"})
 		}, false},
 		{"a network of the hub's own is there now that it is part of", func(hub *node, _ sender) {
-			hub.addRoutes(Route{Prefix: mustPrefix("172.16.0.0/22"), Device: "lan1"})
+			hub.addRoutes(event.Route{Prefix: mustPrefix("172.16.0.0/22"), Device: "lan1"})
 		}, false},
 		{"the administrator leads to it now", func(hub *node, _ sender) {
-			hub.addRoutes(Route{
+			hub.addRoutes(event.Route{
 				Prefix:  mustPrefix(lan1),
 				NextHop: addr("172.16.0.254"),
 				Device:  "lan0",
 			})
 		}, false},
 		{"a network of the hub's own comes while the SA is gone", func(hub *node, _ sender) {
-			hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"})
-			hub.addRoutes(Route{Prefix: mustPrefix("172.16.1.0/25"), Device: "lan1"})
+			hub.handle(
+				event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"},
+			)
+			hub.addRoutes(event.Route{Prefix: mustPrefix("172.16.1.0/25"), Device: "lan1"})
 		}, false},
 		{
-			"the hub leaves", func(hub *node, _ sender) { hub.handle(Leave{Interface: "gre1"}) },
+			"the hub leaves", func(hub *node, _ sender) {
+				hub.handle(event.Leave{Interface: "gre1"})
+			},
 			false,
 		},
 	}
@@ -382,7 +400,8 @@ func TestPrefixEnds(t *testing.T) {
 			if len(hub.shortcuts) != 0 {
 				t.Fatalf("still there\n%s", hub.w)
 			}
-			if _, found := hub.engine.tables[testTable].Announced.Lookup(addr(host1)); found {
+			if _,
+				found := hub.engine.router.Tables[testTable].Announced.Lookup(addr(host1)); found {
 				t.Error("look-ups still find it")
 			}
 			hub.from("192.0.2.11", "spoke1")
@@ -400,7 +419,7 @@ func TestPrefixIsNotSomebodyElsesToPurge(t *testing.T) {
 	p := announcementFrom("192.0.2.12", "10.255.0.12", lan1)
 	p.Type = packet.PurgeRequest
 	hub.client("192.0.2.12", "spoke2", "10.255.0.12").says(p)
-	if len(hub.shortcuts) != 1 || dropped(hub, dropNotOwner) != 1 {
+	if len(hub.shortcuts) != 1 || dropped(hub, overlay.DropNotOwner) != 1 {
 		t.Errorf("%s", hub.w)
 	}
 }
@@ -410,8 +429,8 @@ func TestPrefixIsNotSomebodyElsesToPurge(t *testing.T) {
 func TestPrefixOutlivesStrongswan(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
 	spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))
-	hub.handle(PeersSecured{Interface: "gre1"})
-	hub.w.run(resyncGrace - time.Second)
+	hub.handle(event.PeersSecured{Interface: "gre1"})
+	hub.w.run(peers.ResyncGrace - time.Second)
 	if len(hub.shortcuts) != 1 {
 		t.Fatalf("gone at once\n%s", hub.w)
 	}
@@ -430,7 +449,7 @@ func TestPrefixOutlivesRestart(t *testing.T) {
 	if len(hub.shortcuts) != 1 || hub.shortcuts[mustPrefix(lan1)] != addr("10.255.0.11") {
 		t.Fatalf("wanted at once: %v", hub.shortcuts)
 	}
-	hub.w.run(resyncGrace)
+	hub.w.run(peers.ResyncGrace)
 	if len(hub.shortcuts) != 0 {
 		t.Errorf("no SA confirmed it, still wanted: %v", hub.shortcuts)
 	}
@@ -440,7 +459,7 @@ func TestPrefixOutlivesRestart(t *testing.T) {
 // another route. Later answers are narrow enough not to hide the announced prefix.
 func TestAnswersFollowAnnouncedPrefixes(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
-	hub.addRoutes(Route{
+	hub.addRoutes(event.Route{
 		Prefix:  mustPrefix("172.20.0.0/14"),
 		NextHop: addr("172.16.0.254"),
 		Device:  "lan0",
@@ -472,7 +491,7 @@ func TestPrefixOverSharedAddress(t *testing.T) {
 		return reply.CIEs[0].Code == packet.CodeProhibited
 	}
 	lose := func(name string) {
-		hub.handle(PeerLost{Interface: "gre1", NBMA: addr(name), Reason: "dead peer"})
+		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr(name), Reason: "dead peer"})
 	}
 	hub.named("0.0.0.1", "198.51.100.7", "spoke2")
 	hub.named("0.0.0.2", "198.51.100.7", "spoke3")

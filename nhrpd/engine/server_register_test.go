@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -101,8 +104,8 @@ func TestRefusedRegistrations(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
-			hub := hubAlone(t, func(c *InterfaceConfig) {
-				c.Maps = []Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
+			hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
+				c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 				c.Limits.Bindings = 2
 			})
 			hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -116,10 +119,10 @@ func TestRefusedRegistrations(t *testing.T) {
 					"answered %s %+v, want code %s and holding time 0", got.Type, got.CIEs, tt.code,
 				)
 			}
-			if hub.has(NoticeRejected) != 1 {
+			if hub.has(output.NoticeRejected) != 1 {
 				t.Error("nobody was told")
 			}
-			if full := dropped(hub, dropTableFull) == 1; full !=
+			if full := dropped(hub, overlay.DropTableFull) == 1; full !=
 				(tt.code == packet.CodeInsufficientResources) {
 				t.Errorf("the limit was counted: %v", full)
 			}
@@ -179,7 +182,7 @@ func TestWhoMayMoveABinding(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
-			hub := hubAlone(t, func(c *InterfaceConfig) { c.Protected = tt.protected })
+			hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Protected = tt.protected })
 			first := registrationFrom("192.0.2.11", "10.255.0.11")
 			if tt.unique {
 				first.Flags |= packet.RegistrationUnique
@@ -238,7 +241,7 @@ func TestBindingOutlivesItsSA(t *testing.T) {
 	for _, back := range []bool{true, false} {
 		hub := hubAlone(t)
 		hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
-		hub.handle(PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "DPD"})
+		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "DPD"})
 		hub.w.run(4900 * time.Millisecond)
 		if len(hub.neighbors) != 1 {
 			t.Fatal("gone at once")
@@ -258,7 +261,7 @@ func TestNewIdentityAtOldAddress(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	hub.from("192.0.2.11", "mallory")
-	if len(hub.neighbors) != 0 || hub.has(NoticeUnbound) != 1 {
+	if len(hub.neighbors) != 0 || hub.has(output.NoticeUnbound) != 1 {
 		t.Errorf("neighbours %v", hub.neighbors)
 	}
 }
@@ -268,7 +271,7 @@ func TestNewIdentityAtOldAddress(t *testing.T) {
 func TestBindingOutlivesARestartOfStrongSwan(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
-	hub.handle(PeersSecured{Interface: "gre1"})
+	hub.handle(event.PeersSecured{Interface: "gre1"})
 	hub.w.run(29 * time.Second)
 	if len(hub.neighbors) != 1 {
 		t.Error("gone before the client could know")

@@ -6,6 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -18,7 +20,11 @@ type sender struct {
 
 // from makes an SA with a router that exists only in the test.
 func (n *node) from(nbma, identity string) sender {
-	n.handle(PeerSecured{Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identity}})
+	n.handle(
+		event.PeerSecured{
+			Peer: event.Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identity},
+		},
+	)
 	return sender{n.w.t, n, nbma}
 }
 
@@ -39,7 +45,7 @@ func (s sender) says(p packet.Packet) []packet.Packet {
 func (s sender) saysBytes(data []byte) []packet.Packet {
 	s.t.Helper()
 	before := len(s.to.sent)
-	s.to.handle(PacketReceived{Interface: "gre1", From: addr(s.nbma), Data: data})
+	s.to.handle(event.PacketReceived{Interface: "gre1", From: addr(s.nbma), Data: data})
 	return s.to.sentSince(before)
 }
 
@@ -134,7 +140,7 @@ func requestFrom(nbma, overlay, dest string) packet.Packet {
 }
 
 // hubAlone returns a hub whose clients the test plays.
-func hubAlone(t testing.TB, change ...func(*InterfaceConfig)) *node {
+func hubAlone(t testing.TB, change ...func(*overlay.InterfaceConfig)) *node {
 	cfg := hubConfig()
 	for _, f := range change {
 		f(&cfg)
@@ -145,7 +151,7 @@ func hubAlone(t testing.TB, change ...func(*InterfaceConfig)) *node {
 }
 
 // spokeAlone returns a spoke that is registered with its hub, and the hub, which the test plays.
-func spokeAlone(t testing.TB, change ...func(*InterfaceConfig)) (*node, sender) {
+func spokeAlone(t testing.TB, change ...func(*overlay.InterfaceConfig)) (*node, sender) {
 	t.Helper()
 	cfg := spokeConfig("10.255.0.11/24")
 	for _, f := range change {
@@ -190,4 +196,4 @@ func answerTo(request packet.Packet, bits uint8, overlay, nbma string) packet.Pa
 }
 
 // dropped returns how many packets the node dropped for that reason.
-func dropped(n *node, r dropReason) uint64 { return n.engine.Stats().Dropped[r.String()] }
+func dropped(n *node, r overlay.DropReason) uint64 { return n.engine.Stats().Dropped[r.String()] }

@@ -9,6 +9,11 @@ import (
 
 	"pgregory.net/rapid"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
 
@@ -16,7 +21,7 @@ import (
 type storm struct {
 	*node
 	t      *rapid.T
-	change func(*InterfaceConfig) // how the storm's configuration differs from stormConfig
+	change func(*overlay.InterfaceConfig) // how the storm's configuration differs from stormConfig
 }
 
 var (
@@ -34,7 +39,7 @@ var (
 		"172.16.2.0/24", "172.16.2.64/26", "172.18.0.0/16", "172.18.7.0/24", "172.18.7.7/32",
 		"172.16.1.0/25", "10.0.0.0/8",
 	}
-	stormRoutes = []Route{
+	stormRoutes = []event.Route{
 		viaTunnel("172.16.0.0/16", "10.255.0.1"),
 		viaTunnel(lan2, "10.255.0.1"),
 		viaTunnel(lan2, "10.255.0.12"),
@@ -51,13 +56,16 @@ var stormPauses = []time.Duration{
 	0, 0, time.Millisecond, 60 * time.Millisecond, time.Second, 5 * time.Second, time.Minute,
 }
 
-func stormConfig() InterfaceConfig {
+func stormConfig() overlay.InterfaceConfig {
 	cfg := spokeConfig("10.255.0.11/24")
 	cfg.Redirect, cfg.Server = true, true
-	cfg.NHS = append(cfg.NHS, NHSConfig{Name: "hub.example.net", Protocol: addr("10.255.0.2")})
+	cfg.NHS = append(
+		cfg.NHS,
+		overlay.NHSConfig{Name: "hub.example.net", Protocol: addr("10.255.0.2")},
+	)
 	cfg.Announce = []netip.Prefix{mustPrefix(lan1), mustPrefix("172.17.1.0/24")}
 	cfg.Accept = []netip.Prefix{mustPrefix("172.16.0.0/14")}
-	cfg.Limits = Limits{
+	cfg.Limits = overlay.Limits{
 		Bindings:    3,
 		Prefixes:    3,
 		Shortcuts:   3,
@@ -112,7 +120,9 @@ func (s *storm) packet() []byte {
 			{Type: packet.ExtensionNATAddress},
 		}
 		if rapid.Bool().Draw(t, "nat") {
-			p.Extensions[3].CIEs = []packet.CIE{natCIE(addr(pick(t, stormOverlay)), s.nbma())}
+			p.Extensions[3].CIEs = []packet.CIE{
+				overlay.NATCIE(addr(pick(t, stormOverlay)), s.nbma()),
+			}
 		}
 	}
 	return encoded(t, p)
@@ -155,7 +165,7 @@ func (n *node) ownRequests() [][]byte {
 // stormEvents are the events of a storm; the more frequent ones are in it several times.
 var stormEvents = map[string]func(*storm){
 	"local address": func(s *storm) {
-		s.handle(LocalAddress{
+		s.handle(event.LocalAddress{
 			Interface: "gre1",
 			NBMA: pick(s.t, []netip.Addr{
 				{}, addr("192.0.2.11"), addr("192.0.2.11"), addr("192.0.2.111"),
@@ -164,59 +174,61 @@ var stormEvents = map[string]func(*storm){
 	},
 	"resolved": func(s *storm) {
 		addrs := []netip.Addr{s.nbma(), s.nbma()}[:pick(s.t, []int{0, 1, 2})]
-		s.handle(NHSResolved{
+		s.handle(event.NHSResolved{
 			Interface: "gre1",
 			Name:      pick(s.t, []string{"192.0.2.1", "hub.example.net", "gone"}),
 			NBMA:      addrs,
 		})
 	},
 	"routes": func(s *storm) {
-		s.handle(RoutesChanged{
+		s.handle(event.RoutesChanged{
 			Table:   testTable,
-			Added:   []Route{pick(s.t, stormRoutes)},
-			Removed: []Route{pick(s.t, stormRoutes)},
+			Added:   []event.Route{pick(s.t, stormRoutes)},
+			Removed: []event.Route{pick(s.t, stormRoutes)},
 		})
 	},
 	"routes read anew": func(s *storm) {
-		s.handle(RoutesChanged{
+		s.handle(event.RoutesChanged{
 			Table: testTable,
 			Reset: true,
 			Added: append(s.routes, pick(s.t, stormRoutes)),
 		})
 	},
-	"secured": func(s *storm) { s.handle(PeerSecured{s.somePeer()}) },
+	"secured": func(s *storm) { s.handle(event.PeerSecured{Peer: s.somePeer()}) },
 	"told apart": func(s *storm) {
-		p := Peer{Interface: "gre1", NBMA: s.nbma(), Identity: "a"}
-		s.handle(PeerSecured{p})
+		p := event.Peer{Interface: "gre1", NBMA: s.nbma(), Identity: "a"}
+		s.handle(event.PeerSecured{Peer: p})
 		p.SharedWith, p.Separating = []string{"b"}, true
-		s.handle(PeerSecured{p})
+		s.handle(event.PeerSecured{Peer: p})
 	},
 	"lost": func(s *storm) {
-		s.handle(PeerLost{Interface: "gre1", NBMA: s.sender(), Reason: "lost"})
+		s.handle(event.PeerLost{Interface: "gre1", NBMA: s.sender(), Reason: "lost"})
 	},
 	"failed": func(s *storm) {
-		s.handle(PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"})
+		s.handle(event.PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"})
 	},
 	"resync": func(s *storm) {
-		there := []Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]
-		s.handle(PeersSecured{Interface: "gre1", Peers: there})
+		there := []event.Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]
+		s.handle(event.PeersSecured{Interface: "gre1", Peers: there})
 		s.onlyThere(there)
 	},
 	"redirected": func(s *storm) {
-		s.handle(Redirected{
+		s.handle(event.Redirected{
 			Interface: "gre1",
 			From:      s.sender(),
 			Packet:    ipv4(addr(pick(s.t, stormHost)), addr(pick(s.t, stormHost))),
 		})
 	},
 	"missed": func(s *storm) {
-		s.handle(Missed{Interface: "gre1", Protocol: addr(pick(s.t, stormOverlay))})
+		s.handle(event.Missed{Interface: "gre1", Protocol: addr(pick(s.t, stormOverlay))})
 	},
 	"used": func(s *storm) {
 		for _, p := range s.status().Peers {
-			s.handle(Used{
+			s.handle(event.Used{
 				Interface: "gre1",
-				Peers:     []PeerUse{{NBMA: p.NBMA, Out: s.w.now, In: s.w.now.Add(-time.Hour)}},
+				Peers: []event.PeerUse{
+					{NBMA: p.NBMA, Out: s.w.now, In: s.w.now.Add(-time.Hour)},
+				},
 			})
 		}
 	},
@@ -232,10 +244,10 @@ var stormEvents = map[string]func(*storm){
 	"request": func(s *storm) {
 		p := requestFrom("192.0.2.12", "10.255.0.12", host1)
 		p.Extensions[1].CIEs = []packet.CIE{{NBMA: s.hub(), Protocol: addr("10.255.0.1")}}
-		s.handle(PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, p)})
+		s.handle(event.PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, p)})
 	},
 	"registration": func(s *storm) {
-		s.handle(PacketReceived{
+		s.handle(event.PacketReceived{
 			Interface: "gre1",
 			From:      s.sender(),
 			Data: encoded(
@@ -251,11 +263,11 @@ var stormEvents = map[string]func(*storm){
 var stormEventNames = slices.Sorted(maps.Keys(stormEvents))
 
 func (s *storm) anyPacket() {
-	s.handle(PacketReceived{Interface: "gre1", From: s.sender(), Data: s.packet()})
+	s.handle(event.PacketReceived{Interface: "gre1", From: s.sender(), Data: s.packet()})
 }
 
 func (s *storm) indicate() {
-	s.handle(PacketReceived{
+	s.handle(event.PacketReceived{
 		Interface: "gre1",
 		From:      s.hub(),
 		Data:      encoded(s.t, indicationOf(host1, pick(s.t, stormHost))),
@@ -264,9 +276,9 @@ func (s *storm) indicate() {
 
 // charon makes the SAs that the node asked to be initiated.
 func (s *storm) charon() {
-	for _, nbma := range slices.SortedFunc(maps.Keys(s.want), byAddr) {
-		if s.want[nbma] >= SAInitiate {
-			s.handle(PeerSecured{Peer{
+	for _, nbma := range slices.SortedFunc(maps.Keys(s.want), ordered.ByAddr) {
+		if s.want[nbma] >= output.SAInitiate {
+			s.handle(event.PeerSecured{Peer: event.Peer{
 				Interface: "gre1",
 				NBMA:      nbma,
 				Identity:  "a",
@@ -279,7 +291,7 @@ func (s *storm) charon() {
 // announce registers a client and the networks behind it, or takes the networks back.
 func (s *storm) announce() {
 	from, client := s.nbma(), pick(s.t, stormOverlay[2:5])
-	s.handle(PacketReceived{
+	s.handle(event.PacketReceived{
 		Interface: "gre1",
 		From:      from,
 		Data:      encoded(s.t, registrationFrom(from.String(), client)),
@@ -288,7 +300,7 @@ func (s *storm) announce() {
 	if rapid.IntRange(0, 4).Draw(s.t, "purge") == 0 {
 		p.Type = packet.PurgeRequest
 	}
-	s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, p)})
+	s.handle(event.PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, p)})
 }
 
 // hub returns the NBMA address of an NHS.
@@ -323,7 +335,7 @@ func (s *storm) answer() {
 		default:
 			continue
 		}
-		s.handle(PacketReceived{Interface: "gre1", From: from, Data: encoded(t, p)})
+		s.handle(event.PacketReceived{Interface: "gre1", From: from, Data: encoded(t, p)})
 	}
 }
 
@@ -335,9 +347,9 @@ func encoded(t *rapid.T, p packet.Packet) []byte {
 	return data
 }
 
-func (s *storm) somePeer() Peer {
-	if name := s.sender(); inThisNetwork(name) {
-		return Peer{
+func (s *storm) somePeer() event.Peer {
+	if name := s.sender(); overlay.InThisNetwork(name) {
+		return event.Peer{
 			Interface: "gre1",
 			NBMA:      name,
 			Real:      s.nbma(),
@@ -345,7 +357,7 @@ func (s *storm) somePeer() Peer {
 			RemoteNAT: true,
 		}
 	}
-	return Peer{
+	return event.Peer{
 		Interface:  "gre1",
 		NBMA:       s.nbma(),
 		Identity:   pick(s.t, []string{"a", "b"}),
@@ -356,33 +368,33 @@ func (s *storm) somePeer() Peer {
 }
 
 // onlyThere fails the test if the engine still uses a name that strongSwan did not list.
-func (s *storm) onlyThere(there []Peer) {
+func (s *storm) onlyThere(there []event.Peer) {
 	ifc := s.engine.ifaces["gre1"]
-	if ifc == nil || ifc.left || !ifc.cfg.Protected {
+	if ifc == nil || ifc.Left || !ifc.Config.Protected {
 		return
 	}
 	gone := func(a netip.Addr) bool {
-		return inThisNetwork(a) && !retired(a) &&
-			!slices.ContainsFunc(there, func(p Peer) bool { return p.NBMA == a })
+		return overlay.InThisNetwork(a) && !peers.Parked(a) &&
+			!slices.ContainsFunc(there, func(p event.Peer) bool { return p.NBMA == a })
 	}
-	for nbma := range ifc.peers {
+	for nbma := range ifc.peers.ByNBMA {
 		if gone(nbma) {
 			s.t.Fatalf("a peer is still known by the name %s", nbma)
 		}
 	}
-	for nbma := range ifc.admitted {
+	for nbma := range ifc.admissions.ByNBMA {
 		if gone(nbma) {
 			s.t.Fatalf("the name %s is still admitted", nbma)
 		}
 	}
-	for nbma := range ifc.held {
+	for nbma := range ifc.peers.Held {
 		if gone(nbma) {
 			s.t.Fatalf("a packet of the name %s still waits", nbma)
 		}
 	}
-	for _, a := range ifc.answers {
-		if gone(a.nbma) {
-			s.t.Fatalf("an answer is still to the name %s", a.nbma)
+	for _, a := range ifc.Responder.Answers {
+		if gone(a.NBMA) {
+			s.t.Fatalf("an answer is still to the name %s", a.NBMA)
 		}
 	}
 	for protocol, nbma := range s.neighbors {
@@ -402,11 +414,11 @@ func (s *storm) reconfigure() {
 	case 1:
 		cfg.NHS = cfg.NHS[1:]
 	case 2:
-		cfg.Maps = []Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}}
+		cfg.Maps = []overlay.Map{{Protocol: addr("10.255.0.12"), NBMA: s.nbma()}}
 	case 3:
 		cfg.Address = netip.PrefixFrom(addr("10.255.0.13"), cfg.Address.Bits())
 	case 4:
-		s.handle(Leave{Interface: "gre1"})
+		s.handle(event.Leave{Interface: "gre1"})
 		if len(s.neighbors)+len(s.shortcuts) != 0 {
 			s.t.Fatalf("left behind: %v %v", s.neighbors, s.shortcuts)
 		}
@@ -425,15 +437,15 @@ func (s *storm) reconfigure() {
 		// A lower limit ends nothing that is there, so broken would report a full table.
 		cfg.Limits = stormConfig().Limits
 	case 9:
-		s.handle(Block{Identity: "a", Until: s.w.now.Add(time.Minute)})
+		s.handle(event.Block{Identity: "a", Until: s.w.now.Add(time.Minute)})
 		return
 	case 10:
-		s.handle(Unblock{Identity: "a"})
+		s.handle(event.Unblock{Identity: "a"})
 		return
 	case 11:
 		cfg.Overlay = mustPrefix("10.255.0.0/24")
 	}
-	s.engine.Configure(s.w.now, Config{Interfaces: []InterfaceConfig{cfg}}, &s.out)
+	s.engine.Configure(s.w.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{cfg}}, &s.out)
 	s.carryOut()
 }
 
@@ -457,11 +469,11 @@ func newStorm(t *rapid.T, tb testing.TB) *storm {
 
 // stormOverlays are the ways to configure the overlay: with a prefix on the link, and with host
 // prefixes, either with the overlay's range or without.
-var stormOverlays = []func(*InterfaceConfig){
-	func(*InterfaceConfig) {}, hostPrefixes(""), hostPrefixes("10.255.0.0/24"),
+var stormOverlays = []func(*overlay.InterfaceConfig){
+	func(*overlay.InterfaceConfig) {}, hostPrefixes(""), hostPrefixes("10.255.0.0/24"),
 }
 
-func (s *storm) config() InterfaceConfig {
+func (s *storm) config() overlay.InterfaceConfig {
 	cfg := stormConfig()
 	s.change(&cfg)
 	return cfg

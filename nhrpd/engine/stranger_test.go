@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -35,7 +37,7 @@ func TestSpoofedNBMAAddress(t *testing.T) {
 // registered as unique.
 func TestReplayedRegistration(t *testing.T) {
 	for _, protected := range []bool{true, false} {
-		hub := hubAlone(t, func(c *InterfaceConfig) { c.Protected = protected })
+		hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Protected = protected })
 		p := registrationFrom("192.0.2.11", "10.255.0.11")
 		p.Flags |= packet.RegistrationUnique
 		recorded := encode(t, p)
@@ -59,9 +61,9 @@ func TestReplayedRegistration(t *testing.T) {
 // NHS.
 func TestAddressesThatAreNoClients(t *testing.T) {
 	cfg := hubConfig()
-	cfg.NHS = []NHSConfig{{Name: "192.0.2.2", Protocol: addr("10.255.0.2")}}
+	cfg.NHS = []overlay.NHSConfig{{Name: "192.0.2.2", Protocol: addr("10.255.0.2")}}
 	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "")
-	hub.addRoutes(Route{Prefix: mustPrefix("10.255.0.254/32"), Device: "gre1", Local: true})
+	hub.addRoutes(event.Route{Prefix: mustPrefix("10.255.0.254/32"), Device: "gre1", Local: true})
 	mallory := hub.from("192.0.2.66", "mallory")
 	for _, overlay := range []string{"10.255.0.1", "10.255.0.254", "10.255.0.2"} {
 		p := registrationFrom("192.0.2.66", "10.255.0.66")
@@ -94,8 +96,8 @@ func TestAddressesOfOneRouter(t *testing.T) {
 			refused++
 		}
 	}
-	if got := len(hub.status().Bindings); got != maxAddressesOfOne ||
-		refused != 100-maxAddressesOfOne {
+	if got := len(hub.status().Bindings); got != overlay.MaxAddressesOfOne ||
+		refused != 100-overlay.MaxAddressesOfOne {
 		t.Errorf("%d bindings, %d refused", got, refused)
 	}
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
@@ -112,14 +114,14 @@ func TestRequestsWithTooManyEntries(t *testing.T) {
 		hub := hubAlone(t)
 		p := registrationFrom("192.0.2.11", "10.255.0.11")
 		p.Type, p.DestProtocol = kind, addr("10.255.0.1")
-		for len(p.CIEs) <= maxEntries {
+		for len(p.CIEs) <= overlay.MaxEntries {
 			p.CIEs = append(p.CIEs, packet.CIE{
 				HoldingTime: 600,
 				Protocol:    netip.AddrFrom4([4]byte{10, 255, 0, byte(len(p.CIEs) + 20)}),
 			})
 		}
 		got := only(t, hub.from("192.0.2.11", "spoke1").says(p))
-		if got.ErrorCode != packet.ErrorProtocol || dropped(hub, dropTooMany) != 1 ||
+		if got.ErrorCode != packet.ErrorProtocol || dropped(hub, overlay.DropTooMany) != 1 ||
 			len(hub.status().Bindings) != 0 {
 			t.Errorf(
 				"%s: %s %s, bindings %+v", kind, got.Type, got.ErrorCode, hub.status().Bindings,
@@ -134,16 +136,19 @@ func TestResolutionOfNoHost(t *testing.T) {
 		"127.0.0.1", "169.254.1.1", "224.0.0.5", "255.255.255.255", "0.0.0.0",
 	} {
 		hub := hubAlone(t)
-		hub.addRoutes(Route{Prefix: mustPrefix("127.0.0.0/8"), Device: "lo", Local: true}, Route{
-			Prefix: mustPrefix("0.0.0.0/0"),
-			Device: "eth0",
-		})
+		hub.addRoutes(
+			event.Route{Prefix: mustPrefix("127.0.0.0/8"), Device: "lo", Local: true},
+			event.Route{
+				Prefix: mustPrefix("0.0.0.0/0"),
+				Device: "eth0",
+			},
+		)
 		got := only(
 			t,
 			hub.from("192.0.2.11", "spoke1").says(requestFrom("192.0.2.11", "10.255.0.11", dest)),
 		)
 		if got.ErrorCode != packet.ErrorProtocolUnreachable ||
-			len(hub.engine.ifaces["gre1"].answers) != 0 {
+			len(hub.engine.ifaces["gre1"].Responder.Answers) != 0 {
 			t.Errorf("%s: %s %s", dest, got.Type, got.ErrorCode)
 		}
 	}
@@ -295,9 +300,31 @@ func encode(t testing.TB, p packet.Packet) []byte {
 // tablesOf returns how many entries a node has for other routers.
 func tablesOf(n *node) int {
 	i := n.engine.ifaces["gre1"]
-	return len(i.peers) + len(i.held) + len(i.bindings) + len(i.neighbors) + len(i.shortcuts) +
-		len(i.requests) + len(i.unresolved) + len(i.answers) + len(i.purges) + len(i.announced) +
-		len(i.relays)
+	return len(
+		i.peers.ByNBMA,
+	) + len(
+		i.peers.Held,
+	) + len(
+		i.server.Bindings,
+	) + len(
+		i.neighbors.ByProtocol,
+	) + len(
+		i.Requester.Shortcuts,
+	) +
+		len(
+			i.Requester.Requests,
+		) + len(
+		i.Requester.Unresolved,
+	) + len(
+		i.Responder.Answers,
+	) + len(
+		i.purges.ByID,
+	) + len(
+		i.server.Announced,
+	) +
+		len(
+			i.Relays.ByProtocol,
+		)
 }
 
 // A packet that is cut off at any byte has no effect and is counted.
@@ -319,10 +346,10 @@ func TestTruncatedPackets(t *testing.T) {
 			}
 		}
 	}
-	if dropped(hub, dropMalformed) != cut || len(hub.status().Bindings) != 0 {
+	if dropped(hub, overlay.DropMalformed) != cut || len(hub.status().Bindings) != 0 {
 		t.Errorf(
 			"%d of %d counted, bindings %+v",
-			dropped(hub, dropMalformed), cut, hub.status().Bindings,
+			dropped(hub, overlay.DropMalformed), cut, hub.status().Bindings,
 		)
 	}
 }
@@ -397,7 +424,8 @@ func TestSelfContradictoryPackets(t *testing.T) {
 				len(hub.sent[0].data) > len(data)+errorHeader) {
 			t.Errorf("%s: sent %v", rule, typesOf(got))
 		}
-		if dropped(hub, dropMalformed) != 1 || len(hub.engine.ifaces["gre1"].answers) != 0 {
+		if dropped(hub, overlay.DropMalformed) != 1 ||
+			len(hub.engine.ifaces["gre1"].Responder.Answers) != 0 {
 			t.Errorf("%s: dropped %v", rule, hub.engine.Stats().Dropped)
 		}
 	}
@@ -405,7 +433,7 @@ func TestSelfContradictoryPackets(t *testing.T) {
 
 // Bytes after the End extension are not read, and are no reason to refuse the packet.
 func TestNothingAfterEndCounts(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Authentication = "secret" })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Authentication = "secret" })
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	p := registrationFrom("192.0.2.11", "10.255.0.11")
 	p.Extensions = append(p.Extensions, packet.PasswordExtension("secret"))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -18,7 +19,7 @@ func TestErrorsAsTsharkReadsThem(t *testing.T) {
 	if err != nil {
 		t.Skip("this machine has no tshark")
 	}
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.Limits.Errors = 100 })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.Limits.Errors = 100 })
 	spoke1 := hub.from("192.0.2.11", "spoke1")
 	nowhere := requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1")
 	last := requestFrom("192.0.2.11", "10.255.0.11", "203.0.113.1")

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
 )
 
@@ -12,12 +13,12 @@ import (
 // address. The SA stays, so that the router hears why. The router that the name looks like keeps
 // what it has.
 func TestUnclearIdentityMayNothing(t *testing.T) {
-	names := func(n int) func(*InterfaceConfig) {
-		return func(c *InterfaceConfig) { c.NameAttributes = n }
+	names := func(n int) func(*overlay.InterfaceConfig) {
+		return func(c *overlay.InterfaceConfig) { c.NameAttributes = n }
 	}
 	for _, c := range []struct {
 		rule     string
-		hub      func(*InterfaceConfig)
+		hub      func(*overlay.InterfaceConfig)
 		identity string
 		want     packet.Code
 		says     string
@@ -42,7 +43,7 @@ func TestUnclearIdentityMayNothing(t *testing.T) {
 		{"a host name", names(0), "spoke1.example.net", packet.CodeSuccess, ""},
 	} {
 		for _, ruled := range []bool{false, true} {
-			change := []func(*InterfaceConfig){c.hub}
+			change := []func(*overlay.InterfaceConfig){c.hub}
 			if ruled {
 				change = append(change, allowing(t, "*: 10.255.0.0/24"))
 			}
@@ -76,11 +77,15 @@ func TestUnclearIdentityMayNothing(t *testing.T) {
 // When a reload changes how many attributes charon holds a name to, the names accepted before are
 // reviewed. What an unclear name was given ends.
 func TestNamesAreReviewed(t *testing.T) {
-	hub := hubAlone(t, func(c *InterfaceConfig) { c.NameAttributes = 2 })
+	hub := hubAlone(t, func(c *overlay.InterfaceConfig) { c.NameAttributes = 2 })
 	hub.client("192.0.2.11", "O=Lab, CN=spoke-1", "10.255.0.11")
 	hub.client("192.0.2.12", "spoke2", "10.255.0.12")
 	hub.cfg.NameAttributes = 0
-	hub.engine.Configure(hub.w.now, Config{Interfaces: []InterfaceConfig{hub.cfg}}, &hub.out)
+	hub.engine.Configure(
+		hub.w.now,
+		overlay.Config{Interfaces: []overlay.InterfaceConfig{hub.cfg}},
+		&hub.out,
+	)
 	hub.carryOut()
 	if got := hub.status().Bindings; len(got) != 1 || got[0].Identity != "spoke2" {
 		t.Errorf("bindings: %+v", got)

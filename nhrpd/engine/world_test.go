@@ -6,6 +6,10 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
 )
 
 // world joins engines in virtual time. Its underlay takes a millisecond to deliver a packet, and
@@ -58,17 +62,17 @@ func newWorld(t testing.TB) *world {
 }
 
 // testConfig returns a configuration of a spoke or hub, with the defaults.
-func testConfig(overlay string) InterfaceConfig {
-	return InterfaceConfig{
+func testConfig(address string) overlay.InterfaceConfig {
+	return overlay.InterfaceConfig{
 		Name:        "gre1",
-		Address:     netip.MustParsePrefix(overlay),
+		Address:     netip.MustParsePrefix(address),
 		Table:       testTable,
 		Protected:   true,
 		Server:      true,
 		HoldingTime: 10 * time.Minute,
 		IdleTime:    5 * time.Minute,
 		MTU:         1400,
-		Limits: Limits{
+		Limits: overlay.Limits{
 			Bindings:    1000,
 			Shortcuts:   100,
 			Answers:     100,
@@ -83,36 +87,36 @@ func testConfig(overlay string) InterfaceConfig {
 
 // add starts a node with a LAN. The other networks are behind the hub.
 func (w *world) add(
-	name string, cfg InterfaceConfig, local, lan string, behindHub ...string,
+	name string, cfg overlay.InterfaceConfig, local, lan string, behindHub ...string,
 ) *node {
 	n := &node{w: w, name: name, cfg: cfg, local: addr(local)}
 	if !cfg.Address.IsSingleIP() {
-		n.routes = []Route{{Prefix: cfg.Address.Masked(), Device: "gre1"}}
+		n.routes = []event.Route{{Prefix: cfg.Address.Masked(), Device: "gre1"}}
 	}
 	if cfg.Address.Addr().IsValid() {
-		n.routes = append(n.routes, Route{
-			Prefix: hostPrefix(cfg.Address.Addr()),
+		n.routes = append(n.routes, event.Route{
+			Prefix: overlay.HostPrefix(cfg.Address.Addr()),
 			Device: "gre1",
 			Local:  true,
 		})
 	}
 	if lan != "" {
 		p := netip.MustParsePrefix(lan)
-		n.routes = append(n.routes, Route{Prefix: p.Masked(), Device: "lan0"}, Route{
-			Prefix: hostPrefix(p.Addr()),
+		n.routes = append(n.routes, event.Route{Prefix: p.Masked(), Device: "lan0"}, event.Route{
+			Prefix: overlay.HostPrefix(p.Addr()),
 			Device: "lan0",
 			Local:  true,
 		})
 	}
 	for _, prefix := range behindHub {
-		n.routes = append(n.routes, Route{
+		n.routes = append(n.routes, event.Route{
 			Prefix:  netip.MustParsePrefix(prefix),
 			NextHop: addr("10.255.0.1"),
 			Device:  "gre1",
 		})
 	}
 	w.nodes = append(w.nodes, n)
-	n.boot(Saved{})
+	n.boot(report.Saved{})
 	return n
 }
 
@@ -149,11 +153,11 @@ func (w *world) run(d time.Duration) {
 		}
 		if len(w.queue) > 0 && !w.queue[0].at.After(at) {
 			h := heap.Pop(&w.queue).(happening)
-			w.now = later(w.now, h.at)
+			w.now = overlay.Later(w.now, h.at)
 			h.run()
 			continue
 		}
-		w.now = later(w.now, at)
+		w.now = overlay.Later(w.now, at)
 		if next == nil {
 			return
 		}
@@ -179,8 +183,8 @@ func (w *world) terminate(a, b *node, reason string) {
 	}
 	delete(w.sas, saKey{a, b})
 	delete(w.sas, saKey{b, a})
-	a.handle(PeerLost{Interface: "gre1", NBMA: b.seenAs(), Reason: reason})
-	b.handle(PeerLost{Interface: "gre1", NBMA: a.seenAs(), Reason: reason})
+	a.handle(event.PeerLost{Interface: "gre1", NBMA: b.seenAs(), Reason: reason})
+	b.handle(event.PeerLost{Interface: "gre1", NBMA: a.seenAs(), Reason: reason})
 	a.dial(b.seenAs())
 	b.dial(a.seenAs())
 }
@@ -203,7 +207,7 @@ func (w *world) ping(from *node, source, dest string) []string {
 		if cameFrom != nil && at.cfg.Redirect {
 			prev, here := cameFrom, at
 			w.after(0, func() {
-				here.handle(Redirected{
+				here.handle(event.Redirected{
 					Interface: "gre1",
 					From:      prev.seenAs(),
 					Packet:    ipv4(src, dst),
@@ -213,7 +217,7 @@ func (w *world) ping(from *node, source, dest string) []string {
 		nbma, known := at.neighbors[nextHop]
 		if !known && at.cfg.Shortcut {
 			here := at
-			w.after(0, func() { here.handle(Missed{Interface: "gre1", Protocol: nextHop}) })
+			w.after(0, func() { here.handle(event.Missed{Interface: "gre1", Protocol: nextHop}) })
 		}
 		next := w.node(nbma)
 		if next == nil || at.cfg.Protected && !w.hasSA(at, next) {

@@ -2,9 +2,11 @@
 package rooms
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -30,16 +32,86 @@ var rules = []rule{
 	{"cygnet/nhrpd/packet", nil},
 	{"cygnet/nhrpd/policy", nil},
 	{"cygnet/nhrpd/engine", []string{
-		"cygnet/nhrpd/engine/authorization", "cygnet/nhrpd/engine/objection",
-		"cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/rib", "cygnet/nhrpd/engine/timers",
-		"cygnet/nhrpd/packet", "cygnet/nhrpd/policy",
+		"cygnet/nhrpd/engine/admission", "cygnet/nhrpd/engine/authorization",
+		"cygnet/nhrpd/engine/client", "cygnet/nhrpd/engine/event", "cygnet/nhrpd/engine/mismatch",
+		"cygnet/nhrpd/engine/neighbors", "cygnet/nhrpd/engine/ordered",
+		"cygnet/nhrpd/engine/output", "cygnet/nhrpd/engine/overlay", "cygnet/nhrpd/engine/peers",
+		"cygnet/nhrpd/engine/prefixes", "cygnet/nhrpd/engine/purge", "cygnet/nhrpd/engine/report",
+		"cygnet/nhrpd/engine/resolution", "cygnet/nhrpd/engine/rib", "cygnet/nhrpd/engine/server",
+		"cygnet/nhrpd/engine/timers", "cygnet/nhrpd/packet", "cygnet/nhrpd/policy",
+	}},
+	{"cygnet/nhrpd/engine/admission", []string{
+		"cygnet/nhrpd/engine/ordered", "cygnet/nhrpd/engine/output", "cygnet/nhrpd/engine/overlay",
+		"cygnet/nhrpd/engine/peers", "cygnet/nhrpd/engine/pool", "cygnet/nhrpd/engine/timers",
 	}},
 	{"cygnet/nhrpd/engine/authorization", []string{
 		"cygnet/nhrpd/engine/objection", "cygnet/nhrpd/engine/timers", "cygnet/nhrpd/policy",
 	}},
-	{"cygnet/nhrpd/engine/objection", []string{"cygnet/nhrpd/packet"}},
+	{"cygnet/nhrpd/engine/client", []string{
+		"cygnet/nhrpd/engine/admission", "cygnet/nhrpd/engine/neighbors",
+		"cygnet/nhrpd/engine/objection", "cygnet/nhrpd/engine/output",
+		"cygnet/nhrpd/engine/overlay", "cygnet/nhrpd/engine/peers", "cygnet/nhrpd/engine/prefixes",
+		"cygnet/nhrpd/engine/purge", "cygnet/nhrpd/engine/report", "cygnet/nhrpd/engine/timers",
+		"cygnet/nhrpd/packet",
+	}},
+	{"cygnet/nhrpd/engine/event", []string{
+		"cygnet/nhrpd/engine/rib",
+	}},
+	{"cygnet/nhrpd/engine/mismatch", []string{
+		"cygnet/nhrpd/engine/overlay", "cygnet/nhrpd/engine/report",
+	}},
+	{"cygnet/nhrpd/engine/neighbors", []string{
+		"cygnet/nhrpd/engine/event", "cygnet/nhrpd/engine/ordered", "cygnet/nhrpd/engine/output",
+		"cygnet/nhrpd/engine/overlay", "cygnet/nhrpd/engine/peers", "cygnet/nhrpd/engine/pool",
+	}},
+	{"cygnet/nhrpd/engine/objection", []string{
+		"cygnet/nhrpd/packet",
+	}},
+	{"cygnet/nhrpd/engine/ordered", nil},
+	{"cygnet/nhrpd/engine/output", nil},
+	{"cygnet/nhrpd/engine/overlay", []string{
+		"cygnet/nhrpd/engine/authorization", "cygnet/nhrpd/engine/output",
+		"cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/report", "cygnet/nhrpd/engine/rib",
+		"cygnet/nhrpd/engine/timers", "cygnet/nhrpd/packet", "cygnet/nhrpd/policy",
+	}},
+	{"cygnet/nhrpd/engine/peers", []string{
+		"cygnet/nhrpd/engine/authorization", "cygnet/nhrpd/engine/event",
+		"cygnet/nhrpd/engine/objection", "cygnet/nhrpd/engine/ordered",
+		"cygnet/nhrpd/engine/output", "cygnet/nhrpd/engine/overlay", "cygnet/nhrpd/engine/pool",
+		"cygnet/nhrpd/engine/report", "cygnet/nhrpd/engine/rib", "cygnet/nhrpd/engine/timers",
+	}},
+	{"cygnet/nhrpd/engine/pool", nil},
+	{"cygnet/nhrpd/engine/prefixes", []string{
+		"cygnet/nhrpd/engine/event", "cygnet/nhrpd/engine/objection",
+		"cygnet/nhrpd/engine/overlay",
+	}},
+	{"cygnet/nhrpd/engine/purge", []string{
+		"cygnet/nhrpd/engine/neighbors", "cygnet/nhrpd/engine/ordered",
+		"cygnet/nhrpd/engine/overlay", "cygnet/nhrpd/engine/peers", "cygnet/nhrpd/engine/timers",
+		"cygnet/nhrpd/packet",
+	}},
 	{"cygnet/nhrpd/engine/ratelimit", nil},
+	{"cygnet/nhrpd/engine/report", []string{
+		"cygnet/nhrpd/engine/event",
+	}},
+	{"cygnet/nhrpd/engine/resolution", []string{
+		"cygnet/nhrpd/engine/admission", "cygnet/nhrpd/engine/client", "cygnet/nhrpd/engine/event",
+		"cygnet/nhrpd/engine/neighbors", "cygnet/nhrpd/engine/objection",
+		"cygnet/nhrpd/engine/ordered", "cygnet/nhrpd/engine/output", "cygnet/nhrpd/engine/overlay",
+		"cygnet/nhrpd/engine/peers", "cygnet/nhrpd/engine/prefixes", "cygnet/nhrpd/engine/purge",
+		"cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/report",
+		"cygnet/nhrpd/engine/server", "cygnet/nhrpd/engine/timers", "cygnet/nhrpd/packet",
+	}},
 	{"cygnet/nhrpd/engine/rib", nil},
+	{"cygnet/nhrpd/engine/server", []string{
+		"cygnet/nhrpd/engine/admission", "cygnet/nhrpd/engine/authorization",
+		"cygnet/nhrpd/engine/client", "cygnet/nhrpd/engine/event", "cygnet/nhrpd/engine/mismatch",
+		"cygnet/nhrpd/engine/neighbors", "cygnet/nhrpd/engine/objection",
+		"cygnet/nhrpd/engine/ordered", "cygnet/nhrpd/engine/output", "cygnet/nhrpd/engine/overlay",
+		"cygnet/nhrpd/engine/peers", "cygnet/nhrpd/engine/pool", "cygnet/nhrpd/engine/prefixes",
+		"cygnet/nhrpd/engine/purge", "cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/report",
+		"cygnet/nhrpd/engine/rib", "cygnet/nhrpd/engine/timers", "cygnet/nhrpd/packet",
+	}},
 	{"cygnet/nhrpd/engine/timers", nil},
 	{"cygnet/nhrpd/config", []string{"cygnet/nhrpd/policy", "cygnet/vici/swanctl", "github.com/BurntSushi/toml/..."}},
 	{"cygnet/nhrpd/preflight", []string{
@@ -216,4 +288,23 @@ func within(path string, patterns []string) bool {
 		}
 	}
 	return false
+}
+
+// TestEveryPackageIsDescribed fails for a package that neither ARCHITECTURE.md nor doc/packages.md
+// describes.
+func TestEveryPackageIsDescribed(t *testing.T) {
+	var pages []byte
+	for _, name := range []string{"../../ARCHITECTURE.md", "../../doc/packages.md"} {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, page...)
+	}
+	for _, r := range rules {
+		name := strings.TrimPrefix(r.room, "cygnet/")
+		if !bytes.Contains(pages, []byte("| `"+name+"`")) {
+			t.Errorf("no table of ARCHITECTURE.md or doc/packages.md has %s", name)
+		}
+	}
 }

@@ -1,0 +1,189 @@
+package event
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/engine/rib"
+)
+
+// Event is something that happened outside the engine. The types in this file are events.
+type Event interface{ event() }
+
+// PacketReceived is an NHRP packet from the tunnel. Handle does not keep Data when it returns.
+type PacketReceived struct {
+	Interface string
+	From      netip.Addr // outer source
+	Data      []byte
+}
+
+// LocalAddress says from which NBMA address the tunnel sends. The zero address means that the
+// underlay has none.
+type LocalAddress struct {
+	Interface string
+	NBMA      netip.Addr
+}
+
+// NHSResolved lists the addresses of a configured NHS, best first. An empty list means that the
+// name could not be resolved for now.
+type NHSResolved struct {
+	Interface string
+	Name      string // as in NHSConfig
+	NBMA      []netip.Addr
+}
+
+// RoutesChanged brings changes of a kernel routing table. It leaves out the routes that the daemon
+// itself put there.
+type RoutesChanged struct {
+	Table   uint32
+	Reset   bool // forget all routes of the table first
+	Added   []Route
+	Removed []Route
+}
+
+// Route is a route of the kernel.
+type Route = rib.Route
+
+// Peer is a router with an SA, and what IKE proved about it.
+type Peer struct {
+	Interface string
+
+	// NBMA is the peer's address as this end sees it, after NAT. For one of several routers behind
+	// one address it is a peer ID instead: an address in 0.0.0.0/8 that stands for the mark of the
+	// router's SA.
+	NBMA netip.Addr
+
+	// Real is the peer's outer address if NBMA is a peer ID, else zero.
+	Real netip.Addr
+
+	Identity  string
+	Initiator bool // this end initiated the IKE_SA
+	LocalNAT  bool // this end is behind NAT
+	RemoteNAT bool // the peer is behind NAT
+
+	// SharedWith lists further identities that have an SA from that address. Their routers are
+	// behind one NAT, and packets from the tunnel do not show which of them sent them. A packet to
+	// the address reaches one of them.
+	SharedWith []string
+
+	// Separating says that the other routers are about to leave the address, and will come back
+	// with peer IDs of their own.
+	Separating bool
+}
+
+// Equal reports whether all fields of two peers are equal.
+func (p Peer) Equal(o Peer) bool {
+	return p.Interface == o.Interface && p.NBMA == o.NBMA && p.Real == o.Real &&
+		p.Separating == o.Separating && p.Identity == o.Identity && p.Initiator == o.Initiator &&
+		p.LocalNAT == o.LocalNAT && p.RemoteNAT == o.RemoteNAT &&
+		slices.Equal(p.SharedWith, o.SharedWith)
+}
+
+// isOneOf reports whether an identity is one of those at the peer's address.
+func (p Peer) IsOneOf(identity string) bool {
+	return p.Identity == identity || slices.Contains(p.SharedWith, identity)
+}
+
+// PeerSecured says that an SA with the peer is up. It may come again for a peer that has an SA
+// already.
+type PeerSecured struct{ Peer }
+
+// PeerRenewed says that a peer which had an SA has a new one. The peer may have lost the old SA,
+// and with it everything that depended on that SA.
+type PeerRenewed struct {
+	Interface string
+	NBMA      netip.Addr
+}
+
+// PeerMoved says that a peer and its SA are at another address than before.
+type PeerMoved struct {
+	From netip.Addr
+	Peer
+}
+
+// PeerLost says that the last SA with the peer has gone.
+type PeerLost struct {
+	Interface string
+	NBMA      netip.Addr
+	Reason    string
+	Closed    bool // the peer closed the SA: nothing failed
+}
+
+// PeerFailed says that an attempt to secure the peer failed. strongSwan tries again as long as the
+// engine wants it to.
+type PeerFailed struct {
+	Interface string
+	NBMA      netip.Addr
+	Reason    string
+}
+
+// PeersSecured lists all peers of an interface that have an SA. It comes at the start, and when
+// strongSwan is back after it was gone.
+type PeersSecured struct {
+	Interface string
+	Peers     []Peer
+}
+
+// Redirected says that the kernel forwarded a packet from the tunnel back into it.
+type Redirected struct {
+	Interface string
+	From      netip.Addr // outer source of the packet
+	Packet    []byte     // the first bytes of the packet, from the inner IP header on
+}
+
+// Missed says that the kernel holds packets for an overlay address, because it has no neighbour for
+// that address. It may come again every second.
+type Missed struct {
+	Interface string
+	Protocol  netip.Addr
+}
+
+// Used answers a ReadUse in the Output. It says when data last passed to and from NBMA addresses.
+type Used struct {
+	Interface string
+	Peers     []PeerUse
+}
+
+// PeerUse says when data last passed to one peer (Out) and from it (In). A zero time means never.
+type PeerUse struct {
+	NBMA netip.Addr
+	Out  time.Time
+	In   time.Time
+}
+
+// Leave makes the engine say goodbye on an interface. The engine takes back what it registered and
+// answered, withdraws everything that it wants, and closes the SAs once the others have replied, or
+// after three attempts. Output.Left then names the interface. The interface stays configured but
+// inactive until the next Configure.
+type Leave struct{ Interface string }
+
+// Block shuts an identity out of all interfaces at once. The engine ends what the identity
+// registered, takes that back from the routers that learned of it, and closes the identity's SAs.
+// It accepts nothing more from the identity until Unblock, or until the time in Until.
+type Block struct {
+	Identity string
+	Since    time.Time // zero: now
+	Until    time.Time // zero: until Unblock
+}
+
+// Unblock ends a Block. The engine restores nothing: the identity registers and asks again, like
+// any other router.
+type Unblock struct{ Identity string }
+
+func (PacketReceived) event() {}
+func (LocalAddress) event()   {}
+func (NHSResolved) event()    {}
+func (RoutesChanged) event()  {}
+func (PeerSecured) event()    {}
+func (PeerRenewed) event()    {}
+func (PeerMoved) event()      {}
+func (PeerLost) event()       {}
+func (PeerFailed) event()     {}
+func (PeersSecured) event()   {}
+func (Redirected) event()     {}
+func (Missed) event()         {}
+func (Used) event()           {}
+func (Leave) event()          {}
+func (Block) event()          {}
+func (Unblock) event()        {}

@@ -1,0 +1,126 @@
+package overlay
+
+import (
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/packet"
+)
+
+// DropReason is why the engine dropped a packet, or ignored another input.
+type DropReason uint8
+
+const (
+	DropNoInterface DropReason = iota
+	DropInactive
+	DropUnsecured
+	DropHeldFull
+	DropMalformed
+	DropWrongFamily
+	DropAuthentication
+	DropRateLimit
+	DropOwnPacket
+	DropNotForUs
+	DropUnsolicited
+	DropAnswered
+	DropThirdParty
+	DropUnknownExtension
+	DropHopCount
+	DropLoop
+	DropUnreachable
+	DropNoBinding
+	DropShortcutOff
+	DropNotFirstHop
+	DropNotVia
+	DropNotTunnel
+	DropKnown
+	DropTableFull
+	DropNotOwner
+	DropRedirectOff
+	DropIndicated
+	DropIndicationLimit
+	DropMissLimit
+	dropErrorLimit
+	dropUnsendable
+	DropTooLong
+	DropTooMany
+	DropForeignError
+	DropSeparating
+	DropSameAddress
+	DropProhibited
+	dropReasons // the number of reasons
+)
+
+// dropNames has the text of each reason.
+var dropNames = [dropReasons]string{
+	DropNoInterface:      "interface not configured",
+	DropInactive:         "interface not active",
+	DropUnsecured:        "peer not secured",
+	DropHeldFull:         "too many packets wait for their sender's SA",
+	DropMalformed:        "malformed",
+	DropWrongFamily:      "address missing or of another family",
+	DropAuthentication:   "authentication",
+	DropRateLimit:        "rate limit of the sender",
+	DropOwnPacket:        "our own packet came back",
+	DropNotForUs:         "not for us",
+	DropUnsolicited:      "reply without a request",
+	DropAnswered:         "answer came a second time",
+	DropThirdParty:       "reply from somebody we did not ask",
+	DropUnknownExtension: "unknown compulsory extension",
+	DropHopCount:         "hop count exceeded",
+	DropLoop:             "loop",
+	DropUnreachable:      "no route",
+	DropNoBinding:        "no binding",
+	DropShortcutOff:      "indication, but shortcuts are off",
+	DropNotFirstHop:      "indication, but we are not the first router",
+	DropNotVia:           "indication from somebody we do not send through",
+	DropNotTunnel:        "indication, but the route is not through the tunnel",
+	DropKnown:            "indication, but shortcut or resolution is there",
+	DropTableFull:        "table full",
+	DropNotOwner:         "purge of what is somebody else's",
+	DropRedirectOff:      "redirected packet, but redirect is off",
+	DropIndicated:        "redirected packet of a flow that was indicated a moment ago",
+	DropIndicationLimit:  "redirected packet not indicated: too many a second",
+	DropMissLimit:        "missing neighbour not asked for: too many a second",
+	dropErrorLimit:       "error indication not sent: limit or size",
+	dropUnsendable:       "could not be sent",
+	DropTooLong:          "longer than the tunnel's MTU",
+	DropTooMany:          "more entries than a request may have",
+	DropForeignError:     "error indication about no request of ours",
+	DropSeparating:       "sender not certain: another router came to its NAT address",
+	DropSameAddress:      "redirected packet between routers behind one NAT address",
+	DropProhibited:       "administratively prohibited",
+}
+
+// String returns the text of the reason, under which Stats counts it.
+func (r DropReason) String() string { return dropNames[r] }
+
+// messageTypes is the length of an array that is indexed by packet.Type.
+const messageTypes = int(packet.TrafficIndication) + 1
+
+// Counters count packets by type, and drops by reason.
+type Counters struct {
+	Received, sent [messageTypes]uint64
+	dropped        [dropReasons]uint64
+}
+
+// Drop counts a drop. It does not stop the caller from going on.
+func (r *Router) Drop(why DropReason) { r.Counters.dropped[why]++ }
+
+// Copy returns a copy of the counters. Counters that are 0 are left out.
+func (c *Counters) Copy() report.Stats {
+	s := report.Stats{
+		Received: map[string]uint64{}, Sent: map[string]uint64{}, Dropped: map[string]uint64{}}
+	for t := packet.ResolutionRequest; t <= packet.TrafficIndication; t++ {
+		if n := c.Received[t]; n > 0 {
+			s.Received[t.String()] = n
+		}
+		if n := c.sent[t]; n > 0 {
+			s.Sent[t.String()] = n
+		}
+	}
+	for r := range dropReasons {
+		if n := c.dropped[r]; n > 0 {
+			s.Dropped[r.String()] = n
+		}
+	}
+	return s
+}

@@ -1,0 +1,46 @@
+package peers
+
+import (
+	"net/netip"
+
+	"cygnet/nhrpd/engine/overlay"
+)
+
+// HolderAt returns the holder for the router that an SA proves at an NBMA address. Where several
+// identities share a NAT address, the holder is the one that was there first.
+func (ps *Table) HolderAt(nbma netip.Addr) overlay.Holder {
+	if p := ps.ByNBMA[nbma]; p != nil && p.Secured {
+		return overlay.HolderOf(p.IKE.Identity, nbma)
+	}
+	return overlay.Holder{NBMA: nbma}
+}
+
+// Secured reports whether packets may go to and come from an NBMA address: the peer there has an
+// SA, or the interface requires none.
+func (ps *Table) Secured(nbma netip.Addr) bool {
+	if !ps.Config.Protected {
+		return true
+	}
+	p := ps.ByNBMA[nbma]
+	return p != nil && p.Secured
+}
+
+// HeardFrom reports whether the sender of a packet is secured. If it is, HeardFrom counts the
+// packet.
+func (ps *Table) HeardFrom(nbma netip.Addr) bool {
+	p := ps.ByNBMA[nbma]
+	if ps.Config.Protected && (p == nil || !p.Secured) {
+		return false
+	}
+	if p != nil {
+		p.Received++
+	}
+	return true
+}
+
+// Vouches reports whether the router at an NBMA address Vouches for the routers whose requests it
+// passes on to us: it is one of our NHSs, a client, or a router with a static map.
+func (ps *Table) Vouches(nbma netip.Addr) bool {
+	p := ps.ByNBMA[nbma]
+	return p != nil && (p.Has(ForNHS) || p.Has(ForBinding))
+}

@@ -1,0 +1,43 @@
+package peers
+
+import "net/netip"
+
+// visit is the reason for a peer that may have asked for an answer. The answer went to an address
+// that several routers share, and each of them gets a visit, since the engine does not know which
+// one asked.
+type visit struct {
+	Unaffected
+
+	ps  *Table
+	ref Ref
+}
+
+// AdmitVisitors makes a visit for each secured router at an address that an answer goes to. One of
+// those routers will use the answer.
+func (ps *Table) AdmitVisitors(nbma netip.Addr) {
+	for _, p := range ps.Behind(nbma) {
+		if p.Secured {
+			ps.admitVisitor(p)
+		}
+	}
+}
+
+// admitVisitor makes a visit for a peer, unless the peer has another reason already or may have no
+// direct path.
+func (ps *Table) admitVisitor(p *Peer) {
+	if len(p.Refs) > 0 || ps.ObjectToDirect(p.NBMA).Raised() {
+		return
+	}
+	v := &visit{ps: ps}
+	v.ref.Owner = v
+	ps.Refer(&v.ref, p, ForAnswer, false)
+}
+
+// PeerLost ends the visit.
+func (v *visit) PeerLost(_ string) { v.ps.Release(&v.ref) }
+
+// PeerClosed ends the visit.
+func (v *visit) PeerClosed() { v.ps.Release(&v.ref) }
+
+// MarkGone ends the visit: the peer has lost its name.
+func (v *visit) MarkGone(_ *Peer, _ map[netip.Addr]*Peer) { v.ps.Release(&v.ref) }

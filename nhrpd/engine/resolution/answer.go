@@ -1,0 +1,467 @@
+package resolution
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/engine/admission"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/ratelimit"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/timers"
+	"cygnet/nhrpd/packet"
+)
+
+// Answer is this router's answer to a resolution request: one that was given, or one that waits for
+// the SA with the requester. A given answer is remembered until it expires, so that it can be taken
+// back when the routes change (RFC 2332 §6.2.1).
+type Answer struct {
+	peers.Unaffected
+
+	AnswerKey
+	Responder *Responder
+	Dest      netip.Addr     // the destination that was last asked for
+	unclear   bool           // the SA at nbma may be another router's than the requester's
+	Mapped    netip.Addr     // the NBMA address given from a static map; zero: this router's own
+	Asker     overlay.Holder // the router whose share of the answers it counts for; zero: restored
+	relayed   bool           // a trusted relay passed the request on: the asker is the requester
+	Ref       peers.Ref
+	Admission admission.Reason // set if a router vouched for the requester
+	waiting   []waitingRequest
+	dialAt    time.Time // when this router dials although the requester should
+	giveUp    time.Time // when the waiting requests are refused
+	Expires   time.Time // when the given answer expires; zero: none was given yet
+	Restored  bool      // from before a restart, and not yet compared with the routes
+	Expiry    timers.Timer
+}
+
+// AnswerKey identifies an answer by its requester, its prefix and the requester's NBMA address.
+// Answers to one overlay address at several NBMA addresses may have gone to different routers. Each
+// of those has to hear when the answer does not hold any more.
+type AnswerKey struct {
+	Requester netip.Addr // overlay address
+	Prefix    netip.Prefix
+	NBMA      netip.Addr // of the requester
+}
+
+// Compare orders keys by requester, then by prefix, then by NBMA address.
+func (k AnswerKey) Compare(o AnswerKey) int {
+	if c := k.Requester.Compare(o.Requester); c != 0 {
+		return c
+	}
+	if c := k.Prefix.Compare(o.Prefix); c != 0 {
+		return c
+	}
+	return k.NBMA.Compare(o.NBMA)
+}
+
+// waitingRequest is a request that is answered when the SA with the requester is up.
+type waitingRequest struct {
+	dest netip.Addr
+	via  netip.Addr // the NBMA address that the request came from
+	raw  []byte     // the request as received
+}
+
+const (
+	secondDialer  = time.Second      // how long the router that is not to dial first waits
+	AnswerWait    = 8 * time.Second  // how long a request waits for the SA
+	requesterWait = 30 * time.Second // how long this router awaits a requester that must dial
+	maxWaiting    = 4                // how many requests may wait for one answer
+)
+
+// Responder answers Resolution Requests (RFC 2332 §5.2.2), and keeps the answers that others rely
+// on.
+type Responder struct {
+	Needs
+
+	authority *authority
+	Requester *Requester
+	Transit   *Transit
+
+	Answers map[AnswerKey]*Answer
+	Askers  ratelimit.Shares[overlay.Holder] // how many of the answers each router has
+}
+
+// newResponder returns a responder that has given no answer.
+func newResponder(n Needs) Responder {
+	return Responder{
+		Needs:   n,
+		Answers: make(map[AnswerKey]*Answer),
+		Askers:  make(ratelimit.Shares[overlay.Holder]),
+	}
+}
+
+// answerFor returns the answer to a request from a requester at an NBMA address; it makes the
+// answer if there is none. It returns nil if there are too many answers, or too many for one
+// router.
+//
+// A relayed request counts against the relay's share; otherwise a client could exceed its limit by
+// inventing requesters. Requests from a trusted relay are the exception: each requester behind it
+// has a share of its own.
+func (rs *Responder) answerFor(m *overlay.Message, prefix netip.Prefix, nbma netip.Addr) *Answer {
+	key := AnswerKey{Requester: m.SourceProtocol, Prefix: prefix, NBMA: nbma}
+	a := rs.Answers[key]
+	if a == nil {
+		relayed := rs.authority.trustsRelay(m.From)
+		asker := rs.Peers.HolderAt(m.From)
+		if relayed {
+			asker = rs.Peers.HolderAt(nbma)
+		}
+		if len(rs.Answers) >= rs.Config.Limits.Answers ||
+			rs.Askers[asker] >= rs.Config.Limits.AnswersOfOne() {
+			return nil
+		}
+		a = rs.NewAnswer(key)
+		a.Asker, a.relayed = asker, relayed
+		rs.Askers.Take(asker)
+	}
+	a.Dest, a.Mapped, a.Restored = m.DestProtocol, netip.Addr{}, false
+	return a
+}
+
+// chargeRequester counts a relayed answer against the share of the identity that the SA with the
+// requester proves. Until then the answer counts against the share of the requester's NBMA address,
+// and one identity may have many such addresses. chargeRequester reports whether the identity's
+// share has room for the answer.
+func (rs *Responder) chargeRequester(a *Answer) bool {
+	asker := rs.Peers.HolderAt(a.NBMA)
+	if !a.relayed || a.Asker == asker {
+		return true
+	}
+	if rs.Askers[asker] >= rs.Config.Limits.AnswersOfOne() {
+		return false
+	}
+	rs.Askers.Move(a.Asker, asker, 1)
+	a.Asker = asker
+	return true
+}
+
+// NewAnswer makes an answer with that key.
+func (rs *Responder) NewAnswer(key AnswerKey) *Answer {
+	a := &Answer{AnswerKey: key, Responder: rs}
+	a.Ref.Owner = a
+	a.Expiry.Run = func() { rs.answerDue(a) }
+	rs.Answers[key] = a
+	return a
+}
+
+// give answers the request that is being handled, and remembers the answer for the holding time.
+func (rs *Responder) give(a *Answer, m *overlay.Message, to netip.Addr) {
+	dest := m.DestProtocol
+	a.waiting = slices.DeleteFunc(a.waiting, func(w waitingRequest) bool { return w.dest == dest })
+	a.Expires = rs.Now.Add(rs.Config.HoldingTime)
+	if rs.Peers.Secured(a.NBMA) {
+		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, false)
+		rs.Timers.Set(&a.Expiry, a.Expires)
+	} else {
+		rs.Timers.Set(&a.Expiry, rs.Now.Add(requesterWait))
+	}
+	rs.sendAnswer(m, a.Prefix, to)
+}
+
+// keepWaiting holds the request until the SA is up, and makes sure that one of the two routers
+// dials. This router dials at once, with one exception: if each of the two has asked the other,
+// both would dial. So that they agree, the router with the lower NBMA address dials first. A router
+// behind NAT dials in any case, since others cannot reach it.
+func (rs *Responder) keepWaiting(a *Answer, m *overlay.Message) {
+	i := slices.IndexFunc(a.waiting, func(w waitingRequest) bool {
+		return w.dest == m.DestProtocol
+	})
+	switch {
+	case i >= 0:
+		a.waiting[i].via, a.waiting[i].raw = m.From, append(a.waiting[i].raw[:0], m.Raw...)
+		return
+	case len(a.waiting) >= maxWaiting:
+		rs.Drop(overlay.DropTableFull)
+		rs.refuse(m, packet.CodeInsufficientResources)
+		return
+	}
+	first := len(a.waiting) == 0
+	a.waiting = append(a.waiting, waitingRequest{
+		dest: m.DestProtocol,
+		via:  m.From,
+		raw:  slices.Clone(m.Raw),
+	})
+	if !first {
+		return
+	}
+	dial := rs.Client.BehindNAT() || rs.Local.Less(a.NBMA) || !rs.asking(a.Prefix, a.Requester)
+	a.giveUp, a.dialAt = rs.Now.Add(AnswerWait), rs.Now.Add(secondDialer)
+	if dial {
+		a.dialAt = a.giveUp
+	}
+	rs.Timers.Set(&a.Expiry, a.dialAt)
+	rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, dial)
+}
+
+// asking reports whether this router has asked for a shortcut because of traffic from inside
+// prefix. The requester's question is then likely to be about the other direction of that traffic.
+//
+// In phase 2 this router asks for other routers themselves, and the source of that traffic is
+// always its own overlay address. So such a question counts only if it is for the requester.
+func (rs *Responder) asking(prefix netip.Prefix, requester netip.Addr) bool {
+	for _, s := range rs.Requester.Shortcuts {
+		elsewhere := rs.InOverlay(s.dest) && s.dest != requester
+		if s.State != report.ShortcutUp && prefix.Contains(s.source) && !elsewhere {
+			return true
+		}
+	}
+	return false
+}
+
+// answerDue takes the next step of an answer when its timer ends.
+func (rs *Responder) answerDue(a *Answer) {
+	switch {
+	case len(a.waiting) > 0 && rs.Now.Before(a.giveUp):
+		rs.Timers.Set(&a.Expiry, a.giveUp)
+		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, true)
+	case len(a.waiting) > 0:
+		rs.giveUpAnswer(a)
+	case rs.Now.Before(a.Expires):
+		// The requester did not dial, so there is no SA to keep. The answer was given and stays.
+		rs.Peers.Release(&a.Ref)
+		rs.Timers.Set(&a.Expiry, a.Expires)
+	default:
+		rs.DropAnswer(a)
+	}
+}
+
+// giveUpAnswer refuses the requests that waited for an SA, since none could be made (RFC 2332
+// §5.3.1 has code 5 for that).
+func (rs *Responder) giveUpAnswer(a *Answer) {
+	waiting := a.waiting
+	a.waiting = nil
+	rs.Notice(output.Notice{
+		Kind:    output.NoticeRejected,
+		Prefix:  a.Prefix,
+		NextHop: a.Requester,
+		NBMA:    a.NBMA,
+		Reason:  "resolution refused: no SA with the requester could be had",
+	})
+	for _, w := range waiting {
+		rs.withRequest(
+			w,
+			func(m *overlay.Message) { rs.refuse(m, packet.CodeInsufficientResources) },
+		)
+	}
+	if rs.Now.Before(a.Expires) {
+		rs.Peers.Release(&a.Ref)
+		rs.Timers.Set(&a.Expiry, a.Expires)
+		return
+	}
+	rs.DropAnswer(a)
+}
+
+// refuseShare takes back an answer that exceeds the share of the requester's identity, and refuses
+// the requests that wait for it.
+func (rs *Responder) refuseShare(a *Answer) {
+	waiting := a.waiting
+	a.waiting = nil
+	rs.takeBack(a)
+	for _, w := range waiting {
+		rs.Drop(overlay.DropTableFull)
+		rs.withRequest(
+			w,
+			func(m *overlay.Message) { rs.refuse(m, packet.CodeInsufficientResources) },
+		)
+	}
+}
+
+// withRequest parses a request that waited, and calls f with it.
+func (rs *Responder) withRequest(w waitingRequest, f func(*overlay.Message)) {
+	m := overlay.Message{Packet: &rs.In, From: w.via, Raw: w.raw}
+	rs.CIEs = rs.CIEs[:0]
+	if err := m.Parse(w.raw); err == nil {
+		f(&m)
+	}
+}
+
+// PeerSecured answers the requests that waited for the SA, by the routes as they are now.
+func (a *Answer) PeerSecured() {
+	if o := a.Responder.Peers.ObjectToPath(a.NBMA, a.Requester); o.Raised() {
+		p := a.Ref.Peer
+		a.Responder.takeBack(a)
+		a.Responder.Peers.CloseUnwanted(p, o.Text)
+		return
+	}
+	if !a.Responder.chargeRequester(a) {
+		a.Responder.refuseShare(a)
+		return
+	}
+	waiting := a.waiting
+	a.waiting = nil
+	if a.Responder.Now.Before(a.Expires) {
+		a.Responder.Peers.Refer(&a.Ref, a.Ref.Peer, peers.ForAnswer, false)
+		a.Responder.Timers.Set(&a.Expiry, a.Expires)
+	}
+	for _, w := range waiting {
+		a.Responder.withRequest(w, a.Responder.Resolution)
+	}
+	if a.Ref.Peer != nil && a.Ref.Peer.IKE.Initiator {
+		a.Responder.repeatRequests(a.Prefix)
+	}
+	if a.Expires.IsZero() && len(a.waiting) == 0 {
+		a.Responder.DropAnswer(a)
+	}
+}
+
+// repeatRequests sends again, at once, the requests that this router made because of traffic from
+// inside prefix. It is called when each of the two routers has asked the other and this router
+// initiated the SA. The other router then had the SA first and answered through it. If the answer
+// arrived before this router's kernel had the SA, it was lost.
+func (rs *Responder) repeatRequests(prefix netip.Prefix) {
+	waits := func(s *Shortcut) bool {
+		return s.asking && s.State == report.ShortcutResolving && prefix.Contains(s.source)
+	}
+	for _, s := range ordered.ValuesIf(rs.Requester.Shortcuts, ordered.ByPrefix, waits) {
+		rs.Requester.sendRequest(s)
+	}
+}
+
+// PeerLost ends the reference to the requester, whose shortcut has ended as well. The reference
+// stays while requests wait for the SA, and while only the strongSwan here was restarted.
+func (a *Answer) PeerLost(_ string) {
+	if len(a.waiting) == 0 && !a.Ref.Peer.Unlisted {
+		a.Responder.Peers.Release(&a.Ref)
+	}
+}
+
+// PeerLostForGood ends the reference to the requester, unless requests wait for the SA.
+func (a *Answer) PeerLostForGood() {
+	a.PeerLost("")
+}
+
+// RulesChanged takes the answer back if the rules no longer allow a direct path to the requester.
+func (a *Answer) RulesChanged(p *peers.Peer) {
+	if a.Responder.Peers.ObjectToPath(p.NBMA, a.Requester).Raised() {
+		a.Responder.takeBack(a)
+	}
+}
+
+// PeerMoved follows the requester to its new address.
+func (a *Answer) PeerMoved(to *peers.Peer, _ netip.Addr) {
+	a.Responder.MoveAnswer(a, to.NBMA)
+	a.Responder.Peers.Refer(&a.Ref, to, a.Ref.Kind, a.Ref.Dial)
+}
+
+// PeerBack gives the answer to the requester, which is back under another name.
+func (a *Answer) PeerBack(old, p *peers.Peer) {
+	if peers.Parked(old.NBMA) && old.IKE.Identity == p.IKE.Identity {
+		a.Responder.MoveAnswer(a, p.NBMA)
+		a.Responder.Peers.Refer(&a.Ref, p, peers.ForAnswer, false)
+	}
+}
+
+// Router returns the requester's overlay address, if it is certain that the SA is the requester's.
+func (a *Answer) Router() netip.Addr {
+	if a.unclear {
+		return netip.Addr{}
+	}
+	return a.Requester
+}
+
+// InUse reports whether requests wait for the SA.
+func (a *Answer) InUse() bool { return len(a.waiting) > 0 }
+
+// DropAnswer forgets an answer without taking it back from the requester.
+func (rs *Responder) DropAnswer(a *Answer) {
+	delete(rs.Answers, a.AnswerKey)
+	if a.Asker != (overlay.Holder{}) {
+		rs.Askers.GiveBack(a.Asker, 1)
+	}
+	rs.Timers.Stop(&a.Expiry)
+	rs.Admissions.Dismiss(&a.Admission)
+	rs.Peers.Release(&a.Ref)
+}
+
+// stillRight reports whether this router would give the same answer now, or one for a larger
+// prefix.
+func (rs *Responder) stillRight(a *Answer) bool {
+	if a.Mapped.IsValid() {
+		b := rs.Server.Bindings[a.Dest]
+		return b != nil && b.Static && b.NBMA == a.Mapped
+	}
+	prefix, ours := rs.Neighbors.Egress(a.Dest)
+	return ours && prefix.Bits() <= a.Prefix.Bits()
+}
+
+// ReviewAnswers takes back those of the touched answers that the routes do not support any more. A
+// restored answer waits until the mirror has any routes.
+func (rs *Responder) ReviewAnswers(touched func(netip.Prefix) bool) {
+	unread := rs.Table().Empty()
+	reviewed := func(a *Answer) bool { return touched(a.Prefix) && !(a.Restored && unread) }
+	for _, a := range ordered.ValuesIf(rs.Answers, AnswerKey.Compare, reviewed) {
+		a.Restored = false
+		if rs.stillRight(a) {
+			continue
+		}
+		rs.takeBack(a)
+	}
+}
+
+// takeBack drops an answer and tells the requester that it does not hold any more. The requests
+// that wait for the answer are handled again, by the present state.
+func (rs *Responder) takeBack(a *Answer) {
+	given := rs.Now.Before(a.Expires)
+	waiting := a.waiting
+	a.waiting = nil
+	if given {
+		// The purge may be lost. The requester then sends data here until the answer expires, and
+		// this router still forwards it.
+		rs.Admissions.DismissAt(&a.Admission, a.Expires)
+	}
+	rs.DropAnswer(a)
+	if given {
+		rs.Purges.TakeBack(a.Requester, a.NBMA, a.Prefix)
+	}
+	for _, w := range waiting {
+		rs.withRequest(w, rs.Resolution)
+	}
+}
+
+// MoveAnswer changes an answer whose requester is at another NBMA address now. An answer that was
+// already there for that address, requester and prefix is merged into it.
+func (rs *Responder) MoveAnswer(a *Answer, nbma netip.Addr) {
+	delete(rs.Answers, a.AnswerKey)
+	a.NBMA = nbma
+	if there := rs.Answers[a.AnswerKey]; there != nil {
+		a.Expires = overlay.Later(a.Expires, there.Expires)
+		rs.DropAnswer(there)
+	}
+	rs.Answers[a.AnswerKey] = a
+	if a.Admission.NBMA.IsValid() {
+		identity := a.Admission.Identity // the requester moved, and its identity is the same
+		rs.Admissions.Admit(&a.Admission, nbma, a.Admission.As)
+		a.Admission.Asker, a.Admission.Identity = true, identity
+	}
+}
+
+// Park moves an answer to its requester's retired name. It drops the answer if the
+// requester's SA went before: that requester does not use the answer any more.
+func (rs *Responder) Park(a *Answer, loser *peers.Peer, heirs map[netip.Addr]*peers.Peer) {
+	a.waiting = nil // the requester will ask again
+	var to *peers.Peer
+	if loser != nil && rs.Now.Before(a.Expires) {
+		to = rs.Peers.Successor(loser, heirs)
+	}
+	if to == nil {
+		rs.DropAnswer(a)
+		return
+	}
+	rs.MoveAnswer(a, to.NBMA)
+	rs.Peers.Refer(&a.Ref, to, peers.ForAnswer, false)
+	rs.Timers.Set(&a.Expiry, a.Expires)
+}
+
+// TakeAllBack takes back all our answers when our NBMA address has changed. A router that uses one
+// sends to the old address, until its dead peer detection notices. Once the answer is taken back,
+// the router falls back to the hub at once, and asks again.
+func (rs *Responder) TakeAllBack() {
+	for _, a := range ordered.Values(rs.Answers, AnswerKey.Compare) {
+		rs.takeBack(a)
+	}
+}

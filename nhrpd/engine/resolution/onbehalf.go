@@ -1,0 +1,82 @@
+package resolution
+
+import (
+	"net/netip"
+
+	"cygnet/nhrpd/engine/objection"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/server"
+)
+
+// Routers pass on packets for other routers, and IKE proves only who passed a packet on. If a
+// packet names a router that is known here, the engine accepts it only from that router, or from a
+// relay that it trusts. If nobody here knows the named router, the engine accepts the packet: the
+// router may be known to its own hub only.
+
+// authority decides what a router may do here, and for whom it may speak.
+type authority struct{ Needs }
+
+// trustsRelay reports whether the router at an NBMA address is trusted to say who sent what it
+// passes on. That is one of our NHSs, or a router with a static map, which the administrator
+// configured. Without IPsec no sender is proven, so every router is trusted.
+func (az *authority) trustsRelay(nbma netip.Addr) bool {
+	return !az.Config.Protected || az.Peers.IsNHS(nbma) || az.hasMap(nbma)
+}
+
+// hasMap reports whether the router at an NBMA address has a static map.
+func (az *authority) hasMap(nbma netip.Addr) bool {
+	p := az.Peers.ByNBMA[nbma]
+	if p == nil || !p.Has(peers.ForBinding) {
+		return false
+	}
+	for b := range server.BindingsOf(p) {
+		if b.Static {
+			return true
+		}
+	}
+	return false
+}
+
+// belongsToOther reports whether an overlay address belongs to another router than the sender of a
+// packet, and the sender may not speak for that router.
+func (az *authority) belongsToOther(m *overlay.Message, protocol netip.Addr) bool {
+	switch b := az.Server.Bindings[protocol]; {
+	case az.trustsRelay(m.From):
+		return false
+	case az.Client.IsNHSElsewhere(protocol, m.From):
+		return true
+	case b != nil:
+		return b.NBMA != m.From && (b.Static || !b.MayBe(az.Peers.Proven(m.From)))
+	}
+	_, owned := az.Server.OwnedByOther(m, protocol)
+	return owned
+}
+
+// misleads reports whether a Resolution Request would lead its answer to another NBMA address than
+// that of the router that it names as its source. A router that passes on a request may name that
+// source if the answer goes to the NBMA address from which the source registered.
+func (az *authority) misleads(m *overlay.Message, nbma netip.Addr) bool {
+	switch b := az.Server.Bindings[m.SourceProtocol]; {
+	case az.trustsRelay(m.From):
+		return false
+	case nbma == m.From || nbma == az.Peers.Outer(m.From):
+		return az.belongsToOther(m, m.SourceProtocol)
+	case b != nil:
+		return nbma != b.NBMA && nbma != az.Peers.Outer(b.NBMA)
+	}
+	return az.belongsToOther(m, m.SourceProtocol)
+}
+
+// leadsTo returns the NBMA address that the next router will take for the requester's.
+func (az *authority) leadsTo(m *overlay.Message) netip.Addr {
+	nbma := overlay.NATAddress(m.Packet, m.SourceProtocol)
+	if !nbma.IsValid() {
+		nbma = m.SourceNBMA
+	}
+	return az.Neighbors.PeerIDOf(m.SourceProtocol, nbma)
+}
+
+// anothersName is the objection to a Resolution Request that misleads.
+var anothersName = objection.New(objection.NameOfOther,
+	"another router has the overlay address that it names as its source")

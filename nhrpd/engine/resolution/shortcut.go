@@ -1,0 +1,425 @@
+package resolution
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"cygnet/nhrpd/engine/admission"
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/timers"
+)
+
+// Shortcut is a way past the hub. It begins as a question for such a way (ShortcutResolving),
+// becomes an answer that waits for an SA (ShortcutSecuring), and then a route (ShortcutUp).
+type Shortcut struct {
+	peers.Unaffected
+
+	Requester *Requester
+	dest      netip.Addr   // the destination that was asked for
+	source    netip.Addr   // the source of the packet that led to the question; zero: restored
+	Prefix    netip.Prefix // what was answered; before the answer, dest as a host prefix
+	NextHop   netip.Addr   // overlay address of the router that the shortcut leads to
+	NBMA      netip.Addr   // NBMA address of that router
+	Identity  string       // of the next hop, while the shortcut is up; empty: not known
+	answerer  netip.Addr   // overlay address of the router that answered, by what the answer says
+	State     report.ShortcutState
+	Led       event.Route // the route beneath; zero: restored, and the mirror has none yet
+	Restored  bool        // from before a restart, and not confirmed since
+	Missed    bool        // no route led to dest: the kernel missed the neighbour
+
+	asking    bool // a request is out
+	RequestID uint32
+	attempts  int        // how often the request was repeated
+	Via       netip.Addr // the NBMA address that the request went to
+	sentNBMA  netip.Addr // the source NBMA address in the request
+
+	indicated time.Time     // when the traffic indication or the miss came
+	resolved  time.Duration // how long the answer then took
+	since     time.Time     // when the present state began
+	Answered  time.Time     // when the last answer came
+	Refresh   time.Time     // when the question is asked again, if the shortcut is in use
+	Expires   time.Time     // when the holding time of the answer is over
+	Used      time.Time     // when data last went out on the shortcut
+
+	Ref       peers.Ref
+	Neighbor  neighbors.Claim
+	Admission admission.Reason
+	Routed    bool         // the route to prefix is wanted
+	ask       timers.Timer // repeats the request
+	step      timers.Timer // moves the state on
+}
+
+const (
+	ResponderDials = time.Second      // how long this router waits for the responder to dial
+	SecuringTime   = 30 * time.Second // how long an answer waits for the SA
+)
+
+// Requester asks for shorter ways (RFC 2332 §5.2.1), and keeps the shortcuts that follow.
+type Requester struct {
+	Needs
+
+	Relays *Relays
+
+	Shortcuts  map[netip.Prefix]*Shortcut // unanswered ones by host prefix
+	Requests   map[uint32]*Shortcut       // by the ID of the Resolution Request that is out
+	Unresolved map[netip.Addr]unresolved  // destinations not to ask for again for a while
+
+	// unresolvedSweep is when the engine next looks for expired destinations in unresolved, if that
+	// table is full. None of them expires earlier.
+	unresolvedSweep time.Time
+}
+
+// newRequester returns a requester without shortcuts.
+func newRequester(n Needs) Requester {
+	return Requester{
+		Needs:      n,
+		Shortcuts:  make(map[netip.Prefix]*Shortcut),
+		Requests:   make(map[uint32]*Shortcut),
+		Unresolved: make(map[netip.Addr]unresolved),
+	}
+}
+
+// NewShortcut makes a shortcut in the state ShortcutResolving; the caller asks for it.
+func (rq *Requester) NewShortcut(dest netip.Addr, prefix netip.Prefix) *Shortcut {
+	s := &Shortcut{Requester: rq, dest: dest, Prefix: prefix, since: rq.Now}
+	s.Ref.Owner = s
+	s.ask.Run = func() { rq.askAgain(s) }
+	s.step.Run = func() { rq.shortcutDue(s) }
+	rq.Shortcuts[prefix] = s
+	return s
+}
+
+// covering returns the most specific shortcut, or question for one, whose prefix contains an
+// address. It returns nil if there is none.
+func (rq *Requester) covering(addr netip.Addr) *Shortcut {
+	for bits := addr.BitLen(); bits > 0; bits-- {
+		if p, err := addr.Prefix(bits); err == nil && rq.Shortcuts[p] != nil {
+			return rq.Shortcuts[p]
+		}
+	}
+	return nil
+}
+
+// SaidBy reports whether the shortcut rests on the word of the router with that overlay address.
+func (s *Shortcut) SaidBy(protocol netip.Addr) bool {
+	return protocol == s.NextHop || protocol == s.answerer
+}
+
+// secure waits for the SA with the next hop, or installs the shortcut if the SA is up already.
+func (rq *Requester) secure(s *Shortcut) {
+	s.State, s.since = report.ShortcutSecuring, rq.Now
+	secured := rq.Peers.Secured(s.NBMA)
+	// A router behind NAT dials itself. Otherwise the responder dials, and did so before it
+	// answered.
+	dial := !secured && rq.Client.BehindNAT()
+	rq.Peers.Refer(&s.Ref, rq.Peers.At(s.NBMA), peers.ForResolution, dial)
+	rq.Admissions.Admit(&s.Admission, s.NBMA, admission.As{})
+	if secured {
+		rq.install(s)
+		return
+	}
+	wait := SecuringTime
+	if !dial {
+		wait = ResponderDials
+	}
+	rq.Timers.Set(&s.step, rq.Now.Add(wait))
+}
+
+// install asks the kernel for the neighbour of the next hop, then for the route.
+func (rq *Requester) install(s *Shortcut) {
+	p := rq.Peers.At(s.NBMA)
+	if o := rq.Peers.ObjectToPath(s.NBMA, s.NextHop); o.Raised() {
+		rq.deny(s, s.Prefix, s.NextHop, s.NBMA, o)
+		rq.Peers.CloseUnwanted(p, o.Text)
+		return
+	}
+	rq.Peers.Refer(&s.Ref, p, peers.ForShortcut, s.Ref.Dial)
+	s.State, s.since, s.Identity = report.ShortcutUp, rq.Now, p.IKE.Identity
+	rq.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
+	if r := rq.Relays.ByProtocol[s.NextHop]; r != nil {
+		rq.Relays.DropRelay(r)
+	}
+	rq.WantRoute(s)
+	rq.ScheduleShortcut(s)
+	rq.Peers.StartPoll()
+	n := output.Notice{
+		Kind:     output.NoticeShortcutUp,
+		Prefix:   s.Prefix,
+		NextHop:  s.NextHop,
+		NBMA:     s.NBMA,
+		Identity: p.IKE.Identity,
+		Resolved: s.resolved,
+		Took:     rq.Now.Sub(s.indicated),
+	}
+	if rq.Config.Protected {
+		n.Secured = max(p.Since.Sub(s.indicated), 0)
+	}
+	rq.Notice(n)
+}
+
+// needsRoute reports whether packets need a route to find the next hop. Packets to the next hop
+// itself need none. Where the overlay is on the link, they find its neighbour without a route;
+// elsewhere the neighbour has a host route of its own. The exception is a next hop on the link
+// whose packets another route leads to a gateway.
+func (s *Shortcut) needsRoute() bool {
+	return s.Prefix != overlay.HostPrefix(s.NextHop) ||
+		s.Led.NextHop.IsValid() && s.Requester.OnLink(s.NextHop)
+}
+
+// WantRoute asks the kernel for the shortcut's route, if packets need one.
+func (rq *Requester) WantRoute(s *Shortcut) {
+	if !s.Routed && s.needsRoute() {
+		s.Routed = true
+		rq.Out.Routes = append(rq.Out.Routes, output.RouteChange{
+			Interface: rq.Config.Name,
+			Prefix:    s.Prefix,
+			NextHop:   s.NextHop,
+		})
+	}
+}
+
+// withdraw takes back what the kernel was asked for: the route goes before the neighbour.
+func (rq *Requester) withdraw(s *Shortcut) {
+	if s.Routed {
+		s.Routed = false
+		rq.Out.Routes = append(rq.Out.Routes, output.RouteChange{
+			Interface: rq.Config.Name,
+			Prefix:    s.Prefix,
+			NextHop:   s.NextHop,
+			Delete:    true,
+		})
+	}
+	rq.Neighbors.Withdraw(&s.Neighbor)
+}
+
+// ScheduleShortcut sets the timer to the time to ask again, or to the end of the shortcut once that
+// time has passed.
+func (rq *Requester) ScheduleShortcut(s *Shortcut) {
+	at := s.Expires
+	if rq.Now.Before(s.Refresh) {
+		at = s.Refresh
+	}
+	rq.Timers.Set(&s.step, at)
+}
+
+// shortcutDue takes the next step of a shortcut when its timer ends.
+func (rq *Requester) shortcutDue(s *Shortcut) {
+	switch {
+	case s.State == report.ShortcutSecuring && rq.Now.Before(s.since.Add(SecuringTime)):
+		rq.Peers.Refer(&s.Ref, rq.Peers.At(s.NBMA), peers.ForResolution, true)
+		rq.Timers.Set(&s.step, s.since.Add(SecuringTime))
+	case s.State == report.ShortcutSecuring:
+		rq.Unresolve(
+			s, "no SA with the router that it leads to could be had; the traffic stays on the hub",
+		)
+	case !rq.Now.Before(s.Expires):
+		rq.EndShortcut(s, "its holding time is over")
+	default:
+		rq.Peers.ReadUse()
+		rq.ScheduleShortcut(s)
+	}
+}
+
+// EndShortcut ends a shortcut, or the question for one, and logs why. Traffic goes through the hub
+// again.
+func (rq *Requester) EndShortcut(s *Shortcut, reason string) {
+	n := output.Notice{
+		Kind:    output.NoticeShortcutDown,
+		Prefix:  s.Prefix,
+		NextHop: s.NextHop,
+		NBMA:    s.NBMA,
+		Reason:  reason,
+	}
+	if s.State != report.ShortcutUp {
+		n.Kind = output.NoticeUnresolved
+	}
+	rq.Notice(n)
+	rq.RemoveShortcut(s)
+}
+
+// RemoveShortcut forgets a shortcut, or the question for one, and takes back all that it asked for.
+func (rq *Requester) RemoveShortcut(s *Shortcut) {
+	rq.withdraw(s)
+	rq.endAsking(s)
+	rq.Timers.Stop(&s.step)
+	if rq.Shortcuts[s.Prefix] == s {
+		delete(rq.Shortcuts, s.Prefix)
+	}
+	if n := rq.Neighbors.ByProtocol[s.dest]; s.Missed && n != nil {
+		rq.Neighbors.ReviseHostRoute(s.dest, n)
+	}
+	rq.Admissions.Dismiss(&s.Admission)
+	rq.Peers.Release(&s.Ref)
+}
+
+// PeerSecured installs a shortcut that waited for the SA, and asks again for one that is up. It
+// ends a shortcut whose next hop shares its address with others or turns out to be another router.
+func (s *Shortcut) PeerSecured() {
+	switch shared := s.Requester.Peers.Shared(s.Ref.Peer); {
+	case shared && s.State == report.ShortcutSecuring:
+		s.Requester.Unresolve(s, peers.SharedAddress.Text)
+		return
+	case shared && s.State == report.ShortcutUp:
+		s.Requester.EndShortcut(s, peers.SharedAddress.Text)
+		return
+	case s.State == report.ShortcutSecuring && s.Ref.Peer.MayBeElse(s.NextHop):
+		if !s.asking {
+			s.Requester.askFor(s) // if the peer is the next hop, its answer comes through its SA
+		}
+		return
+	case s.State == report.ShortcutSecuring:
+		s.Requester.install(s)
+		return
+	case s.State == report.ShortcutUp:
+		if o := s.Requester.Peers.ObjectToPath(s.NBMA, s.NextHop); o.Raised() {
+			s.Requester.EndShortcut(s, o.Text)
+			return
+		}
+	}
+	switch identity := s.Ref.Peer.IKE.Identity; {
+	case !s.Restored || identity == "":
+	case s.Identity != "" && !s.Ref.Peer.IKE.IsOneOf(s.Identity):
+		s.Requester.EndShortcut(
+			s,
+			"another identity has its next hop's NBMA address now: "+identity,
+		)
+		return
+	default:
+		s.Restored = false
+	}
+	if s.State == report.ShortcutUp && !s.asking && s.Requester.Peers.Confirmed {
+		// The SA is new. If this router is behind NAT, the SA may come from another outer address,
+		// and the next hop takes data only from the address that the last question named.
+		s.Requester.askFor(s)
+	}
+}
+
+// PeerLost ends a shortcut. If only the strongSwan here was restarted, the kernel's SA goes on, and
+// so does the shortcut until the peer is lost for good.
+func (s *Shortcut) PeerLost(reason string) {
+	if s.State == report.ShortcutUp && !s.Ref.Peer.Unlisted {
+		s.Requester.EndShortcut(s, "the SA with its next hop went: "+reason)
+	}
+}
+
+// PeerLostForGood ends the shortcut.
+func (s *Shortcut) PeerLostForGood() {
+	s.PeerLost("strongSwan was restarted, and the peer cannot be reached")
+}
+
+// PeerBarred ends the shortcut. Several routers behind one NAT address may have been told apart
+// since the shortcut came up, and then the router that it led to may be gone from there.
+func (s *Shortcut) PeerBarred(why string) {
+	if s.State == report.ShortcutUp {
+		s.Requester.EndShortcut(s, why)
+	}
+}
+
+// RulesChanged ends the shortcut if the rules no longer allow a direct path to its next hop.
+func (s *Shortcut) RulesChanged(p *peers.Peer) {
+	if o := s.Requester.Peers.ObjectToPath(p.NBMA, s.NextHop); o.Raised() {
+		s.Requester.EndShortcut(s, o.Text)
+	}
+}
+
+// PeerMoved follows the next hop to its new address. If that address lies inside the shortcut's own
+// prefix, the shortcut ends.
+func (s *Shortcut) PeerMoved(to *peers.Peer, _ netip.Addr) {
+	if s.Prefix.Contains(to.Peers.Outer(to.NBMA)) {
+		s.Requester.EndShortcut(s, "its next hop moved into the prefix that it leads to")
+		return
+	}
+	s.NBMA = to.NBMA
+	s.Requester.Admissions.Admit(&s.Admission, s.NBMA, s.Admission.As)
+	s.Requester.Peers.Refer(&s.Ref, to, s.Ref.Kind, s.Ref.Dial)
+	if s.State == report.ShortcutUp {
+		s.Requester.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
+	}
+}
+
+// PeerJoined ends the shortcut if several routers share its next hop's address now.
+func (s *Shortcut) PeerJoined() { s.PeerSecured() }
+
+// PeerAmbiguous ends a young shortcut: the answer may have been that of the other router that
+// turned out to be at the address.
+func (s *Shortcut) PeerAmbiguous() bool {
+	if s.State == report.ShortcutUp && s.Requester.Now.Sub(s.since) < peers.MaxAmbiguous {
+		s.Requester.EndShortcut(
+			s,
+			"another router came to its next hop's address behind NAT: who answered is not certain",
+		)
+	}
+	return false
+}
+
+// MarkGone ends the shortcut: nothing can be sent to its next hop, and the hub has another way.
+func (s *Shortcut) MarkGone(_ *peers.Peer, _ map[netip.Addr]*peers.Peer) {
+	s.Requester.EndShortcut(s, "strongSwan was restarted, and the SA with its next hop went")
+}
+
+// Router returns the next hop's overlay address once the shortcut is up.
+func (s *Shortcut) Router() netip.Addr {
+	if s.State != report.ShortcutUp {
+		return netip.Addr{}
+	}
+	return s.NextHop
+}
+
+// ReviewShortcut ends an idle shortcut, or asks again for one that is used, once it is known when
+// data last passed.
+func (rq *Requester) ReviewShortcut(s *Shortcut) {
+	switch {
+	case rq.Idle(s):
+		rq.EndShortcut(s, fmt.Sprintf("not used for %s", rq.Config.IdleTime))
+	case rq.RefreshDue(s):
+		rq.askFor(s)
+	}
+}
+
+// Idle reports whether no data went out on a shortcut for the idle time.
+func (rq *Requester) Idle(s *Shortcut) bool {
+	return rq.Now.Sub(overlay.Later(s.since, s.Used)) >= rq.Config.IdleTime
+}
+
+// RefreshDue reports whether it is time to ask again for a shortcut, and the shortcut was used
+// since the last answer.
+func (rq *Requester) RefreshDue(s *Shortcut) bool {
+	return !s.asking && !rq.Now.Before(s.Refresh) && s.Used.After(s.Answered)
+}
+
+// ReviseNextHops revises the host routes to the next hops of shortcuts, after routes have changed.
+func (rq *Requester) ReviseNextHops() {
+	for _, s := range ordered.Values(rq.Shortcuts, ordered.ByPrefix) {
+		if n := rq.Neighbors.ByProtocol[s.NextHop]; s.State == report.ShortcutUp && n != nil &&
+			!rq.OnLink(s.NextHop) {
+			rq.Neighbors.ReviseHostRoute(s.NextHop, n)
+		}
+	}
+}
+
+// Status copies a shortcut, or the question for one.
+func (s *Shortcut) Status() report.ShortcutStatus {
+	st := report.ShortcutStatus{
+		Prefix:   s.Prefix,
+		Dest:     s.dest,
+		NextHop:  s.NextHop,
+		NBMA:     s.NBMA,
+		Real:     s.Requester.Peers.OuterOf(s.NBMA),
+		Identity: s.Identity,
+		State:    s.State,
+		Routed:   s.Routed,
+		Since:    s.since,
+		Used:     s.Used,
+	}
+	if s.State != report.ShortcutResolving {
+		st.Expires = s.Expires
+	}
+	return st
+}

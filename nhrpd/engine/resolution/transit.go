@@ -1,0 +1,163 @@
+package resolution
+
+import (
+	"net/netip"
+	"slices"
+
+	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/packet"
+)
+
+// Transit passes on packets that are for other routers (RFC 2332 §5.3.3).
+type Transit struct {
+	Needs
+
+	authority *authority
+	Responder *Responder
+}
+
+// Forward passes a message on along the route to an overlay address, as a transit NHS does (RFC
+// 2332 §5.3). It adds this router's record to the extension of type record, unless the packet has a
+// compulsory extension that this router does not know.
+func (tr *Transit) Forward(m *overlay.Message, to netip.Addr, record packet.ExtensionType) {
+	p, err := tr.Neighbors.PathTo(to)
+	if err == neighbors.PathOK && p.ByNHS && p.NBMA == m.From {
+		err = neighbors.PathNoBinding // the NHS that sent the message here knows no way either
+	}
+	switch {
+	case err == neighbors.PathNoRoute || err == neighbors.PathElsewhere:
+		tr.refuseTransit(
+			m,
+			overlay.DropUnreachable,
+			packet.ErrorProtocolUnreachable,
+			m.AddressOffset(),
+		)
+	case err == neighbors.PathNoBinding && m.Type == packet.ResolutionRequest:
+		tr.Drop(overlay.DropNoBinding)
+		if tr.Understood(m) {
+			tr.Responder.refuse(m, packet.CodeNoBinding)
+		}
+	case err == neighbors.PathNoBinding:
+		tr.refuseTransit(
+			m,
+			overlay.DropNoBinding,
+			packet.ErrorProtocolUnreachable,
+			m.AddressOffset(),
+		)
+	default:
+		tr.forwardOn(m, to, p, record)
+	}
+}
+
+// forwardOn sends a message on by path p, unless the message has come through here before or its
+// hop count is used up.
+func (tr *Transit) forwardOn(
+	m *overlay.Message,
+	to netip.Addr,
+	p neighbors.Path,
+	record packet.ExtensionType,
+) {
+	if m.HopCount <= 1 {
+		tr.refuseTransit(m, overlay.DropHopCount, packet.ErrorHopCount, overlay.HopCountOffset)
+		return
+	}
+	if offset, passed := tr.passedBefore(m, record); passed || p.NBMA == m.From {
+		tr.refuseTransit(m, overlay.DropLoop, packet.ErrorLoop, offset)
+		return
+	}
+	known := m.UnknownCompulsory() == nil
+	if known {
+		tr.fillTransitNAT(m)
+	}
+	if tr.refusesToSpeakFor(m) {
+		return
+	}
+	m.HopCount--
+	if ext := m.Extension(record); known && ext != nil {
+		ext.CIEs = tr.CIEList(ext.CIEs, tr.OwnCIE())
+	}
+	switch why, ok := tr.TrySend(p.NBMA, m.Packet); {
+	case ok:
+	case why == overlay.DropTooLong:
+		tr.refuseTransit(m, why, packet.ErrorSDUSizeExceeded, 0)
+	default:
+		tr.Drop(why)
+	}
+}
+
+// fillTransitNAT adds to a message what this router knows about the NAT that one of its clients is
+// behind.
+func (tr *Transit) fillTransitNAT(m *overlay.Message) {
+	switch m.Type {
+	case packet.ResolutionRequest:
+		tr.Server.FillNAT(m, m.SourceProtocol)
+	case packet.ResolutionReply:
+		if len(m.CIEs) > 0 {
+			tr.Server.FillNAT(m, m.CIEs[0].Protocol)
+		}
+	}
+}
+
+// passedBefore reports whether the packet came through this router before, and the offset of the
+// extension that says so. In a reply, the Responder extension counts too (RFC 2332 §5.3.1).
+func (tr *Transit) passedBefore(m *overlay.Message, record packet.ExtensionType) (uint16, bool) {
+	own := tr.Address()
+	for i := range m.Extensions {
+		ext := &m.Extensions[i]
+		if ext.Type != record && (ext.Type != packet.ExtensionResponder || !m.Type.IsReply()) {
+			continue
+		}
+		if slices.ContainsFunc(ext.CIEs, func(c packet.CIE) bool { return c.Protocol == own }) {
+			return ext.Offset(), true
+		}
+	}
+	return 0, false
+}
+
+// refuseTransit drops a message that cannot go on. It sends an Error Indication to the source,
+// unless the message is itself one. The error goes along the route to the source. The way that the
+// message came would not do: in a loop, that way leads through this router again.
+func (tr *Transit) refuseTransit(
+	m *overlay.Message,
+	why overlay.DropReason,
+	code packet.ErrorCode,
+	offset uint16,
+) {
+	tr.Drop(why)
+	if m.Type == packet.ErrorIndication {
+		return
+	}
+	to := m.From
+	if p, err := tr.Neighbors.PathTo(m.Origin()); err == neighbors.PathOK {
+		to = p.NBMA
+	}
+	tr.SendErrorTo(to, m, code, offset)
+}
+
+// refusesToSpeakFor reports whether we may not forward a packet because it names a router that did
+// not send it. If so, it refuses a Resolution Request, and drops any other packet. A Purge Reply
+// speaks for the router to which the purge was sent. Other replies are forwarded: they need a
+// request ID that only the routers on the requester's path know.
+func (tr *Transit) refusesToSpeakFor(m *overlay.Message) bool {
+	forged := false
+	switch m.Type {
+	case packet.ResolutionRequest:
+		if tr.authority.misleads(m, tr.authority.leadsTo(m)) {
+			tr.Responder.prohibit(m, anothersName)
+			return true
+		}
+	case packet.PurgeRequest:
+		forged = tr.authority.belongsToOther(m, m.SourceProtocol)
+	case packet.PurgeReply:
+		forged = tr.authority.belongsToOther(m, m.DestProtocol)
+	case packet.ErrorIndication:
+		// An error with our NBMA address as its source is forged, whatever overlay address it
+		// names: our own do not come in from outside.
+		forged = tr.authority.belongsToOther(m, m.SourceProtocol) || m.SourceNBMA == tr.Local
+	}
+	if forged {
+		tr.Drop(overlay.DropNotOwner)
+	}
+	return forged
+}

@@ -1,0 +1,31 @@
+package resolution
+
+import (
+	"net/netip"
+
+	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/overlay"
+)
+
+// wouldRefuse reports whether a resolution request for dest from the router at an NBMA address
+// would lead to no shorter way, and why. The path to dest from here is way, or fault says why there
+// is none. Such a request would be refused, or this router would answer it with itself. This router
+// must not indicate a shorter way then: the other would ask, the answer would be no, and OpenNHRP
+// never asks again after such an answer.
+func wouldRefuse(
+	from, dest netip.Addr,
+	way neighbors.Path,
+	fault neighbors.PathError,
+) (overlay.DropReason, bool) {
+	switch {
+	case !dest.IsGlobalUnicast(), fault == neighbors.PathNoRoute, fault == neighbors.PathElsewhere:
+		return overlay.DropUnreachable, true
+	case fault == neighbors.PathNoBinding:
+		return overlay.DropNoBinding, true
+	case way.NBMA == from && way.ByNHS:
+		return overlay.DropNoBinding, true // the NHS that sent the packet here knows no way either
+	case way.NBMA == from:
+		return overlay.DropLoop, true
+	}
+	return 0, false
+}

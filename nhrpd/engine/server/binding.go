@@ -1,0 +1,282 @@
+package server
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/engine/admission"
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/timers"
+)
+
+// Binding is an entry of the server's cache: a client that registered, or a static map.
+type Binding struct {
+	peers.Unaffected
+
+	Server     *Server
+	Protocol   netip.Addr
+	NBMA       netip.Addr // where packets go: the outer source as observed, or a name
+	ClientNBMA netip.Addr // the NBMA address that the client gives; behind NAT it differs
+	Identity   string
+
+	Holder overlay.Holder // the router whose share the binding counts for; zero: a static map
+
+	// sharers are the further identities that were at the client's address when it registered last.
+	// The binding may belong to any of them.
+	sharers []string
+	// asked are those of identity and sharers that had to register again since: see
+	// confirmWhereItIs.
+	asked []string
+
+	Static     bool
+	Unique     bool
+	Restored   bool // from before a restart, and not confirmed since
+	MTU        uint16
+	since      time.Time
+	before     netip.Addr // the NBMA address that the client moved away from, at movedAt
+	movedAt    time.Time
+	Expires    time.Time
+	RequestID  uint32    // of the last registration
+	registered time.Time // when the last registration came
+	repeats    int       // how often the client repeated it although it was answered
+	Prefixes   []*Announced
+	Routed     bool // the routes to prefixes are wanted
+
+	Ref       peers.Ref
+	neighbor  neighbors.Claim
+	admission admission.Reason
+	Expiry    timers.Timer
+}
+
+// NewBinding makes a binding for an overlay address; the caller binds it to an NBMA address.
+func (srv *Server) NewBinding(protocol netip.Addr) *Binding {
+	b := srv.pool.Take()
+	b.Server, b.Protocol, b.since = srv, protocol, srv.Now
+	b.Ref.Owner = b
+	b.Expiry.Run = func() { srv.Unbind(b, "not refreshed within its holding time") }
+	srv.Bindings[protocol] = b
+	return b
+}
+
+// Bind points the binding at an NBMA address, and asks the kernel for the neighbour.
+func (srv *Server) Bind(b *Binding, nbma netip.Addr) {
+	b.NBMA = nbma
+	if b.Ref.Peer == nil || b.Ref.Peer.NBMA != nbma {
+		srv.Peers.Refer(&b.Ref, srv.Peers.At(nbma), peers.ForBinding, false)
+	}
+	srv.Admissions.Admit(&b.admission, nbma, admission.As{})
+	rank := neighbors.RankBinding
+	if b.Static {
+		rank = neighbors.RankMap
+	}
+	srv.Neighbors.Want(&b.neighbor, rank, b.Protocol, nbma)
+	srv.routePrefixes(b)
+}
+
+// Unbind ends a client's binding and logs why. A static map stays.
+func (srv *Server) Unbind(b *Binding, reason string) {
+	if b.Static {
+		return
+	}
+	srv.Notice(output.Notice{
+		Kind:     output.NoticeUnbound,
+		Prefix:   overlay.HostPrefix(b.Protocol),
+		NBMA:     b.NBMA,
+		Identity: b.Identity,
+		Reason:   reason,
+	})
+	srv.DropBinding(b)
+}
+
+// DropBinding forgets a binding with all its prefixes. A client counts as away from then on.
+func (srv *Server) DropBinding(b *Binding) {
+	for _, a := range slices.Clone(b.Prefixes) {
+		srv.dropAnnounced(a)
+	}
+	delete(srv.Bindings, b.Protocol)
+	delete(srv.uncertain, b.Protocol)
+	if b.Holder != (overlay.Holder{}) {
+		srv.AddressesOf.GiveBack(b.Holder, 1)
+		srv.goAway(b)
+	}
+	srv.Timers.Stop(&b.Expiry)
+	srv.Neighbors.Withdraw(&b.neighbor)
+	srv.Admissions.Dismiss(&b.admission)
+	srv.Peers.Release(&b.Ref)
+}
+
+// PeerSecured uses the binding again if its client is at the address now. If another router is
+// there, or the rules no longer allow the binding, it ends.
+func (b *Binding) PeerSecured() {
+	if !b.Static && !b.MayBe(b.Ref.Peer.IKE) {
+		b.Server.KeepOwner(b)
+		b.Server.Unbind(
+			b,
+			"another identity has the client's NBMA address now: "+b.Ref.Peer.IKE.Identity,
+		)
+		return
+	}
+	if o := b.Server.Peers.ObjectToBeing(b.NBMA, b.Protocol); !b.Static && o.Raised() {
+		b.Server.Revoke(b, o.Text)
+		return
+	}
+	b.Restored = false
+	b.Server.routePrefixes(b)
+}
+
+// PeerLost takes back the routes to the client's prefixes until the peer is back or lost for good:
+// the networks behind the client may have another way meanwhile. If only the strongSwan here was
+// restarted, the kernel's SAs go on, and so do the routes.
+func (b *Binding) PeerLost(_ string) {
+	if !b.Ref.Peer.Unlisted {
+		b.Server.unroutePrefixes(b)
+	}
+}
+
+// PeerLostForGood ends the binding. The overlay address stays the identity's own until the
+// registration expires.
+func (b *Binding) PeerLostForGood() {
+	b.Server.KeepOwner(b)
+	b.Server.Unbind(b, "no SA with the client any more")
+}
+
+// PeerMoved follows a client, with its registration, to another NBMA address.
+func (b *Binding) PeerMoved(to *peers.Peer, before netip.Addr) {
+	if b.Static || b.Identity != to.IKE.Identity {
+		return
+	}
+	b.Server.Bind(b, to.NBMA)
+	if before == b.Server.Peers.Outer(to.NBMA) {
+		return
+	}
+	b.Server.Notice(
+		output.Notice{
+			Kind:     output.NoticeMoved,
+			Prefix:   overlay.HostPrefix(b.Protocol),
+			NBMA:     to.NBMA,
+			Identity: b.Identity,
+			Reason:   "it was at " + before.String(),
+		},
+	)
+}
+
+// PeerJoined ends the binding if it belongs to none of the routers that are at the address now.
+func (b *Binding) PeerJoined() { b.PeerSecured() }
+
+// PeerAmbiguous ends a young registration: it may have been that of the other router that turned
+// out to be at the address.
+func (b *Binding) PeerAmbiguous() bool {
+	if b.Static || b.Server.Now.Sub(b.since) >= peers.MaxAmbiguous {
+		return false
+	}
+	b.Server.Unbind(
+		b,
+		"another router came to its address behind NAT: who registered it is not certain",
+	)
+	return true
+}
+
+// MarkGone lets the binding wait for its client under a retired name.
+func (b *Binding) MarkGone(p *peers.Peer, heirs map[netip.Addr]*peers.Peer) {
+	if to := b.Server.Peers.Successor(p, heirs); to != nil {
+		b.Server.unroutePrefixes(b)
+		b.Server.Bind(b, to.NBMA)
+		return
+	}
+	b.Server.KeepOwner(b)
+	b.Server.Unbind(b, "strongSwan was restarted, and too many clients behind NAT wait for it")
+}
+
+// PeerBack gives the binding to its client, which is back under another name.
+func (b *Binding) PeerBack(_, p *peers.Peer) {
+	if !b.Static && b.Identity != "" && b.Identity == p.IKE.Identity {
+		b.Server.Bind(b, p.NBMA)
+		b.Restored = false
+	}
+}
+
+// Router returns the overlay address of the binding.
+func (b *Binding) Router() netip.Addr { return b.Protocol }
+
+// SetMaps makes the interface's static maps those of the configuration.
+func (srv *Server) SetMaps() {
+	want := make(map[netip.Addr]netip.Addr)
+	for _, m := range srv.Config.Maps {
+		want[m.Protocol] = m.NBMA
+	}
+	for _, b := range ordered.Values(srv.Bindings, ordered.ByAddr) {
+		if b.Static && !want[b.Protocol].IsValid() {
+			srv.DropBinding(b)
+		}
+	}
+	for _, m := range srv.Config.Maps {
+		b := srv.Bindings[m.Protocol]
+		if b != nil && !b.Static {
+			srv.Unbind(b, "a static map has its overlay address now")
+			b = nil
+		}
+		if b == nil {
+			b = srv.NewBinding(m.Protocol)
+			b.Static = true
+		}
+		b.ClientNBMA = m.NBMA
+		srv.Bind(b, m.NBMA)
+	}
+}
+
+// BindingsOf yields the bindings that refer to a peer; p may be nil. They must not change
+// meanwhile.
+func BindingsOf(p *peers.Peer) iter.Seq[*Binding] {
+	return func(yield func(*Binding) bool) {
+		if p == nil {
+			return
+		}
+		for _, c := range p.Refs {
+			if b, is := c.Owner.(*Binding); is && !yield(b) {
+				return
+			}
+		}
+	}
+}
+
+// MayBe reports whether a binding belongs to one of the routers at a peer's address, by the
+// identities that IKE proved.
+func (b *Binding) MayBe(ike event.Peer) bool {
+	return ike.IsOneOf(b.Identity) || slices.ContainsFunc(b.sharers, ike.IsOneOf)
+}
+
+// Revoke ends a binding because the administrator no longer allows it. The engine then tells all
+// clients to send nothing to that router any more: answers about the router went directly between
+// routers, so any client may have learned its NBMA address.
+func (srv *Server) Revoke(b *Binding, reason string) {
+	srv.Unbind(b, reason)
+	srv.Admissions.EndAdmission(b.NBMA)
+	srv.Purges.NoteRevoked(b.Protocol, b.NBMA)
+}
+
+// Status copies a binding.
+func (b *Binding) Status() report.BindingStatus {
+	return report.BindingStatus{
+		Protocol:     b.Protocol,
+		NBMA:         b.NBMA,
+		Real:         b.Server.Peers.OuterOf(b.NBMA),
+		ClientNBMA:   b.ClientNBMA,
+		Identity:     b.Identity,
+		Static:       b.Static,
+		Unique:       b.Unique,
+		Secured:      b.Server.Peers.Secured(b.NBMA),
+		MTU:          b.MTU,
+		Prefixes:     b.prefixList(),
+		Routed:       b.Routed && len(b.Prefixes) > 0,
+		RegisteredAt: b.since,
+		Expires:      b.Expires,
+	}
+}

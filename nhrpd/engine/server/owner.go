@@ -1,0 +1,104 @@
+package server
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/timers"
+)
+
+// owner is the identity that an overlay address belongs to after its SA went. It keeps the address
+// for as long as the registration would have held. This matters where no rules say who may have an
+// address: otherwise a router could take the address of another by cutting that one off for a few
+// seconds. A router that takes its registration back gives the address up at once.
+type owner struct {
+	Identity string
+	until    time.Time
+	expiry   timers.Timer
+}
+
+// KeepOwner keeps the overlay address of a binding for its identity, when the binding ends because
+// the SA went.
+func (srv *Server) KeepOwner(b *Binding) {
+	if !srv.Config.Protected || srv.Config.Policy != nil || b.Static || b.Identity == "" ||
+		len(b.sharers) > 0 || !srv.Now.Before(b.Expires) {
+		return
+	}
+	srv.newOwner(b.Protocol, b.Identity, b.Expires)
+}
+
+// newOwner keeps an overlay address for an identity until a time. The address counts as one of
+// those that the identity has. If the table is full, the address is free at once.
+func (srv *Server) newOwner(protocol netip.Addr, identity string, until time.Time) {
+	srv.EndOwner(protocol)
+	if len(srv.Owners) >= srv.Config.Limits.Bindings {
+		return
+	}
+	o := &owner{Identity: identity, until: until}
+	o.expiry.Run = func() { srv.EndOwner(protocol) }
+	srv.Owners[protocol] = o
+	srv.AddressesOf.Take(overlay.HolderOf(identity, netip.Addr{}))
+	srv.Timers.Set(&o.expiry, until)
+}
+
+// EndOwner frees an overlay address.
+func (srv *Server) EndOwner(protocol netip.Addr) {
+	o := srv.Owners[protocol]
+	if o == nil {
+		return
+	}
+	srv.Timers.Stop(&o.expiry)
+	delete(srv.Owners, protocol)
+	srv.AddressesOf.GiveBack(overlay.HolderOf(o.Identity, netip.Addr{}), 1)
+}
+
+// OwnedByOther reports whether an overlay address belongs to an identity that is none of the
+// sender's. It returns the owner of the address, or nil if there is none.
+func (srv *Server) OwnedByOther(m *overlay.Message, protocol netip.Addr) (*owner, bool) {
+	o := srv.Owners[protocol]
+	return o, o != nil && srv.Config.Policy == nil && !srv.Peers.Proven(m.From).IsOneOf(o.Identity)
+}
+
+// SaveOwners returns a copy of all owners whose time is not over, in the order of their addresses.
+func (srv *Server) SaveOwners() []report.SavedOwner {
+	var list []report.SavedOwner
+	for _, a := range slices.SortedFunc(maps.Keys(srv.Owners), ordered.ByAddr) {
+		if o := srv.Owners[a]; srv.Now.Before(o.until) {
+			list = append(list, report.SavedOwner{
+				Protocol: a,
+				Identity: o.Identity,
+				Expires:  srv.OnClock(o.until),
+			})
+		}
+	}
+	return list
+}
+
+// RestoreOwners restores the owners whose time is not over.
+func (srv *Server) RestoreOwners(saved []report.SavedOwner) {
+	for _, o := range saved {
+		if left := srv.Remaining(o.Expires); left > 0 && srv.ClientAddress(o.Protocol) {
+			srv.newOwner(o.Protocol, o.Identity, srv.Now.Add(left))
+		}
+	}
+}
+
+// SetHolder counts a binding and its prefixes against the shares of h, instead of another holder.
+func (b *Binding) SetHolder(h overlay.Holder) {
+	switch {
+	case b.Holder == h:
+		return
+	case b.Holder == (overlay.Holder{}):
+		b.Server.AddressesOf.Take(h)
+		b.Server.PrefixesOf.Move(overlay.Holder{}, h, len(b.Prefixes))
+	default:
+		b.Server.AddressesOf.Move(b.Holder, h, 1)
+		b.Server.PrefixesOf.Move(b.Holder, h, len(b.Prefixes))
+	}
+	b.Holder = h
+}
