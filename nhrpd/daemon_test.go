@@ -407,7 +407,7 @@ func TestSavedStateComesBack(t *testing.T) {
 	}
 	want := engine.Saved{Interfaces: []engine.SavedInterface{{
 		Name: "gre1",
-		Bindings: []engine.BindingStatus{{
+		Bindings: []engine.SavedBinding{{
 			Protocol: hubOverlay,
 			NBMA:     hubNBMA,
 			Identity: "hub",

@@ -1,9 +1,7 @@
 package nhrpd
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,37 +12,15 @@ import (
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/statefile"
 )
 
 // stateFile is the file that tells a restarted daemon what the last run knew of other routers:
 // registrations, bindings, shortcuts, answers, and who owns which overlay address. A lost file
-// costs one registration of every peer.
+// costs one registration of every peer. The package statefile has the format.
 type stateFile struct {
 	dir    string
 	uptime func() (boot string, up time.Duration, err error)
-}
-
-// stateVersion is the version of the file's format. load refuses a file of another version.
-const stateVersion = 2
-
-// stateRecord is one JSON value of the file. The first record has the version. Each of the others
-// has an interface, or a binding of the interface that came last. There are as many bindings as
-// clients, so each has a record of its own: the daemon then never holds the text of more than one
-// in memory.
-type stateRecord struct {
-	Version   int                    `json:",omitempty"`
-	Written   *stateTime             `json:",omitempty"` // in the first record, beside the version
-	Interface *engine.SavedInterface `json:",omitempty"` // without its bindings
-	Binding   *engine.BindingStatus  `json:",omitempty"` // of the interface that came last
-}
-
-// stateTime is one moment, once by the clock and once by the machine's uptime, which nobody can
-// set. With both, load finds out whether somebody set the clock between two runs, and such a change
-// ends nothing that has time left.
-type stateTime struct {
-	At   time.Time
-	Boot string        // the ID of the boot
-	Up   time.Duration // since that boot
 }
 
 // path returns the path of the file.
@@ -60,7 +36,7 @@ func (f stateFile) load() (engine.Saved, error) {
 		return engine.Saved{}, fmt.Errorf("read saved state: %w", err)
 	}
 	defer file.Close()
-	saved, written, err := readState(file)
+	saved, written, err := statefile.Decode(file)
 	if err != nil {
 		return engine.Saved{}, fmt.Errorf("read saved state %s: %w", f.path(), err)
 	}
@@ -68,19 +44,20 @@ func (f stateFile) load() (engine.Saved, error) {
 	return saved, nil
 }
 
-// moment returns the stateTime of at, which has to carry a monotonic reading. It returns nil if the
+// moment returns the moment of at, which has to carry a monotonic reading. It returns nil if the
 // uptime cannot be read; the clock then has nothing to be compared with.
-func (f stateFile) moment(at time.Time) *stateTime {
+func (f stateFile) moment(at time.Time) *statefile.Moment {
 	boot, up, err := f.uptime()
 	if err != nil {
 		return nil
 	}
-	return &stateTime{At: at.Round(0), Boot: boot, Up: up - time.Since(at)}
+	return &statefile.Moment{At: at.Round(0), Boot: boot, Up: up - time.Since(at)}
 }
 
-// clockSet returns by how much somebody set the clock since the state was written. It returns 0 if
-// the machine has booted since, because the uptimes cannot be compared then.
-func (f stateFile) clockSet(written *stateTime) time.Duration {
+// clockSet returns by how much somebody set the clock since the state was written. load moves all
+// times by that, so that such a change ends nothing that has time left. It returns 0 if the machine
+// has booted since, because the uptimes cannot be compared then.
+func (f stateFile) clockSet(written *statefile.Moment) time.Duration {
 	now := f.moment(time.Now())
 	if written == nil || now == nil || written.Boot != now.Boot {
 		return 0
@@ -92,59 +69,14 @@ func (f stateFile) clockSet(written *stateTime) time.Duration {
 	return set
 }
 
-// readState reads the records of a file.
-func readState(r io.Reader) (saved engine.Saved, written *stateTime, err error) {
-	decoder := json.NewDecoder(bufio.NewReader(r))
-	for first := true; ; first = false {
-		var record stateRecord
-		err := decoder.Decode(&record)
-		switch {
-		case errors.Is(err, io.EOF) && !first:
-			return saved, written, nil
-		case err != nil:
-			return engine.Saved{}, nil, err
-		case first && record.Version != stateVersion:
-			return engine.Saved{}, nil, fmt.Errorf("it is of version %d, this daemon reads %d",
-				record.Version, stateVersion)
-		case first:
-			written = record.Written
-		case record.Interface != nil:
-			saved.Interfaces = append(saved.Interfaces, *record.Interface)
-		case record.Binding != nil && len(saved.Interfaces) > 0:
-			last := &saved.Interfaces[len(saved.Interfaces)-1]
-			last.Bindings = append(last.Bindings, *record.Binding)
-		}
-	}
-}
-
 // save replaces the file. After a crash the file is the old one or the new one, whole. save waits
 // for the disk, so the loop must not call it.
 func (f stateFile) save(s engine.Saved) error {
 	err := replaceFile(f.path(), func(w io.Writer) error {
-		return encodeState(json.NewEncoder(w), s, f.moment(s.At))
+		return statefile.Encode(w, s, f.moment(s.At))
 	})
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
-	}
-	return nil
-}
-
-// encodeState writes the records of a file.
-func encodeState(encoder *json.Encoder, s engine.Saved, written *stateTime) error {
-	if err := encoder.Encode(stateRecord{Version: stateVersion, Written: written}); err != nil {
-		return err
-	}
-	for _, ifc := range s.Interfaces {
-		bindings := ifc.Bindings
-		ifc.Bindings = nil
-		if err := encoder.Encode(stateRecord{Interface: &ifc}); err != nil {
-			return err
-		}
-		for i := range bindings {
-			if err := encoder.Encode(stateRecord{Binding: &bindings[i]}); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

@@ -83,17 +83,19 @@ func TestSavingDoesNotHoldTheLoop(t *testing.T) {
 	}
 }
 
-// A state that cannot be read, such as a disk that failed leaves it, does not keep the daemon from
-// starting. The daemon logs it and replaces it.
+// A state that cannot be read does not keep the daemon from starting. A disk that failed may leave
+// one, or a newer daemon. The daemon logs why it cannot read the state, and replaces it.
 func TestBrokenStateIsHarmless(t *testing.T) {
-	for rule, content := range map[string]string{
-		"empty":         "",
-		"cut short":     `{"Version":2}` + "\n" + `{"Interface":{"Name":"gr`,
-		"zeros":         strings.Repeat("\x00", 4096),
-		"another's":     `{"Version":99}`,
-		"not an object": `7`,
+	for _, tt := range []struct{ rule, content, why string }{
+		{"empty", "", "the file is empty"},
+		{"cut short", `{"Version":3}` + "\n" + `{"Interface":{"Name":"gr`, "unexpected EOF"},
+		{"the version before, cut short",
+			`{"Version":2}` + "\n" + `{"Interface":{"Name":"gr`, "unexpected EOF"},
+		{"zeros", strings.Repeat("\x00", 4096), "invalid character"},
+		{"a newer daemon's", `{"Version":99}`, "a newer daemon wrote it: it is of version 99"},
+		{"not an object", `7`, "cannot unmarshal number"},
 	} {
-		t.Run(rule, func(t *testing.T) {
+		t.Run(tt.rule, func(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				out := new(bytes.Buffer)
@@ -103,13 +105,16 @@ func TestBrokenStateIsHarmless(t *testing.T) {
 					newWorld(t).platform(),
 					out,
 				)
-				if err := os.WriteFile(d.state.path(), []byte(content), 0o600); err != nil {
+				if err := os.WriteFile(d.state.path(), []byte(tt.content), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				runUntilSettled(t, d)
-				if !strings.Contains(out.String(), "starting without the saved state") ||
-					!strings.Contains(out.String(), d.state.path()) {
-					t.Errorf("the log does not tell it: %s", out)
+				for _, want := range []string{
+					"starting without the saved state", d.state.path(), tt.why,
+				} {
+					if !strings.Contains(out.String(), want) {
+						t.Errorf("the log does not have %q: %s", want, out)
+					}
 				}
 				if saved, err := d.state.load(); err != nil || len(saved.Interfaces) != 1 {
 					t.Errorf("afterwards there is %+v, %v", saved, err)
@@ -117,6 +122,34 @@ func TestBrokenStateIsHarmless(t *testing.T) {
 			})
 		})
 	}
+}
+
+// After an upgrade, the daemon takes over the file that the daemon of the version before wrote. The
+// next save writes the file in this version, with the binding that the old file had.
+func TestStateOfTheVersionBefore(t *testing.T) {
+	const file = `{"Version":2}
+{"Interface":{"Name":"gre1","NBMA":"198.51.100.7","Protected":true,"NHS":null,"Bindings":null,"Shortcuts":null,"Answers":null,"Owners":null,"Away":null}}
+{"Binding":{"Protocol":"10.255.0.12","NBMA":"192.0.2.12","ClientNBMA":"192.0.2.12","Identity":"spoke2.example.net","Secured":true,"MTU":1400,"Expires":"2000-01-01T00:10:00Z"}}
+`
+	toml := strings.Replace(spokeToml, "shortcut = true\n", "shortcut = true\nserver = true\n", 1)
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		d := New(
+			filepath.Join(dir, "cygnet.toml"),
+			testConfig(t, []byte(toml), dir),
+			newWorld(t).platform(),
+			io.Discard,
+		)
+		if err := os.WriteFile(d.state.path(), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		runUntilSettled(t, d)
+		text, err := os.ReadFile(d.state.path())
+		if err != nil || !strings.HasPrefix(string(text), `{"Version":3`) ||
+			!strings.Contains(string(text), "spoke2.example.net") {
+			t.Errorf("want version 3 with the client's binding, the file is %s, %v", text, err)
+		}
+	})
 }
 
 // Changes that keep coming do not postpone the saving, and the last of them is saved as well.
@@ -172,8 +205,8 @@ func TestClockSetBetweenTwoRuns(t *testing.T) {
 				}
 				ends := time.Now().Add(10 * time.Minute)
 				saved := engine.Saved{At: time.Now(), Interfaces: []engine.SavedInterface{{
-					Bindings:  []engine.BindingStatus{{Expires: ends}},
-					Shortcuts: []engine.ShortcutStatus{{Expires: ends}},
+					Bindings:  []engine.SavedBinding{{Expires: ends}},
+					Shortcuts: []engine.SavedShortcut{{Expires: ends}},
 					Answers:   []engine.SavedAnswer{{Expires: ends}},
 				}}}
 				if err := f.save(saved); err != nil {

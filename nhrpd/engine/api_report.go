@@ -13,8 +13,11 @@ type (
 	Saved           = report.Saved
 	SavedAnswer     = report.SavedAnswer
 	SavedAway       = report.SavedAway
+	SavedBinding    = report.SavedBinding
 	SavedInterface  = report.SavedInterface
+	SavedNHS        = report.SavedNHS
 	SavedOwner      = report.SavedOwner
+	SavedShortcut   = report.SavedShortcut
 	SecurityState   = report.SecurityState
 	ShortcutState   = report.ShortcutState
 	ShortcutStatus  = report.ShortcutStatus

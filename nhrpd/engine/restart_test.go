@@ -153,25 +153,23 @@ func TestRestartDialsRoutersOfShortcuts(t *testing.T) {
 func TestRestoreOfNonsense(t *testing.T) {
 	n, _ := spokeAlone(t)
 	now := n.w.now
-	good := report.ShortcutStatus{
+	good := report.SavedShortcut{
 		Prefix:  mustPrefix(lan2),
 		Dest:    addr(host2),
 		NextHop: addr("10.255.0.12"),
 		NBMA:    addr("192.0.2.12"),
-		State:   report.ShortcutUp,
 		Expires: now.Add(time.Minute),
 	}
-	tests := map[string]func(*report.ShortcutStatus){
-		"expired":       func(s *report.ShortcutStatus) { s.Expires = now },
-		"default route": func(s *report.ShortcutStatus) { s.Prefix = mustPrefix("0.0.0.0/0") },
-		"no prefix": func(s *report.ShortcutStatus) {
+	tests := map[string]func(*report.SavedShortcut){
+		"expired":       func(s *report.SavedShortcut) { s.Expires = now },
+		"default route": func(s *report.SavedShortcut) { s.Prefix = mustPrefix("0.0.0.0/0") },
+		"no prefix": func(s *report.SavedShortcut) {
 			s.Prefix = mustPrefix("10.0.0.0/8")
 			s.Dest = addr("10.1.1.1")
 		},
-		"other destination": func(s *report.ShortcutStatus) { s.Dest = addr("172.17.0.1") },
-		"own next hop":      func(s *report.ShortcutStatus) { s.NextHop = addr("10.255.0.11") },
-		"no NBMA address":   func(s *report.ShortcutStatus) { s.NBMA = addr("0.0.0.0") },
-		"not up":            func(s *report.ShortcutStatus) { s.State = report.ShortcutSecuring },
+		"other destination": func(s *report.SavedShortcut) { s.Dest = addr("172.17.0.1") },
+		"own next hop":      func(s *report.SavedShortcut) { s.NextHop = addr("10.255.0.11") },
+		"no NBMA address":   func(s *report.SavedShortcut) { s.NBMA = addr("0.0.0.0") },
 	}
 	for name, change := range tests {
 		st := good
@@ -179,7 +177,7 @@ func TestRestoreOfNonsense(t *testing.T) {
 		n.engine.Restore(
 			now,
 			report.Saved{Interfaces: []report.SavedInterface{
-				{Name: "gre1", Shortcuts: []report.ShortcutStatus{st}}, {Name: "gre7"},
+				{Name: "gre1", Shortcuts: []report.SavedShortcut{st}}, {Name: "gre7"},
 			}},
 			&n.out,
 		)
@@ -193,7 +191,7 @@ func TestRestoreOfNonsense(t *testing.T) {
 		now,
 		report.Saved{
 			Interfaces: []report.SavedInterface{
-				{Name: "gre1", Shortcuts: []report.ShortcutStatus{good}},
+				{Name: "gre1", Shortcuts: []report.SavedShortcut{good}},
 			},
 		},
 		&n.out,

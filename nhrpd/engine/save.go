@@ -32,36 +32,23 @@ func (e *Engine) Save() report.Saved {
 		}
 		for _, n := range ifc.client.NHS {
 			if n.Registered {
-				saved.NHS = append(saved.NHS, n.Status())
+				saved.NHS = append(saved.NHS, n.Saved())
 			}
 		}
-		saved.Bindings = make([]report.BindingStatus, 0, len(ifc.server.Bindings))
+		saved.Bindings = make([]report.SavedBinding, 0, len(ifc.server.Bindings))
 		for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
 			if !b.Static {
-				status := b.Status()
-				status.Expires = e.router.OnClock(status.Expires)
-				saved.Bindings = append(saved.Bindings, status)
+				saved.Bindings = append(saved.Bindings, b.Saved())
 			}
 		}
 		for _, sc := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
 			if sc.State == report.ShortcutUp {
-				status := sc.Status()
-				status.Expires = e.router.OnClock(status.Expires)
-				saved.Shortcuts = append(saved.Shortcuts, status)
+				saved.Shortcuts = append(saved.Shortcuts, sc.Saved())
 			}
 		}
 		for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
 			if e.router.Now.Before(a.Expires) {
-				saved.Answers = append(saved.Answers, report.SavedAnswer{
-					Requester: a.Requester,
-					NBMA:      ifc.peers.Outer(a.NBMA),
-					Prefix:    a.Prefix,
-					Dest:      a.Dest,
-					Mapped:    a.Mapped,
-					Vouched:   a.Admission.NBMA.IsValid(),
-					Identity:  a.Admission.Identity,
-					Expires:   e.router.OnClock(a.Expires),
-				})
+				saved.Answers = append(saved.Answers, a.Saved())
 			}
 		}
 		saved.Owners = ifc.server.SaveOwners()
@@ -106,7 +93,7 @@ func (e *Engine) Restore(now time.Time, s report.Saved, out *output.Output) {
 
 // restoreNHS uses the NHS's saved address, so that a host name which cannot be resolved does not
 // keep this router from its NHS.
-func (ifc *iface) restoreNHS(st *report.NHSStatus) {
+func (ifc *iface) restoreNHS(st *report.SavedNHS) {
 	for _, n := range ifc.client.NHS {
 		if n.Config.Name != st.Name || n.NBMA.IsValid() || !overlay.UsableNBMA(st.NBMA) {
 			continue
@@ -124,7 +111,7 @@ func (ifc *iface) restoreNHS(st *report.NHSStatus) {
 
 // restoreBinding restores a client's binding with its prefixes, if the configuration, the rules and
 // the limits still allow it.
-func (ifc *iface) restoreBinding(st *report.BindingStatus) {
+func (ifc *iface) restoreBinding(st *report.SavedBinding) {
 	left := ifc.Remaining(st.Expires)
 	if left <= 0 || !ifc.ClientAddress(st.Protocol) || !overlay.UsableNBMA(st.NBMA) ||
 		ifc.server.Bindings[st.Protocol] != nil ||
@@ -183,10 +170,10 @@ func (ifc *iface) restorePrefix(b *server.Binding, prefix netip.Prefix) {
 
 // restoreShortcut restores a shortcut that was up, if the configuration, the rules and the limits
 // still allow it.
-func (ifc *iface) restoreShortcut(st *report.ShortcutStatus) {
+func (ifc *iface) restoreShortcut(st *report.SavedShortcut) {
 	left := ifc.Remaining(st.Expires)
 	switch {
-	case left <= 0, !ifc.Config.Shortcut, st.State != report.ShortcutUp,
+	case left <= 0, !ifc.Config.Shortcut,
 		len(ifc.Requester.Shortcuts) >= ifc.Config.Limits.Shortcuts,
 		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
 		!ifc.OnOverlay(st.Dest), !ifc.ClientAddress(st.NextHop), !overlay.UsableNBMA(st.NBMA),

@@ -113,6 +113,7 @@ var rules = []rule{
 		"cygnet/nhrpd/engine/rib", "cygnet/nhrpd/engine/timers", "cygnet/nhrpd/packet",
 	}},
 	{"cygnet/nhrpd/engine/timers", nil},
+	{"cygnet/nhrpd/statefile", []string{"cygnet/nhrpd/engine"}},
 	{"cygnet/nhrpd/config", []string{"cygnet/nhrpd/policy", "cygnet/vici/swanctl", "github.com/BurntSushi/toml/..."}},
 	{"cygnet/nhrpd/preflight", []string{
 		"cygnet/nhrpd/config", "cygnet/kernel", "cygnet/kernel/rtnl", "cygnet/kernel/sysctl",
@@ -122,8 +123,8 @@ var rules = []rule{
 	{"cygnet/nhrpd/health", []string{"cygnet/nhrpd/api"}},
 	{"cygnet/nhrpd", []string{
 		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health",
-		"cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/vici", "cygnet/vici/profile",
-		"cygnet/kernel/clock", "cygnet/kernel/datapath", "cygnet/kernel/fence",
+		"cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/nhrpd/statefile", "cygnet/vici",
+		"cygnet/vici/profile", "cygnet/kernel/clock", "cygnet/kernel/datapath", "cygnet/kernel/fence",
 		"cygnet/kernel/nhrpsocket", "cygnet/kernel/rtnl", "cygnet/kernel/sysctl",
 		"cygnet/kernel/tables", "cygnet/kernel/tunnel", "cygnet/kernel/watch", "cygnet/kernel/xfrm",
 		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
@@ -204,6 +205,10 @@ var impure = []string{
 	"runtime", "unsafe",
 }
 
+// formats are the parts of the standard library that write and read formats of files. The engine
+// must not import them: what it keeps over a restart is plain Go types.
+var formats = []string{"encoding/json", "encoding/gob", "encoding/xml"}
+
 func TestImportRules(t *testing.T) {
 	ruled := make(map[string]bool)
 	for _, p := range packages(t) {
@@ -222,6 +227,18 @@ func TestImportRules(t *testing.T) {
 	for _, r := range rules {
 		if !ruled[r.room] {
 			t.Errorf("there is a rule for %s but no such package", r.room)
+		}
+	}
+}
+
+func TestEngineKnowsNoFileFormat(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, imported := range p.Imports {
+			if within(p.ImportPath, []string{"cygnet/nhrpd/engine/..."}) &&
+				within(imported, formats) {
+				t.Errorf("%s imports %s: the format of a file belongs to another package",
+					p.ImportPath, imported)
+			}
 		}
 	}
 }

@@ -466,6 +466,11 @@ func (n *NHS) Status() report.NHSStatus {
 	return st
 }
 
+// Saved returns what a restart has to know of an NHS.
+func (n *NHS) Saved() report.SavedNHS {
+	return report.SavedNHS{Name: n.Config.Name, Protocol: n.Protocol, NBMA: n.NBMA}
+}
+
 // SetNHSs gives the interface the next hop servers of its configuration, in that order. An NHS
 // whose configuration is unchanged keeps its registration.
 func (cl *Client) SetNHSs() {

@@ -64,18 +64,18 @@ type NHSStatus struct {
 // BindingStatus is a copy of one binding of the server's cache.
 type BindingStatus struct {
 	Protocol     netip.Addr
-	NBMA         netip.Addr     // where packets go, as observed
-	Real         netip.Addr     `json:",omitzero"` // the outer address if NBMA is a name; else zero
-	ClientNBMA   netip.Addr     `json:",omitzero"` // as the client says; differs behind NAT
-	Identity     string         `json:",omitzero"`
-	Static       bool           `json:",omitzero"`
-	Unique       bool           `json:",omitzero"`
-	Secured      bool           `json:",omitzero"`
-	MTU          uint16         `json:",omitzero"`
-	Prefixes     []netip.Prefix `json:",omitzero"` // that the client announces, in order
-	Routed       bool           `json:"-"`         // the routes to Prefixes are wanted
-	RegisteredAt time.Time      `json:",omitzero"`
-	Expires      time.Time      `json:",omitzero"` // zero: static
+	NBMA         netip.Addr // where packets go, as observed
+	Real         netip.Addr // the outer address if NBMA is a name; else zero
+	ClientNBMA   netip.Addr // as the client says; differs behind NAT
+	Identity     string
+	Static       bool
+	Unique       bool
+	Secured      bool
+	MTU          uint16
+	Prefixes     []netip.Prefix // that the client announces, in order
+	Routed       bool           // the routes to Prefixes are wanted
+	RegisteredAt time.Time
+	Expires      time.Time // zero: static
 }
 
 // ShortcutState is how far a shortcut has come.
@@ -100,7 +100,7 @@ type ShortcutStatus struct {
 
 	// Routed reports whether a route is wanted. A shortcut to the next hop itself needs none: its
 	// neighbour is enough.
-	Routed bool `json:"-"`
+	Routed bool
 
 	Since   time.Time // when the present state began
 	Used    time.Time // when data last went out on the shortcut, as far as known
@@ -140,18 +140,42 @@ type SavedInterface struct {
 	Name      string
 	NBMA      netip.Addr // this router's own, as the answers named it
 	Protected bool
-	NHS       []NHSStatus
-	Bindings  []BindingStatus
-	Shortcuts []ShortcutStatus
+	NHS       []SavedNHS
+	Bindings  []SavedBinding
+	Shortcuts []SavedShortcut
 	Answers   []SavedAnswer
 	Owners    []SavedOwner
 	Away      []SavedAway
 }
 
-// SavedOwner is the identity that an overlay address belongs to although it has no SA any more.
-type SavedOwner struct {
+// SavedNHS is an NHS that this router is registered with.
+type SavedNHS struct {
+	Name     string // as the configuration has it
 	Protocol netip.Addr
-	Identity string
+	NBMA     netip.Addr
+}
+
+// SavedBinding is the binding of a client. Static maps are not saved.
+type SavedBinding struct {
+	Protocol   netip.Addr
+	NBMA       netip.Addr // where packets go, as observed
+	Real       netip.Addr // the outer address if NBMA is a name; else zero
+	ClientNBMA netip.Addr // as the client says; differs behind NAT
+	Identity   string     // empty: without IPsec
+	Unique     bool
+	MTU        uint16
+	Prefixes   []netip.Prefix // that the client announces, in order
+	Expires    time.Time
+}
+
+// SavedShortcut is a shortcut that was up.
+type SavedShortcut struct {
+	Prefix   netip.Prefix
+	Dest     netip.Addr // the destination that was asked for
+	NextHop  netip.Addr // overlay address of the router that the shortcut leads to
+	NBMA     netip.Addr // NBMA address of that router
+	Real     netip.Addr // the outer address if NBMA is a name; else zero
+	Identity string     // of the next hop; empty: not known
 	Expires  time.Time
 }
 
@@ -166,6 +190,13 @@ type SavedAnswer struct {
 	Vouched   bool         // a router vouched for the requester, so its data is admitted
 	Identity  string       // the requester's, as an SA proved it; empty: none did, or several could
 	Expires   time.Time
+}
+
+// SavedOwner is the identity that an overlay address belongs to although it has no SA any more.
+type SavedOwner struct {
+	Protocol netip.Addr
+	Identity string
+	Expires  time.Time
 }
 
 // SavedAway is a client that was away when the state was saved.

@@ -465,3 +465,17 @@ func (rs *Responder) TakeAllBack() {
 		rs.takeBack(a)
 	}
 }
+
+// Saved returns what a restart has to know of an answer that was given.
+func (a *Answer) Saved() report.SavedAnswer {
+	return report.SavedAnswer{
+		Requester: a.Requester,
+		NBMA:      a.Responder.Peers.Outer(a.NBMA),
+		Prefix:    a.Prefix,
+		Dest:      a.Dest,
+		Mapped:    a.Mapped,
+		Vouched:   a.Admission.NBMA.IsValid(),
+		Identity:  a.Admission.Identity,
+		Expires:   a.Responder.OnClock(a.Expires),
+	}
+}

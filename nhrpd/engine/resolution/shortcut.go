@@ -423,3 +423,16 @@ func (s *Shortcut) Status() report.ShortcutStatus {
 	}
 	return st
 }
+
+// Saved returns what a restart has to know of a shortcut that is up.
+func (s *Shortcut) Saved() report.SavedShortcut {
+	return report.SavedShortcut{
+		Prefix:   s.Prefix,
+		Dest:     s.dest,
+		NextHop:  s.NextHop,
+		NBMA:     s.NBMA,
+		Real:     s.Requester.Peers.OuterOf(s.NBMA),
+		Identity: s.Identity,
+		Expires:  s.Requester.OnClock(s.Expires),
+	}
+}

@@ -280,3 +280,18 @@ func (b *Binding) Status() report.BindingStatus {
 		Expires:      b.Expires,
 	}
 }
+
+// Saved returns what a restart has to know of a client's binding.
+func (b *Binding) Saved() report.SavedBinding {
+	return report.SavedBinding{
+		Protocol:   b.Protocol,
+		NBMA:       b.NBMA,
+		Real:       b.Server.Peers.OuterOf(b.NBMA),
+		ClientNBMA: b.ClientNBMA,
+		Identity:   b.Identity,
+		Unique:     b.Unique,
+		MTU:        b.MTU,
+		Prefixes:   b.prefixList(),
+		Expires:    b.Server.OnClock(b.Expires),
+	}
+}
