@@ -141,9 +141,6 @@ func (l *loop) admit() {
 		}
 		l.admitting = batch
 	}
-	if len(l.out.Admitted) > 0 {
-		l.saveSoon() // without them, a restarted daemon would drop the data of these peers
-	}
 }
 
 // admit hands changes of admission to the programs of a line.

@@ -27,6 +27,9 @@ func (l *loop) carryOut(now time.Time) {
 		}
 	}
 	l.tell(now)
+	if l.out.StateChanged {
+		l.saveSoon()
+	}
 	for _, name := range l.out.Left {
 		if left := l.leaving[name]; left != nil {
 			close(left)

@@ -50,24 +50,9 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeLeftOut:    {slog.LevelWarn, "too many events about one peer: some are not in the log"},
 }
 
-// urgentNotices are the kinds of notice that tell of a change which a restart has to know.
-var urgentNotices = map[engine.NoticeKind]bool{
-	engine.NoticeRegistered:    true,
-	engine.NoticeBound:         true,
-	engine.NoticeMoved:         true,
-	engine.NoticePrefixBound:   true,
-	engine.NoticePrefixUnbound: true,
-	engine.NoticeUnbound:       true,
-	engine.NoticeShortcutUp:    true,
-	engine.NoticeShortcutDown:  true,
-}
-
 // notice logs one notice of the engine. The line carries the time of the turn, so that the clock is
 // not read for each line.
 func (l *loop) notice(now time.Time, n *engine.Notice) {
-	if urgentNotices[n.Kind] {
-		l.saveSoon()
-	}
 	s := sentences[n.Kind]
 	if n.Quiet || !l.log.Enabled(context.Background(), s.level) {
 		return

@@ -83,12 +83,13 @@ func (f stateFile) save(s engine.Saved) error {
 
 // These times bound how far the saved state may lag behind the engine.
 //
-// A change of who is bound where is saved after saveDelay, together with the other changes of that
-// time. Refreshed expiry times are saved once every saveAll. Writing an entry takes some
-// microseconds, so on a large hub a save takes long, and the next one waits saveEach for each entry
-// that was saved, but at most saveLate. The wait depends on the number of entries and not on how
-// long the save took: on a busy machine or a slow disk, a measured time would make the wait so long
-// that a restart knew too little.
+// A change that the engine reports (engine.Output.StateChanged) is saved after saveDelay, together
+// with the other changes of that time. Refreshed expiry times are saved once every saveAll.
+//
+// Writing an entry takes some microseconds, so on a large hub a save takes long, and the next one
+// waits saveEach for each entry that was saved, but at most saveLate. The wait depends on the
+// number of entries and not on how long the save took: on a busy machine or a slow disk, a measured
+// time would make the wait so long that a restart knew too little.
 const (
 	saveDelay = 50 * time.Millisecond
 	saveAll   = time.Minute

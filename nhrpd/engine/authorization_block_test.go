@@ -280,7 +280,7 @@ func TestRestoreOfBlocked(t *testing.T) {
 	saved := hub.engine.Save()
 	restarted := hubAlone(t)
 	restarted.handle(event.Block{Identity: "spoke1"})
-	restarted.engine.Restore(restarted.w.now, saved, &restarted.out)
+	restarted.restore(saved)
 	restarted.carryOut()
 	if b := restarted.status().Bindings; len(b) > 0 || len(restarted.neighbors) > 0 {
 		t.Errorf("restored %+v", b)

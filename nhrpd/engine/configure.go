@@ -24,6 +24,7 @@ func (e *Engine) Configure(now time.Time, cfg overlay.Config, out *output.Output
 			func(c overlay.InterfaceConfig) bool { return c.Name == ifc.Config.Name }) {
 			ifc.leaveAtOnce()
 			delete(e.ifaces, ifc.Config.Name)
+			e.router.StateChanged()
 		}
 	}
 	for _, c := range cfg.Interfaces {
@@ -42,6 +43,9 @@ func (ifc *iface) reconfigure(cfg overlay.InterfaceConfig) {
 	old := ifc.Config
 	if old.Address != cfg.Address || old.Protected != cfg.Protected || old.Table != cfg.Table {
 		ifc.leaveAtOnce()
+	}
+	if old.Protected != cfg.Protected {
+		ifc.StateChanged()
 	}
 	joins := ifc.Left
 	if ifc.Leaving {

@@ -15,8 +15,8 @@ import (
 )
 
 // After any events in any order, these hold: there is no panic, nothing is wanted twice or
-// withdrawn without being wanted, no route is without an SA, the tables keep to their limits, and
-// in the end everything can be withdrawn.
+// withdrawn without being wanted, no route is without an SA, the tables keep to their limits, each
+// change of what Save returns is reported, and in the end everything can be withdrawn.
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newStorm(rt, t)

@@ -16,8 +16,9 @@ func (ifc *iface) localAddress(nbma netip.Addr) {
 	}
 	ifc.Local = nbma
 	moved := nbma.IsValid() && ifc.Known.IsValid() && ifc.Known != nbma
-	if nbma.IsValid() {
+	if nbma.IsValid() && ifc.Known != nbma {
 		ifc.Known = nbma
+		ifc.StateChanged()
 	}
 	for _, n := range ifc.client.NHS {
 		n.Public = netip.Addr{}

@@ -243,7 +243,7 @@ func TestNamesAfterRestart(t *testing.T) {
 	saved := hub.engine.Save()
 
 	again := hubAlone(t)
-	again.engine.Restore(again.w.now, saved, &again.out)
+	again.restore(saved)
 	marked := slices.Clone(again.out.Marked)
 	again.carryOut()
 	want := []output.MarkedChange{

@@ -33,7 +33,9 @@ type node struct {
 	notices   []output.Notice
 	sent      []sentPacket
 	closed    []netip.Addr
-	left      int // how often the engine said that it has left
+	saved     map[entry]time.Time // what the engine had to save after the last event; nil: unknown
+	changes   int                 // how often the engine reported a change of the state
+	left      int                 // how often the engine said that it has left
 	down      bool
 }
 
@@ -62,7 +64,7 @@ func (n *node) boot(saved report.Saved) {
 		overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}},
 		&n.out,
 	)
-	n.engine.Restore(n.w.now, saved, &n.out)
+	n.restore(saved)
 	n.handle(event.LocalAddress{Interface: "gre1", NBMA: n.local})
 	n.handle(event.RoutesChanged{Table: testTable, Reset: true, Added: n.routes})
 	n.handle(event.PeersSecured{Interface: "gre1", Peers: n.secured()})
@@ -71,6 +73,12 @@ func (n *node) boot(saved report.Saved) {
 			n.handle(event.NHSResolved{Interface: "gre1", Name: c.Name, NBMA: []netip.Addr{a}})
 		}
 	}
+}
+
+// restore has the engine take over a saved state. What the engine has then is saved already.
+func (n *node) restore(saved report.Saved) {
+	n.engine.Restore(n.w.now, saved, &n.out)
+	n.saved = entriesOf(n.engine.Save())
 }
 
 // seenAs returns the address by which others know the node.
@@ -114,9 +122,15 @@ func (n *node) handle(ev event.Event) {
 }
 
 // carryOut does what the kernel and charon would do. The test fails if something is wanted twice,
-// or withdrawn without being wanted.
+// or withdrawn without being wanted, or if the state changed and the output does not say so.
 func (n *node) carryOut() {
 	t := n.w.t
+	if err := n.unreported(); err != nil {
+		t.Errorf("%s: %v", n.name, err)
+	}
+	if n.out.StateChanged {
+		n.changes++
+	}
 	for _, c := range n.out.Neighbors {
 		have, there := n.neighbors[c.Protocol]
 		switch {

@@ -148,7 +148,7 @@ func TestRetiredNamesAfterRestart(t *testing.T) {
 	hub.handle(event.PeersSecured{Interface: "gre1"})
 	saved := hub.engine.Save()
 	again := hubAlone(t)
-	again.engine.Restore(again.w.now, saved, &again.out)
+	again.restore(saved)
 	if len(again.out.Marked) != 0 {
 		t.Errorf("%+v", again.out.Marked)
 	}

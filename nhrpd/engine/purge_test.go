@@ -345,15 +345,9 @@ func TestRestoreOfNonsenseAnswers(t *testing.T) {
 		Expires:   n.w.now.Add(time.Minute),
 	}
 	restore := func(a report.SavedAnswer) int {
-		n.engine.Restore(
-			n.w.now,
-			report.Saved{
-				Interfaces: []report.SavedInterface{
-					{Name: "gre1", Answers: []report.SavedAnswer{a}},
-				},
-			},
-			&n.out,
-		)
+		n.restore(report.Saved{Interfaces: []report.SavedInterface{
+			{Name: "gre1", Answers: []report.SavedAnswer{a}},
+		}})
 		n.carryOut()
 		return len(n.engine.ifaces["gre1"].Responder.Answers)
 	}

@@ -174,28 +174,18 @@ func TestRestoreOfNonsense(t *testing.T) {
 	for name, change := range tests {
 		st := good
 		change(&st)
-		n.engine.Restore(
-			now,
-			report.Saved{Interfaces: []report.SavedInterface{
-				{Name: "gre1", Shortcuts: []report.SavedShortcut{st}}, {Name: "gre7"},
-			}},
-			&n.out,
-		)
+		n.restore(report.Saved{Interfaces: []report.SavedInterface{
+			{Name: "gre1", Shortcuts: []report.SavedShortcut{st}}, {Name: "gre7"},
+		}})
 		n.carryOut()
 		if len(n.shortcuts) != 0 {
 			t.Fatalf("%s: restored", name)
 		}
 	}
 	good.Expires = now.Add(1000 * time.Hour)
-	n.engine.Restore(
-		now,
-		report.Saved{
-			Interfaces: []report.SavedInterface{
-				{Name: "gre1", Shortcuts: []report.SavedShortcut{good}},
-			},
-		},
-		&n.out,
-	)
+	n.restore(report.Saved{Interfaces: []report.SavedInterface{
+		{Name: "gre1", Shortcuts: []report.SavedShortcut{good}},
+	}})
 	n.carryOut()
 	if len(n.shortcuts) != 1 || n.status().Shortcuts[0].Expires.After(now.Add(overlay.MaxHolding)) {
 		t.Errorf("%+v", n.status().Shortcuts)

@@ -64,6 +64,7 @@ func (e *Engine) Save() report.Saved {
 // restored binding, strongSwan was restarted as well, and the time is 30 seconds.
 func (e *Engine) Restore(now time.Time, s report.Saved, out *output.Output) {
 	e.router.Enter(now, out)
+	changed := out.StateChanged
 	for _, saved := range s.Interfaces {
 		ifc := e.ifaces[saved.Name]
 		if ifc == nil || ifc.Left {
@@ -88,6 +89,7 @@ func (e *Engine) Restore(now time.Time, s report.Saved, out *output.Output) {
 			e.router.Timers.Set(&ifc.grace, e.router.Now.Add(restoreGrace))
 		}
 	}
+	out.StateChanged = changed // the caller has what was restored
 	e.finish()
 }
 

@@ -141,6 +141,7 @@ func (ad *Table) ReviewAskers(p *peers.Peer) (other bool) {
 		case !a.Asker:
 		case a.Identity == "" && !ad.peers.Shared(p):
 			a.Identity = p.IKE.Identity
+			ad.StateChanged()
 		case a.Identity != "" && !p.IKE.IsOneOf(a.Identity):
 			ad.Dismiss(a)
 			other = true
@@ -203,6 +204,9 @@ func (ad *Table) Dismiss(a *Reason) {
 	at := ad.ByNBMA[a.NBMA]
 	at.count(a.As, -1)
 	a.NBMA, a.As = netip.Addr{}, As{}
+	if a.Asker {
+		ad.StateChanged()
+	}
 	at.Reasons = ordered.Without(at.Reasons, a)
 	switch {
 	case len(at.Reasons) > 0:

@@ -76,7 +76,7 @@ func (cl *Client) registrationAnswered(n *NHS, m *overlay.Message) {
 		cl.registrationRefused(n, cie.Code, n.whyRefused(m, cie.Code))
 		return
 	}
-	first := !n.Registered
+	first, before := !n.Registered, n.Protocol
 	holding := cl.Config.HoldingTime
 	if s := m.CIEs[0].HoldingTime; s > 0 {
 		holding = min(holding, time.Duration(s)*time.Second)
@@ -93,6 +93,9 @@ func (cl *Client) registrationAnswered(n *NHS, m *overlay.Message) {
 	if n.Protocol.IsValid() {
 		cl.Neighbors.Want(&n.Neighbor, neighbors.RankNHS, n.Protocol, n.NBMA)
 		cl.Parts.EndSearchFor(n.Protocol)
+	}
+	if first || n.Protocol != before {
+		cl.StateChanged()
 	}
 	if first {
 		cl.Purges.Repeat()

@@ -39,7 +39,14 @@ type Output struct {
 	// and answer with Used.
 	ReadUse []string
 
-	Notices []Notice // for the log and watchers
+	// StateChanged is an action: save soon what Save returns, since a restart has to know what
+	// changed in it. A refresh changes only times, which StateChanged leaves out; the caller saves
+	// those at times. StateChanged also leaves out that an NHS was lost: a restart may well try the
+	// address that the NHS had.
+	StateChanged bool
+
+	// Notices are for the log and for watchers. Nothing else follows from them.
+	Notices []Notice
 
 	Arena []byte
 }
@@ -172,8 +179,8 @@ type Notice struct {
 	Secured   time.Duration // from the indication until the SA was up
 	Took      time.Duration // from the indication until the route was wanted
 
-	// Quiet keeps the notice out of the log, because there were too many about this peer lately.
-	// Nothing else depends on it. A NoticeLeftOut follows that says how many there were.
+	// Quiet keeps the notice out of the log, because there were too many about this peer lately. A
+	// NoticeLeftOut follows that says how many there were.
 	Quiet bool
 }
 
@@ -189,6 +196,7 @@ func (o *Output) Reset() {
 	o.Expelled = o.Expelled[:0]
 	o.Left = o.Left[:0]
 	o.ReadUse = o.ReadUse[:0]
+	o.StateChanged = false
 	o.Notices = o.Notices[:0]
 	o.Arena = o.Arena[:0]
 }

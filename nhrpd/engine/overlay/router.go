@@ -71,6 +71,10 @@ func (r *Router) Remaining(until time.Time) time.Duration {
 	return min(until.Sub(r.Now), MaxHolding)
 }
 
+// StateChanged has the caller save the state soon. Whatever changes what Save returns calls it,
+// except where only a time changed or an NHS was lost.
+func (r *Router) StateChanged() { r.Out.StateChanged = true }
+
 // RouteMoved has everything that depends on a route reviewed at the end of the call into the
 // engine. It cannot be reviewed at once, since the call may be handling a packet.
 func (r *Router) RouteMoved(table uint32, prefix netip.Prefix) {

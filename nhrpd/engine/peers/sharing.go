@@ -61,6 +61,9 @@ func (ps *Table) SetOuter(p *Peer, real netip.Addr) {
 	if real == p.NBMA {
 		real = netip.Addr{}
 	}
+	if p.Outer != real && (len(p.Refs) > 0 || ps.parts.Answered(p.NBMA)) {
+		ps.StateChanged()
+	}
 	p.SeenAt(real)
 	ps.routeTo(p, real)
 }

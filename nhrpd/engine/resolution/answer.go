@@ -96,13 +96,15 @@ func newResponder(n Needs) Responder {
 }
 
 // answerFor returns the answer to a request from a requester at an NBMA address; it makes the
-// answer if there is none. It returns nil if there are too many answers, or too many for one
-// router.
+// answer if there is none. The answer gives the NBMA address mapped, or if that is zero, this
+// router's own. It returns nil if there are too many answers, or too many for one router.
 //
 // A relayed request counts against the relay's share; otherwise a client could exceed its limit by
 // inventing requesters. Requests from a trusted relay are the exception: each requester behind it
 // has a share of its own.
-func (rs *Responder) answerFor(m *overlay.Message, prefix netip.Prefix, nbma netip.Addr) *Answer {
+func (rs *Responder) answerFor(
+	m *overlay.Message, prefix netip.Prefix, nbma, mapped netip.Addr,
+) *Answer {
 	key := AnswerKey{Requester: m.SourceProtocol, Prefix: prefix, NBMA: nbma}
 	a := rs.Answers[key]
 	if a == nil {
@@ -119,7 +121,10 @@ func (rs *Responder) answerFor(m *overlay.Message, prefix netip.Prefix, nbma net
 		a.Asker, a.relayed = asker, relayed
 		rs.Askers.Take(asker)
 	}
-	a.Dest, a.Mapped, a.Restored = m.DestProtocol, netip.Addr{}, false
+	if rs.unexpired(a) && (a.Dest != m.DestProtocol || a.Mapped != mapped) {
+		rs.StateChanged()
+	}
+	a.Dest, a.Mapped, a.Restored = m.DestProtocol, mapped, false
 	return a
 }
 
@@ -149,11 +154,31 @@ func (rs *Responder) NewAnswer(key AnswerKey) *Answer {
 	return a
 }
 
+// unexpired reports whether the answer was given and has not expired since.
+func (rs *Responder) unexpired(a *Answer) bool { return rs.Now.Before(a.Expires) }
+
+// renew has the answer last for the holding time from now.
+func (rs *Responder) renew(a *Answer) {
+	if !rs.unexpired(a) {
+		rs.StateChanged()
+	}
+	a.Expires = rs.Now.Add(rs.Config.HoldingTime)
+}
+
+// admitAsker admits the requester of an answer.
+func (rs *Responder) admitAsker(a *Answer, as admission.As) {
+	vouched, before := a.Admission.NBMA.IsValid(), a.Admission.Identity
+	rs.Admissions.AdmitAsker(&a.Admission, a.NBMA, as, a.unclear)
+	if rs.unexpired(a) && (!vouched || a.Admission.Identity != before) {
+		rs.StateChanged()
+	}
+}
+
 // give answers the request that is being handled, and remembers the answer for the holding time.
 func (rs *Responder) give(a *Answer, m *overlay.Message, to netip.Addr) {
 	dest := m.DestProtocol
 	a.waiting = slices.DeleteFunc(a.waiting, func(w waitingRequest) bool { return w.dest == dest })
-	a.Expires = rs.Now.Add(rs.Config.HoldingTime)
+	rs.renew(a)
 	if rs.Peers.Secured(a.NBMA) {
 		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, false)
 		rs.Timers.Set(&a.Expiry, a.Expires)
@@ -369,6 +394,9 @@ func (a *Answer) InUse() bool { return len(a.waiting) > 0 }
 
 // DropAnswer forgets an answer without taking it back from the requester.
 func (rs *Responder) DropAnswer(a *Answer) {
+	if rs.unexpired(a) {
+		rs.StateChanged()
+	}
 	delete(rs.Answers, a.AnswerKey)
 	if a.Asker != (overlay.Holder{}) {
 		rs.Askers.GiveBack(a.Asker, 1)
@@ -426,6 +454,7 @@ func (rs *Responder) takeBack(a *Answer) {
 // MoveAnswer changes an answer whose requester is at another NBMA address now. An answer that was
 // already there for that address, requester and prefix is merged into it.
 func (rs *Responder) MoveAnswer(a *Answer, nbma netip.Addr) {
+	rs.StateChanged()
 	delete(rs.Answers, a.AnswerKey)
 	a.NBMA = nbma
 	if there := rs.Answers[a.AnswerKey]; there != nil {

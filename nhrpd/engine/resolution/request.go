@@ -213,6 +213,7 @@ func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, nbma netip.Addr) {
 		s.resolved = rq.Now.Sub(s.indicated)
 	} else {
 		s.indicated, s.resolved = rq.Now, 0
+		rq.StateChanged()
 	}
 	if rq.merge(s, prefix, cie.Protocol, nbma) {
 		return

@@ -105,7 +105,7 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 		rs.prohibit(m, o)
 		return
 	}
-	a := rs.answerFor(m, prefix, nbma)
+	a := rs.answerFor(m, prefix, nbma, netip.Addr{})
 	if a == nil {
 		rs.Drop(overlay.DropTableFull)
 		rs.refuse(m, packet.CodeInsufficientResources)
@@ -114,8 +114,7 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 	unclear := nbma != m.From && rs.Neighbors.Ambiguous(m.SourceProtocol, nbma)
 	a.unclear = unclear
 	if rs.Peers.Vouches(m.From) {
-		rs.Admissions.AdmitAsker(
-			&a.Admission, a.NBMA, admission.As{Shared: nbma != m.From}, a.unclear)
+		rs.admitAsker(a, admission.As{Shared: nbma != m.From})
 	}
 	switch {
 	case rs.Config.Protected && rs.Peers.Secured(nbma) && !unclear:
@@ -179,14 +178,13 @@ func (rs *Responder) answerFromMap(m *overlay.Message, b *server.Binding) {
 		rs.prohibit(m, anothersName)
 		return
 	}
-	a := rs.answerFor(m, overlay.HostPrefix(b.Protocol), nbma)
+	a := rs.answerFor(m, overlay.HostPrefix(b.Protocol), nbma, b.NBMA)
 	if a == nil {
 		rs.Drop(overlay.DropTableFull)
 		rs.refuse(m, packet.CodeInsufficientResources)
 		return
 	}
-	a.Mapped = b.NBMA
-	a.Expires = rs.Now.Add(rs.Config.HoldingTime)
+	rs.renew(a)
 	rs.Timers.Set(&a.Expiry, a.Expires)
 	cie := packet.CIE{
 		PrefixLength: uint8(b.Protocol.BitLen()),

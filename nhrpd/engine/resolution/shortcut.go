@@ -142,6 +142,7 @@ func (rq *Requester) install(s *Shortcut) {
 	}
 	rq.Peers.Refer(&s.Ref, p, peers.ForShortcut, s.Ref.Dial)
 	s.State, s.since, s.Identity = report.ShortcutUp, rq.Now, p.IKE.Identity
+	rq.StateChanged()
 	rq.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
 	if r := rq.Relays.ByProtocol[s.NextHop]; r != nil {
 		rq.Relays.DropRelay(r)
@@ -246,6 +247,9 @@ func (rq *Requester) EndShortcut(s *Shortcut, reason string) {
 
 // RemoveShortcut forgets a shortcut, or the question for one, and takes back all that it asked for.
 func (rq *Requester) RemoveShortcut(s *Shortcut) {
+	if s.State == report.ShortcutUp {
+		rq.StateChanged()
+	}
 	rq.withdraw(s)
 	rq.endAsking(s)
 	rq.Timers.Stop(&s.step)
@@ -337,6 +341,7 @@ func (s *Shortcut) PeerMoved(to *peers.Peer, _ netip.Addr) {
 		return
 	}
 	s.NBMA = to.NBMA
+	s.Requester.StateChanged()
 	s.Requester.Admissions.Admit(&s.Admission, s.NBMA, s.Admission.As)
 	s.Requester.Peers.Refer(&s.Ref, to, s.Ref.Kind, s.Ref.Dial)
 	if s.State == report.ShortcutUp {

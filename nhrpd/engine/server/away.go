@@ -43,6 +43,7 @@ func (srv *Server) newAway(who overlay.Holder, nbma netip.Addr, until time.Time)
 	if len(srv.Away) >= srv.Config.Limits.Bindings || overlay.InThisNetwork(nbma) {
 		return
 	}
+	srv.StateChanged()
 	a := &away{Who: who, nbma: nbma, until: until}
 	a.expiry.Run = func() { srv.EndAway(who) }
 	srv.Away[who] = a
@@ -56,6 +57,7 @@ func (srv *Server) EndAway(who overlay.Holder) {
 	if a == nil {
 		return
 	}
+	srv.StateChanged()
 	srv.Timers.Stop(&a.expiry)
 	delete(srv.Away, who)
 	srv.AwayAt.Remove(a.route())

@@ -68,6 +68,9 @@ func (srv *Server) NewBinding(protocol netip.Addr) *Binding {
 
 // Bind points the binding at an NBMA address, and asks the kernel for the neighbour.
 func (srv *Server) Bind(b *Binding, nbma netip.Addr) {
+	if b.NBMA != nbma && !b.Static {
+		srv.StateChanged()
+	}
 	b.NBMA = nbma
 	if b.Ref.Peer == nil || b.Ref.Peer.NBMA != nbma {
 		srv.Peers.Refer(&b.Ref, srv.Peers.At(nbma), peers.ForBinding, false)
@@ -98,6 +101,9 @@ func (srv *Server) Unbind(b *Binding, reason string) {
 
 // DropBinding forgets a binding with all its prefixes. A client counts as away from then on.
 func (srv *Server) DropBinding(b *Binding) {
+	if !b.Static {
+		srv.StateChanged()
+	}
 	for _, a := range slices.Clone(b.Prefixes) {
 		srv.dropAnnounced(a)
 	}

@@ -39,6 +39,7 @@ func (srv *Server) newOwner(protocol netip.Addr, identity string, until time.Tim
 	if len(srv.Owners) >= srv.Config.Limits.Bindings {
 		return
 	}
+	srv.StateChanged()
 	o := &owner{Identity: identity, until: until}
 	o.expiry.Run = func() { srv.EndOwner(protocol) }
 	srv.Owners[protocol] = o
@@ -52,6 +53,7 @@ func (srv *Server) EndOwner(protocol netip.Addr) {
 	if o == nil {
 		return
 	}
+	srv.StateChanged()
 	srv.Timers.Stop(&o.expiry)
 	delete(srv.Owners, protocol)
 	srv.AddressesOf.GiveBack(overlay.HolderOf(o.Identity, netip.Addr{}), 1)

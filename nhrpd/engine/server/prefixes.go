@@ -140,6 +140,7 @@ func (srv *Server) ObjectToAnnouncing(b *Binding, prefix netip.Prefix) objection
 // NewAnnounced makes an announced prefix of a client. The route to it is wanted at once if the
 // client is secured.
 func (srv *Server) NewAnnounced(b *Binding, prefix netip.Prefix) *Announced {
+	srv.StateChanged()
 	a := &Announced{Prefix: prefix, Owner: b}
 	a.Expiry.Run = func() { srv.EndAnnounced(a, "not refreshed within its holding time") }
 	srv.Announced[prefix] = a
@@ -169,6 +170,7 @@ func (srv *Server) EndAnnounced(a *Announced, reason string) {
 
 // dropAnnounced forgets an announced prefix and takes back its route.
 func (srv *Server) dropAnnounced(a *Announced) {
+	srv.StateChanged()
 	b := a.Owner
 	if b.Routed {
 		srv.unroutePrefix(a)

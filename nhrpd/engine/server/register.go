@@ -191,6 +191,10 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, LeastHolding)
 	cie.HoldingTime = overlay.Seconds(holding)
+	if b.Unique != unique || b.Identity != identity ||
+		b.ClientNBMA != m.SourceNBMA || b.MTU != cie.MTU {
+		srv.StateChanged()
+	}
 	b.Unique, b.Restored = unique, false
 	if b.Holder == (overlay.Holder{}) || b.Identity != identity || identity == "" {
 		b.SetHolder(overlay.HolderOf(identity, m.From))

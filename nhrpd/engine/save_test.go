@@ -1,0 +1,257 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/packet"
+)
+
+// The test nodes compare, after each event, what Save returned before and returns now. A change
+// that a restart has to know must be in Output.StateChanged.
+
+// entry is one thing in the saved state, without times.
+type entry struct {
+	iface string
+	what  any
+}
+
+// The entries of what is not comparable in the saved state.
+type (
+	savedIface struct {
+		nbma      netip.Addr
+		protected bool
+	}
+	savedClient struct {
+		protocol, nbma, real, clientNBMA netip.Addr
+		identity                         string
+		unique                           bool
+		mtu                              uint16
+	}
+	savedPrefix struct {
+		client netip.Addr
+		prefix netip.Prefix
+	}
+)
+
+// entriesOf returns the entries of a saved state, and until when each of them holds; zero: without
+// end.
+func entriesOf(s report.Saved) map[entry]time.Time {
+	entries := make(map[entry]time.Time)
+	for _, ifc := range s.Interfaces {
+		add := func(what any, until time.Time) { entries[entry{ifc.Name, what}] = until }
+		if ifc.NBMA.IsValid() {
+			add(savedIface{ifc.NBMA, ifc.Protected}, time.Time{})
+		}
+		for _, x := range ifc.NHS {
+			add(x, time.Time{})
+		}
+		for _, x := range ifc.Bindings {
+			add(savedClient{
+				x.Protocol, x.NBMA, x.Real, x.ClientNBMA, x.Identity, x.Unique, x.MTU,
+			}, time.Time{})
+			for _, p := range x.Prefixes {
+				add(savedPrefix{x.Protocol, p}, time.Time{})
+			}
+		}
+		for _, x := range ifc.Shortcuts {
+			x.Expires = time.Time{}
+			add(x, time.Time{})
+		}
+		for _, x := range ifc.Answers {
+			until := x.Expires
+			x.Expires = time.Time{}
+			add(x, until)
+		}
+		for _, x := range ifc.Owners {
+			until := x.Expires
+			x.Expires = time.Time{}
+			add(x, until)
+		}
+		for _, x := range ifc.Away {
+			until := x.Expires
+			x.Expires = time.Time{}
+			add(x, until)
+		}
+	}
+	return entries
+}
+
+// mostCompared is how many entries of an interface a node compares. Tests with more of them are
+// about other things, and would take long.
+const mostCompared = 50
+
+// unreported returns an error if the saved state changed since the last event and the output does
+// not report it. An NHS that was lost and an entry whose time is over need no report.
+func (n *node) unreported() error {
+	for _, ifc := range n.engine.ifaces {
+		if len(ifc.server.Bindings)+len(ifc.Responder.Answers)+
+			len(ifc.server.Owners)+len(ifc.server.Away) > mostCompared {
+			n.saved = nil
+			return nil
+		}
+	}
+	before, now := n.saved, n.engine.router.Now
+	n.saved = entriesOf(n.engine.Save())
+	if before == nil || n.out.StateChanged {
+		return nil
+	}
+	for e := range n.saved {
+		if _, was := before[e]; !was {
+			return fmt.Errorf("the state has changed, unreported: there is now %T %+v", e.what, e)
+		}
+	}
+	for e, until := range before {
+		_, nhs := e.what.(report.SavedNHS)
+		over := !until.IsZero() && !now.Before(until)
+		if _, is := n.saved[e]; !is && !nhs && !over {
+			return fmt.Errorf("the state has changed, unreported: there was %T %+v", e.what, e)
+		}
+	}
+	return nil
+}
+
+// changesBy returns how often the node reported a change of the state while f ran.
+func (n *node) changesBy(f func()) int {
+	before := n.changes
+	f()
+	return n.changes - before
+}
+
+// What a restart has to know is reported as a change of the state, once for each event.
+func TestStateChanges(t *testing.T) {
+	hub := hubAlone(t, accepting("172.16.0.0/12"))
+	spoke := hub.from("192.0.2.11", "spoke1")
+	registration := registrationFrom("192.0.2.11", "10.255.0.11")
+	otherMTU := registrationFrom("192.0.2.11", "10.255.0.11")
+	otherMTU.CIEs[0].MTU = 1300
+	announcement := announcementFrom("192.0.2.11", "10.255.0.11", lan1)
+	goodbye := requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.1")
+	goodbye.Type, goodbye.CIEs = packet.PurgeRequest, []packet.CIE{
+		{PrefixLength: 24, Protocol: addr("172.16.1.0")},
+	}
+	hub.configure(func(c *overlay.InterfaceConfig) {
+		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.77"), NBMA: addr("192.0.2.77")}}
+	})
+	hub.from("192.0.2.77", "mapped")
+	mapped := requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.77")
+	mapped.Flags &^= packet.ResolutionAuthoritative
+	for _, step := range []struct {
+		rule    string
+		happens func()
+		changes int
+	}{
+		{"a client registers", func() { spoke.says(registration) }, 1},
+		{"it refreshes that", func() { spoke.says(registration) }, 0},
+		{"it registers another MTU", func() { spoke.says(otherMTU) }, 1},
+		{"it announces a prefix", func() { spoke.says(announcement) }, 1},
+		{"it refreshes that", func() { spoke.says(announcement) }, 0},
+		{"it asks for a host behind the hub",
+			func() { spoke.says(requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10")) }, 1},
+		{"it asks again",
+			func() { spoke.says(requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10")) }, 0},
+		{"it asks for a router with a static map", func() { spoke.says(mapped) }, 1},
+		{"it asks again", func() { spoke.says(mapped) }, 0},
+		{"it takes the prefix back", func() { spoke.says(goodbye) }, 1},
+		{"a reload changes nothing",
+			func() { hub.configure(func(*overlay.InterfaceConfig) {}) }, 0},
+		{"the SA goes", func() {
+			hub.handle(event.PeerLost{
+				Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "cut off",
+			})
+		}, 0},
+		{"it is lost for good", func() { hub.w.run(peers.LostGrace) }, 1},
+		{"it is back", func() {
+			hub.from("192.0.2.11", "spoke1").says(registration)
+		}, 1},
+	} {
+		if got := hub.changesBy(step.happens); got != step.changes {
+			t.Errorf("%s: reported %d changes of the state, want %d", step.rule, got, step.changes)
+		}
+	}
+}
+
+// While shortcuts and registrations are only refreshed, no router reports a change of the state.
+func TestRefreshesAreNoChangeOfTheState(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	m.keepTalking(time.Minute)
+	for _, n := range m.nodes {
+		n.changes = 0
+	}
+	m.keepTalking(25 * time.Minute)
+	for _, n := range m.nodes {
+		if n.changes > 0 {
+			t.Errorf("%s reported %d changes of the state in 25 minutes, want none\n%s",
+				n.name, n.changes, m)
+		}
+	}
+	if st := m.spoke1.status(); len(st.Shortcuts) != 1 || st.NHS[0].State != report.NHSRegistered {
+		t.Errorf("spoke1 has %+v", st)
+	}
+}
+
+// A spoke reports that an NHS registered it, and not that the NHS was lost.
+func TestStateChangesWithAnNHS(t *testing.T) {
+	spoke, hub := spokeAlone(t)
+	if got := spoke.changesBy(func() {
+		spoke.handle(event.PeerLost{Interface: "gre1", NBMA: addr(hub.nbma), Reason: "gone"})
+		spoke.w.run(time.Minute)
+	}); got != 0 {
+		t.Errorf("the NHS was lost: reported %d changes of the state, want none", got)
+	}
+	if saved := spoke.engine.Save(); len(saved.Interfaces[0].NHS) != 0 {
+		t.Fatalf("the lost NHS is still saved: %+v", saved.Interfaces[0].NHS)
+	}
+	if got := spoke.changesBy(func() {
+		hub = spoke.from(hub.nbma, "hub")
+		hub.says(acceptance(spoke.lastTo(hub)))
+	}); got != 1 {
+		t.Errorf("the NHS registered the spoke: reported %d changes of the state, want 1", got)
+	}
+}
+
+// A notice that is kept out of the log changes nothing about the report: see flap, whose client
+// keeps announcing prefixes and taking them back.
+func TestQuietEventsChangeTheState(t *testing.T) {
+	hub := hubAlone(t, accepting("172.16.0.0/12"))
+	spoke := hub.client("192.0.2.11", "flapping", "10.255.0.11")
+	purge := requestFrom("192.0.2.11", "10.255.0.11", "10.255.0.1")
+	purge.Type, purge.CIEs = packet.PurgeRequest, []packet.CIE{
+		{PrefixLength: 24, Protocol: addr("172.16.1.0")},
+	}
+	for i := range overlay.EventBurst * 3 / 4 { // two events each
+		if got := hub.changesBy(func() {
+			spoke.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))
+			spoke.says(purge)
+		}); got != 2 {
+			t.Fatalf("round %d: reported %d changes of the state, want 2", i, got)
+		}
+		hub.w.run(time.Millisecond)
+	}
+	if last := hub.last(output.NoticePrefixUnbound); !last.Quiet {
+		t.Errorf("the last notice was not kept out of the log: %+v", last)
+	}
+}
+
+// After Restore there is nothing to save: the caller has what it handed in.
+func TestRestoreIsNoChangeOfTheState(t *testing.T) {
+	m := newMesh(t)
+	m.makeShortcut()
+	for _, n := range m.nodes {
+		var out output.Output
+		again := New(n.engine.router.Rand, 1)
+		again.Configure(m.now, overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg}}, &out)
+		again.Restore(m.now, n.engine.Save(), &out)
+		if out.StateChanged {
+			t.Errorf("%s reports a change of the state after Restore", n.name)
+		}
+	}
+}
