@@ -157,6 +157,8 @@ func TestStateChanges(t *testing.T) {
 			func() { spoke.says(requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10")) }, 1},
 		{"it asks again",
 			func() { spoke.says(requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.10")) }, 0},
+		{"it asks for another host of that network",
+			func() { spoke.says(requestFrom("192.0.2.11", "10.255.0.11", "172.16.0.11")) }, 1},
 		{"it asks for a router with a static map", func() { spoke.says(mapped) }, 1},
 		{"it asks again", func() { spoke.says(mapped) }, 0},
 		{"it takes the prefix back", func() { spoke.says(goodbye) }, 1},
@@ -253,5 +255,59 @@ func TestRestoreIsNoChangeOfTheState(t *testing.T) {
 		if out.StateChanged {
 			t.Errorf("%s reports a change of the state after Restore", n.name)
 		}
+	}
+}
+
+// A shortcut whose refresh leads elsewhere is not up until the new next hop has an SA, so it is not
+// saved any more.
+func TestStateChangesWhenAShortcutLeadsElsewhere(t *testing.T) {
+	n, hub := spokeAlone(t)
+	ask := only(t, hub.says(indicationOf(host1, host2)))
+	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
+	n.handle(event.PeersSecured{Interface: "gre1", Peers: []event.Peer{
+		{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"},
+	}})
+	n.handle(event.PeerSecured{Peer: event.Peer{
+		Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2",
+	}})
+	again := n.lastTo(hub)
+	if saved := n.engine.Save(); len(saved.Interfaces[0].Shortcuts) != 1 {
+		t.Fatalf("the shortcut is not up: %+v", n.status().Shortcuts)
+	}
+	if got := n.changesBy(func() {
+		hub.says(answerTo(again, 24, "10.255.0.13", "192.0.2.13"))
+	}); got != 1 {
+		t.Errorf("another next hop: reported %d changes of the state, want 1", got)
+	}
+	if saved := n.engine.Save(); len(saved.Interfaces[0].Shortcuts) != 0 {
+		t.Errorf("saved without an SA: %+v", saved.Interfaces[0].Shortcuts)
+	}
+}
+
+// Whether an interface is protected is part of the state, even if it has nothing else.
+func TestStateChangesWithProtection(t *testing.T) {
+	hub := hubAlone(t)
+	if got := hub.changesBy(func() {
+		hub.configure(func(c *overlay.InterfaceConfig) { c.Protected = false })
+	}); got != 1 {
+		t.Errorf("IPsec was taken away: reported %d changes of the state, want 1", got)
+	}
+}
+
+// An answer follows its requester to another NBMA address, even if nobody vouched for that router.
+func TestStateChangesWhenARequesterMoves(t *testing.T) {
+	hub := hubAlone(t)
+	hub.from("192.0.2.66", "guest").says(requestFrom("192.0.2.66", "10.255.0.66", "172.16.0.10"))
+	if got := hub.changesBy(func() {
+		hub.handle(event.PeerMoved{
+			From: addr("192.0.2.66"),
+			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.67"), Identity: "guest"},
+		})
+	}); got != 1 {
+		t.Errorf("reported %d changes of the state, want 1", got)
+	}
+	saved := hub.engine.Save().Interfaces[0].Answers
+	if len(saved) != 1 || saved[0].NBMA != addr("192.0.2.67") || saved[0].Vouched {
+		t.Errorf("saved %+v", saved)
 	}
 }
