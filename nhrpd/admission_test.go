@@ -277,10 +277,12 @@ func TestAdmissionCatchesUp(t *testing.T) {
 		world:    w,
 		admitted: map[netip.Addr]datapath.Admission{gone: {NBMA: gone}},
 	}
-	ln := &line{path: path, admitted: []engine.AdmissionChange{
+	d.loop.open(d.newRunner(c.Interfaces[0]))
+	gre1 := d.loop.iface("gre1")
+	gre1.channel = &channel{path: path, admitted: []engine.AdmissionChange{
 		{PeerKey: engine.PeerKey{Interface: "gre1", NBMA: gone}},
 	}}
-	d.newPort(c.Interfaces[0]).catchUp(ln)
+	d.loop.catchUp(gre1)
 	want := map[netip.Addr]datapath.Admission{theNHS.NBMA: theNHS}
 	if diff := cmp.Diff(want, path.admits(), sameAddrs); diff != "" {
 		t.Errorf("admitted (-want +got):\n%s", diff)

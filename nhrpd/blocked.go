@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -54,12 +55,19 @@ func (f blockedFile) save(blocked []engine.Block) error {
 	})
 }
 
-// blockKnown gives the engine the blocks of an earlier run, except those that have ended. It runs
-// on the loop, before the engine restores anything of a blocked identity.
-func (d *Daemon) blockKnown(now time.Time, blocked []engine.Block) {
-	for _, b := range blocked {
-		if b.Until.IsZero() || b.Until.After(now) {
-			d.loop.engine.Handle(now, b, &d.loop.out)
+// blocks is who is blocked. The engine has the list, and the file keeps it.
+type blocks struct {
+	blockedFile
+	loop     *loop
+	changing sync.Mutex // held while one caller changes the list and saves it
+}
+
+// restore gives the engine the blocks of an earlier run, except those that have ended. It runs on
+// the loop, before the engine restores anything of a blocked identity.
+func (b *blocks) restore(now time.Time, blocked []engine.Block) {
+	for _, block := range blocked {
+		if block.Until.IsZero() || block.Until.After(now) {
+			b.loop.engine.Handle(now, block, &b.loop.out)
 		}
 	}
 }
@@ -71,56 +79,66 @@ const longestIdentity = 1024
 // Block shuts an identity out, for a length of time or, with 0, until Unblock. It returns an error
 // if the identity cannot be one of IKE or if too many are blocked; see api.Daemon.
 func (d *Daemon) Block(ctx context.Context, identity string, length time.Duration) error {
+	return d.blocks.add(ctx, identity, length)
+}
+
+// Unblock takes a block back. It returns an error if the identity is not blocked; see api.Daemon.
+func (d *Daemon) Unblock(ctx context.Context, identity string) error {
+	return d.blocks.remove(ctx, identity)
+}
+
+// add blocks an identity; see Block.
+func (b *blocks) add(ctx context.Context, identity string, length time.Duration) error {
 	if policy.Canonical(identity) == "" ||
 		len(identity) > longestIdentity ||
 		strings.ContainsFunc(identity, unicode.IsControl) {
 		return fmt.Errorf("block %q: it cannot be an IKE identity (%w)", identity, api.ErrRefused)
 	}
-	return d.changeBlocked(ctx, func(now time.Time) error {
-		b := engine.Block{Identity: identity}
+	return b.change(ctx, func(now time.Time) error {
+		block := engine.Block{Identity: identity}
 		if length > 0 {
-			b.Until = now.Add(length)
+			block.Until = now.Add(length)
 		}
-		if !d.isBlocked(identity) && len(d.loop.engine.Blocked()) >= engine.MaxBlocked {
+		if !b.has(identity) && len(b.loop.engine.Blocked()) >= engine.MaxBlocked {
 			return fmt.Errorf("block %s: %d identities are blocked, no more can be (%w)",
 				identity, engine.MaxBlocked, api.ErrRefused)
 		}
-		d.loop.engine.Handle(now, b, &d.loop.out)
+		b.loop.engine.Handle(now, block, &b.loop.out)
 		return nil
 	})
 }
 
-// Unblock takes a block back. It returns an error if the identity is not blocked; see api.Daemon.
-func (d *Daemon) Unblock(ctx context.Context, identity string) error {
-	return d.changeBlocked(ctx, func(now time.Time) error {
-		if !d.isBlocked(identity) {
+// remove takes a block back; see Unblock.
+func (b *blocks) remove(ctx context.Context, identity string) error {
+	return b.change(ctx, func(now time.Time) error {
+		if !b.has(identity) {
 			return fmt.Errorf("unblock %s: it is not blocked (%w)", identity, api.ErrRefused)
 		}
-		d.loop.engine.Handle(now, engine.Unblock{Identity: identity}, &d.loop.out)
+		b.loop.engine.Handle(now, engine.Unblock{Identity: identity}, &b.loop.out)
 		return nil
 	})
 }
 
-// isBlocked reports whether the identity is blocked. It runs on the loop.
-func (d *Daemon) isBlocked(identity string) bool {
-	for _, b := range d.loop.engine.Blocked() {
-		if policy.Canonical(b.Identity) == policy.Canonical(identity) {
+// has reports whether the identity is blocked. It runs on the loop.
+func (b *blocks) has(identity string) bool {
+	for _, block := range b.loop.engine.Blocked() {
+		if policy.Canonical(block.Identity) == policy.Canonical(identity) {
 			return true
 		}
 	}
 	return false
 }
 
-// changeBlocked has change change who is blocked, on the loop, and saves the result. It allows one
-// change at a time; otherwise an older list could be saved after a newer one.
-func (d *Daemon) changeBlocked(ctx context.Context, change func(time.Time) error) error {
-	d.blocking.Lock()
-	defer d.blocking.Unlock()
+// change has f change who is blocked, on the loop, and saves the result. It allows one change at a
+// time; otherwise an older list could be saved after a newer one.
+func (b *blocks) change(ctx context.Context, f func(time.Time) error) error {
+	b.changing.Lock()
+	defer b.changing.Unlock()
 	var blocked []engine.Block
 	var refused error
-	err := d.loop.call(ctx, func(now time.Time) {
-		refused = change(now)
-		blocked = d.loop.engine.Blocked()
+	err := b.loop.call(ctx, func(now time.Time) {
+		refused = f(now)
+		blocked = b.loop.engine.Blocked()
 	})
 	if err != nil {
 		return err // the loop may still run the function, so its results must not be read
@@ -128,11 +146,8 @@ func (d *Daemon) changeBlocked(ctx context.Context, change func(time.Time) error
 	if refused != nil {
 		return refused
 	}
-	if err := d.blocked.save(blocked); err != nil {
+	if err := b.save(blocked); err != nil {
 		return fmt.Errorf("it is done, but a restart will not know it: %w", err)
 	}
 	return nil
 }
-
-// blockedStatus returns what the API shows of a block.
-func blockedStatus(b engine.Block) api.Blocked { return api.Blocked(b) }

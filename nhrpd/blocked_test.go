@@ -22,7 +22,7 @@ func TestBlockIsSaved(t *testing.T) {
 		if err := d.Block(t.Context(), "spoke2.example.net", 0); err != nil {
 			t.Fatal(err)
 		}
-		saved, err := d.blocked.load()
+		saved, err := d.blocks.load()
 		if err != nil || len(saved) != 2 || saved[0].Identity != "hub.example.net" ||
 			saved[0].Until.Sub(saved[0].Since) != time.Hour || !saved[1].Until.IsZero() {
 			t.Errorf("saved %+v, %v", saved, err)
@@ -40,7 +40,7 @@ func TestBlockIsSaved(t *testing.T) {
 		if err := d.Unblock(t.Context(), "HUB.example.net"); err != nil {
 			t.Fatal(err)
 		}
-		if saved, _ := d.blocked.load(); len(saved) != 1 {
+		if saved, _ := d.blocks.load(); len(saved) != 1 {
 			t.Errorf("saved after unblock: %+v", saved)
 		}
 	})
@@ -79,9 +79,9 @@ func TestBlockedFile(t *testing.T) {
 	if err != nil || len(got) != 2 || !got[0].Since.Equal(now) {
 		t.Errorf("loaded %+v, %v", got, err)
 	}
-	d := &Daemon{loop: &loop{engine: engine.New(nil, 0)}}
-	d.blockKnown(now, got)
-	if blocked := d.loop.engine.Blocked(); len(blocked) != 1 || blocked[0].Identity != "a" {
+	b := blocks{loop: &loop{engine: engine.New(nil, 0)}}
+	b.restore(now, got)
+	if blocked := b.loop.engine.Blocked(); len(blocked) != 1 || blocked[0].Identity != "a" {
 		t.Errorf("blocked at start: %+v", blocked)
 	}
 	if err := os.WriteFile(f.path(), []byte("{"), 0o600); err != nil {
@@ -94,12 +94,12 @@ func TestBlockedFile(t *testing.T) {
 }
 
 // A reload that only changes peer rules leaves the tunnel and the socket alone.
-func TestReloadOfRulesKeepsThePort(t *testing.T) {
+func TestReloadOfRulesKeepsTheRunner(t *testing.T) {
 	rules := "\n[[interface.gre1.peer]]\nidentity = \"*\"\naddresses = []\n"
 	a := testConfig(t, []byte(spokeToml), "").Interfaces[0]
 	b := testConfig(t, []byte(spokeToml+rules), "").Interfaces[0]
-	if a.Policy.Equal(b.Policy) || !samePort(a, b) {
-		t.Errorf("policies the same %v, ports the same %v",
-			a.Policy.Equal(b.Policy), samePort(a, b))
+	if a.Policy.Equal(b.Policy) || !canGoOn(a, b) {
+		t.Errorf("policies equal: %v, the runner goes on: %v",
+			a.Policy.Equal(b.Policy), canGoOn(a, b))
 	}
 }

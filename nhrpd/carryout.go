@@ -13,7 +13,7 @@ import (
 // matters. The kernel has an admission before a packet tells the admitted router that it may send.
 // SAs end only once the kernel has the changes of neighbours and routes.
 func (l *loop) carryOut(now time.Time) {
-	l.lead()
+	l.setMarked()
 	l.wantEntries()
 	for _, sa := range l.out.SAs {
 		l.strongswan.Want(saKey(sa.PeerKey), wanted(sa.Want))
@@ -22,31 +22,30 @@ func (l *loop) carryOut(now time.Time) {
 	l.send()
 	l.closePeers()
 	for _, name := range l.out.ReadUse {
-		if p := l.ports[name]; p != nil {
-			p.askUse()
+		if i := l.interfaces[name]; i != nil && i.runner != nil {
+			i.runner.askUse()
 		}
 	}
-	l.tell(now)
+	l.logEvents(now)
 	if l.out.StateChanged {
 		l.saveSoon()
 	}
 	for _, name := range l.out.Left {
-		if left := l.leaving[name]; left != nil {
-			close(left)
-			delete(l.leaving, name)
+		if i := l.interfaces[name]; i != nil {
+			i.goodbyeEnded()
 		}
 	}
 	l.out.Reset()
 }
 
-// tell logs the engine's notices, all in one write.
-func (l *loop) tell(now time.Time) {
+// logEvents logs the events of the turn, all in one write.
+func (l *loop) logEvents(now time.Time) {
 	if len(l.out.Notices) == 0 {
 		return
 	}
-	l.held.together(func() {
+	l.together(func() {
 		for i := range l.out.Notices {
-			l.notice(now, &l.out.Notices[i])
+			l.logEvent(now, &l.out.Notices[i])
 		}
 	})
 }
@@ -57,23 +56,19 @@ func (l *loop) wantEntries() {
 	if len(l.out.Neighbors)+len(l.out.Routes) == 0 {
 		return
 	}
-	changes := l.changes[:0]
-	l.neighbors = slices.Grow(l.neighbors[:0], len(l.out.Neighbors))
-	for i, n := range l.out.Neighbors {
-		l.neighbors = append(l.neighbors,
-			rtnl.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA})
-		changes = append(changes, tables.Change{Neighbor: &l.neighbors[i], Delete: n.Delete})
+	changes := make([]tables.Change, 0, len(l.out.Neighbors)+len(l.out.Routes))
+	for _, n := range l.out.Neighbors {
+		neighbor := &rtnl.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA}
+		changes = append(changes, tables.Change{Neighbor: neighbor, Delete: n.Delete})
 	}
 	for _, r := range l.out.Routes {
 		route := &rtnl.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}
-		if p := l.ports[r.Interface]; p != nil {
-			route.Table, route.Metric = p.config.Table, p.config.Metric
+		if i := l.interfaces[r.Interface]; i != nil {
+			route.Table, route.Metric = i.config.Table, i.config.Metric
 		}
 		changes = append(changes, tables.Change{Route: route, Delete: r.Delete})
 	}
 	l.tables.Want(changes)
-	clear(changes)
-	l.changes = changes
 	l.dirty = true
 }
 
@@ -112,12 +107,12 @@ func (l *loop) send() {
 
 // sendBatch sends packets by one interface. Packets that are not sent are counted by reason.
 func (l *loop) sendBatch(device string, batch []nhrpsocket.Message) {
-	p := l.ports[device]
-	if p == nil || p.line == nil {
+	i := l.interfaces[device]
+	if i == nil || i.channel == nil {
 		l.sendErrors["tunnel is not up"] += uint64(len(batch))
 		return
 	}
-	sent, err := p.line.socket.WriteBatch(batch)
+	sent, err := i.channel.socket.WriteBatch(batch)
 	if err == nil {
 		return
 	}

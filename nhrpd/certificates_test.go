@@ -51,7 +51,7 @@ func TestCertificatesAreWatched(t *testing.T) {
 			w.mu.Lock()
 			w.certificates = wrong
 			w.mu.Unlock()
-			time.Sleep(certificateCheck) // in the bubble's time
+			time.Sleep(certificateInterval) // in the bubble's time
 			if got := shown(); got != (wrong != nil) {
 				t.Errorf("with %v the status shows it: %v", wrong, got)
 			}
@@ -76,21 +76,5 @@ func TestCharonSettingsAreToldAtStart(t *testing.T) {
 	if !strings.Contains(out.String(),
 		`level=WARN msg="strongSwan: a peer of gre1 that died is noticed after 2m55s"`) {
 		t.Errorf("the log says:\n%s", out)
-	}
-}
-
-// A finding is new once, and again if the check in between did not find it.
-func TestCertificateFindingsAreToldOnce(t *testing.T) {
-	w := newCertificateWatch()
-	a, b := preflight.Finding{Text: "a"}, preflight.Finding{Text: "b"}
-	for i, step := range []struct{ found, fresh []preflight.Finding }{
-		{[]preflight.Finding{a}, []preflight.Finding{a}},
-		{[]preflight.Finding{a, b}, []preflight.Finding{b}},
-		{nil, nil},
-		{[]preflight.Finding{a}, []preflight.Finding{a}},
-	} {
-		if fresh := w.set(step.found); !slices.Equal(fresh, step.fresh) {
-			t.Errorf("step %d: %v, want %v", i+1, fresh, step.fresh)
-		}
 	}
 }

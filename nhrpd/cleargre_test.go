@@ -13,6 +13,7 @@ import (
 	"cygnet/kernel/tunnel"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/cleargre"
 )
 
 // clearNow returns what the status says of gre1's clear GRE.
@@ -65,13 +66,13 @@ func TestFenceFollowsTheTunnel(t *testing.T) {
 }
 
 // A daemon that stops removes the front guard, and leaves the fence.
-func TestStopStepsBack(t *testing.T) {
+func TestStopRemovesTheFrontGuard(t *testing.T) {
 	var of *world
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		of = w
 		secureHub(w)
 		if w.noted("front of "+tunnelThere.Local.String()+": false") >= 0 {
-			t.Error("it steps back while the daemon runs")
+			t.Error("the front guard is removed while the daemon runs")
 		}
 	})
 	if of.noted("front of "+tunnelThere.Local.String()+": false") < 0 {
@@ -82,9 +83,9 @@ func TestStopStepsBack(t *testing.T) {
 	}
 }
 
-// The status tells at once what the fence stopped on its way out, and a look later what lets it
-// pass. It tells so for ten minutes. What comes in from strangers is only counted.
-func TestStoppedGREIsTold(t *testing.T) {
+// The status tells at once what the fence stopped on its way out, and after the next poll
+// what lets it pass. It shows both for ten minutes. What comes in from strangers is only counted.
+func TestStatusShowsStoppedGRE(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		stranger := netip.MustParseAddr("203.0.113.66")
@@ -129,15 +130,15 @@ func TestStoppedGREIsTold(t *testing.T) {
 		if !reflect.DeepEqual(c.Leaks, want) || !slices.Equal(c.Devices, []string{"eth0"}) {
 			t.Errorf("the status says %+v", c)
 		}
-		time.Sleep(clearCheck)
+		time.Sleep(cleargre.Interval)
 		synctest.Wait()
 		if c := clearNow(t, d); len(c.Leaks) != 1 || !slices.Equal(c.Causes, []string{"a policy"}) {
-			t.Errorf("a look later it says %+v", c)
+			t.Errorf("after the next poll it says %+v", c)
 		}
 		w.mu.Lock()
 		w.causes = nil
 		w.mu.Unlock()
-		time.Sleep(leakShown + clearCheck)
+		time.Sleep(cleargre.LeakShown + cleargre.Interval)
 		synctest.Wait()
 		if c := clearNow(t, d); len(c.Leaks)+len(c.Causes) != 0 {
 			t.Errorf("after ten minutes it says %+v", c)
@@ -146,7 +147,7 @@ func TestStoppedGREIsTold(t *testing.T) {
 }
 
 // The status tells how many packets left in clear, which is how many no ESP state took.
-func TestLeftGREIsTold(t *testing.T) {
+func TestStatusShowsGREThatLeft(t *testing.T) {
 	inWorldWithEBPF(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		step := func(sent, took uint64) {
@@ -160,7 +161,7 @@ func TestLeftGREIsTold(t *testing.T) {
 				Packets: took,
 			}}
 			w.mu.Unlock()
-			time.Sleep(clearCheck)
+			time.Sleep(cleargre.Interval)
 			synctest.Wait()
 		}
 		for n := range uint64(5) {

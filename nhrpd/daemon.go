@@ -4,8 +4,8 @@
 //   - the loop, the one goroutine that calls the engine. It turns packets and what the kernel,
 //     charon, systemd and the API report into the engine's events, and it carries out what the
 //     engine decides: packets, neighbours, routes, SAs, admissions;
-//   - the tasks around the loop: one port for each configured interface, the reconcilers of the
-//     kernel and of charon, the API, and the checks whose findings the status shows as problems;
+//   - the tasks around the loop: one runner for each configured interface, the reconcilers of the
+//     kernel and of charon, the API, and the packages below this one that watch for faults;
 //   - the configuration's reloads, the saved state, and the list of blocked identities.
 //
 // A running daemon reaches Linux and strongSwan only through the type Platform, so tests run it on
@@ -18,58 +18,66 @@ package nhrpd
 import (
 	"context"
 	crand "crypto/rand"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"cygnet/kernel/sysctl"
 	"cygnet/kernel/watch"
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/cleargre"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
-	"cygnet/nhrpd/preflight"
+	"cygnet/nhrpd/espstate"
+	"cygnet/nhrpd/hostcheck"
+	"cygnet/nhrpd/logging"
+	"cygnet/nhrpd/mismatch"
+	"cygnet/nhrpd/problem"
+	"cygnet/nhrpd/wait"
 )
 
 // Daemon is all of cygnetd but its main function. New makes one and Run runs it.
 type Daemon struct {
 	path     string // the configuration file, which a reload reads again
 	platform Platform
-	logs     *loggers
+	logs     *logging.Loggers
 	log      *slog.Logger // for what concerns the configuration
 	started  time.Time
-	charon   string // charon's VICI socket
+	vici     string // charon's VICI socket
 	expected int    // how many clients the configuration makes likely, as of the start
 
 	loop       *loop
 	tables     Tables
 	strongswan Strongswan
-	state      stateFile
-	blocked    blockedFile
-	blocking   sync.Mutex // held while one caller changes who is blocked and saves it
+	state      stateKeeper
+	blocks     blocks
 
-	certificates *certificateWatch
-	problems     *problems
-	mismatches   *mismatches
-	fence        Fence
-	clear        *clearGRE
+	problems     *problem.List
+	mismatches   *mismatch.Watch
+	states       *espstate.Watch
+	clear        *cleargre.Watch
+	certificates *hostcheck.Watch
+	surroundings *hostcheck.Watch
 
 	protected   chan struct{} // closed when the first protected interface opens
 	protectOnce sync.Once
 
-	reload chan reloadRequest // work for the goroutine of manage
-	config *config.Config     // owned by the goroutine of manage
-	ports  map[string]*port   // owned by the goroutine of manage
+	reload  chan reloadRequest // work for the goroutine of manage
+	config  *config.Config     // owned by the goroutine of manage
+	runners map[string]*runner // of the open interfaces; owned by the goroutine of manage
 }
 
 // New returns a daemon for the configuration c, which was read from the file at path. The daemon
 // logs to w.
 func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon {
-	logs := newLoggers(w, c.Log)
+	logs := logging.New(w, c.Log)
 	now := time.Now()
 	// The engine draws request IDs from this seed. It is secret, so that nobody who sees some IDs
 	// can compute the next ones.
@@ -78,33 +86,64 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 	e := engine.New(rand.New(rand.NewChaCha8(seed)), firstRequestID(now))
 	settings := engineConfig(c)
 	expected := settings.ExpectedClients()
-	tables := platform.NewTables(logs.of(logKernel), expected)
-	strongswan := platform.NewStrongswan(logs.of(logVICI))
+	tables := platform.NewTables(logs.Of(logging.Kernel), expected)
+	strongswan := platform.NewStrongswan(logs.Of(logging.VICI))
+	l := newLoop(logs.Of(logging.Engine), e, tables, strongswan)
+	l.together = logs.Together
 	d := &Daemon{
 		path:         path,
 		platform:     platform,
 		logs:         logs,
-		log:          logs.of(logConfig),
+		log:          logs.Of(logging.Config),
 		started:      now,
-		charon:       c.Daemon.VICISocket,
+		vici:         c.Daemon.VICISocket,
 		expected:     expected,
-		loop:         newLoop(logs.of(logEngine), logs.held, e, tables, strongswan),
+		loop:         l,
 		tables:       tables,
 		strongswan:   strongswan,
-		state:        stateFile{dir: c.Daemon.StateDir, uptime: platform.Uptime},
-		blocked:      blockedFile{dir: c.Daemon.StateDir},
-		certificates: newCertificateWatch(),
-		problems:     newProblems(),
-		fence:        platform.NewFence(logs.of(logKernel)),
-		clear:        newClearGRE(),
+		blocks:       blocks{blockedFile: blockedFile{dir: c.Daemon.StateDir}, loop: l},
+		problems:     problem.NewList(),
+		certificates: hostcheck.NewWatch(logs.Of(logging.Config)),
+		surroundings: hostcheck.NewWatch(logs.Of(logging.Config)),
 		protected:    make(chan struct{}),
 		reload:       make(chan reloadRequest),
 		config:       c,
-		ports:        make(map[string]*port),
+		runners:      make(map[string]*runner),
 	}
-	d.mismatches = d.newMismatches()
-	d.loop.refused = d.mismatches.refused
+	d.state = stateKeeper{
+		stateFile: stateFile{dir: c.Daemon.StateDir, uptime: platform.Uptime},
+		loop:      l,
+		problems:  d.problems,
+		log:       d.log,
+	}
+	d.newWatches()
 	return d
+}
+
+// newWatches makes what watches for faults between routers and on this host.
+func (d *Daemon) newWatches() {
+	p, log := d.platform, d.logs.Of(logging.Kernel)
+	d.mismatches = mismatch.NewWatch(mismatch.Platform{
+		ESPStates: p.ESPStates,
+		Overhear:  p.Overhear,
+		HasIKE:    p.HasIKE,
+	}, d.problems, d.logs.Of(logging.Engine))
+	d.loop.refused = d.mismatches.Refused
+	d.states = espstate.NewWatch(espstate.Kernel{
+		ESPStates:    p.ESPStates,
+		DeleteStates: p.DeleteStates,
+		ClearIn:      p.ClearIn,
+		PolicyUse:    p.PolicyUse,
+	}, d.strongswan, d.log)
+	d.clear = cleargre.NewWatch(cleargre.Platform{
+		Fence:         p.NewFence(log),
+		ClearCauses:   p.ClearCauses,
+		UnsentOf:      p.UnsentOf,
+		DeletedStates: p.DeletedStates,
+		ESPStates:     p.ESPStates,
+		FindLeftovers: p.FindLeftovers,
+		EnsureFront:   p.EnsureFront,
+	}, d.protectedTunnels, log)
 }
 
 // firstRequestID returns the request ID that the engine starts with. Request IDs have to grow over
@@ -126,13 +165,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer listener.Close()
-	blocked, err := d.blocked.load()
+	blocked, err := d.blocks.load()
 	if err != nil {
 		return err
 	}
 	d.advise()
-	d.reportDoubts(d.config)
-	d.tellPolicy()
+	d.reportObstacles(d.config)
+	d.logPolicy()
 
 	g, ctx := errgroup.WithContext(ctx)
 	d.loop.alive = watchdog()
@@ -142,7 +181,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.log.Warn("starting without the saved state: peers are unknown until they register again",
 			"error", err)
 	}
-	d.tellForgotten(saved)
+	d.logForgotten(saved)
 	if err := d.begin(ctx, saved, blocked); err != nil {
 		return err
 	}
@@ -152,22 +191,49 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task{"kernel tables", d.tables.Run}.start(ctx, g)
 	task{"strongSwan", d.runStrongswan}.start(ctx, g)
 	task{"API", func(ctx context.Context) error {
-		return api.Serve(ctx, listener, d, d.logs.of(logAPI))
+		return api.Serve(ctx, listener, d, d.logs.Of(logging.API))
 	}}.start(ctx, g)
-	task{"saved state", d.keepState}.start(ctx, g)
+	task{"saved state", d.state.keep}.start(ctx, g)
 	task{"settling", d.settle}.start(ctx, g)
-	task{"ESP states", d.matchStates}.start(ctx, g)
-	task{"mismatches", d.watchMismatches}.start(ctx, g)
-	task{"fence", d.runFence}.start(ctx, g)
-	task{"fenced addresses", d.keepFence}.start(ctx, g)
-	task{"clear GRE", d.watchClear}.start(ctx, g)
+	task{"ESP states", func(ctx context.Context) error {
+		return d.states.Run(ctx, d.protectedAddresses)
+	}}.start(ctx, g)
+	task{"mismatches", func(ctx context.Context) error {
+		return d.mismatches.Run(ctx, d.situation)
+	}}.start(ctx, g)
+	task{"fence", d.clear.RunFence}.start(ctx, g)
+	task{"fenced addresses", d.clear.KeepFence}.start(ctx, g)
+	task{"clear GRE", func(ctx context.Context) error {
+		return d.clear.Run(ctx, d.manySAs)
+	}}.start(ctx, g)
 	task{"interfaces", d.manage}.start(ctx, g)
 	task{"certificates", d.watchCertificates}.start(ctx, g)
 	task{"surroundings", d.watchSurroundings}.start(ctx, g)
 	err = g.Wait()
-	d.saveLast()
-	d.stepBack()
+	d.state.saveLast()
+	d.clear.RemoveFronts()
 	return err
+}
+
+// listenAPI opens the API's socket. If the configured group does not exist, listenAPI reports that
+// and lets only root use the API: no traffic depends on who may read the status.
+func (d *Daemon) listenAPI() (net.Listener, error) {
+	c := d.config.Daemon
+	listener, err := d.platform.ListenAPI(c.APISocket, c.APIGroup)
+	if !errors.Is(err, api.ErrNoGroup) {
+		return listener, err
+	}
+	d.log.Error("only root can use the API", "error", err)
+	d.problems.Report(api.Problem{
+		Code:     api.ProblemAPIGroup,
+		Severity: api.SeverityError,
+		Subject:  c.APIGroup,
+		Text: fmt.Sprintf("api_group: this host has no group %q, so only root can use cygnet",
+			c.APIGroup),
+		Remedy: fmt.Sprintf("groupadd --system %s, or correct the name, then systemctl restart cygnetd",
+			c.APIGroup),
+	})
+	return d.platform.ListenAPI(c.APISocket, "")
 }
 
 // runStrongswan talks to charon from the moment that an interface needs IPsec. Before that the
@@ -186,15 +252,18 @@ func (d *Daemon) runStrongswan(ctx context.Context) error {
 func (d *Daemon) begin(ctx context.Context, saved engine.Saved, blocked []engine.Block) error {
 	return d.loop.call(ctx, func(now time.Time) {
 		d.loop.engine.Configure(now, engineConfig(d.config), &d.loop.out)
-		d.blockKnown(now, blocked)
+		d.blocks.restore(now, blocked)
 		d.loop.engine.Restore(now, saved, &d.loop.out)
 	})
 }
 
+// manySAs reports whether there are so many SAs that reading their states takes noticeable time.
+func (d *Daemon) manySAs() bool { return d.strongswan.Status().SAs > espstate.ManySAs }
+
 // settle removes, settleTime after the start, what an earlier run left in the kernel and nobody
 // wants now.
 func (d *Daemon) settle(ctx context.Context) error {
-	if pause(ctx, settleTime) {
+	if wait.For(ctx, settleTime) {
 		d.tables.Settle()
 		// The call fails only if the context has ended, and then nothing has to be settled.
 		_ = d.loop.call(ctx, func(time.Time) { d.loop.settleAdmission() })
@@ -212,9 +281,9 @@ func (d *Daemon) manage(ctx context.Context) error {
 		}
 	}
 	stopRoutes := d.watchRoutes(ctx, g)
-	firsts := make([]chan struct{}, 0, len(d.ports))
-	for _, p := range d.ports {
-		firsts = append(firsts, p.first)
+	firsts := make([]chan struct{}, 0, len(d.runners))
+	for _, r := range d.runners {
+		firsts = append(firsts, r.first)
 	}
 	task{"readiness", func(ctx context.Context) error {
 		return d.ready(ctx, firsts)
@@ -237,33 +306,33 @@ func (d *Daemon) manage(ctx context.Context) error {
 	return g.Wait()
 }
 
-// open starts the port of an interface and registers the port with the loop. It returns an error if
-// the context ends.
+// open opens an interface: it registers the interface's runner with the loop, and starts it. It
+// returns an error if the context ends.
 func (d *Daemon) open(ctx context.Context, g *errgroup.Group, c config.Interface) error {
-	p := d.newPort(c)
-	if err := d.loop.call(ctx, func(time.Time) { d.loop.ports[c.Name] = p }); err != nil {
+	r := d.newRunner(c)
+	if err := d.loop.call(ctx, func(time.Time) { d.loop.open(r) }); err != nil {
 		return err
 	}
-	d.ports[c.Name] = p
-	d.certificates.lookAgain()
+	d.runners[c.Name] = r
+	d.certificates.CheckAgain()
 	if c.Protected {
 		d.protectOnce.Do(func() { close(d.protected) })
 	}
-	p.start(ctx, g)
+	r.start(ctx, g)
 	return nil
 }
 
-// close stops the port of an interface. The tunnel, its neighbours, routes and SAs stay in the
+// close stops the runner of an interface. The tunnel, its neighbours, routes and SAs stay in the
 // kernel.
 func (d *Daemon) close(ctx context.Context, name string) {
-	p := d.ports[name]
-	delete(d.ports, name)
-	// The loop has to let go of the line before stop closes it; otherwise the loop would use a
-	// closed line. A call fails only if the context has ended, and then the loop has ended too.
-	_ = d.loop.call(ctx, func(time.Time) { p.line, p.ending = nil, true })
-	p.stop()
-	d.problems.resolveAll("", name)
-	_ = d.loop.call(ctx, func(time.Time) { delete(d.loop.ports, name) })
+	r := d.runners[name]
+	delete(d.runners, name)
+	// The loop has to let go of the channel before stop closes it; otherwise the loop would use a
+	// closed channel. A call fails only if the context has ended, and then the loop has ended too.
+	_ = d.loop.call(ctx, func(time.Time) { d.loop.closing(name) })
+	r.stop()
+	d.problems.ResolveAll("", name)
+	_ = d.loop.call(ctx, func(time.Time) { d.loop.closed(name) })
 }
 
 // watchRoutes starts to feed the engine's mirror with the routing tables that interfaces use. The
@@ -274,7 +343,8 @@ func (d *Daemon) watchRoutes(ctx context.Context, g *errgroup.Group) (stop func(
 	done := make(chan struct{})
 	task{"route watch", func(ctx context.Context) error {
 		defer close(done)
-		return d.platform.WatchRoutes(ctx, d.logs.of(logKernel), tables, func(b watch.RouteBatch) {
+		log := d.logs.Of(logging.Kernel)
+		return d.platform.WatchRoutes(ctx, log, tables, func(b watch.RouteBatch) {
 			d.loop.post(ctx, engineRoutes(b))
 		})
 	}}.start(ctx, g)
@@ -319,24 +389,9 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 	return notifyReady(d.log)
 }
 
-// advise logs, once at the start, which kernel settings are too small for a hub and which of
-// charon's settings keep the daemon from its promises. Cygnet's package changes neither, because
-// both apply to all connections of the site.
-func (d *Daemon) advise() {
-	for _, a := range d.platform.Check(
-		sysctl.CheckConfig{Peers: preflight.UsualPeers, Forwards: true},
-	) {
-		d.log.Warn("a kernel setting may be too small",
-			"setting", a.Sysctl, "have", a.Have, "want", a.Want, "why", a.Why)
-	}
-	for _, f := range d.platform.Strongswan(d.config) {
-		d.log.Warn(f.String())
-	}
-}
-
-// tellPolicy logs, once at the start, how each protected interface decides which identity may use
+// logPolicy logs, once at the start, how each protected interface decides which identity may use
 // which overlay address: by peer rules, or by who registers first.
-func (d *Daemon) tellPolicy() {
+func (d *Daemon) logPolicy() {
 	for i := range d.config.Interfaces {
 		switch c := &d.config.Interfaces[i]; {
 		case !c.Protected:

@@ -41,12 +41,20 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world, d *Daemon)) {
 // inWorldOf is inWorld with a configuration of the test's own.
 func inWorldOf(t *testing.T, toml []byte, f func(t *testing.T, w *world, d *Daemon)) {
 	t.Helper()
+	inWorldLogging(t, io.Discard, toml, f)
+}
+
+// inWorldLogging is inWorldOf with a daemon that logs to log.
+func inWorldLogging(
+	t *testing.T, log io.Writer, toml []byte, f func(t *testing.T, w *world, d *Daemon),
+) {
+	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		c := testConfig(t, toml, dir)
 		path := filepath.Join(dir, "cygnet.toml")
-		d := New(path, c, w.platform(), io.Discard)
+		d := New(path, c, w.platform(), log)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- d.Run(ctx) }()
@@ -391,7 +399,7 @@ func TestStatusShowsWhatTheKernelDropped(t *testing.T) {
 // A flood of sampled redirects does not block their reader, and the daemon counts those that it
 // loses.
 func TestOffersBeyondTheQueueAreCounted(t *testing.T) {
-	l := newLoop(nil, nil, nil, nil, nil)
+	l := newLoop(nil, nil, nil, nil)
 	for range eventQueue + 3 {
 		l.offer(engine.Redirected{})
 	}

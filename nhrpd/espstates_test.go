@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cygnet/kernel/xfrm"
+	"cygnet/nhrpd/espstate"
 	"cygnet/vici"
 )
 
@@ -33,10 +34,10 @@ func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
 			// Keyed by hand.
 			{SPI: 5, ReqID: 0, GRE: true, Added: before},
 			// Of an SA that charon is about to list.
-			{SPI: 6, ReqID: 4, GRE: true, Added: time.Now().Add(stateCheck - time.Second)},
+			{SPI: 6, ReqID: 4, GRE: true, Added: time.Now().Add(espstate.Interval - time.Second)},
 		}
 		w.mu.Unlock()
-		time.Sleep(stateCheck + time.Second)
+		time.Sleep(espstate.Interval + time.Second)
 		synctest.Wait()
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -53,7 +54,7 @@ func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
 // An SA of ours that lacks a state in the kernel is repaired, if charon still has the SA. Three
 // kinds of SA are not: one of another local address, one that is younger than what was read from
 // the kernel, and one that charon has replaced in the meantime.
-func TestSAsWithoutStatesAreMended(t *testing.T) {
+func TestSAsWithoutStatesAreRepaired(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		w.mu.Lock()
@@ -65,7 +66,7 @@ func TestSAsWithoutStatesAreMended(t *testing.T) {
 		w.sas[0].Children = []vici.Child{
 			child(1, 2, "INSTALLED", old),
 			child(3, 4, "REKEYED", old),
-			child(5, 6, "INSTALLED", time.Now().Add(stateCheck)),
+			child(5, 6, "INSTALLED", time.Now().Add(espstate.Interval)),
 			child(7, 8, "INSTALLED", old), // charon has replaced it
 		}
 		elsewhere := w.sas[0]
@@ -77,9 +78,9 @@ func TestSAsWithoutStatesAreMended(t *testing.T) {
 		}
 		w.states = []xfrm.ESPState{{SPI: 1, ReqID: 1, GRE: true, Added: old}}
 		w.mu.Unlock()
-		time.Sleep(stateCheck + time.Second)
+		time.Sleep(espstate.Interval + time.Second)
 		synctest.Wait()
-		if w.noted("mend [2]") < 0 {
+		if w.noted("repair [2]") < 0 {
 			t.Errorf("did %q", w.record)
 		}
 	})

@@ -23,6 +23,7 @@ import (
 	"cygnet/kernel/tunnel"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
+	"cygnet/nhrpd/cleargre"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
@@ -105,13 +106,13 @@ func (w *world) noted(what string) int {
 func (w *world) used(what string, closed <-chan struct{}) {
 	select {
 	case <-closed:
-		w.t.Errorf("the %s of a line is used that is closed", what)
+		w.t.Errorf("the %s of a channel is used that is closed", what)
 	default:
 	}
 }
 
 // isClosed calls closing, if a test has set it. Tests so find out what the daemon does between the
-// closing of a line and the next step.
+// closing of a channel and the next step.
 func (w *world) isClosed() {
 	if w.closing != nil {
 		w.closing()
@@ -263,13 +264,13 @@ func (w *world) platform() Platform {
 			w.note(fmt.Sprintf("front of %s: %v", local, wanted))
 			return wanted, nil
 		},
-		NewFence: func(*slog.Logger) Fence { return &w.fence },
+		NewFence: func(*slog.Logger) cleargre.Fence { return &w.fence },
 		ClearCauses: func(netip.Addr, []string) ([]string, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.causes, nil
 		},
-		DeletedStates: func() (deletedStates, error) { return fakeDeletedStates{w}, nil },
+		DeletedStates: func() (cleargre.DeletedStates, error) { return fakeDeletedStates{w}, nil },
 		UnsentOf: func(string) (datapath.Unsent, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -497,7 +498,7 @@ func (f fakeStrongswan) Counted(in, out map[uint32]uint64) {
 }
 func (f fakeStrongswan) Probe(spis []uint32)  { f.w.note(fmt.Sprint("probe ", spis)) }
 func (f fakeStrongswan) AllowMarks(n uint64)  { f.w.note(fmt.Sprint("allow marks ", n)) }
-func (f fakeStrongswan) Repair(spis []uint32) { f.w.note(fmt.Sprint("mend ", spis)) }
+func (f fakeStrongswan) Repair(spis []uint32) { f.w.note(fmt.Sprint("repair ", spis)) }
 
 func (f fakeStrongswan) SAs() []vici.SA {
 	f.w.mu.Lock()
@@ -541,7 +542,7 @@ psk_file = "/etc/cygnet/gre1.psk"
 `
 
 // testConfig parses a configuration, and sets dir as the folder of the saved state.
-func testConfig(t *testing.T, toml []byte, dir string) *config.Config {
+func testConfig(t testing.TB, toml []byte, dir string) *config.Config {
 	t.Helper()
 	c, err := config.Parse(toml, "test.toml")
 	if err != nil {

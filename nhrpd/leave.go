@@ -18,6 +18,8 @@ import (
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/logging"
+	"cygnet/nhrpd/wait"
 	"cygnet/vici"
 )
 
@@ -44,7 +46,7 @@ func LeaveStopped(ctx context.Context, c *config.Config, w io.Writer) error {
 		conn.Close()
 		return ErrRunning
 	}
-	log := newLoggers(w, c.Log).of(logKernel)
+	log := logging.New(w, c.Log).Of(logging.Kernel)
 	found, err := tunnel.FindLeftovers()
 	if err != nil {
 		return err
@@ -101,9 +103,9 @@ func noCharon(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// tellForgotten logs which interfaces left something in the kernel although the configuration does
+// logForgotten logs which interfaces left something in the kernel although the configuration does
 // not have them any more. A reload would have said goodbye on them. A restart cannot.
-func (d *Daemon) tellForgotten(saved engine.Saved) {
+func (d *Daemon) logForgotten(saved engine.Saved) {
 	found, err := d.platform.FindLeftovers()
 	if err != nil {
 		d.log.Warn("cannot tell what is left of interfaces that are not configured any more", "error", err)
@@ -144,7 +146,7 @@ func (d *Daemon) abandon(ctx context.Context, saved engine.Saved) error {
 	}) {
 		return nil
 	}
-	var wait backOff
+	var backOff wait.BackOff
 	for {
 		err := d.platform.Abandon(ctx, d.config.Daemon.VICISocket, gone)
 		if err == nil {
@@ -152,7 +154,7 @@ func (d *Daemon) abandon(ctx context.Context, saved engine.Saved) error {
 			return nil
 		}
 		d.log.Debug("cannot end the IPsec of the last run, trying again", "error", err)
-		if wait.sleep(ctx) != nil {
+		if !backOff.Sleep(ctx) {
 			return nil
 		}
 	}

@@ -16,7 +16,9 @@ import (
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/cleargre"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/espstate"
 	"cygnet/nhrpd/preflight"
 	"cygnet/vici"
 )
@@ -55,10 +57,10 @@ func Linux(c *config.Config) Platform {
 			return preflight.This().Surroundings(c, outer)
 		},
 		EnsureFront:   xfrm.EnsureFront,
-		NewFence:      func(log *slog.Logger) Fence { return fence.New(log) },
+		NewFence:      func(log *slog.Logger) cleargre.Fence { return fence.New(log) },
 		ClearCauses:   xfrm.ClearCauses,
 		UnsentOf:      datapath.UnsentOf,
-		DeletedStates: func() (deletedStates, error) { return xfrm.WatchDeletedStates() },
+		DeletedStates: func() (cleargre.DeletedStates, error) { return xfrm.WatchDeletedStates() },
 		MarkedPeers:   xfrm.MarkedPeers,
 		OwnRoutes:     tables.OwnRoutes,
 		Overhear:      nhrpsocket.Overhear,
@@ -80,7 +82,9 @@ func Linux(c *config.Config) Platform {
 				Socket:         c.Daemon.VICISocket,
 				Log:            log,
 				MaxInitiations: c.Daemon.MaxInitiations,
-				Sweep:          sweeper{log, xfrm.ESPStates, xfrm.DeleteStates}.sweep,
+				Sweep: espstate.Sweeper{
+					Log: log, States: xfrm.ESPStates, Delete: xfrm.DeleteStates,
+				}.Sweep,
 			})
 		},
 	}

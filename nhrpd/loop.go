@@ -3,14 +3,10 @@ package nhrpd
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
-	"cygnet/kernel/datapath"
 	"cygnet/kernel/nhrpsocket"
-	"cygnet/kernel/rtnl"
-	"cygnet/kernel/tables"
 	"cygnet/nhrpd/engine"
 	"cygnet/vici"
 )
@@ -23,21 +19,17 @@ import (
 // Only the loop's goroutine touches the fields marked "loop only".
 type loop struct {
 	log        *slog.Logger
-	held       *heldLog // what log writes to
 	engine     *engine.Engine
 	out        engine.Output
 	tables     Tables
 	strongswan Strongswan
 
-	ports   map[string]*port         // loop only; by interface
-	leaving map[string]chan struct{} // loop only; each is closed when its interface has left
-	// names has, by interface, the outer address of each peer that the engine knows by a name in
-	// the place of its NBMA address (see marked.go). Loop only.
-	names   map[string]map[netip.Addr]netip.Addr
-	events  chan engine.Event
-	batches chan *batch
-	calls   chan func(now time.Time)
-	taken   *batch // loop only; the batch of this turn, or nil
+	interfaces map[string]*iface // loop only; by name
+	events     chan engine.Event
+	batches    chan *batch
+	calls      chan call
+	taken      *batch        // loop only; the batch of this turn, or nil
+	called     chan struct{} // loop only; the channel done of this turn's call, or nil
 
 	timer *time.Timer // loop only
 	due   time.Time   // loop only; when the timer fires; zero if it is not set
@@ -48,15 +40,11 @@ type loop struct {
 	urgent        chan struct{}     // holds a value if more than expiry times changed
 	alive         func(time.Time)   // called after every turn, for systemd's watchdog
 	refused       func(vici.Refused, time.Time)
+	together      func(func()) // runs a function that logs many lines; see logging.Loggers
 
 	settled bool // loop only; settleAdmission ended the admissions of an earlier run
 
-	// The next slices are scratch space that a turn reuses.
-	changes   []tables.Change
-	neighbors []rtnl.Neighbor
-	admitting []datapath.Admission
-	sending   []nhrpsocket.Message
-	attrs     []slog.Attr
+	sending []nhrpsocket.Message // loop only; a turn reuses it, so that a refresh allocates nothing
 }
 
 // The lengths of the loop's queues.
@@ -66,23 +54,21 @@ const (
 )
 
 // newLoop returns a loop. The caller runs it.
-func newLoop(log *slog.Logger, held *heldLog, e *engine.Engine, tables Tables, s Strongswan) *loop {
+func newLoop(log *slog.Logger, e *engine.Engine, tables Tables, s Strongswan) *loop {
 	return &loop{
 		log:        log,
-		held:       held,
 		engine:     e,
 		tables:     tables,
 		strongswan: s,
-		ports:      make(map[string]*port),
-		leaving:    make(map[string]chan struct{}),
-		names:      make(map[string]map[netip.Addr]netip.Addr),
+		interfaces: make(map[string]*iface),
 		events:     make(chan engine.Event, eventQueue),
 		batches:    make(chan *batch),
-		calls:      make(chan func(time.Time), callQueue),
+		calls:      make(chan call, callQueue),
 		sendErrors: make(map[string]uint64),
 		urgent:     make(chan struct{}, 1),
 		alive:      func(time.Time) {},
 		refused:    func(vici.Refused, time.Time) {},
+		together:   func(f func()) { f() },
 	}
 }
 
@@ -106,15 +92,16 @@ func (l *loop) run(ctx context.Context) error {
 		case ev := <-l.strongswan.Events():
 			now = time.Now()
 			l.secure(now, ev)
-		case f := <-l.calls:
+		case c := <-l.calls:
 			now = time.Now()
-			f(now)
+			c.f(now)
+			l.called = c.done
 		case <-l.timer.C:
 			now, l.due = time.Now(), time.Time{}
 			l.engine.Advance(now, &l.out)
 		}
 		l.carryOut(now)
-		l.handBack()
+		l.endTurn()
 		l.alive(now)
 	}
 }
@@ -142,24 +129,29 @@ func (l *loop) arm(now time.Time) {
 func (l *loop) receive(now time.Time, b *batch) {
 	for i := range b.messages[:b.n] {
 		m := &b.messages[i]
-		l.engine.Receive(now, b.device, l.senderOf(now, b.device, m), m.Data, &l.out)
+		l.engine.Receive(now, b.iface.name, b.iface.senderOf(now, m), m.Data, &l.out)
 	}
 	l.dirty = true
 }
 
-// handBack ends the turn of a batch: its reader may read the next one now.
-func (l *loop) handBack() {
+// endTurn lets those go on who wait for the end of this turn: the reader of the batch may read the
+// next one, and the call returns.
+func (l *loop) endTurn() {
 	if l.taken != nil {
 		l.taken.done <- struct{}{}
 		l.taken = nil
 	}
+	if l.called != nil {
+		close(l.called)
+		l.called = nil
+	}
 }
 
-// secure logs an event from strongSwan or hands it to the engine.
+// secure logs an event of strongSwan's or hands it to the engine.
 func (l *loop) secure(now time.Time, ev vici.Event) {
 	switch ev := ev.(type) {
 	case vici.Connected:
-		l.log.Info("strongSwan is there", "version", ev.Version)
+		l.log.Info("connected to strongSwan", "version", ev.Version)
 	case vici.Disconnected:
 		l.log.Warn("strongSwan does not answer: the SAs in the kernel stay, none can be made until charon runs, with its vici plugin",
 			"error", ev.Err)
@@ -169,14 +161,14 @@ func (l *loop) secure(now time.Time, ev vici.Event) {
 		// had the old marks. After runs the function when the kernel has those changes.
 		l.tables.After(func() { l.strongswan.AllowMarks(ev.Serial) })
 	case vici.Up:
-		l.sharing(&ev.Peer)
+		l.separate(&ev.Peer)
 		l.engine.Handle(now, engine.PeerSecured{Peer: enginePeer(ev.Peer)}, &l.out)
 		return
 	case vici.Refused:
 		l.refused(ev, now)
 	case vici.Snapshot:
 		for i := range ev.Peers {
-			l.sharing(&ev.Peers[i])
+			l.separate(&ev.Peers[i])
 		}
 	}
 	if e := engineEvent(ev); e != nil {
@@ -201,12 +193,18 @@ func (l *loop) offer(ev engine.Event) {
 	}
 }
 
-// call runs f on the loop and waits until f has ended. It returns an error if the context ends
-// first; f may then still run.
+// call is a function that the loop has to run.
+type call struct {
+	f    func(now time.Time)
+	done chan struct{} // closed at the end of the turn
+}
+
+// call runs f on the loop and waits until f has ended and the loop has carried out what the engine
+// decided. It returns an error if the context ends first; f may then still run.
 func (l *loop) call(ctx context.Context, f func(now time.Time)) error {
 	done := make(chan struct{})
 	select {
-	case l.calls <- func(now time.Time) { f(now); close(done) }:
+	case l.calls <- call{f, done}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

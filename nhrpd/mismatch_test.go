@@ -10,11 +10,12 @@ import (
 
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/mismatch"
 	"cygnet/vici"
 )
 
-// problem returns the problem in the status that has the code and the subject.
-func problem(t *testing.T, d *Daemon, code api.ProblemCode, subject string) (api.Problem, bool) {
+// problemIn returns the problem in the status that has the code and the subject.
+func problemIn(t *testing.T, d *Daemon, code api.ProblemCode, subject string) (api.Problem, bool) {
 	t.Helper()
 	st, err := d.Status(t.Context())
 	if err != nil {
@@ -34,23 +35,23 @@ func problem(t *testing.T, d *Daemon, code api.ProblemCode, subject string) (api
 func TestClearGREIsReported(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		w.tunnels["gre1"].states <- tunnelThere
-		time.Sleep(mismatchCheck + time.Millisecond)
+		time.Sleep(mismatch.Interval + time.Millisecond)
 		synctest.Wait()
 		from := netip.MustParseAddr("192.0.2.77")
 		w.strays <- from
-		time.Sleep(2 * mismatchCheck)
-		if p, is := problem(t, d, api.ProblemClearGRE, "192.0.2.77"); is {
+		time.Sleep(2 * mismatch.Interval)
+		if p, is := problemIn(t, d, api.ProblemClearGRE, "192.0.2.77"); is {
 			t.Errorf("after one packet: %+v", p)
 		}
 		w.strays <- from
-		time.Sleep(2 * mismatchCheck)
-		if p, is := problem(t, d, api.ProblemClearGRE, "192.0.2.77"); !is ||
+		time.Sleep(2 * mismatch.Interval)
+		if p, is := problemIn(t, d, api.ProblemClearGRE, "192.0.2.77"); !is ||
 			p.Severity != api.SeverityWarning || p.Interface != "gre1" {
 			t.Errorf("after two packets: %+v", p)
 		}
 		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: from, Identity: "spoke7"}}
-		time.Sleep(2 * mismatchCheck)
-		if p, is := problem(t, d, api.ProblemClearGRE, "192.0.2.77"); is {
+		time.Sleep(2 * mismatch.Interval)
+		if p, is := problemIn(t, d, api.ProblemClearGRE, "192.0.2.77"); is {
 			t.Errorf("with an SA: %+v", p)
 		}
 	})
@@ -67,24 +68,24 @@ func TestUnexpectedIKEIsReported(t *testing.T) {
 	inWorldOf(t, []byte(toml), func(t *testing.T, w *world, d *Daemon) {
 		w.hasIKE.Store(true)
 		w.tunnels["gre1"].states <- tunnelThere
-		time.Sleep(2 * mismatchCheck)
+		time.Sleep(2 * mismatch.Interval)
 		synctest.Wait()
 		if at := w.noted("overhear"); at >= 0 {
 			t.Errorf("with IKE of this host's own: %q", w.record[at])
 		}
 		w.hasIKE.Store(false)
-		time.Sleep(mismatchCheck)
+		time.Sleep(mismatch.Interval)
 		synctest.Wait()
 		for range 2 {
 			w.strays <- netip.MustParseAddr("192.0.2.77")
-			time.Sleep(2 * mismatchCheck)
+			time.Sleep(2 * mismatch.Interval)
 		}
-		if p, is := problem(t, d, api.ProblemUnexpectedIKE, "192.0.2.77"); !is ||
+		if p, is := problemIn(t, d, api.ProblemUnexpectedIKE, "192.0.2.77"); !is ||
 			!strings.Contains(p.Text, `protection = "none"`) {
 			t.Errorf("reported %+v", p)
 		}
-		time.Sleep(strayLasts + mismatchCheck)
-		if p, is := problem(t, d, api.ProblemUnexpectedIKE, "192.0.2.77"); is {
+		time.Sleep(mismatch.FailureLasts + mismatch.Interval)
+		if p, is := problemIn(t, d, api.ProblemUnexpectedIKE, "192.0.2.77"); is {
 			t.Errorf("long after the last packet: %+v", p)
 		}
 	})
@@ -99,20 +100,20 @@ func TestFailedDialIsReported(t *testing.T) {
 		key := vici.Key{Interface: "gre1", NBMA: netip.MustParseAddr("192.0.2.77")}
 		refused := vici.Refused{Key: key, Identity: "spoke7", Reason: "compare the PSK"}
 		w.events <- refused
-		time.Sleep(2 * mismatchCheck)
-		p, is := problem(t, d, api.ProblemPeerAuthentication, "192.0.2.77")
+		time.Sleep(2 * mismatch.Interval)
+		p, is := problemIn(t, d, api.ProblemPeerAuthentication, "192.0.2.77")
 		if !is || !strings.Contains(p.Text, "192.0.2.77 cannot make an SA with this router: compare the PSK") {
 			t.Errorf("reported %+v", p)
 		}
 		w.events <- vici.Up{Peer: vici.Peer{Interface: "gre1", NBMA: key.NBMA, Identity: "spoke7"}}
-		time.Sleep(2 * mismatchCheck)
-		if p, is := problem(t, d, api.ProblemPeerAuthentication, "192.0.2.77"); is {
+		time.Sleep(2 * mismatch.Interval)
+		if p, is := problemIn(t, d, api.ProblemPeerAuthentication, "192.0.2.77"); is {
 			t.Errorf("with an SA: %+v", p)
 		}
 		w.events <- vici.Down{Key: key}
 		w.events <- refused
-		time.Sleep(strayLasts + 2*mismatchCheck)
-		if p, is := problem(t, d, api.ProblemPeerAuthentication, "192.0.2.77"); is {
+		time.Sleep(mismatch.FailureLasts + 2*mismatch.Interval)
+		if p, is := problemIn(t, d, api.ProblemPeerAuthentication, "192.0.2.77"); is {
 			t.Errorf("long after the last try: %+v", p)
 		}
 	})
@@ -129,7 +130,7 @@ func TestSilentNHSSaysWhatTheCountersTell(t *testing.T) {
 			out.Packets += 2
 			w.states = []xfrm.ESPState{out, in}
 			w.mu.Unlock()
-			time.Sleep(mismatchCheck)
+			time.Sleep(mismatch.Interval)
 		}
 		st, err := d.Status(t.Context())
 		if err != nil {

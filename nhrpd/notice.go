@@ -50,14 +50,14 @@ var sentences = map[engine.NoticeKind]sentence{
 	engine.NoticeLeftOut:    {slog.LevelWarn, "too many events about one peer: some are not in the log"},
 }
 
-// notice logs one notice of the engine. The line carries the time of the turn, so that the clock is
-// not read for each line.
-func (l *loop) notice(now time.Time, n *engine.Notice) {
+// logEvent logs one event of the engine. The record carries the time of the turn: reading the clock
+// for each line is a system call on kernels that have no faster way.
+func (l *loop) logEvent(now time.Time, n *engine.Notice) {
 	s := sentences[n.Kind]
 	if n.Quiet || !l.log.Enabled(context.Background(), s.level) {
 		return
 	}
-	attrs := l.attrs[:0]
+	attrs := make([]slog.Attr, 0, 9)
 	attrs = appendText(attrs, "interface", n.Interface)
 	attrs = appendPrefix(attrs, n.Prefix)
 	attrs = appendAddr(attrs, "next_hop", n.NextHop)
@@ -69,9 +69,8 @@ func (l *loop) notice(now time.Time, n *engine.Notice) {
 	attrs = appendDuration(attrs, "took", n.Took)
 	record := slog.NewRecord(now, s.level, s.text, 0)
 	record.AddAttrs(attrs...)
-	l.log.Handler().Handle(context.Background(), record)
-	clear(attrs)
-	l.attrs = attrs
+	// As with any log line, nobody could be told of an error.
+	_ = l.log.Handler().Handle(context.Background(), record)
 }
 
 // appendPrefix appends a prefix, and a host prefix as the address that it is. It appends nothing

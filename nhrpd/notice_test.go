@@ -13,12 +13,11 @@ import (
 
 // noticeLoop returns a loop that logs to out and has nothing to do with a kernel or charon.
 func noticeLoop(out io.Writer) *loop {
-	held := &heldLog{w: out}
-	return newLoop(slog.New(slog.NewTextHandler(held, nil)), held, nil, nil, nil)
+	return newLoop(slog.New(slog.NewTextHandler(out, nil)), nil, nil, nil)
 }
 
-// A notice beyond the limit of its peer is not logged, but what follows from the event is done: the
-// state is saved. The number of such notices is logged.
+// An event beyond the limit of its peer is not logged, but what follows from the event is done: the
+// state is saved. The number of such events is logged.
 func TestQuietNotices(t *testing.T) {
 	var out bytes.Buffer
 	l := noticeLoop(&out)

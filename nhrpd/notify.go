@@ -10,7 +10,7 @@ import (
 // notifyReady tells systemd that the start or a reload is complete, if systemd runs the daemon.
 func notifyReady(log *slog.Logger) error {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		log.Warn("systemd does not hear that the daemon is ready", "error", err)
+		log.Warn("cannot report to systemd that the daemon is ready", "error", err)
 	}
 	log.Info("ready")
 	return nil

@@ -66,9 +66,9 @@ func TestAdmissionComesBeforePackets(t *testing.T) {
 	})
 }
 
-// The loop no longer uses a line when the line is closed. A line is closed when the tunnel has
-// another device or none, when the interface starts anew, and when the interface leaves.
-func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
+// The loop no longer uses a channel when the channel is closed. A channel is closed when the tunnel
+// has another device or none, when the interface starts anew, and when the interface leaves.
+func TestNoChannelIsUsedOnceItIsClosed(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		do   func(t *testing.T, w *world, d *Daemon)
@@ -98,7 +98,7 @@ func TestNoLineIsUsedOnceItIsClosed(t *testing.T) {
 				closed := 0
 				w.closing = func() {
 					closed++
-					// A turn that sends and admits would use a closed line, and so would a turn
+					// A turn that sends and admits would use a closed channel, and so would a turn
 					// that reads the counters.
 					err := d.loop.call(t.Context(), func(now time.Time) {
 						d.loop.out.Packets = append(d.loop.out.Packets, engine.Packet{

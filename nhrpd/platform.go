@@ -15,8 +15,10 @@ import (
 	"cygnet/kernel/tunnel"
 	"cygnet/kernel/watch"
 	"cygnet/kernel/xfrm"
+	"cygnet/nhrpd/cleargre"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/preflight"
+	"cygnet/nhrpd/resolve"
 	"cygnet/vici"
 	"cygnet/vici/profile"
 )
@@ -35,7 +37,7 @@ type Platform struct {
 	WatchMisses    func(
 		ctx context.Context, log *slog.Logger, index int, f func(protocol netip.Addr),
 	) error
-	Lookup       func(ctx context.Context, name string) ([]netip.Addr, error)
+	Lookup       resolve.Lookup
 	ListenAPI    func(path, group string) (net.Listener, error)
 	Check        func(sysctl.CheckConfig) []sysctl.Advice
 	Strongswan   func(*config.Config) []preflight.Finding // about charon's settings
@@ -55,10 +57,10 @@ type Platform struct {
 	ClearIn       func() (uint64, error)
 	PolicyUse     func(local netip.Addr) (map[netip.Addr]time.Time, error)
 	EnsureFront   func(local netip.Addr, wanted bool) (bool, error)
-	NewFence      func(*slog.Logger) Fence
+	NewFence      func(*slog.Logger) cleargre.Fence
 	ClearCauses   func(local netip.Addr, devices []string) ([]string, error)
 	UnsentOf      func(tunnel string) (datapath.Unsent, error)
-	DeletedStates func() (deletedStates, error)
+	DeletedStates func() (cleargre.DeletedStates, error)
 	OwnRoutes     func() ([]rtnl.Route, error)
 	Overhear      func(
 		ctx context.Context, kind nhrpsocket.Stray, local netip.Addr, f func(from netip.Addr),
@@ -108,10 +110,4 @@ type Strongswan interface {
 	Probe(spis []uint32)
 	AllowMarks(serial uint64)
 	Status() vici.Status
-}
-
-// deletedStates reports to which addresses ESP states were deleted; see xfrm.DeletedStates.
-type deletedStates interface {
-	Drain() (to map[netip.Addr]bool, all bool, err error)
-	Close() error
 }

@@ -13,6 +13,8 @@ import (
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/problem"
+	"cygnet/nhrpd/wait"
 )
 
 // reloadRequest is work for the goroutine of manage, which owns the set of interfaces.
@@ -47,11 +49,11 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	err := d.reloadFile(ctx)
 	switch {
 	case err == nil:
-		d.problems.resolve(api.ProblemReload, "", d.path)
+		d.problems.Resolve(problem.Key{Code: api.ProblemReload, Subject: d.path})
 	case ctx.Err() == nil:
-		// report keeps the time of a problem that is known. This failure has to count as new.
-		d.problems.resolve(api.ProblemReload, "", d.path)
-		d.problems.report(api.Problem{
+		// Report keeps the time of a problem that is known. This failure has to count as new.
+		d.problems.Resolve(problem.Key{Code: api.ProblemReload, Subject: d.path})
+		d.problems.Report(api.Problem{
 			Code:     api.ProblemReload,
 			Severity: api.SeverityError,
 			Subject:  d.path,
@@ -76,10 +78,25 @@ func (d *Daemon) reloadFile(ctx context.Context) error {
 	})
 }
 
-// ReloadAndTell reloads the configuration, as SIGHUP asks for, and logs an error.
-func (d *Daemon) ReloadAndTell(ctx context.Context) {
+// ReloadAndLog reloads the configuration, as SIGHUP asks for, and logs an error.
+func (d *Daemon) ReloadAndLog(ctx context.Context) {
 	if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
 		d.log.Error("reload failed", "file", d.path, "error", err)
+	}
+}
+
+// reportObstacles reports the obstacles of the configuration c as problems. They replace those of
+// the configuration before.
+func (d *Daemon) reportObstacles(c *config.Config) {
+	d.problems.ResolveAll(api.ProblemConfiguration, "")
+	for _, text := range c.Obstacles {
+		d.log.Error(text)
+		d.problems.Report(api.Problem{
+			Code:     api.ProblemConfiguration,
+			Severity: api.SeverityError,
+			Subject:  text,
+			Text:     text,
+		})
 	}
 }
 
@@ -97,14 +114,14 @@ func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Con
 		wanted[c.Name] = true
 	}
 	var errs []error
-	for name := range d.ports {
+	for name := range d.runners {
 		if !wanted[name] {
 			errs = append(errs, d.leave(ctx, name))
 		}
 	}
-	d.logs.configure(next.Log)
+	d.logs.Configure(next.Log)
 	d.config = next
-	d.reportDoubts(next)
+	d.reportObstacles(next)
 	err := d.loop.call(ctx, func(now time.Time) {
 		d.loop.engine.Configure(now, engineConfig(next), &d.loop.out)
 	})
@@ -118,11 +135,11 @@ func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Con
 
 // adopt starts a new interface. It starts a changed interface anew, on the tunnel that exists.
 func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interface) error {
-	if p := d.ports[c.Name]; p != nil {
-		if samePort(p.config, c) {
+	if r := d.runners[c.Name]; r != nil {
+		if canGoOn(r.config, c) {
 			return nil
 		}
-		if p.config.Protected && !c.Protected {
+		if r.config.Protected && !c.Protected {
 			d.endSAs(ctx, c.Name)
 		}
 		d.close(ctx, c.Name)
@@ -135,14 +152,14 @@ func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interfac
 func (d *Daemon) endSAs(ctx context.Context, name string) {
 	d.strongswan.RemoveProfile(name)
 	if err := d.awaitNoSAs(ctx, name); err != nil {
-		d.log.Warn("SAs are left; their peers find out by dead peer detection",
+		d.log.Warn("some SAs have not ended; their peers find out by dead peer detection",
 			"interface", name, "error", err)
 	}
 }
 
-// samePort reports whether a port can go on unchanged with another configuration of its interface.
+// canGoOn reports whether a runner can go on unchanged with another configuration of its interface.
 // It can if only the peer rules differ, because the engine alone applies those.
-func samePort(a, b config.Interface) bool {
+func canGoOn(a, b config.Interface) bool {
 	a.Policy, b.Policy = nil, nil
 	return reflect.DeepEqual(a, b)
 }
@@ -158,7 +175,7 @@ func (d *Daemon) Leave(ctx context.Context, name string) error {
 		}
 		var errs []error
 		for _, c := range d.config.Interfaces {
-			if d.ports[c.Name] != nil {
+			if d.runners[c.Name] != nil {
 				errs = append(errs, d.leave(ctx, c.Name))
 			}
 		}
@@ -168,14 +185,14 @@ func (d *Daemon) Leave(ctx context.Context, name string) error {
 
 // leave says goodbye on one interface. It runs on the goroutine of manage.
 func (d *Daemon) leave(ctx context.Context, name string) error {
-	p := d.ports[name]
+	r := d.runners[name]
 	switch {
-	case p == nil && slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool {
+	case r == nil && slices.ContainsFunc(d.config.Interfaces, func(c config.Interface) bool {
 		return c.Name == name
 	}):
 		return fmt.Errorf("leave %s: it has left already; systemctl reload cygnetd makes it join again (%w)",
 			name, api.ErrRefused)
-	case p == nil:
+	case r == nil:
 		return fmt.Errorf("leave %s: %w", name, api.ErrNoInterface)
 	}
 	d.log.Info("leaving", "interface", name)
@@ -184,8 +201,8 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 	}
 	d.endSAs(ctx, name)
 	d.close(ctx, name)
-	defer d.clear.ask()
-	if err := errors.Join(d.platform.Detach(name), p.tunnel.Remove()); err != nil {
+	defer d.clear.Changed()
+	if err := errors.Join(d.platform.Detach(name), r.tunnel.Remove()); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)
 	}
 	return nil
@@ -197,7 +214,7 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 func (d *Daemon) sayGoodbye(ctx context.Context, name string) error {
 	left, done := make(chan struct{}), make(chan struct{})
 	err := d.loop.call(ctx, func(now time.Time) {
-		d.loop.leaving[name] = left
+		d.loop.iface(name).left = left
 		d.loop.engine.Handle(now, engine.Leave{Interface: name}, &d.loop.out)
 	})
 	if err != nil {
@@ -243,7 +260,7 @@ func (d *Daemon) awaitNoSAs(ctx context.Context, name string) error {
 		case !d.strongswan.Status().Connected:
 			return fmt.Errorf("strongSwan does not answer, and %d SAs are not closed", left)
 		}
-		if !pause(ctx, 20*time.Millisecond) {
+		if !wait.For(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("%d SAs not closed after %s", left, closeTime)
 		}
 	}

@@ -35,7 +35,7 @@ func TestFailedReloadShowsInStatus(t *testing.T) {
 			if err := os.WriteFile(d.path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			d.ReloadAndTell(t.Context())
+			d.ReloadAndLog(t.Context())
 			synctest.Wait()
 		}
 		plain := "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\nprotection = \"none\"\n"
@@ -63,17 +63,17 @@ func TestFailedReloadShowsInStatus(t *testing.T) {
 
 // The status shows a problem if the files that a configuration names keep something from working.
 // A reload of a configuration without the fault resolves the problem.
-func TestDoubtsShowInStatus(t *testing.T) {
+func TestObstaclesShowInStatus(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		c := testConfig(t, []byte(spokeToml), t.TempDir())
-		c.Doubts = []string{"/etc/swanctl/swanctl.conf: it has no key"}
-		d.reportDoubts(c)
+		c.Obstacles = []string{"/etc/swanctl/swanctl.conf: it has no key"}
+		d.reportObstacles(c)
 		if got := problemsOf(t, d, api.ProblemConfiguration); len(got) != 1 ||
-			got[0].Text != c.Doubts[0] {
+			got[0].Text != c.Obstacles[0] {
 			t.Errorf("got %v", got)
 		}
-		c.Doubts = nil
-		d.reportDoubts(c)
+		c.Obstacles = nil
+		d.reportObstacles(c)
 		if got := problemsOf(t, d, api.ProblemConfiguration); len(got) > 0 {
 			t.Errorf("left: %v", got)
 		}
@@ -102,7 +102,7 @@ func TestUnknownGroupOfTheAPI(t *testing.T) {
 			t.Fatalf("%v\n%s", err, log)
 		}
 		l.Close()
-		all := d.problems.list()
+		all := d.problems.All()
 		if len(all) != 1 || all[0].Code != api.ProblemAPIGroup ||
 			!strings.Contains(all[0].Text+all[0].Remedy, "operators") {
 			t.Errorf("got %v", all)
@@ -174,15 +174,15 @@ func TestStateThatCannotBeSavedShowsInStatus(t *testing.T) {
 		newWorld(t).platform(),
 		io.Discard,
 	)
-	d.saveLast()
-	if all := d.problems.list(); len(all) != 1 || all[0].Code != api.ProblemState {
+	d.state.saveLast()
+	if all := d.problems.All(); len(all) != 1 || all[0].Code != api.ProblemState {
 		t.Fatalf("got %v", all)
 	}
 	if err := os.Remove(place); err != nil {
 		t.Fatal(err)
 	}
-	d.saveLast()
-	if all := d.problems.list(); len(all) != 0 {
+	d.state.saveLast()
+	if all := d.problems.All(); len(all) != 0 {
 		t.Errorf("left: %v", all)
 	}
 }

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"cygnet/kernel/xfrm"
+	"cygnet/nhrpd/espstate"
 )
 
 // The daemon has charon ask a peer if packets in clear come from the peer's address and nothing
 // comes through its SA: after some time of silence, and then once a minute. It asks no peer for
 // which no such packets come, because charon asks those by itself.
-func TestSilentPeersAreAsked(t *testing.T) {
+func TestSilentPeersAreProbed(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
 		peer, other := netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("192.0.2.13")
@@ -24,15 +25,15 @@ func TestSilentPeersAreAsked(t *testing.T) {
 				{Src: tunnelThere.Local, Dst: peer, SPI: 3, GRE: true, Bytes: 100},
 			}
 			w.clear += uint64(len(forged))
-			w.uses = map[netip.Addr]time.Time{other: time.Now().Add(stateCheck)}
+			w.uses = map[netip.Addr]time.Time{other: time.Now().Add(espstate.Interval)}
 			for _, a := range forged {
-				w.uses[a] = time.Now().Add(stateCheck)
+				w.uses[a] = time.Now().Add(espstate.Interval)
 			}
 			w.mu.Unlock()
-			time.Sleep(stateCheck)
+			time.Sleep(espstate.Interval)
 			synctest.Wait()
 		}
-		time.Sleep(stateAge)
+		time.Sleep(espstate.SettlingTime)
 		for talks := range uint64(5) {
 			step(talks)
 		}

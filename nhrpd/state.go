@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/problem"
 	"cygnet/nhrpd/statefile"
+	"cygnet/nhrpd/wait"
 )
 
 // stateFile is the file that tells a restarted daemon what the last run knew of other routers:
@@ -102,22 +105,30 @@ func saveRest(entries int) time.Duration {
 	return min(time.Duration(entries)*saveEach, saveLate)
 }
 
-// keepState saves the state after it has changed.
-func (d *Daemon) keepState(ctx context.Context) error {
+// stateKeeper keeps the state of the engine in the file.
+type stateKeeper struct {
+	stateFile
+	loop     *loop
+	problems *problem.List
+	log      *slog.Logger
+}
+
+// keep saves the state after it has changed.
+func (k *stateKeeper) keep(ctx context.Context) error {
 	refreshes := time.NewTicker(saveAll)
 	defer refreshes.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.loop.urgent:
-			if !pause(ctx, saveDelay) {
+		case <-k.loop.urgent:
+			if !wait.For(ctx, saveDelay) {
 				return nil
 			}
 		case <-refreshes.C:
 		}
-		entries, err := d.saveChanged(ctx)
-		if err != nil || !pause(ctx, saveRest(entries)) {
+		entries, err := k.saveChanged(ctx)
+		if err != nil || !wait.For(ctx, saveRest(entries)) {
 			return nil
 		}
 	}
@@ -134,22 +145,22 @@ func (l *loop) saveSoon() {
 
 // saveChanged saves the state if it changed, and returns how many entries it saved. It returns an
 // error only if the context ends.
-func (d *Daemon) saveChanged(ctx context.Context) (entries int, err error) {
+func (k *stateKeeper) saveChanged(ctx context.Context) (entries int, err error) {
 	var saved engine.Saved
 	var changed bool
-	err = d.loop.call(ctx, func(time.Time) {
+	err = k.loop.call(ctx, func(time.Time) {
 		select {
-		case <-d.loop.urgent: // another change came; this save has it too
+		case <-k.loop.urgent: // another change came; this save has it too
 		default:
 		}
-		if changed = d.loop.dirty; changed {
-			saved, d.loop.dirty = d.loop.engine.Save(), false
+		if changed = k.loop.dirty; changed {
+			saved, k.loop.dirty = k.loop.engine.Save(), false
 		}
 	})
 	if err != nil || !changed {
 		return 0, err
 	}
-	d.save(saved)
+	k.saveOrReport(saved)
 	for _, ifc := range saved.Interfaces {
 		entries += len(ifc.Bindings) + len(ifc.Shortcuts) + len(ifc.Answers)
 	}
@@ -158,21 +169,21 @@ func (d *Daemon) saveChanged(ctx context.Context) (entries int, err error) {
 
 // saveLast saves the state after the loop has ended. Then no other goroutine uses the engine, so
 // saveLast may read the engine itself.
-func (d *Daemon) saveLast() { d.save(d.loop.engine.Save()) }
+func (k *stateKeeper) saveLast() { k.saveOrReport(k.loop.engine.Save()) }
 
-// save saves s, and reports a problem for as long as that fails.
-func (d *Daemon) save(s engine.Saved) {
-	err := d.state.save(s)
+// saveOrReport saves s, and reports a problem for as long as that fails.
+func (k *stateKeeper) saveOrReport(s engine.Saved) {
+	err := k.save(s)
 	if err == nil {
-		d.problems.resolve(api.ProblemState, "", d.state.dir)
+		k.problems.Resolve(problem.Key{Code: api.ProblemState, Subject: k.dir})
 		return
 	}
-	d.log.Warn("a restart will not know the peers of now", "error", err)
-	d.problems.report(api.Problem{
+	k.log.Warn("a restart will not know the peers of now", "error", err)
+	k.problems.Report(api.Problem{
 		Code:     api.ProblemState,
 		Severity: api.SeverityWarning,
-		Subject:  d.state.dir,
+		Subject:  k.dir,
 		Text:     "a restart will not know the peers of now: " + err.Error(),
-		Remedy:   "see that " + d.state.dir + " can be written and has room",
+		Remedy:   "see that " + k.dir + " can be written and has room",
 	})
 }

@@ -245,7 +245,7 @@ func TestSavedEntriesAreCounted(t *testing.T) {
 		w.socket(0).in <- registrationOf(t, packet.CIE{PrefixLength: 32, HoldingTime: 600})
 		synctest.Wait()
 		for _, want := range []int{1, 0} {
-			if entries, err := d.saveChanged(t.Context()); err != nil || entries != want {
+			if entries, err := d.state.saveChanged(t.Context()); err != nil || entries != want {
 				t.Errorf("saved %d entries, %v; want %d", entries, err, want)
 			}
 		}

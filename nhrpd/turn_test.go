@@ -1,11 +1,15 @@
 package nhrpd
 
 import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
 	"cygnet/vici"
 )
@@ -52,5 +56,40 @@ func TestPacketsThatArriveDuringATurnAreOneBatch(t *testing.T) {
 		if got := socket.writes.Load() - writes; got != 2 {
 			t.Errorf("the answers were sent in %d batches, want 2", got)
 		}
+	})
+}
+
+// blockedTables are tables whose After waits.
+type blockedTables struct {
+	Tables
+	release chan struct{}
+}
+
+func (t blockedTables) After(func()) { <-t.release }
+
+// A call returns once the loop has carried out what followed from it. A caller may therefore go on
+// with what has to come after, such as removing the profile of SAs that the engine has closed.
+func TestCallReturnsOnceItsTurnHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tables := blockedTables{release: make(chan struct{})}
+		log := slog.New(slog.DiscardHandler)
+		e := engine.New(rand.New(rand.NewPCG(1, 2)), 1)
+		l := newLoop(log, e, tables, fakeStrongswan{newWorld(t)})
+		ctx, cancel := context.WithCancel(t.Context())
+		go l.run(ctx)
+		returned := make(chan error, 1)
+		go func() {
+			peer := engine.PeerKey{Interface: "gre1", NBMA: hubNBMA}
+			returned <- l.call(ctx, func(time.Time) { l.out.Closed = append(l.out.Closed, peer) })
+		}()
+		synctest.Wait()
+		if len(returned) > 0 {
+			t.Error("the call returned before its turn had ended")
+		}
+		close(tables.release)
+		if err := <-returned; err != nil {
+			t.Error(err)
+		}
+		cancel()
 	})
 }

@@ -103,7 +103,7 @@ func check(in *invocation, file string) error {
 		in.printf("warning: %s\n", clean(w))
 	}
 	in.printf("%s is valid: %s\n", clean(file), interfaces(cfg))
-	in.bullets("WRONG", cfg.Doubts)
+	in.bullets("WRONG", cfg.Obstacles)
 	found := in.checkHost(cfg)
 	in.bullets("WRONG ON THIS HOST", texts(found, preflight.Error))
 	in.bullets("WARNINGS FOR THIS HOST", texts(found, preflight.Warning))
@@ -134,7 +134,7 @@ func texts(found []preflight.Finding, severity preflight.Severity) []string {
 // its work with it on this host.
 func checkVerdict(cfg *config.Config, found []preflight.Finding) error {
 	switch worst := preflight.Worst(found); {
-	case len(cfg.Doubts) > 0 || worst == preflight.Error:
+	case len(cfg.Obstacles) > 0 || worst == preflight.Error:
 		return outcome(exitWrong)
 	case worst == preflight.Warning:
 		return outcome(exitWarning)
@@ -175,7 +175,7 @@ func (in *invocation) checkJSON(file string, cfg *config.Config, err error) erro
 	}
 	if cfg != nil {
 		result.Warnings = append(result.Warnings, cfg.Warnings...)
-		result.Doubts = append(result.Doubts, cfg.Doubts...)
+		result.Doubts = append(result.Doubts, cfg.Obstacles...)
 		result.Host = append(result.Host, in.checkHost(cfg)...)
 	}
 	if jerr := in.printJSON(result); jerr != nil {

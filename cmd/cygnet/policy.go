@@ -77,8 +77,8 @@ func evaluate(c *config.Interface, identity string, asked netip.Prefix, isPrefix
 		v.Asked = asked.Addr().String()
 	}
 	var g policy.Grant
-	if unclear := policy.Unclear(identity, c.NameAttributes()); c.Protected && unclear != "" {
-		v.because("%s", unclear)
+	if ambiguity := policy.Ambiguity(identity, c.NameAttributes()); c.Protected && ambiguity != "" {
+		v.because("%s", ambiguity)
 		return v
 	}
 	switch {

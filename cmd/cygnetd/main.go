@@ -75,7 +75,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "cygnetd: not started, the configuration is not valid:\n%v\n", err)
 		return exitFailed
 	}
-	for _, warning := range append(c.Warnings, c.Doubts...) {
+	for _, warning := range append(c.Warnings, c.Obstacles...) {
 		fmt.Fprintf(stderr, "cygnetd: warning: %s\n", warning)
 	}
 	if *check {
@@ -162,7 +162,7 @@ func serve(path string, c *config.Config, logTo io.Writer) error {
 		for {
 			select {
 			case <-hangups:
-				d.ReloadAndTell(ctx)
+				d.ReloadAndLog(ctx)
 			case <-ctx.Done():
 				return
 			}

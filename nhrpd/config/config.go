@@ -24,7 +24,7 @@ type Config struct {
 	Interfaces []Interface // sorted by name; may be empty
 	Warnings   []string    // complete messages about what is allowed but probably not intended
 	// complete messages about what keeps an interface from working, as far as the files show
-	Doubts []string
+	Obstacles []string
 }
 
 // Daemon is the table [daemon]: the sockets, files and limits of the daemon as a whole. Paths are

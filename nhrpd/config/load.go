@@ -69,7 +69,7 @@ func (c *checker) parse(data []byte, of *file) (*Config, error) {
 	if len(cfg.Interfaces) == 0 {
 		c.warn(nil, "there is no [interface.NAME] table: the daemon has nothing to do")
 	}
-	cfg.Warnings, cfg.Doubts = c.warnings, c.doubts
+	cfg.Warnings, cfg.Obstacles = c.warnings, c.obstacles
 	return cfg, c.err()
 }
 

@@ -35,12 +35,12 @@ func (p *Problem) Error() string {
 
 // checker collects the faults of one file.
 type checker struct {
-	file     string
-	lines    map[string]int // lines by path.String
-	read     fileReader     // nil: do not open files that the configuration names
-	problems []*Problem
-	warnings []string
-	doubts   []string
+	file      string
+	lines     map[string]int // lines by path.String
+	read      fileReader     // nil: do not open files that the configuration names
+	problems  []*Problem
+	warnings  []string
+	obstacles []string
 
 	legacyConf string // path of ipsec.conf
 }

@@ -75,15 +75,15 @@ func (c *checker) template(raw *rawIPsec, p *IPsec, t swanctl.Tunnel) *swanctl.T
 	if made != nil {
 		c.warnOf(made.Warnings)
 		for _, d := range made.Doubts {
-			c.doubts = append(c.doubts, d.Error())
+			c.obstacles = append(c.obstacles, d.Error())
 		}
 		c.sharedKeys(f, made, p)
 	}
 	return made
 }
 
-// sharedKeys adds a doubt about a connection that authenticates by a shared key, if swanctl cannot
-// load that key or others can read it. This is no error, so the daemon still starts: another
+// sharedKeys adds an obstacle for a connection that authenticates by a shared key, if swanctl
+// cannot load that key or others can read it. This is no error, so the daemon still starts: another
 // program may load the keys, and then none need be in the file.
 func (c *checker) sharedKeys(f *swanctl.File, made *swanctl.Template, p *IPsec) {
 	if !made.PSK {
@@ -91,7 +91,7 @@ func (c *checker) sharedKeys(f *swanctl.File, made *swanctl.Template, p *IPsec) 
 	}
 	keys := f.Keys()
 	if len(keys) == 0 {
-		c.doubts = append(c.doubts, fmt.Sprintf("%s: connections.%s: auth = psk, and the file has no key: no peer can be secured; "+
+		c.obstacles = append(c.obstacles, fmt.Sprintf("%s: connections.%s: auth = psk, and the file has no key: no peer can be secured; "+
 			"add secrets { ike-dmvpn { secret = … } }, and run swanctl --load-creds", p.SwanctlConf,
 			made.Name))
 	}
@@ -105,7 +105,7 @@ func (c *checker) sharedKeys(f *swanctl.File, made *swanctl.Template, p *IPsec) 
 			if wrong := cmp.Or(
 				file.readable(at.File), file.writable(at.File, os.Geteuid()),
 			); wrong != "" {
-				c.doubts = append(c.doubts, at.String()+": "+wrong)
+				c.obstacles = append(c.obstacles, at.String()+": "+wrong)
 			}
 		}
 	}

@@ -50,7 +50,7 @@ include conf.d/*.conf
 `
 
 // A connection whose shared key is not in the file, or is readable by others, does not stop the
-// daemon from starting. It causes a doubt.
+// daemon from starting. It is an obstacle.
 func TestSharedKeysOfExistingConnection(t *testing.T) {
 	s := newSite(t)
 	without, _, _ := strings.Cut(siteConnection, "secrets {")
@@ -86,7 +86,7 @@ func (s site) check(conf, swanctlConf, ipsecConf string) (*Config, string) {
 		s.t.Fatal(err)
 	}
 	cfg, err := c.parse(f.data, f)
-	says := strings.Join(append(c.warnings, c.doubts...), "\n")
+	says := strings.Join(append(c.warnings, c.obstacles...), "\n")
 	if err != nil {
 		says = fmt.Sprint(err)
 	}

@@ -22,8 +22,8 @@ type authority struct {
 	cert *x509.Certificate
 }
 
-// day1 is one day.
-const day1 = 24 * time.Hour
+// oneDay is the length of a day.
+const oneDay = 24 * time.Hour
 
 // newAuthority returns an authority that is valid for that long from now. It puts the authority's
 // certificate where the host looks for it.
@@ -33,7 +33,7 @@ func newAuthority(t *testing.T, h Host, valid time.Duration) *authority {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "Lab CA"},
-		NotBefore:             now.Add(-day1),
+		NotBefore:             now.Add(-oneDay),
 		NotAfter:              now.Add(valid),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
@@ -110,11 +110,11 @@ const named = "certificates = [\"spoke1.pem\"]\nca = [\"ca.pem\"]\n"
 // by the identity, whichever part of the certificate the identity is.
 func TestCertificatesInOrder(t *testing.T) {
 	h, dir := host(t)
-	a := newAuthority(t, h, 300*day1)
-	a.issue("spoke1", -day1, 300*day1, func(c *x509.Certificate) {
+	a := newAuthority(t, h, 300*oneDay)
+	a.issue("spoke1", -oneDay, 300*oneDay, func(c *x509.Certificate) {
 		c.EmailAddresses = []string{"spoke1@example.net"}
 	})
-	a.issue("other", -day1, -time.Hour) // expired, and not this router's
+	a.issue("other", -oneDay, -time.Hour) // expired, and not this router's
 	for _, identity := range []string{
 		"spoke1.example.net",
 		"SPOKE1.example.net",
@@ -135,7 +135,7 @@ func TestCertificatesInOrder(t *testing.T) {
 
 // A finding tells what is missing, wrong or about to expire, and what to do.
 func TestCertificates(t *testing.T) {
-	const fine = 300 * day1
+	const fine = 300 * oneDay
 	for _, test := range []struct {
 		name  string
 		make  func(t *testing.T, h Host)
@@ -151,19 +151,19 @@ func TestCertificates(t *testing.T) {
 			"certificates: gre1: no authority is in DIR/swanctl/x509ca",
 		}},
 		{"somebody else's", func(t *testing.T, h Host) {
-			newAuthority(t, h, fine).issue("spoke1", -day1, fine, func(c *x509.Certificate) {
+			newAuthority(t, h, fine).issue("spoke1", -oneDay, fine, func(c *x509.Certificate) {
 				c.DNSNames = []string{"spoke2.example.net"}
 			})
 		}, named, []string{
 			`certificates: gre1: none of its certificates is for the identity "spoke1.example.net", and peers would refuse it: use one with that subjectAltName, or set identity to "spoke2.example.net"`,
 		}},
 		{"expired", func(t *testing.T, h Host) {
-			newAuthority(t, h, fine).issue("spoke1", -2*day1, -time.Minute)
+			newAuthority(t, h, fine).issue("spoke1", -2*oneDay, -time.Minute)
 		}, named, []string{
 			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem expired on 2026-03-01 11:59 UTC: renew it",
 		}},
 		{"expires within 30 days", func(t *testing.T, h Host) {
-			newAuthority(t, h, 29*day1).issue("spoke1", -day1, 29*day1+time.Hour)
+			newAuthority(t, h, 29*oneDay).issue("spoke1", -oneDay, 29*oneDay+time.Hour)
 		}, "", []string{
 			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem expires on 2026-03-30 13:00 UTC, in 29 days: renew it",
 			"certificates: gre1: the authority DIR/swanctl/x509ca/ca.pem expires on 2026-03-30 12:00 UTC, in 29 days: renew it",
@@ -174,18 +174,18 @@ func TestCertificates(t *testing.T) {
 			"certificates: gre1: the certificate DIR/swanctl/x509/spoke1.pem is not valid before 2026-03-01 13:00 UTC: is this router's clock right?",
 		}},
 		{"no key", func(t *testing.T, h Host) {
-			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			newAuthority(t, h, fine).issue("spoke1", -oneDay, fine)
 			os.RemoveAll(filepath.Join(h.Swanctl, "private"))
 		}, named, []string{
 			"certificates: gre1: no private key for DIR/swanctl/x509/spoke1.pem is in DIR/swanctl/private",
 		}},
 		{"a key that may be its own", func(t *testing.T, h Host) {
-			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			newAuthority(t, h, fine).issue("spoke1", -oneDay, fine)
 			writePEM(t, filepath.Join(h.Swanctl, "private/spoke1.pem"), "ENCRYPTED PRIVATE KEY",
 				[]byte{1})
 		}, named, nil},
 		{"a key for everybody", func(t *testing.T, h Host) {
-			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			newAuthority(t, h, fine).issue("spoke1", -oneDay, fine)
 			if err := os.Chmod(
 				filepath.Join(h.Swanctl, "private/spoke1.pem"), 0o644,
 			); err != nil {
@@ -195,27 +195,27 @@ func TestCertificates(t *testing.T) {
 			"certificates: gre1: everybody on this host may read the private key DIR/swanctl/private/spoke1.pem: chmod 600 it",
 		}},
 		{"another authority", func(t *testing.T, h Host) {
-			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			newAuthority(t, h, fine).issue("spoke1", -oneDay, fine)
 			newAuthority(t, h, fine)
 		}, named, []string{
 			`certificates: gre1: DIR/swanctl/x509/spoke1.pem is from "CN=Lab CA", which is none of the authorities here`,
 		}},
 		{"an authority that is none", func(t *testing.T, h Host) {
 			a := newAuthority(t, h, fine)
-			a.issue("spoke1", -day1, fine)
+			a.issue("spoke1", -oneDay, fine)
 			if err := os.Rename(
 				filepath.Join(h.Swanctl, "x509/spoke1.pem"),
 				filepath.Join(h.Swanctl, "x509ca/ca.pem"),
 			); err != nil {
 				t.Fatal(err)
 			}
-			a.issue("spoke1", -day1, fine)
+			a.issue("spoke1", -oneDay, fine)
 		}, named, []string{
 			"certificates: gre1: DIR/swanctl/x509ca/ca.pem is no authority's certificate",
 			"certificates: gre1: DIR/swanctl/x509/spoke1.pem is from",
 		}},
 		{"no certificate at all", func(t *testing.T, h Host) {
-			newAuthority(t, h, fine).issue("spoke1", -day1, fine)
+			newAuthority(t, h, fine).issue("spoke1", -oneDay, fine)
 			write(t, filepath.Join(h.Swanctl, "x509/spoke1.pem"), "not PEM")
 		}, named, []string{
 			"certificates: gre1: DIR/swanctl/x509/spoke1.pem holds no X.509 certificate",
@@ -236,7 +236,7 @@ func TestCertificates(t *testing.T) {
 // are checked.
 func TestCertificatesOfASite(t *testing.T) {
 	h, dir := host(t)
-	newAuthority(t, h, 10*day1).issue("spoke1", -day1, 5*day1)
+	newAuthority(t, h, 10*oneDay).issue("spoke1", -oneDay, 5*oneDay)
 	conf := filepath.Join(h.Swanctl, "swanctl.conf")
 	write(t, conf, `connections {
 	dmvpn {

@@ -29,8 +29,25 @@ var rules = []rule{
 	{"cygnet/cmd/cygnetd", []string{"cygnet/nhrpd", "cygnet/nhrpd/api", "cygnet/nhrpd/config"}},
 	{"cygnet/cmd/cygnet",
 		[]string{"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/health", "cygnet/nhrpd/policy", "cygnet/nhrpd/preflight"}},
-	{"cygnet/nhrpd/packet", nil},
-	{"cygnet/nhrpd/policy", nil},
+	{"cygnet/nhrpd", []string{
+		"cygnet/kernel/clock", "cygnet/kernel/datapath", "cygnet/kernel/fence",
+		"cygnet/kernel/nhrpsocket", "cygnet/kernel/rtnl", "cygnet/kernel/sysctl",
+		"cygnet/kernel/tables", "cygnet/kernel/tunnel", "cygnet/kernel/watch", "cygnet/kernel/xfrm",
+		"cygnet/nhrpd/api", "cygnet/nhrpd/cleargre", "cygnet/nhrpd/config", "cygnet/nhrpd/engine",
+		"cygnet/nhrpd/espstate", "cygnet/nhrpd/health", "cygnet/nhrpd/hostcheck",
+		"cygnet/nhrpd/logging", "cygnet/nhrpd/mismatch", "cygnet/nhrpd/policy",
+		"cygnet/nhrpd/preflight", "cygnet/nhrpd/problem", "cygnet/nhrpd/resolve",
+		"cygnet/nhrpd/statefile", "cygnet/nhrpd/status", "cygnet/nhrpd/wait", "cygnet/vici",
+		"cygnet/vici/profile", "github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
+	}},
+	{"cygnet/nhrpd/api", nil},
+	{"cygnet/nhrpd/cleargre", []string{
+		"cygnet/kernel/datapath", "cygnet/kernel/fence", "cygnet/kernel/tunnel",
+		"cygnet/kernel/xfrm", "cygnet/nhrpd/api", "cygnet/nhrpd/wait",
+	}},
+	{"cygnet/nhrpd/config", []string{
+		"cygnet/nhrpd/policy", "cygnet/vici/swanctl", "github.com/BurntSushi/toml/...",
+	}},
 	{"cygnet/nhrpd/engine", []string{
 		"cygnet/nhrpd/engine/admission", "cygnet/nhrpd/engine/authorization",
 		"cygnet/nhrpd/engine/client", "cygnet/nhrpd/engine/event", "cygnet/nhrpd/engine/mismatch",
@@ -54,9 +71,7 @@ var rules = []rule{
 		"cygnet/nhrpd/engine/purge", "cygnet/nhrpd/engine/report", "cygnet/nhrpd/engine/timers",
 		"cygnet/nhrpd/packet",
 	}},
-	{"cygnet/nhrpd/engine/event", []string{
-		"cygnet/nhrpd/engine/rib",
-	}},
+	{"cygnet/nhrpd/engine/event", []string{"cygnet/nhrpd/engine/rib"}},
 	{"cygnet/nhrpd/engine/mismatch", []string{
 		"cygnet/nhrpd/engine/overlay", "cygnet/nhrpd/engine/report",
 	}},
@@ -64,9 +79,7 @@ var rules = []rule{
 		"cygnet/nhrpd/engine/event", "cygnet/nhrpd/engine/ordered", "cygnet/nhrpd/engine/output",
 		"cygnet/nhrpd/engine/overlay", "cygnet/nhrpd/engine/peers", "cygnet/nhrpd/engine/pool",
 	}},
-	{"cygnet/nhrpd/engine/objection", []string{
-		"cygnet/nhrpd/packet",
-	}},
+	{"cygnet/nhrpd/engine/objection", []string{"cygnet/nhrpd/packet"}},
 	{"cygnet/nhrpd/engine/ordered", nil},
 	{"cygnet/nhrpd/engine/output", nil},
 	{"cygnet/nhrpd/engine/overlay", []string{
@@ -82,8 +95,7 @@ var rules = []rule{
 	}},
 	{"cygnet/nhrpd/engine/pool", nil},
 	{"cygnet/nhrpd/engine/prefixes", []string{
-		"cygnet/nhrpd/engine/event", "cygnet/nhrpd/engine/objection",
-		"cygnet/nhrpd/engine/overlay",
+		"cygnet/nhrpd/engine/event", "cygnet/nhrpd/engine/objection", "cygnet/nhrpd/engine/overlay",
 	}},
 	{"cygnet/nhrpd/engine/purge", []string{
 		"cygnet/nhrpd/engine/neighbors", "cygnet/nhrpd/engine/ordered",
@@ -91,16 +103,14 @@ var rules = []rule{
 		"cygnet/nhrpd/packet",
 	}},
 	{"cygnet/nhrpd/engine/ratelimit", nil},
-	{"cygnet/nhrpd/engine/report", []string{
-		"cygnet/nhrpd/engine/event",
-	}},
+	{"cygnet/nhrpd/engine/report", []string{"cygnet/nhrpd/engine/event"}},
 	{"cygnet/nhrpd/engine/resolution", []string{
 		"cygnet/nhrpd/engine/admission", "cygnet/nhrpd/engine/client", "cygnet/nhrpd/engine/event",
 		"cygnet/nhrpd/engine/neighbors", "cygnet/nhrpd/engine/objection",
 		"cygnet/nhrpd/engine/ordered", "cygnet/nhrpd/engine/output", "cygnet/nhrpd/engine/overlay",
 		"cygnet/nhrpd/engine/peers", "cygnet/nhrpd/engine/prefixes", "cygnet/nhrpd/engine/purge",
-		"cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/report",
-		"cygnet/nhrpd/engine/server", "cygnet/nhrpd/engine/timers", "cygnet/nhrpd/packet",
+		"cygnet/nhrpd/engine/ratelimit", "cygnet/nhrpd/engine/report", "cygnet/nhrpd/engine/server",
+		"cygnet/nhrpd/engine/timers", "cygnet/nhrpd/packet",
 	}},
 	{"cygnet/nhrpd/engine/rib", nil},
 	{"cygnet/nhrpd/engine/server", []string{
@@ -113,22 +123,28 @@ var rules = []rule{
 		"cygnet/nhrpd/engine/rib", "cygnet/nhrpd/engine/timers", "cygnet/nhrpd/packet",
 	}},
 	{"cygnet/nhrpd/engine/timers", nil},
-	{"cygnet/nhrpd/statefile", []string{"cygnet/nhrpd/engine"}},
-	{"cygnet/nhrpd/config", []string{"cygnet/nhrpd/policy", "cygnet/vici/swanctl", "github.com/BurntSushi/toml/..."}},
-	{"cygnet/nhrpd/preflight", []string{
-		"cygnet/nhrpd/config", "cygnet/kernel", "cygnet/kernel/rtnl", "cygnet/kernel/sysctl",
-		"cygnet/kernel/tunnel", "cygnet/vici/swanctl",
-	}},
-	{"cygnet/nhrpd/api", nil},
+	{"cygnet/nhrpd/espstate", []string{"cygnet/kernel/xfrm", "cygnet/nhrpd/wait", "cygnet/vici"}},
 	{"cygnet/nhrpd/health", []string{"cygnet/nhrpd/api"}},
-	{"cygnet/nhrpd", []string{
-		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/health",
-		"cygnet/nhrpd/policy", "cygnet/nhrpd/preflight", "cygnet/nhrpd/statefile", "cygnet/vici",
-		"cygnet/vici/profile", "cygnet/kernel/clock", "cygnet/kernel/datapath", "cygnet/kernel/fence",
-		"cygnet/kernel/nhrpsocket", "cygnet/kernel/rtnl", "cygnet/kernel/sysctl",
-		"cygnet/kernel/tables", "cygnet/kernel/tunnel", "cygnet/kernel/watch", "cygnet/kernel/xfrm",
-		"github.com/coreos/go-systemd/v22/...", "golang.org/x/sync/errgroup",
+	{"cygnet/nhrpd/hostcheck", []string{"cygnet/nhrpd/preflight"}},
+	{"cygnet/nhrpd/logging", []string{"cygnet/nhrpd/config"}},
+	{"cygnet/nhrpd/mismatch", []string{
+		"cygnet/kernel/nhrpsocket", "cygnet/kernel/xfrm", "cygnet/nhrpd/api", "cygnet/nhrpd/engine",
+		"cygnet/nhrpd/health", "cygnet/nhrpd/problem", "cygnet/nhrpd/wait", "cygnet/vici",
 	}},
+	{"cygnet/nhrpd/packet", nil},
+	{"cygnet/nhrpd/policy", nil},
+	{"cygnet/nhrpd/preflight", []string{
+		"cygnet/kernel", "cygnet/kernel/rtnl", "cygnet/kernel/sysctl", "cygnet/kernel/tunnel",
+		"cygnet/nhrpd/config", "cygnet/vici/swanctl",
+	}},
+	{"cygnet/nhrpd/problem", []string{"cygnet/nhrpd/api"}},
+	{"cygnet/nhrpd/resolve", []string{"cygnet/nhrpd/wait"}},
+	{"cygnet/nhrpd/statefile", []string{"cygnet/nhrpd/engine"}},
+	{"cygnet/nhrpd/status", []string{
+		"cygnet/kernel/rtnl", "cygnet/kernel/tables", "cygnet/kernel/xfrm", "cygnet/nhrpd/api",
+		"cygnet/nhrpd/engine", "cygnet/nhrpd/preflight", "cygnet/vici",
+	}},
+	{"cygnet/nhrpd/wait", nil},
 	{"cygnet/vici", []string{
 		"cygnet/vici/failure", "cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/peerstate",
 		"cygnet/vici/profile", "cygnet/vici/rival", "cygnet/vici/session",

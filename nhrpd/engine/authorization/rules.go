@@ -22,7 +22,7 @@ type Rules struct {
 // Config is what an interface's rules depend on.
 type Config struct {
 	Protected      bool          // there is IPsec, so identities are known
-	NameAttributes int           // see policy.Unclear
+	NameAttributes int           // see policy.Ambiguity
 	Policy         *policy.Rules // nil: none are configured
 	MostRemembered int           // identities
 }
@@ -39,7 +39,7 @@ func (r *Rules) Configure(cfg Config) {
 func (r *Rules) Of(identity string, blocks Blocks) Authorization {
 	a := Authorization{identity: identity, block: blocks.Of(identity)}
 	if r.cfg.Protected {
-		a.unclear = policy.Unclear(identity, r.cfg.NameAttributes)
+		a.unclear = policy.Ambiguity(identity, r.cfg.NameAttributes)
 	}
 	if r.cfg.Policy != nil {
 		a.rules, a.grant = true, r.grantOf(identity)
@@ -52,7 +52,7 @@ func (r *Rules) Of(identity string, blocks Blocks) Authorization {
 // there may. The list is empty if there is nothing to ask: everything is allowed then.
 func (r *Rules) OfSeveral(identity string, others []string, blocks Blocks) []Authorization {
 	unclear := func(identity string) bool {
-		return policy.Unclear(identity, r.cfg.NameAttributes) != ""
+		return policy.Ambiguity(identity, r.cfg.NameAttributes) != ""
 	}
 	asked := r.cfg.Policy != nil || len(blocks) > 0
 	if !r.cfg.Protected || !asked && !unclear(identity) && !slices.ContainsFunc(others, unclear) {

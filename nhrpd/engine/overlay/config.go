@@ -56,7 +56,7 @@ type InterfaceConfig struct {
 
 	// NameAttributes is how many attributes a peer's distinguished name must have for charon to
 	// accept it. If it is 0, charon does not count them, and every distinguished name is unclear:
-	// see policy.Unclear.
+	// see policy.Ambiguity.
 	NameAttributes int
 
 	Limits Limits

@@ -1,0 +1,154 @@
+package nhrpd
+
+import (
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"cygnet/kernel/datapath"
+	"cygnet/kernel/tunnel"
+	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/engine"
+	"cygnet/vici"
+)
+
+// iface is what the loop owns of one interface. Only the loop's goroutine uses it.
+//
+// An interface is open from the time that its runner starts until the runner has stopped. The loop
+// also has an iface for a closed interface with marked peers: the engine knows such peers of the
+// last run before the interface opens, and of a changed interface while it opens anew.
+type iface struct {
+	name string
+	// marked has the outer address of each peer that the engine knows by a mark; see marks.go.
+	marked map[netip.Addr]netip.Addr
+
+	// The rest is zero while the interface is closed.
+	runner  *runner
+	config  config.Interface
+	log     *slog.Logger
+	closing bool          // the interface takes no channel any more
+	channel *channel      // nil while there is no tunnel
+	state   tunnel.State  // where the tunnel is
+	fault   string        // why there is no tunnel, or what is wrong with it
+	left    chan struct{} // closed when the goodbye has ended; nil unless one is under way
+
+	// unannounced has the peers that share an address, until it is known whether the kernel can
+	// give their packets marks.
+	unannounced []vici.Peer
+	marksFault  string // why the kernel cannot give packets marks
+	policyMarks policyMarks
+}
+
+// iface returns what the loop owns of an interface. It makes a closed iface if there is none.
+func (l *loop) iface(name string) *iface {
+	i := l.interfaces[name]
+	if i == nil {
+		i = &iface{name: name, marked: make(map[netip.Addr]netip.Addr)}
+		l.interfaces[name] = i
+	}
+	return i
+}
+
+// open opens the interface of a runner.
+func (l *loop) open(r *runner) {
+	i := l.iface(r.config.Name)
+	i.runner, i.config, i.log = r, r.config, r.log
+	r.iface = i
+}
+
+// opened returns the open interfaces.
+func (l *loop) opened() iter.Seq[*iface] {
+	return func(yield func(*iface) bool) {
+		for _, i := range l.interfaces {
+			if i.runner != nil && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// closing has the interface let go of its channel and take no other, before its runner stops.
+func (l *loop) closing(name string) {
+	i := l.iface(name)
+	i.channel, i.closing = nil, true
+}
+
+// closed records that the runner of an interface has stopped. Functions that the runner had queued
+// for the loop may still run. They find the iface of before, which takes no channel any more.
+func (l *loop) closed(name string) {
+	marked := l.iface(name).marked
+	delete(l.interfaces, name)
+	if len(marked) > 0 {
+		l.iface(name).marked = marked
+	}
+}
+
+// path returns the programs on the tunnel; nil if there are none.
+func (i *iface) path() datapath.Path {
+	if i.channel == nil {
+		return nil
+	}
+	return i.channel.path
+}
+
+// failed records why there is no tunnel.
+func (i *iface) failed(err error) {
+	i.fault = err.Error()
+	i.runner.tried()
+}
+
+// moved records where the tunnel of an open interface is now, which channel leads to it, and why
+// the channel could not be opened. It tells the engine the tunnel's address.
+func (l *loop) moved(now time.Time, i *iface, st tunnel.State, ch *channel, fault error) {
+	if i.closing {
+		return
+	}
+	if i.state.Local != st.Local {
+		// At the next boot, GuardEarly takes the address to guard from the saved state.
+		l.saveSoon()
+	}
+	i.channel, i.state, i.fault = ch, st, ""
+	l.catchUp(i)
+	if fault == nil {
+		fault = l.sharesAddress(i)
+	}
+	if fault != nil {
+		i.fault = fault.Error()
+	}
+	if st.Fault != "" {
+		i.fault = st.Fault
+	}
+	i.setMarked(i.marked)
+	l.engine.Handle(now, engine.LocalAddress{Interface: i.name, NBMA: st.Local}, &l.out)
+	i.runner.tried()
+}
+
+// sharesAddress returns an error that names another protected tunnel which sends from the same
+// address as this one. The check of the configuration cannot find this case: one interface may name
+// a device and the other an address, and only the running system shows that the device has that
+// address.
+func (l *loop) sharesAddress(i *iface) error {
+	if !i.config.Protected || !i.state.Local.IsValid() {
+		return nil
+	}
+	for other := range l.opened() {
+		if other == i || !other.config.Protected || other.state.Local != i.state.Local {
+			continue
+		}
+		err := fmt.Errorf("%s sends from %s as well, and an SA is for all GRE between two addresses: give one of the two another address of this router",
+			other.name, i.state.Local)
+		i.log.Error("two protected tunnels on one address", "error", err)
+		return err
+	}
+	return nil
+}
+
+// goodbyeEnded records that the interface has said goodbye.
+func (i *iface) goodbyeEnded() {
+	if i.left != nil {
+		close(i.left)
+		i.left = nil
+	}
+}
