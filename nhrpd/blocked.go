@@ -23,6 +23,14 @@ import (
 // state may be lost without harm, and the blocks may not.
 type blockedFile struct{ dir string }
 
+// blockRecord is the entry of one identity in the file. Its names are those of the file: they must
+// not change, since a block must not be lost in an upgrade.
+type blockRecord struct {
+	Identity string    `json:"Identity"`
+	Since    time.Time `json:"Since"` // when the block began
+	Until    time.Time `json:"Until"` // when it ends; zero: it lasts until it is taken back
+}
+
 // path returns the path of the file.
 func (f blockedFile) path() string { return filepath.Join(f.dir, "blocked.json") }
 
@@ -35,17 +43,25 @@ func (f blockedFile) load() ([]engine.Block, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read who is blocked: %w", err)
 	}
-	var blocked []engine.Block
-	if err := json.Unmarshal(data, &blocked); err != nil {
+	var records []blockRecord
+	if err := json.Unmarshal(data, &records); err != nil {
 		return nil, fmt.Errorf("read who is blocked in %s: %w; remove the file to start with nobody blocked",
 			f.path(), err)
+	}
+	blocked := make([]engine.Block, 0, len(records))
+	for _, r := range records {
+		blocked = append(blocked, engine.Block(r))
 	}
 	return blocked, nil
 }
 
 // save replaces the file, and returns when the new one is on the disk, or with an error.
 func (f blockedFile) save(blocked []engine.Block) error {
-	data, err := json.MarshalIndent(blocked, "", "  ")
+	records := make([]blockRecord, 0, len(blocked))
+	for _, b := range blocked {
+		records = append(records, blockRecord(b))
+	}
+	data, err := json.MarshalIndent(records, "", "  ")
 	if err != nil {
 		return err
 	}

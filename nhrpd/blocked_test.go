@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 )
@@ -58,6 +60,35 @@ func TestBlockRefusals(t *testing.T) {
 			t.Errorf("unblock: %v", err)
 		}
 	})
+}
+
+// The file keeps its form over versions: a block must not be lost in an upgrade.
+func TestFormOfTheBlockedFile(t *testing.T) {
+	const form = `[
+  {
+    "Identity": "a",
+    "Since": "2026-11-30T12:00:00Z",
+    "Until": "0001-01-01T00:00:00Z"
+  }
+]
+`
+	f := blockedFile{dir: t.TempDir()}
+	if err := os.WriteFile(f.path(), []byte(form), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := []engine.Block{
+		{Identity: "a", Since: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)},
+	}
+	got, err := f.load()
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Fatalf("loaded with error %v (- want, + got):\n%s", err, d)
+	}
+	if err := f.save(want); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(f.path()); err != nil || string(data) != form {
+		t.Errorf("saved with error %v:\n%swant:\n%s", err, data, form)
+	}
 }
 
 // A block outlasts the daemon, unless its time is over. A list that cannot be read keeps the daemon
