@@ -127,10 +127,10 @@ func TestClosingEndsAdmission(t *testing.T) {
 	ifc := m.spoke1.engine.ifaces["gre1"]
 	m.spoke1.engine.router.Enter(m.now, &m.spoke1.out)
 	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
-		s.Requester.EndShortcut(s, "for the test")
+		ifc.Requester.EndShortcut(s, "for the test")
 	}
 	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
-		a.Responder.DropAnswer(a)
+		ifc.Responder.DropAnswer(a)
 	}
 	ifc.peers.ByNBMA[addr("192.0.2.12")].Peers.ClosePeer(
 		ifc.peers.ByNBMA[addr("192.0.2.12")],

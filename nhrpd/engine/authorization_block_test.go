@@ -133,8 +133,8 @@ func TestBlockEndsLiveShortcuts(t *testing.T) {
 		t.Error("spoke1 does not reach the hub any more")
 	}
 	for _, p := range m.spoke1.status().Peers {
-		if p.Identity == "spoke2" && len(p.Interest) > 0 {
-			t.Errorf("spoke1 still wants spoke2 for %v", p.Interest)
+		if p.Identity == "spoke2" && len(p.Reasons) > 0 {
+			t.Errorf("spoke1 still wants spoke2 for %v", p.Reasons)
 		}
 	}
 }

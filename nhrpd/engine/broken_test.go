@@ -142,8 +142,8 @@ func brokenShares(ifc *iface) error {
 		ratelimit.Shares[overlay.Holder]{},
 		ratelimit.Shares[overlay.Holder]{}
 	for _, a := range ifc.Responder.Answers {
-		if a.Asker != (overlay.Holder{}) {
-			answers.Take(a.Asker)
+		if a.ChargedTo != (overlay.Holder{}) {
+			answers.Take(a.ChargedTo)
 		}
 	}
 	for _, b := range ifc.server.Bindings {
@@ -162,7 +162,7 @@ func brokenShares(ifc *iface) error {
 		is, counts ratelimit.Shares[overlay.Holder]
 		most       int
 	}{
-		{"answers", answers, ifc.Responder.Askers, ifc.Config.Limits.AnswersOfOne()},
+		{"answers", answers, ifc.Responder.Charged, ifc.Config.Limits.AnswersOfOne()},
 		{"addresses", addresses, ifc.server.AddressesOf, overlay.MaxAddressesOfOne},
 		{"prefixes", prefixes, ifc.server.PrefixesOf, overlay.PrefixesOfOne},
 	} {

@@ -136,16 +136,8 @@ func (e *Engine) withInterface(name string, f func(*iface)) {
 // revoked bindings, and reviews the shortcuts and answers that depend on our own routes that
 // changed.
 func (e *Engine) finish() {
-	for len(e.router.Afterwards) > 0 {
-		due := e.router.Afterwards
-		e.router.Afterwards = nil
-		for _, f := range due {
-			f()
-		}
-	}
-	for len(e.router.Moved) > 0 {
-		moved := e.router.Moved
-		e.router.Moved = nil
+	e.router.RunAtEnd()
+	for moved := e.router.TakeMoved(); len(moved) > 0; moved = e.router.TakeMoved() {
 		for _, ifc := range e.interfaces() {
 			if ifc.Left {
 				continue

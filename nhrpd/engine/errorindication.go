@@ -14,7 +14,7 @@ func (ifc *iface) errorIndication(m *overlay.Message) {
 		return
 	}
 	if m.DestProtocol.IsValid() && m.DestProtocol != ifc.Address() {
-		if !ifc.OnOverlay(m.DestProtocol) {
+		if !ifc.SameFamily(m.DestProtocol) {
 			ifc.Drop(overlay.DropWrongFamily)
 			return
 		}

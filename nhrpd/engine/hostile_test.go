@@ -216,11 +216,11 @@ func TestAnswersOfOneRouter(t *testing.T) {
 				t.Errorf("the other one got %s", got.CIEs[0].Code)
 			}
 			n.w.run(n.cfg.HoldingTime)
-			if len(ifc.Responder.Answers)+len(ifc.Responder.Askers) != 0 {
+			if len(ifc.Responder.Answers)+len(ifc.Responder.Charged) != 0 {
 				t.Errorf(
 					"kept for ever: %d answers, shares %v",
 					len(ifc.Responder.Answers),
-					ifc.Responder.Askers,
+					ifc.Responder.Charged,
 				)
 			}
 		})

@@ -13,7 +13,6 @@ import (
 	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/engine/server"
 	"cygnet/nhrpd/engine/timers"
-	"cygnet/nhrpd/packet"
 )
 
 // iface is one interface with its parts.
@@ -38,9 +37,9 @@ type iface struct {
 // newInterface returns an interface with its first configuration and no other state.
 func (e *Engine) newInterface(cfg overlay.InterfaceConfig) *iface {
 	clients := cfg.ExpectedClients()
-	st := &overlay.Interface{Router: e.router}
-	ifc := &iface{Interface: st, engine: e}
-	st.Peers = &ifc.peers
+	ifc := &iface{engine: e}
+	st := overlay.NewInterface(e.router, &ifc.peers)
+	ifc.Interface = st
 	ifc.peers = peers.New(st, ifc, clients)
 	ifc.neighbors = neighbors.New(st, &ifc.peers, ifc, clients)
 	ifc.admissions = admission.New(st, &ifc.peers, clients)
@@ -69,25 +68,17 @@ func (e *Engine) newInterface(cfg overlay.InterfaceConfig) *iface {
 	ifc.mismatches = mismatch.New(st)
 	ifc.peers.Poll.Run = func() { ifc.peers.PollUse() }
 	ifc.grace.Run = func() { ifc.endUnconfirmed() }
-	st.Quiet.Tell.Run = func() { st.TellQuiet() }
 	ifc.configure(cfg)
 	return ifc
 }
 
 // configure sets the configuration, and what is derived from it without changing any other state.
 func (ifc *iface) configure(cfg overlay.InterfaceConfig) {
-	if ifc.Limiters == (overlay.Limiters{}) || ifc.Config.Limits != cfg.Limits {
-		ifc.Limiters = overlay.NewLimits(&cfg)
-	}
+	ifc.Interface.Configure(cfg)
 	ifc.peers.Rules.Configure(authorization.Config{
 		Protected:      cfg.Protected,
 		NameAttributes: cfg.NameAttributes,
 		Policy:         cfg.Policy,
 		MostRemembered: cfg.Limits.Bindings + overlay.SpareKeys,
 	})
-	ifc.Auth = packet.Extension{}
-	if cfg.Authentication != "" {
-		ifc.Auth = packet.PasswordExtension(cfg.Authentication)
-	}
-	ifc.Config = cfg
 }

@@ -63,23 +63,6 @@ func TestRegistrationAtTheBroadcastAddress(t *testing.T) {
 	}
 }
 
-func TestBroadcastAddress(t *testing.T) {
-	for address, want := range map[string]string{
-		"10.255.0.1/24": "10.255.0.255",
-		"10.255.1.1/22": "10.255.3.255",
-		"10.255.0.1/30": "10.255.0.3",
-		"10.255.0.1/31": "",
-		"10.255.0.1/32": "",
-		"fd00::1/64":    "",
-	} {
-		ifc := &overlay.Interface{Config: overlay.InterfaceConfig{Address: mustPrefix(address)}}
-		if got := ifc.Broadcast(); got.IsValid() != (want != "") ||
-			want != "" && got != addr(want) {
-			t.Errorf("of %s it is %s, want %q", address, got, want)
-		}
-	}
-}
-
 // registrations returns the destinations of the registrations that the node sent to an NBMA
 // address.
 func (n *node) registrations(nbma string) (dests []netip.Addr) {

@@ -30,7 +30,7 @@ func (ifc *iface) leave() {
 	goodbyes, deregistrations := ifc.goodbyes()
 	ifc.withdrawAll()
 	ifc.purges.EndRevocations()
-	ifc.TellQuiet()
+	ifc.ReportQuiet()
 	ifc.Left, ifc.Leaving = true, true
 	ifc.Timers.Stop(&ifc.peers.Poll)
 	ifc.Timers.Stop(&ifc.grace)
@@ -120,14 +120,13 @@ func (ifc *iface) leaveNow() {
 // farewell handles a packet that arrives while the interface leaves. It takes only replies to our
 // goodbyes.
 func (ifc *iface) farewell(from netip.Addr, data []byte) {
-	m := overlay.Message{Packet: &ifc.In, From: from, Raw: data}
-	ifc.CIEs = ifc.CIEs[:0]
-	if !ifc.peers.Secured(from) || m.Parse(data) != nil || m.Type != packet.PurgeReply ||
+	m, err := ifc.Parse(from, data)
+	if err != nil || !ifc.peers.Secured(from) || m.Type != packet.PurgeReply ||
 		m.SourceProtocol != ifc.Address() || !ifc.Authentic(&m) {
 		ifc.Drop(overlay.DropInactive)
 		return
 	}
-	ifc.Counters.Received[m.Type]++
+	ifc.CountReceived(m.Type)
 	ifc.purges.PurgeReply(&m)
 }
 

@@ -294,8 +294,8 @@ func TestVisitors(t *testing.T) {
 	}
 	n.named("0.0.0.2", "192.0.2.12", "spoke3")
 	for _, p := range n.status().Peers {
-		if p.Real == addr("192.0.2.12") && !cmp.Equal(p.Interest, []string{"answer"}) {
-			t.Errorf("%s has the interests %v", p.Identity, p.Interest)
+		if p.Real == addr("192.0.2.12") && !cmp.Equal(p.Reasons, []string{"answer"}) {
+			t.Errorf("%s has the interests %v", p.Identity, p.Reasons)
 		}
 	}
 	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr(early.nbma), Reason: "gone"})

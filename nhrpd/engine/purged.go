@@ -109,7 +109,7 @@ func (ifc *iface) purgeShortcuts(
 	var said []*resolution.Shortcut
 	may := make(map[*resolution.Shortcut]bool)
 	for _, s := range ifc.Requester.Shortcuts {
-		if s.State != report.ShortcutResolving && s.SaidBy(m.SourceProtocol) {
+		if s.State != report.ShortcutResolving && s.AnsweredBy(m.SourceProtocol) {
 			said = append(said, s)
 			// A router that moved sends the purge from its new address, under its old identity.
 			may[s] = nhs || s.NBMA == m.From || s.Identity != "" && from.IsOneOf(s.Identity)

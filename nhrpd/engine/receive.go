@@ -30,9 +30,8 @@ func (ifc *iface) ReceivedFrom(from netip.Addr, data []byte) {
 // receive handles a packet of a secured sender: it parses the packet, and drops what no handler may
 // see.
 func (ifc *iface) receive(from netip.Addr, data []byte) {
-	m := overlay.Message{Packet: &ifc.In, From: from, Raw: data}
-	ifc.CIEs = ifc.CIEs[:0]
-	if err := m.Parse(data); err != nil {
+	m, err := ifc.Parse(from, data)
+	if err != nil {
 		ifc.malformed(&m, err)
 		return
 	}
@@ -40,7 +39,7 @@ func (ifc *iface) receive(from netip.Addr, data []byte) {
 		ifc.Drop(overlay.DropMalformed)
 		return
 	}
-	ifc.Counters.Received[m.Type]++
+	ifc.CountReceived(m.Type)
 	if !ifc.Authentic(&m) {
 		ifc.Drop(overlay.DropAuthentication)
 		ifc.tellForeignPassword(&m)
@@ -63,8 +62,8 @@ func (ifc *iface) receive(from netip.Addr, data []byte) {
 		ifc.errorIndication(&m)
 		return
 	}
-	if !ifc.OnOverlay(m.SourceProtocol) ||
-		m.DestProtocol.IsValid() && !ifc.OnOverlay(m.DestProtocol) {
+	if !ifc.SameFamily(m.SourceProtocol) ||
+		m.DestProtocol.IsValid() && !ifc.SameFamily(m.DestProtocol) {
 		ifc.Drop(overlay.DropWrongFamily)
 		return
 	}
@@ -78,7 +77,7 @@ func (ifc *iface) receive(from netip.Addr, data []byte) {
 // dispatch hands a message to the handler for its type, or forwards it if it is for another router.
 func (ifc *iface) dispatch(m *overlay.Message) {
 	if m.Type == packet.TrafficIndication {
-		ifc.Requester.Indication(m)
+		ifc.Requester.TrafficIndication(m)
 		return
 	}
 	if !m.DestProtocol.IsValid() {
@@ -97,10 +96,10 @@ func (ifc *iface) dispatch(m *overlay.Message) {
 	case packet.RegistrationReply:
 		ifc.client.RegistrationReply(m)
 	case packet.ResolutionRequest:
-		ifc.Responder.Resolution(m)
+		ifc.Responder.ResolutionRequest(m)
 	case packet.ResolutionReply:
 		if m.SourceProtocol == own {
-			ifc.Requester.Answered(m)
+			ifc.Requester.ResolutionReply(m)
 			return
 		}
 		ifc.Transit.Forward(m, m.SourceProtocol, packet.ExtensionReverseTransit)

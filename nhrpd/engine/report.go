@@ -55,13 +55,13 @@ func (ifc *iface) status() report.InterfaceStatus {
 // status copies the state of a peer. Without an SA, it leaves out what IKE proved.
 func (ifc *iface) peerStatus(p *peers.Peer) report.PeerStatus {
 	st := report.PeerStatus{
-		Peer:     p.IKE,
-		State:    p.State(),
-		Since:    p.Since,
-		Interest: p.ReasonNames(),
-		In:       p.In,
-		Out:      p.Out,
-		Error:    p.Err,
+		Peer:    p.IKE,
+		State:   p.State(),
+		Since:   p.Since,
+		Reasons: p.ReasonNames(),
+		In:      p.In,
+		Out:     p.Out,
+		Error:   p.Err,
 	}
 	st.Admitted = ifc.admissions.TakesFrom(p)
 	if p.Secured {
@@ -75,7 +75,7 @@ func (ifc *iface) peerStatus(p *peers.Peer) report.PeerStatus {
 }
 
 // Stats returns a copy of the counters. Counters that are 0 are left out.
-func (e *Engine) Stats() report.Stats { return e.router.Counters.Copy() }
+func (e *Engine) Stats() report.Stats { return e.router.Stats() }
 
 // Admitted returns the peers that the kernel is to take data from on an interface, ordered by NBMA
 // address. It is the sum of all changes in Output.Admitted so far.

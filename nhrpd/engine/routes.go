@@ -7,17 +7,12 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/resolution"
-	"cygnet/nhrpd/engine/rib"
 )
 
 // routesChanged updates a mirror of the kernel's routes. Then it reviews everything that was
 // decided by the changed routes.
 func (e *Engine) routesChanged(ev event.RoutesChanged) {
-	t := e.router.Tables[ev.Table]
-	if t == nil {
-		t = &rib.Table{}
-		e.router.Tables[ev.Table] = t
-	}
+	t := e.router.Mirror(ev.Table)
 	if ev.Reset {
 		t.Reset()
 	}
@@ -67,7 +62,7 @@ func (ifc *iface) reroute(touched func(netip.Prefix) bool) {
 		func(s *resolution.Shortcut) bool {
 			return touched(s.Prefix)
 		}) {
-		if !ifc.Requester.StillLed(s) {
+		if !ifc.Requester.StillCovered(s) {
 			ifc.Requester.EndShortcut(s, "the route beneath it changed")
 		}
 	}

@@ -178,7 +178,7 @@ func (ifc *iface) restoreShortcut(st *report.SavedShortcut) {
 	case left <= 0, !ifc.Config.Shortcut,
 		len(ifc.Requester.Shortcuts) >= ifc.Config.Limits.Shortcuts,
 		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
-		!ifc.OnOverlay(st.Dest), !ifc.ClientAddress(st.NextHop), !overlay.UsableNBMA(st.NBMA),
+		!ifc.SameFamily(st.Dest), !ifc.ClientAddress(st.NextHop), !overlay.UsableNBMA(st.NBMA),
 		ifc.Requester.Shortcuts[st.Prefix] != nil, ifc.neighbors.HasHostRoute(st.Prefix,
 			st.NextHop),
 		ifc.prefixes.ObjectToPrefix(st.Prefix, st.NBMA).Raised():
@@ -228,7 +228,7 @@ func (ifc *iface) restoreAnswer(st *report.SavedAnswer) {
 // secured, and the restored shortcuts that no route leads to.
 func (ifc *iface) endUnconfirmed() {
 	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
-		if s.Restored || !s.Led.Prefix.IsValid() {
+		if s.Restored || !s.CoveringRoute.Prefix.IsValid() {
 			ifc.Requester.EndShortcut(s, "not confirmed after the restart")
 		}
 	}

@@ -401,7 +401,7 @@ func TestPrefixEnds(t *testing.T) {
 				t.Fatalf("still there\n%s", hub.w)
 			}
 			if _,
-				found := hub.engine.router.Tables[testTable].Announced.Lookup(addr(host1)); found {
+				found := hub.engine.router.Mirror(testTable).Announced.Lookup(addr(host1)); found {
 				t.Error("look-ups still find it")
 			}
 			hub.from("192.0.2.11", "spoke1")

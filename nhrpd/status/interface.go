@@ -149,7 +149,7 @@ var peerStates = map[engine.SecurityState]api.PeerState{
 
 // peer returns what the API shows of a peer.
 func peer(p engine.PeerStatus) api.Peer {
-	interest := p.Interest
+	interest := p.Reasons
 	if interest == nil {
 		interest = []string{}
 	}

@@ -46,7 +46,7 @@ func (n *node) auditTables(st *engine.InterfaceStatus) {
 		if secured := n.mayReach(p.NBMA); secured != (p.State == engine.StateSecured) && !n.left {
 			n.w.violate("the engine knows who is secured", n, "peer %+v, told %v", *p, secured)
 		}
-		if len(p.Interest) == 0 && n.wanted.known[p.NBMA] == "" {
+		if len(p.Reasons) == 0 && n.wanted.known[p.NBMA] == "" {
 			n.w.violate(ruleLimits, n, "peer %+v is kept for nothing", *p)
 		}
 	}

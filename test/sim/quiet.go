@@ -54,7 +54,7 @@ func (w *world) checkRest() {
 		}
 		n.checkNeighbors(&st)
 		for _, p := range st.Peers {
-			for _, interest := range p.Interest {
+			for _, interest := range p.Reasons {
 				if interest != "nhs" && interest != "binding" {
 					w.violate(ruleQuiet, n, "peer %+v is kept", p)
 				}

@@ -203,7 +203,7 @@ func (cl *Client) registerElsewhere(moved *NHS) {
 // The text is empty if the address is in it, or if nobody knows the overlay's range.
 func (cl *Client) outsideOverlay(protocol netip.Addr) string {
 	r := cl.OverlayRange()
-	if !cl.OnOverlay(protocol) || !r.IsValid() || r.Contains(protocol) {
+	if !cl.SameFamily(protocol) || !r.IsValid() || r.Contains(protocol) {
 		return ""
 	}
 	return fmt.Sprintf(

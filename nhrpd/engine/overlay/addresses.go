@@ -1,9 +1,11 @@
 package overlay
 
-import (
-	"net/netip"
-	"time"
-)
+import "net/netip"
+
+// SameFamily reports whether addr is valid, and of the same IP version as the overlay.
+func (ifc *Interface) SameFamily(addr netip.Addr) bool {
+	return addr.IsValid() && addr.Is4() == ifc.Address().Is4()
+}
 
 // OnLink reports whether the kernel reaches an overlay address without a host route, because the
 // prefix of our own address contains it.
@@ -41,15 +43,24 @@ func (ifc *Interface) Overlaid(prefix netip.Prefix) bool {
 // the tunnel's link. If the overlay's range is unknown, any unicast address may be.
 func (ifc *Interface) ClientAddress(a netip.Addr) bool {
 	prefix := ifc.Config.Address
-	switch known := ifc.OverlayRange(); {
-	case !ifc.OnOverlay(a) || a == prefix.Addr():
+	switch r := ifc.OverlayRange(); {
+	case !ifc.SameFamily(a) || a == prefix.Addr():
 		return false
-	case known.IsValid() && !known.Contains(a), !known.IsValid() && !a.IsGlobalUnicast():
+	case r.IsValid() && !r.Contains(a), !r.IsValid() && !a.IsGlobalUnicast():
 		return false
 	case prefix.Bits() >= a.BitLen()-1:
 		return true // RFC 3021: both addresses are hosts
 	}
 	return a != prefix.Masked().Addr() && a != broadcast(prefix)
+}
+
+// Broadcast returns the overlay's broadcast address. It returns the zero address where there is
+// none: in IPv6, and in a prefix of one or two addresses.
+func (ifc *Interface) Broadcast() netip.Addr {
+	if p := ifc.Config.Address; p.Bits() < p.Addr().BitLen()-1 {
+		return broadcast(p)
+	}
+	return netip.Addr{}
 }
 
 // broadcast returns the last address of an IPv4 prefix, and the zero address for IPv6.
@@ -64,26 +75,13 @@ func broadcast(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// Broadcast returns the overlay's broadcast address. It returns the zero address where there is
-// none: in IPv6, and in a prefix of one or two addresses.
-func (ifc *Interface) Broadcast() netip.Addr {
-	if p := ifc.Config.Address; p.Bits() < p.Addr().BitLen()-1 {
-		return broadcast(p)
-	}
-	return netip.Addr{}
-}
-
-// HostPrefix returns the prefix that has only one address; the zero prefix for the zero address.
+// HostPrefix returns the prefix that contains only a. For the zero address it returns the zero
+// prefix.
 func HostPrefix(a netip.Addr) netip.Prefix {
 	if !a.IsValid() {
 		return netip.Prefix{}
 	}
 	return netip.PrefixFrom(a, a.BitLen())
-}
-
-// Seconds returns a holding time as it is sent in a packet.
-func Seconds(d time.Duration) uint16 {
-	return uint16(min(max(d/time.Second, 0), 65535))
 }
 
 // Unspecified returns the all-zero address of the same IP version as a.
@@ -92,17 +90,4 @@ func Unspecified(a netip.Addr) netip.Addr {
 		return netip.IPv4Unspecified()
 	}
 	return netip.IPv6Unspecified()
-}
-
-// Later returns the later of two times.
-func Later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}
-
-// UsableNBMA reports whether a saved address can be a router's NBMA address.
-func UsableNBMA(a netip.Addr) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast()
 }

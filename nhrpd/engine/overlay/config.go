@@ -11,12 +11,13 @@ import (
 // Config is the part of the configuration that the engine needs. It has been checked, and every
 // default is filled in.
 type Config struct {
+	// Interfaces has each interface once, by name.
 	Interfaces []InterfaceConfig
 }
 
 // InterfaceConfig describes one mGRE interface.
 type InterfaceConfig struct {
-	Name string
+	Name string // of the tunnel device
 
 	// Address is our overlay address, with the prefix that the kernel has on the tunnel's link.
 	Address netip.Prefix
@@ -25,22 +26,22 @@ type InterfaceConfig struct {
 	// or unknown where that is a host prefix.
 	Overlay netip.Prefix
 
-	Table       uint32 // the routing table by which the kernel forwards the interface's packets
-	Protected   bool   // every peer has to have an SA
-	HoldingTime time.Duration
+	Table       uint32        // the routing table that the interface forwards by
+	Protected   bool          // every peer has to have an SA
+	HoldingTime time.Duration // of our registrations and answers
 	IdleTime    time.Duration // after so long without traffic a shortcut ends
 
 	// Authentication is the password in the Authentication extension. If it is empty, packets are
 	// sent without that extension, and packets that have one are refused.
 	Authentication string
 
-	MTU      uint16 // stated in CIEs; 0: none is stated
-	Unique   bool   // set the U flag in registrations
-	Shortcut bool   // resolve destinations on traffic indications
-	Redirect bool   // send traffic indications
-	Server   bool   // accept registrations
-	NHS      []NHSConfig
-	Maps     []Map
+	MTU      uint16      // stated in CIEs; 0: none is stated
+	Unique   bool        // set the U flag in registrations
+	Shortcut bool        // resolve destinations on traffic indications
+	Redirect bool        // send traffic indications
+	Server   bool        // accept registrations
+	NHS      []NHSConfig // the next hop servers to register with
+	Maps     []Map       // static bindings
 
 	// Announce lists the networks behind us that we register with every NHS. Each is masked, and
 	// listed once.
@@ -59,11 +60,12 @@ type InterfaceConfig struct {
 	// see policy.Ambiguity.
 	NameAttributes int
 
+	// Limits bound what others can make the engine do and remember.
 	Limits Limits
 }
 
-// mostExpected is the most clients that tables have room for from the start.
-const mostExpected = 8192
+// maxExpected is the most clients that tables have room for from the start.
+const maxExpected = 8192
 
 // ExpectedClients returns how many clients the interface's tables have room for from the start.
 // After a failure, all clients of a large hub register at the same time, and to let the tables grow
@@ -72,7 +74,7 @@ func (c *InterfaceConfig) ExpectedClients() int {
 	if !c.Server {
 		return 0
 	}
-	return min(c.Limits.Bindings, mostExpected)
+	return min(c.Limits.Bindings, maxExpected)
 }
 
 // ExpectedClients returns how many clients a table for all interfaces should have room for from the
@@ -81,7 +83,7 @@ func (c *Config) ExpectedClients() (sum int) {
 	for i := range c.Interfaces {
 		sum += c.Interfaces[i].ExpectedClients()
 	}
-	return min(sum, mostExpected)
+	return min(sum, maxExpected)
 }
 
 // NHSConfig is a next hop server to register with.
@@ -92,7 +94,7 @@ type NHSConfig struct {
 
 // Map is a static binding of the overlay address Protocol to the address NBMA.
 type Map struct {
-	Protocol netip.Addr
+	Protocol netip.Addr // overlay address
 	NBMA     netip.Addr
 }
 

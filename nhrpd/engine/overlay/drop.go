@@ -8,6 +8,7 @@ import (
 // DropReason is why the engine dropped a packet, or ignored another input.
 type DropReason uint8
 
+// The reasons. Each is counted and shown under its text in dropNames.
 const (
 	DropNoInterface DropReason = iota
 	DropInactive
@@ -96,21 +97,25 @@ func (r DropReason) String() string { return dropNames[r] }
 // messageTypes is the length of an array that is indexed by packet.Type.
 const messageTypes = int(packet.TrafficIndication) + 1
 
-// Counters count packets by type, and drops by reason.
-type Counters struct {
-	Received, sent [messageTypes]uint64
+// counters count packets by type, and drops by reason.
+type counters struct {
+	received, sent [messageTypes]uint64
 	dropped        [dropReasons]uint64
 }
 
 // Drop counts a drop. It does not stop the caller from going on.
-func (r *Router) Drop(why DropReason) { r.Counters.dropped[why]++ }
+func (r *Router) Drop(why DropReason) { r.counters.dropped[why]++ }
 
-// Copy returns a copy of the counters. Counters that are 0 are left out.
-func (c *Counters) Copy() report.Stats {
+// CountReceived counts a packet that was parsed.
+func (r *Router) CountReceived(t packet.Type) { r.counters.received[t]++ }
+
+// Stats returns a copy of the counters. Counters that are 0 are left out.
+func (r *Router) Stats() report.Stats {
+	c := &r.counters
 	s := report.Stats{
 		Received: map[string]uint64{}, Sent: map[string]uint64{}, Dropped: map[string]uint64{}}
 	for t := packet.ResolutionRequest; t <= packet.TrafficIndication; t++ {
-		if n := c.Received[t]; n > 0 {
+		if n := c.received[t]; n > 0 {
 			s.Received[t.String()] = n
 		}
 		if n := c.sent[t]; n > 0 {

@@ -10,25 +10,26 @@ import (
 // Limiters are the rate limiters of one interface. doc/threat-model.md says under "Rates" what each
 // allows, and what happens to the rest.
 type Limiters struct {
-	Requests    *ratelimit.Limiter[netip.Addr] // taken from a peer, indications included
-	Replies     *ratelimit.Limiter[netip.Addr] // taken from a peer, errors included
-	Transit     *ratelimit.Limiter[TransitKey] // taken from NHSs, and from clients for others
-	Refusals    *ratelimit.Limiter[netip.Addr] // refusals of one peer that are logged
-	errors      *ratelimit.Budget[Holder]      // error indications sent, by who caused them
+	Requests    *ratelimit.Limiter[netip.Addr] // requests and indications taken from a peer
+	Replies     *ratelimit.Limiter[netip.Addr] // replies and errors taken from a peer
+	Transit     *ratelimit.Limiter[TransitKey] // packets from NHSs, and from clients for others
+	Refusals    *ratelimit.Limiter[netip.Addr] // log events about what was refused to a peer
 	Indications *ratelimit.Budget[Holder]      // traffic indications sent, by who gets them
 	Flows       *ratelimit.Recent[Flow]        // the flows that those were about
-	events      *ratelimit.Limiter[Holder]     // logged notices about a peer
 	Misses      *ratelimit.Limiter[struct{}]   // neighbours that the kernel missed
+
+	errors  *ratelimit.Budget[Holder]  // Error Indications sent, by who caused them
+	notices *ratelimit.Limiter[Holder] // log events about a peer
 }
 
 // SpareKeys is how many more keys a limiter has room for than clients may register.
 const SpareKeys = 256
 
-// flowAgain is how long we send no further traffic indication about the same flow.
-const flowAgain = time.Second
+// sameFlowTime is how long we send no further traffic indication about the same flow.
+const sameFlowTime = time.Second
 
-// NewLimits returns the limiters for a configuration, with full buckets.
-func NewLimits(cfg *InterfaceConfig) Limiters {
+// newLimiters returns the limiters for a configuration, with full buckets.
+func newLimiters(cfg *InterfaceConfig) Limiters {
 	l := cfg.Limits
 	keys := l.Bindings + SpareKeys
 	requests := ratelimit.New[netip.Addr](l.Requests, 2*l.Requests, keys)
@@ -37,11 +38,11 @@ func NewLimits(cfg *InterfaceConfig) Limiters {
 		Replies:     ratelimit.New[netip.Addr](l.Requests, 2*l.Requests, keys),
 		Transit:     ratelimit.New[TransitKey](l.Transit, 2*l.Transit, 2*l.Bindings+SpareKeys),
 		Refusals:    ratelimit.New[netip.Addr](1, 3, keys),
-		errors:      ratelimit.NewBudget[Holder](l.Errors, keys),
 		Indications: ratelimit.NewBudget[Holder](l.Indications, keys),
-		Flows:       ratelimit.NewRecent[Flow](flowAgain),
-		events:      ratelimit.New[Holder](eventRate, EventBurst, keys),
+		Flows:       ratelimit.NewRecent[Flow](sameFlowTime),
 		Misses:      ratelimit.New[struct{}](MissLimit, 2*MissLimit, 0),
+		errors:      ratelimit.NewBudget[Holder](l.Errors, keys),
+		notices:     ratelimit.New[Holder](eventRate, EventBurst, keys),
 	}
 }
 
@@ -56,21 +57,21 @@ func (l *Limiters) Release(nbma netip.Addr, identity string) {
 	for _, k := range []Holder{{NBMA: nbma}, HolderOf(identity, nbma)} {
 		l.Indications.Release(k)
 		l.errors.Release(k)
-		l.events.Release(k)
+		l.notices.Release(k)
 	}
 }
 
-// TransitKey is the key of limits.transit. Replies have buckets of their own.
+// TransitKey is the key of Limiters.Transit. Replies have buckets of their own.
 type TransitKey struct {
-	From  netip.Addr
-	Reply bool
+	From  netip.Addr // NBMA address of the router that the packet came from
+	Reply bool       // the packet is a reply or an error
 }
 
 // Flow identifies what a traffic indication is about: packets from a source to a destination, sent
 // into the tunnel by one router.
 type Flow struct {
 	To           netip.Addr // NBMA address of the router that sends the packets
-	Source, Dest netip.Addr
+	Source, Dest netip.Addr // of the packets
 }
 
 // MissLimit is how many missed neighbours the engine asks for in a second. It is needed because a

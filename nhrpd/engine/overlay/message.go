@@ -10,8 +10,18 @@ import (
 // Message is a received packet, with where it came from.
 type Message struct {
 	*packet.Packet
-	From netip.Addr // the outer source address, or the sender's name
+	From netip.Addr // the outer source address, or the sender's peer ID
 	Raw  []byte     // the packet as received
+}
+
+// Parse parses a packet that came from an NBMA address. It reads into memory that the next call
+// uses again, so the message is valid until then. If the packet is malformed, Parse returns as much
+// of the message as it could read, and the error of the parser.
+func (r *Router) Parse(from netip.Addr, data []byte) (Message, error) {
+	m := Message{Packet: &r.received, From: from, Raw: data}
+	r.cies = r.cies[:0]
+	err := m.Packet.Parse(data)
+	return m, err
 }
 
 // Direct reports whether the packet came straight from the router that its header names as the
@@ -19,7 +29,7 @@ type Message struct {
 func (ifc *Interface) Direct(m *Message) bool { return ifc.Peers.Outer(m.From) == m.SourceNBMA }
 
 // Origin returns the overlay address of the router that sent the packet. In a reply, the source in
-// the header is the requester instead (RFC 2332 §5.2.0.1), so origin looks elsewhere. It returns
+// the header is the requester instead (RFC 2332 §5.2.0.1), so Origin looks elsewhere. It returns
 // the zero address if the packet does not show who sent it.
 func (m *Message) Origin() netip.Addr {
 	if !m.Type.IsReply() {
@@ -55,7 +65,7 @@ func (m *Message) PassedOn() bool {
 }
 
 // ImpossibleNBMA reports whether a packet gives an NBMA address in 0.0.0.0/8. Such an address can
-// only be one of this router's own names, which never go into packets.
+// only be one of this router's own peer IDs, which never go into packets.
 func (m *Message) ImpossibleNBMA() bool {
 	return InThisNetwork(m.SourceNBMA) ||
 		slices.ContainsFunc(m.CIEs, func(c packet.CIE) bool { return InThisNetwork(c.NBMA) })
@@ -68,6 +78,3 @@ func (m *Message) ClientOf(cie *packet.CIE) netip.Addr {
 	}
 	return m.SourceProtocol
 }
-
-// MaxEntries bounds the CIEs of one request, since each of them costs a search.
-const MaxEntries = 64

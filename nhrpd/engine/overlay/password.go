@@ -39,8 +39,8 @@ func (ifc *Interface) Authenticate(p *packet.Packet) {
 		return
 	}
 	if ext := p.Extension(packet.ExtensionAuthentication); ext != nil {
-		ext.Data = ifc.Auth.Data
+		ext.Data = ifc.password.Data
 		return
 	}
-	p.Extensions = append(p.Extensions, ifc.Auth)
+	p.Extensions = append(p.Extensions, ifc.password)
 }

@@ -14,19 +14,28 @@ import (
 
 // Router is what the interfaces of a router share.
 type Router struct {
-	Rand       *rand.Rand
-	requestID  uint32
-	Now        time.Time
-	Out        *output.Output // where the call under way appends
-	Tables     map[uint32]*rib.Table
-	Blocks     authorization.Blocks
-	Timers     timers.Queue
-	Counters   Counters
-	Afterwards []func()     // what has to wait until the event is handled
-	Moved      []MovedRoute // our own routes that came or went during the call under way
+	// Rand is the only source of randomness.
+	Rand *rand.Rand
 
-	In   packet.Packet // the packet being handled
-	CIEs []packet.CIE  // memory for the lists of CIEs in the packet being handled
+	// Now is the time of the call under way. It never goes back.
+	Now time.Time
+
+	// Out is where the call under way appends what follows from it.
+	Out *output.Output
+
+	// Blocks has the identities that the administrator shut out.
+	Blocks authorization.Blocks
+
+	// Timers has the timers of all parts of all interfaces.
+	Timers timers.Queue
+
+	requestID uint32 // of the last registration or purge
+	counters  counters
+	mirrors   map[uint32]*rib.Table // of the kernel's routing tables, by number
+	atEnd     []func()              // what has to wait until the event is handled
+	moved     []MovedRoute          // our own routes that came or went during the call under way
+	received  packet.Packet         // the packet being handled
+	cies      []packet.CIE          // memory for the lists of CIEs in the packet being handled
 }
 
 // NewRouter returns a router without routes, blocks or timers. Its request IDs grow from
@@ -35,12 +44,13 @@ func NewRouter(rng *rand.Rand, firstRequestID uint32) *Router {
 	return &Router{
 		Rand:      rng,
 		requestID: firstRequestID,
-		Tables:    make(map[uint32]*rib.Table),
+		mirrors:   make(map[uint32]*rib.Table),
 		Blocks:    make(authorization.Blocks),
 	}
 }
 
-// Enter begins a call: it sets the current time and where the call appends its output.
+// Enter begins a call: it sets the current time and where the call appends its output. A time
+// before the latest one counts as the latest one.
 func (r *Router) Enter(now time.Time, out *output.Output) {
 	if now.After(r.Now) {
 		r.Now = now
@@ -48,48 +58,57 @@ func (r *Router) Enter(now time.Time, out *output.Output) {
 	r.Out = out
 }
 
-// NewRequestID returns the ID of a registration or purge. IDs count up (RFC 2332 §5.2.0.1).
-func (r *Router) NewRequestID() uint32 {
-	r.requestID++
-	return r.requestID
-}
-
-// Jittered returns d, shortened by a random part of at most percent % of d.
-func (r *Router) Jittered(d time.Duration, percent int64) time.Duration {
-	return d - time.Duration(r.Rand.Int64N(int64(d)*percent/100+1))
-}
-
-// OnClock returns what the wall clock will show at t, going by the present wall clock. It differs
-// from t's own wall clock reading if the clock was set after t was computed.
-func (r *Router) OnClock(t time.Time) time.Time {
-	return r.Now.Round(0).Add(t.Sub(r.Now))
-}
-
-// Remaining returns the time from now until a saved time. It is at most maxHolding, since the saved
-// time may come from a clock that was wrong.
-func (r *Router) Remaining(until time.Time) time.Duration {
-	return min(until.Sub(r.Now), MaxHolding)
-}
+// AtEnd has f called at the end of the call into the engine, when the event has been handled.
+func (r *Router) AtEnd(f func()) { r.atEnd = append(r.atEnd, f) }
 
 // StateChanged has the caller save the state soon. Whatever changes what Save returns calls it,
 // except where only a time changed or an NHS was lost.
 func (r *Router) StateChanged() { r.Out.StateChanged = true }
 
-// RouteMoved has everything that depends on a route reviewed at the end of the call into the
-// engine. It cannot be reviewed at once, since the call may be handling a packet.
-func (r *Router) RouteMoved(table uint32, prefix netip.Prefix) {
-	r.Moved = append(r.Moved, MovedRoute{table, prefix})
+// RunAtEnd calls the functions that AtEnd collected, and those that they pass to AtEnd in turn.
+func (r *Router) RunAtEnd() {
+	for len(r.atEnd) > 0 {
+		due := r.atEnd
+		r.atEnd = nil
+		for _, f := range due {
+			f()
+		}
+	}
 }
 
 // MovedRoute is a route that came or went during a call into the engine. It is one of the daemon's
 // own routes that look-ups see.
 type MovedRoute struct {
-	Table  uint32
+	Table  uint32 // the number of the routing table
 	Prefix netip.Prefix
 }
 
-// AtEnd has f called at the end of the call into the engine, when the event has been handled.
-func (r *Router) AtEnd(f func()) { r.Afterwards = append(r.Afterwards, f) }
+// RouteMoved has everything that depends on a route reviewed at the end of the call into the
+// engine. It cannot be reviewed at once, since the call may be handling a packet.
+func (r *Router) RouteMoved(table uint32, prefix netip.Prefix) {
+	r.moved = append(r.moved, MovedRoute{table, prefix})
+}
 
-// MaxHolding is the longest holding time that a packet can carry.
-const MaxHolding = 65535 * time.Second
+// TakeMoved returns the routes that RouteMoved collected since TakeMoved was last called.
+func (r *Router) TakeMoved() []MovedRoute {
+	moved := r.moved
+	r.moved = nil
+	return moved
+}
+
+// Mirror returns the mirror of the routing table with that number; it makes the mirror if there is
+// none.
+func (r *Router) Mirror(table uint32) *rib.Table {
+	t := r.mirrors[table]
+	if t == nil {
+		t = &rib.Table{}
+		r.mirrors[table] = t
+	}
+	return t
+}
+
+// NewRequestID returns the ID of a registration or purge. IDs count up (RFC 2332 §5.2.0.1).
+func (r *Router) NewRequestID() uint32 {
+	r.requestID++
+	return r.requestID
+}

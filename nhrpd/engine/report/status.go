@@ -112,7 +112,7 @@ type PeerStatus struct {
 	event.Peer
 	State    SecurityState
 	Since    time.Time // when the present state began
-	Interest []string  // why the peer is wanted: nhs, binding, shortcut, resolution, answer
+	Reasons  []string  // why the peer is wanted: nhs, binding, shortcut, resolution, answer
 	In, Out  time.Time // when data last came from the peer, and went to it
 	Admitted bool      // the kernel is to take data from the peer
 	Error    string    // why the peer could not be secured

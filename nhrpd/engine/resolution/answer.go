@@ -18,34 +18,42 @@ import (
 
 // Answer is this router's answer to a resolution request: one that was given, or one that waits for
 // the SA with the requester. A given answer is remembered until it expires, so that it can be taken
-// back when the routes change (RFC 2332 §6.2.1).
+// back when the routes change (RFC 2332 §6.2.1). It implements peers.Reason: the peer that it
+// refers to is the requester.
 type Answer struct {
 	peers.Unaffected
-
 	AnswerKey
-	Responder *Responder
-	Dest      netip.Addr     // the destination that was last asked for
-	unclear   bool           // the SA at nbma may be another router's than the requester's
-	Mapped    netip.Addr     // the NBMA address given from a static map; zero: this router's own
-	Asker     overlay.Holder // the router whose share of the answers it counts for; zero: restored
-	relayed   bool           // a trusted relay passed the request on: the asker is the requester
-	Ref       peers.Ref
+
+	responder *Responder
+
+	Dest    netip.Addr // the destination that was last asked for
+	Mapped  netip.Addr // the NBMA address given from a static map; zero: this router's own
+	unclear bool       // the SA at NBMA may be another router's than the requester's
+
+	// ChargedTo is the router whose share of the answers this one counts for. It is zero in a
+	// restored answer, which counts for no share.
+	ChargedTo overlay.Holder
+	relayed   bool // a trusted relay passed the request on: the answer is charged to the requester
+
+	Expires  time.Time // when the given answer expires; zero: none was given yet
+	Restored bool      // from before a restart, and not yet compared with the routes
+
+	waiting []waitingRequest
+	dialAt  time.Time // when this router dials although the requester should
+	giveUp  time.Time // when the waiting requests are refused
+
+	Ref       peers.Ref        // to the requester
 	Admission admission.Reason // set if a router vouched for the requester
-	waiting   []waitingRequest
-	dialAt    time.Time // when this router dials although the requester should
-	giveUp    time.Time // when the waiting requests are refused
-	Expires   time.Time // when the given answer expires; zero: none was given yet
-	Restored  bool      // from before a restart, and not yet compared with the routes
-	Expiry    timers.Timer
+	Expiry    timers.Timer     // takes the next step
 }
 
 // AnswerKey identifies an answer by its requester, its prefix and the requester's NBMA address.
 // Answers to one overlay address at several NBMA addresses may have gone to different routers. Each
-// of those has to hear when the answer does not hold any more.
+// of those gets a purge when the answer does not hold any more.
 type AnswerKey struct {
-	Requester netip.Addr // overlay address
-	Prefix    netip.Prefix
-	NBMA      netip.Addr // of the requester
+	Requester netip.Addr   // overlay address
+	Prefix    netip.Prefix // what was answered
+	NBMA      netip.Addr   // of the requester
 }
 
 // Compare orders keys by requester, then by prefix, then by NBMA address.
@@ -66,10 +74,12 @@ type waitingRequest struct {
 	raw  []byte     // the request as received
 }
 
+// AnswerWait is how long a request waits for the SA with the requester.
+const AnswerWait = 8 * time.Second
+
 const (
-	secondDialer  = time.Second      // how long the router that is not to dial first waits
-	AnswerWait    = 8 * time.Second  // how long a request waits for the SA
-	requesterWait = 30 * time.Second // how long this router awaits a requester that must dial
+	secondDialer  = time.Second      // how long this router waits if the requester is to dial first
+	requesterWait = 30 * time.Second // how long this router waits for a requester that must dial
 	maxWaiting    = 4                // how many requests may wait for one answer
 )
 
@@ -79,19 +89,25 @@ type Responder struct {
 	Needs
 
 	authority *authority
-	Requester *Requester
-	Transit   *Transit
+	requester *Requester
+	transit   *Transit
 
+	// Answers has the answers that were given and have not expired, and those that wait for an SA.
 	Answers map[AnswerKey]*Answer
-	Askers  ratelimit.Shares[overlay.Holder] // how many of the answers each router has
+
+	// Charged counts for each router the answers that are charged to it.
+	Charged ratelimit.Shares[overlay.Holder]
 }
 
 // newResponder returns a responder that has given no answer.
-func newResponder(n Needs) Responder {
+func newResponder(n Needs, az *authority, rq *Requester, tr *Transit) Responder {
 	return Responder{
-		Needs:   n,
-		Answers: make(map[AnswerKey]*Answer),
-		Askers:  make(ratelimit.Shares[overlay.Holder]),
+		Needs:     n,
+		authority: az,
+		requester: rq,
+		transit:   tr,
+		Answers:   make(map[AnswerKey]*Answer),
+		Charged:   make(ratelimit.Shares[overlay.Holder]),
 	}
 }
 
@@ -109,17 +125,17 @@ func (rs *Responder) answerFor(
 	a := rs.Answers[key]
 	if a == nil {
 		relayed := rs.authority.trustsRelay(m.From)
-		asker := rs.Peers.HolderAt(m.From)
+		holder := rs.Peers.HolderAt(m.From)
 		if relayed {
-			asker = rs.Peers.HolderAt(nbma)
+			holder = rs.Peers.HolderAt(nbma)
 		}
 		if len(rs.Answers) >= rs.Config.Limits.Answers ||
-			rs.Askers[asker] >= rs.Config.Limits.AnswersOfOne() {
+			rs.Charged[holder] >= rs.Config.Limits.AnswersOfOne() {
 			return nil
 		}
 		a = rs.NewAnswer(key)
-		a.Asker, a.relayed = asker, relayed
-		rs.Askers.Take(asker)
+		a.ChargedTo, a.relayed = holder, relayed
+		rs.Charged.Take(holder)
 	}
 	if rs.unexpired(a) && (a.Dest != m.DestProtocol || a.Mapped != mapped) {
 		rs.StateChanged()
@@ -133,21 +149,22 @@ func (rs *Responder) answerFor(
 // and one identity may have many such addresses. chargeRequester reports whether the identity's
 // share has room for the answer.
 func (rs *Responder) chargeRequester(a *Answer) bool {
-	asker := rs.Peers.HolderAt(a.NBMA)
-	if !a.relayed || a.Asker == asker {
+	holder := rs.Peers.HolderAt(a.NBMA)
+	if !a.relayed || a.ChargedTo == holder {
 		return true
 	}
-	if rs.Askers[asker] >= rs.Config.Limits.AnswersOfOne() {
+	if rs.Charged[holder] >= rs.Config.Limits.AnswersOfOne() {
 		return false
 	}
-	rs.Askers.Move(a.Asker, asker, 1)
-	a.Asker = asker
+	rs.Charged.Move(a.ChargedTo, holder, 1)
+	a.ChargedTo = holder
 	return true
 }
 
-// NewAnswer makes an answer with that key.
+// NewAnswer makes an answer with that key, to no request yet. The caller has checked that there is
+// no such answer.
 func (rs *Responder) NewAnswer(key AnswerKey) *Answer {
-	a := &Answer{AnswerKey: key, Responder: rs}
+	a := &Answer{AnswerKey: key, responder: rs}
 	a.Ref.Owner = a
 	a.Expiry.Run = func() { rs.answerDue(a) }
 	rs.Answers[key] = a
@@ -174,7 +191,8 @@ func (rs *Responder) admitAsker(a *Answer, as admission.As) {
 	}
 }
 
-// give answers the request that is being handled, and remembers the answer for the holding time.
+// give answers the request that is being handled, by a reply to an NBMA address, and remembers the
+// answer for the holding time.
 func (rs *Responder) give(a *Answer, m *overlay.Message, to netip.Addr) {
 	dest := m.DestProtocol
 	a.waiting = slices.DeleteFunc(a.waiting, func(w waitingRequest) bool { return w.dest == dest })
@@ -202,7 +220,7 @@ func (rs *Responder) keepWaiting(a *Answer, m *overlay.Message) {
 		return
 	case len(a.waiting) >= maxWaiting:
 		rs.Drop(overlay.DropTableFull)
-		rs.refuse(m, packet.CodeInsufficientResources)
+		rs.refuseForResources(m)
 		return
 	}
 	first := len(a.waiting) == 0
@@ -224,12 +242,12 @@ func (rs *Responder) keepWaiting(a *Answer, m *overlay.Message) {
 }
 
 // asking reports whether this router has asked for a shortcut because of traffic from inside
-// prefix. The requester's question is then likely to be about the other direction of that traffic.
+// prefix. The requester's question is then probably about the other direction of that traffic.
 //
 // In phase 2 this router asks for other routers themselves, and the source of that traffic is
 // always its own overlay address. So such a question counts only if it is for the requester.
 func (rs *Responder) asking(prefix netip.Prefix, requester netip.Addr) bool {
-	for _, s := range rs.Requester.Shortcuts {
+	for _, s := range rs.requester.Shortcuts {
 		elsewhere := rs.InOverlay(s.dest) && s.dest != requester
 		if s.State != report.ShortcutUp && prefix.Contains(s.source) && !elsewhere {
 			return true
@@ -268,10 +286,7 @@ func (rs *Responder) giveUpAnswer(a *Answer) {
 		Reason:  "resolution refused: no SA with the requester could be had",
 	})
 	for _, w := range waiting {
-		rs.withRequest(
-			w,
-			func(m *overlay.Message) { rs.refuse(m, packet.CodeInsufficientResources) },
-		)
+		rs.withRequest(w, rs.refuseForResources)
 	}
 	if rs.Now.Before(a.Expires) {
 		rs.Peers.Release(&a.Ref)
@@ -289,48 +304,49 @@ func (rs *Responder) refuseShare(a *Answer) {
 	rs.takeBack(a)
 	for _, w := range waiting {
 		rs.Drop(overlay.DropTableFull)
-		rs.withRequest(
-			w,
-			func(m *overlay.Message) { rs.refuse(m, packet.CodeInsufficientResources) },
-		)
+		rs.withRequest(w, rs.refuseForResources)
 	}
+}
+
+// refuseForResources refuses a request because this router lacks the means to answer it (RFC 2332
+// §5.2.0.1, code 5).
+func (rs *Responder) refuseForResources(m *overlay.Message) {
+	rs.refuse(m, packet.CodeInsufficientResources)
 }
 
 // withRequest parses a request that waited, and calls f with it.
 func (rs *Responder) withRequest(w waitingRequest, f func(*overlay.Message)) {
-	m := overlay.Message{Packet: &rs.In, From: w.via, Raw: w.raw}
-	rs.CIEs = rs.CIEs[:0]
-	if err := m.Parse(w.raw); err == nil {
+	if m, err := rs.Parse(w.via, w.raw); err == nil {
 		f(&m)
 	}
 }
 
 // PeerSecured answers the requests that waited for the SA, by the routes as they are now.
 func (a *Answer) PeerSecured() {
-	if o := a.Responder.Peers.ObjectToPath(a.NBMA, a.Requester); o.Raised() {
+	if o := a.responder.Peers.ObjectToPath(a.NBMA, a.Requester); o.Raised() {
 		p := a.Ref.Peer
-		a.Responder.takeBack(a)
-		a.Responder.Peers.CloseUnwanted(p, o.Text)
+		a.responder.takeBack(a)
+		a.responder.Peers.CloseUnwanted(p, o.Text)
 		return
 	}
-	if !a.Responder.chargeRequester(a) {
-		a.Responder.refuseShare(a)
+	if !a.responder.chargeRequester(a) {
+		a.responder.refuseShare(a)
 		return
 	}
 	waiting := a.waiting
 	a.waiting = nil
-	if a.Responder.Now.Before(a.Expires) {
-		a.Responder.Peers.Refer(&a.Ref, a.Ref.Peer, peers.ForAnswer, false)
-		a.Responder.Timers.Set(&a.Expiry, a.Expires)
+	if a.responder.Now.Before(a.Expires) {
+		a.responder.Peers.Refer(&a.Ref, a.Ref.Peer, peers.ForAnswer, false)
+		a.responder.Timers.Set(&a.Expiry, a.Expires)
 	}
 	for _, w := range waiting {
-		a.Responder.withRequest(w, a.Responder.Resolution)
+		a.responder.withRequest(w, a.responder.ResolutionRequest)
 	}
 	if a.Ref.Peer != nil && a.Ref.Peer.IKE.Initiator {
-		a.Responder.repeatRequests(a.Prefix)
+		a.responder.repeatRequests(a.Prefix)
 	}
 	if a.Expires.IsZero() && len(a.waiting) == 0 {
-		a.Responder.DropAnswer(a)
+		a.responder.DropAnswer(a)
 	}
 }
 
@@ -342,8 +358,8 @@ func (rs *Responder) repeatRequests(prefix netip.Prefix) {
 	waits := func(s *Shortcut) bool {
 		return s.asking && s.State == report.ShortcutResolving && prefix.Contains(s.source)
 	}
-	for _, s := range ordered.ValuesIf(rs.Requester.Shortcuts, ordered.ByPrefix, waits) {
-		rs.Requester.sendRequest(s)
+	for _, s := range ordered.ValuesIf(rs.requester.Shortcuts, ordered.ByPrefix, waits) {
+		rs.requester.sendRequest(s)
 	}
 }
 
@@ -351,7 +367,7 @@ func (rs *Responder) repeatRequests(prefix netip.Prefix) {
 // stays while requests wait for the SA, and while only the strongSwan here was restarted.
 func (a *Answer) PeerLost(_ string) {
 	if len(a.waiting) == 0 && !a.Ref.Peer.Unlisted {
-		a.Responder.Peers.Release(&a.Ref)
+		a.responder.Peers.Release(&a.Ref)
 	}
 }
 
@@ -362,26 +378,27 @@ func (a *Answer) PeerLostForGood() {
 
 // RulesChanged takes the answer back if the rules no longer allow a direct path to the requester.
 func (a *Answer) RulesChanged(p *peers.Peer) {
-	if a.Responder.Peers.ObjectToPath(p.NBMA, a.Requester).Raised() {
-		a.Responder.takeBack(a)
+	if a.responder.Peers.ObjectToPath(p.NBMA, a.Requester).Raised() {
+		a.responder.takeBack(a)
 	}
 }
 
 // PeerMoved follows the requester to its new address.
 func (a *Answer) PeerMoved(to *peers.Peer, _ netip.Addr) {
-	a.Responder.MoveAnswer(a, to.NBMA)
-	a.Responder.Peers.Refer(&a.Ref, to, a.Ref.Kind, a.Ref.Dial)
+	a.responder.MoveAnswer(a, to.NBMA)
+	a.responder.Peers.Refer(&a.Ref, to, a.Ref.Kind, a.Ref.Dial)
 }
 
-// PeerBack gives the answer to the requester, which is back under another name.
+// PeerBack gives the answer to the requester, which is back under another peer ID.
 func (a *Answer) PeerBack(old, p *peers.Peer) {
 	if peers.Parked(old.NBMA) && old.IKE.Identity == p.IKE.Identity {
-		a.Responder.MoveAnswer(a, p.NBMA)
-		a.Responder.Peers.Refer(&a.Ref, p, peers.ForAnswer, false)
+		a.responder.MoveAnswer(a, p.NBMA)
+		a.responder.Peers.Refer(&a.Ref, p, peers.ForAnswer, false)
 	}
 }
 
-// Router returns the requester's overlay address, if it is certain that the SA is the requester's.
+// Router returns the requester's overlay address. It returns the zero address if the SA may be
+// another router's.
 func (a *Answer) Router() netip.Addr {
 	if a.unclear {
 		return netip.Addr{}
@@ -398,8 +415,8 @@ func (rs *Responder) DropAnswer(a *Answer) {
 		rs.StateChanged()
 	}
 	delete(rs.Answers, a.AnswerKey)
-	if a.Asker != (overlay.Holder{}) {
-		rs.Askers.GiveBack(a.Asker, 1)
+	if a.ChargedTo != (overlay.Holder{}) {
+		rs.Charged.GiveBack(a.ChargedTo, 1)
 	}
 	rs.Timers.Stop(&a.Expiry)
 	rs.Admissions.Dismiss(&a.Admission)
@@ -447,7 +464,7 @@ func (rs *Responder) takeBack(a *Answer) {
 		rs.Purges.TakeBack(a.Requester, a.NBMA, a.Prefix)
 	}
 	for _, w := range waiting {
-		rs.withRequest(w, rs.Resolution)
+		rs.withRequest(w, rs.ResolutionRequest)
 	}
 }
 
@@ -469,13 +486,14 @@ func (rs *Responder) MoveAnswer(a *Answer, nbma netip.Addr) {
 	}
 }
 
-// Park moves an answer to its requester's retired name. It drops the answer if the
-// requester's SA went before: that requester does not use the answer any more.
-func (rs *Responder) Park(a *Answer, loser *peers.Peer, heirs map[netip.Addr]*peers.Peer) {
+// Park moves an answer from the lost peer ID of its requester to the parked peer that succeeds it.
+// Successors has the parked peers by lost peer ID. The answer is dropped if the requester's SA went
+// before, and lost is nil: that requester does not use the answer any more.
+func (rs *Responder) Park(a *Answer, lost *peers.Peer, successors map[netip.Addr]*peers.Peer) {
 	a.waiting = nil // the requester will ask again
 	var to *peers.Peer
-	if loser != nil && rs.Now.Before(a.Expires) {
-		to = rs.Peers.Successor(loser, heirs)
+	if lost != nil && rs.Now.Before(a.Expires) {
+		to = rs.Peers.Successor(lost, successors)
 	}
 	if to == nil {
 		rs.DropAnswer(a)
@@ -499,12 +517,12 @@ func (rs *Responder) TakeAllBack() {
 func (a *Answer) Saved() report.SavedAnswer {
 	return report.SavedAnswer{
 		Requester: a.Requester,
-		NBMA:      a.Responder.Peers.Outer(a.NBMA),
+		NBMA:      a.responder.Peers.Outer(a.NBMA),
 		Prefix:    a.Prefix,
 		Dest:      a.Dest,
 		Mapped:    a.Mapped,
 		Vouched:   a.Admission.NBMA.IsValid(),
 		Identity:  a.Admission.Identity,
-		Expires:   a.Responder.OnClock(a.Expires),
+		Expires:   a.responder.OnClock(a.Expires),
 	}
 }

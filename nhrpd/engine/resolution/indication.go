@@ -12,8 +12,9 @@ import (
 // maxQuoted bounds how many bytes of the packet a traffic indication quotes.
 const maxQuoted = 576
 
-// Redirected handles the event that a packet came out of the tunnel and goes back into it. A
-// traffic indication tells the router that sent the packet that there may be a shorter way.
+// Redirected handles the event that a packet came out of the tunnel from an NBMA address and goes
+// back into it; quoted has the first bytes of the packet. A traffic indication tells the router
+// that sent the packet that there may be a shorter way.
 func (rq *Requester) Redirected(from netip.Addr, quoted []byte) {
 	switch {
 	case rq.Left || !rq.Local.IsValid():
@@ -27,7 +28,7 @@ func (rq *Requester) Redirected(from netip.Addr, quoted []byte) {
 		return
 	}
 	inner, err := packet.ParseInner(quoted)
-	if err != nil || !rq.OnOverlay(inner.Source) {
+	if err != nil || !rq.SameFamily(inner.Source) {
 		rq.Drop(overlay.DropMalformed)
 		return
 	}
@@ -42,25 +43,29 @@ func (rq *Requester) Redirected(from netip.Addr, quoted []byte) {
 	}
 	switch {
 	case way.NBMA != from && rq.Peers.Outer(way.NBMA) == rq.Peers.Outer(from):
-		rq.Drop(
-			overlay.DropSameAddress,
-		) // two routers behind one NAT cannot reach each other from outside
-		return
+		// Two routers behind one NAT cannot reach each other from outside.
+		rq.Drop(overlay.DropSameAddress)
 	case rq.Peers.ObjectToDirect(way.NBMA).Raised():
 		rq.Drop(overlay.DropProhibited)
-		return
+	default:
+		rq.indicate(from, inner, quoted)
 	}
-	f := overlay.Flow{To: from, Source: inner.Source, Dest: inner.Dest}
+}
+
+// indicate sends a traffic indication about a packet to the router that sent the packet, unless the
+// flow was indicated a moment ago or the router gets too many indications.
+func (rq *Requester) indicate(to netip.Addr, inner packet.Inner, quoted []byte) {
+	flow := overlay.Flow{To: to, Source: inner.Source, Dest: inner.Dest}
 	switch {
-	case rq.Limiters.Flows.Has(rq.Now, f):
+	case rq.Limiters.Flows.Has(rq.Now, flow):
 		rq.Drop(overlay.DropIndicated)
 		return
-	case !rq.Limiters.Indications.Allow(rq.Now, rq.Peers.HolderAt(from)):
+	case !rq.Limiters.Indications.Allow(rq.Now, rq.Peers.HolderAt(to)):
 		rq.Drop(overlay.DropIndicationLimit)
 		return
 	}
-	rq.Limiters.Flows.Add(rq.Now, f)
-	rq.Send(from, &packet.Packet{
+	rq.Limiters.Flows.Add(rq.Now, flow)
+	rq.Send(to, &packet.Packet{
 		Type:           packet.TrafficIndication,
 		HopCount:       overlay.HopCount,
 		SourceNBMA:     rq.Local,
@@ -70,9 +75,9 @@ func (rq *Requester) Redirected(from netip.Addr, quoted []byte) {
 	})
 }
 
-// Indication handles a traffic indication. If the quoted packet entered the DMVPN at this router,
-// this router asks for a shorter way.
-func (rq *Requester) Indication(m *overlay.Message) {
+// TrafficIndication handles a traffic indication. If the quoted packet entered the DMVPN at this
+// router, this router asks for a shorter way.
+func (rq *Requester) TrafficIndication(m *overlay.Message) {
 	if !rq.Config.Shortcut {
 		rq.Drop(overlay.DropShortcutOff)
 		return
@@ -82,7 +87,7 @@ func (rq *Requester) Indication(m *overlay.Message) {
 	case err != nil:
 		rq.Drop(overlay.DropMalformed)
 		return
-	case !rq.OnOverlay(inner.Source) || !rq.OnOverlay(inner.Dest):
+	case !rq.SameFamily(inner.Source) || !rq.SameFamily(inner.Dest):
 		rq.Drop(overlay.DropWrongFamily)
 		return
 	case !rq.firstHopOf(inner.Source):
@@ -116,7 +121,7 @@ func (rq *Requester) firstHopOf(source netip.Addr) bool {
 // resolve asks for a shortcut to the destination of a packet, which now takes the path way.
 func (rq *Requester) resolve(inner packet.Inner, way neighbors.Path) {
 	s := rq.NewShortcut(inner.Dest, overlay.HostPrefix(inner.Dest))
-	s.source, s.Led, s.Missed, s.indicated = inner.Source, way.Route, way.Missed, rq.Now
+	s.source, s.CoveringRoute, s.Missed, s.indicated = inner.Source, way.Route, way.Missed, rq.Now
 	rq.Notice(output.Notice{
 		Kind:    output.NoticeResolving,
 		Prefix:  s.Prefix,

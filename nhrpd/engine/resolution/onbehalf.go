@@ -9,17 +9,17 @@ import (
 	"cygnet/nhrpd/engine/server"
 )
 
+// authority decides which other routers a packet may name.
+//
 // Routers pass on packets for other routers, and IKE proves only who passed a packet on. If a
-// packet names a router that is known here, the engine accepts it only from that router, or from a
-// relay that it trusts. If nobody here knows the named router, the engine accepts the packet: the
-// router may be known to its own hub only.
-
-// authority decides what a router may do here, and for whom it may speak.
+// packet names a router that is known here, the engine accepts it only from that router, or from
+// one that is trusted to pass packets on. If nobody here knows the named router, the engine accepts
+// the packet: the router may be known to its own hub only.
 type authority struct{ Needs }
 
-// trustsRelay reports whether the router at an NBMA address is trusted to say who sent what it
-// passes on. That is one of our NHSs, or a router with a static map, which the administrator
-// configured. Without IPsec no sender is proven, so every router is trusted.
+// trustsRelay reports whether the router at an NBMA address is trusted to name the sender of what
+// it passes on. The trusted routers are our NHSs, and the routers with a static map, which the
+// administrator configured. Without IPsec no sender is proven, so every router is trusted.
 func (az *authority) trustsRelay(nbma netip.Addr) bool {
 	return !az.Config.Protected || az.Peers.IsNHS(nbma) || az.hasMap(nbma)
 }
@@ -38,8 +38,8 @@ func (az *authority) hasMap(nbma netip.Addr) bool {
 	return false
 }
 
-// belongsToOther reports whether an overlay address belongs to another router than the sender of a
-// packet, and the sender may not speak for that router.
+// belongsToOther reports whether an overlay address belongs to another router than the one that a
+// packet came from, and that router is not trusted to pass packets on.
 func (az *authority) belongsToOther(m *overlay.Message, protocol netip.Addr) bool {
 	switch b := az.Server.Bindings[protocol]; {
 	case az.trustsRelay(m.From):
@@ -53,10 +53,10 @@ func (az *authority) belongsToOther(m *overlay.Message, protocol netip.Addr) boo
 	return owned
 }
 
-// misleads reports whether a Resolution Request would lead its answer to another NBMA address than
-// that of the router that it names as its source. A router that passes on a request may name that
-// source if the answer goes to the NBMA address from which the source registered.
-func (az *authority) misleads(m *overlay.Message, nbma netip.Addr) bool {
+// divertsAnswer reports whether the answer to a Resolution Request, which would go to nbma, would
+// not reach the router that the request names as its source. A router that passes on a request may
+// name that source if the answer goes to the NBMA address from which the source registered.
+func (az *authority) divertsAnswer(m *overlay.Message, nbma netip.Addr) bool {
 	switch b := az.Server.Bindings[m.SourceProtocol]; {
 	case az.trustsRelay(m.From):
 		return false
@@ -68,8 +68,9 @@ func (az *authority) misleads(m *overlay.Message, nbma netip.Addr) bool {
 	return az.belongsToOther(m, m.SourceProtocol)
 }
 
-// leadsTo returns the NBMA address that the next router will take for the requester's.
-func (az *authority) leadsTo(m *overlay.Message) netip.Addr {
+// answerGoesTo returns the NBMA address to which the router that gets a Resolution Request next
+// will send its answer.
+func (az *authority) answerGoesTo(m *overlay.Message) netip.Addr {
 	nbma := overlay.NATAddress(m.Packet, m.SourceProtocol)
 	if !nbma.IsValid() {
 		nbma = m.SourceNBMA
@@ -77,6 +78,6 @@ func (az *authority) leadsTo(m *overlay.Message) netip.Addr {
 	return az.Neighbors.PeerIDOf(m.SourceProtocol, nbma)
 }
 
-// anothersName is the objection to a Resolution Request that misleads.
-var anothersName = objection.New(objection.NameOfOther,
+// sourceOfOther is the objection to a Resolution Request that diverts its answer.
+var sourceOfOther = objection.New(objection.NameOfOther,
 	"another router has the overlay address that it names as its source")

@@ -13,10 +13,10 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Relay leads traffic to a router by way of an NHS while the direct way cannot be had. It is needed
-// in phase 2: there, routes lead to the router's overlay address, and traffic goes nowhere without
-// a neighbour for that address. Every other source of a neighbour for the address comes before the
-// relay.
+// Relay sends the traffic for a router through an NHS while the router cannot be reached directly.
+// It is needed in phase 2: there, routes lead to the router's overlay address, and traffic goes
+// nowhere without a neighbour for that address. Every other source of a neighbour for the address
+// comes before the relay.
 //
 // A relay goes through three states:
 //
@@ -25,44 +25,48 @@ import (
 //	   └─ the router has a neighbour: dropped         └────packets missed────┤
 //	                                                  relayMemory: dropped ──┘
 //
-// It waits from when the kernel misses the neighbour. It is remembered so that later packets are
-// led by the NHS at once.
+// It begins to wait when the kernel misses the neighbour. The engine remembers it, so that later
+// packets go through the NHS at once.
 type Relay struct {
-	rl       *Relays
 	protocol netip.Addr
 	neighbor neighbors.Claim
 	needed   bool // the relay was in use at least once
 	step     timers.Timer
 }
 
+// The times of a relay.
 const (
-	// RelayAfter is how long the kernel holds packets for the direct way. It would hold them for
-	// five seconds.
+	// RelayAfter is how long a relay waits for the direct way. Meanwhile the kernel holds packets,
+	// for at most five seconds.
 	RelayAfter = 2 * time.Second
-	// RelayTime is how long a relay is in use. If there is traffic after it, the engine looks for
-	// the direct way again.
+
+	// RelayTime is how long a relay is in use. If there is traffic after that time, the engine
+	// looks for the direct way again.
 	RelayTime = time.Minute
+
 	// RelayMemory is how long the engine remembers that the direct way could not be had.
 	RelayMemory = 10 * time.Minute
 )
 
-// RelaysPerShortcut times the limit for shortcuts bounds the relays. Each question may have one
-// relay, and as many again may lead to routers that there was no room to ask for.
+// RelaysPerShortcut times the limit for shortcuts is the limit for relays. Each question may have
+// one relay, and as many again may lead to routers that there was no room to ask for.
 const RelaysPerShortcut = 2
 
-// Relays send the traffic to routers that nobody here knows by an NHS.
+// Relays are the relays of an interface.
 type Relays struct {
 	Needs
 
-	Requester *Requester
+	requester *Requester
 
-	ByProtocol map[netip.Addr]*Relay // by overlay address
+	// ByProtocol has each relay by the overlay address of the router that it leads to.
+	ByProtocol map[netip.Addr]*Relay
 }
 
 // newRelays returns no relays.
-func newRelays(n Needs) Relays {
+func newRelays(n Needs, rq *Requester) Relays {
 	return Relays{
 		Needs:      n,
+		requester:  rq,
 		ByProtocol: make(map[netip.Addr]*Relay),
 	}
 }
@@ -89,28 +93,18 @@ func (rl *Relays) Missed(protocol netip.Addr) {
 	if r != nil && r.needed {
 		rl.useRelay(r)
 	}
-	way, fault := rl.Neighbors.PathTo(protocol)
-	if (fault == neighbors.PathNoRoute || fault == neighbors.PathElsewhere) &&
-		!rl.OverlayRange().IsValid() {
-		// The overlay's range is not known, and no route leads to the address. So it is the next
-		// hop of a route with the flag onlink.
-		way, fault = rl.Neighbors.PathBy(
-			event.Route{Prefix: overlay.HostPrefix(protocol), Device: rl.Config.Name},
-			protocol,
-		)
-		way.Missed = true
-	}
+	way, fault := rl.pathToMissed(protocol)
 	switch {
 	case fault != neighbors.PathOK && fault != neighbors.PathNoBinding:
 		rl.Drop(overlay.DropNotTunnel)
-	case !rl.Requester.mayAsk(protocol):
+	case !rl.requester.mayAsk(protocol):
 		rl.Drop(overlay.DropKnown)
 		if r == nil {
 			rl.relayUnasked(protocol)
 		}
 	case !rl.Limiters.Misses.Allow(rl.Now, struct{}{}):
 		rl.Drop(overlay.DropMissLimit)
-	case len(rl.Requester.Shortcuts) >= rl.Config.Limits.Shortcuts:
+	case len(rl.requester.Shortcuts) >= rl.Config.Limits.Shortcuts:
 		// There is no room to ask for the direct way, so the NHS forwards the traffic.
 		rl.Drop(overlay.DropTableFull)
 		if r == nil {
@@ -123,18 +117,33 @@ func (rl *Relays) Missed(protocol netip.Addr) {
 		if r == nil {
 			rl.newRelay(protocol)
 		}
-		rl.Requester.resolve(packet.Inner{Source: rl.Address(), Dest: protocol}, way)
+		rl.requester.resolve(packet.Inner{Source: rl.Address(), Dest: protocol}, way)
 	}
 }
 
+// pathToMissed returns the path to an overlay address whose neighbour the kernel missed.
+func (rl *Relays) pathToMissed(protocol netip.Addr) (neighbors.Path, neighbors.PathError) {
+	way, fault := rl.Neighbors.PathTo(protocol)
+	if fault != neighbors.PathNoRoute && fault != neighbors.PathElsewhere ||
+		rl.OverlayRange().IsValid() {
+		return way, fault
+	}
+	// The overlay's range is not known, and no route leads to the address. So it is the next hop of
+	// a route with the flag onlink.
+	way, fault = rl.Neighbors.PathBy(
+		event.Route{Prefix: overlay.HostPrefix(protocol), Device: rl.Config.Name}, protocol)
+	way.Missed = true
+	return way, fault
+}
+
 // relayUnasked makes a relay to a router that the engine does not ask for now. There are two cases.
-// Either a question for the router is out, because of something else than a miss or at a time when
-// there was no room for a relay: then the relay waits for the answer. Or the router had no usable
+// Either a question for the router is out, which began without a miss or when there was no room for
+// a relay: then the relay waits for the answer. Or the last question for the router had no usable
 // answer a moment ago: then the relay is used at once, unless the NHS said that nobody has the
 // address.
 func (rl *Relays) relayUnasked(protocol netip.Addr) {
-	asking := rl.Requester.covering(protocol) != nil
-	if !asking && rl.Requester.Unresolved[protocol].nobody {
+	asking := rl.requester.covering(protocol) != nil
+	if !asking && rl.requester.Unresolved[protocol].nobody {
 		return
 	}
 	if r := rl.newRelay(protocol); r != nil && !asking {
@@ -146,25 +155,24 @@ func (rl *Relays) relayUnasked(protocol netip.Addr) {
 // relays.
 func (rl *Relays) newRelay(protocol netip.Addr) *Relay {
 	if len(rl.ByProtocol) >= RelaysPerShortcut*rl.Config.Limits.Shortcuts {
+		// forgetRelay walks through all relays, so its calls are limited.
 		if !rl.Limiters.Misses.Allow(rl.Now, struct{}{}) {
-			rl.Drop(
-				overlay.DropMissLimit,
-			) // forgetRelay walks through all relays, so its calls are limited
+			rl.Drop(overlay.DropMissLimit)
 			return nil
 		}
 		if !rl.forgetRelay() {
 			return nil
 		}
 	}
-	r := &Relay{rl: rl, protocol: protocol}
+	r := &Relay{protocol: protocol}
 	r.step.Run = func() { rl.relayDue(r) }
 	rl.ByProtocol[protocol] = r
 	rl.Timers.Set(&r.step, rl.Now.Add(RelayAfter))
 	return r
 }
 
-// forgetRelay makes room for a new relay: it drops the remembered relay that would be dropped first
-// anyway. It returns false if no relay is only remembered.
+// forgetRelay makes room for a new relay: of the relays that are only remembered, it drops the one
+// whose memory ends first. It returns false if there is none.
 func (rl *Relays) forgetRelay() bool {
 	var first *Relay
 	for _, r := range rl.ByProtocol {
@@ -180,8 +188,8 @@ func (rl *Relays) forgetRelay() bool {
 	return true
 }
 
-// relayDue takes the next step of a relay when its timer ends: from waiting to in use, from in use
-// to remembered, or out of memory.
+// relayDue moves a relay on to its next state when its timer ends: from waiting to in use, from in
+// use to remembered, or from remembered to dropped.
 func (rl *Relays) relayDue(r *Relay) {
 	switch {
 	case r.neighbor.Protocol.IsValid():
@@ -194,8 +202,8 @@ func (rl *Relays) relayDue(r *Relay) {
 	}
 }
 
-// useRelay leads the traffic by the first NHS that has registered this router. If there is none,
-// there is no way at all, and the relay ends.
+// useRelay sends the traffic through the first NHS that has registered this router. If there is
+// none, the router cannot be reached at all, and the relay ends.
 func (rl *Relays) useRelay(r *Relay) {
 	for _, n := range rl.Client.NHS {
 		if !n.Usable() {
@@ -235,21 +243,22 @@ func (rl *Relays) relayUnresolved(dest netip.Addr) {
 	}
 }
 
-// MoveRelaysFrom leads the traffic of the relays by a lost NHS by the next NHS. The caller has made
+// MoveRelaysFrom has the relays through a lost NHS go through the next NHS. The caller has made
 // sure that the lost NHS is no longer usable.
 func (rl *Relays) MoveRelaysFrom(nbma netip.Addr) {
-	for _, r := range ordered.ValuesIf(rl.ByProtocol, ordered.ByAddr, func(r *Relay) bool {
+	through := func(r *Relay) bool {
 		return r.neighbor.Protocol.IsValid() && r.neighbor.NBMA == nbma
-	}) {
+	}
+	for _, r := range ordered.ValuesIf(rl.ByProtocol, ordered.ByAddr, through) {
 		rl.useRelay(r)
 	}
 }
 
-// DropRelaysBy ends the relays by way of an NBMA address; the zero address stands for all relays.
+// DropRelaysBy ends the relays through the NHS at an NBMA address; the zero address stands for all
+// relays.
 func (rl *Relays) DropRelaysBy(nbma netip.Addr) {
-	for _, r := range ordered.ValuesIf(rl.ByProtocol, ordered.ByAddr, func(r *Relay) bool {
-		return !nbma.IsValid() || r.neighbor.NBMA == nbma
-	}) {
+	through := func(r *Relay) bool { return !nbma.IsValid() || r.neighbor.NBMA == nbma }
+	for _, r := range ordered.ValuesIf(rl.ByProtocol, ordered.ByAddr, through) {
 		rl.DropRelay(r)
 	}
 }

@@ -59,9 +59,9 @@ func (rq *Requester) sendRequest(s *Shortcut) {
 	rq.Send(way.NBMA, &p)
 }
 
-// HaveVouched asks again along an NHS if the question for a shortcut went to its next hop itself,
+// HaveVouched asks again through an NHS if the question for a shortcut went to its next hop itself,
 // because no NHS was usable. The next hop takes data only from routers that an NHS or a client
-// vouches for; and it may have forgotten this router when the SA went.
+// vouches for, and it may have forgotten this router when the SA went.
 func (rq *Requester) HaveVouched(s *Shortcut) {
 	if s.State != report.ShortcutUp || s.asking || s.Via != s.NBMA {
 		return
@@ -85,7 +85,8 @@ func (rq *Requester) askAgain(s *Shortcut) {
 	}
 }
 
-// endAsking takes no more answers to the request of a shortcut and ends its repetition.
+// endAsking ends the repetition of a shortcut's request, and has the engine take no more answers to
+// it.
 func (rq *Requester) endAsking(s *Shortcut) {
 	if s.asking {
 		s.asking = false
@@ -94,16 +95,16 @@ func (rq *Requester) endAsking(s *Shortcut) {
 	rq.Timers.Stop(&s.ask)
 }
 
-// Unresolve ends a question that had no usable answer. The engine does not ask for the destination
-// again for unresolvedTime.
+// Unresolve ends a question that had no usable answer, and logs why. The engine does not ask for
+// the destination again for UnresolvedTime.
 func (rq *Requester) Unresolve(s *Shortcut, reason string) {
 	rq.rememberUnresolved(s.dest)
 	rq.EndShortcut(s, reason)
-	rq.Relays.relayUnresolved(s.dest)
+	rq.relays.relayUnresolved(s.dest)
 }
 
 // rememberUnresolved records a destination that had no usable answer. If the table is full, it
-// first removes what has expired; unresolvedSweep is the time before which that would find nothing.
+// first removes what has expired, unless it is not yet the time unresolvedSweep.
 func (rq *Requester) rememberUnresolved(dest netip.Addr) {
 	if len(rq.Unresolved) >= rq.Config.Limits.Shortcuts && !rq.Now.Before(rq.unresolvedSweep) {
 		next := rq.Now.Add(UnresolvedTime)
@@ -145,8 +146,8 @@ func (rq *Requester) answeredBefore(m *overlay.Message) bool {
 	return s != nil && !s.asking && s.RequestID == m.RequestID
 }
 
-// Answered handles the reply to a request of this router (RFC 2332 §5.2.2).
-func (rq *Requester) Answered(m *overlay.Message) {
+// ResolutionReply handles the reply to a request of this router (RFC 2332 §5.2.2).
+func (rq *Requester) ResolutionReply(m *overlay.Message) {
 	s := rq.Requests[m.RequestID]
 	switch {
 	case s == nil && rq.answeredBefore(m):
@@ -154,27 +155,43 @@ func (rq *Requester) Answered(m *overlay.Message) {
 		return
 	case s == nil || s.dest != m.DestProtocol || s.sentNBMA != m.SourceNBMA:
 		rq.Drop(overlay.DropUnsolicited)
-		rq.SendError(m, packet.ErrorInvalidResolutionReply, overlay.FixedLen)
+		rq.SendError(m, packet.ErrorInvalidResolutionReply, overlay.FixedHeaderLen)
 		return
 	case len(m.CIEs) == 0:
 		rq.Drop(overlay.DropMalformed)
 		return
 	}
-	along := m.From == s.Via || rq.Peers.IsNHS(m.From)
+	asked := m.From == s.Via || rq.Peers.IsNHS(m.From)
+	switch cie := &m.CIEs[0]; {
+	case cie.Code == packet.CodeSuccess:
+		rq.take(s, m, asked)
+	case asked || s.State == report.ShortcutUp:
+		rq.refused(s, cie.Code)
+	default:
+		rq.Drop(overlay.DropThirdParty)
+	}
+}
+
+// refused handles a NAK for the question of a shortcut.
+func (rq *Requester) refused(s *Shortcut, code packet.Code) {
+	nobody := code == packet.CodeNoBinding
+	if r := rq.relays.ByProtocol[s.dest]; r != nil && nobody {
+		rq.relays.DropRelay(r) // no router has the address, so the NHS knows no way either
+	}
+	rq.Unresolve(s, "the answer is no: "+code.String())
+	if u, ok := rq.Unresolved[s.dest]; ok {
+		rq.Unresolved[s.dest] = unresolved{until: u.until, nobody: nobody}
+	}
+}
+
+// take handles a positive answer. Its next hop is at the NBMA address that it names, if the reply
+// came from the router that was asked or from an NHS. Otherwise the next hop itself sent the reply,
+// through its SA.
+func (rq *Requester) take(s *Shortcut, m *overlay.Message, asked bool) {
 	cie := &m.CIEs[0]
-	if cie.Code != packet.CodeSuccess {
-		if !along && s.State != report.ShortcutUp {
-			rq.Drop(overlay.DropThirdParty)
-			return
-		}
-		nobody := cie.Code == packet.CodeNoBinding
-		if r := rq.Relays.ByProtocol[s.dest]; r != nil && nobody {
-			rq.Relays.DropRelay(r) // no router has the address, so the NHS knows no way either
-		}
-		rq.Unresolve(s, "the answer is no: "+cie.Code.String())
-		if u, ok := rq.Unresolved[s.dest]; ok {
-			rq.Unresolved[s.dest] = unresolved{until: u.until, nobody: nobody}
-		}
+	s.answerer = m.Origin()
+	if !asked {
+		rq.accept(s, cie, m.From)
 		return
 	}
 	nbma := overlay.NATAddress(m.Packet, cie.Protocol)
@@ -182,20 +199,17 @@ func (rq *Requester) Answered(m *overlay.Message) {
 		nbma = cie.NBMA
 	}
 	nbma = rq.Neighbors.PeerIDOf(cie.Protocol, nbma)
-	if !along {
-		nbma = m.From // the answer came through the SA of the router that it is about
-	}
-	s.answerer = m.Origin()
-	if along && rq.Neighbors.Ambiguous(cie.Protocol, nbma) {
+	if rq.Neighbors.Ambiguous(cie.Protocol, nbma) {
 		rq.deny(s, overlay.HostPrefix(s.dest), cie.Protocol, nbma, peers.SharedAddress)
 		return
 	}
 	rq.accept(s, cie, nbma)
 }
 
-// accept takes an answer over for a shortcut, if admissible allows it.
+// accept applies an answer to a shortcut, if admissible allows it: it renews the shortcut, or leads
+// it by the next hop at an NBMA address.
 func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, nbma netip.Addr) {
-	prefix, led, o := rq.admissible(s, cie, nbma)
+	prefix, covering, o := rq.admissible(s, cie, nbma)
 	if o.Raised() {
 		rq.deny(s, prefix, cie.Protocol, nbma, o)
 		return
@@ -220,7 +234,8 @@ func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, nbma netip.Addr) {
 	}
 	rq.withdraw(s)
 	delete(rq.Shortcuts, s.Prefix)
-	s.Prefix, s.NextHop, s.NBMA, s.Led = prefix, cie.Protocol, nbma, led
+	s.Prefix, s.NextHop, s.NBMA, s.CoveringRoute =
+		prefix, cie.Protocol, nbma, covering
 	rq.Shortcuts[prefix] = s
 	rq.secure(s)
 }
@@ -245,7 +260,7 @@ func (rq *Requester) deny(
 	} else {
 		rq.RemoveShortcut(s)
 	}
-	rq.Relays.relayUnresolved(s.dest)
+	rq.relays.relayUnresolved(s.dest)
 }
 
 // merge compares an answer with the shortcuts that are there. If another shortcut leads to the same

@@ -11,7 +11,8 @@ import (
 	"cygnet/nhrpd/engine/server"
 )
 
-// Needs are the parts of the interface that resolution stands on.
+// Needs are the other parts of the interface that the parts of this package use. Peers hides
+// Interface.Peers, which shows less of the same table.
 type Needs struct {
 	*overlay.Interface
 
@@ -25,27 +26,27 @@ type Needs struct {
 }
 
 // Resolution is all that Resolution Requests of an interface are about: asking, answering and
-// passing on.
+// passing on. It must not be copied, since its parts refer to each other.
 type Resolution struct {
 	Requester Requester
 	Relays    Relays
 	Responder Responder
 	Transit   Transit
+
 	authority authority
 }
 
 // New returns a resolution without shortcuts, relays and answers.
+//
+// Each part gets the same needs, and pointers to the other parts that it calls. Some parts call
+// each other, so a pointer may lead to a part that New makes later. No part follows a pointer
+// before New returns.
 func New(n Needs) *Resolution {
-	r := &Resolution{
-		Requester: newRequester(n),
-		Relays:    newRelays(n),
-		Responder: newResponder(n),
-		Transit:   Transit{Needs: n},
-		authority: authority{n},
-	}
-	r.Requester.Relays, r.Relays.Requester = &r.Relays, &r.Requester
-	r.Responder.authority, r.Responder.Requester = &r.authority, &r.Requester
-	r.Responder.Transit = &r.Transit
-	r.Transit.authority, r.Transit.Responder = &r.authority, &r.Responder
+	r := &Resolution{}
+	r.authority = authority{n}
+	r.Requester = newRequester(n, &r.Relays)
+	r.Relays = newRelays(n, &r.Requester)
+	r.Responder = newResponder(n, &r.authority, &r.Requester, &r.Transit)
+	r.Transit = newTransit(n, &r.authority, &r.Responder)
 	return r
 }

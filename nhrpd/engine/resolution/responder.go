@@ -13,20 +13,16 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Resolution handles a resolution request. If packets to its destination leave the DMVPN at this
-// router, this router answers the request. Otherwise it forwards the request.
-func (rs *Responder) Resolution(m *overlay.Message) {
+// ResolutionRequest handles a resolution request (RFC 2332 §5.3.1). If packets to its destination
+// leave the DMVPN at this router, this router answers the request. Otherwise it forwards the
+// request.
+func (rs *Responder) ResolutionRequest(m *overlay.Message) {
 	if !m.SourceNBMA.IsValid() {
 		rs.Drop(overlay.DropWrongFamily)
 		return
 	}
 	if !m.DestProtocol.IsGlobalUnicast() {
-		rs.Transit.refuseTransit(
-			m,
-			overlay.DropUnreachable,
-			packet.ErrorProtocolUnreachable,
-			m.AddressOffset(),
-		)
+		rs.transit.rejectUnreachable(m, overlay.DropUnreachable)
 		return
 	}
 	if o := rs.objectToResolving(m); o.Raised() {
@@ -42,7 +38,7 @@ func (rs *Responder) Resolution(m *overlay.Message) {
 		rs.answerFromMap(m, b)
 		return
 	}
-	rs.Transit.Forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
+	rs.transit.Forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
 }
 
 // objectToResolving objects to a request if its sender may not have an answer that leads to a
@@ -87,9 +83,7 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 		return
 	}
 	if m.Flags&packet.ResolutionUnique != 0 {
-		prefix = overlay.HostPrefix(
-			m.DestProtocol,
-		) // RFC 2332 §5.2.1: with U set, the host's length
+		prefix = overlay.HostPrefix(m.DestProtocol) // RFC 2332 §5.2.1: the host's length
 	}
 	nbma, nat := rs.requesterOf(m)
 	if !rs.Client.PeerAddress(nbma) || rs.Server.BehindClient(nbma) {
@@ -97,8 +91,8 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 		rs.refuse(m, packet.CodeProhibited)
 		return
 	}
-	if rs.authority.misleads(m, nbma) {
-		rs.prohibit(m, anothersName)
+	if rs.authority.divertsAnswer(m, nbma) {
+		rs.prohibit(m, sourceOfOther)
 		return
 	}
 	if o := rs.Peers.ObjectToPath(nbma, m.SourceProtocol); o.Raised() {
@@ -108,30 +102,31 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 	a := rs.answerFor(m, prefix, nbma, netip.Addr{})
 	if a == nil {
 		rs.Drop(overlay.DropTableFull)
-		rs.refuse(m, packet.CodeInsufficientResources)
+		rs.refuseForResources(m)
 		return
 	}
-	unclear := nbma != m.From && rs.Neighbors.Ambiguous(m.SourceProtocol, nbma)
-	a.unclear = unclear
+	a.unclear = nbma != m.From && rs.Neighbors.Ambiguous(m.SourceProtocol, nbma)
 	if rs.Peers.Vouches(m.From) {
 		rs.admitAsker(a, admission.As{Shared: nbma != m.From})
 	}
+	rs.giveOrWait(a, m, nat)
+}
+
+// giveOrWait gives the answer to a request at once, if the requester has an SA or has to make it.
+// Otherwise the request waits for the SA. The requester is behind NAT if nat is true.
+func (rs *Responder) giveOrWait(a *Answer, m *overlay.Message, nat bool) {
 	switch {
-	case rs.Config.Protected && rs.Peers.Secured(nbma) && !unclear:
-		rs.give(a, m, nbma)
+	case rs.Config.Protected && rs.Peers.Secured(a.NBMA) && !a.unclear:
+		rs.give(a, m, a.NBMA)
 	case !rs.Config.Protected && !nat:
-		rs.give(a, m, nbma)
+		rs.give(a, m, a.NBMA)
 	case nat:
 		// The requester is behind NAT, so it has to dial, and it needs the answer to do so. If this
 		// router is behind NAT too, it dials as well: the two NATs may let that pass.
-		rs.Peers.Refer(
-			&a.Ref,
-			rs.Peers.At(nbma),
-			peers.ForAnswer,
-			rs.Client.BehindNAT() && !unclear,
-		)
+		dial := rs.Client.BehindNAT() && !a.unclear
+		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, dial)
 		rs.give(a, m, m.From)
-		rs.Peers.AdmitVisitors(nbma)
+		rs.Peers.AdmitVisitors(a.NBMA)
 	default:
 		rs.keepWaiting(a, m)
 	}
@@ -141,10 +136,10 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 // requester is behind NAT.
 func (rs *Responder) requesterOf(m *overlay.Message) (netip.Addr, bool) {
 	ext := m.Extension(packet.ExtensionForwardTransit)
-	straight := ext != nil && len(ext.CIEs) == 0 && !rs.Peers.IsNHS(m.From)
+	direct := ext != nil && len(ext.CIEs) == 0 && !rs.Peers.IsNHS(m.From)
 	nbma := overlay.NATAddress(m.Packet, m.SourceProtocol)
 	switch {
-	case straight && (!nbma.IsValid() || nbma == rs.Peers.Outer(m.From)):
+	case direct && (!nbma.IsValid() || nbma == rs.Peers.Outer(m.From)):
 		return m.From, !rs.Direct(m)
 	case nbma.IsValid():
 		return rs.Neighbors.PeerIDOf(m.SourceProtocol, nbma), nbma != m.SourceNBMA
@@ -174,14 +169,14 @@ func (rs *Responder) answerFromMap(m *overlay.Message, b *server.Binding) {
 		return
 	}
 	nbma, _ := rs.requesterOf(m)
-	if rs.authority.misleads(m, nbma) {
-		rs.prohibit(m, anothersName)
+	if rs.authority.divertsAnswer(m, nbma) {
+		rs.prohibit(m, sourceOfOther)
 		return
 	}
 	a := rs.answerFor(m, overlay.HostPrefix(b.Protocol), nbma, b.NBMA)
 	if a == nil {
 		rs.Drop(overlay.DropTableFull)
-		rs.refuse(m, packet.CodeInsufficientResources)
+		rs.refuseForResources(m)
 		return
 	}
 	rs.renew(a)

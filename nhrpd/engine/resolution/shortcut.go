@@ -17,25 +17,32 @@ import (
 )
 
 // Shortcut is a way past the hub. It begins as a question for such a way (ShortcutResolving),
-// becomes an answer that waits for an SA (ShortcutSecuring), and then a route (ShortcutUp).
+// becomes an answer that waits for an SA (ShortcutSecuring), and then a route (ShortcutUp). It
+// implements peers.Reason: the peer that it refers to is its next hop.
 type Shortcut struct {
 	peers.Unaffected
 
-	Requester *Requester
-	dest      netip.Addr   // the destination that was asked for
-	source    netip.Addr   // the source of the packet that led to the question; zero: restored
-	Prefix    netip.Prefix // what was answered; before the answer, dest as a host prefix
-	NextHop   netip.Addr   // overlay address of the router that the shortcut leads to
-	NBMA      netip.Addr   // NBMA address of that router
-	Identity  string       // of the next hop, while the shortcut is up; empty: not known
-	answerer  netip.Addr   // overlay address of the router that answered, by what the answer says
-	State     report.ShortcutState
-	Led       event.Route // the route beneath; zero: restored, and the mirror has none yet
-	Restored  bool        // from before a restart, and not confirmed since
-	Missed    bool        // no route led to dest: the kernel missed the neighbour
+	requester *Requester
 
-	asking    bool // a request is out
-	RequestID uint32
+	State  report.ShortcutState
+	Prefix netip.Prefix // what was answered; before the answer, the destination as a host prefix
+
+	dest    netip.Addr // the destination that was asked for
+	source  netip.Addr // the source of the packet that led to the question; zero: restored
+	Missed  bool       // no route led to the destination: the kernel missed the neighbour
+	NextHop netip.Addr // overlay address of the router that the shortcut leads to
+	NBMA    netip.Addr // NBMA address of that router
+
+	Identity string     // of the next hop, while the shortcut is up; empty: not known
+	answerer netip.Addr // overlay address of the router that answered, by what the answer says
+	Restored bool       // from before a restart, and not confirmed since
+
+	// CoveringRoute is the route that packets to the prefix take without the shortcut. It is zero
+	// in a restored shortcut until the mirror has that route.
+	CoveringRoute event.Route
+
+	asking    bool       // a request is out
+	RequestID uint32     // of the last request
 	attempts  int        // how often the request was repeated
 	Via       netip.Addr // the NBMA address that the request went to
 	sentNBMA  netip.Addr // the source NBMA address in the request
@@ -46,40 +53,52 @@ type Shortcut struct {
 	Answered  time.Time     // when the last answer came
 	Refresh   time.Time     // when the question is asked again, if the shortcut is in use
 	Expires   time.Time     // when the holding time of the answer is over
-	Used      time.Time     // when data last went out on the shortcut
+	Used      time.Time     // when data last went out on the shortcut, as far as known
 
-	Ref       peers.Ref
-	Neighbor  neighbors.Claim
-	Admission admission.Reason
-	Routed    bool         // the route to prefix is wanted
-	ask       timers.Timer // repeats the request
-	step      timers.Timer // moves the state on
+	Ref       peers.Ref        // to the next hop
+	Neighbor  neighbors.Claim  // has the kernel reach the next hop
+	Admission admission.Reason // has the kernel take data from the next hop
+	Routed    bool             // the route to the prefix is wanted
+	ask       timers.Timer     // repeats the request
+	step      timers.Timer     // moves the state on
 }
 
+// The times that an answer waits for the SA with its next hop.
 const (
-	ResponderDials = time.Second      // how long this router waits for the responder to dial
-	SecuringTime   = 30 * time.Second // how long an answer waits for the SA
+	// ResponderDials is how long this router waits for the responder to dial, before it dials
+	// itself.
+	ResponderDials = time.Second
+
+	// SecuringTime is how long an answer waits for the SA.
+	SecuringTime = 30 * time.Second
 )
 
 // Requester asks for shorter ways (RFC 2332 §5.2.1), and keeps the shortcuts that follow.
 type Requester struct {
 	Needs
 
-	Relays *Relays
+	relays *Relays
 
-	Shortcuts  map[netip.Prefix]*Shortcut // unanswered ones by host prefix
-	Requests   map[uint32]*Shortcut       // by the ID of the Resolution Request that is out
-	Unresolved map[netip.Addr]unresolved  // destinations not to ask for again for a while
+	// Shortcuts has each shortcut, and each question for one, by its prefix. A question that was
+	// not answered yet is there by the host prefix of its destination.
+	Shortcuts map[netip.Prefix]*Shortcut
 
-	// unresolvedSweep is when the engine next looks for expired destinations in unresolved, if that
+	// Requests has each question that is out by the ID of its Resolution Request.
+	Requests map[uint32]*Shortcut
+
+	// Unresolved has the destinations that the engine does not ask for again for a while.
+	Unresolved map[netip.Addr]unresolved
+
+	// unresolvedSweep is when the engine next looks for expired destinations in Unresolved, if that
 	// table is full. None of them expires earlier.
 	unresolvedSweep time.Time
 }
 
 // newRequester returns a requester without shortcuts.
-func newRequester(n Needs) Requester {
+func newRequester(n Needs, rl *Relays) Requester {
 	return Requester{
 		Needs:      n,
+		relays:     rl,
 		Shortcuts:  make(map[netip.Prefix]*Shortcut),
 		Requests:   make(map[uint32]*Shortcut),
 		Unresolved: make(map[netip.Addr]unresolved),
@@ -88,7 +107,7 @@ func newRequester(n Needs) Requester {
 
 // NewShortcut makes a shortcut in the state ShortcutResolving; the caller asks for it.
 func (rq *Requester) NewShortcut(dest netip.Addr, prefix netip.Prefix) *Shortcut {
-	s := &Shortcut{Requester: rq, dest: dest, Prefix: prefix, since: rq.Now}
+	s := &Shortcut{requester: rq, dest: dest, Prefix: prefix, since: rq.Now}
 	s.Ref.Owner = s
 	s.ask.Run = func() { rq.askAgain(s) }
 	s.step.Run = func() { rq.shortcutDue(s) }
@@ -107,8 +126,9 @@ func (rq *Requester) covering(addr netip.Addr) *Shortcut {
 	return nil
 }
 
-// SaidBy reports whether the shortcut rests on the word of the router with that overlay address.
-func (s *Shortcut) SaidBy(protocol netip.Addr) bool {
+// AnsweredBy reports whether the router with that overlay address gave the answer that the shortcut
+// follows from. It may be the next hop, or a router that answered for the next hop.
+func (s *Shortcut) AnsweredBy(protocol netip.Addr) bool {
 	return protocol == s.NextHop || protocol == s.answerer
 }
 
@@ -144,8 +164,8 @@ func (rq *Requester) install(s *Shortcut) {
 	s.State, s.since, s.Identity = report.ShortcutUp, rq.Now, p.IKE.Identity
 	rq.StateChanged()
 	rq.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
-	if r := rq.Relays.ByProtocol[s.NextHop]; r != nil {
-		rq.Relays.DropRelay(r)
+	if r := rq.relays.ByProtocol[s.NextHop]; r != nil {
+		rq.relays.DropRelay(r)
 	}
 	rq.WantRoute(s)
 	rq.ScheduleShortcut(s)
@@ -171,7 +191,7 @@ func (rq *Requester) install(s *Shortcut) {
 // whose packets another route leads to a gateway.
 func (s *Shortcut) needsRoute() bool {
 	return s.Prefix != overlay.HostPrefix(s.NextHop) ||
-		s.Led.NextHop.IsValid() && s.Requester.OnLink(s.NextHop)
+		s.CoveringRoute.NextHop.IsValid() && s.requester.OnLink(s.NextHop)
 }
 
 // WantRoute asks the kernel for the shortcut's route, if packets need one.
@@ -186,7 +206,7 @@ func (rq *Requester) WantRoute(s *Shortcut) {
 	}
 }
 
-// withdraw takes back what the kernel was asked for: the route goes before the neighbour.
+// withdraw takes back what install asked the kernel for: the route goes before the neighbour.
 func (rq *Requester) withdraw(s *Shortcut) {
 	if s.Routed {
 		s.Routed = false
@@ -245,7 +265,8 @@ func (rq *Requester) EndShortcut(s *Shortcut, reason string) {
 	rq.RemoveShortcut(s)
 }
 
-// RemoveShortcut forgets a shortcut, or the question for one, and takes back all that it asked for.
+// RemoveShortcut forgets a shortcut, or the question for one, with everything that was wanted for
+// it. It logs nothing.
 func (rq *Requester) RemoveShortcut(s *Shortcut) {
 	if s.State == report.ShortcutUp {
 		rq.StateChanged()
@@ -266,50 +287,72 @@ func (rq *Requester) RemoveShortcut(s *Shortcut) {
 // PeerSecured installs a shortcut that waited for the SA, and asks again for one that is up. It
 // ends a shortcut whose next hop shares its address with others or turns out to be another router.
 func (s *Shortcut) PeerSecured() {
-	switch shared := s.Requester.Peers.Shared(s.Ref.Peer); {
-	case shared && s.State == report.ShortcutSecuring:
-		s.Requester.Unresolve(s, peers.SharedAddress.Text)
-		return
-	case shared && s.State == report.ShortcutUp:
-		s.Requester.EndShortcut(s, peers.SharedAddress.Text)
-		return
-	case s.State == report.ShortcutSecuring && s.Ref.Peer.MayBeElse(s.NextHop):
-		if !s.asking {
-			s.Requester.askFor(s) // if the peer is the next hop, its answer comes through its SA
-		}
-		return
-	case s.State == report.ShortcutSecuring:
-		s.Requester.install(s)
-		return
-	case s.State == report.ShortcutUp:
-		if o := s.Requester.Peers.ObjectToPath(s.NBMA, s.NextHop); o.Raised() {
-			s.Requester.EndShortcut(s, o.Text)
+	shared := s.requester.Peers.Shared(s.Ref.Peer)
+	switch s.State {
+	case report.ShortcutSecuring:
+		if shared {
+			s.requester.Unresolve(s, peers.SharedAddress.Text)
 			return
 		}
-	}
-	switch identity := s.Ref.Peer.IKE.Identity; {
-	case !s.Restored || identity == "":
-	case s.Identity != "" && !s.Ref.Peer.IKE.IsOneOf(s.Identity):
-		s.Requester.EndShortcut(
-			s,
-			"another identity has its next hop's NBMA address now: "+identity,
-		)
-		return
+		s.installSecured()
+	case report.ShortcutUp:
+		if shared {
+			s.requester.EndShortcut(s, peers.SharedAddress.Text)
+			return
+		}
+		s.confirm()
 	default:
-		s.Restored = false
+		s.checkRestored()
 	}
-	if s.State == report.ShortcutUp && !s.asking && s.Requester.Peers.Confirmed {
-		// The SA is new. If this router is behind NAT, the SA may come from another outer address,
-		// and the next hop takes data only from the address that the last question named.
-		s.Requester.askFor(s)
+}
+
+// installSecured installs a shortcut whose peer got an SA. If the peer may be another router than
+// the next hop, it asks again: if the peer is the next hop, the answer comes through its SA.
+func (s *Shortcut) installSecured() {
+	switch {
+	case !s.Ref.Peer.MayBeElse(s.NextHop):
+		s.requester.install(s)
+	case !s.asking:
+		s.requester.askFor(s)
 	}
+}
+
+// confirm reviews a shortcut that is up when its peer gets a new SA. The shortcut ends if the rules
+// do not allow a direct path to the peer, or if a restored shortcut led to another identity.
+// Otherwise confirm asks again for the shortcut: if this router is behind NAT, the SA may come from
+// another outer address, and the next hop takes data only from the address that the last question
+// named.
+func (s *Shortcut) confirm() {
+	if o := s.requester.Peers.ObjectToPath(s.NBMA, s.NextHop); o.Raised() {
+		s.requester.EndShortcut(s, o.Text)
+		return
+	}
+	if s.checkRestored() && !s.asking && s.requester.Peers.Confirmed {
+		s.requester.askFor(s)
+	}
+}
+
+// checkRestored compares a restored shortcut with the identity that the SA with its next hop
+// proves. It reports whether the shortcut stays.
+func (s *Shortcut) checkRestored() bool {
+	identity := s.Ref.Peer.IKE.Identity
+	if !s.Restored || identity == "" {
+		return true
+	}
+	if s.Identity != "" && !s.Ref.Peer.IKE.IsOneOf(s.Identity) {
+		s.requester.EndShortcut(s,
+			"another identity has its next hop's NBMA address now: "+identity)
+		return false
+	}
+	s.Restored = false
+	return true
 }
 
 // PeerLost ends a shortcut. If only the strongSwan here was restarted, the kernel's SA goes on, and
 // so does the shortcut until the peer is lost for good.
 func (s *Shortcut) PeerLost(reason string) {
 	if s.State == report.ShortcutUp && !s.Ref.Peer.Unlisted {
-		s.Requester.EndShortcut(s, "the SA with its next hop went: "+reason)
+		s.requester.EndShortcut(s, "the SA with its next hop went: "+reason)
 	}
 }
 
@@ -322,14 +365,14 @@ func (s *Shortcut) PeerLostForGood() {
 // since the shortcut came up, and then the router that it led to may be gone from there.
 func (s *Shortcut) PeerBarred(why string) {
 	if s.State == report.ShortcutUp {
-		s.Requester.EndShortcut(s, why)
+		s.requester.EndShortcut(s, why)
 	}
 }
 
 // RulesChanged ends the shortcut if the rules no longer allow a direct path to its next hop.
 func (s *Shortcut) RulesChanged(p *peers.Peer) {
-	if o := s.Requester.Peers.ObjectToPath(p.NBMA, s.NextHop); o.Raised() {
-		s.Requester.EndShortcut(s, o.Text)
+	if o := s.requester.Peers.ObjectToPath(p.NBMA, s.NextHop); o.Raised() {
+		s.requester.EndShortcut(s, o.Text)
 	}
 }
 
@@ -337,15 +380,15 @@ func (s *Shortcut) RulesChanged(p *peers.Peer) {
 // prefix, the shortcut ends.
 func (s *Shortcut) PeerMoved(to *peers.Peer, _ netip.Addr) {
 	if s.Prefix.Contains(to.Peers.Outer(to.NBMA)) {
-		s.Requester.EndShortcut(s, "its next hop moved into the prefix that it leads to")
+		s.requester.EndShortcut(s, "its next hop moved into the prefix that it leads to")
 		return
 	}
 	s.NBMA = to.NBMA
-	s.Requester.StateChanged()
-	s.Requester.Admissions.Admit(&s.Admission, s.NBMA, s.Admission.As)
-	s.Requester.Peers.Refer(&s.Ref, to, s.Ref.Kind, s.Ref.Dial)
+	s.requester.StateChanged()
+	s.requester.Admissions.Admit(&s.Admission, s.NBMA, s.Admission.As)
+	s.requester.Peers.Refer(&s.Ref, to, s.Ref.Kind, s.Ref.Dial)
 	if s.State == report.ShortcutUp {
-		s.Requester.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
+		s.requester.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
 	}
 }
 
@@ -355,8 +398,8 @@ func (s *Shortcut) PeerJoined() { s.PeerSecured() }
 // PeerAmbiguous ends a young shortcut: the answer may have been that of the other router that
 // turned out to be at the address.
 func (s *Shortcut) PeerAmbiguous() bool {
-	if s.State == report.ShortcutUp && s.Requester.Now.Sub(s.since) < peers.MaxAmbiguous {
-		s.Requester.EndShortcut(
+	if s.State == report.ShortcutUp && s.requester.Now.Sub(s.since) < peers.MaxAmbiguous {
+		s.requester.EndShortcut(
 			s,
 			"another router came to its next hop's address behind NAT: who answered is not certain",
 		)
@@ -366,7 +409,7 @@ func (s *Shortcut) PeerAmbiguous() bool {
 
 // MarkGone ends the shortcut: nothing can be sent to its next hop, and the hub has another way.
 func (s *Shortcut) MarkGone(_ *peers.Peer, _ map[netip.Addr]*peers.Peer) {
-	s.Requester.EndShortcut(s, "strongSwan was restarted, and the SA with its next hop went")
+	s.requester.EndShortcut(s, "strongSwan was restarted, and the SA with its next hop went")
 }
 
 // Router returns the next hop's overlay address once the shortcut is up.
@@ -416,7 +459,7 @@ func (s *Shortcut) Status() report.ShortcutStatus {
 		Dest:     s.dest,
 		NextHop:  s.NextHop,
 		NBMA:     s.NBMA,
-		Real:     s.Requester.Peers.OuterOf(s.NBMA),
+		Real:     s.requester.Peers.OuterOf(s.NBMA),
 		Identity: s.Identity,
 		State:    s.State,
 		Routed:   s.Routed,
@@ -436,8 +479,8 @@ func (s *Shortcut) Saved() report.SavedShortcut {
 		Dest:     s.dest,
 		NextHop:  s.NextHop,
 		NBMA:     s.NBMA,
-		Real:     s.Requester.Peers.OuterOf(s.NBMA),
+		Real:     s.requester.Peers.OuterOf(s.NBMA),
 		Identity: s.Identity,
-		Expires:  s.Requester.OnClock(s.Expires),
+		Expires:  s.requester.OnClock(s.Expires),
 	}
 }

@@ -14,12 +14,18 @@ type Transit struct {
 	Needs
 
 	authority *authority
-	Responder *Responder
+	responder *Responder
+}
+
+// newTransit returns the transit of an interface.
+func newTransit(n Needs, az *authority, rs *Responder) Transit {
+	return Transit{Needs: n, authority: az, responder: rs}
 }
 
 // Forward passes a message on along the route to an overlay address, as a transit NHS does (RFC
 // 2332 §5.3). It adds this router's record to the extension of type record, unless the packet has a
-// compulsory extension that this router does not know.
+// compulsory extension that this router does not know. A message that cannot go on is refused with
+// a NAK if it is a Resolution Request without a binding, else with an Error Indication.
 func (tr *Transit) Forward(m *overlay.Message, to netip.Addr, record packet.ExtensionType) {
 	p, err := tr.Neighbors.PathTo(to)
 	if err == neighbors.PathOK && p.ByNHS && p.NBMA == m.From {
@@ -27,50 +33,35 @@ func (tr *Transit) Forward(m *overlay.Message, to netip.Addr, record packet.Exte
 	}
 	switch {
 	case err == neighbors.PathNoRoute || err == neighbors.PathElsewhere:
-		tr.refuseTransit(
-			m,
-			overlay.DropUnreachable,
-			packet.ErrorProtocolUnreachable,
-			m.AddressOffset(),
-		)
+		tr.rejectUnreachable(m, overlay.DropUnreachable)
 	case err == neighbors.PathNoBinding && m.Type == packet.ResolutionRequest:
 		tr.Drop(overlay.DropNoBinding)
 		if tr.Understood(m) {
-			tr.Responder.refuse(m, packet.CodeNoBinding)
+			tr.responder.refuse(m, packet.CodeNoBinding)
 		}
 	case err == neighbors.PathNoBinding:
-		tr.refuseTransit(
-			m,
-			overlay.DropNoBinding,
-			packet.ErrorProtocolUnreachable,
-			m.AddressOffset(),
-		)
+		tr.rejectUnreachable(m, overlay.DropNoBinding)
 	default:
-		tr.forwardOn(m, to, p, record)
+		tr.forwardBy(p, m, record)
 	}
 }
 
-// forwardOn sends a message on by path p, unless the message has come through here before or its
-// hop count is used up.
-func (tr *Transit) forwardOn(
-	m *overlay.Message,
-	to netip.Addr,
-	p neighbors.Path,
-	record packet.ExtensionType,
-) {
+// forwardBy sends a message on by path p, unless the message has come through here before, its hop
+// count is used up, or it is forged.
+func (tr *Transit) forwardBy(p neighbors.Path, m *overlay.Message, record packet.ExtensionType) {
 	if m.HopCount <= 1 {
-		tr.refuseTransit(m, overlay.DropHopCount, packet.ErrorHopCount, overlay.HopCountOffset)
+		tr.reject(m, overlay.DropHopCount, packet.ErrorHopCount, overlay.HopCountOffset)
 		return
 	}
 	if offset, passed := tr.passedBefore(m, record); passed || p.NBMA == m.From {
-		tr.refuseTransit(m, overlay.DropLoop, packet.ErrorLoop, offset)
+		tr.reject(m, overlay.DropLoop, packet.ErrorLoop, offset)
 		return
 	}
 	known := m.UnknownCompulsory() == nil
 	if known {
-		tr.fillTransitNAT(m)
+		tr.fillNAT(m)
 	}
-	if tr.refusesToSpeakFor(m) {
+	if tr.rejectForged(m) {
 		return
 	}
 	m.HopCount--
@@ -80,15 +71,14 @@ func (tr *Transit) forwardOn(
 	switch why, ok := tr.TrySend(p.NBMA, m.Packet); {
 	case ok:
 	case why == overlay.DropTooLong:
-		tr.refuseTransit(m, why, packet.ErrorSDUSizeExceeded, 0)
+		tr.reject(m, why, packet.ErrorSDUSizeExceeded, 0)
 	default:
 		tr.Drop(why)
 	}
 }
 
-// fillTransitNAT adds to a message what this router knows about the NAT that one of its clients is
-// behind.
-func (tr *Transit) fillTransitNAT(m *overlay.Message) {
+// fillNAT adds to a message what this router knows about the NAT that one of its clients is behind.
+func (tr *Transit) fillNAT(m *overlay.Message) {
 	switch m.Type {
 	case packet.ResolutionRequest:
 		tr.Server.FillNAT(m, m.SourceProtocol)
@@ -99,8 +89,9 @@ func (tr *Transit) fillTransitNAT(m *overlay.Message) {
 	}
 }
 
-// passedBefore reports whether the packet came through this router before, and the offset of the
-// extension that says so. In a reply, the Responder extension counts too (RFC 2332 §5.3.1).
+// passedBefore reports whether the packet came through this router before. If so, it also returns
+// the offset of the extension that has this router's record. In a reply, the Responder extension
+// counts too (RFC 2332 §5.3.1).
 func (tr *Transit) passedBefore(m *overlay.Message, record packet.ExtensionType) (uint16, bool) {
 	own := tr.Address()
 	for i := range m.Extensions {
@@ -115,10 +106,16 @@ func (tr *Transit) passedBefore(m *overlay.Message, record packet.ExtensionType)
 	return 0, false
 }
 
-// refuseTransit drops a message that cannot go on. It sends an Error Indication to the source,
-// unless the message is itself one. The error goes along the route to the source. The way that the
-// message came would not do: in a loop, that way leads through this router again.
-func (tr *Transit) refuseTransit(
+// rejectUnreachable drops a message for an overlay address that cannot be reached from here. It
+// sends an Error Indication to the source.
+func (tr *Transit) rejectUnreachable(m *overlay.Message, why overlay.DropReason) {
+	tr.reject(m, why, packet.ErrorProtocolUnreachable, m.AddressOffset())
+}
+
+// reject drops a message that cannot go on. It sends an Error Indication to the source,
+// unless the message is itself one. The error goes along the route to the source, and not back the
+// way that the message came: in a loop, that way leads through this router again.
+func (tr *Transit) reject(
 	m *overlay.Message,
 	why overlay.DropReason,
 	code packet.ErrorCode,
@@ -135,16 +132,16 @@ func (tr *Transit) refuseTransit(
 	tr.SendErrorTo(to, m, code, offset)
 }
 
-// refusesToSpeakFor reports whether we may not forward a packet because it names a router that did
-// not send it. If so, it refuses a Resolution Request, and drops any other packet. A Purge Reply
-// speaks for the router to which the purge was sent. Other replies are forwarded: they need a
+// rejectForged reports whether a packet must not go on because it names a router that did not send
+// it. If so, it refuses a Resolution Request, and drops any other packet. In a Purge Reply, the
+// named router is the one to which the purge was sent. Other replies always go on: they need a
 // request ID that only the routers on the requester's path know.
-func (tr *Transit) refusesToSpeakFor(m *overlay.Message) bool {
+func (tr *Transit) rejectForged(m *overlay.Message) bool {
 	forged := false
 	switch m.Type {
 	case packet.ResolutionRequest:
-		if tr.authority.misleads(m, tr.authority.leadsTo(m)) {
-			tr.Responder.prohibit(m, anothersName)
+		if tr.authority.divertsAnswer(m, tr.authority.answerGoesTo(m)) {
+			tr.responder.prohibit(m, sourceOfOther)
 			return true
 		}
 	case packet.PurgeRequest:

@@ -8,10 +8,12 @@ import (
 )
 
 // wouldRefuse reports whether a resolution request for dest from the router at an NBMA address
-// would lead to no shorter way, and why. The path to dest from here is way, or fault says why there
-// is none. Such a request would be refused, or this router would answer it with itself. This router
-// must not indicate a shorter way then: the other would ask, the answer would be no, and OpenNHRP
-// never asks again after such an answer.
+// would lead to no shorter way, and why. The path from here to dest is way, or fault tells why
+// there is none.
+//
+// This router would refuse such a request, or answer it with itself. It must not indicate a shorter
+// way then: the other router would ask, the answer would be no, and OpenNHRP never asks again after
+// such an answer.
 func wouldRefuse(
 	from, dest netip.Addr,
 	way neighbors.Path,

@@ -27,7 +27,7 @@ func (srv *Server) Registration(m *overlay.Message) {
 	if len(m.CIEs) == 0 || m.Flags&packet.RegistrationUnique != 0 && len(m.CIEs) > 1 ||
 		!m.SourceNBMA.IsValid() {
 		srv.Drop(overlay.DropMalformed)
-		srv.SendError(m, packet.ErrorProtocol, overlay.FixedLen)
+		srv.SendError(m, packet.ErrorProtocol, overlay.FixedHeaderLen)
 		return
 	}
 	ours := srv.meantForNHS(m)
@@ -109,7 +109,7 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 			objection.ServiceOff,
 			"this router takes no registrations (server is not set)",
 		)
-	case !ok || !srv.OnOverlay(client):
+	case !ok || !srv.SameFamily(client):
 		return objection.New(objection.Malformed, "it has an impossible prefix")
 	case srv.Peers.ObjectTo(m.From).Raised():
 		return srv.Peers.ObjectTo(m.From)

@@ -2,45 +2,12 @@ package engine
 
 import (
 	"net/netip"
-	"runtime"
 	"testing"
 	"time"
-	"weak"
 
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
-	"cygnet/nhrpd/engine/pool"
-	"cygnet/nhrpd/engine/server"
 )
-
-// A pool hands out each value once, as a zero value, and never runs out.
-func TestPool(t *testing.T) {
-	for _, ready := range []int{0, 3} {
-		s := pool.New[server.Binding](ready)
-		taken := map[*server.Binding]bool{}
-		for range 5 {
-			b := s.Take()
-			if taken[b] || b.Protocol.IsValid() || b.MTU != 0 {
-				t.Errorf("with %d ready there is %+v among what was taken", ready, b)
-			}
-			b.Protocol, b.MTU = netip.MustParseAddr("10.255.0.11"), 1400
-			taken[b] = true
-		}
-	}
-}
-
-// Once all values were taken and nothing refers to any, their memory is freed, even if the pool
-// itself stays.
-func TestEmptyPoolHoldsNothing(t *testing.T) {
-	s := pool.New[server.Binding](2)
-	first := weak.Make(s.Take())
-	s.Take()
-	runtime.GC()
-	if first.Value() != nil {
-		t.Error("the pool holds what was taken from it")
-	}
-	runtime.KeepAlive(&s)
-}
 
 // A client's first registration takes a binding, a peer, a neighbour and an admission from the
 // pools, each with room for one reference. It allocates nothing but the function that ends the
