@@ -55,13 +55,21 @@ func TestBelongsToOther(t *testing.T) {
 }
 
 // A client that moved may use its overlay address from where it is now, as its SA proves its
-// identity there.
+// identity there. That of a static map stays with the map's NBMA address.
 func TestAddressOfAClientThatMoved(t *testing.T) {
 	h := newHub(t)
 	h.server.Bindings[addr(spoke1Protocol)].Identity = "mallory"
 	m := h.message(t, malloryNBMA, request(malloryNBMA, spoke1Protocol, "172.16.2.10"))
 	if h.authority.belongsToOther(m, addr(spoke1Protocol)) {
 		t.Error("the address belongs to another router, want it to belong to the proven identity")
+	}
+	if h.authority.divertsAnswer(m, addr(malloryNBMA)) {
+		t.Error("the answer is diverted, want it to reach the proven identity")
+	}
+	h.server.Bindings[addr(mappedProtocol)].Identity = "mallory"
+	m = h.message(t, malloryNBMA, request(malloryNBMA, mappedProtocol, "172.16.2.10"))
+	if !h.authority.belongsToOther(m, addr(mappedProtocol)) {
+		t.Error("the address of a static map moved to another NBMA address")
 	}
 }
 
