@@ -132,7 +132,7 @@ func TestClosingEndsAdmission(t *testing.T) {
 	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
 		ifc.Responder.DropAnswer(a)
 	}
-	ifc.peers.ByNBMA[addr("192.0.2.12")].Peers.ClosePeer(
+	ifc.peers.ClosePeer(
 		ifc.peers.ByNBMA[addr("192.0.2.12")],
 		"for the test",
 	)

@@ -6,14 +6,9 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"time"
 
-	"cygnet/nhrpd/engine/admission"
-	"cygnet/nhrpd/engine/neighbors"
-	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
-	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/ratelimit"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/resolution"
@@ -38,8 +33,8 @@ func (n *node) brokenRoutes(ifc *iface) error {
 			continue
 		}
 		if !nextHop.IsValid() {
-			if err := n.brokenHostRoute(ifc, prefix.Addr()); err != nil {
-				return err
+			if !slices.Contains(ifc.neighbors.HostRoutes(), prefix.Addr()) {
+				return fmt.Errorf("host route to %s, which is not wanted", prefix.Addr())
 			}
 			continue
 		}
@@ -53,25 +48,9 @@ func (n *node) brokenRoutes(ifc *iface) error {
 		}
 	}
 	for protocol, nbma := range n.neighbors {
-		if have := ifc.neighbors.ByProtocol[protocol]; have == nil || have.NBMA != nbma {
+		if have, _, ok := ifc.neighbors.Lookup(protocol); !ok || have != nbma {
 			return fmt.Errorf("neighbour %s is wanted, but not known", protocol)
 		}
-	}
-	return nil
-}
-
-// brokenHostRoute returns an error if a host route leads to a router that is not wanted, to this
-// router itself, or to an address that no other route leads into the tunnel.
-func (n *node) brokenHostRoute(ifc *iface, router netip.Addr) error {
-	have := ifc.neighbors.ByProtocol[router]
-	switch {
-	case have == nil || !have.Routed || ifc.OnLink(router):
-		return fmt.Errorf("host route to %s, neighbour %+v", router, have)
-	case have.Best().Rank == neighbors.RankRelay, have.Best().Rank == neighbors.RankShortcut &&
-		!ifc.neighbors.LeadsTo(router):
-		return fmt.Errorf("host route to %s, which nothing leads to", router)
-	case router == ifc.Address() || ifc.Table().IsLocal(router):
-		return fmt.Errorf("host route to our own address %s", router)
 	}
 	return nil
 }
@@ -84,7 +63,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 	}
 	if len(ifc.server.Bindings) > l.Bindings+len(ifc.Config.Maps) ||
 		len(ifc.Requester.Shortcuts) > l.Shortcuts ||
-		len(ifc.Responder.Answers) > l.Answers || len(ifc.peers.Held) > l.Held ||
+		len(ifc.Responder.Answers) > l.Answers || len(ifc.peers.HeldSenders()) > l.Held ||
 		len(ifc.Requester.Requests) > l.Shortcuts || len(ifc.Requester.Unresolved) > l.Shortcuts ||
 		len(ifc.purges.ByID) > l.Answers+goodbyes ||
 		len(ifc.server.Announced) > l.Prefixes ||
@@ -96,7 +75,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 			),
 			len(ifc.Requester.Shortcuts),
 			len(ifc.Responder.Answers),
-			len(ifc.peers.Held),
+			len(ifc.peers.HeldSenders()),
 			len(
 				ifc.Requester.Requests,
 			),
@@ -110,10 +89,9 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if len(ifc.server.Owners) > l.Bindings {
 		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.server.Owners))
 	}
-	if err := brokenCounts(ifc); err != nil {
-		return err
-	}
-	if err := ifc.peers.Rules.Check(); err != nil {
+	if err := cmp.Or(
+		ifc.peers.Check(), ifc.neighbors.Check(),
+	); err != nil {
 		return err
 	}
 	r := &ifc.purges.Revocations
@@ -122,9 +100,6 @@ func (n *node) brokenLimits(ifc *iface) error {
 		return fmt.Errorf(
 			"%d revoked routers are remembered for %d clients", len(r.List), len(r.Hearers),
 		)
-	}
-	if err := brokenSeparation(ifc); err != nil {
-		return err
 	}
 	if len(ifc.server.Away) > l.Bindings || ifc.server.AwayAt.Len() != len(ifc.server.Away) {
 		return fmt.Errorf(
@@ -178,45 +153,12 @@ func brokenShares(ifc *iface) error {
 	return nil
 }
 
-// brokenSeparation returns an error if an address whose routers were told apart is remembered for
-// longer than it has to be.
-func brokenSeparation(ifc *iface) error {
-	times := slices.SortedFunc(maps.Values(ifc.peers.Separated), time.Time.Compare)
-	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= peers.SeparationTime {
-		return fmt.Errorf("routers told apart are remembered for %s", times[n-1].Sub(times[0]))
-	}
-	return nil
-}
-
+// brokenPeers returns an error if strongSwan was last asked for something else than is wanted.
 func (n *node) brokenPeers(ifc *iface) error {
 	for nbma, p := range ifc.peers.ByNBMA {
-		for _, c := range p.Refs {
-			if c.Peer != p {
-				return fmt.Errorf("%s has a reference of somebody else's", nbma)
-			}
-		}
-		if p.RoutedTo.IsValid() && (peers.Parked(nbma) || !p.Secured && ifc.peers.Confirmed) {
-			return fmt.Errorf("%s leads to %s without an SA", nbma, p.RoutedTo)
-		}
 		if n.want[nbma] != p.Want {
 			return fmt.Errorf("%s: wanted %d, said %d", nbma, p.Want, n.want[nbma])
 		}
-		if len(p.Refs) == 0 && !p.Secured && p.Want == output.SANone {
-			return fmt.Errorf("%s is kept for nothing", nbma)
-		}
-	}
-	var places []netip.Addr
-	for nbma := range ifc.peers.ByNBMA {
-		places = append(places, ifc.peers.Outer(nbma))
-	}
-	slices.SortFunc(places, ordered.ByAddr)
-	ifc.peers.PeerInside(netip.Prefix{}) // the first call makes the index
-	var indexed []netip.Addr
-	for r := range ifc.peers.Underlay.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
-		indexed = append(indexed, r.Prefix.Addr())
-	}
-	if !slices.Equal(places, indexed) {
-		return fmt.Errorf("peers at %v, of the underlay is known %v", places, indexed)
 	}
 	for nbma := range n.want {
 		if ifc.peers.ByNBMA[nbma] == nil {
@@ -228,9 +170,6 @@ func (n *node) brokenPeers(ifc *iface) error {
 
 // brokenAdmission returns an error if the kernel takes data from other routers than it should.
 func (n *node) brokenAdmission(ifc *iface) error {
-	if len(ifc.admissions.ByNBMA) > 2*ifc.Config.MostAdmitted() {
-		return fmt.Errorf("%d addresses are admitted", len(ifc.admissions.ByNBMA))
-	}
 	reasons := map[netip.Addr]bool{}
 	for _, x := range ifc.client.NHS {
 		reasons[x.Admission.NBMA] = true
@@ -246,23 +185,14 @@ func (n *node) brokenAdmission(ifc *iface) error {
 	for _, a := range ifc.Responder.Answers {
 		reasons[a.Admission.NBMA] = true
 	}
-	for nbma, at := range ifc.admissions.ByNBMA {
-		if at.Told != n.admitsData(nbma.String()) {
-			return fmt.Errorf("%s is admitted: %v, and that was not told", nbma, at.Told)
-		}
-		if len(at.Reasons) > 0 != reasons[nbma] || len(at.Reasons) == 0 && !at.End.IsSet() {
-			return fmt.Errorf(
-				"%s is admitted for %d reasons, and that ends: %v",
-				nbma, len(at.Reasons), at.End.IsSet(),
-			)
-		}
+	admitted := map[netip.Addr]output.AdmissionChange{}
+	for _, c := range ifc.admissions.Wanted() {
+		admitted[c.NBMA] = c
 	}
-	for nbma := range n.admits {
-		if ifc.admissions.ByNBMA[nbma] == nil {
-			return fmt.Errorf("%s is still admitted", nbma)
-		}
+	if !maps.Equal(admitted, n.admits) {
+		return fmt.Errorf("admitted are %v, the kernel was told %v", admitted, n.admits)
 	}
-	return nil
+	return ifc.admissions.Check(func(nbma netip.Addr) bool { return reasons[nbma] })
 }
 
 // brokenAnnounced returns an error if the route to an announced prefix must not be there.
@@ -278,45 +208,6 @@ func (n *node) brokenAnnounced(a *server.Announced, nextHop netip.Addr) error {
 	case !ifc.Config.Accepts(a.Prefix) ||
 		ifc.Prefixes.ObjectToHiding(a.Prefix, b.Protocol).Raised():
 		return fmt.Errorf("route %s hides what it must not", a.Prefix)
-	}
-	return nil
-}
-
-// brokenCounts returns an error if a count or an index differs from what a walk over everything
-// gives.
-func brokenCounts(ifc *iface) error {
-	named := map[netip.Addr][]*peers.Peer{}
-	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
-		var count peers.RefCounts
-		for _, c := range p.Refs {
-			count.Kinds[c.Kind]++
-			count.Wishes[c.Security()]++
-		}
-		if p.Counts != count {
-			return fmt.Errorf("the interests in %s are %+v, counted %+v", p.NBMA, count, p.Counts)
-		}
-		if p.Outer.IsValid() {
-			named[p.Outer] = append(named[p.Outer], p)
-		}
-	}
-	if !maps.EqualFunc(named, ifc.peers.ByOuter, slices.Equal) {
-		return fmt.Errorf("names are %v, indexed %v", named, ifc.peers.ByOuter)
-	}
-	for protocol, n := range ifc.neighbors.ByProtocol {
-		for _, c := range n.Claims {
-			if c.Rank < n.Best().Rank {
-				return fmt.Errorf("the neighbour %s is not that of the first rank", protocol)
-			}
-		}
-	}
-	for nbma, at := range ifc.admissions.ByNBMA {
-		var as admission.As
-		for _, a := range at.Reasons {
-			as.NHS, as.Shared = as.NHS || a.As.NHS, as.Shared || a.As.Shared
-		}
-		if at.Together() != as {
-			return fmt.Errorf("%s is admitted as %+v, counted %+v", nbma, as, at.Together())
-		}
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func TestAddressChangeWithoutIPsec(t *testing.T) {
 	})
 	m.until("admitted again", 5*time.Second, func() bool {
 		m.ping(m.spoke2, host2, host1)
-		return m.spoke1.engine.ifaces["gre1"].admissions.ByNBMA[m.spoke2.local] != nil &&
+		return m.spoke1.admitsData(m.spoke2.local.String()) &&
 			len(m.spoke2.shortcuts) != 0
 	})
 }

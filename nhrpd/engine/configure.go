@@ -62,13 +62,7 @@ func (ifc *iface) reconfigure(cfg overlay.InterfaceConfig) {
 	case !old.Policy.Equal(cfg.Policy), old.NameAttributes != cfg.NameAttributes:
 		ifc.reviewPolicy()
 	case old.Policy != cfg.Policy: // the same rules, in other lines of the file
-		for _, p := range ifc.peers.ByNBMA {
-			p.Authorizations = ifc.peers.Rules.OfSeveral(
-				p.IKE.Identity,
-				p.IKE.SharedWith,
-				ifc.Blocks,
-			)
-		}
+		ifc.peers.RulesRenumbered()
 	}
 	switch {
 	case !cfg.Shortcut:
@@ -91,10 +85,7 @@ func (ifc *iface) reconfigure(cfg overlay.InterfaceConfig) {
 			ifc.client.AnnounceAnew(n)
 		}
 	}
-	ifc.Timers.Stop(&ifc.peers.Poll)
-	if ifc.peers.NeedsUse() {
-		ifc.peers.StartPoll()
-	}
+	ifc.peers.RestartPoll()
 }
 
 // reviewOverlay ends the bindings and shortcuts to addresses outside the overlay, after the

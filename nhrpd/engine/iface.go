@@ -66,7 +66,6 @@ func (e *Engine) newInterface(cfg overlay.InterfaceConfig) *iface {
 		Server: &ifc.server, Client: &ifc.client,
 	})
 	ifc.mismatches = mismatch.New(st)
-	ifc.peers.Poll.Run = func() { ifc.peers.PollUse() }
 	ifc.grace.Run = func() { ifc.endUnconfirmed() }
 	ifc.configure(cfg)
 	return ifc

@@ -32,7 +32,7 @@ func (ifc *iface) leave() {
 	ifc.purges.EndRevocations()
 	ifc.ReportQuiet()
 	ifc.Left, ifc.Leaving = true, true
-	ifc.Timers.Stop(&ifc.peers.Poll)
+	ifc.peers.StopPoll()
 	ifc.Timers.Stop(&ifc.grace)
 	ifc.purges.Deregistrations = deregistrations
 	for _, p := range goodbyes {
@@ -151,9 +151,6 @@ func (ifc *iface) withdrawAll() {
 	for _, n := range ifc.client.NHS {
 		ifc.client.DropNHS(n)
 	}
-	for from, h := range ifc.peers.Held {
-		ifc.Timers.Stop(&h.Timeout)
-		delete(ifc.peers.Held, from)
-	}
+	ifc.peers.ForgetHeld()
 	clear(ifc.Requester.Unresolved)
 }

@@ -222,7 +222,7 @@ func TestSeparationAfterAnAnswer(t *testing.T) {
 	}
 }
 
-// A router that comes back under another name has its binding at once, without registering again.
+// A router that comes back with another peer ID has its binding at once, without registering again.
 func TestReunion(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))

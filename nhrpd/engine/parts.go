@@ -21,11 +21,11 @@ func (ifc *iface) ReviewAskers(p *peers.Peer) bool { return ifc.admissions.Revie
 
 func (ifc *iface) EndAdmission(nbma netip.Addr) { ifc.admissions.EndAdmission(nbma) }
 
-func (ifc *iface) ConfirmWhereItIs(p *peers.Peer) { ifc.server.ConfirmWhereItIs(p) }
+func (ifc *iface) PeerReady(p *peers.Peer) { ifc.server.ConfirmWhereItIs(p) }
 
-// natMoved moves the answers that went to a NAT address: whoever asked from behind it moved with
+// NATMoved moves the answers that went to a NAT address: whoever asked from behind it moved with
 // it.
-func (ifc *iface) NatMoved(before, now netip.Addr) {
+func (ifc *iface) NATMoved(before, now netip.Addr) {
 	for _, a := range ordered.ValuesIf(ifc.Responder.Answers, resolution.AnswerKey.Compare,
 		func(a *resolution.Answer) bool {
 			return a.NBMA == before
@@ -99,7 +99,7 @@ func (ifc *iface) MoveRelaysFrom(nbma netip.Addr) { ifc.Relays.MoveRelaysFrom(nb
 
 func (ifc *iface) DropRelaysBy(nbma netip.Addr) { ifc.Relays.DropRelaysBy(nbma) }
 
-// endSearchFor ends the shortcut or relay to an overlay address. The engine may have begun one
+// EndSearchFor ends the shortcut or relay to an overlay address. The engine may have begun one
 // because the kernel missed that neighbour before the engine knew that the address is an NHS's.
 func (ifc *iface) EndSearchFor(protocol netip.Addr) {
 	if s := ifc.Requester.Shortcuts[overlay.HostPrefix(protocol)]; s != nil {
@@ -133,7 +133,7 @@ func (ifc *iface) AnnouncedIn(prefix netip.Prefix) *server.Announced {
 	return nil
 }
 
-// underlayInside returns an NBMA address inside prefix that this router knows: its own, an NHS's, a
+// UnderlayInside returns an NBMA address inside prefix that this router knows: its own, an NHS's, a
 // peer's, or that of a client that is away. It returns the zero address if there is none.
 func (ifc *iface) UnderlayInside(prefix netip.Prefix) netip.Addr {
 	for _, a := range []netip.Addr{ifc.Local, ifc.client.Public()} {

@@ -13,7 +13,7 @@ import (
 )
 
 // After a restart of strongSwan, a router may get the name that another router had before. It does
-// not get that router's binding. The binding waits under a retired name, and nothing for its router
+// not get that router's binding. The binding waits at a successor, and nothing for its router
 // goes to the other one. When its router is back, the binding is in use again.
 func TestNamesAreGivenOutAgain(t *testing.T) {
 	hub := hubAlone(t)

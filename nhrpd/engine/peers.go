@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"maps"
 	"net/netip"
-	"slices"
 
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/ordered"
@@ -23,12 +21,10 @@ func (ifc *iface) peersSecured(there []event.Peer) {
 	}
 	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
 		if p.Secured && !has[p.NBMA] {
-			// Packets for a name need a listed SA: its mark is all that leads them to the router.
-			p.Unlisted = !p.Outer.IsValid()
-			ifc.peers.Unsecure(p, "strongSwan has no SA with it any more", peers.ResyncGrace)
+			ifc.peers.NotListed(p)
 		}
 	}
-	ifc.retireNames(has)
+	ifc.parkUnlisted(has)
 	for _, ike := range there {
 		ifc.peers.PeerSecured(ike)
 	}
@@ -38,46 +34,43 @@ func (ifc *iface) peersSecured(there []event.Peer) {
 		for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
 			if b.Restored && !b.Ref.Peer.Secured {
 				grace = peers.ResyncGrace
-				b.Ref.Peer.Peers.Unlist(b.Ref.Peer)
+				ifc.peers.Unlist(b.Ref.Peer)
 			}
 		}
 		for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
 			if s.Restored && !s.Ref.Peer.Secured {
-				s.Ref.Peer.Peers.Unlist(s.Ref.Peer)
+				ifc.peers.Unlist(s.Ref.Peer)
 			}
 		}
 		ifc.Timers.Set(&ifc.grace, ifc.Now.Add(grace))
 	}
 }
 
-// retireNames releases every binding, shortcut, answer, admission and held packet that uses a name
-// whose SA strongSwan does not list.
-func (ifc *iface) retireNames(listed map[netip.Addr]bool) {
+// parkUnlisted parks every binding and answer that uses a peer ID whose SA strongSwan does not
+// list. It ends every shortcut, admission and held packet that uses such an ID.
+func (ifc *iface) parkUnlisted(listed map[netip.Addr]bool) {
 	gone := func(a netip.Addr) bool {
 		return overlay.InThisNetwork(a) && !peers.Parked(a) && !listed[a]
 	}
-	losers, heirs := make(
-		map[netip.Addr]*peers.Peer,
-	), make(
-		map[netip.Addr]*peers.Peer,
-	) // both by the lost name
+	lost := make(map[netip.Addr]*peers.Peer)       // by their IDs
+	successors := make(map[netip.Addr]*peers.Peer) // by the IDs of the lost peers
 	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
 		if gone(p.NBMA) {
-			losers[p.NBMA] = p
-			ifc.peers.Park(p, heirs)
+			lost[p.NBMA] = p
+			ifc.peers.Park(p, successors)
 		}
 	}
 	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
 		if gone(a.NBMA) {
-			ifc.Responder.Park(a, losers[a.NBMA], heirs)
+			ifc.Responder.Park(a, lost[a.NBMA], successors)
 		}
 	}
-	for _, at := range ordered.Values(ifc.admissions.ByNBMA, ordered.ByAddr) {
-		if gone(at.NBMA) {
-			ifc.admissions.EndAdmission(at.NBMA)
+	for _, nbma := range ifc.admissions.Addresses() {
+		if gone(nbma) {
+			ifc.admissions.EndAdmission(nbma)
 		}
 	}
-	for _, from := range slices.SortedFunc(maps.Keys(ifc.peers.Held), ordered.ByAddr) {
+	for _, from := range ifc.peers.HeldSenders() {
 		if gone(from) {
 			ifc.peers.DropHeld(from, overlay.DropUnsecured)
 		}
@@ -92,7 +85,7 @@ func (ifc *iface) used(list []event.PeerUse) {
 	}
 	for _, u := range list {
 		if p := ifc.peers.ByNBMA[u.NBMA]; p != nil {
-			p.In, p.Out = overlay.Later(p.In, u.In), overlay.Later(p.Out, u.Out)
+			p.Used(u.In, u.Out)
 		}
 	}
 	due := func(s *resolution.Shortcut) bool {

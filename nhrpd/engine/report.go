@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine/event"
@@ -40,12 +39,7 @@ func (ifc *iface) status() report.InterfaceStatus {
 	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
 		st.Shortcuts = append(st.Shortcuts, s.Status())
 	}
-	for protocol, n := range ifc.neighbors.ByProtocol {
-		if n.Routed {
-			st.Routers = append(st.Routers, protocol)
-		}
-	}
-	slices.SortFunc(st.Routers, ordered.ByAddr)
+	st.Routers = ifc.neighbors.HostRoutes()
 	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
 		st.Peers = append(st.Peers, ifc.peerStatus(p))
 	}
@@ -84,11 +78,5 @@ func (e *Engine) Admitted(ifname string) []output.AdmissionChange {
 	if ifc == nil {
 		return nil
 	}
-	list := make([]output.AdmissionChange, 0, len(ifc.admissions.ByNBMA))
-	for _, at := range ordered.Values(ifc.admissions.ByNBMA, ordered.ByAddr) {
-		if at.Told {
-			list = append(list, at.Change(ifc.Interface))
-		}
-	}
-	return list
+	return ifc.admissions.Wanted()
 }

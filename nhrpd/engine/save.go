@@ -149,7 +149,7 @@ func (ifc *iface) restoreName(nbma, real netip.Addr) bool {
 	}
 	p := ifc.peers.At(nbma)
 	if peers.Parked(nbma) {
-		p.SeenAt(real)
+		ifc.peers.RecordOuter(p, real)
 		return true
 	}
 	ifc.peers.SetOuter(p, real)
@@ -219,8 +219,8 @@ func (ifc *iface) restoreAnswer(st *report.SavedAnswer) {
 	a.Expires = ifc.Now.Add(left)
 	ifc.Timers.Set(&a.Expiry, a.Expires)
 	if st.Vouched {
-		ifc.admissions.Admit(&a.Admission, a.NBMA, admission.As{Shared: true})
-		a.Admission.Asker, a.Admission.Identity = true, st.Identity
+		ifc.admissions.AdmitIdentity(
+			&a.Admission, a.NBMA, admission.As{Shared: true}, st.Identity)
 	}
 }
 

@@ -382,12 +382,12 @@ func (s *storm) onlyThere(there []event.Peer) {
 			s.t.Fatalf("a peer is still known by the name %s", nbma)
 		}
 	}
-	for nbma := range ifc.admissions.ByNBMA {
+	for _, nbma := range ifc.admissions.Addresses() {
 		if gone(nbma) {
 			s.t.Fatalf("the name %s is still admitted", nbma)
 		}
 	}
-	for nbma := range ifc.peers.Held {
+	for _, nbma := range ifc.peers.HeldSenders() {
 		if gone(nbma) {
 			s.t.Fatalf("a packet of the name %s still waits", nbma)
 		}

@@ -300,31 +300,10 @@ func encode(t testing.TB, p packet.Packet) []byte {
 // tablesOf returns how many entries a node has for other routers.
 func tablesOf(n *node) int {
 	i := n.engine.ifaces["gre1"]
-	return len(
-		i.peers.ByNBMA,
-	) + len(
-		i.peers.Held,
-	) + len(
-		i.server.Bindings,
-	) + len(
-		i.neighbors.ByProtocol,
-	) + len(
-		i.Requester.Shortcuts,
-	) +
-		len(
-			i.Requester.Requests,
-		) + len(
-		i.Requester.Unresolved,
-	) + len(
-		i.Responder.Answers,
-	) + len(
-		i.purges.ByID,
-	) + len(
-		i.server.Announced,
-	) +
-		len(
-			i.Relays.ByProtocol,
-		)
+	return len(i.peers.ByNBMA) + len(i.peers.HeldSenders()) + len(i.server.Bindings) +
+		i.neighbors.Len() + len(i.Requester.Shortcuts) + len(i.Requester.Requests) +
+		len(i.Requester.Unresolved) + len(i.Responder.Answers) + len(i.purges.ByID) +
+		len(i.server.Announced) + len(i.Relays.ByProtocol)
 }
 
 // A packet that is cut off at any byte has no effect and is counted.

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,97 +14,96 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// Admission decides from whom the kernel takes data: it drops what comes from a peer that is not
-// admitted, even if that peer has an SA. A peer is admitted if
-//   - it is one of our NHSs,
-//   - it is registered with us or has a static map,
-//   - it answered a Resolution Request of ours, or
-//   - we answered its Resolution Request, and the request came from one of our NHSs or clients. An
-//     NHS or client vouches for a router by passing on its request.
-
 // AdmissionGrace is how long the kernel still takes data from a peer after the last reason to admit
 // it has ended. Packets may still be in flight then, and the message that ends the sender's route
 // may arrive after them.
 const AdmissionGrace = 10 * time.Second
 
 // Reason is one reason to take data from a peer. It is a field of whatever has the reason (an
-// NHS, a binding, a shortcut or an answer) and must not be copied.
+// NHS, a binding, a shortcut or an answer) and must not be copied. The zero value is no reason.
 type Reason struct {
-	ad   *Table
-	NBMA netip.Addr // zero: no reason
-	As   As
+	// NBMA is the peer's NBMA address. It is zero if this is no reason.
+	NBMA netip.Addr
 
-	Asker bool // the peer is the requester of an answer, see admitAsker
-	// Identity is what an SA proved for the requester. It is empty while no SA proves one, and
-	// where several routers share the address.
+	// As is what the peer is admitted as.
+	As As
+
+	// Identity is the identity that an SA proved for the requester of an answer. It is empty while
+	// no SA proves one, where several routers share the address, and in other reasons.
 	Identity string
+
+	asker bool // the peer is the requester of an answer, see AdmitAsker
 }
 
 // As is what a peer is admitted as.
 type As struct {
-	NHS bool // it is one of our NHSs
-	// shared: it is one of several routers behind its NAT address, and the engine cannot tell
-	// which.
+	// NHS reports whether the peer is one of our NHSs, and relays what others sent.
+	NHS bool
+
+	// Shared reports whether the peer is one of several routers behind its NAT address, and the
+	// engine cannot tell which.
 	Shared bool
 }
 
 // admitted is an NBMA address that the engine has, or had until a moment ago, a reason to admit.
 type admitted struct {
-	NBMA    netip.Addr
-	Reasons []*Reason  // if empty, data still in flight is taken until end
+	nbma    netip.Addr
+	reasons []*Reason  // if empty, data still in flight is taken until end
 	nhs     int        // how many reasons admit it as an NHS
 	shared  int        // how many reasons admit it as one of several at its address
 	first   [1]*Reason // backs reasons while there is only one
-	// Told reports whether the kernel was told to take its data. It is false while the rules allow
+
+	// told reports whether the kernel was told to take its data. It is false while the rules allow
 	// the router at the address nothing.
-	Told bool
+	told bool
 	as   As // as the kernel was told last
+
 	// until is when an answer expires by which the router there was told that it may send, and that
 	// was taken back since; zero: none.
-	until time.Time
-	who   string // the identity that an SA proved there last; empty: none
-	End   timers.Timer
+	until    time.Time
+	identity string       // the identity that an SA proved there last; empty: none
+	end      timers.Timer // runs while there is no reason
 }
 
-// Table are the NBMA addresses that the kernel is to take data from on an interface.
+// Table has the NBMA addresses that the kernel is to take data from on an interface.
 type Table struct {
 	*overlay.Interface
 
-	peers *peers.Table
-
-	ByNBMA map[netip.Addr]*admitted
+	peers  *peers.Table
+	byNBMA map[netip.Addr]*admitted
 	pool   pool.Pool[admitted]
 }
 
-// New returns no admissions, with memory for those of that many clients.
-func New(st *overlay.Interface, peers *peers.Table, clients int) Table {
+// New returns a table without admissions, with memory for those of that many clients.
+func New(ifc *overlay.Interface, peers *peers.Table, clients int) Table {
 	return Table{
-		Interface: st,
+		Interface: ifc,
 		peers:     peers,
-		ByNBMA:    make(map[netip.Addr]*admitted, clients),
+		byNBMA:    make(map[netip.Addr]*admitted, clients),
 		pool:      pool.New[admitted](clients),
 	}
 }
 
-// Admit turns a into a reason to take data from an NBMA address. If a was a reason to admit another
-// address, or to admit this one as something else, that reason ends.
-func (ad *Table) Admit(a *Reason, nbma netip.Addr, as As) {
-	if !nbma.IsValid() || a.NBMA == nbma && a.As == as {
+// Admit turns r into a reason to take data from an NBMA address. If r was a reason to admit another
+// address, or to admit this one as something else, that reason ends. Admit does nothing without an
+// address.
+func (ad *Table) Admit(r *Reason, nbma netip.Addr, as As) {
+	if !nbma.IsValid() || r.NBMA == nbma && r.As == as {
 		return
 	}
-	ad.Dismiss(a)
-	*a = Reason{ad: ad, NBMA: nbma, As: as}
-	at := ad.ByNBMA[nbma]
+	ad.Dismiss(r)
+	*r = Reason{NBMA: nbma, As: as}
+	at := ad.byNBMA[nbma]
 	if at == nil {
 		at = ad.pool.Take()
-		at.NBMA, at.Reasons = nbma, at.first[:0]
-		ad.ByNBMA[nbma] = at
+		at.nbma, at.reasons = nbma, at.first[:0]
+		ad.byNBMA[nbma] = at
 	}
 	if p := ad.peers.ByNBMA[nbma]; p != nil && p.Secured {
-		at.who = p.IKE.Identity
+		at.identity = p.IKE.Identity
 	}
-	ad.Timers.Stop(&at.End)
-	at.Reasons = append(at.Reasons, a)
+	ad.Timers.Stop(&at.end)
+	at.reasons = append(at.reasons, r)
 	at.count(as, 1)
 	ad.ReviseAdmission(nbma)
 }
@@ -111,13 +111,21 @@ func (ad *Table) Admit(a *Reason, nbma netip.Addr, as As) {
 // AdmitAsker admits the requester of an answer. A router vouched for the requester by its overlay
 // address, and an SA proves the requester's identity. The admission ends when another identity has
 // the NBMA address: the router that has the address then is not admitted. Where several routers
-// share the NBMA address, the admission is for any of them.
-func (ad *Table) AdmitAsker(a *Reason, nbma netip.Addr, as As, unclear bool) {
-	ad.Admit(a, nbma, as)
-	a.Asker, a.Identity = true, ""
+// share the NBMA address, the admission is for any of them. The caller says with unclear that it
+// does not know which router at the address asked.
+func (ad *Table) AdmitAsker(r *Reason, nbma netip.Addr, as As, unclear bool) {
+	identity := ""
 	if p := ad.peers.ByNBMA[nbma]; p != nil && p.Secured && !unclear && !ad.peers.Shared(p) {
-		a.Identity = p.IKE.Identity
+		identity = p.IKE.Identity
 	}
+	ad.AdmitIdentity(r, nbma, as, identity)
+}
+
+// AdmitIdentity admits the requester of an answer that an SA proved to be identity before. If
+// identity is empty, the next SA at the address decides for whom the admission is.
+func (ad *Table) AdmitIdentity(r *Reason, nbma netip.Addr, as As, identity string) {
+	ad.Admit(r, nbma, as)
+	r.asker, r.Identity = true, identity
 }
 
 // ReviewAskers is called when an SA has proved who is at an NBMA address. It ends at once what was
@@ -127,23 +135,23 @@ func (ad *Table) AdmitAsker(a *Reason, nbma netip.Addr, as As, unclear bool) {
 // caller has to end what is left of that identity's admission, once the peer's other reasons have
 // been reviewed.
 func (ad *Table) ReviewAskers(p *peers.Peer) (other bool) {
-	at := ad.ByNBMA[p.NBMA]
+	at := ad.byNBMA[p.NBMA]
 	if at == nil {
 		return false
 	}
-	other = at.who != "" && !p.IKE.IsOneOf(at.who)
-	at.who = p.IKE.Identity
+	other = at.identity != "" && !p.IKE.IsOneOf(at.identity)
+	at.identity = p.IKE.Identity
 	if other {
 		at.until = time.Time{}
 	}
-	for _, a := range slices.Clone(at.Reasons) {
+	for _, r := range slices.Clone(at.reasons) {
 		switch {
-		case !a.Asker:
-		case a.Identity == "" && !ad.peers.Shared(p):
-			a.Identity = p.IKE.Identity
+		case !r.asker:
+		case r.Identity == "" && !ad.peers.Shared(p):
+			r.Identity = p.IKE.Identity
 			ad.StateChanged()
-		case a.Identity != "" && !p.IKE.IsOneOf(a.Identity):
-			ad.Dismiss(a)
+		case r.Identity != "" && !p.IKE.IsOneOf(r.Identity):
+			ad.Dismiss(r)
 			other = true
 		}
 	}
@@ -153,115 +161,132 @@ func (ad *Table) ReviewAskers(p *peers.Peer) (other bool) {
 // ReviseAdmission tells the kernel whether to take data from an address, and as what: by the
 // reasons for it, and by the rules about the router that is there.
 func (ad *Table) ReviseAdmission(nbma netip.Addr) {
-	at := ad.ByNBMA[nbma]
+	at := ad.byNBMA[nbma]
 	if at == nil {
 		return
 	}
 	as := at.as
-	if len(at.Reasons) > 0 {
-		as = at.Together()
+	if len(at.reasons) > 0 {
+		as = at.together()
 	}
 	switch may := !ad.peers.ObjectTo(nbma).Raised(); {
-	case may && (!at.Told || at.as != as):
-		at.Told, at.as = true, as
-		ad.Out.Admitted = append(ad.Out.Admitted, at.Change(ad.Interface))
+	case may && (!at.told || at.as != as):
+		at.told, at.as = true, as
+		ad.Out.Admitted = append(ad.Out.Admitted, ad.change(at))
 	case !may:
-		ad.untellAdmission(at)
+		ad.withdraw(at)
 	}
 }
 
-// untellAdmission tells the kernel to take no more data from an address.
-func (ad *Table) untellAdmission(at *admitted) {
-	if at.Told {
-		at.Told = false
+// withdraw tells the kernel to take no more data from an address.
+func (ad *Table) withdraw(at *admitted) {
+	if at.told {
+		at.told = false
 		ad.Out.Admitted = append(ad.Out.Admitted, output.AdmissionChange{
-			PeerKey: output.PeerKey{Interface: ad.Config.Name, NBMA: at.NBMA}, Delete: true})
+			PeerKey: output.PeerKey{Interface: ad.Config.Name, NBMA: at.nbma}, Delete: true})
 	}
 }
 
-// Together returns what all reasons together admit the peer as.
-func (at *admitted) Together() As {
+// together returns what all reasons together admit the peer as.
+func (at *admitted) together() As {
 	return As{NHS: at.nhs > 0, Shared: at.shared > 0}
 }
 
-// count adds change to the number of reasons of each kind that is set in as.
-func (at *admitted) count(as As, change int) {
+// count adds n to the number of reasons of each kind that is set in as.
+func (at *admitted) count(as As, n int) {
 	if as.NHS {
-		at.nhs += change
+		at.nhs += n
 	}
 	if as.Shared {
-		at.shared += change
+		at.shared += n
 	}
 }
 
 // Dismiss ends a reason to admit a peer. With the last reason, the admission ends after
-// admissionGrace; it ends at once if more addresses are admitted than the interface's limits allow
-// reasons for.
-func (ad *Table) Dismiss(a *Reason) {
-	if !a.NBMA.IsValid() {
+// AdmissionGrace; it ends at once if more addresses are admitted than the interface's limits allow
+// reasons for. Dismiss does nothing to what is no reason.
+func (ad *Table) Dismiss(r *Reason) {
+	if !r.NBMA.IsValid() {
 		return
 	}
-	at := ad.ByNBMA[a.NBMA]
-	at.count(a.As, -1)
-	a.NBMA, a.As = netip.Addr{}, As{}
-	if a.Asker {
+	at := ad.byNBMA[r.NBMA]
+	at.count(r.As, -1)
+	r.NBMA, r.As = netip.Addr{}, As{}
+	if r.asker {
 		ad.StateChanged()
 	}
-	at.Reasons = ordered.Without(at.Reasons, a)
+	at.reasons = ordered.Without(at.reasons, r)
 	switch {
-	case len(at.Reasons) > 0:
-		ad.ReviseAdmission(at.NBMA)
-	case len(ad.ByNBMA) > ad.Config.MostAdmitted():
-		ad.EndAdmission(at.NBMA)
+	case len(at.reasons) > 0:
+		ad.ReviseAdmission(at.nbma)
+	case len(ad.byNBMA) > ad.Config.MostAdmitted():
+		ad.EndAdmission(at.nbma)
 	default:
-		at.End.Run = func() { ad.EndAdmission(at.NBMA) }
-		ad.Timers.Set(&at.End, overlay.Later(ad.Now.Add(AdmissionGrace), at.until))
+		at.end.Run = func() { ad.EndAdmission(at.nbma) }
+		ad.Timers.Set(&at.end, overlay.Later(ad.Now.Add(AdmissionGrace), at.until))
 	}
 }
 
 // DismissAt dismisses a reason to admit a peer that was told that it may send until a time. The
 // peer may not have heard that the reason ended, so the kernel takes its data until that time at
 // least.
-func (ad *Table) DismissAt(a *Reason, until time.Time) {
-	if !a.NBMA.IsValid() {
+func (ad *Table) DismissAt(r *Reason, until time.Time) {
+	if !r.NBMA.IsValid() {
 		return
 	}
-	at := ad.ByNBMA[a.NBMA]
+	at := ad.byNBMA[r.NBMA]
 	at.until = overlay.Later(at.until, until)
-	ad.Dismiss(a)
+	ad.Dismiss(r)
 }
 
 // EndAdmission has the kernel take no more data from an address, without waiting for packets in
 // flight. It does nothing while there is a reason to admit the address.
 func (ad *Table) EndAdmission(nbma netip.Addr) {
-	at := ad.ByNBMA[nbma]
-	if at == nil || len(at.Reasons) > 0 {
+	at := ad.byNBMA[nbma]
+	if at == nil || len(at.reasons) > 0 {
 		return
 	}
-	ad.Timers.Stop(&at.End)
-	delete(ad.ByNBMA, nbma)
-	ad.untellAdmission(at)
+	ad.Timers.Stop(&at.end)
+	delete(ad.byNBMA, nbma)
+	ad.withdraw(at)
 }
 
-// EndAdmissions calls endAdmission for every admitted address of an interface.
+// EndAdmissions calls EndAdmission for every address, in order.
 func (ad *Table) EndAdmissions() {
-	for _, at := range ordered.Values(ad.ByNBMA, ordered.ByAddr) {
-		ad.EndAdmission(at.NBMA)
+	for _, nbma := range ad.Addresses() {
+		ad.EndAdmission(nbma)
 	}
 }
 
-// Change returns the wanted state of an admitted address.
-func (at *admitted) Change(st *overlay.Interface) output.AdmissionChange {
-	return output.AdmissionChange{PeerKey: output.PeerKey{Interface: st.Config.Name, NBMA: at.NBMA},
+// Addresses returns every address that there is a reason to admit, or was until a moment ago, in
+// order.
+func (ad *Table) Addresses() []netip.Addr {
+	return slices.SortedFunc(maps.Keys(ad.byNBMA), ordered.ByAddr)
+}
+
+// Wanted returns the peers that the kernel is to take data from, in the order of their addresses.
+func (ad *Table) Wanted() []output.AdmissionChange {
+	list := make([]output.AdmissionChange, 0, len(ad.byNBMA))
+	for _, at := range ordered.Values(ad.byNBMA, ordered.ByAddr) {
+		if at.told {
+			list = append(list, ad.change(at))
+		}
+	}
+	return list
+}
+
+// change returns the wanted state of an admitted address.
+func (ad *Table) change(at *admitted) output.AdmissionChange {
+	return output.AdmissionChange{PeerKey: output.PeerKey{Interface: ad.Config.Name, NBMA: at.nbma},
 		NHS: at.as.NHS, Shared: at.as.Shared}
 }
 
 // TakesFrom reports whether the kernel is to take data from a peer, either because there is a
 // reason for the peer itself, or because it is one of the routers behind an admitted NAT address.
 func (ad *Table) TakesFrom(p *peers.Peer) bool {
-	if at := ad.ByNBMA[p.NBMA]; at != nil && at.Told {
+	if at := ad.byNBMA[p.NBMA]; at != nil && at.told {
 		return true
 	}
-	at := ad.ByNBMA[p.Outer]
-	return at != nil && at.Told && at.as.Shared
+	at := ad.byNBMA[p.Outer]
+	return at != nil && at.told && at.as.Shared
 }

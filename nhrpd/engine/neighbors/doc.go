@@ -2,5 +2,5 @@
 // and which way a packet takes by the routes that are there.
 //
 // Several parts may want one overlay address reached at different NBMA addresses. Each holds a
-// [Claim], and the claim of the highest rank decides.
+// [Claim], and the claim that comes first by its [Rank] decides.
 package neighbors

@@ -2,8 +2,10 @@ package neighbors
 
 import (
 	"net/netip"
+	"slices"
 
 	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
 )
@@ -13,53 +15,80 @@ import (
 // on the link. The kernel then needs a host route to each such router. The host route comes and
 // goes with the neighbour.
 
-// ReviseHostRoute adds or removes the host route to a neighbour, by the reasons for that neighbour.
+// ReviseHostRoute adds or removes the host route to the router with an overlay address. The caller
+// has to call it when the routes that lead to that address have changed.
+func (ns *Table) ReviseHostRoute(protocol netip.Addr) {
+	if n := ns.byProtocol[protocol]; n != nil {
+		ns.reviseHostRoute(protocol, n)
+	}
+}
+
+// reviseHostRoute adds or removes the host route to a neighbour, by the claims on that neighbour.
 //
-// The engine's own look-ups see the host route, unless only a shortcut or a relay is a reason for
-// the neighbour: those depend on the routes that lead to the neighbour without the host route. For
-// a shortcut, the next hop gets a host route only if its address is routed into the tunnel anyway.
-// Otherwise an answer could draw the traffic to any address into the tunnel.
-func (ns *Table) ReviseHostRoute(protocol netip.Addr, n *Neighbor) {
+// The engine's own look-ups see the host route, unless only shortcuts and relays claim the
+// neighbour: those depend on the routes that lead to the neighbour without the host route. For a
+// shortcut, the next hop gets a host route only if its address is routed into the tunnel anyway.
+// Otherwise an answer could draw the traffic to any address into the tunnel. For a relay there is
+// no host route.
+func (ns *Table) reviseHostRoute(protocol netip.Addr, n *neighbor) {
 	if ns.OnLink(protocol) {
 		return
 	}
 	host := overlay.HostPrefix(protocol)
-	rank := RankRelay
-	if len(n.Claims) > 0 {
-		rank = n.Best().Rank
+	rank := RankRelay // where nobody claims the neighbour, as where only a relay does
+	if len(n.claims) > 0 {
+		rank = n.best().rank
 	}
-	if known := rank < RankShortcut; known != n.known {
-		n.known = known
-		route := event.Route{Prefix: host, Device: ns.Config.Name}
-		if known {
-			ns.Table().Routers.Add(route)
-			ns.parts.RouterKnown(host)
-		} else {
-			ns.Table().Routers.Remove(route)
-		}
-		ns.RouteMoved(ns.Config.Table, host)
-	}
-	routed := n.known || rank == RankShortcut && ns.LeadsTo(protocol)
+	ns.setKnown(host, n, rank < RankShortcut)
+	needed := func() bool { return n.known || rank == RankShortcut && ns.leadsTo(protocol) }
+	routed := needed()
 	if routed && ns.parts.RouterRouted(host) {
-		// Perhaps only that shortcut routed the address into the tunnel.
-		routed = n.known || rank == RankShortcut && ns.LeadsTo(protocol)
+		routed = needed() // perhaps only that shortcut routed the address into the tunnel
 	}
-	if routed != n.Routed {
-		n.Routed = routed
+	if routed != n.routed {
+		n.routed = routed
 		ns.Out.Routes = append(ns.Out.Routes,
 			output.RouteChange{Interface: ns.Config.Name, Prefix: host, Delete: !routed})
 	}
 }
 
+// setKnown lets the engine's look-ups see the host route to a neighbour, or no longer see it.
+func (ns *Table) setKnown(host netip.Prefix, n *neighbor, known bool) {
+	if known == n.known {
+		return
+	}
+	n.known = known
+	route := event.Route{Prefix: host, Device: ns.Config.Name}
+	if known {
+		ns.Table().Routers.Add(route)
+		ns.parts.RouterKnown(host)
+	} else {
+		ns.Table().Routers.Remove(route)
+	}
+	ns.RouteMoved(ns.Config.Table, host)
+}
+
+// HostRoutes returns the overlay addresses to which the kernel is to have a host route, in order.
+func (ns *Table) HostRoutes() []netip.Addr {
+	var list []netip.Addr
+	for protocol, n := range ns.byProtocol {
+		if n.routed {
+			list = append(list, protocol)
+		}
+	}
+	slices.SortFunc(list, ordered.ByAddr)
+	return list
+}
+
 // HasHostRoute reports whether a prefix is the address of a router that has a host route of its
 // own, and is another router than the next hop.
 func (ns *Table) HasHostRoute(prefix netip.Prefix, nextHop netip.Addr) bool {
-	n := ns.ByProtocol[prefix.Addr()]
-	return prefix.IsSingleIP() && n != nil && n.Routed && prefix.Addr() != nextHop
+	n := ns.byProtocol[prefix.Addr()]
+	return prefix.IsSingleIP() && n != nil && n.routed && prefix.Addr() != nextHop
 }
 
-// LeadsTo reports whether packets to dest are routed into the tunnel.
-func (ns *Table) LeadsTo(dest netip.Addr) bool {
+// leadsTo reports whether packets to dest are routed into the tunnel.
+func (ns *Table) leadsTo(dest netip.Addr) bool {
 	_, err := ns.PathTo(dest)
 	return err == PathOK || err == PathNoBinding
 }

@@ -9,21 +9,32 @@ import (
 
 // Path is the way that a packet to an overlay destination takes out of an interface.
 type Path struct {
-	Route   event.Route
+	// Route is the route that the packet takes.
+	Route event.Route
+
+	// NextHop is the overlay address of the next router, and NBMA the address to which the packet
+	// goes in the underlay.
 	NextHop netip.Addr
 	NBMA    netip.Addr
-	ByNHS   bool // the path goes by an NHS, since this router does not know the next hop itself
-	Missed  bool // no route in the mirror leads there: the kernel missed the neighbour
+
+	// ByNHS reports whether the path goes by an NHS, since this router does not know the route's
+	// next hop itself. NextHop and NBMA are then the NHS's.
+	ByNHS bool
+
+	// Missed reports whether no route in the mirror leads there: the kernel missed the neighbour.
+	// The caller sets it.
+	Missed bool
 }
 
 // PathError is the reason why there is no path.
 type PathError uint8
 
+// The reasons why there is no path.
 const (
-	PathOK        PathError = iota
-	PathNoRoute             // there is no route, or it is an unreachable route
-	PathElsewhere           // the route leads out of this DMVPN
-	PathNoBinding           // neither this router nor an NHS knows the next hop's NBMA address
+	PathOK        PathError = iota // there is a path
+	PathNoRoute                    // there is no route, or it is an unreachable route
+	PathElsewhere                  // the route leads out of this DMVPN
+	PathNoBinding                  // no NHS, and the next hop's NBMA address is unknown
 )
 
 // PathTo returns the path to dest by the mirrored routes; shortcuts do not count. If this router
@@ -51,19 +62,19 @@ func (ns *Table) PathBy(r event.Route, dest netip.Addr) (Path, PathError) {
 	if !p.NextHop.IsValid() {
 		p.NextHop = dest
 	}
-	if n := ns.ByProtocol[p.NextHop]; n != nil && ns.peers.Secured(n.NBMA) {
-		p.NBMA = n.NBMA
+	if n := ns.byProtocol[p.NextHop]; n != nil && ns.peers.Secured(n.nbma) {
+		p.NBMA = n.nbma
 		return p, PathOK
 	}
-	if ns.leadToNHS(&p) {
+	if ns.redirectToNHS(&p) {
 		return p, PathOK
 	}
 	return p, PathNoBinding
 }
 
-// leadToNHS turns the path into one by the first NHS that has registered this router. It reports
-// whether there is such an NHS.
-func (ns *Table) leadToNHS(p *Path) bool {
+// redirectToNHS turns the path into one by the first NHS that has registered this router. It
+// reports whether there is such an NHS.
+func (ns *Table) redirectToNHS(p *Path) bool {
 	protocol, nbma, is := ns.parts.UsableNHS()
 	if is {
 		p.NextHop, p.NBMA, p.ByNHS = protocol, nbma, true
@@ -76,16 +87,16 @@ func (ns *Table) leadToNHS(p *Path) bool {
 // goes by an NHS instead. The NHS passes it on, and by that vouches for this router.
 func (ns *Table) PathPastShortcuts(dest netip.Addr) (Path, PathError) {
 	p, err := ns.PathTo(dest)
-	if err == PathOK && !p.ByNHS && ns.ByProtocol[p.NextHop].Best().Rank >= RankShortcut {
-		ns.leadToNHS(&p)
+	if err == PathOK && !p.ByNHS && ns.byProtocol[p.NextHop].best().rank >= RankShortcut {
+		ns.redirectToNHS(&p)
 	}
 	return p, err
 }
 
 // linkAround returns the prefix around an overlay address by which packets to that address go into
 // the tunnel, even if the mirror has no route for them. That is the overlay's range, or else the
-// prefix on the tunnel's link. It is the address itself where the engine has a shortcut for the
-// address because the kernel missed its neighbour. linkAround returns false if there is no such
+// prefix on the tunnel's link. Where the engine has a shortcut for the address because the kernel
+// missed its neighbour, it is the address itself. linkAround returns false if there is no such
 // prefix.
 func (ns *Table) linkAround(dest netip.Addr) (netip.Prefix, bool) {
 	switch {
@@ -106,10 +117,8 @@ func (ns *Table) Egress(dest netip.Addr) (netip.Prefix, bool) {
 	if dest == ns.Address() {
 		return host, true
 	}
-	t := ns.Table()
-	_, err := ns.PathTo(dest)
-	if err != PathElsewhere {
-		return host, t.IsLocal(dest)
+	if _, err := ns.PathTo(dest); err != PathElsewhere {
+		return host, ns.Table().IsLocal(dest)
 	}
-	return t.Answerable(dest), true
+	return ns.Table().Answerable(dest), true
 }

@@ -10,13 +10,13 @@ import (
 	"cygnet/nhrpd/engine/output"
 )
 
-// bearer returns for which of the identities at a peer's address an overlay address is registered:
-// the first one that may have it. If none may, bearer returns the peer's own identity. In others it
-// returns the remaining identities at that address.
+// bearer returns the identity that an overlay address is registered for: the first of those at the
+// peer's address that may have it. If none may, that is the peer's own identity. others are the
+// remaining identities at the peer's address.
 func (p *Peer) bearer(protocol netip.Addr) (identity string, others []string) {
-	for i := range p.Authorizations {
-		if o := p.Authorizations[i].ToAddress(protocol); !o.Raised() {
-			identity = p.Authorizations[i].Identity()
+	for i := range p.authorizations {
+		if o := p.authorizations[i].ToAddress(protocol); !o.Raised() {
+			identity = p.authorizations[i].Identity()
 			break
 		}
 	}
@@ -32,12 +32,13 @@ func (p *Peer) bearer(protocol netip.Addr) (identity string, others []string) {
 // it. An empty list allows everything.
 func (ps *Table) authorizationsAt(nbma netip.Addr) []authorization.Authorization {
 	if p := ps.ByNBMA[nbma]; p != nil && p.Secured {
-		return p.Authorizations
+		return p.authorizations
 	}
 	return nil
 }
 
-// ObjectTo returns why the router at an NBMA address may do nothing here.
+// ObjectTo returns why the router at an NBMA address may do nothing here. It raises no objection to
+// a router without an SA.
 func (ps *Table) ObjectTo(nbma netip.Addr) objection.Objection {
 	return authorization.OfAll(ps.authorizationsAt(nbma), (*authorization.Authorization).Objection)
 }
@@ -73,17 +74,30 @@ func (ps *Table) ObjectToPath(nbma, protocol netip.Addr) objection.Objection {
 // SetAuthorizations looks up what the rules and blocks say of the identities at a peer's address,
 // and revises the peer's admission accordingly.
 func (ps *Table) SetAuthorizations(p *Peer) {
-	p.Authorizations = ps.Rules.OfSeveral(p.IKE.Identity, p.IKE.SharedWith, ps.Blocks)
+	ps.lookUpAuthorizations(p)
 	ps.parts.ReviseAdmission(p.NBMA)
 }
 
-// ReviewPeer ends what depends on a peer and is not allowed to it any more. Bindings are not ended
-// here: reviewPolicy reviews them by the identities that registered them.
+// lookUpAuthorizations looks up what the rules and blocks say of the identities at a peer's
+// address.
+func (ps *Table) lookUpAuthorizations(p *Peer) {
+	p.authorizations = ps.Rules.OfSeveral(p.IKE.Identity, p.IKE.SharedWith, ps.Blocks)
+}
+
+// RulesRenumbered is called when the configuration has the same rules on other lines of its file.
+// Objections name those lines, so the authorizations of all peers are looked up again. They allow
+// the same as before.
+func (ps *Table) RulesRenumbered() {
+	for _, p := range ps.ByNBMA {
+		ps.lookUpAuthorizations(p)
+	}
+}
+
+// ReviewPeer ends what depends on a peer and is not allowed to it any more. It does not end
+// bindings: the engine reviews them by the identities that registered them.
 func (ps *Table) ReviewPeer(p *Peer) {
-	for _, c := range slices.Clone(p.Refs) {
-		if c.Peer == p {
-			c.Owner.RulesChanged(p)
-		}
+	for owner := range p.owners() {
+		owner.RulesChanged(p)
 	}
 }
 
@@ -102,21 +116,17 @@ func (ps *Table) barred(p *Peer) bool {
 		return false
 	}
 	if ps.Limiters.Refusals.Allow(ps.Now, p.NBMA) {
-		ps.Notice(
-			output.Notice{Kind: output.NoticeProhibited, NBMA: p.NBMA, Identity: p.IKE.Identity,
-				Reason: o.Text},
-		)
+		ps.Notice(output.Notice{Kind: output.NoticeProhibited, NBMA: p.NBMA,
+			Identity: p.IKE.Identity, Reason: o.Text})
 	}
-	if slices.ContainsFunc(p.Authorizations,
-		func(a authorization.Authorization) bool { return !a.Blocked() }) {
+	unblocked := func(a authorization.Authorization) bool { return !a.Blocked() }
+	if slices.ContainsFunc(p.authorizations, unblocked) {
 		return false
 	}
 	p.Err = o.Text
 	ps.ClosePeer(p, o.Text)
-	for _, c := range slices.Clone(p.Refs) {
-		if c.Peer == p {
-			c.Owner.PeerBarred(o.Text)
-		}
+	for owner := range p.owners() {
+		owner.PeerBarred(o.Text)
 	}
 	if len(p.Refs) > 0 {
 		ps.awaitReturn(p, LostGrace)
@@ -127,19 +137,16 @@ func (ps *Table) barred(p *Peer) bool {
 // ExpelBlocked ends the SAs of the blocked identities at a peer's address. It leaves the SAs of
 // other identities at that address alone.
 func (ps *Table) ExpelBlocked(p *Peer) {
-	for i := range p.Authorizations {
-		if a := &p.Authorizations[i]; a.Blocked() {
+	for i := range p.authorizations {
+		if a := &p.authorizations[i]; a.Blocked() {
 			ps.Out.Expelled = append(ps.Out.Expelled,
-				output.Expelled{
-					PeerKey:  output.PeerKey{Interface: ps.Config.Name, NBMA: p.NBMA},
-					Identity: a.Identity(),
-				})
+				output.Expelled{PeerKey: ps.keyOf(p), Identity: a.Identity()})
 		}
 	}
 }
 
 // CloseUnwanted closes an SA that we initiated to a router which may not have what the SA was made
-// for. It leaves the SA alone while anything refers to the peer.
+// for. It leaves the SA alone while anything refers to the peer. p may be nil.
 func (ps *Table) CloseUnwanted(p *Peer, reason string) {
 	if p != nil && p.Secured && p.IKE.Initiator && len(p.Refs) == 0 {
 		ps.ClosePeer(p, reason)
@@ -150,7 +157,8 @@ func (ps *Table) CloseUnwanted(p *Peer, reason string) {
 // without IPsec.
 func (ps *Table) Identity(nbma netip.Addr) string { return ps.Proven(nbma).Identity }
 
-// Proven returns all that IKE proved about the router at an NBMA address.
+// Proven returns all that IKE proved about the router at an NBMA address. It is the zero Peer if
+// that is nothing.
 func (ps *Table) Proven(nbma netip.Addr) event.Peer {
 	if p := ps.ByNBMA[nbma]; p != nil {
 		return p.IKE

@@ -1,7 +1,11 @@
-// Package peers keeps the other routers that an interface has to do with: who has an SA and what
-// IKE proved about it, what each peer is wanted for, who dials, and when an SA is closed.
+// Package peers keeps the other routers that an interface has to do with: which of them has an SA,
+// what IKE proved about it, what it is wanted for, which end dials, and when an SA is closed.
 //
-// Whatever wants a peer implements [Reason] and holds a [Ref] to it: an NHS, a binding, a shortcut,
-// an answer. What strongSwan is asked for follows from all references to a peer together. The
-// package also keeps apart several routers that are behind one NAT address.
+// Whatever wants a peer (an NHS, a binding, a shortcut or an answer) implements [Reason] and holds
+// a [Ref] to the peer. What the engine asks of strongSwan follows from all references to the peer
+// together.
+//
+// Several routers may be behind one NAT address. The package then gives each of them a peer of its
+// own, if strongSwan marks their SAs. Where it does not, the package keeps the engine from sending
+// one router what is for another.
 package peers

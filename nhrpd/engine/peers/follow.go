@@ -2,7 +2,6 @@ package peers
 
 import (
 	"net/netip"
-	"slices"
 
 	"cygnet/nhrpd/engine/event"
 )
@@ -20,17 +19,15 @@ func (ps *Table) PeerMoved(from netip.Addr, ike event.Peer) {
 	before := ps.Outer(from)
 	ps.PeerSecured(ike)
 	if p := ps.ByNBMA[ike.NBMA]; p != nil && p.Secured {
-		ps.moveClaims(old, p, before)
+		ps.moveRefs(old, p, before)
 	}
 	ps.PeerLost(from, "the peer moved to "+ps.Outer(ike.NBMA).String(), false)
 }
 
-// moveClaims lets every reference to a peer follow it to its new place. An NHS stays at the address
+// moveRefs lets every reference to a peer follow it to its new place. An NHS stays at the address
 // that the configuration gives.
-func (ps *Table) moveClaims(from, to *Peer, before netip.Addr) {
-	for _, c := range slices.Clone(from.Refs) {
-		if c.Peer == from {
-			c.Owner.PeerMoved(to, before)
-		}
+func (ps *Table) moveRefs(from, to *Peer, before netip.Addr) {
+	for owner := range from.owners() {
+		owner.PeerMoved(to, before)
 	}
 }

@@ -6,8 +6,9 @@ import (
 	"cygnet/nhrpd/engine/overlay"
 )
 
-// HolderAt returns the holder for the router that an SA proves at an NBMA address. Where several
-// identities share a NAT address, the holder is the one that was there first.
+// HolderAt returns whose share of the limited tables the router at an NBMA address uses: that of
+// the identity that an SA proves. Where several identities share a NAT address, it is the one that
+// was there first.
 func (ps *Table) HolderAt(nbma netip.Addr) overlay.Holder {
 	if p := ps.ByNBMA[nbma]; p != nil && p.Secured {
 		return overlay.HolderOf(p.IKE.Identity, nbma)
@@ -38,7 +39,14 @@ func (ps *Table) HeardFrom(nbma netip.Addr) bool {
 	return true
 }
 
-// Vouches reports whether the router at an NBMA address Vouches for the routers whose requests it
+// SentTo counts a packet that goes to an NBMA address.
+func (ps *Table) SentTo(nbma netip.Addr) {
+	if p := ps.ByNBMA[nbma]; p != nil {
+		p.Sent++
+	}
+}
+
+// Vouches reports whether the router at an NBMA address vouches for the routers whose requests it
 // passes on to us: it is one of our NHSs, a client, or a router with a static map.
 func (ps *Table) Vouches(nbma netip.Addr) bool {
 	p := ps.ByNBMA[nbma]

@@ -2,43 +2,68 @@ package peers
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/timers"
 )
 
-// Peer is another router, by its NBMA address as this router sees it, with the state of its
-// security. A peer exists while something refers to it or while it has an SA.
+// Peer is another router, by its NBMA address as this router sees it, with the state of its SA. A
+// peer exists while something refers to it or while it has an SA. Other packages only read its
+// fields.
 type Peer struct {
-	Peers    *Table
-	NBMA     netip.Addr
-	Outer    netip.Addr // the outer address, where nbma is only a name; else zero
-	RoutedTo netip.Addr // real while the kernel sends the name's packets there; else zero
-	Secured  bool
-	// Unlisted is set after strongSwan was restarted: strongSwan does not list the SA, which the
-	// kernel and the peer may still have.
-	Unlisted bool
-	IKE      event.Peer // what IKE proved, while secured
-	// Router is the overlay address that a reference was to which ended since the SA came up. It is
-	// that of the first such reference; zero: none ended.
-	Router         netip.Addr
-	Authorizations []authorization.Authorization // of the identities in ike
-	Since          time.Time                     // when the present state began
-	Want           output.Security               // what strongSwan was last asked for
-	Refs           []*Ref
-	Counts         RefCounts // of refs
-	first          [1]*Ref   // the memory of refs, as long as there is only one
-	In, Out        time.Time // when data last came from the peer, and went to it
-	Received       uint64    // NHRP packets since the SA came up
-	Sent           uint64    // likewise
-	Err            string    // why the peer could not be secured
+	// NBMA is the key of the peer. It is an address of the underlay, or a peer ID: an address in
+	// 0.0.0.0/8 that stands for the mark of the peer's SA.
+	NBMA netip.Addr
 
-	lost timers.Timer // runs since the SA went; when it ends, so does what depends on the peer
+	// Outer is the peer's outer address if NBMA is a peer ID, else zero.
+	Outer netip.Addr
+
+	// Secured reports whether the peer has an SA.
+	Secured bool
+
+	// Unlisted reports whether a restarted strongSwan does not list the peer's SA. The kernel and
+	// the peer may still have that SA.
+	Unlisted bool
+
+	// IKE is what IKE proved. It stays when the SA goes, and then tells who was there last.
+	IKE event.Peer
+
+	// Want is what strongSwan was last asked for.
+	Want output.Security
+
+	// Since is when the present state began: when the SA came up or went, or when the peer was
+	// first wanted.
+	Since time.Time
+
+	// Refs are the references to the peer.
+	Refs []*Ref
+
+	// In is when data last came from the peer, and Out when data last went to it.
+	In, Out time.Time
+
+	// Received and Sent count the NHRP packets from and to the peer since the SA came up.
+	Received, Sent uint64
+
+	// Err is why the peer could not be secured; it is empty if nothing failed.
+	Err string
+
+	table          *Table
+	routedTo       netip.Addr                    // where the kernel sends the peer ID's packets
+	authorizations []authorization.Authorization // of the identities in IKE
+	counts         refCounts                     // of Refs
+	first          [1]*Ref                       // the memory of Refs while there is only one
+
+	// endedRouter is the overlay address that a reference was about which ended since the SA came
+	// up. It is that of the first such reference; zero: none ended.
+	endedRouter netip.Addr
+
+	// grace runs since the SA went. When it ends, so does what depends on the peer.
+	grace timers.Timer
 }
 
 // The grace times: how long bindings and registrations outlive the SA of their peer, without being
@@ -56,7 +81,7 @@ func (ps *Table) At(nbma netip.Addr) *Peer {
 		return p
 	}
 	p := ps.pool.Take()
-	p.Peers, p.NBMA, p.Since, p.Refs = ps, nbma, ps.Now, p.first[:0]
+	p.table, p.NBMA, p.Since, p.Refs = ps, nbma, ps.Now, p.first[:0]
 	ps.ByNBMA[nbma] = p
 	ps.addUnderlay(p)
 	return p
@@ -68,7 +93,7 @@ func (ps *Table) forgetIdlePeer(p *Peer) {
 	if len(p.Refs) > 0 || p.Secured || p.Want != output.SANone {
 		return
 	}
-	ps.Timers.Stop(&p.lost)
+	ps.Timers.Stop(&p.grace)
 	if ps.ByNBMA[p.NBMA] == p {
 		ps.SetOuter(p, netip.Addr{})
 		delete(ps.ByNBMA, p.NBMA)
@@ -80,7 +105,7 @@ func (ps *Table) forgetIdlePeer(p *Peer) {
 // State returns the state of the peer's SA. Without IPsec, a peer is always secured.
 func (p *Peer) State() report.SecurityState {
 	switch {
-	case p.Secured || !p.Peers.Config.Protected:
+	case p.Secured || !p.table.Config.Protected:
 		return report.StateSecured
 	case p.Want != output.SANone:
 		return report.StateSecuring
@@ -89,44 +114,49 @@ func (p *Peer) State() report.SecurityState {
 }
 
 // PeerSecured handles the event that an SA with a peer is up. What waited for the SA goes on, and
-// the engine handles the packet that arrived before the event.
+// the engine handles the packet that arrived before the event. The event may come again for a peer
+// that has an SA already: then IKE proves something new about that peer.
 func (ps *Table) PeerSecured(ike event.Peer) {
 	if !ps.Config.Protected || !ike.NBMA.IsValid() {
 		return
 	}
 	p := ps.At(ike.NBMA)
 	if p.Secured && !p.IKE.IsOneOf(ike.Identity) {
-		ps.Unsecure(p, "somebody else is there now: "+ike.Identity, LostGrace)
+		ps.unsecure(p, "somebody else is there now: "+ike.Identity, LostGrace)
 		p = ps.At(ike.NBMA)
 	}
 	if p.Unlisted && p.IKE.Identity != "" && !p.IKE.IsOneOf(ike.Identity) {
-		ps.lostForGood(p)
+		ps.endDependents(p)
 		p = ps.At(ike.NBMA)
 	}
 	fresh, before, waited := !p.Secured, p.IKE, p.Unlisted
 	p.Secured, p.Unlisted, p.IKE = true, false, ike
 	ps.SetOuter(p, ike.Real)
-	if !fresh {
+	if fresh {
+		ps.newlySecured(p, waited)
+	} else {
 		ps.peerChanged(p, before)
-		return
 	}
-	p.Since, p.In, p.Out, p.Err, p.Router = ps.Now, time.Time{}, time.Time{}, "", netip.Addr{}
+}
+
+// newlySecured lets everything that waited for the SA with a peer go on. waited reports whether
+// something outlasted a restart of strongSwan to wait for the router that was at this address.
+func (ps *Table) newlySecured(p *Peer, waited bool) {
+	p.Since, p.In, p.Out, p.Err = ps.Now, time.Time{}, time.Time{}, ""
+	p.endedRouter = netip.Addr{}
 	p.Received, p.Sent = 0, 0
 	if ps.barred(p) {
-		if waited {
-			// Something outlasted strongSwan's restart to wait for the router that was here. That
-			// router may never come back.
-			ps.lostForGood(p)
+		if waited { // that router may never come back
+			ps.endDependents(p)
 		}
 		return
 	}
-	ps.Timers.Stop(&p.lost)
+	ps.Timers.Stop(&p.grace)
 	another := ps.parts.ReviewAskers(p)
-	ps.Notice(output.Notice{Kind: output.NoticePeerSecured, NBMA: p.NBMA, Identity: ike.Identity})
-	for _, c := range slices.Clone(p.Refs) {
-		if c.Peer == p {
-			c.Owner.PeerSecured()
-		}
+	ps.Notice(output.Notice{
+		Kind: output.NoticePeerSecured, NBMA: p.NBMA, Identity: p.IKE.Identity})
+	for owner := range p.owners() {
+		owner.PeerSecured()
 	}
 	if another {
 		ps.parts.EndAdmission(p.NBMA)
@@ -134,7 +164,7 @@ func (ps *Table) PeerSecured(ike event.Peer) {
 	ps.rebind(p)
 	ps.replay(p.NBMA)
 	ps.reviseSecurity(p)
-	ps.parts.ConfirmWhereItIs(p)
+	ps.parts.PeerReady(p)
 }
 
 // PeerRenewed handles the event that a secured peer got a new SA because it may have lost the old
@@ -145,10 +175,8 @@ func (ps *Table) PeerRenewed(nbma netip.Addr) {
 	if p == nil || !p.Secured {
 		return
 	}
-	for _, c := range slices.Clone(p.Refs) {
-		if c.Peer == p {
-			c.Owner.PeerRenewed()
-		}
+	for owner := range p.owners() {
+		owner.PeerRenewed()
 	}
 }
 
@@ -169,14 +197,32 @@ func (ps *Table) PeerLost(nbma netip.Addr, reason string, closed bool) {
 
 // needed reports whether a registration depends on the SA: this router's with the peer, or the
 // peer's with this router.
-func (p *Peer) needed() bool {
-	return slices.ContainsFunc(p.Refs, func(c *Ref) bool {
-		return c.Kind == ForNHS || c.Kind == ForBinding
-	})
+func (p *Peer) needed() bool { return p.Has(ForNHS) || p.Has(ForBinding) }
+
+// NotListed handles that strongSwan does not list the SA of a secured peer. strongSwan may have
+// been restarted, so what depends on the peer has the longer grace time.
+func (ps *Table) NotListed(p *Peer) {
+	// Packets for a peer ID need a listed SA: its mark is all that leads them to the router.
+	p.Unlisted = !p.Outer.IsValid()
+	ps.unsecure(p, "strongSwan has no SA with it any more", ResyncGrace)
 }
 
-// Unsecure takes the peer for lost, as endSecurity does.
-func (ps *Table) Unsecure(p *Peer, reason string, grace time.Duration) {
+// Unlist marks a restored peer whose SA strongSwan does not list. Both this daemon and strongSwan
+// were restarted then, and the kernel and the peer may still have the SA.
+func (ps *Table) Unlist(p *Peer) {
+	p.Unlisted = true
+	ps.reviseSecurity(p)
+}
+
+// HaveRegisterAgain closes the SA with a peer, because a router registers at once through a new SA.
+// What depends on the peer stays for the grace time.
+func (ps *Table) HaveRegisterAgain(p *Peer, reason string) {
+	ps.unsecure(p, reason, LostGrace)
+	ps.Out.Closed = append(ps.Out.Closed, ps.keyOf(p))
+}
+
+// unsecure takes note that the peer has no SA any more, and logs that as a loss.
+func (ps *Table) unsecure(p *Peer, reason string, grace time.Duration) {
 	ps.endSecurity(p, output.NoticePeerLost, reason, grace)
 }
 
@@ -187,26 +233,24 @@ func (ps *Table) endSecurity(p *Peer, kind output.NoticeKind, reason string, gra
 	p.Secured, p.Since = false, ps.Now
 	ps.routeTo(p, netip.Addr{})
 	ps.awaitReturn(p, grace)
-	for _, c := range slices.Clone(p.Refs) {
-		if c.Peer == p {
-			c.Owner.PeerLost(reason)
-		}
+	for owner := range p.owners() {
+		owner.PeerLost(reason)
 	}
 	ps.reviseSecurity(p)
 }
 
 // awaitReturn ends what depends on the peer when the grace time is over. If the SA comes back
-// before, peerSecured stops the timer.
+// before, newlySecured stops the timer.
 func (ps *Table) awaitReturn(p *Peer, grace time.Duration) {
-	p.lost.Run = func() { ps.lostForGood(p) } // made here, since most peers never need it
-	ps.Timers.Set(&p.lost, ps.Now.Add(grace))
+	p.grace.Run = func() { ps.endDependents(p) } // made here, since most peers never need it
+	ps.Timers.Set(&p.grace, ps.Now.Add(grace))
 }
 
-// lostForGood ends what depends on a peer that did not come back within the grace time.
-func (ps *Table) lostForGood(p *Peer) {
+// endDependents ends what depends on a peer that did not come back within the grace time.
+func (ps *Table) endDependents(p *Peer) {
 	p.Unlisted = false
-	for _, c := range slices.Clone(p.Refs) {
-		c.Owner.PeerLostForGood()
+	for owner := range p.owners() {
+		owner.PeerLostForGood()
 	}
 	ps.reviseSecurity(p)
 }
@@ -222,16 +266,18 @@ func (ps *Table) PeerFailed(nbma netip.Addr, reason string) {
 		p.Err = reason
 		ps.Notice(output.Notice{Kind: output.NoticePeerFailed, NBMA: nbma, Reason: reason})
 	}
-	for _, c := range slices.Clone(p.Refs) {
-		if c.Peer == p {
-			c.Owner.PeerFailed()
-		}
+	for owner := range p.owners() {
+		owner.PeerFailed()
 	}
 }
 
-// Unlist marks a restored peer whose SA strongSwan does not list. Both this daemon and strongSwan
-// were restarted then, and the kernel and the peer may still have the SA.
-func (ps *Table) Unlist(p *Peer) {
-	p.Unlisted = true
-	ps.reviseSecurity(p)
+// Used takes note of when data last passed to a peer (out) and from it (in). Zero times, and times
+// before those that are known, change nothing.
+func (p *Peer) Used(in, out time.Time) {
+	p.In, p.Out = overlay.Later(p.In, in), overlay.Later(p.Out, out)
+}
+
+// keyOf returns what the output names a peer by.
+func (ps *Table) keyOf(p *Peer) output.PeerKey {
+	return output.PeerKey{Interface: ps.Config.Name, NBMA: p.NBMA}
 }

@@ -11,32 +11,36 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// Table are the peers of an interface: who has an SA, what it is wanted for, and when it ends.
+// Table has the peers of an interface.
 type Table struct {
 	*overlay.Interface
 
+	// ByNBMA has every peer by its NBMA address, which may be a peer ID. Other packages only read
+	// it.
 	ByNBMA map[netip.Addr]*Peer
 
-	// ByOuter has the peers with peer IDs, by the outer address behind the IDs.
-	ByOuter map[netip.Addr][]*Peer
+	// Confirmed reports whether strongSwan has said at least once which peers have an SA.
+	Confirmed bool
 
-	// Underlay is an index of the outer addresses of all peers. It is nil until the first look-up.
-	Underlay *rib.Trie
+	// Rules are what the configuration lets each identity do. The caller configures them.
+	Rules authorization.Rules
 
-	Held map[netip.Addr]*heldPacket // by outer source
+	// byOuter has the peers with peer IDs, by the outer address behind their IDs.
+	byOuter map[netip.Addr][]*Peer
 
-	// Separated has the NBMA addresses from which several routers were separated, and when that was
+	// underlay is an index of the outer addresses of all peers. It is nil until the first look-up.
+	underlay *rib.Trie
+
+	held map[netip.Addr]*heldPacket // by outer source
+
+	// separated has the NBMA addresses from which several routers were separated, and when that was
 	// last.
-	Separated map[netip.Addr]time.Time
+	separated map[netip.Addr]time.Time
 
-	parkings  uint16       // counts the peer IDs given to routers that lost theirs
-	Poll      timers.Timer // asks when the peers were last used
-	Confirmed bool         // strongSwan has said at least once which peers have an SA
+	parkings uint16       // counts the peer IDs given to parked routers
+	poll     timers.Timer // asks when the peers were last used
 
-	Rules authorization.Rules // what the configuration lets each identity do
-
-	pool pool.Pool[Peer]
-
+	pool  pool.Pool[Peer]
 	parts Parts
 }
 
@@ -44,32 +48,44 @@ type Table struct {
 type Parts interface {
 	// ReceivedFrom handles a packet that was held until its sender had an SA.
 	ReceivedFrom(from netip.Addr, data []byte)
-	// ReviseAdmission says that the router at an NBMA address may do more or less than before.
+
+	// ReviseAdmission is called when the router at an NBMA address may do more or less than before.
+	// The admission of that address has to follow.
 	ReviseAdmission(nbma netip.Addr)
-	// ReviewAskers says that an SA has proved who a peer is. It reports whether another identity
-	// was at the address before.
+
+	// ReviewAskers is called when a new SA has proved who a peer is. It ends the admissions that
+	// were meant for another identity. It reports whether another identity was at the address
+	// before, or was admitted there.
 	ReviewAskers(p *Peer) (other bool)
-	// EndAdmission says that the SA with the router at an NBMA address is being closed.
+
+	// EndAdmission is called when no data of an earlier router at an NBMA address may be in flight
+	// any more: the SA is being closed, or it is another router's now. It ends the admission of
+	// that address at once, unless there is still a reason for it.
 	EndAdmission(nbma netip.Addr)
-	// ConfirmWhereItIs says that a peer has got an SA, and all that follows from that is done.
-	ConfirmWhereItIs(p *Peer)
-	// NatMoved says that all routers behind a NAT address are behind another one now.
-	NatMoved(before, now netip.Addr)
+
+	// PeerReady is called when a peer has a new SA, and everything that waited for it has gone on.
+	PeerReady(p *Peer)
+
+	// NATMoved is called when a peer, and with it the other routers behind its NAT, has another
+	// outer address.
+	NATMoved(before, now netip.Addr)
+
 	// Answered reports whether an answer went to an NBMA address and still holds.
 	Answered(nbma netip.Addr) bool
+
 	// UsesShortcuts reports whether any shortcut is up.
 	UsesShortcuts() bool
 }
 
-// New returns no peers, with memory for those of that many clients.
-func New(st *overlay.Interface, parts Parts, clients int) Table {
+// New returns a table without peers, with memory for those of that many clients.
+func New(ifc *overlay.Interface, parts Parts, clients int) Table {
 	return Table{
-		Interface: st,
+		Interface: ifc,
 		parts:     parts,
 		ByNBMA:    make(map[netip.Addr]*Peer, clients),
-		ByOuter:   make(map[netip.Addr][]*Peer),
-		Held:      make(map[netip.Addr]*heldPacket),
-		Separated: make(map[netip.Addr]time.Time),
+		byOuter:   make(map[netip.Addr][]*Peer),
+		held:      make(map[netip.Addr]*heldPacket),
+		separated: make(map[netip.Addr]time.Time),
 		pool:      pool.New[Peer](clients),
 	}
 }

@@ -1,7 +1,9 @@
 package peers
 
 import (
+	"iter"
 	"net/netip"
+	"slices"
 )
 
 // Reason is why a peer is wanted: an NHS, a binding, a shortcut, an answer or a visit. Each method
@@ -10,11 +12,11 @@ import (
 //
 // The events that can happen to every peer come first:
 //
-//	peerSecured ── peerLost ── peerSecured        the peer came back
-//	                       └── peerLostForGood    it did not, within the grace time
-//	peerFailed ... peerSecured                    it could not be reached at first
+//	PeerSecured ── PeerLost ── PeerSecured        the peer came back
+//	                       └── PeerLostForGood    it did not, within the grace time
+//	PeerFailed ... PeerSecured                    it could not be reached at first
 //
-// Each type that implements reason embeds unaffected, and has methods only for the events that
+// Each type that implements Reason embeds [Unaffected], and has methods only for the events that
 // concern it.
 type Reason interface {
 	// PeerSecured is called when the SA with the peer is up.
@@ -30,7 +32,7 @@ type Reason interface {
 	// PeerClosed is called when this router closes the SA.
 	PeerClosed()
 
-	// PeerBarred is called, after peerClosed, when no router at the peer's address is authorized to
+	// PeerBarred is called, after PeerClosed, when no router at the peer's address is authorized to
 	// do anything here.
 	PeerBarred(why string)
 	// RulesChanged is called when the rules or blocks for p, the peer, have changed.
@@ -44,8 +46,9 @@ type Reason interface {
 	// router may have been the one that registered or answered a moment ago. PeerAmbiguous reports
 	// whether the peer has to register again.
 	PeerAmbiguous() bool
-	// MarkGone is called when p, the peer, loses the mark that it was known by (see retireNames).
-	MarkGone(p *Peer, heirs map[netip.Addr]*Peer)
+	// MarkGone is called when p, the peer, loses the mark that its peer ID stands for (see
+	// [Table.Park]). successors is for [Table.Successor].
+	MarkGone(p *Peer, successors map[netip.Addr]*Peer)
 	// PeerBack is called when the router that was at old is back behind the same NAT, as p.
 	PeerBack(old, p *Peer)
 
@@ -56,21 +59,62 @@ type Reason interface {
 	InUse() bool
 }
 
+// owners yields the reasons for a peer. A reason may release or move references, its own and those
+// of others: owners leaves out a reference that has left the peer before its turn comes.
+func (p *Peer) owners() iter.Seq[Reason] {
+	return func(yield func(Reason) bool) {
+		for _, r := range slices.Clone(p.Refs) {
+			if r.Peer == p && !yield(r.Owner) {
+				return
+			}
+		}
+	}
+}
+
 // Unaffected does nothing on any event. Reasons embed it for the events that do not concern them.
 type Unaffected struct{}
 
-func (Unaffected) PeerSecured()                         {}
-func (Unaffected) PeerLost(string)                      {}
-func (Unaffected) PeerLostForGood()                     {}
-func (Unaffected) PeerFailed()                          {}
-func (Unaffected) PeerRenewed()                         {}
-func (Unaffected) PeerClosed()                          {}
-func (Unaffected) PeerBarred(string)                    {}
-func (Unaffected) RulesChanged(*Peer)                   {}
-func (Unaffected) PeerMoved(*Peer, netip.Addr)          {}
-func (Unaffected) PeerJoined()                          {}
-func (Unaffected) PeerAmbiguous() bool                  { return false }
+// PeerSecured does nothing.
+func (Unaffected) PeerSecured() {}
+
+// PeerLost does nothing.
+func (Unaffected) PeerLost(string) {}
+
+// PeerLostForGood does nothing.
+func (Unaffected) PeerLostForGood() {}
+
+// PeerFailed does nothing.
+func (Unaffected) PeerFailed() {}
+
+// PeerRenewed does nothing.
+func (Unaffected) PeerRenewed() {}
+
+// PeerClosed does nothing.
+func (Unaffected) PeerClosed() {}
+
+// PeerBarred does nothing.
+func (Unaffected) PeerBarred(string) {}
+
+// RulesChanged does nothing.
+func (Unaffected) RulesChanged(*Peer) {}
+
+// PeerMoved does nothing.
+func (Unaffected) PeerMoved(*Peer, netip.Addr) {}
+
+// PeerJoined does nothing.
+func (Unaffected) PeerJoined() {}
+
+// PeerAmbiguous returns false: no registration ended.
+func (Unaffected) PeerAmbiguous() bool { return false }
+
+// MarkGone does nothing.
 func (Unaffected) MarkGone(*Peer, map[netip.Addr]*Peer) {}
-func (Unaffected) PeerBack(*Peer, *Peer)                {}
-func (Unaffected) Router() netip.Addr                   { return netip.Addr{} }
-func (Unaffected) InUse() bool                          { return false }
+
+// PeerBack does nothing.
+func (Unaffected) PeerBack(*Peer, *Peer) {}
+
+// Router returns the zero address: the reason does not tell which router is wanted.
+func (Unaffected) Router() netip.Addr { return netip.Addr{} }
+
+// InUse returns false: a silent peer's SA may be closed.
+func (Unaffected) InUse() bool { return false }

@@ -10,6 +10,7 @@ import (
 // Kind is the kind of a reason for a peer.
 type Kind uint8
 
+// The kinds of reasons.
 const (
 	ForNHS        Kind = iota // this router registers with the peer
 	ForBinding                // the peer is registered here, or has a static map
@@ -18,136 +19,158 @@ const (
 	ForAnswer                 // the peer asked for a way that ends at this router
 )
 
-var reasonNames = [...]string{"nhs", "binding", "shortcut", "resolution", "answer"}
+var kindNames = [...]string{"nhs", "binding", "shortcut", "resolution", "answer"}
 
-func (k Kind) String() string { return reasonNames[k] }
+// String returns the name of the kind, as the status shows it.
+func (k Kind) String() string { return kindNames[k] }
 
-// Ref is its owner's reference to a peer. It lies within its owner and must not be copied.
+// Ref is its owner's reference to a peer. It lies within its owner and must not be copied. The
+// owner sets Owner; only [Table.Refer] and [Table.Release] change the rest.
 type Ref struct {
-	Owner   Reason
-	Peer    *Peer
-	Kind    Kind
-	Dial    bool // this router initiates the SA
+	Owner Reason // is told what happens to the peer
+	Peer  *Peer  // nil: no reference
+	Kind  Kind
+	Dial  bool // this router initiates the SA
+
 	counted bool // the peer's counts include the reference as it is now
 }
 
-// RefCounts counts the references to a peer by kind and by what they want. The counts save a walk
+// refCounts counts the references to a peer by kind and by what they want. The counts save a walk
 // over all references, of which one peer may have thousands.
-type RefCounts struct {
-	Kinds  [len(reasonNames)]int
-	Wishes [output.SAInitiateFirst + 1]int // by what the references want of strongSwan
+type refCounts struct {
+	kinds  [len(kindNames)]int
+	wanted [output.SAInitiateFirst + 1]int // by what the references want of strongSwan
+}
+
+// add counts a reference n times.
+func (c *refCounts) add(r *Ref, n int) {
+	c.kinds[r.Kind] += n
+	c.wanted[r.security()] += n
 }
 
 // count adds a reference to the counts.
-func (p *Peer) count(c *Ref) {
-	c.counted = true
-	p.Counts.Kinds[c.Kind]++
-	p.Counts.Wishes[c.Security()]++
+func (p *Peer) count(r *Ref) {
+	r.counted = true
+	p.counts.add(r, 1)
 }
 
 // uncount takes a reference out of the counts, before the reference changes or goes.
-func (p *Peer) uncount(c *Ref) {
-	if c.counted {
-		c.counted = false
-		p.Counts.Kinds[c.Kind]--
-		p.Counts.Wishes[c.Security()]--
+func (p *Peer) uncount(r *Ref) {
+	if r.counted {
+		r.counted = false
+		p.counts.add(r, -1)
 	}
 }
 
-// Refer makes c a reference to p. If c referred to another peer, it no longer does.
-func (ps *Table) Refer(c *Ref, p *Peer, kind Kind, dial bool) {
-	old := c.Peer
+// Refer makes r a reference to p. If r referred to another peer, it no longer does.
+func (ps *Table) Refer(r *Ref, p *Peer, kind Kind, dial bool) {
+	old := r.Peer
 	if old != nil {
-		old.uncount(c)
+		old.uncount(r)
 	}
 	if old != nil && old != p {
-		old.forget(c)
+		old.forget(r)
 	}
-	c.Kind, c.Dial = kind, dial
+	r.Kind, r.Dial = kind, dial
 	if old != p {
-		c.Peer = p
-		p.Refs = append(p.Refs, c)
+		r.Peer = p
+		p.Refs = append(p.Refs, r)
 	}
-	p.count(c)
+	p.count(r)
 	ps.reviseSecurity(p)
 	if old != nil && old != p {
 		ps.reviseSecurity(old)
 	}
 }
 
-// Release ends the reference.
-func (ps *Table) Release(c *Ref) {
-	p := c.Peer
+// Release ends the reference. It does nothing if r refers to no peer.
+func (ps *Table) Release(r *Ref) {
+	p := r.Peer
 	if p == nil {
 		return
 	}
-	c.Peer = nil
-	if router := c.Owner.Router(); router.IsValid() && p.Secured && !p.Router.IsValid() {
-		p.Router = router
+	r.Peer = nil
+	router := r.Owner.Router()
+	if router.IsValid() && p.Secured && !p.endedRouter.IsValid() {
+		p.endedRouter = router
 	}
-	p.forget(c)
+	p.forget(r)
 	ps.reviseSecurity(p)
 }
 
 // forget takes a reference off the peer's list.
-func (p *Peer) forget(c *Ref) {
-	p.uncount(c)
-	p.Refs = ordered.Without(p.Refs, c)
+func (p *Peer) forget(r *Ref) {
+	p.uncount(r)
+	p.Refs = ordered.Without(p.Refs, r)
 }
+
+// Has reports whether the peer has a reason of that kind.
+func (p *Peer) Has(kind Kind) bool { return p.counts.kinds[kind] > 0 }
 
 // ReasonNames returns the names of the kinds of reasons for a peer, each once.
 func (p *Peer) ReasonNames() []string {
 	var names []string
-	for k, count := range p.Counts.Kinds {
-		if count > 0 {
-			names = append(names, Kind(k).String())
+	for k := range kindNames {
+		if kind := Kind(k); p.Has(kind) {
+			names = append(names, kind.String())
 		}
 	}
 	return names
 }
 
-// Closable reports whether the peer has an SA that only given answers keep. This router may close
-// such an SA when no data passes any more.
-func (p *Peer) Closable() bool {
-	return p.Secured && len(p.Refs) == p.Counts.Kinds[ForAnswer]
+// IsNHS reports whether this router registers with the peer at an NBMA address.
+func (ps *Table) IsNHS(nbma netip.Addr) bool {
+	p := ps.ByNBMA[nbma]
+	return p != nil && p.Has(ForNHS)
 }
 
-// Security returns what the reference by itself wants of strongSwan.
-func (c *Ref) Security() output.Security {
+// Closable reports whether the peer has an SA for which there is no reason but answers that this
+// router gave. This router may close such an SA when no data passes any more.
+func (p *Peer) Closable() bool {
+	return p.Secured && len(p.Refs) == p.counts.kinds[ForAnswer]
+}
+
+// security returns what the reference by itself wants of strongSwan.
+func (r *Ref) security() output.Security {
 	switch {
-	case c.Dial && c.Kind == ForNHS:
+	case r.Dial && r.Kind == ForNHS:
 		return output.SAInitiateFirst
-	case c.Dial:
+	case r.Dial:
 		return output.SAInitiate
 	}
 	return output.SAAccept
 }
 
 // reviseSecurity asks strongSwan for what the references to the peer want together. An SA that is
-// up stays even if no reference wants it, since the other end may be using it: closeSilent closes
+// up stays even if no reference wants it, since the other end may be using it: CloseSilent closes
 // it once it is silent. Without references and without an SA, the peer is forgotten.
 func (ps *Table) reviseSecurity(p *Peer) {
 	if ps.Config.Protected {
-		want := output.SANone
-		if p.Secured && p.Want != output.SANone {
-			want = output.SAAccept
-		}
-		for wish, count := range p.Counts.Wishes {
-			if count > 0 {
-				want = max(want, output.Security(wish))
-			}
-		}
-		if p.Unlisted && len(p.Refs) > 0 {
-			// The peer does not know that strongSwan here has lost the SA. To dial is much faster
-			// than to wait until the peer finds out.
-			want = max(want, output.SAInitiate)
-		}
-		ps.want(p, want)
+		ps.want(p, p.wanted())
 		if p.Closable() {
 			ps.StartPoll()
 		}
 	}
 	ps.forgetIdlePeer(p)
+}
+
+// wanted returns what the references to the peer want of strongSwan together.
+func (p *Peer) wanted() output.Security {
+	want := output.SANone
+	if p.Secured && p.Want != output.SANone {
+		want = output.SAAccept
+	}
+	for security, count := range p.counts.wanted {
+		if count > 0 {
+			want = max(want, output.Security(security))
+		}
+	}
+	if p.Unlisted && len(p.Refs) > 0 {
+		// The peer does not know that strongSwan here has lost the SA. To dial is much faster than
+		// to wait until the peer finds out.
+		want = max(want, output.SAInitiate)
+	}
+	return want
 }
 
 // want asks strongSwan for the wanted security of the peer, if that differs from what it was last
@@ -160,24 +183,5 @@ func (ps *Table) want(p *Peer, want output.Security) {
 		p.Since = ps.Now
 	}
 	p.Want = want
-	ps.Out.SAs = append(ps.Out.SAs, output.SAChange{
-		PeerKey: output.PeerKey{Interface: ps.Config.Name, NBMA: p.NBMA},
-		Want:    want,
-	})
-}
-
-// Has reports whether the peer has a reason of that kind.
-func (p *Peer) Has(kind Kind) bool { return p.Counts.Kinds[kind] > 0 }
-
-// SentTo implements peerTable.
-func (ps *Table) SentTo(nbma netip.Addr) {
-	if p := ps.ByNBMA[nbma]; p != nil {
-		p.Sent++
-	}
-}
-
-// IsNHS reports whether this router registers with the peer at an NBMA address.
-func (ps *Table) IsNHS(nbma netip.Addr) bool {
-	p := ps.ByNBMA[nbma]
-	return p != nil && p.Has(ForNHS)
+	ps.Out.SAs = append(ps.Out.SAs, output.SAChange{PeerKey: ps.keyOf(p), Want: want})
 }

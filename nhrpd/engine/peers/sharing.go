@@ -14,9 +14,9 @@ import (
 
 // Several routers behind one NAT address each have their own SA with this router. Two cases differ.
 //
-// With marks, every router but one gets a name: an address in 0.0.0.0/8 that stands for its mark.
-// The engine uses the name as the router's NBMA address. Packets and the status show the address
-// itself, called real.
+// With marks, every router but one gets a peer ID: an address in 0.0.0.0/8 that stands for the mark
+// of its SA. The engine uses the peer ID as the router's NBMA address. Packets and the status show
+// the NAT address, which is the outer address of all those routers.
 //
 // Without marks, the kernel has one policy for the address, so everything sent there goes into the
 // newest of the SAs, whichever router it is for. Received packets do not show which of the routers
@@ -27,7 +27,8 @@ import (
 // SharedAddress is the objection to an answer that names an address shared without marks.
 var SharedAddress = objection.New(
 	objection.AddressAmbiguous,
-	"several routers share its NBMA address behind NAT, and the answer does not tell which of them it is",
+	"several routers share its NBMA address behind NAT, "+
+		"and the answer does not tell which of them it is",
 )
 
 // MaxAmbiguous is the age up to which a binding or a shortcut may be another router's, once it
@@ -39,7 +40,7 @@ const MaxAmbiguous = 10 * time.Second
 const SeparationTime = 3 * time.Second
 
 // Outer returns the outer address of the peer with an NBMA address. That is nbma itself unless nbma
-// is a name.
+// is a peer ID.
 func (ps *Table) Outer(nbma netip.Addr) netip.Addr {
 	if p := ps.ByNBMA[nbma]; p != nil && p.Outer.IsValid() {
 		return p.Outer
@@ -47,7 +48,7 @@ func (ps *Table) Outer(nbma netip.Addr) netip.Addr {
 	return nbma
 }
 
-// OuterOf returns the outer address behind a name. It is zero if nbma is no name.
+// OuterOf returns the outer address behind a peer ID. It is zero if nbma is no peer ID.
 func (ps *Table) OuterOf(nbma netip.Addr) netip.Addr {
 	if p := ps.ByNBMA[nbma]; p != nil {
 		return p.Outer
@@ -55,84 +56,85 @@ func (ps *Table) OuterOf(nbma netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// SetOuter records the outer address behind a peer's name, and has the kernel send the name's
-// packets there. The zero address means that there is none any more.
-func (ps *Table) SetOuter(p *Peer, real netip.Addr) {
-	if real == p.NBMA {
-		real = netip.Addr{}
+// SetOuter records the outer address behind a peer ID, and has the kernel send the ID's packets
+// there. The zero address means that there is none any more.
+func (ps *Table) SetOuter(p *Peer, outer netip.Addr) {
+	if outer == p.NBMA {
+		outer = netip.Addr{}
 	}
-	if p.Outer != real && (len(p.Refs) > 0 || ps.parts.Answered(p.NBMA)) {
+	if p.Outer != outer && (len(p.Refs) > 0 || ps.parts.Answered(p.NBMA)) {
 		ps.StateChanged()
 	}
-	p.SeenAt(real)
-	ps.routeTo(p, real)
+	ps.RecordOuter(p, outer)
+	ps.routeTo(p, outer)
 }
 
-// SeenAt records the outer address behind a peer's name, and sends nothing there.
-func (p *Peer) SeenAt(real netip.Addr) {
-	if p.Outer == real {
+// RecordOuter records the outer address behind a peer ID, and leaves alone where the kernel sends
+// the ID's packets.
+func (ps *Table) RecordOuter(p *Peer, outer netip.Addr) {
+	if p.Outer == outer {
 		return
 	}
-	p.Peers.removeUnderlay(p)
-	p.Peers.unindexOuter(p)
-	p.Outer = real
-	p.Peers.indexOuter(p)
-	p.Peers.addUnderlay(p)
+	ps.removeUnderlay(p)
+	ps.unindexOuter(p)
+	p.Outer = outer
+	ps.indexOuter(p)
+	ps.addUnderlay(p)
 }
 
-// name adds a peer that has a name to the index by outer address. The index exists because
+// indexOuter adds a peer that has a peer ID to the index by outer address. The index exists because
 // thousands of such peers may be behind one address.
 func (ps *Table) indexOuter(p *Peer) {
 	if p.Outer.IsValid() {
-		list := ps.ByOuter[p.Outer]
-		at, _ := slices.BinarySearchFunc(list, p.NBMA, byID)
-		ps.ByOuter[p.Outer] = slices.Insert(list, at, p)
+		list := ps.byOuter[p.Outer]
+		at, _ := slices.BinarySearchFunc(list, p.NBMA, compareID)
+		ps.byOuter[p.Outer] = slices.Insert(list, at, p)
 	}
 }
 
-// unname takes a peer out of the index by outer address.
+// unindexOuter takes a peer out of the index by outer address.
 func (ps *Table) unindexOuter(p *Peer) {
-	list := ps.ByOuter[p.Outer]
-	at, there := slices.BinarySearchFunc(list, p.NBMA, byID)
+	list := ps.byOuter[p.Outer]
+	at, there := slices.BinarySearchFunc(list, p.NBMA, compareID)
 	switch {
 	case there && len(list) > 1:
-		ps.ByOuter[p.Outer] = slices.Delete(list, at, at+1)
+		ps.byOuter[p.Outer] = slices.Delete(list, at, at+1)
 	case there:
-		delete(ps.ByOuter, p.Outer)
+		delete(ps.byOuter, p.Outer)
 	}
 }
 
-// byName compares a peer with an NBMA address, for a search in a list of the index.
-func byID(p *Peer, nbma netip.Addr) int { return p.NBMA.Compare(nbma) }
+// compareID compares a peer's ID with another, for a search in a list of the index.
+func compareID(p *Peer, nbma netip.Addr) int { return p.NBMA.Compare(nbma) }
 
-// lead has the kernel send the packets for a peer's name to an outer address; the zero address
-// stops that. It must be stopped when the SA goes: packets without an SA of their own would go into
-// the SA of another router at that address.
-func (ps *Table) routeTo(p *Peer, real netip.Addr) {
-	if p.RoutedTo == real {
+// routeTo has the kernel send the packets for a peer ID to an outer address; the zero address stops
+// that. The caller has to stop it when the SA goes: packets without an SA of their own would go
+// into the SA of another router at that address.
+func (ps *Table) routeTo(p *Peer, outer netip.Addr) {
+	if p.routedTo == outer {
 		return
 	}
-	p.RoutedTo = real
+	p.routedTo = outer
 	ps.Out.Marked = append(ps.Out.Marked, output.MarkedChange{
 		Interface: ps.Config.Name,
 		NBMA:      p.NBMA,
-		Real:      real,
-		Delete:    !real.IsValid(),
+		Real:      outer,
+		Delete:    !outer.IsValid(),
 	})
 }
 
 // Shared reports whether several routers are at the peer's NBMA address without marks, and are
-// going to stay there.
+// going to stay there. p may be nil.
 func (ps *Table) Shared(p *Peer) bool {
 	return p != nil && p.Secured && len(p.IKE.SharedWith) > 0 && !p.IKE.Separating
 }
 
 // Separating reports whether a packet from an NBMA address may come from a router that is being
-// sent away from the address, or was within the last separationTime.
+// sent away from the address, or was within the last SeparationTime.
 func (ps *Table) Separating(nbma netip.Addr) bool {
-	since, was := ps.Separated[nbma]
+	since, was := ps.separated[nbma]
 	if was && !ps.Now.Before(since.Add(SeparationTime)) {
-		delete(ps.Separated, nbma)
+		delete(ps.separated, nbma)
 		was = false
 	}
 	p := ps.ByNBMA[nbma]
@@ -142,10 +144,10 @@ func (ps *Table) Separating(nbma netip.Addr) bool {
 // separate records that all packets received from an NBMA address up to now may come from any of
 // several routers there.
 func (ps *Table) separate(nbma netip.Addr) {
-	maps.DeleteFunc(ps.Separated, func(_ netip.Addr, since time.Time) bool {
+	maps.DeleteFunc(ps.separated, func(_ netip.Addr, since time.Time) bool {
 		return !ps.Now.Before(since.Add(SeparationTime))
 	})
-	ps.Separated[nbma] = ps.Now
+	ps.separated[nbma] = ps.Now
 	ps.DropHeld(nbma, overlay.DropSeparating)
 }
 
@@ -153,17 +155,17 @@ func (ps *Table) separate(nbma netip.Addr) {
 // with that overlay address. It may if a reference to the peer is about another router. It also may
 // if nothing tells which router the peer is and the peer initiated the SA. An answer about a router
 // comes through that router's own SA if it has one; so one that came another way is about a router
-// without an SA here.
+// without an SA here. p may be nil.
 func (p *Peer) MayBeElse(protocol netip.Addr) bool {
 	if p == nil || !p.Secured || !p.IKE.RemoteNAT {
 		return false
 	}
-	known := p.Router.IsValid()
-	if known && p.Router != protocol {
+	known := p.endedRouter.IsValid()
+	if known && p.endedRouter != protocol {
 		return true
 	}
-	for _, c := range p.Refs {
-		switch router := c.Owner.Router(); {
+	for _, r := range p.Refs {
+		switch router := r.Owner.Router(); {
 		case !router.IsValid():
 		case router != protocol:
 			return true
@@ -174,13 +176,13 @@ func (p *Peer) MayBeElse(protocol netip.Addr) bool {
 	return !known && !p.IKE.Initiator
 }
 
-// Behind returns the peers that have a name in place of an NBMA address, in order.
-func (ps *Table) Behind(nbma netip.Addr) []*Peer {
-	return slices.Clone(ps.ByOuter[nbma])
+// Behind returns the peers with peer IDs whose outer address is outer, in the order of their IDs.
+func (ps *Table) Behind(outer netip.Addr) []*Peer {
+	return slices.Clone(ps.byOuter[outer])
 }
 
 // peerChanged handles the event that IKE proves something new about a peer that has had its SA all
-// the time.
+// the time. before is what IKE proved until now.
 func (ps *Table) peerChanged(p *Peer, before event.Peer) {
 	if before.Separating || p.IKE.Separating {
 		ps.separate(p.NBMA)
@@ -190,37 +192,32 @@ func (ps *Table) peerChanged(p *Peer, before event.Peer) {
 	}
 	if before.Identity != p.IKE.Identity || !slices.Equal(before.SharedWith, p.IKE.SharedWith) {
 		if ps.barred(p) {
-			ps.lostForGood(
-				p,
-			) // all that refers to the peer is of routers that have left the address
+			// All that refers to the peer is of routers that have left the address.
+			ps.endDependents(p)
 			return
 		}
 		ps.sharingChanged(p)
 	}
 	if before.Real != p.IKE.Real {
-		ps.moveClaims(p, p, before.Real)
-		ps.parts.NatMoved(before.Real, p.Outer)
+		ps.moveRefs(p, p, before.Real)
+		ps.parts.NATMoved(before.Real, p.Outer)
 	}
 }
 
-// doubt ends what a peer registered or answered just before another router turned out to be at its
-// address. That other router may have sent the packet: a packet can arrive before the event about
-// the SA that it came through. If a registration ends, doubt closes the SA, so that the router
-// registers again through a new one. It reports whether it did.
+// endAmbiguous ends what a peer registered or answered just before another router turned out to be
+// at its address. That other router may have sent the packet: a packet can arrive before the event
+// about the SA that it came through. If a registration ends, endAmbiguous closes the SA, so that
+// the router registers again through a new one. It reports whether it did.
 func (ps *Table) endAmbiguous(p *Peer) bool {
 	found := false
-	for _, c := range slices.Clone(p.Refs) {
-		if c.Owner.PeerAmbiguous() {
+	for owner := range p.owners() {
+		if owner.PeerAmbiguous() {
 			found = true
 		}
 	}
-	p.Router = netip.Addr{}
+	p.endedRouter = netip.Addr{}
 	if found {
-		ps.Unsecure(p, "to have it register again, from an SA that tells who it is", LostGrace)
-		ps.Out.Closed = append(
-			ps.Out.Closed,
-			output.PeerKey{Interface: ps.Config.Name, NBMA: p.NBMA},
-		)
+		ps.HaveRegisterAgain(p, "to have it register again, from an SA that tells who it is")
 	}
 	return found
 }
@@ -228,35 +225,7 @@ func (ps *Table) endAmbiguous(p *Peer) bool {
 // sharingChanged tells the references to a peer that the set of routers at its address has changed.
 // The peer had its SA all the time.
 func (ps *Table) sharingChanged(p *Peer) {
-	for _, c := range slices.Clone(p.Refs) {
-		if c.Peer == p {
-			c.Owner.PeerJoined()
-		}
-	}
-}
-
-// reunite gives a router that is back behind its NAT address, under another name, the bindings and
-// answers that wait for it there. If an answer went to that address, the router may be the one that
-// asked for it, so it is admitted too.
-func (ps *Table) rebind(p *Peer) {
-	if !p.Outer.IsValid() {
-		return
-	}
-	var before []*Peer
-	for _, old := range ps.ByOuter[p.Outer] {
-		if !old.Secured {
-			before = append(before, old)
-		}
-	}
-	if at := ps.ByNBMA[p.Outer]; at != nil && !at.Secured {
-		before = append(before, at)
-	}
-	for _, old := range before {
-		for _, c := range slices.Clone(old.Refs) {
-			c.Owner.PeerBack(old, p)
-		}
-	}
-	if ps.parts.Answered(p.Outer) {
-		ps.admitVisitor(p)
+	for owner := range p.owners() {
+		owner.PeerJoined()
 	}
 }

@@ -15,13 +15,13 @@ import (
 // peers. So the addresses are kept in order. The index is made on the first call: an interface
 // whose clients announce nothing needs no memory for it.
 func (ps *Table) PeerInside(prefix netip.Prefix) netip.Addr {
-	if ps.Underlay == nil {
-		ps.Underlay = &rib.Trie{}
+	if ps.underlay == nil {
+		ps.underlay = &rib.Trie{}
 		for _, p := range ps.ByNBMA {
 			ps.addUnderlay(p)
 		}
 	}
-	for r := range ps.Underlay.Inside(prefix) {
+	for r := range ps.underlay.Inside(prefix) {
 		return r.Prefix.Addr()
 	}
 	return netip.Addr{}
@@ -29,20 +29,20 @@ func (ps *Table) PeerInside(prefix netip.Prefix) netip.Addr {
 
 // addUnderlay adds a peer to the index, if there is one.
 func (ps *Table) addUnderlay(p *Peer) {
-	if ps.Underlay != nil {
-		ps.Underlay.Add(p.underlayRoute())
+	if ps.underlay != nil {
+		ps.underlay.Add(p.underlayRoute())
 	}
 }
 
 // removeUnderlay takes a peer out of the index, if there is one.
 func (ps *Table) removeUnderlay(p *Peer) {
-	if ps.Underlay != nil {
-		ps.Underlay.Remove(p.underlayRoute())
+	if ps.underlay != nil {
+		ps.underlay.Remove(p.underlayRoute())
 	}
 }
 
 // underlayRoute returns the peer's entry in the index: its outer address. Several peers behind one
-// address have entries that differ by their names.
+// address have entries that differ by their peer IDs.
 func (p *Peer) underlayRoute() event.Route {
 	if p.Outer.IsValid() {
 		return event.Route{Prefix: overlay.HostPrefix(p.Outer), NextHop: p.NBMA}

@@ -2,7 +2,6 @@ package peers
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine/output"
@@ -11,7 +10,7 @@ import (
 
 // The engine asks for the peers' use (when data last passed) at intervals of at least pollLeast and
 // at most pollMost. It asks only while silence may end something: an idle shortcut, or an SA by
-// closeSilent.
+// CloseSilent.
 const (
 	pollLeast = time.Second
 	pollMost  = 30 * time.Second
@@ -19,22 +18,37 @@ const (
 
 // StartPoll starts the timer that asks for the peers' use, unless it runs already.
 func (ps *Table) StartPoll() {
-	if ps.Poll.IsSet() || ps.Left {
+	if ps.poll.IsSet() || ps.Left {
 		return
 	}
-	ps.Timers.Set(&ps.Poll, ps.Now.Add(min(max(ps.Config.IdleTime/4, pollLeast), pollMost)))
+	if ps.poll.Run == nil {
+		ps.poll.Run = ps.pollUse
+	}
+	ps.Timers.Set(&ps.poll, ps.Now.Add(min(max(ps.Config.IdleTime/4, pollLeast), pollMost)))
 }
 
-// PollUse asks for the peers' use and starts the timer again, for as long as something needs it.
-func (ps *Table) PollUse() {
-	if ps.NeedsUse() {
+// StopPoll stops the timer that asks for the peers' use.
+func (ps *Table) StopPoll() { ps.Timers.Stop(&ps.poll) }
+
+// RestartPoll starts the timer that asks for the peers' use anew, after the idle time may have
+// changed. It leaves the timer stopped if nothing needs it.
+func (ps *Table) RestartPoll() {
+	ps.StopPoll()
+	if ps.needsUse() {
+		ps.StartPoll()
+	}
+}
+
+// pollUse asks for the peers' use and starts the timer again, for as long as something needs it.
+func (ps *Table) pollUse() {
+	if ps.needsUse() {
 		ps.ReadUse()
 		ps.StartPoll()
 	}
 }
 
-// NeedsUse reports whether silence may end a shortcut or an SA.
-func (ps *Table) NeedsUse() bool {
+// needsUse reports whether silence may end a shortcut or an SA.
+func (ps *Table) needsUse() bool {
 	if ps.parts.UsesShortcuts() {
 		return true
 	}
@@ -51,16 +65,16 @@ func (ps *Table) ReadUse() {
 	ps.Out.ReadUse = append(ps.Out.ReadUse, ps.Config.Name)
 }
 
-// CloseSilent closes an SA that only given answers keep, once no data has passed in either
-// direction for the idle time. The router that initiated the SA closes it; the other one waits
-// twice as long.
+// CloseSilent closes an SA for which there is no reason but given answers (see Closable), once no
+// data has passed in either direction for the idle time. The router that initiated the SA closes
+// it; the other one waits twice as long.
 func (ps *Table) CloseSilent(p *Peer) {
 	idle := ps.Config.IdleTime
 	silent := ps.Now.Sub(overlay.Later(overlay.Later(p.In, p.Out), p.Since))
 	if silent < idle {
 		return
 	}
-	for len(p.Refs) > 0 {
+	for len(p.Refs) > 0 { // releasing a reference takes it off the list
 		if p.Refs[0].Owner.InUse() {
 			return
 		}
@@ -83,12 +97,12 @@ func (ps *Table) ClosePeer(p *Peer, reason string) {
 		Identity: p.IKE.Identity,
 		Reason:   reason,
 	})
-	for _, c := range slices.Clone(p.Refs) {
-		c.Owner.PeerClosed()
+	for owner := range p.owners() {
+		owner.PeerClosed()
 	}
 	p.Secured, p.Since = false, ps.Now
 	ps.routeTo(p, netip.Addr{})
 	ps.parts.EndAdmission(p.NBMA)
-	ps.Out.Closed = append(ps.Out.Closed, output.PeerKey{Interface: ps.Config.Name, NBMA: p.NBMA})
+	ps.Out.Closed = append(ps.Out.Closed, ps.keyOf(p))
 	ps.reviseSecurity(p)
 }

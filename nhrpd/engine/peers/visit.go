@@ -3,13 +3,13 @@ package peers
 import "net/netip"
 
 // visit is the reason for a peer that may have asked for an answer. The answer went to an address
-// that several routers share, and each of them gets a visit, since the engine does not know which
-// one asked.
+// that several routers share. Each of them gets a visit, since the engine does not know which one
+// asked.
 type visit struct {
 	Unaffected
 
-	ps  *Table
-	ref Ref
+	table *Table
+	ref   Ref
 }
 
 // AdmitVisitors makes a visit for each secured router at an address that an answer goes to. One of
@@ -28,16 +28,16 @@ func (ps *Table) admitVisitor(p *Peer) {
 	if len(p.Refs) > 0 || ps.ObjectToDirect(p.NBMA).Raised() {
 		return
 	}
-	v := &visit{ps: ps}
+	v := &visit{table: ps}
 	v.ref.Owner = v
 	ps.Refer(&v.ref, p, ForAnswer, false)
 }
 
 // PeerLost ends the visit.
-func (v *visit) PeerLost(_ string) { v.ps.Release(&v.ref) }
+func (v *visit) PeerLost(_ string) { v.table.Release(&v.ref) }
 
 // PeerClosed ends the visit.
-func (v *visit) PeerClosed() { v.ps.Release(&v.ref) }
+func (v *visit) PeerClosed() { v.table.Release(&v.ref) }
 
-// MarkGone ends the visit: the peer has lost its name.
-func (v *visit) MarkGone(_ *Peer, _ map[netip.Addr]*Peer) { v.ps.Release(&v.ref) }
+// MarkGone ends the visit: the peer has lost its ID.
+func (v *visit) MarkGone(_ *Peer, _ map[netip.Addr]*Peer) { v.table.Release(&v.ref) }

@@ -1,6 +1,7 @@
 package prefixes
 
 import (
+	"iter"
 	"net/netip"
 
 	"cygnet/nhrpd/engine/event"
@@ -8,20 +9,18 @@ import (
 	"cygnet/nhrpd/engine/overlay"
 )
 
-// Rules decide which prefixes may not lead to another router, because a route to them would
-// hide something.
+// Rules decide which prefixes may not lead to another router, because a route to them would hide
+// something.
 type Rules struct {
 	*overlay.Interface
 
 	// all yields the interfaces of this router, in the order of their names.
-	all func(yield func(Keeper) bool)
+	all iter.Seq[Keeper]
 }
 
-// New returns the rules of an interface. all yields the interfaces of this router, in the
-// order of their names.
-func New(
-	ifc *overlay.Interface, all func(yield func(Keeper) bool),
-) Rules {
+// New returns the rules of an interface. all yields the interfaces of this router, in the order of
+// their names.
+func New(ifc *overlay.Interface, all iter.Seq[Keeper]) Rules {
 	return Rules{Interface: ifc, all: all}
 }
 
@@ -40,10 +39,8 @@ type Keeper interface {
 
 // ObjectToPrefix objects to a prefix that hides what the tunnels themselves depend on: an underlay
 // address, or this router's own overlay address. It also objects to the default route and prefixes
-// nearly as short.
-func (pr *Rules) ObjectToPrefix(
-	prefix netip.Prefix, nbma netip.Addr,
-) objection.Objection {
+// nearly as short. nbma is the NBMA address of the router that the prefix would lead to.
+func (pr *Rules) ObjectToPrefix(prefix netip.Prefix, nbma netip.Addr) objection.Objection {
 	if prefix.Bits() < leastBits(prefix.Addr()) {
 		return objection.New(objection.TooWide, "it is for the default route, or nearly")
 	}
@@ -72,50 +69,58 @@ func leastBits(a netip.Addr) int {
 
 // ObjectToHiding objects to a prefix if a route to it through a client would hide something: the
 // overlay, a router's overlay address, a local network or address, or another route to the same
-// prefix.
+// prefix. client is the overlay address of the client.
 func (pr *Rules) ObjectToHiding(prefix netip.Prefix, client netip.Addr) objection.Objection {
+	if o := pr.objectToHidingOverlay(prefix); o.Raised() {
+		return o
+	}
+	t := pr.Table()
+	if r, ok := t.KernelEnclosing(prefix); ok && r.Prefix.Bits() > 0 {
+		byClient := r.Device == pr.Config.Name && r.NextHop == client
+		switch {
+		case pr.isLocalNetwork(r):
+			return overlapsLocal(r)
+		case r.Prefix == prefix && !byClient:
+			return objection.New(objection.HidesRoute, "another route leads to this prefix already")
+		}
+	}
+	for r := range t.ConnectedInside(prefix) {
+		if pr.isLocalNetwork(r) {
+			return overlapsLocal(r)
+		}
+	}
+	for r := range t.OwnInside(prefix) {
+		return objection.New(objection.HidesOurselves,
+			"it covers our own address "+r.Prefix.Addr().String())
+	}
+	return objection.Objection{}
+}
+
+// objectToHidingOverlay objects to a prefix that overlaps an overlay, or that covers a router with
+// a host route of its own.
+func (pr *Rules) objectToHidingOverlay(prefix netip.Prefix) objection.Objection {
 	for other := range pr.all {
 		if other.TableID() == pr.Config.Table && other.Overlaid(prefix) {
 			return objection.New(objection.HidesOverlay, "it overlaps the overlay")
 		}
 	}
-	t := pr.Table()
-	for r := range t.Routers.Inside(prefix) {
-		return objection.New(
-			objection.HidesOverlay,
-			"it covers the overlay address "+r.Prefix.Addr().String()+" of a router",
-		)
-	}
-	connected := func(r event.Route) bool {
-		return r.Local || r.Connected() && r.Device != pr.Config.Name
-	}
-	if r, ok := t.KernelEnclosing(prefix); ok && r.Prefix.Bits() > 0 {
-		same := r.Prefix == prefix && (r.Device != pr.Config.Name || r.NextHop != client)
-		switch {
-		case connected(r):
-			return objection.New(
-				objection.HidesOurselves,
-				"it overlaps the local network "+r.Prefix.String(),
-			)
-		case same:
-			return objection.New(objection.HidesRoute, "another route leads to this prefix already")
-		}
-	}
-	for r := range t.ConnectedInside(prefix) {
-		if connected(r) {
-			return objection.New(
-				objection.HidesOurselves,
-				"it overlaps the local network "+r.Prefix.String(),
-			)
-		}
-	}
-	for r := range t.OwnInside(prefix) {
-		return objection.New(
-			objection.HidesOurselves,
-			"it covers our own address "+r.Prefix.Addr().String(),
-		)
+	for r := range pr.Table().Routers.Inside(prefix) {
+		return objection.New(objection.HidesOverlay,
+			"it covers the overlay address "+r.Prefix.Addr().String()+" of a router")
 	}
 	return objection.Objection{}
+}
+
+// isLocalNetwork reports whether a route is that of a network or address of this router, other than
+// the tunnel's own network.
+func (pr *Rules) isLocalNetwork(r event.Route) bool {
+	return r.Local || r.Connected() && r.Device != pr.Config.Name
+}
+
+// overlapsLocal is the objection to a prefix that overlaps a local network.
+func overlapsLocal(r event.Route) objection.Objection {
+	return objection.New(objection.HidesOurselves,
+		"it overlaps the local network "+r.Prefix.String())
 }
 
 // ObjectToHostRoute objects to a client's overlay address if the host route to it would hide
@@ -130,10 +135,8 @@ func (pr *Rules) ObjectToHostRoute(protocol, nbma netip.Addr) objection.Objectio
 	}
 	t := pr.Table()
 	if a, is := t.Announced.Lookup(protocol); is && a.NextHop != protocol {
-		return objection.New(
-			objection.HidesAnnounced,
-			"the address is inside the prefix "+a.Prefix.String()+" that another router announced",
-		)
+		return objection.New(objection.HidesAnnounced, "the address is inside the prefix "+
+			a.Prefix.String()+" that another router announced")
 	}
 	least := 1 // leaves out the default route, which leads to no router in particular
 	if r := pr.OverlayRange(); r.IsValid() {
@@ -141,10 +144,8 @@ func (pr *Rules) ObjectToHostRoute(protocol, nbma netip.Addr) objection.Objectio
 	}
 	r, ok := t.KernelLookup(protocol)
 	if ok && r.Prefix.Bits() >= least && r.Device != "" && r.Device != pr.Config.Name {
-		return objection.New(
-			objection.HidesRoute,
-			"the route "+r.Prefix.String()+" on "+r.Device+" leads to the address, not this tunnel",
-		)
+		return objection.New(objection.HidesRoute, "the route "+r.Prefix.String()+" on "+r.Device+
+			" leads to the address, not this tunnel")
 	}
 	return objection.Objection{}
 }

@@ -389,7 +389,7 @@ func (a *Answer) PeerMoved(to *peers.Peer, _ netip.Addr) {
 	a.responder.Peers.Refer(&a.Ref, to, a.Ref.Kind, a.Ref.Dial)
 }
 
-// PeerBack gives the answer to the requester, which is back under another peer ID.
+// PeerBack gives the answer to the requester, which is back with another peer ID.
 func (a *Answer) PeerBack(old, p *peers.Peer) {
 	if peers.Parked(old.NBMA) && old.IKE.Identity == p.IKE.Identity {
 		a.responder.MoveAnswer(a, p.NBMA)
@@ -480,9 +480,8 @@ func (rs *Responder) MoveAnswer(a *Answer, nbma netip.Addr) {
 	}
 	rs.Answers[a.AnswerKey] = a
 	if a.Admission.NBMA.IsValid() {
-		identity := a.Admission.Identity // the requester moved, and its identity is the same
-		rs.Admissions.Admit(&a.Admission, nbma, a.Admission.As)
-		a.Admission.Asker, a.Admission.Identity = true, identity
+		// The requester moved, and its identity is the same.
+		rs.Admissions.AdmitIdentity(&a.Admission, nbma, a.Admission.As, a.Admission.Identity)
 	}
 }
 

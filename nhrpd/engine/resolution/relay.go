@@ -85,7 +85,7 @@ func (rl *Relays) Missed(protocol netip.Addr) {
 	case !rl.ClientAddress(protocol):
 		rl.Drop(overlay.DropNotTunnel)
 		return
-	case rl.Neighbors.ByProtocol[protocol] != nil || rl.Client.IsNHSProtocol(protocol):
+	case rl.Neighbors.Wants(protocol) || rl.Client.IsNHSProtocol(protocol):
 		rl.Drop(overlay.DropKnown)
 		return
 	}
@@ -195,7 +195,7 @@ func (rl *Relays) relayDue(r *Relay) {
 	case r.neighbor.Protocol.IsValid():
 		rl.Neighbors.Withdraw(&r.neighbor)
 		rl.Timers.Set(&r.step, rl.Now.Add(RelayMemory))
-	case !r.needed && rl.Neighbors.ByProtocol[r.protocol] == nil:
+	case !r.needed && !rl.Neighbors.Wants(r.protocol):
 		rl.useRelay(r)
 	default:
 		rl.DropRelay(r)
@@ -238,7 +238,7 @@ func (rl *Relays) DropRelay(r *Relay) {
 // relayUnresolved uses the relay to a destination that could not be resolved, if there is one: the
 // kernel holds packets for it.
 func (rl *Relays) relayUnresolved(dest netip.Addr) {
-	if r := rl.ByProtocol[dest]; r != nil && rl.Neighbors.ByProtocol[dest] == nil {
+	if r := rl.ByProtocol[dest]; r != nil && !rl.Neighbors.Wants(dest) {
 		rl.useRelay(r)
 	}
 }

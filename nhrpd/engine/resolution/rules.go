@@ -73,11 +73,11 @@ func (rq *Requester) objectToNextHop(cie *packet.CIE, nbma netip.Addr) objection
 	case !rq.Client.PeerAddress(nbma):
 		return objection.New(objection.OtherNBMA, "its NBMA address is ours or impossible")
 	}
-	n := rq.Neighbors.ByProtocol[nextHop]
-	if n != nil && n.NBMA != nbma && n.Best().Rank < neighbors.RankShortcut {
+	known, rank, ok := rq.Neighbors.Lookup(nextHop)
+	if ok && known != nbma && rank < neighbors.RankShortcut {
 		return objection.New(
 			objection.AddressKnownOther,
-			"its next hop is known at another NBMA address: "+rq.Peers.Outer(n.NBMA).String(),
+			"its next hop is known at another NBMA address: "+rq.Peers.Outer(known).String(),
 		)
 	}
 	switch {

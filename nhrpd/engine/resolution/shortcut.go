@@ -277,8 +277,8 @@ func (rq *Requester) RemoveShortcut(s *Shortcut) {
 	if rq.Shortcuts[s.Prefix] == s {
 		delete(rq.Shortcuts, s.Prefix)
 	}
-	if n := rq.Neighbors.ByProtocol[s.dest]; s.Missed && n != nil {
-		rq.Neighbors.ReviseHostRoute(s.dest, n)
+	if s.Missed {
+		rq.Neighbors.ReviseHostRoute(s.dest)
 	}
 	rq.Admissions.Dismiss(&s.Admission)
 	rq.Peers.Release(&s.Ref)
@@ -379,7 +379,7 @@ func (s *Shortcut) RulesChanged(p *peers.Peer) {
 // PeerMoved follows the next hop to its new address. If that address lies inside the shortcut's own
 // prefix, the shortcut ends.
 func (s *Shortcut) PeerMoved(to *peers.Peer, _ netip.Addr) {
-	if s.Prefix.Contains(to.Peers.Outer(to.NBMA)) {
+	if s.Prefix.Contains(s.requester.Peers.Outer(to.NBMA)) {
 		s.requester.EndShortcut(s, "its next hop moved into the prefix that it leads to")
 		return
 	}
@@ -445,9 +445,8 @@ func (rq *Requester) RefreshDue(s *Shortcut) bool {
 // ReviseNextHops revises the host routes to the next hops of shortcuts, after routes have changed.
 func (rq *Requester) ReviseNextHops() {
 	for _, s := range ordered.Values(rq.Shortcuts, ordered.ByPrefix) {
-		if n := rq.Neighbors.ByProtocol[s.NextHop]; s.State == report.ShortcutUp && n != nil &&
-			!rq.OnLink(s.NextHop) {
-			rq.Neighbors.ReviseHostRoute(s.NextHop, n)
+		if s.State == report.ShortcutUp {
+			rq.Neighbors.ReviseHostRoute(s.NextHop)
 		}
 	}
 }

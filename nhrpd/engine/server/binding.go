@@ -190,9 +190,9 @@ func (b *Binding) PeerAmbiguous() bool {
 	return true
 }
 
-// MarkGone lets the binding wait for its client under a retired name.
-func (b *Binding) MarkGone(p *peers.Peer, heirs map[netip.Addr]*peers.Peer) {
-	if to := b.Server.Peers.Successor(p, heirs); to != nil {
+// MarkGone lets the binding wait for its client at its successor.
+func (b *Binding) MarkGone(p *peers.Peer, successors map[netip.Addr]*peers.Peer) {
+	if to := b.Server.Peers.Successor(p, successors); to != nil {
 		b.Server.unroutePrefixes(b)
 		b.Server.Bind(b, to.NBMA)
 		return
@@ -201,7 +201,7 @@ func (b *Binding) MarkGone(p *peers.Peer, heirs map[netip.Addr]*peers.Peer) {
 	b.Server.Unbind(b, "strongSwan was restarted, and too many clients behind NAT wait for it")
 }
 
-// PeerBack gives the binding to its client, which is back under another name.
+// PeerBack gives the binding to its client, which is back with another peer ID.
 func (b *Binding) PeerBack(_, p *peers.Peer) {
 	if !b.Static && b.Identity != "" && b.Identity == p.IKE.Identity {
 		b.Server.Bind(b, p.NBMA)

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"cygnet/nhrpd/engine/ordered"
-	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/peers"
 )
 
@@ -35,16 +34,8 @@ func (srv *Server) ConfirmWhereItIs(p *peers.Peer) {
 	}
 	for _, b := range ordered.ValuesIf(srv.uncertain, ordered.ByAddr, left) {
 		b.asked = append(b.asked, p.IKE.Identity)
-		srv.Peers.Unsecure(
-			p,
-			"to have it register again: it left the address "+srv.Peers.Outer(b.NBMA).String()+
-				", which it shared with others",
-			peers.LostGrace,
-		)
-		srv.Out.Closed = append(
-			srv.Out.Closed,
-			output.PeerKey{Interface: srv.Config.Name, NBMA: p.NBMA},
-		)
+		srv.Peers.HaveRegisterAgain(p, "to have it register again: it left the address "+
+			srv.Peers.Outer(b.NBMA).String()+", which it shared with others")
 		return
 	}
 }

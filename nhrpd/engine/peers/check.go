@@ -1,0 +1,81 @@
+package peers
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"cygnet/nhrpd/engine/ordered"
+	"cygnet/nhrpd/engine/output"
+)
+
+// Check returns an error if an index or a count differs from what a walk over all peers gives, or
+// if a peer is kept that should not be. It is for tests, and slow.
+func (ps *Table) Check() error {
+	if err := ps.Rules.Check(); err != nil {
+		return err
+	}
+	for _, p := range ordered.Values(ps.ByNBMA, ordered.ByAddr) {
+		if err := ps.checkPeer(p); err != nil {
+			return err
+		}
+	}
+	if err := ps.checkIndexes(); err != nil {
+		return err
+	}
+	times := slices.SortedFunc(maps.Values(ps.separated), time.Time.Compare)
+	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= SeparationTime {
+		return fmt.Errorf("routers told apart are remembered for %s", times[n-1].Sub(times[0]))
+	}
+	if most := ps.Config.Limits.Held; len(ps.held) > most {
+		return fmt.Errorf("%d packets are held, the limit is %d", len(ps.held), most)
+	}
+	return nil
+}
+
+// checkPeer returns an error if a peer's state contradicts itself.
+func (ps *Table) checkPeer(p *Peer) error {
+	var counts refCounts
+	for _, r := range p.Refs {
+		if r.Peer != p {
+			return fmt.Errorf("%s has a reference to another peer", p.NBMA)
+		}
+		counts.add(r, 1)
+	}
+	switch {
+	case p.counts != counts:
+		return fmt.Errorf("references to %s are %+v, counted %+v", p.NBMA, counts, p.counts)
+	case p.routedTo.IsValid() && (Parked(p.NBMA) || !p.Secured && ps.Confirmed):
+		return fmt.Errorf("%s is routed to %s without an SA", p.NBMA, p.routedTo)
+	case len(p.Refs) == 0 && !p.Secured && p.Want == output.SANone:
+		return fmt.Errorf("%s is kept for nothing", p.NBMA)
+	}
+	return nil
+}
+
+// checkIndexes returns an error if an index by outer addresses lacks a peer, or has one too many.
+func (ps *Table) checkIndexes() error {
+	byOuter := map[netip.Addr][]*Peer{}
+	var outer []netip.Addr
+	for _, p := range ordered.Values(ps.ByNBMA, ordered.ByAddr) {
+		outer = append(outer, ps.Outer(p.NBMA))
+		if p.Outer.IsValid() {
+			byOuter[p.Outer] = append(byOuter[p.Outer], p)
+		}
+	}
+	if !maps.EqualFunc(byOuter, ps.byOuter, slices.Equal) {
+		return fmt.Errorf("peers behind NAT addresses are %v, indexed %v", byOuter, ps.byOuter)
+	}
+	slices.SortFunc(outer, ordered.ByAddr)
+	ps.PeerInside(netip.Prefix{}) // the first call makes the index
+	var indexed []netip.Addr
+	for r := range ps.underlay.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
+		indexed = append(indexed, r.Prefix.Addr())
+	}
+	if !slices.Equal(outer, indexed) {
+		return fmt.Errorf("outer addresses of peers are %v, indexed %v", outer, indexed)
+	}
+	return nil
+}
