@@ -1,0 +1,178 @@
+package peers
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"cygnet/nhrpd/engine/authorization"
+	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+)
+
+// The addresses of the tests: a NAT with two routers behind it, and a router without NAT.
+var (
+	nat    = netip.MustParseAddr("198.51.100.1")
+	id1    = netip.MustParseAddr("0.0.0.1")
+	id2    = netip.MustParseAddr("0.0.0.2")
+	direct = netip.MustParseAddr("192.0.2.11")
+)
+
+// world is a table of peers with everything around it made by hand.
+type world struct {
+	*Table
+	t   *testing.T
+	out output.Output
+
+	calls    []string // what the other parts were told and asked
+	answered bool     // an answer went to every address
+	other    bool     // another identity was at every address before
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	cfg := overlay.InterfaceConfig{
+		Name:      "gre1",
+		Address:   netip.MustParsePrefix("10.255.0.1/24"),
+		Protected: true,
+		IdleTime:  time.Minute,
+		Limits:    overlay.Limits{Bindings: 10, Held: 2, Errors: 10, Requests: 10, Transit: 10},
+	}
+	w := &world{t: t}
+	router := overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 0)
+	router.Enter(time.Unix(1e9, 0), &w.out)
+	ifc := &overlay.Interface{Router: router, Config: cfg, Limiters: overlay.NewLimits(&cfg)}
+	table := New(ifc, w, 0)
+	w.Table, ifc.Peers = &table, &table
+	w.Rules.Configure(authorization.Config{Protected: true, MostRemembered: 10})
+	t.Cleanup(func() {
+		if err := w.Check(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func (w *world) ReceivedFrom(from netip.Addr, data []byte) {
+	w.calls = append(w.calls, fmt.Sprintf("received %q from %s", data, from))
+}
+
+func (w *world) ReviseAdmission(netip.Addr) {}
+
+func (w *world) ReviewAskers(*Peer) bool { return w.other }
+
+func (w *world) EndAdmission(nbma netip.Addr) {
+	w.calls = append(w.calls, "end admission of "+nbma.String())
+}
+
+func (w *world) PeerReady(p *Peer) { w.calls = append(w.calls, p.NBMA.String()+" is ready") }
+
+func (w *world) NATMoved(before, now netip.Addr) {
+	w.calls = append(w.calls, fmt.Sprintf("NAT moved from %s to %s", before, now))
+}
+
+func (w *world) Answered(netip.Addr) bool { return w.answered }
+
+func (w *world) UsesShortcuts() bool { return false }
+
+// pass lets time pass, and runs the timers that are due meanwhile.
+func (w *world) pass(d time.Duration) {
+	w.Enter(w.Now.Add(d), &w.out)
+	w.Timers.Advance(w.Now)
+}
+
+// secure reports an SA with a router that is not behind NAT.
+func (w *world) secure(nbma netip.Addr, identity string) {
+	w.PeerSecured(event.Peer{Interface: "gre1", NBMA: nbma, Identity: identity})
+}
+
+// secureBehind reports an SA with a router that has a peer ID, because it is behind a NAT.
+func (w *world) secureBehind(outer, id netip.Addr, identity string) {
+	w.PeerSecured(event.Peer{
+		Interface: "gre1", NBMA: id, Real: outer, Identity: identity, RemoteNAT: true})
+}
+
+// reason makes a reason for the peer at an NBMA address.
+func (w *world) reason(nbma netip.Addr, kind Kind, dial bool) *reason {
+	r := &reason{w: w}
+	r.ref.Owner = r
+	w.Refer(&r.ref, w.At(nbma), kind, dial)
+	return r
+}
+
+// wantCalls fails the test if the other parts were told something else than want.
+func (w *world) wantCalls(want ...string) {
+	w.t.Helper()
+	if !slices.Equal(w.calls, want) {
+		w.t.Errorf("the other parts were told %q, want %q", w.calls, want)
+	}
+	w.calls = nil
+}
+
+// reason is a reason for a peer that records what it is told.
+type reason struct {
+	w   *world
+	ref Ref
+
+	told      []string
+	router    netip.Addr
+	ambiguous bool    // its registration may be another router's
+	inUse     bool    // it needs the SA of a silent peer
+	ends      *reason // the reason that ends when this one hears of a loss
+}
+
+func (r *reason) tell(format string, args ...any) {
+	r.told = append(r.told, fmt.Sprintf(format, args...))
+}
+
+func (r *reason) PeerSecured()        { r.tell("secured") }
+func (r *reason) PeerLostForGood()    { r.tell("lost for good") }
+func (r *reason) PeerFailed()         { r.tell("failed") }
+func (r *reason) PeerRenewed()        { r.tell("renewed") }
+func (r *reason) PeerClosed()         { r.tell("closed") }
+func (r *reason) PeerBarred(_ string) { r.tell("barred") }
+func (r *reason) RulesChanged(*Peer)  { r.tell("rules changed") }
+func (r *reason) PeerJoined()         { r.tell("joined") }
+func (r *reason) Router() netip.Addr  { return r.router }
+func (r *reason) InUse() bool         { return r.inUse }
+
+func (r *reason) PeerLost(_ string) {
+	r.tell("lost")
+	if r.ends != nil {
+		r.w.Release(&r.ends.ref)
+	}
+}
+
+func (r *reason) PeerMoved(to *Peer, before netip.Addr) {
+	r.tell("moved from %s to %s", before, to.NBMA)
+	r.w.Refer(&r.ref, to, r.ref.Kind, r.ref.Dial)
+}
+
+func (r *reason) PeerAmbiguous() bool {
+	r.tell("ambiguous")
+	return r.ambiguous
+}
+
+func (r *reason) MarkGone(p *Peer, successors map[netip.Addr]*Peer) {
+	to := r.w.Successor(p, successors)
+	r.tell("parked at %s", to.NBMA)
+	r.w.Refer(&r.ref, to, r.ref.Kind, r.ref.Dial)
+}
+
+func (r *reason) PeerBack(old, p *Peer) {
+	r.tell("back from %s at %s", old.NBMA, p.NBMA)
+	r.w.Refer(&r.ref, p, r.ref.Kind, r.ref.Dial)
+}
+
+// wantTold fails the test if the reason was told something else than want.
+func (r *reason) wantTold(want ...string) {
+	r.w.t.Helper()
+	if !slices.Equal(r.told, want) {
+		r.w.t.Errorf("the reason was told %q, want %q", r.told, want)
+	}
+	r.told = nil
+}
