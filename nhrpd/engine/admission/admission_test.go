@@ -40,8 +40,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{}
 	state := overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 0)
 	state.Enter(time.Unix(1e9, 0), &w.out)
-	ifc := &overlay.Interface{
-		Router: state, Config: cfg, Limiters: overlay.NewLimits(&cfg), Peers: &w.peers}
+	ifc := overlay.NewInterface(state, &w.peers)
+	ifc.Configure(cfg)
 	w.peers = peers.New(ifc, w, 0)
 	w.peers.Rules.Configure(authorization.Config{Protected: true, MostRemembered: 10})
 	table := New(ifc, &w.peers, 0)

@@ -52,8 +52,8 @@ func newWorld(t *testing.T, address string) *world {
 	w := &world{}
 	router := overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 0)
 	router.Enter(time.Unix(1e9, 0), &w.out)
-	ifc := &overlay.Interface{
-		Router: router, Config: cfg, Limiters: overlay.NewLimits(&cfg), Peers: &w.peers}
+	ifc := overlay.NewInterface(router, &w.peers)
+	ifc.Configure(cfg)
 	w.peers = peers.New(ifc, otherParts{}, 0)
 	neighbors := New(ifc, &w.peers, w, 0)
 	w.Table = &neighbors

@@ -45,9 +45,11 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t}
 	router := overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 0)
 	router.Enter(time.Unix(1e9, 0), &w.out)
-	ifc := &overlay.Interface{Router: router, Config: cfg, Limiters: overlay.NewLimits(&cfg)}
-	table := New(ifc, w, 0)
-	w.Table, ifc.Peers = &table, &table
+	table := &Table{}
+	ifc := overlay.NewInterface(router, table)
+	ifc.Configure(cfg)
+	*table = New(ifc, w, 0)
+	w.Table = table
 	w.Rules.Configure(authorization.Config{Protected: true, MostRemembered: 10})
 	t.Cleanup(func() {
 		if err := w.Check(); err != nil {

@@ -48,7 +48,7 @@ type (
 func (peerParts) ReviewAskers(*peers.Peer) bool { return false }
 func (peerParts) ReviseAdmission(netip.Addr)    {}
 func (peerParts) EndAdmission(netip.Addr)       {}
-func (peerParts) ConfirmWhereItIs(*peers.Peer)  {}
+func (peerParts) PeerReady(*peers.Peer)         {}
 
 func (p neighborParts) UsableNHS() (protocol, nbma netip.Addr, ok bool) {
 	return addr(upperProtocol), addr(upperNBMA), p.h.registered
