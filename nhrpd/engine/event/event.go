@@ -8,14 +8,18 @@ import (
 	"cygnet/nhrpd/engine/rib"
 )
 
-// Event is something that happened outside the engine. The types in this file are events.
+// Event is something that happened outside the engine. The types in this file are events, aside
+// from Route, Peer and PeerUse.
+//
+// In all of them, Interface is the name of the interface on which it happened. NBMA is an NBMA
+// address, or the peer ID of a peer that has one.
 type Event interface{ event() }
 
 // PacketReceived is an NHRP packet from the tunnel. Handle does not keep Data when it returns.
 type PacketReceived struct {
 	Interface string
-	From      netip.Addr // outer source
-	Data      []byte
+	From      netip.Addr // outer source, or the sender's peer ID
+	Data      []byte     // the packet from the NHRP header on
 }
 
 // LocalAddress says from which NBMA address the tunnel sends. The zero address means that the
@@ -36,9 +40,9 @@ type NHSResolved struct {
 // RoutesChanged brings changes of a kernel routing table. It leaves out the routes that the daemon
 // itself put there.
 type RoutesChanged struct {
-	Table   uint32
-	Reset   bool // forget all routes of the table first
-	Added   []Route
+	Table   uint32  // the number of the routing table
+	Reset   bool    // forget all routes of the table first
+	Added   []Route // after Removed are gone
 	Removed []Route
 }
 
@@ -57,10 +61,10 @@ type Peer struct {
 	// Real is the peer's outer address if NBMA is a peer ID, else zero.
 	Real netip.Addr
 
-	Identity  string
-	Initiator bool // this end initiated the IKE_SA
-	LocalNAT  bool // this end is behind NAT
-	RemoteNAT bool // the peer is behind NAT
+	Identity  string // as the peer proved it
+	Initiator bool   // this end initiated the IKE_SA
+	LocalNAT  bool   // this end is behind NAT
+	RemoteNAT bool   // the peer is behind NAT
 
 	// SharedWith lists further identities that have an SA from that address. Their routers are
 	// behind one NAT, and packets from the tunnel do not show which of them sent them. A packet to
@@ -80,7 +84,7 @@ func (p Peer) Equal(o Peer) bool {
 		slices.Equal(p.SharedWith, o.SharedWith)
 }
 
-// isOneOf reports whether an identity is one of those at the peer's address.
+// IsOneOf reports whether an identity is one of those at the peer's address.
 func (p Peer) IsOneOf(identity string) bool {
 	return p.Identity == identity || slices.Contains(p.SharedWith, identity)
 }
@@ -98,16 +102,16 @@ type PeerRenewed struct {
 
 // PeerMoved says that a peer and its SA are at another address than before.
 type PeerMoved struct {
-	From netip.Addr
-	Peer
+	From netip.Addr // the NBMA address or peer ID before
+	Peer            // as the peer is now
 }
 
 // PeerLost says that the last SA with the peer has gone.
 type PeerLost struct {
 	Interface string
 	NBMA      netip.Addr
-	Reason    string
-	Closed    bool // the peer closed the SA: nothing failed
+	Reason    string // in lower case
+	Closed    bool   // the peer closed the SA: nothing failed
 }
 
 // PeerFailed says that an attempt to secure the peer failed. strongSwan tries again as long as the
@@ -115,7 +119,7 @@ type PeerLost struct {
 type PeerFailed struct {
 	Interface string
 	NBMA      netip.Addr
-	Reason    string
+	Reason    string // in lower case
 }
 
 // PeersSecured lists all peers of an interface that have an SA. It comes at the start, and when
@@ -128,7 +132,7 @@ type PeersSecured struct {
 // Redirected says that the kernel forwarded a packet from the tunnel back into it.
 type Redirected struct {
 	Interface string
-	From      netip.Addr // outer source of the packet
+	From      netip.Addr // outer source of the packet, or the sender's peer ID
 	Packet    []byte     // the first bytes of the packet, from the inner IP header on
 }
 
@@ -136,10 +140,10 @@ type Redirected struct {
 // that address. It may come again every second.
 type Missed struct {
 	Interface string
-	Protocol  netip.Addr
+	Protocol  netip.Addr // the overlay address
 }
 
-// Used answers a ReadUse in the Output. It says when data last passed to and from NBMA addresses.
+// Used answers a ReadUse in the Output. It says when data last passed to and from peers.
 type Used struct {
 	Interface string
 	Peers     []PeerUse
@@ -162,7 +166,7 @@ type Leave struct{ Interface string }
 // registered, takes that back from the routers that learned of it, and closes the identity's SAs.
 // It accepts nothing more from the identity until Unblock, or until the time in Until.
 type Block struct {
-	Identity string
+	Identity string    // that IKE proves; case does not count
 	Since    time.Time // zero: now
 	Until    time.Time // zero: until Unblock
 }

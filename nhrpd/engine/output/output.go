@@ -10,8 +10,11 @@ import (
 //
 // The caller owns the Output, passes it to every call, and resets it after carrying it out. It has
 // to carry out each list in its order.
+//
+// In all lists, Interface is the name of an interface, Protocol an overlay address, and NBMA the
+// NBMA address or the peer ID of a peer.
 type Output struct {
-	Packets   []Packet         // action: send
+	Packets   []Packet         // action: send each through the tunnel
 	Neighbors []NeighborChange // wanted state
 	Routes    []RouteChange    // wanted state
 	SAs       []SAChange       // wanted state
@@ -48,14 +51,15 @@ type Output struct {
 	// Notices are for the log and for watchers. Nothing else follows from them.
 	Notices []Notice
 
+	// Arena is the memory that the data of Packets lies in. Only the engine uses it.
 	Arena []byte
 }
 
 // Packet is an NHRP packet to send. Data is valid until Reset.
 type Packet struct {
 	Interface string
-	To        netip.Addr // NBMA address
-	Data      []byte
+	To        netip.Addr // the NBMA address or peer ID to send to
+	Data      []byte     // from the NHRP header on
 }
 
 // NeighborChange wants a neighbour that has Protocol reached at NBMA, or with Delete no neighbour
@@ -102,7 +106,7 @@ type PeerKey struct {
 // Expelled names the SAs of one identity at a peer's address.
 type Expelled struct {
 	PeerKey
-	Identity string
+	Identity string // as the SAs prove it
 }
 
 // Security is what the engine wants of strongSwan for one peer.
@@ -127,7 +131,7 @@ const (
 // SAChange changes what is wanted for a peer.
 type SAChange struct {
 	PeerKey
-	Want Security
+	Want Security // from now on
 }
 
 // NoticeKind says what a Notice is about.
@@ -169,11 +173,11 @@ const (
 // Notice is one event worth logging. Fields that do not apply are zero.
 type Notice struct {
 	Kind      NoticeKind
-	Interface string
-	Prefix    netip.Prefix // the prefix, or the overlay address as a host prefix, that it is about
-	NextHop   netip.Addr   // the overlay address of the router that it is about
-	NBMA      netip.Addr
-	Identity  string
+	Interface string        // empty: about all interfaces
+	Prefix    netip.Prefix  // the prefix, or the overlay address as a host prefix, that it is about
+	NextHop   netip.Addr    // the overlay address of the router that it is about
+	NBMA      netip.Addr    // the outer address of the router that it is about
+	Identity  string        // of that router
 	Reason    string        // in lower case: what happened, and what it means
 	Resolved  time.Duration // from the indication until the answer came
 	Secured   time.Duration // from the indication until the SA was up

@@ -34,16 +34,16 @@ const (
 // InterfaceStatus is a copy of an interface's state.
 type InterfaceStatus struct {
 	Name       string
-	Address    netip.Prefix
-	NBMA       netip.Addr // this router's own; zero: none
-	PublicNBMA netip.Addr // this router's address as an NHS sees it, if NAT changes it; else zero
-	Protected  bool       // IPsec is required of every peer
-	Left       bool       // this router has left the DMVPN
-	NHS        []NHSStatus
-	Bindings   []BindingStatus
-	Shortcuts  []ShortcutStatus
-	Routers    []netip.Addr // the overlay addresses to which host routes are wanted
-	Peers      []PeerStatus
+	Address    netip.Prefix     // our overlay address, with the prefix of the link
+	NBMA       netip.Addr       // our own; zero: none
+	PublicNBMA netip.Addr       // our address as an NHS sees it, if NAT changes it; else zero
+	Protected  bool             // IPsec is required of every peer
+	Left       bool             // this router has left the DMVPN
+	NHS        []NHSStatus      // in the order of the configuration
+	Bindings   []BindingStatus  // by overlay address
+	Shortcuts  []ShortcutStatus // by prefix
+	Routers    []netip.Addr     // the overlay addresses to which host routes are wanted
+	Peers      []PeerStatus     // by NBMA address
 }
 
 // NHSStatus is a copy of the state of one NHS.
@@ -94,7 +94,7 @@ type ShortcutStatus struct {
 	Dest     netip.Addr // the destination that was asked for
 	NextHop  netip.Addr // overlay address of the router that the shortcut leads to
 	NBMA     netip.Addr // NBMA address of that router
-	Real     netip.Addr // the outer address if NBMA is a name; else zero
+	Real     netip.Addr // the outer address if NBMA is a peer ID; else zero
 	Identity string     // of the next hop; empty: not known
 	State    ShortcutState
 
