@@ -2,7 +2,7 @@ package pool
 
 // Pool holds preallocated values, as many as the clients of a large hub take. Those clients all
 // come at once, and at that moment memory that the kernel hands out page by page would cost more
-// than a registration does. So the values lie together in memory that has been written already.
+// than a registration does. So the values lie together in memory that New has written already.
 //
 // A value that was taken never goes back. The memory of all values is freed together, once all were
 // taken and nothing refers to any of them. The zero value is an empty pool.
@@ -15,7 +15,7 @@ func New[T any](values int) Pool[T] {
 	return Pool[T]{left}
 }
 
-// Take returns a zero value, which belongs to the caller. If the pool is empty, take allocates one.
+// Take returns a zero value, which belongs to the caller. If the pool is empty, Take allocates one.
 func (p *Pool[T]) Take() *T {
 	if len(p.left) == 0 {
 		return new(T)

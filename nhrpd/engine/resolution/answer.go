@@ -448,7 +448,7 @@ func (rs *Responder) ReviewAnswers(touched func(netip.Prefix) bool) {
 	}
 }
 
-// takeBack drops an answer and tells the requester that it does not hold any more. The requests
+// takeBack drops an answer and sends the requester a purge, if the answer was given. The requests
 // that wait for the answer are handled again, by the present state.
 func (rs *Responder) takeBack(a *Answer) {
 	given := rs.Now.Before(a.Expires)

@@ -7,9 +7,9 @@ import (
 	"cygnet/nhrpd/engine/overlay"
 )
 
-// wouldRefuse reports whether a resolution request for dest from the router at an NBMA address
-// would lead to no shorter way, and why. The path from here to dest is way, or fault tells why
-// there is none.
+// wouldRefuse reports whether a Resolution Request for dest from the router at the NBMA address
+// from would have no useful answer, and why. The path from here to dest is way; if there is none,
+// fault is the reason.
 //
 // This router would refuse such a request, or answer it with itself. It must not indicate a shorter
 // way then: the other router would ask, the answer would be no, and OpenNHRP never asks again after
