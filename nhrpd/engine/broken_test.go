@@ -95,10 +95,10 @@ func (n *node) brokenLimits(ifc *iface) error {
 		return err
 	}
 	r := &ifc.purges.Revocations
-	if len(r.List) > l.Bindings || len(r.Waiting) > len(r.Hearers) ||
-		len(r.Hearers) == 0 && (len(r.List) > 0 || r.Tick.IsSet()) {
+	if len(r.Revoked) > l.Bindings || len(r.Waiting) > len(r.Recipients) ||
+		len(r.Recipients) == 0 && (len(r.Revoked) > 0 || r.Tick.IsSet()) {
 		return fmt.Errorf(
-			"%d revoked routers are remembered for %d clients", len(r.List), len(r.Hearers),
+			"%d revoked routers are remembered for %d clients", len(r.Revoked), len(r.Recipients),
 		)
 	}
 	if len(ifc.server.Away) > l.Bindings || ifc.server.AwayAt.Len() != len(ifc.server.Away) {

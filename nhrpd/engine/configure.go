@@ -102,11 +102,5 @@ func (ifc *iface) reviewOverlay() {
 			ifc.Requester.EndShortcut(s, reason)
 		}
 	}
-	for _, n := range ifc.client.NHS {
-		if !n.Config.Protocol.IsValid() && n.Protocol.IsValid() && !ifc.ClientAddress(n.Protocol) {
-			ifc.neighbors.Withdraw(&n.Neighbor)
-			n.Protocol = n.Config.Protocol
-			ifc.client.RegisterAnew(n)
-		}
-	}
+	ifc.client.ReviewOverlay()
 }

@@ -50,21 +50,7 @@ func (ifc *iface) errorIndication(m *overlay.Message) {
 func (ifc *iface) failedRequest(m *overlay.Message, t packet.Type, id uint32, reason string) bool {
 	switch t {
 	case packet.RegistrationRequest:
-		for _, n := range ifc.client.NHS {
-			if n.Awaiting && n.RequestID == id && n.Reports(m) {
-				n.Err, n.Told = reason, true
-				return true
-			}
-			if a := &n.Announcement; a.Awaiting && a.RequestID == id && n.Reports(m) {
-				ifc.client.StopAnnouncing(n)
-				ifc.client.AnnouncementRefused(
-					n,
-					a.Sent,
-					"the NHS does not take our prefixes: "+reason,
-				)
-				return true
-			}
-		}
+		return ifc.client.RegistrationFailed(m, id, reason)
 	case packet.ResolutionRequest:
 		if s := ifc.Requester.Requests[id]; s != nil &&
 			(m.From == s.Via || ifc.peers.IsNHS(m.From)) {

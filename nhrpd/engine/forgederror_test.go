@@ -79,19 +79,18 @@ func TestWhoseErrorsCount(t *testing.T) {
 	} {
 		n, _, _ := announcer(t, lan1)
 		n.from("192.0.2.66", "mallory")
-		a := &n.engine.ifaces["gre1"].client.NHS[0].Announcement
-		if !a.Awaiting {
-			t.Fatal("no announcement is out")
-		}
 		says := sender{t, n, tt.from}
 		says.says(errorAbout(n.sent[len(n.sent)-1].data, tt.nbma, tt.overlay, "10.255.0.11"))
-		if refused := len(a.Refused) > 0; refused != tt.counts || a.Awaiting == tt.counts {
-			t.Errorf(
-				"%s: the announcement is refused: %v, still out: %v", tt.rule, refused, a.Awaiting,
-			)
+		if refused := n.status().NHS[0].Error != ""; refused != tt.counts {
+			t.Errorf("%s: the announcement is refused: %v, want %v", tt.rule, refused, tt.counts)
 		}
 		if got := n.has(output.NoticeError) > 0; got != tt.counts {
 			t.Errorf("%s: told: %v", tt.rule, got)
+		}
+		before := len(n.sent)
+		n.w.run(2 * time.Second)
+		if repeated := len(n.sent) > before; repeated == tt.counts {
+			t.Errorf("%s: the announcement is repeated: %v, want %v", tt.rule, repeated, !tt.counts)
 		}
 	}
 }

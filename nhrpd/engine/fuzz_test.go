@@ -270,7 +270,7 @@ func FuzzEngine(f *testing.F) {
 		s.configure(func(*overlay.InterfaceConfig) {})
 		s.handle(event.Leave{Interface: "gre1"})
 		s.w.run(
-			2 * purge.PurgeTries * purge.GoodbyeAgain,
+			2 * purge.Tries * purge.GoodbyeRetryInterval,
 		) // purges of answers, then goodbyes to NHSs
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+tablesOf(s.node) != 0 {
 			t.Fatalf("left behind: %+v", s.status())

@@ -32,6 +32,9 @@ type iface struct {
 	purges     purge.Table
 	*resolution.Resolution
 	mismatches mismatch.Table
+
+	// deregistrations are the goodbyes to the NHSs, which go last when the interface leaves.
+	deregistrations []*purge.Request
 }
 
 // newInterface returns an interface with its first configuration and no other state.

@@ -39,7 +39,7 @@ func TestInvariants(t *testing.T) {
 		s.carryOut()
 		s.handle(event.Leave{Interface: "gre1"})
 		s.w.run(
-			2 * purge.PurgeTries * purge.GoodbyeAgain,
+			2 * purge.Tries * purge.GoodbyeRetryInterval,
 		) // purges of answers, then goodbyes to NHSs
 		ifc := s.engine.ifaces["gre1"]
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(s.admits)+

@@ -2,9 +2,7 @@ package engine
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
-	"slices"
 
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/ordered"
@@ -34,9 +32,9 @@ func (ifc *iface) leave() {
 	ifc.Left, ifc.Leaving = true, true
 	ifc.peers.StopPoll()
 	ifc.Timers.Stop(&ifc.grace)
-	ifc.purges.Deregistrations = deregistrations
+	ifc.deregistrations = deregistrations
 	for _, p := range goodbyes {
-		ifc.purges.StartPurge(p)
+		ifc.purges.Start(p)
 	}
 	ifc.LeaveOn()
 }
@@ -47,10 +45,10 @@ func (ifc *iface) LeaveOn() {
 	if !ifc.Leaving || len(ifc.purges.ByID) > 0 {
 		return
 	}
-	last := ifc.purges.Deregistrations
-	ifc.purges.Deregistrations = nil
+	last := ifc.deregistrations
+	ifc.deregistrations = nil
 	for _, p := range last {
-		ifc.purges.StartPurge(p)
+		ifc.purges.Start(p)
 	}
 	if len(last) == 0 {
 		ifc.leaveNow()
@@ -61,8 +59,8 @@ func (ifc *iface) LeaveOn() {
 func (ifc *iface) leaveAtOnce() {
 	ifc.leave()
 	if ifc.Leaving {
-		for _, p := range ifc.purges.Deregistrations {
-			ifc.purges.SendPurgeOnce(p, packet.PurgeNoReply)
+		for _, p := range ifc.deregistrations {
+			ifc.purges.SendOnce(p, packet.PurgeNoReply)
 		}
 		ifc.leaveNow()
 	}
@@ -70,7 +68,7 @@ func (ifc *iface) leaveAtOnce() {
 
 // goodbyes returns the purges that take back all our answers, and separately those that take back
 // our registrations. It returns none if we have no local address to send from.
-func (ifc *iface) goodbyes() (list, deregistrations []*purge.Purge) {
+func (ifc *iface) goodbyes() (list, deregistrations []*purge.Request) {
 	if !ifc.Local.IsValid() {
 		return nil, nil
 	}
@@ -78,8 +76,7 @@ func (ifc *iface) goodbyes() (list, deregistrations []*purge.Purge) {
 		if !ifc.Now.Before(a.Expires) {
 			continue
 		}
-		p := &purge.Purge{
-			Purges:   &ifc.purges,
+		p := &purge.Request{
 			ID:       ifc.NewRequestID(),
 			Dest:     a.Requester,
 			NBMA:     a.NBMA,
@@ -92,21 +89,15 @@ func (ifc *iface) goodbyes() (list, deregistrations []*purge.Purge) {
 			list = append(list, p)
 		}
 	}
-	for _, n := range ifc.client.NHS {
-		if n.Usable() {
-			deregistrations = append(deregistrations, n.RegistrationPurges()...)
-		}
-		n.Registered = false // so that dropNHS sends no purge of its own
-	}
-	return list, deregistrations
+	return list, ifc.client.Deregister()
 }
 
 // leaveNow completes the leaving of an interface. It waits for no more replies, closes the SAs, and
 // reports in Output.Left that the interface has left.
 func (ifc *iface) leaveNow() {
-	ifc.Leaving, ifc.purges.Deregistrations = false, nil
+	ifc.Leaving, ifc.deregistrations = false, nil
 	for _, p := range ordered.Values(ifc.purges.ByID, cmp.Compare) {
-		ifc.purges.EndPurge(p)
+		ifc.purges.End(p)
 	}
 	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
 		if p.Secured {
@@ -139,15 +130,7 @@ func (ifc *iface) withdrawAll() {
 	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
 		ifc.Responder.DropAnswer(a)
 	}
-	for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
-		ifc.server.DropBinding(b)
-	}
-	for _, a := range slices.SortedFunc(maps.Keys(ifc.server.Owners), ordered.ByAddr) {
-		ifc.server.EndOwner(a)
-	}
-	for _, a := range slices.Collect(maps.Values(ifc.server.Away)) {
-		ifc.server.EndAway(a.Who)
-	}
+	ifc.server.DropAll()
 	for _, n := range ifc.client.NHS {
 		ifc.client.DropNHS(n)
 	}

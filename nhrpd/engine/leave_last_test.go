@@ -34,12 +34,12 @@ func TestTheHubIsToldLast(t *testing.T) {
 			7 * time.Millisecond,
 		},
 		{
-			"no reply", true, purge.PurgeTries,
+			"no reply", true, purge.Tries,
 			[]string{
 				"spoke2>spoke1", "spoke1>spoke2", "spoke2>spoke1", "spoke1>spoke2", "spoke2>spoke1",
 				"spoke1>spoke2", "spoke2>hub", "hub>spoke2",
 			},
-			purge.PurgeTries*purge.GoodbyeAgain + 5*time.Millisecond,
+			purge.Tries*purge.GoodbyeRetryInterval + 5*time.Millisecond,
 		},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {

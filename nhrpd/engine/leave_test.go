@@ -21,9 +21,9 @@ func TestGoodbyeIsRepeated(t *testing.T) {
 		after  time.Duration
 	}{
 		{"the first arrives", 0, 0, 2 * underlayDelay},
-		{"the first is lost", 1, 0, purge.GoodbyeAgain + 2*underlayDelay},
-		{"two are lost", 2, 0, 2*purge.GoodbyeAgain + 2*underlayDelay},
-		{"the hub is not there", 99, 1, purge.PurgeTries * purge.GoodbyeAgain},
+		{"the first is lost", 1, 0, purge.GoodbyeRetryInterval + 2*underlayDelay},
+		{"two are lost", 2, 0, 2*purge.GoodbyeRetryInterval + 2*underlayDelay},
+		{"the hub is not there", 99, 1, purge.Tries * purge.GoodbyeRetryInterval},
 	}
 	for _, protected := range []bool{true, false} {
 		for _, tt := range tests {

@@ -20,16 +20,7 @@ func (ifc *iface) localAddress(nbma netip.Addr) {
 		ifc.Known = nbma
 		ifc.StateChanged()
 	}
-	for _, n := range ifc.client.NHS {
-		n.Public = netip.Addr{}
-		before := n.NBMA
-		if !ifc.Left {
-			ifc.client.UseResolved(n)
-		}
-		if n.NBMA == before {
-			ifc.client.RegisterAnew(n)
-		}
-	}
+	ifc.client.LocalAddressChanged()
 	if moved {
 		ifc.EndDirectPaths()
 	}

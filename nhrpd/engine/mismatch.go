@@ -4,8 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"cygnet/nhrpd/engine/client"
-	"cygnet/nhrpd/engine/mismatch"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/report"
 )
@@ -19,13 +17,7 @@ func (e *Engine) Mismatches(now time.Time) []report.Mismatch {
 			continue
 		}
 		for _, n := range ifc.client.NHS {
-			if n.Attempts > 0 && !n.Refused &&
-				n.NBMA.IsValid() && ifc.Local.IsValid() && ifc.peers.Secured(n.NBMA) {
-				m := report.Mismatch{Kind: report.MismatchSilent, NBMA: n.NBMA, Name: n.Config.Name,
-					Protocol: n.Protocol, Attempts: n.Attempts}
-				if n.Err != client.SilentNHS {
-					m.Reason = n.Err
-				}
+			if m, silent := n.Silence(); silent {
 				list = append(list, ifc.mismatch(m))
 			}
 		}
@@ -39,12 +31,8 @@ func (e *Engine) Mismatches(now time.Time) []report.Mismatch {
 				)
 			}
 		}
-		for key, c := range ifc.mismatches.Complaints {
-			if now.Sub(c.Last) < mismatch.ComplaintLasts {
-				list = append(list, ifc.mismatch(report.Mismatch{Kind: key.Kind, NBMA: key.NBMA,
-					Protocol: c.Protocol, Identity: c.Identity,
-					Reason: c.Reason, Since: c.Since}))
-			}
+		for _, m := range ifc.mismatches.List(now) {
+			list = append(list, ifc.mismatch(m))
 		}
 		slices.SortFunc(list[first:], func(a, b report.Mismatch) int {
 			if a.Kind != b.Kind {

@@ -141,7 +141,7 @@ func TestForeignPasswordIsAMismatch(t *testing.T) {
 	spoke.says(good)
 	hub.wantNoMismatch(t, "once a packet with our password came")
 	spoke.says(bad)
-	hub.w.run(mismatch.ComplaintLasts + time.Second)
+	hub.w.run(mismatch.Lifetime + time.Second)
 	hub.wantNoMismatch(t, "some minutes after the last packet")
 }
 
@@ -264,14 +264,15 @@ func TestMismatchesAreBounded(t *testing.T) {
 	cfg.Protected = false
 	cfg.Limits.Errors = 1
 	hub := newWorld(t).add("hub", cfg, "192.0.2.1", "172.16.0.1/24")
-	for i := range 3 * mismatch.MaxComplaints {
+	for i := range 3 * mismatch.MaxRecords {
 		s := sender{t, hub, fmt.Sprintf("198.51.%d.%d", i>>8, i&255)}
 		s.says(registrationFrom(s.nbma, "10.254.0.1"))
 	}
-	if got := len(hub.engine.ifaces["gre1"].mismatches.Complaints); got != mismatch.MaxComplaints {
-		t.Errorf("%d complaints are kept, want %d", got, mismatch.MaxComplaints)
+	got := len(hub.engine.ifaces["gre1"].mismatches.List(hub.w.now))
+	if got != mismatch.MaxRecords {
+		t.Errorf("%d mismatches are kept, want %d", got, mismatch.MaxRecords)
 	}
-	hub.w.run(mismatch.ComplaintLasts)
+	hub.w.run(mismatch.Lifetime)
 	s := sender{t, hub, "192.0.2.11"}
 	s.says(registrationFrom(s.nbma, "10.254.0.1"))
 	hub.wantMismatch(t, report.MismatchRefused, "192.0.2.11", "outside")

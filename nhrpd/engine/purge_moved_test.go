@@ -29,7 +29,7 @@ func TestMovedSpokeTakesBackAlongTheNHS(t *testing.T) {
 		m.spoke2.local = addr("192.0.2.112")
 		m.spoke2.handle(event.LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
 		m.until(
-			"spoke1 leaves the old address", time.Duration(lost)*purge.PurgeAgain+time.Second,
+			"spoke1 leaves the old address", time.Duration(lost)*purge.RetryInterval+time.Second,
 			func() bool {
 				return m.spoke1.at("10.255.0.12") != addr("192.0.2.12") &&
 					len(m.spoke1.shortcuts) == 0

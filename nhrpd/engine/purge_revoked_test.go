@@ -83,8 +83,8 @@ func revokeAll(
 			t.Fatal("a reply made the hub send at once")
 		}
 		r := &hub.engine.ifaces["gre1"].purges.Revocations
-		if len(r.Hearers) == 0 {
-			if len(r.List)+len(r.Queue)+len(r.Waiting) > 0 || r.Tick.IsSet() {
+		if len(r.Recipients) == 0 {
+			if len(r.Revoked)+len(r.Queue)+len(r.Waiting) > 0 || r.Tick.IsSet() {
 				t.Errorf("something is left: %+v", r)
 			}
 			return purges, most, took
@@ -123,10 +123,10 @@ func TestManyRevokedClients(t *testing.T) {
 			if want := remaining * ((tt.revoked + room - 1) / room); purges != want {
 				t.Errorf("%d purges, want %d", purges, want)
 			}
-			if most > purge.PurgeBurst {
-				t.Errorf("%d purges at once, want at most %d", most, purge.PurgeBurst)
+			if most > purge.Burst {
+				t.Errorf("%d purges at once, want at most %d", most, purge.Burst)
 			}
-			if least := time.Duration(purges/purge.PurgeBurst-1) * purge.PurgePace; took < least {
+			if least := time.Duration(purges/purge.Burst-1) * purge.BurstInterval; took < least {
 				t.Errorf("all told within %s, want at least %s", took, least)
 			}
 			t.Logf("%d purges in %s", purges, took)
@@ -141,14 +141,14 @@ func TestTheTurnOfARevocation(t *testing.T) {
 		var out output.Output
 		hub := revokingHub(t, tt.clients, tt.pattern, &out)
 		r := &hub.engine.ifaces["gre1"].purges.Revocations
-		if len(out.Packets) != purge.PurgeBurst || len(r.List) != tt.revoked ||
-			len(r.Hearers) != tt.clients-tt.revoked {
+		if len(out.Packets) != purge.Burst || len(r.Revoked) != tt.revoked ||
+			len(r.Recipients) != tt.clients-tt.revoked {
 			t.Errorf(
 				"%d clients: %d purges at once, %d revoked for %d clients remembered",
-				tt.clients, len(out.Packets), len(r.List), len(r.Hearers),
+				tt.clients, len(out.Packets), len(r.Revoked), len(r.Recipients),
 			)
 		}
-		if most := purge.PurgeBurst * 1400; len(out.Arena) > most {
+		if most := purge.Burst * 1400; len(out.Arena) > most {
 			t.Errorf(
 				"%d clients: %d bytes to send at once, want at most %d",
 				tt.clients, len(out.Arena), most,
@@ -187,11 +187,11 @@ func TestRevocationIsRepeated(t *testing.T) {
 		t.Errorf("%d purges again: %+v", len(again), again)
 	}
 	for i, p := range hub.sent[before:] {
-		if want := time.Duration(i+1) * purge.PurgeAgain; p.at.Sub(hub.w.start) != want {
+		if want := time.Duration(i+1) * purge.RetryInterval; p.at.Sub(hub.w.start) != want {
 			t.Errorf("repeated after %s, want %s", p.at.Sub(hub.w.start), want)
 		}
 	}
-	if r := &hub.engine.ifaces["gre1"].purges.Revocations; len(r.Hearers)+len(r.List) > 0 {
+	if r := &hub.engine.ifaces["gre1"].purges.Revocations; len(r.Recipients)+len(r.Revoked) > 0 {
 		t.Errorf("still remembered: %+v", r)
 	}
 }
@@ -208,11 +208,11 @@ func TestWhoConfirmsARevocation(t *testing.T) {
 	hub, purges := revokingPair(t)
 	hub.confirms(t, "192.0.2.13", purges[0]) // which went to the other client
 	if dropped(hub, overlay.DropThirdParty) != 1 ||
-		len(hub.engine.ifaces["gre1"].purges.Revocations.Hearers) != 2 {
+		len(hub.engine.ifaces["gre1"].purges.Revocations.Recipients) != 2 {
 		t.Errorf("a third party's word counts: dropped %v", hub.engine.Stats().Dropped)
 	}
 	hub.confirms(t, "192.0.2.12", purges[0])
-	if len(hub.engine.ifaces["gre1"].purges.Revocations.Hearers) != 1 {
+	if len(hub.engine.ifaces["gre1"].purges.Revocations.Recipients) != 1 {
 		t.Error("the client's own word does not count")
 	}
 }
@@ -236,7 +236,7 @@ func TestRevocationsOneAfterTheOther(t *testing.T) {
 	before = len(hub.sent)
 	hub.w.run(time.Minute)
 	if again := hub.sentSince(before); len(again) != 0 ||
-		len(hub.engine.ifaces["gre1"].purges.Revocations.Hearers) != 0 {
+		len(hub.engine.ifaces["gre1"].purges.Revocations.Recipients) != 0 {
 		t.Errorf("a router that is back is still taken back: %+v", again)
 	}
 }
@@ -248,7 +248,7 @@ func TestLeavingEndsRevocations(t *testing.T) {
 	before := len(hub.sent)
 	hub.w.run(time.Minute)
 	if got := hub.sentSince(before); len(got) != 0 ||
-		len(hub.engine.ifaces["gre1"].purges.Revocations.Hearers) != 0 {
+		len(hub.engine.ifaces["gre1"].purges.Revocations.Recipients) != 0 {
 		t.Errorf("sent %v", typesOf(got))
 	}
 }

@@ -101,7 +101,7 @@ func TestPurgeIsRepeatedThreeTimes(t *testing.T) {
 	n.removeRoutes(lanRoute(lan1))
 	n.w.run(time.Minute)
 	sent := n.sentSince(before)
-	if len(sent) != purge.PurgeTries || sent[0].Type != packet.PurgeRequest ||
+	if len(sent) != purge.Tries || sent[0].Type != packet.PurgeRequest ||
 		sent[0].RequestID != sent[2].RequestID {
 		t.Errorf("sent %v", typesOf(sent))
 	}
@@ -119,7 +119,7 @@ func TestWhoConfirmsAPurge(t *testing.T) {
 	}{
 		{"who was told", "192.0.2.12", 1},
 		{"an NHS that passes it on", "192.0.2.1", 1},
-		{"a third router", "192.0.2.66", purge.PurgeTries},
+		{"a third router", "192.0.2.66", purge.Tries},
 	} {
 		n, _ := spokeAlone(t)
 		n.from("192.0.2.66", "mallory")

@@ -46,7 +46,7 @@ func (ifc *iface) receive(from netip.Addr, data []byte) {
 		ifc.SendError(&m, packet.ErrorAuthentication, m.PasswordOffset())
 		return
 	}
-	ifc.mismatches.Settled(from, report.MismatchPassword)
+	ifc.mismatches.Clear(from, report.MismatchPassword)
 	if !ifc.server.Takes(ifc.Now, &m) {
 		ifc.Drop(overlay.DropRateLimit)
 		return
@@ -138,7 +138,7 @@ func (ifc *iface) tellForeignPassword(m *overlay.Message) {
 	case m.Extension(packet.ExtensionAuthentication) == nil:
 		reason = "it has no NHRP password, and one is configured here (authentication)"
 	}
-	ifc.mismatches.Complain(
+	ifc.mismatches.Record(
 		report.MismatchPassword,
 		m.From,
 		m.SourceProtocol,

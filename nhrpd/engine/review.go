@@ -28,11 +28,7 @@ func (ifc *iface) reviewPolicy() {
 			}
 		}
 	}
-	for _, n := range ifc.client.NHS {
-		if n.Denied && !ifc.client.ObjectToNHS(n).Raised() {
-			ifc.client.RegisterAnew(n)
-		}
-	}
+	ifc.client.ReviewDenied()
 	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
 		if !p.Secured {
 			continue

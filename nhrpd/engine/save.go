@@ -72,7 +72,7 @@ func (e *Engine) Restore(now time.Time, s report.Saved, out *output.Output) {
 		}
 		ifc.Known = saved.NBMA
 		for i := range saved.NHS {
-			ifc.restoreNHS(&saved.NHS[i])
+			ifc.client.RestoreNHS(&saved.NHS[i])
 		}
 		for i := range saved.Bindings {
 			ifc.restoreBinding(&saved.Bindings[i])
@@ -91,24 +91,6 @@ func (e *Engine) Restore(now time.Time, s report.Saved, out *output.Output) {
 	}
 	out.StateChanged = changed // the caller has what was restored
 	e.finish()
-}
-
-// restoreNHS uses the NHS's saved address, so that a host name which cannot be resolved does not
-// keep this router from its NHS.
-func (ifc *iface) restoreNHS(st *report.SavedNHS) {
-	for _, n := range ifc.client.NHS {
-		if n.Config.Name != st.Name || n.NBMA.IsValid() || !overlay.UsableNBMA(st.NBMA) {
-			continue
-		}
-		n.Addrs = []netip.Addr{st.NBMA}
-		ifc.client.UseResolved(n)
-		if !n.Protocol.IsValid() && ifc.ClientAddress(st.Protocol) {
-			n.Protocol = st.Protocol
-		}
-		if n.Protocol.IsValid() {
-			ifc.neighbors.Want(&n.Neighbor, neighbors.RankNHS, n.Protocol, n.NBMA)
-		}
-	}
 }
 
 // restoreBinding restores a client's binding with its prefixes, if the configuration, the rules and
@@ -232,14 +214,10 @@ func (ifc *iface) endUnconfirmed() {
 			ifc.Requester.EndShortcut(s, "not confirmed after the restart")
 		}
 	}
-	for _, n := range ifc.client.NHS {
-		if !n.NBMA.IsValid() || !ifc.peers.Secured(n.NBMA) {
-			ifc.neighbors.Withdraw(&n.Neighbor)
-		}
-	}
+	ifc.client.WithdrawUnsecured()
 	for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
 		if b.Restored {
-			ifc.server.KeepOwner(b)
+			ifc.server.ReserveForOwner(b)
 			ifc.server.Unbind(b, "no SA with the client after the restart")
 		}
 	}

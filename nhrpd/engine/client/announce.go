@@ -8,6 +8,7 @@ import (
 
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
@@ -19,61 +20,62 @@ import (
 // the address stands.
 type announcement struct {
 	held      []netip.Prefix // the NHS accepted them
-	Refused   []netip.Prefix // the NHS refused them: not asked for again before again
+	refused   []netip.Prefix // the NHS refused them: they are left out of requests until again
 	again     time.Time
 	refresh   time.Time      // when held has to be refreshed
-	Awaiting  bool           // a request waits for its reply
-	Sent      []netip.Prefix // the prefixes in the last request
-	RequestID uint32
-	sentNBMA  netip.Addr // source address of the last request
-	attempts  int        // unanswered requests in a row
-	unknown   int        // answers in a row that the NHS does not know us
-	err       string
-	timer     timers.Timer
+	awaiting  bool           // a request waits for its reply
+	sent      []netip.Prefix // the prefixes in the last request
+	requestID uint32         // of the last request
+	sentNBMA  netip.Addr     // source address of the last request
+	attempts  int            // unanswered requests in a row
+	unknown   int            // replies in a row that say that the NHS does not know us
+	err       string         // why the NHS does not have some prefixes; empty: it has all
+	timer     timers.Timer   // repeats the request that waits
 }
 
-// AnnounceAgain is how long we do not ask an NHS again for prefixes that it refused.
+// AnnounceAgain is how long prefixes that an NHS refused are left out of the requests to it.
 const AnnounceAgain = 10 * time.Minute
 
-// announce registers our prefixes with an NHS, or refreshes their registration.
+// announce registers our prefixes with an NHS, or refreshes their registration. It does nothing
+// while an earlier request waits for its reply.
 func (cl *Client) announce(n *NHS) {
-	a := &n.Announcement
-	if a.Awaiting && a.attempts < TriesPerAddr {
+	a := &n.announcement
+	if a.awaiting && a.attempts < TriesPerAddr {
 		return
 	}
 	if !cl.Now.Before(a.again) {
-		a.Refused = nil
+		a.refused = nil
 	}
-	a.Sent = nil
+	a.sent = nil
 	for _, p := range cl.Config.Announce {
-		if !slices.Contains(a.Refused, p) {
-			a.Sent = append(a.Sent, p)
+		if !slices.Contains(a.refused, p) {
+			a.sent = append(a.sent, p)
 		}
 	}
-	if len(a.Sent) == 0 {
+	if len(a.sent) == 0 {
 		return
 	}
-	a.Awaiting, a.attempts, a.RequestID = true, 0, cl.NewRequestID()
+	a.awaiting, a.attempts, a.requestID = true, 0, cl.NewRequestID()
 	cl.sendAnnouncement(n)
 }
 
-// sendAnnouncement sends the request with the prefixes in announcement.sent, and sets the timer
+// sendAnnouncement sends the request with the prefixes in n.announcement.sent, and sets the timer
 // that repeats it.
 func (cl *Client) sendAnnouncement(n *NHS) {
-	a := &n.Announcement
+	a := &n.announcement
 	a.sentNBMA = cl.Local
 	cl.Timers.Set(&a.timer, cl.Now.Add(cl.retryWait(a.attempts)))
 	p := packet.Packet{
 		Type:           packet.RegistrationRequest,
 		HopCount:       overlay.HopCount,
 		Flags:          packet.FlagNAT,
-		RequestID:      a.RequestID,
+		RequestID:      a.requestID,
 		SourceNBMA:     cl.Local,
 		SourceProtocol: cl.Address(),
 		DestProtocol:   n.Protocol,
 		Extensions:     cl.EmptyExtensions(overlay.NATCIE(n.Protocol, n.NBMA)),
 	}
-	for _, prefix := range a.Sent {
+	for _, prefix := range a.sent {
 		p.CIEs = append(p.CIEs, packet.CIE{
 			PrefixLength: uint8(prefix.Bits()),
 			MTU:          cl.Config.MTU,
@@ -84,36 +86,35 @@ func (cl *Client) sendAnnouncement(n *NHS) {
 	cl.Send(n.NBMA, &p)
 }
 
-// announceDue repeats a request that the NHS has not answered, at growing intervals of up to a
-// minute. Silence may mean that the NHS does not support the registration of prefixes, but packets
-// may also have been lost, and then the NHS sends nobody to the networks behind us. One attempt a
-// minute is not too often to find out.
-func (cl *Client) announceDue(n *NHS) {
-	a := &n.Announcement
+// announcementDue repeats a request that the NHS has not answered, at growing intervals of up to a
+// minute. Perhaps the NHS does not support the registration of prefixes. But perhaps packets were
+// lost, and then the NHS sends no traffic to the networks behind us, so the attempts go on.
+func (cl *Client) announcementDue(n *NHS) {
+	a := &n.announcement
 	a.attempts++
 	if !n.Usable() || !cl.Local.IsValid() {
-		cl.StopAnnouncing(n)
+		cl.stopAnnouncing(n)
 		return
 	}
 	if a.attempts == TriesPerAddr && len(a.held) == 0 {
-		cl.announcementUnheard(n, a.Sent,
+		cl.reportNotAnnounced(n, a.sent,
 			"the NHS does not answer the registration of our prefixes: it may know none; trying on")
 	}
 	cl.sendAnnouncement(n)
 }
 
-// announcementAnswered takes the reply of an NHS, which has a code for each prefix.
+// announcementAnswered handles the reply of an NHS, which has a code for each prefix.
 func (cl *Client) announcementAnswered(n *NHS, m *overlay.Message) {
-	a := &n.Announcement
-	cl.StopAnnouncing(n)
-	before, told := a.held, a.err
+	a := &n.announcement
+	cl.stopAnnouncing(n)
+	before, reported := a.held, a.err
 	a.held, a.err, a.refresh = nil, "", cl.Now.Add(cl.Config.HoldingTime/4)
 	refused := make(map[packet.Code][]netip.Prefix)
 	for i := range m.CIEs {
 		cie := &m.CIEs[i]
 		prefix, ok := cie.PrefixOf(m.ClientOf(cie))
 		switch {
-		case !ok || !slices.Contains(a.Sent, prefix):
+		case !ok || !slices.Contains(a.sent, prefix):
 			cl.Drop(overlay.DropUnsolicited)
 		case cie.Code == packet.CodeSuccess:
 			a.held = append(a.held, prefix)
@@ -131,43 +132,43 @@ func (cl *Client) announcementAnswered(n *NHS, m *overlay.Message) {
 		case packet.CodeUniqueRegistered:
 			// For example, the network moved here and the NHS has not received the other router's
 			// goodbye. The other registration expires, so the next refresh asks again.
-			a.err = told
-			cl.announcementUnheard(n, refused[code], reason)
+			a.err = reported
+			cl.reportNotAnnounced(n, refused[code], reason)
 		case packet.CodeNoBinding:
-			a.err = told
-			cl.announcementUnheard(n, refused[code], reason)
-			cl.registerUnknown(n)
+			a.err = reported
+			cl.reportNotAnnounced(n, refused[code], reason)
+			cl.registerAgainSoon(n)
 			return
 		default:
-			cl.AnnouncementRefused(n, refused[code], reason)
+			cl.announcementRefused(n, refused[code], reason)
 		}
 	}
 	a.unknown = 0
 }
 
-// registerUnknown registers our address again soon, with an NHS that accepted the address and then
-// answered that it does not know us: our binding there has ended meanwhile.
-func (cl *Client) registerUnknown(n *NHS) {
-	cl.registerIn(n, cl.retryWait(n.Announcement.unknown))
-	n.Announcement.unknown++
+// registerAgainSoon registers our address again with an NHS that accepted the address, and later
+// replied that it does not know us: our binding there has ended meanwhile.
+func (cl *Client) registerAgainSoon(n *NHS) {
+	cl.registerIn(n, cl.retryWait(n.announcement.unknown))
+	n.announcement.unknown++
 }
 
-// AnnouncementRefused asks an NHS no more for prefixes until announceAgain has passed.
-func (cl *Client) AnnouncementRefused(n *NHS, prefixes []netip.Prefix, reason string) {
-	a := &n.Announcement
+// announcementRefused leaves prefixes out of the requests to an NHS until AnnounceAgain has passed.
+func (cl *Client) announcementRefused(n *NHS, prefixes []netip.Prefix, reason string) {
+	a := &n.announcement
 	a.again = cl.Now.Add(AnnounceAgain)
-	a.Refused = append(a.Refused, prefixes...)
-	cl.announcementUnheard(n, prefixes, reason)
+	a.refused = append(a.refused, prefixes...)
+	cl.reportNotAnnounced(n, prefixes, reason)
 }
 
-// announcementUnheard reports that an NHS does not have some of our prefixes. It reports the same
-// reason only once.
-func (cl *Client) announcementUnheard(n *NHS, prefixes []netip.Prefix, reason string) {
+// reportNotAnnounced reports that an NHS does not have some of our prefixes. It reports the same
+// reason only once in a row.
+func (cl *Client) reportNotAnnounced(n *NHS, prefixes []netip.Prefix, reason string) {
 	err := reason + " " + prefixes[0].String()
-	if n.Announcement.err == err {
+	if n.announcement.err == err {
 		return
 	}
-	n.Announcement.err = err
+	n.announcement.err = err
 	for _, p := range prefixes {
 		cl.Notice(
 			output.Notice{Kind: output.NoticeRefused, Prefix: p, NextHop: n.Protocol, NBMA: n.NBMA,
@@ -176,30 +177,35 @@ func (cl *Client) announcementUnheard(n *NHS, prefixes []netip.Prefix, reason st
 	}
 }
 
-// StopAnnouncing ends the wait for a reply, which has come or is not wanted any more.
-func (cl *Client) StopAnnouncing(n *NHS) {
-	n.Announcement.Awaiting = false
-	cl.Timers.Stop(&n.Announcement.timer)
+// stopAnnouncing ends the wait for a reply, which has come or is not needed any more.
+func (cl *Client) stopAnnouncing(n *NHS) {
+	n.announcement.awaiting = false
+	cl.Timers.Stop(&n.announcement.timer)
 }
 
 // forgetAnnouncement forgets which prefixes an NHS accepted and refused: the NHS may have forgotten
 // our prefixes, or another router may be the NHS now.
 func (cl *Client) forgetAnnouncement(n *NHS) {
-	cl.StopAnnouncing(n)
-	a := &n.Announcement
-	a.held, a.Refused, a.again, a.err = nil, nil, time.Time{}, ""
+	cl.stopAnnouncing(n)
+	a := &n.announcement
+	a.held, a.refused, a.again, a.err = nil, nil, time.Time{}, ""
 }
 
-// AnnounceAnew applies changed prefixes in the configuration: it takes back those that are
-// configured no longer, and registers the others.
+// AnnounceAnew applies changed prefixes in the configuration to an NHS: it takes back those that
+// are not configured any more, and registers the others.
 func (cl *Client) AnnounceAnew(n *NHS) {
-	a := &n.Announcement
+	a := &n.announcement
 	gone := slices.DeleteFunc(slices.Clone(a.held),
 		func(p netip.Prefix) bool { return slices.Contains(cl.Config.Announce, p) })
 	kept := slices.DeleteFunc(slices.Clone(a.held),
 		func(p netip.Prefix) bool { return slices.Contains(gone, p) })
 	if len(gone) > 0 && n.Usable() && cl.Local.IsValid() {
-		cl.Purges.SendPurgeRequest(n.Protocol, n.NBMA, a.RequestID, packet.PurgeNoReply, gone...)
+		cl.Purges.SendUnconfirmed(&purge.Request{
+			ID:       a.requestID,
+			Dest:     n.Protocol,
+			NBMA:     n.NBMA,
+			Prefixes: gone,
+		})
 	}
 	cl.forgetAnnouncement(n)
 	a.held = kept

@@ -16,10 +16,12 @@ import (
 type Client struct {
 	Needs
 
-	NHS []*NHS // in the order of the configuration
+	// NHS has the next hop servers, in the order of the configuration.
+	NHS []*NHS
 }
 
-// Needs are the parts of the interface that the client stands on.
+// Needs are the parts of the interface that the client uses. Every field must be set. The parts
+// need not be complete before the first event.
 type Needs struct {
 	*overlay.Interface
 	Peers      *peers.Table
@@ -32,24 +34,25 @@ type Needs struct {
 
 // Parts is what the client tells the other parts of its interface.
 type Parts interface {
-	// MoveRelaysFrom says that an NHS does not have us registered any more.
+	// MoveRelaysFrom is called when the NHS at an NBMA address does not have us registered any
+	// more. Relays through it have to take another NHS.
 	MoveRelaysFrom(nbma netip.Addr)
-	// DropRelaysBy says that the router at an NBMA address is none of our NHSs any more.
+	// DropRelaysBy is called when the router at an NBMA address is not one of our NHSs any more.
+	// Relays through it end.
 	DropRelaysBy(nbma netip.Addr)
-	// EndSearchFor says that a router with an overlay address is one of our NHSs.
+	// EndSearchFor is called when the router with an overlay address turns out to be one of our
+	// NHSs. A search for its NBMA address ends.
 	EndSearchFor(protocol netip.Addr)
-	// HaveAllVouched says that an NHS has registered us that had not before.
+	// HaveAllVouched is called when an NHS has registered us that had not before. The NHS can vouch
+	// for us to the next hops of our shortcuts.
 	HaveAllVouched()
-	// EndDirectPaths says that the NBMA address by which others know us has changed.
+	// EndDirectPaths is called when NAT has changed the NBMA address by which others know us.
+	// Shortcuts and answers that name the old address end.
 	EndDirectPaths()
-	// ConfirmShortcuts says that the routers at the other end of our shortcuts have to learn our
-	// new NBMA address.
+	// ConfirmShortcuts is called after EndDirectPaths. The next hops of the shortcuts that remain
+	// have to learn our new NBMA address.
 	ConfirmShortcuts()
 }
 
-// New returns a client without NHSs.
-func New(needs Needs) Client {
-	return Client{
-		Needs: needs,
-	}
-}
+// New returns a client without NHSs; SetNHSs gives it those of the configuration.
+func New(needs Needs) Client { return Client{Needs: needs} }

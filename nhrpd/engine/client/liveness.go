@@ -7,8 +7,8 @@ import (
 )
 
 // With IPsec, dead peer detection finds within half a minute that an NHS is gone. Without IPsec,
-// only the registrations can show it. So without IPsec we refresh them as often as we need a sign
-// of life, and an NHS that stays silent is lost within a minute of its last reply:
+// only the registrations can show it. So without IPsec we refresh them more often, and an NHS that
+// stays silent is lost within a minute of its last reply:
 //
 //	registered ──20 s── refresh ──30 s without a reply, repeated at most 4 s apart── lost
 //
@@ -16,9 +16,9 @@ import (
 // is withdrawn, so that traffic which has another way takes it. We go on registering, at growing
 // intervals.
 const (
-	aliveInterval = 20 * time.Second // the longest time between refreshes
-	aliveRetry    = 4 * time.Second  // the longest time between repetitions of a refresh
-	silenceOfDead = 30 * time.Second // an NHS is lost when a request has had no reply for so long
+	livenessInterval = 20 * time.Second // the longest time between refreshes
+	livenessRetry    = 4 * time.Second  // the longest time between repetitions of a refresh
+	lostAfter        = 30 * time.Second // an NHS is lost after so long without a reply
 )
 
 // refreshWait returns how long after a reply we refresh a registration: a third of its holding
@@ -27,14 +27,14 @@ func (cl *Client) refreshWait(holding time.Duration) time.Duration {
 	if cl.Config.Protected {
 		return holding / 3
 	}
-	return min(holding/3, aliveInterval)
+	return min(holding/3, livenessInterval)
 }
 
 // requestWait returns how long to wait for the answer to a registration.
 func (cl *Client) requestWait(n *NHS) time.Duration {
-	wait := cl.retryWait(n.Attempts)
+	wait := cl.retryWait(n.attempts)
 	if !cl.Config.Protected && n.Registered {
-		return min(wait, cl.Jittered(aliveRetry, retryJitter))
+		return min(wait, cl.Jittered(livenessRetry, retryJitter))
 	}
 	return wait
 }
@@ -47,30 +47,30 @@ func (n *NHS) isLost(now time.Time) bool {
 	switch {
 	case n.Registered && !now.Before(n.expires):
 		return true
-	case n.cl.Config.Protected || !n.Registered && !n.Neighbor.Protocol.IsValid():
+	case n.cl.Config.Protected || !n.Registered && !n.neighbor.Protocol.IsValid():
 		return false
 	}
-	return now.Sub(n.asked) >= silenceOfDead
+	return now.Sub(n.asked) >= lostAfter
 }
 
-// loseNHS ends what depends on an NHS that is lost. With IPsec the neighbour of the NHS stays as
-// long as its SA.
+// loseNHS ends what depends on an NHS that is lost. With IPsec, the neighbour of the NHS stays as
+// long as the SA does.
 func (cl *Client) loseNHS(n *NHS) {
 	n.Registered = false
 	cl.Parts.MoveRelaysFrom(n.NBMA)
 	if cl.Config.Protected {
 		return
 	}
-	cl.Neighbors.Withdraw(&n.Neighbor)
+	cl.Neighbors.Withdraw(&n.neighbor)
 	cl.forgetAnnouncement(n)
 	cl.Notice(output.Notice{
 		Kind: output.NoticeUnanswered, NextHop: n.Protocol, NBMA: n.NBMA,
 		Reason: "it is given up until it answers again: its neighbour goes, and with it what is sent through it"})
 }
 
-// announcedLately reports whether an NHS has accepted all our prefixes, and they need no refresh
+// announcedRecently reports whether an NHS has accepted all our prefixes and they need no refresh
 // yet. Without IPsec the address is refreshed more often than the prefixes have to be.
-func (n *NHS) announcedLately(now time.Time) bool {
-	a := &n.Announcement
+func (n *NHS) announcedRecently(now time.Time) bool {
+	a := &n.announcement
 	return now.Before(a.refresh) && len(a.held) == len(n.cl.Config.Announce)
 }

@@ -12,54 +12,68 @@ import (
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peers"
-	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/timers"
-	"cygnet/nhrpd/packet"
 )
 
-// NHS is our registration with one next hop server (RFC 2332 §5.2.3).
+// NHS is our registration with one next hop server (RFC 2332 §5.2.3). doc/peer-and-shortcut.md has
+// its states.
 type NHS struct {
 	peers.Unaffected
 
-	cl     *Client
+	cl *Client
+
+	// Config is the NHS as it is configured.
 	Config overlay.NHSConfig
-	Addrs  []netip.Addr // the addresses of cfg.Name, best first
-	NBMA   netip.Addr   // the address in use; zero: none
-	ref    peers.Ref
-
-	Protocol   netip.Addr // its overlay address: configured or learned; zero: not known yet
-	Neighbor   neighbors.Claim
-	Admission  admission.Reason
-	Public     netip.Addr // our NBMA address as the NHS sees it, where NAT changes it
+	// Addrs are the addresses to which Config.Name resolved last, best first.
+	Addrs []netip.Addr
+	// NBMA is the address in use. It is the zero address if there is none.
+	NBMA netip.Addr
+	// Protocol is the overlay address of the NHS, configured or learned. It is the zero address
+	// while it is not known.
+	Protocol netip.Addr
+	// Public is our NBMA address as the NHS sees it, where NAT changes it; else the zero address.
+	Public netip.Addr
+	// Registered reports whether the NHS has accepted our registration, and we may rely on that.
 	Registered bool
-	Refused    bool
-	Denied     bool // the rules do not let the router at its address be this NHS
-	Awaiting   bool // a request waits for its reply
-	Told       bool // an Error Indication has said what is wrong with the request
-	RequestID  uint32
-	sentNBMA   netip.Addr // source address of the request
-	asked      time.Time  // when the request that waits went out first, or an error answered it
-	Attempts   int        // unanswered or refused requests in a row
-	silent     int        // unanswered requests in a row, to any of its NBMA addresses
-	quiet      int        // unanswered requests in a row since the last reported error
-	since      time.Time  // when the NHS last accepted our registration
-	expires    time.Time  // when the registration expires
-	next       time.Time  // when the next request goes
-	Err        string
-	// why no packet can be sent to it although it registered us; empty: one can
-	unusable string
-	timer    timers.Timer
+	// Admission is the reason to take data from the NHS. It ends while the rules deny the NHS.
+	Admission admission.Reason
 
-	Announcement announcement
+	ref      peers.Ref
+	neighbor neighbors.Claim
+
+	refused       bool // the NHS has refused our registration
+	denied        bool // the rules do not let the router at the address be this NHS
+	awaiting      bool // a request waits for its reply
+	errorReported bool // an Error Indication has said what is wrong with the request
+
+	requestID uint32     // of the last request
+	sentNBMA  netip.Addr // source address of the last request
+	asked     time.Time  // when the request that waits went out first, or an error answered it
+	attempts  int        // unanswered or refused requests in a row
+	silent    int        // unanswered requests in a row, to any of the NHS's addresses
+	quiet     int        // unanswered requests in a row since the last Error Indication
+	since     time.Time  // when the NHS last accepted our registration
+	expires   time.Time  // when the registration expires
+	next      time.Time  // when the next request goes; zero: none is due
+	timer     timers.Timer
+
+	err      string // why we are not registered, or cannot use the registration
+	unusable string // why no packet can be sent to the NHS that registered us; empty: one can
+
+	announcement announcement
 }
 
 const (
+	// RetryMost is the longest time between two unanswered requests to an NHS.
+	RetryMost = time.Minute
+	// TriesPerAddr is how many requests an NHS may leave unanswered before we report it, and try
+	// the next address of its name.
+	TriesPerAddr = 3
+
 	retryFirst    = time.Second
-	RetryMost     = time.Minute
 	retryJitter   = 25 // percent
 	refreshJitter = 5  // percent
-	TriesPerAddr  = 3  // after so many unanswered requests we try the next address
 )
 
 // newNHS returns an NHS of the configuration, with no address and no registration yet.
@@ -67,18 +81,18 @@ func (cl *Client) newNHS(cfg overlay.NHSConfig) *NHS {
 	n := &NHS{cl: cl, Config: cfg, Protocol: cfg.Protocol}
 	n.ref.Owner = n
 	n.timer.Run = func() { cl.registrationDue(n) }
-	n.Announcement.timer.Run = func() { cl.announceDue(n) }
+	n.announcement.timer.Run = func() { cl.announcementDue(n) }
 	return n
 }
 
-// state returns how far the registration has come.
+// state returns the state of the registration for people and programs.
 func (n *NHS) state() report.NHSState {
 	switch {
 	case !n.NBMA.IsValid():
 		return report.NHSUnresolved
-	case !n.cl.Peers.Secured(n.NBMA) || n.Denied:
+	case !n.cl.Peers.Secured(n.NBMA) || n.denied:
 		return report.NHSSecuring
-	case n.Refused:
+	case n.refused:
 		return report.NHSRefused
 	case n.Registered:
 		return report.NHSRegistered
@@ -86,11 +100,12 @@ func (n *NHS) state() report.NHSState {
 	return report.NHSRegistering
 }
 
-// Usable reports whether we may send requests through the NHS.
+// Usable reports whether we may send requests of our own through the NHS: we are registered with
+// it, and it is secured.
 func (n *NHS) Usable() bool { return n.Registered && n.cl.Peers.Secured(n.NBMA) }
 
-// NHSResolved takes the addresses that a configured name resolves to. While the name resolves to
-// none, we keep using the address that we have.
+// NHSResolved handles the event that a configured name resolves to these addresses. While the name
+// resolves to none, we keep using the address that we have.
 func (cl *Client) NHSResolved(name string, addrs []netip.Addr) {
 	for _, n := range cl.NHS {
 		if n.Config.Name != name {
@@ -102,21 +117,21 @@ func (cl *Client) NHSResolved(name string, addrs []netip.Addr) {
 		n.Addrs = slices.DeleteFunc(slices.Clone(addrs),
 			func(a netip.Addr) bool { return !a.IsValid() })
 		if !cl.Left {
-			cl.UseResolved(n)
+			cl.useResolved(n)
 		}
 	}
 }
 
-// UseResolved changes to the best address that the tunnel can send to. It keeps the address in use
+// useResolved changes to the best address that the tunnel can send to. It keeps the address in use
 // if the name still resolves to that one too.
-func (cl *Client) UseResolved(n *NHS) {
+func (cl *Client) useResolved(n *NHS) {
 	usable := n.reachable()
 	switch {
 	case len(usable) == 0 && len(n.Addrs) > 0:
 		cl.noneReachable(n)
 	case len(usable) > 0 && !slices.Contains(usable, n.NBMA):
 		if !n.NBMA.IsValid() {
-			n.Err = ""
+			n.err = ""
 		}
 		cl.useAddress(n, usable[0])
 	}
@@ -141,7 +156,7 @@ func (cl *Client) sendsTo(nbma netip.Addr) bool {
 }
 
 // noneReachable reports why we cannot register: the name has no address that the tunnel can send
-// to. As in nhsResolved, we keep using an address that the tunnel can send to.
+// to. As in NHSResolved, we keep using an address that the tunnel can send to.
 func (cl *Client) noneReachable(n *NHS) {
 	if n.NBMA.IsValid() && cl.sendsTo(n.NBMA) {
 		return
@@ -151,9 +166,9 @@ func (cl *Client) noneReachable(n *NHS) {
 		cl.Known,
 		n.Addrs[0],
 	)
-	known := n.Err == reason
+	known := n.err == reason
 	cl.DropNHS(n)
-	n.Err = reason
+	n.err = reason
 	if !known {
 		cl.Notice(output.Notice{Kind: output.NoticeUnanswered, NBMA: n.Addrs[0],
 			Reason: "the NHS cannot be asked: " + reason})
@@ -172,28 +187,29 @@ func (cl *Client) useNextAddress(n *NHS) {
 // at once: the NHS's peer reference moves to the new address, so the loss of the old SA would no
 // longer withdraw that neighbour.
 func (cl *Client) useAddress(n *NHS, nbma netip.Addr) {
-	cl.Neighbors.Withdraw(&n.Neighbor)
+	cl.Neighbors.Withdraw(&n.neighbor)
 	if n.NBMA.IsValid() {
 		cl.Parts.DropRelaysBy(n.NBMA)
 	}
-	n.NBMA, n.Registered, n.Refused, n.Public = nbma, false, false, netip.Addr{}
+	n.NBMA, n.Registered, n.refused, n.Public = nbma, false, false, netip.Addr{}
 	cl.Peers.Refer(&n.ref, cl.Peers.At(nbma), peers.ForNHS, true)
 	cl.Admissions.Admit(&n.Admission, nbma, admission.As{NHS: true})
 	cl.RegisterAnew(n)
 }
 
-// RegisterAnew registers with an NHS from the start. The request goes out at once if the NHS has an
-// address, we have one, and the SA that IPsec requires is up.
+// RegisterAnew registers with an NHS from the start: as if no request had gone to it before. The
+// request goes out at once if the NHS has an address, we have one, and the SA that IPsec requires
+// is up.
 func (cl *Client) RegisterAnew(n *NHS) {
-	n.Attempts, n.quiet, n.Awaiting = 0, 0, false
+	n.attempts, n.quiet, n.awaiting = 0, 0, false
 	cl.stopRegistering(n)
 	cl.forgetAnnouncement(n)
-	if o := cl.ObjectToNHS(n); o.Raised() {
+	if o := cl.objectToNHS(n); o.Raised() {
 		cl.denyNHS(n, o)
 		return
 	}
-	if n.Denied {
-		n.Denied = false
+	if n.denied {
+		n.denied = false
 		cl.Admissions.Admit(&n.Admission, n.NBMA, admission.As{NHS: true})
 	}
 	if !cl.Left && n.NBMA.IsValid() && cl.Local.IsValid() && cl.Peers.Secured(n.NBMA) {
@@ -201,8 +217,8 @@ func (cl *Client) RegisterAnew(n *NHS) {
 	}
 }
 
-// ObjectToNHS returns why the router at the address of an NHS may not be that NHS.
-func (cl *Client) ObjectToNHS(n *NHS) objection.Objection {
+// objectToNHS returns why the router at the address of an NHS may not be that NHS.
+func (cl *Client) objectToNHS(n *NHS) objection.Objection {
 	if !n.Protocol.IsValid() {
 		return cl.Peers.ObjectTo(n.NBMA)
 	}
@@ -213,16 +229,16 @@ func (cl *Client) ObjectToNHS(n *NHS) objection.Objection {
 // register there again before the address has another SA or the rules change.
 func (cl *Client) denyNHS(n *NHS, o objection.Objection) {
 	reason := "who is at the NHS's address may not be it: " + o.Text
-	if n.Err != reason {
-		n.Err = reason
+	if n.err != reason {
+		n.err = reason
 		cl.Notice(output.Notice{Kind: output.NoticeRefused, NextHop: n.Protocol, NBMA: n.NBMA,
 			Reason: reason})
 	}
-	cl.Neighbors.Withdraw(&n.Neighbor)
+	cl.Neighbors.Withdraw(&n.neighbor)
 	cl.Parts.DropRelaysBy(n.NBMA)
 	cl.Admissions.Dismiss(&n.Admission)
 	cl.Admissions.EndAdmission(n.NBMA)
-	n.Denied, n.Registered, n.Refused, n.Awaiting = true, false, false, false
+	n.denied, n.Registered, n.refused, n.awaiting = true, false, false, false
 	cl.stopRegistering(n)
 	cl.forgetAnnouncement(n)
 }
@@ -236,8 +252,8 @@ func (cl *Client) stopRegistering(n *NHS) {
 // register sends a new Registration Request, or repeats the one that waits for its reply. It also
 // sets when the next request goes.
 func (cl *Client) register(n *NHS) {
-	if !n.Awaiting {
-		n.Awaiting, n.RequestID, n.asked = true, cl.NewRequestID(), cl.Now
+	if !n.awaiting {
+		n.awaiting, n.requestID, n.asked = true, cl.NewRequestID(), cl.Now
 	}
 	n.sentNBMA = cl.Local
 	cl.sendRegistration(n)
@@ -260,14 +276,14 @@ func (cl *Client) registerIn(n *NHS, d time.Duration) {
 
 // registrationDue sends a refresh, or repeats a request that was not answered.
 func (cl *Client) registrationDue(n *NHS) {
-	if n.Awaiting {
+	if n.awaiting {
 		cl.unanswered(n)
 	}
 	if !cl.Peers.Secured(n.NBMA) || !cl.Local.IsValid() {
 		cl.stopRegistering(n)
 		return
 	}
-	if !n.Awaiting || n.Attempts > 0 {
+	if !n.awaiting || n.attempts > 0 {
 		cl.register(n)
 	}
 }
@@ -275,10 +291,10 @@ func (cl *Client) registrationDue(n *NHS) {
 // unanswered counts a request that the NHS did not answer in time. Depending on the counts it
 // reports the silence, treats the NHS as lost, or tries the next address of the NHS.
 func (cl *Client) unanswered(n *NHS) {
-	n.Attempts++
+	n.attempts++
 	n.silent++
 	n.quiet++
-	if n.Told {
+	if n.errorReported {
 		n.asked, n.quiet = cl.Now, 0
 	}
 	lost := n.isLost(cl.Now)
@@ -286,39 +302,39 @@ func (cl *Client) unanswered(n *NHS) {
 		cl.loseNHS(n)
 	}
 	if n.quiet == TriesPerAddr {
-		n.Err, n.Refused = SilentNHS, false // a refusal from before may not hold any more
+		n.err, n.refused = SilentNHS, false // a refusal from before may not hold any more
 		cl.Notice(output.Notice{
 			Kind: output.NoticeUnanswered, NextHop: n.Protocol, NBMA: n.NBMA,
 			Reason: "the NHS does not answer our registrations; trying on"})
 	}
-	n.Told = false
-	if lost || n.Attempts%TriesPerAddr == 0 && !n.Registered {
+	n.errorReported = false
+	if lost || n.attempts%TriesPerAddr == 0 && !n.Registered {
 		cl.useNextAddress(n)
 	}
 }
 
 // PeerSecured registers as soon as the NHS has an SA: the NHS may have forgotten us meanwhile.
 func (n *NHS) PeerSecured() {
-	n.Err = "" // it said why there was no SA
+	n.err = "" // it said why there was no SA
 	n.cl.RegisterAnew(n)
 }
 
 // PeerLost stops registering until the NHS has an SA again. The neighbour of the NHS stays for now.
 func (n *NHS) PeerLost(reason string) {
-	n.Awaiting, n.Attempts, n.silent, n.quiet, n.Registered = false, 0, 0, 0, false
+	n.awaiting, n.attempts, n.silent, n.quiet, n.Registered = false, 0, 0, 0, false
 	n.cl.Parts.MoveRelaysFrom(n.NBMA)
-	n.Err = reason
+	n.err = reason
 	n.cl.stopRegistering(n)
 	n.cl.forgetAnnouncement(n)
 }
 
 // PeerLostForGood withdraws the neighbour of an NHS whose SA has not come back. The engine goes on
 // securing the NHS, and registers when it has an SA.
-func (n *NHS) PeerLostForGood() { n.cl.Neighbors.Withdraw(&n.Neighbor) }
+func (n *NHS) PeerLostForGood() { n.cl.Neighbors.Withdraw(&n.neighbor) }
 
 // PeerFailed tries the next address of an NHS that could not be secured.
 func (n *NHS) PeerFailed() {
-	n.Err = n.ref.Peer.Err
+	n.err = n.ref.Peer.Err
 	n.cl.useNextAddress(n)
 }
 
@@ -331,7 +347,7 @@ func (n *NHS) PeerBarred(_ string) { n.PeerFailed() }
 // RulesChanged stops using the NHS if the rules no longer let the router at its address be that
 // NHS.
 func (n *NHS) RulesChanged(_ *peers.Peer) {
-	if o := n.cl.ObjectToNHS(n); o.Raised() {
+	if o := n.cl.objectToNHS(n); o.Raised() {
 		n.cl.denyNHS(n, o)
 	}
 }
@@ -339,7 +355,8 @@ func (n *NHS) RulesChanged(_ *peers.Peer) {
 // Router returns the overlay address of the NHS.
 func (n *NHS) Router() netip.Addr { return n.Protocol }
 
-// DropNHS forgets an NHS. It first takes back our registration there, if the NHS has one.
+// DropNHS ends everything that we have with an NHS. It first takes back our registration, if the
+// NHS has one.
 func (cl *Client) DropNHS(n *NHS) {
 	if n.NBMA.IsValid() {
 		cl.Parts.DropRelaysBy(n.NBMA)
@@ -347,89 +364,15 @@ func (cl *Client) DropNHS(n *NHS) {
 	if n.Usable() && cl.Local.IsValid() {
 		cl.purgeRegistration(n)
 	}
-	n.Registered, n.Refused, n.Denied, n.Awaiting, n.Attempts, n.Public =
+	n.Registered, n.refused, n.denied, n.awaiting, n.attempts, n.Public =
 		false, false, false, false, 0, netip.Addr{}
-	n.NBMA, n.Protocol, n.silent, n.Err = netip.Addr{}, n.Config.Protocol, 0, ""
+	n.NBMA, n.Protocol, n.silent, n.err = netip.Addr{}, n.Config.Protocol, 0, ""
 	cl.stopRegistering(n)
 	cl.forgetAnnouncement(n)
-	cl.Neighbors.Withdraw(&n.Neighbor)
+	cl.Neighbors.Withdraw(&n.neighbor)
 	cl.Admissions.Dismiss(&n.Admission)
 	cl.Peers.Release(&n.ref)
 }
-
-// PeerAddress reports whether an NBMA address can be another router's.
-func (cl *Client) PeerAddress(nbma netip.Addr) bool {
-	nbma = cl.Peers.Outer(nbma)
-	return !overlay.InThisNetwork(nbma) && nbma.IsValid() && nbma.Is4() == cl.Local.Is4() &&
-		nbma != cl.Local && nbma != cl.Public() &&
-		!nbma.IsUnspecified() && !nbma.IsMulticast() && !nbma.IsLoopback()
-}
-
-// PublicCIE returns an entry with our NBMA address as the NHS sees it, if we are behind NAT.
-// Otherwise it returns no entry.
-func (cl *Client) PublicCIE() []packet.CIE {
-	if public := cl.Public(); public.IsValid() {
-		return []packet.CIE{overlay.NATCIE(cl.Address(), public)}
-	}
-	return nil
-}
-
-// RegistrationPurges returns the purges that take this router's registrations back from an NHS.
-// They carry the request ids of the registrations, since some NHSs take them only with those.
-func (n *NHS) RegistrationPurges() []*purge.Purge {
-	to := n.Protocol
-	if !to.IsValid() {
-		to = n.cl.Address()
-	}
-	var purges []*purge.Purge
-	if held := n.Announcement.held; len(held) > 0 {
-		purges = append(purges, &purge.Purge{
-			Purges:   n.cl.Purges,
-			ID:       n.Announcement.RequestID,
-			Dest:     to,
-			NBMA:     n.NBMA,
-			Via:      n.NBMA,
-			Prefixes: held,
-		})
-	}
-	return append(purges, &purge.Purge{
-		Purges:   n.cl.Purges,
-		ID:       n.RequestID,
-		Dest:     to,
-		NBMA:     n.NBMA,
-		Via:      n.NBMA,
-		Prefixes: []netip.Prefix{overlay.HostPrefix(n.cl.Address())},
-	})
-}
-
-// purgeRegistration takes this router's registrations back from an NHS. It sends each purge once
-// and asks for no reply.
-func (cl *Client) purgeRegistration(n *NHS) {
-	for _, p := range n.RegistrationPurges() {
-		cl.Purges.SendPurgeRequest(p.Dest, n.NBMA, p.ID, packet.PurgeNoReply, p.Prefixes...)
-	}
-}
-
-// Public returns our NBMA address as an NHS sees it, if NAT makes it another one than we send from,
-// and else the zero address. It prefers an NHS that answers: one that does not may have seen us at
-// an address that we had before.
-func (cl *Client) Public() netip.Addr {
-	var before netip.Addr
-	for _, n := range cl.NHS {
-		switch {
-		case !n.Public.IsValid():
-		case n.Usable() && n.Attempts == 0:
-			return n.Public
-		case !before.IsValid():
-			before = n.Public
-		}
-	}
-	return before
-}
-
-// BehindNAT reports whether NAT is in front of us, so that other routers cannot reach us before we
-// have sent something to them.
-func (cl *Client) BehindNAT() bool { return cl.Public().IsValid() }
 
 // IsNHSElsewhere reports whether an overlay address is that of one of this router's NHSs, and the
 // NHS is not at that NBMA address.
@@ -439,10 +382,10 @@ func (cl *Client) IsNHSElsewhere(protocol, nbma netip.Addr) bool {
 	})
 }
 
-// SilentNHS is the error of an NHS that does not answer and does not say why.
+// SilentNHS is the error in the status of an NHS that does not answer and does not say why.
 const SilentNHS = "does not answer registrations"
 
-// Status copies the state of the registration with an NHS.
+// Status returns a copy of the state of the registration.
 func (n *NHS) Status() report.NHSStatus {
 	st := report.NHSStatus{
 		Name:     n.Config.Name,
@@ -450,17 +393,17 @@ func (n *NHS) Status() report.NHSStatus {
 		NBMA:     n.NBMA,
 		State:    n.state(),
 		Next:     n.next,
-		Attempts: n.Attempts,
-		Error:    n.Err,
+		Attempts: n.attempts,
+		Error:    n.err,
 	}
 	if st.Error == "" {
-		st.Error = n.Announcement.err
+		st.Error = n.announcement.err
 	}
-	if n.Awaiting {
+	if n.awaiting {
 		st.Asked = n.asked
 	}
 	if n.Registered {
-		st.Announced = slices.Clone(n.Announcement.held)
+		st.Announced = slices.Clone(n.announcement.held)
 		st.Registered, st.Expires = n.since, n.expires
 	}
 	return st
@@ -495,12 +438,12 @@ func (cl *Client) SetNHSs() {
 		cl.DropNHS(n)
 	}
 	for _, n := range cl.NHS {
-		cl.UseResolved(n)
+		cl.useResolved(n)
 	}
 }
 
-// IsNHSProtocol reports whether an overlay address is that of an NHS. This router finds NHSs by
-// registering with them, and never asks for them.
+// IsNHSProtocol reports whether an overlay address is that of one of our NHSs. Such an address is
+// never resolved: this router finds NHSs by registering with them.
 func (cl *Client) IsNHSProtocol(protocol netip.Addr) bool {
 	for _, n := range cl.NHS {
 		if n.Protocol == protocol {

@@ -2,7 +2,7 @@ package client
 
 import "cygnet/nhrpd/engine/overlay"
 
-// PasswordRefused is called when an Error Indication says that a router does not take our password,
+// PasswordRefused handles an Error Indication that says that a router does not take our password,
 // whichever of our requests it is about. If an NHS sent the error, we are not registered with that
 // NHS, since it drops all our packets. We go on registering: the password may be corrected at
 // either end.
@@ -17,11 +17,11 @@ func (cl *Client) PasswordRefused(m *overlay.Message, reason string) {
 		if n.NBMA != m.From || !own {
 			continue
 		}
-		n.Registered, n.Refused, n.Err = false, true, reason
+		n.Registered, n.refused, n.err = false, true, reason
 		cl.Parts.MoveRelaysFrom(n.NBMA)
 		cl.forgetAnnouncement(n)
-		if !n.Awaiting {
-			cl.registerIn(n, cl.retryWait(n.Attempts))
+		if !n.awaiting {
+			cl.registerIn(n, cl.retryWait(n.attempts))
 		}
 	}
 }

@@ -19,7 +19,7 @@ func (cl *Client) sendRegistration(n *NHS) {
 		Type:           packet.RegistrationRequest,
 		HopCount:       overlay.HopCount,
 		Flags:          packet.FlagNAT,
-		RequestID:      n.RequestID,
+		RequestID:      n.requestID,
 		SourceNBMA:     cl.Local,
 		SourceProtocol: own,
 		DestProtocol:   n.Protocol,
@@ -35,7 +35,7 @@ func (cl *Client) sendRegistration(n *NHS) {
 	}
 	nhsCIE := overlay.NATCIE(n.Protocol, n.NBMA)
 	if !n.Protocol.IsValid() {
-		p.DestProtocol = cl.unknownNHS(n.silent)
+		p.DestProtocol = cl.unknownDestination(n.silent)
 		nhsCIE = overlay.NATCIE(overlay.Unspecified(own), n.NBMA)
 	}
 	p.CIEs = []packet.CIE{cie}
@@ -43,20 +43,20 @@ func (cl *Client) sendRegistration(n *NHS) {
 	cl.Send(n.NBMA, &p)
 }
 
-// RegistrationReply takes a Registration Reply from an NHS, about our address or our prefixes. The
-// NHS has to send it to us directly (RFC 2332 §5.2.4).
+// RegistrationReply handles a Registration Reply from an NHS, about our address or our prefixes.
+// The NHS has to send it to us directly (RFC 2332 §5.2.4).
 func (cl *Client) RegistrationReply(m *overlay.Message) {
 	if m.SourceProtocol != cl.Address() {
 		cl.Drop(overlay.DropNotForUs)
 		return
 	}
 	for _, n := range cl.NHS {
-		if n.Awaiting && n.RequestID == m.RequestID &&
+		if n.awaiting && n.requestID == m.RequestID &&
 			n.NBMA == m.From && n.sentNBMA == m.SourceNBMA {
 			cl.registrationAnswered(n, m)
 			return
 		}
-		if a := &n.Announcement; a.Awaiting && a.RequestID == m.RequestID &&
+		if a := &n.announcement; a.awaiting && a.requestID == m.RequestID &&
 			n.NBMA == m.From && a.sentNBMA == m.SourceNBMA {
 			cl.announcementAnswered(n, m)
 			return
@@ -65,13 +65,13 @@ func (cl *Client) RegistrationReply(m *overlay.Message) {
 	cl.Drop(overlay.DropUnsolicited)
 }
 
-// registrationAnswered takes the reply to the registration of our address.
+// registrationAnswered handles the reply to the registration of our address.
 func (cl *Client) registrationAnswered(n *NHS, m *overlay.Message) {
 	if len(m.CIEs) == 0 {
 		cl.Drop(overlay.DropMalformed)
 		return
 	}
-	n.Awaiting, n.silent, n.quiet = false, 0, 0
+	n.awaiting, n.silent, n.quiet = false, 0, 0
 	if cie := &m.CIEs[0]; cie.Code != packet.CodeSuccess {
 		cl.registrationRefused(n, cie.Code, n.whyRefused(m, cie.Code))
 		return
@@ -81,17 +81,17 @@ func (cl *Client) registrationAnswered(n *NHS, m *overlay.Message) {
 	if s := m.CIEs[0].HoldingTime; s > 0 {
 		holding = min(holding, time.Duration(s)*time.Second)
 	}
-	n.Registered, n.Refused, n.Attempts, n.Err = true, false, 0, ""
+	n.Registered, n.refused, n.attempts, n.err = true, false, 0, ""
 	n.since, n.expires = cl.Now, cl.Now.Add(holding)
 	cl.registerIn(n, cl.Jittered(cl.refreshWait(holding), refreshJitter))
 	cl.nhsUnusable(n, cl.learnNHS(n, m))
-	if o := cl.ObjectToNHS(n); o.Raised() {
+	if o := cl.objectToNHS(n); o.Raised() {
 		n.Protocol = n.Config.Protocol
 		cl.denyNHS(n, o)
 		return
 	}
 	if n.Protocol.IsValid() {
-		cl.Neighbors.Want(&n.Neighbor, neighbors.RankNHS, n.Protocol, n.NBMA)
+		cl.Neighbors.Want(&n.neighbor, neighbors.RankNHS, n.Protocol, n.NBMA)
 		cl.Parts.EndSearchFor(n.Protocol)
 	}
 	if first || n.Protocol != before {
@@ -108,32 +108,32 @@ func (cl *Client) registrationAnswered(n *NHS, m *overlay.Message) {
 	if first {
 		cl.Parts.HaveAllVouched()
 	}
-	if n.Protocol.IsValid() && !n.announcedLately(cl.Now) {
+	if n.Protocol.IsValid() && !n.announcedRecently(cl.Now) {
 		cl.announce(n)
 	}
 }
 
-// registrationRefused takes a NAK: the NHS has no binding for us. We register again, at growing
-// intervals.
+// registrationRefused handles a negative reply: the NHS has no binding for us. We register again,
+// at growing intervals.
 func (cl *Client) registrationRefused(n *NHS, code packet.Code, why string) {
 	reason := "the NHS refuses our registration: " + why
-	if n.Err != reason {
-		n.Err = reason
+	if n.err != reason {
+		n.err = reason
 		cl.Notice(
 			output.Notice{Kind: output.NoticeRefused, Prefix: overlay.HostPrefix(cl.Address()),
 				NextHop: n.Protocol, NBMA: n.NBMA, Reason: reason},
 		)
 	}
-	n.Registered, n.Refused = false, true
+	n.Registered, n.refused = false, true
 	cl.forgetAnnouncement(n)
-	n.Attempts++
-	cl.registerIn(n, cl.retryWait(n.Attempts))
+	n.attempts++
+	cl.registerIn(n, cl.retryWait(n.attempts))
 }
 
 // nhsUnusable records and reports why no packet can be sent to an NHS that registered us. An empty
 // reason means that packets can be sent to it.
 func (cl *Client) nhsUnusable(n *NHS, why string) {
-	n.Err = why
+	n.err = why
 	if why != "" && n.unusable != why {
 		cl.Notice(output.Notice{Kind: output.NoticeUnusable, NBMA: n.NBMA, Reason: why})
 	}
@@ -167,7 +167,7 @@ func (cl *Client) learnNHS(n *NHS, m *overlay.Message) string {
 	return ""
 }
 
-// learnPublic takes the NBMA address at which the NHS sees us, which differs from ours behind NAT.
+// learnPublic records the NBMA address at which the NHS sees us. Behind NAT it differs from ours.
 func (cl *Client) learnPublic(n *NHS, public netip.Addr) {
 	if public == cl.Local {
 		public = netip.Addr{}
@@ -179,7 +179,7 @@ func (cl *Client) learnPublic(n *NHS, public netip.Addr) {
 	n.Public = public
 	if moved {
 		cl.Parts.EndDirectPaths()
-		cl.registerElsewhere(n)
+		cl.registerWithOthers(n)
 		cl.Parts.ConfirmShortcuts()
 	}
 	if public.IsValid() {
@@ -188,10 +188,10 @@ func (cl *Client) learnPublic(n *NHS, public netip.Addr) {
 	}
 }
 
-// registerElsewhere registers again with the other NHSs when one of them has seen that our NAT
+// registerWithOthers registers again with the other NHSs when one of them has seen that our NAT
 // address changed. They then learn the new address, and their replies report it back. Until then we
 // might name the address that they reported before to the routers that we ask or answer.
-func (cl *Client) registerElsewhere(moved *NHS) {
+func (cl *Client) registerWithOthers(moved *NHS) {
 	for _, n := range cl.NHS {
 		if n != moved && n.Usable() && n.Public.IsValid() && n.Public != moved.Public {
 			cl.RegisterAnew(n)
@@ -227,13 +227,31 @@ func (n *NHS) whyRefused(m *overlay.Message, code packet.Code) string {
 	return code.String()
 }
 
-// Reports reports whether an Error Indication about a registration comes from the NHS to which the
+// RegistrationFailed applies an Error Indication to the registration of our address or prefixes
+// that has the request ID id. It reports whether there is one, and the error comes from its NHS.
+func (cl *Client) RegistrationFailed(m *overlay.Message, id uint32, reason string) bool {
+	for _, n := range cl.NHS {
+		switch a := &n.announcement; {
+		case !n.reported(m):
+		case n.awaiting && n.requestID == id:
+			n.err, n.errorReported = reason, true
+			return true
+		case a.awaiting && a.requestID == id:
+			cl.stopAnnouncing(n)
+			cl.announcementRefused(n, a.sent, "the NHS does not take our prefixes: "+reason)
+			return true
+		}
+	}
+	return false
+}
+
+// reported reports whether an Error Indication about a registration comes from the NHS to which the
 // registration went. Only that NHS answers registrations. Their IDs count up and can be guessed, so
 // an error that the NHS passed on for another router may be forged.
 //
 // Some routers report an error with the requester's own overlay address as the source. An NHS
 // passes such an error on for no other router.
-func (n *NHS) Reports(m *overlay.Message) bool {
+func (n *NHS) reported(m *overlay.Message) bool {
 	switch {
 	case n.NBMA != m.From:
 		return false

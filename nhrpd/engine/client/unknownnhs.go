@@ -7,10 +7,10 @@ import "net/netip"
 // routers do so. OpenNHRP's clients name the overlay's broadcast address instead, and OpenNHRP's
 // hubs answer nothing else.
 
-// unknownNHS returns the destination of a registration with an NHS whose overlay address is not
-// known, after so many unanswered registrations. The first triesPerAddr registrations have our own
-// address. After them, the broadcast address and our own take turns.
-func (cl *Client) unknownNHS(unanswered int) netip.Addr {
+// unknownDestination returns the destination of a registration with an NHS whose overlay address is
+// not known, after so many unanswered registrations. The first TriesPerAddr registrations have our
+// own address. After them, the broadcast address and our own take turns.
+func (cl *Client) unknownDestination(unanswered int) netip.Addr {
 	all := cl.Broadcast()
 	if unanswered < TriesPerAddr || (unanswered-TriesPerAddr)%2 != 0 || !all.IsValid() {
 		return cl.Address()

@@ -1,3 +1,3 @@
 // Package mismatch remembers how the settings of other routers differ from this router's, as far as
-// their packets show it.
+// the packets of those routers show it.
 package mismatch

@@ -8,79 +8,95 @@ import (
 	"cygnet/nhrpd/engine/report"
 )
 
-// complaints are the mismatches that packets have shown. A complaint ends when a packet shows the
-// opposite, or complaintLasts after the last packet that showed it.
-type complaints map[complaintKey]*complaint
-
-// complaintKey is the key of complaints: a router has at most one complaint of each kind.
-type complaintKey struct {
-	Kind report.MismatchKind
-	NBMA netip.Addr
-}
-
-// complaint is one mismatch that packets have shown, between since and last.
-type complaint struct {
-	Protocol netip.Addr
-	Identity string
-	Reason   string
-	Since    time.Time
-	Last     time.Time
-}
-
 const (
-	MaxComplaints  = 256             // on one interface
-	ComplaintLasts = 3 * time.Minute // a router repeats what fails at least once a minute
+	// MaxRecords is how many mismatches one interface remembers.
+	MaxRecords = 256
+	// Lifetime is how long a mismatch is reported after the last packet that showed it. A router
+	// repeats what fails at least once a minute.
+	Lifetime = 3 * time.Minute
 )
 
-// Table are the differences between this router's settings and those of other routers that
-// show in received packets.
+// Table has the mismatches that packets have shown on an interface. Each ends when a packet shows
+// the opposite, or Lifetime after the last packet that showed it.
 type Table struct {
 	*overlay.Interface
 
-	Complaints complaints // nil: none so far
+	records map[key]*record // nil: none so far
 }
 
-// New returns no mismatches.
+// key is the key of a record: a router has at most one mismatch of each kind.
+type key struct {
+	kind report.MismatchKind
+	nbma netip.Addr
+}
+
+// record is a mismatch that packets have shown, the first of them at since, the latest at last.
+type record struct {
+	protocol netip.Addr
+	identity string
+	reason   string
+	since    time.Time
+	last     time.Time
+}
+
+// New returns a table without mismatches.
 func New(ifc *overlay.Interface) Table { return Table{Interface: ifc} }
 
-// Complain records a mismatch that a packet has shown.
-func (mm *Table) Complain(
+// Record records a mismatch that a packet from the router at an NBMA address has shown. protocol
+// and identity are what the router is known by; each may be zero. If the table is full, old
+// mismatches make room; if there are none, the new one is not recorded.
+func (mm *Table) Record(
 	kind report.MismatchKind, nbma, protocol netip.Addr, identity, reason string,
 ) {
-	key := complaintKey{kind, nbma}
-	c := mm.Complaints[key]
-	if c == nil {
-		if len(mm.Complaints) >= MaxComplaints && !mm.forgetComplaints() {
+	at := key{kind, nbma}
+	r := mm.records[at]
+	if r == nil {
+		if len(mm.records) >= MaxRecords && !mm.forgetOld() {
 			return
 		}
-		c = &complaint{Since: mm.Now}
-		if mm.Complaints == nil {
-			mm.Complaints = make(complaints)
+		if mm.records == nil {
+			mm.records = make(map[key]*record)
 		}
-		mm.Complaints[key] = c
+		r = &record{since: mm.Now}
+		mm.records[at] = r
 	}
-	c.Protocol, c.Identity, c.Reason, c.Last = protocol, identity, reason, mm.Now
+	r.protocol, r.identity, r.reason, r.last = protocol, identity, reason, mm.Now
 }
 
-// forgetComplaints drops the complaints that have lasted long enough. It reports whether there were
-// any.
-func (mm *Table) forgetComplaints() bool {
-	before := len(mm.Complaints)
-	for key, c := range mm.Complaints {
-		if mm.Now.Sub(c.Last) >= ComplaintLasts {
-			delete(mm.Complaints, key)
+// forgetOld forgets the mismatches whose lifetime is over. It reports whether there were any.
+func (mm *Table) forgetOld() bool {
+	before := len(mm.records)
+	for at, r := range mm.records {
+		if !r.current(mm.Now) {
+			delete(mm.records, at)
 		}
 	}
-	return len(mm.Complaints) < before
+	return len(mm.records) < before
 }
 
-// Settled drops the complaints of some kinds about the router at an NBMA address: a packet has
-// shown the opposite.
-func (mm *Table) Settled(nbma netip.Addr, kinds ...report.MismatchKind) {
-	if len(mm.Complaints) == 0 {
+// current reports whether the lifetime of a mismatch is not over yet.
+func (r *record) current(now time.Time) bool { return now.Sub(r.last) < Lifetime }
+
+// Clear forgets the mismatches of some kinds with the router at an NBMA address, because a packet
+// has shown the opposite.
+func (mm *Table) Clear(nbma netip.Addr, kinds ...report.MismatchKind) {
+	if len(mm.records) == 0 {
 		return
 	}
 	for _, kind := range kinds {
-		delete(mm.Complaints, complaintKey{kind, nbma})
+		delete(mm.records, key{kind, nbma})
 	}
+}
+
+// List returns the mismatches whose lifetime is not over at now, in no order. They lack what the
+// interface and the peer tell.
+func (mm *Table) List(now time.Time) []report.Mismatch {
+	var list []report.Mismatch
+	for at, r := range mm.records {
+		if r.current(now) {
+			list = append(list, report.Mismatch{Kind: at.kind, NBMA: at.nbma, Protocol: r.protocol,
+				Identity: r.identity, Reason: r.reason, Since: r.since})
+		}
+	}
+	return list
 }

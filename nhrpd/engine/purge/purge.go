@@ -14,145 +14,152 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Purge is a purge request of this router that waits for its reply (RFC 2332 §5.2.5).
-type Purge struct {
-	Purges   *Table
-	ID       uint32
-	Dest     netip.Addr // overlay address of the router that is told
-	NBMA     netip.Addr // NBMA address of that router, to reach it directly
+// Request is a Purge Request of this router that waits for its reply (RFC 2332 §5.2.5).
+type Request struct {
+	// ID is the request ID, which the reply repeats.
+	ID uint32
+	// Dest is the overlay address of the router that has to forget something.
+	Dest netip.Addr
+	// NBMA is the NBMA address of that router. The purge goes there if that peer has an SA.
+	NBMA netip.Addr
+	// Prefixes is what that router has to forget.
 	Prefixes []netip.Prefix
-	Via      netip.Addr // the NBMA address that the purge last went to
-	tries    int
-	again    timers.Timer
+	// Via is the NBMA address to which the purge went last. It is the zero address if the purge has
+	// not gone out yet, unless the caller knows a way that will not be there any more by then.
+	Via netip.Addr
+
+	tries int
+	retry timers.Timer
 }
 
 const (
-	PurgeTries   = 3
-	PurgeAgain   = 2 * time.Second
-	GoodbyeAgain = time.Second // in place of purgeAgain while the interface leaves
+	// Tries is how often a purge is sent if no reply comes.
+	Tries = 3
+	// RetryInterval is how long a purge waits for its reply before it is sent again.
+	RetryInterval = 2 * time.Second
+	// GoodbyeRetryInterval takes the place of RetryInterval while the interface leaves.
+	GoodbyeRetryInterval = time.Second
 )
 
 // Parts is what purges ask of the other parts of their interface, and tell them.
 type Parts interface {
-	// LeaveOn goes on with leaving: a purge has ended.
+	// LeaveOn is called when a purge has ended, since an interface that leaves waits for its
+	// purges.
 	LeaveOn()
 	// Clients yields the overlay addresses of the clients that have an SA, in order.
 	Clients() iter.Seq[netip.Addr]
-	// BindingAt returns where an overlay address is bound to, and whether a client registered it.
-	// The NBMA address is zero if there is no binding.
+	// BindingAt returns the NBMA address that an overlay address is bound to, and whether a client
+	// registered it. The NBMA address is zero if there is no binding.
 	BindingAt(protocol netip.Addr) (nbma netip.Addr, client bool)
 }
 
-// Table are the purges of an interface (RFC 2332 §5.2.5) that wait for a reply, and those about
-// revoked bindings.
+// Table has the purges of an interface: those that wait for a reply, and those about revoked
+// bindings.
 type Table struct {
 	*overlay.Interface
 
 	peers     *peers.Table
 	neighbors *neighbors.Table
 
-	ByID            map[uint32]*Purge // by request ID
-	Deregistrations []*Purge          // sent to the NHSs last, when the interface leaves
-	Revocations     revocations
+	// ByID has the purges that wait for a reply, by request ID. Those about revoked bindings are in
+	// Revocations instead.
+	ByID map[uint32]*Request
+	// Revocations has what the clients still have to learn about revoked bindings.
+	Revocations revocations
 
 	parts Parts
 }
 
-// New returns no purges.
-func New(st *overlay.Interface, peers *peers.Table, neighbors *neighbors.Table, parts Parts) Table {
+// New returns a table without purges.
+func New(
+	ifc *overlay.Interface, peers *peers.Table, neighbors *neighbors.Table, parts Parts,
+) Table {
 	return Table{
-		Interface: st,
+		Interface: ifc,
 		peers:     peers,
 		neighbors: neighbors,
-		ByID:      make(map[uint32]*Purge),
+		ByID:      make(map[uint32]*Request),
 		parts:     parts,
 	}
 }
 
-// TakeBack tells the router with the overlay address dest, which is at nbma, that what it may have
-// been told of a prefix no longer holds. If too many purges are out already, this one goes once and
-// asks for no reply.
+// TakeBack takes back an answer: the router with the overlay address dest, at the NBMA address
+// nbma, has to forget a prefix. If the table is full, the purge is sent once and asks for no reply.
 func (pg *Table) TakeBack(dest, nbma netip.Addr, prefix netip.Prefix) {
-	p := &Purge{
-		Purges:   pg,
+	p := &Request{
 		ID:       pg.NewRequestID(),
 		Dest:     dest,
 		NBMA:     nbma,
 		Prefixes: []netip.Prefix{prefix},
 	}
 	if len(pg.ByID) >= pg.Config.Limits.Answers {
-		pg.Drop(overlay.DropTableFull) // the table of purges that are repeated
-		pg.SendPurgeOnce(p, packet.PurgeNoReply)
+		pg.Drop(overlay.DropTableFull) // this purge will not be repeated
+		pg.SendOnce(p, packet.PurgeNoReply)
 		return
 	}
-	pg.StartPurge(p)
+	pg.Start(p)
 }
 
-// StartPurge sends a purge, and repeats it until a reply comes or purgeTries requests have gone.
-func (pg *Table) StartPurge(p *Purge) {
-	p.again.Run = func() { pg.SendPurge(p) }
+// Start sends a purge, and repeats it until a reply comes or it was sent Tries times.
+func (pg *Table) Start(p *Request) {
+	p.retry.Run = func() { pg.send(p) }
 	pg.ByID[p.ID] = p
-	pg.SendPurge(p)
+	pg.send(p)
 }
 
-// SendPurge sends a purge once more, or gives it up after purgeTries requests.
-func (pg *Table) SendPurge(p *Purge) {
-	if p.tries == PurgeTries {
-		pg.EndPurge(p)
+// send sends a purge once more, or gives it up if it was sent Tries times already.
+func (pg *Table) send(p *Request) {
+	if p.tries == Tries {
+		pg.End(p)
 		return
 	}
 	p.tries++
-	wait := PurgeAgain
+	wait := RetryInterval
 	if pg.Leaving {
-		wait = GoodbyeAgain
+		wait = GoodbyeRetryInterval
 	}
-	pg.Timers.Set(&p.again, pg.Now.Add(wait))
-	pg.SendPurgeOnce(p, 0)
+	pg.Timers.Set(&p.retry, pg.Now.Add(wait))
+	pg.SendOnce(p, 0)
 }
 
-// EndPurge ends the repetition of a purge. An interface that leaves waits for its purges, so it
-// goes on with leaving after the last one.
-func (pg *Table) EndPurge(p *Purge) {
+// End ends a purge: its reply has come, or is not waited for any more. An interface that leaves
+// takes its next step after the last purge.
+func (pg *Table) End(p *Request) {
 	delete(pg.ByID, p.ID)
-	pg.Timers.Stop(&p.again)
+	pg.Timers.Stop(&p.retry)
 	pg.parts.LeaveOn()
 }
 
-// SendPurgeOnce sends a purge and sets no timer.
-func (pg *Table) SendPurgeOnce(p *Purge, flags packet.Flags) {
-	pg.sendPurgeEntries(p, flags, purgeCIEs(p.Prefixes))
+// SendOnce sends a purge without waiting for the reply.
+func (pg *Table) SendOnce(p *Request, flags packet.Flags) {
+	pg.sendEntries(p, flags, purgeCIEs(p.Prefixes))
 }
 
-// sendPurgeEntries sends a purge directly to the router, if that has an SA. Otherwise the purge
-// goes along the route to the router; and if there is no route any more, it goes where the last one
-// went.
+// sendEntries sends a purge with those CIEs straight to the router, if that has an SA. Otherwise
+// the purge goes along the route to the router. If there is no route any more, the purge goes to
+// the address to which it went last.
 //
-// Along the route, the purge goes by an NHS rather than by a shortcut's neighbour. A router that
-// has no SA with this one takes the purge only from its NHS, or from the NBMA address at which it
-// knows this router; and that address may have changed.
-func (pg *Table) sendPurgeEntries(p *Purge, flags packet.Flags, cies []packet.CIE) {
-	if there := pg.peers.ByNBMA[p.NBMA]; there != nil && there.Secured &&
+// On the route, an NHS is preferred to a neighbour that only a shortcut wants. A router that has no
+// SA with this one takes the purge only from its NHS, or from the NBMA address at which it knows
+// this router, and that address may have changed.
+func (pg *Table) sendEntries(p *Request, flags packet.Flags, cies []packet.CIE) {
+	if peer := pg.peers.ByNBMA[p.NBMA]; peer != nil && peer.Secured &&
 		!pg.neighbors.Ambiguous(p.Dest, p.NBMA) {
 		p.Via = p.NBMA
 	} else if way, err := pg.neighbors.PathPastShortcuts(p.Dest); err == neighbors.PathOK {
 		p.Via = way.NBMA
 	}
 	if p.Via.IsValid() && pg.Local.IsValid() {
-		pg.sendPurgeCIEs(p.Dest, p.Via, p.ID, flags, cies)
+		pg.sendCIEs(p.Dest, p.Via, p.ID, flags, cies)
 	}
 }
 
-// SendPurgeRequest sends one purge request for prefixes to an NBMA address.
-func (pg *Table) SendPurgeRequest(
-	dest, nbma netip.Addr,
-	id uint32,
-	flags packet.Flags,
-	prefixes ...netip.Prefix,
-) {
-	pg.sendPurgeCIEs(dest, nbma, id, flags, purgeCIEs(prefixes))
+// SendUnconfirmed sends one Purge Request straight to p.NBMA, and asks for no reply.
+func (pg *Table) SendUnconfirmed(p *Request) {
+	pg.sendCIEs(p.Dest, p.NBMA, p.ID, packet.PurgeNoReply, purgeCIEs(p.Prefixes))
 }
 
-// purgeCIEs returns the CIEs that name prefixes in a purge request.
+// purgeCIEs returns the CIEs that name prefixes in a Purge Request.
 func purgeCIEs(prefixes []netip.Prefix) []packet.CIE {
 	var cies []packet.CIE
 	for _, p := range prefixes {
@@ -161,8 +168,8 @@ func purgeCIEs(prefixes []netip.Prefix) []packet.CIE {
 	return cies
 }
 
-// sendPurgeCIEs sends one purge request with those CIEs to an NBMA address.
-func (pg *Table) sendPurgeCIEs(
+// sendCIEs sends one Purge Request with those CIEs to an NBMA address.
+func (pg *Table) sendCIEs(
 	dest, nbma netip.Addr,
 	id uint32,
 	flags packet.Flags,
@@ -180,30 +187,30 @@ func (pg *Table) sendPurgeCIEs(
 	})
 }
 
-// PurgeReply handles the reply to a purge, which ends the repetition. The reply counts only if it
-// comes from where the purge went, from the router that was told, or from an NHS: the ids of purges
-// count up, so any other router could guess one.
+// PurgeReply handles the reply to a purge of this router, and ends that purge. The reply counts
+// only if it comes from where the purge went, from the router that was asked, or from an NHS.
+// Request IDs count up, so any other router could guess one.
 func (pg *Table) PurgeReply(m *overlay.Message) {
-	p, h := pg.ByID[m.RequestID], pg.Revocations.Waiting[m.RequestID]
-	if h != nil {
-		p = &h.Purge
+	p, c := pg.ByID[m.RequestID], pg.Revocations.Waiting[m.RequestID]
+	if c != nil {
+		p = &c.Request
 	}
 	switch {
 	case p == nil || p.Dest != m.DestProtocol:
 		pg.Drop(overlay.DropUnsolicited)
 	case m.From != p.Via && m.From != p.NBMA && !pg.peers.IsNHS(m.From):
 		pg.Drop(overlay.DropThirdParty)
-	case h != nil:
-		pg.heardRevoked(h)
+	case c != nil:
+		pg.batchAnswered(c)
 	default:
-		pg.EndPurge(p)
+		pg.End(p)
 	}
 }
 
-// Repeat sends all purges again that still wait for a reply. It is called when a hub has
-// registered us, and so there is a way to that hub now.
+// Repeat sends every purge again that still waits for its reply. It is called when an NHS has
+// registered this router, because there may be a way to the other routers only from then on.
 func (pg *Table) Repeat() {
 	for _, p := range ordered.Values(pg.ByID, cmp.Compare) {
-		pg.SendPurge(p)
+		pg.send(p)
 	}
 }

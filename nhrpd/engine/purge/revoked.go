@@ -9,95 +9,103 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// revocations holds the routers whose overlay addresses this router has taken away (revoked), and
-// the clients that have to hear of it. A client may have been led to any of those routers.
+// revocations has the routers whose overlay addresses this router has revoked (taken away), and the
+// clients that have to learn of it. Any client may have a shortcut to any of those routers.
 //
 // A change of the rules may revoke thousands of routers at once, and thousands of clients may have
-// to hear of each. So the engine first reviews all routers. Then it sends each client purges that
-// name as many routers as fit, one purge at a time; and the purges of all clients go in bursts, at
-// a pace that neither the loop nor the network notices. The memory needed is one entry for each
-// revoked router and one for each client.
+// to learn of each. So the engine first reviews all routers. Then it sends each client purges that
+// name as many routers as fit, one purge at a time. The purges of all clients go in bursts, at a
+// pace that holds up neither the daemon's loop nor the network. The memory needed is one entry for
+// each revoked router and one for each client.
 //
 // A client goes through these states:
 //
 //	queued ──its turn comes──> waiting ──reply──> nothing left: forgotten
-//	   ^                          │                └─ more: queued after purgeGap
+//	   ^                          │                └─ more: queued after recipientInterval
 //	   └────2 s without a reply───┘  (the third time the batch is given up)
 type revocations struct {
-	queued bool // tellRevoked is called at the end of the call into the engine
+	pending bool // notifyClients is called at the end of the call into the engine
 
-	List []revoked // numbered in the order in which they come
+	// Revoked has the revoked routers, oldest first. Each has a number: that of Revoked[0] is
+	// first, and the others count up from there.
+	Revoked []revoked
+	first   int
+	last    int // the number of the next router for which the clients have to be queued
 
-	first int // the number of list[0]
-	last  int // the number of the next router that the clients have to be queued for
+	// Recipients has the clients that have not learned of all revoked routers, by overlay address.
+	Recipients map[netip.Addr]*recipient
+	// Waiting has the clients whose reply has not come, by the request ID of the purge.
+	Waiting map[uint32]*recipient
+	// Queue has the clients that get a purge next, in order.
+	Queue []*recipient
+	// Tick sends the next burst.
+	Tick timers.Timer
 
-	Hearers map[netip.Addr]*hearer // by overlay address
-	Waiting map[uint32]*hearer     // by the id of the purge that is out
-	Queue   []*hearer
-	Tick    timers.Timer // sends the next burst
 	pause   time.Time    // the earliest time of the next burst
 	entries []packet.CIE // memory for the CIEs of one purge
 }
 
-// revoked is a router whose overlay address was taken away: no client may be led to it any more.
+// revoked is a router whose overlay address was revoked: no client may have a shortcut to it any
+// more.
 type revoked struct {
 	protocol netip.Addr
-	at       netip.Addr // its outer NBMA address
+	outer    netip.Addr // its outer NBMA address
 }
 
-// hearer is a client that has to hear of revoked routers.
-type hearer struct {
-	Purge
-	next   int // the number of the first revoked router that the client has not heard of
-	upto   int // the number after the last router in the purge that is out; 0: none is out
-	queued bool
+// recipient is a client that has to learn of revoked routers.
+type recipient struct {
+	Request
+	next     int // the number of the first revoked router that the client has not learned of
+	sentUpTo int // the number after the last router in the purge that is out; 0: none is out
+	queued   bool
 }
 
 const (
-	// PurgeBurst is how many purges go at once.
-	PurgeBurst = 40
-	// PurgePace is the time between two bursts; it makes 2,000 purges a second.
-	PurgePace = 20 * time.Millisecond
-	// purgeGap is the time between two purges to one client. It keeps below what the client takes
-	// from an NHS.
-	purgeGap = 100 * time.Millisecond
+	// Burst is how many purges about revoked routers go at once.
+	Burst = 40
+	// BurstInterval is the time between two bursts. With Burst it makes 2,000 purges a second.
+	BurstInterval = 20 * time.Millisecond
+	// recipientInterval is the time between two purges to one client. It keeps the rate below the
+	// one that a client takes from an NHS.
+	recipientInterval = 100 * time.Millisecond
 )
 
-// NoteRevoked remembers a revoked router. The clients are queued at the end of the call into the
-// engine, when all routers that the call revokes are known.
+// NoteRevoked records that the router with an overlay address and an NBMA address was revoked. The
+// clients get purges about it. They are queued at the end of the call into the engine, when all
+// routers that the call revokes are known.
 func (pg *Table) NoteRevoked(protocol, nbma netip.Addr) {
 	r := &pg.Revocations
-	if len(r.List) >= pg.Config.Limits.Bindings {
-		pg.Drop(overlay.DropTableFull) // the oldest entry goes, since most clients have heard of it
-		r.List = r.List[1:]
+	if len(r.Revoked) >= pg.Config.Limits.Bindings {
+		pg.Drop(overlay.DropTableFull) // the oldest goes: most clients have learned of it
+		r.Revoked = r.Revoked[1:]
 		r.first++
 	}
-	r.List = append(r.List, revoked{protocol: protocol, at: pg.peers.Outer(nbma)})
-	if !r.queued {
-		r.queued = true
-		pg.AtEnd(pg.tellRevoked)
+	r.Revoked = append(r.Revoked, revoked{protocol: protocol, outer: pg.peers.Outer(nbma)})
+	if !r.pending {
+		r.pending = true
+		pg.AtEnd(pg.notifyClients)
 	}
 }
 
-// tellRevoked queues the clients for the routers that were revoked during the call into the engine,
-// and sends the first purges.
-func (pg *Table) tellRevoked() {
+// notifyClients queues the clients for the routers that were revoked during the call into the
+// engine, and sends the first purges.
+func (pg *Table) notifyClients() {
 	r := &pg.Revocations
-	r.queued = false
-	if r.Hearers == nil {
-		r.Hearers, r.Waiting = make(map[netip.Addr]*hearer), make(map[uint32]*hearer)
+	r.pending = false
+	if r.Recipients == nil {
+		r.Recipients, r.Waiting = make(map[netip.Addr]*recipient), make(map[uint32]*recipient)
 		r.Tick.Run = func() { pg.sendRevoked() }
 	}
-	for client := range pg.parts.Clients() {
-		if r.Hearers[client] != nil {
+	for protocol := range pg.parts.Clients() {
+		if r.Recipients[protocol] != nil {
 			continue
 		}
-		h := &hearer{Purge: Purge{Purges: pg, Dest: client}, next: r.last}
-		h.again.Run = func() { pg.tellAgain(h) }
-		r.Hearers[client] = h
-		r.enqueue(h)
+		c := &recipient{Request: Request{Dest: protocol}, next: r.last}
+		c.retry.Run = func() { pg.requeue(c) }
+		r.Recipients[protocol] = c
+		r.enqueue(c)
 	}
-	r.last = r.first + len(r.List)
+	r.last = r.first + len(r.Revoked)
 	if pg.Now.Before(r.pause) {
 		pg.scheduleRevoked(r)
 		return
@@ -106,16 +114,16 @@ func (pg *Table) tellRevoked() {
 }
 
 // enqueue queues a client, unless it is queued already.
-func (r *revocations) enqueue(h *hearer) {
-	if !h.queued {
-		h.queued = true
-		r.Queue = append(r.Queue, h)
+func (r *revocations) enqueue(c *recipient) {
+	if !c.queued {
+		c.queued = true
+		r.Queue = append(r.Queue, c)
 	}
 }
 
-// tellAgain queues a client when it is time for its next purge, or to repeat the one that is out.
-func (pg *Table) tellAgain(h *hearer) {
-	pg.Revocations.enqueue(h)
+// requeue queues a client when it is time for its next purge, or to repeat the one that is out.
+func (pg *Table) requeue(c *recipient) {
+	pg.Revocations.enqueue(c)
 	pg.scheduleRevoked(&pg.Revocations)
 }
 
@@ -129,18 +137,18 @@ func (pg *Table) scheduleRevoked(r *revocations) {
 // sendRevoked sends one burst of purges, and schedules the next one.
 func (pg *Table) sendRevoked() {
 	r := &pg.Revocations
-	r.pause = pg.Now.Add(PurgePace)
+	r.pause = pg.Now.Add(BurstInterval)
 	room := pg.purgeRoom()
-	for sent := 0; sent < PurgeBurst && len(r.Queue) > 0; {
-		h := r.Queue[0]
+	for sent := 0; sent < Burst && len(r.Queue) > 0; {
+		c := r.Queue[0]
 		r.Queue[0] = nil
 		r.Queue = r.Queue[1:]
-		h.queued = false
-		if r.Hearers[h.Dest] == h && pg.sendBatch(h, room) {
+		c.queued = false
+		if r.Recipients[c.Dest] == c && pg.sendBatch(c, room) {
 			sent++
 		}
 	}
-	if len(r.Hearers) == 0 {
+	if len(r.Recipients) == 0 {
 		pg.EndRevocations()
 	}
 	pg.scheduleRevoked(r)
@@ -172,87 +180,87 @@ func (pg *Table) purgeRoom() int {
 }
 
 // sendBatch sends a client its next purge, or repeats the one that is out, and reports whether it
-// sent one. It forgets a client that is not registered any more or has heard of all.
-func (pg *Table) sendBatch(h *hearer, room int) bool {
+// sent one. It forgets a client that is not registered any more or that has learned of all routers.
+func (pg *Table) sendBatch(c *recipient, room int) bool {
 	r := &pg.Revocations
-	if h.tries == PurgeTries {
-		pg.endBatch(h)
+	if c.tries == Tries {
+		pg.endBatch(c)
 	}
-	nbma, is := pg.parts.BindingAt(h.Dest)
+	nbma, is := pg.parts.BindingAt(c.Dest)
 	if !is {
-		pg.forgetHearer(h)
+		pg.forgetRecipient(c)
 		return false
 	}
-	cies := h.batch(room)
-	if len(cies) == 0 && h.upto != 0 {
-		pg.endBatch(h) // all routers in the purge that is out have registered again
-		cies = h.batch(room)
+	cies := pg.batch(c, room)
+	if len(cies) == 0 && c.sentUpTo != 0 {
+		pg.endBatch(c) // all routers in the purge that is out have registered again
+		cies = pg.batch(c, room)
 	}
 	if len(cies) == 0 {
-		pg.forgetHearer(h)
+		pg.forgetRecipient(c)
 		return false
 	}
-	if h.tries == 0 {
-		h.ID = pg.NewRequestID()
-		r.Waiting[h.ID] = h
+	if c.tries == 0 {
+		c.ID = pg.NewRequestID()
+		r.Waiting[c.ID] = c
 	}
-	h.tries++
-	h.NBMA = nbma
-	pg.Timers.Set(&h.again, pg.Now.Add(PurgeAgain))
+	c.tries++
+	c.NBMA = nbma
+	pg.Timers.Set(&c.retry, pg.Now.Add(RetryInterval))
 	if !pg.peers.Secured(nbma) {
 		return false
 	}
-	pg.sendPurgeEntries(&h.Purge, 0, cies)
+	pg.sendEntries(&c.Request, 0, cies)
 	return true
 }
 
 // batch returns the entries of the purge that is out, or else those of the next one. It leaves out
-// routers that have registered again from the same NBMA address: the rules give them their
+// routers that have registered again from the same NBMA address, since the rules give them their
 // addresses again.
-func (h *hearer) batch(room int) []packet.CIE {
-	r := &h.Purges.Revocations
-	h.next = max(h.next, r.first)
-	end := r.first + len(r.List)
-	if h.upto != 0 {
-		end = h.upto
+func (pg *Table) batch(c *recipient, room int) []packet.CIE {
+	r := &pg.Revocations
+	c.next = max(c.next, r.first)
+	end := r.first + len(r.Revoked)
+	if c.sentUpTo != 0 {
+		end = c.sentUpTo
 	}
 	cies := r.entries[:0]
-	for i := h.next; i < end && len(cies) < room; i++ {
-		x := &r.List[i-r.first]
-		if nbma, _ := h.Purges.parts.BindingAt(x.protocol); h.Purges.peers.Outer(nbma) != x.at {
+	for i := c.next; i < end && len(cies) < room; i++ {
+		x := &r.Revoked[i-r.first]
+		if nbma, _ := pg.parts.BindingAt(x.protocol); pg.peers.Outer(nbma) != x.outer {
 			bits := uint8(x.protocol.BitLen())
-			cies = append(cies, packet.CIE{PrefixLength: bits, Protocol: x.protocol, NBMA: x.at})
-			h.upto = i + 1
+			cies = append(cies, packet.CIE{PrefixLength: bits, Protocol: x.protocol, NBMA: x.outer})
+			c.sentUpTo = i + 1
 		}
 	}
 	r.entries = cies
 	return cies
 }
 
-// heardRevoked handles a client's reply to a purge. The next purge follows after purgeGap; a client
-// that has heard of all is forgotten.
-func (pg *Table) heardRevoked(h *hearer) {
-	pg.endBatch(h)
-	if r := &pg.Revocations; h.next >= r.first+len(r.List) {
-		pg.forgetHearer(h)
+// batchAnswered handles a client's reply to a purge. The next purge follows after
+// recipientInterval. A client that has learned of all routers is forgotten.
+func (pg *Table) batchAnswered(c *recipient) {
+	pg.endBatch(c)
+	if r := &pg.Revocations; c.next >= r.first+len(r.Revoked) {
+		pg.forgetRecipient(c)
 		return
 	}
-	pg.Timers.Set(&h.again, pg.Now.Add(purgeGap))
+	pg.Timers.Set(&c.retry, pg.Now.Add(recipientInterval))
 }
 
 // endBatch ends the purge that is out. The next one begins with the router after it.
-func (pg *Table) endBatch(h *hearer) {
-	delete(pg.Revocations.Waiting, h.ID)
-	pg.Timers.Stop(&h.again)
-	h.next, h.upto, h.tries = max(h.next, h.upto), 0, 0
+func (pg *Table) endBatch(c *recipient) {
+	delete(pg.Revocations.Waiting, c.ID)
+	pg.Timers.Stop(&c.retry)
+	c.next, c.sentUpTo, c.tries = max(c.next, c.sentUpTo), 0, 0
 }
 
-// forgetHearer forgets a client that has nothing more to hear. With the last client, the revoked
-// routers are forgotten too.
-func (pg *Table) forgetHearer(h *hearer) {
-	pg.endBatch(h)
-	delete(pg.Revocations.Hearers, h.Dest)
-	if len(pg.Revocations.Hearers) == 0 {
+// forgetRecipient forgets a client that has nothing more to learn. With the last client, the
+// revoked routers are forgotten too.
+func (pg *Table) forgetRecipient(c *recipient) {
+	pg.endBatch(c)
+	delete(pg.Revocations.Recipients, c.Dest)
+	if len(pg.Revocations.Recipients) == 0 {
 		pg.EndRevocations()
 	}
 }
@@ -260,10 +268,10 @@ func (pg *Table) forgetHearer(h *hearer) {
 // EndRevocations forgets all revoked routers and all clients, and stops their timers.
 func (pg *Table) EndRevocations() {
 	r := &pg.Revocations
-	for _, h := range r.Hearers {
-		pg.Timers.Stop(&h.again)
+	for _, c := range r.Recipients {
+		pg.Timers.Stop(&c.retry)
 	}
 	pg.Timers.Stop(&r.Tick)
-	end := r.first + len(r.List)
+	end := r.first + len(r.Revoked)
 	*r = revocations{first: end, last: end, pause: r.pause}
 }

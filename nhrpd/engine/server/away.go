@@ -29,30 +29,30 @@ type away struct {
 // comes back.
 const AwayTime = 24 * time.Hour
 
-// goAway remembers the NBMA address of the router whose binding ends.
-func (srv *Server) goAway(b *Binding) {
+// markAway remembers the NBMA address of the router whose binding ends.
+func (srv *Server) markAway(b *Binding) {
 	if b.Holder != (overlay.Holder{}) {
-		srv.newAway(b.Holder, srv.Peers.Outer(b.NBMA), srv.Now.Add(AwayTime))
+		srv.setAway(b.Holder, srv.Peers.Outer(b.NBMA), srv.Now.Add(AwayTime))
 	}
 }
 
-// newAway makes the entry of a router that is away, in place of the one that the router had. If the
+// setAway makes the entry of a router that is away, in place of the one that the router had. If the
 // table is full, there is no entry.
-func (srv *Server) newAway(who overlay.Holder, nbma netip.Addr, until time.Time) {
-	srv.EndAway(who)
+func (srv *Server) setAway(who overlay.Holder, nbma netip.Addr, until time.Time) {
+	srv.endAway(who)
 	if len(srv.Away) >= srv.Config.Limits.Bindings || overlay.InThisNetwork(nbma) {
 		return
 	}
 	srv.StateChanged()
 	a := &away{Who: who, nbma: nbma, until: until}
-	a.expiry.Run = func() { srv.EndAway(who) }
+	a.expiry.Run = func() { srv.endAway(who) }
 	srv.Away[who] = a
 	srv.AwayAt.Add(a.route())
 	srv.Timers.Set(&a.expiry, until)
 }
 
-// EndAway forgets the entry of a router: the router is back, or has stayed away for too long.
-func (srv *Server) EndAway(who overlay.Holder) {
+// endAway forgets the entry of a router: the router is back, or has stayed away for too long.
+func (srv *Server) endAway(who overlay.Holder) {
 	a := srv.Away[who]
 	if a == nil {
 		return
@@ -100,7 +100,7 @@ func (srv *Server) RestoreAway(saved []report.SavedAway) {
 	for _, s := range saved {
 		who := overlay.HolderOf(s.Identity, s.NBMA)
 		if left := min(s.Expires.Sub(srv.Now), AwayTime); left > 0 && overlay.UsableNBMA(s.NBMA) {
-			srv.newAway(who, s.NBMA, srv.Now.Add(left))
+			srv.setAway(who, s.NBMA, srv.Now.Add(left))
 		}
 	}
 }

@@ -111,7 +111,7 @@ func (srv *Server) DropBinding(b *Binding) {
 	delete(srv.uncertain, b.Protocol)
 	if b.Holder != (overlay.Holder{}) {
 		srv.AddressesOf.GiveBack(b.Holder, 1)
-		srv.goAway(b)
+		srv.markAway(b)
 	}
 	srv.Timers.Stop(&b.Expiry)
 	srv.Neighbors.Withdraw(&b.neighbor)
@@ -123,7 +123,7 @@ func (srv *Server) DropBinding(b *Binding) {
 // there, or the rules no longer allow the binding, it ends.
 func (b *Binding) PeerSecured() {
 	if !b.Static && !b.MayBe(b.Ref.Peer.IKE) {
-		b.Server.KeepOwner(b)
+		b.Server.ReserveForOwner(b)
 		b.Server.Unbind(
 			b,
 			"another identity has the client's NBMA address now: "+b.Ref.Peer.IKE.Identity,
@@ -150,7 +150,7 @@ func (b *Binding) PeerLost(_ string) {
 // PeerLostForGood ends the binding. The overlay address stays the identity's own until the
 // registration expires.
 func (b *Binding) PeerLostForGood() {
-	b.Server.KeepOwner(b)
+	b.Server.ReserveForOwner(b)
 	b.Server.Unbind(b, "no SA with the client any more")
 }
 
@@ -197,7 +197,7 @@ func (b *Binding) MarkGone(p *peers.Peer, successors map[netip.Addr]*peers.Peer)
 		b.Server.Bind(b, to.NBMA)
 		return
 	}
-	b.Server.KeepOwner(b)
+	b.Server.ReserveForOwner(b)
 	b.Server.Unbind(b, "strongSwan was restarted, and too many clients behind NAT wait for it")
 }
 

@@ -18,7 +18,7 @@ import (
 func (srv *Server) Takes(now time.Time, m *overlay.Message) bool {
 	reply := m.Type.IsReply() || m.Type == packet.ErrorIndication
 	switch {
-	case srv.speaksForMany(m):
+	case srv.relaysForOthers(m):
 		return srv.Limiters.Transit.Take(
 			now,
 			overlay.TransitKey{From: m.From, Reply: reply},
@@ -31,9 +31,9 @@ func (srv *Server) Takes(now time.Time, m *overlay.Message) bool {
 	return srv.Limiters.Requests.Take(now, m.From, m.Cost(), 0)
 }
 
-// speaksForMany reports whether a packet comes from one of our NHSs, or from a client that passes
+// relaysForOthers reports whether a packet comes from one of our NHSs, or from a client that passes
 // it on for another router. Other peers have no reason to pass packets on to us.
-func (srv *Server) speaksForMany(m *overlay.Message) bool {
+func (srv *Server) relaysForOthers(m *overlay.Message) bool {
 	p := srv.Peers.ByNBMA[m.From]
 	switch {
 	case p == nil:

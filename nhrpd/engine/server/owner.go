@@ -22,9 +22,9 @@ type owner struct {
 	expiry   timers.Timer
 }
 
-// KeepOwner keeps the overlay address of a binding for its identity, when the binding ends because
-// the SA went.
-func (srv *Server) KeepOwner(b *Binding) {
+// ReserveForOwner keeps the overlay address of a binding for its identity, when the binding ends
+// because the SA went.
+func (srv *Server) ReserveForOwner(b *Binding) {
 	if !srv.Config.Protected || srv.Config.Policy != nil || b.Static || b.Identity == "" ||
 		len(b.sharers) > 0 || !srv.Now.Before(b.Expires) {
 		return
@@ -35,20 +35,20 @@ func (srv *Server) KeepOwner(b *Binding) {
 // newOwner keeps an overlay address for an identity until a time. The address counts as one of
 // those that the identity has. If the table is full, the address is free at once.
 func (srv *Server) newOwner(protocol netip.Addr, identity string, until time.Time) {
-	srv.EndOwner(protocol)
+	srv.endOwner(protocol)
 	if len(srv.Owners) >= srv.Config.Limits.Bindings {
 		return
 	}
 	srv.StateChanged()
 	o := &owner{Identity: identity, until: until}
-	o.expiry.Run = func() { srv.EndOwner(protocol) }
+	o.expiry.Run = func() { srv.endOwner(protocol) }
 	srv.Owners[protocol] = o
 	srv.AddressesOf.Take(overlay.HolderOf(identity, netip.Addr{}))
 	srv.Timers.Set(&o.expiry, until)
 }
 
-// EndOwner frees an overlay address.
-func (srv *Server) EndOwner(protocol netip.Addr) {
+// endOwner frees an overlay address.
+func (srv *Server) endOwner(protocol netip.Addr) {
 	o := srv.Owners[protocol]
 	if o == nil {
 		return
@@ -64,6 +64,19 @@ func (srv *Server) EndOwner(protocol netip.Addr) {
 func (srv *Server) OwnedByOther(m *overlay.Message, protocol netip.Addr) (*owner, bool) {
 	o := srv.Owners[protocol]
 	return o, o != nil && srv.Config.Policy == nil && !srv.Peers.Proven(m.From).IsOneOf(o.Identity)
+}
+
+// DropAll ends all bindings, and forgets who owned addresses and who is away.
+func (srv *Server) DropAll() {
+	for _, b := range ordered.Values(srv.Bindings, ordered.ByAddr) {
+		srv.DropBinding(b)
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(srv.Owners), ordered.ByAddr) {
+		srv.endOwner(a)
+	}
+	for _, who := range slices.Collect(maps.Keys(srv.Away)) {
+		srv.endAway(who)
+	}
 }
 
 // SaveOwners returns a copy of all owners whose time is not over, in the order of their addresses.

@@ -44,18 +44,18 @@ func (srv *Server) Registration(m *overlay.Message) {
 			if o.Kind == objection.LimitReached {
 				srv.Drop(overlay.DropTableFull)
 			}
-			srv.tellRefusal(m, cie, o.Text)
+			srv.reportRefusal(m, cie, o.Text)
 		}
 	}
 	srv.replyToRegistration(m)
 }
 
-// tellRefusal reports a refused registration as a mismatch and to the log. A client that tries
+// reportRefusal reports a refused registration as a mismatch and to the log. A client that tries
 // again and again does not get a log entry each time.
-func (srv *Server) tellRefusal(m *overlay.Message, cie *packet.CIE, reason string) {
+func (srv *Server) reportRefusal(m *overlay.Message, cie *packet.CIE, reason string) {
 	prefix, _ := cie.PrefixOf(m.ClientOf(cie))
 	if prefix.IsSingleIP() || !prefix.IsValid() {
-		srv.Mismatches.Complain(
+		srv.Mismatches.Record(
 			report.MismatchRefused,
 			m.From,
 			m.ClientOf(cie),
@@ -169,7 +169,7 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 				"the router has registered as many addresses as one may",
 			)
 		}
-		srv.EndOwner(client)
+		srv.endOwner(client)
 		b = srv.NewBinding(client)
 		b.Identity = identity
 		srv.Notice(output.Notice{
@@ -186,7 +186,7 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 			Identity: b.Identity,
 			Reason:   "it was at " + srv.Peers.Outer(b.NBMA).String(),
 		})
-		srv.registeredInTurn(m, b)
+		srv.noteTakenInTurn(m, b)
 		b.before, b.movedAt = b.NBMA, srv.Now
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, LeastHolding)
@@ -200,16 +200,16 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 		b.SetHolder(overlay.HolderOf(identity, m.From))
 	}
 	if len(srv.Away) > 0 {
-		srv.EndAway(b.Holder)
+		srv.endAway(b.Holder)
 	}
 	b.Identity, b.sharers = identity, sharers
-	srv.uncertain.note(b)
+	srv.uncertain.update(b)
 	b.ClientNBMA = m.SourceNBMA
 	b.MTU = cie.MTU
 	b.Expires = srv.Now.Add(holding)
 	srv.Timers.Set(&b.Expiry, b.Expires)
-	srv.repeated(m, b, holding)
-	srv.Mismatches.Settled(m.From, report.MismatchRefused)
+	srv.noteRepeat(m, b, holding)
+	srv.Mismatches.Clear(m.From, report.MismatchRefused)
 	srv.Bind(b, m.From)
 	return objection.Objection{}
 }
@@ -276,37 +276,37 @@ func (srv *Server) objectToClientAddress(client netip.Addr) objection.Objection 
 	return objection.Objection{}
 }
 
-// repeated records how often a client has repeated a registration that we answered a moment ago:
-// the client has not received the answer. A refresh is no repetition: it has another request ID, or
-// where a client uses the same ID again, it comes later.
-func (srv *Server) repeated(m *overlay.Message, b *Binding, holding time.Duration) {
+// noteRepeat records how often a client has noteRepeat a registration that we answered a moment
+// ago: the client has not received the answer. A refresh is no repetition: it has another request
+// ID, or where a client uses the same ID again, it comes later.
+func (srv *Server) noteRepeat(m *overlay.Message, b *Binding, holding time.Duration) {
 	again := b.RequestID == m.RequestID && b.registered.Add(holding/4).After(srv.Now)
 	b.RequestID, b.registered = m.RequestID, srv.Now
 	switch {
 	case !again:
 		b.repeats = 0
-		srv.Mismatches.Settled(m.From, report.MismatchDeaf)
-	case b.repeats < repeatsTold:
+		srv.Mismatches.Clear(m.From, report.MismatchDeaf)
+	case b.repeats < repeatsReported:
 		b.repeats++
 	}
-	if b.repeats == repeatsTold {
-		srv.Mismatches.Complain(report.MismatchDeaf, m.From, b.Protocol, b.Identity,
+	if b.repeats == repeatsReported {
+		srv.Mismatches.Record(report.MismatchDeaf, m.From, b.Protocol, b.Identity,
 			"it repeats a registration that was answered")
 	}
 }
 
-// registeredInTurn records that two routers register the same overlay address in turn. Only without
+// noteTakenInTurn records that two routers register the same overlay address in turn. Only without
 // IPsec can each take the address from the other, because then it belongs to no identity.
-func (srv *Server) registeredInTurn(m *overlay.Message, b *Binding) {
+func (srv *Server) noteTakenInTurn(m *overlay.Message, b *Binding) {
 	if srv.Config.Protected {
 		return
 	}
-	if b.before != m.From || srv.Now.Sub(b.movedAt) >= mismatch.ComplaintLasts {
+	if b.before != m.From || srv.Now.Sub(b.movedAt) >= mismatch.Lifetime {
 		return
 	}
 	reason := fmt.Sprintf("the routers at %s and %s register it in turn",
 		srv.Peers.Outer(b.NBMA), srv.Peers.Outer(m.From))
-	srv.Mismatches.Complain(report.MismatchTwice, m.From, b.Protocol, "", reason)
+	srv.Mismatches.Record(report.MismatchTwice, m.From, b.Protocol, "", reason)
 }
 
 // FillNAT writes what we know about a client behind NAT into the NAT address extension of a packet
@@ -340,6 +340,6 @@ func (srv *Server) FillNAT(m *overlay.Message, protocol netip.Addr) {
 	}
 }
 
-// repeatsTold is after how many repetitions of a registration the engine reports a mismatch. Fewer
-// may come from single packets that were lost.
-const repeatsTold = 2
+// repeatsReported is after how many repetitions of a registration the engine reports a mismatch.
+// Fewer may come from single packets that were lost.
+const repeatsReported = 2

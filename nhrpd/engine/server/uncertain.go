@@ -12,9 +12,9 @@ import (
 // several routers shared. Without marks, nothing tells which of the routers registered.
 type uncertain map[netip.Addr]*Binding
 
-// note puts a binding in if several identities may have registered it last, and takes it out
+// update puts a binding in if several identities may have registered it last, and takes it out
 // otherwise.
-func (u uncertain) note(b *Binding) {
+func (u uncertain) update(b *Binding) {
 	b.asked = nil
 	if len(b.sharers) > 0 {
 		u[b.Protocol] = b
