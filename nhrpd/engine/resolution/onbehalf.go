@@ -49,8 +49,7 @@ func (az *authority) belongsToOther(m *overlay.Message, protocol netip.Addr) boo
 	case b != nil:
 		return b.NBMA != m.From && (b.Static || !b.MayBe(az.Peers.Proven(m.From)))
 	}
-	_, owned := az.Server.OwnedByOther(m, protocol)
-	return owned
+	return az.Server.OwnedByOther(m, protocol)
 }
 
 // divertsAnswer reports whether the answer to a Resolution Request, which would go to nbma, would

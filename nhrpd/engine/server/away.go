@@ -18,40 +18,40 @@ import (
 //
 // A router has at most one entry, and the entry ends when the router registers again.
 type away struct {
-	Who    overlay.Holder
+	holder overlay.Holder
 	nbma   netip.Addr // the outer address
 	until  time.Time
 	expiry timers.Timer
 }
 
-// AwayTime is how long the address of a client that went is kept free of prefixes. It is longer
-// than most outages. A client that stays away for longer is likely to have another address when it
-// comes back.
+// AwayTime is how long no prefix may cover the NBMA address of a client that went away. It is
+// longer than most outages. A client that stays away for longer is likely to have another address
+// when it comes back.
 const AwayTime = 24 * time.Hour
 
-// markAway remembers the NBMA address of the router whose binding ends.
+// markAway records that the router of a binding, which ends, is away from its NBMA address.
 func (srv *Server) markAway(b *Binding) {
 	if b.Holder != (overlay.Holder{}) {
 		srv.setAway(b.Holder, srv.Peers.Outer(b.NBMA), srv.Now.Add(AwayTime))
 	}
 }
 
-// setAway makes the entry of a router that is away, in place of the one that the router had. If the
-// table is full, there is no entry.
+// setAway records until when a router is away from an NBMA address, in place of what was recorded
+// of it before. If the table is full, it records nothing.
 func (srv *Server) setAway(who overlay.Holder, nbma netip.Addr, until time.Time) {
 	srv.endAway(who)
 	if len(srv.Away) >= srv.Config.Limits.Bindings || overlay.InThisNetwork(nbma) {
 		return
 	}
 	srv.StateChanged()
-	a := &away{Who: who, nbma: nbma, until: until}
+	a := &away{holder: who, nbma: nbma, until: until}
 	a.expiry.Run = func() { srv.endAway(who) }
 	srv.Away[who] = a
 	srv.AwayAt.Add(a.route())
 	srv.Timers.Set(&a.expiry, until)
 }
 
-// endAway forgets the entry of a router: the router is back, or has stayed away for too long.
+// endAway forgets that a router is away: it is back, or has been away for too long.
 func (srv *Server) endAway(who overlay.Holder) {
 	a := srv.Away[who]
 	if a == nil {
@@ -63,10 +63,10 @@ func (srv *Server) endAway(who overlay.Holder) {
 	srv.AwayAt.Remove(a.route())
 }
 
-// route returns the entry in the index by address. Several routers may have been at one address,
-// behind a NAT, so the entry includes the identity.
+// route returns the entry as the index by address holds it. Several routers may have been at one
+// address, behind a NAT, so the entry includes the identity.
 func (a *away) route() event.Route {
-	return event.Route{Prefix: overlay.HostPrefix(a.nbma), Device: a.Who.Identity}
+	return event.Route{Prefix: overlay.HostPrefix(a.nbma), Device: a.holder.Identity}
 }
 
 // AwayInside returns the NBMA address of a client that is away, if one lies inside prefix.
@@ -78,12 +78,12 @@ func (srv *Server) AwayInside(prefix netip.Prefix) netip.Addr {
 	return netip.Addr{}
 }
 
-// SaveAway returns a copy of all entries, in order.
+// SaveAway returns which routers are away, ordered by identity and address.
 func (srv *Server) SaveAway() []report.SavedAway {
 	var list []report.SavedAway
 	for _, a := range srv.Away {
 		saved := report.SavedAway{
-			Identity: a.Who.Identity,
+			Identity: a.holder.Identity,
 			NBMA:     a.nbma,
 			Expires:  srv.OnClock(a.until),
 		}
@@ -95,7 +95,7 @@ func (srv *Server) SaveAway() []report.SavedAway {
 	return list
 }
 
-// RestoreAway restores the entries that have not expired.
+// RestoreAway restores saved entries that have not expired.
 func (srv *Server) RestoreAway(saved []report.SavedAway) {
 	for _, s := range saved {
 		who := overlay.HolderOf(s.Identity, s.NBMA)

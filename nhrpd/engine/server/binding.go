@@ -17,46 +17,63 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// Binding is an entry of the server's cache: a client that registered, or a static map.
+// Binding is an entry of the server's cache: a client that registered, or a static map. A static
+// map has no holder, no identity and no time.
 type Binding struct {
 	peers.Unaffected
 
-	Server     *Server
-	Protocol   netip.Addr
-	NBMA       netip.Addr // where packets go: the outer source as observed, or a name
-	ClientNBMA netip.Addr // the NBMA address that the client gives; behind NAT it differs
-	Identity   string
-
-	Holder overlay.Holder // the router whose share the binding counts for; zero: a static map
+	// Server is the server that has the binding.
+	Server *Server
+	// Protocol is the overlay address.
+	Protocol netip.Addr
+	// NBMA is where packets go: the outer source address as this router sees it, or a peer ID.
+	NBMA netip.Addr
+	// ClientNBMA is the NBMA address that the client gives. Behind NAT it differs from NBMA.
+	ClientNBMA netip.Addr
+	// Identity is what IKE proved of the client. It is empty without IPsec.
+	Identity string
+	// Holder is the router against whose shares the binding counts: see SetHolder.
+	Holder overlay.Holder
 
 	// sharers are the further identities that were at the client's address when it registered last.
 	// The binding may belong to any of them.
 	sharers []string
-	// asked are those of identity and sharers that had to register again since: see
-	// confirmWhereItIs.
+	// asked are those of Identity and sharers that had to register again since: see
+	// ConfirmWhereItIs.
 	asked []string
 
-	Static     bool
-	Unique     bool
-	Restored   bool // from before a restart, and not confirmed since
-	MTU        uint16
-	since      time.Time
+	// Static reports whether the binding is a static map.
+	Static bool
+	// Unique reports whether the client registered with the U flag (RFC 2332 §5.2.0.1).
+	Unique bool
+	// Restored reports whether the binding is from before a restart, and its client has not had an
+	// SA since.
+	Restored bool
+	// MTU is the MTU that the client gives.
+	MTU uint16
+	// Expires is when the registration expires. Expiry ends the binding then.
+	Expires time.Time
+	Expiry  timers.Timer
+	// Prefixes are the prefixes that the client announced.
+	Prefixes []*Announced
+	// Routed reports whether routes to Prefixes are wanted.
+	Routed bool
+	// Ref is the reference to the peer at NBMA.
+	Ref peers.Ref
+
+	since      time.Time  // when the client registered first
 	before     netip.Addr // the NBMA address that the client moved away from, at movedAt
 	movedAt    time.Time
-	Expires    time.Time
-	RequestID  uint32    // of the last registration
+	requestID  uint32    // of the last registration
 	registered time.Time // when the last registration came
 	repeats    int       // how often the client repeated it although it was answered
-	Prefixes   []*Announced
-	Routed     bool // the routes to prefixes are wanted
 
-	Ref       peers.Ref
 	neighbor  neighbors.Claim
 	admission admission.Reason
-	Expiry    timers.Timer
 }
 
-// NewBinding makes a binding for an overlay address; the caller binds it to an NBMA address.
+// NewBinding makes a binding of an overlay address that has none. The caller sets its fields, and
+// binds it to an NBMA address by Bind.
 func (srv *Server) NewBinding(protocol netip.Addr) *Binding {
 	b := srv.pool.Take()
 	b.Server, b.Protocol, b.since = srv, protocol, srv.Now
@@ -66,7 +83,7 @@ func (srv *Server) NewBinding(protocol netip.Addr) *Binding {
 	return b
 }
 
-// Bind points the binding at an NBMA address, and asks the kernel for the neighbour.
+// Bind sets where a binding leads to. The neighbour is wanted, and its data is admitted.
 func (srv *Server) Bind(b *Binding, nbma netip.Addr) {
 	if b.NBMA != nbma && !b.Static {
 		srv.StateChanged()
@@ -84,7 +101,7 @@ func (srv *Server) Bind(b *Binding, nbma netip.Addr) {
 	srv.routePrefixes(b)
 }
 
-// Unbind ends a client's binding and logs why. A static map stays.
+// Unbind ends a client's binding, and logs the reason. It leaves a static map alone.
 func (srv *Server) Unbind(b *Binding, reason string) {
 	if b.Static {
 		return
@@ -99,7 +116,8 @@ func (srv *Server) Unbind(b *Binding, reason string) {
 	srv.DropBinding(b)
 }
 
-// DropBinding forgets a binding with all its prefixes. A client counts as away from then on.
+// DropBinding ends a binding, or a static map, with all its prefixes. The client counts as away
+// from then on.
 func (srv *Server) DropBinding(b *Binding) {
 	if !b.Static {
 		srv.StateChanged()
@@ -201,7 +219,7 @@ func (b *Binding) MarkGone(p *peers.Peer, successors map[netip.Addr]*peers.Peer)
 	b.Server.Unbind(b, "strongSwan was restarted, and too many clients behind NAT wait for it")
 }
 
-// PeerBack gives the binding to its client, which is back with another peer ID.
+// PeerBack rebinds the binding to its client, which is back under another peer ID.
 func (b *Binding) PeerBack(_, p *peers.Peer) {
 	if !b.Static && b.Identity != "" && b.Identity == p.IKE.Identity {
 		b.Server.Bind(b, p.NBMA)
@@ -238,8 +256,8 @@ func (srv *Server) SetMaps() {
 	}
 }
 
-// BindingsOf yields the bindings that refer to a peer; p may be nil. They must not change
-// meanwhile.
+// BindingsOf yields the bindings that refer to a peer, which may be nil. The caller must not change
+// the references meanwhile.
 func BindingsOf(p *peers.Peer) iter.Seq[*Binding] {
 	return func(yield func(*Binding) bool) {
 		if p == nil {
@@ -253,8 +271,8 @@ func BindingsOf(p *peers.Peer) iter.Seq[*Binding] {
 	}
 }
 
-// MayBe reports whether a binding belongs to one of the routers at a peer's address, by the
-// identities that IKE proved.
+// MayBe reports whether the binding may belong to one of the routers at an address, by the
+// identities that IKE proved there.
 func (b *Binding) MayBe(ike event.Peer) bool {
 	return ike.IsOneOf(b.Identity) || slices.ContainsFunc(b.sharers, ike.IsOneOf)
 }
@@ -268,7 +286,7 @@ func (srv *Server) Revoke(b *Binding, reason string) {
 	srv.Purges.NoteRevoked(b.Protocol, b.NBMA)
 }
 
-// Status copies a binding.
+// Status returns a copy of the binding for people and programs.
 func (b *Binding) Status() report.BindingStatus {
 	return report.BindingStatus{
 		Protocol:     b.Protocol,

@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-// Takes reports whether the sender of a packet keeps within its rate. It takes tokens for the
-// packet if so.
+// Takes reports whether the sender of a packet keeps within its rate. If so, it takes tokens for
+// the packet from the sender's bucket.
 //
 // Replies and errors have a rate of their own, so that a router which asks a lot still gets its
 // answers. Our NHSs have a larger rate, and so have clients for what they pass on for others, as

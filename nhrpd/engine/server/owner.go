@@ -12,18 +12,20 @@ import (
 	"cygnet/nhrpd/engine/timers"
 )
 
-// owner is the identity that an overlay address belongs to after its SA went. It keeps the address
-// for as long as the registration would have held. This matters where no rules say who may have an
-// address: otherwise a router could take the address of another by cutting that one off for a few
-// seconds. A router that takes its registration back gives the address up at once.
+// owner is the identity that an overlay address belongs to after its SA went. The address is
+// reserved for that identity for as long as the registration would have held. This matters where no
+// rules say who may have an address: otherwise a router could take the address of another by
+// cutting that one off for a few seconds. A router that takes its registration back gives the
+// address up at once.
 type owner struct {
 	Identity string
-	until    time.Time
+	until    time.Time // when the registration would have expired
 	expiry   timers.Timer
 }
 
-// ReserveForOwner keeps the overlay address of a binding for its identity, when the binding ends
-// because the SA went.
+// ReserveForOwner reserves the overlay address of a binding for its identity until the registration
+// would have expired. It is called before a binding ends because its SA is gone. It does nothing
+// where rules say who may have an address.
 func (srv *Server) ReserveForOwner(b *Binding) {
 	if !srv.Config.Protected || srv.Config.Policy != nil || b.Static || b.Identity == "" ||
 		len(b.sharers) > 0 || !srv.Now.Before(b.Expires) {
@@ -32,7 +34,7 @@ func (srv *Server) ReserveForOwner(b *Binding) {
 	srv.newOwner(b.Protocol, b.Identity, b.Expires)
 }
 
-// newOwner keeps an overlay address for an identity until a time. The address counts as one of
+// newOwner reserves an overlay address for an identity until a time. The address counts as one of
 // those that the identity has. If the table is full, the address is free at once.
 func (srv *Server) newOwner(protocol netip.Addr, identity string, until time.Time) {
 	srv.endOwner(protocol)
@@ -47,7 +49,7 @@ func (srv *Server) newOwner(protocol netip.Addr, identity string, until time.Tim
 	srv.Timers.Set(&o.expiry, until)
 }
 
-// endOwner frees an overlay address.
+// endOwner ends the reservation of an overlay address.
 func (srv *Server) endOwner(protocol netip.Addr) {
 	o := srv.Owners[protocol]
 	if o == nil {
@@ -59,11 +61,11 @@ func (srv *Server) endOwner(protocol netip.Addr) {
 	srv.AddressesOf.GiveBack(overlay.HolderOf(o.Identity, netip.Addr{}), 1)
 }
 
-// OwnedByOther reports whether an overlay address belongs to an identity that is none of the
-// sender's. It returns the owner of the address, or nil if there is none.
-func (srv *Server) OwnedByOther(m *overlay.Message, protocol netip.Addr) (*owner, bool) {
+// OwnedByOther reports whether an overlay address without a binding belongs to an identity that is
+// none of the sender's.
+func (srv *Server) OwnedByOther(m *overlay.Message, protocol netip.Addr) bool {
 	o := srv.Owners[protocol]
-	return o, o != nil && srv.Config.Policy == nil && !srv.Peers.Proven(m.From).IsOneOf(o.Identity)
+	return o != nil && srv.Config.Policy == nil && !srv.Peers.Proven(m.From).IsOneOf(o.Identity)
 }
 
 // DropAll ends all bindings, and forgets who owned addresses and who is away.
@@ -94,7 +96,7 @@ func (srv *Server) SaveOwners() []report.SavedOwner {
 	return list
 }
 
-// RestoreOwners restores the owners whose time is not over.
+// RestoreOwners restores saved owners whose time is not over.
 func (srv *Server) RestoreOwners(saved []report.SavedOwner) {
 	for _, o := range saved {
 		if left := srv.Remaining(o.Expires); left > 0 && srv.ClientAddress(o.Protocol) {
@@ -103,7 +105,8 @@ func (srv *Server) RestoreOwners(saved []report.SavedOwner) {
 	}
 }
 
-// SetHolder counts a binding and its prefixes against the shares of h, instead of another holder.
+// SetHolder counts a binding and its prefixes against the shares of h, and no longer against those
+// of the holder before.
 func (b *Binding) SetHolder(h overlay.Holder) {
 	switch {
 	case b.Holder == h:

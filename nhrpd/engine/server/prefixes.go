@@ -19,8 +19,11 @@ import (
 // ends with the client's binding at the latest. A route to it is wanted while the client is
 // secured.
 type Announced struct {
-	Prefix  netip.Prefix
-	Owner   *Binding
+	// Prefix is the network.
+	Prefix netip.Prefix
+	// Owner is the binding of the client.
+	Owner *Binding
+	// Expires is when the registration of the prefix expires. Expiry ends the prefix then.
 	Expires time.Time
 	Expiry  timers.Timer
 }
@@ -137,8 +140,8 @@ func (srv *Server) ObjectToAnnouncing(b *Binding, prefix netip.Prefix) objection
 	return objection.Objection{}
 }
 
-// NewAnnounced makes an announced prefix of a client. The route to it is wanted at once if the
-// client is secured.
+// NewAnnounced makes an announced prefix of a client, to which there is no objection. The caller
+// sets when it expires. The route to it is wanted at once if the client is secured.
 func (srv *Server) NewAnnounced(b *Binding, prefix netip.Prefix) *Announced {
 	srv.StateChanged()
 	a := &Announced{Prefix: prefix, Owner: b}
@@ -154,7 +157,7 @@ func (srv *Server) NewAnnounced(b *Binding, prefix netip.Prefix) *Announced {
 	return a
 }
 
-// EndAnnounced ends a prefix whose client stays registered, and logs why.
+// EndAnnounced ends a prefix whose client stays registered, and logs the reason.
 func (srv *Server) EndAnnounced(a *Announced, reason string) {
 	b := a.Owner
 	srv.Notice(output.Notice{
@@ -260,7 +263,7 @@ func (srv *Server) ReviewAnnounced() {
 	}
 }
 
-// ReviewAnnouncedOver does for the prefixes that overlap a changed route what reviewAnnounced does
+// ReviewAnnouncedOver does for the prefixes that overlap a changed route what ReviewAnnounced does
 // for all, as far as routes matter.
 func (srv *Server) ReviewAnnouncedOver(changed netip.Prefix) {
 	if changed.Bits() == 0 {
@@ -299,7 +302,8 @@ func (b *Binding) prefixList() []netip.Prefix {
 	return list
 }
 
-// ObjectToBinding returns why a client may not have its overlay address any more. It objects only
+// ObjectToBinding objects to a binding if the rules do not give its client the address any more. It
+// objects only
 // if none of the identities that the binding may belong to may have the address.
 func (srv *Server) ObjectToBinding(b *Binding) objection.Objection {
 	if b.Static || b.Identity == "" {
@@ -311,7 +315,8 @@ func (srv *Server) ObjectToBinding(b *Binding) objection.Objection {
 	})
 }
 
-// ObjectToAnnounced returns why the rules do not let a client announce a prefix.
+// ObjectToAnnounced objects to an announced prefix that the rules do not let its client announce
+// any more.
 func (srv *Server) ObjectToAnnounced(b *Binding, prefix netip.Prefix) objection.Objection {
 	s := srv.Peers.Rules.Of(b.Identity, srv.Blocks)
 	return s.ToPrefix(prefix)

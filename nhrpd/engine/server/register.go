@@ -14,12 +14,17 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
+// repeatsReported is after how many repetitions of a registration the engine reports a mismatch.
+// Fewer may come from single packets that were lost.
+const repeatsReported = 2
+
 // LeastHolding is the shortest holding time that this router grants or accepts. Shorter ones in
 // registrations are raised to it; answers with a shorter one are not used.
 const LeastHolding = 10 * time.Second
 
-// Registration handles a registration request (RFC 2332 §5.2.3). A request that names another NHS
-// is refused rather than passed on, since that NHS could not see from where it came.
+// Registration handles a Registration Request (RFC 2332 §5.2.3). A request that names another NHS
+// is refused rather than passed on, since that NHS could not see from which
+// NBMA address it came.
 func (srv *Server) Registration(m *overlay.Message) {
 	if !srv.Understood(m) {
 		return
@@ -88,18 +93,18 @@ func (srv *Server) replyToRegistration(m *overlay.Message) {
 	srv.Send(m.From, m.Packet)
 }
 
-// twin reports whether the sender of a registration is a second router with the same identity and
-// overlay address. It is if the registration comes from the address that the binding moved away
-// from, and both addresses have had their SAs all the time. This router serves the one of the two
-// that came last, while that one is there.
+// duplicate reports whether the sender of a registration is a second router with the identity and
+// the overlay address of a client. That is the case if the registration comes from the address that
+// the binding moved away from, and both addresses have had their SAs since then. This router serves
+// the one of the two that registered last, while that one has its SA.
 func (srv *Server) duplicate(b *Binding, from netip.Addr) bool {
 	served, other := srv.Peers.ByNBMA[b.NBMA], srv.Peers.ByNBMA[from]
 	return srv.Config.Protected && b.before == from && served != nil && served.Secured &&
 		other != nil && other.Since.Before(b.movedAt)
 }
 
-// registerClient registers the address or prefix that one CIE names, or returns the objection to
-// it.
+// registerClient registers the address or prefix that one CIE of a registration names, or returns
+// the objection to it.
 func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection.Objection {
 	client := m.ClientOf(cie)
 	prefix, ok := cie.PrefixOf(client)
@@ -115,22 +120,43 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 		return srv.Peers.ObjectTo(m.From)
 	case !prefix.IsSingleIP() || !srv.namesRouter(m, client) && srv.Config.TakesPrefixes():
 		return srv.registerPrefix(m, cie, prefix)
-	case srv.objectToClientAddress(client).Raised():
-		return srv.objectToClientAddress(client)
-	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != srv.Peers.Outer(m.From):
+	}
+	if o := srv.objectToAddress(m, cie, client); o.Raised() {
+		return o
+	}
+	if o := srv.objectToTaking(m, client); o.Raised() {
+		return o
+	}
+	srv.renewBinding(m, cie, client)
+	return objection.Objection{}
+}
+
+// objectToAddress objects to the registration of an address that the sender may not have, whoever
+// has it now. If a route has come that the host route to a client would hide, the binding of that
+// client ends.
+func (srv *Server) objectToAddress(
+	m *overlay.Message, cie *packet.CIE, client netip.Addr,
+) objection.Objection {
+	if o := srv.objectToClientAddress(client); o.Raised() {
+		return o
+	}
+	if cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != srv.Peers.Outer(m.From) {
 		return objection.New(objection.OtherNBMA, "it is for somebody else's NBMA address")
 	}
 	if o := srv.Peers.ObjectToBeing(m.From, client); o.Raised() {
 		return o
 	}
-	b := srv.Bindings[client]
-	if o := srv.Prefixes.ObjectToHostRoute(client, m.From); o.Raised() {
-		if b != nil && !b.Static && srv.sameClient(b, m) {
-			srv.Unbind(b, o.Text)
-		}
-		return o
+	o := srv.Prefixes.ObjectToHostRoute(client, m.From)
+	if b := srv.Bindings[client]; o.Raised() && b != nil && !b.Static && srv.sameClient(b, m) {
+		srv.Unbind(b, o.Text)
 	}
-	unique := m.Flags&packet.RegistrationUnique != 0
+	return o
+}
+
+// objectToTaking objects to the registration of an address that another router has or owns, or for
+// which there is no room.
+func (srv *Server) objectToTaking(m *overlay.Message, client netip.Addr) objection.Objection {
+	b := srv.Bindings[client]
 	switch {
 	case b == nil && len(srv.Bindings) >= srv.Config.Limits.Bindings:
 		return objection.New(
@@ -139,36 +165,55 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 		)
 	case b == nil && srv.Client.IsNHSElsewhere(client, m.From):
 		return objection.New(objection.AddressOfNHS, "it is the address of an NHS of ours")
-	case b != nil && b.Static:
+	case b == nil:
+		return srv.objectToNewOwner(m, client)
+	case b.Static:
 		return objection.New(objection.AddressMapped, "a static map has the address")
-	case b != nil && !srv.sameClient(b, m):
+	case !srv.sameClient(b, m):
 		return objection.New(
 			objection.AddressTaken,
 			"another router has the address: "+srv.Peers.Outer(b.NBMA).String()+" "+b.Identity,
 		)
-	case b != nil && srv.duplicate(b, m.From):
+	case srv.duplicate(b, m.From):
 		return objection.New(
 			objection.Duplicate,
 			"two routers have the identity "+b.Identity+
 				" and this address; it is served at "+srv.Peers.Outer(b.NBMA).String(),
 		)
 	}
-	o, owned := srv.OwnedByOther(m, client)
-	if b == nil && owned {
+	return objection.Objection{}
+}
+
+// objectToNewOwner objects to the registration of an address without a binding if the address
+// belongs to another identity, or the sender has used up its share of addresses. An address that
+// belongs to the sender counts in that share already.
+func (srv *Server) objectToNewOwner(m *overlay.Message, client netip.Addr) objection.Objection {
+	o := srv.Owners[client]
+	if srv.OwnedByOther(m, client) {
 		return objection.New(
 			objection.AddressTaken,
 			"the address belongs to another identity until its registration expires: "+o.Identity,
 		)
 	}
+	if o != nil && srv.Peers.Proven(m.From).IsOneOf(o.Identity) {
+		return objection.Objection{}
+	}
+	identity, _ := srv.Peers.BearerAt(m.From, client)
+	if srv.AddressesOf[overlay.HolderOf(identity, m.From)] >= overlay.MaxAddressesOfOne {
+		return objection.New(
+			objection.LimitReached,
+			"the router has registered as many addresses as one may",
+		)
+	}
+	return objection.Objection{}
+}
+
+// renewBinding makes or renews the binding of a client whose registration there is no objection to.
+// It writes the granted holding time into the CIE, which becomes that of the reply.
+func (srv *Server) renewBinding(m *overlay.Message, cie *packet.CIE, client netip.Addr) {
 	identity, sharers := srv.Peers.BearerAt(m.From, client)
+	b := srv.Bindings[client]
 	if b == nil {
-		if mine := o != nil && srv.Peers.Proven(m.From).IsOneOf(o.Identity); !mine &&
-			srv.AddressesOf[overlay.HolderOf(identity, m.From)] >= overlay.MaxAddressesOfOne {
-			return objection.New(
-				objection.LimitReached,
-				"the router has registered as many addresses as one may",
-			)
-		}
 		srv.endOwner(client)
 		b = srv.NewBinding(client)
 		b.Identity = identity
@@ -191,6 +236,7 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, LeastHolding)
 	cie.HoldingTime = overlay.Seconds(holding)
+	unique := m.Flags&packet.RegistrationUnique != 0
 	if b.Unique != unique || b.Identity != identity ||
 		b.ClientNBMA != m.SourceNBMA || b.MTU != cie.MTU {
 		srv.StateChanged()
@@ -211,7 +257,6 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 	srv.noteRepeat(m, b, holding)
 	srv.Mismatches.Clear(m.From, report.MismatchRefused)
 	srv.Bind(b, m.From)
-	return objection.Objection{}
 }
 
 // namesRouter reports whether a registration of a host prefix is about a router rather than about a
@@ -224,9 +269,9 @@ func (srv *Server) namesRouter(m *overlay.Message, client netip.Addr) bool {
 	return srv.InOverlay(client)
 }
 
-// sameClient reports whether a registration comes from the router that has the binding. With IPsec
-// the identity that IKE proved decides. Without IPsec the NBMA address decides, but only if the
-// client registered as unique.
+// sameClient reports whether a registration comes from the router that a binding belongs to. With
+// IPsec the identity that IKE proved decides. Without IPsec the NBMA address decides, but only if
+// the client registered as unique.
 func (srv *Server) sameClient(b *Binding, m *overlay.Message) bool {
 	if srv.Config.Protected {
 		return b.MayBe(srv.Peers.Proven(m.From))
@@ -280,8 +325,8 @@ func (srv *Server) objectToClientAddress(client netip.Addr) objection.Objection 
 // ago: the client has not received the answer. A refresh is no repetition: it has another request
 // ID, or where a client uses the same ID again, it comes later.
 func (srv *Server) noteRepeat(m *overlay.Message, b *Binding, holding time.Duration) {
-	again := b.RequestID == m.RequestID && b.registered.Add(holding/4).After(srv.Now)
-	b.RequestID, b.registered = m.RequestID, srv.Now
+	again := b.requestID == m.RequestID && b.registered.Add(holding/4).After(srv.Now)
+	b.requestID, b.registered = m.RequestID, srv.Now
 	switch {
 	case !again:
 		b.repeats = 0
@@ -339,7 +384,3 @@ func (srv *Server) FillNAT(m *overlay.Message, protocol netip.Addr) {
 		ext.CIEs[i].NBMA = public.NBMA
 	}
 }
-
-// repeatsReported is after how many repetitions of a registration the engine reports a mismatch.
-// Fewer may come from single packets that were lost.
-const repeatsReported = 2

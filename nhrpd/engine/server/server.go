@@ -21,25 +21,29 @@ import (
 type Server struct {
 	Needs
 
-	Bindings  map[netip.Addr]*Binding // by overlay address
-	uncertain uncertain
-
-	// Owners has the owners of overlay addresses whose binding ended because the SA had gone, by
-	// overlay address.
+	// Bindings has the clients and static maps, by overlay address.
+	Bindings map[netip.Addr]*Binding
+	// Owners has the identities for which overlay addresses are reserved, by overlay address.
 	Owners map[netip.Addr]*owner
-
+	// Announced has the prefixes that clients announced.
 	Announced map[netip.Prefix]*Announced
+	// Away has the clients that are not registered now and may come back.
+	Away map[overlay.Holder]*away
+	// AwayAt is the index of Away by NBMA address.
+	AwayAt rib.Trie
 
-	Away   map[overlay.Holder]*away // clients that are not registered now
-	AwayAt rib.Trie                 // by NBMA address
+	// AddressesOf has how many overlay addresses each router has registered or owns.
+	AddressesOf ratelimit.Shares[overlay.Holder]
+	// PrefixesOf has how many prefixes each router has announced.
+	PrefixesOf ratelimit.Shares[overlay.Holder]
 
-	AddressesOf ratelimit.Shares[overlay.Holder] // overlay addresses that each router has or owns
-	PrefixesOf  ratelimit.Shares[overlay.Holder] // how many announced prefixes each router has
+	uncertain uncertain
 
 	pool pool.Pool[Binding]
 }
 
-// Needs are the parts of the interface that the server stands on.
+// Needs are the parts of the interface that the server uses. Every field must be set. The parts
+// need not be complete before the first event.
 type Needs struct {
 	*overlay.Interface
 	Peers      *peers.Table
@@ -54,14 +58,15 @@ type Needs struct {
 
 // Parts is what the server asks of the other parts of its interface, and tells them.
 type Parts interface {
-	// PrefixRouted says that the kernel is about to get a route to a client's prefix.
+	// PrefixRouted is called before the kernel gets a route to a client's prefix. A shortcut to the
+	// same prefix ends.
 	PrefixRouted(prefix netip.Prefix)
 	// AnnouncedIn returns the announced prefix that equals prefix, on any interface that forwards
 	// by the same routing table. It returns nil if there is none.
 	AnnouncedIn(prefix netip.Prefix) *Announced
 }
 
-// New returns a server without clients, with memory for that many.
+// New returns a server without clients, with memory for that many of them.
 func New(needs Needs, clients int) Server {
 	return Server{
 		Needs:       needs,

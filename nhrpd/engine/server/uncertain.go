@@ -12,7 +12,7 @@ import (
 // several routers shared. Without marks, nothing tells which of the routers registered.
 type uncertain map[netip.Addr]*Binding
 
-// update puts a binding in if several identities may have registered it last, and takes it out
+// update adds a binding if several identities may have registered it last, and removes it
 // otherwise.
 func (u uncertain) update(b *Binding) {
 	b.asked = nil
@@ -23,11 +23,11 @@ func (u uncertain) update(b *Binding) {
 	}
 }
 
-// ConfirmWhereItIs makes a router register again if it left a shared address and may own a binding
-// there. Otherwise the hub would send the router's packets to the routers that stayed until the
-// router's next refresh, which may be minutes away. The hub closes the router's SA, since a router
-// registers at once through a new one. It does so once for each router and registration, since the
-// binding may belong to a router that stayed.
+// ConfirmWhereItIs has the router at p register again if it left a shared address and may own a
+// binding there. Otherwise the hub would send the router's packets to the routers that stayed until
+// the router's next refresh, which may be minutes away. The hub closes the router's SA, since a
+// router registers at once through a new one. It does so once for each router and registration,
+// since the binding may belong to a router that stayed.
 func (srv *Server) ConfirmWhereItIs(p *peers.Peer) {
 	left := func(b *Binding) bool {
 		return b.mayHaveLeftFor(p) && !slices.Contains(b.asked, p.IKE.Identity)
