@@ -22,7 +22,7 @@ const (
 )
 
 // refreshWait returns how long after a reply we refresh a registration: a third of its holding
-// time, but without IPsec at most aliveInterval.
+// time, but without IPsec at most livenessInterval.
 func (cl *Client) refreshWait(holding time.Duration) time.Duration {
 	if cl.Config.Protected {
 		return holding / 3
@@ -40,7 +40,7 @@ func (cl *Client) requestWait(n *NHS) time.Duration {
 }
 
 // isLost reports whether an NHS that has not answered counts as lost: the registration has expired,
-// or without IPsec the NHS has been silent for silenceOfDead. Without IPsec, that also holds for an
+// or without IPsec the NHS has been silent for lostAfter. Without IPsec, that also holds for an
 // NHS with which we are not registered, but whose neighbour is still wanted, such as one restored
 // after a restart.
 func (n *NHS) isLost(now time.Time) bool {

@@ -33,6 +33,40 @@ func (srv *Server) registerPrefix(
 	m *overlay.Message, cie *packet.CIE, prefix netip.Prefix,
 ) objection.Objection {
 	b := srv.Bindings[m.SourceProtocol]
+	if o := srv.objectToAnnouncer(m, cie, b); o.Raised() {
+		return o
+	}
+	if o := srv.ObjectToAnnouncing(b, prefix); o.Raised() {
+		return o
+	}
+	a := srv.Announced[prefix]
+	if a != nil && a.Owner != b {
+		srv.dropAnnounced(a) // the same router under its new overlay address
+		a = nil
+	}
+	holding := max(time.Duration(cie.HoldingTime)*time.Second, LeastHolding)
+	cie.HoldingTime = overlay.Seconds(holding)
+	if a == nil {
+		a = srv.NewAnnounced(b, prefix)
+		srv.Notice(output.Notice{
+			Kind:     output.NoticePrefixBound,
+			Prefix:   prefix,
+			NextHop:  b.Protocol,
+			NBMA:     b.NBMA,
+			Identity: b.Identity,
+		})
+	}
+	a.Expires = srv.Now.Add(holding)
+	srv.Timers.Set(&a.Expiry, a.Expires)
+	return objection.Objection{}
+}
+
+// objectToAnnouncer objects to the registration of a prefix by a sender that may announce none
+// here. b is the binding of the router that the packet names as its source; it is nil if there is
+// none.
+func (srv *Server) objectToAnnouncer(
+	m *overlay.Message, cie *packet.CIE, b *Binding,
+) objection.Objection {
 	switch {
 	case m.Flags&packet.RegistrationUnique != 0:
 		// RFC 2332 §5.2.0.1: with U set, only a host can be registered.
@@ -62,28 +96,6 @@ func (srv *Server) registerPrefix(
 	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != srv.Peers.Outer(m.From):
 		return objection.New(objection.OtherNBMA, "it is for somebody else's NBMA address")
 	}
-	if o := srv.ObjectToAnnouncing(b, prefix); o.Raised() {
-		return o
-	}
-	a := srv.Announced[prefix]
-	if a != nil && a.Owner != b {
-		srv.dropAnnounced(a) // the same router under its new overlay address
-		a = nil
-	}
-	holding := max(time.Duration(cie.HoldingTime)*time.Second, LeastHolding)
-	cie.HoldingTime = overlay.Seconds(holding)
-	if a == nil {
-		a = srv.NewAnnounced(b, prefix)
-		srv.Notice(output.Notice{
-			Kind:     output.NoticePrefixBound,
-			Prefix:   prefix,
-			NextHop:  b.Protocol,
-			NBMA:     b.NBMA,
-			Identity: b.Identity,
-		})
-	}
-	a.Expires = srv.Now.Add(holding)
-	srv.Timers.Set(&a.Expiry, a.Expires)
 	return objection.Objection{}
 }
 

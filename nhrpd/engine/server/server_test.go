@@ -261,6 +261,16 @@ func TestObjections(t *testing.T) {
 					f.registers(at, "spoke1", fmt.Sprintf("10.255.0.%d", 100+i))
 				}
 			}},
+		{rule: "one of as many addresses, which it still owns", want: objection.None,
+			code: packet.CodeSuccess,
+			before: func(f *fixture) {
+				for i := range overlay.MaxAddressesOfOne {
+					f.registers(at, "spoke1", fmt.Sprintf("10.255.0.%d", 100+i))
+				}
+				f.gone(at)
+				f.secured(at, "spoke1")
+			},
+			edit: func(m *overlay.Message) { m.SourceProtocol = addr("10.255.0.100") }},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			f := newFixture(t, func(c *overlay.InterfaceConfig) {
@@ -380,6 +390,9 @@ func TestOwner(t *testing.T) {
 			f.secured("192.0.2.12", tt.identity)
 			if o := f.objects(registration("192.0.2.12", "10.255.0.11")); o.Kind != tt.want {
 				t.Errorf("the objection is %d, %q; want %d", o.Kind, o.Text, tt.want)
+			}
+			if reserved := len(f.Owners) > 0; reserved != (tt.want != objection.None) {
+				t.Errorf("the address is reserved: %v", reserved)
 			}
 		})
 	}
@@ -542,5 +555,49 @@ func TestMismatches(t *testing.T) {
 	}
 	if got := kinds(f); !slices.Equal(got, []report.MismatchKind{report.MismatchTwice}) {
 		t.Errorf("registrations in turn are reported as %v", got)
+	}
+}
+
+// A sender has one bucket for requests and one for replies, so that a router which asks a lot still
+// gets its answers. What a client passes on for others has larger buckets.
+func TestRates(t *testing.T) {
+	record := packet.Extension{Type: packet.ExtensionForwardTransit,
+		CIEs: []packet.CIE{{NBMA: addr("192.0.2.77"), Protocol: addr("10.255.0.77")}}}
+	const client = "10.255.0.11"
+	for _, tt := range []struct {
+		name   string
+		packet packet.Packet
+		want   int // packets taken at a time: twice the rate
+	}{
+		{"a client's own requests",
+			packet.Packet{Type: packet.ResolutionRequest, SourceProtocol: addr(client)}, 4},
+		{"requests that a client passes on", packet.Packet{Type: packet.ResolutionRequest,
+			SourceProtocol: addr("10.255.0.77"), Extensions: []packet.Extension{record}}, 40},
+		{"requests in another's name that have passed no router", packet.Packet{
+			Type: packet.ResolutionRequest, SourceProtocol: addr("10.255.0.77")}, 4},
+		{"a registration of two addresses", packet.Packet{Type: packet.RegistrationRequest,
+			SourceProtocol: addr(client), CIEs: make([]packet.CIE, 2)}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t, func(c *overlay.InterfaceConfig) {
+				c.Limits.Requests, c.Limits.Transit = 2, 20
+			})
+			f.registers("192.0.2.11", "spoke1", client)
+			m := &overlay.Message{Packet: &tt.packet, From: addr("192.0.2.11")}
+			taken := 0
+			for range 100 {
+				if f.Takes(f.now, m) {
+					taken++
+				}
+			}
+			if taken != tt.want {
+				t.Errorf("%d of 100 packets are taken, want %d", taken, tt.want)
+			}
+			reply := &overlay.Message{From: m.From, Packet: &packet.Packet{
+				Type: packet.ResolutionReply, SourceProtocol: addr("10.255.0.1")}}
+			if !f.Takes(f.now, reply) {
+				t.Error("no reply is taken after the requests")
+			}
+		})
 	}
 }
