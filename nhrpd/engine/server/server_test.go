@@ -463,7 +463,7 @@ func TestPrefixes(t *testing.T) {
 		{rule: "limits.prefixes", prefix: "172.17.0.0/24", want: objection.LimitReached,
 			code:   packet.CodeInsufficientResources,
 			change: func(c *overlay.InterfaceConfig) { c.Limits.Prefixes = 1 }},
-		{rule: "the overlay", prefix: "10.255.0.0/25", want: objection.HidesOverlay,
+		{rule: "the overlay", prefix: "10.255.0.128/25", want: objection.HidesOverlay,
 			code: packet.CodeProhibited, change: func(c *overlay.InterfaceConfig) {
 				c.Accept = append(c.Accept, netip.MustParsePrefix("10.0.0.0/8"))
 			}},
@@ -544,7 +544,17 @@ func TestMismatches(t *testing.T) {
 	if got := kinds(f); !slices.Equal(got, []report.MismatchKind{report.MismatchDeaf}) {
 		t.Errorf("a repeated registration is reported as %v", got)
 	}
-	f = newFixture(t, func(c *overlay.InterfaceConfig) { c.Protected = false })
+	unprotected := func(c *overlay.InterfaceConfig) { c.Protected = false }
+	f = newFixture(t, unprotected)
+	for i := range 3 {
+		m := registration(fmt.Sprintf("192.0.2.%d", 11+i), "10.255.0.11")
+		m.RequestID += uint32(i)
+		f.objects(m)
+	}
+	if got := kinds(f); len(got) != 0 {
+		t.Errorf("a router that moves on and on is reported as %v", got)
+	}
+	f = newFixture(t, unprotected)
 	for i := range 3 {
 		if got := kinds(f); len(got) != 0 {
 			t.Errorf("after %d moves: reported %v", i, got)
