@@ -281,24 +281,23 @@ func TestWhereAPurgeGoes(t *testing.T) {
 	protocol, nbma, nhs := addr("10.255.0.12"), addr("192.0.2.12"), addr("192.0.2.1")
 	moved := addr("192.0.2.99") // where the neighbour is
 	for _, tt := range []struct {
-		name    string
-		secured bool
-		rank    any
-		want    netip.Addr
+		name     string
+		secured  bool
+		shortcut bool // only a shortcut wants the neighbour
+		want     netip.Addr
 	}{
-		{"the router has an SA", true, neighbors.RankBinding, nbma},
-		{"it has none, and is a client", false, neighbors.RankBinding, moved},
-		{"it has none, and a shortcut leads to it", false, neighbors.RankShortcut, nhs},
+		{"the router has an SA", true, false, nbma},
+		{"it has none, and is a client", false, false, moved},
+		{"it has none, and a shortcut leads to it", false, true, nhs},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t, true, 0)
 			f.do(func() {
-				var c neighbors.Claim
-				if tt.rank == any(neighbors.RankShortcut) {
-					f.neighbors.Want(&c, neighbors.RankShortcut, protocol, moved)
-				} else {
-					f.neighbors.Want(&c, neighbors.RankBinding, protocol, moved)
+				rank := neighbors.RankBinding
+				if tt.shortcut {
+					rank = neighbors.RankShortcut
 				}
+				f.neighbors.Want(new(neighbors.Claim), rank, protocol, moved)
 				f.peers.PeerSecured(event.Peer{NBMA: nhs, Identity: "nhs"})
 				f.peers.PeerSecured(event.Peer{NBMA: moved, Identity: "other"})
 				if tt.secured {
