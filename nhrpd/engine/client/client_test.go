@@ -55,7 +55,7 @@ func (f *fakeParts) ConfirmShortcuts()          { f.tell("confirm shortcuts") }
 func (f *fakeParts) ReviseAdmission(netip.Addr) {}
 
 func (f *fakeParts) ReviewAskers(*peers.Peer) bool { return false }
-func (f *fakeParts) ConfirmWhereItIs(*peers.Peer)  {}
+func (f *fakeParts) PeerReady(*peers.Peer)         {}
 
 // sentPacket is a packet that the client sent.
 type sentPacket struct {
@@ -94,13 +94,9 @@ func newFixture(t *testing.T, change ...func(*overlay.InterfaceConfig)) *fixture
 	for _, c := range change {
 		c(&cfg)
 	}
-	ifc := &overlay.Interface{
-		Router: overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 100),
-		Config: cfg,
-		Local:  addr("192.0.2.11"),
-		Known:  addr("192.0.2.11"),
-	}
-	ifc.Limiters = overlay.NewLimits(&ifc.Config)
+	ifc := overlay.NewInterface(overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 100), nil)
+	ifc.Configure(cfg)
+	ifc.Local, ifc.Known = addr("192.0.2.11"), addr("192.0.2.11")
 	ps := peers.New(ifc, f.parts, 0)
 	ifc.Peers = &ps
 	ns := neighbors.New(ifc, &ps, f.parts, 0)
@@ -329,8 +325,8 @@ func TestWhoseReplyCounts(t *testing.T) {
 		if f.NHS[0].Registered {
 			t.Errorf("a reply %s registers us", tt.name)
 		}
-		if got := f.Counters.Copy().Dropped[tt.dropped.String()]; got != 1 {
-			t.Errorf("a reply %s: dropped %v", tt.name, f.Counters.Copy().Dropped)
+		if got := f.Stats().Dropped[tt.dropped.String()]; got != 1 {
+			t.Errorf("a reply %s: dropped %v", tt.name, f.Stats().Dropped)
 		}
 	}
 }
@@ -379,7 +375,7 @@ func TestLostNHS(t *testing.T) {
 			if f.NHS[0].Registered || !slices.Contains(f.parts.told, "move relays") {
 				t.Errorf("after %s the NHS is not lost", tt.lost)
 			}
-			if goes := f.Neighbors.ByProtocol[hub] == nil; goes != tt.neighborGoes {
+			if goes := !f.Neighbors.Wants(hub); goes != tt.neighborGoes {
 				t.Errorf("the neighbour is withdrawn: %v, want %v", goes, tt.neighborGoes)
 			}
 		})

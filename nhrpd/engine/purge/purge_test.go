@@ -50,7 +50,7 @@ func (f *fakeParts) UsableNHS() (protocol, nbma netip.Addr, ok bool) {
 func (f *fakeParts) MissedRouter(netip.Prefix) bool      { return false }
 func (f *fakeParts) ReviseAdmission(netip.Addr)          {}
 func (f *fakeParts) ReviewAskers(*peers.Peer) bool       { return false }
-func (f *fakeParts) ConfirmWhereItIs(*peers.Peer)        {}
+func (f *fakeParts) PeerReady(*peers.Peer)               {}
 func (f *fakeParts) ReceivedFrom(netip.Addr, []byte)     {}
 func (f *fakeParts) RouterKnown(netip.Prefix)            {}
 func (f *fakeParts) RouterRouted(host netip.Prefix) bool { return false }
@@ -79,17 +79,14 @@ func newFixture(t *testing.T, protected bool, clients int) *fixture {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	f := &fixture{t: t, start: start, now: start}
 	f.parts = &fakeParts{clients: make(map[netip.Addr]netip.Addr)}
-	ifc := &overlay.Interface{
-		Router: overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 100),
-		Config: overlay.InterfaceConfig{
-			Name:      "gre1",
-			Address:   netip.MustParsePrefix("10.255.0.9/16"),
-			Protected: protected,
-			Limits:    overlay.Limits{Bindings: 1000, Answers: 10, Requests: 100},
-		},
-		Local: addr("192.0.2.9"),
-	}
-	ifc.Limiters = overlay.NewLimits(&ifc.Config)
+	ifc := overlay.NewInterface(overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 100), nil)
+	ifc.Configure(overlay.InterfaceConfig{
+		Name:      "gre1",
+		Address:   netip.MustParsePrefix("10.255.0.9/16"),
+		Protected: protected,
+		Limits:    overlay.Limits{Bindings: 1000, Answers: 10, Requests: 100},
+	})
+	ifc.Local = addr("192.0.2.9")
 	ps := peers.New(ifc, f.parts, 0)
 	ifc.Peers = &ps
 	ns := neighbors.New(ifc, &ps, f.parts, 0)
@@ -119,13 +116,7 @@ func (f *fixture) do(what func()) {
 	f.out.Reset()
 	f.Enter(f.now, &f.out)
 	what()
-	for len(f.Afterwards) > 0 {
-		due := f.Afterwards
-		f.Afterwards = nil
-		for _, run := range due {
-			run()
-		}
-	}
+	f.RunAtEnd()
 	for _, p := range f.out.Packets {
 		sent := sentPurge{to: p.To, at: f.now.Sub(f.start)}
 		if err := sent.Parse(slices.Clone(p.Data)); err != nil {
@@ -245,7 +236,7 @@ func TestWhoseReplyCounts(t *testing.T) {
 			if counts := len(f.ByID) == 0; counts != tt.counts {
 				t.Errorf("the reply ends the purge: %v, want %v", counts, tt.counts)
 			}
-			dropped := f.Counters.Copy().Dropped
+			dropped := f.Stats().Dropped
 			if want := map[string]uint64{tt.dropped.String(): 1}; !tt.counts &&
 				!maps.Equal(dropped, want) {
 				t.Errorf("dropped %v, want %v", dropped, want)

@@ -147,12 +147,12 @@ func (h *hub) addRouters() {
 	h.peers.Refer(
 		&peers.Ref{Owner: upper}, h.peers.At(addr(upperNBMA)), peers.ForNHS, true)
 	h.neighbors.Want(
-		&upper.Neighbor, neighbors.RankNHS, addr(upperProtocol), addr(upperNBMA))
+		new(neighbors.Claim), neighbors.RankNHS, addr(upperProtocol), addr(upperNBMA))
 	h.bind(spoke1Protocol, spoke1NBMA, "spoke1")
 	h.bind(spoke2Protocol, spoke2NBMA, "spoke2")
 	h.bind(malloryProtocol, malloryNBMA, "mallory")
 	gone := h.bind(goneProtocol, goneNBMA, "gone")
-	h.server.KeepOwner(gone)
+	h.server.ReserveForOwner(gone)
 	h.server.DropBinding(gone)
 	mapped := h.server.NewBinding(addr(mappedProtocol))
 	mapped.Static = true

@@ -41,11 +41,12 @@ type fakeParts struct {
 	srv *Server
 }
 
-func (f *fakeParts) ReviseAdmission(netip.Addr)     {}
-func (f *fakeParts) ReviewAskers(*peers.Peer) bool  { return false }
-func (f *fakeParts) EndAdmission(netip.Addr)        {}
-func (f *fakeParts) ConfirmWhereItIs(p *peers.Peer) { f.srv.ConfirmWhereItIs(p) }
-func (f *fakeParts) PrefixRouted(netip.Prefix)      {}
+func (f *fakeParts) ReviseAdmission(netip.Addr)    {}
+func (f *fakeParts) ReviewAskers(*peers.Peer) bool { return false }
+func (f *fakeParts) EndAdmission(netip.Addr)       {}
+func (f *fakeParts) PeerReady(p *peers.Peer)       { f.srv.ConfirmWhereItIs(p) }
+func (f *fakeParts) UsesShortcuts() bool           { return false }
+func (f *fakeParts) PrefixRouted(netip.Prefix)     {}
 
 func (f *fakeParts) AnnouncedIn(prefix netip.Prefix) *Announced { return f.srv.Announced[prefix] }
 
@@ -85,17 +86,12 @@ func newFixture(t *testing.T, change ...func(*overlay.InterfaceConfig)) *fixture
 	for _, c := range change {
 		c(&cfg)
 	}
-	ifc := &overlay.Interface{
-		Router: overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 100),
-		Config: cfg,
-		Local:  addr("192.0.2.1"),
-		Known:  addr("192.0.2.1"),
-	}
-	ifc.Limiters = overlay.NewLimits(&ifc.Config)
+	ifc := overlay.NewInterface(overlay.NewRouter(rand.New(rand.NewPCG(1, 2)), 100), nil)
+	ifc.Configure(cfg)
+	ifc.Local, ifc.Known = addr("192.0.2.1"), addr("192.0.2.1")
 	parts := &fakeParts{}
 	ps := peers.New(ifc, parts, 0)
 	ifc.Peers = &ps
-	ps.Poll.Run = func() {} // nothing here depends on when data passed
 	ps.Rules.Configure(authorization.Config{Protected: cfg.Protected, MostRemembered: 100})
 	ns := neighbors.New(ifc, &ps, parts, 0)
 	ad := admission.New(ifc, &ps, 0)
