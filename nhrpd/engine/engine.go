@@ -100,7 +100,7 @@ func (e *Engine) Receive(
 // receive hands a packet to its interface.
 func (e *Engine) receive(ifname string, from netip.Addr, data []byte) {
 	if ifc := e.ifaces[ifname]; ifc != nil {
-		ifc.ReceivedFrom(from, data)
+		ifc.receivedFrom(from, data)
 		return
 	}
 	e.router.Drop(overlay.DropNoInterface)

@@ -43,25 +43,26 @@ func (e *Engine) newInterface(cfg overlay.InterfaceConfig) *iface {
 	ifc := &iface{engine: e}
 	st := overlay.NewInterface(e.router, &ifc.peers)
 	ifc.Interface = st
-	ifc.peers = peers.New(st, ifc, clients)
-	ifc.neighbors = neighbors.New(st, &ifc.peers, ifc, clients)
+	above := upward{ifc}
+	ifc.peers = peers.New(st, above, clients)
+	ifc.neighbors = neighbors.New(st, &ifc.peers, above, clients)
 	ifc.admissions = admission.New(st, &ifc.peers, clients)
 	ifc.prefixes = prefixes.New(st, func(yield func(prefixes.Keeper) bool) {
 		for _, other := range e.interfaces() {
-			if !yield(other) {
+			if !yield(upward{other}) {
 				return
 			}
 		}
 	})
-	ifc.purges = purge.New(st, &ifc.peers, &ifc.neighbors, ifc)
+	ifc.purges = purge.New(st, &ifc.peers, &ifc.neighbors, above)
 	ifc.server = server.New(server.Needs{
 		Interface: st, Peers: &ifc.peers, Neighbors: &ifc.neighbors, Admissions: &ifc.admissions,
 		Purges: &ifc.purges, Client: &ifc.client, Prefixes: &ifc.prefixes,
-		Mismatches: &ifc.mismatches, Parts: ifc,
+		Mismatches: &ifc.mismatches, Parts: above,
 	}, clients)
 	ifc.client = client.New(client.Needs{
 		Interface: st, Peers: &ifc.peers, Neighbors: &ifc.neighbors, Admissions: &ifc.admissions,
-		Purges: &ifc.purges, Prefixes: &ifc.prefixes, Parts: ifc,
+		Purges: &ifc.purges, Prefixes: &ifc.prefixes, Parts: above,
 	})
 	ifc.Resolution = resolution.New(resolution.Needs{
 		Interface: st, Peers: &ifc.peers, Neighbors: &ifc.neighbors,

@@ -36,12 +36,12 @@ func (ifc *iface) leave() {
 	for _, p := range goodbyes {
 		ifc.purges.Start(p)
 	}
-	ifc.LeaveOn()
+	ifc.leaveOn()
 }
 
 // leaveOn takes the next step of leaving, if no goodbye waits for its reply any more: first the
 // goodbyes to the NHSs, then the end of the SAs.
-func (ifc *iface) LeaveOn() {
+func (ifc *iface) leaveOn() {
 	if !ifc.Leaving || len(ifc.purges.ByID) > 0 {
 		return
 	}

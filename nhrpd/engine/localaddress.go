@@ -22,7 +22,7 @@ func (ifc *iface) localAddress(nbma netip.Addr) {
 	}
 	ifc.client.LocalAddressChanged()
 	if moved {
-		ifc.EndDirectPaths()
+		ifc.endDirectPaths()
 	}
 }
 
@@ -30,7 +30,7 @@ func (ifc *iface) localAddress(nbma netip.Addr) {
 // changed. It takes back our answers, which name the old address. Without IPsec it also ends our
 // own shortcuts: no next hop takes what we send from the new address before we ask it again. With
 // IPsec, the SAs of those shortcuts ended together with the old address.
-func (ifc *iface) EndDirectPaths() {
+func (ifc *iface) endDirectPaths() {
 	ifc.Responder.TakeAllBack()
 	if ifc.Config.Protected {
 		return

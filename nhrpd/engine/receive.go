@@ -12,7 +12,7 @@ import (
 
 // receivedFrom handles a packet from an NBMA address. The packets of a sender without an SA are
 // held: see heldPacket.
-func (ifc *iface) ReceivedFrom(from netip.Addr, data []byte) {
+func (ifc *iface) receivedFrom(from netip.Addr, data []byte) {
 	switch {
 	case ifc.Leaving:
 		ifc.farewell(from, data)
