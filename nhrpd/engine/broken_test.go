@@ -63,7 +63,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 	}
 	if len(ifc.server.Bindings) > l.Bindings+len(ifc.Config.Maps) ||
 		len(ifc.Requester.Shortcuts) > l.Shortcuts ||
-		len(ifc.Responder.Answers) > l.Answers || len(ifc.peers.HeldSenders()) > l.Held ||
+		len(ifc.Responder.Answers) > l.Answers || len(ifc.peers.Held.Senders()) > l.Held ||
 		len(ifc.Requester.Requests) > l.Shortcuts || len(ifc.Requester.Unresolved) > l.Shortcuts ||
 		len(ifc.purges.ByID) > l.Answers+goodbyes ||
 		len(ifc.server.Announced) > l.Prefixes ||
@@ -75,7 +75,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 			),
 			len(ifc.Requester.Shortcuts),
 			len(ifc.Responder.Answers),
-			len(ifc.peers.HeldSenders()),
+			len(ifc.peers.Held.Senders()),
 			len(
 				ifc.Requester.Requests,
 			),

@@ -49,14 +49,14 @@ func TestHeldPacketsAreBounded(t *testing.T) {
 		s.says(registrationFrom("192.0.2.11", "10.255.0.11"))
 		s.saysBytes(make([]byte, peers.MaxHeldLen+1))
 	}
-	if got := len(hub.engine.ifaces["gre1"].peers.HeldSenders()); got != 10 {
+	if got := len(hub.engine.ifaces["gre1"].peers.Held.Senders()); got != 10 {
 		t.Errorf("%d packets held, limit 10", got)
 	}
 	if len(hub.sent) != 0 {
 		t.Error("answered somebody without an SA")
 	}
 	hub.w.run(peers.HoldTime)
-	if got := len(hub.engine.ifaces["gre1"].peers.HeldSenders()); got != 0 {
+	if got := len(hub.engine.ifaces["gre1"].peers.Held.Senders()); got != 0 {
 		t.Errorf("%d packets held for ever", got)
 	}
 }

@@ -134,6 +134,6 @@ func (ifc *iface) withdrawAll() {
 	for _, n := range ifc.client.NHS {
 		ifc.client.DropNHS(n)
 	}
-	ifc.peers.ForgetHeld()
+	ifc.peers.Held.Forget()
 	clear(ifc.Requester.Unresolved)
 }

@@ -70,9 +70,9 @@ func (ifc *iface) parkUnlisted(listed map[netip.Addr]bool) {
 			ifc.admissions.EndAdmission(nbma)
 		}
 	}
-	for _, from := range ifc.peers.HeldSenders() {
+	for _, from := range ifc.peers.Held.Senders() {
 		if gone(from) {
-			ifc.peers.DropHeld(from, overlay.DropUnsecured)
+			ifc.peers.Held.Discard(from, overlay.DropUnsecured)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func (ifc *iface) receivedFrom(from netip.Addr, data []byte) {
 	case ifc.peers.Separating(from):
 		ifc.Drop(overlay.DropSeparating)
 	case !ifc.peers.HeardFrom(from):
-		ifc.peers.Hold(from, data)
+		ifc.peers.Held.Add(from, data)
 	default:
 		ifc.receive(from, data)
 	}

@@ -387,7 +387,7 @@ func (s *storm) onlyThere(there []event.Peer) {
 			s.t.Fatalf("the name %s is still admitted", nbma)
 		}
 	}
-	for _, nbma := range ifc.peers.HeldSenders() {
+	for _, nbma := range ifc.peers.Held.Senders() {
 		if gone(nbma) {
 			s.t.Fatalf("a packet of the name %s still waits", nbma)
 		}

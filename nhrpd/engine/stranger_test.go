@@ -300,7 +300,7 @@ func encode(t testing.TB, p packet.Packet) []byte {
 // tablesOf returns how many entries a node has for other routers.
 func tablesOf(n *node) int {
 	i := n.engine.ifaces["gre1"]
-	return len(i.peers.ByNBMA) + len(i.peers.HeldSenders()) + len(i.server.Bindings) +
+	return len(i.peers.ByNBMA) + len(i.peers.Held.Senders()) + len(i.server.Bindings) +
 		i.neighbors.Len() + len(i.Requester.Shortcuts) + len(i.Requester.Requests) +
 		len(i.Requester.Unresolved) + len(i.Responder.Answers) + len(i.purges.ByID) +
 		len(i.server.Announced) + len(i.Relays.ByProtocol)

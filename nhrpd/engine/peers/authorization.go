@@ -30,8 +30,8 @@ func (p *Peer) bearer(protocol netip.Addr) (identity string, others []string) {
 // authorizationsAt returns the authorizations of the identities that an SA proves at an NBMA
 // address. The list is empty while the peer has no SA, and where no rule or block could object to
 // it. An empty list allows everything.
-func (ps *Table) authorizationsAt(nbma netip.Addr) []authorization.Authorization {
-	if p := ps.ByNBMA[nbma]; p != nil && p.Secured {
+func (d Directory) authorizationsAt(nbma netip.Addr) []authorization.Authorization {
+	if p := d.ByNBMA[nbma]; p != nil && p.Secured {
 		return p.authorizations
 	}
 	return nil
@@ -39,13 +39,13 @@ func (ps *Table) authorizationsAt(nbma netip.Addr) []authorization.Authorization
 
 // ObjectTo returns why the router at an NBMA address may do nothing here. It raises no objection to
 // a router without an SA.
-func (ps *Table) ObjectTo(nbma netip.Addr) objection.Objection {
-	return authorization.OfAll(ps.authorizationsAt(nbma), (*authorization.Authorization).Objection)
+func (d Directory) ObjectTo(nbma netip.Addr) objection.Objection {
+	return authorization.OfAll(d.authorizationsAt(nbma), (*authorization.Authorization).Objection)
 }
 
 // ObjectToBeing returns why the router at an NBMA address may not have an overlay address.
-func (ps *Table) ObjectToBeing(nbma, protocol netip.Addr) objection.Objection {
-	all := ps.authorizationsAt(nbma)
+func (d Directory) ObjectToBeing(nbma, protocol netip.Addr) objection.Objection {
+	all := d.authorizationsAt(nbma)
 	return authorization.OfAll(all, func(a *authorization.Authorization) objection.Objection {
 		return a.ToAddress(protocol)
 	})
@@ -54,21 +54,21 @@ func (ps *Table) ObjectToBeing(nbma, protocol netip.Addr) objection.Objection {
 // ObjectToDirect returns why there is to be no direct path to or from the router at an NBMA
 // address. There is never an objection to an NHS: NHSs relay the traffic of other routers, and an
 // NHS's own rules must not restrict the paths of those routers.
-func (ps *Table) ObjectToDirect(nbma netip.Addr) objection.Objection {
-	if ps.IsNHS(nbma) {
+func (d Directory) ObjectToDirect(nbma netip.Addr) objection.Objection {
+	if d.IsNHS(nbma) {
 		return objection.Objection{}
 	}
-	return authorization.OfAll(ps.authorizationsAt(nbma),
+	return authorization.OfAll(d.authorizationsAt(nbma),
 		(*authorization.Authorization).ToShortcut)
 }
 
 // ObjectToPath returns why there is to be no direct path to or from the router that has an overlay
 // address and is at an NBMA address.
-func (ps *Table) ObjectToPath(nbma, protocol netip.Addr) objection.Objection {
-	if o := ps.ObjectToBeing(nbma, protocol); o.Raised() {
+func (d Directory) ObjectToPath(nbma, protocol netip.Addr) objection.Objection {
+	if o := d.ObjectToBeing(nbma, protocol); o.Raised() {
 		return o
 	}
-	return ps.ObjectToDirect(nbma)
+	return d.ObjectToDirect(nbma)
 }
 
 // SetAuthorizations looks up what the rules and blocks say of the identities at a peer's address,
@@ -155,12 +155,12 @@ func (ps *Table) CloseUnwanted(p *Peer, reason string) {
 
 // Identity returns the identity of the router at an NBMA address, as IKE proved it. It is empty
 // without IPsec.
-func (ps *Table) Identity(nbma netip.Addr) string { return ps.Proven(nbma).Identity }
+func (d Directory) Identity(nbma netip.Addr) string { return d.Proven(nbma).Identity }
 
 // Proven returns all that IKE proved about the router at an NBMA address. It is the zero Peer if
 // that is nothing.
-func (ps *Table) Proven(nbma netip.Addr) event.Peer {
-	if p := ps.ByNBMA[nbma]; p != nil {
+func (d Directory) Proven(nbma netip.Addr) event.Peer {
+	if p := d.ByNBMA[nbma]; p != nil {
 		return p.IKE
 	}
 	return event.Peer{}
@@ -168,8 +168,8 @@ func (ps *Table) Proven(nbma netip.Addr) event.Peer {
 
 // BearerAt returns the identity that an overlay address is registered for: one of those at an NBMA
 // address that may have the overlay address. It also returns the other identities there.
-func (ps *Table) BearerAt(nbma, protocol netip.Addr) (identity string, others []string) {
-	if p := ps.ByNBMA[nbma]; p != nil {
+func (d Directory) BearerAt(nbma, protocol netip.Addr) (identity string, others []string) {
+	if p := d.ByNBMA[nbma]; p != nil {
 		return p.bearer(protocol)
 	}
 	return "", nil

@@ -18,25 +18,25 @@ func (ps *Table) Check() error {
 		return err
 	}
 	for _, p := range ordered.Values(ps.ByNBMA, ordered.ByAddr) {
-		if err := ps.checkPeer(p); err != nil {
+		if err := checkPeer(ps, p); err != nil {
 			return err
 		}
 	}
-	if err := ps.checkIndexes(); err != nil {
+	if err := checkIndexes(ps); err != nil {
 		return err
 	}
 	times := slices.SortedFunc(maps.Values(ps.separated), time.Time.Compare)
 	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= SeparationTime {
 		return fmt.Errorf("routers told apart are remembered for %s", times[n-1].Sub(times[0]))
 	}
-	if most := ps.Config.Limits.Held; len(ps.held) > most {
-		return fmt.Errorf("%d packets are held, the limit is %d", len(ps.held), most)
+	if most := ps.Config.Limits.Held; len(ps.Held.bySender) > most {
+		return fmt.Errorf("%d packets are held, the limit is %d", len(ps.Held.bySender), most)
 	}
 	return nil
 }
 
 // checkPeer returns an error if a peer's state contradicts itself.
-func (ps *Table) checkPeer(p *Peer) error {
+func checkPeer(ps *Table, p *Peer) error {
 	var counts refCounts
 	for _, r := range p.Refs {
 		if r.Peer != p {
@@ -56,8 +56,8 @@ func (ps *Table) checkPeer(p *Peer) error {
 }
 
 // checkIndexes returns an error if an index by outer addresses lacks a peer, or has one too many.
-func (ps *Table) checkIndexes() error {
-	byOuter := map[netip.Addr][]*Peer{}
+func checkIndexes(ps *Table) error {
+	byOuter := outerIndex{}
 	var outer []netip.Addr
 	for _, p := range ordered.Values(ps.ByNBMA, ordered.ByAddr) {
 		outer = append(outer, ps.Outer(p.NBMA))
@@ -71,7 +71,7 @@ func (ps *Table) checkIndexes() error {
 	slices.SortFunc(outer, ordered.ByAddr)
 	ps.PeerInside(netip.Prefix{}) // the first call makes the index
 	var indexed []netip.Addr
-	for r := range ps.underlay.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
+	for r := range ps.underlay.trie.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
 		indexed = append(indexed, r.Prefix.Addr())
 	}
 	if !slices.Equal(outer, indexed) {

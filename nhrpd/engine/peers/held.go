@@ -26,61 +26,67 @@ const (
 	MaxHeldLen = 2048
 )
 
-// Hold keeps a packet until its sender has an SA. It replaces an earlier packet of the same sender.
+// Held are the packets that wait for their senders' SAs, at most one of each sender.
+type Held struct {
+	*overlay.Interface
+
+	bySender map[netip.Addr]*heldPacket // by outer source
+}
+
+// Add keeps a packet until its sender has an SA. It replaces an earlier packet of the same sender.
 // It copies data.
-func (ps *Table) Hold(from netip.Addr, data []byte) {
-	h := ps.held[from]
+func (held *Held) Add(from netip.Addr, data []byte) {
+	h := held.bySender[from]
 	switch {
 	case len(data) > MaxHeldLen:
-		ps.Drop(overlay.DropUnsecured)
+		held.Drop(overlay.DropUnsecured)
 		return
 	case h != nil:
-		ps.Drop(overlay.DropUnsecured) // the earlier packet
-	case len(ps.held) >= ps.Config.Limits.Held:
-		ps.Drop(overlay.DropHeldFull)
+		held.Drop(overlay.DropUnsecured) // the earlier packet
+	case len(held.bySender) >= held.Config.Limits.Held:
+		held.Drop(overlay.DropHeldFull)
 		return
 	default:
 		h = &heldPacket{}
 		h.timeout.Run = func() {
-			delete(ps.held, from)
-			ps.Drop(overlay.DropUnsecured)
+			delete(held.bySender, from)
+			held.Drop(overlay.DropUnsecured)
 		}
-		ps.held[from] = h
+		held.bySender[from] = h
 	}
 	h.data = append(h.data[:0], data...)
-	ps.Timers.Set(&h.timeout, ps.Now.Add(HoldTime))
+	held.Timers.Set(&h.timeout, held.Now.Add(HoldTime))
 }
 
-// replay handles the packet that was held for a sender, if one was.
-func (ps *Table) replay(from netip.Addr) {
-	h := ps.held[from]
+// take returns the packet that is held for a sender, and holds it no longer. It returns false if
+// there is none.
+func (held *Held) take(from netip.Addr) ([]byte, bool) {
+	h := held.bySender[from]
 	if h == nil {
-		return
+		return nil, false
 	}
-	ps.Timers.Stop(&h.timeout)
-	delete(ps.held, from)
-	ps.parts.ReceivedFrom(from, h.data)
+	held.Timers.Stop(&h.timeout)
+	delete(held.bySender, from)
+	return h.data, true
 }
 
-// DropHeld drops the packet that is held for a sender: the next SA at the sender's address may be
-// another router's.
-func (ps *Table) DropHeld(from netip.Addr, reason overlay.DropReason) {
-	if h := ps.held[from]; h != nil {
-		ps.Timers.Stop(&h.timeout)
-		delete(ps.held, from)
-		ps.Drop(reason)
+// Discard drops the packet that is held for a sender, if there is one: the next SA at the sender's
+// address may be another router's.
+func (held *Held) Discard(from netip.Addr, reason overlay.DropReason) {
+	if _, is := held.take(from); is {
+		held.Drop(reason)
 	}
 }
 
-// ForgetHeld forgets all held packets, because the interface leaves. It counts no drops.
-func (ps *Table) ForgetHeld() {
-	for from, h := range ps.held {
-		ps.Timers.Stop(&h.timeout)
-		delete(ps.held, from)
+// Forget forgets all held packets, because the interface leaves. It counts no droheld.
+func (held *Held) Forget() {
+	for from, h := range held.bySender {
+		held.Timers.Stop(&h.timeout)
+		delete(held.bySender, from)
 	}
 }
 
-// HeldSenders returns the senders of which a packet is held, in order.
-func (ps *Table) HeldSenders() []netip.Addr {
-	return slices.SortedFunc(maps.Keys(ps.held), ordered.ByAddr)
+// Senders returns the senders of which a packet is held, in order.
+func (held *Held) Senders() []netip.Addr {
+	return slices.SortedFunc(maps.Keys(held.bySender), ordered.ByAddr)
 }

@@ -9,8 +9,8 @@ import (
 // HolderAt returns whose share of the limited tables the router at an NBMA address uses: that of
 // the identity that an SA proves. Where several identities share a NAT address, it is the one that
 // was there first.
-func (ps *Table) HolderAt(nbma netip.Addr) overlay.Holder {
-	if p := ps.ByNBMA[nbma]; p != nil && p.Secured {
+func (d Directory) HolderAt(nbma netip.Addr) overlay.Holder {
+	if p := d.ByNBMA[nbma]; p != nil && p.Secured {
 		return overlay.HolderOf(p.IKE.Identity, nbma)
 	}
 	return overlay.Holder{NBMA: nbma}
@@ -48,7 +48,7 @@ func (ps *Table) SentTo(nbma netip.Addr) {
 
 // Vouches reports whether the router at an NBMA address vouches for the routers whose requests it
 // passes on to us: it is one of our NHSs, a client, or a router with a static map.
-func (ps *Table) Vouches(nbma netip.Addr) bool {
-	p := ps.ByNBMA[nbma]
+func (d Directory) Vouches(nbma netip.Addr) bool {
+	p := d.ByNBMA[nbma]
 	return p != nil && (p.Has(ForNHS) || p.Has(ForBinding))
 }

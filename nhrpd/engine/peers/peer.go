@@ -83,7 +83,7 @@ func (ps *Table) At(nbma netip.Addr) *Peer {
 	p := ps.pool.Take()
 	p.table, p.NBMA, p.Since, p.Refs = ps, nbma, ps.Now, p.first[:0]
 	ps.ByNBMA[nbma] = p
-	ps.addUnderlay(p)
+	ps.underlay.add(p)
 	return p
 }
 
@@ -97,7 +97,7 @@ func (ps *Table) forgetIdlePeer(p *Peer) {
 	if ps.ByNBMA[p.NBMA] == p {
 		ps.SetOuter(p, netip.Addr{})
 		delete(ps.ByNBMA, p.NBMA)
-		ps.removeUnderlay(p)
+		ps.underlay.remove(p)
 		ps.Limiters.Release(p.NBMA, p.IKE.Identity)
 	}
 }
@@ -162,7 +162,9 @@ func (ps *Table) newlySecured(p *Peer, waited bool) {
 		ps.parts.EndAdmission(p.NBMA)
 	}
 	ps.rebind(p)
-	ps.replay(p.NBMA)
+	if data, is := ps.Held.take(p.NBMA); is {
+		ps.parts.ReceivedFrom(p.NBMA, data)
+	}
 	ps.reviseSecurity(p)
 	ps.parts.PeerReady(p)
 }

@@ -69,7 +69,7 @@ func TestAnotherIdentityEndsTheWait(t *testing.T) {
 func TestOrderOfASecuredPeer(t *testing.T) {
 	w := newWorld(t)
 	w.other = true
-	w.Hold(direct, []byte("a"))
+	w.Held.Add(direct, []byte("a"))
 	w.secure(direct, "spoke1")
 	w.wantCalls("end admission of 192.0.2.11", `received "a" from 192.0.2.11`,
 		"192.0.2.11 is ready")
@@ -79,29 +79,29 @@ func TestOrderOfASecuredPeer(t *testing.T) {
 // one before, and the table has a limit.
 func TestHeldPackets(t *testing.T) {
 	w := newWorld(t)
-	w.Hold(direct, []byte("old"))
-	w.Hold(direct, []byte("new"))
-	w.Hold(nat, make([]byte, MaxHeldLen+1))
-	if got := w.HeldSenders(); !slices.Equal(got, []netip.Addr{direct}) {
+	w.Held.Add(direct, []byte("old"))
+	w.Held.Add(direct, []byte("new"))
+	w.Held.Add(nat, make([]byte, MaxHeldLen+1))
+	if got := w.Held.Senders(); !slices.Equal(got, []netip.Addr{direct}) {
 		t.Errorf("packets of %v are held, want none that is too long", got)
 	}
 	w.pass(HoldTime - 1)
 	w.secure(direct, "spoke1")
 	w.wantCalls(`received "new" from 192.0.2.11`, "192.0.2.11 is ready")
 
-	w.Hold(nat, []byte("late"))
+	w.Held.Add(nat, []byte("late"))
 	w.pass(HoldTime)
 	w.secure(nat, "spoke2")
 	w.wantCalls("198.51.100.1 is ready")
 
 	for last := range byte(4) {
-		w.Hold(netip.AddrFrom4([4]byte{192, 0, 2, last}), []byte("x"))
+		w.Held.Add(netip.AddrFrom4([4]byte{192, 0, 2, last}), []byte("x"))
 	}
-	if n := len(w.HeldSenders()); n != w.Config.Limits.Held {
+	if n := len(w.Held.Senders()); n != w.Config.Limits.Held {
 		t.Errorf("%d packets are held, want %d", n, w.Config.Limits.Held)
 	}
-	w.ForgetHeld()
-	if n := len(w.HeldSenders()); n != 0 {
+	w.Held.Forget()
+	if n := len(w.Held.Senders()); n != 0 {
 		t.Errorf("%d packets are held after ForgetHeld", n)
 	}
 }

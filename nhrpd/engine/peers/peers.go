@@ -7,17 +7,21 @@ import (
 	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/pool"
-	"cygnet/nhrpd/engine/rib"
 	"cygnet/nhrpd/engine/timers"
 )
+
+// Directory finds peers by their addresses, and says what IKE proved about them and what the rules
+// let them do. It changes nothing.
+type Directory struct {
+	// ByNBMA has every peer by its NBMA address, which may be a peer ID. Other packages only read
+	// it.
+	ByNBMA map[netip.Addr]*Peer
+}
 
 // Table has the peers of an interface.
 type Table struct {
 	*overlay.Interface
-
-	// ByNBMA has every peer by its NBMA address, which may be a peer ID. Other packages only read
-	// it.
-	ByNBMA map[netip.Addr]*Peer
+	Directory
 
 	// Confirmed reports whether strongSwan has said at least once which peers have an SA.
 	Confirmed bool
@@ -25,13 +29,10 @@ type Table struct {
 	// Rules are what the configuration lets each identity do. The caller configures them.
 	Rules authorization.Rules
 
-	// byOuter has the peers with peer IDs, by the outer address behind their IDs.
-	byOuter map[netip.Addr][]*Peer
+	Held Held // the packets whose senders have no SA yet
 
-	// underlay is an index of the outer addresses of all peers. It is nil until the first look-up.
-	underlay *rib.Trie
-
-	held map[netip.Addr]*heldPacket // by outer source
+	byOuter  outerIndex
+	underlay underlayIndex
 
 	// separated has the NBMA addresses from which several routers were separated, and when that was
 	// last.
@@ -82,9 +83,9 @@ func New(ifc *overlay.Interface, parts Parts, clients int) Table {
 	return Table{
 		Interface: ifc,
 		parts:     parts,
-		ByNBMA:    make(map[netip.Addr]*Peer, clients),
-		byOuter:   make(map[netip.Addr][]*Peer),
-		held:      make(map[netip.Addr]*heldPacket),
+		Directory: Directory{make(map[netip.Addr]*Peer, clients)},
+		Held:      Held{Interface: ifc, bySender: make(map[netip.Addr]*heldPacket)},
+		byOuter:   make(outerIndex),
 		separated: make(map[netip.Addr]time.Time),
 		pool:      pool.New[Peer](clients),
 	}

@@ -119,8 +119,8 @@ func (p *Peer) ReasonNames() []string {
 }
 
 // IsNHS reports whether this router registers with the peer at an NBMA address.
-func (ps *Table) IsNHS(nbma netip.Addr) bool {
-	p := ps.ByNBMA[nbma]
+func (d Directory) IsNHS(nbma netip.Addr) bool {
+	p := d.ByNBMA[nbma]
 	return p != nil && p.Has(ForNHS)
 }
 

@@ -41,16 +41,16 @@ const SeparationTime = 3 * time.Second
 
 // Outer returns the outer address of the peer with an NBMA address. That is nbma itself unless nbma
 // is a peer ID.
-func (ps *Table) Outer(nbma netip.Addr) netip.Addr {
-	if p := ps.ByNBMA[nbma]; p != nil && p.Outer.IsValid() {
+func (d Directory) Outer(nbma netip.Addr) netip.Addr {
+	if p := d.ByNBMA[nbma]; p != nil && p.Outer.IsValid() {
 		return p.Outer
 	}
 	return nbma
 }
 
 // OuterOf returns the outer address behind a peer ID. It is zero if nbma is no peer ID.
-func (ps *Table) OuterOf(nbma netip.Addr) netip.Addr {
-	if p := ps.ByNBMA[nbma]; p != nil {
+func (d Directory) OuterOf(nbma netip.Addr) netip.Addr {
+	if p := d.ByNBMA[nbma]; p != nil {
 		return p.Outer
 	}
 	return netip.Addr{}
@@ -75,32 +75,35 @@ func (ps *Table) RecordOuter(p *Peer, outer netip.Addr) {
 	if p.Outer == outer {
 		return
 	}
-	ps.removeUnderlay(p)
-	ps.unindexOuter(p)
+	ps.underlay.remove(p)
+	ps.byOuter.remove(p)
 	p.Outer = outer
-	ps.indexOuter(p)
-	ps.addUnderlay(p)
+	ps.byOuter.add(p)
+	ps.underlay.add(p)
 }
 
-// indexOuter adds a peer that has a peer ID to the index by outer address. The index exists because
-// thousands of such peers may be behind one address.
-func (ps *Table) indexOuter(p *Peer) {
+// outerIndex has the peers with peer IDs, in order, by the outer address behind their IDs. It
+// exists because thousands of such peers may be behind one address.
+type outerIndex map[netip.Addr][]*Peer
+
+// add adds a peer, if it has a peer ID.
+func (index outerIndex) add(p *Peer) {
 	if p.Outer.IsValid() {
-		list := ps.byOuter[p.Outer]
+		list := index[p.Outer]
 		at, _ := slices.BinarySearchFunc(list, p.NBMA, compareID)
-		ps.byOuter[p.Outer] = slices.Insert(list, at, p)
+		index[p.Outer] = slices.Insert(list, at, p)
 	}
 }
 
-// unindexOuter takes a peer out of the index by outer address.
-func (ps *Table) unindexOuter(p *Peer) {
-	list := ps.byOuter[p.Outer]
+// remove takes a peer out, if it is there.
+func (index outerIndex) remove(p *Peer) {
+	list := index[p.Outer]
 	at, there := slices.BinarySearchFunc(list, p.NBMA, compareID)
 	switch {
 	case there && len(list) > 1:
-		ps.byOuter[p.Outer] = slices.Delete(list, at, at+1)
+		index[p.Outer] = slices.Delete(list, at, at+1)
 	case there:
-		delete(ps.byOuter, p.Outer)
+		delete(index, p.Outer)
 	}
 }
 
@@ -125,7 +128,7 @@ func (ps *Table) routeTo(p *Peer, outer netip.Addr) {
 
 // Shared reports whether several routers are at the peer's NBMA address without marks, and are
 // going to stay there. p may be nil.
-func (ps *Table) Shared(p *Peer) bool {
+func (d Directory) Shared(p *Peer) bool {
 	return p != nil && p.Secured && len(p.IKE.SharedWith) > 0 && !p.IKE.Separating
 }
 
@@ -148,7 +151,7 @@ func (ps *Table) separate(nbma netip.Addr) {
 		return !ps.Now.Before(since.Add(SeparationTime))
 	})
 	ps.separated[nbma] = ps.Now
-	ps.DropHeld(nbma, overlay.DropSeparating)
+	ps.Held.Discard(nbma, overlay.DropSeparating)
 }
 
 // MayBeElse reports whether the SA with a peer behind NAT may belong to another router than the one

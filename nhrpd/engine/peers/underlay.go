@@ -8,37 +8,40 @@ import (
 	"cygnet/nhrpd/engine/rib"
 )
 
+// underlayIndex has the outer addresses of all peers in order. Thousands of clients announce
+// prefixes, and each prefix is compared with the addresses of all peers. The index is made on the
+// first look-up: an interface whose clients announce nothing needs no memory for it.
+type underlayIndex struct {
+	trie *rib.Trie // nil until the first look-up
+}
+
+// add adds a peer, if there has been a look-up.
+func (index *underlayIndex) add(p *Peer) {
+	if index.trie != nil {
+		index.trie.Add(p.underlayRoute())
+	}
+}
+
+// remove takes a peer out, if there has been a look-up.
+func (index *underlayIndex) remove(p *Peer) {
+	if index.trie != nil {
+		index.trie.Remove(p.underlayRoute())
+	}
+}
+
 // PeerInside returns the lowest NBMA address of a peer inside prefix, or the zero address. It
 // covers all bindings, since each of them refers to a peer.
-//
-// Thousands of clients announce prefixes, and each prefix is compared with the addresses of all
-// peers. So the addresses are kept in order. The index is made on the first call: an interface
-// whose clients announce nothing needs no memory for it.
 func (ps *Table) PeerInside(prefix netip.Prefix) netip.Addr {
-	if ps.underlay == nil {
-		ps.underlay = &rib.Trie{}
+	if ps.underlay.trie == nil {
+		ps.underlay.trie = &rib.Trie{}
 		for _, p := range ps.ByNBMA {
-			ps.addUnderlay(p)
+			ps.underlay.add(p)
 		}
 	}
-	for r := range ps.underlay.Inside(prefix) {
+	for r := range ps.underlay.trie.Inside(prefix) {
 		return r.Prefix.Addr()
 	}
 	return netip.Addr{}
-}
-
-// addUnderlay adds a peer to the index, if there is one.
-func (ps *Table) addUnderlay(p *Peer) {
-	if ps.underlay != nil {
-		ps.underlay.Add(p.underlayRoute())
-	}
-}
-
-// removeUnderlay takes a peer out of the index, if there is one.
-func (ps *Table) removeUnderlay(p *Peer) {
-	if ps.underlay != nil {
-		ps.underlay.Remove(p.underlayRoute())
-	}
 }
 
 // underlayRoute returns the peer's entry in the index: its outer address. Several peers behind one
