@@ -18,15 +18,9 @@ import (
 	"cygnet/nhrpd/packet"
 )
 
-type (
-	peerParts     = peers.Parts
-	neighborParts = neighbors.Parts
-)
-
 // fakeParts stands for the other parts of the interface. A call that it does not expect panics.
 type fakeParts struct {
-	peerParts
-	neighborParts
+	peers.Parts
 
 	ended   int                       // how many purges have ended
 	clients map[netip.Addr]netip.Addr // overlay address to NBMA address
