@@ -148,6 +148,7 @@ var guides = []string{
 	"doc/glossary.md",
 	"doc/limits.md",
 	"doc/operation.md",
+	"doc/packages.md",
 	"doc/peer-and-shortcut.md",
 	"doc/recipes.md",
 	"doc/testing.md",
