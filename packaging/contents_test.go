@@ -38,6 +38,7 @@ DEB -rw-r--r-- /usr/share/doc/cygnet/changelog.gz
 -rw-r--r-- /usr/share/doc/cygnet/doc/glossary.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/limits.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/operation.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/packages.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/peer-and-shortcut.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/recipes.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/testing.md
